@@ -120,6 +120,12 @@ BASE_INLINE bool base_clock_reached(const base_clock *c, int64_t deadline_ms)
  * has not ended, read no clock. Proof: README.md, "The same millisecond". */
 CELLAR_PRIVATE int64_t base_quick_ms(const base_clock *c);
 CELLAR_PRIVATE uint64_t base_now_ns(void); /* monotonic, for durations; virtual in simulation */
+/* Return when `ms` from now have passed; below 0: now. */
+BASE_INLINE uint64_t base_until_ns(int64_t ms)
+{
+    const int64_t most_ms = INT64_MAX / 4000000;
+    return base_now_ns() + (uint64_t)(ms < 0 ? 0 : ms < most_ms ? ms : most_ms) * 1000000u;
+}
 /* Return the same scale at a third of the cost, from the processor's counter if it is invariant and
  * the kernel trusts it. Two threads may read values a few microseconds apart, also backwards. */
 BASE_SPARE CELLAR_PRIVATE uint64_t base_tsc_ns(void);

@@ -61,6 +61,11 @@ CELLAR_PRIVATE cellar_err base_open_fail(cellar_err code, int sys_errno, const c
     return code;
 }
 
+CELLAR_PRIVATE cellar_err base_refuse(cellar_err code, const char *call, const char *why)
+{
+    return base_open_fail(code, 0, "%s: %s", call, why);
+}
+
 CELLAR_PRIVATE void base_open_error_get(cellar_error_info *out)
 {
     const size_t size = out->struct_size;

@@ -15,6 +15,8 @@
  * no lock: a fork may hold the one of this file while it waits for others. */
 CELLAR_PRIVATE cellar_err base_open_fail(cellar_err code, int sys_errno, const char *format, ...)
     BASE_PRINTF(3, 4);
+/* Keep a refusal of `call`: the text is "call: why". */
+CELLAR_PRIVATE cellar_err base_refuse(cellar_err code, const char *call, const char *why);
 /* Copy the kept refusal to `out`, except struct_size. */
 CELLAR_PRIVATE void base_open_error_get(cellar_error_info *out);
 /* Copy the option struct `src` of a caller as base_opts_in does, and keep the reason of a refusal.

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * service: options of the host, and the calls that any object answers.
+ * service: options of the host, memory of an object, and the calls that any object answers.
  *
  * LOCKING    None. */
 #include "base/service.h"
 
 #include <string.h>
 
+#include "base/num.h"
 #include "base/open_error.h"
 #include "cellar_observe.h"
 
@@ -32,6 +33,18 @@ CELLAR_PRIVATE cellar_err base_host_in(cellar_host_opts *out, const cellar_host_
     return CELLAR_OK;
 }
 
+CELLAR_PRIVATE cellar_err base_config_in(void *out, size_t known, const void *from,
+                                         const char *type, size_t host_at,
+                                         cellar_host_opts *host, const char *call,
+                                         const char *name)
+{
+    const cellar_host_opts *given;
+    const cellar_err err = base_open_opts(out, known, from, call, type);
+    if (err != CELLAR_OK) { return err; }
+    memcpy(&given, (const char *)out + host_at, sizeof given);
+    return base_host_in(host, given, call, name);
+}
+
 CELLAR_PRIVATE void base_host_init(const cellar_host_opts *host, base_account *account,
                                    base_clock *clock, base_log *log)
 {
@@ -41,6 +54,31 @@ CELLAR_PRIVATE void base_host_init(const cellar_host_opts *host, base_account *a
     *clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
                            .ctx = host->clock_ctx };
     base_log_init(log, clock, host->log, host->log_ctx, (int)base_log_level_of(host->log_level));
+}
+
+CELLAR_PRIVATE void *base_object_new(const base_service_kind *kind, const cellar_host_opts *host,
+                                     size_t bytes)
+{
+    const base_alloc_hooks hooks = base_host_hooks(host);
+    void *raw = base_alloc_raw(&hooks, bytes + BASE_PAD);
+    if (raw == NULL) { return NULL; }
+    base_object *o = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
+    memset((void *)o, 0, bytes);
+    o->kind = kind;
+    o->raw = raw;
+    o->bytes = bytes;
+    base_host_init(host, &o->account, &o->clock, &o->log);
+    o->stack_bytes = host->stack_bytes;
+    o->no_threads = host->no_threads != 0;
+    memcpy(o->name, host->name, strlen(host->name));
+    return o;
+}
+
+CELLAR_PRIVATE void base_object_free(base_object *o)
+{
+    BASE_ASSERT(o->forked || base_load_rlx(&o->account.used) == 0);
+    const base_alloc_hooks hooks = o->account.hooks;
+    base_free_raw(&hooks, o->raw, o->bytes + BASE_PAD);
 }
 
 CELLAR_API cellar_err cellar_tick(void *object, uint64_t budget_us, int64_t *wait_ms)

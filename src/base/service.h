@@ -9,11 +9,53 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/service_kind.h"
+#include "base/thread_record.h"
+
+/* What a pool, a scheduler, a refresher, a batcher, a bus and a port begin with. */
+typedef struct base_object {
+    base_service kind;    /* first */
+    void *raw;            /* its block, as allocated */
+    size_t bytes;         /* of the object */
+    base_account account; /* without a limit: those of the object bound it; a port sets one */
+    base_clock clock;
+    cellar_clock_fn wall_clock; /* from its own options; NULL: of the system */
+    base_log log;
+    base_fork_node fork;
+    uint32_t stack_bytes; /* of each thread; 0: the default of the process */
+    bool no_threads;      /* the program calls cellar_tick instead */
+    bool forked;          /* this process is a child of the one that opened it */
+    bool fork_in_call;    /* the thread that forks runs a function of the program for it; the number
+                           * of that thread changes in the child */
+    char name[CELLAR_NAME_MAX + 1]; /* label of its figures */
+} base_object;
+
+/* Allocate an object of `bytes`, aligned to BASE_PAD and zero behind its base_object. NULL: no
+ * memory. */
+CELLAR_PRIVATE void *base_object_new(const base_service_kind *kind, const cellar_host_opts *host,
+                                     size_t bytes);
+/* Return the bytes of its figures: its account and itself. */
+BASE_INLINE uint64_t base_object_bytes(const base_object *o)
+{
+    return base_load_rlx(&o->account.used) + o->bytes + BASE_PAD;
+}
+/* Free it; its account is empty. Lost threads of a forked child may hold some. */
+CELLAR_PRIVATE void base_object_free(base_object *o);
 
 /* Copy the host options of a caller and check them. `call` is the public function, for the reason
  * of a refusal; `name` stands in place of an empty name. */
 CELLAR_PRIVATE cellar_err base_host_in(cellar_host_opts *out, const cellar_host_opts *from,
                                        const char *call, const char *name);
+/* Copy the options of a caller and those of the host in them: base_open_opts, base_host_in. `out`
+ * has the defaults; host_at: offset of the field `host`. */
+CELLAR_PRIVATE cellar_err base_config_in(void *out, size_t known, const void *from,
+                                         const char *type, size_t host_at,
+                                         cellar_host_opts *host, const char *call,
+                                         const char *name);
+/* The same for a struct of `type`, which has a default function and a field `host`. */
+#define BASE_CONFIG_IN(type, out, from, host_out, call, name) \
+    (*(out) = type##_default(), \
+     base_config_in((out), sizeof(type), (from), #type, offsetof(type, host), (host_out), (call), \
+                    (name)))
 /* Make the account of an object, without a limit, its clock and its log. */
 CELLAR_PRIVATE void base_host_init(const cellar_host_opts *host, base_account *account,
                                    base_clock *clock, base_log *log);

@@ -7,8 +7,8 @@
  * INVARIANTS Out of memory does not end the process (HASH_NONFATAL_OOM). The unkeyed default hash
  *            does not compile: only the *_BYHASHVALUE forms with the keyed hash of the store do.
  * PICTURE    uthash allocates through base_table_alloc and base_table_free. Each HASH_ macro stands
- *            in a function with two variables or parameters that name the charge:
- *            base_account *base_table_account, base_module base_table_module.
+ *            behind BASE_TABLE_CHARGE, which names the charge, or in a function with the two
+ *            parameters base_account *base_table_account, base_module base_table_module.
  * LOCKING    Allocations never call make_room, because tables change under their lock. */
 #ifndef BASE_TABLE_H
 #define BASE_TABLE_H
@@ -26,6 +26,9 @@
 #define uthash_malloc(sz) base_table_alloc(base_table_account, base_table_module, sz)
 #define uthash_free(ptr, sz) base_table_free(base_table_account, base_table_module, ptr, sz)
 #include <uthash.h> /* amalgamate: external */
+#define BASE_TABLE_CHARGE(account, module) \
+    base_account *base_table_account = (account); \
+    const base_module base_table_module = (module)
 
 /* HASH_FIND_BYHASHVALUE, HASH_ADD_KEYPTR_BYHASHVALUE and HASH_DELETE as calls. A table may be used
  * by these and by the macros. */

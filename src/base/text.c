@@ -42,6 +42,20 @@ BASE_SPARE CELLAR_PRIVATE void base_text_size(base_text *t, uint64_t bytes)
     base_text_add(t, "%llu%.*s", (unsigned long long)bytes, i >= 0, i >= 0 ? unit + i : "");
 }
 
+BASE_SPARE CELLAR_PRIVATE size_t base_utf8_len(const unsigned char *p, size_t n)
+{
+    if (p[0] < 0x80) { return p[0] != 0; }
+    const size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || n < len) { return 0; }
+    const unsigned char low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
+    const unsigned char high = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
+    if (p[1] < low || p[1] > high) { return 0; }
+    for (size_t i = 2; i < len; i++) {
+        if ((p[i] & 0xc0) != 0x80) { return 0; }
+    }
+    return len;
+}
+
 BASE_SPARE CELLAR_PRIVATE const char *base_errno_text(int e)
 {
     switch (e) {

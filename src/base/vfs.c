@@ -32,6 +32,7 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/text.h"
 
 BASE_SIZE_BEGIN
 
@@ -549,13 +550,6 @@ static int base_vfs_stat_file(void *ctx, base_vfs_file *f, base_vfs_stat *out)
     return 0;
 }
 
-static int base_vfs_hex(char c)
-{
-    if (c >= '0' && c <= '9') { return c - '0'; }
-    if (c >= 'a' && c <= 'f') { return c - 'a' + 10; }
-    return -1;
-}
-
 /* Read the boot id; the kernel writes it as 8-4-4-4-12 hexadecimal digits. */
 static int base_vfs_boot_id(void *ctx, unsigned char out[16])
 {
@@ -568,7 +562,7 @@ static int base_vfs_boot_id(void *ctx, unsigned char out[16])
     if (e != 0) { return e; }
     memset(out, 0, 16);
     for (const char *c = text; *c != '\0' && digits < 32; c++) {
-        int v = base_vfs_hex(*c);
+        int v = base_hex_digit((unsigned char)*c);
         if (v < 0) { continue; }
         out[digits / 2] = (unsigned char)((unsigned)out[digits / 2] << 4 | (unsigned)v);
         digits++;

@@ -129,8 +129,7 @@ CELLAR_PRIVATE bool cache_namespace_seat(cache_store *s, cellar *fresh, cellar_e
 
 CELLAR_PRIVATE void cache_namespaces_close(cache_store *s)
 {
-    base_account *base_table_account = &s->account;
-    const base_module base_table_module = BASE_MOD_NAMESPACE;
+    BASE_TABLE_CHARGE(&s->account, BASE_MOD_NAMESPACE);
     sync_take(NAMESPACE, &s->namespace_lock);
     HASH_CLEAR(hh, s->names);
     sync_drop(NAMESPACE, &s->namespace_lock);

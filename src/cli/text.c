@@ -12,6 +12,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/text.h"
+
 #define CLI_SENTENCE 4608 /* a path of PATH_MAX bytes and the words around it */
 
 void cli_complain(const char *command, const char *format, ...)
@@ -141,28 +143,12 @@ bool cli_parse_bytes(const char *text, uint64_t *bytes)
     return true;
 }
 
-/* Return the length of the UTF-8 sequence at p, 0 if there is none. The terminating 0 byte ends
- * every sequence. */
-static size_t cli_utf8_len(const unsigned char *p)
-{
-    if (p[0] < 0x80) { return 1; }
-    const size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    if (p[0] < 0xc2 || p[0] > 0xf4) { return 0; }
-    const unsigned char low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
-    const unsigned char high = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
-    if (p[1] < low || p[1] > high) { return 0; }
-    for (size_t i = 2; i < len; i++) {
-        if ((p[i] & 0xc0) != 0x80) { return 0; }
-    }
-    return len;
-}
-
 void cli_json_string(FILE *to, const char *text)
 {
-    const unsigned char *p = (const unsigned char *)text;
+    const unsigned char *p = (const unsigned char *)text, *end = p + strlen(text);
     fputc('"', to);
-    while (*p != '\0') {
-        const size_t len = cli_utf8_len(p);
+    while (p != end) {
+        const size_t len = base_utf8_len(p, (size_t)(end - p));
         if (len == 0) {
             fputs("\\ufffd", to);
             p++;

@@ -102,12 +102,6 @@ CELLAR_PRIVATE bool kit_word_is(const char *p, size_t len, const char *word)
     return strlen(word) == len && memcmp(p, word, len) == 0;
 }
 
-static int kit_hex_digit(char c)
-{
-    const char low = kit_lower(c);
-    return kit_digit(c) ? c - '0' : low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
-}
-
 /* Decode the escape at the cursor, which is a backslash. Return its byte; -1: there is no such
  * escape. */
 static int kit_quoted_escape(kit_value *v, bool hex)
@@ -118,11 +112,9 @@ static int kit_quoted_escape(kit_value *v, bool hex)
         v->at += 2;
         return p[1] == 'n' ? '\n' : (unsigned char)p[1];
     }
-    if (hex && left >= 4 && p[1] == 'x' && kit_hex_digit(p[2]) >= 0 && kit_hex_digit(p[3]) >= 0) {
-        v->at += 4;
-        return kit_hex_digit(p[2]) * 16 + kit_hex_digit(p[3]);
-    }
-    return -1;
+    if (!hex || left < 4 || p[1] != 'x' || base_hex_byte(p + 2) < 0) { return -1; }
+    v->at += 4;
+    return base_hex_byte(p + 2);
 }
 
 CELLAR_PRIVATE const char *kit_quoted(kit_value *v, bool hex, char *out, size_t cap,

@@ -23,6 +23,7 @@
 
 BASE_SIZE_BEGIN
 
+#define LIMIT_OPEN "cellar_limiter_open"
 #define LIMIT_DEFAULT_BYTES ((uint64_t)16 << 20)
 #define LIMIT_OVER_DEFAULT 65536u
 #define LIMIT_PLAN_DEFAULT 64u
@@ -189,33 +190,21 @@ static void limit_fork_child(void *ctx)
 STATS_SERVICE(limit_service, limit_tick, limit_figures, cellar_limiter_stats, LIMIT_RULES,
               "limiter", STATS_LIMITERS, limit_figures_more)
 
-static cellar_err limit_open_fail(cellar_err code, const char *why)
-{
-    return base_open_fail(code, 0, "cellar_limiter_open: %s", why);
-}
-
-/* Copy and check the host options of the caller. */
-static cellar_err limit_host_read(const cellar_host_opts *in, cellar_host_opts *out)
-{
-    const cellar_err err = base_host_in(out, in, "cellar_limiter_open", "default");
-    if (err != CELLAR_OK) { return err; }
-    const bool bad = !limit_name_ok(out->name, CELLAR_NAME_MAX);
-    return bad ? limit_open_fail(CELLAR_E_INVAL, "host.name must be printable ASCII") : CELLAR_OK;
-}
-
 /* Copy and check the options of the caller. */
-static cellar_err limit_config_read(const cellar_limiter_config *in, cellar_limiter_config *out)
+static cellar_err limit_config_in(const cellar_limiter_config *in, cellar_limiter_config *out,
+                                  cellar_host_opts *host)
 {
     const char *why;
-    *out = cellar_limiter_config_default();
-    const cellar_err err = base_open_opts(out, sizeof *out, in, "cellar_limiter_open",
-                                          "cellar_limiter_config");
+    const cellar_err err = BASE_CONFIG_IN(cellar_limiter_config, out, in, host, LIMIT_OPEN,
+                                          "default");
     if (err != CELLAR_OK) { return err; }
     if (out->abi != 0 && out->abi != CELLAR_ABI) {
-        return limit_open_fail(CELLAR_E_ABI, "the header belongs to another library");
+        return base_refuse(CELLAR_E_ABI, LIMIT_OPEN, "the header belongs to another library");
     }
     const bool files = out->snapshot_path != NULL, calls = out->snapshot_write != NULL;
     const bool bad =
+        base_broken(!limit_name_ok(host->name, CELLAR_NAME_MAX),
+                    "host.name must be printable ASCII", &why) ||
         base_broken((uint32_t)out->overflow > CELLAR_OVERFLOW_ALLOW_NEW,
                     "overflow must be a cellar_overflow", &why) ||
         base_broken(calls != (out->snapshot_read != NULL),
@@ -230,7 +219,7 @@ static cellar_err limit_config_read(const cellar_limiter_config *in, cellar_limi
         base_broken(out->max_plans > LIMIT_PLAN_MAX, "max_plans must be 0..2^20", &why) ||
         base_broken(out->max_overrides > LIMIT_OVER_MAX && out->max_overrides != CELLAR_OFF,
                     "max_overrides must be 0..2^26, or CELLAR_OFF", &why);
-    return bad ? limit_open_fail(CELLAR_E_INVAL, why) : CELLAR_OK;
+    return bad ? base_refuse(CELLAR_E_INVAL, LIMIT_OPEN, why) : CELLAR_OK;
 }
 
 static cellar_err limit_zone(cellar_limiter *l, const char *name)
@@ -240,11 +229,12 @@ static cellar_err limit_zone(cellar_limiter *l, const char *name)
     case BASE_TZ_OK: return CELLAR_OK;
     case BASE_TZ_UNKNOWN: break;
     case BASE_TZ_DAMAGED:
-        return limit_open_fail(CELLAR_E_CORRUPT, "the file of zone is damaged: reinstall tzdata");
-    case BASE_TZ_NOMEM: return limit_open_fail(CELLAR_E_NOMEM, "no memory for zone");
+        return base_refuse(CELLAR_E_CORRUPT, LIMIT_OPEN,
+                           "the file of zone is damaged: reinstall tzdata");
+    case BASE_TZ_NOMEM: return base_refuse(CELLAR_E_NOMEM, LIMIT_OPEN, "no memory for zone");
     }
-    return limit_open_fail(CELLAR_E_NOT_FOUND,
-                           "zone is unknown: install tzdata, or use an offset like \"+08:00\"");
+    return base_refuse(CELLAR_E_NOT_FOUND, LIMIT_OPEN,
+                       "zone is unknown: install tzdata, or use an offset like \"+08:00\"");
 }
 
 static cellar_err limit_rules_first(cellar_limiter *l, const cellar_limiter_config *cfg,
@@ -327,7 +317,7 @@ static cellar_err limit_build(cellar_limiter *l, const cellar_limiter_config *cf
     err = CELLAR_E_NOMEM;
     why = "no memory for the fork handlers";
 refuse:
-    return limit_open_fail(err, why);
+    return base_refuse(err, LIMIT_OPEN, why);
 }
 
 static void limit_free(cellar_limiter *l)
@@ -346,21 +336,20 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
                                           cellar_limiter **out)
 {
     cellar_limiter_config c;
-    if (out == NULL) { return limit_open_fail(CELLAR_E_INVAL, "out must not be NULL"); }
+    if (out == NULL) { return base_refuse(CELLAR_E_INVAL, LIMIT_OPEN, "out must not be NULL"); }
     *out = NULL;
-    if (rules == NULL) { return limit_open_fail(CELLAR_E_INVAL, "rules must not be NULL"); }
+    if (rules == NULL) { return base_refuse(CELLAR_E_INVAL, LIMIT_OPEN, "rules must not be NULL"); }
     if (rule_count == 0 || rule_count > LIMIT_RULES) {
         return base_open_fail(CELLAR_E_INVAL, 0,
                               "cellar_limiter_open: rule_count must be 1..7 (got %u)", rule_count);
     }
     cellar_host_opts host;
-    cellar_err err = limit_config_read(cfg, &c);
-    if (err == CELLAR_OK) { err = limit_host_read(c.host, &host); }
+    cellar_err err = limit_config_in(cfg, &c, &host);
     if (err != CELLAR_OK) { return err; }
     const base_alloc_hooks hooks = base_host_hooks(&host);
     void *raw = base_alloc_raw(host.alloc != NULL ? &hooks : NULL,
                                sizeof(cellar_limiter) + BASE_PAD);
-    if (raw == NULL) { return limit_open_fail(CELLAR_E_NOMEM, "no memory for the handle"); }
+    if (raw == NULL) { return base_refuse(CELLAR_E_NOMEM, LIMIT_OPEN, "no memory for the handle"); }
     memset(raw, 0, sizeof(cellar_limiter) + BASE_PAD);
     cellar_limiter *l = (void *)(((uintptr_t)raw + BASE_PAD - 1) & ~(uintptr_t)(BASE_PAD - 1));
     l->kind = &limit_service.kind;

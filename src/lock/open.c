@@ -15,6 +15,7 @@
 
 BASE_SIZE_BEGIN
 
+#define LOCK_OPEN "cellar_locks_open"
 #define LOCK_BYTES_DEFAULT ((uint64_t)32 << 20)
 #define LOCK_BYTES_MIN ((uint64_t)256 << 10)
 #define LOCK_COUNT_DEFAULT 65536u
@@ -44,8 +45,7 @@ static void lock_fork_parent(void *ctx) SYNC_UNCHECKED
 /* Drop every record of a stripe. No thread is left that could look at one. */
 static void lock_stripe_clear(cellar_locks *t, lock_stripe *s) SYNC_HOLDS(LOCK)
 {
-    base_account *base_table_account = &t->account;
-    const base_module base_table_module = BASE_MOD_LOCK;
+    BASE_TABLE_CHARGE(&t->account, BASE_MOD_LOCK);
     for (lock_record *r = s->index; r != NULL; r = r->hh.next) {
         const uint64_t fence = lock_fence(base_load_rlx(&r->word));
         s->floor = BASE_MAX(s->floor, fence);
@@ -92,20 +92,12 @@ static void lock_fork_child(void *ctx) SYNC_UNCHECKED
 STATS_SERVICE(lock_service, lock_tick, lock_figures, cellar_locks_stats, 0, "table", STATS_LOCKS,
               NULL)
 
-static cellar_err lock_open_fail(cellar_err code, const char *why)
-{
-    return base_open_fail(code, 0, "cellar_locks_open: %s", why);
-}
-
 /* Copy and check the options of the caller. */
 static cellar_err lock_config_in(const cellar_locks_config *cfg, cellar_locks_config *out,
                                  cellar_host_opts *host)
 {
     const char *why;
-    *out = cellar_locks_config_default();
-    cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_locks_open",
-                                    "cellar_locks_config");
-    if (err == CELLAR_OK) { err = base_host_in(host, out->host, "cellar_locks_open", "locks"); }
+    const cellar_err err = BASE_CONFIG_IN(cellar_locks_config, out, cfg, host, LOCK_OPEN, "locks");
     if (err != CELLAR_OK) { return err; }
     if (out->max_locks == 0) { out->max_locks = LOCK_COUNT_DEFAULT; }
     if (out->max_bytes == 0) { out->max_bytes = LOCK_BYTES_DEFAULT; }
@@ -113,10 +105,11 @@ static cellar_err lock_config_in(const cellar_locks_config *cfg, cellar_locks_co
         base_broken(out->max_bytes < LOCK_BYTES_MIN, "max_bytes must be at least 256 KiB", &why) ||
         base_broken(out->fence_start >= LOCK_FENCE_MAX, "fence_start must be below 2^61", &why) ||
         base_broken(out->barging > 1, "barging must be 0 or 1", &why)) {
-        return lock_open_fail(CELLAR_E_INVAL, why);
+        return base_refuse(CELLAR_E_INVAL, LOCK_OPEN, why);
     }
     return out->reserved0 == 0 ? CELLAR_OK
-           : lock_open_fail(CELLAR_E_UNSUPPORTED, "cellar_locks_config.reserved0 must be 0");
+           : base_refuse(CELLAR_E_UNSUPPORTED, LOCK_OPEN,
+                         "cellar_locks_config.reserved0 must be 0");
 }
 
 /* Set the clock. A clock of the host serves as the precise and the coarse one. */
@@ -144,7 +137,7 @@ static void lock_stripes_init(cellar_locks *t, uint64_t fence_start)
 
 CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_locks **out)
 {
-    if (out == NULL) { return lock_open_fail(CELLAR_E_INVAL, "out must not be NULL"); }
+    if (out == NULL) { return base_refuse(CELLAR_E_INVAL, LOCK_OPEN, "out must not be NULL"); }
     *out = NULL;
     cellar_locks_config full;
     cellar_host_opts host;
@@ -200,7 +193,7 @@ drop_free:
 drop_raw:
     base_free_raw(NULL, raw, sizeof(cellar_locks) + BASE_PAD);
 out:
-    return lock_open_fail(err, why);
+    return base_refuse(err, LOCK_OPEN, why);
 }
 
 /* Take no locks: no other call runs. */

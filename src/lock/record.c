@@ -142,8 +142,7 @@ CELLAR_PRIVATE lock_record *lock_find(const lock_stripe *s, const lock_want *w)
 /* Add a record to uthash. Return false if memory is missing; nothing changed then. */
 static bool lock_index_add(cellar_locks *t, lock_stripe *s, lock_record *r) SYNC_HOLDS(LOCK)
 {
-    base_account *base_table_account = &t->account;
-    const base_module base_table_module = BASE_MOD_LOCK;
+    BASE_TABLE_CHARGE(&t->account, BASE_MOD_LOCK);
     const unsigned hash = (unsigned)base_load_rlx(&r->hash);
     HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->index, lock_key(r), r->key_len, hash, r);
     return r->hh.tbl != NULL;
@@ -151,8 +150,7 @@ static bool lock_index_add(cellar_locks *t, lock_stripe *s, lock_record *r) SYNC
 
 static void lock_index_del(cellar_locks *t, lock_stripe *s, lock_record *r) SYNC_HOLDS(LOCK)
 {
-    base_account *base_table_account = &t->account;
-    const base_module base_table_module = BASE_MOD_LOCK;
+    BASE_TABLE_CHARGE(&t->account, BASE_MOD_LOCK);
     HASH_DELETE(hh, s->index, r);
     r->hh.tbl = NULL;
 }

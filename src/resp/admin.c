@@ -227,7 +227,7 @@ static resp_admin_page resp_admin_figures_page(cellar_resp *r, bool json)
                                                     : "text/plain; version=0.0.4; charset=utf-8" };
     size_t cap = BASE_MAX(r->page_bytes, RESP_ADMIN_PAGE_FIRST);
     for (int i = 0; i < RESP_ADMIN_TRIES; i++) {
-        char *room = base_alloc(&r->account, BASE_MOD_STORE, cap, NULL);
+        char *room = base_alloc(&r->obj.account, BASE_MOD_STORE, cap, NULL);
         if (room == NULL) { return resp_admin_line(503, "no memory for the page\n"); }
         const cellar_err err = resp_admin_figures(r, json, room, cap, &page.len);
         if (err == CELLAR_OK) {
@@ -235,7 +235,7 @@ static resp_admin_page resp_admin_figures_page(cellar_resp *r, bool json)
             page.room_bytes = r->page_bytes = cap;
             return page;
         }
-        base_free(&r->account, BASE_MOD_STORE, room, cap);
+        base_free(&r->obj.account, BASE_MOD_STORE, room, cap);
         if (err != CELLAR_E_BUFFER) { break; }
         cap = page.len + page.len / 8 + 1;
     }
@@ -348,7 +348,7 @@ CELLAR_PRIVATE resp_parsed resp_admin(resp_client *c, const unsigned char *p, si
                                           : "not a request of HTTP/1.1\n");
     }
     resp_admin_answer(c, &h, &page);
-    base_free(&c->of->account, BASE_MOD_STORE, page.room, page.room_bytes);
+    base_free(&c->of->obj.account, BASE_MOD_STORE, page.room, page.room_bytes);
     return RESP_PARSE_EMPTY;
 }
 

@@ -54,7 +54,8 @@ static bool resp_channels_grow(cellar_resp *r, resp_channels *t)
 {
     if (t->count < t->chains) { return true; }
     const uint32_t chains = t->chains != 0 ? t->chains * 2 : RESP_CHAINS_FIRST;
-    resp_channel **chain = base_alloc(&r->account, BASE_MOD_STORE, chains * sizeof *chain, NULL);
+    resp_channel **chain = base_alloc(&r->obj.account, BASE_MOD_STORE, chains * sizeof *chain,
+                                      NULL);
     if (chain == NULL) { return t->chains != 0; }
     for (uint32_t i = 0; i < t->chains; i++) {
         for (resp_channel *ch = t->chain[i], *next; ch != NULL; ch = next) {
@@ -63,7 +64,7 @@ static bool resp_channels_grow(cellar_resp *r, resp_channels *t)
             chain[ch->hash & (chains - 1)] = ch;
         }
     }
-    base_free(&r->account, BASE_MOD_STORE, t->chain, t->chains * sizeof *chain);
+    base_free(&r->obj.account, BASE_MOD_STORE, t->chain, t->chains * sizeof *chain);
     t->chain = chain;
     t->chains = chains;
     return true;
@@ -84,7 +85,7 @@ static resp_channel *resp_channel_need(cellar_resp *r, resp_kind kind, const cel
     if (!resp_channels_grow(r, t)) { return NULL; }
     resp_channel **at = resp_channel_at(t, hash, name);
     if (*at != NULL) { return *at; }
-    resp_channel *ch = base_alloc(&r->account, BASE_MOD_STORE, sizeof *ch + name->len, NULL);
+    resp_channel *ch = base_alloc(&r->obj.account, BASE_MOD_STORE, sizeof *ch + name->len, NULL);
     if (ch == NULL) { return NULL; }
     *ch = (resp_channel){ .kind = kind, .hash = hash, .len = name->len, .end = &ch->first };
     if (name->len > 0) { memcpy(ch->name, name->data, name->len); }
@@ -101,7 +102,7 @@ static void resp_channel_drop(cellar_resp *r, resp_channel *ch)
     if (ch->count != 0) { return; }
     *resp_channel_at(t, ch->hash, &name) = ch->next;
     t->count--;
-    base_free(&r->account, BASE_MOD_STORE, ch, sizeof *ch + ch->len);
+    base_free(&r->obj.account, BASE_MOD_STORE, ch, sizeof *ch + ch->len);
 }
 
 /* ---- subscriptions ---- */
@@ -142,7 +143,7 @@ CELLAR_PRIVATE bool resp_sub_add(resp_client *c, resp_kind kind, const cellar_by
     resp_channel *ch = resp_channel_need(r, kind, name);
     if (ch == NULL) { return false; }
     if (resp_sub_of(c, ch) != NULL) { return true; }
-    resp_sub *s = base_alloc(&r->account, BASE_MOD_STORE, sizeof *s, NULL);
+    resp_sub *s = base_alloc(&r->obj.account, BASE_MOD_STORE, sizeof *s, NULL);
     if (s == NULL) {
         resp_channel_drop(r, ch);
         return false;
@@ -171,7 +172,7 @@ CELLAR_PRIVATE void resp_sub_end(resp_sub *s)
     }
     ch->count--;
     resp_sub_counted(c, ch->kind, UINT32_MAX); /* - 1 */
-    base_free(&c->of->account, BASE_MOD_STORE, s, sizeof *s);
+    base_free(&c->of->obj.account, BASE_MOD_STORE, s, sizeof *s);
     resp_channel_drop(c->of, ch);
 }
 
@@ -245,7 +246,7 @@ static void resp_bridge(const char *topic, const void *data, size_t len, void *c
     resp_signal *s = NULL;
     const uint64_t most = BASE_MIN(RESP_SIGNALS_BYTES, base_load_rlx(&r->share) / 4);
     if (bytes <= most && before <= most - bytes) {
-        s = base_alloc(&r->account, BASE_MOD_STORE, (size_t)bytes, NULL);
+        s = base_alloc(&r->obj.account, BASE_MOD_STORE, (size_t)bytes, NULL);
     }
     if (s == NULL) {
         (void)base_sub_rlx(&r->inbox_bytes, bytes);
@@ -296,7 +297,7 @@ static void resp_signal_free(cellar_resp *r, resp_signal *s)
 {
     const size_t bytes = sizeof *s + s->channel_len + s->len;
     (void)base_sub_rlx(&r->inbox_bytes, (uint64_t)bytes);
-    base_free(&r->account, BASE_MOD_STORE, s, bytes);
+    base_free(&r->obj.account, BASE_MOD_STORE, s, bytes);
 }
 
 /* Move the signals of the inbox to the end of `heard`, the oldest first. */
@@ -360,7 +361,7 @@ CELLAR_PRIVATE void resp_channels_close(cellar_resp *r)
     for (int kind = 0; kind < RESP_KINDS; kind++) {
         resp_channels *t = &r->channels[kind];
         BASE_ASSERT(t->count == 0);
-        base_free(&r->account, BASE_MOD_STORE, t->chain, t->chains * sizeof *t->chain);
+        base_free(&r->obj.account, BASE_MOD_STORE, t->chain, t->chains * sizeof *t->chain);
     }
 }
 

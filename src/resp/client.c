@@ -86,7 +86,7 @@ static bool resp_client_secure(resp_client *c)
     if (c->of->tls == NULL || (c->flags & RESP_C_UNIX)) { return true; }
     c->tls = tls_accept(c->of->tls, c->fd, why);
     if (why[0] != '\0') {
-        base_log(&c->of->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_IO,
+        base_log(&c->of->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_IO,
                  "the present certificate stays: %s", why);
     }
     return c->tls != NULL;
@@ -97,7 +97,7 @@ CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t fla
 {
     const uint32_t slot = resp_client_slot(r, (flags & RESP_C_HTTP) != 0);
     if (slot == UINT32_MAX) { return NULL; }
-    resp_client *c = base_alloc(&r->account, BASE_MOD_STORE, sizeof *c, NULL);
+    resp_client *c = base_alloc(&r->obj.account, BASE_MOD_STORE, sizeof *c, NULL);
     if (c == NULL) { return NULL; }
     c->of = r;
     c->fd = fd;
@@ -113,7 +113,7 @@ CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t fla
     if (!resp_client_secure(c) ||
         base_net_watch(r->epoll, EPOLL_CTL_ADD, fd, c->events, c) < 0) {
         tls_end(c->tls);
-        base_free(&r->account, BASE_MOD_STORE, c, sizeof *c);
+        base_free(&r->obj.account, BASE_MOD_STORE, c, sizeof *c);
         return NULL;
     }
     c->id = ++r->last_id;
@@ -145,7 +145,7 @@ CELLAR_PRIVATE void resp_place_drop(resp_client *c)
 CELLAR_PRIVATE void resp_in_drop(resp_client *c)
 {
     resp_place_drop(c);
-    base_free(&c->of->account, BASE_MOD_STORE, c->in, c->in_cap);
+    base_free(&c->of->obj.account, BASE_MOD_STORE, c->in, c->in_cap);
     c->in = NULL;
     c->in_len = c->in_cap = 0;
 }
@@ -174,7 +174,7 @@ CELLAR_PRIVATE void resp_client_free(resp_client *c)
     if (c->tls != NULL) { tls_bye(c->tls); }
     tls_end(c->tls);
     base_fd_close(c->fd); /* epoll forgets it */
-    base_free(&r->account, BASE_MOD_STORE, c, sizeof *c);
+    base_free(&r->obj.account, BASE_MOD_STORE, c, sizeof *c);
 }
 
 CELLAR_PRIVATE void resp_client_reset(resp_client *c)

@@ -142,7 +142,7 @@ static resp_walk *resp_walk_new(resp_client *c, const cellar_bytes *argv, uint32
 {
     size_t bytes = sizeof(resp_walk) + argc * sizeof *argv;
     for (uint32_t i = 0; i < argc; i++) { bytes += argv[i].len; }
-    resp_walk *w = base_alloc(&c->of->account, BASE_MOD_STORE, bytes, NULL);
+    resp_walk *w = base_alloc(&c->of->obj.account, BASE_MOD_STORE, bytes, NULL);
     if (w == NULL) {
         resp_fail(c, CELLAR_E_SPACE);
         return NULL;

@@ -43,7 +43,7 @@ static int64_t resp_option(const cellar_resp *r, cellar_option option)
 static void resp_info_server(base_text *t, const cellar_resp *r, const cellar_stats *st)
 {
     (void)st;
-    const int64_t up_s = (base_now_ms(&r->clock) - r->opened_ms) / 1000;
+    const int64_t up_s = (base_now_ms(&r->obj.clock) - r->opened_ms) / 1000;
     base_text_add(t, "redis_version:" RESP_REDIS_VERSION "\r\nredis_mode:standalone\r\n"
                      "cellar_version:%s\r\narch_bits:%u\r\nprocess_id:%" PRId64 "\r\n"
                      "uptime_in_seconds:%" PRId64 "\r\nuptime_in_days:%" PRId64 "\r\n",
@@ -63,7 +63,7 @@ static void resp_info_memory(base_text *t, const cellar_resp *r, const cellar_st
     base_text_add(t, "used_memory:%" PRIu64 "\r\nused_memory_human:%.2fM\r\nmaxmemory:%" PRIu64
                      "\r\nmaxmemory_human:%.2fM\r\nused_memory_port:%" PRIu64 "\r\n",
                   st->used_bytes, (double)st->used_bytes / (1 << 20), st->budget_bytes,
-                  (double)st->budget_bytes / (1 << 20), base_load_rlx(&r->account.used));
+                  (double)st->budget_bytes / (1 << 20), base_load_rlx(&r->obj.account.used));
 }
 
 static void resp_info_persistence(base_text *t, const cellar_resp *r, const cellar_stats *st)

@@ -61,7 +61,7 @@ static void resp_set_key(resp_client *c, cellar_bytes key, cellar_bytes value, u
     cellar_set_opts o =
         (flags & RESP_OPT_KEEPTTL) != 0 ? resp_keep_opts() : resp_write_opts(ttl_ms);
     resp_set_plan s = { .value = value, .flags = flags, .passed = passed,
-                   .old.account = &c->of->account };
+                   .old.account = &c->of->obj.account };
     cellar_err err;
     if ((flags & RESP_OPT_GET) != 0 || passed) {
         o.flags |= CELLAR_REPLACE; /* as cellar_set does */
@@ -189,7 +189,7 @@ RESP_CALL(resp_cmd_getex)
     } else {
         const cellar_set_opts with = resp_write_opts(ttl_ms);
         resp_set_plan s = { .flags = RESP_OPT_GET | RESP_OPT_XX, .same = true,
-                       .old.account = &c->of->account };
+                       .old.account = &c->of->obj.account };
         resp_put_set(c, resp_update(ns, argv[1], &with, resp_set_one, &s), &s, "");
         resp_value_free(&s.old);
     }

@@ -84,7 +84,7 @@ static void resp_client_list(resp_client *c, const cellar_bytes *argv, uint32_t 
     }
     const uint32_t count = by_id ? argc - 3 : base_load_rlx(&r->client_count);
     const size_t bytes = count * (size_t)RESP_LINE_MAX;
-    char *lines = base_alloc(&r->account, BASE_MOD_STORE, bytes, NULL);
+    char *lines = base_alloc(&r->obj.account, BASE_MOD_STORE, bytes, NULL);
     if (lines == NULL) {
         resp_fail(c, CELLAR_E_NOMEM);
         return;
@@ -98,7 +98,7 @@ static void resp_client_list(resp_client *c, const cellar_bytes *argv, uint32_t 
         if (!by_type || resp_client_type_is(one, &argv[3])) { resp_client_line(&t, one); }
     }
     resp_verbatim(c, "txt", lines, t.len);
-    base_free(&r->account, BASE_MOD_STORE, lines, bytes);
+    base_free(&r->obj.account, BASE_MOD_STORE, lines, bytes);
 }
 
 /* End a client. The one that asks gets its reply first. */

@@ -49,12 +49,11 @@ static void resp_finish_read(cellar_resp *r, uint64_t end_ns)
 CELLAR_API cellar_err cellar_resp_finish(cellar_resp *r, int64_t timeout_ms)
 {
     if (r == NULL || timeout_ms < 0) { return CELLAR_E_INVAL; }
-    if (r->forked) { return CELLAR_E_FORKED; }
+    if (r->obj.forked) { return CELLAR_E_FORKED; }
     resp_thread_stop(r);
     base_store_rlx(&r->draining, 1u);
     if (!base_cas_ar(&r->stepping, 0u, 1u)) { return CELLAR_E_BUSY; }
-    const uint64_t limit_ns = (uint64_t)BASE_MIN(timeout_ms, INT64_MAX / 4000000) * 1000000u;
-    const uint64_t end_ns = base_now_ns() + limit_ns;
+    const uint64_t end_ns = base_until_ns(timeout_ms);
     (void)resp_round(r, 0); /* clients that are connected, but not accepted yet */
     resp_listen_close(r, 0); /* readiness is asked until the end */
     resp_finish_read(r, end_ns);

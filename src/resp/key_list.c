@@ -40,7 +40,7 @@ BASE_SIZE_BEGIN
 static bool resp_part_add(resp_key_list *l, resp_key_table *t)
 {
     if (t->parts == RESP_PARTS) { return false; }
-    resp_key_part *p = base_alloc(&l->of->account, BASE_MOD_STORE, sizeof *p, NULL);
+    resp_key_part *p = base_alloc(&l->of->obj.account, BASE_MOD_STORE, sizeof *p, NULL);
     if (p == NULL) { return false; }
     t->part[t->parts++] = p;
     l->bytes += sizeof *p;
@@ -75,7 +75,7 @@ static void resp_chain_split(resp_key_table *t, uint32_t n)
 static bool resp_print_add(resp_key_list *l, uint64_t print, bool *known)
 {
     if (l->table == NULL) {
-        l->table = base_alloc(&l->of->account, BASE_MOD_STORE, sizeof *l->table, NULL);
+        l->table = base_alloc(&l->of->obj.account, BASE_MOD_STORE, sizeof *l->table, NULL);
         if (l->table == NULL) { return false; }
         l->table->mask = RESP_PART - 1;
     }
@@ -158,9 +158,9 @@ CELLAR_PRIVATE bool resp_key_list_free(resp_key_list *l, uint32_t most)
     for (resp_key_table *t; most > 0 && (t = l->table) != NULL; most--) {
         if (t->parts > 0) {
             t->parts--;
-            base_free(&l->of->account, BASE_MOD_STORE, t->part[t->parts], sizeof **t->part);
+            base_free(&l->of->obj.account, BASE_MOD_STORE, t->part[t->parts], sizeof **t->part);
         } else {
-            base_free(&l->of->account, BASE_MOD_STORE, t, sizeof *t);
+            base_free(&l->of->obj.account, BASE_MOD_STORE, t, sizeof *t);
             l->table = NULL;
         }
     }
@@ -173,7 +173,7 @@ CELLAR_PRIVATE void resp_walk_drop(resp_client *c)
     if (w == NULL) { return; }
     c->walk = NULL;
     (void)resp_key_list_free(&w->list, UINT32_MAX);
-    base_free(&c->of->account, BASE_MOD_STORE, w, w->bytes);
+    base_free(&c->of->obj.account, BASE_MOD_STORE, w, w->bytes);
 }
 
 BASE_SIZE_END

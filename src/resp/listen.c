@@ -148,7 +148,7 @@ static cellar_err resp_listen_both(cellar_resp *r, int number, const resp_place 
             port = r->port[number];
             bound++;
         } else if (both == 2 && (resp_no_family(err) || (any && bound > 0))) {
-            base_log(&r->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_IO,
+            base_log(&r->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_IO,
                      "no socket on %s: %s", address, base_errno_text(err));
             failed = err;
         } else {

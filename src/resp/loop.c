@@ -84,7 +84,7 @@ static void resp_welcome(cellar_resp *r, int fd, const resp_address *a, uint32_t
     resp_address_text(r, a, text, sizeof text);
     resp_add(r, RESP_COUNT_connections, 1);
     if (!resp_peer_ok(r, fd, flags)) {
-        base_log(&r->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED,
+        base_log(&r->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED,
                  "connection from %s closed at once", text);
     } else if ((full = resp_full(r, flags)) != NULL) {
         const struct iovec part = { (void *)(uintptr_t)full, strlen(full) };
@@ -129,7 +129,7 @@ static void resp_accept(cellar_resp *r, const int *listener)
         if (fd >= 0) {
             resp_welcome(r, fd, &a, flags);
         } else if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
-            base_log(&r->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_LIMIT,
+            base_log(&r->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_LIMIT,
                      "no descriptor for a connection: accept pauses");
             resp_add(r, RESP_COUNT_accept_pauses, 1);
             (void)resp_listen_watch(r, false);
@@ -260,7 +260,7 @@ static bool resp_due(const cellar_resp *r) { return r->pending != NULL || resp_h
 static int resp_wait_ms(const cellar_resp *r, int timeout_ms)
 {
     int64_t wait_ms = timeout_ms < 0 ? INT64_MAX : timeout_ms;
-    const int64_t now_ms = base_now_ms(&r->clock);
+    const int64_t now_ms = base_now_ms(&r->obj.clock);
     if (resp_due(r)) { return 0; }
     if (r->timed > 0) { wait_ms = BASE_MIN(wait_ms, RESP_LOOK_MS); }
     if (!r->listening) { wait_ms = BASE_MIN(wait_ms, BASE_MAX(r->accept_ms - now_ms, 0)); }
@@ -280,7 +280,7 @@ CELLAR_PRIVATE cellar_err resp_round(cellar_resp *r, int timeout_ms)
     struct epoll_event event[RESP_EVENTS];
     resp_turn turn = { .count = 0 };
     const int n = base_net_wait(r->epoll, event, RESP_EVENTS, resp_wait_ms(r, timeout_ms));
-    r->now_ms = base_now_ms(&r->clock);
+    r->now_ms = base_now_ms(&r->obj.clock);
     base_store_rlx(&r->stepper, base_thread_self());
     resp_share_read(r);
     r->walked = false;

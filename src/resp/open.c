@@ -28,6 +28,7 @@
 
 BASE_SIZE_BEGIN
 
+#define RESP_OPEN "cellar_resp_open"
 #define RESP_REQUEST_MIN (UINT64_C(64) << 10)
 #define RESP_REQUEST_MAX (UINT64_C(1) << 30)
 #define RESP_BUFFER_MIN (UINT64_C(1) << 20)
@@ -35,11 +36,6 @@ BASE_SIZE_BEGIN
 #define RESP_CLIENTS_MAX 65536u
 #define RESP_PUBLIC_PASSWORD 16u /* bytes of a password for a public address */
 #define RESP_RETRY_MS 100        /* the thread waits so long after epoll failed */
-
-static cellar_err resp_open_fail(cellar_err code, int sys_errno, const char *why)
-{
-    return base_open_fail(code, sys_errno, "cellar_resp_open: %s", why);
-}
 
 /* ---- options ---- */
 
@@ -95,12 +91,12 @@ static cellar_err resp_public_check(const cellar_resp_opts *o, const char *addre
     bool valid;
     if (address == NULL || !resp_is_public(address, &valid)) { return CELLAR_OK; }
     if (o->listen_public == 0) {
-        return resp_open_fail(CELLAR_E_DENIED, 0, "listen or admin is a public address: set "
-                              "listen_public and a password");
+        return base_refuse(CELLAR_E_DENIED, RESP_OPEN, "listen or admin is a public address: set "
+                           "listen_public and a password");
     }
     if (o->password == NULL || strlen(o->password) < RESP_PUBLIC_PASSWORD) {
-        return resp_open_fail(CELLAR_E_DENIED, 0, "a public address needs a password of at least "
-                              "16 bytes");
+        return base_refuse(CELLAR_E_DENIED, RESP_OPEN,
+                           "a public address needs a password of at least 16 bytes");
     }
     return CELLAR_OK;
 }
@@ -109,12 +105,10 @@ static cellar_err resp_opts_in(const cellar_resp_opts *o, cellar_resp_opts *out,
                                cellar_host_opts *host)
 {
     const char *why;
-    *out = cellar_resp_opts_default();
-    cellar_err err = base_open_opts(out, sizeof *out, o, "cellar_resp_open", "cellar_resp_opts");
-    if (err == CELLAR_OK) { err = base_host_in(host, out->host, "cellar_resp_open", "port"); }
+    const cellar_err err = BASE_CONFIG_IN(cellar_resp_opts, out, o, host, RESP_OPEN, "port");
     if (err != CELLAR_OK) { return err; }
     resp_defaults(out);
-    if (resp_opts_broken(out, &why)) { return resp_open_fail(CELLAR_E_INVAL, 0, why); }
+    if (resp_opts_broken(out, &why)) { return base_refuse(CELLAR_E_INVAL, RESP_OPEN, why); }
     return resp_public_check(out, out->listen);
 }
 
@@ -126,7 +120,7 @@ static cellar_err resp_places(cellar_resp *r, const cellar_resp_opts *o)
     cellar_err err = resp_listen(r, 0, &at);
     if (err != CELLAR_OK || o->admin == NULL) { return err; }
     if (!resp_place_read(o->admin, "admin", &at)) {
-        return resp_open_fail(CELLAR_E_INVAL, 0, "admin must be like \"9180\", "
+        return base_refuse(CELLAR_E_INVAL, RESP_OPEN, "admin must be like \"9180\", "
                               "\"127.0.0.1:9180\", \"[::1]:9180\" or \"/path/socket\"");
     }
     err = resp_public_check(o, at.listen);
@@ -163,8 +157,8 @@ static void resp_fork_nothing(void *ctx) { (void)ctx; }
 static void resp_fork_child(void *ctx)
 {
     cellar_resp *r = ctx;
-    if (r->forked) { return; } /* a child of a child: the numbers may belong to others now */
-    r->forked = true;
+    if (r->obj.forked) { return; } /* a child of a child: the numbers may belong to others now */
+    r->obj.forked = true;
     for (uint32_t i = 0; i < resp_slots(r); i++) {
         const int fd = base_load_acq(&r->fd_of[i]);
         if (fd >= 0) { base_fd_close(fd); }
@@ -180,16 +174,12 @@ static void resp_fork_child(void *ctx)
 
 STATS_SERVICE(resp_service, NULL, resp_figures, cellar_resp_stats, 2, "port", STATS_PORTS, NULL)
 
-static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_opts *o,
-                      const cellar_host_opts *host)
+static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_opts *o)
 {
-    base_host_init(host, &r->account, &r->clock, &r->log);
-    base_store_rlx(&r->account.limit, UINT64_C(0));
-    r->account.make_room = resp_room_make;
-    r->account.make_room_ctx = r;
+    base_store_rlx(&r->obj.account.limit, UINT64_C(0));
+    r->obj.account.make_room = resp_room_make;
+    r->obj.account.make_room_ctx = r;
     r->store = c;
-    memcpy(r->name, host->name, strlen(host->name));
-    r->stack_bytes = host->stack_bytes;
     r->opts = *o;
     r->opts.host = NULL;
     r->opts.unix_path = r->opts.listen = r->opts.password = r->opts.namespaces = NULL;
@@ -199,7 +189,7 @@ static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_opts *o,
     r->idle_timeout_ms = o->idle_timeout_ms;
     r->max_clients = o->max_clients;
     r->pending_end = &r->pending;
-    r->now_ms = r->opened_ms = base_now_ms(&r->clock);
+    r->now_ms = r->opened_ms = base_now_ms(&r->obj.clock);
     r->epoll = r->bell = -1;
     for (int i = 0; i < RESP_LISTENERS; i++) { r->listener[i] = -1; }
     if (o->password != NULL) {
@@ -224,15 +214,15 @@ static void resp_parts_free(cellar_resp *r)
     if (r->epoll >= 0) { base_fd_close(r->epoll); }
     resp_slow_drop(r);
     resp_argv_trim(r);
-    base_free(&r->account, BASE_MOD_STORE, r->argv, r->argv_cap * sizeof *r->argv);
+    base_free(&r->obj.account, BASE_MOD_STORE, r->argv, r->argv_cap * sizeof *r->argv);
     resp_blocks_drop(r);
-    base_free(&r->account, BASE_MOD_STORE, r->fd_of, bytes);
+    base_free(&r->obj.account, BASE_MOD_STORE, r->fd_of, bytes);
     for (uint32_t i = 0; i < RESP_DBS; i++) {
         if (r->db[i].handle != NULL && r->db[i].handle != r->store) {
             (void)cellar_close(r->db[i].handle);
         }
     }
-    BASE_ASSERT(base_load_rlx(&r->account.used) == 0);
+    BASE_ASSERT(base_load_rlx(&r->obj.account.used) == 0);
     resp_room_return(r, 0);
 }
 
@@ -245,7 +235,7 @@ static cellar_err resp_secure(cellar_resp *r, const cellar_resp_opts *o)
     if (o->tls_cert_file == NULL) { return CELLAR_OK; }
     r->tls = tls_server_open(&files, why);
     if (r->tls != NULL) { return CELLAR_OK; }
-    return resp_open_fail(tls_is_built() ? CELLAR_E_INVAL : CELLAR_E_UNSUPPORTED, 0, why);
+    return base_refuse(tls_is_built() ? CELLAR_E_INVAL : CELLAR_E_UNSUPPORTED, RESP_OPEN, why);
 }
 
 /* Make everything of a port but the struct. */
@@ -257,21 +247,24 @@ static cellar_err resp_parts(cellar_resp *r, const cellar_resp_opts *o)
     if (o->policy_file != NULL) {
         const size_t len = strnlen(o->policy_file, sizeof r->policy_file);
         if (len == sizeof r->policy_file) {
-            return resp_open_fail(CELLAR_E_INVAL, 0, "policy_file must have at most 1,023 bytes");
+            return base_refuse(CELLAR_E_INVAL, RESP_OPEN,
+                               "policy_file must have at most 1,023 bytes");
         }
         memcpy(r->policy_file, o->policy_file, len + 1);
     }
     if (!resp_names_in(r, o->namespaces)) {
-        return resp_open_fail(CELLAR_E_INVAL, 0, "namespaces must be like \"0=users 3=images\", "
-                              "with numbers 0..15");
+        return base_refuse(CELLAR_E_INVAL, RESP_OPEN, "namespaces must be like "
+                           "\"0=users 3=images\", with numbers 0..15");
     }
     BASE_REQUIRE(resp_table_init(r, table, count));
     if (!base_random_bytes(secret, sizeof secret)) {
-        return resp_open_fail(CELLAR_E_IO, 0, "the system gave no random bytes");
+        return base_refuse(CELLAR_E_IO, RESP_OPEN, "the system gave no random bytes");
     }
     base_hash_key_init(&r->hash_key, BASE_HASH_FOLD, secret);
-    r->fd_of = base_alloc(&r->account, BASE_MOD_STORE, resp_slots(r) * sizeof *r->fd_of, NULL);
-    if (r->fd_of == NULL) { return resp_open_fail(CELLAR_E_NOMEM, 0, "no memory for the clients"); }
+    r->fd_of = base_alloc(&r->obj.account, BASE_MOD_STORE, resp_slots(r) * sizeof *r->fd_of, NULL);
+    if (r->fd_of == NULL) {
+        return base_refuse(CELLAR_E_NOMEM, RESP_OPEN, "no memory for the clients");
+    }
     for (uint32_t i = 0; i < resp_slots(r); i++) { base_store_rlx(&r->fd_of[i], -1); }
     cellar_err err = resp_secure(r, o);
     if (err == CELLAR_OK) { err = resp_places(r, o); }
@@ -281,14 +274,14 @@ static cellar_err resp_parts(cellar_resp *r, const cellar_resp_opts *o)
     if (r->epoll < 0 || r->bell < 0 ||
         base_net_watch(r->epoll, EPOLL_CTL_ADD, r->bell, EPOLLIN, &r->bell) < 0 ||
         !resp_listen_watch(r, true)) {
-        return resp_open_fail(CELLAR_E_IO, 0, "the system refused a descriptor for epoll");
+        return base_refuse(CELLAR_E_IO, RESP_OPEN, "the system refused a descriptor for epoll");
     }
     const cellar_err heard = resp_channels_open(r, o->bus);
     if (heard != CELLAR_OK) { return heard; }
-    r->fork = (base_fork_node){ .prepare = resp_fork_nothing, .parent = resp_fork_nothing,
+    r->obj.fork = (base_fork_node){ .prepare = resp_fork_nothing, .parent = resp_fork_nothing,
                                 .child = resp_fork_child, .ctx = r };
-    return base_fork_register(&r->fork)
-        ? CELLAR_OK : resp_open_fail(CELLAR_E_NOMEM, 0, "no memory for the fork handlers");
+    return base_fork_register(&r->obj.fork)
+        ? CELLAR_OK : base_refuse(CELLAR_E_NOMEM, RESP_OPEN, "no memory for the fork handlers");
 }
 
 CELLAR_API cellar_err cellar_resp_open(cellar *c, const cellar_resp_opts *o, cellar_resp **out)
@@ -297,24 +290,19 @@ CELLAR_API cellar_err cellar_resp_open(cellar *c, const cellar_resp_opts *o, cel
     cellar_host_opts host;
     if (out != NULL) { *out = NULL; }
     if (c == NULL || o == NULL || out == NULL) {
-        return resp_open_fail(CELLAR_E_INVAL, 0, "c, o and out must not be NULL");
+        return base_refuse(CELLAR_E_INVAL, RESP_OPEN, "c, o and out must not be NULL");
     }
     cellar_err err = resp_opts_in(o, &full, &host);
     if (err != CELLAR_OK) { return err; }
-    const base_alloc_hooks hooks = base_host_hooks(&host);
-    void *raw = base_alloc_raw(&hooks, RESP_PORT_BYTES);
-    if (raw == NULL) { return resp_open_fail(CELLAR_E_NOMEM, 0, "no memory for the port"); }
-    cellar_resp *r = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
-    memset(r, 0, sizeof *r);
-    r->kind = &resp_service.kind;
-    r->raw = raw;
-    resp_init(r, c, &full, &host);
+    cellar_resp *r = base_object_new(&resp_service.kind, &host, sizeof *r);
+    if (r == NULL) { return base_refuse(CELLAR_E_NOMEM, RESP_OPEN, "no memory for the port"); }
+    resp_init(r, c, &full);
     err = resp_parts(r, &full);
     if (err == CELLAR_OK) {
         *out = r;
     } else {
         resp_parts_free(r);
-        base_free_raw(&hooks, raw, RESP_PORT_BYTES);
+        base_object_free(&r->obj);
     }
     return err;
 }
@@ -323,13 +311,13 @@ CELLAR_API cellar_err cellar_resp_open(cellar *c, const cellar_resp_opts *o, cel
 
 CELLAR_API int cellar_resp_fd(const cellar_resp *r)
 {
-    return r == NULL || r->forked ? -1 : r->epoll;
+    return r == NULL || r->obj.forked ? -1 : r->epoll;
 }
 
 CELLAR_API cellar_err cellar_resp_step(cellar_resp *r, int timeout_ms)
 {
     if (r == NULL || timeout_ms < -1) { return CELLAR_E_INVAL; }
-    if (r->forked) { return CELLAR_E_FORKED; }
+    if (r->obj.forked) { return CELLAR_E_FORKED; }
     if (!base_cas_ar(&r->stepping, 0u, 1u)) { return CELLAR_E_BUSY; }
     const cellar_err err = resp_round(r, timeout_ms);
     base_store_rel(&r->stepping, 0u);
@@ -349,11 +337,11 @@ static void resp_main(void *arg)
 CELLAR_API cellar_err cellar_resp_start(cellar_resp *r)
 {
     if (r == NULL) { return CELLAR_E_INVAL; }
-    if (r->forked) { return CELLAR_E_FORKED; }
+    if (r->obj.forked) { return CELLAR_E_FORKED; }
     if (r->started) { return CELLAR_OK; }
     if (!base_cas_ar(&r->stepping, 0u, 1u)) { return CELLAR_E_BUSY; }
     r->started = true;
-    if (base_thread_start(&r->thread, resp_main, r, "cellar-resp", r->stack_bytes) != 0) {
+    if (base_thread_start(&r->thread, resp_main, r, "cellar-resp", r->obj.stack_bytes) != 0) {
         r->started = false;
         base_store_rel(&r->stepping, 0u);
         return CELLAR_E_NOMEM;
@@ -363,18 +351,17 @@ CELLAR_API cellar_err cellar_resp_start(cellar_resp *r)
 
 CELLAR_API void cellar_resp_drain(cellar_resp *r)
 {
-    if (r == NULL || r->forked) { return; }
+    if (r == NULL || r->obj.forked) { return; }
     base_store_rlx(&r->draining, 1u);
 }
 
 CELLAR_API void cellar_resp_close(cellar_resp *r)
 {
-    if (r == NULL || r->forked) { return; }
+    if (r == NULL || r->obj.forked) { return; }
     resp_thread_stop(r);
-    base_fork_unregister(&r->fork);
+    base_fork_unregister(&r->obj.fork);
     resp_parts_free(r);
-    const base_alloc_hooks hooks = r->account.hooks;
-    base_free_raw(&hooks, r->raw, RESP_PORT_BYTES);
+    base_object_free(&r->obj);
 }
 
 BASE_SIZE_END

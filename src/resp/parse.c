@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/text.h"
 #include "resp/command.h"
 #include "resp/parse.h"
 #include "resp/room.h"
@@ -35,10 +36,10 @@ static bool resp_argv_room(cellar_resp *r, uint32_t count)
 {
     if (BASE_LIKELY(count <= r->argv_cap)) { return true; }
     const uint32_t cap = (uint32_t)base_pow2_ceil(BASE_MAX(count, RESP_ARGV_USUAL));
-    cellar_bytes *argv = base_alloc(&r->account, BASE_MOD_STORE, cap * sizeof *argv, NULL);
+    cellar_bytes *argv = base_alloc(&r->obj.account, BASE_MOD_STORE, cap * sizeof *argv, NULL);
     if (argv == NULL) { return false; }
     if (r->argv != NULL) { memcpy(argv, r->argv, r->argv_cap * sizeof *argv); }
-    base_free(&r->account, BASE_MOD_STORE, r->argv, r->argv_cap * sizeof *argv);
+    base_free(&r->obj.account, BASE_MOD_STORE, r->argv, r->argv_cap * sizeof *argv);
     r->argv = argv;
     r->argv_cap = cap;
     return true;
@@ -47,7 +48,7 @@ static bool resp_argv_room(cellar_resp *r, uint32_t count)
 CELLAR_PRIVATE void resp_argv_trim(cellar_resp *r)
 {
     if (r->argv_cap > RESP_ARGV_USUAL) {
-        base_free(&r->account, BASE_MOD_STORE, r->argv, r->argv_cap * sizeof *r->argv);
+        base_free(&r->obj.account, BASE_MOD_STORE, r->argv, r->argv_cap * sizeof *r->argv);
         r->argv = NULL;
         r->argv_cap = 0;
     }
@@ -229,13 +230,6 @@ static bool resp_control(unsigned char b)
     return b < ' ' ? b != '\t' && b != '\r' : b == 0x7f;
 }
 
-static int resp_hex(unsigned char b)
-{
-    if (b >= '0' && b <= '9') { return b - '0'; }
-    if (b >= 'a' && b <= 'f') { return b - 'a' + 10; }
-    return b >= 'A' && b <= 'F' ? b - 'A' + 10 : -1;
-}
-
 /* Read one byte inside double quotes at p[*i], which is before `n`. */
 static unsigned char resp_escaped(const unsigned char *p, size_t n, size_t *i)
 {
@@ -245,9 +239,9 @@ static unsigned char resp_escaped(const unsigned char *p, size_t n, size_t *i)
         *i = at + 1;
         return p[at];
     }
-    if (p[at + 1] == 'x' && at + 3 < n && resp_hex(p[at + 2]) >= 0 && resp_hex(p[at + 3]) >= 0) {
+    if (p[at + 1] == 'x' && at + 3 < n && base_hex_byte(p + at + 2) >= 0) {
         *i = at + 4;
-        return (unsigned char)(resp_hex(p[at + 2]) * 16 + resp_hex(p[at + 3]));
+        return (unsigned char)base_hex_byte(p + at + 2);
     }
     const char *letter = p[at + 1] != '\0' ? strchr(from, p[at + 1]) : NULL;
     *i = at + 2;

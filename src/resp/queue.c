@@ -28,7 +28,7 @@ CELLAR_PRIVATE void resp_queue_add(resp_client *c, const resp_command *cmd,
     for (uint32_t i = 0; i < argc; i++) { bytes += argv[i].len; }
     resp_queued *q = NULL;
     if (c->queue_bytes + bytes <= r->opts.max_request_bytes) {
-        q = base_alloc(&r->account, BASE_MOD_STORE, bytes, NULL);
+        q = base_alloc(&r->obj.account, BASE_MOD_STORE, bytes, NULL);
     }
     if (q == NULL) {
         resp_refuse(c, "%s", RESP_OOM);
@@ -59,14 +59,14 @@ CELLAR_PRIVATE resp_queued *resp_queue_take(resp_client *c)
 
 CELLAR_PRIVATE void resp_queued_free(cellar_resp *r, resp_queued *q)
 {
-    base_free(&r->account, BASE_MOD_STORE, q, q->bytes);
+    base_free(&r->obj.account, BASE_MOD_STORE, q, q->bytes);
 }
 
 CELLAR_PRIVATE void resp_watched_drop(resp_client *c)
 {
     for (resp_watched *w; (w = c->watched) != NULL;) {
         c->watched = w->next;
-        base_free(&c->of->account, BASE_MOD_STORE, w, sizeof *w + w->key_len);
+        base_free(&c->of->obj.account, BASE_MOD_STORE, w, sizeof *w + w->key_len);
     }
 }
 

@@ -33,13 +33,13 @@ CELLAR_PRIVATE void resp_block_free(cellar_resp *r, resp_block *b)
 {
     if (b->pin != NULL) {
         resp_pin_free(r, b->pin);
-        base_free(&r->account, BASE_MOD_STORE, b, sizeof *b + RESP_PIN_TEXT);
+        base_free(&r->obj.account, BASE_MOD_STORE, b, sizeof *b + RESP_PIN_TEXT);
     } else if (b->cap == RESP_BLOCK_BYTES && r->free_count < RESP_KEPT_MAX) {
         b->next = r->free_blocks;
         r->free_blocks = b;
         r->free_count++;
     } else {
-        base_free(&r->account, BASE_MOD_STORE, b, sizeof *b + b->cap);
+        base_free(&r->obj.account, BASE_MOD_STORE, b, sizeof *b + b->cap);
     }
 }
 
@@ -52,7 +52,7 @@ CELLAR_PRIVATE resp_block *resp_block_new(cellar_resp *r, size_t bytes)
         r->free_blocks = b->next;
         r->free_count--;
     } else if (cap <= SIZE_MAX - sizeof *b) {
-        b = base_alloc(&r->account, BASE_MOD_STORE, sizeof *b + cap, NULL);
+        b = base_alloc(&r->obj.account, BASE_MOD_STORE, sizeof *b + cap, NULL);
     }
     if (b == NULL) { return NULL; }
     b->next = NULL;
@@ -157,7 +157,8 @@ CELLAR_PRIVATE void resp_out_trim(resp_client *c)
         bytes > RESP_TRIM_MAX) {
         return;
     }
-    resp_block *small = base_alloc(&c->of->account, BASE_MOD_STORE, sizeof *small + bytes, NULL);
+    resp_block *small = base_alloc(&c->of->obj.account, BASE_MOD_STORE, sizeof *small + bytes,
+                                   NULL);
     if (small == NULL) { return; }
     *small = (resp_block){ .cap = bytes, .used = bytes };
     memcpy(small->bytes, b->bytes + b->from, bytes);
@@ -171,7 +172,7 @@ CELLAR_PRIVATE void resp_blocks_drop(cellar_resp *r)
 {
     for (resp_block *b; (b = r->free_blocks) != NULL;) {
         r->free_blocks = b->next;
-        base_free(&r->account, BASE_MOD_STORE, b, sizeof *b + b->cap);
+        base_free(&r->obj.account, BASE_MOD_STORE, b, sizeof *b + b->cap);
     }
     r->free_count = 0;
 }

@@ -76,13 +76,13 @@ CELLAR_PRIVATE uint64_t resp_backlog_max(const cellar_resp *r)
 static int64_t resp_limit_change(cellar_resp *r, int64_t more)
 {
     while (!base_cas_ar(&r->limiting, 0u, 1u)) { base_yield(); }
-    const uint64_t limit = base_load_rlx(&r->account.limit);
+    const uint64_t limit = base_load_rlx(&r->obj.account.limit);
     uint64_t to = limit + (uint64_t)more;
     if (more > 0 && to > base_load_rlx(&r->share)) { to = limit; }
-    if (to != limit) { base_account_limit(&r->account, to); }
+    if (to != limit) { base_account_limit(&r->obj.account, to); }
     /* A charge may have come before the lower limit. */
-    const uint64_t used = base_load_rlx(&r->account.used);
-    if (used > to) { base_account_limit(&r->account, to = BASE_MIN(used, limit)); }
+    const uint64_t used = base_load_rlx(&r->obj.account.used);
+    if (used > to) { base_account_limit(&r->obj.account, to = BASE_MIN(used, limit)); }
     base_store_rel(&r->limiting, 0u);
     return (int64_t)(to - limit);
 }
@@ -107,7 +107,7 @@ CELLAR_PRIVATE void resp_client_cut(resp_client *c)
 {
     const bool unread = c->out_bytes > 0;
     resp_add(c->of, unread ? RESP_COUNT_output_closed : RESP_COUNT_memory_closed, 1);
-    base_log(&c->of->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_LIMIT,
+    base_log(&c->of->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_LIMIT,
              "client %s closed: %s", c->address,
              unread ? "it does not read its replies" : "its request stands still");
     c->flags |= RESP_C_BROKEN;
@@ -127,7 +127,7 @@ static resp_client *resp_client_next(const resp_client *c)
 /* Return whether `bytes` more leave the port with at most `most`. */
 static bool resp_fits(const cellar_resp *r, uint64_t bytes, uint64_t most)
 {
-    const uint64_t used = base_load_rlx(&r->account.used);
+    const uint64_t used = base_load_rlx(&r->obj.account.used);
     return used <= most && bytes <= most - used;
 }
 
@@ -170,7 +170,7 @@ CELLAR_PRIVATE bool resp_room_in(cellar_resp *r, uint64_t bytes)
 /* Return the free bytes below `limit`. `used` is read once: other threads may charge meanwhile. */
 static uint64_t resp_free(const cellar_resp *r, uint64_t limit)
 {
-    const uint64_t used = base_load_rlx(&r->account.used);
+    const uint64_t used = base_load_rlx(&r->obj.account.used);
     return limit - BASE_MIN(limit, used);
 }
 
@@ -179,7 +179,8 @@ CELLAR_PRIVATE bool resp_room_make(void *ctx, uint64_t bytes)
     cellar_resp *r = ctx;
     const uint64_t share = base_load_rlx(&r->share);
     if (!resp_fits(r, bytes, share) && resp_steps(r)) { resp_press(r, bytes, share); }
-    const uint64_t limit = base_load_rlx(&r->account.limit), rest = share - BASE_MIN(limit, share);
+    const uint64_t limit = base_load_rlx(&r->obj.account.limit);
+    const uint64_t rest = share - BASE_MIN(limit, share);
     const uint64_t free = resp_free(r, limit);
     if (bytes <= free) { return true; } /* another thread made room */
     if (bytes - free > rest) { return false; }
@@ -196,7 +197,7 @@ CELLAR_PRIVATE bool resp_room_make(void *ctx, uint64_t bytes)
 
 CELLAR_PRIVATE void resp_room_return(cellar_resp *r, uint64_t keep)
 {
-    const uint64_t limit = base_load_rlx(&r->account.limit);
+    const uint64_t limit = base_load_rlx(&r->obj.account.limit);
     const uint64_t free = resp_free(r, limit);
     if (BASE_LIKELY(free <= keep)) { return; }
     const int64_t less = -resp_limit_change(r, -(int64_t)free);

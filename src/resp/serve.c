@@ -136,7 +136,7 @@ static bool resp_may_run(const resp_client *c)
 static void resp_foreign(resp_client *c, const char *why)
 {
     resp_add(c->of, RESP_COUNT_foreign, 1);
-    base_log(&c->of->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED,
+    base_log(&c->of->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED,
              "connection from %s closed: %s", c->address, why);
     c->flags |= RESP_C_CLOSE | RESP_C_LINGER;
 }
@@ -207,10 +207,10 @@ static bool resp_in_room(resp_client *c)
         cap = BASE_MAX(BASE_MIN(cap, end), c->in_len + RESP_IN_FIRST);
     }
     unsigned char *in = resp_room_in(r, cap)
-        ? base_alloc(&r->account, BASE_MOD_STORE, cap, NULL) : NULL;
+        ? base_alloc(&r->obj.account, BASE_MOD_STORE, cap, NULL) : NULL;
     if (in == NULL) { return false; }
     if (c->in != NULL) { memcpy(in, c->in, c->in_len); }
-    base_free(&r->account, BASE_MOD_STORE, c->in, c->in_cap);
+    base_free(&r->obj.account, BASE_MOD_STORE, c->in, c->in_cap);
     c->in = in;
     c->in_cap = cap;
     return true;
@@ -255,7 +255,7 @@ static void resp_read_run(resp_client *c, size_t got)
     c->in_len = resp_in_left(c, got - done);
     c->in_cap = (size_t)base_round_up(c->in_len, RESP_IN_LEAST);
     if (resp_room_in(r, c->in_cap)) {
-        c->in = base_alloc(&r->account, BASE_MOD_STORE, c->in_cap, NULL);
+        c->in = base_alloc(&r->obj.account, BASE_MOD_STORE, c->in_cap, NULL);
     }
     if (c->in == NULL) {
         c->in_cap = 0;

@@ -93,7 +93,7 @@ CELLAR_PRIVATE void resp_password_failed(resp_client *c)
     }
     c->hold_ms = r->now_ms + RESP_HOLD_MS;
     resp_client_timed(c, true);
-    base_log(&r->log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED, "wrong password from %s",
+    base_log(&r->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED, "wrong password from %s",
              c->address);
 }
 

@@ -14,10 +14,10 @@ CELLAR_PRIVATE const char *resp_figures(void *object, uint64_t *value)
     _Static_assert(STATS_PORT_COUNT == RESP_COUNTS + 2, "one line for each figure");
     for (int i = 0; i < RESP_COUNTS; i++) { value[i] = base_load_rlx(&r->count[i]); }
     value[STATS_PORT_CLIENTS] = base_load_rlx(&r->client_count);
-    value[STATS_PORT_BYTES] = base_load_rlx(&r->account.used);
+    value[STATS_PORT_BYTES] = base_load_rlx(&r->obj.account.used);
     value[STATS_PORT_COUNT] = r->port[0];
     value[STATS_PORT_COUNT + 1] = r->port[1];
-    return r->name;
+    return r->obj.name;
 }
 
 CELLAR_API cellar_err cellar_resp_stats_get(const cellar_resp *r, cellar_resp_stats *out)

@@ -63,7 +63,7 @@ CELLAR_PRIVATE void resp_monitor_show(const resp_client *c, const cellar_bytes *
 
 static void resp_slow_free(cellar_resp *r, resp_slow **place)
 {
-    if (*place != NULL) { base_free(&r->account, BASE_MOD_STORE, *place, (*place)->bytes); }
+    if (*place != NULL) { base_free(&r->obj.account, BASE_MOD_STORE, *place, (*place)->bytes); }
     *place = NULL;
 }
 
@@ -89,7 +89,7 @@ CELLAR_PRIVATE void resp_slow_note(const resp_client *c, const cellar_bytes *arg
         }
         bytes += shown[i].len;
     }
-    resp_slow *s = base_alloc(&r->account, BASE_MOD_STORE, bytes, NULL);
+    resp_slow *s = base_alloc(&r->obj.account, BASE_MOD_STORE, bytes, NULL);
     if (s == NULL) { return; }
     s->id = r->slow_next++;
     s->wall_ms = base_wall_ms();

@@ -44,7 +44,7 @@ RESP_CALL(resp_discard)
 static int64_t resp_ends_ms(const cellar_resp *r, const cellar_entry_info *info)
 {
     const bool fixed = info->ttl_left_ms != CELLAR_TTL_NONE && info->idle_ms == 0;
-    return fixed ? base_now_ms(&r->clock) + info->ttl_left_ms : INT64_MAX;
+    return fixed ? base_now_ms(&r->obj.clock) + info->ttl_left_ms : INT64_MAX;
 }
 
 /* Read version and deadline of an entry; version 0: there is none. */
@@ -82,7 +82,7 @@ RESP_CALL(resp_watch)
         }
         const cellar_err err = resp_watched_read(r, c->db, argv[i].data, len, &version, &ends_ms);
         resp_watched *w = err == CELLAR_OK
-            ? base_alloc(&r->account, BASE_MOD_STORE, sizeof *w + len, NULL) : NULL;
+            ? base_alloc(&r->obj.account, BASE_MOD_STORE, sizeof *w + len, NULL) : NULL;
         if (w == NULL) {
             resp_fail(c, err == CELLAR_OK ? CELLAR_E_NOMEM : err);
             return;

@@ -238,14 +238,13 @@ typedef struct resp_db {
 #define RESP_LISTENERS (RESP_PLACES * RESP_SOCKETS)
 
 struct cellar_resp {
-    base_service kind;   /* first */
-    void *raw;                   /* RESP_PORT_BYTES, as allocated */
+    base_object obj;             /* first; its account: requests and replies; the limit of that:
+                                  * what the store is charged */
     cellar *store;
     cellar_resp_opts opts;       /* with defaults; pointers to options and texts are NULL; constant.
                                   * Two of them change at run time: */
     int64_t idle_timeout_ms;     /* CONFIG SET timeout; CELLAR_TTL_NONE: none */
     uint32_t max_clients;        /* CONFIG SET maxclients; at most opts.max_clients */
-    base_account account;        /* of requests and replies; limit: what the store is charged */
     _Atomic uint64_t share;      /* greatest limit of `account`; relaxed, set in each round */
     _Atomic(const base_thread_record *) stepper; /* the thread of the last round; relaxed */
     tls_server *tls;             /* of TCP clients; NULL: plain */
@@ -254,13 +253,8 @@ struct cellar_resp {
     uint64_t pinned_bytes;       /* of the values in `pin` */
     uint64_t place_bytes;        /* of the places of all clients */
     _Atomic uint32_t limiting;   /* 1: a thread changes the limit of `account` */
-    base_clock clock;
-    base_log log;
-    base_fork_node fork;
     base_thread thread;
-    uint32_t stack_bytes;        /* of `thread`; 0: the default of the process */
     bool started;
-    bool forked;                 /* this process is a child of the one that opened it */
     bool has_password;
     char policy_file[RESP_POLICY_FILE_MAX + 1]; /* for CELLAR.POLICY RELOAD; "": none */
     unsigned char password[32];  /* SHA-256 */
@@ -285,7 +279,6 @@ struct cellar_resp {
     uint32_t port[RESP_PLACES];  /* TCP ports; 0: none; constant */
     _Atomic uint32_t draining;   /* 1: cellar_resp_drain was called */
     bool walked;                 /* a scan has continued in this round */
-    char name[CELLAR_NAME_MAX + 1]; /* label of its figures; constant */
     uint32_t monitors;
     uint64_t last_id;
     resp_block *free_blocks;
@@ -328,7 +321,6 @@ BASE_INLINE uint32_t resp_slots(const cellar_resp *r)
     return r->opts.max_clients + RESP_ADMIN_SLOTS;
 }
 
-#define RESP_PORT_BYTES (sizeof(cellar_resp) + BASE_PAD)
 
 /* Read the figures: see stats_service. */
 CELLAR_PRIVATE const char *resp_figures(void *object, uint64_t *value);

@@ -55,7 +55,7 @@ static cellar_err resp_bulk_pinned(resp_client *c, cellar *ns, const void *key, 
     if (err != CELLAR_OK) { return err == CELLAR_E_LIMIT ? CELLAR_E_NOMEM : err; }
     resp_pin *pin = resp_pin_take(r, &v);
     if (pin == NULL) { return CELLAR_E_NOMEM; }
-    resp_block *b = base_alloc(&r->account, BASE_MOD_STORE, sizeof *b + RESP_PIN_TEXT, NULL);
+    resp_block *b = base_alloc(&r->obj.account, BASE_MOD_STORE, sizeof *b + RESP_PIN_TEXT, NULL);
     if (b == NULL) {
         resp_pin_free(r, pin);
         return CELLAR_E_NOMEM;

@@ -96,26 +96,11 @@ static void stats_put_decimal(base_text *t, uint64_t v, int digits)
     base_text_put(t, at, (size_t)(text + sizeof text - at));
 }
 
-/* Return the length of the UTF-8 sequence at p; 0: invalid, overlong, or a surrogate. */
-static size_t stats_utf8_len(const unsigned char *p, size_t n)
-{
-    if (p[0] < 0x80) { return p[0] != 0; }
-    const size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || n < len) { return 0; }
-    const unsigned char low = p[0] == 0xe0 ? 0xa0 : p[0] == 0xf0 ? 0x90 : 0x80;
-    const unsigned char high = p[0] == 0xed ? 0x9f : p[0] == 0xf4 ? 0x8f : 0xbf;
-    if (p[1] < low || p[1] > high) { return 0; }
-    for (size_t i = 2; i < len; i++) {
-        if ((p[i] & 0xc0) != 0x80) { return 0; }
-    }
-    return len;
-}
-
 static bool stats_is_utf8(const char *text, size_t n)
 {
     const unsigned char *p = (const unsigned char *)text;
     for (size_t i = 0; i < n;) {
-        const size_t len = stats_utf8_len(p + i, n - i);
+        const size_t len = base_utf8_len(p + i, n - i);
         if (len == 0) { return false; }
         i += len;
     }
@@ -338,6 +323,17 @@ static void stats_tell(stats_out *o, const stats *st, const stats_source *from)
     stats_tell_list(o, stats_given_lines, STATS_GIVEN_COUNT, NULL, from->given);
 }
 
+/* Write a bucket of a histogram: values below upper / 10^digits; upper 0: all. */
+static void stats_put_bucket(stats_out *o, const char *family, const stats_owner *owner,
+                             uint64_t upper, int digits, uint64_t below)
+{
+    char le[24];
+    base_text text = { le, sizeof le, 0 };
+    base_text_add(&text, upper != 0 ? "le=" : "le=+Inf");
+    if (upper != 0) { stats_put_decimal(&text, upper, digits); }
+    stats_put_sample(o, family, "_bucket", owner, le, 0, below);
+}
+
 static void stats_tell_histogram(stats_out *o, const stats *st, stats_op op, const char *family,
                                  const char *name)
 {
@@ -346,16 +342,12 @@ static void stats_tell_histogram(stats_out *o, const stats *st, stats_op op, con
     stats_read_times(st, op, &t);
     uint64_t below = 0;
     for (unsigned k = 6; k <= 34; k += 2) {
-        char le[24];
-        base_text text = { le, sizeof le, 0 };
-        base_text_add(&text, "le=");
-        stats_put_decimal(&text, (uint64_t)1 << k, STATS_NS_DIGITS);
         /* A later bucket is read later: keep the sequence ascending. */
         below = BASE_MAX(below, stats_times_below(st, op, ((uint64_t)1 << k) - 1));
-        stats_put_sample(o, family, "_bucket", &owner, le, 0, below);
+        stats_put_bucket(o, family, &owner, (uint64_t)1 << k, STATS_NS_DIGITS, below);
     }
     const uint64_t count = BASE_MAX(t.count, below);
-    stats_put_sample(o, family, "_bucket", &owner, "le=+Inf", 0, count);
+    stats_put_bucket(o, family, &owner, 0, 0, count);
     stats_put_sample(o, family, "_sum", &owner, "", STATS_NS_DIGITS, t.sum_ns);
     stats_put_sample(o, family, "_count", &owner, "", 0, count);
 }
@@ -375,16 +367,6 @@ static void stats_tell_ops(stats_out *o, const stats *st, bool sampled)
         if (stats_op_row[op].sampled != sampled) { continue; }
         stats_tell_histogram(o, st, (stats_op)op, family, stats_op_row[op].name);
     }
-}
-
-CELLAR_PRIVATE size_t stats_write_prometheus(const stats *st, const stats_source *from, char *buf,
-                                             size_t cap)
-{
-    stats_out o = { { buf, cap, 0 }, 'm', false, NULL };
-    stats_tell(&o, st, from);
-    stats_tell_ops(&o, st, true);
-    stats_tell_ops(&o, st, false);
-    return o.text.len;
 }
 
 /* Write the quantiles of one operation as a JSON object. */
@@ -419,28 +401,43 @@ static void stats_tell_hot(stats_out *o, const stats_hot_line *h)
     base_text_add(&o->text, "}");
 }
 
-CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from, char *buf,
-                                       size_t cap)
+/* Begin a text with the list of metrics. */
+static stats_out stats_begin(char *buf, size_t cap, bool json)
 {
-    stats_out o = { { buf, cap, 0 }, 'm', true, "" };
-    base_text_add(&o.text, "{\"metrics\":[");
-    stats_tell(&o, st, from);
-    base_text_add(&o.text, "],\n\"times\":[");
-    o.comma = "";
-    for (int op = 0; op < STATS_OP_COUNT; op++) { stats_tell_times(&o, st, (stats_op)op); }
-    base_text_add(&o.text, "],\n\"hot_keys\":[");
-    o.comma = "";
-    for (size_t i = 0; i < from->hot_count; i++) { stats_tell_hot(&o, &from->hot[i]); }
-    base_text_add(&o.text, "]}\n");
-    return o.text.len;
+    stats_out o = { { buf, cap, 0 }, 'm', json, "" };
+    if (json) { base_text_add(&o.text, "{\"metrics\":["); }
+    return o;
 }
 
-CELLAR_PRIVATE size_t stats_write_rest(const stats *st, const stats_source *from, char *buf,
-                                       size_t cap)
+/* Begin the next list of a JSON object. */
+static void stats_next(stats_out *o, const char *name)
 {
-    stats_out o = { { buf, cap, 0 }, 'd', false, NULL };
+    base_text_add(&o->text, "],\n\"%s\":[", name);
+    o->comma = "";
+}
+
+static size_t stats_end(stats_out *o)
+{
+    if (o->json) { base_text_add(&o->text, "]}\n"); }
+    return o->text.len;
+}
+
+CELLAR_PRIVATE size_t stats_write(const stats *st, const stats_source *from, stats_form form,
+                                  char *buf, size_t cap)
+{
+    stats_out o = stats_begin(buf, cap, form == STATS_JSON);
+    if (form == STATS_REST) { o.shown = 'd'; }
     stats_tell(&o, st, from);
-    return o.text.len;
+    if (form == STATS_PROMETHEUS) {
+        stats_tell_ops(&o, st, true);
+        stats_tell_ops(&o, st, false);
+    } else if (form == STATS_JSON) {
+        stats_next(&o, "times");
+        for (int op = 0; op < STATS_OP_COUNT; op++) { stats_tell_times(&o, st, (stats_op)op); }
+        stats_next(&o, "hot_keys");
+        for (size_t i = 0; i < from->hot_count; i++) { stats_tell_hot(&o, &from->hot[i]); }
+    }
+    return stats_end(&o);
 }
 
 CELLAR_PRIVATE void stats_tell_waits(stats_out *o, const char *family, const char *help,
@@ -449,16 +446,9 @@ CELLAR_PRIVATE void stats_tell_waits(stats_out *o, const char *family, const cha
     uint64_t below = 0;
     stats_family(o, family, help, "histogram");
     for (unsigned k = 0; k < STATS_WAIT_BUCKETS; k++) {
-        char le[24];
-        base_text text = { le, sizeof le, 0 };
-        base_text_add(&text, "le=");
-        if (k + 1 < STATS_WAIT_BUCKETS) {
-            stats_put_decimal(&text, (uint64_t)1 << 2 * k, 3);
-        } else {
-            base_text_add(&text, "+Inf");
-        }
         below += w->bucket[k];
-        stats_put_sample(o, family, "_bucket", owner, le, 0, below);
+        stats_put_bucket(o, family, owner, k + 1 < STATS_WAIT_BUCKETS ? (uint64_t)1 << 2 * k : 0,
+                         3, below);
     }
     stats_put_sample(o, family, "_sum", owner, "", 3, w->sum_ms);
     stats_put_sample(o, family, "_count", owner, "", 0, below);
@@ -470,12 +460,10 @@ CELLAR_PRIVATE cellar_err stats_text(void *object, bool json, char *buf, size_t 
     stats_struct all;
     const char *name = s->read(object, all.value);
     const stats_owner owner = { s->label, name, strlen(name), NULL };
-    stats_out o = { { buf, cap, 0 }, 'm', json, "" };
-    if (json) { base_text_add(&o.text, "{\"metrics\":["); }
+    stats_out o = stats_begin(buf, cap, json);
     stats_tell_list(&o, s->lines, s->count, &owner, all.value);
     if (s->more != NULL) { s->more(&o, &owner, object, all.value); }
-    if (json) { base_text_add(&o.text, "]}\n"); }
-    *full = o.text.len;
+    *full = stats_end(&o);
     return CELLAR_OK;
 }
 

@@ -73,21 +73,20 @@ typedef struct stats_source {
     bool (*namespace_given)(void *ctx, uint32_t slot, stats_namespace_given id, uint64_t *out);
     void *ctx;
     uint64_t given[STATS_GIVEN_COUNT]; /* present values */
-    const stats_hot_line *hot; /* for stats_write_json */
+    const stats_hot_line *hot; /* for STATS_JSON */
     size_t hot_count;
 } stats_source;
 
-/* Write the metrics as Prometheus text 0.0.4. Write at most `cap` bytes, the last of
- * them 0. Return the length of the whole text without that 0, like snprintf. No allocation, no
- * lock, no locale. */
-CELLAR_PRIVATE size_t stats_write_prometheus(const stats *st, const stats_source *from, char *buf,
-                                             size_t cap);
-/* Write the same figures as JSON, the quantiles of all operations, and the hot keys. */
-CELLAR_PRIVATE size_t stats_write_json(const stats *st, const stats_source *from, char *buf,
-                                       size_t cap);
-/* Write the figures that the metrics leave out, in the same form. */
-CELLAR_PRIVATE size_t stats_write_rest(const stats *st, const stats_source *from, char *buf,
-                                       size_t cap);
+/* Which figures of a store, and how. */
+typedef enum stats_form {
+    STATS_PROMETHEUS, /* the metrics and the durations, as Prometheus text 0.0.4 */
+    STATS_JSON,       /* the metrics, the quantiles of all operations, and the hot keys */
+    STATS_REST        /* what the metrics leave out, as Prometheus text */
+} stats_form;
+/* Write the figures of a store. Write at most `cap` bytes, the last of them 0. Return the length of
+ * the whole text without that 0, like snprintf. No allocation, no lock, no locale. */
+CELLAR_PRIVATE size_t stats_write(const stats *st, const stats_source *from, stats_form form,
+                                  char *buf, size_t cap);
 /* Write the figures of an object with a stats_service: see base_service_kind. */
 CELLAR_PRIVATE cellar_err stats_text(void *object, bool json, char *buf, size_t cap, size_t *full);
 /* Begin a family of samples. kind: "counter", "gauge" or "histogram". */

@@ -299,9 +299,8 @@ static bool cache_disk_spill(cache_store *s)
 {
     const int64_t wanted_ms = base_load_rlx(&s->disk_close_ms);
     const int64_t limit_ms = wanted_ms != 0 ? wanted_ms : CACHE_DISK_CLOSE_MS;
-    const uint64_t limit_ns = (uint64_t)BASE_MIN(limit_ms, INT64_MAX / 4000000) * 1000000u;
     cache_progress progress = { .hash = 0 };
-    cache_spill sp = { .kind = CACHE_SPILL_CLOSE, .until_ns = base_now_ns() + limit_ns,
+    cache_spill sp = { .kind = CACHE_SPILL_CLOSE, .until_ns = base_until_ns(limit_ms),
                        .progress = &progress };
     uint32_t slot = 0;
     uint64_t cursor = 0;

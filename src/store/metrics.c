@@ -145,13 +145,9 @@ CELLAR_PRIVATE cellar_err cache_text(void *object, bool json, char *buf, size_t 
     cache_store *s = c->store;
     cache_names names;
     stats_source from = cache_source(s, &names);
-    if (json) {
-        cache_hot hot;
-        cache_hot_find(c, &hot, &from);
-        *full = stats_write_json(s->stats, &from, buf, cap);
-    } else {
-        *full = stats_write_prometheus(s->stats, &from, buf, cap);
-    }
+    cache_hot hot;
+    if (json) { cache_hot_find(c, &hot, &from); }
+    *full = stats_write(s->stats, &from, json ? STATS_JSON : STATS_PROMETHEUS, buf, cap);
     return CELLAR_OK;
 }
 

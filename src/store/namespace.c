@@ -50,8 +50,7 @@ static cellar *cache_namespace_find(cache_store *s, const char *name, size_t len
 
 SYNC_HOLDS(NAMESPACE) static bool cache_namespace_name(cache_store *s, cellar *v)
 {
-    base_account *base_table_account = &s->account;
-    const base_module base_table_module = BASE_MOD_NAMESPACE;
+    BASE_TABLE_CHARGE(&s->account, BASE_MOD_NAMESPACE);
     const unsigned hash = cache_name_hash(s, v->name, v->name_len);
     v->hh.tbl = NULL;
     BASE_TABLE_ADD(hh, s->names, v->name, v->name_len, hash, v);
@@ -60,8 +59,7 @@ SYNC_HOLDS(NAMESPACE) static bool cache_namespace_name(cache_store *s, cellar *v
 
 SYNC_HOLDS(NAMESPACE) static void cache_namespace_unname(cache_store *s, cellar *v)
 {
-    base_account *base_table_account = &s->account;
-    const base_module base_table_module = BASE_MOD_NAMESPACE;
+    BASE_TABLE_CHARGE(&s->account, BASE_MOD_NAMESPACE);
     BASE_TABLE_REMOVE(hh, s->names, v);
 }
 

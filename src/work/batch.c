@@ -67,8 +67,7 @@ static void batch_finish(batch_list *from, batch_item *i, cellar_batch_verdict v
 
 static void batch_forget_key(batch_item *i) SYNC_HOLDS(WHEEL)
 {
-    base_account *base_table_account = &i->of->of->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&i->of->of->obj.account, BASE_MOD_STORE);
     if (i->key_len == 0) { return; }
     BASE_TABLE_REMOVE(hh, i->of->of->keys, i);
     i->key_len = 0;
@@ -98,8 +97,9 @@ CELLAR_PRIVATE void batch_settle(cellar_batcher *b, batch_after *a)
     if (a->ring) { work_ticker_ring(&b->ticker); }
 }
 
-CELLAR_PRIVATE bool batch_is_mine(const cellar_batcher *b)
+CELLAR_PRIVATE bool batch_is_mine(const void *batcher)
 {
+    const cellar_batcher *b = batcher;
     const int32_t tid = base_thread_id();
     for (const batch_group *g = b->groups; g != NULL; g = g->hh.next) {
         if (g->tid == tid) { return true; }
@@ -152,7 +152,7 @@ CELLAR_PRIVATE batch_group *batch_lane(cellar_batcher *b, char *name, size_t len
 
 CELLAR_PRIVATE batch_group *batch_group_make(cellar_batcher *b, const char *name, size_t len)
 {
-    batch_group *g = base_alloc(&b->account, BASE_MOD_STORE, sizeof *g + len + 2, NULL);
+    batch_group *g = base_alloc(&b->obj.account, BASE_MOD_STORE, sizeof *g + len + 2, NULL);
     if (g == NULL) { return NULL; }
     g->of = b;
     g->id = base_add_ar(&b->last_id, (uint64_t)1) + 1;
@@ -164,13 +164,13 @@ CELLAR_PRIVATE batch_group *batch_group_make(cellar_batcher *b, const char *name
 CELLAR_PRIVATE void batch_group_free(batch_group *g)
 {
     cellar_batcher *b = g->of;
-    base_free(&b->account, BASE_MOD_STORE, g->array, b->cfg.max_items * sizeof g->array[0]);
-    base_free(&b->account, BASE_MOD_STORE, g, sizeof *g + g->name_len + 2);
+    base_free(&b->obj.account, BASE_MOD_STORE, g->array, b->cfg.max_items * sizeof g->array[0]);
+    base_free(&b->obj.account, BASE_MOD_STORE, g, sizeof *g + g->name_len + 2);
 }
 
 CELLAR_PRIVATE void batch_item_free(cellar_batcher *b, batch_item *i)
 {
-    base_free(&b->account, BASE_MOD_STORE, i, sizeof *i + i->len + i->room);
+    base_free(&b->obj.account, BASE_MOD_STORE, i, sizeof *i + i->len + i->room);
 }
 
 /* Queue the job of a group, unless it is queued or runs. */
@@ -254,8 +254,7 @@ static void batch_look(batch_group *g, batch_after *a) SYNC_HOLDS(WHEEL)
 static bool batch_note_key(batch_group *g, batch_item *i, batch_item **old) SYNC_HOLDS(WHEEL)
 {
     cellar_batcher *b = g->of;
-    base_account *base_table_account = &b->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&b->obj.account, BASE_MOD_STORE);
     *old = NULL;
     if (i->key_len == 0) { return true; }
     unsigned hash;
@@ -268,8 +267,7 @@ static bool batch_note_key(batch_group *g, batch_item *i, batch_item **old) SYNC
 static bool batch_group_in(batch_group *g) SYNC_HOLDS(WHEEL)
 {
     cellar_batcher *b = g->of;
-    base_account *base_table_account = &b->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&b->obj.account, BASE_MOD_STORE);
     if (g->hh.tbl != NULL) { return true; }
     const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, g->name, g->name_len + 1);
     BASE_TABLE_ADD(hh, b->groups, g->name, g->name_len + 1, hash, g);
@@ -278,8 +276,7 @@ static bool batch_group_in(batch_group *g) SYNC_HOLDS(WHEEL)
 
 static void batch_group_out(batch_group *g) SYNC_HOLDS(WHEEL)
 {
-    base_account *base_table_account = &g->of->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&g->of->obj.account, BASE_MOD_STORE);
     BASE_TABLE_REMOVE(hh, g->of->groups, g);
     g->hh.tbl = NULL;
 }
@@ -411,7 +408,7 @@ static void batch_rest(batch_group *g, int64_t now_ms, batch_after *a) SYNC_HOLD
 static void batch_end_job(batch_group *g, bool ended_thread)
 {
     cellar_batcher *b = g->of;
-    const int64_t now_ms = base_now_ms(&b->clock);
+    const int64_t now_ms = base_now_ms(&b->obj.clock);
     batch_after a;
     batch_after_init(&a);
     sync_take(WHEEL, &b->lock);
@@ -566,13 +563,13 @@ static uint32_t batch_judge(const batch_call *c, int64_t now_ms) SYNC_HOLDS(WHEE
 static void batch_call_end(batch_call *c)
 {
     cellar_batcher *b = c->g->of;
-    const int64_t now_ms = base_now_ms(&b->clock);
+    const int64_t now_ms = base_now_ms(&b->obj.clock);
     sync_take(WHEEL, &b->lock);
     c->g->tid = 0;
     const uint32_t failed = batch_judge(c, now_ms);
     sync_drop(WHEEL, &b->lock);
     if (failed != 0) {
-        base_log(&b->log, BASE_LOG_WARNING, "batch", (int)c->err, "%u items of a batch failed",
+        base_log(&b->obj.log, BASE_LOG_WARNING, "batch", (int)c->err, "%u items of a batch failed",
                  failed);
     }
 }
@@ -603,9 +600,9 @@ static bool batch_ready(batch_group *g, int64_t now_ms) SYNC_HOLDS(WHEEL)
 static void batch_make_call(batch_group *g, int cancel)
 {
     cellar_batcher *b = g->of;
-    const int64_t now_ms = base_now_ms(&b->clock);
+    const int64_t now_ms = base_now_ms(&b->obj.clock);
     if (b->cfg.max_items > BATCH_FEW && g->array == NULL) {
-        g->array = base_alloc(&b->account, BASE_MOD_STORE,
+        g->array = base_alloc(&b->obj.account, BASE_MOD_STORE,
                               b->cfg.max_items * sizeof g->array[0], NULL);
     }
     batch_call c = { .g = g, .items = g->array, .room = b->cfg.max_items };
@@ -638,7 +635,7 @@ CELLAR_PRIVATE void batch_run_job(void *batcher, base_job *j)
 CELLAR_PRIVATE void batch_fire(void *batcher, int64_t *next_ms)
 {
     cellar_batcher *b = batcher;
-    const int64_t now_ms = base_now_ms(&b->clock);
+    const int64_t now_ms = base_now_ms(&b->obj.clock);
     uint32_t budget = BATCH_SLICE;
     batch_after a;
     wheel_timer *t;

@@ -77,20 +77,12 @@ typedef struct batch_group {
 } batch_group;
 
 struct cellar_batcher {
-    base_service kind;   /* first */
-    void *raw;                  /* BATCH_BYTES, as allocated */
-    base_account account;       /* without a limit: queue_items and queue_bytes are the limits */
-    base_clock clock;
-    base_log log;
-    base_fork_node fork;
+    base_object obj;            /* first; queue_items and queue_bytes bound its account */
     work_ticker ticker;
     base_hash_key hash_key;
     cellar_batcher_config cfg;  /* with defaults; constant */
     cellar_batch_flush_fn flush;
     void *ctx;
-    bool forked;                /* this process is a child of the one that opened it */
-    bool fork_in_call;          /* the thread that forks runs a function of the program */
-    char name[CELLAR_NAME_MAX + 1];
     _Atomic uint32_t ended;     /* futex word; + 1 with each item that ended, if a thread sleeps */
     _Atomic uint32_t sleepers;  /* threads that look whether an item ended, and sleep; raised before
                                  * the lock under which they look */
@@ -108,8 +100,6 @@ struct cellar_batcher {
     uint64_t count[STATS_BATCHER_COUNT]; /* figures of the registry but groups and bytes */
 };
 
-#define BATCH_BYTES (sizeof(cellar_batcher) + BASE_PAD)
-
 /* Work for after the lock. */
 typedef struct batch_after {
     base_job *first, **end; /* jobs to queue; end: where the next one is linked */
@@ -121,7 +111,7 @@ CELLAR_PRIVATE void batch_after_init(batch_after *a);
 /* Queue the jobs, free the groups and wake the thread, after the lock. */
 CELLAR_PRIVATE void batch_settle(cellar_batcher *b, batch_after *a);
 /* Return whether this thread is inside a function of the program. */
-CELLAR_PRIVATE bool batch_is_mine(const cellar_batcher *b) SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE bool batch_is_mine(const void *batcher) SYNC_HOLDS(WHEEL);
 /* Return a lane of a group; NULL: it has no items. `name`: a byte for the number of the lane, which
  * the call sets, and `len` bytes. */
 CELLAR_PRIVATE batch_group *batch_find(cellar_batcher *b, char *name, size_t len, uint32_t lane)

@@ -16,7 +16,7 @@ BASE_SIZE_BEGIN
 static cellar_err batch_check(const cellar_batcher *b)
 {
     if (b == NULL) { return CELLAR_E_INVAL; }
-    return b->forked ? CELLAR_E_FORKED : CELLAR_OK;
+    return b->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
 }
 
 /* Copy an item. */
@@ -25,7 +25,7 @@ static batch_item *batch_item_make(cellar_batcher *b, const void *data, size_t l
 {
     const size_t id = sizeof(uint64_t);
     const uint32_t room = o->coalesce_key != NULL ? (uint32_t)(id + o->coalesce_key_len) : 0;
-    batch_item *i = base_alloc(&b->account, BASE_MOD_STORE, sizeof *i + len + room, NULL);
+    batch_item *i = base_alloc(&b->obj.account, BASE_MOD_STORE, sizeof *i + len + room, NULL);
     if (i == NULL) { return NULL; }
     i->done = o->done;
     i->done_ctx = o->done_ctx;
@@ -52,7 +52,7 @@ static batch_step batch_try(cellar_batcher *b, char *name, size_t name_len, batc
     if (v[STATS_BATCHER_ITEMS] >= b->cfg.queue_items ||
         i->len > b->cfg.queue_bytes - v[STATS_BATCHER_ITEM_BYTES]) {
         if (batch_is_mine(b)) { *err = CELLAR_E_DEADLOCK; }
-        if (b->cfg.on_full == CELLAR_BATCH_ERROR || b->ticker.no_threads) { *err = CELLAR_E_BUSY; }
+        if (b->cfg.on_full == CELLAR_BATCH_ERROR || b->obj.no_threads) { *err = CELLAR_E_BUSY; }
         return *err == CELLAR_OK ? BATCH_IS_FULL : BATCH_REFUSED;
     }
     uint64_t id;
@@ -78,7 +78,7 @@ static cellar_err batch_add_item(cellar_batcher *b, char *name, size_t name_len,
     uint64_t until_ns = 0;
     cellar_err err = CELLAR_OK;
     for (bool again = true; again;) {
-        const int64_t now_ms = base_now_ms(&b->clock);
+        const int64_t now_ms = base_now_ms(&b->obj.clock);
         batch_after a;
         batch_after_init(&a);
         sync_take(WHEEL, &b->lock);
@@ -177,8 +177,8 @@ CELLAR_PRIVATE const char *batch_figures(void *object, uint64_t *value)
     memcpy(value, b->count, sizeof b->count);
     value[STATS_BATCHER_GROUPS] = HASH_COUNT(b->groups);
     sync_drop(WHEEL, &b->lock);
-    value[STATS_BATCHER_BYTES] = base_load_rlx(&b->account.used) + BATCH_BYTES;
-    return b->name;
+    value[STATS_BATCHER_BYTES] = base_object_bytes(&b->obj);
+    return b->obj.name;
 }
 
 CELLAR_API cellar_err cellar_batcher_stats_get(cellar_batcher *b, cellar_batcher_stats *out)

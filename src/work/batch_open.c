@@ -17,55 +17,22 @@
 
 BASE_SIZE_BEGIN
 
+#define BATCH_OPEN "cellar_batcher_open"
 #define BATCH_GRACE_MS 1000 /* wait of a drain for calls that run, after its time */
 #define BATCH_WORKERS_MAX 64u
 #define BATCH_MS_MAX (INT64_C(366) * 86400000) /* longest time of an option */
-
-/* ---- fork ---- */
-
-static void batch_fork_prepare(void *ctx) SYNC_UNCHECKED
-{
-    cellar_batcher *b = ctx;
-    sync_take(QUEUE, &b->ticker.pool.lock);
-    sync_take(WHEEL, &b->lock);
-    sync_take(LOG, &b->log.lock);
-    b->fork_in_call = batch_is_mine(b);
-}
-
-static void batch_fork_parent(void *ctx) SYNC_UNCHECKED
-{
-    cellar_batcher *b = ctx;
-    sync_drop(LOG, &b->log.lock);
-    sync_drop(WHEEL, &b->lock);
-    sync_drop(QUEUE, &b->ticker.pool.lock);
-}
-
-static void batch_fork_child(void *ctx)
-{
-    cellar_batcher *b = ctx;
-    sync_reset(&b->log.lock);
-    sync_reset(&b->lock);
-    base_pool_fork_child(&b->ticker.pool);
-    b->forked = true;
-}
 
 /* ---- the tick ---- */
 
 static cellar_err batch_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {
-    cellar_batcher *b = object;
-    return b->forked ? CELLAR_E_FORKED : work_ticker_step(&b->ticker, budget_us, wait_ms);
+    return work_ticker_step(&((cellar_batcher *)object)->ticker, budget_us, wait_ms);
 }
 
 STATS_SERVICE(batch_service, batch_tick, batch_figures, cellar_batcher_stats, 0, "batcher",
               STATS_BATCHERS, NULL)
 
 /* ---- open ---- */
-
-static cellar_err batch_open_fail(cellar_err code, const char *why)
-{
-    return base_open_fail(code, 0, "cellar_batcher_open: %s", why);
-}
 
 /* Set the defaults. */
 static void batch_defaults(cellar_batcher_config *c)
@@ -117,33 +84,28 @@ static cellar_err batch_config_in(const cellar_batcher_config *cfg, cellar_batch
                                   cellar_host_opts *host)
 {
     const char *why;
-    *out = cellar_batcher_config_default();
-    cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_batcher_open",
-                                    "cellar_batcher_config");
-    if (err == CELLAR_OK) { err = base_host_in(host, out->host, "cellar_batcher_open", "batcher"); }
+    const cellar_err err = BASE_CONFIG_IN(cellar_batcher_config, out, cfg, host, BATCH_OPEN,
+                                          "batcher");
     if (err != CELLAR_OK) { return err; }
     batch_defaults(out);
-    return batch_config_broken(out, &why) ? batch_open_fail(CELLAR_E_INVAL, why) : CELLAR_OK;
+    return batch_config_broken(out, &why) ? base_refuse(CELLAR_E_INVAL, BATCH_OPEN, why)
+                                          : CELLAR_OK;
 }
 
 static void batch_init(cellar_batcher *b, const cellar_batcher_config *cfg,
-                       const cellar_host_opts *host, const unsigned char secret[40])
+                       const unsigned char secret[40])
 {
     uint64_t seed;
     memcpy(&seed, secret + 32, sizeof seed);
     base_hash_key_init(&b->hash_key, BASE_HASH_FOLD, secret);
     base_rng_seed(&b->rng, seed);
-    base_host_init(host, &b->account, &b->clock, &b->log);
-    b->ticker = (work_ticker){ .fire = batch_fire, .no_threads = host->no_threads != 0 };
-    b->ticker.pool = (base_pool){ .run = batch_run_job, .ctx = b, .name = "cellar-batch",
-                                  .account = &b->account, .max_jobs = UINT32_MAX,
-                                  .stack_bytes = host->stack_bytes,
-                                  .max_workers = host->no_threads != 0 ? 0 : cfg->workers };
+    b->ticker = (work_ticker){ .object = &b->obj, .lock = &b->lock, .fire = batch_fire,
+                               .is_mine = batch_is_mine,
+                               .pool = { .run = batch_run_job, .name = "cellar-batch" } };
     b->cfg = *cfg;
     b->cfg.host = NULL;
-    memcpy(b->name, host->name, strlen(host->name));
     b->wake_ms = BASE_NEVER_MS;
-    wheel_init(&b->wheel, BASE_MAX(base_now_ms(&b->clock), 0));
+    wheel_init(&b->wheel, BASE_MAX(base_now_ms(&b->obj.clock), 0));
 }
 
 CELLAR_API cellar_err cellar_batcher_open(const cellar_batcher_config *cfg,
@@ -152,41 +114,33 @@ CELLAR_API cellar_err cellar_batcher_open(const cellar_batcher_config *cfg,
 {
     if (out != NULL) { *out = NULL; }
     if (out == NULL || flush == NULL) {
-        return batch_open_fail(CELLAR_E_INVAL, "flush and out must not be NULL");
+        return base_refuse(CELLAR_E_INVAL, BATCH_OPEN, "flush and out must not be NULL");
     }
     cellar_batcher_config full;
     cellar_host_opts host;
     unsigned char secret[40];
-    const char *why = "no memory for the batcher";
     const cellar_err err = batch_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }
-    const base_alloc_hooks hooks = base_host_hooks(&host);
-    void *raw = base_alloc_raw(&hooks, BATCH_BYTES);
-    if (raw == NULL) { goto out; }
+    const char *why = "no memory for the batcher";
+    cellar_batcher *b = base_object_new(&batch_service.kind, &host, sizeof *b);
+    if (b == NULL) { goto out; }
     why = "the system gave no random bytes";
-    if (!base_random_bytes(secret, sizeof secret)) { goto drop_raw; }
-    cellar_batcher *b = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
-    memset(b, 0, sizeof *b);
-    b->kind = &batch_service.kind;
-    b->raw = raw;
+    if (!base_random_bytes(secret, sizeof secret)) { goto drop_object; }
     b->flush = flush;
     b->ctx = ctx;
-    batch_init(b, &full, &host, secret);
-    b->fork = (base_fork_node){ .prepare = batch_fork_prepare, .parent = batch_fork_parent,
-                                .child = batch_fork_child, .ctx = b };
-    why = "no memory for the fork handlers";
-    if (!base_fork_register(&b->fork)) { goto drop_raw; }
+    batch_init(b, &full, secret);
+    why = work_ticker_init(&b->ticker, full.workers);
+    if (why != NULL) { goto drop_object; }
     why = work_ticker_start(&b->ticker, "cellar-linger");
     if (why != NULL) { goto drop_ticker; }
     *out = b;
     return CELLAR_OK;
 drop_ticker:
-    (void)base_pool_join(&b->ticker.pool);
-    base_fork_unregister(&b->fork);
-drop_raw:
-    base_free_raw(&hooks, raw, BATCH_BYTES);
+    (void)work_ticker_end(&b->ticker);
+drop_object:
+    base_object_free(&b->obj);
 out:
-    return batch_open_fail(CELLAR_E_NOMEM, why);
+    return base_refuse(CELLAR_E_NOMEM, BATCH_OPEN, why);
 }
 
 /* ---- drain and close ---- */
@@ -203,18 +157,18 @@ static uint64_t batch_live(cellar_batcher *b)
 /* Wait until no item is left, or `ms` have passed. With no_threads, run what is queued. */
 static void batch_wait(cellar_batcher *b, int64_t ms)
 {
-    const uint64_t until_ns = base_now_ns() + (uint64_t)ms * 1000000u;
+    const uint64_t until_ns = base_until_ns(ms);
     (void)base_add_ar(&b->sleepers, 1u);
     for (;;) {
         const uint32_t ended = base_load_acq(&b->ended);
         if (batch_live(b) == 0 || base_now_ns() >= until_ns) { break; }
-        base_job *j = b->ticker.no_threads ? base_pool_help(&b->ticker.pool) : NULL;
+        base_job *j = b->obj.no_threads ? base_pool_help(&b->ticker.pool) : NULL;
         if (j != NULL) {
             batch_run_job(b, j);
         } else { /* without threads, another tick may queue a job without an end */
             const uint64_t look_ns = base_now_ns() + WORK_MEND_MS * 1000000u;
             (void)sync_wait(&b->ended, ended,
-                            b->ticker.no_threads ? BASE_MIN(until_ns, look_ns) : until_ns);
+                            b->obj.no_threads ? BASE_MIN(until_ns, look_ns) : until_ns);
         }
     }
     (void)base_sub_ar(&b->sleepers, 1u);
@@ -260,7 +214,7 @@ static cellar_err batch_drain(cellar_batcher *b, int64_t timeout_ms, cellar_batc
     r.abandoned = to[STATS_BATCHER_ABANDONED] - from[STATS_BATCHER_ABANDONED];
     r.still_running = to[STATS_BATCHER_ITEMS];
     if (r.abandoned != 0) {
-        base_log(&b->log, BASE_LOG_WARNING, "batch", (int)CELLAR_E_TIMEOUT,
+        base_log(&b->obj.log, BASE_LOG_WARNING, "batch", (int)CELLAR_E_TIMEOUT,
                  "%llu items abandoned by a drain", (unsigned long long)r.abandoned);
     }
     if (report != NULL) { (void)base_opts_out(report, &r, sizeof r); }
@@ -278,7 +232,7 @@ CELLAR_API cellar_err cellar_batcher_drain(cellar_batcher *b, int64_t timeout_ms
                                            cellar_batch_report *report)
 {
     if (b == NULL || !batch_time(timeout_ms)) { return CELLAR_E_INVAL; }
-    if (b->forked) { return CELLAR_E_FORKED; }
+    if (b->obj.forked) { return CELLAR_E_FORKED; }
     const cellar_err err = batch_report_check(report);
     return err == CELLAR_OK ? batch_drain(b, timeout_ms, report) : err;
 }
@@ -295,8 +249,7 @@ static void batch_free_list(cellar_batcher *b, batch_list *l)
 /* Free every group. In a child that includes those with items. */
 static void batch_free_all(cellar_batcher *b) SYNC_UNCHECKED
 {
-    base_account *base_table_account = &b->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&b->obj.account, BASE_MOD_STORE);
     batch_group *g = b->groups;
     HASH_CLEAR(hh, b->keys);
     HASH_CLEAR(hh, b->groups);
@@ -314,19 +267,14 @@ CELLAR_API cellar_err cellar_batcher_close(cellar_batcher *b, cellar_batch_repor
 {
     if (b == NULL) { return CELLAR_OK; }
     cellar_err err = batch_report_check(report);
-    if (err == CELLAR_OK && b->forked && b->fork_in_call) { err = CELLAR_E_DEADLOCK; }
-    if (err == CELLAR_OK && !b->forked) { err = batch_drain(b, b->cfg.close_timeout_ms, report); }
-    if (err != CELLAR_OK) { return err; }
-    base_pool_stop(&b->ticker.pool, true);
-    if (!b->forked) {
-        work_ticker_end(&b->ticker);
+    if (err == CELLAR_OK && b->obj.forked && b->obj.fork_in_call) { err = CELLAR_E_DEADLOCK; }
+    if (err == CELLAR_OK && !b->obj.forked) {
+        err = batch_drain(b, b->cfg.close_timeout_ms, report);
     }
-    (void)base_pool_join(&b->ticker.pool);
-    base_fork_unregister(&b->fork);
+    if (err != CELLAR_OK) { return err; }
+    (void)work_ticker_end(&b->ticker);
     batch_free_all(b);
-    BASE_ASSERT(b->forked || base_load_rlx(&b->account.used) == 0); /* lost threads may hold some */
-    const base_alloc_hooks hooks = b->account.hooks;
-    base_free_raw(&hooks, b->raw, BATCH_BYTES);
+    base_object_free(&b->obj);
     return CELLAR_OK;
 }
 

@@ -34,6 +34,7 @@
 
 BASE_SIZE_BEGIN
 
+#define BEHIND_OPEN "cellar_namespace_batch"
 #define BEHIND_ABSENT_MS 1000 /* longest time that a read keeps the answer "deleted" */
 #define BEHIND_QUEUE_BYTES (UINT64_C(64) << 20)
 #define BEHIND_ITEMS 100u
@@ -125,8 +126,7 @@ static void behind_node_free(behind *w, behind_node *n)
 /* Put a node into the table. False: no memory. */
 static bool behind_node_in(behind *w, behind_node *n) SYNC_HOLDS(WHEEL)
 {
-    base_account *base_table_account = &w->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&w->account, BASE_MOD_STORE);
     const unsigned hash = (unsigned)base_hash(&w->hash_key, 0, n->key, n->key_len);
     BASE_TABLE_ADD(hh, w->nodes, n->key, n->key_len, hash, n);
     return n->hh.tbl != NULL;
@@ -135,8 +135,7 @@ static bool behind_node_in(behind *w, behind_node *n) SYNC_HOLDS(WHEEL)
 /* Take one item off a node. Free the node if it was the last one. */
 static void behind_item_end(behind *w, behind_node *n)
 {
-    base_account *base_table_account = &w->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&w->account, BASE_MOD_STORE);
     sync_take(WHEEL, &w->lock);
     const bool last = --n->items == 0;
     if (last) { BASE_TABLE_REMOVE(hh, w->nodes, n); }
@@ -337,11 +336,6 @@ static void behind_close(void *ctx, int64_t deadline_ms)
 
 /* ---- the public call ---- */
 
-static cellar_err behind_fail(cellar_err code, const char *why)
-{
-    return base_open_fail(code, 0, "cellar_namespace_batch: %s", why);
-}
-
 /* Make the queue. NULL: no memory, or no random bytes. */
 static behind *behind_make(const cellar_batcher_config *cfg, const cellar_host_opts *host)
 {
@@ -370,12 +364,8 @@ static behind *behind_make(const cellar_batcher_config *cfg, const cellar_host_o
 static cellar_err behind_config_in(const cellar_batcher_config *cfg, cellar_batcher_config *full,
                                    cellar_host_opts *host)
 {
-    *full = cellar_batcher_config_default();
-    cellar_err err = base_open_opts(full, sizeof *full, cfg, "cellar_namespace_batch",
-                                    "cellar_batcher_config");
-    if (err == CELLAR_OK) {
-        err = base_host_in(host, full->host, "cellar_namespace_batch", "batcher");
-    }
+    const cellar_err err = BASE_CONFIG_IN(cellar_batcher_config, full, cfg, host,
+                                          BEHIND_OPEN, "batcher");
     full->on_full = CELLAR_BATCH_ERROR; /* the cache waits, and lets other keys pass */
     full->parallel = 1;
     return err;
@@ -390,16 +380,18 @@ CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_co
     cellar_host_opts host;
     if (out != NULL) { *out = NULL; }
     if (ns == NULL || flush == NULL) {
-        return behind_fail(CELLAR_E_INVAL, "ns and flush must not be NULL");
+        return base_refuse(CELLAR_E_INVAL, BEHIND_OPEN, "ns and flush must not be NULL");
     }
     if (cache_is_closed(ns)) { return cache_closed(ns); }
     cellar_err err = behind_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }
     if (full.max_items > CELLAR_BATCH_ITEMS_MAX) {
-        return behind_fail(CELLAR_E_INVAL, "max_items must be at most 65,536");
+        return base_refuse(CELLAR_E_INVAL, BEHIND_OPEN, "max_items must be at most 65,536");
     }
     behind *w = behind_make(&full, &host);
-    if (w == NULL) { return behind_fail(CELLAR_E_NOMEM, "no memory, or no random bytes"); }
+    if (w == NULL) {
+        return base_refuse(CELLAR_E_NOMEM, BEHIND_OPEN, "no memory, or no random bytes");
+    }
     w->store = ns->store;
     w->flush = flush;
     w->failed = failed;
@@ -413,8 +405,8 @@ CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_co
     }
     if (w->batcher != NULL) {
         (void)cellar_batcher_close(w->batcher, NULL);
-        (void)behind_fail(err, "the namespace has a disk tier or a batcher, the store has four "
-                               "tiers, or no memory is left");
+        (void)base_refuse(err, BEHIND_OPEN, "the namespace has a disk tier or a batcher, the store "
+                          "has four tiers, or no memory is left");
     }
     behind_free(w);
     return err;

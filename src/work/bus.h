@@ -71,7 +71,7 @@ CELLAR_PRIVATE void bus_describe(const bus_group *g, const bus_copy *c, cellar_b
 /* Let the lease of a copy in the hands of a member end at `due_ms`. */
 CELLAR_PRIVATE void bus_lease(bus_copy *c, int64_t due_ms, bus_after *a) SYNC_HOLDS(BUS);
 /* Return whether this thread runs code of the host for the bus. */
-CELLAR_PRIVATE bool bus_is_mine(const cellar_bus *b) SYNC_HOLDS(BUS);
+CELLAR_PRIVATE bool bus_is_mine(const void *bus) SYNC_HOLDS(BUS);
 
 /* ---- bus_task.c ---- */
 
@@ -103,6 +103,9 @@ CELLAR_PRIVATE uint64_t bus_live(cellar_bus *b) SYNC_HOLDS(BUS);
 
 /* Copy a name of the caller with 1..CELLAR_NAME_MAX bytes. */
 CELLAR_PRIVATE bool bus_name(const char *name, char out[CELLAR_NAME_MAX + 1]);
+/* Copy the names of a queue and of a group in it; NULL: the group "default". */
+CELLAR_PRIVATE bool bus_names(const char *queue, const char *group, char q[CELLAR_NAME_MAX + 1],
+                              char name[CELLAR_NAME_MAX + 1]);
 /* Return a group by the names that bus_name made; NULL: unknown. */
 CELLAR_PRIVATE bus_group *bus_group_find(cellar_bus *b, const char *queue, const char *group)
     SYNC_HOLDS(BUS);

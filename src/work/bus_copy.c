@@ -21,7 +21,10 @@ BASE_SIZE_BEGIN
 #define BUS_SLICE 1024u
 #define BUS_WALK 1024u
 
-CELLAR_PRIVATE int64_t bus_now(const cellar_bus *b) { return BASE_MAX(base_now_ms(&b->clock), 0); }
+CELLAR_PRIVATE int64_t bus_now(const cellar_bus *b)
+{
+    return BASE_MAX(base_now_ms(&b->obj.clock), 0);
+}
 
 CELLAR_PRIVATE void bus_after_init(bus_after *a)
 {
@@ -38,7 +41,8 @@ CELLAR_PRIVATE void bus_member_free(cellar_bus_member *m)
 {
     const cellar_bus_free_fn free_fn = m->free_fn;
     void *ctx = m->ctx;
-    base_free(&m->bus->account, BASE_MOD_STORE, m, sizeof *m + m->prefetch * sizeof m->claim[0]);
+    base_free(&m->bus->obj.account, BASE_MOD_STORE, m,
+              sizeof *m + m->prefetch * sizeof m->claim[0]);
     sync_assert_none();
     if (free_fn != NULL) { free_fn(ctx); }
 }
@@ -70,7 +74,7 @@ CELLAR_PRIVATE void bus_settle(cellar_bus *b, bus_after *a)
     while (a->ended != NULL) {
         bus_message *m = a->ended;
         a->ended = m->next;
-        base_free(&b->account, BASE_MOD_STORE, m, m->block_bytes);
+        base_free(&b->obj.account, BASE_MOD_STORE, m, m->block_bytes);
     }
     while (a->left != NULL) {
         cellar_bus_member *m = a->left;
@@ -81,11 +85,11 @@ CELLAR_PRIVATE void bus_settle(cellar_bus *b, bus_after *a)
     if (a->wake_ends) { sync_wake(&b->ended, INT32_MAX); }
     if (a->ring) { bus_ring(b); }
     if (a->dead != 0) {
-        base_log(&b->log, BASE_LOG_WARNING, "bus", CELLAR_E_CANCELLED, "%lu dead letters",
+        base_log(&b->obj.log, BASE_LOG_WARNING, "bus", CELLAR_E_CANCELLED, "%lu dead letters",
                  (unsigned long)a->dead);
     }
     if (a->dropped != 0) {
-        base_log(&b->log, BASE_LOG_WARNING, "bus", CELLAR_DROPPED,
+        base_log(&b->obj.log, BASE_LOG_WARNING, "bus", CELLAR_DROPPED,
                  "%lu messages dropped: a group is full", (unsigned long)a->dropped);
     }
 }
@@ -115,8 +119,9 @@ CELLAR_PRIVATE void bus_scope_leave(cellar_bus *b, bus_scope *f)
     (void)base_sub_ar(&b->running, 1u);
 }
 
-CELLAR_PRIVATE bool bus_is_mine(const cellar_bus *b)
+CELLAR_PRIVATE bool bus_is_mine(const void *bus)
 {
+    const cellar_bus *b = bus;
     const int32_t tid = base_thread_id();
     for (const bus_scope *f = b->scopes; f != NULL; f = f->next) {
         if (f->tid == tid) { return true; }

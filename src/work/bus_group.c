@@ -30,6 +30,12 @@ CELLAR_PRIVATE bool bus_name(const char *name, char out[CELLAR_NAME_MAX + 1])
     return true;
 }
 
+CELLAR_PRIVATE bool bus_names(const char *queue, const char *group, char q[CELLAR_NAME_MAX + 1],
+                              char name[CELLAR_NAME_MAX + 1])
+{
+    return bus_name(queue, q) && bus_name(group != NULL ? group : "default", name);
+}
+
 CELLAR_PRIVATE bus_group *bus_group_find(cellar_bus *b, const char *queue, const char *group)
 {
     const bus_queue *q = bus_queue_find(b, queue, strlen(queue));
@@ -40,7 +46,7 @@ CELLAR_PRIVATE bus_group *bus_group_find(cellar_bus *b, const char *queue, const
 
 CELLAR_PRIVATE void bus_group_free(bus_group *g)
 {
-    base_account *account = &g->bus->account;
+    base_account *account = &g->bus->obj.account;
     base_free(account, BASE_MOD_STORE, g->filter_texts, g->filter_bytes);
     base_free(account, BASE_MOD_STORE, g, sizeof *g + g->lane_count * sizeof g->lane[0]);
 }
@@ -90,7 +96,7 @@ static cellar_err bus_filter_copy(bus_group *g)
         fits = bus_text_size(o->filter_values[i], &bytes);
     }
     if (!fits) { return CELLAR_E_INVAL; }
-    char *to = base_alloc(&g->bus->account, BASE_MOD_STORE, bytes, NULL);
+    char *to = base_alloc(&g->bus->obj.account, BASE_MOD_STORE, bytes, NULL);
     if (to == NULL) { return CELLAR_E_NOMEM; }
     g->filter_texts = to;
     g->filter_bytes = bytes;
@@ -108,7 +114,7 @@ static cellar_err bus_group_make(cellar_bus *b, const char *name, const cellar_b
                                  bus_group **out)
 {
     const uint32_t lanes = o->ordered != 0 ? BUS_LANES : 1;
-    bus_group *g = base_alloc(&b->account, BASE_MOD_STORE,
+    bus_group *g = base_alloc(&b->obj.account, BASE_MOD_STORE,
                               sizeof *g + lanes * sizeof g->lane[0], NULL);
     if (g == NULL) { return CELLAR_E_NOMEM; }
     g->bus = b;
@@ -131,8 +137,7 @@ static cellar_err bus_group_make(cellar_bus *b, const char *name, const cellar_b
 /* Return the queue of a name, or link `fresh` under it. NULL: no memory. */
 static bus_queue *bus_queue_get(cellar_bus *b, bus_queue *fresh) SYNC_HOLDS(BUS)
 {
-    base_account *base_table_account = &b->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&b->obj.account, BASE_MOD_STORE);
     const unsigned len = (unsigned)strlen(fresh->name);
     const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, fresh->name, len);
     bus_queue *q = BASE_TABLE_FIND(hh, b->queues, fresh->name, len, hash);
@@ -165,14 +170,12 @@ CELLAR_API cellar_err cellar_bus_group_add(cellar_bus *b, const char *queue, con
     char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1];
     cellar_bus_group_opts full;
     bus_group *g;
-    if (b == NULL || !bus_name(queue, q) || !bus_name(group != NULL ? group : "default", name)) {
-        return CELLAR_E_INVAL;
-    }
-    if (b->forked) { return CELLAR_E_FORKED; }
+    if (b == NULL || !bus_names(queue, group, q, name)) { return CELLAR_E_INVAL; }
+    if (b->obj.forked) { return CELLAR_E_FORKED; }
     cellar_err err = bus_group_opts(o, &full);
     if (err == CELLAR_OK) { err = bus_group_make(b, name, &full, &g); }
     if (err != CELLAR_OK) { return err; }
-    bus_queue *fresh = base_alloc(&b->account, BASE_MOD_STORE, sizeof *fresh, NULL);
+    bus_queue *fresh = base_alloc(&b->obj.account, BASE_MOD_STORE, sizeof *fresh, NULL);
     if (fresh == NULL) {
         bus_group_free(g);
         return CELLAR_E_NOMEM;
@@ -192,17 +195,15 @@ CELLAR_API cellar_err cellar_bus_group_add(cellar_bus *b, const char *queue, con
         bus_restore_drop(b, restored);
         bus_group_free(g);
     }
-    if (!used) { base_free(&b->account, BASE_MOD_STORE, fresh, sizeof *fresh); }
+    if (!used) { base_free(&b->obj.account, BASE_MOD_STORE, fresh, sizeof *fresh); }
     return err;
 }
 
 CELLAR_API cellar_err cellar_bus_group_remove(cellar_bus *b, const char *queue, const char *group)
 {
     char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1];
-    if (b == NULL || !bus_name(queue, q) || !bus_name(group != NULL ? group : "default", name)) {
-        return CELLAR_E_INVAL;
-    }
-    if (b->forked) { return CELLAR_E_FORKED; }
+    if (b == NULL || !bus_names(queue, group, q, name)) { return CELLAR_E_INVAL; }
+    if (b->obj.forked) { return CELLAR_E_FORKED; }
     cellar_err err = CELLAR_OK;
     bus_after a;
     bus_after_init(&a);
@@ -275,16 +276,16 @@ CELLAR_API cellar_err cellar_bus_route(cellar_bus *b, const char *pattern, const
     char q[CELLAR_NAME_MAX + 1];
     bus_topic t;
     if (b == NULL || !bus_name(queue, q)) { return CELLAR_E_INVAL; }
-    if (b->forked) { return CELLAR_E_FORKED; }
+    if (b->obj.forked) { return CELLAR_E_FORKED; }
     cellar_err err = bus_topic_make(pattern, syntax, &t);
     if (err != CELLAR_OK) { return err; }
-    bus_route *r = on ? base_alloc(&b->account, BASE_MOD_STORE, sizeof *r, NULL) : NULL;
+    bus_route *r = on ? base_alloc(&b->obj.account, BASE_MOD_STORE, sizeof *r, NULL) : NULL;
     if (on && r == NULL) { return CELLAR_E_NOMEM; }
     if (on) { (void)bus_topic_make(pattern, syntax, &r->topic); } /* `t` must not move */
     sync_take(BUS, &b->lock);
     err = on ? bus_route_insert(b, r, q) : bus_route_remove(b, &t, q, &r);
     sync_drop(BUS, &b->lock);
-    if (!on || err != CELLAR_OK) { base_free(&b->account, BASE_MOD_STORE, r, sizeof *r); }
+    if (!on || err != CELLAR_OK) { base_free(&b->obj.account, BASE_MOD_STORE, r, sizeof *r); }
     return err;
 }
 

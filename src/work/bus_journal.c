@@ -150,7 +150,7 @@ static cellar_err bus_write_message(journal *db, void *ctx)
 
 CELLAR_PRIVATE cellar_err bus_commit_message(cellar_bus *b, bus_message *m)
 {
-    bus_written w = { m, task_now(b->tasks).wall_ms - bus_now(b) };
+    bus_written w = { m, work_now(&b->tasks->obj).wall_ms - bus_now(b) };
     return bus_transact(b, bus_write_message, NULL, &w);
 }
 
@@ -227,7 +227,7 @@ CELLAR_PRIVATE cellar_err bus_restore(cellar_bus *b, const char *queue, const ch
     if (b->tasks == NULL) { return CELLAR_OK; }
     bus_loader o = { .b = b, .queue = queue, .group = group, .now = bus_now(b) };
     o.end = &o.first;
-    o.offset_ms = task_now(b->tasks).wall_ms - o.now;
+    o.offset_ms = work_now(&b->tasks->obj).wall_ms - o.now;
     const cellar_err err = bus_transact(b, bus_load, bus_load_done, &o);
     *out = o.first;
     return err != CELLAR_OK ? err : o.err;
@@ -255,7 +255,7 @@ CELLAR_PRIVATE void bus_restore_drop(cellar_bus *b, bus_message *chain)
     while (chain != NULL) {
         bus_message *m = chain;
         chain = m->next;
-        base_free(&b->account, BASE_MOD_STORE, m, m->block_bytes);
+        base_free(&b->obj.account, BASE_MOD_STORE, m, m->block_bytes);
     }
 }
 
@@ -290,7 +290,7 @@ CELLAR_PRIVATE void bus_journal_close(cellar_bus *b)
     if (b->tasks == NULL) { return; }
     const cellar_err err = bus_commit(b);
     if (err != CELLAR_OK) {
-        base_log(&b->log, BASE_LOG_ERROR, "bus", (int)err,
+        base_log(&b->obj.log, BASE_LOG_ERROR, "bus", (int)err,
                  "closed without the last changes: those messages are delivered again");
     }
     base_store_rel(&b->tasks->journal->buses, 0u);

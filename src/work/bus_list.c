@@ -47,7 +47,7 @@ CELLAR_API cellar_err cellar_bus_group_list(cellar_bus *b, cellar_bus_group_fn f
     bus_group_row row[BUS_PAGE];
     uint32_t count = BUS_PAGE;
     if (b == NULL || fn == NULL) { return CELLAR_E_INVAL; }
-    if (b->forked) { return CELLAR_E_FORKED; }
+    if (b->obj.forked) { return CELLAR_E_FORKED; }
     for (uint64_t from = 0; count == BUS_PAGE; from += count) {
         const int64_t now = bus_now(b);
         sync_take(BUS, &b->lock);
@@ -169,11 +169,8 @@ CELLAR_API cellar_err cellar_bus_message_list(cellar_bus *b, const char *queue, 
                                               void *ctx)
 {
     char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1];
-    if (b == NULL || fn == NULL || !bus_name(queue, q) ||
-        !bus_name(group != NULL ? group : "default", name)) {
-        return CELLAR_E_INVAL;
-    }
-    if (b->forked) { return CELLAR_E_FORKED; }
+    if (b == NULL || fn == NULL || !bus_names(queue, group, q, name)) { return CELLAR_E_INVAL; }
+    if (b->obj.forked) { return CELLAR_E_FORKED; }
     bus_page p = { .group = name };
     uint64_t from = cursor != NULL && *cursor != 0 ? *cursor : 1, stopped = 0;
     cellar_err err;

@@ -243,10 +243,8 @@ CELLAR_API cellar_err cellar_bus_join(cellar_bus *b, const char *queue, const ch
     cellar_bus_member_opts full;
     cellar_pool_stats known = cellar_pool_stats_default();
     if (out != NULL) { *out = NULL; }
-    if (b == NULL || !bus_name(queue, q) || !bus_name(group != NULL ? group : "default", name)) {
-        return CELLAR_E_INVAL;
-    }
-    if (b->forked) { return CELLAR_E_FORKED; }
+    if (b == NULL || !bus_names(queue, group, q, name)) { return CELLAR_E_INVAL; }
+    if (b->obj.forked) { return CELLAR_E_FORKED; }
     cellar_err err = bus_member_opts(o, &full);
     if (err == CELLAR_OK && full.fn == NULL && out == NULL) { err = CELLAR_E_INVAL; }
     if (err == CELLAR_OK && full.task != NULL) {
@@ -255,7 +253,7 @@ CELLAR_API cellar_err cellar_bus_join(cellar_bus *b, const char *queue, const ch
     }
     if (err != CELLAR_OK) { return err; }
     const size_t bytes = sizeof(cellar_bus_member) + full.prefetch * sizeof(bus_claim);
-    cellar_bus_member *m = base_alloc(&b->account, BASE_MOD_STORE, bytes, NULL);
+    cellar_bus_member *m = base_alloc(&b->obj.account, BASE_MOD_STORE, bytes, NULL);
     if (m == NULL) { return CELLAR_E_NOMEM; }
     m->bus = b;
     m->fn = full.fn;
@@ -282,7 +280,7 @@ CELLAR_API cellar_err cellar_bus_leave(cellar_bus_member *m)
 {
     if (m == NULL) { return CELLAR_OK; }
     cellar_bus *b = m->bus;
-    if (b->forked) { return CELLAR_E_FORKED; }
+    if (b->obj.forked) { return CELLAR_E_FORKED; }
     const int64_t now = bus_now(b);
     bus_after a;
     bus_after_init(&a);
@@ -367,9 +365,8 @@ CELLAR_API cellar_err cellar_bus_take(cellar_bus_member *m, int64_t wait_ms,
     if (m == NULL || m->fn != NULL || wait_ms < 0 || out == NULL) { return CELLAR_E_INVAL; }
     cellar_err err = base_opts_size(out, &size);
     if (err != CELLAR_OK) { return err; }
-    if (m->bus->forked) { return CELLAR_E_FORKED; }
-    const uint64_t ms = (uint64_t)BASE_MIN(wait_ms, INT64_MAX / 4000000);
-    const uint64_t until_ns = base_now_ns() + ms * 1000000u;
+    if (m->bus->obj.forked) { return CELLAR_E_FORKED; }
+    const uint64_t until_ns = base_until_ns(wait_ms);
     bus_run r = { .m = m };
     do {
         err = bus_take_claim(m, until_ns, &r);
@@ -396,7 +393,7 @@ CELLAR_API cellar_err cellar_bus_settle(cellar_bus_member *m, uint64_t delivery,
         return CELLAR_E_INVAL;
     }
     cellar_bus *b = m->bus;
-    if (b->forked) { return CELLAR_E_FORKED; }
+    if (b->obj.forked) { return CELLAR_E_FORKED; }
     const int64_t now = bus_now(b);
     cellar_err err = CELLAR_E_NOT_FOUND;
     bus_after a;

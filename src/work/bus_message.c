@@ -64,7 +64,7 @@ CELLAR_PRIVATE bus_message *bus_message_make(cellar_bus *b, const bus_publicatio
                                                  l->o.header_count * sizeof(cellar_bus_header),
                                                  16);
     const size_t block_bytes = body_at + l->bytes + (l->from != NULL ? strlen(l->from) + 1 : 0);
-    bus_message *m = base_alloc(&b->account, BASE_MOD_STORE, block_bytes, NULL);
+    bus_message *m = base_alloc(&b->obj.account, BASE_MOD_STORE, block_bytes, NULL);
     if (m == NULL) { return NULL; }
     cellar_bus_header *headers = (cellar_bus_header *)(void *)&m->copy[l->copy_count];
     unsigned char *body = (unsigned char *)m + body_at;

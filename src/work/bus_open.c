@@ -21,36 +21,9 @@
 
 BASE_SIZE_BEGIN
 
+#define BUS_OPEN "cellar_bus_open"
 #define BUS_TABLE_MAX 65536u
 #define BUS_WORKERS_MAX 64u
-
-/* ---- fork ---- */
-
-static void bus_fork_prepare(void *ctx) SYNC_UNCHECKED
-{
-    cellar_bus *b = ctx;
-    sync_take(QUEUE, &b->ticker.pool.lock);
-    sync_take(BUS, &b->lock);
-    sync_take(LOG, &b->log.lock);
-    b->fork_in_call = bus_is_mine(b);
-}
-
-static void bus_fork_parent(void *ctx) SYNC_UNCHECKED
-{
-    cellar_bus *b = ctx;
-    sync_drop(LOG, &b->log.lock);
-    sync_drop(BUS, &b->lock);
-    sync_drop(QUEUE, &b->ticker.pool.lock);
-}
-
-static void bus_fork_child(void *ctx)
-{
-    cellar_bus *b = ctx;
-    sync_reset(&b->log.lock);
-    sync_reset(&b->lock);
-    base_pool_fork_child(&b->ticker.pool);
-    b->forked = true;
-}
 
 /* ---- the tick ---- */
 
@@ -63,18 +36,12 @@ static void bus_turn(void *bus, int64_t *next_ms)
 
 static cellar_err bus_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {
-    cellar_bus *b = object;
-    return b->forked ? CELLAR_E_FORKED : work_ticker_step(&b->ticker, budget_us, wait_ms);
+    return work_ticker_step(&((cellar_bus *)object)->ticker, budget_us, wait_ms);
 }
 
 STATS_SERVICE(bus_service, bus_tick, bus_figures, cellar_bus_stats, 0, "bus", STATS_BUSES, NULL)
 
 /* ---- open ---- */
-
-static cellar_err bus_open_fail(cellar_err code, const char *why)
-{
-    return base_open_fail(code, 0, "cellar_bus_open: %s", why);
-}
 
 /* Put the default in place of 0. Return whether the number is over its limit. */
 static bool bus_over(uint32_t *number, uint32_t none, uint32_t most)
@@ -88,10 +55,7 @@ static cellar_err bus_config_in(const cellar_bus_config *cfg, cellar_bus_config 
                                 cellar_host_opts *host, char default_queue[CELLAR_NAME_MAX + 1])
 {
     const char *why;
-    *out = cellar_bus_config_default();
-    cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_bus_open",
-                                    "cellar_bus_config");
-    if (err == CELLAR_OK) { err = base_host_in(host, out->host, "cellar_bus_open", "bus"); }
+    const cellar_err err = BASE_CONFIG_IN(cellar_bus_config, out, cfg, host, BUS_OPEN, "bus");
     if (err != CELLAR_OK) { return err; }
     if (out->close_timeout_ms == 0) { out->close_timeout_ms = 5000; }
     if (out->max_message_bytes == 0) { out->max_message_bytes = UINT64_C(1) << 20; }
@@ -111,19 +75,16 @@ static cellar_err bus_config_in(const cellar_bus_config *cfg, cellar_bus_config 
         base_broken(out->reserved0 != 0, "reserved0 must be 0", &why) ||
         base_broken(out->default_queue != NULL && !bus_name(out->default_queue, default_queue),
                     "default_queue must have 1 to 64 bytes", &why)) {
-        return bus_open_fail(CELLAR_E_INVAL, why);
+        return base_refuse(CELLAR_E_INVAL, BUS_OPEN, why);
     }
     return CELLAR_OK;
 }
 
-static void bus_init(cellar_bus *b, const cellar_bus_config *cfg, const cellar_host_opts *host)
+static void bus_init(cellar_bus *b, const cellar_bus_config *cfg)
 {
-    base_host_init(host, &b->account, &b->clock, &b->log);
-    b->ticker = (work_ticker){ .fire = bus_turn, .no_threads = host->no_threads != 0 };
-    b->ticker.pool = (base_pool){ .run = bus_run_job, .ctx = b, .name = "cellar-bus",
-                                  .account = &b->account, .max_jobs = UINT32_MAX,
-                                  .stack_bytes = host->stack_bytes,
-                                  .max_workers = host->no_threads != 0 ? 0 : cfg->workers };
+    b->ticker = (work_ticker){ .object = &b->obj, .lock = &b->lock, .fire = bus_turn,
+                               .is_mine = bus_is_mine,
+                               .pool = { .run = bus_run_job, .name = "cellar-bus" } };
     b->close_ms = cfg->close_timeout_ms;
     b->max_message_bytes = cfg->max_message_bytes;
     b->max_groups = cfg->max_groups;
@@ -131,56 +92,47 @@ static void bus_init(cellar_bus *b, const cellar_bus_config *cfg, const cellar_h
     b->max_members = cfg->max_members;
     b->max_subscribers = cfg->max_subscribers;
     b->wake_ms = BASE_NEVER_MS;
-    memcpy(b->name, host->name, strlen(host->name));
     wheel_init(&b->wheel, bus_now(b));
 }
 
 CELLAR_API cellar_err cellar_bus_open(const cellar_bus_config *cfg, cellar_bus **out)
 {
-    if (out == NULL) { return bus_open_fail(CELLAR_E_INVAL, "out must not be NULL"); }
+    if (out == NULL) { return base_refuse(CELLAR_E_INVAL, BUS_OPEN, "out must not be NULL"); }
     *out = NULL;
     cellar_bus_config full;
     cellar_host_opts host;
     char default_queue[CELLAR_NAME_MAX + 1] = "";
     unsigned char secret[32];
-    const char *why = "no memory for the bus";
     cellar_err err = bus_config_in(cfg, &full, &host, default_queue);
     if (err != CELLAR_OK) { return err; }
     err = CELLAR_E_NOMEM;
-    const base_alloc_hooks hooks = base_host_hooks(&host);
-    void *raw = base_alloc_raw(&hooks, BUS_BYTES);
-    if (raw == NULL) { goto out; }
-    cellar_bus *b = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
-    memset(b, 0, sizeof *b);
-    b->kind = &bus_service.kind;
-    b->raw = raw;
-    bus_init(b, &full, &host);
+    const char *why = "no memory for the bus";
+    cellar_bus *b = base_object_new(&bus_service.kind, &host, sizeof *b);
+    if (b == NULL) { goto out; }
+    bus_init(b, &full);
     memcpy(b->default_queue, default_queue, sizeof default_queue);
     why = "no random bytes from the kernel";
-    if (!base_random_bytes(secret, sizeof secret)) { goto drop_raw; }
+    if (!base_random_bytes(secret, sizeof secret)) { goto drop_object; }
     base_hash_key_init(&b->hash_key, BASE_HASH_FOLD, secret);
-    b->fork = (base_fork_node){ .prepare = bus_fork_prepare, .parent = bus_fork_parent,
-                                .child = bus_fork_child, .ctx = b };
-    why = "no memory for the fork handlers";
-    if (!base_fork_register(&b->fork)) { goto drop_raw; }
+    why = work_ticker_init(&b->ticker, full.workers);
+    if (why != NULL) { goto drop_object; }
     if (full.pool != NULL) {
         err = bus_journal_open(b, full.pool, &why);
-        if (err != CELLAR_OK) { goto drop_fork; }
+        if (err != CELLAR_OK) { goto drop_ticker; }
         err = CELLAR_E_NOMEM;
     }
     why = work_ticker_start(&b->ticker, "cellar-bus");
-    if (why != NULL) { goto drop_ticker; }
+    if (why != NULL) { goto drop_journal; }
     *out = b;
     return CELLAR_OK;
-drop_ticker:
-    (void)base_pool_join(&b->ticker.pool);
+drop_journal:
     bus_journal_close(b);
-drop_fork:
-    base_fork_unregister(&b->fork);
-drop_raw:
-    base_free_raw(&hooks, raw, BUS_BYTES);
+drop_ticker:
+    (void)work_ticker_end(&b->ticker);
+drop_object:
+    base_object_free(&b->obj);
 out:
-    return bus_open_fail(err, why);
+    return base_refuse(err, BUS_OPEN, why);
 }
 
 /* ---- drain ---- */
@@ -190,7 +142,7 @@ static void bus_wait_empty(cellar_bus *b, uint64_t until_ns) SYNC_HOLDS(BUS)
 {
     while (bus_live(b) != 0 && base_now_ns() < until_ns) {
         uint64_t wake_ns = until_ns;
-        if (b->ticker.no_threads) {
+        if (b->obj.no_threads) {
             int64_t wait_ms;
             sync_drop(BUS, &b->lock);
             (void)cellar_tick(b, 1000, &wait_ms);
@@ -210,9 +162,8 @@ CELLAR_API cellar_err cellar_bus_drain(cellar_bus *b, int64_t timeout_ms,
     if (b == NULL || timeout_ms < 0) { return CELLAR_E_INVAL; }
     const cellar_err err = report != NULL ? base_opts_size(report, &size) : CELLAR_OK;
     if (err != CELLAR_OK) { return err; }
-    if (b->forked) { return CELLAR_E_FORKED; }
-    const uint64_t ms = (uint64_t)BASE_MIN(timeout_ms, INT64_MAX / 4000000);
-    const uint64_t until_ns = base_now_ns() + ms * 1000000u;
+    if (b->obj.forked) { return CELLAR_E_FORKED; }
+    const uint64_t until_ns = base_until_ns(timeout_ms);
     sync_take(BUS, &b->lock);
     const bool mine = bus_is_mine(b);
     if (!mine) {
@@ -264,23 +215,10 @@ static void bus_closing(cellar_bus *b, bool closing)
     bus_ring(b);
 }
 
-/* Wait until no code of the host runs. False: some still ran after close_timeout_ms. */
-static bool bus_wait_idle(cellar_bus *b)
-{
-    const uint64_t ms = (uint64_t)BASE_MIN(b->close_ms, INT64_MAX / 4000000);
-    const uint64_t until_ns = base_now_ns() + ms * 1000000u;
-    for (uint32_t n; (n = base_load_acq(&b->running)) != 0;) {
-        if (base_now_ns() >= until_ns) { return false; }
-        (void)sync_wait(&b->running, n, until_ns);
-    }
-    return true;
-}
-
 /* Free everything. In a child that includes what lost threads had in hand. */
 static void bus_free_all(cellar_bus *b) SYNC_UNCHECKED
 {
-    base_account *base_table_account = &b->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&b->obj.account, BASE_MOD_STORE);
     bus_after a;
     bus_after_init(&a);
     if (b->messages != NULL) { b->messages->prev->next = NULL; }
@@ -298,13 +236,13 @@ static void bus_free_all(cellar_bus *b) SYNC_UNCHECKED
             bus_settle(b, &a);
             bus_group_free(g);
         }
-        base_free(&b->account, BASE_MOD_STORE, q, sizeof *q);
+        base_free(&b->obj.account, BASE_MOD_STORE, q, sizeof *q);
         q = next_queue;
     }
     bus_settle(b, &a);
     for (bus_route *r = b->routes, *next; r != NULL; r = next) {
         next = r->next;
-        base_free(&b->account, BASE_MOD_STORE, r, sizeof *r);
+        base_free(&b->obj.account, BASE_MOD_STORE, r, sizeof *r);
     }
     for (bus_subscriber *s = b->subscribers, *next; s != NULL; s = next) {
         next = s->next;
@@ -315,25 +253,18 @@ static void bus_free_all(cellar_bus *b) SYNC_UNCHECKED
 CELLAR_API cellar_err cellar_bus_close(cellar_bus *b)
 {
     if (b == NULL) { return CELLAR_OK; }
-    sync_take(BUS, &b->lock);
-    const bool mine = b->forked ? b->fork_in_call : bus_is_mine(b);
-    sync_drop(BUS, &b->lock);
-    if (mine) { return CELLAR_E_DEADLOCK; }
-    if (!b->forked) {
+    if (work_ticker_is_mine(&b->ticker)) { return CELLAR_E_DEADLOCK; }
+    if (!b->obj.forked) {
         bus_closing(b, true);
-        if (!bus_wait_idle(b)) {
+        if (!work_wait_idle(&b->running, b->close_ms)) {
             bus_closing(b, false);
             return CELLAR_E_BUSY;
         }
-        work_ticker_end(&b->ticker);
     }
-    (void)base_pool_join(&b->ticker.pool); /* its jobs are the members */
-    if (!b->forked) { bus_journal_close(b); }
-    base_fork_unregister(&b->fork);
+    (void)work_ticker_end(&b->ticker); /* its jobs are the members */
+    if (!b->obj.forked) { bus_journal_close(b); }
     bus_free_all(b);
-    BASE_ASSERT(b->forked || base_load_rlx(&b->account.used) == 0); /* lost threads may hold some */
-    const base_alloc_hooks hooks = b->account.hooks;
-    base_free_raw(&hooks, b->raw, BUS_BYTES);
+    base_object_free(&b->obj);
     return CELLAR_OK;
 }
 

@@ -234,7 +234,7 @@ static cellar_err bus_post(cellar_bus *b, bus_publication *l)
         b->count[STATS_BUS_REJECTED_LIMIT] += err == CELLAR_E_LIMIT;
         sync_drop(BUS, &b->lock);
         if (err == CELLAR_UNROUTED) {
-            base_log(&b->log, BASE_LOG_WARNING, "bus", (int)err, "no route matches \"%s\"",
+            base_log(&b->obj.log, BASE_LOG_WARNING, "bus", (int)err, "no route matches \"%s\"",
                      l->key);
         }
         if (err != CELLAR_OK) { return err; }
@@ -244,7 +244,7 @@ static cellar_err bus_post(cellar_bus *b, bus_publication *l)
         err = bus_put(b, l, m, since_ns, &a);
         sync_drop(BUS, &b->lock);
         bus_settle(b, &a);
-        if (err != CELLAR_OK) { base_free(&b->account, BASE_MOD_STORE, m, m->block_bytes); }
+        if (err != CELLAR_OK) { base_free(&b->obj.account, BASE_MOD_STORE, m, m->block_bytes); }
         if (err != BUS_PENDING) { return err; }
     }
 }
@@ -253,7 +253,7 @@ CELLAR_API cellar_err cellar_bus_publish(cellar_bus *b, const char *key, const v
                                          size_t len, const cellar_bus_publish_opts *o)
 {
     if (b == NULL || (body == NULL && len != 0)) { return CELLAR_E_INVAL; }
-    if (b->forked) { return CELLAR_E_FORKED; }
+    if (b->obj.forked) { return CELLAR_E_FORKED; }
     bus_publication l = { .key = key, .body = body, .body_len = len };
     const cellar_err err = bus_publication_opts(b, &l, o);
     return err == CELLAR_OK ? bus_post(b, &l) : err;

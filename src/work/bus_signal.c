@@ -26,7 +26,7 @@ CELLAR_PRIVATE void bus_subscriber_free(cellar_bus *b, bus_subscriber *s)
 {
     const cellar_bus_free_fn free_fn = s->free_fn;
     void *ctx = s->ctx;
-    base_free(&b->account, BASE_MOD_STORE, s, sizeof *s);
+    base_free(&b->obj.account, BASE_MOD_STORE, s, sizeof *s);
     sync_assert_none();
     if (free_fn != NULL) { free_fn(ctx); }
 }
@@ -47,8 +47,8 @@ CELLAR_API cellar_err cellar_signal_subscribe(cellar_bus *b, const char *pattern
 {
     if (id != NULL) { *id = 0; }
     if (b == NULL || fn == NULL) { return CELLAR_E_INVAL; }
-    if (b->forked) { return CELLAR_E_FORKED; }
-    bus_subscriber *s = base_alloc(&b->account, BASE_MOD_STORE, sizeof *s, NULL);
+    if (b->obj.forked) { return CELLAR_E_FORKED; }
+    bus_subscriber *s = base_alloc(&b->obj.account, BASE_MOD_STORE, sizeof *s, NULL);
     if (s == NULL) { return CELLAR_E_NOMEM; }
     s->fn = fn;
     s->ctx = ctx;
@@ -79,7 +79,7 @@ CELLAR_API cellar_err cellar_signal_subscribe(cellar_bus *b, const char *pattern
 CELLAR_API cellar_err cellar_signal_unsubscribe(cellar_bus *b, uint64_t id)
 {
     if (b == NULL) { return CELLAR_E_INVAL; }
-    if (b->forked) { return CELLAR_E_FORKED; }
+    if (b->obj.forked) { return CELLAR_E_FORKED; }
     bus_subscriber *ended = NULL;
     sync_take(BUS, &b->lock);
     bus_subscriber *s = b->subscribers;
@@ -143,7 +143,7 @@ CELLAR_API cellar_err cellar_signal_emit(cellar_bus *b, const char *topic, const
     size_t calls = 0;
     if (called != NULL) { *called = 0; }
     if (b == NULL || (data == NULL && len != 0)) { return CELLAR_E_INVAL; }
-    if (b->forked) { return CELLAR_E_FORKED; }
+    if (b->obj.forked) { return CELLAR_E_FORKED; }
     const cellar_err err = bus_words_of(topic, &words);
     if (err != CELLAR_OK) { return err; }
     bus_emit e = { .b = b, .topic = topic, .data = data, .len = len };

@@ -44,8 +44,8 @@ CELLAR_PRIVATE const char *bus_figures(void *object, uint64_t *value)
     sync_take(BUS, &b->lock);
     bus_sum(b, value);
     sync_drop(BUS, &b->lock);
-    value[STATS_BUS_BYTES] = base_load_rlx(&b->account.used) + BUS_BYTES;
-    return b->name;
+    value[STATS_BUS_BYTES] = base_object_bytes(&b->obj);
+    return b->obj.name;
 }
 
 CELLAR_API cellar_err cellar_bus_stats_get(cellar_bus *b, cellar_bus_stats *out)
@@ -86,11 +86,8 @@ CELLAR_API cellar_err cellar_bus_group_stats_get(cellar_bus *b, const char *queu
                                                  const char *group, cellar_bus_group_stats *out)
 {
     char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1];
-    if (b == NULL || out == NULL || !bus_name(queue, q) ||
-        !bus_name(group != NULL ? group : "default", name)) {
-        return CELLAR_E_INVAL;
-    }
-    if (b->forked) { return CELLAR_E_FORKED; }
+    if (b == NULL || out == NULL || !bus_names(queue, group, q, name)) { return CELLAR_E_INVAL; }
+    if (b->obj.forked) { return CELLAR_E_FORKED; }
     cellar_bus_group_stats full;
     const int64_t now = bus_now(b);
     sync_take(BUS, &b->lock);

@@ -57,7 +57,7 @@ static void bus_task_told(task_told *told, cellar_task_state state)
     bus_has_ended(m, &a);
     a.ring = b->tasks != NULL; /* this thread may be the one of the journal: it must not wait */
     sync_drop(BUS, &b->lock);
-    base_free(&b->account, BASE_MOD_STORE, k, sizeof *k);
+    base_free(&b->obj.account, BASE_MOD_STORE, k, sizeof *k);
     bus_settle(b, &a);
     (void)base_sub_ar(&b->running, 1u);
     sync_wake(&b->running, INT32_MAX);
@@ -69,7 +69,7 @@ CELLAR_PRIVATE cellar_bus_verdict bus_task_run(const cellar_bus_message *seen, v
     cellar_bus *b = m->bus;
     cellar_submit_opts o = cellar_submit_opts_default();
     const cellar_task_item item = { m->task, seen->body, seen->body_len, &o };
-    bus_ticket *k = base_alloc(&b->account, BASE_MOD_STORE, sizeof *k, NULL);
+    bus_ticket *k = base_alloc(&b->obj.account, BASE_MOD_STORE, sizeof *k, NULL);
     m->submitted = CELLAR_E_NOMEM;
     if (k == NULL) { return CELLAR_BUS_RETRY; }
     *k = (bus_ticket){ .told.fn = bus_task_told, .m = m, .delivery = seen->delivery };
@@ -79,7 +79,7 @@ CELLAR_PRIVATE cellar_bus_verdict bus_task_run(const cellar_bus_message *seen, v
     m->submitted = task_submit(m->pool, &item, &k->told, NULL);
     if (m->submitted == CELLAR_OK) { return CELLAR_BUS_ACK; }
     (void)base_sub_ar(&b->running, 1u); /* the scope of this call counts there, too */
-    base_free(&b->account, BASE_MOD_STORE, k, sizeof *k);
+    base_free(&b->obj.account, BASE_MOD_STORE, k, sizeof *k);
     return CELLAR_BUS_RETRY;
 }
 

@@ -186,21 +186,13 @@ typedef struct bus_waiter { /* on the stack of a thread that waits for room */
 } bus_waiter;
 
 struct cellar_bus {
-    base_service kind;   /* first */
-    void *raw;              /* BUS_BYTES, as allocated */
-    base_account account;   /* without a limit: the limits of groups and tables bound it */
-    base_clock clock;
-    base_log log;
-    base_fork_node fork;
+    base_object obj;        /* first; the limits of groups and tables bound its account */
     work_ticker ticker;     /* ends leases, delays and expired copies */
     base_hash_key hash_key;
-    bool forked;            /* this process is a child of the one that opened it */
-    bool fork_in_call;      /* the thread that forks runs code of the host */
     int64_t close_ms;
     uint64_t max_message_bytes;
     struct cellar_pool *tasks;     /* its journal keeps the messages; NULL: none */
     uint32_t max_groups, max_routes, max_members, max_subscribers;
-    char name[CELLAR_NAME_MAX + 1];
     char default_queue[CELLAR_NAME_MAX + 1]; /* "": none */
     _Atomic uint32_t arrived; /* futex word of takes; + 1 under the lock */
     _Atomic uint32_t ended; /* futex word of publishers and drains; + 1 under the lock */
@@ -226,8 +218,6 @@ struct cellar_bus {
     wheel wheel;
     uint64_t count[STATS_BUS_COUNT]; /* of removed groups, and those that no group has */
 };
-
-#define BUS_BYTES (sizeof(cellar_bus) + BASE_PAD)
 
 /* Work for after the lock. */
 typedef struct bus_after {

@@ -32,7 +32,7 @@ static cellar_err sched_check(const cellar_scheduler *s, const char *name)
         strnlen(name, CELLAR_NAME_MAX + 1) > CELLAR_NAME_MAX) {
         return CELLAR_E_INVAL;
     }
-    return s->forked ? CELLAR_E_FORKED : CELLAR_OK;
+    return s->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
 }
 
 /* ---- add ---- */
@@ -67,7 +67,7 @@ static cellar_err sched_make(cellar_scheduler *s, const char *name, const cellar
 {
     const size_t bytes = sizeof(sched_entry) + o->max_running * sizeof(sched_run);
     if (o->catch_up_on_start != 0 && s->tasks == NULL) { return CELLAR_E_UNSUPPORTED; }
-    sched_entry *e = base_alloc(&s->account, BASE_MOD_STORE, bytes, NULL);
+    sched_entry *e = base_alloc(&s->obj.account, BASE_MOD_STORE, bytes, NULL);
     if (e == NULL) { return CELLAR_E_NOMEM; }
     e->of = s;
     e->hash = cron_hash(name);
@@ -92,7 +92,7 @@ static cellar_err sched_make(cellar_scheduler *s, const char *name, const cellar
 }
 
 /* Return when the interval of a new schedule begins. */
-static int64_t sched_phase_ms(const sched_entry *e, cellar_phase phase, sched_time now)
+static int64_t sched_phase_ms(const sched_entry *e, cellar_phase phase, work_time now)
 {
     const int64_t over_ms = now.wall_ms % e->interval_ms;
     switch (phase) {
@@ -106,7 +106,7 @@ static int64_t sched_phase_ms(const sched_entry *e, cellar_phase phase, sched_ti
 }
 
 /* Return the due time before `first_ms`: the one that the journal has until a run has ended. */
-static int64_t sched_before_wall_ms(const sched_entry *e, int64_t first_ms, sched_time now)
+static int64_t sched_before_wall_ms(const sched_entry *e, int64_t first_ms, work_time now)
 {
     switch (e->kind) {
     case CELLAR_SCHEDULE_EVERY: return first_ms - e->interval_ms + now.wall_ms - now.mono_ms;
@@ -118,7 +118,7 @@ static int64_t sched_before_wall_ms(const sched_entry *e, int64_t first_ms, sche
 
 /* Read from the journal where a schedule continues, or write where it begins. E_NEVER: the run of
  * the instant has ended. */
-static cellar_err sched_recall(sched_entry *e, const char *text, const char *zone, sched_time now)
+static cellar_err sched_recall(sched_entry *e, const char *text, const char *zone, work_time now)
 {
     cellar_scheduler *s = e->of;
     const int64_t first_wall_ms = sched_before_wall_ms(e, e->start_ms, now);
@@ -152,12 +152,11 @@ static cellar_err sched_admit(cellar_scheduler *s, const char *name,
 }
 
 /* Put a schedule into the table in place of the one of its name. */
-static cellar_err sched_insert(sched_entry *e, cellar_schedule_conflict conflict, sched_time now,
+static cellar_err sched_insert(sched_entry *e, cellar_schedule_conflict conflict, work_time now,
                                sched_after *a) SYNC_HOLDS(WHEEL)
 {
     cellar_scheduler *s = e->of;
-    base_account *base_table_account = &s->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&s->obj.account, BASE_MOD_STORE);
     sched_entry *old = sched_find(s, e->name);
     const cellar_err err = sched_admit(s, e->name, conflict);
     if (err != CELLAR_OK) { return err; }
@@ -187,7 +186,7 @@ static cellar_err sched_add(sched_entry *e, const cellar_schedule_spec *o, const
                             const char *zone)
 {
     cellar_scheduler *s = e->of;
-    const sched_time now = sched_now(s);
+    const work_time now = work_now(&s->obj);
     sched_after a;
     sched_after_init(&a);
     if (e->kind == CELLAR_SCHEDULE_EVERY) { e->start_ms = sched_phase_ms(e, o->phase, now); }
@@ -239,7 +238,7 @@ CELLAR_API cellar_err cellar_schedule_add(cellar_scheduler *s, const char *name,
         e->interval_ms = c.every_ms;
     } else if (full.cron != NULL) {
         e->cron = c;
-        err = cron_zone_open(&s->account.hooks, zone, &e->zone);
+        err = cron_zone_open(&s->obj.account.hooks, zone, &e->zone);
     }
     if (err != CELLAR_OK) {
         sched_free(e, false);
@@ -262,7 +261,7 @@ typedef enum sched_change {
     SCHED_REMOVE, SCHED_PAUSE, SCHED_RESUME, SCHED_TRIGGER
 } sched_change;
 
-static cellar_err sched_change_held(sched_entry *e, sched_change change, sched_time now,
+static cellar_err sched_change_held(sched_entry *e, sched_change change, work_time now,
                                     sched_after *a) SYNC_HOLDS(WHEEL)
 {
     switch (change) {
@@ -296,7 +295,7 @@ static cellar_err sched_change_of(cellar_scheduler *s, const char *name, sched_c
         err = sched_row(s, &row);
         if (err != CELLAR_OK) { return err; }
     }
-    sched_time now = sched_now(s);
+    work_time now = work_now(&s->obj);
     sched_after a;
     sched_after_init(&a);
     sync_take(WHEEL, &s->lock);
@@ -338,7 +337,7 @@ CELLAR_API cellar_err cellar_schedule_next(cellar_scheduler *s, const char *name
     if (found == NULL || (out == NULL && count != 0)) { return CELLAR_E_INVAL; }
     const cellar_err err = sched_check(s, name);
     if (err != CELLAR_OK) { return err; }
-    const sched_time now = sched_now(s);
+    const work_time now = work_now(&s->obj);
     sched_after a;
     sched_after_init(&a);
     sync_take(WHEEL, &s->lock);
@@ -363,7 +362,7 @@ CELLAR_API cellar_err cellar_schedule_next(cellar_scheduler *s, const char *name
 }
 
 /* Copy up to SCHED_LIST_BATCH schedules with an id above *last. Return their number. */
-static uint32_t sched_copy(cellar_scheduler *s, uint64_t *last, sched_time now,
+static uint32_t sched_copy(cellar_scheduler *s, uint64_t *last, work_time now,
                            cellar_schedule_info *info, char (*names)[CELLAR_NAME_MAX + 1])
 {
     uint32_t n = 0;
@@ -398,8 +397,8 @@ CELLAR_API cellar_err cellar_schedule_list(cellar_scheduler *s, cellar_schedule_
     char names[SCHED_LIST_BATCH][CELLAR_NAME_MAX + 1];
     uint64_t last = 0;
     if (s == NULL || fn == NULL) { return CELLAR_E_INVAL; }
-    if (s->forked) { return CELLAR_E_FORKED; }
-    const sched_time now = sched_now(s);
+    if (s->obj.forked) { return CELLAR_E_FORKED; }
+    const work_time now = work_now(&s->obj);
     for (;;) {
         const uint32_t n = sched_copy(s, &last, now, info, names);
         for (uint32_t i = 0; i < n; i++) {
@@ -419,8 +418,8 @@ CELLAR_PRIVATE const char *sched_figures(void *object, uint64_t *value)
     value[STATS_SCHEDULER_SCHEDULES] = HASH_COUNT(s->table);
     value[STATS_SCHEDULER_RUNNING] = value[STATS_SCHEDULER_STARTED] - value[STATS_SCHEDULER_ENDED];
     sync_drop(WHEEL, &s->lock);
-    value[STATS_SCHEDULER_BYTES] = base_load_rlx(&s->account.used) + SCHED_BYTES;
-    return s->name;
+    value[STATS_SCHEDULER_BYTES] = base_object_bytes(&s->obj);
+    return s->obj.name;
 }
 
 CELLAR_API cellar_err cellar_scheduler_stats_get(cellar_scheduler *s, cellar_scheduler_stats *out)

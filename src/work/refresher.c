@@ -24,24 +24,10 @@
 BASE_SIZE_BEGIN
 
 #define REFRESHER_SLICE 1024u
-#define REFRESHER_STEP_MS 1000      /* a larger move of the wall clock is a step */
-#define REFRESHER_TRIES 16
 #define REFRESHER_BACKOFF_MS 1000   /* bound of the first pause after a failure */
 #define REFRESHER_BACKOFF_SHIFT 20u /* largest doubling */
 #define REFRESHER_BLOCK_MIN 256u
 #define REFRESHER_BLOCK_MAX ((size_t)16 << 20)
-
-CELLAR_PRIVATE refresher_time refresher_now(const cellar_refresher *r)
-{
-    int64_t wall_ms, mono_ms = base_now_ms(&r->clock), before_ms;
-    int tries = 0;
-    do { /* a thread that stops between the readings must not see a step */
-        before_ms = mono_ms;
-        wall_ms = r->wall_clock != NULL ? r->wall_clock(r->clock.ctx) : base_wall_ms();
-        mono_ms = base_now_ms(&r->clock);
-    } while (mono_ms - before_ms > REFRESHER_STEP_MS / 4 && ++tries < REFRESHER_TRIES);
-    return (refresher_time){ BASE_MAX(mono_ms, 0), BASE_MAX(wall_ms, 0) };
-}
 
 /* ---- keys ---- */
 
@@ -112,7 +98,7 @@ CELLAR_PRIVATE void refresher_settle(cellar_refresher *r, refresher_after *a)
     if (a->ring) { work_ticker_ring(&r->ticker); }
 }
 
-CELLAR_PRIVATE bool refresher_is_mine(const cellar_refresher *r, const refresher_row *row)
+CELLAR_PRIVATE bool refresher_in_step(const cellar_refresher *r, const refresher_row *row)
 {
     const int32_t tid = base_thread_id();
     for (uint32_t i = 0; i < r->max_parallel; i++) {
@@ -122,11 +108,16 @@ CELLAR_PRIVATE bool refresher_is_mine(const cellar_refresher *r, const refresher
     return false;
 }
 
+CELLAR_PRIVATE bool refresher_is_mine(const void *refresher)
+{
+    return refresher_in_step(refresher, NULL);
+}
+
 /* ---- rows ---- */
 
 CELLAR_PRIVATE void refresher_row_free(refresher_row *row)
 {
-    base_account *account = &row->of->account;
+    base_account *account = &row->of->obj.account;
     base_tz_close(row->zone);
     refresher_keys_free(&row->keys);
     base_free(account, BASE_MOD_STORE, row, sizeof *row + row->key_len + 1);
@@ -236,7 +227,7 @@ static void refresher_arm(refresher_row *row) SYNC_HOLDS(WHEEL)
     wheel_add(&row->of->wheel, &row->timer, refresher_next_ms(row, row->of->offset_ms));
 }
 
-CELLAR_PRIVATE void refresher_begin(refresher_row *row, refresher_time now)
+CELLAR_PRIVATE void refresher_begin(refresher_row *row, work_time now)
 {
     row->due_ms = row->start_ms;
     row->retry_ms = BASE_NEVER_MS;
@@ -284,7 +275,7 @@ static void refresher_retry(refresher_row *row) SYNC_HOLDS(WHEEL)
 
 /* Begin a run with all keys, if `at` has passed, or an interval and the last run has ended. False:
  * neither has. */
-static bool refresher_run_begin(refresher_row *row, refresher_time now) SYNC_HOLDS(WHEEL)
+static bool refresher_run_begin(refresher_row *row, work_time now) SYNC_HOLDS(WHEEL)
 {
     cellar_refresher *r = row->of;
     const bool day = row->at_wall_ms <= now.wall_ms;
@@ -331,7 +322,7 @@ static void refresher_run_end(refresher_row *row, int64_t now_ms) SYNC_HOLDS(WHE
 /* Bound the life of a value by the time `at`. */
 static void refresher_bound(cellar_load *load, const refresher_ticket *t)
 {
-    const refresher_time now = refresher_now(t->row->of);
+    const work_time now = work_now(&t->row->of->obj);
     const int64_t left_ms = t->until_wall_ms - now.wall_ms, ttl_ms = t->row->ttl_ms;
     cellar_set_opts o = cellar_set_opts_default();
     if (left_ms <= 0) {
@@ -536,7 +527,7 @@ static void refresher_loaded(refresher_ticket *t, int64_t now_ms) SYNC_HOLDS(WHE
 static void refresher_tell(const refresher_ticket *t)
 {
     const refresher_row *row = t->row;
-    base_log *log = &row->of->log;
+    base_log *log = &row->of->obj.log;
     if (t->listing && t->err != CELLAR_OK) {
         base_log(log, BASE_LOG_WARNING, "refresh", (int)t->err, "the lister of \"%s\" failed",
                  row->loader_name);
@@ -570,7 +561,7 @@ static void refresher_step_end(refresher_ticket *t, bool ended_thread)
 {
     refresher_row *row = t->row;
     cellar_refresher *r = row->of;
-    const refresher_time now = refresher_now(r);
+    const work_time now = work_now(&r->obj);
     refresher_after a;
     refresher_after_init(&a);
     sync_take(WHEEL, &r->lock);
@@ -622,7 +613,7 @@ static refresher_loader *refresher_loader_of(refresher_row *row) SYNC_HOLDS(WHEE
 
 /* Prepare the next step of a row. False: it has nothing to do by `now`. That time was read before
  * the row's timer fired, or the wall clock was set back since. */
-static bool refresher_prepare(refresher_ticket *t, refresher_row *row, refresher_time now)
+static bool refresher_prepare(refresher_ticket *t, refresher_row *row, work_time now)
     SYNC_HOLDS(WHEEL)
 {
     if (!refresher_run_begin(row, now) && refresher_next_key(row) == NULL) { refresher_retry(row); }
@@ -640,7 +631,7 @@ static bool refresher_prepare(refresher_ticket *t, refresher_row *row, refresher
     t->result = REFRESHER_FAILED;
     t->err = CELLAR_OK;
     t->stored = t->off = t->asleep = t->looked = t->read = t->bare = false;
-    t->keys = (cellar_refresh_keys){ .account = &row->of->account };
+    t->keys = (cellar_refresh_keys){ .account = &row->of->obj.account };
     row->of->count[STATS_REFRESHER_RUNNING]++;
     return true;
 }
@@ -659,7 +650,7 @@ CELLAR_PRIVATE void refresher_run_job(void *refresher, base_job *j)
 {
     cellar_refresher *r = refresher;
     refresher_ticket *t = (refresher_ticket *)(void *)j; /* its first field */
-    const refresher_time now = refresher_now(r);
+    const work_time now = work_now(&r->obj);
     refresher_row *row;
     refresher_after a;
     refresher_after_init(&a);
@@ -686,7 +677,7 @@ CELLAR_PRIVATE void refresher_run_job(void *refresher, base_job *j)
 /* ---- time ---- */
 
 /* Compute the times of day again after a step of the wall clock. */
-static void refresher_stepped(cellar_refresher *r, refresher_time now) SYNC_HOLDS(WHEEL)
+static void refresher_stepped(cellar_refresher *r, work_time now) SYNC_HOLDS(WHEEL)
 {
     refresher_row *row = r->all;
     r->count[STATS_REFRESHER_CLOCK_STEPS]++;
@@ -706,7 +697,7 @@ static void refresher_stepped(cellar_refresher *r, refresher_time now) SYNC_HOLD
 CELLAR_PRIVATE void refresher_fire(void *refresher, int64_t *next_ms)
 {
     cellar_refresher *r = refresher;
-    const refresher_time now = refresher_now(r);
+    const work_time now = work_now(&r->obj);
     uint32_t budget = REFRESHER_SLICE;
     refresher_after a;
     wheel_timer *t;
@@ -716,7 +707,7 @@ CELLAR_PRIVATE void refresher_fire(void *refresher, int64_t *next_ms)
     if (!r->closing) {
         const int64_t step_ms = now.wall_ms - now.mono_ms - r->offset_ms;
         r->offset_ms += step_ms;
-        if (step_ms > REFRESHER_STEP_MS || step_ms < -REFRESHER_STEP_MS) {
+        if (step_ms > WORK_STEP_MS || step_ms < -WORK_STEP_MS) {
             refresher_stepped(r, now);
         }
         while ((t = wheel_pop(&r->wheel, now.mono_ms, &budget)) != NULL) {

@@ -97,11 +97,6 @@ typedef struct refresher_row {
     char key[];               /* or pattern; with a final 0 */
 } refresher_row;
 
-/* A reading of both clocks. */
-typedef struct refresher_time {
-    int64_t mono_ms, wall_ms;
-} refresher_time;
-
 typedef enum refresher_result {
     REFRESHER_OK, REFRESHER_FAILED, REFRESHER_BREAKER, REFRESHER_LIMITED, REFRESHER_BUSY
 } refresher_result;
@@ -129,20 +124,11 @@ typedef struct refresher_ticket {
 } refresher_ticket;
 
 struct cellar_refresher {
-    base_service kind;   /* first */
-    void *raw;                /* REFRESHER_BYTES, as allocated */
-    base_account account;     /* without a limit: max_rows and the key limits are the limits */
-    base_clock clock;
-    cellar_clock_fn wall_clock; /* NULL: of the system */
-    cellar *store;
-    base_log log;
-    base_fork_node fork;
+    base_object obj;          /* first; max_rows and the key limits bound its account */
     work_ticker ticker;
-    bool forked;              /* this process is a child of the one that opened it */
-    bool fork_in_call;        /* the thread that forks runs a loader or lister */
+    cellar *store;
     uint32_t max_rows, max_parallel;
     int64_t close_ms;
-    char name[CELLAR_NAME_MAX + 1];
     _Atomic uint32_t ended;   /* futex word; + 1 with each step that ended */
     sync_lock lock;           /* rank WHEEL; guards everything below */
     bool closing;             /* true: no step begins */
@@ -159,8 +145,6 @@ struct cellar_refresher {
     refresher_ticket ticket[REFRESHER_PARALLEL_MAX];
 };
 
-#define REFRESHER_BYTES (sizeof(cellar_refresher) + BASE_PAD)
-
 /* Work for after the lock. */
 typedef struct refresher_after {
     base_job *first, **end;   /* tickets to queue */
@@ -171,13 +155,12 @@ typedef struct refresher_after {
 CELLAR_PRIVATE void refresher_after_init(refresher_after *a);
 /* Queue the tickets and free the rows, after the lock. */
 CELLAR_PRIVATE void refresher_settle(cellar_refresher *r, refresher_after *a);
-/* Read both clocks. They may be functions of the host: hold no lock. */
-CELLAR_PRIVATE refresher_time refresher_now(const cellar_refresher *r);
 /* Return whether this thread is inside a step; of the row only, unless it is NULL. */
-CELLAR_PRIVATE bool refresher_is_mine(const cellar_refresher *r, const refresher_row *row)
+CELLAR_PRIVATE bool refresher_in_step(const cellar_refresher *r, const refresher_row *row)
     SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE bool refresher_is_mine(const void *refresher) SYNC_HOLDS(WHEEL); /* of any row */
 /* Compute the times of a new row and arm it. */
-CELLAR_PRIVATE void refresher_begin(refresher_row *row, refresher_time now) SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE void refresher_begin(refresher_row *row, work_time now) SYNC_HOLDS(WHEEL);
 CELLAR_PRIVATE void refresher_unref(refresher_row *row, refresher_after *a) SYNC_HOLDS(WHEEL);
 /* Take a row out of wheel, queue and list. */
 CELLAR_PRIVATE void refresher_detach(refresher_row *row, refresher_after *a) SYNC_HOLDS(WHEEL);

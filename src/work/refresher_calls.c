@@ -23,7 +23,7 @@ BASE_SIZE_BEGIN
 static cellar_err refresher_check(const cellar_refresher *r)
 {
     if (r == NULL) { return CELLAR_E_INVAL; }
-    return r->forked ? CELLAR_E_FORKED : CELLAR_OK;
+    return r->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
 }
 
 static bool refresher_name_ok(const char *name)
@@ -74,7 +74,7 @@ CELLAR_API cellar_err cellar_refresh_loader(cellar_refresher *r, const char *nam
 #ifdef CELLAR_OMIT_LIMIT
     if (full.limiter != NULL) { return CELLAR_E_UNSUPPORTED; }
 #endif
-    refresher_loader *l = base_alloc(&r->account, BASE_MOD_STORE, sizeof *l, NULL);
+    refresher_loader *l = base_alloc(&r->obj.account, BASE_MOD_STORE, sizeof *l, NULL);
     if (l == NULL) { return CELLAR_E_NOMEM; }
     *l = (refresher_loader){ .fn = fn, .ctx = ctx, .lister = full.lister,
                              .lister_ctx = full.lister_ctx, .breaker = full.breaker,
@@ -88,7 +88,7 @@ CELLAR_API cellar_err cellar_refresh_loader(cellar_refresher *r, const char *nam
     }
     if (err != CELLAR_OK) {
         if (l->own_breaker) { cellar_breaker_destroy(l->breaker); }
-        base_free(&r->account, BASE_MOD_STORE, l, sizeof *l);
+        base_free(&r->obj.account, BASE_MOD_STORE, l, sizeof *l);
     }
     return err;
 }
@@ -141,7 +141,7 @@ static cellar_err refresher_at_in(cellar_refresher *r, const char *at, size_t le
     if (hour > 23 || minute > 59) { return CELLAR_E_INVAL; }
     row->at_minutes = hour * 60 + minute;
     memcpy(zone, at + 6, len - 6);
-    return cron_zone_open(&r->account.hooks, zone, &row->zone);
+    return cron_zone_open(&r->obj.account.hooks, zone, &row->zone);
 }
 
 typedef struct refresher_spec { /* a row to be made */
@@ -158,7 +158,7 @@ static cellar_err refresher_row_make(cellar_refresher *r, const refresher_spec *
                                      refresher_row **out)
 {
     const size_t len = s->prefix.len + s->key.len;
-    refresher_row *row = base_alloc(&r->account, BASE_MOD_STORE, sizeof *row + len + 1, NULL);
+    refresher_row *row = base_alloc(&r->obj.account, BASE_MOD_STORE, sizeof *row + len + 1, NULL);
     if (row == NULL) { return CELLAR_E_NOMEM; }
     memset(row, 0, sizeof *row);
     row->of = r;
@@ -178,7 +178,7 @@ static cellar_err refresher_row_make(cellar_refresher *r, const refresher_spec *
     if (row->ttl_ms != 0 && row->ttl_ms / 2 < row->interval_ms) {
         row->flags |= CELLAR_REFRESH_SHORT_TTL;
     }
-    row->keys.account = &r->account;
+    row->keys.account = &r->obj.account;
     cellar_err err = CELLAR_OK;
     if ((s->flags & CELLAR_REFRESH_PATTERN) == 0) {
         err = refresher_keys_put(&row->keys, row->key, len);
@@ -195,7 +195,7 @@ static cellar_err refresher_row_make(cellar_refresher *r, const refresher_spec *
 }
 
 /* Put a row into the ring and arm it. */
-static cellar_err refresher_insert(refresher_row *row, refresher_time now) SYNC_HOLDS(WHEEL)
+static cellar_err refresher_insert(refresher_row *row, work_time now) SYNC_HOLDS(WHEEL)
 {
     cellar_refresher *r = row->of;
     if (refresher_find(r, row->c, row->key, row->key_len) != NULL) { return CELLAR_EXISTS; }
@@ -230,7 +230,7 @@ static cellar_err refresher_add_row(cellar_refresher *r, const refresher_spec *s
     cellar_err err = refresher_row_make(r, s, &row);
     if (err != CELLAR_OK) { return err; }
     const bool brief = (row->flags & CELLAR_REFRESH_SHORT_TTL) != 0;
-    const refresher_time now = refresher_now(r);
+    const work_time now = work_now(&r->obj);
     refresher_after a;
     refresher_after_init(&a);
     sync_take(WHEEL, &r->lock);
@@ -241,7 +241,7 @@ static cellar_err refresher_add_row(cellar_refresher *r, const refresher_spec *s
         return err;
     }
     if (brief) {
-        base_log(&r->log, BASE_LOG_WARNING, "refresh", 0,
+        base_log(&r->obj.log, BASE_LOG_WARNING, "refresh", 0,
                  "the TTL of a row is below twice its interval: one failure loses a value");
     }
     a.ring = true;
@@ -299,7 +299,7 @@ static cellar_err refresher_wait_row(refresher_row *row)
         refresher_after_init(&a);
         sync_take(WHEEL, &r->lock);
         const uint32_t ended = base_load_acq(&r->ended);
-        if (row->state != REFRESHER_RUNNING || refresher_is_mine(r, row)) {
+        if (row->state != REFRESHER_RUNNING || refresher_in_step(r, row)) {
             err = CELLAR_OK;
         } else if (base_now_ns() >= until_ns) {
             err = CELLAR_E_BUSY;
@@ -453,7 +453,7 @@ CELLAR_API cellar_err cellar_refresh_list(cellar_refresher *r, cellar_refresh_li
     const cellar_err err = refresher_check(r);
     if (err != CELLAR_OK) { return err; }
     if (fn == NULL) { return CELLAR_E_INVAL; }
-    const int64_t now_ms = refresher_now(r).mono_ms;
+    const int64_t now_ms = work_now(&r->obj).mono_ms;
     uint64_t id = 0;
     for (bool more = true; more;) {
         cellar_refresh_info info;
@@ -489,8 +489,8 @@ CELLAR_PRIVATE const char *refresher_figures(void *object, uint64_t *v)
     }
     v[STATS_REFRESHER_SUCCESS_PPM] = all != 0 ? (uint64_t)(1e6 * (double)ok / (double)all)
                                               : 1000000;
-    v[STATS_REFRESHER_BYTES] = base_load_rlx(&r->account.used) + REFRESHER_BYTES;
-    return r->name;
+    v[STATS_REFRESHER_BYTES] = base_object_bytes(&r->obj);
+    return r->obj.name;
 }
 
 CELLAR_API cellar_err cellar_refresher_stats_get(cellar_refresher *r, cellar_refresher_stats *out)

@@ -24,27 +24,13 @@
 BASE_SIZE_BEGIN
 
 #define SCHED_SLICE 1024u
-#define SCHED_STEP_MS 1000             /* a larger move of the wall clock is a step */
-#define SCHED_TRIES 16
-
-CELLAR_PRIVATE sched_time sched_now(const cellar_scheduler *s)
-{
-    int64_t wall_ms, mono_ms = base_now_ms(&s->clock), before_ms;
-    int tries = 0;
-    do { /* a thread that stops between the readings must not see a step */
-        before_ms = mono_ms;
-        wall_ms = s->wall_clock != NULL ? s->wall_clock(s->clock.ctx) : base_wall_ms();
-        mono_ms = base_now_ms(&s->clock);
-    } while (mono_ms - before_ms > SCHED_STEP_MS / 4 && ++tries < SCHED_TRIES);
-    return (sched_time){ BASE_MAX(mono_ms, 0), BASE_MAX(wall_ms, 0) };
-}
 
 CELLAR_PRIVATE void sched_ring(cellar_scheduler *s)
 {
     work_ticker_ring(&s->ticker);
 }
 
-static int64_t sched_clock(const sched_entry *e, sched_time now)
+static int64_t sched_clock(const sched_entry *e, work_time now)
 {
     return e->kind == CELLAR_SCHEDULE_EVERY ? now.mono_ms : now.wall_ms;
 }
@@ -102,13 +88,13 @@ CELLAR_PRIVATE int64_t sched_due_from(const sched_entry *e, int64_t clock_ms)
     return BASE_MAX(e->start_ms + passed * e->interval_ms, e->due_ms);
 }
 
-CELLAR_PRIVATE void sched_begin(sched_entry *e, sched_time now)
+CELLAR_PRIVATE void sched_begin(sched_entry *e, work_time now)
 {
     e->due_ms = sched_due_from(e, sched_clock(e, now));
     sched_arm(e);
 }
 
-CELLAR_PRIVATE void sched_continue(sched_entry *e, sched_time now)
+CELLAR_PRIVATE void sched_continue(sched_entry *e, work_time now)
 {
     const int64_t last_ms = e->settled_wall_ms, offset_ms = now.wall_ms - now.mono_ms;
     switch (e->kind) {
@@ -198,8 +184,7 @@ CELLAR_PRIVATE void sched_unref(sched_entry *e, sched_after *a)
 
 CELLAR_PRIVATE void sched_detach(sched_entry *e, sched_after *a)
 {
-    base_account *base_table_account = &e->of->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&e->of->obj.account, BASE_MOD_STORE);
     sched_drop_runs(e, true);
     sched_disarm(e);
     BASE_TABLE_REMOVE(hh, e->of->table, e);
@@ -212,7 +197,7 @@ CELLAR_PRIVATE void sched_free(sched_entry *e, bool tell)
     const cellar_schedule_free_fn free_fn = tell ? e->free_fn : NULL;
     void *ctx = e->ctx;
     base_tz_close(e->zone);
-    base_free(&e->of->account, BASE_MOD_STORE, e,
+    base_free(&e->of->obj.account, BASE_MOD_STORE, e,
               sizeof *e + (size_t)e->run_count * sizeof e->run[0]);
     sync_assert_none();
     if (free_fn != NULL) { free_fn(ctx); }
@@ -231,7 +216,7 @@ CELLAR_PRIVATE void sched_settle(cellar_scheduler *s, sched_after *a)
         sched_free(e, true);
     }
     if (a->skipped != 0) {
-        base_log(&s->log, BASE_LOG_WARNING, "schedule", (int)a->why,
+        base_log(&s->obj.log, BASE_LOG_WARNING, "schedule", (int)a->why,
                  "%llu firings skipped, the last one of \"%s\": %s",
                  (unsigned long long)a->skipped, a->name,
                  a->why == CELLAR_E_BUSY ? "max_running runs had not ended"
@@ -294,7 +279,7 @@ CELLAR_PRIVATE void sched_run_job(void *scheduler, base_job *j)
     cellar_scheduler *s = scheduler;
     sched_run *r = (sched_run *)(void *)j; /* its first field */
     sched_entry *e = r->of;
-    const int64_t now = sched_clock(e, sched_now(s));
+    const int64_t now = sched_clock(e, work_now(&s->obj));
     sync_take(WHEEL, &s->lock);
     const bool begins = r->state == SCHED_WAITING && !s->closing;
     if (begins) {
@@ -353,7 +338,7 @@ static void sched_skip(sched_entry *e, cellar_err why, stats_scheduler counter, 
 }
 
 /* Fire a schedule that left its wheel. False: *steps are used up; it is armed again. */
-static bool sched_due(sched_entry *e, sched_time now, uint32_t *steps, sched_after *a)
+static bool sched_due(sched_entry *e, work_time now, uint32_t *steps, sched_after *a)
     SYNC_HOLDS(WHEEL)
 {
     cellar_scheduler *s = e->of;
@@ -391,8 +376,7 @@ static bool sched_due(sched_entry *e, sched_time now, uint32_t *steps, sched_aft
     e->missed_now = 0;
     e->due_ms = next_ms;
     if (e->kind == CELLAR_SCHEDULE_AT) { /* its run keeps it alive, and must not be dropped */
-        base_account *base_table_account = &s->account;
-        const base_module base_table_module = BASE_MOD_STORE;
+        BASE_TABLE_CHARGE(&s->obj.account, BASE_MOD_STORE);
         BASE_TABLE_REMOVE(hh, s->table, e);
         e->present = false;
         sched_unref(e, a);
@@ -403,7 +387,7 @@ static bool sched_due(sched_entry *e, sched_time now, uint32_t *steps, sched_aft
 }
 
 /* Fill the wheel of the wall clock again, after a step by `step_ms`. */
-static void sched_stepped(cellar_scheduler *s, sched_time now, int64_t step_ms) SYNC_HOLDS(WHEEL)
+static void sched_stepped(cellar_scheduler *s, work_time now, int64_t step_ms) SYNC_HOLDS(WHEEL)
 {
     const bool correction = step_ms > SCHED_CORRECTION_MS || step_ms < -SCHED_CORRECTION_MS;
     s->count[STATS_SCHEDULER_CLOCK_STEPS]++;
@@ -423,7 +407,7 @@ static void sched_stepped(cellar_scheduler *s, sched_time now, int64_t step_ms) 
 }
 
 /* Pop one wheel. Return false if more is due. */
-static bool sched_pop(wheel *w, int64_t clock, sched_time now, sched_after *a) SYNC_HOLDS(WHEEL)
+static bool sched_pop(wheel *w, int64_t clock, work_time now, sched_after *a) SYNC_HOLDS(WHEEL)
 {
     uint32_t budget = SCHED_SLICE, steps = SCHED_SLICE;
     wheel_timer *t;
@@ -437,7 +421,7 @@ static bool sched_pop(wheel *w, int64_t clock, sched_time now, sched_after *a) S
 CELLAR_PRIVATE void sched_fire(void *scheduler, int64_t *next_ms)
 {
     cellar_scheduler *s = scheduler;
-    const sched_time now = sched_now(s);
+    const work_time now = work_now(&s->obj);
     sched_after a;
     sched_after_init(&a);
     *next_ms = BASE_NEVER_MS;
@@ -445,7 +429,7 @@ CELLAR_PRIVATE void sched_fire(void *scheduler, int64_t *next_ms)
     if (!s->closing) {
         const int64_t offset_ms = now.wall_ms - now.mono_ms, step_ms = offset_ms - s->offset_ms;
         s->offset_ms = offset_ms;
-        if (step_ms > SCHED_STEP_MS || step_ms < -SCHED_STEP_MS) { sched_stepped(s, now, step_ms); }
+        if (step_ms > WORK_STEP_MS || step_ms < -WORK_STEP_MS) { sched_stepped(s, now, step_ms); }
         const bool mono = sched_pop(&s->mono, now.mono_ms, now, &a);
         const bool wall = sched_pop(&s->wall, now.wall_ms, now, &a);
         const int64_t mono_ms = wheel_next_ms(&s->mono), wall_ms = wheel_next_ms(&s->wall);

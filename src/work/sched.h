@@ -8,17 +8,15 @@
 
 #define SCHED_CORRECTION_MS (3 * 3600000) /* a larger step of the wall clock is a correction */
 
-/* Read both clocks. They may be functions of the host: hold no lock. */
-CELLAR_PRIVATE sched_time sched_now(const cellar_scheduler *s);
 CELLAR_PRIVATE void sched_after_init(sched_after *a);
 /* Queue the runs, free the schedules and log, after the lock. */
 CELLAR_PRIVATE void sched_settle(cellar_scheduler *s, sched_after *a);
 /* Wake the thread that fires. */
 CELLAR_PRIVATE void sched_ring(cellar_scheduler *s);
 /* Compute the first firing of a schedule that is not armed, and arm it unless it is paused. */
-CELLAR_PRIVATE void sched_begin(sched_entry *e, sched_time now) SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE void sched_begin(sched_entry *e, work_time now) SYNC_HOLDS(WHEEL);
 /* Arm a schedule that is not armed at the firing after settled_wall_ms, unless it is paused. */
-CELLAR_PRIVATE void sched_continue(sched_entry *e, sched_time now) SYNC_HOLDS(WHEEL);
+CELLAR_PRIVATE void sched_continue(sched_entry *e, work_time now) SYNC_HOLDS(WHEEL);
 /* Carry out `op` of a schedule in the journal. Hold no lock.
  * returns: as task_commit_write */
 CELLAR_PRIVATE cellar_err sched_row(cellar_scheduler *s, journal_schedule *row);

@@ -106,7 +106,7 @@ static cellar_err task_write_tickets(cellar_pool *p, const task_ticket *k)
 }
 
 /* Copy when a live task is due. */
-static void task_image_due(const task *t, task_time now, journal_row *r)
+static void task_image_due(const task *t, work_time now, journal_row *r)
 {
     const int64_t offset_ms = now.wall_ms - now.mono_ms;
     r->state = t->state == CELLAR_TASK_RUNNING ? CELLAR_TASK_QUEUED : t->state;
@@ -122,7 +122,7 @@ static void task_image_due(const task *t, task_time now, journal_row *r)
 }
 
 /* Copy what a row is to become. */
-static void task_image_take(cellar_pool *p, task *t, task_time now, task_image *m)
+static void task_image_take(cellar_pool *p, task *t, work_time now, task_image *m)
     SYNC_HOLDS(QUEUE)
 {
     task_row *r = task_row_of(p, t);
@@ -193,7 +193,7 @@ static cellar_err task_write_rows(cellar_pool *p, task *list)
     task_journal *j = p->journal;
     cellar_err err = CELLAR_OK;
     while (list != NULL && err == CELLAR_OK) {
-        const task_time now = task_near(p);
+        const work_time now = task_near(p);
         uint32_t n = 0;
         sync_take(QUEUE, &p->lock);
         while (list != NULL && n < TASK_IMAGES) {
@@ -296,7 +296,7 @@ static cellar_err task_round_write(cellar_pool *p, const task_ticket *tickets, t
     if (err == CELLAR_OK) { err = task_write_rows(p, list); }
     if (err == CELLAR_OK) { err = journal_commit(db); }
     if (err == CELLAR_OK) { return err; }
-    base_log(&p->log, BASE_LOG_ERROR, "journal", (int)err,
+    base_log(&p->obj.log, BASE_LOG_ERROR, "journal", (int)err,
              "a commit failed (%s): submits that are not in the file fail, other changes are tried"
              " again",
              journal_error(db));
@@ -368,7 +368,7 @@ static void task_round_run(cellar_pool *p, const task_taken *taken)
         j->spent = false;
     }
     j->write_ns = base_now_ns() - from_ns;
-    const int64_t now_ms = base_now_ms(&p->clock);
+    const int64_t now_ms = base_now_ms(&p->obj.clock);
     sync_take(QUEUE, &p->lock);
     if (err == CELLAR_OK) {
         task_rows_done(p, taken->list, &a);
@@ -402,7 +402,7 @@ static void task_round_over(cellar_pool *p, uint64_t round, bool busy)
     const bool wakes[2] = { j->waiting[0] != 0, j->waiting[1] != 0 };
     sync_drop(QUEUE, &p->lock);
     for (uint64_t i = 0; i < 2; i++) {
-        if (i != round % 2 && !p->no_threads) { continue; }
+        if (i != round % 2 && !p->obj.no_threads) { continue; }
         (void)base_add_ar(&j->done[i], 1u);
         if (wakes[i]) { sync_wake(&j->done[i], INT32_MAX); }
     }
@@ -483,7 +483,7 @@ static void task_round_wait(cellar_pool *p, uint64_t round) SYNC_HOLDS(QUEUE)
     task_journal *j = p->journal;
     const bool inside = base_load_rlx(&j->owner) == base_thread_id(); /* in a free_fn */
     while (j->ended < round) {
-        if (inside || (p->no_threads && !j->busy)) {
+        if (inside || (p->obj.no_threads && !j->busy)) {
             if (inside) {
                 task_round_inside(p);
             } else {
@@ -519,7 +519,7 @@ static cellar_err task_commit_ticket(cellar_pool *p, task_ticket *k) SYNC_HOLDS(
         (void)base_add_ar(&j->bell, 1u);
         sync_wake(&j->bell, 1);
     }
-    if (!p->no_threads && !j->busy && j->dirty == NULL && j->ticket == k && !task_expects(p)) {
+    if (!p->obj.no_threads && !j->busy && j->dirty == NULL && j->ticket == k && !task_expects(p)) {
         task_round_here(p);
     }
     task_round_wait(p, round);
@@ -528,7 +528,7 @@ static cellar_err task_commit_ticket(cellar_pool *p, task_ticket *k) SYNC_HOLDS(
 }
 
 CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d, uint32_t count,
-                                             task_time now, const cellar_task_id *ids)
+                                             work_time now, const cellar_task_id *ids)
 {
     task_ticket k = { .draft = d, .id = ids, .count = count, .wall_ms = now.wall_ms };
     return task_commit_ticket(p, &k);
@@ -539,7 +539,7 @@ CELLAR_PRIVATE cellar_err task_commit_write(cellar_pool *p,
                                             void (*done)(cellar_err err, void *ctx), void *ctx)
 {
     task_ticket k = { .write = write, .done = done, .ctx = ctx };
-    if (p->forked) { return CELLAR_E_FORKED; }
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
     sync_take(QUEUE, &p->lock);
     const cellar_err err = task_commit_ticket(p, &k);
     sync_drop(QUEUE, &p->lock);
@@ -567,8 +567,8 @@ CELLAR_PRIVATE cellar_err task_commit_now(cellar_pool *p)
 CELLAR_PRIVATE void task_commit_tick(cellar_pool *p)
 {
     task_journal *j = p->journal;
-    if (j == NULL || !p->no_threads) { return; }
-    const int64_t now_ms = base_now_ms(&p->clock);
+    if (j == NULL || !p->obj.no_threads) { return; }
+    const int64_t now_ms = base_now_ms(&p->obj.clock);
     sync_take(QUEUE, &p->lock);
     if (now_ms >= j->retry_ms) { j->retry_ms = 0; }
     while (j->dirty != NULL && j->retry_ms == 0) { task_round_wait(p, j->collects); }
@@ -581,7 +581,7 @@ CELLAR_PRIVATE void task_commit_tick(cellar_pool *p)
 static bool task_commit_idle(cellar_pool *p)
 {
     task_journal *j = p->journal;
-    const int64_t now_ms = base_now_ms(&p->clock);
+    const int64_t now_ms = base_now_ms(&p->obj.clock);
     sync_take(QUEUE, &p->lock);
     const uint32_t bell = base_load_acq(&j->bell);
     const bool stop = base_load_acq(&p->stop) != 0, waits = j->dirty != NULL || j->ticket != NULL;
@@ -595,7 +595,7 @@ static bool task_commit_idle(cellar_pool *p)
     const bool fails = j->retry_ms != 0;
     sync_drop(QUEUE, &p->lock);
     if (sleeps) {
-        (void)sync_wait(&j->bell, bell, held ? task_until_ns(TASK_RETRY_MS) : UINT64_MAX);
+        (void)sync_wait(&j->bell, bell, held ? base_until_ns(TASK_RETRY_MS) : UINT64_MAX);
         sync_take(QUEUE, &p->lock);
         j->asleep = false;
         sync_drop(QUEUE, &p->lock);
@@ -611,7 +611,7 @@ static void task_commit_main(void *arg)
 CELLAR_PRIVATE int task_commit_start(cellar_pool *p)
 {
     return base_thread_start(&p->journal->thread, task_commit_main, p, "cellar-journal",
-                             p->stack_bytes);
+                             p->obj.stack_bytes);
 }
 
 /* Return whether the disk lacks changes, and log it. */
@@ -619,7 +619,7 @@ static bool task_commit_lost(cellar_pool *p) SYNC_UNCHECKED
 {
     const task_journal *j = p->journal;
     if (j->dirty == NULL) { return false; }
-    base_log(&p->log, BASE_LOG_ERROR, "task", (int)j->err,
+    base_log(&p->obj.log, BASE_LOG_ERROR, "task", (int)j->err,
              "closed without the last %u changes: those tasks run again", j->dirty_count);
     return true;
 }
@@ -629,23 +629,23 @@ CELLAR_PRIVATE void task_commit_close(cellar_pool *p)
     task_journal *j = p->journal;
     if (j == NULL) { return; }
     bool lost = true;
-    if (!p->forked) {
-        if (!p->no_threads) {
+    if (!p->obj.forked) {
+        if (!p->obj.no_threads) {
             (void)base_add_ar(&j->bell, 1u);
             sync_wake(&j->bell, 1);
             base_thread_join(&j->thread);
         }
         task_commit_tick(p);
         lost = task_commit_lost(p);
-        if (j->db != NULL) { journal_close(&p->account, j->db); }
+        if (j->db != NULL) { journal_close(&p->obj.account, j->db); }
     }
-    journal_board_close(&p->account, j->board, !lost, p->forked);
+    journal_board_close(&p->obj.account, j->board, !lost, p->obj.forked);
     for (uint32_t i = 0; i < p->chunk_count; i++) {
         for (uint32_t k = 0; k < TASK_CHUNK; k++) { task_body_drop(p, j->row[i][k].result, true); }
-        base_free(&p->account, BASE_MOD_STORE, j->row[i], TASK_CHUNK * sizeof(task_row));
+        base_free(&p->obj.account, BASE_MOD_STORE, j->row[i], TASK_CHUNK * sizeof(task_row));
     }
-    base_free(&p->account, BASE_MOD_STORE, j->row, p->chunk_max * sizeof *j->row);
-    base_free(&p->account, BASE_MOD_STORE, j, sizeof *j);
+    base_free(&p->obj.account, BASE_MOD_STORE, j->row, p->chunk_max * sizeof *j->row);
+    base_free(&p->obj.account, BASE_MOD_STORE, j, sizeof *j);
     p->journal = NULL;
 }
 

@@ -9,7 +9,7 @@
 /* Write the tasks of a submit, and wait for their commit. Drops the lock meanwhile.
  * returns: OK; E_SPACE, E_IO, E_NOMEM, E_CORRUPT, E_TOOBIG: the journal has none of them */
 CELLAR_PRIVATE cellar_err task_commit_submit(cellar_pool *p, const task_draft *d, uint32_t count,
-                                             task_time now, const cellar_task_id *ids)
+                                             work_time now, const cellar_task_id *ids)
     SYNC_HOLDS(QUEUE);
 /* Call `write` in a transaction, and wait for its commit. `done`: NULL, or called with the code of
  * the commit before another transaction begins. No lock is held in both. The caller holds none.

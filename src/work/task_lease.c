@@ -22,7 +22,7 @@ static cellar_err task_take_one(cellar_pool *p, const char *queue, int64_t lease
                                 task_run **spare, bool *more)
 {
     task_after a = { .done = NULL };
-    const int64_t now_ms = base_now_ms(&p->clock);
+    const int64_t now_ms = base_now_ms(&p->obj.clock);
     task_run *r = *spare;
     cellar_err err = CELLAR_OK;
     *more = false;
@@ -50,11 +50,11 @@ CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_
         lease_ms > CELLAR_POOL_DELAY_MAX_MS) {
         return CELLAR_E_INVAL;
     }
-    if (p->forked) { return CELLAR_E_FORKED; }
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
     cellar_err err = CELLAR_OK;
     task_run *r = NULL;
     for (bool more = true; more && err == CELLAR_OK && *found < max;) {
-        if (r == NULL) { r = base_alloc(&p->account, BASE_MOD_STORE, sizeof *r, NULL); }
+        if (r == NULL) { r = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *r, NULL); }
         if (r == NULL) {
             err = CELLAR_E_NOMEM;
         } else {
@@ -65,7 +65,7 @@ CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_
             if (err == CELLAR_OK && r == NULL) { out[(*found)++] = &taken->seen; }
         }
     }
-    base_free(&p->account, BASE_MOD_STORE, r, sizeof *r);
+    base_free(&p->obj.account, BASE_MOD_STORE, r, sizeof *r);
     return *found != 0 ? CELLAR_OK : err;
 }
 
@@ -84,7 +84,7 @@ static cellar_err task_extend(task_run *r, int64_t lease_ms)
 {
     cellar_pool *p = r->of;
     if (lease_ms < 1 || lease_ms > CELLAR_POOL_DELAY_MAX_MS) { return CELLAR_E_INVAL; }
-    const int64_t until_ms = task_time_add(base_now_ms(&p->clock), lease_ms);
+    const int64_t until_ms = task_time_add(base_now_ms(&p->obj.clock), lease_ms);
     sync_take(QUEUE, &p->lock);
     const bool in_time = r->task != NULL;
     if (in_time) {
@@ -101,11 +101,11 @@ CELLAR_API cellar_err cellar_task_settle(const cellar_task *t, cellar_verdict ve
     if (t == NULL || !task_lease_of(t)->leased) { return CELLAR_E_INVAL; }
     task_run *r = task_lease_of(t);
     cellar_pool *p = r->of;
-    if (p->forked) { return CELLAR_E_FORKED; }
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
     if (verdict.kind == CELLAR_VERDICT_EXTEND) { return task_extend(r, verdict.delay_ms); }
     r->verdict = verdict;
     const bool in_time = task_run_end(r, false);
-    base_free(&p->account, BASE_MOD_STORE, r, sizeof *r);
+    base_free(&p->obj.account, BASE_MOD_STORE, r, sizeof *r);
     return in_time ? CELLAR_OK : CELLAR_E_LOST;
 }
 

@@ -29,7 +29,7 @@ static bool task_matches(const cellar_pool *p, const task *t, const cellar_task_
 
 /* Copy the next tasks from slot *at on; next[i]: the slot behind the i-th. Return their number. */
 static uint32_t task_list_copy(cellar_pool *p, const cellar_task_filter *f, uint64_t *at,
-                               task_time now, cellar_task_status *out, uint64_t *next, bool *end)
+                               work_time now, cellar_task_status *out, uint64_t *next, bool *end)
 {
     uint32_t n = 0;
     task_after a = { .done = NULL };
@@ -55,11 +55,11 @@ CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter 
     uint64_t next[TASK_LIST_BATCH], at = cursor != NULL ? *cursor : 0;
     cellar_task_filter f = cellar_task_filter_default();
     if (p == NULL || fn == NULL) { return CELLAR_E_INVAL; }
-    if (p->forked) { return CELLAR_E_FORKED; }
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
     const cellar_err err = filter != NULL ? base_opts_in(&f, sizeof f, filter) : CELLAR_OK;
     if (err != CELLAR_OK) { return err; }
     if (f.reserved0 != 0) { return CELLAR_E_INVAL; }
-    const task_time now = task_now(p);
+    const work_time now = work_now(&p->obj);
     for (bool end = false; !end;) {
         const uint32_t n = task_list_copy(p, &f, &at, now, batch, next, &end);
         for (uint32_t i = 0; i < n; i++) {
@@ -99,7 +99,7 @@ static void task_sum(cellar_pool *p, const task_name *of, uint64_t v[STATS_TASK_
     v[STATS_TASK_WORKERS] = p->active;
     v[STATS_TASK_STUCK] = p->stuck;
     v[STATS_TASK_PAYLOAD_BYTES] = p->live_bytes;
-    v[STATS_TASK_BYTES] = base_load_rlx(&p->account.used) + p->body_bytes + TASK_POOL_BYTES;
+    v[STATS_TASK_BYTES] = base_object_bytes(&p->obj) + p->body_bytes;
 }
 
 CELLAR_PRIVATE const char *task_figures(void *object, uint64_t *value)
@@ -111,7 +111,7 @@ CELLAR_PRIVATE const char *task_figures(void *object, uint64_t *value)
     task_sum(p, NULL, value);
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
-    return p->name;
+    return p->obj.name;
 }
 
 CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
@@ -141,7 +141,7 @@ static void task_queue_figures(stats_out *o, const stats_owner *pool, cellar_poo
         { "cellar_queue_oldest_seconds", "Age of the oldest queued task, by queue.", 3 },
     };
     struct { const char *name; uint64_t value[3]; } queue[TASK_QUEUES_MAX];
-    const task_time now = task_near(p);
+    const work_time now = task_near(p);
     sync_take(QUEUE, &p->lock);
     const uint32_t count = p->queue_count;
     for (uint32_t i = 0; i < count; i++) {

@@ -25,6 +25,7 @@
 
 BASE_SIZE_BEGIN
 
+#define TASK_OPEN "cellar_pool_open"
 #define TASK_LOOK_MS 500 /* longest sleep: bounds when a step of a clock is seen */
 #define TASK_MEND_MS 20  /* the same while a worker is missing */
 #define TASK_DAY_MS INT64_C(86400000)
@@ -36,23 +37,23 @@ static void task_fork_prepare(void *ctx) SYNC_UNCHECKED
 {
     cellar_pool *p = ctx;
     sync_take(QUEUE, &p->lock);
-    sync_take(LOG, &p->log.lock);
-    p->fork_in_task = task_run_mine(p) != NULL;
+    sync_take(LOG, &p->obj.log.lock);
+    p->obj.fork_in_call = task_run_mine(p) != NULL;
 }
 
 static void task_fork_parent(void *ctx) SYNC_UNCHECKED
 {
     cellar_pool *p = ctx;
-    sync_drop(LOG, &p->log.lock);
+    sync_drop(LOG, &p->obj.log.lock);
     sync_drop(QUEUE, &p->lock);
 }
 
 static void task_fork_child(void *ctx)
 {
     cellar_pool *p = ctx;
-    sync_reset(&p->log.lock);
+    sync_reset(&p->obj.log.lock);
     sync_reset(&p->lock);
-    p->forked = true;
+    p->obj.forked = true;
 }
 
 /* ---- the thread, ticks ---- */
@@ -67,7 +68,7 @@ static void task_timer_main(void *arg)
         task_fire(p, &wait_ms);
         const int64_t most_ms = task_workers_mend(p) ? TASK_LOOK_MS : TASK_MEND_MS;
         const int64_t sleep_ms = BASE_MIN(wait_ms, most_ms);
-        if (sleep_ms > 0) { (void)sync_wait(&p->bell, bell, task_until_ns(sleep_ms)); }
+        if (sleep_ms > 0) { (void)sync_wait(&p->bell, bell, base_until_ns(sleep_ms)); }
     }
 }
 
@@ -82,19 +83,19 @@ static cellar_err task_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {
     cellar_pool *p = object;
     int64_t next_ms;
-    if (p->forked) { return CELLAR_E_FORKED; }
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
     const uint64_t since_ns = base_now_ns();
     bool left = false;
     do {
         task_fire(p, &next_ms);
-        while (p->no_threads && !left && task_tick_one(p)) {
+        while (p->obj.no_threads && !left && task_tick_one(p)) {
             left = base_now_ns() - since_ns >= budget_us * 1000;
         }
         task_commit_tick(p);
-    } while (p->no_threads && !left && next_ms == 0);
+    } while (p->obj.no_threads && !left && next_ms == 0);
     task_fire(p, &next_ms); /* a task may have made something due */
     task_commit_tick(p);
-    if (p->no_threads && !left) {
+    if (p->obj.no_threads && !left) {
         sync_take(QUEUE, &p->lock);
         left = task_queue_ready(p);
         sync_drop(QUEUE, &p->lock);
@@ -125,9 +126,9 @@ CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, 
     if (p == NULL || !task_setting_ok(what, value) || workers != (queue == NULL)) {
         return CELLAR_E_INVAL;
     }
-    if (p->forked) { return CELLAR_E_FORKED; }
-    if (workers && p->no_threads) { return CELLAR_E_UNSUPPORTED; }
-    const task_time now = task_now(p);
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
+    if (workers && p->obj.no_threads) { return CELLAR_E_UNSUPPORTED; }
+    const work_time now = work_now(&p->obj);
     task_after a = { .timer = true };
     sync_take(QUEUE, &p->lock);
     task_bursts_recall(p, &a);
@@ -151,11 +152,6 @@ CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, 
 }
 
 /* ---- open ---- */
-
-static cellar_err task_open_fail(cellar_err code, const char *why)
-{
-    return base_open_fail(code, 0, "cellar_pool_open: %s", why);
-}
 
 static void task_default_ms(int64_t *field, int64_t ms)
 {
@@ -189,10 +185,7 @@ static cellar_err task_config_in(const cellar_pool_config *cfg, cellar_pool_conf
                                  cellar_host_opts *host)
 {
     const char *why;
-    *out = cellar_pool_config_default();
-    cellar_err err = base_open_opts(out, sizeof *out, cfg, "cellar_pool_open",
-                                    "cellar_pool_config");
-    if (err == CELLAR_OK) { err = base_host_in(host, out->host, "cellar_pool_open", "pool"); }
+    const cellar_err err = BASE_CONFIG_IN(cellar_pool_config, out, cfg, host, TASK_OPEN, "pool");
     if (err != CELLAR_OK) { return err; }
     task_config_defaults(out);
     if (base_broken(out->success_ttl_ms < 0 || out->failed_ttl_ms < 0 || out->dead_ttl_ms < 0 ||
@@ -218,21 +211,17 @@ static cellar_err task_config_in(const cellar_pool_config *cfg, cellar_pool_conf
         base_broken(out->journal_path != NULL && out->on_full == CELLAR_POOL_DROP_OLDEST,
                     "on_full must not be DROP_OLDEST with a journal", &why) ||
         base_broken(out->reserved0 != 0, "reserved0 must be 0", &why)) {
-        return task_open_fail(CELLAR_E_INVAL, why);
+        return base_refuse(CELLAR_E_INVAL, TASK_OPEN, why);
     }
     return CELLAR_OK;
 }
 
-static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg,
-                           const cellar_host_opts *host)
+static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg)
 {
-    base_host_init(host, &p->account, &p->clock, &p->log);
     p->cfg = *cfg;
     p->cfg.host = NULL;
-    p->no_threads = host->no_threads != 0;
-    p->stack_bytes = host->stack_bytes;
-    p->target = p->no_threads ? 0 : cfg->workers;
-    memcpy(p->name, host->name, strlen(host->name));
+    p->obj.wall_clock = cfg->wall_clock;
+    p->target = p->obj.no_threads ? 0 : cfg->workers;
     /* Calls of cellar_task_wait may keep slots: a chunk for them. */
     p->chunk_max = (cfg->queue_cap + cfg->dead_cap) / TASK_CHUNK + 2;
     p->name_max = cfg->max_names;
@@ -240,7 +229,7 @@ static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg,
     task_ring_init(&p->dead);
     task_ring_init(&p->throttles);
     p->runs.next = p->runs.prev = &p->runs;
-    const task_time now = task_now(p);
+    const work_time now = work_now(&p->obj);
     base_store_rlx(&p->offset_ms, now.wall_ms - now.mono_ms);
     wheel_init(&p->mono, now.mono_ms);
     wheel_init(&p->wall, now.wall_ms);
@@ -271,8 +260,7 @@ static void task_pool_stop(cellar_pool *p)
 /* Free what is left: dead letters, with a journal or in a child all tasks. */
 static void task_free_all(cellar_pool *p) SYNC_UNCHECKED
 {
-    base_account *base_table_account = &p->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     HASH_CLEAR(by_key, p->by_key);
     HASH_CLEAR(by_id, p->by_id);
     HASH_CLEAR(hh, p->by_name);
@@ -298,21 +286,21 @@ static void task_free_all(cellar_pool *p) SYNC_UNCHECKED
         task_ext_free(p, t->ext);
     }
     for (uint32_t i = 0; i < p->chunk_count; i++) {
-        base_free(&p->account, BASE_MOD_STORE, p->chunk[i], TASK_CHUNK * sizeof(task));
+        base_free(&p->obj.account, BASE_MOD_STORE, p->chunk[i], TASK_CHUNK * sizeof(task));
     }
     for (uint32_t i = 0; i < p->name_count; i++) {
-        base_free(&p->account, BASE_MOD_STORE, p->names[i], sizeof *p->names[i]);
+        base_free(&p->obj.account, BASE_MOD_STORE, p->names[i], sizeof *p->names[i]);
     }
     for (uint32_t i = 0; i < p->queue_count; i++) {
-        base_free(&p->account, BASE_MOD_STORE, p->queues[i], sizeof *p->queues[i]);
+        base_free(&p->obj.account, BASE_MOD_STORE, p->queues[i], sizeof *p->queues[i]);
     }
-    base_free(&p->account, BASE_MOD_STORE, p->names, p->name_max * sizeof *p->names);
-    base_free(&p->account, BASE_MOD_STORE, p->chunk, p->chunk_max * sizeof *p->chunk);
+    base_free(&p->obj.account, BASE_MOD_STORE, p->names, p->name_max * sizeof *p->names);
+    base_free(&p->obj.account, BASE_MOD_STORE, p->chunk, p->chunk_max * sizeof *p->chunk);
 }
 
 CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_pool **out)
 {
-    if (out == NULL) { return task_open_fail(CELLAR_E_INVAL, "out must not be NULL"); }
+    if (out == NULL) { return base_refuse(CELLAR_E_INVAL, TASK_OPEN, "out must not be NULL"); }
     *out = NULL;
     cellar_pool_config full;
     cellar_host_opts host;
@@ -320,16 +308,11 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
     cellar_err err = task_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }
     err = CELLAR_E_NOMEM;
-    const base_alloc_hooks hooks = base_host_hooks(&host);
-    void *raw = base_alloc_raw(&hooks, TASK_POOL_BYTES);
-    if (raw == NULL) { goto out; }
-    cellar_pool *p = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
-    memset(p, 0, sizeof *p);
-    p->kind = &task_service.kind;
-    p->raw = raw;
-    task_pool_init(p, &full, &host);
+    cellar_pool *p = base_object_new(&task_service.kind, &host, sizeof *p);
+    if (p == NULL) { goto out; }
+    task_pool_init(p, &full);
     why = "no randomness";
-    if (!task_pool_draw(p)) { goto drop_raw; }
+    if (!task_pool_draw(p)) { goto drop_object; }
     if (full.journal_path != NULL) {
         err = task_journal_open(p, &why);
         if (err != CELLAR_OK) {
@@ -339,23 +322,23 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
         err = CELLAR_E_NOMEM;
     }
     why = "no memory for the tables";
-    p->chunk = base_alloc(&p->account, BASE_MOD_STORE, p->chunk_max * sizeof(task *), NULL);
-    p->names = base_alloc(&p->account, BASE_MOD_STORE, p->name_max * sizeof(task_name *), NULL);
+    p->chunk = base_alloc(&p->obj.account, BASE_MOD_STORE, p->chunk_max * sizeof(task *), NULL);
+    p->names = base_alloc(&p->obj.account, BASE_MOD_STORE, p->name_max * sizeof(task_name *), NULL);
     if (p->chunk == NULL || p->names == NULL) { goto drop_tables; }
     if (p->journal != NULL) {
         err = task_restore(p, &why);
         if (err != CELLAR_OK) { goto drop_tables; }
         err = CELLAR_E_NOMEM;
     }
-    p->fork = (base_fork_node){ .prepare = task_fork_prepare, .parent = task_fork_parent,
+    p->obj.fork = (base_fork_node){ .prepare = task_fork_prepare, .parent = task_fork_parent,
                                 .child = task_fork_child, .ctx = p };
     why = "no memory for the fork handlers";
-    if (!base_fork_register(&p->fork)) { goto drop_tables; }
+    if (!base_fork_register(&p->obj.fork)) { goto drop_tables; }
     why = "no thread: the system refused one";
-    if (p->journal != NULL && !p->no_threads && task_commit_start(p) != 0) { goto drop_threads; }
-    if (!p->no_threads && !task_workers_mend(p)) { goto drop_threads; }
-    if (!p->no_threads &&
-        base_thread_start(&p->thread, task_timer_main, p, "cellar-timer", p->stack_bytes) != 0) {
+    if (!p->obj.no_threads &&
+        ((p->journal != NULL && task_commit_start(p) != 0) || !task_workers_mend(p) ||
+         base_thread_start(&p->thread, task_timer_main, p, "cellar-timer",
+                           p->obj.stack_bytes) != 0)) {
         goto drop_threads;
     }
     *out = p;
@@ -363,14 +346,14 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
 drop_threads:
     task_pool_stop(p);
     task_workers_free(p);
-    base_fork_unregister(&p->fork);
+    base_fork_unregister(&p->obj.fork);
 drop_tables:
     task_commit_close(p);
     task_free_all(p);
-drop_raw:
-    base_free_raw(&hooks, raw, TASK_POOL_BYTES);
+drop_object:
+    base_object_free(&p->obj);
 out:
-    if (path == NULL) { return task_open_fail(err, why); }
+    if (path == NULL) { return base_refuse(err, TASK_OPEN, why); }
     return base_open_fail(err, 0, "cellar_pool_open: journal: %s: %s", why, path);
 }
 
@@ -398,7 +381,7 @@ static void task_drain_wait(cellar_pool *p, cellar_drain_mode mode, uint64_t unt
     SYNC_HOLDS(QUEUE)
 {
     while (!task_drained(p, mode) && base_now_ns() < until_ns) {
-        if (p->no_threads && !p->hold) {
+        if (p->obj.no_threads && !p->hold) {
             int64_t next_ms;
             sync_drop(QUEUE, &p->lock);
             task_fire(p, &next_ms);
@@ -460,7 +443,7 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     task_settle(p, &a);
     task_wake_ended(p); /* blocked submits return */
     sync_take(QUEUE, &p->lock);
-    task_drain_wait(p, mode, task_until_ns(timeout_ms));
+    task_drain_wait(p, mode, base_until_ns(timeout_ms));
     task_after b = { .done = NULL };
     task_bursts_recall(p, &b);
     p->intake = TASK_INTAKE_CLOSED;
@@ -471,9 +454,9 @@ static void task_drain(cellar_pool *p, cellar_drain_mode mode, int64_t timeout_m
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &b);
     task_wake_ended(p);
-    const task_time now = task_now(p);
+    const work_time now = work_now(&p->obj);
     sync_take(QUEUE, &p->lock);
-    task_drain_wait(p, CELLAR_DRAIN_RUNNING, task_until_ns(p->cfg.grace_ms));
+    task_drain_wait(p, CELLAR_DRAIN_RUNNING, base_until_ns(p->cfg.grace_ms));
     *report = cellar_drain_report_default();
     if (p->journal != NULL) {
         (void)task_commit_wait(p);
@@ -495,7 +478,7 @@ CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, 
     if (p == NULL || timeout_ms < 0 || (unsigned)mode > CELLAR_DRAIN_RUNNING) {
         return CELLAR_E_INVAL;
     }
-    if (p->forked) { return CELLAR_E_FORKED; }
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
     sync_take(QUEUE, &p->lock);
     cellar_err err = task_run_mine(p) != NULL ? CELLAR_E_DEADLOCK
                      : p->draining            ? CELLAR_E_BUSY
@@ -525,30 +508,28 @@ static void task_free_runs(cellar_pool *p) SYNC_UNCHECKED
         if (a.group != NULL) { task_group_free(p, a.group); }
         task_body_drop(p, r->body, true);
         task_body_drop(p, r->result, true);
-        if (r->leased) { base_free(&p->account, BASE_MOD_STORE, r, sizeof *r); }
+        if (r->leased) { base_free(&p->obj.account, BASE_MOD_STORE, r, sizeof *r); }
     }
 }
 
 CELLAR_API cellar_err cellar_pool_close(cellar_pool *p)
 {
     if (p == NULL) { return CELLAR_OK; }
-    if (p->forked && p->fork_in_task) { return CELLAR_E_DEADLOCK; }
-    if (!p->forked) {
+    if (p->obj.forked && p->obj.fork_in_call) { return CELLAR_E_DEADLOCK; }
+    if (!p->obj.forked) {
         const cellar_err err =
             cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, p->cfg.close_timeout_ms, NULL);
         if (err != CELLAR_OK) { return err; }
         task_pool_stop(p);
-        if (!p->no_threads) { base_thread_join(&p->thread); }
+        if (!p->obj.no_threads) { base_thread_join(&p->thread); }
     } else {
         task_free_runs(p);
     }
     task_workers_free(p);
     task_commit_close(p);
-    base_fork_unregister(&p->fork);
+    base_fork_unregister(&p->obj.fork);
     task_free_all(p);
-    BASE_ASSERT(p->forked || base_load_rlx(&p->account.used) == 0); /* lost threads may hold some */
-    const base_alloc_hooks hooks = p->account.hooks;
-    base_free_raw(&hooks, p->raw, TASK_POOL_BYTES);
+    base_object_free(&p->obj);
     return CELLAR_OK;
 }
 

@@ -26,7 +26,7 @@ BASE_SIZE_BEGIN
 
 typedef struct task_restorer {
     cellar_pool *p;
-    task_time now;
+    work_time now;
     uint64_t due;            /* tasks that are due, so far */
     task_after after;
 } task_restorer;
@@ -38,14 +38,14 @@ static task_name *task_restore_name(cellar_pool *p, const char *name) SYNC_HOLDS
 {
     task_name *n = task_name_find(p, name);
     if (n != NULL) { return n; }
-    n = base_alloc(&p->account, BASE_MOD_STORE, sizeof *n, NULL);
+    n = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *n, NULL);
     if (n == NULL) { return NULL; }
     memcpy(n->name, name, strlen(name));
     n->missing = true;
     n->gate.name = n;
     task_levels_init(&n->parked);
     if (task_name_enter(p, n, strlen(name))) { return n; }
-    base_free(&p->account, BASE_MOD_STORE, n, sizeof *n);
+    base_free(&p->obj.account, BASE_MOD_STORE, n, sizeof *n);
     return NULL;
 }
 
@@ -252,11 +252,11 @@ static void task_restore_attempts(task_restorer *r, const journal_entry *e, uint
 CELLAR_PRIVATE cellar_err task_restore(cellar_pool *p, const char **why)
 {
     task_journal *j = p->journal;
-    task_restorer r = { .p = p, .now = task_now(p) };
+    task_restorer r = { .p = p, .now = work_now(&p->obj) };
     journal_entry *old;
     uint32_t count;
     *why = "no memory for the tasks of the journal";
-    cellar_err err = journal_board_read(&p->account, p->cfg.journal_path, &old, &count);
+    cellar_err err = journal_board_read(&p->obj.account, p->cfg.journal_path, &old, &count);
     sync_take(QUEUE, &p->lock);
     if (err == CELLAR_OK) { err = journal_rows(j->db, task_restore_row, &r); }
     if (err == CELLAR_OK) { err = journal_throttles(j->db, task_restore_throttle, &r); }
@@ -268,12 +268,12 @@ CELLAR_PRIVATE cellar_err task_restore(cellar_pool *p, const char **why)
         err = task_commit_now(p);
     }
     sync_drop(QUEUE, &p->lock);
-    base_free(&p->account, BASE_MOD_STORE, old, count * sizeof *old);
+    base_free(&p->obj.account, BASE_MOD_STORE, old, count * sizeof *old);
     task_settle(p, &r.after);
     if (err != CELLAR_OK && err != CELLAR_E_NOMEM) { *why = "the journal cannot be read"; }
     if (err != CELLAR_OK) { return err; }
     *why = "the file of running attempts cannot be made";
-    err = journal_board_open(&p->account, p->cfg.journal_path, p->chunk_max * TASK_CHUNK,
+    err = journal_board_open(&p->obj.account, p->cfg.journal_path, p->chunk_max * TASK_CHUNK,
                              &j->board);
     return err == CELLAR_OK ? journal_board_reserve(j->board, p->chunk_count * TASK_CHUNK) : err;
 }
@@ -292,7 +292,7 @@ static cellar_err task_journal_set_aside(cellar_pool *p, const char **why)
     memcpy(wal + len, "-wal", sizeof "-wal");
     if (vfs->set_aside(vfs->ctx, path, &number) != 0) { return CELLAR_E_IO; }
     (void)vfs->set_aside(vfs->ctx, wal, &ignored);
-    base_log(&p->log, BASE_LOG_ERROR, "journal", CELLAR_E_CORRUPT,
+    base_log(&p->obj.log, BASE_LOG_ERROR, "journal", CELLAR_E_CORRUPT,
              "\"%s\" is damaged: renamed to *.bad.%u, a new one is made", path, number);
     return CELLAR_OK;
 }
@@ -303,15 +303,15 @@ CELLAR_PRIVATE cellar_err task_journal_open(cellar_pool *p, const char **why)
     const bool sync = p->cfg.journal_level == CELLAR_JOURNAL_SYNC;
     uint64_t rows = 0, names = 0;
     *why = "no memory for the journal";
-    task_journal *j = base_alloc(&p->account, BASE_MOD_STORE, sizeof *j, NULL);
+    task_journal *j = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *j, NULL);
     if (j == NULL) { return CELLAR_E_NOMEM; }
     p->journal = j;
     j->ticket_end = &j->ticket;
     j->collects = 1;
-    cellar_err err = journal_open(&p->account, path, sync, &j->db, why);
+    cellar_err err = journal_open(&p->obj.account, path, sync, &j->db, why);
     if (err == CELLAR_E_CORRUPT && p->cfg.on_bad_journal == CELLAR_JOURNAL_SET_ASIDE) {
         err = task_journal_set_aside(p, why);
-        if (err == CELLAR_OK) { err = journal_open(&p->account, path, sync, &j->db, why); }
+        if (err == CELLAR_OK) { err = journal_open(&p->obj.account, path, sync, &j->db, why); }
     }
     if (err == CELLAR_OK) { err = journal_count(j->db, &rows, &names); }
     if (err == CELLAR_OK && (rows > UINT32_MAX / 4 || names > UINT16_MAX - 4096)) {
@@ -319,13 +319,13 @@ CELLAR_PRIVATE cellar_err task_journal_open(cellar_pool *p, const char **why)
         err = CELLAR_E_LIMIT;
     }
     if (err != CELLAR_OK) {
-        base_log(&p->log, BASE_LOG_ERROR, "journal", (int)err, "\"%s\": %s", path, *why);
+        base_log(&p->obj.log, BASE_LOG_ERROR, "journal", (int)err, "\"%s\": %s", path, *why);
         return err;
     }
     p->chunk_max += (uint32_t)rows / TASK_CHUNK + 1;
     p->name_max += (uint32_t)names;
     *why = "no memory for the journal";
-    j->row = base_alloc(&p->account, BASE_MOD_STORE, p->chunk_max * sizeof *j->row, NULL);
+    j->row = base_alloc(&p->obj.account, BASE_MOD_STORE, p->chunk_max * sizeof *j->row, NULL);
     return j->row != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
 }
 

@@ -61,7 +61,7 @@ static bool task_record_set(cellar_pool *p, const task *t, const task_after *a, 
                       .result_len = result_len };
     const size_t texts = (size_t)r.name_len + r.tag_len + r.error_len;
     const size_t len = sizeof r + texts + result_len;
-    char *value = base_alloc(&p->account, BASE_MOD_STORE, len, NULL);
+    char *value = base_alloc(&p->obj.account, BASE_MOD_STORE, len, NULL);
     if (value == NULL) { return false; }
     memcpy(value, &r, sizeof r);
     memcpy(value + sizeof r, name, r.name_len);
@@ -74,7 +74,7 @@ static bool task_record_set(cellar_pool *p, const task *t, const task_after *a, 
     cellar_set_opts o = cellar_set_opts_default();
     o.ttl_ms = t->state == CELLAR_TASK_SUCCEEDED ? p->cfg.success_ttl_ms : p->cfg.failed_ttl_ms;
     const cellar_err err = cellar_set(p->cfg.results, key, sizeof key, value, len, &o);
-    base_free(&p->account, BASE_MOD_STORE, value, len);
+    base_free(&p->obj.account, BASE_MOD_STORE, value, len);
     return err == CELLAR_OK;
 }
 
@@ -252,7 +252,7 @@ CELLAR_PRIVATE task_run *task_run_of(cellar_pool *p, const task *t)
 
 /* ---- status ---- */
 
-CELLAR_PRIVATE void task_describe(cellar_pool *p, const task *t, task_time now,
+CELLAR_PRIVATE void task_describe(cellar_pool *p, const task *t, work_time now,
                                   cellar_task_status *out)
 {
     const task_run *r = t->state == CELLAR_TASK_RUNNING ? task_run_of(p, t) : NULL;
@@ -324,7 +324,7 @@ CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, 
     char *value;
     if (len != NULL) { *len = 0; }
     if (p == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
-    if (p->forked) { return CELLAR_E_FORKED; }
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
     task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
     task_bursts_recall(p, &a);
@@ -351,14 +351,9 @@ CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, 
 
 /* ---- waits ---- */
 
-CELLAR_PRIVATE uint64_t task_until_ns(int64_t ms)
-{
-    return base_now_ns() + (uint64_t)BASE_MIN(BASE_MAX(ms, 0), INT64_MAX / 4000000) * 1000000u;
-}
-
 CELLAR_PRIVATE bool task_must_not_sleep(const cellar_pool *p, const task_run *mine)
 {
-    return mine != NULL && (p->no_threads || p->asleep + 1 >= p->active);
+    return mine != NULL && (p->obj.no_threads || p->asleep + 1 >= p->active);
 }
 
 CELLAR_PRIVATE void task_sleep(cellar_pool *p, const task_run *mine, uint64_t until_ns)
@@ -394,7 +389,7 @@ static cellar_err task_wait_held(cellar_pool *p, task *t, task_run *mine, uint64
 {
     while (task_is_open(p, t)) {
         /* The thread of the journal makes an end visible. */
-        const bool runs = task_is_live(t) || p->no_threads;
+        const bool runs = task_is_live(t) || p->obj.no_threads;
         if (mine != NULL && runs && (task_wait_cycle(p, t, mine) || task_must_not_sleep(p, mine))) {
             return CELLAR_E_DEADLOCK;
         }
@@ -413,9 +408,9 @@ CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_
     cellar_task_status full;
     task_after a = { .done = NULL };
     if (p == NULL || timeout_ms < 0) { return CELLAR_E_INVAL; }
-    if (p->forked) { return CELLAR_E_FORKED; }
-    const uint64_t until_ns = task_until_ns(timeout_ms);
-    const task_time now = task_now(p);
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
+    const uint64_t until_ns = base_until_ns(timeout_ms);
+    const work_time now = work_now(&p->obj);
     cellar_err err = CELLAR_E_LIMIT;
     sync_take(QUEUE, &p->lock);
     task_bursts_recall(p, &a);

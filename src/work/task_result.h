@@ -17,7 +17,7 @@ CELLAR_PRIVATE bool task_recorded(cellar_pool *p, cellar_task_id id);
 CELLAR_PRIVATE cellar_err task_final(cellar_pool *p, cellar_task_id id, cellar_task_state *state,
                                      task_body **result);
 /* Describe a task. */
-CELLAR_PRIVATE void task_describe(cellar_pool *p, const task *t, task_time now,
+CELLAR_PRIVATE void task_describe(cellar_pool *p, const task *t, work_time now,
                                   cellar_task_status *out) SYNC_HOLDS(QUEUE);
 /* Return the run of this thread; NULL: it runs no task of the pool. */
 CELLAR_PRIVATE task_run *task_run_mine(cellar_pool *p) SYNC_HOLDS(QUEUE);
@@ -30,7 +30,5 @@ CELLAR_PRIVATE void task_sleep(cellar_pool *p, const task_run *mine, uint64_t un
 CELLAR_PRIVATE bool task_must_not_sleep(const cellar_pool *p, const task_run *mine)
     SYNC_HOLDS(QUEUE);
 CELLAR_PRIVATE void task_wake_ended(cellar_pool *p);
-/* Return `ms` from now on the scale of base_now_ns. */
-CELLAR_PRIVATE uint64_t task_until_ns(int64_t ms);
 
 #endif

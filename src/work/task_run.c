@@ -232,7 +232,7 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
 {
     cellar_pool *p = r->of;
     task_after a = { .done = NULL };
-    const int64_t now_ms = base_now_ms(&p->clock);
+    const int64_t now_ms = base_now_ms(&p->obj.clock);
     const bool said = r->error[0] != '\0';
     task_ext *spare = said ? task_ext_make(p, NULL, NULL) : NULL;
     char *room = said ? task_room_make(p, r->error) : NULL;
@@ -267,7 +267,7 @@ CELLAR_PRIVATE bool task_run_end(task_run *r, bool thread_ended)
     const bool fails = r->name->count[STATS_TASK_FAILED] != failed;
     sync_drop(QUEUE, &p->lock);
     if (fails) {
-        base_log(&p->log, BASE_LOG_WARNING, "task", CELLAR_OK,
+        base_log(&p->obj.log, BASE_LOG_WARNING, "task", CELLAR_OK,
                  "\"%s\" failed for good at attempt %u of %u", r->name->name, r->seen.attempt,
                  r->seen.max_attempts);
     }
@@ -312,7 +312,7 @@ static bool task_admitted(cellar_pool *p, task_run *r)
     const cellar_err err =
         cellar_limiter_check(o->rate, key, keyed ? n : strlen(key), 1, &result);
     if (err == CELLAR_OK) { return true; }
-    const int64_t now_ms = base_now_ms(&p->clock);
+    const int64_t now_ms = base_now_ms(&p->obj.clock);
     const bool never = err != CELLAR_LIMITED || result.never != 0;
     task_ext *spare = never ? task_ext_make(p, NULL, NULL) : NULL;
     sync_take(QUEUE, &p->lock);
@@ -392,7 +392,7 @@ static void task_run_clear(cellar_pool *p, task_run *r, bool pooled)
 
 CELLAR_PRIVATE bool task_run_next(cellar_pool *p, task_run *r, bool pooled)
 {
-    const int64_t now_ms = base_now_ms(&p->clock);
+    const int64_t now_ms = base_now_ms(&p->obj.clock);
     task_after a = { .done = NULL };
     bool more = false;
     task_body *held = NULL;
@@ -476,17 +476,18 @@ static void task_workers_join(cellar_pool *p)
         task_worker *w = over;
         over = w->next;
         base_thread_join(&w->thread);
-        base_free(&p->account, BASE_MOD_STORE, w, sizeof *w);
+        base_free(&p->obj.account, BASE_MOD_STORE, w, sizeof *w);
     }
 }
 
 static bool task_worker_start(cellar_pool *p)
 {
-    task_worker *w = base_alloc(&p->account, BASE_MOD_STORE, sizeof *w, NULL);
+    task_worker *w = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *w, NULL);
     if (w == NULL) { return false; }
     w->of = p;
-    if (base_thread_start(&w->thread, task_worker_main, w, "cellar-task", p->stack_bytes) != 0) {
-        base_free(&p->account, BASE_MOD_STORE, w, sizeof *w);
+    if (base_thread_start(&w->thread, task_worker_main, w, "cellar-task",
+                          p->obj.stack_bytes) != 0) {
+        base_free(&p->obj.account, BASE_MOD_STORE, w, sizeof *w);
         return false;
     }
     sync_take(QUEUE, &p->lock);
@@ -522,8 +523,8 @@ CELLAR_PRIVATE void task_workers_free(cellar_pool *p) SYNC_UNCHECKED
     while (p->workers != NULL) {
         task_worker *w = p->workers;
         p->workers = w->next;
-        if (!p->forked) { base_thread_join(&w->thread); }
-        base_free(&p->account, BASE_MOD_STORE, w, sizeof *w);
+        if (!p->obj.forked) { base_thread_join(&w->thread); }
+        base_free(&p->obj.account, BASE_MOD_STORE, w, sizeof *w);
     }
 }
 
@@ -565,7 +566,7 @@ static void task_lease_over(cellar_pool *p, task_run *r, int64_t now_ms, task_ex
 }
 
 /* Handle a timer that left its wheel. */
-static void task_due(cellar_pool *p, task *t, task_time now, task_ext **spare, task_after *a)
+static void task_due(cellar_pool *p, task *t, work_time now, task_ext **spare, task_after *a)
     SYNC_HOLDS(QUEUE)
 {
     if (t->state != CELLAR_TASK_RUNNING) {
@@ -596,7 +597,7 @@ static void task_due(cellar_pool *p, task *t, task_time now, task_ext **spare, t
 }
 
 /* Fill the wheel of the wall clock again, after a step. */
-static void task_stepped(cellar_pool *p, task_time now) SYNC_HOLDS(QUEUE)
+static void task_stepped(cellar_pool *p, work_time now) SYNC_HOLDS(QUEUE)
 {
     wheel_init(&p->wall, now.wall_ms);
     for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK; i++) {
@@ -609,7 +610,7 @@ static void task_stepped(cellar_pool *p, task_time now) SYNC_HOLDS(QUEUE)
 }
 
 /* Pop one wheel. Return false if more is due. */
-static bool task_pop(cellar_pool *p, wheel *w, int64_t clock, task_time now, task_ext **spare,
+static bool task_pop(cellar_pool *p, wheel *w, int64_t clock, work_time now, task_ext **spare,
                      task_after *a) SYNC_HOLDS(QUEUE)
 {
     uint32_t budget = TASK_SLICE;
@@ -622,7 +623,7 @@ static bool task_pop(cellar_pool *p, wheel *w, int64_t clock, task_time now, tas
 
 CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
 {
-    const task_time now = task_now(p);
+    const work_time now = work_now(&p->obj);
     task_after a = { .done = NULL };
     /* A time-out of a task without rare parts keeps its text here; of several, the others lose
      * theirs. */
@@ -646,7 +647,7 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
     if (!mono || !wall) { *next_ms = 0; }
     sync_drop(QUEUE, &p->lock);
     if (a.timed_out != NULL) {
-        base_log(&p->log, BASE_LOG_WARNING, "task", CELLAR_E_TIMEOUT,
+        base_log(&p->obj.log, BASE_LOG_WARNING, "task", CELLAR_E_TIMEOUT,
                  "an attempt of \"%s\" passed hard_timeout_ms", a.timed_out->name);
     }
     a.timer = false; /* this is the thread, or a tick that returns the time */

@@ -27,7 +27,7 @@ CELLAR_PRIVATE task_body *task_body_make(cellar_pool *p, const void *data, size_
 {
     const task_body head = { .len = len, .free_fn = free_fn, .free_ctx = free_ctx,
                              .type_len = (uint32_t)strlen(type) };
-    task_body *b = base_alloc_raw(&p->account.hooks, task_body_bytes(&head));
+    task_body *b = base_alloc_raw(&p->obj.account.hooks, task_body_bytes(&head));
     if (b == NULL) { return NULL; }
     memcpy(b, &head, sizeof head);
     base_store_rlx(&b->refs, 1u);
@@ -46,7 +46,7 @@ CELLAR_PRIVATE void task_body_drop(cellar_pool *p, task_body *b, bool tell)
     if (b == NULL || base_sub_ar(&b->refs, 1u) != 1) { return; }
     const task_body head = { .len = b->len, .data = b->data, .free_fn = b->free_fn,
                              .free_ctx = b->free_ctx };
-    base_free_raw(&p->account.hooks, b, task_body_bytes(b));
+    base_free_raw(&p->obj.account.hooks, b, task_body_bytes(b));
     sync_assert_none();
     if (tell && head.free_fn != NULL) { head.free_fn(head.data, head.len, head.free_ctx); }
 }
@@ -62,7 +62,7 @@ CELLAR_PRIVATE task_ext *task_ext_make(cellar_pool *p, const char *key, const ch
 {
     const size_t key_len = key != NULL ? strlen(key) : 0, tag_len = tag != NULL ? strlen(tag) : 0;
     const size_t bytes = sizeof(task_ext) + key_len + tag_len + 2;
-    task_ext *e = base_alloc(&p->account, BASE_MOD_STORE, bytes, NULL);
+    task_ext *e = base_alloc(&p->obj.account, BASE_MOD_STORE, bytes, NULL);
     if (e == NULL) { return NULL; }
     e->expires_ms = e->key_until_ms = BASE_NEVER_MS;
     e->error = "";
@@ -75,21 +75,21 @@ CELLAR_PRIVATE task_ext *task_ext_make(cellar_pool *p, const char *key, const ch
 
 CELLAR_PRIVATE char *task_room_make(cellar_pool *p, const char *text)
 {
-    char *room = base_alloc(&p->account, BASE_MOD_STORE, TASK_TEXT_ROOM, NULL);
+    char *room = base_alloc(&p->obj.account, BASE_MOD_STORE, TASK_TEXT_ROOM, NULL);
     if (room != NULL) { memcpy(room, text, strlen(text)); }
     return room;
 }
 
 CELLAR_PRIVATE void task_room_free(cellar_pool *p, char *room)
 {
-    base_free(&p->account, BASE_MOD_STORE, room, TASK_TEXT_ROOM);
+    base_free(&p->obj.account, BASE_MOD_STORE, room, TASK_TEXT_ROOM);
 }
 
 CELLAR_PRIVATE void task_ext_free(cellar_pool *p, task_ext *e)
 {
     if (e == NULL) { return; }
     task_room_free(p, e->room);
-    base_free(&p->account, BASE_MOD_STORE, e, task_ext_bytes(e));
+    base_free(&p->obj.account, BASE_MOD_STORE, e, task_ext_bytes(e));
 }
 
 static size_t task_group_bytes(uint32_t members)
@@ -101,7 +101,7 @@ static size_t task_group_bytes(uint32_t members)
 CELLAR_PRIVATE task_group *task_group_make(cellar_pool *p, uint32_t members,
                                            cellar_task_run_on run_on)
 {
-    task_group *g = base_alloc(&p->account, BASE_MOD_STORE, task_group_bytes(members), NULL);
+    task_group *g = base_alloc(&p->obj.account, BASE_MOD_STORE, task_group_bytes(members), NULL);
     if (g == NULL) { return NULL; }
     g->count = g->left = members;
     g->run_on = run_on;
@@ -112,7 +112,7 @@ CELLAR_PRIVATE task_group *task_group_make(cellar_pool *p, uint32_t members,
 CELLAR_PRIVATE void task_group_free(cellar_pool *p, task_group *g)
 {
     for (uint32_t i = 0; i < g->count; i++) { task_body_drop(p, g->result[i], true); }
-    base_free(&p->account, BASE_MOD_STORE, g, task_group_bytes(g->count));
+    base_free(&p->obj.account, BASE_MOD_STORE, g, task_group_bytes(g->count));
 }
 
 CELLAR_PRIVATE void task_group_unref(task_group *g, task_after *a)
@@ -146,9 +146,9 @@ CELLAR_PRIVATE bool task_slab_reserve(cellar_pool *p, uint32_t n)
         if (p->chunk_count == p->chunk_max) { return false; }
         sync_drop(QUEUE, &p->lock);
         const size_t bytes = TASK_CHUNK * sizeof(task), row_bytes = TASK_CHUNK * sizeof(task_row);
-        task *fresh = base_alloc(&p->account, BASE_MOD_STORE, bytes, NULL);
+        task *fresh = base_alloc(&p->obj.account, BASE_MOD_STORE, bytes, NULL);
         task_row *rows = p->journal != NULL
-                             ? base_alloc(&p->account, BASE_MOD_STORE, row_bytes, NULL) : NULL;
+                             ? base_alloc(&p->obj.account, BASE_MOD_STORE, row_bytes, NULL) : NULL;
         const bool made = fresh != NULL && (p->journal == NULL || rows != NULL);
         sync_take(QUEUE, &p->lock);
         /* Other calls may have filled it meanwhile. */
@@ -156,8 +156,8 @@ CELLAR_PRIVATE bool task_slab_reserve(cellar_pool *p, uint32_t n)
         if (!used) {
             const bool full = p->chunk_count == p->chunk_max;
             sync_drop(QUEUE, &p->lock);
-            base_free(&p->account, BASE_MOD_STORE, fresh, bytes);
-            base_free(&p->account, BASE_MOD_STORE, rows, row_bytes);
+            base_free(&p->obj.account, BASE_MOD_STORE, fresh, bytes);
+            base_free(&p->obj.account, BASE_MOD_STORE, rows, row_bytes);
             sync_take(QUEUE, &p->lock);
             if (!made || !full) { return false; }
             continue;
@@ -217,8 +217,7 @@ CELLAR_PRIVATE task_name *task_name_find(cellar_pool *p, const char *name)
 
 CELLAR_PRIVATE bool task_name_enter(cellar_pool *p, task_name *n, size_t len)
 {
-    base_account *base_table_account = &p->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     BASE_ASSERT(p->name_count < p->name_max);
     BASE_TABLE_ADD(hh, p->by_name, n->name, len, task_hash(p, n->name, len), n);
     if (n->hh.tbl == NULL) { return false; }
@@ -273,8 +272,7 @@ CELLAR_PRIVATE task *task_find_key(cellar_pool *p, const char *key, size_t len)
 
 CELLAR_PRIVATE bool task_key_add(cellar_pool *p, task_ext *e)
 {
-    base_account *base_table_account = &p->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     BASE_TABLE_ADD(by_key, p->by_key, e->text, e->key_len, task_hash(p, e->text, e->key_len), e);
     e->has_key = e->by_key.tbl != NULL;
     return e->has_key;
@@ -282,8 +280,7 @@ CELLAR_PRIVATE bool task_key_add(cellar_pool *p, task_ext *e)
 
 CELLAR_PRIVATE void task_key_drop(cellar_pool *p, task_ext *e)
 {
-    base_account *base_table_account = &p->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     if (!e->has_key) { return; }
     BASE_TABLE_REMOVE(by_key, p->by_key, e);
     e->has_key = false;
@@ -291,7 +288,7 @@ CELLAR_PRIVATE void task_key_drop(cellar_pool *p, task_ext *e)
 
 CELLAR_PRIVATE task_throttle *task_throttle_make(cellar_pool *p, const char *key, size_t len)
 {
-    task_throttle *h = base_alloc(&p->account, BASE_MOD_STORE, sizeof *h + len, NULL);
+    task_throttle *h = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *h + len, NULL);
     if (h == NULL) { return NULL; }
     h->key_len = (uint32_t)len;
     memcpy(h->key, key, len);
@@ -300,7 +297,7 @@ CELLAR_PRIVATE task_throttle *task_throttle_make(cellar_pool *p, const char *key
 
 CELLAR_PRIVATE void task_throttle_free(cellar_pool *p, task_throttle *h)
 {
-    if (h != NULL) { base_free(&p->account, BASE_MOD_STORE, h, sizeof *h + h->key_len); }
+    if (h != NULL) { base_free(&p->obj.account, BASE_MOD_STORE, h, sizeof *h + h->key_len); }
 }
 
 CELLAR_PRIVATE task_throttle *task_throttle_find(cellar_pool *p, const char *key, size_t len)
@@ -310,8 +307,7 @@ CELLAR_PRIVATE task_throttle *task_throttle_find(cellar_pool *p, const char *key
 
 CELLAR_PRIVATE bool task_throttle_add(cellar_pool *p, task_throttle *h)
 {
-    base_account *base_table_account = &p->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     BASE_TABLE_ADD(hh, p->by_throttle, h->key, h->key_len, task_hash(p, h->key, h->key_len), h);
     if (h->hh.tbl == NULL) { return false; }
     h->link.next = &p->throttles;
@@ -324,8 +320,7 @@ CELLAR_PRIVATE bool task_throttle_add(cellar_pool *p, task_throttle *h)
 CELLAR_PRIVATE void task_throttle_sweep(cellar_pool *p, int64_t now_ms, uint32_t count,
                                         task_after *a)
 {
-    base_account *base_table_account = &p->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     for (count = BASE_MIN(count, p->throttle_count); count > 0; count--) {
         task_throttle *h = (task_throttle *)(void *)p->throttles.next; /* its first field */
         p->throttles.next = h->link.next;
@@ -345,8 +340,7 @@ CELLAR_PRIVATE void task_throttle_sweep(cellar_pool *p, int64_t now_ms, uint32_t
 
 CELLAR_PRIVATE void task_id_drop(cellar_pool *p, task_ext *e)
 {
-    base_account *base_table_account = &p->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     if (!e->has_id) { return; }
     BASE_TABLE_REMOVE(by_id, p->by_id, e);
     e->has_id = false;
@@ -354,8 +348,7 @@ CELLAR_PRIVATE void task_id_drop(cellar_pool *p, task_ext *e)
 
 CELLAR_PRIVATE bool task_tables_add(cellar_pool *p, task_ext *e)
 {
-    base_account *base_table_account = &p->account;
-    const base_module base_table_module = BASE_MOD_STORE;
+    BASE_TABLE_CHARGE(&p->obj.account, BASE_MOD_STORE);
     if (e->key_len != 0 && !task_key_add(p, e)) { return false; }
     if (e->id.hi == 0 && e->id.lo == 0) { return true; }
     BASE_TABLE_ADD(by_id, p->by_id, &e->id, sizeof e->id, task_hash(p, &e->id, sizeof e->id), e);

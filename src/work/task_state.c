@@ -19,26 +19,12 @@
 
 BASE_SIZE_BEGIN
 
-#define TASK_TRIES 16
-#define TASK_STEP_MS 1000 /* a larger move of the wall clock is a step */
 
-CELLAR_PRIVATE task_time task_now(const cellar_pool *p)
+CELLAR_PRIVATE work_time task_near(const cellar_pool *p)
 {
-    int64_t wall_ms, mono_ms = base_now_ms(&p->clock), before_ms;
-    int tries = 0;
-    do { /* a thread that stops between the readings must not see a step */
-        before_ms = mono_ms;
-        wall_ms = p->cfg.wall_clock != NULL ? p->cfg.wall_clock(p->clock.ctx) : base_wall_ms();
-        mono_ms = base_now_ms(&p->clock);
-    } while (mono_ms - before_ms > TASK_STEP_MS / 4 && ++tries < TASK_TRIES);
-    return (task_time){ BASE_MAX(mono_ms, 0), BASE_MAX(wall_ms, 0) };
-}
-
-CELLAR_PRIVATE task_time task_near(const cellar_pool *p)
-{
-    const int64_t mono_ms = BASE_MAX(base_now_ms(&p->clock), 0);
+    const int64_t mono_ms = BASE_MAX(base_now_ms(&p->obj.clock), 0);
     const int64_t wall_ms = mono_ms + base_load_rlx(&p->offset_ms);
-    return (task_time){ mono_ms, BASE_MAX(wall_ms, 0) };
+    return (work_time){ mono_ms, BASE_MAX(wall_ms, 0) };
 }
 
 CELLAR_PRIVATE int64_t task_time_add(int64_t a, int64_t b)

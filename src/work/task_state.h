@@ -6,10 +6,8 @@
 
 #include "work/task_types.h"
 
-/* Read both clocks. They may be functions of the host: hold no lock. */
-CELLAR_PRIVATE task_time task_now(const cellar_pool *p);
 /* Read the monotonic clock; the wall clock with the offset of the last look. Hold no lock. */
-CELLAR_PRIVATE task_time task_near(const cellar_pool *p);
+CELLAR_PRIVATE work_time task_near(const cellar_pool *p);
 /* Return the sum of two times, 0 to BASE_NEVER_MS - 1. */
 CELLAR_PRIVATE int64_t task_time_add(int64_t a, int64_t b);
 /* Add the wait of a task that begins to the histogram. */

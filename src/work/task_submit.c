@@ -112,15 +112,15 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
     if (p == NULL || name == NULL || *name == '\0' || !task_text_ok(name, CELLAR_NAME_MAX)) {
         return CELLAR_E_INVAL;
     }
-    if (p->forked) { return CELLAR_E_FORKED; }
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
     cellar_err err = task_opts_in(o, &full);
     if (err != CELLAR_OK) { return err; }
     if (fn == NULL && (full.rate != NULL || full.hard_timeout_ms != 0 || full.break_after != 0)) {
         return CELLAR_E_INVAL;
     }
     err = CELLAR_E_NOMEM;
-    task_name *n = base_alloc(&p->account, BASE_MOD_STORE, sizeof *n, NULL);
-    task_queue *q = base_alloc(&p->account, BASE_MOD_STORE, sizeof *q, NULL);
+    task_name *n = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *n, NULL);
+    task_queue *q = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *q, NULL);
     if (n != NULL && q != NULL) {
         memcpy(n->name, name, strlen(name));
         n->fn = fn;
@@ -141,8 +141,8 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
         sync_drop(QUEUE, &p->lock);
         task_settle(p, &a);
     }
-    base_free(&p->account, BASE_MOD_STORE, q, sizeof *q);
-    base_free(&p->account, BASE_MOD_STORE, n, sizeof *n);
+    base_free(&p->obj.account, BASE_MOD_STORE, q, sizeof *q);
+    base_free(&p->obj.account, BASE_MOD_STORE, n, sizeof *n);
     return err;
 }
 
@@ -200,8 +200,8 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
         !task_text_ok(queue, CELLAR_NAME_MAX) || !task_text_ok(pattern, CELLAR_PATTERN_MAX)) {
         return CELLAR_E_INVAL;
     }
-    if (p->forked) { return CELLAR_E_FORKED; }
-    task_queue *fresh = base_alloc(&p->account, BASE_MOD_STORE, sizeof *fresh, NULL);
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
+    task_queue *fresh = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *fresh, NULL);
     if (fresh == NULL) { return CELLAR_E_NOMEM; }
     task_levels_init(&fresh->levels);
     fresh->weight = 1;
@@ -212,7 +212,7 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
     const cellar_err err = task_route(p, pattern, queue, &fresh, &n, &a);
     sync_drop(QUEUE, &p->lock);
     task_settle(p, &a);
-    base_free(&p->account, BASE_MOD_STORE, fresh, sizeof *fresh);
+    base_free(&p->obj.account, BASE_MOD_STORE, fresh, sizeof *fresh);
     if (moved != NULL) { *moved = n; }
     return err;
 }
@@ -252,7 +252,7 @@ static cellar_err task_submit_in(const cellar_submit_opts *o, cellar_submit_opts
 }
 
 /* Make the body and the rare parts of one task. `linked`: it needs rare parts for a group. */
-static cellar_err task_draft_make(cellar_pool *p, const cellar_task_item *i, task_time now,
+static cellar_err task_draft_make(cellar_pool *p, const cellar_task_item *i, work_time now,
                                   bool linked, task_draft *d)
 {
     cellar_submit_opts s;
@@ -311,7 +311,7 @@ static void task_unlink_drafts(cellar_pool *p, const task_draft *d, uint32_t cou
 /* ---- insert ---- */
 
 /* Give the task with the same key a new payload, and restart its delay. */
-static void task_debounce(cellar_pool *p, task *t, task_draft *d, task_time now, task_after *a)
+static void task_debounce(cellar_pool *p, task *t, task_draft *d, work_time now, task_after *a)
     SYNC_HOLDS(QUEUE)
 {
     task_body *old = t->body;
@@ -335,7 +335,7 @@ static void task_debounce(cellar_pool *p, task *t, task_draft *d, task_time now,
 
 /* Decide about a task that has the unique key. OK: the draft goes on; EXISTS: it does not;
  * PENDING: the draft is done, its key belongs to `t`. */
-static cellar_err task_conflict(cellar_pool *p, task *t, task_draft *d, task_time now,
+static cellar_err task_conflict(cellar_pool *p, task *t, task_draft *d, work_time now,
                                 task_after *a) SYNC_HOLDS(QUEUE)
 {
     const cellar_task_state state = task_state_of(t);
@@ -364,7 +364,7 @@ static cellar_err task_conflict(cellar_pool *p, task *t, task_draft *d, task_tim
 }
 
 /* Ask for the key of THROTTLE, and enter it, not yet in force. */
-static cellar_err task_throttle_of(cellar_pool *p, task_draft *d, task_time now, task_after *a,
+static cellar_err task_throttle_of(cellar_pool *p, task_draft *d, work_time now, task_after *a,
                                    task_throttle **out, cellar_task_id *id) SYNC_HOLDS(QUEUE)
 {
     task_throttle *h = task_throttle_find(p, d->ext->text, d->ext->key_len);
@@ -389,7 +389,7 @@ static cellar_err task_throttle_of(cellar_pool *p, task_draft *d, task_time now,
 }
 
 /* Make a task of a draft; slots are free. */
-static cellar_err task_insert_one(cellar_pool *p, task_draft *d, task_time now, task_after *a,
+static cellar_err task_insert_one(cellar_pool *p, task_draft *d, work_time now, task_after *a,
                                   cellar_task_id *id) SYNC_HOLDS(QUEUE)
 {
     const task_name *n = task_name_find(p, d->name);
@@ -481,7 +481,7 @@ static void task_unattach(cellar_pool *p, task_draft *d, task_after *a) SYNC_HOL
 }
 
 /* Put a task of this call where it waits. */
-static void task_place(cellar_pool *p, task_draft *d, task_time now, task_after *a)
+static void task_place(cellar_pool *p, task_draft *d, work_time now, task_after *a)
     SYNC_HOLDS(QUEUE)
 {
     task *t = d->made;
@@ -506,7 +506,7 @@ static void task_place(cellar_pool *p, task_draft *d, task_time now, task_after 
 
 /* Write tasks that have slots into the journal. They count as live: nothing takes their room. */
 static cellar_err task_insert_commit(cellar_pool *p, const task_draft *d, uint32_t count,
-                                     uint64_t bytes, task_time now, const cellar_task_id *ids)
+                                     uint64_t bytes, work_time now, const cellar_task_id *ids)
     SYNC_HOLDS(QUEUE)
 {
     p->live += count;
@@ -555,12 +555,12 @@ static bool task_fits(const cellar_pool *p, uint32_t count, uint64_t bytes) SYNC
 }
 
 /* Wait until there is room, or make some. */
-static cellar_err task_make_room(cellar_pool *p, uint32_t count, uint64_t bytes, task_time now,
+static cellar_err task_make_room(cellar_pool *p, uint32_t count, uint64_t bytes, work_time now,
                                  task_after *a) SYNC_HOLDS(QUEUE)
 {
     const task_run *mine = task_run_mine(p);
     const uint64_t until_ns =
-        p->cfg.on_full == CELLAR_POOL_BLOCK ? task_until_ns(p->cfg.block_timeout_ms) : 0;
+        p->cfg.on_full == CELLAR_POOL_BLOCK ? base_until_ns(p->cfg.block_timeout_ms) : 0;
     task_bursts_recall(p, a);
     while (!task_fits(p, count, bytes)) {
         task *t = p->cfg.on_full == CELLAR_POOL_DROP_OLDEST ? task_queue_oldest(p) : NULL;
@@ -581,7 +581,7 @@ static cellar_err task_make_room(cellar_pool *p, uint32_t count, uint64_t bytes,
 }
 
 /* Make tasks of all drafts, or of none. EXISTS and PENDING: only with one draft. */
-static cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t count, task_time now,
+static cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t count, work_time now,
                               task_after *a, cellar_task_id *ids) SYNC_HOLDS(QUEUE)
 {
     uint64_t bytes = 0;
@@ -616,12 +616,12 @@ static cellar_err task_insert(cellar_pool *p, task_draft *d, uint32_t count, tas
 
 static cellar_err task_check(const cellar_pool *p)
 {
-    return p == NULL ? CELLAR_E_INVAL : p->forked ? CELLAR_E_FORKED : CELLAR_OK;
+    return p == NULL ? CELLAR_E_INVAL : p->obj.forked ? CELLAR_E_FORKED : CELLAR_OK;
 }
 
 /* Insert the task of a draft. MISS: the task before it has ended. *kept: why a change of an older
  * task was not written, with PENDING. */
-static cellar_err task_submit_one(cellar_pool *p, task_draft *d, task_time now, cellar_err *kept,
+static cellar_err task_submit_one(cellar_pool *p, task_draft *d, work_time now, cellar_err *kept,
                                   cellar_task_id *made)
 {
     task_after a = { .done = NULL };
@@ -639,7 +639,7 @@ static cellar_err task_submit_one(cellar_pool *p, task_draft *d, task_time now, 
 }
 
 /* Insert the task of a draft that waits for another. */
-static cellar_err task_submit_after(cellar_pool *p, task_draft *d, task_time now, cellar_err *kept,
+static cellar_err task_submit_after(cellar_pool *p, task_draft *d, work_time now, cellar_err *kept,
                                     cellar_task_id *made)
 {
     task_before b = { .id = *d->after, .spare = task_ext_make(p, NULL, NULL) };
@@ -671,7 +671,7 @@ CELLAR_PRIVATE cellar_err task_submit(cellar_pool *p, const cellar_task_item *it
     if (id != NULL) { *id = made; }
     cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
-    const task_time now = task_near(p);
+    const work_time now = task_near(p);
     err = task_draft_make(p, item, now, told != NULL, &d);
     if (err == CELLAR_OK && told != NULL) { d.ext->told = told; }
     if (err == CELLAR_OK && d.ext != NULL && d.ext->id.hi != 0 && task_recorded(p, d.ext->id)) {
@@ -736,11 +736,11 @@ CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_
         (unsigned)links > CELLAR_LINKS_GROUP) {
         return CELLAR_E_INVAL;
     }
-    const task_time now = task_near(p);
+    const work_time now = task_near(p);
     task_after a = { .done = NULL };
     const size_t bytes = count * sizeof(task_draft), id_bytes = count * sizeof(cellar_task_id);
-    task_draft *d = base_alloc(&p->account, BASE_MOD_STORE, bytes, NULL);
-    cellar_task_id *made = base_alloc(&p->account, BASE_MOD_STORE, id_bytes, NULL);
+    task_draft *d = base_alloc(&p->obj.account, BASE_MOD_STORE, bytes, NULL);
+    cellar_task_id *made = base_alloc(&p->obj.account, BASE_MOD_STORE, id_bytes, NULL);
     uint32_t n = 0;
     err = d != NULL && made != NULL ? CELLAR_OK : CELLAR_E_NOMEM;
     while (n < count && err == CELLAR_OK) {
@@ -761,8 +761,8 @@ CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_
         task_unlink_drafts(p, d, n);
         task_drafts_drop(p, d, n);
     }
-    base_free(&p->account, BASE_MOD_STORE, made, id_bytes);
-    base_free(&p->account, BASE_MOD_STORE, d, bytes);
+    base_free(&p->obj.account, BASE_MOD_STORE, made, id_bytes);
+    base_free(&p->obj.account, BASE_MOD_STORE, d, bytes);
     return err;
 }
 
@@ -773,7 +773,7 @@ CELLAR_API cellar_err cellar_task_cancel(cellar_pool *p, cellar_task_id id)
     cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
     task_after a = { .done = NULL };
-    const task_time now = task_near(p);
+    const work_time now = task_near(p);
     sync_take(QUEUE, &p->lock);
     task_bursts_recall(p, &a);
     task *t = task_find(p, id);
@@ -810,7 +810,7 @@ CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id)
 {
     cellar_err err = task_check(p);
     if (err != CELLAR_OK) { return err; }
-    const task_time now = task_near(p);
+    const work_time now = task_near(p);
     task_after a = { .done = NULL };
     sync_take(QUEUE, &p->lock);
     task *t = task_dead_find(p, id);

@@ -27,6 +27,7 @@
 #include "cellar_task.h"
 #include "stats/stats.h"
 #include "wheel/wheel.h"
+#include "work/ticker.h"
 #include "work/journal.h"
 #include "work/journal_board.h"
 
@@ -322,20 +323,10 @@ typedef enum task_intake {
 } task_intake;
 
 struct cellar_pool {
-    base_service kind;   /* first */
-    void *raw;               /* block of this struct */
-    base_account account;
-    base_clock clock;
-    base_log log;
-    base_fork_node fork;
+    base_object obj;         /* first */
     base_thread thread;      /* of the timers; not with no_threads */
-    uint32_t stack_bytes;    /* of each thread; 0: the default of the process */
     cellar_pool_config cfg;  /* constant, with all defaults filled in; host NULL */
     task_journal *journal;   /* constant; NULL: none */
-    bool no_threads;
-    bool forked;             /* this process is a child of the one that opened it */
-    bool fork_in_task;       /* the thread that forks runs a task; its number changes there */
-    char name[CELLAR_NAME_MAX + 1];
     uint16_t epoch;          /* part of the ids */
     base_hash_key hash;      /* of names, keys and ids */
     _Atomic uint32_t bell;   /* futex word of the thread of the timers */
@@ -380,13 +371,6 @@ struct cellar_pool {
     stats_waits waits[STATS_TASK_WAIT_COUNT];
     uint64_t count[STATS_TASK_COUNT]; /* counters of no name */
 };
-
-#define TASK_POOL_BYTES (sizeof(cellar_pool) + BASE_PAD)
-
-/* A reading of both clocks. */
-typedef struct task_time {
-    int64_t mono_ms, wall_ms;
-} task_time;
 
 /* Work for after the lock. */
 typedef struct task_after {

@@ -8,6 +8,50 @@
 
 BASE_SIZE_BEGIN
 
+#define WORK_TRIES 16 /* of a reading of both clocks */
+
+CELLAR_PRIVATE work_time work_now(const base_object *o)
+{
+    int64_t wall_ms, mono_ms = base_now_ms(&o->clock), before_ms;
+    int tries = 0;
+    do { /* a thread that stops between the readings must not see a step */
+        before_ms = mono_ms;
+        wall_ms = o->wall_clock != NULL ? o->wall_clock(o->clock.ctx) : base_wall_ms();
+        mono_ms = base_now_ms(&o->clock);
+    } while (mono_ms - before_ms > WORK_STEP_MS / 4 && ++tries < WORK_TRIES);
+    return (work_time){ BASE_MAX(mono_ms, 0), BASE_MAX(wall_ms, 0) };
+}
+
+/* ---- fork: the locks are taken in the order of their ranks ---- */
+
+static void work_fork_prepare(void *ctx) SYNC_UNCHECKED
+{
+    work_ticker *t = ctx;
+    sync_take(QUEUE, &t->pool.lock);
+    sync_take(WHEEL, t->lock); /* or BUS, which stands in the same place here */
+    sync_take(LOG, &t->object->log.lock);
+    t->object->fork_in_call = t->is_mine(t->object);
+}
+
+static void work_fork_parent(void *ctx) SYNC_UNCHECKED
+{
+    work_ticker *t = ctx;
+    sync_drop(LOG, &t->object->log.lock);
+    sync_drop(WHEEL, t->lock);
+    sync_drop(QUEUE, &t->pool.lock);
+}
+
+static void work_fork_child(void *ctx)
+{
+    work_ticker *t = ctx;
+    sync_reset(&t->object->log.lock);
+    sync_reset(t->lock);
+    base_pool_fork_child(&t->pool);
+    t->object->forked = true;
+}
+
+/* ---- the thread ---- */
+
 CELLAR_PRIVATE void work_ticker_ring(work_ticker *t)
 {
     (void)base_add_ar(&t->bell, 1u);
@@ -21,7 +65,7 @@ static void work_ticker_main(void *arg)
         const uint32_t bell = base_load_acq(&t->bell);
         if (base_load_acq(&t->stop) != 0) { return; }
         int64_t wait_ms;
-        t->fire(t->pool.ctx, &wait_ms);
+        t->fire(t->object, &wait_ms);
         const int64_t most_ms = base_pool_mend(&t->pool) ? WORK_MEND_MS : WORK_LOOK_MS;
         const int64_t sleep_ms = BASE_MIN(wait_ms, most_ms);
         if (sleep_ms > 0) {
@@ -30,39 +74,79 @@ static void work_ticker_main(void *arg)
     }
 }
 
+CELLAR_PRIVATE const char *work_ticker_init(work_ticker *t, uint32_t workers)
+{
+    base_object *o = t->object;
+    t->pool.ctx = o;
+    t->pool.account = &o->account;
+    t->pool.max_jobs = UINT32_MAX;
+    t->pool.stack_bytes = o->stack_bytes;
+    t->pool.max_workers = o->no_threads ? 0 : workers;
+    o->fork = (base_fork_node){ .prepare = work_fork_prepare, .parent = work_fork_parent,
+                                .child = work_fork_child, .ctx = t };
+    return base_fork_register(&o->fork) ? NULL : "no memory for the fork handlers";
+}
+
 CELLAR_PRIVATE const char *work_ticker_start(work_ticker *t, const char *name)
 {
-    if (t->no_threads) { return NULL; }
+    if (t->object->no_threads) { return NULL; }
     base_pool_room(&t->pool);
     if (t->pool.worker == NULL) { return "no memory for the workers"; }
-    const bool started = base_thread_start(&t->thread, work_ticker_main, t, name,
-                                           t->pool.stack_bytes) == 0;
-    return started ? NULL : "no thread: the system refused one";
+    t->started = base_thread_start(&t->thread, work_ticker_main, t, name,
+                                   t->pool.stack_bytes) == 0;
+    return t->started ? NULL : "no thread: the system refused one";
 }
 
 CELLAR_PRIVATE cellar_err work_ticker_step(work_ticker *t, uint64_t budget_us, int64_t *wait_ms)
 {
+    const bool no_threads = t->object->no_threads;
+    if (t->object->forked) { return CELLAR_E_FORKED; }
     const uint64_t since_ns = base_now_ns();
     int64_t next_ms;
     bool left = false;
     do {
-        t->fire(t->pool.ctx, &next_ms);
-        for (base_job *j; t->no_threads && !left && (j = base_pool_help(&t->pool)) != NULL;) {
-            t->pool.run(t->pool.ctx, j);
+        t->fire(t->object, &next_ms);
+        for (base_job *j; no_threads && !left && (j = base_pool_help(&t->pool)) != NULL;) {
+            t->pool.run(t->object, j);
             left = base_now_ns() - since_ns >= budget_us * 1000;
         }
-    } while (t->no_threads && !left && next_ms == 0);
-    t->fire(t->pool.ctx, &next_ms); /* a job may have armed a timer */
-    left = next_ms == 0 || (t->no_threads && base_pool_mend(&t->pool));
+    } while (no_threads && !left && next_ms == 0);
+    t->fire(t->object, &next_ms); /* a job may have armed a timer */
+    left = next_ms == 0 || (no_threads && base_pool_mend(&t->pool));
     *wait_ms = left ? 0 : next_ms;
     return left ? CELLAR_PENDING : CELLAR_OK;
 }
 
-CELLAR_PRIVATE void work_ticker_end(work_ticker *t)
+CELLAR_PRIVATE base_job *work_ticker_end(work_ticker *t)
 {
-    base_store_rel(&t->stop, 1u);
-    work_ticker_ring(t);
-    if (!t->no_threads) { base_thread_join(&t->thread); }
+    base_pool_stop(&t->pool, true);
+    if (t->started && !t->object->forked) {
+        base_store_rel(&t->stop, 1u);
+        work_ticker_ring(t);
+        base_thread_join(&t->thread);
+    }
+    base_job *left = base_pool_join(&t->pool);
+    base_fork_unregister(&t->object->fork);
+    return left;
+}
+
+CELLAR_PRIVATE bool work_ticker_is_mine(work_ticker *t) SYNC_UNCHECKED
+{
+    if (t->object->forked) { return t->object->fork_in_call; }
+    sync_take(WHEEL, t->lock); /* or BUS: no other lock is held */
+    const bool mine = t->is_mine(t->object);
+    sync_drop(WHEEL, t->lock);
+    return mine;
+}
+
+CELLAR_PRIVATE bool work_wait_idle(_Atomic uint32_t *running, int64_t ms)
+{
+    const uint64_t until_ns = base_until_ns(ms);
+    for (uint32_t n; (n = base_load_acq(running)) != 0;) {
+        if (base_now_ns() >= until_ns) { return false; }
+        (void)sync_wait(running, n, until_ns);
+    }
+    return true;
 }
 
 BASE_SIZE_END

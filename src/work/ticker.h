@@ -1,40 +1,64 @@
 /* SPDX-License-Identifier: MIT
  *
- * ticker: the thread that fires the timers of a part, and the pool that runs what is due.
+ * ticker: the thread that fires the timers of an object, the pool that runs what is due, and both
+ *         at a fork; both clocks.
  *
  * WALK       thread: fire -> sleep until the next timer, at most WORK_LOOK_MS
  *            no thread: work_ticker_step fires and runs the jobs of the pool
  * INVARIANTS The thread reads the bell before `stop` and before it fires: a change that rings after
- *            it changed something is seen. */
+ *            it changed something is seen.
+ * FORK       The parent takes the locks of pool, object and log. The child has no thread: it can
+ *            only free the object, unless the thread that forked was inside a call of it. */
 #ifndef WORK_TICKER_H
 #define WORK_TICKER_H
 
 #include "base/pool.h"
+#include "base/service.h"
 #include "cellar.h"
 
 #define WORK_LOOK_MS 500 /* longest sleep: bounds when a step of a clock is seen */
 #define WORK_MEND_MS 20  /* the same while jobs wait for a worker */
+#define WORK_STEP_MS 1000 /* a larger move of the wall clock is a step */
+
+/* A reading of both clocks. */
+typedef struct work_time {
+    int64_t mono_ms, wall_ms;
+} work_time;
+
+/* Read both clocks. They may be functions of the host: hold no lock. */
+CELLAR_PRIVATE work_time work_now(const base_object *o);
 
 typedef struct work_ticker {
-    base_pool pool;
+    base_object *object;   /* of the ticker */
+    sync_lock *lock;       /* of the object, rank WHEEL or BUS */
+    base_pool pool;        /* the owner sets `run` and `name` */
     /* Makes what is due jobs. *next_ms: time until the next timer, BASE_NEVER_MS without one; 0:
-     * more is due now. ctx is that of the pool. No lock held. */
-    void (*fire)(void *ctx, int64_t *next_ms);
-    bool no_threads;       /* the program calls the step instead */
-    base_thread thread;    /* not started with no_threads */
+     * more is due now. No lock held. */
+    void (*fire)(void *object, int64_t *next_ms);
+    /* Return whether this thread runs a function of the program for the object. Lock held. */
+    bool (*is_mine)(const void *object);
+    base_thread thread;
+    bool started;          /* false with no_threads */
     _Atomic uint32_t bell; /* futex word; + 1 wakes the thread */
     _Atomic uint32_t stop; /* 1: the thread ends */
 } work_ticker;
 
-/* Make room for the workers and start the thread. Return NULL, or why it failed; base_pool_join
+/* Set up the pool and the handlers of a fork. Return NULL, or why it failed. */
+CELLAR_PRIVATE const char *work_ticker_init(work_ticker *t, uint32_t workers);
+/* Make room for the workers and start the thread. Return NULL, or why it failed; work_ticker_end
  * frees the room. */
 CELLAR_PRIVATE const char *work_ticker_start(work_ticker *t, const char *name);
 /* Let the thread look again. */
 CELLAR_PRIVATE void work_ticker_ring(work_ticker *t);
 /* Fire, and with no_threads run jobs for `budget_us`, at least one. *wait_ms, if not NULL: time
- * until the next step is due. Return PENDING if more is due now, else OK. */
+ * until the next step is due. Return PENDING if more is due now, else OK; E_FORKED in a child. */
 CELLAR_PRIVATE cellar_err work_ticker_step(work_ticker *t, uint64_t budget_us, int64_t *wait_ms);
-/* End the thread and join it. Not in a forked child. */
-CELLAR_PRIVATE void work_ticker_end(work_ticker *t);
+/* Stop the pool, end and join all threads, and forget the handlers of a fork. Return the jobs left,
+ * as a chain. */
+CELLAR_PRIVATE base_job *work_ticker_end(work_ticker *t);
+/* Return whether this thread runs a function of the program for the object, or forked in one. */
+CELLAR_PRIVATE bool work_ticker_is_mine(work_ticker *t);
+/* Wait until *running is 0; it is the futex word of its changes. False: it was not after `ms`. */
+CELLAR_PRIVATE bool work_wait_idle(_Atomic uint32_t *running, int64_t ms);
 
 #endif

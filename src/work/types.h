@@ -73,20 +73,11 @@ typedef struct sched_entry { /* a schedule */
 } sched_entry;
 
 struct cellar_scheduler {
-    base_service kind;   /* first */
-    void *raw;              /* SCHED_BYTES, as allocated */
-    base_account account;   /* without a limit: max_schedules is the limit */
-    base_clock clock;
-    cellar_clock_fn wall_clock; /* NULL: of the system */
-    base_log log;
-    base_fork_node fork;
+    base_object obj;        /* first; max_schedules bounds its account */
     work_ticker ticker;
-    bool forked;            /* this process is a child of the one that opened it */
-    bool fork_in_job;       /* the thread that forks runs a job; its number changes in the child */
     uint32_t max_schedules;
     int64_t close_ms;
     cellar_pool *tasks;     /* its journal has the due times; NULL: none */
-    char name[CELLAR_NAME_MAX + 1];
     _Atomic uint32_t running; /* runs inside the function of the host; raised under the lock; futex
                                * word of the close */
     sync_lock lock;         /* rank WHEEL; guards everything below */
@@ -98,13 +89,6 @@ struct cellar_scheduler {
     wheel mono, wall;
     uint64_t count[STATS_SCHEDULER_COUNT]; /* counters of the registry; gauges stay 0 */
 };
-
-#define SCHED_BYTES (sizeof(cellar_scheduler) + BASE_PAD)
-
-/* A reading of both clocks. */
-typedef struct sched_time {
-    int64_t mono_ms, wall_ms;
-} sched_time;
 
 /* Work for after the lock. */
 typedef struct sched_after {

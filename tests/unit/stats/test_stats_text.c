@@ -237,7 +237,7 @@ static void prometheus_text_is_valid(void)
     stats_source from = source();
     from.given[STATS_GIVEN_L1_entries] = 12345;
     from.given[STATS_GIVEN_L1_splits] = 678;
-    const size_t len = stats_write_prometheus(st, &from, text, sizeof text);
+    const size_t len = stats_write(st, &from, STATS_PROMETHEUS, text, sizeof text);
     T_REQUIRE(len < sizeof text);
     T_EQ_U64(len, strlen(text));
     size_t samples = 0;
@@ -264,13 +264,13 @@ static void any_buffer_size_is_safe_and_returns_the_length(void)
     stats *st = open_stats();
     fill(st);
     const stats_source from = source();
-    const size_t len = stats_write_prometheus(st, &from, NULL, 0);
+    const size_t len = stats_write(st, &from, STATS_PROMETHEUS, NULL, 0);
     static char part[1 << 16];
     T_REQUIRE(len < sizeof part);
-    T_EQ_U64(stats_write_prometheus(st, &from, text, sizeof text), len);
+    T_EQ_U64(stats_write(st, &from, STATS_PROMETHEUS, text, sizeof text), len);
     for (size_t cap = 1; cap < len + 2; cap += 1 + cap / 7) {
         memset(part, 'x', sizeof part);
-        T_EQ_U64(stats_write_prometheus(st, &from, part, cap), len);
+        T_EQ_U64(stats_write(st, &from, STATS_PROMETHEUS, part, cap), len);
         const size_t kept = cap - 1 < len ? cap - 1 : len;
         T_EQ_MEM(part, text, kept);
         T_CHECK(part[kept] == '\0' && part[cap] == 'x');
@@ -304,7 +304,7 @@ static void beyond_256_namespaces_the_busiest_have_lines(void)
         total += gets;
     }
     const stats_source from = source();
-    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
+    T_REQUIRE(stats_write(st, &from, STATS_PROMETHEUS, text, sizeof text) < sizeof text);
     size_t lines, samples;
     T_EQ_STR(prom_check(text, &samples), NULL);
     T_EQ_U64((uint64_t)sum_of("cellar_misses_total{", &lines), total);
@@ -341,12 +341,12 @@ static void known_figures_of_namespaces_are_written(void)
     name_slot(st, 1, "a\"b", 0);
     name_slot(st, 2, "two", 0);
     stats_source from = source();
-    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
+    T_REQUIRE(stats_write(st, &from, STATS_PROMETHEUS, text, sizeof text) < sizeof text);
     T_CHECK(strstr(text, "cellar_quota") == NULL && strstr(text, "cellar_breaker_state") == NULL);
     size_t without = 0, with = 0, lines;
     T_EQ_STR(prom_check(text, &without), NULL);
     from.namespace_given = namespace_given;
-    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
+    T_REQUIRE(stats_write(st, &from, STATS_PROMETHEUS, text, sizeof text) < sizeof text);
     T_EQ_STR(prom_check(text, &with), NULL);
     /* Ratio and entries were there before; namespace two has one line more. */
     T_EQ_U64(with, without + lines_shown(IN_METRICS, given_lines) - 2 + 1);
@@ -358,7 +358,7 @@ static void known_figures_of_namespaces_are_written(void)
     snprintf(line, sizeof line, "\ncellar_breaker_state{namespace=\"a\\\"b\"} %d\n",
              STATS_NAMESPACE_BREAKER * 1000 + 1);
     T_CHECK(strstr(text, line) != NULL);
-    T_REQUIRE(stats_write_rest(st, &from, text, sizeof text) < sizeof text);
+    T_REQUIRE(stats_write(st, &from, STATS_REST, text, sizeof text) < sizeof text);
     snprintf(line, sizeof line, "\ncellar_saved_cost_us{namespace=\"a\\\"b\"} %d\n",
              STATS_NAMESPACE_SAVED_COST * 1000 + 1);
     T_CHECK(strstr(text, line) != NULL);
@@ -373,11 +373,11 @@ static void dump_has_the_figures_that_metrics_leave_out(void)
     stats_source from = source();
     from.given[STATS_GIVEN_L1_entries] = 12345;
     from.given[STATS_GIVEN_L1_splits] = 678;
-    T_REQUIRE(stats_write_prometheus(st, &from, text, sizeof text) < sizeof text);
+    T_REQUIRE(stats_write(st, &from, STATS_PROMETHEUS, text, sizeof text) < sizeof text);
     T_CHECK(strstr(text, "\ncellar_entries 12345\n") != NULL);
     T_CHECK(strstr(text, "cellar_l1_splits_total") == NULL);
-    const size_t len = stats_write_rest(st, &from, text, sizeof text);
-    T_EQ_U64(stats_write_rest(st, &from, NULL, 0), len);
+    const size_t len = stats_write(st, &from, STATS_REST, text, sizeof text);
+    T_EQ_U64(stats_write(st, &from, STATS_REST, NULL, 0), len);
     T_EQ_U64(len, strlen(text));
     T_CHECK(strstr(text, "cellar_entries") == NULL && strchr(text, '#') == NULL);
     T_CHECK(strstr(text, "\ncellar_l1_splits_total 678\n") != NULL);
@@ -488,9 +488,9 @@ static size_t write_json(stats *st)
     stats_source from = source();
     from.hot = hot;
     from.hot_count = 2;
-    const size_t len = stats_write_json(st, &from, text, sizeof text);
+    const size_t len = stats_write(st, &from, STATS_JSON, text, sizeof text);
     T_EQ_U64(len, strlen(text));
-    T_EQ_U64(stats_write_json(st, &from, NULL, 0), len);
+    T_EQ_U64(stats_write(st, &from, STATS_JSON, NULL, 0), len);
     return len;
 }
 
@@ -541,7 +541,7 @@ static void promtool_accepts_the_text(void)
     fill(st);
     name_slot(st, 2, "quote\" back\\slash new\nline", 0);
     const stats_source from = source();
-    stats_write_prometheus(st, &from, text, sizeof text);
+    stats_write(st, &from, STATS_PROMETHEUS, text, sizeof text);
     FILE *to = popen(PROMTOOL_PATH "promtool check metrics >&2", "w");
     T_REQUIRE(to != NULL);
     fputs(text, to);
