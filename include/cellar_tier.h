@@ -157,7 +157,8 @@ typedef struct cellar_tier_table {
      * Returns OK; ABSENT; E_BUFFER (*value_len and *e set); MISS; an error, which is a miss, but
      * with FRESH the code of the change. After E_TIMEOUT a load asks the tier nothing more, and
      * memory does not keep its value. Equal gets of other threads may wait for its end: it must
-     * return, and not wait for another get of the namespace. */
+     * return, and not wait for another get of the namespace. A read without a proof, or of a
+     * version, passes by memory: an entry there that differs from the reply ends (REMOTE). */
     cellar_err (*get)(void *ctx, const cellar_tier_key *k, void *buf, size_t buf_cap,
                       size_t *value_len, cellar_tier_entry *e);
     /* Read several keys, each as by `get`, with all requests sent together: cellar_get_many asks

@@ -141,12 +141,15 @@ static cellar_err cache_get_there(cellar *c, const l1_key *k, const cellar_get_o
         err = cache_get_here(c, k, o, buf, buf_cap, len);
         if (err != CELLAR_MISS) { return err; }
     }
-    err = (o->flags & CELLAR_GET_PEEK) != 0
-              ? cache_tier_peek(c, k, buf, buf_cap, len, &m)
-              : cache_tier_fetch(c, k, buf, buf_cap, len, &m, &kept);
-    if (BASE_UNLIKELY(err == CELLAR_CONFLICT)) {
-        return cache_get_here(c, k, o, buf, buf_cap, len);
+    err = CELLAR_CONFLICT;
+    for (unsigned i = 0; err == CELLAR_CONFLICT && i <= CACHE_LOOKS; i++) {
+        const cellar_err here = i != 0 ? cache_get_here(c, k, o, buf, buf_cap, len) : CELLAR_MISS;
+        if (here != CELLAR_MISS) { return here; }
+        err = (o->flags & CELLAR_GET_PEEK) != 0
+                  ? cache_tier_peek(c, k, buf, buf_cap, len, &m)
+                  : cache_tier_fetch(c, k, buf, buf_cap, len, &m, &kept);
     }
+    if (BASE_UNLIKELY(err == CELLAR_CONFLICT)) { return CELLAR_MISS; }
     if (o->info != NULL && err != CELLAR_MISS) { cache_info_below(c, &m.e, *len, err, o->info); }
     return err;
 }

@@ -9,6 +9,9 @@
  *            another tag belongs to another key.) Else it waits at most CACHE_READ_WAITS times. If
  *            it still may not ask, or if the tier has nothing and the stamp moved, it asks L1
  *            again. After CACHE_LOOKS looks it misses.
+ * DIFFERS    Without a proof, or for a version, a read passes by memory. If memory then has
+ *            another entry than the reply of a shared tier, the reply is not stored, and the entry
+ *            ends before the read returns (cache_reply_meets). Later reads return nothing older.
  * ONCE       Equal reads of a shared tier are one request (tier_request.c). When it has ended, the
  *            others look at memory.
  * MANY       A shared tier gets one request for many keys: all stamps are watched before it. Keys
@@ -18,6 +21,7 @@
 
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
+#include "cache/explain_record.h"
 #include "cache/generation.h"
 #include "cache/tier_request.h"
 #include "cache/proof.h"
@@ -82,9 +86,10 @@ static cellar_err cache_backfill_put(const cellar *c, const l1_key *k, l1_put_sp
     return l1_put(c->l1, k, p);
 }
 
-CELLAR_PRIVATE cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value,
-                                         size_t value_len, const l2_meta *m,
-                                         uint64_t expect, uint64_t globs)
+/* Put an entry of the tier into L1. Return EXISTS if L1 has a value, CONFLICT if the key has
+ * changed since. */
+static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, size_t value_len,
+                                 const l2_meta *m, uint64_t expect, uint64_t globs)
 {
     l1_put_spec p;
     memset(&p, 0, sizeof p);
@@ -115,6 +120,59 @@ CELLAR_PRIVATE cellar_err cache_backfill(cellar *c, const l1_key *k, const void 
         cache_entry_counted(c, k, cache_mine(c), STATS_ENTRY_IN);
     }
     return err;
+}
+
+/* End the entry of a key, as a change by another process that is heard. Loads of the key and
+ * replies on their way store nothing. */
+static void cache_reply_ends(cellar *c, const l1_key *k)
+{
+    cache_scope f;
+    l1_gone gone;
+    cache_scope_push(&f, c, false, false);
+    f.below = CACHE_BELOW_KNOWS;
+    f.cause = CELLAR_CAUSE_REMOTE;
+    (void)l1_del_reported(c->l1, k, NULL, &gone);
+    cache_scope_pop(&f);
+    if (gone == L1_GONE_NOTHING) { return; }
+    cache_entry_counted(c, k, cache_mine(c), STATS_ENTRY_OUT);
+    stats_add(cache_mine(c), STATS_EVICT_REMOTE, 1);
+    cache_why_note(c->store, k->hash, CELLAR_CAUSE_REMOTE);
+}
+
+/* Compare a reply of a shared tier, which memory has not stored, with the entry in memory. Return
+ * EXISTS if they are equal, MISS without an entry; INVALIDATED: a change was counted since the
+ * look, and the entry is newer; CONFLICT: either may be the older one, and the entry is ended. */
+BASE_COLD static cellar_err cache_reply_meets(cellar *c, const l1_key *k, const void *value,
+                                              size_t value_len, const l2_meta *m, uint64_t expect)
+{
+    l1_pin_ref ref;
+    const bool negative = m->kind == (uint8_t)L1_NEGATIVE;
+    const cellar_err here = l1_pin(c->l1, k, &ref, L1_PEEK);
+    bool same = here == CELLAR_ABSENT && negative;
+    if (here == CELLAR_MISS) { return here; }
+    if (here == CELLAR_OK) {
+        same = !negative && ref.value_len == value_len && ref.user_flags == m->user_flags &&
+               (value_len == 0 || memcmp(ref.value, value, value_len) == 0);
+        l1_unpin_slot(c->l1, ref.slot);
+    }
+    if (same) { return CELLAR_EXISTS; }
+    const uint64_t now = base_load_acq(cache_stamp(c->store, k->hash));
+    if (CACHE_STAMP_CHANGES(now) != expect) { return CELLAR_INVALIDATED; }
+    cache_reply_ends(c, k);
+    return CELLAR_CONFLICT;
+}
+
+CELLAR_PRIVATE cellar_err cache_tier_keep(cellar *c, const l1_key *k, const void *value,
+                                          size_t value_len, const cache_found *m,
+                                          uint64_t expect, uint64_t globs)
+{
+    cellar_err kept = CELLAR_E_SPACE;
+    if (!m->passing) { kept = cache_backfill(c, k, value, value_len, &m->e, expect, globs); }
+    if (BASE_LIKELY(kept != CELLAR_EXISTS && !m->passing) || cache_shared_of(c) == NULL) {
+        return kept;
+    }
+    const cellar_err meets = cache_reply_meets(c, k, value, value_len, &m->e, expect);
+    return meets != CELLAR_MISS ? meets : kept;
 }
 
 /* Judge an answer of the tier. Return OK, ABSENT or E_BUFFER if the entry lives. */
@@ -165,7 +223,17 @@ CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf,
     uint64_t word;
     if (cache_never_below(c, k)) { return CELLAR_MISS; }
     if (!cache_tier_settled(c->store, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
-    return cache_tier_missed(c, k, word, cache_tier_ask(c, k, buf, buf_cap, value_len, m));
+    const cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
+    if ((err != CELLAR_OK && err != CELLAR_ABSENT) || cache_shared_of(c) == NULL) {
+        return cache_tier_missed(c, k, word, err);
+    }
+    if (err == CELLAR_ABSENT) { m->e.kind = (uint8_t)L1_NEGATIVE; }
+    if (cache_reply_meets(c, k, buf, *value_len, &m->e, CACHE_STAMP_CHANGES(word)) !=
+        CELLAR_INVALIDATED) {
+        return err;
+    }
+    *value_len = 0;
+    return CELLAR_CONFLICT;
 }
 
 CELLAR_PRIVATE cellar_err cache_disk_range(cellar *c, l2 *d, const l1_key *k, uint64_t offset,
@@ -182,7 +250,7 @@ CELLAR_PRIVATE cellar_err cache_disk_range(cellar *c, l2 *d, const l1_key *k, ui
 
 /* Take the answer `err` of the tier, and back-fill L1. Return as cache_tier_fetch. */
 static cellar_err cache_tier_take(cellar *c, const l1_key *k, const cache_seen *seen,
-                                  cellar_err err, const void *value, size_t value_len,
+                                  cellar_err err, const void *value, size_t *value_len,
                                   cache_found *m, cellar_err *kept)
 {
     if (err != CELLAR_OK && err != CELLAR_ABSENT) {
@@ -190,11 +258,11 @@ static cellar_err cache_tier_take(cellar *c, const l1_key *k, const cache_seen *
     }
     if (err == CELLAR_OK) { cache_filter_found(c, k->bytes, k->len); }
     m->e.kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m->e.kind;
-    *kept = CELLAR_E_SPACE;
-    if (m->passing) { return err; }
-    *kept = cache_backfill(c, k, value, err == CELLAR_OK ? value_len : 0, &m->e,
-                           CACHE_STAMP_CHANGES(seen->word), seen->globs);
-    return err;
+    *kept = cache_tier_keep(c, k, value, err == CELLAR_OK ? *value_len : 0, m,
+                            CACHE_STAMP_CHANGES(seen->word), seen->globs);
+    if (BASE_LIKELY(*kept != CELLAR_INVALIDATED)) { return err; }
+    *value_len = 0;
+    return CELLAR_CONFLICT;
 }
 
 /* Return what an answer means to equal reads that wait for it. */
@@ -223,7 +291,7 @@ static cellar_err cache_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_
         if (answer != CELLAR_PENDING) { return answer; }
     }
     cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
-    err = cache_tier_take(c, k, &seen, err, buf, *value_len, m, kept);
+    err = cache_tier_take(c, k, &seen, err, buf, value_len, m, kept);
     if (mine != NULL) {
         cache_tier_request_end(h, mine, cache_answer_joined(err, *kept), *value_len,
                                m->e.user_flags);
@@ -287,7 +355,7 @@ CELLAR_PRIVATE cellar_err cache_tier_got(cellar *c, const l1_key *k, const cache
     cache_shared_meta(h, &get->e, born, m);
     m->silent = get->err == CELLAR_E_TIMEOUT;
     const cellar_err err = cache_tier_judge(c->store, get->err, &m->e, &get->value_len);
-    return cache_tier_take(c, k, seen, err, get->buf, get->value_len, m, &kept);
+    return cache_tier_take(c, k, seen, err, get->buf, &get->value_len, m, &kept);
 }
 
 /* Watch the keys and describe them to the tier. Return their count; items with a change on its way

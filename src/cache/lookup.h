@@ -44,10 +44,12 @@ CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf,
  * again. */
 CELLAR_PRIVATE cellar_err cache_disk_range(cellar *c, l2 *d, const l1_key *k, uint64_t offset,
                                            void *buf, size_t buf_cap, size_t *total);
-/* Put an entry of the tier into L1. Return CONFLICT if the key has changed since. */
-CELLAR_PRIVATE cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value,
-                                         size_t value_len, const l2_meta *m,
-                                         uint64_t expect, uint64_t globs);
+/* Put an entry of the tier into L1, unless it is `passing`. Return OK; EXISTS: L1 has it; CONFLICT:
+ * the key has changed since, or L1 had another entry, which is ended; INVALIDATED: L1 has a newer
+ * entry, and the caller must not return the reply; an error. */
+CELLAR_PRIVATE cellar_err cache_tier_keep(cellar *c, const l1_key *k, const void *value,
+                                          size_t value_len, const cache_found *m,
+                                          uint64_t expect, uint64_t globs);
 /* Watch the key before the tier is asked. Return false if a change of it is pending. */
 CELLAR_PRIVATE bool cache_tier_watch(const cache_store *s, uint64_t hash, uint64_t *changes,
                                      uint64_t *globs);

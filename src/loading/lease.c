@@ -397,10 +397,10 @@ static void cache_tier_settle(cellar *c, flight *f, const cache_tier_ticket *tic
     cache_store *s = c->store;
     cache_call call;
     flight_bytes *b = NULL;
-    l2_meta m = found->e;
+    cache_found m = *found;
     cache_call_of(&call, c, NULL, f);
     const bool there = (err == CELLAR_OK || err == CELLAR_ABSENT) &&
-                       !base_clock_reached(&s->clock, m.deadline_ms);
+                       !base_clock_reached(&s->clock, m.e.deadline_ms);
     if (!there) {
         cache_missed_note(s, call.k.hash, cache_missed_seen(ticket, c->proof_stale),
                           cache_shared_unsure(err));
@@ -408,18 +408,18 @@ static void cache_tier_settle(cellar *c, flight *f, const cache_tier_ticket *tic
         b = flight_bytes_new(&s->hooks, value_len);
     } else {
         value_len = 0;
-        m.kind = (uint8_t)L1_NEGATIVE;
+        m.e.kind = (uint8_t)L1_NEGATIVE;
     }
-    if (!there || (err == CELLAR_OK && b == NULL)) {
+    if (!there || (err == CELLAR_OK && b == NULL) ||
+        cache_tier_keep(c, &call.k, value, value_len, &m, ticket->changes, ticket->globs) ==
+            CELLAR_INVALIDATED) {
+        flight_bytes_drop(b);
         cache_hand_over(&call, CACHE_CALL_ANSWERED);
         return;
     }
-    if (!found->passing) {
-        (void)cache_backfill(c, &call.k, value, value_len, &m, ticket->changes, ticket->globs);
-    }
     if (value_len != 0) { memcpy(b->data, value, value_len); }
-    const flight_phase how = cache_tier_found(&call, &m, b);
-    call.deadline_ms = m.deadline_ms;
+    const flight_phase how = cache_tier_found(&call, &m.e, b);
+    call.deadline_ms = m.e.deadline_ms;
     cache_release(&call, how);
     flight_bytes_drop(call.value);
 }

@@ -11,13 +11,16 @@
  * THREADS    NGET gets, NFOR strangers, NOWN own sets, NBREAK cuts of the subscriber with all in
  *            it; Subscriber.
  * SHOWN      When all is quiet, an entry of the current life is what the server has. Without a cut
- *            no get that begins after a report was handled returns an older value.
+ *            no get that begins after a report was handled returns an older value. With PASS a get
+ *            may pass by memory, and no get returns an older version than one that ended before.
  * MUTANTS    in the model only: NO_STAMP (a reply is kept as it comes), STAMP_AT_REPLY, OWN_NO_STAMP
  *            (an own value is kept whatever came meanwhile), NO_PENDING (a GET beside an own change
  *            is kept), FLUSH_FIRST (the life ends before tracking is on), NO_FLUSH, LIFE_AT_STORE
- *            (an entry gets the life of the moment when it is stored).
+ *            (an entry gets the life of the moment when it is stored). With PASS: PASS_KEEPS (the
+ *            entry stays beside another reply), PASS_REPLACES (the reply takes its place),
+ *            PASS_QUIET (its end raises no stamp).
  * LIMITS     The server executes a command and notes its report in one step. Markers:
- *            remote_proof. */
+ *            remote_proof. PASS: one change (src/cache/README.md, reads of a shared tier). */
 #ifndef NGET
 #define NGET 2
 #endif
@@ -37,16 +40,60 @@ bool tracking = true, broken; /* broken: the connection is gone, the process doe
 byte queue;                   /* reports on their way to the subscriber */
 bool has;
 byte val, entry_life, life, stamp, pending, heard_version, running;
+#ifdef PASS
+byte newest;                  /* version that a get has returned */
+#endif
 
 #define LIVE (has && entry_life == life)
+
+/* Return v: no get that begins later may return an older version. */
+inline returns() {
+#ifdef PASS
+    assert(v >= least);
+    if :: v > newest -> newest = v :: else fi
+#else
+    skip
+#endif
+}
+
+/* Memory has an entry, and the reply is not stored: it is equal, older than a change that was heard
+ * since the look, or one of the two is older. */
+inline meets() {
+    if
+    :: val == v
+    :: val != v && stamp != s -> v = val
+    :: val != v && stamp == s ->
+#ifndef PASS_KEEPS
+        has = false;
+#ifndef PASS_QUIET
+        stamp++
+#endif
+#else
+        skip
+#endif
+    fi
+}
 
 proctype get() {
     byte s, v, l;
     bool quiet;
+#ifdef PASS
+    byte least;
+#endif
     atomic {
+#ifdef PASS
+        least = newest;
         if
-        :: LIVE -> assert(NBREAK > 0 || val >= heard_version); goto out
-        :: else
+        :: true               /* past memory: without a proof, or for a version */
+#else
+        if
+#endif
+        :: LIVE ->
+            assert(NBREAK > 0 || val >= heard_version);
+            v = val;
+            returns();
+            goto out
+        :: !LIVE
         fi;
         s = stamp;
         l = life;
@@ -56,7 +103,7 @@ proctype get() {
 #ifdef STAMP_AT_REPLY
     s = stamp;
 #endif
-    d_step {                  /* the window of the bucket */
+    atomic {                  /* the window of the bucket */
 #ifdef LIFE_AT_STORE
         l = life;
 #endif
@@ -64,14 +111,24 @@ proctype get() {
 #ifdef NO_STAMP
         :: true -> has = true; val = v; entry_life = l
 #else
+#ifdef PASS
+#ifndef PASS_REPLACES
+        :: LIVE -> meets()
+        :: !LIVE && stamp == s && quiet -> has = true; val = v; entry_life = l
+#else
+        :: stamp == s && quiet -> has = true; val = v; entry_life = l
+#endif
+#else
 #ifdef NO_PENDING
         :: stamp == s -> has = true; val = v; entry_life = l
 #else
         :: stamp == s && quiet -> has = true; val = v; entry_life = l
 #endif
+#endif
         :: else
 #endif
-        fi
+        fi;
+        returns()
     };
 out:
     running--

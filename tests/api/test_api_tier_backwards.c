@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    Reads of one process never go backwards: a value that a read brought from the server past
+ *         memory is not followed by the older one of memory. An equal or a newer entry stays.
+ * Method: Two stores are two clients of a server in memory. The value in the server changes without
+ *         a report. The proof ends before a read, and comes back behind it. A clock of the test. */
+#include "tests/support/tier_clients.h"
+
+/* Change the value in the server; the clients do not hear it. */
+static void change_unheard(const char *value)
+{
+    shared_row *r = shared_find(&server, "k", 1, false);
+    T_REQUIRE(r != NULL && r->there);
+    r->value_len = strlen(value);
+    memcpy(r->value, value, r->value_len);
+    r->check = ++server.next_check;
+}
+
+static void prove(void)
+{
+    one.host->proven(one.host->ctx, now_ms + 2000);
+    two.host->proven(two.host->ctx, now_ms + 2000);
+}
+
+/* Open both clients with proofs; memory of the second one has "old". */
+static void begin_old(cellar_tier_proof proof)
+{
+    make_clients();
+    one.table.proof = two.table.proof = proof;
+    two.table.get_many = shared_get_many;
+    two.table.ask = shared_ask;
+    two.table.ask_lease = shared_ask_lease;
+    attach_both();
+    prove();
+    sets(ns[0], "k", "old");
+    has(ns[1], "k", "old");
+    T_CHECK(in_memory(ns[1], &two, "k"));
+}
+
+static cellar_err load_never(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    T_CHECK(!"the loader runs");
+    return load_fails(ld, key, len, ctx);
+}
+
+static void take(cellar_err err, const void *value, size_t len, const char *want)
+{
+    T_EQ_I64(err, CELLAR_OK);
+    T_EQ_U64(len, strlen(want));
+    if (len == strlen(want)) { T_EQ_MEM(value, want, len); }
+}
+
+enum { BY_GET, BY_WITH, BY_VERSION, BY_PEEK, BY_ALLOC, BY_MANY, BY_LOAD, BY_BULK, BY_LEASE, WAYS };
+
+static void read_two(const char *want)
+{
+    char buf[2][8];
+    size_t hits = 0;
+    cellar_get_item it[2] = { item_of("k", buf[0], 8), item_of("none", buf[1], 8) };
+    T_EQ_I64(cellar_get_many(ns[1], it, 2, &hits), CELLAR_OK);
+    take(it[0].status, buf[0], it[0].value_len, want);
+}
+
+static cellar_err load_no_keys(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    (void)keys;
+    (void)ctx;
+    T_EQ_U64(count, 1);
+    return cellar_load_fail(ld, 1, 0, 0);
+}
+
+static void load_two(const char *want)
+{
+    cellar_result r[2] = { cellar_result_default(), cellar_result_default() };
+    cellar_load_item it[2] = { { "k", 1, &r[0], CELLAR_OK, 0 }, { "other", 5, &r[1], CELLAR_OK, 0 } };
+    (void)cellar_get_or_load_many(ns[1], it, 2, NULL, load_no_keys, NULL);
+    take(it[0].status, r[0].value, r[0].value_len, want);
+    for (unsigned i = 0; i < 2; i++) { cellar_result_free(&r[i]); }
+}
+
+/* A lease that is asked for is answered with the value, which the next call finds. */
+static void read_by_lease(const char *want)
+{
+    cellar_result r = cellar_result_default();
+    cellar_lease lease = { { 0 } };
+    T_EQ_I64(cellar_lease_acquire(ns[1], "k", 1, NULL, NULL, &lease, &r), CELLAR_PENDING);
+    shared_answer(&two);
+    has(ns[1], "k", want);
+}
+
+/* Read the key of the second client in one of the ways, past memory. */
+static void reads(unsigned way, const char *want)
+{
+    char buf[8];
+    size_t len = 0;
+    void *copy = NULL;
+    cellar_get_opts o = cellar_get_opts_default();
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_result r = cellar_result_default();
+    cellar_err err = CELLAR_OK;
+    switch (way) {
+    case BY_GET: has(ns[1], "k", want); break;
+    case BY_VERSION:
+        o.flags = CELLAR_GET_WANT_VERSION;
+        o.info = &info;
+        /* fall through */
+    case BY_WITH:
+    case BY_PEEK:
+        if (way == BY_PEEK) { o.flags = CELLAR_GET_PEEK; }
+        err = cellar_get_with(ns[1], "k", 1, &o, buf, sizeof buf, &len);
+        take(err, buf, len, want);
+        break;
+    case BY_ALLOC:
+        err = cellar_get_alloc(ns[1], "k", 1, &copy, &len);
+        take(err, copy, len, want);
+        cellar_free(copy);
+        break;
+    case BY_MANY: read_two(want); break;
+    case BY_LOAD:
+        err = cellar_get_or_load(ns[1], "k", 1, NULL, load_never, NULL, &r);
+        take(err, r.value, r.value_len, want);
+        cellar_result_free(&r);
+        break;
+    case BY_BULK: load_two(want); break;
+    default: read_by_lease(want); break;
+    }
+}
+
+/* Change the key unheard, read it past memory, and read it again with a proof. `passing`: memory
+ * must not keep the reply. */
+static void read_past_memory(unsigned way, cellar_tier_proof proof, bool passing)
+{
+    begin_old(proof);
+    two.no_keep = passing;
+    change_unheard("new");
+    now_ms += 2000;
+    reads(way, "new");
+    prove();
+    has(ns[1], "k", "new");
+    two.no_keep = false;
+    has(ns[1], "k", "new");
+    T_CHECK(in_memory(ns[1], &two, "k"));
+    end();
+}
+
+static void entry_that_differs_from_a_reply_ends(void)
+{
+    for (unsigned way = 0; way < WAYS; way++) {
+        read_past_memory(way, CELLAR_TIER_PROOF_MISS, false);
+        read_past_memory(way, CELLAR_TIER_PROOF_MISS, true);
+        if (way >= BY_LOAD) { continue; } /* a load takes the stale value */
+        read_past_memory(way, CELLAR_TIER_PROOF_STALE, false);
+    }
+}
+
+/* A version comes from the server, also with a proof. */
+static void entry_that_differs_from_a_version_read_ends(void)
+{
+    begin_old(CELLAR_TIER_PROOF_MISS);
+    change_unheard("new");
+    reads(BY_VERSION, "new");
+    has(ns[1], "k", "new");
+    end();
+}
+
+static void entry_that_equals_a_reply_stays(void)
+{
+    for (unsigned way = 0; way < WAYS; way++) {
+        begin_old(CELLAR_TIER_PROOF_MISS);
+        now_ms += 2000;
+        reads(way, "old");
+        prove();
+        T_CHECK(in_memory(ns[1], &two, "k"));
+        end();
+    }
+}
+
+static void value_ends_by_a_negative_reply(void)
+{
+    char buf[8];
+    begin_old(CELLAR_TIER_PROOF_MISS);
+    cellar_stats before = cellar_stats_default(), after = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(ns[1], CELLAR_SCOPE_NAMESPACE, &before), CELLAR_OK);
+    shared_find(&server, "k", 1, false)->negative = true;
+    now_ms += 2000;
+    for (unsigned i = 0; i < 3; i++) {
+        T_EQ_I64(cellar_get(ns[1], "k", 1, buf, sizeof buf, NULL), CELLAR_ABSENT);
+        prove();
+    }
+    T_EQ_I64(cellar_stats_get(ns[1], CELLAR_SCOPE_NAMESPACE, &after), CELLAR_OK);
+    T_EQ_U64(after.ended[CELLAR_CAUSE_REMOTE], before.ended[CELLAR_CAUSE_REMOTE] + 1);
+    T_EQ_U64(after.entries, before.entries);
+    end();
+}
+
+/* ---- several at a time ---- */
+
+static const char *steps; /* what the next calls of `get` do while their reply is on its way */
+
+static void step_inside(shared_client *m, const char *call)
+{
+    const char step = strcmp(call, "get") == 0 && steps != NULL && *steps != '\0' ? *steps++ : 0;
+    switch (step) {
+    case 'r': has(ns[1], "k", "old"); break; /* another slow read */
+    case 'c':
+        change_unheard("new");
+        has(ns[1], "k", "new");
+        break;
+    case 'o':
+        m->host->changed(m->host->ctx, "k", 1);
+        sets(ns[1], "k", "own");
+        break;
+    default: break;
+    }
+}
+
+/* The second client has no entry of the key. */
+static void begin_steps(const char *what)
+{
+    begin_old(CELLAR_TIER_PROOF_MISS);
+    two.host->changed(two.host->ctx, "k", 1);
+    two.inside = step_inside;
+    steps = what;
+}
+
+static void older_reply_behind_a_newer_one_is_not_stored(void)
+{
+    begin_steps("c");
+    has(ns[1], "k", "old"); /* it began first */
+    has(ns[1], "k", "new");
+    T_CHECK(in_memory(ns[1], &two, "k"));
+    end();
+    begin_steps("rc"); /* two of them: the first one ends the entry, the second one finds none */
+    has(ns[1], "k", "old");
+    has(ns[1], "k", "new");
+    T_CHECK(in_memory(ns[1], &two, "k"));
+    end();
+}
+
+static void entry_of_a_change_since_the_look_stays_and_is_the_answer(void)
+{
+    begin_steps("o");
+    has(ns[1], "k", "own");
+    T_CHECK(in_memory(ns[1], &two, "k"));
+    end();
+    begin_steps("o");
+    reads(BY_VERSION, "own"); /* only the server has a version: it is asked again */
+    T_CHECK(in_memory(ns[1], &two, "k"));
+    end();
+}
+
+T_MAIN("api_tier_backwards", T_CASE(entry_that_differs_from_a_reply_ends),
+       T_CASE(entry_that_differs_from_a_version_read_ends),
+       T_CASE(entry_that_equals_a_reply_stays), T_CASE(value_ends_by_a_negative_reply),
+       T_CASE(older_reply_behind_a_newer_one_is_not_stored),
+       T_CASE(entry_of_a_change_since_the_look_stays_and_is_the_answer))
