@@ -22,7 +22,8 @@ typedef enum cellar_tag_mode {
 } cellar_tag_mode;
 
 /* Invalidate every entry that has a tag, in all namespaces of the store. See LATE WRITES.
- * in:      any handle of the store; tag of 1..CELLAR_TAG_MAX bytes, in use or not; mode
+ * in:      any handle of the store; tag of 1..CELLAR_TAG_MAX bytes, one of `tags` in
+ *          cellar_set_opts or in use nowhere; mode
  * returns: OK; E_IO (cellar_l2.h). Without memory it invalidates all entries that have tags
  * thread:  any; listeners receive TAG when the memory is reclaimed. On disk the call is in the log
  *          before it returns; a stale entry is not read from disk, nor written there

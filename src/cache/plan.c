@@ -66,9 +66,12 @@ BASE_ALWAYS_INLINE cellar_err cache_set_opts_check(const cellar_set_opts *o, uin
         *why = "set options: idle_ms and stale_ms must be at most 2^32 - 1";
         return CELLAR_E_RANGE;
     }
-    if (o->jitter_pct > 100 || o->jitter_mode > CELLAR_JITTER_PLUS ||
-        o->tag_count > CELLAR_TAGS_MAX || (o->tag_count != 0 && o->tags == NULL)) {
-        *why = "set options: jitter_pct must be 0..100, jitter_mode known, tag_count 0..16";
+    if (o->jitter_pct > 100 || o->jitter_mode > CELLAR_JITTER_PLUS) {
+        *why = "set options: jitter_pct must be 0..100, and jitter_mode known";
+        return CELLAR_E_INVAL;
+    }
+    if (o->tag_count > CELLAR_TAGS_MAX || (o->tag_count != 0 && o->tags == NULL)) {
+        *why = "set options: tag_count must be 0..16, and 0 if tags is NULL";
         return CELLAR_E_INVAL;
     }
     for (uint32_t i = 0; i < o->tag_count; i++) {

@@ -385,6 +385,12 @@ static void set_options_are_checked(void)
         expect_untouched("cellar_set with bad options");
     }
     cellar_set_opts o = cellar_set_opts_default();
+    cellar_error_info e = cellar_error_info_default();
+    o.tag_count = 1;
+    REFUSED(cellar_set(root, "k", 1, "new", 3, &o), E_INVAL);
+    T_EQ_I64(cellar_last_error(root, &e), CELLAR_OK);
+    T_CHECK(strstr(e.text, "0 if tags is NULL") != NULL);
+    o.tag_count = 0;
     const uint32_t not_for_update[] = { CELLAR_ONLY_IF_ABSENT, CELLAR_ONLY_IF_VERSION,
                                         CELLAR_NEGATIVE };
     for (size_t i = 0; i < 3; i++) {

@@ -115,6 +115,8 @@ install: lib man $(if $(CLI),build/cellar) $(if $(HAVE_REMOTE),remote)
 	  install -m 644 "$$f" '$(DESTDIR)$(I_MAN)'/man$$n || exit 1; done; done
 	$(Q)install -m 644 LICENSE dist/doc/index.html '$(DESTDIR)$(I_DOC)'
 	@echo "installed below $(DESTDIR)$(PREFIX)"
+	$(if $(DESTDIR),,@echo "next: $(if $(filter /usr /usr/local,$(PREFIX)),ldconfig,export \
+	  PKG_CONFIG_PATH=$(I_LIB)/pkgconfig LD_LIBRARY_PATH=$(I_LIB))")
 
 # The folders that uninstall removes when they are empty: two that only cellar uses; with DESTDIR or
 # a PREFIX of its own all up to PREFIX. The other folders of /usr and /usr/local are the system's.
