@@ -80,7 +80,7 @@ static void cli_overview(FILE *to)
           "NO_COLOR in the environment turns colours off.\n"
           "\n"
           "Examples:\n"
-          "  cellar tour --json\n"
+          "  cellar tour --work\n"
           "  cellar replay --policy=adaptive,lru --capacity=1%,10% requests.csv.zst\n"
           "  cellar inspect --verify /var/cache/app\n"
           "  cellar check --strict app.policy\n"
