@@ -63,12 +63,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     const base_alloc_hooks hooks = { .alloc = NULL };
     if (n < 1) { return 0; }
     memset(&r, 0, sizeof r);
-    base_account_init(&r.account, UINT64_C(64) << 20, &hooks);
+    base_account_init(&r.obj.account, UINT64_C(64) << 20, &hooks);
     r.opts.max_request_bytes = UINT64_C(64) << 20;
     const bool auth = data[0] % 2 != 0;
     const uint64_t whole = fuzz_parse(&r, data + 1, n - 1, n, auth);
     FUZZ_MUST(whole == fuzz_parse(&r, data + 1, n - 1, 1, auth));
     FUZZ_MUST(whole == fuzz_parse(&r, data + 1, n - 1, 7, auth));
-    base_free(&r.account, BASE_MOD_STORE, r.argv, r.argv_cap * sizeof *r.argv);
+    base_free(&r.obj.account, BASE_MOD_STORE, r.argv, r.argv_cap * sizeof *r.argv);
     return 0;
 }
