@@ -6,7 +6,8 @@
  * Method: Each life is a process that opens the store and ends by cellar_close or by SIGKILL.
  *         Found:   a life sets 10 entries of 200 bytes THROUGH. All entries are read now and then.
  *                  A store that takes a segment in each life forgets after 56.
- *         Revived: four writers, each with a namespace of its own, set entries with tags THROUGH.
+ *         Revived: four writers, each with a namespace of its own, set entries with tags, THROUGH,
+ *                  or on set or on eviction: then an entry is sure once a cellar_save covers it.
  *                  They delete by key, tag and pattern, clear, and raise versions until SIGKILL. A
  *                  few keys change all the time and fill the log, so that all others move. The test
  *                  then opens the store and compares each key with the calls of its writer, which
@@ -51,6 +52,7 @@
 typedef struct entry { /* stored by its writer, read after the death of the process */
     _Atomic uint32_t now;   /* version of the last finished call; 0: none */
     _Atomic uint32_t next;  /* version that the call in progress makes */
+    _Atomic uint32_t sure;  /* version that the disk has for good */
     _Atomic uint32_t doubt; /* 1: a call in progress, or a refused one, may have ended the entry */
 } entry;
 
@@ -252,6 +254,7 @@ static void mixed_lives_are_found(void) { each("closed and killed", 2); }
 /* ---- revived ---- */
 
 static cellar *ns[WRITERS];
+static uint32_t write_mode; /* CELLAR_L2_WRITE_.. of these */
 
 static uint32_t fill(unsigned char *buf, uint32_t writer, uint32_t key, uint32_t version)
 {
@@ -279,7 +282,7 @@ static void tag_of(uint32_t writer, uint32_t group, char out[2])
 static cellar *open_all(uint32_t sync)
 {
     cellar_namespace_opts v = cellar_namespace_opts_default();
-    v.l2_write = CELLAR_L2_WRITE_THROUGH;
+    v.l2_write = write_mode;
     cellar *c = open_it(sync, (uint64_t)16 << 20);
     for (uint32_t i = 0; i < WRITERS && c != NULL; i++) {
         const char name[] = { 'n', (char)('0' + i), 0 };
@@ -303,6 +306,7 @@ static void write_set(uint32_t writer, uint32_t key)
     atomic_store(&e->next, version);
     if (cellar_set(ns[writer], name, name_of(key, name), buf, n, &opts) == CELLAR_OK) {
         atomic_store(&e->now, version);
+        if (write_mode == CELLAR_L2_WRITE_THROUGH) { atomic_store(&e->sure, version); }
         atomic_fetch_add(&seen->sets, 1);
     } else {
         atomic_store(&e->doubt, 1);
@@ -380,6 +384,16 @@ static void note_stalls(cellar *c)
                                         figure(c, "cellar_l2_emptied_total"));
 }
 
+/* Save while the writers go on. What was finished before is on the disk then. */
+static void save(cellar *c)
+{
+    static uint32_t before[WRITERS][OWN];
+    entry *const all = &seen->entry[0][0];
+    for (uint32_t i = 0; i < WRITERS * OWN; i++) { (&before[0][0])[i] = atomic_load(&all[i].now); }
+    if (cellar_save(c, NULL) != CELLAR_OK) { return; }
+    for (uint32_t i = 0; i < WRITERS * OWN; i++) { atomic_store(&all[i].sure, (&before[0][0])[i]); }
+}
+
 static void life_with_ends(uint32_t sync, uint32_t us)
 {
     pthread_t t;
@@ -389,6 +403,10 @@ static void life_with_ends(uint32_t sync, uint32_t us)
         if (pthread_create(&t, NULL, writes, (void *)(uintptr_t)i) != 0) { _exit(2); }
     }
     usleep(us);
+    if (write_mode != CELLAR_L2_WRITE_THROUGH) {
+        save(c);
+        usleep(us / 4);
+    }
     note_stalls(c);
     (void)kill(getpid(), SIGKILL);
     for (;;) { pause(); }
@@ -426,7 +444,8 @@ static void judge(uint32_t number, uint32_t writer, uint32_t key)
     char name[24];
     entry *e = &seen->entry[writer][key];
     const uint32_t now = e->now, next = e->next;
-    const bool sure = now != 0 && now == next && e->doubt == 0 && seen->stalls == 0;
+    const bool sure = now != 0 && now == next && now == e->sure && e->doubt == 0 &&
+                      seen->stalls == 0;
     const uint32_t got = sure ? look_for(writer, key) : look(writer, key);
     const bool revived = got != 0 && got != now && got != next, lost = got == 0 && sure;
     if (!T_CHECK(!revived) || !T_CHECK(!lost)) {
@@ -441,7 +460,7 @@ static void judge(uint32_t number, uint32_t writer, uint32_t key)
             return;
         }
     }
-    e->now = e->next = got; /* What one open shows, all later ones show. */
+    e->now = e->next = e->sure = got; /* What one open shows, all later ones show. */
 }
 
 static void look_at_all(uint32_t number, uint32_t sync)
@@ -459,8 +478,9 @@ static void look_at_all(uint32_t number, uint32_t sync)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void lives_with_ends(uint32_t sync)
+static void lives_with_ends(uint32_t sync, uint32_t write)
 {
+    write_mode = write;
     const uint64_t some = t_share(16) / T_COST;
     const uint32_t most = (uint32_t)t_env_u64("LIVES", some > 2 ? some : 2);
     base_rng r;
@@ -476,27 +496,39 @@ static void lives_with_ends(uint32_t sync)
         T_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
         look_at_all(n, sync);
     }
-    printf("# sync %u: %u lives, %" PRIu64 " sets, %" PRIu64 " ends of a group or a namespace\n",
-           sync, most, (uint64_t)seen->sets, (uint64_t)seen->ends);
+    printf("# sync %u, write %u: %u lives, %" PRIu64 " sets, %" PRIu64 " ends of a group or a "
+           "namespace\n", sync, write_mode, most, (uint64_t)seen->sets, (uint64_t)seen->ends);
     case_ends();
 }
 
 static void invalidated_entries_stay_away_at_manual_sync(void)
 {
-    lives_with_ends(CELLAR_L2_SYNC_MANUAL);
+    lives_with_ends(CELLAR_L2_SYNC_MANUAL, CELLAR_L2_WRITE_THROUGH);
 }
 
 static void invalidated_entries_stay_away_at_periodic_sync(void)
 {
-    lives_with_ends(CELLAR_L2_SYNC_PERIODIC);
+    lives_with_ends(CELLAR_L2_SYNC_PERIODIC, CELLAR_L2_WRITE_THROUGH);
 }
 
 static void invalidated_entries_stay_away_at_sync_always(void)
 {
-    lives_with_ends(CELLAR_L2_SYNC_ALWAYS);
+    lives_with_ends(CELLAR_L2_SYNC_ALWAYS, CELLAR_L2_WRITE_THROUGH);
+}
+
+static void saved_entries_of_writes_on_set_are_found(void)
+{
+    lives_with_ends(CELLAR_L2_SYNC_PERIODIC, CELLAR_L2_WRITE_ON_SET);
+}
+
+static void saved_entries_of_writes_on_eviction_are_found(void)
+{
+    lives_with_ends(CELLAR_L2_SYNC_PERIODIC, CELLAR_L2_WRITE_ON_EVICTION);
 }
 
 T_MAIN("cache_lives", T_CASE(closed_lives_are_found), T_CASE(killed_lives_are_found),
        T_CASE(mixed_lives_are_found), T_CASE(invalidated_entries_stay_away_at_manual_sync),
        T_CASE(invalidated_entries_stay_away_at_periodic_sync),
-       T_CASE(invalidated_entries_stay_away_at_sync_always))
+       T_CASE(invalidated_entries_stay_away_at_sync_always),
+       T_CASE(saved_entries_of_writes_on_set_are_found),
+       T_CASE(saved_entries_of_writes_on_eviction_are_found))

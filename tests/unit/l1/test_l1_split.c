@@ -181,6 +181,21 @@ static void growth_refused_by_the_system(void)
 
 /* ---- huge pages: made of full pages, given back, made again
  * ----------------------------------- */
+/* Check that the index is huge pages up to its last full one. Return the bytes that are. */
+static size_t check_collapsed(const kit *k)
+{
+    const uint64_t index = base_load_rlx(&k->account.by_module[BASE_MOD_INDEX]);
+    const size_t done = (size_t)k->c->index_collapsed;
+    printf("# %zu of %" PRIu64 " bytes tried%s\n", done, index,
+           k->c->collapse_off ? "; this kernel gives no huge pages" : "");
+    if (!k->c->collapse_off) {
+        T_CHECK(done + (uintptr_t)k->c->index_region.base % BASE_HUGE >= BASE_HUGE);
+        T_CHECK(done <= index && index - done < 2 * BASE_HUGE);
+        T_EQ_U64(((uintptr_t)k->c->index_region.base + done) % BASE_HUGE, 0);
+    }
+    return done;
+}
+
 static void the_index_becomes_huge_pages(void)
 {
     kit k;
@@ -198,14 +213,7 @@ static void the_index_becomes_huge_pages(void)
     (void)l1_tick(k.c, UINT64_MAX);
     T_EQ_U64(kit_used(&k), used);
     T_EQ_I64(l1_index_collapse_due_ms(k.c), BASE_NEVER_MS); /* done, or the kernel cannot */
-    const size_t done = (size_t)k.c->index_collapsed;
-    printf("# %zu of %" PRIu64 " bytes tried%s\n", done, index,
-           k.c->collapse_off ? "; this kernel gives no huge pages" : "");
-    if (!k.c->collapse_off) {
-        T_CHECK(done + (uintptr_t)k.c->index_region.base % BASE_HUGE >= BASE_HUGE);
-        T_CHECK(done <= index && index - done < 2 * BASE_HUGE);
-        T_EQ_U64(((uintptr_t)k.c->index_region.base + done) % BASE_HUGE, 0);
-    }
+    const size_t done = check_collapsed(&k);
     for (uint64_t i = 0; i < n; i++) { T_CHECK(kit_has(&k, i)); }
     kit_audit(&k);
     /* Pages in the middle of a huge page are given back: it is made again once it is full. */
@@ -219,7 +227,7 @@ static void the_index_becomes_huge_pages(void)
     for (uint64_t i = 0; i < n; i++) { T_EQ_I64(kit_put(&k, i, i, 8), CELLAR_OK); }
     kit_forward(&k, 3000);
     (void)l1_tick(k.c, UINT64_MAX);
-    T_EQ_U64(k.c->index_collapsed, done);
+    (void)check_collapsed(&k); /* one page more or less: lanes tell their entries late */
     for (uint64_t i = 0; i < n; i++) { T_CHECK(kit_has(&k, i)); }
     kit_close(&k);
 }

@@ -242,15 +242,31 @@ static uint64_t group_epoch(void)
     return 0;
 }
 
-/* Run one round. Sentinels may take a busy machine for a dead one: such a round has a failover that
- * was not planned, perhaps before the one that was, and its findings do not count. */
+typedef struct findings { uint64_t stale, backwards, unfenced, two_owners; } findings;
+
+/* Sentinels may take a busy machine for a dead one: such a round has a failover that was not
+ * planned, perhaps before the one that was, and its findings do not count. */
+static void count_out(attack *a, const findings *before, uint64_t planned)
+{
+    if (a->failing_ms == 1 || group_epoch() <= planned) { return; }
+    printf("# a failover that was not planned: the round does not count\n");
+    a->stale = before->stale;
+    a->backwards = before->backwards;
+    a->unfenced = before->unfenced;
+    a->two_owners = before->two_owners;
+    attack_loses(a);
+    a->calm_to = a->calm_from;
+    a->failing_ms = 1;
+    a->primary = primary_now();
+}
+
+/* Run one round. */
 static void attack_round(attack *a, bool fails, uint64_t left)
 {
     const bool group = sentinel_list[0] != '\0';
     const bool calm = a->phase / 3 % 4 == 1; /* no fault and no clear: nothing may be lost */
     const uint64_t epoch = group_epoch(), n = calm ? 0 : fails ? 1 : left < 4 ? left : 4;
-    const uint64_t stale = a->stale, backwards = a->backwards, unfenced = a->unfenced;
-    const uint64_t owners = a->two_owners;
+    const findings before = { a->stale, a->backwards, a->unfenced, a->two_owners };
     attack_phase(a);
     engine_pause_ms((int)draw(20, 100) + (calm ? 200 : 0));
     for (uint64_t i = 0; i < n; i++, a->faults++) {
@@ -263,20 +279,12 @@ static void attack_round(attack *a, bool fails, uint64_t left)
         engine_pause_ms((int)draw(1, 150));
     }
     if (group) { AWAIT(whole()); }
-    if (group && group_epoch() > epoch + (!calm && fails)) {
-        printf("# a failover that was not planned: the round does not count\n");
-        a->stale = stale;
-        a->backwards = backwards;
-        a->unfenced = unfenced;
-        a->two_owners = owners;
-        attack_loses(a);
-        a->calm_to = a->calm_from;
-        a->failing_ms = 1;
-        a->primary = primary_now();
-    }
+    const uint64_t planned = epoch + (!calm && fails);
+    if (group) { count_out(a, &before, planned); }
     attack_phase(a); /* settle */
     attack_read(a);
     attack_phase(a); /* check */
+    if (group) { count_out(a, &before, planned); } /* while the keys were read, too */
     attack_rebase(a);
 }
 
