@@ -128,7 +128,9 @@ static SYNC_HOLDS(L1_LANE) bool l1_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll
 {
     const uint32_t low = base_load_rlx(&c->low);
     const uint64_t allowance = 16 + size / 8, few = 2 + (size + t->weight) / 64;
-    const uint64_t most = BASE_MIN(2 * allowance, few * low + n->owed / L1_OWED_LOOK);
+    /* Records of a namespace below its least share stay as well: pass all of them. */
+    const uint64_t most = BASE_UNLIKELY(base_load_acq(&c->quotas) != NULL)
+        ? 2 * allowance : BASE_MIN(2 * allowance, few * low + n->owed / L1_OWED_LOOK);
     /* Lanes above their share free more, so that memory moves to the others. */
     const bool above =
         (uint64_t)base_load_rlx(&n->held_segs) * c->stripe_count >= base_load_rlx(&c->held);
