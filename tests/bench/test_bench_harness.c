@@ -307,6 +307,10 @@ static void failed_calls_are_counted_in_the_row(void)
  * with the trace of the first, and each figure is compared with one thread. */
 static void sleeps_kept_records_and_scaling_are_in_the_row(void)
 {
+    if (T_TSAN) {
+        T_SKIP("the table of RAW takes no lock");
+        return;
+    }
     if (no_time_to_measure()) { return; }
     const bench_subject *const list[] = { &script_sleeps };
     workload w = test_workload(1000);
