@@ -127,7 +127,7 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
 static SYNC_HOLDS(L1_LANE) bool l1_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l1_victims *v)
 {
     const uint32_t low = base_load_rlx(&c->low);
-    const uint64_t allowance = 16 + size / 8, few = 2 + (size + t->weight) / 64;
+    const uint64_t allowance = 16 + size / 8, few = 2 + BASE_MAX(size, t->weight) / 64;
     /* Records of a namespace below its least share stay as well: pass all of them. */
     const uint64_t most = BASE_UNLIKELY(base_load_acq(&c->quotas) != NULL)
         ? 2 * allowance : BASE_MIN(2 * allowance, few * low + n->owed / L1_OWED_LOOK);

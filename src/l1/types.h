@@ -486,7 +486,7 @@ typedef struct l1_toll { /* what one set has paid so far */
     bool full; /* the namespace of the entry is full: call l1_cap_room without a lock */
     uint32_t generation;       /* of the new entry */
     uint64_t own_freed;   /* of the same generation, because it is at its ceiling */
-    uint64_t weight;      /* of the new entry with its block; 0: it has none */
+    uint64_t weight;      /* of the new entry with its block; 0: its record is all of it */
     uint64_t absent;      /* weight of a new entry without value; else 0 */
     unsigned absent_looks;
     uint32_t ticket;      /* for an entry of a namespace with a bound: epoch of its list; 0: none */
