@@ -31,6 +31,7 @@
 #include "tests/support/folder.h"
 #include "tests/support/settings.h"
 #include "tests/support/t.h"
+#include "tests/support/versioned.h"
 
 #define KEYS 100u
 #define BYTES 7000u
@@ -146,33 +147,20 @@ static cellar *open_it(const run *r)
 static void set_key(cellar *c, uint32_t key, uint32_t version)
 {
     unsigned char value[BYTES];
-    memset(value, (int)(key + version), sizeof value);
-    memcpy(value, &version, sizeof version);
+    versioned_fill(value, sizeof value, key, version);
     now[key] = (entry){ version, 0 };
     const cellar_err err = cellar_set(c, &key, sizeof key, value, sizeof value, NULL);
     now[key].sure = err == CELLAR_OK;
     T_CHECK(err == CELLAR_OK || err == CELLAR_E_IO);
 }
 
-/* Return the version of the key; 0: a miss. */
-static uint32_t look(cellar *c, uint32_t key)
-{
-    unsigned char value[BYTES];
-    size_t len = 0;
-    uint32_t version = 0;
-    if (cellar_get(c, &key, sizeof key, value, sizeof value, &len) != CELLAR_OK) { return 0; }
-    memcpy(&version, value, sizeof version);
-    T_CHECK(len == BYTES && value[BYTES - 1] == (unsigned char)(key + version));
-    return version;
-}
-
 /* A get may miss until the tier knows that the disk answers: look again for 5 s. */
 static uint32_t look_for(cellar *c, uint32_t key)
 {
-    uint32_t got = look(c, key);
+    uint32_t got = versioned_look(c, key, BYTES);
     for (uint32_t i = 0; i < 250 && got == 0 && now[key].version != 0; i++) {
         (void)usleep(20000);
-        got = look(c, key);
+        got = versioned_look(c, key, BYTES);
     }
     return got;
 }
@@ -197,7 +185,7 @@ static void use_the_disk(cellar *c, uint32_t version)
     const cellar_err err = cellar_option_set(c, CELLAR_OPT_L2_BYTES, bytes);
     T_CHECK(err == CELLAR_OK || err == CELLAR_E_IO || err == CELLAR_E_BUSY);
     for (uint32_t k = 0; k < KEYS; k++) {
-        const uint32_t got = look(c, k);
+        const uint32_t got = versioned_look(c, k, BYTES);
         T_CHECK(got == 0 || got == now[k].version);
     }
     (void)cellar_sync(c);
@@ -264,7 +252,7 @@ static void compare(cellar *c, const run *r)
     for (uint32_t k = 0; k < KEYS; k++) {
         const uint32_t want = now[k].version;
         const bool must = want != 0 && want <= most && now[k].sure != 0 && lost == 0;
-        const uint32_t got = must ? look_for(c, k) : look(c, k);
+        const uint32_t got = must ? look_for(c, k) : versioned_look(c, k, BYTES);
         old += got != 0 && got != want;
         lost += got == 0 && must;
     }
@@ -294,7 +282,7 @@ static void one(const run *r, bool opens)
         cellar *bad_one = try_open(r);
         if (bad_one != NULL) {
             (void)cellar_l2_ready(bad_one, 1000);
-            (void)look(bad_one, 0);
+            (void)versioned_look(bad_one, 0, BYTES);
             (void)cellar_close(bad_one);
         }
         atomic_store(&bad.call, CALLS);

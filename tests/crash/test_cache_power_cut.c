@@ -9,6 +9,7 @@
 #include "store/store.h"
 #include "tests/support/l2_kit.h"
 #include "tests/support/settings.h"
+#include "tests/support/versioned.h"
 
 #define KEYS 60u
 #define BYTES 300u
@@ -57,8 +58,7 @@ static void change(cellar *c, uint32_t count, uint32_t version)
     unsigned char value[BYTES];
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t key = (uint32_t)base_rng_below(&rng, KEYS);
-        memset(value, (int)(key + version), sizeof value);
-        memcpy(value, &version, sizeof version);
+        versioned_fill(value, sizeof value, key, version);
         later[key] = true;
         now[key] = i % 7 == 3 ? 0 : version;
         (void)(now[key] == 0 ? cellar_delete(c, &key, sizeof key)
@@ -69,23 +69,12 @@ static void change(cellar *c, uint32_t count, uint32_t version)
     }
 }
 
-static uint32_t look(cellar *c, uint32_t key)
-{
-    unsigned char value[BYTES];
-    size_t len = 0;
-    uint32_t version = 0;
-    if (cellar_get(c, &key, sizeof key, value, sizeof value, &len) != CELLAR_OK) { return 0; }
-    memcpy(&version, value, sizeof version);
-    T_CHECK(len == BYTES && value[BYTES - 1] == (unsigned char)(key + version));
-    return version;
-}
-
 static void cut(cellar_l2_sync sync, cellar_l2_write write, bool changed)
 {
     l2_dev_clone(&dev, &crash, &rng);
     cellar *c = open_on(&crash, sync, write);
     for (uint32_t k = 0; k < KEYS; k++) {
-        const uint32_t got = look(c, k);
+        const uint32_t got = versioned_look(c, k, BYTES);
         if (later[k] && sync == CELLAR_L2_SYNC_ALWAYS) {
             T_CHECK(got == 0 || got == now[k]);
         } else if (later[k]) {
