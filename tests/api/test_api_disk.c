@@ -263,7 +263,6 @@ static void namespace_with_label_of_root_is_separate(void)
     static const char *const label[] = { "users", "users", "others", NULL };
     for (uint32_t life = 0; life < 4; life++) {
         settings cfg = config();
-        cfg.tuning.hash_key = known_secret;
         cfg.host.name = label[life];
         cellar *c = open_with(&cfg), *v;
         T_EQ_I64(cellar_namespace_open(c, "users", NULL, &v), CELLAR_OK);
@@ -444,7 +443,6 @@ static void entries_excluded_from_disk_are_never_written(void)
     settings cfg = config();
     cfg.config.max_entries = 100;
     cfg.config.eviction = CELLAR_EVICT_FIFO;
-    cfg.tuning.hash_key = known_secret;
     cellar *c = open_with(&cfg);
     cellar_load_opts no = cellar_load_opts_default(), fall = cellar_load_opts_default();
     cellar_load_opts cached = cellar_load_opts_default();
@@ -511,7 +509,6 @@ static void bulk_loads_and_leases_respect_no_disk_options(void)
     settings cfg = config();
     cfg.config.max_entries = 100;
     cfg.config.eviction = CELLAR_EVICT_FIFO;
-    cfg.tuning.hash_key = known_secret;
     cellar *c = open_with(&cfg);
     cellar_load_opts o = cellar_load_opts_default();
     T_EQ_STR(loaded(c, "bulk", NULL, "old", &from), "old");
@@ -552,7 +549,6 @@ static void disk_breaker_follows_store_options(void)
     for (int set = 0; set < 2; set++) {
         store_begin();
         settings cfg = config();
-        cfg.tuning.hash_key = known_secret;
         cellar *c = open_with(&cfg);
         /* more than a segment: the first ones are in data.seg */
         for (uint32_t i = 0; i < 4000; i++) { T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK); }
@@ -654,7 +650,6 @@ static void compressed_namespace_holds_more_on_disk(void)
     cellar_namespace_opts o = cellar_namespace_opts_default();
     o.l2_lz4 = 1;
     cfg.config.root = &o;
-    cfg.tuning.hash_key = known_secret;
     cfg.config.memory_bytes = 6u << 20;
     cellar *c = NULL;
     const cellar_err err = settings_open(&cfg, &c);

@@ -18,7 +18,6 @@ static void reopened_store_is_warm(void)
 {
     store_begin();
     settings cfg = config();
-    cfg.tuning.hash_key = known_secret;
     cellar *c = open_with(&cfg), *v;
     T_EQ_I64(cellar_namespace_open(c, "users", NULL, &v), CELLAR_OK);
     for (uint32_t i = 0; i < 1000; i++) {

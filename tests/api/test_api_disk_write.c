@@ -213,7 +213,6 @@ static void close_limit_drops_whole_entries(void)
     crypt.open = toy_open;
     crypt.overhead_bytes = sizeof(uint64_t);
     cfg.l2.cipher = &crypt;
-    cfg.tuning.hash_key = known_secret;
     cfg.host.log = keep_close_line;
     cfg.l2.close_ms = CELLAR_TTL_NONE;
     close_line[0] = '\0';
@@ -288,7 +287,6 @@ static void set_in_mode_each_set_or_write_through_is_on_disk_immediately(void)
         cellar_namespace_opts o = cellar_namespace_opts_default();
         o.l2_write = mode;
         cfg.config.root = &o;
-        cfg.tuning.hash_key = known_secret;
         const pid_t pid = fork();
         if (pid == 0) {
             cellar *c = NULL;
@@ -938,7 +936,6 @@ static void killed_after_save_finds_entries_without_use(void)
         cellar_namespace_opts root = cellar_namespace_opts_default();
         root.l2_write = modes[i];
         cfg.config.root = &root;
-        cfg.tuning.hash_key = known_secret;
         uint64_t *missed = shared_count(0);
         T_EQ_U64(found_after_save(&cfg, 2000, 300, missed), 2000);
         T_EQ_U64(*missed, 0);
@@ -954,7 +951,6 @@ static void ticks_offer_what_the_disk_dropped(void)
     cfg.config.memory_bytes = 64u << 20;
     cfg.config.l2_bytes = 128u << 20;
     cfg.l2.write = CELLAR_L2_WRITE_ON_SET;
-    cfg.tuning.hash_key = known_secret;
     T_EQ_U64(found_after_save(&cfg, 3000, 10000, NULL), 3000);
     store_end();
 }
@@ -964,7 +960,6 @@ static void save_counts_entries_that_do_not_fit(void)
     store_begin();
     settings cfg = config(); /* 30 MB in memory, 16 MiB on disk */
     cfg.config.memory_bytes = 64u << 20;
-    cfg.tuning.hash_key = known_secret;
     uint64_t *missed = shared_count(1);
     const uint32_t count = 3000, found = found_after_save(&cfg, count, 10000, missed);
     T_CHECK(found > 0 && found < count);
@@ -979,7 +974,6 @@ static void save_counts_entries_over_a_write_limit(void)
     store_begin();
     settings cfg = config();
     cfg.l2.write_bytes_per_day = 200000; /* room for some of them */
-    cfg.tuning.hash_key = known_secret;
     uint64_t *missed = shared_count(1);
     const uint32_t found = found_after_save(&cfg, 500, 1000, missed);
     T_EQ_U64(*missed, 500 - found);

@@ -26,8 +26,6 @@
 /* Long enough that most entries are in sealed segments: those of the last slot need no read. */
 typedef struct padded { uint32_t key; char rest[252]; } padded;
 
-static const uint8_t known_secret[32] = { 1 }; /* no two keys share a class */
-
 static _Atomic bool held; /* reads of other threads than `opener` wait */
 static _Atomic bool slow; /* each read takes longer than the shortest open_ready_ms */
 static pthread_t opener;
@@ -54,7 +52,6 @@ static settings config(bool threads)
     cfg.config.memory_bytes = 8u << 20;
     cfg.config.l2_path = store;
     cfg.config.l2_bytes = 4 * CELLAR_L2_BYTES_MIN;
-    cfg.tuning.hash_key = known_secret;
     cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
     cfg.l2.open_ready_ms = CELLAR_TTL_NONE;
     cfg.host.clock = read_clock;

@@ -24,7 +24,6 @@
 
 #define KEYS 150u
 
-static const uint8_t known_secret[32] = { 1 }; /* no two keys share a class */
 static cellar_namespace_opts each_set;
 
 static void begin(void)
@@ -49,7 +48,6 @@ static settings config(void)
     cfg.config.max_entries = 64;
     cfg.config.l2_path = store;
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.tuning.hash_key = known_secret;
     cfg.host.clock = read_clock;
     cfg.host.log = listen_to;
     cfg.host.no_threads = 1;

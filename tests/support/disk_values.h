@@ -24,10 +24,6 @@ static inline settings config(void)
     return cfg;
 }
 
-/* Of two keys of one class the disk holds the newer: with this secret the exact tests have no two
- * keys of one class. With any other secret this holds for 2,000 keys about 97 times of 100. */
-static const uint8_t known_secret[32] = { 1 };
-
 static inline cellar *open_with(const settings *cfg)
 {
     cellar *c = NULL;
