@@ -2,7 +2,8 @@
  *
  * clock: milliseconds of a store; the cheapest clock that can decide a deadline is read.
  *
- * PICTURE    deadline against coarse:  ..expired..| coarse |..20 ms: read precise..|..alive..
+ * PICTURE    deadline against far_ms:  ..read precise..| far_ms |..alive, by the counter..
+ *            without a counter:  ..expired..| coarse |..20 ms: read precise..|..alive..
  *            coarse = CLOCK_MONOTONIC_COARSE + offset;   offset = BOOTTIME - MONOTONIC, per thread
  * INVARIANTS coarse <= precise at the same instant. precise - coarse <= BASE_COARSE_LAG_MS on a
  *            running machine. Neither runs backwards in one thread.
@@ -16,7 +17,8 @@
  *            at the first new tick.
  * CHOICE     On some CPUs a counter read waits for all earlier loads; the coarse clock is then the
  *            faster proof. base_clock_ready measures once per process which one to use.
- * LIMITS     A hypervisor that stops the time-keeping CPU stops the coarse clock, too. Entries then
+ * LIMITS     A hypervisor that stops the time-keeping CPU, or pauses the machine, stops the coarse
+ *            clock, too. So the coarse clock decides only where the counter does not: entries then
  *            live longer by the lag in excess of BASE_COARSE_LAG_MS.
  * SEE ALSO   README.md in this folder: proofs, rejected clocks, figures. */
 #include "base/clock.h"
@@ -321,6 +323,14 @@ CELLAR_PRIVATE int64_t base_coarse_ms(const base_clock *c)
     return c->coarse_ms != NULL ? c->coarse_ms(c->ctx) : base_system_coarse_ms();
 }
 
+/* Start a new span if the thread has none. Return whether the counter decides deadlines. */
+static bool base_counts_anew(void)
+{
+    base_thread_record *self = base_thread_self();
+    base_count_anew(self);
+    return self->far_ms != INT64_MAX;
+}
+
 /* Decide a deadline at most BASE_COARSE_LAG_MS after `coarse_ms` by the precise clock. */
 static bool base_clock_near(const base_clock *c, int64_t deadline_ms, int64_t coarse_ms)
 {
@@ -330,7 +340,9 @@ static bool base_clock_near(const base_clock *c, int64_t deadline_ms, int64_t co
 CELLAR_PRIVATE BASE_NOINLINE bool base_clock_look(const base_clock *c, int64_t deadline_ms)
 {
     if (deadline_ms == INT64_MAX) { return false; }
-    if (c->precise_ms == NULL) { base_count_anew(base_thread_self()); }
+    if (c->precise_ms == NULL && base_counts_anew()) {
+        return !base_counter_far(base_thread_self(), deadline_ms) && deadline_ms <= base_now_ms(c);
+    }
     const int64_t coarse = base_coarse_ms(c);
     if (BASE_LIKELY(deadline_ms > 0 && deadline_ms - BASE_COARSE_LAG_MS > coarse)) { return false; }
     return base_clock_near(c, deadline_ms, coarse);
@@ -344,6 +356,7 @@ CELLAR_PRIVATE BASE_NOINLINE int64_t base_clock_ahead_look(const base_clock *c, 
 
 CELLAR_PRIVATE int64_t base_clock_sure(const base_clock *c)
 {
+    if (c->precise_ms == NULL && base_counts_anew()) { return base_thread_self()->far_ms; }
     const int64_t coarse = base_coarse_ms(c);
     return coarse > INT64_MAX - BASE_COARSE_LAG_MS ? INT64_MAX : coarse + BASE_COARSE_LAG_MS;
 }

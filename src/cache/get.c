@@ -75,10 +75,12 @@ BASE_ALWAYS_INLINE cellar_err cache_get_proven(cellar *c, uint32_t state, const 
                                                size_t key_len, void *buf, size_t buf_cap,
                                                size_t *value_len)
 {
-    if (state != CACHE_PROOF || !base_hash_is_near(c->hash_key, key_len)) {
+    base_thread_record *const self = base_thread_self();
+    const bool coarse = self->far_ms == INT64_MAX; /* then the hit would not read an exact clock */
+    if (state != CACHE_PROOF || !base_hash_is_near(c->hash_key, key_len) ||
+        BASE_UNLIKELY(coarse && cache_is_unproven(c))) {
         return cache_get_any(c, key, key_len, buf, buf_cap, value_len);
     }
-    base_thread_record *const self = base_thread_self();
     const uint32_t klen = (uint32_t)key_len, generation = base_load_acq(&c->generation);
     const uint64_t hash = base_hash_near(c->hash_key, generation, key, key_len);
     const bool sampled = stats_sample(self);

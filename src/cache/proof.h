@@ -4,7 +4,8 @@
  *
  * A shared tier reports by `proven` up to which time it has heard of all changes. Behind that time
  * memory is silent, or its values are stale. The word holds a time and no flag: a process that was
- * suspended reads its clock before it reads a value. */
+ * suspended reads its clock before it reads a value. The clock is exact: the coarse one stands
+ * still while a hypervisor stops the processor that keeps the time. */
 #ifndef CACHE_PROOF_H
 #define CACHE_PROOF_H
 
@@ -14,7 +15,7 @@
 BASE_INLINE bool cache_is_unproven(const cellar *c)
 {
     return BASE_UNLIKELY((base_load_rlx(&c->state) & CACHE_PROOF) != 0) &&
-           base_coarse_ms(&c->store->clock) >= base_load_rlx(&c->proven_ms);
+           base_quick_ms(&c->store->clock) >= base_load_rlx(&c->proven_ms);
 }
 
 /* Return what `err`, the answer of memory without a proof, means to a call that takes stale

@@ -104,7 +104,7 @@ static void cache_table_proven(void *ctx, int64_t until_ms)
     base_store_rlx(&h->gone_ms, until_ms != 0 ? until_ms : gone_ms);
     cellar *c = h->t.proof != CELLAR_TIER_PROOF_NONE ? cache_table_enter(h) : NULL;
     if (c == NULL) { return; }
-    base_store_rlx(&c->proven_ms, until_ms - (int64_t)BASE_COARSE_LAG_MS); /* the clock lags */
+    base_store_rlx(&c->proven_ms, until_ms);
     cache_table_leave(c);
 }
 

@@ -10,6 +10,7 @@
 
 static uint64_t forged_count;      /* value of the counter */
 static int64_t forged_ns;          /* boot-time clock; all clocks of the machine agree */
+static int64_t forged_coarse_lag_ns; /* of the coarse clock, besides its steps */
 static int64_t forged_slept_ns;    /* part of forged_ns in which the machine was suspended */
 static unsigned forged_readings;   /* of precise clocks */
 static unsigned forged_counts;     /* readings of the counter */
@@ -25,7 +26,7 @@ static int forged_gettime(clockid_t id, struct timespec *t)
     /* A 100 Hz kernel: the coarse clock moves in steps. */
     int64_t ns = id == CLOCK_BOOTTIME ? forged_ns : forged_ns - forged_slept_ns;
     if (id == CLOCK_MONOTONIC_COARSE) {
-        ns -= ns % 10000000;
+        ns -= forged_coarse_lag_ns + ns % 10000000;
         forged_ns += forged_coarse_cost_ns;
     }
     forged_readings += id != CLOCK_MONOTONIC_COARSE;
@@ -57,7 +58,7 @@ static void forge(uint64_t counts_per_span)
     forged_ns = INT64_C(5000) * 1000000000;
     forged_count = UINT64_MAX - 1000; /* it wraps soon */
     forged_readings = forged_counts = 0;
-    forged_slept_ns = 0;
+    forged_slept_ns = forged_coarse_lag_ns = 0;
     forged_counter_cost_ns = forged_coarse_cost_ns = 0;
     forged_pause_ns = forged_after_ns = 0;
     base_store_rlx(&base_count_asked, 1u);
@@ -408,14 +409,33 @@ static void shared_record_keeps_no_reading(void)
     self->index = index;
 }
 
-static void clock_sure_stays_within_the_coarse_lag(void)
+static void clock_sure_has_not_passed_and_is_near(void)
+{
+    for (int counter = 0; counter < 2; counter++) {
+        const int64_t most_ms = counter != 0 ? BASE_FAR_MS : BASE_COARSE_LAG_MS;
+        forge(SPAN);
+        base_clock_choose(counter != 0);
+        for (int64_t off = 0; off < 200; off++) {
+            pass(1000000, 2000000);
+            const int64_t sure = base_clock_sure(&system_clock);
+            T_CHECK(sure >= forged_ms() && sure <= forged_ms() + most_ms);
+        }
+    }
+}
+
+/* A hypervisor pauses the machine: the counter and the precise clock go on, and the coarse clock
+ * shows the time of before until the next tick. */
+static void stopped_coarse_clock_keeps_no_entry_alive(void)
 {
     forge(SPAN);
-    for (int64_t off = 0; off < 20; off++) {
-        forged_ns += 1000000;
-        const int64_t sure = base_clock_sure(&system_clock);
-        T_CHECK(sure >= forged_ms() && sure <= forged_ms() + BASE_COARSE_LAG_MS);
-    }
+    T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS)); /* the thread has a span */
+    forged_coarse_lag_ns = INT64_C(640) * 1000000;
+    pass(forged_coarse_lag_ns, UINT64_C(1280) * 1000000);
+    T_CHECK(base_clock_reached(&system_clock, forged_ms() - 137));
+    T_CHECK(base_clock_reached(&system_clock, forged_ms()));
+    T_CHECK(!base_clock_reached(&system_clock, forged_ms() + 1));
+    T_CHECK(base_clock_sure(&system_clock) >= forged_ms());
+    T_EQ_I64(quick_ms(), forged_ms());
 }
 
 #if defined(__x86_64__)
@@ -453,5 +473,6 @@ T_MAIN("base_counter", T_CASE(deadline_is_far_only_after_a_clock_reading),
        T_CASE(quick_time_survives_a_broken_counter),
        T_CASE(pause_during_a_reading_keeps_quick_time_exact),
        T_CASE(quick_time_of_a_host_or_without_trust_is_the_clock),
-       T_CASE(clock_sure_stays_within_the_coarse_lag),
+       T_CASE(clock_sure_has_not_passed_and_is_near),
+       T_CASE(stopped_coarse_clock_keeps_no_entry_alive),
        T_CASE(real_counter_is_at_least_as_fast_as_assumed))
