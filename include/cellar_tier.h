@@ -58,7 +58,10 @@ typedef struct cellar_tier_entry {
                                 * tier has it. `put` with CELLAR_TIER_IF_CHECK: the state that the
                                 * key must have; 0: no value, or a negative entry. After OK: the
                                 * new state. It is the version that cellar_get_with reports.      */
-    uint64_t born;             /* of `put`, `fill`: `epoch` when the load or the set began        */
+    uint64_t born;             /* of `put`, `fill`: `epoch` when the load or the set began.
+                                * `get`, `answered`, and `fill` after OK: number of the reply,
+                                * larger for a later state of the tier. 0: none has one, and memory
+                                * may return an older reply behind a newer one, until `changed`   */
     uint64_t tag_fp[CELLAR_TAGS_MAX]; /* of `get`: tag_fp() of each tag                           */
     const cellar_bytes *tags;  /* of `put`, `fill`: the texts                                     */
     uint32_t tag_count;

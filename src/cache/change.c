@@ -29,11 +29,19 @@
 #include "cache/shared.h"
 #include "cache/stamp.h"
 #include "cache/tier_calls.h"
+#include "cache/tier_request.h"
 #include "cache/tier_store.h"
 #include "cache/write_order.h"
 #include "flight/flight.h"
 
 /* ---- inside the window ---- */
+
+/* Return whether a read has returned a newer reply of the shared tier. */
+BASE_NOINLINE static bool cache_is_late(const cache_scope *scope, uint64_t hash)
+{
+    return cache_tier_is_shared(scope->tier) &&
+           cache_tier_reply_is_late(scope->tier->ctx, hash, scope->order);
+}
 
 /* Decide whether a copy of the entry on the tier may enter L1, or L1's copy may count as saved. */
 BASE_NOINLINE static bool cache_commit_copy(cache_store *s, uint64_t hash, l1_change change,
@@ -47,6 +55,7 @@ BASE_NOINLINE static bool cache_commit_copy(cache_store *s, uint64_t hash, l1_ch
     }
     const uint64_t now = base_load_sc(cache_stamp(s, hash)); /* as in cache_shared_came */
     *stamp = cache_captured(s, now);
+    if (change == L1_CHANGE_BACKFILL && cache_is_late(scope, hash)) { return false; }
     /* no change of the key was pending at the start: cache_tier_fetch */
     return CACHE_STAMP_CHANGES(now) == scope->expect &&
            base_load_acq(&s->glob_epoch) == scope->globs;
@@ -112,6 +121,9 @@ CELLAR_PRIVATE bool cache_change_window(void *ctx, uint64_t hash, uint32_t gener
     }
     if (change == L1_CHANGE_CLEAN || change == L1_CHANGE_BACKFILL) {
         return cache_commit_copy(s, hash, change, stamp);
+    }
+    if (change == L1_CHANGE_PUBLISH && scope->order != 0 && cache_is_late(scope, hash)) {
+        return false;
     }
     cache_stamp_raise(s, hash, cache_stamp(s, hash), scope, stamp);
     if (BASE_UNLIKELY(base_load_sc(&s->write_order_used) != 0) &&
@@ -219,6 +231,7 @@ static void cache_tier_before(cache_change *ch, cache_step *r)
     r->promise = cache_change_promise(ch);
     cache_scope_push(&r->scope, ch->c, stores, p != NULL && p->kind == (uint8_t)L1_NEGATIVE);
     r->scope.ask = ch->ask;
+    r->scope.order = ch->order;
     const bool other = (ch->flags & CACHE_DELETE_OTHER) != 0;
     r->scope.cause = other ? (uint8_t)cache_delete_cause(ch->flags, ch->ask) : 0;
     const bool shared = cache_shared_of(ch->c) != NULL;

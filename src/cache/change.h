@@ -44,6 +44,7 @@ typedef struct cache_change { /* one change of one key; on the stack of its call
     const cellar_set_opts *opts; /* INCREMENT: options of a new counter */
     const l1_renewal *renewal;
     cache_ask *ask;                /* with CACHE_ASKS */
+    uint64_t order;                /* of a loaded value: of cache_shared_fill */
     int64_t delta, init, deadline_ms;
     cellar_err err;   /* result: this down to number */
     cellar_err below; /* E_IO: the tier does not have what was promised */

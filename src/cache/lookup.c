@@ -11,7 +11,8 @@
  *            again. After CACHE_LOOKS looks it misses.
  * DIFFERS    Without a proof, or for a version, a read passes by memory. If memory then has
  *            another entry than the reply of a shared tier, the reply is not stored, and the entry
- *            ends before the read returns (cache_reply_meets). Later reads return nothing older.
+ *            ends before the read returns (cache_reply_meets). If memory has none and the reply is
+ *            not stored, no older one is (tier_request.c). Later reads return nothing older.
  * ONCE       Equal reads of a shared tier are one request (tier_request.c). When it has ended, the
  *            others look at memory.
  * MANY       A shared tier gets one request for many keys: all stamps are watched before it. Keys
@@ -28,6 +29,7 @@
 #include "cache/shared.h"
 #include "cache/stamp.h"
 #include "cache/tags.h"
+#include "flight/flight.h"
 
 #include <stddef.h>
 
@@ -89,8 +91,9 @@ static cellar_err cache_backfill_put(const cellar *c, const l1_key *k, l1_put_sp
 /* Put an entry of the tier into L1. Return EXISTS if L1 has a value, CONFLICT if the key has
  * changed since. */
 static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, size_t value_len,
-                                 const l2_meta *m, uint64_t expect, uint64_t globs)
+                                 const cache_found *found, uint64_t expect, uint64_t globs)
 {
+    const l2_meta *m = &found->e;
     l1_put_spec p;
     memset(&p, 0, sizeof p);
     p.value = value;
@@ -111,6 +114,7 @@ static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, 
     cache_scope_push(&f, c, true, false);
     f.expect = expect;
     f.globs = globs;
+    f.order = found->order;
     cache_filter filter;
     cache_filter_begin(c, k, &filter);
     const cellar_err err = cache_backfill_put(c, k, &p);
@@ -162,15 +166,31 @@ BASE_COLD static cellar_err cache_reply_meets(cellar *c, const l1_key *k, const 
     return CELLAR_CONFLICT;
 }
 
+/* Return whether a load of the key may run in this process. */
+static bool cache_is_loading(const cellar *c, const l1_key *k)
+{
+    const flight_table *t = base_load_acq(&c->store->flights);
+    return t != NULL && flight_any(t, k->hash);
+}
+
+/* Note that a read returns a reply of a shared tier. A miss is true of any cache. */
+static void cache_reply_returned(const cellar *c, const l1_key *k, cellar_err err,
+                                 const cache_found *m)
+{
+    cache_shared *h = cache_shared_of(c);
+    const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
+    if (there && h != NULL) { cache_tier_reply_returned(h, k->hash, m->order); }
+}
+
 CELLAR_PRIVATE cellar_err cache_tier_keep(cellar *c, const l1_key *k, const void *value,
                                           size_t value_len, const cache_found *m,
                                           uint64_t expect, uint64_t globs)
 {
     cellar_err kept = CELLAR_E_SPACE;
-    if (!m->passing) { kept = cache_backfill(c, k, value, value_len, &m->e, expect, globs); }
-    if (BASE_LIKELY(kept != CELLAR_EXISTS && !m->passing) || cache_shared_of(c) == NULL) {
-        return kept;
-    }
+    if (m->order != 0 && cache_is_loading(c, k)) { cache_reply_returned(c, k, CELLAR_OK, m); }
+    if (!m->passing) { kept = cache_backfill(c, k, value, value_len, m, expect, globs); }
+    if (BASE_LIKELY(kept == CELLAR_OK) || cache_shared_of(c) == NULL) { return kept; }
+    cache_reply_returned(c, k, CELLAR_OK, m);
     const cellar_err meets = cache_reply_meets(c, k, value, value_len, &m->e, expect);
     return meets != CELLAR_MISS ? meets : kept;
 }
@@ -224,6 +244,7 @@ CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf,
     if (cache_never_below(c, k)) { return CELLAR_MISS; }
     if (!cache_tier_settled(c->store, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
     const cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
+    cache_reply_returned(c, k, err, m);
     if ((err != CELLAR_OK && err != CELLAR_ABSENT) || cache_shared_of(c) == NULL) {
         return cache_tier_missed(c, k, word, err);
     }
@@ -254,6 +275,7 @@ static cellar_err cache_tier_take(cellar *c, const l1_key *k, const cache_seen *
                                   cache_found *m, cellar_err *kept)
 {
     if (err != CELLAR_OK && err != CELLAR_ABSENT) {
+        cache_reply_returned(c, k, err, m);
         return cache_tier_missed(c, k, seen->word, err);
     }
     if (err == CELLAR_OK) { cache_filter_found(c, k->bytes, k->len); }

@@ -37,6 +37,7 @@ CELLAR_PRIVATE void cache_shared_meta(const cache_shared *h, const cellar_tier_e
     m->user_flags = e->user_flags;
     m->cost = (uint8_t)BASE_MIN(e->cost, 255u);
     found->passing = (e->flags & CELLAR_TIER_NO_KEEP) != 0;
+    found->order = e->born;
 }
 
 CELLAR_PRIVATE cellar_err cache_shared_get(const cache_shared *h, const l1_key *k, void *buf,
@@ -87,11 +88,14 @@ CELLAR_PRIVATE cellar_err cache_shared_put(cache_shared *h, const l1_key *k, con
 }
 
 CELLAR_PRIVATE cellar_err cache_shared_fill(const cache_shared *h, const l1_key *k,
-                                            const l1_put_spec *p, const cellar_tier_lease *l)
+                                            const l1_put_spec *p, const cellar_tier_lease *l,
+                                            uint64_t *order)
 {
     const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
     cellar_tier_entry e = cache_shared_entry(p);
-    return h->t.fill(h->t.ctx, &key, l, p->value, p->value_len, &e);
+    const cellar_err err = h->t.fill(h->t.ctx, &key, l, p->value, p->value_len, &e);
+    *order = e.born;
+    return err;
 }
 
 CELLAR_PRIVATE cellar_err cache_shared_remove(cache_shared *h, const l1_key *k)

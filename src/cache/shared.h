@@ -38,6 +38,8 @@ typedef struct cache_tier_requests { /* of the keys of one class */
     cache_tier_request way[CACHE_TIER_REQUEST_WAYS];
 } cache_tier_requests;
 
+#define CACHE_TIER_RETURNED 1024u
+
 struct cache_shared { /* a table of cellar_tier_attach; freed with the store */
     cache_tier tier;          /* of the namespace; its ctx is this struct */
     cellar_tier_table t;
@@ -52,6 +54,8 @@ struct cache_shared { /* a table of cellar_tier_attach; freed with the store */
     _Atomic int64_t gone_ms;   /* end of the last proof; BASE_NEVER_MS: no report of the tier yet */
     uint64_t life;             /* first tag of its entries, which ends them softly; 0: none */
     char name[CELLAR_NAME_MAX + 1];
+    _Atomic uint64_t returned[CACHE_TIER_RETURNED]; /* by hash: largest number of a reply that a
+                                                     * read has returned: tier_request.c */
 };
 
 /* Return how many of the tags of an entry in memory are not the tag of its life. */
@@ -92,9 +96,10 @@ CELLAR_PRIVATE cellar_tier_entry cache_shared_entry(const l1_put_spec *p);
 /* Put or remove a key. Return the code of the table. */
 CELLAR_PRIVATE cellar_err cache_shared_put(cache_shared *h, const l1_key *k,
                                            const l1_put_spec *p);
-/* Store the value of a load that holds its lease. */
+/* Store the value of a load that holds its lease. *order: number of the reply. */
 CELLAR_PRIVATE cellar_err cache_shared_fill(const cache_shared *h, const l1_key *k,
-                                            const l1_put_spec *p, const cellar_tier_lease *l);
+                                            const l1_put_spec *p, const cellar_tier_lease *l,
+                                            uint64_t *order);
 CELLAR_PRIVATE cellar_err cache_shared_remove(cache_shared *h, const l1_key *k);
 /* Tell the tier of the namespace, or all of the store, before memory changes. */
 CELLAR_PRIVATE cellar_err cache_shared_clear(const cellar *c);

@@ -49,6 +49,7 @@
 typedef struct cache_found { /* answer of a get, besides the value */
     bool passing; /* memory must not keep the entry */
     bool silent;  /* the tier did not answer in time */
+    uint64_t order; /* of a shared tier: larger for a reply of a later state; 0: not known */
     l2_meta e;
 } cache_found;
 

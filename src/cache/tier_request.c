@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * tier_request: equal reads of a shared tier are one request.
+ * tier_request: equal reads of a shared tier are one request; late replies are not kept.
  *
  * PICTURE    first read of a key: {hash, changes} -> asks the tier -> end {answer, round + 1}
  *            reads meanwhile: sleep on the round -> the answer: look at memory, a miss, too long
  * INVARIANTS A read joins only if no change of the key was heard since the request began. So the
  *            answer is as good to it as an entry that memory had all the time.
+ *            The tier numbers its replies. Memory keeps no reply, and no value of a load, that is
+ *            older than a reply which a read has returned and memory has not kept, or which came
+ *            while the key was loaded: a later read would go backwards.
  *            A thread inside a call of a tier or of its host does not wait: the request may need
  *            that thread.
  * LOCKING    The lock of the set, a leaf. No lock is held while a read waits.
- * LIMITS     32 sets of 4 requests. A read that finds its set full asks for itself. */
+ * LIMITS     32 sets of 4 requests. A read that finds its set full asks for itself. Keys share the
+ *            numbers of returned replies by hash: a late reply of another key is not kept. */
 #include "cache/tier_request.h"
 
 BASE_SIZE_BEGIN
@@ -87,6 +91,21 @@ CELLAR_PRIVATE void cache_tier_request_end(const cache_shared *h, cache_tier_req
     const bool wake = mine->joined != 0;
     sync_drop(WRITE_ORDER, &set->lock);
     if (wake) { sync_wake(&mine->round, INT32_MAX); }
+}
+
+/* ---- late replies ---- */
+
+CELLAR_PRIVATE void cache_tier_reply_returned(cache_shared *h, uint64_t hash, uint64_t order)
+{
+    _Atomic uint64_t *newest = &h->returned[base_mix64(hash) % CACHE_TIER_RETURNED];
+    uint64_t n = base_load_sc(newest);
+    while (n < order && !base_cas_sc(newest, n, order)) { n = base_load_sc(newest); }
+    base_fence_sc(); /* a back-fill sees the number, or the look waits for its window */
+}
+
+CELLAR_PRIVATE bool cache_tier_reply_is_late(const cache_shared *h, uint64_t hash, uint64_t order)
+{
+    return base_load_sc(&h->returned[base_mix64(hash) % CACHE_TIER_RETURNED]) > order;
 }
 
 BASE_SIZE_END

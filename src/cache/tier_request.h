@@ -16,5 +16,10 @@ CELLAR_PRIVATE cellar_err cache_tier_request_begin(const cache_shared *h, uint64
 CELLAR_PRIVATE void cache_tier_request_end(const cache_shared *h, cache_tier_request *mine,
                                            cellar_err answer, size_t value_len,
                                            uint32_t user_flags);
+/* Note that a read returns a reply. Look at memory behind the call: an older reply is there by
+ * then, or it will not be kept. */
+CELLAR_PRIVATE void cache_tier_reply_returned(cache_shared *h, uint64_t hash, uint64_t order);
+/* Return whether a reply that was noted is newer. */
+CELLAR_PRIVATE bool cache_tier_reply_is_late(const cache_shared *h, uint64_t hash, uint64_t order);
 
 #endif

@@ -253,6 +253,7 @@ typedef struct cache_scope { /* one observed change; on the stack of the caller 
     const cache_tier *tier; /* of the namespace; NULL: none */
     uint64_t expect, globs; /* BACKFILL, and CLEAN without an ordered write: change count of the
                              * stamp, and glob_epoch, at the start */
+    uint64_t order;         /* BACKFILL: of cache_found. PUBLISH: of the fill; 0: not known */
     _Atomic uint64_t *word; /* stamp that this change raised; valid if raised != 0 */
     uint64_t raised;        /* sum to be subtracted from it */
     struct cache_ask *ask;  /* what a shared tier does instead of a put; set with CACHE_ASKED */

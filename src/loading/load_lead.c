@@ -25,6 +25,7 @@
 #include "base/user_callback.h"
 #include "cache/bloom_guard.h"
 #include "cache/change.h"
+#include "cache/change_shared.h"
 #include "cache/explain_record.h"
 #include "cache/generation.h"
 #include "cache/plan.h"
@@ -48,7 +49,7 @@ static bool cache_keeps(const struct cellar_load *ld)
 /* Fill a tier that does not compare, unless a change has ended the load. A change that comes later
  * finds the ordered write, and calls the tier behind it. */
 static cellar_err cache_publish_blind(struct cellar_load *ld, cache_shared *h, const l1_key *k,
-                                      const l1_put_spec *p)
+                                      const l1_put_spec *p, uint64_t *order)
 {
     cache_call *call = ld->call;
     cache_store *s = h->store;
@@ -61,7 +62,7 @@ static cellar_err cache_publish_blind(struct cellar_load *ld, cache_shared *h, c
     if (cache_ordered_begin(s, &ordered) && cache_generation_alive(s, k->generation) &&
         !flight_is_detached(call->t, call->f, &alone)) {
         call->leased = false;
-        err = cache_shared_fill(h, k, p, &call->lease);
+        err = cache_shared_fill(h, k, p, &call->lease, order);
         if (err == CELLAR_OK) { cache_ordered_done(s, &ordered); }
     }
     cache_ordered_leave(s, &ordered);
@@ -71,15 +72,15 @@ static cellar_err cache_publish_blind(struct cellar_load *ld, cache_shared *h, c
 /* Store the value in the shared tier, if the call holds its lease. It keeps the lease if a change
  * was first. */
 static cellar_err cache_publish_shared(struct cellar_load *ld, const l1_key *k,
-                                       const l1_put_spec *p)
+                                       const l1_put_spec *p, uint64_t *order)
 {
     cache_call *call = ld->call;
     if (!call->leased || p->kind == (uint8_t)L1_ERROR) { return CELLAR_OK; }
     cache_shared *h = cache_shared_of(call->c);
     if (h == NULL || (p->tag_count != 0 && p->tag_text == NULL)) { return CELLAR_OK; }
-    if (h->t.blind_fill != 0) { return cache_publish_blind(ld, h, k, p); }
+    if (h->t.blind_fill != 0) { return cache_publish_blind(ld, h, k, p, order); }
     call->leased = false;
-    return cache_shared_fill(h, k, p, &call->lease);
+    return cache_shared_fill(h, k, p, &call->lease, order);
 }
 
 /* Store for this flight: the commit hook knows the flight by its key pointer. */
@@ -94,8 +95,9 @@ static void cache_publish(struct cellar_load *ld, l1_put_spec *p)
     if (no_disk && cache_tier_of(c) != NULL) { p->l2_addr = CACHE_NOT_ON_DISK; }
     BASE_POINT("flight.publish");
     const bool fills = call->leased && !no_disk;
+    uint64_t order = 0;
     if (fills) {
-        const cellar_err shared = cache_publish_shared(ld, &k, p);
+        const cellar_err shared = cache_publish_shared(ld, &k, p, &order);
         if (shared != CELLAR_OK) {
             call->flags |= FLIGHT_NOT_STORED;
             if (shared == CELLAR_INVALIDATED) { call->flags |= FLIGHT_OVERTAKEN; }
@@ -104,10 +106,13 @@ static void cache_publish(struct cellar_load *ld, l1_put_spec *p)
         }
         if (!call->leased) { call->flags &= ~FLIGHT_NOT_SHARED; }
     }
-    cache_change ch = { .c = c, .k = &k, .kind = CACHE_PUT, .spec = p };
+    cache_change ch = { .c = c, .k = &k, .kind = CACHE_PUT, .spec = p, .order = order };
     const cellar_err err = cache_change_run(&ch);
-    /* a server that has the value may report the fill itself as a change */
-    if (err == CELLAR_OK || (fills && !call->leased && err == CELLAR_CONFLICT)) { return; }
+    if (err == CELLAR_OK) { return; }
+    if (fills && !call->leased && err == CELLAR_CONFLICT) { /* the fill may be reported, too */
+        cache_shared_changed(c, &k); /* memory may have a reply from before the fill */
+        return;
+    }
     call->flags |= FLIGHT_NOT_STORED;
     if (err == CELLAR_CONFLICT) { call->flags |= FLIGHT_OVERTAKEN; }
 }

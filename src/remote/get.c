@@ -155,6 +155,7 @@ static void remote_asked_ttl(remote_asked *a, const remote_reply *reply)
 static void remote_asked_reply(void *ctx, uint32_t index, const remote_reply *reply)
 {
     remote_asked *a = ctx;
+    a->e->born = remote_reply_number(a->s->r);
     if (a->s->opts.values == CELLAR_REMOTE_RAW && index == 0) {
         remote_asked_ttl(a, reply);
     } else if (reply->type == REMOTE_ERROR) {
@@ -405,6 +406,7 @@ static cellar_err remote_lease_said(remote_asked *a, const remote_reply *reply)
 {
     if (reply->type == REMOTE_ERROR) { return remote_error_code(reply); }
     if (reply->type == REMOTE_NIL) { return CELLAR_LEASED; }
+    a->e->born = remote_reply_number(a->s->r);
     const cellar_err err = remote_lease_judge(a, reply->text, reply->len);
     if (err == CELLAR_PENDING) {
         remote_lease_busy(a->s->r, a->name, reply->text, reply->len, false);

@@ -62,6 +62,7 @@ struct cellar_remote {
     cellar_host_opts log_host;    /* log, log_ctx, log_level */
     const cellar_tier_host *_Atomic host; /* of the first namespace; NULL: none yet. Release */
     _Atomic uint64_t bytes;       /* of remote_alloc */
+    _Atomic uint64_t replies;     /* of gets so far, over all connections */
     struct remote_block *_Atomic spare[REMOTE_SPARES]; /* long ones; see memory.c */
     remote_memory memory;         /* remote_alloc and remote_free, for commands */
     struct remote_link *link;     /* link.h */
@@ -76,6 +77,12 @@ struct cellar_remote {
 /* Add to a counter of `r`. */
 #define REMOTE_ADD(r, name, n) \
     ((void)atomic_fetch_add_explicit(&(r)->counts.name, (uint64_t)(n), memory_order_relaxed))
+
+/* Number a reply, as it is taken: those of a connection come in the order of their execution. */
+static inline uint64_t remote_reply_number(cellar_remote *r)
+{
+    return atomic_fetch_add_explicit(&r->replies, 1, memory_order_relaxed) + 1;
+}
 
 /* Allocate `size` bytes charged to the store of `r`. Return NULL without memory or budget. */
 CELLAR_PRIVATE void *remote_alloc(cellar_remote *r, size_t size);

@@ -56,6 +56,7 @@ CELLAR_PRIVATE void remote_post_bytes(cellar_remote *r, remote_bytes *b, remote_
 }
 
 typedef struct script_reply {
+    cellar_remote *r;
     cellar_err err;
     int64_t *numbers;
 } script_reply;
@@ -64,13 +65,14 @@ static void take_script_reply(void *ctx, uint32_t index, const remote_reply *rep
 {
     script_reply *to = ctx;
     (void)index;
+    to->numbers[REMOTE_NUMBERS_ORDER] = (int64_t)remote_reply_number(to->r);
     if (reply->type == REMOTE_ERROR) {
         to->err = remote_error_code(reply);
     } else if (reply->type == REMOTE_INTEGER) {
         to->numbers[0] = reply->number;
     } else {
         size_t i = 0;
-        for (const remote_reply *e = reply->first; e != NULL && i < REMOTE_NUMBERS_MAX;
+        for (const remote_reply *e = reply->first; e != NULL && i < REMOTE_NUMBERS_ORDER;
              e = e->next) {
             to->numbers[i++] = e->type == REMOTE_INTEGER ? e->number : 0;
         }
@@ -81,7 +83,7 @@ CELLAR_PRIVATE cellar_err remote_script_run(cellar_remote *r, const cellar_bytes
                                             size_t count, int64_t wait_ms, int64_t *numbers,
                                             remote_fate *fate)
 {
-    script_reply reply = { CELLAR_OK, numbers };
+    script_reply reply = { r, CELLAR_OK, numbers };
     memset(numbers, 0, REMOTE_NUMBERS_MAX * sizeof *numbers);
     const remote_request q = { .wait_ms = wait_ms, .flags = REMOTE_SCRIPTED, .ctx = &reply,
                                .fn = take_script_reply };

@@ -42,9 +42,10 @@ CELLAR_PRIVATE cellar_err remote_ask_bytes(cellar_remote *r, remote_bytes *b, re
 /* Send the commands in `b` and return; the link frees them. q.done also gets E_NOMEM. */
 CELLAR_PRIVATE void remote_post_bytes(cellar_remote *r, remote_bytes *b, remote_request q);
 
-enum { REMOTE_NUMBERS_MAX = 4 };
+enum { REMOTE_NUMBERS_ORDER = 4, REMOTE_NUMBERS_MAX };
 
-/* Run a script and copy its numbers, at most REMOTE_NUMBERS_MAX; missing ones are 0.
+/* Run a script and copy its numbers, at most REMOTE_NUMBERS_ORDER; missing ones are 0. Behind them
+ * stands the number of the reply.
  * wait_ms 0: io_ms. *fate may be NULL.
  * returns: OK; E_SPACE (the server is out of memory), E_IO (another error of the server), E_NOMEM,
  *          codes of remote_ask */
@@ -118,15 +119,15 @@ CELLAR_PRIVATE cellar_err remote_lease_take_beside(cellar_remote *r, const remot
 CELLAR_PRIVATE cellar_err remote_change_run(cellar_remote *r, const remote_name *name,
                                             cellar_bytes check, cellar_bytes value,
                                             int64_t ttl_ms, int64_t *numbers, remote_fate *fate);
-/* Store the loaded value for ttl_ms if the lease is held.
+/* Store the loaded value for ttl_ms if the lease is held. *order: number of the reply; 0: none.
  * returns: OK; INVALIDATED: the key has changed or the lease has ended; E_SPACE, codes of
  *          remote_ask */
 CELLAR_PRIVATE cellar_err remote_lease_fill(cellar_remote *r, const remote_name *name,
                                             const remote_lease *l, cellar_bytes value,
-                                            int64_t ttl_ms);
+                                            int64_t ttl_ms, uint64_t *order);
 CELLAR_PRIVATE cellar_err remote_lease_fill_beside(cellar_remote *r, const remote_lease_ask *q,
                                                    const remote_lease *l, cellar_bytes value,
-                                                   int64_t ttl_ms);
+                                                   int64_t ttl_ms, uint64_t *order);
 
 enum { REMOTE_LEASE_TOKEN = 33 };
 

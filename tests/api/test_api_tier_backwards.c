@@ -199,12 +199,31 @@ static const char *steps; /* what the next calls of `get` do while their reply i
 
 static void step_inside(shared_client *m, const char *call)
 {
-    const char step = strcmp(call, "get") == 0 && steps != NULL && *steps != '\0' ? *steps++ : 0;
+    const bool moves = strcmp(call, "get") == 0 || strcmp(call, "filled") == 0;
+    const char step = moves && steps != NULL && *steps != '\0' ? *steps++ : 0;
     switch (step) {
     case 'r': has(ns[1], "k", "old"); break; /* another slow read */
     case 'c':
         change_unheard("new");
         has(ns[1], "k", "new");
+        break;
+    case 'p': /* a newer reply that memory does not keep */
+    case 'l': /* .. that does not fit its caller */
+        change_unheard("new");
+        m->no_keep = step == 'p';
+        if (step == 'p') { has(ns[1], "k", "new"); }
+        else { T_EQ_I64(cellar_get(ns[1], "k", 1, NULL, 0, NULL), CELLAR_E_BUFFER); }
+        m->no_keep = false;
+        break;
+    case 'a': /* a newer reply that a heard change has overtaken */
+        change_unheard("new");
+        shared_answer(m);
+        break;
+    case 'h': /* a change is heard, then a reply of before the fill comes */
+        m->host->changed(m->host->ctx, "k", 1);
+        change_unheard("old");
+        has(ns[1], "k", "old");
+        change_unheard("load");
         break;
     case 'o':
         m->host->changed(m->host->ctx, "k", 1);
@@ -237,6 +256,80 @@ static void older_reply_behind_a_newer_one_is_not_stored(void)
     end();
 }
 
+static void reply_older_than_one_that_memory_did_not_keep_is_not_stored(void)
+{
+    static const char *const newer[] = { "p", "l" };
+    for (unsigned i = 0; i < 2; i++) {
+        begin_steps(newer[i]);
+        has(ns[1], "k", "old"); /* it began first */
+        T_CHECK(!in_memory(ns[1], &two, "k"));
+        has(ns[1], "k", "new");
+        T_CHECK(in_memory(ns[1], &two, "k"));
+        end();
+    }
+}
+
+static void reply_older_than_an_overtaken_one_is_not_stored(void)
+{
+    cellar_result r = cellar_result_default();
+    cellar_lease lease = { { 0 } };
+    begin_steps("a");
+    T_EQ_I64(cellar_lease_acquire(ns[1], "k", 1, NULL, NULL, &lease, &r), CELLAR_PENDING);
+    two.host->changed(two.host->ctx, "k", 1);
+    has(ns[1], "k", "old"); /* the server read it before the newer one, which has answered */
+    T_CHECK(!in_memory(ns[1], &two, "k"));
+    has(ns[1], "k", "new");
+    T_CHECK(in_memory(ns[1], &two, "k"));
+    end();
+}
+
+static cellar_err load_one(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    (void)key;
+    (void)len;
+    (void)ctx;
+    return cellar_load_value(ld, "load", 4);
+}
+
+/* Read the key while its load has stored the value in the server and not yet in memory. `keeps`:
+ * memory keeps the newer reply. */
+static void load_beside_a_newer_reply(bool keeps)
+{
+    cellar_result r = cellar_result_default();
+    begin_steps(keeps ? "-c" : "-p"); /* one look, then the fill */
+    two.quiet_fill = true;
+    shared_find(&server, "k", 1, false)->there = false;
+    const cellar_err err = cellar_get_or_load(ns[1], "k", 1, NULL, load_one, NULL, &r);
+    take(err, r.value, r.value_len, "load");
+    T_EQ_U64(*steps, '\0');
+    has(ns[1], "k", "new");
+    T_CHECK(in_memory(ns[1], &two, "k"));
+    cellar_result_free(&r);
+    end();
+}
+
+static void loaded_value_older_than_a_reply_is_not_stored(void)
+{
+    load_beside_a_newer_reply(true);
+    load_beside_a_newer_reply(false);
+}
+
+/* The fill has stored its value, and a heard change of before it has ended the load. */
+static void reply_older_than_a_fill_does_not_stay(void)
+{
+    cellar_result r = cellar_result_default();
+    begin_steps("-h");
+    two.quiet_fill = true;
+    shared_find(&server, "k", 1, false)->there = false;
+    const cellar_err err = cellar_get_or_load(ns[1], "k", 1, NULL, load_one, NULL, &r);
+    take(err, r.value, r.value_len, "load");
+    T_EQ_U64(*steps, '\0');
+    has(ns[1], "k", "load");
+    T_CHECK(in_memory(ns[1], &two, "k"));
+    cellar_result_free(&r);
+    end();
+}
+
 static void entry_of_a_change_since_the_look_stays_and_is_the_answer(void)
 {
     begin_steps("o");
@@ -253,4 +346,8 @@ T_MAIN("api_tier_backwards", T_CASE(entry_that_differs_from_a_reply_ends),
        T_CASE(entry_that_differs_from_a_version_read_ends),
        T_CASE(entry_that_equals_a_reply_stays), T_CASE(value_ends_by_a_negative_reply),
        T_CASE(older_reply_behind_a_newer_one_is_not_stored),
+       T_CASE(reply_older_than_one_that_memory_did_not_keep_is_not_stored),
+       T_CASE(reply_older_than_an_overtaken_one_is_not_stored),
+       T_CASE(loaded_value_older_than_a_reply_is_not_stored),
+       T_CASE(reply_older_than_a_fill_does_not_stay),
        T_CASE(entry_of_a_change_since_the_look_stays_and_is_the_answer))

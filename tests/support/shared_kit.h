@@ -31,7 +31,7 @@ typedef struct shared_client shared_client;
 typedef struct shared_server {
     pthread_mutex_t lock; /* guards all below */
     shared_row row[SHARED_ROWS];
-    uint64_t next_check;
+    uint64_t next_check, replies;
     shared_client *client[SHARED_CLIENTS];
     unsigned clients;
 } shared_server;
@@ -47,6 +47,7 @@ struct shared_client {
     bool no_keep;
     bool cannot_answer;    /* it refuses requests */
     bool late;             /* its own release of a lease is not reported to it */
+    bool quiet_fill;       /* its own fill is not reported to it yet */
     cellar_tier_ticket ticket; /* of the last request */
     char asked[32];
     uint64_t hash;         /* of it */
@@ -113,6 +114,7 @@ static inline cellar_err shared_attached(void *ctx, const cellar_tier_host *host
 static inline cellar_err shared_copy(const shared_client *m, const shared_row *r, void *buf,
                                      size_t buf_cap, size_t *value_len, cellar_tier_entry *e)
 {
+    e->born = ++m->server->replies;
     if (r == NULL || !r->there) { return CELLAR_MISS; }
     e->deadline_ms = r->deadline_ms;
     e->stale_ms = r->stale_ms;
@@ -377,7 +379,7 @@ static inline bool shared_lease_end(shared_client *m, const cellar_tier_key *k,
     }
     pthread_mutex_unlock(&m->server->lock);
     /* A script makes the change: the client hears it, too. */
-    const bool unheard = m->late && e == NULL;
+    const bool unheard = e == NULL ? m->late : m->quiet_fill;
     if (held && !beside) { shared_report(m->server, unheard ? m : NULL, k->bytes, k->len); }
     return held;
 }
@@ -390,7 +392,10 @@ static inline cellar_err shared_fill(void *ctx, const cellar_tier_key *k,
     shared_inside(m, "fill");
     m->fills++;
     if (m->answer != CELLAR_OK) { return m->answer; }
-    return shared_lease_end(m, k, l, value, len, e) ? CELLAR_OK : CELLAR_INVALIDATED;
+    if (!shared_lease_end(m, k, l, value, len, e)) { return CELLAR_INVALIDATED; }
+    e->born = ++m->server->replies;
+    shared_inside(m, "filled"); /* the answer is on its way */
+    return CELLAR_OK;
 }
 
 static inline void shared_unlease(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l)

@@ -18,9 +18,11 @@
  *            is kept), FLUSH_FIRST (the life ends before tracking is on), NO_FLUSH, LIFE_AT_STORE
  *            (an entry gets the life of the moment when it is stored). With PASS: PASS_KEEPS (the
  *            entry stays beside another reply), PASS_REPLACES (the reply takes its place),
- *            PASS_QUIET (its end raises no stamp).
+ *            PASS_QUIET (its end raises no stamp), PASS_LATE (a reply is kept although a newer one
+ *            was returned), PASS_PUBLISH (so is a loaded value), PASS_FILL (a reply beside a load
+ *            is not noted), PASS_REFUSED (a loaded value that is refused ends no entry).
  * LIMITS     The server executes a command and notes its report in one step. Markers:
- *            remote_proof. PASS: one change (src/cache/README.md, reads of a shared tier). */
+ *            remote_proof. PASS: `own` is a load. */
 #ifndef NGET
 #define NGET 2
 #endif
@@ -42,6 +44,9 @@ bool has;
 byte val, entry_life, life, stamp, pending, heard_version, running;
 #ifdef PASS
 byte newest;                  /* version that a get has returned */
+byte replies, returned;       /* numbers of replies; newest one that a fill or a late reply must
+                               * not replace */
+byte loads;                   /* of the key in this process */
 #endif
 
 #define LIVE (has && entry_life == life)
@@ -78,7 +83,7 @@ proctype get() {
     byte s, v, l;
     bool quiet;
 #ifdef PASS
-    byte least;
+    byte least, o;
 #endif
     atomic {
 #ifdef PASS
@@ -99,7 +104,14 @@ proctype get() {
         l = life;
         quiet = pending == 0
     };
+#ifdef PASS
+    d_step { v = db; replies++; o = replies };
+#ifndef PASS_FILL
+    d_step { if :: loads > 0 && o > returned -> returned = o :: else fi };
+#endif
+#else
     v = db;                   /* the server executes GET; the reply travels */
+#endif
 #ifdef STAMP_AT_REPLY
     s = stamp;
 #endif
@@ -112,28 +124,75 @@ proctype get() {
         :: true -> has = true; val = v; entry_life = l
 #else
 #ifdef PASS
-#ifndef PASS_REPLACES
-        :: LIVE -> meets()
-        :: !LIVE && stamp == s && quiet -> has = true; val = v; entry_life = l
+#ifdef PASS_REPLACES
+        :: stamp == s && quiet ->
 #else
-        :: stamp == s && quiet -> has = true; val = v; entry_life = l
+#ifdef PASS_LATE
+        :: !LIVE && stamp == s && quiet ->
+#else
+        :: !LIVE && stamp == s && quiet && returned <= o ->
 #endif
+#endif
+            has = true; val = v; entry_life = l;
+            returns();
+            goto out
+        :: true               /* memory does not keep it, or another reply is there */
 #else
 #ifdef NO_PENDING
         :: stamp == s -> has = true; val = v; entry_life = l
 #else
         :: stamp == s && quiet -> has = true; val = v; entry_life = l
 #endif
-#endif
         :: else
 #endif
+#endif
         fi;
+#ifndef PASS
+        returns()
+#endif
+    };
+#ifdef PASS
+    d_step { if :: o > returned -> returned = o :: else fi };
+    atomic {                  /* looks at memory */
+        if :: LIVE -> meets() :: else fi;
         returns()
     };
+#endif
 out:
     running--
 }
 
+#ifdef PASS
+/* A load: its lease is the state of the server, its fill stores over no other one. */
+proctype own() {
+    byte s, v, o, least, seen;
+    atomic { least = newest; loads++; s = stamp };
+    seen = db;
+    atomic {
+        if
+        :: db == seen -> db++; v = db; replies++; o = replies
+        :: else -> loads--; goto out
+        fi
+    };
+    atomic {                  /* the window: a change that was heard has ended the load */
+        if
+#ifdef PASS_PUBLISH
+        :: stamp == s ->
+#else
+        :: stamp == s && returned <= o ->
+#endif
+            has = true; val = v; entry_life = life; stamp++
+        :: else ->
+#ifndef PASS_REFUSED
+            has = false; stamp++
+#endif
+        fi
+    };
+    atomic { loads--; returns() };
+out:
+    running--
+}
+#else
 proctype own() {
     byte s, v, l;
     d_step { stamp++; pending++; has = false; s = stamp; l = life };
@@ -151,6 +210,7 @@ proctype own() {
     };
     running--
 }
+#endif
 
 proctype stranger() {
     d_step {
