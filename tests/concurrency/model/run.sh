@@ -345,7 +345,7 @@ q ok   remote_lease NGET=0
 q ok   remote_lease LOADS=1 CHANGES=2
 q ok   remote_lease NGET=0 DEATHS CHANGES=0
 f ok   remote_lease NGET=0 DEATHS
-c ok   remote_lease NGET=0 CHANGES=2
+f ok   remote_lease NGET=0 CHANGES=2
 f ok   remote_lease
 q fail remote_lease FILL_BLIND NGET=0
 q fail remote_lease ANY_LEASE NGET=0
