@@ -350,6 +350,10 @@ CELLAR_PRIVATE BASE_NOINLINE bool base_clock_look(const base_clock *c, int64_t d
 
 CELLAR_PRIVATE BASE_NOINLINE int64_t base_clock_ahead_look(const base_clock *c, int64_t *from_ms)
 {
+    if (c->precise_ms == NULL && base_counts_anew()) {
+        *from_ms = base_thread_self()->far_ms - BASE_FAR_MS;
+        return base_thread_self()->far_ms;
+    }
     *from_ms = base_coarse_ms(c);
     return c->precise_ms != NULL ? base_now_ms(c) : base_add_sat(*from_ms, BASE_COARSE_LAG_MS);
 }

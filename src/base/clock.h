@@ -25,8 +25,8 @@ typedef struct base_clock {
 
 CELLAR_PRIVATE int64_t base_now_ms(const base_clock *c);    /* exact to 1 ms */
 CELLAR_PRIVATE int64_t base_coarse_ms(const base_clock *c); /* lags <= BASE_COARSE_LAG_MS */
-/* Return whether the deadline is reached. Read the coarse clock, and the precise one if the coarse
- * one cannot decide. */
+/* Return whether the deadline is reached. Read the precise clock if the counter cannot decide;
+ * without the counter first the coarse one. */
 CELLAR_PRIVATE bool base_clock_look(const base_clock *c, int64_t deadline_ms);
 /* Return a time beyond which no deadline is reached now: one reading decides many deadlines. */
 CELLAR_PRIVATE int64_t base_clock_sure(const base_clock *c);

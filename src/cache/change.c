@@ -37,10 +37,11 @@
 /* ---- inside the window ---- */
 
 /* Return whether a read has returned a newer reply of the shared tier. */
-BASE_NOINLINE static bool cache_is_late(const cache_scope *scope, uint64_t hash)
+BASE_NOINLINE static bool cache_is_late(uint64_t hash)
 {
-    return cache_tier_is_shared(scope->tier) &&
-           cache_tier_reply_is_late(scope->tier->ctx, hash, scope->order);
+    const cache_scope *scope = base_thread_self()->change_scopes;
+    return scope != NULL && scope->order != 0 && cache_tier_is_shared(scope->tier) &&
+           cache_tier_newest(scope->tier->ctx, hash) > scope->order;
 }
 
 /* Decide whether a copy of the entry on the tier may enter L1, or L1's copy may count as saved. */
@@ -55,7 +56,7 @@ BASE_NOINLINE static bool cache_commit_copy(cache_store *s, uint64_t hash, l1_ch
     }
     const uint64_t now = base_load_sc(cache_stamp(s, hash)); /* as in cache_shared_came */
     *stamp = cache_captured(s, now);
-    if (change == L1_CHANGE_BACKFILL && cache_is_late(scope, hash)) { return false; }
+    if (change == L1_CHANGE_BACKFILL && cache_is_late(hash)) { return false; }
     /* no change of the key was pending at the start: cache_tier_fetch */
     return CACHE_STAMP_CHANGES(now) == scope->expect &&
            base_load_acq(&s->glob_epoch) == scope->globs;
@@ -105,6 +106,11 @@ CELLAR_PRIVATE bool cache_change_window(void *ctx, uint64_t hash, uint32_t gener
         *stamp = 0;
         return true;
     }
+    /* First: the value of a load that is refused lets other loads of the key publish. */
+    if (change == L1_CHANGE_PUBLISH && (windows & CACHE_WINDOW_STAMPS) != 0 &&
+        cache_is_late(hash)) {
+        return false;
+    }
     if (BASE_UNLIKELY((windows & CACHE_WINDOW_FLIGHTS) != 0)) {
         flight_table *flights = base_load_sc(&s->flights); /* NULL before the first load */
         if (flights != NULL &&
@@ -121,9 +127,6 @@ CELLAR_PRIVATE bool cache_change_window(void *ctx, uint64_t hash, uint32_t gener
     }
     if (change == L1_CHANGE_CLEAN || change == L1_CHANGE_BACKFILL) {
         return cache_commit_copy(s, hash, change, stamp);
-    }
-    if (change == L1_CHANGE_PUBLISH && scope->order != 0 && cache_is_late(scope, hash)) {
-        return false;
     }
     cache_stamp_raise(s, hash, cache_stamp(s, hash), scope, stamp);
     if (BASE_UNLIKELY(base_load_sc(&s->write_order_used) != 0) &&

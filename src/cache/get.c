@@ -69,8 +69,8 @@ BASE_NOINLINE static cellar_err cache_get_any(cellar *c, const void *key, size_t
     return cache_get_rest(c, &k, state, sampled, false, buf, buf_cap, value_len);
 }
 
-/* Read from a namespace with a state. While it needs a proof and is otherwise plain, a hit
- * reads one clock for the proof and the deadline of the entry. */
+/* Read from a namespace with a state. While it needs a proof and is otherwise plain, a hit reads
+ * one clock for the proof and the deadline of the entry, if the counter decides deadlines. */
 BASE_ALWAYS_INLINE cellar_err cache_get_proven(cellar *c, uint32_t state, const void *key,
                                                size_t key_len, void *buf, size_t buf_cap,
                                                size_t *value_len)

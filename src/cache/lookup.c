@@ -29,7 +29,6 @@
 #include "cache/shared.h"
 #include "cache/stamp.h"
 #include "cache/tags.h"
-#include "flight/flight.h"
 
 #include <stddef.h>
 
@@ -156,7 +155,7 @@ BASE_COLD static cellar_err cache_reply_meets(cellar *c, const l1_key *k, const 
     if (here == CELLAR_MISS) { return here; }
     if (here == CELLAR_OK) {
         same = !negative && ref.value_len == value_len && ref.user_flags == m->user_flags &&
-               (value_len == 0 || memcmp(ref.value, value, value_len) == 0);
+               (value_len == 0 || value == NULL || memcmp(ref.value, value, value_len) == 0);
         l1_unpin_slot(c->l1, ref.slot);
     }
     if (same) { return CELLAR_EXISTS; }
@@ -166,31 +165,15 @@ BASE_COLD static cellar_err cache_reply_meets(cellar *c, const l1_key *k, const 
     return CELLAR_CONFLICT;
 }
 
-/* Return whether a load of the key may run in this process. */
-static bool cache_is_loading(const cellar *c, const l1_key *k)
-{
-    const flight_table *t = base_load_acq(&c->store->flights);
-    return t != NULL && flight_any(t, k->hash);
-}
-
-/* Note that a read returns a reply of a shared tier. A miss is true of any cache. */
-static void cache_reply_returned(const cellar *c, const l1_key *k, cellar_err err,
-                                 const cache_found *m)
-{
-    cache_shared *h = cache_shared_of(c);
-    const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
-    if (there && h != NULL) { cache_tier_reply_returned(h, k->hash, m->order); }
-}
-
 CELLAR_PRIVATE cellar_err cache_tier_keep(cellar *c, const l1_key *k, const void *value,
                                           size_t value_len, const cache_found *m,
                                           uint64_t expect, uint64_t globs)
 {
+    cache_shared *h = cache_shared_of(c);
     cellar_err kept = CELLAR_E_SPACE;
-    if (m->order != 0 && cache_is_loading(c, k)) { cache_reply_returned(c, k, CELLAR_OK, m); }
+    if (h != NULL) { cache_tier_reply_returned(h, k->hash, m->order); }
     if (!m->passing) { kept = cache_backfill(c, k, value, value_len, m, expect, globs); }
-    if (BASE_LIKELY(kept == CELLAR_OK) || cache_shared_of(c) == NULL) { return kept; }
-    cache_reply_returned(c, k, CELLAR_OK, m);
+    if (BASE_LIKELY(kept == CELLAR_OK) || h == NULL) { return kept; }
     const cellar_err meets = cache_reply_meets(c, k, value, value_len, &m->e, expect);
     return meets != CELLAR_MISS ? meets : kept;
 }
@@ -244,13 +227,12 @@ CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf,
     if (cache_never_below(c, k)) { return CELLAR_MISS; }
     if (!cache_tier_settled(c->store, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
     const cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
-    cache_reply_returned(c, k, err, m);
-    if ((err != CELLAR_OK && err != CELLAR_ABSENT) || cache_shared_of(c) == NULL) {
-        return cache_tier_missed(c, k, word, err);
-    }
+    const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
+    if (!there || cache_shared_of(c) == NULL) { return cache_tier_missed(c, k, word, err); }
     if (err == CELLAR_ABSENT) { m->e.kind = (uint8_t)L1_NEGATIVE; }
-    if (cache_reply_meets(c, k, buf, *value_len, &m->e, CACHE_STAMP_CHANGES(word)) !=
-        CELLAR_INVALIDATED) {
+    m->passing = true;
+    if (cache_tier_keep(c, k, err == CELLAR_OK ? buf : NULL, *value_len, m,
+                        CACHE_STAMP_CHANGES(word), 0) != CELLAR_INVALIDATED) {
         return err;
     }
     *value_len = 0;
@@ -274,13 +256,14 @@ static cellar_err cache_tier_take(cellar *c, const l1_key *k, const cache_seen *
                                   cellar_err err, const void *value, size_t *value_len,
                                   cache_found *m, cellar_err *kept)
 {
-    if (err != CELLAR_OK && err != CELLAR_ABSENT) {
-        cache_reply_returned(c, k, err, m);
+    const bool too_long = err == CELLAR_E_BUFFER && cache_shared_of(c) != NULL;
+    if (err != CELLAR_OK && err != CELLAR_ABSENT && !too_long) {
         return cache_tier_missed(c, k, seen->word, err);
     }
     if (err == CELLAR_OK) { cache_filter_found(c, k->bytes, k->len); }
     m->e.kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m->e.kind;
-    *kept = cache_tier_keep(c, k, value, err == CELLAR_OK ? *value_len : 0, m,
+    m->passing = m->passing || too_long;
+    *kept = cache_tier_keep(c, k, too_long ? NULL : value, err == CELLAR_ABSENT ? 0 : *value_len, m,
                             CACHE_STAMP_CHANGES(seen->word), seen->globs);
     if (BASE_LIKELY(*kept != CELLAR_INVALIDATED)) { return err; }
     *value_len = 0;
@@ -332,7 +315,7 @@ CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf,
 {
     cache_found m;
     cellar_err kept; /* vetoed or no room: the caller has the bytes anyway */
-    *user_flags = 0;
+    *user_flags = m.e.user_flags = 0;
     cellar_err err = cache_fetch(c, k, buf, buf_cap, value_len, &m, &kept, true);
     for (unsigned i = 0; BASE_UNLIKELY(err == CELLAR_CONFLICT) && i < CACHE_LOOKS; i++) {
         err = cache_is_unproven(c)

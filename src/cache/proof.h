@@ -14,8 +14,9 @@
 /* Return whether memory must not answer now. Its values may still count as stale. */
 BASE_INLINE bool cache_is_unproven(const cellar *c)
 {
-    return BASE_UNLIKELY((base_load_rlx(&c->state) & CACHE_PROOF) != 0) &&
-           base_quick_ms(&c->store->clock) >= base_load_rlx(&c->proven_ms);
+    if (BASE_LIKELY((base_load_rlx(&c->state) & CACHE_PROOF) == 0)) { return false; }
+    const int64_t until_ms = base_load_rlx(&c->proven_ms);
+    return until_ms != BASE_NEVER_MS && base_quick_ms(&c->store->clock) >= until_ms;
 }
 
 /* Return what `err`, the answer of memory without a proof, means to a call that takes stale

@@ -38,7 +38,7 @@ typedef struct cache_tier_requests { /* of the keys of one class */
     cache_tier_request way[CACHE_TIER_REQUEST_WAYS];
 } cache_tier_requests;
 
-#define CACHE_TIER_RETURNED 1024u
+#define CACHE_TIER_RETURNED 2048u
 
 struct cache_shared { /* a table of cellar_tier_attach; freed with the store */
     cache_tier tier;          /* of the namespace; its ctx is this struct */
@@ -54,8 +54,8 @@ struct cache_shared { /* a table of cellar_tier_attach; freed with the store */
     _Atomic int64_t gone_ms;   /* end of the last proof; BASE_NEVER_MS: no report of the tier yet */
     uint64_t life;             /* first tag of its entries, which ends them softly; 0: none */
     char name[CELLAR_NAME_MAX + 1];
-    _Atomic uint64_t returned[CACHE_TIER_RETURNED]; /* by hash: largest number of a reply that a
-                                                     * read has returned: tier_request.c */
+    _Atomic uint64_t returned[CACHE_TIER_RETURNED]; /* by hash: number of the newest reply:
+                                                     * tier_request.c */
 };
 
 /* Return how many of the tags of an entry in memory are not the tag of its life. */

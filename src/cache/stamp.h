@@ -97,6 +97,7 @@ BASE_INLINE void cache_scope_push(cache_scope *f, const cellar *c, bool stores, 
     f->below = CACHE_BELOW_KILL;
     f->tier = cache_tier_of(c);
     f->raised = 0;
+    f->order = 0;
     self->change_scopes = f;
 }
 BASE_INLINE void cache_scope_pop(const cache_scope *f)

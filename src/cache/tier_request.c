@@ -6,9 +6,9 @@
  *            reads meanwhile: sleep on the round -> the answer: look at memory, a miss, too long
  * INVARIANTS A read joins only if no change of the key was heard since the request began. So the
  *            answer is as good to it as an entry that memory had all the time.
- *            The tier numbers its replies. Memory keeps no reply, and no value of a load, that is
- *            older than a reply which a read has returned and memory has not kept, or which came
- *            while the key was loaded: a later read would go backwards.
+ *            The tier numbers its replies, and a read notes its number before memory keeps the
+ *            reply. Memory keeps no reply and no loaded value that is older than a noted one, and
+ *            no call takes one from a flight that it joined later: it would go backwards.
  *            A thread inside a call of a tier or of its host does not wait: the request may need
  *            that thread.
  * LOCKING    The lock of the set, a leaf. No lock is held while a read waits.
@@ -101,11 +101,6 @@ CELLAR_PRIVATE void cache_tier_reply_returned(cache_shared *h, uint64_t hash, ui
     uint64_t n = base_load_sc(newest);
     while (n < order && !base_cas_sc(newest, n, order)) { n = base_load_sc(newest); }
     base_fence_sc(); /* a back-fill sees the number, or the look waits for its window */
-}
-
-CELLAR_PRIVATE bool cache_tier_reply_is_late(const cache_shared *h, uint64_t hash, uint64_t order)
-{
-    return base_load_sc(&h->returned[base_mix64(hash) % CACHE_TIER_RETURNED]) > order;
 }
 
 BASE_SIZE_END

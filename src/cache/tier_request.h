@@ -19,7 +19,10 @@ CELLAR_PRIVATE void cache_tier_request_end(const cache_shared *h, cache_tier_req
 /* Note that a read returns a reply. Look at memory behind the call: an older reply is there by
  * then, or it will not be kept. */
 CELLAR_PRIVATE void cache_tier_reply_returned(cache_shared *h, uint64_t hash, uint64_t order);
-/* Return whether a reply that was noted is newer. */
-CELLAR_PRIVATE bool cache_tier_reply_is_late(const cache_shared *h, uint64_t hash, uint64_t order);
+/* Return the number of the newest reply that was noted; h NULL: 0. */
+BASE_INLINE uint64_t cache_tier_newest(const cache_shared *h, uint64_t hash)
+{
+    return h != NULL ? base_load_sc(&h->returned[base_mix64(hash) % CACHE_TIER_RETURNED]) : 0;
+}
 
 #endif

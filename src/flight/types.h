@@ -59,6 +59,7 @@ typedef struct flight_outcome {
     int64_t retry_at_ms;     /* FAILED: earliest time of the next try, ms; 0: none */
     int64_t deadline_ms;     /* OK: deadline of the entry, ms; BASE_NEVER_MS: none */
     uint64_t load_us;
+    uint64_t order;          /* of the reply of a shared tier; 0: not known */
     flight_bytes *value;     /* OK: one ref */
 } flight_outcome;
 

@@ -418,7 +418,7 @@ static void cache_tier_settle(cellar *c, flight *f, const cache_tier_ticket *tic
         return;
     }
     if (value_len != 0) { memcpy(b->data, value, value_len); }
-    const flight_phase how = cache_tier_found(&call, &m.e, b);
+    const flight_phase how = cache_tier_found(&call, &m, b);
     call.deadline_ms = m.e.deadline_ms;
     cache_release(&call, how);
     flight_bytes_drop(call.value);

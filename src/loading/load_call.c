@@ -20,6 +20,7 @@
 #include "cache/generation.h"
 #include "cache/handle.h"
 #include "cache/talk.h"
+#include "cache/tier_request.h"
 #include "loading/breaker_calls.h"
 #include "loading/loading.h"
 
@@ -264,6 +265,8 @@ CELLAR_PRIVATE flight_entry cache_enter(cache_call *call, flight_kind kind, bool
     };
     call->tag_epoch = ask.tag_born;
     call->flags = call->asked = 0;
+    call->order = 0;
+    call->least = cache_tier_newest(cache_shared_of(call->c), call->k.hash);
     return flight_enter(call->t, &ask, &call->f);
 }
 
@@ -278,6 +281,7 @@ CELLAR_PRIVATE void cache_release(cache_call *call, flight_phase how)
         .retry_at_ms = call->retry_at_ms,
         .deadline_ms = call->deadline_ms,
         .load_us = call->load_us,
+        .order = call->order,
         .value = how == FLIGHT_OK ? flight_bytes_ref(call->value) : NULL,
     };
     flight_end(call->t, call->f, &o);
@@ -296,6 +300,7 @@ static void cache_take_outcome(cache_call *call, const flight_outcome *o, bool u
 {
     call->loader_err = o->loader_err;
     if ((o->flags & FLIGHT_TAGGED) != 0 && !untagged) { return; }
+    if (o->order != 0 && o->order < call->least) { return; } /* a read had a newer one before */
     switch (o->phase) {
     case FLIGHT_OK:
     case FLIGHT_NONE:

@@ -95,9 +95,8 @@ static void cache_publish(struct cellar_load *ld, l1_put_spec *p)
     if (no_disk && cache_tier_of(c) != NULL) { p->l2_addr = CACHE_NOT_ON_DISK; }
     BASE_POINT("flight.publish");
     const bool fills = call->leased && !no_disk;
-    uint64_t order = 0;
     if (fills) {
-        const cellar_err shared = cache_publish_shared(ld, &k, p, &order);
+        const cellar_err shared = cache_publish_shared(ld, &k, p, &call->order);
         if (shared != CELLAR_OK) {
             call->flags |= FLIGHT_NOT_STORED;
             if (shared == CELLAR_INVALIDATED) { call->flags |= FLIGHT_OVERTAKEN; }
@@ -106,11 +105,13 @@ static void cache_publish(struct cellar_load *ld, l1_put_spec *p)
         }
         if (!call->leased) { call->flags &= ~FLIGHT_NOT_SHARED; }
     }
-    cache_change ch = { .c = c, .k = &k, .kind = CACHE_PUT, .spec = p, .order = order };
+    cache_change ch = { .c = c, .k = &k, .kind = CACHE_PUT, .spec = p, .order = call->order };
     const cellar_err err = cache_change_run(&ch);
     if (err == CELLAR_OK) { return; }
     if (fills && !call->leased && err == CELLAR_CONFLICT) { /* the fill may be reported, too */
-        cache_shared_changed(c, &k); /* memory may have a reply from before the fill */
+        /* Memory may have a reply from before the fill. A newer own set ends as well: the tier has
+         * it. */
+        if (cache_generation_alive(c->store, k.generation)) { cache_shared_changed(c, &k); }
         return;
     }
     call->flags |= FLIGHT_NOT_STORED;

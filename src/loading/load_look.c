@@ -350,8 +350,11 @@ CELLAR_PRIVATE bool cache_tier_looks(const cache_call *call)
            (call->p->flags & CELLAR_LOAD_NO_L2) == 0;
 }
 
-CELLAR_PRIVATE flight_phase cache_tier_found(cache_call *call, const l2_meta *m, flight_bytes *b)
+CELLAR_PRIVATE flight_phase cache_tier_found(cache_call *call, const cache_found *found,
+                                             flight_bytes *b)
 {
+    const l2_meta *m = &found->e;
+    call->order = found->order;
     if (m->tag_count != 0 || call->c->proof_stale) { call->flags |= FLIGHT_TAGGED; }
     if (b != NULL) { b->user_flags = m->user_flags; }
     cache_answer_value(call, b, -1, b != NULL ? CELLAR_SOURCE_L2 : CELLAR_SOURCE_NEGATIVE);
@@ -381,7 +384,7 @@ CELLAR_PRIVATE flight_phase cache_tier_look(cache_call *call)
         b = NULL;
     }
     if (err != CELLAR_OK && err != CELLAR_ABSENT) { return FLIGHT_LOADING; }
-    return cache_tier_found(call, &m.e, b);
+    return cache_tier_found(call, &m, b);
 }
 
 /* ---- the leader ---- */

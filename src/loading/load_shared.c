@@ -215,7 +215,7 @@ static bool cache_shared_looked(cache_call *call, flight_bytes *b, cellar_tier_g
     call->unsure = m.silent;
     if (err == CELLAR_OK) { b->len = get->value_len; } else { flight_bytes_drop(b); }
     if (err != CELLAR_OK && err != CELLAR_ABSENT) { return err == CELLAR_E_BUFFER; }
-    cache_release(call, cache_tier_found(call, &m.e, err == CELLAR_OK ? b : NULL));
+    cache_release(call, cache_tier_found(call, &m, err == CELLAR_OK ? b : NULL));
     return false;
 }
 

@@ -75,6 +75,7 @@ typedef struct cache_call { /* one call; on the stack of the caller, or in a bul
     uint32_t user_flags;
     int64_t retry_at_ms;        /* unknown: 0 */
     uint64_t load_us;
+    uint64_t order;             /* of the reply of the shared tier, or of the fill; 0: none */
     /* all above is 0 at the begin */
     cellar *c;
     const cache_load_plan *p;
@@ -86,6 +87,7 @@ typedef struct cache_call { /* one call; on the stack of the caller, or in a bul
     uint32_t flags;             /* LEADS: FLIGHT_... of its outcome */
     uint32_t asked;             /* LEADS: mix of the fallbacks that failed, too */
     uint64_t tag_epoch;         /* of tags, at the last enter */
+    uint64_t least;             /* JOINED: a smaller number is of an older state */
     uint64_t changes;           /* ELSEWHERE: of the stamp of the key, before the request */
     int64_t until_ms;           /* ELSEWHERE: end of the wait */
     size_t at;                  /* of a bulk load: index in the array of the caller */
@@ -346,7 +348,8 @@ CELLAR_PRIVATE bool cache_asks_tier(const cache_call *call);
 CELLAR_PRIVATE flight_phase cache_tier_look(cache_call *call);
 /* Answer with an entry of the tier: its value in `b`; NULL: negative. Return the end of the
  * flight. */
-CELLAR_PRIVATE flight_phase cache_tier_found(cache_call *call, const l2_meta *m, flight_bytes *b);
+CELLAR_PRIVATE flight_phase cache_tier_found(cache_call *call, const cache_found *found,
+                                             flight_bytes *b);
 
 /* ---- load_lead.c: the loader, its result ---- */
 

@@ -153,6 +153,9 @@ static cellar_err cache_update_shared(cellar *c, l1_key *k, const cache_update *
     sync_assert_none();
     err = u->fn(there ? old->bytes : NULL, there ? old->len : 0, out, u->ctx);
     *fn_said = err != CELLAR_OK || out->failed != CELLAR_OK;
+    if (*fn_said && err != CELLAR_REMOVED && there) {
+        cache_shared_changed(c, k); /* fn has seen this state: memory returns no older one */
+    }
     if (err == CELLAR_REMOVED && there) {
         uint64_t check = e.check;
         err = cache_shared_change(c, k, NULL, 0, &check);

@@ -4,6 +4,7 @@
  *         memory is not followed by the older one of memory. An equal or a newer entry stays.
  * Method: Two stores are two clients of a server in memory. The value in the server changes without
  *         a report. The proof ends before a read, and comes back behind it. A clock of the test. */
+#include "tests/support/asleep.h"
 #include "tests/support/tier_clients.h"
 
 /* Change the value in the server; the clients do not hear it. */
@@ -195,6 +196,7 @@ static void value_ends_by_a_negative_reply(void)
 
 /* ---- several at a time ---- */
 
+static _Atomic int gate; /* 1: a reply waits; 2: it may go on */
 static const char *steps; /* what the next calls of `get` do while their reply is on its way */
 
 static void step_inside(shared_client *m, const char *call)
@@ -218,6 +220,16 @@ static void step_inside(shared_client *m, const char *call)
     case 'a': /* a newer reply that a heard change has overtaken */
         change_unheard("new");
         shared_answer(m);
+        break;
+    case 'e': /* a newer reply that memory keeps, and that ends by its time there */
+        change_unheard("new");
+        has(ns[1], "k", "new");
+        T_CHECK(in_memory(ns[1], &two, "k"));
+        now_ms += 11;
+        break;
+    case 'w': /* the reply waits */
+        atomic_store(&gate, 1);
+        while (atomic_load(&gate) != 2) { sched_yield(); }
         break;
     case 'h': /* a change is heard, then a reply of before the fill comes */
         m->host->changed(m->host->ctx, "k", 1);
@@ -330,6 +342,84 @@ static void reply_older_than_a_fill_does_not_stay(void)
     end();
 }
 
+static void reply_older_than_one_that_has_left_memory_is_not_stored(void)
+{
+    make_clients();
+    two.table.max_ttl_ms = 10;
+    one.table.proof = two.table.proof = CELLAR_TIER_PROOF_MISS;
+    attach_both();
+    prove();
+    sets(ns[0], "k", "old");
+    two.inside = step_inside;
+    steps = "e";
+    has(ns[1], "k", "old"); /* it began first */
+    T_CHECK(!in_memory(ns[1], &two, "k"));
+    has(ns[1], "k", "new");
+    end();
+}
+
+static _Atomic int loader; /* thread that has begun its load last */
+
+static void *load_there(void *want)
+{
+    cellar_result r = cellar_result_default();
+    atomic_store(&loader, asleep_self());
+    const cellar_err err = cellar_get_or_load(ns[1], "k", 1, NULL, load_never, NULL, &r);
+    take(err, r.value, r.value_len, want);
+    cellar_result_free(&r);
+    return NULL;
+}
+
+/* The second load begins after a read has returned the newer value. It finds the first load on its
+ * way, with an older reply. */
+static void load_takes_no_older_reply_from_a_load_before(void)
+{
+    static char old[] = "old", new[] = "new";
+    pthread_t first, second;
+    begin_steps("w");
+    atomic_store(&gate, 0);
+    T_REQUIRE(pthread_create(&first, NULL, load_there, old) == 0);
+    while (atomic_load(&gate) != 1) { sched_yield(); }
+    change_unheard("new");
+    reads(BY_PEEK, "new");
+    atomic_store(&loader, 0);
+    T_REQUIRE(pthread_create(&second, NULL, load_there, new) == 0);
+    while (!asleep(atomic_load(&loader))) { sched_yield(); }
+    atomic_store(&gate, 2);
+    T_EQ_I64(pthread_join(first, NULL), 0);
+    T_EQ_I64(pthread_join(second, NULL), 0);
+    has(ns[1], "k", "new");
+    end();
+}
+
+static cellar_err refuse_new(const void *old, size_t len, cellar_buf *out, void *ctx)
+{
+    (void)out;
+    (void)ctx;
+    take(CELLAR_OK, old, len, "new");
+    return CELLAR_E_INVAL;
+}
+
+static void entry_older_than_what_an_update_has_seen_ends(void)
+{
+    begin_old(CELLAR_TIER_PROOF_MISS);
+    change_unheard("new");
+    T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, refuse_new, NULL), CELLAR_E_INVAL);
+    has(ns[1], "k", "new");
+    end();
+}
+
+static void entry_of_another_length_than_a_reply_ends(void)
+{
+    cellar_entry_info info = cellar_entry_info_default();
+    begin_old(CELLAR_TIER_PROOF_MISS);
+    change_unheard("longer");
+    T_EQ_I64(cellar_entry_info_get(ns[1], "k", 1, CELLAR_GET_WANT_VERSION, &info), CELLAR_OK);
+    T_EQ_U64(info.value_len, 6);
+    has(ns[1], "k", "longer");
+    end();
+}
+
 static void entry_of_a_change_since_the_look_stays_and_is_the_answer(void)
 {
     begin_steps("o");
@@ -350,4 +440,8 @@ T_MAIN("api_tier_backwards", T_CASE(entry_that_differs_from_a_reply_ends),
        T_CASE(reply_older_than_an_overtaken_one_is_not_stored),
        T_CASE(loaded_value_older_than_a_reply_is_not_stored),
        T_CASE(reply_older_than_a_fill_does_not_stay),
+       T_CASE(reply_older_than_one_that_has_left_memory_is_not_stored),
+       T_CASE(load_takes_no_older_reply_from_a_load_before),
+       T_CASE(entry_older_than_what_an_update_has_seen_ends),
+       T_CASE(entry_of_another_length_than_a_reply_ends),
        T_CASE(entry_of_a_change_since_the_look_stays_and_is_the_answer))

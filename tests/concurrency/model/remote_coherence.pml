@@ -19,8 +19,8 @@
  *            (an entry gets the life of the moment when it is stored). With PASS: PASS_KEEPS (the
  *            entry stays beside another reply), PASS_REPLACES (the reply takes its place),
  *            PASS_QUIET (its end raises no stamp), PASS_LATE (a reply is kept although a newer one
- *            was returned), PASS_PUBLISH (so is a loaded value), PASS_FILL (a reply beside a load
- *            is not noted), PASS_REFUSED (a loaded value that is refused ends no entry).
+ *            was returned), PASS_PUBLISH (so is a loaded value), PASS_KEPT (a reply that memory
+ *            keeps is not noted), PASS_REFUSED (a loaded value that is refused ends no entry).
  * LIMITS     The server executes a command and notes its report in one step. Markers:
  *            remote_proof. PASS: `own` is a load. */
 #ifndef NGET
@@ -44,9 +44,7 @@ bool has;
 byte val, entry_life, life, stamp, pending, heard_version, running;
 #ifdef PASS
 byte newest;                  /* version that a get has returned */
-byte replies, returned;       /* numbers of replies; newest one that a fill or a late reply must
-                               * not replace */
-byte loads;                   /* of the key in this process */
+byte replies, returned;       /* numbers of replies; newest one that was noted */
 #endif
 
 #define LIVE (has && entry_life == life)
@@ -60,6 +58,9 @@ inline returns() {
     skip
 #endif
 }
+
+/* Note the number of a reply before memory may keep it. */
+inline notes() { d_step { if :: o > returned -> returned = o :: else fi } }
 
 /* Memory has an entry, and the reply is not stored: it is equal, older than a change that was heard
  * since the look, or one of the two is older. */
@@ -106,8 +107,8 @@ proctype get() {
     };
 #ifdef PASS
     d_step { v = db; replies++; o = replies };
-#ifndef PASS_FILL
-    d_step { if :: loads > 0 && o > returned -> returned = o :: else fi };
+#ifndef PASS_KEPT
+    notes();
 #endif
 #else
     v = db;                   /* the server executes GET; the reply travels */
@@ -152,7 +153,9 @@ proctype get() {
 #endif
     };
 #ifdef PASS
-    d_step { if :: o > returned -> returned = o :: else fi };
+#ifdef PASS_KEPT
+    notes();
+#endif
     atomic {                  /* looks at memory */
         if :: LIVE -> meets() :: else fi;
         returns()
@@ -166,12 +169,12 @@ out:
 /* A load: its lease is the state of the server, its fill stores over no other one. */
 proctype own() {
     byte s, v, o, least, seen;
-    atomic { least = newest; loads++; s = stamp };
+    atomic { least = newest; s = stamp };
     seen = db;
     atomic {
         if
         :: db == seen -> db++; v = db; replies++; o = replies
-        :: else -> loads--; goto out
+        :: else -> goto out
         fi
     };
     atomic {                  /* the window: a change that was heard has ended the load */
@@ -188,7 +191,7 @@ proctype own() {
 #endif
         fi
     };
-    atomic { loads--; returns() };
+    atomic { returns() };
 out:
     running--
 }
@@ -243,6 +246,10 @@ end:
     od
 }
 
+#ifdef PASS
+proctype evict() { has = false; running-- } /* no stamp rises */
+#endif
+
 proctype cut() { d_step { broken = true; tracking = false; queue = 0 }; running-- }
 
 init {
@@ -253,6 +260,9 @@ init {
         do :: i < NOWN -> running++; run own(); i++ :: else -> i = 0; break od;
         do :: i < NBREAK -> running++; run cut(); i++ :: else -> i = 0; break od
     };
+#ifdef PASS
+    atomic { running++; run evict() };
+#endif
     running == 0;
     timeout;
     assert(!LIVE || val == db)

@@ -298,9 +298,9 @@ q fail remote_coherence NO_FLUSH
 q fail remote_coherence LIFE_AT_STORE NOWN=0
 q fail remote_coherence PASS PASS_KEEPS NBREAK=0 NOWN=0 NGET=3
 q fail remote_coherence PASS PASS_REPLACES NBREAK=0 NOWN=0 NGET=3
-q fail remote_coherence PASS PASS_LATE NBREAK=0 NOWN=0 NGET=3 NFOR=2
+q fail remote_coherence PASS PASS_LATE NBREAK=0 NOWN=0 NGET=3
 q fail remote_coherence PASS PASS_PUBLISH NBREAK=0
-q fail remote_coherence PASS PASS_FILL NBREAK=0
+q fail remote_coherence PASS PASS_KEPT NBREAK=0
 q fail remote_coherence PASS PASS_REFUSED NBREAK=0
 f fail remote_coherence PASS PASS_QUIET NBREAK=0 NOWN=0 NGET=4
 q ok   remote_epoch
