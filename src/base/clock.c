@@ -358,7 +358,7 @@ CELLAR_PRIVATE BASE_NOINLINE int64_t base_clock_ahead_look(const base_clock *c, 
     return c->precise_ms != NULL ? base_now_ms(c) : base_add_sat(*from_ms, BASE_COARSE_LAG_MS);
 }
 
-CELLAR_PRIVATE int64_t base_clock_sure(const base_clock *c)
+CELLAR_PRIVATE BASE_COLD int64_t base_clock_sure(const base_clock *c)
 {
     if (c->precise_ms == NULL && base_counts_anew()) { return base_thread_self()->far_ms; }
     const int64_t coarse = base_coarse_ms(c);
