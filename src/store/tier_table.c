@@ -119,10 +119,9 @@ static void cache_table_answered(void *ctx, const cellar_tier_ticket *ticket,
                                  size_t value_len, const cellar_tier_entry *entry)
 {
     cache_shared *h = ctx;
-    cache_tier_ticket t;
+    const cellar_tier_ticket t = *ticket; /* the tier may use its memory for the next request */
     cache_found m;
     memset(&m, 0, sizeof m);
-    memcpy(&t, ticket, sizeof t);
     if ((err == CELLAR_LEASED || err == CELLAR_PENDING) && entry != NULL && h->leases != NULL) {
         cellar *c = cache_table_enter(h);
         if (c == NULL || !cache_load_begin(c)) {

@@ -47,7 +47,6 @@ static stores begin_with(bool asks)
     shared_server_init(&server);
     shared_client_init(&far, &server);
     shared_client_init(&others, &server);
-    far.table.tick = shared_tick;
     if (asks) {
         far.table.ask = shared_ask;
         far.table.lease = NULL;
@@ -177,8 +176,6 @@ static void changes_reach_the_tier_of_the_namespace_only(void)
     T_EQ_I64(cellar_delete_by_tag(t.root, "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_U64(on_disk(&t).tags, 1);
     T_EQ_U64(far.tags, 1);
-    T_EQ_I64(cellar_tick(t.root, 1000, NULL), CELLAR_OK);
-    T_EQ_U64(far.ticks, 1);
     end(&t);
 }
 
