@@ -153,8 +153,7 @@ struct cellar {
     /* the tier of its entries; NULL: none; set before its generation; NULL in a forked child */
     const cache_tier *_Atomic tier;
     cellar_codec codec;     /* decode NULL: none; kept once set */
-    cache_policy_fn policy; /* with CACHE_CARRIES_POLICY; set before the first write */
-    void *policy_ctx;
+    cache_policy_fn policy; /* with CACHE_CARRIES_POLICY; constant */
     bool no_disk;           /* constant; true: the disk stores and logs nothing of it */
     bool proof_stale;       /* with CACHE_PROOF: later it answers STALE; set before the bit */
     bool secret;            /* constant; true: no text of its keys is kept */

@@ -77,12 +77,4 @@ CELLAR_PRIVATE cellar_err cache_tier_attach(cellar *c, const cache_tier *t)
     return err;
 }
 
-CELLAR_PRIVATE void cache_policy_set(cellar *c, cache_policy_fn fn, void *ctx)
-{
-    const uint32_t rest = base_load_rlx(&c->carries) & ~CACHE_CARRIES_POLICY;
-    c->policy = fn;
-    c->policy_ctx = ctx;
-    base_store_rlx(&c->carries, rest | (fn != NULL ? CACHE_CARRIES_POLICY : 0u));
-}
-
 BASE_SIZE_END
