@@ -354,14 +354,14 @@ struct cache_store {
 
     struct flight_table *_Atomic flights; /* seq_cst in cache_flights and cache_commit; NULL: no
                                            * load so far */
-    _Atomic uint32_t flights_turn; /* futex word; 1 while a thread creates the table */
+    _Atomic uint32_t flights_turn; /* role: of the thread that creates the table */
     _Atomic uint32_t loading; /* calls inside loads, with background loads; the close waits for 0 */
     int64_t close_ms;             /* this down to max_waiters: constant */
     uint32_t max_flights, max_waiters;
     uint32_t jitter[2];           /* default jitter of loads: percent, mode; constant */
 
     base_pool jobs;               /* background loads and their threads */
-    _Atomic uint32_t attaching;   /* futex word; 1 while a thread attaches a tier */
+    _Atomic uint32_t attaching;   /* role: of the thread that attaches a tier */
     struct cache_policies *_Atomic policies; /* NULL: never loaded; release under NAMESPACE */
     _Atomic uint32_t reloading;   /* role (sync.h) of the thread that sets rules */
     struct flight_table *forking; /* table locked by the prepare handler of fork */
