@@ -120,7 +120,7 @@ struct cellar {
     /* generation; release under NAMESPACE, acquire when a key is made */
     _Atomic uint32_t generation;
     uint32_t slot;          /* index in stats and in the generation table; constant */
-    _Atomic uint32_t carries; /* CACHE_CARRIES_...: extra fields of each entry, hook of writes */
+    _Atomic uint32_t carries; /* CACHE_CARRIES_...: extra fields of each entry, rules */
     l1 *l1;                 /* this down to store: constant; invalid once state has CLOSED */
     stats *stats;
     uint64_t stats_tag;     /* stats_tag(stats, slot) */
