@@ -88,11 +88,16 @@ typedef struct cellar_tier_get {
 #define CELLAR_TIER_FRESH   16u /* of `get`: for a conditional change, ask the tier in any case   */
 #define CELLAR_TIER_SAME_TAGS 32u /* of `put` with IF_CHECK: keep the tags of that state          */
 
-/* A get that the tier answers later, and a lease over processes. Both are opaque. */
+/* A get that the tier answers later. It is the store's: the tier copies and returns it. */
 typedef struct cellar_tier_ticket {
-    uint64_t opaque[6];
+    uint32_t generation;
+    uint32_t reserved;
+    uint64_t changes, globs;   /* as a back-fill compares them                                    */
+    uint64_t id, check;        /* the lease that waits for the answer                             */
+    uint64_t born;             /* epoch of tags at the request                                    */
 } cellar_tier_ticket;
 
+/* A lease over processes. */
 typedef struct cellar_tier_lease {
     uint64_t opaque[2];        /* of the tier                                                     */
 } cellar_tier_lease;
@@ -146,7 +151,8 @@ typedef struct cellar_tier_host {
 /* The table of a tier, for one namespace. A function may be NULL unless "required". The first
  * argument is `ctx`. Codes of a change (put, remove, clear, tag, pattern): OK; DEFERRED: the tier
  * will delete the old value later, and the call of the program returns DEFERRED; a negative code,
- * which the call returns. After DEFERRED and after an error memory does not have the value. */
+ * which the call returns. After DEFERRED and after an error memory does not have the value. Threads
+ * of the store have the default stack of the process, or host option stack_bytes. */
 typedef struct cellar_tier_table {
     size_t      struct_size;     /* set by cellar_tier_table_default()                            */
     void       *ctx;
@@ -206,10 +212,6 @@ typedef struct cellar_tier_table {
                        const void *value, size_t value_len, cellar_tier_entry *e);
     /* Release a lease without a value. */
     void       (*unlease)(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l);
-    /* Work for at most budget_us. Called by cellar_tick and the thread of the store. Return whether
-     * more work is left. Threads of the store have the default stack of the process, or host option
-     * stack_bytes. */
-    bool       (*tick)(void *ctx, uint64_t budget_us);
     /* Free the tier: the store closes, and no call of the table runs or follows. */
     void       (*close)(void *ctx, int64_t deadline_ms);
     /* Drop the tier in a forked child, without a change of what the parent uses. */

@@ -11,7 +11,7 @@
 #include "base/service_kind.h"
 #include "base/thread_record.h"
 
-/* What a pool, a scheduler, a refresher, a batcher, a bus and a port begin with. */
+/* What an object begins with, except a store. */
 typedef struct base_object {
     base_service kind;    /* first */
     void *raw;            /* its block, as allocated */

@@ -16,7 +16,7 @@
 #include "cellar_admin.h"
 
 struct cache_plan;
-typedef cellar_err (*cache_policy_fn)(void *ctx, cellar *c, const void *key, size_t key_len,
+typedef cellar_err (*cache_policy_fn)(cellar *c, const void *key, size_t key_len,
                                       struct cache_plan *plan);
 
 /* Invalidate all entries that were tagged before now. A full table of invalidated tags does the

@@ -348,7 +348,7 @@ static void cache_bloom_after(cache_change *ch, cache_step *r)
     if (cache_stores_value(ch, ch->kind)) { cache_filter_end(ch->c, ch->k, &r->filter); }
 }
 
-/* ---- part: explain ---- */
+/* ---- part: what the change ended ---- */
 
 static cellar_cause cache_cause_of(l1_gone gone, cellar_cause cause)
 {
@@ -356,16 +356,11 @@ static cellar_cause cache_cause_of(l1_gone gone, cellar_cause cause)
     return gone == L1_GONE_EXPIRED ? CELLAR_CAUSE_EXPIRED : CELLAR_CAUSE_TAG;
 }
 
-BASE_ALWAYS_INLINE void cache_explain_end(cache_change *ch, cache_change_kind kind)
+/* Note why a step stored no value. */
+BASE_ALWAYS_INLINE void cache_explain_failed(const cache_change *ch, cache_change_kind kind)
 {
     cache_store *s = ch->c->store;
-    if (kind == CACHE_DELETE) {
-        if (ch->gone == L1_GONE_NOTHING && ch->err != CELLAR_OK) { return; }
-        const bool other = BASE_UNLIKELY((ch->flags & CACHE_DELETE_OTHER) != 0);
-        const cellar_cause cause =
-            other ? cache_delete_cause(ch->flags, ch->ask) : CELLAR_CAUSE_DELETED;
-        cache_why_note_by(s, ch->k->hash, cache_cause_of(ch->gone, cause), ch->by);
-    } else if (kind == CACHE_PUT && BASE_UNLIKELY(ch->err != CELLAR_OK)) {
+    if (kind == CACHE_PUT && BASE_UNLIKELY(ch->err != CELLAR_OK)) {
         if (cache_is_load(ch, kind) && ch->err == CELLAR_CONFLICT) {
             cache_why_note(s, ch->k->hash, CELLAR_CAUSE_INVALIDATED);
         } else if (!cache_is_load(ch, kind) && ch->err < 0) {
@@ -376,8 +371,6 @@ BASE_ALWAYS_INLINE void cache_explain_end(cache_change *ch, cache_change_kind ki
         cache_why_note(s, ch->k->hash, CELLAR_CAUSE_DENIED);
     }
 }
-
-/* ---- part: counters ---- */
 
 CELLAR_PRIVATE void cache_count_refused(stats_block *mine, cellar_err err)
 {
@@ -397,7 +390,7 @@ static void cache_count_gone(stats_block *mine, l1_gone gone, stats_id cause)
     stats_add(mine, gone == L1_GONE_EXPIRED ? STATS_EVICT_EXPIRED : cause, 1);
 }
 
-BASE_ALWAYS_INLINE void cache_count_put(const cache_change *ch, stats_block *mine)
+BASE_ALWAYS_INLINE void cache_ended_put(const cache_change *ch, stats_block *mine)
 {
     const l1_put_spec *p = ch->spec;
     const stats_id id = p->kind == (uint8_t)L1_NEGATIVE ? STATS_EVICT_NEGATIVE
@@ -427,38 +420,42 @@ BASE_ALWAYS_INLINE void cache_count_put(const cache_change *ch, stats_block *min
     cache_count_gone(mine, p->gone, STATS_EVICT_REJECTED);
 }
 
-/* Return the counter of a removed entry that no cellar_delete removed. */
-static stats_id cache_delete_counter(uint32_t flags, const cache_ask *ask)
+/* Return the counter of a removed entry. */
+static stats_id cache_delete_counter(cellar_cause cause)
 {
-    const cellar_cause cause = cache_delete_cause(flags, ask);
     return cause == CELLAR_CAUSE_PATTERN ? STATS_EVICT_GLOB
            : cause == CELLAR_CAUSE_REMOTE ? STATS_EVICT_REMOTE
            : cause == CELLAR_CAUSE_REPLACED ? STATS_EVICT_REPLACED : STATS_EVICT_DELETED;
 }
 
-BASE_ALWAYS_INLINE void cache_counters_end(cache_change *ch, cache_change_kind kind)
+BASE_ALWAYS_INLINE void cache_ended_delete(const cache_change *ch, stats_block *mine)
+{
+    const bool found = ch->err == CELLAR_OK, counted = (ch->flags & CACHE_COUNTED) != 0;
+    if (!found && ch->gone == L1_GONE_NOTHING) { return; }
+    const bool other = BASE_UNLIKELY((ch->flags & CACHE_DELETE_OTHER) != 0);
+    const cellar_cause cause =
+        other ? cache_delete_cause(ch->flags, ch->ask) : CELLAR_CAUSE_DELETED;
+    cache_why_note_by(ch->c->store, ch->k->hash, cache_cause_of(ch->gone, cause), ch->by);
+    const stats_id deleted = other ? cache_delete_counter(cause) : STATS_EVICT_DELETED;
+    if (BASE_LIKELY(found && !counted &&
+                    stats_entry_add(mine, ch->k->generation, STATS_ENTRY_OUT))) {
+        stats_add_own(mine, STATS_DELETE, 1); /* not shared: stats_entry_add */
+        stats_add_own(mine, deleted, 1);
+        return;
+    }
+    if (found) { stats_add(mine, STATS_DELETE, 1); }
+    cache_count_gone(mine, found ? L1_GONE_VALUE : ch->gone, deleted);
+    if (!counted) { cache_entry_slow(ch->c, ch->k, STATS_ENTRY_OUT); }
+}
+
+/* Note and count what the change ended, and why it failed. */
+BASE_ALWAYS_INLINE void cache_ended_end(cache_change *ch, cache_change_kind kind)
 {
     stats_block *mine = cache_mine(ch->c);
-    const bool found = kind == CACHE_DELETE && ch->err == CELLAR_OK;
-    const bool counted = (ch->flags & CACHE_COUNTED) != 0;
-    const bool other = (ch->flags & CACHE_DELETE_OTHER) != 0;
-    const stats_id deleted =
-        BASE_UNLIKELY(other) ? cache_delete_counter(ch->flags, ch->ask) : STATS_EVICT_DELETED;
+    cache_explain_failed(ch, kind);
     switch (kind) {
-    case CACHE_PUT: cache_count_put(ch, mine); return;
-    case CACHE_DELETE:
-        if (BASE_LIKELY(found && !counted &&
-                        stats_entry_add(mine, ch->k->generation, STATS_ENTRY_OUT))) {
-            stats_add_own(mine, STATS_DELETE, 1); /* not shared: stats_entry_add */
-            stats_add_own(mine, deleted, 1);
-            return;
-        }
-        if (found) { stats_add(mine, STATS_DELETE, 1); }
-        cache_count_gone(mine, found ? L1_GONE_VALUE : ch->gone, deleted);
-        if (!counted && (found || ch->gone != L1_GONE_NOTHING)) {
-            cache_entry_slow(ch->c, ch->k, STATS_ENTRY_OUT);
-        }
-        return;
+    case CACHE_PUT: cache_ended_put(ch, mine); return;
+    case CACHE_DELETE: cache_ended_delete(ch, mine); return;
     case CACHE_INCREMENT:
         cache_count_gone(mine, ch->gone, STATS_EVICT_REPLACED);
         if (ch->err == CELLAR_OK || ch->err == CELLAR_E_RANGE) { stats_add(mine, STATS_SET, 1); }
@@ -495,8 +492,7 @@ BASE_ALWAYS_INLINE void cache_durability_end(cache_change *ch, cache_change_kind
     X(cache_policy_before, CACHE_NOT_ASKED, CACHE_NOT_ASKED)        \
     X(cache_tier_before, cache_tier_after, CACHE_NOT_ASKED)         \
     X(cache_bloom_before, cache_bloom_after, CACHE_NOT_ASKED)       \
-    X(CACHE_NOT_ASKED, CACHE_NOT_ASKED, cache_explain_end)          \
-    X(CACHE_NOT_ASKED, CACHE_NOT_ASKED, cache_counters_end)         \
+    X(CACHE_NOT_ASKED, CACHE_NOT_ASKED, cache_ended_end)            \
     X(CACHE_NOT_ASKED, CACHE_NOT_ASKED, cache_durability_end)
 
 #define CACHE_NOT_ASKED(...) (void)0

@@ -256,7 +256,7 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
 CELLAR_PRIVATE cellar_err cache_plan_judge_slow(cellar *c, const l1_key *k, cache_plan *plan)
 {
     if (plan->now_ms == 0) { plan->now_ms = base_now_ms(&c->store->clock); }
-    return c->policy(c->policy_ctx, c, k->bytes, k->len, plan);
+    return c->policy(c, k->bytes, k->len, plan);
 }
 
 CELLAR_PRIVATE int64_t cache_jittered(const cellar *c, const cache_plan *plan, uint64_t hash)

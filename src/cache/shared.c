@@ -3,7 +3,7 @@
  * shared: the table of cellar_tier_attach as a tier of one namespace.
  *
  * PICTURE    namespace -> cache_shared {cache_tier, table of the program} -> next -> ..
- *            store: the first cache_tier for all of them: tick, close, fork
+ *            store: the first cache_tier for all of them: close, fork
  * INVARIANTS The list only grows while the store is open.
  *            A clear or a deleted tag reaches the table before memory: a read that begins behind
  *            the change in memory then finds it in the tier, too.
@@ -56,13 +56,10 @@ CELLAR_PRIVATE cellar_err cache_shared_get(const cache_shared *h, const l1_key *
 }
 
 CELLAR_PRIVATE bool cache_shared_ask(const cache_shared *h, const l1_key *k,
-                                     const cache_tier_ticket *ticket)
+                                     const cellar_tier_ticket *ticket)
 {
     const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
-    cellar_tier_ticket t;
-    _Static_assert(sizeof t == sizeof *ticket, "a ticket fits");
-    memcpy(&t, ticket, sizeof t);
-    return h->t.ask(h->t.ctx, &key, &t);
+    return h->t.ask(h->t.ctx, &key, ticket);
 }
 
 CELLAR_PRIVATE cellar_tier_entry cache_shared_entry(const l1_put_spec *p)
@@ -136,17 +133,6 @@ CELLAR_PRIVATE cellar_err cache_shared_tag(cache_store *s, const void *tag, size
 
 /* ---- life ---- */
 
-static bool shared_tick(void *ctx, uint64_t budget_us)
-{
-    const cache_shared *first = ctx;
-    const cache_store *s = first->store;
-    bool more = false;
-    for (cache_shared *h = base_load_acq(&s->shared); h != NULL; h = h->next) {
-        more = (h->t.tick != NULL && h->t.tick(h->t.ctx, budget_us)) || more;
-    }
-    return more;
-}
-
 static void shared_close(void *ctx, int64_t deadline_ms)
 {
     const cache_shared *first = ctx;
@@ -189,8 +175,8 @@ CELLAR_PRIVATE cache_shared *cache_shared_new(cellar *c, const cellar_tier_table
         cache_shared_free(h);
         return NULL;
     }
-    h->tier = (cache_tier){ .kind = CACHE_TIER_SHARED, .ctx = h, .tick = shared_tick,
-                            .close = shared_close, .forked = shared_forked };
+    h->tier = (cache_tier){ .kind = CACHE_TIER_SHARED, .ctx = h, .close = shared_close,
+                            .forked = shared_forked };
     return h;
 }
 

@@ -90,7 +90,7 @@ CELLAR_PRIVATE cellar_err cache_shared_get(const cache_shared *h, const l1_key *
 /* Begin a get for cellar_lease_acquire, which must not wait. Return false if the table cannot
  * answer now. The table must have `ask`. */
 CELLAR_PRIVATE bool cache_shared_ask(const cache_shared *h, const l1_key *k,
-                                     const cache_tier_ticket *ticket);
+                                     const cellar_tier_ticket *ticket);
 /* Describe an entry to the table. */
 CELLAR_PRIVATE cellar_tier_entry cache_shared_entry(const l1_put_spec *p);
 /* Put or remove a key. Return the code of the table. */

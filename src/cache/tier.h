@@ -53,15 +53,6 @@ typedef struct cache_found { /* answer of a get, besides the value */
     l2_meta e;
 } cache_found;
 
-/* A request that a tier answers later. */
-typedef struct cache_tier_ticket {
-    uint32_t generation;
-    uint32_t reserved;
-    uint64_t changes, globs;   /* private: as a back-fill compares them */
-    uint64_t id, check;        /* private: the lease that waits for the answer */
-    uint64_t born;             /* epoch of tags at the request */
-} cache_tier_ticket;
-
 typedef enum cache_tier_kind {
     CACHE_TIER_DISK,
     CACHE_TIER_SHARED, /* gets each change, and no entry that leaves memory */
@@ -82,7 +73,7 @@ typedef struct cache_tier {
     cellar_err (*put)(void *ctx, const l1_key *k, const l1_put_spec *p, int64_t deadline_ms);
     /* BEHIND: no put of a write returned OK, with E_BUSY also after a wait. L1 has the value. */
     void (*lost)(void *ctx, const l1_key *k);
-    /* SHARED, BEHIND: run background work. True: more work is left. NULL: a thread runs it. */
+    /* BEHIND: run background work. True: more work is left. NULL: a thread runs it. */
     bool (*tick)(void *ctx, uint64_t budget_us);
     void (*close)(void *ctx, int64_t deadline_ms); /* SHARED, BEHIND; may wait */
     /* SHARED: in a forked child, drop the tier without touching shared state. */

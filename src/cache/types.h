@@ -120,7 +120,7 @@ struct cellar {
     /* generation; release under NAMESPACE, acquire when a key is made */
     _Atomic uint32_t generation;
     uint32_t slot;          /* index in stats and in the generation table; constant */
-    _Atomic uint32_t carries; /* CACHE_CARRIES_...: extra fields of each entry, hook of writes */
+    _Atomic uint32_t carries; /* CACHE_CARRIES_...: extra fields of each entry, rules */
     l1 *l1;                 /* this down to store: constant; invalid once state has CLOSED */
     stats *stats;
     uint64_t stats_tag;     /* stats_tag(stats, slot) */
@@ -153,8 +153,7 @@ struct cellar {
     /* the tier of its entries; NULL: none; set before its generation; NULL in a forked child */
     const cache_tier *_Atomic tier;
     cellar_codec codec;     /* decode NULL: none; kept once set */
-    cache_policy_fn policy; /* with CACHE_CARRIES_POLICY; set before the first write */
-    void *policy_ctx;
+    cache_policy_fn policy; /* with CACHE_CARRIES_POLICY; constant */
     bool no_disk;           /* constant; true: the disk stores and logs nothing of it */
     bool proof_stale;       /* with CACHE_PROOF: later it answers STALE; set before the bit */
     bool secret;            /* constant; true: no text of its keys is kept */
@@ -355,14 +354,14 @@ struct cache_store {
 
     struct flight_table *_Atomic flights; /* seq_cst in cache_flights and cache_commit; NULL: no
                                            * load so far */
-    _Atomic uint32_t flights_turn; /* futex word; 1 while a thread creates the table */
+    _Atomic uint32_t flights_turn; /* role: of the thread that creates the table */
     _Atomic uint32_t loading; /* calls inside loads, with background loads; the close waits for 0 */
     int64_t close_ms;             /* this down to max_waiters: constant */
     uint32_t max_flights, max_waiters;
     uint32_t jitter[2];           /* default jitter of loads: percent, mode; constant */
 
     base_pool jobs;               /* background loads and their threads */
-    _Atomic uint32_t attaching;   /* futex word; 1 while a thread attaches a tier */
+    _Atomic uint32_t attaching;   /* role: of the thread that attaches a tier */
     struct cache_policies *_Atomic policies; /* NULL: never loaded; release under NAMESPACE */
     _Atomic uint32_t reloading;   /* role (sync.h) of the thread that sets rules */
     struct flight_table *forking; /* table locked by the prepare handler of fork */

@@ -5,11 +5,12 @@
 #define CACHE_WRITE_ORDER_H
 
 #include "cache/types.h"
+#include "cellar_tier.h"
 
 CELLAR_PRIVATE bool cache_write_order_open(cache_store *s); /* false: no memory */
 CELLAR_PRIVATE void cache_write_order_close(cache_store *s);
 /* Return what a request saw: the changes of its key; `epochs`: and the epoch of tags. */
-BASE_INLINE uint64_t cache_missed_seen(const cache_tier_ticket *t, bool epochs)
+BASE_INLINE uint64_t cache_missed_seen(const cellar_tier_ticket *t, bool epochs)
 {
     return base_mix64(base_mix64(t->changes + 1) + (epochs ? t->born : 0));
 }

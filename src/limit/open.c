@@ -182,7 +182,7 @@ static void limit_fork_child(void *ctx)
     for (uint32_t b = 0; b < limit_bucket_locks(l); b++) { sync_reset(&l->bucket_lock[b]); }
     for (uint32_t r = 0; r < l->regions; r++) { sync_reset(&l->head[r].lock); }
     sync_reset(&l->change);
-    l->detached = true;
+    l->obj.forked = true;
 }
 
 /* ---- opening ---- */
@@ -225,7 +225,7 @@ static cellar_err limit_config_in(const cellar_limiter_config *in, cellar_limite
 static cellar_err limit_zone(cellar_limiter *l, const char *name)
 {
     if (!l->fixed) { return CELLAR_OK; }
-    switch (base_tz_open(&l->hooks, name, &l->zone)) {
+    switch (base_tz_open(&l->obj.account.hooks, name, &l->zone)) {
     case BASE_TZ_OK: return CELLAR_OK;
     case BASE_TZ_UNKNOWN: break;
     case BASE_TZ_DAMAGED:
@@ -308,11 +308,9 @@ static cellar_err limit_build(cellar_limiter *l, const cellar_limiter_config *cf
     limit_set_first(l, rules, l->persist_bytes != 0);
     err = limit_persist_open(l, cfg, &why);
     if (err != CELLAR_OK) { goto refuse; }
-    l->forks.prepare = limit_fork_prepare;
-    l->forks.parent = limit_fork_parent;
-    l->forks.child = limit_fork_child;
-    l->forks.ctx = l;
-    l->forks_known = base_fork_register(&l->forks);
+    l->obj.fork = (base_fork_node){ .prepare = limit_fork_prepare, .parent = limit_fork_parent,
+                                    .child = limit_fork_child, .ctx = l };
+    l->forks_known = base_fork_register(&l->obj.fork);
     if (l->forks_known) { return CELLAR_OK; }
     err = CELLAR_E_NOMEM;
     why = "no memory for the fork handlers";
@@ -322,13 +320,11 @@ refuse:
 
 static void limit_free(cellar_limiter *l)
 {
-    if (l->forks_known) { base_fork_unregister(&l->forks); }
+    if (l->forks_known) { base_fork_unregister(&l->obj.fork); }
     limit_persist_close(l);
     base_tz_close(l->zone);
     base_region_release(&l->block);
-    const base_alloc_hooks hooks = l->hooks;
-    void *raw = l->raw;
-    base_free_raw(hooks.alloc != NULL ? &hooks : NULL, raw, sizeof *l + BASE_PAD);
+    base_object_free(&l->obj);
 }
 
 CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
@@ -346,25 +342,14 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
     cellar_host_opts host;
     cellar_err err = limit_config_in(cfg, &c, &host);
     if (err != CELLAR_OK) { return err; }
-    const base_alloc_hooks hooks = base_host_hooks(&host);
-    void *raw = base_alloc_raw(host.alloc != NULL ? &hooks : NULL,
-                               sizeof(cellar_limiter) + BASE_PAD);
-    if (raw == NULL) { return base_refuse(CELLAR_E_NOMEM, LIMIT_OPEN, "no memory for the handle"); }
-    memset(raw, 0, sizeof(cellar_limiter) + BASE_PAD);
-    cellar_limiter *l = (void *)(((uintptr_t)raw + BASE_PAD - 1) & ~(uintptr_t)(BASE_PAD - 1));
-    l->kind = &limit_service.kind;
-    l->raw = raw;
-    l->hooks = hooks;
+    cellar_limiter *l = base_object_new(&limit_service.kind, &host, sizeof *l);
+    if (l == NULL) { return base_refuse(CELLAR_E_NOMEM, LIMIT_OPEN, "no memory for the handle"); }
     l->rule_count = rule_count;
     l->overflow = (uint32_t)c.overflow;
     l->clock = c.clock_ns;
     l->wall_ms = c.wall_ms;
     l->clock_ctx = c.clock_ctx;
     l->coarse = c.coarse_clock == 1;
-    const bool warns = host.log_level != CELLAR_LOG_ERROR && host.log_level != CELLAR_LOG_OFF;
-    l->log = warns ? host.log : NULL; /* the only line of a limiter is a warning */
-    l->log_ctx = host.log_ctx;
-    memcpy(l->name, host.name, strlen(host.name) + 1);
     err = limit_build(l, &c, rules);
     if (err != CELLAR_OK) {
         limit_free(l);

@@ -320,7 +320,7 @@ static cellar_err limit_save(cellar_limiter *l, limit_persist *p)
 CELLAR_PRIVATE cellar_err limit_persist_tick(cellar_limiter *l, uint64_t now_ns)
 {
     limit_persist *p = l->persist;
-    if (p == NULL || p->every_ns == 0 || l->detached ||
+    if (p == NULL || p->every_ns == 0 || l->obj.forked ||
         now_ns - base_load_rlx(&p->last_ns) < p->every_ns) {
         return CELLAR_OK;
     }
@@ -506,10 +506,8 @@ static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_key)
 static void limit_refused(cellar_limiter *l)
 {
     limit_count(l, STATS_LIMITER_SNAPSHOTS_REFUSED, 1);
-    if (l->log != NULL) {
-        l->log(CELLAR_LOG_WARNING, "limit", CELLAR_E_CORRUPT,
-               "snapshot unreadable, damaged or of other rules: starting empty", l->log_ctx);
-    }
+    base_log(&l->obj.log, BASE_LOG_WARNING, "limit", CELLAR_E_CORRUPT,
+             "snapshot unreadable, damaged or of other rules: starting empty");
 }
 
 /* Start empty: remove the keys read so far. */
@@ -568,8 +566,7 @@ CELLAR_PRIVATE cellar_err limit_persist_open(cellar_limiter *l, const cellar_lim
                                              const char **why)
 {
     if (cfg->snapshot_path == NULL && cfg->snapshot_write == NULL) { return CELLAR_OK; }
-    const base_alloc_hooks *h = l->hooks.alloc != NULL ? &l->hooks : NULL;
-    limit_persist *p = base_alloc_raw(h, sizeof *p + limit_copy_bytes(l));
+    limit_persist *p = base_alloc_raw(&l->obj.account.hooks, sizeof *p + limit_copy_bytes(l));
     if (base_broken(p == NULL, "no memory for snapshots", why)) { return CELLAR_E_NOMEM; }
     memset(p, 0, sizeof *p);
     l->persist = p;
@@ -597,8 +594,8 @@ CELLAR_PRIVATE void limit_persist_close(cellar_limiter *l)
 {
     limit_persist *p = l->persist;
     if (p == NULL) { return; }
-    if (l->forks_known && !l->detached) { (void)limit_save(l, p); } /* the open succeeded */
-    base_free_raw(l->hooks.alloc != NULL ? &l->hooks : NULL, p, sizeof *p + limit_copy_bytes(l));
+    if (l->forks_known && !l->obj.forked) { (void)limit_save(l, p); } /* the open succeeded */
+    base_free_raw(&l->obj.account.hooks, p, sizeof *p + limit_copy_bytes(l));
     l->persist = NULL;
 }
 

@@ -39,7 +39,7 @@ CELLAR_PRIVATE const char *limit_figures(void *object, uint64_t *value)
     value[STATS_LIMITER_OVERRIDES] = base_load_rlx(&l->over_count);
     value[STATS_LIMITER_PERMITS] = l->permit_count;
     sync_drop(LIMIT_SIDE, &l->side);
-    return l->name;
+    return l->obj.name;
 }
 
 CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter_stats *out)

@@ -141,9 +141,9 @@ typedef struct limit_calendar { /* the present period of a fixed window */
 } limit_calendar;
 
 struct cellar_limiter {
-    base_service kind BASE_ALIGNED(BASE_PAD); /* first */
+    base_object obj;        /* first */
     /* read by every check; constant except state and set */
-    _Atomic uint64_t state; /* generation << 32 | regions converted */
+    _Atomic uint64_t state BASE_ALIGNED(BASE_PAD); /* generation << 32 | regions converted */
     unsigned char *table;
     cellar_limiter_clock_fn clock; /* ns; NULL: base_tsc_ns */
     void *clock_ctx;
@@ -166,7 +166,6 @@ struct cellar_limiter {
     uint32_t ring_at[LIMIT_RULES], ring[LIMIT_RULES]; /* sliding log: offset in slot, stamps */
     _Atomic uint64_t longest[LIMIT_RULES]; /* sliding log: longest window named, units */
     cellar_rule rule[LIMIT_RULES]; /* as given; names point to rule_name; guarded by change */
-    char name[CELLAR_NAME_MAX + 1];
     char rule_name[LIMIT_RULES][CELLAR_LIMITER_NAME_MAX + 1];
     uint32_t overflow;
     int conc;                /* number of the concurrency rule, or -1 */
@@ -184,17 +183,12 @@ struct cellar_limiter {
     base_tz *zone;           /* NULL: no fixed window */
     cellar_limiter_clock_fn wall_ms; /* NULL: the system's */
 
-    void *raw;               /* block of the allocator; we start on a multiple of BASE_PAD */
-    base_alloc_hooks hooks;
     base_region block;       /* table, heads, locks, counters, side table */
     size_t block_bytes;
     unsigned char hash_bytes[32]; /* `hash` is made from them */
-    base_fork_node forks;
-    bool forks_known, detached; /* detached: a forked child, no snapshots */
+    bool forks_known;        /* `obj.fork` is registered */
     struct limit_persist *persist; /* NULL: none */
     size_t persist_bytes;
-    cellar_log_fn log;       /* NULL: silent, or its level is above WARNING */
-    void *log_ctx;
 };
 
 /* ---- one operation on one key ---- */

@@ -125,7 +125,7 @@ static void cache_lease_asks(cache_call *call)
     cellar *c = call->c;
     const cache_shared *t = cache_shared_of(c), *h = cache_shared_leases(call);
     const bool leases = h != NULL && h->leases != NULL;
-    cache_tier_ticket ticket = { .generation = call->k.generation,
+    cellar_tier_ticket ticket = { .generation = call->k.generation,
                                  .born = base_load_acq(&c->store->tag_epoch) };
     flight_lease l;
     if (call->asks) { call->unsure = false; }
@@ -391,8 +391,9 @@ CELLAR_API cellar_err cellar_lease_unsubscribe(cellar *c, cellar_lease *ticket)
 
 /* End the flight that the tier held with its answer. An entry is stored unless its key changed
  * since the request; without one the subscribers acquire again, and one gets the lease. */
-static void cache_tier_settle(cellar *c, flight *f, const cache_tier_ticket *ticket, cellar_err err,
-                              const void *value, size_t value_len, const cache_found *found)
+static void cache_tier_settle(cellar *c, flight *f, const cellar_tier_ticket *ticket,
+                              cellar_err err, const void *value, size_t value_len,
+                              const cache_found *found)
 {
     cache_store *s = c->store;
     cache_call call;
@@ -424,7 +425,7 @@ static void cache_tier_settle(cellar *c, flight *f, const cache_tier_ticket *tic
     flight_bytes_drop(call.value);
 }
 
-CELLAR_PRIVATE void cache_tier_answered(cache_store *s, const cache_tier_ticket *ticket,
+CELLAR_PRIVATE void cache_tier_answered(cache_store *s, const cellar_tier_ticket *ticket,
                                         const void *key, size_t len, cellar_err err,
                                         const void *value, size_t value_len,
                                         const cache_found *found)

@@ -43,9 +43,7 @@ BASE_NOINLINE static flight_table *cache_flights_first(cache_store *s)
     const flight_config cfg = { &s->account, &s->clock, s->max_flights, s->max_waiters,
                                 cache_lease_lost, s };
     const bool turns = base_thread_self()->depth == 0;
-    while (turns && !base_cas_ar(&s->flights_turn, 0u, 1u)) {
-        (void)sync_wait(&s->flights_turn, 1u, UINT64_MAX);
-    }
+    if (turns) { sync_role_take(&s->flights_turn); }
     flight_table *t = base_load_sc(&s->flights);
     if (t == NULL) {
         t = flight_table_create(&cfg);
@@ -61,10 +59,7 @@ BASE_NOINLINE static flight_table *cache_flights_first(cache_store *s)
             t = base_load_sc(&s->flights);
         }
     }
-    if (turns) {
-        base_store_rel(&s->flights_turn, 0u);
-        sync_wake(&s->flights_turn, INT32_MAX);
-    }
+    if (turns) { sync_role_drop(&s->flights_turn); }
     return t;
 }
 

@@ -65,8 +65,7 @@ static void cache_shared_sleep(const cellar *c, const cache_shared *h, uint32_t 
            !cache_shared_alone(h)) {
         const int64_t left_ms = until_ms - base_now_ms(&s->clock);
         if (left_ms <= 0) { return; }
-        const int64_t slice_ms = h->t.tick != NULL ? 1 : BASE_MIN(left_ms, CACHE_SHARED_SLICE_MS);
-        if (h->t.tick != NULL) { (void)h->t.tick(h->t.ctx, 1000); }
+        const int64_t slice_ms = BASE_MIN(left_ms, CACHE_SHARED_SLICE_MS);
         (void)sync_wait(&s->shared_bell, bell, base_now_ns() + (uint64_t)slice_ms * 1000000u);
     }
 }
@@ -409,12 +408,10 @@ CELLAR_PRIVATE bool cache_tier_lease_take(cache_call *call)
 }
 
 CELLAR_PRIVATE bool cache_tier_lease_ask(const cache_shared *h, const l1_key *k,
-                                         int64_t hold_ms, const cache_tier_ticket *ticket)
+                                         int64_t hold_ms, const cellar_tier_ticket *ticket)
 {
     const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
-    cellar_tier_ticket t;
-    memcpy(&t, ticket, sizeof t);
-    return h->t.ask_lease(h->t.ctx, &key, hold_ms, &t);
+    return h->t.ask_lease(h->t.ctx, &key, hold_ms, ticket);
 }
 
 /* Take a row that matches. Return false if there is none. */
@@ -465,13 +462,13 @@ CELLAR_PRIVATE void cache_tier_lease_tick(cache_store *s)
 }
 
 CELLAR_PRIVATE void cache_tier_lease_answered(cellar *c, cache_shared *h,
-                                              const cache_tier_ticket *ticket,
+                                              const cellar_tier_ticket *ticket,
                                               const cellar_tier_key *key, cellar_err err,
                                               const cellar_tier_lease *lease, int64_t until_ms)
 {
     const bool leased = err == CELLAR_LEASED;
     const flight_lease l = { ticket->id, ticket->check };
-    cache_tier_ticket now = *ticket;
+    cellar_tier_ticket now = *ticket;
     l1_key k;
     cache_key(c, &k, key->bytes, key->len);
     if (leased && cache_shared_came(c, base_load_sc(&h->store->flights), &k, NULL)) {

@@ -29,10 +29,10 @@ CELLAR_PRIVATE void cache_shared_drop(cache_call *call);
 CELLAR_PRIVATE bool cache_tier_lease_take(cache_call *call);
 /* Ask for a value or the lease, without waiting. */
 CELLAR_PRIVATE bool cache_tier_lease_ask(const struct cache_shared *h, const l1_key *k,
-                                         int64_t hold_ms, const cache_tier_ticket *ticket);
+                                         int64_t hold_ms, const cellar_tier_ticket *ticket);
 /* Take the answer LEASED, with `lease`, or PENDING. */
 CELLAR_PRIVATE void cache_tier_lease_answered(cellar *c, struct cache_shared *h,
-                                              const cache_tier_ticket *ticket,
+                                              const cellar_tier_ticket *ticket,
                                               const cellar_tier_key *key, cellar_err err,
                                               const cellar_tier_lease *lease, int64_t until_ms);
 /* Let acquires look again that wait for another process: those of a key that has changed, of all
@@ -41,7 +41,7 @@ CELLAR_PRIVATE void cache_tier_lease_wake(struct cache_shared *h, uint64_t hash,
 CELLAR_PRIVATE void cache_tier_lease_tick(cache_store *s); /* `due`, for all tables */
 
 /* Take the answer of a tier to a ticket of cellar_lease_acquire: lease.c. */
-CELLAR_PRIVATE void cache_tier_answered(cache_store *s, const cache_tier_ticket *ticket,
+CELLAR_PRIVATE void cache_tier_answered(cache_store *s, const cellar_tier_ticket *ticket,
                                         const void *key, size_t len, cellar_err err,
                                         const void *value, size_t value_len,
                                         const cache_found *found);

@@ -38,9 +38,9 @@ BASE_ALWAYS_INLINE void lock_tell(cellar_locks *t, const base_thread_record *sel
 {
     int64_t from_ms, ahead_ms;
     if (BASE_UNLIKELY(w->lease_ms < LOCK_PRECISE_MS)) {
-        from_ms = ahead_ms = base_now_ms(&t->clock);
+        from_ms = ahead_ms = base_now_ms(&t->obj.clock);
     } else {
-        ahead_ms = base_clock_ahead(&t->clock, self, &from_ms);
+        ahead_ms = base_clock_ahead(&t->obj.clock, self, &from_ms);
     }
     base_store_rlx(&r->since, from_ms);
     base_store_rlx(&r->lease_end, base_add_sat(ahead_ms, w->lease_ms)); /* NEVER stays NEVER */
@@ -206,7 +206,7 @@ static cellar_err lock_wait(cellar_locks *t, lock_stripe *s, lock_record *r, loc
             return CELLAR_OK;
         }
         sync_take(LOCK, &s->lock);
-        now_ms = base_now_ms(&t->clock);
+        now_ms = base_now_ms(&t->obj.clock);
         const bool granted = (base_load_acq(&me->event) & 1u) != 0;
         if (granted || (r->first == me && lock_wait_take(t, s, r, now_ms, a))) {
             lock_leave(t, s, a);
@@ -313,7 +313,7 @@ static cellar_err lock_meet(cellar_locks *t, lock_stripe *s, lock_record *r, uin
     uint64_t fence = lock_fence(word);
     bool held = (word & LOCK_HELD) != 0;
     /* A precise reading costs as much as all the rest: only for a held or awaited lock. */
-    const int64_t now_ms = held || r->first != NULL ? base_now_ms(&t->clock) : 0;
+    const int64_t now_ms = held || r->first != NULL ? base_now_ms(&t->obj.clock) : 0;
     if (held && lock_over(r, word, now_ms, &cause)) {
         lock_note_lost(s, r, fence, now_ms, cause, &a);
         held = false;
@@ -356,7 +356,7 @@ BASE_NOINLINE static cellar_err lock_slow(cellar_locks *t, lock_stripe *s, lock_
     cellar_err err = CELLAR_OK;
     if (w->key_len > LOCK_KEY_INLINE) {
         bool refused = false;
-        block = base_alloc(&t->account, BASE_MOD_LOCK, w->key_len, &refused);
+        block = base_alloc(&t->obj.account, BASE_MOD_LOCK, w->key_len, &refused);
         if (block == NULL) {
             err = refused ? CELLAR_E_SPACE : CELLAR_E_NOMEM;
             goto refuse;
@@ -368,7 +368,7 @@ BASE_NOINLINE static cellar_err lock_slow(cellar_locks *t, lock_stripe *s, lock_
         lock_sweep(t);
         err = lock_slow_once(t, s, w, &block, out);
     }
-    if (block != NULL) { base_free(&t->account, BASE_MOD_LOCK, block, w->key_len); }
+    if (block != NULL) { base_free(&t->obj.account, BASE_MOD_LOCK, block, w->key_len); }
     if (err != CELLAR_E_LIMIT && err != CELLAR_E_SPACE && err != CELLAR_E_NOMEM) { return err; }
 refuse:
     sync_take(LOCK, &s->lock);
@@ -500,9 +500,9 @@ BASE_NOINLINE static cellar_err lock_release_slow(cellar_locks *t, lock_stripe *
         lock_leave(t, s, &a);
         return err;
     }
-    const bool lost = base_clock_reached(&t->clock, base_load_rlx(&r->lease_end));
+    const bool lost = base_clock_reached(&t->obj.clock, base_load_rlx(&r->lease_end));
     if (lost) {
-        lock_note_lost(s, r, lk->fence, base_now_ms(&t->clock), CELLAR_LOCK_LOST_EXPIRED, &a);
+        lock_note_lost(s, r, lk->fence, base_now_ms(&t->obj.clock), CELLAR_LOCK_LOST_EXPIRED, &a);
         s->count[STATS_LOCK_LOST]++;
         err = CELLAR_E_LOST;
     }
@@ -522,7 +522,7 @@ CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk)
     if (BASE_LIKELY(base_load_acq(&r->word) == word &&
                     base_load_rlx(&s->record_count) <= LOCK_IDLE_MAX &&
                     (base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) == 0 &&
-                    !base_clock_reached(&t->clock, base_load_rlx(&r->lease_end)))) {
+                    !base_clock_reached(&t->obj.clock, base_load_rlx(&r->lease_end)))) {
         BASE_POINT("lock.fast.release");
         if (BASE_LIKELY(base_cas_ar(&r->word, word, lock_word(lk->fence, 0)))) {
             *lk = (cellar_lock){ 0, 0 };
@@ -550,7 +550,7 @@ CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk,
         return err;
     }
     /* Read under the lock: the next owner reads it there, too, so one of both comes first. */
-    const int64_t now_ms = base_now_ms(&t->clock);
+    const int64_t now_ms = base_now_ms(&t->obj.clock);
     const int64_t end_ms = base_load_rlx(&r->lease_end);
     if (end_ms <= now_ms) {
         s->count[STATS_LOCK_LOST]++;
@@ -575,7 +575,7 @@ CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk)
     if ((base_load_acq(&r->word) | LOCK_FROZEN) == held) {
         const int64_t end_ms = base_load_acq(&r->lease_end);
         if ((base_load_acq(&r->word) | LOCK_FROZEN) == held) { /* the lease was of this tenure */
-            return base_clock_reached(&t->clock, end_ms) ? CELLAR_E_LOST : CELLAR_OK;
+            return base_clock_reached(&t->obj.clock, end_ms) ? CELLAR_E_LOST : CELLAR_OK;
         }
     }
     sync_take(LOCK, &s->lock);
@@ -615,7 +615,7 @@ CELLAR_API cellar_err cellar_lock_info_get(cellar_locks *t, const void *key, siz
     lock_stripe *s = lock_stripe_of(t, w.hash);
     lock_after a = { .chunk = NULL };
     bool held = false;
-    const int64_t now_ms = base_now_ms(&t->clock);
+    const int64_t now_ms = base_now_ms(&t->obj.clock);
     sync_take(LOCK, &s->lock);
     lock_record *r = lock_find(s, &w);
     if (r != NULL) {

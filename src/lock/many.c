@@ -44,14 +44,14 @@ static cellar_err lock_take_sorted(cellar_locks *t, const cellar_bytes *keys, si
 {
     cellar_lock_opts each = *o;
     const int64_t wait_ms = o->wait_timeout_ms != 0 ? o->wait_timeout_ms : LOCK_WAIT_DEFAULT_MS;
-    const int64_t until_ms = base_add_sat(base_now_ms(&t->clock), wait_ms);
+    const int64_t until_ms = base_add_sat(base_now_ms(&t->obj.clock), wait_ms);
     int64_t left_ms = wait_ms;
     cellar_err err = CELLAR_OK;
     size_t taken = 0;
     for (; taken < count && err == CELLAR_OK; taken++) {
         const uint8_t i = order[taken];
         if (taken > 0 && until_ms != BASE_NEVER_MS) {
-            left_ms = until_ms - base_now_ms(&t->clock);
+            left_ms = until_ms - base_now_ms(&t->obj.clock);
         }
         if (left_ms > 0) {
             each.wait_timeout_ms = left_ms;

@@ -18,12 +18,12 @@ BASE_SIZE_BEGIN
 #define LOCK_OPEN "cellar_locks_open"
 #define LOCK_BYTES_DEFAULT ((uint64_t)32 << 20)
 #define LOCK_BYTES_MIN ((uint64_t)256 << 10)
+_Static_assert(sizeof(cellar_locks) + BASE_PAD < LOCK_BYTES_MIN, "max_bytes holds the table");
 #define LOCK_COUNT_DEFAULT 65536u
 #define LOCK_COUNT_MAX (UINT64_C(1) << 24)
 #define LOCK_FENCE_MAX (UINT64_C(1) << 61)
 #define LOCK_FENCES_A_MS 20 /* bits: fences a millisecond that a key may use and keep their order
                              * over a restart; the wall clock fits above them until 2109 */
-#define LOCK_TOO_SMALL "max_bytes is too small for max_locks: raise it"
 #define LOCK_SPARE_CHUNKS 4u /* of a stripe: for idle and unused records, besides max_locks */
 
 /* ---- fork ---- */
@@ -45,13 +45,13 @@ static void lock_fork_parent(void *ctx) SYNC_UNCHECKED
 /* Drop every record of a stripe. No thread is left that could look at one. */
 static void lock_stripe_clear(cellar_locks *t, lock_stripe *s) SYNC_HOLDS(LOCK)
 {
-    BASE_TABLE_CHARGE(&t->account, BASE_MOD_LOCK);
+    BASE_TABLE_CHARGE(&t->obj.account, BASE_MOD_LOCK);
     for (lock_record *r = s->index; r != NULL; r = r->hh.next) {
         const uint64_t fence = lock_fence(base_load_rlx(&r->word));
         s->floor = BASE_MAX(s->floor, fence);
         s->acquired += fence;
         if (r->key_len > LOCK_KEY_INLINE) {
-            base_free(&t->account, BASE_MOD_LOCK, r->key.out, r->key_len);
+            base_free(&t->obj.account, BASE_MOD_LOCK, r->key.out, r->key_len);
         }
     }
     HASH_CLEAR(hh, s->index);
@@ -70,7 +70,7 @@ static void lock_clear(cellar_locks *t) SYNC_HOLDS(LOCK)
         base_region_discard(&t->region, 0, (size_t)t->chunk_top * BASE_PAGE);
     }
     const uint64_t in_use = t->chunk_top - t->free_count;
-    base_uncharge(&t->account, BASE_MOD_LOCK, in_use * BASE_PAGE);
+    base_uncharge(&t->obj.account, BASE_MOD_LOCK, in_use * BASE_PAGE);
     t->chunk_top = t->free_count = 0;
 }
 
@@ -112,19 +112,6 @@ static cellar_err lock_config_in(const cellar_locks_config *cfg, cellar_locks_co
                          "cellar_locks_config.reserved0 must be 0");
 }
 
-/* Set the clock. A clock of the host serves as the precise and the coarse one. */
-static void lock_clock_init(cellar_locks *t, const cellar_host_opts *host)
-{
-    t->look_ms = BASE_NEVER_MS;
-    if (host->clock == NULL) {
-        base_clock_ready();
-    } else {
-        t->clock = (base_clock){ .precise_ms = host->clock, .coarse_ms = host->clock,
-                                 .ctx = host->clock_ctx };
-        t->look_ms = LOCK_LOOK_MS;
-    }
-}
-
 static void lock_stripes_init(cellar_locks *t, uint64_t fence_start)
 {
     if (fence_start == 0) {
@@ -145,53 +132,47 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
     if (err != CELLAR_OK) { return err; }
     const char *why = "no memory for the table";
     err = CELLAR_E_NOMEM;
-    void *raw = base_alloc_raw(NULL, sizeof(cellar_locks) + BASE_PAD);
-    if (raw == NULL) { goto out; }
-    cellar_locks *t = (cellar_locks *)(void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
-    memset(t, 0, sizeof *t);
-    t->kind = &lock_service.kind;
-    t->raw = raw;
+    host.alloc = NULL; /* with `free`: the memory of a table is not the program's */
+    host.free = NULL;
+    cellar_locks *t = base_object_new(&lock_service.kind, &host, sizeof *t);
+    if (t == NULL) { goto out; }
+    base_account_limit(&t->obj.account, full.max_bytes - sizeof *t - BASE_PAD);
+    t->look_ms = host.clock == NULL ? BASE_NEVER_MS : LOCK_LOOK_MS;
     t->max_locks = full.max_locks;
     t->barging = full.barging;
-    memcpy(t->name, host.name, strlen(host.name));
     t->chunk_max = (uint32_t)(full.max_locks / LOCK_PER_CHUNK) + 1 +
                    LOCK_STRIPES * LOCK_SPARE_CHUNKS;
-    base_account_init(&t->account, full.max_bytes, NULL);
-    if (!base_charge(&t->account, BASE_MOD_LOCK, sizeof(cellar_locks) + BASE_PAD)) {
-        err = CELLAR_E_SPACE;
-        why = LOCK_TOO_SMALL;
-        goto drop_raw;
-    }
     unsigned char secret[32];
     why = "no random bytes from the kernel";
-    if (!base_random_bytes(secret, sizeof secret)) { goto drop_raw; }
+    if (!base_random_bytes(secret, sizeof secret)) { goto drop_object; }
     base_hash_key_init(&t->hash_key, BASE_HASH_FOLD, secret);
-    lock_clock_init(t, &host);
     lock_stripes_init(t, full.fence_start);
     bool refused = false;
     why = "no memory or address space for max_locks: lower it";
-    t->free_chunks = base_alloc(&t->account, BASE_MOD_LOCK, t->chunk_max * sizeof(uint32_t),
+    t->free_chunks = base_alloc(&t->obj.account, BASE_MOD_LOCK, t->chunk_max * sizeof(uint32_t),
                                 &refused);
     if (t->free_chunks == NULL) {
-        if (base_broken(refused, LOCK_TOO_SMALL, &why)) { err = CELLAR_E_SPACE; }
-        goto drop_raw;
+        if (base_broken(refused, "max_bytes is too small for max_locks: raise it", &why)) {
+            err = CELLAR_E_SPACE;
+        }
+        goto drop_object;
     }
     const size_t bytes = (size_t)t->chunk_max * BASE_PAGE;
     if (!base_region_reserve(&t->region, bytes, bytes)) { goto drop_free; }
     if (!base_region_commit(&t->region, 0, bytes)) { goto drop_region; }
     t->records = t->region.base;
-    t->fork = (base_fork_node){ .prepare = lock_fork_prepare, .parent = lock_fork_parent,
-                                .child = lock_fork_child, .ctx = t };
+    t->obj.fork = (base_fork_node){ .prepare = lock_fork_prepare, .parent = lock_fork_parent,
+                                    .child = lock_fork_child, .ctx = t };
     why = "no memory for the fork handlers";
-    if (!base_fork_register(&t->fork)) { goto drop_region; }
+    if (!base_fork_register(&t->obj.fork)) { goto drop_region; }
     *out = t;
     return CELLAR_OK;
 drop_region:
     base_region_release(&t->region);
 drop_free:
-    base_free(&t->account, BASE_MOD_LOCK, t->free_chunks, t->chunk_max * sizeof(uint32_t));
-drop_raw:
-    base_free_raw(NULL, raw, sizeof(cellar_locks) + BASE_PAD);
+    base_free(&t->obj.account, BASE_MOD_LOCK, t->free_chunks, t->chunk_max * sizeof(uint32_t));
+drop_object:
+    base_object_free(&t->obj);
 out:
     return base_refuse(err, LOCK_OPEN, why);
 }
@@ -202,12 +183,11 @@ static void lock_close_clear(cellar_locks *t) SYNC_UNCHECKED { lock_clear(t); }
 CELLAR_API void cellar_locks_close(cellar_locks *t)
 {
     if (t == NULL) { return; }
-    base_fork_unregister(&t->fork);
+    base_fork_unregister(&t->obj.fork);
     lock_close_clear(t);
     base_region_release(&t->region);
-    base_free(&t->account, BASE_MOD_LOCK, t->free_chunks, t->chunk_max * sizeof(uint32_t));
-    BASE_ASSERT(base_load_rlx(&t->account.used) == sizeof(cellar_locks) + BASE_PAD);
-    base_free_raw(NULL, t->raw, sizeof(cellar_locks) + BASE_PAD);
+    base_free(&t->obj.account, BASE_MOD_LOCK, t->free_chunks, t->chunk_max * sizeof(uint32_t));
+    base_object_free(&t->obj);
 }
 
 CELLAR_API cellar_err cellar_locks_watch(cellar_locks *t, cellar_lock_watch_fn fn, void *ctx)

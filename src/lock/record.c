@@ -65,7 +65,7 @@ static void lock_chunk_link(lock_stripe *s, lock_chunk *c) SYNC_HOLDS(LOCK)
 static lock_chunk *lock_chunk_attach(cellar_locks *t, lock_stripe *s, cellar_err *why)
     SYNC_HOLDS(LOCK)
 {
-    if (!base_charge(&t->account, BASE_MOD_LOCK, BASE_PAGE)) {
+    if (!base_charge(&t->obj.account, BASE_MOD_LOCK, BASE_PAGE)) {
         *why = CELLAR_E_SPACE;
         return NULL;
     }
@@ -79,7 +79,7 @@ static lock_chunk *lock_chunk_attach(cellar_locks *t, lock_stripe *s, cellar_err
     s->floor = BASE_MAX(s->floor, t->high);
     sync_drop(LOCK_CHUNK, &t->chunk_lock);
     if (number == UINT32_MAX) {
-        base_uncharge(&t->account, BASE_MOD_LOCK, BASE_PAGE);
+        base_uncharge(&t->obj.account, BASE_MOD_LOCK, BASE_PAGE);
         *why = CELLAR_E_LIMIT;
         return NULL;
     }
@@ -125,7 +125,7 @@ static void lock_chunks_return(cellar_locks *t, lock_chunk *c)
         sync_take(LOCK_CHUNK, &t->chunk_lock);
         t->free_chunks[t->free_count++] = (uint32_t)(at / BASE_PAGE);
         sync_drop(LOCK_CHUNK, &t->chunk_lock);
-        base_uncharge(&t->account, BASE_MOD_LOCK, BASE_PAGE);
+        base_uncharge(&t->obj.account, BASE_MOD_LOCK, BASE_PAGE);
         c = next;
     }
 }
@@ -142,7 +142,7 @@ CELLAR_PRIVATE lock_record *lock_find(const lock_stripe *s, const lock_want *w)
 /* Add a record to uthash. Return false if memory is missing; nothing changed then. */
 static bool lock_index_add(cellar_locks *t, lock_stripe *s, lock_record *r) SYNC_HOLDS(LOCK)
 {
-    BASE_TABLE_CHARGE(&t->account, BASE_MOD_LOCK);
+    BASE_TABLE_CHARGE(&t->obj.account, BASE_MOD_LOCK);
     const unsigned hash = (unsigned)base_load_rlx(&r->hash);
     HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->index, lock_key(r), r->key_len, hash, r);
     return r->hh.tbl != NULL;
@@ -150,7 +150,7 @@ static bool lock_index_add(cellar_locks *t, lock_stripe *s, lock_record *r) SYNC
 
 static void lock_index_del(cellar_locks *t, lock_stripe *s, lock_record *r) SYNC_HOLDS(LOCK)
 {
-    BASE_TABLE_CHARGE(&t->account, BASE_MOD_LOCK);
+    BASE_TABLE_CHARGE(&t->obj.account, BASE_MOD_LOCK);
     HASH_DELETE(hh, s->index, r);
     r->hh.tbl = NULL;
 }
@@ -206,9 +206,9 @@ CELLAR_PRIVATE lock_record *lock_insert(cellar_locks *t, lock_stripe *s, const l
     base_store_rlx(&r->hash, w->hash);
     base_store_rlx(&r->lease_of, UINT64_C(0));
     base_store_rel(&r->word, lock_word(s->floor, LOCK_FROZEN));
-    const uint64_t refused = base_load_rlx(&t->account.refused);
+    const uint64_t refused = base_load_rlx(&t->obj.account.refused);
     if (!lock_index_add(t, s, r)) {
-        *why = base_load_rlx(&t->account.refused) != refused ? CELLAR_E_SPACE : CELLAR_E_NOMEM;
+        *why = base_load_rlx(&t->obj.account.refused) != refused ? CELLAR_E_SPACE : CELLAR_E_NOMEM;
         lock_after none = { .chunk = NULL };
         lock_spare_put(t, s, r, &none);
         BASE_ASSERT(none.chunk == NULL); /* the record was taken just now: too few are unused */
@@ -244,7 +244,7 @@ static void lock_remove(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_
     }
     lock_index_del(t, s, r);
     if (r->key_len > LOCK_KEY_INLINE) {
-        base_free(&t->account, BASE_MOD_LOCK, r->key.out, r->key_len);
+        base_free(&t->obj.account, BASE_MOD_LOCK, r->key.out, r->key_len);
     }
     s->floor = BASE_MAX(s->floor, fence);
     s->acquired += fence;

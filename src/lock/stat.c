@@ -35,8 +35,8 @@ CELLAR_PRIVATE const char *lock_figures(void *object, uint64_t *value)
     cellar_locks *t = object;
     memset(value, 0, STATS_LOCK_COUNT * sizeof value[0]);
     for (uint32_t i = 0; i < LOCK_STRIPES; i++) { lock_stat_stripe(&t->stripe[i], value); }
-    value[STATS_LOCK_BYTES] = base_load_rlx(&t->account.used);
-    return t->name;
+    value[STATS_LOCK_BYTES] = base_object_bytes(&t->obj);
+    return t->obj.name;
 }
 
 CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats *out)

@@ -58,7 +58,7 @@ CELLAR_PRIVATE void lock_sweep(cellar_locks *t)
 CELLAR_PRIVATE cellar_err lock_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {
     cellar_locks *t = object;
-    const int64_t now_ms = base_now_ms(&t->clock);
+    const int64_t now_ms = base_now_ms(&t->obj.clock);
     (void)budget_us;
     for (uint32_t i = 0; i < LOCK_STRIPES; i++) {
         /* Bounded: a lost lock is not held any more, and new leases end after now_ms. */

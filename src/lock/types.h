@@ -112,20 +112,16 @@ typedef struct lock_stripe {
 } lock_stripe;
 
 struct cellar_locks {
-    base_service kind;   /* first */
-    void *raw;                    /* what base_alloc gave */
-    base_account account;         /* max_bytes; its own, not a store's */
-    base_clock clock;
+    base_object obj;              /* first; its account: max_bytes without this struct */
     base_hash_key hash_key;
-    base_fork_node fork;
     base_region region;           /* chunk_max pages, writable from the start, touched when used */
     unsigned char *records;       /* == region.base */
     uint64_t max_locks;
     int64_t look_ms;              /* longest sleep of a waiter */
     uint32_t barging;
     uint32_t chunk_max;
-    char name[CELLAR_NAME_MAX + 1];
-    _Atomic uint64_t count;       /* records in the indexes; never above max_locks */
+    /* on another line than what the fast paths read: records in the indexes, at most max_locks */
+    _Atomic uint64_t count BASE_ALIGNED(BASE_PAD);
     sync_lock chunk_lock BASE_ALIGNED(BASE_PAD); /* rank LOCK_CHUNK; guards down to watch_ctx */
     uint64_t high;                /* no fence in a page given back is above it */
     uint32_t chunk_top;           /* pages used so far */

@@ -557,10 +557,9 @@ BASE_INLINE void policy_leave(_Atomic uint32_t *inside)
     (void)base_sub_ar(inside, 1u); /* acquire in policy_wait */
 }
 
-CELLAR_PRIVATE cellar_err policy_write(void *ctx, cellar *c, const void *key, size_t key_len,
+CELLAR_PRIVATE cellar_err policy_write(cellar *c, const void *key, size_t key_len,
                                        cache_plan *plan)
 {
-    (void)ctx;
     cache_policies *p = policy_of(c->store);
     if (p == NULL || !plan->policed) { return CELLAR_OK; }
     plan->policed = false;

@@ -40,7 +40,7 @@ CELLAR_PRIVATE void policy_index(policy_table *t, const base_hash_key *key);
 CELLAR_PRIVATE const policy_rule *policy_find(const policy_section *s, const void *key, size_t len,
                                               bool *disk_off);
 /* Apply the rules of the namespace to the plan of a write: a cache_policy_fn. E_DENIED: counted. */
-CELLAR_PRIVATE cellar_err policy_write(void *ctx, cellar *c, const void *key, size_t key_len,
+CELLAR_PRIVATE cellar_err policy_write(cellar *c, const void *key, size_t key_len,
                                        cache_plan *plan);
 /* Count a set of rules, by its result. */
 CELLAR_PRIVATE void policy_count(cellar *c, cellar_err err);

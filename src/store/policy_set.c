@@ -43,10 +43,9 @@ CELLAR_PRIVATE void cache_policy_bind(cellar *v)
 {
     const cache_policies *p = policy_of(v->store);
     const policy_section *s = cache_policy_section(v, p != NULL ? p->table : NULL);
-    const bool ours = v->policy == policy_write; /* else another hook was set */
     const uint32_t rest = base_load_rlx(&v->carries) & ~CACHE_CARRIES_POLICY;
     base_store_sc(&v->rules, s); /* before policy_wait of the call that replaces the rules */
-    if (ours) { base_store_rel(&v->carries, rest | (s != NULL ? CACHE_CARRIES_POLICY : 0u)); }
+    base_store_rel(&v->carries, rest | (s != NULL ? CACHE_CARRIES_POLICY : 0u));
 }
 
 /* ---- quotas ---- */

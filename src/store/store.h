@@ -13,8 +13,5 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const l2_config *
 /* Give the namespace the tier `t`, which must outlive the store. The caller clears the namespace.
  * E_BUSY: the namespace has a tier. E_LIMIT: the store has CACHE_TIERS_MAX tiers. E_NOMEM. */
 CELLAR_PRIVATE BASE_SPARE cellar_err cache_tier_attach(cellar *c, const cache_tier *t);
-/* Call `fn` before each write that stores a value, with the plan of the write: `fn` may change its
- * times, or refuse the write with an error. Never called for reads. NULL: no hook. */
-CELLAR_PRIVATE BASE_SPARE void cache_policy_set(cellar *c, cache_policy_fn fn, void *ctx);
 
 #endif

@@ -56,33 +56,12 @@ static cellar_err cache_tier_join(cellar *c, const cache_tier *t)
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE void cache_attach_begin(cache_store *s)
-{
-    while (!base_cas_ar(&s->attaching, 0u, 1u)) {
-        (void)sync_wait(&s->attaching, 1u, UINT64_MAX);
-    }
-}
-
-CELLAR_PRIVATE void cache_attach_end(cache_store *s)
-{
-    base_store_rel(&s->attaching, 0u);
-    sync_wake(&s->attaching, INT32_MAX);
-}
-
 CELLAR_PRIVATE cellar_err cache_tier_attach(cellar *c, const cache_tier *t)
 {
-    cache_attach_begin(c->store);
+    sync_role_take(&c->store->attaching);
     const cellar_err err = cache_tier_join(c, t);
-    cache_attach_end(c->store);
+    sync_role_drop(&c->store->attaching);
     return err;
-}
-
-CELLAR_PRIVATE void cache_policy_set(cellar *c, cache_policy_fn fn, void *ctx)
-{
-    const uint32_t rest = base_load_rlx(&c->carries) & ~CACHE_CARRIES_POLICY;
-    c->policy = fn;
-    c->policy_ctx = ctx;
-    base_store_rlx(&c->carries, rest | (fn != NULL ? CACHE_CARRIES_POLICY : 0u));
 }
 
 BASE_SIZE_END

@@ -14,8 +14,4 @@ CELLAR_PRIVATE bool cache_tier_ready(cache_store *s);
 CELLAR_PRIVATE void cache_tier_changed(cache_store *s, uint32_t generation,
                                        const void *key, size_t len);
 
-/* Attach tiers of a store: one thread at a time. */
-CELLAR_PRIVATE void cache_attach_begin(cache_store *s);
-CELLAR_PRIVATE void cache_attach_end(cache_store *s);
-
 #endif

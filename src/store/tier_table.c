@@ -119,10 +119,9 @@ static void cache_table_answered(void *ctx, const cellar_tier_ticket *ticket,
                                  size_t value_len, const cellar_tier_entry *entry)
 {
     cache_shared *h = ctx;
-    cache_tier_ticket t;
+    const cellar_tier_ticket t = *ticket; /* the tier may use its memory for the next request */
     cache_found m;
     memset(&m, 0, sizeof m);
-    memcpy(&t, ticket, sizeof t);
     if ((err == CELLAR_LEASED || err == CELLAR_PENDING) && entry != NULL && h->leases != NULL) {
         cellar *c = cache_table_enter(h);
         if (c == NULL || !cache_load_begin(c)) {
@@ -230,9 +229,9 @@ CELLAR_API cellar_err cellar_tier_attach(cellar *c, const cellar_tier_table *t)
     }
     cellar_err err = cache_table_read(c, t, &full);
     if (err != CELLAR_OK) { return err; }
-    cache_attach_begin(c->store);
+    sync_role_take(&c->store->attaching);
     err = cache_table_join(c, &full);
-    cache_attach_end(c->store);
+    sync_role_drop(&c->store->attaching);
     if (err == CELLAR_OK) { return cache_clear_here(c, CELLAR_CAUSE_CLEARED); }
     return cache_fail(c, err, 0, err == CELLAR_E_BUSY
                                      ? "cellar_tier_attach: the namespace has a tier: open it "

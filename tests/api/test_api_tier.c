@@ -692,17 +692,12 @@ static void many_namespaces_share_one_slot(void)
         T_EQ_I64(cellar_namespace_open(root[0], name, &o, &c[i]), CELLAR_OK);
         server.clients = 2;
         shared_client_init(&more[i], &server);
-        more[i].table.tick = shared_tick;
         T_EQ_I64(cellar_tier_attach(c[i], &more[i].table), CELLAR_OK);
         sets(c[i], name, "1");
         T_EQ_U64(more[i].puts, 1);
     }
     server.clients = 2;
-    (void)cellar_tick(root[0], 1000, NULL);
-    for (unsigned i = 0; i < MANY; i++) {
-        T_EQ_U64(more[i].ticks, 1);
-        T_EQ_I64(cellar_close(c[i]), CELLAR_OK);
-    }
+    for (unsigned i = 0; i < MANY; i++) { T_EQ_I64(cellar_close(c[i]), CELLAR_OK); }
     end();
     for (unsigned i = 0; i < MANY; i++) { T_EQ_U64(more[i].closes, 1); }
 }

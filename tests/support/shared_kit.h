@@ -52,7 +52,7 @@ struct shared_client {
     char asked[32];
     uint64_t hash;         /* of it */
     int64_t hold_ms;
-    unsigned gets, puts, removes, clears, tags, patterns, ticks, closes, forks;
+    unsigned gets, puts, removes, clears, tags, patterns, closes, forks;
     unsigned asks, leases, fills, unleases, lease_manys;
     unsigned manys, many_keys; /* calls of get_many, and their keys */
 };
@@ -403,13 +403,6 @@ static inline void shared_unlease(void *ctx, const cellar_tier_key *k, const cel
     shared_client *m = ctx;
     m->unleases++;
     (void)shared_lease_end(m, k, l, NULL, 0, NULL);
-}
-
-static inline bool shared_tick(void *ctx, uint64_t budget_us)
-{
-    (void)budget_us;
-    ((shared_client *)ctx)->ticks++;
-    return false;
 }
 
 static inline void shared_close(void *ctx, int64_t deadline_ms)

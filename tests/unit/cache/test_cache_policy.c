@@ -316,11 +316,11 @@ static void texts_of_tags_of_a_rule_reach_the_tier(void)
 
 static unsigned asked;
 
-static cellar_err count_write(void *ctx, cellar *c, const void *key, size_t key_len,
+static cellar_err count_write(cellar *c, const void *key, size_t key_len,
                               struct cache_plan *plan)
 {
     asked++;
-    return policy_write(ctx, c, key, key_len, plan);
+    return policy_write(c, key, key_len, plan);
 }
 
 static cellar_err load_value(cellar_load *ld, const void *key, size_t len, void *ctx)

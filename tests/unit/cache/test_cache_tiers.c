@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    Each namespace has a tier of its own: the disk, none, or another one. An answer that
- *         arrives later ends the lease that waits for it. A hook of writes changes their plans, and
- *         no read calls it.
+ *         arrives later ends the lease that waits for it. Rules of keys change the plans of
+ *         writes and of loads.
  * Method: A disk in a folder, and a server in memory as the tier of one namespace; a clock of the
  *         test. */
 #include "store/store.h"
@@ -15,7 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cache/plan.h"
 #include "cache/types.h"
 #include "cellar_batch.h"
 #include "store/tier_attach.h"
@@ -47,7 +46,6 @@ static stores begin_with(bool asks)
     shared_server_init(&server);
     shared_client_init(&far, &server);
     shared_client_init(&others, &server);
-    far.table.tick = shared_tick;
     if (asks) {
         far.table.ask = shared_ask;
         far.table.lease = NULL;
@@ -177,8 +175,6 @@ static void changes_reach_the_tier_of_the_namespace_only(void)
     T_EQ_I64(cellar_delete_by_tag(t.root, "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_U64(on_disk(&t).tags, 1);
     T_EQ_U64(far.tags, 1);
-    T_EQ_I64(cellar_tick(t.root, 1000, NULL), CELLAR_OK);
-    T_EQ_U64(far.ticks, 1);
     end(&t);
 }
 
@@ -403,17 +399,19 @@ static void thread_that_loads_waits_for_the_answer(void)
     end(&t);
 }
 
-/* ---- the hook of writes ---- */
+/* ---- rules of keys ---- */
 
-static unsigned judged;
-static cellar_err judge(void *ctx, cellar *c, const void *key, size_t key_len, cache_plan *plan)
+/* Let keys "s:.." of namespace `none` live for 10 ms, and refuse keys "no..". */
+static void set_rules(const stores *t)
 {
-    (void)ctx;
-    (void)c;
-    judged++;
-    if (key_len > 1 && memcmp(key, "no", 2) == 0) { return CELLAR_E_UNSUPPORTED; }
-    if (key_len > 1 && memcmp(key, "s:", 2) == 0) { plan->ttl_ms = 10; }
-    return CELLAR_OK;
+    cellar_policy_rule r[2] = { cellar_policy_rule_default(), cellar_policy_rule_default() };
+    r[0].section = r[1].section = "none";
+    r[0].kind = CELLAR_POLICY_GLOB;
+    r[0].pattern = "s:*";
+    r[0].ttl_ms = 10;
+    r[1].kind = CELLAR_POLICY_DENY;
+    r[1].pattern = "no*";
+    T_EQ_I64(cellar_policy_set(t->root, r, 2), CELLAR_OK);
 }
 
 static cellar_err append(const void *old, size_t len, cellar_buf *out, void *ctx)
@@ -428,8 +426,7 @@ static void policy_changes_the_plan_of_each_write(void)
 {
     stores t = begin();
     int64_t number;
-    judged = 0;
-    cache_policy_set(t.none, judge, NULL);
+    set_rules(&t);
     sets(t.none, "s:set", "v");
     sets(t.none, "set", "v");
     T_EQ_I64(cellar_update(t.none, "s:update", 8, NULL, append, NULL), CELLAR_OK);
@@ -437,7 +434,6 @@ static void policy_changes_the_plan_of_each_write(void)
     cellar_set_item items[2] = { { .key = "s:many", .key_len = 6, .value = "v", .value_len = 1 },
                                  { .key = "many", .key_len = 4, .value = "v", .value_len = 1 } };
     T_EQ_I64(cellar_set_many(t.none, items, 2, NULL, NULL), CELLAR_OK);
-    T_EQ_U64(judged, 6);
     has(t.none, "s:set", "v");
     now_ms = 1000010;
     has(t.none, "s:set", NULL);
@@ -446,7 +442,6 @@ static void policy_changes_the_plan_of_each_write(void)
     has(t.none, "s:many", NULL);
     has(t.none, "set", "v");
     has(t.none, "many", "v");
-    T_EQ_U64(judged, 6); /* no read asked it */
     end(&t);
 }
 
@@ -472,14 +467,12 @@ static void policy_judges_results_of_loads(void)
     stores t = begin();
     cellar_lease lease;
     cellar_result r = cellar_result_default();
-    judged = 0;
-    cache_policy_set(t.none, judge, NULL);
+    set_rules(&t);
     loaded(t.none, "s:load", 0);
     loaded(t.none, "load", 0);
     loaded(t.none, "no", CELLAR_RESULT_NOT_STORED);
     T_EQ_I64(cellar_lease_acquire(t.none, "s:lease", 7, NULL, NULL, &lease, &r), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_fulfill(t.none, &lease, "v", 1, NULL), CELLAR_OK);
-    T_EQ_U64(judged, 4);
     has(t.none, "no", NULL);
     has(t.none, "s:load", "v");
     now_ms = 1000010;
@@ -503,12 +496,12 @@ static void policy_refuses_a_write(void)
 {
     stores t = begin();
     int64_t number;
-    cache_policy_set(t.none, judge, NULL);
-    T_EQ_I64(cellar_set(t.none, "no", 2, "v", 1, NULL), CELLAR_E_UNSUPPORTED);
-    T_EQ_I64(cellar_update(t.none, "no", 2, NULL, append, NULL), CELLAR_E_UNSUPPORTED);
-    T_EQ_I64(cellar_increment(t.none, "no", 2, 1, 0, 0, 0, &number), CELLAR_E_UNSUPPORTED);
+    set_rules(&t);
+    T_EQ_I64(cellar_set(t.none, "no", 2, "v", 1, NULL), CELLAR_E_DENIED);
+    T_EQ_I64(cellar_update(t.none, "no", 2, NULL, append, NULL), CELLAR_E_DENIED);
+    T_EQ_I64(cellar_increment(t.none, "no", 2, 1, 0, 0, 0, &number), CELLAR_E_DENIED);
     has(t.none, "no", NULL);
-    cache_policy_set(t.none, NULL, NULL);
+    T_EQ_I64(cellar_policy_set(t.root, NULL, 0), CELLAR_OK);
     sets(t.none, "no", "v");
     has(t.none, "no", "v");
     end(&t);
