@@ -18,9 +18,9 @@
  *            is kept), FLUSH_FIRST (the life ends before tracking is on), NO_FLUSH, LIFE_AT_STORE
  *            (an entry gets the life of the moment when it is stored). With PASS: PASS_KEEPS (the
  *            entry stays beside another reply), PASS_REPLACES (the reply takes its place),
- *            PASS_QUIET (its end raises no stamp), PASS_LATE (a reply is kept although a newer one
- *            was returned), PASS_PUBLISH (so is a loaded value), PASS_KEPT (a reply that memory
- *            keeps is not noted), PASS_REFUSED (a loaded value that is refused ends no entry).
+ *            PASS_LATE (a reply is kept although a newer one was returned), PASS_PUBLISH (so is a
+ *            loaded value), PASS_KEPT (a reply that memory keeps is not noted), PASS_REFUSED (a
+ *            loaded value that is refused ends no entry).
  * LIMITS     The server executes a command and notes its report in one step. Markers:
  *            remote_proof. PASS: `own` is a load. */
 #ifndef NGET
@@ -71,9 +71,7 @@ inline meets() {
     :: val != v && stamp == s ->
 #ifndef PASS_KEEPS
         has = false;
-#ifndef PASS_QUIET
         stamp++
-#endif
 #else
         skip
 #endif

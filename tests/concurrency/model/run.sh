@@ -285,9 +285,6 @@ c ok   remote_coherence NBREAK=0 NFOR=2
 f ok   remote_coherence PASS NBREAK=0 NOWN=0 NGET=3 NFOR=2
 c ok   remote_coherence PASS NBREAK=0 NOWN=0 NGET=3
 c ok   remote_coherence PASS NBREAK=0
-f ok   remote_coherence PASS NBREAK=0 NOWN=0 NGET=4
-f ok   remote_coherence PASS NBREAK=0 NFOR=2
-f ok   remote_coherence PASS NBREAK=0 NGET=3
 f ok   remote_coherence NFOR=2
 q fail remote_coherence NO_STAMP
 q fail remote_coherence STAMP_AT_REPLY
@@ -302,7 +299,6 @@ q fail remote_coherence PASS PASS_LATE NBREAK=0 NOWN=0 NGET=3
 q fail remote_coherence PASS PASS_PUBLISH NBREAK=0
 q fail remote_coherence PASS PASS_KEPT NBREAK=0
 q fail remote_coherence PASS PASS_REFUSED NBREAK=0
-f fail remote_coherence PASS PASS_QUIET NBREAK=0 NOWN=0 NGET=4
 q ok   remote_epoch
 c ok   remote_epoch KNOWS=3
 f ok   remote_epoch TWO
