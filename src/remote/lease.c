@@ -224,25 +224,6 @@ CELLAR_PRIVATE void remote_lease_format(cellar_remote *r, const remote_lease_ask
     remote_free(r, (void *)(uintptr_t)form.data, form.len);
 }
 
-static cellar_err lease_filled(cellar_remote *r, cellar_err err, const int64_t *numbers,
-                               uint64_t *order)
-{
-    *order = (uint64_t)numbers[REMOTE_NUMBERS_ORDER];
-    if (err != CELLAR_OK || numbers[0] == 1) { return err; }
-    REMOTE_ADD(r, leases_lost, 1);
-    return CELLAR_INVALIDATED;
-}
-
-CELLAR_PRIVATE cellar_err remote_lease_fill(cellar_remote *r, const remote_name *name,
-                                            const remote_lease *l, cellar_bytes value,
-                                            int64_t ttl_ms, uint64_t *order)
-{
-    int64_t numbers[REMOTE_NUMBERS_MAX];
-    const cellar_bytes held = { &l->held, sizeof l->held };
-    const cellar_err err = remote_change_run(r, name, held, value, ttl_ms, numbers, NULL);
-    return lease_filled(r, err, numbers, order);
-}
-
 /* ---- The lease beside the value ------------------------------------------------------------- */
 
 /* Write the name of the lease, ~prefix:lease:SPACE:KEY, and its text. */
@@ -277,21 +258,30 @@ CELLAR_PRIVATE cellar_err remote_lease_take_beside(cellar_remote *r, const remot
     return err;
 }
 
-CELLAR_PRIVATE cellar_err remote_lease_fill_beside(cellar_remote *r, const remote_lease_ask *q,
-                                                   const remote_lease *l, cellar_bytes value,
-                                                   int64_t ttl_ms, uint64_t *order)
+CELLAR_PRIVATE cellar_err remote_lease_fill(cellar_remote *r, const remote_lease_ask *q,
+                                            const remote_lease *l, cellar_bytes value,
+                                            int64_t ttl_ms, uint64_t *order)
 {
     remote_name name;
     char token[REMOTE_LEASE_TOKEN];
     int64_t numbers[REMOTE_NUMBERS_MAX];
     const bool any = l->seen == REMOTE_LEASE_ANY;
     const cellar_bytes check = { any ? "*" : (const void *)&l->seen, any ? 1 : sizeof l->seen };
-    beside_name(r, q->names, q->key, l, &name, token);
-    const cellar_err err = remote_script_run(
-        r, REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_BESIDE, "2"), REMOTE_NAME(&name),
-                        REMOTE_NAME(q->name), REMOTE_WORD(token), check, value,
-                        REMOTE_NUMBER(ttl_ms)), 0, numbers, NULL);
-    return lease_filled(r, err, numbers, order);
+    cellar_err err;
+    if (l->seen == 0) {
+        err = remote_change_run(r, q->name, (cellar_bytes){ &l->held, sizeof l->held }, value,
+                                ttl_ms, numbers, NULL);
+    } else {
+        beside_name(r, q->names, q->key, l, &name, token);
+        err = remote_script_run(
+            r, REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_BESIDE, "2"), REMOTE_NAME(&name),
+                            REMOTE_NAME(q->name), REMOTE_WORD(token), check, value,
+                            REMOTE_NUMBER(ttl_ms)), 0, numbers, NULL);
+    }
+    *order = (uint64_t)numbers[REMOTE_NUMBERS_ORDER];
+    if (err != CELLAR_OK || numbers[0] == 1) { return err; }
+    REMOTE_ADD(r, leases_lost, 1);
+    return CELLAR_INVALIDATED;
 }
 
 /* ---- Release -------------------------------------------------------------------------------- */

@@ -544,9 +544,7 @@ CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
     if (w.bytes != NULL) {
         REMOTE_ADD(s->r, sets, 1);
         const cellar_bytes bytes = { w.bytes, w.len };
-        err = l.seen == 0 ? remote_lease_fill(s->r, &w.name, &l, bytes, w.life_ms, &e->born)
-                          : remote_lease_fill_beside(s->r, &q, &l, bytes, w.life_ms,
-                                                     &e->born);
+        err = remote_lease_fill(s->r, &q, &l, bytes, w.life_ms, &e->born);
     }
     if (err == CELLAR_OK) { e->check = w.check; }
     else { remote_pending_release(s, &w.name, w.key, &l); } /* the next load does not wait */

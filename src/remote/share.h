@@ -122,12 +122,9 @@ CELLAR_PRIVATE cellar_err remote_change_run(cellar_remote *r, const remote_name 
 /* Store the loaded value for ttl_ms if the lease is held. *order: number of the reply; 0: none.
  * returns: OK; INVALIDATED: the key has changed or the lease has ended; E_SPACE, codes of
  *          remote_ask */
-CELLAR_PRIVATE cellar_err remote_lease_fill(cellar_remote *r, const remote_name *name,
+CELLAR_PRIVATE cellar_err remote_lease_fill(cellar_remote *r, const remote_lease_ask *q,
                                             const remote_lease *l, cellar_bytes value,
                                             int64_t ttl_ms, uint64_t *order);
-CELLAR_PRIVATE cellar_err remote_lease_fill_beside(cellar_remote *r, const remote_lease_ask *q,
-                                                   const remote_lease *l, cellar_bytes value,
-                                                   int64_t ttl_ms, uint64_t *order);
 
 enum { REMOTE_LEASE_TOKEN = 33 };
 

@@ -93,24 +93,19 @@ static size_t envelope(const member *m, uint64_t generation, const char *value, 
     (void)remote_form_write(&f, m->name.text, m->name.len, to);
     return remote_form_size(&f);
 }
-static cellar_err fill(member *m, const char *value)
+static cellar_err fill_with(member *m, const void *bytes, size_t len)
 {
-    uint8_t bytes[2048];
-    const size_t len = envelope(m, GENERATION, value, bytes);
     uint64_t order = 0;
-    const cellar_err err = remote_lease_fill(&m->s->r, &m->name, &m->lease,
+    const cellar_err err = remote_lease_fill(&m->s->r, &m->q, &m->lease,
                                              (cellar_bytes){ bytes, len }, 60000, &order);
     T_CHECK(err != CELLAR_OK || order != 0);
     return err;
 }
 
-static cellar_err fill_beside(member *m, const void *bytes, size_t len)
+static cellar_err fill(member *m, const char *value)
 {
-    uint64_t order = 0;
-    const cellar_err err = remote_lease_fill_beside(&m->s->r, &m->q, &m->lease,
-                                                    (cellar_bytes){ bytes, len }, 60000, &order);
-    T_CHECK(err != CELLAR_OK || order != 0);
-    return err;
+    uint8_t bytes[2048];
+    return fill_with(m, bytes, envelope(m, GENERATION, value, bytes));
 }
 
 static void second_process_finds_the_lease_then_the_value(void)
@@ -224,7 +219,7 @@ static void refresh_keeps_the_value_readable(void)
     T_EQ_I64(take(&b), CELLAR_OK);
     T_EQ_STR(b.value, "old");
     const size_t len = envelope(&a, GENERATION, "new", bytes);
-    T_EQ_I64(fill_beside(&a, bytes, len), CELLAR_OK);
+    T_EQ_I64(fill_with(&a, bytes, len), CELLAR_OK);
     T_EQ_I64(take(&b), CELLAR_OK);
     T_EQ_STR(b.value, "new");
     b.value[0] = '\0';
@@ -232,20 +227,20 @@ static void refresh_keeps_the_value_readable(void)
     T_EQ_I64(b.there, CELLAR_OK); /* the call sees that the value was refreshed meanwhile */
     T_EQ_STR(b.value, "new");
     T_EQ_I64(engine_number(engine_ask(&server, "DEL app:users:k")), 1);
-    T_EQ_I64(fill_beside(&b, bytes, len), CELLAR_INVALIDATED); /* the value was deleted during the refresh */
+    T_EQ_I64(fill_with(&b, bytes, len), CELLAR_INVALIDATED); /* the value was deleted during the refresh */
     T_EQ_I64(take_beside(&b), CELLAR_LEASED);
     engine_ask(&server, "SET app:users:k %b", bytes, len);
-    T_EQ_I64(fill_beside(&b, bytes, len), CELLAR_INVALIDATED); /* there was none, and another process has set one */
+    T_EQ_I64(fill_with(&b, bytes, len), CELLAR_INVALIDATED); /* there was none, and another process has set one */
     T_EQ_I64(engine_number(engine_ask(&server, "DEL app:users:k")), 1);
     T_EQ_I64(take_beside(&b), CELLAR_LEASED);
     engine_ask(&server, "SET app:users:k text");
-    T_EQ_I64(fill_beside(&b, bytes, len), CELLAR_INVALIDATED); /* of another program, and too short for a check */
+    T_EQ_I64(fill_with(&b, bytes, len), CELLAR_INVALIDATED); /* of another program, and too short for a check */
     T_EQ_I64(take_beside(&b), CELLAR_LEASED);
     release(&b);
     a.q.raw = true;
     T_EQ_I64(take_beside(&a), CELLAR_LEASED);
     engine_ask(&server, "SET app:users:k text");
-    T_EQ_I64(fill_beside(&a, "raw", 3), CELLAR_OK);
+    T_EQ_I64(fill_with(&a, "raw", 3), CELLAR_OK);
     T_EQ_STR(engine_ask(&server, "GET app:users:k")->str, "raw");
     end();
 }
