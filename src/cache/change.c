@@ -106,7 +106,7 @@ CELLAR_PRIVATE bool cache_change_window(void *ctx, uint64_t hash, uint32_t gener
         *stamp = 0;
         return true;
     }
-    /* First: the value of a load that is refused lets other loads of the key publish. */
+    /* Before the flights: a value that is refused unlinks no load. */
     if (change == L1_CHANGE_PUBLISH && (windows & CACHE_WINDOW_STAMPS) != 0 &&
         cache_is_late(hash)) {
         return false;

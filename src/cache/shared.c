@@ -91,7 +91,7 @@ CELLAR_PRIVATE cellar_err cache_shared_fill(const cache_shared *h, const l1_key 
     const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
     cellar_tier_entry e = cache_shared_entry(p);
     const cellar_err err = h->t.fill(h->t.ctx, &key, l, p->value, p->value_len, &e);
-    *order = e.born;
+    *order = err == CELLAR_OK ? e.born : 0;
     return err;
 }
 

@@ -96,7 +96,7 @@ CELLAR_PRIVATE cellar_tier_entry cache_shared_entry(const l1_put_spec *p);
 /* Put or remove a key. Return the code of the table. */
 CELLAR_PRIVATE cellar_err cache_shared_put(cache_shared *h, const l1_key *k,
                                            const l1_put_spec *p);
-/* Store the value of a load that holds its lease. *order: number of the reply. */
+/* Store the value of a load that holds its lease. *order: number of the reply; 0: not stored. */
 CELLAR_PRIVATE cellar_err cache_shared_fill(const cache_shared *h, const l1_key *k,
                                             const l1_put_spec *p, const cellar_tier_lease *l,
                                             uint64_t *order);

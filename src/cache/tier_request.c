@@ -7,13 +7,14 @@
  * INVARIANTS A read joins only if no change of the key was heard since the request began. So the
  *            answer is as good to it as an entry that memory had all the time.
  *            The tier numbers its replies, and a read notes its number before memory keeps the
- *            reply. Memory keeps no reply and no loaded value that is older than a noted one, and
+ *            reply. Memory keeps no reply and no filled value that is older than a noted one, and
  *            no call takes one from a flight that it joined later: it would go backwards.
  *            A thread inside a call of a tier or of its host does not wait: the request may need
  *            that thread.
  * LOCKING    The lock of the set, a leaf. No lock is held while a read waits.
  * LIMITS     32 sets of 4 requests. A read that finds its set full asks for itself. Keys share the
- *            numbers of returned replies by hash: a late reply of another key is not kept. */
+ *            newest numbers by hash: a reply behind which D others were noted is late by chance in
+ *            D of 2,048 cases. */
 #include "cache/tier_request.h"
 
 BASE_SIZE_BEGIN

@@ -37,7 +37,7 @@ static void cache_lease_lost(void *ctx, uint32_t generation, uint64_t note)
 }
 
 /* Create the table. Threads create it in turn: a table of each of a thousand first callers would
- * not fit the budget. No lock is held: making room may call a listener, which may load, too. */
+ * not fit the budget. Making room evicts: listeners hear of it behind the turn. */
 BASE_NOINLINE static flight_table *cache_flights_first(cache_store *s)
 {
     const flight_config cfg = { &s->account, &s->clock, s->max_flights, s->max_waiters,

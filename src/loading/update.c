@@ -139,6 +139,19 @@ static cellar_err cache_update_share(cellar *c, l1_key *k, const cache_update *u
     return err;
 }
 
+/* Let memory return nothing older than the state that the function has seen. */
+static void cache_update_seen(cellar *c, const l1_key *k, const cellar_buf *old,
+                              const cellar_tier_entry *e, uint64_t changes)
+{
+    cache_found m;
+    const cache_shared *h = cache_shared_of(c);
+    if (h == NULL) { return; }
+    memset(&m, 0, offsetof(cache_found, e.tags));
+    cache_shared_meta(h, e, 0, &m);
+    m.passing = true;
+    (void)cache_tier_keep(c, k, old->bytes, old->len, &m, changes, 0);
+}
+
 /* Run one round over a shared tier, which compares the state. CONFLICT: another process came
  * first. */
 static cellar_err cache_update_shared(cellar *c, l1_key *k, const cache_update *u,
@@ -146,6 +159,8 @@ static cellar_err cache_update_shared(cellar *c, l1_key *k, const cache_update *
                                       bool *fn_said)
 {
     cellar_tier_entry e;
+    uint64_t changes, globs;
+    (void)cache_tier_watch(c->store, k->hash, &changes, &globs);
     cellar_err err = cache_update_fresh(c, k, old, &e);
     const bool there = err == CELLAR_OK;
     if (!there && (err != CELLAR_MISS || (u->flags & L1_IF_PRESENT) != 0)) { return err; }
@@ -153,9 +168,7 @@ static cellar_err cache_update_shared(cellar *c, l1_key *k, const cache_update *
     sync_assert_none();
     err = u->fn(there ? old->bytes : NULL, there ? old->len : 0, out, u->ctx);
     *fn_said = err != CELLAR_OK || out->failed != CELLAR_OK;
-    if (*fn_said && err != CELLAR_REMOVED && there) {
-        cache_shared_changed(c, k); /* fn has seen this state: memory returns no older one */
-    }
+    if (*fn_said && err != CELLAR_REMOVED && there) { cache_update_seen(c, k, old, &e, changes); }
     if (err == CELLAR_REMOVED && there) {
         uint64_t check = e.check;
         err = cache_shared_change(c, k, NULL, 0, &check);

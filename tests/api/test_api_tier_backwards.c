@@ -392,19 +392,21 @@ static void load_takes_no_older_reply_from_a_load_before(void)
     end();
 }
 
-static cellar_err refuse_new(const void *old, size_t len, cellar_buf *out, void *ctx)
+static cellar_err refuse(const void *old, size_t len, cellar_buf *out, void *want)
 {
     (void)out;
-    (void)ctx;
-    take(CELLAR_OK, old, len, "new");
+    take(CELLAR_OK, old, len, want);
     return CELLAR_E_INVAL;
 }
 
 static void entry_older_than_what_an_update_has_seen_ends(void)
 {
+    static char old[] = "old", new[] = "new";
     begin_old(CELLAR_TIER_PROOF_MISS);
+    T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, refuse, old), CELLAR_E_INVAL);
+    T_CHECK(in_memory(ns[1], &two, "k"));
     change_unheard("new");
-    T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, refuse_new, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, refuse, new), CELLAR_E_INVAL);
     has(ns[1], "k", "new");
     end();
 }
