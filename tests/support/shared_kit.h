@@ -393,7 +393,9 @@ static inline cellar_err shared_fill(void *ctx, const cellar_tier_key *k,
     m->fills++;
     if (m->answer != CELLAR_OK) { return m->answer; }
     if (!shared_lease_end(m, k, l, value, len, e)) { return CELLAR_INVALIDATED; }
+    pthread_mutex_lock(&m->server->lock);
     e->born = ++m->server->replies;
+    pthread_mutex_unlock(&m->server->lock);
     shared_inside(m, "filled"); /* the answer is on its way */
     return CELLAR_OK;
 }
