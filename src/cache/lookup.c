@@ -142,9 +142,10 @@ static void cache_reply_ends(cellar *c, const l1_key *k)
     cache_why_note(c->store, k->hash, CELLAR_CAUSE_REMOTE);
 }
 
-/* Compare a reply of a shared tier, which memory has not stored, with the entry in memory. Return
- * EXISTS if they are equal, MISS without an entry; INVALIDATED: a change was counted since the
- * look, and the entry is newer; CONFLICT: either may be the older one, and the entry is ended. */
+/* Compare a reply of a shared tier, which memory has not stored, with the entry in memory. value
+ * NULL: only its length is known. Return EXISTS if they are equal, MISS without an entry;
+ * INVALIDATED: a change was counted since the look, and the entry is newer; CONFLICT: either may be
+ * the older one, and the entry is ended. */
 BASE_COLD static cellar_err cache_reply_meets(cellar *c, const l1_key *k, const void *value,
                                               size_t value_len, const l2_meta *m, uint64_t expect)
 {

@@ -62,7 +62,7 @@ struct cellar_remote {
     cellar_host_opts log_host;    /* log, log_ctx, log_level */
     const cellar_tier_host *_Atomic host; /* of the first namespace; NULL: none yet. Release */
     _Atomic uint64_t bytes;       /* of remote_alloc */
-    _Atomic uint64_t replies;     /* of gets so far, over all connections */
+    _Atomic uint64_t replies;     /* numbers of replies so far, over all connections */
     struct remote_block *_Atomic spare[REMOTE_SPARES]; /* long ones; see memory.c */
     remote_memory memory;         /* remote_alloc and remote_free, for commands */
     struct remote_link *link;     /* link.h */

@@ -303,18 +303,17 @@ static cellar_err load_one(cellar_load *ld, const void *key, size_t len, void *c
     return cellar_load_value(ld, "load", 4);
 }
 
-/* Read the key while its load has stored the value in the server and not yet in memory. `keeps`:
- * memory keeps the newer reply. */
-static void load_beside_a_newer_reply(bool keeps)
+/* Load the key; `what` happens when the server has the value and memory has not. */
+static void load_while(const char *what, const char *then)
 {
     cellar_result r = cellar_result_default();
-    begin_steps(keeps ? "-c" : "-p"); /* one look, then the fill */
+    begin_steps(what);
     two.quiet_fill = true;
     shared_find(&server, "k", 1, false)->there = false;
     const cellar_err err = cellar_get_or_load(ns[1], "k", 1, NULL, load_one, NULL, &r);
     take(err, r.value, r.value_len, "load");
     T_EQ_U64(*steps, '\0');
-    has(ns[1], "k", "new");
+    has(ns[1], "k", then);
     T_CHECK(in_memory(ns[1], &two, "k"));
     cellar_result_free(&r);
     end();
@@ -322,25 +321,11 @@ static void load_beside_a_newer_reply(bool keeps)
 
 static void loaded_value_older_than_a_reply_is_not_stored(void)
 {
-    load_beside_a_newer_reply(true);
-    load_beside_a_newer_reply(false);
+    load_while("-c", "new"); /* one look, then the fill */
+    load_while("-p", "new");
 }
 
-/* The fill has stored its value, and a heard change of before it has ended the load. */
-static void reply_older_than_a_fill_does_not_stay(void)
-{
-    cellar_result r = cellar_result_default();
-    begin_steps("-h");
-    two.quiet_fill = true;
-    shared_find(&server, "k", 1, false)->there = false;
-    const cellar_err err = cellar_get_or_load(ns[1], "k", 1, NULL, load_one, NULL, &r);
-    take(err, r.value, r.value_len, "load");
-    T_EQ_U64(*steps, '\0');
-    has(ns[1], "k", "load");
-    T_CHECK(in_memory(ns[1], &two, "k"));
-    cellar_result_free(&r);
-    end();
-}
+static void reply_older_than_a_fill_does_not_stay(void) { load_while("-h", "load"); }
 
 static void reply_older_than_one_that_has_left_memory_is_not_stored(void)
 {
@@ -389,6 +374,54 @@ static void load_takes_no_older_reply_from_a_load_before(void)
     T_EQ_I64(pthread_join(first, NULL), 0);
     T_EQ_I64(pthread_join(second, NULL), 0);
     has(ns[1], "k", "new");
+    end();
+}
+
+static _Atomic unsigned loaders;
+
+/* Load while another call waits for the load. */
+static cellar_err load_joined(cellar_load *ld, const void *key, size_t len, void *ctx)
+{
+    if (atomic_fetch_add(&loaders, 1) == 0) {
+        atomic_store(&gate, 1);
+        while (!asleep(atomic_load(&loader))) { sched_yield(); }
+    }
+    return load_one(ld, key, len, ctx);
+}
+
+static void *load_refused(void *ctx)
+{
+    cellar_result r = cellar_result_default();
+    if (ctx != NULL) { atomic_store(&loader, asleep_self()); }
+    const cellar_err err = cellar_get_or_load(ns[1], "k", 1, NULL, load_joined, NULL, &r);
+    take(err, r.value, r.value_len, "load");
+    cellar_result_free(&r);
+    return NULL;
+}
+
+/* The tier takes no value and gives no number: calls that wait get the value all the same. */
+static void load_that_the_tier_refuses_answers_all_that_joined(void)
+{
+    pthread_t first, second;
+    begin_steps("");
+    T_EQ_I64(cellar_delete_by_tag(ns[1], "t", 1, CELLAR_TAG_HARD), CELLAR_OK); /* an epoch begins */
+    shared_row *row = shared_find(&server, "k", 1, false);
+    row->there = false;
+    atomic_store(&gate, 0);
+    atomic_store(&loader, 0);
+    atomic_store(&loaders, 0);
+    T_REQUIRE(pthread_create(&first, NULL, load_refused, NULL) == 0);
+    while (atomic_load(&gate) != 1) { sched_yield(); }
+    server.replies += 1000; /* above the epoch */
+    row->there = true;
+    reads(BY_PEEK, "old");
+    row->there = false;
+    two.answer = CELLAR_INVALIDATED;
+    T_REQUIRE(pthread_create(&second, NULL, load_refused, &loader) == 0);
+    T_EQ_I64(pthread_join(first, NULL), 0);
+    T_EQ_I64(pthread_join(second, NULL), 0);
+    T_EQ_U64(loaders, 1);
+    two.answer = CELLAR_OK;
     end();
 }
 
@@ -444,6 +477,7 @@ T_MAIN("api_tier_backwards", T_CASE(entry_that_differs_from_a_reply_ends),
        T_CASE(reply_older_than_a_fill_does_not_stay),
        T_CASE(reply_older_than_one_that_has_left_memory_is_not_stored),
        T_CASE(load_takes_no_older_reply_from_a_load_before),
+       T_CASE(load_that_the_tier_refuses_answers_all_that_joined),
        T_CASE(entry_older_than_what_an_update_has_seen_ends),
        T_CASE(entry_of_another_length_than_a_reply_ends),
        T_CASE(entry_of_a_change_since_the_look_stays_and_is_the_answer))

@@ -431,6 +431,9 @@ static void stopped_coarse_clock_keeps_no_entry_alive(void)
     T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS)); /* the thread has a span */
     forged_coarse_lag_ns = INT64_C(640) * 1000000;
     pass(forged_coarse_lag_ns, UINT64_C(1280) * 1000000);
+    int64_t from_ms;
+    T_CHECK(base_clock_ahead(&system_clock, base_thread_self(), &from_ms) > forged_ms());
+    T_CHECK(from_ms <= forged_ms());
     T_CHECK(base_clock_reached(&system_clock, forged_ms() - 137));
     T_CHECK(base_clock_reached(&system_clock, forged_ms()));
     T_CHECK(!base_clock_reached(&system_clock, forged_ms() + 1));
