@@ -322,12 +322,12 @@ static const guard_row guard_rows[] = {
 
 /* ---- Rows ------------------------------------------------------------------------------------ */
 
-static cellar_err guard_open_store(guard_kind kind, const cellar_host_opts *host,
+static cellar_err guard_open_store(guard_kind kind, const cellar_host_config *host,
                                    const uint8_t *secret)
 {
     cellar_config cfg = cellar_config_default();
-    cellar_tuning_opts tuning = cellar_tuning_opts_default();
-    cellar_l2_opts disk = cellar_l2_opts_default();
+    cellar_tuning_config tuning = cellar_tuning_config_default();
+    cellar_l2_config disk = cellar_l2_config_default();
     tuning.hash_key = secret;
     disk.required = 1;
     cfg.memory_bytes = kind == GUARD_SMALL ? 2u << 20 : 64u << 20;
@@ -347,7 +347,7 @@ static cellar_err guard_open_store(guard_kind kind, const cellar_host_opts *host
 static cellar_err guard_open(guard_kind kind)
 {
     static const uint8_t secret[32] = { 1, 2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47 };
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     host.no_threads = 1;
     host.clock = guard_clock;
     if (kind == GUARD_LOCKS) {

@@ -35,7 +35,7 @@
 #define CELLAR_VERSION_MAJOR 0
 #define CELLAR_VERSION_MINOR 2
 #define CELLAR_VERSION_PATCH 0
-#define CELLAR_ABI           2 /* rises with every incompatible change; number of the .so */
+#define CELLAR_ABI           3 /* rises with every incompatible change; number of the .so */
 
 #ifndef CELLAR_API             /* a host may define: static __attribute__((unused)) */
 #if defined(__GNUC__)
@@ -194,10 +194,10 @@ typedef char cellar_enums_are_int[sizeof(cellar_eviction) == sizeof(int) ? 1 : -
 
 struct cellar_load;
 struct cellar_load_opts;
-struct cellar_breaker_opts;
-struct cellar_l2_opts;
-struct cellar_host_opts;
-struct cellar_tuning_opts;
+struct cellar_breaker_config;
+struct cellar_l2_config;
+struct cellar_host_config;
+struct cellar_tuning_config;
 
 /* Load the value of a key; see cellar_load.h. `load` is valid until the function returns. */
 typedef cellar_err (*cellar_loader_fn)(struct cellar_load *load, const void *key, size_t key_len,
@@ -232,8 +232,8 @@ typedef struct cellar_ttl_class {
  * uses. A set of another length makes its entry the newest. Expired entries count until they are
  * reclaimed; cleared entries do not count. A pinned entry may leave, and its bytes stay readable.
  * The list takes 24 bytes for each entry. */
-typedef struct cellar_namespace_opts {
-    size_t   struct_size;        /* set by cellar_namespace_opts_default()                        */
+typedef struct cellar_namespace_config {
+    size_t   struct_size;      /* set by cellar_namespace_config_default()                        */
     int64_t  default_ttl_ms;     /* TTL of entries stored without one; of loads with jitter_pct   */
     int64_t  negative_ttl_ms;    /* TTL of negative entries                                       */
     int64_t  idle_ms;            /* maximum time without use, to 2^32 - 1; not for loaded values  */
@@ -251,21 +251,21 @@ typedef struct cellar_namespace_opts {
     uint32_t l2_lz4;             /* 1: LZ4 on disk; read when the namespace is first opened       */
     uint32_t reserved0;          /* must be 0                                                     */
     cellar_tier        tier;     /* CELLAR_TIER_L1: memory only; read when first opened           */
-    cellar_l2_write    l2_write; /* read when first opened. Default 0: cellar_l2_opts.write       */
+    cellar_l2_write    l2_write; /* read when first opened. Default 0: cellar_l2_config.write     */
     cellar_bloom_state bloom;    /* OFF, or OBSERVING: open a filter with the namespace           */
     const struct cellar_load_opts *load; /* defaults of its loads; NULL = none; copied            */
     cellar_loader_fn      loader; /* for loads without a loader of their own; NULL = none         */
     cellar_loader_many_fn loader_many; /* the same for bulk loads; NULL = none                    */
     void *loader_ctx;            /* lives until the store is closed, or until the namespace is    */
                                  /* dropped and its running loads have ended                      */
-    const struct cellar_breaker_opts *breaker; /* of its loads; NULL = none; fixed at first open  */
+    const struct cellar_breaker_config *breaker; /* of its loads; NULL: none; fixed at first open */
     const struct cellar_codec *codec; /* of its objects, cellar_entry.h; NULL = none; copied when */
                                  /* the namespace is first opened                                 */
     const char *policy_section;  /* section of the rules, to 64 bytes; NULL: its own name         */
     uint32_t log_level;          /* a cellar_log_level for its own lines. Default 0: of the store */
     uint32_t max_entries;        /* most entries in memory. Default 0: no bound                   */
-} cellar_namespace_opts;
-CELLAR_STRUCT(cellar_namespace_opts, max_entries);
+} cellar_namespace_config;
+CELLAR_STRUCT(cellar_namespace_config, max_entries);
 
 /* Options of a store. */
 typedef struct cellar_config {
@@ -282,10 +282,10 @@ typedef struct cellar_config {
     int64_t  stale_ms;        /* to 2^32 - 1. Default 0: none                                     */
     const char *l2_path;      /* directory of the disk tier; created. Default NULL: no disk tier */
     uint64_t l2_bytes;        /* size of all its files; with l2_path. From 16 MiB to 4 TiB        */
-    const cellar_namespace_opts     *root;   /* options of the root namespace; NULL = defaults    */
-    const struct cellar_l2_opts     *l2;     /* cellar_l2.h; NULL = defaults                      */
-    const struct cellar_host_opts   *host;   /* cellar_admin.h; NULL = defaults                   */
-    const struct cellar_tuning_opts *tuning; /* cellar_admin.h; NULL = defaults                   */
+    const cellar_namespace_config     *root; /* options of the root namespace; NULL = defaults    */
+    const struct cellar_l2_config     *l2;   /* cellar_l2.h; NULL = defaults                      */
+    const struct cellar_host_config   *host; /* cellar_admin.h; NULL = defaults                   */
+    const struct cellar_tuning_config *tuning; /* cellar_admin.h; NULL = defaults                 */
     const struct cellar_policy_rule *rules; /* of writes: KEY POLICIES in cellar_admin.h          */
     size_t   rule_count;      /* Range 0..4,096. Default 0: no rules                              */
 } cellar_config;
@@ -348,13 +348,13 @@ CELLAR_API cellar_err cellar_close(cellar *c);
  * cost:    one lock; one allocation for a new name. For max_entries of an existing namespace as
  *          CELLAR_OPT_NAMESPACE_MAX_ENTRIES
  * example:
- *     cellar_namespace_opts o = cellar_namespace_opts_default();
+ *     cellar_namespace_config o = cellar_namespace_config_default();
  *     o.default_ttl_ms = 300000;
  *     cellar *users;
  *     if (cellar_namespace_open(c, "users", &o, &users) != CELLAR_OK) return 1;
  *     cellar_close(users);                                                                       */
 CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
-                                            const cellar_namespace_opts *o, cellar **out);
+                                            const cellar_namespace_config *o, cellar **out);
 
 /* ---- One key -------------------------------------------------------------------------------- */
 

@@ -387,7 +387,7 @@ public:
     }
     /* Open a namespace, create it if it is new. It may outlive the store: calls then throw
      * E_CLOSED. */
-    handle(const handle &store, const char *name, const cellar_namespace_opts *o = nullptr)
+    handle(const handle &store, const char *name, const cellar_namespace_config *o = nullptr)
         : loaders_(store.loaders_)
     {
         check(cellar_namespace_open(store.c_, name, o, &c_), store.c_);
@@ -417,11 +417,11 @@ public:
      * run when the namespace handle is closed. */
     template <class T = std::string, class F>
     static handle with_loader(const handle &store, const char *name, F fn,
-                              const cellar_namespace_opts *o = nullptr)
+                              const cellar_namespace_config *o = nullptr)
     {
         static_assert(detail::is_loader<F>, "fn takes std::string_view, and maybe cellar_load *");
         auto owned = std::make_shared<F>(std::move(fn));
-        cellar_namespace_opts with = o != nullptr ? *o : cellar_namespace_opts_default();
+        cellar_namespace_config with = o != nullptr ? *o : cellar_namespace_config_default();
         with.loader_ctx = owned.get();
         with.loader = [](cellar_load *load, const void *key, std::size_t key_len,
                          void *ctx) -> cellar_err {

@@ -64,8 +64,8 @@ typedef void    (*cellar_log_fn)(cellar_log_level level, const char *module, cel
 
 /* What the host program provides to an object. Limiters use name, alloc, free, log and log_level;
  * lock tables use name and clock. Each open checks all fields. */
-typedef struct cellar_host_opts {
-    size_t   struct_size;       /* set by cellar_host_opts_default()                              */
+typedef struct cellar_host_config {
+    size_t   struct_size;     /* set by cellar_host_config_default()                              */
     const char *name;           /* label in metrics, 0..64 bytes, copied. Default ""              */
     cellar_clock_fn clock;      /* Default: monotonic clock of the system, suspend included       */
     void    *clock_ctx;
@@ -83,12 +83,12 @@ typedef struct cellar_host_opts {
     uint32_t stack_bytes;       /* stack of each thread that is started, with the thread-local    */
                                 /* data of the program; less than 256 KiB counts as 256 KiB.      */
                                 /* Default: that of the process, 1 MiB at least                   */
-} cellar_host_opts;
-CELLAR_STRUCT(cellar_host_opts, stack_bytes);
+} cellar_host_config;
+CELLAR_STRUCT(cellar_host_config, stack_bytes);
 
 /* Sizes and switches that few programs need. */
-typedef struct cellar_tuning_opts {
-    size_t   struct_size;         /* set by cellar_tuning_opts_default()                          */
+typedef struct cellar_tuning_config {
+    size_t   struct_size;       /* set by cellar_tuning_config_default()                          */
     uint64_t max_value_bytes;     /* to CELLAR_VALUE_MAX. Default min(64 MiB, budget / 2)         */
     uint64_t mean_entry_bytes;    /* expected key + value, sizes the stripes. From 16 to          */
                                   /* 2^32 - 1. Default 256                                        */
@@ -111,8 +111,8 @@ typedef struct cellar_tuning_opts {
     uint32_t no_explain;          /* 1: cellar_why forgets removed entries; saves budget / 256    */
     uint32_t no_advisor;          /* 1: no figures for cellar_advice_get. Default 0: on from      */
                                   /* 16 MiB                                                       */
-} cellar_tuning_opts;
-CELLAR_STRUCT(cellar_tuning_opts, no_advisor);
+} cellar_tuning_config;
+CELLAR_STRUCT(cellar_tuning_config, no_advisor);
 
 /* ---- Options at run time --------------------------------------------------------------------- */
 

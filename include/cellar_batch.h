@@ -113,7 +113,7 @@ typedef void (*cellar_batch_done_fn)(const cellar_batch_result *result, void *ct
 /* Options of a batcher. Start from cellar_batcher_config_default(). */
 typedef struct cellar_batcher_config {
     size_t   struct_size;
-    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
+    const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
                              /* counts as "batcher"), clock, alloc, free, log, log_level,         */
                              /* no_threads, stack_bytes                                           */
     uint64_t max_bytes;      /* of the items of a batch. Default 1 MiB                            */

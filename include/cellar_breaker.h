@@ -34,8 +34,8 @@ typedef enum cellar_breaker_outcome {
 } cellar_breaker_outcome;
 
 /* When a breaker opens and closes. */
-typedef struct cellar_breaker_opts {
-    size_t   struct_size; /* set by cellar_breaker_opts_default()                                 */
+typedef struct cellar_breaker_config {
+    size_t   struct_size; /* set by cellar_breaker_config_default()                               */
     uint32_t failure_pct; /* opens at this share of failed calls in 10 s. Range 1..100 percent.   */
                           /* Default 50                                                           */
     uint32_t min_calls;   /* calls in 10 s needed for it. Range 1..1,000,000. Default 20          */
@@ -44,8 +44,8 @@ typedef struct cellar_breaker_opts {
     int64_t  open_ms;     /* open for a random time, up to this. Default 5,000                    */
     int64_t  open_max_ms; /* open_ms doubles with each failed probe, up to this. From open_ms to  */
                           /* 2^40. Default 60,000, or open_ms where that is longer                */
-} cellar_breaker_opts;
-CELLAR_STRUCT(cellar_breaker_opts, open_max_ms);
+} cellar_breaker_config;
+CELLAR_STRUCT(cellar_breaker_config, open_max_ms);
 
 /* ---- Calls ----------------------------------------------------------------------------------- */
 
@@ -60,7 +60,7 @@ CELLAR_STRUCT(cellar_breaker_opts, open_max_ms);
  * example:
  *     cellar_breaker *b;
  *     if (cellar_breaker_create(c, NULL, &b) != CELLAR_OK) return 1;                             */
-CELLAR_API cellar_err cellar_breaker_create(cellar *c, const cellar_breaker_opts *o,
+CELLAR_API cellar_err cellar_breaker_create(cellar *c, const cellar_breaker_config *o,
                                             cellar_breaker **out);
 
 /* Destroy a breaker.

@@ -5,7 +5,7 @@
  * CALL PATTERN
  *     #include "cellar_bus.h"    (drop-in: part of "cellar_all.h")
  *     cellar_bus *b;
- *     cellar_bus_member_opts o = cellar_bus_member_opts_default();
+ *     cellar_bus_member_config o = cellar_bus_member_config_default();
  *     o.fn = send_mail;                         returns CELLAR_BUS_ACK, _RETRY or _REJECT
  *     if (cellar_bus_open(NULL, &b) != CELLAR_OK) return 1;
  *     cellar_bus_group_add(b, "mail", NULL, NULL);
@@ -120,7 +120,7 @@ typedef void (*cellar_signal_fn)(const char *topic, const void *data, size_t len
 /* Options of a bus. Start from cellar_bus_config_default(). */
 typedef struct cellar_bus_config {
     size_t   struct_size;
-    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
+    const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
                              /* counts as "bus"), clock, alloc, free, log, log_level, no_threads, */
                              /* stack_bytes                                                       */
     const char *default_queue; /* takes keys that match no route. Copied. Default NULL: none      */
@@ -137,9 +137,9 @@ typedef struct cellar_bus_config {
 } cellar_bus_config;
 CELLAR_STRUCT(cellar_bus_config, reserved0);
 
-/* Options of a consumer group. Start from cellar_bus_group_opts_default(). A message that does not
- * pass the filters counts as filtered and is delivered to no member of the group. */
-typedef struct cellar_bus_group_opts {
+/* Options of a consumer group. Start from cellar_bus_group_config_default(). A message that does
+ * not pass the filters counts as filtered and is delivered to no member of the group. */
+typedef struct cellar_bus_group_config {
     size_t   struct_size;
     uint64_t max_bytes;      /* of key, headers and body of its messages. Default 64 MiB          */
     int64_t  block_ms;       /* of FULL_BLOCK. Default 0: no limit                                */
@@ -160,13 +160,13 @@ typedef struct cellar_bus_group_opts {
     uint32_t ordered;        /* 1: messages of a key are handled one after another                */
     cellar_bus_on_full on_full; /* Default FULL_ERROR                                             */
     uint32_t reserved0;      /* must be 0                                                         */
-} cellar_bus_group_opts;
-CELLAR_STRUCT(cellar_bus_group_opts, reserved0);
+} cellar_bus_group_config;
+CELLAR_STRUCT(cellar_bus_group_config, reserved0);
 
 struct cellar_pool;
 
-/* Options of a member. Start from cellar_bus_member_opts_default(). */
-typedef struct cellar_bus_member_opts {
+/* Options of a member. Start from cellar_bus_member_config_default(). */
+typedef struct cellar_bus_member_config {
     size_t   struct_size;
     cellar_bus_fn fn;        /* handles one message at a time. Default NULL: the program takes    */
     void    *ctx;
@@ -177,8 +177,8 @@ typedef struct cellar_bus_member_opts {
     uint32_t prefetch;       /* without fn: messages in hand at the same time. Range 1..1,024.    */
                              /* Default 16                                                        */
     uint32_t reserved0;      /* must be 0                                                         */
-} cellar_bus_member_opts;
-CELLAR_STRUCT(cellar_bus_member_opts, reserved0);
+} cellar_bus_member_config;
+CELLAR_STRUCT(cellar_bus_member_config, reserved0);
 
 /* Options of a message. Start from cellar_bus_publish_opts_default(). */
 typedef struct cellar_bus_publish_opts {
@@ -333,7 +333,7 @@ CELLAR_API cellar_err cellar_bus_drain(cellar_bus *b, int64_t timeout_ms,
  * cost:    one or two allocations, one short lock
  * example: cellar_bus_group_add(b, "mail", "audit", NULL);                                       */
 CELLAR_API cellar_err cellar_bus_group_add(cellar_bus *b, const char *queue, const char *group,
-                                           const cellar_bus_group_opts *o);
+                                           const cellar_bus_group_config *o);
 
 /* Remove a group without members. Its messages are dropped. A queue without groups is unknown.
  * in:      group NULL counts as "default"
@@ -392,7 +392,7 @@ CELLAR_API cellar_err cellar_bus_publish(cellar_bus *b, const char *key, const v
  *     cellar_bus_member *m;
  *     cellar_bus_join(b, "mail", NULL, NULL, &m);                                                */
 CELLAR_API cellar_err cellar_bus_join(cellar_bus *b, const char *queue, const char *group,
-                                      const cellar_bus_member_opts *o, cellar_bus_member **out);
+                                      const cellar_bus_member_config *o, cellar_bus_member **out);
 
 /* Remove a member from its group. Messages in its hands return to the group at the front; their
  * deliveries do not count. A function that runs ends normally, and its verdict counts.

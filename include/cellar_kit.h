@@ -332,14 +332,14 @@ typedef enum cellar_llm_mode {
     CELLAR_LLM_NEVER = 2
 } cellar_llm_mode;
 
-typedef struct cellar_llm_opts {
-    size_t   struct_size;     /* set by cellar_llm_opts_default()                                 */
+typedef struct cellar_llm_config {
+    size_t   struct_size;   /* set by cellar_llm_config_default()                                 */
     const cellar_load_opts *load; /* TTL and the like; NULL = of the namespace; copied. Its ctx   */
                               /* options must be 0                                                */
     cellar_llm_mode mode;
     uint32_t reserved0;       /* must be 0                                                        */
-} cellar_llm_opts;
-CELLAR_STRUCT(cellar_llm_opts, reserved0);
+} cellar_llm_config;
+CELLAR_STRUCT(cellar_llm_config, reserved0);
 
 /* What calls through one handle took and saved. Saved is what cached and joined answers took when
  * they were made. */
@@ -382,7 +382,7 @@ CELLAR_API cellar_err cellar_llm_key(const cellar_llm_request *req, void *buf, s
  * thread:  any
  * cost:    one allocation
  * example: cellar_llm_open(c, NULL, &llm);                                                       */
-CELLAR_API cellar_err cellar_llm_open(cellar *c, const cellar_llm_opts *o, cellar_llm **out);
+CELLAR_API cellar_err cellar_llm_open(cellar *c, const cellar_llm_config *o, cellar_llm **out);
 
 /* Close a cache of answers. The entries stay.
  * status:  unstable until 1.0
@@ -445,8 +445,8 @@ typedef enum cellar_vector_type {
     CELLAR_VECTOR_I8 = 3   /* 8 bits and one scale for the vector */
 } cellar_vector_type;
 
-typedef struct cellar_embeddings_opts {
-    size_t       struct_size; /* set by cellar_embeddings_opts_default()                          */
+typedef struct cellar_embeddings_config {
+    size_t       struct_size; /* set by cellar_embeddings_config_default()                        */
     cellar_bytes scope;       /* a name of the caller's choice; copied, also below                */
     cellar_bytes tenant;      /* the key has its SHA-256; data NULL: shared by all tenants        */
     cellar_bytes model;       /* 1 byte or more                                                   */
@@ -456,8 +456,8 @@ typedef struct cellar_embeddings_opts {
     cellar_vector_type type;  /* Default F32                                                      */
     uint32_t     max_batch;   /* texts of one call of the loader. Range 1..4,096. Default 256     */
     uint32_t     reserved0;   /* must be 0                                                        */
-} cellar_embeddings_opts;
-CELLAR_STRUCT(cellar_embeddings_opts, reserved0);
+} cellar_embeddings_config;
+CELLAR_STRUCT(cellar_embeddings_config, reserved0);
 
 typedef struct cellar_embeddings cellar_embeddings;
 typedef struct cellar_embeddings_call cellar_embeddings_call; /* one call of a loader */
@@ -476,10 +476,10 @@ typedef cellar_err (*cellar_embeddings_fn)(cellar_embeddings_call *call, const c
  * thread:  any
  * cost:    one allocation
  * example:
- *     cellar_embeddings_opts o = cellar_embeddings_opts_default();
+ *     cellar_embeddings_config o = cellar_embeddings_config_default();
  *     o.model.data = "small", o.model.len = 5, o.dim = 1536;
  *     cellar_embeddings_open(c, &o, &e);                                                         */
-CELLAR_API cellar_err cellar_embeddings_open(cellar *c, const cellar_embeddings_opts *o,
+CELLAR_API cellar_err cellar_embeddings_open(cellar *c, const cellar_embeddings_config *o,
                                              cellar_embeddings **out);
 
 /* Close a cache of embeddings. The entries stay.
@@ -536,7 +536,7 @@ CELLAR_API cellar_err cellar_embeddings_set(cellar_embeddings_call *call, size_t
 typedef struct cellar_status_opts {
     size_t   struct_size;     /* set by cellar_status_opts_default()                              */
     const cellar_ttl_class *states; /* copied. Default: the preset                                */
-    const cellar_namespace_opts *ns; /* other options of the namespace; its TTL classes must be   */
+    const cellar_namespace_config *ns; /* other options of the namespace; its TTL classes must be */
                               /* 0. NULL = defaults; copied                                       */
     int64_t  hot_extra_ms;    /* time that a hot entry gains. Default 60,000                      */
     int64_t  max_age_ms;      /* of a prolonged entry; not below the TTL of any state. Default:   */
@@ -943,10 +943,10 @@ CELLAR_STRUCT(cellar_resp_settings, admin_body_bytes);
 typedef struct cellar_settings {
     size_t   struct_size;       /* set by cellar_settings_default(); of this header exactly       */
     cellar_config         config;
-    cellar_l2_opts        l2;
-    cellar_host_opts      host; /* without a log function `log` has no effect                     */
-    cellar_tuning_opts    tuning;
-    cellar_namespace_opts root;
+    cellar_l2_config        l2;
+    cellar_host_config      host; /* without a log function `log` has no effect                   */
+    cellar_tuning_config    tuning;
+    cellar_namespace_config root;
     cellar_work_settings  work; /* for a pool of tasks and for schedules                          */
     cellar_resp_settings  resp; /* for a port                                                     */
     uint32_t disabled;          /* 1: the program sets CELLAR_OPT_ENABLED of its namespaces to 0  */
@@ -962,10 +962,10 @@ static inline cellar_settings cellar_settings_default(void)
     CELLAR_ZERO(cellar_settings, o);
     o.struct_size = sizeof(cellar_settings);
     o.config = cellar_config_default();
-    o.l2 = cellar_l2_opts_default();
-    o.host = cellar_host_opts_default();
-    o.tuning = cellar_tuning_opts_default();
-    o.root = cellar_namespace_opts_default();
+    o.l2 = cellar_l2_config_default();
+    o.host = cellar_host_config_default();
+    o.tuning = cellar_tuning_config_default();
+    o.root = cellar_namespace_config_default();
     o.work = cellar_work_settings_default();
     o.resp = cellar_resp_settings_default();
     return o;
@@ -1055,7 +1055,7 @@ CELLAR_API cellar_err cellar_settings_open(const cellar_settings *s, cellar_sett
 /* A namespace that the program opens: cellar_policy_read compares rules with it. */
 typedef struct cellar_policy_space {
     const char *name;                  /* as of cellar_namespace_open; "": the root               */
-    const cellar_namespace_opts *opts; /* NULL: all defaults                                      */
+    const cellar_namespace_config *opts; /* NULL: all defaults                                    */
 } cellar_policy_space;
 
 /* Options of cellar_policy_read. */

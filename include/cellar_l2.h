@@ -196,8 +196,8 @@ typedef struct cellar_l2_cipher {
 CELLAR_STRUCT(cellar_l2_cipher, reserved0);
 
 /* Options of the disk tier; path and size stand in cellar_config. */
-typedef struct cellar_l2_opts {
-    size_t   struct_size;         /* set by cellar_l2_opts_default()                              */
+typedef struct cellar_l2_config {
+    size_t   struct_size;       /* set by cellar_l2_config_default()                              */
     uint64_t mean_entry_bytes;    /* expected, sizes the index. To 2^32 - 1. Default 1,024, and   */
                                   /* down to 512 if the index takes 1/16 of memory_bytes at most  */
     uint64_t write_bytes_per_s;   /* entry bytes written a second, moves not counted; a larger    */
@@ -224,8 +224,8 @@ typedef struct cellar_l2_opts {
     cellar_l2_write write;        /* of namespaces with l2_write 0. Default ON_EVICTION           */
     uint32_t reserved0;           /* must be 0                                                    */
     int64_t  open_ready_ms;       /* see READY. From 1. CELLAR_TTL_NONE: no limit. Default 1,000  */
-} cellar_l2_opts;
-CELLAR_STRUCT(cellar_l2_opts, open_ready_ms);
+} cellar_l2_config;
+CELLAR_STRUCT(cellar_l2_config, open_ready_ms);
 
 /* Write everything on the disk tier so that it survives a power cut, Bloom filters included.
  * returns: OK; DISABLED (no disk tier, or it is off), E_IO (cellar_last_error)

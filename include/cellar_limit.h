@@ -272,7 +272,7 @@ typedef struct cellar_limiter_config {
     cellar_limiter_clock_fn wall_ms;  /* Default: the wall clock of the system                    */
     cellar_limiter_clock_fn boot_ms;  /* Default: the system's, including suspend. For snapshots  */
     void    *clock_ctx;
-    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name        */
+    const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name      */
                              /* (printable ASCII; "" counts as "default"), alloc and free (for    */
                              /* the handle and, during open, the time zone), log, log_level       */
     const char *snapshot_path; /* file of the snapshot; its folder must exist. Default: none      */

@@ -16,7 +16,7 @@ extern "C" {
  * change during the load wins: leader and waiters get the late result, the cache does not store
  * it (CELLAR_RESULT_INVALIDATED). After hard_timeout_ms, or when the leader's thread ends inside
  * the loader, a waiter leads the next load. All times are times of the store's clock
- * (cellar_host_opts.clock). */
+ * (cellar_host_config.clock). */
 
 /* STALE VALUES
  * Past its TTL a value stays readable for stale_ms. A load that finds it starts a refresh and
@@ -132,7 +132,7 @@ typedef struct cellar_fallback {
 
 /* Options of a load. 0 = the value of the namespace, then of the store, then the default. A
  * loader overrides them with cellar_load_opts_set; flags of call and namespace are combined. In
- * cellar_namespace_opts.load these must be 0: ttl_ms, negative_ttl_ms, stale_ms (the namespace
+ * cellar_namespace_config.load these must be 0: ttl_ms, negative_ttl_ms, stale_ms (the namespace
  * has fields of its own), fallback_ttl_ms, fallback, default_value, breaker, ctx_bytes,
  * ctx_retain, ctx_release, trace, and all flags but CELLAR_LOAD_NO_NEGATIVE. */
 typedef struct cellar_load_opts {

@@ -65,7 +65,7 @@ typedef struct cellar_locks_config {
     uint64_t max_locks;      /* keys held or waited for. Range 1..2^24. Default 65,536            */
     uint64_t max_bytes;      /* bound of all memory of the table. From 256 KiB. Default 32 MiB    */
     uint64_t fence_start;    /* all fences are above it. Below 2^61. Default: from the wall clock */
-    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
+    const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
                              /* counts as "locks"), clock                                         */
     uint32_t barging;        /* 1: a running thread may take a released lock first; see QUEUE     */
     uint32_t reserved0;      /* must be 0                                                         */

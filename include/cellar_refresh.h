@@ -61,7 +61,7 @@ typedef cellar_err (*cellar_refresh_lister_fn)(cellar_refresh_keys *keys, const 
 /* Options of a refresher. Start from cellar_refresher_config_default(). */
 typedef struct cellar_refresher_config {
     size_t   struct_size;
-    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
+    const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
                              /* counts as "refresh"), clock, alloc, free, log, log_level,         */
                              /* no_threads, stack_bytes                                           */
     cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default: of the system        */

@@ -74,9 +74,9 @@ typedef enum cellar_remote_state {
 
 /* Options of cellar_remote_open. 0 or NULL in a field: its default. The URL overrides the fields
  * that it names. Texts are copied. */
-typedef struct cellar_remote_opts {
-    size_t      struct_size;      /* set by cellar_remote_opts_default()                          */
-    const struct cellar_host_opts *host; /* cellar_admin.h. Used: log and log_level. NULL: all    */
+typedef struct cellar_remote_config {
+    size_t      struct_size;    /* set by cellar_remote_config_default()                          */
+    const struct cellar_host_config *host; /* cellar_admin.h. Used: log and log_level. NULL: all  */
                                   /* defaults                                                     */
     const char *prefix;           /* of all keys: 1..32 of A-Z a-z 0-9 . _ -. Default "cellar"    */
     const char *user;             /* Default NULL: the default user                               */
@@ -105,11 +105,11 @@ typedef struct cellar_remote_opts {
     const char *tls_key_file;     /* PEM: its key. Default NULL: in tls_cert_file                 */
     const char *tls_server_name;  /* name that the certificates of server and Sentinels must have */
                                   /* Default NULL: the host of the URL, or that Sentinel names    */
-} cellar_remote_opts;
-CELLAR_STRUCT(cellar_remote_opts, tls_server_name);
+} cellar_remote_config;
+CELLAR_STRUCT(cellar_remote_config, tls_server_name);
 
 /* Options of cellar_remote_attach. 0 in a field: its default. */
-typedef struct cellar_remote_namespace_opts {
+typedef struct cellar_remote_namespace_config {
     size_t                struct_size;
     int64_t               local_ttl_ms; /* RAW: longest life in memory. Default 0: as the server  */
     cellar_remote_write   write;        /* Default THROUGH                                        */
@@ -118,8 +118,8 @@ typedef struct cellar_remote_namespace_opts {
     uint32_t              strict;       /* 1: E_TIMEOUT instead of DEFERRED. Default 0            */
     uint32_t              durable;      /* replicas that a write waits for. Default 0: none       */
     uint32_t              reserved0;    /* must be 0                                              */
-} cellar_remote_namespace_opts;
-CELLAR_STRUCT(cellar_remote_namespace_opts, reserved0);
+} cellar_remote_namespace_config;
+CELLAR_STRUCT(cellar_remote_namespace_config, reserved0);
 
 /* Counters of a remote: field, help. */
 #define CELLAR_REMOTE_COUNTS(X) \
@@ -202,7 +202,7 @@ CELLAR_STRUCT(cellar_remote_stats, leases_held);
  *     if (cellar_remote_open(c, "unix:///run/redis.sock?prefix=app", NULL, &r) != CELLAR_OK)
  *         return 1;                                                                              */
 CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
-                                         const cellar_remote_opts *o, cellar_remote **out);
+                                         const cellar_remote_config *o, cellar_remote **out);
 
 /* Close a link. Send queue and journal for up to close_ms, also when a link that is away comes back
  * in that time; what is left then is lost. Shared limiters are closed before. The namespaces stay
@@ -227,7 +227,7 @@ CELLAR_API void cellar_remote_close(cellar_remote *r);
  * cost:    one allocation; the link is in GAP until the server knows the new prefix
  * example: cellar_remote_attach(r, users, NULL);                                                 */
 CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
-                                           const cellar_remote_namespace_opts *o);
+                                           const cellar_remote_namespace_config *o);
 
 /* Wait until gets of this process see every write that the server acknowledged to any process
  * before this call. A write that still waits in the queue of BEHIND has no acknowledgement.
@@ -284,7 +284,7 @@ CELLAR_API cellar_remote_state cellar_remote_state_get(const cellar_remote *r);
 CELLAR_API cellar_err cellar_remote_last_error(const cellar_remote *r, cellar_error_info *out);
 
 /* Read the figures of a remote. cellar_metrics_write and cellar_stats_json (cellar_observe.h) write
- * them with the label remote="PREFIX", and a port shows them: `remote` of cellar_resp_opts.
+ * them with the label remote="PREFIX", and a port shows them: `remote` of cellar_resp_config.
  * in:      out from cellar_remote_stats_default
  * out:     *out
  * returns: OK; E_INVAL
@@ -327,7 +327,7 @@ typedef enum cellar_remote_limiter_offline {
 } cellar_remote_limiter_offline;
 
 /* Options of cellar_remote_limiter_open. 0 or NULL in a field: its default. */
-typedef struct cellar_remote_limiter_opts {
+typedef struct cellar_remote_limiter_config {
     size_t      struct_size;
     const char *name;        /* 1..48 of A-Z a-z 0-9 . _ -. Copied. Default "default"             */
     int64_t     hold_ms;     /* life of a unit in a process. Range 1..60,000. Default 50, or      */
@@ -337,8 +337,8 @@ typedef struct cellar_remote_limiter_opts {
     uint32_t    max_keys;    /* keys that this process remembers. Up to 2^22. Default 16,384      */
     cellar_remote_limiter_offline offline; /* Default LOCAL_SHARE                                 */
     uint32_t    reserved0;   /* must be 0                                                         */
-} cellar_remote_limiter_opts;
-CELLAR_STRUCT(cellar_remote_limiter_opts, reserved0);
+} cellar_remote_limiter_config;
+CELLAR_STRUCT(cellar_remote_limiter_config, reserved0);
 
 /* Figures of a shared limiter in this process. */
 typedef struct cellar_remote_limiter_stats {
@@ -370,7 +370,7 @@ CELLAR_STRUCT(cellar_remote_limiter_stats, bytes);
  *     cellar_remote_limiter *l;
  *     if (cellar_remote_limiter_open(r, &rule, NULL, &l) != CELLAR_OK) return 1;                 */
 CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_rule *rule,
-                                                 const cellar_remote_limiter_opts *o,
+                                                 const cellar_remote_limiter_config *o,
                                                  cellar_remote_limiter **out);
 
 /* Close a shared limiter. Units that were not spent go back to the server.

@@ -4,7 +4,7 @@
  *
  * CALL PATTERN
  *     #include "cellar_resp.h"     (drop-in: part of "cellar_all.h")
- *     cellar_resp_opts o = cellar_resp_opts_default();
+ *     cellar_resp_config o = cellar_resp_config_default();
  *     o.port = 6379;                                127.0.0.1 and ::1; commands only read
  *     cellar_resp *r;
  *     if (cellar_resp_open(store, &o, &r) != CELLAR_OK) return 1;
@@ -95,10 +95,10 @@ typedef struct cellar_resp cellar_resp;
 typedef cellar_err (*cellar_resp_figures_fn)(void *ctx, int json, char *buf, size_t buf_cap,
                                              size_t *text_len);
 
-/* Options of a port. Start from cellar_resp_opts_default(). Texts are copied. */
-typedef struct cellar_resp_opts {
+/* Options of a port. Start from cellar_resp_config_default(). Texts are copied. */
+typedef struct cellar_resp_config {
     size_t   struct_size;
-    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""   */
+    const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name ("" */
                              /* counts as "port"), clock, alloc, free, log, log_level,            */
                              /* stack_bytes                                                       */
     const char *unix_path;   /* socket file, to 107 bytes. Default NULL: none                     */
@@ -135,8 +135,8 @@ typedef struct cellar_resp_opts {
     const char *tls_key_file; /* PEM: its key. Default NULL: in tls_cert_file                     */
     const char *tls_ca_file; /* PEM: each TCP client needs a certificate of these. Default NULL   */
     struct cellar_remote *remote; /* cellar_remote.h: a link for the pages. Default NULL: none    */
-} cellar_resp_opts;
-CELLAR_STRUCT(cellar_resp_opts, remote);
+} cellar_resp_config;
+CELLAR_STRUCT(cellar_resp_config, remote);
 
 /* Counters of a port: field, help. */
 #define CELLAR_RESP_COUNTS(X) \
@@ -185,11 +185,11 @@ CELLAR_STRUCT(cellar_resp_stats, admin_port);
  * thread:  any
  * cost:    about 100 KiB; no thread
  * example:
- *     cellar_resp_opts o = cellar_resp_opts_default();
+ *     cellar_resp_config o = cellar_resp_config_default();
  *     o.port = 6379;
  *     cellar_resp *r;
  *     if (cellar_resp_open(c, &o, &r) != CELLAR_OK) return 1;                                    */
-CELLAR_API cellar_err cellar_resp_open(cellar *c, const cellar_resp_opts *o, cellar_resp **out);
+CELLAR_API cellar_err cellar_resp_open(cellar *c, const cellar_resp_config *o, cellar_resp **out);
 
 /* Return the descriptor to poll for reading in a loop of the host. When it is readable, and at
  * least every 100 ms, call cellar_resp_step.

@@ -144,7 +144,7 @@ typedef void (*cellar_schedule_free_fn)(void *ctx);
 /* Options of a scheduler. Start from cellar_scheduler_config_default(). */
 typedef struct cellar_scheduler_config {
     size_t   struct_size;
-    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
+    const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
                              /* counts as "scheduler"), clock, alloc, free, log, log_level,       */
                              /* no_threads, stack_bytes                                           */
     cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default: of the system        */

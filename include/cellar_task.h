@@ -220,7 +220,7 @@ typedef enum cellar_task_run_on {
 /* Options of a pool. Start from cellar_pool_config_default(). */
 typedef struct cellar_pool_config {
     size_t   struct_size;
-    const struct cellar_host_opts *host; /* cellar_admin.h. NULL: all defaults. Used: name (""    */
+    const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
                                /* counts as "pool"), clock, alloc, free, log, log_level,          */
                                /* no_threads, stack_bytes                                         */
     cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default: of the system        */

@@ -316,8 +316,8 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
     const replay_trace *t = &run->trace;
     static const uint8_t secret[32] = { 7 };
     cellar_config cfg = cellar_config_default();
-    cellar_host_opts host = cellar_host_opts_default();
-    cellar_tuning_opts tuning = cellar_tuning_opts_default();
+    cellar_host_config host = cellar_host_config_default();
+    cellar_tuning_config tuning = cellar_tuning_config_default();
     cfg.eviction = (cellar_eviction)eviction;
     cfg.host = &host;
     cfg.tuning = &tuning;

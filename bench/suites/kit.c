@@ -88,7 +88,7 @@ int kit_pair(const char *shape, const char *metric, kit_form form, kit_side ours
 cellar *kit_open(uint64_t memory_bytes)
 {
     cellar_config cfg = cellar_config_default();
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = memory_bytes;
     host.no_threads = 1;
@@ -266,7 +266,7 @@ static double kit_get_bare(void *ctx, uint64_t *bad)
 static int kit_stats(uint32_t rounds)
 {
     cellar_config cfg = cellar_config_default();
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     kit_work w = { .a = kit_open(512ull << 20) };
     uint64_t bad = 0;
     cfg.memory_bytes = 512ull << 20;
@@ -363,7 +363,7 @@ static int kit_policy(uint32_t rounds)
 {
     cellar *c = kit_open(128ull << 20);
     kit_work w = { 0 };
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     int status = CELL_WRONG;
     o.default_ttl_ms = 3600000;
     if (c != NULL && cellar_namespace_open(c, "ruled", &o, &w.a) == CELLAR_OK &&
@@ -412,7 +412,7 @@ static int kit_codec(uint32_t rounds)
     cellar *c = kit_open(128ull << 20);
     kit_work w = { 0 };
     cellar_codec codec = cellar_codec_default();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     int status = CELL_WRONG;
     codec.encode = kit_encode;
     codec.decode = kit_decode;

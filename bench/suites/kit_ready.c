@@ -136,7 +136,7 @@ static int ready_embeddings(uint32_t rounds)
 {
     ready_vectors *v = calloc(1, sizeof *v);
     cellar *ns = NULL;
-    cellar_embeddings_opts o = cellar_embeddings_opts_default();
+    cellar_embeddings_config o = cellar_embeddings_config_default();
     int status = CELL_WRONG;
     if (v == NULL) { return status; }
     o.model.data = "small";

@@ -859,14 +859,14 @@ static void disk_frozen_row(disk_bench *b, bool quick)
     unsigned char key[VERIFY_KEY_MAX];
     const uint64_t ms = quick ? 2000 : 10000;
     cellar_config cfg = cellar_config_default();
-    cellar_namespace_opts each = cellar_namespace_opts_default();
+    cellar_namespace_config each = cellar_namespace_config_default();
     each.l2_write = CELLAR_L2_WRITE_ON_SET;
     cfg.root = &each;
     cfg.memory_bytes = (uint64_t)24 << 20;
     cfg.max_entries = DISK_L1_KEYS / 2;
     cfg.l2_path = b->dir[DISK_OURS];
     cfg.l2_bytes = (uint64_t)256 << 20;
-    cellar_l2_opts disk = cellar_l2_opts_default();
+    cellar_l2_config disk = cellar_l2_config_default();
     disk.required = 1;
     cfg.l2 = &disk;
     disk_clear(b->dir[DISK_OURS]);

@@ -363,7 +363,7 @@ void disk_part_moves(disk_bench *b, const disk_part *p)
 static cellar *mixed_open(const char *dir)
 {
     cellar_config cfg = cellar_config_default();
-    cellar_l2_opts disk = cellar_l2_opts_default();
+    cellar_l2_config disk = cellar_l2_config_default();
     cellar *c = NULL;
     disk.required = 1;
     cfg.memory_bytes = MIXED_MEMORY;

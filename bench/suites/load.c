@@ -86,7 +86,7 @@ static cellar *load_open(uint64_t bytes)
     cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
     cfg.memory_bytes = bytes;
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     host.no_threads = 1;
     cfg.host = &host;
     return cellar_open(&cfg, &c) == CELLAR_OK ? c : NULL;

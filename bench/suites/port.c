@@ -274,7 +274,7 @@ static int port_page(const cell_options *o)
     double ms[PORT_PAGES];
     cellar *c;
     cellar_resp *r = NULL;
-    cellar_resp_opts opts = cellar_resp_opts_default();
+    cellar_resp_config opts = cellar_resp_config_default();
     if (cellar_open(NULL, &c) != CELLAR_OK) { return CELL_WRONG; }
     for (int i = 0; i < 100; i++) {
         char name[32];
@@ -357,7 +357,7 @@ static int port_beside(const cell_options *o)
     port_turn fill;
     cellar *c;
     cellar_resp *r = NULL;
-    cellar_resp_opts opts = cellar_resp_opts_default();
+    cellar_resp_config opts = cellar_resp_config_default();
     int status = CELL_WRONG;
     if (cellar_open(NULL, &c) != CELLAR_OK) { return CELL_WRONG; }
     for (uint64_t i = 0; i < PORT_KEYS; i++) {

@@ -106,8 +106,8 @@ static bool remote_proven_soon(const cellar_remote *r)
 static bool remote_store_open(remote_store *s, const char *url, uint32_t entries,
                               cellar_remote_values values)
 {
-    cellar_namespace_opts n = cellar_namespace_opts_default(), alone = n;
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_namespace_config n = cellar_namespace_config_default(), alone = n;
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     memset(s, 0, sizeof *s);
     n.max_entries = entries;
     alone.default_ttl_ms = REMOTE_LIFE_MS;
@@ -643,7 +643,7 @@ static cellar_remote_limiter *remote_limiter(cellar_remote *r)
 {
     const cellar_rule rule =
         cellar_rule_token_bucket(REMOTE_LIMIT_PER_S, CELLAR_SECOND_NS, REMOTE_BURST);
-    cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
+    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
     cellar_remote_limiter *l;
     o.hold_ms = REMOTE_HOLD_MS;
     return cellar_remote_limiter_open(r, &rule, &o, &l) == CELLAR_OK ? l : NULL;

@@ -370,8 +370,8 @@ static double work_publish_round(uint32_t count)
     static const char body[64];
     uint64_t ran = 0, bad = 0;
     cellar_bus_config cfg = cellar_bus_config_default();
-    cellar_bus_group_opts group = cellar_bus_group_opts_default();
-    cellar_bus_member_opts member = cellar_bus_member_opts_default();
+    cellar_bus_group_config group = cellar_bus_group_config_default();
+    cellar_bus_member_config member = cellar_bus_member_config_default();
     cellar_bus *b = NULL;
     cfg.workers = 1;
     group.on_full = CELLAR_BUS_FULL_BLOCK;

@@ -13,12 +13,12 @@
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE cellar_err base_host_in(cellar_host_opts *out, const cellar_host_opts *from,
+CELLAR_PRIVATE cellar_err base_host_in(cellar_host_config *out, const cellar_host_config *from,
                                        const char *call, const char *name)
 {
     const char *why;
-    *out = cellar_host_opts_default();
-    const cellar_err err = base_open_opts(out, sizeof *out, from, call, "cellar_host_opts");
+    *out = cellar_host_config_default();
+    const cellar_err err = base_open_opts(out, sizeof *out, from, call, "cellar_host_config");
     if (err != CELLAR_OK) { return err; }
     if (out->name == NULL || *out->name == '\0') { out->name = name; }
     if (base_broken(out->no_threads > 1, "host.no_threads must be 0 or 1", &why) ||
@@ -35,17 +35,17 @@ CELLAR_PRIVATE cellar_err base_host_in(cellar_host_opts *out, const cellar_host_
 
 CELLAR_PRIVATE cellar_err base_config_in(void *out, size_t known, const void *from,
                                          const char *type, size_t host_at,
-                                         cellar_host_opts *host, const char *call,
+                                         cellar_host_config *host, const char *call,
                                          const char *name)
 {
-    const cellar_host_opts *given;
+    const cellar_host_config *given;
     const cellar_err err = base_open_opts(out, known, from, call, type);
     if (err != CELLAR_OK) { return err; }
     memcpy(&given, (const char *)out + host_at, sizeof given);
     return base_host_in(host, given, call, name);
 }
 
-CELLAR_PRIVATE void base_host_init(const cellar_host_opts *host, base_account *account,
+CELLAR_PRIVATE void base_host_init(const cellar_host_config *host, base_account *account,
                                    base_clock *clock, base_log *log)
 {
     const base_alloc_hooks hooks = base_host_hooks(host);
@@ -56,7 +56,7 @@ CELLAR_PRIVATE void base_host_init(const cellar_host_opts *host, base_account *a
     base_log_init(log, clock, host->log, host->log_ctx, (int)base_log_level_of(host->log_level));
 }
 
-CELLAR_PRIVATE void *base_object_new(const base_service_kind *kind, const cellar_host_opts *host,
+CELLAR_PRIVATE void *base_object_new(const base_service_kind *kind, const cellar_host_config *host,
                                      size_t bytes)
 {
     const base_alloc_hooks hooks = base_host_hooks(host);

@@ -31,7 +31,7 @@ typedef struct base_object {
 
 /* Allocate an object of `bytes`, aligned to BASE_PAD and zero behind its base_object. NULL: no
  * memory. */
-CELLAR_PRIVATE void *base_object_new(const base_service_kind *kind, const cellar_host_opts *host,
+CELLAR_PRIVATE void *base_object_new(const base_service_kind *kind, const cellar_host_config *host,
                                      size_t bytes);
 /* Return the bytes of its figures: its account and itself. */
 BASE_INLINE uint64_t base_object_bytes(const base_object *o)
@@ -43,13 +43,13 @@ CELLAR_PRIVATE void base_object_free(base_object *o);
 
 /* Copy the host options of a caller and check them. `call` is the public function, for the reason
  * of a refusal; `name` stands in place of an empty name. */
-CELLAR_PRIVATE cellar_err base_host_in(cellar_host_opts *out, const cellar_host_opts *from,
+CELLAR_PRIVATE cellar_err base_host_in(cellar_host_config *out, const cellar_host_config *from,
                                        const char *call, const char *name);
 /* Copy the options of a caller and those of the host in them: base_open_opts, base_host_in. `out`
  * has the defaults; host_at: offset of the field `host`. */
 CELLAR_PRIVATE cellar_err base_config_in(void *out, size_t known, const void *from,
                                          const char *type, size_t host_at,
-                                         cellar_host_opts *host, const char *call,
+                                         cellar_host_config *host, const char *call,
                                          const char *name);
 /* The same for a struct of `type`, which has a default function and a field `host`. */
 #define BASE_CONFIG_IN(type, out, from, host_out, call, name) \
@@ -57,10 +57,10 @@ CELLAR_PRIVATE cellar_err base_config_in(void *out, size_t known, const void *fr
      base_config_in((out), sizeof(type), (from), #type, offsetof(type, host), (host_out), (call), \
                     (name)))
 /* Make the account of an object, without a limit, its clock and its log. */
-CELLAR_PRIVATE void base_host_init(const cellar_host_opts *host, base_account *account,
+CELLAR_PRIVATE void base_host_init(const cellar_host_config *host, base_account *account,
                                    base_clock *clock, base_log *log);
 /* Return the allocator of the host. */
-BASE_INLINE base_alloc_hooks base_host_hooks(const cellar_host_opts *host)
+BASE_INLINE base_alloc_hooks base_host_hooks(const cellar_host_config *host)
 {
     return (base_alloc_hooks){ .alloc = host->alloc, .free = host->free, .ctx = host->alloc_ctx };
 }

@@ -86,11 +86,11 @@ typedef struct cache_error {
  * to. */
 typedef struct cache_settings {
     cellar_config config;
-    cellar_l2_opts l2;
-    cellar_host_opts host;
-    cellar_tuning_opts tuning;
+    cellar_l2_config l2;
+    cellar_host_config host;
+    cellar_tuning_config tuning;
     cellar_l2_cipher cipher; /* seal NULL: no cipher */
-    cellar_namespace_opts root;    /* config.root, or its defaults */
+    cellar_namespace_config root;  /* config.root, or its defaults */
     uint32_t first_generation;     /* first generation, for tests; 0: 1 */
     const l2_config *disk;         /* see cache_open; NULL: none */
 } cache_settings;

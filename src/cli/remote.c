@@ -238,8 +238,8 @@ static int remote_try(const char *url, bool plain)
 {
     cellar *store;
     cellar_remote *r;
-    cellar_host_opts host = cellar_host_opts_default();
-    cellar_remote_opts o = cellar_remote_opts_default();
+    cellar_host_config host = cellar_host_config_default();
+    cellar_remote_config o = cellar_remote_config_default();
     host.log = remote_log;
     o.host = &host;
     o.allow_plaintext = plain;

@@ -32,7 +32,7 @@ static volatile sig_atomic_t serve_stop, serve_reload;
 
 typedef struct serve_run {
     cellar_settings settings;
-    cellar_resp_opts port;
+    cellar_resp_config port;
     const char *settings_file, *l2_path, *l2_write, *policy_file, *password_file;
     uint64_t memory_bytes, l2_bytes; /* 0: as in the settings */
     uint64_t drain_ms;
@@ -244,7 +244,7 @@ static uint64_t serve_l2_bytes(const char *path)
 static void serve_port_settings(serve_run *r)
 {
     const cellar_resp_settings *s = &r->settings.resp;
-    cellar_resp_opts *o = &r->port;
+    cellar_resp_config *o = &r->port;
     if (o->listen == NULL && s->listen[0] != '\0') { o->listen = s->listen; }
     if (o->port == SERVE_NOT_SET) { o->port = s->port != 0 ? s->port : SERVE_PORT; }
     if (o->max_clients == 0) { o->max_clients = s->max_clients; }
@@ -392,7 +392,7 @@ static int serve_run_command(int argc, char **argv, const cli_terminal *term)
     (void)term;
     r.settings = cellar_settings_default();
     r.settings.l2.write = CELLAR_L2_WRITE_ON_SET; /* unless the settings name a mode */
-    r.port = cellar_resp_opts_default();
+    r.port = cellar_resp_config_default();
     r.port.port = SERVE_NOT_SET;
     r.port.writable = 1;
     r.drain_ms = 10000;

@@ -85,7 +85,7 @@ static bool tour_threads(void *(*fn)(void *), void *arg, uint32_t count)
 static cellar *tour_open(uint64_t memory_bytes, const char *folder)
 {
     cellar_config cfg = cellar_config_default();
-    cellar_l2_opts disk = cellar_l2_opts_default();
+    cellar_l2_config disk = cellar_l2_config_default();
     cellar *c;
     cfg.memory_bytes = memory_bytes;
     cfg.l2_path = folder;
@@ -354,7 +354,7 @@ static bool tour_work(tour_report *r)
 static bool tour_port(tour_report *r)
 {
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
-    cellar_resp_opts o = cellar_resp_opts_default();
+    cellar_resp_config o = cellar_resp_config_default();
     cellar_resp_stats st = cellar_resp_stats_default();
     cellar_resp *port = NULL;
     uint64_t same = 0;

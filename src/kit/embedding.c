@@ -145,7 +145,7 @@ static bool kit_emb_read(const cellar_embeddings *e, const void *value, size_t l
 
 /* ---- handles ---- */
 
-static cellar_err kit_emb_opts(const cellar_embeddings_opts *o, cellar_embeddings_opts *full,
+static cellar_err kit_emb_opts(const cellar_embeddings_config *o, cellar_embeddings_config *full,
                                cellar_load_opts *load)
 {
     cellar_err err = base_opts_in(full, sizeof *full, o);
@@ -168,12 +168,12 @@ static cellar_err kit_emb_opts(const cellar_embeddings_opts *o, cellar_embedding
                : CELLAR_E_INVAL;
 }
 
-CELLAR_API cellar_err cellar_embeddings_open(cellar *c, const cellar_embeddings_opts *o,
+CELLAR_API cellar_err cellar_embeddings_open(cellar *c, const cellar_embeddings_config *o,
                                              cellar_embeddings **out)
 {
     if (out != NULL) { *out = NULL; }
     if (c == NULL || o == NULL || out == NULL) { return CELLAR_E_INVAL; }
-    cellar_embeddings_opts full;
+    cellar_embeddings_config full;
     cellar_load_opts load;
     const cellar_err err = kit_emb_opts(o, &full, &load);
     if (err != CELLAR_OK) { return err; }

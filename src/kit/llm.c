@@ -138,11 +138,11 @@ CELLAR_API cellar_err cellar_llm_key(const cellar_llm_request *req, void *buf, s
 
 /* ---- answers ---- */
 
-CELLAR_API cellar_err cellar_llm_open(cellar *c, const cellar_llm_opts *o, cellar_llm **out)
+CELLAR_API cellar_err cellar_llm_open(cellar *c, const cellar_llm_config *o, cellar_llm **out)
 {
     if (out != NULL) { *out = NULL; }
     if (c == NULL || out == NULL) { return CELLAR_E_INVAL; }
-    cellar_llm_opts full = cellar_llm_opts_default();
+    cellar_llm_config full = cellar_llm_config_default();
     cellar_load_opts load = cellar_load_opts_default();
     cellar_err err = o != NULL ? base_opts_in(&full, sizeof full, o) : CELLAR_OK;
     if (err == CELLAR_OK && full.load != NULL) {

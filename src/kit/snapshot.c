@@ -131,7 +131,7 @@ CELLAR_API cellar_err cellar_limiter_snapshot_open(cellar *c, const char *name,
     cellar_limiter_snapshot *p = base_alloc_raw(NULL, sizeof *p);
     if (p == NULL) { return CELLAR_E_NOMEM; }
     memset(p, 0, sizeof *p);
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.l2_write = CELLAR_L2_WRITE_THROUGH;
     err = cellar_namespace_open(c, name, &o, &p->ns);
     if (err != CELLAR_OK) {

@@ -192,7 +192,7 @@ STATS_SERVICE(limit_service, limit_tick, limit_figures, cellar_limiter_stats, LI
 
 /* Copy and check the options of the caller. */
 static cellar_err limit_config_in(const cellar_limiter_config *in, cellar_limiter_config *out,
-                                  cellar_host_opts *host)
+                                  cellar_host_config *host)
 {
     const char *why;
     const cellar_err err = BASE_CONFIG_IN(cellar_limiter_config, out, in, host, LIMIT_OPEN,
@@ -339,7 +339,7 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
         return base_open_fail(CELLAR_E_INVAL, 0,
                               "cellar_limiter_open: rule_count must be 1..7 (got %u)", rule_count);
     }
-    cellar_host_opts host;
+    cellar_host_config host;
     cellar_err err = limit_config_in(cfg, &c, &host);
     if (err != CELLAR_OK) { return err; }
     cellar_limiter *l = base_object_new(&limit_service.kind, &host, sizeof *l);

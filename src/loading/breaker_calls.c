@@ -19,14 +19,14 @@ static const breaker_rule cache_breaker_default = { 50, 20, 5, 3, 5000, 60000 };
 
 BASE_SIZE_BEGIN
 
-static cellar_err cache_breaker_rule(const cellar_breaker_opts *o, breaker_rule *r,
+static cellar_err cache_breaker_rule(const cellar_breaker_config *o, breaker_rule *r,
                                      const char **why)
 {
     *r = cache_breaker_default;
     if (o == NULL) { return CELLAR_OK; }
-    cellar_breaker_opts full;
+    cellar_breaker_config full;
     const cellar_err err = base_opts_in(&full, sizeof full, o);
-    *why = "breaker: start from cellar_breaker_opts_default() of this library";
+    *why = "breaker: start from cellar_breaker_config_default() of this library";
     if (err != CELLAR_OK) { return err; }
     if (full.failure_pct != 0) { r->failure_pct = full.failure_pct; }
     if (full.min_calls != 0) { r->min_calls = full.min_calls; }
@@ -35,11 +35,11 @@ static cellar_err cache_breaker_rule(const cellar_breaker_opts *o, breaker_rule 
     if (full.open_ms != 0) { r->open_ms = full.open_ms; }
     if (full.open_max_ms != 0) { r->open_max_ms = full.open_max_ms; }
     if (full.open_max_ms == 0 && r->open_ms > r->open_max_ms) { r->open_max_ms = r->open_ms; }
-    *why = "breaker: a number is out of its range, see cellar_breaker_opts";
+    *why = "breaker: a number is out of its range, see cellar_breaker_config";
     return breaker_rule_ok(r) ? CELLAR_OK : CELLAR_E_INVAL;
 }
 
-CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_opts *o, const char **why)
+CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_config *o, const char **why)
 {
     breaker_rule r;
     return cache_breaker_rule(o, &r, why);
@@ -56,7 +56,7 @@ static cellar_breaker *cache_breaker_new(cellar *c, const breaker_rule *r)
     return b;
 }
 
-CELLAR_API cellar_err cellar_breaker_create(cellar *c, const cellar_breaker_opts *o,
+CELLAR_API cellar_err cellar_breaker_create(cellar *c, const cellar_breaker_config *o,
                                             cellar_breaker **out)
 {
     if (out != NULL) { *out = NULL; }
@@ -90,7 +90,7 @@ CELLAR_API void cellar_breaker_destroy(cellar_breaker *b)
 
 /* ---- breaker of a namespace ---- */
 
-CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_opts *o)
+CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_config *o)
 {
     breaker_rule r;
     const char *why;

@@ -6,8 +6,8 @@
 
 #include "cache/types.h"
 
-CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_opts *o, const char **why);
-CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_opts *o);
+CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_config *o, const char **why);
+CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_config *o);
 CELLAR_PRIVATE int cache_breaker_state(const cellar *c); /* CELLAR_BREAKER_...; -1: no breaker */
 /* Ask whether the source may be called. Report every pass once. */
 CELLAR_PRIVATE bool cache_breaker_admit(cellar_breaker *b, uint32_t *pass);

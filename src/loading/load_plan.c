@@ -111,7 +111,7 @@ static const char *cache_load_namespace_extra(const cellar_load_opts *o)
     return o->breaker != NULL ? "load.breaker: set breaker in the namespace options" : NULL;
 }
 
-CELLAR_PRIVATE cellar_err cache_load_namespace_check(const cellar_namespace_opts *o,
+CELLAR_PRIVATE cellar_err cache_load_namespace_check(const cellar_namespace_config *o,
                                                      const char **why)
 {
     cellar_load_opts full = cellar_load_opts_default();
@@ -148,7 +148,7 @@ CELLAR_PRIVATE void cache_load_defaults(cellar *v, const cellar_load_opts *o)
     }
 }
 
-CELLAR_PRIVATE void cache_load_namespace_apply(cellar *v, const cellar_namespace_opts *o)
+CELLAR_PRIVATE void cache_load_namespace_apply(cellar *v, const cellar_namespace_config *o)
 {
     cache_load_defaults(v, o->load);
     v->loader = o->loader;
@@ -158,7 +158,7 @@ CELLAR_PRIVATE void cache_load_namespace_apply(cellar *v, const cellar_namespace
 
 CELLAR_PRIVATE void cache_load_open(cache_store *s, const cache_settings *cfg)
 {
-    const cellar_tuning_opts *t = &cfg->tuning;
+    const cellar_tuning_config *t = &cfg->tuning;
     s->close_ms = t->close_timeout_ms != 0 ? t->close_timeout_ms : 5000;
     s->max_flights = t->max_loads != 0 ? t->max_loads : 16384;
     s->max_waiters = t->max_load_waiters != 0 ? t->max_load_waiters : 65536;

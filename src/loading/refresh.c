@@ -61,7 +61,7 @@ static void cache_job_run(void *store, base_job *queued)
     cache_load_end(s);
 }
 
-CELLAR_PRIVATE void cache_jobs_open(cache_store *s, const cellar_host_opts *h)
+CELLAR_PRIVATE void cache_jobs_open(cache_store *s, const cellar_host_config *h)
 {
     s->jobs.run = cache_job_run;
     s->jobs.ctx = s;

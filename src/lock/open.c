@@ -94,7 +94,7 @@ STATS_SERVICE(lock_service, lock_tick, lock_figures, cellar_locks_stats, 0, "tab
 
 /* Copy and check the options of the caller. */
 static cellar_err lock_config_in(const cellar_locks_config *cfg, cellar_locks_config *out,
-                                 cellar_host_opts *host)
+                                 cellar_host_config *host)
 {
     const char *why;
     const cellar_err err = BASE_CONFIG_IN(cellar_locks_config, out, cfg, host, LOCK_OPEN, "locks");
@@ -127,7 +127,7 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
     if (out == NULL) { return base_refuse(CELLAR_E_INVAL, LOCK_OPEN, "out must not be NULL"); }
     *out = NULL;
     cellar_locks_config full;
-    cellar_host_opts host;
+    cellar_host_config host;
     cellar_err err = lock_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }
     const char *why = "no memory for the table";

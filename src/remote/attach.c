@@ -199,7 +199,7 @@ static void remote_table_forked(void *ctx)
 
 /* ---- attach ---- */
 
-static remote_space *remote_space_new(cellar_remote *r, const cellar_remote_namespace_opts *o)
+static remote_space *remote_space_new(cellar_remote *r, const cellar_remote_namespace_config *o)
 {
     remote_space *s = calloc(1, sizeof *s);
     if (s == NULL) { return NULL; }
@@ -245,7 +245,7 @@ static cellar_tier_table remote_space_table(remote_space *s)
 }
 
 /* Return the rule that an option breaks; NULL: none. */
-static const char *remote_opts_rule(const cellar_remote_namespace_opts *o)
+static const char *remote_opts_rule(const cellar_remote_namespace_config *o)
 {
     return o->struct_size != sizeof *o ? "struct_size is that of another version"
            : o->write > CELLAR_REMOTE_INVALIDATE ? "write must be THROUGH, BEHIND or INVALIDATE"
@@ -269,14 +269,14 @@ static const char *remote_attach_rule(cellar_err code)
 }
 
 CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
-                                           const cellar_remote_namespace_opts *o)
+                                           const cellar_remote_namespace_config *o)
 {
-    const cellar_remote_namespace_opts none = cellar_remote_namespace_opts_default();
+    const cellar_remote_namespace_config none = cellar_remote_namespace_config_default();
     static const char call[] = "cellar_remote_attach";
     if (r == NULL || c == NULL) {
         return remote_call_refuse(CELLAR_E_INVAL, call, "r and c must be given");
     }
-    const cellar_remote_namespace_opts *use = o != NULL ? o : &none;
+    const cellar_remote_namespace_config *use = o != NULL ? o : &none;
     const char *const rule = remote_opts_rule(use);
     if (rule != NULL) { return remote_call_refuse(CELLAR_E_INVAL, call, rule); }
     remote_space *s = remote_space_new(r, use);

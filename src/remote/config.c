@@ -237,14 +237,14 @@ static bool remote_text_take(const char *from, char *to, size_t cap)
 }
 
 /* Copy the options that this library knows. */
-static cellar_err remote_opts_read(const remote_reading *r, const cellar_remote_opts *from,
-                                   cellar_remote_opts *o)
+static cellar_err remote_opts_read(const remote_reading *r, const cellar_remote_config *from,
+                                   cellar_remote_config *o)
 {
-    *o = cellar_remote_opts_default();
+    *o = cellar_remote_config_default();
     if (from == NULL) { return CELLAR_OK; }
     if (from->struct_size < sizeof from->struct_size) {
         return remote_refuse(r, CELLAR_E_INVAL, "struct_size must be set by "
-                             "cellar_remote_opts_default");
+                             "cellar_remote_config_default");
     }
     for (size_t i = sizeof *o; i < from->struct_size; i++) {
         if (((const char *)from)[i] != 0) {
@@ -255,7 +255,7 @@ static cellar_err remote_opts_read(const remote_reading *r, const cellar_remote_
     return CELLAR_OK;
 }
 
-static cellar_err remote_opts_take(const remote_reading *r, const cellar_remote_opts *o)
+static cellar_err remote_opts_take(const remote_reading *r, const cellar_remote_config *o)
 {
     remote_config *c = r->c;
     memcpy(c->prefix, "cellar", sizeof "cellar");
@@ -380,11 +380,11 @@ static bool remote_name_link(remote_config *c)
     return true;
 }
 
-CELLAR_PRIVATE cellar_err remote_config_read(const char *url, const cellar_remote_opts *from,
+CELLAR_PRIVATE cellar_err remote_config_read(const char *url, const cellar_remote_config *from,
                                              remote_config *c, char *text, size_t cap)
 {
     const remote_reading r = { c, text, cap };
-    cellar_remote_opts o;
+    cellar_remote_config o;
     memset(c, 0, sizeof *c);
     cellar_err err = remote_opts_read(&r, from, &o);
     if (err == CELLAR_OK) { err = remote_opts_take(&r, &o); }

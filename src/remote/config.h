@@ -49,7 +49,7 @@ CELLAR_PRIVATE bool remote_host_is_local(const char *host);
 /* Read options and URL into `c`, with defaults. On failure the reason is in `text`.
  * returns: OK; E_INVAL (URL, prefix), E_RANGE, E_TOOBIG, E_DENIED (plain TCP, password file),
  *          E_UNSUPPORTED (a build without TLS, database number, newer option), E_NOT_FOUND, E_IO */
-CELLAR_PRIVATE cellar_err remote_config_read(const char *url, const cellar_remote_opts *from,
+CELLAR_PRIVATE cellar_err remote_config_read(const char *url, const cellar_remote_config *from,
                                              remote_config *c, char *text, size_t cap);
 
 /* Note why an open or an attach failed, for cellar_remote_last_error(NULL, ..). Return `code`. */

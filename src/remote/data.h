@@ -54,7 +54,7 @@ typedef struct remote_space {
     const cellar_tier_host *host; /* NULL: not attached, or ended; under `use` */
     pthread_rwlock_t use;
     const char *rule;             /* why the attach is refused; NULL: the store refuses it */
-    cellar_remote_namespace_opts opts;
+    cellar_remote_namespace_config opts;
     remote_names names;           /* texts below */
     char name[CELLAR_NAME_MAX + 1];
     char prefix[CELLAR_REMOTE_PREFIX_MAX + 1];

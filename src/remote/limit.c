@@ -449,7 +449,7 @@ CELLAR_API cellar_err cellar_remote_limiter_check(cellar_remote_limiter *l, cons
 /* ---- Open, close, figures ------------------------------------------------------------------- */
 
 /* Return the rule that an option breaks; NULL: none. */
-static const char *limit_opts_rule(const cellar_remote_limiter_opts *o)
+static const char *limit_opts_rule(const cellar_remote_limiter_config *o)
 {
     return o->name != NULL &&
                (!remote_is_plain(o->name) || strlen(o->name) > CELLAR_REMOTE_LIMITER_NAME_MAX)
@@ -526,7 +526,7 @@ static cellar_err limit_rule(cellar_remote_limiter *l)
     return limit_units(l, period);
 }
 
-static cellar_err limit_batch(cellar_remote_limiter *l, const cellar_remote_limiter_opts *o)
+static cellar_err limit_batch(cellar_remote_limiter *l, const cellar_remote_limiter_config *o)
 {
     const uint64_t period_ms = (uint64_t)l->unit_ns * l->rule.limit / 1000000;
     l->hold_ms = o->hold_ms != 0 ? o->hold_ms
@@ -542,7 +542,7 @@ static cellar_err limit_batch(cellar_remote_limiter *l, const cellar_remote_limi
 }
 
 static cellar_err limit_start(cellar_remote_limiter *l, cellar_remote *r, const cellar_rule *rule,
-                              const cellar_remote_limiter_opts *o)
+                              const cellar_remote_limiter_config *o)
 {
     l->r = r;
     l->rule = *rule;
@@ -558,10 +558,10 @@ static cellar_err limit_start(cellar_remote_limiter *l, cellar_remote *r, const 
 }
 
 CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_rule *rule,
-                                                 const cellar_remote_limiter_opts *opts,
+                                                 const cellar_remote_limiter_config *opts,
                                                  cellar_remote_limiter **out)
 {
-    cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
+    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
     if (out == NULL) { return CELLAR_E_INVAL; }
     *out = NULL;
     if (r == NULL || rule == NULL) {

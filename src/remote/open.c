@@ -72,10 +72,10 @@ static void remote_drop(cellar_remote *r)
 }
 
 /* Copy what the options say of the log. */
-static void remote_host_take(cellar_remote *r, const cellar_remote_opts *o)
+static void remote_host_take(cellar_remote *r, const cellar_remote_config *o)
 {
-    const size_t end = offsetof(cellar_remote_opts, host) + sizeof o->host;
-    r->log_host = cellar_host_opts_default();
+    const size_t end = offsetof(cellar_remote_config, host) + sizeof o->host;
+    r->log_host = cellar_host_config_default();
     if (o == NULL || o->struct_size < end || o->host == NULL) { return; }
     const size_t size = o->host->struct_size;
     memcpy(&r->log_host, o->host, size < sizeof r->log_host ? size : sizeof r->log_host);
@@ -92,7 +92,7 @@ static size_t remote_longest(cellar *store)
 static const base_service_kind remote_service = { NULL, BASE_TEXT(remote_text_write) };
 
 CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
-                                         const cellar_remote_opts *o, cellar_remote **out)
+                                         const cellar_remote_config *o, cellar_remote **out)
 {
     remote_config cfg;
     char text[sizeof ((cellar_error_info *)NULL)->text];

@@ -59,7 +59,7 @@ typedef struct remote_replicas {
 struct cellar_remote {
     base_service service;         /* first: cellar_metrics_write, cellar_stats_json */
     remote_config cfg;
-    cellar_host_opts log_host;    /* log, log_ctx, log_level */
+    cellar_host_config log_host;  /* log, log_ctx, log_level */
     const cellar_tier_host *_Atomic host; /* of the first namespace; NULL: none yet. Release */
     _Atomic uint64_t bytes;       /* of remote_alloc */
     _Atomic uint64_t replies;     /* numbers of replies so far, over all connections */

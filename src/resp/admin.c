@@ -174,7 +174,7 @@ static cellar_err resp_admin_text(const char *text, char *buf, size_t cap, size_
 /* Write the figures of the parts that the port was given. */
 static cellar_err resp_admin_work(cellar_resp *r, bool json, char *buf, size_t cap, size_t *out)
 {
-    const cellar_resp_opts *o = &r->opts;
+    const cellar_resp_config *o = &r->opts;
     const char *before = json ? "," : "";
     size_t len = 0;
 #define RESP_ADMIN_OF(handle) \
@@ -196,7 +196,7 @@ static cellar_err resp_admin_work(cellar_resp *r, bool json, char *buf, size_t c
 /* Write all figures: of the store, of the port, of its parts, and those that the program adds. */
 static cellar_err resp_admin_figures(cellar_resp *r, bool json, char *buf, size_t cap, size_t *out)
 {
-    const cellar_resp_opts *o = &r->opts;
+    const cellar_resp_config *o = &r->opts;
     size_t len = 0;
     if (json) {
         RESP_ADMIN_PART(resp_admin_text("[", at, room, &part_len));

@@ -118,7 +118,7 @@ static int resp_http_field(cellar_bytes line, resp_http *out)
     return 200;
 }
 
-CELLAR_PRIVATE int resp_http_read(const unsigned char *p, size_t n, const cellar_resp_opts *o,
+CELLAR_PRIVATE int resp_http_read(const unsigned char *p, size_t n, const cellar_resp_config *o,
                                   size_t *scan, size_t *used, resp_http *out)
 {
     const size_t len = resp_http_head_end(p, n, scan);

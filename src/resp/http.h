@@ -20,7 +20,7 @@ typedef struct resp_http {
  * *scan keeps how far it was scanned, and the next call gets the same bytes and more behind them.
  * Return 200 and the request with *used bytes, its texts in `p`; or 400, 405, 413 or 431, and the
  * connection ends. */
-CELLAR_PRIVATE int resp_http_read(const unsigned char *p, size_t n, const cellar_resp_opts *o,
+CELLAR_PRIVATE int resp_http_read(const unsigned char *p, size_t n, const cellar_resp_config *o,
                                   size_t *scan, size_t *used, resp_http *out);
 
 /* Return whether a text is this word. */

@@ -39,7 +39,7 @@ BASE_SIZE_BEGIN
 
 /* ---- options ---- */
 
-static void resp_defaults(cellar_resp_opts *o)
+static void resp_defaults(cellar_resp_config *o)
 {
     if (o->max_request_bytes == 0) { o->max_request_bytes = UINT64_C(64) << 20; }
     if (o->idle_timeout_ms == 0) { o->idle_timeout_ms = 300000; }
@@ -51,7 +51,7 @@ static void resp_defaults(cellar_resp_opts *o)
 static bool resp_empty(const char *text) { return text != NULL && *text == '\0'; }
 
 /* Name the first field that breaks its rule. False: none does. */
-static bool resp_opts_broken(const cellar_resp_opts *o, const char **why)
+static bool resp_opts_broken(const cellar_resp_config *o, const char **why)
 {
     bool valid = true;
     if (o->listen != NULL) { (void)resp_is_public(o->listen, &valid); }
@@ -86,7 +86,7 @@ static bool resp_opts_broken(const cellar_resp_opts *o, const char **why)
 }
 
 /* Check what a public address needs. */
-static cellar_err resp_public_check(const cellar_resp_opts *o, const char *address)
+static cellar_err resp_public_check(const cellar_resp_config *o, const char *address)
 {
     bool valid;
     if (address == NULL || !resp_is_public(address, &valid)) { return CELLAR_OK; }
@@ -101,11 +101,11 @@ static cellar_err resp_public_check(const cellar_resp_opts *o, const char *addre
     return CELLAR_OK;
 }
 
-static cellar_err resp_opts_in(const cellar_resp_opts *o, cellar_resp_opts *out,
-                               cellar_host_opts *host)
+static cellar_err resp_opts_in(const cellar_resp_config *o, cellar_resp_config *out,
+                               cellar_host_config *host)
 {
     const char *why;
-    const cellar_err err = BASE_CONFIG_IN(cellar_resp_opts, out, o, host, RESP_OPEN, "port");
+    const cellar_err err = BASE_CONFIG_IN(cellar_resp_config, out, o, host, RESP_OPEN, "port");
     if (err != CELLAR_OK) { return err; }
     resp_defaults(out);
     if (resp_opts_broken(out, &why)) { return base_refuse(CELLAR_E_INVAL, RESP_OPEN, why); }
@@ -113,7 +113,7 @@ static cellar_err resp_opts_in(const cellar_resp_opts *o, cellar_resp_opts *out,
 }
 
 /* Bind the sockets of both places. */
-static cellar_err resp_places(cellar_resp *r, const cellar_resp_opts *o)
+static cellar_err resp_places(cellar_resp *r, const cellar_resp_config *o)
 {
     resp_place at = { .unix_path = o->unix_path, .listen = o->listen, .port = o->port,
                       .unix_name = "unix_path", .tcp_name = "port" };
@@ -174,7 +174,7 @@ static void resp_fork_child(void *ctx)
 
 STATS_SERVICE(resp_service, NULL, resp_figures, cellar_resp_stats, 2, "port", STATS_PORTS, NULL)
 
-static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_opts *o)
+static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_config *o)
 {
     base_store_rlx(&r->obj.account.limit, UINT64_C(0));
     r->obj.account.make_room = resp_room_make;
@@ -227,7 +227,7 @@ static void resp_parts_free(cellar_resp *r)
 }
 
 /* Read the certificate of the port. */
-static cellar_err resp_secure(cellar_resp *r, const cellar_resp_opts *o)
+static cellar_err resp_secure(cellar_resp *r, const cellar_resp_config *o)
 {
     const tls_files files = { .ca_file = o->tls_ca_file, .cert_file = o->tls_cert_file,
                               .key_file = o->tls_key_file };
@@ -239,7 +239,7 @@ static cellar_err resp_secure(cellar_resp *r, const cellar_resp_opts *o)
 }
 
 /* Make everything of a port but the struct. */
-static cellar_err resp_parts(cellar_resp *r, const cellar_resp_opts *o)
+static cellar_err resp_parts(cellar_resp *r, const cellar_resp_config *o)
 {
     uint32_t count;
     unsigned char secret[32];
@@ -284,10 +284,10 @@ static cellar_err resp_parts(cellar_resp *r, const cellar_resp_opts *o)
         ? CELLAR_OK : base_refuse(CELLAR_E_NOMEM, RESP_OPEN, "no memory for the fork handlers");
 }
 
-CELLAR_API cellar_err cellar_resp_open(cellar *c, const cellar_resp_opts *o, cellar_resp **out)
+CELLAR_API cellar_err cellar_resp_open(cellar *c, const cellar_resp_config *o, cellar_resp **out)
 {
-    cellar_resp_opts full;
-    cellar_host_opts host;
+    cellar_resp_config full;
+    cellar_host_config host;
     if (out != NULL) { *out = NULL; }
     if (c == NULL || o == NULL || out == NULL) {
         return base_refuse(CELLAR_E_INVAL, RESP_OPEN, "c, o and out must not be NULL");

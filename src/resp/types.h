@@ -241,7 +241,7 @@ struct cellar_resp {
     base_object obj;             /* first; its account: requests and replies; the limit of that:
                                   * what the store is charged */
     cellar *store;
-    cellar_resp_opts opts;       /* with defaults; pointers to options and texts are NULL; constant.
+    cellar_resp_config opts;     /* with defaults; pointers to options and texts are NULL; constant.
                                   * Two of them change at run time: */
     int64_t idle_timeout_ms;     /* CONFIG SET timeout; CELLAR_TTL_NONE: none */
     uint32_t max_clients;        /* CONFIG SET maxclients; at most opts.max_clients */

@@ -146,7 +146,7 @@ static cellar_err cache_root_open(cache_store *s, const cache_settings *cfg)
     const char *name = cfg->host.name != NULL ? cfg->host.name : "";
     cellar *v = cache_namespace_new(s, name, strlen(name));
     if (v == NULL) { return CELLAR_E_NOMEM; }
-    const cellar_namespace_opts *o = &cfg->root;
+    const cellar_namespace_config *o = &cfg->root;
     if (!cache_namespace_opts_room(s, o)) {
         cache_namespace_free(s, v);
         return CELLAR_E_NOMEM;
@@ -206,7 +206,7 @@ typedef struct cache_opening { /* one call of cellar_namespace_open */
     cache_store *s;
     const char *name;
     size_t len;
-    const cellar_namespace_opts *o; /* checked; NULL: none */
+    const cellar_namespace_config *o; /* checked; NULL: none */
     cellar_err err;
     bool missed; /* the quota of its policy is not in force */
 } cache_opening;
@@ -270,7 +270,7 @@ SYNC_UNCHECKED static cellar *cache_namespace_create(cache_opening *p)
     cellar *out = NULL;
     bool settled = false;
     l2_image *kept = NULL;
-    const cellar_namespace_opts none = cellar_namespace_opts_default();
+    const cellar_namespace_config none = cellar_namespace_config_default();
     cache_namespace_fix(fresh, p->o != NULL ? p->o : &none);
     if (fresh->secret) { cache_hide(s); }
     if (!stats_slot_open(s->stats, fresh->slot)) { goto drop; }
@@ -299,7 +299,7 @@ drop:
     return fresh;
 }
 
-CELLAR_PRIVATE cellar_err cache_guards_start(cellar *v, const cellar_namespace_opts *o)
+CELLAR_PRIVATE cellar_err cache_guards_start(cellar *v, const cellar_namespace_config *o)
 {
     const cellar_err err = o->bloom != 0 ? cache_filter_start(v) : CELLAR_OK;
     return err == CELLAR_OK && o->breaker != NULL ? cache_breaker_start(v, o->breaker) : err;
@@ -321,7 +321,7 @@ static uint32_t cache_version(cellar *v)
 }
 
 CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
-                                            const cellar_namespace_opts *o,
+                                            const cellar_namespace_config *o,
                                             cellar **out)
 {
     if (out == NULL) { return cache_refuse(c, "cellar_namespace_open: out must not be NULL"); }
@@ -334,7 +334,7 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
         return cache_refuse(c, "cellar_namespace_open: name must have 1..64 bytes");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cellar_namespace_opts full;
+    cellar_namespace_config full;
     if (o != NULL) {
         const char *why = "";
         const cellar_err err = cache_namespace_opts_read(&full, o, &why);

@@ -8,7 +8,7 @@
 
 CELLAR_PRIVATE cellar_err cache_namespaces_open(cache_store *s, const cache_settings *cfg);
 /* Open the Bloom filter and the breaker that the options ask for. */
-CELLAR_PRIVATE cellar_err cache_guards_start(cellar *v, const cellar_namespace_opts *o);
+CELLAR_PRIVATE cellar_err cache_guards_start(cellar *v, const cellar_namespace_config *o);
 CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s);
 
 #endif

@@ -19,7 +19,7 @@
 BASE_SIZE_BEGIN
 
 #define CACHE_NAMESPACE(field, max, text) \
-    CACHE_RULE(cellar_namespace_opts, "namespace: " text, field, 0, max)
+    CACHE_RULE(cellar_namespace_config, "namespace: " text, field, 0, max)
 
 static const cache_rule cache_namespace_rules[] = {
     CACHE_NAMESPACE(stale_ms, CACHE_WINDOW_MAX, "stale_ms must be at most 2^32 - 1"),
@@ -48,7 +48,7 @@ CELLAR_PRIVATE const cache_rule *cache_rule_broken(const void *options, const ca
     return NULL;
 }
 
-static const char *cache_namespace_opts_range(const cellar_namespace_opts *o)
+static const char *cache_namespace_opts_range(const cellar_namespace_config *o)
 {
     const int64_t times[CACHE_DEFAULTS] = CACHE_TIMES(o);
     for (size_t i = 0; i < CACHE_DEFAULTS; i++) {
@@ -101,8 +101,8 @@ static cellar_err cache_codec_read(const cellar_codec *in, cellar_codec *out, co
     return err != CELLAR_OK ? err : CELLAR_E_INVAL;
 }
 
-CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_opts *full,
-                                                    const cellar_namespace_opts *o,
+CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_config *full,
+                                                    const cellar_namespace_config *o,
                                                     const char **why)
 {
     cellar_codec codec;
@@ -110,7 +110,7 @@ CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_opts *full,
     if (err != CELLAR_OK) {
         *why = err == CELLAR_E_UNSUPPORTED
                    ? "namespace: options have a field that this library does not know"
-                   : "namespace: start from cellar_namespace_opts_default()";
+                   : "namespace: start from cellar_namespace_config_default()";
         return err;
     }
     err = cache_load_namespace_check(full, why);
@@ -131,13 +131,14 @@ CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own)
     base_store_rlx(&c->def[which], own != 0 ? own : c->store->defaults[which]);
 }
 
-CELLAR_PRIVATE bool cache_namespace_opts_room(const cache_store *s, const cellar_namespace_opts *o)
+CELLAR_PRIVATE bool cache_namespace_opts_room(const cache_store *s,
+                                              const cellar_namespace_config *o)
 {
     l2 *d = cache_disk(s);
     return o->l2_lz4 == 0 || d == NULL || l2_pack_ready(d);
 }
 
-CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace_opts *o)
+CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace_config *o)
 {
     const int64_t own[CACHE_DEFAULTS] = CACHE_TIMES(o);
     for (unsigned i = 0; i < CACHE_DEFAULTS; i++) { cache_default_set(v, i, own[i]); }
@@ -158,7 +159,7 @@ CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace
     base_store_rel(&v->class_count, o->ttl_class_count); /* acquire in cache_plan_make */
 }
 
-CELLAR_PRIVATE void cache_namespace_fix(cellar *v, const cellar_namespace_opts *o)
+CELLAR_PRIVATE void cache_namespace_fix(cellar *v, const cellar_namespace_config *o)
 {
     v->no_disk = o->tier == CELLAR_TIER_L1 || o->hidden != 0;
     base_store_rlx(&v->tier, v->no_disk ? NULL : v->store->tier);
@@ -179,7 +180,7 @@ CELLAR_PRIVATE void cache_hide(cache_store *s)
 
 /* ---- quotas ---- */
 
-CELLAR_PRIVATE bool cache_quota_room(cache_store *s, const cellar_namespace_opts *o)
+CELLAR_PRIVATE bool cache_quota_room(cache_store *s, const cellar_namespace_config *o)
 {
     return (o->quota_min_pct | o->quota_max_pct) == 0 || l1_quotas_open(s->l1);
 }
@@ -205,7 +206,7 @@ static cellar_err cache_share_take(cache_store *s, cellar *v, uint32_t share)
 }
 
 CELLAR_PRIVATE cellar_err cache_quota_take(cache_store *s, cellar *v,
-                                           const cellar_namespace_opts *o, uint32_t ruled,
+                                           const cellar_namespace_config *o, uint32_t ruled,
                                            bool *missed)
 {
     const uint32_t own = o != NULL ? o->quota_min_pct | o->quota_max_pct << 8 : v->quota_own;
@@ -216,7 +217,7 @@ CELLAR_PRIVATE cellar_err cache_quota_take(cache_store *s, cellar *v,
     return err;
 }
 
-CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_namespace_opts *o,
+CELLAR_PRIVATE bool cache_quota_root(cache_store *s, const cellar_namespace_config *o,
                                      uint32_t ruled, bool *missed)
 {
     cellar *v = s->root;
@@ -255,7 +256,7 @@ CELLAR_PRIVATE cellar_err cache_max_entries_set(cellar *v, uint32_t max)
     return err;
 }
 
-CELLAR_PRIVATE bool cache_max_entries_begin(cellar *v, const cellar_namespace_opts *o)
+CELLAR_PRIVATE bool cache_max_entries_begin(cellar *v, const cellar_namespace_config *o)
 {
     if (o->max_entries == 0) { return true; }
     if (l1_cap_open(v->store->l1, v->slot) != CELLAR_OK) { return false; }

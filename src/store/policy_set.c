@@ -50,7 +50,7 @@ CELLAR_PRIVATE void cache_policy_bind(cellar *v)
 
 /* ---- quotas ---- */
 
-CELLAR_PRIVATE uint32_t cache_policy_share(const cellar *v, const cellar_namespace_opts *o)
+CELLAR_PRIVATE uint32_t cache_policy_share(const cellar *v, const cellar_namespace_config *o)
 {
     const cache_policies *p = policy_of(v->store);
     const char *option = o == NULL ? v->rules_name : o->policy_section != NULL ? o->policy_section

@@ -10,7 +10,7 @@
 CELLAR_PRIVATE void cache_policy_bind(cellar *v) SYNC_HOLDS(NAMESPACE);
 /* Return the quota that the rules give a namespace; 0: none, else POLICY_SHARE with the percents.
  * `o`: options that it is about to get; NULL: it keeps its own. */
-CELLAR_PRIVATE uint32_t cache_policy_share(const cellar *v, const cellar_namespace_opts *o)
+CELLAR_PRIVATE uint32_t cache_policy_share(const cellar *v, const cellar_namespace_config *o)
     SYNC_HOLDS(NAMESPACE);
 /* Log that a quota of the rules is not in force. */
 CELLAR_PRIVATE void cache_policy_share_missed(cache_store *s);

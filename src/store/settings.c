@@ -20,10 +20,10 @@
 #define CACHE_HOURS_24 ((uint64_t)24 * 3600 * 1000)
 
 #define CACHE_CONFIG(field, min, max) CACHE_RULE(cellar_config, #field, field, min, max)
-#define CACHE_L2(field, min, max) CACHE_RULE(cellar_l2_opts, "l2." #field, field, min, max)
-#define CACHE_HOST(field, min, max) CACHE_RULE(cellar_host_opts, "host." #field, field, min, max)
+#define CACHE_L2(field, min, max) CACHE_RULE(cellar_l2_config, "l2." #field, field, min, max)
+#define CACHE_HOST(field, min, max) CACHE_RULE(cellar_host_config, "host." #field, field, min, max)
 #define CACHE_TUNING(field, min, max) \
-    CACHE_RULE(cellar_tuning_opts, "tuning." #field, field, min, max)
+    CACHE_RULE(cellar_tuning_config, "tuning." #field, field, min, max)
 
 static const cache_rule cache_config_rules[] = {
     CACHE_CONFIG(eviction, 0, CELLAR_EVICT_FIFO),
@@ -163,7 +163,7 @@ static const char *cache_pairs_check(const cache_settings *o)
 
 static cellar_err cache_root_read(cache_settings *o)
 {
-    o->root = cellar_namespace_opts_default();
+    o->root = cellar_namespace_config_default();
     if (o->config.root == NULL) { return CELLAR_OK; }
     const char *why = "";
     const cellar_err err = cache_namespace_opts_read(&o->root, o->config.root, &why);
@@ -172,25 +172,25 @@ static cellar_err cache_root_read(cache_settings *o)
 
 CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_config *cfg)
 {
-    *out = (cache_settings){ .config = cellar_config_default(), .l2 = cellar_l2_opts_default(),
-                             .host = cellar_host_opts_default(),
-                             .tuning = cellar_tuning_opts_default() };
+    *out = (cache_settings){ .config = cellar_config_default(), .l2 = cellar_l2_config_default(),
+                             .host = cellar_host_config_default(),
+                             .tuning = cellar_tuning_config_default() };
     cellar_err err = cache_struct_read(&out->config, sizeof out->config, cfg, "cellar_config",
                                        CACHE_RULES(cache_config_rules));
     if (out->config.abi != 0 && out->config.abi != CELLAR_ABI) {
         return cache_open_refuse(CELLAR_E_ABI, "the header belongs to another library");
     }
     if (err == CELLAR_OK) {
-        err = cache_struct_read(&out->l2, sizeof out->l2, out->config.l2, "cellar_l2_opts",
+        err = cache_struct_read(&out->l2, sizeof out->l2, out->config.l2, "cellar_l2_config",
                                 CACHE_RULES(cache_l2_rules));
     }
     if (err == CELLAR_OK) {
         err = cache_struct_read(&out->host, sizeof out->host, out->config.host,
-                                "cellar_host_opts", CACHE_RULES(cache_host_rules));
+                                "cellar_host_config", CACHE_RULES(cache_host_rules));
     }
     if (err == CELLAR_OK) {
         err = cache_struct_read(&out->tuning, sizeof out->tuning, out->config.tuning,
-                                "cellar_tuning_opts", CACHE_RULES(cache_tuning_rules));
+                                "cellar_tuning_config", CACHE_RULES(cache_tuning_rules));
     }
     if (err == CELLAR_OK) { err = cache_cipher_read(out); }
     if (err != CELLAR_OK) { return err; }

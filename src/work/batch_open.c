@@ -81,7 +81,7 @@ static bool batch_config_broken(const cellar_batcher_config *c, const char **why
 
 /* Copy and check the options of the caller. */
 static cellar_err batch_config_in(const cellar_batcher_config *cfg, cellar_batcher_config *out,
-                                  cellar_host_opts *host)
+                                  cellar_host_config *host)
 {
     const char *why;
     const cellar_err err = BASE_CONFIG_IN(cellar_batcher_config, out, cfg, host, BATCH_OPEN,
@@ -117,7 +117,7 @@ CELLAR_API cellar_err cellar_batcher_open(const cellar_batcher_config *cfg,
         return base_refuse(CELLAR_E_INVAL, BATCH_OPEN, "flush and out must not be NULL");
     }
     cellar_batcher_config full;
-    cellar_host_opts host;
+    cellar_host_config host;
     unsigned char secret[40];
     const cellar_err err = batch_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }

@@ -337,7 +337,7 @@ static void behind_close(void *ctx, int64_t deadline_ms)
 /* ---- the public call ---- */
 
 /* Make the queue. NULL: no memory, or no random bytes. */
-static behind *behind_make(const cellar_batcher_config *cfg, const cellar_host_opts *host)
+static behind *behind_make(const cellar_batcher_config *cfg, const cellar_host_config *host)
 {
     unsigned char secret[32];
     const base_alloc_hooks hooks = { .alloc = host->alloc, .free = host->free,
@@ -362,7 +362,7 @@ static behind *behind_make(const cellar_batcher_config *cfg, const cellar_host_o
 
 /* Copy the options of the caller. */
 static cellar_err behind_config_in(const cellar_batcher_config *cfg, cellar_batcher_config *full,
-                                   cellar_host_opts *host)
+                                   cellar_host_config *host)
 {
     const cellar_err err = BASE_CONFIG_IN(cellar_batcher_config, full, cfg, host,
                                           BEHIND_OPEN, "batcher");
@@ -377,7 +377,7 @@ CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_co
                                              cellar_batcher **out)
 {
     cellar_batcher_config full;
-    cellar_host_opts host;
+    cellar_host_config host;
     if (out != NULL) { *out = NULL; }
     if (ns == NULL || flush == NULL) {
         return base_refuse(CELLAR_E_INVAL, BEHIND_OPEN, "ns and flush must not be NULL");

@@ -54,9 +54,9 @@ CELLAR_PRIVATE void bus_group_free(bus_group *g)
 /* ---- groups ---- */
 
 /* Copy and check the options of a group. */
-static cellar_err bus_group_opts(const cellar_bus_group_opts *o, cellar_bus_group_opts *full)
+static cellar_err bus_group_opts(const cellar_bus_group_config *o, cellar_bus_group_config *full)
 {
-    *full = cellar_bus_group_opts_default();
+    *full = cellar_bus_group_config_default();
     const cellar_err err = o != NULL ? base_opts_in(full, sizeof *full, o) : CELLAR_OK;
     if (err != CELLAR_OK) { return err; }
     const bool header = full->filter_header != NULL;
@@ -88,7 +88,7 @@ static bool bus_text_size(const char *text, size_t *sum)
 /* Copy header name and values of the filter. */
 static cellar_err bus_filter_copy(bus_group *g)
 {
-    const cellar_bus_group_opts *o = &g->o;
+    const cellar_bus_group_config *o = &g->o;
     size_t bytes = 0;
     if (o->filter_header == NULL) { return CELLAR_OK; }
     bool fits = bus_text_size(o->filter_header, &bytes);
@@ -110,7 +110,7 @@ static cellar_err bus_filter_copy(bus_group *g)
 }
 
 /* Make a group that is in no queue yet. */
-static cellar_err bus_group_make(cellar_bus *b, const char *name, const cellar_bus_group_opts *o,
+static cellar_err bus_group_make(cellar_bus *b, const char *name, const cellar_bus_group_config *o,
                                  bus_group **out)
 {
     const uint32_t lanes = o->ordered != 0 ? BUS_LANES : 1;
@@ -165,10 +165,10 @@ static cellar_err bus_group_insert(cellar_bus *b, bus_group *g, bus_queue *fresh
 }
 
 CELLAR_API cellar_err cellar_bus_group_add(cellar_bus *b, const char *queue, const char *group,
-                                           const cellar_bus_group_opts *o)
+                                           const cellar_bus_group_config *o)
 {
     char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1];
-    cellar_bus_group_opts full;
+    cellar_bus_group_config full;
     bus_group *g;
     if (b == NULL || !bus_names(queue, group, q, name)) { return CELLAR_E_INVAL; }
     if (b->obj.forked) { return CELLAR_E_FORKED; }

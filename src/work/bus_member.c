@@ -197,9 +197,9 @@ CELLAR_PRIVATE void bus_run_job(void *bus, base_job *j)
 
 /* ---- join, leave ---- */
 
-static cellar_err bus_member_opts(const cellar_bus_member_opts *o, cellar_bus_member_opts *full)
+static cellar_err bus_member_opts(const cellar_bus_member_config *o, cellar_bus_member_config *full)
 {
-    *full = cellar_bus_member_opts_default();
+    *full = cellar_bus_member_config_default();
     const cellar_err err = o != NULL ? base_opts_in(full, sizeof *full, o) : CELLAR_OK;
     if (err != CELLAR_OK) { return err; }
     if (full->prefetch > BUS_PREFETCH_MAX || full->reserved0 != 0) { return CELLAR_E_INVAL; }
@@ -237,10 +237,10 @@ static cellar_err bus_join_held(bus_group *g, cellar_bus_member *m, bus_after *a
 }
 
 CELLAR_API cellar_err cellar_bus_join(cellar_bus *b, const char *queue, const char *group,
-                                      const cellar_bus_member_opts *o, cellar_bus_member **out)
+                                      const cellar_bus_member_config *o, cellar_bus_member **out)
 {
     char q[CELLAR_NAME_MAX + 1], name[CELLAR_NAME_MAX + 1], kind[CELLAR_NAME_MAX + 1] = "";
-    cellar_bus_member_opts full;
+    cellar_bus_member_config full;
     cellar_pool_stats known = cellar_pool_stats_default();
     if (out != NULL) { *out = NULL; }
     if (b == NULL || !bus_names(queue, group, q, name)) { return CELLAR_E_INVAL; }

@@ -52,7 +52,7 @@ static bool bus_over(uint32_t *number, uint32_t none, uint32_t most)
 
 /* Copy and check the options of the caller. */
 static cellar_err bus_config_in(const cellar_bus_config *cfg, cellar_bus_config *out,
-                                cellar_host_opts *host, char default_queue[CELLAR_NAME_MAX + 1])
+                                cellar_host_config *host, char default_queue[CELLAR_NAME_MAX + 1])
 {
     const char *why;
     const cellar_err err = BASE_CONFIG_IN(cellar_bus_config, out, cfg, host, BUS_OPEN, "bus");
@@ -100,7 +100,7 @@ CELLAR_API cellar_err cellar_bus_open(const cellar_bus_config *cfg, cellar_bus *
     if (out == NULL) { return base_refuse(CELLAR_E_INVAL, BUS_OPEN, "out must not be NULL"); }
     *out = NULL;
     cellar_bus_config full;
-    cellar_host_opts host;
+    cellar_host_config host;
     char default_queue[CELLAR_NAME_MAX + 1] = "";
     unsigned char secret[32];
     cellar_err err = bus_config_in(cfg, &full, &host, default_queue);

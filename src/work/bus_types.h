@@ -134,7 +134,7 @@ typedef struct bus_group {
     struct bus_queue *queue;
     char name[CELLAR_NAME_MAX + 1];
     char dead_queue[CELLAR_NAME_MAX + 1]; /* "": none */
-    cellar_bus_group_opts o; /* texts of the caller are not valid: see below */
+    cellar_bus_group_config o; /* texts of the caller are not valid: see below */
     char *filter_texts;     /* header name and values, each with its 0; NULL: no such filter */
     size_t filter_bytes;
     cellar_bus_member *members; /* ring; NULL: none. The next one that a message wakes */

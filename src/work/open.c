@@ -52,7 +52,7 @@ STATS_SERVICE(sched_service, sched_tick, sched_figures, cellar_scheduler_stats, 
 
 /* Copy and check the options of the caller. */
 static cellar_err sched_config_in(const cellar_scheduler_config *cfg, cellar_scheduler_config *out,
-                                  cellar_host_opts *host)
+                                  cellar_host_config *host)
 {
     const char *why;
     const cellar_err err = BASE_CONFIG_IN(cellar_scheduler_config, out, cfg, host, SCHED_OPEN,
@@ -91,7 +91,7 @@ CELLAR_API cellar_err cellar_scheduler_open(const cellar_scheduler_config *cfg,
     if (out == NULL) { return base_refuse(CELLAR_E_INVAL, SCHED_OPEN, "out must not be NULL"); }
     *out = NULL;
     cellar_scheduler_config full;
-    cellar_host_opts host;
+    cellar_host_config host;
     const cellar_err err = sched_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }
     const char *why = "no memory for the scheduler";

@@ -37,7 +37,7 @@ STATS_SERVICE(refresher_service, refresher_tick, refresher_figures, cellar_refre
 
 /* Copy and check the options of the caller. */
 static cellar_err refresher_config_in(const cellar_refresher_config *cfg,
-                                      cellar_refresher_config *out, cellar_host_opts *host)
+                                      cellar_refresher_config *out, cellar_host_config *host)
 {
     const char *why;
     const cellar_err err = BASE_CONFIG_IN(cellar_refresher_config, out, cfg, host, REFRESHER_OPEN,
@@ -83,7 +83,7 @@ CELLAR_API cellar_err cellar_refresher_open(cellar *c, const cellar_refresher_co
         return base_refuse(CELLAR_E_INVAL, REFRESHER_OPEN, "c and out must not be NULL");
     }
     cellar_refresher_config full;
-    cellar_host_opts host;
+    cellar_host_config host;
     uint64_t seed;
     const cellar_err err = refresher_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }

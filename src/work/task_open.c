@@ -182,7 +182,7 @@ static void task_config_defaults(cellar_pool_config *c)
 
 /* Copy and check the options of the caller. */
 static cellar_err task_config_in(const cellar_pool_config *cfg, cellar_pool_config *out,
-                                 cellar_host_opts *host)
+                                 cellar_host_config *host)
 {
     const char *why;
     const cellar_err err = BASE_CONFIG_IN(cellar_pool_config, out, cfg, host, TASK_OPEN, "pool");
@@ -303,7 +303,7 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
     if (out == NULL) { return base_refuse(CELLAR_E_INVAL, TASK_OPEN, "out must not be NULL"); }
     *out = NULL;
     cellar_pool_config full;
-    cellar_host_opts host;
+    cellar_host_config host;
     const char *why = "no memory for the pool", *path = NULL; /* of a refused journal */
     cellar_err err = task_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }

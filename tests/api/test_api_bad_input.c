@@ -520,7 +520,7 @@ static void namespace_options_are_checked(void)
     set_up();
 #define BAD_NAMESPACE(code, assignments)                                                           \
     do {                                                                                           \
-        cellar_namespace_opts o = cellar_namespace_opts_default();                                 \
+        cellar_namespace_config o = cellar_namespace_config_default();                             \
         cellar_load_opts l = cellar_load_opts_default();                                           \
         o.load = &l;                                                                               \
         assignments;                                                                               \
@@ -651,7 +651,7 @@ static void bounds_of_namespaces_breakers_and_warming_are_exact(void)
 {
     const int64_t window = UINT32_MAX, day = 86400000;
     settings cfg = settings_default();
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar *c = NULL, *v = NULL;
     cellar_breaker *b = NULL;
     cellar_warm_report report = cellar_warm_report_default();
@@ -699,7 +699,7 @@ static void bounds_of_namespaces_breakers_and_warming_are_exact(void)
     lo.error_ttl_max_ms--;
     lo.xfetch_beta_x100++;
     T_EQ_I64(cellar_namespace_open(root, "v", &vo, &v), CELLAR_E_INVAL);
-    vo = cellar_namespace_opts_default();
+    vo = cellar_namespace_config_default();
     vo.idle_ms = CELLAR_TTL_NONE;
     T_EQ_I64(cellar_namespace_open(root, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);
@@ -710,7 +710,7 @@ static void bounds_of_namespaces_breakers_and_warming_are_exact(void)
         { 0, 0, 100, 100, CELLAR_OK }, { 0, 0, 101, 100, CELLAR_E_INVAL },
     };
     for (size_t i = 0; i < sizeof rule / sizeof rule[0]; i++) {
-        cellar_breaker_opts bo = cellar_breaker_opts_default();
+        cellar_breaker_config bo = cellar_breaker_config_default();
         bo.failure_pct = rule[i].pct;
         bo.min_calls = rule[i].calls;
         bo.open_ms = rule[i].open_ms;

@@ -170,7 +170,7 @@ static void absent_get_with_authority_is_answered_by_filter(void)
 static void namespace_options_open_a_filter(void)
 {
     cellar *c = open_store(8u << 20), *v = NULL;
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.bloom = CELLAR_BLOOM_OBSERVING;
     T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
     const cellar_bloom_info i = info(v);

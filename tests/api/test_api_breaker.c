@@ -65,7 +65,7 @@ static void breaker_uses_clock_of_its_store(void)
 {
     cellar *c = open_store();
     cellar_breaker *b = NULL;
-    cellar_breaker_opts o = cellar_breaker_opts_default();
+    cellar_breaker_config o = cellar_breaker_config_default();
     uint32_t pass;
     o.consecutive_failures = 2;
     o.half_open_successes = 1;
@@ -120,7 +120,7 @@ static void bad_input_of_breakers(void)
     cellar *c = open_store(), *v = NULL;
     cellar_breaker *b = NULL;
     uint32_t pass;
-    cellar_breaker_opts o = cellar_breaker_opts_default();
+    cellar_breaker_config o = cellar_breaker_config_default();
     T_EQ_I64(cellar_breaker_create(NULL, NULL, &b), CELLAR_E_INVAL);
     T_EQ_I64(cellar_breaker_create(c, NULL, NULL), CELLAR_E_INVAL);
     o.failure_pct = 101;
@@ -128,7 +128,7 @@ static void bad_input_of_breakers(void)
     o.failure_pct = 0;
     o.open_ms = -1;
     T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_E_INVAL);
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     vo.breaker = &o;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_E_INVAL);
     o.open_ms = 90000; /* max_open_ms follows */
@@ -176,8 +176,8 @@ static bool told(cellar *c, cellar_err (*write)(void *, char *, size_t, size_t *
 static void breaker_of_namespace_is_in_metrics_and_dump(void)
 {
     cellar *c = open_store(), *v = NULL;
-    cellar_breaker_opts o = cellar_breaker_opts_default();
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_breaker_config o = cellar_breaker_config_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_result out = cellar_result_default();
     T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state"));
     T_CHECK(!told(c, dump, "breaker"));

@@ -300,7 +300,7 @@ static void hidden_namespace_never_touches_disk(void)
 {
     store_begin();
     cellar *c = open_it(), *open_namespace, *secret;
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.hidden = 1;
     T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "plainview", NULL, &open_namespace), CELLAR_OK);
@@ -349,7 +349,7 @@ static void long_value_of_a_hidden_namespace_never_touches_disk(void)
     settings cfg = config();
     cfg.config.memory_bytes = 16u << 20;
     cellar *c = open_with(&cfg), *known, *secret;
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.l2_write = CELLAR_L2_WRITE_THROUGH;
     T_EQ_I64(cellar_namespace_open(c, "plainview", &o, &known), CELLAR_OK);
     o.hidden = 1;
@@ -647,7 +647,7 @@ static void compressed_namespace_holds_more_on_disk(void)
     enum { PAGES = 12000 };
     store_begin();
     settings cfg = config();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.l2_lz4 = 1;
     cfg.config.root = &o;
     cfg.config.memory_bytes = 6u << 20;

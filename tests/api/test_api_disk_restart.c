@@ -88,7 +88,7 @@ static void clear_version_increment_and_drop_survive_restart(void)
 /* Open "v" of a store with a version. */
 static cellar *namespace_at(cellar *c, uint32_t version)
 {
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
     o.version = version;
     T_REQUIRE(cellar_namespace_open(c, "v", &o, &v) == CELLAR_OK);
@@ -207,7 +207,7 @@ static bool child_ends(oracle *o, cellar *v, uint32_t quarter, bool by_tag)
 static void child_works(oracle *o, uint64_t seed, bool threads)
 {
     settings cfg = config();
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     vo.l2_write = seed % 3 == 0 ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_ON_EVICTION;
     cfg.config.max_entries = 16;
     cfg.host.no_threads = !threads;

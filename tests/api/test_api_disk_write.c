@@ -30,7 +30,7 @@ static void every_change_is_written_in_mode_each_set(void)
     for (size_t m = 0; m < 2; m++) {
         store_begin();
         settings cfg = config();
-        cellar_namespace_opts root = cellar_namespace_opts_default();
+        cellar_namespace_config root = cellar_namespace_config_default();
         root.l2_write = modes[m];
         cfg.config.root = &root;
         cfg.l2.min_ttl_ms = 1;
@@ -144,7 +144,7 @@ static void unread_entry_is_not_written_at_first_eviction(void)
         hits += err == CELLAR_OK;
     }
     T_CHECK(hits > 850);
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.tier = CELLAR_TIER_L1;
     T_EQ_I64(cellar_namespace_open(c, "hidden", &o, &hidden), CELLAR_OK);
     const uint64_t puts = figure(c, "cellar_l2_kept_out_total");
@@ -284,7 +284,7 @@ static void set_in_mode_each_set_or_write_through_is_on_disk_immediately(void)
     store_begin();
     for (uint32_t mode = CELLAR_L2_WRITE_ON_SET; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
         settings cfg = config();
-        cellar_namespace_opts o = cellar_namespace_opts_default();
+        cellar_namespace_config o = cellar_namespace_config_default();
         o.l2_write = mode;
         cfg.config.root = &o;
         const pid_t pid = fork();
@@ -313,7 +313,7 @@ static void write_through_after_a_sync_waits_for_the_disk(void)
 {
     store_begin();
     settings cfg = config();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.l2_write = CELLAR_L2_WRITE_THROUGH;
     cfg.config.root = &o;
     for (uint32_t threads = 0; threads < 2; threads++) {
@@ -342,7 +342,7 @@ static void write_through_reports_refused_disk_write(void)
     store_begin();
     static char big[300 << 10];
     settings cfg = config();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar_set_opts so = cellar_set_opts_default();
     o.l2_write = CELLAR_L2_WRITE_THROUGH;
     cfg.l2.write_bytes_per_s = 100000;
@@ -384,7 +384,7 @@ static void long_values_are_on_disk_in_each_mode(void)
     for (int mode = 0; mode < MODES; mode++) {
         store_begin();
         settings cfg = config();
-        cellar_namespace_opts o = cellar_namespace_opts_default();
+        cellar_namespace_config o = cellar_namespace_config_default();
         o.l2_write = mode == ON_SET        ? CELLAR_L2_WRITE_ON_SET
                      : mode == ON_EVICTION ? CELLAR_L2_WRITE_ON_EVICTION : CELLAR_L2_WRITE_THROUGH;
         o.l2_lz4 = mode == PACKED;
@@ -446,7 +446,7 @@ static void long_values_are_on_disk_in_each_mode(void)
     }
 }
 
-static settings write_through(const cellar_namespace_opts *root, uint64_t l2_bytes)
+static settings write_through(const cellar_namespace_config *root, uint64_t l2_bytes)
 {
     settings cfg = config();
     cfg.config.root = root;
@@ -474,7 +474,7 @@ static void ranges_at_over_and_around_the_end_are_right(void)
     static const size_t size[] = { 0, 1, 1000, 100000 }; /* the last one has parts on disk */
     static char value[100000];
     store_begin();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.l2_write = CELLAR_L2_WRITE_THROUGH;
     const settings cfg = write_through(&o, CELLAR_L2_BYTES_MIN);
     cellar *c = open_with(&cfg);
@@ -544,7 +544,7 @@ static cellar_err set_long(cellar *c, unsigned key, size_t len)
 static void values_of_a_quarter_of_the_room_are_stored_and_longer_ones_refused(void)
 {
     store_begin();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.l2_write = CELLAR_L2_WRITE_THROUGH;
     const settings cfg = write_through(&o, CELLAR_L2_BYTES_MIN);
     cellar *c = open_with(&cfg);
@@ -581,7 +581,7 @@ static void lower_l2_bytes_keep_the_newest_long_values(void)
 {
     for (int open = 0; open <= 1; open++) {
         store_begin();
-        cellar_namespace_opts o = cellar_namespace_opts_default();
+        cellar_namespace_config o = cellar_namespace_config_default();
         o.l2_write = CELLAR_L2_WRITE_THROUGH;
         settings cfg = write_through(&o, 48 << 20);
         cellar *c = open_with(&cfg);
@@ -762,7 +762,7 @@ static void durable_set_is_on_disk_when_it_returns(void)
     size_t stored = 0;
     T_EQ_I64(cellar_set_many(c, it, 2, &o, &stored), CELLAR_OK);
     T_EQ_U64(stored, 2);
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     vo.hidden = 1;
     T_EQ_I64(cellar_namespace_open(c, "s", &vo, &v), CELLAR_OK);
     T_EQ_I64(put_durable(v, 1, 1), CELLAR_E_UNSUPPORTED); /* never on disk */
@@ -846,7 +846,7 @@ static void tags_are_written_in_mode_each_set(void)
 {
     store_begin();
     const settings cfg = config();
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     vo.l2_write = CELLAR_L2_WRITE_ON_SET;
     for (int life = 0; life < 2; life++) {
         const pid_t pid = fork();
@@ -933,7 +933,7 @@ static void killed_after_save_finds_entries_without_use(void)
     for (size_t i = 0; i < 2; i++) {
         store_begin();
         settings cfg = config();
-        cellar_namespace_opts root = cellar_namespace_opts_default();
+        cellar_namespace_config root = cellar_namespace_config_default();
         root.l2_write = modes[i];
         cfg.config.root = &root;
         uint64_t *missed = shared_count(0);

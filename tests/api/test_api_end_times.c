@@ -39,7 +39,7 @@ static cellar *open_it(void)
     return open_with(&cfg);
 }
 
-static cellar *namespace_of(cellar *c, const cellar_namespace_opts *o)
+static cellar *namespace_of(cellar *c, const cellar_namespace_config *o)
 {
     cellar *v = NULL;
     T_REQUIRE(cellar_namespace_open(c, "v", o, &v) == CELLAR_OK);
@@ -108,7 +108,7 @@ static void jitter_of_longest_ttl_keeps_entry_unlimited(void)
 static void fulfilled_lease_stays_within_max_age(void)
 {
     cellar *c = open_it();
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     vo.idle_ms = 50000;
     vo.max_age_ms = 1000;
     cellar *v = namespace_of(c, &vo);
@@ -157,7 +157,7 @@ static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, 
 static void absent_result_of_loader_has_exact_age(void)
 {
     cellar *c = open_it();
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_entry_info i = cellar_entry_info_default();
     cellar_result r = cellar_result_default();
     vo.exact_age = 1;
@@ -207,7 +207,7 @@ static void use_of_idle_entry_triggers_no_eager_refresh(void)
 {
     cellar *c = open_it();
     int loads = 0;
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_load_opts load = cellar_load_opts_default();
     load.eager_refresh_pct = 80;
     vo.loader = load_v;
@@ -234,7 +234,7 @@ static void use_of_idle_entry_triggers_no_eager_refresh(void)
 static cellar *open_disk(uint32_t mode, cellar **v)
 {
     settings cfg = config();
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     cfg.config.l2_path = store;
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
     cfg.l2.min_ttl_ms = 1;

@@ -357,7 +357,7 @@ static void call_namespaces(cellar *c, uint32_t x)
     for (uint32_t i = 0; i < 40 && armed != 0; i++) {
         (void)snprintf(name, sizeof name, "v%u", (unsigned)(x * 40 + i));
         cellar *v = NULL;
-        cellar_namespace_opts o = cellar_namespace_opts_default();
+        cellar_namespace_config o = cellar_namespace_config_default();
         o.l2_lz4 = i % 2;
         if (cellar_namespace_open(c, name, &o, &v) != CELLAR_OK) { continue; }
         for (uint32_t k = 0; k < 60; k++) { put(v, k); }

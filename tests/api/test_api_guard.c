@@ -114,8 +114,8 @@ static void open_breaker_stops_loads_and_serves_stale(void)
     source s = SOURCE_INIT;
     char text[64], key[16];
     cellar_result r;
-    cellar_breaker_opts bo = cellar_breaker_opts_default();
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_breaker_config bo = cellar_breaker_config_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     bo.consecutive_failures = 3;
     bo.half_open_successes = 1;
     bo.open_ms = 1000;
@@ -165,7 +165,7 @@ static void breaker_pass_of_lost_loader_is_returned(void)
 {
     cellar *c = kit_open(8 << 20);
     cellar_breaker *b = NULL;
-    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_breaker_config bo = cellar_breaker_config_default();
     cellar_load_opts o = cellar_load_opts_default();
     source s = SOURCE_INIT;
     char text[64];
@@ -251,7 +251,7 @@ static void fallbacks_serve_an_open_breaker(void)
 {
     cellar *c = kit_open(8 << 20);
     cellar_breaker *b = NULL;
-    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_breaker_config bo = cellar_breaker_config_default();
     cellar_load_opts o = cellar_load_opts_default();
     source s = SOURCE_INIT;
     const cellar_bytes last = { "", 0 };

@@ -49,7 +49,7 @@ static void most_read_key_comes_first(void)
 static void scope_limits_the_keys_to_a_namespace(void)
 {
     cellar *c = begin(), *a = NULL, *hidden = NULL;
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar_hot_key top[8];
     size_t n;
     o.hidden = true;
@@ -87,7 +87,7 @@ static void json_names_hot_keys_as_log_keys_says(void)
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         static char text[1 << 16];
         settings s = api_config(16u << 20);
-        cellar_namespace_opts o = cellar_namespace_opts_default();
+        cellar_namespace_config o = cellar_namespace_config_default();
         cellar *c = NULL, *hidden = NULL;
         s.host.log_keys = row[i].log_keys;
         o.hidden = true;

@@ -127,7 +127,7 @@ static void bulk_load_behind_open_breaker_calls_fallbacks(void)
 {
     cellar *c = inside_store = kit_open(8 << 20);
     cellar_breaker *breaker = NULL;
-    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_breaker_config bo = cellar_breaker_config_default();
     source f = SOURCE_INIT;
     bulk b = { 0, CELLAR_E_IO };
     cellar_load_item it[KEYS];
@@ -307,8 +307,8 @@ static void refused_lease_calls_fallbacks_immediately(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source f = SOURCE_INIT;
-    cellar_breaker_opts bo = cellar_breaker_opts_default();
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_breaker_config bo = cellar_breaker_config_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_load_opts o = cellar_load_opts_default();
     cellar_lease a;
     uint32_t from;
@@ -361,8 +361,8 @@ static void thread_exit_inside_lease_fallback_leaves_nothing(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source f = SOURCE_INIT;
-    cellar_breaker_opts bo = cellar_breaker_opts_default();
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_breaker_config bo = cellar_breaker_config_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_load_opts o = cellar_load_opts_default();
     cellar_lease a, b;
     char text[64];

@@ -19,7 +19,7 @@ static cellar *open_with(uint64_t memory_bytes, uint64_t max_entries, uint32_t e
 
 static cellar *open_store(void) { return open_with(16u << 20, 0, 0); }
 
-static cellar *open_namespace(cellar *c, const char *name, const cellar_namespace_opts *o)
+static cellar *open_namespace(cellar *c, const char *name, const cellar_namespace_config *o)
 {
     cellar *v = NULL;
     T_REQUIRE(cellar_namespace_open(c, name, o, &v) == CELLAR_OK);
@@ -100,7 +100,7 @@ static void version_increment_makes_old_entries_unreachable(void)
 static void namespaces_have_their_own_default_ttl(void)
 {
     cellar *c = open_store();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.default_ttl_ms = 300000;
     cellar *llm = open_namespace(c, "llm:", &o);
     o.default_ttl_ms = 86400000;
@@ -130,7 +130,7 @@ static const cellar_ttl_class task_classes[] = {
 
 static cellar *open_tasks(cellar *c)
 {
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.ttl_classes = task_classes;
     o.ttl_class_count = 4;
     o.ttl_class_fallback = 1;
@@ -206,7 +206,7 @@ static void values_are_bytes_with_flags(void)
 static void entry_info_states_age_ttl_and_version(void)
 {
     cellar *c = open_store();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.exact_age = 1;
     cellar *v = open_namespace(c, "zsxq", &o);
     cellar_entry_info info = cellar_entry_info_default(), later = cellar_entry_info_default();

@@ -148,8 +148,8 @@ static cellar_err begin(cellar *c, const char *key, const cellar_load_opts *o,
 static cellar *open_counted(bool breaker)
 {
     settings cfg = settings_default();
-    cellar_namespace_opts root = cellar_namespace_opts_default();
-    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_namespace_config root = cellar_namespace_config_default();
+    cellar_breaker_config bo = cellar_breaker_config_default();
     cellar_set_opts so = cellar_set_opts_default();
     cellar *c = NULL;
     bo.consecutive_failures = 1;

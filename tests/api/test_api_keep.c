@@ -51,7 +51,7 @@ static void shut(cellar *c)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static cellar *namespace_with(cellar *c, const char *name, const cellar_namespace_opts *o)
+static cellar *namespace_with(cellar *c, const char *name, const cellar_namespace_config *o)
 {
     cellar *v = NULL;
     T_REQUIRE(cellar_namespace_open(c, name, o, &v) == CELLAR_OK);
@@ -526,7 +526,7 @@ static void filter_of_unopened_namespace_is_kept(void)
     shut(c);
     T_EQ_I64(cellar_close(a), CELLAR_OK);
     c = open_it(); /* opened without the disk: added keys are not noted */
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.tier = CELLAR_TIER_L1;
     a = namespace_with(c, "a", &o);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_OFF);
@@ -601,7 +601,7 @@ static void filter_of_hidden_namespace_stays_in_memory(void)
 {
     begin();
     cellar *c = open_it();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.hidden = 1;
     cellar *v = namespace_with(c, "hidden", &o);
     sealed(v, 100, 20);
@@ -632,7 +632,7 @@ static uint64_t bytes_of_files(void)
 static void default_filter_is_kept_with_smallest_l2_bytes(void)
 {
     char value[30000] = "v";
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.bloom = CELLAR_BLOOM_OBSERVING;
     o.l2_write = CELLAR_L2_WRITE_ON_SET;
     begin();

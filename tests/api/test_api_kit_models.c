@@ -277,7 +277,7 @@ static void mode_decides_which_requests_are_cached(void)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cellar *c = api_open(STORE_BYTES);
         cellar_llm *llm = NULL;
-        cellar_llm_opts o = cellar_llm_opts_default();
+        cellar_llm_config o = cellar_llm_config_default();
         model m = { "x", 1, 0, CELLAR_OK };
         char got[64];
         request q;
@@ -382,7 +382,7 @@ static cellar_err embed(cellar_embeddings_call *call, const cellar_bytes *texts,
 
 static cellar_embeddings *embeddings(cellar *c, cellar_vector_type type, uint32_t batch)
 {
-    cellar_embeddings_opts o = cellar_embeddings_opts_default();
+    cellar_embeddings_config o = cellar_embeddings_config_default();
     cellar_embeddings *e = NULL;
     o.scope = text_of("app");
     o.model = text_of("small");
@@ -533,7 +533,7 @@ static void halves_are_the_nearest_ones(void)
                                     5.9604645e-08f, 0.0f, 5.9604645e-08f, 1.0f, 1.001953125f,
                                     0.33325195f };
     cellar *c = api_open(STORE_BYTES);
-    cellar_embeddings_opts o = cellar_embeddings_opts_default();
+    cellar_embeddings_config o = cellar_embeddings_config_default();
     cellar_embeddings *e = NULL;
     const cellar_bytes text = text_of("x");
     float out[12], input[12];
@@ -556,7 +556,7 @@ static void bad_options_are_refused(void)
     cellar_llm *llm = NULL;
     cellar_load_opts load = cellar_load_opts_default();
     for (int i = 0; i < 6; i++) {
-        cellar_embeddings_opts o = cellar_embeddings_opts_default();
+        cellar_embeddings_config o = cellar_embeddings_config_default();
         o.model = text_of("m");
         o.dim = 4;
         switch (i) {
@@ -573,10 +573,10 @@ static void bad_options_are_refused(void)
         T_EQ_I64(cellar_embeddings_open(c, &o, &e), CELLAR_E_INVAL);
         T_CHECK(e == NULL);
     }
-    cellar_llm_opts o = cellar_llm_opts_default();
+    cellar_llm_config o = cellar_llm_config_default();
     o.mode = (cellar_llm_mode)3;
     T_EQ_I64(cellar_llm_open(c, &o, &llm), CELLAR_E_INVAL);
-    o = cellar_llm_opts_default();
+    o = cellar_llm_config_default();
     o.load = &load;
     T_EQ_I64(cellar_llm_open(c, &o, &llm), CELLAR_E_INVAL);
     T_CHECK(llm == NULL);

@@ -566,7 +566,7 @@ static void hot_entry_never_passes_its_greatest_age(void)
 static void entries_that_gain_nothing(void)
 {
     cellar *c = api_open(STORE_BYTES);
-    cellar_namespace_opts idle = cellar_namespace_opts_default();
+    cellar_namespace_config idle = cellar_namespace_config_default();
     cellar_status_opts o = hot_opts(1);
     idle.idle_ms = 5000;
     o.ns = &idle;
@@ -919,7 +919,7 @@ static void bad_input_is_refused(void)
     static const cellar_ttl_class fine[17] = { { "a", 5 } };
     static const cellar_ttl_class twice[] = { { "x", 5 }, { "x", 6 } };
     cellar *c = api_open(STORE_BYTES);
-    cellar_namespace_opts ns = cellar_namespace_opts_default();
+    cellar_namespace_config ns = cellar_namespace_config_default();
     cellar_status *s = NULL;
     for (int i = 0; i < 11; i++) {
         cellar_status_opts o = cellar_status_opts_default();

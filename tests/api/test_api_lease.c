@@ -960,8 +960,8 @@ static cellar_err begin_one(cellar *v, const char *key, cellar_lease *lease)
 static void lease_asks_breaker_of_its_namespace(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
-    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
+    cellar_breaker_config bo = cellar_breaker_config_default();
     cellar_lease l, probe;
     bo.consecutive_failures = 2;
     bo.half_open_successes = 1;
@@ -996,8 +996,8 @@ static void lost_lease_is_recorded_as_breaker_failure(void)
 {
     for (int how = 0; how < 3; how++) {
         cellar *c = kit_open(4 << 20), *v = NULL;
-        cellar_namespace_opts vo = cellar_namespace_opts_default();
-        cellar_breaker_opts bo = cellar_breaker_opts_default();
+        cellar_namespace_config vo = cellar_namespace_config_default();
+        cellar_breaker_config bo = cellar_breaker_config_default();
         cellar_lease l, probe;
         bo.consecutive_failures = 1;
         bo.half_open_successes = 1;

@@ -200,7 +200,7 @@ static void seed_store_failure(void)
 static void stale_window_of_none_ends_the_value_with_its_ttl(void)
 {
     cellar *c = kit_open(4 << 20);
-    cellar_namespace_opts n = cellar_namespace_opts_default();
+    cellar_namespace_config n = cellar_namespace_config_default();
     cellar_set_opts o = cellar_set_opts_default();
     cellar_load_opts cached = cellar_load_opts_default();
     source s = SOURCE_INIT;
@@ -656,7 +656,7 @@ static void namespaces_have_their_own_loader_and_defaults(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_result r = cellar_result_default();
     cellar_load_opts load = cellar_load_opts_default();
     load.jitter_pct = CELLAR_OFF;

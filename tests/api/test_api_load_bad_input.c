@@ -98,7 +98,7 @@ static void no_negative_of_a_namespace_joins_the_flags_of_a_call(void)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_load_opts lo = cellar_load_opts_default(), o = cellar_load_opts_default();
     char text[64];
     lo.flags = CELLAR_LOAD_NO_NEGATIVE;
@@ -161,7 +161,7 @@ static void soft_timeout_over_hard_timeout_is_refused(void)
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
     cellar_load_opts o = cellar_load_opts_default();
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_load_opts lo = cellar_load_opts_default();
     cellar_lease lease;
     cellar_result r = cellar_result_default();

@@ -176,7 +176,7 @@ static void options_of_the_namespace_count_on_both_ways(void)
     drawn = t_seed();
     for (unsigned row = 0; row < 3; row++) {
         cellar *c = kit_open(8 << 20), *v;
-        cellar_namespace_opts n = cellar_namespace_opts_default();
+        cellar_namespace_config n = cellar_namespace_config_default();
         cellar_load_opts l = cellar_load_opts_default();
         if (row == 0) { l.soft_timeout_ms = 100; }
         if (row == 1) { l.eager_refresh_pct = 50; }
@@ -194,7 +194,7 @@ static void options_of_the_namespace_count_on_both_ways(void)
 static void eager_namespace_refreshes_hits_without_options(void)
 {
     cellar *c = kit_open(8 << 20), *v;
-    cellar_namespace_opts n = cellar_namespace_opts_default();
+    cellar_namespace_config n = cellar_namespace_config_default();
     cellar_load_opts l = cellar_load_opts_default();
     source s = SOURCE_INIT;
     char text[16];

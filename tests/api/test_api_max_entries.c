@@ -18,7 +18,7 @@
 
 static cellar *open_bound(cellar *c, const char *name, uint32_t max)
 {
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
     o.max_entries = max;
     T_REQUIRE(cellar_namespace_open(c, name, &o, &v) == CELLAR_OK);
@@ -330,7 +330,7 @@ static void bound_holds_when_a_call_returns_although_another_still_sets_it(void)
 static void options_at_open_set_the_bound(void)
 {
     settings s = api_config(8u << 20);
-    cellar_namespace_opts root = cellar_namespace_opts_default();
+    cellar_namespace_config root = cellar_namespace_config_default();
     root.max_entries = 7;
     s.config.root = &root;
     cellar *c = api_open_with(&s), *v, *again;
@@ -506,7 +506,7 @@ static void evicted_entries_go_to_disk_and_come_back(void)
 static void bound_and_quota_of_the_root_hold_over_a_disk(void)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8], rules[T_FOLDER_MAX + 8], key[16];
-    cellar_namespace_opts root = cellar_namespace_opts_default();
+    cellar_namespace_config root = cellar_namespace_config_default();
     cellar_stats st = cellar_stats_default();
     t_folder(folder);
     (void)snprintf(path, sizeof path, "%s/store", folder);

@@ -97,7 +97,7 @@ static void change_one(cellar *v, const char *key, size_t n, uint64_t what, uint
 /* Fill a namespace that other threads open and drop as well. */
 static void come_and_go(cellar *root, uint64_t *r)
 {
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
     o.max_entries = 1 + (uint32_t)below(r, 10);
     if (cellar_namespace_open(root, "brief", &o, &v) != CELLAR_OK) { return; }
@@ -178,7 +178,7 @@ static void run_threads(bool heard)
     mix m = { .root = api_open(8u << 20) };
     uint64_t id;
     for (unsigned i = 0; i < NAMESPACES; i++) {
-        cellar_namespace_opts o = cellar_namespace_opts_default();
+        cellar_namespace_config o = cellar_namespace_config_default();
         o.max_entries = most[i];
         o.quota_max_pct = i == 2 ? 30 : 0;
         T_REQUIRE(cellar_namespace_open(m.root, names[i], &o, &m.v[i]) == CELLAR_OK);

@@ -94,7 +94,7 @@ static void list_has_each_namespace_but_hidden_ones(void)
 {
     cellar *c = open_bytes(4u << 20), *hidden = NULL;
     cellar *a = namespace(c, "a"), *b = namespace(c, "b"), *d = namespace(c, "d");
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.hidden = 1;
     T_EQ_I64(cellar_namespace_open(c, "h", &o, &hidden), CELLAR_OK);
     put(a, "k", "v");
@@ -196,7 +196,7 @@ static void namespace_options_and_ttl_classes_apply(void)
     cellar *c = open_bytes(4u << 20), *v, *same;
     const cellar_ttl_class three[3] = { { "processing", 300000 }, { "success", 3600000 },
                                         { "forever", CELLAR_TTL_NONE } };
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar_entry_info i = cellar_entry_info_default();
     uint32_t cls = 9;
     o.default_ttl_ms = 5000;
@@ -348,7 +348,7 @@ static void version_increment_counts_up(void)
 /* Open "v" with a version. */
 static cellar *namespace_at(cellar *c, uint32_t version)
 {
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
     o.version = version;
     T_REQUIRE(cellar_namespace_open(c, "v", &o, &v) == CELLAR_OK);
@@ -406,7 +406,7 @@ static void many_stores_are_independent(void)
 static void root_has_options_and_name(void)
 {
     settings cfg = settings_default();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     const cellar_ttl_class one = { "only", 1000 };
     cellar *c;
     uint32_t cls;

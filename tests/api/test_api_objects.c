@@ -61,7 +61,7 @@ static cellar_codec codec(void)
 static cellar *begin(void)
 {
     settings s = api_config(4u << 20);
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     const cellar_codec d = codec();
     cellar *c = NULL;
     o.codec = &d;
@@ -272,7 +272,7 @@ static void long_object_and_negative_entry(void)
 static void bad_input_is_refused(void)
 {
     cellar *c = begin(), *plain = NULL, *bad = NULL;
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar_codec half = codec();
     const item i = { 1 };
     void *object;

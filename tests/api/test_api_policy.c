@@ -61,7 +61,7 @@ static void namespace_that_opens_later_gets_its_section(void)
     cellar *root = api_open(4 << 20);
     T_EQ_I64(rules(root, "[late]\nset default_ttl=5s\n[other]\nset default_ttl=6s\n[*]\nset default_ttl=7s\n",
                    NULL), CELLAR_OK);
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *late = space(root, "late"), *named = NULL;
     o.policy_section = "other";
     T_EQ_I64(cellar_namespace_open(root, "named", &o, &named), CELLAR_OK);
@@ -267,7 +267,7 @@ static void class_of_a_rule_holds_for_each_call_that_stores(void)
                                         "c:load", "c:bulk", "c:lease", "c:warm" };
     settings cfg = api_config(4 << 20);
     const cellar_ttl_class classes[2] = { { "hot", 5 * S }, { "cold", 50 * S } };
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *root = NULL, *c = NULL;
     unsigned written = 0;
     int64_t now = 0;
@@ -347,7 +347,7 @@ static cellar_err fetch_many(cellar_load *ld, const cellar_bytes *keys, size_t c
 static cellar *refreshing(const char *text)
 {
     settings cfg = api_config(4 << 20);
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cfg.tuning.jitter_pct = CELLAR_OFF;
     o.loader = fetch;
     o.loader_many = fetch_many;
@@ -568,7 +568,7 @@ static cellar *open_heard(void)
 static void quota_of_a_section_is_applied_at_open_and_at_reload(void)
 {
     cellar *root = open_heard(), *own = NULL;
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.quota_min_pct = 10;
     cellar *none = space(root, "none");
     T_EQ_I64(cellar_namespace_open(root, "own", &o, &own), CELLAR_OK);
@@ -677,7 +677,7 @@ static void quota_of_the_root_is_applied_at_open(void)
 static void call_wins_over_rule_over_set_over_namespace(void)
 {
     cellar *root = api_open(4 << 20), *c = NULL;
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.default_ttl_ms = 100 * S;
     T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
     T_EQ_I64(rules(root, "[*]\nset default_ttl=50s stale=9s\n"
@@ -701,7 +701,7 @@ static void call_wins_over_rule_over_set_over_namespace(void)
 static void maximum_age_of_call_and_rule_wins_over_the_namespace(void)
 {
     cellar *root = api_open(4 << 20), *c = NULL;
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar_result r = cellar_result_default();
     cellar_lease lease;
     o.idle_ms = 1000 * S;
@@ -751,7 +751,7 @@ static void options_of_a_rule_reach_the_entry(void)
 {
     cellar *c = NULL, *root = api_open(4 << 20);
     const cellar_ttl_class classes[2] = { { "hot", 5 * S }, { "cold", 50 * S } };
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.ttl_classes = classes;
     o.ttl_class_count = 2;
     T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);

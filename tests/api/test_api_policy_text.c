@@ -374,7 +374,7 @@ static void structs_say_what_a_file_says(void)
 {
     cellar *root = api_open(4 << 20), *c = NULL;
     const cellar_ttl_class classes[1] = { { "cold", 50 * S } };
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.ttl_classes = classes;
     o.ttl_class_count = 1;
     o.quota_min_pct = 1;
@@ -677,7 +677,7 @@ static cellar_err no_load(cellar_load *ld, const void *key, size_t len, void *ct
 static void linter_compares_with_namespaces(void)
 {
     const cellar_ttl_class classes[2] = { { "hot", 5 * S }, { "cold", 50 * S } };
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.ttl_classes = classes;
     o.ttl_class_count = 2;
     const cellar_policy_space spaces[2] = { { "", NULL }, { "a", &o } };

@@ -30,7 +30,7 @@ static cellar *open_store(uint64_t bytes, uint64_t entries, uint32_t eviction)
 
 static cellar *open_namespace(cellar *c, const char *name, uint32_t least, uint32_t most)
 {
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
     o.quota_min_pct = least;
     o.quota_max_pct = most;
@@ -324,7 +324,7 @@ static void quota_stats_follow_namespace(void)
 
 static cellar_err try_namespace(cellar *c, const char *name, uint32_t least, uint32_t most)
 {
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
     o.quota_min_pct = least;
     o.quota_max_pct = most;
@@ -365,7 +365,7 @@ static void impossible_quotas_are_refused(void)
 static void root_namespace_accepts_quota(void)
 {
     settings cfg = api_config(8u << 20);
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.quota_min_pct = 25;
     cfg.config.root = &o;
     cellar *c = api_open_with(&cfg), *b = open_namespace(c, "b", 0, 0);

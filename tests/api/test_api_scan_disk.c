@@ -287,7 +287,7 @@ static void scan_with_disk_keeps_pattern_and_namespace(void)
 {
     store_begin();
     cellar *c = open_it(200), *other = NULL, *memory = NULL;
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     T_EQ_I64(cellar_namespace_open(c, "other", NULL, &other), CELLAR_OK);
     vo.tier = CELLAR_TIER_L1;
     T_EQ_I64(cellar_namespace_open(c, "memory", &vo, &memory), CELLAR_OK);

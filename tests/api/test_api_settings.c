@@ -361,7 +361,7 @@ static void open_and_text_do_not_read_the_environment(void)
 static void open_keeps_the_groups_of_the_program(void)
 {
     cellar_settings s = cellar_settings_default();
-    cellar_host_opts own = cellar_host_opts_default();
+    cellar_host_config own = cellar_host_config_default();
     cellar *c = NULL;
     int64_t level = 0;
     own.log_level = CELLAR_LOG_ERROR;
@@ -486,7 +486,7 @@ static void routes_of_the_documents_reach_a_pool(void)
     };
     cellar_settings s = cellar_settings_default();
     cellar_pool_config c = cellar_pool_config_default();
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     cellar_pool *pool;
     h.no_threads = 1;
     c.host = &h;
@@ -542,7 +542,7 @@ static void settings_of_work_reach_a_pool_and_a_schedule(void)
 {
     cellar_settings s = cellar_settings_default();
     cellar_pool_config c = cellar_pool_config_default();
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     cellar_pool *pool;
     int64_t next_ms;
     size_t found;

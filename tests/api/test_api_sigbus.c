@@ -27,7 +27,7 @@
 #define KEYS 200u
 
 static char stage[T_FOLDER_MAX + 40];
-static cellar_namespace_opts each_set;
+static cellar_namespace_config each_set;
 
 static void begin(void)
 {
@@ -39,7 +39,7 @@ static void begin(void)
 static settings config(void)
 {
     settings cfg = settings_default();
-    each_set = cellar_namespace_opts_default();
+    each_set = cellar_namespace_config_default();
     each_set.l2_write = CELLAR_L2_WRITE_ON_SET;
     cfg.config.root = &each_set;
     cfg.config.memory_bytes = 8u << 20;

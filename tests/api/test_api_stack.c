@@ -87,7 +87,7 @@ static void stack_wait(const stack_seen *s, uint32_t calls)
 }
 
 /* Run a callback on each kind of thread. */
-static void stack_all(const cellar_host_opts *host, stack_seen *s)
+static void stack_all(const cellar_host_config *host, stack_seen *s)
 {
     cellar_config cfg = cellar_config_default();
     cellar *c;
@@ -121,7 +121,7 @@ static void stack_all(const cellar_host_opts *host, stack_seen *s)
 
     cellar_bus_config bus = cellar_bus_config_default();
     cellar_bus *u;
-    cellar_bus_member_opts member = cellar_bus_member_opts_default();
+    cellar_bus_member_config member = cellar_bus_member_config_default();
     bus.host = host, member.fn = stack_message, member.ctx = s;
     T_REQUIRE(cellar_bus_open(&bus, &u) == CELLAR_OK);
     T_EQ_I64(cellar_bus_group_add(u, "queue", NULL, NULL), CELLAR_OK);
@@ -168,7 +168,7 @@ static void threads_with_callbacks_have_the_default_stack(void)
 static void stack_bytes_set_the_stack_of_each_thread(void)
 {
     stack_seen s = { 0 };
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     host.stack_bytes = 1 << 20;
     stack_all(&host, &s);
     T_CHECK(atomic_load(&s.least) >= (1 << 20) / 8 * 7);
@@ -179,7 +179,7 @@ static void stack_bytes_set_the_stack_of_each_thread(void)
 static void stack_too_small_for_thread_local_data_is_the_default(void)
 {
     stack_seen s = { .shallow = true };
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     host.stack_bytes = 1;
     stack_all(&host, &s);
     T_CHECK(atomic_load(&s.least) >= sizeof stack_local);

@@ -44,53 +44,53 @@ static cellar_err use_config(void *p)
     return err;
 }
 
-static cellar_err use_namespace_opts(void *p)
+static cellar_err use_namespace_config(void *p)
 {
     cellar *v = NULL;
-    cellar_err err = cellar_namespace_open(store, "v", (const cellar_namespace_opts *)p, &v);
+    cellar_err err = cellar_namespace_open(store, "v", (const cellar_namespace_config *)p, &v);
     if (err == CELLAR_OK) cellar_close(v);
     return err;
 }
 
 static cellar_err use_namespace_load(void *p)
 {
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.load = (const cellar_load_opts *)p;
-    return use_namespace_opts(&o);
+    return use_namespace_config(&o);
 }
 
-static cellar_err use_l2_opts(void *p)
+static cellar_err use_l2_config(void *p)
 {
     cellar_config cfg = cellar_config_default();
-    cfg.l2 = (const cellar_l2_opts *)p;
+    cfg.l2 = (const cellar_l2_config *)p;
     return use_config(&cfg);
 }
 
-static cellar_err use_host_opts(void *p)
+static cellar_err use_host_config(void *p)
 {
     cellar_config cfg = cellar_config_default();
-    cfg.host = (const cellar_host_opts *)p;
+    cfg.host = (const cellar_host_config *)p;
     return use_config(&cfg);
 }
 
-static cellar_err use_tuning_opts(void *p)
+static cellar_err use_tuning_config(void *p)
 {
     cellar_config cfg = cellar_config_default();
-    cfg.tuning = (const cellar_tuning_opts *)p;
+    cfg.tuning = (const cellar_tuning_config *)p;
     return use_config(&cfg);
 }
 
 static cellar_err use_namespace_breaker(void *p)
 {
-    cellar_namespace_opts o = cellar_namespace_opts_default();
-    o.breaker = (const cellar_breaker_opts *)p;
-    return use_namespace_opts(&o);
+    cellar_namespace_config o = cellar_namespace_config_default();
+    o.breaker = (const cellar_breaker_config *)p;
+    return use_namespace_config(&o);
 }
 
-static cellar_err use_breaker_opts(void *p)
+static cellar_err use_breaker_config(void *p)
 {
     cellar_breaker *b = NULL;
-    cellar_err err = cellar_breaker_create(store, (const cellar_breaker_opts *)p, &b);
+    cellar_err err = cellar_breaker_create(store, (const cellar_breaker_config *)p, &b);
     if (err == CELLAR_OK) cellar_breaker_destroy(b);
     return err;
 }
@@ -192,9 +192,9 @@ static int keep_bytes(const unsigned char *nonce, const void *aad, size_t aad_le
 /* A shorter struct lacks one of the two functions: E_INVAL. */
 static cellar_err use_crypt(void *p)
 {
-    cellar_l2_opts disk = cellar_l2_opts_default();
+    cellar_l2_config disk = cellar_l2_config_default();
     disk.cipher = (const cellar_l2_cipher *)p;
-    cellar_err err = use_l2_opts(&disk);
+    cellar_err err = use_l2_config(&disk);
     size_t size;
     memcpy(&size, p, sizeof size);
     return err == CELLAR_E_INVAL && size >= FIRST && size < sizeof(cellar_l2_cipher) ? CELLAR_OK
@@ -206,9 +206,9 @@ static void config_of_every_size(void)
     cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = CELLAR_MEMORY_MIN;
     check_in("cellar_config", &cfg, sizeof cfg, FIRST, use_config);
-    CHECK_IN(cellar_l2_opts, cellar_l2_opts_default(), use_l2_opts);
-    CHECK_IN(cellar_host_opts, cellar_host_opts_default(), use_host_opts);
-    CHECK_IN(cellar_tuning_opts, cellar_tuning_opts_default(), use_tuning_opts);
+    CHECK_IN(cellar_l2_config, cellar_l2_config_default(), use_l2_config);
+    CHECK_IN(cellar_host_config, cellar_host_config_default(), use_host_config);
+    CHECK_IN(cellar_tuning_config, cellar_tuning_config_default(), use_tuning_config);
     cellar_l2_cipher crypt = cellar_l2_cipher_default();
     crypt.seal = keep_bytes;
     crypt.open = keep_bytes;
@@ -218,10 +218,10 @@ static void config_of_every_size(void)
 static void namespace_options_of_every_struct_size_work(void)
 {
     open_store();
-    CHECK_IN(cellar_namespace_opts, cellar_namespace_opts_default(), use_namespace_opts);
+    CHECK_IN(cellar_namespace_config, cellar_namespace_config_default(), use_namespace_config);
     CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_namespace_load);
-    CHECK_IN(cellar_breaker_opts, cellar_breaker_opts_default(), use_namespace_breaker);
-    CHECK_IN(cellar_breaker_opts, cellar_breaker_opts_default(), use_breaker_opts);
+    CHECK_IN(cellar_breaker_config, cellar_breaker_config_default(), use_namespace_breaker);
+    CHECK_IN(cellar_breaker_config, cellar_breaker_config_default(), use_breaker_config);
     close_store();
 }
 
@@ -350,11 +350,11 @@ static void results_from_their_first_size_on_are_filled(void)
 }
 
 #define STRUCTS(X) \
-    X(cellar_namespace_opts) X(cellar_config) X(cellar_set_opts) X(cellar_error_info) \
+    X(cellar_namespace_config) X(cellar_config) X(cellar_set_opts) X(cellar_error_info) \
     X(cellar_entry_info) X(cellar_get_opts) X(cellar_delete_opts) X(cellar_result) \
-    X(cellar_load_opts) X(cellar_l2_cipher) X(cellar_l2_opts) X(cellar_stats) X(cellar_latency) \
-    X(cellar_advice) X(cellar_reason) X(cellar_bloom_info) X(cellar_breaker_opts) \
-    X(cellar_breaker_info) X(cellar_host_opts) X(cellar_tuning_opts) X(cellar_warm_opts) \
+    X(cellar_load_opts) X(cellar_l2_cipher) X(cellar_l2_config) X(cellar_stats) X(cellar_latency) \
+    X(cellar_advice) X(cellar_reason) X(cellar_bloom_info) X(cellar_breaker_config) \
+    X(cellar_breaker_info) X(cellar_host_config) X(cellar_tuning_config) X(cellar_warm_opts) \
     X(cellar_warm_report)
 
 /* Zero bytes and the size are the defaults: callers in other languages rely on it. */

@@ -504,7 +504,7 @@ static cellar_reason why(cellar *c, const char *key)
 static void why_names_the_tag_or_pattern(void)
 {
     cellar *c = kit_open(2u << 20), *v = NULL;
-    cellar_namespace_opts vo = cellar_namespace_opts_default();
+    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_reason r;
     const char *const both[] = { "red", "blue" };
     T_EQ_I64(put(c, "k", both, 2), CELLAR_OK);

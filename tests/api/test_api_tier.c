@@ -558,7 +558,7 @@ static void attach_refuses_what_it_cannot_serve(void)
     t = one.table;
     t.blind_fill = 2;
     T_EQ_I64(cellar_tier_attach(c, &t), CELLAR_E_INVAL);
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *hidden = NULL;
     o.hidden = 1;
     T_EQ_I64(cellar_namespace_open(root[0], "hidden", &o, &hidden), CELLAR_OK);
@@ -684,7 +684,7 @@ static void many_namespaces_share_one_slot(void)
     static shared_client more[MANY];
     cellar *c[MANY];
     begin();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.tier = CELLAR_TIER_L1;
     for (unsigned i = 0; i < MANY; i++) {
         char name[8];

@@ -32,14 +32,14 @@ static void write_first(shared_client *m, const char *call)
     shared_report(m->server, NULL, "k", 1);
 }
 
-static void databases(cellar_resp_opts *o) { o->namespaces = "0=plain 1=shared"; }
+static void databases(cellar_resp_config *o) { o->namespaces = "0=plain 1=shared"; }
 
 static void begin(void)
 {
     static const char *const names[] = { "plain", "shared" };
     cellar *store = api_open(8 << 20), *ns[2];
     for (int i = 0; i < 2; i++) {
-        cellar_namespace_opts o = cellar_namespace_opts_default();
+        cellar_namespace_config o = cellar_namespace_config_default();
         cellar_status_opts s = cellar_status_opts_default();
         o.tier = CELLAR_TIER_L1;
         s.ns = &o;

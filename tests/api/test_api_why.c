@@ -28,7 +28,7 @@ static cellar *open_store(uint32_t no_explain)
     cfg.host.no_threads = 1;
     cfg.host.clock = read_clock;
     cfg.tuning.no_explain = no_explain;
-    cellar_namespace_opts root = cellar_namespace_opts_default();
+    cellar_namespace_config root = cellar_namespace_config_default();
     root.exact_age = 1;
     cfg.config.root = &root;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);

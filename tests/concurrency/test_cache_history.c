@@ -333,7 +333,7 @@ static void run_round(actor *actors)
 static void open_all(const setting *how)
 {
     settings cfg = settings_default();
-    cellar_namespace_opts root = cellar_namespace_opts_default();
+    cellar_namespace_config root = cellar_namespace_config_default();
     memset(&all, 0, sizeof all);
     all.how = how;
     all.threads = (uint32_t)base_clamp(t_env_u64("HISTORY_THREADS", 4), 1, THREADS_MAX);

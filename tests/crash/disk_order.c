@@ -33,14 +33,14 @@ static int64_t read_clock(void *ctx)
 static cellar *open_it(void)
 {
     cellar_config cfg = cellar_config_default();
-    cellar_namespace_opts namespace = cellar_namespace_opts_default();
+    cellar_namespace_config namespace = cellar_namespace_config_default();
     cellar *c = NULL;
     namespace.l2_write = CELLAR_L2_WRITE_ON_SET;
     cfg.root = &namespace;
     cfg.memory_bytes = 8u << 20;
     cfg.l2_path = store;
     cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     host.clock = read_clock;
     host.no_threads = 1;
     cfg.host = &host;

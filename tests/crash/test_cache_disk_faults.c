@@ -24,7 +24,7 @@
 
 #define KEYS 150u
 
-static cellar_namespace_opts each_set;
+static cellar_namespace_config each_set;
 
 static void begin(void)
 {
@@ -41,7 +41,7 @@ static void end(void)
 static settings config(void)
 {
     settings cfg = settings_default();
-    each_set = cellar_namespace_opts_default();
+    each_set = cellar_namespace_config_default();
     each_set.l2_write = CELLAR_L2_WRITE_ON_SET;
     cfg.config.root = &each_set;
     cfg.config.memory_bytes = 8u << 20;

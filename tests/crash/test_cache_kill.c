@@ -259,7 +259,7 @@ static void child_opens(uint64_t dir)
 {
     static unsigned char secret = 77;
     cellar_l2_cipher crypt = cellar_l2_cipher_default();
-    cellar_namespace_opts v = cellar_namespace_opts_default();
+    cellar_namespace_config v = cellar_namespace_config_default();
     settings cfg = settings_default();
     crypt.ctx = &secret;
     crypt.seal = xor_seal;

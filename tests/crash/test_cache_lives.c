@@ -82,7 +82,7 @@ static cellar *open_it(uint32_t sync, uint64_t l2_bytes)
 {
     cellar *c = NULL;
     settings cfg = settings_default();
-    cellar_namespace_opts v = cellar_namespace_opts_default();
+    cellar_namespace_config v = cellar_namespace_config_default();
     v.l2_write = CELLAR_L2_WRITE_THROUGH;
     cfg.config.root = &v;
     cfg.config.memory_bytes = (uint64_t)16 << 20;
@@ -281,7 +281,7 @@ static void tag_of(uint32_t writer, uint32_t group, char out[2])
 /* Open the store and the namespaces. */
 static cellar *open_all(uint32_t sync)
 {
-    cellar_namespace_opts v = cellar_namespace_opts_default();
+    cellar_namespace_config v = cellar_namespace_config_default();
     v.l2_write = write_mode;
     cellar *c = open_it(sync, (uint64_t)16 << 20);
     for (uint32_t i = 0; i < WRITERS && c != NULL; i++) {

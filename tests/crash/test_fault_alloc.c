@@ -122,7 +122,7 @@ static void use_namespaces(run *r, cellar *c)
 {
     static const cellar_ttl_class cls = { "one", 50 };
     char name[16];
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.ttl_classes = &cls;
     o.ttl_class_count = 1;
     for (int i = 0; i < 70; i++) { /* pages, tables of names and of generations grow */

@@ -361,7 +361,7 @@ static cellar_verdict runs(const cellar_task *t, void *ctx)
 
 static cellar_err open_pool(cellar_journal_level level)
 {
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar_pool_config config = cellar_pool_config_default();
     host.clock = read_mono;
     host.no_threads = 1;
@@ -602,7 +602,7 @@ static void fires(const cellar_firing *f, void *ctx)
 /* Open both, add an interval of 10 s, and fire it; a failed call is made again. */
 static void schedule(const char *spare)
 {
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar_scheduler_config config = cellar_scheduler_config_default();
     cellar_schedule_spec o = cellar_schedule_spec_default();
     cellar_scheduler *s;
@@ -679,7 +679,7 @@ static void consume(cellar_bus_member *m)
 /* Open both, publish up to `count` messages, and consume them; a failed call is made again. */
 static void converse(uint32_t count)
 {
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar_bus_config config = cellar_bus_config_default();
     cellar_bus_member *m;
     cellar_bus *b = NULL;

@@ -153,7 +153,7 @@ static void check_week(const change *c)
 static void pass_week(const change *c)
 {
     const int64_t begin_ms = (c->midnight_s - 3 * 86400) * SECOND;
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar_scheduler_config schedules = cellar_scheduler_config_default();
     cellar_pool_config tasks = cellar_pool_config_default();
     cellar_scheduler *s = NULL;

@@ -103,7 +103,7 @@ static void many_users(cellar *c)
 
 int main(void)
 {
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar_config cfg = cellar_config_default();
     cellar *store;
     host.clock = clock_read;

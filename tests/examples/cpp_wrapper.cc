@@ -311,7 +311,7 @@ void background()
         handle store = open_store();
         cellar_load_opts eager = cellar_load_opts_default();
         eager.jitter_pct = CELLAR_OFF;
-        cellar_namespace_opts o = cellar_namespace_opts_default();
+        cellar_namespace_config o = cellar_namespace_config_default();
         o.default_ttl_ms = 1;
         o.stale_ms = 600000;
         o.load = &eager;

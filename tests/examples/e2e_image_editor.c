@@ -370,12 +370,12 @@ static void bus_saw_it(void)
 
 /* ---- open and close ---- */
 
-static int open_queues(const cellar_host_opts *host)
+static int open_queues(const cellar_host_config *host)
 {
     cellar_pool_config pool = cellar_pool_config_default();
     cellar_batcher_config callbacks = cellar_batcher_config_default();
     cellar_bus_config bus = cellar_bus_config_default();
-    cellar_bus_member_opts member = cellar_bus_member_opts_default();
+    cellar_bus_member_config member = cellar_bus_member_config_default();
     pool.host = callbacks.host = bus.host = host;
     pool.wall_clock = clock_read;
     pool.results = ed.results;
@@ -398,7 +398,7 @@ static int open_queues(const cellar_host_opts *host)
 
 static int open_all(void)
 {
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar_config cfg = cellar_config_default();
     cellar_limiter_config limits = cellar_limiter_config_default();
     const cellar_rule images = cellar_rule_token_bucket(20, CELLAR_SECOND_NS, 20);

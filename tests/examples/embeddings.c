@@ -77,7 +77,7 @@ static size_t right(const cellar_bytes *texts, size_t n, const float *out, float
 
 static cellar_embeddings *open_with(cellar *c, cellar_vector_type type, const char *tenant)
 {
-    cellar_embeddings_opts o = cellar_embeddings_opts_default();
+    cellar_embeddings_config o = cellar_embeddings_config_default();
     cellar_embeddings *e = NULL;
     o.model = (cellar_bytes){ "small-3", 7 };
     o.dim = DIM;

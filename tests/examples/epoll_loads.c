@@ -112,7 +112,7 @@ int main(void)
 {
     static server s;
     cellar_config cfg = cellar_config_default();
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     host.no_threads = 1;
     cfg.host = &host;
     if (cellar_open(&cfg, &s.c) != CELLAR_OK) { return 1; }

@@ -127,7 +127,7 @@ int main(void)
     memset(&l, 0, sizeof l);
     cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = 16u << 20;
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     host.no_threads = 1;
     cfg.host = &host;
     if (cellar_open(&cfg, &l.cache) != CELLAR_OK) { return 1; }

@@ -81,7 +81,7 @@ int main(void)
     cellar *store;
     if (cellar_open(&cfg, &store) != CELLAR_OK) { return 1; }
 
-    cellar_namespace_opts defaults = cellar_namespace_opts_default();
+    cellar_namespace_config defaults = cellar_namespace_config_default();
     defaults.default_ttl_ms = 5 * 60 * 1000;
     defaults.negative_ttl_ms = 10 * 1000;
     cellar *users;

@@ -129,7 +129,7 @@ static cellar_err list_projects(cellar_refresh_keys *keys, const char *pattern, 
 static cellar_refresher *refresh_pages(void)
 {
     cellar_refresher *r;
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar_refresher_config cfg = cellar_refresher_config_default();
     size_t rows = 0;
     host.clock = clock_of_the_store;
@@ -191,7 +191,7 @@ static void read_page(int kind, int id)
 int main(void)
 {
     cellar_config cfg = cellar_config_default();
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar *c;
     host.clock = clock_of_the_store;
     host.no_threads = 1;

@@ -51,7 +51,7 @@ static bool open_store(void)
     cfg.memory_bytes = 16u << 20;
     cfg.l2_path = folder;
     cfg.l2_bytes = 16u << 20;
-    cellar_namespace_opts opts = cellar_namespace_opts_default();
+    cellar_namespace_config opts = cellar_namespace_config_default();
     opts.default_ttl_ms = 5 * 60 * 1000;
     opts.l2_write = CELLAR_L2_WRITE_THROUGH; /* each load is in the log before it returns */
     return cellar_open(&cfg, &store) == CELLAR_OK &&

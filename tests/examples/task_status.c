@@ -162,7 +162,7 @@ static void states_expire(cellar *store, cellar_status *tasks)
 
 int main(void)
 {
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar_config cfg = cellar_config_default();
     host.clock = clock_read;
     host.no_threads = 1;

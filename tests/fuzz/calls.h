@@ -662,9 +662,9 @@ static void calls_log(cellar_log_level level, const char *module, cellar_err cod
     (void)code;
 }
 
-static cellar_host_opts draw_host(const char *name)
+static cellar_host_config draw_host(const char *name)
 {
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     h.name = name;
     h.clock = calls_clock;
     h.alloc = calls_alloc;

@@ -24,7 +24,7 @@ static void batch_done(const cellar_batch_result *r, void *ctx)
     calls_back();
 }
 
-static cellar_batcher_config draw_batcher(const cellar_host_opts *host)
+static cellar_batcher_config draw_batcher(const cellar_host_config *host)
 {
     cellar_batcher_config cfg = cellar_batcher_config_default();
     cfg.host = host;
@@ -67,7 +67,7 @@ static void write_failed(const cellar_write *write, cellar_err err, void *ctx)
 
 static void batchers_open(void)
 {
-    const cellar_host_opts host = draw_host("batcher");
+    const cellar_host_config host = draw_host("batcher");
     cellar_batcher_config cfg = draw_batcher(&host);
     bool bad = spoil(&cfg, sizeof cfg);
     cellar_err err = told(NULL, CALL(cellar_batcher_open)(&cfg, flush_batch, NULL, &calls_batcher));

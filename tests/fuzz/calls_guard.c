@@ -51,7 +51,7 @@ static cellar_breaker *calls_breaker;
 
 static void breaker_open(void)
 {
-    cellar_breaker_opts o = cellar_breaker_opts_default();
+    cellar_breaker_config o = cellar_breaker_config_default();
     MAYBE(o.failure_pct, 0, 1, 100, 101);
     MAYBE(o.min_calls, 0, 1, 10);
     MAYBE(o.open_ms, 0, 1, 1000, -1);
@@ -120,7 +120,7 @@ static cellar_rule draw_rule(void)
     return r;
 }
 
-static cellar_limiter_config draw_limiter(const cellar_host_opts *host)
+static cellar_limiter_config draw_limiter(const cellar_host_config *host)
 {
     cellar_limiter_config cfg = cellar_limiter_config_default();
     cfg.host = host;
@@ -136,7 +136,7 @@ static cellar_limiter_config draw_limiter(const cellar_host_opts *host)
 
 static void limiters_open(void)
 {
-    const cellar_host_opts host = draw_host("limiter");
+    const cellar_host_config host = draw_host("limiter");
     cellar_limiter_config cfg = draw_limiter(&host);
     cellar_rule rule[3] = { draw_rule(), draw_rule(), draw_rule() };
     (void)told(world.store, CALL(cellar_limiter_snapshot_open)(world.store, "limits", &cfg,
@@ -311,7 +311,7 @@ static void lock_lost(const void *key, size_t key_len, uint64_t fence, int64_t h
 static void locks_open(void)
 {
     cellar_locks_config cfg = cellar_locks_config_default();
-    cellar_host_opts host = draw_host("locks");
+    cellar_host_config host = draw_host("locks");
     host.clock = NULL; /* waits end by the clock of the system */
     cfg.host = &host;
     MAYBE(cfg.max_locks, 0, 1, 1000);

@@ -12,10 +12,10 @@ static _Thread_local calls_owned own_f64, own_f32s;
 static void kit_open(void)
 {
     cellar_load_opts load;
-    cellar_breaker_opts breaker;
-    cellar_namespace_opts o = draw_namespace(2, &load, &breaker);
-    cellar_llm_opts lo = cellar_llm_opts_default();
-    cellar_embeddings_opts eo = cellar_embeddings_opts_default();
+    cellar_breaker_config breaker;
+    cellar_namespace_config o = draw_namespace(2, &load, &breaker);
+    cellar_llm_config lo = cellar_llm_config_default();
+    cellar_embeddings_config eo = cellar_embeddings_config_default();
     cellar_status_opts so = cellar_status_opts_default();
     o.loader = NULL, o.loader_many = NULL;
     if (told(world.store, CALL(cellar_namespace_open)(world.store, "kit", &o, &calls_kit)) !=

@@ -11,10 +11,10 @@ static char calls_folder[T_FOLDER_MAX], calls_directory[T_FOLDER_MAX + 16];
 static const cellar_codec calls_codec = { sizeof calls_codec, encode, decode, free_object, NULL };
 static const cellar_ttl_class calls_classes[2] = { { "short", 1000 }, { "long", 600000 } };
 
-static cellar_namespace_opts draw_namespace(unsigned space, cellar_load_opts *load,
-                                            cellar_breaker_opts *breaker)
+static cellar_namespace_config draw_namespace(unsigned space, cellar_load_opts *load,
+                                            cellar_breaker_config *breaker)
 {
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     MAYBE(o.default_ttl_ms, SOME_MS);
     MAYBE(o.negative_ttl_ms, SOME_MS);
     if (chance(20)) { o.idle_ms = ONE_OF(0, 1000, 60000); }
@@ -37,7 +37,7 @@ static cellar_namespace_opts draw_namespace(unsigned space, cellar_load_opts *lo
         o.loader = load_one, o.loader_many = load_many;
         o.loader_ctx = &calls_space_numbers[space];
     }
-    *breaker = cellar_breaker_opts_default();
+    *breaker = cellar_breaker_config_default();
     MAYBE(breaker->failure_pct, 0, 1, 100);
     MAYBE(breaker->min_calls, 0, 1, 1000000);
     MAYBE(breaker->consecutive_failures, 0, 1, 63);
@@ -56,8 +56,8 @@ static cellar_namespace_opts draw_namespace(unsigned space, cellar_load_opts *lo
 static void namespace_open(unsigned space)
 {
     cellar_load_opts load;
-    cellar_breaker_opts breaker;
-    cellar_namespace_opts o = draw_namespace(space, &load, &breaker);
+    cellar_breaker_config breaker;
+    cellar_namespace_config o = draw_namespace(space, &load, &breaker);
     cellar *c = NULL;
     calls_space *x = &world.space[space];
     const bool none = space != CALLS_BEHIND && chance(10);
@@ -346,7 +346,7 @@ static cellar_err tier_remove(void *ctx, const cellar_tier_key *k, const cellar_
 static void row_tier(void)
 {
     cellar_tier_table t = cellar_tier_table_default();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *c = NULL;
     o.tier = CELLAR_TIER_L1;
     t.attached = tier_attached, t.get = tier_get, t.put = tier_put, t.remove = tier_remove;
@@ -375,8 +375,8 @@ static char calls_socket[T_FOLDER_MAX + 16];
 
 static void port_open(void)
 {
-    cellar_resp_opts o = cellar_resp_opts_default();
-    const cellar_host_opts host = draw_host("port");
+    cellar_resp_config o = cellar_resp_config_default();
+    const cellar_host_config host = draw_host("port");
     if (!chance(40)) { return; }
     snprintf(calls_socket, sizeof calls_socket, "%s/socket", calls_folder);
     o.host = &host;
@@ -459,12 +459,12 @@ static void port_close(void)
 static bool store_open(void)
 {
     cellar_config cfg = cellar_config_default();
-    cellar_host_opts host = draw_host("fuzz");
-    cellar_tuning_opts tuning = cellar_tuning_opts_default();
-    cellar_l2_opts l2 = cellar_l2_opts_default();
+    cellar_host_config host = draw_host("fuzz");
+    cellar_tuning_config tuning = cellar_tuning_config_default();
+    cellar_l2_config l2 = cellar_l2_config_default();
     cellar_load_opts load;
-    cellar_breaker_opts breaker;
-    cellar_namespace_opts root = draw_namespace(0, &load, &breaker);
+    cellar_breaker_config breaker;
+    cellar_namespace_config root = draw_namespace(0, &load, &breaker);
     cfg.host = &host, cfg.tuning = &tuning, cfg.root = &root;
     cfg.memory_bytes = (uint64_t)ONE_OF(1 << 20, 2 << 20, 4 << 20, 8 << 20, 16 << 20);
     cfg.eviction = (cellar_eviction)draw(5);

@@ -55,7 +55,7 @@ static size_t rate_key(const void *payload, size_t len, void *key, size_t cap, v
 
 static void pool_open(void)
 {
-    const cellar_host_opts host = draw_host("pool");
+    const cellar_host_config host = draw_host("pool");
     cellar_pool_config cfg = cellar_pool_config_default();
     char path[T_FOLDER_MAX + 16];
     cfg.host = &host;
@@ -320,7 +320,7 @@ static bool take_listed(const cellar_bus_message *m, cellar_bus_place place, voi
 static cellar_err group_add(const char *queue, const char *group)
 {
     static const char *const values[] = { "v", "w" };
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     MAYBE(o.max_bytes, 0, 100);
     o.block_ms = 1;
     MAYBE(o.visibility_ms, 0, 1, 1000);
@@ -339,7 +339,7 @@ static cellar_err group_add(const char *queue, const char *group)
 
 static void bus_open(void)
 {
-    const cellar_host_opts host = draw_host("bus");
+    const cellar_host_config host = draw_host("bus");
     cellar_bus_config cfg = cellar_bus_config_default();
     cfg.host = &host;
     if (chance(50)) { cfg.default_queue = "q0"; }
@@ -413,7 +413,7 @@ static void row_bus(void)
         plain(CALL(cellar_bus_route)(b, pattern, queue, syntax, chance(50)));
         break;
     case 5: {
-        cellar_bus_member_opts o = cellar_bus_member_opts_default();
+        cellar_bus_member_config o = cellar_bus_member_config_default();
         o.fn = handle_message;
         o.free_fn = free_context;
         if (chance(30)) { o.fn = NULL, o.pool = calls_pool, o.task = "work"; }
@@ -514,7 +514,7 @@ static bool take_schedule(const cellar_schedule_info *i, void *ctx)
 
 static void scheduler_open(void)
 {
-    const cellar_host_opts host = draw_host("scheduler");
+    const cellar_host_config host = draw_host("scheduler");
     cellar_scheduler_config cfg = cellar_scheduler_config_default();
     cfg.host = &host;
     cfg.wall_clock = calls_wall;
@@ -625,7 +625,7 @@ static bool take_refresh(const cellar_refresh_info *i, void *ctx)
 
 static void refresher_open(void)
 {
-    const cellar_host_opts host = draw_host("refresh");
+    const cellar_host_config host = draw_host("refresh");
     cellar_refresher_config cfg = cellar_refresher_config_default();
     cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
     if (atomic_load(&world.space[1].c) == NULL ||

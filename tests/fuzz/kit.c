@@ -73,9 +73,9 @@ static const cellar_codec fuzz_codec;
 
 static void fuzz_begin(void)
 {
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar_config cfg = cellar_config_default();
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     host.no_threads = 1;
     cfg.host = &host;
     cfg.memory_bytes = (uint64_t)8 << 20;
@@ -375,7 +375,7 @@ static void fuzz_stored_vector(const void *value, size_t len)
 {
     const cellar_bytes text = { "t", 1 };
     for (int type = CELLAR_VECTOR_F32; type <= CELLAR_VECTOR_I8; type++) {
-        cellar_embeddings_opts o = cellar_embeddings_opts_default();
+        cellar_embeddings_config o = cellar_embeddings_config_default();
         cellar_embeddings *e = NULL;
         cellar_key_builder b;
         unsigned char key[CELLAR_KEY_BUILT_MAX];

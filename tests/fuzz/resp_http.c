@@ -16,7 +16,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 static uint64_t fuzz_requests;
-static const cellar_resp_opts limits = { .admin_head_bytes = 16u << 10, .admin_body_bytes = 9 };
+static const cellar_resp_config limits = { .admin_head_bytes = 16u << 10, .admin_body_bytes = 9 };
 
 static uint64_t fuzz_mix(uint64_t sum, uint64_t v) { return (sum ^ v) * 1099511628211u; }
 

@@ -170,7 +170,7 @@ int main(void)
     cfg = cellar_config_default();
     cfg.l2_path = "omits.l2";
     cfg.l2_bytes = 64u << 20;
-    cellar_l2_opts disk = cellar_l2_opts_default();
+    cellar_l2_config disk = cellar_l2_config_default();
     disk.required = 1;
     cfg.l2 = &disk;
     if (cellar_open(&cfg, &c) != CELLAR_E_UNSUPPORTED) { return 2; }

@@ -61,7 +61,7 @@ typedef struct attack_lock {
     X(replayed) X(came_late) X(kept)
 
 typedef struct attack {
-    cellar_remote_namespace_opts opts;
+    cellar_remote_namespace_config opts;
     _Atomic uint32_t phase;        /* % 3 is an ATTACK_ phase; 0: end */
     _Atomic uint32_t reached[CHILDREN];
     _Atomic int64_t failing_ms;    /* since when a failover lasts; 0: none does */
@@ -533,8 +533,8 @@ static void attack_check(attack_child *c)
 static void attack_open(attack_child *c)
 {
     const cellar_rule rule = cellar_rule_token_bucket(RATE, CELLAR_SECOND_NS, BURST);
-    cellar_remote_limiter_opts lo = cellar_remote_limiter_opts_default();
-    cellar_remote_opts o = cellar_remote_opts_default();
+    cellar_remote_limiter_config lo = cellar_remote_limiter_config_default();
+    cellar_remote_config o = cellar_remote_config_default();
     char url[1024], ca[T_FOLDER_MAX + 32] = "";
     const bool over_tls = group_tls[0] != '\0';
     if (over_tls) { (void)snprintf(ca, sizeof ca, "&tls_ca_file=%s/ca.pem", group_tls); }
@@ -723,7 +723,7 @@ static void attack_rebase(attack *a)
     a->rounds++;
 }
 
-static attack *attack_begin_run(const cellar_remote_namespace_opts *o)
+static attack *attack_begin_run(const cellar_remote_namespace_config *o)
 {
     attack *a = mmap(NULL, sizeof *a, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     T_REQUIRE(a != MAP_FAILED);

@@ -20,9 +20,9 @@ static inline int64_t read_clock(void *ctx)
     return now_ms;
 }
 
-static inline cellar_host_opts host_of_test(void)
+static inline cellar_host_config host_of_test(void)
 {
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     h.clock = read_clock;
     h.no_threads = 1;
     return h;
@@ -30,7 +30,7 @@ static inline cellar_host_opts host_of_test(void)
 
 static inline void open_default(const char *default_queue)
 {
-    const cellar_host_opts h = host_of_test();
+    const cellar_host_config h = host_of_test();
     cellar_bus_config c = cellar_bus_config_default();
     c.host = &h;
     c.default_queue = default_queue;
@@ -82,14 +82,14 @@ static inline void pass(int64_t ms)
     tick();
 }
 
-static inline void group(const char *queue, const char *name, const cellar_bus_group_opts *o)
+static inline void group(const char *queue, const char *name, const cellar_bus_group_config *o)
 {
     T_REQUIRE(cellar_bus_group_add(b, queue, name, o) == CELLAR_OK);
 }
 
 static inline cellar_bus_member *member(const char *queue, const char *name, uint32_t prefetch)
 {
-    cellar_bus_member_opts o = cellar_bus_member_opts_default();
+    cellar_bus_member_config o = cellar_bus_member_config_default();
     cellar_bus_member *m;
     o.prefetch = prefetch;
     T_REQUIRE(cellar_bus_join(b, queue, name, &o, &m) == CELLAR_OK);
@@ -147,7 +147,7 @@ static inline cellar_bus_verdict note(const cellar_bus_message *m, void *ctx)
 
 static inline void join_note(const char *queue, const char *name)
 {
-    cellar_bus_member_opts o = cellar_bus_member_opts_default();
+    cellar_bus_member_config o = cellar_bus_member_config_default();
     o.fn = note;
     o.free_fn = count_free;
     seen[0] = '\0';

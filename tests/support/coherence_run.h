@@ -72,7 +72,7 @@ typedef struct run run;
 
 /* What a run does. */
 typedef struct run_kind {
-    cellar_remote_namespace_opts opts;
+    cellar_remote_namespace_config opts;
     void (*operation)(run *r, const side *s, uint32_t me, uint32_t *count);
     void (*check)(run *r, const side *s);
 } run_kind;
@@ -271,7 +271,7 @@ static run *run_all_of(engine *server, const run_kind *kind, uint32_t rounds, ui
 T_INLINE run *run_all(engine *server, uint32_t rounds, uint32_t operations, bool cuts)
 {
     static run_kind plain;
-    plain = (run_kind){ cellar_remote_namespace_opts_default(), run_operation, run_check };
+    plain = (run_kind){ cellar_remote_namespace_config_default(), run_operation, run_check };
     return run_all_of(server, &plain, rounds, operations, cuts);
 }
 

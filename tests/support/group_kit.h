@@ -174,7 +174,7 @@ T_INLINE bool whole(void)
 
 T_INLINE void side_open_group(side *s)
 {
-    cellar_remote_opts o = cellar_remote_opts_default();
+    cellar_remote_config o = cellar_remote_config_default();
     o.prefix = "app";
     o.sentinels = sentinel_list;
     o.master = "main";

@@ -23,7 +23,7 @@
 
 static cellar_pool *p;
 static cellar_pool_config config;
-static cellar_host_opts host;
+static cellar_host_config host;
 static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
 static char said[4096];
 
@@ -39,7 +39,7 @@ static inline void set_path(void) { snprintf(path, sizeof path, "%s/tasks", fold
 
 static inline void begin(void)
 {
-    host = cellar_host_opts_default();
+    host = cellar_host_config_default();
     config = cellar_pool_config_default();
     host.clock = read_mono;
     host.no_threads = 1;

@@ -10,11 +10,11 @@
 
 static cellar_pool *p;
 static cellar_pool_config config;
-static cellar_host_opts host;
+static cellar_host_config host;
 
 T_INLINE void defaults(void)
 {
-    host = cellar_host_opts_default();
+    host = cellar_host_config_default();
     config = cellar_pool_config_default();
     host.clock = read_mono;
     host.no_threads = 1;

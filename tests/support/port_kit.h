@@ -31,12 +31,12 @@ T_INLINE void port_store_open(void) { port_store = api_open(16u << 20); }
 
 /* Return options on the clock of the test and a socket file in a new folder. `host` lives as long
  * as the options. */
-T_INLINE cellar_resp_opts port_opts(cellar_host_opts *host)
+T_INLINE cellar_resp_config port_opts(cellar_host_config *host)
 {
-    cellar_resp_opts o = cellar_resp_opts_default();
+    cellar_resp_config o = cellar_resp_config_default();
     t_folder(port_folder);
     (void)snprintf(port_path, sizeof port_path, "%s/port", port_folder);
-    *host = cellar_host_opts_default();
+    *host = cellar_host_config_default();
     host->clock = api_clock;
     o.host = host;
     o.unix_path = port_path;
@@ -45,16 +45,16 @@ T_INLINE cellar_resp_opts port_opts(cellar_host_opts *host)
 }
 
 /* Open a port on `store`, which belongs to the port of the test from now on. */
-T_INLINE void port_begin_on(cellar *store, void (*change)(cellar_resp_opts *o))
+T_INLINE void port_begin_on(cellar *store, void (*change)(cellar_resp_config *o))
 {
-    cellar_host_opts host;
+    cellar_host_config host;
     port_store = store;
-    cellar_resp_opts o = port_opts(&host);
+    cellar_resp_config o = port_opts(&host);
     if (change != NULL) { change(&o); }
     T_REQUIRE(cellar_resp_open(port_store, &o, &port) == CELLAR_OK);
 }
 
-T_INLINE void port_begin_with(void (*change)(cellar_resp_opts *o))
+T_INLINE void port_begin_with(void (*change)(cellar_resp_config *o))
 {
     port_begin_on(api_open(16u << 20), change);
 }
@@ -189,7 +189,7 @@ typedef struct resp_kit {
 } resp_kit;
 
 /* Open a port on a store, and connect. */
-T_INLINE void rk_open_on(resp_kit *k, cellar *store, void (*change)(cellar_resp_opts *o))
+T_INLINE void rk_open_on(resp_kit *k, cellar *store, void (*change)(cellar_resp_config *o))
 {
     port_begin_on(store, change);
     k->store = port_store;
@@ -198,8 +198,8 @@ T_INLINE void rk_open_on(resp_kit *k, cellar *store, void (*change)(cellar_resp_
     T_REQUIRE(cellar_namespace_open(store, "db0", NULL, &k->db) == CELLAR_OK);
 }
 
-T_INLINE void rk_read_only(cellar_resp_opts *o) { o->writable = 0; }
-T_INLINE void rk_all_allowed(cellar_resp_opts *o) { o->danger = 1; }
+T_INLINE void rk_read_only(cellar_resp_config *o) { o->writable = 0; }
+T_INLINE void rk_all_allowed(cellar_resp_config *o) { o->danger = 1; }
 
 T_INLINE void rk_open(resp_kit *k, bool writable)
 {

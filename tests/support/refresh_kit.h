@@ -103,10 +103,10 @@ static inline cellar_err list(cellar_refresh_keys *keys, const char *pattern, vo
     return listed.fails ? CELLAR_E_IO : CELLAR_OK;
 }
 
-static inline cellar_refresher_config config_of(cellar_host_opts *h)
+static inline cellar_refresher_config config_of(cellar_host_config *h)
 {
     cellar_refresher_config cfg = cellar_refresher_config_default();
-    *h = cellar_host_opts_default();
+    *h = cellar_host_config_default();
     h->clock = read_clock;
     h->no_threads = 1;
     h->log = keep_line;
@@ -115,10 +115,10 @@ static inline cellar_refresher_config config_of(cellar_host_opts *h)
     return cfg;
 }
 
-static inline void open_store(const cellar_namespace_opts *root)
+static inline void open_store(const cellar_namespace_config *root)
 {
     cellar_config cfg = cellar_config_default();
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     h.clock = read_clock;
     h.no_threads = 1;
     h.log_level = CELLAR_LOG_OFF;
@@ -144,7 +144,7 @@ static inline void add_loader(const char *name, bool lists)
 
 static inline void open_all(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     const cellar_refresher_config cfg = config_of(&h);
     open_store(NULL);
     T_REQUIRE(cellar_refresher_open(c, &cfg, &r) == CELLAR_OK);

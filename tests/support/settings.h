@@ -13,15 +13,15 @@
 
 typedef struct settings {
     cellar_config config;
-    cellar_l2_opts l2;
-    cellar_host_opts host;
-    cellar_tuning_opts tuning;
+    cellar_l2_config l2;
+    cellar_host_config host;
+    cellar_tuning_config tuning;
 } settings;
 
 T_INLINE settings settings_default(void)
 {
-    const settings s = { cellar_config_default(), cellar_l2_opts_default(),
-                         cellar_host_opts_default(), cellar_tuning_opts_default() };
+    const settings s = { cellar_config_default(), cellar_l2_config_default(),
+                         cellar_host_config_default(), cellar_tuning_config_default() };
     return s;
 }
 

@@ -28,9 +28,9 @@ T_INLINE bool side_proven(const side *s)
 }
 
 /* Return options with which a loaded machine breaks no promise in time. */
-T_INLINE cellar_remote_opts side_patient(void)
+T_INLINE cellar_remote_config side_patient(void)
 {
-    cellar_remote_opts ro = cellar_remote_opts_default();
+    cellar_remote_config ro = cellar_remote_config_default();
     ro.io_ms = 10000;
     ro.proof_ms = 60000;
     return ro;
@@ -42,13 +42,13 @@ T_INLINE void side_fence(const side *s)
 }
 
 /* ro NULL: patient options. With ro->sentinels no socket is used. max_value 0: the default. */
-T_INLINE void side_open_limited(side *s, const char *socket, const cellar_remote_opts *ro,
-                                const cellar_remote_namespace_opts *o, uint64_t max_value)
+T_INLINE void side_open_limited(side *s, const char *socket, const cellar_remote_config *ro,
+                                const cellar_remote_namespace_config *o, uint64_t max_value)
 {
-    const cellar_remote_opts patient = side_patient();
+    const cellar_remote_config patient = side_patient();
     char url[512];
     cellar_config cfg = cellar_config_default();
-    cellar_tuning_opts tuning = cellar_tuning_opts_default();
+    cellar_tuning_config tuning = cellar_tuning_config_default();
     cfg.memory_bytes = 16u << 20;
     tuning.max_value_bytes = max_value;
     cfg.tuning = &tuning;
@@ -62,8 +62,8 @@ T_INLINE void side_open_limited(side *s, const char *socket, const cellar_remote
     T_REQUIRE(side_proven(s));
 }
 
-T_INLINE void side_open(side *s, const char *socket, const cellar_remote_opts *ro,
-                        const cellar_remote_namespace_opts *o)
+T_INLINE void side_open(side *s, const char *socket, const cellar_remote_config *ro,
+                        const cellar_remote_namespace_config *o)
 {
     side_open_limited(s, socket, ro, o, 0);
 }

@@ -44,7 +44,7 @@ static inline settings plain(void)
 
 static inline cellar *open_store(unsigned i, const settings *s)
 {
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     o.tier = CELLAR_TIER_L1;
     T_EQ_I64(settings_open(s, &root[i]), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(root[i], "users", &o, &ns[i]), CELLAR_OK);

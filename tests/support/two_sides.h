@@ -15,7 +15,8 @@ T_INLINE void both_fence(void)
     side_fence(&b);
 }
 
-T_INLINE void both_open_with(const cellar_remote_opts *ro, const cellar_remote_namespace_opts *o)
+T_INLINE void both_open_with(const cellar_remote_config *ro,
+                             const cellar_remote_namespace_config *o)
 {
     T_REQUIRE(engine_start(&server, NULL));
     side_open(&a, server.socket, ro, o);
@@ -23,7 +24,7 @@ T_INLINE void both_open_with(const cellar_remote_opts *ro, const cellar_remote_n
     both_fence();
 }
 
-T_INLINE void both_open(const cellar_remote_namespace_opts *o) { both_open_with(NULL, o); }
+T_INLINE void both_open(const cellar_remote_namespace_config *o) { both_open_with(NULL, o); }
 
 T_INLINE void both_close(void)
 {

@@ -63,11 +63,11 @@ static void *cellar_subject_open_as(const bench_cfg *cfg, bool disk)
     c.memory_bytes = cellar_subject_budget(cfg);
     c.max_entries = cfg->capacity_entries;
     c.default_ttl_ms = cfg->ttl_ms;
-    cellar_tuning_opts tuning = cellar_tuning_opts_default();
+    cellar_tuning_config tuning = cellar_tuning_config_default();
     tuning.hash_key = secret;
     c.tuning = &tuning;
     s->ttl_ms = cfg->ttl_ms;
-    cellar_l2_opts below = cellar_l2_opts_default();
+    cellar_l2_config below = cellar_l2_config_default();
     below.required = 1;
     if (disk) {
         snprintf(s->dir, sizeof s->dir, "%s/cellar_disk.%d",

@@ -92,7 +92,7 @@ static void bound_run(void)
 {
     static const uint8_t secret[32] = { 6 };
     settings cfg = settings_default();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cfg.config.memory_bytes = 1u << 20;
     cfg.host.no_threads = 1;
     cfg.tuning.hash_key = secret;

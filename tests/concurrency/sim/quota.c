@@ -45,7 +45,7 @@ static void quota_run(void)
 {
     static const uint8_t secret[32] = { 5 };
     settings cfg = settings_default();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar_stats st = cellar_stats_default();
     cfg.config.memory_bytes = 1u << 20;
     cfg.host.no_threads = 1;

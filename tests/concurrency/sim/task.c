@@ -50,7 +50,7 @@ static cellar_err task_pool_set(cellar_pool_setting what, int64_t value)
 
 static void task_open(cellar_pool_config *cfg, uint32_t workers)
 {
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     memset(&tasks, 0, sizeof tasks);
     host.no_threads = workers == 0;
     cfg->host = &host;

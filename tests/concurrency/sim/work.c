@@ -49,7 +49,7 @@ static const char *const bus_group_name[] = { "left", "right" };
 
 static void bus_open(bool threads)
 {
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar_bus_config cfg = cellar_bus_config_default();
     memset(&bus, 0, sizeof bus);
     host.no_threads = threads ? 0 : 1;
@@ -58,7 +58,7 @@ static void bus_open(bool threads)
     BASE_SIM_CHECK(cellar_bus_open(&cfg, &bus.b) == CELLAR_OK);
 }
 
-static void bus_group(uint32_t group, const cellar_bus_group_opts *o)
+static void bus_group(uint32_t group, const cellar_bus_group_config *o)
 {
     BASE_SIM_CHECK(cellar_bus_group_add(bus.b, "q", bus_group_name[group], o) == CELLAR_OK);
 }
@@ -119,7 +119,7 @@ static void bus_settle(cellar_bus_member *m, bus_row *r, const cellar_bus_messag
 static void bus_taker(void *arg)
 {
     const uint32_t group = (uint32_t)(uintptr_t)arg;
-    cellar_bus_member_opts o = cellar_bus_member_opts_default();
+    cellar_bus_member_config o = cellar_bus_member_config_default();
     cellar_bus_member *m;
     o.prefetch = 2;
     BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", bus_group_name[group], &o, &m) == CELLAR_OK);
@@ -167,7 +167,7 @@ static void bus_take_rest(void)
 
 static void bus_take_run(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     bus_open(false);
     bus.leases = base_sim_below(2) == 0;
     if (bus.leases) { o.visibility_ms = 5 + (int64_t)base_sim_below(3); }
@@ -223,7 +223,7 @@ static cellar_verdict bus_task(const cellar_task *t, void *ctx)
 static cellar_bus_member *bus_task_member(void)
 {
     cellar_bus_member *m;
-    cellar_bus_member_opts o = cellar_bus_member_opts_default();
+    cellar_bus_member_config o = cellar_bus_member_config_default();
     o.pool = bus_pool;
     o.task = "t";
     o.prefetch = 1 + (uint32_t)base_sim_below(3);
@@ -250,9 +250,9 @@ static void bus_pool_ticker(void *arg)
 
 static void bus_task_run(void)
 {
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar_pool_config cfg = cellar_pool_config_default();
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     bus_open(false);
     host.no_threads = 1;
     cfg.host = &host;
@@ -315,7 +315,7 @@ static cellar_bus_verdict bus_handle(const cellar_bus_message *m, void *ctx)
 
 static void bus_leaver(void *arg)
 {
-    cellar_bus_member_opts o = cellar_bus_member_opts_default();
+    cellar_bus_member_config o = cellar_bus_member_config_default();
     cellar_bus_member *m;
     (void)arg;
     o.fn = bus_handle;
@@ -327,8 +327,8 @@ static void bus_leaver(void *arg)
 
 static void bus_function_run(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
-    cellar_bus_member_opts mo = cellar_bus_member_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
+    cellar_bus_member_config mo = cellar_bus_member_config_default();
     cellar_bus_report report = cellar_bus_report_default();
     bus_open(true);
     bus.ordered = base_sim_below(2) == 0;
@@ -400,7 +400,7 @@ static void bus_until_closed(void *arg)
 
 static void bus_wait_run(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     cellar_bus_report report = cellar_bus_report_default();
     bus_open(false);
     o.max_messages = 1 + (uint32_t)base_sim_below(2);
@@ -507,7 +507,7 @@ static void batch_adder(void *arg)
 
 static void batch_open(cellar_batcher_config *cfg)
 {
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     memset(&batch, 0, sizeof batch);
     batch.coalesces = base_sim_below(2) == 0;
     batch.lanes = cfg->parallel != 0 ? cfg->parallel : 1;
@@ -805,7 +805,7 @@ static cellar_scheduler_stats sched_figures(void)
 
 static void sched_fire_run(void)
 {
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar_scheduler_config cfg = cellar_scheduler_config_default();
     memset(&sched, 0, sizeof sched);
     sched.sleeps = true;

@@ -13,7 +13,7 @@ import ctypes as C
 import os
 
 OK, STALE, LIMITED, E_LOADER = 0, 3, 9, -17
-ABI, SLIDING_LOG = 2, 2
+ABI, SLIDING_LOG = 3, 2
 
 
 class Prefix(C.Structure):

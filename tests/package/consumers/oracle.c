@@ -162,7 +162,7 @@ static void oracle_vector(const char *type, uint32_t dim)
 {
     cellar *c = oracle_open();
     cellar_embeddings *e;
-    cellar_embeddings_opts o = cellar_embeddings_opts_default();
+    cellar_embeddings_config o = cellar_embeddings_config_default();
     const cellar_bytes text = { "text", 4 };
     uint64_t cursor = 0;
     size_t key_len = 1, len;

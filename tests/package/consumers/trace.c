@@ -81,8 +81,8 @@ int main(void)
     cellar *c = NULL;
 
     cfg.memory_bytes = 4u << 20;
-    cellar_host_opts host = cellar_host_opts_default();
-    cellar_tuning_opts tuning = cellar_tuning_opts_default();
+    cellar_host_config host = cellar_host_config_default();
+    cellar_tuning_config tuning = cellar_tuning_config_default();
     host.no_threads = 1;
     host.clock = trace_clock;
     tuning.hash_key = secret;

@@ -91,7 +91,7 @@ static unsigned char room[300000];
 
 static cellar *open_hidden(cellar **c)
 {
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
     *c = kit_open(8u << 20);
     o.hidden = 1;
@@ -377,7 +377,7 @@ static void core_dump_leaves_out_values(void)
     cellar_pinned pin;
     for (int hidden = 0; hidden < 2; hidden++) {
         cellar *v = NULL;
-        cellar_namespace_opts o = cellar_namespace_opts_default();
+        cellar_namespace_config o = cellar_namespace_config_default();
         o.hidden = (uint32_t)hidden;
         T_EQ_I64(cellar_namespace_open(c, hidden ? "hidden" : "plain", &o, &v), CELLAR_OK);
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -394,7 +394,7 @@ static void core_dump_leaves_out_values(void)
 static void hidden_root_is_left_out_from_the_open_on(void)
 {
     settings cfg = settings_default();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *c = NULL;
     cellar_pinned pin;
     o.hidden = 1;

@@ -37,7 +37,7 @@ static int64_t still(void *ctx)
 static void set_up(uint32_t exact_age)
 {
     settings cfg = settings_default();
-    cellar_namespace_opts namespace = cellar_namespace_opts_default();
+    cellar_namespace_config namespace = cellar_namespace_config_default();
     cfg.config.memory_bytes = 4u << 20;
     cfg.tuning.max_value_bytes = 4096;
     cfg.host.no_threads = 1;

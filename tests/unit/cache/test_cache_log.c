@@ -71,7 +71,7 @@ static cellar *open_log(uint32_t level, cellar_log_keys keys)
 
 static cellar *namespace_with(cellar *c, const char *name, uint32_t level, uint32_t hidden)
 {
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
     o.log_level = level;
     o.hidden = hidden;
@@ -295,9 +295,9 @@ static void no_line_has_planted_key_or_value(void)
     for (uint32_t hidden = 0; hidden < 2; hidden++) {
         settings cfg = config(CELLAR_LOG_DEBUG, hidden ? CELLAR_LOG_KEYS_FULL
                                                        : CELLAR_LOG_KEYS_DEFAULT);
-        cellar_namespace_opts root = cellar_namespace_opts_default();
-        cellar_namespace_opts o = cellar_namespace_opts_default();
-        cellar_breaker_opts breaker = cellar_breaker_opts_default();
+        cellar_namespace_config root = cellar_namespace_config_default();
+        cellar_namespace_config o = cellar_namespace_config_default();
+        cellar_breaker_config breaker = cellar_breaker_config_default();
         cellar *c = NULL, *v = NULL;
         root.l2_write = CELLAR_L2_WRITE_ON_SET;
         cfg.config.root = &root;

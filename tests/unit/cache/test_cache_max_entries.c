@@ -59,7 +59,7 @@ static void *trim(void *arg)
 static void eviction_for_a_bound_ends_while_a_drop_waits(void)
 {
     settings s = settings_default();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     uint64_t id;
     pthread_t t, holder;
     store_begin();
@@ -124,7 +124,7 @@ static void free_memory(void *p, size_t bytes, void *ctx)
 static void namespace_that_was_not_created_keeps_no_quota(void)
 {
     settings s = settings_default();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
     pthread_t t;
     s.config.memory_bytes = 4u << 20;
@@ -138,7 +138,7 @@ static void namespace_that_was_not_created_keeps_no_quota(void)
     T_EQ_I64(cellar_namespace_open(root, "v", &o, &v), CELLAR_E_NOMEM);
     T_EQ_I64(pthread_join(t, NULL), 0);
     T_EQ_U64(atomic_load(&loaded), 1);
-    o = cellar_namespace_opts_default();
+    o = cellar_namespace_config_default();
     o.quota_min_pct = 60; /* 120 with the lost one */
     T_EQ_I64(cellar_namespace_open(root, "w", &o, &v), CELLAR_OK);
     T_EQ_I64(cellar_close(v), CELLAR_OK);

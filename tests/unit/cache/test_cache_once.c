@@ -12,11 +12,11 @@
 
 static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 
-static cellar *open_it(uint32_t mode, uint64_t memory, cellar_namespace_opts *v)
+static cellar *open_it(uint32_t mode, uint64_t memory, cellar_namespace_config *v)
 {
     cellar *c = NULL;
     settings cfg = settings_default();
-    *v = cellar_namespace_opts_default();
+    *v = cellar_namespace_config_default();
     v->l2_write = mode;
     cfg.config.root = v;
     cfg.config.memory_bytes = memory;
@@ -68,7 +68,7 @@ static void value_set_once_is_written_once(void)
         { CELLAR_L2_WRITE_ON_EVICTION, CELLAR_DURABLE, 200, 8u << 20 },
     };
     for (size_t i = 0; i < sizeof how / sizeof how[0]; i++) {
-        cellar_namespace_opts v;
+        cellar_namespace_config v;
         begin();
         cellar *c = open_it(how[i].mode, how[i].memory, &v);
         for (uint32_t k = 0; k < how[i].count; k++) { set(c, k, how[i].flags); }
@@ -82,7 +82,7 @@ static void value_set_once_is_written_once(void)
 /* A change of each kind, then a close: each adds one record, written by the change itself. */
 static void changed_entry_is_written_once_by_its_change(void)
 {
-    cellar_namespace_opts v;
+    cellar_namespace_config v;
     int64_t n = 0;
     begin();
     cellar *c = open_it(CELLAR_L2_WRITE_THROUGH, 8u << 20, &v);
@@ -102,7 +102,7 @@ static void changed_entry_is_written_once_by_its_change(void)
 /* Without write-through the change writes nothing: the close writes it. */
 static void plain_change_of_durable_entry_is_written_at_close(void)
 {
-    cellar_namespace_opts v;
+    cellar_namespace_config v;
     int64_t n = 0, now = 0;
     cellar_set_opts o = cellar_set_opts_default();
     cellar_entry_info info = cellar_entry_info_default();

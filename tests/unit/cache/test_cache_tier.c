@@ -230,7 +230,7 @@ static cellar *open_with(uint64_t max_entries, bool disk, cellar_l2_write write)
     if (!disk) {
         cfg.config.l2_path = NULL;
         cfg.config.l2_bytes = 0;
-        cfg.l2 = cellar_l2_opts_default();
+        cfg.l2 = cellar_l2_config_default();
     }
     memset(&low, 0, sizeof low);
     store_begin();
@@ -785,7 +785,7 @@ static void root_stored_under_its_label_is_converted(void)
 {
     settings cfg = settings_here(0, NULL);
     l2_namespace row = { 0, 40, 3 };
-    cellar_namespace_opts hidden = cellar_namespace_opts_default();
+    cellar_namespace_config hidden = cellar_namespace_config_default();
     cellar *c = NULL, *v;
     hidden.tier = CELLAR_TIER_L1; /* it leaves no row */
     cfg.config.root = &hidden;

@@ -31,7 +31,7 @@ typedef struct stores {
 
 static cellar *open_without(cellar *root, const char *name)
 {
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *c = NULL;
     o.tier = CELLAR_TIER_L1;
     T_EQ_I64(cellar_namespace_open(root, name, &o, &c), CELLAR_OK);
@@ -189,7 +189,7 @@ static cellar_err flush(const cellar_write *writes, size_t count, void *ctx)
 static cellar_err attach_queue(cellar *c)
 {
     cellar_batcher_config cfg = cellar_batcher_config_default();
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     host.no_threads = 1;
     cfg.host = &host;
     return cellar_namespace_batch(c, &cfg, flush, NULL, NULL, NULL);

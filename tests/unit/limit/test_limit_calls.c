@@ -734,7 +734,7 @@ static void count_free(void *block, size_t size, void *ctx)
 static void host_gives_name_and_memory(void)
 {
     int blocks = 0;
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     host.name = "api";
     host.alloc = count_alloc;
     host.free = count_free;
@@ -752,10 +752,10 @@ static void host_gives_name_and_memory(void)
     T_EQ_I64(blocks, 0);
     host.free = NULL; /* alloc without free */
     T_EQ_I64(cellar_limiter_open(&c, &rule, 1, &l), CELLAR_E_INVAL);
-    host = cellar_host_opts_default();
+    host = cellar_host_config_default();
     host.name = "tab\there";
     T_EQ_I64(cellar_limiter_open(&c, &rule, 1, &l), CELLAR_E_INVAL);
-    host = cellar_host_opts_default();
+    host = cellar_host_config_default();
     host.log_level = (cellar_log_level)6;
     T_EQ_I64(cellar_limiter_open(&c, &rule, 1, &l), CELLAR_E_INVAL);
     host.struct_size = 0;

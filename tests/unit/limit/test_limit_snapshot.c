@@ -360,7 +360,7 @@ static void refused_snapshot_is_logged_from_warning_on(void)
                                                CELLAR_LOG_WARNING, CELLAR_LOG_ERROR,
                                                CELLAR_LOG_OFF };
     const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar_limiter_config c = kit_config();
     host.log = count_line;
     c.host = &host;

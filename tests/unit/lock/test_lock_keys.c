@@ -26,9 +26,9 @@ static int64_t read_clock(void *ctx)
 
 static cellar_locks_config turnable(void)
 {
-    static cellar_host_opts host;
+    static cellar_host_config host;
     cellar_locks_config cfg = cellar_locks_config_default();
-    host = cellar_host_opts_default();
+    host = cellar_host_config_default();
     host.clock = read_clock;
     atomic_store(&now_ms, 1000000);
     cfg.host = &host;
@@ -748,7 +748,7 @@ static void bad_input_is_refused(void)
     };
     for (size_t i = 0; i < sizeof cfgs / sizeof cfgs[0]; i++) {
         cellar_locks_config cfg = cellar_locks_config_default();
-        cellar_host_opts host = cellar_host_opts_default();
+        cellar_host_config host = cellar_host_config_default();
         cellar_locks *u = t;
         cfg.host = &host;
         cfg.max_locks = cfgs[i].locks;
@@ -796,7 +796,7 @@ static void newer_and_older_callers_are_understood(void)
 static void figures_add_up(void)
 {
     cellar_locks_config cfg = turnable();
-    cellar_host_opts host = *cfg.host;
+    cellar_host_config host = *cfg.host;
     host.name = "jobs \"of\" today";
     cfg.host = &host;
     cellar_locks *t = open_with(&cfg);
@@ -834,7 +834,7 @@ static void host_options_are_read_by_the_size_rule(void)
     cellar_locks_config cfg = cellar_locks_config_default();
     cellar_locks *t = NULL;
     char text[8192];
-    cfg.host = (const cellar_host_opts *)(const void *)&prefix;
+    cfg.host = (const cellar_host_config *)(const void *)&prefix;
     T_REQUIRE(cellar_locks_open(&cfg, &t) == CELLAR_OK);
     memset(&prefix, 0xA5, sizeof prefix);
     T_EQ_I64(cellar_metrics_write(t, text, sizeof text, NULL), CELLAR_OK);

@@ -39,12 +39,12 @@ static void each_broken_option_is_named(void)
     BROKEN(CELLAR_E_UNSUPPORTED, "reserved0 must be 0", c.reserved0 = 1);
     BROKEN(CELLAR_E_SPACE, "max_bytes is too small for max_locks", c.max_bytes = 256 << 10;
            c.max_locks = 1u << 24);
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     h.name = "a name of more than sixty-four bytes is more than a label can hold";
     BROKEN(CELLAR_E_INVAL, "host.name must have at most 64 bytes", c.host = &h);
-    h = cellar_host_opts_default();
+    h = cellar_host_config_default();
     h.struct_size = 1;
-    BROKEN(CELLAR_E_INVAL, "cellar_host_opts_default()", c.host = &h);
+    BROKEN(CELLAR_E_INVAL, "cellar_host_config_default()", c.host = &h);
 #undef BROKEN
     struct { cellar_locks_config c; uint64_t later; } newer = { cellar_locks_config_default(), 1 };
     newer.c.struct_size = sizeof newer;

@@ -308,7 +308,7 @@ enum { MODES = sizeof modes / sizeof modes[0] };
 /* Run one mode. Return the findings. */
 static uint64_t attack_mode(const mode *m, uint64_t faults)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     const bool group = sentinel_list[0] != '\0';
     const int now = group ? primary_now() : 0;
     o.write = m->write;

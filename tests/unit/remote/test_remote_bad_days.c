@@ -32,8 +32,8 @@ static void count_line(cellar_log_level level, const char *module, cellar_err co
 /* Open side a on a server, with a log and a short wait of calls. */
 static void day_begin(const char *socket, int64_t io_ms, const char *user)
 {
-    cellar_remote_opts ro = side_patient();
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_remote_config ro = side_patient();
+    cellar_host_config host = cellar_host_config_default();
     host.log = count_line;
     host.log_level = CELLAR_LOG_DEBUG;
     ro.host = &host;
@@ -213,7 +213,7 @@ static void tag_of_many_namespaces_is_ended_once(void)
     T_REQUIRE(engine_start(&server, NULL));
     day_begin(server.socket, 500, NULL);
     for (int i = 0; i < MORE; i++) {
-        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
         if (i == 0) { o.values = CELLAR_REMOTE_RAW; }
         T_REQUIRE(cellar_namespace_open(a.store, names[i], NULL, &more[i]) == CELLAR_OK);
         T_REQUIRE(cellar_remote_attach(a.r, more[i], &o) == CELLAR_OK);
@@ -246,8 +246,8 @@ enum { DURABLE_THREADS = 6, DURABLE_SETS = 4 };
 /* Open side a with a durable namespace. */
 static void durable_begin(int64_t io_ms, cellar_remote_write write)
 {
-    cellar_remote_opts ro = side_patient();
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_config ro = side_patient();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     ro.io_ms = io_ms;
     o.durable = 1;
     o.write = write;
@@ -469,7 +469,7 @@ static void server_that_cannot_save_is_left(void)
 static void die_with_a_journal(int go)
 {
     char byte;
-    cellar_remote_opts ro = side_patient();
+    cellar_remote_config ro = side_patient();
     ro.io_ms = 100;
     server.c = NULL; /* of the parent */
     (void)alarm(60);
@@ -483,7 +483,7 @@ static void die_with_a_journal(int go)
 static void journal_of_a_dead_process_ends_with_the_ttl(void)
 {
     int go[2], status = 0;
-    cellar_remote_opts ro = side_patient();
+    cellar_remote_config ro = side_patient();
     cellar_entry_info info = cellar_entry_info_default();
     T_REQUIRE(engine_start(&server, NULL));
     T_REQUIRE(pipe(go) == 0);

@@ -142,7 +142,7 @@ static void refused_urls_have_a_code_and_a_sentence(void)
 
 static void options_are_checked_like_the_url(void)
 {
-    cellar_remote_opts o = cellar_remote_opts_default();
+    cellar_remote_config o = cellar_remote_config_default();
     char many[600];
     o.sentinels = "127.0.0.1:26379,localhost";
     T_EQ_I64(remote_config_read(NULL, &o, &c, text, sizeof text), CELLAR_OK);
@@ -162,13 +162,13 @@ static void options_are_checked_like_the_url(void)
     T_EQ_I64(remote_config_read(NULL, &o, &c, text, sizeof text), CELLAR_OK);
     o.sentinels = "a:b";
     T_EQ_I64(remote_config_read(NULL, &o, &c, text, sizeof text), CELLAR_E_INVAL);
-    o = cellar_remote_opts_default();
+    o = cellar_remote_config_default();
     memset(many, 'x', sizeof many - 1);
     many[sizeof many - 1] = '\0';
     o.password = many;
     T_EQ_I64(remote_config_read("unix:///a", &o, &c, text, sizeof text), CELLAR_E_TOOBIG);
     T_CHECK(strstr(text, "xxx") == NULL);
-    o = cellar_remote_opts_default();
+    o = cellar_remote_config_default();
     o.proof_ms = 100;
     T_EQ_I64(remote_config_read("unix:///a", &o, &c, text, sizeof text), CELLAR_E_RANGE);
     o.proof_ms = 0;
@@ -178,12 +178,13 @@ static void options_are_checked_like_the_url(void)
 
 static void option_of_a_newer_header_is_refused(void)
 {
-    struct { cellar_remote_opts o; uint64_t newer; } wide = { .o = cellar_remote_opts_default() };
+    struct { cellar_remote_config o; uint64_t newer; } wide =
+        { .o = cellar_remote_config_default() };
     wide.o.struct_size = sizeof wide;
     T_EQ_I64(remote_config_read("unix:///a", &wide.o, &c, text, sizeof text), CELLAR_OK);
     wide.newer = 1;
     T_EQ_I64(remote_config_read("unix:///a", &wide.o, &c, text, sizeof text), CELLAR_E_UNSUPPORTED);
-    wide.o.struct_size = offsetof(cellar_remote_opts, io_ms); /* an older header */
+    wide.o.struct_size = offsetof(cellar_remote_config, io_ms); /* an older header */
     wide.o.io_ms = 99999;
     T_EQ_I64(remote_config_read("unix:///a", &wide.o, &c, text, sizeof text), CELLAR_OK);
     wide.o.struct_size = 0;

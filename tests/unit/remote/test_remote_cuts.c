@@ -44,7 +44,7 @@ static char key[32]; /* of this cut */
 
 /* ---- both processes ---- */
 
-static void both_open(const cellar_remote_namespace_opts *o)
+static void both_open(const cellar_remote_namespace_config *o)
 {
     T_REQUIRE(engine_start(&server, NULL));
     byte_proxy_open(&proxy, server.dir, server.socket);
@@ -305,7 +305,7 @@ static void cut_all(const cuts_command *commands, size_t count)
 /* Cut all commands of a list on namespaces with one changed option. */
 #define CUT_ALL_WITH(option, value, commands) \
     do { \
-        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default(); \
+        cellar_remote_namespace_config o = cellar_remote_namespace_config_default(); \
         o.option = value; \
         both_open(&o); \
         CUT_ALL(commands); \
@@ -668,7 +668,7 @@ static const cuts_command shared[] = {
 static void locks_and_limiters_cut_at_each_byte_keep_their_promise(void)
 {
     const cellar_rule rule = cellar_rule_token_bucket(1, 86400 * CELLAR_SECOND_NS, CUTS_BURST);
-    cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
+    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
     o.batch = 1;
     o.offline = CELLAR_REMOTE_LIMITER_DENY;
     both_open(NULL);

@@ -46,8 +46,8 @@ static int64_t now_ms(void)
 
 static void open_side(side *s, const char *socket, const board *b)
 {
-    cellar_remote_opts ro = cellar_remote_opts_default();
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_config ro = cellar_remote_config_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     ro.io_ms = 1000;
     ro.proof_ms = PROOF_MS;
     ro.lease_ms = LEASE_MS;

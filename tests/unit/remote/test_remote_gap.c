@@ -86,7 +86,7 @@ static cellar_err look(const side *s, char buf[8])
 static void load_of_a_gap_is_not_in_memory_after_it(void)
 {
     for (int offline = 0; offline <= CELLAR_REMOTE_SERVE_STALE; offline++) {
-        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
         cellar_result out = cellar_result_default();
         char got[8];
         if (!engine_start(&server, NULL)) { return; }
@@ -115,7 +115,7 @@ static void load_of_a_gap_is_not_in_memory_after_it(void)
 static void delete_by_pattern_without_an_answer_ends_all_entries(void)
 {
     for (int raw = 0; raw < 2; raw++) {
-        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
         if (!engine_start(&server, NULL)) { return; }
         o.values = raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE;
         side_open(&a, server.socket, NULL, &o);
@@ -136,7 +136,7 @@ static void delete_by_pattern_without_an_answer_ends_all_entries(void)
 static void set_behind_in_a_gap_is_never_an_old_value(void)
 {
     for (int raw = 0; raw < 2; raw++) {
-        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
         if (!engine_start(&server, NULL)) { return; }
         o.values = raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE;
         o.write = CELLAR_REMOTE_BEHIND;

@@ -213,7 +213,7 @@ static void delete_during_a_load_leaves_its_value_out(void)
 {
     for (int i = 0; i < 4; i++) {
         side a, b;
-        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
         cellar_load_opts lo = cellar_load_opts_default();
         cellar_result r = cellar_result_default();
         if ((i & 2) == 0) { o.values = CELLAR_REMOTE_RAW; }

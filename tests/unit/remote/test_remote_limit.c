@@ -25,7 +25,7 @@ static void end(void)
 
 static cellar_remote_limiter *limiter(share *s, cellar_rule rule, int64_t hold_ms, uint32_t batch)
 {
-    cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
+    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
     cellar_remote_limiter *l;
     o.hold_ms = hold_ms;
     o.batch = batch;
@@ -414,7 +414,7 @@ static void stamps_beyond_the_window_are_forgotten(void)
 static uint64_t admitted_offline(cellar_remote_limiter_offline policy)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
-    cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
+    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
     cellar_remote_limiter *a, *b;
     o.offline = policy;
     o.hold_ms = 20000; /* also the wait for the server, on a loaded machine */
@@ -463,7 +463,7 @@ static void full_table_keeps_keys_apart(void)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(4, CELLAR_HOUR_NS, 4);
-    cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
+    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
     cellar_remote_limiter *l;
     o.max_keys = 4;
     o.hold_ms = 60000;
@@ -537,7 +537,7 @@ static void threads_spend_each_unit_once(void)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
-    cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
+    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
     crowd c = { .l = NULL };
     pthread_t t[8];
     o.max_keys = 8;
@@ -627,13 +627,13 @@ static void bad_input_is_refused(void)
         T_EQ_I64(e.code, rules[i].want);
         if (strstr(e.text, rules[i].text) == NULL) { T_EQ_STR(e.text, rules[i].text); }
     }
-    cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
+    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
     o.name = "a:b";
     T_EQ_I64(cellar_remote_limiter_open(&one.r, &good, &o, &l), CELLAR_E_INVAL);
-    o = cellar_remote_limiter_opts_default();
+    o = cellar_remote_limiter_config_default();
     o.hold_ms = 60001;
     T_EQ_I64(cellar_remote_limiter_open(&one.r, &good, &o, &l), CELLAR_E_RANGE);
-    o = cellar_remote_limiter_opts_default();
+    o = cellar_remote_limiter_config_default();
     o.batch = 4097;
     T_EQ_I64(cellar_remote_limiter_open(&one.r, &good, &o, &l), CELLAR_E_RANGE);
     o.struct_size = 1;

@@ -26,8 +26,8 @@ static cellar_get_item item[MANY];
 /* io_ms: of the second store. */
 static void both_open(cellar_remote_values values, int64_t io_ms)
 {
-    cellar_remote_opts ro = cellar_remote_opts_default();
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_config ro = cellar_remote_config_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     T_REQUIRE(engine_start(&server, NULL));
     byte_proxy_open(&proxy, server.dir, server.socket);
     ro.proof_ms = 60000;

@@ -31,8 +31,8 @@ static cellar *new_store(void)
 
 static cellar_remote *new_remote(cellar *c, const engine *e, uint32_t no_thread)
 {
-    cellar_remote_opts o = cellar_remote_opts_default();
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_remote_config o = cellar_remote_config_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar_remote *r = NULL;
     host.log = count_line;
     o.host = &host;
@@ -101,7 +101,7 @@ static void trusting_namespace_is_told(cellar *c, cellar_remote *r, char *text, 
 {
     cellar *trusting;
     cellar_remote_stats s = cellar_remote_stats_default();
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     o.offline = CELLAR_REMOTE_TRUST;
     T_EQ_I64(cellar_namespace_open(c, "trusting", NULL, &trusting), CELLAR_OK);
     T_EQ_I64(cellar_remote_attach(r, trusting, &o), CELLAR_OK);
@@ -230,7 +230,7 @@ static void port_shows_the_link(void)
     if (!engine_start(&e, NULL)) { return; }
     cellar *c = new_store();
     cellar_remote *r = new_remote(c, &e, 0);
-    cellar_resp_opts o = cellar_resp_opts_default();
+    cellar_resp_config o = cellar_resp_config_default();
     wait_for(r, CELLAR_REMOTE_PROVEN);
     snprintf(admin, sizeof admin, "%s/admin", e.dir);
     o.admin = admin;

@@ -43,8 +43,8 @@ static void proof_judge(proof *p, int64_t began_ns, uint64_t value)
 static void proof_child(proof *p, const char *socket, cellar_remote_offline offline)
 {
     side s;
-    cellar_remote_opts ro = cellar_remote_opts_default();
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_config ro = cellar_remote_config_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     ro.proof_ms = PROOF_MS;
     o.values = CELLAR_REMOTE_RAW;
     o.offline = offline;

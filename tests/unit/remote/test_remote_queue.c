@@ -19,9 +19,9 @@ static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *c
 }
 
 /* Open two processes. Writes of `a` wait in its queue. */
-static void queue_open(const cellar_remote_opts *ro, cellar_remote_values values)
+static void queue_open(const cellar_remote_config *ro, cellar_remote_values values)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     T_REQUIRE(engine_start(&server, NULL));
     o.values = values;
     side_open(&b, server.socket, NULL, &o);
@@ -86,9 +86,9 @@ static void clear_of_raw_ends_queued_values(void)
     both_close();
 }
 
-static cellar_remote_opts hasty(void)
+static cellar_remote_config hasty(void)
 {
-    cellar_remote_opts ro = side_patient();
+    cellar_remote_config ro = side_patient();
     ro.io_ms = 50;
     return ro;
 }
@@ -96,7 +96,7 @@ static cellar_remote_opts hasty(void)
 /* The clear has no answer; until it has one, the value in the queue counts as cleared. */
 static void clear_without_an_answer_ends_queued_values(void)
 {
-    const cellar_remote_opts ro = hasty();
+    const cellar_remote_config ro = hasty();
     queue_open(&ro, CELLAR_REMOTE_ENVELOPE);
     engine_signal(&server, SIGSTOP);
     T_CHECK(side_set(&a, "1", "old") == CELLAR_OK);
@@ -111,7 +111,7 @@ static void clear_without_an_answer_ends_queued_values(void)
 static void delete_takes_the_place_of_a_queued_value(void)
 {
     for (int raw = 0; raw < 2; raw++) {
-        cellar_remote_opts ro = hasty();
+        cellar_remote_config ro = hasty();
         ro.journal_keys = 1;
         queue_open(&ro, raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE);
         engine_signal(&server, SIGSTOP);
@@ -136,7 +136,7 @@ static void delete_takes_the_place_of_a_queued_value(void)
 /* The server does not report own sets to the process: memory would keep the loaded value. */
 static void load_beside_a_queued_value_is_not_kept(void)
 {
-    cellar_remote_opts ro = side_patient();
+    cellar_remote_config ro = side_patient();
     cellar_load_opts o = cellar_load_opts_default();
     cellar_result r = cellar_result_default();
     o.flags = CELLAR_LOAD_REFRESH;
@@ -158,8 +158,8 @@ static void load_beside_a_queued_value_is_not_kept(void)
  * the server goes on. */
 static void late_open(cellar_remote_values values)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
-    cellar_remote_opts ro = hasty();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
+    cellar_remote_config ro = hasty();
     ro.proof_ms = 8000; /* the journal waits for a proof, 2 s */
     o.values = values;
     both_open_with(&ro, &o);
@@ -229,7 +229,7 @@ static byte_proxy proxy;
 /* Open `a`, with a close that waits long, and `b`. Both have a value; `a` is behind the proxy. */
 static void far_open(uint32_t no_thread)
 {
-    cellar_remote_opts ro = side_patient();
+    cellar_remote_config ro = side_patient();
     ro.close_ms = 600000;
     ro.no_thread = no_thread;
     T_REQUIRE(engine_start(&server, NULL));
@@ -298,7 +298,7 @@ static void close_without_a_thread_makes_the_link_again(void)
 static void close_without_writes_waits_for_no_server(void)
 {
     for (uint32_t no_thread = 0; no_thread < 2; no_thread++) {
-        cellar_remote_opts ro = side_patient();
+        cellar_remote_config ro = side_patient();
         ro.close_ms = 600000;
         ro.no_thread = no_thread;
         T_REQUIRE(engine_start(&server, NULL));

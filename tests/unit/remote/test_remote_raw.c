@@ -9,9 +9,9 @@
 
 enum { ROUNDS = 100 };
 
-static void raw_open(const cellar_remote_namespace_opts *more)
+static void raw_open(const cellar_remote_namespace_config *more)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     if (more != NULL) { o = *more; }
     o.values = CELLAR_REMOTE_RAW;
     both_open(&o);
@@ -198,7 +198,7 @@ static void updates_of_processes_and_other_clients_lose_nothing(void)
 
 static void update_keeps_the_life_in_the_server(void)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     cellar_set_opts keep = cellar_set_opts_default();
     o.local_ttl_ms = 50;
     raw_open(&o);
@@ -232,8 +232,8 @@ static void full_server_refuses_conditions_and_keeps_values(void)
 
 static void condition_without_an_answer_deletes_nothing(void)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
-    cellar_remote_opts ro = cellar_remote_opts_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
+    cellar_remote_config ro = cellar_remote_config_default();
     int64_t now = 0;
     ro.io_ms = 300;
     ro.proof_ms = 60000;
@@ -256,7 +256,7 @@ static void condition_without_an_answer_deletes_nothing(void)
 
 static void conditions_need_through(void)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     int64_t now = 0;
     uint64_t version = 0;
     o.write = CELLAR_REMOTE_BEHIND;

@@ -29,7 +29,7 @@ static bool said(const cellar_remote *r, cellar_err code, const char *part)
 static cellar_remote *remote_of(cellar *store)
 {
     cellar_remote *r = NULL;
-    cellar_remote_opts o = cellar_remote_opts_default();
+    cellar_remote_config o = cellar_remote_config_default();
     o.no_thread = 1; /* no server is asked */
     T_REQUIRE(cellar_remote_open(store, "unix:///nowhere/r.sock", &o, &r) == CELLAR_OK);
     return r;
@@ -39,8 +39,8 @@ static void namespaces_that_cannot_be_shared_are_refused(void)
 {
     static const char *const names[] = { "a:b", "~a", "+", "a b" };
     cellar_config cfg = cellar_config_default();
-    cellar_namespace_opts hidden = cellar_namespace_opts_default();
-    cellar_remote_namespace_opts bad = cellar_remote_namespace_opts_default();
+    cellar_namespace_config hidden = cellar_namespace_config_default();
+    cellar_remote_namespace_config bad = cellar_remote_namespace_config_default();
     cellar *store = NULL, *c = NULL;
     T_REQUIRE(cellar_open(&cfg, &store) == CELLAR_OK);
     cellar_remote *r = remote_of(store);
@@ -150,7 +150,7 @@ static bool foreign_stays(const char *key, const char *text)
 /* Open a side with a control key of another program, until the link is refused. */
 static void refused_open(side *s)
 {
-    const cellar_remote_opts o = side_patient();
+    const cellar_remote_config o = side_patient();
     cellar_config cfg = cellar_config_default();
     cellar_error_info e = cellar_error_info_default();
     char url[512];

@@ -41,9 +41,9 @@ static bool no_lease(void)
     return false;
 }
 
-static cellar_remote_namespace_opts way(int raw)
+static cellar_remote_namespace_config way(int raw)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     o.values = raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE;
     return o;
 }
@@ -52,8 +52,8 @@ static void lease_without_an_answer_is_released(void)
 {
     char value[] = "v";
     for (int raw = 0; raw < 2; raw++) {
-        const cellar_remote_namespace_opts o = way(raw);
-        cellar_remote_opts ro = side_patient();
+        const cellar_remote_namespace_config o = way(raw);
+        cellar_remote_config ro = side_patient();
         ro.io_ms = 50;
         T_REQUIRE(engine_start(&server, NULL));
         side_open(&a, server.socket, &ro, &o);
@@ -79,7 +79,7 @@ static cellar_err load_one(cellar_load *l, const cellar_bytes *keys, size_t coun
 static void lease_of_many_keys_without_an_answer_is_released(void)
 {
     char value[] = "v";
-    cellar_remote_opts ro = side_patient();
+    cellar_remote_config ro = side_patient();
     ro.io_ms = 50;
     T_REQUIRE(engine_start(&server, NULL));
     side_open(&a, server.socket, &ro, NULL);
@@ -102,7 +102,7 @@ static void lease_behind_a_lost_reply_is_released(void)
 {
     char value[] = "v";
     for (int raw = 0; raw < 2; raw++) {
-        const cellar_remote_namespace_opts o = way(raw);
+        const cellar_remote_namespace_config o = way(raw);
         byte_proxy p;
         T_REQUIRE(engine_start(&server, NULL));
         byte_proxy_open(&p, server.dir, server.socket);
@@ -132,7 +132,7 @@ static cellar_err load_beside_a_cut(cellar_load *l, const void *key, size_t key_
 static void lease_of_a_failed_load_is_released_behind_a_gap(void)
 {
     for (int raw = 0; raw < 2; raw++) {
-        const cellar_remote_namespace_opts o = way(raw);
+        const cellar_remote_namespace_config o = way(raw);
         cellar_result out = cellar_result_default();
         T_REQUIRE(engine_start(&server, NULL));
         side_open(&a, server.socket, NULL, &o);
@@ -148,7 +148,7 @@ static void lease_of_a_failed_load_is_released_behind_a_gap(void)
 static void empty_value_of_raw_is_stored(void)
 {
     char value[] = "";
-    const cellar_remote_namespace_opts o = way(1);
+    const cellar_remote_namespace_config o = way(1);
     T_REQUIRE(engine_start(&server, NULL));
     side_open(&a, server.socket, NULL, &o);
     side_fence(&a);

@@ -70,7 +70,7 @@ static void use_limiters(void)
                                   cellar_rule_fixed_window(10, CELLAR_PER_MONTH),
                                   cellar_rule_sliding_log(10, CELLAR_HOUR_NS) };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
-        cellar_remote_limiter_opts lo = cellar_remote_limiter_opts_default();
+        cellar_remote_limiter_config lo = cellar_remote_limiter_config_default();
         cellar_remote_limiter *l;
         cellar_limiter_result x;
         char name[2] = { (char)('a' + i), '\0' };
@@ -92,9 +92,9 @@ static void use_locks(void)
     T_EQ_I64(cellar_remote_lock_release(a.r, "k", 1, &lk), CELLAR_OK);
 }
 
-static void open_with(side *s, const cellar_remote_namespace_opts *o)
+static void open_with(side *s, const cellar_remote_namespace_config *o)
 {
-    cellar_remote_opts ro = side_patient();
+    cellar_remote_config ro = side_patient();
     ro.user = "u";
     ro.password = "secret";
     if (o != NULL && o->durable != 0) { ro.io_ms = 500; } /* WAIT takes a tenth of it */
@@ -129,8 +129,8 @@ static void note_used(void)
 /* Use all that there is. */
 static void use_all(void)
 {
-    cellar_remote_namespace_opts kinds[4];
-    for (size_t i = 0; i < 4; i++) { kinds[i] = cellar_remote_namespace_opts_default(); }
+    cellar_remote_namespace_config kinds[4];
+    for (size_t i = 0; i < 4; i++) { kinds[i] = cellar_remote_namespace_config_default(); }
     kinds[0].values = CELLAR_REMOTE_RAW;
     kinds[1].write = CELLAR_REMOTE_BEHIND;
     kinds[2].write = CELLAR_REMOTE_INVALIDATE;

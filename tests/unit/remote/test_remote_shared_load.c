@@ -186,8 +186,8 @@ static void *load_second(void *s) { return load_by(s, load_alone); }
 
 static void load_waits_for_no_other_process_when_the_server_is_gone(void)
 {
-    cellar_remote_opts ro = cellar_remote_opts_default();
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_config ro = cellar_remote_config_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     ro.proof_ms = 1000;
     ro.close_ms = 1;
     for (unsigned way = 0; way < 4; way++) {
@@ -411,8 +411,8 @@ static void limiter_and_lock_use_the_real_link(void)
     cellar_remote_limiter *la, *lb;
     cellar_remote_lock lk, next;
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
-    cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
-    cellar_remote_opts ro = cellar_remote_opts_default();
+    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
+    cellar_remote_config ro = cellar_remote_config_default();
     uint64_t n = 0;
     o.hold_ms = 60000;
     o.batch = 40;

@@ -186,7 +186,7 @@ static void value_above_the_limit_of_the_store_is_a_miss(void)
 {
     enum { LIMIT = 1000 };
     for (int raw = 0; raw < 2; raw++) {
-        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
         cellar_result r = cellar_result_default();
         char value[LIMIT + 1], got[LIMIT + 1];
         size_t len = 0;
@@ -311,7 +311,7 @@ static void numbers_go_back_up_behind_an_older_replica(void)
 
 static void raw_values_are_those_of_other_clients(void)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     o.values = CELLAR_REMOTE_RAW;
     both_open(&o);
     T_CHECK(engine_ask(&server, "SET app:users:k hello PX 60000") != NULL);
@@ -328,7 +328,7 @@ static void raw_values_are_those_of_other_clients(void)
 
 static void behind_is_read_by_its_writer_and_reaches_others(void)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     o.write = CELLAR_REMOTE_BEHIND;
     both_open(&o);
     for (int i = 0; i < 200; i++) {
@@ -346,7 +346,7 @@ static void behind_is_read_by_its_writer_and_reaches_others(void)
 
 static void invalidate_keeps_values_out_of_the_server(void)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     o.write = CELLAR_REMOTE_INVALIDATE;
     both_open(&o);
     T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
@@ -375,7 +375,7 @@ static void pattern_ends_keys_of_each_spelling(void)
 
 static void write_without_an_answer_is_deleted_later(void)
 {
-    cellar_remote_opts ro = cellar_remote_opts_default();
+    cellar_remote_config ro = cellar_remote_config_default();
     ro.io_ms = 200;
     both_open_with(&ro, NULL);
     T_CHECK(side_set(&a, "k", "old") == CELLAR_OK && side_has(&b, "k", "old"));
@@ -396,7 +396,7 @@ static void write_without_an_answer_is_deleted_later(void)
 
 static void full_journal_ends_the_namespace(void)
 {
-    cellar_remote_opts ro = cellar_remote_opts_default();
+    cellar_remote_config ro = cellar_remote_config_default();
     T_REQUIRE(engine_start(&server, NULL));
     ro.io_ms = 200;
     ro.journal_keys = 2;
@@ -511,7 +511,7 @@ static void stale_values_outlive_a_gap_unless_something_was_cleared(void)
         { CELLAR_REMOTE_MISS, CELLAR_REMOTE_ENVELOPE, CELLAR_MISS, { "DEL app:users:k" } },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
         o.offline = rows[i].offline;
         o.values = rows[i].values;
         both_open(&o);
@@ -615,7 +615,7 @@ static void *get_slowly(void *arg)
 /* A thread of the parent is inside a call, and the journal has a key. */
 static void child_of_a_fork_closes(void)
 {
-    cellar_remote_opts ro = cellar_remote_opts_default();
+    cellar_remote_config ro = cellar_remote_config_default();
     pthread_t t;
     int status = -1;
     ro.io_ms = 200;

@@ -69,8 +69,8 @@ static void note(cellar_log_level level, const char *module, cellar_err code, co
 static void tls_side(side *s, const char *host, unsigned port, const char *more)
 {
     char url[1024], ca[TLS_KIT_PATH];
-    cellar_host_opts h = cellar_host_opts_default();
-    cellar_remote_opts o = side_patient();
+    cellar_host_config h = cellar_host_config_default();
+    cellar_remote_config o = side_patient();
     h.log = note;
     o.io_ms = 500; /* the handshake has 5 s */
     o.host = &h;
@@ -367,7 +367,7 @@ static void sentinels_side(side *a, uint32_t count, const char *const *names)
                                 port);
     }
     snprintf(url + len, sizeof url - len, "?master=main&prefix=app&tls_ca_file=%s", ca);
-    const cellar_remote_opts o = side_patient();
+    const cellar_remote_config o = side_patient();
     T_REQUIRE(cellar_open(NULL, &a->store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(a->store, "users", NULL, &a->users) == CELLAR_OK);
     T_REQUIRE(cellar_remote_open(a->store, url, &o, &a->r) == CELLAR_OK);

@@ -52,7 +52,7 @@ static void long_key_of_a_load_is_heard(void)
 {
     static const uint32_t flags[] = { 0, CELLAR_LOAD_REFRESH, CELLAR_LOAD_NO_L2 };
     for (unsigned i = 0; i < 12; i++) {
-        cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
         char key[601];
         if (i >= 6) { o.write = CELLAR_REMOTE_INVALIDATE; }
         both_open(&o);
@@ -103,7 +103,7 @@ static void load_without_a_lease_ends_with_a_delete(void)
 static void journal_of_invalidate_is_heard(void)
 {
     byte_proxy p;
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     o.write = CELLAR_REMOTE_INVALIDATE;
     T_REQUIRE(engine_start(&server, NULL));
     byte_proxy_open(&p, server.dir, server.socket);
@@ -207,7 +207,7 @@ static bool lease_finds(const side *s, const char *key)
 
 static void lease_finds_a_raw_value(void)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     o.values = CELLAR_REMOTE_RAW;
     both_open(&o);
     T_CHECK(engine_ask(&server, "SET app:users:k hello PX 60000") != NULL);
@@ -254,7 +254,7 @@ static void flush_without_memory_ends_all(void)
 {
     side s;
     char url[512];
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar_config cfg = cellar_config_default();
     T_REQUIRE(engine_start(&server, NULL));
     host.alloc = scarce_alloc;

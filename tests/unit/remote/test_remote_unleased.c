@@ -9,9 +9,9 @@
 #include "tests/support/two_sides.h"
 
 /* The ways to share a namespace, each with loads that have no lease. */
-static cellar_remote_namespace_opts way(int i)
+static cellar_remote_namespace_config way(int i)
 {
-    cellar_remote_namespace_opts o = cellar_remote_namespace_opts_default();
+    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     if (i == 1) { o.write = CELLAR_REMOTE_INVALIDATE; }
     if (i == 2) { o.values = CELLAR_REMOTE_RAW; }
     if (i == 3) { o.write = CELLAR_REMOTE_BEHIND; }
@@ -46,7 +46,7 @@ static void side_load(const side *s, const char *key)
 static void pattern_reaches_them(bool full)
 {
     for (int i = 0; i < WAYS; i++) {
-        const cellar_remote_namespace_opts o = way(i);
+        const cellar_remote_namespace_config o = way(i);
         uint64_t deleted = 0;
         both_open(&o);
         side_load(&a, "u:1");
@@ -70,7 +70,7 @@ static void pattern_delete_of_a_full_server_is_heard(void) { pattern_reaches_the
 static void change_of_a_full_server_is_heard(bool clear)
 {
     for (int i = 0; i < WAYS; i++) {
-        const cellar_remote_namespace_opts o = way(i);
+        const cellar_remote_namespace_config o = way(i);
         both_open(&o);
         side_load(&b, "k");
         server_full(true);
@@ -135,7 +135,7 @@ static void refused_condition_keeps_the_value(void)
 static void forced_refresh_on_a_full_server_is_not_kept(void)
 {
     for (int i = 0; i < WAYS; i++) {
-        const cellar_remote_namespace_opts o = way(i);
+        const cellar_remote_namespace_config o = way(i);
         cellar_load_opts forced = cellar_load_opts_default();
         cellar_result out = cellar_result_default();
         if (o.write == CELLAR_REMOTE_INVALIDATE) { continue; } /* the server has no values */

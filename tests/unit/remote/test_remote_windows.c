@@ -30,7 +30,7 @@ static void check_all_the_time(board *b, int64_t hold_ms, uint32_t batch)
 {
     share own;
     const cellar_rule rule = cellar_rule_token_bucket((uint64_t)b->rate, CELLAR_SECOND_NS, BURST);
-    cellar_remote_limiter_opts o = cellar_remote_limiter_opts_default();
+    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
     cellar_remote_limiter *l;
     o.hold_ms = hold_ms;
     o.batch = batch;

@@ -20,12 +20,12 @@
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 static char admin_path[T_FOLDER_MAX + 8];
-static cellar_host_opts host;
+static cellar_host_config host;
 
-static void admin_open_with(void (*change)(cellar_resp_opts *o))
+static void admin_open_with(void (*change)(cellar_resp_config *o))
 {
     port_store_open();
-    cellar_resp_opts o = port_opts(&host);
+    cellar_resp_config o = port_opts(&host);
     (void)snprintf(admin_path, sizeof admin_path, "%s/admin", port_folder);
     o.admin = admin_path;
     if (change != NULL) { change(&o); }
@@ -157,7 +157,7 @@ static cellar_err own_figures(void *ctx, int json, char *buf, size_t cap, size_t
     return CELLAR_OK;
 }
 
-static void with_figures(cellar_resp_opts *o)
+static void with_figures(cellar_resp_config *o)
 {
     o->figures = own_figures;
     o->figures_ctx = &figures_err;
@@ -185,9 +185,9 @@ static void figures_of_the_program_are_behind_the_others(void)
 static cellar_pool *pool;
 static cellar_bus *bus;
 
-static void with_work(cellar_resp_opts *o)
+static void with_work(cellar_resp_config *o)
 {
-    cellar_host_opts quiet = cellar_host_opts_default();
+    cellar_host_config quiet = cellar_host_config_default();
     cellar_pool_config p = cellar_pool_config_default();
     cellar_bus_config b = cellar_bus_config_default();
     quiet.clock = api_clock;
@@ -356,7 +356,7 @@ static void other_methods_get_405(void)
 }
 
 static uint32_t head_bytes, body_bytes;
-static void limits(cellar_resp_opts *o)
+static void limits(cellar_resp_config *o)
 {
     o->admin_head_bytes = head_bytes;
     o->admin_body_bytes = body_bytes;
@@ -519,7 +519,7 @@ static void visitor_that_reads_nothing_costs_a_bounded_amount(void)
     port_end();
 }
 
-static void two_clients(cellar_resp_opts *o) { o->max_clients = 2; }
+static void two_clients(cellar_resp_config *o) { o->max_clients = 2; }
 
 static void visitors_and_clients_have_places_of_their_own(void)
 {
@@ -559,7 +559,7 @@ static void half_sent_heads_leave_a_place_for_a_monitor(void)
     port_end();
 }
 
-static void much_memory(cellar_resp_opts *o) { o->resp_buffer_bytes = 64u << 20; }
+static void much_memory(cellar_resp_config *o) { o->resp_buffer_bytes = 64u << 20; }
 
 /* Take all places by visitors that read nothing of their pages. */
 static void deaf_visitors(int fd[RESP_ADMIN_CLIENTS])
@@ -650,8 +650,8 @@ static void each_failed_allocation_ends_one_page_at_most(void)
 
 /* ---- checks ---- */
 
-static void tcp(cellar_resp_opts *o) { o->admin = "0"; }
-static void tcp_guarded(cellar_resp_opts *o)
+static void tcp(cellar_resp_config *o) { o->admin = "0"; }
+static void tcp_guarded(cellar_resp_config *o)
 {
     o->admin = "127.0.0.1:0";
     o->password = PORT_PASSWORD;
@@ -733,7 +733,7 @@ static void password_guards_all_pages_but_health(void)
 
 /* ---- where it listens ---- */
 
-static void refused(const cellar_resp_opts *o, cellar_err code, const char *why)
+static void refused(const cellar_resp_config *o, cellar_err code, const char *why)
 {
     cellar_resp *r = (cellar_resp *)1;
     cellar_error_info info = cellar_error_info_default();
@@ -749,7 +749,7 @@ static void bad_addresses_are_refused(void)
                                        "localhost:9180", "::1:9180", "[::1]", "[::1]:", "[]:1",
                                        "[127.0.0.1]:1", "127.0.0.1", "127.0.0.1:x", "[::1:1" };
     port_store_open();
-    cellar_resp_opts o = port_opts(&host);
+    cellar_resp_config o = port_opts(&host);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         o.admin = bad[i];
         refused(&o, CELLAR_E_INVAL, "admin must be like");
@@ -773,7 +773,7 @@ static void bad_addresses_are_refused(void)
     T_EQ_I64(cellar_close(port_store), CELLAR_OK);
 }
 
-static void alone(cellar_resp_opts *o) { o->unix_path = NULL; }
+static void alone(cellar_resp_config *o) { o->unix_path = NULL; }
 
 static void pages_need_no_port(void)
 {
@@ -790,7 +790,7 @@ static void every_failure_of_open_leaves_nothing(void)
     static const char *const sites[] = { "socket", "fchmod", "bind", "listen", "setsockopt",
                                          "getsockname", "epoll_ctl" };
     port_store_open();
-    cellar_resp_opts o = port_opts(&host);
+    cellar_resp_config o = port_opts(&host);
     o.admin = "0";
     for (size_t i = 0; i < sizeof sites / sizeof *sites; i++) {
         for (uint64_t n = 1; n < 20; n++) {

@@ -15,12 +15,12 @@
 
 static cellar_bus *bus;
 
-static void with_bus(cellar_resp_opts *o) { o->bus = bus; o->resp_buffer_bytes = 32u << 20; }
+static void with_bus(cellar_resp_config *o) { o->bus = bus; o->resp_buffer_bytes = 32u << 20; }
 
 static void bus_begin(void)
 {
     cellar_bus_config cfg = cellar_bus_config_default();
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     host.no_threads = 1;
     cfg.host = &host;
     T_REQUIRE(cellar_bus_open(&cfg, &bus) == CELLAR_OK);
@@ -85,7 +85,7 @@ static void gets_between_are_refused_for_a_subscribed_client(void)
     port_end();
 }
 
-static void read_only(cellar_resp_opts *o) { o->writable = 0; }
+static void read_only(cellar_resp_config *o) { o->writable = 0; }
 
 static void publish_needs_a_writable_port(void)
 {
@@ -157,7 +157,7 @@ static void client_with_10000_channels_leaves_nothing(void)
     port_end();
 }
 
-static void many_clients(cellar_resp_opts *o) { o->max_clients = 1100; }
+static void many_clients(cellar_resp_config *o) { o->max_clients = 1100; }
 
 static void message_reaches_1000_subscribers(void)
 {
@@ -290,8 +290,8 @@ static void two_ports_of_a_bus_hear_each_other(void)
     char first_path[sizeof port_path], first_folder[sizeof port_folder];
     memcpy(first_path, port_path, sizeof first_path);
     memcpy(first_folder, port_folder, sizeof first_folder);
-    cellar_host_opts host;
-    cellar_resp_opts o = port_opts(&host);
+    cellar_host_config host;
+    cellar_resp_config o = port_opts(&host);
     o.bus = bus;
     T_REQUIRE(cellar_resp_open(port_store, &o, &port) == CELLAR_OK);
     const int a = peer(), b = peer();
@@ -314,14 +314,14 @@ static void two_ports_of_a_bus_hear_each_other(void)
 static void bus_without_room_for_a_subscriber_refuses_the_port(void)
 {
     cellar_bus_config cfg = cellar_bus_config_default();
-    cellar_host_opts host, bus_host = cellar_host_opts_default();
+    cellar_host_config host, bus_host = cellar_host_config_default();
     bus_host.no_threads = 1;
     cfg.host = &bus_host;
     cfg.max_subscribers = 1;
     T_REQUIRE(cellar_bus_open(&cfg, &bus) == CELLAR_OK);
     note_begin("#", note);
     port_store_open();
-    cellar_resp_opts o = port_opts(&host);
+    cellar_resp_config o = port_opts(&host);
     o.bus = bus;
     T_EQ_I64(cellar_resp_open(port_store, &o, &port), CELLAR_E_LIMIT);
     cellar_error_info why = cellar_error_info_default();

@@ -315,7 +315,7 @@ static void invalid_keys_are_refused(void)
     rk_close(&k);
 }
 
-static void rk_large_requests(cellar_resp_opts *o) { o->resp_buffer_bytes = 8u << 20; }
+static void rk_large_requests(cellar_resp_config *o) { o->resp_buffer_bytes = 8u << 20; }
 
 static void a_write_that_does_not_fit_leaves_the_old_value(void)
 {

@@ -419,7 +419,7 @@ static void tags_and_versions_invalidate(void)
 
 static char policy_path[T_FOLDER_MAX + 8];
 
-static void rk_with_policy(cellar_resp_opts *o) { o->policy_file = policy_path; }
+static void rk_with_policy(cellar_resp_config *o) { o->policy_file = policy_path; }
 
 static void write_policy(const char *text)
 {
@@ -445,7 +445,7 @@ static void policy_reload_reads_the_file_of_the_port(void)
     write_policy("[*]\nkey\n");
     T_CHECK(has(rk_line(&k, "CELLAR.POLICY RELOAD"), ":2:4: error: the rule has no pattern"));
     T_CHECK(has(rk_line(&k, "SET secret 1"), "denied"));
-    cellar_resp_opts o = cellar_resp_opts_default();
+    cellar_resp_config o = cellar_resp_config_default();
     memset(longer, 'a', sizeof longer);
     longer[1024] = '\0';
     o.policy_file = longer;

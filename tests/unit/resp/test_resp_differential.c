@@ -70,7 +70,7 @@ static void start_port(void)
 {
     snprintf(pair.port_path, sizeof pair.port_path, "%s/port", pair.folder);
     T_REQUIRE(cellar_open(NULL, &pair.store) == CELLAR_OK);
-    cellar_resp_opts o = cellar_resp_opts_default();
+    cellar_resp_config o = cellar_resp_config_default();
     o.unix_path = pair.port_path;
     o.writable = 1;
     T_REQUIRE(cellar_resp_open(pair.store, &o, &pair.port) == CELLAR_OK);

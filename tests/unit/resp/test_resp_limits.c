@@ -174,7 +174,7 @@ static void monitor_that_stops_reading_is_closed(void)
 
 /* ---- numbers ---- */
 
-static void many(cellar_resp_opts *o) { o->max_clients = 1000; }
+static void many(cellar_resp_config *o) { o->max_clients = 1000; }
 
 static void thousand_idle_clients_are_cheap(void)
 {
@@ -208,7 +208,7 @@ static void thousand_idle_clients_are_cheap(void)
     port_end();
 }
 
-static void with_password(cellar_resp_opts *o) { o->password = PORT_PASSWORD; }
+static void with_password(cellar_resp_config *o) { o->password = PORT_PASSWORD; }
 
 /* Return whether the port asks for a step. */
 static bool port_wants(void)
@@ -257,7 +257,7 @@ static void clients_that_wait_cause_no_spin(void)
     port_end();
 }
 
-static void little_memory(cellar_resp_opts *o) { o->resp_buffer_bytes = 1u << 20; }
+static void little_memory(cellar_resp_config *o) { o->resp_buffer_bytes = 1u << 20; }
 
 static void request_beyond_the_memory_of_the_port_gets_oom(void)
 {
@@ -295,7 +295,7 @@ static void send_part(int fd, int mib)
     for (int i = 0; i < mib && tell(fd, part, sizeof part); i++) { port_run(); }
 }
 
-static void much_memory(cellar_resp_opts *o) { o->resp_buffer_bytes = 256u << 20; }
+static void much_memory(cellar_resp_config *o) { o->resp_buffer_bytes = 256u << 20; }
 
 static void requests_count_in_the_budget_of_the_store(void)
 {

@@ -14,10 +14,10 @@
 #include "base/fault.h"
 #include "cellar_invalidate.h"
 
-static cellar_host_opts host;
+static cellar_host_config host;
 
 /* Open with these options and expect a refusal with this text. */
-static void refused(const cellar_resp_opts *o, cellar_err code, const char *why)
+static void refused(const cellar_resp_config *o, cellar_err code, const char *why)
 {
     cellar_resp *r = (cellar_resp *)1;
     cellar_error_info info = cellar_error_info_default();
@@ -38,8 +38,8 @@ static void options_out_of_range_are_refused(void)
 {
     static char path[200];
     port_store_open();
-    const cellar_resp_opts good = port_opts(&host);
-    cellar_resp_opts o = good;
+    const cellar_resp_config good = port_opts(&host);
+    cellar_resp_config o = good;
     cellar_resp *r;
     memset(path, 'x', sizeof path - 1);
 #define BAD(field, value, why) o = good, o.field = (value), refused(&o, CELLAR_E_INVAL, why)
@@ -89,7 +89,7 @@ static void options_out_of_range_are_refused(void)
 static void public_addresses_need_consent_and_a_long_password(void)
 {
     port_store_open();
-    cellar_resp_opts o = port_opts(&host);
+    cellar_resp_config o = port_opts(&host);
     T_EQ_I64(rmdir(port_folder), 0);
     o.unix_path = NULL;
     o.port = CELLAR_RESP_PORT_ANY;
@@ -126,7 +126,7 @@ static void socket_file_is_private_and_goes_with_the_port(void)
 static void folder_that_others_may_write_is_refused(void)
 {
     port_store_open();
-    cellar_resp_opts o = port_opts(&host);
+    cellar_resp_config o = port_opts(&host);
     T_EQ_I64(chmod(port_folder, 0770), 0);
     refused(&o, CELLAR_E_DENIED, "folder of unix_path");
     T_EQ_I64(chmod(port_folder, 01777), 0);
@@ -141,7 +141,7 @@ static void file_of_a_dead_process_is_replaced_and_others_are_kept(void)
     struct sockaddr_un at = { .sun_family = AF_UNIX };
     cellar_resp *second;
     port_store_open();
-    cellar_resp_opts o = port_opts(&host);
+    cellar_resp_config o = port_opts(&host);
     memcpy(at.sun_path, port_path, strlen(port_path));
     const int dead = socket(AF_UNIX, SOCK_STREAM, 0);
     T_EQ_I64(bind(dead, (struct sockaddr *)&at, sizeof at), 0);
@@ -183,7 +183,7 @@ static int dial(int family, uint32_t number)
     return fd;
 }
 
-static void any_port(cellar_resp_opts *o)
+static void any_port(cellar_resp_config *o)
 {
     o->unix_path = NULL;
     o->port = CELLAR_RESP_PORT_ANY;
@@ -205,7 +205,7 @@ static void tcp_listens_on_both_loopback_addresses(void)
     } else {
         printf("# no IPv6 loopback here\n");
     }
-    cellar_resp_opts o = cellar_resp_opts_default();
+    cellar_resp_config o = cellar_resp_config_default();
     o.port = number;
     refused(&o, CELLAR_E_BUSY, "port is in use");
     close(v4);
@@ -215,7 +215,7 @@ static void tcp_listens_on_both_loopback_addresses(void)
 static void machine_without_ipv6_serves_ipv4(void)
 {
     port_store_open();
-    cellar_resp_opts o = port_opts(&host);
+    cellar_resp_config o = port_opts(&host);
     any_port(&o);
     (void)base_fault_io_arm("socket", EAFNOSUPPORT, 2, false);
     T_EQ_I64(cellar_resp_open(port_store, &o, &port), CELLAR_OK);
@@ -232,7 +232,7 @@ static void every_failure_of_open_leaves_nothing(void)
     static const char *const sites[] = { "socket", "fchmod", "bind", "listen", "setsockopt",
                                          "getsockname", "epoll_create", "eventfd", "epoll_ctl" };
     port_store_open();
-    cellar_resp_opts o = port_opts(&host);
+    cellar_resp_config o = port_opts(&host);
     o.port = CELLAR_RESP_PORT_ANY;
     for (size_t i = 0; i < sizeof sites / sizeof *sites; i++) {
         for (uint64_t n = 1; n < 20; n++) {
@@ -257,7 +257,7 @@ static void every_failure_of_open_leaves_nothing(void)
     T_EQ_I64(cellar_close(port_store), CELLAR_OK);
 }
 
-static void named(cellar_resp_opts *o) { o->namespaces = "0=image_task, 3=users 4="; }
+static void named(cellar_resp_config *o) { o->namespaces = "0=image_task, 3=users 4="; }
 
 static void databases_are_namespaces_by_name(void)
 {
@@ -332,7 +332,7 @@ static void thread_serves_until_close(void)
 {
     char reply[16] = "";
     port_store_open();
-    cellar_resp_opts o = port_opts(&host);
+    cellar_resp_config o = port_opts(&host);
     host.clock = NULL;
     o.password = PORT_PASSWORD;
     T_EQ_I64(cellar_resp_open(port_store, &o, &port), CELLAR_OK);

@@ -139,7 +139,7 @@ static void long_lines_are_refused(void)
     port_end();
 }
 
-static void short_requests(cellar_resp_opts *o) { o->max_request_bytes = 64u << 10; }
+static void short_requests(cellar_resp_config *o) { o->max_request_bytes = 64u << 10; }
 
 static void requests_over_the_limit_are_refused(void)
 {
@@ -160,7 +160,7 @@ static void requests_over_the_limit_are_refused(void)
     port_end();
 }
 
-static void large_requests(cellar_resp_opts *o) { o->resp_buffer_bytes = 48u << 20; }
+static void large_requests(cellar_resp_config *o) { o->resp_buffer_bytes = 48u << 20; }
 
 static void request_of_a_million_arguments_runs_and_one_more_does_not(void)
 {
@@ -282,7 +282,7 @@ static void no_line_ran(int fd, const char *bytes, size_t len, size_t cut)
     port_run();
 }
 
-static void root_is_database_0(cellar_resp_opts *o) { o->namespaces = "0="; }
+static void root_is_database_0(cellar_resp_config *o) { o->namespaces = "0="; }
 
 static void other_protocols_get_one_error_and_run_no_line(void)
 {

@@ -28,14 +28,14 @@ static void store_keys(cellar *ns, int from, int to)
     }
 }
 
-static void slow(cellar_resp_opts *o) { o->slow_us = 1; }
+static void slow(cellar_resp_config *o) { o->slow_us = 1; }
 
-static void (*options)(cellar_resp_opts *o) = slow;
+static void (*options)(cellar_resp_config *o) = slow;
 
 /* Open a store, with a disk tier if `disk` names a folder, and a port. */
 static void begin(void)
 {
-    cellar_namespace_opts ns = cellar_namespace_opts_default();
+    cellar_namespace_config ns = cellar_namespace_config_default();
     settings cfg = api_config(16 << 20);
     if (disk[0] != '\0') {
         cfg.config.l2_path = disk;
@@ -120,7 +120,7 @@ static void entries_on_disk_are_scanned_in_slices(void)
     disk[0] = '\0';
 }
 
-static void small_buffers(cellar_resp_opts *o) { o->resp_buffer_bytes = 1u << 20; }
+static void small_buffers(cellar_resp_config *o) { o->resp_buffer_bytes = 1u << 20; }
 
 /* A table of 25,000 keys beside the reply would need over 1 MiB. */
 static void scan_of_a_disk_needs_memory_for_its_reply_alone(void)

@@ -60,7 +60,7 @@ static void hello_switches_the_protocol(void)
 
 /* ---- the password ---- */
 
-static void with_password(cellar_resp_opts *o) { o->password = PORT_PASSWORD; }
+static void with_password(cellar_resp_config *o) { o->password = PORT_PASSWORD; }
 
 static void commands_need_the_password(void)
 {
@@ -352,7 +352,7 @@ static void watch_sees_a_new_deadline(void)
     port_end();
 }
 
-static void four_mib(cellar_resp_opts *o)
+static void four_mib(cellar_resp_config *o)
 {
     o->max_request_bytes = 4 << 20;
     o->resp_buffer_bytes = 16 << 20;
@@ -403,7 +403,7 @@ static void monitor_shows_requests_without_passwords(void)
     port_end();
 }
 
-static void slow_1us(cellar_resp_opts *o) { o->slow_us = 1; }
+static void slow_1us(cellar_resp_config *o) { o->slow_us = 1; }
 
 static void slowlog_keeps_slow_requests(void)
 {

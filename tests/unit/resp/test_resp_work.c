@@ -20,9 +20,9 @@ static int64_t wall(void *ctx)
     return INT64_C(1700000000000) + api_clock(NULL);
 }
 
-static void with_work(cellar_resp_opts *o)
+static void with_work(cellar_resp_config *o)
 {
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     host.clock = api_clock;
     host.no_threads = 1;
     cellar_pool_config p = cellar_pool_config_default();

@@ -65,10 +65,10 @@ static cellar_err flush(const cellar_batch *batch, void *ctx)
     return bad ? CELLAR_E_DENIED : CELLAR_OK;
 }
 
-static cellar_batcher_config config_of(cellar_host_opts *h)
+static cellar_batcher_config config_of(cellar_host_config *h)
 {
     cellar_batcher_config c = cellar_batcher_config_default();
-    *h = cellar_host_opts_default();
+    *h = cellar_host_config_default();
     h->clock = read_clock;
     h->no_threads = 1;
     c.host = h;
@@ -127,7 +127,7 @@ static void close_it(void)
 
 static void batch_triggers(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
     c.max_items = 3;
     c.max_bytes = 10;
@@ -175,7 +175,7 @@ static void batch_triggers(void)
 
 static void batch_by_grace_flush_and_groups(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
     c.linger_ms = 100;
     c.max_delay_ms = 250;
@@ -253,7 +253,7 @@ static void is(const ends *e, cellar_batch_verdict verdict, uint32_t calls)
 /* S3:94-102: a batch that fails is sent item by item; the item that fails is known. */
 static void seed_batch_split_single(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
     ends e[5];
     open_with(&c);
@@ -273,7 +273,7 @@ static void seed_batch_split_single(void)
 
 static void batch_bisect(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
     static ends e[100];
     c.on_failure = CELLAR_BATCH_BISECT;
@@ -298,7 +298,7 @@ static void batch_bisect(void)
 
 static void batch_retry_backs_off(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
     ends e[3];
     c.on_failure = CELLAR_BATCH_RETRY;
@@ -342,7 +342,7 @@ static void batch_retry_backs_off(void)
 /* A failed batch that waits for its retry blocks its lane alone. A key is found in any lane. */
 static void parallel_group_goes_on_beside_a_retry(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
     ends e[5];
     c.on_failure = CELLAR_BATCH_RETRY;
@@ -385,7 +385,7 @@ static cellar_err flush_and_add(const cellar_batch *batch, void *ctx)
 
 static void newer_item_of_a_key_replaces_the_waiting_one(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
     ends e[6];
     open_with(&c);
@@ -427,7 +427,7 @@ static void newer_item_of_a_key_replaces_the_waiting_one(void)
 
 static void full_batcher_refuses_and_counts(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
     c.queue_items = 3;
     c.max_bytes = 10;
@@ -455,7 +455,7 @@ static void full_batcher_refuses_and_counts(void)
 
 static void drain_report_exact(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
     cellar_batch_report r = cellar_batch_report_default();
     ends e[8];
@@ -499,7 +499,7 @@ static void drain_report_exact(void)
 
 static void close_flushes_what_is_left(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
     cellar_batch_report r = cellar_batch_report_default();
     ends e;
@@ -577,7 +577,7 @@ static void batch_done_exactly_once(void)
 {
     state = t_seed();
     for (unsigned round = 0; round < 12 && !t_failed(); round++) {
-        cellar_host_opts h;
+        cellar_host_config h;
         cellar_batcher_config c = config_of(&h);
         cellar_batch_report r = cellar_batch_report_default();
         uint64_t verdicts[4] = { 0 };
@@ -663,7 +663,7 @@ static unsigned tick_until_empty(void)
 
 static void thread_that_ends_in_a_function_loses_nothing(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
     cellar_batch_add_opts o = cellar_batch_add_opts_default();
     ends e[4];
@@ -695,7 +695,7 @@ static void every_missing_memory_is_a_code(void)
 {
     uint64_t failed = 0;
     for (uint64_t nth = 1;; nth++) {
-        cellar_host_opts h;
+        cellar_host_config h;
         const cellar_batcher_config c = config_of(&h);
         ends e[40];
         cellar_err err[40];
@@ -743,7 +743,7 @@ static cellar_err fail_first_attempt(const cellar_batch *batch, void *ctx)
 /* Without memory for the array of a call, a batch of 20 has two calls; each has its own attempts. */
 static void missing_memory_of_a_call_makes_it_smaller(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
     ends e[20];
     c.on_failure = CELLAR_BATCH_RETRY;
@@ -767,7 +767,7 @@ static void missing_memory_of_a_call_makes_it_smaller(void)
 
 static void bad_arguments_are_refused(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
     cellar_batch_add_opts o = cellar_batch_add_opts_default();
     static char name[CELLAR_BATCH_KEY_MAX + 2];
@@ -804,11 +804,11 @@ static void open_is_refused_with_a_reason(void)
 {
     cellar_error_info e = cellar_error_info_default();
     cellar_batcher *none;
-    cellar_host_opts h;
+    cellar_host_config h;
 #define BROKEN(part, change) \
     do { \
         cellar_batcher_config c = cellar_batcher_config_default(); \
-        h = cellar_host_opts_default(); \
+        h = cellar_host_config_default(); \
         c.host = &h; \
         change; \
         T_EQ_I64(cellar_batcher_open(&c, flush, NULL, &none), CELLAR_E_INVAL); \
@@ -843,7 +843,7 @@ static void metrics_are_those_of_the_registry(void)
     char text[8192];
     static char json[16384];
     size_t len;
-    cellar_host_opts h;
+    cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
     open_with(&c);
     add("g", "!");
@@ -876,7 +876,7 @@ static void keep_line(cellar_log_level level, const char *module, cellar_err cod
 
 static void failed_and_abandoned_items_write_log_lines(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
     h.log = keep_line;
     open_with(&c);
@@ -905,7 +905,7 @@ static cellar_err fill_report(void *p) { return cellar_batcher_drain(b, 0, p); }
 
 static void structs_follow_the_size_rule(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
     open_with(&c);
     check_in("cellar_batcher_config", &c, sizeof c, FIRST, use_config);

@@ -88,9 +88,9 @@ static void write_failed(const cellar_write *w, cellar_err err, void *ctx)
 static void begin_with(cellar_batcher_config cfg)
 {
     settings s = settings_default();
-    cellar_namespace_opts o = cellar_namespace_opts_default();
-    static cellar_host_opts host;
-    host = cellar_host_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
+    static cellar_host_config host;
+    host = cellar_host_config_default();
     memset(row, 0, sizeof row);
     calls[0] = failures[0] = '\0';
     call_count = write_count = fail_calls = 0;
@@ -575,7 +575,7 @@ static void bad_input_is_refused(void)
     T_EQ_I64(cellar_namespace_batch(ns, NULL, write_rows, NULL, NULL, &b), CELLAR_E_BUSY);
     cfg.max_items = CELLAR_BATCH_ITEMS_MAX + 1;
     T_EQ_I64(cellar_namespace_batch(store, &cfg, write_rows, NULL, NULL, &b), CELLAR_E_INVAL);
-    cellar_host_opts half = cellar_host_opts_default();
+    cellar_host_config half = cellar_host_config_default();
     half.log_level = (cellar_log_level)9;
     cellar_batcher_config other = cellar_batcher_config_default();
     other.host = &half;
@@ -627,7 +627,7 @@ static void *tick_until_exit(void *arg)
 static void functions_that_end_their_thread_lose_nothing(void)
 {
     const uint64_t blocks = base_live_blocks();
-    const cellar_host_opts host = { .struct_size = sizeof host, .clock = read_clock,
+    const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock,
                                     .no_threads = 1 };
     cellar_batcher_config cfg = cellar_batcher_config_default();
     pthread_t thread;
@@ -668,7 +668,7 @@ static cellar_err set_in_flush(const cellar_write *w, size_t count, void *ctx)
 
 static void flush_function_may_write_the_namespace(void)
 {
-    const cellar_host_opts host = { .struct_size = sizeof host, .clock = read_clock,
+    const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock,
                                     .no_threads = 1 };
     cellar_batcher_config cfg = cellar_batcher_config_default();
     begin();
@@ -707,9 +707,9 @@ static void eviction_in_a_close_uses_no_closed_queue(void)
     char path[T_FOLDER_MAX], value[4000] = "";
     settings s = settings_default();
     cellar_batcher_config cfg = cellar_batcher_config_default();
-    const cellar_host_opts host = { .struct_size = sizeof host, .clock = read_clock,
+    const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock,
                                     .alloc = take_block, .free = give_block, .no_threads = 1 };
-    cellar_namespace_opts o = cellar_namespace_opts_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
     cellar_stats st = cellar_stats_default();
     t_folder(path);
     s.config.memory_bytes = 8u << 20;

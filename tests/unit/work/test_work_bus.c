@@ -175,7 +175,7 @@ static void prefetch_bounds_what_a_member_has_in_hand(void)
 
 static void ordered_group_has_one_message_of_a_key_in_hand(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     o.ordered = 1;
     o.visibility_ms = 100;
     open_default(NULL);
@@ -212,7 +212,7 @@ static void ordered_group_has_one_message_of_a_key_in_hand(void)
 
 static void end_of_a_message_offers_the_next_one_of_its_key(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     o.ordered = 1;
     open_default(NULL);
     group("q", NULL, &o);
@@ -232,7 +232,7 @@ static void end_of_a_message_offers_the_next_one_of_its_key(void)
 
 static void ordered_keys_run_beside_each_other(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     char key[16];
     unsigned in_hand = 0;
     o.ordered = 1;
@@ -261,7 +261,7 @@ static void filters_combine_by_all_or_any(void)
 {
     static const char *const types[] = { "gold", "silver" };
     unsigned calls = 0;
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     o.filter_priority = 5;
     o.filter_header = "type";
     o.filter_values = types;
@@ -296,7 +296,7 @@ static void filters_combine_by_all_or_any(void)
 
 static void functions_see_what_passes_the_filters(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     cellar_bus_publish_opts p = cellar_bus_publish_opts_default();
     o.filter_priority = 3;
     open_default(NULL);
@@ -324,8 +324,8 @@ static cellar_bus_verdict publishes_into_its_queue(const cellar_bus_message *m, 
 
 static void only_consumer_never_blocks_on_its_own_queue(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
-    cellar_bus_member_opts mo = cellar_bus_member_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
+    cellar_bus_member_config mo = cellar_bus_member_config_default();
     o.max_messages = 1;
     o.on_full = CELLAR_BUS_FULL_BLOCK; /* without a time limit */
     mo.fn = publishes_into_its_queue;
@@ -361,7 +361,7 @@ static cellar_bus_verdict leaves(const cellar_bus_message *m, void *ctx)
 
 static void member_may_leave_inside_its_function(void)
 {
-    cellar_bus_member_opts o = cellar_bus_member_opts_default();
+    cellar_bus_member_config o = cellar_bus_member_config_default();
     o.fn = leaves;
     o.free_fn = count_free;
     open_default(NULL);
@@ -435,7 +435,7 @@ static void signals_call_in_order_of_subscription(void)
 static void drain_reports_what_became_of_each_message(void)
 {
     cellar_bus_publish_opts p = cellar_bus_publish_opts_default();
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     cellar_bus_report r = cellar_bus_report_default();
     o.dead_queue = "dead";
     o.max_deliver = 1;
@@ -496,7 +496,7 @@ typedef struct hand {
 
 static void random_group(int i)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     char name[16];
     o.max_messages = (uint32_t)(1 + draw(20));
     o.max_bytes = 1 + draw(600);

@@ -28,7 +28,7 @@ static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
 
 static cellar_err open_pool(const char *journal, uint32_t no_threads)
 {
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     cellar_pool_config c = cellar_pool_config_default();
     h.clock = read_mono;
     h.no_threads = no_threads;
@@ -42,7 +42,7 @@ static cellar_err open_pool(const char *journal, uint32_t no_threads)
 
 static cellar_err open_bus(cellar_bus **out, uint32_t no_threads)
 {
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     cellar_bus_config c = cellar_bus_config_default();
     h.clock = read_mono;
     h.no_threads = no_threads;
@@ -52,7 +52,7 @@ static cellar_err open_bus(cellar_bus **out, uint32_t no_threads)
     return cellar_bus_open(&c, out);
 }
 
-static cellar_bus_group_opts group_opts;
+static cellar_bus_group_config group_opts;
 
 static cellar_err add(const char *queue, const char *group)
 {
@@ -85,7 +85,7 @@ static void start(void)
 {
     mono_ms = 1000000;
     wall_ms = INT64_C(1700000000000);
-    group_opts = cellar_bus_group_opts_default();
+    group_opts = cellar_bus_group_config_default();
     t_folder(folder);
     snprintf(path, sizeof path, "%s/tasks", folder);
     open_both();
@@ -289,7 +289,7 @@ static void a_message_that_kills_the_process_becomes_a_dead_letter(void)
     do { /* a member with a function, until it gets no message */
         const pid_t child = fork();
         if (child == 0) {
-            cellar_bus_member_opts o = cellar_bus_member_opts_default();
+            cellar_bus_member_config o = cellar_bus_member_config_default();
             o.fn = kills;
             open_both();
             (void)add("q", NULL);
@@ -386,7 +386,7 @@ static void ends_without_an_acknowledgement_delete_rows(void)
     T_EQ_I64(cellar_bus_group_remove(b, "q", "removed"), CELLAR_OK);
     tick();
     T_EQ_I64(rows(), 2002); /* 1 in "new", 2 in "oldest" */
-    group_opts = cellar_bus_group_opts_default();
+    group_opts = cellar_bus_group_config_default();
     T_EQ_I64(add("q", "removed"), CELLAR_OK);
     T_EQ_U64(figures().restored, 0);
     T_EQ_I64(add("q", "new"), CELLAR_OK);
@@ -656,7 +656,7 @@ static void *sender(void *ctx)
 
 static void threads_share_commits(void)
 {
-    cellar_bus_member_opts o = cellar_bus_member_opts_default();
+    cellar_bus_member_config o = cellar_bus_member_config_default();
     cellar_bus_report r = cellar_bus_report_default();
     pthread_t thread[SENDERS];
     start();

@@ -14,7 +14,7 @@
 
 static void bus_backpressure(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     o.max_messages = 2;
     open_default(NULL);
     group("error", NULL, &o);
@@ -53,7 +53,7 @@ static void bus_backpressure(void)
 /* A full group with ERROR keeps the message from all groups; one that drops does not. */
 static void publish_reaches_all_groups_or_none(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     o.max_messages = 1;
     open_default(NULL);
     group("q", "wide", NULL);
@@ -75,7 +75,7 @@ static void publish_reaches_all_groups_or_none(void)
 static void bytes_are_a_limit_too(void)
 {
     static char body[2 << 20];
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     o.max_bytes = 100;
     open_default(NULL);
     group("q", NULL, &o);
@@ -121,7 +121,7 @@ static void tables_have_limits(void)
 
 static void message_reaches_at_most_64_queues(void)
 {
-    const cellar_host_opts h = host_of_test();
+    const cellar_host_config h = host_of_test();
     cellar_bus_config c = cellar_bus_config_default();
     char name[32];
     c.host = &h;
@@ -143,8 +143,8 @@ static void bad_arguments_are_refused(void)
     char longer[80];
     cellar_bus_member *m;
     cellar_bus_message got = cellar_bus_message_default();
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
-    cellar_bus_member_opts mo = cellar_bus_member_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
+    cellar_bus_member_config mo = cellar_bus_member_config_default();
     cellar_bus_publish_opts p = cellar_bus_publish_opts_default();
     memset(longer, 'n', sizeof longer);
     longer[CELLAR_NAME_MAX + 1] = '\0';
@@ -156,7 +156,7 @@ static void bad_arguments_are_refused(void)
     T_EQ_I64(cellar_bus_group_add(b, "q", "", NULL), CELLAR_E_INVAL);
 #define REFUSED(field, value) \
     do { \
-        o = cellar_bus_group_opts_default(); \
+        o = cellar_bus_group_config_default(); \
         o.field = (value); \
         T_EQ_I64(cellar_bus_group_add(b, "q", NULL, &o), CELLAR_E_INVAL); \
     } while (0)
@@ -174,7 +174,7 @@ static void bad_arguments_are_refused(void)
     REFUSED(on_full, (cellar_bus_on_full)4);
     REFUSED(reserved0, 1);
     const char *const none[] = { "a", NULL };
-    o = cellar_bus_group_opts_default();
+    o = cellar_bus_group_config_default();
     o.filter_header = "h";
     o.filter_values = none;
     o.filter_value_count = 2;
@@ -243,7 +243,7 @@ static void bad_arguments_are_refused(void)
 
 static void open_is_refused_with_a_reason(void)
 {
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     cellar_error_info e = cellar_error_info_default();
     cellar_bus_config c;
     T_EQ_I64(cellar_bus_open(NULL, NULL), CELLAR_E_INVAL);
@@ -273,10 +273,10 @@ static void every_missing_memory_is_a_code(void)
     uint64_t failed = 0;
     static const char *const values[] = { "v" };
     for (uint64_t nth = 1;; nth++) {
-        const cellar_host_opts h = host_of_test();
+        const cellar_host_config h = host_of_test();
         cellar_bus_config c = cellar_bus_config_default();
-        cellar_bus_group_opts o = cellar_bus_group_opts_default();
-        cellar_bus_member_opts mo = cellar_bus_member_opts_default();
+        cellar_bus_group_config o = cellar_bus_group_config_default();
+        cellar_bus_member_config mo = cellar_bus_member_config_default();
         cellar_err err[7] = { CELLAR_OK };
         cellar_bus_member *m = NULL;
         o.filter_header = "h";
@@ -371,14 +371,14 @@ static cellar_err fill_group(void *out) { return cellar_bus_group_stats_get(b, "
 
 static void struct_sizes_of_other_versions(void)
 {
-    const cellar_host_opts h = host_of_test();
+    const cellar_host_config h = host_of_test();
     cellar_bus_config c = cellar_bus_config_default();
     c.host = &h;
     open_default("q");
     group("q", NULL, NULL);
     check_in("cellar_bus_config", &c, sizeof c, FIRST, use_config);
-    CHECK_IN(cellar_bus_group_opts, cellar_bus_group_opts_default(), use_group);
-    CHECK_IN(cellar_bus_member_opts, cellar_bus_member_opts_default(), use_member);
+    CHECK_IN(cellar_bus_group_config, cellar_bus_group_config_default(), use_group);
+    CHECK_IN(cellar_bus_member_config, cellar_bus_member_config_default(), use_member);
     CHECK_IN(cellar_bus_publish_opts, cellar_bus_publish_opts_default(), use_publish);
     check_out("cellar_bus_stats", sizeof(cellar_bus_stats), fill_stats);
     check_out("cellar_bus_group_stats", sizeof(cellar_bus_group_stats), fill_group);

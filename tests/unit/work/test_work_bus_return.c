@@ -35,7 +35,7 @@ static void nack_returns_now_or_after_its_delay(void)
 
 static void lease_that_ends_delivers_again(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     o.visibility_ms = 1000;
     open_default(NULL);
     group("q", NULL, &o);
@@ -61,7 +61,7 @@ static void lease_that_ends_delivers_again(void)
 
 static void extended_lease_ends_later(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     o.visibility_ms = 100;
     open_default(NULL);
     group("q", NULL, &o);
@@ -132,7 +132,7 @@ static const char *list_of(const char *queue, uint64_t *cursor, unsigned most)
 
 static void messages_of_a_group_are_listed(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     uint64_t cursor = 0;
     char want[4096] = "";
     o.dead_queue = "dead";
@@ -263,7 +263,7 @@ static void bus_member_dies(void)
 
 static void bus_dead_letter(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     o.max_deliver = 2;
     o.dead_queue = "dead";
     open_default(NULL);
@@ -308,7 +308,7 @@ static void bus_dead_letter(void)
 
 static void dead_letters_do_not_expire(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     cellar_bus_publish_opts p = cellar_bus_publish_opts_default();
     o.dead_queue = "dead";
     p.expires_ms = 100;
@@ -325,7 +325,7 @@ static void dead_letters_do_not_expire(void)
 
 static void dead_letters_without_a_dead_queue_are_freed(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     o.dead_queue = "nowhere";
     o.visibility_ms = 10;
     o.max_deliver = 1;
@@ -343,7 +343,7 @@ static void dead_letters_without_a_dead_queue_are_freed(void)
 
 static void verdicts_of_functions_decide(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     o.max_deliver = 3;
     o.retry_ms = 100;
     open_default(NULL);

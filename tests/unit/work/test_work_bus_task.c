@@ -16,7 +16,7 @@
 static cellar_bus *b;
 static cellar_pool *p;
 static cellar_pool_config config;
-static cellar_host_opts host;
+static cellar_host_config host;
 static int64_t now_ms;
 static char ran[64];
 static cellar_verdict answer;
@@ -59,7 +59,7 @@ static uint64_t tasks(void)
 static cellar_bus_member *join(uint32_t prefetch)
 {
     cellar_bus_member *m;
-    cellar_bus_member_opts o = cellar_bus_member_opts_default();
+    cellar_bus_member_config o = cellar_bus_member_config_default();
     o.pool = p;
     o.task = "t";
     o.prefetch = prefetch;
@@ -69,7 +69,7 @@ static cellar_bus_member *join(uint32_t prefetch)
 
 static void begin(void)
 {
-    host = cellar_host_opts_default();
+    host = cellar_host_config_default();
     config = cellar_pool_config_default();
     host.clock = read_clock;
     host.no_threads = 1;
@@ -83,7 +83,7 @@ static void begin(void)
 static void start(uint32_t ordered)
 {
     cellar_bus_config bc = cellar_bus_config_default();
-    cellar_bus_group_opts go = cellar_bus_group_opts_default();
+    cellar_bus_group_config go = cellar_bus_group_config_default();
     cellar_task_opts to = cellar_task_opts_default();
     bc.host = &host;
     bc.close_timeout_ms = 1;
@@ -359,7 +359,7 @@ static void bad_options_are_refused(void)
 {
     begin();
     start(0);
-    cellar_bus_member_opts o = cellar_bus_member_opts_default();
+    cellar_bus_member_config o = cellar_bus_member_config_default();
     cellar_bus_member *m;
     o.task = "t";
     T_EQ_I64(cellar_bus_join(b, "q", NULL, &o, &m), CELLAR_E_INVAL);
@@ -413,7 +413,7 @@ static cellar_verdict counts(const cellar_task *t, void *ctx)
 static void with_threads_each_message_ends_once(void)
 {
     cellar_pool_config pc = cellar_pool_config_default();
-    cellar_bus_member_opts o = cellar_bus_member_opts_default();
+    cellar_bus_member_config o = cellar_bus_member_config_default();
     const uint32_t messages = 1500 / (T_COST > 1 ? 5 : 1);
     atomic_store(&count, 0);
     pc.queue_cap = 8; /* often full */

@@ -50,14 +50,14 @@ static void count_free(void *ctx)
     atomic_fetch_add(&freed, 1);
 }
 
-static void group(const char *queue, const char *name, const cellar_bus_group_opts *o)
+static void group(const char *queue, const char *name, const cellar_bus_group_config *o)
 {
     T_REQUIRE(cellar_bus_group_add(b, queue, name, o) == CELLAR_OK);
 }
 
 static cellar_bus_member *join(const char *queue, const char *name, cellar_bus_fn fn, void *ctx)
 {
-    cellar_bus_member_opts o = cellar_bus_member_opts_default();
+    cellar_bus_member_config o = cellar_bus_member_config_default();
     cellar_bus_member *m;
     o.fn = fn;
     o.ctx = ctx;
@@ -149,10 +149,10 @@ static void *take_all(void *arg)
 static void groups_under_load_handle_each_message_once(void)
 {
     static int which[] = { 0, 1 };
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     pthread_t publisher[PUBLISHERS], taker[2];
     uint32_t who[PUBLISHERS];
-    cellar_bus_member_opts pulls = cellar_bus_member_opts_default();
+    cellar_bus_member_config pulls = cellar_bus_member_config_default();
     cellar_bus_member *m;
     each = (uint32_t)t_share(LOAD_MOST / PUBLISHERS) / (T_COST > 1 ? 5 : 1);
     memset(handled, 0, sizeof handled);
@@ -207,7 +207,7 @@ static void *send_one(void *arg)
 static void blocked_publisher_goes_on_with_room_or_drain(void)
 {
     static char q[] = "q";
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     cellar_bus_message got = cellar_bus_message_default();
     cellar_bus_member *m;
     pthread_t t;
@@ -237,7 +237,7 @@ static void blocked_publisher_goes_on_with_room_or_drain(void)
 static void blocked_publisher_sees_new_groups(void)
 {
     static char q[] = "q";
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     o.max_messages = 1;
     o.on_full = CELLAR_BUS_FULL_BLOCK;
     open_with(1, 0);
@@ -280,7 +280,7 @@ static cellar_bus_verdict waits_and_sends(const cellar_bus_message *m, void *ctx
 static void publisher_on_the_last_worker_never_blocks(void)
 {
     static char next[] = "next";
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     open_with(1, 0);
     group("first", NULL, NULL);
     o.max_messages = 1;
@@ -354,7 +354,7 @@ static void take_returns_when_a_drained_bus_is_empty(void)
 
 static void lease_ends_while_the_function_runs(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     o.visibility_ms = 1;
     open_with(2, 0);
     group("q", NULL, &o);
@@ -431,7 +431,7 @@ static cellar_bus_verdict ends_during_the_close(const cellar_bus_message *m, voi
 
 static void close_that_fails_delivers_what_it_held_back(void)
 {
-    cellar_bus_group_opts o = cellar_bus_group_opts_default();
+    cellar_bus_group_config o = cellar_bus_group_config_default();
     o.on_full = CELLAR_BUS_FULL_DROP_NEW;
     o.max_messages = 1;
     atomic_store(&close_returned, false);

@@ -70,9 +70,9 @@ static void clear(void)
 
 /* ---- the process ---- */
 
-static cellar_host_opts host_opts(void)
+static cellar_host_config host_opts(void)
 {
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     h.clock = read_mono;
     h.no_threads = 1;
     h.log = hear_nothing;
@@ -81,7 +81,7 @@ static cellar_host_opts host_opts(void)
 
 static cellar_err open_pool(const char *journal)
 {
-    const cellar_host_opts h = host_opts();
+    const cellar_host_config h = host_opts();
     cellar_pool_config c = cellar_pool_config_default();
     c.host = &h;
     c.wall_clock = read_wall;
@@ -94,7 +94,7 @@ static cellar_err open_pool(const char *journal)
 
 static void open_scheduler(cellar_pool *pool)
 {
-    const cellar_host_opts h = host_opts();
+    const cellar_host_config h = host_opts();
     cellar_scheduler_config c = cellar_scheduler_config_default();
     c.host = &h;
     c.wall_clock = read_wall;

@@ -293,7 +293,7 @@ static void frees_beside_a_submit(void *payload, size_t len, void *other)
 static void a_submit_beside_a_commit_ends_without_threads(void)
 {
     if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     host.no_threads = 1;
     config.host = &host;
     T_EQ_I64(cellar_pool_close(p), CELLAR_OK);

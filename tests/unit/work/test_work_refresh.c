@@ -368,7 +368,7 @@ static void denied_runs_end_early(void)
     const cellar_rule rule = cellar_rule_token_bucket(1, UINT64_C(300) * CELLAR_SECOND_NS, 1);
     cellar_limiter_config lc = cellar_limiter_config_default();
     cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
-    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_breaker_config bo = cellar_breaker_config_default();
     static const char *const keys[] = { "a", "b", "c", "d" };
     lc.clock_ns = limit_ns;
     open_all();
@@ -438,7 +438,7 @@ static void remove_self(const void *key, size_t len)
 static void rows_come_and_go(void)
 {
     cellar *ns;
-    cellar_namespace_opts no = cellar_namespace_opts_default();
+    cellar_namespace_config no = cellar_namespace_config_default();
     int n = 0;
     open_all();
     T_EQ_I64(cellar_namespace_open(c, "ns", &no, &ns), CELLAR_OK);
@@ -499,7 +499,7 @@ static void reload_replaces_the_rows_of_policies(void)
 
 static void max_rows_is_a_code_and_a_counter(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     cellar_refresher_config cfg = config_of(&h);
     cfg.max_rows = 2;
     open_store(NULL);
@@ -551,7 +551,7 @@ static void every_missing_memory_is_a_code(void)
     strcat(dir, "/tests/data/zoneinfo");
     T_REQUIRE(setenv("TZDIR", dir, 1) == 0);
     for (uint64_t nth = 1;; nth++) {
-        cellar_host_opts h;
+        cellar_host_config h;
         const cellar_refresher_config cfg = config_of(&h);
         open_store(NULL);
         T_REQUIRE(rules_set(c, rules, sizeof rules - 1, NULL, NULL) == CELLAR_OK);
@@ -670,7 +670,7 @@ static void open_is_refused_with_a_reason(void)
 {
     cellar_error_info e = cellar_error_info_default();
     cellar_refresher *none;
-    cellar_host_opts h;
+    cellar_host_config h;
     open_store(NULL);
 #define BROKEN(part, change) \
     do { \
@@ -749,7 +749,7 @@ static cellar_err fill_stats(void *p) { return cellar_refresher_stats_get(r, p);
 
 static void structs_follow_the_size_rule(void)
 {
-    cellar_host_opts h;
+    cellar_host_config h;
     const cellar_refresher_config cfg = config_of(&h);
     open_all();
     check_in("cellar_refresher_config", &cfg, sizeof cfg, FIRST, use_config);

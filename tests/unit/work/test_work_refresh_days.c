@@ -144,7 +144,7 @@ static void next_try_of_a_day_deletes_nothing(void)
     T_EQ_STR(read_key("daily"), "today");
     close_all();
 
-    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_breaker_config bo = cellar_breaker_config_default();
     cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
     cellar_refresh_opts o = opts(2 * DAY);
     bo.consecutive_failures = 1;

@@ -81,7 +81,7 @@ static void failure_keeps_the_old_value_and_backs_off(void)
 static void remembered_failures_leave_the_old_value(void)
 {
     cellar *ns;
-    cellar_namespace_opts no = cellar_namespace_opts_default();
+    cellar_namespace_config no = cellar_namespace_config_default();
     cellar_load_opts lo = cellar_load_opts_default();
     char text[64];
     size_t len;
@@ -108,7 +108,7 @@ static void remembered_failures_leave_the_old_value(void)
 /* Pauses: at most 1 s, 2 s, 4 s .. up to the interval. */
 static void pauses_grow_to_the_interval(void)
 {
-    cellar_breaker_opts bo = cellar_breaker_opts_default();
+    cellar_breaker_config bo = cellar_breaker_config_default();
     cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
     int64_t last_ms = 0, most_ms = 0;
     bo.consecutive_failures = 63;

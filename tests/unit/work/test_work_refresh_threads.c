@@ -264,9 +264,9 @@ static void child_of_a_loader_cannot_close(void)
 /* Each write of the disk fails: values are refreshed in memory, and count as refreshed. */
 static void sick_disk_leaves_refreshes_in_memory(void)
 {
-    cellar_l2_opts l2 = cellar_l2_opts_default();
+    cellar_l2_config l2 = cellar_l2_config_default();
     cellar_config cfg = cellar_config_default();
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     cellar_refresher_config rc = cellar_refresher_config_default();
     char buf[8];
     size_t len;

@@ -49,7 +49,7 @@ static int64_t utc_ms(int year, int month, int day, int hour, int minute)
 
 static void open_at(int64_t wall)
 {
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     cellar_scheduler_config c = cellar_scheduler_config_default();
     h.clock = read_mono;
     h.no_threads = 1;
@@ -921,11 +921,11 @@ static void open_is_refused_with_a_reason(void)
 {
     cellar_error_info e = cellar_error_info_default();
     cellar_scheduler *none;
-    cellar_host_opts h;
+    cellar_host_config h;
 #define BROKEN(part, change) \
     do { \
         cellar_scheduler_config c = cellar_scheduler_config_default(); \
-        h = cellar_host_opts_default(); \
+        h = cellar_host_config_default(); \
         c.host = &h; \
         change; \
         T_EQ_I64(cellar_scheduler_open(&c, &none), CELLAR_E_INVAL); \
@@ -954,7 +954,7 @@ static void every_missing_memory_is_a_code(void)
         shot_count = 0;
         cellar_schedule_spec o = opts_now();
         o.free_fn = count_free;
-        cellar_host_opts h = cellar_host_opts_default();
+        cellar_host_config h = cellar_host_config_default();
         cellar_scheduler_config c = cellar_scheduler_config_default();
         h.clock = read_mono;
         h.no_threads = 1;
@@ -1022,7 +1022,7 @@ static void keep_line(cellar_log_level level, const char *module, cellar_err cod
 
 static void skipped_firing_writes_a_log_line(void)
 {
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     cellar_scheduler_config c = cellar_scheduler_config_default();
     cellar_schedule_spec o = opts_now();
     h.clock = read_mono;
@@ -1066,7 +1066,7 @@ static cellar_err fill_stats(void *p)
 
 static void structs_follow_the_size_rule(void)
 {
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     cellar_scheduler_config c = cellar_scheduler_config_default();
     h.no_threads = 1;
     c.host = &h;

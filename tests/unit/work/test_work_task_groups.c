@@ -201,7 +201,7 @@ static void results_are_kept_by_state(void)
     char buf[16];
     size_t len;
     cellar_config sc = cellar_config_default();
-    cellar_host_opts sh = cellar_host_opts_default();
+    cellar_host_config sh = cellar_host_config_default();
     defaults();
     sh.clock = read_mono;
     sh.no_threads = 1;
@@ -263,7 +263,7 @@ static void task_that_closes_the_store_loses_its_result_only(void)
     cellar *store, *results;
     cellar_task_id id;
     cellar_config sc = cellar_config_default();
-    cellar_host_opts sh = cellar_host_opts_default();
+    cellar_host_config sh = cellar_host_config_default();
     defaults();
     sh.clock = read_mono;
     sh.no_threads = 1;

@@ -137,7 +137,7 @@ static void *tick_alone(void *arg)
 
 static void function_in_a_tick_may_end_the_thread_of_its_caller(void)
 {
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     const cellar_task_opts o = fast(1);
     pthread_t t;
     void *result = &t;
@@ -590,7 +590,7 @@ static cellar_verdict answers(const cellar_task *t, void *ctx)
 static void wait_lasts_until_the_result_is_stored(void)
 {
     pthread_t self = pthread_self();
-    cellar_host_opts host = cellar_host_opts_default();
+    cellar_host_config host = cellar_host_config_default();
     cellar_config cfg = cellar_config_default();
     cellar *store;
     char buf[4];

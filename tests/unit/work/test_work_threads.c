@@ -155,7 +155,7 @@ static void *tick_alone(void *arg)
 
 static void job_in_a_tick_may_end_the_thread_of_its_caller(void)
 {
-    cellar_host_opts h = cellar_host_opts_default();
+    cellar_host_config h = cellar_host_config_default();
     cellar_scheduler_config c = cellar_scheduler_config_default();
     pthread_t t;
     void *result = &t;
