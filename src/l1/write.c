@@ -347,9 +347,12 @@ static SYNC_UNCHECKED cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *
         sync_drop(L1_LANE, &n->lock);
         if (v.n != 0) { l1_hand_over(c, &v); }
         if (room == L1_ROOM_AGAIN) {
-            if (toll.full && !l1_cap_room(c, k->generation)) { return CELLAR_E_SPACE; }
-            l1_retired_some(c);
-            l1_retired_wait(c);
+            if (!toll.full) {
+                l1_retired_some(c);
+                l1_retired_wait(c);
+            } else if (!l1_cap_room(c, k->generation)) {
+                return CELLAR_E_SPACE;
+            }
         } else if (im->block == NULL) { /* a set with a block had its choice */
             l1_retired_use(c);
         }

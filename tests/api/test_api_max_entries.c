@@ -7,6 +7,7 @@
  *         counts: a set of an absent key adds one, up to the bound. Threads, then a count at rest
  *         and the audit, which compares the lists of namespaces with the index. */
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -765,7 +766,28 @@ static void threads_that_fit_evict_nothing(void)
     }
 }
 
-T_MAIN("api_max_entries", T_CASE(each_way_to_store_keeps_the_bound),
+/* A set of 1 MiB into new pages faults in 256 of them. The entry that makes room leaves its own. */
+static void long_value_takes_the_pages_of_the_evicted_one(void)
+{
+    enum { BYTES = 1 << 20, SETS = 100 };
+    cellar *c = api_open(64u << 20), *v = open_bound(c, "bound", 2);
+    char *value = calloc(1, BYTES), key[16];
+    struct rusage before, after;
+    T_REQUIRE(value != NULL);
+    for (unsigned i = 0; i < 2 * SETS; i++) {
+        const int len = snprintf(key, sizeof key, "%u", i % 8);
+        if (i == SETS) { (void)getrusage(RUSAGE_THREAD, &before); }
+        T_EQ_I64(cellar_set(v, key, (size_t)len, value, BYTES, NULL), CELLAR_OK);
+    }
+    (void)getrusage(RUSAGE_THREAD, &after);
+    T_CHECK(after.ru_minflt - before.ru_minflt < SETS * 16);
+    T_EQ_U64(entries(v), 2);
+    free(value);
+    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    api_shut(c);
+}
+
+T_MAIN("api_max_entries", T_CASE(long_value_takes_the_pages_of_the_evicted_one), T_CASE(each_way_to_store_keeps_the_bound),
        T_CASE(old_unused_entries_leave_first), T_CASE(set_over_an_entry_is_a_use),
        T_CASE(change_of_an_entry_evicts_nothing),
        T_CASE(bound_of_1_keeps_the_last_entry), T_CASE(bound_changes_at_run_time),
