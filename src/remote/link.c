@@ -14,6 +14,7 @@
  * FORK       A child has no thread: calls return E_FORKED, close frees and closes. */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -23,6 +24,8 @@
 #include "remote/link.h"
 #include "remote/reason.h"
 
+#define REMOTE_SPIN_NS 50000
+#define REMOTE_SPIN_MOST 8u /* callers */
 #define REMOTE_TIMEOUTS_ROW 5u  /* calls without an answer that break the link */
 #define REMOTE_LOOK_MS INT64_C(100)
 #define REMOTE_READS 16         /* of one socket in a round */
@@ -321,6 +324,28 @@ static struct pollfd remote_turn_end(remote_link *l, uint32_t me)
     return p;
 }
 
+/* Yield until the request has ended or may be read, or *data* has bytes (`p`), for REMOTE_SPIN_NS:
+ * a server of this machine answers sooner than a sleeping thread wakes. After spins in vain,
+ * which a server farther away and a crowd of callers make, up to 63 waits do without. */
+static bool remote_spin(remote_link *l, const remote_ticket *t, struct pollfd *p)
+{
+    static const struct timespec none;
+    const uint32_t rest = atomic_load(&l->spin_rest), pause = atomic_load(&l->spin_pause);
+    const int64_t until_ns = remote_mono_ns() + REMOTE_SPIN_NS;
+    bool found = false;
+    if (rest != 0) { atomic_store(&l->spin_rest, rest - 1); }
+    if (rest != 0 || atomic_load(&l->in_flight) > REMOTE_SPIN_MOST) { return false; }
+    do {
+        sched_yield();
+        found = p != NULL ? ppoll(p, 1, &none, NULL) > 0
+                          : atomic_load(&t->state) == REMOTE_T_DONE ||
+                            atomic_load(&l->reader) == remote_ticket_number(l, t);
+    } while (!found && remote_mono_ns() < until_ns);
+    atomic_store(&l->spin_pause, found ? pause / 2 : (2 * pause + 1) & 63);
+    atomic_store(&l->spin_rest, found ? 0 : (2 * pause + 1) & 63);
+    return found;
+}
+
 /* Run the link for the caller of `t`: send, and read until the request has ended, unless another
  * thread does. */
 static void remote_run(remote_link *l, const remote_ticket *t, int64_t until_ns)
@@ -333,7 +358,8 @@ static void remote_run(remote_link *l, const remote_ticket *t, int64_t until_ns)
     while ((p = remote_turn_end(l, me)).fd >= 0 && (left_ns = until_ns - remote_mono_ns()) > 0) {
         const int64_t most_ns = 10 * REMOTE_NS_OF_MS; /* the socket may be another one by now */
         const struct timespec wait = { .tv_nsec = (long)(left_ns < most_ns ? left_ns : most_ns) };
-        const bool ready = ppoll(&p, 1, &wait, NULL) > 0 && p.revents != POLLOUT;
+        const bool ready = (remote_spin(l, t, &p) || ppoll(&p, 1, &wait, NULL) > 0) &&
+                           p.revents != POLLOUT;
         remote_turn_take(l);
         l->alone = me;
         if (ready && atomic_load(&l->reader) == me && remote_is_calm(l)) {
@@ -405,7 +431,9 @@ static cellar_err remote_await(remote_link *l, remote_ticket *t, int64_t until_n
         if (done) { break; }
         const int64_t now_ns = remote_mono_ns();
         if (now_ns < until_ns) {
-            remote_wait(l, word, bit, seen, until_ns);
+            if (!l->has_thread || !remote_spin(l, t, NULL)) {
+                remote_wait(l, word, bit, seen, until_ns);
+            }
         } else if (remote_leave(l, t, fate)) {
             return CELLAR_E_TIMEOUT;
         } else {

@@ -111,6 +111,7 @@ struct remote_link {
     _Atomic uintptr_t runner;      /* that thread; 0: none */
     _Atomic uint32_t reader;       /* ticket of the caller that reads *data*; 0: the I/O thread
                                     * reads it. Written by the runner */
+    _Atomic uint32_t spin_rest, spin_pause; /* waits without a spin: left; behind a spin in vain */
     _Atomic uint32_t state;        /* remote_state */
     _Atomic bool usable;           /* requests are sent */
     _Atomic bool closing, retrack;
