@@ -5,7 +5,7 @@
  *         structures agree afterwards, and the store still serves.
  * Method: writers set, get, touch, pin and delete values of 1 byte to 1 MiB; each byte of a value
  *         tells its key. Meanwhile one thread changes the budget, the bound, the policy
- *         and clears a namespace. STORM_ROUNDS=n: rounds. */
+ *         and clears a namespace. STORM_ROUNDS=n: rounds; STORM_MIB=n: size of the store. */
 #include "tests/support/settings.h"
 #include "tests/support/t.h"
 
@@ -20,8 +20,8 @@
 #include "cellar_observe.h"
 
 enum { WRITERS = 16, KEYS = 4000, LARGE = 1 << 20, PINS = 8, CALLS = 6000 / T_COST };
-#define STORE_BYTES ((int64_t)8 << 20)
-#define LEAST_BYTES ((int64_t)1 << 20)
+#define STORE_BYTES ((int64_t)t_env_u64("STORM_MIB", 8) << 20)
+#define LEAST_BYTES (STORE_BYTES / 8)
 
 static struct storm {
     cellar *root, *part;
