@@ -556,7 +556,9 @@ static void minority_of_the_sentinels_names_no_server(void)
         remote_link_figures(k.link, &f);
     } while (f.counts[REMOTE_LINK_ATTEMPTS] < 3);
     T_EQ_U64(f.counts[REMOTE_LINK_LINKS], 0);
-    T_CHECK(link_kit_refused(&k, &why) == REMOTE_WHY_CONNECT || why.why == REMOTE_WHY_MASTER);
+    /* A Sentinel without a server refuses at once; what the third attempt saw last depends on time. */
+    const remote_why seen = link_kit_refused(&k, &why);
+    T_CHECK(seen == REMOTE_WHY_CONNECT || seen == REMOTE_WHY_MASTER || seen == REMOTE_WHY_TIMEOUT);
     T_CHECK(strstr(why.text, "no server listens") != NULL ||
             strstr(why.text, "no majority of the Sentinels") != NULL);
     link_kit_close(&k);
