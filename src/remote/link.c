@@ -25,7 +25,7 @@
 #include "remote/reason.h"
 
 #define REMOTE_SPIN_NS 50000
-#define REMOTE_SPIN_MOST 8u /* callers */
+#define REMOTE_SPIN_MOST 4u /* callers */
 #define REMOTE_TIMEOUTS_ROW 5u  /* calls without an answer that break the link */
 #define REMOTE_LOOK_MS INT64_C(100)
 #define REMOTE_READS 16         /* of one socket in a round */
@@ -325,14 +325,14 @@ static struct pollfd remote_turn_end(remote_link *l, uint32_t me)
 }
 
 /* Yield until the request has ended or may be read, or *data* has bytes (`p`), for REMOTE_SPIN_NS:
- * a server of this machine answers sooner than a sleeping thread wakes. After spins in vain,
- * which a server farther away and a crowd of callers make, up to 63 waits do without. */
+ * a server of this machine answers sooner than a sleeping thread wakes. After spins in vain, which
+ * a server farther away, a crowd of callers and other programs make, up to 1,023 waits do without. */
 static bool remote_spin(remote_link *l, const remote_ticket *t, struct pollfd *p)
 {
     static const struct timespec none;
     const uint32_t rest = atomic_load(&l->spin_rest), pause = atomic_load(&l->spin_pause);
     const int64_t until_ns = remote_mono_ns() + REMOTE_SPIN_NS;
-    bool found = false;
+    bool found = false, vain = false;
     if (rest != 0) { atomic_store(&l->spin_rest, rest - 1); }
     if (rest != 0 || atomic_load(&l->in_flight) > REMOTE_SPIN_MOST) { return false; }
     do {
@@ -340,9 +340,11 @@ static bool remote_spin(remote_link *l, const remote_ticket *t, struct pollfd *p
         found = p != NULL ? ppoll(p, 1, &none, NULL) > 0
                           : atomic_load(&t->state) == REMOTE_T_DONE ||
                             atomic_load(&l->reader) == remote_ticket_number(l, t);
-    } while (!found && remote_mono_ns() < until_ns);
-    atomic_store(&l->spin_pause, found ? pause / 2 : (2 * pause + 1) & 63);
-    atomic_store(&l->spin_rest, found ? 0 : (2 * pause + 1) & 63);
+        vain = remote_mono_ns() >= until_ns;
+    } while (!found && !vain);
+    const uint32_t next = vain ? (2 * pause + 1) & 1023 : pause / 2;
+    atomic_store(&l->spin_pause, next);
+    atomic_store(&l->spin_rest, vain ? next : 0);
     return found;
 }
 

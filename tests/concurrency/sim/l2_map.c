@@ -116,14 +116,19 @@ static void sim_l2_map_run(void)
     for (uint32_t n = 0; n < SIM_MAP_FILL + SIM_MAP_KEYS; n++) { /* stored; read: fresh */
         const uint32_t key = n % SIM_MAP_KEYS;
         const l2_key id = l2_kit_key(&mapped.kit, &key, sizeof key, SIM_MAP_GENERATION);
-        l2_meta m = { .deadline_ms = BASE_NEVER_MS };
+        l2_parts parts = { 0 };
+        l2_meta m = { .deadline_ms = BASE_NEVER_MS, .parts = &parts };
         size_t len;
         memset(value, (int)key, sizeof value);
         if (n < SIM_MAP_FILL) {
-            (void)l2_put(mapped.kit.d, &id, value, sizeof value, &m, NULL);
-            (void)l2_tick(mapped.kit.d, 0);
+            cellar_err err = CELLAR_DROPPED;
+            for (unsigned i = 0; err == CELLAR_DROPPED && i < 16; i++) { /* in parts */
+                err = l2_put(mapped.kit.d, &id, value, sizeof value, &m, NULL);
+                (void)l2_tick(mapped.kit.d, 0);
+            }
+            BASE_SIM_CHECK(err == CELLAR_OK);
         } else {
-            (void)l2_get(mapped.kit.d, &id, value, sizeof value, &len, &m);
+            BASE_SIM_CHECK(l2_get(mapped.kit.d, &id, value, sizeof value, &len, &m) == CELLAR_OK);
         }
     }
     base_sim_calm(false);
