@@ -6,7 +6,6 @@
  *            A space lives until its store closes: the store calls its table until then. After
  *            cellar_remote_close it has no remote, and the table answers misses and errors.
  * LOCKING    space.use: each function of the table holds it for reading. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -18,8 +18,6 @@
  *            use; its number is then not written back after a failover. */
 #include "remote/control.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "remote/key.h"

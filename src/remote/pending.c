@@ -19,7 +19,6 @@
  *            Leases to release take half of the journal at most. */
 #include "remote/pending.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "remote/control.h"

@@ -11,11 +11,8 @@
  *            a proof the first attempt comes without a pause; then pauses are random, up to
  *            50 ms * 2^failures, at most 5 s. Refusals that a person must mend wait 5 s. */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #include "remote/reason.h"
 

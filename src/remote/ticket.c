@@ -11,8 +11,6 @@
  * LOCKING    The free list has a change count against reuse between load and exchange. The inbox
  *            is only pushed, and taken as a whole.
  * LIMITS     REMOTE_TICKETS requests of callers, REMOTE_TICKETS_OWN of the link. */
-#include <string.h>
-
 #include "remote/reason.h"
 
 CELLAR_PRIVATE remote_ticket *remote_ticket_at(remote_link *l, uint32_t number)
