@@ -142,7 +142,6 @@ static void remote_space_gap(remote_space *s, const void *unused)
 
 CELLAR_PRIVATE void remote_gap(cellar_remote *r)
 {
-    atomic_fetch_add(&r->data->sync, 1);
     remote_control_forget(r->data);
     remote_each_space(r->data, remote_space_gap, NULL);
     remote_share_gap(r);

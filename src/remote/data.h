@@ -91,7 +91,6 @@ struct remote_data {
     remote_born born[REMOTE_BORN_KEPT];     /* both fields rise; newest at born_count - 1 */
     uint64_t born_count;
     remote_tag *tags;                       /* REMOTE_TAGS_KEPT; NULL: none was needed */
-    _Atomic uint64_t sync;                  /* rises with each gap */
 };
 
 #endif

@@ -111,7 +111,6 @@ static void remote_full_note(remote_link *l)
 static void remote_take_error(remote_link *l, const remote_ticket *t, const remote_reply *reply)
 {
     const remote_why why = remote_why_of(reply);
-    remote_count(l, REMOTE_LINK_ERRORS, 1);
     if (remote_starts(reply, "OOM ")) { remote_full_note(l); }
     if (t->own || why == REMOTE_WHY_NONE) { return; }
     remote_break_reply(l, why, "the server answers", reply);

@@ -116,7 +116,7 @@ typedef struct remote_refusal {
 /* Counters of the link. */
 #define REMOTE_LINK_COUNTS(X) \
     X(ATTEMPTS) X(LINKS) X(PROOFS) X(GAPS) X(TIMEOUTS) X(BREAKER) X(FULL) X(RINGS) X(REQUESTS) \
-    X(REPEATED) X(OOM) X(ERRORS) X(BYTES_IN) X(BYTES_OUT) X(MESSAGES) X(KEYS) X(FLUSHES)
+    X(REPEATED) X(OOM) X(BYTES_IN) X(BYTES_OUT)
 
 enum {
 #define REMOTE_COUNT_ENUM(name) REMOTE_LINK_##name,

@@ -15,7 +15,6 @@ static void remote_subscriber_key(remote_link *l, const remote_reply *key)
         remote_break(l, REMOTE_WHY_PROTOCOL, "an invalidation has no key");
         return;
     }
-    remote_count(l, REMOTE_LINK_KEYS, 1);
     if (key->len >= l->marker_prefix_len &&
         memcmp(key->text, l->marker_key, l->marker_prefix_len) == 0) {
         remote_marker_heard(l, key->text, key->len);
@@ -26,9 +25,7 @@ static void remote_subscriber_key(remote_link *l, const remote_reply *key)
 
 static void remote_subscriber_message(remote_link *l, const remote_reply *payload)
 {
-    remote_count(l, REMOTE_LINK_MESSAGES, 1);
     if (payload->type == REMOTE_NIL) {
-        remote_count(l, REMOTE_LINK_FLUSHES, 1);
         l->e.heard_flush(l->e.ctx);
     } else if (payload->type == REMOTE_ARRAY) {
         for (const remote_reply *key = payload->first; key != NULL; key = key->next) {
