@@ -41,11 +41,23 @@ static cellar_err remote_refuse(const remote_reading *r, cellar_err code, const 
 
 /* ---- texts ---- */
 
-static int remote_hex(char c)
+CELLAR_PRIVATE cellar_err remote_random(uint64_t *words, size_t count)
+{
+    const size_t bytes = count * sizeof *words; /* so few come whole, and no signal ends the call */
+    return getrandom(words, bytes, 0) == (ssize_t)bytes ? CELLAR_OK : CELLAR_E_NOMEM;
+}
+
+CELLAR_PRIVATE void remote_random_text(const uint64_t *words, char to[REMOTE_UUID_TEXT + 1])
+{
+    (void)snprintf(to, REMOTE_UUID_TEXT + 1, "%016llx%016llx", (unsigned long long)words[0],
+                   (unsigned long long)words[1]);
+}
+
+CELLAR_PRIVATE int remote_hex_digit(int c)
 {
     static const char digits[] = "0123456789abcdef";
-    const char *const at = c != '\0' ? strchr(digits, tolower(c)) : NULL;
-    return at != NULL ? (int)(at - digits) : -1;
+    const char *const at = c == '\0' ? NULL : strchr(digits, c);
+    return at == NULL ? -1 : (int)(at - digits);
 }
 
 /* Copy a part of a URL with %XX. False: it is too long, or has a wrong or a zero byte. */
@@ -55,8 +67,8 @@ static bool remote_unescape(const char *from, size_t len, char *to, size_t cap)
     for (size_t i = 0; i < len; i++) {
         int byte = (unsigned char)from[i];
         if (byte == '%') {
-            const int high = i + 2 < len ? remote_hex(from[i + 1]) : -1;
-            const int low = i + 2 < len ? remote_hex(from[i + 2]) : -1;
+            const int high = i + 2 < len ? remote_hex_digit(tolower((uint8_t)from[i + 1])) : -1;
+            const int low = i + 2 < len ? remote_hex_digit(tolower((uint8_t)from[i + 2])) : -1;
             byte = high >= 0 && low >= 0 ? high * 16 + low : 0;
             i += 2;
         }
@@ -369,21 +381,12 @@ static cellar_err remote_rules(const remote_reading *r)
     return CELLAR_OK;
 }
 
-static bool remote_name_link(remote_config *c)
-{
-    unsigned char id[REMOTE_UUID_TEXT / 2];
-    if (getrandom(id, sizeof id, 0) != (ssize_t)sizeof id) { return false; }
-    for (size_t i = 0; i < sizeof id; i++) {
-        (void)snprintf(c->uuid + 2 * i, 3, "%02x", id[i]);
-    }
-    return true;
-}
-
 CELLAR_PRIVATE cellar_err remote_config_read(const char *url, const cellar_remote_config *from,
                                              remote_config *c, char *text, size_t cap)
 {
     const remote_reading r = { c, text, cap };
     cellar_remote_config o;
+    uint64_t id[2];
     memset(c, 0, sizeof *c);
     cellar_err err = remote_opts_read(&r, from, &o);
     if (err == CELLAR_OK) { err = remote_opts_take(&r, &o); }
@@ -393,9 +396,10 @@ CELLAR_PRIVATE cellar_err remote_config_read(const char *url, const cellar_remot
         return remote_refuse(&r, CELLAR_E_INVAL, "give either a URL or sentinels");
     }
     err = remote_rules(&r);
-    if (err == CELLAR_OK && !remote_name_link(c)) {
-        err = remote_refuse(&r, CELLAR_E_IO, "the system has no random bytes");
+    if (err == CELLAR_OK && remote_random(id, 2) != CELLAR_OK) {
+        return remote_refuse(&r, CELLAR_E_IO, "the system has no random bytes");
     }
+    if (err == CELLAR_OK) { remote_random_text(id, c->uuid); }
     return err;
 }
 

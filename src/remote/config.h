@@ -46,6 +46,12 @@ typedef struct remote_config {
 CELLAR_PRIVATE bool remote_is_plain(const char *text);
 /* Return whether a text names this machine: a loopback address or "localhost". */
 CELLAR_PRIVATE bool remote_host_is_local(const char *host);
+/* Fill `words` with random bits of the system. Returns OK, E_NOMEM. */
+CELLAR_PRIVATE cellar_err remote_random(uint64_t *words, size_t count);
+/* Write 128 random bits as text. */
+CELLAR_PRIVATE void remote_random_text(const uint64_t *words, char to[REMOTE_UUID_TEXT + 1]);
+/* Return the value of a hexadecimal digit in small letters; -1: none. */
+CELLAR_PRIVATE int remote_hex_digit(int c);
 /* Read options and URL into `c`, with defaults. On failure the reason is in `text`.
  * returns: OK; E_INVAL (URL, prefix), E_RANGE, E_TOOBIG, E_DENIED (plain TCP, password file),
  *          E_UNSUPPORTED (a build without TLS, database number, newer option), E_NOT_FOUND, E_IO */

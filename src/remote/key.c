@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "base/sha256.h"
+#include "remote/config.h"
 
 /* ---- hashes ---- */
 
@@ -183,13 +184,6 @@ CELLAR_PRIVATE remote_parts remote_name_parts(const char *prefix, const char *na
     p.text = colon + 1;
     p.text_len = (size_t)(at + left - p.text);
     return p;
-}
-
-/* Return the value of a hexadecimal digit as remote_name_hex writes it; -1: none. */
-static int remote_hex_digit(char c)
-{
-    const char *const at = c == '\0' ? NULL : strchr(REMOTE_HEX, c);
-    return at == NULL ? -1 : (int)(at - REMOTE_HEX);
 }
 
 CELLAR_PRIVATE size_t remote_key_of(const char *text, size_t text_len, uint8_t *key)

@@ -184,7 +184,7 @@ static cellar_err lease_form(cellar_remote *r, const remote_lease_ask *q, remote
                              cellar_bytes *form)
 {
     char text[LEASE_TEXT + 1];
-    const cellar_err err = remote_share_random(&l->held, 1);
+    const cellar_err err = remote_random(&l->held, 1);
     if (err != CELLAR_OK) { return err; }
     lease_text(r, l->held, text);
     const remote_form f = { .kind = REMOTE_FORM_LEASE, .generation = q->generation,
@@ -248,7 +248,7 @@ CELLAR_PRIVATE cellar_err remote_lease_take_beside(cellar_remote *r, const remot
     lease_call c = { .r = r, .q = q, .name = &name, .beside = true, .err = CELLAR_E_IO,
                      .there = CELLAR_MISS };
     *l = (remote_lease){ .seen = REMOTE_LEASE_ANY };
-    cellar_err err = remote_share_random(&l->held, 1);
+    cellar_err err = remote_random(&l->held, 1);
     if (err != CELLAR_OK) { return err; }
     beside_name(r, q->names, q->key, l, &name, token);
     err = lease_set(&c, (cellar_bytes){ token, LEASE_TEXT }, fate);

@@ -18,7 +18,7 @@
 
 #include "remote/key.h"
 
-enum { LOCK_TOKEN_TEXT = 32, LOCK_LEASE_MS = 30000, LOCK_WAIT_MS = 30000 };
+enum { LOCK_LEASE_MS = 30000, LOCK_WAIT_MS = 30000 };
 
 struct remote_lock_wait {
     remote_lock_wait *next;
@@ -112,12 +112,6 @@ static void row_sleep(cellar_remote *r, remote_lock_row *row, remote_lock_wait *
 
 /* ---- The scripts ---------------------------------------------------------------------------- */
 
-static void token_text(const cellar_remote_lock *lk, char to[LOCK_TOKEN_TEXT + 1])
-{
-    (void)snprintf(to, LOCK_TOKEN_TEXT + 1, "%016llx%016llx", (unsigned long long)lk->opaque[0],
-                   (unsigned long long)lk->opaque[1]);
-}
-
 static void lock_name(const cellar_remote *r, const void *key, size_t key_len, remote_name *out)
 {
     const remote_names names = { r->cfg.prefix, "~k" };
@@ -127,15 +121,15 @@ static void lock_name(const cellar_remote *r, const void *key, size_t key_len, r
 /* Words of the script that gives a lock a new life if the key has its token; 0: release it. */
 #define LOCK_KEEP(r, name, token, life_ms) \
     REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_KEEP, "1"), REMOTE_NAME(name), \
-                 { token, LOCK_TOKEN_TEXT }, REMOTE_NUMBER(life_ms))
+                 { token, REMOTE_UUID_TEXT }, REMOTE_NUMBER(life_ms))
 
 static cellar_err lock_keep(cellar_remote *r, const void *key, size_t key_len,
                             const cellar_remote_lock *lk, int64_t lease_ms)
 {
     remote_name name;
-    char token[LOCK_TOKEN_TEXT + 1];
+    char token[REMOTE_UUID_TEXT + 1];
     int64_t numbers[REMOTE_NUMBERS_MAX];
-    token_text(lk, token);
+    remote_random_text(lk->opaque, token);
     lock_name(r, key, key_len, &name);
     const cellar_err err = remote_script_run(r, LOCK_KEEP(r, &name, token, lease_ms), 0, numbers,
                                              NULL);
@@ -148,14 +142,14 @@ static cellar_err lock_ask(cellar_remote *r, const remote_name *name, int64_t le
                            cellar_remote_lock *out, int64_t *left_ms)
 {
     remote_fate fate;
-    char fence[CELLAR_REMOTE_PREFIX_MAX + 8], token[LOCK_TOKEN_TEXT + 1];
+    char fence[CELLAR_REMOTE_PREFIX_MAX + 8], token[REMOTE_UUID_TEXT + 1];
     int64_t numbers[REMOTE_NUMBERS_MAX];
     (void)snprintf(fence, sizeof fence, "~%s:fence", r->cfg.prefix);
-    token_text(out, token);
+    remote_random_text(out->opaque, token);
     const int64_t sent = remote_share_now();
     cellar_err err = remote_script_run(
         r, REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_LOCK, "2"), REMOTE_NAME(name),
-                        REMOTE_WORD(fence), { token, LOCK_TOKEN_TEXT }, REMOTE_NUMBER(lease_ms)),
+                        REMOTE_WORD(fence), { token, REMOTE_UUID_TEXT }, REMOTE_NUMBER(lease_ms)),
         0, numbers, &fate);
     if (err == CELLAR_OK && numbers[0] == 0) {
         *left_ms = numbers[1] >= 0 ? numbers[1] : INT64_MAX;
@@ -234,7 +228,7 @@ CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *k
     if (r->share->pid != getpid()) { return CELLAR_E_FORKED; } /* rows belong to the parent */
     if (remote_inside(r->link)) { return CELLAR_E_DEADLOCK; } /* no other thread would hear */
     cellar_err err = lock_opts(o, &wait_ms, &lease_ms);
-    if (err == CELLAR_OK) { err = remote_share_random(lk.opaque, 2); }
+    if (err == CELLAR_OK) { err = remote_random(lk.opaque, 2); }
     if (err != CELLAR_OK) { return err; }
     lock_name(r, key, key_len, &name);
     err = wait_ms == 0 ? lock_ask(r, &name, lease_ms, &lk, &left_ms)

@@ -7,7 +7,6 @@
 #include "remote/share.h"
 
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -100,12 +99,6 @@ CELLAR_PRIVATE void remote_script_post(cellar_remote *r, const cellar_bytes *wor
 
 /* ---- The part ------------------------------------------------------------------------------- */
 
-CELLAR_PRIVATE cellar_err remote_share_random(uint64_t *words, size_t count)
-{
-    const size_t bytes = count * sizeof *words; /* so few come whole, and no signal ends the call */
-    return getrandom(words, bytes, 0) == (ssize_t)bytes ? CELLAR_OK : CELLAR_E_NOMEM;
-}
-
 CELLAR_PRIVATE int64_t remote_share_now(void)
 {
     struct timespec t;
@@ -136,7 +129,7 @@ CELLAR_PRIVATE cellar_err remote_share_open(cellar_remote *r)
     if (s == NULL) { return CELLAR_E_NOMEM; }
     memset(s, 0, sizeof *s);
     s->pid = getpid();
-    if (remote_share_random(&s->seed, 1) != CELLAR_OK) {
+    if (remote_random(&s->seed, 1) != CELLAR_OK) {
         remote_free(r, s, sizeof *s);
         return CELLAR_E_NOMEM;
     }

@@ -159,8 +159,6 @@ struct remote_share {
     remote_lock_row rows[REMOTE_LOCK_ROWS];
 };
 
-/* Fill `words` with random bits of the system. Returns OK, E_NOMEM. */
-CELLAR_PRIVATE cellar_err remote_share_random(uint64_t *words, size_t count);
 /* Return ms since boot, including suspend: leases and holds run with the server, which knows no
  * virtual clock of a store. */
 CELLAR_PRIVATE int64_t remote_share_now(void);
