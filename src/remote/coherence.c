@@ -203,8 +203,9 @@ CELLAR_PRIVATE void remote_proven(cellar_remote *r, int64_t until_ms)
     remote_lease_beat(r);
 }
 
-CELLAR_PRIVATE size_t remote_prefix(cellar_remote *r, uint32_t i, char *buf, size_t cap)
+CELLAR_PRIVATE size_t remote_prefix(void *remote, size_t i, char *buf, size_t cap)
 {
+    const cellar_remote *r = remote;
     const struct remote_data *d = r->data;
     const uint32_t n = atomic_load_explicit(&d->space_count, memory_order_acquire);
     remote_name name;

@@ -19,17 +19,6 @@
 static void *remote_on_alloc(void *r, size_t size) { return remote_alloc(r, size); }
 static void remote_on_free(void *r, void *p, size_t size) { remote_free(r, p, size); }
 
-static size_t remote_on_prefix(void *r, size_t i, char *to, size_t cap)
-{
-    return remote_prefix(r, (uint32_t)i, to, cap);
-}
-
-static const char *remote_on_script(void *r, size_t i)
-{
-    (void)r;
-    return i < REMOTE_SCRIPTS ? remote_script_text((remote_script)i) : NULL;
-}
-
 static void remote_on_script_loaded(void *remote, size_t i, const char *digest)
 {
     cellar_remote *r = remote;
@@ -55,7 +44,7 @@ static void remote_on_log(void *remote, cellar_err code, const char *text)
 static cellar_err remote_link_begin(cellar_remote *r)
 {
     const remote_events e = { .ctx = r, .memory = &r->memory, .now_ms = remote_now_ms,
-        .prefix = remote_on_prefix, .script = remote_on_script,
+        .prefix = remote_prefix, .script = remote_script_text,
         .script_loaded = remote_on_script_loaded, .heard = remote_on_heard,
         .heard_flush = remote_on_flush, .gap = remote_on_gap, .linked = remote_on_linked,
         .proven = remote_on_proven, .log = remote_on_log };
@@ -94,30 +83,26 @@ static const base_service_kind remote_service = { NULL, BASE_TEXT(remote_text_wr
 CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
                                          const cellar_remote_config *o, cellar_remote **out)
 {
-    remote_config cfg;
+    static const char full[] = "cellar_remote_open: no memory, budget or descriptor";
     char text[sizeof ((cellar_error_info *)NULL)->text];
     if (out != NULL) { *out = NULL; }
     if (store == NULL || out == NULL) {
         return remote_call_fail(CELLAR_E_INVAL, "cellar_remote_open: store and out must be given");
     }
-    cellar_remote *r = NULL;
-    cellar_err err = remote_config_read(url, o, &cfg, text, sizeof text);
-    if (err != CELLAR_OK) { goto out; }
-    (void)snprintf(text, sizeof text, "cellar_remote_open: no memory, budget or descriptor");
-    err = CELLAR_E_NOMEM;
-    r = calloc(1, sizeof *r);
-    if (r == NULL) { goto out; }
+    cellar_remote *r = calloc(1, sizeof *r);
+    if (r == NULL) { return remote_call_fail(CELLAR_E_NOMEM, full); }
     r->service = &remote_service;
     (void)pthread_mutex_init(&r->replicas.lock, NULL);
-    r->cfg = cfg;
     r->memory = (remote_memory){ .ctx = r, .alloc = remote_on_alloc, .free = remote_on_free,
                                  .rest = remote_memory_rest };
+    cellar_err err = remote_config_read(url, o, &r->cfg, text, sizeof text);
+    if (err != CELLAR_OK) { goto drop; }
+    memcpy(text, full, sizeof full);
     r->cfg.string_max = remote_longest(store);
     remote_host_take(r, o);
     if ((err = remote_data_open(r)) != CELLAR_OK) { goto drop; }
     if ((err = remote_share_open(r)) != CELLAR_OK) { goto drop_data; }
     if ((err = remote_link_begin(r)) != CELLAR_OK) { goto drop_share; }
-    explicit_bzero(&cfg, sizeof cfg);
     *out = r;
     return CELLAR_OK;
 drop_share:
@@ -126,8 +111,6 @@ drop_data:
     remote_data_close(r);
 drop:
     remote_drop(r);
-out:
-    explicit_bzero(&cfg, sizeof cfg);
     return remote_call_fail(err, text);
 }
 

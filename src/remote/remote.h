@@ -97,8 +97,8 @@ CELLAR_PRIVATE int64_t remote_now_ms(void *remote);
 CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, size_t cap,
                                             size_t *full);
 
-/* Return the text of a script. The link loads each one on every new connection. */
-CELLAR_PRIVATE const char *remote_script_text(remote_script s);
+/* Return the text of script `i`; NULL: no more. The link loads each one on every new connection. */
+CELLAR_PRIVATE const char *remote_script_text(void *remote, size_t i);
 
 /* ---- data, for open.c and link.c ------------------------------------------------------------ */
 
@@ -127,6 +127,6 @@ CELLAR_PRIVATE void remote_linked(cellar_remote *r);
 CELLAR_PRIVATE void remote_proven(cellar_remote *r, int64_t until_ms);
 /* Copy the prefix `i` for CLIENT TRACKING into `buf`. Return its length; 0: there is no more. The
  * marker's own prefix is not among them. */
-CELLAR_PRIVATE size_t remote_prefix(cellar_remote *r, uint32_t i, char *buf, size_t cap);
+CELLAR_PRIVATE size_t remote_prefix(void *remote, size_t i, char *buf, size_t cap);
 
 #endif

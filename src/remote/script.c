@@ -218,7 +218,7 @@ static const char REMOTE_BESIDE[] =
     "redis.call('SET',KEYS[2],ARGV[3],'PX',ARGV[4]) "
     "return {1}";
 
-CELLAR_PRIVATE const char *remote_script_text(remote_script s)
+CELLAR_PRIVATE const char *remote_script_text(void *remote, size_t i)
 {
     static const char *const texts[REMOTE_SCRIPTS] = {
         [REMOTE_SCRIPT_END] = REMOTE_END,       [REMOTE_SCRIPT_KNOW] = REMOTE_KNOW,
@@ -229,5 +229,6 @@ CELLAR_PRIVATE const char *remote_script_text(remote_script s)
         [REMOTE_SCRIPT_LOCK] = REMOTE_LOCK,     [REMOTE_SCRIPT_KEEP] = REMOTE_KEEP,
         [REMOTE_SCRIPT_BESIDE] = REMOTE_BESIDE,
     };
-    return texts[s];
+    (void)remote;
+    return i < REMOTE_SCRIPTS ? texts[i] : NULL;
 }

@@ -77,7 +77,7 @@ T_INLINE int64_t share_now_ns(void)
 T_INLINE bool share_load(struct remote_link *l, redisContext *c)
 {
     for (int i = 0; i < REMOTE_SCRIPTS; i++) {
-        redisReply *reply = redisCommand(c, "SCRIPT LOAD %s", remote_script_text((remote_script)i));
+        redisReply *reply = redisCommand(c, "SCRIPT LOAD %s", remote_script_text(NULL, (size_t)i));
         if (reply == NULL) { return false; }
         T_REQUIRE(reply->type == REDIS_REPLY_STRING);
         memcpy(l->r->sha[i], reply->str, REMOTE_SHA1_TEXT);
