@@ -214,17 +214,6 @@ CELLAR_PRIVATE void remote_control_heard(struct remote_data *d, const remote_par
 
 /* ---- reading ---- */
 
-static uint64_t remote_number(const remote_reply *reply)
-{
-    uint64_t n = 0;
-    if (reply == NULL || reply->type != REMOTE_STRING || reply->len > 19) { return 0; }
-    for (size_t i = 0; i < reply->len; i++) {
-        if (reply->text[i] < '0' || reply->text[i] > '9') { return 0; }
-        n = 10 * n + (uint64_t)(reply->text[i] - '0');
-    }
-    return n;
-}
-
 /* Keep the numbers of one item. data.lock is held. */
 static void remote_item_take(struct remote_data *d, const remote_item *it, uint64_t round,
                              uint64_t hard, uint64_t soft)
@@ -271,8 +260,7 @@ static void remote_know_reply(void *ctx, uint32_t index, const remote_reply *rep
     const remote_reply *at = reply->type == REMOTE_ARRAY ? reply->first : NULL;
     const uint64_t epoch = remote_number(at);
     (void)index;
-    const bool other = reply->type == REMOTE_ERROR && reply->len >= 9 &&
-                       memcmp(reply->text, "WRONGTYPE", 9) == 0;
+    const bool other = remote_starts(reply, "WRONGTYPE");
     w->failed = epoch != 0 ? CELLAR_OK : other ? CELLAR_E_FOREIGN : CELLAR_E_IO;
     if (epoch == 0) { return; }
     at = at->next;

@@ -159,9 +159,7 @@ static void remote_asked_reply(void *ctx, uint32_t index, const remote_reply *re
     if (a->s->opts.values == CELLAR_REMOTE_RAW && index == 0) {
         remote_asked_ttl(a, reply);
     } else if (reply->type == REMOTE_ERROR) {
-        if (reply->len >= 9 && memcmp(reply->text, "WRONGTYPE", 9) == 0) {
-            REMOTE_ADD(a->s->r, foreign, 1);
-        }
+        REMOTE_ADD(a->s->r, foreign, remote_starts(reply, "WRONGTYPE"));
     } else if (reply->type != REMOTE_STRING) {
         a->err = CELLAR_MISS;
     } else if (a->s->opts.values != CELLAR_REMOTE_RAW) {

@@ -33,6 +33,11 @@ typedef struct remote_reply {
     const struct remote_reply *next;  /* next element of the array that this one belongs to */
 } remote_reply;
 
+/* Return whether `r` is an error that begins with this text. */
+CELLAR_PRIVATE bool remote_starts(const remote_reply *r, const char *text);
+/* Return the number that a string has in up to 19 digits; 0: none. NULL is no string. */
+CELLAR_PRIVATE uint64_t remote_number(const remote_reply *r);
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 /* Memory of the store, charged to its budget. */

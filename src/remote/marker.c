@@ -17,7 +17,6 @@
  *            reply: the error is the round trip. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "remote/reason.h"
@@ -104,11 +103,6 @@ CELLAR_PRIVATE void remote_marker_heard(remote_link *l, const char *key, size_t 
     remote_marker_finish(l);
 }
 
-static int64_t remote_number_of(const remote_reply *r)
-{
-    return r != NULL && r->type == REMOTE_STRING ? (int64_t)strtoll(r->text, NULL, 10) : 0;
-}
-
 static void remote_marker_reply(void *link, uint32_t index, const remote_reply *reply)
 {
     remote_link *l = link;
@@ -129,7 +123,7 @@ static void remote_marker_reply(void *link, uint32_t index, const remote_reply *
     const remote_reply *existed = reply->first, *s = existed != NULL ? existed->next : NULL;
     const remote_reply *us = s != NULL ? s->next : NULL;
     l->marker.replied = true;
-    l->marker.server_ms = remote_number_of(s) * 1000 + remote_number_of(us) / 1000;
+    l->marker.server_ms = (int64_t)(remote_number(s) * 1000 + remote_number(us) / 1000);
     l->marker.lost = l->marker_rekey = existed == NULL || existed->number != 1;
     remote_marker_finish(l);
 }

@@ -65,6 +65,17 @@ CELLAR_PRIVATE bool remote_starts(const remote_reply *r, const char *text)
            memcmp(r->text, text, strlen(text)) == 0;
 }
 
+CELLAR_PRIVATE uint64_t remote_number(const remote_reply *reply)
+{
+    uint64_t n = 0;
+    if (reply == NULL || reply->type != REMOTE_STRING || reply->len > 19) { return 0; }
+    for (size_t i = 0; i < reply->len; i++) {
+        if (reply->text[i] < '0' || reply->text[i] > '9') { return 0; }
+        n = 10 * n + (uint64_t)(reply->text[i] - '0');
+    }
+    return n;
+}
+
 CELLAR_PRIVATE bool remote_is_text(const remote_reply *r, const char *text)
 {
     return r != NULL && r->type == REMOTE_STRING && r->len == strlen(text) &&

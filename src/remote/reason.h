@@ -25,7 +25,6 @@ CELLAR_PRIVATE void remote_state_set(remote_link *l, remote_state s);
 CELLAR_PRIVATE void remote_gap_begin(remote_link *l);
 /* Return the reason that an error reply of the server gives; NONE: it concerns one request. */
 CELLAR_PRIVATE remote_why remote_why_of(const remote_reply *error);
-CELLAR_PRIVATE bool remote_starts(const remote_reply *r, const char *text);
 /* Return whether `r` is a string and has this text; NULL is none. */
 CELLAR_PRIVATE bool remote_is_text(const remote_reply *r, const char *text);
 

@@ -11,7 +11,6 @@
  *            A Sentinel that fails keeps its vote until it is too old.
  * LIMITS     REMOTE_ADDRESSES_MAX Sentinels, a connection, a question in flight and a lookup of the
  *            name for each: a name that is slow to resolve delays no other Sentinel. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "remote/reason.h"
@@ -36,8 +35,7 @@ static void remote_sentinel_reply(void *sentinel, const remote_reply *reply)
     remote_link *l = s->link;
     const remote_reply *host = reply->type == REMOTE_ARRAY ? reply->first : NULL;
     const remote_reply *port = host != NULL ? host->next : NULL;
-    const long number = port != NULL && port->type == REMOTE_STRING
-        ? strtol(port->text, NULL, 10) : 0;
+    const uint64_t number = remote_number(port);
     if (s->skip != 0) {
         s->skip--;
         return;

@@ -14,8 +14,7 @@
 
 CELLAR_PRIVATE cellar_err remote_error_code(const remote_reply *reply)
 {
-    const bool full = reply->len >= 3 && memcmp(reply->text, "OOM", 3) == 0;
-    return full ? CELLAR_E_SPACE : CELLAR_E_IO;
+    return remote_starts(reply, "OOM") ? CELLAR_E_SPACE : CELLAR_E_IO;
 }
 
 CELLAR_PRIVATE cellar_err remote_ask_bytes(cellar_remote *r, remote_bytes *b, remote_request q,
