@@ -119,7 +119,8 @@ static bool remote_password_read(remote_link *l, char *to, size_t cap)
     return false;
 }
 
-CELLAR_PRIVATE bool remote_auth_command(remote_link *l, remote_bytes *b)
+/* Append HELLO 2 [AUTH ..]. False: no password, for which the link breaks, or no memory. */
+static bool remote_auth_command(remote_link *l, remote_bytes *b)
 {
     char password[sizeof l->c->password];
     bool fine = true;
@@ -135,12 +136,8 @@ CELLAR_PRIVATE bool remote_auth_command(remote_link *l, remote_bytes *b)
         remote_command(b, REMOTE_WORDS({ "HELLO", 5 }, { "2", 1 }, { "AUTH", 4 },
                                        REMOTE_WORD(user), REMOTE_WORD(password)));
     }
-    if (b->err != CELLAR_OK) {
-        fine = false;
-        remote_break(l, REMOTE_WHY_NOMEM, "no memory for the handshake");
-    }
     explicit_bzero(password, sizeof password);
-    return fine;
+    return fine && b->err == CELLAR_OK;
 }
 
 /* Return the value of a field in the flat map that HELLO returns. */
@@ -298,17 +295,16 @@ static bool remote_handshake_data(remote_link *l)
     return fine && remote_post_own(l, &q, &l->bytes);
 }
 
-CELLAR_PRIVATE bool remote_handshake(remote_link *l)
+CELLAR_PRIVATE void remote_handshake(remote_link *l)
 {
     l->answered = l->subscribed = false;
     l->lacks[0] = '\0';
     l->subscriber_step = 0;
     l->subscriber_id = 0;
     l->prefixes = 0;
-    if (remote_handshake_data(l) && remote_handshake_subscriber(l)) { return true; }
+    if (remote_handshake_data(l) && remote_handshake_subscriber(l)) { return; }
     remote_bytes_free(&l->bytes);
     remote_break(l, REMOTE_WHY_NOMEM, "no memory for the handshake");
-    return false;
 }
 
 CELLAR_PRIVATE void remote_handshake_done(remote_link *l)

@@ -29,7 +29,6 @@
 #define REMOTE_TIMEOUTS_ROW 5u  /* calls without an answer that break the link */
 #define REMOTE_LOOK_MS INT64_C(100)
 #define REMOTE_READS 16         /* of one socket in a round */
-#define REMOTE_NS_OF_MS INT64_C(1000000)
 
 /* ---- turns ---- */
 
@@ -386,7 +385,7 @@ static cellar_err remote_ready(remote_link *l, uint64_t refused)
 static void remote_wait(remote_link *l, _Atomic uint32_t *word, uint32_t bits, uint32_t seen,
                         int64_t until_ns)
 {
-    if (l->has_thread) {
+    if (!l->c->no_thread) {
         remote_futex_wait(word, bits, seen, until_ns);
         return;
     }
@@ -426,14 +425,14 @@ static cellar_err remote_await(remote_link *l, remote_ticket *t, int64_t until_n
     for (;;) {
         const uint32_t seen = atomic_load(word);
         bool done = atomic_load(&t->state) == REMOTE_T_DONE;
-        if (l->has_thread && !done) {
+        if (!l->c->no_thread && !done) {
             remote_run(l, t, until_ns);
             done = atomic_load(&t->state) == REMOTE_T_DONE;
         }
         if (done) { break; }
         const int64_t now_ns = remote_mono_ns();
         if (now_ns < until_ns) {
-            if (!l->has_thread || !remote_spin(l, t, NULL)) {
+            if (l->c->no_thread || !remote_spin(l, t, NULL)) {
                 remote_wait(l, word, bit, seen, until_ns);
             }
         } else if (remote_leave(l, t, fate)) {
@@ -474,7 +473,7 @@ CELLAR_PRIVATE cellar_err remote_ask(remote_link *l, const remote_request *q, re
     remote_ticket_post(l, t);
     int cancel, off;
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* it may have the turn */
-    if (!l->has_thread) { remote_wake(l); }
+    if (l->c->no_thread) { remote_wake(l); }
     const cellar_err end = remote_await(l, t, until_ns, fate);
     (void)pthread_setcancelstate(cancel, &off);
     return end;
@@ -658,16 +657,17 @@ CELLAR_PRIVATE cellar_err remote_link_open(const remote_config *c, const remote_
     remote_link *l = e->memory->alloc(e->memory->ctx, sizeof *l);
     if (l == NULL) { return CELLAR_E_NOMEM; }
     remote_link_init(l, c, e);
-    const bool opened = remote_descriptors(l);
-    if (opened) {
-        *out = l; /* before the thread: its events use the link */
-        l->has_thread = !c->no_thread &&
-                        remote_thread_start(&l->thread, "cellar-remote", remote_thread, l);
-        if (l->has_thread || c->no_thread) { return CELLAR_OK; }
+    cellar_err err = remote_descriptors(l) ? CELLAR_OK : CELLAR_E_IO;
+    *out = l; /* before the thread: its events use the link */
+    if (err == CELLAR_OK && !c->no_thread &&
+        !remote_thread_start(&l->thread, "cellar-remote", remote_thread, l)) {
+        err = CELLAR_E_NOMEM;
     }
-    *out = NULL;
-    remote_link_free(l);
-    return opened ? CELLAR_E_NOMEM : CELLAR_E_IO;
+    if (err != CELLAR_OK) {
+        *out = NULL;
+        remote_link_free(l);
+    }
+    return err;
 }
 
 CELLAR_PRIVATE void remote_link_close(remote_link *l)
@@ -676,7 +676,7 @@ CELLAR_PRIVATE void remote_link_close(remote_link *l)
     if (l->pid == getpid()) {
         atomic_store(&l->closing, true);
         remote_wake(l);
-        if (l->has_thread) { (void)pthread_join(l->thread, NULL); }
+        if (!l->c->no_thread) { (void)pthread_join(l->thread, NULL); }
         remote_turn_take(l);
         remote_break(l, REMOTE_WHY_CLOSE, "closed");
         remote_fall(l);
@@ -688,5 +688,5 @@ CELLAR_PRIVATE void remote_link_close(remote_link *l)
 
 CELLAR_PRIVATE int remote_link_fd(const remote_link *l)
 {
-    return l->has_thread || l->pid != getpid() ? -1 : l->epoll;
+    return !l->c->no_thread || l->pid != getpid() ? -1 : l->epoll;
 }

@@ -19,6 +19,7 @@
 #define REMOTE_GROUP 32u       /* tickets of a group: the bits of a futex */
 #define REMOTE_GROUPS ((REMOTE_TICKETS_ALL + REMOTE_GROUP - 1) / REMOTE_GROUP)
 #define REMOTE_MARKER_KEY_MAX 96u
+#define REMOTE_NS_OF_MS INT64_C(1000000)
 /* Announce the marker, and tell whether its key existed and what time it is. With an argument make
  * the key first, behind UNLINK: a full server refuses only a SET that comes first. */
 #define REMOTE_MARKER_SCRIPT \
@@ -131,7 +132,6 @@ struct remote_link {
     remote_refusal refusal;
     int epoll, bell;
     pthread_t thread;
-    bool has_thread;
 
     /* The runner. */
     remote_phase phase;
@@ -214,7 +214,6 @@ CELLAR_PRIVATE bool remote_is_patient(const remote_link *l, const remote_request
 CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q, remote_bytes *b);
 
 /* ---- marker.c ---- */
-CELLAR_PRIVATE void remote_marker_send(remote_link *l);
 CELLAR_PRIVATE void remote_marker_heard(remote_link *l, const char *key, size_t len);
 CELLAR_PRIVATE void remote_marker_tick(remote_link *l);
 CELLAR_PRIVATE bool remote_marker_due(remote_link *l);
@@ -227,12 +226,11 @@ CELLAR_PRIVATE bool remote_primary(const remote_link *l, remote_address *out, in
 CELLAR_PRIVATE void remote_take_message(void *link, const remote_reply *reply);
 
 /* ---- handshake.c ---- */
-CELLAR_PRIVATE bool remote_handshake(remote_link *l); /* begin the handshake on both connections */
+CELLAR_PRIVATE void remote_handshake(remote_link *l); /* begin the handshake on both connections */
 CELLAR_PRIVATE void remote_handshake_done(remote_link *l); /* go on when both connections are
                                                             * ready */
 CELLAR_PRIVATE void remote_track(remote_link *l, bool whole);
 CELLAR_PRIVATE void remote_lacks(remote_link *l, const char *right); /* for the reason at its end */
-CELLAR_PRIVATE bool remote_auth_command(remote_link *l, remote_bytes *b); /* HELLO 2 [AUTH ..] */
 CELLAR_PRIVATE void remote_hello_reply(remote_link *l, const remote_reply *reply, bool subscriber);
 CELLAR_PRIVATE void remote_load_scripts(remote_link *l); /* again, after NOSCRIPT */
 

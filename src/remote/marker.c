@@ -128,7 +128,7 @@ static void remote_marker_reply(void *link, uint32_t index, const remote_reply *
     remote_marker_finish(l);
 }
 
-CELLAR_PRIVATE void remote_marker_send(remote_link *l)
+static void remote_marker_send(remote_link *l)
 {
     const remote_request q = { .ctx = l, .replies = 1, .fn = remote_marker_reply };
     l->marker_bytes.len = 0;

@@ -16,7 +16,6 @@
 #include "remote/reason.h"
 
 #define REMOTE_ASK_MS INT64_C(1000) /* between two questions, at most; for an answer */
-#define REMOTE_NS_OF_MS INT64_C(1000000)
 
 /* Note an answer or a failure. Return whether it ends the attempt: as many came as there are
  * Sentinels, and there is no majority. */

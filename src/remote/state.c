@@ -20,7 +20,6 @@
 #define REMOTE_PAUSE_MS INT64_C(50)
 #define REMOTE_PAUSE_MAX_MS INT64_C(5000)
 #define REMOTE_HANDSHAKE_MS INT64_C(1000) /* for a name; for handshake and tracking */
-#define REMOTE_NS_OF_MS INT64_C(1000000)
 
 /* ---- end of a link ---- */
 
@@ -126,16 +125,6 @@ static bool remote_open_wire(remote_link *l, remote_wire *w)
     return remote_watch(l, w);
 }
 
-/* Say HELLO to l->peer on two connections. */
-static void remote_connect_pair(remote_link *l)
-{
-    l->phase = REMOTE_PHASE_HANDSHAKE;
-    l->data.take = remote_take_reply;
-    if (remote_open_wire(l, &l->data) && remote_open_wire(l, &l->subscriber)) {
-        (void)remote_handshake(l);
-    }
-}
-
 CELLAR_PRIVATE void remote_insecure(const remote_link *l)
 {
     if (!l->c->tls_insecure) { return; }
@@ -154,7 +143,10 @@ CELLAR_PRIVATE void remote_resolve_step(remote_link *l)
         return;
     }
     remote_insecure(l);
-    remote_connect_pair(l);
+    l->phase = REMOTE_PHASE_HANDSHAKE;
+    if (remote_open_wire(l, &l->data) && remote_open_wire(l, &l->subscriber)) {
+        remote_handshake(l);
+    }
     remote_deadline_set(l); /* longer with a handshake of TLS */
 }
 

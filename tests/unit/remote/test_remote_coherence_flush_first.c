@@ -9,7 +9,7 @@
 #include "remote/data.h"
 #include "remote/link_inside.h"
 
-CELLAR_PRIVATE bool remote_handshake_right(remote_link *l);
+CELLAR_PRIVATE void remote_handshake_right(remote_link *l);
 CELLAR_PRIVATE void remote_handshake_done_right(remote_link *l);
 CELLAR_PRIVATE void remote_gap_right(cellar_remote *r);
 CELLAR_PRIVATE void remote_linked_right(cellar_remote *r);
@@ -32,12 +32,12 @@ enum { FIRST_TRIPS = 16 };
 static bool first_ends_behind; /* the right order */
 static uint32_t first_trips;   /* before the start of tracking */
 
-CELLAR_PRIVATE bool remote_handshake(remote_link *l)
+CELLAR_PRIVATE void remote_handshake(remote_link *l)
 {
-    if (!remote_handshake_right(l)) { return false; }
+    remote_handshake_right(l);
+    if (l->why != REMOTE_WHY_NONE) { return; }
     first_trips = 0;
     atomic_store(&l->usable, true); /* requests go out behind HELLO, before CLIENT TRACKING */
-    return true;
 }
 
 static void first_trip(remote_link *l);
