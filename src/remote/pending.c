@@ -48,6 +48,7 @@ typedef struct remote_batch {
     remote_space *s;
     remote_bytes bytes;
     uint32_t count;
+    bool refused; /* one of: */
     remote_sent sent[REMOTE_BATCH];
 } remote_batch;
 
@@ -77,12 +78,14 @@ static void remote_pending_count(remote_space *s, const remote_pending *p, bool 
     *bytes = in ? *bytes + p->size : *bytes - p->size;
 }
 
-static remote_pending *remote_pending_take(remote_space *s, remote_pending **at)
+/* Move an entry to the list `gone`. */
+static void remote_pending_take(remote_space *s, remote_pending **at, remote_pending **gone)
 {
     remote_pending *p = *at;
     *at = p->next;
     remote_pending_count(s, p, false);
-    return p;
+    p->next = *gone;
+    *gone = p;
 }
 
 static bool remote_pending_room(const remote_space *s, const remote_pending *p)
@@ -148,7 +151,7 @@ static cellar_err remote_pending_add(remote_space *s, const remote_name *n, remo
     } else if (p != NULL && remote_pending_room(s, p)) {
         err = CELLAR_OK;
         remote_pending **at = remote_pending_find(s, n);
-        if (*at != NULL && !p->lease) { old = remote_pending_take(s, at); }
+        if (*at != NULL && !p->lease) { remote_pending_take(s, at, &old); }
         p->change = ++s->changes;
         p->next = *at;
         *at = p;
@@ -252,9 +255,10 @@ CELLAR_PRIVATE uint64_t remote_pending_waits(remote_space *s, const remote_name 
 
 CELLAR_PRIVATE void remote_pending_settle(remote_space *s, const remote_name *n, uint64_t change)
 {
+    remote_pending *p = NULL;
     pthread_mutex_lock(&s->lock);
     remote_pending **at = remote_pending_find(s, n);
-    remote_pending *p = *at != NULL && (*at)->change == change ? remote_pending_take(s, at) : NULL;
+    if (*at != NULL && (*at)->change == change) { remote_pending_take(s, at, &p); }
     pthread_mutex_unlock(&s->lock);
     if (p != NULL) { REMOTE_ADD(s->r, replayed, 1); }
     remote_pending_drop(s, p);
@@ -290,12 +294,6 @@ static void remote_batch_command(remote_batch *b, const remote_pending *p, int64
     }
 }
 
-/* Return the room that the command of an entry needs. */
-static size_t remote_batch_need(const remote_pending *p)
-{
-    return p->name_len + p->bytes_len + REMOTE_COMMAND_EXTRA;
-}
-
 /* Walk the entries from the cursor on, one batch at most. With `b` append their commands, as long
  * as they fit. Return the room that they need. space.lock is held. */
 static size_t remote_batch_walk(remote_space *s, remote_batch *b, int64_t now_ms)
@@ -306,7 +304,7 @@ static size_t remote_batch_walk(remote_space *s, remote_batch *b, int64_t now_ms
         bucket = (s->cursor + i) % REMOTE_PENDING_BUCKETS;
         for (remote_pending *p = s->pending[bucket]; p != NULL && count < REMOTE_BATCH;
              p = p->next) {
-            need += remote_batch_need(p);
+            need += p->name_len + p->bytes_len + REMOTE_COMMAND_EXTRA;
             count++;
             if (b == NULL) { continue; }
             if (need > b->bytes.cap) { return need; }
@@ -334,7 +332,7 @@ static remote_batch *remote_batch_new(remote_space *s, size_t need)
 static void remote_batch_reply(void *ctx, uint32_t index, const remote_reply *reply)
 {
     remote_batch *b = ctx;
-    if (reply->type == REMOTE_ERROR) { b->sent[index].refused = true; }
+    if (reply->type == REMOTE_ERROR) { b->refused = b->sent[index].refused = true; }
 }
 
 /* Free entries, and remove the keys of deletes from memory. */
@@ -363,9 +361,7 @@ static remote_pending *remote_batch_confirm(remote_batch *b, cellar_err err, rem
         if (*at == NULL) { continue; } /* a newer write of the name waits */
         remote_pending *p = *at;
         if (err == CELLAR_OK && !b->sent[i].refused) {
-            (void)remote_pending_take(s, at);
-            p->next = gone;
-            gone = p;
+            remote_pending_take(s, at, &gone);
         } else if (p->value && (err == CELLAR_OK || fate == REMOTE_UNKNOWN)) {
             remote_pending_turn(s, p);
         }
@@ -378,11 +374,10 @@ static void remote_batch_done(void *ctx, cellar_err err, remote_fate fate)
 {
     remote_batch *b = ctx;
     remote_space *s = b->s;
-    bool refused = false;
-    for (uint32_t i = 0; i < b->count; i++) { refused = refused || b->sent[i].refused; }
+    const bool again = err == CELLAR_OK && !b->refused; /* else with the next proof */
     remote_batch_report(s, remote_batch_confirm(b, err, fate));
     remote_free(s->r, b, sizeof *b);
-    if (err == CELLAR_OK && !refused) { remote_pending_kick(s); } /* else with the next proof */
+    if (again) { remote_pending_kick(s); }
 }
 
 /* Finish the clear of the namespace, which includes all earlier deletes. */
@@ -399,9 +394,7 @@ static void remote_clear_done(void *ctx, cellar_err err)
                 at = &(*at)->next;
                 continue;
             }
-            remote_pending *p = remote_pending_take(s, at);
-            p->next = gone;
-            gone = p;
+            remote_pending_take(s, at, &gone);
         }
     }
     pthread_mutex_unlock(&s->lock);
