@@ -145,9 +145,11 @@ static void remote_table_lease_many(void *ctx, cellar_tier_claim *claims, size_t
 
 static void remote_table_unlease(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l)
 {
-    if (!remote_use(ctx)) { return; }
-    remote_unlease(ctx, k, l);
-    remote_unuse(ctx);
+    remote_space *s = ctx;
+    if (!remote_use(s)) { return; }
+    remote_lease_ended(s->r);
+    remote_unlease(s, k, l);
+    remote_unuse(s);
 }
 
 /* Refuse calls of the store from now on, and wait for those that run. */

@@ -37,7 +37,8 @@ CELLAR_PRIVATE bool remote_get_open(const remote_space *s)
             s->host->now_ms(s->host->ctx) < remote_proven_until(s->r->link));
 }
 
-CELLAR_PRIVATE void remote_get_count(cellar_remote *r, remote_form_verdict v)
+/* Count an envelope that is no usable value. */
+static void remote_get_count(cellar_remote *r, remote_form_verdict v)
 {
     switch (v) {
     case REMOTE_FORM_OK: break;
@@ -348,21 +349,19 @@ typedef struct remote_later {
     bool answered, again; /* again: the numbers were read for this request */
     remote_tags missing;
     int64_t hold_ms;
-    uint64_t hash;
     bool leases;          /* the request may have taken `lease` */
     remote_lease lease;
-    size_t key_len, size;
+    cellar_tier_key k;    /* its bytes follow */
     char key[];
 } remote_later;
 
 static void remote_later_answer(remote_later *w, cellar_err err)
 {
     const cellar_tier_host *h = w->a.s->host;
-    const cellar_tier_key k = { w->key, w->key_len, w->hash };
     const bool found = err == CELLAR_OK || err == CELLAR_ABSENT;
     if (w->answered) { return; }
     w->answered = true;
-    h->answered(h->ctx, &w->ticket, &k, found || err < 0 ? err : CELLAR_MISS,
+    h->answered(h->ctx, &w->ticket, &w->k, found || err < 0 ? err : CELLAR_MISS,
                 found ? w->a.value : NULL, found ? w->a.value_len : 0, found ? &w->e : NULL);
 }
 
@@ -426,7 +425,6 @@ static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *re
 {
     remote_later *w = ctx;
     remote_space *s = w->a.s;
-    const cellar_tier_key k = { w->key, w->key_len, w->hash };
     if (index == 0) { return; }
     w->a.buf_cap = SIZE_MAX;
     w->a.err = remote_lease_said(&w->a, reply);
@@ -437,7 +435,7 @@ static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *re
         if (w->a.err == CELLAR_LEASED) { remote_lease_held(s->r, w->hold_ms); }
         w->answered = true;
         w->e.deadline_ms = remote_lease_until(s, w->a.err, w->hold_ms);
-        s->host->answered(s->host->ctx, &w->ticket, &k, w->a.err, &w->lease, sizeof w->lease,
+        s->host->answered(s->host->ctx, &w->ticket, &w->k, w->a.err, &w->lease, sizeof w->lease,
                           &w->e);
     } else if (w->a.err != CELLAR_E_BUSY) {
         const bool negative = (w->e.flags & CELLAR_TIER_NEGATIVE) != 0;
@@ -500,26 +498,22 @@ static void remote_later_done(void *ctx, cellar_err err, remote_fate fate)
     }
     /* without an answer the server may have a value */
     remote_later_answer(w, err != CELLAR_OK ? err : CELLAR_E_BUSY);
-    remote_free(r, w, w->size);
+    remote_free(r, w, sizeof *w + w->k.len);
 }
 
 CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
                                      const cellar_tier_ticket *ticket)
 {
     remote_space *s = ctx;
-    const size_t size = sizeof(remote_later) + k->len;
     remote_get_note(s, k);
-    remote_later *w = remote_get_open(s) ? remote_alloc(s->r, size) : NULL;
+    remote_later *w = remote_get_open(s) ? remote_alloc(s->r, sizeof *w + k->len) : NULL;
     if (w == NULL) { return false; }
     memset(w, 0, sizeof *w);
-    w->size = size;
-    w->key_len = k->len;
-    w->hash = k->hash;
+    w->k = (cellar_tier_key){ w->key, k->len, k->hash };
     w->ticket = *ticket;
     w->hold_ms = hold_ms;
     memcpy(w->key, k->bytes, k->len);
-    const cellar_tier_key own = { w->key, k->len, k->hash };
-    w->a = remote_asked_new(s, &own, &w->name, &w->e, &w->missing);
+    w->a = remote_asked_new(s, &w->k, &w->name, &w->e, &w->missing);
     const remote_pending_kind p = remote_pending_look(s, &w->name, remote_asked_queued, &w->a);
     if (p == REMOTE_PENDING_NONE) {
         remote_later_post(w);
@@ -527,7 +521,7 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k, int64_
     }
     if (p == REMOTE_PENDING_VALUE) { remote_later_answer(w, CELLAR_E_BUSY); } /* the value may reach
                                                             * the server behind the load */
-    remote_free(s->r, w, size);
+    remote_free(s->r, w, sizeof *w + k->len);
     return p == REMOTE_PENDING_VALUE;
 }
 
@@ -609,6 +603,17 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
     return err;
 }
 
+CELLAR_PRIVATE void remote_unlease(void *ctx, const cellar_tier_key *k,
+                                   const cellar_tier_lease *held)
+{
+    remote_space *s = ctx;
+    remote_name n;
+    remote_lease l;
+    memcpy(&l, held, sizeof l);
+    remote_key_name(&s->names, k->bytes, k->len, &n);
+    remote_pending_release(s, &n, (cellar_bytes){ k->bytes, k->len }, &l);
+}
+
 /* ---- the leases of many loads ---- */
 
 /* The keys of one request: those with the code CONFLICT. After it, E_BUSY: to be asked alone. */
@@ -653,15 +658,6 @@ static void remote_claim_format(remote_claims *m, cellar_tier_claim *q, uint64_t
     q->err = CELLAR_CONFLICT;
 }
 
-/* Release a lease that the server may have given. */
-static void remote_claim_release(remote_claims *m, const cellar_tier_claim *q)
-{
-    remote_lease l;
-    memcpy(&l, &q->l, sizeof l);
-    remote_key_name(&m->s->names, q->key.bytes, q->key.len, &m->name);
-    remote_pending_release(m->s, &m->name, (cellar_bytes){ q->key.bytes, q->key.len }, &l);
-}
-
 /* Send one request for all keys that need no more. Keys without an answer get the code of the
  * link. */
 static void remote_claims_send(remote_claims *m, size_t count, int64_t hold_ms)
@@ -683,7 +679,7 @@ static void remote_claims_send(remote_claims *m, size_t count, int64_t hold_ms)
         if (m->claims[i].err == CELLAR_CONFLICT) {
             m->claims[i].err = err;
             if (fate == REMOTE_UNKNOWN && err != CELLAR_OK) {
-                remote_claim_release(m, &m->claims[i]);
+                remote_unlease(m->s, &m->claims[i].key, &m->claims[i].l);
             }
         }
         if (m->claims[i].err == CELLAR_LEASED) { remote_lease_held(m->s->r, hold_ms); }

@@ -19,6 +19,9 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k, int64_
 CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
                                            cellar_tier_entry *e, cellar_tier_lease *l);
 
+/* Release a lease of this process, or one that the server may have given. */
+CELLAR_PRIVATE void remote_unlease(void *ctx, const cellar_tier_key *k,
+                                   const cellar_tier_lease *held);
 /* Ask for the leases of a bulk load: see the table. */
 CELLAR_PRIVATE void remote_get_leases(void *ctx, cellar_tier_claim *claims, size_t count,
                                       int64_t hold_ms);
@@ -38,9 +41,6 @@ CELLAR_PRIVATE cellar_err remote_get_tags(remote_space *s, const remote_name *n,
 /* Return whether gets of `s` may ask the server: there is a proof, or the namespace trusts. */
 CELLAR_PRIVATE bool remote_get_open(const remote_space *s);
 
-/* Count an envelope that is no usable value. */
-CELLAR_PRIVATE void remote_get_count(cellar_remote *r, remote_form_verdict v);
-
 /* ---- put.c ---- */
 
 CELLAR_PRIVATE cellar_err remote_put(void *ctx, const cellar_tier_key *k, const void *value,
@@ -50,8 +50,6 @@ CELLAR_PRIVATE cellar_err remote_add(void *ctx, const cellar_tier_key *k, int64_
 CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
                                       const cellar_tier_lease *held, const void *value,
                                       size_t value_len, cellar_tier_entry *e);
-CELLAR_PRIVATE void remote_unlease(void *ctx, const cellar_tier_key *k,
-                                   const cellar_tier_lease *held);
 CELLAR_PRIVATE cellar_err remote_remove(void *ctx, const cellar_tier_key *k,
                                         const cellar_tier_entry *e);
 CELLAR_PRIVATE cellar_err remote_clear(void *ctx);

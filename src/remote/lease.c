@@ -39,8 +39,8 @@ typedef struct lease_call {
     const remote_name *name; /* of the lease */
     bool beside;
     cellar_err err, there; /* there: of the value beside the lease */
-    size_t seen_len;
-    char seen[sizeof(uint64_t)]; /* check of a dead value */
+    uint64_t seen;           /* check of a dead value, as the scripts compare it */
+    bool has_seen;           /* shorter values have none */
 } lease_call;
 
 /* ---- The beat of a process ------------------------------------------------------------------ */
@@ -95,14 +95,6 @@ CELLAR_PRIVATE void remote_lease_busy(cellar_remote *r, const remote_name *name,
 
 /* ---- Taking a lease ------------------------------------------------------------------------- */
 
-/* Copy the 8 bytes that the scripts compare. A shorter value has none of them. */
-static size_t check_of(const char *bytes, size_t len, char *to)
-{
-    if (len < REMOTE_FORM_CHECK_AT + sizeof(uint64_t)) { return 0; }
-    memcpy(to, bytes + REMOTE_FORM_CHECK_AT, sizeof(uint64_t));
-    return sizeof(uint64_t);
-}
-
 /* Take the replies of lease_set. */
 static void take_lease_reply(void *ctx, uint32_t index, const remote_reply *reply)
 {
@@ -121,9 +113,9 @@ static void take_lease_reply(void *ctx, uint32_t index, const remote_reply *repl
     } else if (reply->type == REMOTE_STRING && !c->q->raw) {
         c->there = c->q->judge(c->q->ctx, reply->text, reply->len);
     }
-    if (reply->type == REMOTE_STRING && index == (c->beside ? 2u : 1u)) {
-        c->seen_len = check_of(reply->text, reply->len, c->seen);
-    }
+    c->has_seen = reply->type == REMOTE_STRING && index == (c->beside ? 2u : 1u) &&
+                  reply->len >= REMOTE_FORM_CHECK_AT + sizeof c->seen;
+    if (c->has_seen) { memcpy(&c->seen, reply->text + REMOTE_FORM_CHECK_AT, sizeof c->seen); }
 }
 
 /* Append SET name text NX GET PX. */
@@ -165,8 +157,8 @@ static cellar_err lease_ask(cellar_remote *r, const remote_lease_ask *q, cellar_
         int64_t numbers[REMOTE_NUMBERS_MAX];
         err = lease_set(&c, form, fate);
         if (err != CELLAR_MISS) { continue; }
-        if (c.seen_len == 0) { return CELLAR_E_UNSUPPORTED; }
-        err = remote_change_run(r, q->name, (cellar_bytes){ c.seen, c.seen_len }, form,
+        if (!c.has_seen) { return CELLAR_E_UNSUPPORTED; }
+        err = remote_change_run(r, q->name, (cellar_bytes){ &c.seen, sizeof c.seen }, form,
                                 q->hold_ms + LEASE_EXTRA_MS, numbers, fate);
         if (err == CELLAR_OK) { err = numbers[0] == 1 ? CELLAR_LEASED : CELLAR_MISS; }
     }
@@ -253,8 +245,7 @@ CELLAR_PRIVATE cellar_err remote_lease_take_beside(cellar_remote *r, const remot
     beside_name(r, q->names, q->key, l, &name, token);
     err = lease_set(&c, (cellar_bytes){ token, LEASE_TEXT }, fate);
     *there = c.there;
-    if (!q->raw && c.seen_len != 0) { memcpy(&l->seen, c.seen, sizeof l->seen); }
-    if (!q->raw && c.seen_len == 0) { l->seen = REMOTE_LEASE_NONE; }
+    if (!q->raw) { l->seen = c.has_seen ? c.seen : REMOTE_LEASE_NONE; }
     return err;
 }
 

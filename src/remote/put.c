@@ -553,18 +553,6 @@ CELLAR_PRIVATE cellar_err remote_fill(void *ctx, const cellar_tier_key *k,
     return err;
 }
 
-CELLAR_PRIVATE void remote_unlease(void *ctx, const cellar_tier_key *k,
-                                   const cellar_tier_lease *held)
-{
-    remote_space *s = ctx;
-    remote_name n;
-    remote_lease l;
-    memcpy(&l, held, sizeof l);
-    remote_key_name(&s->names, k->bytes, k->len, &n);
-    remote_lease_ended(s->r);
-    remote_pending_release(s, &n, (cellar_bytes){ k->bytes, k->len }, &l);
-}
-
 CELLAR_PRIVATE cellar_err remote_remove(void *ctx, const cellar_tier_key *k,
                                         const cellar_tier_entry *e)
 {
