@@ -47,16 +47,11 @@ CELLAR_PRIVATE uint64_t remote_raw_check(const void *value, size_t len)
     return remote_check(1, value, len) | 1;
 }
 
-static size_t remote_form_tag_bytes(const remote_form *f)
-{
-    size_t n = 0;
-    for (uint32_t i = 0; i < f->tag_count; i++) { n += 1 + f->tags[i].len; }
-    return n;
-}
-
 CELLAR_PRIVATE size_t remote_form_size(const remote_form *f)
 {
-    return REMOTE_FORM_HEAD + remote_form_tag_bytes(f) + f->key.len + f->value.len;
+    size_t n = REMOTE_FORM_HEAD + f->key.len + f->value.len;
+    for (uint32_t i = 0; i < f->tag_count; i++) { n += 1 + f->tags[i].len; }
+    return n;
 }
 
 CELLAR_PRIVATE uint64_t remote_form_write(const remote_form *f, const char *name, size_t name_len,

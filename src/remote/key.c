@@ -129,15 +129,20 @@ CELLAR_PRIVATE void remote_key_name(const remote_names *n, const void *key, size
     }
 }
 
+/* The text between "prefix:~" and the text of a control key. */
+static const char *const REMOTE_MARKS[] = {
+    [REMOTE_KIND_EPOCH] = "e", [REMOTE_KIND_GENERATION] = "g:", [REMOTE_KIND_TAG] = "t:",
+    [REMOTE_KIND_SOFT_TAG] = "s:", [REMOTE_KIND_PATTERN] = "p:"
+};
+
 CELLAR_PRIVATE void remote_control_name(const char *prefix, remote_kind kind, const char *text,
                                         size_t len, remote_name *out)
 {
-    static const char *const parts[] = { "", "", ":~e", ":~g:", ":~t:", ":~s:",
-                                         ":~p:" };
     out->len = 0;
     out->digest = false;
     remote_name_add(out, prefix, strlen(prefix));
-    remote_name_add(out, parts[kind], strlen(parts[kind]));
+    remote_name_add(out, ":~", 2);
+    remote_name_add(out, REMOTE_MARKS[kind], strlen(REMOTE_MARKS[kind]));
     if (kind == REMOTE_KIND_GENERATION && len == 0) {
         text = REMOTE_ROOT;
         len = 1;
@@ -149,12 +154,8 @@ CELLAR_PRIVATE void remote_control_name(const char *prefix, remote_kind kind, co
 static remote_kind remote_control_kind(const char *text, size_t len)
 {
     if (len == 1 && text[0] == 'e') { return REMOTE_KIND_EPOCH; }
-    if (len < 2 || text[1] != ':') { return REMOTE_KIND_OTHER; }
-    switch (text[0]) {
-    case 'g': return REMOTE_KIND_GENERATION;
-    case 't': return REMOTE_KIND_TAG;
-    case 's': return REMOTE_KIND_SOFT_TAG;
-    case 'p': return REMOTE_KIND_PATTERN;
+    for (remote_kind k = REMOTE_KIND_GENERATION; len >= 2 && k <= REMOTE_KIND_PATTERN; k++) {
+        if (memcmp(text, REMOTE_MARKS[k], 2) == 0) { return k; }
     }
     return REMOTE_KIND_OTHER;
 }
