@@ -41,8 +41,9 @@ static bool same_name(const remote_name *n, const char *name, size_t len)
 static void row_enter(struct remote_share *s, remote_lock_row *row, remote_lock_wait *w)
 {
     pthread_mutex_lock(&row->lock);
-    if (row->last != NULL) { row->last->next = w; } else { row->first = w; }
-    row->last = w;
+    remote_lock_wait **at = &row->first;
+    while (*at != NULL) { at = &(*at)->next; }
+    *at = w;
     atomic_fetch_add_explicit(&s->lock_waits, 1, memory_order_seq_cst);
     pthread_mutex_unlock(&row->lock);
 }
@@ -50,10 +51,9 @@ static void row_enter(struct remote_share *s, remote_lock_row *row, remote_lock_
 static void row_leave(struct remote_share *s, remote_lock_row *row, remote_lock_wait *w)
 {
     pthread_mutex_lock(&row->lock);
-    remote_lock_wait *before = NULL;
-    for (remote_lock_wait *i = row->first; i != w; i = i->next) { before = i; }
-    if (before != NULL) { before->next = w->next; } else { row->first = w->next; }
-    if (row->last == w) { row->last = before; }
+    remote_lock_wait **at = &row->first;
+    while (*at != w) { at = &(*at)->next; }
+    *at = w->next;
     atomic_fetch_sub_explicit(&s->lock_waits, 1, memory_order_relaxed);
     remote_share_wake(&row->changed);
     pthread_mutex_unlock(&row->lock);

@@ -147,7 +147,7 @@ typedef struct remote_lock_wait remote_lock_wait;
 typedef struct remote_lock_row {
     pthread_mutex_t lock;
     _Atomic uint32_t changed;     /* of remote_share_sleep */
-    remote_lock_wait *first, *last;
+    remote_lock_wait *first;
 } remote_lock_row;
 
 struct remote_share {
