@@ -99,19 +99,14 @@ static remote_lookup *remote_lookup_open(const remote_address *a, uint32_t turn)
     return l;
 }
 
-/* Take the answer of a lookup that is done. False: it is that of another name. */
-static bool remote_lookup_take(remote_lookup **l, const remote_address *a, cellar_err *err,
-                               remote_peer *out)
+/* Take the answer of a lookup that is done, and leave it. PENDING: the one of another name. */
+static cellar_err remote_lookup_take(remote_lookup *l, const remote_address *a, remote_peer *out)
 {
-    remote_lookup *old = *l;
-    const bool same = old->name.port == a->port && strcmp(old->name.host, a->host) == 0;
-    if (same) {
-        *err = old->found ? CELLAR_OK : CELLAR_E_NOT_FOUND;
-        *out = old->peer;
-    }
-    *l = NULL;
-    remote_lookup_leave(old);
-    return same;
+    const bool same = l->name.port == a->port && strcmp(l->name.host, a->host) == 0;
+    const cellar_err err = !same ? CELLAR_PENDING : l->found ? CELLAR_OK : CELLAR_E_NOT_FOUND;
+    if (same) { *out = l->peer; }
+    remote_lookup_leave(l);
+    return err;
 }
 
 CELLAR_PRIVATE cellar_err remote_resolve(remote_lookup **l, const remote_address *a, uint32_t turn,
@@ -119,12 +114,12 @@ CELLAR_PRIVATE cellar_err remote_resolve(remote_lookup **l, const remote_address
 {
     const bool loopback = strcmp(a->host, "localhost") == 0;
     const char *numeric = !loopback ? a->host : turn % 2 != 0 ? "127.0.0.1" : "::1";
-    cellar_err err = CELLAR_OK;
     memset(out, 0, sizeof *out);
     if (a->port == 0) { return remote_resolve_path(a->host, out) ? CELLAR_OK : CELLAR_E_NOT_FOUND; }
     if (remote_resolve_host(numeric, a->port, AI_NUMERICHOST, 0, out)) { return CELLAR_OK; }
     if (*l != NULL && !atomic_load(&(*l)->done)) { return CELLAR_PENDING; }
-    if (*l != NULL && remote_lookup_take(l, a, &err, out)) { return err; }
-    *l = remote_lookup_open(a, turn);
+    const cellar_err err = *l != NULL ? remote_lookup_take(*l, a, out) : CELLAR_PENDING;
+    *l = err == CELLAR_PENDING ? remote_lookup_open(a, turn) : NULL;
+    if (err != CELLAR_PENDING) { return err; }
     return *l != NULL ? CELLAR_PENDING : CELLAR_E_NOMEM;
 }

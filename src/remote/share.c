@@ -125,13 +125,14 @@ CELLAR_PRIVATE void remote_share_wake(_Atomic uint32_t *word)
 CELLAR_PRIVATE cellar_err remote_share_open(cellar_remote *r)
 {
     struct remote_share *s = remote_alloc(r, sizeof *s);
-    if (s == NULL) { return CELLAR_E_NOMEM; }
-    memset(s, 0, sizeof *s);
-    s->pid = getpid();
-    if (remote_random(&s->seed, 1) != CELLAR_OK) {
+    uint64_t seed;
+    if (s == NULL || remote_random(&seed, 1) != CELLAR_OK) {
         remote_free(r, s, sizeof *s);
         return CELLAR_E_NOMEM;
     }
+    memset(s, 0, sizeof *s);
+    s->pid = getpid();
+    s->seed = seed;
     for (size_t i = 0; i < REMOTE_LOCK_ROWS; i++) { pthread_mutex_init(&s->rows[i].lock, NULL); }
     r->share = s;
     return CELLAR_OK;
