@@ -12,7 +12,7 @@
  *     cellar_set(users, "user:7", 6, data, data_len, NULL);
  *     switch (cellar_get(users, "user:7", 6, buf, sizeof buf, &len)) {
  *     case CELLAR_OK: ...  case CELLAR_MISS: ...  case CELLAR_ABSENT: ...  }
- *     cellar_close(users);
+ *     cellar_namespace_close(users);
  *     cellar_close(store);
  *
  * HEADERS
@@ -319,17 +319,16 @@ static inline cellar_config cellar_config_default(void)
  *     if (cellar_open(&cfg, &c) != CELLAR_OK) return 1;                                          */
 CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out);
 
-/* Close a handle. Closing the root handle closes the store. Closing a namespace handle keeps its
- * entries: the next cellar_namespace_open of that name finds them.
- * in:      a handle from cellar_open or cellar_namespace_open; NULL is fine. Close a namespace
- *          handle once for each successful open
- * returns: OK; DROPPED (root only: all is closed, but entries of memory are not on disk:
- *          cellar_l2.h, CLOSE); E_CLOSED (closed before; nothing done); E_BUSY (root only: loads
- *          still ran after close_timeout_ms; nothing is closed, try again)
- * owns:    the root close frees all memory, joins the maintenance thread, and invalidates pins.
- *          Namespace handles that are still open return E_CLOSED until they are closed themselves
- * thread:  any; the root close must not overlap other calls on the same store
- * cost:    root: O(committed memory); no listener is called for the entries of the store
+/* Close a store.
+ * in:      the handle from cellar_open; NULL is fine
+ * returns: OK; DROPPED (all is closed, but entries of memory are not on disk: cellar_l2.h, CLOSE);
+ *          E_CLOSED (closed before; nothing done); E_INVAL (a namespace: nothing done, and the
+ *          first time a line in the log); E_BUSY (loads still ran after close_timeout_ms; nothing
+ *          is closed, try again)
+ * owns:    frees all memory, joins the maintenance thread, and invalidates pins. Namespace handles
+ *          that are still open return E_CLOSED until they are closed themselves
+ * thread:  any; must not overlap other calls on the same store
+ * cost:    O(committed memory); no listener is called for the entries of the store
  * example: cellar_close(c);                                                                      */
 CELLAR_API cellar_err cellar_close(cellar *c);
 
@@ -343,7 +342,8 @@ CELLAR_API cellar_err cellar_close(cellar *c);
  * returns: OK; E_INVAL (also: sum of quota_min_pct over 100, quotas for a namespace created
  *          without), E_UNSUPPORTED (unknown option, l2_lz4 without liblz4), E_LIMIT
  *          (max_namespaces, or 63 namespaces with quotas), E_NOMEM, E_SPACE (budget)
- * owns:    handles are counted: pair each OK with one cellar_close; equal names give equal pointers
+ * owns:    handles are counted: pair each OK with one cellar_namespace_close; equal names give
+ *          equal pointers
  * thread:  any
  * cost:    one lock; one allocation for a new name. For max_entries of an existing namespace as
  *          CELLAR_OPT_NAMESPACE_MAX_ENTRIES
@@ -352,9 +352,18 @@ CELLAR_API cellar_err cellar_close(cellar *c);
  *     o.default_ttl_ms = 300000;
  *     cellar *users;
  *     if (cellar_namespace_open(c, "users", &o, &users) != CELLAR_OK) return 1;
- *     cellar_close(users);                                                                       */
+ *     cellar_namespace_close(users);                                                             */
 CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
                                             const cellar_namespace_config *o, cellar **out);
+
+/* Close a namespace handle. The entries stay: the next cellar_namespace_open of that name finds
+ * them.
+ * in:      a handle from cellar_namespace_open, once for each OK; NULL is fine
+ * returns: OK; E_CLOSED (closed before; nothing done); E_INVAL (the root handle: nothing done)
+ * thread:  any; also after the close of the store
+ * cost:    one lock
+ * example: cellar_namespace_close(users);                                                        */
+CELLAR_API cellar_err cellar_namespace_close(cellar *c);
 
 /* ---- One key -------------------------------------------------------------------------------- */
 

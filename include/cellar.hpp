@@ -407,7 +407,7 @@ public:
     handle &operator=(const handle &) = delete;
     ~handle()
     {
-        while (cellar_close(c_) == CELLAR_E_BUSY) {}
+        while (closed() == CELLAR_E_BUSY) {}
         if (c_ != nullptr && is_store_) { loaders_->clear(); }
     }
 
@@ -440,7 +440,7 @@ public:
     void close()
     {
         if (c_ == nullptr) { return; }
-        check(cellar_close(c_), c_);
+        check(closed(), c_);
         c_ = nullptr;
         if (is_store_) { loaders_->clear(); }
     }
@@ -641,6 +641,10 @@ public:
     }
 
 private:
+    cellar_err closed() const noexcept
+    {
+        return is_store_ ? cellar_close(c_) : cellar_namespace_close(c_);
+    }
     struct free_value {
         void operator()(void *value) const noexcept { cellar_free(value); }
     };

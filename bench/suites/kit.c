@@ -374,7 +374,7 @@ static int kit_policy(uint32_t rounds)
                           rounds);
     }
     free(w.keys);
-    cellar_close(w.a);
+    cellar_namespace_close(w.a);
     cellar_close(c);
     return status;
 }
@@ -424,8 +424,8 @@ static int kit_codec(uint32_t rounds)
                           rounds);
     }
     free(w.keys);
-    cellar_close(w.a);
-    cellar_close(w.b);
+    cellar_namespace_close(w.a);
+    cellar_namespace_close(w.b);
     cellar_close(c);
     return status;
 }
@@ -484,8 +484,8 @@ static int kit_tags(uint32_t rounds)
                                                    kit_get_a, kit_get_b, &w, rounds);
     }
     free(w.keys);
-    cellar_close(w.a);
-    cellar_close(w.b);
+    cellar_namespace_close(w.a);
+    cellar_namespace_close(w.b);
     cellar_close(c);
     return status;
 }

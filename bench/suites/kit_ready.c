@@ -148,7 +148,7 @@ static int ready_embeddings(uint32_t rounds)
         status = ready_vectors_measure(v, ns, rounds);
     }
     cellar_embeddings_close(v->e);
-    cellar_close(ns);
+    cellar_namespace_close(ns);
     cellar_close(v->c);
     free(v);
     return status;

@@ -294,6 +294,7 @@ struct cache_store {
     uint32_t offer_slot;    /* namespace at which the pass goes on */
     uint64_t offer_cursor;  /* place in it; both 0: a pass begins */
     char disk_text[120];
+    _Atomic uint32_t close_told; /* 1: a close of a handle by the wrong call was logged */
     sync_lock demoted_lock; /* rank LISTEN; guards the three below */
     struct cache_demoted *demoted; /* long values that left memory, oldest first; demoted.c */
     uint64_t demoted_bytes; /* of their values */

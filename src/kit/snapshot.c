@@ -148,7 +148,7 @@ CELLAR_API cellar_err cellar_limiter_snapshot_open(cellar *c, const char *name,
 CELLAR_API void cellar_limiter_snapshot_close(cellar_limiter_snapshot *p)
 {
     if (p == NULL) { return; }
-    (void)cellar_close(p->ns);
+    (void)cellar_namespace_close(p->ns);
     base_free_raw(NULL, p, sizeof *p);
 }
 

@@ -282,7 +282,7 @@ CELLAR_API void cellar_status_close(cellar_status *s)
     cellar_locks_close(base_load_acq(&s->locks));
 #endif
     if (s->reads != NULL) { base_free_raw(NULL, s->reads, kit_status_reads_bytes()); }
-    (void)cellar_close(s->ns);
+    (void)cellar_namespace_close(s->ns);
     base_free_raw(NULL, s, sizeof *s);
 }
 

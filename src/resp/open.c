@@ -219,7 +219,7 @@ static void resp_parts_free(cellar_resp *r)
     base_free(&r->obj.account, BASE_MOD_STORE, r->fd_of, bytes);
     for (uint32_t i = 0; i < RESP_DBS; i++) {
         if (r->db[i].handle != NULL && r->db[i].handle != r->store) {
-            (void)cellar_close(r->db[i].handle);
+            (void)cellar_namespace_close(r->db[i].handle);
         }
     }
     BASE_ASSERT(base_load_rlx(&r->obj.account.used) == 0);

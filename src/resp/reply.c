@@ -489,7 +489,7 @@ CELLAR_PRIVATE void resp_fail(resp_client *c, cellar_err err)
         resp_error(c, "ERR the key is denied by policy");
     } else if (err == CELLAR_E_CLOSED) {
         if (r->db[c->db].handle != NULL && r->db[c->db].name[0] != '\0') {
-            (void)cellar_close(r->db[c->db].handle);
+            (void)cellar_namespace_close(r->db[c->db].handle);
             r->db[c->db].handle = NULL;
         }
         resp_error(c, "ERR the namespace was dropped; send the command again");

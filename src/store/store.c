@@ -5,7 +5,7 @@
  * PICTURE    cellar_config -> cache_settings -> shell {account, hash key, clock, log} -> stats ->
  *            generations, root namespace -> stamps (only with a tier) -> l1 -> fork -> thread
  *            close(root): namespaces CLOSED -> join the thread -> tier -> l1 -> stats. The shell
- *            and open namespaces stay until their last cellar_close.
+ *            and open namespaces stay until their last cellar_namespace_close.
  * INVARIANTS cellar_open undoes unfinished steps in reverse order. A second cellar_close of one
  *            handle finds no store, so it touches no freed memory.
  * SEE ALSO   cache/handle.c (refs), namespace.c (the root), maintenance.c (the thread), fork.c. */
@@ -347,14 +347,26 @@ static cellar_err cache_store_end(cache_store *s)
     return all ? CELLAR_OK : CELLAR_DROPPED;
 }
 
-CELLAR_API cellar_err cellar_close(cellar *c)
+/* Refuse a handle that the other call closes. The log gets the first one of a store. */
+BASE_COLD static cellar_err cache_close_refuse(cellar *c, bool root)
+{
+    const char *text = root ? "cellar_close: c is a namespace: call cellar_namespace_close"
+                            : "cellar_namespace_close: c is the root handle: call cellar_close";
+    if (!cache_is_closed(c) && base_xchg_ar(&c->store->close_told, 1u) == 0) {
+        cache_log(c, BASE_LOG_WARNING, "cache", (int)CELLAR_E_INVAL, "%s", text);
+    }
+    return cache_refuse(c, text);
+}
+
+static cellar_err cache_handle_close(cellar *c, bool root)
 {
     if (c == NULL) { return CELLAR_OK; }
     cache_store *s = cache_registry_find(c);
     if (s == NULL) { return CELLAR_E_CLOSED; }
-    const bool was_open = cache_handle_drop(c);
-    const cellar_err err = !was_open ? CELLAR_E_CLOSED
-                           : c == s->root ? cache_store_end(s) : CELLAR_OK;
+    const bool fits = root == (c == s->root);
+    const bool was_open = fits && cache_handle_drop(c);
+    const cellar_err err = !fits ? cache_close_refuse(c, root) : !was_open ? CELLAR_E_CLOSED
+                           : root ? cache_store_end(s) : CELLAR_OK;
     if (err == CELLAR_E_BUSY) {
         sync_take(NAMESPACE, &s->namespace_lock);
         c->handles++;
@@ -367,5 +379,9 @@ CELLAR_API cellar_err cellar_close(cellar *c)
     cache_store_release(s, was_open ? 2 : 1);
     return err;
 }
+
+CELLAR_API cellar_err cellar_close(cellar *c) { return cache_handle_close(c, true); }
+
+CELLAR_API cellar_err cellar_namespace_close(cellar *c) { return cache_handle_close(c, false); }
 
 BASE_SIZE_END

@@ -210,12 +210,14 @@ static void advice_is_separate_for_each_namespace(void)
     T_CHECK(told(c, "rare", "2") < 0);
     /* A later namespace of the same name or place inherits nothing. */
     T_EQ_I64(cellar_namespace_drop(c, "mixed"), CELLAR_OK);
-    T_EQ_I64(cellar_close(mixed), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(mixed), CELLAR_OK);
     mixed = namespace(c, "mixed");
     T_EQ_I64(advise(mixed, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
     T_EQ_U64(a.requests, 0);
     cellar *const all_namespaces[] = { hot, cold, mixed, rare };
-    for (unsigned i = 0; i < 4; i++) { T_EQ_I64(cellar_close(all_namespaces[i]), CELLAR_OK); }
+    for (unsigned i = 0; i < 4; i++) {
+        T_EQ_I64(cellar_namespace_close(all_namespaces[i]), CELLAR_OK);
+    }
     api_shut(c);
 }
 
@@ -237,7 +239,7 @@ static void namespaces_beyond_64_count_in_the_sum_only(void)
     T_EQ_I64(advise(v[3], CELLAR_SCOPE_NAMESPACE, &a), CELLAR_OK);
     T_EQ_I64(advise(v[69], CELLAR_SCOPE_NAMESPACE, &a), CELLAR_PENDING);
     T_EQ_I64(advise(c, CELLAR_SCOPE_STORE, &a), CELLAR_OK);
-    for (unsigned i = 0; i < 70; i++) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
+    for (unsigned i = 0; i < 70; i++) { T_EQ_I64(cellar_namespace_close(v[i]), CELLAR_OK); }
     api_shut(c);
 }
 
@@ -287,8 +289,8 @@ static void advice_with_bad_arguments_is_refused(void)
     T_EQ_I64(cellar_namespace_drop(c, "gone"), CELLAR_OK);
     a = cellar_advice_default();
     T_EQ_I64(cellar_advice_get(gone, CELLAR_SCOPE_NAMESPACE, &a), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_close(gone), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(gone), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 

@@ -43,7 +43,7 @@ static void set_up(void)
     T_REQUIRE(settings_open(&cfg, &root) == CELLAR_OK);
     T_REQUIRE(cellar_set(root, "k", 1, "value", 5, NULL) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(root, "gone", NULL, &other) == CELLAR_OK);
-    T_REQUIRE(cellar_close(other) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_close(other) == CELLAR_OK);
     memset(long_name, 'n', sizeof long_name - 1);
 }
 
@@ -249,6 +249,8 @@ static void null_pointer_is_refused(void)
     REFUSED(cellar_integrity_check(NULL), E_INVAL);
     REFUSED(cellar_last_error(root, NULL), E_INVAL);
     T_EQ_I64(cellar_close(NULL), CELLAR_OK); /* as in free(NULL) */
+    T_EQ_I64(cellar_namespace_close(NULL), CELLAR_OK);
+    REFUSED(cellar_namespace_close(root), E_INVAL);
     cellar_free(NULL);
     cellar_unpin(NULL);
     T_CHECK(copy == NULL);
@@ -693,7 +695,7 @@ static void bounds_of_namespaces_breakers_and_warming_are_exact(void)
     lo.xfetch_beta_x100 = 100000;
     vo.load = &lo;
     T_EQ_I64(cellar_namespace_open(root, "v", &vo, &v), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     lo.error_ttl_max_ms++;
     T_EQ_I64(cellar_namespace_open(root, "v", &vo, &v), CELLAR_E_INVAL);
     lo.error_ttl_max_ms--;
@@ -702,7 +704,7 @@ static void bounds_of_namespaces_breakers_and_warming_are_exact(void)
     vo = cellar_namespace_config_default();
     vo.idle_ms = CELLAR_TTL_NONE;
     T_EQ_I64(cellar_namespace_open(root, "v", &vo, &v), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 
     const struct { uint32_t pct, calls; int64_t open_ms, max_ms; cellar_err want; } rule[] = {
         { 100, 1000000, 1, (int64_t)1 << 40, CELLAR_OK }, { 101, 0, 0, 0, CELLAR_E_INVAL },
@@ -832,7 +834,7 @@ static void closed_namespace_returns_closed(void)
 {
     set_up();
     expect_closed(other);
-    T_EQ_I64(cellar_close(other), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_namespace_close(other), CELLAR_E_CLOSED);
     expect_untouched("calls on a closed namespace");
     tear_down();
 }
@@ -851,10 +853,11 @@ static void namespace_of_closed_store_returns_closed(void)
     T_EQ_I64(cellar_last_error(a, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_CLOSED);
     T_EQ_I64(cellar_close(root), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     expect_closed(b); /* opened twice, so one handle is left */
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
-    T_EQ_I64(cellar_close(a), CELLAR_E_CLOSED); /* the handle is freed with its last reference */
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
+    /* the handle is freed with its last reference */
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_E_CLOSED);
 }
 
 static void last_error_of_no_handle_names_refused_limiters_and_locks(void)
@@ -929,7 +932,7 @@ static void last_error_is_kept_per_handle(void)
     T_EQ_I64(e.code, CELLAR_OK);
     e.struct_size = 3;
     T_EQ_I64(cellar_last_error(v, &e), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     tear_down();
 }
 

@@ -179,14 +179,14 @@ static void namespace_options_open_a_filter(void)
     T_CHECK(i.false_positive_rate > 0.0099 && i.false_positive_rate < 0.0101);
     T_CHECK(i.bytes >= 1230000 && i.bytes <= 1245000); /* 9.9 bits a key */
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK); /* the same filter */
     T_EQ_U64(info(v).bytes, i.bytes);
     o.bloom = 2;
     cellar *w = NULL;
     T_EQ_I64(cellar_namespace_open(c, "w", &o, &w), CELLAR_E_INVAL);
     T_CHECK(w == NULL);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     shut(c);
     settings cfg = settings_default();
@@ -368,7 +368,7 @@ static void bad_input_of_filters(void)
     T_EQ_I64(cellar_bloom_check(v, "k", 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_bloom_drop(v, CELLAR_BLOOM_ALL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_bloom_info_get(v, &i), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 }
 
 T_MAIN("api_bloom", T_CASE(bloom_seed_bug), T_CASE(every_storing_call_adds_key_to_filter),

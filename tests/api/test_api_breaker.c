@@ -106,7 +106,7 @@ static void breaker_outlives_dropped_namespace(void)
     cellar_breaker *b = NULL;
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_breaker_create(v, NULL, &b), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     fail(b, 5);
     T_EQ_U64(info(b).state, CELLAR_BREAKER_OPEN);
@@ -133,7 +133,7 @@ static void bad_input_of_breakers(void)
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_E_INVAL);
     o.open_ms = 90000; /* max_open_ms follows */
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     o.open_max_ms = 80000;
     T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_E_INVAL);
     o.struct_size = 0;
@@ -194,7 +194,7 @@ static void breaker_of_namespace_is_in_metrics_and_dump(void)
     now_ms += 100;
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, never_works, NULL, &out), CELLAR_E_LOADER);
     T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{namespace=\"v\"} 1\n"));
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 

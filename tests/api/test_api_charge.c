@@ -53,7 +53,7 @@ static void close_gives_back_the_rest(void)
     cellar *c = full_store(), *v;
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_memory_charge(v, MIB), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_memory_charge(v, MIB), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_memory_charge(v, -MIB), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_memory_charge(c, -(MIB / 2)), CELLAR_OK); /* of any handle */

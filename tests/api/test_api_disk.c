@@ -272,7 +272,7 @@ static void namespace_with_label_of_root_is_separate(void)
             T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
             T_EQ_I64(put(v, i, 2, 0), CELLAR_OK);
         }
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         shut(c);
     }
     store_end();
@@ -310,8 +310,8 @@ static void hidden_namespace_never_touches_disk(void)
     T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
     T_EQ_I64(cellar_clear(secret), CELLAR_OK);
     T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_close(secret), CELLAR_OK);
-    T_EQ_I64(cellar_close(open_namespace), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(secret), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(open_namespace), CELLAR_OK);
     shut(c);
     T_CHECK(in_files("knownkey") && in_files("knownvalue") && in_files("plainview"));
     T_CHECK(!in_files("hiddenkey") && !in_files("hiddenvalue") && !in_files("sesame"));
@@ -321,7 +321,7 @@ static void hidden_namespace_never_touches_disk(void)
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
     T_EQ_I64(cellar_delete(secret, "hiddenkey", 9), CELLAR_MISS);
-    T_EQ_I64(cellar_close(secret), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(secret), CELLAR_OK);
     shut(c);
     T_CHECK(!in_files("hiddenkey") && !in_files("sesame"));
     /* A namespace that becomes hidden loses its entries on disk, also for later opens. */
@@ -331,12 +331,12 @@ static void hidden_namespace_never_touches_disk(void)
     T_EQ_I64(cellar_namespace_open(c, "plainview", &o, &open_namespace), CELLAR_OK);
     T_EQ_I64(cellar_get(open_namespace, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
     T_EQ_I64(cellar_delete(open_namespace, "knownkey", 8), CELLAR_MISS);
-    T_EQ_I64(cellar_close(open_namespace), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(open_namespace), CELLAR_OK);
     shut(c);
     c = open_it();
     T_EQ_I64(cellar_namespace_open(c, "plainview", NULL, &open_namespace), CELLAR_OK);
     T_EQ_I64(cellar_get(open_namespace, "knownkey", 8, NULL, 0, NULL), CELLAR_MISS);
-    T_EQ_I64(cellar_close(open_namespace), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(open_namespace), CELLAR_OK);
     shut(c);
     store_end();
 }
@@ -370,8 +370,8 @@ static void long_value_of_a_hidden_namespace_never_touches_disk(void)
         T_EQ_I64(cellar_set(c, &n, sizeof n, value, 600 << 10, NULL), CELLAR_OK);
         while (cellar_tick(c, 2000, NULL) == CELLAR_PENDING) {}
     }
-    T_EQ_I64(cellar_close(secret), CELLAR_OK);
-    T_EQ_I64(cellar_close(known), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(secret), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(known), CELLAR_OK);
     shut(c);
     T_CHECK(!in_files("hidden value of ") && !in_files("hiddenkey") && !in_files("sesame"));
     store_end();

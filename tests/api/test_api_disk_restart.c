@@ -24,7 +24,7 @@ static void reopened_store_is_warm(void)
         T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
         T_EQ_I64(put(v, i, 2, 0), CELLAR_OK);
     }
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     shut(c); /* the close writes the entries of memory */
     for (int round = 0; round < 3; round++) {
         c = open_with(&cfg);
@@ -34,7 +34,7 @@ static void reopened_store_is_warm(void)
             T_EQ_I64(look(c, i, 1), CELLAR_OK);
             T_EQ_I64(look(v, i, 2), CELLAR_OK);
         }
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         shut(c);
     }
     store_end();
@@ -59,10 +59,10 @@ static void clear_version_increment_and_drop_survive_restart(void)
             T_EQ_I64(put(d, i, 1, 0), CELLAR_OK);
             T_EQ_I64(put(c, i, 1, 0), CELLAR_OK);
         }
-        T_EQ_I64(cellar_close(d), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(d), CELLAR_OK);
         shut(c); /* all entries are on disk */
-        T_EQ_I64(cellar_close(a), CELLAR_OK);
-        T_EQ_I64(cellar_close(b), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
         c = open_it();
         T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
         T_EQ_I64(cellar_namespace_open(c, "b", NULL, &b), CELLAR_OK);
@@ -77,9 +77,9 @@ static void clear_version_increment_and_drop_survive_restart(void)
         T_EQ_I64(cellar_version_set(b, 0, &version), CELLAR_OK);
         T_EQ_U64(version, before == 0 ? 2 : before + 1); /* the public number persists */
         T_EQ_I64(cellar_namespace_drop(c, "d"), CELLAR_OK);
-        T_EQ_I64(cellar_close(a), CELLAR_OK);
-        T_EQ_I64(cellar_close(b), CELLAR_OK);
-        T_EQ_I64(cellar_close(d), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(d), CELLAR_OK);
         shut(c);
     }
     store_end();
@@ -108,7 +108,7 @@ static void version_at_open_survives_a_reopen(void)
             T_EQ_I64(cellar_version_set(v, 0, &version), CELLAR_OK);
             T_EQ_U64(version, 10);
         }
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         shut(c);
     }
     store_end();
@@ -284,7 +284,7 @@ static void kill_at_any_moment_restores_no_dead_entry(void)
             atomic_store(&o->now[key], 0);
             atomic_store(&o->next[key], 0);
         }
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         if (n % 2 == 0) { shut(c); } else { T_EQ_I64(cellar_close(c), CELLAR_OK); }
     }
     printf("# %" PRIu64 " kills, %" PRIu64 " calls, %" PRIu64 " hits after them\n", cycles, calls,

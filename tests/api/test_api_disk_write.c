@@ -150,7 +150,7 @@ static void unread_entry_is_not_written_at_first_eviction(void)
     const uint64_t puts = figure(c, "cellar_l2_kept_out_total");
     for (uint32_t i = 0; i < 500; i++) { T_EQ_I64(put(hidden, i, 1, 0), CELLAR_OK); }
     T_CHECK(figure(c, "cellar_l2_kept_out_total") - puts >= 300);
-    T_EQ_I64(cellar_close(hidden), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(hidden), CELLAR_OK);
     shut(c);
     store_end();
 }
@@ -766,7 +766,7 @@ static void durable_set_is_on_disk_when_it_returns(void)
     vo.hidden = 1;
     T_EQ_I64(cellar_namespace_open(c, "s", &vo, &v), CELLAR_OK);
     T_EQ_I64(put_durable(v, 1, 1), CELLAR_E_UNSUPPORTED); /* never on disk */
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     shut(c);
     store_end();
 }
@@ -796,7 +796,7 @@ static void change_all(cellar *c, cellar *v, cellar_err want)
     T_EQ_I64(cellar_clear(v), want);
     T_EQ_I64(cellar_namespace_open(c, "w", NULL, &w), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "w"), want);
-    T_EQ_I64(cellar_close(w), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(w), CELLAR_OK);
 }
 
 static cellar_err delete_then_remove(const void *old, size_t old_len, cellar_buf *out, void *ctx)
@@ -835,7 +835,7 @@ static void change_at_sync_always_reports_durability(void)
     cellar_error_info e = cellar_error_info_default();
     T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_IO);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     shut(c);
     store_end();
 }
@@ -869,7 +869,7 @@ static void tags_are_written_in_mode_each_set(void)
         for (uint32_t k = 0; k < 40; k++) {
             T_EQ_I64(look(v, k, 1), k % 4 == 1 || k % 4 == 2 ? CELLAR_MISS : CELLAR_OK);
         }
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         shut(c);
     }
     store_end();

@@ -49,7 +49,7 @@ static cellar *namespace_of(cellar *c, const cellar_namespace_config *o)
 static void shut(cellar *c, cellar *v)
 {
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 

@@ -99,7 +99,7 @@ static void every_way_in_and_out_is_counted(void)
     T_EQ_U64(entries(a), 2);
     T_EQ_U64(entries(c), 1);
     T_EQ_U64(in_index(c), 3);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -123,7 +123,7 @@ static void clear_and_drop_set_the_count_to_0(void)
     T_EQ_I64(cellar_version_set(a, 0, &version), CELLAR_OK);
     T_EQ_U64(entries(a), 0);
     put(a, "5", "v", 0);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "a"), CELLAR_OK);
     cellar *b = open_named(c, "b"); /* takes the slot */
     T_EQ_U64(entries(b), 0);
@@ -133,7 +133,7 @@ static void clear_and_drop_set_the_count_to_0(void)
     T_EQ_U64(entries(c), 0);
     reclaim_all(c);
     T_EQ_U64(in_index(c), 0);
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -208,7 +208,8 @@ static void random_mix_with_evictions_is_counted(void)
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.ended[CELLAR_CAUSE_EVICTED] != 0);
-    for (unsigned i = NAMESPACES; i-- > 0;) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
+    for (unsigned i = NAMESPACES; i-- > 1;) { T_EQ_I64(cellar_namespace_close(v[i]), CELLAR_OK); }
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
 typedef struct work {
@@ -238,7 +239,8 @@ static void threads_leave_an_exact_count(void)
         for (unsigned i = 0; i < 4; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
         check_at_rest(c, v);
     }
-    for (unsigned i = NAMESPACES; i-- > 0;) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
+    for (unsigned i = NAMESPACES; i-- > 1;) { T_EQ_I64(cellar_namespace_close(v[i]), CELLAR_OK); }
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
 static void entry_from_disk_is_counted_when_it_is_in_memory(void)

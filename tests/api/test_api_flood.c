@@ -297,7 +297,7 @@ static void hostile_namespace_names_cost_nothing(void)
             const uint64_t ns = cpu_ns() - start;
             best[k] = ns < best[k] ? ns : best[k];
             T_EQ_U64(made, NAMESPACES);
-            while (made > 0) { T_EQ_I64(cellar_close(v[--made]), CELLAR_OK); }
+            while (made > 0) { T_EQ_I64(cellar_namespace_close(v[--made]), CELLAR_OK); }
             T_EQ_I64(cellar_close(c), CELLAR_OK);
         }
         ratio = (double)best[1] / (double)best[0];

@@ -363,7 +363,7 @@ static void call_namespaces(cellar *c, uint32_t x)
         for (uint32_t k = 0; k < 60; k++) { put(v, k); }
         T_EQ_I64(cellar_clear(v), CELLAR_OK);
         put(v, 1);
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         T_EQ_I64(cellar_namespace_drop(c, name), CELLAR_OK);
     }
 }

@@ -149,7 +149,7 @@ static void open_breaker_stops_loads_and_serves_stale(void)
     T_EQ_I64(kit_load(v, "k9", NULL, &s, text, NULL), CELLAR_ABSENT);
     atomic_store(&s.say, SAY_VALUE);
     T_EQ_I64(kit_load(v, "k8", NULL, &s, text, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     kit_close(c);
 }
 
@@ -386,8 +386,8 @@ static void dump_states_savings_of_each_namespace(void)
     T_EQ_I64(cellar_stats_get(one, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     const double seconds = told(metrics, "cellar_saved_seconds", "one");
     T_CHECK(seconds > 0 && seconds > st.saved_seconds - 2e-9 && seconds <= st.saved_seconds + 2e-9);
-    T_EQ_I64(cellar_close(one), CELLAR_OK);
-    T_EQ_I64(cellar_close(never), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(one), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(never), CELLAR_OK);
     kit_close(c);
 }
 

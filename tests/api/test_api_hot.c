@@ -70,8 +70,8 @@ static void scope_limits_the_keys_to_a_namespace(void)
     T_EQ_I64(cellar_hot_keys(a, CELLAR_SCOPE_STORE, top, 1, &n), CELLAR_OK);
     T_EQ_U64(n, 1);
     T_EQ_I64(cellar_hot_keys(a, CELLAR_SCOPE_STORE, NULL, 1, &n), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(hidden), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(hidden), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -100,7 +100,7 @@ static void json_names_hot_keys_as_log_keys_says(void)
         T_REQUIRE(list != NULL);
         T_CHECK(strstr(list, row[i].has) != NULL && strstr(list, row[i].lacks) == NULL);
         T_CHECK(strstr(list, "password") == NULL);
-        T_EQ_I64(cellar_close(hidden), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(hidden), CELLAR_OK);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
     }
 }

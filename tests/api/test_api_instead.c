@@ -335,7 +335,7 @@ static void refused_lease_calls_fallbacks_immediately(void)
     T_EQ_STR(text, "default");
     T_EQ_U64(from, CELLAR_SOURCE_DEFAULT);
     T_EQ_I64(atomic_load(&told), 0);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     kit_close(c);
 }
 
@@ -384,7 +384,7 @@ static void thread_exit_inside_lease_fallback_leaves_nothing(void)
     T_REQUIRE(pthread_create(&lost, NULL, begin_and_end, second) == 0);
     T_EQ_I64(pthread_join(lost, NULL), 0);
     T_EQ_I64(atomic_load(&f.calls), 2);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     kit_close(c);
 }
 

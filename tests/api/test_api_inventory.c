@@ -41,7 +41,7 @@ static cellar_err put_ttl(cellar *c, const char *key, const char *value, int64_t
 static void close_all(cellar *v, cellar *c)
 {
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    if (v != NULL) { T_EQ_I64(cellar_close(v), CELLAR_OK); }
+    if (v != NULL) { T_EQ_I64(cellar_namespace_close(v), CELLAR_OK); }
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -60,7 +60,7 @@ static void clear_keeps_other_namespaces(void)
     T_EQ_STR(api_look(c, "k"), "root");
     put(a, "k", "again");
     T_EQ_STR(api_look(a, "k"), "again");
-    cellar_close(b);
+    cellar_namespace_close(b);
     close_all(a, c);
 }
 
@@ -79,7 +79,7 @@ static void namespace_names_that_are_prefixes_never_mix(void)
     T_EQ_STR(api_look(a, "1"), "MISS");
     T_EQ_I64(cellar_clear(b), CELLAR_OK);
     T_EQ_STR(api_look(a, ":1"), "of a");
-    cellar_close(b);
+    cellar_namespace_close(b);
     close_all(a, c);
 }
 
@@ -118,7 +118,7 @@ static void namespaces_have_their_own_default_ttl(void)
     atomic_fetch_add(&api_now_ms, 1);
     T_EQ_STR(api_look(emb, "k"), "MISS");
     T_EQ_STR(api_look(c, "k"), "x"); /* the root namespace has none */
-    cellar_close(emb);
+    cellar_namespace_close(emb);
     close_all(llm, c);
 }
 

@@ -126,8 +126,8 @@ static void reopened_store_restores_filters_with_authority(void)
     const cellar_bloom_info was = info_of(c);
     T_EQ_U64(was.outgrown, 1);
     shut(c);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_close(w), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(w), CELLAR_OK);
     for (uint32_t life = 0; life < 3; life++) {
         c = open_it();
         const cellar_bloom_info is = info_of(c);
@@ -151,8 +151,8 @@ static void reopened_store_restores_filters_with_authority(void)
         T_EQ_U64(info_of(w).doubts, 0);
         add(v, 10 + life * 100, 10 + (life + 1) * 100);
         shut(c);
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
-        T_EQ_I64(cellar_close(w), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(w), CELLAR_OK);
     }
     store_end();
 }
@@ -248,7 +248,9 @@ static void live(oracle *o, uint64_t seed)
             if (cellar_sync(c) != CELLAR_OK) { _Exit(1); }
         } else if (what == 2) {
             cellar *other = namespace_of(c, "other");
-            if (cellar_clear(v) != CELLAR_OK || cellar_close(other) != CELLAR_OK) { _Exit(1); }
+            if (cellar_clear(v) != CELLAR_OK || cellar_namespace_close(other) != CELLAR_OK) {
+                _Exit(1);
+            }
         } else if (what < 30) {
             if (cellar_set(v, &k, sizeof k, "value", 5, NULL) < 0) { _Exit(1); }
             o->added = k + 1;
@@ -260,7 +262,7 @@ static void live(oracle *o, uint64_t seed)
         if ((seed >> 20) % 200 == 0) { break; }
     }
     o->clean = 2;
-    if (cellar_close(v) != CELLAR_OK || cellar_close(c) != CELLAR_OK) { _Exit(1); }
+    if (cellar_namespace_close(v) != CELLAR_OK || cellar_close(c) != CELLAR_OK) { _Exit(1); }
     o->clean = 1;
     _Exit(0);
 }
@@ -330,7 +332,7 @@ static void damaged_filter_file_never_decides(void)
     sealed(c, 200, 100);
     sealed(v, 100, 100);
     shut(c);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     char path[600];
     unsigned char *was[5];
     size_t len[5];
@@ -368,7 +370,7 @@ static void damaged_filter_file_never_decides(void)
             }
         }
         T_EQ_I64(cellar_close(c), CELLAR_OK);
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     }
     /* Damage to one filter keeps the others, but each try costs at least one filter. */
     T_CHECK(believed <= tries);
@@ -467,8 +469,8 @@ static void filter_survives_clear_and_resize_until_drop(void)
     T_EQ_I64(cellar_namespace_drop(c, "b"), CELLAR_OK);
     T_EQ_I64(cellar_bloom_open(a, 3000, 0.02), CELLAR_OK); /* a second filter begins to fill */
     shut(c);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
     l2_bytes *= 2;
     c = open_it();
     a = namespace_of(c, "a");
@@ -485,8 +487,8 @@ static void filter_survives_clear_and_resize_until_drop(void)
     T_EQ_I64(cellar_bloom_activate(a, 0), CELLAR_OK);
     T_EQ_I64(cellar_bloom_drop(c, CELLAR_BLOOM_ALL), CELLAR_OK);
     shut(c);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
     l2_bytes /= 2;
     c = open_it();
     a = namespace_of(c, "a");
@@ -496,7 +498,7 @@ static void filter_survives_clear_and_resize_until_drop(void)
     T_EQ_U64(denied(a, 0, 20), 0);
     T_EQ_I64(cellar_bloom_drop(a, CELLAR_BLOOM_ALL), CELLAR_OK);
     shut(c);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     T_CHECK(!kept());
     store_end();
 }
@@ -508,8 +510,8 @@ static void filter_of_unopened_namespace_is_kept(void)
     sealed(a, 100, 20);
     sealed(b, 100000, 20); /* more than one piece */
     shut(c);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
     /* neither a nor b is opened: sync and close carry their filters over */
     for (int life = 0; life < 2; life++) {
         c = open_it();
@@ -524,7 +526,7 @@ static void filter_of_unopened_namespace_is_kept(void)
     T_EQ_U64(denied(a, 0, 20), 0);
     T_EQ_I64(cellar_sync(c), CELLAR_OK);
     shut(c);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     c = open_it(); /* opened without the disk: added keys are not noted */
     cellar_namespace_config o = cellar_namespace_config_default();
     o.tier = CELLAR_TIER_L1;
@@ -533,7 +535,7 @@ static void filter_of_unopened_namespace_is_kept(void)
     const uint32_t k = 21;
     T_EQ_I64(cellar_set(a, &k, sizeof k, "v", 1, NULL), CELLAR_OK);
     shut(c);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     c = open_it();
     a = namespace_of(c, "a");
     b = namespace_of(c, "b");
@@ -543,8 +545,8 @@ static void filter_of_unopened_namespace_is_kept(void)
     T_EQ_U64(denied(b, 0, 20), 0);
     T_CHECK(denied(b, 1000, 2000) > 900);
     shut(c);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
     store_end();
 }
 
@@ -574,7 +576,7 @@ static void concurrent_opens_of_namespace_find_its_filter(void)
     cellar *c = open_it(), *v = namespace_of(c, "v");
     sealed(v, 20000, 7);
     shut(c);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     for (int life = 0; life < 5; life++) {
         c = open_it();
         pthread_barrier_t go;
@@ -592,7 +594,7 @@ static void concurrent_opens_of_namespace_find_its_filter(void)
         }
         (void)pthread_barrier_destroy(&go);
         shut(c);
-        for (int i = 0; i < 4; i++) { T_EQ_I64(cellar_close(o[i].v), CELLAR_OK); }
+        for (int i = 0; i < 4; i++) { T_EQ_I64(cellar_namespace_close(o[i].v), CELLAR_OK); }
     }
     store_end();
 }
@@ -608,7 +610,7 @@ static void filter_of_hidden_namespace_stays_in_memory(void)
     T_EQ_I64(cellar_sync(c), CELLAR_OK);
     T_CHECK(!kept());
     shut(c);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_CHECK(!kept());
     store_end();
 }
@@ -662,7 +664,7 @@ static void default_filter_is_kept_with_smallest_l2_bytes(void)
     T_EQ_I64(cellar_bloom_feed(v, feed_key, range, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bloom_activate(v, 0), CELLAR_OK);
     shut(c);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));
     c = open_it();
     v = namespace_with(c, "v", &o);
@@ -677,7 +679,7 @@ static void default_filter_is_kept_with_smallest_l2_bytes(void)
     }
     T_CHECK(held > 200); /* 6 of 12 MB: the filters took some segments, the oldest first */
     shut(c);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     store_end();
 }
 
@@ -692,14 +694,14 @@ static void filter_without_room_on_disk_is_not_kept(void)
     T_EQ_I64(cellar_sync(c), CELLAR_OK);
     T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));
     shut(c);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));
     c = open_it();
     v = namespace_of(c, "v");
     T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OFF);
     T_EQ_U64(info_of(v).state, CELLAR_BLOOM_AUTHORITATIVE);
     shut(c);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     store_end();
 }
 

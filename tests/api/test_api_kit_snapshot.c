@@ -183,7 +183,7 @@ static uint64_t sets_of(cellar *c)
     cellar_stats s = cellar_stats_default();
     T_EQ_I64(cellar_namespace_open(c, "limits", NULL, &ns), CELLAR_OK);
     T_EQ_I64(cellar_stats_get(ns, CELLAR_SCOPE_NAMESPACE, &s), CELLAR_OK);
-    cellar_close(ns);
+    cellar_namespace_close(ns);
     return s.sets;
 }
 
@@ -304,7 +304,7 @@ static void do_harm(cellar *c, harm what)
     case HARM_NONE:
     case HARM_COUNT: break;
     }
-    cellar_close(ns);
+    cellar_namespace_close(ns);
 }
 
 static void damaged_snapshots_are_refused_whole(void)
@@ -368,7 +368,7 @@ static void failed_save_leaves_the_snapshot_before_it(void)
     T_EQ_U64(refused(&of), 0);
     left_is(&of, 8);
     limits_close(&of);
-    cellar_close(ns);
+    cellar_namespace_close(ns);
     api_shut(c);
 }
 

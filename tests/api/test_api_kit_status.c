@@ -58,7 +58,7 @@ static int64_t left_ms(cellar *c, const char *id)
     cellar *ns = entries_of(c);
     cellar_entry_info info = cellar_entry_info_default();
     const cellar_err err = cellar_entry_info_get(ns, id, strlen(id), 0, &info);
-    cellar_close(ns);
+    cellar_namespace_close(ns);
     return err == CELLAR_OK ? info.ttl_left_ms : -1;
 }
 
@@ -129,7 +129,7 @@ static void unknown_state_is_the_fallback_and_is_counted(void)
     T_EQ_I64(cellar_namespace_open(c, "own", NULL, &ns), CELLAR_OK);
     T_EQ_I64(api_put(ns, "8", "z", &other), CELLAR_OK);
     T_EQ_STR(look(s, "8"), "old z");
-    cellar_close(ns);
+    cellar_namespace_close(ns);
     cellar_status_close(s);
     api_shut(c);
 }
@@ -157,7 +157,7 @@ static void values_come_back_as_stored(void)
     T_EQ_I64(cellar_delete(ns, "b", 1), CELLAR_OK);
     T_EQ_I64(cellar_status_get(s, "b", 1, NULL, 0, &len, &state), CELLAR_MISS);
     T_CHECK(len == 0 && state == NULL);
-    cellar_close(ns);
+    cellar_namespace_close(ns);
     const cellar_status_stats st = stats_of(s);
     T_EQ_U64(st.gets, st.hits + st.misses);
     T_EQ_U64(st.gets, 6);
@@ -286,7 +286,7 @@ static void merge_that_removes_or_deletes_its_id_leaves_no_entry(void)
     T_EQ_I64(update(s, "7", "success", &m), CELLAR_MISS); /* the delete came after its read */
     T_EQ_I64(m.runs, 1);
     T_EQ_STR(look(s, "7"), "MISS");
-    cellar_close(ns);
+    cellar_namespace_close(ns);
     cellar_status_close(s);
     api_shut(c);
 }

@@ -95,7 +95,7 @@ static void each_read_and_write_of_the_disk_is_timed(void)
     T_EQ_U64(latency(c, CELLAR_OP_L2_READ).samples, r.samples);
     T_EQ_U64(figure(c, "cellar_op_seconds_count{op=\"l2_write\"}"),
              latency(c, CELLAR_OP_L2_WRITE).samples);
-    T_EQ_I64(cellar_close(through), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(through), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     t_wipe(path);
     T_EQ_I64(rmdir(folder), 0);

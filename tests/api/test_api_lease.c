@@ -130,8 +130,8 @@ static void dropped_namespace_ends_its_leases(void)
     T_EQ_I64(cellar_lease_fulfill(other, &own, "mine", 4, NULL), CELLAR_OK);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.loads_running, 0);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_close(other), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(other), CELLAR_OK);
     kit_close(c);
 }
 
@@ -419,7 +419,7 @@ static void fulfill_in_wrong_namespace_keeps_lease(void)
     T_EQ_U64(b.opaque[0] | b.opaque[1], 0);
     T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, NULL), CELLAR_OK);
     T_EQ_U64(a.opaque[0] | a.opaque[1], 0);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     kit_close(other);
     kit_close(c);
 }
@@ -479,7 +479,7 @@ static void bad_input_of_leases(void)
     T_EQ_I64(cellar_lease_fulfill(c, &a, NULL, 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_lease_fulfill(c, &a, text, (size_t)CELLAR_VALUE_MAX, NULL), CELLAR_E_TOOBIG);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     kit_close(c);
 }
 
@@ -588,7 +588,7 @@ static void bad_input_of_bulk_loads(void)
     T_EQ_I64(cellar_lease_release(v, &lease, 0), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_lease_unsubscribe(v, &lease), CELLAR_E_CLOSED);
     T_EQ_U64(b.calls, 1);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 }
 
 static void bulk_load_keeps_order_status_and_duplicates(void)
@@ -986,7 +986,7 @@ static void lease_asks_breaker_of_its_namespace(void)
     T_EQ_I64(cellar_lease_fulfill(v, &probe, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(begin_one(v, "b", &l), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_fulfill(v, &l, "x", 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     kit_close(c);
 }
 
@@ -1032,7 +1032,7 @@ static void lost_lease_is_recorded_as_breaker_failure(void)
         T_EQ_I64(begin_one(v, "d", &probe), CELLAR_LEASED); /* the breaker is closed */
         T_EQ_I64(cellar_lease_release(v, &l, 0), CELLAR_OK);
         T_EQ_I64(cellar_lease_release(v, &probe, 0), CELLAR_OK);
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         kit_close(c);
     }
 }

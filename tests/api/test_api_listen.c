@@ -123,7 +123,7 @@ static void each_removal_has_its_cause(void)
     api_put(c, "k", "two", NULL);
     T_EQ_U64(h.total, 0);
     T_EQ_I64(cellar_listener_remove(c, id), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -178,8 +178,8 @@ static void mask_and_namespace_select_events(void)
     T_EQ_I64(cellar_listener_add(c, 0, note, &all, &more[n]), CELLAR_E_LIMIT);
     T_EQ_I64(cellar_listener_remove(c, more[3]), CELLAR_OK);
     T_EQ_I64(cellar_listener_add(c, 0, note, &all, &more[3]), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_close(w), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(w), CELLAR_OK);
     api_shut(c);
 }
 

@@ -218,7 +218,7 @@ static void stale_window_of_none_ends_the_value_with_its_ttl(void)
     T_EQ_I64(kit_load(v, "set", &cached, &s, text, NULL), CELLAR_MISS);
     T_EQ_I64(kit_load(v, "stale", &cached, &s, text, NULL), CELLAR_STALE);
     T_EQ_I64(kit_load(v, "loaded", &cached, &s, text, NULL), CELLAR_MISS);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     kit_close(c);
 }
 
@@ -676,7 +676,7 @@ static void namespaces_have_their_own_loader_and_defaults(void)
     cellar_result_free(&r);
     kit_tick(c);
     T_EQ_I64(atomic_load(&s.calls), 2);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     kit_close(c);
 }
 

@@ -112,7 +112,7 @@ static void no_negative_of_a_namespace_joins_the_flags_of_a_call(void)
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
     T_EQ_I64(atomic_load(&s.calls), 3); /* the root has no such option */
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     kit_close(c);
 }
 
@@ -184,13 +184,13 @@ static void soft_timeout_over_hard_timeout_is_refused(void)
     o = cellar_load_opts_default();
     lo = cellar_load_opts_default();
     lo.hard_timeout_ms = 400;
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     o.soft_timeout_ms = 401; /* over the namespace's hard timeout */
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
     o.hard_timeout_ms = 401;
     T_EQ_I64(kit_load(v, "k", &o, &s, text, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(atomic_load(&s.calls), 2);
     kit_close(c);
 }

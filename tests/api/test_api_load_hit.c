@@ -184,7 +184,7 @@ static void options_of_the_namespace_count_on_both_ways(void)
         n.load = &l;
         T_EQ_I64(cellar_namespace_open(c, "n", &n, &v), CELLAR_OK);
         compare(v, t_share(60000));
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         kit_close(c);
     }
 }
@@ -212,7 +212,7 @@ static void eager_namespace_refreshes_hits_without_options(void)
         cellar_result_free(&r);
         atomic_fetch_add(&kit_now_ms, 300);
     }
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     kit_close(c);
 }
 

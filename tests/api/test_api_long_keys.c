@@ -125,7 +125,7 @@ static void namespaces_and_batches_accept_longest_key(void)
     T_EQ_U64(n, 1);
     T_EQ_I64(cellar_clear(v), CELLAR_OK);
     T_EQ_I64(cellar_get(v, other, LEN, buf, sizeof buf, &n), CELLAR_MISS);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 

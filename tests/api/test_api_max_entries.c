@@ -162,7 +162,7 @@ static void each_way_to_store_keeps_the_bound(void)
     T_EQ_U64(entries(v), 10);
     T_EQ_U64(numbers(c, 0, OTHERS), OTHERS);
     T_EQ_U64(evicted(c), 0);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -187,7 +187,7 @@ static void old_unused_entries_leave_first(void)
         T_EQ_U64(numbers(v, 15, 30), 15);
         put_numbers(v, 30, 35);
         T_EQ_U64(numbers(v, 20, 35), 15);
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         api_shut(c);
     }
 }
@@ -204,7 +204,7 @@ static void set_over_an_entry_is_a_use(void)
         put(v, "a"); /* in place */
         put(v, "d");
         T_CHECK(has(v, fifo ? "b" : "a") && !has(v, fifo ? "a" : "b") && has(v, "d"));
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         api_shut(c);
     }
 }
@@ -231,7 +231,7 @@ static void change_of_an_entry_evicts_nothing(void)
     T_EQ_I64(cellar_delete(v, "a", 1), CELLAR_OK);
     put(v, "e");
     T_EQ_U64(evicted(v), 1);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -244,7 +244,7 @@ static void bound_of_1_keeps_the_last_entry(void)
         T_EQ_U64(numbers(v, i, i + 1), 1);
     }
     T_EQ_U64(evicted(v), 499);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -281,8 +281,8 @@ static void bound_changes_at_run_time(void)
     T_EQ_I64(bound(v, UINT32_MAX), CELLAR_OK);
     T_EQ_I64(cellar_option_get(v, CELLAR_OPT_NAMESPACE_MAX_ENTRIES, &now), CELLAR_OK);
     T_EQ_I64(now, UINT32_MAX);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
-    T_EQ_I64(cellar_close(w), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(w), CELLAR_OK);
     api_shut(c);
 }
 
@@ -295,7 +295,7 @@ static void first_bound_keeps_younger_entries(void)
     T_EQ_I64(bound(v, 10000), CELLAR_OK);
     T_EQ_U64(entries(v), 10000);
     T_CHECK(numbers(v, 20000, 40000) >= 9900); /* eighths of the age of the store */
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -323,7 +323,7 @@ static void bound_holds_when_a_call_returns_although_another_still_sets_it(void)
         T_EQ_I64(bound(v, 50), CELLAR_OK);
         T_CHECK(s.done);
         T_EQ_U64(entries(v), then[i]);
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         api_shut(c);
     }
 }
@@ -341,16 +341,16 @@ static void options_at_open_set_the_bound(void)
     put_numbers(v, 0, 100);
     again = open_bound(c, "v", 20); /* options replace those of before */
     T_EQ_U64(entries(v), 20);
-    T_EQ_I64(cellar_close(again), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(c, "v", NULL, &again) == CELLAR_OK);
     put_numbers(again, 0, 100);
     T_EQ_U64(entries(v), 20);
-    T_EQ_I64(cellar_close(again), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
     again = open_bound(c, "v", 0);
     put_numbers(again, 0, 100);
     T_EQ_U64(entries(v), 100);
-    T_EQ_I64(cellar_close(again), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -369,7 +369,7 @@ static void pinned_entry_leaves_and_stays_readable(void)
     T_EQ_MEM(pin[1].value, "second", 6);
     cellar_unpin(&pin[0]);
     cellar_unpin(&pin[1]);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -388,18 +388,19 @@ static void cleared_and_dropped_namespaces_start_from_0(void)
     put_numbers(v, 0, 60);
     T_EQ_U64(entries(v), 50);
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK); /* a closed namespace keeps its entries and its bound */
+    /* a closed namespace keeps its entries and its bound */
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(bound(v, 10), CELLAR_E_CLOSED);
     T_REQUIRE(cellar_namespace_open(c, "v", NULL, &v) == CELLAR_OK);
     put_numbers(v, 100, 200);
     T_EQ_U64(entries(v), 50);
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     T_EQ_I64(bound(v, 10), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(c, "w", NULL, &w) == CELLAR_OK); /* takes the slot */
     put_numbers(w, 0, 200);
     T_EQ_U64(entries(w), 200);
-    T_EQ_I64(cellar_close(w), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(w), CELLAR_OK);
     api_shut(c);
 }
 
@@ -424,7 +425,7 @@ static void expired_entries_count_until_they_are_reclaimed(void)
     put(v, "d");
     T_EQ_U64(entries(v), 4);
     T_CHECK(has(v, "a") && has(v, "b") && has(v, "c") && has(v, "d"));
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -459,7 +460,7 @@ static void evictions_have_the_cause_evicted(void)
     for (unsigned i = 0; i < CELLAR_CAUSE_COUNT; i++) {
         T_CHECK(h.count[i] == 0 || i == CELLAR_CAUSE_EVICTED);
     }
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -489,7 +490,7 @@ static void evicted_entries_go_to_disk_and_come_back(void)
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_CHECK(st.hits_l2 > 250);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
     v = open_bound(c, "v", 5); /* options are not on the disk */
@@ -498,7 +499,7 @@ static void evicted_entries_go_to_disk_and_come_back(void)
         (void)api_look(v, key);
         T_CHECK(entries(v) <= 5);
     }
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
     t_wipe(path);
     T_EQ_I64(rmdir(folder), 0);
@@ -555,7 +556,7 @@ static void forked_child_keeps_the_bound(void)
     T_EQ_I64(waitpid(child, &status, 0), child);
     T_EQ_I64(status, 0);
     T_EQ_U64(entries(v), 10);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -611,7 +612,7 @@ static void refused_memory_is_a_code(void)
     atomic_store(&allocations_left, INT64_MAX);
     put_number(v, 8000);
     T_EQ_U64(numbers(v, 8000, 8001), 1);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -686,7 +687,9 @@ static void random_mix_agrees_with_counts(void)
         }
         if (i % 5000 == 0) { T_EQ_I64(cellar_integrity_check(c), CELLAR_OK); }
     }
-    for (unsigned k = 1; k < NAMESPACES; k++) { T_EQ_I64(cellar_close(m[k].v), CELLAR_OK); }
+    for (unsigned k = 1; k < NAMESPACES; k++) {
+        T_EQ_I64(cellar_namespace_close(m[k].v), CELLAR_OK);
+    }
     api_shut(c);
 }
 
@@ -737,7 +740,7 @@ static void threads_never_pass_the_bound(void)
         }
         T_EQ_U64(evicted(c), 0);
     }
-    for (unsigned i = NAMESPACES; i-- > 1;) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
+    for (unsigned i = NAMESPACES; i-- > 1;) { T_EQ_I64(cellar_namespace_close(v[i]), CELLAR_OK); }
     api_shut(c);
 }
 
@@ -761,7 +764,7 @@ static void threads_that_fit_evict_nothing(void)
         for (unsigned i = 0; i < 4; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
         T_EQ_U64(entries(v), 400);
         T_EQ_U64(evicted(v), 0);
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         api_shut(c);
     }
 }

@@ -103,7 +103,7 @@ static void come_and_go(cellar *root, uint64_t *r)
     if (cellar_namespace_open(root, "brief", &o, &v) != CELLAR_OK) { return; }
     for (unsigned k = 0; k < 40; k++) { (void)cellar_set(v, &k, sizeof k, "v", 1, NULL); }
     if (below(r, 2) != 0) { (void)cellar_namespace_drop(root, "brief"); }
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 }
 
 /* Change what holds for many keys. The first namespace keeps its bound. */
@@ -195,7 +195,9 @@ static void run_threads(bool heard)
         for (unsigned i = 0; i < THREADS; i++) { T_EQ_I64(pthread_join(t[i], NULL), 0); }
         bounds_hold_at_rest(&m);
     }
-    for (unsigned i = 0; i < NAMESPACES; i++) { T_EQ_I64(cellar_close(m.v[i]), CELLAR_OK); }
+    for (unsigned i = 0; i < NAMESPACES; i++) {
+        T_EQ_I64(cellar_namespace_close(m.v[i]), CELLAR_OK);
+    }
     api_shut(m.root);
 }
 

@@ -35,9 +35,9 @@ static void closed_and_reopened_namespace_keeps_entries(void)
     cellar *a = namespace(c, "a"), *again = namespace(c, "a");
     T_CHECK(a == again);
     put(a, "k", "v");
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     T_EQ_STR(api_look(a, "k"), "v"); /* opened twice, closed once */
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     T_EQ_STR(api_look(a, "k"), "E_CLOSED");
     a = namespace(c, "a");
     T_EQ_STR(api_look(a, "k"), "v");
@@ -46,8 +46,8 @@ static void closed_and_reopened_namespace_keeps_entries(void)
     cellar *b = namespace(a, "b");
     put(b, "k", "w");
     T_EQ_STR(api_look(a, "k"), "v");
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
     api_shut(c);
 }
 
@@ -66,12 +66,12 @@ static void dropped_namespace_is_empty_and_closed(void)
     put(fresh, "k", "new");
     T_EQ_STR(api_look(fresh, "k"), "new");
     T_EQ_STR(api_look(a, "k"), "E_CLOSED");
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(a), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_E_CLOSED);
     T_EQ_STR(api_look(b, "k"), "other");
     T_EQ_I64(cellar_namespace_drop(b, "b"), CELLAR_OK); /* a drop through its own handle */
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
-    T_EQ_I64(cellar_close(fresh), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(fresh), CELLAR_OK);
     api_shut(c);
 }
 
@@ -102,7 +102,7 @@ static void list_has_each_namespace_but_hidden_ones(void)
     put(b, "l", "v");
     put(hidden, "k", "v");
     T_EQ_I64(cellar_namespace_drop(c, "d"), CELLAR_OK);
-    T_EQ_I64(cellar_close(b), CELLAR_OK); /* it keeps its entries */
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK); /* it keeps its entries */
     seen_names seen = { .most = 9 };
     T_EQ_I64(cellar_namespace_list(a, note_name, &seen), CELLAR_OK);
     T_EQ_STR(seen.text, ";a;b;");
@@ -110,9 +110,9 @@ static void list_has_each_namespace_but_hidden_ones(void)
     seen = (seen_names){ .most = 2 };
     T_EQ_I64(cellar_namespace_list(c, note_name, &seen), CELLAR_OK);
     T_EQ_STR(seen.text, ";a;");
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(d), CELLAR_OK);
-    T_EQ_I64(cellar_close(hidden), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(d), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(hidden), CELLAR_OK);
     api_shut(c);
 }
 
@@ -131,7 +131,7 @@ static void namespace_names_are_bytes(void)
     static char text[200000];
     T_EQ_I64(cellar_metrics_write(c, text, sizeof text, NULL), CELLAR_OK);
     T_EQ_I64(cellar_dump_write(c, text, sizeof text, NULL), CELLAR_OK);
-    for (int i = 0; i < 4; i++) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
+    for (int i = 0; i < 4; i++) { T_EQ_I64(cellar_namespace_close(v[i]), CELLAR_OK); }
     api_shut(c);
 }
 
@@ -154,7 +154,7 @@ static void namespaces_over_limit_are_refused(void)
     T_EQ_I64(cellar_namespace_drop(c, "namespace-7"), CELLAR_OK);
     /* its handle is still open */
     T_EQ_I64(cellar_namespace_open(c, "one more", NULL, &more), CELLAR_E_LIMIT);
-    T_EQ_I64(cellar_close(v[7]), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v[7]), CELLAR_OK);
     v[7] = namespace(c, "one more");
     for (int i = 0; i < 100; i++) {
         int seen = -1;
@@ -163,7 +163,7 @@ static void namespaces_over_limit_are_refused(void)
         if (i != 7) { T_EQ_I64(seen, i); }
     }
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    for (int i = 0; i < 100; i++) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
+    for (int i = 0; i < 100; i++) { T_EQ_I64(cellar_namespace_close(v[i]), CELLAR_OK); }
     api_shut(c);
 }
 
@@ -178,7 +178,7 @@ static void opened_and_dropped_namespaces_leave_no_memory(void)
         cellar *v = namespace(c, name);
         put(v, "k", "v");
         T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_OK);
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         T_EQ_I64(cellar_namespace_drop(c, name), CELLAR_OK);
         if (i == 100) {
             T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
@@ -230,15 +230,15 @@ static void namespace_options_and_ttl_classes_apply(void)
     T_EQ_U64(cls, 2);
     o.ttl_class_count = 1;
     o.ttl_class_fallback = 0;
-    T_EQ_I64(cellar_close(same), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(same), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "v", &o, &same), CELLAR_OK);
     T_EQ_I64(cellar_ttl_class_find(v, "success", &cls), CELLAR_OK);
     T_EQ_U64(cls, 1);
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.ttl_class_fallbacks, 2);
-    T_EQ_I64(cellar_close(same), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(same), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -305,8 +305,8 @@ static void clear_is_o1_and_frees_memory(void)
         alike = many < 2 * few + 2000; /* the resolution of the clock */
     }
     T_CHECK(alike);
-    T_EQ_I64(cellar_close(w), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(w), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
     /* full, cleared: the same amount fits again, and no live entry is evicted */
     c = open_bytes(8u << 20);
@@ -320,7 +320,7 @@ static void clear_is_o1_and_frees_memory(void)
     int there = 0;
     for (int i = 0; i < 4000; i++) { there += cellar_contains(v, &i, sizeof i) == CELLAR_OK; }
     T_EQ_I64(there, 4000);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -341,7 +341,7 @@ static void version_increment_counts_up(void)
     T_EQ_I64(cellar_stats_get(v, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.version_changes, 3);
     T_EQ_U64(st.clears, 0);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -363,10 +363,10 @@ static void version_at_open_begins_keeps_or_changes(void)
     put(v, "k", "first");
     again = namespace_at(c, 7); /* the same number: nothing changes */
     T_EQ_STR(api_look(v, "k"), "first");
-    T_EQ_I64(cellar_close(again), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
     again = namespace_at(c, 0); /* 0 keeps it */
     T_EQ_STR(api_look(v, "k"), "first");
-    T_EQ_I64(cellar_close(again), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
     T_EQ_I64(cellar_version_set(v, 0, &version), CELLAR_OK);
     T_EQ_U64(version, 8);
     put(v, "k", "second");
@@ -376,13 +376,13 @@ static void version_at_open_begins_keeps_or_changes(void)
     T_EQ_U64(st.version_changes, 2);
     T_EQ_I64(cellar_version_set(v, 0, &version), CELLAR_OK);
     T_EQ_U64(version, 6);
-    T_EQ_I64(cellar_close(again), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     v = namespace(c, "v"); /* new, without options */
     T_EQ_I64(cellar_version_set(v, 0, &version), CELLAR_OK);
     T_EQ_U64(version, 2);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -433,7 +433,7 @@ static void root_has_options_and_name(void)
     T_EQ_U64(cls, 8);
     T_EQ_I64(cellar_metrics_write(c, text, sizeof text, NULL), CELLAR_OK);
     T_CHECK(strstr(text, "namespace=\"main\"") != NULL);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 

@@ -177,7 +177,7 @@ static void load_store_and_decode_errors_are_counted_apart(void)
     T_EQ_U64(st.decode_errors, 1);
     T_EQ_I64(cellar_stats_get(other, CELLAR_SCOPE_NAMESPACE, &none), CELLAR_OK);
     T_EQ_U64(none.loads_failed + none.write_errors + none.decode_errors, 0);
-    T_EQ_I64(cellar_close(other), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(other), CELLAR_OK);
     end(c);
 }
 
@@ -287,7 +287,7 @@ static void bad_input_is_refused(void)
     T_EQ_I64(cellar_set_obj(c, "k", 1, NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_get_or_load_obj(c, "k", 1, NULL, NULL, NULL, &object), CELLAR_E_INVAL);
     cellar_obj_free(c, NULL);
-    T_EQ_I64(cellar_close(plain), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(plain), CELLAR_OK);
     end(c);
 }
 

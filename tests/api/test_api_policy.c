@@ -51,7 +51,7 @@ static void seed_filled_entry_has_its_rows_ttl(void)
     T_EQ_I64(ttl_of(c, "project:8:topics"), 60 * S);
     T_EQ_I64(api_put(c, "my:Access-Token:7", "v", NULL), CELLAR_E_DENIED);
     T_EQ_I64(api_put(c, "AUTHORIZATION", "v", NULL), CELLAR_E_DENIED);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
     api_shut(root);
     rules_drop(&cfg.config);
 }
@@ -68,8 +68,8 @@ static void namespace_that_opens_later_gets_its_section(void)
     T_EQ_I64(ttl_after_set(late, "k"), 5 * S);
     T_EQ_I64(ttl_after_set(named, "k"), 6 * S);
     T_EQ_I64(ttl_after_set(root, "k"), 7 * S);
-    T_EQ_I64(cellar_close(late), CELLAR_OK);
-    T_EQ_I64(cellar_close(named), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(late), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(named), CELLAR_OK);
     T_EQ_I64(rules(root, "", NULL), CELLAR_OK);
     T_EQ_I64(ttl_after_set(root, "k"), CELLAR_TTL_NONE);
     char long_name[CELLAR_NAME_MAX + 2];
@@ -314,7 +314,7 @@ static void class_of_a_rule_holds_for_each_call_that_stores(void)
     T_EQ_I64(ttl_of(c, "c:none"), 9 * S);
     T_EQ_I64(ttl_after_set(c, "u:1"), 5 * S); /* an unknown class: the fallback */
     T_EQ_I64(ttl_after_set(root, "u:1"), CELLAR_TTL_NONE); /* a namespace without classes */
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
     api_shut(root);
 }
 
@@ -606,10 +606,10 @@ static void quota_of_a_section_is_applied_at_open_and_at_reload(void)
     (void)atomic_fetch_add(&api_now_ms, 2 * S); /* the log holds back equal lines of a second */
     T_EQ_I64(cellar_policy_set(root, r, 2), CELLAR_OK);
     T_EQ_I64(lines_with("the quota of rules[0] of the policy is not in force (and 1 more)"), 1);
-    T_EQ_I64(cellar_close(too), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(too), CELLAR_OK);
     T_EQ_U64(least_bytes(none), 0);
     cellar *const all[] = { none, own, again, a, b };
-    for (size_t i = 0; i < 5; i++) { T_EQ_I64(cellar_close(all[i]), CELLAR_OK); }
+    for (size_t i = 0; i < 5; i++) { T_EQ_I64(cellar_namespace_close(all[i]), CELLAR_OK); }
     api_shut(root);
 }
 
@@ -639,9 +639,9 @@ static void quotas_change_places_and_never_exceed_the_whole(void)
         (void)snprintf(key, sizeof key, "%u", i);
         T_EQ_I64(api_put(i % 2 != 0 ? a : b, key, "value", NULL), CELLAR_OK);
     }
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
     api_shut(root);
 }
 
@@ -694,7 +694,7 @@ static void call_wins_over_rule_over_set_over_namespace(void)
     T_EQ_I64(rules(root, "[a]\nkey r:{x} ttl=20s\n", NULL), CELLAR_OK);
     T_EQ_I64(ttl_after_set(c, "free"), 100 * S);
     T_EQ_I64(ttl_of(c, "r:1"), 40 * S); /* stored entries keep their deadlines */
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
     api_shut(root);
 }
 
@@ -730,7 +730,7 @@ static void maximum_age_of_call_and_rule_wins_over_the_namespace(void)
         T_EQ_I64(api_put(c, key, "v", &of_call), CELLAR_OK);
         T_CHECK(ttl_of(c, key) <= 30 * S);
     }
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
     api_shut(root);
 }
 
@@ -743,7 +743,7 @@ static void first_rule_of_the_file_wins_across_sections(void)
     T_EQ_I64(ttl_after_set(c, "y:1"), 3 * S);
     T_EQ_I64(ttl_after_set(c, "y:1:2"), 4 * S);
     T_EQ_I64(ttl_after_set(root, "y:1"), 4 * S);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
     api_shut(root);
 }
 
@@ -812,7 +812,7 @@ static void options_of_a_rule_reach_the_entry(void)
     tagged.tag_count = CELLAR_TAGS_MAX;
     T_EQ_I64(api_put(c, "t:1", "v", &tagged), CELLAR_E_LIMIT);
     T_EQ_I64(api_put(c, "u:1", "v", &tagged), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
     api_shut(root);
 }
 
@@ -874,7 +874,7 @@ static void reload_under_load_uses_the_old_or_the_new_rules(void)
         T_EQ_I64(rules(root, text[i % 3], NULL), i % 3 == 2 ? CELLAR_E_CONFIG : CELLAR_OK);
         if (i % 50 == 0) { /* namespaces open and close meanwhile */
             cellar *other = space(root, i % 100 == 0 ? "x" : "y");
-            T_EQ_I64(cellar_close(other), CELLAR_OK);
+            T_EQ_I64(cellar_namespace_close(other), CELLAR_OK);
         }
     }
     atomic_store(&stop, true);
@@ -883,7 +883,7 @@ static void reload_under_load_uses_the_old_or_the_new_rules(void)
     T_EQ_I64(cellar_metrics_write(root, out, sizeof out, NULL), CELLAR_OK);
     T_CHECK(strstr(out, "cellar_policy_reloads_total{") != NULL);
     T_CHECK(strstr(out, "cellar_denied_total{") != NULL);
-    T_EQ_I64(cellar_close(busy), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(busy), CELLAR_OK);
     api_shut(root);
 }
 

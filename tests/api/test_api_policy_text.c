@@ -276,7 +276,7 @@ static void metric_counts_files_that_the_reader_refuses(void)
     api_shut(c);
     T_EQ_I64(cellar_policy_reload(v, path, NULL, NULL), CELLAR_E_CONFIG); /* nothing to count in */
     T_EQ_I64(cellar_policy_reload(v, "tests/data/s4.policy", NULL, NULL), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     t_wipe(folder);
 }
 
@@ -445,7 +445,7 @@ static void structs_say_what_a_file_says(void)
     T_EQ_STR(api_look(c, "stale/1"), "MISS");
     T_EQ_I64(cellar_policy_set(root, NULL, 0), CELLAR_OK);
     T_EQ_I64(ttl_after_set(c, "free"), CELLAR_TTL_NONE);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
     api_shut(root);
 }
 

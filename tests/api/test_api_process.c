@@ -96,8 +96,9 @@ static int child_work(busy *b)
     if (cellar_namespace_open(b->c, "made in the child", NULL, &namespace) != CELLAR_OK) {
         return 12;
     }
-    if (cellar_close(namespace) != CELLAR_OK || cellar_close(own) != CELLAR_OK) { return 13; }
-    if (cellar_close(b->c) != CELLAR_OK || cellar_close(b->v) != CELLAR_OK) { return 14; }
+    if (cellar_namespace_close(namespace) != CELLAR_OK) { return 13; }
+    if (cellar_close(own) != CELLAR_OK) { return 13; }
+    if (cellar_close(b->c) != CELLAR_OK || cellar_namespace_close(b->v) != CELLAR_OK) { return 14; }
     return 0;
 }
 
@@ -137,7 +138,7 @@ static void forked_child_uses_cache_immediately(void)
     T_CHECK(atomic_load(&events) > 0);
     T_EQ_I64(cellar_integrity_check(b.c), CELLAR_OK);
     T_EQ_I64(cellar_set(b.c, "k", 1, "parent", 6, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_close(b.v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b.v), CELLAR_OK);
     T_EQ_I64(cellar_close(b.c), CELLAR_OK);
 }
 

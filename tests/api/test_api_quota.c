@@ -86,8 +86,8 @@ static void least_against_flood(uint64_t bytes, uint64_t entries, uint32_t evict
     T_EQ_U64(st.quota_borrowed_bytes,
              st.quota_bytes > st.quota_min_bytes ? st.quota_bytes - st.quota_min_bytes : 0);
     T_CHECK(count(b, 2 * fit, 3 * fit) != 0); /* the other namespace still works */
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
     api_shut(c);
 }
 
@@ -119,8 +119,8 @@ static void min_quota_is_held_under_flood_of_long_values(void)
         if (st.quota_bytes < st.quota_min_bytes / 100 * 94) {
             T_EQ_U64(st.quota_bytes, st.quota_min_bytes);
         }
-        T_EQ_I64(cellar_close(a), CELLAR_OK);
-        T_EQ_I64(cellar_close(b), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
         api_shut(c);
     }
 }
@@ -148,7 +148,7 @@ static void deleted_records_of_main_are_reclaimed_under_flood(void)
     const uint64_t now = count(a, 0, 12000) + count(c, 30000, 90000);
     printf("# %" PRIu64 " entries, %" PRIu64 " after the deletes\n", full, now);
     T_CHECK(now >= full / 100 * 85);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     api_shut(c);
 }
 
@@ -174,8 +174,8 @@ static void most_against_itself(uint32_t eviction, uint32_t most, uint32_t other
     }
     T_CHECK(st.quota_bytes + slack(bytes) > st.quota_max_bytes); /* it does reach its quota */
     if (others_pct + most < 90) { T_CHECK(count(a, 0, others) >= others * 99 / 100); }
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -198,8 +198,8 @@ static uint64_t held_alone(uint32_t least, uint32_t others_least)
     if (others_least != 0) { b = open_namespace(c, "b", others_least, 0); }
     for (uint64_t id = 0; id < 3 * fit; id++) { put(a, id); }
     const uint64_t held = count(a, 0, 3 * fit);
-    if (b != NULL) { T_EQ_I64(cellar_close(b), CELLAR_OK); }
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    if (b != NULL) { T_EQ_I64(cellar_namespace_close(b), CELLAR_OK); }
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     api_shut(c);
     return held;
 }
@@ -221,8 +221,8 @@ static void idle_namespace_lends_unused_memory(void)
     }
     const cellar_stats st = figures(b);
     T_CHECK(st.quota_bytes + slack(bytes) >= st.quota_min_bytes);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
     api_shut(c);
 }
 
@@ -241,8 +241,8 @@ static void all_min_quotas_are_reached(void)
         const cellar_stats x = figures(a), y = figures(b);
         T_CHECK(x.quota_bytes + slack(bytes) >= x.quota_min_bytes);
         T_CHECK(y.quota_bytes + slack(bytes) >= y.quota_min_bytes);
-        T_EQ_I64(cellar_close(a), CELLAR_OK);
-        T_EQ_I64(cellar_close(b), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
         api_shut(c);
     }
 }
@@ -272,7 +272,7 @@ static void namespace_that_reached_min_quota_keeps_it(void)
             held_once[i] = st.quota_bytes;
         }
     }
-    for (unsigned i = 0; i < 3; i++) { T_EQ_I64(cellar_close(v[i]), CELLAR_OK); }
+    for (unsigned i = 0; i < 3; i++) { T_EQ_I64(cellar_namespace_close(v[i]), CELLAR_OK); }
     api_shut(c);
 }
 
@@ -318,7 +318,7 @@ static void quota_stats_follow_namespace(void)
     put(v, 1); /* in place */
     T_EQ_U64(figures(v).quota_entries, 1);
     T_EQ_U64(figures(v).quota_bytes, one);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -329,7 +329,7 @@ static cellar_err try_namespace(cellar *c, const char *name, uint32_t least, uin
     o.quota_min_pct = least;
     o.quota_max_pct = most;
     const cellar_err err = cellar_namespace_open(c, name, &o, &v);
-    if (err == CELLAR_OK) { T_EQ_I64(cellar_close(v), CELLAR_OK); }
+    if (err == CELLAR_OK) { T_EQ_I64(cellar_namespace_close(v), CELLAR_OK); }
     return err;
 }
 
@@ -376,7 +376,7 @@ static void root_namespace_accepts_quota(void)
     T_CHECK(figures(c).quota_bytes + slack(8u << 20) >= figures(c).quota_min_bytes);
     T_EQ_I64(cellar_clear(c), CELLAR_OK);
     T_EQ_U64(figures(c).quota_entries, 0);
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
     api_shut(c);
 }
 
@@ -418,7 +418,7 @@ static void quota_counts_are_exact_under_threads(void)
     for (unsigned i = 0; i < 4; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
     for (unsigned i = 0; i < 2; i++) {
         T_EQ_U64(figures(busy.v[i]).quota_entries, count(busy.v[i], 0, 40000));
-        T_EQ_I64(cellar_close(busy.v[i]), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(busy.v[i]), CELLAR_OK);
     }
     api_shut(busy.store);
 }
@@ -431,11 +431,11 @@ static void new_namespace_starts_without_quota_breaches(void)
     for (uint64_t id = 0; id < 20000 && figures(a).quota_breaches == 0; id++) { put(b, id); }
     T_CHECK(figures(a).quota_breaches != 0);
     T_EQ_I64(cellar_namespace_drop(c, "a"), CELLAR_OK);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     a = open_namespace(c, "new", 10, 0);
     T_EQ_U64(figures(a).quota_breaches, 0);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
     api_shut(c);
 }
 
@@ -472,9 +472,9 @@ static void quotas_and_removals_of_namespace_are_in_texts(void)
     T_CHECK(of_b.ended[CELLAR_CAUSE_EVICTED] != 0 && strstr(text, line) != NULL);
     T_CHECK(strstr(text, "\ncellar_l1_rule ") != NULL);
     T_CHECK(strstr(text, "\ncellar_shadow_dropped_total ") != NULL);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
-    T_EQ_I64(cellar_close(plain), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(plain), CELLAR_OK);
     api_shut(c);
 }
 

@@ -180,7 +180,7 @@ static void ready_refuses_what_it_cannot_wait_for(void)
     T_EQ_I64(cellar_namespace_open(c, "n", NULL, &ns), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_EQ_I64(cellar_l2_ready(ns, 0), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_close(ns), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
     store_end();
 }
 

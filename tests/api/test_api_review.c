@@ -121,7 +121,7 @@ static void drop_reports_entries_to_listeners_of_namespace(void)
     T_EQ_I64(cellar_listener_add(v, 0, note, &h, &id), CELLAR_OK);
     for (uint32_t i = 0; i < 100; i++) { T_EQ_I64(put_id(v, i, 10, NULL), CELLAR_OK); }
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     /* another namespace of this name */
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &w), CELLAR_OK);
     T_EQ_I64(api_put(w, "k", "a", NULL), CELLAR_OK);
@@ -131,7 +131,7 @@ static void drop_reports_entries_to_listeners_of_namespace(void)
     T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 0);
     T_CHECK(h.namespace == NULL);
     T_EQ_I64(cellar_listener_remove(c, id), CELLAR_OK);
-    T_EQ_I64(cellar_close(w), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(w), CELLAR_OK);
     api_shut(c);
 }
 
@@ -155,7 +155,7 @@ static void entries_of_forgotten_generations_are_counted(void)
     T_EQ_U64(own.count[CELLAR_CAUSE_CLEARED] + st.events_skipped, 500);
     T_CHECK(own.count[CELLAR_CAUSE_CLEARED] >= 32);
     T_EQ_U64(st.ended[CELLAR_CAUSE_CLEARED], 500);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -201,7 +201,7 @@ static void ended_counts_match_listener_events(void)
             T_EQ_U64(ended(v, CELLAR_SCOPE_NAMESPACE, (cellar_cause)i), want[i]);
             if (told == 1) { T_EQ_U64(h.count[i], want[i]); }
         }
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         api_shut(c);
     }
 }
@@ -245,7 +245,7 @@ static bool end_namespace(const cellar_scan_entry *e, void *ctx)
     (void)e;
     if (w->seen++ != 0) { return true; }
     if (w->how == 0) { T_EQ_I64(cellar_namespace_drop(w->root, "v"), CELLAR_OK); }
-    if (w->how == 1) { T_EQ_I64(cellar_close(w->namespace), CELLAR_OK); }
+    if (w->how == 1) { T_EQ_I64(cellar_namespace_close(w->namespace), CELLAR_OK); }
     if (w->how == 2) { T_EQ_I64(cellar_clear(w->namespace), CELLAR_OK); }
     return true;
 }
@@ -264,7 +264,7 @@ static void scan_of_dropped_namespace_ends(void)
                  CELLAR_OK);
         T_EQ_U64(w.seen, 1);
         if (how == 2) { T_EQ_U64(cursor, 0); } /* the rest of the namespace is empty */
-        if (how != 1) { T_EQ_I64(cellar_close(w.namespace), CELLAR_OK); }
+        if (how != 1) { T_EQ_I64(cellar_namespace_close(w.namespace), CELLAR_OK); }
         api_shut(c);
     }
 }

@@ -320,8 +320,8 @@ static void scan_with_disk_keeps_pattern_and_namespace(void)
         T_EQ_I64(step(other, &cursor, &o, count_one, &n), CELLAR_OK);
     } while (cursor != 0);
     T_EQ_U64(n, 0);
-    T_EQ_I64(cellar_close(other), CELLAR_OK);
-    T_EQ_I64(cellar_close(memory), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(other), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(memory), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     store_end();
 }

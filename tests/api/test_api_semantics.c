@@ -784,7 +784,7 @@ static void options_change_at_run_time(void)
     T_EQ_I64(cellar_option_get(c, CELLAR_OPT_MAINTENANCE_THREAD, &value), CELLAR_OK);
     T_EQ_I64(value, 1);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 0), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 
@@ -823,7 +823,7 @@ static void allocator_of_host_is_used(void)
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "k", 1, big, 300000, NULL), CELLAR_OK);
     T_EQ_I64(cellar_get_alloc(v, "k", 1, &copy, &len), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_EQ_U64(hook_blocks, 1); /* the blocks that the caller holds */
     cellar_free(copy);

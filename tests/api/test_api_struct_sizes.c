@@ -48,7 +48,7 @@ static cellar_err use_namespace_config(void *p)
 {
     cellar *v = NULL;
     cellar_err err = cellar_namespace_open(store, "v", (const cellar_namespace_config *)p, &v);
-    if (err == CELLAR_OK) cellar_close(v);
+    if (err == CELLAR_OK) cellar_namespace_close(v);
     return err;
 }
 

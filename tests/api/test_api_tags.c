@@ -50,7 +50,7 @@ static void hard_tag_delete_misses(void)
     T_EQ_I64(has(c, "r"), CELLAR_OK);
     T_EQ_I64(untag(v, "blue", CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(has(c, "b"), CELLAR_MISS);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     kit_close(c);
 }
 
@@ -466,7 +466,7 @@ static void pattern_delete_removes_matching_keys_only(void)
     T_EQ_U64(removed, 14);
     T_EQ_I64(cellar_delete_by_pattern(c, "*", 1, &removed), CELLAR_OK);
     T_EQ_U64(removed, 2000 - 1 - 14);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     kit_close(c);
 }
 
@@ -533,7 +533,7 @@ static void why_names_the_tag_or_pattern(void)
     r = why(v, "key");
     T_EQ_U64(r.cause, CELLAR_CAUSE_PATTERN);
     T_EQ_U64(r.by_len, 0);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     kit_close(c);
 }
 
@@ -720,7 +720,7 @@ static void bad_input_of_tags_and_patterns(void)
     kit_close(c);
     T_EQ_I64(cellar_delete_by_tag(v, "t", 1, 0), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_delete_by_pattern(v, "k", 1, NULL), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 }
 
 T_MAIN("cellar_api_tags", T_CASE(hard_tag_delete_misses),

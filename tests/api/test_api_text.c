@@ -67,7 +67,7 @@ static void get_str_without_a_value_empties_the_buffer(void)
     api_shut(c);
     T_EQ_I64(get_marked(v, "k"), CELLAR_E_CLOSED);
     T_EQ_U64(room[0], 0);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 }
 
 static void get_str_copies_binary_zeros(void)

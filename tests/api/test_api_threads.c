@@ -310,7 +310,7 @@ static void clear_during_writes_hides_old_values(void)
     T_CHECK(atomic_load(&r->next) >= CLEARS);
     T_EQ_I64(cellar_clear(r->v), CELLAR_OK);
     T_EQ_I64(cellar_contains(r->v, "a", 1), CELLAR_MISS);
-    T_EQ_I64(cellar_close(r->v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(r->v), CELLAR_OK);
     free(r);
     shut(c);
 }
@@ -454,7 +454,7 @@ static void *open_namespaces(void *arg)
             T_EQ_MEM(buf, name, len);
         }
         if (i % 7 == 0) { (void)cellar_clear(v); }
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     }
     return NULL;
 }
@@ -476,7 +476,7 @@ static void *open_stores(void *arg)
         T_EQ_I64(cellar_set(v, &i, sizeof i, "x", 1, NULL), CELLAR_OK);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
         T_EQ_I64(cellar_contains(v, &i, sizeof i), CELLAR_E_CLOSED);
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         j->done++;
     }
     return NULL;

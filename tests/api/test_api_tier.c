@@ -563,13 +563,13 @@ static void attach_refuses_what_it_cannot_serve(void)
     o.hidden = 1;
     T_EQ_I64(cellar_namespace_open(root[0], "hidden", &o, &hidden), CELLAR_OK);
     T_EQ_I64(cellar_tier_attach(hidden, &one.table), CELLAR_E_UNSUPPORTED);
-    T_EQ_I64(cellar_close(hidden), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(hidden), CELLAR_OK);
     sets(c, "k", "before");
     T_EQ_I64(cellar_tier_attach(c, &one.table), CELLAR_OK);
     has(c, "k", NULL);
     T_EQ_STR(one.host->name, "users");
     T_EQ_I64(cellar_tier_attach(c, &two.table), CELLAR_E_BUSY);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
     T_EQ_I64(cellar_close(root[0]), CELLAR_OK);
     T_EQ_U64(one.closes, 1);
 }
@@ -622,7 +622,7 @@ static void failed_allocation_changes_nothing(void)
             fail_at = 0;
         }
         has(c, "k", "2");
-        T_EQ_I64(cellar_close(c), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
         T_EQ_I64(cellar_close(root[0]), CELLAR_OK);
     }
 }
@@ -659,7 +659,7 @@ static void refused_host_ends_the_attach(void)
     one.answer = CELLAR_OK;
     sets(c, "k", "1");
     T_EQ_U64(one.puts, 0);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
     T_EQ_I64(cellar_close(root[0]), CELLAR_OK);
     T_EQ_U64(one.closes, 0);
 }
@@ -697,7 +697,7 @@ static void many_namespaces_share_one_slot(void)
         T_EQ_U64(more[i].puts, 1);
     }
     server.clients = 2;
-    for (unsigned i = 0; i < MANY; i++) { T_EQ_I64(cellar_close(c[i]), CELLAR_OK); }
+    for (unsigned i = 0; i < MANY; i++) { T_EQ_I64(cellar_namespace_close(c[i]), CELLAR_OK); }
     end();
     for (unsigned i = 0; i < MANY; i++) { T_EQ_U64(more[i].closes, 1); }
 }
@@ -716,7 +716,7 @@ static void forked_child_has_memory_only(void)
         fine = fine && cellar_clear(ns[0]) == CELLAR_OK && one.clears == 0;
         fine = fine && cellar_tier_attach(ns[0], &one.table) == CELLAR_E_UNSUPPORTED;
         fine = fine && one.puts == puts && one.gets == gets && one.forks == 1;
-        (void)cellar_close(ns[0]);
+        (void)cellar_namespace_close(ns[0]);
         (void)cellar_close(root[0]);
         _exit(fine && one.closes == 0 ? 0 : 1);
     }

@@ -322,8 +322,8 @@ static void close_ends_the_bulk_wait_for_another_process(void)
     T_EQ_I64(cellar_close(root[0]), CELLAR_OK);
     T_EQ_I64(pthread_join(thread, NULL), 0);
     T_EQ_I64(b.item[0].status, CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_close(ns[0]), CELLAR_OK);
-    T_EQ_I64(cellar_close(ns[1]), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(ns[0]), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(ns[1]), CELLAR_OK);
     T_EQ_I64(cellar_close(root[1]), CELLAR_OK);
 }
 

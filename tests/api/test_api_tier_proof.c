@@ -344,7 +344,7 @@ static void namespace_without_handles_hears_changes(void)
     begin_proven(CELLAR_TIER_PROOF_MISS);
     server.row[0].used = true;
     for (unsigned all = 0; all < 2; all++) {
-        T_EQ_I64(cellar_close(ns[1]), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(ns[1]), CELLAR_OK);
         if (all != 0) { two.host->ended(two.host->ctx, 0); } else { sets(ns[0], "k", "new"); }
         server.row[0].used = false;
         T_EQ_I64(cellar_namespace_open(root[1], "users", NULL, &ns[1]), CELLAR_OK);

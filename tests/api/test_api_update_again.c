@@ -58,8 +58,8 @@ static void begin(void)
 static void end(void)
 {
     for (int i = 0; i < 2; i++) { cellar_status_close(statuses[i]); }
-    T_EQ_I64(cellar_close(plain), CELLAR_OK);
-    T_EQ_I64(cellar_close(shared), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(plain), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(shared), CELLAR_OK);
     rk_close(&kit);
 }
 

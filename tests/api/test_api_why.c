@@ -125,7 +125,7 @@ static void why_reports_clear_and_version_increment(void)
     while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {} /* reclaimed: the record answers */
     gone_by(v, "b", CELLAR_CAUSE_VERSION, 0);
     gone_by(v, "k", CELLAR_CAUSE_CLEARED, 0);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     shut(c);
 }
 
@@ -197,7 +197,7 @@ static void bad_input_of_why(void)
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     shut(c);
     T_EQ_I64(cellar_why(v, "k", 1, &r), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     settings cfg = settings_default();
     cfg.tuning.no_explain = 2;
     T_EQ_I64(settings_open(&cfg, &d), CELLAR_E_INVAL);

@@ -626,7 +626,7 @@ static void thread_exit_in_refresh_of_dropped_namespace_ends_load(void)
     T_REQUIRE(pthread_create(&k.thread, NULL, tick_main, &k) == 0);
     wait_for(&s.inside, 1);
     T_EQ_I64(cellar_namespace_drop(c, "ns"), CELLAR_OK);
-    T_EQ_I64(cellar_close(ns), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
     atomic_store(&s.gate, 0);
     join(&k);
     T_EQ_I64(k.err, CELLAR_E_INVAL); /* the tick did not return */

@@ -474,7 +474,7 @@ static void look_at_all(uint32_t number, uint32_t sync)
     }
     seen->stalls = 0;
     note_stalls(c);
-    for (uint32_t i = 0; i < WRITERS; i++) { T_EQ_I64(cellar_close(ns[i]), CELLAR_OK); }
+    for (uint32_t i = 0; i < WRITERS; i++) { T_EQ_I64(cellar_namespace_close(ns[i]), CELLAR_OK); }
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 

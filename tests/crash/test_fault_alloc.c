@@ -135,7 +135,7 @@ static void use_namespaces(run *r, cellar *c)
         (void)FINE(cellar_set(v, "k", 1, name, strlen(name), NULL));
         T_EQ_I64(cellar_clear(v), CELLAR_OK);
         T_EQ_I64(cellar_contains(v, "k", 1), CELLAR_MISS);
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         if (i % 5 == 0) { T_EQ_I64(cellar_namespace_drop(c, name), CELLAR_OK); }
     }
 }

@@ -58,7 +58,7 @@ static void as_begun(state *st)
     T_EQ_U64(info.user_flags & 15, 2);
     T_CHECK(info.ttl_left_ms >= 1800000);
     T_EQ_I64(cellar_contains(ns, "9", 1), CELLAR_MISS);
-    cellar_close(ns);
+    cellar_namespace_close(ns);
 }
 
 /* Run `call` once for each of its allocations, with that one failing. */

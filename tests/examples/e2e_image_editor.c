@@ -423,7 +423,7 @@ static void close_all(void)
     cellar_limiter_close(ed.batches);
     cellar_limiter_close(ed.images);
     cellar_status_close(ed.cache);
-    cellar_close(ed.results);
+    cellar_namespace_close(ed.results);
     cellar_close(ed.store);
 }
 

@@ -159,7 +159,7 @@ int main(void)
     if (cellar_namespace_open(store, "embeddings", NULL, &vectors) != CELLAR_OK) { return 1; }
     batches(vectors);
     sizes_and_tenants(vectors);
-    cellar_close(vectors);
+    cellar_namespace_close(vectors);
     cellar_close(store);
     printf("embeddings: %d passed, %d failed, 0 skipped\n", passed, failed);
     return failed != 0;

@@ -107,7 +107,7 @@ int main(void)
     check(st.gets == 8 && st.hits_l1 == 2 && st.negative_hits == 1 && st.misses == 5,
           "eight gets: two hits, one known absence, five misses");
 
-    cellar_close(users);
+    cellar_namespace_close(users);
     cellar_close(store);
     printf("read_through: %d passed, %d failed, 0 skipped\n", passed, failed);
     return failed == 0 ? 0 : 1;

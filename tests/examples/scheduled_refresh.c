@@ -234,7 +234,7 @@ int main(void)
            (unsigned long long)drawn, ratio, expected, (unsigned long long)reads,
            (unsigned long long)stale, (unsigned long long)missing, (unsigned long long)st.days);
     cellar_refresher_close(r);
-    cellar_close(pages);
+    cellar_namespace_close(pages);
     cellar_close(c);
     printf("%s\n", wrong == 0 ? "ok" : "FAILED");
     return wrong == 0 ? 0 : 1;

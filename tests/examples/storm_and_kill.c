@@ -112,7 +112,8 @@ int main(void)
         }
         request_user(NULL);
         check(answers == 1 && queries == 0, "the value comes from disk without a query");
-        check(cellar_close(users) == CELLAR_OK && cellar_close(store) == CELLAR_OK, "close");
+        check(cellar_namespace_close(users) == CELLAR_OK && cellar_close(store) == CELLAR_OK,
+              "close");
     }
     remove_folder();
     printf("storm_and_kill: %d passed, %d failed, 0 skipped\n", passed, failed);

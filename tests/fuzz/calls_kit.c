@@ -50,7 +50,7 @@ static void kit_close(void)
     CALL(cellar_llm_close)(calls_llm);
     CALL(cellar_embeddings_close)(calls_embeddings);
     CALL(cellar_status_close)(calls_status);
-    (void)plain(CALL(cellar_close)(calls_kit));
+    (void)plain(CALL(cellar_namespace_close)(calls_kit));
     calls_llm = NULL;
     calls_embeddings = NULL;
     calls_status = NULL;

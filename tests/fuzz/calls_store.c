@@ -82,7 +82,8 @@ static void namespace_open(unsigned space)
         world.closed[at] = was;
     } else {
         atomic_fetch_sub(&world.closed_count, 1);
-        (void)told(c, CALL(cellar_close)(was)); /* equal to c: a second count of one handle */
+        /* equal to c: a second count of one handle */
+        (void)told(c, CALL(cellar_namespace_close)(was));
     }
 }
 
@@ -364,7 +365,7 @@ static void row_tier(void)
         }
         if (chance(30)) { plain(CALL(cellar_delete)(c, "key", 3)); }
     }
-    (void)told(world.store, CALL(cellar_close)(c));
+    (void)told(world.store, CALL(cellar_namespace_close)(c));
 }
 
 /* ---- The port -------------------------------------------------------------------------------- */
@@ -521,11 +522,11 @@ static bool store_open(void)
 static void spaces_close(void)
 {
     for (unsigned i = 0; i < atomic_load(&world.closed_count); i++) {
-        (void)plain(CALL(cellar_close)(world.closed[i]));
+        (void)plain(CALL(cellar_namespace_close)(world.closed[i]));
     }
     atomic_store(&world.closed_count, 0);
     for (unsigned i = 1; i < CALLS_SPACES; i++) {
-        (void)plain(CALL(cellar_close)(atomic_load(&world.space[i].c)));
+        (void)plain(CALL(cellar_namespace_close)(atomic_load(&world.space[i].c)));
         atomic_store(&world.space[i].c, NULL);
         world.space[i].named = false;
     }

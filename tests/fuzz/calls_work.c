@@ -264,7 +264,7 @@ static void pool_close(void)
     do { err = plain(CALL(cellar_pool_close)(calls_pool)); } while (err == CELLAR_E_BUSY);
     MUST(err == CELLAR_OK);
     MUST(atomic_load(&calls_payloads) == 0);
-    (void)plain(CALL(cellar_close)(calls_results));
+    (void)plain(CALL(cellar_namespace_close)(calls_results));
     calls_pool = NULL;
     calls_results = NULL;
     memset(calls_ids, 0, sizeof calls_ids);
@@ -699,7 +699,7 @@ static void refresher_close(void)
     cellar_err err = CELLAR_OK;
     do { err = plain(CALL(cellar_refresher_close)(calls_refresher)); } while (err == CELLAR_E_BUSY);
     MUST(err == CELLAR_OK);
-    (void)plain(CALL(cellar_close)(calls_refreshed));
+    (void)plain(CALL(cellar_namespace_close)(calls_refreshed));
     calls_refresher = NULL;
     calls_refreshed = NULL;
 }

@@ -86,7 +86,7 @@ static void fuzz_begin(void)
 
 static void fuzz_end(void)
 {
-    FUZZ_CHECK(cellar_close(fuzz_objects) == CELLAR_OK);
+    FUZZ_CHECK(cellar_namespace_close(fuzz_objects) == CELLAR_OK);
     FUZZ_CHECK(cellar_close(fuzz_store) == CELLAR_OK);
     fuzz_store = NULL;
 }

@@ -29,7 +29,7 @@ static size_t fuzz_talk(const uint8_t *data, size_t n, size_t piece, char *out, 
         (void)snprintf(name, sizeof name, "db%d", i);
         if (cellar_namespace_open(port_store, name, NULL, &db) == CELLAR_OK) {
             (void)cellar_clear(db);
-            (void)cellar_close(db);
+            (void)cellar_namespace_close(db);
         }
     }
     const int fd = peer();

@@ -209,7 +209,7 @@ T_INLINE void rk_open(resp_kit *k, bool writable)
 T_INLINE void rk_close(resp_kit *k)
 {
     rc_close(&k->client);
-    T_EQ_I64(cellar_close(k->db), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(k->db), CELLAR_OK);
     port_end();
 }
 

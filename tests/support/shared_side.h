@@ -71,7 +71,7 @@ T_INLINE void side_open(side *s, const char *socket, const cellar_remote_config 
 T_INLINE void side_close(side *s)
 {
     cellar_remote_close(s->r);
-    T_CHECK(cellar_close(s->users) == CELLAR_OK);
+    T_CHECK(cellar_namespace_close(s->users) == CELLAR_OK);
     T_CHECK(cellar_close(s->store) == CELLAR_OK);
 }
 

@@ -76,7 +76,7 @@ static inline void begin(void)
 static inline void end(void)
 {
     for (unsigned i = 0; i < 2; i++) {
-        T_EQ_I64(cellar_close(ns[i]), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(ns[i]), CELLAR_OK);
         T_EQ_I64(cellar_close(root[i]), CELLAR_OK);
     }
     T_EQ_U64(one.closes + two.closes, 2);
@@ -126,7 +126,7 @@ static inline void outside(shared_client *m, const char *call)
     }
     if (strcmp(what, "ended") == 0) { m->host->ended(m->host->ctx, 0); }
     if (strcmp(what, "own") == 0) { sets(ns[1], "k", "new"); }
-    if (strcmp(what, "close") == 0) { T_EQ_I64(cellar_close(ns[1]), CELLAR_OK); }
+    if (strcmp(what, "close") == 0) { T_EQ_I64(cellar_namespace_close(ns[1]), CELLAR_OK); }
 }
 
 static inline cellar_get_item item_of(const char *key, char *buf, size_t cap)

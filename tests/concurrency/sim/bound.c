@@ -115,7 +115,7 @@ static void bound_run(void)
     base_sim_calm(true);
     BASE_SIM_CHECK(cellar_integrity_check(bound.store) == CELLAR_OK);
     BASE_SIM_CHECK(bound_linked(base_load_rlx(&bound.v->generation)) <= BOUND_MAX);
-    BASE_SIM_CHECK(cellar_close(bound.v) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_namespace_close(bound.v) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_close(bound.store) == CELLAR_OK);
     base_sim_calm(false);
 }

@@ -895,7 +895,7 @@ static void sim_names_user(void *arg)
         const uint32_t was = names.set;
         if (base_sim_below(2) == 0 && cellar_clear(v) == CELLAR_OK) { names.over |= was; }
         sim_names_look(v);
-        BASE_SIM_CHECK(cellar_close(v) == CELLAR_OK);
+        BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
     }
 }
 
@@ -953,7 +953,7 @@ static void sim_l2_drop_run(void)
     sim_names_look(v);
     BASE_SIM_CHECK(l2_namespace_find(disk.kit.d, "v", 1, &row) &&
                    row.generation == base_load_acq(&v->generation));
-    BASE_SIM_CHECK(cellar_close(v) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_namespace_close(v) == CELLAR_OK);
     sim_ends_close();
     base_sim_calm(false);
 }

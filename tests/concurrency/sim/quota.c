@@ -72,7 +72,7 @@ static void quota_run(void)
     }
     BASE_SIM_CHECK(st.quota_entries == there);
     BASE_SIM_CHECK((st.quota_bytes != 0) == (there != 0));
-    BASE_SIM_CHECK(cellar_close(share.v) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_namespace_close(share.v) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_close(share.store) == CELLAR_OK);
     base_sim_calm(false);
 }

@@ -677,7 +677,7 @@ static void write_behind_run(void)
     base_sim_join_all();
     base_sim_calm(true);
     const cellar_err err = cellar_get(behind.ns, "k", 1, &seen, sizeof seen, &len);
-    BASE_SIM_CHECK(cellar_close(behind.ns) == CELLAR_OK);
+    BASE_SIM_CHECK(cellar_namespace_close(behind.ns) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_close(behind.store) == CELLAR_OK); /* writes what is left */
     BASE_SIM_CHECK(behind.db == (behind.deleted ? 0 : behind.written));
     BASE_SIM_CHECK(err != CELLAR_OK || seen == behind.db);

@@ -73,8 +73,8 @@ static void generation_numbers_restart_after_emptying_store(void)
     T_EQ_I64(cellar_contains(a, "\7\0\0\0", 4), CELLAR_OK);
     T_EQ_I64(cellar_contains(b, "\7\0\0\0", 4), CELLAR_MISS);
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -91,8 +91,8 @@ static void new_namespace_restarts_generation_numbers(void)
     T_EQ_I64(cellar_delete(b, "\10\0\0\0", 4), CELLAR_OK);
     expect_nothing_old(namespaces);
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
@@ -131,11 +131,11 @@ static void generation_numbers_run_out_between_clears(void)
     for (int i = 0; i < 10; i++) {
         cellar *v = namespace(c, "x");
         (void)api_put(v, "k", "x", NULL);
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         T_EQ_I64(cellar_namespace_drop(c, "x"), CELLAR_OK);
     }
-    T_EQ_I64(cellar_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_close(b), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
     api_shut(c);
 }
 

@@ -314,7 +314,7 @@ static void readers_never_see_overwritten_values(void)
     for (int i = 0; i < THREADS; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
     T_EQ_U64(atomic_load(&w.wrong), 0);
     T_CHECK(atomic_load(&w.hits) > 100);
-    T_EQ_I64(cellar_close(w.v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(w.v), CELLAR_OK);
     kit_close(c);
 }
 
@@ -349,7 +349,7 @@ static void ended_values_are_in_no_writable_memory(void)
         evict_all(c, v, 60000);
         put(v, "last", 500);
         put(v, "last of all", 100000);
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         kit_close(c);
         gone("close");
     }
@@ -366,7 +366,7 @@ static void copies_inside_calls_are_in_no_writable_memory(void)
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
             copy_each_way(c, v, sizes[i]);
         }
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         kit_close(c);
     }
 }
@@ -386,7 +386,7 @@ static void core_dump_leaves_out_values(void)
             T_CHECK(left_out(pin.value) == (hidden != 0));
             cellar_unpin(&pin);
         }
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     }
     kit_close(c);
 }

@@ -111,8 +111,8 @@ static void namespace_with_lower_level_talks_alone(void)
     T_EQ_STR(seen.lines, "");
     T_EQ_I64(miss(loud), CELLAR_MISS);
     T_CHECK(logged("3 get: miss\n"));
-    T_EQ_I64(cellar_close(loud), CELLAR_OK);
-    T_EQ_I64(cellar_close(plain), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(loud), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(plain), CELLAR_OK);
     kit_close(c);
 }
 
@@ -135,8 +135,8 @@ static void namespace_with_higher_level_is_silent_alone(void)
     cellar *again = namespace_with(c, "v", CELLAR_LOG_INFO, 0);
     T_EQ_I64(miss(v), CELLAR_MISS);
     T_CHECK(logged("3 get: miss\n"));
-    T_EQ_I64(cellar_close(again), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     kit_close(c);
 }
 
@@ -162,7 +162,7 @@ static void line_names_keys_as_asked(void)
         T_EQ_I64(cellar_get(v, "user:17", 7, NULL, 0, NULL), CELLAR_MISS);
         T_CHECK(strstr(seen.lines, "user") == NULL);
         T_CHECK(logged(of[i].keys == CELLAR_LOG_KEYS_NONE ? "3 get: miss\n" : of[0].line));
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         kit_close(c);
     }
 }
@@ -317,7 +317,7 @@ static void no_line_has_planted_key_or_value(void)
         T_EQ_I64(cellar_bloom_open(v, 1000, 0.01), CELLAR_OK);
         T_EQ_I64(cellar_bloom_activate(v, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
         fill_the_filter(v);
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         if (!hidden) { break_the_disk(c); } /* a hidden namespace is never on disk */
         kit_close(c);
         T_EQ_I64(seen.planted, 0);
@@ -334,6 +334,27 @@ static void no_line_has_planted_key_or_value(void)
     store_end();
 }
 
+static void close_by_the_wrong_call_is_refused_and_logged_once(void)
+{
+    cellar *c = open_log(CELLAR_LOG_WARNING, CELLAR_LOG_KEYS_NONE);
+    cellar *v = namespace_with(c, "v", 0, 0);
+    T_EQ_I64(cellar_close(v), CELLAR_E_INVAL);
+    T_CHECK(logged("2 cache: cellar_close: c is a namespace: call cellar_namespace_close\n"));
+    T_EQ_I64(cellar_close(v), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_namespace_close(c), CELLAR_E_INVAL);
+    T_EQ_STR(seen.lines, "");
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+    T_EQ_STR(e.text, "cellar_namespace_close: c is the root handle: call cellar_close");
+    T_EQ_I64(cellar_set(v, "k", 1, "v", 1, NULL), CELLAR_OK); /* both are open */
+    kit_close(c);
+    T_EQ_I64(cellar_close(v), CELLAR_E_INVAL);
+    T_EQ_STR(seen.lines, "");
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_E_CLOSED);
+}
+
 T_MAIN("cache_log", T_CASE(namespace_with_lower_level_talks_alone),
        T_CASE(namespace_with_higher_level_is_silent_alone), T_CASE(line_names_keys_as_asked),
-       T_CASE(long_key_is_cut_inside_its_line), T_CASE(no_line_has_planted_key_or_value))
+       T_CASE(long_key_is_cut_inside_its_line), T_CASE(no_line_has_planted_key_or_value),
+       T_CASE(close_by_the_wrong_call_is_refused_and_logged_once))

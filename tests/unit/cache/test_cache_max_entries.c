@@ -81,7 +81,7 @@ static void eviction_for_a_bound_ends_while_a_drop_waits(void)
     T_EQ_I64(cellar_namespace_drop(root, "v"), CELLAR_OK);
     T_EQ_I64(pthread_join(t, NULL), 0);
     T_EQ_I64(pthread_join(holder, NULL), 0);
-    T_EQ_I64(cellar_close(bounded), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(bounded), CELLAR_OK);
     T_EQ_I64(cellar_integrity_check(root), CELLAR_OK);
     T_EQ_I64(cellar_close(root), CELLAR_OK);
     store_end();
@@ -141,7 +141,7 @@ static void namespace_that_was_not_created_keeps_no_quota(void)
     o = cellar_namespace_config_default();
     o.quota_min_pct = 60; /* 120 with the lost one */
     T_EQ_I64(cellar_namespace_open(root, "w", &o, &v), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(root), CELLAR_OK);
 }
 

@@ -806,7 +806,7 @@ static void root_stored_under_its_label_is_converted(void)
         T_CHECK(row.id != 0 && row.generation != 40);
         T_REQUIRE(l2_namespace_find(c->store->disk, "", 0, &row));
         T_EQ_U64(row.generation, 40);
-        T_EQ_I64(cellar_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
     }
     store_end();

@@ -68,8 +68,8 @@ static stores begin(void) { return begin_with(false); }
 
 static void end(stores *t)
 {
-    T_EQ_I64(cellar_close(t->own), CELLAR_OK);
-    T_EQ_I64(cellar_close(t->none), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(t->own), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(t->none), CELLAR_OK);
     T_EQ_I64(cellar_close(t->root), CELLAR_OK);
     T_EQ_U64(far.closes, 1);
     store_end();
@@ -210,7 +210,7 @@ static void attach_clears_and_refuses_a_second_tier(void)
         (void)snprintf(name, sizeof name, "more%u", i);
         cellar *c = open_without(t.root, name);
         T_EQ_I64(attach_queue(c), i < CACHE_TIERS_MAX ? CELLAR_OK : CELLAR_E_LIMIT);
-        T_EQ_I64(cellar_close(c), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
     }
     end(&t);
 }

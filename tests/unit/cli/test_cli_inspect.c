@@ -73,7 +73,7 @@ static void fill(cellar *c, unsigned keys)
         T_EQ_I64(cellar_set(v, key, strlen(key), value, sizeof value, NULL), CELLAR_OK);
     }
     T_EQ_I64(cellar_delete(v, "key-0", 5), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 }
 
 static void make_store(void)
@@ -240,7 +240,7 @@ static void killed_store_has_no_damage(void)
     char value[64];
     size_t len;
     T_EQ_I64(cellar_get(v, "key-499", 7, value, sizeof value, &len), CELLAR_OK);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     end();
 }

@@ -237,7 +237,7 @@ static void tag_of_many_namespaces_is_ended_once(void)
             T_EQ_I64(cellar_get(more[i], "t", 1, got, sizeof got, &len), CELLAR_MISS);
         }
     }
-    for (int i = 0; i < MORE; i++) { T_CHECK(cellar_close(more[i]) == CELLAR_OK); }
+    for (int i = 0; i < MORE; i++) { T_CHECK(cellar_namespace_close(more[i]) == CELLAR_OK); }
     day_end();
 }
 

@@ -240,7 +240,7 @@ static void close_waits_for_the_request(void)
     T_EQ_U64(hits, 0);
     atomic_store(&answers->frozen, false);
     T_EQ_U64(get_all(), 0);
-    T_CHECK(cellar_close(b.users) == CELLAR_OK && cellar_close(b.store) == CELLAR_OK);
+    T_CHECK(cellar_namespace_close(b.users) == CELLAR_OK && cellar_close(b.store) == CELLAR_OK);
     side_close(&a);
     byte_proxy_close(&proxy);
     engine_stop(&server);

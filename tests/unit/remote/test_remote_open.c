@@ -112,7 +112,7 @@ static void trusting_namespace_is_told(cellar *c, cellar_remote *r, char *text, 
     T_EQ_I64(cellar_stats_json(r, text, cap, NULL), CELLAR_OK);
     T_CHECK(strstr(text, "{\"name\":\"cellar_remote_trusting\",\"labels\":{\"remote\":\"app\"},"
                          "\"value\":1}") != NULL);
-    T_EQ_I64(cellar_close(trusting), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(trusting), CELLAR_OK);
 }
 
 static void figures_are_written_three_ways(void)
@@ -177,10 +177,10 @@ static void second_store_is_refused(void)
     T_EQ_I64(cellar_set(theirs, "k", 1, "v", 1, NULL), CELLAR_OK); /* not shared */
     T_EQ_I64(cellar_remote_attach(r, orders, NULL), CELLAR_OK);
     cellar_remote_close(r);
-    cellar_close(theirs);
+    cellar_namespace_close(theirs);
     cellar_close(other);
-    cellar_close(orders);
-    cellar_close(users);
+    cellar_namespace_close(orders);
+    cellar_namespace_close(users);
     cellar_close(c);
 }
 
@@ -198,7 +198,7 @@ static void new_namespace_is_not_proven(void)
     T_EQ_I64(cellar_remote_state_get(r), CELLAR_REMOTE_GAP);
     wait_for(r, CELLAR_REMOTE_PROVEN);
     cellar_remote_close(r);
-    cellar_close(users);
+    cellar_namespace_close(users);
     cellar_close(c);
     engine_stop(&e);
 }

@@ -48,13 +48,13 @@ static void namespaces_that_cannot_be_shared_are_refused(void)
         T_REQUIRE(cellar_namespace_open(store, names[i], NULL, &c) == CELLAR_OK);
         T_EQ_I64(cellar_remote_attach(r, c, NULL), CELLAR_E_INVAL);
         T_CHECK(said(NULL, CELLAR_E_INVAL, "without ':', no '~' in front"));
-        cellar_close(c);
+        cellar_namespace_close(c);
     }
     hidden.hidden = 1;
     T_REQUIRE(cellar_namespace_open(store, "hidden", &hidden, &c) == CELLAR_OK);
     T_EQ_I64(cellar_remote_attach(r, c, NULL), CELLAR_E_UNSUPPORTED);
     T_CHECK(said(NULL, CELLAR_E_UNSUPPORTED, "hidden"));
-    cellar_close(c);
+    cellar_namespace_close(c);
     T_REQUIRE(cellar_namespace_open(store, "users", NULL, &c) == CELLAR_OK);
     bad.values = CELLAR_REMOTE_RAW;
     bad.write = CELLAR_REMOTE_INVALIDATE;
@@ -64,7 +64,7 @@ static void namespaces_that_cannot_be_shared_are_refused(void)
     T_EQ_I64(cellar_remote_attach(r, c, NULL), CELLAR_E_BUSY); /* it has this tier */
     T_CHECK(said(NULL, CELLAR_E_BUSY, "CELLAR_TIER_L1"));
     cellar_remote_close(r);
-    cellar_close(c);
+    cellar_namespace_close(c);
     cellar_close(store);
 }
 

@@ -630,7 +630,7 @@ static void child_of_a_fork_closes(void)
     if (child == 0) {
         (void)alarm(10);
         cellar_remote_close(a.r);
-        _exit(cellar_close(a.users) != CELLAR_OK || cellar_close(a.store) != CELLAR_OK);
+        _exit(cellar_namespace_close(a.users) != CELLAR_OK || cellar_close(a.store) != CELLAR_OK);
     }
     T_EQ_I64(waitpid(child, &status, 0), child);
     T_EQ_I64(status, 0);

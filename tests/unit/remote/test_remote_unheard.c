@@ -139,7 +139,7 @@ static void set_with_a_new_tag_reaches_the_server(void)
     T_CHECK(side_set_tagged(&a, "k", "v", "new") == CELLAR_OK);
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:k")), 1);
     T_CHECK(side_has(&b, "k", "v"));
-    T_CHECK(cellar_close(orders) == CELLAR_OK);
+    T_CHECK(cellar_namespace_close(orders) == CELLAR_OK);
     both_close();
 }
 
@@ -186,7 +186,7 @@ static void load_with_a_new_tag_reaches_the_server(void)
     T_CHECK(cellar_get_or_load(a.users, "k", 1, NULL, load_tagged, NULL, &out) == CELLAR_OK);
     cellar_result_free(&out);
     T_CHECK(side_has(&b, "k", "old"));
-    T_CHECK(cellar_close(orders) == CELLAR_OK);
+    T_CHECK(cellar_namespace_close(orders) == CELLAR_OK);
     both_close();
 }
 

@@ -101,7 +101,7 @@ static void full_server_takes_a_new_namespace_but_no_new_tag(void)
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:~g:orders")), 1);
     T_EQ_I64(side_set_tagged(&a, "k", "v", "new"), CELLAR_DEFERRED);
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:~t:new")), 0);
-    T_CHECK(cellar_close(orders) == CELLAR_OK);
+    T_CHECK(cellar_namespace_close(orders) == CELLAR_OK);
     both_close();
 }
 

@@ -20,7 +20,7 @@ static void batch_begin(void)
 
 static void batch_end(void)
 {
-    T_EQ_I64(cellar_close(db0), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(db0), CELLAR_OK);
     port_end();
 }
 

@@ -469,7 +469,7 @@ static void figures_of_the_store_are_complete(void)
     T_EQ_I64(cellar_set(own, "a", 1, "b", 1, NULL), CELLAR_OK);
     T_CHECK(has(rk_line(&k, "CELLAR.NAMESPACES"), "db :0 name db0 entries :1"));
     T_CHECK(has(rk_line(&k, "CELLAR.NAMESPACES"), "db :-1 name own entries :1"));
-    T_EQ_I64(cellar_close(own), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(own), CELLAR_OK);
     T_CHECK(has(rk_line(&k, "CELLAR.METRICS"), "# HELP cellar_"));
     static char text[65536];
     size_t len = 0;

@@ -147,7 +147,7 @@ static void entries_on_disk_are_present(void)
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         T_EQ_I64(cellar_set_str(db, keys[i], "7", CELLAR_TTL_NONE), CELLAR_OK);
     }
-    T_EQ_I64(cellar_close(db), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(db), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     resp_kit k;
     rk_open_on(&k, open_on_disk(path), NULL);

@@ -275,11 +275,11 @@ static void databases_are_namespaces_by_name(void)
     T_EQ_STR(ask(fd, "SELECT 1\r\nWATCH k\r\n"), "+OK\r\n+OK\r\n");
     T_EQ_I64(cellar_set_str(db1, "k", "1", 0), CELLAR_OK);
     T_EQ_STR(ask(fd, "MULTI\r\nEXEC\r\n"), "+OK\r\n*-1\r\n");
-    T_EQ_I64(cellar_close(db1), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(db1), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(port_store, "db1"), CELLAR_OK);
     T_EQ_STR(ask(fd, "WATCH k\r\nWATCH k\r\n"),
              "-ERR the namespace was dropped; send the command again\r\n+OK\r\n");
-    T_EQ_I64(cellar_close(images), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(images), CELLAR_OK);
     close(fd);
     port_end();
 }

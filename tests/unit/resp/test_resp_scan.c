@@ -49,7 +49,7 @@ static void begin(void)
 
 static void end(void)
 {
-    T_EQ_I64(cellar_close(db), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(db), CELLAR_OK);
     port_end();
 }
 
@@ -335,7 +335,7 @@ static void random_key_of_a_small_namespace_passes_a_large_one_in_slices(void)
     store_keys(db, 7, 8);
     T_EQ_STR(ask(fd, "RANDOMKEY\r\nECHO end\r\n"), "$8\r\nkey:0007\r\n$3\r\nend\r\n");
     close(fd);
-    T_EQ_I64(cellar_close(large), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(large), CELLAR_OK);
     end();
 }
 

@@ -323,7 +323,7 @@ static void watch_sees_changes_by_the_process(void)
     T_EQ_I64(cellar_clear(db0), CELLAR_OK); /* the key of database 0, not of 1 */
     T_EQ_STR(ask(fd, "MULTI\r\nEXEC\r\n"), "+OK\r\n*-1\r\n");
     T_EQ_STR(ask(fd, "WATCH \"\"\r\n"), "-ERR invalid key\r\n");
-    T_EQ_I64(cellar_close(db0), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(db0), CELLAR_OK);
     close(fd);
     port_end();
 }

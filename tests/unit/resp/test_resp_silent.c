@@ -34,7 +34,7 @@ static uint64_t full_begin(void)
         const int len = snprintf(key, sizeof key, "key:%d", i);
         T_EQ_I64(cellar_set(ns, key, (size_t)len, value, sizeof value, NULL), CELLAR_OK);
     }
-    T_EQ_I64(cellar_close(ns), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
     return entries();
 }
 
@@ -51,7 +51,7 @@ static cellar_err put_if_room(const char *key, size_t len, unsigned seed)
     T_REQUIRE(value != NULL && cellar_namespace_open(port_store, "db0", NULL, &ns) == CELLAR_OK);
     for (size_t i = 0; i < len; i++) { value[i] = (char)('a' + (i / 7 + seed) % 26); }
     const cellar_err err = cellar_set(ns, key, strlen(key), value, len, NULL);
-    T_EQ_I64(cellar_close(ns), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
     free(value);
     return err;
 }
@@ -313,7 +313,7 @@ static void delete_it(void)
     cellar *ns;
     T_EQ_I64(cellar_namespace_open(port_store, "db0", NULL, &ns), CELLAR_OK);
     (void)cellar_delete(ns, "large", 5);
-    (void)cellar_close(ns);
+    (void)cellar_namespace_close(ns);
 }
 static void evict_it(void)
 {

@@ -113,7 +113,7 @@ static void begin(void) { begin_with(cellar_batcher_config_default()); }
 
 static void end(void)
 {
-    T_EQ_I64(cellar_close(ns), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
     T_EQ_I64(cellar_close(store), CELLAR_OK);
 }
 
@@ -594,7 +594,7 @@ static void bad_input_is_refused(void)
     T_EQ_I64(cellar_namespace_open(store, "x", NULL, &closed), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(store, "x"), CELLAR_OK);
     T_EQ_I64(cellar_namespace_batch(closed, NULL, write_rows, NULL, NULL, &b), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_close(closed), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(closed), CELLAR_OK);
     end();
 }
 
@@ -650,7 +650,7 @@ static void functions_that_end_their_thread_lose_nothing(void)
     T_EQ_I64(cellar_set(other, "k2", 2, "b", 1, NULL), CELLAR_OK);
     flush();
     T_EQ_STR(row[2].text, "b");
-    T_EQ_I64(cellar_close(other), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(other), CELLAR_OK);
     end();
     T_EQ_U64(base_live_blocks(), blocks);
 }
@@ -672,7 +672,7 @@ static void flush_function_may_write_the_namespace(void)
                                     .no_threads = 1 };
     cellar_batcher_config cfg = cellar_batcher_config_default();
     begin();
-    T_EQ_I64(cellar_close(ns), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
     cfg.host = &host;
     T_REQUIRE(cellar_namespace_open(store, "sets", NULL, &ns) == CELLAR_OK);
     T_EQ_I64(cellar_namespace_batch(ns, &cfg, set_in_flush, NULL, "source", &batcher), CELLAR_OK);

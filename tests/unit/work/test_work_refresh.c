@@ -451,7 +451,7 @@ static void rows_come_and_go(void)
     T_EQ_I64(n, 1);
     T_EQ_I64(cellar_refresh_remove(r, ns, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_refresh_remove(r, ns, "k", 1), CELLAR_E_NOT_FOUND);
-    T_EQ_I64(cellar_close(ns), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
     up.during = remove_self; /* a loader removes its own row */
     pass(MINUTE, MINUTE, NULL);
     up.during = NULL;

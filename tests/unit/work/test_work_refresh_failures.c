@@ -101,7 +101,7 @@ static void remembered_failures_leave_the_old_value(void)
     pass(3 * MINUTE, SECOND, NULL);
     T_CHECK(figures().ok > ok); /* no remembered failure stops a refresh */
     T_EQ_I64(cellar_refresh_remove(r, ns, "k", 1), CELLAR_OK);
-    T_EQ_I64(cellar_close(ns), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
     close_all();
 }
 

@@ -245,7 +245,7 @@ static void results_are_kept_by_state(void)
     (void)tick();
     T_EQ_U64(figures().result_lost, 1);
     close_it();
-    T_EQ_I64(cellar_close(results), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(results), CELLAR_OK);
     T_EQ_I64(cellar_close(store), CELLAR_OK);
 }
 
@@ -283,7 +283,7 @@ static void task_that_closes_the_store_loses_its_result_only(void)
     T_EQ_U64(ran_count, 1);
     T_EQ_U64(figures().ok, 2);
     close_it();
-    T_EQ_I64(cellar_close(results), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(results), CELLAR_OK);
 }
 
 static void status_of_a_dead_letter_has_its_end(void)

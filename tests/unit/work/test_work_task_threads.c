@@ -564,7 +564,7 @@ static void results_are_there_when_the_wait_returns(void)
         T_EQ_I64(st.state, CELLAR_TASK_SUCCEEDED);
     }
     close_it();
-    T_EQ_I64(cellar_close(results), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(results), CELLAR_OK);
     T_EQ_I64(cellar_close(store), CELLAR_OK);
 }
 
