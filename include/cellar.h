@@ -152,13 +152,6 @@ typedef enum cellar_jitter {
     CELLAR_JITTER_PLUS = 1       /* longer only */
 } cellar_jitter;
 
-/* State of a Bloom filter; see cellar_bloom.h. */
-typedef enum cellar_bloom_state {
-    CELLAR_BLOOM_OFF = 0,
-    CELLAR_BLOOM_OBSERVING = 1,
-    CELLAR_BLOOM_AUTHORITATIVE = 2
-} cellar_bloom_state;
-
 /* A store (its root namespace), or one namespace of it. */
 typedef struct cellar cellar;
 
@@ -252,7 +245,10 @@ typedef struct cellar_namespace_config {
     uint32_t reserved0;          /* must be 0                                                     */
     cellar_tier        tier;     /* CELLAR_TIER_L1: memory only; read when first opened           */
     cellar_l2_write    l2_write; /* read when first opened. Default 0: cellar_l2_config.write     */
-    cellar_bloom_state bloom;    /* OFF, or OBSERVING: open a filter with the namespace           */
+    uint32_t bloom_fpr_ppm;      /* rate of false positives of its Bloom filter, in 10^-6. Range  */
+                                 /* 100..500,000. Default 10,000                                  */
+    uint64_t bloom_keys;         /* keys of its Bloom filter, cellar_bloom.h, to 2^40. Default 0: */
+                                 /* none; of a namespace that has one: unchanged                  */
     const struct cellar_load_opts *load; /* defaults of its loads; NULL = none; copied            */
     cellar_loader_fn      loader; /* for loads without a loader of their own; NULL = none         */
     cellar_loader_many_fn loader_many; /* the same for bulk loads; NULL = none                    */

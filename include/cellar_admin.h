@@ -131,7 +131,8 @@ CELLAR_STRUCT(cellar_tuning_config, no_advisor);
     X(L2_BYTES, 11, STORE, "bytes", "size of all files of the disk tier; 0 = none") \
     X(NAMESPACE_MAX_ENTRIES, 12, NAMESPACE, "entries", "its bound; 0 = none; shrinking evicts") \
     X(L2_CLOSE_MS, 13, STORE, "ms", "limit of writing memory to disk in cellar_close; 0 = 5,000") \
-    X(ENABLED, 14, NAMESPACE, "0 or 1", "0: gets miss, sets and increments return DISABLED")
+    X(ENABLED, 14, NAMESPACE, "0 or 1", "0: gets miss, sets and increments return DISABLED") \
+    X(BLOOM_KEYS, 15, NAMESPACE, "keys", "size of its Bloom filter; 0 = none, drops it")
 
 typedef enum cellar_option {
 #define CELLAR_OPTION_ENUM(name, number, scope, unit, help) CELLAR_OPT_##name = number,
@@ -155,7 +156,9 @@ typedef enum cellar_option {
  *          ENABLED 0: deletes and clears still work, so that no old value is served later; calls
  *          that already run use the former state.
  *          NAMESPACE_MAX_ENTRIES, to 2^32 - 1: E_NOMEM, E_SPACE (no memory for its list; then the
- *          namespace has no bound)
+ *          namespace has no bound).
+ *          BLOOM_KEYS, to 2^40: opens a filter, or sets the size for the next cellar_bloom_feed;
+ *          E_SPACE (budget), E_NOMEM (nothing changed)
  * thread:  any; of concurrent changes of one option one takes effect
  * cost:    MEMORY_BYTES, MAX_ENTRIES and NAMESPACE_MAX_ENTRIES: shrinking evicts before the call
  *          returns. The first NAMESPACE_MAX_ENTRIES reads the index, some us for each entry of the

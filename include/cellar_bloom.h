@@ -15,9 +15,9 @@ extern "C" {
 /* STATES
  * The Bloom filter of a namespace knows the keys of its source (the database behind the cache).
  * Eviction, expiry, delete and clear remove no key from the filter. Its states:
- *     OFF            cellar_bloom_open -> OBSERVING
+ *     OFF            bloom_keys -> OBSERVING
  *     OBSERVING      each stored value adds its key; lookups are only counted.
- *                    cellar_bloom_feed with all keys, cellar_bloom_activate -> AUTHORITATIVE
+ *                    cellar_bloom_feed with all keys -> AUTHORITATIVE
  *     AUTHORITATIVE  an unknown key is absent: a get misses without reading the disk, a load
  *                    returns ABSENT without a loader call. Any doubt -> OBSERVING, and a log line
  *
@@ -26,13 +26,13 @@ extern "C" {
  * the state AUTHORITATIVE. While most lookups are rejected, gets ask the filter before memory:
  * the key of a negative entry is then a MISS.
  *
- * A filter is made for expected_keys keys. With more keys it still denies none of them, but more
- * absent keys pass: of a filter for 1 %, 12 % at twice and 57 % at 4 times expected_keys. From
- * there on it is OBSERVING (doubt FULL). To rebuild a filter that has outgrown, open a larger one
- * beside it, feed and activate it; the old filter answers meanwhile.
+ * A filter is made for bloom_keys keys: an option of the namespace, and CELLAR_OPT_BLOOM_KEYS at
+ * run time. With more keys it still denies none of them, but more absent keys pass: of a filter
+ * for 1 %, 12 % at twice and 57 % at 4 times bloom_keys. From there on it is OBSERVING (doubt
+ * FULL). To rebuild a filter that has outgrown, set more bloom_keys and feed: the old filter
+ * answers until the feed is complete. bloom_keys 0 at run time drops the filter.
  *
- * Filters are part of the budget: 10 bits a key at 1 %. The namespace option bloom
- * CELLAR_BLOOM_OBSERVING opens a filter of 1,000,000 keys at 1 % with the namespace. */
+ * Filters are part of the budget: 10 bits a key at 1 %. */
 
 /* REOPEN
  * With a disk tier, cellar_sync and the root close write the filters to bloom.snap, except those
@@ -41,13 +41,19 @@ extern "C" {
  * After a kill or a power cut, or in a copy, it is OBSERVING with its keys, and doubt is
  * RESTORED. A damaged filter is OBSERVING and empty. Keys that came into the source while the
  * store was closed, or open without its disk tier, must be added with cellar_bloom_add before
- * the filter is used, or the filter dropped.
+ * the filter is used, or the filter fed again, or dropped.
  *
  * Filters beyond the space beside the entries (about a segment, 512 KiB to 8 MiB) take up to a
  * quarter of l2_bytes, and the oldest entries leave. Larger filters are not written; the log says
  * so. A clear, a version change and another l2_bytes keep the filter, a drop removes it. */
 
 /* ---- Build a filter -------------------------------------------------------------------------- */
+
+typedef enum cellar_bloom_state {
+    CELLAR_BLOOM_OFF = 0,
+    CELLAR_BLOOM_OBSERVING = 1,
+    CELLAR_BLOOM_AUTHORITATIVE = 2
+} cellar_bloom_state;
 
 /* Why a filter is no longer AUTHORITATIVE. */
 typedef enum cellar_bloom_doubt {
@@ -57,50 +63,26 @@ typedef enum cellar_bloom_doubt {
     CELLAR_BLOOM_DOUBT_RESTORED = 4 /* read after a kill, a power cut, or from a copy */
 } cellar_bloom_doubt;
 
-/* What cellar_bloom_drop removes. */
-typedef enum cellar_bloom_part {
-    CELLAR_BLOOM_PENDING = 0, /* the second filter, which is not active yet */
-    CELLAR_BLOOM_ALL = 1      /* both filters; the state is OFF */
-} cellar_bloom_part;
-
-/* Open a filter; if there is one, open a second filter beside it. The first one answers until
- * cellar_bloom_activate replaces it by the second.
+/* Add every key of the source to the filter, which is AUTHORITATIVE then: the keys in the cache,
+ * then those of `next`. Values stored meanwhile add their keys themselves. An AUTHORITATIVE or
+ * full filter, or one with another bloom_keys, is rebuilt: a second filter is filled beside it and
+ * replaces it at the end. Until then, and after a failure, the old filter answers.
  * status:  unstable until 1.0
- * in:      expected_keys 1..2^40; false_positive_rate 0.0001..0.5, 0 = 0.01
- * returns: OK; E_BUSY (a second filter exists), E_SPACE (budget), E_NOMEM (nothing changed)
- * thread:  any
- * cost:    the memory of the filter, charged before the return
- * example: cellar_bloom_open(c, 1000000, 0.01);                                                  */
-CELLAR_API cellar_err cellar_bloom_open(cellar *c, uint64_t expected_keys,
-                                        double false_positive_rate);
-
-/* Add every key of the source to the newest filter: the keys in the cache, then those of `next`.
- * Values stored meanwhile add their keys themselves.
- * status:  unstable until 1.0
- * in:      next, called until it returns another code than OK; ctx
+ * in:      next, called until it returns another code than OK. MISS at the first call says that
+ *          the source is empty; ctx
  * out:     *count the keys added, those in the cache included; optional
- * returns: OK (complete: call cellar_bloom_activate); the negative code of next; E_INVAL (no
- *          filter, or a key of wrong length), E_BUSY (another feed of the namespace runs), E_NOMEM.
+ * returns: OK (AUTHORITATIVE); the negative code of next; E_INVAL (no filter, or a key of wrong
+ *          length), E_BUSY (another feed of the namespace runs, or a doubt came up meanwhile),
+ *          E_LIMIT (over 4 times bloom_keys: set more), E_SPACE (budget), E_NOMEM.
  *          After a failure feed again
  * thread:  any, one feed of a namespace at a time
- * cost:    a scan of the namespace, then about 0.1 us a key
+ * cost:    a scan of the namespace, then about 0.1 us a key; the memory of a second filter,
+ *          charged during a rebuild
  * example:
- *     uint64_t count;
- *     if (cellar_bloom_feed(c, next_row, db, &count) == CELLAR_OK) cellar_bloom_activate(c, 0);  */
+ *     cellar_option_set(c, CELLAR_OPT_BLOOM_KEYS, 1000000);
+ *     cellar_bloom_feed(c, next_row, db, NULL);                                                  */
 CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void *ctx,
                                         uint64_t *count);
-
-#define CELLAR_BLOOM_EMPTY_SOURCE 1u /* the source is empty: feed only the keys in the cache */
-
-/* Declare the newest filter complete: it is AUTHORITATIVE from now on.
- * status:  unstable until 1.0
- * in:      flags 0 or CELLAR_BLOOM_EMPTY_SOURCE
- * returns: OK; E_INVAL (no complete feed since it was opened or doubted), E_LIMIT (over 4
- *          times its expected_keys: open a larger one), E_BUSY, E_NOMEM
- * thread:  any
- * cost:    O(1); with CELLAR_BLOOM_EMPTY_SOURCE a scan of the namespace
- * example: cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE);                                  */
-CELLAR_API cellar_err cellar_bloom_activate(cellar *c, uint32_t flags);
 
 /* ---- Use a filter ---------------------------------------------------------------------------- */
 
@@ -128,16 +110,16 @@ typedef struct cellar_bloom_info {
     size_t   struct_size;   /* set by cellar_bloom_info_default()                                 */
     cellar_bloom_state state;
     cellar_bloom_doubt doubt; /* why it is not AUTHORITATIVE any more                             */
-    uint32_t filling;       /* 1: a second filter exists                                          */
+    uint32_t filling;       /* 1: a feed fills a second filter                                    */
     uint32_t outgrown;      /* 1: more keys than expected_keys: rebuild it                        */
-    uint64_t expected_keys; /* as opened                                                          */
+    uint64_t expected_keys; /* bloom_keys when it was made                                        */
     uint64_t keys;          /* different keys added, estimated by the bits they changed           */
     uint64_t bytes;         /* both filters                                                       */
     uint64_t rejects;       /* lookups answered with "absent"                                     */
     uint64_t check_loads;   /* loader calls that check it                                         */
     uint64_t unknown_keys_found; /* values found under keys that it did not know                  */
     uint64_t doubts;        /* times it stopped being AUTHORITATIVE                               */
-    double   false_positive_rate; /* as opened                                                    */
+    double   false_positive_rate; /* bloom_fpr_ppm when it was made, as a share                   */
 } cellar_bloom_info;
 CELLAR_STRUCT(cellar_bloom_info, false_positive_rate);
 
@@ -152,15 +134,6 @@ CELLAR_STRUCT(cellar_bloom_info, false_positive_rate);
  *     cellar_bloom_info i = cellar_bloom_info_default();
  *     cellar_bloom_info_get(c, &i);                                                              */
 CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out);
-
-/* Drop a filter and free its memory.
- * status:  unstable until 1.0
- * in:      part
- * returns: OK
- * thread:  any
- * cost:    O(bytes of the filter)
- * example: cellar_bloom_drop(c, CELLAR_BLOOM_ALL);                                               */
-CELLAR_API cellar_err cellar_bloom_drop(cellar *c, cellar_bloom_part part);
 
 #ifdef __cplusplus
 }

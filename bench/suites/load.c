@@ -225,9 +225,8 @@ static cellar *load_open_known(bool filter)
         ok = cellar_set(c, key, sizeof key, load_bytes, sizeof load_bytes, NULL) == CELLAR_OK;
     }
     if (ok && filter) {
-        ok = cellar_bloom_open(c, LOAD_KEYS, 0) == CELLAR_OK &&
-             cellar_bloom_feed(c, load_next, &source, NULL) == CELLAR_OK &&
-             cellar_bloom_activate(c, 0) == CELLAR_OK;
+        ok = cellar_option_set(c, CELLAR_OPT_BLOOM_KEYS, LOAD_KEYS) == CELLAR_OK &&
+             cellar_bloom_feed(c, load_next, &source, NULL) == CELLAR_OK;
     }
     if (ok) { return c; }
     if (c != NULL) { cellar_close(c); }

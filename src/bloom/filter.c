@@ -5,19 +5,18 @@
  * PICTURE    desc {number, filling, which set, state} one 64-bit word
  *            set[2] -> slab {blocks of 64 bytes}; a key owns k bits of one block:
  *            hash * blocks >> 64 = block; 9-bit slices of a remix of hash = bits
- *            OFF -open-> OBSERVING -fill, seal-> AUTHORITATIVE -doubt-> OBSERVING
- *            rebuild: open the other set, add to both sets, seal swaps them
+ *            OFF -open-> OBSERVING -fill-> AUTHORITATIVE -doubt-> OBSERVING
+ *            rebuild: open the other set, add to both sets, the end of the fill swaps them
  * LAYOUT     A slab is a region of its own, reserved by powers of two and unmapped only in
  *            bloom_destroy. The pages of a dropped set are given back and read zero; a late reader
  *            may still look at them.
  * INVARIANTS A key with a completed add is in the set that answers, or the state is not
  *            AUTHORITATIVE.
  *            blocks * 64 <= reserved bytes of the slab at every instant. `number` rises with each
- *            change of desc. fill_done == fill only if all keys were added after the newest set was
- *            opened, without a doubt.
+ *            change of desc: a fill is void if desc is not that of its begin.
  * LOCKING    Readers: none. They read desc, bits (acquire), desc; a changed desc means "maybe".
  *            Adders: one of 16 locks (rank BLOOM) per thread, while they read desc and set bits.
- *            open, swap, off: `busy` (a role, sync.h), then all 16 locks in order.
+ *            open, fill, off: `busy` (a role, sync.h), then all 16 locks in order.
  *            A doubt changes desc by CAS only.
  * LIMITS     2^40 keys, rates 0.01..50 percent; 4 n keys in a set made for n, then doubt (FULL).
  * SEE ALSO   src/bloom/README.md: proof, rejected designs, sources; bloom_guard.c: callers;
@@ -74,8 +73,6 @@ struct bloom {
     _Atomic uint64_t desc BASE_ALIGNED(BASE_PAD); /* seq_cst; see PICTURE */
     bloom_set set[BLOOM_SETS];
     _Atomic uint32_t busy;      /* role: the thread that has it changes sets or slabs */
-    _Atomic uint32_t fill;      /* +1 with each opened set and each doubt */
-    _Atomic uint32_t fill_done; /* last fill that ended well */
     _Atomic uint32_t doubt;
     _Atomic uint32_t doubts;    /* times the filter stopped being believed */
     bloom_slab *slabs;          /* under busy */
@@ -86,6 +83,8 @@ struct bloom {
 BASE_SIZE_BEGIN
 
 /* ---- size ---- */
+
+static uint64_t bloom_e9(double fpp) { return (uint64_t)(fpp * 1e9 + 0.5); }
 
 static double bloom_exp_neg(double x)
 {
@@ -336,7 +335,6 @@ CELLAR_PRIVATE bool bloom_distrust(bloom *b, bloom_doubt why)
         d = base_load_acq(&b->desc);
         if (BLOOM_STATE(d) != BLOOM_AUTHORITATIVE) { return false; }
     } while (!base_cas_sc(&b->desc, d, d - 1 + BLOOM_NUMBER_ONE));
-    (void)base_add_ar(&b->fill, 1u);
     base_store_rlx(&b->doubt, (uint32_t)why);
     (void)base_add_ar(&b->doubts, 1u);
     return true;
@@ -404,7 +402,7 @@ CELLAR_PRIVATE void bloom_add(bloom *b, uint64_t hash) { (void)bloom_add_begin(b
 
 BASE_SIZE_BEGIN
 
-/* ---- sets: open, fill, seal ---- */
+/* ---- sets: open, fill, drop ---- */
 
 CELLAR_PRIVATE bloom *bloom_create(base_account *a)
 {
@@ -455,80 +453,93 @@ static void bloom_set_init(bloom *b, unsigned which, bloom_slab *slab, uint64_t 
     base_store_rel(&set->slab, slab); /* acquire in bloom_set_has */
 }
 
-CELLAR_PRIVATE cellar_err bloom_open(bloom *b, uint64_t expected, double fpp)
+/* Open the set that does not answer: the first one as OBSERVING, the second one to be filled. */
+static cellar_err bloom_set_open(bloom *b, uint64_t d, uint64_t expected, double fpp)
 {
+    const bool off = BLOOM_STATE(d) == BLOOM_OFF;
+    uint64_t blocks;
+    uint32_t hashes;
+    bloom_slab *s;
     if (expected == 0 || expected > BLOOM_KEYS_MAX || !(fpp >= BLOOM_FPP_LEAST) ||
         !(fpp <= BLOOM_FPP_MOST)) {
         return CELLAR_E_INVAL;
     }
+    if (!bloom_size(expected, fpp, &hashes, &blocks)) { return CELLAR_E_NOMEM; }
+    const cellar_err err = bloom_slab_take(b, blocks, hashes, &s);
+    if (err != CELLAR_OK) { return err; }
+    bloom_set_init(b, off ? 0 : BLOOM_WHICH(d) ^ 1u, s, expected, bloom_e9(fpp), 0);
+    if (off) { base_store_rlx(&b->doubt, (uint32_t)BLOOM_TRUSTED); }
+    bloom_publish(b, off ? BLOOM_NUMBER_ONE - 1 : 0,
+                  off ? (uint64_t)BLOOM_OBSERVING : BLOOM_FILLING_BIT);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err bloom_open(bloom *b, uint64_t expected, double fpp)
+{
     sync_role_take(&b->busy);
     const uint64_t d = base_load_acq(&b->desc);
-    const bool off = BLOOM_STATE(d) == BLOOM_OFF;
-    const unsigned which = off ? 0 : BLOOM_WHICH(d) ^ 1u;
-    cellar_err err = CELLAR_E_BUSY;
-    uint64_t blocks;
-    uint32_t hashes;
-    bloom_slab *s;
-    if (!BLOOM_FILLING(d)) {
-        err = bloom_size(expected, fpp, &hashes, &blocks)
-                  ? bloom_slab_take(b, blocks, hashes, &s) : CELLAR_E_NOMEM;
-    }
-    if (err == CELLAR_OK) {
-        bloom_set_init(b, which, s, expected, (uint64_t)(fpp * 1e9 + 0.5), 0);
-        (void)base_add_ar(&b->fill, 1u);
-        if (off) { base_store_rlx(&b->doubt, (uint32_t)BLOOM_TRUSTED); }
-        bloom_publish(b, off ? BLOOM_NUMBER_ONE - 1 : 0,
-                      off ? (uint64_t)BLOOM_OBSERVING : BLOOM_FILLING_BIT);
-    }
+    const cellar_err err =
+        BLOOM_STATE(d) == BLOOM_OFF ? bloom_set_open(b, d, expected, fpp) : CELLAR_OK;
     sync_role_drop(&b->busy);
     return err;
 }
 
-/* Drop the set that is being filled beside the answering set. */
+/* Drop the set that is being filled beside the answering set, if there is one. */
 static void bloom_second_drop(bloom *b)
 {
+    const uint64_t d = base_load_acq(&b->desc);
+    if (!BLOOM_FILLING(d)) { return; }
     bloom_publish(b, BLOOM_FILLING_BIT, 0);
-    bloom_set_give(b, BLOOM_WHICH(base_load_acq(&b->desc)) ^ 1u);
-    (void)base_add_ar(&b->fill, 1u); /* the filled keys are lost: no seal before the next fill */
+    bloom_set_give(b, BLOOM_WHICH(d) ^ 1u);
 }
 
-CELLAR_PRIVATE void bloom_off(bloom *b, bool all)
+CELLAR_PRIVATE void bloom_off(bloom *b)
 {
     sync_role_take(&b->busy);
+    bloom_second_drop(b);
     const uint64_t d = base_load_acq(&b->desc);
-    const unsigned which = BLOOM_WHICH(d);
-    if (BLOOM_FILLING(d)) { bloom_second_drop(b); }
-    if (all && BLOOM_STATE(d) != BLOOM_OFF) {
+    if (BLOOM_STATE(d) != BLOOM_OFF) {
         bloom_publish(b, BLOOM_NUMBER_ONE - 1, 0);
-        bloom_set_give(b, which);
-        (void)base_add_ar(&b->fill, 1u);
+        bloom_set_give(b, BLOOM_WHICH(d));
     }
     sync_role_drop(&b->busy);
 }
 
-CELLAR_PRIVATE uint32_t bloom_fill_begin(const bloom *b) { return base_load_acq(&b->fill); }
-
-CELLAR_PRIVATE void bloom_fill_end(bloom *b, uint32_t fill)
+/* Return whether the answering set may be filled: it decides nothing and has the size. */
+static bool bloom_fits(const bloom *b, uint64_t d, uint64_t expected, double fpp)
 {
-    base_store_rel(&b->fill_done, fill); /* acquire in bloom_seal */
+    const bloom_set *set = &b->set[BLOOM_WHICH(d)];
+    return BLOOM_STATE(d) == BLOOM_OBSERVING && base_load_rlx(&set->expected) == expected &&
+           base_load_rlx(&set->fpp_e9) == bloom_e9(fpp) && !bloom_full(b, BLOOM_WHICH(d));
 }
 
-CELLAR_PRIVATE cellar_err bloom_seal(bloom *b)
+CELLAR_PRIVATE cellar_err bloom_fill_begin(bloom *b, uint64_t expected, double fpp, uint64_t *fill)
+{
+    sync_role_take(&b->busy);
+    bloom_second_drop(b); /* of a fill in the parent of this process */
+    const uint64_t d = base_load_acq(&b->desc);
+    const cellar_err err = BLOOM_STATE(d) == BLOOM_OFF ? CELLAR_E_INVAL
+                           : bloom_fits(b, d, expected, fpp) ? CELLAR_OK
+                           : bloom_set_open(b, d, expected, fpp);
+    *fill = base_load_acq(&b->desc);
+    sync_role_drop(&b->busy);
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err bloom_fill_end(bloom *b, uint64_t fill, cellar_err err)
 {
     sync_role_take(&b->busy);
     const uint64_t d = base_load_acq(&b->desc);
     const unsigned old = BLOOM_WHICH(d);
     const unsigned newest = BLOOM_FILLING(d) ? old ^ 1u : old;
-    cellar_err err = CELLAR_OK;
-    if (BLOOM_STATE(d) == BLOOM_OFF || base_load_acq(&b->fill_done) != base_load_acq(&b->fill)) {
-        err = CELLAR_E_INVAL;
-    } else if (bloom_full(b, newest)) {
-        err = CELLAR_E_LIMIT;
-        if (newest != old) { bloom_second_drop(b); } /* the owner can open a larger set */
-    } else {
+    if (err == CELLAR_OK && d != fill) { err = CELLAR_E_BUSY; }
+    if (err == CELLAR_OK && bloom_full(b, newest)) { err = CELLAR_E_LIMIT; }
+    if (err == CELLAR_OK) {
         base_store_rlx(&b->doubt, (uint32_t)BLOOM_TRUSTED);
         bloom_publish(b, BLOOM_NUMBER_ONE - 1, (uint64_t)BLOOM_AUTHORITATIVE | newest << 2);
         if (newest != old) { bloom_set_give(b, old); }
+    } else {
+        bloom_second_drop(b);
     }
     sync_role_drop(&b->busy);
     return err;
@@ -552,7 +563,7 @@ CELLAR_PRIVATE void bloom_figures_get(const bloom *b, bloom_figures *out)
     out->expected = base_load_rlx(&set->expected);
     out->keys = bloom_fresh(b, which);
     out->outgrown = out->keys > base_load_rlx(&set->room);
-    out->fpp = (double)base_load_rlx(&set->fpp_e9) * 1e-9;
+    out->fpp = (double)base_load_rlx(&set->fpp_e9) / 1e9;
     out->bytes = bloom_set_bytes(set);
     if (out->filling) { out->bytes += bloom_set_bytes(&b->set[which ^ 1]); }
 }
@@ -634,9 +645,9 @@ static cellar_err bloom_head_check(const bloom_head *h, uint64_t check)
     if (h->magic != BLOOM_MAGIC || h->sum != bloom_head_sum(h)) { return CELLAR_E_CORRUPT; }
     if (h->version != BLOOM_VERSION || h->filters != 1) { return CELLAR_E_NEWER_FORMAT; }
     if (h->check != check) { return CELLAR_E_FOREIGN; }
-    const double fpp = (double)h->fpp_e9 * 1e-9;
     const bool bad = h->expected == 0 || h->expected > BLOOM_KEYS_MAX ||
-                     fpp < BLOOM_FPP_LEAST * 0.999 || fpp > BLOOM_FPP_MOST * 1.001 ||
+                     h->fpp_e9 < bloom_e9(BLOOM_FPP_LEAST) ||
+                     h->fpp_e9 > bloom_e9(BLOOM_FPP_MOST) ||
                      (h->state != BLOOM_OBSERVING && h->state != BLOOM_AUTHORITATIVE) ||
                      h->blocks == 0 || h->blocks % (BASE_PAGE / BLOOM_BLOCK) != 0 ||
                      h->blocks > (uint64_t)(SIZE_MAX / 4 / BLOOM_BLOCK) || h->hashes == 0 ||
@@ -679,7 +690,6 @@ CELLAR_PRIVATE cellar_err bloom_load(bloom *b, uint64_t check, bool clean,
         const bool believed = clean && h.state == BLOOM_AUTHORITATIVE && !bloom_full(b, 0);
         base_store_rlx(&b->doubt, (uint32_t)BLOOM_TRUSTED);
         if (!believed && h.state == BLOOM_AUTHORITATIVE) { bloom_suspect(b, BLOOM_IMAGE); }
-        (void)base_add_ar(&b->fill, 1u);
         bloom_publish(b, BLOOM_NUMBER_ONE - 1,
                       believed ? (uint64_t)BLOOM_AUTHORITATIVE : (uint64_t)BLOOM_OBSERVING);
     }

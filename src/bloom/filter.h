@@ -9,8 +9,9 @@
  *     bloom_ticket t = bloom_add_begin(b, hash);           around every store of a value:
  *     ... the entry becomes visible ...                    before it is visible, and once more
  *     bloom_add_end(b, hash, &t);                          if the filter changed meanwhile
- *     uint32_t fill = bloom_fill_begin(b);  bloom_add(b, hash) ...  bloom_fill_end(b, fill);
- *     bloom_seal(b);                                       AUTHORITATIVE: "never" may be believed
+ *     bloom_fill_begin(b, 1000000, 0.01, &fill);           a set beside one that decides
+ *     bloom_add(b, hash) ...
+ *     bloom_fill_end(b, fill, CELLAR_OK);                  AUTHORITATIVE: "never" may be believed
  *     bloom_ask(b, hash)                                   any thread, no lock, no store
  *
  * Hashes are the keyed hashes of the store without the generation: to clear a namespace changes no
@@ -57,20 +58,22 @@ CELLAR_PRIVATE void bloom_destroy(bloom *b);
 /* Reset the locks in a forked child: threads that held them do not exist there. */
 CELLAR_PRIVATE void bloom_forked(bloom *b);
 
-/* Start the filter empty as OBSERVING if it is OFF. Else open a second set of this size; the first
- * set answers until bloom_seal. Return OK; or, with no change, E_INVAL, E_BUSY (a second set is
- * being filled already), E_SPACE, E_NOMEM. The caller holds no ranked lock. */
+/* Start the filter empty as OBSERVING if it is OFF. Return OK; or, with no change, E_INVAL,
+ * E_SPACE, E_NOMEM. The caller holds no ranked lock. */
 CELLAR_PRIVATE cellar_err bloom_open(bloom *b, uint64_t expected, double fpp);
-/* Drop the second set; with `all` the first set, too, which turns the filter OFF. */
-CELLAR_PRIVATE void bloom_off(bloom *b, bool all);
+/* Turn the filter OFF. A fill that runs is void. */
+CELLAR_PRIVATE void bloom_off(bloom *b);
 
-/* Start feeding the keys of the source with bloom_add. After the last key the caller passes the
- * result to bloom_fill_end. A doubt in between makes the fill void. */
-CELLAR_PRIVATE uint32_t bloom_fill_begin(const bloom *b);
-CELLAR_PRIVATE void bloom_fill_end(bloom *b, uint32_t fill);
-/* Believe the newest set, which has all keys now. Return OK; E_INVAL (off, or not filled since it
- * was opened or doubted); E_LIMIT (over 4 times the keys that the set was made for). */
-CELLAR_PRIVATE cellar_err bloom_seal(bloom *b);
+/* Start adding the keys of the source with bloom_add, one fill at a time. A filter that observes is
+ * filled itself if it has this size and is not full; else a second set is opened, and the first
+ * one answers until the end of the fill. Return OK; or, with no change, E_INVAL (size, or OFF),
+ * E_SPACE, E_NOMEM. */
+CELLAR_PRIVATE cellar_err bloom_fill_begin(bloom *b, uint64_t expected, double fpp,
+                                           uint64_t *fill);
+/* End the fill. `err` OK: all keys were added: believe the filled set. Else drop a second set.
+ * Return `err`; E_BUSY (a doubt came up meanwhile, or the filter was turned OFF); E_LIMIT (over 4
+ * times the keys that the set was made for). */
+CELLAR_PRIVATE cellar_err bloom_fill_end(bloom *b, uint64_t fill, cellar_err err);
 /* Count a doubt for a filter that observes but should have been believed. */
 BASE_SPARE CELLAR_PRIVATE void bloom_suspect(bloom *b, bloom_doubt why);
 /* Stop believing the filter. Return true if it was believed until now. */
@@ -88,7 +91,7 @@ CELLAR_PRIVATE bloom_state bloom_state_of(const bloom *b);
 
 typedef struct bloom_figures {
     bloom_state state;
-    bloom_doubt doubt;    /* last doubt; TRUSTED: none since bloom_seal */
+    bloom_doubt doubt;    /* last doubt; TRUSTED: none since the last fill */
     bool filling;         /* a second set is being filled */
     bool outgrown;        /* more keys than expected: the rate is above fpp */
     uint64_t expected, keys; /* keys: distinct keys, counted by changed bits */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * bloom_guard: the Bloom filter of a namespace: adds, look-ups, feed, seal, doubts.
+ * bloom_guard: the Bloom filter of a namespace: adds, look-ups, feed, doubts.
  *
  * PICTURE    set, increment, update, back-fill, load: begin -> [add] -> L1 -> end -> [again if
  *            changed]
  *            get:  L1 -> miss -> filter "never" -> MISS, the tier is not read
  *            load: L1 -> miss -> filter "never" -> ABSENT, no flight, no loader. 1 in 1,024 loads
  *            runs anyway: a value found then ends the authority of the filter
- *            OFF -open-> OBSERVING -feed (scan of L1, then keys of the generation), seal->
+ *            OFF -bloom_keys-> OBSERVING -feed (scan of L1, then keys of the source)->
  *            AUTHORITATIVE
  * INVARIANTS c->bloom changes once, from NULL to a filter, and stays until the namespace is freed.
  *            OFF is a state of the filter. A namespace without a filter pays two loads per set and
@@ -190,51 +190,27 @@ static cellar_err cache_filter_made(cellar *c, bloom **out)
     return CELLAR_OK;
 }
 
-#define CACHE_BLOOM_KEYS 1000000u
-#define CACHE_BLOOM_FPP 0.01
+#define CACHE_BLOOM_PPM 10000u
 
-static cellar_err cache_filter_open(cellar *c, uint64_t keys, double fpp)
+CELLAR_PRIVATE cellar_err cache_filter_set(cellar *c, uint64_t keys, uint32_t fpr_ppm)
 {
-    bloom *b;
-    cellar_err err = cache_filter_made(c, &b);
-    if (fpp >= 0 && fpp <= 0) { fpp = CACHE_BLOOM_FPP; } /* NaN is neither: bloom_open refuses
-                                                          * NaN */
-    if (err == CELLAR_OK) { err = bloom_open(b, keys, fpp); }
+    bloom *b = base_load_acq(&c->bloom);
+    cellar_err err = CELLAR_OK;
+    if (keys == 0) {
+        if (b != NULL) { bloom_off(b); }
+    } else {
+        if (fpr_ppm == 0) { fpr_ppm = CACHE_BLOOM_PPM; }
+        err = cache_filter_made(c, &b);
+        if (err == CELLAR_OK) { err = bloom_open(b, keys, fpr_ppm / 1e6); }
+    }
+    if (err == CELLAR_OK) {
+        base_store_rlx(&c->bloom_keys, keys);
+        base_store_rlx(&c->bloom_fpr_ppm, fpr_ppm);
+    }
     return err;
 }
 
-CELLAR_PRIVATE cellar_err cache_filter_start(cellar *c)
-{
-    const bloom *b = base_load_acq(&c->bloom);
-    if (b != NULL && bloom_state_of(b) != BLOOM_OFF) { return CELLAR_OK; }
-    return cache_filter_open(c, CACHE_BLOOM_KEYS, CACHE_BLOOM_FPP);
-}
-
-CELLAR_API cellar_err cellar_bloom_open(cellar *c, uint64_t expected_keys,
-                                        double false_positive_rate)
-{
-    if (c == NULL) { return CELLAR_E_INVAL; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    const cellar_err err = cache_filter_open(c, expected_keys, false_positive_rate);
-    return cache_fail(c, err, 0, err == CELLAR_E_INVAL
-        ? "bloom: expected_keys must be 1..2^40, rate 0.0001..0.5" : err == CELLAR_E_BUSY
-        ? "bloom: a second filter is being filled: activate or drop it" : err == CELLAR_E_SPACE
-        ? "bloom: filter does not fit: raise memory_bytes" : "bloom: no memory for the filter");
-}
-
-CELLAR_API cellar_err cellar_bloom_drop(cellar *c, cellar_bloom_part part)
-{
-    if (c == NULL) { return CELLAR_E_INVAL; }
-    if (part != CELLAR_BLOOM_PENDING && part != CELLAR_BLOOM_ALL) {
-        return cache_refuse(c, "cellar_bloom_drop: part must be a cellar_bloom_part");
-    }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    bloom *b = base_load_acq(&c->bloom);
-    if (b != NULL) { bloom_off(b, part == CELLAR_BLOOM_ALL); }
-    return CELLAR_OK;
-}
-
-/* ---- feed and seal ---- */
+/* ---- feed ---- */
 
 typedef struct cache_feed {
     cellar *c;
@@ -265,7 +241,7 @@ static cellar_err cache_feed_scan(cache_feed *f)
     return err;
 }
 
-static cellar_err cache_feed_generation(cache_feed *f, cellar_next_key_fn next, void *ctx)
+static cellar_err cache_feed_source(cache_feed *f, cellar_next_key_fn next, void *ctx)
 {
     for (;;) {
         cellar_bytes key = { NULL, 0 };
@@ -279,27 +255,6 @@ static cellar_err cache_feed_generation(cache_feed *f, cellar_next_key_fn next, 
     }
 }
 
-static cellar_err cache_feed_run(cellar *c, bloom *b, cellar_next_key_fn next, void *ctx,
-                                 uint64_t *count)
-{
-    cache_feed f = { c, b, 0 };
-    if (!base_cas_ar(&c->bloom_feeding, 0u, 1u)) { return CELLAR_E_BUSY; }
-    const uint32_t fill = bloom_fill_begin(b);
-    cellar_err err = cache_feed_scan(&f);
-    if (err == CELLAR_OK && next != NULL) { err = cache_feed_generation(&f, next, ctx); }
-    if (err == CELLAR_OK) { bloom_fill_end(b, fill); }
-    base_store_rel(&c->bloom_feeding, 0u);
-    cache_filter_tell(c, b);
-    if (count != NULL) { *count = f.count; }
-    return err;
-}
-
-static bool cache_filter_is(cellar *c, bloom **b)
-{
-    *b = base_load_acq(&c->bloom);
-    return *b != NULL && bloom_state_of(*b) != BLOOM_OFF;
-}
-
 CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void *ctx,
                                         uint64_t *count)
 {
@@ -308,33 +263,28 @@ CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void
         return cache_refuse(c, "cellar_bloom_feed: c and next must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    bloom *b;
-    if (!cache_filter_is(c, &b)) {
-        return cache_refuse(c, "cellar_bloom_feed: no filter: call cellar_bloom_open first");
+    cache_feed f = { c, base_load_acq(&c->bloom), 0 };
+    if (f.b == NULL || bloom_state_of(f.b) == BLOOM_OFF) {
+        return cache_refuse(c, "cellar_bloom_feed: no filter: set bloom_keys first");
     }
-    const cellar_err err = cache_feed_run(c, b, next, ctx, count);
-    return cache_fail(c, err, 0, "cellar_bloom_feed: ended early: feed all keys again");
-}
-
-CELLAR_API cellar_err cellar_bloom_activate(cellar *c, uint32_t flags)
-{
-    if (c == NULL) { return CELLAR_E_INVAL; }
-    if ((flags & ~CELLAR_BLOOM_EMPTY_SOURCE) != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
-                          "cellar_bloom_activate: flags has an unknown bit");
+    if (!base_cas_ar(&c->bloom_feeding, 0u, 1u)) {
+        return cache_fail(c, CELLAR_E_BUSY, 0, "cellar_bloom_feed: another feed runs");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    bloom *b;
-    cellar_err err = CELLAR_E_INVAL;
-    if (cache_filter_is(c, &b)) {
-        err = (flags & CELLAR_BLOOM_EMPTY_SOURCE) != 0 ? cache_feed_run(c, b, NULL, NULL, NULL)
-                                                : CELLAR_OK;
-        if (err == CELLAR_OK) { err = bloom_seal(b); }
+    uint64_t fill;
+    cellar_err err = bloom_fill_begin(f.b, base_load_rlx(&c->bloom_keys),
+                                      base_load_rlx(&c->bloom_fpr_ppm) / 1e6, &fill);
+    if (err == CELLAR_OK) {
+        err = cache_feed_scan(&f);
+        if (err == CELLAR_OK) { err = cache_feed_source(&f, next, ctx); }
+        err = bloom_fill_end(f.b, fill, err);
     }
-    return cache_fail(c, err, 0, err == CELLAR_E_INVAL
-        ? "cellar_bloom_activate: feed the filter to the end first" : err == CELLAR_E_LIMIT
-        ? "cellar_bloom_activate: too many keys: open it with more expected_keys"
-        : "cellar_bloom_activate: cached keys not added: retry");
+    base_store_rel(&c->bloom_feeding, 0u);
+    cache_filter_tell(c, f.b);
+    if (count != NULL) { *count = f.count; }
+    return cache_fail(c, err, 0, err == CELLAR_E_LIMIT
+        ? "cellar_bloom_feed: too many keys: raise bloom_keys" : err == CELLAR_E_SPACE
+        ? "cellar_bloom_feed: filter does not fit: raise memory_bytes"
+        : "cellar_bloom_feed: ended early: feed all keys again");
 }
 
 CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)

@@ -45,7 +45,8 @@ BASE_ALWAYS_INLINE void cache_filter_found(cellar *c, const void *key, size_t ke
 }
 /* Record how a sampled read ended. */
 CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len, cellar_err got);
-CELLAR_PRIVATE cellar_err cache_filter_start(cellar *c); /* option `bloom` */
+/* Set the size of the filter: open it if it is OFF, else for the next feed; 0 keys: drop it. */
+CELLAR_PRIVATE cellar_err cache_filter_set(cellar *c, uint64_t keys, uint32_t fpr_ppm);
 CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b); /* logs each doubt once */
 CELLAR_PRIVATE void cache_filters_close(cache_store *s);
 CELLAR_PRIVATE void cache_filters_forked(cache_store *s);

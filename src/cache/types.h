@@ -165,6 +165,8 @@ struct cellar {
     _Atomic int32_t bloom_heat;     /* share of sampled reads that end with "never", of 65,536 */
     _Atomic uint32_t bloom_logged;    /* doubts that were logged */
     _Atomic uint32_t bloom_feeding; /* 1: a feed runs */
+    _Atomic uint32_t bloom_fpr_ppm; /* this and bloom_keys: size of the next set */
+    _Atomic uint64_t bloom_keys;
     /* rules of its writes; NULL: none; seq_cst store under NAMESPACE, see policy/policy.c */
     const struct policy_section *_Atomic rules;
     char rules_name[CELLAR_NAME_MAX + 1]; /* policy_section; "": its own name; NAMESPACE */

@@ -80,7 +80,7 @@ CELLAR_PRIVATE void cache_keep_all(void *ctx, l2_images *to)
 /* Open an empty filter instead of an unreadable or changed image, and count a doubt. */
 static bool cache_keep_anew(bloom *b, const uint64_t note[2])
 {
-    if (bloom_open(b, note[0], (double)note[1] * 1e-9) != CELLAR_OK) { return false; }
+    if (bloom_open(b, note[0], (double)note[1] / 1e9) != CELLAR_OK) { return false; }
     bloom_suspect(b, BLOOM_IMAGE);
     return true;
 }
@@ -95,6 +95,10 @@ static void cache_keep_load(cellar *v, l2_image *im)
     }
     const bool memory = err == CELLAR_E_NOMEM || err == CELLAR_E_SPACE;
     if (err == CELLAR_OK || (!memory && cache_keep_anew(b, l2_image_note(im)))) {
+        bloom_figures f;
+        bloom_figures_get(b, &f);
+        base_store_rlx(&v->bloom_keys, f.expected);
+        base_store_rlx(&v->bloom_fpr_ppm, (uint32_t)(f.fpp * 1e6 + 0.5));
         base_store_sc(&v->bloom, b); /* no other thread can find the namespace yet */
         cache_filter_tell(v, b);
         return;

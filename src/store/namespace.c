@@ -301,7 +301,8 @@ drop:
 
 CELLAR_PRIVATE cellar_err cache_guards_start(cellar *v, const cellar_namespace_config *o)
 {
-    const cellar_err err = o->bloom != 0 ? cache_filter_start(v) : CELLAR_OK;
+    const cellar_err err =
+        o->bloom_keys != 0 ? cache_filter_set(v, o->bloom_keys, o->bloom_fpr_ppm) : CELLAR_OK;
     return err == CELLAR_OK && o->breaker != NULL ? cache_breaker_start(v, o->breaker) : err;
 }
 
@@ -363,7 +364,7 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     }
     cellar_err err = o != NULL ? cache_max_entries_set(v, o->max_entries) : CELLAR_OK;
     if (err == CELLAR_OK && o != NULL) { err = cache_guards_start(v, o); }
-    const char *why = "cellar_namespace_open: bloom, breaker or max_entries does not fit: "
+    const char *why = "cellar_namespace_open: bloom_keys, breaker or max_entries does not fit: "
                       "raise memory_bytes";
     if (err == CELLAR_OK && o != NULL && o->version != 0 && o->version != cache_version(v)) {
         err = cellar_version_set(v, o->version, NULL);

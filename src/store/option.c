@@ -6,6 +6,7 @@
  * SEE ALSO   settings.c: options at the open. */
 #include "store/option.h"
 
+#include "cache/bloom_guard.h"
 #include "cache/call.h"
 #include "cache/error.h"
 #include "cache/talk.h"
@@ -142,6 +143,12 @@ static cellar_err cache_set_namespace_max_entries(cellar *c, int64_t entries)
                       "cellar_option_set: max_entries does not fit: raise memory_bytes");
 }
 
+static cellar_err cache_set_bloom_keys(cellar *c, int64_t keys)
+{
+    return cache_fail(c, cache_filter_set(c, (uint64_t)keys, base_load_rlx(&c->bloom_fpr_ppm)), 0,
+                      "cellar_option_set: bloom_keys does not fit: raise memory_bytes");
+}
+
 /* Switch the namespace on or off. */
 static cellar_err cache_set_enabled(cellar *c, int64_t on)
 {
@@ -181,6 +188,9 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_L2_BYTES: return cache_set_disk_bytes(c, value);
     case CELLAR_OPT_NAMESPACE_MAX_ENTRIES: return cache_set_namespace_max_entries(c, value);
     case CELLAR_OPT_L2_CLOSE_MS: return cache_set_disk_close(c, value);
+    case CELLAR_OPT_BLOOM_KEYS:
+        if ((uint64_t)value > BLOOM_KEYS_MAX) { break; }
+        return cache_set_bloom_keys(c, value);
     case CELLAR_OPT_ENABLED:
         if (value > 1) { break; }
         return cache_set_enabled(c, value);
@@ -223,6 +233,7 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
         break;
     case CELLAR_OPT_NAMESPACE_MAX_ENTRIES: *value = l1_cap_get(s->l1, c->slot); break;
     case CELLAR_OPT_L2_CLOSE_MS: *value = base_load_rlx(&s->disk_close_ms); break;
+    case CELLAR_OPT_BLOOM_KEYS: *value = (int64_t)base_load_rlx(&c->bloom_keys); break;
     case CELLAR_OPT_ENABLED: *value = (base_load_rlx(&c->state) & CACHE_OFF) == 0; break;
     default: return cache_refuse(c, "cellar_option_get: unknown option");
     }

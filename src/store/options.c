@@ -31,7 +31,9 @@ static const cache_rule cache_namespace_rules[] = {
     CACHE_NAMESPACE(exact_age, 1, "exact_age must be 0 or 1"),
     CACHE_NAMESPACE(quota_min_pct, 100, "a quota must be 0..100 percent"),
     CACHE_NAMESPACE(quota_max_pct, 100, "a quota must be 0..100 percent"),
-    CACHE_NAMESPACE(bloom, CELLAR_BLOOM_OBSERVING, "bloom must be 0 or 1"),
+    CACHE_NAMESPACE(bloom_keys, BLOOM_KEYS_MAX, "bloom_keys must be at most 2^40"),
+    CACHE_RULE(cellar_namespace_config, "namespace: bloom_fpr_ppm must be 100..500,000",
+               bloom_fpr_ppm, 100, 500000),
     CACHE_NAMESPACE(log_level, CELLAR_LOG_OFF, "log_level must be a cellar_log_level"),
     CACHE_NAMESPACE(ttl_class_count, CELLAR_TTL_CLASSES_MAX, "ttl_class_count must be at most 16"),
 };

@@ -258,8 +258,8 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const l2_config *
     cache_keep_end(cache_keep_begin(s->root, s->root->no_disk), true);
     if (cache_guards_start(s->root, &full.root) != CELLAR_OK) {
         (void)cellar_close(s->root);
-        return cache_open_refuse(CELLAR_E_SPACE,
-                                 "root.bloom or root.breaker does not fit: raise memory_bytes");
+        return cache_open_refuse(CELLAR_E_SPACE, "root.bloom_keys or root.breaker does not fit: "
+                                                 "raise memory_bytes");
     }
     if (full.config.rule_count > 0) {
         err = cache_policies_open(s->root, full.config.rules, full.config.rule_count);

@@ -296,7 +296,7 @@ static void flags_and_ranges_are_checked(void)
     REFUSED(cellar_touch(root, "k", 1, INT64_MIN), E_INVAL);
     REFUSED(cellar_increment(root, "n", 1, 1, 0, -1, 0, NULL), E_INVAL);
     REFUSED(cellar_increment(root, "n", 1, 1, 0, 0, CELLAR_KEEP_OLD_VALUE, NULL), E_UNSUPPORTED);
-    REFUSED(cellar_bloom_drop(root, (cellar_bloom_part)2), E_INVAL);
+    REFUSED(cellar_option_set(root, CELLAR_OPT_BLOOM_KEYS, ((int64_t)1 << 40) + 1), E_INVAL);
     REFUSED(cellar_namespace_open(root, "", NULL, &v), E_INVAL);
     REFUSED(cellar_namespace_open(root, long_name, NULL, &v), E_INVAL);
     REFUSED(cellar_namespace_drop(root, ""), E_INVAL);

@@ -6,7 +6,6 @@
  * Method: public calls; the source is an array of numbers that the test knows. */
 #include "tests/support/t.h"
 
-#include <math.h>
 #include <pthread.h>
 #include <sys/wait.h>
 
@@ -15,6 +14,7 @@
 #include "cellar_observe.h"
 #include "cellar_bloom.h"
 #include "cellar_admin.h"
+#include "tests/support/bloom_kit.h"
 #include "tests/support/settings.h"
 
 static cellar *open_store(uint64_t bytes)
@@ -80,11 +80,10 @@ static cellar_err feed(cellar *c, uint32_t from, uint32_t end, uint64_t *count)
 static void bloom_seed_bug(void)
 {
     cellar *c = open_store(8u << 20);
-    T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
     T_EQ_I64(says(c, 1), CELLAR_MISS); /* the key was not added, but the filter does not decide */
     T_EQ_I64(look(c, 1), CELLAR_MISS);
     T_EQ_U64(info(c).rejects, 0);
-    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL); /* no call declared it complete */
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OBSERVING);
     T_EQ_I64(put(c, 1), CELLAR_OK); /* the source was asked and had the key */
     T_EQ_I64(look(c, 1), CELLAR_OK);
@@ -93,9 +92,8 @@ static void bloom_seed_bug(void)
     source broken = { 0, 500, 1, CELLAR_E_IO }; /* an enumeration that fails is no declaration */
     T_EQ_I64(cellar_bloom_feed(c, next_key, &broken, &count), CELLAR_E_IO);
     T_EQ_U64(count, 501);
-    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL);
+    T_EQ_U64(info(c).state, CELLAR_BLOOM_OBSERVING);
     T_EQ_I64(feed(c, 0, 500, &count), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_OK);
     for (uint32_t key = 0; key < 500; key++) { T_EQ_I64(says(c, key), CELLAR_OK); }
     uint32_t absent = 0;
     for (uint32_t key = 500; key < 1500; key++) { absent += says(c, key) == CELLAR_ABSENT; }
@@ -105,8 +103,16 @@ static void bloom_seed_bug(void)
 
 static void every_storing_call_adds_key_to_filter(void)
 {
-    cellar *c = open_store(8u << 20);
-    T_EQ_I64(cellar_bloom_open(c, 1000, 0.0001), CELLAR_OK);
+    settings cfg = settings_default();
+    cellar_namespace_config root = cellar_namespace_config_default();
+    cellar *c = NULL;
+    root.bloom_keys = 1000;
+    root.bloom_fpr_ppm = 100;
+    cfg.config.memory_bytes = 8u << 20;
+    cfg.config.root = &root;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    T_CHECK(info(c).false_positive_rate > 0.000099 && info(c).false_positive_rate < 0.000101);
     uint32_t keys[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
     T_EQ_I64(put(c, 1), CELLAR_OK);
     cellar_set_item items[2] = { { &keys[1], 4, "x", 1, CELLAR_OK, 0 },
@@ -127,8 +133,8 @@ static void delete_and_clear_remove_nothing_from_filter(void)
 {
     cellar *c = open_store(8u << 20);
     T_EQ_I64(put(c, 1), CELLAR_OK);   /* before the filter exists */
-    T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
+    T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
     T_EQ_I64(says(c, 1), CELLAR_OK);  /* activation scanned the cache */
     T_EQ_I64(put(c, 2), CELLAR_OK);
     const uint32_t key = 2;
@@ -145,9 +151,8 @@ static void absent_get_with_authority_is_answered_by_filter(void)
 {
     cellar *c = open_store(16u << 20);
     for (uint32_t key = 0; key < 20000; key++) { T_EQ_I64(put(c, key), CELLAR_OK); }
-    T_EQ_I64(cellar_bloom_open(c, 20000, 0), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, 20000), CELLAR_OK);
     T_EQ_I64(feed(c, 0, 20000, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_OK);
     for (uint32_t key = 20000; key < 120000; key++) { T_EQ_I64(look(c, key), CELLAR_MISS); }
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
@@ -171,7 +176,7 @@ static void namespace_options_open_a_filter(void)
 {
     cellar *c = open_store(8u << 20), *v = NULL;
     cellar_namespace_config o = cellar_namespace_config_default();
-    o.bloom = CELLAR_BLOOM_OBSERVING;
+    o.bloom_keys = 1000000;
     T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
     const cellar_bloom_info i = info(v);
     T_EQ_U64(i.state, CELLAR_BLOOM_OBSERVING);
@@ -182,23 +187,153 @@ static void namespace_options_open_a_filter(void)
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK); /* the same filter */
     T_EQ_U64(info(v).bytes, i.bytes);
-    o.bloom = 2;
     cellar *w = NULL;
+    o.bloom_keys = ((uint64_t)1 << 40) + 1;
     T_EQ_I64(cellar_namespace_open(c, "w", &o, &w), CELLAR_E_INVAL);
+    o.bloom_keys = 1000000;
+    static const uint32_t wrong[] = { 1, 99, 500001, UINT32_MAX };
+    for (size_t at = 0; at < sizeof wrong / sizeof wrong[0]; at++) {
+        o.bloom_fpr_ppm = wrong[at];
+        T_EQ_I64(cellar_namespace_open(c, "w", &o, &w), CELLAR_E_INVAL);
+    }
     T_CHECK(w == NULL);
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     shut(c);
     settings cfg = settings_default();
-    o.bloom = CELLAR_BLOOM_OBSERVING;
+    o.bloom_fpr_ppm = 500000;
     cfg.config.root = &o;
     cfg.host.no_threads = 1;
     cfg.config.memory_bytes = 1u << 20;
+    o.bloom_keys = 10000000;
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_SPACE);
     T_CHECK(c == NULL);
     cfg.config.memory_bytes = 8u << 20;
+    o.bloom_keys = 1000000;
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OBSERVING);
+    shut(c);
+}
+
+/* Options of an open namespace: another size is of the next feed, 0 keeps the filter. */
+static void new_size_waits_for_the_next_feed(void)
+{
+    cellar *c = open_store(8u << 20), *v = NULL, *again = NULL;
+    cellar_namespace_config o = cellar_namespace_config_default();
+    int64_t keys = 0;
+    o.bloom_keys = 1000;
+    T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
+    T_EQ_I64(feed(v, 0, 500, NULL), CELLAR_OK);
+    o.bloom_keys = 5000;
+    o.bloom_fpr_ppm = 1000;
+    T_EQ_I64(cellar_namespace_open(c, "v", &o, &again), CELLAR_OK);
+    T_EQ_U64(info(v).expected_keys, 1000);
+    T_EQ_U64(info(v).state, CELLAR_BLOOM_AUTHORITATIVE);
+    T_EQ_I64(cellar_option_get(v, CELLAR_OPT_BLOOM_KEYS, &keys), CELLAR_OK);
+    T_EQ_I64(keys, 5000);
+    T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
+    o.bloom_keys = 0;
+    T_EQ_I64(cellar_namespace_open(c, "v", &o, &again), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
+    T_EQ_I64(feed(v, 0, 500, NULL), CELLAR_OK);
+    T_EQ_U64(info(v).expected_keys, 5000);
+    T_CHECK(info(v).false_positive_rate > 0.00099 && info(v).false_positive_rate < 0.00101);
+    T_EQ_I64(bloom_size(v, 0), CELLAR_OK);
+    T_EQ_U64(info(v).state, CELLAR_BLOOM_OFF);
+    T_EQ_I64(cellar_option_get(v, CELLAR_OPT_BLOOM_KEYS, &keys), CELLAR_OK);
+    T_EQ_I64(keys, 0);
+    T_EQ_I64(bloom_size(v, 2000), CELLAR_OK); /* a new one, empty, with the rate of before */
+    T_EQ_U64(info(v).state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_U64(info(v).keys, 0);
+    T_CHECK(info(v).false_positive_rate < 0.00101);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    shut(c);
+}
+
+typedef struct during { /* what a feed meets between two keys */
+    cellar *c;
+    uint32_t at, end;
+    cellar_err (*inside)(cellar *c);
+} during;
+
+static cellar_err next_during(cellar_bytes *key, void *ctx)
+{
+    during *d = ctx;
+    if (d->at == d->end / 2) { T_EQ_I64(d->inside(d->c), CELLAR_OK); }
+    if (d->at == d->end) { return CELLAR_MISS; }
+    d->at++;
+    *key = (cellar_bytes){ &d->at, sizeof d->at };
+    return CELLAR_OK;
+}
+
+static cellar_err feed_meets(cellar *c, cellar_err (*inside)(cellar *c))
+{
+    during d = { c, 0, 400, inside };
+    return cellar_bloom_feed(c, next_during, &d, NULL);
+}
+
+static cellar_err old_set_answers(cellar *c)
+{
+    T_EQ_U64(info(c).filling, 1);
+    T_EQ_U64(info(c).state, CELLAR_BLOOM_AUTHORITATIVE);
+    T_EQ_I64(says(c, 90000), CELLAR_ABSENT);
+    T_EQ_I64(says(c, 400), CELLAR_OK);
+    T_EQ_I64(put(c, 70000), CELLAR_OK);
+    return feed_meets(c, old_set_answers) == CELLAR_E_BUSY ? CELLAR_OK : CELLAR_E_INVAL;
+}
+
+static cellar_err doubt_comes_up(cellar *c)
+{
+    for (uint32_t key = 0; key < 8000; key++) { T_EQ_I64(put(c, key), CELLAR_OK); }
+    T_EQ_U64(info(c).doubt, CELLAR_BLOOM_DOUBT_FULL);
+    return CELLAR_OK;
+}
+
+static cellar_err filter_is_dropped(cellar *c) { return bloom_size(c, 0); }
+
+static cellar_err filter_is_new(cellar *c)
+{
+    T_EQ_I64(bloom_size(c, 0), CELLAR_OK);
+    return bloom_size(c, 1000);
+}
+
+static void feed_rebuilds_while_the_old_filter_answers(void)
+{
+    cellar *c = open_store(16u << 20);
+    T_EQ_I64(bloom_size(c, 20000), CELLAR_OK);
+    T_EQ_I64(feed(c, 0, 500, NULL), CELLAR_OK);
+    const uint64_t bytes = info(c).bytes;
+    T_EQ_I64(feed_meets(c, old_set_answers), CELLAR_OK);
+    T_EQ_U64(info(c).filling, 0);
+    T_EQ_U64(info(c).bytes, bytes);
+    T_EQ_I64(says(c, 70000), CELLAR_OK); /* stored during the feed */
+    T_EQ_I64(says(c, 450), CELLAR_ABSENT); /* no longer in the source */
+    source broken = { 0, 500, 1, CELLAR_E_IO };
+    T_EQ_I64(cellar_bloom_feed(c, next_key, &broken, NULL), CELLAR_E_IO);
+    T_EQ_U64(info(c).bytes, bytes);
+    T_EQ_U64(info(c).state, CELLAR_BLOOM_AUTHORITATIVE);
+    T_EQ_I64(says(c, 450), CELLAR_OK); /* the old filter answers on, with these keys, too */
+    T_EQ_I64(says(c, 90000), CELLAR_ABSENT);
+    shut(c);
+}
+
+static void doubt_or_drop_during_a_feed_voids_it(void)
+{
+    cellar *c = open_store(16u << 20);
+    T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
+    T_EQ_I64(feed(c, 0, 500, NULL), CELLAR_OK);
+    T_EQ_I64(feed_meets(c, doubt_comes_up), CELLAR_E_BUSY);
+    T_EQ_U64(info(c).state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_U64(info(c).filling, 0);
+    T_EQ_I64(bloom_size(c, 20000), CELLAR_OK);
+    T_EQ_I64(feed(c, 0, 500, NULL), CELLAR_OK);
+    T_EQ_I64(feed_meets(c, filter_is_dropped), CELLAR_E_BUSY);
+    T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
+    T_EQ_U64(info(c).bytes, 0);
+    T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
+    T_EQ_I64(feed_meets(c, filter_is_new), CELLAR_E_BUSY); /* the new one lacks the first keys */
+    T_EQ_U64(info(c).state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_I64(says(c, 1), CELLAR_MISS);
     shut(c);
 }
 
@@ -207,13 +342,13 @@ static void filter_bytes_are_charged_and_returned(void)
     cellar *c = open_store(4u << 20);
     cellar_stats st = cellar_stats_default();
     for (uint32_t key = 0; key < 100000; key++) { (void)put(c, key); } /* the budget is full */
-    T_EQ_I64(cellar_bloom_open(c, 100000000, 0), CELLAR_E_SPACE);
-    T_EQ_I64(cellar_bloom_open(c, 500000, 0), CELLAR_OK); /* entries are evicted for the filter */
+    T_EQ_I64(bloom_size(c, 100000000), CELLAR_E_SPACE);
+    T_EQ_I64(bloom_size(c, 500000), CELLAR_OK); /* entries are evicted for the filter */
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.used_bytes <= 4u << 20);
     T_CHECK(info(c).bytes > 500000);
     const uint64_t full = st.used_bytes;
-    T_EQ_I64(cellar_bloom_drop(c, CELLAR_BLOOM_ALL), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, 0), CELLAR_OK);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.used_bytes + 500000 < full);
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
@@ -224,20 +359,17 @@ static void filter_bytes_are_charged_and_returned(void)
 static void full_filter_returns_to_observing(void)
 {
     cellar *c = open_store(8u << 20);
-    T_EQ_I64(cellar_bloom_open(c, 100, 0.01), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, 100), CELLAR_OK);
+    T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
     for (uint32_t key = 0; key < 3000; key++) { T_EQ_I64(put(c, key), CELLAR_OK); }
     const cellar_bloom_info i = info(c);
     T_EQ_U64(i.state, CELLAR_BLOOM_OBSERVING);
     T_EQ_U64(i.doubt, CELLAR_BLOOM_DOUBT_FULL);
     T_EQ_U64(i.doubts, 1);
-    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_E_LIMIT);
-    T_EQ_I64(cellar_bloom_open(c, 5000, 0.01), CELLAR_OK); /* resize while serving */
-    T_EQ_U64(info(c).filling, 1);
-    T_EQ_I64(cellar_bloom_open(c, 5000, 0.01), CELLAR_E_BUSY);
+    T_EQ_I64(bloom_feed_none(c), CELLAR_E_LIMIT);
+    T_EQ_I64(bloom_size(c, 5000), CELLAR_OK);
     T_EQ_I64(put(c, 3000), CELLAR_OK);
     T_EQ_I64(feed(c, 0, 3000, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_OK);
     for (uint32_t key = 0; key <= 3000; key++) { T_EQ_I64(says(c, key), CELLAR_OK); }
     T_EQ_U64(info(c).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info(c).filling, 0);
@@ -276,15 +408,14 @@ static void rebuild_during_writes_denies_no_key(void)
     memset(&load, 0, sizeof load);
     load.c = open_store(32u << 20);
     pthread_t w, r;
-    T_EQ_I64(cellar_bloom_open(load.c, 1000, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_activate(load.c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(bloom_size(load.c, 1000), CELLAR_OK);
+    T_EQ_I64(bloom_feed_none(load.c), CELLAR_OK);
     T_REQUIRE(pthread_create(&w, NULL, writer, NULL) == 0);
     T_REQUIRE(pthread_create(&r, NULL, reader, NULL) == 0);
     for (unsigned round = 0; round < 8; round++) { /* the owner knows only the cached keys */
-        const cellar_err err = cellar_bloom_open(load.c, 40000, 0.01);
-        T_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY);
-        const cellar_err sealed = cellar_bloom_activate(load.c, CELLAR_BLOOM_EMPTY_SOURCE);
-        T_CHECK(sealed == CELLAR_OK || sealed == CELLAR_E_INVAL); /* a doubt occurred meanwhile */
+        T_EQ_I64(bloom_size(load.c, 40000), CELLAR_OK);
+        const cellar_err err = bloom_feed_none(load.c);
+        T_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY); /* a doubt occurred meanwhile */
     }
     pthread_join(w, NULL);
     atomic_store(&load.stop, true);
@@ -298,8 +429,8 @@ static void forked_child_keeps_its_filter(void)
 {
     cellar *c = open_store(8u << 20);
     T_EQ_I64(put(c, 1), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
+    T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
     const pid_t pid = fork();
     T_REQUIRE(pid >= 0);
     if (pid == 0) {
@@ -307,10 +438,9 @@ static void forked_child_keeps_its_filter(void)
         T_EQ_I64(says(c, 2), CELLAR_ABSENT);
         T_EQ_I64(put(c, 2), CELLAR_OK);
         T_EQ_I64(says(c, 2), CELLAR_OK);
-        T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
+        T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
         T_EQ_I64(feed(c, 1, 3, NULL), CELLAR_OK);
-        T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_OK);
-        T_EQ_I64(says(c, 2), CELLAR_OK);
+            T_EQ_I64(says(c, 2), CELLAR_OK);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
         _exit(t_failed());
     }
@@ -325,22 +455,14 @@ static void bad_input_of_filters(void)
 {
     cellar *c = open_store(8u << 20);
     cellar_bloom_info i = cellar_bloom_info_default();
-    T_EQ_I64(cellar_bloom_open(NULL, 10, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_open(c, 0, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_open(c, 10, 0.6), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_open(c, 10, -0.1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_open(c, 10, (double)NAN), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_open(c, 10, -(double)NAN), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_open(c, 10, (double)INFINITY), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_open(c, 10, -(double)INFINITY), CELLAR_E_INVAL);
+    T_EQ_I64(bloom_size(NULL, 10), CELLAR_E_INVAL);
+    T_EQ_I64(bloom_size(c, -1), CELLAR_E_INVAL);
+    T_EQ_I64(bloom_size(c, ((int64_t)1 << 40) + 1), CELLAR_E_INVAL);
     T_EQ_U64(info(c).state, CELLAR_BLOOM_OFF);
-    T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_activate(NULL, 0), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_activate(c, 2), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(bloom_size(c, 0), CELLAR_OK);
     T_EQ_I64(feed(c, 0, 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_add(c, "k", 1), CELLAR_MISS);
-    T_EQ_I64(cellar_bloom_open(c, 10, 0), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, 10), CELLAR_OK);
     T_EQ_I64(cellar_bloom_feed(c, NULL, NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_feed(NULL, next_key, &i, NULL), CELLAR_E_INVAL);
     source odd = { 0, 0, 1, CELLAR_PENDING }; /* neither a key nor the end nor an error */
@@ -350,23 +472,19 @@ static void bad_input_of_filters(void)
     T_EQ_I64(cellar_bloom_add(NULL, "k", 1), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_check(c, "k", 0), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_check(NULL, "k", 1), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_drop(c, 2), CELLAR_E_INVAL);
-    T_EQ_I64(cellar_bloom_drop(NULL, CELLAR_BLOOM_PENDING), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_info_get(c, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_bloom_info_get(NULL, &i), CELLAR_E_INVAL);
     i.struct_size = 3;
     T_EQ_I64(cellar_bloom_info_get(c, &i), CELLAR_E_INVAL);
     cellar *v = NULL;
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_open(v, 10, 0), CELLAR_OK);
+    T_EQ_I64(bloom_size(v, 10), CELLAR_OK);
     shut(c);
     i.struct_size = sizeof i;
-    T_EQ_I64(cellar_bloom_open(v, 10, 0), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_bloom_activate(v, 0), CELLAR_E_CLOSED);
+    T_EQ_I64(bloom_size(v, 10), CELLAR_E_CLOSED);
     T_EQ_I64(feed(v, 0, 1, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_bloom_add(v, "k", 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_bloom_check(v, "k", 1), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_bloom_drop(v, CELLAR_BLOOM_ALL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_bloom_info_get(v, &i), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 }
@@ -374,6 +492,8 @@ static void bad_input_of_filters(void)
 T_MAIN("api_bloom", T_CASE(bloom_seed_bug), T_CASE(every_storing_call_adds_key_to_filter),
        T_CASE(delete_and_clear_remove_nothing_from_filter),
        T_CASE(absent_get_with_authority_is_answered_by_filter),
-       T_CASE(namespace_options_open_a_filter), T_CASE(filter_bytes_are_charged_and_returned),
+       T_CASE(namespace_options_open_a_filter), T_CASE(new_size_waits_for_the_next_feed),
+       T_CASE(feed_rebuilds_while_the_old_filter_answers),
+       T_CASE(doubt_or_drop_during_a_feed_voids_it), T_CASE(filter_bytes_are_charged_and_returned),
        T_CASE(full_filter_returns_to_observing), T_CASE(rebuild_during_writes_denies_no_key),
        T_CASE(forked_child_keeps_its_filter), T_CASE(bad_input_of_filters))

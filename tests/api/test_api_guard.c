@@ -3,6 +3,7 @@
  * Aim:    The parts between loads and a failing source: filter, breaker, fallbacks, default values,
  *         write-through, warm-up, memoized functions, and cellar_why.
  * Method: Sources with prepared answers, on a clock of the test (load_kit.h). */
+#include "tests/support/bloom_kit.h"
 #include "tests/support/load_kit.h"
 #include "tests/support/figures.h"
 #include "tests/support/settings.h"
@@ -23,12 +24,12 @@ static void bloom_seed_bug_with_loads(void)
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
-    T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
     T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* the source has the key */
     T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
     T_EQ_U64(bloom_info(c).unknown_keys_found, 1);
     T_EQ_I64(cellar_delete(c, "user:7", 6), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
     T_EQ_I64(kit_load(c, "user:7", NULL, &s, text, &r), CELLAR_OK); /* the load added the key */
     T_EQ_I64(kit_load(c, "user:8", NULL, &s, text, &r), CELLAR_ABSENT);
     T_EQ_U64(r.source, CELLAR_SOURCE_BLOOM);
@@ -42,8 +43,8 @@ static void bloom_audit_revokes_false_authority(void)
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT;
     char text[64], key[32];
-    T_EQ_I64(cellar_bloom_open(c, 100000, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, 100000), CELLAR_OK);
+    T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
     int i = 0;
     for (; i < 100000 && bloom_info(c).doubts == 0; i++) {
         snprintf(key, sizeof key, "user:%d", i);
@@ -75,9 +76,9 @@ static void flood_of_absent_keys_calls_no_loader(void)
     source s = SOURCE_INIT;
     char text[64], key[32];
     cellar_load_opts o = cellar_load_opts_default();
-    T_EQ_I64(cellar_bloom_open(c, 10000, 0), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, 10000), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "here", 4, "x", 1, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
     atomic_store(&s.say, SAY_NONE);
     for (int i = 0; i < 20000; i++) {
         snprintf(key, sizeof key, "absent:%d", i);
@@ -434,7 +435,7 @@ static void failed_write_through_invalidates_key(void)
     table t = { .say = CELLAR_E_IO, .c = c };
     static char big[4 << 20];
     char buf[16];
-    T_EQ_I64(cellar_bloom_open(c, 100, 0), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, 100), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
     T_EQ_I64(cellar_write_through(c, "k", 1, "new", 3, NULL, write_row, &t), CELLAR_E_IO);
     T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
@@ -480,8 +481,8 @@ static void thread_exit_in_writer_leaves_no_old_value(void)
     cellar *c = kit_open(4 << 20);
     pthread_t t;
     char buf[16];
-    T_EQ_I64(cellar_bloom_open(c, 100, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, 100), CELLAR_OK);
+    T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
     T_EQ_I64(cellar_bloom_check(c, "k", 1), CELLAR_ABSENT);
     for (int i = 0; i < 2; i++) { /* first a new key, then an existing one */
         T_REQUIRE(pthread_create(&t, NULL, write_in_a_thread, c) == 0);

@@ -5,6 +5,7 @@
  * Method: Real directories under TMPDIR. Stores are closed, or children are killed at any moment;
  *         an oracle in shared memory is written after each call. Files are damaged, truncated,
  *         copied and moved into the place of another store. */
+#include "tests/support/bloom_kit.h"
 #include "tests/support/disk_store.h"
 #include "tests/support/t.h"
 
@@ -96,8 +97,8 @@ static uint32_t unknown(cellar *c, uint32_t from, uint32_t to)
 /* Check that the filter decides and knows the keys below n. */
 static void sealed(cellar *c, uint64_t expected, uint32_t n)
 {
-    T_EQ_I64(cellar_bloom_open(c, expected, 0.01), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, expected), CELLAR_OK);
+    T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
     add(c, 0, n);
 }
 
@@ -119,7 +120,7 @@ static void reopened_store_restores_filters_with_authority(void)
 {
     begin();
     cellar *c = open_it(), *v = namespace_of(c, "v"), *w = namespace_of(c, "w");
-    T_EQ_I64(cellar_bloom_open(w, 500, 0.05), CELLAR_OK); /* observes only */
+    T_EQ_I64(bloom_size(w, 500), CELLAR_OK); /* observes only */
     sealed(c, 1000, 2000); /* it has outgrown its size */
     sealed(v, 5000, 10);
     T_EQ_I64(cellar_set(v, "set", 3, "1", 1, NULL), CELLAR_OK);
@@ -167,7 +168,7 @@ static void bloom_filter_after_kill9_only_observes(void)
         if (pid == 0) {
             cellar *c = open_it();
             if (close_first != 0) {
-                (void)cellar_bloom_drop(c, CELLAR_BLOOM_ALL);
+                (void)bloom_size(c, 0);
                 sealed(c, 1000, 100);
                 if (cellar_close(c) != CELLAR_OK) { _Exit(1); }
                 c = open_it();
@@ -192,7 +193,6 @@ static void bloom_filter_after_kill9_only_observes(void)
         T_EQ_U64(unknown(c, 0, 100), 0); /* the bits are kept */
         T_CHECK(unknown(c, 100, 200) > 80);
         T_EQ_U64(denied(c, 0, 10000), 0);
-        T_EQ_I64(cellar_bloom_activate(c, 0), CELLAR_E_INVAL); /* refused without a feed */
         shut(c);
         c = open_it(); /* a clean close does not restore what was lost before */
         T_EQ_U64(info_of(c).state, CELLAR_BLOOM_OBSERVING);
@@ -233,13 +233,10 @@ static void live(oracle *o, uint64_t seed)
     o->wrong += denied(v, 0, o->added);
     if (i.state != CELLAR_BLOOM_AUTHORITATIVE) {
         uint32_t range[2] = { 0, o->added };
-        if (i.state == CELLAR_BLOOM_OFF && cellar_bloom_open(v, 2000, 0.01) != CELLAR_OK) {
+        if (i.state == CELLAR_BLOOM_OFF && bloom_size(v, 2000) != CELLAR_OK) {
             _Exit(1);
         }
-        if (cellar_bloom_feed(v, feed_key, range, NULL) != CELLAR_OK ||
-            cellar_bloom_activate(v, 0) != CELLAR_OK) {
-            _Exit(1);
-        }
+        if (cellar_bloom_feed(v, feed_key, range, NULL) != CELLAR_OK) { _Exit(1); }
     }
     for (uint32_t n = 0; n < 4000; n++) {
         seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
@@ -467,7 +464,7 @@ static void filter_survives_clear_and_resize_until_drop(void)
     T_EQ_I64(cellar_clear(a), CELLAR_OK);
     T_EQ_I64(cellar_version_set(a, 0, NULL), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "b"), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_open(a, 3000, 0.02), CELLAR_OK); /* a second filter begins to fill */
+    T_EQ_I64(bloom_size(a, 3000), CELLAR_OK); /* of the next feed */
     shut(c);
     T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
@@ -482,10 +479,9 @@ static void filter_survives_clear_and_resize_until_drop(void)
     T_EQ_U64(info_of(b).state, CELLAR_BLOOM_OFF);
     T_EQ_U64(denied(a, 0, 20), 0);
     uint32_t range[2] = { 0, 20 };
-    T_EQ_I64(cellar_bloom_open(a, 3000, 0.02), CELLAR_OK);
+    T_EQ_I64(bloom_size(a, 3000), CELLAR_OK);
     T_EQ_I64(cellar_bloom_feed(a, feed_key, range, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_activate(a, 0), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_drop(c, CELLAR_BLOOM_ALL), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, 0), CELLAR_OK);
     shut(c);
     T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
@@ -496,7 +492,7 @@ static void filter_survives_clear_and_resize_until_drop(void)
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(info_of(a).expected_keys, 3000);
     T_EQ_U64(denied(a, 0, 20), 0);
-    T_EQ_I64(cellar_bloom_drop(a, CELLAR_BLOOM_ALL), CELLAR_OK);
+    T_EQ_I64(bloom_size(a, 0), CELLAR_OK);
     shut(c);
     T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     T_CHECK(!kept());
@@ -517,7 +513,7 @@ static void filter_of_unopened_namespace_is_kept(void)
         c = open_it();
         sealed(c, 1000, 20);
         T_EQ_I64(cellar_sync(c), CELLAR_OK);
-        T_EQ_I64(cellar_bloom_drop(c, CELLAR_BLOOM_ALL), CELLAR_OK);
+        T_EQ_I64(bloom_size(c, 0), CELLAR_OK);
         shut(c);
     }
     c = open_it();
@@ -630,12 +626,12 @@ static uint64_t bytes_of_files(void)
     return n;
 }
 
-/* A filter from the default options, 1.25 MB for a million keys, with the smallest l2_bytes. */
+/* A filter of 1.25 MB for a million keys, with the smallest l2_bytes. */
 static void default_filter_is_kept_with_smallest_l2_bytes(void)
 {
     char value[30000] = "v";
     cellar_namespace_config o = cellar_namespace_config_default();
-    o.bloom = CELLAR_BLOOM_OBSERVING;
+    o.bloom_keys = 1000000;
     o.l2_write = CELLAR_L2_WRITE_ON_SET;
     begin();
     const pid_t pid = fork();
@@ -660,9 +656,7 @@ static void default_filter_is_kept_with_smallest_l2_bytes(void)
     T_EQ_U64(info_of(v).expected_keys, 1000000);
     T_EQ_U64(unknown(v, 0, 600), 0);
     uint32_t range[2] = { 0, 600 };
-    T_EQ_I64(cellar_bloom_open(v, 1000000, 0.01), CELLAR_OK);
     T_EQ_I64(cellar_bloom_feed(v, feed_key, range, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_bloom_activate(v, 0), CELLAR_OK);
     shut(c);
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_CHECK(bytes_of_files() <= l2_bytes + (512u << 10));

@@ -5,6 +5,7 @@
  * Method: Every value is its own number. Sets fill a ledger of live numbers and events empty it;
  *         the ledger is compared with the answers of the cache. A clock of this file. */
 #include "tests/support/api_kit.h"
+#include "tests/support/bloom_kit.h"
 #include "tests/support/folder.h"
 #include "tests/support/rules.h"
 #include "tests/support/settings.h"
@@ -368,7 +369,11 @@ typedef struct room_call {
     unsigned evicted, calls;
 } room_call;
 
-static cellar_err makes_filter(cellar *c) { return cellar_bloom_open(c, 200000, 0.01); }
+static cellar_err makes_filter(cellar *c)
+{
+    const cellar_err err = bloom_size(c, 200000);
+    return err == CELLAR_OK ? bloom_feed_none(c) : err;
+}
 static cellar_err makes_sync(cellar *c) { return cellar_sync(c); }
 static cellar_err makes_policy(cellar *c)
 {
@@ -420,7 +425,7 @@ static void listener_may_repeat_the_call_that_makes_room(void)
             cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
         }
         room_call r = { api_open_with(&cfg), NULL, 0, 0 };
-        T_EQ_I64(cellar_bloom_open(r.c, 1000, 0.01), CELLAR_OK);
+        T_EQ_I64(bloom_size(r.c, 1000), CELLAR_OK);
         char value[300];
         uint64_t id;
         for (uint32_t k = 0; k < 40000; k++) {

@@ -9,6 +9,7 @@
 #include "cellar_observe.h"
 #include "cellar_bloom.h"
 #include "cellar_admin.h"
+#include "tests/support/bloom_kit.h"
 #include "tests/support/settings.h"
 
 static int64_t now_ms;
@@ -162,9 +163,9 @@ static void why_distinguishes_evicted_from_live_keys(void)
 static void why_reports_never_seen_only_with_authoritative_filter(void)
 {
     cellar *c = open_store(0);
-    T_EQ_I64(cellar_bloom_open(c, 1000, 0), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
-    T_EQ_I64(cellar_bloom_activate(c, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+    T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_NOT_IN_SOURCE);
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
     T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);

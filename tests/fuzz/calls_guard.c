@@ -18,25 +18,22 @@ static void row_bloom(void)
     calls_key k;
     calls_name_key(&k, space, draw(CALLS_KEYS));
     if (c == NULL) { return; }
-    switch (draw(9)) {
+    switch (draw(8)) {
     case 0:
-        (void)told(c, CALL(cellar_bloom_open)(c, (uint64_t)ONE_OF(1, 100, 10000, 0),
-                                              chance(50) ? 0.0 : chance(90) ? 0.3 : 2.0));
+        (void)told(c, CALL(cellar_option_set)(c, CELLAR_OPT_BLOOM_KEYS, ONE_OF(0, 1, 100, 10000)));
         break;
-    case 1: {
+    case 1: case 2: {
         calls_listing list = { .space = space, .count = CALLS_KEYS };
         uint64_t n = 0;
         (void)told(c, CALL(cellar_bloom_feed)(c, next_key, &list, &n));
         break;
     }
-    case 2: (void)told(c, CALL(cellar_bloom_activate)(c, (uint32_t)ONE_OF(0, 0, 1, 2))); break;
     case 3: case 4: (void)told(c, CALL(cellar_bloom_add)(c, k.bytes, k.len)); break;
     case 5: {
         const cellar_err err = told(c, CALL(cellar_bloom_check)(c, k.bytes, k.len));
         MUST(err == CELLAR_OK || err == CELLAR_MISS || err == CELLAR_ABSENT || err < 0);
         break;
     }
-    case 6: (void)told(c, CALL(cellar_bloom_drop)(c, (cellar_bloom_part)draw(3))); break;
     default: {
         cellar_bloom_info i = cellar_bloom_info_default();
         (void)spoil(&i, sizeof i);

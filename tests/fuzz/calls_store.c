@@ -30,7 +30,8 @@ static cellar_namespace_config draw_namespace(unsigned space, cellar_load_opts *
     o.l2_lz4 = chance(20);
     o.tier = (cellar_tier)ONE_OF(0, 0, 0, 1, 2);
     o.l2_write = (cellar_l2_write)ONE_OF(0, 1, 2);
-    o.bloom = chance(20) ? CELLAR_BLOOM_OBSERVING : CELLAR_BLOOM_OFF;
+    if (chance(20)) { o.bloom_keys = (uint64_t)ONE_OF(1, 100, 1000000); }
+    MAYBE(o.bloom_fpr_ppm, 100, 300000);
     *load = draw_load_opts_of_namespace();
     if (chance(50)) { o.load = load; }
     if (chance(70)) {
@@ -140,7 +141,7 @@ static void row_option(void)
 {
     static const int64_t memory[] = { 1 << 20, 3 << 20, 8 << 20, 12 << 20, 0, INT64_MAX };
     cellar *c = atomic_load(&world.space[draw(CALLS_SPACES)].c);
-    cellar_option option = (cellar_option)(1 + draw(15));
+    cellar_option option = (cellar_option)(1 + draw(16));
     int64_t value = 0;
     if (c == NULL) { return; }
     if (chance(30)) {
@@ -156,6 +157,7 @@ static void row_option(void)
     case CELLAR_OPT_L2_BYTES: value = ONE_OF(16 << 20, 24 << 20, 0); break;
     case CELLAR_OPT_NAMESPACE_MAX_ENTRIES: value = ONE_OF(0, 1, 10, 100, -1); break;
     case CELLAR_OPT_ENABLED: value = ONE_OF(1, 2, -1); break;
+    case CELLAR_OPT_BLOOM_KEYS: value = ONE_OF(0, 1, 100, 10000, -1, INT64_MAX); break;
     default: value = ONE_OF(BAD_MS);
     }
     const cellar_err err = told(c, CALL(cellar_option_set)(c, option, value));

@@ -45,11 +45,19 @@ static void close_bloom(bloom *b)
     T_EQ_U64(base_load_rlx(&account.used), 0);
 }
 
-static void fill_and_seal(bloom *b)
+static uint64_t begin_fill(bloom *b, uint64_t expected, double fpp)
 {
-    const uint32_t fill = bloom_fill_begin(b);
-    bloom_fill_end(b, fill);
-    T_EQ_I64(bloom_seal(b), CELLAR_OK);
+    uint64_t fill = 0;
+    T_EQ_I64(bloom_fill_begin(b, expected, fpp, &fill), CELLAR_OK);
+    return fill;
+}
+
+/* Fill the filter with no more keys, in a set of the same size. */
+static void fill_and_believe(bloom *b)
+{
+    bloom_figures f;
+    bloom_figures_get(b, &f);
+    T_EQ_I64(bloom_fill_end(b, begin_fill(b, f.expected, f.fpp), CELLAR_OK), CELLAR_OK);
 }
 
 static uint64_t denied(const bloom *b, uint64_t first, uint64_t count, uint64_t step)
@@ -71,7 +79,8 @@ static void filter_without_authority_never_decides(void)
     T_EQ_U64(bloom_state_of(b), BLOOM_OFF);
     bloom_add(b, hash_of(1)); /* no filter is open */
     T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_MAYBE);
-    T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
+    uint64_t fill = 0;
+    T_EQ_I64(bloom_fill_begin(b, 1000, 0.01, &fill), CELLAR_E_INVAL);
     T_EQ_I64(bloom_open(b, 1000, 0.01), CELLAR_OK);
     T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_WOULD);
     bloom_add(b, hash_of(1));
@@ -79,19 +88,56 @@ static void filter_without_authority_never_decides(void)
     close_bloom(b);
 }
 
-static void activate_needs_keys_fed_since_open(void)
+static void fill_needs_keys_added_since_open(void)
 {
     bloom *b = open_bloom(1000, 0.01);
-    T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
-    const uint32_t fill = bloom_fill_begin(b);
-    /* another filter: it lacks the keys of the feed */
-    T_EQ_I64(bloom_open(b, 2000, 0.01), CELLAR_OK);
-    bloom_fill_end(b, fill);
-    T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
-    T_EQ_I64(bloom_open(b, 2000, 0.01), CELLAR_E_BUSY);
-    fill_and_seal(b);
+    uint64_t fill = begin_fill(b, 1000, 0.01);
+    bloom_off(b);
+    T_EQ_I64(bloom_open(b, 1000, 0.01), CELLAR_OK); /* it lacks the keys of the fill */
+    T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_E_BUSY);
+    T_EQ_U64(bloom_state_of(b), BLOOM_OBSERVING);
+    fill = begin_fill(b, 1000, 0.01);
+    T_EQ_I64(bloom_fill_end(b, fill, CELLAR_E_IO), CELLAR_E_IO);
+    T_EQ_U64(bloom_state_of(b), BLOOM_OBSERVING);
+    T_EQ_I64(bloom_open(b, 2000, 0.01), CELLAR_OK); /* it is open: nothing changes */
+    bloom_figures f;
+    bloom_figures_get(b, &f);
+    T_EQ_U64(f.expected, 1000);
+    fill_and_believe(b);
     T_EQ_U64(bloom_state_of(b), BLOOM_AUTHORITATIVE);
     T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_NEVER);
+    close_bloom(b);
+}
+
+/* A set that only observes is filled itself; any other fill has a second set. */
+static void fill_opens_a_second_set_when_it_must(void)
+{
+    bloom *b = open_bloom(1000, 0.01);
+    bloom_figures f;
+    uint64_t fill = begin_fill(b, 1000, 0.01);
+    bloom_figures_get(b, &f);
+    T_CHECK(!f.filling);
+    T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_OK);
+    const struct { uint64_t expected; double fpp; } to[] = { { 1000, 0.01 }, { 2000, 0.01 },
+                                                             { 2000, 0.001 } };
+    for (size_t i = 0; i < sizeof to / sizeof to[0]; i++) {
+        bloom_add(b, hash_of(1));
+        fill = begin_fill(b, to[i].expected, to[i].fpp);
+        bloom_figures_get(b, &f);
+        T_CHECK(f.filling);
+        T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_MAYBE);
+        T_EQ_U64(bloom_ask(b, hash_of(2)), BLOOM_NEVER);
+        T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_OK);
+        bloom_figures_get(b, &f);
+        T_EQ_U64(f.expected, to[i].expected);
+        T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_NEVER); /* the new set has no key of the old one */
+    }
+    T_CHECK(bloom_distrust(b, BLOOM_FOUND));
+    (void)begin_fill(b, 3000, 0.001); /* never ended: of the parent of a forked child */
+    fill = begin_fill(b, 2000, 0.001);
+    bloom_figures_get(b, &f);
+    T_CHECK(!f.filling);
+    T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_OK);
     close_bloom(b);
 }
 
@@ -99,17 +145,18 @@ static void doubt_ends_authority_and_discards_feed(void)
 {
     bloom *b = open_bloom(1000, 0.01);
     T_CHECK(!bloom_distrust(b, BLOOM_FOUND)); /* it has no authority yet */
-    fill_and_seal(b);
-    const uint32_t fill = bloom_fill_begin(b);
+    fill_and_believe(b);
+    const uint64_t fill = begin_fill(b, 1000, 0.01);
     T_CHECK(bloom_distrust(b, BLOOM_FOUND));
     T_CHECK(!bloom_distrust(b, BLOOM_FOUND));
     T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_WOULD);
     bloom_figures f;
     bloom_figures_get(b, &f);
     T_EQ_U64(f.doubt, BLOOM_FOUND);
-    bloom_fill_end(b, fill);
-    T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
-    fill_and_seal(b);
+    T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_E_BUSY);
+    bloom_figures_get(b, &f);
+    T_CHECK(!f.filling);
+    fill_and_believe(b);
     bloom_figures_get(b, &f);
     T_EQ_U64(f.doubt, BLOOM_TRUSTED);
     T_EQ_U64(f.state, BLOOM_AUTHORITATIVE);
@@ -198,7 +245,7 @@ static void outgrown_filter_keeps_every_key_until_rebuild(void)
 {
     enum { EXPECTED = 100000 };
     bloom *b = open_bloom(EXPECTED, 0.01);
-    fill_and_seal(b);
+    fill_and_believe(b);
     overfill(b, EXPECTED, 1, 0.011);
     overfill(b, EXPECTED, 2, 0.132);
     overfill(b, EXPECTED, 3, 0.385);
@@ -209,13 +256,13 @@ static void outgrown_filter_keeps_every_key_until_rebuild(void)
     T_EQ_U64(f.state, BLOOM_OBSERVING);
     T_EQ_U64(f.doubt, BLOOM_FULL);
     T_EQ_U64(denied(b, 0, 6 * EXPECTED, 2), 0);
-    bloom_fill_end(b, bloom_fill_begin(b));
-    T_EQ_I64(bloom_seal(b), CELLAR_E_LIMIT); /* it would reach a doubt immediately */
-    T_EQ_I64(bloom_open(b, 800000, 0.01), CELLAR_OK);
-    const uint32_t fill = bloom_fill_begin(b);
+    uint64_t fill = begin_fill(b, EXPECTED, 0.01);
     for (uint64_t n = 0; n < 6 * EXPECTED; n++) { bloom_add(b, hash_of(2 * n)); }
-    bloom_fill_end(b, fill);
-    T_EQ_I64(bloom_seal(b), CELLAR_OK);
+    /* it would reach a doubt immediately */
+    T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_E_LIMIT);
+    fill = begin_fill(b, 800000, 0.01);
+    for (uint64_t n = 0; n < 6 * EXPECTED; n++) { bloom_add(b, hash_of(2 * n)); }
+    T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_OK);
     T_EQ_U64(denied(b, 0, 6 * EXPECTED, 2), 0);
     T_CHECK(1.0 - (double)denied(b, 1, 400000, 2) / 400000.0 <= 0.011);
     bloom_figures_get(b, &f);
@@ -223,14 +270,11 @@ static void outgrown_filter_keeps_every_key_until_rebuild(void)
     T_EQ_U64(bloom_state_of(b), BLOOM_AUTHORITATIVE);
     /* A second filter that is too small is refused and freed; the first one continues; a third may
      * open. */
-    T_EQ_I64(bloom_open(b, 100, 0.01), CELLAR_OK);
+    fill = begin_fill(b, 100, 0.01);
     for (uint64_t n = 0; n < 5000; n++) { bloom_add(b, hash_of(2 * n)); }
-    bloom_fill_end(b, bloom_fill_begin(b));
-    T_EQ_I64(bloom_seal(b), CELLAR_E_LIMIT);
+    T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_E_LIMIT);
     T_EQ_U64(bloom_state_of(b), BLOOM_AUTHORITATIVE);
-    T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
-    T_EQ_I64(bloom_open(b, 800000, 0.01), CELLAR_OK);
-    fill_and_seal(b);
+    fill_and_believe(b);
     close_bloom(b);
 }
 
@@ -304,14 +348,13 @@ static void *race_add(void *arg)
 }
 
 /* The scan of a store: visible keys are fed again. */
-static void refill(race *r)
+static void refill(race *r, uint64_t expected, double fpp)
 {
-    cellar_err err = CELLAR_E_INVAL;
-    while (err == CELLAR_E_INVAL) { /* a doubt occurred meanwhile: the deciding filter is full */
-        const uint32_t fill = bloom_fill_begin(r->b);
+    cellar_err err = CELLAR_E_BUSY;
+    while (err == CELLAR_E_BUSY) { /* a doubt occurred meanwhile: the deciding filter is full */
+        const uint64_t fill = begin_fill(r->b, expected, fpp);
         for (uint64_t i = 0; i < atomic_load(&r->upto); i++) { bloom_add(r->b, hash_of(i)); }
-        bloom_fill_end(r->b, fill);
-        err = bloom_seal(r->b);
+        err = bloom_fill_end(r->b, fill, CELLAR_OK);
     }
     T_CHECK(err == CELLAR_OK || err == CELLAR_E_LIMIT);
 }
@@ -320,15 +363,14 @@ static void rebuild_during_reads_denies_no_added_key(void)
 {
     race r = { .b = open_bloom(1000, 0.01) };
     pthread_t ask, add;
-    refill(&r);
+    refill(&r, 1000, 0.01);
     T_REQUIRE(pthread_create(&ask, NULL, race_ask, &r) == 0);
     T_REQUIRE(pthread_create(&add, NULL, race_add, &r) == 0);
     uint64_t rounds = 0;
     while (rounds < 12 || atomic_load(&r.asked) < 1000) {
         if (rounds >= 12) { sched_yield(); }
         const uint64_t n = atomic_load(&r.upto);
-        T_EQ_I64(bloom_open(r.b, n + 1000, rounds % 2 == 0 ? 0.01 : 0.001), CELLAR_OK);
-        refill(&r);
+        refill(&r, n + 1000, rounds % 2 == 0 ? 0.01 : 0.001);
         rounds++;
     }
     atomic_store(&r.stop, true);
@@ -346,7 +388,7 @@ static void probes_of_added_keys_are_never_denied(void)
     const uint64_t probes = asked != 0 ? asked : 100000000;
     bloom *b = open_bloom(keys, 0.01);
     for (uint64_t i = 0; i < keys; i++) { bloom_add(b, hash_of(i)); }
-    fill_and_seal(b);
+    fill_and_believe(b);
     const uint64_t until_ns = base_now_ns() + t_share(1000000000u);
     uint64_t wrong = 0, done = 0;
     while (done < probes && (asked != 0 || base_now_ns() < until_ns)) {
@@ -365,22 +407,21 @@ static void probes_of_added_keys_are_never_denied(void)
 static void memory_of_replaced_filter_is_returned(void)
 {
     bloom *b = open_bloom(100000, 0.01);
-    fill_and_seal(b);
+    fill_and_believe(b);
     uint64_t used = 0;
     for (int i = 0; i < 20; i++) {
-        T_EQ_I64(bloom_open(b, 100000, 0.01), CELLAR_OK);
+        const uint64_t fill = begin_fill(b, 100000, 0.01);
         bloom_figures f;
         bloom_figures_get(b, &f);
         T_CHECK(f.bytes >= 2 * 120000 && base_load_rlx(&account.used) >= f.bytes);
-        fill_and_seal(b);
+        T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_OK);
         if (i == 1) { used = base_load_rlx(&account.used); }
         if (i > 1) { T_EQ_U64(base_load_rlx(&account.used), used); }
     }
-    T_EQ_I64(bloom_open(b, 100000, 0.01), CELLAR_OK);
-    bloom_off(b, false);
+    T_EQ_I64(bloom_fill_end(b, begin_fill(b, 100000, 0.01), CELLAR_E_IO), CELLAR_E_IO);
     T_EQ_U64(base_load_rlx(&account.used), used);
     T_EQ_U64(bloom_state_of(b), BLOOM_AUTHORITATIVE);
-    bloom_off(b, true);
+    bloom_off(b);
     T_EQ_U64(bloom_state_of(b), BLOOM_OFF);
     T_CHECK(base_load_rlx(&account.used) < 8192);
     T_EQ_I64(bloom_open(b, 50000, 0.01), CELLAR_OK);
@@ -395,7 +436,7 @@ static void failed_allocation_in_open_returns_code(void)
         (void)base_fault_alloc_arm(nth, false);
         bloom *b = bloom_create(&account);
         cellar_err err = b != NULL ? bloom_open(b, 100, 0.01) : CELLAR_E_NOMEM;
-        if (err == CELLAR_OK) { fill_and_seal(b); }
+        if (err == CELLAR_OK) { fill_and_believe(b); }
         for (uint64_t i = 0; b != NULL && i < 300; i++) { bloom_add(b, hash_of(i)); }
         (void)base_fault_alloc_arm(0, false);
         if (b == NULL) { continue; }
@@ -418,9 +459,10 @@ static void full_budget_refuses_rebuild_and_keeps_keys(void)
     T_REQUIRE(b != NULL);
     T_EQ_I64(bloom_open(b, 1000000, 0.01), CELLAR_E_SPACE);
     T_EQ_I64(bloom_open(b, 3000, 0.01), CELLAR_OK);
-    fill_and_seal(b);
+    fill_and_believe(b);
     for (uint64_t i = 0; i < 6000; i++) { bloom_add(b, hash_of(i)); }
-    T_EQ_I64(bloom_open(b, 30000, 0.01), CELLAR_E_SPACE); /* the old filter answers on */
+    uint64_t fill = 0; /* the old filter answers on */
+    T_EQ_I64(bloom_fill_begin(b, 30000, 0.01, &fill), CELLAR_E_SPACE);
     T_EQ_U64(denied(b, 0, 6000, 1), 0);
     bloom_figures f;
     bloom_figures_get(b, &f);
@@ -462,7 +504,7 @@ static bloom *with_image(tape *t, bool sealed)
 {
     bloom *b = open_bloom(1000, 0.01);
     for (uint64_t i = 0; i < 2000; i++) { bloom_add(b, hash_of(i)); } /* outgrown */
-    if (sealed) { fill_and_seal(b); }
+    if (sealed) { fill_and_believe(b); }
     *t = (tape){ .bytes = malloc(1 << 20), .cap = 1 << 20 };
     T_REQUIRE(t->bytes != NULL);
     T_EQ_I64(bloom_save(b, 42, tape_write, t), CELLAR_OK);
@@ -496,18 +538,17 @@ static void image_without_clean_close_only_observes(void)
 {
     tape t;
     bloom *b = with_image(&t, true);
-    bloom_off(b, true);
+    bloom_off(b);
     T_EQ_I64(bloom_load(b, 42, false, tape_read, &t), CELLAR_OK);
     bloom_figures f;
     bloom_figures_get(b, &f);
     T_EQ_U64(f.state, BLOOM_OBSERVING);
     T_EQ_U64(f.doubt, BLOOM_IMAGE);
     T_EQ_U64(denied(b, 0, 2000, 1), 0);
-    T_EQ_I64(bloom_seal(b), CELLAR_E_INVAL);
     close_bloom(b);
     free(t.bytes);
     b = with_image(&t, false); /* an observing filter keeps observing, whatever the close */
-    bloom_off(b, true);
+    bloom_off(b);
     T_EQ_I64(bloom_load(b, 42, true, tape_read, &t), CELLAR_OK);
     T_EQ_U64(bloom_state_of(b), BLOOM_OBSERVING);
     close_bloom(b);
@@ -518,7 +559,7 @@ static void damaged_image_is_refused(void)
 {
     tape t;
     bloom *b = with_image(&t, true);
-    bloom_off(b, true);
+    bloom_off(b);
     const uint64_t used = base_load_rlx(&account.used);
     T_EQ_I64(bloom_load(b, 43, true, tape_read, &t), CELLAR_E_FOREIGN);
     for (size_t bit = 0; bit < t.len * 8; bit += bit < 2048 ? 1 : 997) {
@@ -541,14 +582,15 @@ static void damaged_image_is_refused(void)
     t.cap = 1000;
     t.len = 0;
     T_EQ_I64(bloom_save(b, 42, tape_write, &t), CELLAR_E_IO);
-    bloom_off(b, true);
+    bloom_off(b);
     T_EQ_I64(bloom_save(b, 42, tape_write, &t), CELLAR_E_INVAL);
     close_bloom(b);
     free(t.bytes);
 }
 
 T_MAIN("bloom_filter", T_CASE(filter_without_authority_never_decides),
-       T_CASE(activate_needs_keys_fed_since_open), T_CASE(doubt_ends_authority_and_discards_feed),
+       T_CASE(fill_needs_keys_added_since_open),
+       T_CASE(fill_opens_a_second_set_when_it_must), T_CASE(doubt_ends_authority_and_discards_feed),
        T_CASE(filter_of_bad_size_is_refused), T_ALONE(false_positive_rate_holds_for_all_sizes),
        T_ALONE(outgrown_filter_keeps_every_key_until_rebuild), T_CASE(repeated_key_takes_no_room),
        T_CASE(filter_over_2e32_bits_uses_all_bits),

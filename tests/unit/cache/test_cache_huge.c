@@ -17,6 +17,7 @@
 #include "cellar_warm.h"
 #include "cellar_limit.h"
 #include "cellar_lock.h"
+#include "tests/support/bloom_kit.h"
 #include "tests/support/loader.h"
 #include "tests/support/scan.h"
 #include "tests/support/t.h"
@@ -50,7 +51,7 @@ static void set_up(uint32_t exact_age)
     }
     T_REQUIRE(settings_open(&cfg, &root) == CELLAR_OK);
     T_REQUIRE(cellar_set(root, "k", 1, "value", 5, NULL) == CELLAR_OK);
-    T_REQUIRE(cellar_bloom_open(root, 100, 0.01) == CELLAR_OK);
+    T_REQUIRE(bloom_size(root, 100) == CELLAR_OK);
 }
 
 static void tear_down(void)

@@ -4,6 +4,7 @@
  *         or the text of a key that was not asked for, whatever fails.
  * Method: A log of this file. One run drives all lines about keys, loads, breakers, filters, memory
  *         and the disk with planted keys and values; each line is searched for them. */
+#include "tests/support/bloom_kit.h"
 #include "tests/support/disk_store.h"
 #include "tests/support/load_kit.h"
 #include "tests/support/t.h"
@@ -314,8 +315,8 @@ static void no_line_has_planted_key_or_value(void)
         read_in_all_ways(v);
         load_in_all_ways(c, v);
         run_out_of_memory(v);
-        T_EQ_I64(cellar_bloom_open(v, 1000, 0.01), CELLAR_OK);
-        T_EQ_I64(cellar_bloom_activate(v, CELLAR_BLOOM_EMPTY_SOURCE), CELLAR_OK);
+        T_EQ_I64(bloom_size(v, 1000), CELLAR_OK);
+        T_EQ_I64(bloom_feed_none(v), CELLAR_OK);
         fill_the_filter(v);
         T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         if (!hidden) { break_the_disk(c); } /* a hidden namespace is never on disk */

@@ -20,6 +20,7 @@
 #include "cellar_load.h"
 #include "cellar_bloom.h"
 #include "cellar_admin.h"
+#include "tests/support/bloom_kit.h"
 #include "tests/support/settings.h"
 
 static char folder[256], store[300], said[400], complained[400], copy[400];
@@ -315,7 +316,7 @@ static void filters_are_printed_and_checked(void)
 {
     begin();
     cellar *c = open_store();
-    T_EQ_I64(cellar_bloom_open(c, 1000, 0.01), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_EQ_I64(run_and_compare(store, NULL), CLI_DONE);
     T_CHECK(says("^filters  *1 in bloom.snap (.*), of the last close: in use "));

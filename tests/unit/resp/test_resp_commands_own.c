@@ -3,6 +3,7 @@
  * Aim:    figures, settings, scripts, limits, the Bloom filter and the CELLAR commands answer for the
  *         store and its entries.
  * Method: conversations with a port in the thread of the test; the clock of the store is virtual. */
+#include "tests/support/bloom_kit.h"
 #include "tests/support/port_kit.h"
 
 T_ONE_THREAD;
@@ -348,7 +349,7 @@ static void bloom_commands_use_the_filter_of_the_database(void)
     resp_kit k;
     rk_open(&k, true);
     T_CHECK(has(rk_line(&k, "BF.EXISTS db0 a"), "-ERR not found"));
-    T_EQ_I64(cellar_bloom_open(k.db, 1000, 0.01), CELLAR_OK);
+    T_EQ_I64(bloom_size(k.db, 1000), CELLAR_OK);
     static const char *const talk[][2] = {
         { "BF.EXISTS db0 a", ":0" }, { "BF.ADD db0 a", ":1" }, { "BF.ADD db0 a", ":0" },
         { "BF.EXISTS db0 a", ":1" }, { "BF.MADD db0 a b c", "[:0 :1 :1]" },
