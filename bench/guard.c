@@ -173,7 +173,7 @@ static uint32_t guard_pin(const guard_key *key)
 static uint32_t guard_incr(const guard_key *key)
 {
     int64_t now;
-    return cellar_increment(guard_store, key, 16, 1, 0, 0, 0, &now) == CELLAR_OK;
+    return cellar_increment(guard_store, key, 16, 1, 0, NULL, &now) == CELLAR_OK;
 }
 
 /* In rows of hits no loader may run. */

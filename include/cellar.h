@@ -507,9 +507,10 @@ CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len);
 CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, int64_t ttl_ms);
 
 /* Add to a counter. A counter is a value of exactly 8 bytes, int64, little-endian.
- * in:      key, delta of any sign. A missing or negative entry becomes init + delta with
- *          ttl_if_new_ms (0 = default of the namespace). A live entry keeps its TTL. flags 0 or
- *          CELLAR_ONLY_IF_PRESENT
+ * in:      key, delta of any sign. A missing or negative entry becomes init + delta with the
+ *          options o, as of cellar_set; NULL = defaults of the namespace. In a shared tier it has
+ *          their TTL alone. A live entry keeps its TTL, tags and fields. o->flags 0 or
+ *          CELLAR_ONLY_IF_PRESENT; o->new_version NULL
  * out:     *now_value after the addition, with OK, E_RANGE and E_IO; optional
  * returns: OK; MISS (ONLY_IF_PRESENT), DISABLED; E_TYPE (not 8 bytes; unchanged), E_RANGE
  *          (overflow: the counter holds the limit), E_BUSY (64 clears of the namespace during the
@@ -518,9 +519,9 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
  * cost:    usually in place: one bucket lock
  * example:
  *     int64_t n;
- *     cellar_increment(c, "visits", 6, 1, 0, 60000, 0, &n);                                      */
+ *     cellar_increment(c, "visits", 6, 1, 0, NULL, &n);                                          */
 CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_len, int64_t delta,
-                                       int64_t init, int64_t ttl_if_new_ms, uint32_t flags,
+                                       int64_t init, const cellar_set_opts *o,
                                        int64_t *now_value);
 
 /* Clear this namespace and no other. A get that starts after the call returns no entry that was

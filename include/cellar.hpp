@@ -548,8 +548,10 @@ public:
                                           std::int64_t init = 0, std::int64_t ttl_if_new_ms = 0)
     {
         std::int64_t now = 0;
-        if (check(cellar_increment(c_, key.data(), key.size(), delta, init, ttl_if_new_ms, 0, &now),
-                  c_) != CELLAR_OK) {
+        cellar_set_opts o = cellar_set_opts_default();
+        o.ttl_ms = ttl_if_new_ms;
+        if (check(cellar_increment(c_, key.data(), key.size(), delta, init, &o, &now), c_) !=
+            CELLAR_OK) {
             return std::nullopt;
         }
         return now;

@@ -6,6 +6,7 @@
  *         number of entries and the counters of sets and deletes are as before. */
 #include "tests/support/scan.h"
 #include "tests/support/t.h"
+#include "tests/support/counter.h"
 
 #include "cellar.h"
 #include "cellar_entry.h"
@@ -139,7 +140,7 @@ static void key_of_wrong_length_is_refused(void)
         REFUSED(cellar_delete(root, long_key, n), E_INVAL);
         REFUSED(cellar_touch(root, long_key, n, 5), E_INVAL);
         REFUSED(cellar_update(root, long_key, n, NULL, never_update, NULL), E_INVAL);
-        REFUSED(cellar_increment(root, long_key, n, 1, 0, 0, 0, NULL), E_INVAL);
+        REFUSED(cellar_increment(root, long_key, n, 1, 0, NULL, NULL), E_INVAL);
     }
     tear_down();
 }
@@ -215,8 +216,8 @@ static void null_pointer_is_refused(void)
     REFUSED(cellar_update(root, "k", 1, NULL, NULL, NULL), E_INVAL);
     REFUSED(cellar_buf_append(NULL, "x", 1), E_INVAL);
     REFUSED(cellar_buf_resize(NULL, 1, &copy), E_INVAL);
-    REFUSED(cellar_increment(NULL, "k", 1, 1, 0, 0, 0, &value), E_INVAL);
-    REFUSED(cellar_increment(root, NULL, 1, 1, 0, 0, 0, &value), E_INVAL);
+    REFUSED(cellar_increment(NULL, "k", 1, 1, 0, NULL, &value), E_INVAL);
+    REFUSED(cellar_increment(root, NULL, 1, 1, 0, NULL, &value), E_INVAL);
     REFUSED(cellar_get_many(NULL, NULL, 0, NULL), E_INVAL);
     REFUSED(cellar_get_many(root, NULL, 1, NULL), E_INVAL);
     REFUSED(cellar_set_many(NULL, NULL, 0, NULL, NULL), E_INVAL);
@@ -294,8 +295,13 @@ static void flags_and_ranges_are_checked(void)
     REFUSED(cellar_set(root, "k", 1, "new", 3, &no_store), E_INVAL);
     REFUSED(cellar_touch(root, "k", 1, -1), E_INVAL);
     REFUSED(cellar_touch(root, "k", 1, INT64_MIN), E_INVAL);
-    REFUSED(cellar_increment(root, "n", 1, 1, 0, -1, 0, NULL), E_INVAL);
-    REFUSED(cellar_increment(root, "n", 1, 1, 0, 0, CELLAR_KEEP_OLD_VALUE, NULL), E_UNSUPPORTED);
+    REFUSED(cellar_increment(root, "n", 1, 1, 0, COUNTER_OPTS(-1, 0), NULL), E_INVAL);
+    REFUSED(cellar_increment(root, "n", 1, 1, 0, COUNTER_OPTS(0, CELLAR_KEEP_OLD_VALUE), NULL),
+            E_INVAL);
+    REFUSED(cellar_increment(root, "n", 1, 1, 0, COUNTER_OPTS(0, 1u << 31), NULL), E_UNSUPPORTED);
+    cellar_set_opts versioned = cellar_set_opts_default();
+    versioned.new_version = &version;
+    REFUSED(cellar_increment(root, "n", 1, 1, 0, &versioned, NULL), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_BLOOM_KEYS, ((int64_t)1 << 40) + 1), E_INVAL);
     REFUSED(cellar_namespace_open(root, "", NULL, &v), E_INVAL);
     REFUSED(cellar_namespace_open(root, long_name, NULL, &v), E_INVAL);
@@ -811,7 +817,7 @@ static void expect_closed(cellar *v)
     T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_touch(v, "k", 1, 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_update(v, "k", 1, NULL, never_update, NULL), CELLAR_E_CLOSED);
-    T_EQ_I64(cellar_increment(v, "k", 1, 1, 0, 0, 0, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_increment(v, "k", 1, 1, 0, NULL, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_get_many(v, NULL, 0, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_set_many(v, NULL, 0, NULL, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_delete_many(v, NULL, 0, NULL), CELLAR_E_CLOSED);

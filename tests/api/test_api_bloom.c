@@ -118,7 +118,7 @@ static void every_storing_call_adds_key_to_filter(void)
     cellar_set_item items[2] = { { &keys[1], 4, "x", 1, CELLAR_OK, 0 },
                                  { &keys[2], 4, "x", 1, CELLAR_OK, 0 } };
     T_EQ_I64(cellar_set_many(c, items, 2, NULL, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_increment(c, &keys[3], 4, 1, 0, 0, 0, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, &keys[3], 4, 1, 0, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bloom_add(c, &keys[4], 4), CELLAR_OK);
     cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_NEGATIVE; /* known to be absent: not a key of the source */

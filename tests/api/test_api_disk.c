@@ -13,6 +13,7 @@
 #include "cellar_breaker.h"
 #include "cellar_load.h"
 #include "cellar_observe.h"
+#include "tests/support/counter.h"
 #include "tests/support/disk_values.h"
 #include "tests/support/figures.h"
 #include "tests/support/loader.h"
@@ -73,7 +74,7 @@ static void every_call_reads_entries_on_disk(void)
             T_EQ_I64(cellar_set(c, keys[i], strlen(keys[i]), big, n, &o), CELLAR_OK);
         }
         int64_t now = 0;
-        T_EQ_I64(cellar_increment(c, "count", 5, 41, 0, 7200000, 0, &now), CELLAR_OK);
+        T_EQ_I64(cellar_increment(c, "count", 5, 41, 0, COUNTER_OPTS(7200000, 0), &now), CELLAR_OK);
         shut(c);
         c = open_it();
         cellar_entry_info info = cellar_entry_info_default();
@@ -112,7 +113,7 @@ static void every_call_reads_entries_on_disk(void)
         T_EQ_I64(cellar_set(c, "absent", 6, "v", 1, &o), CELLAR_EXISTS);
         o.flags = CELLAR_ONLY_IF_PRESENT;
         T_EQ_I64(cellar_set(c, "present", 7, "v", 1, &o), CELLAR_OK);
-        T_EQ_I64(cellar_increment(c, "count", 5, 1, 1000, 0, 0, &now), CELLAR_OK);
+        T_EQ_I64(cellar_increment(c, "count", 5, 1, 1000, NULL, &now), CELLAR_OK);
         T_EQ_I64(now, 42);
         shut(c);
         store_end();

@@ -12,6 +12,7 @@
 
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
+#include "tests/support/counter.h"
 #include "tests/support/disk_values.h"
 #include "tests/support/figures.h"
 
@@ -48,7 +49,10 @@ static void every_change_is_written_in_mode_each_set(void)
             if (cellar_set(c, "long", 4, value, sizeof value, &o) != CELLAR_OK) { _exit(1); }
             if (cellar_touch(c, "long", 4, 7200000) != CELLAR_OK) { _exit(2); }
             for (int i = 0; i < 40; i++) {
-                if (cellar_increment(c, "n", 1, 1, 2, 3600000, 0, &now) != CELLAR_OK) { _exit(3); }
+                if (cellar_increment(c, "n", 1, 1, 2, COUNTER_OPTS(3600000, 0), &now) !=
+                    CELLAR_OK) {
+                    _exit(3);
+                }
             }
             if (cellar_update(c, "u", 1, NULL, append, NULL) != CELLAR_OK) { _exit(4); }
             cellar_load_opts lo = cellar_load_opts_default();
@@ -79,7 +83,7 @@ static void every_change_is_written_in_mode_each_set(void)
         T_EQ_U64(info.value_len, sizeof value);
         T_EQ_I64(cellar_entry_info_get(c, "n", 1, 0, &info), CELLAR_OK);
         T_EQ_I64(info.ttl_left_ms, CELLAR_TTL_NONE);
-        T_EQ_I64(cellar_increment(c, "n", 1, 0, 0, 0, 0, &now), CELLAR_OK);
+        T_EQ_I64(cellar_increment(c, "n", 1, 0, 0, NULL, &now), CELLAR_OK);
         T_EQ_I64(now, 42);
         T_EQ_I64(cellar_contains(c, "u", 1), CELLAR_OK);
         T_EQ_I64(cellar_entry_info_get(c, "loaded", 6, 0, &info), CELLAR_OK);
@@ -782,7 +786,7 @@ static void change_all(cellar *c, cellar *v, cellar_err want)
     T_EQ_I64(cellar_contains(v, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_touch(v, "k", 1, 60000), want);
     T_EQ_I64(cellar_update(v, "k", 1, NULL, append, NULL), want);
-    T_EQ_I64(cellar_increment(v, "n", 1, 1, 0, 0, 0, &n), want);
+    T_EQ_I64(cellar_increment(v, "n", 1, 1, 0, NULL, &n), want);
     T_EQ_I64(cellar_set_many(v, si, 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(si[0].status, want);
     T_EQ_I64(cellar_delete_many(v, di, 1, NULL), CELLAR_OK);

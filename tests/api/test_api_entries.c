@@ -75,8 +75,8 @@ static void every_way_in_and_out_is_counted(void)
     put(a, "k", "a value of another length", 0);
     T_EQ_U64(entries(a), 1);
     put_negative(a, "none");
-    T_EQ_I64(cellar_increment(a, "n", 1, 5, 0, 0, 0, &number), CELLAR_OK);
-    T_EQ_I64(cellar_increment(a, "n", 1, 5, 0, 0, 0, &number), CELLAR_OK);
+    T_EQ_I64(cellar_increment(a, "n", 1, 5, 0, NULL, &number), CELLAR_OK);
+    T_EQ_I64(cellar_increment(a, "n", 1, 5, 0, NULL, &number), CELLAR_OK);
     T_EQ_U64(entries(a), 3);
     T_EQ_I64(cellar_delete(a, "n", 1), CELLAR_OK);
     T_EQ_I64(cellar_delete(a, "n", 1), CELLAR_MISS);
@@ -88,7 +88,7 @@ static void every_way_in_and_out_is_counted(void)
     atomic_fetch_add(&api_now_ms, 20);
     T_EQ_U64(entries(a), 4); /* not yet reclaimed */
     put(a, "again", "2", 0);
-    T_EQ_I64(cellar_increment(a, "count", 5, 1, 0, 0, 0, &number), CELLAR_OK);
+    T_EQ_I64(cellar_increment(a, "count", 5, 1, 0, NULL, &number), CELLAR_OK);
     T_EQ_I64(cellar_delete(a, "short", 5), CELLAR_MISS);
     T_EQ_U64(entries(a), 3);
     put(a, "short", "1", 10);
@@ -170,7 +170,7 @@ static void act(cellar *v, uint64_t *r)
     cellar_set_opts o = cellar_set_opts_default();
     switch ((size_t)below(r, 12)) {
     case 0: case 1: (void)cellar_delete(v, key, n); return;
-    case 2: (void)cellar_increment(v, key, n, 1, 0, 0, 0, &number); return;
+    case 2: (void)cellar_increment(v, key, n, 1, 0, NULL, &number); return;
     case 3: put_negative(v, key); return;
     case 4:
         o.flags = (size_t)below(r, 2) != 0 ? CELLAR_ONLY_IF_ABSENT : CELLAR_ONLY_IF_PRESENT;

@@ -64,7 +64,7 @@ static void one_step(cellar *c, uint32_t x)
     memset(value, (int)(key & 255u), sizeof value);
     switch ((x >> 3) & 7u) {
     case 0: (void)cellar_delete(c, &key, sizeof key); break;
-    case 1: (void)cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL); break;
+    case 1: (void)cellar_increment(c, "n", 1, 1, 0, NULL, NULL); break;
     case 2: (void)cellar_set(c, &key, sizeof key, value, x % 60, NULL); break;
     case 3: (void)cellar_set(c, &key, sizeof key, value, x % sizeof value, NULL); break;
     case 4: case 5: (void)cellar_set(c, &key, sizeof key, value, 24, NULL); break;

@@ -277,7 +277,7 @@ static void call_incr(cellar *c, uint32_t x)
 {
     for (uint32_t i = 0; i < 3000 && armed != 0; i++) {
         const uint32_t key = 0x10000u + x * 3000 + i;
-        (void)cellar_increment(c, &key, sizeof key, 1, 0, 0, 0, NULL);
+        (void)cellar_increment(c, &key, sizeof key, 1, 0, NULL, NULL);
     }
 }
 

@@ -135,9 +135,9 @@ static void increment_reports_replace_and_touch_reports_nothing(void)
     uint64_t id;
     memset(&h, 0, sizeof h);
     T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK);
-    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, NULL, NULL), CELLAR_OK);
     T_EQ_U64(h.total, 0);
-    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, NULL, NULL), CELLAR_OK);
     T_EQ_U64(h.count[CELLAR_CAUSE_REPLACED], 1);
     T_EQ_U64(h.total, 1);
     T_EQ_I64(cellar_touch(c, "n", 1, 1000), CELLAR_OK);

@@ -84,8 +84,8 @@ static void one_key(size_t len)
                                {other, LEN, buf, sizeof buf, 0, CELLAR_E_INVAL, 0}};
     T_EQ_I64(cellar_get_many(c, many, 2, &got), CELLAR_OK);
     T_CHECK(got == 1 && many[0].status == CELLAR_OK && many[1].status == CELLAR_MISS);
-    T_EQ_I64(cellar_increment(c, other, LEN, 3, 4, 0, 0, &n), CELLAR_OK);
-    T_EQ_I64(cellar_increment(c, other, LEN, 3, 4, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, other, LEN, 3, 4, NULL, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, other, LEN, 3, 4, NULL, &n), CELLAR_OK);
     T_EQ_I64(n, 10);
     T_EQ_I64(cellar_delete(c, key, LEN), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, key, LEN), CELLAR_MISS);

@@ -136,7 +136,7 @@ static void each_way_to_store_keeps_the_bound(void)
     cellar_set_opts o = cellar_set_opts_default();
     for (unsigned i = 0; i < 15; i++) {
         (void)snprintf(key, sizeof key, "i%u", i);
-        T_EQ_I64(cellar_increment(v, key, strlen(key), 1, 5, 0, 0, &number), CELLAR_OK);
+        T_EQ_I64(cellar_increment(v, key, strlen(key), 1, 5, NULL, &number), CELLAR_OK);
         T_EQ_U64(entries(v), 10);
         (void)snprintf(key, sizeof key, "u%u", i);
         T_EQ_I64(cellar_update(v, key, strlen(key), NULL, append, NULL), CELLAR_OK);
@@ -656,7 +656,7 @@ static void act(model *m, uint64_t *r)
         return;
     }
     if (what == 6) {
-        stored = cellar_increment(m->v, key, n, 1, 1, 0, 0, &number) != CELLAR_E_TYPE;
+        stored = cellar_increment(m->v, key, n, 1, 1, NULL, &number) != CELLAR_E_TYPE;
     } else if (what == 7) {
         o.flags = CELLAR_ONLY_IF_PRESENT;
         stored = cellar_set(m->v, key, n, value, below(r, 400), &o) == CELLAR_OK;

@@ -77,7 +77,7 @@ static void change_one(cellar *v, const char *key, size_t n, uint64_t what, uint
     if (what < 8) {
         (void)cellar_delete(v, key, n);
     } else if (what < 10) {
-        (void)cellar_increment(v, key, n, 1, 1, 0, 0, &number);
+        (void)cellar_increment(v, key, n, 1, 1, NULL, &number);
     } else if (what < 12) {
         (void)cellar_touch(v, key, n, below(r, 2) != 0 ? INT64_C(1) << 40 : 50);
     } else if (what < 14) {

@@ -120,11 +120,11 @@ static void each_writing_call_obeys_the_rules(void)
     T_EQ_I64(ttl_of(c, "s:update"), S);
     T_EQ_I64(cellar_update(c, "token", 5, NULL, append, NULL), CELLAR_E_DENIED);
     int64_t now;
-    T_EQ_I64(cellar_increment(c, "n:1", 3, 1, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n:1", 3, 1, 0, NULL, &now), CELLAR_OK);
     T_EQ_I64(ttl_of(c, "n:1"), 2 * S);
-    T_EQ_I64(cellar_increment(c, "n:1", 3, 1, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n:1", 3, 1, 0, NULL, &now), CELLAR_OK);
     T_EQ_I64(now, 2);
-    T_EQ_I64(cellar_increment(c, "token:n", 7, 1, 0, 0, 0, &now), CELLAR_E_DENIED);
+    T_EQ_I64(cellar_increment(c, "token:n", 7, 1, 0, NULL, &now), CELLAR_E_DENIED);
     T_EQ_I64(cellar_write_through(c, "s:through", 9, "v", 1, NULL, write_source, &written),
              CELLAR_OK);
     T_EQ_I64(ttl_of(c, "s:through"), S);
@@ -283,7 +283,7 @@ static void class_of_a_rule_holds_for_each_call_that_stores(void)
     cellar_set_item item = { .key = "c:many", .key_len = 6, .value = "v", .value_len = 1 };
     T_EQ_I64(cellar_set_many(c, &item, 1, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_update(c, "c:update", 8, NULL, append, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_increment(c, "c:n", 3, 1, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "c:n", 3, 1, 0, NULL, &now), CELLAR_OK);
     T_EQ_I64(cellar_write_through(c, "c:through", 9, "v", 1, NULL, write_source, &written),
              CELLAR_OK);
     T_EQ_I64(load_key(c, "c:load", NULL, NULL), CELLAR_OK);
@@ -433,7 +433,7 @@ static void each_writing_call_stores_the_refresh_time(void)
     T_EQ_I64(cellar_get_or_load_many(c, &one, 1, NULL, NULL, NULL), CELLAR_OK);
     cellar_result_free(&r);
     int64_t n = 0;
-    T_EQ_I64(cellar_increment(c, "r:n", 3, 1, 0, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "r:n", 3, 1, 0, NULL, &n), CELLAR_OK);
     later(c, 4 * S);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         T_CHECK(strstr(demand(c, keys[i], NULL), ", refreshing") != NULL);

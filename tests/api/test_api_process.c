@@ -59,7 +59,7 @@ static void *work(void *arg)
         cellar *c = (x & 64) != 0 ? b->c : b->v;
         switch ((x >> 3) & 7u) {
         case 0: (void)cellar_delete(c, &key, sizeof key); break;
-        case 1: (void)cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL); break;
+        case 1: (void)cellar_increment(c, "n", 1, 1, 0, NULL, NULL); break;
         case 2: (void)cellar_set(c, &key, sizeof key, buf, 1 + x % 60, NULL); break;
         case 3: (void)cellar_clear(b->v); break;
         case 4: case 5: (void)cellar_set(c, &key, sizeof key, "same length", 11, NULL); break;

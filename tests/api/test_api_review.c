@@ -172,16 +172,16 @@ static void every_way(cellar *v)
     /* over an expired entry */
     T_EQ_I64(api_put(v, "a", "a longer one than before", NULL), CELLAR_OK);
     T_EQ_I64(cellar_delete(v, "b", 1), CELLAR_MISS);
-    T_EQ_I64(cellar_increment(v, "c", 1, 1, 0, 0, 0, &n), CELLAR_OK);
-    T_EQ_I64(cellar_increment(v, "c", 1, 1, 0, 0, 0, &n), CELLAR_OK);
-    T_EQ_I64(cellar_increment(v, "c", 1, INT64_MAX, 0, 0, 0, &n), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_increment(v, "c", 1, 1, 0, NULL, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(v, "c", 1, 1, 0, NULL, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(v, "c", 1, INT64_MAX, 0, NULL, &n), CELLAR_E_RANGE);
     T_EQ_I64(cellar_set(v, "a", 1, NULL, 0, &none), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "a", 1, NULL, 0, &none), CELLAR_OK);
     T_EQ_I64(api_put(v, "a", "value", NULL), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "n", 1, NULL, 0, &none), CELLAR_OK);
     T_EQ_I64(cellar_delete(v, "n", 1), CELLAR_MISS);
     T_EQ_I64(cellar_set(v, "n", 1, NULL, 0, &none), CELLAR_OK);
-    T_EQ_I64(cellar_increment(v, "n", 1, 1, 0, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(v, "n", 1, 1, 0, NULL, &n), CELLAR_OK);
     T_EQ_I64(cellar_delete(v, "n", 1), CELLAR_OK);
 }
 

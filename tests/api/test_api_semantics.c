@@ -5,6 +5,7 @@
  * Method: public calls only, a clock of this file; small stores. Inventory rows 15, 43, 70, 85, 122
  *         and the table of porting semantics (Redis, Django) are driven here too. */
 #include "tests/support/api_kit.h"
+#include "tests/support/counter.h"
 #include "tests/support/scan.h"
 #include "tests/support/settings.h"
 
@@ -425,41 +426,72 @@ static void increment_follows_its_contract(void)
 {
     cellar *c = open_store();
     int64_t n = 99;
-    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 500, CELLAR_ONLY_IF_PRESENT, &n), CELLAR_MISS);
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, COUNTER_PRESENT, &n), CELLAR_MISS);
     T_EQ_I64(n, 99);
-    T_EQ_I64(cellar_increment(c, "n", 1, 3, 10, 500, 0, &n), CELLAR_OK); /* created with its TTL */
+    /* created with its TTL */
+    T_EQ_I64(cellar_increment(c, "n", 1, 3, 10, COUNTER_OPTS(500, 0), &n), CELLAR_OK);
     T_EQ_I64(n, 13);
     T_EQ_I64(ttl_left(c, "n"), 500);
     atomic_fetch_add(&api_now_ms, 100);
-    T_EQ_I64(cellar_increment(c, "n", 1, -20, 10, 900, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, -20, 10, COUNTER_OPTS(900, 0), &n), CELLAR_OK);
     T_EQ_I64(n, -7);
     T_EQ_I64(ttl_left(c, "n"), 400);
-    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, CELLAR_ONLY_IF_PRESENT, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, COUNTER_PRESENT, NULL), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 400);
-    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, 0, &n), CELLAR_OK); /* starts a new entry */
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, NULL, &n), CELLAR_OK); /* starts a new entry */
     T_EQ_I64(n, 1);
     T_EQ_I64(ttl_left(c, "n"), CELLAR_TTL_NONE);
     static const char *const no_number[] = { "abc", " 5", "05", "-0", "+5", "", "1.5" };
     for (size_t i = 0; i < sizeof no_number / sizeof no_number[0]; i++) {
         api_put(c, "t", no_number[i], NULL);
-        T_EQ_I64(cellar_increment(c, "t", 1, 1, 0, 0, 0, &n), CELLAR_E_TYPE);
+        T_EQ_I64(cellar_increment(c, "t", 1, 1, 0, NULL, &n), CELLAR_E_TYPE);
         T_EQ_STR(api_look(c, "t"), no_number[i]);
     }
     n = INT64_MAX - 1;
     T_EQ_I64(cellar_set(c, "m", 1, &n, 8, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_increment(c, "m", 1, 1, 0, 0, 0, &n), CELLAR_OK);
-    T_EQ_I64(cellar_increment(c, "m", 1, 1, 0, 0, 0, &n), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_increment(c, "m", 1, 1, 0, NULL, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "m", 1, 1, 0, NULL, &n), CELLAR_E_RANGE);
     T_EQ_I64(n, INT64_MAX);
-    T_EQ_I64(cellar_increment(c, "m", 1, INT64_MIN, 0, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "m", 1, INT64_MIN, 0, NULL, &n), CELLAR_OK);
     T_EQ_I64(n, -1);
-    T_EQ_I64(cellar_increment(c, "m", 1, INT64_MIN, 0, 0, 0, &n), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_increment(c, "m", 1, INT64_MIN, 0, NULL, &n), CELLAR_E_RANGE);
     T_EQ_I64(n, INT64_MIN);
     cellar_set_opts o = cellar_set_opts_default();
     o.flags = CELLAR_NEGATIVE;
     T_EQ_I64(cellar_set(c, "g", 1, NULL, 0, &o), CELLAR_OK);
-    T_EQ_I64(cellar_increment(c, "g", 1, 5, 1, 0, CELLAR_ONLY_IF_PRESENT, &n), CELLAR_MISS);
-    T_EQ_I64(cellar_increment(c, "g", 1, 5, 1, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "g", 1, 5, 1, COUNTER_PRESENT, &n), CELLAR_MISS);
+    T_EQ_I64(cellar_increment(c, "g", 1, 5, 1, NULL, &n), CELLAR_OK);
     T_EQ_I64(n, 6);
+    api_shut(c);
+}
+
+/* A new counter has the options of the call, as an entry that cellar_set stores; a live one keeps
+ * its own. */
+static void increment_options_belong_to_a_new_counter(void)
+{
+    cellar *c = open_store();
+    const cellar_bytes tag = { "t", 1 }, other = { "u", 1 };
+    cellar_set_opts o = cellar_set_opts_default();
+    cellar_entry_info i = cellar_entry_info_default();
+    int64_t n = 0;
+    o.ttl_ms = 5000;
+    o.tags = &tag;
+    o.tag_count = 1;
+    o.user_flags = 7;
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 1, &o, &n), CELLAR_OK);
+    T_EQ_I64(n, 2);
+    o.tags = &other;
+    o.user_flags = 8;
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 1, &o, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 1, NULL, &n), CELLAR_OK);
+    T_EQ_I64(n, 4);
+    T_EQ_I64(cellar_entry_info_get(c, "n", 1, 0, &i), CELLAR_OK);
+    T_EQ_U64(i.user_flags, 7);
+    T_EQ_I64(ttl_left(c, "n"), 5000);
+    T_EQ_I64(cellar_delete_by_tag(c, "u", 1, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "n", 1), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_tag(c, "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "n", 1), CELLAR_MISS);
     api_shut(c);
 }
 
@@ -1066,6 +1098,7 @@ T_MAIN("api_semantics", T_CASE(buffer_sizes), T_CASE(values_of_any_size_are_retu
        T_CASE(version_is_returned_on_request), T_CASE(keep_ttl_keeps_remaining_ttl),
        T_CASE(failed_set_removes_old_value),
        T_CASE(set_in_place_respects_max_value_bytes), T_CASE(increment_follows_its_contract),
+       T_CASE(increment_options_belong_to_a_new_counter),
        T_CASE(update_follows_its_contract), T_CASE(update_accepts_values_of_any_length),
        T_CASE(update_over_max_value_bytes_is_refused),
        T_CASE(update_fails_when_its_buffer_refused_bytes), T_CASE(scan_visits_every_entry),

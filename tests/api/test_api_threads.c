@@ -60,7 +60,7 @@ static void *count_up(void *arg)
     job *j = arg;
     for (int i = 0; i < 20000; i++) {
         char key[2] = { 'n', (char)('0' + i % 3) };
-        j->done += cellar_increment(j->c, key, 2, 1 + i % 3, 0, 0, 0, NULL) == CELLAR_OK;
+        j->done += cellar_increment(j->c, key, 2, 1 + i % 3, 0, NULL, NULL) == CELLAR_OK;
     }
     return NULL;
 }
@@ -259,7 +259,7 @@ static void *write_values(void *arg)
         }
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY);
         atomic_store(&r->ended[n], (uint32_t)atomic_load(&r->begun));
-        err = cellar_increment(r->v, "counter", 7, 1, 0, 0, 0, NULL); /* meets the same clears */
+        err = cellar_increment(r->v, "counter", 7, 1, 0, NULL, NULL); /* meets the same clears */
         T_CHECK(err == CELLAR_OK || err == CELLAR_E_BUSY);
     }
     return NULL;

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/support/counter.h"
 #include "tests/support/tier_clients.h"
 
 /* ---- writes and reads ---- */
@@ -279,7 +280,7 @@ static cellar_err add_like_a_set(void *ctx, const cellar_tier_key *k, int64_t de
 static void increment_overtaken(void)
 {
     int64_t n = 0;
-    const cellar_err err = cellar_increment(ns[1], "k", 1, 1, 0, 0, 0, &n);
+    const cellar_err err = cellar_increment(ns[1], "k", 1, 1, 0, NULL, &n);
     T_CHECK(err == CELLAR_OK || two.answer != CELLAR_OK);
 }
 
@@ -417,23 +418,23 @@ static void increment_loses_no_update_of_another_process(void)
 {
     begin();
     int64_t now = 0;
-    T_EQ_I64(cellar_increment(ns[0], "n", 1, 2, 10, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(ns[0], "n", 1, 2, 10, NULL, &now), CELLAR_OK);
     T_EQ_I64(now, 12);
-    T_EQ_I64(cellar_increment(ns[1], "n", 1, 3, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(ns[1], "n", 1, 3, 0, NULL, &now), CELLAR_OK);
     T_EQ_I64(now, 15);
     one.inside = come_between; /* sets 5 */
     between = "n";
-    T_EQ_I64(cellar_increment(ns[0], "n", 1, 1, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(ns[0], "n", 1, 1, 0, NULL, &now), CELLAR_OK);
     T_EQ_I64(now, 6);
     one.inside = NULL;
     sets(ns[0], "text", "1");
-    T_EQ_I64(cellar_increment(ns[1], "text", 4, 1, 0, 0, 0, &now), CELLAR_E_TYPE);
-    T_EQ_I64(cellar_increment(ns[1], "none", 4, 1, 0, 0, CELLAR_ONLY_IF_PRESENT, &now),
+    T_EQ_I64(cellar_increment(ns[1], "text", 4, 1, 0, NULL, &now), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_increment(ns[1], "none", 4, 1, 0, COUNTER_PRESENT, &now),
              CELLAR_MISS);
-    T_EQ_I64(cellar_increment(ns[1], "n", 1, INT64_MAX, 0, 0, 0, &now), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_increment(ns[1], "n", 1, INT64_MAX, 0, NULL, &now), CELLAR_E_RANGE);
     T_EQ_I64(now, INT64_MAX);
     one.answer = CELLAR_E_TIMEOUT;
-    T_EQ_I64(cellar_increment(ns[0], "n", 1, 1, 0, 0, 0, &now), CELLAR_E_TIMEOUT);
+    T_EQ_I64(cellar_increment(ns[0], "n", 1, 1, 0, NULL, &now), CELLAR_E_TIMEOUT);
     one.answer = CELLAR_OK;
     end();
 }
@@ -453,9 +454,9 @@ static void tier_that_adds_is_asked_to_add(void)
     one.table.add = add_two;
     attach_both();
     int64_t now = 0;
-    T_EQ_I64(cellar_increment(ns[0], "n", 1, 2, 10, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(ns[0], "n", 1, 2, 10, NULL, &now), CELLAR_OK);
     T_EQ_I64(now, 12);
-    T_EQ_I64(cellar_increment(ns[0], "n", 1, 2, 0, 0, CELLAR_ONLY_IF_PRESENT, &now), CELLAR_MISS);
+    T_EQ_I64(cellar_increment(ns[0], "n", 1, 2, 0, COUNTER_PRESENT, &now), CELLAR_MISS);
     T_EQ_U64(one.puts, 0);
     end();
 }

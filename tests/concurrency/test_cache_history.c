@@ -164,7 +164,7 @@ static void act_incr(actor *a, uint32_t key)
     const uint64_t first = COUNTER_BIT | new_id() << 20;
     int64_t now = 0;
     const uint64_t start = base_now_ns();
-    const cellar_err err = cellar_increment(all.c, &key, sizeof key, 1, (int64_t)first, 0, 0, &now);
+    const cellar_err err = cellar_increment(all.c, &key, sizeof key, 1, (int64_t)first, NULL, &now);
     const uint64_t end = base_now_ns();
     /* E_IO: done in memory, evicted before the write-through read it back. */
     if (err == CELLAR_E_IO) {

@@ -109,7 +109,7 @@ static void use_entries(run *r, cellar *c)
     (void)FINE(cellar_update(c, "grows", 5, NULL, enlarge, NULL));
     err = cellar_entry_info_get(c, "small", 5, CELLAR_GET_WANT_VERSION, &info);
     if (err != CELLAR_MISS) { (void)FINE(err); }
-    (void)FINE(cellar_increment(c, "n", 1, 1, 0, 0, 0, NULL));
+    (void)FINE(cellar_increment(c, "n", 1, 1, 0, NULL, NULL));
     do {
         if (!FINE(cellar_scan(c, &cursor, SCAN(NULL, 0, 1000), any, NULL))) { break; }
     } while (cursor != 0);

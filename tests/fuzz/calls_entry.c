@@ -472,7 +472,8 @@ static void row_increment(void)
     const size_t len = (size_t)snprintf(key, sizeof key, "n%u", index);
     if (c == NULL) { return; }
     const int64_t delta = ONE_OF(0, 1, -1, 1000), init = ONE_OF(0, 5, -7);
-    const uint32_t flags = chance(20) ? CELLAR_ONLY_IF_PRESENT : 0;
+    cellar_set_opts o = cellar_set_opts_default();
+    o.flags = chance(20) ? CELLAR_ONLY_IF_PRESENT : 0;
     int64_t now = 0;
     calls_owned *it = &x->counter[index];
     const calls_owned was = own_begin(it);
@@ -487,11 +488,11 @@ static void row_increment(void)
         err = plain(CALL(cellar_set_i64)(c, key, len, now, NULL));
         break;
     default:
-        err =
-            told(c, CALL(cellar_increment)(c, key, len, delta, init, ONE_OF(SOME_MS), flags, &now));
+        o.ttl_ms = ONE_OF(SOME_MS);
+        err = told(c, CALL(cellar_increment)(c, key, len, delta, init, &o, &now));
         MUST(err != CELLAR_E_TYPE);
         if (err == CELLAR_OK && was.known && own_alone(it, &was) && now != was.is.i64 + delta &&
-            (now != init + delta || flags != 0)) {
+            (now != init + delta || o.flags != 0)) {
             calls_fault("increment of %s in namespace %u: "
                         "%" PRId64 " after %" PRId64 " and %" PRId64,
                         key, space, now, was.is.i64, delta);

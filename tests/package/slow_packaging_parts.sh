@@ -83,9 +83,9 @@ int main(void)
     expect("set_many of two", PUT, 2);
     cellar_update(c, "a", 1, NULL, add, NULL);
     expect("update", PUT, 1);
-    cellar_increment(c, "n", 1, 1, 0, 0, 0, &now);
+    cellar_increment(c, "n", 1, 1, 0, NULL, &now);
     expect("increment of a new counter", INCREMENT, 1);
-    cellar_increment(c, "n", 1, 1, 0, 0, 0, &now);
+    cellar_increment(c, "n", 1, 1, 0, NULL, &now);
     expect("increment", INCREMENT, 1);
     cellar_touch(c, "a", 1, 60000);
     expect("touch", TOUCH, 1);

@@ -55,7 +55,8 @@ static void trace_step(cellar *c)
         break;
     case 6:
         key |= (uint64_t)1 << 63;
-        err = cellar_increment(c, &key, sizeof key, 3, 10, 500, 0, &sum);
+        o.ttl_ms = 500;
+        err = cellar_increment(c, &key, sizeof key, 3, 10, &o, &sum);
         trace_note(&sum, sizeof sum);
         len = 0;
         break;

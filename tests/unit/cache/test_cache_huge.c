@@ -122,7 +122,7 @@ static void keys(size_t n)
     ANSWERS(cellar_delete(root, no, n), E_INVAL);
     ANSWERS(cellar_touch(root, no, n, 5), E_INVAL);
     ANSWERS(cellar_update(root, no, n, NULL, never_update, NULL), E_INVAL);
-    ANSWERS(cellar_increment(root, no, n, 1, 0, 0, 0, NULL), E_INVAL);
+    ANSWERS(cellar_increment(root, no, n, 1, 0, NULL, NULL), E_INVAL);
     ANSWERS(cellar_get_or_load(root, no, n, NULL, never_load, NULL, &r), E_INVAL);
     ANSWERS(cellar_lease_acquire(root, no, n, NULL, NULL, &lease, &r), E_INVAL);
     ANSWERS(cellar_write_through(root, no, n, "x", 1, NULL, write_row, NULL), E_INVAL);

@@ -8,6 +8,7 @@
 #include "cli/directory.c"
 #include "tests/support/folder.h"
 #include "tests/support/t.h"
+#include "tests/support/counter.h"
 #include "tests/support/settings.h"
 
 static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
@@ -92,7 +93,7 @@ static void changed_entry_is_written_once_by_its_change(void)
         T_EQ_I64(cellar_touch(c, &k, sizeof k, 3600000), CELLAR_OK);
     }
     for (uint32_t i = 0; i < 10; i++) {
-        T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, 0, 0, &n), CELLAR_OK);
+        T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, NULL, &n), CELLAR_OK);
     }
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_EQ_U64(records(), 260);
@@ -111,12 +112,12 @@ static void plain_change_of_durable_entry_is_written_at_close(void)
     o.flags = CELLAR_DURABLE;
     T_EQ_I64(cellar_set(c, "n", 1, "\5\0\0\0\0\0\0\0", 8, &o), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "t", 1, "v", 1, &o), CELLAR_OK);
-    T_EQ_I64(cellar_increment(c, "n", 1, 2, 0, 0, 0, &n), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, 2, 0, NULL, &n), CELLAR_OK);
     T_EQ_I64(cellar_touch(c, "t", 1, 3600000), CELLAR_OK);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     T_EQ_U64(records(), 4);
     c = open_it(CELLAR_L2_WRITE_ON_EVICTION, 8u << 20, &v);
-    T_EQ_I64(cellar_increment(c, "n", 1, 0, 0, 0, CELLAR_ONLY_IF_PRESENT, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, "n", 1, 0, 0, COUNTER_PRESENT, &now), CELLAR_OK);
     T_EQ_I64(now, 7);
     T_EQ_I64(cellar_entry_info_get(c, "t", 1, 0, &info), CELLAR_OK);
     T_CHECK(info.ttl_left_ms <= 3600000);

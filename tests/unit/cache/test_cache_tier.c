@@ -196,7 +196,7 @@ static void hear_delete(const cellar_event *e, void *ctx)
         low.missed_in_delete += read_by(i, key) == CELLAR_MISS;
     }
     if (takes(&low.incr_in_delete)) {
-        T_EQ_I64(cellar_increment(low.c, &key, sizeof key, 1, 0, 0, 0, &low.counted_in_delete),
+        T_EQ_I64(cellar_increment(low.c, &key, sizeof key, 1, 0, NULL, &low.counted_in_delete),
                  CELLAR_OK);
     }
 }
@@ -437,7 +437,7 @@ static void change_promotes_entry_from_disk(void)
     const int64_t forty = 40;
     int64_t now = 0;
     c = open_below(&forty, sizeof forty, 5000);
-    T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 2, 1000, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 2, 1000, NULL, &now), CELLAR_OK);
     T_EQ_I64(now, 42);
     T_EQ_I64(cellar_entry_info_get(c, &zero, sizeof zero, 0, &info), CELLAR_OK);
     T_EQ_I64(info.ttl_left_ms, 5000); /* the entry's own TTL, not that of a new entry */
@@ -488,7 +488,7 @@ static void negative_entry_on_disk_answers_absent(void)
             break;
         case 2: T_EQ_I64(cellar_touch(c, &zero, sizeof zero, 1000), CELLAR_ABSENT); break;
         case 3:
-            T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 1, 6, 0, 0, &now), CELLAR_OK);
+            T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 1, 6, NULL, &now), CELLAR_OK);
             T_EQ_I64(now, 7);
             break;
         case 4:
@@ -509,7 +509,7 @@ static void change_during_promotion_wins(void)
     int64_t now = 0;
     cellar *c = open_below(&forty, sizeof forty, 0);
     low.set_in_get = true; /* "newer" */
-    T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 2, 0, 0, 0, &now), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 2, 0, NULL, &now), CELLAR_E_TYPE);
     T_EQ_STR(look(c, 0), "newer");
     shut(c);
     c = open_below("zero", 4, 0);
@@ -544,7 +544,7 @@ static void change_during_promotion_wins(void)
     shut(c);
     c = open_below(&forty, sizeof forty, 0);
     low.clear_in_get = true;
-    T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 2, 5, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 2, 5, NULL, &now), CELLAR_OK);
     T_EQ_I64(now, 7); /* nor is the cleared value */
     shut(c);
 }
@@ -586,7 +586,7 @@ static void change(cellar *c, unsigned how)
     case 0: T_EQ_I64(cellar_delete(c, &zero, sizeof zero), CELLAR_OK); break;
     case 1: T_EQ_I64(put(c, 0, "a", 0), CELLAR_OK); break;
     case 2: T_EQ_I64(cellar_touch(c, &zero, sizeof zero, 50), CELLAR_OK); break;
-    case 3: T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 1, 0, 0, 0, NULL), CELLAR_OK); break;
+    case 3: T_EQ_I64(cellar_increment(c, &zero, sizeof zero, 1, 0, NULL, NULL), CELLAR_OK); break;
     case 4: /* the failed set removes the old value on disk, too */
         T_EQ_I64(cellar_set(c, &zero, sizeof zero, big, sizeof big, NULL), CELLAR_E_TOOBIG);
         break;

@@ -430,7 +430,7 @@ static void policy_changes_the_plan_of_each_write(void)
     sets(t.none, "s:set", "v");
     sets(t.none, "set", "v");
     T_EQ_I64(cellar_update(t.none, "s:update", 8, NULL, append, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_increment(t.none, "s:n", 3, 1, 0, 0, 0, &number), CELLAR_OK);
+    T_EQ_I64(cellar_increment(t.none, "s:n", 3, 1, 0, NULL, &number), CELLAR_OK);
     cellar_set_item items[2] = { { .key = "s:many", .key_len = 6, .value = "v", .value_len = 1 },
                                  { .key = "many", .key_len = 4, .value = "v", .value_len = 1 } };
     T_EQ_I64(cellar_set_many(t.none, items, 2, NULL, NULL), CELLAR_OK);
@@ -499,7 +499,7 @@ static void policy_refuses_a_write(void)
     set_rules(&t);
     T_EQ_I64(cellar_set(t.none, "no", 2, "v", 1, NULL), CELLAR_E_DENIED);
     T_EQ_I64(cellar_update(t.none, "no", 2, NULL, append, NULL), CELLAR_E_DENIED);
-    T_EQ_I64(cellar_increment(t.none, "no", 2, 1, 0, 0, 0, &number), CELLAR_E_DENIED);
+    T_EQ_I64(cellar_increment(t.none, "no", 2, 1, 0, NULL, &number), CELLAR_E_DENIED);
     has(t.none, "no", NULL);
     T_EQ_I64(cellar_policy_set(t.root, NULL, 0), CELLAR_OK);
     sets(t.none, "no", "v");

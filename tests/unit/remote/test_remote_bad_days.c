@@ -295,7 +295,7 @@ static void durable_writes_without_a_replica_are_counted_and_stored(void)
     T_EQ_U64(side_stats(&a).replicas_short, sets);
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS app:users:0-0 app:users:5-3")), 2);
     T_EQ_I64(cellar_delete(a.users, "0-0", 3), CELLAR_OK);
-    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, NULL, &now), CELLAR_OK);
     T_EQ_I64(cellar_set(a.users, "c", 1, "v", 1, &absent), CELLAR_OK);
     T_EQ_U64(side_stats(&a).replicas_short, sets + 3);
     T_EQ_I64(cellar_set(a.users, "c", 1, "v", 1, &absent), CELLAR_EXISTS);
@@ -347,7 +347,7 @@ static void dead_server_comes_back_empty(void)
     await_lost("connect", 4);
     T_CHECK(side_has(&a, "k", NULL));
     T_EQ_I64(side_set(&a, "k", "late"), CELLAR_DEFERRED);
-    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, 0, 0, &now), CELLAR_E_BREAKER_OPEN);
+    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, NULL, &now), CELLAR_E_BREAKER_OPEN);
     T_CHECK(side_stats(&a).refused_breaker >= 1);
     T_EQ_I64(cellar_remote_lock_acquire(a.r, "lock", 4, NO_WAIT, &other), CELLAR_E_BREAKER_OPEN);
     T_EQ_I64(cellar_remote_lock_extend(a.r, "lock", 4, &lk, 30000), CELLAR_E_BREAKER_OPEN);
@@ -371,18 +371,18 @@ static void full_server_is_logged_once_and_keeps_counters(void)
     int64_t now = 0;
     T_REQUIRE(engine_start(&server, NULL));
     day_begin(server.socket, 10000, NULL);
-    T_EQ_I64(cellar_increment(a.users, "n", 1, 5, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(a.users, "n", 1, 5, 0, NULL, &now), CELLAR_OK);
     T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 1") != NULL);
     for (int i = 0; i < 3; i++) {
         T_EQ_I64(side_set(&a, "k", "late"), CELLAR_E_SPACE);
         side_fence(&a);
     }
     T_EQ_U64(side_stats(&a).refused_memory, 3);
-    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, 0, 0, &now), CELLAR_E_SPACE);
+    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, NULL, &now), CELLAR_E_SPACE);
     T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 0") != NULL);
     recovers_without_the_old_value();
     T_EQ_U64(gaps(), 0);
-    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, NULL, &now), CELLAR_OK);
     T_EQ_I64(now, 6); /* the counter is as it was */
     day_end();
 }

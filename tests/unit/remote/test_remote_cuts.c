@@ -362,7 +362,7 @@ static cellar_err run_delete_if_version(void)
 
 static cellar_err run_increment(void)
 {
-    return cellar_increment(a.users, key, strlen(key), 1, 0, 0, 0, NULL);
+    return cellar_increment(a.users, key, strlen(key), 1, 0, NULL, NULL);
 }
 
 static cellar_err make_new(const void *old, size_t old_len, cellar_buf *out, void *ctx)

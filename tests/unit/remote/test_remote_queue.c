@@ -10,6 +10,7 @@
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "tests/support/byte_proxy.h"
+#include "tests/support/counter.h"
 #include "tests/support/two_sides.h"
 
 static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
@@ -191,12 +192,12 @@ static void increment_behind_a_deferred_set_stays(void)
         int64_t now = 0;
         late_open(raw ? CELLAR_REMOTE_RAW : CELLAR_REMOTE_ENVELOPE);
         for (int i = 0; i < 200 && err != CELLAR_OK; i++) {
-            err = cellar_increment(a.users, "n", 1, 5, 10, 60000, 0, &now);
+            err = cellar_increment(a.users, "n", 1, 5, 10, COUNTER_OPTS(60000, 0), &now);
         }
         T_EQ_I64(err, CELLAR_OK);
         T_EQ_I64(now, 15);
         all_sent();
-        err = cellar_increment(b.users, "n", 1, 5, 10, 60000, 0, &now);
+        err = cellar_increment(b.users, "n", 1, 5, 10, COUNTER_OPTS(60000, 0), &now);
         T_EQ_I64(err, CELLAR_OK);
         T_EQ_I64(now, 20);
         both_close();

@@ -5,6 +5,7 @@
  * Method: two stores in this process stand for two processes; redis-server is real. Threads race on
  *         one key; the sums say whether a change was lost. */
 #include "cellar_entry.h"
+#include "tests/support/counter.h"
 #include "tests/support/two_sides.h"
 
 enum { ROUNDS = 100 };
@@ -28,7 +29,7 @@ static bool server_has(const char *key, const char *want)
 static cellar_err add(const side *s, int64_t delta, int64_t init, int64_t ttl_ms, uint32_t flags,
                       int64_t *now)
 {
-    return cellar_increment(s->users, "n", 1, delta, init, ttl_ms, flags, now);
+    return cellar_increment(s->users, "n", 1, delta, init, COUNTER_OPTS(ttl_ms, flags), now);
 }
 
 static void *count_up(void *ctx)

@@ -37,7 +37,7 @@ static void use_values(void)
     T_CHECK(side_has(&b, "k", "1"));
     T_EQ_I64(side_set_tagged(&a, "t", "1", "tag"), CELLAR_OK);
     T_EQ_I64(cellar_delete_by_tag(a.users, "tag", 3, CELLAR_TAG_HARD), CELLAR_OK);
-    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, NULL, &now), CELLAR_OK);
     T_EQ_I64(cellar_delete(a.users, "k", 1), CELLAR_OK);
     use_loads(&b);
     T_EQ_I64(cellar_clear(a.users), CELLAR_OK);
@@ -57,8 +57,8 @@ static void use_conditions(void)
 {
     cellar_set_opts o = cellar_set_opts_default();
     int64_t now = 0;
-    T_EQ_I64(cellar_increment(a.users, "c", 1, 1, 0, 0, 0, &now), CELLAR_OK);
-    T_EQ_I64(cellar_increment(a.users, "c", 1, 1, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(a.users, "c", 1, 1, 0, NULL, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(a.users, "c", 1, 1, 0, NULL, &now), CELLAR_OK);
     T_EQ_I64(now, 2);
     o.flags = CELLAR_ONLY_IF_PRESENT;
     T_EQ_I64(cellar_set(a.users, "c", 1, "3", 1, &o), CELLAR_OK);

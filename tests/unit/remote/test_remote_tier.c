@@ -445,7 +445,7 @@ static void full_server_loses_the_old_value_too(void)
     T_CHECK(engine_ask(&server, "CONFIG SET maxmemory 1") != NULL);
     T_EQ_I64(side_set(&a, "k", "new"), CELLAR_E_SPACE);
     server_is_blamed();
-    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, 0, 0, &sum), CELLAR_E_SPACE);
+    T_EQ_I64(cellar_increment(a.users, "n", 1, 1, 0, NULL, &sum), CELLAR_E_SPACE);
     server_is_blamed();
     T_EQ_U64(side_stats(&a).refused_memory, 1);
     side_fence(&b);
@@ -561,7 +561,7 @@ static void *count_up(void *ctx)
     for (int i = 0; i < 50; i++) {
         int64_t now;
         cellar_err err;
-        while ((err = cellar_increment(s->users, "n", 1, 1, 0, 0, 0, &now)) == CELLAR_E_BUSY) {}
+        while ((err = cellar_increment(s->users, "n", 1, 1, 0, NULL, &now)) == CELLAR_E_BUSY) {}
         T_CHECK(err == CELLAR_OK);
     }
     return NULL;
@@ -575,7 +575,7 @@ static void increments_of_two_processes_lose_nothing(void)
     T_REQUIRE(pthread_create(&t, NULL, count_up, &a) == 0);
     (void)count_up(&b);
     pthread_join(t, NULL);
-    T_CHECK(cellar_increment(a.users, "n", 1, 0, 0, 0, 0, &now) == CELLAR_OK);
+    T_CHECK(cellar_increment(a.users, "n", 1, 0, 0, NULL, &now) == CELLAR_OK);
     T_EQ_I64(now, 100);
     both_close();
 }

@@ -107,7 +107,7 @@ static void full_server_takes_a_new_namespace_but_no_new_tag(void)
 
 static cellar_err count(const side *s, const char *key, int64_t delta, int64_t *now)
 {
-    return cellar_increment(s->users, key, strlen(key), delta, 0, 0, 0, now);
+    return cellar_increment(s->users, key, strlen(key), delta, 0, NULL, now);
 }
 
 /* The server refused the change and has the old value: it is not deleted later. */

@@ -92,7 +92,7 @@ static void a_counter_of_the_process_reads_as_its_bytes(void)
     resp_kit k;
     rk_open(&k, true);
     int64_t now = 0;
-    T_EQ_I64(cellar_increment(k.db, "visits", 6, 258, 0, 0, 0, &now), CELLAR_OK);
+    T_EQ_I64(cellar_increment(k.db, "visits", 6, 258, 0, NULL, &now), CELLAR_OK);
     T_EQ_STR(rk_line(&k, "GET visits"), "\\x02\\x01\\x00\\x00\\x00\\x00\\x00\\x00");
     T_EQ_STR(rk_line(&k, "INCR visits"), INTEGER);
     T_CHECK(strstr(rk_line(&k, "CELLAR.META visits"), "counter :258") != NULL);

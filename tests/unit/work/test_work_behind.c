@@ -198,7 +198,7 @@ static void every_call_that_writes_a_key_is_written(void)
     flush();
     T_EQ_STR(row[1].text, "ax");
     int64_t number = 0;
-    T_EQ_I64(cellar_increment(ns, "k2", 2, 5, 7, 0, 0, &number), CELLAR_OK);
+    T_EQ_I64(cellar_increment(ns, "k2", 2, 5, 7, NULL, &number), CELLAR_OK);
     cellar_set_item items[2] = { { .key = "k3", .key_len = 2, .value = "m", .value_len = 1 },
                                  { .key = "k4", .key_len = 2, .value = "n", .value_len = 1 } };
     T_EQ_I64(cellar_set_many(ns, items, 2, NULL, NULL), CELLAR_OK);
