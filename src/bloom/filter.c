@@ -39,7 +39,7 @@
 #define BLOOM_OVERFILL 4u /* times `expected` keys: then a set is full */
 
 /* fields of desc */
-#define BLOOM_STATE(d) ((bloom_state)((d) & 3u))
+#define BLOOM_STATE(d) ((cellar_bloom_state)((d) & 3u))
 #define BLOOM_WHICH(d) ((unsigned)((d) >> 2) & 1u)
 #define BLOOM_FILLING(d) (((d) & BLOOM_FILLING_BIT) != 0)
 #define BLOOM_FILLING_BIT ((uint64_t)8)
@@ -138,21 +138,12 @@ static double bloom_mean(double fpp, unsigned k)
 /* Compute k and the number of blocks for n keys. Return false beyond the address space. */
 static bool bloom_size(uint64_t n, double fpp, uint32_t *hashes, uint64_t *blocks)
 {
-    unsigned want = 1;
-    while (bloom_power(0.5, want) > fpp) { want++; }
-    double best = 0.0;
-    *hashes = 1;
-    for (unsigned k = want > 2 ? want - 2 : 1; k <= want + 1; k++) {
-        const unsigned at = BASE_MIN(k, BLOOM_HASHES);
-        const double mean = bloom_mean(fpp, at);
-        if (mean > best) {
-            best = mean;
-            *hashes = at;
-        }
-    }
-    BASE_ASSERT(best > 0.0);
-    const double exact = (double)n / best + 1.0;
+    uint32_t k = 1; /* a set is at most 0.4 % larger than with the best k */
+    while (0.8 * bloom_power(0.48, k) > fpp) { k++; }
+    BASE_ASSERT(k <= BLOOM_HASHES);
+    const double exact = (double)n / bloom_mean(fpp, k) + 1.0;
     if (exact > (double)(SIZE_MAX / 4 / BLOOM_BLOCK)) { return false; }
+    *hashes = k;
     /* whole pages: all charged bytes are usable */
     *blocks = base_round_up((uint64_t)exact, BASE_PAGE / BLOOM_BLOCK);
     return true;
@@ -172,16 +163,12 @@ static uint64_t bloom_counted(double n, uint64_t blocks, unsigned k)
 
 /* ---- slabs; all functions run under busy ---- */
 
+/* Return a free slab with room for the bytes; NULL: none. */
 static bloom_slab *bloom_slab_find(bloom *b, uint64_t bytes)
 {
-    bloom_slab *best = NULL;
-    for (bloom_slab *s = b->slabs; s != NULL; s = s->next) {
-        if (s->bytes == 0 && s->mem.reserved_bytes >= bytes &&
-            (best == NULL || s->mem.reserved_bytes < best->mem.reserved_bytes)) {
-            best = s;
-        }
-    }
-    return best;
+    bloom_slab *s = b->slabs;
+    while (s != NULL && (s->bytes != 0 || s->mem.reserved_bytes < bytes)) { s = s->next; }
+    return s;
 }
 
 static bloom_slab *bloom_slab_new(bloom *b, uint64_t bytes)
@@ -294,17 +281,17 @@ static bool bloom_set_put(const bloom_set *set, uint64_t hash)
 CELLAR_PRIVATE bloom_answer bloom_ask(const bloom *b, uint64_t hash)
 {
     const uint64_t d = base_load_sc(&b->desc);
-    const bloom_state state = BLOOM_STATE(d);
-    if (state == BLOOM_OFF) { return BLOOM_MAYBE; }
+    const cellar_bloom_state state = BLOOM_STATE(d);
+    if (state == CELLAR_BLOOM_OFF) { return BLOOM_MAYBE; }
     BASE_POINT("bloom.ask");
     if (bloom_set_has(&b->set[BLOOM_WHICH(d)], hash)) { return BLOOM_MAYBE; }
     if (base_load_sc(&b->desc) != d) { return BLOOM_MAYBE; }
-    return state == BLOOM_AUTHORITATIVE ? BLOOM_NEVER : BLOOM_WOULD;
+    return state == CELLAR_BLOOM_AUTHORITATIVE ? BLOOM_NEVER : BLOOM_WOULD;
 }
 
 CELLAR_PRIVATE uint32_t bloom_doubts(const bloom *b) { return base_load_acq(&b->doubts); }
 
-CELLAR_PRIVATE bloom_state bloom_state_of(const bloom *b)
+CELLAR_PRIVATE cellar_bloom_state bloom_state_of(const bloom *b)
 {
     return BLOOM_STATE(base_load_acq(&b->desc));
 }
@@ -328,19 +315,19 @@ SYNC_UNCHECKED static void bloom_publish(bloom *b, uint64_t clear, uint64_t set)
                       * bloom_add_end */
 }
 
-CELLAR_PRIVATE bool bloom_distrust(bloom *b, bloom_doubt why)
+CELLAR_PRIVATE bool bloom_distrust(bloom *b, cellar_bloom_doubt why)
 {
     uint64_t d;
     do {
         d = base_load_acq(&b->desc);
-        if (BLOOM_STATE(d) != BLOOM_AUTHORITATIVE) { return false; }
+        if (BLOOM_STATE(d) != CELLAR_BLOOM_AUTHORITATIVE) { return false; }
     } while (!base_cas_sc(&b->desc, d, d - 1 + BLOOM_NUMBER_ONE));
     base_store_rlx(&b->doubt, (uint32_t)why);
     (void)base_add_ar(&b->doubts, 1u);
     return true;
 }
 
-CELLAR_PRIVATE void bloom_suspect(bloom *b, bloom_doubt why)
+CELLAR_PRIVATE void bloom_suspect(bloom *b, cellar_bloom_doubt why)
 {
     base_store_rlx(&b->doubt, (uint32_t)why);
     (void)base_add_ar(&b->doubts, 1u);
@@ -373,7 +360,7 @@ static bool bloom_set_add(bloom *b, bloom_slot *slot, unsigned which, uint64_t h
     return (n & (base_load_rlx(&set->every) - 1)) == 0;
 }
 
-CELLAR_PRIVATE bloom_ticket bloom_add_begin(bloom *b, uint64_t hash)
+CELLAR_PRIVATE uint64_t bloom_add_begin(bloom *b, uint64_t hash)
 {
     bloom_slot *slot = &b->slot[base_thread_self()->index % BLOOM_SLOTS];
     bool check = false;
@@ -381,20 +368,21 @@ CELLAR_PRIVATE bloom_ticket bloom_add_begin(bloom *b, uint64_t hash)
     const uint64_t d = base_load_sc(&b->desc);
     const unsigned which = BLOOM_WHICH(d);
     BASE_POINT("bloom.add");
-    if (BLOOM_STATE(d) != BLOOM_OFF) {
+    if (BLOOM_STATE(d) != CELLAR_BLOOM_OFF) {
         check = bloom_set_add(b, slot, which, hash);
         if (BLOOM_FILLING(d)) { (void)bloom_set_add(b, slot, which ^ 1, hash); }
     }
-    if (BASE_UNLIKELY(check) && bloom_full(b, which)) { (void)bloom_distrust(b, BLOOM_FULL); }
+    if (BASE_UNLIKELY(check) && bloom_full(b, which)) {
+        (void)bloom_distrust(b, CELLAR_BLOOM_DOUBT_FULL);
+    }
     sync_drop(BLOOM, &slot->lock);
-    return (bloom_ticket){ d };
+    return d;
 }
 
-CELLAR_PRIVATE void bloom_add_end(bloom *b, uint64_t hash, const bloom_ticket *t)
+CELLAR_PRIVATE void bloom_add_end(bloom *b, uint64_t hash, uint64_t desc)
 {
-    uint64_t seen = t->desc;
-    while (BASE_UNLIKELY(base_load_sc(&b->desc) != seen)) {
-        seen = bloom_add_begin(b, hash).desc;
+    while (BASE_UNLIKELY(base_load_sc(&b->desc) != desc)) {
+        desc = bloom_add_begin(b, hash);
     }
 }
 
@@ -456,7 +444,7 @@ static void bloom_set_init(bloom *b, unsigned which, bloom_slab *slab, uint64_t 
 /* Open the set that does not answer: the first one as OBSERVING, the second one to be filled. */
 static cellar_err bloom_set_open(bloom *b, uint64_t d, uint64_t expected, double fpp)
 {
-    const bool off = BLOOM_STATE(d) == BLOOM_OFF;
+    const bool off = BLOOM_STATE(d) == CELLAR_BLOOM_OFF;
     uint64_t blocks;
     uint32_t hashes;
     bloom_slab *s;
@@ -468,9 +456,9 @@ static cellar_err bloom_set_open(bloom *b, uint64_t d, uint64_t expected, double
     const cellar_err err = bloom_slab_take(b, blocks, hashes, &s);
     if (err != CELLAR_OK) { return err; }
     bloom_set_init(b, off ? 0 : BLOOM_WHICH(d) ^ 1u, s, expected, bloom_e9(fpp), 0);
-    if (off) { base_store_rlx(&b->doubt, (uint32_t)BLOOM_TRUSTED); }
+    if (off) { base_store_rlx(&b->doubt, (uint32_t)CELLAR_BLOOM_DOUBT_NONE); }
     bloom_publish(b, off ? BLOOM_NUMBER_ONE - 1 : 0,
-                  off ? (uint64_t)BLOOM_OBSERVING : BLOOM_FILLING_BIT);
+                  off ? (uint64_t)CELLAR_BLOOM_OBSERVING : BLOOM_FILLING_BIT);
     return CELLAR_OK;
 }
 
@@ -479,7 +467,7 @@ CELLAR_PRIVATE cellar_err bloom_open(bloom *b, uint64_t expected, double fpp)
     sync_role_take(&b->busy);
     const uint64_t d = base_load_acq(&b->desc);
     const cellar_err err =
-        BLOOM_STATE(d) == BLOOM_OFF ? bloom_set_open(b, d, expected, fpp) : CELLAR_OK;
+        BLOOM_STATE(d) == CELLAR_BLOOM_OFF ? bloom_set_open(b, d, expected, fpp) : CELLAR_OK;
     sync_role_drop(&b->busy);
     return err;
 }
@@ -498,7 +486,7 @@ CELLAR_PRIVATE void bloom_off(bloom *b)
     sync_role_take(&b->busy);
     bloom_second_drop(b);
     const uint64_t d = base_load_acq(&b->desc);
-    if (BLOOM_STATE(d) != BLOOM_OFF) {
+    if (BLOOM_STATE(d) != CELLAR_BLOOM_OFF) {
         bloom_publish(b, BLOOM_NUMBER_ONE - 1, 0);
         bloom_set_give(b, BLOOM_WHICH(d));
     }
@@ -509,7 +497,7 @@ CELLAR_PRIVATE void bloom_off(bloom *b)
 static bool bloom_fits(const bloom *b, uint64_t d, uint64_t expected, double fpp)
 {
     const bloom_set *set = &b->set[BLOOM_WHICH(d)];
-    return BLOOM_STATE(d) == BLOOM_OBSERVING && base_load_rlx(&set->expected) == expected &&
+    return BLOOM_STATE(d) == CELLAR_BLOOM_OBSERVING && base_load_rlx(&set->expected) == expected &&
            base_load_rlx(&set->fpp_e9) == bloom_e9(fpp) && !bloom_full(b, BLOOM_WHICH(d));
 }
 
@@ -518,7 +506,7 @@ CELLAR_PRIVATE cellar_err bloom_fill_begin(bloom *b, uint64_t expected, double f
     sync_role_take(&b->busy);
     bloom_second_drop(b); /* of a fill in the parent of this process */
     const uint64_t d = base_load_acq(&b->desc);
-    const cellar_err err = BLOOM_STATE(d) == BLOOM_OFF ? CELLAR_E_INVAL
+    const cellar_err err = BLOOM_STATE(d) == CELLAR_BLOOM_OFF ? CELLAR_E_INVAL
                            : bloom_fits(b, d, expected, fpp) ? CELLAR_OK
                            : bloom_set_open(b, d, expected, fpp);
     *fill = base_load_acq(&b->desc);
@@ -535,8 +523,8 @@ CELLAR_PRIVATE cellar_err bloom_fill_end(bloom *b, uint64_t fill, cellar_err err
     if (err == CELLAR_OK && d != fill) { err = CELLAR_E_BUSY; }
     if (err == CELLAR_OK && bloom_full(b, newest)) { err = CELLAR_E_LIMIT; }
     if (err == CELLAR_OK) {
-        base_store_rlx(&b->doubt, (uint32_t)BLOOM_TRUSTED);
-        bloom_publish(b, BLOOM_NUMBER_ONE - 1, (uint64_t)BLOOM_AUTHORITATIVE | newest << 2);
+        base_store_rlx(&b->doubt, (uint32_t)CELLAR_BLOOM_DOUBT_NONE);
+        bloom_publish(b, BLOOM_NUMBER_ONE - 1, (uint64_t)CELLAR_BLOOM_AUTHORITATIVE | newest << 2);
         if (newest != old) { bloom_set_give(b, old); }
     } else {
         bloom_second_drop(b);
@@ -550,20 +538,20 @@ static uint64_t bloom_set_bytes(const bloom_set *set)
     return base_load_rlx(&base_load_acq(&set->slab)->blocks) * BLOOM_BLOCK;
 }
 
-CELLAR_PRIVATE void bloom_figures_get(const bloom *b, bloom_figures *out)
+CELLAR_PRIVATE void bloom_figures_get(const bloom *b, cellar_bloom_info *out)
 {
     const uint64_t d = base_load_acq(&b->desc);
     const unsigned which = BLOOM_WHICH(d);
     const bloom_set *set = &b->set[which];
-    memset(out, 0, sizeof *out);
+    *out = cellar_bloom_info_default();
     out->state = BLOOM_STATE(d);
-    out->doubt = (bloom_doubt)base_load_rlx(&b->doubt);
-    if (out->state == BLOOM_OFF) { return; }
+    out->doubt = (cellar_bloom_doubt)base_load_rlx(&b->doubt);
+    if (out->state == CELLAR_BLOOM_OFF) { return; }
     out->filling = BLOOM_FILLING(d);
-    out->expected = base_load_rlx(&set->expected);
+    out->expected_keys = base_load_rlx(&set->expected);
     out->keys = bloom_fresh(b, which);
     out->outgrown = out->keys > base_load_rlx(&set->room);
-    out->fpp = (double)base_load_rlx(&set->fpp_e9) / 1e9;
+    out->false_positive_rate = (double)base_load_rlx(&set->fpp_e9) / 1e9;
     out->bytes = bloom_set_bytes(set);
     if (out->filling) { out->bytes += bloom_set_bytes(&b->set[which ^ 1]); }
 }
@@ -622,7 +610,7 @@ CELLAR_PRIVATE cellar_err bloom_save(const bloom *b, uint64_t check,
                                      void *ctx)
 {
     const uint64_t d = base_load_sc(&b->desc);
-    if (BLOOM_STATE(d) == BLOOM_OFF) { return CELLAR_E_INVAL; }
+    if (BLOOM_STATE(d) == CELLAR_BLOOM_OFF) { return CELLAR_E_INVAL; }
     const unsigned which = BLOOM_WHICH(d);
     const bloom_set *set = &b->set[which];
     const bloom_slab *s = base_load_acq(&set->slab);
@@ -637,7 +625,8 @@ CELLAR_PRIVATE cellar_err bloom_save(const bloom *b, uint64_t check,
         return CELLAR_E_IO;
     }
     const uint64_t now = base_load_sc(&b->desc); /* a dropped set reads zero */
-    return BLOOM_WHICH(now) == which && BLOOM_STATE(now) != BLOOM_OFF ? CELLAR_OK : CELLAR_E_BUSY;
+    const bool same = BLOOM_WHICH(now) == which && BLOOM_STATE(now) != CELLAR_BLOOM_OFF;
+    return same ? CELLAR_OK : CELLAR_E_BUSY;
 }
 
 static cellar_err bloom_head_check(const bloom_head *h, uint64_t check)
@@ -648,7 +637,7 @@ static cellar_err bloom_head_check(const bloom_head *h, uint64_t check)
     const bool bad = h->expected == 0 || h->expected > BLOOM_KEYS_MAX ||
                      h->fpp_e9 < bloom_e9(BLOOM_FPP_LEAST) ||
                      h->fpp_e9 > bloom_e9(BLOOM_FPP_MOST) ||
-                     (h->state != BLOOM_OBSERVING && h->state != BLOOM_AUTHORITATIVE) ||
+                     h->state < CELLAR_BLOOM_OBSERVING || h->state > CELLAR_BLOOM_AUTHORITATIVE ||
                      h->blocks == 0 || h->blocks % (BASE_PAGE / BLOOM_BLOCK) != 0 ||
                      h->blocks > (uint64_t)(SIZE_MAX / 4 / BLOOM_BLOCK) || h->hashes == 0 ||
                      h->hashes > BLOOM_HASHES;
@@ -680,18 +669,19 @@ CELLAR_PRIVATE cellar_err bloom_load(bloom *b, uint64_t check, bool clean,
     cellar_err err = bloom_head_check(&h, check);
     if (err != CELLAR_OK) { return err; }
     sync_role_take(&b->busy);
-    err = BLOOM_STATE(base_load_acq(&b->desc)) == BLOOM_OFF ? CELLAR_OK : CELLAR_E_INVAL;
+    err = BLOOM_STATE(base_load_acq(&b->desc)) == CELLAR_BLOOM_OFF ? CELLAR_OK : CELLAR_E_INVAL;
     if (err == CELLAR_OK) { err = bloom_slab_take(b, h.blocks, h.hashes, &s); }
     if (err == CELLAR_OK && (err = bloom_load_bits(s, h.blocks, take, ctx)) != CELLAR_OK) {
         bloom_slab_give(b, s);
     }
     if (err == CELLAR_OK) {
         bloom_set_init(b, 0, s, h.expected, h.fpp_e9, h.keys);
-        const bool believed = clean && h.state == BLOOM_AUTHORITATIVE && !bloom_full(b, 0);
-        base_store_rlx(&b->doubt, (uint32_t)BLOOM_TRUSTED);
-        if (!believed && h.state == BLOOM_AUTHORITATIVE) { bloom_suspect(b, BLOOM_IMAGE); }
+        const bool was = h.state == CELLAR_BLOOM_AUTHORITATIVE;
+        const bool believed = clean && was && !bloom_full(b, 0);
+        base_store_rlx(&b->doubt, (uint32_t)CELLAR_BLOOM_DOUBT_NONE);
+        if (was && !believed) { bloom_suspect(b, CELLAR_BLOOM_DOUBT_RESTORED); }
         bloom_publish(b, BLOOM_NUMBER_ONE - 1,
-                      believed ? (uint64_t)BLOOM_AUTHORITATIVE : (uint64_t)BLOOM_OBSERVING);
+                      (uint64_t)(believed ? CELLAR_BLOOM_AUTHORITATIVE : CELLAR_BLOOM_OBSERVING));
     }
     sync_role_drop(&b->busy);
     return err;
@@ -713,7 +703,7 @@ CELLAR_PRIVATE const char *bloom_audit(const bloom *b)
 {
     const uint64_t d = base_load_rlx(&b->desc);
     const unsigned which = BLOOM_WHICH(d);
-    const bool on = BLOOM_STATE(d) != BLOOM_OFF;
+    const bool on = BLOOM_STATE(d) != CELLAR_BLOOM_OFF;
     if (!on && BLOOM_FILLING(d)) { return "bloom: off, with a second set"; }
     unsigned used = 0;
     for (const bloom_slab *s = b->slabs; s != NULL; s = s->next) {

@@ -6,9 +6,9 @@
  *            AUTHORITATIVE.
  *     bloom *b = bloom_create(account);                    OFF: adds nothing, decides nothing
  *     bloom_open(b, 1000000, 0.01);                        OBSERVING: adds, never decides
- *     bloom_ticket t = bloom_add_begin(b, hash);           around every store of a value:
+ *     uint64_t desc = bloom_add_begin(b, hash);            around every store of a value:
  *     ... the entry becomes visible ...                    before it is visible, and once more
- *     bloom_add_end(b, hash, &t);                          if the filter changed meanwhile
+ *     bloom_add_end(b, hash, desc);                        if the filter changed meanwhile
  *     bloom_fill_begin(b, 1000000, 0.01, &fill);           a set beside one that decides
  *     bloom_add(b, hash) ...
  *     bloom_fill_end(b, fill, CELLAR_OK);                  AUTHORITATIVE: "never" may be believed
@@ -21,20 +21,9 @@
 
 #include "base/mem.h"
 #include "base/port.h"
-#include "cellar.h"
+#include "cellar_bloom.h"
 
 typedef struct bloom bloom;
-
-typedef enum bloom_state {
-    BLOOM_OFF,
-    BLOOM_OBSERVING,    /* adds; answers are for counters only */
-    BLOOM_AUTHORITATIVE /* "never" may be believed */
-} bloom_state;
-
-/* Reason why a filter is no longer believed. Same numbers as CELLAR_BLOOM_DOUBT_... */
-typedef enum bloom_doubt {
-    BLOOM_TRUSTED = 0, BLOOM_FOUND = 1, BLOOM_FULL = 2, BLOOM_IMAGE = 4
-} bloom_doubt;
 
 typedef enum bloom_answer {
     BLOOM_MAYBE, /* or: off, or the filter changed during the call */
@@ -45,10 +34,6 @@ typedef enum bloom_answer {
 #define BLOOM_KEYS_MAX ((uint64_t)1 << 40)
 #define BLOOM_FPP_LEAST 0.0001
 #define BLOOM_FPP_MOST 0.5
-
-typedef struct bloom_ticket {
-    uint64_t desc; /* descriptor of the moment of the add */
-} bloom_ticket;
 
 /* Create a filter. All memory is charged to module BLOOM of the account, which must outlive the
  * filter. Return NULL if no memory is left. */
@@ -75,30 +60,23 @@ CELLAR_PRIVATE cellar_err bloom_fill_begin(bloom *b, uint64_t expected, double f
  * times the keys that the set was made for). */
 CELLAR_PRIVATE cellar_err bloom_fill_end(bloom *b, uint64_t fill, cellar_err err);
 /* Count a doubt for a filter that observes but should have been believed. */
-BASE_SPARE CELLAR_PRIVATE void bloom_suspect(bloom *b, bloom_doubt why);
+BASE_SPARE CELLAR_PRIVATE void bloom_suspect(bloom *b, cellar_bloom_doubt why);
 /* Stop believing the filter. Return true if it was believed until now. */
-CELLAR_PRIVATE bool bloom_distrust(bloom *b, bloom_doubt why);
+CELLAR_PRIVATE bool bloom_distrust(bloom *b, cellar_bloom_doubt why);
 
 /* Add a key. */
 CELLAR_PRIVATE void bloom_add(bloom *b, uint64_t hash);
-CELLAR_PRIVATE bloom_ticket bloom_add_begin(bloom *b, uint64_t hash);
-CELLAR_PRIVATE void bloom_add_end(bloom *b, uint64_t hash, const bloom_ticket *t);
+/* Add a key before it is visible. Return the descriptor of that moment, for bloom_add_end. */
+CELLAR_PRIVATE uint64_t bloom_add_begin(bloom *b, uint64_t hash);
+CELLAR_PRIVATE void bloom_add_end(bloom *b, uint64_t hash, uint64_t desc);
 
 CELLAR_PRIVATE bloom_answer bloom_ask(const bloom *b, uint64_t hash);
 /* Return how many times the filter stopped being believed. */
 CELLAR_PRIVATE uint32_t bloom_doubts(const bloom *b);
-CELLAR_PRIVATE bloom_state bloom_state_of(const bloom *b);
+CELLAR_PRIVATE cellar_bloom_state bloom_state_of(const bloom *b);
 
-typedef struct bloom_figures {
-    bloom_state state;
-    bloom_doubt doubt;    /* last doubt; TRUSTED: none since the last fill */
-    bool filling;         /* a second set is being filled */
-    bool outgrown;        /* more keys than expected: the rate is above fpp */
-    uint64_t expected, keys; /* keys: distinct keys, counted by changed bits */
-    uint64_t bytes;       /* charged bytes of both sets */
-    double fpp;
-} bloom_figures;
-CELLAR_PRIVATE void bloom_figures_get(const bloom *b, bloom_figures *out);
+/* Set what the filter knows, and zero the counters of the namespace. */
+CELLAR_PRIVATE void bloom_figures_get(const bloom *b, cellar_bloom_info *out);
 
 /* Write an image: a header of BLOOM_HEAD bytes, then the bits, in pieces of 2 KiB to `give`. False
  * from `give` ends the call. `check` names the hash key. Adds may continue; all keys added before

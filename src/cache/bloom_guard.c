@@ -47,7 +47,7 @@ CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b)
     uint32_t logged = base_load_rlx(&c->bloom_logged);
     if (BASE_LIKELY(doubts == logged)) { return; }
     if (!base_cas_ar(&c->bloom_logged, logged, doubts)) { return; } /* another thread logs it */
-    bloom_figures f;
+    cellar_bloom_info f;
     bloom_figures_get(b, &f);
     stats_add(cache_mine(c), STATS_BLOOM_DOUBT, doubts - logged);
     cache_log(c, BASE_LOG_WARNING, "bloom", (int)f.doubt,
@@ -61,8 +61,7 @@ BASE_SIZE_END
 CELLAR_PRIVATE void cache_filter_begin_slow(cellar *c, const l1_key *k, cache_filter *f)
 {
     f->hash = cache_filter_hash(c, k->bytes, k->len);
-    const bloom_ticket t = bloom_add_begin(f->b, f->hash);
-    f->desc = t.desc;
+    f->desc = bloom_add_begin(f->b, f->hash);
     cache_filter_tell(c, f->b);
 }
 
@@ -73,8 +72,7 @@ CELLAR_PRIVATE void cache_filter_end_slow(cellar *c, const l1_key *k, cache_filt
         bloom_add(b, cache_filter_hash(c, k->bytes, k->len));
         return;
     }
-    const bloom_ticket t = { f->desc };
-    bloom_add_end(b, f->hash, &t);
+    bloom_add_end(b, f->hash, f->desc);
 }
 
 BASE_SIZE_BEGIN
@@ -86,7 +84,7 @@ CELLAR_API cellar_err cellar_bloom_add(cellar *c, const void *key, size_t key_le
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     bloom *b = base_load_acq(&c->bloom);
-    if (b == NULL || bloom_state_of(b) == BLOOM_OFF) { return CELLAR_MISS; }
+    if (b == NULL || bloom_state_of(b) == CELLAR_BLOOM_OFF) { return CELLAR_MISS; }
     bloom_add(b, cache_filter_hash(c, key, key_len));
     cache_filter_tell(c, b);
     return CELLAR_OK;
@@ -132,7 +130,7 @@ CELLAR_PRIVATE void cache_filter_found_slow(cellar *c, bloom *b, const void *key
     if (said == BLOOM_MAYBE) { return; }
     stats_add(cache_mine(c), STATS_BLOOM_WOULD_ERR, 1);
     bloom_add(b, hash); /* values that are not stored are added, too */
-    if (said == BLOOM_NEVER) { (void)bloom_distrust(b, BLOOM_FOUND); }
+    if (said == BLOOM_NEVER) { (void)bloom_distrust(b, CELLAR_BLOOM_DOUBT_FOUND); }
     cache_filter_tell(c, b);
 }
 
@@ -264,7 +262,7 @@ CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_feed f = { c, base_load_acq(&c->bloom), 0 };
-    if (f.b == NULL || bloom_state_of(f.b) == BLOOM_OFF) {
+    if (f.b == NULL || bloom_state_of(f.b) == CELLAR_BLOOM_OFF) {
         return cache_refuse(c, "cellar_bloom_feed: no filter: set bloom_keys first");
     }
     if (!base_cas_ar(&c->bloom_feeding, 0u, 1u)) {
@@ -295,18 +293,7 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_bloom_info i = cellar_bloom_info_default();
     const bloom *b = base_load_acq(&c->bloom);
-    if (b != NULL) {
-        bloom_figures f;
-        bloom_figures_get(b, &f);
-        i.state = (cellar_bloom_state)f.state;
-        i.doubt = (cellar_bloom_doubt)f.doubt;
-        i.filling = f.filling;
-        i.outgrown = f.outgrown;
-        i.expected_keys = f.expected;
-        i.keys = f.keys;
-        i.bytes = f.bytes;
-        i.false_positive_rate = f.fpp;
-    }
+    if (b != NULL) { bloom_figures_get(b, &i); }
     i.rejects = stats_read(c->stats, c->slot, STATS_BLOOM_REJECT);
     i.check_loads = stats_read(c->stats, c->slot, STATS_BLOOM_AUDIT);
     i.unknown_keys_found = stats_read(c->stats, c->slot, STATS_BLOOM_WOULD_ERR);

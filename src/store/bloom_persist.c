@@ -49,10 +49,10 @@ static void cache_keep_one(const cache_store *s, const cellar *v, const bloom *b
     char name[CELLAR_NAME_MAX + 1];
     const size_t len = cache_keep_name(v, name);
     for (int i = 0; i < CACHE_KEEP_TRIES; i++) { /* a new filter may replace it meanwhile */
-        bloom_figures f;
+        cellar_bloom_info f;
         bloom_figures_get(b, &f);
-        if (f.state == BLOOM_OFF) { return; }
-        const uint64_t note[2] = { f.expected, (uint64_t)(f.fpp * 1e9 + 0.5) };
+        if (f.state == CELLAR_BLOOM_OFF) { return; }
+        const uint64_t note[2] = { f.expected_keys, (uint64_t)(f.false_positive_rate * 1e9 + 0.5) };
         if (!l2_image_begin(to, name, len, BLOOM_HEAD + f.bytes + 8, note)) { return; }
         const cellar_err err = bloom_save(b, cache_keep_check(s), l2_image_give, to);
         if (l2_image_end(to, err == CELLAR_OK) || err != CELLAR_E_BUSY) { return; }
@@ -81,7 +81,7 @@ CELLAR_PRIVATE void cache_keep_all(void *ctx, l2_images *to)
 static bool cache_keep_anew(bloom *b, const uint64_t note[2])
 {
     if (bloom_open(b, note[0], (double)note[1] / 1e9) != CELLAR_OK) { return false; }
-    bloom_suspect(b, BLOOM_IMAGE);
+    bloom_suspect(b, CELLAR_BLOOM_DOUBT_RESTORED);
     return true;
 }
 
@@ -95,10 +95,10 @@ static void cache_keep_load(cellar *v, l2_image *im)
     }
     const bool memory = err == CELLAR_E_NOMEM || err == CELLAR_E_SPACE;
     if (err == CELLAR_OK || (!memory && cache_keep_anew(b, l2_image_note(im)))) {
-        bloom_figures f;
+        cellar_bloom_info f;
         bloom_figures_get(b, &f);
-        base_store_rlx(&v->bloom_keys, f.expected);
-        base_store_rlx(&v->bloom_fpr_ppm, (uint32_t)(f.fpp * 1e6 + 0.5));
+        base_store_rlx(&v->bloom_keys, f.expected_keys);
+        base_store_rlx(&v->bloom_fpr_ppm, (uint32_t)(f.false_positive_rate * 1e6 + 0.5));
         base_store_sc(&v->bloom, b); /* no other thread can find the namespace yet */
         cache_filter_tell(v, b);
         return;

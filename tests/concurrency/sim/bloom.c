@@ -30,11 +30,11 @@ static void blooms_writer(void *arg)
     const uint32_t first = (uint32_t)(uintptr_t)arg;
     for (uint32_t key = first; key < BLOOM_SIM_KEYS; key += BLOOM_SIM_WRITERS) {
         const uint64_t hash = blooms_hash(key);
-        const bloom_ticket t = bloom_add_begin(blooms.b, hash);
+        const uint64_t desc = bloom_add_begin(blooms.b, hash);
         base_sim_point("sim.before_visible");
         BASE_SIM_CHECK(base_cas_sc(&blooms.window[key], 0u, 1u));
         base_store_rel(&blooms.window[key], 2u);
-        bloom_add_end(blooms.b, hash, &t);
+        bloom_add_end(blooms.b, hash, desc);
         base_store_rel(&blooms.done[key], 1u);
     }
 }
@@ -56,7 +56,7 @@ static void blooms_keeper(void *arg)
         const uint64_t keys = round == 0 ? 2 : round;
         uint64_t fill;
         BASE_SIM_CHECK(bloom_fill_begin(blooms.b, keys, 0.01, &fill) == CELLAR_OK);
-        if (base_sim_below(8) == 0) { (void)bloom_distrust(blooms.b, BLOOM_FOUND); }
+        if (base_sim_below(8) == 0) { (void)bloom_distrust(blooms.b, CELLAR_BLOOM_DOUBT_FOUND); }
         blooms_scan();
         (void)bloom_fill_end(blooms.b, fill, CELLAR_OK);
     }

@@ -55,9 +55,9 @@ static uint64_t begin_fill(bloom *b, uint64_t expected, double fpp)
 /* Fill the filter with no more keys, in a set of the same size. */
 static void fill_and_believe(bloom *b)
 {
-    bloom_figures f;
+    cellar_bloom_info f;
     bloom_figures_get(b, &f);
-    T_EQ_I64(bloom_fill_end(b, begin_fill(b, f.expected, f.fpp), CELLAR_OK), CELLAR_OK);
+    T_EQ_I64(bloom_fill_end(b, begin_fill(b, f.expected_keys, f.false_positive_rate), CELLAR_OK), CELLAR_OK);
 }
 
 static uint64_t denied(const bloom *b, uint64_t first, uint64_t count, uint64_t step)
@@ -76,7 +76,7 @@ static void filter_without_authority_never_decides(void)
     fresh_account((uint64_t)1 << 30);
     bloom *b = bloom_create(&account);
     T_REQUIRE(b != NULL);
-    T_EQ_U64(bloom_state_of(b), BLOOM_OFF);
+    T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_OFF);
     bloom_add(b, hash_of(1)); /* no filter is open */
     T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_MAYBE);
     uint64_t fill = 0;
@@ -95,16 +95,16 @@ static void fill_needs_keys_added_since_open(void)
     bloom_off(b);
     T_EQ_I64(bloom_open(b, 1000, 0.01), CELLAR_OK); /* it lacks the keys of the fill */
     T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_E_BUSY);
-    T_EQ_U64(bloom_state_of(b), BLOOM_OBSERVING);
+    T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_OBSERVING);
     fill = begin_fill(b, 1000, 0.01);
     T_EQ_I64(bloom_fill_end(b, fill, CELLAR_E_IO), CELLAR_E_IO);
-    T_EQ_U64(bloom_state_of(b), BLOOM_OBSERVING);
+    T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_OBSERVING);
     T_EQ_I64(bloom_open(b, 2000, 0.01), CELLAR_OK); /* it is open: nothing changes */
-    bloom_figures f;
+    cellar_bloom_info f;
     bloom_figures_get(b, &f);
-    T_EQ_U64(f.expected, 1000);
+    T_EQ_U64(f.expected_keys, 1000);
     fill_and_believe(b);
-    T_EQ_U64(bloom_state_of(b), BLOOM_AUTHORITATIVE);
+    T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_NEVER);
     close_bloom(b);
 }
@@ -113,7 +113,7 @@ static void fill_needs_keys_added_since_open(void)
 static void fill_opens_a_second_set_when_it_must(void)
 {
     bloom *b = open_bloom(1000, 0.01);
-    bloom_figures f;
+    cellar_bloom_info f;
     uint64_t fill = begin_fill(b, 1000, 0.01);
     bloom_figures_get(b, &f);
     T_CHECK(!f.filling);
@@ -129,10 +129,10 @@ static void fill_opens_a_second_set_when_it_must(void)
         T_EQ_U64(bloom_ask(b, hash_of(2)), BLOOM_NEVER);
         T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_OK);
         bloom_figures_get(b, &f);
-        T_EQ_U64(f.expected, to[i].expected);
+        T_EQ_U64(f.expected_keys, to[i].expected);
         T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_NEVER); /* the new set has no key of the old one */
     }
-    T_CHECK(bloom_distrust(b, BLOOM_FOUND));
+    T_CHECK(bloom_distrust(b, CELLAR_BLOOM_DOUBT_FOUND));
     (void)begin_fill(b, 3000, 0.001); /* never ended: of the parent of a forked child */
     fill = begin_fill(b, 2000, 0.001);
     bloom_figures_get(b, &f);
@@ -144,22 +144,22 @@ static void fill_opens_a_second_set_when_it_must(void)
 static void doubt_ends_authority_and_discards_feed(void)
 {
     bloom *b = open_bloom(1000, 0.01);
-    T_CHECK(!bloom_distrust(b, BLOOM_FOUND)); /* it has no authority yet */
+    T_CHECK(!bloom_distrust(b, CELLAR_BLOOM_DOUBT_FOUND)); /* it has no authority yet */
     fill_and_believe(b);
     const uint64_t fill = begin_fill(b, 1000, 0.01);
-    T_CHECK(bloom_distrust(b, BLOOM_FOUND));
-    T_CHECK(!bloom_distrust(b, BLOOM_FOUND));
+    T_CHECK(bloom_distrust(b, CELLAR_BLOOM_DOUBT_FOUND));
+    T_CHECK(!bloom_distrust(b, CELLAR_BLOOM_DOUBT_FOUND));
     T_EQ_U64(bloom_ask(b, hash_of(1)), BLOOM_WOULD);
-    bloom_figures f;
+    cellar_bloom_info f;
     bloom_figures_get(b, &f);
-    T_EQ_U64(f.doubt, BLOOM_FOUND);
+    T_EQ_U64(f.doubt, CELLAR_BLOOM_DOUBT_FOUND);
     T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_E_BUSY);
     bloom_figures_get(b, &f);
     T_CHECK(!f.filling);
     fill_and_believe(b);
     bloom_figures_get(b, &f);
-    T_EQ_U64(f.doubt, BLOOM_TRUSTED);
-    T_EQ_U64(f.state, BLOOM_AUTHORITATIVE);
+    T_EQ_U64(f.doubt, CELLAR_BLOOM_DOUBT_NONE);
+    T_EQ_U64(f.state, CELLAR_BLOOM_AUTHORITATIVE);
     close_bloom(b);
 }
 
@@ -180,7 +180,7 @@ static void filter_of_bad_size_is_refused(void)
     /* where so much address space is no longer free, that is told first */
     const cellar_err err = bloom_open(b, BLOOM_KEYS_MAX, 0.01);
     T_CHECK(err == CELLAR_E_NOMEM || err == CELLAR_E_SPACE);
-    T_EQ_U64(bloom_state_of(b), BLOOM_OFF);
+    T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_OFF);
     T_CHECK(base_load_rlx(&account.used) <= used + 256); /* a slab's record may stay for later */
     close_bloom(b);
 }
@@ -205,7 +205,7 @@ static void false_positive_rate_holds_for_all_sizes(void)
             bloom *b = open_bloom(sizes[i], rates[j]);
             const uint64_t asked = sizes[i] == 1000000 ? t_share(1000000) : 200000;
             const double got = rate_of(b, sizes[i], asked);
-            bloom_figures f;
+            cellar_bloom_info f;
             bloom_figures_get(b, &f);
             T_CHECK(!f.outgrown);
             /* 1.1 times, and four sigma of the drawn count */
@@ -227,13 +227,13 @@ static void false_positive_rate_holds_for_all_sizes(void)
 /* Add the keys from (times - 1) to `times` the expected ones. Check the rate. */
 static void overfill(bloom *b, uint64_t expected, uint64_t times, double most)
 {
-    bloom_figures f;
+    cellar_bloom_info f;
     for (uint64_t n = (times - 1) * expected; n < times * expected; n++) {
         bloom_add(b, hash_of(2 * n));
     }
     bloom_figures_get(b, &f);
     T_EQ_U64(f.outgrown, times > 1);
-    if (times < 4) { T_EQ_U64(f.state, BLOOM_AUTHORITATIVE); }
+    if (times < 4) { T_EQ_U64(f.state, CELLAR_BLOOM_AUTHORITATIVE); }
     T_EQ_U64(denied(b, 0, times * expected, 2), 0);
     const double got = 1.0 - (double)denied(b, 1, 200000, 2) / 200000.0;
     T_CHECK(got <= most);
@@ -250,11 +250,11 @@ static void outgrown_filter_keeps_every_key_until_rebuild(void)
     overfill(b, EXPECTED, 2, 0.132);
     overfill(b, EXPECTED, 3, 0.385);
     overfill(b, EXPECTED, 4, 0.627);
-    bloom_figures f;
+    cellar_bloom_info f;
     for (uint64_t n = 4 * EXPECTED; n < 6 * EXPECTED; n++) { bloom_add(b, hash_of(2 * n)); }
     bloom_figures_get(b, &f);
-    T_EQ_U64(f.state, BLOOM_OBSERVING);
-    T_EQ_U64(f.doubt, BLOOM_FULL);
+    T_EQ_U64(f.state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_U64(f.doubt, CELLAR_BLOOM_DOUBT_FULL);
     T_EQ_U64(denied(b, 0, 6 * EXPECTED, 2), 0);
     uint64_t fill = begin_fill(b, EXPECTED, 0.01);
     for (uint64_t n = 0; n < 6 * EXPECTED; n++) { bloom_add(b, hash_of(2 * n)); }
@@ -267,13 +267,13 @@ static void outgrown_filter_keeps_every_key_until_rebuild(void)
     T_CHECK(1.0 - (double)denied(b, 1, 400000, 2) / 400000.0 <= 0.011);
     bloom_figures_get(b, &f);
     T_CHECK(!f.outgrown);
-    T_EQ_U64(bloom_state_of(b), BLOOM_AUTHORITATIVE);
+    T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_AUTHORITATIVE);
     /* A second filter that is too small is refused and freed; the first one continues; a third may
      * open. */
     fill = begin_fill(b, 100, 0.01);
     for (uint64_t n = 0; n < 5000; n++) { bloom_add(b, hash_of(2 * n)); }
     T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_E_LIMIT);
-    T_EQ_U64(bloom_state_of(b), BLOOM_AUTHORITATIVE);
+    T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_AUTHORITATIVE);
     fill_and_believe(b);
     close_bloom(b);
 }
@@ -284,7 +284,7 @@ static void repeated_key_takes_no_room(void)
     for (int round = 0; round < 50; round++) {
         for (uint64_t n = 0; n < 900; n++) { bloom_add(b, hash_of(n)); }
     }
-    bloom_figures f;
+    cellar_bloom_info f;
     bloom_figures_get(b, &f);
     T_CHECK(!f.outgrown);
     T_CHECK(f.keys > 850 && f.keys <= 900);
@@ -299,7 +299,7 @@ static void filter_over_2e32_bits_uses_all_bits(void)
         return;
     }
     bloom *b = open_bloom((uint64_t)1 << 29, 0.01); /* 5.3e9 bits, only touched pages exist */
-    bloom_figures f;
+    cellar_bloom_info f;
     bloom_figures_get(b, &f);
     T_CHECK(f.bytes * 8 > (uint64_t)1 << 32);
     for (uint64_t i = 0; i < 3000; i++) { bloom_add(b, hash_of(2 * i)); }
@@ -340,9 +340,9 @@ static void *race_add(void *arg)
         const uint64_t n = atomic_load(&r->upto);
         if (n == 20000) { break; }
         const uint64_t hash = hash_of(n);
-        const bloom_ticket t = bloom_add_begin(r->b, hash);
+        const uint64_t desc = bloom_add_begin(r->b, hash);
         atomic_store(&r->upto, n + 1); /* visible */
-        bloom_add_end(r->b, hash, &t);
+        bloom_add_end(r->b, hash, desc);
     }
     return NULL;
 }
@@ -411,7 +411,7 @@ static void memory_of_replaced_filter_is_returned(void)
     uint64_t used = 0;
     for (int i = 0; i < 20; i++) {
         const uint64_t fill = begin_fill(b, 100000, 0.01);
-        bloom_figures f;
+        cellar_bloom_info f;
         bloom_figures_get(b, &f);
         T_CHECK(f.bytes >= 2 * 120000 && base_load_rlx(&account.used) >= f.bytes);
         T_EQ_I64(bloom_fill_end(b, fill, CELLAR_OK), CELLAR_OK);
@@ -420,9 +420,9 @@ static void memory_of_replaced_filter_is_returned(void)
     }
     T_EQ_I64(bloom_fill_end(b, begin_fill(b, 100000, 0.01), CELLAR_E_IO), CELLAR_E_IO);
     T_EQ_U64(base_load_rlx(&account.used), used);
-    T_EQ_U64(bloom_state_of(b), BLOOM_AUTHORITATIVE);
+    T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_AUTHORITATIVE);
     bloom_off(b);
-    T_EQ_U64(bloom_state_of(b), BLOOM_OFF);
+    T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_OFF);
     T_CHECK(base_load_rlx(&account.used) < 8192);
     T_EQ_I64(bloom_open(b, 50000, 0.01), CELLAR_OK);
     T_EQ_U64(denied(b, 0, 1000, 1), 1000); /* empty again */
@@ -440,13 +440,13 @@ static void failed_allocation_in_open_returns_code(void)
         for (uint64_t i = 0; b != NULL && i < 300; i++) { bloom_add(b, hash_of(i)); }
         (void)base_fault_alloc_arm(0, false);
         if (b == NULL) { continue; }
-        bloom_figures f;
+        cellar_bloom_info f;
         bloom_figures_get(b, &f);
         if (err != CELLAR_OK) {
-            T_EQ_U64(f.state, BLOOM_OFF);
+            T_EQ_U64(f.state, CELLAR_BLOOM_OFF);
         } else {
             T_EQ_U64(denied(b, 0, 300, 1), 0);
-            T_EQ_U64(f.state, BLOOM_AUTHORITATIVE);
+            T_EQ_U64(f.state, CELLAR_BLOOM_AUTHORITATIVE);
         }
         close_bloom(b);
     }
@@ -464,13 +464,13 @@ static void full_budget_refuses_rebuild_and_keeps_keys(void)
     uint64_t fill = 0; /* the old filter answers on */
     T_EQ_I64(bloom_fill_begin(b, 30000, 0.01, &fill), CELLAR_E_SPACE);
     T_EQ_U64(denied(b, 0, 6000, 1), 0);
-    bloom_figures f;
+    cellar_bloom_info f;
     bloom_figures_get(b, &f);
-    T_EQ_U64(f.state, BLOOM_AUTHORITATIVE);
+    T_EQ_U64(f.state, CELLAR_BLOOM_AUTHORITATIVE);
     T_CHECK(f.outgrown && !f.filling);
     for (uint64_t i = 0; i < 20000; i++) { bloom_add(b, hash_of(i)); }
     T_EQ_U64(denied(b, 0, 20000, 1), 0);
-    T_EQ_U64(bloom_state_of(b), BLOOM_OBSERVING);
+    T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_OBSERVING);
     T_CHECK(base_load_rlx(&account.peak) <= 20000);
     close_bloom(b);
 }
@@ -522,7 +522,7 @@ static void image_restores_every_key(void)
     t.at = 0;
     T_EQ_I64(bloom_load(copy, 42, true, tape_read, &t), CELLAR_OK);
     T_EQ_U64(t.at, t.len);
-    T_EQ_U64(bloom_state_of(copy), BLOOM_AUTHORITATIVE);
+    T_EQ_U64(bloom_state_of(copy), CELLAR_BLOOM_AUTHORITATIVE);
     T_EQ_U64(denied(copy, 0, 2000, 1), 0);
     T_CHECK(denied(copy, 2000, 100000, 1) > 98000);
     for (uint64_t i = 2000; i < 3000; i++) { bloom_add(copy, hash_of(i)); }
@@ -540,17 +540,17 @@ static void image_without_clean_close_only_observes(void)
     bloom *b = with_image(&t, true);
     bloom_off(b);
     T_EQ_I64(bloom_load(b, 42, false, tape_read, &t), CELLAR_OK);
-    bloom_figures f;
+    cellar_bloom_info f;
     bloom_figures_get(b, &f);
-    T_EQ_U64(f.state, BLOOM_OBSERVING);
-    T_EQ_U64(f.doubt, BLOOM_IMAGE);
+    T_EQ_U64(f.state, CELLAR_BLOOM_OBSERVING);
+    T_EQ_U64(f.doubt, CELLAR_BLOOM_DOUBT_RESTORED);
     T_EQ_U64(denied(b, 0, 2000, 1), 0);
     close_bloom(b);
     free(t.bytes);
     b = with_image(&t, false); /* an observing filter keeps observing, whatever the close */
     bloom_off(b);
     T_EQ_I64(bloom_load(b, 42, true, tape_read, &t), CELLAR_OK);
-    T_EQ_U64(bloom_state_of(b), BLOOM_OBSERVING);
+    T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_OBSERVING);
     close_bloom(b);
     free(t.bytes);
 }
@@ -574,7 +574,7 @@ static void damaged_image_is_refused(void)
         t.at = 0;
         T_EQ_I64(bloom_load(b, 42, true, tape_read, &t), CELLAR_E_IO);
     }
-    T_EQ_U64(bloom_state_of(b), BLOOM_OFF);
+    T_EQ_U64(bloom_state_of(b), CELLAR_BLOOM_OFF);
     T_EQ_U64(base_load_rlx(&account.used), used);
     t.len = len;
     t.at = 0;
