@@ -30,10 +30,10 @@ SRC_L2    = format admission progress mapped_read health index tombstone_filter 
             superblock link footer slot log stall heartbeat control seal barrier stage_trim \
             namespaces invalidations group_commit index_rebuild meta write read value reopen visit move reclaim \
             image index_snapshot resize sync recovery_slot recovery_place recovery_chain recovery \
-            geometry worker owner_images files forked stat check open
+            geometry worker owner_images files forked stat open
 SRC_FLIGHT = table wait lease invalidate fork flight
 SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick call change chain \
-            permits preset snapshot tick stat text open check
+            permits preset snapshot tick stat text open
 SRC_LOCK  = record tick lock many stat open
 SRC_CACHE = talk error handle explain_record generation stamp write_order shared tier_request \
             bloom_guard demoted tier_calls tags tier_store events lookup plan change change_shared hook set \

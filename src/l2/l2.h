@@ -319,7 +319,4 @@ typedef struct l2_stats {
 } l2_stats;
 BASE_SPARE CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out);
 
-/* Walk all structures. Return NULL or a static text that names the fault. No other call may run. */
-BASE_SPARE CELLAR_PRIVATE const char *l2_audit(l2 *d);
-
 #endif

@@ -35,7 +35,6 @@
 #include "cellar.h"
 #include "cellar_admin.h"
 #include "cellar_limit.h"
-#include "limit/limit.h"
 #include "stats/text.h"
 
 #define LIMIT_RULES CELLAR_LIMITER_RULES_MAX

@@ -27,7 +27,6 @@ static void kill_point(const char *name);
 #include "l2/admission.c"
 #include "l2/arm.c"
 #include "l2/barrier.c"
-#include "l2/check.c"
 #include "l2/codec.c"
 #include "l2/control.c"
 #include "l2/files.c"

@@ -49,6 +49,7 @@
 #include "l2/superblock.h"
 #include "l2/tombstone_filter.h"
 #include "l2/types.h"
+#include "tests/support/l2_audit.h"
 #include "tests/support/t.h"
 
 #define DEV_FILES 12

@@ -5,7 +5,7 @@
 #define CELLAR_TESTS_LIMIT_KIT_H
 
 #include "cellar_admin.h"
-#include "limit/limit.h"
+#include "tests/support/limit_audit.h"
 #include "tests/support/t.h"
 
 #define KIT_S CELLAR_SECOND_NS

@@ -18,6 +18,7 @@
 
 #include "base/check.h"
 #include "limit/calendar.h"
+#include "tests/support/limit_audit.h"
 
 enum { RL_KEYS = 16, RL_EVENTS = 512, RL_T_NS = 100 };
 

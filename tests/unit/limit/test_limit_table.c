@@ -127,7 +127,7 @@ static void limit_explosion_long_debts(void)
     long_debts(FLOOD_THREADS, flood_keys() / 5);
 }
 
-static void limit_fill(void)
+static void table_filled_to_94_percent_replaces_few_live_keys(void)
 {
     const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_DAY_NS, 10);
     cellar_limiter_config c = kit_config();
@@ -514,7 +514,9 @@ static void a_forked_child_has_its_own_quota(void)
 }
 
 T_MAIN("cellar_limit_table", T_CASE(limit_explosion_short_debts),
-       T_CASE(limit_explosion_long_debts), T_ALONE(limit_fill), T_ALONE(policies_of_a_full_table),
+       T_CASE(limit_explosion_long_debts),
+       T_ALONE(table_filled_to_94_percent_replaces_few_live_keys),
+       T_ALONE(policies_of_a_full_table),
        T_CASE(limit_window_checker), T_CASE(limit_chain_never_over),
        T_CASE(every_call_beside_every_other), T_CASE(any_allocation_at_opening_can_fail),
        T_CASE(a_forked_child_has_its_own_quota))

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * check: check the invariants of a limiter by counting everything again.
+ * limit_audit: check the invariants of a limiter by counting everything again.
  *
  * LOCKING    none: no other call runs */
+#ifndef TESTS_SUPPORT_LIMIT_AUDIT_H
+#define TESTS_SUPPORT_LIMIT_AUDIT_H
+
 #include "limit/slots.h"
 
-BASE_SIZE_BEGIN
-
-static bool limit_audit_slot(cellar_limiter *l, uint32_t bucket, limit_slot *s, const char **why)
+static inline bool limit_audit_slot(cellar_limiter *l, uint32_t bucket, limit_slot *s,
+                                    const char **why)
 {
     const uint64_t f = base_load_rlx(&s->fp), w = base_load_rlx(&s->word);
     limit_place p;
@@ -46,7 +48,7 @@ static bool limit_audit_slot(cellar_limiter *l, uint32_t bucket, limit_slot *s, 
     return true;
 }
 
-static bool limit_audit_permits(cellar_limiter *l, uint64_t *out, const char **why)
+static inline bool limit_audit_permits(cellar_limiter *l, uint64_t *out, const char **why)
 {
     for (uint32_t b = 0; l->conc >= 0 && b < l->regions * l->region_buckets; b++) {
         for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
@@ -67,7 +69,7 @@ static bool limit_audit_permits(cellar_limiter *l, uint64_t *out, const char **w
     return true;
 }
 
-static bool limit_audit_side(cellar_limiter *l, const char **why)
+static inline bool limit_audit_side(cellar_limiter *l, const char **why)
 {
     uint32_t used = 0, in_chains = 0, vacant = 0;
     for (uint32_t i = 0; i < l->over_max; i++) { used += l->over[i].fp != 0; }
@@ -100,7 +102,8 @@ static bool limit_audit_side(cellar_limiter *l, const char **why)
     return out == l->permit_count;
 }
 
-CELLAR_PRIVATE bool limit_audit(cellar_limiter *l, const char **why)
+/* Return whether all holds; else *why is the fault. */
+static inline bool limit_audit(cellar_limiter *l, const char **why)
 {
     for (uint32_t b = 0; b < l->regions * l->region_buckets; b++) {
         for (uint32_t way = 0; way < LIMIT_WAYS; way++) {
@@ -112,4 +115,4 @@ CELLAR_PRIVATE bool limit_audit(cellar_limiter *l, const char **why)
     return true;
 }
 
-BASE_SIZE_END
+#endif

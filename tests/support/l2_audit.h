@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * check: compare all structures of a store with each other, for tests.
+ * l2_audit: compare all structures of a disk tier with each other.
  *
  * PICTURE    segments against slots and the free list -> each word: a live segment, a valid place,
  *            a correct count -> each put on disk: its bits are in the tombstone filter
  * LOCKING    Takes the worker. No other call may run. */
-#include "l2/types.h"
+#ifndef TESTS_SUPPORT_L2_AUDIT_H
+#define TESTS_SUPPORT_L2_AUDIT_H
 
 #include "l2/index.h"
 #include "l2/io.h"
 #include "l2/progress.h"
 #include "l2/tombstone_filter.h"
+#include "l2/types.h"
 
-BASE_SIZE_BEGIN
-
-static SYNC_HOLDS(L2_LOG) const char *l2_audit_segments(const l2 *d)
+SYNC_HOLDS(L2_LOG) static inline const char *l2_audit_segments(const l2 *d)
 {
     uint32_t free = 0, staged = 0, places = 0;
     for (uint32_t i = 0; i < d->nseg; i++) {
@@ -36,7 +36,7 @@ static SYNC_HOLDS(L2_LOG) const char *l2_audit_segments(const l2 *d)
     return NULL;
 }
 
-static const char *l2_audit_words(l2 *d)
+static inline const char *l2_audit_words(l2 *d)
 {
     const uint32_t ways = d->index.buckets * L2_WAYS;
     uint64_t words = 0;
@@ -59,12 +59,12 @@ static const char *l2_audit_words(l2 *d)
     return words == base_load_rlx(&d->index.words) ? NULL : "wrong count of words";
 }
 
-static void l2_audit_line(l2 *d, void *ctx, const l2_entry *e)
+static inline void l2_audit_line(l2 *d, void *ctx, const l2_entry *e)
 {
     if (e->kind == L2_KIND_PUT && !l2_filter_maybe(d, e->h48)) { *(bool *)ctx = true; }
 }
 
-static const char *l2_audit_filter(l2 *d)
+static inline const char *l2_audit_filter(l2 *d)
 {
     bool absent = false;
     for (uint32_t i = 0; i < d->nseg; i++) {
@@ -79,7 +79,8 @@ static const char *l2_audit_filter(l2 *d)
     return absent ? "a put on disk that the filter denies" : NULL;
 }
 
-CELLAR_PRIVATE const char *l2_audit(l2 *d)
+/* Return the first fault; NULL: none. */
+static inline const char *l2_audit(l2 *d)
 {
     l2_worker_take(d);
     sync_take(L2_LOG, &d->log_lock);
@@ -91,4 +92,4 @@ CELLAR_PRIVATE const char *l2_audit(l2 *d)
     return bad;
 }
 
-BASE_SIZE_END
+#endif
