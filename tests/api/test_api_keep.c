@@ -97,7 +97,7 @@ static uint32_t unknown(cellar *c, uint32_t from, uint32_t to)
 /* Check that the filter decides and knows the keys below n. */
 static void sealed(cellar *c, uint64_t expected, uint32_t n)
 {
-    T_EQ_I64(bloom_size(c, expected), CELLAR_OK);
+    T_EQ_I64(bloom_size(c, (int64_t)expected), CELLAR_OK);
     T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
     add(c, 0, n);
 }

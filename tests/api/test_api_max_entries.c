@@ -786,7 +786,7 @@ static void long_value_takes_the_pages_of_the_evicted_one(void)
     T_CHECK(after.ru_minflt - before.ru_minflt < SETS * 16);
     T_EQ_U64(entries(v), 2);
     free(value);
-    T_EQ_I64(cellar_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     api_shut(c);
 }
 

@@ -134,7 +134,7 @@ static void let_write(void)
 static void change_all(base_rng *r)
 {
     let_write();
-    const int64_t bytes = LEAST_BYTES + (int64_t)base_rng_below(r, STORE_BYTES - LEAST_BYTES);
+    const int64_t bytes = LEAST_BYTES + (int64_t)base_rng_below(r, (uint64_t)(STORE_BYTES - LEAST_BYTES));
     const int64_t entries = 50 + (int64_t)base_rng_below(r, KEYS);
     /* A pin may keep what does not fit: E_SPACE, and the bound holds after the unpin. */
     if (cellar_option_set(storm.root, CELLAR_OPT_MEMORY_BYTES, bytes) == CELLAR_OK) {
