@@ -324,14 +324,16 @@ static struct pollfd remote_turn_end(remote_link *l, uint32_t me)
 }
 
 /* Yield until the request has ended or may be read, or *data* has bytes (`p`), for REMOTE_SPIN_NS:
- * a server of this machine answers sooner than a sleeping thread wakes. After spins in vain, which
- * a server farther away, a crowd of callers and other programs make, up to 1,023 waits do without. */
+ * a server of this machine answers sooner than a sleeping thread wakes. After spins in vain, as for
+ * a server farther away, up to 1,023 waits do without; after a yield for which other programs took
+ * the processor at once so many. */
 static bool remote_spin(remote_link *l, const remote_ticket *t, struct pollfd *p)
 {
     static const struct timespec none;
     const uint32_t rest = atomic_load(&l->spin_rest), pause = atomic_load(&l->spin_pause);
     const int64_t until_ns = remote_mono_ns() + REMOTE_SPIN_NS;
-    bool found = false, vain = false;
+    int64_t late_ns;
+    bool found;
     if (rest != 0) { atomic_store(&l->spin_rest, rest - 1); }
     if (rest != 0 || atomic_load(&l->in_flight) > REMOTE_SPIN_MOST) { return false; }
     do {
@@ -339,11 +341,11 @@ static bool remote_spin(remote_link *l, const remote_ticket *t, struct pollfd *p
         found = p != NULL ? ppoll(p, 1, &none, NULL) > 0
                           : atomic_load(&t->state) == REMOTE_T_DONE ||
                             atomic_load(&l->reader) == remote_ticket_number(l, t);
-        vain = remote_mono_ns() >= until_ns;
-    } while (!found && !vain);
-    const uint32_t next = vain ? (2 * pause + 1) & 1023 : pause / 2;
-    atomic_store(&l->spin_pause, next);
-    atomic_store(&l->spin_rest, vain ? next : 0);
+        late_ns = remote_mono_ns() - until_ns;
+    } while (!found && late_ns < 0);
+    const uint32_t more = late_ns > 4 * REMOTE_SPIN_NS ? 1023 : (2 * pause + 1) & 1023;
+    atomic_store(&l->spin_pause, late_ns < 0 ? pause / 2 : more);
+    atomic_store(&l->spin_rest, late_ns < 0 ? 0 : more);
     return found;
 }
 
