@@ -55,7 +55,7 @@ LANES_QUICK = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   'x|contracts|$(MAKE) -s contracts' \
   't|symbols|$(MAKE) -s symbols' 't|install|sh $(PACKAGE)/slow_packaging_install.sh' \
   't|drop-in: one cell|QUICK=1 sh $(PACKAGE)/slow_packaging_dropin.sh'
-# The suites under sanitizers do a fifth, under TSan an eighth, of the repetitions.
+# The suites under sanitizers do a sixth, under TSan a tenth, of the repetitions.
 # The suite with a third of the repetitions runs as on a machine that has just booted: the clocks of
 # each program began three seconds ago, if the kernel allows a time namespace.
 # The tests of the remote tier; those that read bytes of a stranger once more under sanitizers.
@@ -90,12 +90,12 @@ LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   $(if $(CAN_REMOTE),$(LANES_REMOTE),'s|remote|$(NO_HIREDIS)') \
   $(if $(SIM_SRC),'t|simulation|sh $(SIM)/run.sh') \
   $(foreach s,$(call in_dirs,slow_*.sh),'t|$(notdir $(s))|sh $(s)') \
-  't|suite: ASan + UBSan|$(SUITE_IN) T_PART=5 SAN=address$(comma)undefined' \
+  't|suite: ASan + UBSan|$(SUITE_IN) T_PART=6 SAN=address$(comma)undefined' \
   't|suite: a third of the repetitions$(if $(YOUNG),$(comma) 3 s after boot)|$(SUITE_IN) T_PART=3 \
   T_WRAP="$(YOUNG)"' \
   $(if $(YOUNG),,'s|suite: 3 s after boot|no time name spaces here') \
-  't|suite: TSan|$(SUITE_IN) T_PART=8 SAN=thread $(TSAN_WORDS) T_WRAP="$(NO_ASLR)"' \
-  $(if $(wildcard $(MODEL)/run.sh),'t|models: a sixth of the mistakes|SHARE=6 sh $(MODEL)/run.sh') \
+  't|suite: TSan|$(SUITE_IN) T_PART=10 SAN=thread $(TSAN_WORDS) T_WRAP="$(NO_ASLR)"' \
+  $(if $(wildcard $(MODEL)/run.sh),'t|models: an eighth of the mistakes|SHARE=8 sh $(MODEL)/run.sh') \
   $(if $(CLANG),'x|lock facts (clang)|$(MAKE) -s thread-safety','s|lock facts (clang)|no clang') \
   $(if $(wildcard bench/guard.c),'t|guard|$(MAKE) -s guard')
 export CELLAR_SIM = build/sim
