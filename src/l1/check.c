@@ -7,19 +7,39 @@
  * LOCKING    All lanes for each stripe, then one lane at a time. Tests stop all writers first. */
 #include <string.h>
 
-#include "l1/cap.h"
 #include "l1/index.h"
 #include "l1/large.h"
 #include "l1/policy.h"
-#include "l1/quota.h"
+#include "l1/quota_count.h"
 #include "l1/record.h"
 #include "l1/segment.h"
 
 BASE_SIZE_BEGIN
 
-static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, uint32_t fresh,
-                                   uint64_t *live, uint32_t *chained,
-                                   uint64_t *capped)
+typedef struct l1_tally { /* what the slots of all buckets link */
+    uint32_t fresh;
+    uint64_t *live;   /* L1_LIVE of each segment */
+    uint64_t *absent; /* L1_LIVE of the entries without value of each lane */
+    uint64_t capped;  /* entries of namespaces with a bound */
+    uint64_t bytes[L1_QUOTAS], entries[L1_QUOTAS]; /* as the words of a stripe count them */
+} l1_tally;
+
+/* Count a linked record. */
+static void l1_audit_count(const l1 *c, l1_tally *t, uint64_t pos, const l1_rec *r)
+{
+    const uint64_t weight = l1_weight(c, pos, r);
+    const l1_seg *g = &c->seg[l1_seg_of(c, pos)];
+    t->live[g - c->seg] += L1_LIVE(weight, 1);
+    if (l1_is_absent(c, pos, r)) { t->absent[g->lane & c->stripe_mask] += L1_LIVE(weight, 1); }
+    const unsigned number = base_load_acq(&c->quotas) != NULL ? l1_quota_of(c, r->generation) : 0;
+    if (number != 0) {
+        t->bytes[number - 1] += (weight + 7) >> L1_QUOTA_UNIT;
+        t->entries[number - 1]++;
+    }
+}
+
+static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, l1_tally *t,
+                                   uint32_t *chained)
 {
     const uint64_t ls = base_load_rlx(&s->ls);
     l1_part p = l1_whole(l1_bucket_at(s, number));
@@ -34,7 +54,7 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
             const uint64_t pos = l1_pos(c, base_load_rlx(&p.b->off[i]));
             const uint32_t seg = l1_seg_of(c, pos);
             l1_rec r;
-            if (seg >= fresh || !l1_decode(c, pos, &r)) { return "slot points to no record"; }
+            if (seg >= t->fresh || !l1_decode(c, pos, &r)) { return "slot points to no record"; }
             const uint64_t hash = l1_hash_of(c, pos, &r);
             if (l1_tag_of(hash) != tag || l1_stripe_of(c, hash) != s ||
                 l1_number(ls, hash) != number) {
@@ -48,11 +68,11 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, u
             if (at < g->cursor || at + r.size > g->used_bytes) {
                 return "live record is outside the used bytes of its segment";
             }
-            live[seg] += L1_LIVE(l1_weight(c, pos, &r), 1);
+            l1_audit_count(c, t, pos, &r);
             l1_cap *cap = l1_cap_of(c, r.generation);
             if (cap == NULL) { continue; }
             if (!l1_cap_has(cap, r.generation, hash)) { return "entry is in no list"; }
-            ++*capped;
+            t->capped++;
         }
     }
     return NULL;
@@ -67,8 +87,7 @@ static bool l1_audit_live(const l1 *c, uint64_t linked, uint64_t found)
                                L1_LIVE_BYTES(linked) >= L1_LIVE_BYTES(found));
 }
 
-static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint32_t fresh, uint64_t *live,
-                                   uint64_t *capped)
+static const char *l1_audit_stripe(l1 *c, l1_stripe *s, l1_tally *t)
 {
     const uint64_t ls = base_load_rlx(&s->ls);
     if (s->bucket_count != (uint32_t)ls || s->bucket_count >> ((ls >> 32) & 255u) != 1) {
@@ -76,7 +95,7 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint32_t fresh, uint64_t
     }
     uint32_t chained = 0;
     for (uint64_t i = 0; i < s->bucket_count; i++) {
-        const char *wrong = l1_audit_bucket(c, s, i, fresh, live, &chained, capped);
+        const char *wrong = l1_audit_bucket(c, s, i, t, &chained);
         if (wrong != NULL) { return wrong; }
     }
     if (chained != base_load_rlx(&s->overflow_count)) {
@@ -85,7 +104,7 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, uint32_t fresh, uint64_t
     return NULL;
 }
 
-static const char *l1_audit_lane(l1 *c, l1_lane *n, uint32_t fresh, const uint64_t *live,
+static const char *l1_audit_lane(const l1 *c, const l1_lane *n, const l1_tally *t,
                                  uint64_t *segs)
 {
     uint64_t held = 0;
@@ -99,11 +118,17 @@ static const char *l1_audit_lane(l1 *c, l1_lane *n, uint32_t fresh, const uint64
             }
             if (g->lane != n->number) { return "segment is in the queue of another lane"; }
             const uint64_t linked = L1_LIVE_LINKED(base_load_rlx(&g->live));
-            if (seg >= fresh || !l1_audit_live(c, linked, live[seg])) {
+            if (seg >= t->fresh || !l1_audit_live(c, linked, t->live[seg])) {
                 return "live count of a segment differs";
             }
             if (g->used_bytes > c->seg_bytes || g->cursor > g->used_bytes) {
                 return "segment has more used bytes than its size";
+            }
+            l1_rec r;
+            for (uint32_t at = g->cursor; at < g->used_bytes; at += r.size) {
+                if (!l1_decode(c, ((uint64_t)seg << c->seg_shift) + at, &r)) {
+                    return "bytes in the log are no record";
+                }
             }
             sum += linked;
             held++;
@@ -113,27 +138,48 @@ static const char *l1_audit_lane(l1 *c, l1_lane *n, uint32_t fresh, const uint64
     }
     if (held != base_load_rlx(&n->held_segs)) { return "count of held segments differs"; }
     *segs += held;
+    const uint64_t absent = t->absent[n->number];
+    const bool same = L1_LIVE_COUNT(absent) == (uint64_t)base_load_rlx(&n->absent_count) &&
+                      L1_LIVE_BYTES(absent) == (uint64_t)base_load_rlx(&n->absent_bytes);
+    return same || c->forked ? NULL : "count of entries without value differs";
+}
+
+/* Compare the counts of namespaces. */
+static const char *l1_audit_quotas(const l1 *c, const l1_tally *t)
+{
+    struct l1_quotas *q = base_load_acq(&c->quotas);
+    for (unsigned n = 1; q != NULL && n <= base_load_rlx(&q->high); n++) {
+        const uint64_t word = base_load_rlx(&l1_quota_at(q, 0, n)->bytes);
+        if (l1_quota_of(c, (uint32_t)(word >> 32)) != n) { continue; } /* of a dropped namespace */
+        /* In the child, records stay counted that a lost thread had not yet subtracted. */
+        const bool same =
+            l1_quota_total(q, c->stripe_count, n, false) >> L1_QUOTA_UNIT == t->bytes[n - 1] &&
+            l1_quota_total(q, c->stripe_count, n, true) == t->entries[n - 1];
+        if (!same && !c->forked) { return "count of a share differs"; }
+    }
     return NULL;
 }
 
 CELLAR_PRIVATE const char *l1_audit(l1 *c)
 {
+    l1_tally t;
+    memset(&t, 0, sizeof t);
     sync_take(L1_SEG, &c->seg_lock);
-    const uint32_t fresh = c->fresh; /* writers of other threads may raise it */
+    t.fresh = c->fresh; /* writers of other threads may raise it */
     sync_drop(L1_SEG, &c->seg_lock);
-    const size_t bytes = ((size_t)fresh + 1) * sizeof(uint64_t);
-    uint64_t *live = base_alloc_raw(&c->account->hooks, bytes);
-    if (live == NULL) { return NULL; }
-    memset(live, 0, bytes);
+    const size_t bytes = ((size_t)t.fresh + c->stripe_count) * sizeof(uint64_t);
+    t.live = base_alloc_raw(&c->account->hooks, bytes);
+    if (t.live == NULL) { return NULL; }
+    memset(t.live, 0, bytes);
+    t.absent = t.live + t.fresh;
     const char *wrong = NULL;
-    uint64_t segs = 0, index = 0, overflow = 0, entries = 0, told = 0, granted = 0,
-             capped = 0;
+    uint64_t segs = 0, index = 0, overflow = 0, entries = 0, told = 0, granted = 0;
     for (uint32_t i = 0; i < c->stripe_count && wrong == NULL; i++) {
         l1_stripe *s = &c->stripe[i];
         l1_lanes_take(c); /* the records of a stripe lie in all of them */
         sync_take(L1_STRIPE, &s->lock);
         if (c->forked) { l1_mend_stripe(c, s); }
-        wrong = l1_audit_stripe(c, s, fresh, live, &capped);
+        wrong = l1_audit_stripe(c, s, &t);
         index += s->charged_bytes;
         for (uint32_t g = 0; g < c->group_count; g++) { overflow += s->group[g].charged_bytes; }
         sync_drop(L1_STRIPE, &s->lock);
@@ -142,16 +188,16 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     for (uint32_t i = 0; i < c->stripe_count && wrong == NULL; i++) {
         l1_lane *n = &c->lane[i];
         sync_take(L1_LANE, &n->lock);
-        wrong = l1_audit_lane(c, n, fresh, live, &segs);
+        wrong = l1_audit_lane(c, n, &t, &segs);
         entries += l1_lane_entries(n);
         granted += n->granted;
         told += n->told;
         sync_drop(L1_LANE, &n->lock);
     }
-    if (wrong == NULL) { wrong = l1_quota_audit(c); }
-    base_free_raw(&c->account->hooks, live, bytes);
+    base_free_raw(&c->account->hooks, t.live, bytes);
+    if (wrong == NULL) { wrong = l1_audit_quotas(c, &t); }
     if (wrong != NULL) { return wrong; }
-    if (!c->forked && capped != l1_caps_count(c)) { return "lists of namespaces differ"; }
+    if (!c->forked && t.capped != l1_caps_count(c)) { return "lists of namespaces differ"; }
     base_account *a = c->account;
     uint64_t max = base_load_rlx(&c->max_entries);
     sync_take(L1_SEG, &c->seg_lock);

@@ -21,7 +21,5 @@ CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l
  * l1_room_for; NONE: there is none of them to drop. */
 BASE_COLD CELLAR_PRIVATE l1_room l1_absent_pay(l1 *c, l1_lane *n, l1_toll *t, l1_victims *v)
     SYNC_HOLDS(L1_LANE);
-/* Compare the counts of namespaces with the records. Return NULL, or what is wrong. */
-CELLAR_PRIVATE const char *l1_quota_audit(l1 *c);
 
 #endif
