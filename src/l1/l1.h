@@ -353,11 +353,6 @@ CELLAR_PRIVATE cellar_err l1_del_reported(l1 *c, const l1_key *k, uint64_t *stam
 /* Delete the entry if it meets the L1_IF_ flags of `only_if`; else return their code. */
 CELLAR_PRIVATE cellar_err l1_del_if(l1 *c, const l1_key *k, const l1_put_spec *only_if,
                                     l1_gone *gone);
-BASE_INLINE cellar_err l1_del(l1 *c, const l1_key *k, uint64_t *stamp)
-{
-    l1_gone gone;
-    return l1_del_reported(c, k, stamp, &gone);
-}
 /* Set an absolute deadline for a live entry, and its idle time if idle_ms >= 0 (-1: keep). OK;
  * MISS, ABSENT: nothing changed; E_SPACE: the record had to be rewritten and did not fit. *stamp
  * may be NULL. */
@@ -369,13 +364,6 @@ CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, 
 CELLAR_PRIVATE cellar_err l1_incr_reported(l1 *c, const l1_key *k, int64_t delta, int64_t init,
                                            const l1_put_spec *if_new, bool only_if_present,
                                            int64_t *now_value, uint64_t *stamp, l1_gone *gone);
-BASE_INLINE cellar_err l1_incr(l1 *c, const l1_key *k, int64_t delta, int64_t init,
-                               const l1_put_spec *if_new, bool only_if_present, int64_t *now_value,
-                               uint64_t *stamp)
-{
-    l1_gone gone;
-    return l1_incr_reported(c, k, delta, init, if_new, only_if_present, now_value, stamp, &gone);
-}
 
 /* ---- walking ------------------------------------------------------------------------------- */
 typedef struct l1_seen {

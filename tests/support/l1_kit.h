@@ -24,6 +24,7 @@
 #include "base/num.h"
 #include "base/sync.h"
 #include "l1/l1.h"
+#include "tests/support/l1_calls.h"
 
 #define KIT_KIB(n) ((uint64_t)(n) << 10)
 #define KIT_MIB(n) ((uint64_t)(n) << 20)

@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "l1/l1.h"
+#include "tests/support/l1_calls.h"
 
 enum {
     WORLD_KEYS = 256,
