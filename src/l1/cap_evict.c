@@ -11,6 +11,7 @@
  * LIMITS     One eviction examines up to L1_CAP_LOOKS used entries, then it drops the next one.
  * SEE ALSO   cap.c: the lists. room.c: tickets. */
 #include "l1/cap.h"
+#include "l1/change.h"
 #include "l1/index.h"
 #include "l1/record.h"
 #include "l1/segment.h"
@@ -20,40 +21,6 @@ BASE_SIZE_BEGIN
 
 #define L1_CAP_LOOKS 32u
 #define L1_CAP_AGES 8u
-
-/* Find the entry with this hash, and its lane; NULL: there is none. The lock of its bucket is free
- * again at the return. */
-static l1_lane *l1_cap_entry(l1 *c, uint32_t generation, uint64_t hash, l1_entry *e)
-{
-    l1_hold h;
-    l1_lane *n = NULL;
-    l1_lock_key(c, hash, &h, false);
-    for (l1_part p = l1_whole(h.b); p.b != NULL && n == NULL; p = l1_chain_next(h.s, h.number, p)) {
-        for (uint32_t m = l1_part_match(p, l1_tag_of(hash)); m != 0 && n == NULL; m &= m - 1) {
-            const uint64_t pos = l1_pos(c, base_load_rlx(&p.b->off[__builtin_ctz(m)]));
-            const bool found = l1_decode(c, pos, &e->slot.rec) &&
-                               e->slot.rec.generation == generation &&
-                               l1_hash_of(c, pos, &e->slot.rec) == hash;
-            if (found) { n = l1_lane_of(c, pos); }
-            e->slot.pos = pos;
-        }
-    }
-    l1_unlock(c, &h);
-    e->hash = hash;
-    return n;
-}
-
-/* Find the entry with this hash and lock its lane; NULL: there is none. */
-static SYNC_UNCHECKED l1_lane *l1_cap_lane(l1 *c, uint32_t generation, uint64_t hash, l1_entry *e)
-{
-    for (l1_lane *n = NULL;;) {
-        l1_lane *const now = l1_cap_entry(c, generation, hash, e);
-        if (now == n && (n == NULL || l1_linked(c, e))) { return n; }
-        if (n != NULL) { sync_drop(L1_LANE, &n->lock); }
-        n = now;
-        if (n != NULL) { sync_take(L1_LANE, &n->lock); }
-    }
-}
 
 /* Return whether the policy keeps a live entry once more. Lower its counter. */
 static SYNC_HOLDS(L1_LANE) bool l1_cap_keeps(l1 *c, const l1_entry *e)
@@ -72,13 +39,14 @@ static SYNC_UNCHECKED void l1_cap_judge(l1 *c, l1_cap *m, uint32_t generation,
                                         const l1_cap_node *x, bool force)
 {
     const uint64_t hash = x->hash;
-    l1_entry e;
+    const l1_key any = { .generation = generation, .hash = hash };
+    l1_entry e = { .hash = hash };
     l1_victims v;
     v.n = 0;
-    l1_lane *const n = l1_cap_lane(c, generation, hash, &e);
+    l1_lane *const n = l1_lane_find(c, &any, &e.slot);
     if (n == NULL) {
         if (c->forked) { l1_cap_out(m, generation, hash); } /* a lost thread unlinked it */
-    } else {
+    } else if (l1_linked(c, &e)) { /* else another thread was faster: the caller looks again */
         l1_cause cause;
         const bool over = l1_is_over(c, e.slot.pos, &e.slot.rec, &cause);
         if (!over && !force && l1_cap_keeps(c, &e)) {

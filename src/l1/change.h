@@ -28,7 +28,8 @@ CELLAR_PRIVATE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slot, l1_
 /* Find the record of a key, and its lane; NULL: there is none. Its bucket is free again at the
  * return: the record may move. */
 CELLAR_PRIVATE l1_lane *l1_find_now(l1 *c, const l1_key *k, l1_slot *slot);
-/* Find the record of a key and lock its lane: its bytes stay in place. NULL: there is none. */
+/* Find the record of a key and lock its lane: its bytes stay in place. NULL: there is none. A key
+ * of length 0: as for l1_rec_is. */
 CELLAR_PRIVATE l1_lane *l1_lane_find(l1 *c, const l1_key *k, l1_slot *slot) SYNC_UNCHECKED;
 
 #endif

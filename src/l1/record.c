@@ -160,7 +160,9 @@ CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r)
 
 CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k)
 {
-    if (r->klen != k->len || r->generation != k->generation) { return false; }
+    if (r->generation != k->generation) { return false; }
+    if (k->len == 0) { return l1_hash_of(c, pos, r) == k->hash; }
+    if (r->klen != k->len) { return false; }
     if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) {
         return base_seq_equal(l1_at(c, pos) + r->key_off, k->bytes, k->len);
     }

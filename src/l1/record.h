@@ -73,7 +73,8 @@ CELLAR_PRIVATE int64_t l1_deadline(const l1 *c, uint64_t pos, const l1_rec *r);
 /* Return when a plain get stops answering: deadline and idle time applied. *keep_until is the end
  * of the stale window. */
 CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, int64_t *keep_until);
-/* Return whether the record has exactly this key. Under its bucket lock. */
+/* Return whether the record has exactly this key; of length 0: any key with this hash. Under its
+ * bucket lock. */
 CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k);
 /* Return the bytes of the key: of a linked record under its bucket lock, or of a victim. */
 CELLAR_PRIVATE const unsigned char *l1_key_at(const l1 *c, uint64_t pos, const l1_rec *r);
