@@ -16,7 +16,6 @@ CELLAR_PRIVATE void l1_bigs_move(l1 *c, l1_big *b, l1_where where) SYNC_HOLDS(L1
  * finds the blocks that lost threads were about to link, hand over or free. A block is in hand for
  * the first time, and nowhere when its units are free, under L1_PAGES. */
 CELLAR_PRIVATE void l1_big_to(l1 *c, l1_big *b, l1_where where);
-CELLAR_PRIVATE void l1_big_cut(l1 *c, l1_big *b, uint64_t bytes); /* updates sums; L1_PAGES held */
 
 /* ---- large_alloc.c ---- */
 /* Return the largest reservation. SIZE_MAX limits the addresses; a larger budget is not cut. */
@@ -34,9 +33,8 @@ typedef enum l1_run { L1_RUN_OK, L1_RUN_CHARGE, L1_RUN_NONE } l1_run;
 CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big **out,
                                   uint64_t *need);
 CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b);
-/* Free the end of a block off the retire list. */
-CELLAR_PRIVATE void l1_run_cut(l1 *c, l1_big *b, uint64_t bytes);
-/* Reuse a block off the retire list for a new one, at most as long: its pages stay. */
+/* Reuse the first bytes of a block off the retire list for a new one, and free its end. The block
+ * is in the hand of this thread. */
 CELLAR_PRIVATE void l1_run_reuse(l1 *c, l1_big *b, uint64_t bytes, uint64_t hash);
 CELLAR_PRIVATE void l1_runs_child(l1 *c);
 CELLAR_PRIVATE const char *l1_runs_audit(l1 *c);
@@ -73,7 +71,6 @@ BASE_INLINE void l1_retired_use(l1 *c)
  * value; either may be missing. */
 CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value, uint64_t len,
                                       bool apart, l1_big **out);
-CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b); /* never published */
 /* Move the reserved block with exactly the `len` bytes at `value` into the hand of this thread, for
  * k. Return NULL if no reserved block has exactly these bytes. */
 CELLAR_PRIVATE l1_big *l1_big_adopt(l1 *c, const l1_key *k, const void *value, uint64_t len);

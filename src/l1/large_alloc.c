@@ -288,14 +288,6 @@ CELLAR_PRIVATE void l1_run_reuse(l1 *c, l1_big *b, uint64_t bytes, uint64_t hash
     l1_run_shorten(c, b, had, bytes, g);
 }
 
-CELLAR_PRIVATE void l1_run_cut(l1 *c, l1_big *b, uint64_t bytes)
-{
-    l1_giving *g = l1_giving_take(&c->pages);
-    const uint64_t had = b->bytes;
-    l1_big_cut(c, b, bytes);
-    l1_run_shorten(c, b, had, bytes, g);
-}
-
 /* Finish the pages that a thread of the parent was giving back. */
 CELLAR_PRIVATE void l1_runs_child(l1 *c)
 {

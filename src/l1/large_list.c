@@ -70,13 +70,4 @@ CELLAR_PRIVATE void l1_big_to(l1 *c, l1_big *b, l1_where where)
     sync_drop(L1_BIG, &c->big_lock);
 }
 
-CELLAR_PRIVATE void l1_big_cut(l1 *c, l1_big *b, uint64_t bytes)
-{
-    BASE_ASSERT(b->where == L1_SWEPT && b->bytes > bytes);
-    sync_take(L1_BIG, &c->big_lock);
-    base_sub_rlx(&c->retired_bytes, b->bytes - bytes);
-    b->bytes = (uint32_t)bytes;
-    sync_drop(L1_BIG, &c->big_lock);
-}
-
 BASE_SIZE_END

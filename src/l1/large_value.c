@@ -96,8 +96,6 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
     return CELLAR_OK;
 }
 
-CELLAR_PRIVATE void l1_big_drop(l1 *c, l1_big *b) { l1_run_give(c, b); }
-
 CELLAR_PRIVATE cellar_err l1_reserve(l1 *c, size_t len, l1_pin_ref *out)
 {
     const l1_key none = {0};
@@ -107,7 +105,7 @@ CELLAR_PRIVATE cellar_err l1_reserve(l1 *c, size_t len, l1_pin_ref *out)
     if (err != CELLAR_OK) { return err; }
     _Atomic uint64_t *pin = l1_pin_take(c, (uint64_t)(uintptr_t)b | L1_BIG_BIT, false);
     if (pin == NULL) {
-        l1_big_drop(c, b);
+        l1_run_give(c, b);
         return CELLAR_E_LIMIT;
     }
     *out = (l1_pin_ref){.value = l1_big_bytes(b), .value_len = len,
@@ -149,7 +147,7 @@ CELLAR_PRIVATE void l1_reserve_end(l1 *c, const void *value, uint32_t slot_index
     l1_big *b;
     const bool unused = l1_reserved_take(c, value, &b);
     l1_unpin_slot(c, slot_index);
-    if (unused) { l1_big_drop(c, b); }
+    if (unused) { l1_run_give(c, b); }
 }
 
 /* Put the blocks of lost threads on the retire list. Threads above BASE_THREAD_MAX share an index,

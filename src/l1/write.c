@@ -734,7 +734,7 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tag
         if (err != CELLAR_OK && reserved) {
             l1_big_to(c, im.block, L1_RESERVED);
         } else if (err != CELLAR_OK && im.block != NULL) {
-            l1_big_drop(c, im.block);
+            l1_run_give(c, im.block);
         }
         if (err == CELLAR_E_BUSY && round < 64) { continue; }
         if (err < 0) { return l1_put_failed(c, k, p, err == CELLAR_E_BUSY ? CELLAR_E_SPACE : err); }
