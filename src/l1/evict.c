@@ -376,31 +376,37 @@ static SYNC_HOLDS(L1_LANE) l1_step
     return l1_cursor_step(c, n, small ? 0 : 1, false, true, v, freed);
 }
 
-/* Choose a segment with expired records for the due pass, at most once per second each. With a
- * bound of entries any such segment; else one with only expired records, because memory is freed by
- * the segment. */
-static SYNC_HOLDS(L1_LANE) bool l1_due_pick(l1 *c, l1_lane *n, uint64_t now)
+CELLAR_PRIVATE uint32_t l1_due_find(const l1 *c, const l1_lane *n, uint64_t now, bool tick,
+                                    uint64_t *next)
 {
-    const bool whole = base_load_rlx(&c->max_entries) == 0;
+    const bool whole = !tick && base_load_rlx(&c->max_entries) == 0;
     const uint32_t now_s = (uint32_t)(now >> 10);
-    uint64_t next = UINT64_MAX;
+    *next = UINT64_MAX;
     for (unsigned q = 0; q < 2; q++) {
         for (uint32_t seg = n->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
-            l1_seg *g = &c->seg[seg];
+            const l1_seg *g = &c->seg[seg];
             uint64_t due = base_load_rlx(&g->min_due_ms);
             if (due == UINT64_MAX) { continue; }
             if (whole) { due = BASE_MAX(due, g->max_due_ms); }
-            if (due <= now && g->swept_s != now_s) {
-                n->due_pass = l1_pass_of(c, seg);
-                g->swept_s = now_s;
-                base_store_rlx(&g->min_due_ms, UINT64_MAX);
-                return true;
-            }
-            next = BASE_MIN(next, BASE_MAX(due, (uint64_t)(now_s + 1) << 10));
+            if (due <= now && (tick || g->swept_s != now_s)) { return seg; }
+            *next = BASE_MIN(*next, BASE_MAX(due, (uint64_t)(now_s + 1) << 10));
         }
     }
-    base_store_rlx(&n->due_ms, next);
-    return false;
+    return L1_NONE;
+}
+
+CELLAR_PRIVATE bool l1_due_begin(l1 *c, l1_lane *n, uint64_t now, bool tick)
+{
+    uint64_t next;
+    const uint32_t seg = l1_due_find(c, n, now, tick, &next);
+    if (seg == L1_NONE) {
+        base_store_rlx(&n->due_ms, next);
+        return false;
+    }
+    n->due_pass = l1_pass_of(c, seg);
+    c->seg[seg].swept_s = (uint32_t)(now >> 10);
+    base_store_rlx(&c->seg[seg].min_due_ms, UINT64_MAX);
+    return true;
 }
 
 CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_lane *n, uint64_t pos, const l1_rec *r, l1_victims *v)
@@ -425,7 +431,9 @@ CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_lane *n, l1_victims *v, l1_freed *free
         const uint64_t due = base_load_rlx(&n->due_ms);
         if (BASE_LIKELY(due == UINT64_MAX) || c->no_due_first) { return false; }
         const int64_t now = base_coarse_ms(c->clock);
-        if (now < 0 || (uint64_t)now < due || !l1_due_pick(c, n, (uint64_t)now)) { return false; }
+        if (now < 0 || (uint64_t)now < due || !l1_due_begin(c, n, (uint64_t)now, false)) {
+            return false;
+        }
     }
     uint64_t pos;
     l1_rec r;

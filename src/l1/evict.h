@@ -14,6 +14,13 @@ typedef enum l1_step {
 /* Move a cursor of the lane over one record. force: keep no live record. */
 CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_lane *n, bool force, l1_victims *v, l1_freed *freed)
     SYNC_HOLDS(L1_LANE);
+/* Find a segment with expired records; L1_NONE: there is none before *next. For a set, each at most
+ * once per second: with a bound of entries any such segment; else one with only expired records,
+ * because memory is freed by the segment. */
+CELLAR_PRIVATE uint32_t l1_due_find(const l1 *c, const l1_lane *n, uint64_t now, bool tick,
+                                    uint64_t *next) SYNC_HOLDS(L1_LANE);
+/* Begin a pass over such a segment. Return false when there is none. */
+CELLAR_PRIVATE bool l1_due_begin(l1 *c, l1_lane *n, uint64_t now, bool tick) SYNC_HOLDS(L1_LANE);
 /* Examine one record of a segment with expired records. Return false when there is none. */
 CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_lane *n, l1_victims *v, l1_freed *freed, l1_step *out)
     SYNC_HOLDS(L1_LANE);

@@ -25,39 +25,26 @@
 
 BASE_SIZE_BEGIN
 
-/* Find the oldest segment of the lane with a passed deadline. */
-static SYNC_HOLDS(L1_LANE) bool l1_due_segment(const l1 *c, const l1_lane *n, uint64_t now,
-                                                 l1_pass *p)
-{
-    for (unsigned q = 0; q < 2; q++) {
-        for (uint32_t seg = n->queue[q].tail; seg != L1_NONE; seg = c->seg[seg].next) {
-            const l1_seg *g = &c->seg[seg];
-            if (base_load_rlx(&g->min_due_ms) > now) { continue; }
-            *p = l1_pass_of(c, seg);
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Reclaim one piece of records from p->at on. Return true when the segment is finished. */
-static SYNC_HOLDS(L1_LANE) bool l1_sweep_piece(l1 *c, l1_lane *n, l1_pass *p, l1_victims *v,
-                                                 uint64_t *removed)
+/* Reclaim one piece of records with a passed deadline. Return false when none is left. */
+static SYNC_HOLDS(L1_LANE) bool l1_sweep_piece(l1 *c, l1_lane *n, uint64_t now, l1_victims *v,
+                                               uint64_t *removed)
 {
     for (unsigned i = 0; i < L1_PIECE && v->n < L1_VICTIMS; i++) {
         uint64_t pos;
         l1_rec r;
-        if (!l1_pass_next(c, p, &pos, &r)) { return true; }
-        if (l1_due_record(c, n, pos, &r, v)) { (*removed)++; }
+        if (n->due_pass.seg == 0 && !l1_due_begin(c, n, now, true)) { return false; }
+        if (l1_pass_next(c, &n->due_pass, &pos, &r) && l1_due_record(c, n, pos, &r, v)) {
+            (*removed)++;
+        }
     }
-    return false;
+    return true;
 }
 
 static bool l1_time_left(uint64_t end_ns) { return base_now_ns() < end_ns; }
 
 /* Reclaim from the segments of one lane that have passed deadlines. When the time runs out, the
- * pass stays in c->pass and continues with the next tick. A restart would lose the deadlines that
- * survivors have noted, and with short ticks a pass would never end. */
+ * pass stays in the lane: the next tick continues it, or a set that needs room. A restart would
+ * lose the deadlines that survivors have noted, and with short ticks a pass would never end. */
 static bool l1_sweep_due(l1 *c, l1_lane *n, uint64_t end_ns, uint64_t *removed)
 {
     const uint64_t now = (uint64_t)base_now_ms(c->clock);
@@ -65,13 +52,8 @@ static bool l1_sweep_due(l1 *c, l1_lane *n, uint64_t end_ns, uint64_t *removed)
     v.n = 0;
     for (;;) {
         sync_take(L1_LANE, &n->lock);
+        const bool more = l1_sweep_piece(c, n, now, &v, removed);
         l1_free_emptied(c, n);
-        if (c->pass.seg == 0 && l1_due_segment(c, n, now, &c->pass)) {
-            base_store_rlx(&c->seg[c->pass.seg - 1].min_due_ms, UINT64_MAX);
-        }
-        const bool any = c->pass.seg != 0;
-        if (any && l1_sweep_piece(c, n, &c->pass, &v, removed)) { l1_free_emptied(c, n); }
-        const bool more = c->pass.seg != 0 || (any && l1_due_segment(c, n, now, &(l1_pass){0}));
         if (!more && n->stuck_round == base_load_rlx(&c->dead_round)) {
             n->swept_round = n->stuck_round; /* no dead generation is left in any segment */
         }
@@ -138,7 +120,9 @@ static void l1_rest_stripe(l1 *c, l1_stripe *s, uint64_t end_ns)
 static bool l1_sweep_left(l1 *c, l1_lane *n, uint64_t now)
 {
     sync_take(L1_LANE, &n->lock);
-    const bool left = l1_rotating(c, n) || l1_due_segment(c, n, now, &(l1_pass){0});
+    uint64_t next;
+    const bool left = l1_rotating(c, n) || n->due_pass.seg != 0 ||
+                      l1_due_find(c, n, now, true, &next) != L1_NONE;
     sync_drop(L1_LANE, &n->lock);
     return left;
 }

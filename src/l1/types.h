@@ -227,7 +227,7 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     l1_learned learned;
     uint64_t examined_max;
     uint32_t rotate_round, rotate_stop[2]; /* current round; seq of the heads at its start */
-    l1_pass due_pass;           /* of sets that need room */
+    l1_pass due_pass;           /* of ticks, and of sets that need room */
     l1_pass quota_pass;         /* of sets of generations at their ceiling */
     l1_pass absent_pass;        /* of entries without value at their ceiling */
     _Atomic int64_t absent_bytes, absent_count; /* linked records without value; in their windows */
@@ -368,7 +368,6 @@ struct l1 {
     _Atomic uint64_t excess_bytes; /* above the budget when the last change of it ended */
     uint32_t sweep_lane;       /* lane where the next tick continues */
     uint32_t rest_stripe;      /* stripe, modulo their number, that shrinks next; of the tick */
-    l1_pass pass;              /* of the lane sweep_lane; written under its lock by the tick */
 };
 
 /* A decoded header; offsets from the start of the record. */
