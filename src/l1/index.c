@@ -120,10 +120,13 @@ CELLAR_PRIVATE void l1_backoff(unsigned *spins)
 
 BASE_SIZE_BEGIN
 
-/* Discard the chain of a bucket that a writer of the parent held at the fork. The chain cannot be
+/* Discard the chain of a bucket if a writer of the parent held it at the fork. The chain cannot be
  * trusted. Stripe lock held, so no other thread is here. */
-static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number, uint32_t odd)
+static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, uint64_t number)
 {
+    l1_bucket *const b = l1_bucket_at(s, number);
+    const uint32_t odd = base_load_rlx(&b->ver);
+    if ((odd & 1u) == 0) { return; }
     for (l1_part at = l1_whole(b); at.b != NULL; at = l1_chain_next(s, number, at)) {
         for (uint32_t m = l1_part_used(at); m != 0; m &= m - 1) {
             l1_rec r;
@@ -143,18 +146,13 @@ static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, l1_bucket *b, uint64_t number
 
 CELLAR_PRIVATE void l1_mend_stripe(l1 *c, l1_stripe *s)
 {
-    for (uint64_t n = 0; n < s->bucket_count; n++) {
-        const uint32_t v = base_load_rlx(&l1_bucket_at(s, n)->ver);
-        if ((v & 1u) != 0) { l1_mend(c, s, l1_bucket_at(s, n), n, v); }
-    }
+    for (uint64_t n = 0; n < s->bucket_count; n++) { l1_mend(c, s, n); }
 }
 
 CELLAR_PRIVATE void l1_mend_key(l1 *c, uint64_t hash)
 {
     l1_stripe *s = l1_stripe_of(c, hash);
-    const uint64_t n = l1_number(base_load_rlx(&s->ls), hash);
-    const uint32_t v = base_load_rlx(&l1_bucket_at(s, n)->ver);
-    if ((v & 1u) != 0) { l1_mend(c, s, l1_bucket_at(s, n), n, v); }
+    l1_mend(c, s, l1_number(base_load_rlx(&s->ls), hash));
 }
 
 BASE_SIZE_END
@@ -173,7 +171,7 @@ CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stri
         l1_bucket *b = l1_bucket_at(s, number);
         uint32_t v = base_load_rlx(&b->ver);
         if ((v & 1u) != 0 || v == 0) {
-            if (c->forked && v != 0) { l1_mend(c, s, b, number, v); } else { l1_backoff(&spins); }
+            if (c->forked && v != 0) { l1_mend(c, s, number); } else { l1_backoff(&spins); }
             continue;
         }
         BASE_POINT("l1.lock");
@@ -200,7 +198,7 @@ CELLAR_PRIVATE uint32_t l1_lock_number(l1 *c, l1_stripe *s, uint64_t number)
     for (;;) {
         uint32_t v = base_load_rlx(ver);
         if ((v & 1u) != 0 && BASE_UNLIKELY(c->forked)) {
-            l1_mend(c, s, l1_bucket_at(s, number), number, v);
+            l1_mend(c, s, number);
             continue;
         }
         if ((v & 1u) == 0 && base_cas_sc(ver, v, v + 1)) {
@@ -215,8 +213,7 @@ CELLAR_PRIVATE uint32_t l1_lock_number(l1 *c, l1_stripe *s, uint64_t number)
 CELLAR_PRIVATE void l1_unlock(l1 *c, l1_hold *h)
 {
     (void)c;
-    SYNC_POP(SYNC_RANK_L1_BUCKET, h->b);
-    base_store_rel(&h->b->ver, l1_ver_after(h->ver));
+    l1_unlock_at(h->b, h->ver);
     if (BASE_UNLIKELY(h->took)) { sync_drop(L1_STRIPE, &h->s->lock); }
 }
 

@@ -257,8 +257,7 @@ static void l1_split(l1 *c, l1_stripe *s)
     base_store_rel(&s->ls, next);
     BASE_POINT("l1.split.published");
     base_store_rel(&to->ver, l1_ver_after(made));
-    SYNC_POP(SYNC_RANK_L1_BUCKET, l1_bucket_at(s, source));
-    base_store_rel(&l1_bucket_at(s, source)->ver, l1_ver_after(v));
+    l1_unlock_at(l1_bucket_at(s, source), v);
     while (spare_count > 0) { l1_ovf_give(s, target, spare[--spare_count]); }
     s->bucket_count++;
     s->splits++;
@@ -314,10 +313,8 @@ CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct)
 
     uint32_t vt = l1_lock_number(c, s, target), vs = l1_lock_number(c, s, source);
     if (l1_chain_count(s, target) + l1_chain_count(s, source) > count) { /* sets were faster */
-        SYNC_POP(SYNC_RANK_L1_BUCKET, l1_bucket_at(s, source));
-        base_store_rel(&l1_bucket_at(s, source)->ver, l1_ver_after(vs));
-        SYNC_POP(SYNC_RANK_L1_BUCKET, l1_bucket_at(s, target));
-        base_store_rel(&l1_bucket_at(s, target)->ver, l1_ver_after(vt));
+        l1_unlock_at(l1_bucket_at(s, source), vs);
+        l1_unlock_at(l1_bucket_at(s, target), vt);
         while (spare_count > 0) { l1_ovf_give(s, target, spare[--spare_count]); }
         return true; /* the caller tries again */
     }
@@ -327,8 +324,7 @@ CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct)
     base_store_rel(&s->ls, l1_ls((ls >> 40) + 1, level, split - 1));
     BASE_POINT("l1.split.published");
     SYNC_POP(SYNC_RANK_L1_BUCKET, l1_bucket_at(s, source)); /* stays odd: no bucket any more */
-    SYNC_POP(SYNC_RANK_L1_BUCKET, l1_bucket_at(s, target));
-    base_store_rel(&l1_bucket_at(s, target)->ver, l1_ver_after(vt));
+    l1_unlock_at(l1_bucket_at(s, target), vt);
     s->ver_base = BASE_MAX(s->ver_base, l1_ver_after(vs));
     while (spare_count > 0) { l1_ovf_give(s, target, spare[--spare_count]); }
     s->bucket_count--;
@@ -396,11 +392,9 @@ CELLAR_PRIVATE bool l1_index_collapse(l1 *c)
     sync_drop(L1_SEG, &c->seg_lock);
     bool never;
     (void)base_region_collapse(&c->index_region, (size_t)from, &never);
-    if (never) {
-        sync_take(L1_SEG, &c->seg_lock);
-        c->collapse_off = true;
-        sync_drop(L1_SEG, &c->seg_lock);
-    }
+    sync_take(L1_SEG, &c->seg_lock);
+    c->collapse_off = c->collapse_off || never;
+    sync_drop(L1_SEG, &c->seg_lock);
     return true;
 }
 

@@ -111,8 +111,7 @@ static SYNC_UNCHECKED bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint3
         base_fence_acq();
         for (unsigned i = n; i-- > 0;) {
             if (locked) {
-                SYNC_POP(SYNC_RANK_L1_BUCKET, l1_bucket_at(s, number[i]));
-                base_store_rel(&l1_bucket_at(s, number[i])->ver, l1_ver_after(v[i]));
+                l1_unlock_at(l1_bucket_at(s, number[i]), v[i]);
             } else {
                 same = same && base_load_rlx(&l1_bucket_at(s, number[i])->ver) == v[i];
             }

@@ -555,16 +555,11 @@ CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns)
 
 /* Return whether the next 2 MiB may become a huge page. All of it must be charged: a huge page
  * would also back what was given back. */
-static SYNC_HOLDS(L1_SEG) bool l1_collapse_ready(const l1 *c)
-{
-    return !c->collapse_off && c->back.count == 0 && c->returning == 0 &&
-           c->collapsed_bytes + BASE_HUGE <= (uint64_t)c->fresh << c->seg_shift;
-}
-
 CELLAR_PRIVATE bool l1_collapse_due(l1 *c)
 {
     sync_take(L1_SEG, &c->seg_lock);
-    const bool ready = l1_collapse_ready(c);
+    const bool ready = !c->collapse_off && c->back.count == 0 && c->returning == 0 &&
+                       c->collapsed_bytes + BASE_HUGE <= (uint64_t)c->fresh << c->seg_shift;
     sync_drop(L1_SEG, &c->seg_lock);
     return ready;
 }
