@@ -88,7 +88,7 @@ static bool l1_sweep_dead(l1 *c, l1_lane *n, uint64_t end_ns, uint64_t *removed)
 static void l1_rest_lane(l1 *c, l1_lane *n)
 {
     sync_take(L1_LANE, &n->lock);
-    if (base_load_rlx(&c->max_entries) != 0) { (void)l1_tickets_back(c, n); }
+    (void)l1_tickets_back(c, n);
     l1_lane_tell(c, n, 0);
     for (unsigned q = 0; q < 2; q++) {
         uint32_t head = n->queue[q].head;
@@ -100,20 +100,6 @@ static void l1_rest_lane(l1 *c, l1_lane *n)
         }
     }
     sync_drop(L1_LANE, &n->lock);
-}
-
-/* Merge buckets while the stripe is sparse. */
-static void l1_rest_stripe(l1 *c, l1_stripe *s, uint64_t end_ns)
-{
-    for (bool more = true; more;) {
-        sync_take(L1_STRIPE, &s->lock);
-        for (unsigned i = 0; i < L1_PIECE && more; i++) {
-            more = l1_contract_one(c, s, L1_CONTRACT_PCT);
-        }
-        if (!more) { l1_overflow_rest(c, s); }
-        sync_drop(L1_STRIPE, &s->lock);
-        more = more && l1_time_left(end_ns);
-    }
 }
 
 /* Return whether a tick at this time would still remove a record of the lane. */
@@ -155,7 +141,7 @@ CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed
         done = !l1_sweep_left(c, &c->lane[(first + i) & c->stripe_mask], now);
     }
     for (uint32_t j = 0; j == 0 || (j < c->stripe_count && l1_time_left(end_ns)); j++) {
-        l1_rest_stripe(c, &c->stripe[c->rest_stripe++ & c->stripe_mask], end_ns);
+        l1_contract(c, &c->stripe[c->rest_stripe++ & c->stripe_mask], L1_CONTRACT_PCT, end_ns);
     }
     /* In a forked child, the rest of a shrink that ran in the parent. */
     while (base_load_rlx(&c->tickets) < 0 && l1_time_left(end_ns) && l1_evict_excess(c)) { }

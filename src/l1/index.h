@@ -124,10 +124,11 @@ BASE_INLINE void l1_split_if_due(l1 *c, l1_stripe *s)
 {
     if (BASE_UNLIKELY(base_load_rlx(&c->entries) > base_load_rlx(&s->room))) { l1_split_due(c, s); }
 }
-/* Merge the last bucket while less than `pct` percent of the primary slots are taken. */
+/* Merge buckets of a stripe while less than `pct` percent of the primary slots are taken, until
+ * end_ns. */
 #define L1_CONTRACT_PCT 25u /* from tick */
 #define L1_SHRINK_PCT 55u   /* when the budget shrinks; splits begin above 62 */
-CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct) SYNC_HOLDS(L1_STRIPE);
+CELLAR_PRIVATE void l1_contract(l1 *c, l1_stripe *s, unsigned pct, uint64_t end_ns);
 /* Make one more huge page of the index; false: nothing to do. */
 CELLAR_PRIVATE bool l1_index_collapse(l1 *c);
 CELLAR_PRIVATE int64_t l1_index_collapse_due_ms(l1 *c); /* BASE_NEVER_MS: nothing to do */

@@ -21,6 +21,7 @@
 #include "l1/record.h"
 
 #define L1_LEVEL_MIN 4u
+#define L1_MERGES 64u /* per hold of the lock of a stripe */
 #define L1_CHAIN_SLOTS (L1_SLOTS + L1_HALF * L1_CHAIN_MAX)
 #define L1_LOAD_PCT 62u      /* split above this share of the primary slots; */
 #define L1_LOAD_MOST_PCT 68u /* above this one while overflow memory lies idle */
@@ -287,7 +288,8 @@ static bool l1_contract_due(const l1 *c, const l1_stripe *s, unsigned pct)
            base_load_rlx(&c->entries) * 100 < l1_slots_like(c, s) * pct;
 }
 
-CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct)
+/* Merge the last bucket of a stripe. Return false when it keeps its buckets. */
+static SYNC_HOLDS(L1_STRIPE) bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct)
 {
     if (!l1_contract_due(c, s, pct)) { return false; }
     const uint64_t ls = base_load_rlx(&s->ls);
@@ -343,6 +345,17 @@ CELLAR_PRIVATE bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct)
         s->charged_bytes = keep;
     }
     return true;
+}
+
+CELLAR_PRIVATE void l1_contract(l1 *c, l1_stripe *s, unsigned pct, uint64_t end_ns)
+{
+    for (bool more = true; more;) {
+        sync_take(L1_STRIPE, &s->lock);
+        for (unsigned i = 0; i < L1_MERGES && more; i++) { more = l1_contract_one(c, s, pct); }
+        if (!more) { l1_overflow_rest(c, s); }
+        sync_drop(L1_STRIPE, &s->lock);
+        more = more && base_now_ns() < end_ns;
+    }
 }
 
 /* ---- huge pages ------------------------------------------------------------------------------ */

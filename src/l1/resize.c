@@ -21,7 +21,7 @@ BASE_SIZE_BEGIN
 
 #define L1_SEGS_LEAST 16u /* with 8, some of 1,000 sets fail; with 11, sometimes one */
 
-static void l1_contract_all(l1 *c, unsigned pct)
+static void l1_contract_all(l1 *c)
 {
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_lane *n = &c->lane[i];
@@ -30,13 +30,7 @@ static void l1_contract_all(l1 *c, unsigned pct)
         sync_drop(L1_LANE, &n->lock);
     }
     for (uint32_t i = 0; i < c->stripe_count; i++) {
-        l1_stripe *s = &c->stripe[i];
-        for (bool more = true; more;) {
-            sync_take(L1_STRIPE, &s->lock);
-            for (unsigned j = 0; j < 64 && more; j++) { more = l1_contract_one(c, s, pct); }
-            if (!more) { l1_overflow_rest(c, s); }
-            sync_drop(L1_STRIPE, &s->lock);
-        }
+        l1_contract(c, &c->stripe[i], L1_SHRINK_PCT, UINT64_MAX);
     }
 }
 
@@ -49,10 +43,10 @@ static bool l1_shrink(l1 *c)
     for (unsigned round = 0; idle < 4 * c->stripe_count + 16; round++) {
         l1_retired_for(c, 0);
         if (l1_give_back(c, 0, 0)) { return true; }
-        if (round % 16 == 15) { l1_contract_all(c, L1_SHRINK_PCT); }
+        if (round % 16 == 15) { l1_contract_all(c); }
         if (l1_evict_round(c, c->seg_bytes, &at) == 0) { idle++; } else { idle = 0; }
     }
-    l1_contract_all(c, L1_SHRINK_PCT);
+    l1_contract_all(c);
     return l1_give_back(c, 0, 0);
 }
 
