@@ -55,8 +55,6 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
     SYNC_HOLDS(L1_LANE);
 /* Return the records that one set examines at most before it fails for lack of room. */
 CELLAR_PRIVATE uint64_t l1_most_examined(const l1 *c, uint32_t size);
-/* Return unused tickets of this lane to the pool. */
-CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_lane *n) SYNC_HOLDS(L1_LANE);
 /* Return whether `bytes` fit if every entry were evicted. */
 CELLAR_PRIVATE bool l1_may_fit(const l1 *c, uint64_t bytes);
 /* State between rounds. A round ends with as many victims as it can hold, less than a segment. Each

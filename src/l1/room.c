@@ -24,31 +24,6 @@
 #define L1_OWED_LOOK 1024u /* bytes owed for one more look */
 
 /* ---- tickets --------------------------------------------------------------------------------- */
-/* Return the unused tickets of a lane to the pool. A delete leaves its ticket to its lane, so
- * the next set there need not touch the pool. If deletes and later sets favor different lanes,
- * some lanes evict while others keep unused tickets. So every tick calls this, and a set that
- * finds the pool empty checks another lane every eighth time. */
-CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_lane *n)
-{
-    const uint64_t count = l1_lane_entries(n);
-    if (n->granted <= count) { return false; }
-    base_add_rlx(&c->tickets, (int64_t)(n->granted - count));
-    n->granted = (uint32_t)count;
-    return true;
-}
-
-/* Look from time to time for unused tickets in another lane, when the pool has none. */
-static SYNC_UNCHECKED bool l1_tickets_gather(l1 *c, l1_lane *n)
-{
-    const uint32_t times = n->ticketless++;
-    if (times % 8 != 0) { return false; }
-    l1_lane *other = &c->lane[(n->number + 1 + times / 8) & c->stripe_mask];
-    if (other == n || !sync_try(L1_LANE, &other->lock)) { return false; }
-    const bool any = l1_tickets_back(c, other);
-    sync_drop(L1_LANE, &other->lock);
-    return any;
-}
-
 static bool l1_ticket_from_pool(l1 *c, l1_lane *n)
 {
     /* Take one ticket at a time: spare tickets of one lane make others evict below the bound.
@@ -89,7 +64,6 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
     for (unsigned held = 0;; held++) {
         uint64_t count = l1_lane_entries(n);
         if (count < n->granted || l1_ticket_from_pool(c, n)) { return L1_ROOM_OK; }
-        if (l1_tickets_gather(c, n)) { continue; }
         if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_ROOM_AGAIN; }
         l1_lane *from = n;
         /* Use another lane only when this one is clearly below the average: its lock and lines

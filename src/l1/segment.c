@@ -92,6 +92,15 @@ CELLAR_PRIVATE void l1_lane_tell(l1 *c, l1_lane *n, uint32_t more)
     n->told = entries;
 }
 
+CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_lane *n)
+{
+    const uint64_t count = l1_lane_entries(n);
+    if (n->granted <= count) { return false; } /* 0 without a bound */
+    base_add_rlx(&c->tickets, (int64_t)(n->granted - count));
+    n->granted = (uint32_t)count;
+    return true;
+}
+
 CELLAR_PRIVATE void l1_turn_end(l1 *c, l1_lane *n, uint64_t hash)
 {
     const uint32_t least = BASE_MIN(BASE_MAX(n->told / 64, L1_TURN / 8), L1_TURN);
@@ -101,6 +110,7 @@ CELLAR_PRIVATE void l1_turn_end(l1 *c, l1_lane *n, uint64_t hash)
     }
     n->turn = least + (uint32_t)(hash % least);
     l1_lane_tell(c, n, least / 2); /* half of what the next turn adds */
+    (void)l1_tickets_back(c, n);
     /* The hint counts on: other stores of the thread have other numbers of lanes. */
     _Atomic uint32_t *const mine = &base_thread_self()->lane;
     const uint32_t now = base_load_rlx(mine);

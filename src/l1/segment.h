@@ -42,6 +42,10 @@ BASE_ALWAYS_INLINE SYNC_UNCHECKED l1_lane *l1_lane_take(l1 *c)
     l1_lane *n = &c->lane[base_load_rlx(&base_thread_self()->lane) & c->stripe_mask];
     return BASE_LIKELY(sync_try(L1_LANE, &n->lock)) ? n : l1_lane_next(c);
 }
+/* Return the unused tickets of a lane to the pool. A delete leaves its ticket to its lane, so the
+ * next set there need not touch the pool. If deletes and later sets favor different lanes, some
+ * lanes would evict while others keep unused tickets: each turn and each tick ends with this. */
+CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_lane *n) SYNC_HOLDS(L1_LANE);
 /* Add the entries of a lane, and `more` that are expected, to those of the store. */
 CELLAR_PRIVATE void l1_lane_tell(l1 *c, l1_lane *n, uint32_t more) SYNC_HOLDS(L1_LANE);
 /* End a turn: this thread moves on to the next lane. Turns differ in length, so that not all heads

@@ -216,7 +216,6 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     uint32_t turn;              /* sets until the thread here moves on */
     uint32_t told;              /* its part of l1.entries */
     uint32_t granted;           /* entry tickets */
-    uint32_t ticketless;        /* times the pool had no ticket for it */
     _Atomic uint32_t held_segs; /* segments in the two queues; read anywhere (steal) */
     uint32_t owed;              /* bytes that its sets left to later ones to free */
     uint32_t swept_round;       /* last dead-generation round this lane finished */
