@@ -29,7 +29,7 @@ CELLAR_PRIVATE l1_cap *l1_cap_at(const l1 *c, uint32_t namespace)
 {
     struct l1_caps *caps = base_load_acq(&c->caps);
     if (caps == NULL || namespace >= L1_NAMESPACES) { return NULL; }
-    l1_cap *_Atomic *page = base_load_acq(&caps->page[namespace / L1_CAP_PAGE]);
+    void *_Atomic *page = base_load_acq(&caps->page[namespace / L1_CAP_PAGE]);
     return page != NULL ? base_load_acq(&page[namespace % L1_CAP_PAGE]) : NULL;
 }
 
@@ -377,8 +377,8 @@ CELLAR_PRIVATE void l1_caps_close(l1 *c)
         base_free(c->account, BASE_MOD_NAMESPACE, m, sizeof *m);
     }
     for (uint32_t i = 0; i < L1_NAMESPACES / L1_CAP_PAGE; i++) {
-        l1_cap *_Atomic *page = base_load_rlx(&caps->page[i]);
-        base_free(c->account, BASE_MOD_NAMESPACE, (void *)page, L1_CAP_PAGE * sizeof *page);
+        base_free(c->account, BASE_MOD_NAMESPACE, base_load_rlx(&caps->page[i]),
+                  L1_CAP_PAGE * sizeof(void *_Atomic));
     }
     base_free(c->account, BASE_MOD_NAMESPACE, caps, sizeof *caps);
 }

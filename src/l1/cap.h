@@ -34,7 +34,7 @@ typedef struct l1_cap {
     l1_cap_node **chunk;
 } l1_cap;
 
-struct l1_caps { l1_cap *_Atomic *_Atomic page[L1_NAMESPACES / L1_CAP_PAGE]; };
+struct l1_caps { void *_Atomic page[L1_NAMESPACES / L1_CAP_PAGE]; }; /* each of l1_cap pointers */
 
 /* ---- cap.c ---- */
 /* Return the cap of a living generation; NULL: it has none. */

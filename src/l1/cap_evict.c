@@ -99,47 +99,29 @@ CELLAR_PRIVATE void l1_cap_trim(l1 *c, uint32_t namespace, uint32_t generation)
 }
 
 /* ---- a first bound -------------------------------------------------------------------------- */
-/* Find or make the cap of a namespace. Return NULL if no memory is left. */
-static l1_cap *l1_cap_make(l1 *c, uint32_t namespace)
+/* Find the block that *at names, or make it. Return NULL if no memory is left. */
+static void *l1_cap_block(l1 *c, void *_Atomic *at, size_t bytes)
 {
-    struct l1_caps *caps = base_load_acq(&c->caps);
-    if (caps == NULL) {
-        if (!l1_quotas_open(c)) { return NULL; } /* then all counts take the slow path */
-        struct l1_caps *fresh = base_alloc(c->account, BASE_MOD_NAMESPACE, sizeof *caps, NULL);
-        if (fresh == NULL) { return NULL; }
-        if (!base_cas_ar(&c->caps, caps, fresh)) {
-            base_free(c->account, BASE_MOD_NAMESPACE, fresh, sizeof *fresh);
-        }
-        caps = base_load_acq(&c->caps);
-    }
-    l1_cap *_Atomic *_Atomic *page_at = &caps->page[namespace / L1_CAP_PAGE];
-    l1_cap *_Atomic *page = base_load_acq(page_at);
-    if (page == NULL) {
-        l1_cap *_Atomic *fresh =
-            base_alloc(c->account, BASE_MOD_NAMESPACE, L1_CAP_PAGE * sizeof *fresh, NULL);
-        if (fresh == NULL) { return NULL; }
-        if (!base_cas_ar(page_at, page, fresh)) {
-            base_free(c->account, BASE_MOD_NAMESPACE, (void *)fresh, L1_CAP_PAGE * sizeof *fresh);
-        }
-        page = base_load_acq(page_at);
-    }
-    l1_cap *_Atomic *at = &page[namespace % L1_CAP_PAGE];
-    l1_cap *m = base_load_acq(at);
-    if (m == NULL) {
-        l1_cap *fresh = base_alloc(c->account, BASE_MOD_NAMESPACE, sizeof *fresh, NULL);
-        if (fresh == NULL) { return NULL; }
-        sync_take(L1_SEG, &c->seg_lock); /* not between the handlers of a fork: see l1_caps_take */
-        const bool mine = base_cas_ar(at, m, fresh);
-        sync_drop(L1_SEG, &c->seg_lock);
-        if (!mine) { base_free(c->account, BASE_MOD_NAMESPACE, fresh, sizeof *fresh); }
-        m = base_load_acq(at);
-    }
-    return m;
+    void *const there = base_load_acq(at);
+    if (there != NULL) { return there; }
+    void *fresh = base_alloc(c->account, BASE_MOD_NAMESPACE, bytes, NULL);
+    if (fresh == NULL) { return NULL; }
+    sync_take(L1_SEG, &c->seg_lock); /* not between the handlers of a fork: see l1_caps_take */
+    const bool mine = base_cas_ar(at, (void *)NULL, fresh);
+    sync_drop(L1_SEG, &c->seg_lock);
+    if (!mine) { base_free(c->account, BASE_MOD_NAMESPACE, fresh, bytes); }
+    return base_load_acq(at);
 }
 
 CELLAR_PRIVATE cellar_err l1_cap_open(l1 *c, uint32_t namespace)
 {
-    l1_cap *m = l1_cap_make(c, namespace);
+    if (!l1_quotas_open(c)) { return CELLAR_E_NOMEM; } /* then all counts take the slow path */
+    struct l1_caps *const caps = l1_cap_block(c, &c->caps, sizeof *caps);
+    if (caps == NULL) { return CELLAR_E_NOMEM; }
+    void *_Atomic *const page = l1_cap_block(c, &caps->page[namespace / L1_CAP_PAGE],
+                                             L1_CAP_PAGE * sizeof *page);
+    if (page == NULL) { return CELLAR_E_NOMEM; }
+    l1_cap *const m = l1_cap_block(c, &page[namespace % L1_CAP_PAGE], sizeof *m);
     return m != NULL ? l1_cap_grow(c, m) : CELLAR_E_NOMEM;
 }
 

@@ -327,7 +327,7 @@ struct l1 {
     struct l1_samples *_Atomic samples;
     struct l1_shadow *_Atomic shadow;
     struct l1_quotas *_Atomic quotas; /* NULL until the first; release here, acquire in quota.c */
-    struct l1_caps *_Atomic caps; /* NULL until the first; then quotas is not NULL; the same */
+    void *_Atomic caps; /* l1_caps; NULL until the first; then quotas is not NULL; the same */
 
     sync_lock seg_lock BASE_ALIGNED(BASE_PAD); /* rank L1_SEG; guards down to parked_total */
     l1_list free;                       /* committed and charged, in no lane */
