@@ -54,31 +54,25 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
     const uint64_t bytes = l1_run_bytes(c, L1_BIG_HEADER + len + (apart ? k->len : 0));
     uint64_t need = 0;
     if (base_fault_alloc("l1.big")) { return CELLAR_E_NOMEM; }
-    l1_run got = L1_RUN_OK;
+    l1_run got = L1_RUN_CHARGE;
     l1_round at = {0};
-    *out = l1_retired_keep(c, bytes);
-    if (*out != NULL) { l1_run_reuse(c, *out, bytes, k->hash); } else {
-        got = l1_run_take(c, bytes, k->hash, out, &need);
-    }
-    for (unsigned round = 0; round < 16 && got == L1_RUN_CHARGE; round++) {
+    for (unsigned round = 0; round <= 16 && got == L1_RUN_CHARGE; round++) {
         /* First take free segments beyond the reserve of the log. That evicts nothing, and blocks
          * that only replace blocks would never ask for them. */
-        if (l1_give_back(c, need, base_load_rlx(&c->reserve))) {
-            got = l1_run_take(c, bytes, k->hash, out, &need);
-            continue;
-        }
+        const bool given = round != 0 && l1_give_back(c, need, base_load_rlx(&c->reserve));
         /* Reuse the pages of a victim before the kernel gets them. Do not evict for a block that
          * cannot fit. */
-        if (l1_may_fit(c, need)) { (void)l1_evict_round(c, c->seg_bytes, &at); }
-        *out = l1_retired_keep(c, bytes);
+        const bool evict = round != 0 && !given;
+        if (evict && l1_may_fit(c, need)) { (void)l1_evict_round(c, c->seg_bytes, &at); }
+        *out = given ? NULL : l1_retired_keep(c, bytes);
         if (*out != NULL) {
             l1_run_reuse(c, *out, bytes, k->hash);
             got = L1_RUN_OK;
             break;
         }
         /* Another thread may take the room between the eviction and the charge: try again. */
-        if (!l1_make_room(c, need)) { break; }
-        base_store_rlx(&c->refill, 1u);
+        if (evict && !l1_make_room(c, need)) { break; }
+        if (evict) { base_store_rlx(&c->refill, 1u); }
         got = l1_run_take(c, bytes, k->hash, out, &need);
     }
     if (got != L1_RUN_OK) { return got == L1_RUN_CHARGE ? CELLAR_E_SPACE : CELLAR_E_NOMEM; }
@@ -114,9 +108,9 @@ CELLAR_PRIVATE cellar_err l1_reserve(l1 *c, size_t len, l1_pin_ref *out)
     return CELLAR_OK;
 }
 
-/* Move a block from RESERVED into the hand of this thread. False: it is not there. The bytes before
+/* Move a block from RESERVED into the hand of this thread. NULL: it is not there. The bytes before
  * `value` may be those of any value, so the list alone says whether they are a header. */
-static bool l1_reserved_take(l1 *c, const void *value, l1_big **out)
+static l1_big *l1_reserved_take(l1 *c, const void *value)
 {
     l1_big *b;
     sync_take(L1_BIG, &c->big_lock);
@@ -125,29 +119,26 @@ static bool l1_reserved_take(l1 *c, const void *value, l1_big **out)
     }
     if (b != NULL) { l1_bigs_move(c, b, L1_IN_HAND); }
     sync_drop(L1_BIG, &c->big_lock);
-    *out = b;
-    return b != NULL;
+    return b;
 }
 
 CELLAR_PRIVATE l1_big *l1_big_adopt(l1 *c, const l1_key *k, const void *value, uint64_t len)
 {
     const uintptr_t at = (uintptr_t)value - (uintptr_t)c->pages.region.base;
-    l1_big *b;
-    if (at >= c->pages.region.reserved_bytes || !l1_reserved_take(c, value, &b)) { return NULL; }
-    if (b->bytes != l1_run_bytes(c, L1_BIG_HEADER + len)) {
+    l1_big *const b = at < c->pages.region.reserved_bytes ? l1_reserved_take(c, value) : NULL;
+    if (b != NULL && b->bytes != l1_run_bytes(c, L1_BIG_HEADER + len)) {
         l1_big_to(c, b, L1_RESERVED);
         return NULL;
     }
-    b->hash = k->hash;
+    if (b != NULL) { b->hash = k->hash; }
     return b;
 }
 
 CELLAR_PRIVATE void l1_reserve_end(l1 *c, const void *value, uint32_t slot_index)
 {
-    l1_big *b;
-    const bool unused = l1_reserved_take(c, value, &b);
+    l1_big *const unused = l1_reserved_take(c, value);
     l1_unpin_slot(c, slot_index);
-    if (unused) { l1_run_give(c, b); }
+    if (unused != NULL) { l1_run_give(c, unused); }
 }
 
 /* Put the blocks of lost threads on the retire list. Threads above BASE_THREAD_MAX share an index,
