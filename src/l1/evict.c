@@ -216,6 +216,14 @@ BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) bool l1_linked_first(l1 *c, l1_entry *e)
     return l1_linked(c, e);
 }
 
+/* Return whether the tail of a queue is older than the rotation. */
+static bool l1_rotates(const l1 *c, const l1_lane *n, unsigned q)
+{
+    const uint32_t tail = n->queue[q].tail;
+    return tail != L1_NONE &&
+           (int32_t)(base_load_rlx(&c->seg[tail].seq) - n->rotate_stop[q]) <= 0;
+}
+
 /* Return whether the lane still has to rotate its queues because a generation died. One rotation
  * of both queues drops dead records and moves the others to the head in the same order. So the room
  * is usable immediately. */
@@ -230,13 +238,7 @@ CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_lane *n)
             n->rotate_stop[q] = head == L1_NONE ? 0 : base_load_rlx(&c->seg[head].seq);
         }
     }
-    for (unsigned q = 0; q < 2; q++) {
-        uint32_t tail = n->queue[q].tail;
-        if (tail != L1_NONE &&
-            (int32_t)(base_load_rlx(&c->seg[tail].seq) - n->rotate_stop[q]) <= 0) {
-            return true;
-        }
-    }
+    if (l1_rotates(c, n, 0) || l1_rotates(c, n, 1)) { return true; }
     n->swept_round = round;
     return false;
 }
@@ -370,10 +372,7 @@ BASE_SIZE_BEGIN
 static SYNC_HOLDS(L1_LANE) l1_step
     l1_rotate_once(l1 *c, l1_lane *n, l1_victims *v, l1_freed *freed)
 {
-    const uint32_t tail = n->queue[0].tail;
-    bool small = tail != L1_NONE &&
-                 (int32_t)(base_load_rlx(&c->seg[tail].seq) - n->rotate_stop[0]) <= 0;
-    return l1_cursor_step(c, n, small ? 0 : 1, false, true, v, freed);
+    return l1_cursor_step(c, n, l1_rotates(c, n, 0) ? 0 : 1, false, true, v, freed);
 }
 
 CELLAR_PRIVATE uint32_t l1_due_find(const l1 *c, const l1_lane *n, uint64_t now, bool tick,

@@ -332,11 +332,7 @@ static SYNC_UNCHECKED cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *
             err = l1_link(c, n, k, p, im, present, pos, weight, &toll, &v);
             if (err == CELLAR_OK) {
                 l1_rec r;
-                if ((im->rec.mask & (L1_X_IDLE | L1_X_STALE)) != 0 && l1_decode(c, pos, &r)) {
-                    l1_dues(c, pos, &r);
-                } else {
-                    l1_due_ends(c, pos, im->deadline_ms);
-                }
+                if (l1_decode(c, pos, &r)) { l1_dues(c, pos, &r); }
                 if (BASE_UNLIKELY(p->cost != 0)) { l1_cost_seen(n, p->cost); }
                 l1_appended(c, n, s, k->hash, pos + im->rec.size, im->block != NULL);
             } else {
