@@ -451,9 +451,14 @@ CELLAR_PRIVATE bool l1_compact_step(l1 *c, l1_lane *n, l1_victims *v)
     uint64_t pos, to;
     l1_rec r;
     l1_entry e;
+    l1_cause cause;
     if (l1_queue_due(c, n) != 0 || !l1_pass_next(c, &n->sparse, &pos, &r)) { return false; }
+    if (!l1_entry_at(c, pos, &r, &e)) { return true; }
     /* A pass that looks for dead records does not return to a segment that it has left. */
-    if (l1_due_record(c, n, pos, &r, v) || !l1_entry_at(c, pos, &r, &e)) { return true; }
+    if (l1_is_over(c, pos, &e.slot.rec, &cause)) {
+        (void)l1_drop(c, n, &e, cause, v);
+        return true;
+    }
     if (!l1_log_reserve(c, n, 1, r.size, &to)) { return false; }
     (void)l1_keep(c, n, &e, (uint8_t)l1_freq(e.slot.b, e.slot.i), to);
     return true;
