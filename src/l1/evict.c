@@ -378,7 +378,7 @@ static SYNC_HOLDS(L1_LANE) l1_step
 CELLAR_PRIVATE uint32_t l1_due_find(const l1 *c, const l1_lane *n, uint64_t now, bool tick,
                                     uint64_t *next)
 {
-    const bool whole = !tick && base_load_rlx(&c->max_entries) == 0;
+    const bool whole = !tick && base_load_rlx(&c->max_entries) == 0; /* it frees the segment */
     const uint32_t now_s = (uint32_t)(now >> 10);
     *next = UINT64_MAX;
     for (unsigned q = 0; q < 2; q++) {
@@ -394,10 +394,17 @@ CELLAR_PRIVATE uint32_t l1_due_find(const l1 *c, const l1_lane *n, uint64_t now,
     return L1_NONE;
 }
 
-CELLAR_PRIVATE bool l1_due_begin(l1 *c, l1_lane *n, uint64_t now, bool tick)
+/* Begin a pass over a segment with expired records. Return false when there is none. */
+static SYNC_HOLDS(L1_LANE) bool l1_due_begin(l1 *c, l1_lane *n, uint64_t tick_ms)
 {
-    uint64_t next;
-    const uint32_t seg = l1_due_find(c, n, now, tick, &next);
+    uint64_t next, now = tick_ms;
+    if (tick_ms == 0) {
+        const uint64_t due = base_load_rlx(&n->due_ms);
+        if (BASE_LIKELY(due == UINT64_MAX) || c->no_due_first) { return false; }
+        now = (uint64_t)BASE_MAX(base_coarse_ms(c->clock), 0);
+        if (now < due) { return false; }
+    }
+    const uint32_t seg = l1_due_find(c, n, now, tick_ms != 0, &next);
     if (seg == L1_NONE) {
         base_store_rlx(&n->due_ms, next);
         return false;
@@ -408,7 +415,10 @@ CELLAR_PRIVATE bool l1_due_begin(l1 *c, l1_lane *n, uint64_t now, bool tick)
     return true;
 }
 
-CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_lane *n, uint64_t pos, const l1_rec *r, l1_victims *v)
+/* Drop the decoded record at `pos` and return true if its time has come or its generation is dead.
+ * Else note its next deadline. */
+static SYNC_HOLDS(L1_LANE) bool l1_due_record(l1 *c, l1_lane *n, uint64_t pos, const l1_rec *r,
+                                              l1_victims *v)
 {
     l1_entry e;
     l1_cause cause;
@@ -422,24 +432,14 @@ CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_lane *n, uint64_t pos, const l1_rec 
     return false;
 }
 
-/* Examine one record of a segment with expired records. Return false when there is none. */
-CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_lane *n, l1_victims *v, l1_freed *freed, l1_step *out)
+CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_lane *n, uint64_t tick_ms, l1_victims *v,
+                                l1_freed *freed)
 {
-    l1_pass *p = &n->due_pass;
-    if (p->seg == 0) {
-        const uint64_t due = base_load_rlx(&n->due_ms);
-        if (BASE_LIKELY(due == UINT64_MAX) || c->no_due_first) { return false; }
-        const int64_t now = base_coarse_ms(c->clock);
-        if (now < 0 || (uint64_t)now < due || !l1_due_begin(c, n, (uint64_t)now, false)) {
-            return false;
-        }
-    }
     uint64_t pos;
     l1_rec r;
-    *out = L1_STEP_DEAD;
-    if (l1_pass_next(c, p, &pos, &r) && l1_due_record(c, n, pos, &r, v)) {
+    if (n->due_pass.seg == 0 && !l1_due_begin(c, n, tick_ms)) { return false; }
+    if (l1_pass_next(c, &n->due_pass, &pos, &r) && l1_due_record(c, n, pos, &r, v)) {
         freed->log_bytes += r.size;
-        *out = L1_STEP_DROPPED;
     }
     return true;
 }

@@ -19,11 +19,10 @@ CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_lane *n, bool force, l1_victims *v,
  * because memory is freed by the segment. */
 CELLAR_PRIVATE uint32_t l1_due_find(const l1 *c, const l1_lane *n, uint64_t now, bool tick,
                                     uint64_t *next) SYNC_HOLDS(L1_LANE);
-/* Begin a pass over such a segment. Return false when there is none. */
-CELLAR_PRIVATE bool l1_due_begin(l1 *c, l1_lane *n, uint64_t now, bool tick) SYNC_HOLDS(L1_LANE);
-/* Examine one record of a segment with expired records. Return false when there is none. */
-CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_lane *n, l1_victims *v, l1_freed *freed, l1_step *out)
-    SYNC_HOLDS(L1_LANE);
+/* Examine one record of such a segment: drop it if its time has come or its generation is dead.
+ * tick_ms: the time of a tick; 0: for a set. Return false when there is none. */
+CELLAR_PRIVATE bool l1_due_step(l1 *c, l1_lane *n, uint64_t tick_ms, l1_victims *v,
+                                l1_freed *freed) SYNC_HOLDS(L1_LANE);
 /* Move one record of a sparse segment of main to the head of main, while the policy takes records
  * from small. Drop a record that is expired or of a cleared namespace. The segment is free after
  * its last one. Return false if there is none to move. */
@@ -36,11 +35,6 @@ CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_lane *n, l1_stripe *s, uint64_t h
     SYNC_HOLDS(L1_LANE);
 /* Note the cost of a stored entry (l1_put_spec.cost). */
 CELLAR_PRIVATE void l1_cost_seen(l1_lane *n, uint8_t cost) SYNC_HOLDS(L1_LANE);
-/* Drop the decoded record at `pos` and return true if its time has come or its generation is dead.
- * Else note its next deadline; `r` may be decoded again. */
-CELLAR_PRIVATE bool l1_due_record(l1 *c, l1_lane *n, uint64_t pos, const l1_rec *r,
-                                  l1_victims *v)
-    SYNC_HOLDS(L1_LANE);
 /* Return whether a lane has not yet seen the last death of a generation. l1_rotate_step moves one
  * of its records; false: the lane has seen it now. */
 CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_lane *n) SYNC_HOLDS(L1_LANE);

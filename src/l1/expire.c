@@ -16,7 +16,6 @@
 #include "l1/evict.h"
 #include "l1/index.h"
 #include "l1/large.h"
-#include "l1/record.h"
 #include "l1/segment.h"
 #include "l1/unlink.h"
 
@@ -25,57 +24,28 @@
 
 BASE_SIZE_BEGIN
 
-/* Reclaim one piece of records with a passed deadline. Return false when none is left. */
-static SYNC_HOLDS(L1_LANE) bool l1_sweep_piece(l1 *c, l1_lane *n, uint64_t now, l1_victims *v,
-                                               uint64_t *removed)
-{
-    for (unsigned i = 0; i < L1_PIECE && v->n < L1_VICTIMS; i++) {
-        uint64_t pos;
-        l1_rec r;
-        if (n->due_pass.seg == 0 && !l1_due_begin(c, n, now, true)) { return false; }
-        if (l1_pass_next(c, &n->due_pass, &pos, &r) && l1_due_record(c, n, pos, &r, v)) {
-            (*removed)++;
-        }
-    }
-    return true;
-}
-
 static bool l1_time_left(uint64_t end_ns) { return base_now_ns() < end_ns; }
 
-/* Reclaim from the segments of one lane that have passed deadlines. When the time runs out, the
- * pass stays in the lane: the next tick continues it, or a set that needs room. A restart would
- * lose the deadlines that survivors have noted, and with short ticks a pass would never end. */
-static bool l1_sweep_due(l1 *c, l1_lane *n, uint64_t end_ns, uint64_t *removed)
+/* Rotate the queues of one lane if a generation died, then reclaim from its segments with passed
+ * deadlines. When the time runs out, the pass stays in the lane: the next tick continues it, or a
+ * set that needs room. A restart would lose the deadlines that survivors have noted, and with short
+ * ticks a pass would never end. */
+static bool l1_sweep_lane(l1 *c, l1_lane *n, uint64_t now, uint64_t end_ns, uint64_t *removed)
 {
-    const uint64_t now = (uint64_t)base_now_ms(c->clock);
+    l1_freed freed = {0};
     l1_victims v;
     v.n = 0;
-    for (;;) {
+    for (bool more = true; more;) {
         sync_take(L1_LANE, &n->lock);
-        const bool more = l1_sweep_piece(c, n, now, &v, removed);
+        const uint64_t before = n->cleared + n->expired;
         l1_free_emptied(c, n);
+        for (unsigned i = 0; i < L1_PIECE && more && v.n < L1_VICTIMS; i++) {
+            more = l1_rotate_step(c, n, &v) || l1_due_step(c, n, now, &v, &freed);
+        }
+        *removed += n->cleared + n->expired - before;
         if (!more && n->stuck_round == base_load_rlx(&c->dead_round)) {
             n->swept_round = n->stuck_round; /* no dead generation is left in any segment */
         }
-        sync_drop(L1_LANE, &n->lock);
-        l1_hand_over(c, &v);
-        if (!more) { return true; }
-        if (!l1_time_left(end_ns)) { return false; }
-    }
-}
-
-static bool l1_sweep_dead(l1 *c, l1_lane *n, uint64_t end_ns, uint64_t *removed)
-{
-    l1_victims v;
-    bool more = true;
-    v.n = 0;
-    while (more) {
-        sync_take(L1_LANE, &n->lock);
-        const uint64_t before = n->cleared + n->expired;
-        for (unsigned i = 0; i < L1_PIECE && more && v.n < L1_VICTIMS; i++) {
-            more = l1_rotate_step(c, n, &v);
-        }
-        *removed += n->cleared + n->expired - before;
         l1_free_emptied(c, n);
         sync_drop(L1_LANE, &n->lock);
         l1_hand_over(c, &v);
@@ -120,7 +90,7 @@ CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed
     const uint64_t start = base_now_ns();
     const uint64_t span = budget_us > UINT64_MAX / 2000 ? UINT64_MAX / 2 : budget_us * 1000;
     const uint64_t end_ns = start + span < start ? UINT64_MAX : start + span;
-    const uint64_t now = (uint64_t)base_now_ms(c->clock);
+    const uint64_t now = (uint64_t)BASE_MAX(base_now_ms(c->clock), 1);
     base_store_rlx(&c->rough_ms, BASE_MAX(base_load_rlx(&c->rough_ms), base_coarse_ms(c->clock)));
     const bool swept = l1_retired_turn(c, end_ns);
     bool done = true;
@@ -129,7 +99,7 @@ CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed
     for (; i < c->stripe_count; i++) {
         l1_lane *n = &c->lane[(first + i) & c->stripe_mask];
         c->sweep_lane = n->number;
-        done = l1_sweep_dead(c, n, end_ns, removed) && l1_sweep_due(c, n, end_ns, removed);
+        done = l1_sweep_lane(c, n, now, end_ns, removed);
         if (!done) { break; }
         l1_rest_lane(c, n);
         if (!l1_time_left(end_ns)) {

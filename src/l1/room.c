@@ -160,10 +160,9 @@ CELLAR_PRIVATE uint64_t l1_most_examined(const l1 *c, uint32_t size)
  * entries. */
 static SYNC_HOLDS(L1_LANE) void l1_due_first(l1 *c, l1_lane *n, l1_toll *t, l1_victims *v)
 {
-    l1_step step;
     if (base_load_rlx(&n->due_ms) == UINT64_MAX && n->due_pass.seg == 0) { return; }
     for (; t->due_looks < L1_DUE_LOOKS && l1_lane_full(c, n); t->due_looks++) {
-        if (v->n == L1_VICTIMS || !l1_due_step(c, n, v, &t->freed, &step)) { return; }
+        if (v->n == L1_VICTIMS || !l1_due_step(c, n, 0, v, &t->freed)) { return; }
     }
 }
 

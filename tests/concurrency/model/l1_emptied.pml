@@ -8,7 +8,7 @@
  *                del: count - 1, at 0 QUEUED in the same step -> push      (in the key's window)
  *                holder of the stripe: take the stack, clear QUEUED; count 0, no head: release
  * THREADS    Deleter of each key; Holder(s) x ROUNDS: l1_free_emptied, then append, open
- *            another head, close an empty head (l1_rest_stripe), run the cursor over it, or
+ *            another head, close an empty head (l1_rest_lane), run the cursor over it, or
  *            take it when it is free.
  * SHOWN      The segment is released once, by its owner, with the whole word 0 and on no stack. It
  *            is on at most one stack. When all records are deleted and each stripe lock was taken
@@ -94,7 +94,7 @@ proctype Holder(byte s) { byte i, n, r; bool last;
 #ifndef HEAD_FORGOTTEN
         if :: atomic { EMPTY -> queued = true }; PUSH(s) :: else fi
 #endif
-     :: owner == s && head ->                                  /* l1_rest_stripe */
+     :: owner == s && head ->                                  /* l1_rest_lane */
 #ifdef HEAD_CLOSED_EARLY
         if :: count == 0 -> owner = 0; head = false :: else fi
 #else
