@@ -267,9 +267,6 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
     im->value = p->value;
     im->value_len = p->value_len;
     im->spec = p;
-    im->deadline_ms = p->deadline_ms;
-    im->idle_ms = p->idle_ms;
-    im->stale_ms = p->stale_ms;
 
     uint32_t mask = 0;
     if (k->len >= L1_KLEN_LONG) { mask |= L1_X_KLEN; }
@@ -339,15 +336,15 @@ static void l1_write_fields(unsigned char *p, const l1_image *im)
     const l1_rec *r = &im->rec;
     const l1_put_spec *s = im->spec;
     l1_set_u32(p, r, L1_X_KLEN, 0, r->klen);
-    l1_set_u64(p, r, L1_X_DEADLINE, 0, (uint64_t)im->deadline_ms);
+    l1_set_u64(p, r, L1_X_DEADLINE, 0, (uint64_t)s->deadline_ms);
     l1_set_u32(p, r, L1_X_KIND, 0,
                (uint32_t)s->kind | (uint32_t)s->fails << 8 | (uint32_t)s->cost << 16);
     l1_set_u32(p, r, L1_X_ERR, 0, s->retry_at);
     l1_set_u32(p, r, L1_X_ERR, 4, s->loader_code);
-    l1_set_u32(p, r, L1_X_IDLE, 0, (uint32_t)im->idle_ms);
+    l1_set_u32(p, r, L1_X_IDLE, 0, (uint32_t)s->idle_ms);
     l1_set_u64(p, r, L1_X_IDLE, 4, im->last_use_ms);
     l1_set_u64(p, r, L1_X_BORN, 0, im->born_ms);
-    l1_set_u32(p, r, L1_X_STALE, 0, (uint32_t)im->stale_ms);
+    l1_set_u32(p, r, L1_X_STALE, 0, (uint32_t)s->stale_ms);
     l1_set_u32(p, r, L1_X_FLAGS, 0, s->user_flags);
     l1_set_u64(p, r, L1_X_VERSION, 0, im->version);
     l1_set_u64(p, r, L1_X_L2, 0, s->l2_addr);
@@ -363,7 +360,7 @@ CELLAR_PRIVATE void l1_write_head(l1 *c, uint64_t pos, const l1_image *im)
     const l1_rec *r = &im->rec;
     unsigned char *p = l1_at(c, pos);
     base_seq_store_u32(p, r->w0);
-    base_seq_store_u32(p + 4, l1_encode_due(c, pos, im->deadline_ms, r->mask));
+    base_seq_store_u32(p + 4, l1_encode_due(c, pos, im->spec->deadline_ms, r->mask));
     if (r->generation != 0) { base_seq_store_u32(p + 8, r->generation); }
     if (r->mask != 0) {
         base_seq_store_u32(p + r->field_off - 4, r->mask);
@@ -396,7 +393,7 @@ CELLAR_PRIVATE void l1_write_over(l1 *c, uint64_t pos, const l1_image *im)
     const l1_rec *r = &im->rec;
     unsigned char *p = l1_at(c, pos);
     base_seq_store_u32(p, r->w0);
-    base_seq_store_u32(p + 4, l1_encode_due(c, pos, im->deadline_ms, r->mask));
+    base_seq_store_u32(p + 4, l1_encode_due(c, pos, im->spec->deadline_ms, r->mask));
     if (r->mask != 0) { l1_write_fields(p, im); }
     if (r->vlen != 0) { base_seq_store(p + r->value_off, im->value, r->vlen); }
 }

@@ -17,7 +17,6 @@ typedef struct l1_image { /* a record about to be written */
     uint64_t value_len;
     l1_big *block; /* BIG, APART: already filled */
     const l1_put_spec *spec;
-    int64_t deadline_ms, idle_ms, stale_ms;
     uint64_t version, born_ms, last_use_ms, hash;
 } l1_image;
 

@@ -88,19 +88,18 @@ static cellar_err l1_condition(const l1 *c, l1_gone o, const l1_slot *slot, cons
     return CELLAR_OK;
 }
 
-/* Return whether the image carries the times of the entry that it will replace (KEEP_TTL). */
-static bool l1_times_agree(const l1 *c, l1_gone o, const l1_slot *slot, const l1_put_spec *p,
-                           const l1_image *im)
+/* Return whether the put carries the times of the entry that it will replace (KEEP_TTL). */
+static bool l1_times_agree(const l1 *c, l1_gone o, const l1_slot *slot, const l1_put_spec *p)
 {
     if (o != L1_GONE_VALUE) { /* no value to keep times from: use the times of the put */
-        return im->deadline_ms == p->own->deadline_ms && im->idle_ms == p->own->idle_ms &&
-               im->stale_ms == p->own->stale_ms;
+        return p->deadline_ms == p->own->deadline_ms && p->idle_ms == p->own->idle_ms &&
+               p->stale_ms == p->own->stale_ms;
     }
     const l1_rec *r = &slot->rec;
     const bool value = p->kind == (uint8_t)L1_VALUE; /* an entry without value has no windows */
-    return l1_deadline(c, slot->pos, r) == im->deadline_ms &&
-           im->idle_ms == (value ? l1_get_u32(c, slot->pos, r, L1_X_IDLE, 0) : 0) &&
-           im->stale_ms == (value ? l1_get_u32(c, slot->pos, r, L1_X_STALE, 0) : 0);
+    return l1_deadline(c, slot->pos, r) == p->deadline_ms &&
+           p->idle_ms == (value ? l1_get_u32(c, slot->pos, r, L1_X_IDLE, 0) : 0) &&
+           p->stale_ms == (value ? l1_get_u32(c, slot->pos, r, L1_X_STALE, 0) : 0);
 }
 
 static void l1_times_set(l1_put_spec *p, const l1_times *t)
@@ -143,7 +142,7 @@ static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *i
     BASE_POINT("l1.inplace.judged");
     if ((now & L1_W0_PINNED) != 0) { return false; }
     return (n->mask & L1_X_DEADLINE) != 0 ||
-           l1_encode_due(c, slot->pos, im->deadline_ms, n->mask) != L1_DUE_EXT;
+           l1_encode_due(c, slot->pos, im->spec->deadline_ms, n->mask) != L1_DUE_EXT;
 }
 
 CELLAR_PRIVATE bool l1_tagged(const l1 *c, const l1_key *k)
@@ -167,7 +166,7 @@ static BASE_NOINLINE l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec
     *err = l1_condition(c, o, &slot, p);
     if (*err != CELLAR_OK) {
         done = L1_DONE;
-    } else if ((p->flags & L1_KEEP_TTL) != 0 && !l1_times_agree(c, o, &slot, p, im)) {
+    } else if ((p->flags & L1_KEEP_TTL) != 0 && !l1_times_agree(c, o, &slot, p)) {
         done = L1_AGAIN;
     } else if (!l1_is_fresh(o) || !l1_fits_in_place(c, &slot, im) ||
                (old == NULL && base_load_rlx(&c->want_left) != 0)) {
@@ -189,10 +188,10 @@ static BASE_NOINLINE l1_done l1_put_in_place(l1 *c, const l1_key *k, l1_put_spec
             const uint32_t end = im->rec.tag_count != 0 ? im->rec.tag_off : im->rec.size;
             l1_zero(c, slot.pos + at, end - at);
         }
-        if (im->deadline_ms != BASE_NEVER_MS || im->idle_ms != 0) {
-            l1_due_note(c, slot.pos, im->idle_ms != 0
-                ? BASE_MIN(im->deadline_ms, base_add_sat((int64_t)im->last_use_ms, im->idle_ms))
-                : im->deadline_ms);
+        if (p->deadline_ms != BASE_NEVER_MS || p->idle_ms != 0) {
+            l1_due_note(c, slot.pos, p->idle_ms != 0
+                ? BASE_MIN(p->deadline_ms, base_add_sat((int64_t)im->last_use_ms, p->idle_ms))
+                : p->deadline_ms);
         }
         l1_freq_hit(slot.b, slot.i);
         p->replaced = o == L1_GONE_VALUE;
@@ -264,7 +263,7 @@ static cellar_err l1_link(l1 *c, l1_lane *n, const l1_key *k, l1_put_spec *p, l1
     if (err == CELLAR_OK && BASE_UNLIKELY(bounded && found) && l1_lane_of(c, slot.pos) != n) {
         err = CELLAR_E_BUSY; /* its ticket is of another lane */
     }
-    if (err == CELLAR_OK && (p->flags & L1_KEEP_TTL) != 0 && !l1_times_agree(c, o, &slot, p, im)) {
+    if (err == CELLAR_OK && (p->flags & L1_KEEP_TTL) != 0 && !l1_times_agree(c, o, &slot, p)) {
         err = CELLAR_E_BUSY; /* the caller lays out again */
     }
     if (err == CELLAR_OK && !found && !l1_slot_empty(c, &h, &slot)) {
