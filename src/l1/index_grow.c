@@ -282,17 +282,14 @@ CELLAR_PRIVATE void l1_split_due(l1 *c, l1_stripe *s)
 
 BASE_SIZE_BEGIN
 
-static bool l1_contract_due(const l1 *c, const l1_stripe *s, unsigned pct)
-{
-    return (uint32_t)base_load_rlx(&s->ls) > 1u << L1_LEVEL_MIN &&
-           base_load_rlx(&c->entries) * 100 < l1_slots_like(c, s) * pct;
-}
-
 /* Merge the last bucket of a stripe. Return false when it keeps its buckets. */
 static SYNC_HOLDS(L1_STRIPE) bool l1_contract_one(l1 *c, l1_stripe *s, unsigned pct)
 {
-    if (!l1_contract_due(c, s, pct)) { return false; }
     const uint64_t ls = base_load_rlx(&s->ls);
+    if ((uint32_t)ls <= 1u << L1_LEVEL_MIN ||
+        base_load_rlx(&c->entries) * 100 >= l1_slots_like(c, s) * pct) {
+        return false;
+    }
     unsigned level = (unsigned)(ls >> 32) & 255u;
     uint32_t split = (uint32_t)ls - (1u << level);
     if (split == 0) {

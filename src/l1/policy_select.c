@@ -333,10 +333,7 @@ static void l1_shadow_count(l1 *c, struct l1_shadow *w)
 {
     uint64_t entries = l1_entries_of(c, base_load_rlx(&c->account->limit));
     if (base_load_rlx(&c->max_entries) == 0 && base_load_rlx(&c->low) != 0) {
-        entries = 0;
-        for (uint32_t i = 0; i < c->stripe_count; i++) {
-            entries += l1_lane_entries(&c->lane[i]);
-        }
+        entries = base_load_rlx(&c->entries);
     }
     l1_shadow_fit(c, w, entries);
 }

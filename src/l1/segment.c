@@ -154,19 +154,14 @@ static void l1_judge_low(l1 *c)
 
 BASE_SIZE_BEGIN
 
-/* Commit [from, to) of a region. Offsets lie inside a reservation, so they fit size_t. */
-static bool l1_reach(base_region *r, uint64_t from, uint64_t to)
-{
-    return base_region_commit(r, (size_t)from, (size_t)(to - from));
-}
-
 /* Charge and commit the first `bytes` of a table. */
 static bool l1_table_reach(l1 *c, base_region *r, uint64_t *charged, uint64_t bytes)
 {
     const uint64_t need = base_round_up(bytes, BASE_PAGE);
     if (need <= *charged) { return true; }
     if (!base_charge(c->account, BASE_MOD_LOG_TABLE, need - *charged)) { return false; }
-    if (!l1_reach(r, *charged, need)) {
+    /* Offsets lie inside a reservation, so they fit size_t. */
+    if (!base_region_commit(r, (size_t)*charged, (size_t)(need - *charged))) {
         base_uncharge(c->account, BASE_MOD_LOG_TABLE, need - *charged);
         return false;
     }
@@ -188,7 +183,8 @@ static bool l1_arena_reach(l1 *c, uint32_t seg)
     if (need <= c->arena_writable) { return true; }
     uint64_t to =
         BASE_MIN(base_round_up(need, L1_ARENA_STEP), (uint64_t)c->arena_region.reserved_bytes);
-    if (!l1_reach(&c->arena_region, c->arena_writable, to)) {
+    if (!base_region_commit(&c->arena_region, (size_t)c->arena_writable,
+                            (size_t)(to - c->arena_writable))) {
         return false;
     }
     c->arena_writable = to;
