@@ -96,15 +96,19 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
 /* ---- room for one set ------------------------------------------------------------------------ */
 /* Free the bytes of a set while memory is short: by policy within the allowance, then by force
  * within a second one. Records that stay come in runs. So a set looks at a few and leaves what it
- * owes to the next ones: the less is free and the more is owed, the more they look at. Return false
- * to let the lock go first. */
+ * owes to the next ones: the more is owed, the more they look at. Return false to let the lock go
+ * first. */
 static SYNC_HOLDS(L1_LANE) bool l1_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l1_victims *v)
 {
     const uint32_t low = base_load_rlx(&c->low);
     const uint64_t allowance = 16 + size / 8, few = 2 + BASE_MAX(size, t->weight) / 64;
+    /* Until the lane has a second segment of main, records that stay need the reserve soon. */
+    const bool young = n->queue[1].head == n->queue[1].tail;
+    const uint64_t looks = young ? few * low + n->owed / L1_OWED_LOOK
+                                 : few + n->owed / (4 * L1_OWED_LOOK);
     /* Records of a namespace below its least share stay as well: pass all of them. */
     const uint64_t most = BASE_UNLIKELY(base_load_acq(&c->quotas) != NULL)
-        ? 2 * allowance : BASE_MIN(2 * allowance, few * low + n->owed / L1_OWED_LOOK);
+        ? 2 * allowance : BASE_MIN(2 * allowance, looks);
     /* Lanes above their share free more, so that memory moves to the others. */
     const bool above =
         (uint64_t)base_load_rlx(&n->held_segs) * c->stripe_count >= base_load_rlx(&c->held);
