@@ -19,12 +19,12 @@ extern "C" {
  *     OBSERVING      each stored value adds its key; lookups are only counted.
  *                    cellar_bloom_feed with all keys -> AUTHORITATIVE
  *     AUTHORITATIVE  an unknown key is absent: a get misses without reading the disk, a load
- *                    returns ABSENT without a loader call. Any doubt -> OBSERVING, and a log line
+ *                    returns ABSENT without a loader call, but for one of 1,024, which checks
+ *                    the filter. Any doubt -> OBSERVING, and a log line
  *
  * The program must add a new key to the source first, then to the cache or with
- * cellar_bloom_add. One of 1,024 rejected loads runs the loader as a check; a value found ends
- * the state AUTHORITATIVE. While most lookups are rejected, gets ask the filter before memory:
- * the key of a negative entry is then a MISS.
+ * cellar_bloom_add. A value that a check finds ends the state AUTHORITATIVE. While most lookups
+ * are rejected, gets ask the filter before memory: the key of a negative entry is then a MISS.
  *
  * A filter is made for bloom_keys keys: an option of the namespace, and CELLAR_OPT_BLOOM_KEYS at
  * run time. With more keys it still denies none of them, but more absent keys pass: of a filter
@@ -70,7 +70,7 @@ typedef enum cellar_bloom_doubt {
  * status:  unstable until 1.0
  * in:      next, called until it returns another code than OK. MISS at the first call says that
  *          the source is empty; ctx
- * out:     *count the keys added, those in the cache included; optional
+ * out:     *count the keys added, those in the cache included: a key in both counts twice; optional
  * returns: OK (AUTHORITATIVE); the negative code of next; E_INVAL (no filter, or a key of wrong
  *          length), E_BUSY (another feed of the namespace runs, or a doubt came up meanwhile),
  *          E_LIMIT (over 4 times bloom_keys: set more), E_SPACE (budget), E_NOMEM.
@@ -79,8 +79,10 @@ typedef enum cellar_bloom_doubt {
  * cost:    a scan of the namespace, then about 0.1 us a key; the memory of a second filter,
  *          charged during a rebuild
  * example:
- *     cellar_option_set(c, CELLAR_OPT_BLOOM_KEYS, 1000000);
- *     cellar_bloom_feed(c, next_row, db, NULL);                                                  */
+ *     cellar_namespace_config o = cellar_namespace_config_default();
+ *     o.bloom_keys = 1000000;
+ *     if (cellar_namespace_open(c, "users", &o, &users) != CELLAR_OK) return 1;
+ *     cellar_bloom_feed(users, next_row, db, NULL);                                              */
 CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void *ctx,
                                         uint64_t *count);
 

@@ -4,9 +4,9 @@
  *
  * With l2_path and l2_bytes set, entries that leave memory continue on disk, and cellar_close
  * writes the others. A restart finds the entries on disk again. After a kill these are the entries
- * that had left memory, and all entries of a namespace with l2_write ON_SET or THROUGH. The disk
- * tier is best effort: a damaged record is a miss; after disk errors the store continues in memory,
- * and cellar_last_error of the root says why. */
+ * that had left memory, those of a namespace with l2_write ON_SET that the disk took, and all of
+ * one with THROUGH. The disk tier is best effort: a damaged record is a miss; after disk errors the
+ * store continues in memory, and cellar_last_error of the root says why. */
 #ifndef CELLAR_L2_H
 #define CELLAR_L2_H
 
@@ -82,8 +82,9 @@ extern "C" {
  * ON_EVICTION: nothing. The entry is offered to the disk when it leaves memory.
  *
  * ON_SET: the entry is offered before the call returns. The disk may drop it because it has no
- * room or is off (metric cellar_l2_dropped_total). Then the thread of the store, or cellar_tick,
- * offers it again as long as it is in memory. Metric cellar_l2_rejected_total counts refusals.
+ * room, is busy with a sync, or is off (metric cellar_l2_dropped_total). Then the thread of the
+ * store, or cellar_tick, offers it again as long as it is in memory. Metric
+ * cellar_l2_rejected_total counts refusals.
  *
  * THROUGH: when the call returns OK, the entry is in the log. The log survives the process, and
  * with SYNC_ALWAYS a power cut. A call waits for room in the log, 1 s at most (SIZES).

@@ -490,9 +490,8 @@ CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, s
 
 /* ---- Change rules --------------------------------------------------------------------------- */
 
-/* Set rules while checks run: of the limiter, of a plan,
-    or of one key. A plan is a name for a set of
- * rules. Each key keeps its share: a bucket that was half empty stays half empty.
+/* Set rules while checks run: of the limiter, of a plan, or of one key. A plan is a name for a set
+ * of rules. Each key keeps its share: a bucket that was half empty stays half empty.
  *     key NULL, plan NULL   the rules of the limiter; their names stay those of the open
  *     key NULL, plan        the rules of the plan; they can change while no key has the plan
  *     key, plan NULL        the key has these rules; rules NULL: those of the limiter again
@@ -565,7 +564,8 @@ CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter
  * cost:    no allocation
  * example:
  *     char lines[256];
- *     cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_IETF, lines, sizeof lines, NULL);       */
+ *     cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_IETF | CELLAR_HEADERS_RETRY_AFTER,
+ *                                  lines, sizeof lines, NULL);                                   */
 CELLAR_API cellar_err cellar_limiter_headers_write(cellar_limiter *l,
                                                    const cellar_limiter_result *r, uint32_t style,
                                                    char *buf, size_t buf_cap, size_t *text_len);

@@ -95,7 +95,8 @@ typedef struct cellar_result {
     int32_t     loader_err;     /* with E_LOADER: what the loader returned or reported            */
     int64_t     age_ms;         /* since it was stored; -1 = not known: plain and pinned hits,    */
                                 /* results of other calls                                         */
-    int64_t     ttl_left_ms;    /* CELLAR_TTL_NONE = never expires; 0 = stale; -1 = not known     */
+    int64_t     ttl_left_ms;    /* CELLAR_TTL_NONE = never expires; 0 = stale; -1 = not known, as */
+                                /* for an entry that was just read from disk                      */
     int64_t     retry_after_ms; /* with E_LOADER or STALE: no load runs before; 0 = none          */
     uint64_t    version;        /* of a hit that has one. 0 = none, or not known                  */
     uint64_t    load_us;        /* time the loader took; 0 = it did not run                       */

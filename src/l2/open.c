@@ -330,6 +330,7 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     l2_marker_name(d, &d->super.stage);
     base_store_rel(&d->dirty, (uint32_t)L2_NOW_DIRTY);
     l2_goal_set(d);
+    (void)l2_prepare(d); /* else the first work of the thread drops the first puts: it disarms */
     l2_arm_wish(d);
     l2_arm_work(d);
     *sys_errno = e;
