@@ -289,7 +289,8 @@ static void kill_at_any_moment_restores_no_dead_entry(void)
     }
     printf("# %" PRIu64 " kills, %" PRIu64 " calls, %" PRIu64 " hits after them\n", cycles, calls,
            hits);
-    T_CHECK(hits > 0); /* how many depends on when the threads of the child write */
+    /* How many depends on when the threads of the child write: a few kills may leave none. */
+    T_CHECK(hits > 0 || cycles < 10);
     T_EQ_I64(munmap(o, sizeof *o), 0);
     store_end();
 }
