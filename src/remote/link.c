@@ -24,8 +24,8 @@
 #include "remote/link.h"
 #include "remote/reason.h"
 
-#define REMOTE_SPIN_NS 50000
-#define REMOTE_SPIN_MOST 4u /* callers */
+#define REMOTE_SPIN_NS 50000    /* the longest spin */
+#define REMOTE_SPIN_MOST 4u     /* while more callers wait, none spins */
 #define REMOTE_TIMEOUTS_ROW 5u  /* calls without an answer that break the link */
 #define REMOTE_LOOK_MS INT64_C(100)
 #define REMOTE_READS 16         /* of one socket in a round */

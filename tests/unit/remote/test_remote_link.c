@@ -3,6 +3,7 @@
  * The link to a real server: requests, invalidations, markers, reconnects, fork and close. */
 #include <poll.h>
 
+#include "remote/link_inside.h"
 #include "tests/support/engine_kit.h"
 #include "tests/support/link_kit.h"
 
@@ -485,6 +486,20 @@ static void waiting_caller_wakes_no_other_thread(void)
     ended(&e, &k);
 }
 
+/* The server answers BLPOP after 10 ms, so each spin is in vain. */
+static void spins_in_vain_become_rare(void)
+{
+    engine e;
+    link_kit k;
+    link_kit_answer a;
+    if (!started_with_thread(&e, &k)) { return; }
+    for (int i = 0; i < 16; i++) {
+        T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("BLPOP", "none", "0.01")), CELLAR_OK);
+    }
+    T_CHECK(atomic_load(&k.link->spin_pause) >= 3);
+    ended(&e, &k);
+}
+
 static void *ask_and_live_on(void *arg)
 {
     int before;
@@ -714,7 +729,8 @@ static void server_clock_is_within_its_error(void)
     ended(&e, &k);
 }
 
-T_MAIN("remote_link", T_CASE(requests_are_answered_in_order), T_CASE(posted_requests_end_once),
+T_MAIN("remote_link", T_CASE(requests_are_answered_in_order),
+       T_CASE(spins_in_vain_become_rare), T_CASE(posted_requests_end_once),
        T_CASE(changes_of_others_are_heard_before_the_fence_returns),
        T_CASE(proof_ends_without_markers), T_CASE(killed_connections_come_back),
        T_CASE(lost_links_in_a_row_are_logged_once),
