@@ -553,9 +553,16 @@ static void every_crash_keeps_the_promise_of_its_level(void)
         life(0, 300);
         lives++;
     }
+    /* One life in three moves records: a small share may meet none by chance. */
+    for (uint32_t tries = 0; copies == 0 && !t_failed(); tries++) {
+        T_REQUIRE(tries < 1000);
+        most_states += 200;
+        life(0, 300);
+        lives++;
+    }
     end(lives);
     printf("# %" PRIu64 " records moved\n", copies);
-    T_CHECK(hits > states / 4 && snaps > states / 400 && snaps_met > states / 400 && copies > 0);
+    T_CHECK(hits > states / 4 && snaps > states / 400 && snaps_met > states / 400);
 }
 
 /* After a sync a few operations leave few enough loose parts. */
