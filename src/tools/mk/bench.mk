@@ -99,14 +99,12 @@ BENCH_TABLE   = $(or $(AWK),awk) -v only="$(SUITE)" -f bench/report/lines.awk \
 BENCH_Q       = $(if $(filter 1,$(V)),,@)
 bench_say     = $(if $(filter 1,$(V)),@:,@printf '%-5s %s\n')
 
-.PHONY: bench bench-build bench-peers bench-drivers bench-report bench-numbers bench-words guard silent
+.PHONY: bench bench-build bench-peers bench-drivers bench-report bench-numbers guard silent
 
 # Other flags or another compiler compile everything again.
-bench-words:
+$(BENCH_B)/words: FORCE
 	$(BENCH_Q)mkdir -p $(BENCH_OBJ)
-	$(BENCH_Q)echo '$(BENCH_WORDS)' | cmp -s - $(BENCH_B)/words || \
-	  echo '$(BENCH_WORDS)' >$(BENCH_B)/words
-$(BENCH_B)/words: bench-words
+	$(BENCH_Q)echo '$(BENCH_WORDS)' | cmp -s - $@ || echo '$(BENCH_WORDS)' >$@
 
 $(BENCH_OBJ)/cellar.o: dist/cellar_all.c dist/cellar_all.h $(BENCH_B)/words
 	$(bench_say) CC "dist/cellar_all.c (bench)"
