@@ -17,14 +17,7 @@ typedef enum l1_policy { L1_S3FIFO = 0, L1_LRU = 1, L1_FIFO = 2, L1_ADAPTIVE = 3
  * also with 0. *removed: number of removed entries. OK: no entry due at the call is left. PENDING:
  * the time ran out. E_BUSY: another tick runs, nothing was done. */
 CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed);
-/* Reclaim like l1_upkeep; return only the number of removed entries. */
-BASE_INLINE uint64_t l1_tick(l1 *c, uint64_t budget_us)
-{
-    uint64_t removed;
-    (void)l1_upkeep(c, budget_us, &removed);
-    return removed;
-}
-/* Return when l1_tick next has work, in ms of the store clock; BASE_NEVER_MS: never. */
+/* Return when l1_upkeep next has work, in ms of the store clock; BASE_NEVER_MS: never. */
 CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c);
 /* Note that a generation died (clear, version increment, drop). The next ticks reclaim its entries,
  * and evictions take them before live ones. */

@@ -165,12 +165,3 @@ CELLAR_PRIVATE void l1_unpin_slot(l1 *c, uint32_t slot_index)
     BASE_ASSERT(base_load_rlx(slot) != 0); /* fails when a slot is unpinned twice */
     base_store_rel(slot, (uint64_t)0);
 }
-
-CELLAR_PRIVATE void l1_unpin(l1 *c, l1_pin_ref *ref)
-{
-    BASE_ASSERT(ref->slot != UINT32_MAX);
-    if (ref->slot == UINT32_MAX) { return; }
-    l1_unpin_slot(c, ref->slot);
-    ref->slot = UINT32_MAX;
-    ref->value = NULL;
-}
