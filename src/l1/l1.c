@@ -342,12 +342,12 @@ CELLAR_PRIVATE void l1_fork_prepare(l1 *c)
     sync_bare_take(&c->seg_lock);
     sync_bare_take(&c->pages.lock);
     sync_bare_take(&c->big_lock);
-    l1_caps_take(c);
+    l1_caps_fork(c, sync_bare_take);
 }
 
 CELLAR_PRIVATE void l1_fork_parent(l1 *c)
 {
-    l1_caps_drop(c);
+    l1_caps_fork(c, sync_bare_drop);
     sync_bare_drop(&c->big_lock);
     sync_bare_drop(&c->pages.lock);
     sync_bare_drop(&c->seg_lock);
@@ -357,7 +357,7 @@ CELLAR_PRIVATE void l1_fork_parent(l1 *c)
 
 CELLAR_PRIVATE void l1_fork_child(l1 *c)
 {
-    l1_caps_child(c);
+    l1_caps_fork(c, sync_reset);
     sync_reset(&c->pages.lock);
     sync_reset(&c->big_lock);
     sync_reset(&c->seg_lock);
