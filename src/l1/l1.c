@@ -254,7 +254,7 @@ CELLAR_PRIVATE void l1_close(l1 *c)
     base_uncharge(a, BASE_MOD_SEGMENT, segs * c->seg_bytes);
     base_uncharge(a, BASE_MOD_LOG_TABLE, c->table_charged + c->base_charged);
     l1_samples_close(c);
-    l1_shadow_close(c);
+    l1_shadow_close(c, base_load_rlx(&c->shadow));
     l1_caps_close(c);
     l1_quotas_close(c);
     base_free(a, BASE_MOD_GHOST, c->ghosts, c->ghost_bytes);
@@ -321,13 +321,9 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
     out->big_blocks = base_load_rlx(&c->big_blocks);
     out->big_bytes = base_load_rlx(&c->big_bytes);
     out->retired_bytes = base_load_rlx(&c->retired_bytes);
-    out->no_space = base_load_rlx(&c->no_space);
-    out->absent_refused = base_load_rlx(&c->absent_refused);
-    out->chain_full = base_load_rlx(&c->chain_full);
-    out->pin_limit = base_load_rlx(&c->pin_limit);
-    out->fallback_reads = base_load_rlx(&c->fallback_reads);
-    out->sample_dropped = l1_sample_dropped(c);
-    out->rule_switches = l1_shadow_switches(c);
+#define L1_X(name) out->name = base_load_rlx(&c->name);
+    L1_STORE_COUNTS(L1_X)
+#undef L1_X
     out->rule = base_load_rlx(&c->rule);
     out->stripes = c->stripe_count;
     out->seg_bytes = c->seg_bytes;

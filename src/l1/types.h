@@ -359,7 +359,9 @@ struct l1 {
     _Atomic uint64_t left_bytes; /* of blocks that hooks pinned when their entry left, in all */
     _Atomic uint64_t retired_fresh; /* retired bytes that are not stuck; the same */
 
-    _Atomic uint64_t no_space, absent_refused, chain_full, pin_limit, fallback_reads;
+#define L1_X(name) _Atomic uint64_t name;
+    L1_STORE_COUNTS(L1_X)
+#undef L1_X
     _Atomic uint32_t wipes;    /* 1: values that end are overwritten (l1_hide); only rises */
     _Atomic uint32_t dead_round;   /* +1 whenever a generation died */
     _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_lane */
