@@ -68,8 +68,7 @@ static uint32_t l1_pick_stripes(const l1_config *cfg, uint64_t budget, uint32_t 
 static uint64_t l1_reserve_want(uint64_t budget, uint64_t factor)
 {
     const uint64_t least = BASE_MIN(L1_RESERVE_LEAST, (uint64_t)SIZE_MAX / 512);
-    return BASE_MIN(BASE_MAX(budget, least / L1_RESERVE_FACTOR) * factor,
-                    l1_reserve_most(budget));
+    return BASE_MIN(BASE_MAX(budget, least / L1_RESERVE_FACTOR) * factor, l1_reserve_most(budget));
 }
 
 /* Return whether addresses remain for allocations: tables of the store, stacks, the program. */
@@ -110,18 +109,15 @@ static bool l1_reserve_at(l1 *c, uint64_t budget, uint64_t factor)
         if (c->stripe_stride < BASE_PAGE || total < least) { return false; }
         c->bucket_limit = (uint32_t)BASE_MIN(c->stripe_stride / sizeof(l1_bucket), (size_t)1 << 30);
         c->group_count = (uint32_t)BASE_MAX(c->bucket_limit >> L1_GROUP_SHIFT, 1u);
-        c->overflow_stride = c->stripe_stride;
-        c->overflow_limit =
-            (uint32_t)BASE_MIN(c->overflow_stride / c->group_count / sizeof(l1_bucket) * 2,
-                               (size_t)65536) -
-            1;
-        if (base_region_reserve(&c->index_region, (size_t)total, (size_t)total)) {
-            if (base_region_reserve(&c->overflow_region, (size_t)total, (size_t)total)) {
-                if (l1_leaves_room(budget)) { return true; }
-                base_region_release(&c->overflow_region);
-            }
-            base_region_release(&c->index_region);
+        const size_t halves = c->stripe_stride / c->group_count / sizeof(l1_bucket) * 2;
+        c->overflow_limit = (uint32_t)BASE_MIN(halves, (size_t)65536) - 1;
+        if (base_region_reserve(&c->index_region, (size_t)total, (size_t)total) &&
+            base_region_reserve(&c->overflow_region, (size_t)total, (size_t)total) &&
+            l1_leaves_room(budget)) {
+            return true;
         }
+        base_region_release(&c->overflow_region);
+        base_region_release(&c->index_region);
     }
 }
 

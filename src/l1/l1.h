@@ -186,10 +186,7 @@ CELLAR_PRIVATE bool l1_hit_life(l1 *c, const l1_key *k, void *buf, size_t buf_ca
 CELLAR_PRIVATE bool l1_tagged(const l1 *c, const l1_key *k);
 /* Result of a short path: only DONE stored the value. VETOED: the commit hook refused. */
 typedef enum l1_over_done {
-    L1_OVER_NOT,
-    L1_OVER_DONE,
-    L1_OVER_VETOED,
-    L1_OVER_ABSENT
+    L1_OVER_NOT, L1_OVER_DONE, L1_OVER_VETOED, L1_OVER_ABSENT
 } l1_over_done;
 /* Overwrite in place a plain entry of the same padded size, as l1_put with L1_CHANGE_SET. Any key
  * length. ABSENT: call l1_set_new. NOT, VETOED: call l1_put. */

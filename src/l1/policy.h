@@ -45,8 +45,7 @@ BASE_INLINE const l1_rule *l1_rule_at(unsigned i)
 BASE_INLINE const l1_rule *l1_rule_now(const l1 *c) { return l1_rule_at(base_load_rlx(&c->rule)); }
 BASE_INLINE uint64_t l1_rule_target(const l1_rule *r, const l1_learned *l, uint64_t total)
 {
-    const uint64_t part =
-        r->tuned ? total * l->small >> L1_SMALL_BITS : total * r->share / 1024;
+    const uint64_t part = r->tuned ? total * l->small >> L1_SMALL_BITS : total * r->share / 1024;
     return BASE_MAX(part, 1);
 }
 /* Return the queue that gives the next record, by their sizes; not both may be empty. */
