@@ -153,9 +153,10 @@ CELLAR_PRIVATE void cache_renumber(cache_store *s)
     }
     sync_drop(NAMESPACE, &s->namespace_lock);
     l1_stats now;
+    uint64_t removed;
     do { /* every put is vetoed now, so the count only falls */
         l1_generation_died(s->l1);
-        (void)l1_tick(s->l1, 20000);
+        (void)l1_upkeep(s->l1, 20000, &removed);
         l1_stats_get(s->l1, &now);
         base_yield();
     } while (now.entries != 0);

@@ -253,52 +253,34 @@ CELLAR_PRIVATE l1_cap_state l1_cap_fits(const l1 *c, l1_cap *m, uint32_t generat
 /* ---- memory ---------------------------------------------------------------------------------- */
 #define L1_CAP_CHUNK_BYTES (L1_CAP_CHUNK * sizeof(l1_cap_node))
 
-/* Give the table of chunks `room` places, unless another thread did. */
-static cellar_err l1_cap_widen(l1 *c, l1_cap *m, uint32_t room)
-{
-    bool refused;
-    l1_cap_node **table =
-        base_alloc(c->account, BASE_MOD_NAMESPACE, room * sizeof *table, &refused);
-    if (table == NULL) { return refused ? CELLAR_E_SPACE : CELLAR_E_NOMEM; }
-    sync_take(L1_CAP, &m->lock);
-    if (m->chunk_room < room) {
-        l1_cap_node **const old = m->chunk;
-        const uint32_t old_room = m->chunk_room;
-        if (m->chunks != 0) { memcpy(table, old, m->chunks * sizeof *old); }
-        m->chunk = table;
-        m->chunk_room = room;
-        table = old;
-        room = old_room;
-    }
-    sync_drop(L1_CAP, &m->lock);
-    base_free(c->account, BASE_MOD_NAMESPACE, table, room * sizeof *table);
-    return CELLAR_OK;
-}
-
+/* Allocate a larger table of chunks, or a chunk, until the nodes suffice. Another thread may add
+ * the same meanwhile: then this one is freed. */
 CELLAR_PRIVATE cellar_err l1_cap_grow(l1 *c, l1_cap *m)
 {
     for (;;) {
         bool refused;
         sync_take(L1_CAP, &m->lock);
-        const bool ready = l1_cap_ready(c, m), full = m->chunks == m->chunk_room;
+        const bool ready = l1_cap_ready(c, m), widen = m->chunks == m->chunk_room;
         const uint32_t room = m->chunk_room * 2 + 8;
         sync_drop(L1_CAP, &m->lock);
         if (ready) { return CELLAR_OK; }
-        if (full) {
-            const cellar_err err = l1_cap_widen(c, m, room);
-            if (err != CELLAR_OK) { return err; }
-            continue;
-        }
-        l1_cap_node *fresh =
-            base_alloc(c->account, BASE_MOD_NAMESPACE, L1_CAP_CHUNK_BYTES, &refused);
+        size_t bytes = widen ? room * sizeof *m->chunk : L1_CAP_CHUNK_BYTES;
+        void *fresh = base_alloc(c->account, BASE_MOD_NAMESPACE, bytes, &refused);
         if (fresh == NULL) { return refused ? CELLAR_E_SPACE : CELLAR_E_NOMEM; }
         sync_take(L1_CAP, &m->lock);
-        if (m->chunks < m->chunk_room) {
+        if (widen && m->chunk_room < room) {
+            l1_cap_node **const old = m->chunk;
+            if (m->chunks != 0) { memcpy(fresh, old, m->chunks * sizeof *old); }
+            m->chunk = fresh;
+            fresh = old;
+            bytes = m->chunk_room * sizeof *old;
+            m->chunk_room = room;
+        } else if (!widen && m->chunks < m->chunk_room) {
             m->chunk[m->chunks++] = fresh;
             fresh = NULL;
         }
         sync_drop(L1_CAP, &m->lock);
-        base_free(c->account, BASE_MOD_NAMESPACE, fresh, L1_CAP_CHUNK_BYTES);
+        base_free(c->account, BASE_MOD_NAMESPACE, fresh, bytes);
     }
 }
 
@@ -383,22 +365,10 @@ CELLAR_PRIVATE void l1_caps_close(l1 *c)
     base_free(c->account, BASE_MOD_NAMESPACE, caps, sizeof *caps);
 }
 
-CELLAR_PRIVATE void l1_caps_take(l1 *c)
+CELLAR_PRIVATE void l1_caps_fork(l1 *c, void (*step)(sync_lock *lock))
 {
     l1_cap *m;
-    for (uint32_t i = 0; (m = l1_cap_next(c, &i)) != NULL; i++) { sync_bare_take(&m->lock); }
-}
-
-CELLAR_PRIVATE void l1_caps_drop(l1 *c)
-{
-    l1_cap *m;
-    for (uint32_t i = 0; (m = l1_cap_next(c, &i)) != NULL; i++) { sync_bare_drop(&m->lock); }
-}
-
-CELLAR_PRIVATE void l1_caps_child(l1 *c)
-{
-    l1_cap *m;
-    for (uint32_t i = 0; (m = l1_cap_next(c, &i)) != NULL; i++) { sync_reset(&m->lock); }
+    for (uint32_t i = 0; (m = l1_cap_next(c, &i)) != NULL; i++) { step(&m->lock); }
 }
 
 CELLAR_PRIVATE bool l1_cap_has(l1_cap *m, uint32_t generation, uint64_t hash)

@@ -106,7 +106,7 @@ static void *l1_cap_block(l1 *c, void *_Atomic *at, size_t bytes)
     if (there != NULL) { return there; }
     void *fresh = base_alloc(c->account, BASE_MOD_NAMESPACE, bytes, NULL);
     if (fresh == NULL) { return NULL; }
-    sync_take(L1_SEG, &c->seg_lock); /* not between the handlers of a fork: see l1_caps_take */
+    sync_take(L1_SEG, &c->seg_lock); /* not between the handlers of a fork: see l1_caps_fork */
     const bool mine = base_cas_ar(at, (void *)NULL, fresh);
     sync_drop(L1_SEG, &c->seg_lock);
     if (!mine) { base_free(c->account, BASE_MOD_NAMESPACE, fresh, bytes); }

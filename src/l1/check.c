@@ -104,8 +104,7 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, l1_tally *t)
     return NULL;
 }
 
-static const char *l1_audit_lane(const l1 *c, const l1_lane *n, const l1_tally *t,
-                                 uint64_t *segs)
+static const char *l1_audit_lane(const l1 *c, const l1_lane *n, const l1_tally *t, uint64_t *segs)
 {
     uint64_t held = 0;
     for (unsigned q = 0; q < 2; q++) {

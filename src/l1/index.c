@@ -43,7 +43,7 @@ CELLAR_PRIVATE bool l1_ovf_ready(l1 *c, l1_stripe *s, uint64_t number)
         if (need > g->writable_bytes) { /* the writable part grows ahead in larger steps */
             const uint64_t step = need <= L1_INDEX_STEP ? BASE_PAGE : L1_INDEX_STEP;
             const uint64_t to = BASE_MIN(base_round_up(need, step), most);
-            const size_t at = s->index_number * c->overflow_stride +
+            const size_t at = s->index_number * c->stripe_stride +
                               (size_t)first * sizeof(l1_bucket) + g->writable_bytes;
             if (!base_region_commit(&c->overflow_region, at, (size_t)(to - g->writable_bytes))) {
                 return false;
@@ -95,7 +95,7 @@ CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s)
     for (uint32_t i = 0; i < c->group_count; i++) {
         l1_group *g = &s->group[i];
         if (g->charged_bytes == 0) { continue; }
-        base_region_discard(&c->overflow_region, s->index_number * c->overflow_stride +
+        base_region_discard(&c->overflow_region, s->index_number * c->stripe_stride +
                             ((size_t)i << L1_GROUP_SHIFT) * sizeof(l1_bucket), g->charged_bytes);
         base_uncharge(c->account, BASE_MOD_OVERFLOW, g->charged_bytes);
         g->charged_bytes = g->high = g->free = 0;
@@ -193,19 +193,13 @@ CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stri
 /* Lock a bucket by number under the stripe lock. In a forked child repair it first if needed. */
 CELLAR_PRIVATE uint32_t l1_lock_number(l1 *c, l1_stripe *s, uint64_t number)
 {
-    _Atomic uint32_t *ver = &l1_bucket_at(s, number)->ver;
+    l1_bucket *b = l1_bucket_at(s, number);
+    l1_hold h;
     unsigned spins = 0;
     for (;;) {
-        uint32_t v = base_load_rlx(ver);
-        if ((v & 1u) != 0 && BASE_UNLIKELY(c->forked)) {
-            l1_mend(c, s, number);
-            continue;
-        }
-        if ((v & 1u) == 0 && base_cas_sc(ver, v, v + 1)) {
-            base_fence_rel();
-            SYNC_PUSH(SYNC_RANK_L1_BUCKET, l1_bucket_at(s, number), false);
-            return v;
-        }
+        if (BASE_UNLIKELY(c->forked)) { l1_mend(c, s, number); }
+        const uint32_t v = base_load_rlx(&b->ver);
+        if ((v & 1u) == 0 && l1_lock_at(s, b, number, v, &h)) { return v; }
         l1_backoff(&spins);
     }
 }
@@ -230,8 +224,7 @@ static bool l1_find_plain(const l1 *c, uint64_t pos, const l1_key *k, l1_rec *r)
     if (!base_seq_equal(at + key_off, k->bytes, k->len)) { return false; }
     const uint32_t value_off = key_off + k->len, vlen = L1_W0_VLEN(w0);
     *r = (l1_rec){ .w0 = w0, .due = base_seq_u32(at + 4), .generation = k->generation,
-                   .klen = k->len,
-                   .vlen = vlen, .field_off = key_off, .key_off = key_off,
+                   .klen = k->len, .vlen = vlen, .field_off = key_off, .key_off = key_off,
                    .value_off = value_off,
                    .size = (uint32_t)base_round_up(value_off + vlen, 1u << c->gshift) };
     return true;
@@ -360,5 +353,3 @@ CELLAR_PRIVATE void l1_chain_trim(l1_hold *h)
         l1_ovf_give(h->s, h->number, number);
     }
 }
-
-CELLAR_PRIVATE void l1_slot_clear(l1_slot *s) { base_store_rlx(&s->b->tag[s->i], (uint16_t)0); }

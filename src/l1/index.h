@@ -111,7 +111,7 @@ BASE_INLINE void l1_slot_set(l1_slot *s, uint16_t tag, uint32_t off, unsigned fr
     base_store_rlx(&s->b->tag[s->i], tag);
     l1_freq_set(s->b, s->i, freq);
 }
-CELLAR_PRIVATE void l1_slot_clear(l1_slot *s);
+BASE_INLINE void l1_slot_clear(l1_slot *s) { base_store_rlx(&s->b->tag[s->i], (uint16_t)0); }
 /* Close one hole from the end of the chain after an unlink. Give back the last half when it is
  * empty. Under stripe and bucket lock. Without it, inserts and deletes would lengthen every chain
  * for good. */

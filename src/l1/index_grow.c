@@ -106,7 +106,7 @@ CELLAR_PRIVATE bool l1_index_open(l1 *c)
         base_store_rlx(&s->next_version, (uint64_t)i << 48);
         s->others = c->stripe_count - 1;
         s->bucket = (l1_bucket *)(void *)(c->index_region.base + l1_index_page(c, s, 0));
-        s->overflow = (l1_bucket *)(void *)(c->overflow_region.base + i * c->overflow_stride);
+        s->overflow = (l1_bucket *)(void *)(c->overflow_region.base + i * c->stripe_stride);
         s->bucket_count = 1u << L1_LEVEL_MIN;
         if (!l1_buckets_reach(c, s, s->bucket_count)) { return false; }
         for (uint32_t b = 0; b < s->bucket_count; b++) {
@@ -356,9 +356,10 @@ CELLAR_PRIVATE void l1_contract(l1 *c, l1_stripe *s, unsigned pct, uint64_t end_
 }
 
 /* ---- huge pages ------------------------------------------------------------------------------ */
-/* Return whether all stripes use their part of the next huge page, and since when the index rests.
- * Unused pages are not charged, and a huge page would back them. */
-static bool l1_index_full(l1 *c, uint64_t *from, int64_t *due_ms)
+/* Return when the next huge page may be made: the index rests, and all stripes use their part of
+ * that page. Unused pages are not charged, and a huge page would back them. BASE_NEVER_MS: a part
+ * is unused. */
+static int64_t l1_index_huge_ms(l1 *c, uint64_t *from)
 {
     const uint64_t size = base_load_acq(&c->index_writable);
     const int64_t now = base_coarse_ms(c->clock);
@@ -368,26 +369,24 @@ static bool l1_index_full(l1 *c, uint64_t *from, int64_t *due_ms)
         c->index_seen = size;
         c->index_grew_ms = now;
     }
-    *due_ms = base_add_sat(c->index_grew_ms, L1_INDEX_REST_MS);
+    const int64_t due_ms = base_add_sat(c->index_grew_ms, L1_INDEX_REST_MS);
     *from = c->index_collapsed;
     sync_drop(L1_SEG, &c->seg_lock);
-    if (off) { return false; }
     const uint64_t rows = (*from + BASE_HUGE) / c->stripe_count + BASE_PAGE;
-    for (uint32_t i = 0; i < c->stripe_count; i++) {
+    bool full = !off;
+    for (uint32_t i = 0; i < c->stripe_count && full; i++) {
         l1_stripe *s = &c->stripe[i];
         sync_take(L1_STRIPE, &s->lock);
-        const bool full = s->charged_bytes >= rows;
+        full = s->charged_bytes >= rows;
         sync_drop(L1_STRIPE, &s->lock);
-        if (!full) { return false; }
     }
-    return true;
+    return full ? due_ms : BASE_NEVER_MS;
 }
 
 CELLAR_PRIVATE int64_t l1_index_collapse_due_ms(l1 *c)
 {
     uint64_t from;
-    int64_t due;
-    return l1_index_full(c, &from, &due) ? due : BASE_NEVER_MS;
+    return l1_index_huge_ms(c, &from);
 }
 
 /* Make one more huge page of the index. Note it first: a stripe that gives pages back meanwhile
@@ -395,8 +394,7 @@ CELLAR_PRIVATE int64_t l1_index_collapse_due_ms(l1 *c)
 CELLAR_PRIVATE bool l1_index_collapse(l1 *c)
 {
     uint64_t from;
-    int64_t due;
-    if (!l1_index_full(c, &from, &due) || due > base_coarse_ms(c->clock)) { return false; }
+    if (l1_index_huge_ms(c, &from) > base_coarse_ms(c->clock)) { return false; }
     sync_take(L1_SEG, &c->seg_lock);
     if (c->index_collapsed == from) { c->index_collapsed = from + BASE_HUGE; }
     sync_drop(L1_SEG, &c->seg_lock);

@@ -68,8 +68,7 @@ static uint32_t l1_pick_stripes(const l1_config *cfg, uint64_t budget, uint32_t 
 static uint64_t l1_reserve_want(uint64_t budget, uint64_t factor)
 {
     const uint64_t least = BASE_MIN(L1_RESERVE_LEAST, (uint64_t)SIZE_MAX / 512);
-    return BASE_MIN(BASE_MAX(budget, least / L1_RESERVE_FACTOR) * factor,
-                    l1_reserve_most(budget));
+    return BASE_MIN(BASE_MAX(budget, least / L1_RESERVE_FACTOR) * factor, l1_reserve_most(budget));
 }
 
 /* Return whether addresses remain for allocations: tables of the store, stacks, the program. */
@@ -110,18 +109,15 @@ static bool l1_reserve_at(l1 *c, uint64_t budget, uint64_t factor)
         if (c->stripe_stride < BASE_PAGE || total < least) { return false; }
         c->bucket_limit = (uint32_t)BASE_MIN(c->stripe_stride / sizeof(l1_bucket), (size_t)1 << 30);
         c->group_count = (uint32_t)BASE_MAX(c->bucket_limit >> L1_GROUP_SHIFT, 1u);
-        c->overflow_stride = c->stripe_stride;
-        c->overflow_limit =
-            (uint32_t)BASE_MIN(c->overflow_stride / c->group_count / sizeof(l1_bucket) * 2,
-                               (size_t)65536) -
-            1;
-        if (base_region_reserve(&c->index_region, (size_t)total, (size_t)total)) {
-            if (base_region_reserve(&c->overflow_region, (size_t)total, (size_t)total)) {
-                if (l1_leaves_room(budget)) { return true; }
-                base_region_release(&c->overflow_region);
-            }
-            base_region_release(&c->index_region);
+        const size_t halves = c->stripe_stride / c->group_count / sizeof(l1_bucket) * 2;
+        c->overflow_limit = (uint32_t)BASE_MIN(halves, (size_t)65536) - 1;
+        if (base_region_reserve(&c->index_region, (size_t)total, (size_t)total) &&
+            base_region_reserve(&c->overflow_region, (size_t)total, (size_t)total) &&
+            l1_leaves_room(budget)) {
+            return true;
         }
+        base_region_release(&c->overflow_region);
+        base_region_release(&c->index_region);
     }
 }
 
@@ -254,7 +250,7 @@ CELLAR_PRIVATE void l1_close(l1 *c)
     base_uncharge(a, BASE_MOD_SEGMENT, segs * c->seg_bytes);
     base_uncharge(a, BASE_MOD_LOG_TABLE, c->table_charged + c->base_charged);
     l1_samples_close(c);
-    l1_shadow_close(c);
+    l1_shadow_close(c, base_load_rlx(&c->shadow));
     l1_caps_close(c);
     l1_quotas_close(c);
     base_free(a, BASE_MOD_GHOST, c->ghosts, c->ghost_bytes);
@@ -321,13 +317,9 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
     out->big_blocks = base_load_rlx(&c->big_blocks);
     out->big_bytes = base_load_rlx(&c->big_bytes);
     out->retired_bytes = base_load_rlx(&c->retired_bytes);
-    out->no_space = base_load_rlx(&c->no_space);
-    out->absent_refused = base_load_rlx(&c->absent_refused);
-    out->chain_full = base_load_rlx(&c->chain_full);
-    out->pin_limit = base_load_rlx(&c->pin_limit);
-    out->fallback_reads = base_load_rlx(&c->fallback_reads);
-    out->sample_dropped = l1_sample_dropped(c);
-    out->rule_switches = l1_shadow_switches(c);
+#define L1_X(name) out->name = base_load_rlx(&c->name);
+    L1_STORE_COUNTS(L1_X)
+#undef L1_X
     out->rule = base_load_rlx(&c->rule);
     out->stripes = c->stripe_count;
     out->seg_bytes = c->seg_bytes;
@@ -342,12 +334,12 @@ CELLAR_PRIVATE void l1_fork_prepare(l1 *c)
     sync_bare_take(&c->seg_lock);
     sync_bare_take(&c->pages.lock);
     sync_bare_take(&c->big_lock);
-    l1_caps_take(c);
+    l1_caps_fork(c, sync_bare_take);
 }
 
 CELLAR_PRIVATE void l1_fork_parent(l1 *c)
 {
-    l1_caps_drop(c);
+    l1_caps_fork(c, sync_bare_drop);
     sync_bare_drop(&c->big_lock);
     sync_bare_drop(&c->pages.lock);
     sync_bare_drop(&c->seg_lock);
@@ -357,7 +349,7 @@ CELLAR_PRIVATE void l1_fork_parent(l1 *c)
 
 CELLAR_PRIVATE void l1_fork_child(l1 *c)
 {
-    l1_caps_child(c);
+    l1_caps_fork(c, sync_reset);
     sync_reset(&c->pages.lock);
     sync_reset(&c->big_lock);
     sync_reset(&c->seg_lock);

@@ -186,10 +186,7 @@ CELLAR_PRIVATE bool l1_hit_life(l1 *c, const l1_key *k, void *buf, size_t buf_ca
 CELLAR_PRIVATE bool l1_tagged(const l1 *c, const l1_key *k);
 /* Result of a short path: only DONE stored the value. VETOED: the commit hook refused. */
 typedef enum l1_over_done {
-    L1_OVER_NOT,
-    L1_OVER_DONE,
-    L1_OVER_VETOED,
-    L1_OVER_ABSENT
+    L1_OVER_NOT, L1_OVER_DONE, L1_OVER_VETOED, L1_OVER_ABSENT
 } l1_over_done;
 /* Overwrite in place a plain entry of the same padded size, as l1_put with L1_CHANGE_SET. Any key
  * length. ABSENT: call l1_set_new. NOT, VETOED: call l1_put. */
@@ -220,7 +217,7 @@ typedef struct l1_pin_ref {
     size_t value_len;
     int64_t deadline_ms;
     uint32_t user_flags;
-    uint32_t slot; /* private; UINT32_MAX after l1_unpin */
+    uint32_t slot; /* for l1_unpin_slot; UINT32_MAX: nothing is pinned */
 } l1_pin_ref;
 /* Pin a plain record on the short path. False proves nothing: call l1_pin. */
 CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_thread_record *self, const void *key,
@@ -228,9 +225,8 @@ CELLAR_PRIVATE bool l1_pin_hit(l1 *c, const base_thread_record *self, const void
                                l1_pin_ref *out);
 /* Pin like l1_pin_hit, which serves the one caller that needs the shortest path. */
 CELLAR_PRIVATE bool l1_pin_key(l1 *c, const l1_key *k, l1_pin_ref *out);
-/* Keep the bytes in place until l1_unpin (by any thread). CELLAR_E_LIMIT: no free slot. */
+/* Keep the bytes in place until l1_unpin_slot (by any thread). CELLAR_E_LIMIT: no free slot. */
 CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags);
-BASE_SPARE CELLAR_PRIVATE void l1_unpin(l1 *c, l1_pin_ref *ref);
 /* Keep the bytes of a value that left in place beyond the hook, until l1_unpin_slot(*slot_index).
  * False: the value has no block of its own, or all pin slots are in use. Hold a few of them at a
  * time: gets use the same slots. The child of a fork has none. */

@@ -40,34 +40,26 @@ static l1_span l1_span_join(l1_span a, l1_span b, uint32_t each)
                      .best = BASE_MAX(BASE_MAX(a.best, b.best), a.last + b.first)};
 }
 
+/* Return how many units from `at` on, up to the end of its word, are all used or all free. */
+static uint32_t l1_units_alike(const uint64_t *map, uint64_t at, bool used)
+{
+    const uint64_t others = (used ? ~map[at / 64] : map[at / 64]) >> (at % 64);
+    return others != 0 ? (uint32_t)__builtin_ctzll(others) : (uint32_t)(64 - at % 64);
+}
+
 static l1_span l1_leaf_look(const uint64_t *word)
 {
     l1_span s = {0, 0, 0};
-    uint32_t run = 0;
-    bool start = true;
-    for (unsigned i = 0; i < L1_LEAF_WORDS; i++) {
-        if (word[i] == 0) {
-            run += 64;
-            continue;
-        }
-        unsigned at = 0;
-        for (uint64_t bits = word[i]; bits != 0;) {
-            const unsigned free = (unsigned)__builtin_ctzll(bits);
-            run += free;
-            if (start) { s.first = run; }
-            start = false;
-            s.best = BASE_MAX(s.best, run);
-            run = 0;
-            bits >>= free;
-            const unsigned used = ~bits == 0 ? 64u : (unsigned)__builtin_ctzll(~bits);
-            at += free + used;
-            bits = used == 64 ? 0 : bits >> used;
-        }
-        run = 64 - at;
+    for (uint32_t at = 0; at < L1_LEAF_UNITS;) {
+        const uint32_t free = l1_units_alike(word, at, false);
+        s.last += free;
+        s.best = BASE_MAX(s.best, s.last);
+        if (s.last == at + free) { s.first = s.last; } /* no used unit before */
+        at += free;
+        if (free != 0 && at % 64 == 0) { continue; } /* the next word may go on with it */
+        s.last = 0;
+        at += l1_units_alike(word, at, true);
     }
-    s.last = run;
-    s.best = BASE_MAX(s.best, run);
-    if (start) { s.first = run; }
     return s;
 }
 
@@ -94,16 +86,14 @@ static uint64_t l1_leaf_find(l1_pages *p, uint64_t from, uint64_t n)
     uint64_t run = 0;
     for (uint64_t at = from;;) {
         BASE_REQUIRE(at < from + L1_LEAF_UNITS);
-        const uint64_t word = p->map[at / 64] >> (at % 64), left = 64 - at % 64;
         if (BASE_DEBUG && at % 64 == 0) { p->looked++; }
-        const uint64_t free = word == 0 ? left : (uint64_t)__builtin_ctzll(word);
+        const uint32_t free = l1_units_alike(p->map, at, false);
         run += free;
-        if (run >= n) { return at + free - run; }
         at += free;
-        if (free == left) { continue; }
+        if (run >= n) { return at - run; }
+        if (free != 0 && at % 64 == 0) { continue; } /* the next word may go on with it */
         run = 0;
-        const uint64_t used = ~word >> free;
-        at += used == 0 ? 64 - at % 64 : BASE_MIN((uint64_t)__builtin_ctzll(used), 64 - at % 64);
+        at += l1_units_alike(p->map, at, true);
     }
 }
 
@@ -153,6 +143,17 @@ CELLAR_PRIVATE uint64_t l1_run_bytes(const l1 *c, uint64_t bytes)
     return base_round_up(bytes, (uint64_t)1 << c->pages.unit_shift);
 }
 
+/* Make the region writable up to `end` bytes. */
+static bool l1_pages_reach(l1_pages *p, uint64_t end)
+{
+    if (end <= p->writable_bytes) { return true; }
+    end = BASE_MIN(base_round_up(end, L1_RUNS_STEP), (uint64_t)p->region.reserved_bytes);
+    const size_t more = (size_t)(end - p->writable_bytes);
+    if (!base_region_commit(&p->region, (size_t)p->writable_bytes, more)) { return false; }
+    p->writable_bytes = end;
+    return true;
+}
+
 CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big **out,
                                   uint64_t *need)
 {
@@ -168,21 +169,12 @@ CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big *
         if (l1_page_units(p, first) != 0) { fresh--; }
         if (last != first && l1_page_units(p, last) != 0) { fresh--; }
         *need = fresh * BASE_PAGE;
-        bool ok = base_charge(c->account, BASE_MOD_BIG, *need);
-        got = ok ? L1_RUN_OK : L1_RUN_CHARGE;
-        if (ok && end > p->writable_bytes) {
-            const uint64_t to =
-                BASE_MIN(base_round_up(end, L1_RUNS_STEP), (uint64_t)p->region.reserved_bytes);
-            ok = base_region_commit(&p->region, (size_t)p->writable_bytes,
-                                    (size_t)(to - p->writable_bytes));
-            if (ok) {
-                p->writable_bytes = to;
-            } else {
-                base_uncharge(c->account, BASE_MOD_BIG, *need);
-                got = L1_RUN_NONE;
-            }
-        }
-        if (ok) {
+        if (!base_charge(c->account, BASE_MOD_BIG, *need)) {
+            got = L1_RUN_CHARGE;
+        } else if (!l1_pages_reach(p, end)) {
+            base_uncharge(c->account, BASE_MOD_BIG, *need);
+        } else {
+            got = L1_RUN_OK;
             l1_run_mark(p, at, n, true);
             l1_tree_update(p, at, n);
             p->page_count += fresh;

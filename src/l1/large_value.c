@@ -108,15 +108,17 @@ CELLAR_PRIVATE cellar_err l1_reserve(l1 *c, size_t len, l1_pin_ref *out)
     return CELLAR_OK;
 }
 
-/* Move a block from RESERVED into the hand of this thread. NULL: it is not there. The bytes before
- * `value` may be those of any value, so the list alone says whether they are a header. */
-static l1_big *l1_reserved_take(l1 *c, const void *value)
+/* Move the reserved block of `bytes` bytes, 0: of any length, into the hand of this thread. NULL:
+ * it is not there. The bytes before `value` may be those of any value, so the list alone says
+ * whether they are a header. */
+static l1_big *l1_reserved_take(l1 *c, const void *value, uint64_t bytes)
 {
     l1_big *b;
     sync_take(L1_BIG, &c->big_lock);
     for (b = c->hand.first; b != NULL; b = b->next) {
         if (l1_big_bytes(b) == value && b->where == (uint16_t)L1_RESERVED) { break; }
     }
+    if (b != NULL && bytes != 0 && b->bytes != bytes) { b = NULL; }
     if (b != NULL) { l1_bigs_move(c, b, L1_IN_HAND); }
     sync_drop(L1_BIG, &c->big_lock);
     return b;
@@ -125,18 +127,15 @@ static l1_big *l1_reserved_take(l1 *c, const void *value)
 CELLAR_PRIVATE l1_big *l1_big_adopt(l1 *c, const l1_key *k, const void *value, uint64_t len)
 {
     const uintptr_t at = (uintptr_t)value - (uintptr_t)c->pages.region.base;
-    l1_big *const b = at < c->pages.region.reserved_bytes ? l1_reserved_take(c, value) : NULL;
-    if (b != NULL && b->bytes != l1_run_bytes(c, L1_BIG_HEADER + len)) {
-        l1_big_to(c, b, L1_RESERVED);
-        return NULL;
-    }
+    if (at >= c->pages.region.reserved_bytes) { return NULL; }
+    l1_big *const b = l1_reserved_take(c, value, l1_run_bytes(c, L1_BIG_HEADER + len));
     if (b != NULL) { b->hash = k->hash; }
     return b;
 }
 
 CELLAR_PRIVATE void l1_reserve_end(l1 *c, const void *value, uint32_t slot_index)
 {
-    l1_big *const unused = l1_reserved_take(c, value);
+    l1_big *const unused = l1_reserved_take(c, value, 0);
     l1_unpin_slot(c, slot_index);
     if (unused != NULL) { l1_run_give(c, unused); }
 }

@@ -17,14 +17,7 @@ typedef enum l1_policy { L1_S3FIFO = 0, L1_LRU = 1, L1_FIFO = 2, L1_ADAPTIVE = 3
  * also with 0. *removed: number of removed entries. OK: no entry due at the call is left. PENDING:
  * the time ran out. E_BUSY: another tick runs, nothing was done. */
 CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed);
-/* Reclaim like l1_upkeep; return only the number of removed entries. */
-BASE_INLINE uint64_t l1_tick(l1 *c, uint64_t budget_us)
-{
-    uint64_t removed;
-    (void)l1_upkeep(c, budget_us, &removed);
-    return removed;
-}
-/* Return when l1_tick next has work, in ms of the store clock; BASE_NEVER_MS: never. */
+/* Return when l1_upkeep next has work, in ms of the store clock; BASE_NEVER_MS: never. */
 CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c);
 /* Note that a generation died (clear, version increment, drop). The next ticks reclaim its entries,
  * and evictions take them before live ones. */
@@ -106,21 +99,24 @@ CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t namespace);
  * policy, dropped against it; evicted keys that came back. */
 #define L1_COUNTS(X) \
     X(inserts) X(evicted) X(expired) X(cleared) X(kept) X(forced) X(ghost_hits)
+/* What the store counts: calls refused for lack of memory, and of absent entries at their ceiling;
+ * full chains, pins without a slot, reads under the lock; adaptive: requests dropped, changes of
+ * the rule. */
+#define L1_STORE_COUNTS(X) \
+    X(no_space) X(absent_refused) X(chain_full) X(pin_limit) X(fallback_reads) \
+    X(sample_dropped) X(rule_switches)
 typedef struct l1_stats {
 #define L1_X(name) uint64_t name;
     L1_COUNTS(L1_X)
+    L1_STORE_COUNTS(L1_X)
 #undef L1_X
     uint64_t splits, merges; /* buckets */
     uint64_t entries, record_bytes, segments, segments_free, segments_parked;
     uint64_t buckets, overflow_halves, index_bytes, arena_bytes, big_blocks, big_bytes,
         retired_bytes;
-    uint64_t no_space, chain_full, pin_limit, fallback_reads,
-        examined_max; /* per set: BASE_DEBUG */
-    uint64_t parked_total;
+    uint64_t parked_total, examined_max; /* examined: per set, BASE_DEBUG */
     uint64_t absent, absent_bytes; /* linked records without value, and their bytes */
-    uint64_t absent_refused;       /* not stored: at their ceiling */
-    uint64_t sample_dropped, rule_switches; /* adaptive: requests dropped; changes of the rule */
-    uint32_t rule;                          /* number of the current rule; see policy_select.c */
+    uint32_t rule;                 /* number of the current rule; see policy_select.c */
     uint32_t stripes, seg_bytes, granule;
 } l1_stats;
 CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out);

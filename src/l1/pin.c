@@ -95,25 +95,18 @@ CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsign
         const bool locked = round == L1_RETRIES || c->forked;
         l1_hold h;
         l1_probe p;
-        l1_info info;
-        l1_look look;
-        if (locked) {
-            l1_lock_key(c, k->hash, &h, false);
-            look = l1_find(c, &h, k, &p.at) ? L1_LOOK_FOUND : L1_LOOK_NONE;
-        } else {
-            look = l1_look_up(c, k, &p);
-        }
+        const l1_look look = l1_look_round(c, k, locked, &h, &p);
         if (look == L1_LOOK_AGAIN) { continue; }
         const uint64_t pos = p.at.pos;
         const l1_rec *const r = &p.at.rec;
-        uint64_t memory = 0;
+        uint64_t memory = 0, len = 0;
         cellar_err err = CELLAR_MISS;
         _Atomic uint64_t *pin = NULL;
         if (look == L1_LOOK_FOUND) {
-            uint64_t len;
             out->value = l1_value_at(c, pos, r, &len);
+            out->deadline_ms = l1_deadline(c, pos, r);
+            out->user_flags = l1_get_u32(c, pos, r, L1_X_FLAGS, 0);
             memory = l1_memory_of(c, pos, r); /* perhaps torn: see the next check */
-            l1_info_of(c, pos, r, &info);
             err = l1_judge(c, pos, r, flags & L1_NOT_DUE);
             if (!locked && !l1_unchanged(p.primary, p.ver)) { continue; }
         }
@@ -125,7 +118,7 @@ CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsign
             } else if (locked && !big) {
                 base_or_sc((_Atomic uint32_t *)(void *)l1_at(c, pos), L1_W0_PINNED);
             } else if (!locked &&
-                       !l1_pin_hold(c, p.primary, p.ver, pos, big ? SIZE_MAX : info.value_len)) {
+                       !l1_pin_hold(c, p.primary, p.ver, pos, big ? SIZE_MAX : (size_t)len)) {
                 base_store_rel(pin, (uint64_t)0);
                 continue;
             }
@@ -136,9 +129,7 @@ CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsign
             *out = (l1_pin_ref){ .slot = UINT32_MAX };
             return err;
         }
-        out->value_len = info.value_len;
-        out->deadline_ms = info.deadline_ms;
-        out->user_flags = info.user_flags;
+        out->value_len = (size_t)len;
         out->slot = (uint32_t)(pin - &c->pin[0].slot[0]);
         if ((flags & L1_PEEK) == 0 && (r->mask & L1_X_IDLE) != 0) { l1_idle_used(c, k); }
         return err;
@@ -164,13 +155,4 @@ CELLAR_PRIVATE void l1_unpin_slot(l1 *c, uint32_t slot_index)
     _Atomic uint64_t *slot = &c->pin[0].slot[0] + slot_index;
     BASE_ASSERT(base_load_rlx(slot) != 0); /* fails when a slot is unpinned twice */
     base_store_rel(slot, (uint64_t)0);
-}
-
-CELLAR_PRIVATE void l1_unpin(l1 *c, l1_pin_ref *ref)
-{
-    BASE_ASSERT(ref->slot != UINT32_MAX);
-    if (ref->slot == UINT32_MAX) { return; }
-    l1_unpin_slot(c, ref->slot);
-    ref->slot = UINT32_MAX;
-    ref->value = NULL;
 }

@@ -45,8 +45,7 @@ BASE_INLINE const l1_rule *l1_rule_at(unsigned i)
 BASE_INLINE const l1_rule *l1_rule_now(const l1 *c) { return l1_rule_at(base_load_rlx(&c->rule)); }
 BASE_INLINE uint64_t l1_rule_target(const l1_rule *r, const l1_learned *l, uint64_t total)
 {
-    const uint64_t part =
-        r->tuned ? total * l->small >> L1_SMALL_BITS : total * r->share / 1024;
+    const uint64_t part = r->tuned ? total * l->small >> L1_SMALL_BITS : total * r->share / 1024;
     return BASE_MAX(part, 1);
 }
 /* Return the queue that gives the next record, by their sizes; not both may be empty. */
@@ -110,7 +109,8 @@ CELLAR_PRIVATE void l1_ghosts_close(l1 *c);
 /* Open shadow caches for a store of so many entries. ring_bytes: what the rings take. False: no
  * memory. */
 CELLAR_PRIVATE bool l1_shadow_open(l1 *c, uint64_t entries, uint64_t ring_bytes);
-CELLAR_PRIVATE void l1_shadow_close(l1 *c);
+/* Free shadow caches. NULL accepted. */
+CELLAR_PRIVATE void l1_shadow_close(l1 *c, struct l1_shadow *w);
 /* Adapt to a new bound or budget. */
 CELLAR_PRIVATE void l1_shadow_refit(l1 *c);
 /* Evict by one rule, and stop sampling. Samples on their way change neither. */
@@ -124,7 +124,6 @@ typedef struct l1_asked { /* requests for sampled keys, in their order */
 } l1_asked;
 /* Take the sampled requests. False: busy, nothing taken. */
 CELLAR_PRIVATE bool l1_shadow_feed(l1 *c, const l1_asked *a);
-CELLAR_PRIVATE uint64_t l1_shadow_switches(const l1 *c);
 CELLAR_PRIVATE void l1_shadow_child(l1 *c);
 CELLAR_PRIVATE const char *l1_shadow_audit(l1 *c); /* NULL, or what is wrong */
 
@@ -135,6 +134,5 @@ CELLAR_PRIVATE void l1_samples_close(l1 *c);
 CELLAR_PRIVATE void l1_samples_child(l1 *c);
 /* Count a request for a key with a hash below the limit. */
 BASE_COLD CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t generation);
-CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c);
 
 #endif

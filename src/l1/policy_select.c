@@ -15,7 +15,7 @@
  *            disagree. Older hits lose weight, by .8 every 8 C requests.
  *            A new rule moves no data: the queues drift to the new shares.
  * LOCKING    One flag, by exchange. A get never waits for it: if the flag is taken, the sample is
- *            dropped. The advisor and the statistics wait. Under the flag a thread takes no lock,
+ *            dropped. The advisor waits. Under the flag a thread takes no lock,
  *            allocates nothing and calls no user code.
  * LIMITS     n = 24..512, so that all tables together stay below 4 B per entry (or 16 KiB); 32
  *            nodes examined per request; figures for up to 64 namespaces. A store with C <= 24
@@ -75,10 +75,8 @@ struct l1_shadow {
     bool filled; /* cache[0] was full */
     uint32_t fill_requests, fill_hits; /* of cache[0], until then */
     uint32_t decay; /* of 65536: what an epoch takes from a score */
-    uint64_t entries; /* C: what n stands for */
     int64_t score[L1_EXPERTS];
     int64_t differ[L1_EXPERTS][L1_EXPERTS]; /* requests that hit in one and missed in the other */
-    uint64_t switches;
     size_t bytes; /* size of this block */
     l1_advisor *advisor; /* NULL: none; fixed at open */
     l1_shadow_cache cache[L1_EXPERTS];
@@ -116,14 +114,6 @@ static uint16_t l1_shade_pop(l1_shadow_cache *s, unsigned q)
 
 static uint64_t l1_shade_mix(uint32_t key) { return base_mix64((uint64_t)(key >> 3) + 1); }
 
-static void l1_shade_drop(l1_shadow_cache *s, uint16_t number)
-{
-    l1_shade *y = &s->node[number - 1];
-    *l1_shade_at(s, y->key) = y->chain;
-    y->next = s->free;
-    s->free = number;
-}
-
 /* Move the oldest record of main to its head if it was used since the last pass. Return false if it
  * was not. */
 static bool l1_shade_carry(l1_shadow_cache *s, const l1_rule *r)
@@ -150,7 +140,9 @@ static void l1_shade_step(l1_shadow_cache *s, const l1_rule *r, bool force)
         return;
     }
     if (q == 0 || r->both) { l1_ghost_add(&s->ghost, l1_shade_mix(y->key), q == 1); }
-    l1_shade_drop(s, number);
+    *l1_shade_at(s, y->key) = y->chain;
+    y->next = s->free;
+    s->free = number;
 }
 
 /* Apply `count` requests for one key. Return whether the first one hit. */
@@ -196,10 +188,8 @@ static uint32_t l1_shadow_lines(uint32_t n)
 /* Return the bytes of the tables of a cache of n nodes. */
 static size_t l1_shadow_bytes(uint32_t n)
 {
-    return (size_t)base_round_up((uint64_t)l1_shadow_lines(n) * L1_GHOST_LINE +
-                                     (uint64_t)n * sizeof(l1_shade) +
-                                     base_pow2_floor(n) * sizeof(uint16_t),
-                                 64);
+    const uint64_t nodes = (uint64_t)n * sizeof(l1_shade) + base_pow2_floor(n) * sizeof(uint16_t);
+    return (size_t)base_round_up((uint64_t)l1_shadow_lines(n) * L1_GHOST_LINE + nodes, 64);
 }
 
 /* Open one cache in a zeroed `block`. Return the end of its tables. */
@@ -243,18 +233,6 @@ static uint32_t l1_shadow_size(const l1 *c, uint64_t entries, uint64_t ring_byte
     return n;
 }
 
-/* Adapt the sampled part of the keys to `entries`. The shadow caches stay n entries large. */
-static void l1_shadow_fit(l1 *c, struct l1_shadow *w, uint64_t entries)
-{
-    w->entries = BASE_MAX(entries, 1);
-    const uint64_t requests = BASE_MAX(w->entries / 10, 100); /* of the store, in an epoch */
-    w->epoch = (uint32_t)BASE_MAX(requests * w->n / w->entries, 1);
-    /* ln .8 = -.223 in 8 C requests, at least 1,000 */
-    w->decay = (uint32_t)BASE_MAX(14624 * requests / BASE_MAX(8 * w->entries, 1000), 1);
-    const bool all = w->n >= w->entries;
-    base_store_rlx(&c->sample_limit, all ? UINT64_MAX : UINT64_MAX / w->entries * w->n);
-}
-
 static uint32_t l1_advised_size(uint32_t n, unsigned i)
 {
     return BASE_MAX(n * l1_advice_pct[i] / 100, 1);
@@ -288,7 +266,7 @@ static l1_advisor *l1_advisor_open(l1 *c, uint32_t shadow_n, uint64_t entries)
     return a;
 }
 
-static void l1_shadow_free(l1 *c, struct l1_shadow *w)
+CELLAR_PRIVATE void l1_shadow_close(l1 *c, struct l1_shadow *w)
 {
     if (w == NULL) { return; }
     if (w->advisor != NULL) {
@@ -299,43 +277,41 @@ static void l1_shadow_free(l1 *c, struct l1_shadow *w)
 
 CELLAR_PRIVATE bool l1_shadow_open(l1 *c, uint64_t entries, uint64_t ring_bytes)
 {
-    struct l1_shadow *w = base_load_acq(&c->shadow);
-    if (w != NULL) { /* open since an earlier adaptive phase; a resize may have followed */
-        l1_shadow_refit(c);
-        return true;
+    if (base_load_acq(&c->shadow) == NULL) { /* else open since an earlier adaptive phase */
+        const uint32_t n = l1_shadow_size(c, entries, ring_bytes);
+        const size_t bytes = l1_shadow_block(n);
+        unsigned char *block = base_alloc_held(c->account, BASE_MOD_SHADOW, bytes, NULL);
+        if (block == NULL) { return false; }
+        struct l1_shadow *w = (struct l1_shadow *)(void *)block;
+        w->bytes = bytes;
+        w->n = n;
+        w->advisor = l1_advisor_open(c, n, entries);
+        block += base_round_up(sizeof *w, 64);
+        for (unsigned e = 0; e < L1_EXPERTS; e++) {
+            block = l1_shadow_cache_open(&w->cache[e], n, block);
+        }
+        if (!base_cas_ar(&c->shadow, (struct l1_shadow *)NULL, w)) { l1_shadow_close(c, w); }
     }
-    const uint32_t n = l1_shadow_size(c, entries, ring_bytes);
-    const size_t bytes = l1_shadow_block(n);
-    unsigned char *block = base_alloc_held(c->account, BASE_MOD_SHADOW, bytes, NULL);
-    if (block == NULL) { return false; }
-    w = (struct l1_shadow *)(void *)block;
-    w->bytes = bytes;
-    w->n = n;
-    w->advisor = l1_advisor_open(c, n, entries);
-    block += base_round_up(sizeof *w, 64);
-    for (unsigned e = 0; e < L1_EXPERTS; e++) {
-        block = l1_shadow_cache_open(&w->cache[e], n, block);
-    }
-    if (!base_cas_ar(&c->shadow, (struct l1_shadow *)NULL, w)) { l1_shadow_free(c, w); }
-    l1_shadow_refit(c);
+    l1_shadow_refit(c); /* a resize may have followed that phase */
     return true;
 }
 
-CELLAR_PRIVATE void l1_shadow_close(l1 *c)
-{
-    l1_shadow_free(c, base_load_rlx(&c->shadow));
-    base_store_rlx(&c->shadow, (struct l1_shadow *)NULL);
-}
-
 /* ---- the controller -------------------------------------------------------------------------- */
-/* Count the entries of the full store: as bounded, else as seen, else as expected. */
-static void l1_shadow_count(l1 *c, struct l1_shadow *w)
+/* Count the entries of the full store: as bounded, else as seen, else as expected. Adapt the
+ * sampled part of the keys to them. The shadow caches stay n entries large. */
+static void l1_shadow_fit(l1 *c, struct l1_shadow *w)
 {
     uint64_t entries = l1_entries_of(c, base_load_rlx(&c->account->limit));
     if (base_load_rlx(&c->max_entries) == 0 && base_load_rlx(&c->low) != 0) {
         entries = base_load_rlx(&c->entries);
     }
-    l1_shadow_fit(c, w, entries);
+    entries = BASE_MAX(entries, 1); /* C: what n stands for */
+    const uint64_t requests = BASE_MAX(entries / 10, 100); /* of the store, in an epoch */
+    w->epoch = (uint32_t)BASE_MAX(requests * w->n / entries, 1);
+    /* ln .8 = -.223 in 8 C requests, at least 1,000 */
+    w->decay = (uint32_t)BASE_MAX(14624 * requests / BASE_MAX(8 * entries, 1000), 1);
+    const bool all = w->n >= entries;
+    base_store_rlx(&c->sample_limit, all ? UINT64_MAX : UINT64_MAX / entries * w->n);
 }
 
 static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
@@ -354,7 +330,7 @@ static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
         }
         if (best != now) {
             base_store_rlx(&c->rule, (uint32_t)best);
-            w->switches++;
+            base_add_rlx(&c->rule_switches, 1u);
         }
     }
     for (unsigned e = 0; e < L1_EXPERTS; e++) {
@@ -363,7 +339,7 @@ static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
             w->differ[e][o] -= w->differ[e][o] * (int64_t)w->decay / 65536;
         }
     }
-    if (now < L1_EXPERTS && ++w->epochs % L1_SHADOW_REFIT == 0) { l1_shadow_count(c, w); }
+    if (now < L1_EXPERTS && ++w->epochs % L1_SHADOW_REFIT == 0) { l1_shadow_fit(c, w); }
 }
 
 /* Return the figures of a namespace; NULL: none of its own. */
@@ -470,7 +446,7 @@ static void l1_shadow_filling(l1 *c, struct l1_shadow *w, uint32_t count, uint32
         w->fill_hits * (uint64_t)L1_SHADOW_FEW < w->fill_requests &&
         (c->hooks.asks == NULL || c->hooks.asks(c->hooks.ctx))) {
         base_store_rlx(&c->rule, (uint32_t)L1_RULE_GUARD);
-        w->switches++;
+        base_add_rlx(&c->rule_switches, 1u);
     }
 }
 
@@ -516,7 +492,7 @@ CELLAR_PRIVATE void l1_shadow_refit(l1 *c)
 {
     struct l1_shadow *w = base_load_acq(&c->shadow);
     if (w == NULL || base_xchg_ar(&w->busy, 1u) != 0) { return; } /* a later epoch counts again */
-    if (base_load_rlx(&c->policy) == L1_ADAPTIVE) { l1_shadow_count(c, w); }
+    if (base_load_rlx(&c->policy) == L1_ADAPTIVE) { l1_shadow_fit(c, w); }
     l1_shadow_give(w);
 }
 
@@ -526,14 +502,6 @@ CELLAR_PRIVATE void l1_rule_fix(l1 *c, unsigned rule)
     base_store_rlx(&c->rule, (uint32_t)rule);
     base_store_rlx(&c->sample_limit, (uint64_t)0);
     if (w != NULL) { l1_shadow_give(w); }
-}
-
-CELLAR_PRIVATE uint64_t l1_shadow_switches(const l1 *c)
-{
-    struct l1_shadow *w = l1_shadow_take(c);
-    const uint64_t n = w != NULL ? w->switches : 0;
-    if (w != NULL) { l1_shadow_give(w); }
-    return n;
 }
 
 /* Check that every node is free or in one queue, and that its key finds it. */

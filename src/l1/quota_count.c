@@ -58,8 +58,7 @@ BASE_COLD CELLAR_PRIVATE void l1_quota_add(l1 *c, const l1_stripe *s, uint32_t g
 }
 
 BASE_COLD CELLAR_PRIVATE void l1_count_out_rare(l1 *c, const l1_stripe *s, uint64_t pos,
-                                                const l1_rec *r,
-                                                uint64_t weight)
+                                                const l1_rec *r, uint64_t weight)
 {
     if (l1_is_absent(c, pos, r)) { l1_absent_count(l1_lane_of(c, pos), -(int64_t)weight, -1); }
     if (base_load_rlx(&c->quotas) == NULL) { return; }
@@ -116,16 +115,11 @@ CELLAR_PRIVATE void l1_quota_look(l1 *c, l1_lane *n, struct l1_quotas *q)
     l1_quota_sum(c, q);
 }
 
-static size_t l1_quotas_bytes(const l1 *c)
-{
-    return sizeof(struct l1_quotas) +
-           (size_t)c->stripe_count * L1_QUOTAS * sizeof(l1_quota_words);
-}
-
 CELLAR_PRIVATE bool l1_quotas_open(l1 *c)
 {
     if (base_load_acq(&c->quotas) != NULL) { return true; }
-    const size_t bytes = l1_quotas_bytes(c);
+    const size_t words = (size_t)c->stripe_count * L1_QUOTAS;
+    const size_t bytes = sizeof(struct l1_quotas) + words * sizeof(l1_quota_words);
     struct l1_quotas *q = base_alloc(c->account, BASE_MOD_NAMESPACE, bytes, NULL);
     if (q == NULL) { return false; }
     q->block_bytes = bytes;

@@ -53,8 +53,7 @@ BASE_INLINE void l1_absent_count(l1_lane *n, int64_t weight, int entries)
 }
 /* Add a record to all counts, in the odd window of its bucket. `t` as for l1_quota_add. */
 BASE_INLINE void l1_count_in(l1 *c, const l1_stripe *s, uint64_t pos, uint32_t generation,
-                             uint64_t hash,
-                             uint64_t weight, bool absent, l1_toll *t)
+                             uint64_t hash, uint64_t weight, bool absent, l1_toll *t)
 {
     l1_live_add(c, pos, weight);
     if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL)) {
@@ -64,8 +63,7 @@ BASE_INLINE void l1_count_in(l1 *c, const l1_stripe *s, uint64_t pos, uint32_t g
 }
 /* Subtract a record from the counts of its namespace, and of entries without value. */
 BASE_COLD CELLAR_PRIVATE void l1_count_out_rare(l1 *c, const l1_stripe *s, uint64_t pos,
-                                                const l1_rec *r,
-                                                uint64_t weight);
+                                                const l1_rec *r, uint64_t weight);
 /* Subtract a record from all counts, inside the odd window of its bucket. After the last step its
  * segment may be free. */
 BASE_INLINE void l1_count_out(l1 *c, const l1_stripe *s, uint64_t pos, const l1_rec *r)

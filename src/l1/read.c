@@ -61,7 +61,8 @@ static l1_look l1_rec_look(l1 *c, const l1_bucket *primary, uint32_t ver, uint64
     return l1_big_look(c, primary, ver, pos, r, k);
 }
 
-CELLAR_PRIVATE l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
+/* Find the record of a key without a lock, under version p->ver of its bucket. */
+static l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
 {
     l1_stripe *s = l1_stripe_of(c, k->hash);
     const uint64_t ls = base_load_acq(&s->ls);
@@ -97,6 +98,13 @@ CELLAR_PRIVATE l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
     /* A split since then may have moved the key before this look. */
     if (base_load_acq(&s->ls) != ls) { return L1_LOOK_AGAIN; }
     return L1_LOOK_NONE;
+}
+
+CELLAR_PRIVATE l1_look l1_look_round(l1 *c, const l1_key *k, bool locked, l1_hold *h, l1_probe *p)
+{
+    if (!locked) { return l1_look_up(c, k, p); }
+    l1_lock_key(c, k->hash, h, false);
+    return l1_find(c, h, k, &p->at) ? L1_LOOK_FOUND : L1_LOOK_NONE;
 }
 
 BASE_SIZE_BEGIN
@@ -143,14 +151,8 @@ static BASE_NOINLINE cellar_err l1_read_any(l1 *c, const l1_key *k, void *buf, s
         const bool locked = round == L1_RETRIES;
         l1_hold h;
         l1_probe p;
-        l1_look look;
-        if (locked) {
-            base_add_rlx(&c->fallback_reads, 1u);
-            l1_lock_key(c, k->hash, &h, false);
-            look = l1_find(c, &h, k, &p.at) ? L1_LOOK_FOUND : L1_LOOK_NONE;
-        } else {
-            look = l1_look_up(c, k, &p);
-        }
+        if (locked) { base_add_rlx(&c->fallback_reads, 1u); }
+        const l1_look look = l1_look_round(c, k, locked, &h, &p);
         if (look == L1_LOOK_AGAIN) { continue; }
         if (info != NULL && round != 0) { memset(info, 0, sizeof *info); } /* of an earlier round */
         *value_len = 0;
@@ -345,8 +347,7 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
                                  size_t *value_len, unsigned flags)
 {
     if (BASE_LIKELY(l1_get_fast(c, base_thread_self(), k->bytes, k->len, false, k->generation,
-                                k->hash, buf, buf_cap, value_len, flags,
-                                BASE_NEVER_MS, NULL))) {
+                                k->hash, buf, buf_cap, value_len, flags, BASE_NEVER_MS, NULL))) {
         return CELLAR_OK;
     }
     /* A load that finds no plain value finds mostly none. */
@@ -459,10 +460,9 @@ static BASE_NOINLINE void l1_get_one(l1 *c, uint32_t generation, uint64_t hash, 
     const l1_key k = {it->key, (uint32_t)it->key_len, generation, hash};
     it->value_len = 0;
     it->user_flags = 0;
-    it->status = l1_none(c, hash)
-                     ? CELLAR_MISS
-                     : l1_get_rest(c, &k, it->buf, it->buf_cap, &it->value_len, &it->user_flags,
-                                   flags);
+    it->status = CELLAR_MISS;
+    if (l1_none(c, hash)) { return; }
+    it->status = l1_get_rest(c, &k, it->buf, it->buf_cap, &it->value_len, &it->user_flags, flags);
 }
 
 CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t generation, cellar_get_item *items, uint32_t n,

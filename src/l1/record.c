@@ -55,8 +55,7 @@ CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r)
     }
     if ((r->w0 & L1_W0_ALWAYS) == 0) { return false; }
     uint32_t at = 8;
-    r->generation = 0;
-    r->mask = 0;
+    r->generation = r->mask = r->tag_off = r->tag_count = 0;
     if ((r->w0 & L1_W0_GENERATION) != 0) {
         r->generation = base_seq_u32(p + at);
         at += 4;
@@ -79,8 +78,6 @@ CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r)
     r->key_off = at;
     r->value_off = at + ((r->mask & L1_X_APART) != 0 ? 0 : r->klen);
     uint32_t end = r->value_off + r->vlen;
-    r->tag_off = 0;
-    r->tag_count = 0;
     if ((r->mask & L1_X_TAGS) != 0) {
         end = (uint32_t)base_round_up(end, 4);
         if (end + L1_TAG_BLOCK(0) > room) { return false; }
@@ -215,18 +212,12 @@ CELLAR_PRIVATE void l1_left_of(l1 *c, uint64_t pos, const l1_rec *r, l1_left *ou
                       .key_len = r->klen,
                       .value = l1_value_at(c, pos, r, &len),
                       .value_len = info.value_len,
-                      .deadline_ms = info.deadline_ms,
-                      .stale_ms = info.stale_ms,
-                      .expires_ms = info.expires_ms,
-                      .version = info.version,
-                      .l2_addr = info.l2_addr,
-                      .tag_count = r->tag_count,
-                      .generation = r->generation,
+                      .deadline_ms = info.deadline_ms, .expires_ms = info.expires_ms,
+                      .stale_ms = info.stale_ms, .idle_ms = (uint32_t)info.idle_ms,
+                      .version = info.version, .l2_addr = info.l2_addr,
+                      .tag_count = r->tag_count, .generation = r->generation,
                       .user_flags = info.user_flags,
-                      .idle_ms = (uint32_t)info.idle_ms,
-                      .kind = info.kind,
-                      .cost = info.cost,
-                      .fails = info.fails };
+                      .kind = info.kind, .cost = info.cost, .fails = info.fails };
     if (r->tag_count != 0) {
         out->tag_born = base_seq_u64(l1_at(c, pos) + r->tag_off + 8);
         out->tag_fps = l1_at(c, pos) + r->tag_off + 16;
@@ -331,10 +322,15 @@ static void l1_set_u64(unsigned char *p, const l1_rec *r, unsigned field, uint32
     if ((r->mask & field) != 0) { base_seq_store_u64(p + l1_field(r, field) + at, v); }
 }
 
-static void l1_write_fields(unsigned char *p, const l1_image *im)
+/* Write what may change in place, but the value: first word, deadline, contents of fields. */
+static void l1_write_fields(l1 *c, uint64_t pos, const l1_image *im)
 {
     const l1_rec *r = &im->rec;
     const l1_put_spec *s = im->spec;
+    unsigned char *p = l1_at(c, pos);
+    base_seq_store_u32(p, r->w0);
+    base_seq_store_u32(p + 4, l1_encode_due(c, pos, s->deadline_ms, r->mask));
+    if (r->mask == 0) { return; }
     l1_set_u32(p, r, L1_X_KLEN, 0, r->klen);
     l1_set_u64(p, r, L1_X_DEADLINE, 0, (uint64_t)s->deadline_ms);
     l1_set_u32(p, r, L1_X_KIND, 0,
@@ -359,13 +355,9 @@ CELLAR_PRIVATE void l1_write_head(l1 *c, uint64_t pos, const l1_image *im)
 {
     const l1_rec *r = &im->rec;
     unsigned char *p = l1_at(c, pos);
-    base_seq_store_u32(p, r->w0);
-    base_seq_store_u32(p + 4, l1_encode_due(c, pos, im->spec->deadline_ms, r->mask));
+    l1_write_fields(c, pos, im);
     if (r->generation != 0) { base_seq_store_u32(p + 8, r->generation); }
-    if (r->mask != 0) {
-        base_seq_store_u32(p + r->field_off - 4, r->mask);
-        l1_write_fields(p, im);
-    }
+    if (r->mask != 0) { base_seq_store_u32(p + r->field_off - 4, r->mask); }
     if ((r->mask & L1_X_APART) != 0) {
         l1_set_u64(p, r, L1_X_APART, 0, (uint64_t)(uintptr_t)im->block);
         l1_set_u64(p, r, L1_X_APART, 8, im->hash);
@@ -390,10 +382,6 @@ CELLAR_PRIVATE void l1_write_value(l1 *c, uint64_t pos, const l1_image *im)
 
 CELLAR_PRIVATE void l1_write_over(l1 *c, uint64_t pos, const l1_image *im)
 {
-    const l1_rec *r = &im->rec;
-    unsigned char *p = l1_at(c, pos);
-    base_seq_store_u32(p, r->w0);
-    base_seq_store_u32(p + 4, l1_encode_due(c, pos, im->spec->deadline_ms, r->mask));
-    if (r->mask != 0) { l1_write_fields(p, im); }
-    if (r->vlen != 0) { base_seq_store(p + r->value_off, im->value, r->vlen); }
+    l1_write_fields(c, pos, im);
+    l1_write_value(c, pos, im);
 }

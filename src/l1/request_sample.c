@@ -24,11 +24,11 @@ typedef struct l1_ring {
 _Static_assert(sizeof(l1_ring) == 64, "a ring is a line");
 
 struct l1_samples {
-    _Atomic uint64_t dropped;
     uint32_t mask;
     size_t bytes;  /* size of the block that holds this struct */
     l1_ring *ring; /* aligned by hand behind this struct */
 };
+_Static_assert(sizeof(struct l1_samples) <= sizeof(l1_ring), "it takes the place of a ring");
 
 BASE_SIZE_BEGIN
 
@@ -41,7 +41,7 @@ CELLAR_PRIVATE bool l1_samples_open(l1 *c)
 {
     const uint64_t entries = l1_entries_of(c, base_load_rlx(&c->account->limit));
     const uint32_t rings = l1_rings(entries);
-    const size_t bytes = (rings + 1) * sizeof(l1_ring) + sizeof(struct l1_samples);
+    const size_t bytes = (rings + 2) * sizeof(l1_ring); /* the struct, and a part to align */
     if (base_load_acq(&c->samples) == NULL) {
         struct l1_samples *s =
             entries < 2 ? NULL : base_alloc_held(c->account, BASE_MOD_SHADOW, bytes, NULL);
@@ -63,12 +63,6 @@ CELLAR_PRIVATE void l1_samples_close(l1 *c)
     if (s != NULL) { base_free(c->account, BASE_MOD_SHADOW, s, s->bytes); }
 }
 
-CELLAR_PRIVATE uint64_t l1_sample_dropped(const l1 *c)
-{
-    struct l1_samples *s = base_load_acq(&c->samples);
-    return s == NULL ? 0 : base_load_rlx(&s->dropped);
-}
-
 BASE_SIZE_END
 
 CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t generation)
@@ -79,7 +73,7 @@ CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t generation)
     l1_asked *a = &r->asked;
     const uint32_t key = (uint32_t)base_mix64(hash ^ UINT64_C(0x8f1bbcdc6a09e667));
     if (base_xchg_ar(&r->busy, 1u) != 0) {
-        base_add_rlx(&s->dropped, (uint64_t)1);
+        base_add_rlx(&c->sample_dropped, (uint64_t)1);
         return;
     }
     uint32_t i = a->n;
@@ -96,7 +90,7 @@ CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t generation)
         BASE_POINT("l1.sample.noted");
         a->count[a->n++] = 1;
         if (a->n == L1_ASKED_KEYS) {
-            if (!l1_shadow_feed(c, a)) { base_add_rlx(&s->dropped, (uint64_t)L1_ASKED_KEYS); }
+            if (!l1_shadow_feed(c, a)) { base_add_rlx(&c->sample_dropped, L1_ASKED_KEYS); }
             a->n = 0;
         }
     }

@@ -22,23 +22,15 @@ CELLAR_PRIVATE void l1_large_retire(l1 *c, l1_big *b)
     l1_big_to(c, b, L1_RETIRED);
 }
 
-static bool l1_on_its_way(l1 *c)
-{
-    if (base_load_acq(&c->sweepers) != 0) { return true; }
-    sync_take(L1_SEG, &c->seg_lock);
-    const bool back = c->returning != 0;
-    sync_drop(L1_SEG, &c->seg_lock);
-    return back;
-}
-
 CELLAR_PRIVATE void l1_retired_wait(l1 *c)
 {
-    for (unsigned i = 0; l1_on_its_way(c) && i < 1000; i++) {
-        if (i < 128) {
-            base_yield();
-        } else {
-            base_sleep_ns(50000);
-        }
+    for (unsigned i = 0; i < 1000; i++) {
+        const bool swept = base_load_acq(&c->sweepers) == 0;
+        sync_take(L1_SEG, &c->seg_lock);
+        const bool returned = c->returning == 0;
+        sync_drop(L1_SEG, &c->seg_lock);
+        if (swept && returned) { return; }
+        if (i < 128) { base_yield(); } else { base_sleep_ns(50000); }
     }
 }
 

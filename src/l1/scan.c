@@ -12,17 +12,11 @@
 #include "l1/index.h"
 #include "l1/record.h"
 
-typedef struct l1_scan_buf {
+typedef struct l1_scan_buf { /* of l1_seen, each before its key and value, padded to 8 */
     unsigned char *bytes;
     size_t cap, used;
     unsigned count;
 } l1_scan_buf;
-
-typedef struct l1_scan_item { /* in the buffer; key and value follow, padded to 8 */
-    l1_info info;
-    uint32_t key_len, value_len;
-    bool has_value;
-} l1_scan_item;
 
 /* Prefetch the records of a bucket. Slots may be torn: a prefetch of any address is no fault. */
 static void l1_scan_prefetch(const l1 *c, const l1_bucket *b)
@@ -49,8 +43,7 @@ static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t ge
             const unsigned i = (unsigned)__builtin_ctz(m);
             uint64_t pos = l1_pos(c, base_load_rlx(&p.b->off[i]));
             if (!l1_decode(c, pos, &r) || r.generation != generation) { continue; }
-            if (r.mask != 0 && what != L1_SCAN_STORED &&
-                l1_judge(c, pos, &r, 0) == CELLAR_MISS) {
+            if (r.mask != 0 && what != L1_SCAN_STORED && l1_judge(c, pos, &r, 0) == CELLAR_MISS) {
                 continue;
             }
             if ((r.mask & L1_X_APART) != 0 && apart != NULL) {
@@ -59,18 +52,19 @@ static bool l1_scan_copy(l1 *c, const l1_stripe *s, uint64_t number, uint32_t ge
             }
             bool value = what == L1_SCAN_VALUES && (r.w0 & L1_W0_BIG) == 0;
             size_t bytes =
-                (size_t)base_round_up(sizeof(l1_scan_item) + r.klen + (value ? r.vlen : 0u), 8);
+                (size_t)base_round_up(sizeof(l1_seen) + r.klen + (value ? r.vlen : 0u), 8);
             if (out->cap - out->used < bytes) {
                 *need = out->used + bytes;
                 return false;
             }
-            l1_scan_item *item = (l1_scan_item *)(void *)(out->bytes + out->used);
+            l1_seen *item = (l1_seen *)(void *)(out->bytes + out->used);
+            unsigned char *to = (unsigned char *)(item + 1);
             l1_info_of(c, pos, &r, &item->info);
             item->info.uses = (uint8_t)l1_freq(p.b, i);
+            item->key = to;
             item->key_len = r.klen;
-            item->value_len = r.vlen;
-            item->has_value = value;
-            unsigned char *to = (unsigned char *)(item + 1);
+            item->value = value ? to + r.klen : NULL;
+            item->value_len = item->info.value_len;
             base_seq_load(to, l1_key_at(c, pos, &r), r.klen);
             if (value) { base_seq_load(to + r.klen, l1_at(c, pos) + r.value_off, r.vlen); }
             out->used += bytes;
@@ -139,17 +133,11 @@ static bool l1_scan_tell(l1 *c, const l1_scan_buf *buf, l1_scan_what what,
     bool go_on = true;
     size_t at = 0;
     for (unsigned i = 0; i < buf->count && go_on; i++) {
-        const l1_scan_item *item = (const l1_scan_item *)(const void *)(buf->bytes + at);
-        const unsigned char *key = (const unsigned char *)(item + 1);
-        const size_t value_len = item->has_value ? item->value_len : 0u;
-        at += (size_t)base_round_up(sizeof *item + item->key_len + value_len, 8);
-        if (what != L1_SCAN_STORED && base_clock_reached(c->clock, item->info.expires_ms)) {
-            continue;
-        }
-        l1_seen seen = {.key = key, .key_len = item->key_len, .info = item->info,
-                        .value = item->has_value ? key + item->key_len : NULL,
-                        .value_len = item->info.value_len};
-        go_on = fn(ctx, &seen);
+        const l1_seen *e = (const l1_seen *)(const void *)(buf->bytes + at);
+        const size_t value_len = e->value != NULL ? e->value_len : 0u;
+        at += (size_t)base_round_up(sizeof *e + e->key_len + value_len, 8);
+        const bool over = base_clock_reached(c->clock, e->info.expires_ms);
+        if (!over || what == L1_SCAN_STORED) { go_on = fn(ctx, e); }
     }
     return go_on;
 }
@@ -180,18 +168,18 @@ CELLAR_PRIVATE cellar_err l1_scan(l1 *c, uint64_t *cursor, size_t buckets, uint3
                                   void *ctx)
 {
     uint32_t stripe = (uint32_t)(*cursor >> 32), low = (uint32_t)*cursor;
-    l1_scan_buf buf = {.cap = (size_t)16 << 10};
-    buf.bytes = base_alloc_raw(&c->account->hooks, buf.cap);
-    if (buf.bytes == NULL) { return CELLAR_E_NOMEM; }
+    l1_scan_buf buf = {.bytes = NULL};
+    size_t need = ((size_t)16 << 10) - 1;
     bool go_on = true;
     while (go_on && buckets > 0 && stripe < c->stripe_count) {
-        size_t need = 0;
         unsigned level;
-        if (!l1_scan_step(c, &c->stripe[stripe], low, generation, what, &buf, &need, &level)) {
+        if (buf.cap <= need) {
             base_free_raw(&c->account->hooks, buf.bytes, buf.cap);
             buf.cap = (size_t)base_pow2_ceil(need + 1);
             buf.bytes = base_alloc_raw(&c->account->hooks, buf.cap);
             if (buf.bytes == NULL) { return CELLAR_E_NOMEM; }
+        }
+        if (!l1_scan_step(c, &c->stripe[stripe], low, generation, what, &buf, &need, &level)) {
             continue;
         }
         low = l1_scan_next(low, level);

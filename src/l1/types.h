@@ -103,8 +103,8 @@ enum {
 /* A chain is a primary bucket and halves of overflow buckets: slots 0..3 or 4..7. The other half
  * may belong to another chain. Number n of a half: bucket n / 2 of the group, half n % 2. */
 typedef struct l1_bucket {
-    _Atomic uint32_t
-        ver; /* odd: locked; 0: no bucket. CAS sc in lock, release in unlock; acquire in readers */
+    /* odd: locked; 0: no bucket. CAS sc in lock, release in unlock; acquire in readers */
+    _Atomic uint32_t ver;
     _Atomic uint32_t freq; /* 9 x 2 bits; racy hints, no result depends on them */
     _Atomic uint16_t ovf;  /* next half, 0 none; of slots 4..7: tag[8] of an overflow bucket */
     _Atomic uint16_t tag[L1_SLOTS]; /* fingerprints: hash bits 63..48, 0 empty */
@@ -113,10 +113,7 @@ typedef struct l1_bucket {
 _Static_assert(sizeof(l1_bucket) == 64, "a bucket is a line");
 
 typedef enum l1_seg_state {
-    L1_SEG_FREE = 0,
-    L1_SEG_SMALL,
-    L1_SEG_MAIN,
-    L1_SEG_PARKED,
+    L1_SEG_FREE = 0, L1_SEG_SMALL, L1_SEG_MAIN, L1_SEG_PARKED,
     L1_SEG_RETURNING /* its pages are being discarded */
 } l1_seg_state;
 
@@ -131,8 +128,7 @@ typedef enum l1_seg_state {
 
 typedef struct l1_seg {
     _Atomic uint64_t live;        /* L1_LIVE of linked records; a delete lowers it in its window */
-    _Atomic uint64_t
-        min_due_ms; /* no record expires (or idles out) before; UINT64_MAX never */
+    _Atomic uint64_t min_due_ms;  /* no record expires or idles out before; UINT64_MAX never */
     uint64_t max_due_ms;          /* all have expired after; UINT64_MAX unknown; lane lock */
     uint32_t used_bytes;          /* appended; lane lock */
     uint32_t cursor;              /* bytes consumed by the cursor; lane lock */
@@ -314,7 +310,7 @@ struct l1 {
     uint32_t record_max; /* longest record in the log; longer ones keep key or value in a block */
     uint32_t key_max;    /* keys up to this length always lie in the log */
     base_region arena_region, index_region, overflow_region, table_region, base_region_;
-    size_t stripe_stride, overflow_stride; /* address space of a stripe in these two */
+    size_t stripe_stride; /* address space of a stripe in the index, and in the overflow region */
     l1_pin_line *pin;
     uint32_t pin_lines, user_pin_lines; /* all; those for l1_pin, the first ones */
     unsigned char *ghosts;
@@ -345,7 +341,7 @@ struct l1 {
     bool collapse_off;                  /* no huge pages by ticks */
     _Atomic uint64_t index_writable;    /* bytes of the index, from its start; only rises */
     _Atomic uint32_t held;              /* segments in lanes; read anywhere */
-    uint64_t arena_writable, table_writable, base_writable, table_charged, base_charged;
+    uint64_t arena_writable, table_charged, base_charged;
     _Atomic uint32_t reserve; /* segments that blocks leave to the log; relaxed, read anywhere */
     _Atomic uint32_t refill;  /* 1: that reserve is being restored; a hint */
     uint64_t parked_total;
@@ -359,7 +355,9 @@ struct l1 {
     _Atomic uint64_t left_bytes; /* of blocks that hooks pinned when their entry left, in all */
     _Atomic uint64_t retired_fresh; /* retired bytes that are not stuck; the same */
 
-    _Atomic uint64_t no_space, absent_refused, chain_full, pin_limit, fallback_reads;
+#define L1_X(name) _Atomic uint64_t name;
+    L1_STORE_COUNTS(L1_X)
+#undef L1_X
     _Atomic uint32_t wipes;    /* 1: values that end are overwritten (l1_hide); only rises */
     _Atomic uint32_t dead_round;   /* +1 whenever a generation died */
     _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_lane */
