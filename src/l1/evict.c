@@ -243,28 +243,42 @@ CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_lane *n)
     return false;
 }
 
-/* Prefetch the lines that the next step in this segment will read. A hint only. */
-static SYNC_HOLDS(L1_LANE) void l1_cursor_ahead(l1 *c, l1_lane *n, const l1_seg *g,
-                                                  uint64_t pos)
+/* Note the hash of the record at `pos` and prefetch what its step will read. Return its size. */
+static SYNC_HOLDS(L1_LANE) uint32_t l1_cursor_see(l1 *c, uint64_t pos, uint64_t *hash)
 {
     l1_rec r;
-    uint64_t hash;
-    if (g->cursor >= g->used_bytes) { return; }
+    uint32_t size;
     if (BASE_LIKELY(l1_decode_plain(c, pos, &r))) {
-        hash = base_hash(c->hash_key, 0, l1_at(c, pos) + r.key_off, r.klen);
+        size = r.size;
+        *hash = base_hash(c->hash_key, 0, l1_at(c, pos) + r.key_off, r.klen);
     } else {
         l1_rec any; /* its address is taken; r stays in registers */
-        if (!l1_decode(c, pos, &any)) { return; }
-        r.size = any.size;
-        hash = l1_hash_of(c, pos, &any);
+        const bool ok = l1_decode(c, pos, &any);
+        BASE_REQUIRE(ok);
+        size = any.size;
+        *hash = l1_hash_of(c, pos, &any);
     }
-    n->ahead = (l1_ahead){ .pos = pos, .hash = hash, .seq = base_load_rlx(&g->seq) };
-    const l1_stripe *const s = l1_stripe_of(c, hash);
-    BASE_PREFETCH_W(l1_bucket_at(s, l1_number(base_load_rlx(&s->ls), hash)));
-    l1_ghost_prefetch(&s->ghost, l1_ghost_mix(hash));
-    BASE_PREFETCH(l1_at(c, pos) + r.size); /* the step after that decodes it */
-    BASE_PREFETCH(l1_at(c, pos) + r.size + BASE_LINE);
-    if (c->hooks.soon != NULL) { c->hooks.soon(c->hooks.ctx, hash); }
+    const l1_stripe *const s = l1_stripe_of(c, *hash);
+    BASE_PREFETCH_W(l1_bucket_at(s, l1_number(base_load_rlx(&s->ls), *hash)));
+    l1_ghost_prefetch(&s->ghost, l1_ghost_mix(*hash));
+    BASE_PREFETCH(l1_at(c, pos) + size + 2 * BASE_LINE);
+    BASE_PREFETCH(l1_at(c, pos) + size + 3 * BASE_LINE);
+    if (c->hooks.soon != NULL) { c->hooks.soon(c->hooks.ctx, *hash); }
+    return size;
+}
+
+/* Return the hash of the record under the cursor, and look at the ones behind it. */
+static SYNC_HOLDS(L1_LANE) uint64_t l1_cursor_hash(l1 *c, l1_ahead *a, const l1_seg *g,
+                                                   uint64_t pos)
+{
+    const uint32_t seq = base_load_rlx(&g->seq);
+    if (BASE_UNLIKELY(a->seq != seq || a->first != g->cursor)) {
+        *a = (l1_ahead){ .seq = seq, .first = g->cursor, .end = g->cursor };
+    }
+    while (a->seen - a->used < L1_AHEAD && a->end < g->used_bytes) {
+        a->end += l1_cursor_see(c, pos - g->cursor + a->end, &a->hash[a->seen++ % L1_AHEAD]);
+    }
+    return a->hash[a->used++ % L1_AHEAD];
 }
 
 static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q, bool force,
@@ -279,12 +293,11 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
     l1_seg *g = &c->seg[l1_seg_of(c, pos)];
     const uint32_t size = r->size;
     BASE_REQUIRE(ok && size <= g->used_bytes - g->cursor);
+    e.hash = l1_cursor_hash(c, &n->ahead[q], g, pos);
     g->cursor += size;
-    const bool known = n->ahead.pos == pos && n->ahead.seq == base_load_rlx(&g->seq);
-    e.hash = known ? n->ahead.hash : l1_hash_of(c, pos, r);
+    n->ahead[q].first = g->cursor;
     slot->pos = pos;
     BASE_ASSERT(e.hash == l1_hash_of(c, pos, r));
-    if (g->cursor < g->used_bytes) { BASE_PREFETCH(l1_at(c, pos) + size); }
     if (!l1_linked_first(c, &e)) {
         freed->log_bytes += size;
         return L1_STEP_DEAD;
@@ -343,7 +356,6 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
         if (force) { n->forced++; }
         freed->log_bytes += size;
         freed->big_bytes += weight - size;
-        l1_cursor_ahead(c, n, g, pos + size);
         return L1_STEP_DROPPED;
     }
     /* A thread deleted or changed the record, or moved its deadline, since the judgement. The next

@@ -274,7 +274,8 @@ static void l1_sparse_find(l1 *c, l1_lane *n)
         if (seg == n->queue[1].head) { seg = n->queue[1].tail; }
         if (seg == n->queue[1].head) { break; }
         const uint64_t live = L1_LIVE_BYTES(L1_LIVE_LINKED(base_load_rlx(&c->seg[seg].live)));
-        if (live < c->seg_bytes / 4 * 3) { n->sparse = l1_pass_of(c, seg); }
+        const uint32_t rest = c->seg_bytes - c->seg[seg].cursor; /* the cursor frees what it left */
+        if (live < rest / 4 * 3) { n->sparse = l1_pass_of(c, seg); }
         seg = c->seg[seg].next;
     }
     *hand = seg != L1_NONE ? l1_pass_of(c, seg) : (l1_pass){0};

@@ -180,9 +180,12 @@ typedef struct l1_pass { /* a pass over one segment; it may take several calls *
     uint32_t seq, at;
 } l1_pass;
 
-typedef struct l1_ahead { /* the next record for the cursor, as seen by an earlier step */
-    uint64_t pos, hash;
-    uint32_t seq; /* of its segment: while it holds, the record there keeps its key; 0: none */
+#define L1_AHEAD 8u /* a power of two */
+typedef struct l1_ahead { /* the next records for a cursor, as seen by earlier steps */
+    uint64_t hash[L1_AHEAD]; /* of number n at n % L1_AHEAD */
+    uint32_t seq;            /* of the segment: while it holds, a record keeps its key; 0: none */
+    uint32_t first, end;     /* offsets of the oldest one, and behind the newest one */
+    uint32_t used, seen;     /* numbers: of the oldest one, and of the next one to come */
 } l1_ahead;
 
 typedef struct l1_stripe { /* part of the index: keys with the same bits of the hash */
@@ -219,7 +222,7 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     _Atomic uint32_t held_segs; /* segments in the two queues; read anywhere (steal) */
     uint32_t owed;              /* bytes that its sets left to later ones to free */
     uint32_t swept_round;       /* last dead-generation round this lane finished */
-    l1_ahead ahead;
+    l1_ahead ahead[2];          /* by queue */
 #define L1_X(name) uint64_t name;
     L1_COUNTS(L1_X)
 #undef L1_X
