@@ -31,7 +31,10 @@ typedef struct l1_sizes { uint64_t small, mainq; } l1_sizes;
 
 static l1_sizes l1_sizes_of(const l1 *c, const l1_lane *n)
 {
-    const uint64_t a = base_load_rlx(&n->queue[0].live), b = base_load_rlx(&n->queue[1].live);
+    uint64_t a = base_load_rlx(&n->queue[0].live), b = base_load_rlx(&n->queue[1].live);
+    const uint64_t stayed = BASE_MIN(n->stayed, a); /* deletes there do not lower it */
+    a -= stayed;
+    b += stayed;
     if (base_load_rlx(&c->max_entries) != 0) {
         return (l1_sizes){ L1_LIVE_COUNT(a), L1_LIVE_COUNT(b) };
     }
@@ -169,28 +172,61 @@ static SYNC_HOLDS(L1_LANE) bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, ui
     return true;
 }
 
-/* Find the next record under the cursor of queue q. Free emptied segments on the way. */
-static SYNC_HOLDS(L1_LANE) bool l1_cursor_next(l1 *c, l1_lane *n, unsigned q, uint64_t *pos)
+/* Return whether the records of a tail of small stay in place: the rule takes all of them into
+ * main, and few are dead. Worth and shares drop records: then they move one by one. */
+static bool l1_stays(const l1 *c, const l1_lane *n, const l1_seg *g)
+{
+    return l1_rule_now(c)->fill && base_load_rlx(&c->policy) == L1_ADAPTIVE &&
+           n->swept_round == base_load_rlx(&c->dead_round) && n->cost_mean64 == 0 &&
+           base_load_rlx(&c->quotas) == NULL && g->cursor == 0 &&
+           L1_LIVE_BYTES(base_load_rlx(&g->live)) >= g->used_bytes / 8 * 7;
+}
+
+/* Find the next record under the cursor of queue q; `at`: where the cursor is kept. stay: the
+ * segment may move as a whole. Free emptied segments on the way. */
+static SYNC_HOLDS(L1_LANE) bool l1_cursor_next(l1 *c, l1_lane *n, unsigned q, bool stay,
+                                               uint64_t *pos, uint32_t **at)
 {
     for (;;) {
         l1_free_emptied(c, n);
         uint32_t seg = n->queue[q].tail;
         if (seg == L1_NONE) { return false; }
         l1_seg *g = &c->seg[seg];
-        if (g->cursor < g->used_bytes) {
-            *pos = ((uint64_t)seg << c->seg_shift) + g->cursor;
+        if (q == 0) {
+            const uint32_t seq = stay && l1_stays(c, n, g) ? base_load_rlx(&g->seq) : 0;
+            if (n->stay_seq != seq) {
+                n->stay_seq = seq;
+                n->stay_at = 0;
+                n->stayed = 0;
+            }
+        }
+        const bool stays = q == 0 && n->stay_seq != 0;
+        *at = stays ? &n->stay_at : &g->cursor;
+        if (**at < g->used_bytes) {
+            *pos = ((uint64_t)seg << c->seg_shift) + **at;
             return true;
         }
+        if (stays) {
+            if (seg != n->queue[0].head) {
+                l1_seg_move(c, n, seg);
+            } else if (n->queue[1].tail != L1_NONE) {
+                return false;
+            } else {
+                stay = false; /* no other record is left: begin again, and copy */
+            }
+            continue;
+        }
         uint64_t live = base_load_acq(&g->live);
-        if (live == L1_LIVE_QUEUED && !c->forked) {
+        if (L1_LIVE_LINKED(live) == 0 && (live & L1_LIVE_QUEUED) != 0 && !c->forked) {
             base_yield(); /* a delete is about to push it, inside its window */
             continue;
         }
-        if (live != 0) {
+        if ((live & ~L1_LIVE_MOVED) != 0) {
             /* Only in a forked child: a writer of the parent was lost between unlink and count, or
              * before the push. */
             BASE_REQUIRE(c->forked);
-            base_sub_rlx(&n->queue[q].live, L1_LIVE_LINKED(base_xchg_ar(&g->live, (uint64_t)0)));
+            live = base_xchg_ar(&g->live, live & L1_LIVE_MOVED);
+            base_sub_rlx(&n->queue[q].live, L1_LIVE_LINKED(live));
         }
         l1_seg_unqueue(c, n, seg);
         l1_seg_release(c, seg);
@@ -221,7 +257,7 @@ static bool l1_rotates(const l1 *c, const l1_lane *n, unsigned q)
 {
     const uint32_t tail = n->queue[q].tail;
     return tail != L1_NONE &&
-           (int32_t)(base_load_rlx(&c->seg[tail].seq) - n->rotate_stop[q]) <= 0;
+           (int32_t)(base_load_rlx(&c->seg[tail].seq) - n->rotate_stop) <= 0;
 }
 
 /* Return whether the lane still has to rotate its queues because a generation died. One rotation
@@ -233,10 +269,9 @@ CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_lane *n)
     if (BASE_LIKELY(n->swept_round == round)) { return false; }
     if (n->rotate_round != round) {
         n->rotate_round = round;
-        for (unsigned q = 0; q < 2; q++) {
-            uint32_t head = n->queue[q].head;
-            n->rotate_stop[q] = head == L1_NONE ? 0 : base_load_rlx(&c->seg[head].seq);
-        }
+        sync_take(L1_SEG, &c->seg_lock);
+        n->rotate_stop = c->opened;
+        sync_drop(L1_SEG, &c->seg_lock);
     }
     if (l1_rotates(c, n, 0) || l1_rotates(c, n, 1)) { return true; }
     n->swept_round = round;
@@ -269,14 +304,14 @@ static SYNC_HOLDS(L1_LANE) uint32_t l1_cursor_see(l1 *c, uint64_t pos, uint64_t 
 
 /* Return the hash of the record under the cursor, and look at the ones behind it. */
 static SYNC_HOLDS(L1_LANE) uint64_t l1_cursor_hash(l1 *c, l1_ahead *a, const l1_seg *g,
-                                                   uint64_t pos)
+                                                   uint64_t pos, uint32_t at)
 {
     const uint32_t seq = base_load_rlx(&g->seq);
-    if (BASE_UNLIKELY(a->seq != seq || a->first != g->cursor)) {
-        *a = (l1_ahead){ .seq = seq, .first = g->cursor, .end = g->cursor };
+    if (BASE_UNLIKELY(a->seq != seq || a->first != at)) {
+        *a = (l1_ahead){ .seq = seq, .first = at, .end = at };
     }
     while (a->seen - a->used < L1_AHEAD && a->end < g->used_bytes) {
-        a->end += l1_cursor_see(c, pos - g->cursor + a->end, &a->hash[a->seen++ % L1_AHEAD]);
+        a->end += l1_cursor_see(c, pos - at + a->end, &a->hash[a->seen++ % L1_AHEAD]);
     }
     return a->hash[a->used++ % L1_AHEAD];
 }
@@ -285,21 +320,23 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
                                                     bool rotate, l1_victims *v, l1_freed *freed)
 {
     uint64_t pos;
-    if (!l1_cursor_next(c, n, q, &pos)) { return L1_STEP_END; }
+    uint32_t *at;
+    if (!l1_cursor_next(c, n, q, !force && !rotate, &pos, &at)) { return L1_STEP_END; }
     l1_entry e;
     l1_slot *const slot = &e.slot;
     l1_rec *const r = &slot->rec;
     bool ok = l1_decode_plain(c, pos, r) || l1_decode(c, pos, r);
     l1_seg *g = &c->seg[l1_seg_of(c, pos)];
-    const uint32_t size = r->size;
-    BASE_REQUIRE(ok && size <= g->used_bytes - g->cursor);
-    e.hash = l1_cursor_hash(c, &n->ahead[q], g, pos);
-    g->cursor += size;
-    n->ahead[q].first = g->cursor;
+    const bool stays = at != &g->cursor;
+    const uint32_t size = r->size, gone = stays ? 0 : size; /* bytes that come free without it */
+    BASE_REQUIRE(ok && size <= g->used_bytes - *at);
+    e.hash = l1_cursor_hash(c, &n->ahead[q], g, pos, *at);
+    *at += size;
+    n->ahead[q].first = *at;
     slot->pos = pos;
     BASE_ASSERT(e.hash == l1_hash_of(c, pos, r));
     if (!l1_linked_first(c, &e)) {
-        freed->log_bytes += size;
+        freed->log_bytes += gone;
         return L1_STEP_DEAD;
     }
     const uint64_t hash = e.hash, weight = l1_weight(c, pos, r);
@@ -323,6 +360,13 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
             verdict = (l1_verdict){.keep = true, .freq = (uint8_t)l1_freq(slot->b, slot->i)};
         }
     }
+    if (verdict.keep && stays) {
+        if (l1_freq(slot->b, slot->i) != 0) { l1_freq_set(slot->b, slot->i, verdict.freq); }
+        n->stayed += L1_LIVE(weight, 1);
+        n->learned.moves++;
+        n->kept++;
+        return L1_STEP_KEPT;
+    }
     uint64_t to;
     /* A kept record must not take the last free segments from the sets that free room for them. The
      * first kept record is exempt: lanes begin to evict together. Half of them would drop their
@@ -343,7 +387,7 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
             return L1_STEP_KEPT;
         }
         if (rotate) {
-            g->cursor -= size;
+            *at -= size;
             return L1_STEP_STUCK;
         }
         n->forced++; /* no room to keep it */
@@ -354,13 +398,13 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
             l1_ghost_add(&l1_stripe_of(c, hash)->ghost, l1_ghost_mix(hash), q == 1);
         }
         if (force) { n->forced++; }
-        freed->log_bytes += size;
+        freed->log_bytes += gone;
         freed->big_bytes += weight - size;
         return L1_STEP_DROPPED;
     }
     /* A thread deleted or changed the record, or moved its deadline, since the judgement. The next
      * step judges it again. */
-    g->cursor -= size;
+    *at -= size;
     return L1_STEP_DEAD;
 }
 
