@@ -11,6 +11,7 @@
  *              adaptive  the same with the constants of the rule that policy_select.c chose
  *              lru       (new entries go to main)           counter > 0 -> head of main, 0; or drop
  *              fifo      drop                               drop
+ *            A rule with fill: the records of small stay, and their segment moves to main.
  * INVARIANTS The old place of a record is released only after its slot changed.
  * LOCKING    Lane lock. The cursor copies a kept record without the bucket lock and redirects the
  *            slot from the version read before the copy.
@@ -29,12 +30,14 @@
 /* Unit of the shares: entries if they are bounded, else bytes. */
 typedef struct l1_sizes { uint64_t small, mainq; } l1_sizes;
 
-static l1_sizes l1_sizes_of(const l1 *c, const l1_lane *n)
+BASE_ALWAYS_INLINE l1_sizes l1_sizes_of(const l1 *c, const l1_lane *n)
 {
     uint64_t a = base_load_rlx(&n->queue[0].live), b = base_load_rlx(&n->queue[1].live);
-    const uint64_t stayed = BASE_MIN(n->stayed, a); /* deletes there do not lower it */
-    a -= stayed;
-    b += stayed;
+    if (n->stayed != 0) {
+        const uint64_t stayed = BASE_MIN(n->stayed, a); /* deletes there do not lower it */
+        a -= stayed;
+        b += stayed;
+    }
     if (base_load_rlx(&c->max_entries) != 0) {
         return (l1_sizes){ L1_LIVE_COUNT(a), L1_LIVE_COUNT(b) };
     }
@@ -192,15 +195,12 @@ static SYNC_HOLDS(L1_LANE) bool l1_cursor_next(l1 *c, l1_lane *n, unsigned q, bo
         uint32_t seg = n->queue[q].tail;
         if (seg == L1_NONE) { return false; }
         l1_seg *g = &c->seg[seg];
-        if (q == 0) {
-            const uint32_t seq = stay && l1_stays(c, n, g) ? base_load_rlx(&g->seq) : 0;
-            if (n->stay_seq != seq) {
-                n->stay_seq = seq;
-                n->stay_at = 0;
-                n->stayed = 0;
-            }
+        const bool stays = q == 0 && stay && l1_stays(c, n, g);
+        if (q == 0 && BASE_UNLIKELY(n->stay_seq != (stays ? base_load_rlx(&g->seq) : 0))) {
+            n->stay_seq = stays ? base_load_rlx(&g->seq) : 0;
+            n->ahead[0].seq = n->stay_at = 0;
+            n->stayed = 0;
         }
-        const bool stays = q == 0 && n->stay_seq != 0;
         *at = stays ? &n->stay_at : &g->cursor;
         if (**at < g->used_bytes) {
             *pos = ((uint64_t)seg << c->seg_shift) + **at;
@@ -303,16 +303,15 @@ static SYNC_HOLDS(L1_LANE) uint32_t l1_cursor_see(l1 *c, uint64_t pos, uint64_t 
 }
 
 /* Return the hash of the record under the cursor, and look at the ones behind it. */
-static SYNC_HOLDS(L1_LANE) uint64_t l1_cursor_hash(l1 *c, l1_ahead *a, const l1_seg *g,
-                                                   uint64_t pos, uint32_t at)
+static BASE_NOINLINE SYNC_HOLDS(L1_LANE) uint64_t
+    l1_cursor_hash(l1 *c, l1_ahead *a, const l1_seg *g, uint64_t pos, uint32_t at)
 {
     const uint32_t seq = base_load_rlx(&g->seq);
-    if (BASE_UNLIKELY(a->seq != seq || a->first != at)) {
-        *a = (l1_ahead){ .seq = seq, .first = at, .end = at };
-    }
-    while (a->seen - a->used < L1_AHEAD && a->end < g->used_bytes) {
+    if (BASE_UNLIKELY(a->seq != seq)) { *a = (l1_ahead){ .seq = seq, .end = at }; }
+    do {
+        if (BASE_UNLIKELY(a->end == g->used_bytes)) { break; }
         a->end += l1_cursor_see(c, pos - at + a->end, &a->hash[a->seen++ % L1_AHEAD]);
-    }
+    } while (BASE_UNLIKELY(a->seen - a->used < L1_AHEAD));
     return a->hash[a->used++ % L1_AHEAD];
 }
 
@@ -332,7 +331,6 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
     BASE_REQUIRE(ok && size <= g->used_bytes - *at);
     e.hash = l1_cursor_hash(c, &n->ahead[q], g, pos, *at);
     *at += size;
-    n->ahead[q].first = *at;
     slot->pos = pos;
     BASE_ASSERT(e.hash == l1_hash_of(c, pos, r));
     if (!l1_linked_first(c, &e)) {
@@ -388,6 +386,7 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
         }
         if (rotate) {
             *at -= size;
+            n->ahead[q].seq = 0;
             return L1_STEP_STUCK;
         }
         n->forced++; /* no room to keep it */
@@ -405,11 +404,12 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
     /* A thread deleted or changed the record, or moved its deadline, since the judgement. The next
      * step judges it again. */
     *at -= size;
+    n->ahead[q].seq = 0;
     return L1_STEP_DEAD;
 }
 
 /* Return the queue from which the cursor takes its next record. */
-static unsigned l1_queue_due(const l1 *c, const l1_lane *n)
+BASE_ALWAYS_INLINE unsigned l1_queue_due(const l1 *c, const l1_lane *n)
 {
     const bool has_small = n->queue[0].tail != L1_NONE, has_main = n->queue[1].tail != L1_NONE;
     if (!has_small || !has_main) { return has_main ? 1 : 0; }
@@ -522,7 +522,8 @@ CELLAR_PRIVATE bool l1_compact_step(l1 *c, l1_lane *n, l1_victims *v)
 
 CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_lane *n, bool force, l1_victims *v, l1_freed *freed)
 {
-    if (BASE_UNLIKELY(!force && l1_rotating(c, n))) {
+    const bool swept = n->swept_round == base_load_rlx(&c->dead_round);
+    if (BASE_UNLIKELY(!swept && !force && l1_rotating(c, n))) {
         l1_step r = l1_rotate_once(c, n, v, freed);
         if (r != L1_STEP_STUCK) { return r; }
     }

@@ -187,7 +187,7 @@ typedef struct l1_pass { /* a pass over one segment; it may take several calls *
 typedef struct l1_ahead { /* the next records for a cursor, as seen by earlier steps */
     uint64_t hash[L1_AHEAD]; /* of number n at n % L1_AHEAD */
     uint32_t seq;            /* of the segment: while it holds, a record keeps its key; 0: none */
-    uint32_t first, end;     /* offsets of the oldest one, and behind the newest one */
+    uint32_t end;            /* offset behind the newest one */
     uint32_t used, seen;     /* numbers: of the oldest one, and of the next one to come */
 } l1_ahead;
 
