@@ -179,7 +179,8 @@ static SYNC_HOLDS(L1_LANE) bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, ui
  * main, and few are dead. Worth and shares drop records: then they move one by one. */
 static bool l1_stays(const l1 *c, const l1_lane *n, const l1_seg *g)
 {
-    return l1_rule_now(c)->fill && base_load_rlx(&c->policy) == L1_ADAPTIVE &&
+    const l1_policy policy = (l1_policy)base_load_rlx(&c->policy);
+    return l1_rule_now(c)->fill && (policy == L1_ADAPTIVE || policy == L1_S3FIFO) &&
            n->swept_round == base_load_rlx(&c->dead_round) && n->cost_mean64 == 0 &&
            base_load_rlx(&c->quotas) == NULL && g->cursor == 0 &&
            L1_LIVE_BYTES(base_load_rlx(&g->live)) >= g->used_bytes / 8 * 7;
