@@ -410,7 +410,7 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
 }
 
 /* Return the queue from which the cursor takes its next record. */
-BASE_ALWAYS_INLINE unsigned l1_queue_due(const l1 *c, const l1_lane *n)
+static unsigned l1_queue_due(const l1 *c, const l1_lane *n)
 {
     const bool has_small = n->queue[0].tail != L1_NONE, has_main = n->queue[1].tail != L1_NONE;
     if (!has_small || !has_main) { return has_main ? 1 : 0; }

@@ -281,7 +281,7 @@ static void l1_sparse_find(l1 *c, l1_lane *n)
     *hand = seg != L1_NONE ? l1_pass_of(c, seg) : (l1_pass){0};
 }
 
-static BASE_NOINLINE uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
+static uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
 {
     int64_t now = base_coarse_ms(c->clock);
     if (BASE_UNLIKELY(l1_is_above_limit(c))) { (void)l1_give_back(c, 0, 0); }
