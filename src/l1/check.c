@@ -112,7 +112,7 @@ static const char *l1_audit_lane(const l1 *c, const l1_lane *n, const l1_tally *
         uint32_t prev = L1_NONE;
         for (uint32_t seg = n->queue[q].tail; seg != L1_NONE; prev = seg, seg = c->seg[seg].next) {
             const l1_seg *g = &c->seg[seg];
-            if (g->prev != prev || g->state != (q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN)) {
+            if (g->prev != prev || l1_seg_queue(g) != q) {
                 return "links of a queue differ";
             }
             if (g->lane != n->number) { return "segment is in the queue of another lane"; }

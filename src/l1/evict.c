@@ -11,6 +11,7 @@
  *              adaptive  the same with the constants of the rule that policy_select.c chose
  *              lru       (new entries go to main)           counter > 0 -> head of main, 0; or drop
  *              fifo      drop                               drop
+ *            A rule with fill: the records of small stay, and their segment moves to main.
  * INVARIANTS The old place of a record is released only after its slot changed.
  * LOCKING    Lane lock. The cursor copies a kept record without the bucket lock and redirects the
  *            slot from the version read before the copy.
@@ -29,9 +30,14 @@
 /* Unit of the shares: entries if they are bounded, else bytes. */
 typedef struct l1_sizes { uint64_t small, mainq; } l1_sizes;
 
-static l1_sizes l1_sizes_of(const l1 *c, const l1_lane *n)
+BASE_ALWAYS_INLINE l1_sizes l1_sizes_of(const l1 *c, const l1_lane *n)
 {
-    const uint64_t a = base_load_rlx(&n->queue[0].live), b = base_load_rlx(&n->queue[1].live);
+    uint64_t a = base_load_rlx(&n->queue[0].live), b = base_load_rlx(&n->queue[1].live);
+    if (n->stayed != 0) {
+        const uint64_t stayed = BASE_MIN(n->stayed, a); /* deletes there do not lower it */
+        a -= stayed;
+        b += stayed;
+    }
     if (base_load_rlx(&c->max_entries) != 0) {
         return (l1_sizes){ L1_LIVE_COUNT(a), L1_LIVE_COUNT(b) };
     }
@@ -169,28 +175,59 @@ static SYNC_HOLDS(L1_LANE) bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, ui
     return true;
 }
 
-/* Find the next record under the cursor of queue q. Free emptied segments on the way. */
-static SYNC_HOLDS(L1_LANE) bool l1_cursor_next(l1 *c, l1_lane *n, unsigned q, uint64_t *pos)
+/* Return whether the records of a tail of small stay in place: the rule takes all of them into
+ * main, and few are dead. Worth and shares drop records: then they move one by one. */
+static bool l1_stays(const l1 *c, const l1_lane *n, const l1_seg *g)
+{
+    const l1_policy policy = (l1_policy)base_load_rlx(&c->policy);
+    return l1_rule_now(c)->fill && (policy == L1_ADAPTIVE || policy == L1_S3FIFO) &&
+           n->swept_round == base_load_rlx(&c->dead_round) && n->cost_mean64 == 0 &&
+           base_load_rlx(&c->quotas) == NULL && g->cursor == 0 &&
+           L1_LIVE_BYTES(base_load_rlx(&g->live)) >= g->used_bytes / 8 * 7;
+}
+
+/* Find the next record under the cursor of queue q; `at`: where the cursor is kept. stay: the
+ * segment may move as a whole. Free emptied segments on the way. */
+static SYNC_HOLDS(L1_LANE) bool l1_cursor_next(l1 *c, l1_lane *n, unsigned q, bool stay,
+                                               uint64_t *pos, uint32_t **at)
 {
     for (;;) {
         l1_free_emptied(c, n);
         uint32_t seg = n->queue[q].tail;
         if (seg == L1_NONE) { return false; }
         l1_seg *g = &c->seg[seg];
-        if (g->cursor < g->used_bytes) {
-            *pos = ((uint64_t)seg << c->seg_shift) + g->cursor;
+        const bool stays = q == 0 && stay && l1_stays(c, n, g);
+        if (q == 0 && BASE_UNLIKELY(n->stay_seq != (stays ? base_load_rlx(&g->seq) : 0))) {
+            n->stay_seq = stays ? base_load_rlx(&g->seq) : 0;
+            n->ahead[0].seq = n->stay_at = 0;
+            n->stayed = 0;
+        }
+        *at = stays ? &n->stay_at : &g->cursor;
+        if (**at < g->used_bytes) {
+            *pos = ((uint64_t)seg << c->seg_shift) + **at;
             return true;
         }
+        if (stays) {
+            if (seg != n->queue[0].head) {
+                l1_seg_move(c, n, seg);
+            } else if (n->queue[1].tail != L1_NONE) {
+                return false;
+            } else {
+                stay = false; /* no other record is left: begin again, and copy */
+            }
+            continue;
+        }
         uint64_t live = base_load_acq(&g->live);
-        if (live == L1_LIVE_QUEUED && !c->forked) {
+        if (L1_LIVE_LINKED(live) == 0 && (live & L1_LIVE_QUEUED) != 0 && !c->forked) {
             base_yield(); /* a delete is about to push it, inside its window */
             continue;
         }
-        if (live != 0) {
+        if ((live & ~L1_LIVE_MOVED) != 0) {
             /* Only in a forked child: a writer of the parent was lost between unlink and count, or
              * before the push. */
             BASE_REQUIRE(c->forked);
-            base_sub_rlx(&n->queue[q].live, L1_LIVE_LINKED(base_xchg_ar(&g->live, (uint64_t)0)));
+            live = base_xchg_ar(&g->live, live & L1_LIVE_MOVED);
+            base_sub_rlx(&n->queue[q].live, L1_LIVE_LINKED(live));
         }
         l1_seg_unqueue(c, n, seg);
         l1_seg_release(c, seg);
@@ -221,7 +258,7 @@ static bool l1_rotates(const l1 *c, const l1_lane *n, unsigned q)
 {
     const uint32_t tail = n->queue[q].tail;
     return tail != L1_NONE &&
-           (int32_t)(base_load_rlx(&c->seg[tail].seq) - n->rotate_stop[q]) <= 0;
+           (int32_t)(base_load_rlx(&c->seg[tail].seq) - n->rotate_stop) <= 0;
 }
 
 /* Return whether the lane still has to rotate its queues because a generation died. One rotation
@@ -233,60 +270,72 @@ CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_lane *n)
     if (BASE_LIKELY(n->swept_round == round)) { return false; }
     if (n->rotate_round != round) {
         n->rotate_round = round;
-        for (unsigned q = 0; q < 2; q++) {
-            uint32_t head = n->queue[q].head;
-            n->rotate_stop[q] = head == L1_NONE ? 0 : base_load_rlx(&c->seg[head].seq);
-        }
+        sync_take(L1_SEG, &c->seg_lock);
+        n->rotate_stop = c->opened;
+        sync_drop(L1_SEG, &c->seg_lock);
     }
     if (l1_rotates(c, n, 0) || l1_rotates(c, n, 1)) { return true; }
     n->swept_round = round;
     return false;
 }
 
-/* Prefetch the lines that the next step in this segment will read. A hint only. */
-static SYNC_HOLDS(L1_LANE) void l1_cursor_ahead(l1 *c, l1_lane *n, const l1_seg *g,
-                                                  uint64_t pos)
+/* Note the hash of the record at `pos` and prefetch what its step will read. Return its size. */
+static SYNC_HOLDS(L1_LANE) uint32_t l1_cursor_see(l1 *c, uint64_t pos, uint64_t *hash)
 {
     l1_rec r;
-    uint64_t hash;
-    if (g->cursor >= g->used_bytes) { return; }
+    uint32_t size;
     if (BASE_LIKELY(l1_decode_plain(c, pos, &r))) {
-        hash = base_hash(c->hash_key, 0, l1_at(c, pos) + r.key_off, r.klen);
+        size = r.size;
+        *hash = base_hash(c->hash_key, 0, l1_at(c, pos) + r.key_off, r.klen);
     } else {
         l1_rec any; /* its address is taken; r stays in registers */
-        if (!l1_decode(c, pos, &any)) { return; }
-        r.size = any.size;
-        hash = l1_hash_of(c, pos, &any);
+        const bool ok = l1_decode(c, pos, &any);
+        BASE_REQUIRE(ok);
+        size = any.size;
+        *hash = l1_hash_of(c, pos, &any);
     }
-    n->ahead = (l1_ahead){ .pos = pos, .hash = hash, .seq = base_load_rlx(&g->seq) };
-    const l1_stripe *const s = l1_stripe_of(c, hash);
-    BASE_PREFETCH_W(l1_bucket_at(s, l1_number(base_load_rlx(&s->ls), hash)));
-    l1_ghost_prefetch(&s->ghost, l1_ghost_mix(hash));
-    BASE_PREFETCH(l1_at(c, pos) + r.size); /* the step after that decodes it */
-    BASE_PREFETCH(l1_at(c, pos) + r.size + BASE_LINE);
-    if (c->hooks.soon != NULL) { c->hooks.soon(c->hooks.ctx, hash); }
+    const l1_stripe *const s = l1_stripe_of(c, *hash);
+    BASE_PREFETCH_W(l1_bucket_at(s, l1_number(base_load_rlx(&s->ls), *hash)));
+    l1_ghost_prefetch(&s->ghost, l1_ghost_mix(*hash));
+    BASE_PREFETCH(l1_at(c, pos) + size + 2 * BASE_LINE);
+    BASE_PREFETCH(l1_at(c, pos) + size + 3 * BASE_LINE);
+    if (c->hooks.soon != NULL) { c->hooks.soon(c->hooks.ctx, *hash); }
+    return size;
+}
+
+/* Return the hash of the record under the cursor, and look at the ones behind it. */
+static BASE_NOINLINE SYNC_HOLDS(L1_LANE) uint64_t
+    l1_cursor_hash(l1 *c, l1_ahead *a, const l1_seg *g, uint64_t pos, uint32_t at)
+{
+    const uint32_t seq = base_load_rlx(&g->seq);
+    if (BASE_UNLIKELY(a->seq != seq)) { *a = (l1_ahead){ .seq = seq, .end = at }; }
+    do {
+        if (BASE_UNLIKELY(a->end == g->used_bytes)) { break; }
+        a->end += l1_cursor_see(c, pos - at + a->end, &a->hash[a->seen++ % L1_AHEAD]);
+    } while (BASE_UNLIKELY(a->seen - a->used < L1_AHEAD));
+    return a->hash[a->used++ % L1_AHEAD];
 }
 
 static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q, bool force,
                                                     bool rotate, l1_victims *v, l1_freed *freed)
 {
     uint64_t pos;
-    if (!l1_cursor_next(c, n, q, &pos)) { return L1_STEP_END; }
+    uint32_t *at;
+    if (!l1_cursor_next(c, n, q, !force && !rotate, &pos, &at)) { return L1_STEP_END; }
     l1_entry e;
     l1_slot *const slot = &e.slot;
     l1_rec *const r = &slot->rec;
     bool ok = l1_decode_plain(c, pos, r) || l1_decode(c, pos, r);
     l1_seg *g = &c->seg[l1_seg_of(c, pos)];
-    const uint32_t size = r->size;
-    BASE_REQUIRE(ok && size <= g->used_bytes - g->cursor);
-    g->cursor += size;
-    const bool known = n->ahead.pos == pos && n->ahead.seq == base_load_rlx(&g->seq);
-    e.hash = known ? n->ahead.hash : l1_hash_of(c, pos, r);
+    const bool stays = at != &g->cursor;
+    const uint32_t size = r->size, gone = stays ? 0 : size; /* bytes that come free without it */
+    BASE_REQUIRE(ok && size <= g->used_bytes - *at);
+    e.hash = l1_cursor_hash(c, &n->ahead[q], g, pos, *at);
+    *at += size;
     slot->pos = pos;
     BASE_ASSERT(e.hash == l1_hash_of(c, pos, r));
-    if (g->cursor < g->used_bytes) { BASE_PREFETCH(l1_at(c, pos) + size); }
     if (!l1_linked_first(c, &e)) {
-        freed->log_bytes += size;
+        freed->log_bytes += gone;
         return L1_STEP_DEAD;
     }
     const uint64_t hash = e.hash, weight = l1_weight(c, pos, r);
@@ -310,6 +359,13 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
             verdict = (l1_verdict){.keep = true, .freq = (uint8_t)l1_freq(slot->b, slot->i)};
         }
     }
+    if (verdict.keep && stays) {
+        if (l1_freq(slot->b, slot->i) != 0) { l1_freq_set(slot->b, slot->i, verdict.freq); }
+        n->stayed += L1_LIVE(weight, 1);
+        n->learned.moves++;
+        n->kept++;
+        return L1_STEP_KEPT;
+    }
     uint64_t to;
     /* A kept record must not take the last free segments from the sets that free room for them. The
      * first kept record is exempt: lanes begin to evict together. Half of them would drop their
@@ -330,7 +386,8 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
             return L1_STEP_KEPT;
         }
         if (rotate) {
-            g->cursor -= size;
+            *at -= size;
+            n->ahead[q].seq = 0;
             return L1_STEP_STUCK;
         }
         n->forced++; /* no room to keep it */
@@ -341,14 +398,14 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
             l1_ghost_add(&l1_stripe_of(c, hash)->ghost, l1_ghost_mix(hash), q == 1);
         }
         if (force) { n->forced++; }
-        freed->log_bytes += size;
+        freed->log_bytes += gone;
         freed->big_bytes += weight - size;
-        l1_cursor_ahead(c, n, g, pos + size);
         return L1_STEP_DROPPED;
     }
     /* A thread deleted or changed the record, or moved its deadline, since the judgement. The next
      * step judges it again. */
-    g->cursor -= size;
+    *at -= size;
+    n->ahead[q].seq = 0;
     return L1_STEP_DEAD;
 }
 
@@ -466,7 +523,8 @@ CELLAR_PRIVATE bool l1_compact_step(l1 *c, l1_lane *n, l1_victims *v)
 
 CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_lane *n, bool force, l1_victims *v, l1_freed *freed)
 {
-    if (BASE_UNLIKELY(!force && l1_rotating(c, n))) {
+    const bool swept = n->swept_round == base_load_rlx(&c->dead_round);
+    if (BASE_UNLIKELY(!swept && !force && l1_rotating(c, n))) {
         l1_step r = l1_rotate_once(c, n, v, freed);
         if (r != L1_STEP_STUCK) { return r; }
     }

@@ -45,7 +45,8 @@ static void l1_byte_set(unsigned char *at, unsigned byte)
     base_store_rlx((_Atomic unsigned char *)at, (unsigned char)byte);
 }
 
-static void l1_ghost_put(unsigned char *line, unsigned slot, unsigned fp, unsigned from_main)
+BASE_ALWAYS_INLINE void l1_ghost_put(unsigned char *line, unsigned slot, unsigned fp,
+                                     unsigned from_main)
 {
     const unsigned half = slot % 2 * 4, bit = slot % 8;
     unsigned char *const high = &line[L1_GHOST_HIGH + slot / 2];
@@ -60,17 +61,9 @@ CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed, bool from_main)
     if (base_load_rlx(&g->lines) == 0) { return; }
     unsigned fp;
     unsigned char *line = l1_ghost_line(g, mixed, &fp);
-    const unsigned at = l1_byte(&line[L1_GHOST_CURSOR]) % L1_GHOST_FPS;
+    const unsigned at = BASE_MIN(l1_byte(&line[L1_GHOST_CURSOR]), L1_GHOST_FPS - 1);
     l1_ghost_put(line, at, fp, from_main);
     l1_byte_set(&line[L1_GHOST_CURSOR], at + 1 == L1_GHOST_FPS ? 0 : at + 1);
-}
-
-CELLAR_PRIVATE void l1_ghost_prefetch(const l1_ghosts *g, uint64_t mixed)
-{
-    /* Without the lock the two values may belong to different tables, or to none. */
-    const uint64_t number = ((mixed >> 32) * base_load_rlx(&g->lines)) >> 32;
-    const uintptr_t line = (uintptr_t)base_load_rlx(&g->line);
-    BASE_PREFETCH_W((const void *)(line + (uintptr_t)(number * L1_GHOST_LINE)));
 }
 
 CELLAR_PRIVATE l1_ghost l1_ghost_take(l1_ghosts *g, uint64_t mixed)

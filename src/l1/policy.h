@@ -88,7 +88,13 @@ BASE_INLINE uint64_t l1_ghost_mix(uint64_t hash)
 CELLAR_PRIVATE void l1_ghosts_set(l1_ghosts *g, unsigned char *line, uint64_t lines);
 /* Note an evicted key. from_main: main held it, not small. */
 CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed, bool from_main);
-CELLAR_PRIVATE void l1_ghost_prefetch(const l1_ghosts *g, uint64_t mixed);
+BASE_INLINE void l1_ghost_prefetch(const l1_ghosts *g, uint64_t mixed)
+{
+    /* Without the lock the two values may belong to different tables, or to none. */
+    const uint64_t number = ((mixed >> 32) * base_load_rlx(&g->lines)) >> 32;
+    const uintptr_t line = (uintptr_t)base_load_rlx(&g->line);
+    BASE_PREFETCH_W((const void *)(line + (uintptr_t)(number * L1_GHOST_LINE)));
+}
 typedef struct l1_ghost {
     uint64_t age; /* about how many ghosts are newer; UINT64_MAX: the key has none */
     bool from_main;

@@ -48,7 +48,7 @@ BASE_COLD CELLAR_PRIVATE l1_quota_verdict l1_quota_judge(l1 *c, l1_lane *n, uint
 /* Move the pass to the next segment in the order small, main, small. */
 static SYNC_HOLDS(L1_LANE) void l1_quota_turn(l1 *c, l1_lane *n, l1_pass *p, const l1_seg *g)
 {
-    const bool was_small = g != NULL && g->state == L1_SEG_SMALL;
+    const bool was_small = g != NULL && l1_seg_queue(g) == 0;
     uint32_t next = g != NULL ? g->next : L1_NONE;
     if (next == L1_NONE) { next = n->queue[was_small ? 1 : 0].tail; }
     if (next == L1_NONE) { next = n->queue[was_small ? 0 : 1].tail; }

@@ -153,7 +153,7 @@ static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edi
         const bool fits = found && l1_image_of(c, k, &slot, e, &spec, fps, &im);
         const uint64_t from = fits ? slot.pos : 0;
         const uint32_t size = fits ? im.rec.size : 0;
-        const unsigned q = fits && c->seg[l1_seg_of(c, from)].state == L1_SEG_MAIN;
+        const unsigned q = fits && l1_seg_queue(&c->seg[l1_seg_of(c, from)]) == 1;
         if (fits) {
             room = l1_room_for(c, n, q, size, false, &toll, &v, &pos);
         }

@@ -274,7 +274,8 @@ static void l1_sparse_find(l1 *c, l1_lane *n)
         if (seg == n->queue[1].head) { seg = n->queue[1].tail; }
         if (seg == n->queue[1].head) { break; }
         const uint64_t live = L1_LIVE_BYTES(L1_LIVE_LINKED(base_load_rlx(&c->seg[seg].live)));
-        if (live < c->seg_bytes / 4 * 3) { n->sparse = l1_pass_of(c, seg); }
+        const uint32_t rest = c->seg_bytes - c->seg[seg].cursor; /* the cursor frees what it left */
+        if (live < rest / 4 * 3) { n->sparse = l1_pass_of(c, seg); }
         seg = c->seg[seg].next;
     }
     *hand = seg != L1_NONE ? l1_pass_of(c, seg) : (l1_pass){0};
@@ -358,7 +359,7 @@ CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight)
     uint32_t seg = l1_seg_of(c, pos);
     l1_seg *g = &c->seg[seg];
     l1_lane *n = &c->lane[g->lane];
-    base_sub_rlx(&n->queue[g->state == L1_SEG_MAIN].live, L1_LIVE(weight, 1));
+    const bool in_main = g->state == L1_SEG_MAIN;
     uint64_t before, after;
     do {
         before = base_load_rlx(&g->live);
@@ -367,6 +368,8 @@ CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight)
         after = before - L1_LIVE(weight, 1);
         if (L1_LIVE_LINKED(after) == 0) { after |= L1_LIVE_QUEUED; }
     } while (!base_cas_ar(&g->live, before, after));
+    /* l1_seg_move moved the record with its segment if it came before that step. */
+    base_sub_rlx(&n->queue[in_main || (before & L1_LIVE_MOVED) != 0].live, L1_LIVE(weight, 1));
     BASE_POINT("l1.seg.emptied");
     if (((before ^ after) & L1_LIVE_QUEUED) != 0) { l1_empty_push(c, n, seg); }
 }
@@ -395,10 +398,26 @@ BASE_SIZE_BEGIN
 CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_lane *n, uint32_t seg)
 {
     l1_seg *g = &c->seg[seg];
-    l1_queue *q = &n->queue[g->state == L1_SEG_MAIN];
+    l1_queue *q = &n->queue[l1_seg_queue(g)];
     if (g->prev != L1_NONE) { c->seg[g->prev].next = g->next; } else { q->tail = g->next; }
     if (g->next != L1_NONE) { c->seg[g->next].prev = g->prev; } else { q->head = g->prev; }
     base_sub_rlx(&n->held_segs, 1u);
+}
+
+/* Put the tail of small, with all its records, behind the head of main. A head of small stays. */
+CELLAR_PRIVATE void l1_seg_move(l1 *c, l1_lane *n, uint32_t seg)
+{
+    l1_seg *const g = &c->seg[seg];
+    l1_queue *const q = &n->queue[1];
+    l1_seg_unqueue(c, n, seg);
+    base_add_rlx(&n->held_segs, 1u);
+    const uint64_t live = L1_LIVE_LINKED(base_or_sc(&g->live, L1_LIVE_MOVED));
+    base_sub_rlx(&n->queue[0].live, live);
+    base_add_rlx(&q->live, live);
+    g->next = q->head;
+    g->prev = q->head != L1_NONE ? c->seg[q->head].prev : L1_NONE;
+    if (g->prev != L1_NONE) { c->seg[g->prev].next = seg; } else { q->tail = seg; }
+    if (g->next != L1_NONE) { c->seg[g->next].prev = seg; } else { q->head = seg; }
 }
 
 CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
@@ -406,7 +425,8 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
     l1_seg *g = &c->seg[seg];
     base_store_rlx(&g->min_due_ms, UINT64_MAX);
     base_store_rlx(&g->seq, 0u);
-    BASE_ASSERT(base_load_acq(&g->live) == 0);
+    BASE_ASSERT((base_load_acq(&g->live) & ~L1_LIVE_MOVED) == 0);
+    base_store_rlx(&g->live, (uint64_t)0);
     sync_take(L1_SEG, &c->seg_lock);
     base_sub_rlx(&c->held, 1u);
     if (base_load_acq(&g->busy) != 0 || l1_pinned(c, (uint64_t)seg + 1)) {
@@ -434,7 +454,7 @@ CELLAR_PRIVATE void l1_free_all_emptied(l1 *c, l1_lane *n)
         uint64_t live;
         do {
             live = base_load_rlx(&g->live);
-        } while (!base_cas_ar(&g->live, live, L1_LIVE_LINKED(live)));
+        } while (!base_cas_ar(&g->live, live, live & ~L1_LIVE_QUEUED));
         bool open = seg == n->queue[0].head || seg == n->queue[1].head;
         if (!open && L1_LIVE_LINKED(live) == 0) {
             l1_seg_unqueue(c, n, seg);

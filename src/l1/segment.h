@@ -64,6 +64,11 @@ CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_lane *n, unsigned q, uint32_t size,
     SYNC_HOLDS(L1_LANE);
 CELLAR_PRIVATE void l1_log_undo(l1 *c, l1_lane *n, unsigned q, uint64_t pos, uint32_t size)
     SYNC_HOLDS(L1_LANE);
+/* Return the queue of a segment; lane lock. */
+BASE_INLINE unsigned l1_seg_queue(const l1_seg *g)
+{
+    return g->state == L1_SEG_MAIN || (base_load_rlx(&g->live) & L1_LIVE_MOVED) != 0;
+}
 BASE_INLINE void l1_live_add(l1 *c, uint64_t pos, uint64_t weight)
 {
     l1_seg *g = &c->seg[l1_seg_of(c, pos)];
@@ -85,6 +90,7 @@ CELLAR_PRIVATE bool l1_pass_next(l1 *c, l1_pass *p, uint64_t *pos, l1_rec *r)
     SYNC_HOLDS(L1_LANE);
 CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_lane *n, uint32_t seg) SYNC_HOLDS(L1_LANE);
 CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg);
+CELLAR_PRIVATE void l1_seg_move(l1 *c, l1_lane *n, uint32_t seg) SYNC_HOLDS(L1_LANE);
 CELLAR_PRIVATE void l1_free_all_emptied(l1 *c, l1_lane *n) SYNC_HOLDS(L1_LANE);
 BASE_INLINE SYNC_HOLDS(L1_LANE) void l1_free_emptied(l1 *c, l1_lane *n)
 {

@@ -124,7 +124,9 @@ typedef enum l1_seg_state {
 /* Only in the word of a segment: it is, or soon will be, on the stack of emptied segments. The step
  * that takes the count to 0 sets the bit, so no thread frees the segment before the push. */
 #define L1_LIVE_QUEUED (UINT64_C(1) << 27)
-#define L1_LIVE_LINKED(w) ((w) & ~L1_LIVE_QUEUED)
+/* Only there, too: the segment was of small and is in main by now. Stays until it is free. */
+#define L1_LIVE_MOVED (UINT64_C(1) << 26)
+#define L1_LIVE_LINKED(w) ((w) & ~(L1_LIVE_QUEUED | L1_LIVE_MOVED))
 
 typedef struct l1_seg {
     _Atomic uint64_t live;        /* L1_LIVE of linked records; a delete lowers it in its window */
@@ -134,7 +136,8 @@ typedef struct l1_seg {
     uint32_t cursor;              /* bytes consumed by the cursor; lane lock */
     uint32_t next, prev;          /* queue order towards the head; lane lock. Lists: L1_SEG */
     uint16_t lane;
-    uint8_t state;                /* l1_seg_state; lane lock, L1_SEG when in no lane */
+    uint8_t state;                /* l1_seg_state; lane lock, L1_SEG when in no lane; SMALL also
+                                   * after a move to main: l1_seg_queue */
     uint8_t unused;
     _Atomic uint32_t busy; /* victims in hand-over; raised in the window, lowered without lock */
     _Atomic uint32_t seq; /* store-wide number of its opening, rising; 0 when in no lane */
@@ -176,9 +179,12 @@ typedef struct l1_pass { /* a pass over one segment; it may take several calls *
     uint32_t seq, at;
 } l1_pass;
 
-typedef struct l1_ahead { /* the next record for the cursor, as seen by an earlier step */
-    uint64_t pos, hash;
-    uint32_t seq; /* of its segment: while it holds, the record there keeps its key; 0: none */
+#define L1_AHEAD 8u /* a power of two */
+typedef struct l1_ahead { /* the next records for a cursor, as seen by earlier steps */
+    uint64_t hash[L1_AHEAD]; /* of number n at n % L1_AHEAD */
+    uint32_t seq;            /* of the segment: while it holds, a record keeps its key; 0: none */
+    uint32_t end;            /* offset behind the newest one */
+    uint32_t used, seen;     /* numbers: of the oldest one, and of the next one to come */
 } l1_ahead;
 
 typedef struct l1_stripe { /* part of the index: keys with the same bits of the hash */
@@ -215,13 +221,15 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     _Atomic uint32_t held_segs; /* segments in the two queues; read anywhere (steal) */
     uint32_t owed;              /* bytes that its sets left to later ones to free */
     uint32_t swept_round;       /* last dead-generation round this lane finished */
-    l1_ahead ahead;
+    l1_ahead ahead[2];          /* by queue */
+    uint32_t stay_seq, stay_at; /* tail of small that moves to main as a whole, 0: none; cursor */
+    uint64_t stayed;            /* L1_LIVE of the records there that the cursor passed */
 #define L1_X(name) uint64_t name;
     L1_COUNTS(L1_X)
 #undef L1_X
     l1_learned learned;
     uint64_t examined_max;
-    uint32_t rotate_round, rotate_stop[2]; /* current round; seq of the heads at its start */
+    uint32_t rotate_round, rotate_stop; /* current round; segments ever opened at its start */
     l1_pass due_pass;           /* of ticks, and of sets that need room */
     l1_pass quota_pass;         /* of sets of generations at their ceiling */
     l1_pass absent_pass;        /* of entries without value at their ceiling */

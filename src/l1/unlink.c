@@ -22,7 +22,7 @@
 static bool l1_was_used(const l1 *c, const l1_slot *slot)
 {
     if (l1_freq(slot->b, slot->i) > 0) { return true; }
-    return c->seg[l1_seg_of(c, slot->pos)].state == L1_SEG_MAIN &&
+    return l1_seg_queue(&c->seg[l1_seg_of(c, slot->pos)]) == 1 &&
            (base_load_rlx(&c->policy) == L1_LRU || !l1_rule_now(c)->clock);
 }
 

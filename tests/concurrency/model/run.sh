@@ -115,6 +115,9 @@ q fail l1_emptied HEAD_CLOSED_EARLY
 q fail l1_emptied QUEUED_APART
 q fail l1_emptied HEAD_FORGOTTEN
 q fail l1_emptied STACK_AFTER_COUNT
+q ok   l1_moved
+q fail l1_moved MOVED_READ_LATER
+q fail l1_moved COUNT_READ_LATER
 q ok   l1_chain OTHER SET
 q ok   l1_chain TSO=1 OTHER SET
 c ok   l1_chain OTHER SCAN

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    sets go round all lanes of a store, whatever the lives and the other stores of a thread.
- *         A tick without time shrinks the index.
+ *         A tick without time shrinks the index. Under a rule with fill the segments of small move
+ *         to main, also while another thread deletes their records; each count stays exact.
  * Method: threads of one set each, and one thread that sets in a small and a large store in turn;
  *         then the entries of each lane are counted. Ticks of 0 us after deletes. */
 #include "tests/support/l1_kit.h"
 
+#include "l1/policy.h"
 #include "l1/types.h"
 
 /* Return how many lanes hold at least a quarter of their share. */
@@ -70,6 +72,50 @@ static void tick_without_time_shrinks_the_index(void)
     kit_close(&k);
 }
 
+static _Atomic uint64_t stored;
+
+static void delete_every_fourth(void *arg)
+{
+    (void)arg;
+    for (uint64_t id = 0; id < 60000; id += 4) {
+        while (base_load_acq(&stored) < id) { base_yield(); }
+        (void)kit_del(&z, id);
+    }
+}
+
+/* Return the segments of main, or those of them that moved there as a whole. */
+static uint32_t main_segs(kit *k, bool moved)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < k->c->stripe_count; i++) {
+        for (uint32_t at = k->c->lane[i].queue[1].tail; at != L1_NONE; at = k->c->seg[at].next) {
+            n += !moved || (base_load_rlx(&k->c->seg[at].live) & L1_LIVE_MOVED) != 0;
+        }
+    }
+    return n;
+}
+
+static void segments_move_to_main_beside_deletes(void)
+{
+    const l1_config cfg = {.stripes = 1, .policy = L1_ADAPTIVE};
+    for (unsigned deletes = 0; deletes < 2; deletes++) {
+        kit_team team = {.n = 0};
+        kit_open(&z, KIT_MIB(2), &cfg);
+        base_store_rlx(&z.c->rule, L1_RULE_GUARD);
+        base_store_rlx(&stored, 0);
+        if (deletes != 0) { kit_start(&team, delete_every_fourth, NULL); }
+        for (uint64_t id = 0; id < 60000; id++) {
+            T_EQ_I64(kit_put(&z, id, 1, 100), CELLAR_OK);
+            base_store_rel(&stored, id);
+        }
+        kit_join(&team);
+        T_CHECK(main_segs(&z, false) != 0);
+        T_CHECK(deletes != 0 || main_segs(&z, true) * 2 > main_segs(&z, false));
+        kit_close(&z); /* audits: the counts of segments and queues are exact */
+    }
+}
+
 T_MAIN("l1_lanes", T_CASE(threads_of_one_set_use_all_lanes),
        T_CASE(stores_of_one_thread_use_all_their_lanes),
-       T_CASE(tick_without_time_shrinks_the_index))
+       T_CASE(tick_without_time_shrinks_the_index),
+       T_CASE(segments_move_to_main_beside_deletes))
