@@ -26,6 +26,11 @@ BASE_SIZE_BEGIN
 
 static bool l1_time_left(uint64_t end_ns) { return base_now_ns() < end_ns; }
 
+static uint64_t l1_removed(const l1_lane *n)
+{
+    return base_load_rlx(&n->cleared) + base_load_rlx(&n->expired);
+}
+
 /* Rotate the queues of one lane if a generation died, then reclaim from its segments with passed
  * deadlines. When the time runs out, the pass stays in the lane: the next tick continues it, or a
  * set that needs room. A restart would lose the deadlines that survivors have noted, and with short
@@ -37,12 +42,12 @@ static bool l1_sweep_lane(l1 *c, l1_lane *n, uint64_t now, uint64_t end_ns, uint
     v.n = 0;
     for (bool more = true; more;) {
         sync_take(L1_LANE, &n->lock);
-        const uint64_t before = n->cleared + n->expired;
+        const uint64_t before = l1_removed(n);
         l1_free_emptied(c, n);
         for (unsigned i = 0; i < L1_PIECE && more && v.n < L1_VICTIMS; i++) {
             more = l1_rotate_step(c, n, &v) || l1_due_step(c, n, now, &v, &freed);
         }
-        *removed += n->cleared + n->expired - before;
+        *removed += l1_removed(n) - before;
         if (!more && n->stuck_round == base_load_rlx(&c->dead_round)) {
             n->swept_round = n->stuck_round; /* no dead generation is left in any segment */
         }

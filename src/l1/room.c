@@ -170,6 +170,13 @@ static SYNC_HOLDS(L1_LANE) void l1_due_first(l1 *c, l1_lane *n, l1_toll *t, l1_v
     }
 }
 
+static SYNC_HOLDS(L1_LANE) void l1_examined(l1_lane *n, const l1_toll *t)
+{
+    if (BASE_DEBUG && t->examined > base_load_rlx(&n->examined_max)) {
+        base_store_rlx(&n->examined_max, t->examined);
+    }
+}
+
 CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
                                    bool new_entry, l1_toll *t, l1_victims *v, uint64_t *pos)
 {
@@ -195,7 +202,7 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
         l1_room r = l1_ticket(c, n, t, v);
         if (r != L1_ROOM_OK) { return r; }
     }
-    if (BASE_DEBUG) { n->examined_max = BASE_MAX(n->examined_max, t->examined); }
+    l1_examined(n, t);
     if (l1_log_reserve(c, n, q, size, pos)) { return L1_ROOM_OK; }
     if (t->freed.big_bytes >= c->seg_bytes) { /* the freed blocks are retired: try again */
         t->freed.big_bytes = 0;
@@ -209,14 +216,14 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
          * them. */
         if (v->n == L1_VICTIMS || freed.big_bytes >= c->seg_bytes) { return L1_ROOM_AGAIN; }
         t->examined++;
-        if (BASE_DEBUG) { n->examined_max = BASE_MAX(n->examined_max, t->examined); }
+        l1_examined(n, t);
         l1_step step = l1_step_any(c, n, true, v, &freed);
         if (step == L1_STEP_END) { break; }
         if (i % 16 == 15 && l1_log_reserve(c, n, q, size, pos)) { return L1_ROOM_OK; }
     }
     if (l1_log_reserve(c, n, q, size, pos)) { return L1_ROOM_OK; }
     if (c->stripe_count > 1) { l1_steal(c, n, t, v); }
-    if (BASE_DEBUG) { n->examined_max = BASE_MAX(n->examined_max, t->examined); }
+    l1_examined(n, t);
     if (l1_log_reserve(c, n, q, size, pos)) { return L1_ROOM_OK; }
     if (++t->rounds > L1_STEAL_ROUNDS + c->stripe_count / 4) {
         base_add_rlx(&c->no_space, (uint64_t)1);

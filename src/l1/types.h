@@ -220,11 +220,11 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     uint32_t owed;              /* bytes that its sets left to later ones to free */
     uint32_t swept_round;       /* last dead-generation round this lane finished */
     l1_ahead ahead;
-#define L1_X(name) uint64_t name;
+#define L1_X(name) _Atomic uint64_t name; /* stored under the lock, read anywhere */
     L1_COUNTS(L1_X)
 #undef L1_X
     l1_learned learned;
-    uint64_t examined_max;
+    _Atomic uint64_t examined_max; /* BASE_DEBUG */
     uint32_t rotate_round, rotate_stop[2]; /* current round; seq of the heads at its start */
     l1_pass due_pass;           /* of ticks, and of sets that need room */
     l1_pass quota_pass;         /* of sets of generations at their ceiling */
@@ -451,6 +451,8 @@ BASE_INLINE uint64_t l1_lane_bytes(const l1_lane *n)
     return L1_LIVE_BYTES(base_load_rlx(&n->queue[0].live)) +
            L1_LIVE_BYTES(base_load_rlx(&n->queue[1].live));
 }
+/* Raise a count of a lane, under its lock. */
+BASE_INLINE void l1_counted(_Atomic uint64_t *n) { base_store_rlx(n, base_load_rlx(n) + 1); }
 /* Return the lane of a record. */
 BASE_INLINE l1_lane *l1_lane_of(const l1 *c, uint64_t pos)
 {

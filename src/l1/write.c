@@ -239,7 +239,7 @@ BASE_INLINE void l1_due_ends(l1 *c, uint64_t pos, int64_t deadline_ms)
 BASE_INLINE SYNC_HOLDS(L1_LANE) void l1_appended(l1 *c, l1_lane *n, l1_stripe *s, uint64_t hash,
                                                  uint64_t end, bool block)
 {
-    n->inserts++;
+    l1_counted(&n->inserts);
     l1_lane_used(c, n, hash, block);
     l1_split_if_due(c, s);
     l1_prefetch_next(c, end);

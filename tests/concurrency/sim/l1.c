@@ -196,7 +196,9 @@ static void world_fill_up(uint32_t keys, uint32_t len)
         (void)world_get((uint32_t)base_sim_below(keys));
         world.event_count = 0;
         evicted = 0;
-        for (uint32_t i = 0; i < world.c->stripe_count; i++) { evicted += world.c->lane[i].evicted; }
+        for (uint32_t i = 0; i < world.c->stripe_count; i++) {
+            evicted += base_load_rlx(&world.c->lane[i].evicted);
+        }
     }
     BASE_SIM_CHECK(evicted >= 4);
     for (uint32_t k = 0; k < keys; k++) {
