@@ -501,7 +501,7 @@ CELLAR_PRIVATE bool l1_lane_full(const l1 *c, const l1_lane *n)
 {
     if (base_load_rlx(&c->low) != 0) { return true; }
     return base_load_rlx(&c->max_entries) != 0 && base_load_rlx(&c->tickets) <= 0 &&
-           l1_lane_entries(n) >= n->granted;
+           l1_tickets_idle(n) == 0;
 }
 
 CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_lane *n, l1_stripe *s, uint64_t hash, l1_toll *t,

@@ -335,7 +335,7 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
 /* ---- fork ------------------------------------------------------------------------------------ */
 CELLAR_PRIVATE void l1_fork_prepare(l1 *c)
 {
-    l1_lanes_take(c);
+    (void)l1_lanes_take(c, UINT64_MAX);
     for (uint32_t i = 0; i < c->stripe_count; i++) { sync_bare_take(&c->stripe[i].lock); }
     sync_bare_take(&c->seg_lock);
     sync_bare_take(&c->pages.lock);
@@ -350,7 +350,7 @@ CELLAR_PRIVATE void l1_fork_parent(l1 *c)
     sync_bare_drop(&c->pages.lock);
     sync_bare_drop(&c->seg_lock);
     for (uint32_t i = c->stripe_count; i-- > 0;) { sync_bare_drop(&c->stripe[i].lock); }
-    l1_lanes_drop(c);
+    l1_lanes_drop(c, c->stripe_count);
 }
 
 CELLAR_PRIVATE void l1_fork_child(l1 *c)

@@ -140,7 +140,8 @@ typedef struct l1_seg {
     uint16_t lane;
     uint8_t state;                /* l1_seg_state; lane lock, L1_SEG when in no lane */
     uint8_t unused;
-    _Atomic uint32_t busy; /* victims in hand-over; raised in the window, lowered without lock */
+    _Atomic uint32_t busy; /* victims in hand-over, records that a thread copies; raised in the
+                            * window, lowered without lock */
     _Atomic uint32_t seq; /* store-wide number of its opening, rising; 0 when in no lane */
     _Atomic uint32_t empty_next;  /* stack of emptied segments of the lane: index + 1 */
     uint32_t swept_s; /* store-clock ms / 1024 of the last look for expired records; lane lock */
@@ -215,7 +216,7 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     uint32_t number;            /* of this lane */
     uint32_t turn;              /* sets until the thread here moves on */
     uint32_t told;              /* its part of l1.entries */
-    uint32_t granted;           /* entry tickets */
+    _Atomic uint32_t granted;   /* entry tickets; a record that moves away takes its own along */
     _Atomic uint32_t held_segs; /* segments in the two queues; read anywhere (steal) */
     uint32_t owed;              /* bytes that its sets left to later ones to free */
     uint32_t swept_round;       /* last dead-generation round this lane finished */
