@@ -3,7 +3,7 @@
  * cap_evict: keep the bound of entries of a namespace.
  *
  * PICTURE    set of an absent key, no ticket -> l1_cap_room:
- *                hash of the oldest entry -> its record -> the lane of that -> over: drop
+ *                hash of the oldest entry -> its record -> over: drop
  *                used: to the head of the list, counter - 1 (LRU: 0)   else: drop, CAPACITY
  *            first bound of a namespace: scan the store once for each eighth of its age, so that
  *            the list starts with its older entries
@@ -42,9 +42,11 @@ static SYNC_UNCHECKED void l1_cap_judge(l1 *c, l1_cap *m, uint32_t generation,
     const l1_key any = { .generation = generation, .hash = hash };
     l1_entry e = { .hash = hash };
     l1_victims v;
+    unsigned q;
     v.n = 0;
-    l1_lane *const n = l1_lane_find(c, &any, &e.slot);
-    if (n == NULL) {
+    l1_lane *const n = l1_lane_take(c); /* any lane: it counts the end of the entry */
+    l1_seg *const g = l1_find_now(c, &any, &e.slot, &q);
+    if (g == NULL) {
         if (c->forked) { l1_cap_out(m, generation, hash); } /* a lost thread unlinked it */
     } else if (l1_linked(c, &e)) { /* else another thread was faster: the caller looks again */
         l1_cause cause;
@@ -56,18 +58,22 @@ static SYNC_UNCHECKED void l1_cap_judge(l1 *c, l1_cap *m, uint32_t generation,
             (void)l1_drop(c, n, &e, over ? cause : L1_LEFT_CAPACITY, &v);
         }
     }
-    if (n != NULL) { sync_drop(L1_LANE, &n->lock); }
+    if (g != NULL) { base_sub_ar(&g->busy, 1u); }
+    sync_drop(L1_LANE, &n->lock);
     l1_hand_over(c, &v);
 }
 
-/* Evict until `more` entries fit. */
-static void l1_cap_shrink(l1 *c, l1_cap *m, uint32_t generation, uint32_t more)
+/* Evict until `more` entries fit. Return false if tickets take the whole bound, for long. */
+static bool l1_cap_shrink(l1 *c, l1_cap *m, uint32_t generation, uint32_t more)
 {
     l1_cap_node oldest;
+    uint64_t end_ns = 0;
     for (unsigned looks = 0;;) {
         const l1_cap_state state = l1_cap_fits(c, m, generation, more, &oldest);
-        if (state == L1_CAP_NONE || state == L1_CAP_FITS) { return; }
+        if (state == L1_CAP_NONE || state == L1_CAP_FITS) { return true; }
         if (state == L1_CAP_BUSY) {
+            if (end_ns == 0) { end_ns = base_now_ns() + L1_LANES_WAIT_NS; }
+            if (base_now_ns() >= end_ns) { return false; }
             base_yield(); /* sets with a ticket are about to link: they hold lane locks only */
             continue;
         }
@@ -81,7 +87,7 @@ CELLAR_PRIVATE bool l1_cap_room(l1 *c, uint32_t generation)
 {
     l1_cap *m = l1_cap_of(c, generation);
     if (m == NULL) { return true; } /* cleared or without a bound meanwhile */
-    l1_cap_shrink(c, m, generation, 1);
+    if (!l1_cap_shrink(c, m, generation, 1)) { return false; }
     while (l1_cap_grow(c, m) != CELLAR_OK) { /* no memory for one more node: free one */
         l1_cap_node oldest;
         const l1_cap_state state = l1_cap_fits(c, m, generation, UINT32_MAX, &oldest);
@@ -95,7 +101,7 @@ CELLAR_PRIVATE bool l1_cap_room(l1 *c, uint32_t generation)
 CELLAR_PRIVATE void l1_cap_trim(l1 *c, uint32_t namespace, uint32_t generation)
 {
     l1_cap *m = l1_cap_at(c, namespace);
-    if (m != NULL) { l1_cap_shrink(c, m, generation, 0); }
+    if (m != NULL) { (void)l1_cap_shrink(c, m, generation, 0); }
 }
 
 /* ---- a first bound -------------------------------------------------------------------------- */
@@ -150,7 +156,7 @@ static bool l1_cap_fill_one(void *ctx, const l1_seen *e)
         l1_unlock(c, &h);
         if (!done) { f->err = l1_cap_grow(c, f->m); }
     }
-    l1_cap_shrink(c, f->m, f->generation, 0);
+    (void)l1_cap_shrink(c, f->m, f->generation, 0);
     return f->err == CELLAR_OK;
 }
 
@@ -160,10 +166,8 @@ CELLAR_PRIVATE cellar_err l1_cap_fill(l1 *c, uint32_t namespace, uint32_t genera
     sync_take(L1_CAP, &f.m->lock);
     const uint32_t epoch = f.m->epoch;
     sync_drop(L1_CAP, &f.m->lock);
-    for (uint32_t i = 0; i < c->stripe_count; i++) { /* sets from before see the bound, or end */
-        sync_take(L1_LANE, &c->lane[i].lock);
-        sync_drop(L1_LANE, &c->lane[i].lock);
-    }
+    if (!l1_lanes_take(c, base_now_ns() + L1_LANES_WAIT_NS)) { return CELLAR_E_BUSY; }
+    l1_lanes_drop(c, c->stripe_count); /* sets from before the bound have ended */
     sync_take(L1_SEG, &c->seg_lock);
     const uint32_t range = BASE_MIN(c->opened, 2 * base_load_rlx(&c->held));
     const uint32_t oldest = c->opened - range, first = oldest - INT32_MAX / 2;

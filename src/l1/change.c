@@ -4,10 +4,11 @@
  *
  * PICTURE    lock -> find -> classify the old entry -> commit hook -> save the old bytes
  * INVARIANTS hooks.commit runs inside the odd window of every change.
- * LOCKING    Inside the window of the bucket; l1_find_now, l1_lane_find: before it. */
+ * LOCKING    Inside the window of the bucket; l1_find_now, l1_find_kept: before it. */
 #include "l1/change.h"
 #include "l1/index.h"
 #include "l1/record.h"
+#include "l1/segment.h"
 
 CELLAR_PRIVATE bool l1_commit(l1 *c, const l1_key *k, l1_change change, uint64_t *stamp)
 {
@@ -58,22 +59,15 @@ CELLAR_PRIVATE BASE_NOINLINE void l1_save_old(l1 *c, const l1_key *k, const l1_s
     }
 }
 
-CELLAR_PRIVATE l1_lane *l1_find_now(l1 *c, const l1_key *k, l1_slot *slot)
+CELLAR_PRIVATE l1_seg *l1_find_now(l1 *c, const l1_key *k, l1_slot *slot, unsigned *q)
 {
     l1_hold h;
     l1_lock_key(c, k->hash, &h, false);
-    l1_lane *const n = l1_find(c, &h, k, slot) ? l1_lane_of(c, slot->pos) : NULL;
-    l1_unlock(c, &h);
-    return n;
-}
-
-CELLAR_PRIVATE l1_lane *l1_lane_find(l1 *c, const l1_key *k, l1_slot *slot)
-{
-    for (l1_lane *n = NULL;;) {
-        l1_lane *const now = l1_find_now(c, k, slot);
-        if (now == n) { return n; }
-        if (n != NULL) { sync_drop(L1_LANE, &n->lock); }
-        n = now; /* a set or the cursor of another lane may move the record until it is locked */
-        if (n != NULL) { sync_take(L1_LANE, &n->lock); }
+    l1_seg *const g = l1_find(c, &h, k, slot) ? &c->seg[l1_seg_of(c, slot->pos)] : NULL;
+    if (g != NULL && q != NULL) { /* in the window: the record is linked, so the segment stays */
+        base_add_ar(&g->busy, 1u);
+        *q = l1_seg_queue(g);
     }
+    l1_unlock(c, &h);
+    return g;
 }

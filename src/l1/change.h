@@ -25,11 +25,9 @@ CELLAR_PRIVATE bool l1_commit(l1 *c, const l1_key *k, l1_change change, uint64_t
  * entry. */
 CELLAR_PRIVATE l1_gone l1_look_old(l1 *c, bool found, const l1_slot *slot);
 CELLAR_PRIVATE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slot, l1_overwritten *old);
-/* Find the record of a key, and its lane; NULL: there is none. Its bucket is free again at the
- * return: the record may move. */
-CELLAR_PRIVATE l1_lane *l1_find_now(l1 *c, const l1_key *k, l1_slot *slot);
-/* Find the record of a key and lock its lane: its bytes stay in place. NULL: there is none. A key
- * of length 0: as for l1_rec_is. */
-CELLAR_PRIVATE l1_lane *l1_lane_find(l1 *c, const l1_key *k, l1_slot *slot) SYNC_UNCHECKED;
+/* Find the record of a key, and its segment; NULL: there is none. A key of length 0: as for
+ * l1_rec_is. Its bucket is free again at the return: the record may move or end. q: NULL, or its
+ * queue, and `busy` is raised: until the caller lowers it the bytes stay those of the record. */
+CELLAR_PRIVATE l1_seg *l1_find_now(l1 *c, const l1_key *k, l1_slot *slot, unsigned *q);
 
 #endif

@@ -175,21 +175,21 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     uint64_t segs = 0, index = 0, overflow = 0, entries = 0, told = 0, granted = 0;
     for (uint32_t i = 0; i < c->stripe_count && wrong == NULL; i++) {
         l1_stripe *s = &c->stripe[i];
-        l1_lanes_take(c); /* the records of a stripe lie in all of them */
+        (void)l1_lanes_take(c, UINT64_MAX); /* the records of a stripe lie in all of them */
         sync_take(L1_STRIPE, &s->lock);
         if (c->forked) { l1_mend_stripe(c, s); }
         wrong = l1_audit_stripe(c, s, &t);
         index += s->charged_bytes;
         for (uint32_t g = 0; g < c->group_count; g++) { overflow += s->group[g].charged_bytes; }
         sync_drop(L1_STRIPE, &s->lock);
-        l1_lanes_drop(c);
+        l1_lanes_drop(c, c->stripe_count);
     }
     for (uint32_t i = 0; i < c->stripe_count && wrong == NULL; i++) {
         l1_lane *n = &c->lane[i];
         sync_take(L1_LANE, &n->lock);
         wrong = l1_audit_lane(c, n, &t, &segs);
         entries += l1_lane_entries(n);
-        granted += n->granted;
+        granted += base_load_rlx(&n->granted);
         told += n->told;
         sync_drop(L1_LANE, &n->lock);
     }

@@ -117,7 +117,8 @@ static l1_verdict l1_weigh(const l1 *c, const l1_lane *n, uint64_t pos, const l1
     if (policy == L1_FIFO || policy == L1_LRU) { return v; }
     const int worth = l1_worth(c, n, pos, r, l1_weight(c, pos, r));
     if (worth == 0 || (worth < 0) != v.keep) { return v; }
-    const uint64_t draw = base_mix64(hash ^ (n->kept * UINT64_C(0x9e3779b97f4a7c15) + n->evicted));
+    const uint64_t turn = base_load_rlx(&n->kept) * UINT64_C(0x9e3779b97f4a7c15);
+    const uint64_t draw = base_mix64(hash ^ (turn + base_load_rlx(&n->evicted)));
     const bool rare = (draw & (((uint64_t)1 << (worth < 0 ? -worth : worth)) - 1)) == 0;
     if (rare) { return v; } /* 1 in 2^|worth| is as the policy says */
     v.keep = !v.keep;
@@ -171,7 +172,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, ui
     l1_dues(c, to, r);
     l1_unlock(c, &h);
     l1_wipe(c, pos, r);
-    n->kept++;
+    l1_counted(&n->kept);
     return true;
 }
 
@@ -363,7 +364,7 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
         if (l1_freq(slot->b, slot->i) != 0) { l1_freq_set(slot->b, slot->i, verdict.freq); }
         n->stayed += L1_LIVE(weight, 1);
         n->learned.moves++;
-        n->kept++;
+        l1_counted(&n->kept);
         return L1_STEP_KEPT;
     }
     uint64_t to;
@@ -374,7 +375,7 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
     const bool full = head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes < size;
     if (verdict.keep && !rotate && !spared && full && base_load_rlx(&c->low) == 2) {
         verdict.keep = false;
-        n->forced++;
+        l1_counted(&n->forced);
     }
     if (verdict.keep) {
         const bool stay = rotate || base_load_rlx(&c->policy) == L1_FIFO;
@@ -390,14 +391,14 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
             n->ahead[q].seq = 0;
             return L1_STEP_STUCK;
         }
-        n->forced++; /* no room to keep it */
+        l1_counted(&n->forced); /* no room to keep it */
         verdict.keep = false;
     }
     if (l1_drop(c, n, &e, verdict.cause, v)) {
         if (verdict.ghost) {
             l1_ghost_add(&l1_stripe_of(c, hash)->ghost, l1_ghost_mix(hash), q == 1);
         }
-        if (force) { n->forced++; }
+        if (force) { l1_counted(&n->forced); }
         freed->log_bytes += gone;
         freed->big_bytes += weight - size;
         return L1_STEP_DROPPED;
@@ -558,7 +559,7 @@ CELLAR_PRIVATE bool l1_lane_full(const l1 *c, const l1_lane *n)
 {
     if (base_load_rlx(&c->low) != 0) { return true; }
     return base_load_rlx(&c->max_entries) != 0 && base_load_rlx(&c->tickets) <= 0 &&
-           l1_lane_entries(n) >= n->granted;
+           l1_tickets_idle(n) == 0;
 }
 
 CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_lane *n, l1_stripe *s, uint64_t hash, l1_toll *t,
@@ -574,7 +575,7 @@ CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_lane *n, l1_stripe *s, uint64_t h
     const bool full = g.age != UINT64_MAX && l1_lane_full(c, n);
     const uint64_t mainq = full ? L1_LIVE_COUNT(base_load_rlx(&n->queue[1].live)) : 0;
     bool ghost = g.age != UINT64_MAX && l1_ghost_earns(g, r, &n->learned, entries, mainq);
-    if (ghost) { n->ghost_hits++; }
+    if (ghost) { l1_counted(&n->ghost_hits); }
     if (ghost && r->gate && v->n < L1_VICTIMS && full) {
         /* Its place must come from a record without a use since the last pass of the cursor. */
         t->examined++;

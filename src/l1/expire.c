@@ -10,7 +10,8 @@
  *            min_due_ms of a segment is at most the first time one of its records may expire.
  *            A pass sets min_due_ms to never; then every survivor, and every writer, lowers it.
  * LOCKING    One tick at a time: a flag, not a lock, because listeners run inside. The lane lock
- *            is held for pieces of 64 records; victims are handed over between the pieces.
+ *            is held for pieces of 64 records; victims are handed over between the pieces. A lane
+ *            that another thread keeps is left to the next tick.
  * LIMITS     budget_us, checked every 64 records or retired blocks and with each segment that is
  *            given back. A pass over one segment may take several ticks. */
 #include "l1/evict.h"
@@ -26,38 +27,9 @@ BASE_SIZE_BEGIN
 
 static bool l1_time_left(uint64_t end_ns) { return base_now_ns() < end_ns; }
 
-/* Rotate the queues of one lane if a generation died, then reclaim from its segments with passed
- * deadlines. When the time runs out, the pass stays in the lane: the next tick continues it, or a
- * set that needs room. A restart would lose the deadlines that survivors have noted, and with short
- * ticks a pass would never end. */
-static bool l1_sweep_lane(l1 *c, l1_lane *n, uint64_t now, uint64_t end_ns, uint64_t *removed)
-{
-    l1_freed freed = {0};
-    l1_victims v;
-    v.n = 0;
-    for (bool more = true; more;) {
-        sync_take(L1_LANE, &n->lock);
-        const uint64_t before = n->cleared + n->expired;
-        l1_free_emptied(c, n);
-        for (unsigned i = 0; i < L1_PIECE && more && v.n < L1_VICTIMS; i++) {
-            more = l1_rotate_step(c, n, &v) || l1_due_step(c, n, now, &v, &freed);
-        }
-        *removed += n->cleared + n->expired - before;
-        if (!more && n->stuck_round == base_load_rlx(&c->dead_round)) {
-            n->swept_round = n->stuck_round; /* no dead generation is left in any segment */
-        }
-        l1_free_emptied(c, n);
-        sync_drop(L1_LANE, &n->lock);
-        l1_hand_over(c, &v);
-        if (more && !l1_time_left(end_ns)) { return false; }
-    }
-    return true;
-}
-
 /* Close heads without linked records, so that an empty store holds no segment. */
-static void l1_rest_lane(l1 *c, l1_lane *n)
+static SYNC_HOLDS(L1_LANE) void l1_rest_lane(l1 *c, l1_lane *n)
 {
-    sync_take(L1_LANE, &n->lock);
     (void)l1_tickets_back(c, n);
     l1_lane_tell(c, n, 0);
     for (unsigned q = 0; q < 2; q++) {
@@ -69,13 +41,46 @@ static void l1_rest_lane(l1 *c, l1_lane *n)
             l1_seg_release(c, head);
         }
     }
-    sync_drop(L1_LANE, &n->lock);
+}
+
+static uint64_t l1_removed(const l1_lane *n)
+{
+    return base_load_rlx(&n->cleared) + base_load_rlx(&n->expired);
+}
+
+/* Rotate the queues of one lane if a generation died, then reclaim from its segments with passed
+ * deadlines. When the time runs out, the pass stays in the lane: the next tick continues it, or a
+ * set that needs room. A restart would lose the deadlines that survivors have noted, and with short
+ * ticks a pass would never end. */
+static bool l1_sweep_lane(l1 *c, l1_lane *n, uint64_t now, uint64_t end_ns, uint64_t *removed)
+{
+    l1_freed freed = {0};
+    l1_victims v;
+    v.n = 0;
+    for (bool more = true; more;) {
+        if (!l1_lane_get(n)) { return true; } /* left to the next tick */
+        const uint64_t before = l1_removed(n);
+        l1_free_emptied(c, n);
+        for (unsigned i = 0; i < L1_PIECE && more && v.n < L1_VICTIMS; i++) {
+            more = l1_rotate_step(c, n, &v) || l1_due_step(c, n, now, &v, &freed);
+        }
+        *removed += l1_removed(n) - before;
+        if (!more && n->stuck_round == base_load_rlx(&c->dead_round)) {
+            n->swept_round = n->stuck_round; /* no dead generation is left in any segment */
+        }
+        l1_free_emptied(c, n);
+        if (!more) { l1_rest_lane(c, n); }
+        sync_drop(L1_LANE, &n->lock);
+        l1_hand_over(c, &v);
+        if (more && !l1_time_left(end_ns)) { return false; }
+    }
+    return true;
 }
 
 /* Return whether a tick at this time would still remove a record of the lane. */
 static bool l1_sweep_left(l1 *c, l1_lane *n, uint64_t now)
 {
-    sync_take(L1_LANE, &n->lock);
+    if (!sync_try(L1_LANE, &n->lock)) { return false; }
     uint64_t next;
     const bool left = l1_rotating(c, n) || n->due_pass.seg != 0 ||
                       l1_due_find(c, n, now, true, &next) != L1_NONE;
@@ -101,7 +106,6 @@ CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed
         c->sweep_lane = n->number;
         done = l1_sweep_lane(c, n, now, end_ns, removed);
         if (!done) { break; }
-        l1_rest_lane(c, n);
         if (!l1_time_left(end_ns)) {
             c->sweep_lane = (n->number + 1) & c->stripe_mask;
             break;

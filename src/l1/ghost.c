@@ -120,12 +120,17 @@ static uint64_t l1_ghost_lines(const l1 *c, uint64_t budget)
     return BASE_MAX((ghosts + L1_GHOST_FPS / 2) / L1_GHOST_FPS, 1);
 }
 
-/* Replace the ghost table by `table` and free the old one. The old ghosts are lost. */
-static void l1_ghosts_put(l1 *c, unsigned char *table, uint64_t lines)
+/* Replace the ghost table by `table` and free the old one. The old ghosts are lost. Return false
+ * if a thread stays in a lane, because it may read the old table; `table` is free then. */
+static bool l1_ghosts_put(l1 *c, unsigned char *table, uint64_t lines)
 {
     unsigned char *old = c->ghosts;
     const size_t old_bytes = c->ghost_bytes;
-    l1_lanes_take(c);
+    if (!l1_lanes_take(c, base_now_ns() + L1_LANES_WAIT_NS)) {
+        base_free(c->account, BASE_MOD_GHOST, table,
+                  (size_t)(lines * c->stripe_count * L1_GHOST_LINE));
+        return false;
+    }
     c->ghosts = table;
     c->ghost_bytes = (size_t)(lines * c->stripe_count * L1_GHOST_LINE);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
@@ -133,8 +138,9 @@ static void l1_ghosts_put(l1 *c, unsigned char *table, uint64_t lines)
             table != NULL ? table + (size_t)(i * lines * L1_GHOST_LINE) : NULL;
         l1_ghosts_set(&c->stripe[i].ghost, own, lines);
     }
-    l1_lanes_drop(c);
+    l1_lanes_drop(c, c->stripe_count);
     base_free(c->account, BASE_MOD_GHOST, old, old_bytes);
+    return true;
 }
 
 CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t budget)
@@ -142,8 +148,7 @@ CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t budget)
     const uint64_t lines = l1_ghost_lines(c, budget);
     unsigned char *table = base_alloc_held(c->account, BASE_MOD_GHOST,
                                       (size_t)(lines * c->stripe_count * L1_GHOST_LINE), NULL);
-    if (table != NULL) { l1_ghosts_put(c, table, lines); }
-    return table != NULL;
+    return table != NULL && l1_ghosts_put(c, table, lines);
 }
 
 CELLAR_PRIVATE bool l1_ghosts_misfit(const l1 *c, uint64_t budget)
@@ -153,6 +158,6 @@ CELLAR_PRIVATE bool l1_ghosts_misfit(const l1 *c, uint64_t budget)
     return have > 2 * want || want > 2 * have;
 }
 
-CELLAR_PRIVATE void l1_ghosts_close(l1 *c) { l1_ghosts_put(c, NULL, 0); }
+CELLAR_PRIVATE void l1_ghosts_close(l1 *c) { (void)l1_ghosts_put(c, NULL, 0); }
 
 BASE_SIZE_END

@@ -285,8 +285,7 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
     memset(out, 0, sizeof *out);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_lane *n = &c->lane[i];
-        sync_take(L1_LANE, &n->lock);
-#define L1_X(name) out->name += n->name;
+#define L1_X(name) out->name += base_load_rlx(&n->name);
         L1_COUNTS(L1_X)
 #undef L1_X
         out->entries += l1_lane_entries(n);
@@ -295,8 +294,7 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
         const int64_t absent_bytes = base_load_rlx(&n->absent_bytes);
         out->absent += (uint64_t)BASE_MAX(absent, 0);
         out->absent_bytes += (uint64_t)BASE_MAX(absent_bytes, 0);
-        out->examined_max = BASE_MAX(out->examined_max, n->examined_max);
-        sync_drop(L1_LANE, &n->lock);
+        out->examined_max = BASE_MAX(out->examined_max, base_load_rlx(&n->examined_max));
         l1_stripe *s = &c->stripe[i];
         sync_take(L1_STRIPE, &s->lock);
         out->buckets += s->bucket_count;
@@ -329,7 +327,7 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
 /* ---- fork ------------------------------------------------------------------------------------ */
 CELLAR_PRIVATE void l1_fork_prepare(l1 *c)
 {
-    l1_lanes_take(c);
+    (void)l1_lanes_take(c, UINT64_MAX);
     for (uint32_t i = 0; i < c->stripe_count; i++) { sync_bare_take(&c->stripe[i].lock); }
     sync_bare_take(&c->seg_lock);
     sync_bare_take(&c->pages.lock);
@@ -344,7 +342,7 @@ CELLAR_PRIVATE void l1_fork_parent(l1 *c)
     sync_bare_drop(&c->pages.lock);
     sync_bare_drop(&c->seg_lock);
     for (uint32_t i = c->stripe_count; i-- > 0;) { sync_bare_drop(&c->stripe[i].lock); }
-    l1_lanes_drop(c);
+    l1_lanes_drop(c, c->stripe_count);
 }
 
 CELLAR_PRIVATE void l1_fork_child(l1 *c)

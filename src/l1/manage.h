@@ -29,6 +29,8 @@ CELLAR_PRIVATE uint64_t l1_least_budget(const l1 *c);
 /* Set a new budget; it holds before the return. E_RANGE: beyond the reservation or below the
  * minimum. */
 CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes);
+/* Set a new bound; 0: none. E_BUSY: another change runs, pins keep too many entries, or a thread
+ * stays in a lane; then the old bound holds. */
 CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries);
 CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy);
 /* Add or remove a listener: hand over entries that end while one exists. */
@@ -68,8 +70,8 @@ typedef enum l1_cap_start_result {
 CELLAR_PRIVATE l1_cap_start_result l1_cap_start(l1 *c, uint32_t namespace, uint32_t generation,
                                                 uint32_t max);
 /* Put the entries of the generation that are not in the list there, older ones first, and evict
- * those beyond the bound. Return E_NOMEM or E_SPACE if no memory is left. Hold no lock. Any number
- * of threads may fill a list at once. */
+ * those beyond the bound. Return E_NOMEM or E_SPACE if no memory is left, E_BUSY if a thread stays
+ * in a lane. Hold no lock. Any number of threads may fill a list at once. */
 CELLAR_PRIVATE cellar_err l1_cap_fill(l1 *c, uint32_t namespace, uint32_t generation);
 /* Evict what is beyond the bound. Hold no lock. */
 CELLAR_PRIVATE void l1_cap_trim(l1 *c, uint32_t namespace, uint32_t generation);

@@ -25,7 +25,7 @@ static void l1_contract_all(l1 *c)
 {
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_lane *n = &c->lane[i];
-        sync_take(L1_LANE, &n->lock);
+        if (!l1_lane_get(n)) { continue; }
         l1_lane_tell(c, n, 0);
         sync_drop(L1_LANE, &n->lock);
     }
@@ -107,16 +107,21 @@ CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
 CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries)
 {
     if (!base_cas_ar(&c->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
-    l1_lanes_take(c); /* tickets and grants change together */
+    if (!l1_lanes_take(c, base_now_ns() + L1_LANES_WAIT_NS)) {
+        base_store_rel(&c->resizing, 0u);
+        return CELLAR_E_BUSY;
+    }
+    /* Tickets and grants change together. */
     int64_t tickets = (int64_t)max_entries;
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_lane *n = &c->lane[i];
-        n->granted = max_entries != 0 ? (uint32_t)l1_lane_entries(n) : 0;
-        tickets -= n->granted;
+        const uint32_t granted = max_entries != 0 ? (uint32_t)l1_lane_entries(n) : 0;
+        base_store_rlx(&n->granted, granted);
+        tickets -= granted;
     }
     base_store_rlx(&c->max_entries, max_entries);
     base_store_rlx(&c->tickets, tickets);
-    l1_lanes_drop(c);
+    l1_lanes_drop(c, c->stripe_count);
     /* Tickets of entries evicted here, and of deleted ones, raise the pool to 0. */
     unsigned idle = 0;
     while (base_load_rlx(&c->tickets) < 0 && idle < 1000 + 16 * c->stripe_count) {
@@ -133,7 +138,7 @@ CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy)
     base_store_rlx(&c->policy, (uint32_t)policy);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_lane *n = &c->lane[i];
-        sync_take(L1_LANE, &n->lock);
+        if (!l1_lane_get(n)) { continue; }
         n->learned.sets = n->learned.moves = 0; /* the policies count different moves */
         sync_drop(L1_LANE, &n->lock);
     }

@@ -3,7 +3,7 @@
  * rewrite: touch, increment, renew, give a version: changes that keep the entry.
  *
  * PICTURE    in place, under the bucket lock alone: touch, increment
- *            else: lane of the record -> room (room.c) -> copy the record with other fields ->
+ *            else: lane of the thread -> room (room.c) -> copy the record with other fields ->
  *            bucket lock -> commit hook -> redirect the slot -> unlock
  * INVARIANTS The entry does not end: no report, and an oversized block moves along.
  * LOCKING    In place: bucket only. Rewrite: lane, then bucket.
@@ -144,28 +144,24 @@ static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edi
         l1_put_spec spec;
         l1_image im;
         uint64_t fps[L1_TAG_MAX], pos = 0;
-        cellar_err err = CELLAR_MISS;
         l1_room room = L1_ROOM_NONE;
         l1_hold h;
-        l1_lane *const n = l1_lane_find(c, k, &slot);
-        bool found = n != NULL;
-        if (found) { err = CELLAR_E_SPACE; } /* no room for more fields, or none in the log */
-        const bool fits = found && l1_image_of(c, k, &slot, e, &spec, fps, &im);
-        const uint64_t from = fits ? slot.pos : 0;
+        unsigned q;
+        l1_seg *const old = l1_find_now(c, k, &slot, &q);
+        if (old == NULL) { return CELLAR_MISS; }
+        cellar_err err = CELLAR_E_SPACE; /* no room for more fields, or none in the log */
+        const bool fits = l1_image_of(c, k, &slot, e, &spec, fps, &im);
+        const uint64_t from = slot.pos;
         const uint32_t size = fits ? im.rec.size : 0;
-        const unsigned q = fits && l1_seg_queue(&c->seg[l1_seg_of(c, from)]) == 1;
-        if (fits) {
-            room = l1_room_for(c, n, q, size, false, &toll, &v, &pos);
-        }
+        l1_lane *const n = l1_lane_take(c);
+        if (fits) { room = l1_room_for(c, n, q, size, false, &toll, &v, &pos); }
         if (room == L1_ROOM_OK) {
             /* Values above 1 KiB do not change in place: write them before the window. */
-            /* The room may be that of the entry itself: then nothing is left to copy. */
-            const bool early = im.rec.vlen > L1_SMALL_COPY && l1_find_now(c, k, &slot) != NULL &&
-                               slot.pos == from && l1_lane_of(c, from) == n;
+            const bool early = im.rec.vlen > L1_SMALL_COPY;
             base_fence_rel(); /* as in l1_append */
-            if (early) { l1_write_value(c, pos, &im); }
+            if (early) { base_seq_move(l1_at(c, pos) + im.rec.value_off, im.value, im.rec.vlen); }
             l1_lock_key(c, k->hash, &h, false);
-            found = l1_find(c, &h, k, &slot);
+            const bool found = l1_find(c, &h, k, &slot);
             l1_gone o = l1_look_old(c, found, &slot);
             /* A refresh needs a value; the others take negative entries, too. */
             const bool there = e->renew == NULL ? l1_is_fresh(o) : o == L1_GONE_VALUE;
@@ -173,8 +169,8 @@ static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edi
             err = may ? CELLAR_OK : CELLAR_MISS;
             /* An in-place write may have made its value a few bytes longer meanwhile. */
             if (err == CELLAR_OK &&
-                (slot.pos != from || l1_lane_of(c, from) != n ||
-                 !l1_image_of(c, k, &slot, e, &spec, fps, &im) || im.rec.size != size)) {
+                (slot.pos != from || !l1_image_of(c, k, &slot, e, &spec, fps, &im) ||
+                 im.rec.size != size)) {
                 err = CELLAR_E_BUSY;
             }
             uint64_t st = 0;
@@ -194,19 +190,23 @@ static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edi
                             l1_weight(c, from, &slot.rec) - slot.rec.size + im.rec.size,
                             l1_is_absent(c, from, &slot.rec), NULL);
                 base_store_rlx(&slot.b->off[slot.i], (uint32_t)(pos >> c->gshift));
+                l1_ticket_moves(c, n, from);
                 l1_count_out(c, s, from, &slot.rec);
             }
             l1_unlock(c, &h);
             l1_rec r;
             if (err == CELLAR_OK && l1_decode(c, pos, &r)) { l1_dues(c, pos, &r); }
-            if (err == CELLAR_OK) { l1_wipe(c, from, &slot.rec); }
-            if (err != CELLAR_OK) {
+            if (err == CELLAR_OK) {
+                l1_wipe(c, from, &slot.rec);
+                l1_lane_used(c, n, k->hash, im.block != NULL);
+            } else {
                 /* The cursor must find a record here. The reserved bytes are the last of their
                  * segment: undo. */
                 l1_log_undo(c, n, q, pos, size);
             }
         }
-        if (n != NULL) { sync_drop(L1_LANE, &n->lock); }
+        base_sub_ar(&old->busy, 1u);
+        sync_drop(L1_LANE, &n->lock);
         if (v.n != 0) { l1_hand_over(c, &v); }
         if (room == L1_ROOM_AGAIN) { l1_retired_some(c); } else { l1_retired_use(c); }
         if (room != L1_ROOM_AGAIN && err != CELLAR_E_BUSY) { return err; }

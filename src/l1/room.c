@@ -33,7 +33,7 @@ static bool l1_ticket_from_pool(l1 *c, l1_lane *n)
         have = base_load_rlx(&c->tickets);
         if (have <= 0) { return false; }
     } while (!base_cas_ar(&c->tickets, have, have - 1));
-    n->granted++;
+    base_add_rlx(&n->granted, 1u);
     return true;
 }
 
@@ -63,7 +63,7 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
     if (max == 0) { return L1_ROOM_OK; }
     for (unsigned held = 0;; held++) {
         uint64_t count = l1_lane_entries(n);
-        if (count < n->granted || l1_ticket_from_pool(c, n)) { return L1_ROOM_OK; }
+        if (l1_tickets_idle(n) != 0 || l1_ticket_from_pool(c, n)) { return L1_ROOM_OK; }
         if (v->n == L1_VICTIMS || held == L1_HOLD_MAX) { return L1_ROOM_AGAIN; }
         l1_lane *from = n;
         /* Use another lane only when this one is clearly below the average: its lock and lines
@@ -76,16 +76,13 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
         bool force = ++t->examined > L1_LOOKS;
         l1_freed freed = {.spared = t->freed.spared};
         l1_step step = L1_STEP_KEPT;
-        if (from == n || l1_lane_entries(from) >= from->granted) {
+        if (from == n || l1_tickets_idle(from) == 0) {
             step = l1_step_any(c, from, force, v, &freed);
         }
         t->freed.spared = freed.spared;
         t->freed.log_bytes += from == n ? freed.log_bytes : 0;
         if (from != n) {
-            if (from->granted != 0 && l1_lane_entries(from) < from->granted) {
-                from->granted--;
-                n->granted++;
-            }
+            (void)l1_tickets_back(c, from); /* the next round takes one from the pool */
             sync_drop(L1_LANE, &from->lock);
         } else if (step == L1_STEP_END && count == 0 && held >= L1_HOLD_MAX / 2) {
             return L1_ROOM_AGAIN;
@@ -170,6 +167,13 @@ static SYNC_HOLDS(L1_LANE) void l1_due_first(l1 *c, l1_lane *n, l1_toll *t, l1_v
     }
 }
 
+static SYNC_HOLDS(L1_LANE) void l1_examined(l1_lane *n, const l1_toll *t)
+{
+    if (BASE_DEBUG && t->examined > base_load_rlx(&n->examined_max)) {
+        base_store_rlx(&n->examined_max, t->examined);
+    }
+}
+
 CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
                                    bool new_entry, l1_toll *t, l1_victims *v, uint64_t *pos)
 {
@@ -195,7 +199,7 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
         l1_room r = l1_ticket(c, n, t, v);
         if (r != L1_ROOM_OK) { return r; }
     }
-    if (BASE_DEBUG) { n->examined_max = BASE_MAX(n->examined_max, t->examined); }
+    l1_examined(n, t);
     if (l1_log_reserve(c, n, q, size, pos)) { return L1_ROOM_OK; }
     if (t->freed.big_bytes >= c->seg_bytes) { /* the freed blocks are retired: try again */
         t->freed.big_bytes = 0;
@@ -209,14 +213,14 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
          * them. */
         if (v->n == L1_VICTIMS || freed.big_bytes >= c->seg_bytes) { return L1_ROOM_AGAIN; }
         t->examined++;
-        if (BASE_DEBUG) { n->examined_max = BASE_MAX(n->examined_max, t->examined); }
+        l1_examined(n, t);
         l1_step step = l1_step_any(c, n, true, v, &freed);
         if (step == L1_STEP_END) { break; }
         if (i % 16 == 15 && l1_log_reserve(c, n, q, size, pos)) { return L1_ROOM_OK; }
     }
     if (l1_log_reserve(c, n, q, size, pos)) { return L1_ROOM_OK; }
     if (c->stripe_count > 1) { l1_steal(c, n, t, v); }
-    if (BASE_DEBUG) { n->examined_max = BASE_MAX(n->examined_max, t->examined); }
+    l1_examined(n, t);
     if (l1_log_reserve(c, n, q, size, pos)) { return L1_ROOM_OK; }
     if (++t->rounds > L1_STEAL_ROUNDS + c->stripe_count / 4) {
         base_add_rlx(&c->no_space, (uint64_t)1);
@@ -240,7 +244,10 @@ CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_round *r)
     l1_victims v;
     v.n = 0;
     bool done = false;
-    sync_take(L1_LANE, &n->lock);
+    if (!l1_lane_get(n)) {
+        r->n = NULL; /* choose another one */
+        return 0;
+    }
     for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && !done; i++) {
         const bool whole =
             base_load_rlx(&n->held_segs) < r->held_segs && r->freed.log_bytes >= bytes;
@@ -261,7 +268,7 @@ CELLAR_PRIVATE bool l1_evict_excess(l1 *c)
     l1_victims v;
     l1_freed freed = {0};
     v.n = 0;
-    sync_take(L1_LANE, &n->lock);
+    if (!l1_lane_get(n)) { return false; }
     bool any = l1_tickets_back(c, n); /* deletes left them idle */
     for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && base_load_rlx(&c->tickets) < 0;
          i++) {

@@ -27,6 +27,7 @@
 #define L1_ARENA_STEP ((uint64_t)2 << 20)
 #define L1_SPARSE_LOOKS 8u
 #define L1_LANE_TRIES 4u
+#define L1_LANE_WAIT_NS 2000000u /* a thread that keeps a lane for longer may have stopped */
 #define L1_TURN 32u /* sets of a turn: so many and up to twice as many */
 
 /* ---- overwriting ----------------------------------------------------------------------------- */
@@ -61,28 +62,39 @@ BASE_SIZE_END
 
 /* ---- lanes ----------------------------------------------------------------------------------- */
 /* Bare: the rank check cannot keep all locks at once. */
-CELLAR_PRIVATE void l1_lanes_take(l1 *c)
+CELLAR_PRIVATE void l1_lanes_drop(l1 *c, uint32_t first)
 {
-    for (uint32_t i = 0; i < c->stripe_count; i++) { sync_bare_take(&c->lane[i].lock); }
+    while (first-- > 0) { sync_bare_drop(&c->lane[first].lock); }
 }
 
-CELLAR_PRIVATE void l1_lanes_drop(l1 *c)
+CELLAR_PRIVATE bool l1_lanes_take(l1 *c, uint64_t end_ns)
 {
-    for (uint32_t i = c->stripe_count; i-- > 0;) { sync_bare_drop(&c->lane[i].lock); }
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        sync_lock *const l = &c->lane[i].lock;
+        if (!base_cas_ar(&l->word, 0u, 1u) && !sync_lock_until(l, end_ns)) {
+            l1_lanes_drop(c, i);
+            return false;
+        }
+    }
+    return true;
+}
+
+CELLAR_PRIVATE bool l1_lane_get(l1_lane *n)
+{
+    return sync_try(L1_LANE, &n->lock) ||
+           sync_until(L1_LANE, &n->lock, base_now_ns() + L1_LANE_WAIT_NS);
 }
 
 CELLAR_PRIVATE l1_lane *l1_lane_next(l1 *c)
 {
     _Atomic uint32_t *const mine = &base_thread_self()->lane;
     uint32_t i = base_load_rlx(mine);
-    l1_lane *n = &c->lane[i & c->stripe_mask];
-    for (unsigned tries = BASE_MIN(c->stripe_count, L1_LANE_TRIES); tries > 0; tries--) {
-        n = &c->lane[i & c->stripe_mask];
-        if (BASE_LIKELY(sync_try(L1_LANE, &n->lock))) { return n; }
+    for (unsigned tries = BASE_MIN(c->stripe_count, L1_LANE_TRIES);; tries -= tries != 0) {
+        l1_lane *const n = &c->lane[i & c->stripe_mask];
+        /* All are held: wait in one, but not for a thread that stopped there. */
+        if (tries != 0 ? sync_try(L1_LANE, &n->lock) : l1_lane_get(n)) { return n; }
         base_store_rlx(mine, ++i);
     }
-    sync_take(L1_LANE, &n->lock);
-    return n;
 }
 
 CELLAR_PRIVATE void l1_lane_tell(l1 *c, l1_lane *n, uint32_t more)
@@ -94,10 +106,10 @@ CELLAR_PRIVATE void l1_lane_tell(l1 *c, l1_lane *n, uint32_t more)
 
 CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_lane *n)
 {
-    const uint64_t count = l1_lane_entries(n);
-    if (n->granted <= count) { return false; } /* 0 without a bound */
-    base_add_rlx(&c->tickets, (int64_t)(n->granted - count));
-    n->granted = (uint32_t)count;
+    const uint32_t idle = l1_tickets_idle(n); /* 0 without a bound */
+    if (idle == 0) { return false; }
+    base_sub_rlx(&n->granted, idle);
+    base_add_rlx(&c->tickets, (int64_t)idle);
     return true;
 }
 

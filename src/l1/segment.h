@@ -33,8 +33,12 @@ BASE_INLINE uint64_t l1_log_limit(const l1 *c)
     return limit > others ? limit - others : 0;
 }
 
-CELLAR_PRIVATE void l1_lanes_take(l1 *c); /* all lane locks, ascending */
-CELLAR_PRIVATE void l1_lanes_drop(l1 *c);
+#define L1_LANES_WAIT_NS 1000000000u /* for all lanes; then a call fails or does without */
+/* Take all lane locks, ascending. Return false, with none, if a thread keeps one until `end_ns`. */
+CELLAR_PRIVATE bool l1_lanes_take(l1 *c, uint64_t end_ns);
+CELLAR_PRIVATE void l1_lanes_drop(l1 *c, uint32_t first); /* the first ones */
+/* Lock a lane for work that another call can do. Return false if a thread keeps it for long. */
+CELLAR_PRIVATE bool l1_lane_get(l1_lane *n) SYNC_TRIES(L1_LANE) SYNC_UNCHECKED;
 /* Lock the lane where this thread appends, or the next one that no thread holds. */
 CELLAR_PRIVATE l1_lane *l1_lane_next(l1 *c) SYNC_TAKES(L1_LANE) SYNC_UNCHECKED;
 BASE_ALWAYS_INLINE SYNC_UNCHECKED l1_lane *l1_lane_take(l1 *c)
@@ -46,6 +50,22 @@ BASE_ALWAYS_INLINE SYNC_UNCHECKED l1_lane *l1_lane_take(l1 *c)
  * next set there need not touch the pool. If deletes and later sets favor different lanes, some
  * lanes would evict while others keep unused tickets: each turn and each tick ends with this. */
 CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_lane *n) SYNC_HOLDS(L1_LANE);
+/* Return the unused tickets of a lane. While its lock is held there are at least so many. */
+BASE_INLINE uint32_t l1_tickets_idle(const l1_lane *n)
+{
+    const uint64_t count = l1_lane_entries(n);
+    base_fence_acq(); /* a count without a record that moved away: granted without its ticket */
+    const uint32_t granted = base_load_rlx(&n->granted);
+    return granted > count ? granted - (uint32_t)count : 0;
+}
+/* Take the ticket of a record along to the lane of its copy, before it is counted out. */
+BASE_INLINE SYNC_HOLDS(L1_LANE) void l1_ticket_moves(l1 *c, l1_lane *to, uint64_t from)
+{
+    if (BASE_LIKELY(base_load_rlx(&c->max_entries) == 0)) { return; }
+    base_sub_rlx(&l1_lane_of(c, from)->granted, 1u);
+    base_add_rlx(&to->granted, 1u);
+    base_fence_rel(); /* here; acquire in l1_tickets_idle */
+}
 /* Add the entries of a lane, and `more` that are expected, to those of the store. */
 CELLAR_PRIVATE void l1_lane_tell(l1 *c, l1_lane *n, uint32_t more) SYNC_HOLDS(L1_LANE);
 /* End a turn: this thread moves on to the next lane. Turns differ in length, so that not all heads

@@ -139,7 +139,8 @@ typedef struct l1_seg {
     uint8_t state;                /* l1_seg_state; lane lock, L1_SEG when in no lane; SMALL also
                                    * after a move to main: l1_seg_queue */
     uint8_t unused;
-    _Atomic uint32_t busy; /* victims in hand-over; raised in the window, lowered without lock */
+    _Atomic uint32_t busy; /* victims in hand-over, records that a thread copies; raised in the
+                            * window, lowered without lock */
     _Atomic uint32_t seq; /* store-wide number of its opening, rising; 0 when in no lane */
     _Atomic uint32_t empty_next;  /* stack of emptied segments of the lane: index + 1 */
     uint32_t swept_s; /* store-clock ms / 1024 of the last look for expired records; lane lock */
@@ -217,18 +218,18 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     uint32_t number;            /* of this lane */
     uint32_t turn;              /* sets until the thread here moves on */
     uint32_t told;              /* its part of l1.entries */
-    uint32_t granted;           /* entry tickets */
+    _Atomic uint32_t granted;   /* entry tickets; a record that moves away takes its own along */
     _Atomic uint32_t held_segs; /* segments in the two queues; read anywhere (steal) */
     uint32_t owed;              /* bytes that its sets left to later ones to free */
     uint32_t swept_round;       /* last dead-generation round this lane finished */
     l1_ahead ahead[2];          /* by queue */
     uint32_t stay_seq, stay_at; /* tail of small that moves to main as a whole, 0: none; cursor */
     uint64_t stayed;            /* L1_LIVE of the records there that the cursor passed */
-#define L1_X(name) uint64_t name;
+#define L1_X(name) _Atomic uint64_t name; /* stored under the lock, read anywhere */
     L1_COUNTS(L1_X)
 #undef L1_X
     l1_learned learned;
-    uint64_t examined_max;
+    _Atomic uint64_t examined_max; /* BASE_DEBUG */
     uint32_t rotate_round, rotate_stop; /* current round; segments ever opened at its start */
     l1_pass due_pass;           /* of ticks, and of sets that need room */
     l1_pass quota_pass;         /* of sets of generations at their ceiling */
@@ -457,6 +458,8 @@ BASE_INLINE uint64_t l1_lane_bytes(const l1_lane *n)
     return L1_LIVE_BYTES(base_load_rlx(&n->queue[0].live)) +
            L1_LIVE_BYTES(base_load_rlx(&n->queue[1].live));
 }
+/* Raise a count of a lane, under its lock. */
+BASE_INLINE void l1_counted(_Atomic uint64_t *n) { base_store_rlx(n, base_load_rlx(n) + 1); }
 /* Return the lane of a record. */
 BASE_INLINE l1_lane *l1_lane_of(const l1 *c, uint64_t pos)
 {

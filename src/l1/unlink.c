@@ -144,8 +144,8 @@ CELLAR_PRIVATE SYNC_UNCHECKED bool l1_drop(l1 *c, l1_lane *n, l1_entry *e, l1_ca
         }
         l1_unlink(c, &h, &e->slot, cause, hash, stamp, v);
         if (BASE_UNLIKELY(trim)) { l1_chain_trim(&h); }
-        *(cause == L1_LEFT_EXPIRED ? &n->expired
-          : cause == L1_LEFT_CAPACITY ? &n->evicted : &n->cleared) += 1;
+        l1_counted(cause == L1_LEFT_EXPIRED ? &n->expired
+                   : cause == L1_LEFT_CAPACITY ? &n->evicted : &n->cleared);
     }
     h.took = h.took || trim;
     l1_unlock_now(c, &h);

@@ -239,7 +239,7 @@ BASE_INLINE void l1_due_ends(l1 *c, uint64_t pos, int64_t deadline_ms)
 BASE_INLINE SYNC_HOLDS(L1_LANE) void l1_appended(l1 *c, l1_lane *n, l1_stripe *s, uint64_t hash,
                                                  uint64_t end, bool block)
 {
-    n->inserts++;
+    l1_counted(&n->inserts);
     l1_lane_used(c, n, hash, block);
     l1_split_if_due(c, s);
     l1_prefetch_next(c, end);
@@ -247,8 +247,9 @@ BASE_INLINE SYNC_HOLDS(L1_LANE) void l1_appended(l1 *c, l1_lane *n, l1_stripe *s
 
 /* Link the written record in one window: condition, hook, slot, counts. present: what a look before
  * it saw. E_BUSY: another thread changed what the room was made for; start over. */
-static cellar_err l1_link(l1 *c, l1_lane *n, const l1_key *k, l1_put_spec *p, l1_image *im,
-                          bool present, uint64_t pos, uint64_t weight, l1_toll *t, l1_victims *v)
+static SYNC_HOLDS(L1_LANE) cellar_err
+    l1_link(l1 *c, l1_lane *n, const l1_key *k, l1_put_spec *p, l1_image *im, bool present,
+            uint64_t pos, uint64_t weight, l1_toll *t, l1_victims *v)
 {
     l1_hold h;
     l1_slot slot;
@@ -259,9 +260,6 @@ static cellar_err l1_link(l1 *c, l1_lane *n, const l1_key *k, l1_put_spec *p, l1
     if (err == CELLAR_OK && BASE_UNLIKELY(present && !found) &&
         (bounded || l1_cap_of(c, k->generation) != NULL)) {
         err = CELLAR_E_BUSY; /* deleted meanwhile: as a new entry it needs a ticket */
-    }
-    if (err == CELLAR_OK && BASE_UNLIKELY(bounded && found) && l1_lane_of(c, slot.pos) != n) {
-        err = CELLAR_E_BUSY; /* its ticket is of another lane */
     }
     if (err == CELLAR_OK && (p->flags & L1_KEEP_TTL) != 0 && !l1_times_agree(c, o, &slot, p)) {
         err = CELLAR_E_BUSY; /* the caller lays out again */
@@ -274,6 +272,7 @@ static cellar_err l1_link(l1 *c, l1_lane *n, const l1_key *k, l1_put_spec *p, l1
         l1_count_in(c, h.s, pos, k->generation, k->hash, weight, p->kind != (uint8_t)L1_VALUE,
                     found ? NULL : t);
         if (found) {
+            l1_ticket_moves(c, n, slot.pos);
             l1_unlink(c, &h, &slot, l1_leaves_as(o, L1_LEFT_REPLACED), k->hash, p->stamp, v);
         }
         l1_slot_set(&slot, l1_tag_of(k->hash), (uint32_t)(pos >> c->gshift), 0);
@@ -299,15 +298,8 @@ static SYNC_UNCHECKED cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *
     for (;;) {
         uint64_t pos;
         l1_slot old;
-        l1_lane *n = NULL;
-        bool present = l1_tagged(c, k);
-        if (present && BASE_UNLIKELY(base_load_rlx(&c->max_entries) != 0)) {
-            n = l1_lane_find(c, k, &old); /* the new record takes over the ticket */
-            present = n != NULL;
-        } else if (present) {
-            present = l1_find_now(c, k, &old) != NULL;
-        }
-        if (n == NULL) { n = l1_lane_take(c); }
+        const bool present = l1_tagged(c, k) && l1_find_now(c, k, &old, NULL) != NULL;
+        l1_lane *const n = l1_lane_take(c);
         if (q == 2) {
             q = present ? (base_load_rlx(&c->policy) == L1_LRU)
                         : l1_queue_for(c, n, s, k->hash, &toll, &v);
@@ -650,7 +642,7 @@ static BASE_NOINLINE SYNC_UNCHECKED l1_over_done
     v.n = 0;
     l1_slot old;
     l1_place_see(c, s, k->hash, &seen);
-    if (BASE_UNLIKELY(seen.maybe) && l1_find_now(c, k, &old) != NULL) { return L1_OVER_NOT; }
+    if (BASE_UNLIKELY(seen.maybe) && l1_find_now(c, k, &old, NULL) != NULL) { return L1_OVER_NOT; }
     l1_lane *const n = l1_lane_take(c);
     const unsigned q = l1_queue_for(c, n, s, k->hash, &toll, &v);
     if (BASE_LIKELY(l1_room_for(c, n, q, size, true, &toll, &v, &pos) == L1_ROOM_OK)) {

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a thread that stops for good inside a lane holds up no other thread: sets, reads, changes
+ *         that move a record, deletes, ticks, statistics and a new budget go on, also for records
+ *         of that lane. Calls that need all lanes return E_BUSY. The bound of entries stays exact.
+ * Method: the test locks one lane and keeps it, as such a thread does, and makes all calls. A call
+ *         that waits for the lane never returns. Then the lane is free, and the audit runs. */
+#include "l1/cap.h"
+#include "l1/change.h"
+#include "l1/evict.h"
+#include "l1/segment.h"
+#include "tests/support/l1_kit.h"
+
+enum { LANES = 8, STOPPED = 3, NAMESPACE = 70, BOUND = 4000, LONG = 3000 };
+
+static uint32_t namespace_of(void *ctx, uint32_t generation)
+{
+    (void)ctx;
+    return generation == 0 ? L1_NO_NAMESPACE : NAMESPACE;
+}
+
+static void open_store(kit *k, uint64_t max_entries)
+{
+    l1_config cfg = {.stripes = LANES, .max_entries = max_entries, .policy = L1_ADAPTIVE};
+    cfg.hooks.namespace_of = namespace_of;
+    kit_open(k, KIT_MIB(16), &cfg);
+    T_REQUIRE(k->c->stripe_count == LANES);
+}
+
+static void stop(kit *k) { sync_bare_take(&k->c->lane[STOPPED].lock); }
+
+static void close_store(kit *k)
+{
+    sync_bare_drop(&k->c->lane[STOPPED].lock);
+    (void)l1_tick(k->c, UINT64_MAX);
+    const l1_stats s = kit_stats(k);
+    const uint64_t max = base_load_rlx(&k->c->max_entries);
+    T_CHECK(max == 0 || s.entries <= max);
+    T_EQ_U64(s.segments_parked, 0); /* each call has lowered `busy` again */
+    kit_close(k);
+}
+
+/* Return whether the record of the key lies in the stopped lane. */
+static bool lies_there(kit *k, uint64_t id)
+{
+    kit_key key;
+    l1_slot slot;
+    return l1_find_now(k->c, kit_key_of(k, &key, 0, id), &slot, NULL) != NULL &&
+           l1_lane_of(k->c, slot.pos) == &k->c->lane[STOPPED];
+}
+
+static uint64_t lie_there(kit *k, uint64_t ids)
+{
+    uint64_t n = 0;
+    for (uint64_t id = 0; id < ids; id++) { n += lies_there(k, id); }
+    return n;
+}
+
+/* ---- one entry after the other --------------------------------------------------------------- */
+/* Change each entry so that its record moves, and check its value. */
+static void move_all(kit *k, uint64_t ids, unsigned how)
+{
+    static unsigned char v[2 * LONG];
+    for (uint64_t id = 0; id < ids; id++) {
+        kit_key key;
+        size_t len = 0, want = id % 5 == 0 ? LONG : 40;
+        int64_t sum;
+        uint64_t version;
+        const l1_renewal fresh = {.times = true, .deadline_ms = kit_now(k) + 90000,
+                                  .stale_ms = 100};
+        const l1_put_spec none = {.deadline_ms = BASE_NEVER_MS};
+        (void)kit_key_of(k, &key, 0, id);
+        switch (how) {
+        case 0: T_EQ_I64(kit_put(k, id, 1, want), CELLAR_OK); break;
+        case 1: T_EQ_I64(l1_touch(k->c, &key.key, kit_now(k) + 80000, 70000, NULL), CELLAR_OK); break;
+        case 2: T_EQ_I64(l1_version(k->c, &key.key, &version), CELLAR_OK); break;
+        case 3: T_EQ_I64(l1_renew(k->c, &key.key, &fresh, NULL), CELLAR_OK); break;
+        case 4: T_EQ_I64(kit_put(k, id, 1, want = 56 + want), CELLAR_OK); break;
+        default: /* an increment of a pinned counter */
+            want = 8;
+            T_EQ_I64(kit_put(k, id, 1, want), CELLAR_OK);
+            l1_pin_ref pin;
+            T_EQ_I64(kit_pin(k->c, &key.key, &pin, 0), CELLAR_OK);
+            T_EQ_I64(l1_incr(k->c, &key.key, 0, 0, &none, true, &sum, NULL), CELLAR_OK);
+            l1_unpin(k->c, &pin);
+        }
+        T_EQ_I64(kit_get(k, id, v, sizeof v, &len), CELLAR_OK);
+        T_CHECK(len == want && kit_is(v, len, id, 1));
+    }
+}
+
+static void changes_move_records_out_of_a_stopped_lane(void)
+{
+    for (unsigned how = 1; how < 12; how++) {
+        kit k;
+        if (how % 6 == 0) { continue; }
+        const uint64_t max = how > 6 ? BOUND : 0, ids = 2000;
+        open_store(&k, max);
+        move_all(&k, ids, 0);
+        stop(&k);
+        const uint64_t there = lie_there(&k, ids);
+        T_CHECK(there > ids / LANES / 4);
+        move_all(&k, ids, how % 6);
+        T_EQ_U64(lie_there(&k, ids), 0);
+        T_EQ_U64(kit_stats(&k).entries, ids);
+        unsigned used = 0; /* lanes with a quarter of their share: rewrites go round, too */
+        for (uint32_t i = 0; i < LANES; i++) {
+            used += l1_lane_entries(&k.c->lane[i]) * 4 * LANES >= ids;
+        }
+        T_EQ_U64(used, LANES - 1);
+        for (uint64_t id = 0; id < ids; id++) { T_EQ_I64(kit_del(&k, id), CELLAR_OK); }
+        T_EQ_U64(kit_stats(&k).entries, 0);
+        close_store(&k);
+    }
+}
+
+/* The tickets of entries that move come along: none is left in the stopped lane. */
+static void moved_entries_keep_their_tickets(void)
+{
+    kit k;
+    open_store(&k, BOUND);
+    for (uint64_t id = 0; id < BOUND; id++) { T_EQ_I64(kit_put(&k, id, 1, 40), CELLAR_OK); }
+    stop(&k);
+    const uint64_t before = kit_stats(&k).entries, there = lie_there(&k, BOUND);
+    T_CHECK(there > BOUND / LANES / 4 && before > BOUND - 64);
+    for (uint64_t id = 0; id < BOUND; id++) {
+        kit_key key;
+        if (!kit_has(&k, id)) { continue; }
+        if (id % 2 == 0) { T_EQ_I64(kit_put(&k, id, 1, 400), CELLAR_OK); continue; }
+        T_EQ_I64(l1_touch(k.c, kit_key_of(&k, &key, 0, id), KIT_START_MS * 2, 70000, NULL),
+                 CELLAR_OK);
+    }
+    T_EQ_U64(kit_stats(&k).entries, before);
+    T_EQ_U64(base_load_rlx(&k.c->lane[STOPPED].granted), l1_lane_entries(&k.c->lane[STOPPED]));
+    for (uint64_t id = 0; id < 4 * BOUND; id++) {
+        T_EQ_I64(kit_put(&k, BOUND + id, 1, 40), CELLAR_OK);
+    }
+    T_CHECK(kit_stats(&k).entries <= BOUND && kit_stats(&k).entries > BOUND - 64);
+    close_store(&k);
+}
+
+/* ---- the whole store ------------------------------------------------------------------------- */
+static void fill(kit *k, uint64_t from, uint64_t ids)
+{
+    for (uint64_t id = from; id < from + ids; id++) {
+        const size_t len = id % 500 == 0 ? 90000 : 100 + id % 100;
+        T_EQ_I64(kit_put_until(k, 0, id, 1, len, id % 7 == 0 ? kit_now(k) + 1000 : BASE_NEVER_MS),
+                 CELLAR_OK);
+    }
+}
+
+static void full_store_serves_beside_a_stopped_lane(void)
+{
+    for (unsigned bounded = 0; bounded < 2; bounded++) {
+        kit k;
+        uint64_t removed;
+        open_store(&k, bounded != 0 ? 5 * BOUND : 0);
+        fill(&k, 0, 100000);
+        stop(&k);
+        fill(&k, 100000, 60000);
+        T_CHECK(kit_used(&k) <= KIT_MIB(16));
+        kit_forward(&k, 2000);
+        T_EQ_I64(l1_upkeep(k.c, UINT64_MAX, &removed), CELLAR_OK);
+        T_CHECK(removed != 0);
+        for (unsigned i = 0; i < 4 * LANES; i++) { (void)l1_upkeep(k.c, 0, &removed); }
+        l1_generation_died(k.c);
+        T_EQ_I64(l1_upkeep(k.c, UINT64_MAX, &removed), CELLAR_OK);
+        T_CHECK(l1_make_room(k.c, KIT_MIB(2)));
+        for (unsigned i = 0; i < 16 * LANES; i++) { (void)l1_evict_excess(k.c); }
+        for (l1_policy p = L1_S3FIFO; p <= L1_ADAPTIVE; p++) {
+            l1_set_policy(k.c, p);
+            fill(&k, 300000, 4000);
+        }
+        close_store(&k);
+    }
+}
+
+static void budget_changes_beside_a_stopped_lane(void)
+{
+    kit k;
+    open_store(&k, 0);
+    fill(&k, 0, 120000);
+    stop(&k);
+    T_EQ_I64(l1_resize(k.c, KIT_MIB(12)), CELLAR_OK);
+    T_CHECK(kit_used(&k) <= KIT_MIB(12));
+    fill(&k, 0, 20000);
+    T_EQ_I64(l1_resize(k.c, KIT_MIB(16)), CELLAR_OK);
+    fill(&k, 50000, 20000);
+    T_EQ_I64(l1_resize(k.c, KIT_MIB(2)), CELLAR_E_SPACE); /* the stopped lane holds as much */
+    T_EQ_I64(l1_resize(k.c, KIT_MIB(16)), CELLAR_OK);
+    fill(&k, 100000, 20000);
+    close_store(&k);
+}
+
+static void calls_that_need_all_lanes_return_busy(void)
+{
+    kit k;
+    open_store(&k, BOUND);
+    fill(&k, 0, 2 * BOUND);
+    stop(&k);
+    T_EQ_I64(l1_set_max_entries(k.c, BOUND / 2), CELLAR_E_BUSY);
+    T_EQ_U64(base_load_rlx(&k.c->max_entries), BOUND);
+    T_EQ_I64(l1_cap_open(k.c, NAMESPACE), CELLAR_OK);
+    T_EQ_I64(l1_cap_start(k.c, NAMESPACE, 1, 10), L1_CAP_STARTED);
+    T_EQ_I64(l1_cap_fill(k.c, NAMESPACE, 1), CELLAR_E_BUSY);
+    l1_cap_stop(k.c, NAMESPACE);
+    sync_bare_drop(&k.c->lane[STOPPED].lock);
+    T_EQ_I64(l1_set_max_entries(k.c, BOUND / 2), CELLAR_OK);
+    stop(&k);
+    close_store(&k);
+}
+
+/* The oldest entries of the namespace lie in the stopped lane, too. */
+static void bound_of_a_namespace_evicts_from_a_stopped_lane(void)
+{
+    kit k;
+    open_store(&k, 0);
+    T_EQ_I64(l1_cap_open(k.c, NAMESPACE), CELLAR_OK);
+    T_EQ_I64(l1_cap_start(k.c, NAMESPACE, 1, BOUND), L1_CAP_STARTED);
+    for (uint64_t id = 0; id < BOUND; id++) {
+        T_EQ_I64(kit_put_until(&k, 1, id, 1, 40, BASE_NEVER_MS), CELLAR_OK);
+    }
+    stop(&k);
+    T_CHECK(l1_lane_entries(&k.c->lane[STOPPED]) != 0);
+    for (uint64_t id = 0; id < BOUND; id++) {
+        T_EQ_I64(kit_put_until(&k, 1, BOUND + id, 1, 40, BASE_NEVER_MS), CELLAR_OK);
+    }
+    T_EQ_U64(l1_lane_entries(&k.c->lane[STOPPED]), 0);
+    T_EQ_U64(kit_stats(&k).entries, BOUND);
+    close_store(&k);
+}
+
+/* The ticket of a set that stopped before its append takes the only place of the namespace. */
+static void set_fails_if_a_stopped_set_has_the_only_place(void)
+{
+    kit k;
+    l1_toll t = {.generation = 1};
+    open_store(&k, 0);
+    T_EQ_I64(l1_cap_open(k.c, NAMESPACE), CELLAR_OK);
+    T_EQ_I64(l1_cap_start(k.c, NAMESPACE, 1, 1), L1_CAP_STARTED);
+    stop(&k);
+    T_CHECK(l1_cap_reserve(k.c, &t) && t.ticket != 0);
+    T_EQ_I64(kit_put_until(&k, 1, 7, 1, 40, BASE_NEVER_MS), CELLAR_E_SPACE);
+    l1_cap_unused(k.c, &t);
+    T_EQ_I64(kit_put_until(&k, 1, 7, 1, 40, BASE_NEVER_MS), CELLAR_OK);
+    close_store(&k);
+}
+
+static void one_free_lane_serves_all_sets(void)
+{
+    kit k;
+    open_store(&k, 0);
+    for (uint32_t i = 1; i < LANES; i++) { sync_bare_take(&k.c->lane[i].lock); }
+    for (uint64_t id = 0; id < 2000; id++) { T_EQ_I64(kit_put(&k, id, 1, 40), CELLAR_OK); }
+    T_EQ_U64(l1_lane_entries(&k.c->lane[0]), 2000);
+    for (uint32_t i = 1; i < LANES; i++) { sync_bare_drop(&k.c->lane[i].lock); }
+    stop(&k);
+    close_store(&k);
+}
+
+/* ---- threads --------------------------------------------------------------------------------- */
+static kit z;
+static _Atomic uint32_t ended;
+
+static void worker(void *arg)
+{
+    static const size_t lens[] = {8, 40, 100, 1000, 1500, 6000, 70000};
+    kit_rng r = {t_seed() + (uint64_t)(uintptr_t)arg};
+    unsigned char v[8192];
+    for (uint64_t i = kit_scale(60000); i > 0; i--) {
+        const uint64_t id = kit_below(&r, 6000), what = kit_below(&r, 16);
+        kit_key key;
+        size_t len;
+        uint64_t seq, version;
+        int64_t sum;
+        const l1_put_spec none = {.deadline_ms = BASE_NEVER_MS};
+        (void)kit_key_of(&z, &key, 0, id);
+        if (what < 6) {
+            const size_t n = lens[kit_below(&r, kit_one_in(&r, 50) ? 7 : 6)];
+            const cellar_err err = kit_put(&z, id, i, n);
+            T_CHECK(err == CELLAR_OK || err == CELLAR_E_SPACE);
+        } else if (what < 10) {
+            const cellar_err err = kit_get(&z, id, v, sizeof v, &len);
+            if (err == CELLAR_OK && len != 8) { T_CHECK(kit_whole(v, len, id, &seq)); }
+        } else if (what == 10) {
+            (void)kit_del(&z, id);
+        } else if (what == 11) {
+            (void)l1_touch(z.c, &key.key, kit_now(&z) + (int64_t)kit_below(&r, 5000), 5000, NULL);
+        } else if (what == 12) {
+            (void)l1_touch(z.c, &key.key, BASE_NEVER_MS, 0, NULL);
+        } else if (what == 13) {
+            (void)l1_incr(z.c, &key.key, 1, 0, &none, false, &sum, NULL);
+        } else if (what == 14) {
+            (void)l1_version(z.c, &key.key, &version);
+        } else {
+            (void)kit_put_until(&z, 1, id, i, 40, kit_now(&z) + (int64_t)kit_below(&r, 500));
+        }
+    }
+    atomic_fetch_add(&ended, 1);
+}
+
+static void threads_go_on_beside_a_stopped_lane(void)
+{
+    const uint32_t workers = t_env_u64("T_SCALE", 1) > 1 ? 16 : 4;
+    for (unsigned bounded = 0; bounded < 2; bounded++) {
+        kit_team team = {.n = 0};
+        open_store(&z, bounded != 0 ? BOUND : 0);
+        T_EQ_I64(l1_cap_open(z.c, NAMESPACE), CELLAR_OK);
+        T_EQ_I64(l1_cap_start(z.c, NAMESPACE, 1, 500), L1_CAP_STARTED);
+        fill(&z, 0, 20000);
+        stop(&z);
+        atomic_store(&ended, 0);
+        for (uintptr_t i = 0; i < workers; i++) { kit_start(&team, worker, (void *)i); }
+        for (unsigned i = 0; atomic_load(&ended) != workers; i++) {
+            kit_forward(&z, 20);
+            (void)l1_tick(z.c, i % 3 * 500);
+            if (i % 4 == 0) { T_EQ_I64(l1_resize(z.c, KIT_MIB(10 + i % 7)), CELLAR_OK); }
+            if (i % 8 == 0) { l1_generation_died(z.c); }
+            if (i % 16 == 0) { l1_set_policy(z.c, (l1_policy)(i / 16 % 4)); }
+            (void)kit_stats(&z); /* an entry that moves meanwhile may count twice */
+        }
+        kit_join(&team);
+        close_store(&z);
+    }
+}
+
+T_MAIN("l1_stopped_lane", T_CASE(changes_move_records_out_of_a_stopped_lane),
+       T_CASE(moved_entries_keep_their_tickets), T_CASE(full_store_serves_beside_a_stopped_lane),
+       T_CASE(budget_changes_beside_a_stopped_lane),
+       T_CASE(calls_that_need_all_lanes_return_busy),
+       T_CASE(bound_of_a_namespace_evicts_from_a_stopped_lane),
+       T_CASE(set_fails_if_a_stopped_set_has_the_only_place),
+       T_CASE(one_free_lane_serves_all_sets), T_CASE(threads_go_on_beside_a_stopped_lane))
