@@ -61,7 +61,8 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, l
                 return "record is in the wrong bucket";
             }
             const l1_seg *g = &c->seg[seg];
-            if (g->state != L1_SEG_SMALL && g->state != L1_SEG_MAIN) {
+            const unsigned state = base_load_rlx(&g->state);
+            if (state != L1_SEG_SMALL && state != L1_SEG_MAIN) {
                 return "live record is in a segment outside the queues";
             }
             uint32_t at = (uint32_t)pos & (c->seg_bytes - 1);

@@ -21,6 +21,7 @@
 #define L1_STEAL_ROUNDS 8
 #define L1_DUE_LOOKS 16u
 #define L1_COMPACT_MOVES 4u
+#define L1_EMPTY_LANES 64u /* times that a set goes round all lanes for a ticket */
 #define L1_OWED_LOOK 1024u /* bytes owed for one more look */
 
 /* ---- tickets --------------------------------------------------------------------------------- */
@@ -73,19 +74,25 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
             l1_lane *other = l1_larger_of_two(c, n, true);
             if (other != NULL && sync_try(L1_LANE, &other->lock)) { from = other; }
         }
+        if (from == n && count == 0) { /* the lanes with entries are held: go on to the next one */
+            base_thread_record *const self = base_thread_self();
+            base_store_rlx(&self->lane, base_load_rlx(&self->lane) + 1);
+            return ++t->empty_lanes <= L1_EMPTY_LANES * c->stripe_count ? L1_ROOM_AGAIN
+                                                                        : L1_ROOM_NONE;
+        }
         bool force = ++t->examined > L1_LOOKS;
         l1_freed freed = {.spared = t->freed.spared};
-        l1_step step = L1_STEP_KEPT;
         if (from == n || l1_tickets_idle(from) == 0) {
-            step = l1_step_any(c, from, force, v, &freed);
+            (void)l1_step_any(c, from, force, v, &freed);
         }
         t->freed.spared = freed.spared;
         t->freed.log_bytes += from == n ? freed.log_bytes : 0;
         if (from != n) {
-            (void)l1_tickets_back(c, from); /* the next round takes one from the pool */
+            if (l1_tickets_idle(from) != 0) {
+                base_sub_rlx(&from->granted, 1u);
+                base_add_rlx(&n->granted, 1u);
+            }
             sync_drop(L1_LANE, &from->lock);
-        } else if (step == L1_STEP_END && count == 0 && held >= L1_HOLD_MAX / 2) {
-            return L1_ROOM_AGAIN;
         }
     }
 }

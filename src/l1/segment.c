@@ -221,7 +221,7 @@ static bool l1_unpark_held(l1 *c, unsigned limit)
         const uint32_t seg = l1_pop(c, &c->parked);
         if (base_load_acq(&c->seg[seg].busy) == 0 && !l1_pinned(c, (uint64_t)seg + 1)) {
             l1_seg_wipe(c, seg);
-            c->seg[seg].state = L1_SEG_FREE;
+            base_store_rlx(&c->seg[seg].state, L1_SEG_FREE);
             l1_push(c, &c->free, seg);
             freed = true;
         } else if (c->parked.head == L1_NONE) {
@@ -316,7 +316,7 @@ static uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
     g->max_due_ms = 0;
     g->used_bytes = g->cursor = 0;
     g->lane = (uint16_t)n->number;
-    g->state = q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN;
+    base_store_rlx(&g->state, q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN);
     base_fence_rel(); /* a reader of the new base sees the versions of the old records */
     base_store_rlx(&c->seg_base_ms[seg], (uint64_t)now);
     if (base_load_rlx(&c->rough_ms) < now) { base_store_rlx(&c->rough_ms, now); }
@@ -371,7 +371,7 @@ CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight)
     uint32_t seg = l1_seg_of(c, pos);
     l1_seg *g = &c->seg[seg];
     l1_lane *n = &c->lane[g->lane];
-    const bool in_main = g->state == L1_SEG_MAIN;
+    const bool in_main = base_load_acq(&g->state) == L1_SEG_MAIN;
     uint64_t before, after;
     do {
         before = base_load_rlx(&g->live);
@@ -424,6 +424,8 @@ CELLAR_PRIVATE void l1_seg_move(l1 *c, l1_lane *n, uint32_t seg)
     l1_seg_unqueue(c, n, seg);
     base_add_rlx(&n->held_segs, 1u);
     const uint64_t live = L1_LIVE_LINKED(base_or_sc(&g->live, L1_LIVE_MOVED));
+    /* Behind MOVED: a delete that sees the new state sees MOVED, too. It may become the head. */
+    base_store_rel(&g->state, L1_SEG_MAIN);
     base_sub_rlx(&n->queue[0].live, live);
     base_add_rlx(&q->live, live);
     g->next = q->head;
@@ -442,12 +444,12 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
     sync_take(L1_SEG, &c->seg_lock);
     base_sub_rlx(&c->held, 1u);
     if (base_load_acq(&g->busy) != 0 || l1_pinned(c, (uint64_t)seg + 1)) {
-        g->state = L1_SEG_PARKED;
+        base_store_rlx(&g->state, L1_SEG_PARKED);
         l1_push(c, &c->parked, seg);
         c->parked_total++;
     } else {
         l1_seg_wipe(c, seg);
-        g->state = L1_SEG_FREE;
+        base_store_rlx(&g->state, L1_SEG_FREE);
         l1_push(c, &c->free, seg);
     }
     l1_judge_low(c);
@@ -500,7 +502,7 @@ BASE_SIZE_BEGIN
 static void l1_returned(l1 *c, uint32_t seg)
 {
     base_uncharge(c->account, BASE_MOD_SEGMENT, c->seg_bytes);
-    c->seg[seg].state = L1_SEG_FREE;
+    base_store_rlx(&c->seg[seg].state, L1_SEG_FREE);
     l1_push(c, &c->back, seg);
     c->returning--;
 }
@@ -509,7 +511,7 @@ static void l1_returned(l1 *c, uint32_t seg)
 CELLAR_PRIVATE void l1_log_child(l1 *c)
 {
     for (uint32_t seg = 0; c->returning != 0 && seg < c->fresh; seg++) {
-        if (c->seg[seg].state != L1_SEG_RETURNING) { continue; }
+        if (base_load_rlx(&c->seg[seg].state) != L1_SEG_RETURNING) { continue; }
         base_region_discard(&c->arena_region, (size_t)((uint64_t)seg << c->seg_shift),
                             c->seg_bytes);
         l1_returned(c, seg);
@@ -533,7 +535,7 @@ static bool l1_give_back_one(l1 *c, uint32_t leave)
     if (c->free.count > leave) {
         seg = l1_pop(c, &c->free);
         c->returning++;
-        c->seg[seg].state = L1_SEG_RETURNING;
+        base_store_rlx(&c->seg[seg].state, L1_SEG_RETURNING);
     }
     sync_drop(L1_SEG, &c->seg_lock);
     if (seg == L1_NONE) { return false; }

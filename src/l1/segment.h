@@ -84,16 +84,16 @@ CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_lane *n, unsigned q, uint32_t size,
     SYNC_HOLDS(L1_LANE);
 CELLAR_PRIVATE void l1_log_undo(l1 *c, l1_lane *n, unsigned q, uint64_t pos, uint32_t size)
     SYNC_HOLDS(L1_LANE);
-/* Return the queue of a segment; lane lock. */
+/* Return the queue of a segment: exact under its lane lock. */
 BASE_INLINE unsigned l1_seg_queue(const l1_seg *g)
 {
-    return g->state == L1_SEG_MAIN || (base_load_rlx(&g->live) & L1_LIVE_MOVED) != 0;
+    return base_load_rlx(&g->state) == L1_SEG_MAIN;
 }
 BASE_INLINE void l1_live_add(l1 *c, uint64_t pos, uint64_t weight)
 {
     l1_seg *g = &c->seg[l1_seg_of(c, pos)];
     base_add_rlx(&g->live, L1_LIVE(weight, 1));
-    base_add_rlx(&c->lane[g->lane].queue[g->state == L1_SEG_MAIN].live, L1_LIVE(weight, 1));
+    base_add_rlx(&c->lane[g->lane].queue[l1_seg_queue(g)].live, L1_LIVE(weight, 1));
 }
 /* Subtract a record, inside the odd window of its bucket. */
 CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight);

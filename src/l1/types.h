@@ -136,8 +136,7 @@ typedef struct l1_seg {
     uint32_t cursor;              /* bytes consumed by the cursor; lane lock */
     uint32_t next, prev;          /* queue order towards the head; lane lock. Lists: L1_SEG */
     uint16_t lane;
-    uint8_t state;                /* l1_seg_state; lane lock, L1_SEG when in no lane; SMALL also
-                                   * after a move to main: l1_seg_queue */
+    _Atomic uint8_t state;        /* l1_seg_state; lane lock, L1_SEG when in no lane */
     uint8_t unused;
     _Atomic uint32_t busy; /* victims in hand-over, records that a thread copies; raised in the
                             * window, lowered without lock */
@@ -489,6 +488,7 @@ typedef struct l1_toll { /* what one set has paid so far */
     l1_freed freed;
     uint64_t examined;
     unsigned rounds, due_looks, own_looks, moves;
+    unsigned empty_lanes; /* met without an entry to evict for a ticket */
     bool paid;
     bool full; /* the namespace of the entry is full: call l1_cap_room without a lock */
     uint32_t generation;       /* of the new entry */

@@ -8,6 +8,7 @@
 #include "tests/support/l1_kit.h"
 
 #include "l1/policy.h"
+#include "l1/segment.h"
 #include "l1/types.h"
 
 /* Return how many lanes hold at least a quarter of their share. */
@@ -115,7 +116,50 @@ static void segments_move_to_main_beside_deletes(void)
     }
 }
 
+static void delete_records_of(uint32_t seg)
+{
+    l1_rec r;
+    for (uint32_t at = z.c->seg[seg].cursor; at < z.c->seg[seg].used_bytes; at += r.size) {
+        const uint64_t pos = ((uint64_t)seg << z.c->seg_shift) + at;
+        char text[17] = { 0 };
+        T_REQUIRE(l1_decode(z.c, pos, &r) && r.klen == 16);
+        memcpy(text, l1_at(z.c, pos) + r.key_off, 16);
+        (void)kit_del(&z, strtoull(text, NULL, 16));
+    }
+}
+
+static bool main_head_moved(void)
+{
+    const uint32_t head = z.c->lane[0].queue[1].head;
+    return head != L1_NONE && (base_load_rlx(&z.c->seg[head].live) & L1_LIVE_MOVED) != 0;
+}
+
+/* All records behind a moved segment end: it becomes the head, and appends to main go there. */
+static void moved_segment_may_be_the_head_of_main(void)
+{
+    const l1_config cfg = {.stripes = 1, .policy = L1_ADAPTIVE};
+    kit_open(&z, KIT_MIB(2), &cfg);
+    base_store_rlx(&z.c->rule, 1u); /* far: it fills main */
+    for (uint64_t id = 0; id < 60000 && !main_head_moved(); id++) {
+        T_EQ_I64(kit_put(&z, id, 1, 900), CELLAR_OK);
+        if (main_segs(&z, true) != 0) { delete_records_of(z.c->lane[0].queue[1].head); }
+    }
+    T_CHECK(main_head_moved());
+    l1_lane *n = &z.c->lane[0];
+    uint64_t pos;
+    sync_bare_take(&n->lock);
+    T_REQUIRE(l1_log_reserve(z.c, n, 1, 24, &pos)); /* it fits behind the others */
+    T_EQ_U64(l1_seg_of(z.c, pos), n->queue[1].head);
+    T_CHECK(main_head_moved());
+    l1_live_add(z.c, pos, 24);
+    l1_live_sub(z.c, pos, 24);
+    l1_log_undo(z.c, n, 1, pos, 24);
+    sync_bare_drop(&n->lock);
+    kit_close(&z); /* audits: each queue has its own counts */
+}
+
 T_MAIN("l1_lanes", T_CASE(threads_of_one_set_use_all_lanes),
        T_CASE(stores_of_one_thread_use_all_their_lanes),
        T_CASE(tick_without_time_shrinks_the_index),
-       T_CASE(segments_move_to_main_beside_deletes))
+       T_CASE(segments_move_to_main_beside_deletes),
+       T_CASE(moved_segment_may_be_the_head_of_main))

@@ -186,7 +186,7 @@ static void budget_changes_beside_a_stopped_lane(void)
     fill(&k, 0, 20000);
     T_EQ_I64(l1_resize(k.c, KIT_MIB(16)), CELLAR_OK);
     fill(&k, 50000, 20000);
-    T_EQ_I64(l1_resize(k.c, KIT_MIB(2)), CELLAR_E_SPACE); /* the stopped lane holds as much */
+    T_EQ_I64(l1_resize(k.c, KIT_MIB(1)), CELLAR_E_SPACE); /* the stopped lane holds as much */
     T_EQ_I64(l1_resize(k.c, KIT_MIB(16)), CELLAR_OK);
     fill(&k, 100000, 20000);
     close_store(&k);
