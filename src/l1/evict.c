@@ -32,16 +32,17 @@ typedef struct l1_sizes { uint64_t small, mainq; } l1_sizes;
 
 BASE_ALWAYS_INLINE l1_sizes l1_sizes_of(const l1 *c, const l1_lane *n)
 {
-    uint64_t a = base_load_rlx(&n->queue[0].live), b = base_load_rlx(&n->queue[1].live);
-    if (n->stayed != 0) {
-        const uint64_t stayed = BASE_MIN(n->stayed, a); /* deletes there do not lower it */
-        a -= stayed;
-        b += stayed;
+    const uint64_t a = base_load_rlx(&n->queue[0].live), b = base_load_rlx(&n->queue[1].live);
+    const bool bounded = base_load_rlx(&c->max_entries) != 0;
+    l1_sizes size = bounded ? (l1_sizes){ L1_LIVE_COUNT(a), L1_LIVE_COUNT(b) }
+                            : (l1_sizes){ L1_LIVE_BYTES(a), L1_LIVE_BYTES(b) };
+    if (n->stayed != 0) { /* deletes there do not lower it */
+        const uint64_t stayed = BASE_MIN(
+            bounded ? L1_LIVE_COUNT(n->stayed) : L1_LIVE_BYTES(n->stayed), size.small);
+        size.small -= stayed;
+        size.mainq += stayed;
     }
-    if (base_load_rlx(&c->max_entries) != 0) {
-        return (l1_sizes){ L1_LIVE_COUNT(a), L1_LIVE_COUNT(b) };
-    }
-    return (l1_sizes){ L1_LIVE_BYTES(a), L1_LIVE_BYTES(b) };
+    return size;
 }
 
 typedef struct l1_verdict {
@@ -184,7 +185,7 @@ static bool l1_stays(const l1 *c, const l1_lane *n, const l1_seg *g)
     return l1_rule_now(c)->fill && (policy == L1_ADAPTIVE || policy == L1_S3FIFO) &&
            n->swept_round == base_load_rlx(&c->dead_round) && n->cost_mean64 == 0 &&
            base_load_rlx(&c->quotas) == NULL && g->cursor == 0 &&
-           L1_LIVE_BYTES(base_load_rlx(&g->live)) >= g->used_bytes / 8 * 7;
+           L1_LIVE_BYTES(base_load_rlx(&g->live)) >= g->used_bytes / 32 * 31;
 }
 
 /* Find the next record under the cursor of queue q; `at`: where the cursor is kept. stay: the
@@ -415,13 +416,13 @@ static unsigned l1_queue_due(const l1 *c, const l1_lane *n)
 {
     const bool has_small = n->queue[0].tail != L1_NONE, has_main = n->queue[1].tail != L1_NONE;
     if (!has_small || !has_main) { return has_main ? 1 : 0; }
-    const l1_sizes size = l1_sizes_of(c, n);
     switch ((l1_policy)base_load_rlx(&c->policy)) {
-    case L1_LRU: return size.small != 0 ? 0 : 1;
-    case L1_FIFO: return size.mainq != 0 ? 1 : 0;
+    case L1_LRU: return base_load_rlx(&n->queue[0].live) != 0 ? 0 : 1;
+    case L1_FIFO: return base_load_rlx(&n->queue[1].live) != 0 ? 1 : 0;
     case L1_S3FIFO:
     case L1_ADAPTIVE: break;
     }
+    const l1_sizes size = l1_sizes_of(c, n);
     return l1_rule_queue(l1_rule_now(c), &n->learned, size.small, size.mainq);
 }
 

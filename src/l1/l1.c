@@ -285,6 +285,7 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
     memset(out, 0, sizeof *out);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_lane *n = &c->lane[i];
+        const bool exact = l1_lane_get(n);
 #define L1_X(name) out->name += base_load_rlx(&n->name);
         L1_COUNTS(L1_X)
 #undef L1_X
@@ -295,6 +296,7 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
         out->absent += (uint64_t)BASE_MAX(absent, 0);
         out->absent_bytes += (uint64_t)BASE_MAX(absent_bytes, 0);
         out->examined_max = BASE_MAX(out->examined_max, base_load_rlx(&n->examined_max));
+        if (exact) { sync_drop(L1_LANE, &n->lock); }
         l1_stripe *s = &c->stripe[i];
         sync_take(L1_STRIPE, &s->lock);
         out->buckets += s->bucket_count;

@@ -121,7 +121,7 @@ typedef struct l1_stats {
     uint32_t rule;                 /* number of the current rule; see policy_select.c */
     uint32_t stripes, seg_bytes, granule;
 } l1_stats;
-CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out);
+CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out) SYNC_UNCHECKED;
 /* Check all structures: NULL, or what is wrong (static text). Takes lane locks;
  * tests stop all writers first. */
 CELLAR_PRIVATE const char *l1_audit(l1 *c);

@@ -301,7 +301,8 @@ static uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
     uint32_t seg = l1_seg_find(c);
     if (seg != L1_NONE) {
         base_add_rlx(&c->held, 1u);
-        base_store_rlx(&c->seg[seg].seq, ++c->opened);
+        if (++c->opened == 0) { c->opened = 1; } /* 0: none */
+        base_store_rlx(&c->seg[seg].seq, c->opened);
     }
     c->free_least = BASE_MIN(c->free_least, c->free.count);
     l1_judge_low(c);
@@ -426,8 +427,8 @@ CELLAR_PRIVATE void l1_seg_move(l1 *c, l1_lane *n, uint32_t seg)
     const uint64_t live = L1_LIVE_LINKED(base_or_sc(&g->live, L1_LIVE_MOVED));
     /* Behind MOVED: a delete that sees the new state sees MOVED, too. It may become the head. */
     base_store_rel(&g->state, L1_SEG_MAIN);
-    base_sub_rlx(&n->queue[0].live, live);
     base_add_rlx(&q->live, live);
+    base_sub_rlx(&n->queue[0].live, live);
     g->next = q->head;
     g->prev = q->head != L1_NONE ? c->seg[q->head].prev : L1_NONE;
     if (g->prev != L1_NONE) { c->seg[g->prev].next = seg; } else { q->tail = seg; }
@@ -464,11 +465,12 @@ CELLAR_PRIVATE void l1_free_all_emptied(l1 *c, l1_lane *n)
         l1_seg *g = &c->seg[seg];
         list = base_load_rlx(&g->empty_next);
         /* Take the segment off the stack and read its count in one step. A later delete that
-         * empties it pushes it again. */
-        uint64_t live;
+         * empties it pushes it again. Without a record no delete looks at MOVED. */
+        uint64_t live, left;
         do {
             live = base_load_rlx(&g->live);
-        } while (!base_cas_ar(&g->live, live, live & ~L1_LIVE_QUEUED));
+            left = L1_LIVE_LINKED(live) == 0 ? 0 : live & ~L1_LIVE_QUEUED;
+        } while (!base_cas_ar(&g->live, live, left));
         bool open = seg == n->queue[0].head || seg == n->queue[1].head;
         if (!open && L1_LIVE_LINKED(live) == 0) {
             l1_seg_unqueue(c, n, seg);

@@ -446,17 +446,13 @@ BASE_INLINE l1_part l1_half(const l1_stripe *s, uint64_t number, uint16_t n)
     return (l1_part){ &s->overflow[group + n / 2], L1_HALF_BITS << n % 2 * L1_HALF };
 }
 
-BASE_INLINE uint64_t l1_lane_entries(const l1_lane *n)
+/* Return the counts of both queues. A word alone may be below 0 while a segment moves. */
+BASE_INLINE uint64_t l1_lane_live(const l1_lane *n)
 {
-    return L1_LIVE_COUNT(base_load_rlx(&n->queue[0].live)) +
-           L1_LIVE_COUNT(base_load_rlx(&n->queue[1].live));
+    return base_load_rlx(&n->queue[0].live) + base_load_rlx(&n->queue[1].live);
 }
-
-BASE_INLINE uint64_t l1_lane_bytes(const l1_lane *n)
-{
-    return L1_LIVE_BYTES(base_load_rlx(&n->queue[0].live)) +
-           L1_LIVE_BYTES(base_load_rlx(&n->queue[1].live));
-}
+BASE_INLINE uint64_t l1_lane_entries(const l1_lane *n) { return L1_LIVE_COUNT(l1_lane_live(n)); }
+BASE_INLINE uint64_t l1_lane_bytes(const l1_lane *n) { return L1_LIVE_BYTES(l1_lane_live(n)); }
 /* Raise a count of a lane, under its lock. */
 BASE_INLINE void l1_counted(_Atomic uint64_t *n) { base_store_rlx(n, base_load_rlx(n) + 1); }
 /* Return the lane of a record. */

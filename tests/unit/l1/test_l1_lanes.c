@@ -116,16 +116,28 @@ static void segments_move_to_main_beside_deletes(void)
     }
 }
 
-static void delete_records_of(uint32_t seg)
+/* Read the id of the record at `*at` and go on. */
+static uint64_t id_at(uint32_t seg, uint32_t *at)
 {
+    const uint64_t pos = ((uint64_t)seg << z.c->seg_shift) + *at;
+    char text[17] = { 0 };
     l1_rec r;
-    for (uint32_t at = z.c->seg[seg].cursor; at < z.c->seg[seg].used_bytes; at += r.size) {
-        const uint64_t pos = ((uint64_t)seg << z.c->seg_shift) + at;
-        char text[17] = { 0 };
-        T_REQUIRE(l1_decode(z.c, pos, &r) && r.klen == 16);
-        memcpy(text, l1_at(z.c, pos) + r.key_off, 16);
-        (void)kit_del(&z, strtoull(text, NULL, 16));
-    }
+    T_REQUIRE(l1_decode(z.c, pos, &r) && r.klen == 16);
+    memcpy(text, l1_at(z.c, pos) + r.key_off, 16);
+    *at += r.size;
+    return strtoull(text, NULL, 16);
+}
+
+static void delete_records_from(uint32_t seg, uint32_t at)
+{
+    while (at < z.c->seg[seg].used_bytes) { (void)kit_del(&z, id_at(seg, &at)); }
+}
+
+static void open_with_rule(uint32_t rule)
+{
+    const l1_config cfg = {.stripes = 1, .policy = L1_ADAPTIVE};
+    kit_open(&z, KIT_MIB(2), &cfg);
+    base_store_rlx(&z.c->rule, rule);
 }
 
 static bool main_head_moved(void)
@@ -137,12 +149,10 @@ static bool main_head_moved(void)
 /* All records behind a moved segment end: it becomes the head, and appends to main go there. */
 static void moved_segment_may_be_the_head_of_main(void)
 {
-    const l1_config cfg = {.stripes = 1, .policy = L1_ADAPTIVE};
-    kit_open(&z, KIT_MIB(2), &cfg);
-    base_store_rlx(&z.c->rule, 1u); /* far: it fills main */
+    open_with_rule(1); /* far: it fills main */
     for (uint64_t id = 0; id < 60000 && !main_head_moved(); id++) {
         T_EQ_I64(kit_put(&z, id, 1, 900), CELLAR_OK);
-        if (main_segs(&z, true) != 0) { delete_records_of(z.c->lane[0].queue[1].head); }
+        if (main_segs(&z, true) != 0) { delete_records_from(z.c->lane[0].queue[1].head, 0); }
     }
     T_CHECK(main_head_moved());
     l1_lane *n = &z.c->lane[0];
@@ -158,8 +168,61 @@ static void moved_segment_may_be_the_head_of_main(void)
     kit_close(&z); /* audits: each queue has its own counts */
 }
 
+/* Also one that was the head of main when its last record ended. */
+static void emptied_store_keeps_no_moved_segment(void)
+{
+    uint64_t id = 0, removed;
+    open_with_rule(L1_RULE_GUARD);
+    for (; id < 60000 && !main_head_moved(); id++) {
+        T_EQ_I64(kit_put(&z, id, 1, 100), CELLAR_OK);
+    }
+    T_CHECK(main_head_moved());
+    while (id-- > 0) { (void)kit_del(&z, id); }
+    for (unsigned i = 0; i < 5; i++) { (void)l1_upkeep(z.c, 1000000, &removed); }
+    T_EQ_U64(base_load_rlx(&z.c->held), 0);
+    kit_close(&z);
+}
+
+/* 0 means no segment. */
+static void numbers_of_segments_wrap_around(void)
+{
+    open_with_rule(L1_RULE_GUARD);
+    z.c->opened = UINT32_MAX - 40;
+    for (uint64_t id = 0; id < 60000; id++) {
+        T_EQ_I64(kit_put(&z, id, 1, id * 7 % 200), CELLAR_OK);
+    }
+    T_CHECK(z.c->opened != 0 && z.c->opened < 10000);
+    kit_close(&z);
+}
+
+/* The cursor is in the middle of a segment that would move, and all behind it is deleted. */
+static void change_to_lru_evicts_what_would_have_moved(void)
+{
+    open_with_rule(L1_RULE_GUARD);
+    l1_lane *const n = &z.c->lane[0];
+    for (uint64_t id = 0; id < 25000 || n->stay_seq == 0 || n->stay_at < 1000; id++) {
+        T_REQUIRE(id < 60000);
+        T_EQ_I64(kit_put(&z, id, 1, 100), CELLAR_OK);
+    }
+    const uint32_t tail = n->queue[0].tail;
+    uint32_t at = 0;
+    const uint64_t oldest = id_at(tail, &at);
+    delete_records_from(tail, n->stay_at);
+    for (uint32_t s = z.c->seg[tail].next; s != L1_NONE; s = z.c->seg[s].next) {
+        delete_records_from(s, 0);
+    }
+    l1_set_policy(z.c, L1_LRU);
+    for (uint64_t id = 100000; id < 300000; id++) {
+        T_EQ_I64(kit_put(&z, id, 1, 100), CELLAR_OK);
+    }
+    T_CHECK(!kit_has(&z, oldest));
+    kit_close(&z);
+}
+
 T_MAIN("l1_lanes", T_CASE(threads_of_one_set_use_all_lanes),
        T_CASE(stores_of_one_thread_use_all_their_lanes),
        T_CASE(tick_without_time_shrinks_the_index),
        T_CASE(segments_move_to_main_beside_deletes),
-       T_CASE(moved_segment_may_be_the_head_of_main))
+       T_CASE(moved_segment_may_be_the_head_of_main),
+       T_CASE(emptied_store_keeps_no_moved_segment), T_CASE(numbers_of_segments_wrap_around),
+       T_CASE(change_to_lru_evicts_what_would_have_moved))
