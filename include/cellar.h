@@ -463,7 +463,8 @@ CELLAR_STRUCT(cellar_set_opts, reserved0);
  * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED;
  *          E_TOOBIG (over max_value_bytes), E_SPACE, E_NOMEM: the old value is removed, unless
  *          CELLAR_KEEP_OLD_VALUE is set, so that readers never get the replaced value. E_SPACE
- *          also when negative entries hold their eighth of the memory and none can be evicted.
+ *          also when negative entries hold their eighth of the memory and none can be evicted, and
+ *          when sets that do not end for seconds hold every place of max_entries.
  *          E_BUSY (64 clears of the namespace during the call), E_IO (cellar_l2.h), E_RANGE
  *          (idle_ms or stale_ms); E_DENIED (KEY POLICIES in cellar_admin.h: any call that stores)
  * owns:    the bytes are copied

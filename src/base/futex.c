@@ -114,12 +114,18 @@ static int sync_spins(void)
 
 /* ---- locks: the same code in the simulation ---- */
 
-CELLAR_PRIVATE void sync_lock_slow(sync_lock *l)
+static bool sync_lock_spin(sync_lock *l)
 {
     for (int i = sync_spins(); i > 0; i--) {
         base_pause();
-        if (base_load_rlx(&l->word) == 0u && base_cas_ar(&l->word, 0u, 1u)) { return; }
+        if (base_load_rlx(&l->word) == 0u && base_cas_ar(&l->word, 0u, 1u)) { return true; }
     }
+    return false;
+}
+
+CELLAR_PRIVATE void sync_lock_slow(sync_lock *l)
+{
+    if (sync_lock_spin(l)) { return; }
     int saved = errno;
     while (base_xchg_ar(&l->word, 2u) != 0u) {
         (void)sync_futex_wait(&l->word, 2u, UINT64_MAX, "sync.lock"); /* any return: try again */
@@ -129,6 +135,7 @@ CELLAR_PRIVATE void sync_lock_slow(sync_lock *l)
 
 CELLAR_PRIVATE bool sync_lock_until(sync_lock *l, uint64_t deadline_ns)
 {
+    if (sync_lock_spin(l)) { return true; }
     int saved = errno, e = 0;
     while (e != ETIMEDOUT && base_xchg_ar(&l->word, 2u) != 0u) {
         e = sync_futex_wait(&l->word, 2u, deadline_ns, "sync.lock_until");

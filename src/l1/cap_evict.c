@@ -20,6 +20,7 @@
 BASE_SIZE_BEGIN
 
 #define L1_CAP_LOOKS 32u
+#define L1_CAP_WAIT_NS UINT64_C(5000000000) /* for sets that hold the whole bound in tickets */
 #define L1_CAP_AGES 8u
 
 /* Return whether the policy keeps a live entry once more. Lower its counter. */
@@ -72,11 +73,12 @@ static bool l1_cap_shrink(l1 *c, l1_cap *m, uint32_t generation, uint32_t more)
         const l1_cap_state state = l1_cap_fits(c, m, generation, more, &oldest);
         if (state == L1_CAP_NONE || state == L1_CAP_FITS) { return true; }
         if (state == L1_CAP_BUSY) {
-            if (end_ns == 0) { end_ns = base_now_ns() + L1_LANES_WAIT_NS; }
+            if (end_ns == 0) { end_ns = base_now_ns() + L1_CAP_WAIT_NS; }
             if (base_now_ns() >= end_ns) { return false; }
             base_yield(); /* sets with a ticket are about to link: they hold lane locks only */
             continue;
         }
+        end_ns = 0;
         const bool force = looks >= L1_CAP_LOOKS;
         l1_cap_judge(c, m, generation, &oldest, force);
         looks = force ? 0 : looks + 1;
@@ -166,8 +168,10 @@ CELLAR_PRIVATE cellar_err l1_cap_fill(l1 *c, uint32_t namespace, uint32_t genera
     sync_take(L1_CAP, &f.m->lock);
     const uint32_t epoch = f.m->epoch;
     sync_drop(L1_CAP, &f.m->lock);
-    if (!l1_lanes_take(c, base_now_ns() + L1_LANES_WAIT_NS)) { return CELLAR_E_BUSY; }
-    l1_lanes_drop(c, c->stripe_count); /* sets from before the bound have ended */
+    for (uint32_t i = 0; i < c->stripe_count; i++) { /* sets from before see the bound, or end */
+        sync_take(L1_LANE, &c->lane[i].lock);
+        sync_drop(L1_LANE, &c->lane[i].lock);
+    }
     sync_take(L1_SEG, &c->seg_lock);
     const uint32_t range = BASE_MIN(c->opened, 2 * base_load_rlx(&c->held));
     const uint32_t oldest = c->opened - range, first = oldest - INT32_MAX / 2;

@@ -58,7 +58,7 @@ static bool l1_sweep_lane(l1 *c, l1_lane *n, uint64_t now, uint64_t end_ns, uint
     l1_victims v;
     v.n = 0;
     for (bool more = true; more;) {
-        if (!l1_lane_get(n)) { return true; } /* left to the next tick */
+        if (!l1_lane_get(c, n)) { return true; } /* left to the next tick */
         const uint64_t before = l1_removed(n);
         l1_free_emptied(c, n);
         for (unsigned i = 0; i < L1_PIECE && more && v.n < L1_VICTIMS; i++) {

@@ -280,12 +280,12 @@ CELLAR_PRIVATE bool l1_hide(l1 *c)
 }
 
 /* ---- statistics ------------------------------------------------------------------------------ */
-CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out)
+CELLAR_PRIVATE SYNC_UNCHECKED void l1_stats_get(l1 *c, l1_stats *out)
 {
     memset(out, 0, sizeof *out);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_lane *n = &c->lane[i];
-        const bool exact = l1_lane_get(n);
+        const bool exact = l1_lane_get(c, n);
 #define L1_X(name) out->name += base_load_rlx(&n->name);
         L1_COUNTS(L1_X)
 #undef L1_X

@@ -14,8 +14,8 @@ typedef enum l1_policy { L1_S3FIFO = 0, L1_LRU = 1, L1_FIFO = 2, L1_ADAPTIVE = 3
 
 /* Reclaim expired entries, dead generations, parked segments, the retire list and idle pages;
  * shrink the index. Stop after budget_us, at most one piece later; each call completes a piece,
- * also with 0. *removed: number of removed entries. OK: no entry due at the call is left. PENDING:
- * the time ran out. E_BUSY: another tick runs, nothing was done. */
+ * also with 0. *removed: number of removed entries. OK: no entry due at the call is left, but for
+ * lanes that another thread keeps for 2 ms. PENDING: the time ran out. E_BUSY: another tick runs, nothing was done. */
 CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed);
 /* Return when l1_upkeep next has work, in ms of the store clock; BASE_NEVER_MS: never. */
 CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c);
@@ -29,8 +29,7 @@ CELLAR_PRIVATE uint64_t l1_least_budget(const l1 *c);
 /* Set a new budget; it holds before the return. E_RANGE: beyond the reservation or below the
  * minimum. */
 CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes);
-/* Set a new bound; 0: none. E_BUSY: another change runs, pins keep too many entries, or a thread
- * stays in a lane; then the old bound holds. */
+/* Set a new bound; 0: none. E_BUSY: another change runs, or pins keep too many entries. */
 CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries);
 CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy);
 /* Add or remove a listener: hand over entries that end while one exists. */
@@ -70,8 +69,8 @@ typedef enum l1_cap_start_result {
 CELLAR_PRIVATE l1_cap_start_result l1_cap_start(l1 *c, uint32_t namespace, uint32_t generation,
                                                 uint32_t max);
 /* Put the entries of the generation that are not in the list there, older ones first, and evict
- * those beyond the bound. Return E_NOMEM or E_SPACE if no memory is left, E_BUSY if a thread stays
- * in a lane. Hold no lock. Any number of threads may fill a list at once. */
+ * those beyond the bound. Return E_NOMEM or E_SPACE if no memory is left. Hold no lock. Any number
+ * of threads may fill a list at once. */
 CELLAR_PRIVATE cellar_err l1_cap_fill(l1 *c, uint32_t namespace, uint32_t generation);
 /* Evict what is beyond the bound. Hold no lock. */
 CELLAR_PRIVATE void l1_cap_trim(l1 *c, uint32_t namespace, uint32_t generation);
@@ -121,7 +120,7 @@ typedef struct l1_stats {
     uint32_t rule;                 /* number of the current rule; see policy_select.c */
     uint32_t stripes, seg_bytes, granule;
 } l1_stats;
-CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out) SYNC_UNCHECKED;
+CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out);
 /* Check all structures: NULL, or what is wrong (static text). Takes lane locks;
  * tests stop all writers first. */
 CELLAR_PRIVATE const char *l1_audit(l1 *c);

@@ -25,7 +25,7 @@ static void l1_contract_all(l1 *c)
 {
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_lane *n = &c->lane[i];
-        if (!l1_lane_get(n)) { continue; }
+        if (!l1_lane_get(c, n)) { continue; }
         l1_lane_tell(c, n, 0);
         sync_drop(L1_LANE, &n->lock);
     }
@@ -107,11 +107,7 @@ CELLAR_PRIVATE cellar_err l1_resize(l1 *c, uint64_t budget_bytes)
 CELLAR_PRIVATE cellar_err l1_set_max_entries(l1 *c, uint64_t max_entries)
 {
     if (!base_cas_ar(&c->resizing, 0u, 1u)) { return CELLAR_E_BUSY; }
-    if (!l1_lanes_take(c, base_now_ns() + L1_LANES_WAIT_NS)) {
-        base_store_rel(&c->resizing, 0u);
-        return CELLAR_E_BUSY;
-    }
-    /* Tickets and grants change together. */
+    (void)l1_lanes_take(c, UINT64_MAX); /* tickets and grants change together */
     int64_t tickets = (int64_t)max_entries;
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_lane *n = &c->lane[i];
@@ -138,7 +134,7 @@ CELLAR_PRIVATE void l1_set_policy(l1 *c, l1_policy policy)
     base_store_rlx(&c->policy, (uint32_t)policy);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_lane *n = &c->lane[i];
-        if (!l1_lane_get(n)) { continue; }
+        if (!l1_lane_get(c, n)) { continue; }
         n->learned.sets = n->learned.moves = 0; /* the policies count different moves */
         sync_drop(L1_LANE, &n->lock);
     }

@@ -21,7 +21,7 @@
 #define L1_STEAL_ROUNDS 8
 #define L1_DUE_LOOKS 16u
 #define L1_COMPACT_MOVES 4u
-#define L1_EMPTY_LANES 64u /* times that a set goes round all lanes for a ticket */
+#define L1_ROUND_PICKS 32u /* lanes that a round tries, each for 2 ms */
 #define L1_OWED_LOOK 1024u /* bytes owed for one more look */
 
 /* ---- tickets --------------------------------------------------------------------------------- */
@@ -72,13 +72,21 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
         bool own = count != 0 && count * c->stripe_count * 8 >= max * 7;
         if (!own && c->stripe_count > 1) {
             l1_lane *other = l1_larger_of_two(c, n, true);
-            if (other != NULL && sync_try(L1_LANE, &other->lock)) { from = other; }
+            if (other != NULL && sync_try(L1_LANE, &other->lock)) {
+                from = other;
+                if (l1_lane_entries(from) == 0 && l1_tickets_idle(from) == 0) {
+                    sync_drop(L1_LANE, &from->lock);
+                    from = n;
+                }
+            }
         }
-        if (from == n && count == 0) { /* the lanes with entries are held: go on to the next one */
+        if (from == n && count == 0) { /* others may hold the lanes with entries: go on */
             base_thread_record *const self = base_thread_self();
             base_store_rlx(&self->lane, base_load_rlx(&self->lane) + 1);
-            return ++t->empty_lanes <= L1_EMPTY_LANES * c->stripe_count ? L1_ROOM_AGAIN
-                                                                        : L1_ROOM_NONE;
+            if (t->ticket_end_ns == 0) { t->ticket_end_ns = base_now_ns() + L1_LANES_WAIT_NS; }
+            if (base_now_ns() < t->ticket_end_ns) { return L1_ROOM_AGAIN; }
+            base_add_rlx(&c->no_space, (uint64_t)1);
+            return L1_ROOM_NONE;
         }
         bool force = ++t->examined > L1_LOOKS;
         l1_freed freed = {.spared = t->freed.spared};
@@ -239,22 +247,24 @@ CELLAR_PRIVATE l1_room l1_room_for(l1 *c, l1_lane *n, unsigned q, uint32_t size,
 BASE_SIZE_BEGIN
 
 /* ---- room for others ------------------------------------------------------------------------- */
-CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_round *r)
+CELLAR_PRIVATE SYNC_UNCHECKED uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_round *r)
 {
-    if (r->n == NULL) {
-        *r = (l1_round){.n = l1_larger_of_two(c, NULL, false)};
-        BASE_ASSERT(r->n != NULL); /* NULL only with a lane to skip */
-        r->held_segs = base_load_rlx(&r->n->held_segs);
+    l1_lane *n = r->n;
+    bool got = n != NULL && l1_lane_get(c, n);
+    for (unsigned i = 0; !got && i < L1_ROUND_PICKS; i++) { /* a thread may have stopped in one */
+        n = l1_larger_of_two(c, NULL, false);
+        BASE_ASSERT(n != NULL); /* NULL only with a lane to skip */
+        *r = (l1_round){.n = n, .held_segs = base_load_rlx(&n->held_segs)};
+        got = l1_lane_get(c, n);
     }
-    l1_lane *const n = r->n;
+    if (!got) {
+        r->n = NULL;
+        return 0;
+    }
     const uint64_t before = r->freed.log_bytes + r->freed.big_bytes;
     l1_victims v;
     v.n = 0;
     bool done = false;
-    if (!l1_lane_get(n)) {
-        r->n = NULL; /* choose another one */
-        return 0;
-    }
     for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && !done; i++) {
         const bool whole =
             base_load_rlx(&n->held_segs) < r->held_segs && r->freed.log_bytes >= bytes;
@@ -275,7 +285,7 @@ CELLAR_PRIVATE bool l1_evict_excess(l1 *c)
     l1_victims v;
     l1_freed freed = {0};
     v.n = 0;
-    if (!l1_lane_get(n)) { return false; }
+    if (!l1_lane_get(c, n)) { return false; }
     bool any = l1_tickets_back(c, n); /* deletes left them idle */
     for (unsigned i = 0; i < L1_HOLD_MAX && v.n < L1_VICTIMS && base_load_rlx(&c->tickets) < 0;
          i++) {

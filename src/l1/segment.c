@@ -79,10 +79,10 @@ CELLAR_PRIVATE bool l1_lanes_take(l1 *c, uint64_t end_ns)
     return true;
 }
 
-CELLAR_PRIVATE bool l1_lane_get(l1_lane *n)
+CELLAR_PRIVATE bool l1_lane_get(const l1 *c, l1_lane *n)
 {
-    return sync_try(L1_LANE, &n->lock) ||
-           sync_until(L1_LANE, &n->lock, base_now_ns() + L1_LANE_WAIT_NS);
+    const uint64_t wait_ns = c->stripe_count > 1 ? L1_LANE_WAIT_NS : UINT64_MAX / 2;
+    return sync_try(L1_LANE, &n->lock) || sync_until(L1_LANE, &n->lock, base_now_ns() + wait_ns);
 }
 
 CELLAR_PRIVATE l1_lane *l1_lane_next(l1 *c)
@@ -92,7 +92,7 @@ CELLAR_PRIVATE l1_lane *l1_lane_next(l1 *c)
     for (unsigned tries = BASE_MIN(c->stripe_count, L1_LANE_TRIES);; tries -= tries != 0) {
         l1_lane *const n = &c->lane[i & c->stripe_mask];
         /* All are held: wait in one, but not for a thread that stopped there. */
-        if (tries != 0 ? sync_try(L1_LANE, &n->lock) : l1_lane_get(n)) { return n; }
+        if (tries != 0 ? sync_try(L1_LANE, &n->lock) : l1_lane_get(c, n)) { return n; }
         base_store_rlx(mine, ++i);
     }
 }

@@ -37,8 +37,9 @@ BASE_INLINE uint64_t l1_log_limit(const l1 *c)
 /* Take all lane locks, ascending. Return false, with none, if a thread keeps one until `end_ns`. */
 CELLAR_PRIVATE bool l1_lanes_take(l1 *c, uint64_t end_ns);
 CELLAR_PRIVATE void l1_lanes_drop(l1 *c, uint32_t first); /* the first ones */
-/* Lock a lane for work that another call can do. Return false if a thread keeps it for long. */
-CELLAR_PRIVATE bool l1_lane_get(l1_lane *n) SYNC_TRIES(L1_LANE) SYNC_UNCHECKED;
+/* Lock a lane for work that another call can do. Return false if a thread keeps it for long and
+ * there are others. */
+CELLAR_PRIVATE bool l1_lane_get(const l1 *c, l1_lane *n) SYNC_TRIES(L1_LANE) SYNC_UNCHECKED;
 /* Lock the lane where this thread appends, or the next one that no thread holds. */
 CELLAR_PRIVATE l1_lane *l1_lane_next(l1 *c) SYNC_TAKES(L1_LANE) SYNC_UNCHECKED;
 BASE_ALWAYS_INLINE SYNC_UNCHECKED l1_lane *l1_lane_take(l1 *c)

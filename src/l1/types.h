@@ -484,7 +484,7 @@ typedef struct l1_toll { /* what one set has paid so far */
     l1_freed freed;
     uint64_t examined;
     unsigned rounds, due_looks, own_looks, moves;
-    unsigned empty_lanes; /* met without an entry to evict for a ticket */
+    uint64_t ticket_end_ns; /* 0: no lane without an entry to evict for a ticket was met */
     bool paid;
     bool full; /* the namespace of the entry is full: call l1_cap_room without a lock */
     uint32_t generation;       /* of the new entry */

@@ -335,7 +335,7 @@ static SYNC_UNCHECKED cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *
         if (v.n != 0) { l1_hand_over(c, &v); }
         if (room == L1_ROOM_AGAIN) {
             if (!toll.full) {
-                if (toll.empty_lanes != 0) { base_yield(); } /* others hold the other lanes */
+                if (toll.ticket_end_ns != 0) { base_yield(); } /* others hold the other lanes */
                 l1_retired_some(c);
                 l1_retired_wait(c);
             } else if (!l1_cap_room(c, k->generation)) {

@@ -8,6 +8,7 @@
 #include "tests/support/l1_kit.h"
 
 #include "l1/policy.h"
+#include "l1/record.h"
 #include "l1/segment.h"
 #include "l1/types.h"
 

@@ -192,24 +192,6 @@ static void budget_changes_beside_a_stopped_lane(void)
     close_store(&k);
 }
 
-static void calls_that_need_all_lanes_return_busy(void)
-{
-    kit k;
-    open_store(&k, BOUND);
-    fill(&k, 0, 2 * BOUND);
-    stop(&k);
-    T_EQ_I64(l1_set_max_entries(k.c, BOUND / 2), CELLAR_E_BUSY);
-    T_EQ_U64(base_load_rlx(&k.c->max_entries), BOUND);
-    T_EQ_I64(l1_cap_open(k.c, NAMESPACE), CELLAR_OK);
-    T_EQ_I64(l1_cap_start(k.c, NAMESPACE, 1, 10), L1_CAP_STARTED);
-    T_EQ_I64(l1_cap_fill(k.c, NAMESPACE, 1), CELLAR_E_BUSY);
-    l1_cap_stop(k.c, NAMESPACE);
-    sync_bare_drop(&k.c->lane[STOPPED].lock);
-    T_EQ_I64(l1_set_max_entries(k.c, BOUND / 2), CELLAR_OK);
-    stop(&k);
-    close_store(&k);
-}
-
 /* The oldest entries of the namespace lie in the stopped lane, too. */
 static void bound_of_a_namespace_evicts_from_a_stopped_lane(void)
 {
@@ -327,7 +309,6 @@ static void threads_go_on_beside_a_stopped_lane(void)
 T_MAIN("l1_stopped_lane", T_CASE(changes_move_records_out_of_a_stopped_lane),
        T_CASE(moved_entries_keep_their_tickets), T_CASE(full_store_serves_beside_a_stopped_lane),
        T_CASE(budget_changes_beside_a_stopped_lane),
-       T_CASE(calls_that_need_all_lanes_return_busy),
        T_CASE(bound_of_a_namespace_evicts_from_a_stopped_lane),
        T_CASE(set_fails_if_a_stopped_set_has_the_only_place),
        T_CASE(one_free_lane_serves_all_sets), T_CASE(threads_go_on_beside_a_stopped_lane))
