@@ -15,7 +15,8 @@ typedef enum l1_policy { L1_S3FIFO = 0, L1_LRU = 1, L1_FIFO = 2, L1_ADAPTIVE = 3
 /* Reclaim expired entries, dead generations, parked segments, the retire list and idle pages;
  * shrink the index. Stop after budget_us, at most one piece later; each call completes a piece,
  * also with 0. *removed: number of removed entries. OK: no entry due at the call is left, but for
- * lanes that another thread keeps for 2 ms. PENDING: the time ran out. E_BUSY: another tick runs, nothing was done. */
+ * lanes that another thread keeps for 2 ms. PENDING: the time ran out. E_BUSY: another tick runs,
+ * nothing was done. */
 CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed);
 /* Return when l1_upkeep next has work, in ms of the store clock; BASE_NEVER_MS: never. */
 CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c);
