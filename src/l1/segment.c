@@ -81,8 +81,9 @@ CELLAR_PRIVATE bool l1_lanes_take(l1 *c, uint64_t end_ns)
 
 CELLAR_PRIVATE bool l1_lane_get(const l1 *c, l1_lane *n)
 {
-    const uint64_t wait_ns = c->stripe_count > 1 ? L1_LANE_WAIT_NS : UINT64_MAX / 2;
-    return sync_try(L1_LANE, &n->lock) || sync_until(L1_LANE, &n->lock, base_now_ns() + wait_ns);
+    if (sync_try(L1_LANE, &n->lock)) { return true; }
+    const uint64_t end_ns = c->stripe_count > 1 ? base_now_ns() + L1_LANE_WAIT_NS : UINT64_MAX;
+    return sync_until(L1_LANE, &n->lock, end_ns);
 }
 
 CELLAR_PRIVATE l1_lane *l1_lane_next(l1 *c)
