@@ -298,11 +298,11 @@ CELLAR_API cellar_err cellar_memory_charge(cellar *c, int64_t bytes);
  *          cellar_bus_open gave; budget_us 0 = one bounded step. Limiters and lock tables ignore it
  * out:     *wait_ms: time until the next call, 0 with PENDING, INT64_MAX: nothing will be due;
  *          optional. Of a store at most 500, and 20 while it has a tier or a load runs
- * returns: OK (nothing that was due at the call is left, but for entries beside which a set of
- *          another thread stands for more than 2 ms); PENDING (the time ran out, or another
- *          thread does the work: call again); E_INVAL, E_CLOSED, E_FORKED, E_UNSUPPORTED (the
- *          object has no work); of a limiter the codes of its snapshot. In a listener of a store OK
- *          also while another tick runs
+ * returns: OK (nothing that was due at the call is left; while another thread stays inside a set
+ *          for more than 2 ms, entries that it may evict stay due); PENDING (the time ran out, or
+ *          another thread does the work: call again); E_INVAL, E_CLOSED, E_FORKED, E_UNSUPPORTED
+ *          (the object has no work); of a limiter the codes of its snapshot. In a listener of a
+ *          store OK also while another tick runs
  * thread:  any; listeners, watchers and, with no_threads, functions of the program run inside
  * cost:    budget_us plus one bounded step at most: of a store 64 entries or dead blocks, or one
  *          huge page, for which the kernel copies 2 MiB. A limiter: at most 16 regions of 4,096

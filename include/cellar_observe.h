@@ -63,7 +63,8 @@ typedef struct cellar_stats {
     uint64_t clears;
     uint64_t version_changes;
     uint64_t events_skipped;    /* store: events counted, not delivered; see SKIPPED EVENTS       */
-    uint64_t entries;           /* store: in the index, dead ones of cleared namespaces included  */
+    uint64_t entries;           /* store: in the index, with dead ones of cleared namespaces;     */
+                                /* beside writers one that moves may count twice                  */
     uint64_t used_bytes;        /* store: charged to the budget now                               */
     uint64_t budget_bytes;      /* store                                                          */
     uint64_t index_bytes;       /* store: part of used_bytes                                      */

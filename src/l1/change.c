@@ -4,7 +4,7 @@
  *
  * PICTURE    lock -> find -> classify the old entry -> commit hook -> save the old bytes
  * INVARIANTS hooks.commit runs inside the odd window of every change.
- * LOCKING    Inside the window of the bucket; l1_find_now, l1_find_kept: before it. */
+ * LOCKING    Inside the window of the bucket; l1_find_now: before it. */
 #include "l1/change.h"
 #include "l1/index.h"
 #include "l1/record.h"

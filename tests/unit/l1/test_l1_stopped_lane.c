@@ -2,7 +2,7 @@
  *
  * Aim:    a thread that stops for good inside a lane holds up no other thread: sets, reads, changes
  *         that move a record, deletes, ticks, statistics and a new budget go on, also for records
- *         of that lane. Calls that need all lanes return E_BUSY. The bound of entries stays exact.
+ *         of that lane. The bound of entries stays exact.
  * Method: the test locks one lane and keeps it, as such a thread does, and makes all calls. A call
  *         that waits for the lane never returns. Then the lane is free, and the audit runs. */
 #include "l1/cap.h"
@@ -306,9 +306,39 @@ static void threads_go_on_beside_a_stopped_lane(void)
     }
 }
 
+static _Atomic int began;
+
+static void put_second(void *arg)
+{
+    (void)arg;
+    atomic_store(&began, 1);
+    T_EQ_I64(kit_put(&z, 2, 1, 8), CELLAR_OK);
+}
+
+/* The bound is 1, and a thread keeps the lane with the entry for a moment: the set goes round. */
+static void set_waits_for_the_lane_with_the_only_entry(void)
+{
+    kit_team team = {.n = 0};
+    uint32_t with = 0;
+    open_store(&z, 0);
+    T_EQ_I64(l1_set_max_entries(z.c, 1), CELLAR_OK);
+    T_EQ_I64(kit_put(&z, 1, 1, 8), CELLAR_OK);
+    while (l1_lane_entries(&z.c->lane[with]) == 0) { with++; }
+    sync_bare_take(&z.c->lane[with].lock);
+    atomic_store(&began, 0);
+    kit_start(&team, put_second, NULL);
+    while (atomic_load(&began) == 0) { base_yield(); }
+    for (unsigned i = 0; i < 1000; i++) { base_yield(); }
+    sync_bare_drop(&z.c->lane[with].lock);
+    kit_join(&team);
+    T_CHECK(kit_has(&z, 2) && !kit_has(&z, 1));
+    kit_close(&z);
+}
+
 T_MAIN("l1_stopped_lane", T_CASE(changes_move_records_out_of_a_stopped_lane),
        T_CASE(moved_entries_keep_their_tickets), T_CASE(full_store_serves_beside_a_stopped_lane),
        T_CASE(budget_changes_beside_a_stopped_lane),
        T_CASE(bound_of_a_namespace_evicts_from_a_stopped_lane),
        T_CASE(set_fails_if_a_stopped_set_has_the_only_place),
-       T_CASE(one_free_lane_serves_all_sets), T_CASE(threads_go_on_beside_a_stopped_lane))
+       T_CASE(one_free_lane_serves_all_sets), T_CASE(threads_go_on_beside_a_stopped_lane),
+       T_CASE(set_waits_for_the_lane_with_the_only_entry))
