@@ -306,33 +306,48 @@ static void threads_go_on_beside_a_stopped_lane(void)
     }
 }
 
-static _Atomic int began;
+typedef struct second_put {
+    _Atomic(_Atomic uint32_t *) lane; /* of its thread: the lane that it tries next */
+    uint64_t ns;                      /* that the put took */
+    cellar_err err;
+} second_put;
 
 static void put_second(void *arg)
 {
-    (void)arg;
-    atomic_store(&began, 1);
-    T_EQ_I64(kit_put(&z, 2, 1, 8), CELLAR_OK);
+    second_put *const p = arg;
+    const uint64_t start = base_now_ns();
+    base_store_rel(&p->lane, &base_thread_self()->lane);
+    p->err = kit_put(&z, 2, 1, 8);
+    p->ns = base_now_ns() - start;
 }
 
-/* The bound is 1, and a thread keeps the lane with the entry for a moment: the set goes round. */
+/* The bound is 1, and a thread keeps the lane with the entry for a moment: the set goes round until
+ * the lane is free. On a busy machine the moment may be longer than the set waits: once more. */
 static void set_waits_for_the_lane_with_the_only_entry(void)
 {
-    kit_team team = {.n = 0};
-    uint32_t with = 0;
-    open_store(&z, 0);
-    T_EQ_I64(l1_set_max_entries(z.c, 1), CELLAR_OK);
-    T_EQ_I64(kit_put(&z, 1, 1, 8), CELLAR_OK);
-    while (l1_lane_entries(&z.c->lane[with]) == 0) { with++; }
-    sync_bare_take(&z.c->lane[with].lock);
-    atomic_store(&began, 0);
-    kit_start(&team, put_second, NULL);
-    while (atomic_load(&began) == 0) { base_yield(); }
-    for (unsigned i = 0; i < 1000; i++) { base_yield(); }
-    sync_bare_drop(&z.c->lane[with].lock);
-    kit_join(&team);
-    T_CHECK(kit_has(&z, 2) && !kit_has(&z, 1));
-    kit_close(&z);
+    second_put p = {.err = CELLAR_E_SPACE};
+    for (unsigned tries = 0; p.err != CELLAR_OK && tries < 20; tries++) {
+        kit_team team = {.n = 0};
+        uint32_t with = 0;
+        open_store(&z, 0);
+        T_EQ_I64(l1_set_max_entries(z.c, 1), CELLAR_OK);
+        T_EQ_I64(kit_put(&z, 1, 1, 8), CELLAR_OK);
+        while (l1_lane_entries(&z.c->lane[with]) == 0) { with++; }
+        sync_bare_take(&z.c->lane[with].lock);
+        base_store_rlx(&p.lane, NULL);
+        kit_start(&team, put_second, &p);
+        while (base_load_acq(&p.lane) == NULL) { base_yield(); }
+        const uint32_t first = base_load_rlx(p.lane);
+        for (unsigned i = 0; i < 200 && base_load_rlx(p.lane) - first < 2 * LANES; i++) {
+            base_yield();
+        }
+        sync_bare_drop(&z.c->lane[with].lock);
+        kit_join(&team);
+        if (p.err == CELLAR_OK) { T_CHECK(kit_has(&z, 2) && !kit_has(&z, 1)); }
+        if (p.err != CELLAR_OK) { T_CHECK(p.err == CELLAR_E_SPACE && p.ns >= L1_LANES_WAIT_NS); }
+        kit_close(&z);
+    }
+    T_EQ_I64(p.err, CELLAR_OK);
 }
 
 T_MAIN("l1_stopped_lane", T_CASE(changes_move_records_out_of_a_stopped_lane),
