@@ -30,7 +30,9 @@ static void l1_audit_count(const l1 *c, l1_tally *t, uint64_t pos, const l1_rec 
     const uint64_t weight = l1_weight(c, pos, r);
     const l1_seg *g = &c->seg[l1_seg_of(c, pos)];
     t->live[g - c->seg] += L1_LIVE(weight, 1);
-    if (l1_is_absent(c, pos, r)) { t->absent[g->lane & c->stripe_mask] += L1_LIVE(weight, 1); }
+    if (l1_is_absent(c, pos, r)) {
+        t->absent[base_load_rlx(&g->lane) & c->stripe_mask] += L1_LIVE(weight, 1);
+    }
     const unsigned number = base_load_acq(&c->quotas) != NULL ? l1_quota_of(c, r->generation) : 0;
     if (number != 0) {
         t->bytes[number - 1] += (weight + 7) >> L1_QUOTA_UNIT;
@@ -116,7 +118,7 @@ static const char *l1_audit_lane(const l1 *c, const l1_lane *n, const l1_tally *
             if (g->prev != prev || l1_seg_queue(g) != q) {
                 return "links of a queue differ";
             }
-            if (g->lane != n->number) { return "segment is in the queue of another lane"; }
+            if (base_load_rlx(&g->lane) != n->number) { return "segment is in the queue of another lane"; }
             const uint64_t linked = L1_LIVE_LINKED(base_load_rlx(&g->live));
             if (seg >= t->fresh || !l1_audit_live(c, linked, t->live[seg])) {
                 return "live count of a segment differs";
@@ -124,14 +126,18 @@ static const char *l1_audit_lane(const l1 *c, const l1_lane *n, const l1_tally *
             if (g->used_bytes > c->seg_bytes || g->cursor > g->used_bytes) {
                 return "segment has more used bytes than its size";
             }
+            const bool hollow = base_load_acq(&g->seal) == L1_HOLLOW;
+            if (base_load_rlx(&g->seal) == L1_OPEN && seg != n->queue[q].head) {
+                return "open segment is not the newest of its queue";
+            }
             l1_rec r;
-            for (uint32_t at = g->cursor; at < g->used_bytes; at += r.size) {
+            for (uint32_t at = g->cursor; !hollow && at < g->used_bytes; at += r.size) {
                 if (!l1_decode(c, ((uint64_t)seg << c->seg_shift) + at, &r)) {
                     return "bytes in the log are no record";
                 }
             }
             sum += linked;
-            held++;
+            held += !hollow;
         }
         if (n->queue[q].head != prev) { return "head of a queue is not its last segment"; }
         if (sum != base_load_rlx(&n->queue[q].live)) { return "live count of a queue differs"; }
@@ -191,7 +197,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
         wrong = l1_audit_lane(c, n, &t, &segs);
         entries += l1_lane_entries(n);
         granted += base_load_rlx(&n->granted);
-        told += n->told;
+        told += base_load_rlx(&n->told);
         sync_drop(L1_LANE, &n->lock);
     }
     base_free_raw(&c->account->hooks, t.live, bytes);

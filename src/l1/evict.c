@@ -142,8 +142,9 @@ static void l1_copy_record(l1 *c, uint64_t from, uint64_t to, const l1_rec *r, b
     base_seq_store_u32(d + 4, l1_encode_due(c, to, l1_deadline(c, from, r), r->mask));
 }
 
-/* Move the slot of a kept record to a copy in main. Return false when a delete or a set was faster;
- * then the copy is dead. */
+/* Move the slot of a kept record to a copy in main. Return false when a delete or a set was faster:
+ * then the room for the copy is free again. The old bytes may be gone by then, so the copy may be no
+ * record. */
 static SYNC_HOLDS(L1_LANE) bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, uint8_t freq,
                                           uint64_t to)
 {
@@ -160,7 +161,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, ui
         l1_lock_key(c, hash, &h, false);
         if (!l1_find_pos(c, &h, l1_tag_of(hash), pos, &slot) || !l1_decode(c, pos, r)) {
             l1_unlock(c, &h);
-            l1_wipe(c, to, &e->slot.rec);
+            l1_log_undo(c, n, l1_seg_queue(&c->seg[l1_seg_of(c, to)]), to, e->slot.rec.size);
             return false;
         }
         l1_copy_record(c, pos, to, r, r->size > L1_SMALL_COPY);
@@ -281,7 +282,8 @@ CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_lane *n)
     return false;
 }
 
-/* Note the hash of the record at `pos` and prefetch what its step will read. Return its size. */
+/* Note the hash of the record at `pos` and prefetch what its step will read. Return its size; 0: it
+ * is gone, its segment is hollow. */
 static SYNC_HOLDS(L1_LANE) uint32_t l1_cursor_see(l1 *c, uint64_t pos, uint64_t *hash)
 {
     l1_rec r;
@@ -291,8 +293,7 @@ static SYNC_HOLDS(L1_LANE) uint32_t l1_cursor_see(l1 *c, uint64_t pos, uint64_t 
         *hash = base_hash(c->hash_key, 0, l1_at(c, pos) + r.key_off, r.klen);
     } else {
         l1_rec any; /* its address is taken; r stays in registers */
-        const bool ok = l1_decode(c, pos, &any);
-        BASE_REQUIRE(ok);
+        if (BASE_UNLIKELY(!l1_decode(c, pos, &any))) { return 0; }
         size = any.size;
         *hash = l1_hash_of(c, pos, &any);
     }
@@ -312,8 +313,9 @@ static BASE_NOINLINE SYNC_HOLDS(L1_LANE) uint64_t
     const uint32_t seq = base_load_rlx(&g->seq);
     if (BASE_UNLIKELY(a->seq != seq)) { *a = (l1_ahead){ .seq = seq, .end = at }; }
     do {
-        if (BASE_UNLIKELY(a->end == g->used_bytes)) { break; }
-        a->end += l1_cursor_see(c, pos - at + a->end, &a->hash[a->seen++ % L1_AHEAD]);
+        if (BASE_UNLIKELY(a->end >= g->used_bytes)) { break; }
+        const uint32_t size = l1_cursor_see(c, pos - at + a->end, &a->hash[a->seen++ % L1_AHEAD]);
+        a->end += BASE_LIKELY(size != 0) ? size : g->used_bytes;
     } while (BASE_UNLIKELY(a->seen - a->used < L1_AHEAD));
     return a->hash[a->used++ % L1_AHEAD];
 }
@@ -331,11 +333,15 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
     l1_seg *g = &c->seg[l1_seg_of(c, pos)];
     const bool stays = at != &g->cursor;
     const uint32_t size = r->size, gone = stays ? 0 : size; /* bytes that come free without it */
-    BASE_REQUIRE(ok && size <= g->used_bytes - *at);
+    if (BASE_UNLIKELY(!ok || size > g->used_bytes - *at)) {
+        l1_require_hollow(g);
+        *at = g->used_bytes;
+        return L1_STEP_DEAD;
+    }
     e.hash = l1_cursor_hash(c, &n->ahead[q], g, pos, *at);
     *at += size;
     slot->pos = pos;
-    BASE_ASSERT(e.hash == l1_hash_of(c, pos, r));
+    BASE_ASSERT(e.hash == l1_hash_of(c, pos, r) || base_load_acq(&g->seal) == L1_HOLLOW);
     if (!l1_linked_first(c, &e)) {
         freed->log_bytes += gone;
         return L1_STEP_DEAD;
@@ -382,7 +388,8 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
         const bool stay = rotate || base_load_rlx(&c->policy) == L1_FIFO;
         if (l1_log_reserve(c, n, stay ? q : 1, size, &to)) {
             if (!l1_keep(c, n, &e, verdict.freq, to)) {
-                return L1_STEP_DEAD; /* its old bytes are free, the copy took as many */
+                freed->log_bytes += gone;
+                return L1_STEP_DEAD;
             }
             n->learned.moves += !rotate; /* a rotation makes no record younger */
             return L1_STEP_KEPT;

@@ -11,13 +11,14 @@
  *            A pass sets min_due_ms to never; then every survivor, and every writer, lowers it.
  * LOCKING    One tick at a time: a flag, not a lock, because listeners run inside. The lane lock
  *            is held for pieces of 64 records; victims are handed over between the pieces. A lane
- *            that another thread keeps is left to the next tick.
+ *            that another thread keeps is left to the next tick, then emptied (stopped.c).
  * LIMITS     budget_us, checked every 64 records or retired blocks and with each segment that is
  *            given back. A pass over one segment may take several ticks. */
 #include "l1/evict.h"
 #include "l1/index.h"
 #include "l1/large.h"
 #include "l1/segment.h"
+#include "l1/stopped.h"
 #include "l1/unlink.h"
 
 #define L1_PIECE 64u
@@ -58,7 +59,8 @@ static bool l1_sweep_lane(l1 *c, l1_lane *n, uint64_t now, uint64_t end_ns, uint
     l1_victims v;
     v.n = 0;
     for (bool more = true; more;) {
-        if (!l1_lane_get(c, n)) { return true; } /* left to the next tick */
+        if (!l1_lane_get(c, n)) { return l1_lane_missed(c, n, (int64_t)now, end_ns); }
+        base_store_rlx(&n->missed, 0u);
         const uint64_t before = l1_removed(n);
         l1_free_emptied(c, n);
         for (unsigned i = 0; i < L1_PIECE && more && v.n < L1_VICTIMS; i++) {
@@ -133,8 +135,9 @@ CELLAR_PRIVATE int64_t l1_next_due_ms(l1 *c)
     const uint32_t fresh = c->fresh;
     sync_drop(L1_SEG, &c->seg_lock);
     for (uint32_t i = 0; i < fresh; i++) {
-        uint64_t at = base_load_rlx(&c->seg[i].min_due_ms);
-        due = BASE_MIN(due, at);
+        const uint64_t at = base_load_rlx(&c->seg[i].min_due_ms);
+        /* A tick cannot reclaim from a lane that it does not get. */
+        if (at < due && base_load_rlx(&l1_lane_of_seg(c, &c->seg[i])->missed) == 0) { due = at; }
     }
     const int64_t index_ms = l1_index_collapse_due_ms(c);
     if (index_ms != BASE_NEVER_MS) {

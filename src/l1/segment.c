@@ -3,17 +3,18 @@
  * segment: append records to segments; take segments from the budget and give them back.
  *
  * PICTURE    The arena is an array of equal segments. At any time a segment is in one state:
- *              in a lane     in a queue (SMALL or MAIN)                charged
+ *              in a lane     in a queue (SMALL or MAIN)                charged, unless hollow
  *              free          ready to be opened                        charged, pages kept
  *              parked        emptied; a pin names it or victims wait   charged
  *              back          given back                                not charged, pages discarded
  *              fresh..       never existed
  *            reserve: head has room? else l1_seg_take: free, unparked, back or fresh; else false
  *            and the caller evicts. emptied -> l1_seg_release -> free or parked.
- * INVARIANTS Charge of SEGMENT == (held + free + parked + returning) x seg_bytes.
+ * INVARIANTS Charge of SEGMENT == (held + free + parked + returning) x seg_bytes; held: not hollow.
  *            low != 0 exactly when free.count + segments that the budget still allows <= reserve;
  *            low == 2 when they are at most half of it.
  *            A segment leaves its lane only when none of its records is linked.
+ *            Only an open segment gets records: the newest of its queue.
  * LOCKING    Lane lock for the queues, then L1_SEG for the lists. A delete holds neither.
  *            A delete lowers the count inside its window and pushes the segment that it emptied
  *            onto the stack of the lane. The next holder of the lane lock takes the whole
@@ -82,6 +83,7 @@ CELLAR_PRIVATE bool l1_lanes_take(l1 *c, uint64_t end_ns)
 CELLAR_PRIVATE bool l1_lane_get(const l1 *c, l1_lane *n)
 {
     if (sync_try(L1_LANE, &n->lock)) { return true; }
+    if (base_load_rlx(&n->missed) == L1_LANE_MISSES) { return false; }
     const uint64_t end_ns = c->stripe_count > 1 ? base_now_ns() + L1_LANE_WAIT_NS : UINT64_MAX;
     return sync_until(L1_LANE, &n->lock, end_ns);
 }
@@ -101,8 +103,7 @@ CELLAR_PRIVATE l1_lane *l1_lane_next(l1 *c)
 CELLAR_PRIVATE void l1_lane_tell(l1 *c, l1_lane *n, uint32_t more)
 {
     const uint32_t entries = (uint32_t)l1_lane_entries(n) + more;
-    base_add_rlx(&c->entries, (uint64_t)entries - n->told);
-    n->told = entries;
+    base_add_rlx(&c->entries, (uint64_t)entries - base_xchg_ar(&n->told, entries));
 }
 
 CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_lane *n)
@@ -116,7 +117,8 @@ CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_lane *n)
 
 CELLAR_PRIVATE void l1_turn_end(l1 *c, l1_lane *n, uint64_t hash)
 {
-    const uint32_t least = BASE_MIN(BASE_MAX(n->told / 64, L1_TURN / 8), L1_TURN);
+    const uint32_t least =
+        BASE_MIN(BASE_MAX(base_load_rlx(&n->told) / 64, L1_TURN / 8), L1_TURN);
     if (c->stripe_count == 1) { /* one lane: no turns, and the count is exact */
         l1_lane_tell(c, n, 0);
         return;
@@ -128,6 +130,11 @@ CELLAR_PRIVATE void l1_turn_end(l1 *c, l1_lane *n, uint64_t hash)
     _Atomic uint32_t *const mine = &base_thread_self()->lane;
     const uint32_t now = base_load_rlx(mine);
     base_store_rlx(mine, now + ((n->number + 1 - now) & c->stripe_mask));
+}
+
+CELLAR_PRIVATE void l1_require_hollow(const l1_seg *g)
+{
+    BASE_REQUIRE(base_load_acq(&g->seal) == L1_HOLLOW);
 }
 
 /* ---- lists; all under L1_SEG ----------------------------------------------------------------- */
@@ -302,6 +309,7 @@ static uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
     uint32_t seg = l1_seg_find(c);
     if (seg != L1_NONE) {
         base_add_rlx(&c->held, 1u);
+        base_add_rlx(&n->held_segs, 1u);
         if (++c->opened == 0) { c->opened = 1; } /* 0: none */
         base_store_rlx(&c->seg[seg].seq, c->opened);
     }
@@ -317,7 +325,7 @@ static uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
     base_store_rlx(&g->min_due_ms, UINT64_MAX);
     g->max_due_ms = 0;
     g->used_bytes = g->cursor = 0;
-    g->lane = (uint16_t)n->number;
+    base_store_rlx(&g->lane, (uint16_t)n->number);
     base_store_rlx(&g->state, q == 0 ? L1_SEG_SMALL : L1_SEG_MAIN);
     base_fence_rel(); /* a reader of the new base sees the versions of the old records */
     base_store_rlx(&c->seg_base_ms[seg], (uint64_t)now);
@@ -327,10 +335,13 @@ static uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
     g->prev = queue->head;
     if (queue->head != L1_NONE) { c->seg[queue->head].next = seg; } else { queue->tail = seg; }
     queue->head = seg;
-    base_add_rlx(&n->held_segs, 1u);
-    /* A head that was emptied stayed in the queue. Push it now. */
-    if (g->prev != L1_NONE && base_cas_ar(&c->seg[g->prev].live, (uint64_t)0, L1_LIVE_QUEUED)) {
-        l1_empty_push(c, n, g->prev);
+    if (g->prev != L1_NONE) {
+        l1_seg *const sealed = &c->seg[g->prev];
+        if (base_load_rlx(&sealed->seal) == L1_OPEN) { base_store_rel(&sealed->seal, L1_SEALED); }
+        /* A head that was emptied stayed in the queue. Push it now. */
+        if (base_cas_ar(&sealed->live, (uint64_t)0, L1_LIVE_QUEUED)) {
+            l1_empty_push(c, n, g->prev);
+        }
     }
     if (base_load_rlx(&c->low) != 0) { l1_sparse_find(c, n); }
     return seg;
@@ -342,7 +353,8 @@ CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_lane *n, unsigned q, uint32_t size,
 {
     BASE_ASSERT(size <= c->seg_bytes);
     uint32_t head = n->queue[q].head;
-    if (head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes >= size) {
+    if (head != L1_NONE && base_load_rlx(&c->seg[head].seal) == L1_OPEN &&
+        c->seg_bytes - c->seg[head].used_bytes >= size) {
         int64_t age = base_load_rlx(&c->rough_ms) - (int64_t)base_load_rlx(&c->seg_base_ms[head]);
         if (BASE_UNLIKELY(age > (int64_t)INT32_MAX)) { head = L1_NONE; }
     } else {
@@ -372,7 +384,7 @@ CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight)
 {
     uint32_t seg = l1_seg_of(c, pos);
     l1_seg *g = &c->seg[seg];
-    l1_lane *n = &c->lane[g->lane];
+    l1_lane *n = l1_lane_of_seg(c, g);
     const bool in_main = base_load_acq(&g->state) == L1_SEG_MAIN;
     uint64_t before, after;
     do {
@@ -415,7 +427,6 @@ CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_lane *n, uint32_t seg)
     l1_queue *q = &n->queue[l1_seg_queue(g)];
     if (g->prev != L1_NONE) { c->seg[g->prev].next = g->next; } else { q->tail = g->next; }
     if (g->next != L1_NONE) { c->seg[g->next].prev = g->prev; } else { q->head = g->prev; }
-    base_sub_rlx(&n->held_segs, 1u);
 }
 
 /* Put the tail of small, with all its records, behind the head of main. A head of small stays. */
@@ -424,9 +435,8 @@ CELLAR_PRIVATE void l1_seg_move(l1 *c, l1_lane *n, uint32_t seg)
     l1_seg *const g = &c->seg[seg];
     l1_queue *const q = &n->queue[1];
     l1_seg_unqueue(c, n, seg);
-    base_add_rlx(&n->held_segs, 1u);
     const uint64_t live = L1_LIVE_LINKED(base_or_sc(&g->live, L1_LIVE_MOVED));
-    /* Behind MOVED: a delete that sees the new state sees MOVED, too. It may become the head. */
+    /* Behind MOVED: a delete that sees the new state sees MOVED, too. */
     base_store_rel(&g->state, L1_SEG_MAIN);
     base_add_rlx(&q->live, live);
     base_sub_rlx(&n->queue[0].live, live);
@@ -444,8 +454,17 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
     BASE_ASSERT((base_load_acq(&g->live) & ~L1_LIVE_MOVED) == 0);
     base_store_rlx(&g->live, (uint64_t)0);
     sync_take(L1_SEG, &c->seg_lock);
-    base_sub_rlx(&c->held, 1u);
-    if (base_load_acq(&g->busy) != 0 || l1_pinned(c, (uint64_t)seg + 1)) {
+    const bool hollow = base_load_rlx(&g->seal) == L1_HOLLOW;
+    base_store_rlx(&g->seal, L1_OPEN);
+    base_sub_rlx(&c->held, hollow ? 0u : 1u);
+    base_sub_rlx(&l1_lane_of_seg(c, g)->held_segs, hollow ? 0u : 1u);
+    if (BASE_UNLIKELY(hollow)) {
+        /* Its lane may have overwritten a value since. */
+        base_region_discard(&c->arena_region, (size_t)((uint64_t)seg << c->seg_shift), c->seg_bytes);
+        base_store_rlx(&g->state, L1_SEG_FREE);
+        l1_push(c, &c->back, seg);
+        c->hollow--;
+    } else if (base_load_acq(&g->busy) != 0 || l1_pinned(c, (uint64_t)seg + 1)) {
         base_store_rlx(&g->state, L1_SEG_PARKED);
         l1_push(c, &c->parked, seg);
         c->parked_total++;
@@ -455,6 +474,41 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
         l1_push(c, &c->free, seg);
     }
     l1_judge_low(c);
+    sync_drop(L1_SEG, &c->seg_lock);
+}
+
+CELLAR_PRIVATE uint32_t l1_seg_hold(l1 *c, const l1_lane *n, uint32_t seg)
+{
+    l1_seg *const g = &c->seg[seg];
+    uint32_t seq = 0;
+    if (l1_lane_of_seg(c, g) != n) { return 0; }
+    sync_take(L1_SEG, &c->seg_lock);
+    if (base_load_acq(&g->seal) == L1_SEALED && l1_lane_of_seg(c, g) == n) {
+        seq = base_load_rlx(&g->seq);
+        base_add_ar(&g->busy, 1u);
+    }
+    sync_drop(L1_SEG, &c->seg_lock);
+    return seq;
+}
+
+CELLAR_PRIVATE void l1_seg_let(l1 *c, uint32_t seg, uint32_t seq)
+{
+    l1_seg *const g = &c->seg[seg];
+    sync_take(L1_SEG, &c->seg_lock);
+    base_sub_ar(&g->busy, 1u);
+    const uint64_t live = base_load_acq(&g->live);
+    if (base_load_rlx(&g->seal) == L1_SEALED && base_load_rlx(&g->seq) == seq &&
+        L1_LIVE_LINKED(live) == 0 && (live & L1_LIVE_QUEUED) != 0 &&
+        base_load_acq(&g->busy) == 0 && !l1_pinned(c, (uint64_t)seg + 1)) {
+        base_store_rel(&g->seal, L1_HOLLOW); /* before its bytes are gone: l1_require_hollow */
+        base_store_rlx(&g->min_due_ms, UINT64_MAX);
+        base_region_discard(&c->arena_region, (size_t)((uint64_t)seg << c->seg_shift), c->seg_bytes);
+        base_uncharge(c->account, BASE_MOD_SEGMENT, c->seg_bytes);
+        base_sub_rlx(&c->held, 1u);
+        base_sub_rlx(&l1_lane_of_seg(c, g)->held_segs, 1u);
+        c->hollow++;
+        l1_judge_low(c);
+    }
     sync_drop(L1_SEG, &c->seg_lock);
 }
 
@@ -472,8 +526,7 @@ CELLAR_PRIVATE void l1_free_all_emptied(l1 *c, l1_lane *n)
             live = base_load_rlx(&g->live);
             left = L1_LIVE_LINKED(live) == 0 ? 0 : live & ~L1_LIVE_QUEUED;
         } while (!base_cas_ar(&g->live, live, left));
-        bool open = seg == n->queue[0].head || seg == n->queue[1].head;
-        if (!open && L1_LIVE_LINKED(live) == 0) {
+        if (base_load_rlx(&g->seal) != L1_OPEN && L1_LIVE_LINKED(live) == 0) {
             l1_seg_unqueue(c, n, seg);
             l1_seg_release(c, seg);
         }
@@ -493,8 +546,11 @@ CELLAR_PRIVATE bool l1_pass_next(l1 *c, l1_pass *p, uint64_t *pos, l1_rec *r)
         return false;
     }
     *pos = ((uint64_t)(p->seg - 1) << c->seg_shift) + p->at;
-    const bool ok = l1_decode(c, *pos, r);
-    BASE_REQUIRE(ok);
+    if (BASE_UNLIKELY(!l1_decode(c, *pos, r))) {
+        l1_require_hollow(g);
+        p->seg = 0;
+        return false;
+    }
     p->at += r->size;
     return true;
 }
@@ -577,7 +633,7 @@ CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns)
     sync_take(L1_SEG, &c->seg_lock);
     c->free_least = in_time ? c->free.count : BASE_MIN(idle, c->free_least);
     bool empty = base_load_rlx(&c->held) == 0 && c->free.count == 0 && c->parked.count == 0 &&
-                 c->returning == 0;
+                 c->returning == 0 && c->hollow == 0;
     if (empty && c->fresh != 0) {
         c->fresh = 0;
         c->collapsed_bytes = 0;

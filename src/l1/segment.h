@@ -37,6 +37,7 @@ BASE_INLINE uint64_t l1_log_limit(const l1 *c)
 /* Take all lane locks, ascending. Return false, with none, if a thread keeps one until `end_ns`. */
 CELLAR_PRIVATE bool l1_lanes_take(l1 *c, uint64_t end_ns);
 CELLAR_PRIVATE void l1_lanes_drop(l1 *c, uint32_t first); /* the first ones */
+#define L1_LANE_MISSES 4u /* ticks in a row that a lane was kept from: no call waits for it */
 /* Lock a lane for work that another call can do. Return false if a thread keeps it for long and
  * there are others. */
 CELLAR_PRIVATE bool l1_lane_get(const l1 *c, l1_lane *n) SYNC_TRIES(L1_LANE) SYNC_UNCHECKED;
@@ -67,8 +68,8 @@ BASE_INLINE SYNC_HOLDS(L1_LANE) void l1_ticket_moves(l1 *c, l1_lane *to, uint64_
     base_add_rlx(&to->granted, 1u);
     base_fence_rel(); /* here; acquire in l1_tickets_idle */
 }
-/* Add the entries of a lane, and `more` that are expected, to those of the store. */
-CELLAR_PRIVATE void l1_lane_tell(l1 *c, l1_lane *n, uint32_t more) SYNC_HOLDS(L1_LANE);
+/* Add the entries of a lane, and `more` that are expected, to those of the store. No lock. */
+CELLAR_PRIVATE void l1_lane_tell(l1 *c, l1_lane *n, uint32_t more);
 /* End a turn: this thread moves on to the next lane. Turns differ in length, so that not all heads
  * are full at the same time. */
 CELLAR_PRIVATE void l1_turn_end(l1 *c, l1_lane *n, uint64_t hash) SYNC_HOLDS(L1_LANE);
@@ -94,7 +95,7 @@ BASE_INLINE void l1_live_add(l1 *c, uint64_t pos, uint64_t weight)
 {
     l1_seg *g = &c->seg[l1_seg_of(c, pos)];
     base_add_rlx(&g->live, L1_LIVE(weight, 1));
-    base_add_rlx(&c->lane[g->lane].queue[l1_seg_queue(g)].live, L1_LIVE(weight, 1));
+    base_add_rlx(&l1_lane_of_seg(c, g)->queue[l1_seg_queue(g)].live, L1_LIVE(weight, 1));
 }
 /* Subtract a record, inside the odd window of its bucket. */
 CELLAR_PRIVATE void l1_live_sub(l1 *c, uint64_t pos, uint64_t weight);
@@ -109,6 +110,12 @@ BASE_INLINE l1_pass l1_pass_of(const l1 *c, uint32_t seg)
 /* Read the next record of a pass. Return false when the pass is over. */
 CELLAR_PRIVATE bool l1_pass_next(l1 *c, l1_pass *p, uint64_t *pos, l1_rec *r)
     SYNC_HOLDS(L1_LANE);
+/* Keep the bytes of a sealed segment without the lock of its lane. Return its number; 0: `seg` is no
+ * such segment of the lane. l1_seg_let ends that, and makes the segment hollow if it is empty. */
+CELLAR_PRIVATE uint32_t l1_seg_hold(l1 *c, const l1_lane *n, uint32_t seg);
+CELLAR_PRIVATE void l1_seg_let(l1 *c, uint32_t seg, uint32_t seq);
+/* Require that bytes which are no record lie in a hollow segment: no slot links any of them. */
+BASE_COLD CELLAR_PRIVATE void l1_require_hollow(const l1_seg *g);
 CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_lane *n, uint32_t seg) SYNC_HOLDS(L1_LANE);
 CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg);
 CELLAR_PRIVATE void l1_seg_move(l1 *c, l1_lane *n, uint32_t seg) SYNC_HOLDS(L1_LANE);

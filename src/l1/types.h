@@ -117,6 +117,11 @@ typedef enum l1_seg_state {
     L1_SEG_RETURNING /* its pages are being discarded */
 } l1_seg_state;
 
+/* Of a segment in a lane. SEALED: no record is appended any more, its bytes are complete. HOLLOW: its
+ * records moved to other lanes and its memory was given back while a thread kept the lane; the lane
+ * still lists it. */
+typedef enum l1_seal { L1_OPEN = 0, L1_SEALED, L1_HOLLOW } l1_seal;
+
 /* A 64-bit word of two counts, moved by one atomic addition: bytes (36 bits) and records (28). */
 #define L1_LIVE(bytes, count) (((uint64_t)(bytes) << 28) | (uint64_t)(count))
 #define L1_LIVE_BYTES(w) ((w) >> 28)
@@ -135,9 +140,10 @@ typedef struct l1_seg {
     uint32_t used_bytes;          /* appended; lane lock */
     uint32_t cursor;              /* bytes consumed by the cursor; lane lock */
     uint32_t next, prev;          /* queue order towards the head; lane lock. Lists: L1_SEG */
-    uint16_t lane;
+    _Atomic uint16_t lane;
     _Atomic uint8_t state;        /* l1_seg_state; lane lock, L1_SEG when in no lane */
-    uint8_t unused;
+    /* l1_seal. SEALED: release by the lane, acquire in stopped.c; the other changes: L1_SEG */
+    _Atomic uint8_t seal;
     _Atomic uint32_t busy; /* victims in hand-over, records that a thread copies; raised in the
                             * window, lowered without lock */
     _Atomic uint32_t seq; /* store-wide number of its opening, rising; 0 when in no lane */
@@ -216,9 +222,9 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     l1_queue queue[2];          /* 0 small, 1 main */
     uint32_t number;            /* of this lane */
     uint32_t turn;              /* sets until the thread here moves on */
-    uint32_t told;              /* its part of l1.entries */
+    _Atomic uint32_t told;      /* its part of l1.entries */
     _Atomic uint32_t granted;   /* entry tickets; a record that moves away takes its own along */
-    _Atomic uint32_t held_segs; /* segments in the two queues; read anywhere (steal) */
+    _Atomic uint32_t held_segs; /* charged segments in its queues; L1_SEG, read anywhere (steal) */
     uint32_t owed;              /* bytes that its sets left to later ones to free */
     uint32_t swept_round;       /* last dead-generation round this lane finished */
     l1_ahead ahead[2];          /* by queue */
@@ -240,6 +246,8 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     uint32_t quota_due;         /* looks since the last sum of shares */
     _Atomic uint64_t due_ms;    /* no deadline here before; a hint, lowered by l1_due_note */
     uint32_t stuck_round; /* round in which the tick removes dead records in place */
+    _Atomic uint32_t missed;    /* ticks in a row that did not get the lock; written by ticks */
+    int64_t missed_ms;          /* store clock of the first of them; of ticks */
 } l1_lane;
 
 typedef struct l1_pin_line {
@@ -339,6 +347,7 @@ struct l1 {
     l1_list parked;                     /* emptied, but named by a pin or in hand-over */
     uint32_t fresh;                     /* segments [0, fresh) have existed */
     uint32_t returning;                 /* popped, pages being discarded */
+    uint32_t hollow;                    /* in lanes, neither charged nor backed by pages */
     uint32_t free_least;                /* least free.count since the last tick */
     uint32_t opened;                    /* segments ever opened, modulo 2^32 */
     uint64_t collapsed_bytes;           /* of the arena, from its start: tried for huge pages */
@@ -348,7 +357,7 @@ struct l1 {
     uint64_t index_step;                /* bytes made writable together, beyond the first step */
     bool collapse_off;                  /* no huge pages by ticks */
     _Atomic uint64_t index_writable;    /* bytes of the index, from its start; only rises */
-    _Atomic uint32_t held;              /* segments in lanes; read anywhere */
+    _Atomic uint32_t held;              /* charged segments in lanes; read anywhere */
     uint64_t arena_writable, table_charged, base_charged;
     _Atomic uint32_t reserve; /* segments that blocks leave to the log; relaxed, read anywhere */
     _Atomic uint32_t refill;  /* 1: that reserve is being restored; a hint */
@@ -455,10 +464,14 @@ BASE_INLINE uint64_t l1_lane_entries(const l1_lane *n) { return L1_LIVE_COUNT(l1
 BASE_INLINE uint64_t l1_lane_bytes(const l1_lane *n) { return L1_LIVE_BYTES(l1_lane_live(n)); }
 /* Raise a count of a lane, under its lock. */
 BASE_INLINE void l1_counted(_Atomic uint64_t *n) { base_store_rlx(n, base_load_rlx(n) + 1); }
-/* Return the lane of a record. */
+/* Return the lane of a segment, and of a record. */
+BASE_INLINE l1_lane *l1_lane_of_seg(const l1 *c, const l1_seg *g)
+{
+    return &c->lane[base_load_rlx(&g->lane)];
+}
 BASE_INLINE l1_lane *l1_lane_of(const l1 *c, uint64_t pos)
 {
-    return &c->lane[c->seg[l1_seg_of(c, pos)].lane];
+    return l1_lane_of_seg(c, &c->seg[l1_seg_of(c, pos)]);
 }
 
 BASE_INLINE unsigned char *l1_big_bytes(l1_big *b) { return (unsigned char *)b + L1_BIG_HEADER; }

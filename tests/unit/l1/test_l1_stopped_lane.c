@@ -2,13 +2,16 @@
  *
  * Aim:    a thread that stops for good inside a lane holds up no other thread: sets, reads, changes
  *         that move a record, deletes, ticks, statistics and a new budget go on, also for records
- *         of that lane. The bound of entries stays exact.
+ *         of that lane. The bound of entries stays exact. Ticks take its entries and its memory; the
+ *         thread may go on at any time.
  * Method: the test locks one lane and keeps it, as such a thread does, and makes all calls. A call
  *         that waits for the lane never returns. Then the lane is free, and the audit runs. */
 #include "l1/cap.h"
 #include "l1/change.h"
 #include "l1/evict.h"
 #include "l1/segment.h"
+#include "l1/stopped.h"
+#include "l1/unlink.h"
 #include "tests/support/l1_kit.h"
 
 enum { LANES = 8, STOPPED = 3, NAMESPACE = 70, BOUND = 4000, LONG = 3000 };
@@ -37,6 +40,7 @@ static void close_store(kit *k)
     const uint64_t max = base_load_rlx(&k->c->max_entries);
     T_CHECK(max == 0 || s.entries <= max);
     T_EQ_U64(s.segments_parked, 0); /* each call has lowered `busy` again */
+    T_EQ_U64(k->c->hollow, 0);
     kit_close(k);
 }
 
@@ -173,6 +177,110 @@ static void full_store_serves_beside_a_stopped_lane(void)
         }
         close_store(&k);
     }
+}
+
+static void put_all(kit *k, uint64_t from, uint64_t to)
+{
+    for (uint64_t id = from; id < to; id++) {
+        T_EQ_I64(kit_put(k, id, 1, id % 1000 == 0 ? 20000 : 60 + id % 80), CELLAR_OK);
+    }
+}
+
+/* Check the value of each entry; return how many there are. */
+static uint64_t read_all(kit *k, uint64_t to)
+{
+    static unsigned char v[20000];
+    uint64_t there = 0;
+    for (uint64_t id = 0; id < to; id++) {
+        size_t len;
+        if (kit_get(k, id, v, sizeof v, &len) != CELLAR_OK) { continue; }
+        T_CHECK(kit_is(v, len, id, 1));
+        there++;
+    }
+    return there;
+}
+
+/* Its two open segments are all that a stopped lane costs. */
+static void ticks_empty_a_stopped_lane(void)
+{
+    enum { IDS = 140000 };
+    for (unsigned bounded = 0; bounded < 2; bounded++) {
+        kit k;
+        open_store(&k, bounded != 0 ? 10 * BOUND : 0);
+        const l1_lane *const n = &k.c->lane[STOPPED];
+        put_all(&k, 0, IDS);
+        stop(&k);
+        const uint64_t before = read_all(&k, IDS), used = kit_used(&k);
+        T_CHECK(base_load_rlx(&n->held_segs) > 16 && l1_lane_entries(n) > before / LANES / 2);
+        for (unsigned i = 0; i < 3; i++) { (void)l1_tick(k.c, UINT64_MAX); }
+        kit_forward(&k, 2000);
+        T_CHECK(base_load_rlx(&n->held_segs) > 16); /* missed too few times so far */
+        for (unsigned i = 0; i < 2; i++) { (void)l1_tick(k.c, UINT64_MAX); }
+        T_CHECK(base_load_rlx(&n->held_segs) <= 2 && k.c->hollow != 0);
+        T_CHECK(l1_lane_entries(n) <= 2 * k.c->seg_bytes / 60);
+        const uint64_t after = read_all(&k, IDS);
+        T_CHECK(after <= before && after >= before / 100 * 97);
+        T_EQ_U64(kit_stats(&k).entries, after);
+        put_all(&k, IDS, IDS + 60000);
+        T_CHECK(kit_used(&k) <= KIT_MIB(16) && kit_used(&k) >= used / 100 * 97);
+        T_EQ_I64(l1_resize(k.c, KIT_MIB(2)), CELLAR_OK); /* the lane holds less now */
+        T_EQ_I64(l1_resize(k.c, KIT_MIB(16)), CELLAR_OK);
+        put_all(&k, 0, IDS / 2);
+        close_store(&k);
+    }
+}
+
+/* The thread in the lane goes on between two steps, under each policy. */
+static void lane_that_was_emptied_goes_on(void)
+{
+    kit k;
+    open_store(&k, 0);
+    for (unsigned i = 0; i < 40; i++) {
+        l1_lane *const n = &k.c->lane[STOPPED];
+        l1_set_policy(k.c, (l1_policy)(i % 4));
+        put_all(&k, 100000 * i, 100000 * i + 20000);
+        stop(&k);
+        for (unsigned round = 0; round < 3; round++) {
+            l1_freed freed = {0};
+            for (unsigned steps = i * 7; steps > 0; steps--) {
+                l1_victims v;
+                v.n = 0;
+                if (l1_step_any(k.c, n, steps % 16 == 0, &v, &freed) == L1_STEP_END) { break; }
+                (void)l1_due_step(k.c, n, (uint64_t)kit_now(&k), &v, &freed);
+                (void)l1_compact_step(k.c, n, &v);
+                l1_hand_over(k.c, &v);
+            }
+            T_CHECK(l1_lane_empty(k.c, n, UINT64_MAX));
+        }
+        sync_bare_drop(&n->lock);
+    }
+    stop(&k);
+    close_store(&k);
+}
+
+/* A pin keeps the memory of its segment, a victim its bytes. */
+static void pinned_segments_of_a_stopped_lane_stay(void)
+{
+    kit k;
+    kit_key key;
+    l1_pin_ref pin;
+    uint64_t id = 0;
+    open_store(&k, 0);
+    put_all(&k, 1, 120000);
+    stop(&k);
+    l1_lane *const n = &k.c->lane[STOPPED];
+    while (!lies_there(&k, id) || id % 1000 == 0) { id++; }
+    T_EQ_I64(kit_pin(k.c, kit_key_of(&k, &key, 0, id), &pin, 0), CELLAR_OK);
+    const uint32_t held = base_load_rlx(&n->held_segs);
+    T_CHECK(l1_lane_empty(k.c, n, UINT64_MAX));
+    T_CHECK(!lies_there(&k, id) && kit_has(&k, id));
+    T_CHECK(kit_is(pin.value, pin.value_len, id, 1));
+    T_EQ_U64(k.c->hollow + base_load_rlx(&n->held_segs), held);
+    const uint32_t kept = base_load_rlx(&n->held_segs);
+    l1_unpin(k.c, &pin);
+    T_CHECK(l1_lane_empty(k.c, n, UINT64_MAX));
+    T_EQ_U64(base_load_rlx(&n->held_segs), kept - 1);
+    close_store(&k);
 }
 
 static void budget_changes_beside_a_stopped_lane(void)
@@ -352,7 +460,8 @@ static void set_waits_for_the_lane_with_the_only_entry(void)
 
 T_MAIN("l1_stopped_lane", T_CASE(changes_move_records_out_of_a_stopped_lane),
        T_CASE(moved_entries_keep_their_tickets), T_CASE(full_store_serves_beside_a_stopped_lane),
-       T_CASE(budget_changes_beside_a_stopped_lane),
+       T_CASE(ticks_empty_a_stopped_lane), T_CASE(lane_that_was_emptied_goes_on),
+       T_CASE(pinned_segments_of_a_stopped_lane_stay), T_CASE(budget_changes_beside_a_stopped_lane),
        T_CASE(bound_of_a_namespace_evicts_from_a_stopped_lane),
        T_CASE(set_fails_if_a_stopped_set_has_the_only_place),
        T_CASE(one_free_lane_serves_all_sets), T_CASE(threads_go_on_beside_a_stopped_lane),
