@@ -21,6 +21,7 @@
 #include "l1/large.h"
 #include "l1/policy.h"
 #include "l1/segment.h"
+#include "l1/stopped.h"
 
 /* ---- kv: sets (in place and appended), gets, deletes on two keys ---- */
 
@@ -592,6 +593,15 @@ static void lanes_rewriter(void *arg)
     }
 }
 
+/* Take a lane for stopped whose thread goes on. */
+static void lanes_alarm(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 4; i++) {
+        (void)l1_lane_empty(world.c, &world.c->lane[base_sim_below(2)], UINT64_MAX);
+    }
+}
+
 static void l1_lanes_run(void)
 {
     const bool bounded = base_sim_below(2) == 0;
@@ -602,7 +612,7 @@ static void l1_lanes_run(void)
     BASE_SIM_CHECK(world.c->stripe_count == 2);
     for (uint32_t i = 0; i < LANES_KEYS; i++) { (void)world_key_with(0, 0); }
     world_fill_up(LANES_KEYS, 40);
-    static const world_mix hot = { .set = 4, .get = 3, .del = 2, .pin = 1, .ops = 6,
+    static const world_mix hot = { .set = 4, .get = 3, .del = 2, .pin = 2, .ops = 6,
                                    .key_count = LANES_HOT, .len = { 24, 30, 40, 400 } };
     static const world_mix wide = { .set = 6, .get = 1, .tick = 1, .ops = 6,
                                     .key_count = LANES_KEYS, .len = { 40, 40, 24, 30 } };
@@ -610,6 +620,7 @@ static void l1_lanes_run(void)
     world_spawn("hot-2", &hot);
     world_spawn("wide", &wide);
     base_sim_spawn("rewriter", lanes_rewriter, NULL);
+    if (base_sim_below(2) == 0) { base_sim_spawn("alarm", lanes_alarm, NULL); }
     base_sim_join_all();
     base_sim_calm(true); /* each lane uses the tickets that it has */
     for (uint32_t k = 0; bounded && k < LANES_KEYS; k++) {
