@@ -282,8 +282,8 @@ CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_lane *n)
     return false;
 }
 
-/* Note the hash of the record at `pos` and prefetch what its step will read. Return its size; 0: it
- * is gone, its segment is hollow. */
+/* Note the hash of the record at `pos` and prefetch what its step will read. Return its size, or that
+ * of a segment: it is gone, its segment is hollow. */
 static SYNC_HOLDS(L1_LANE) uint32_t l1_cursor_see(l1 *c, uint64_t pos, uint64_t *hash)
 {
     l1_rec r;
@@ -293,7 +293,7 @@ static SYNC_HOLDS(L1_LANE) uint32_t l1_cursor_see(l1 *c, uint64_t pos, uint64_t 
         *hash = base_hash(c->hash_key, 0, l1_at(c, pos) + r.key_off, r.klen);
     } else {
         l1_rec any; /* its address is taken; r stays in registers */
-        if (BASE_UNLIKELY(!l1_decode(c, pos, &any))) { return 0; }
+        if (BASE_UNLIKELY(!l1_decode(c, pos, &any))) { return c->seg_bytes; }
         size = any.size;
         *hash = l1_hash_of(c, pos, &any);
     }
@@ -314,8 +314,7 @@ static BASE_NOINLINE SYNC_HOLDS(L1_LANE) uint64_t
     if (BASE_UNLIKELY(a->seq != seq)) { *a = (l1_ahead){ .seq = seq, .end = at }; }
     do {
         if (BASE_UNLIKELY(a->end >= g->used_bytes)) { break; }
-        const uint32_t size = l1_cursor_see(c, pos - at + a->end, &a->hash[a->seen++ % L1_AHEAD]);
-        a->end += BASE_LIKELY(size != 0) ? size : g->used_bytes;
+        a->end += l1_cursor_see(c, pos - at + a->end, &a->hash[a->seen++ % L1_AHEAD]);
     } while (BASE_UNLIKELY(a->seen - a->used < L1_AHEAD));
     return a->hash[a->used++ % L1_AHEAD];
 }

@@ -63,7 +63,7 @@ BASE_INLINE uint32_t l1_tickets_idle(const l1_lane *n)
 /* Take the ticket of a record along to the lane of its copy, before it is counted out. */
 BASE_INLINE SYNC_HOLDS(L1_LANE) void l1_ticket_moves(l1 *c, l1_lane *to, uint64_t from)
 {
-    if (BASE_LIKELY(base_load_rlx(&c->max_entries) == 0)) { return; }
+    if (BASE_LIKELY(base_load_rlx(&c->max_entries) == 0) || l1_lane_of(c, from) == to) { return; }
     base_sub_rlx(&l1_lane_of(c, from)->granted, 1u);
     base_add_rlx(&to->granted, 1u);
     base_fence_rel(); /* here; acquire in l1_tickets_idle */

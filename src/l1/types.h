@@ -347,7 +347,6 @@ struct l1 {
     l1_list parked;                     /* emptied, but named by a pin or in hand-over */
     uint32_t fresh;                     /* segments [0, fresh) have existed */
     uint32_t returning;                 /* popped, pages being discarded */
-    uint32_t hollow;                    /* in lanes, neither charged nor backed by pages */
     uint32_t free_least;                /* least free.count since the last tick */
     uint32_t opened;                    /* segments ever opened, modulo 2^32 */
     uint64_t collapsed_bytes;           /* of the arena, from its start: tried for huge pages */
@@ -356,6 +355,7 @@ struct l1 {
     uint64_t index_collapsed;           /* index bytes tried for it; a contraction lowers it */
     uint64_t index_step;                /* bytes made writable together, beyond the first step */
     bool collapse_off;                  /* no huge pages by ticks */
+    uint32_t hollow;                    /* segments in lanes, neither charged nor backed by pages */
     _Atomic uint64_t index_writable;    /* bytes of the index, from its start; only rises */
     _Atomic uint32_t held;              /* charged segments in lanes; read anywhere */
     uint64_t arena_writable, table_charged, base_charged;

@@ -142,7 +142,7 @@ CELLAR_PRIVATE SYNC_UNCHECKED bool l1_drop(l1 *c, l1_lane *n, l1_entry *e, l1_ca
                            (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]),
                            l1_freq(e->slot.b, e->slot.i));
         }
-        if (BASE_UNLIKELY(l1_lane_of(c, pos) != n)) { l1_ticket_moves(c, n, pos); }
+        l1_ticket_moves(c, n, pos);
         l1_unlink(c, &h, &e->slot, cause, hash, stamp, v);
         if (BASE_UNLIKELY(trim)) { l1_chain_trim(&h); }
         l1_counted(cause == L1_LEFT_EXPIRED ? &n->expired
