@@ -174,7 +174,9 @@ static double ratio_at(uint64_t entries)
     return ratio;
 }
 
-static bool near(double a, double b) { return a - b < .04 && b - a < .04; }
+/* The shadow caches hold a sample: one run in fifty is .04 off. Half and twice the budget are .2
+ * apart. */
+static bool near(double a, double b) { return a - b < .08 && b - a < .08; }
 
 static void advice_of_writers_together_is_as_near_as_of_one(void)
 {
@@ -182,10 +184,10 @@ static void advice_of_writers_together_is_as_near_as_of_one(void)
     cellar_advice a = cellar_advice_default();
     T_REQUIRE(cellar_advice_get(c, CELLAR_SCOPE_STORE, &a) == CELLAR_OK);
     const double half = ratio_at(ENTRIES / 2), twice = ratio_at(ENTRIES * 2);
-    printf("# half %.3f said %.3f, twice %.3f said %.3f\n", half, a.hit_ratio[1], twice,
-           a.hit_ratio[5]);
+    printf("# half %.3f said %.3f, now %.3f said %.3f, twice %.3f said %.3f\n", half,
+           a.hit_ratio[1], a.hit_ratio_now, a.hit_ratio[3], twice, a.hit_ratio[5]);
     T_CHECK(near(a.hit_ratio[3], a.hit_ratio_now));
-    T_CHECK(twice > half + .1); /* otherwise the two budgets cannot be told apart */
+    T_CHECK(twice > half + .16); /* otherwise the two budgets cannot be told apart */
     T_CHECK(near(a.hit_ratio[1], half) && near(a.hit_ratio[5], twice));
     api_shut(c);
 }
