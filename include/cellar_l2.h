@@ -2,11 +2,12 @@
  *
  * cellar_l2: the disk tier: its promises, options and sync.
  *
- * With l2_path and l2_bytes set, entries that leave memory continue on disk, and cellar_close
- * writes the others. A restart finds the entries on disk again. After a kill these are the entries
- * that had left memory, those of a namespace with l2_write ON_SET that the disk took, and all of
- * one with THROUGH. The disk tier is best effort: a damaged record is a miss; after disk errors the
- * store continues in memory, and cellar_last_error of the root says why. */
+ * With l2_path and l2_bytes set, entries that leave memory continue on disk if they were read since
+ * they were stored (WRITTEN). cellar_close writes what memory holds. A restart finds the entries on
+ * disk again. After a kill these are the entries that had left memory, those of a namespace with
+ * l2_write ON_SET that the disk took, and all of one with THROUGH. The disk tier is best effort: a
+ * damaged record is a miss; after disk errors the store continues in memory, and cellar_last_error
+ * of the root says why. */
 #ifndef CELLAR_L2_H
 #define CELLAR_L2_H
 

@@ -279,7 +279,8 @@ typedef struct cellar_limiter_config {
     cellar_snapshot_write_fn snapshot_write; /* these two in place of snapshot_path               */
     cellar_snapshot_read_fn  snapshot_read;
     void    *snapshot_ctx;
-    uint64_t snapshot_interval_ms; /* a tick saves when the last snapshot is older. 0: only close */
+    uint64_t snapshot_interval_ms; /* cellar_tick (cellar_admin.h), which the program calls,      */
+                             /* saves when the last snapshot is older. Default 0: only close      */
 } cellar_limiter_config;
 CELLAR_PACKED(cellar_limiter_config, snapshot_interval_ms);
 static inline cellar_limiter_config cellar_limiter_config_default(void)
@@ -297,13 +298,14 @@ static inline cellar_limiter_config cellar_limiter_config_default(void)
  *          copied
  * out:     *out is NULL on failure
  * returns: OK; E_SPACE (max_bytes is too small for one bucket), E_NOMEM, E_ABI, E_UNSUPPORTED,
- *          E_NOT_FOUND (unknown time zone), E_CORRUPT (its file), E_INVAL (also: period or burst 0,
- *          two concurrency rules), E_RANGE (more than 64e9 a second; burst x T, period or ban above
- *          400 days; limit above 4096 for a sliding log, 2^20 - 1 for a sliding window or
- *          concurrency, 2^34 - 1 for a fixed window; cellar_last_error of NULL has the reason
+ *          E_NOT_FOUND (unknown time zone), E_CORRUPT (damaged zone file), E_INVAL (also: period or
+ *          burst 0, two concurrency rules), E_RANGE (more than 64e9 a second; burst x T, period or
+ *          ban above 400 days; limit above 4096 for a sliding log, 2^20 - 1 for a sliding window or
+ *          concurrency, 2^34 - 1 for a fixed window). cellar_last_error of NULL has the reason
  * owns:    the caller closes *out with cellar_limiter_close
  * thread:  any
- * cost:    takes max_bytes; reads the snapshot if there is one
+ * cost:    takes max_bytes; reads the snapshot if there is one. A refused snapshot is no failure:
+ *          the limiter starts empty (snapshots_refused)
  * example:
  *     const cellar_rule rules[2] = { cellar_rule_token_bucket(100, CELLAR_SECOND_NS, 20),
  *                                    cellar_rule_fixed_window(100000, CELLAR_PER_DAY) };
@@ -315,6 +317,7 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
 
 /* Close a limiter. Write the last snapshot if the limiter has one.
  * in:      l; NULL is allowed
+ * returns: nothing, also when the save fails. cellar_tick returns the code of a save
  * owns:    tickets and permits of the limiter are invalid afterwards
  * thread:  must not overlap other calls on the limiter
  * cost:    O(keys) with a snapshot, else one unmap
@@ -497,7 +500,9 @@ CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, s
  *     key, plan NULL        the key has these rules; rules NULL: those of the limiter again
  *     key, plan             the key has the plan; rules NULL
  * in:      key_len 0 if key is NULL; plan 1..CELLAR_LIMITER_NAME_MAX bytes; rules as for
- *          cellar_limiter_check_with. Snapshots have no plans and no rules of keys
+ *          cellar_limiter_check_with. Snapshots have no plans and no rules of keys: set them again
+ *          after the open. A snapshot has the count of a window in units of the limiter's rule,
+ *          rounded up
  * returns: OK; E_BUSY (the plan has other rules, and keys have it), E_NOT_FOUND (the key: unknown
  *          plan), E_LIMIT (max_overrides or max_plans), E_INVAL, E_RANGE
  * thread:  any; one change of the limiter's rules at a time, others wait
@@ -554,7 +559,8 @@ CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter
 
 /* Write HTTP header lines for a decision, each with CRLF at its end. Seconds are rounded up.
  * Remaining is at most the limit, also where a burst has more units left. Retry-After is at least
- * 1, and left out when no wait helps.
+ * 1, and left out when no wait helps. RateLimit-Policy has the limit of the key for the rule of r
+ * alone, and the limits of the limiter for the others.
  * in:      r of a decision of this limiter; style: CELLAR_HEADERS_... flags; buf_cap 0 asks for the
  *          size
  * out:     *text_len, optional: length of the whole text without the ending zero byte

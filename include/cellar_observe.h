@@ -207,7 +207,7 @@ typedef enum cellar_why_answer {
     CELLAR_WHY_NEGATIVE = 3,     /* a negative entry */
     CELLAR_WHY_ERROR = 4,        /* a remembered error of its loader */
     CELLAR_WHY_LOADING = 5,      /* a load runs */
-    CELLAR_WHY_GONE = 6,         /* removed or never stored; see cause */
+    CELLAR_WHY_GONE = 6,         /* removed, or a set or load was not stored; see cause */
     CELLAR_WHY_NOT_IN_SOURCE = 7 /* an authoritative Bloom filter: the source has no such key */
 } cellar_why_answer;
 
@@ -231,7 +231,8 @@ CELLAR_STRUCT(cellar_reason, by);
  * out:     *out. Of an expired entry with a deleted tag: the earlier of the two causes. A tag
  *          deleted several times counts from the last time
  * returns: OK
- * thread:  any; the disk is not read: an entry that is only there was EVICTED, or is UNKNOWN
+ * thread:  any; the disk is not read: an entry that is only there was EVICTED, or is UNKNOWN. Its
+ *          delete leaves no record. A restart keeps none
  * cost:    one lookup and one cache line; for cleared namespaces up to 16 lookups. Records of
  *          removed entries take budget / 256, 1 MiB at most, and replace each other; a record is
  *          wrong with probability 10^-9
