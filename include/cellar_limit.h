@@ -317,7 +317,8 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
 
 /* Close a limiter. Write the last snapshot if the limiter has one.
  * in:      l; NULL is allowed
- * returns: nothing, also when the save fails. cellar_tick returns the code of a save
+ * returns: nothing. A failed save writes one log line (CELLAR_LOG_ERROR, to the log of `host`) with
+ *          path and reason. cellar_tick returns the code of its saves
  * owns:    tickets and permits of the limiter are invalid afterwards
  * thread:  must not overlap other calls on the limiter
  * cost:    O(keys) with a snapshot, else one unmap

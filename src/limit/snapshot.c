@@ -26,7 +26,8 @@
  *            another hash key than the given one: the limiter starts empty, counts it, writes one
  *            log line. Never partly.
  * FILE       NAME.new, datasync, rename, sync of the folder. Only keys in use are written. kill -9
- *            loses the changes since the last snapshot.
+ *            loses the changes since the last snapshot. A save that fails at the close writes one
+ *            log line: the close returns no code.
  * LOCKING    One writer at a time (busy). Each bucket is copied under its locks, written
  *            without. */
 #include "limit/snapshot.h"
@@ -35,6 +36,7 @@
 #include <string.h>
 
 #include "base/open_error.h"
+#include "base/text.h"
 #include "base/vfs.h"
 #include "limit/calendar.h"
 #include "limit/convert.h"
@@ -62,7 +64,7 @@ typedef struct limit_persist {
     unsigned char chunk[LIMIT_CHUNK];
     size_t at, have;
     uint64_t sum, blocks;
-    bool failed;
+    int failed; /* 0: no; of a save: an errno */
 } limit_persist;
 
 typedef struct limit_image { /* the fixed part of the header */
@@ -94,13 +96,14 @@ static void limit_flush(limit_persist *p, bool last)
 {
     if (p->failed) { return; }
     if (*p->name == '\0') {
-        p->failed = p->write(p->chunk, p->at, last, p->ctx) != 0;
+        p->failed = p->write(p->chunk, p->at, last, p->ctx) != 0 ? EIO : 0;
     } else {
         const base_vfs *v = base_vfs_system();
         size_t done = 0;
         for (size_t from = 0; from < p->at && !p->failed; from += done) {
             p->failed = v->pwrite(v->ctx, p->file, p->chunk + from, p->at - from,
-                                  p->offset + from, &done) != 0 || done == 0;
+                                  p->offset + from, &done);
+            if (p->failed == 0 && done == 0) { p->failed = EIO; }
         }
         p->offset += p->at;
     }
@@ -228,7 +231,7 @@ static void limit_stream_start(limit_persist *p)
 {
     p->at = p->have = 0;
     p->sum = p->blocks = p->offset = 0;
-    p->failed = false;
+    p->failed = 0;
 }
 
 static void limit_put_rules(cellar_limiter *l, limit_persist *p, limit_rule *rules)
@@ -281,7 +284,7 @@ static int limit_write_file(cellar_limiter *l, limit_persist *p)
                 &p->file);
     if (e != 0) { goto drop_folder; }
     limit_write(l, p);
-    e = p->failed ? EIO : v->datasync(v->ctx, p->file);
+    e = p->failed != 0 ? p->failed : v->datasync(v->ctx, p->file);
     v->close(v->ctx, p->file);
     if (e == 0) { e = v->rename(v->ctx, p->folder, temporary, p->name); }
     if (e == 0) { e = v->sync_dir(v->ctx, p->folder); }
@@ -306,13 +309,12 @@ CELLAR_PRIVATE size_t limit_persist_bytes(const cellar_limiter *l, const cellar_
 static cellar_err limit_save(cellar_limiter *l, limit_persist *p)
 {
     if (!base_cas_ar(&p->busy, 0u, 1u)) { return CELLAR_E_BUSY; }
-    cellar_err err = CELLAR_OK;
     if (*p->name != '\0') {
-        if (limit_write_file(l, p) != 0) { err = CELLAR_E_IO; }
+        p->failed = limit_write_file(l, p);
     } else {
         limit_write(l, p);
-        if (p->failed) { err = CELLAR_E_IO; }
     }
+    const cellar_err err = p->failed != 0 ? CELLAR_E_IO : CELLAR_OK;
     base_store_rel(&p->busy, 0u); /* acquire in the next writer's exchange */
     return err;
 }
@@ -594,7 +596,14 @@ CELLAR_PRIVATE void limit_persist_close(cellar_limiter *l)
 {
     limit_persist *p = l->persist;
     if (p == NULL) { return; }
-    if (l->forks_known && !l->obj.forked) { (void)limit_save(l, p); } /* the open succeeded */
+    const bool opened = l->forks_known && !l->obj.forked;
+    if (opened && limit_save(l, p) != CELLAR_OK) {
+        const bool file = *p->name != '\0';
+        base_log(&l->obj.log, BASE_LOG_ERROR, "limit", CELLAR_E_IO,
+                 "cellar_limiter_close: snapshot not saved (%s): %s%s%s",
+                 file ? base_errno_text(p->failed) : "the function failed",
+                 file ? p->dir : "snapshot_write", file ? "/" : "", p->name);
+    }
     base_free_raw(&l->obj.account.hooks, p, sizeof *p + limit_copy_bytes(l));
     l->persist = NULL;
 }

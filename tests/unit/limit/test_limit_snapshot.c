@@ -379,6 +379,63 @@ static void refused_snapshot_is_logged_from_warning_on(void)
     memset(&store, 0, sizeof store);
 }
 
+static struct { unsigned count; char text[512]; } failed;
+static void note_line(cellar_log_level level, const char *module, cellar_err code,
+                      const char *text, void *ctx)
+{
+    (void)ctx;
+    T_EQ_I64(level, CELLAR_LOG_ERROR);
+    T_EQ_STR(module, "limit");
+    T_EQ_I64(code, CELLAR_E_IO);
+    (void)snprintf(failed.text, sizeof failed.text, "%s", text);
+    failed.count++;
+}
+
+static int save_nothing(const void *bytes, size_t len, bool last, void *ctx)
+{
+    (void)bytes;
+    (void)len;
+    (void)last;
+    (void)ctx;
+    return 1;
+}
+
+/* The folder does not exist; the disk is full; the function of the host fails; a save succeeds. */
+static void save_that_fails_at_the_close_is_logged_once(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
+    cellar_host_config host = cellar_host_config_default();
+    char path[64], full[160];
+    snprintf(path, sizeof path, "build/limit-%d.unsaved", (int)getpid());
+    snprintf(full, sizeof full, "cellar_limiter_close: snapshot not saved (no space left on the "
+                                "disk): %s", path);
+    const struct { const char *path, *text; } want[] = {
+        { "build/none/x", "cellar_limiter_close: snapshot not saved (no such file or folder): "
+                          "build/none/x" },
+        { path, full },
+        { NULL, "cellar_limiter_close: snapshot not saved (the function failed): snapshot_write" },
+        { path, "" },
+    };
+    host.log = note_line;
+    host.log_level = CELLAR_LOG_ERROR;
+    for (unsigned i = 0; i < sizeof want / sizeof want[0]; i++) {
+        cellar_limiter_config c = kit_config();
+        cellar_limiter *l = NULL;
+        c.host = &host;
+        c.snapshot_path = want[i].path;
+        c.snapshot_write = want[i].path == NULL ? save_nothing : NULL;
+        c.snapshot_read = want[i].path == NULL ? store_load : NULL;
+        memset(&failed, 0, sizeof failed);
+        T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+        (void)base_fault_io_arm(i == 1 ? "pwrite" : NULL, i == 1 ? ENOSPC : 0, i == 1, false);
+        kit_close(l);
+        (void)base_fault_io_arm(NULL, 0, 0, false);
+        T_EQ_U64(failed.count, *want[i].text != '\0');
+        T_EQ_STR(failed.text, want[i].text);
+    }
+    unlink(path);
+}
+
 static unsigned fail_read; /* number of the read that fails, from 1 */
 static int load_or_fail(void *buf, size_t cap, size_t *len, void *ctx)
 {
@@ -535,4 +592,5 @@ T_MAIN("cellar_limit_snapshot", T_CASE(limit_snapshot_downtime), T_CASE(limit_sn
        T_CASE(limit_snapshot_into_a_smaller_table), T_CASE(limit_snapshot_of_keys_with_plans),
        T_CASE(limit_snapshot_of_an_overcharged_log), T_CASE(snapshots_of_0_2_0_are_read),
        T_CASE(refused_snapshot_is_logged_from_warning_on),
+       T_CASE(save_that_fails_at_the_close_is_logged_once),
        T_CASE(a_file_is_replaced_whole_or_not_at_all))
