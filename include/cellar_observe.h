@@ -231,8 +231,9 @@ CELLAR_STRUCT(cellar_reason, by);
  * out:     *out. Of an expired entry with a deleted tag: the earlier of the two causes. A tag
  *          deleted several times counts from the last time
  * returns: OK
- * thread:  any; the disk is not read: an entry that is only there was EVICTED, or is UNKNOWN. Its
- *          delete leaves no record. A restart keeps none
+ * thread:  any; the disk is not read: an entry that is only there was EVICTED, or is UNKNOWN. The
+ *          delete of an entry that is only on disk is DELETED if the disk index has the entry. A
+ *          restart keeps no record
  * cost:    one lookup and one cache line; for cleared namespaces up to 16 lookups. Records of
  *          removed entries take budget / 256, 1 MiB at most, and replace each other; a record is
  *          wrong with probability 10^-9

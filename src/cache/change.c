@@ -320,6 +320,14 @@ static bool cache_write_must_end(const cache_change *ch, const cache_step *r, bo
            BASE_UNLIKELY(!cache_generation_alive(ch->c->store, ch->k->generation));
 }
 
+/* Return whether the disk has an entry of the key that the step did not find in memory. */
+static bool cache_was_on_disk(const cache_change *ch)
+{
+    const cache_tier *t = cache_tier_of(ch->c);
+    l2 *d = t != NULL && ch->gone == L1_GONE_NOTHING ? cache_tier_disk(t) : NULL;
+    return d != NULL && l2_indexed(d, ch->k->hash);
+}
+
 static void cache_tier_after(cache_change *ch, cache_step *r)
 {
     if (r->scope.raised == 0 && !r->scope.ordered.listed) {
@@ -328,6 +336,7 @@ static void cache_tier_after(cache_change *ch, cache_step *r)
     }
     const bool deletes = ch->kind == CACHE_DELETE;
     const bool done = cache_is_done(ch, ch->kind);
+    if (deletes && cache_was_on_disk(ch)) { ch->flags |= CACHE_WAS_ON_DISK; }
     ch->below = cache_tier_tell(ch->c, ch->k, &r->scope,
                                 deletes ? &cache_absent : ch->kind == CACHE_PUT ? ch->spec : NULL,
                                 done ? r->promise : CACHE_LATER);
@@ -431,7 +440,7 @@ static stats_id cache_delete_counter(cellar_cause cause)
 BASE_ALWAYS_INLINE void cache_ended_delete(const cache_change *ch, stats_block *mine)
 {
     const bool found = ch->err == CELLAR_OK, counted = (ch->flags & CACHE_COUNTED) != 0;
-    if (!found && ch->gone == L1_GONE_NOTHING) { return; }
+    if (!found && ch->gone == L1_GONE_NOTHING && (ch->flags & CACHE_WAS_ON_DISK) == 0) { return; }
     const bool other = BASE_UNLIKELY((ch->flags & CACHE_DELETE_OTHER) != 0);
     const cellar_cause cause =
         other ? cache_delete_cause(ch->flags, ch->ask) : CELLAR_CAUSE_DELETED;

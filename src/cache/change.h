@@ -26,6 +26,7 @@ typedef enum cache_change_kind {
 #define CACHE_ASKS 2048u     /* DELETE in memory: the shared tier makes the change `ask` */
 #define CACHE_COPY 512u      /* DELETE of the copy in the cache: no write of the program */
 #define CACHE_FOUND 64u      /* private: an earlier round removed an entry */
+#define CACHE_WAS_ON_DISK 8u /* private: DELETE of an entry that only the disk had */
 
 /* A change that a shared tier makes if a condition holds. Memory loses the entry first. */
 typedef struct cache_ask {

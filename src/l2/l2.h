@@ -188,6 +188,9 @@ BASE_SPARE CELLAR_PRIVATE bool l2_pack_ready(l2 *d);
 /* Ensure that no older value of a changed or deleted key is served any more, also after a
  * restart. */
 BASE_SPARE CELLAR_PRIVATE void l2_invalidate(l2 *d, const l2_key *k);
+/* Return true if the index has a value of this hash, live or expired, that is still in the log.
+ * Reads memory only. */
+BASE_SPARE CELLAR_PRIVATE bool l2_indexed(l2 *d, uint64_t hash);
 /* Return true if no put of this hash with a current stamp can be served, now or after a reopen.
  * Then neither l2_get nor l2_invalidate need be called. The caller raises the stamp with seq_cst
  * before, so that later puts are refused. Reads atomic words only. */

@@ -61,9 +61,9 @@ static void l2_part_name(const l2 *d, uint64_t h48, uint64_t id, uint64_t index,
 
 /* ---- get ---- */
 
-/* Return true if a part has a word of a record that is still in the log. */
-static bool l2_part_there(l2 *d, uint64_t h48)
+CELLAR_PRIVATE bool l2_indexed(l2 *d, uint64_t hash)
 {
+    const uint64_t h48 = l2_h48(hash);
     uint64_t word = l2_index_find(d, h48), before = 0;
     bool there = false;
     for (; word != before && !there; word = l2_index_find(d, h48)) { /* else the part moves now */
@@ -83,7 +83,7 @@ static bool l2_parts_there(l2 *d, uint64_t h48, const l2_meta *head)
     bool there = true;
     for (uint64_t at = 0; at < head->part_total && there; at += head->part_bytes) {
         l2_part_name(d, h48, head->part_id, at / head->part_bytes, &part);
-        there = l2_part_there(d, l2_h48(part.key.hash));
+        there = l2_indexed(d, part.key.hash);
     }
     return there;
 }

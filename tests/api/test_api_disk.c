@@ -55,6 +55,56 @@ static void evicted_entry_is_read_back_from_disk(void)
     store_end();
 }
 
+static cellar_reason why(cellar *c, uint32_t key)
+{
+    cellar_reason r = cellar_reason_default();
+    T_EQ_I64(cellar_why(c, &key, sizeof key, &r), CELLAR_OK);
+    return r;
+}
+
+/* Delete a key that memory does not have: the answer is DELETED, for this call. */
+static void delete_below(cellar *c, uint32_t key)
+{
+    T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_MISS);
+    const cellar_reason r = why(c, key);
+    T_EQ_U64(r.answer, CELLAR_WHY_GONE);
+    T_EQ_U64(r.cause, CELLAR_CAUSE_DELETED);
+    T_CHECK(r.ago_ms < 64);
+}
+
+static void why_reports_the_delete_of_an_entry_that_was_only_on_disk(void)
+{
+    const uint32_t key = 7, other = 5000;
+    store_begin();
+    settings cfg = config();
+    cfg.config.max_entries = 100;
+    cellar *c = open_with(&cfg);
+    for (uint32_t i = 0; i < 1000; i++) {
+        T_EQ_I64(put_used(c, i, 1, 0), CELLAR_OK);
+        if (i % 100 == 0) { (void)cellar_tick(c, 1000, NULL); }
+    }
+    bool demoted = false;
+    for (uint32_t i = 0; i < 1000 && !demoted; i++) {
+        cellar_entry_info info = cellar_entry_info_default();
+        demoted = i != key && why(c, i).cause == CELLAR_CAUSE_EVICTED &&
+                  cellar_entry_info_get(c, &i, sizeof i, 0, &info) == CELLAR_OK &&
+                  info.tier == CELLAR_TIER_L2;
+        if (demoted) { delete_below(c, i); }
+    }
+    T_CHECK(demoted);
+    shut(c);
+    c = open_with(&cfg); /* no key has a record */
+    T_EQ_U64(why(c, key).answer, CELLAR_WHY_UNKNOWN);
+    delete_below(c, key);
+    now_ms += 10000;
+    T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_MISS); /* this one removes nothing */
+    T_CHECK(why(c, key).ago_ms > 9900);
+    T_EQ_I64(cellar_delete(c, &other, sizeof other), CELLAR_MISS);
+    T_EQ_U64(why(c, other).answer, CELLAR_WHY_UNKNOWN); /* no entry had that key */
+    shut(c);
+    store_end();
+}
+
 /* After a close and an open each call reads entries that only the disk has. Twice: with a value
  * that needs a second call for its length. */
 static void every_call_reads_entries_on_disk(void)
@@ -782,6 +832,7 @@ static void forked_child_keeps_memory_and_closes_disk(void)
 }
 
 T_MAIN("api_disk", T_CASE(evicted_entry_is_read_back_from_disk),
+       T_CASE(why_reports_the_delete_of_an_entry_that_was_only_on_disk),
        T_CASE(every_call_reads_entries_on_disk), T_CASE(load_answered_from_disk_has_its_flags),
        T_CASE(disk_access_is_no_cancellation_point), T_CASE(backfilled_entry_keeps_its_deadline),
        T_CASE(pinned_load_of_a_value_on_disk_is_copied),
