@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * tick: remove idle records, report lost locks, check the table.
+ * tick: remove idle records, report lost locks.
  *
  * LOCKING    One stripe lock at a time. */
 #include "lock/tick.h"
@@ -66,53 +66,6 @@ CELLAR_PRIVATE cellar_err lock_tick(void *object, uint64_t budget_us, int64_t *w
     }
     *wait_ms = LOCK_TICK_MS;
     return CELLAR_OK;
-}
-
-/* ---- audit ---- */
-
-static bool lock_audit_record(cellar_locks *t, const lock_stripe *s, const lock_record *r)
-{
-    const uint64_t word = base_load_acq(&r->word);
-    uint32_t waiters = 0;
-    for (const lock_waiter *w = r->first; w != NULL; w = w->next != r->first ? w->next : NULL) {
-        if (w->next->prev != w) { return false; }
-        waiters++;
-    }
-    return (waiters == 0 || (word & LOCK_FROZEN) != 0) && r->key_len > 0 &&
-           lock_stripe_of(t, base_load_rlx(&r->hash)) == s &&
-           base_hash(&t->hash_key, 0, lock_key(r), r->key_len) == base_load_rlx(&r->hash) &&
-           lock_chunk_of(t, r)->stripe == (uint32_t)(s - t->stripe) + 1;
-}
-
-static bool lock_audit_stripe(cellar_locks *t, lock_stripe *s)
-{
-    sync_take(LOCK, &s->lock);
-    uint32_t records = 0, spare = 0;
-    bool ok = true;
-    for (const lock_record *r = s->index; r != NULL; r = r->hh.next) {
-        ok = ok && lock_audit_record(t, s, r);
-        records++;
-    }
-    for (const lock_chunk *c = s->chunks; c != NULL; c = c->next) {
-        uint32_t here = 0;
-        for (const lock_record *r = c->spare; r != NULL; r = r->key.next_spare) {
-            /* A record outside the index cannot be taken. */
-            ok = ok && (base_load_rlx(&r->word) & LOCK_BITS) != LOCK_HELD;
-            here++;
-        }
-        ok = ok && here == LOCK_PER_CHUNK - c->used && here > 0;
-        spare += here;
-    }
-    ok = ok && spare == s->spare_count && records == base_load_rlx(&s->record_count);
-    sync_drop(LOCK, &s->lock);
-    return ok;
-}
-
-CELLAR_PRIVATE bool lock_audit(cellar_locks *t)
-{
-    bool ok = true;
-    for (uint32_t i = 0; i < LOCK_STRIPES; i++) { ok = lock_audit_stripe(t, &t->stripe[i]) && ok; }
-    return ok;
 }
 
 BASE_SIZE_END

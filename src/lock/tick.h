@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * tick: remove idle records, report lost locks, check the table. */
+ * tick: remove idle records, report lost locks. */
 #ifndef LOCK_TICK_H
 #define LOCK_TICK_H
 
@@ -11,8 +11,5 @@ CELLAR_PRIVATE void lock_sweep(cellar_locks *t);
 
 /* Run what is due: see base_service_kind. */
 CELLAR_PRIVATE cellar_err lock_tick(void *object, uint64_t budget_us, int64_t *wait_ms);
-
-/* Walk and check counts, rings, hashes, pages. Return false if any is wrong. For tests. */
-BASE_SPARE CELLAR_PRIVATE bool lock_audit(cellar_locks *t);
 
 #endif

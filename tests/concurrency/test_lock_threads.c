@@ -6,6 +6,7 @@
  * Method: owners write into a fake store that rejects smaller fences and notes the owner inside;
  *         queues are built one waiter at a time (the table says how many wait); the clock is the
  *         system's. LOCK_OPS=100000000 for the long run. */
+#include "tests/support/lock_audit.h"
 #include "tests/support/no_wait.h"
 #include "tests/support/t.h"
 
@@ -15,7 +16,6 @@
 
 #include "cellar_lock.h"
 #include "lock/record.h"
-#include "lock/tick.h"
 
 #define SLOW (T_COST > 1 ? 10u : 1u)
 

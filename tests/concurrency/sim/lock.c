@@ -14,7 +14,7 @@
 
 #include "base/check.h"
 #include "lock/record.h"
-#include "lock/tick.h"
+#include "tests/support/lock_audit.h"
 
 enum { SIM_LOCK_KEYS = 70 };
 

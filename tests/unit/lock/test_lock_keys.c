@@ -5,6 +5,7 @@
  *         programs are not there.
  * Method: a table on a clock the test turns; after each case its structure is walked and every byte
  *         and key must be gone again. */
+#include "tests/support/lock_audit.h"
 #include "tests/support/no_wait.h"
 #include "tests/support/t.h"
 
@@ -14,7 +15,6 @@
 #include "cellar_lock.h"
 #include "cellar_observe.h"
 #include "lock/record.h"
-#include "lock/tick.h"
 
 static _Atomic int64_t now_ms;
 
