@@ -209,28 +209,3 @@ CELLAR_PRIVATE int64_t wheel_next_ms(wheel *w)
     if (w->moving != 0 || !wheel_slot_empty(w, wheel_slot(w->now_ms, 0))) { return w->now_ms; }
     return wheel_seek(w, &level, &at_ms) ? at_ms : BASE_NEVER_MS;
 }
-
-/* Return the length of a ring; UINT64_MAX: a link is wrong. */
-static uint64_t wheel_ring(const wheel_timer *head)
-{
-    uint64_t count = 0;
-    for (const wheel_timer *t = head->next; t != head; t = t->next, count++) {
-        if (t->next->prev != t || t->prev->next != t) { return UINT64_MAX; }
-    }
-    return count;
-}
-
-BASE_SPARE CELLAR_PRIVATE bool wheel_audit(const wheel *w)
-{
-    uint64_t count = wheel_ring(&w->far) + wheel_ring(&w->entered);
-    for (unsigned level = 0; level < WHEEL_LEVELS; level++) {
-        const unsigned now = wheel_slot(w->now_ms, level);
-        const unsigned first = level == 0 || level == w->moving ? now : now + 1;
-        for (unsigned i = wheel_first[level]; i < wheel_first[level + 1]; i++) {
-            const uint64_t n = wheel_ring((const wheel_timer *)(const void *)w->slot[i]);
-            if (n != 0 && (i < first || (w->used[i / 64] >> i % 64 & 1) == 0)) { return false; }
-            count += n;
-        }
-    }
-    return count == w->armed_count;
-}

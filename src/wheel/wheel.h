@@ -37,8 +37,6 @@ CELLAR_PRIVATE wheel_timer *wheel_pop(wheel *w, int64_t now_ms, uint32_t *budget
 /* Return the time at which wheel_pop has work again: no later than the first timer is due.
  * BASE_NEVER_MS: no timer is armed. */
 CELLAR_PRIVATE int64_t wheel_next_ms(wheel *w);
-/* Check every ring and count. For tests. */
-BASE_SPARE CELLAR_PRIVATE bool wheel_audit(const wheel *w);
 
 BASE_INLINE bool wheel_is_armed(const wheel_timer *t) { return t->next != NULL; }
 

@@ -27,6 +27,37 @@ static wheel_timer *pop(int64_t now_ms)
     return wheel_pop(&w, now_ms, &budget);
 }
 
+/* Return the length of a ring; UINT64_MAX: a link is wrong. */
+static uint64_t wheel_ring(const wheel_timer *head)
+{
+    uint64_t count = 0;
+    for (const wheel_timer *t = head->next; t != head; t = t->next, count++) {
+        if (t->next->prev != t || t->prev->next != t) { return UINT64_MAX; }
+    }
+    return count;
+}
+
+/* Check every ring and count. */
+static bool wheel_audit(const wheel *of)
+{
+    static const struct { unsigned slots, shift; } levels[WHEEL_LEVELS] = {
+        { 1024, 0 }, { 1024, 10 }, { 64, 20 }, { 64, 26 }
+    };
+    uint64_t count = wheel_ring(&of->far) + wheel_ring(&of->entered);
+    unsigned i = 0;
+    for (unsigned level = 0; level < WHEEL_LEVELS; level++) {
+        const unsigned slots = levels[level].slots, end = i + slots;
+        const unsigned now = i + (unsigned)(of->now_ms >> levels[level].shift) % slots;
+        const unsigned first = level == 0 || level == of->moving ? now : now + 1;
+        for (; i < end; i++) {
+            const uint64_t n = wheel_ring((const wheel_timer *)(const void *)of->slot[i]);
+            if (n != 0 && (i < first || (of->used[i / 64] >> i % 64 & 1) == 0)) { return false; }
+            count += n;
+        }
+    }
+    return i == WHEEL_SLOTS && count == of->armed_count;
+}
+
 typedef struct model {
     wheel_timer t[TIMERS];
     int64_t due_ms[TIMERS]; /* -1: not armed */
