@@ -19,10 +19,6 @@ struct cache_plan;
 typedef cellar_err (*cache_policy_fn)(cellar *c, const void *key, size_t key_len,
                                       struct cache_plan *plan);
 
-/* Invalidate all entries that were tagged before now. A full table of invalidated tags does the
- * same. */
-BASE_SPARE CELLAR_PRIVATE void cache_tag_floor(cellar *c);
-
 /* Return whether the namespace is switched on. */
 CELLAR_PRIVATE bool cache_is_enabled(const cellar *c);
 /* Return how often a key in memory was used since the last call, 0..3, and begin again at 0. */

@@ -298,16 +298,6 @@ CELLAR_PRIVATE uint64_t cache_tag_epoch_next(cache_store *s)
     return epoch;
 }
 
-CELLAR_PRIVATE void cache_tag_floor(cellar *c)
-{
-    cache_store *s = c->store;
-    sync_take(TAG, &s->tag_lock);
-    const uint64_t epoch = base_load_rlx(&s->tag_epoch) + 1;
-    base_store_rel(&s->tag_floor, epoch); /* acquire in cache_tags_valid */
-    base_store_sc(&s->tag_epoch, epoch);
-    sync_drop(TAG, &s->tag_lock);
-}
-
 /* ---- after a restart ---- */
 
 static void cache_tag_known(void *ctx, uint64_t fp, uint64_t hard, uint64_t soft)
