@@ -533,8 +533,8 @@ CELLAR_API cellar_err cellar_embeddings_set(cellar_embeddings_call *call, size_t
 
 #define CELLAR_STATUS_HOT_ID 46u /* bytes of an id that cellar_status_hot returns */
 
-typedef struct cellar_status_opts {
-    size_t   struct_size;     /* set by cellar_status_opts_default()                              */
+typedef struct cellar_status_config {
+    size_t   struct_size;     /* set by cellar_status_config_default()                            */
     const cellar_ttl_class *states; /* copied. Default: the preset                                */
     const cellar_namespace_config *ns; /* other options of the namespace; its TTL classes must be */
                               /* 0. NULL = defaults; copied                                       */
@@ -548,8 +548,8 @@ typedef struct cellar_status_opts {
     uint32_t hot_reads;       /* reads in 60 s; above 31 an estimate. From 1, or CELLAR_OFF: no   */
                               /* entry is hot. Default 100                                        */
     uint32_t reserved0;       /* must be 0                                                        */
-} cellar_status_opts;
-CELLAR_STRUCT(cellar_status_opts, reserved0);
+} cellar_status_config;
+CELLAR_STRUCT(cellar_status_config, reserved0);
 
 typedef struct cellar_status cellar_status;
 
@@ -609,7 +609,7 @@ CELLAR_STRUCT(cellar_status_stats, prolonged);
  * example:
  *     cellar_status *s;
  *     if (cellar_status_open(c, NULL, NULL, &s) != CELLAR_OK) return 1;                          */
-CELLAR_API cellar_err cellar_status_open(cellar *c, const char *name, const cellar_status_opts *o,
+CELLAR_API cellar_err cellar_status_open(cellar *c, const char *name, const cellar_status_config *o,
                                          cellar_status **out);
 
 /* Close a cache of states. The entries stay.

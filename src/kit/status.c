@@ -202,10 +202,10 @@ static const cellar_ttl_class kit_status_preset[] = {
 };
 
 /* Complete the options with their defaults, and check what cellar_namespace_open does not see. */
-static cellar_err kit_status_opts_in(const cellar_status_opts *o, cellar_status_opts *full,
-                                     cellar_namespace_config *ns)
+static cellar_err kit_status_config_in(const cellar_status_config *o, cellar_status_config *full,
+                                       cellar_namespace_config *ns)
 {
-    *full = cellar_status_opts_default();
+    *full = cellar_status_config_default();
     *ns = cellar_namespace_config_default();
     cellar_err err = o != NULL ? base_opts_in(full, sizeof *full, o) : CELLAR_OK;
     if (err == CELLAR_OK && full->ns != NULL) { err = base_opts_in(ns, sizeof *ns, full->ns); }
@@ -234,7 +234,7 @@ static cellar_err kit_status_opts_in(const cellar_status_opts *o, cellar_status_
     return CELLAR_OK;
 }
 
-static cellar_err kit_status_open_with(cellar *c, const char *name, const cellar_status_opts *o,
+static cellar_err kit_status_open_with(cellar *c, const char *name, const cellar_status_config *o,
                                        const cellar_namespace_config *ns, cellar_status *s)
 {
     if (o->hot_reads != CELLAR_OFF) {
@@ -254,14 +254,14 @@ static cellar_err kit_status_open_with(cellar *c, const char *name, const cellar
     return CELLAR_OK;
 }
 
-CELLAR_API cellar_err cellar_status_open(cellar *c, const char *name, const cellar_status_opts *o,
+CELLAR_API cellar_err cellar_status_open(cellar *c, const char *name, const cellar_status_config *o,
                                          cellar_status **out)
 {
     if (out != NULL) { *out = NULL; }
     if (c == NULL || out == NULL) { return CELLAR_E_INVAL; }
-    cellar_status_opts full;
+    cellar_status_config full;
     cellar_namespace_config ns;
-    cellar_err err = kit_status_opts_in(o, &full, &ns);
+    cellar_err err = kit_status_config_in(o, &full, &ns);
     if (err != CELLAR_OK) { return err; }
     cellar_status *s = base_alloc_raw(NULL, sizeof *s);
     if (s == NULL) { return CELLAR_E_NOMEM; }

@@ -15,7 +15,7 @@
 
 static void later(int64_t ms) { atomic_fetch_add(&api_now_ms, ms); }
 
-static cellar_status *status_open(cellar *c, const cellar_status_opts *o)
+static cellar_status *status_open(cellar *c, const cellar_status_config *o)
 {
     cellar_status *s = NULL;
     T_REQUIRE(cellar_status_open(c, NULL, o, &s) == CELLAR_OK);
@@ -114,7 +114,7 @@ static void unknown_state_is_the_fallback_and_is_counted(void)
     T_EQ_STR(look(s, "d"), "batch y");
     cellar_status_close(s);
 
-    cellar_status_opts o = cellar_status_opts_default();
+    cellar_status_config o = cellar_status_config_default();
     o.states = states;
     o.state_count = 2;
     o.state_fallback = 2;
@@ -480,12 +480,12 @@ static void merges_that_wait_in_a_circle_end(void)
 
 /* ---- hot entries ---- */
 
-static cellar_status_opts hot_opts(uint32_t reads)
+static cellar_status_config hot_opts(uint32_t reads)
 {
     static const cellar_ttl_class states[] = {
         { "short", 10000 }, { "long", 1000000 }, { "never", CELLAR_TTL_NONE }
     };
-    cellar_status_opts o = cellar_status_opts_default();
+    cellar_status_config o = cellar_status_config_default();
     o.states = states;
     o.state_count = 3;
     o.hot_reads = reads;
@@ -497,7 +497,7 @@ static cellar_status_opts hot_opts(uint32_t reads)
 static void hot_entry_gains_time_once_a_period(void)
 {
     cellar *c = api_open(STORE_BYTES);
-    const cellar_status_opts o = hot_opts(4);
+    const cellar_status_config o = hot_opts(4);
     cellar_status *s = status_open(c, &o);
     put(s, "7", "data", "short");
     for (int i = 0; i < 3; i++) { T_EQ_STR(look(s, "7"), "short data"); }
@@ -539,7 +539,7 @@ static void hot_entry_never_passes_its_greatest_age(void)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cellar *c = api_open(STORE_BYTES);
-        cellar_status_opts o = hot_opts(1);
+        cellar_status_config o = hot_opts(1);
         o.hot_extra_ms = rows[i].extra_ms;
         o.max_age_ms = rows[i].max_age_ms;
         cellar_status *s = status_open(c, &o);
@@ -567,7 +567,7 @@ static void entries_that_gain_nothing(void)
 {
     cellar *c = api_open(STORE_BYTES);
     cellar_namespace_config idle = cellar_namespace_config_default();
-    cellar_status_opts o = hot_opts(1);
+    cellar_status_config o = hot_opts(1);
     idle.idle_ms = 5000;
     o.ns = &idle;
     cellar_status *s = status_open(c, &o); /* idle time: each use prolongs the entry anyway */
@@ -591,7 +591,7 @@ static void entries_that_gain_nothing(void)
 static void reads_of_the_last_minute_count(void)
 {
     cellar *c = api_open(STORE_BYTES);
-    const cellar_status_opts o = hot_opts(8);
+    const cellar_status_config o = hot_opts(8);
     cellar_status *s = status_open(c, &o);
     cellar_status_hot_id id[2];
     uint32_t n = 0;
@@ -618,7 +618,7 @@ static void reads_of_the_last_minute_count(void)
 static void hot_ids_are_those_read_most(void)
 {
     cellar *c = api_open(STORE_BYTES);
-    const cellar_status_opts o = hot_opts(16);
+    const cellar_status_config o = hot_opts(16);
     cellar_status *s = status_open(c, &o);
     cellar_status_hot_id top[20];
     uint32_t n = 0, right = 0;
@@ -669,7 +669,7 @@ static void hot_ids_are_those_read_most(void)
 static void sampled_reads_are_an_estimate(void)
 {
     cellar *c = api_open(STORE_BYTES);
-    cellar_status_opts o = hot_opts(0);
+    cellar_status_config o = hot_opts(0);
     cellar_status *s = status_open(c, &o);
     cellar_status_hot_id top[2];
     char id[100];
@@ -709,7 +709,7 @@ static void *read_hot(void *arg)
 static void gain_of_an_old_state_never_shortens_a_new_one(void)
 {
     cellar *c = api_open(STORE_BYTES);
-    const cellar_status_opts o = hot_opts(1);
+    const cellar_status_config o = hot_opts(1);
     cellar_status *s = status_open(c, &o);
     _Atomic bool end = false;
     pthread_t thread[2];
@@ -890,7 +890,7 @@ static void restart_keeps_values_states_and_gains(void)
     for (int life = 0; life < 2; life++) {
         cellar *c = NULL;
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-        const cellar_status_opts o = hot_opts(4);
+        const cellar_status_config o = hot_opts(4);
         cellar_status *s = status_open(c, &o);
         if (life == 0) {
             put(s, "7", "data", "long");
@@ -922,7 +922,7 @@ static void bad_input_is_refused(void)
     cellar_namespace_config ns = cellar_namespace_config_default();
     cellar_status *s = NULL;
     for (int i = 0; i < 11; i++) {
-        cellar_status_opts o = cellar_status_opts_default();
+        cellar_status_config o = cellar_status_config_default();
         o.states = fine;
         o.state_count = 1;
         switch (i) {
@@ -941,7 +941,7 @@ static void bad_input_is_refused(void)
         T_EQ_I64(cellar_status_open(c, NULL, &o, &s), CELLAR_E_INVAL);
         T_CHECK(s == NULL);
     }
-    cellar_status_opts o = cellar_status_opts_default();
+    cellar_status_config o = cellar_status_config_default();
     o.reserved0 = 1;
     T_EQ_I64(cellar_status_open(c, NULL, &o, &s), CELLAR_E_UNSUPPORTED);
     T_EQ_I64(cellar_status_open(c, "", NULL, &s), CELLAR_E_INVAL);
@@ -991,7 +991,7 @@ static cellar_err use_opts(void *p)
 {
     cellar_status *s = NULL;
     const cellar_err err =
-        cellar_status_open(sized_store, "sized", (const cellar_status_opts *)p, &s);
+        cellar_status_open(sized_store, "sized", (const cellar_status_config *)p, &s);
     cellar_status_close(s);
     return err;
 }
@@ -1005,7 +1005,7 @@ static void structs_of_any_size_are_read_by_the_size_rule(void)
 {
     sized_store = api_open(STORE_BYTES);
     sized = status_open(sized_store, NULL);
-    CHECK_IN(cellar_status_opts, cellar_status_opts_default(), use_opts);
+    CHECK_IN(cellar_status_config, cellar_status_config_default(), use_opts);
     check_out("cellar_status_stats", sizeof(cellar_status_stats), fill_stats);
     cellar_status_close(sized);
     api_shut(sized_store);

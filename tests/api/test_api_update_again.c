@@ -40,7 +40,7 @@ static void begin(void)
     cellar *store = api_open(8 << 20), *ns[2];
     for (int i = 0; i < 2; i++) {
         cellar_namespace_config o = cellar_namespace_config_default();
-        cellar_status_opts s = cellar_status_opts_default();
+        cellar_status_config s = cellar_status_config_default();
         o.tier = CELLAR_TIER_L1;
         s.ns = &o;
         s.clock = api_clock;

@@ -21,7 +21,7 @@ static char long_value[LONG], other_value[LONG];
 
 static void begin(state *st)
 {
-    cellar_status_opts o = cellar_status_opts_default();
+    cellar_status_config o = cellar_status_config_default();
     o.hot_reads = 1;
     o.clock = api_clock;
     memset(long_value, 'l', LONG);

@@ -16,7 +16,7 @@ static void kit_open(void)
     cellar_namespace_config o = draw_namespace(2, &load, &breaker);
     cellar_llm_config lo = cellar_llm_config_default();
     cellar_embeddings_config eo = cellar_embeddings_config_default();
-    cellar_status_opts so = cellar_status_opts_default();
+    cellar_status_config so = cellar_status_config_default();
     o.loader = NULL, o.loader_many = NULL;
     if (told(world.store, CALL(cellar_namespace_open)(world.store, "kit", &o, &calls_kit)) !=
         CELLAR_OK) {
