@@ -413,15 +413,6 @@ CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *na
     return err;
 }
 
-typedef struct journal_reader {
-    cellar_err (*row)(const journal_row *row, void *ctx);
-    cellar_err (*link)(cellar_task_id id, cellar_task_id then_id, uint32_t member, bool after,
-                       void *ctx);
-    cellar_err (*input)(const journal_input *in, void *ctx);
-    cellar_err (*throttle)(const char *key, cellar_task_id id, int64_t until_wall_ms, void *ctx);
-    void *ctx;
-} journal_reader;
-
 static const char *journal_text(sqlite3_stmt *s, int column)
 {
     return (const char *)sqlite3_column_text(s, column);
@@ -485,14 +476,6 @@ static cellar_err journal_row_of(sqlite3_stmt *s, void *ctx)
     return reader->row(&r, reader->ctx);
 }
 
-CELLAR_PRIVATE cellar_err journal_rows(journal *j,
-                                       cellar_err (*fn)(const journal_row *row, void *ctx),
-                                       void *ctx)
-{
-    journal_reader reader = { .row = fn, .ctx = ctx };
-    return journal_walk(j, "SELECT * FROM task ORDER BY id", journal_row_of, &reader);
-}
-
 static cellar_err journal_link_of(sqlite3_stmt *s, void *ctx)
 {
     const journal_reader *reader = ctx;
@@ -503,18 +486,6 @@ static cellar_err journal_link_of(sqlite3_stmt *s, void *ctx)
         return CELLAR_E_CORRUPT;
     }
     return reader->link(id, then_id, (uint32_t)member, sqlite3_column_int(s, 3) != 0, reader->ctx);
-}
-
-CELLAR_PRIVATE cellar_err journal_links(journal *j,
-                                        cellar_err (*fn)(cellar_task_id id, cellar_task_id then_id,
-                                                         uint32_t member, bool after, void *ctx),
-                                        void *ctx)
-{
-    journal_reader reader = { .link = fn, .ctx = ctx };
-    return journal_walk(j,
-                        "SELECT id, then_id, member, 0 FROM task WHERE then_id IS NOT NULL UNION"
-                        " ALL SELECT after_id, id, 0, 1 FROM task WHERE after_id IS NOT NULL",
-                        journal_link_of, &reader);
 }
 
 static cellar_err journal_input_of(sqlite3_stmt *s, void *ctx)
@@ -536,14 +507,6 @@ static cellar_err journal_input_of(sqlite3_stmt *s, void *ctx)
     return reader->input(&in, reader->ctx);
 }
 
-CELLAR_PRIVATE cellar_err journal_inputs(journal *j,
-                                         cellar_err (*fn)(const journal_input *in, void *ctx),
-                                         void *ctx)
-{
-    journal_reader reader = { .input = fn, .ctx = ctx };
-    return journal_walk(j, "SELECT * FROM input", journal_input_of, &reader);
-}
-
 static cellar_err journal_throttle_of(sqlite3_stmt *s, void *ctx)
 {
     const journal_reader *reader = ctx;
@@ -556,13 +519,24 @@ static cellar_err journal_throttle_of(sqlite3_stmt *s, void *ctx)
     return reader->throttle(key, id, sqlite3_column_int64(s, 2), reader->ctx);
 }
 
-CELLAR_PRIVATE cellar_err journal_throttles(journal *j,
-                                            cellar_err (*fn)(const char *key, cellar_task_id id,
-                                                             int64_t until_wall_ms, void *ctx),
-                                            void *ctx)
+CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader)
 {
-    journal_reader reader = { .throttle = fn, .ctx = ctx };
-    return journal_walk(j, "SELECT * FROM throttle", journal_throttle_of, &reader);
+    static const struct {
+        const char *sql;
+        cellar_err (*of)(sqlite3_stmt *s, void *ctx);
+    } part[] = {
+        { "SELECT * FROM task ORDER BY id", journal_row_of },
+        { "SELECT * FROM throttle", journal_throttle_of },
+        { "SELECT * FROM input", journal_input_of },
+        { "SELECT id, then_id, member, 0 FROM task WHERE then_id IS NOT NULL UNION"
+          " ALL SELECT after_id, id, 0, 1 FROM task WHERE after_id IS NOT NULL", journal_link_of },
+    };
+    journal_reader to = *reader;
+    cellar_err err = CELLAR_OK;
+    for (size_t i = 0; err == CELLAR_OK && i < sizeof part / sizeof *part; i++) {
+        err = journal_walk(j, part[i].sql, part[i].of, &to);
+    }
+    return err;
 }
 
 /* Check a copy and its message. */
@@ -804,28 +778,9 @@ CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *na
     return journal_begin(j);
 }
 
-CELLAR_PRIVATE cellar_err journal_rows(journal *j,
-                                       cellar_err (*fn)(const journal_row *row, void *ctx),
-                                       void *ctx)
+CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader)
 {
-    (void)fn, (void)ctx;
-    return journal_begin(j);
-}
-
-CELLAR_PRIVATE cellar_err journal_links(journal *j,
-                                        cellar_err (*fn)(cellar_task_id id, cellar_task_id then_id,
-                                                         uint32_t member, bool after, void *ctx),
-                                        void *ctx)
-{
-    (void)fn, (void)ctx;
-    return journal_begin(j);
-}
-
-CELLAR_PRIVATE cellar_err journal_inputs(journal *j,
-                                         cellar_err (*fn)(const journal_input *in, void *ctx),
-                                         void *ctx)
-{
-    (void)fn, (void)ctx;
+    (void)reader;
     return journal_begin(j);
 }
 
@@ -833,15 +788,6 @@ CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_t
                                            int64_t until_wall_ms, int64_t now_wall_ms)
 {
     (void)key, (void)id, (void)until_wall_ms, (void)now_wall_ms;
-    return journal_begin(j);
-}
-
-CELLAR_PRIVATE cellar_err journal_throttles(journal *j,
-                                            cellar_err (*fn)(const char *key, cellar_task_id id,
-                                                             int64_t until_wall_ms, void *ctx),
-                                            void *ctx)
-{
-    (void)fn, (void)ctx;
     return journal_begin(j);
 }
 #endif

@@ -78,6 +78,16 @@ typedef struct journal_message { /* a message of a bus, and one copy of it in a 
     uint32_t attempt, dead;
 } journal_message;
 
+typedef struct journal_reader {
+    cellar_err (*row)(const journal_row *row, void *ctx);
+    cellar_err (*throttle)(const char *key, cellar_task_id id, int64_t until_wall_ms, void *ctx);
+    cellar_err (*input)(const journal_input *in, void *ctx);
+    /* Link of a row to its then_id, or from its after_id (`after`). */
+    cellar_err (*link)(cellar_task_id id, cellar_task_id then_id, uint32_t member, bool after,
+                       void *ctx);
+    void *ctx;
+} journal_reader;
+
 /* Open or create the database, and own it. *why: what is wrong, static text.
  * returns: OK; E_BUSY (another owner), E_CORRUPT, E_FOREIGN, E_NEWER_FORMAT, E_SPACE, E_IO,
  *          E_NOMEM, E_UNSUPPORTED */
@@ -114,21 +124,8 @@ CELLAR_PRIVATE cellar_err journal_messages(journal *j, const char *queue, const 
                                            void *ctx);
 /* Count the rows and their different names. */
 CELLAR_PRIVATE cellar_err journal_count(journal *j, uint64_t *rows, uint64_t *names);
-/* Pass each row to fn, by id, or each link of a row to its then_id and from its after_id (`after`),
- * or each input, or each key of THROTTLE. A code of fn ends the walk and is returned. */
-CELLAR_PRIVATE cellar_err journal_rows(journal *j,
-                                       cellar_err (*fn)(const journal_row *row, void *ctx),
-                                       void *ctx);
-CELLAR_PRIVATE cellar_err journal_links(journal *j,
-                                        cellar_err (*fn)(cellar_task_id id, cellar_task_id then_id,
-                                                         uint32_t member, bool after, void *ctx),
-                                        void *ctx);
-CELLAR_PRIVATE cellar_err journal_inputs(journal *j,
-                                         cellar_err (*fn)(const journal_input *in, void *ctx),
-                                         void *ctx);
-CELLAR_PRIVATE cellar_err journal_throttles(journal *j,
-                                            cellar_err (*fn)(const char *key, cellar_task_id id,
-                                                             int64_t until_wall_ms, void *ctx),
-                                            void *ctx);
+/* Pass the tasks to the functions of the reader: rows by id, keys of THROTTLE, inputs, links. A
+ * code of a function ends the walk and is returned. */
+CELLAR_PRIVATE cellar_err journal_read(journal *j, const journal_reader *reader);
 
 #endif

@@ -253,15 +253,14 @@ CELLAR_PRIVATE cellar_err task_restore(cellar_pool *p, const char **why)
 {
     task_journal *j = p->journal;
     task_restorer r = { .p = p, .now = work_now(&p->obj) };
+    const journal_reader reader = { task_restore_row, task_restore_throttle, task_restore_input,
+                                    task_restore_link, &r };
     journal_entry *old;
     uint32_t count;
     *why = "no memory for the tasks of the journal";
     cellar_err err = journal_board_read(&p->obj.account, p->cfg.journal_path, &old, &count);
     sync_take(QUEUE, &p->lock);
-    if (err == CELLAR_OK) { err = journal_rows(j->db, task_restore_row, &r); }
-    if (err == CELLAR_OK) { err = journal_throttles(j->db, task_restore_throttle, &r); }
-    if (err == CELLAR_OK) { err = journal_inputs(j->db, task_restore_input, &r); }
-    if (err == CELLAR_OK) { err = journal_links(j->db, task_restore_link, &r); }
+    if (err == CELLAR_OK) { err = journal_read(j->db, &reader); }
     if (err == CELLAR_OK) {
         task_restore_attempts(&r, old, count);
         task_restore_decide(&r);
