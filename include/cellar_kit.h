@@ -1055,7 +1055,7 @@ CELLAR_API cellar_err cellar_settings_open(const cellar_settings *s, cellar_sett
 /* A namespace that the program opens: cellar_policy_read compares rules with it. */
 typedef struct cellar_policy_space {
     const char *name;                  /* as of cellar_namespace_open; "": the root               */
-    const cellar_namespace_config *opts; /* NULL: all defaults                                    */
+    const cellar_namespace_config *config; /* NULL: all defaults                                  */
 } cellar_policy_space;
 
 /* Options of cellar_policy_read. */

@@ -238,7 +238,7 @@ CELLAR_PRIVATE void kit_policy_lint(const kit_policy *p, kit_notes *n)
 /* Return whether the namespace uses the section. */
 static bool kit_space_uses(const cellar_policy_space *s, const char *section)
 {
-    const char *option = s->opts != NULL ? s->opts->policy_section : NULL;
+    const char *option = s->config != NULL ? s->config->policy_section : NULL;
     return strcmp(option != NULL ? option : s->name, section) == 0;
 }
 
@@ -251,7 +251,7 @@ static kit_user kit_user_of(const cellar_policy_rule *r, const cellar_policy_spa
 {
     kit_user u = { false, false, false };
     for (size_t i = 0; i < count; i++) {
-        const cellar_namespace_config *o = spaces[i].opts;
+        const cellar_namespace_config *o = spaces[i].config;
         if (!kit_space_uses(&spaces[i], r->section)) { continue; }
         u.there = true;
         u.loads |= o != NULL && (o->loader != NULL || o->loader_many != NULL);
@@ -280,7 +280,7 @@ static void kit_compare_classes(const kit_policy *p, const char *section,
 {
     if (!kit_policy_names_class(p, section, NULL)) { return; }
     for (size_t i = 0; i < count; i++) {
-        const cellar_namespace_config *o = spaces[i].opts;
+        const cellar_namespace_config *o = spaces[i].config;
         if (!kit_space_uses(&spaces[i], section) || o == NULL) { continue; }
         for (uint32_t k = 0; k < o->ttl_class_count; k++) {
             if (kit_policy_names_class(p, section, o->ttl_classes[k].name)) { continue; }
