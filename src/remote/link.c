@@ -171,7 +171,9 @@ static void remote_times(remote_link *l)
         remote_break(l, REMOTE_WHY_TIMEOUT, l->phase == REMOTE_PHASE_RESOLVE
                      ? "the name %.80s has no address yet"
                      : l->phase == REMOTE_PHASE_SENTINEL
-                     ? "no majority of the Sentinels names a primary; the last one was %.48s"
+                     ? l->at.host[0] == '\0'
+                     ? "no majority of the Sentinels names a primary%s"
+                     : "no majority of the Sentinels names a primary; the last one was %.48s"
                      : l->data.tls != NULL && !l->data.connected
                      ? "the server %.68s does not answer the handshake of TLS"
                      : "the server %.75s does not answer the handshake", l->at.host);

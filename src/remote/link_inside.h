@@ -249,6 +249,7 @@ CELLAR_PRIVATE void remote_connect_to(remote_link *l, const remote_address *at);
 /* Make epoll watch a wire as it wants. False: the link breaks. */
 CELLAR_PRIVATE bool remote_watch(remote_link *l, remote_wire *w);
 CELLAR_PRIVATE void remote_wire_drop(remote_link *l, remote_wire *w); /* close; fd may be -1 */
+CELLAR_PRIVATE void remote_unresolved(remote_link *l, cellar_err err); /* break, for l->at.host */
 CELLAR_PRIVATE void remote_insecure(const remote_link *l); /* warn if certificates do not count */
 CELLAR_PRIVATE void remote_unvouched(remote_link *l); /* begin a gap: no Sentinels vouch */
 CELLAR_PRIVATE void remote_resolve_step(remote_link *l); /* connect once the name has an address */

@@ -62,13 +62,22 @@ static void remote_sentinel_reply(void *sentinel, const remote_reply *reply)
                  l->c->master);
 }
 
-/* Close the connection, and connect again later. */
-static void remote_sentinel_fail(remote_link *l, remote_sentinel *s)
+/* Close the connection, and connect again later. err: TIMEOUT: no answer; OK: the wire has the
+ * reason; else that of the resolver. */
+static void remote_sentinel_fail(remote_link *l, remote_sentinel *s, cellar_err err)
 {
     if (remote_sentinel_last(l)) {
+        char at[REMOTE_AT_TEXT];
         l->at = l->c->sentinel[s - l->sentinel];
         l->data.sys_errno = s->wire.sys_errno;
-        remote_break_wire(l, &s->wire);
+        if (err == CELLAR_E_TIMEOUT) {
+            remote_break(l, REMOTE_WHY_TIMEOUT, "the Sentinel %s does not answer",
+                         remote_at_text(l, at));
+        } else if (err != CELLAR_OK) {
+            remote_unresolved(l, err);
+        } else {
+            remote_break_wire(l, &s->wire);
+        }
     }
     remote_wire_drop(l, &s->wire);
     s->asking = false;
@@ -81,7 +90,7 @@ CELLAR_PRIVATE void remote_sentinel_serve(remote_wire *w, uint32_t reads)
     bool fine = remote_wire_connected(w) && (!w->connected || remote_wire_flush(w));
     bool more = w->connected && (reads != 0 || remote_wire_holds(w));
     while (fine && more) { fine = remote_wire_read(w, &more); }
-    if (!fine) { remote_sentinel_fail(s->link, s); }
+    if (!fine) { remote_sentinel_fail(s->link, s, CELLAR_OK); }
 }
 
 /* Send the question, behind AUTH on a new connection. */
@@ -109,11 +118,12 @@ static bool remote_sentinel_ask(remote_link *l, remote_sentinel *s)
 static void remote_sentinel_step(remote_link *l, remote_sentinel *s, const remote_address *at)
 {
     const int64_t now_ns = remote_mono_ns(), most_ms = l->c->proof_ms / 4;
+    cellar_err err = s->asking ? CELLAR_E_TIMEOUT : CELLAR_OK;
     bool fine = !s->asking;
     if (now_ns < s->next_ns + (s->asking ? REMOTE_ASK_MS * REMOTE_NS_OF_MS : 0)) { return; }
     if (fine && s->wire.fd < 0) {
         remote_peer peer;
-        const cellar_err err = remote_resolve(&s->lookup, at, l->attempt, &peer);
+        err = remote_resolve(&s->lookup, at, l->attempt, &peer);
         if (err == CELLAR_PENDING) { return; }
         remote_insecure(l);
         fine = err == CELLAR_OK && remote_wire_connect(&s->wire, l->c, at->host, &peer) &&
@@ -122,7 +132,7 @@ static void remote_sentinel_step(remote_link *l, remote_sentinel *s, const remot
         s->skip = 0;
     }
     s->next_ns = now_ns + (most_ms < REMOTE_ASK_MS ? most_ms : REMOTE_ASK_MS) * REMOTE_NS_OF_MS;
-    if (!fine || !remote_sentinel_ask(l, s)) { remote_sentinel_fail(l, s); }
+    if (!fine || !remote_sentinel_ask(l, s)) { remote_sentinel_fail(l, s, err); }
 }
 
 CELLAR_PRIVATE void remote_sentinels_open(remote_link *l)

@@ -132,14 +132,19 @@ CELLAR_PRIVATE void remote_insecure(const remote_link *l)
              "is not verified; remove this word from the URL");
 }
 
+CELLAR_PRIVATE void remote_unresolved(remote_link *l, cellar_err err)
+{
+    remote_break(l, err == CELLAR_E_NOMEM ? REMOTE_WHY_NOMEM : REMOTE_WHY_CONNECT,
+                 err == CELLAR_E_NOMEM ? "no memory or thread to resolve %.72s"
+                                       : "the name %.80s has no address", l->at.host);
+}
+
 CELLAR_PRIVATE void remote_resolve_step(remote_link *l)
 {
     const cellar_err err = remote_resolve(&l->lookup, &l->at, l->attempt, &l->peer);
     if (err == CELLAR_PENDING) { return; }
     if (err != CELLAR_OK) {
-        remote_break(l, err == CELLAR_E_NOMEM ? REMOTE_WHY_NOMEM : REMOTE_WHY_CONNECT,
-                     err == CELLAR_E_NOMEM ? "no memory or thread to resolve %.72s"
-                                           : "the name %.80s has no address", l->at.host);
+        remote_unresolved(l, err);
         return;
     }
     remote_insecure(l);
@@ -173,6 +178,7 @@ CELLAR_PRIVATE void remote_attempt(remote_link *l)
         return;
     }
     l->phase = REMOTE_PHASE_SENTINEL;
+    l->at = l->primary; /* of a reason, until an address is known */
     l->told = 0;
     remote_deadline_set(l);
 }

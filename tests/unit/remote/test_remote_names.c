@@ -159,6 +159,27 @@ static void unknown_name_is_a_reason(void)
     atomic_store(&unknown, false);
 }
 
+static void unknown_name_of_a_sentinel_is_a_reason(void)
+{
+    link_kit k;
+    remote_refusal why = { .why = REMOTE_WHY_NONE };
+    link_kit_init(&k, "");
+    k.c.allow_plaintext = true;
+    k.c.sentinel_count = 1;
+    snprintf(k.c.sentinel[0].host, sizeof k.c.sentinel[0].host, "db.test");
+    k.c.sentinel[0].port = 26379;
+    atomic_store(&unknown, true);
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    while (why.why != REMOTE_WHY_CONNECT) { /* the attempt may end before the answer */
+        T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
+        remote_link_refusal(k.link, &why);
+    }
+    T_EQ_STR(why.text, "remote: the name db.test has no address");
+    link_kit_close(&k);
+    resolver_answers();
+    atomic_store(&unknown, false);
+}
+
 /* The name of the server is another one when the answer comes. */
 static void answer_for_another_name_is_dropped(void)
 {
@@ -291,6 +312,7 @@ static void child_of_a_fork_leaves_the_lookup(void)
 T_MAIN("remote_names", T_CASE(silent_resolver_delays_neither_step_nor_close),
        T_CASE(silent_resolver_delays_no_close_of_a_thread), T_CASE(name_with_an_address_is_proven),
        T_CASE(late_answer_counts_for_a_later_attempt), T_CASE(unknown_name_is_a_reason),
+       T_CASE(unknown_name_of_a_sentinel_is_a_reason),
        T_CASE(answer_for_another_name_is_dropped), T_CASE(name_with_another_address_is_followed),
        T_CASE(late_name_of_a_sentinel_delays_no_other),
        T_CASE(addresses_and_localhost_need_no_resolver), T_CASE(no_thread_for_a_name_is_a_reason),

@@ -212,6 +212,55 @@ static void answers_of_a_sentinel_that_lead_nowhere_are_reasons(void)
     canned_close(&s);
 }
 
+/* Begin an attempt with `more_ms` beside its 1 s, and let 1.1 s pass. Check the reason. */
+static void sentinel_is_late(link_kit *k, int64_t more_ms, const char *text)
+{
+    remote_refusal why;
+    const uint32_t before = atomic_load(&k->link->falls);
+    k->link->retry_ns = 0;
+    while (k->link->phase != REMOTE_PHASE_SENTINEL || !k->link->sentinel[0].asking) {
+        T_EQ_I64(remote_link_step(k->link, 0), CELLAR_OK);
+    }
+    k->link->deadline_ns += more_ms * 1000000;
+    atomic_fetch_add(&ahead_ns, INT64_C(1100000000));
+    while (atomic_load(&k->link->falls) == before) {
+        T_EQ_I64(remote_link_step(k->link, 1), CELLAR_OK);
+    }
+    remote_link_refusal(k->link, &why);
+    T_EQ_I64(why.why, REMOTE_WHY_TIMEOUT);
+    T_EQ_STR(why.text, text);
+}
+
+static void silent_sentinel_is_named_with_the_last_primary(void)
+{
+    canned s;
+    link_kit k;
+    char text[200];
+    canned_open(&s);
+    link_kit_init(&k, s.path);
+    k.c.sentinel_count = 1;
+    k.c.sentinel[0] = k.c.server;
+    k.c.proof_ms = 200;
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    sentinel_is_late(&k, 0, "remote: no majority of the Sentinels names a primary");
+    atomic_fetch_add(&ahead_ns, INT64_C(1100000000)); /* it connects again */
+    snprintf(text, sizeof text, "remote: the Sentinel %.48s does not answer", s.path);
+    sentinel_is_late(&k, 60000, text);
+    atomic_fetch_add(&ahead_ns, INT64_C(1100000000));
+    while (!k.link->sentinel[0].asking) { T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK); }
+    for (int fd; (fd = accept(s.listen_fd, NULL, NULL)) >= 0; s.client[0] = fd) { canned_drop(&s); }
+    snprintf(text, sizeof text, "*2\r\n$9\r\n127.0.0.1\r\n$5\r\n%05u\r\n", engine_free_port());
+    T_EQ_I64(send(s.client[0], text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+    k.link->retry_ns = 0;
+    while (k.link->primary.port == 0) { T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK); }
+    while (k.link->phase != REMOTE_PHASE_PAUSE) { T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK); }
+    atomic_fetch_add(&ahead_ns, INT64_C(1000000) * k.c.proof_ms); /* the answer is too old */
+    sentinel_is_late(&k, 0, "remote: no majority of the Sentinels names a primary; the last one was "
+                     "127.0.0.1");
+    link_kit_close(&k);
+    canned_close(&s);
+}
+
 static void absent_server_is_a_reason(void)
 {
     link_kit k;
@@ -637,6 +686,7 @@ T_MAIN("remote_servers", T_CASE(other_servers_are_refused_by_name),
        T_CASE(string_above_the_limit_closes), T_CASE(half_a_reply_neither_hangs_nor_leaks),
        T_CASE(absent_server_is_a_reason), T_CASE(refused_port_is_named),
        T_CASE(answers_of_a_sentinel_that_lead_nowhere_are_reasons),
+       T_CASE(silent_sentinel_is_named_with_the_last_primary),
        T_CASE(node_of_a_cluster_is_refused), T_CASE(least_rights_suffice_and_each_is_needed),
        T_CASE(all_missing_rights_are_named), T_CASE(wrong_password_is_named_and_never_shown),
        T_CASE(password_file_is_read_again_after_a_change),
