@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "remote/reason.h"
+#include "remote/remote.h"
 #include "tests/support/byte_proxy.h"
 #include "tests/support/link_kit.h"
 #include "tests/support/shared_side.h"
@@ -244,14 +245,32 @@ static void server_without_tls_is_named(void)
 
 /* ---- faults of the network ---- */
 
-/* Open a link to a port of this machine, without its pauses. */
-static void kit_open(link_kit *k, uint16_t port)
+/* Open a link to a server, or a Sentinel, at a port of this machine, without its pauses. */
+static void kit_open_to(link_kit *k, bool to_sentinel, uint16_t port)
 {
-    link_kit_init(k, "127.0.0.1");
-    k->c.server.port = port;
+    link_kit_init(k, to_sentinel ? "" : "127.0.0.1");
+    k->c.server.port = to_sentinel ? 0 : port;
+    k->c.sentinel_count = to_sentinel;
+    snprintf(k->c.sentinel[0].host, sizeof k->c.sentinel[0].host, "127.0.0.1");
+    k->c.sentinel[0].port = port;
+    snprintf(k->c.master, sizeof k->c.master, "main");
     k->c.tls = true;
     tls_kit_path(k->c.tls_ca_file, dir, "ca.pem");
     T_EQ_I64(link_kit_open(k), CELLAR_OK);
+}
+
+static void kit_open(link_kit *k, uint16_t port) { kit_open_to(k, false, port); }
+
+/* Listen on a port of this machine. */
+static int listen_somewhere(uint16_t *port)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof at;
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    T_REQUIRE(fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0 && listen(fd, 8) == 0 &&
+              getsockname(fd, (struct sockaddr *)&at, &len) == 0);
+    *port = ntohs(at.sin_port);
+    return fd;
 }
 
 /* Run the link until it is down again after an attempt, or PROVEN. Return whether it is down. */
@@ -301,13 +320,10 @@ static void silent_peer_has_ten_times_io_ms_for_its_handshake(void)
 {
     link_kit k;
     remote_refusal why = { .why = REMOTE_WHY_NONE };
+    uint16_t port;
     if (!tls_kit_open(dir)) { return; }
-    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof at;
-    const int silent = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    T_REQUIRE(silent >= 0 && bind(silent, (struct sockaddr *)&at, len) == 0 &&
-              listen(silent, 8) == 0 && getsockname(silent, (struct sockaddr *)&at, &len) == 0);
-    kit_open(&k, ntohs(at.sin_port));
+    const int silent = listen_somewhere(&port);
+    kit_open(&k, port);
     k.c.io_ms = 20;
     const int64_t before_ns = remote_mono_ns();
     T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
@@ -318,6 +334,41 @@ static void silent_peer_has_ten_times_io_ms_for_its_handshake(void)
     T_CHECK(strstr(why.text, "does not answer the handshake") != NULL);
     link_kit_close(&k);
     close(silent);
+    t_wipe(dir);
+}
+
+/* 10^4 random bytes and an end, as a server and as a Sentinel. */
+static void random_bytes_are_no_server_and_no_sentinel(void)
+{
+    uint32_t seed = (uint32_t)t_seed();
+    uint16_t port;
+    if (!tls_kit_open(dir)) { return; }
+    const int fd = listen_somewhere(&port);
+    for (int round = 0; round < 20; round++) {
+        const int count = round % 2 != 0 ? 1 : 2; /* connections to a Sentinel, to a server */
+        int client[2];
+        char bytes[10000];
+        link_kit k;
+        remote_refusal why;
+        for (size_t i = 0; i < sizeof bytes; i++) {
+            seed = seed * 1664525u + 1013904223u;
+            bytes[i] = (char)(seed >> 24);
+        }
+        kit_open_to(&k, count == 1, port);
+        T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
+        for (int i = 0; i < count; i++) {
+            client[i] = accept(fd, NULL, NULL);
+            T_REQUIRE(client[i] >= 0);
+            T_EQ_I64(send(client[i], bytes, sizeof bytes, MSG_NOSIGNAL), (ssize_t)sizeof bytes);
+            T_EQ_I64(shutdown(client[i], SHUT_WR), 0); /* bytes of the link stay unread */
+        }
+        T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_TLS);
+        T_CHECK(strncmp(why.text, "remote: TLS with 127.0.0.1: ", 28) == 0 && why.text[28] != '\0');
+        T_EQ_I64(remote_link_state(k.link), REMOTE_DOWN);
+        link_kit_close(&k);
+        for (int i = 0; i < count; i++) { close(client[i]); }
+    }
+    close(fd);
     t_wipe(dir);
 }
 
@@ -376,6 +427,50 @@ static void sentinels_side(side *a, uint32_t count, const char *const *names)
 
 static void sentinel_side(side *a, const char *name) { sentinels_side(a, 1, &name); }
 
+/* Cut the connection to the Sentinel behind each count of bytes, each way, until its answer comes. */
+static void sentinel_cut_in_each_state_of_the_handshake_is_asked_again(void)
+{
+    static const char *const name = "server.pem";
+    static byte_proxy p;
+    char port[8];
+    side a;
+    link_kit k;
+    if (!start(false)) { return; }
+    sentinels_side(&a, 1, &name);
+    T_CHECK(side_proven(&a));
+    snprintf(port, sizeof port, "%u", a.r->cfg.sentinel[0].port);
+    side_close(&a);
+    const uint16_t at = engine_free_port();
+    byte_proxy_open_port(&p, at, port);
+    for (int way = 0; way < 2; way++) {
+        bool down;
+        int left = 1;
+        do {
+            atomic_store(&p.fresh.way[way].left, left);
+            kit_open_to(&k, true, at);
+            down = falls(&k);
+            T_CHECK(!down || k.link->refusal.text[0] != '\0');
+            left += left < 8 ? 1 : 97;
+            if (down) { link_kit_close(&k); }
+        } while (down);
+        T_CHECK(left > 500);
+        atomic_store(&p.fresh.way[way].left, -1);
+        if (way == 0) { link_kit_close(&k); }
+    }
+    const uint32_t lines = atomic_load(&p.lines);
+    byte_proxy_cut(&p.line[(lines - 1) % BYTE_PROXY_LINES]);
+    while (atomic_load(&p.lines) == lines) { T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK); }
+    const int64_t named_ms = k.link->sentinel[0].named_ms;
+    while (k.link->sentinel[0].named_ms == named_ms) {
+        T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
+    }
+    T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    link_kit_close(&k);
+    byte_proxy_close(&p);
+    engine_stop(&sentinel[0]);
+    stop();
+}
+
 static void sentinel_with_a_wrong_certificate_has_no_vote(void)
 {
     static const char *const one_wrong[] = { "wrong.pem", "server.pem", "server.pem" };
@@ -423,4 +518,6 @@ T_MAIN("remote_tls_link", T_CASE(values_and_changes_pass_over_tls),
        T_CASE(link_cut_in_each_state_of_the_handshake_comes_back),
        T_CASE(silent_peer_has_ten_times_io_ms_for_its_handshake),
        T_CASE(slow_handshake_has_ten_times_io_ms_in_all), T_CASE(sentinel_is_asked_over_tls),
-       T_CASE(sentinel_with_a_wrong_certificate_has_no_vote))
+       T_CASE(sentinel_with_a_wrong_certificate_has_no_vote),
+       T_CASE(random_bytes_are_no_server_and_no_sentinel),
+       T_CASE(sentinel_cut_in_each_state_of_the_handshake_is_asked_again))
