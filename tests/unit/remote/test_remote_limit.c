@@ -411,6 +411,28 @@ static void stamps_beyond_the_window_are_forgotten(void)
     end();
 }
 
+/* The server was ahead by 10 minutes when it noted the debt: a denied call lets the debt drain. */
+static void debt_drains_from_the_first_denial_when_the_clock_was_set_back(void)
+{
+    if (!begin()) { return; }
+    cellar_limiter_result x;
+    const cellar_rule rule = cellar_rule_token_bucket(4, CELLAR_HOUR_NS, 4);
+    cellar_remote_limiter *l = limiter(&one, rule, 60000, 1);
+    T_EQ_U64(admitted(l, "k", 4), 4);
+    cellar_remote_limiter_close(l);
+    T_CHECK(engine_ask(&server, "EVAL %s 1 ~app:limit:default:k 600000000",
+        "local at,debt=string.match(redis.call('GET',KEYS[1]),'^(%d+) (%d+)$') "
+        "redis.call('SET',KEYS[1],string.format('%.0f %s',at+ARGV[1],debt)) return 1") != NULL);
+    l = limiter(&one, rule, 60000, 1);
+    T_EQ_I64(cellar_remote_limiter_check(l, "k", 1, 1, &x), CELLAR_LIMITED);
+    T_CHECK(x.retry_after_ns <= CELLAR_HOUR_NS / 4);
+    T_EQ_I64(engine_number(engine_ask(&server, "EVAL %s 1 ~app:limit:default:k",
+        "local at=string.match(redis.call('GET',KEYS[1]),'^(%d+) ') local t=redis.call('TIME') "
+        "return tonumber(at)<=t[1]*1000000+t[2] and 1 or 0")), 1);
+    cellar_remote_limiter_close(l);
+    end();
+}
+
 static uint64_t admitted_offline(cellar_remote_limiter_offline policy)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
@@ -764,6 +786,7 @@ T_MAIN("remote_limit", T_CASE(processes_share_one_burst),
        T_CASE(units_without_an_end_exceed_the_bound), T_CASE(late_grant_is_not_spent),
        T_CASE(fixed_window_follows_the_calendar), T_CASE(sliding_log_is_exact),
        T_CASE(stamps_beyond_the_window_are_forgotten),
+       T_CASE(debt_drains_from_the_first_denial_when_the_clock_was_set_back),
        T_CASE(policy_decides_without_the_server), T_CASE(frozen_server_costs_io_ms),
        T_CASE(frozen_server_is_asked_for_one_of_many_threads),
        T_CASE(full_table_keeps_keys_apart), T_CASE(threads_spend_each_unit_once),
