@@ -533,6 +533,46 @@ static void wait_for_another_process_ends_when_the_proof_is_gone(void)
     }
 }
 
+enum { CALLERS = 24 };
+
+static _Atomic unsigned own; /* calls that ran the loader; the others got the value of such a call */
+
+static void *load_as_one_of_many(void *tid)
+{
+    atomic_store((_Atomic int *)tid, asleep_self());
+    cellar_result r = loaded_by(0, load_counted, CELLAR_OK);
+    T_EQ_MEM(r.value, "v", 1);
+    T_CHECK(r.source == CELLAR_SOURCE_LOADED || r.source == CELLAR_SOURCE_JOINED);
+    if (r.source == CELLAR_SOURCE_LOADED) { atomic_fetch_add(&own, 1); }
+    cellar_result_free(&r);
+    return tid;
+}
+
+static void waits_of_many_calls_end_when_the_proof_is_gone(void)
+{
+    static _Atomic int tid[CALLERS];
+    pthread_t thread[CALLERS];
+    begin_alone(CELLAR_TIER_PROOF_MISS);
+    hold_lease(1000000);
+    atomic_store(&own, 0);
+    for (unsigned i = 0; i < CALLERS; i++) {
+        atomic_store(&tid[i], 0);
+        T_EQ_I64(pthread_create(&thread[i], NULL, load_as_one_of_many, (void *)&tid[i]), 0);
+    }
+    while (asked_leases() < 2) { (void)sched_yield(); }
+    for (unsigned i = 0; i < CALLERS; i++) {
+        while (!asleep(atomic_load(&tid[i]))) { (void)sched_yield(); }
+    }
+    T_EQ_U64(__atomic_load_n(&loads[0], __ATOMIC_SEQ_CST), 0);
+    lose_proof(false);
+    (void)__atomic_add_fetch(&now_ms, 1, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < CALLERS; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
+    T_CHECK(atomic_load(&own) >= 1);
+    T_EQ_U64(loads[0], atomic_load(&own));
+    T_EQ_U64(one.fills + one.puts, 0);
+    end();
+}
+
 static void load_that_must_not_wait_is_pending(void)
 {
     begin_leases();
@@ -852,6 +892,7 @@ T_MAIN("api_tier_lease", T_CASE(key_is_loaded_once_by_two_processes),
        T_CASE(wait_for_another_process_ends_at_its_limit),
        T_CASE(wait_for_another_process_ends_by_changes_of_its_key),
        T_CASE(wait_for_another_process_ends_when_the_proof_is_gone),
+       T_CASE(waits_of_many_calls_end_when_the_proof_is_gone),
        T_CASE(load_that_must_not_wait_is_pending), T_CASE(close_ends_the_wait_for_another_process),
        T_CASE(stale_value_is_served_while_another_process_refreshes),
        T_CASE(lease_of_the_host_is_one_over_processes),
