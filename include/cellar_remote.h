@@ -178,9 +178,9 @@ CELLAR_STRUCT(cellar_remote_stats, leases_held);
  * connections and for Sentinels. The certificate of the server must have a chain up to tls_ca_file
  * or tls_ca_dir and the name of the host. Else the link stays DOWN, and cellar_remote_last_error
  * has the reason. The files are read at each connect, so a new certificate needs no new open. The
- * handshake ends after io_ms x 10. The word tls_insecure in the URL ("rediss://host?tls_insecure")
- * turns the verification off, and each connect logs a warning. OpenSSL keeps about 200 KiB,
- * outside the budget. */
+ * handshake ends after io_ms x 10, that with a Sentinel after 2 s. The word tls_insecure in the URL
+ * ("rediss://host?tls_insecure") turns the verification off, and each connect logs a warning.
+ * OpenSSL keeps about 200 KiB, outside the budget. */
 
 /* Open a link to a server. The call does not wait for the connection: OK with a dead server, too.
  * in:      store, any handle; url "unix:///path?prefix=app", "redis://user@host:6379?prefix=app",
@@ -512,10 +512,11 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * SENTINEL
  * Each Sentinel is asked each second, or each proof_ms / 4, for the primary. A proof counts only
  * while a majority of `sentinels` named this server within proof_ms. If a majority names another
- * server, the link goes there; without one the state is GAP, and gets answer as in OFFLINE. So a
- * failover is followed within 3 s of the promotion, and in a split network no hit is older than
- * proof_ms, plus the time in which the Sentinels tell each other of the promotion. One or two known
- * Sentinels have no majority without all of them: name three.
+ * server, the link goes there. Without one the state is GAP: gets answer as in OFFLINE, and writes
+ * still go to the last server, where a failover may lose them. So a failover is followed within 3 s
+ * of the promotion, and in a split network no hit is older than proof_ms, plus the time in which
+ * the Sentinels tell each other of the promotion. One or two known Sentinels have no majority
+ * without all of them: name three.
  *
  * KEYS
  * app:users:42        the value of key "42" of namespace "users" with prefix "app"

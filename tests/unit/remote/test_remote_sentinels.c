@@ -132,6 +132,7 @@ static void without_a_majority_nothing_is_proven(void)
     }
     T_CHECK(last_ms - since_ms <= (PROOF_MS + SLACK_MS) * (int64_t)t_patience());
     T_CHECK(side_has(&a, "k", NULL)); /* the server has it, and the link stands */
+    AWAIT(side_set(&a, "other", "v") == CELLAR_OK); /* writes go on */
     T_CHECK(cellar_remote_fence(a.r, 200) < 0);
     (void)cellar_remote_last_error(a.r, &why);
     T_CHECK(strstr(why.text, "no majority of the Sentinels names 127.0.0.1:") != NULL);
