@@ -113,6 +113,11 @@ static void tls_error_text(char why[TLS_WHY], const char *what, const char *file
 /* Return a sentence for a reason of OpenSSL that a person meets; NULL: none. */
 static const char *tls_reason(const tls *t, int reason)
 {
+    const unsigned char *types;
+    if (reason == SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE && SSL_get_certificate(t->ssl) == NULL &&
+        SSL_get0_certificate_types(t->ssl, &types) != 0) {
+        reason = SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED; /* TLS 1.2 has no such alert */
+    }
     switch (reason) {
     case SSL_R_WRONG_VERSION_NUMBER:
     case SSL_R_HTTP_REQUEST:

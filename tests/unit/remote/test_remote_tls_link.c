@@ -19,6 +19,7 @@
 static char dir[T_FOLDER_MAX];
 static engine server;
 static uint16_t tls_port;
+static const char *version; /* of TLS, the only one of the server; NULL: all */
 static _Atomic int warnings;
 
 /* ---- the server ---- */
@@ -33,7 +34,8 @@ static bool start(bool clients)
     tls_port = engine_free_port();
     snprintf(port, sizeof port, "%u", tls_port);
     const char *const words[] = { "--tls-port", port, "--tls-cert-file", cert, "--tls-key-file", cert,
-        "--tls-ca-cert-file", ca, "--tls-auth-clients", clients ? "yes" : "no", NULL };
+        "--tls-ca-cert-file", ca, "--tls-auth-clients", clients ? "yes" : "no",
+        version != NULL ? "--tls-protocols" : NULL, version, NULL };
     if (!engine_start_on(&server, true, words)) {
         t_wipe(dir);
         return false;
@@ -178,8 +180,7 @@ static void certificate_that_is_refused_is_named_and_a_right_one_is_taken(void)
     stop();
 }
 
-/* A ticket resumes no session that the files do not vouch for any more. */
-static void certificate_revoked_by_rotation_is_refused_at_the_next_connect(void)
+static void certificate_is_rotated(void)
 {
     side a;
     if (!start(false)) { return; }
@@ -192,6 +193,22 @@ static void certificate_revoked_by_rotation_is_refused_at_the_next_connect(void)
     T_CHECK(side_proven(&a));
     side_close(&a);
     stop();
+}
+
+static void with_each_version(void (*run)(void))
+{
+    static const char *const versions[] = { "TLSv1.2", "TLSv1.3" };
+    for (size_t i = 0; i < 2; i++) {
+        version = versions[i];
+        run();
+    }
+    version = NULL;
+}
+
+/* A ticket resumes no session that the files do not vouch for any more. */
+static void certificate_revoked_by_rotation_is_refused_at_the_next_connect(void)
+{
+    with_each_version(certificate_is_rotated);
 }
 
 static void insecure_link_warns_at_each_connect(void)
@@ -214,7 +231,7 @@ static void insecure_link_warns_at_each_connect(void)
     stop();
 }
 
-static void client_certificate_opens_a_server_that_wants_one(void)
+static void client_certificate_is_wanted(void)
 {
     char more[2 * TLS_KIT_PATH], cert[TLS_KIT_PATH];
     side a;
@@ -231,6 +248,11 @@ static void client_certificate_opens_a_server_that_wants_one(void)
     refused(&a, CELLAR_E_DENIED, "tls_cert_file");
     side_close(&a);
     stop();
+}
+
+static void client_certificate_opens_a_server_that_wants_one(void)
+{
+    with_each_version(client_certificate_is_wanted);
 }
 
 static void server_without_tls_is_named(void)
