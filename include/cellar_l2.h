@@ -21,8 +21,8 @@ extern "C" {
 #define CELLAR_L2_BYTES_MAX UINT64_C(4398046511104) /* 4 TiB */
 
 /* WRITTEN
- * An entry that leaves memory is written if it was requested since it was stored, or if it was
- * evicted before not long ago. It needs min_ttl_ms of its TTL left and room in write_bytes_per_s
+ * An entry that leaves memory is written if it was requested since it was stored, or if its key was
+ * evicted a short time before. It needs min_ttl_ms of its TTL left and room in write_bytes_per_s
  * and write_bytes_per_day. An unchanged copy on disk is not written again. Namespaces with
  * l2_write ON_SET or THROUGH write each change: sets, loads, updates, increments, touches.
  * cellar_close writes what memory holds. */
