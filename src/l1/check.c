@@ -118,7 +118,7 @@ static const char *l1_audit_lane(const l1 *c, const l1_lane *n, const l1_tally *
             if (g->prev != prev || l1_seg_queue(g) != q) {
                 return "links of a queue differ";
             }
-            if (base_load_rlx(&g->lane) != n->number) { return "segment is in the queue of another lane"; }
+            if (l1_lane_of_seg(c, g) != n) { return "segment is in the queue of another lane"; }
             const uint64_t linked = L1_LIVE_LINKED(base_load_rlx(&g->live));
             if (seg >= t->fresh || !l1_audit_live(c, linked, t->live[seg])) {
                 return "live count of a segment differs";
@@ -128,7 +128,7 @@ static const char *l1_audit_lane(const l1 *c, const l1_lane *n, const l1_tally *
             }
             const bool hollow = base_load_acq(&g->seal) == L1_HOLLOW;
             if (base_load_rlx(&g->seal) == L1_OPEN && seg != n->queue[q].head) {
-                return "open segment is not the newest of its queue";
+                return "open segment is not the newest";
             }
             l1_rec r;
             for (uint32_t at = g->cursor; !hollow && at < g->used_bytes; at += r.size) {

@@ -142,9 +142,8 @@ static void l1_copy_record(l1 *c, uint64_t from, uint64_t to, const l1_rec *r, b
     base_seq_store_u32(d + 4, l1_encode_due(c, to, l1_deadline(c, from, r), r->mask));
 }
 
-/* Move the slot of a kept record to a copy in main. Return false when a delete or a set was faster:
- * then the room for the copy is free again. The old bytes may be gone by then, so the copy may be no
- * record. */
+/* Move the slot of a kept record to a copy in main. Return false when another thread was faster:
+ * then the room for the copy is free again, as its bytes may be no record. */
 static SYNC_HOLDS(L1_LANE) bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, uint8_t freq,
                                           uint64_t to)
 {
@@ -282,8 +281,8 @@ CELLAR_PRIVATE bool l1_rotating(l1 *c, l1_lane *n)
     return false;
 }
 
-/* Note the hash of the record at `pos` and prefetch what its step will read. Return its size, or that
- * of a segment: it is gone, its segment is hollow. */
+/* Note the hash of the record at `pos` and prefetch what its step will read. Return its size, or
+ * that of a segment if the record is gone. */
 static SYNC_HOLDS(L1_LANE) uint32_t l1_cursor_see(l1 *c, uint64_t pos, uint64_t *hash)
 {
     l1_rec r;

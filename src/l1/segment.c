@@ -59,6 +59,12 @@ static void l1_seg_wipe(l1 *c, uint32_t seg)
     l1_zero(c, (uint64_t)seg << c->seg_shift, c->seg[seg].used_bytes);
 }
 
+/* Give the pages of a segment back to the kernel. */
+static void l1_seg_discard(l1 *c, uint32_t seg)
+{
+    base_region_discard(&c->arena_region, (size_t)((uint64_t)seg << c->seg_shift), c->seg_bytes);
+}
+
 BASE_SIZE_END
 
 /* ---- lanes ----------------------------------------------------------------------------------- */
@@ -460,7 +466,7 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
     base_sub_rlx(&l1_lane_of_seg(c, g)->held_segs, hollow ? 0u : 1u);
     if (BASE_UNLIKELY(hollow)) {
         /* Its lane may have overwritten a value since. */
-        base_region_discard(&c->arena_region, (size_t)((uint64_t)seg << c->seg_shift), c->seg_bytes);
+        l1_seg_discard(c, seg);
         base_store_rlx(&g->state, L1_SEG_FREE);
         l1_push(c, &c->back, seg);
         c->hollow--;
@@ -502,7 +508,7 @@ CELLAR_PRIVATE void l1_seg_let(l1 *c, uint32_t seg, uint32_t seq)
         base_load_acq(&g->busy) == 0 && !l1_pinned(c, (uint64_t)seg + 1)) {
         base_store_rel(&g->seal, L1_HOLLOW); /* before its bytes are gone: l1_require_hollow */
         base_store_rlx(&g->min_due_ms, UINT64_MAX);
-        base_region_discard(&c->arena_region, (size_t)((uint64_t)seg << c->seg_shift), c->seg_bytes);
+        l1_seg_discard(c, seg);
         base_uncharge(c->account, BASE_MOD_SEGMENT, c->seg_bytes);
         base_sub_rlx(&c->held, 1u);
         base_sub_rlx(&l1_lane_of_seg(c, g)->held_segs, 1u);
@@ -571,8 +577,7 @@ CELLAR_PRIVATE void l1_log_child(l1 *c)
 {
     for (uint32_t seg = 0; c->returning != 0 && seg < c->fresh; seg++) {
         if (base_load_rlx(&c->seg[seg].state) != L1_SEG_RETURNING) { continue; }
-        base_region_discard(&c->arena_region, (size_t)((uint64_t)seg << c->seg_shift),
-                            c->seg_bytes);
+        l1_seg_discard(c, seg);
         l1_returned(c, seg);
     }
     /* A lost writer may have changed only one of the two counts. */
@@ -598,7 +603,7 @@ static bool l1_give_back_one(l1 *c, uint32_t leave)
     }
     sync_drop(L1_SEG, &c->seg_lock);
     if (seg == L1_NONE) { return false; }
-    base_region_discard(&c->arena_region, (size_t)((uint64_t)seg << c->seg_shift), c->seg_bytes);
+    l1_seg_discard(c, seg);
     sync_take(L1_SEG, &c->seg_lock);
     l1_returned(c, seg);
     c->free_least = BASE_MIN(c->free_least, c->free.count);

@@ -110,8 +110,8 @@ BASE_INLINE l1_pass l1_pass_of(const l1 *c, uint32_t seg)
 /* Read the next record of a pass. Return false when the pass is over. */
 CELLAR_PRIVATE bool l1_pass_next(l1 *c, l1_pass *p, uint64_t *pos, l1_rec *r)
     SYNC_HOLDS(L1_LANE);
-/* Keep the bytes of a sealed segment without the lock of its lane. Return its number; 0: `seg` is no
- * such segment of the lane. l1_seg_let ends that, and makes the segment hollow if it is empty. */
+/* Keep the bytes of a sealed segment without the lock of its lane. Return its `seq`; 0: `seg` is no
+ * such segment of the lane. l1_seg_let ends that, and makes an empty segment hollow. */
 CELLAR_PRIVATE uint32_t l1_seg_hold(l1 *c, const l1_lane *n, uint32_t seg);
 CELLAR_PRIVATE void l1_seg_let(l1 *c, uint32_t seg, uint32_t seq);
 /* Require that bytes which are no record lie in a hollow segment: no slot links any of them. */

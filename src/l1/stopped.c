@@ -8,8 +8,8 @@
  *            The thread goes on: it finds the emptied segments on the stack of its lane and frees
  *            them. Its two open segments are all that it costs.
  * INVARIANTS Each effect on an entry happens in the window of its bucket, as by any other thread.
- *            No slot links a record of a hollow segment. The thread in the lane checks the link of a
- *            record behind each look at its bytes, so it may look at bytes that are gone.
+ *            No slot links a record of a hollow segment. The thread in the lane checks the link of
+ *            a record behind each look at its bytes, so it may look at bytes that are gone.
  * LOCKING    Not the lane: it is kept. L1_SEG for the segment; lane of this thread, then bucket.
  * SEE ALSO   README.md, Stopped lanes. rewrite.c: why a record needs no lane to leave it. */
 #include "l1/change.h"

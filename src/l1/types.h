@@ -117,9 +117,9 @@ typedef enum l1_seg_state {
     L1_SEG_RETURNING /* its pages are being discarded */
 } l1_seg_state;
 
-/* Of a segment in a lane. SEALED: no record is appended any more, its bytes are complete. HOLLOW: its
- * records moved to other lanes and its memory was given back while a thread kept the lane; the lane
- * still lists it. */
+/* Of a segment in a lane. SEALED: its bytes are complete, it gets no record. HOLLOW: while a thread
+ * kept the lane, its records moved to other lanes and its memory was given back; the lane still
+ * lists it. */
 typedef enum l1_seal { L1_OPEN = 0, L1_SEALED, L1_HOLLOW } l1_seal;
 
 /* A 64-bit word of two counts, moved by one atomic addition: bytes (36 bits) and records (28). */
@@ -142,7 +142,7 @@ typedef struct l1_seg {
     uint32_t next, prev;          /* queue order towards the head; lane lock. Lists: L1_SEG */
     _Atomic uint16_t lane;
     _Atomic uint8_t state;        /* l1_seg_state; lane lock, L1_SEG when in no lane */
-    /* l1_seal. SEALED: release by the lane, acquire in stopped.c; the other changes: L1_SEG */
+    /* l1_seal. SEALED: release by the lane, acquire in l1_seg_hold; other changes: L1_SEG */
     _Atomic uint8_t seal;
     _Atomic uint32_t busy; /* victims in hand-over, records that a thread copies; raised in the
                             * window, lowered without lock */

@@ -25,7 +25,7 @@ CELLAR_PRIVATE bool l1_linked(l1 *c, l1_entry *e) SYNC_HOLDS(L1_LANE);
 /* Find the slot of the record at `pos`, decoded to *r. */
 CELLAR_PRIVATE bool l1_entry_at(l1 *c, uint64_t pos, const l1_rec *r, l1_entry *e)
     SYNC_HOLDS(L1_LANE);
-/* Unlink the record of an entry that l1_linked found, and count it for lane n. False: another thread
+/* Unlink the record of an entry that l1_linked found; lane n counts it. False: another thread
  * changed it since. */
 CELLAR_PRIVATE bool l1_drop(l1 *c, l1_lane *n, l1_entry *e, l1_cause cause, l1_victims *v)
     SYNC_HOLDS(L1_LANE);

@@ -593,7 +593,7 @@ static void lanes_rewriter(void *arg)
     }
 }
 
-/* Take a lane for stopped whose thread goes on. */
+/* Empty lanes as if their threads had stopped; they go on. */
 static void lanes_alarm(void *arg)
 {
     (void)arg;
