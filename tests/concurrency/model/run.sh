@@ -118,6 +118,14 @@ q fail l1_emptied STACK_AFTER_COUNT
 q ok   l1_moved
 q fail l1_moved MOVED_READ_LATER
 q fail l1_moved COUNT_READ_LATER
+q ok   l1_hollow DEL PIN
+q fail l1_hollow HOLLOW_PINNED PIN
+q fail l1_hollow HOLLOW_UNHELD DEL
+q fail l1_hollow HOLLOW_SEEN_LATE
+q fail l1_hollow HOLLOW_AS_FREE
+q fail l1_hollow STOPPED_NOT_HELD
+q fail l1_hollow KEPT_NOT_UNDONE
+q fail l1_hollow LOCK_ANY_VERSION
 q ok   l1_chain OTHER SET
 q ok   l1_chain TSO=1 OTHER SET
 c ok   l1_chain OTHER SCAN
