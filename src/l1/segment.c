@@ -89,7 +89,6 @@ CELLAR_PRIVATE bool l1_lanes_take(l1 *c, uint64_t end_ns)
 CELLAR_PRIVATE bool l1_lane_get(const l1 *c, l1_lane *n)
 {
     if (sync_try(L1_LANE, &n->lock)) { return true; }
-    if (base_load_rlx(&n->missed) == L1_LANE_MISSES) { return false; }
     const uint64_t end_ns = c->stripe_count > 1 ? base_now_ns() + L1_LANE_WAIT_NS : UINT64_MAX;
     return sync_until(L1_LANE, &n->lock, end_ns);
 }

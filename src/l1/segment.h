@@ -37,7 +37,6 @@ BASE_INLINE uint64_t l1_log_limit(const l1 *c)
 /* Take all lane locks, ascending. Return false, with none, if a thread keeps one until `end_ns`. */
 CELLAR_PRIVATE bool l1_lanes_take(l1 *c, uint64_t end_ns);
 CELLAR_PRIVATE void l1_lanes_drop(l1 *c, uint32_t first); /* the first ones */
-#define L1_LANE_MISSES 4u /* ticks in a row that a lane was kept from: no call waits for it */
 /* Lock a lane for work that another call can do. Return false if a thread keeps it for long and
  * there are others. */
 CELLAR_PRIVATE bool l1_lane_get(const l1 *c, l1_lane *n) SYNC_TRIES(L1_LANE) SYNC_UNCHECKED;

@@ -18,7 +18,8 @@
 #include "l1/stopped.h"
 #include "l1/unlink.h"
 
-#define L1_STOPPED_MS 1000 /* since the first of the missed ticks */
+#define L1_STOPPED_MISSES 4u /* ticks in a row, each of which waited for the lane */
+#define L1_STOPPED_MS 1000   /* since the first of them */
 
 BASE_SIZE_BEGIN
 
@@ -73,8 +74,8 @@ CELLAR_PRIVATE bool l1_lane_missed(l1 *c, l1_lane *n, int64_t now_ms, uint64_t e
 {
     const uint32_t missed = base_load_rlx(&n->missed);
     if (missed == 0) { n->missed_ms = now_ms; }
-    if (missed < L1_LANE_MISSES) { base_store_rlx(&n->missed, missed + 1); }
-    const bool stopped = missed == L1_LANE_MISSES && now_ms - n->missed_ms >= L1_STOPPED_MS;
+    if (missed < L1_STOPPED_MISSES) { base_store_rlx(&n->missed, missed + 1); }
+    const bool stopped = missed == L1_STOPPED_MISSES && now_ms - n->missed_ms >= L1_STOPPED_MS;
     return !stopped || l1_lane_empty(c, n, end_ns);
 }
 
