@@ -49,6 +49,14 @@ static uint64_t l1_removed(const l1_lane *n)
     return base_load_rlx(&n->cleared) + base_load_rlx(&n->expired);
 }
 
+/* Lock a lane for a tick. One that four ticks in a row waited for has no more of their time. */
+static SYNC_UNCHECKED bool l1_sweep_get(l1 *c, l1_lane *n) SYNC_TRIES(L1_LANE);
+static bool l1_sweep_get(l1 *c, l1_lane *n)
+{
+    return base_load_rlx(&n->missed) < L1_STOPPED_MISSES ? l1_lane_get(c, n)
+                                                         : sync_try(L1_LANE, &n->lock);
+}
+
 /* Rotate the queues of one lane if a generation died, then reclaim from its segments with passed
  * deadlines. When the time runs out, the pass stays in the lane: the next tick continues it, or a
  * set that needs room. A restart would lose the deadlines that survivors have noted, and with short
@@ -59,7 +67,10 @@ static bool l1_sweep_lane(l1 *c, l1_lane *n, uint64_t now, uint64_t end_ns, uint
     l1_victims v;
     v.n = 0;
     for (bool more = true; more;) {
-        if (!l1_lane_get(c, n)) { return l1_lane_missed(c, n, (int64_t)now, end_ns); }
+        if (!l1_sweep_get(c, n)) { /* left to the next tick: this one goes on to other lanes */
+            l1_lane_missed(c, n, (int64_t)now, end_ns);
+            return true;
+        }
         base_store_rlx(&n->missed, 0u);
         const uint64_t before = l1_removed(n);
         l1_free_emptied(c, n);

@@ -88,8 +88,10 @@ CELLAR_PRIVATE bool l1_is_ended(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *
 CELLAR_PRIVATE BASE_NOINLINE bool l1_is_written(const l1 *c, uint64_t pos, const l1_rec *r,
                                                 uint64_t hash)
 {
-    return c->hooks.writing != NULL && l1_get_u64(c, pos, r, L1_X_L2, 0) == L1_ADDR_LATER &&
-           /* Without it the segment is hollow: the entry is elsewhere. */
-           ((r->mask & L1_X_APART) == 0 || l1_block_of(c, pos, r) != NULL) &&
-           c->hooks.writing(c->hooks.ctx, hash, r->generation, l1_key_at(c, pos, r), r->klen);
+    if (c->hooks.writing == NULL || l1_get_u64(c, pos, r, L1_X_L2, 0) != L1_ADDR_LATER) {
+        return false;
+    }
+    const unsigned char *const key = l1_key_at(c, pos, r);
+    return key != NULL && /* else the bytes are gone: the segment is hollow, the entry elsewhere */
+           c->hooks.writing(c->hooks.ctx, hash, r->generation, key, r->klen);
 }

@@ -21,7 +21,7 @@
 
 typedef struct l1_edit {
     bool add_version, set_times; /* neither, without renew: an equal copy, free of pins */
-    bool any; /* also an entry that no get returns */
+    bool any; /* a move: also of an entry that no get returns; its record on disk stays */
     const l1_renewal *renew;
     int64_t deadline_ms, idle_ms; /* with set_times; idle_ms -1: unchanged */
 } l1_edit;
@@ -110,7 +110,7 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     spec->cost = info.cost;
     spec->retry_at = e->renew != NULL ? e->renew->retry_at : info.retry_at;
     spec->loader_code = e->renew != NULL ? e->renew->loader_code : info.loader_code;
-    spec->l2_addr = l1_addr_changed(info.l2_addr);
+    spec->l2_addr = e->any ? info.l2_addr : l1_addr_changed(info.l2_addr);
     l1_image_tags(c, slot, e, spec, fps);
     if (!l1_layout(c, k, spec, l1_form_of(r), c->seg_bytes, im)) { return false; }
     im->block = l1_block_of(c, slot->pos, r);

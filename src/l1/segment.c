@@ -464,7 +464,7 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
     base_sub_rlx(&c->held, hollow ? 0u : 1u);
     base_sub_rlx(&l1_lane_of_seg(c, g)->held_segs, hollow ? 0u : 1u);
     if (BASE_UNLIKELY(hollow)) {
-        /* Its lane may have overwritten a value since. */
+        /* The thread in the lane may have overwritten a value after the first discard. */
         l1_seg_discard(c, seg);
         base_store_rlx(&g->state, L1_SEG_FREE);
         l1_push(c, &c->back, seg);
@@ -489,8 +489,12 @@ CELLAR_PRIVATE uint32_t l1_seg_hold(l1 *c, const l1_lane *n, uint32_t seg)
     if (l1_lane_of_seg(c, g) != n) { return 0; }
     sync_take(L1_SEG, &c->seg_lock);
     if (base_load_acq(&g->seal) == L1_SEALED && l1_lane_of_seg(c, g) == n) {
-        seq = base_load_rlx(&g->seq);
+        seq = base_load_rlx(&g->seq); /* 0: the lane is about to release it */
+    }
+    if (seq != 0) {
         base_add_ar(&g->busy, 1u);
+        c->emptied = seg + 1;
+        c->emptier = base_thread_self()->index;
     }
     sync_drop(L1_SEG, &c->seg_lock);
     return seq;
@@ -501,11 +505,14 @@ CELLAR_PRIVATE void l1_seg_let(l1 *c, uint32_t seg, uint32_t seq)
     l1_seg *const g = &c->seg[seg];
     sync_take(L1_SEG, &c->seg_lock);
     base_sub_ar(&g->busy, 1u);
+    c->emptied = 0;
     const uint64_t live = base_load_acq(&g->live);
     if (base_load_rlx(&g->seal) == L1_SEALED && base_load_rlx(&g->seq) == seq &&
         L1_LIVE_LINKED(live) == 0 && (live & L1_LIVE_QUEUED) != 0 &&
         base_load_acq(&g->busy) == 0 && !l1_pinned(c, (uint64_t)seg + 1)) {
-        base_store_rel(&g->seal, L1_HOLLOW); /* before its bytes are gone: l1_require_hollow */
+        /* First the mark, for l1_require_hollow. Under L1_SEG, because the lane may release the
+         * segment at any time. */
+        base_store_rel(&g->seal, L1_HOLLOW);
         base_store_rlx(&g->min_due_ms, UINT64_MAX);
         l1_seg_discard(c, seg);
         base_uncharge(c->account, BASE_MOD_SEGMENT, c->seg_bytes);
@@ -661,7 +668,7 @@ CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns)
 CELLAR_PRIVATE bool l1_collapse_due(l1 *c)
 {
     sync_take(L1_SEG, &c->seg_lock);
-    const bool ready = !c->collapse_off && c->back.count == 0 && c->returning == 0 &&
+    const bool ready = !c->collapse_off && c->back.count + c->returning + c->hollow == 0 &&
                        c->collapsed_bytes + BASE_HUGE <= (uint64_t)c->fresh << c->seg_shift;
     sync_drop(L1_SEG, &c->seg_lock);
     return ready;

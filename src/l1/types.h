@@ -117,9 +117,8 @@ typedef enum l1_seg_state {
     L1_SEG_RETURNING /* its pages are being discarded */
 } l1_seg_state;
 
-/* Of a segment in a lane. SEALED: its bytes are complete, it gets no record. HOLLOW: while a thread
- * kept the lane, its records moved to other lanes and its memory was given back; the lane still
- * lists it. */
+/* Of a segment in a lane. SEALED: its bytes are complete, it gets no record. HOLLOW: a tick emptied
+ * it while a stopped thread held the lane, and gave its memory back; the lane still lists it. */
 typedef enum l1_seal { L1_OPEN = 0, L1_SEALED, L1_HOLLOW } l1_seal;
 
 /* A 64-bit word of two counts, moved by one atomic addition: bytes (36 bits) and records (28). */
@@ -142,7 +141,7 @@ typedef struct l1_seg {
     uint32_t next, prev;          /* queue order towards the head; lane lock. Lists: L1_SEG */
     _Atomic uint16_t lane;
     _Atomic uint8_t state;        /* l1_seg_state; lane lock, L1_SEG when in no lane */
-    /* l1_seal. SEALED: release by the lane, acquire in l1_seg_hold; other changes: L1_SEG */
+    /* l1_seal. SEALED: release under the lane lock, acquire in l1_seg_hold; the others: L1_SEG */
     _Atomic uint8_t seal;
     _Atomic uint32_t busy; /* victims in hand-over, records that a thread copies; raised in the
                             * window, lowered without lock */
@@ -247,7 +246,9 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     _Atomic uint64_t due_ms;    /* no deadline here before; a hint, lowered by l1_due_note */
     uint32_t stuck_round; /* round in which the tick removes dead records in place */
     _Atomic uint32_t missed;    /* ticks in a row that did not get the lock; written by ticks */
-    int64_t missed_ms;          /* store clock of the first of them; of ticks */
+    int64_t missed_ms;          /* store clock of the first of them; this and the next: of ticks */
+    uint64_t missed_work;       /* sum of its counts by then: its thread does not go on */
+    l1_pass left;               /* where the next tick goes on to empty it */
 } l1_lane;
 
 typedef struct l1_pin_line {
@@ -382,6 +383,7 @@ struct l1 {
     _Atomic uint64_t excess_bytes; /* above the budget when the last change of it ended */
     uint32_t sweep_lane;       /* lane where the next tick continues */
     uint32_t rest_stripe;      /* stripe, modulo their number, that shrinks next; of the tick */
+    uint32_t emptied, emptier; /* segment + 1 that a tick holds, 0: none; its thread; L1_SEG */
 };
 
 /* A decoded header; offsets from the start of the record. */

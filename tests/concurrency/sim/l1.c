@@ -598,7 +598,7 @@ static void lanes_alarm(void *arg)
 {
     (void)arg;
     for (unsigned i = 0; i < 4; i++) {
-        (void)l1_lane_empty(world.c, &world.c->lane[base_sim_below(2)], UINT64_MAX);
+        l1_lane_empty(world.c, &world.c->lane[base_sim_below(2)], UINT64_MAX);
     }
 }
 

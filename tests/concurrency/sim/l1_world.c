@@ -437,6 +437,9 @@ void world_close(bool left_checked)
     world_within_budget();
     const char *wrong = l1_audit(world.c);
     if (wrong != NULL) { base_sim_fail("audit: %s", wrong); }
+    for (uint32_t i = 0; i < world.c->fresh; i++) { /* no thread holds bytes any more */
+        BASE_SIM_CHECK(base_load_rlx(&world.c->seg[i].busy) == 0);
+    }
     for (uint32_t k = 0; k < world.key_count; k++) {
         world_check_zones(k);
         if (world.no_loss) { world_check_misses(k); }

@@ -9,6 +9,8 @@
 #include "l1/cap.h"
 #include "l1/change.h"
 #include "l1/evict.h"
+#include "l1/index.h"
+#include "l1/manage.h"
 #include "l1/segment.h"
 #include "l1/stopped.h"
 #include "l1/unlink.h"
@@ -200,6 +202,15 @@ static uint64_t read_all(kit *k, uint64_t to)
     return there;
 }
 
+/* Miss the lane three times: for the next tick it counts as stopped. */
+static void miss(kit *k)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        (void)l1_tick(k->c, UINT64_MAX);
+        kit_forward(k, 400);
+    }
+}
+
 /* Its two open segments are all that a stopped lane costs. */
 static void ticks_empty_a_stopped_lane(void)
 {
@@ -212,11 +223,11 @@ static void ticks_empty_a_stopped_lane(void)
         stop(&k);
         const uint64_t before = read_all(&k, IDS), used = kit_used(&k);
         T_CHECK(base_load_rlx(&n->held_segs) > 16 && l1_lane_entries(n) > before / LANES / 2);
-        for (unsigned i = 0; i < 3; i++) { (void)l1_tick(k.c, UINT64_MAX); }
-        kit_forward(&k, 2000);
+        miss(&k);
         T_CHECK(base_load_rlx(&n->held_segs) > 16); /* missed too few times so far */
-        for (unsigned i = 0; i < 2; i++) { (void)l1_tick(k.c, UINT64_MAX); }
+        (void)l1_tick(k.c, UINT64_MAX);
         T_CHECK(base_load_rlx(&n->held_segs) <= 2 && k.c->hollow != 0);
+        T_CHECK(!l1_collapse_due(k.c)); /* a huge page would back what was given back */
         T_CHECK(l1_lane_entries(n) <= 2 * k.c->seg_bytes / 60);
         const uint64_t after = read_all(&k, IDS);
         T_CHECK(after <= before && after >= before / 100 * 97);
@@ -250,10 +261,216 @@ static void lane_that_was_emptied_goes_on(void)
                 (void)l1_compact_step(k.c, n, &v);
                 l1_hand_over(k.c, &v);
             }
-            T_CHECK(l1_lane_empty(k.c, n, UINT64_MAX));
+            l1_lane_empty(k.c, n, UINT64_MAX);
         }
         sync_bare_drop(&n->lock);
     }
+    stop(&k);
+    close_store(&k);
+}
+
+/* Each tick goes on where the last one ended, and leaves time for the other lanes. */
+static void short_ticks_empty_the_lane_and_sweep_the_others(void)
+{
+    kit k;
+    open_store(&k, 0);
+    for (uint64_t id = 0; id < 40000; id++) {
+        T_EQ_I64(kit_put_until(&k, 0, id, 1, 24, id % 2 == 0 ? kit_now(&k) + 9000 : BASE_NEVER_MS),
+                 CELLAR_OK);
+    }
+    stop(&k);
+    const l1_lane *const n = &k.c->lane[STOPPED];
+    miss(&k);
+    kit_forward(&k, 9000);
+    unsigned ticks = 0;
+    for (; ticks < 100000 && base_load_rlx(&n->held_segs) > 2; ticks++) {
+        (void)l1_tick(k.c, 50);
+    }
+    T_CHECK(base_load_rlx(&n->held_segs) <= 2);
+    for (; ticks < 100000 && kit_stats(&k).entries > 21000; ticks++) { (void)l1_tick(k.c, 50); }
+    T_CHECK(kit_stats(&k).entries <= 21000 && kit_stats(&k).entries >= 20000);
+    close_store(&k);
+}
+
+static void lane_that_works_is_not_emptied(void)
+{
+    kit k;
+    open_store(&k, 0);
+    put_all(&k, 0, 100000);
+    stop(&k);
+    l1_lane *const n = &k.c->lane[STOPPED];
+    for (unsigned i = 0; i < 30; i++) {
+        if (i % 3 == 0) { l1_counted(&n->kept); }
+        kit_forward(&k, 1000);
+        (void)l1_tick(k.c, UINT64_MAX);
+    }
+    T_EQ_U64(k.c->hollow, 0);
+    kit_forward(&k, 1000);
+    (void)l1_tick(k.c, UINT64_MAX);
+    T_CHECK(k.c->hollow != 0);
+    close_store(&k);
+}
+
+/* A budget below what the lane holds: no other lane has room, so the entries are evicted. */
+static void lowered_budget_takes_from_a_stopped_lane(void)
+{
+    kit k;
+    open_store(&k, 0);
+    put_all(&k, 0, 100000);
+    stop(&k);
+    uint64_t budget = KIT_MIB(2) + KIT_KIB(400);
+    while (l1_resize(k.c, budget) == CELLAR_OK) { budget -= KIT_KIB(100); }
+    miss(&k);
+    (void)l1_tick(k.c, UINT64_MAX);
+    T_CHECK(base_load_rlx(&k.c->lane[STOPPED].held_segs) <= 2);
+    T_EQ_I64(l1_resize(k.c, budget), CELLAR_OK);
+    T_CHECK(kit_used(&k) <= budget);
+    T_EQ_I64(l1_resize(k.c, KIT_MIB(4)), CELLAR_OK);
+    put_all(&k, 100000, 104000);
+    close_store(&k);
+}
+
+/* The thread stops between its last look at a segment and the lock of the free ones. */
+static void segment_that_the_lane_releases_is_left_to_it(void)
+{
+    kit k;
+    kit_key key;
+    l1_slot slot;
+    open_store(&k, 0);
+    put_all(&k, 1, 60000);
+    stop(&k);
+    l1_lane *const n = &k.c->lane[STOPPED];
+    const uint32_t seg = n->queue[0].tail;
+    l1_seg *const g = &k.c->seg[seg];
+    T_REQUIRE(seg != n->queue[0].head);
+    for (uint64_t id = 1; id < 60000; id++) {
+        if (l1_find_now(k.c, kit_key_of(&k, &key, 0, id), &slot, NULL) == g) { (void)kit_del(&k, id); }
+    }
+    T_EQ_U64(base_xchg_ar(&n->empty, 0u), seg + 1); /* l1_free_all_emptied and l1_seg_release */
+    base_store_rlx(&g->live, (uint64_t)0);
+    l1_seg_unqueue(k.c, n, seg);
+    base_store_rlx(&g->seq, 0u);
+    l1_lane_empty(k.c, n, UINT64_MAX);
+    T_EQ_U64(base_load_rlx(&g->busy), 0);
+    l1_seg_release(k.c, seg);
+    close_store(&k);
+}
+
+/* The window of a bucket is open for good: its record stays, and the call returns. */
+static void record_of_a_locked_bucket_stays(void)
+{
+    kit k;
+    kit_key key;
+    uint64_t id = 1;
+    open_store(&k, 0);
+    put_all(&k, 1, 20000);
+    stop(&k);
+    l1_lane *const n = &k.c->lane[STOPPED];
+    while (!lies_there(&k, id)) { id++; }
+    const uint64_t hash = kit_key_of(&k, &key, 0, id)->hash;
+    const l1_stripe *const s = l1_stripe_of(k.c, hash);
+    l1_bucket *const b = l1_bucket_at(s, l1_number(base_load_acq(&s->ls), hash));
+    base_add_ar(&b->ver, 1u);
+    l1_lane_empty(k.c, n, UINT64_MAX);
+    base_add_ar(&b->ver, 1u);
+    T_CHECK(lies_there(&k, id));
+    l1_lane_empty(k.c, n, UINT64_MAX);
+    T_CHECK(!lies_there(&k, id) && kit_has(&k, id));
+    close_store(&k);
+}
+
+/* ---- what the moved entries keep ---- */
+static bool is_writing(void *ctx, uint64_t hash, uint32_t generation, const void *key, size_t len)
+{
+    (void)hash, (void)generation;
+    return *(bool *)ctx && len != 0 && ((const unsigned char *)key)[0] < 255;
+}
+
+static unsigned char long_key[20000];
+
+static l1_key long_key_of(const kit *k, uint32_t number)
+{
+    memcpy(long_key, &number, sizeof number);
+    return (l1_key){.bytes = long_key, .len = sizeof long_key,
+                    .hash = base_hash(&k->hash_key, 0, long_key, sizeof long_key)};
+}
+
+/* Return how many entries with such keys lie in sealed segments of the stopped lane. */
+static unsigned long_keys_there(kit *k, uint32_t keys)
+{
+    unsigned there = 0;
+    for (uint32_t i = 0; i < keys; i++) {
+        l1_slot slot;
+        const l1_key key = long_key_of(k, i);
+        const l1_seg *const g = l1_find_now(k->c, &key, &slot, NULL);
+        there += g != NULL && base_load_rlx(&g->seal) == L1_SEALED &&
+                 l1_lane_of_seg(k->c, g) == &k->c->lane[STOPPED];
+    }
+    return there;
+}
+
+/* A move changes no address on disk. An entry with its key in a block is evicted, but not while a
+ * change still reads it to write it. */
+static void emptied_lane_minds_the_disk(void)
+{
+    enum { IDS = 20000, EVERY = 200 };
+    kit k;
+    kit_key key;
+    l1_info info;
+    bool writing = true;
+    l1_config cfg = {.stripes = LANES, .policy = L1_ADAPTIVE};
+    cfg.hooks.ctx = &writing;
+    cfg.hooks.writing = is_writing;
+    kit_open(&k, KIT_MIB(16), &cfg);
+    for (uint64_t id = 0; id < IDS; id++) {
+        l1_put_spec p = {.value = "value", .value_len = 5, .deadline_ms = BASE_NEVER_MS,
+                         .change = L1_CHANGE_SET, .l2_addr = 4096 * (id + 1)};
+        T_EQ_I64(l1_put(k.c, kit_key_of(&k, &key, 0, id), &p), CELLAR_OK);
+        if (id % EVERY != 0) { continue; }
+        const l1_key far = long_key_of(&k, (uint32_t)(id / EVERY));
+        p.l2_addr = L1_ADDR_LATER;
+        T_EQ_I64(l1_put(k.c, &far, &p), CELLAR_OK);
+    }
+    stop(&k);
+    const unsigned there = long_keys_there(&k, IDS / EVERY);
+    T_CHECK(there > 2);
+    l1_lane_empty(k.c, &k.c->lane[STOPPED], UINT64_MAX);
+    T_EQ_U64(long_keys_there(&k, IDS / EVERY), there);
+    writing = false;
+    l1_lane_empty(k.c, &k.c->lane[STOPPED], UINT64_MAX);
+    T_EQ_U64(long_keys_there(&k, IDS / EVERY), 0);
+    T_EQ_U64(kit_stats(&k).entries, IDS + IDS / EVERY - there);
+    for (uint64_t id = 0; id < IDS; id++) {
+        T_EQ_I64(l1_inspect(k.c, kit_key_of(&k, &key, 0, id), NULL, 0, &info, L1_PEEK), CELLAR_OK);
+        T_EQ_U64(info.l2_addr, 4096 * (id + 1));
+    }
+    close_store(&k);
+}
+
+/* A listener forks while a tick holds a segment: the child holds it as well. */
+static kit *forks;
+
+static void forking_listener(void *ctx, const l1_left *what)
+{
+    (void)ctx, (void)what;
+    if (forks == NULL) { return; }
+    l1_fork_prepare(forks->c);
+    l1_fork_child(forks->c);
+    forks = NULL;
+}
+
+static void listener_that_forks_leaves_the_segment_held(void)
+{
+    kit k;
+    l1_config cfg = {.stripes = LANES, .policy = L1_ADAPTIVE, .hooks.left = forking_listener};
+    kit_open(&k, KIT_MIB(16), &cfg);
+    l1_want_left(k.c, true);
+    fill(&k, 0, 30000);
+    kit_forward(&k, 2000);
+    forks = &k;
+    l1_lane_empty(k.c, &k.c->lane[STOPPED], UINT64_MAX); /* no thread is there: the fork gets it */
+    T_CHECK(forks == NULL && k.c->hollow != 0);
+    for (uint32_t i = 0; i < k.c->fresh; i++) { T_EQ_U64(base_load_rlx(&k.c->seg[i].busy), 0); }
     stop(&k);
     close_store(&k);
 }
@@ -272,13 +489,13 @@ static void pinned_segments_of_a_stopped_lane_stay(void)
     while (!lies_there(&k, id) || id % 1000 == 0) { id++; }
     T_EQ_I64(kit_pin(k.c, kit_key_of(&k, &key, 0, id), &pin, 0), CELLAR_OK);
     const uint32_t held = base_load_rlx(&n->held_segs);
-    T_CHECK(l1_lane_empty(k.c, n, UINT64_MAX));
+    l1_lane_empty(k.c, n, UINT64_MAX);
     T_CHECK(!lies_there(&k, id) && kit_has(&k, id));
     T_CHECK(kit_is(pin.value, pin.value_len, id, 1));
     T_EQ_U64(k.c->hollow + base_load_rlx(&n->held_segs), held);
     const uint32_t kept = base_load_rlx(&n->held_segs);
     l1_unpin(k.c, &pin);
-    T_CHECK(l1_lane_empty(k.c, n, UINT64_MAX));
+    l1_lane_empty(k.c, n, UINT64_MAX);
     T_EQ_U64(base_load_rlx(&n->held_segs), kept - 1);
     close_store(&k);
 }
@@ -426,7 +643,7 @@ static void threads_go_on_beside_a_stopped_lane(void)
             kit_forward(&z, 20);
             (void)l1_tick(z.c, i % 3 * 500);
             /* False alarms: the threads in the other lanes go on. */
-            if (i % 2 == 0) { (void)l1_lane_empty(z.c, &z.c->lane[i / 2 % LANES], UINT64_MAX); }
+            if (i % 2 == 0) { l1_lane_empty(z.c, &z.c->lane[i / 2 % LANES], UINT64_MAX); }
             if (i % 4 == 0) { T_EQ_I64(l1_resize(z.c, KIT_MIB(10 + i % 7)), CELLAR_OK); }
             if (i % 8 == 0) { l1_generation_died(z.c); }
             if (i % 16 == 0) { l1_set_policy(z.c, (l1_policy)(i / 16 % 4)); }
@@ -484,6 +701,11 @@ static void set_waits_for_the_lane_with_the_only_entry(void)
 T_MAIN("l1_stopped_lane", T_CASE(changes_move_records_out_of_a_stopped_lane),
        T_CASE(moved_entries_keep_their_tickets), T_CASE(full_store_serves_beside_a_stopped_lane),
        T_CASE(ticks_empty_a_stopped_lane), T_CASE(lane_that_was_emptied_goes_on),
+       T_CASE(short_ticks_empty_the_lane_and_sweep_the_others),
+       T_CASE(lane_that_works_is_not_emptied), T_CASE(lowered_budget_takes_from_a_stopped_lane),
+       T_CASE(segment_that_the_lane_releases_is_left_to_it),
+       T_CASE(record_of_a_locked_bucket_stays), T_CASE(emptied_lane_minds_the_disk),
+       T_CASE(listener_that_forks_leaves_the_segment_held),
        T_CASE(pinned_segments_of_a_stopped_lane_stay), T_CASE(sealed_segment_gets_no_record),
        T_CASE(budget_changes_beside_a_stopped_lane),
        T_CASE(bound_of_a_namespace_evicts_from_a_stopped_lane),
