@@ -5,15 +5,15 @@
  * PICTURE    ticks miss the lane, its counts stay -> each sealed segment of it:
  *                hold its bytes (busy) -> each linked record: ended? drop : move to another lane
  *                -> nothing linked: hollow, its memory is given back
- *            If the thread goes on, it finds the emptied segments on the stack of its lane and frees
- *            them. The open segments stay: the thread may be about to append there.
+ *            If the thread goes on, it finds the emptied segments on the stack of its lane and
+ *            frees them. The open segments stay: the thread may be about to append there.
  * INVARIANTS Each effect on an entry happens in the window of its bucket, as by any other thread.
- *            No slot links a record of a hollow segment. The thread in the lane looks at the slot of
- *            a record after each look at the bytes of the record. So it may look at bytes that are
- *            gone.
+ *            No slot links a record of a hollow segment. The thread in the lane looks at the slot
+ *            of a record after each look at the bytes of the record. So it may look at bytes that
+ *            are gone.
  * LOCKING    Not the lock of that lane. L1_SEG for the segment; lane of this thread, then bucket.
- * LIMITS     The first record of a call is free of its time limit. A record in a bucket that a
- *            thread holds stays until a later call.
+ * LIMITS     A call takes at least one record, however little time it has. A record in a bucket
+ *            that a thread holds stays until a later call.
  * SEE ALSO   README.md, Stopped lanes. rewrite.c: why a record needs no lane to leave it. */
 #include "l1/change.h"
 #include "l1/index.h"
@@ -26,8 +26,8 @@
 
 BASE_SIZE_BEGIN
 
-/* Take one record out of a held segment. Leave a record whose bucket is locked, and one that a
- * change still reads. */
+/* Take one record out of a held segment. Leave a record of a locked bucket, and one that a change
+ * still reads. */
 static SYNC_UNCHECKED void l1_stopped_take(l1 *c, uint64_t pos, const l1_rec *r)
 {
     l1_entry e;

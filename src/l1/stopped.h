@@ -10,8 +10,8 @@
 
 /* Note that a tick did not get the lane. Empty the lane if its thread has stopped. */
 CELLAR_PRIVATE void l1_lane_missed(l1 *c, l1_lane *n, int64_t now_ms, uint64_t end_ns);
-/* Move the entries in sealed segments of the lane to other lanes, and make these segments hollow. A
- * call whose time ends leaves the rest to the next one. The thread in the lane may go on at any
+/* Move the entries in sealed segments of the lane to other lanes, and make these segments hollow.
+ * When the time ends, leave the rest to the next call. The thread in the lane may go on at any
  * time. */
 CELLAR_PRIVATE void l1_lane_empty(l1 *c, l1_lane *n, uint64_t end_ns);
 

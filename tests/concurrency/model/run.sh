@@ -382,14 +382,14 @@ l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record l1.tagged_no_r
 lock.floor_ignores_high lock.floor_not_raised lock.timeout_kicks_nobody l2.no_tomb_word
 l1.share_any_generation bloom.plain_or tier.read_pending tier.drop_untold
 tier.drop_adopted flight.set_not_told
-l1.cap_without_ticket l1.bound_unlocked cache.cleared_late
+l1.cap_without_ticket l1.bound_unlocked l1.released_held cache.cleared_late
 task.burst_skipped
 task.ended_late task.release_forgotten task.room_once task.then_early
 bus.end_unheard bus.idle_no_look bus.lane_not_busy bus.late_ack_counts bus.word_late
 batch.key_kept batch.kicked_twice batch.sleeps_unseen
 behind.clear_unseen behind.flight_not_read
 sched.bell_late sched.dropped_begins sched.fires_again
-sched.run_not_counted" # sim: quota, bloom_bits, l2_ends, l2_drop, bound, those of src/work under one lock
+sched.run_not_counted" # sim: quota, bloom_bits, l2_ends, l2_drop, bound, l1_lanes, those of src/work under one lock
 # Stops without a protocol of their own: a key apart is read under the pin of l1_pin.pml; pages on
 # their way back are off the tree first; one flag, tried and never waited for, guards the shadows;
 # copies of one handle: the look before the freeze only spares a freeze (sim, lock_copies);
