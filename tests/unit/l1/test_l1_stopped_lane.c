@@ -214,7 +214,7 @@ static void miss(kit *k)
 /* Its two open segments are all that a stopped lane costs. */
 static void ticks_empty_a_stopped_lane(void)
 {
-    enum { IDS = 140000 };
+    enum { IDS = 110000 };
     for (unsigned bounded = 0; bounded < 2; bounded++) {
         kit k;
         open_store(&k, bounded != 0 ? 10 * BOUND : 0);
@@ -231,7 +231,7 @@ static void ticks_empty_a_stopped_lane(void)
         const uint64_t after = read_all(&k, IDS);
         T_CHECK(after <= before && after >= before / 100 * 97);
         T_EQ_U64(kit_stats(&k).entries, after);
-        put_all(&k, IDS, IDS + 60000);
+        put_all(&k, IDS, IDS + 40000);
         T_CHECK(kit_used(&k) <= KIT_MIB(16) && kit_used(&k) >= used / 100 * 97);
         T_EQ_I64(l1_resize(k.c, KIT_MIB(2)), CELLAR_OK); /* the lane holds less now */
         T_EQ_I64(l1_resize(k.c, KIT_MIB(16)), CELLAR_OK);
@@ -245,10 +245,11 @@ static void lane_that_was_emptied_goes_on(void)
 {
     kit k;
     open_store(&k, 0);
+    put_all(&k, 1, 100000);
     for (unsigned i = 0; i < 40; i++) {
         l1_lane *const n = &k.c->lane[STOPPED];
         l1_set_policy(k.c, (l1_policy)(i % 4));
-        put_all(&k, 100000 * i, 100000 * i + 20000);
+        put_all(&k, 100000 * i, 100000 * i + 5000);
         stop(&k);
         for (unsigned round = 0; round < 3; round++) {
             l1_freed freed = {0};
@@ -295,7 +296,7 @@ static void hollow_segments_get_no_huge_page(void)
     kit k;
     l1_config cfg = {.stripes = LANES, .policy = L1_S3FIFO, .huge_pages = L1_HUGE_NOW};
     kit_open(&k, KIT_MIB(64), &cfg);
-    put_all(&k, 1, 200000);
+    put_all(&k, 1, 60000);
     stop(&k);
     k.c->collapse_off = false; /* also where the system has none */
     T_CHECK(l1_collapse_due(k.c));
@@ -330,7 +331,7 @@ static void lowered_budget_takes_from_a_stopped_lane(void)
     open_store(&k, 0);
     put_all(&k, 0, 100000);
     stop(&k);
-    uint64_t budget = KIT_MIB(2) + KIT_KIB(400);
+    uint64_t budget = KIT_MIB(2);
     while (l1_resize(k.c, budget) == CELLAR_OK) { budget -= KIT_KIB(100); }
     miss(&k);
     (void)l1_tick(k.c, UINT64_MAX);
