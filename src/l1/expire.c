@@ -132,7 +132,7 @@ CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed
     }
     /* In a forked child, the rest of a shrink that ran in the parent. */
     while (base_load_rlx(&c->tickets) < 0 && l1_time_left(end_ns) && l1_evict_excess(c)) { }
-    done = done && base_load_rlx(&c->tickets) >= 0;
+    done = done && base_load_rlx(&c->tickets) >= 0 && !l1_emptying(c);
     const bool rested = l1_log_rest(c, end_ns);
     while (l1_time_left(end_ns) && (l1_index_collapse(c) || l1_log_collapse(c))) { }
     base_store_rel(&c->ticking, 0u);

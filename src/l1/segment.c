@@ -78,10 +78,15 @@ CELLAR_PRIVATE bool l1_lanes_take(l1 *c, uint64_t end_ns)
 {
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         sync_lock *const l = &c->lane[i].lock;
-        if (!base_cas_ar(&l->word, 0u, 1u) && !sync_lock_until(l, end_ns)) {
-            l1_lanes_drop(c, i);
-            return false;
+        if (base_cas_ar(&l->word, 0u, 1u) ||
+            sync_lock_until(l, BASE_MIN(end_ns, base_now_ns() + L1_LANE_WAIT_NS))) {
+            continue;
         }
+        /* Wait for a lane that a thread keeps without the others: sets go on there. */
+        l1_lanes_drop(c, i);
+        if (!sync_lock_until(l, end_ns)) { return false; }
+        sync_bare_drop(l);
+        i = UINT32_MAX;
     }
     return true;
 }

@@ -63,7 +63,8 @@ CELLAR_PRIVATE void l1_lane_empty(l1 *c, l1_lane *n, uint64_t end_ns)
         const uint32_t seg = p->seg, seq = l1_seg_hold(c, n, seg);
         if (seq != p->seq) { *p = (l1_pass){.seg = seg, .seq = seq}; }
         l1_rec r;
-        for (; seq != 0 && in_time && p->at < c->seg[seg].used_bytes; p->at += r.size) {
+        for (; seq != 0 && in_time && p->at < c->seg[seg].used_bytes &&
+               L1_LIVE_LINKED(base_load_rlx(&c->seg[seg].live)) != 0; p->at += r.size) {
             const uint64_t pos = ((uint64_t)seg << c->seg_shift) + p->at;
             const bool ok = l1_decode(c, pos, &r);
             BASE_REQUIRE(ok);
@@ -78,6 +79,15 @@ CELLAR_PRIVATE void l1_lane_empty(l1 *c, l1_lane *n, uint64_t end_ns)
     l1_lane_tell(c, n, 0);
 }
 
+CELLAR_PRIVATE bool l1_emptying(const l1 *c)
+{
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        const l1_lane *const n = &c->lane[i];
+        if (base_load_rlx(&n->missed) == L1_STOPPED_MISSES && n->left.seg != 0) { return true; }
+    }
+    return false;
+}
+
 CELLAR_PRIVATE void l1_lane_missed(l1 *c, l1_lane *n, int64_t now_ms, uint64_t end_ns)
 {
     uint64_t work = 0;
@@ -85,7 +95,7 @@ CELLAR_PRIVATE void l1_lane_missed(l1 *c, l1_lane *n, int64_t now_ms, uint64_t e
     L1_COUNTS(L1_X)
 #undef L1_X
     uint32_t missed = base_load_rlx(&n->missed);
-    if (missed == 0 || work != n->missed_work) {
+    if (missed == 0 || work != n->missed_work || now_ms < n->missed_ms) {
         n->missed_ms = now_ms;
         n->missed_work = work;
         missed = 0;

@@ -202,6 +202,32 @@ static uint64_t read_all(kit *k, uint64_t to)
     return there;
 }
 
+static void set_bound(void *arg)
+{
+    kit *const k = arg;
+    T_EQ_I64(l1_set_max_entries(k->c, 50000), CELLAR_OK);
+}
+
+/* A call that needs all lanes waits for the stopped one, and holds no other meanwhile. */
+static void sets_go_on_beside_a_call_that_needs_all_lanes(void)
+{
+    kit k;
+    kit_team team = {.n = 0};
+    open_store(&k, 0);
+    l1_lane *const last = &k.c->lane[LANES - 1];
+    sync_bare_take(&last->lock);
+    kit_start(&team, set_bound, &k);
+    while (base_load_rlx(&k.c->resizing) == 0) { base_yield(); }
+    put_all(&k, 1, 3000);
+    T_EQ_U64(l1_lane_entries(last), 0);
+    T_EQ_U64(base_load_rlx(&k.c->max_entries), 0);
+    sync_bare_drop(&last->lock);
+    kit_join(&team);
+    T_EQ_U64(base_load_rlx(&k.c->max_entries), 50000);
+    stop(&k);
+    close_store(&k);
+}
+
 /* Miss the lane three times: for the next tick it counts as stopped. */
 static void miss(kit *k)
 {
@@ -283,7 +309,11 @@ static void short_ticks_empty_the_lane_and_sweep_the_others(void)
     miss(&k);
     kit_forward(&k, 9000);
     unsigned ticks = 0;
-    for (; ticks < 60000 && base_load_rlx(&n->held_segs) > 2; ticks++) { (void)l1_tick(k.c, 0); }
+    uint64_t removed;
+    for (; ticks < 60000 && base_load_rlx(&n->held_segs) > 2; ticks++) {
+        const cellar_err err = l1_upkeep(k.c, 0, &removed);
+        if (n->left.seg != 0) { T_EQ_I64(err, CELLAR_PENDING); }
+    }
     T_CHECK(base_load_rlx(&n->held_segs) <= 2);
     const uint64_t left = kit_stats(&k).entries; /* expired ones in the open segments stay */
     T_CHECK(left >= 10000 && left <= 10000 + l1_lane_entries(n));
@@ -713,6 +743,7 @@ static void set_waits_for_the_lane_with_the_only_entry(void)
 
 T_MAIN("l1_stopped_lane", T_CASE(changes_move_records_out_of_a_stopped_lane),
        T_CASE(moved_entries_keep_their_tickets), T_CASE(full_store_serves_beside_a_stopped_lane),
+       T_CASE(sets_go_on_beside_a_call_that_needs_all_lanes),
        T_CASE(ticks_empty_a_stopped_lane), T_CASE(lane_that_was_emptied_goes_on),
        T_CASE(short_ticks_empty_the_lane_and_sweep_the_others),
        T_CASE(hollow_segments_get_no_huge_page), T_CASE(lane_that_works_is_not_emptied),
