@@ -184,7 +184,7 @@ static void full_store_serves_beside_a_stopped_lane(void)
 static void put_all(kit *k, uint64_t from, uint64_t to)
 {
     for (uint64_t id = from; id < to; id++) {
-        T_EQ_I64(kit_put(k, id, 1, id % 1000 == 0 ? 20000 : 60 + id % 80), CELLAR_OK);
+        T_EQ_I64(kit_put(k, id, 1, id % 1000 == 0 ? 20000 : 500 + id % 80), CELLAR_OK);
     }
 }
 
@@ -240,10 +240,10 @@ static void miss(kit *k)
 /* Its two open segments are all that a stopped lane costs. */
 static void ticks_empty_a_stopped_lane(void)
 {
-    enum { IDS = 110000 };
+    enum { IDS = 30000 };
     for (unsigned bounded = 0; bounded < 2; bounded++) {
         kit k;
-        open_store(&k, bounded != 0 ? 10 * BOUND : 0);
+        open_store(&k, bounded != 0 ? 5 * BOUND : 0);
         const l1_lane *const n = &k.c->lane[STOPPED];
         put_all(&k, 0, IDS);
         stop(&k);
@@ -257,7 +257,7 @@ static void ticks_empty_a_stopped_lane(void)
         const uint64_t after = read_all(&k, IDS);
         T_CHECK(after <= before && after >= before / 100 * 97);
         T_EQ_U64(kit_stats(&k).entries, after);
-        put_all(&k, IDS, IDS + 40000);
+        put_all(&k, IDS, IDS + 10000);
         T_CHECK(kit_used(&k) <= KIT_MIB(16) && kit_used(&k) >= used / 100 * 97);
         T_EQ_I64(l1_resize(k.c, KIT_MIB(2)), CELLAR_OK); /* the lane holds less now */
         T_EQ_I64(l1_resize(k.c, KIT_MIB(16)), CELLAR_OK);
@@ -271,11 +271,11 @@ static void lane_that_was_emptied_goes_on(void)
 {
     kit k;
     open_store(&k, 0);
-    put_all(&k, 1, 100000);
+    put_all(&k, 1, 30000);
     for (unsigned i = 0; i < 40; i++) {
         l1_lane *const n = &k.c->lane[STOPPED];
         l1_set_policy(k.c, (l1_policy)(i % 4));
-        put_all(&k, 100000 * i, 100000 * i + 5000);
+        put_all(&k, 100000 * i, 100000 * i + 1000);
         stop(&k);
         for (unsigned round = 0; round < 3; round++) {
             l1_freed freed = {0};
@@ -326,7 +326,7 @@ static void hollow_segments_get_no_huge_page(void)
     kit k;
     l1_config cfg = {.stripes = LANES, .policy = L1_S3FIFO, .huge_pages = L1_HUGE_NOW};
     kit_open(&k, KIT_MIB(64), &cfg);
-    put_all(&k, 1, 60000);
+    put_all(&k, 1, 20000);
     stop(&k);
     k.c->collapse_off = false; /* also where the system has none */
     T_CHECK(l1_collapse_due(k.c));
@@ -339,7 +339,7 @@ static void lane_that_works_is_not_emptied(void)
 {
     kit k;
     open_store(&k, 0);
-    put_all(&k, 0, 100000);
+    put_all(&k, 0, 30000);
     stop(&k);
     l1_lane *const n = &k.c->lane[STOPPED];
     for (unsigned i = 0; i < 30; i++) {
@@ -359,7 +359,7 @@ static void lowered_budget_takes_from_a_stopped_lane(void)
 {
     kit k;
     open_store(&k, 0);
-    put_all(&k, 0, 100000);
+    put_all(&k, 0, 30000);
     stop(&k);
     uint64_t budget = KIT_MIB(2);
     while (l1_resize(k.c, budget) == CELLAR_OK) { budget -= KIT_KIB(100); }
@@ -369,7 +369,7 @@ static void lowered_budget_takes_from_a_stopped_lane(void)
     T_EQ_I64(l1_resize(k.c, budget), CELLAR_OK);
     T_CHECK(kit_used(&k) <= budget);
     T_EQ_I64(l1_resize(k.c, KIT_MIB(4)), CELLAR_OK);
-    put_all(&k, 100000, 104000);
+    put_all(&k, 100000, 101000);
     close_store(&k);
 }
 
@@ -380,13 +380,13 @@ static void segment_that_the_lane_releases_is_left_to_it(void)
     kit_key key;
     l1_slot slot;
     open_store(&k, 0);
-    put_all(&k, 1, 60000);
+    put_all(&k, 1, 20000);
     stop(&k);
     l1_lane *const n = &k.c->lane[STOPPED];
     const uint32_t seg = n->queue[0].tail;
     l1_seg *const g = &k.c->seg[seg];
     T_REQUIRE(seg != n->queue[0].head);
-    for (uint64_t id = 1; id < 60000; id++) {
+    for (uint64_t id = 1; id < 20000; id++) {
         if (l1_find_now(k.c, kit_key_of(&k, &key, 0, id), &slot, NULL) == g) { (void)kit_del(&k, id); }
     }
     T_EQ_U64(base_xchg_ar(&n->empty, 0u), seg + 1); /* l1_free_all_emptied and l1_seg_release */
@@ -406,7 +406,7 @@ static void record_of_a_locked_bucket_stays(void)
     kit_key key;
     uint64_t id = 1;
     open_store(&k, 0);
-    put_all(&k, 1, 20000);
+    put_all(&k, 1, 6000);
     stop(&k);
     l1_lane *const n = &k.c->lane[STOPPED];
     while (!lies_there(&k, id)) { id++; }
@@ -526,7 +526,7 @@ static void pinned_segments_of_a_stopped_lane_stay(void)
     l1_pin_ref pin;
     uint64_t id = 0;
     open_store(&k, 0);
-    put_all(&k, 1, 120000);
+    put_all(&k, 1, 30000);
     stop(&k);
     l1_lane *const n = &k.c->lane[STOPPED];
     while (!lies_there(&k, id) || id % 1000 == 0) { id++; }
