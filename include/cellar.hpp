@@ -70,6 +70,8 @@ public:
     error(cellar_err e, const char *text) : std::runtime_error(text), code(e) {}
 
     cellar_err code;
+    std::int32_t loader_err = 0; /* of a failed load: what its loader returned or reported, unless
+                                  * the loader of this call threw */
 
 private:
     static std::string text_of(cellar_err e)
@@ -98,6 +100,23 @@ inline cellar_err check(cellar_err e, cellar *c)
         throw error(e, info.text);
     }
     throw error(e);
+}
+
+/* Check the code of a load. A failed load throws the code of its loader, also in callers that
+ * joined it: E_LOADER only if the loader has no code. */
+inline cellar_err check(cellar_err e, cellar *c, const cellar_result &r)
+{
+    if (e != CELLAR_E_LOADER) { return check(e, c); }
+    cellar_err code = e;
+    switch (r.loader_err) {
+#define CELLAR_CODE_CASE(name, number, text) case number: code = CELLAR_##name; break;
+        CELLAR_CODES(CELLAR_CODE_CASE)
+#undef CELLAR_CODE_CASE
+    default: break;
+    }
+    error failed(code < 0 ? code : e);
+    failed.loader_err = r.loader_err;
+    throw failed;
 }
 
 /* ---- Values --------------------------------------------------------------------------------- */
@@ -595,7 +614,9 @@ public:
 
     /* Read through the cache: fn(key) or fn(key, cellar_load *) -> std::optional<T>; empty: the
      * source has no value. Loads of one key in several threads run one loader. fn runs in this
-     * thread or not at all. Rethrow what fn throws, unless a stale or default value replaces it. */
+     * thread or not at all. Rethrow what fn throws, unless a stale or default value replaces it. A
+     * call that joined the load of another one throws a cellarpp::error: `code` is that of a
+     * cellarpp::error that the loader threw, else E_LOADER. */
     template <class T = std::string, class F, std::enable_if_t<detail::is_loader<F>, int> = 0>
     std::optional<T> get_or_load(std::string_view key, F &&fn, const cellar_load_opts *o = nullptr)
     {
@@ -604,7 +625,7 @@ public:
         });
     }
     /* Read through the cache with the loader of the namespace; see with_loader. Rethrow what the
-     * loader throws in this thread; a load in another thread throws E_LOADER here. */
+     * loader throws in this thread; a load in another thread throws a cellarpp::error here. */
     template <class T = std::string>
     std::optional<T> get_or_load(std::string_view key, const cellar_load_opts *o = nullptr)
     {
@@ -638,7 +659,7 @@ public:
         lease &l = got.second;
         l.c_ = c_;
         r.code_ = cellar_lease_acquire(c_, key.data(), key.size(), o, nullptr, &l.l_, &r.r_);
-        check(r.code_, c_);
+        check(r.code_, c_, r.r_);
         return got;
     }
 
@@ -672,7 +693,7 @@ private:
                 });
             }, &ctx, &r.r_);
         if (r.code_ < 0 && ctx.thrown) { std::rethrow_exception(ctx.thrown); }
-        check(r.code_, c_);
+        check(r.code_, c_, r.r_);
     }
     /* Load with the loader of the namespace. */
     void load_into(result &r, std::string_view key, const cellar_load_opts &with)
@@ -684,7 +705,7 @@ private:
                                          &r.r_);
         }
         if (r.code_ < 0 && thrown) { std::rethrow_exception(thrown); }
-        check(r.code_, c_);
+        check(r.code_, c_, r.r_);
     }
     /* Decode what load(options, result) brings. Load again if a cached value does not decode. */
     template <class T, class Load>

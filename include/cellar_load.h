@@ -92,7 +92,8 @@ typedef struct cellar_result {
     cellar_source source;
     uint32_t    flags;          /* CELLAR_RESULT_...                                              */
     uint32_t    user_flags;     /* as given to the set or by the loader; 0 with a plain hit       */
-    int32_t     loader_err;     /* with E_LOADER: what the loader returned or reported            */
+    int32_t     loader_err;     /* with E_LOADER: what the loader returned or reported, in each   */
+                                /* call that led or joined the load                               */
     int64_t     age_ms;         /* since it was stored; -1 = not known: plain and pinned hits,    */
                                 /* results of other calls                                         */
     int64_t     ttl_left_ms;    /* CELLAR_TTL_NONE = never expires; 0 = stale; -1 = not known, as */
@@ -155,14 +156,15 @@ typedef struct cellar_load_opts {
     int64_t  fallback_ttl_ms;   /* TTL of fallback and default values. Default retry_throttle_ms  */
     uint32_t jitter_pct;        /* spreads TTLs. Range 1..100 or CELLAR_OFF. Default 10           */
     cellar_jitter jitter_mode;  /* with jitter_pct                                                */
-    uint32_t join_retries;      /* failures a waiter sees before it returns the error. Range 1..8 */
-                                /* or CELLAR_OFF. Default 1                                       */
+    uint32_t join_retries;      /* further loads that a waiter takes part in after a failed one,  */
+                                /* before it returns the error. Range 1..8 or CELLAR_OFF. Default */
+                                /* 1: the second failure is the answer                            */
     uint32_t leader_retries;    /* hard time-outs in a row before E_TIMEOUT. Range 1..15 or       */
                                 /* CELLAR_OFF. Default 2                                          */
     uint32_t eager_refresh_pct; /* refresh past this share of the TTL. Range 1..99 or CELLAR_OFF. */
                                 /* Default 0: off                                                 */
     uint32_t xfetch_beta_x100;  /* probabilistic early refresh (XFetch): expensive entries        */
-                                /* refresh earlier; 100 = 1.0. To 100,000 or CELLAR_OFF. Default  */
+                                /* refresh earlier; 100 = 1.0. 1..100,000 or CELLAR_OFF. Default  */
                                 /* 0: off. Not with eager_refresh_pct                             */
     uint32_t flags;             /* CELLAR_LOAD_...                                                */
     uint32_t ctx_bytes;         /* ctx is copied for background loads. Range 1..256               */

@@ -58,10 +58,11 @@ static bool cache_above(uint32_t n, uint32_t most) { return n > most && n != CEL
 static const char *cache_load_plan_check(const cache_load_plan *p)
 {
     static const struct { uint32_t most; const char *why; } rule[CACHE_LOAD_NUMBERS] = {
-        [CACHE_EAGER] = { 99, "load: eager_refresh_pct must be 0..99, or CELLAR_OFF" },
-        [CACHE_XFETCH] = { 100000, "load: xfetch_beta_x100 must be 0..100,000, or CELLAR_OFF" },
-        [CACHE_HANDOVERS] = { 8, "load: join_retries must be 0..8, or CELLAR_OFF" },
-        [CACHE_TAKEOVERS] = { 15, "load: leader_retries must be 0..15, or CELLAR_OFF" },
+        [CACHE_EAGER] = { 99, "load: eager_refresh_pct must be 1..99 or CELLAR_OFF (0: default)" },
+        [CACHE_XFETCH] = { 100000, "load: xfetch_beta_x100 must be 1..100,000 or CELLAR_OFF "
+                                   "(0: default)" },
+        [CACHE_HANDOVERS] = { 8, "load: join_retries must be 1..8 or CELLAR_OFF (0: default)" },
+        [CACHE_TAKEOVERS] = { 15, "load: leader_retries must be 1..15 or CELLAR_OFF (0: default)" },
     };
     const int64_t hard = p->ms[CACHE_HARD], soft = p->ms[CACHE_SOFT];
     const uint32_t eager = p->n[CACHE_EAGER], xfetch = p->n[CACHE_XFETCH];
@@ -74,7 +75,7 @@ static const char *cache_load_plan_check(const cache_load_plan *p)
         return "load: error_ttl_max_ms must be at most 24 h";
     }
     if (cache_above(p->n[CACHE_JITTER_PCT], 100)) {
-        return "load: jitter_pct must be 0..100, or CELLAR_OFF";
+        return "load: jitter_pct must be 1..100 or CELLAR_OFF (0: default)";
     }
     if (p->n[CACHE_JITTER_MODE] > CELLAR_JITTER_PLUS) {
         return "load: jitter_mode must be a cellar_jitter";

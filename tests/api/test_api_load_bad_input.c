@@ -92,6 +92,28 @@ static void bounds_of_load_options(void)
     kit_close(c);
 }
 
+static void error_text_of_a_number_names_the_range_of_the_header(void)
+{
+    cellar *c = kit_open(4 << 20);
+    source s = SOURCE_INIT;
+    char text[64];
+    const struct { size_t at; const char *range; } row[] = {
+#define RANGE(f, range) { offsetof(cellar_load_opts, f), #f " must be " range " or CELLAR_OFF" }
+        RANGE(jitter_pct, "1..100"), RANGE(join_retries, "1..8"), RANGE(leader_retries, "1..15"),
+        RANGE(eager_refresh_pct, "1..99"), RANGE(xfetch_beta_x100, "1..100,000"),
+    };
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        cellar_load_opts o = cellar_load_opts_default();
+        cellar_error_info e = cellar_error_info_default();
+        const uint32_t over = 100001;
+        memcpy((char *)&o + row[i].at, &over, sizeof over);
+        T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
+        T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+        T_CHECK(strstr(e.text, row[i].range) != NULL);
+    }
+    kit_close(c);
+}
+
 /* Flags of the namespace and of the call are combined; the rest of its options are the call's
  * where it has none. */
 static void no_negative_of_a_namespace_joins_the_flags_of_a_call(void)
@@ -307,6 +329,7 @@ static void bad_input_results_are_codes_and_keep_nothing(void)
 }
 
 T_MAIN("api_load_bad_input", T_CASE(bad_input_options_are_refused), T_CASE(bounds_of_load_options),
+       T_CASE(error_text_of_a_number_names_the_range_of_the_header),
        T_CASE(no_negative_of_a_namespace_joins_the_flags_of_a_call),
        T_CASE(unknown_flag_is_refused_by_every_call),
        T_CASE(soft_timeout_over_hard_timeout_is_refused), T_CASE(bad_input_arguments_are_refused),

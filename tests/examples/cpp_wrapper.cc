@@ -4,6 +4,9 @@
  *
  *     c++ -std=c++17 -O2 cpp_wrapper.cc -lcellar -pthread */
 #include "cellar.hpp"
+#ifndef CELLAR_OBSERVE_H /* the header of the drop-in has it */
+#include "cellar_observe.h"
+#endif
 
 #include <atomic>
 #include <chrono>
@@ -292,6 +295,42 @@ void loads()
     check(inside == 1 && right == 4, "4 threads, one load");
 }
 
+/* 8 callers of one key: the leader waits for 7, then its loader fails. */
+void failed_loads()
+{
+    handle store = open_store();
+    cellar_load_opts o = cellar_load_opts_default();
+    o.join_retries = CELLAR_OFF;
+    for (const std::int32_t reported : {0, 503}) {
+        std::atomic<int> runs{0}, codes{0};
+        const cellar_err code = reported != 0 ? CELLAR_E_LOADER : CELLAR_E_DENIED;
+        const auto fail = [&](std::string_view, cellar_load *load) -> std::string {
+            cellar_stats figures = cellar_stats_default();
+            while (figures.load_waiters < 7) {
+                cellar_stats_get(store.raw(), CELLAR_SCOPE_STORE, &figures);
+                std::this_thread::yield();
+            }
+            runs++;
+            if (reported == 0) { throw cellarpp::error(code); }
+            cellar_load_fail(load, reported, 0, 0);
+            return "";
+        };
+        std::vector<std::thread> threads;
+        for (int i = 0; i < 8; i++) {
+            threads.emplace_back([&] {
+                try {
+                    store.get_or_load("down", fail, &o);
+                } catch (const cellarpp::error &e) {
+                    codes += e.code == code && (reported == 0 || e.loader_err == reported);
+                }
+            });
+        }
+        for (std::thread &t : threads) { t.join(); }
+        check(codes == 8 && runs == 1,
+              "each caller of a failed load gets what its loader threw or reported");
+    }
+}
+
 /* A loader that is counted, to see when it is destroyed. */
 struct Source {
     std::shared_ptr<std::atomic<int>> runs;
@@ -473,6 +512,7 @@ int main()
         errors();
         updates();
         loads();
+        failed_loads();
         background();
         lifetimes();
         tags_and_leases();

@@ -120,7 +120,8 @@ class Cache:
     def get_or_load(self, key, loader, ttl=0):
         """Return the value, loaded by loader(key: bytes) -> bytes or None if it is missing.
 
-        Threads that ask for one missing key share one load. Raise what the loader raises."""
+        Threads that ask for one missing key share one load. Raise what the loader raises;
+        a thread that shared the failed load of another one raises OSError with its code."""
         raised = []
 
         def load(handle, key_at, key_len, _):
@@ -131,7 +132,7 @@ class Cache:
                 return lib.cellar_load_value(handle, value, len(value))
             except BaseException as e:
                 raised.append(e)
-                return E_LOADER
+                return e.errno if isinstance(e, OSError) and (e.errno or 0) < 0 else E_LOADER
 
         key, o, result = _bytes(key), LoadOpts(ttl_ms=round(ttl * 1000)), Result()
         callback = LOADER(load)  # lives until the call has returned
@@ -140,6 +141,8 @@ class Cache:
         try:
             if code < 0 and raised:
                 raise raised[-1]
+            if code == E_LOADER and result.loader_err < 0:
+                code = result.loader_err
             if check(code) not in (OK, STALE):
                 return None
             return C.string_at(result.value, result.value_len)
