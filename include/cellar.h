@@ -148,8 +148,9 @@ typedef enum cellar_l2_write {
 
 /* How a TTL is spread. */
 typedef enum cellar_jitter {
-    CELLAR_JITTER_PLUSMINUS = 0, /* shorter or longer */
-    CELLAR_JITTER_PLUS = 1       /* longer only */
+    CELLAR_JITTER_MINUS = 0,    /* shorter only: no entry outlives its TTL */
+    CELLAR_JITTER_PLUS = 1,     /* longer only */
+    CELLAR_JITTER_PLUSMINUS = 2 /* shorter or longer */
 } cellar_jitter;
 
 /* A store (its root namespace), or one namespace of it. */
@@ -449,7 +450,7 @@ typedef struct cellar_set_opts {
     uint32_t user_flags;        /* 32 bits of the caller; 4 bytes an entry unless 0               */
     uint32_t cost_us;           /* time to make the value, microseconds. Default 0: unknown       */
     uint32_t jitter_pct;        /* spreads the TTL, never beyond max_age_ms. Range 0..100         */
-    cellar_jitter jitter_mode;
+    cellar_jitter jitter_mode;  /* with jitter_pct. Default MINUS                                 */
     uint32_t reserved0;         /* must be 0                                                      */
 } cellar_set_opts;
 CELLAR_STRUCT(cellar_set_opts, reserved0);

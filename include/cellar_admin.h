@@ -98,7 +98,7 @@ typedef struct cellar_tuning_config {
     cellar_hash       hash;
     cellar_huge_pages huge_pages;
     cellar_optimize   optimize;
-    cellar_jitter     jitter_mode; /* with jitter_pct                                             */
+    cellar_jitter     jitter_mode; /* with jitter_pct. Default MINUS                              */
     uint32_t jitter_pct;          /* spreads the TTL of loads. Range 1..100 or CELLAR_OFF.        */
                                   /* Default 10                                                   */
     uint32_t stripes;             /* most lock domains; a power of two to 1,024. Default 64. Each */

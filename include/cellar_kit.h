@@ -856,7 +856,7 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *     default_ttl       time                          never     TTL of entries without one
  *                       CACHE_DEFAULT_TIMEOUT                   the same in the documents
  *     negative_ttl      time                          60s       TTL of negative entries
- *     jitter            0%..100%, +n%                 10%       spread of TTLs of loads; +: longer
+ *     jitter            0%..100%, +n%, +-n%           10%       loads: shorter TTLs; +: longer
  *     idle              to 49d                        0s        maximum time without use; 0s: none
  *     max_age           time                          0s        maximum age with idle; 0s: none
  *     stale             to 49d                        0s        stale window after the TTL
@@ -1040,7 +1040,7 @@ CELLAR_API cellar_err cellar_settings_open(const cellar_settings *s, cellar_sett
  * OPTIONS   of a rule; those marked * also of a `set` line, where ttl is default_ttl:
  *     ttl=30m *  ttl_max=2h       ttl_ms, ttl_max_ms
  *     idle=10m *  max_age=1h *    idle_ms, max_age_ms
- *     jitter=10% *                spread of the TTL; +10%: longer only
+ *     jitter=10% *                TTL up to 10 % shorter; +10%: longer, +-10%: both
  *     negative=60s *  stale=5m *  negative_ttl_ms, stale_ms
  *     refresh=20m *               refresh_ms
  *     loader=name  priority=low   of scheduled refreshes; low, mid or high

@@ -155,7 +155,7 @@ typedef struct cellar_load_opts {
                                 /* hard_timeout_ms                                                */
     int64_t  fallback_ttl_ms;   /* TTL of fallback and default values. Default retry_throttle_ms  */
     uint32_t jitter_pct;        /* spreads TTLs. Range 1..100 or CELLAR_OFF. Default 10           */
-    cellar_jitter jitter_mode;  /* with jitter_pct                                                */
+    cellar_jitter jitter_mode;  /* with jitter_pct. Default MINUS                                 */
     uint32_t join_retries;      /* further loads that a waiter takes part in after a failed one,  */
                                 /* before it returns the error. Range 1..8 or CELLAR_OFF. Default */
                                 /* 1: the second failure is the answer                            */

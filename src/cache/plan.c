@@ -66,7 +66,7 @@ BASE_ALWAYS_INLINE cellar_err cache_set_opts_check(const cellar_set_opts *o, uin
         *why = "set options: idle_ms and stale_ms must be at most 2^32 - 1";
         return CELLAR_E_RANGE;
     }
-    if (o->jitter_pct > 100 || o->jitter_mode > CELLAR_JITTER_PLUS) {
+    if (o->jitter_pct > 100 || o->jitter_mode > CELLAR_JITTER_PLUSMINUS) {
         *why = "set options: jitter_pct must be 0..100, and jitter_mode known";
         return CELLAR_E_INVAL;
     }
@@ -264,10 +264,11 @@ CELLAR_PRIVATE int64_t cache_jittered(const cellar *c, const cache_plan *plan, u
     const int64_t ttl = plan->ttl_ms, pct = (int64_t)plan->jitter_pct;
     const int64_t j = BASE_MIN(ttl / 100 * pct + ttl % 100 * pct / 100, ttl - 1);
     uint64_t draw = base_mix64(hash ^ c->hash_key->secret[0] ^ base_mix64((uint64_t)plan->now_ms));
-    const bool both = plan->jitter_mode == CELLAR_JITTER_PLUSMINUS;
-    uint64_t high = (uint64_t)j + (both ? (uint64_t)j : 0) + 1;
+    const int64_t less = plan->jitter_mode == CELLAR_JITTER_PLUS ? 0 : j;
+    const int64_t more = plan->jitter_mode == CELLAR_JITTER_MINUS ? 0 : j;
+    uint64_t high = (uint64_t)less + (uint64_t)more + 1;
     base_hash_mul(&draw, &high); /* high = draw * n / 2^64 */
-    const uint64_t later = (uint64_t)(both ? ttl - j : ttl) + high; /* < 2^64: j < ttl < 2^63 */
+    const uint64_t later = (uint64_t)(ttl - less) + high; /* < 2^64: j < ttl < 2^63 */
     const uint64_t most = (uint64_t)plan->most_ms;
     return (int64_t)(later <= most ? later : most - BASE_MIN(later - most, most - 1));
 }

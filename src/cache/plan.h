@@ -54,8 +54,8 @@ BASE_INLINE cellar_err cache_plan_judge(cellar *c, const l1_key *k, cache_plan *
 }
 CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us);
 CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code);
-/* Return a time uniform in [ttl - j, ttl + j] or [ttl, ttl + j], folded at the maximum age; at
- * least 1 ms. */
+/* Return a time uniform in [ttl - j, ttl], [ttl, ttl + j] or [ttl - j, ttl + j], by the mode,
+ * folded at the maximum age; at least 1 ms. */
 CELLAR_PRIVATE int64_t cache_jittered(const cellar *c, const cache_plan *plan, uint64_t hash);
 
 BASE_INLINE int64_t cache_plan_deadline(const cellar *c, const cache_plan *plan, uint64_t hash)

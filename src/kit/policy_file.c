@@ -202,7 +202,7 @@ static const char *kit_policy_put(kit_policy_reader *r, const kit_policy_word *w
     case KIT_IS_TEXT: memcpy(field, &v->p, sizeof v->p); return NULL;
     case KIT_IS_JITTER:
         why = kit_jitter(v, &n, &r->rule.jitter_mode);
-        why = why != NULL ? "must be 0%..100%, with + for longer times only" : NULL;
+        why = why != NULL ? "must be 0%..100%, with + for longer times, with +- for both" : NULL;
         break;
     case KIT_IS_QUOTA: why = kit_policy_quota(v, &n, &r->rule.quota_max_pct); break;
     case KIT_IS_PRIORITY:

@@ -205,6 +205,16 @@ static void kit_lint_times(const kit_policy *p, const cellar_policy_rule *r, kit
     }
 }
 
+/* Return whether the jitter of a rule, else of its section, makes times longer. */
+static bool kit_lint_lengthens(const kit_policy *p, const cellar_policy_rule *r)
+{
+    for (const cellar_policy_rule *s = p->rule; r->jitter_pct == 0 && s < p->rule + p->count; s++) {
+        if (s->kind == CELLAR_POLICY_SET && kit_policy_together(s, r)) { r = s; }
+    }
+    return r->jitter_pct != 0 && r->jitter_pct != CELLAR_OFF &&
+           r->jitter_mode != CELLAR_JITTER_MINUS;
+}
+
 static void kit_lint_rule(const kit_policy *p, const cellar_policy_rule *r, kit_notes *n)
 {
     if (kit_policy_guards(r)) { return; }
@@ -218,8 +228,7 @@ static void kit_lint_rule(const kit_policy *p, const cellar_policy_rule *r, kit_
         kit_note(n, CELLAR_LOG_WARNING, 0, "",
                  "refresh without loader: only loads refresh these keys");
     }
-    const int64_t jitter = KIT_LINT(jitter_pct);
-    if (r->at != NULL && jitter != 0 && jitter != CELLAR_OFF) {
+    if (r->at != NULL && kit_lint_lengthens(p, r)) {
         kit_note(n, CELLAR_LOG_WARNING, 0, "", "jitter would pass the time of `at`, which wins");
     }
 }

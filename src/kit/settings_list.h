@@ -27,8 +27,8 @@
       "never", "TTL of entries without one") \
     X(negative_ttl, TIME, config.negative_ttl_ms, 1, INT64_MAX, "time", "", "60s", \
       "TTL of negative entries") \
-    X(jitter, JITTER, tuning.jitter_pct, 0, 100, "0%..100%, +n%", "", "10%", \
-      "spread of TTLs of loads; +: longer") \
+    X(jitter, JITTER, tuning.jitter_pct, 0, 100, "0%..100%, +n%, +-n%", "", "10%", \
+      "loads: shorter TTLs; +: longer") \
     X(idle, TIME, config.idle_ms, 0, UINT32_MAX, "to 49d", "", "0s", \
       "maximum time without use; 0s: none") \
     X(max_age, TIME, config.max_age_ms, 0, INT64_MAX, "time", "", "0s", \

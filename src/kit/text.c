@@ -195,13 +195,14 @@ CELLAR_PRIVATE const char *kit_jitter(kit_value *v, uint32_t *pct, cellar_jitter
 {
     uint64_t n;
     const bool plus = v->len > 0 && v->p[0] == '+';
-    v->at = plus;
+    const bool both = plus && v->len > 1 && v->p[1] == '-';
+    v->at = (size_t)plus + both;
     const char *why = kit_digits(v, &n);
     if (why != NULL) { return why; }
     if (v->at + 1 != v->len || v->p[v->at] != '%') { return "a jitter is a number with %"; }
     if (n > 100) { return ""; }
     *pct = n == 0 ? CELLAR_OFF : (uint32_t)n;
-    *mode = plus ? CELLAR_JITTER_PLUS : CELLAR_JITTER_PLUSMINUS;
+    *mode = both ? CELLAR_JITTER_PLUSMINUS : plus ? CELLAR_JITTER_PLUS : CELLAR_JITTER_MINUS;
     return NULL;
 }
 

@@ -53,7 +53,7 @@ CELLAR_PRIVATE const char *kit_digits(kit_value *v, uint64_t *n);
 CELLAR_PRIVATE uint64_t kit_times(uint64_t a, uint64_t b); /* UINT64_MAX: overflow */
 /* Read a time to the end of the value, ms; an overflow is UINT64_MAX. */
 CELLAR_PRIVATE const char *kit_time(kit_value *v, uint64_t *n);
-/* Read "10%" or "+10%" as the fields of an option; "": above 100. */
+/* Read "10%", "+10%" or "+-10%" as the fields of an option; "": above 100. */
 CELLAR_PRIVATE const char *kit_jitter(kit_value *v, uint32_t *pct, cellar_jitter *mode);
 CELLAR_PRIVATE bool kit_word_is(const char *p, size_t len, const char *word);
 

@@ -503,11 +503,13 @@ static void cache_load_anew(struct cellar_load *ld)
  * remembered failure would be lost. */
 static bool cache_ends_early(const struct cellar_load *ld)
 {
-    const uint32_t jitter_pct = ld->call->p->n[CACHE_JITTER_PCT];
+    const cache_load_plan *p = ld->call->p;
     const cache_result_opts *opts = &ld->opts;
     int64_t ttl_ms = ld->r.said == CACHE_REPORTED_NONE ? opts->negative_ttl_ms : opts->ttl_ms;
     if (ld->call->hold_ms == 0 || ttl_ms == BASE_NEVER_MS) { return false; }
-    if (jitter_pct != 0) { ttl_ms -= ttl_ms / 100 * jitter_pct + 100; }
+    if (p->n[CACHE_JITTER_PCT] != 0 && p->n[CACHE_JITTER_MODE] != CELLAR_JITTER_PLUS) {
+        ttl_ms -= ttl_ms / 100 * p->n[CACHE_JITTER_PCT] + 100;
+    }
     return base_add_sat(ld->call->now_ms, ttl_ms) < ld->call->hold_ms;
 }
 

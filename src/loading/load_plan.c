@@ -77,7 +77,7 @@ static const char *cache_load_plan_check(const cache_load_plan *p)
     if (cache_above(p->n[CACHE_JITTER_PCT], 100)) {
         return "load: jitter_pct must be 1..100 or CELLAR_OFF (0: default)";
     }
-    if (p->n[CACHE_JITTER_MODE] > CELLAR_JITTER_PLUS) {
+    if (p->n[CACHE_JITTER_MODE] > CELLAR_JITTER_PLUSMINUS) {
         return "load: jitter_mode must be a cellar_jitter";
     }
     for (unsigned i = CACHE_EAGER; i < CACHE_LOAD_NUMBERS; i++) {
@@ -180,7 +180,7 @@ BASE_NOINLINE static bool cache_load_rest_is_easy(const cellar *c, const cellar_
            (o->hard_timeout_ms == 0 || ((uint64_t)o->hard_timeout_ms <= day &&
                                         base_load_rlx(&c->load_ms[CACHE_SOFT]) == 0)) &&
            (o->eager_refresh_pct | o->xfetch_beta_x100) == 0 && o->jitter_pct + 1 <= 101 &&
-           o->jitter_mode <= CELLAR_JITTER_PLUS && o->join_retries + 1 <= 9 &&
+           o->jitter_mode <= CELLAR_JITTER_PLUSMINUS && o->join_retries + 1 <= 9 &&
            o->leader_retries + 1 <= 16 && o->ctx_bytes <= CELLAR_LOAD_CTX_MAX &&
            o->default_value == NULL && (o->ctx_retain == NULL) == (o->ctx_release == NULL);
 }

@@ -434,9 +434,8 @@ static void policy_apply_times(const cellar *c, const policy_match *m, cache_pla
     if (r != NULL && r->zone != NULL) { plan->most_ms = BASE_MIN(plan->most_ms, policy_until(r)); }
     plan->ttl_ms = BASE_MIN(plan->ttl_ms, plan->most_ms);
     if ((plan->given & CACHE_GIVEN_JITTER) == 0 && policy_number(m, POLICY_JITTER, &n)) {
-        plan->jitter_pct = (uint32_t)n & 0xffu;
-        plan->jitter_mode = (n & POLICY_JITTER_PLUS) != 0 ? CELLAR_JITTER_PLUS
-                                                          : CELLAR_JITTER_PLUSMINUS;
+        plan->jitter_pct = (uint32_t)n % POLICY_JITTER_MODE;
+        plan->jitter_mode = (uint32_t)n / POLICY_JITTER_MODE;
     }
     if ((plan->given & CACHE_GIVEN_STALE) != 0) {
         n = plan->stale_ms;

@@ -130,11 +130,11 @@ static bool policy_jitter_take(policy_builder *r, const cellar_policy_rule *rule
     if (pct > 100 && pct != CELLAR_OFF) {
         return policy_wrong(r, "jitter_pct", "must be 1..100, or CELLAR_OFF");
     }
-    if ((unsigned)rule->jitter_mode > (unsigned)CELLAR_JITTER_PLUS) {
+    if ((unsigned)rule->jitter_mode > (unsigned)CELLAR_JITTER_PLUSMINUS) {
         return policy_wrong(r, "jitter_mode", "must be a cellar_jitter");
     }
     policy_give(r, POLICY_JITTER, (pct == CELLAR_OFF ? 0 : pct) |
-                (rule->jitter_mode == CELLAR_JITTER_PLUS ? POLICY_JITTER_PLUS : 0));
+                POLICY_JITTER_MODE * (int64_t)rule->jitter_mode);
     return true;
 }
 

@@ -39,7 +39,7 @@ typedef struct policy_place { /* of a rule */
 typedef enum policy_option {
     POLICY_TTL, POLICY_TTL_MAX, POLICY_IDLE, POLICY_MAX_AGE, POLICY_NEGATIVE, POLICY_STALE,
     POLICY_REFRESH,   /* this down from TTL: ms, CELLAR_TTL_NONE: no limit */
-    POLICY_JITTER,    /* percent, + POLICY_JITTER_PLUS */
+    POLICY_JITTER,    /* percent, + mode * POLICY_JITTER_MODE */
     POLICY_PRIORITY,  /* 1 low, 2 mid, 3 high */
     POLICY_QUOTA,     /* least percent + most percent << 8 */
     POLICY_DISK_OFF,  /* no_l2: 1 */
@@ -50,7 +50,7 @@ typedef enum policy_option {
 } policy_option;
 #define POLICY_TEXTS (POLICY_OPTIONS - POLICY_LOADER)
 #define POLICY_NUMBERS POLICY_LOADER
-#define POLICY_JITTER_PLUS 256
+#define POLICY_JITTER_MODE 256
 
 typedef struct policy_values {
     uint32_t given; /* bit n: option n is set */

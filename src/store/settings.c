@@ -67,7 +67,7 @@ static const cache_rule cache_tuning_rules[] = {
     CACHE_TUNING(hash, 0, CELLAR_HASH_SIPHASH13),
     CACHE_TUNING(huge_pages, 0, CELLAR_HUGE_PAGES_NEVER),
     CACHE_TUNING(optimize, 0, CELLAR_OPTIMIZE_OBJECTS),
-    CACHE_TUNING(jitter_mode, 0, CELLAR_JITTER_PLUS),
+    CACHE_TUNING(jitter_mode, 0, CELLAR_JITTER_PLUSMINUS),
     CACHE_TUNING(stripes, 0, 1024),
     CACHE_TUNING(max_namespaces, 0, CACHE_NAMESPACES_MAX),
     CACHE_TUNING(reserved0, 0, 0),

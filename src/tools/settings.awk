@@ -22,7 +22,7 @@ BEGIN {
     says["SIZE"] = "bytes: 512k, 64M, 2G; of memory also a share: 50%"
     says["TIME"] = "times: 250ms, 90s, 1h30m, never"
     says["COUNT"] = "numbers"
-    says["JITTER"] = "share: 10%, +10%"
+    says["JITTER"] = "share: 10%, +10%, +-10%"
     says["CHOICE"] = "words"
     says["FLAG"] = "0 or 1"
     says["TEXT"] = "texts"

@@ -360,7 +360,7 @@ static void set_options_are_checked(void)
         { 0, 0, 0, 0, CELLAR_NEGATIVE, 0, 0, 0, 0, NULL, 0, "E_INVAL" }, /* with a value */
         { 0, 0, 0, 0, 0, 1, 0, 0, 0, NULL, 0, "E_INVAL" }, /* the root has no classes */
         { 5, 0, 0, 0, 0, 0, 101, 0, 0, NULL, 0, "E_INVAL" },
-        { 5, 0, 0, 0, 0, 0, 1, 2, 0, NULL, 0, "E_INVAL" },
+        { 5, 0, 0, 0, 0, 0, 1, 3, 0, NULL, 0, "E_INVAL" },
         { 0, 0, 0, 0, 0, 0, 0, 0, 17, &no_tag, 0, "E_INVAL" },
         { 0, 0, 0, 0, 0, 0, 0, 0, 1, NULL, 0, "E_INVAL" },
         { 0, 0, 0, 0, 0, 0, 0, 0, 1, &no_tag, 0, "E_INVAL" },
@@ -495,7 +495,7 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, host.load_queue = 65537);
     BAD(E_INVAL, tuning.close_timeout_ms = -1);
     BAD(E_INVAL, tuning.jitter_pct = 101);
-    BAD(E_INVAL, tuning.jitter_mode = 2);
+    BAD(E_INVAL, tuning.jitter_mode = 3);
     BAD(E_INVAL, tuning.reserved0 = 1);
     BAD(E_INVAL, tuning.no_advisor = 2);
     BAD(E_INVAL, tuning.optimize = 2);

@@ -71,7 +71,7 @@ static int64_t ttl_left(cellar *c, const char *key)
 static void jitter_stays_within_max_age(void)
 {
     cellar *c = open_it();
-    for (uint32_t mode = CELLAR_JITTER_PLUSMINUS; mode <= CELLAR_JITTER_PLUS; mode++) {
+    for (uint32_t mode = CELLAR_JITTER_MINUS; mode <= CELLAR_JITTER_PLUSMINUS; mode++) {
         uint32_t early = 0;
         for (uint32_t i = 0; i < 200; i++) {
             cellar_set_opts o = cellar_set_opts_default();
@@ -91,6 +91,71 @@ static void jitter_stays_within_max_age(void)
     shut(c, NULL);
 }
 
+/* Says the end of a token as its TTL. */
+static cellar_err load_token(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = 10000;
+    T_EQ_I64(cellar_load_opts_set(load, &o), CELLAR_OK);
+    return cellar_load_value(load, "token", 5);
+}
+
+static cellar_err load_tokens(cellar_load *load, const cellar_bytes *keys, size_t count, void *ctx)
+{
+    T_EQ_U64(count, 1);
+    T_EQ_I64(cellar_load_select(load, 0), CELLAR_OK);
+    return load_token(load, keys, count, ctx);
+}
+
+/* By default a TTL is only shortened: of a loader, a call, a bulk, a refresh, a lease, a set. */
+static void no_way_to_store_makes_a_ttl_longer(void)
+{
+    enum { LOAD, REFRESH, BULK, CALL, LEASE, SET, WAYS };
+    cellar *c = open_it();
+    cellar_load_opts of_call = cellar_load_opts_default(), refresh = of_call;
+    cellar_set_opts set = cellar_set_opts_default(), jittered = set;
+    of_call.ttl_ms = set.ttl_ms = jittered.ttl_ms = 10000;
+    refresh.flags = CELLAR_LOAD_REFRESH;
+    jittered.jitter_pct = 10;
+    for (uint32_t way = 0; way < WAYS; way++) {
+        int64_t least = INT64_MAX, most = 0;
+        for (uint32_t i = 0; i < 200; i++) {
+            cellar_result r = cellar_result_default();
+            cellar_load_item item = { &i, sizeof i, &r, CELLAR_OK, 0 };
+            cellar_entry_info info = cellar_entry_info_default();
+            cellar_lease lease;
+            switch (way) {
+            case BULK:
+                T_EQ_I64(cellar_get_or_load_many(c, &item, 1, NULL, load_tokens, NULL), CELLAR_OK);
+                break;
+            case LEASE:
+                T_EQ_I64(cellar_lease_acquire(c, &i, sizeof i, NULL, NULL, &lease, &r),
+                         CELLAR_LEASED);
+                T_EQ_I64(cellar_lease_fulfill(c, &lease, "token", 5, &set), CELLAR_OK);
+                break;
+            case SET:
+                T_EQ_I64(cellar_set(c, &i, sizeof i, "token", 5, &jittered), CELLAR_OK);
+                break;
+            default:
+                T_EQ_I64(cellar_get_or_load(c, &i, sizeof i, way == REFRESH ? &refresh
+                                            : way == CALL ? &of_call : NULL,
+                                            load_token, NULL, &r), CELLAR_OK);
+            }
+            cellar_result_free(&r);
+            T_EQ_I64(cellar_entry_info_get(c, &i, sizeof i, 0, &info), CELLAR_OK);
+            least = info.ttl_left_ms < least ? info.ttl_left_ms : least;
+            most = info.ttl_left_ms > most ? info.ttl_left_ms : most;
+            if (way != LOAD) { T_EQ_I64(cellar_delete(c, &i, sizeof i), CELLAR_OK); }
+        }
+        if (!T_CHECK(least >= 9000 && least < 9100 && most > 9900 && most <= 10000)) {
+            printf("# way %u: %lld to %lld ms\n", way, (long long)least, (long long)most);
+        }
+        if (way == LOAD) { now_ms += 10000; }
+    }
+    shut(c, NULL);
+}
+
 static void jitter_of_longest_ttl_keeps_entry_unlimited(void)
 {
     cellar *c = open_it();
@@ -98,7 +163,7 @@ static void jitter_of_longest_ttl_keeps_entry_unlimited(void)
         cellar_set_opts o = cellar_set_opts_default();
         o.ttl_ms = CELLAR_TTL_NONE - 1;
         o.jitter_pct = 90;
-        o.jitter_mode = i % 2;
+        o.jitter_mode = i % 3;
         T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
         T_EQ_I64(cellar_contains(c, &i, sizeof i), CELLAR_OK);
     }
@@ -322,6 +387,7 @@ static void keep_ttl_is_kept_on_disk(void)
 }
 
 T_MAIN("cellar_api_end_times", T_CASE(jitter_stays_within_max_age),
+       T_CASE(no_way_to_store_makes_a_ttl_longer),
        T_CASE(jitter_of_longest_ttl_keeps_entry_unlimited),
        T_CASE(fulfilled_lease_stays_within_max_age), T_CASE(fulfilled_value_keeps_its_stale_window),
        T_CASE(absent_result_of_loader_has_exact_age),

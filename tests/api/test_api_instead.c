@@ -495,9 +495,21 @@ static void fallback_does_not_shorten_retry_after(void)
     o.error_ttl_ms = 0;
     T_EQ_I64(kit_load(c, "other", &o, &s, text, &r), CELLAR_OK);
     T_EQ_I64(r.ttl_left_ms, 500);
+    /* With jitter it is stored if its shortest time reaches the end of the failure. */
+    o.error_ttl_ms = 100;
+    o.fallback_ttl_ms = 60000;
+    o.jitter_pct = 10;
+    for (int mode = CELLAR_JITTER_MINUS; mode <= CELLAR_JITTER_PLUSMINUS; mode++) {
+        const char key[2] = { (char)('0' + mode) };
+        o.jitter_mode = (cellar_jitter)mode;
+        T_EQ_I64(kit_load(c, key, &o, &s, text, &r), CELLAR_OK);
+        T_EQ_U64(r.source, CELLAR_SOURCE_FALLBACK);
+        T_EQ_U64(r.flags, mode == CELLAR_JITTER_PLUS ? 0 : CELLAR_RESULT_NOT_STORED);
+    }
     /* A call with LOAD_REFRESH gets the value of a fallback; the old value stays for other
      * calls. */
-    o.error_ttl_ms = 100;
+    o.fallback_ttl_ms = 500;
+    o.jitter_pct = CELLAR_OFF;
     o.stale_ms = 1000000;
     o.ttl_ms = 1000;
     atomic_store(&s.say, SAY_VALUE);

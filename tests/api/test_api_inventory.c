@@ -291,7 +291,7 @@ static void seed_zero_ttl(void)
     cellar_set_opts o = cellar_set_opts_default();
     cellar_entry_info info = cellar_entry_info_default();
     o.jitter_pct = 10;
-    for (int mode = CELLAR_JITTER_PLUSMINUS; mode <= CELLAR_JITTER_PLUS; mode++) {
+    for (int mode = CELLAR_JITTER_MINUS; mode <= CELLAR_JITTER_PLUSMINUS; mode++) {
         o.jitter_mode = (uint32_t)mode;
         for (int i = 0; i < 2000; i++) {
             o.ttl_ms = 1 + i % 12;
@@ -310,13 +310,14 @@ static void jitter_is_even_and_below_ten_seconds_too(void)
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
     cellar_entry_info info = cellar_entry_info_default();
-    static const int64_t least[2] = { 4500, 5000 }, most[2] = { 5500, 5500 };
-    static const int64_t mean[2] = { 5000, 5250 };
+    static const int64_t least[3] = { 4500, 5000, 4500 };
+    static const int64_t most[3] = { 5000, 5500, 5500 };
+    static const int64_t mean[3] = { 4750, 5250, 5000 };
     o.ttl_ms = 5000;
     o.jitter_pct = 10;
-    for (int mode = 0; mode < 2; mode++) {
+    for (int mode = CELLAR_JITTER_MINUS; mode <= CELLAR_JITTER_PLUSMINUS; mode++) {
         int64_t sum = 0, low = INT64_MAX, high = 0;
-        o.jitter_mode = mode == 0 ? CELLAR_JITTER_PLUSMINUS : CELLAR_JITTER_PLUS;
+        o.jitter_mode = (cellar_jitter)mode;
         for (int i = 0; i < DRAWS; i++) {
             /* Jitter is drawn from key and time: the same key in the same millisecond gives the
              * same draw. */

@@ -23,7 +23,7 @@ static void bad_input_options_are_refused(void)
         WIDE(hard_timeout_ms, -1), WIDE(wait_timeout_ms, INT64_MIN), WIDE(fallback_ttl_ms, -1),
         WIDE(hard_timeout_ms, 86400001), WIDE(stale_ms, (int64_t)1 << 32), NARROW(jitter_pct, 101),
         WIDE(error_ttl_max_ms, 86400001), NARROW(xfetch_beta_x100, 100001), NARROW(flags, 0x400),
-        NARROW(jitter_mode, 2), NARROW(join_retries, 9), NARROW(leader_retries, 16),
+        NARROW(jitter_mode, 3), NARROW(join_retries, 9), NARROW(leader_retries, 16),
         NARROW(eager_refresh_pct, 100),
         NARROW(ctx_bytes, 257), NARROW(flags, CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED),
     };
@@ -67,7 +67,7 @@ static void bounds_of_load_options(void)
     const struct { size_t at; int64_t last; bool wide; } bound[] = {
         WIDE(error_ttl_max_ms, 86400000), WIDE(stale_ms, UINT32_MAX),
             WIDE(hard_timeout_ms, 86400000),
-        NARROW(jitter_pct, 100), NARROW(jitter_mode, 1), NARROW(join_retries, 8),
+        NARROW(jitter_pct, 100), NARROW(jitter_mode, 2), NARROW(join_retries, 8),
         NARROW(leader_retries, 15), NARROW(eager_refresh_pct, 99), NARROW(xfetch_beta_x100, 100000),
         NARROW(flags, CELLAR_LOAD_NO_NEGATIVE | CELLAR_LOAD_NO_WAIT | CELLAR_LOAD_PIN),
         NARROW(ctx_bytes, CELLAR_LOAD_CTX_MAX),

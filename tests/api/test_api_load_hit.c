@@ -46,7 +46,7 @@ static cellar_load_opts draw_opts(void)
     MAYBE(wait_timeout_ms, int64_t, 1, CELLAR_TTL_NONE, -1);
     MAYBE(fallback_ttl_ms, int64_t, 1, CELLAR_TTL_NONE, -1);
     MAYBE(jitter_pct, uint32_t, 1, 100, 101, CELLAR_OFF);
-    MAYBE(jitter_mode, cellar_jitter, 1, 2);
+    MAYBE(jitter_mode, cellar_jitter, 1, 2, 3);
     MAYBE(join_retries, uint32_t, 1, 8, 9, CELLAR_OFF);
     MAYBE(leader_retries, uint32_t, 1, 15, 16, CELLAR_OFF);
     MAYBE(eager_refresh_pct, uint32_t, 1, 99, 100, CELLAR_OFF);

@@ -747,6 +747,22 @@ static void first_rule_of_the_file_wins_across_sections(void)
     api_shut(root);
 }
 
+/* Times of the keys of one letter reach from `from_ms` to `to_ms`, within a fifth. */
+static void check_spread(cellar *c, char letter, int64_t from_ms, int64_t to_ms)
+{
+    const int64_t near_ms = (to_ms - from_ms) / 5;
+    int64_t least = INT64_MAX, most = 0;
+    for (unsigned i = 0; i < 200; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "%c:%u", letter, i);
+        const int64_t ttl = ttl_after_set(c, key);
+        least = ttl < least ? ttl : least;
+        most = ttl > most ? ttl : most;
+    }
+    T_CHECK(least >= from_ms && least < from_ms + near_ms && most > to_ms - near_ms &&
+            most <= to_ms);
+}
+
 static void options_of_a_rule_reach_the_entry(void)
 {
     cellar *c = NULL, *root = api_open(4 << 20);
@@ -757,7 +773,8 @@ static void options_of_a_rule_reach_the_entry(void)
     T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
     T_EQ_I64(rules(root, "[a]\nkey i:{n} ttl=20s idle=3s max_age=10s\nkey s:{n} ttl=4s stale=2s\n"
                          "key c:{n} class=cold\nkey t:{n} tags=red,blue\n"
-                         "key j:{n} ttl=100s jitter=+50%\nkey never:{n} ttl=never\n"
+                         "key j:{n} ttl=100s jitter=+50%\nkey l:{n} ttl=100s jitter=50%\n"
+                         "key b:{n} ttl=100s jitter=+-50%\nkey never:{n} ttl=never\n"
                          "set default_ttl=30s\n",
                    NULL), CELLAR_OK);
     cellar_entry_info info = cellar_entry_info_default();
@@ -779,15 +796,9 @@ static void options_of_a_rule_reach_the_entry(void)
     T_EQ_I64(info.stale_left_ms, 11 * S);
     T_EQ_I64(ttl_after_set(c, "c:1"), 50 * S);
     T_EQ_I64(ttl_after_set(c, "never:1"), CELLAR_TTL_NONE);
-    int64_t least = INT64_MAX, most = 0;
-    for (unsigned i = 0; i < 200; i++) {
-        char key[16];
-        (void)snprintf(key, sizeof key, "j:%u", i);
-        const int64_t ttl = ttl_after_set(c, key);
-        least = ttl < least ? ttl : least;
-        most = ttl > most ? ttl : most;
-    }
-    T_CHECK(least >= 100 * S && least < 110 * S && most > 140 * S && most <= 150 * S);
+    check_spread(c, 'j', 100 * S, 150 * S);
+    check_spread(c, 'l', 50 * S, 100 * S);
+    check_spread(c, 'b', 50 * S, 150 * S);
     cellar_set_opts tagged = cellar_set_opts_default();
     const cellar_bytes mine = { "mine", 4 };
     tagged.tags = &mine;

@@ -160,7 +160,7 @@ static void errors_have_line_and_column(void)
         { "[*]\nset default_ttl=1s\nset default_ttl=2s\n",
           "3:1: error: an option of the section is set twice" },
         { "[*]\nkey a refresh=never\n", "2:7: error: refresh \"never\": must have an end" },
-        { "[*]\nkey a jitter=101%\n", NULL },
+        { "[*]\nkey a jitter=101%\n", NULL }, { "[*]\nkey a jitter=-10%\n", NULL },
         { "[*]\nkey a priority=top\n", "2:7: error: priority \"top\": must be low, mid or high" },
         { "[*]\nkey a no_l2=1\n", "2:7: error: no_l2 \"1\": the option takes no value" },
         { "[*]\nset quota=40%-10%\n", NULL },
@@ -632,15 +632,16 @@ static void linter_has_a_finding_for_each_mistake(void)
         { "[*]\nkey a ttl=2h ttl_max=1h\n", "2:1: warning: ttl is longer than ttl_max" },
         { "[*]\nkey a ttl=2h idle=1m max_age=1h\n", "2:1: warning: ttl is longer than max_age" },
         { "[*]\nkey a ttl=1m negative=2m\n", "2:1: warning: negative is longer than ttl" },
-        { "[*]\nkey a ttl=1h jitter=10% at=00:00@UTC\n", "2:1: warning: jitter would pass" },
-        { "[*]\nset jitter=10%\nkey a ttl=1h at=00:00@UTC\n", "3:1: warning: jitter would pass" },
+        { "[*]\nkey a ttl=1h jitter=+10% at=00:00@UTC\n", "2:1: warning: jitter would pass" },
+        { "[*]\nset jitter=+-10%\nkey a ttl=1h at=00:00@UTC\n", "3:1: warning: jitter would pass" },
     };
     static const char *const good[] = {
         "[*]\nkey a:{x} ttl=1s\nkey a:{y}:{z} ttl=2s\nkey {x}:b ttl=3s\n",
         "[*]\nkey a:b-{x} ttl=2s\nkey a:{x} ttl=1s\nglob * ttl=4s\n",
         "[*]\nkey {x} ttl=2s\nkey a:b ttl=1s\nglob a?? ttl=4s\nglob ab* ttl=4s\n",
         "[a]\nkey x ttl=2s\n[b]\nkey x ttl=1s\ndeny y\n",
-        "[*]\nset jitter=10%\nkey a ttl=1h jitter=0% at=00:00@UTC\n",
+        "[*]\nset jitter=+10%\nkey a ttl=1h jitter=0% at=00:00@UTC\n",
+        "[*]\nset jitter=+10%\nkey a ttl=1h jitter=10% at=00:00@UTC\n",
         "[*]\ndeny *tokens*\nkey token:{x} ttl=1s\nno_l2 *tokens*\n",
     };
     notes n;

@@ -175,7 +175,7 @@ static void share_of_memory_is_bytes(void)
     T_EQ_U64(s.config.memory_bytes, all / 100 * 99 + all % 100 * 99 / 100);
 }
 
-static void jitter_with_plus_is_longer_only(void)
+static void signs_of_jitter_name_its_mode(void)
 {
     cellar_settings s = cellar_settings_default();
     T_EQ_I64(read_text(&s, "jitter = +20%"), CELLAR_OK);
@@ -183,6 +183,9 @@ static void jitter_with_plus_is_longer_only(void)
     T_EQ_I64(s.tuning.jitter_mode, CELLAR_JITTER_PLUS);
     T_EQ_I64(read_text(&s, "jitter = 7%"), CELLAR_OK);
     T_EQ_U64(s.tuning.jitter_pct, 7);
+    T_EQ_I64(s.tuning.jitter_mode, CELLAR_JITTER_MINUS);
+    T_EQ_I64(read_text(&s, "jitter = +-9%"), CELLAR_OK);
+    T_EQ_U64(s.tuning.jitter_pct, 9);
     T_EQ_I64(s.tuning.jitter_mode, CELLAR_JITTER_PLUSMINUS);
 }
 
@@ -411,7 +414,7 @@ static const wrong wrongs[] = {
     { "key_version = 4294967296", 1, 15, "key_version" },
     { "stale = never", 1, 9, "stale" }, { "stale = 50d", 1, 9, "stale" },
     { "idle = 50d", 1, 8, "idle" }, { "jitter = 10", 1, 12, "jitter" },
-    { "jitter = 101%", 1, 13, "jitter" }, { "jitter = -1%", 1, 10, "jitter" },
+    { "jitter = 101%", 1, 13, "jitter" }, { "jitter = -1%", 1, 10, "jitter" }, { "jitter = +-", 1, 12, "jitter" },
     { "l2_close = 5", 1, 13, "l2_close" }, { "l2_close = 0s", 1, 12, "l2_close" },
     { "l2_open_ready = 0s", 1, 17, "l2_open_ready" },
     { "l2_bytes = 15M", 1, 12, "l2_bytes" }, { "l2_bytes = 5T", 1, 12, "l2_bytes" },
@@ -724,7 +727,7 @@ static void wrong_arguments_are_refused(void)
 
 T_ONE_THREAD;
 T_MAIN("api_settings", T_CASE(each_setting_reaches_its_field_and_no_other),
-       T_CASE(share_of_memory_is_bytes), T_CASE(jitter_with_plus_is_longer_only), T_CASE(texts_are_kept_in_the_struct),
+       T_CASE(share_of_memory_is_bytes), T_CASE(signs_of_jitter_name_its_mode), T_CASE(texts_are_kept_in_the_struct),
        T_CASE(env_file_of_the_documents_is_accepted_as_it_is),
        T_CASE(settings_of_the_documents_open_a_store),
        T_CASE(policy_of_settings_holds_in_the_store),

@@ -46,7 +46,7 @@ static void draw_set_opts(calls_write *w, bool conditions)
     MAYBE(o->user_flags, 0, 7, UINT32_MAX);
     MAYBE(o->cost_us, 0, 1, 5000, UINT32_MAX);
     if (chance(15)) { o->jitter_pct = (uint32_t)ONE_OF(1, 50, 100, 101); }
-    o->jitter_mode = (cellar_jitter)ONE_OF(0, 1, 0, 1, 0, 1, 0, 1, 2);
+    o->jitter_mode = (cellar_jitter)ONE_OF(0, 1, 2, 0, 1, 2, 0, 1, 3);
     if (chance(10)) { o->flags |= CELLAR_KEEP_OLD_VALUE; }
     if (chance(10)) { o->flags |= CELLAR_KEEP_TTL; }
     if (chance(5)) { o->flags |= CELLAR_NO_L2; }
