@@ -22,8 +22,7 @@
  *           address needs listen_public and a password of at least 16 bytes. A unix socket has mode
  *           0600, lies in a folder that no other user may write, and serves the user of the process
  *           and root. Commands that change something need `writable`.
- * GUESSING  After a wrong password the client waits 250 ms for its reply. After 10 of them within a
- *           minute the port closes each new connection for a minute.
+ * GUESSING  Wrong passwords delay the answers to passwords from their address. See WRONG PASSWORDS.
  * CHANNELS  SUBSCRIBE and PUBLISH work between the clients. With `bus`, a signal of the process
  *           reaches the subscribed clients, and PUBLISH also calls the handlers of the signal, on
  *           the thread that serves the port: a handler must return, and not step or close the port.
@@ -66,6 +65,13 @@ typedef struct cellar_resp cellar_resp;
  * -DCELLAR_WITH_TLS; libcellar returns E_UNSUPPORTED. Files that change are read again; if they
  * cannot be used, the present ones stay, and the log has a warning. OpenSSL keeps about 40 KiB for
  * a busy client, outside the budget.
+ *
+ * WRONG PASSWORDS. The client waits 250 ms for the reply. 10 different ones from one address within
+ * a minute begin a delay of a minute for this address alone: its clients get their answers to AUTH
+ * one after the other, every 100 ms, after 10 s at most. The right password is let in; a wrong one
+ * closes its connection. Clients that gave the right password before do not wait. Addresses of IPv6
+ * count by their first 64 bits, unix sockets as one; 64 addresses are remembered. The log has one
+ * line, with the end of the delay.
  *
  * SILENT CLIENTS. Unread replies, incomplete requests and transactions of all clients have one
  * share of the budget, resp_buffer_bytes. Entries are evicted for this share, and for no more. If
@@ -141,7 +147,7 @@ CELLAR_STRUCT(cellar_resp_config, remote);
 /* Counters of a port: field, help. */
 #define CELLAR_RESP_COUNTS(X) \
     X(connections, "connections accepted") \
-    X(rejected, "connections closed at once: max_clients, peer, failed passwords") \
+    X(rejected, "connections closed at once: max_clients, peer") \
     X(commands, "requests executed") \
     X(refused, "requests answered with an error before they ran") \
     X(protocol_errors, "connections closed for a broken request") \

@@ -62,6 +62,7 @@ static const char *resp_admin_status_text(int status)
 static void resp_admin_answer(resp_client *c, const resp_http *h, const resp_admin_page *page)
 {
     char head[1024];
+    const bool keep = h->keep && !(c->flags & RESP_C_CLOSE);
     const int n = snprintf(head, sizeof head,
         "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
         "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
@@ -70,11 +71,11 @@ static void resp_admin_answer(resp_client *c, const resp_http *h, const resp_adm
         page->policy != NULL ? page->policy : "default-src 'none'",
         page->status == 405 ? "Allow: GET, HEAD\r\n" : "",
         page->status == 401 ? "WWW-Authenticate: Basic realm=\"cellar\"\r\n" : "",
-        h->keep ? "" : "Connection: close\r\n");
+        keep ? "" : "Connection: close\r\n");
     BASE_ASSERT(n > 0 && (size_t)n < sizeof head);
     resp_put(c, head, (size_t)n);
     if (!h->head) { resp_put(c, page->body, page->len); }
-    if (!h->keep) { c->flags |= RESP_C_CLOSE | RESP_C_LINGER; }
+    if (!keep) { c->flags |= RESP_C_CLOSE | RESP_C_LINGER; }
 }
 
 /* Make a page of one line. */
@@ -126,25 +127,21 @@ static size_t resp_admin_base64(const char *p, size_t n, unsigned char *out)
     return len;
 }
 
-/* Check the password. After too many wrong ones none is looked at. */
+/* Check the password. */
 static bool resp_admin_password_ok(resp_client *c, const resp_http *h)
 {
     unsigned char text[RESP_ADMIN_WORD];
     cellar_bytes scheme = { h->authorization.data, 6 }, word;
-    cellar_resp *r = c->of;
-    if (!r->has_password) { return true; }
+    if (!c->of->has_password) { return true; }
     const size_t coded = h->authorization.len - BASE_MIN(h->authorization.len, (size_t)6);
-    if (coded == 0 || coded / 4 * 3 + 3 > sizeof text || !resp_is(&scheme, "basic ") ||
-        r->refuse_ms > r->now_ms) {
+    if (coded == 0 || coded / 4 * 3 + 3 > sizeof text || !resp_is(&scheme, "basic ")) {
         return false;
     }
     const size_t n = resp_admin_base64((const char *)scheme.data + 6, coded, text);
     const unsigned char *colon = memchr(text, ':', n);
     if (colon == NULL) { return false; }
     word = (cellar_bytes){ colon + 1, (size_t)(text + n - colon - 1) };
-    if (resp_password_ok(r, &word)) { return true; }
-    resp_password_failed(c);
-    return false;
+    return resp_password_ok(c, &word, true);
 }
 
 /* ---- pages ---- */
@@ -309,7 +306,8 @@ CELLAR_PRIVATE bool resp_admin_room(cellar_resp *r, bool local)
     for (resp_client *c = r->admin_first; c != NULL; c = c->next) {
         if (c->flags & RESP_C_BROKEN) { continue; }
         count++;
-        const bool waits = c->out_bytes > 0 && r->now_ms - c->active_ms < RESP_ADMIN_HEAD_MS;
+        const bool waits = c->out_bytes > 0 && c->hold_ms == 0 &&
+                           r->now_ms - c->active_ms < RESP_ADMIN_HEAD_MS;
         const bool guarded = (c->flags & RESP_C_LOCAL) != 0 && !local &&
                              r->now_ms - c->active_ms < RESP_ADMIN_GUARD_MS;
         if (yields == NULL && !waits && !guarded) { yields = c; }

@@ -92,7 +92,7 @@ static bool resp_client_secure(resp_client *c)
     return c->tls != NULL;
 }
 
-CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t flags,
+CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t flags, uint64_t peer,
                                             const char *address)
 {
     const uint32_t slot = resp_client_slot(r, (flags & RESP_C_HTTP) != 0);
@@ -102,6 +102,7 @@ CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t fla
     c->of = r;
     c->fd = fd;
     c->slot = slot;
+    c->peer = peer;
     c->flags = flags | RESP_C_FIRST | (r->has_password ? 0 : RESP_C_AUTH);
     c->protocol = 2;
     c->bulk_len = -1;

@@ -6,9 +6,9 @@
 
 #include "resp/queue.h"
 
-/* Make a client for a connected socket and watch it. flags: RESP_C_UNIX, RESP_C_HTTP; address:
- * terminated. NULL: no memory or no slot; the socket stays open. */
-CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t flags,
+/* Make a client for a connected socket and watch it. flags: RESP_C_UNIX, RESP_C_HTTP; peer,
+ * address: as in resp_client. NULL: no memory or no slot; the socket stays open. */
+CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t flags, uint64_t peer,
                                             const char *address);
 /* Give back the memory of a value that a client sends, unless a set took it. */
 CELLAR_PRIVATE void resp_place_drop(resp_client *c);

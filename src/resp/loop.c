@@ -57,10 +57,22 @@ static void resp_address_text(const cellar_resp *r, const resp_address *a, char 
     }
 }
 
+/* Return the keyed hash of an address: of IPv4, of the network of IPv6, or of all unix sockets. */
+static uint64_t resp_address_key(const cellar_resp *r, const resp_address *a)
+{
+    const unsigned char *p = (const unsigned char *)&a->v4.sin_addr;
+    size_t len = a->any.ss_family == AF_INET ? 4 : 0;
+    if (a->any.ss_family == AF_INET6) {
+        const bool mapped = IN6_IS_ADDR_V4MAPPED(&a->v6.sin6_addr);
+        p = a->v6.sin6_addr.s6_addr + (mapped ? 12 : 0);
+        len = mapped ? 4 : 8; /* a machine has 2^64 addresses of its network */
+    }
+    return base_hash(&r->hash_key, 0, p, len) | 1;
+}
+
 /* Return whether a peer may speak to the port at all. */
 static bool resp_peer_ok(const cellar_resp *r, int fd, uint32_t flags)
 {
-    if (!(flags & RESP_C_HTTP) && r->refuse_ms > r->now_ms) { return false; }
     if (flags & RESP_C_UNIX) { return base_net_peer_trusted(fd); }
     return r->opts.listen_public != 0 || (flags & RESP_C_LOCAL) != 0;
 }
@@ -91,7 +103,7 @@ static void resp_welcome(cellar_resp *r, int fd, const resp_address *a, uint32_t
         if (r->tls == NULL || (flags & RESP_C_UNIX)) { (void)base_net_send(fd, &part, 1); }
     } else {
         if (!(flags & RESP_C_UNIX)) { base_net_no_delay(fd); }
-        if (resp_client_add(r, fd, flags, text) != NULL) { return; }
+        if (resp_client_add(r, fd, flags, resp_address_key(r, a), text) != NULL) { return; }
     }
     resp_add(r, RESP_COUNT_rejected, 1);
     base_fd_close(fd);

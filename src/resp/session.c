@@ -3,8 +3,12 @@
  * session: PING, ECHO, QUIT, RESET, SELECT, AUTH, HELLO.
  *
  * GUESSING   Only the SHA-256 of the password is kept. Two digests are compared in constant time.
- *            A failure holds the client for RESP_HOLD_MS; RESP_FAILS of them within RESP_FAIL_MS
- *            refuse new connections for RESP_FAIL_MS. */
+ *            The answer to a wrong password is held for RESP_HOLD_MS. RESP_GUESSES different ones
+ *            of an address within RESP_DELAY_MS begin its delay, of RESP_DELAY_MS: each answer,
+ *            the right one too, waits RESP_TURN_MS for itself and for each client of the address
+ *            that waits already, and a wrong one ends the connection. So one more connection makes
+ *            no guess faster, a lost connection learns nothing, and the right password is let in.
+ *            A connection that gave the right password before, and other addresses, do not wait. */
 #include <string.h>
 
 #include "base/num.h"
@@ -15,8 +19,10 @@
 BASE_SIZE_BEGIN
 
 #define RESP_HOLD_MS 250
-#define RESP_FAIL_MS 60000
-#define RESP_FAILS (sizeof ((cellar_resp *)0)->fail_ms / sizeof(int64_t))
+#define RESP_DELAY_MS 60000
+#define RESP_TURN_MS 100
+#define RESP_TURN_MAX_MS 10000 /* a client waits no longer */
+#define RESP_DELAY_TEXT " Too many wrong passwords from this address: AUTH waits for its turn."
 
 RESP_CALL(resp_ping)
 {
@@ -68,7 +74,8 @@ RESP_CALL(resp_select)
 
 /* ---- the password ---- */
 
-CELLAR_PRIVATE bool resp_password_ok(const cellar_resp *r, const cellar_bytes *word)
+/* Compare a word with the password, in constant time. */
+static bool resp_password_is(const cellar_resp *r, const cellar_bytes *word)
 {
     unsigned char digest[32], differs = 0;
     base_sha256 s;
@@ -81,35 +88,98 @@ CELLAR_PRIVATE bool resp_password_ok(const cellar_resp *r, const cellar_bytes *w
     return differs == 0;
 }
 
-CELLAR_PRIVATE void resp_password_failed(resp_client *c)
+/* Return the place of an address, and make one if asked: a free one, or that of the address that
+ * was silent longest. NULL: it has none. */
+static resp_guesser *resp_guesser_of(cellar_resp *r, uint64_t peer, bool make)
+{
+    resp_guesser *oldest = &r->guesser[0];
+    for (uint32_t i = 0; i < RESP_GUESSERS; i++) {
+        resp_guesser *g = &r->guesser[i];
+        if (g->peer == peer) { return g; }
+        if (oldest->peer != 0 && (g->peer == 0 || g->last_ms < oldest->last_ms)) { oldest = g; }
+    }
+    if (!make) { return NULL; }
+    *oldest = (resp_guesser){ .peer = peer };
+    return oldest;
+}
+
+/* Begin the delay of an address. */
+static void resp_delay_begin(const resp_client *c, resp_guesser *g)
+{
+    const int64_t end_s = (base_wall_ms() + RESP_DELAY_MS) / 1000 % 86400;
+    const bool unix_socket = (c->flags & RESP_C_UNIX) != 0;
+    const size_t host = unix_socket ? strlen(c->address)
+                                    : (size_t)(strrchr(c->address, ':') - c->address);
+    g->end_ms = c->of->now_ms + RESP_DELAY_MS;
+    /* A code of its own: lines about single passwords do not hold this one back. */
+    base_log(&c->of->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_LIMIT,
+             "%u wrong passwords from %.*s within a minute: until %02d:%02d:%02d UTC each AUTH "
+             "from there waits for its turn", RESP_GUESSES, (int)host, c->address,
+             (int)(end_s / 3600), (int)(end_s / 60 % 60), (int)(end_s % 60));
+}
+
+/* Note a wrong password. One that is repeated tells its sender nothing and does not count again. */
+static void resp_guess_note(const resp_client *c, resp_guesser *g, const cellar_bytes *word)
 {
     cellar_resp *r = c->of;
-    resp_add(r, RESP_COUNT_auth_failures, 1);
-    r->fail_ms[r->fail_next % RESP_FAILS] = r->now_ms;
-    r->fail_next++;
-    if (r->fail_next >= RESP_FAILS) {
-        const int64_t first_ms = r->fail_ms[r->fail_next % RESP_FAILS];
-        if (r->now_ms - first_ms < RESP_FAIL_MS) { r->refuse_ms = r->now_ms + RESP_FAIL_MS; }
+    const uint64_t hash = base_hash(&r->hash_key, 1, word->data, word->len) | 1;
+    uint32_t recent = 0;
+    g->last_ms = r->now_ms;
+    for (uint32_t i = 0; i < RESP_GUESSES; i++) {
+        if (g->word[i] == 0 || r->now_ms - g->at_ms[i] >= RESP_DELAY_MS) { continue; }
+        if (g->word[i] == hash) { return; }
+        recent++;
     }
-    c->hold_ms = r->now_ms + RESP_HOLD_MS;
-    resp_client_timed(c, true);
-    base_log(&r->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED, "wrong password from %s",
-             c->address);
+    g->word[g->next % RESP_GUESSES] = hash;
+    g->at_ms[g->next++ % RESP_GUESSES] = r->now_ms;
+    if (g->end_ms > r->now_ms) { return; }
+    if (recent >= RESP_GUESSES - 1) {
+        resp_delay_begin(c, g);
+    } else {
+        base_log(&r->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_DENIED,
+                 "wrong password from %s", c->address);
+    }
+}
+
+/* Return the clients of a list that wait for an answer to a password from this address. */
+static int64_t resp_held_count(const resp_client *c, uint64_t peer)
+{
+    int64_t n = 0;
+    for (; c != NULL; c = c->next) { n += c->hold_ms != 0 && c->peer == peer; }
+    return n;
+}
+
+CELLAR_PRIVATE bool resp_password_ok(resp_client *c, const cellar_bytes *word, bool user_ok)
+{
+    cellar_resp *r = c->of;
+    const bool ok = resp_password_is(r, word) && user_ok;
+    resp_guesser *g = resp_guesser_of(r, c->peer, !ok);
+    if (!ok) {
+        resp_add(r, RESP_COUNT_auth_failures, 1);
+        resp_guess_note(c, g, word);
+    }
+    const bool delayed = g != NULL && g->end_ms > r->now_ms;
+    if (!ok || (delayed && !(c->flags & RESP_C_AUTH))) {
+        const int64_t held = resp_held_count(r->first, c->peer) +
+                             resp_held_count(r->admin_first, c->peer);
+        c->hold_ms = r->now_ms + (delayed ? BASE_MIN((held + 1) * RESP_TURN_MS, RESP_TURN_MAX_MS)
+                                          : RESP_HOLD_MS);
+        resp_client_timed(c, true);
+    }
+    if (ok) { c->flags |= RESP_C_AUTH; }
+    if (!ok && delayed) { c->flags |= RESP_C_CLOSE | RESP_C_LINGER; }
+    return ok;
 }
 
 /* Check user and password. False: an error was written. */
 static bool resp_log_in(resp_client *c, const cellar_bytes *user, const cellar_bytes *word)
 {
-    const cellar_resp *r = c->of;
     const bool user_ok = user == NULL || (user->len == 7 && memcmp(user->data, "default", 7) == 0);
-    const bool word_ok = !r->has_password || resp_password_ok(r, word); /* as nopass of Redis */
-    if (!word_ok || !user_ok) {
-        if (r->has_password) { resp_password_failed(c); } /* else there is nothing to guess */
-        resp_error(c, "WRONGPASS invalid username-password pair or user is disabled.");
-        return false;
-    }
-    c->flags |= RESP_C_AUTH;
-    return true;
+    const bool plain = !c->of->has_password; /* as nopass of Redis: nothing to guess */
+    if (plain ? user_ok : resp_password_ok(c, word, user_ok)) { return true; }
+    resp_error(c, "WRONGPASS invalid username-password pair or user is disabled.%s",
+               c->flags & RESP_C_CLOSE ? RESP_DELAY_TEXT : "");
+    return false;
 }
 
 RESP_CALL(resp_auth)

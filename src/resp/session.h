@@ -6,9 +6,8 @@
 
 #include "resp/types.h"
 
-/* Compare a word with the password, in constant time. */
-CELLAR_PRIVATE bool resp_password_ok(const cellar_resp *r, const cellar_bytes *word);
-/* Note a wrong password: hold the client, and refuse others after too many. */
-CELLAR_PRIVATE void resp_password_failed(resp_client *c);
+/* Check the password that a client gave; user_ok: for a user that exists. Hold the answer to a
+ * wrong one, and to each during the delay of its address. */
+CELLAR_PRIVATE bool resp_password_ok(resp_client *c, const cellar_bytes *word, bool user_ok);
 
 #endif

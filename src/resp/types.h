@@ -54,6 +54,8 @@ typedef enum resp_count {
 #define RESP_ADMIN_SLOTS (RESP_ADMIN_CLIENTS + RESP_ADMIN_ACCEPTS * RESP_SOCKETS)
 #define RESP_ADMIN_HEAD_MS 5000           /* the head of a request comes within this time */
 #define RESP_PINS 64u                     /* values that replies are sent from in place */
+#define RESP_GUESSERS 64u                 /* addresses with wrong passwords that are known */
+#define RESP_GUESSES 10u                  /* wrong passwords of an address that begin its delay */
 #define RESP_STALL_MS 1000                /* a peer that moves no byte for so long is silent */
 
 typedef struct resp_client resp_client;
@@ -133,6 +135,16 @@ typedef struct resp_signal {
     unsigned char bytes[];          /* channel, message */
 } resp_signal;
 
+/* The last wrong passwords of one address. */
+typedef struct resp_guesser {
+    uint64_t peer;                  /* as in resp_client; 0: free */
+    uint64_t word[RESP_GUESSES];    /* keyed hashes of different ones, a ring; 0: none */
+    int64_t at_ms[RESP_GUESSES];    /* when they came */
+    uint32_t next;
+    int64_t last_ms;                /* its last wrong password, a repeated one too */
+    int64_t end_ms;                 /* of its delay */
+} resp_guesser;
+
 typedef struct resp_walk resp_walk; /* key_list.h */
 
 /* Bits of resp_client.flags. */
@@ -165,6 +177,7 @@ struct resp_client {
     resp_client *pending_next;
     cellar_resp *of;
     uint64_t id;                 /* from 1, never used twice */
+    uint64_t peer;               /* keyed hash of its address without the port; not 0 */
     int fd;
     tls *tls;                    /* NULL: plain */
     uint32_t slot;               /* its place in `fds` of the port */
@@ -286,10 +299,8 @@ struct cellar_resp {
     int64_t now_ms;              /* port clock at the start of the round */
     int64_t opened_ms;           /* port clock; constant */
     int64_t saved_wall_ms;       /* last SAVE that wrote all; 0: none */
-    int64_t fail_ms[10];         /* when the last failures of AUTH came, a ring */
-    uint32_t fail_next;
+    resp_guesser guesser[RESP_GUESSERS];
     bool save_failed;            /* the last SAVE */
-    int64_t refuse_ms;           /* new connections are closed before; 0: they are not */
     resp_db db[RESP_DBS];
     const resp_command *table;   /* of table.c */
     uint32_t command_count;

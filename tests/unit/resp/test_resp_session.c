@@ -134,47 +134,6 @@ static void wrong_password_holds_the_client(void)
     port_end();
 }
 
-static void ten_wrong_passwords_close_new_connections_for_a_minute(void)
-{
-    port_begin_with(with_password);
-    const int friend = peer();
-    T_EQ_STR(ask(friend, "AUTH \"" PORT_PASSWORD "\"\r\n"), "+OK\r\n");
-    for (int i = 0; i < 10; i++) {
-        const int fd = peer();
-        T_CHECK(!is_closed(fd));
-        T_EQ_STR(ask(fd, "AUTH guess\r\n"), "");
-        close(fd);
-        port_pass(1000);
-    }
-    int fd = peer();
-    T_CHECK(is_closed(fd));
-    close(fd);
-    T_EQ_STR(ask(friend, "PING\r\n"), "+PONG\r\n"); /* no effect on those that are in */
-    port_pass(58999);
-    fd = peer();
-    T_CHECK(is_closed(fd));
-    close(fd);
-    port_pass(1);
-    fd = peer();
-    T_CHECK(!is_closed(fd));
-    close(fd);
-    close(friend);
-    port_end();
-}
-
-static void ten_wrong_passwords_over_more_than_a_minute_are_served(void)
-{
-    port_begin_with(with_password);
-    for (int i = 0; i < 12; i++) {
-        const int fd = peer();
-        T_CHECK(!is_closed(fd));
-        T_EQ_STR(ask(fd, "AUTH guess\r\n"), "");
-        close(fd);
-        port_pass(7000);
-    }
-    port_end();
-}
-
 /* ---- CLIENT, COMMAND ---- */
 
 static void clients_have_names_and_ids(void)
@@ -435,8 +394,6 @@ T_MAIN("resp_session", T_CASE(ping_echo_quit_and_reset), T_CASE(databases_are_nu
        T_CASE(hello_switches_the_protocol), T_CASE(commands_need_the_password),
        T_CASE(port_without_password_refuses_auth), T_CASE(requests_before_auth_are_small),
        T_CASE(wrong_password_holds_the_client),
-       T_CASE(ten_wrong_passwords_close_new_connections_for_a_minute),
-       T_CASE(ten_wrong_passwords_over_more_than_a_minute_are_served),
        T_CASE(clients_have_names_and_ids),
        T_CASE(clients_of_one_round_are_served_in_it), T_CASE(client_reply_drops_replies),
        T_CASE(commands_are_described), T_CASE(transactions_queue_and_run),
