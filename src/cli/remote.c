@@ -186,11 +186,11 @@ static int64_t remote_now(void) { return (int64_t)(cli_clock_ns() / 1000000); }
 static bool remote_is_proven(const cellar_remote *r, cellar_error_info *why)
 {
     const int64_t end_ms = remote_now() + REMOTE_WAIT_MS;
-    const uint64_t tries = 1 + (uint64_t)r->cfg.sentinel_count;
     do {
         remote_figures f;
         remote_link_figures(r->link, &f);
         if (f.state == REMOTE_PROVEN) { return true; }
+        const uint64_t tries = (f.addresses > 1 ? f.addresses : 1u) + r->cfg.sentinel_count;
         (void)cellar_remote_last_error(r, why);
         if (why->code != CELLAR_OK && f.state == REMOTE_DOWN &&
             f.counts[REMOTE_LINK_ATTEMPTS] > tries) {

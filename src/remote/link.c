@@ -594,6 +594,7 @@ CELLAR_PRIVATE void remote_link_figures(const remote_link *l, remote_figures *ou
         out->trips[i] = atomic_load(&l->trips[i]);
         out->journeys[i] = atomic_load(&l->journeys[i]);
     }
+    out->addresses = atomic_load(&l->addresses);
     out->journey_us = atomic_load(&l->journey_us);
     out->proof_age_ms = at_ms != 0 ? l->e.now_ms(l->e.ctx) - at_ms : -1;
 }

@@ -120,6 +120,7 @@ struct remote_link {
     _Atomic uint32_t marker_want;  /* fences wait for this marker */
     _Atomic uint32_t marker_sent;
     _Atomic uint32_t marker_back;  /* futex word of fences */
+    _Atomic uint32_t addresses;    /* of the name of the last attempt */
     _Atomic uint32_t falls;        /* connections lost: ends the wait of fences */
     _Atomic int64_t proven_until;
     _Atomic int64_t server_offset_ms, server_error_ms; /* offset 0: unknown */
@@ -151,6 +152,7 @@ struct remote_link {
     uint32_t subscriber_step;
     int64_t subscriber_id;
     uint32_t attempt, failures;    /* attempts ever; in a row */
+    uint32_t answered_at;          /* attempt at which an address answered last; 0: none */
     int64_t retry_ns, deadline_ns; /* of the pause; of the name, then till tracking is on */
     bool gap_told;                 /* `linked` was not called since `gap` */
     uint32_t prefixes;             /* tracked on this connection */

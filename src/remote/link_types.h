@@ -141,6 +141,7 @@ typedef struct remote_figures {
     uint64_t journeys[REMOTE_TRIP_BUCKETS + 1];  /* sent to heard, of markers */
     int64_t proof_age_ms;                    /* -1: no proof yet */
     int64_t journey_us;                      /* of the newest marker that came back */
+    uint32_t addresses;                      /* of the server: attempts take them in turn */
 } remote_figures;
 
 /* Functions of the layer above. All but now_ms, memory and log run in the I/O thread. */

@@ -34,6 +34,7 @@ static bool remote_resolve_path(const char *path, remote_peer *out)
     to->sun_family = AF_UNIX;
     memcpy(to->sun_path, path, strlen(path));
     out->len = sizeof *to;
+    out->count = 1;
     return true;
 }
 
@@ -53,6 +54,7 @@ static bool remote_resolve_host(const char *host, uint16_t number, int flags, ui
     for (turn %= count; turn > 0; turn--) { chosen = chosen->ai_next; }
     memcpy(&out->at, chosen->ai_addr, chosen->ai_addrlen);
     out->len = chosen->ai_addrlen;
+    out->count = count;
     freeaddrinfo(found);
     return true;
 }
@@ -116,7 +118,10 @@ CELLAR_PRIVATE cellar_err remote_resolve(remote_lookup **l, const remote_address
     const char *numeric = !loopback ? a->host : turn % 2 != 0 ? "127.0.0.1" : "::1";
     memset(out, 0, sizeof *out);
     if (a->port == 0) { return remote_resolve_path(a->host, out) ? CELLAR_OK : CELLAR_E_NOT_FOUND; }
-    if (remote_resolve_host(numeric, a->port, AI_NUMERICHOST, 0, out)) { return CELLAR_OK; }
+    if (remote_resolve_host(numeric, a->port, AI_NUMERICHOST, 0, out)) {
+        out->count += loopback;
+        return CELLAR_OK;
+    }
     if (*l != NULL && !atomic_load(&(*l)->done)) { return CELLAR_PENDING; }
     const cellar_err err = *l != NULL ? remote_lookup_take(*l, a, out) : CELLAR_PENDING;
     *l = err == CELLAR_PENDING ? remote_lookup_open(a, turn) : NULL;

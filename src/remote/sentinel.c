@@ -125,6 +125,7 @@ static void remote_sentinel_step(remote_link *l, remote_sentinel *s, const remot
         remote_peer peer;
         err = remote_resolve(&s->lookup, at, l->attempt, &peer);
         if (err == CELLAR_PENDING) { return; }
+        if (l->phase == REMOTE_PHASE_SENTINEL) { l->peer.count = peer.count; }
         remote_insecure(l);
         fine = err == CELLAR_OK && remote_wire_connect(&s->wire, l->c, at->host, &peer) &&
                remote_watch(l, &s->wire);

@@ -9,34 +9,67 @@
  *            at the end of the round. `gap` is called once for each `linked`.
  * BREAKER    A link that falls is open: requests fail at once. The next attempt is its probe. After
  *            a proof the first attempt comes without a pause; then pauses are random, up to
- *            50 ms * 2^failures, at most 5 s. Refusals that a person must mend wait 5 s. */
+ *            50 ms * 2^failures, at most 800 ms: a link is back 1 s after its server. Refusals that
+ *            a person must mend wait 800 ms.
+ * ADDRESSES  Attempts take the addresses of a name in turn, without a pause until all were tried.
+ *            The reason of an address that answered stays until its next turn: a second address
+ *            without a server does not hide it. */
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 
 #include "remote/reason.h"
 
 #define REMOTE_STRING_DEFAULT ((size_t)1 << 20)
 #define REMOTE_PAUSE_MS INT64_C(50)
-#define REMOTE_PAUSE_MAX_MS INT64_C(5000)
+#define REMOTE_PAUSE_MAX_MS INT64_C(800)
 #define REMOTE_HANDSHAKE_MS INT64_C(1000) /* for a name; for handshake and tracking */
 
 /* ---- end of a link ---- */
 
-static void remote_refusal_note(remote_link *l, remote_why why, int error)
+/* Return whether the name of this attempt has addresses that were not tried since its first one. */
+static bool remote_has_more(const remote_link *l)
+{
+    return l->peer.count > 1 && l->attempt % l->peer.count != 0;
+}
+
+/* Return whether the address of this attempt has no server that takes a connection. */
+static bool remote_is_absent(const remote_link *l)
+{
+    struct sockaddr_storage at;
+    socklen_t len = sizeof at;
+    return l->why == REMOTE_WHY_CONNECT ||
+           (l->why == REMOTE_WHY_TIMEOUT &&
+            getpeername(l->data.fd, (struct sockaddr *)&at, &len) != 0);
+}
+
+/* Return whether the last reason is of another address of the same name, which answered. */
+static bool remote_is_hidden(remote_link *l)
+{
+    if (!remote_is_absent(l)) {
+        l->answered_at = l->attempt;
+        return false;
+    }
+    return l->answered_at != 0 && l->attempt - l->answered_at < l->peer.count;
+}
+
+/* Count a reason, and note it unless it is hidden. */
+static void remote_refusal_note(remote_link *l, remote_why why, int error, bool hidden)
 {
     static const cellar_err code[REMOTE_WHYS_N] = {
 #define REMOTE_WHY_CODE(name, number, text) number,
         REMOTE_WHYS(REMOTE_WHY_CODE)
 #undef REMOTE_WHY_CODE
     };
+    (void)atomic_fetch_add(&l->whys[why], 1);
+    if (hidden) { return; }
     pthread_mutex_lock(&l->refusal_lock);
     l->refusal.why = why;
     l->refusal.code = code[why];
     l->refusal.sys_errno = error;
     (void)snprintf(l->refusal.text, sizeof l->refusal.text, "remote: %s", l->why_text);
     pthread_mutex_unlock(&l->refusal_lock);
-    (void)atomic_fetch_add(&l->whys[why], 1);
     if (why != REMOTE_WHY_CLOSE) { remote_warn(l, why, l->refusal.code, l->refusal.text); }
 }
 
@@ -45,6 +78,7 @@ static int64_t remote_pause_ns(remote_link *l, remote_why why)
 {
     const bool person = why == REMOTE_WHY_AUTH || why == REMOTE_WHY_NOPERM ||
                         why == REMOTE_WHY_PLAINTEXT;
+    if (remote_has_more(l)) { return 0; }
     if (person) { return REMOTE_PAUSE_MAX_MS * REMOTE_NS_OF_MS; }
     const uint32_t shift = l->failures++;
     if (shift == 0) { return 0; }
@@ -68,6 +102,7 @@ CELLAR_PRIVATE void remote_fall(remote_link *l)
 {
     const remote_why why = l->why;
     const int error = l->data.sys_errno != 0 ? l->data.sys_errno : l->subscriber.sys_errno;
+    const bool hidden = remote_is_hidden(l);
     atomic_store(&l->usable, false);
     remote_state_set(l, REMOTE_DOWN);
     remote_gap_begin(l);
@@ -75,7 +110,7 @@ CELLAR_PRIVATE void remote_fall(remote_link *l)
     remote_wire_drop(l, &l->data);
     remote_wire_drop(l, &l->subscriber);
     l->data.sys_errno = l->subscriber.sys_errno = 0;
-    remote_refusal_note(l, why, error); /* first: a caller that wakes may ask for it */
+    remote_refusal_note(l, why, error, hidden); /* first: a caller that wakes may ask for it */
     remote_end_all(l, why == REMOTE_WHY_CLOSE ? CELLAR_E_CLOSED : CELLAR_E_IO);
     l->marker.number = 0;
     l->scripts_gone = false; /* of the lost connection */
@@ -147,6 +182,7 @@ CELLAR_PRIVATE void remote_resolve_step(remote_link *l)
         remote_unresolved(l, err);
         return;
     }
+    atomic_store(&l->addresses, l->peer.count);
     remote_insecure(l);
     l->phase = REMOTE_PHASE_HANDSHAKE;
     if (remote_open_wire(l, &l->data) && remote_open_wire(l, &l->subscriber)) {
@@ -187,6 +223,6 @@ CELLAR_PRIVATE void remote_unvouched(remote_link *l)
 {
     (void)snprintf(l->why_text, sizeof l->why_text, "no majority of the Sentinels names %.48s:%u",
                    l->at.host, l->at.port);
-    remote_refusal_note(l, REMOTE_WHY_MASTER, 0);
+    remote_refusal_note(l, REMOTE_WHY_MASTER, 0, false);
     atomic_store(&l->retrack, true);
 }

@@ -30,6 +30,7 @@ typedef struct remote_peer {
         struct sockaddr_storage other;
     } at;
     socklen_t len;
+    uint32_t count; /* addresses of its name; 0: none is known */
 } remote_peer;
 
 /* Why a connection cannot be used. */

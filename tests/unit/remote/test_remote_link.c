@@ -149,7 +149,7 @@ static void lost_links_in_a_row_are_logged_once(void)
         while (atomic_load(&k.gaps) == i) { T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK); }
         T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     }
-    const int64_t pauses = (link_kit_real_ms() - begin_ms) / 5000;
+    const int64_t pauses = (link_kit_real_ms() - begin_ms) / 5000; /* of the log */
     T_CHECK(atomic_load(&k.logs) >= 3); /* heard; lost; heard */
     T_CHECK(atomic_load(&k.logs) <= 3 + 2 * pauses);
     ended(&e, &k);

@@ -119,6 +119,38 @@ static void other_servers_are_refused_by_name(void)
     canned_close(&s);
 }
 
+/* The server is bad for long; then the next attempt comes within 1 s. */
+static void pause_behind_any_bad_answer_is_below_one_second(void)
+{
+    static const char *const bad[] = {
+        "-NOAUTH Authentication required.\r\n", "-NOPERM no permissions\r\n",
+        "-OOM command not allowed\r\n", "*2\r\n:1\r\n$9223372036854775808\r\n",
+        "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n" };
+    canned s;
+    canned_open(&s);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        link_kit k;
+        link_kit_init(&k, s.path);
+        T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+        for (uint32_t falls = 0; falls < 16; falls++) {
+            for (int fd; atomic_load(&k.link->falls) == falls;) {
+                T_EQ_I64(remote_link_step(k.link, 0), CELLAR_OK);
+                while ((fd = accept(s.listen_fd, NULL, NULL)) >= 0) {
+                    for (int n = 0; n < 16; n++) { /* each reply is this one */
+                        (void)send(fd, bad[i], strlen(bad[i]), MSG_NOSIGNAL | MSG_DONTWAIT);
+                    }
+                    canned_drop(&s);
+                    s.client[0] = fd;
+                }
+            }
+            T_CHECK(k.link->retry_ns - remote_mono_ns() <= 900 * REMOTE_NS_OF_MS);
+            k.link->retry_ns = 0;
+        }
+        link_kit_close(&k);
+    }
+    canned_close(&s);
+}
+
 /* Its length alone is enough. */
 static void string_above_the_limit_closes(void)
 {
@@ -277,6 +309,59 @@ static void absent_server_is_a_reason(void)
     link_kit_close(&k);
 }
 
+/* Run the attempts of a link up to number `n`. */
+static void attempts(link_kit *k, uint64_t n)
+{
+    remote_figures f;
+    do {
+        k->link->retry_ns = 0;
+        T_EQ_I64(remote_link_step(k->link, 1), CELLAR_OK);
+        remote_link_figures(k->link, &f);
+    } while (f.counts[REMOTE_LINK_ATTEMPTS] < n);
+}
+
+/* The name has two addresses, and nothing listens on the second one. */
+static void reason_of_the_address_that_answers_stays(void)
+{
+    engine e;
+    link_kit k;
+    remote_refusal why;
+    if (!engine_start_on(&e, true, NULL)) { return; }
+    engine_ask(&e, "CONFIG SET requirepass p");
+    link_kit_init(&k, "localhost");
+    k.c.server.port = e.port;
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    for (uint64_t n = 2; n < 12; n++) {
+        attempts(&k, n);
+        remote_link_refusal(k.link, &why);
+        T_EQ_I64(why.why, REMOTE_WHY_AUTH);
+    }
+    T_EQ_I64(atomic_load(&k.logs), 1);
+    engine_kill(&e);
+    attempts(&k, 15); /* each address once more */
+    T_EQ_I64(link_kit_refused(&k, &why), REMOTE_WHY_CONNECT);
+    link_kit_close(&k);
+    engine_stop(&e);
+}
+
+/* The name has two addresses: the second one is tried without a pause. */
+static void second_address_is_tried_without_a_pause(void)
+{
+    link_kit k;
+    link_kit_init(&k, "localhost");
+    k.c.server.port = engine_free_port();
+    T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
+    for (int round = 0; round < 8; round++) {
+        for (uint32_t falls = 2 * (uint32_t)round; atomic_load(&k.link->falls) == falls;) {
+            k.link->retry_ns = 0;
+            T_EQ_I64(remote_link_step(k.link, 1), CELLAR_OK);
+        }
+        T_CHECK(k.link->retry_ns <= remote_mono_ns());
+        while (atomic_load(&k.link->falls) % 2 != 0) { remote_link_step(k.link, 1); }
+    }
+    link_kit_close(&k);
+}
+
 static void refused_port_is_named(void)
 {
     link_kit k;
@@ -407,7 +492,7 @@ static void password_file_is_read_again_after_a_change(void)
     T_EQ_I64(atomic_load(&k.logs), logs + 1);
     keep_password(&k, "newer\n");
     T_CHECK(k.link->retry_ns > 0);
-    k.link->retry_ns = 0; /* instead of 5 s */
+    k.link->retry_ns = 0; /* instead of 800 ms */
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
     link_kit_close(&k);
     engine_stop(&e);
@@ -683,8 +768,11 @@ static void new_primary_is_found_by_sentinel(void)
 }
 
 T_MAIN("remote_servers", T_CASE(other_servers_are_refused_by_name),
+       T_CASE(pause_behind_any_bad_answer_is_below_one_second),
        T_CASE(string_above_the_limit_closes), T_CASE(half_a_reply_neither_hangs_nor_leaks),
        T_CASE(absent_server_is_a_reason), T_CASE(refused_port_is_named),
+       T_CASE(reason_of_the_address_that_answers_stays),
+       T_CASE(second_address_is_tried_without_a_pause),
        T_CASE(answers_of_a_sentinel_that_lead_nowhere_are_reasons),
        T_CASE(silent_sentinel_is_named_with_the_last_primary),
        T_CASE(node_of_a_cluster_is_refused), T_CASE(least_rights_suffice_and_each_is_needed),
