@@ -129,7 +129,7 @@ CELLAR_STRUCT(cellar_locks_stats, fence_max);
  *          (cellar_last_error of NULL has the reason of each)
  * owns:    the caller closes *out with cellar_locks_close
  * thread:  any; a program may open several tables
- * cost:    one allocation of about 60 KiB, and address space of 200 bytes for each possible lock
+ * cost:    one allocation of 60 to 240 KiB, and address space of 200 bytes for each possible lock
  * example:
  *     cellar_locks *t;
  *     if (cellar_locks_open(NULL, &t) != CELLAR_OK) return 1;                                    */
@@ -147,8 +147,9 @@ CELLAR_API void cellar_locks_close(cellar_locks *t);
  * out:     *out is the handle; all zero on any code but OK
  * returns: OK; E_BUSY (NO_WAIT: the lock is held), E_TIMEOUT (waited for wait_timeout_ms),
  *          E_DEADLOCK (without NO_WAIT: this thread holds the key THREAD_BOUND), E_LIMIT
- *          (max_locks), E_SPACE (max_bytes), E_NOMEM, E_INVAL (also: a negative time, NO_LEASE
- *          without THREAD_BOUND), E_UNSUPPORTED (unknown flag)
+ *          (max_locks; beside acquires of other threads up to 16 locks a stripe early), E_SPACE
+ *          (max_bytes), E_NOMEM, E_INVAL (also: a negative time, NO_LEASE without THREAD_BOUND),
+ *          E_UNSUPPORTED (unknown flag)
  * thread:  any; sleeps while it waits, with no internal lock held; no cancellation point
  * cost:    free lock of a recent key: no lock, one compare-exchange; else one short lock,
  *          sometimes one allocation

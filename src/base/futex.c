@@ -46,7 +46,7 @@ CELLAR_PRIVATE unsigned base_cpu_count(void) { return 2; }
 CELLAR_PRIVATE void base_yield(void) { base_sim_point("pause"); }
 CELLAR_PRIVATE void base_sleep_ns(uint64_t ns) { base_sim_sleep(ns); }
 
-static int sync_spins(void) { return 2; }
+CELLAR_PRIVATE int sync_spins(void) { return 2; }
 
 #else
 
@@ -98,10 +98,9 @@ CELLAR_PRIVATE unsigned base_cpu_count(void)
     return n > 0 ? (unsigned)n : 1u;
 }
 
-/* Return the number of pauses before the first sleep. Racing threads store the same value. */
-static int sync_spins(void)
+CELLAR_PRIVATE int sync_spins(void)
 {
-    static _Atomic int spins;
+    static _Atomic int spins; /* racing threads store the same value */
     int n = base_load_rlx(&spins);
     if (n == 0) {
         n = base_cpu_count() > 1 ? SYNC_SPINS : 1;

@@ -16,6 +16,7 @@ typedef struct sync_lock {
 CELLAR_PRIVATE void sync_lock_slow(sync_lock *l);
 CELLAR_PRIVATE bool sync_lock_until(sync_lock *l, uint64_t deadline_ns);
 CELLAR_PRIVATE void sync_wake_slow(sync_lock *l);
+CELLAR_PRIVATE int sync_spins(void); /* pauses before the first sleep of a wait */
 
 /* Take and drop a lock without a rank. */
 BASE_INLINE void sync_bare_take(sync_lock *l)

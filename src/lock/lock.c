@@ -248,17 +248,25 @@ BASE_ALWAYS_INLINE bool lock_same(const unsigned char *a, const unsigned char *b
     return different == 0;
 }
 
+/* Find the record that a hint names for this hash. Do not read a line of another key. */
+BASE_ALWAYS_INLINE bool lock_hinted(lock_stripe *s, uint64_t hash, uint32_t *number)
+{
+    const _Atomic uint32_t *near = lock_near(s, hash);
+    uint32_t hint = base_load_rlx(&near[0]);
+    if (hint >> LOCK_HINT_BITS != lock_tag(hash)) {
+        hint = base_load_rlx(&near[1]);
+        if (BASE_UNLIKELY(hint >> LOCK_HINT_BITS != lock_tag(hash))) { return false; }
+    }
+    *number = (hint & ((UINT32_C(1) << LOCK_HINT_BITS) - 1)) - 1;
+    return true;
+}
+
 /* Take an idle record that a hint names, with one exchange. Return false if that was impossible. */
 BASE_ALWAYS_INLINE bool lock_fast(cellar_locks *t, const base_thread_record *self, lock_stripe *s,
                                   const lock_want *w, cellar_lock *out)
 {
-    const _Atomic uint32_t *near = lock_near(s, w->hash);
-    uint32_t hint = base_load_rlx(&near[0]);
-    if (hint >> LOCK_HINT_BITS != lock_tag(w->hash)) { /* do not read a line of another key */
-        hint = base_load_rlx(&near[1]);
-        if (BASE_UNLIKELY(hint >> LOCK_HINT_BITS != lock_tag(w->hash))) { return false; }
-    }
-    const uint32_t number = (hint & ((UINT32_C(1) << LOCK_HINT_BITS) - 1)) - 1;
+    uint32_t number;
+    if (BASE_UNLIKELY(!lock_hinted(s, w->hash, &number))) { return false; }
     lock_record *r = lock_at(t, number);
     BASE_PREFETCH(&r->key);
     const uint64_t word = base_load_acq(&r->word);
@@ -276,7 +284,7 @@ BASE_ALWAYS_INLINE bool lock_fast(cellar_locks *t, const base_thread_record *sel
         return false;
     }
     lock_tell(t, self, r, fence, w);
-    out->opaque = lock_opaque((uint32_t)(w->hash >> 58), number);
+    out->opaque = lock_opaque((uint32_t)(w->hash >> t->stripe_shift), number);
     out->fence = fence;
     return true;
 }
@@ -306,52 +314,77 @@ static cellar_err lock_held(cellar_locks *t, lock_stripe *s, lock_record *r, uin
 
 /* Take a frozen record, or wait for it. Drop the stripe lock. */
 static cellar_err lock_meet(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t word,
-                            lock_want *w, cellar_lock *out) SYNC_DROPS(LOCK)
+                            lock_want *w, lock_after *a, cellar_lock *out) SYNC_DROPS(LOCK)
 {
-    lock_after a = { .chunk = NULL };
     cellar_lock_lost cause;
     uint64_t fence = lock_fence(word);
     bool held = (word & LOCK_HELD) != 0;
     /* A precise reading costs as much as all the rest: only for a held or awaited lock. */
     const int64_t now_ms = held || r->first != NULL ? base_now_ms(&t->obj.clock) : 0;
     if (held && lock_over(r, word, now_ms, &cause)) {
-        lock_note_lost(s, r, fence, now_ms, cause, &a);
+        lock_note_lost(s, r, fence, now_ms, cause, a);
         held = false;
     }
     if (!held && r->first != NULL && !t->barging) { /* the longest waiter comes first */
-        lock_hand_over(t, s, r, fence, &a);
+        lock_hand_over(t, s, r, fence, a);
         word = lock_freeze(r); /* the new owner may have released it already */
         fence = lock_fence(word);
         held = (word & LOCK_HELD) != 0;
     }
-    if (held) { return lock_held(t, s, r, word, w, now_ms, &a, out); }
+    if (held) { return lock_held(t, s, r, word, w, now_ms, a, out); }
     lock_tell(t, base_thread_self(), r, ++fence, w);
-    lock_settle(t, s, r, fence, true, false, &a);
+    lock_settle(t, s, r, fence, true, false, a);
+    lock_leave(t, s, a);
+    lock_out(t, s, r, fence, out);
+    return CELLAR_OK;
+}
+
+/* Acquire under the stripe lock. After E_LIMIT and E_SPACE the caller sweeps idle records and tries
+ * again. */
+static cellar_err lock_slow_once(cellar_locks *t, lock_stripe *s, lock_want *w,
+                                 unsigned char **block, cellar_lock *out)
+{
+    lock_after a = { .chunk = NULL };
+    sync_take(LOCK, &s->lock);
+    lock_record *r = lock_find(s, w);
+    if (r != NULL) { return lock_meet(t, s, r, lock_freeze(r), w, &a, out); }
+    cellar_err err = CELLAR_OK;
+    r = lock_insert(t, s, w, *block, &err, &a);
+    if (r == NULL) {
+        lock_leave(t, s, &a);
+        return err;
+    }
+    *block = NULL;
+    const uint64_t fence = s->floor + 1; /* no hint yet: a key that comes once needs none */
+    lock_tell(t, base_thread_self(), r, fence, w);
+    base_store_rel(&r->word, lock_word(fence, LOCK_HELD));
     lock_leave(t, s, &a);
     lock_out(t, s, r, fence, out);
     return CELLAR_OK;
 }
 
-/* Acquire under the stripe lock. After E_LIMIT the caller sweeps idle records and tries again. */
-static cellar_err lock_slow_once(cellar_locks *t, lock_stripe *s, lock_want *w,
-                                 unsigned char **block, cellar_lock *out)
+/* Wait a moment for an owner that holds the lock as briefly, before the queue: a thread in the
+ * queue costs each release a wake-up. A thread that waits there already comes first: its record is
+ * frozen. */
+static bool lock_spin(cellar_locks *t, const base_thread_record *self, lock_stripe *s,
+                      const lock_want *w, cellar_lock *out)
 {
-    sync_take(LOCK, &s->lock);
-    lock_record *r = lock_find(s, w);
-    if (r != NULL) { return lock_meet(t, s, r, lock_freeze(r), w, out); }
-    cellar_err err = CELLAR_OK;
-    r = lock_insert(t, s, w, *block, &err);
-    if (r == NULL) {
-        sync_drop(LOCK, &s->lock);
-        return err;
+    uint32_t number;
+    if (w->wait_timeout_ms == 0 || !lock_hinted(s, w->hash, &number)) { return false; }
+    const lock_record *r = lock_at(t, number);
+    for (int i = sync_spins(); i > 0; i--) {
+        const uint64_t bits = base_load_rlx(&r->word) & LOCK_BITS;
+        if (bits == 0 && lock_fast(t, self, s, w, out)) { return true; }
+        if ((bits & LOCK_FROZEN) != 0 || base_load_rlx(&r->hash) != w->hash) { return false; }
+        base_pause();
     }
-    *block = NULL;
-    return lock_meet(t, s, r, base_load_rlx(&r->word), w, out);
+    return false;
 }
 
-BASE_NOINLINE static cellar_err lock_slow(cellar_locks *t, lock_stripe *s, lock_want *w,
-                                          cellar_lock *out)
+BASE_NOINLINE static cellar_err lock_slow(cellar_locks *t, const base_thread_record *self,
+                                          lock_stripe *s, lock_want *w, cellar_lock *out)
 {
+    if (lock_spin(t, self, s, w, out)) { return CELLAR_OK; }
     unsigned char *block = NULL;
     cellar_err err = CELLAR_OK;
     if (w->key_len > LOCK_KEY_INLINE) {
@@ -364,7 +397,8 @@ BASE_NOINLINE static cellar_err lock_slow(cellar_locks *t, lock_stripe *s, lock_
         memcpy(block, w->key, w->key_len);
     }
     err = lock_slow_once(t, s, w, &block, out);
-    if (err == CELLAR_E_LIMIT) { /* idle records of other stripes may use the room */
+    if (err == CELLAR_E_LIMIT || err == CELLAR_E_SPACE) {
+        /* Idle records and credits of other stripes may use the room. */
         lock_sweep(t);
         err = lock_slow_once(t, s, w, &block, out);
     }
@@ -429,7 +463,7 @@ CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size
     }
     lock_stripe *s = lock_stripe_of(t, w.hash);
     if (BASE_LIKELY(lock_fast(t, self, s, &w, out))) { return CELLAR_OK; }
-    return lock_slow(t, s, &w, out);
+    return lock_slow(t, self, s, &w, out);
 }
 
 /* ---- handles ---- */
@@ -439,8 +473,8 @@ BASE_COLD static cellar_err lock_handle_bad(cellar_locks *t, const cellar_lock *
 {
     if (t == NULL || lk == NULL) { return CELLAR_E_INVAL; }
     const uint32_t stripe = lock_handle_stripe(lk);
-    lock_stripe *s = &t->stripe[stripe % LOCK_STRIPES];
-    if (lk->fence != 0 && stripe < LOCK_STRIPES && lock_number_ok(t, lock_handle_record(lk))) {
+    lock_stripe *s = &t->stripe[stripe % t->stripe_count];
+    if (lk->fence != 0 && stripe < t->stripe_count && lock_number_ok(t, lock_handle_record(lk))) {
         return CELLAR_E_FORKED;
     }
     sync_take(LOCK, &s->lock);
@@ -453,7 +487,7 @@ BASE_COLD static cellar_err lock_handle_bad(cellar_locks *t, const cellar_lock *
 BASE_ALWAYS_INLINE cellar_err lock_handle(cellar_locks *t, const cellar_lock *lk, lock_stripe **s,
                                           lock_record **r)
 {
-    if (BASE_UNLIKELY(t == NULL || lk == NULL || lock_handle_stripe(lk) >= LOCK_STRIPES)) {
+    if (BASE_UNLIKELY(t == NULL || lk == NULL || lock_handle_stripe(lk) >= t->stripe_count)) {
         return lock_handle_bad(t, lk);
     }
     *s = &t->stripe[lock_handle_stripe(lk)];

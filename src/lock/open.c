@@ -18,7 +18,9 @@ BASE_SIZE_BEGIN
 #define LOCK_OPEN "cellar_locks_open"
 #define LOCK_BYTES_DEFAULT ((uint64_t)32 << 20)
 #define LOCK_BYTES_MIN ((uint64_t)256 << 10)
-_Static_assert(sizeof(cellar_locks) + BASE_PAD < LOCK_BYTES_MIN, "max_bytes holds the table");
+_Static_assert(sizeof(cellar_locks) + LOCK_STRIPES_MIN * sizeof(lock_stripe) + BASE_PAD <
+                   LOCK_BYTES_MIN,
+               "max_bytes holds the table");
 #define LOCK_COUNT_DEFAULT 65536u
 #define LOCK_COUNT_MAX (UINT64_C(1) << 24)
 #define LOCK_FENCE_MAX (UINT64_C(1) << 61)
@@ -31,7 +33,7 @@ _Static_assert(sizeof(cellar_locks) + BASE_PAD < LOCK_BYTES_MIN, "max_bytes hold
 static void lock_fork_prepare(void *ctx) SYNC_UNCHECKED
 {
     cellar_locks *t = ctx;
-    for (uint32_t i = 0; i < LOCK_STRIPES; i++) { sync_take(LOCK, &t->stripe[i].lock); }
+    for (uint32_t i = 0; i < t->stripe_count; i++) { sync_take(LOCK, &t->stripe[i].lock); }
     sync_take(LOCK_CHUNK, &t->chunk_lock);
 }
 
@@ -39,7 +41,7 @@ static void lock_fork_parent(void *ctx) SYNC_UNCHECKED
 {
     cellar_locks *t = ctx;
     sync_drop(LOCK_CHUNK, &t->chunk_lock);
-    for (uint32_t i = LOCK_STRIPES; i-- > 0;) { sync_drop(LOCK, &t->stripe[i].lock); }
+    for (uint32_t i = t->stripe_count; i-- > 0;) { sync_drop(LOCK, &t->stripe[i].lock); }
 }
 
 /* Drop every record of a stripe. No thread is left that could look at one. */
@@ -58,13 +60,15 @@ static void lock_stripe_clear(cellar_locks *t, lock_stripe *s) SYNC_HOLDS(LOCK)
     for (uint32_t i = 0; i < LOCK_NEAR; i++) { base_store_rlx(&s->near[i], 0u); }
     base_store_rlx(&s->record_count, 0u);
     s->chunks = NULL;
+    s->newest = NULL;
+    s->credit = 0;
     s->spare_count = s->waiter_count = 0;
 }
 
 /* Return every page. */
 static void lock_clear(cellar_locks *t) SYNC_HOLDS(LOCK)
 {
-    for (uint32_t i = 0; i < LOCK_STRIPES; i++) { lock_stripe_clear(t, &t->stripe[i]); }
+    for (uint32_t i = 0; i < t->stripe_count; i++) { lock_stripe_clear(t, &t->stripe[i]); }
     base_store_rlx(&t->count, UINT64_C(0));
     if (t->chunk_top > 0) {
         base_region_discard(&t->region, 0, (size_t)t->chunk_top * BASE_PAGE);
@@ -78,7 +82,7 @@ static void lock_fork_child(void *ctx) SYNC_UNCHECKED
 {
     cellar_locks *t = ctx;
     lock_clear(t);
-    for (uint32_t i = 0; i < LOCK_STRIPES; i++) {
+    for (uint32_t i = 0; i < t->stripe_count; i++) {
         lock_stripe *s = &t->stripe[i];
         t->high = BASE_MAX(t->high, s->floor);
         base_store_rlx(&s->fork_fence, s->floor);
@@ -112,6 +116,17 @@ static cellar_err lock_config_in(const cellar_locks_config *cfg, cellar_locks_co
                          "cellar_locks_config.reserved0 must be 0");
 }
 
+/* Return the number of stripes: one for 512 locks. They take an eighth of max_bytes at most. */
+static uint32_t lock_stripes_for(const cellar_locks_config *c)
+{
+    uint32_t n = LOCK_STRIPES_MIN;
+    while (n < LOCK_STRIPES_MAX && c->max_locks >= (uint64_t)n * 1024 &&
+           c->max_bytes / 16 >= n * sizeof(lock_stripe)) {
+        n *= 2;
+    }
+    return n;
+}
+
 static void lock_stripes_init(cellar_locks *t, uint64_t fence_start)
 {
     if (fence_start == 0) {
@@ -119,7 +134,7 @@ static void lock_stripes_init(cellar_locks *t, uint64_t fence_start)
         fence_start = (wall_ms > 0 ? (uint64_t)wall_ms : 1) << LOCK_FENCES_A_MS;
     }
     t->high = BASE_MIN(fence_start, LOCK_FENCE_MAX);
-    for (uint32_t i = 0; i < LOCK_STRIPES; i++) { t->stripe[i].floor = t->high; }
+    for (uint32_t i = 0; i < t->stripe_count; i++) { t->stripe[i].floor = t->high; }
 }
 
 CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_locks **out)
@@ -134,14 +149,18 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
     err = CELLAR_E_NOMEM;
     host.alloc = NULL; /* with `free`: the memory of a table is not the program's */
     host.free = NULL;
-    cellar_locks *t = base_object_new(&lock_service.kind, &host, sizeof *t);
+    const uint32_t stripes = lock_stripes_for(&full);
+    const size_t table_bytes = sizeof(cellar_locks) + stripes * sizeof(lock_stripe);
+    cellar_locks *t = base_object_new(&lock_service.kind, &host, table_bytes);
     if (t == NULL) { goto out; }
-    base_account_limit(&t->obj.account, full.max_bytes - sizeof *t - BASE_PAD);
+    base_account_limit(&t->obj.account, full.max_bytes - table_bytes - BASE_PAD);
+    t->stripe_count = stripes;
+    t->stripe_shift = 64u - base_log2_floor(stripes);
     t->look_ms = host.clock == NULL ? BASE_NEVER_MS : LOCK_LOOK_MS;
     t->max_locks = full.max_locks;
     t->barging = full.barging;
     t->chunk_max = (uint32_t)(full.max_locks / LOCK_PER_CHUNK) + 1 +
-                   LOCK_STRIPES * LOCK_SPARE_CHUNKS;
+                   stripes * LOCK_SPARE_CHUNKS;
     unsigned char secret[32];
     why = "no random bytes from the kernel";
     if (!base_random_bytes(secret, sizeof secret)) { goto drop_object; }

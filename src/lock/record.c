@@ -2,13 +2,13 @@
  *
  * record: the records of keyed locks, their pages, and the index of a stripe.
  *
- * PICTURE    key -> hash -> stripe (64) --near hint--> record        read without a lock
- *                                  \----uthash-------> record        under the stripe lock
+ * PICTURE    key -> hash -> stripe (64..256) --near hint--> record   read without a lock
+ *                                       \----uthash-------> record   under the stripe lock
  *            page (4 KiB) = head | 21 records; a page belongs to one stripe, or to none
  *            region = all pages; reserved and writable at open, touched on first use
  * INVARIANTS A key is in at most one record of the index. A record of the index is held, waited
- * for,
- *            in a report, or one of at most LOCK_IDLE_MAX idle ones of its stripe.
+ *            for, in a report, or one of at most LOCK_IDLE_MAX idle ones of its stripe.
+ *            table.count == sum over stripes of record_count + credit, at most max_locks.
  *            stripe.floor >= each fence of a key that left the index; table.high >= each fence in a
  *            returned page; a stripe that takes a page raises its floor to `high`. So the fences of
  *            a record always rise, and a word never returns.
@@ -150,6 +150,7 @@ static bool lock_index_add(cellar_locks *t, lock_stripe *s, lock_record *r) SYNC
 
 static void lock_index_del(cellar_locks *t, lock_stripe *s, lock_record *r) SYNC_HOLDS(LOCK)
 {
+    if (s->newest == r) { s->newest = r->hh.prev; }
     BASE_TABLE_CHARGE(&t->obj.account, BASE_MOD_LOCK);
     HASH_DELETE(hh, s->index, r);
     r->hh.tbl = NULL;
@@ -185,41 +186,22 @@ static void lock_spare_put(cellar_locks *t, lock_stripe *s, lock_record *r, lock
     }
 }
 
-CELLAR_PRIVATE lock_record *lock_insert(cellar_locks *t, lock_stripe *s, const lock_want *w,
-                                        unsigned char *block, cellar_err *why)
+CELLAR_PRIVATE void lock_credit_return(cellar_locks *t, lock_stripe *s, uint32_t n)
 {
-    if (base_add_rlx(&t->count, 1u) >= t->max_locks) {
-        *why = CELLAR_E_LIMIT;
-        goto uncount;
+    s->credit -= n;
+    (void)base_sub_rlx(&t->count, (uint64_t)n);
+}
+
+/* Take credit for one record at least. Return false if max_locks is reached. */
+static bool lock_credit_take(cellar_locks *t, lock_stripe *s) SYNC_HOLDS(LOCK)
+{
+    while (s->credit == 0) {
+        const uint64_t count = base_load_rlx(&t->count);
+        const uint64_t n = BASE_MIN(t->max_locks - count, LOCK_CREDIT);
+        if (n == 0) { return false; }
+        if (base_cas_ar(&t->count, count, count + n)) { s->credit = (uint32_t)n; }
     }
-    lock_record *r = lock_spare_take(t, s, why);
-    if (r == NULL) { goto uncount; }
-    BASE_ASSERT(lock_fence(base_load_rlx(&r->word)) <= s->floor);
-    r->first = NULL;
-    r->pins = 0;
-    r->key_len = (uint32_t)w->key_len;
-    if (block != NULL) {
-        r->key.out = block;
-    } else {
-        memcpy(r->key.in, w->key, w->key_len);
-    }
-    base_store_rlx(&r->hash, w->hash);
-    base_store_rlx(&r->lease_of, UINT64_C(0));
-    base_store_rel(&r->word, lock_word(s->floor, LOCK_FROZEN));
-    const uint64_t refused = base_load_rlx(&t->obj.account.refused);
-    if (!lock_index_add(t, s, r)) {
-        *why = base_load_rlx(&t->obj.account.refused) != refused ? CELLAR_E_SPACE : CELLAR_E_NOMEM;
-        lock_after none = { .chunk = NULL };
-        lock_spare_put(t, s, r, &none);
-        BASE_ASSERT(none.chunk == NULL); /* the record was taken just now: too few are unused */
-        goto uncount;
-    }
-    s->acquired -= s->floor;
-    base_store_rlx(&s->record_count, base_load_rlx(&s->record_count) + 1);
-    return r;
-uncount:
-    (void)base_sub_rlx(&t->count, 1u);
-    return NULL;
+    return true;
 }
 
 CELLAR_PRIVATE uint64_t lock_freeze(lock_record *r)
@@ -232,8 +214,7 @@ CELLAR_PRIVATE uint64_t lock_freeze(lock_record *r)
     }
 }
 
-static void lock_remove(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence,
-                        lock_after *a) SYNC_HOLDS(LOCK)
+static void lock_hint_clear(const cellar_locks *t, lock_stripe *s, lock_record *r) SYNC_HOLDS(LOCK)
 {
     const uint64_t hash = base_load_rlx(&r->hash);
     _Atomic uint32_t *near = lock_near(s, hash);
@@ -242,24 +223,33 @@ static void lock_remove(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_
             base_store_rlx(&near[i], 0u);
         }
     }
+    r->hinted = 0;
+}
+
+/* Take a frozen record that no thread needs out of the index. The caller puts it to use. */
+static void lock_unindex(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence)
+    SYNC_HOLDS(LOCK)
+{
+    if (r->hinted) { lock_hint_clear(t, s, r); }
     lock_index_del(t, s, r);
     if (r->key_len > LOCK_KEY_INLINE) {
         base_free(&t->obj.account, BASE_MOD_LOCK, r->key.out, r->key_len);
     }
     s->floor = BASE_MAX(s->floor, fence);
     s->acquired += fence;
+    s->credit++;
     base_store_rel(&r->word, lock_word(fence, LOCK_FROZEN));
     base_store_rlx(&s->record_count, base_load_rlx(&s->record_count) - 1);
-    lock_spare_put(t, s, r, a);
-    (void)base_sub_rlx(&t->count, 1u);
 }
 
 /* Add a hint in place of the older of the two. Do not rewrite an equal hint: other threads read
  * it. */
-static void lock_hint_put(lock_stripe *s, uint64_t hash, uint32_t number) SYNC_HOLDS(LOCK)
+static void lock_hint_put(const cellar_locks *t, lock_stripe *s, lock_record *r) SYNC_HOLDS(LOCK)
 {
+    const uint64_t hash = base_load_rlx(&r->hash);
     _Atomic uint32_t *near = lock_near(s, hash);
-    const uint32_t hint = lock_hint(hash, number), first = base_load_rlx(&near[0]);
+    const uint32_t hint = lock_hint(hash, lock_number(t, r)), first = base_load_rlx(&near[0]);
+    r->hinted = 1;
     if (first == hint || base_load_rlx(&near[1]) == hint) { return; }
     if (first != 0) { base_store_rlx(&near[1], first); }
     base_store_rlx(&near[0], hint);
@@ -273,12 +263,60 @@ CELLAR_PRIVATE void lock_settle(cellar_locks *t, lock_stripe *s, lock_record *r,
         bits |= LOCK_FROZEN;
     } else if (!held && r->pins == 0 &&
                (drop || base_load_rlx(&s->record_count) > LOCK_IDLE_MAX)) {
-        lock_remove(t, s, r, fence, a);
+        lock_unindex(t, s, r, fence);
+        lock_spare_put(t, s, r, a);
+        if (s->credit > 2 * LOCK_CREDIT) { lock_credit_return(t, s, LOCK_CREDIT); }
         return;
     }
-    lock_hint_put(s, base_load_rlx(&r->hash), lock_number(t, r));
+    lock_hint_put(t, s, r);
     BASE_POINT("lock.settle");
     base_store_rel(&r->word, lock_word(fence, bits));
+}
+
+/* Take the newest record of a full stripe out of the index, for another key: its lines are in the
+ * cache. Return NULL if it is not idle. */
+static lock_record *lock_reuse(cellar_locks *t, lock_stripe *s) SYNC_HOLDS(LOCK)
+{
+    lock_record *r = s->newest;
+    if (base_load_rlx(&s->record_count) < LOCK_IDLE_MAX || r->pins > 0) { return NULL; }
+    const uint64_t w = base_load_acq(&r->word);
+    BASE_POINT("lock.freeze");
+    if ((w & LOCK_BITS) != 0 || !base_cas_ar(&r->word, w, w | LOCK_FROZEN)) { return NULL; }
+    lock_unindex(t, s, r, lock_fence(w));
+    return r;
+}
+
+CELLAR_PRIVATE lock_record *lock_insert(cellar_locks *t, lock_stripe *s, const lock_want *w,
+                                        unsigned char *block, cellar_err *why, lock_after *a)
+{
+    lock_record *r = lock_reuse(t, s);
+    if (r == NULL) {
+        *why = CELLAR_E_LIMIT;
+        r = lock_credit_take(t, s) ? lock_spare_take(t, s, why) : NULL;
+        if (r == NULL) { return NULL; }
+    }
+    BASE_ASSERT(lock_fence(base_load_rlx(&r->word)) <= s->floor);
+    r->first = NULL;
+    r->pins = 0;
+    r->key_len = (uint32_t)w->key_len;
+    if (block != NULL) {
+        r->key.out = block;
+    } else {
+        memcpy(r->key.in, w->key, w->key_len);
+    }
+    base_store_rlx(&r->hash, w->hash);
+    base_store_rlx(&r->lease_of, UINT64_C(0));
+    const uint64_t refused = base_load_rlx(&t->obj.account.refused);
+    if (!lock_index_add(t, s, r)) {
+        *why = base_load_rlx(&t->obj.account.refused) != refused ? CELLAR_E_SPACE : CELLAR_E_NOMEM;
+        lock_spare_put(t, s, r, a);
+        return NULL;
+    }
+    s->newest = r;
+    s->acquired -= s->floor;
+    s->credit--;
+    base_store_rlx(&s->record_count, base_load_rlx(&s->record_count) + 1);
+    return r;
 }
 
 /* Unpin a record after the report of its loss. */

@@ -41,7 +41,7 @@ BASE_INLINE bool lock_number_ok(const cellar_locks *t, uint32_t number)
 }
 BASE_INLINE lock_stripe *lock_stripe_of(cellar_locks *t, uint64_t hash)
 {
-    return &t->stripe[hash >> 58];
+    return &t->stripe[hash >> t->stripe_shift];
 }
 /* Return the two hints that may name the record of this hash. */
 BASE_INLINE _Atomic uint32_t *lock_near(lock_stripe *s, uint64_t hash)
@@ -66,13 +66,18 @@ BASE_INLINE bool lock_is_announced(const lock_record *r, uint64_t fence)
 
 /* Find the record of this key; NULL: not in the index. */
 CELLAR_PRIVATE lock_record *lock_find(const lock_stripe *s, const lock_want *w) SYNC_HOLDS(LOCK);
-/* Insert a new record, frozen and not held. `block`: memory for a key above LOCK_KEY_INLINE, owned
- * by the record on success. NULL: *why is E_LIMIT, E_SPACE or E_NOMEM. */
+/* Insert a new record, frozen and not held. Its fences begin above the floor. `block`: memory for a
+ * key above LOCK_KEY_INLINE, owned by the record on success. NULL: *why is E_LIMIT, E_SPACE or
+ * E_NOMEM. */
 CELLAR_PRIVATE lock_record *lock_insert(cellar_locks *t, lock_stripe *s, const lock_want *w,
-                                        unsigned char *block, cellar_err *why) SYNC_HOLDS(LOCK);
+                                        unsigned char *block, cellar_err *why, lock_after *a)
+    SYNC_HOLDS(LOCK);
+/* Give `n` of the stripe's credits back to the table. */
+CELLAR_PRIVATE void lock_credit_return(cellar_locks *t, lock_stripe *s, uint32_t n)
+    SYNC_HOLDS(LOCK);
 /* Set FROZEN and return the word: from now on only holders of the stripe lock change it. */
 CELLAR_PRIVATE uint64_t lock_freeze(lock_record *r) SYNC_HOLDS(LOCK);
-/* End the work that began with lock_freeze or lock_insert: store the last value of the word. Remove
+/* End the work that began with lock_freeze: store the last value of the word. Remove
  * an idle record if `drop` is set or its stripe has enough. */
 CELLAR_PRIVATE void lock_settle(cellar_locks *t, lock_stripe *s, lock_record *r, uint64_t fence,
                                 bool held, bool drop, lock_after *a) SYNC_HOLDS(LOCK);

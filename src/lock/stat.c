@@ -34,7 +34,7 @@ CELLAR_PRIVATE const char *lock_figures(void *object, uint64_t *value)
 {
     cellar_locks *t = object;
     memset(value, 0, STATS_LOCK_COUNT * sizeof value[0]);
-    for (uint32_t i = 0; i < LOCK_STRIPES; i++) { lock_stat_stripe(&t->stripe[i], value); }
+    for (uint32_t i = 0; i < t->stripe_count; i++) { lock_stat_stripe(&t->stripe[i], value); }
     value[STATS_LOCK_BYTES] = base_object_bytes(&t->obj);
     return t->obj.name;
 }

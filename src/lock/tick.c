@@ -44,13 +44,14 @@ static bool lock_tick_stripe(cellar_locks *t, lock_stripe *s, int64_t now_ms, bo
         next = c->next;
         if (c->used == 0) { lock_chunk_detach(t, s, c, &a); }
     }
+    lock_credit_return(t, s, s->credit);
     lock_leave(t, s, &a);
     return lost;
 }
 
 CELLAR_PRIVATE void lock_sweep(cellar_locks *t)
 {
-    for (uint32_t i = 0; i < LOCK_STRIPES; i++) {
+    for (uint32_t i = 0; i < t->stripe_count; i++) {
         (void)lock_tick_stripe(t, &t->stripe[i], 0, false);
     }
 }
@@ -60,7 +61,7 @@ CELLAR_PRIVATE cellar_err lock_tick(void *object, uint64_t budget_us, int64_t *w
     cellar_locks *t = object;
     const int64_t now_ms = base_now_ms(&t->obj.clock);
     (void)budget_us;
-    for (uint32_t i = 0; i < LOCK_STRIPES; i++) {
+    for (uint32_t i = 0; i < t->stripe_count; i++) {
         /* Bounded: a lost lock is not held any more, and new leases end after now_ms. */
         while (lock_tick_stripe(t, &t->stripe[i], now_ms, true)) {}
     }

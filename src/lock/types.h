@@ -21,7 +21,9 @@
 #include "cellar_lock.h"
 #include "stats/stats.h"
 
-#define LOCK_STRIPES 64u
+#define LOCK_STRIPES_MIN 64u
+#define LOCK_STRIPES_MAX 256u
+#define LOCK_CREDIT 16u      /* records that a stripe takes from max_locks at a time */
 #define LOCK_NEAR 128u       /* hints of a stripe, in pairs; power of two */
 #define LOCK_HINT_BITS 25u   /* record number + 1; above it bits of the hash, never 0 */
 #define LOCK_IDLE_MAX 32u    /* records of a stripe that may stay without an owner */
@@ -73,7 +75,8 @@ typedef struct lock_record {
     _Atomic int32_t owner;      /* tid; tenure */
     _Atomic uint32_t flags;     /* CELLAR_LOCK_..., LOCK_NOTED; tenure */
     uint32_t key_len;           /* bytes; constant while in the index */
-    uint32_t pins;              /* running reports of a lost lease; stripe lock */
+    uint16_t pins;              /* running reports of a lost lease; stripe lock */
+    uint16_t hinted;            /* 1: a hint may name it; stripe lock */
     lock_waiter *first;         /* stripe lock */
     union {
         unsigned char in[LOCK_KEY_INLINE]; /* key_len <= LOCK_KEY_INLINE */
@@ -101,7 +104,9 @@ typedef struct lock_stripe {
     uint64_t floor;                /* fences of keys outside the index are not above it */
     uint64_t acquired;             /* + sum of live fences = acquisitions so far, modulo 2^64 */
     lock_chunk *chunks;            /* those with spare records come first */
+    lock_record *newest;           /* the last record of the index; NULL: it is empty */
     uint32_t spare_count;          /* == sum over chunks of LOCK_PER_CHUNK - used */
+    uint32_t credit;               /* records that it may still add: counted in table.count */
     uint32_t waiter_count;
     uint64_t count[STATS_LOCK_COUNT]; /* counters of the registry; gauges stay 0 */
     /* Read by the fast paths: on other lines than the fields that slow paths write. */
@@ -120,7 +125,10 @@ struct cellar_locks {
     int64_t look_ms;              /* longest sleep of a waiter */
     uint32_t barging;
     uint32_t chunk_max;
-    /* on another line than what the fast paths read: records in the indexes, at most max_locks */
+    uint32_t stripe_count;        /* power of two */
+    uint32_t stripe_shift;        /* 64 - log2(stripe_count) */
+    /* On another line than what the fast paths read: records in the indexes and credits of the
+     * stripes, at most max_locks. */
     _Atomic uint64_t count BASE_ALIGNED(BASE_PAD);
     sync_lock chunk_lock BASE_ALIGNED(BASE_PAD); /* rank LOCK_CHUNK; guards down to watch_ctx */
     uint64_t high;                /* no fence in a page given back is above it */
@@ -129,7 +137,7 @@ struct cellar_locks {
     uint32_t *free_chunks;        /* chunk_max numbers */
     cellar_lock_watch_fn watch;
     void *watch_ctx;
-    lock_stripe stripe[LOCK_STRIPES];
+    lock_stripe stripe[];         /* stripe_count */
 };
 
 /* Work for after the stripe lock. */

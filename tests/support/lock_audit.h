@@ -50,8 +50,12 @@ static inline bool lock_audit_stripe(cellar_locks *t, lock_stripe *s)
 static inline bool lock_audit(cellar_locks *t)
 {
     bool ok = true;
-    for (uint32_t i = 0; i < LOCK_STRIPES; i++) { ok = lock_audit_stripe(t, &t->stripe[i]) && ok; }
-    return ok;
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < t->stripe_count; i++) {
+        ok = lock_audit_stripe(t, &t->stripe[i]) && ok;
+        count += base_load_rlx(&t->stripe[i].record_count) + t->stripe[i].credit;
+    }
+    return ok && count == base_load_rlx(&t->count) && count <= t->max_locks;
 }
 
 #endif

@@ -578,10 +578,10 @@ static void lock_table_shrinks_to_nothing(void)
         const size_t len = i % 16 == 0 ? sizeof key : 8 + i % 40;
         T_EQ_I64(cellar_lock_acquire(t, key, len, NULL, &lk), CELLAR_OK);
         T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
-        if (i % 50000 == 0) { T_CHECK(figures(t).records <= LOCK_STRIPES * LOCK_IDLE_MAX); }
+        if (i % 50000 == 0) { T_CHECK(figures(t).records <= t->stripe_count * LOCK_IDLE_MAX); }
     }
     T_EQ_U64(figures(t).acquired, keys);
-    T_CHECK(figures(t).records <= LOCK_STRIPES * LOCK_IDLE_MAX);
+    T_CHECK(figures(t).records <= t->stripe_count * LOCK_IDLE_MAX);
     T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
     T_EQ_U64(figures(t).records, 0);
     T_EQ_U64(figures(t).bytes, bytes); /* the baseline, to the byte */
@@ -595,7 +595,7 @@ static void lock_table_shrinks_to_nothing(void)
     T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK); /* what is held stays */
     T_EQ_U64(figures(t).held, 20000);
     for (uint64_t i = 0; i < 20000; i++) { T_EQ_I64(cellar_lock_release(t, &held[i]), CELLAR_OK); }
-    T_CHECK(figures(t).records <= LOCK_STRIPES * LOCK_IDLE_MAX);
+    T_CHECK(figures(t).records <= t->stripe_count * LOCK_IDLE_MAX);
     T_EQ_I64(cellar_tick(t, 0, NULL), CELLAR_OK);
     T_EQ_U64(figures(t).bytes, bytes);
     shut(t);
@@ -640,6 +640,43 @@ static void limits_are_codes_and_counters(void)
     T_EQ_U64(figures(t).rejected_memory, 1);
     T_CHECK(lock_audit(t));
     while (n-- > 0) { T_EQ_I64(cellar_lock_release(t, &held[n]), CELLAR_OK); }
+    shut(t);
+}
+
+/* Credits of other stripes come back before a call is refused: one thread gets all of max_locks. */
+static void one_thread_gets_every_lock_of_max_locks(void)
+{
+    cellar_locks_config cfg = turnable();
+    cfg.max_locks = 500;
+    cellar_locks *t = open_with(&cfg);
+    static cellar_lock lk[501];
+    for (int round = 0; round < 2; round++) {
+        for (uint64_t i = 0; i < 500; i++) {
+            const uint64_t key = i + (uint64_t)round * 1000;
+            T_EQ_I64(cellar_lock_acquire(t, &key, sizeof key, NULL, &lk[i]), CELLAR_OK);
+        }
+        T_EQ_I64(take(t, "one more", 1000, &lk[500]), CELLAR_E_LIMIT);
+        for (uint64_t i = 0; i < 500; i++) { T_EQ_I64(cellar_lock_release(t, &lk[i]), CELLAR_OK); }
+    }
+    shut(t);
+}
+
+/* Pairs of new keys write no line that another stripe writes: the count of the table stands still
+ * once each stripe has its records. */
+static void pairs_of_new_keys_leave_the_count_of_the_table(void)
+{
+    cellar_locks *t = open_table();
+    const uint64_t warm = (uint64_t)t->stripe_count * LOCK_IDLE_MAX * 3;
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < warm + 5000; i++) {
+        cellar_lock lk;
+        T_EQ_I64(cellar_lock_acquire(t, &i, sizeof i, NULL, &lk), CELLAR_OK);
+        if (i == warm) { count = atomic_load(&t->count); }
+        if (i > warm) { T_EQ_U64(atomic_load(&t->count), count); }
+        T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+        if (i > warm) { T_EQ_U64(atomic_load(&t->count), count); }
+    }
+    T_CHECK(lock_audit(t));
     shut(t);
 }
 
@@ -854,6 +891,8 @@ T_MAIN("cellar_lock_keys", T_CASE(one_owner_at_a_time),
        T_CASE(many_are_all_or_none), T_CASE(many_without_a_wait_are_busy),
        T_CASE(lease_of_zero_is_thirty_seconds), T_CASE(wait_of_zero_is_thirty_seconds),
        T_CASE(lock_table_shrinks_to_nothing), T_CASE(limits_are_codes_and_counters),
+       T_CASE(one_thread_gets_every_lock_of_max_locks),
+       T_CASE(pairs_of_new_keys_leave_the_count_of_the_table),
        T_CASE(keys_are_compared_in_full), T_CASE(equal_hashes_are_two_locks),
        T_CASE(bad_input_is_refused), T_CASE(newer_and_older_callers_are_understood),
        T_CASE(figures_add_up), T_CASE(host_options_are_read_by_the_size_rule))
