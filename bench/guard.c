@@ -128,6 +128,13 @@ static uint32_t guard_set_with(const guard_key *key, const cellar_set_opts *o)
 }
 static uint32_t guard_set(const guard_key *key) { return guard_set_with(key, NULL); }
 
+static uint32_t guard_set_ttl(const guard_key *key)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = 60000;
+    return guard_set_with(key, &o);
+}
+
 static uint32_t guard_set_opts(const guard_key *key)
 {
     cellar_set_opts o = cellar_set_opts_default();
@@ -309,6 +316,7 @@ static const guard_row guard_rows[] = {
     { "set_in_place", GUARD_STORE, guard_set, guard_set, GUARD_OPS, GUARD_KEYS, 0, false },
     { "set_new", GUARD_STORE, guard_set, guard_set, GUARD_OPS, GUARD_OPS, GUARD_OTHERS, false },
     { "set_evict", GUARD_SMALL, guard_set, guard_set, GUARD_OPS, GUARD_OPS, GUARD_OTHERS, false },
+    { "set_ttl", GUARD_STORE, guard_set_ttl, guard_set_ttl, GUARD_OPS, GUARD_KEYS, 0, false },
     { "set_opts", GUARD_STORE, guard_set_opts, guard_set_opts, GUARD_OPS, GUARD_KEYS, 0, false },
     { "set_tag", GUARD_STORE, guard_set_tag, guard_set_tag, GUARD_OPS, GUARD_KEYS, 0, false },
     { "set_l2", GUARD_DISK, guard_set, guard_set, GUARD_OPS, GUARD_KEYS, 0, false },

@@ -2,7 +2,7 @@
  *
  * set: write one key.
  *
- * WALK       plain entry, no options, no observer except a tier: l1_set_hit {commit hook} -> [tier
+ * WALK       plain entry, no options but ttl_ms, no observer except a tier: l1_set_hit {commit hook} -> [tier
  *            kill] -> counters; new key without observers: l1_set_new {commit hook} -> counters;
  *            else cache_plan_make -> cache_put (change.c)
  * SEE ALSO   plan.c (options), change.c, loading/update.c, many.c. */
@@ -18,16 +18,28 @@ BASE_COLD static cellar_err cache_set_refuse(cellar *c, const void *key, size_t 
                           "value must not be NULL; a negative entry has no value");
 }
 
-/* Compute the deadline of a set for which the namespace sets only a time to live. Return false in
- * doubt. */
-BASE_ALWAYS_INLINE bool cache_set_plain(const cellar *c, int64_t *deadline_ms)
+/* Tell whether options set nothing but a time to live. */
+BASE_ALWAYS_INLINE bool cache_set_ttl_alone(const cellar_set_opts *o)
+{
+    if (BASE_UNLIKELY(o->struct_size != sizeof *o) || o->ttl_ms < 0 ||
+        (o->flags | o->tag_count | o->user_flags) != 0) { /* the most common others first */
+        return false;
+    }
+    return ((uint64_t)(o->idle_ms | o->max_age_ms | o->stale_ms) | o->if_version |
+            (uintptr_t)o->new_version | (uintptr_t)o->tags | o->ttl_class | o->cost_us |
+            o->jitter_pct | (uint32_t)o->jitter_mode | o->reserved0) == 0;
+}
+
+/* Compute the deadline of a set that has only a time to live, its own or that of the namespace (0).
+ * Return false in doubt. */
+BASE_ALWAYS_INLINE bool cache_set_plain(const cellar *c, int64_t ttl_ms, int64_t *deadline_ms)
 {
     if (BASE_UNLIKELY(base_load_acq(&c->state) != 0 || base_load_rlx(&c->carries) != 0 ||
                       base_load_acq(&c->bloom) != NULL) ||
         BASE_UNLIKELY((cache_default(c, CACHE_IDLE) | cache_default(c, CACHE_STALE)) != 0)) {
         return false;
     }
-    const int64_t ttl = cache_default(c, CACHE_TTL);
+    const int64_t ttl = ttl_ms != 0 ? ttl_ms : cache_default(c, CACHE_TTL);
     *deadline_ms =
         ttl == CELLAR_TTL_NONE ? BASE_NEVER_MS : base_add_sat(base_quick_ms(&c->store->clock), ttl);
     return true;
@@ -51,10 +63,10 @@ BASE_ALWAYS_INLINE void cache_set_replaced(cellar *c, const base_thread_record *
 /* Set the most common cases without observers: only a time to live, over an entry of the same size
  * or for a new key. Return false in doubt, with nothing done: the caller starts over. */
 BASE_ALWAYS_INLINE bool cache_set_short(cellar *c, const base_thread_record *self, const l1_key *k,
-                                        const void *value, size_t value_len)
+                                        const void *value, size_t value_len, int64_t ttl_ms)
 {
     int64_t deadline;
-    if (!cache_set_plain(c, &deadline)) { return false; }
+    if (!cache_set_plain(c, ttl_ms, &deadline)) { return false; }
     const l1_over_done done = l1_set_hit(c->l1, k, value, value_len, deadline);
     if (BASE_LIKELY(done == L1_OVER_DONE)) {
         cache_set_replaced(c, self, k);
@@ -72,12 +84,13 @@ BASE_ALWAYS_INLINE bool cache_set_short(cellar *c, const base_thread_record *sel
 
 /* Set over a tier, out of line: a set without a tier needs no space for a scope. */
 BASE_NOINLINE static bool cache_set_over_tier(cellar *c, const base_thread_record *self,
-                                              const l1_key *k, const void *value, size_t value_len)
+                                              const l1_key *k, const void *value, size_t value_len,
+                                              int64_t ttl_ms)
 {
     const cache_store *s = c->store;
     const uint32_t tiers = base_load_rlx(&s->observers_tier_only);
     int64_t deadline;
-    if (base_load_rlx(&s->observers) > tiers || !cache_set_plain(c, &deadline) ||
+    if (base_load_rlx(&s->observers) > tiers || !cache_set_plain(c, ttl_ms, &deadline) ||
         !cache_change_over(c, k, value, value_len, deadline)) {
         return false;
     }
@@ -98,12 +111,15 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
     l1_key k;
     cache_key(c, &k, key, key_len);
     bool tagged = true;
-    if (o == NULL && BASE_LIKELY(!sampled)) {
+    if (BASE_LIKELY(!sampled) && (o == NULL || cache_set_ttl_alone(o))) {
+        const int64_t ttl_ms = o == NULL ? 0 : o->ttl_ms;
         if (BASE_LIKELY(!cache_is_observed(c->store))) {
-            if (cache_set_short(c, self, &k, value, value_len)) { return CELLAR_OK; }
+            if (cache_set_short(c, self, &k, value, value_len, ttl_ms)) { return CELLAR_OK; }
         } else {
             tagged = l1_tagged(c->l1, &k);
-            if (tagged && cache_set_over_tier(c, self, &k, value, value_len)) { return CELLAR_OK; }
+            if (tagged && cache_set_over_tier(c, self, &k, value, value_len, ttl_ms)) {
+                return CELLAR_OK;
+            }
         }
     }
     cache_plan plan;
