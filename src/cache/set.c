@@ -2,9 +2,9 @@
  *
  * set: write one key.
  *
- * WALK       plain entry, no options but ttl_ms, no observer except a tier: l1_set_hit {commit hook} -> [tier
- *            kill] -> counters; new key without observers: l1_set_new {commit hook} -> counters;
- *            else cache_plan_make -> cache_put (change.c)
+ * WALK       plain entry, no option but ttl_ms, no observer except a tier: l1_set_hit {commit hook}
+ *            -> [tier kill] -> counters; new key without observers: l1_set_new {commit hook} ->
+ *            counters; else cache_plan_make -> cache_put (change.c)
  * SEE ALSO   plan.c (options), change.c, loading/update.c, many.c. */
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
