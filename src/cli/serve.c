@@ -10,6 +10,7 @@
 #include <getopt.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
 
@@ -83,10 +84,10 @@ static int serve_refused(const char *what, cellar_err err)
 {
     cellar_error_info e = cellar_error_info_default();
     (void)cellar_last_error(NULL, &e);
+    const bool sys = e.sys_errno != 0 && err == CELLAR_E_IO; /* other codes say it all */
     if (e.code == err && e.text[0] != '\0') {
-        cli_complain("serve", "cannot open the %s: %s%s%s", what, e.text,
-                     e.sys_errno != 0 ? ": " : "",
-                     e.sys_errno != 0 ? cli_errno_text(e.sys_errno) : "");
+        cli_complain("serve", "cannot open the %s: %s%s%s", what, e.text, sys ? ": " : "",
+                     sys ? cli_errno_text(e.sys_errno) : "");
     } else {
         cli_complain("serve", "cannot open the %s: %s", what, cellar_strerror(err));
     }
@@ -135,19 +136,37 @@ static bool serve_count(const char *option, uint64_t least, uint64_t most, uint3
     return serve_wrong(option, optarg, rule);
 }
 
-/* Take the budget: a size, or a share of the memory, which the settings know. */
-static bool serve_memory(serve_run *r)
+/* Read a share of the memory of the container or machine, which the settings know. */
+static bool serve_share(const char *share, uint64_t *bytes)
 {
     cellar_settings s = cellar_settings_default();
     char line[32];
-    if (cli_parse_bytes(optarg, &r->memory_bytes)) { return true; }
-    const int len = snprintf(line, sizeof line, "memory=%s", optarg);
-    if (strchr(optarg, '%') != NULL && (size_t)len < sizeof line &&
-        cellar_settings_read(&s, "", line, (size_t)len, NULL, NULL) == CELLAR_OK) {
-        r->memory_bytes = s.config.memory_bytes;
-        return true;
+    const int len = snprintf(line, sizeof line, "memory=%s", share);
+    if (strchr(share, '%') == NULL || (size_t)len >= sizeof line ||
+        cellar_settings_read(&s, "", line, (size_t)len, NULL, NULL) != CELLAR_OK) {
+        return false;
     }
-    return serve_wrong("memory", optarg, "a size such as 256M, or a share such as 50%");
+    *bytes = s.config.memory_bytes;
+    return true;
+}
+
+/* Take the budget: a size, or a share of the memory. */
+static bool serve_memory(serve_run *r)
+{
+    return cli_parse_bytes(optarg, &r->memory_bytes) || serve_share(optarg, &r->memory_bytes) ||
+           serve_wrong("memory", optarg, "a size such as 256M, or a share such as 50%");
+}
+
+/* Check that the budget fits into the memory. */
+static bool serve_memory_fits(uint64_t bytes)
+{
+    uint64_t all;
+    char budget[CLI_TEXT], text[CLI_TEXT];
+    if (!serve_share("100%", &all) || bytes <= all) { return true; }
+    cli_complain("serve", "--memory and the setting memory must be at most the memory of this "
+                 "container or machine, %s (got %s)", cli_bytes(text, all),
+                 cli_bytes(budget, bytes));
+    return false;
 }
 
 /* Take the write mode after the settings, which know its words. */
@@ -194,6 +213,15 @@ static bool serve_option(int c, void *ctx)
     }
 }
 
+/* Warn of a file with a secret that other users of the machine may read or write. */
+static void serve_secret_check(const char *option, const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || (st.st_mode & S_IRWXO) == 0) { return; }
+    cli_complain("serve", "warning: each user may open the %s file \"%s\" (mode %04o); "
+                 "chmod o= \"%s\"", option, path, (unsigned)(st.st_mode & 07777), path);
+}
+
 /* Read the password: the first line of its file. */
 static bool serve_password(serve_run *r)
 {
@@ -212,6 +240,7 @@ static bool serve_password(serve_run *r)
         return false;
     }
     r->port.password = r->secret;
+    serve_secret_check("password", r->password_file);
     return true;
 }
 
@@ -274,6 +303,7 @@ static int serve_settings(serve_run *r)
     if (code != CLI_DONE) { return code; }
     cellar_config *cfg = &r->settings.config;
     if (r->memory_bytes != 0) { cfg->memory_bytes = r->memory_bytes; }
+    if (!serve_memory_fits(cfg->memory_bytes)) { return CLI_USAGE; }
     if (r->l2_path != NULL) { cfg->l2_path = r->l2_path; }
     if (r->l2_bytes != 0) { cfg->l2_bytes = r->l2_bytes; }
     if (cfg->l2_path != NULL && cfg->l2_bytes == 0) {
@@ -285,6 +315,10 @@ static int serve_settings(serve_run *r)
     r->port.host = &r->settings.host;
     serve_port_settings(r);
     if (!serve_write(r)) { return CLI_USAGE; }
+    if (r->port.tls_cert_file != NULL) {
+        serve_secret_check("TLS key", r->port.tls_key_file != NULL ? r->port.tls_key_file
+                                                                   : r->port.tls_cert_file);
+    }
     return r->password_file == NULL || serve_password(r) ? CLI_DONE : CLI_USAGE;
 }
 
@@ -392,6 +426,7 @@ static int serve_run_command(int argc, char **argv, const cli_terminal *term)
     (void)term;
     r.settings = cellar_settings_default();
     r.settings.l2.write = CELLAR_L2_WRITE_ON_SET; /* unless the settings name a mode */
+    r.settings.l2.required = 1;                   /* nor say that it may be absent */
     r.port = cellar_resp_config_default();
     r.port.port = SERVE_NOT_SET;
     r.port.writable = 1;
@@ -442,6 +477,7 @@ const cli_command cli_serve = {
     "  --help                print this text\n"
     "\n"
     "Exit codes: 0 ended by a signal, 2 wrong usage or settings, 3 cannot start: address in use,\n"
-    "            public address without password, directory in use.\n",
+    "            public address without password, directory of --l2 in use, wrong or full (with\n"
+    "            the setting l2_required=0 it starts without the disk then).\n",
     serve_run_command
 };

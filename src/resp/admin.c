@@ -87,6 +87,13 @@ static resp_admin_page resp_admin_line(int status, const char *text)
 
 /* ---- checks ---- */
 
+/* Return whether all of n bytes are digits. */
+static bool resp_admin_digits(const char *p, size_t n)
+{
+    while (n > 0 && p[n - 1] >= '0' && p[n - 1] <= '9') { n--; }
+    return n == 0;
+}
+
 /* Return whether a Host is localhost or a loopback address, with or without a port. */
 static bool resp_admin_host_ok(cellar_bytes host)
 {
@@ -98,6 +105,10 @@ static bool resp_admin_host_ok(cellar_bytes host)
     const char *stop = memchr(p, v6 ? ']' : ':', host.len);
     p += v6;
     if (v6 && stop == NULL) { return false; }
+    const char *port = stop != NULL ? stop + v6 : end;
+    if (port < end && (*port++ != ':' || !resp_admin_digits(port, (size_t)(end - port)))) {
+        return false;
+    }
     const size_t len = (size_t)((stop != NULL ? stop : end) - p);
     if (len == 0 || len >= sizeof name) { return false; }
     memcpy(name, p, len);

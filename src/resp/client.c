@@ -79,6 +79,14 @@ static void resp_client_count(resp_client *c, uint32_t change)
     }
 }
 
+CELLAR_PRIVATE void resp_stale_log(cellar_resp *r)
+{
+    char why[TLS_WHY];
+    if (r->tls == NULL || !tls_server_stale(r->tls, why)) { return; }
+    base_log(&r->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_IO,
+             "clients refuse this certificate: %s", why);
+}
+
 /* Begin TLS with a client of TCP. False: no memory. */
 static bool resp_client_secure(resp_client *c)
 {
@@ -89,6 +97,7 @@ static bool resp_client_secure(resp_client *c)
         base_log(&c->of->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_IO,
                  "the present certificate stays: %s", why);
     }
+    resp_stale_log(c->of);
     return c->tls != NULL;
 }
 
@@ -121,6 +130,7 @@ CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t fla
     base_store_rel(&r->fd_of[slot], fd);
     resp_client_link(c);
     resp_client_count(c, 1);
+    resp_client_timed(c, resp_client_shakes(c));
     return c;
 }
 

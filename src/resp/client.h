@@ -10,6 +10,8 @@
  * address: as in resp_client. NULL: no memory or no slot; the socket stays open. */
 CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t flags, uint64_t peer,
                                             const char *address);
+/* Log that the certificate of the port is not valid now, once for each certificate. */
+CELLAR_PRIVATE void resp_stale_log(cellar_resp *r);
 /* Give back the memory of a value that a client sends, unless a set took it. */
 CELLAR_PRIVATE void resp_place_drop(resp_client *c);
 /* Free the part of a request that a client has sent. */
@@ -18,6 +20,11 @@ CELLAR_PRIVATE void resp_in_drop(resp_client *c);
 BASE_INLINE ssize_t resp_client_recv(resp_client *c, void *to, size_t room)
 {
     return c->tls != NULL ? tls_recv(c->tls, to, room) : base_net_recv(c->fd, to, room);
+}
+/* Return whether the TLS handshake of a client goes on. */
+BASE_INLINE bool resp_client_shakes(const resp_client *c)
+{
+    return c->tls != NULL && !tls_is_shaken(c->tls);
 }
 /* Tell the peer that nothing follows. */
 CELLAR_PRIVATE void resp_client_bye(resp_client *c);

@@ -239,7 +239,9 @@ static void resp_admin_slow(cellar_resp *r)
 static bool resp_is_due(const resp_client *c)
 {
     const int64_t end_ms = c->hold_ms != 0 ? c->hold_ms
-                         : c->linger_ms != 0 ? c->linger_ms : c->full_ms + RESP_OUT_WAIT_MS;
+                         : c->linger_ms != 0 ? c->linger_ms
+                         : c->full_ms != 0 ? c->full_ms + RESP_OUT_WAIT_MS
+                                           : c->born_ms + RESP_SHAKE_MS;
     return c->of->now_ms >= end_ms && (c->hold_ms != 0 || !(c->flags & RESP_C_PENDING));
 }
 

@@ -130,6 +130,7 @@ static cellar_err resp_places(cellar_resp *r, const cellar_resp_config *o)
 /* Read "0=name 3=other" into the names of the databases. False: not such a text. */
 static bool resp_names_in(cellar_resp *r, const char *text)
 {
+    uint32_t named = 0; /* a bit for each database */
     for (uint32_t i = 0; i < RESP_DBS; i++) {
         base_text t = { r->db[i].name, sizeof r->db[i].name, 0 };
         base_text_add(&t, "db%u", (unsigned)i);
@@ -140,7 +141,8 @@ static bool resp_names_in(cellar_resp *r, const char *text)
         while (*p >= '0' && *p <= '9' && p - digit < 3) { n = n * 10 + (uint32_t)(*p++ - '0'); }
         if (p == digit || *p != '=' || n >= RESP_DBS) { return false; }
         const size_t len = strcspn(++p, " ,");
-        if (len > CELLAR_NAME_MAX) { return false; }
+        if (len > CELLAR_NAME_MAX || (named & 1u << n) != 0) { return false; }
+        named |= 1u << n;
         memcpy(r->db[n].name, p, len);
         r->db[n].name[len] = '\0';
         p += len;
@@ -234,7 +236,10 @@ static cellar_err resp_secure(cellar_resp *r, const cellar_resp_config *o)
     char why[TLS_WHY];
     if (o->tls_cert_file == NULL) { return CELLAR_OK; }
     r->tls = tls_server_open(&files, why);
-    if (r->tls != NULL) { return CELLAR_OK; }
+    if (r->tls != NULL) {
+        resp_stale_log(r);
+        return CELLAR_OK;
+    }
     return base_refuse(tls_is_built() ? CELLAR_E_INVAL : CELLAR_E_UNSUPPORTED, RESP_OPEN, why);
 }
 
@@ -254,7 +259,7 @@ static cellar_err resp_parts(cellar_resp *r, const cellar_resp_config *o)
     }
     if (!resp_names_in(r, o->namespaces)) {
         return base_refuse(CELLAR_E_INVAL, RESP_OPEN, "namespaces must be like "
-                           "\"0=users 3=images\", with numbers 0..15");
+                           "\"0=users 3=images\", with different numbers 0..15");
     }
     BASE_REQUIRE(resp_table_init(r, table, count));
     if (!base_random_bytes(secret, sizeof secret)) {

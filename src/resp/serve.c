@@ -328,6 +328,14 @@ static void resp_out_limit(resp_client *c)
 
 /* ---- the end of a round ---- */
 
+/* Close a client that is slow in its TLS handshake. */
+static void resp_shake_limit(resp_client *c)
+{
+    if (!resp_client_shakes(c) || c->of->now_ms - c->born_ms < RESP_SHAKE_MS) { return; }
+    resp_add(c->of, RESP_COUNT_idle_closed, 1);
+    c->flags |= RESP_C_BROKEN;
+}
+
 /* Close a client that has all its replies. After a broken request read the rest for a while. */
 static void resp_finish(resp_client *c)
 {
@@ -396,6 +404,7 @@ CELLAR_PRIVATE void resp_serve_send(resp_client *c)
     r->serving = c;
     resp_out_send(c);
     resp_out_limit(c);
+    resp_shake_limit(c);
     resp_out_trim(c);
     if ((c->flags & RESP_C_STALLED) && resp_may_run(c)) {
         c->flags &= ~RESP_C_STALLED;
@@ -405,7 +414,8 @@ CELLAR_PRIVATE void resp_serve_send(resp_client *c)
     const uint32_t left = RESP_C_END | RESP_C_PENDING | RESP_C_STALLED;
     const bool over = (c->flags & RESP_C_CLOSE) || (c->flags & left) == RESP_C_END;
     if (over && c->out_bytes == 0 && c->hold_ms == 0) { resp_finish(c); }
-    resp_client_timed(c, c->hold_ms != 0 || c->full_ms != 0 || c->linger_ms != 0);
+    resp_client_timed(c, c->hold_ms != 0 || c->full_ms != 0 || c->linger_ms != 0 ||
+                             resp_client_shakes(c));
     if (!(c->flags & RESP_C_BROKEN)) { resp_interest(c); }
     r->serving = NULL;
     if (c->flags & RESP_C_BROKEN) { resp_client_free(c); }

@@ -324,6 +324,8 @@ CELLAR_PRIVATE int tls_shake(tls *t)
     return 1;
 }
 
+CELLAR_PRIVATE bool tls_is_shaken(const tls *t) { return t->done; }
+
 CELLAR_PRIVATE ssize_t tls_recv(tls *t, void *to, size_t cap)
 {
     size_t got = 0;
@@ -431,6 +433,7 @@ CELLAR_PRIVATE void tls_end(tls *t)
 
 struct tls_server {
     SSL_CTX *context;
+    bool reported;               /* tls_server_stale has reported the certificate of `context` */
     struct stat seen[TLS_FILES]; /* of the files when `context` was made */
     tls_files files;             /* the texts lie behind the struct */
 };
@@ -483,10 +486,27 @@ CELLAR_PRIVATE tls *tls_accept(tls_server *s, int fd, char why[TLS_WHY])
         if (fresh != NULL) {
             SSL_CTX_free(s->context);
             s->context = fresh;
+            s->reported = false;
             why[0] = '\0';
         }
     }
     return tls_new(s->context, fd, false);
+}
+
+CELLAR_PRIVATE bool tls_server_stale(tls_server *s, char why[TLS_WHY])
+{
+    struct tm date;
+    char day[sizeof "2026-01-31"] = "";
+    const X509 *own = SSL_CTX_get0_certificate(s->context);
+    if (s->reported || own == NULL) { return false; }
+    const ASN1_TIME *from = X509_get0_notBefore(own), *to = X509_get0_notAfter(own);
+    const bool over = X509_cmp_current_time(to) < 0;
+    s->reported = over || X509_cmp_current_time(from) > 0;
+    if (!s->reported || ASN1_TIME_to_tm(over ? to : from, &date) != 1) { return false; }
+    (void)strftime(day, sizeof day, "%Y-%m-%d", &date);
+    (void)snprintf(why, TLS_WHY, "tls_cert_file %.70s %s %s", s->files.cert_file,
+                   over ? "expired on" : "is not valid before", day);
+    return true;
 }
 
 CELLAR_PRIVATE void tls_server_close(tls_server *s)
@@ -543,6 +563,13 @@ CELLAR_PRIVATE ssize_t tls_send(tls *t, const struct iovec *part, size_t count)
     return -EPROTO;
 }
 
+CELLAR_PRIVATE bool tls_server_stale(tls_server *s, char why[TLS_WHY])
+{
+    (void)s, (void)why;
+    return false;
+}
+
+CELLAR_PRIVATE bool tls_is_shaken(const tls *t) { return t != NULL; }
 CELLAR_PRIVATE bool tls_holds(const tls *t) { return t == NULL; }
 CELLAR_PRIVATE bool tls_wants_write(const tls *t) { return t == NULL; }
 CELLAR_PRIVATE void tls_ticket_free(tls_ticket *ticket) { (void)ticket; }

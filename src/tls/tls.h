@@ -49,10 +49,14 @@ BASE_SPARE CELLAR_PRIVATE tls_server *tls_server_open(const tls_files *f, char w
  * present ones stay, and `why` has the reason, else "". NULL: no memory. */
 BASE_SPARE CELLAR_PRIVATE tls *tls_accept(tls_server *s, int fd, char why[TLS_WHY]);
 BASE_SPARE CELLAR_PRIVATE void tls_server_close(tls_server *s); /* NULL is allowed */
+/* Return whether the certificate is not valid now. Each one is reported once; why: the reason. */
+BASE_SPARE CELLAR_PRIVATE bool tls_server_stale(tls_server *s, char why[TLS_WHY]);
 
 /* Go on with the handshake. 1: it is done, and the peer is verified. A server need not call it:
  * tls_recv does the handshake. */
 BASE_SPARE CELLAR_PRIVATE int tls_shake(tls *t);
+/* Return whether the handshake is done. */
+BASE_SPARE CELLAR_PRIVATE bool tls_is_shaken(const tls *t);
 /* Fill `to` with the bytes that have come. */
 BASE_SPARE CELLAR_PRIVATE ssize_t tls_recv(tls *t, void *to, size_t cap);
 /* Send parts. After -EAGAIN or a part of the bytes the next call begins with the bytes that are

@@ -33,6 +33,16 @@ t_case small_budget_exits_3 exits 3 \
     'cannot open the store: cellar_open: memory_bytes must be at least 1M, or .* (got 4k)' --memory=4K
 t_case public_address_without_password_exits_3 exits 3 'cannot open the port' \
     --listen=0.0.0.0 --listen-public --port=47113
+t_case budget_above_the_memory_exits_2 exits 2 'must be at most the memory of this container' \
+    --memory=1000T
+mkdir "$t_tmp/foreign" && : >"$t_tmp/foreign/letter" && : >"$t_tmp/file"
+for row in "foreign:not of a disk tier" "file:not a directory" "none/store:does not exist"; do
+    dir=${row%%:*}
+    t_case "disk_directory_${dir%/*}_exits_3" exits 3 "disk tier is required: .*${row#*:}" \
+        --port=0 --unix="$t_tmp/s" --l2="$t_tmp/$dir" --l2-bytes=16M
+done
+t_case database_named_twice_exits_3 exits 3 'namespaces must be like' --port=0 \
+    --unix="$t_tmp/s" --namespaces="0=a 0=b"
 t_case no_listener_exits_3 exits 3 'cannot open the port' --port=0
 t_case socket_in_an_open_folder_exits_3 exits 3 'cannot open the port' --port=0 \
     --unix="$t_tmp/open/s"
@@ -47,6 +57,20 @@ answers() {
 t_case clients_are_served_until_sigterm answers
 in_use() { serve && exits 3 'cannot open the port' --port=0 --unix="$t_tmp/s" && stop; }
 t_case socket_in_use_exits_3 in_use
+disk_in_use() {
+    serve --l2="$t_tmp/used" --l2-bytes=32M &&
+        exits 3 'disk tier is required: l2_path is in use' --port=0 --unix="$t_tmp/other" \
+            --l2="$t_tmp/used" && stop &&
+        CELLAR_L2_REQUIRED=0 serve --l2="$t_tmp/file" --l2-bytes=16M && [ "$(rc ping)" = PONG ] && stop
+}
+t_case disk_in_use_exits_3_unless_the_settings_need_none disk_in_use
+secret() { # MODE LINES: a password file of a mode makes so many warnings
+    chmod "$1" "$t_tmp/password" && serve --password-file="$t_tmp/password" && stop &&
+        [ "$(grep -c "warning: each user may open the password file .* (mode 0$1)" \
+            "$t_tmp/serve_err")" = "$2" ]
+}
+open_password() { secret 644 1 && secret 640 0 && secret 600 0; }
+t_case password_file_that_each_user_may_read_warns open_password
 documents() { # a socket beside the port of the setting would need a free one: --port=0 wins
     REDIS_PORT=1 REDIS_HOST=redis.internal REDIS_PASSWORD=pw REDIS_MAX_CONNECTIONS=2 \
         CELLAR_RESP_TIMEOUT=90s serve && rc get a | grep -q NOAUTH &&

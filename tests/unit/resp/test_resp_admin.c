@@ -676,7 +676,8 @@ static void names_of_the_web_are_refused(void)
         { "127.9.9.9:1", 200 }, { "[::1]", 200 }, { "[::1]:9180", 200 }, { "evil.example", 421 },
         { "evil.example:9180", 421 }, { "localhost.evil.example", 421 }, { "10.0.0.1", 421 },
         { "127.0.0.1.evil.example", 421 }, { "[::2]", 421 }, { "::1", 421 }, { "[::1", 421 },
-        { "[127.0.0.1]", 421 }, { "[localhost]", 421 }, { ":9180", 421 }, { "[]", 421 },
+        { "localhost:evil", 421 }, { "127.0.0.1:80x", 421 }, { "[::1]:x", 421 }, { "[::1]9", 421 },
+        { "localhost:", 200 }, { "[127.0.0.1]", 421 }, { "[localhost]", 421 }, { ":9180", 421 }, { "[]", 421 },
         { "a-name-that-is-longer-than-sixty-four-bytes-and-still-goes-on-and-on", 421 },
     };
     admin_open_with(tcp);

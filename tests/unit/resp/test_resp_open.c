@@ -71,6 +71,7 @@ static void options_out_of_range_are_refused(void)
     BAD(namespaces, "x", "namespaces must be like");
     BAD(namespaces, "0", "namespaces must be like");
     BAD(namespaces, "0=a 1", "namespaces must be like");
+    BAD(namespaces, "0=a 1=b 0=c", "with different numbers 0..15");
     o = good;
     host.free = give_back;
     refused(&o, CELLAR_E_INVAL, "host.alloc and host.free belong together");
