@@ -20,6 +20,8 @@ BASE_SIZE_BEGIN
 static void resp_client_line(base_text *t, const resp_client *c)
 {
     const int64_t now_ms = c->of->now_ms;
+    unsigned blocks = 0;
+    for (const resp_block *b = c->out_first; b != NULL; b = b->next) { blocks++; }
     base_text_add(t, "id=%" PRIu64 " addr=%s fd=%d name=%s", c->id, c->address, c->fd, c->name);
     base_text_add(t, " age=%" PRId64 " idle=%" PRId64, (now_ms - c->born_ms) / 1000,
                   (now_ms - c->active_ms) / 1000);
@@ -30,9 +32,11 @@ static void resp_client_line(base_text *t, const resp_client *c)
                       ? "" : "N",
                   (unsigned)c->db, (unsigned)c->sub_count[RESP_CHANNEL],
                   (unsigned)c->sub_count[RESP_PATTERN]);
-    base_text_add(t, " multi=%d qbuf=%zu qbuf-free=%zu multi-mem=%zu omem=%zu",
+    base_text_add(t, " multi=%d qbuf=%zu qbuf-free=%zu argv-mem=0 multi-mem=%zu rbs=0 rbp=0",
                   c->flags & RESP_C_MULTI ? (int)c->queue_count : -1, c->in_len,
-                  c->in_cap - c->in_len, c->queue_bytes, c->out_bytes);
+                  c->in_cap - c->in_len, c->queue_bytes);
+    base_text_add(t, " obl=0 oll=%u omem=%zu tot-mem=%zu", blocks, c->out_bytes,
+                  sizeof *c + c->in_cap + c->queue_bytes + c->out_bytes);
     base_text_add(t, " events=%s cmd=%s user=default redir=-1 resp=%u lib-name=%s lib-ver=%s\n",
                   c->events & EPOLLOUT ? "rw" : "r", c->last, (unsigned)c->protocol, c->lib_name,
                   c->lib_version);

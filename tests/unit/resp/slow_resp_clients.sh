@@ -187,6 +187,7 @@ assert r.get("user:1") == "Ada" and 0 < r.ttl("user:1") <= 60
 assert sorted(r.keys("user:*")) == ["user:1", "user:2"]
 assert r.delete(*r.keys("user:*")) == 2 and r.keys("*") == ["x"]
 assert r.set("lock", "me", nx=True, ex=5) and r.set("lock", "you", nx=True, ex=5) is None
+assert r.client_info()["obl"] == 0 and r.client_list()[0]["addr"].startswith("unix:")
 assert list(r.scan_iter("l*")) == ["lock"] and r.exists("lock", "x", "none") == 2
 assert r.info()["redis_version"] == "7.0.0" and r.dbsize() == 2 and r.ping()
 assert r.config_get("maxmemory")["maxmemory"] == str(64 << 20)

@@ -150,7 +150,20 @@ static void clients_have_names_and_ids(void)
     T_CHECK(strstr(ask(fd, "CLIENT INFO\r\n"), "id=1 addr=unix:/") != NULL);
     T_CHECK(strstr(port_heard, "name=web-1 ") != NULL &&
             strstr(port_heard, "lib-name=redis-py lib-ver=5.0\n") != NULL);
+    static const char *const numbers[] = { /* redis-py reads them as such */
+        "id", "age", "idle", "db", "sub", "psub", "ssub", "multi", "qbuf", "qbuf-free", "argv-mem",
+        "multi-mem", "obl", "oll", "omem", "tot-mem", "resp",
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        char field[24];
+        (void)snprintf(field, sizeof field, "%s%s=", i == 0 ? "" : " ", numbers[i]);
+        const char *at = strstr(port_heard, field);
+        if (!T_CHECK(at != NULL)) { printf("# %s\n", field); }
+        if (at != NULL) { at += strlen(field); }
+        T_CHECK(at != NULL && strspn(at + (*at == '-'), "0123456789") > 0);
+    }
     T_CHECK(strstr(ask(fd, "CLIENT LIST\r\n"), "id=2 ") != NULL);
+    T_CHECK(strstr(port_heard, " obl=0 oll=0 omem=0 tot-mem=") != NULL);
     T_CHECK(strstr(ask(fd, "CLIENT LIST ID 2 7\r\n"), "id=1 ") == NULL);
     T_EQ_STR(ask(fd, "CLIENT LIST TYPE master\r\n"), "$0\r\n\r\n");
     T_EQ_STR(ask(fd, "CLIENT LIST ID x\r\n"), "-ERR Invalid client ID\r\n");
