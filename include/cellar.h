@@ -321,10 +321,14 @@ CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out);
  * returns: OK; DROPPED (all is closed, but entries of memory are not on disk: cellar_l2.h, CLOSE);
  *          E_CLOSED (closed before; nothing done); E_INVAL (a namespace: nothing done, and the
  *          first time a line in the log); E_BUSY (loads still ran after close_timeout_ms; nothing
- *          is closed, try again)
- * owns:    frees all memory, joins the maintenance thread, and invalidates pins. Namespace handles
+ *          is closed, no load has ended, try again); E_DEADLOCK (called by a loader or a fallback
+ *          of the store: nothing is done)
+ * owns:    frees all memory, joins the maintenance thread, and ends pins: never unpin one
+ *          afterwards. Namespace handles
  *          that are still open return E_CLOSED until they are closed themselves
- * thread:  any; must not overlap other calls on the same store
+ * thread:  any; must not overlap other calls on the same store but loads. New loads return
+ *          E_CLOSED. Running ones end first; once all of them only wait, for a lease or for another
+ *          process, they return E_CLOSED
  * cost:    O(committed memory); no listener is called for the entries of the store
  * example: cellar_close(c);                                                                      */
 CELLAR_API cellar_err cellar_close(cellar *c);
@@ -680,9 +684,10 @@ CELLAR_API const char *cellar_version(void);
  *               must not overlap other calls on that store. Namespace handles may outlive their
  *               store and then return E_CLOSED.
  *     callbacks Loaders, listeners, update and scan functions run with no internal lock held and
- *               may call the library, except cellar_close of their own store. Log, clock, allocator
- *               and cipher functions must not call it. C++ exceptions and longjmp must not leave a
- *               callback. pthread_exit and cancellation may end a loader.
+ *               may call the library, except cellar_close of their own store, which is E_DEADLOCK
+ *               in a loader. Log, clock, allocator and cipher functions must not call it. C++
+ *               exceptions and longjmp must not leave a callback. pthread_exit and cancellation may
+ *               end a loader.
  *     signals   No function is safe in a signal handler, except where its contract says so. The
  *               library handles EINTR and blocks all signals in its own threads.
  *     cancel    No function is a cancellation point. Asynchronous cancel type is not allowed

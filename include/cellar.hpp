@@ -395,7 +395,8 @@ private:
 
 /* ---- Stores and namespaces ------------------------------------------------------------------ */
 
-/* A store, or a namespace of it. The destructor of a store waits until all its loads have ended. */
+/* A store, or a namespace of it. The destructor of a store waits until all its loads have ended. In
+ * one of these loads it would never return: it calls std::terminate. */
 class handle {
 public:
     /* Open a store. */
@@ -426,7 +427,9 @@ public:
     handle &operator=(const handle &) = delete;
     ~handle()
     {
-        while (closed() == CELLAR_E_BUSY) {}
+        cellar_err e = closed();
+        while (e == CELLAR_E_BUSY) { e = closed(); }
+        if (e == CELLAR_E_DEADLOCK) { std::terminate(); }
         if (c_ != nullptr && is_store_) { loaders_->clear(); }
     }
 
@@ -454,8 +457,8 @@ public:
         return handle(store, name, &with);
     }
 
-    /* Close the handle now. Throw E_BUSY, with the store still open, if its loads still run after
-     * close_timeout_ms. */
+    /* Close the handle now. Throw with the store still open: E_BUSY if its loads still run after
+     * close_timeout_ms, E_DEADLOCK in one of these loads. */
     void close()
     {
         if (c_ == nullptr) { return; }

@@ -88,6 +88,14 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
 CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t key_len,
                                             uint32_t flags, cellar_entry_info *out);
 
+/* PINS
+ * A store has 192 pins on up to 4 processors. Each doubling of the processors doubles them, to
+ * 3,072. cellar_pin, cellar_reserve, CELLAR_LOAD_PIN and, while it copies, cellar_get_range take
+ * one. A pin ends with cellar_unpin, in any thread, or with the close of the store. It does not
+ * end with its thread: pins that an ended thread left stay valid and in use until another thread
+ * unpins them. When all are in use, cellar_pin, cellar_reserve and cellar_get_range return E_LIMIT,
+ * and CELLAR_LOAD_PIN copies. Other calls need none of them. */
+
 /* A value read in place. The struct may be copied; unpin one copy once. */
 typedef struct cellar_pinned {
     const void *value;
@@ -98,7 +106,7 @@ typedef struct cellar_pinned {
 /* Pin a value: read it in place, without a copy.
  * in:      key
  * out:     *out: value, value_len; zeroed unless OK
- * returns: OK, MISS, ABSENT; E_LIMIT (all pin slots are taken)
+ * returns: OK, MISS, ABSENT; E_LIMIT (all pins are in use: PINS)
  * owns:    the bytes are borrowed until cellar_unpin, or until the store is closed. They do not
  *          change: a later set, delete or eviction leaves them in place
  * thread:  any; another thread may unpin. Use pins for values from 1 KiB and for a short time: a
@@ -110,8 +118,11 @@ typedef struct cellar_pinned {
 CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cellar_pinned *out);
 
 /* Release a pin.
- * in:      p from cellar_pin; NULL or zeroed is fine; zeroed by the call
- * thread:  any; a second unpin of a copy stops the program in debug builds
+ * in:      p from cellar_pin or cellar_reserve of a store that is open; NULL or zeroed is fine;
+ *          zeroed by the call. After the close of the store the pin must not be used: it names
+ *          memory that is freed
+ * thread:  any, not only the one that pinned; a second unpin of a copy stops the program in debug
+ *          builds
  * cost:    one shared write
  * example:
  *     cellar_pinned p = {0, 0, {0, 0, 0, 0}};
@@ -124,7 +135,7 @@ CELLAR_API void cellar_unpin(cellar_pinned *p);
  * in:      key; offset of the first byte; buf_cap 0 with buf NULL asks for the length
  * out:     *total, the length of the value; buf: its bytes from offset on, min(buf_cap, *total -
  *          offset) of them, none from the end on; buf is undefined unless the call returns OK
- * returns: OK, MISS, ABSENT; E_LIMIT (all pin slots are taken)
+ * returns: OK, MISS, ABSENT; E_LIMIT (all pins are in use: PINS)
  * owns:    nothing changes hands
  * thread:  any; two ranges of one value may be of two versions if it is changed between the calls
  * cost:    memory: two shared writes and the copy; disk: the parts that the range touches
@@ -140,7 +151,7 @@ CELLAR_API cellar_err cellar_get_range(cellar *c, const void *key, size_t key_le
  * in:      c, any handle of the store; value_len from 1 to max_value_bytes
  * out:     *out: value_len bytes at value, undefined, writable until the set; zeroed unless OK
  * returns: OK; E_SPACE, E_NOMEM (no room: entries were evicted for it, as for a set), E_LIMIT (all
- *          pin slots are taken), E_TOOBIG, E_INVAL, E_CLOSED
+ *          pins are in use: PINS), E_TOOBIG, E_INVAL, E_CLOSED
  * owns:    the caller calls cellar_unpin: after the set, which makes the bytes those of the entry,
  *          or without one, which frees them
  * thread:  any; one thread at a time stores or unpins it

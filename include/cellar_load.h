@@ -50,9 +50,9 @@ extern "C" {
  * delete or eviction leaves them in place. cellar_result_free unpins them, and must be called
  * before the store is closed. age_ms and ttl_left_ms are -1, version is 0.
  *
- * The value is copied as usual when it is stale, on disk or just loaded, when all pin slots are
- * taken, with eager_refresh_pct or xfetch_beta_x100, and when a policy wants it refreshed now. Bulk
- * loads and leases ignore the flag. */
+ * The value is copied as usual when it is stale, on disk or just loaded, when all pins are in use
+ * (PINS in cellar_entry.h), with eager_refresh_pct or xfetch_beta_x100, and when a policy wants it
+ * refreshed now. Bulk loads and leases ignore the flag. */
 
 /* ---- Results --------------------------------------------------------------------------------- */
 

@@ -40,7 +40,8 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
         cache_pin_out(c, &ref, out);
     } else if (err == CELLAR_E_LIMIT) {
         stats_count(c->stats, STATS_LIMIT_PINS, 1);
-        return cache_fail(c, err, 0, "cellar_pin: all pin slots are in use: unpin values");
+        return cache_fail(c, err, 0, "cellar_pin: all pins of the store are in use: unpin values, "
+                                     "also those of ended threads");
     }
     return err;
 }

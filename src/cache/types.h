@@ -359,6 +359,8 @@ struct cache_store {
                                            * load so far */
     _Atomic uint32_t flights_turn; /* role: of the thread that creates the table */
     _Atomic uint32_t loading; /* calls inside loads, with background loads; the close waits for 0 */
+    _Atomic uint32_t asleep;  /* of them: waits for a load of another call or another process */
+    _Atomic bool loads_end;   /* a close has found no load but waiting ones: they end */
     int64_t close_ms;             /* this down to max_waiters: constant */
     uint32_t max_flights, max_waiters;
     uint32_t jitter[2];           /* default jitter of loads: percent, mode; constant */

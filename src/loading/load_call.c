@@ -332,11 +332,21 @@ CELLAR_PRIVATE int64_t cache_patience(cache_call *call)
     return BASE_MIN(call->soft_at_ms, call->patience_ms);
 }
 
+/* Wait for the leader of a JOINED flight. A close of the store knows of the wait. */
+static flight_waited cache_join_wait(cache_call *call, flight_outcome *o)
+{
+    _Atomic uint32_t *asleep = &call->c->store->asleep;
+    (void)base_add_sc(asleep, 1u);
+    const flight_waited how = flight_wait(call->t, call->f, cache_patience(call), o);
+    (void)base_sub_ar(asleep, 1u);
+    return how;
+}
+
 CELLAR_PRIVATE void cache_join(cache_call *call)
 {
     flight_outcome o = { .phase = FLIGHT_QUEUED };
     const bool untagged = call->tag_epoch == flight_tag_born(call->f);
-    const flight_waited how = flight_wait(call->t, call->f, cache_patience(call), &o);
+    const flight_waited how = cache_join_wait(call, &o);
     call->state = CACHE_CALL_LOOKS;
     call->now_ms = base_now_ms(&call->c->store->clock);
     switch (how) {

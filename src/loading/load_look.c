@@ -314,7 +314,7 @@ CELLAR_PRIVATE void cache_look_first(cache_call *call)
     const bool skips = (call->p->flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_REFRESH)) != 0;
     cellar_err look = CELLAR_MISS;
     cache_key(call->c, &call->k, call->key, call->k.len); /* with the present generation */
-    if (cache_is_closed(call->c)) {
+    if (cache_load_ends(call->c)) {
         cache_answer(call, CELLAR_E_CLOSED, CELLAR_SOURCE_NONE);
         return;
     }

@@ -61,13 +61,15 @@ static void cache_shared_sleep(const cellar *c, const cache_shared *h, uint32_t 
                                int64_t until_ms)
 {
     cache_store *s = h->store;
-    while (base_load_acq(&s->shared_bell) == bell && !cache_is_closed(c) &&
+    (void)base_add_sc(&s->asleep, 1u);
+    while (base_load_acq(&s->shared_bell) == bell && !cache_load_ends(c) &&
            !cache_shared_alone(h)) {
         const int64_t left_ms = until_ms - base_now_ms(&s->clock);
-        if (left_ms <= 0) { return; }
+        if (left_ms <= 0) { break; }
         const int64_t slice_ms = BASE_MIN(left_ms, CACHE_SHARED_SLICE_MS);
         (void)sync_wait(&s->shared_bell, bell, base_now_ns() + (uint64_t)slice_ms * 1000000u);
     }
+    (void)base_sub_ar(&s->asleep, 1u);
 }
 
 /* ---- the answer of the tier ---- */
@@ -311,7 +313,7 @@ static bool cache_shared_is_due(const cache_call *call)
     const cache_store *s = call->c->store;
     uint64_t now, globs;
     const cache_shared *h = cache_shared_of(call->c);
-    if (h == NULL || cache_shared_alone(h) || cache_is_closed(call->c) ||
+    if (h == NULL || cache_shared_alone(h) || cache_load_ends(call->c) ||
         base_load_acq(&call->c->generation) != call->k.generation ||
         base_load_acq(&s->tag_epoch) != call->tag_epoch || /* perhaps a gap: changes were missed */
         base_now_ms(&s->clock) >= call->until_ms) {

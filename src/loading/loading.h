@@ -208,6 +208,14 @@ CELLAR_PRIVATE flight_table *cache_flights(cache_store *s);
 CELLAR_PRIVATE bool cache_load_begin(cellar *c); /* false: the store closes */
 CELLAR_PRIVATE void cache_load_end(cache_store *s); /* s may be freed after it */
 CELLAR_PRIVATE uint32_t cache_loads_mine(const cache_store *s); /* running calls of this thread */
+/* Return whether a load that runs has to end: the handle is closed. A close of the store that may
+ * still fail is not enough. */
+BASE_INLINE bool cache_load_ends(const cellar *c)
+{
+    const uint32_t state = base_load_acq(&c->state);
+    return (state & CACHE_CLOSED) != 0 &&
+           ((state & CACHE_ENDING) == 0 || base_load_sc(&c->store->loads_end));
+}
 CELLAR_PRIVATE void cache_call_begin(cache_call *call, cellar *c, const cache_load_plan *p,
                                      const void *key, size_t key_len);
 /* Begin a call that leads the flight `f`. A clear may have ended its generation. */

@@ -7,7 +7,8 @@
  * INVARIANTS A job is dropped if a caller took over its flight, or if its entry changed or is gone.
  * LOCKING    None of its own. Loaders run without a lock.
  * COMPLETION A close waits up to close_ms until `loading` (calls and running jobs) is 0, joins the
- *            workers and drops queued jobs.
+ *            workers and drops queued jobs. It ends loads that wait only once no other load runs: a
+ *            close that gives up has ended none.
  * LIMITS     load_queue jobs. Full: the stale value is served and counted; the next call tries
  *            again. A worker that a loader ended is replaced by the next job, or by a tick. */
 #include "base/user_callback.h"
@@ -129,23 +130,44 @@ static void cache_jobs_drop(cache_store *s, base_job *queued)
     }
 }
 
+/* Return whether all running loads wait at one instant. No load begins meanwhile: read `loading`,
+ * which only falls, before `asleep`. */
+static bool cache_loads_sleep(const cache_store *s)
+{
+    const uint32_t running = base_load_sc(&s->loading);
+    return base_load_sc(&s->asleep) == running;
+}
+
+/* Let waiting loads end if no other load runs. Return whether they end: what they wait for may
+ * never come. A load that woke between the two looks ends, too. */
+static bool cache_loads_finish(cache_store *s)
+{
+    if (!cache_loads_sleep(s)) { return false; }
+    base_store_sc(&s->loads_end, true);
+    if (cache_loads_sleep(s)) { return true; }
+    base_store_sc(&s->loads_end, false);
+    return false;
+}
+
 /* End all loads. A worker takes a job before `loading` counts it. Joining ends no load, so the
  * close waits for the loads first and joins the workers afterwards. */
 CELLAR_PRIVATE bool cache_load_close(cache_store *s)
 {
-    flight_table *t = base_load_sc(&s->flights);
     const uint64_t since_ns = base_now_ns();
     const uint64_t patience_ns = (uint64_t)BASE_MIN(s->close_ms, INT64_MAX / 4000000) * 1000000;
+    bool ends = false;
     base_pool_stop(&s->jobs, true);
     for (;;) {
-        if (t != NULL) { flight_close(t); }
+        flight_table *t = base_load_sc(&s->flights);
+        ends = ends || cache_loads_finish(s);
+        if (ends && t != NULL) { flight_close(t); }
         if (base_load_sc(&s->loading) == 0) { break; }
         if (base_now_ns() - since_ns >= patience_ns) {
+            base_store_sc(&s->loads_end, false);
             base_pool_stop(&s->jobs, false);
             return false;
         }
         base_sleep_ns(1000000);
-        if (t == NULL) { t = base_load_sc(&s->flights); }
     }
     cache_jobs_drop(s, base_pool_join(&s->jobs));
     return true;
@@ -179,6 +201,7 @@ CELLAR_PRIVATE void cache_load_fork_child(cache_store *s)
         ((cache_job *)(void *)j)->f = NULL;
     }
     base_store_rlx(&s->loading, cache_loads_mine(s)); /* the forking thread continues here */
+    base_store_rlx(&s->asleep, 0u);
 }
 
 CELLAR_PRIVATE bool cache_load_audit(cache_store *s)

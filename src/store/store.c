@@ -311,10 +311,11 @@ static void cache_tiers_leave(cache_store *s)
     sync_drop(NAMESPACE, &s->namespace_lock);
 }
 
-/* End the store after its root was closed. Return OK; DROPPED: l2.close_ms dropped entries; E_BUSY,
- * with no change: loads still run. */
+/* End the store after its root was closed. Return OK; DROPPED: l2.close_ms dropped entries. With no
+ * change: E_DEADLOCK, a load of this thread is the caller; E_BUSY, loads still run. */
 static cellar_err cache_store_end(cache_store *s)
 {
+    if (cache_loads_mine(s) != 0) { return CELLAR_E_DEADLOCK; }
     cache_store_mark(s, true);
     if (!cache_load_close(s)) {
         cache_store_mark(s, false);
@@ -367,13 +368,14 @@ static cellar_err cache_handle_close(cellar *c, bool root)
     const bool was_open = fits && cache_handle_drop(c);
     const cellar_err err = !fits ? cache_close_refuse(c, root) : !was_open ? CELLAR_E_CLOSED
                            : root ? cache_store_end(s) : CELLAR_OK;
-    if (err == CELLAR_E_BUSY) {
+    if (err == CELLAR_E_BUSY || err == CELLAR_E_DEADLOCK) {
         sync_take(NAMESPACE, &s->namespace_lock);
         c->handles++;
         sync_drop(NAMESPACE, &s->namespace_lock);
         cache_store_release(s, 1);
-        return cache_fail(c, err, 0,
-                          "cellar_close: loads still run after close_timeout_ms: retry");
+        return cache_fail(c, err, 0, err == CELLAR_E_BUSY
+                          ? "cellar_close: loads still run after close_timeout_ms: retry"
+                          : "cellar_close: a loader closes its own store: let it return first");
     }
     if (was_open) { cache_namespace_release(c); }
     cache_store_release(s, was_open ? 2 : 1);

@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include "cellar.h"
 #include "cellar_entry.h"
@@ -539,6 +540,63 @@ static void maintenance_thread_reclaims_expired_entries_without_traffic(void)
     shut(c);
 }
 
+/* ---- pins of ended threads ---- */
+
+enum { PINS_MOST = 3072 };
+
+typedef struct pinner {
+    cellar *c;
+    cellar_pinned *pin;
+    uint32_t pins, want;
+    cellar_err err;
+} pinner;
+
+static void *pin_and_end(void *arg)
+{
+    pinner *p = arg;
+    for (uint32_t i = 0; i < p->want && p->err == CELLAR_OK; i++) {
+        p->err = cellar_pin(p->c, "k", 1, &p->pin[p->pins]);
+        p->pins += p->err == CELLAR_OK;
+    }
+    return NULL;
+}
+
+/* As the contract says: 192 pins on up to 4 processors, twice as many with each doubling. Threads
+ * that have ended hold them until another thread unpins. */
+static void pins_of_ended_threads_stay_until_unpinned(void)
+{
+    static cellar_pinned pin[PINS_MOST + 1];
+    cellar *c = open_bytes(8 << 20, 1);
+    pinner p = { .c = c, .pin = pin, .want = 64 };
+    char part[4];
+    size_t len;
+    cellar_pinned one;
+    T_EQ_I64(cellar_set(c, "k", 1, "value", 5, NULL), CELLAR_OK);
+    while (p.err == CELLAR_OK && p.pins <= PINS_MOST) {
+        pthread_t t;
+        T_REQUIRE(pthread_create(&t, NULL, pin_and_end, &p) == 0);
+        T_REQUIRE(pthread_join(t, NULL) == 0);
+    }
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t want = 192;
+    for (long n = 4; n < processors && want < PINS_MOST; n *= 2) { want *= 2; }
+    T_EQ_I64(p.err, CELLAR_E_LIMIT);
+    T_EQ_U64(p.pins, want);
+    T_EQ_I64(cellar_pin(c, "k", 1, &one), CELLAR_E_LIMIT);
+    T_EQ_I64(cellar_get_range(c, "k", 1, 0, part, sizeof part, &len), CELLAR_E_LIMIT);
+    T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_OK);
+    for (uint32_t i = 0; i < p.pins; i++) {
+        T_EQ_MEM(pin[i].value, "value", 5);
+        cellar_unpin(&pin[i]);
+    }
+    T_EQ_I64(cellar_set(c, "k", 1, "again", 5, NULL), CELLAR_OK);
+    p = (pinner){ .c = c, .pin = pin, .want = want };
+    (void)pin_and_end(&p);
+    T_EQ_U64(p.pins, want); /* none is lost */
+    for (uint32_t i = 0; i < p.pins; i++) { cellar_unpin(&pin[i]); }
+    shut(c);
+}
+
 T_MAIN("api_threads", T_CASE(increments_are_not_lost), T_CASE(updates_are_not_lost),
        T_CASE(set_if_absent_by_many_threads_stores_once),
        T_CASE(concurrent_set_by_version_loses_no_change), T_CASE(seed_counts),
@@ -547,4 +605,5 @@ T_MAIN("api_threads", T_CASE(increments_are_not_lost), T_CASE(updates_are_not_lo
        T_CASE(scan_during_changes_visits_every_stable_key),
        T_CASE(concurrent_namespace_opens_and_closes_work),
        T_CASE(concurrent_store_opens_and_closes_work), T_CASE(ended_threads_leave_nothing_in_store),
+       T_CASE(pins_of_ended_threads_stay_until_unpinned),
        T_CASE(maintenance_thread_reclaims_expired_entries_without_traffic))

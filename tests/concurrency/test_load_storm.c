@@ -742,37 +742,123 @@ static void *close_main(void *arg)
     return NULL;
 }
 
-/* Waiters return immediately. The close waits for the loader and gives up when it takes too
- * long. */
-static void close_during_load_ends_waiters(void)
+/* A close waits for loaders and gives up after close_timeout_ms. Loads that wait go on: for a loader
+ * in a thread, for a retry behind a failed one, for a lease. */
+static void close_that_is_busy_ends_no_waiting_load(void)
 {
     settings cfg = settings_default();
     cellar *c;
-    source s = SOURCE_INIT;
-    caller k, w, e = { .err = CELLAR_E_INVAL };
+    source s = SOURCE_INIT, failing = SOURCE_INIT, none = SOURCE_INIT;
+    cellar_result r = cellar_result_default();
+    cellar_lease lease;
+    caller k, f, w[3], e = { .err = CELLAR_E_INVAL };
     char text[64];
     cfg.host.no_threads = 1;
     cfg.config.memory_bytes = 4 << 20;
     cfg.tuning.close_timeout_ms = 50;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_lease_acquire(c, "leased", 6, NULL, NULL, &lease, &r), CELLAR_LEASED);
     atomic_store(&s.gate, 1);
+    atomic_store(&failing.gate, 1);
+    atomic_store(&failing.say, SAY_FAIL);
     start(&k, c, &s, NULL, "k");
+    start(&f, c, &failing, NULL, "f");
     wait_for(&s.inside, 1);
-    start(&w, c, &s, NULL, "k");
-    wait_for_waiters(c, 1);
+    wait_for(&failing.inside, 1);
+    start(&w[0], c, &s, NULL, "k");
+    start(&w[1], c, &s, NULL, "f");
+    start(&w[2], c, &none, NULL, "leased");
+    wait_for_waiters(c, 3);
     T_EQ_I64(cellar_close(c), CELLAR_E_BUSY);
-    join(&w);
-    T_EQ_I64(w.err, CELLAR_E_CLOSED);
-    /* the store stays open */
+    T_EQ_U64(figures(c).load_waiters, 3);
     source other = SOURCE_INIT;
-    T_EQ_I64(kit_load(c, "other", NULL, &other, text, NULL), CELLAR_OK);
+    T_EQ_I64(kit_load(c, "other", NULL, &other, text, NULL), CELLAR_OK); /* it stays open */
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "fulfilled", 9, NULL), CELLAR_OK);
+    join(&w[2]);
+    T_EQ_I64(w[2].err, CELLAR_OK);
+    T_EQ_STR(w[2].text, "fulfilled");
     e.c = c;
     T_REQUIRE(pthread_create(&e.thread, NULL, close_main, &e) == 0);
+    atomic_store(&failing.gate, 0);
+    join(&f);
+    wait_for(&s.inside, 2); /* the waiter retries, also beside a close */
     atomic_store(&s.gate, 0);
     join(&e);
     join(&k);
+    T_EQ_I64(f.err, CELLAR_E_LOADER);
     T_EQ_I64(k.err, CELLAR_OK);
+    for (int i = 0; i < 2; i++) {
+        join(&w[i]);
+        T_EQ_I64(w[i].err, CELLAR_OK);
+    }
     if (e.err != CELLAR_OK) { T_EQ_I64(cellar_close(c), CELLAR_OK); }
+}
+
+/* A wait for a lease may never end: once no other load runs, the close ends it. */
+static void close_ends_loads_that_wait_for_a_lease(void)
+{
+    settings cfg = settings_default();
+    cellar *c;
+    source s = SOURCE_INIT;
+    cellar_result r = cellar_result_default();
+    cellar_lease lease;
+    caller w[2];
+    cfg.config.memory_bytes = 4 << 20;
+    cfg.tuning.close_timeout_ms = 3600000;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    for (int i = 0; i < 2; i++) { start(&w[i], c, &s, NULL, "k"); }
+    wait_for_waiters(c, 2);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    for (int i = 0; i < 2; i++) {
+        join(&w[i]);
+        T_EQ_I64(w[i].err, CELLAR_E_CLOSED);
+    }
+    T_EQ_I64(atomic_load(&s.calls), 0);
+}
+
+static void close_inside(source *s, cellar_load *ld)
+{
+    cellar_error_info e = cellar_error_info_default();
+    (void)ld;
+    T_EQ_I64(cellar_close(s->arg), CELLAR_E_DEADLOCK);
+    T_EQ_I64(cellar_last_error(s->arg, &e), CELLAR_OK);
+    T_EQ_I64(e.code, CELLAR_E_DEADLOCK);
+}
+
+/* It would wait for itself: an hour here. A caller, a fallback, a thread of the store and a tick run
+ * the loader. */
+static void close_in_a_loader_is_refused(void)
+{
+    for (uint32_t no_threads = 0; no_threads < 2; no_threads++) {
+        settings cfg = settings_default();
+        cellar *c;
+        source s = SOURCE_INIT, fails = SOURCE_INIT;
+        cellar_load_opts o = cellar_load_opts_default();
+        char text[64];
+        cfg.config.memory_bytes = 4 << 20;
+        cfg.host.no_threads = no_threads;
+        cfg.host.clock = kit_clock;
+        cfg.tuning.close_timeout_ms = 3600000;
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+        s.during = close_inside;
+        s.arg = c;
+        o.flags = CELLAR_LOAD_CTX_STATIC;
+        o.ttl_ms = 1000;
+        o.stale_ms = 1000000;
+        T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
+        atomic_fetch_add(&kit_now_ms, 2000);
+        T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
+        while (atomic_load(&s.calls) < 2) {
+            (void)cellar_tick(c, 1000, NULL);
+            kit_nap();
+        }
+        o.fallback[0] = (cellar_fallback){ source_load, &s };
+        atomic_store(&fails.say, SAY_FAIL);
+        T_EQ_I64(kit_load(c, "fails", &o, &fails, text, NULL), CELLAR_OK);
+        T_EQ_I64(atomic_load(&s.calls), 3);
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+    }
 }
 
 static void fork_inside(source *s, cellar_load *ld)
@@ -876,6 +962,7 @@ T_MAIN("load_storm", T_CASE(storm_on_one_key_loads_once_per_generation), T_CASE(
        T_CASE(get_after_change_sees_no_older_load), T_CASE(thread_exit_of_leader_hands_load_over),
        T_CASE(thread_exit_in_refresh_of_dropped_namespace_ends_load),
        T_CASE(worker_that_a_loader_ended_is_replaced),
-       T_CASE(cancelled_loading_threads_leave_nothing), T_CASE(close_during_load_ends_waiters),
+       T_CASE(cancelled_loading_threads_leave_nothing), T_CASE(close_that_is_busy_ends_no_waiting_load),
+       T_CASE(close_ends_loads_that_wait_for_a_lease), T_CASE(close_in_a_loader_is_refused),
        T_CASE(forked_child_loads_by_itself), T_CASE(close_in_child_after_refresh_succeeds),
        T_CASE(load_limits_return_codes))

@@ -239,6 +239,11 @@ void loads()
     check(caught, "an exception of the loader comes back");
     check(store.get_or_load("down", [](std::string_view) { return std::string("up"); }) == "up",
           "the next load works");
+    store.get_or_load("closes", [&](std::string_view) {
+        check(code_of([&] { store.close(); }) == CELLAR_E_DEADLOCK, "a loader cannot close its store");
+        return std::string("open");
+    });
+    check(store.get("closes") == "open", "which stays open");
     check(code_of([&] {
               store.get_or_load("code", [](std::string_view) -> std::string {
                   throw cellarpp::error(CELLAR_E_DEADLOCK);
