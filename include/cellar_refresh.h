@@ -235,12 +235,12 @@ CELLAR_API cellar_err cellar_refresh_add(cellar_refresher *r, cellar *c, const v
                                          size_t key_len, const char *loader, int64_t interval_ms,
                                          const cellar_refresh_opts *o);
 
-/* Make a row of each policy rule of a namespace that has a refresh interval. Rows of an earlier
- * call for c are replaced: call it again after the rules were loaded again. A `key` rule without
- * placeholder is a key, behind the prefix of its section; any other rule needs a lister. A rule
- * without loader= has an uncovered row.
+/* Make a row of each policy rule of a namespace that has a refresh interval. Call it again after
+ * the rules were loaded again: a row of an earlier call for c goes on if its rule is the same, and
+ * is replaced or removed if not. A `key` rule without placeholder is a key, behind the prefix of
+ * its section; any other rule needs a lister. A rule without loader= has an uncovered row.
  * in:      c: namespace
- * out:     *count rows made; NULL is allowed
+ * out:     *count rows made or kept; NULL is allowed
  * returns: OK (also with *count 0); as cellar_refresh_add: the rows made so far stay. A rule with
  *          the pattern of another row is left out. E_BUSY (a load of a replaced row had not ended
  *          after close_timeout_ms: no row is made, call again)

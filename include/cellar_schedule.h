@@ -22,7 +22,7 @@
  * LOSS    Schedules live in memory and end with the process. A firing runs at most once. Each
  *         firing that does not run is counted in cellar_scheduler_stats, with its reason. With
  *         catch_up_on_start firings that the process missed run at the next start: see CATCH-UP.
- * CHANGES Each change of a schedule is in force when its call returns: no run of the old schedule
+ * CHANGES Each change of a schedule is in force when its call returns: no run of the old function
  *         begins later. A run that has begun ends as it would.
  * MORE    CRON EXPRESSIONS, CLOCK CHANGES, CATCH-UP, restrictions: at the end of this file. */
 #ifndef CELLAR_SCHEDULE_H
@@ -256,7 +256,9 @@ CELLAR_API cellar_err cellar_scheduler_close(cellar_scheduler *s);
 
 /* ---- Schedules ------------------------------------------------------------------------------ */
 
-/* Add a schedule.
+/* Add a schedule. If it replaces one with the same times, zone and phase, it keeps the instants of
+ * that one: a program may add its schedules again at any time. Runs of the old schedule that have
+ * not begun move to the new one; those that have begun count for its max_running.
  * in:      name of 1..64 bytes; spec from cellar_schedule_spec_default
  * returns: OK; EXISTS (KEEP), E_BUSY (ERROR); E_LIMIT (max_schedules), E_RANGE (at_wall_ms),
  *          E_NEVER (the expression matches no date; at_wall_ms passed more than misfire_grace_ms

@@ -19,13 +19,6 @@ BASE_SIZE_BEGIN
 #define SCHED_LIST_BATCH 8
 #define SCHED_TEXT_EXTRA 48 /* room of the text of a schedule beside an expression */
 
-/* Return the schedule of a name; NULL: none. */
-static sched_entry *sched_find(cellar_scheduler *s, const char *name) SYNC_HOLDS(WHEEL)
-{
-    const unsigned hash = (unsigned)cron_hash(name);
-    return BASE_TABLE_FIND(hh, s->table, name, strlen(name), hash);
-}
-
 static cellar_err sched_check(const cellar_scheduler *s, const char *name)
 {
     if (s == NULL || name == NULL || *name == '\0' ||
@@ -163,8 +156,7 @@ static cellar_err sched_insert(sched_entry *e, cellar_schedule_conflict conflict
     const unsigned hash = (unsigned)e->hash; /* add, then detach: a failure leaves the old one */
     BASE_TABLE_ADD(hh, s->table, e->name, strlen(e->name), hash, e);
     if (e->hh.tbl == NULL) { return CELLAR_E_NOMEM; }
-    if (old != NULL) { sched_detach(old, a); }
-    e->id = ++s->last_id;
+    e->id = e->line = ++s->last_id;
     e->refs = 1;
     e->present = true;
     sched_entry *first = s->all != NULL ? s->all : e;
@@ -173,11 +165,14 @@ static cellar_err sched_insert(sched_entry *e, cellar_schedule_conflict conflict
     e->prev->next = e;
     first->prev = e;
     s->all = first;
-    if (e->catches_up) {
+    if (old != NULL && old->times == e->times) {
+        sched_inherit(e, old, now, a);
+    } else if (e->catches_up) {
         sched_continue(e, now);
     } else {
         sched_begin(e, now);
     }
+    if (old != NULL) { sched_detach(old, a); }
     return CELLAR_OK;
 }
 
@@ -189,6 +184,7 @@ static cellar_err sched_add(sched_entry *e, const cellar_schedule_spec *o, const
     const work_time now = work_now(&s->obj);
     sched_after a;
     sched_after_init(&a);
+    e->times = base_mix64(cron_hash(text) + (uint64_t)o->phase) ^ cron_hash(zone);
     if (e->kind == CELLAR_SCHEDULE_EVERY) { e->start_ms = sched_phase_ms(e, o->phase, now); }
     if (e->kind == CELLAR_SCHEDULE_AT && now.wall_ms > e->due_ms &&
         now.wall_ms - e->due_ms > e->grace_ms) {
@@ -279,8 +275,8 @@ static cellar_err sched_change_held(sched_entry *e, sched_change change, work_ti
         e->settled_wall_ms = sched_before_wall_ms(e, e->due_ms, now);
         break;
     case SCHED_TRIGGER:
-        if (e->busy == e->run_count) { return CELLAR_E_BUSY; }
-        sched_start(e, 0, now.wall_ms, true, a);
+        if (sched_is_busy(e)) { return CELLAR_E_BUSY; }
+        (void)sched_start(e, 0, now.wall_ms, true, a);
         break;
     }
     return CELLAR_OK;

@@ -57,6 +57,9 @@ struct cellar_refresh_keys {
 
 typedef enum refresher_state { REFRESHER_IDLE, REFRESHER_READY, REFRESHER_RUNNING } refresher_state;
 
+/* KEPT, and DOUBTED until its rule is found: as it was KEPT, else DOOMED. */
+typedef enum refresher_fate { REFRESHER_KEPT, REFRESHER_DOUBTED, REFRESHER_DOOMED } refresher_fate;
+
 typedef struct refresher_row {
     struct refresher_row *next, *prev; /* ring of all rows, removed ones that still have refs too */
     struct refresher_row *next_ready; /* in a queue */
@@ -68,6 +71,7 @@ typedef struct refresher_row {
     uint32_t at_minutes;
     uint32_t stop_idle;
     int64_t interval_ms, ttl_ms, negative_ttl_ms, stale_ms;
+    uint64_t at_hash;         /* of the text of `at`; 0: none */
     int64_t start_ms;         /* all due times are start_ms + k * interval_ms */
     uint64_t id;              /* rises with each row */
     cellar_refresh_priority priority;
@@ -75,6 +79,7 @@ typedef struct refresher_row {
     refresher_state state;
     uint32_t refs;
     bool present;             /* not removed */
+    refresher_fate fate;      /* of a row of a policy, while the rules are read again */
     bool listing;             /* the next step lists the keys */
     bool day;                 /* the next list deletes all keys */
     bool uncovered;

@@ -153,6 +153,16 @@ typedef struct refresher_spec { /* a row to be made */
     cellar_refresh_opts o;
 } refresher_spec;
 
+static cellar_refresh_priority refresher_priority(const refresher_spec *s)
+{
+    return s->o.priority != 0 ? s->o.priority : CELLAR_REFRESH_MID;
+}
+
+static uint64_t refresher_at_hash(const refresher_spec *s)
+{
+    return s->at.len != 0 ? refresher_hash(s->at.data, s->at.len) : 0;
+}
+
 /* Make a row that is in no list yet. */
 static cellar_err refresher_row_make(cellar_refresher *r, const refresher_spec *s,
                                      refresher_row **out)
@@ -172,7 +182,8 @@ static cellar_err refresher_row_make(cellar_refresher *r, const refresher_spec *
     row->ttl_ms = s->o.ttl_ms;
     row->negative_ttl_ms = s->o.negative_ttl_ms;
     row->stale_ms = s->o.stale_ms;
-    row->priority = s->o.priority != 0 ? s->o.priority : CELLAR_REFRESH_MID;
+    row->priority = refresher_priority(s);
+    row->at_hash = refresher_at_hash(s);
     row->stop_idle = s->o.stop_idle;
     row->flags = s->flags;
     if (row->ttl_ms != 0 && row->ttl_ms / 2 < row->interval_ms) {
@@ -337,7 +348,39 @@ typedef struct refresher_policies { /* one call of cellar_refresh_add_policies *
     cellar *c;
     size_t count;
     cellar_err err;
+    bool makes; /* second pass over the rules: the rows that remain stay, the others are made */
 } refresher_policies;
+
+/* Return whether a row is what the rule of its key makes. */
+static bool refresher_row_is(const refresher_row *row, const refresher_spec *s)
+{
+    const uint32_t of_spec = CELLAR_REFRESH_PATTERN | CELLAR_REFRESH_POLICY;
+    return row->interval_ms == s->interval_ms && row->ttl_ms == s->o.ttl_ms &&
+           row->priority == refresher_priority(s) && (row->flags & of_spec) == s->flags &&
+           row->at_hash == refresher_at_hash(s) &&
+           strlen(row->loader_name) == s->loader.len &&
+           memcmp(row->loader_name, s->loader.data, s->loader.len) == 0;
+}
+
+/* Decide about the row that an earlier call made for the key of a rule. The first rule decides. */
+static void refresher_decide(refresher_policies *p, const refresher_spec *s)
+{
+    cellar_refresher *r = p->r;
+    sync_take(WHEEL, &r->lock);
+    refresher_row *row = r->all;
+    for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
+        first = false;
+        if (row->present && row->c == p->c && row->fate == REFRESHER_DOUBTED &&
+            row->key_len == s->prefix.len + s->key.len &&
+            (s->prefix.len == 0 || memcmp(row->key, s->prefix.data, s->prefix.len) == 0) &&
+            memcmp(row->key + s->prefix.len, s->key.data, s->key.len) == 0) {
+            const bool kept = refresher_row_is(row, s);
+            row->fate = kept ? REFRESHER_KEPT : REFRESHER_DOOMED;
+            p->count += kept;
+        }
+    }
+    sync_drop(WHEEL, &r->lock);
+}
 
 static bool refresher_add_rule(const cache_refresh_rule *rule, void *ctx)
 {
@@ -357,13 +400,31 @@ static bool refresher_add_rule(const cache_refresh_rule *rule, void *ctx)
         if (from[len - 1] != rule->separator) { prefix[len++] = rule->separator; }
         s.prefix = (cellar_bytes){ prefix, len };
     }
+    if (!p->makes) {
+        refresher_decide(p, &s);
+        return true;
+    }
     const cellar_err err = refresher_add_row(p->r, &s);
     p->count += err == CELLAR_OK;
     if (err != CELLAR_EXISTS) { p->err = err; }
     return p->err == CELLAR_OK;
 }
 
-/* Remove one row that came from the policies of `c`, as cellar_refresh_remove does. E_NOT_FOUND:
+/* Doubt all rows that came from the policies of `c`. */
+static void refresher_doubt(cellar_refresher *r, const cellar *c)
+{
+    sync_take(WHEEL, &r->lock);
+    refresher_row *row = r->all;
+    for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
+        first = false;
+        if (row->c == c && (row->flags & CELLAR_REFRESH_POLICY) != 0) {
+            row->fate = REFRESHER_DOUBTED;
+        }
+    }
+    sync_drop(WHEEL, &r->lock);
+}
+
+/* Remove one row of `c` that no rule makes as it is, as cellar_refresh_remove does. E_NOT_FOUND:
  * there is none. */
 static cellar_err refresher_drop_rule(cellar_refresher *r, const cellar *c)
 {
@@ -373,7 +434,7 @@ static cellar_err refresher_drop_rule(cellar_refresher *r, const cellar *c)
     refresher_row *row = r->all, *found = NULL;
     for (bool first = true; row != NULL && (first || row != r->all); row = row->next) {
         first = false;
-        if (row->present && row->c == c && (row->flags & CELLAR_REFRESH_POLICY) != 0) {
+        if (row->present && row->c == c && row->fate != REFRESHER_KEPT) {
             found = row;
             break;
         }
@@ -392,9 +453,12 @@ CELLAR_API cellar_err cellar_refresh_add_policies(cellar_refresher *r, cellar *c
     cellar_err err = refresher_check(r);
     if (err != CELLAR_OK) { return err; }
     if (c == NULL) { return CELLAR_E_INVAL; }
+    refresher_policies p = { .r = r, .c = c };
+    refresher_doubt(r, c);
+    cache_refresh_rules(c, refresher_add_rule, &p);
     do { err = refresher_drop_rule(r, c); } while (err == CELLAR_OK);
     if (err != CELLAR_E_NOT_FOUND) { return err; }
-    refresher_policies p = { .r = r, .c = c };
+    p.makes = true;
     cache_refresh_rules(c, refresher_add_rule, &p);
     if (count != NULL) { *count = p.count; }
     return p.err;

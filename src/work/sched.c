@@ -8,7 +8,8 @@
  *            With catch_up_on_start the end of a run writes the last due time that is settled.
  * INVARIANTS The due times of an interval are start + k * interval. A run that has not begun when
  *            its schedule is removed, replaced or paused never begins: a worker looks at its state
- *            under the lock.
+ *            under the lock. A schedule in place of one with the same times is its heir: it takes
+ *            instants and waiting runs, and counts the runs that have begun in `earlier`.
  * CLOCK      The wall clock stepped if wall minus monotonic clock moved by more than a second
  *            since the last firing. Then the wheel of the wall clock is filled again: it never
  *            moves back.
@@ -94,6 +95,45 @@ CELLAR_PRIVATE void sched_begin(sched_entry *e, work_time now)
     sched_arm(e);
 }
 
+CELLAR_PRIVATE bool sched_is_busy(const sched_entry *e)
+{
+    return e->busy + e->earlier >= e->run_count;
+}
+
+/* Move the runs of `old` that wait for a thread to `e`, and count those that run. */
+static void sched_inherit_runs(sched_entry *e, sched_entry *old, sched_after *a)
+{
+    e->earlier = old->earlier;
+    for (uint32_t i = 0; i < old->run_count; i++) {
+        sched_run *r = &old->run[i];
+        e->earlier += r->state == SCHED_RUNNING;
+        const bool moves = r->state == SCHED_WAITING && e->busy < e->run_count &&
+                           (!e->paused || r->firing.triggered != 0);
+        if (!moves) { continue; }
+        r->state = SCHED_DROPPED;
+        sched_run *to = sched_start(e, r->fire_ms, r->firing.due_wall_ms, false, a);
+        to->firing = r->firing;
+        to->firing.name = e->name;
+    }
+}
+
+CELLAR_PRIVATE void sched_inherit(sched_entry *e, sched_entry *old, work_time now, sched_after *a)
+{
+    e->line = old->line;
+    e->start_ms = old->start_ms;
+    e->due_ms = old->due_ms;
+    e->settled_wall_ms = BASE_MAX(e->settled_wall_ms, old->settled_wall_ms);
+    sched_inherit_runs(e, old, a);
+    if (old->paused || e->paused) {
+        sched_begin(e, now);
+        return;
+    }
+    e->first_ms = old->first_ms;
+    e->missed_now = old->missed_now;
+    e->caught_up = old->caught_up;
+    sched_arm(e);
+}
+
 CELLAR_PRIVATE void sched_continue(sched_entry *e, work_time now)
 {
     const int64_t last_ms = e->settled_wall_ms, offset_ms = now.wall_ms - now.mono_ms;
@@ -137,8 +177,8 @@ CELLAR_PRIVATE void sched_after_init(sched_after *a)
     a->end = &a->first;
 }
 
-CELLAR_PRIVATE void sched_start(sched_entry *e, int64_t fire_ms, int64_t due_wall_ms,
-                                bool triggered, sched_after *a)
+CELLAR_PRIVATE sched_run *sched_start(sched_entry *e, int64_t fire_ms, int64_t due_wall_ms,
+                                      bool triggered, sched_after *a)
 {
     sched_run *r = e->run;
     while (r->state != SCHED_FREE) { r++; }
@@ -158,6 +198,7 @@ CELLAR_PRIVATE void sched_start(sched_entry *e, int64_t fire_ms, int64_t due_wal
     r->queued.next = NULL;
     *a->end = &r->queued;
     a->end = &r->queued.next;
+    return r;
 }
 
 CELLAR_PRIVATE void sched_drop_runs(sched_entry *e, bool triggered)
@@ -224,6 +265,19 @@ CELLAR_PRIVATE void sched_settle(cellar_scheduler *s, sched_after *a)
     }
 }
 
+CELLAR_PRIVATE sched_entry *sched_find(cellar_scheduler *s, const char *name)
+{
+    const unsigned hash = (unsigned)cron_hash(name);
+    return BASE_TABLE_FIND(hh, s->table, name, strlen(name), hash);
+}
+
+/* Return the schedule that continues `e`: itself while it is in the table; NULL: none. */
+static sched_entry *sched_heir(sched_entry *e) SYNC_HOLDS(WHEEL)
+{
+    sched_entry *heir = e->present ? e : sched_find(e->of, e->name);
+    return heir != NULL && heir->line == e->line ? heir : NULL;
+}
+
 /* Let the schedule go on that waits for the end of a run. */
 static void sched_end_run(sched_run *r, bool ended_thread)
 {
@@ -233,13 +287,17 @@ static void sched_end_run(sched_run *r, bool ended_thread)
     sched_after_init(&a);
     sync_take(WHEEL, &s->lock);
     const bool ran = r->state == SCHED_RUNNING;
-    if (ran && e->catches_up && (e->present || e->kind == CELLAR_SCHEDULE_AT)) {
+    sched_entry *heir = sched_heir(e);
+    if (ran && e->catches_up &&
+        ((heir != NULL && heir->catches_up) || e->kind == CELLAR_SCHEDULE_AT)) {
         const int64_t settled_wall_ms = e->settled_wall_ms;
         sync_drop(WHEEL, &s->lock);
         sched_note(s, e->name, settled_wall_ms);
         sync_take(WHEEL, &s->lock);
+        heir = sched_heir(e);
     }
-    const bool go_on = e->parked;
+    if (heir != e && heir != NULL) { heir->earlier -= ran; }
+    const bool go_on = heir != NULL && heir->parked;
     if (ran) {
         s->count[STATS_SCHEDULER_ENDED]++;
         s->count[STATS_SCHEDULER_THREAD_ENDS] += ended_thread;
@@ -248,8 +306,10 @@ static void sched_end_run(sched_run *r, bool ended_thread)
     }
     r->state = SCHED_FREE;
     e->busy--;
-    e->parked = false;
-    if (go_on) { sched_arm(e); }
+    if (go_on) {
+        heir->parked = false;
+        sched_arm(heir);
+    }
     sched_unref(e, &a);
     sync_drop(WHEEL, &s->lock);
     sched_settle(s, &a);
@@ -354,7 +414,7 @@ static bool sched_due(sched_entry *e, work_time now, uint32_t *steps, sched_afte
     const int64_t fire_ms = sched_leave_ms(e, due_ms);
     const int64_t offset_ms = e->kind == CELLAR_SCHEDULE_EVERY ? now.wall_ms - now.mono_ms : 0;
     const int64_t settled_wall_ms = e->due_ms + offset_ms;
-    const bool busy = e->busy == e->run_count;
+    const bool busy = sched_is_busy(e);
     bool ran = false;
     if (busy && clock - fire_ms <= e->grace_ms &&
         (e->overlap == CELLAR_OVERLAP_QUEUE || e->caught_up != 0)) {
@@ -367,7 +427,7 @@ static bool sched_due(sched_entry *e, work_time now, uint32_t *steps, sched_afte
     } else if (busy) {
         sched_skip(e, CELLAR_E_BUSY, STATS_SCHEDULER_SKIPPED_OVERLAP, a);
     } else {
-        sched_start(e, fire_ms, due_ms + offset_ms, false, a);
+        (void)sched_start(e, fire_ms, due_ms + offset_ms, false, a);
         s->count[STATS_SCHEDULER_MISSED] += e->missed_now;
         e->missed += e->missed_now;
         ran = true;

@@ -41,6 +41,9 @@ typedef struct sched_entry { /* a schedule */
     wheel_timer timer;      /* in `mono` or `wall` of the scheduler */
     cellar_scheduler *of;   /* constant, as all down to interval_ms */
     uint64_t id;            /* rises with each schedule */
+    uint64_t times;         /* hash of expression or interval, zone and phase */
+    uint64_t line;          /* id of the first schedule of those that continue each other */
+    uint32_t earlier;       /* runs of schedules that this one continues, not ended */
     uint64_t hash;          /* cron_hash of the name */
     cellar_schedule_kind kind;
     cron cron;

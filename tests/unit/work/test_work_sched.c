@@ -345,7 +345,7 @@ static void sched_conflict_policies(void)
     (void)tick();
     T_CHECK(shot_count == 1 && shots[0].ctx == &freed[0]);
     o.conflict = CELLAR_CONFLICT_REPLACE;
-    T_EQ_I64(schedule_every(s, "n", 1000, note, &freed[2], &o), CELLAR_OK);
+    T_EQ_I64(schedule_every(s, "n", 2000, note, &freed[2], &o), CELLAR_OK);
     T_EQ_U64(freed[0], 1);
     (void)tick();
     T_CHECK(shot_count == 2 && shots[1].ctx == &freed[2]);
@@ -359,6 +359,67 @@ static void sched_conflict_policies(void)
     close_it();
     T_EQ_U64(freed[3], 1); /* the close frees what is left */
     T_EQ_U64(freed[1], 0);
+}
+
+/* Note what fires in two hours: of one add, or of adds each `again_ms`. Return the number. */
+static size_t fire_two_hours(const cellar_schedule_spec *spec, int64_t again_ms)
+{
+    open_at(utc_ms(2024, 1, 1, 0, 0) + 12345);
+    shot_count = 0;
+    for (int64_t at = 0; at < 2 * HOUR; at += again_ms) {
+        T_EQ_I64(cellar_schedule_add(s, "job", spec), CELLAR_OK);
+        pass_through(BASE_MIN(again_ms, 2 * HOUR - at));
+    }
+    T_EQ_U64(figures().skipped_change, 0);
+    close_it();
+    return shot_count;
+}
+
+/* A program reads its settings each 25 s and adds all its schedules again. */
+static void schedule_added_again_keeps_its_instants(void)
+{
+    cellar_schedule_spec specs[6];
+    static shot once[256];
+    for (size_t i = 0; i < 6; i++) {
+        specs[i] = schedule_spec(note, NULL, NULL);
+        if (i < 3) {
+            specs[i].interval_ms = MINUTE;
+            specs[i].phase = (cellar_phase)i; /* HASH, NOW, ALIGNED */
+        }
+    }
+    specs[3].cron = "@every 40m";
+    specs[4].cron = "* * * * *"; /* delayed past the next add */
+    specs[4].jitter_ms = MINUTE;
+    specs[5].at_wall_ms = utc_ms(2024, 1, 1, 1, 0);
+    specs[5].jitter_ms = HOUR;
+    for (size_t i = 0; i < 6; i++) {
+        const size_t n = fire_two_hours(&specs[i], i < 5 ? 2 * HOUR : HOUR / 2);
+        T_CHECK(n == 1 ? i == 5 : n >= 2 && n <= 121);
+        memcpy(once, shots, n * sizeof once[0]);
+        T_EQ_U64(fire_two_hours(&specs[i], i < 5 ? 25000 : HOUR / 3), n);
+        for (size_t k = 0; k < n; k++) { expect(k, once[k].due, once[k].at); }
+    }
+}
+
+static void paused_schedule_added_again_goes_on_in_its_phase(void)
+{
+    const cellar_schedule_spec o = opts_now();
+    cellar_schedule_spec paused = o;
+    const int64_t start = utc_ms(2024, 1, 1, 0, 0);
+    open_at(start);
+    shot_count = 0;
+    paused.paused = 1;
+    T_EQ_I64(schedule_every(s, "n", MINUTE, note, NULL, &o), CELLAR_OK);
+    (void)tick();
+    T_EQ_I64(schedule_every(s, "n", MINUTE, note, NULL, &paused), CELLAR_OK);
+    pass_through(5 * MINUTE / 2);
+    T_EQ_U64(shot_count, 1);
+    T_EQ_I64(schedule_every(s, "n", MINUTE, note, NULL, &o), CELLAR_OK);
+    pass_through(MINUTE);
+    T_EQ_U64(shot_count, 2);
+    expect(1, start + 3 * MINUTE, start + 3 * MINUTE);
+    T_EQ_U64(shots[1].missed, 0);
+    close_it();
 }
 
 /* S2:421-455: changing a dictionary of the producer does not reach the scheduler; removing an
@@ -1085,6 +1146,8 @@ static void structs_follow_the_size_rule(void)
 T_MAIN("work_sched", T_CASE(sched_no_drift), T_CASE(phase_says_when_an_interval_begins),
        T_CASE(jitter_is_repeatable_and_ends_before_the_next_firing), T_CASE(sched_misfire_counted),
        T_CASE(overlap_skips_queues_or_runs_beside), T_CASE(sched_conflict_policies),
+       T_CASE(schedule_added_again_keeps_its_instants),
+       T_CASE(paused_schedule_added_again_goes_on_in_its_phase),
        T_CASE(seed_sched_replace_keep_error), T_CASE(job_may_remove_and_add_schedules),
        T_CASE(full_scheduler_refuses_and_counts), T_CASE(pause_holds_until_resume),
        T_CASE(a_resume_with_an_old_reading_fires_nothing_again),

@@ -132,6 +132,50 @@ static void close_drops_runs_that_have_not_begun(void)
     T_EQ_U64(atomic_load(&freed), 2);
 }
 
+static void run_that_waits_moves_to_the_schedule_added_again(void)
+{
+    const cellar_schedule_spec o = opts_now();
+    open_with(1, 0);
+    T_EQ_I64(schedule_cron(s, "held", "@yearly", NULL, held, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(s, "held"), CELLAR_OK);
+    wait_for(&began);
+    T_EQ_I64(schedule_every(s, "hourly", 3600000, quick, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "waits", "@yearly", NULL, quick, NULL, &o), CELLAR_OK);
+    T_EQ_I64(cellar_schedule_trigger(s, "waits"), CELLAR_OK);
+    while (figures().waiting < 2) { sched_yield(); } /* the one worker is busy */
+    T_EQ_I64(schedule_every(s, "hourly", 3600000, quick, NULL, &o), CELLAR_OK);
+    T_EQ_I64(schedule_cron(s, "waits", "@yearly", NULL, quick, NULL, &o), CELLAR_OK);
+    T_EQ_U64(figures().skipped_change, 0);
+    sem_post(&go_on);
+    wait_for(&began);
+    wait_for(&began);
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_U64(atomic_load(&runs), 3);
+    T_EQ_U64(atomic_load(&freed), 5);
+}
+
+static void runs_of_a_schedule_added_again_count_for_max_running(void)
+{
+    cellar_schedule_spec o = opts_now();
+    o.overlap = CELLAR_OVERLAP_QUEUE;
+    open_with(2, 0);
+    T_EQ_I64(schedule_every(s, "held", 1, held, NULL, &o), CELLAR_OK);
+    for (unsigned i = 1; i <= 3; i++) {
+        wait_for(&began);
+        T_EQ_I64(schedule_every(s, "held", 1, held, NULL, &o), CELLAR_OK);
+        T_EQ_I64(schedule_every(s, "held", 1, held, NULL, &o), CELLAR_OK);
+        T_EQ_I64(cellar_schedule_trigger(s, "held"), CELLAR_E_BUSY);
+        T_EQ_U64(atomic_load(&runs), i);
+        sem_post(&go_on); /* the firing that waits for this end begins */
+    }
+    wait_for(&began);
+    T_EQ_I64(cellar_schedule_remove(s, "held"), CELLAR_OK);
+    sem_post(&go_on);
+    T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
+    T_EQ_U64(atomic_load(&runs), 4);
+    T_EQ_U64(atomic_load(&freed), 7);
+}
+
 static void job_that_ends_its_thread_has_ended(void)
 {
     const cellar_schedule_spec o = opts_now();
@@ -353,6 +397,8 @@ static void open_without_threads_to_start_is_refused(void)
 
 T_MAIN("work_threads", T_CASE(interval_runs_on_a_thread_of_the_scheduler),
        T_CASE(close_waits_for_a_running_job), T_CASE(close_drops_runs_that_have_not_begun),
+       T_CASE(run_that_waits_moves_to_the_schedule_added_again),
+       T_CASE(runs_of_a_schedule_added_again_count_for_max_running),
        T_CASE(job_that_ends_its_thread_has_ended),
        T_CASE(job_in_a_tick_may_end_the_thread_of_its_caller),
        T_CASE(job_that_closes_its_scheduler_is_refused),
