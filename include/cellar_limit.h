@@ -22,7 +22,7 @@
  *             N at once                cellar_rule_concurrency(N), and cellar_permit_acquire
  * MEMORY      A limiter needs no store and starts no thread. It takes max_bytes at open and
  *             allocates nothing later. One token bucket, sliding window or fixed window needs 16
- *             bytes for each key. When the table is full, it evicts the key that loses least.
+ *             bytes for each key, 32 with ban_ns. A full table evicts the key that loses least.
  * THREADS     A check of a known key of a limiter with one rule takes no lock. Other calls take
  *             short locks. Restrictions and older clock readings: end of this file. */
 #ifndef CELLAR_LIMIT_H
@@ -102,7 +102,9 @@ typedef struct cellar_rule {
     uint64_t limit;          /* N; 0 denies everything                                            */
     uint64_t period_ns;      /* W. Range 1..CELLAR_PERIOD_MAX_NS; 0 for fixed window, concurrency */
     uint64_t burst;          /* b of a token bucket, from 1; 0 for all other rules                */
-    uint64_t ban_ns;         /* a denial bans the key for this time; 0: no ban                    */
+    uint64_t ban_ns;         /* a denial bans the key for this time; 0: no ban. A limiter that    */
+                             /* was opened without it: as cellar_limiter_ban; no room is counted  */
+                             /* (overrides_full)                                                  */
     uint32_t calendar;       /* cellar_calendar of a fixed window; 0 for all other rules          */
     uint32_t reserved0;      /* must be 0                                                         */
     const char *name;        /* in header lines and metrics, copied. Default "default"; ASCII     */
@@ -438,12 +440,15 @@ CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ti
 CELLAR_API cellar_err cellar_limiter_adjust(cellar_limiter *l, const void *key, size_t key_len,
                                             int64_t cost);
 
-/* Ban a key: deny every call for `ban_ns`. After a ban, a token bucket admits one unit and fills
- * from there.
- * in:      ban_ns; values above CELLAR_PERIOD_MAX_NS count as that
+/* Ban a key: deny every call for `ban_ns`. Refunds, tickets, new rules, plans and snapshots change
+ * nothing of that; a reset ends it. Of two bans the one that ends later counts. A ban is no debt:
+ * time pays the debt meanwhile. After a ban, a token bucket admits one unit and fills from there.
+ * in:      ban_ns; 0 changes nothing; values above CELLAR_PERIOD_MAX_NS count as that
  * returns: OK; E_LIMIT (no room for the key or the ban), E_INVAL
  * thread:  any
- * cost:    as cellar_limiter_check; one sliding or fixed window: one entry of max_overrides
+ * cost:    as cellar_limiter_check; a limiter of one token bucket, sliding or fixed window that was
+ *          opened without ban_ns: one entry of max_overrides and one short lock, and each check of
+ *          the key takes a lock
  * example: cellar_limiter_ban(l, "user:7", 6, CELLAR_MINUTE_NS);                                 */
 CELLAR_API cellar_err cellar_limiter_ban(cellar_limiter *l, const void *key, size_t key_len,
                                          uint64_t ban_ns);

@@ -90,36 +90,6 @@ CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, s
 
 /* ---- plans and bans ---- */
 
-/* Load the present rules of a key: those of its plan, or those of the limiter. */
-static void limit_rules_of(cellar_limiter *l, uint64_t fp, uint32_t region, limit_rule *out)
-{
-    if (limit_plan_of(l, fp, out)) { return; }
-    limit_rules_load(l, limit_set_of(l, base_load_acq(&l->state), region), out);
-}
-
-/* Give a key a plan (0: none; LIMIT_PLAN_SAME) and a ban (0 ns: no new one). The caller is counted
- * as a user of the plan. */
-static cellar_err limit_assign(cellar_limiter *l, uint64_t fp, uint32_t plan, uint64_t ban_ns)
-{
-    limit_rule from[LIMIT_RULES], to[LIMIT_RULES];
-    limit_place p;
-    limit_place_of(l, fp, &p);
-    limit_head *h = &l->head[p.region];
-    const uint64_t now = limit_now(l);
-    limit_calendar_look(l, now);
-    limit_rebase(l, now);
-    const uint64_t until = ban_ns != 0 ? now + limit_min_u64(ban_ns, CELLAR_PERIOD_MAX_NS) : 0;
-    sync_take(LIMIT, &h->lock);
-    limit_rules_of(l, fp, p.region, from);
-    const cellar_err err = limit_over_set(l, fp, now, plan, until);
-    if (err == CELLAR_OK) {
-        limit_rules_of(l, fp, p.region, to);
-        limit_key_convert(l, fp, !limit_over_trim(l, fp, now, false), from, to);
-    }
-    sync_drop(LIMIT, &h->lock);
-    return err;
-}
-
 /* Give a key the plan `name`, or the rules `own`. */
 static cellar_err limit_key_plan(cellar_limiter *l, uint64_t fp, const char *name,
                                  const limit_rule *own)
@@ -174,13 +144,11 @@ CELLAR_API cellar_err cellar_limiter_ban(cellar_limiter *l, const void *key, siz
                                          uint64_t ban_ns)
 {
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
-    const uint64_t fp = limit_fp(l, key, key_len), now = limit_now(l);
-    limit_calendar_look(l, now);
-    if (!l->multi && l->algorithm[0] != CELLAR_RULE_TOKEN_BUCKET) {
-        return limit_assign(l, fp, LIMIT_PLAN_SAME, ban_ns); /* its word has no room for a ban */
-    }
-    limit_op op = { .kind = LIMIT_BAN, .cost = 1, .arg = ban_ns };
-    return limit_run(l, fp, now, &op);
+    if (ban_ns == 0) { return CELLAR_OK; }
+    const uint64_t fp = limit_fp(l, key, key_len);
+    if (!l->multi) { return limit_assign(l, fp, LIMIT_PLAN_SAME, ban_ns); }
+    limit_op op = { .kind = LIMIT_BAN, .arg = ban_ns };
+    return limit_run(l, fp, limit_now(l), &op);
 }
 
 BASE_SIZE_END

@@ -137,9 +137,7 @@ static cellar_err limit_own_rule(cellar_limiter *l, const cellar_rule *in, uint3
     if (base_broken(in->algorithm != algo || in->calendar != l->calendar_of[i],
                     "algorithm and calendar must be those of the open", why) ||
         base_broken(algo == CELLAR_RULE_SLIDING_WINDOW && out->step != now.step,
-                    "period_ns of a sliding window must be that of the open", why) ||
-        base_broken(!l->multi && out->ban != 0 && algo != CELLAR_RULE_TOKEN_BUCKET,
-                    "ban_ns of a window must be 0, as at the open", why)) {
+                    "period_ns of a sliding window must be that of the open", why)) {
         return CELLAR_E_INVAL;
     }
     if (algo != CELLAR_RULE_SLIDING_LOG) { return CELLAR_OK; }
@@ -203,6 +201,37 @@ CELLAR_PRIVATE void limit_key_convert(cellar_limiter *l, uint64_t fp, bool side,
     limit_bucket_take(l, bucket);
     limit_slot_convert(l, set, s, fp | side, from, to);
     limit_bucket_drop(l, bucket);
+}
+
+/* ---- plans and bans of a key ---- */
+
+/* Load the present rules of a key: those of its plan, or those of the limiter. */
+static void limit_rules_of(cellar_limiter *l, uint64_t fp, uint32_t region, limit_rule *out)
+{
+    if (limit_plan_of(l, fp, out)) { return; }
+    limit_rules_load(l, limit_set_of(l, base_load_acq(&l->state), region), out);
+}
+
+CELLAR_PRIVATE cellar_err limit_assign(cellar_limiter *l, uint64_t fp, uint32_t plan,
+                                       uint64_t ban_ns)
+{
+    limit_rule from[LIMIT_RULES], to[LIMIT_RULES];
+    limit_place p;
+    limit_place_of(l, fp, &p);
+    limit_head *h = &l->head[p.region];
+    const uint64_t now = limit_now(l);
+    limit_calendar_look(l, now);
+    limit_rebase(l, now);
+    const uint64_t until = ban_ns != 0 ? now + limit_min_u64(ban_ns, CELLAR_PERIOD_MAX_NS) : 0;
+    sync_take(LIMIT, &h->lock);
+    limit_rules_of(l, fp, p.region, from);
+    const cellar_err err = limit_over_set(l, fp, now, plan, until);
+    if (err == CELLAR_OK) {
+        limit_rules_of(l, fp, p.region, to);
+        limit_key_convert(l, fp, !limit_over_trim(l, fp, now, false), from, to);
+    }
+    sync_drop(LIMIT, &h->lock);
+    return err;
 }
 
 BASE_SIZE_END

@@ -102,16 +102,25 @@ static void limit_next(limit_call *c, uint32_t i, uint64_t v)
     c->next[i] = v;
 }
 
+/* Ban the key in its slot. A slot of one word has no room: the call bans the key afterwards. */
 static void limit_ban(const cellar_limiter *l, limit_call *c, uint64_t ns)
 {
+    const uint32_t i = l->rule_count;
+    c->ban_ns = ns;
+    if (!l->multi) { return; }
+    limit_next(c, i, limit_max_u64(c->next[i], c->m.units + limit_units_of(ns)));
+}
+
+/* Let a token bucket have the debt that an ended ban left. */
+static void limit_ban_ended(const cellar_limiter *l, limit_call *c)
+{
+    const uint64_t end = l->multi ? c->next[l->rule_count] : c->ban_end;
+    if (end == 0 || end > c->m.units) { return; }
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        if (!limit_is_bucket(c, i)) { continue; }
-        limit_next(c, i, limit_ban_value(&c->m.rule[i], &c->m.at[i], c->next[i], ns));
+        if (limit_is_bucket(c, i)) { limit_next(c, i, limit_after_ban(&c->m.rule[i], end,
+                                                                      c->next[i])); }
     }
-    if (l->multi) {
-        const uint64_t until = c->m.units + limit_units_of(ns), i = l->rule_count;
-        limit_next(c, (uint32_t)i, limit_max_u64(c->next[i], until));
-    }
+    if (l->multi) { limit_next(c, l->rule_count, 0); }
 }
 
 /* Compute what a denial writes: charges of CHARGE_DENIED rules, and bans. */
@@ -236,6 +245,8 @@ CELLAR_PRIVATE void limit_compute(cellar_limiter *l, limit_call *c, limit_slot *
     c->err = CELLAR_OK;
     c->keeps = true;
     c->gives = false;
+    c->ban_ns = 0;
+    limit_ban_ended(l, c);
     switch (op->kind) {
     case LIMIT_TAKE: case LIMIT_PEEK: case LIMIT_RESERVE: case LIMIT_PERMIT:
         limit_take(l, c, s);

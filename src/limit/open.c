@@ -51,8 +51,7 @@ static void limit_shape(cellar_limiter *l, const limit_rule *rules)
     }
     const uint32_t algo = l->algorithm[0];
     l->multi = l->rule_count > 1 || algo == CELLAR_RULE_SLIDING_LOG ||
-              algo == CELLAR_RULE_CONCURRENCY ||
-                  (rules[0].ban != 0 && algo != CELLAR_RULE_TOKEN_BUCKET);
+               algo == CELLAR_RULE_CONCURRENCY || rules[0].ban != 0;
     l->bucket_alone = !l->multi && algo == CELLAR_RULE_TOKEN_BUCKET;
     l->words = l->rule_count + l->multi;
     l->slot_bytes = !l->multi ? 16 : at <= 32 ? 32 : (uint32_t)base_round_up(at, 64);

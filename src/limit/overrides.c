@@ -98,6 +98,16 @@ CELLAR_PRIVATE bool limit_plan_of(cellar_limiter *l, uint64_t fp, limit_rule *ru
            limit_over_get(l, fp, rules, &has_plan, &until_ns) && has_plan;
 }
 
+CELLAR_PRIVATE bool limit_over_ban(cellar_limiter *l, uint32_t i, uint64_t *fp,
+                                   uint64_t *until_ns)
+{
+    sync_take(LIMIT_SIDE, &l->side);
+    *fp = l->over[i].fp;
+    *until_ns = l->over[i].until_ns;
+    sync_drop(LIMIT_SIDE, &l->side);
+    return *fp != 0 && *until_ns != 0;
+}
+
 /* Drop a record without plan and ban; return whether it was dropped. */
 static bool limit_over_settle(cellar_limiter *l, limit_over *o) SYNC_HOLDS(LIMIT_SIDE)
 {

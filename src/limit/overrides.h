@@ -17,6 +17,9 @@ CELLAR_PRIVATE bool limit_plan_of(cellar_limiter *l, uint64_t fp, limit_rule *ru
 #define LIMIT_PLAN_SAME UINT32_MAX
 CELLAR_PRIVATE cellar_err limit_over_set(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                                          uint32_t plan, uint64_t until_ns);
+/* Get the key and the end of the ban of record `i`, below over_max; return false if it has none. */
+CELLAR_PRIVATE bool limit_over_ban(cellar_limiter *l, uint32_t i, uint64_t *fp,
+                                   uint64_t *until_ns);
 /* Drop the record of a key if it has no plan and its ban is over (or `lift`). Return true if no
  * record is left. */
 CELLAR_PRIVATE bool limit_over_trim(cellar_limiter *l, uint64_t fp, uint64_t now_ns, bool lift);

@@ -385,12 +385,9 @@ CELLAR_PRIVATE uint64_t limit_denied_value(const limit_rule *r, const limit_at *
     return limit_max_u64(v, limit_min_u64(t + cost * r->step, most));
 }
 
-CELLAR_PRIVATE uint64_t limit_ban_value(const limit_rule *r, const limit_at *at, uint64_t v,
-                                          uint64_t ns)
+CELLAR_PRIVATE uint64_t limit_after_ban(const limit_rule *r, uint64_t end, uint64_t v)
 {
-    const uint64_t most = at->u + LIMIT_DEBT_MAX;
-    const uint64_t probe = r->burst > 0 ? (r->burst - 1) * r->step : 0;
-    return limit_max_u64(v, limit_min_u64(at->u + limit_units_of(ns) + probe, most));
+    return limit_max_u64(v, end + r->reach - r->step);
 }
 
 /* ---- the loss of dropping a value; conversion to another rule ---- */

@@ -47,8 +47,8 @@ CELLAR_PRIVATE uint64_t limit_parts_back(const limit_rule *r, uint64_t v, uint64
 /* Return the value that a denial with CHARGE_DENIED writes. */
 CELLAR_PRIVATE uint64_t limit_denied_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                            uint64_t cost);
-CELLAR_PRIVATE uint64_t limit_ban_value(const limit_rule *r, const limit_at *at, uint64_t v,
-                                          uint64_t ns);
+/* Return the value of a token bucket after a ban that ended at `end`: it admitted one unit then. */
+CELLAR_PRIVATE uint64_t limit_after_ban(const limit_rule *r, uint64_t end, uint64_t v);
 /* Return the loss of dropping a value, comparable within one algorithm; 0: none. */
 CELLAR_PRIVATE uint64_t limit_debt(const limit_rule *r, const limit_at *at, uint64_t v);
 /* Convert a value to another rule; `shift`: units by which the origin moves up. */

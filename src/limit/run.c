@@ -118,7 +118,10 @@ static bool limit_side(cellar_limiter *l, limit_call *c, const _Atomic uint64_t 
     const uint64_t now_ns = c->m.now_ns;
     if (*plan && c->op->own == NULL) { limit_moment_of(l, set, own, now_ns, &c->m); }
     c->banned_ns = until_ns > now_ns ? until_ns - now_ns : 0;
-    return until_ns == 0 || until_ns > now_ns || !limit_over_trim(l, c->fp, now_ns, false);
+    if (until_ns != 0 && until_ns <= now_ns) {
+        c->ban_end = limit_max_u64(limit_units_at(set, until_ns), 1);
+    }
+    return true;
 }
 
 /* Run the operation under the bucket lock alone. Return false if that is not enough: the key is
@@ -165,7 +168,7 @@ static bool limit_needs_slot(cellar_limiter *l, limit_call *c)
     default:
         limit_given_load(c);
         limit_compute(l, c, NULL);
-        return c->err == CELLAR_OK && !c->keeps;
+        return c->err == CELLAR_OK && !c->keeps && c->op->kind != LIMIT_PEEK;
     }
 }
 
@@ -237,7 +240,7 @@ static void limit_region_run(cellar_limiter *l, limit_call *c) SYNC_UNCHECKED
     c->state = state;
     c->asked_ns = limit_max_u64(c->asked_ns, c->head->high_water);
     limit_moment_of(l, set, c->op->own, c->asked_ns, &c->m);
-    const bool side = limit_side(l, c, set, &plan);
+    bool side = limit_side(l, c, set, &plan);
     if (plan || c->op->own != NULL) {
         limit_moment_of(l, set, NULL, c->asked_ns, &present);
         m = &present;
@@ -245,22 +248,45 @@ static void limit_region_run(cellar_limiter *l, limit_call *c) SYNC_UNCHECKED
     limit_both_take(l, &c->place);
     limit_slot *s = limit_find(l, &c->place, c->fp, &f, &bucket);
     if (s != NULL) {
-        if ((f & 1) != 0 && !side) { base_store_rel(&s->fp, c->fp); }
         limit_apply(l, c, s);
     } else {
         s = limit_insert(l, c, m, side);
     }
+    /* The record of an ended ban goes when the word of a token bucket has what the ban left. */
+    if (c->ban_end != 0 && (s != NULL || !l->bucket_alone)) {
+        side = !limit_over_trim(l, c->fp, c->m.now_ns, false);
+    }
+    if (s != NULL && !side && (base_load_rlx(&s->fp) & 1) != 0) { base_store_rel(&s->fp, c->fp); }
     limit_tell(l, c, s);
     limit_both_drop(l, &c->place);
 }
 
 BASE_SIZE_END
 
+static cellar_err limit_call_run(cellar_limiter *l, limit_call *c)
+{
+    uint64_t f;
+    uint32_t bucket;
+    const uint64_t now_ns = c->asked_ns;
+    BASE_POINT("limit.find");
+    limit_slot *s = limit_find(l, &c->place, c->fp, &f, &bucket);
+    if (s != NULL && (limit_free_run(l, c, s, f) || limit_bucket_run(l, c, s, f, bucket))) {
+        return c->err;
+    }
+    if (c->op->callers_clock) {
+        const uint64_t clock = limit_now(l);
+        if (now_ns > clock && now_ns - clock > LIMIT_AHEAD_NS) { return CELLAR_E_CLOCK; }
+    }
+    limit_rebase(l, now_ns);
+    sync_take(LIMIT, &c->head->lock);
+    limit_region_run(l, c);
+    sync_drop(LIMIT, &c->head->lock);
+    return c->err;
+}
+
 CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns, limit_op *op)
 {
     limit_call c;
-    uint64_t f;
-    uint32_t bucket;
     if (BASE_UNLIKELY(l->fixed)) {
         if (op->callers_clock) { now_ns = limit_now(l); } /* periods follow the wall clock */
         limit_calendar_look(l, now_ns);
@@ -270,23 +296,13 @@ CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now
     c.fp = fp;
     c.asked_ns = now_ns;
     c.head = &l->head[c.place.region];
-    c.banned_ns = c.full_ns = 0;
+    c.banned_ns = c.full_ns = c.ban_end = c.ban_ns = 0;
     c.ready = false;
-    BASE_POINT("limit.find");
-    limit_slot *s = limit_find(l, &c.place, fp, &f, &bucket);
-    if (s != NULL &&
-        (limit_free_run(l, &c, s, f) || limit_bucket_run(l, &c, s, f, bucket))) {
-        return c.err;
+    const cellar_err err = limit_call_run(l, &c);
+    if (BASE_UNLIKELY(c.ban_ns != 0) && !l->multi) {
+        (void)limit_assign(l, fp, LIMIT_PLAN_SAME, c.ban_ns); /* it may fail: overrides_full */
     }
-    if (op->callers_clock) {
-        const uint64_t clock = limit_now(l);
-        if (now_ns > clock && now_ns - clock > LIMIT_AHEAD_NS) { return CELLAR_E_CLOCK; }
-    }
-    limit_rebase(l, now_ns);
-    sync_take(LIMIT, &c.head->lock);
-    limit_region_run(l, &c);
-    sync_drop(LIMIT, &c.head->lock);
-    return c.err;
+    return err;
 }
 
 BASE_SIZE_BEGIN

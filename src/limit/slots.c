@@ -21,6 +21,15 @@
 
 #define LIMIT_IN_VAIN 15u /* full buckets met before a region is searched in depth again */
 
+CELLAR_PRIVATE uint64_t limit_value_of(const cellar_limiter *l, const limit_moment *m,
+                                       limit_slot *s, uint32_t i)
+{
+    const uint64_t v = base_load_acq(limit_word_at(s, i)) >> 2;
+    if (!l->multi || l->algorithm[i] != CELLAR_RULE_TOKEN_BUCKET) { return v; }
+    const uint64_t end = base_load_acq(limit_word_at(s, l->rule_count)) >> 2;
+    return end == 0 || end > m->units ? v : limit_after_ban(&m->rule[i], end, v);
+}
+
 CELLAR_PRIVATE void limit_show_rule(const cellar_limiter *l, const limit_moment *m, limit_slot *s,
                                     uint32_t i, uint64_t v, limit_verdict *out)
 {
@@ -173,8 +182,7 @@ BASE_NOINLINE static uint64_t limit_fullest(const cellar_limiter *l, const limit
     uint64_t most = 0;
     if (base_load_rlx(limit_word_at(s, l->rule_count)) >> 2 > m->units) { return UINT64_MAX; }
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        const uint64_t v = base_load_rlx(limit_word_at(s, i)) >> 2;
-        most = limit_max_u64(most, limit_fill_of(l, m, s, i, v));
+        most = limit_max_u64(most, limit_fill_of(l, m, s, i, limit_value_of(l, m, s, i)));
     }
     return most;
 }

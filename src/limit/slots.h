@@ -28,6 +28,9 @@ typedef struct limit_room {
     uint64_t word;
 } limit_room;
 
+/* Return the value of rule `i` of a slot, for a token bucket with what an ended ban left. */
+CELLAR_PRIVATE uint64_t limit_value_of(const cellar_limiter *l, const limit_moment *m,
+                                       limit_slot *s, uint32_t i);
 /* Compute remaining and reset of rule `i` for its value `v`. `s`: the slot, for logs. */
 CELLAR_PRIVATE void limit_show_rule(const cellar_limiter *l, const limit_moment *m, limit_slot *s,
                                     uint32_t i, uint64_t v, limit_verdict *out);

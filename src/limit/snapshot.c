@@ -11,7 +11,8 @@
  *                token bucket: debt 8      sliding window, fixed window: the value 8
  *                sliding log: number of stamps 4, units beyond them 4, age of each stamp 8, oldest
  *                first      concurrency: nothing
- *            end: 0 8, number of records 8, sum 8
+ *            then bans beside slots of one word: fingerprint 8 (0 ends them), banned for 8
+ *            end: number of records and bans 8, sum 8
  *            Times are 1/64 ns of the saving clock. An age is signed: a stamp is later than a clock
  *            that went back.
  * HASH KEY   The snapshot holds it, or no fingerprint would match after a restart: hence mode 0600.
@@ -46,7 +47,7 @@
 BASE_SIZE_BEGIN
 
 #define LIMIT_CHUNK 4096u
-#define LIMIT_VERSION 2u
+#define LIMIT_VERSION 3u
 
 typedef struct limit_persist {
     char dir[512], name[256]; /* of the file; name "": functions of the host */
@@ -134,14 +135,16 @@ static uint64_t limit_left(uint64_t until, uint64_t units)
 }
 
 /* Write one key, from a copy of its slot. */
-static void limit_put_key(cellar_limiter *l, limit_persist *p, limit_slot *s, uint64_t units)
+static void limit_put_key(cellar_limiter *l, limit_persist *p, limit_slot *s,
+                          const limit_moment *m)
 {
+    const uint64_t units = m->units;
     limit_put_u64(p, base_load_rlx(&s->fp) & ~(uint64_t)1);
     if (l->multi) {
         limit_put_u64(p, limit_left(base_load_rlx(limit_word_at(s, l->rule_count)) >> 2, units));
     }
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        const uint64_t v = base_load_rlx(limit_word_at(s, i)) >> 2;
+        const uint64_t v = limit_value_of(l, m, s, i);
         if (l->algorithm[i] == CELLAR_RULE_CONCURRENCY) { continue; }
         if (l->algorithm[i] != CELLAR_RULE_SLIDING_LOG) {
             limit_put_u64(p, l->algorithm[i] == CELLAR_RULE_TOKEN_BUCKET ? limit_left(v, units)
@@ -190,10 +193,25 @@ static uint64_t limit_put_all(cellar_limiter *l, limit_persist *p, const limit_r
         limit_copy_bucket(l, s, b, rules, now_ns, &m);
         for (uint32_t way = 0; way < LIMIT_WAYS; way++, s = limit_slot_next(l, s)) {
             if (limit_loss(l, &m, s, base_load_rlx(&s->word)) == 0) { continue; }
-            limit_put_key(l, p, s, m.units);
+            limit_put_key(l, p, s, &m);
             count++;
         }
     }
+    return count;
+}
+
+/* Write the bans of the side table; return their number. */
+static uint64_t limit_put_bans(cellar_limiter *l, limit_persist *p, uint64_t now_ns)
+{
+    uint64_t count = 0, fp, until_ns;
+    const uint32_t most = base_load_acq(&l->over_count) != 0 ? l->over_max : 0;
+    for (uint32_t i = 0; i < most && !p->failed; i++) {
+        if (!limit_over_ban(l, i, &fp, &until_ns) || until_ns <= now_ns) { continue; }
+        limit_put_u64(p, fp);
+        limit_put_u64(p, limit_units_of(until_ns - now_ns));
+        count++;
+    }
+    limit_put_u64(p, 0);
     return count;
 }
 
@@ -257,8 +275,9 @@ static void limit_write(cellar_limiter *l, limit_persist *p)
     limit_stream_start(p);
     limit_put(p, &m, sizeof m);
     limit_put_rules(l, p, rules);
-    const uint64_t count = limit_put_all(l, p, rules, now);
+    uint64_t count = limit_put_all(l, p, rules, now);
     limit_put_u64(p, 0);
+    count += limit_put_bans(l, p, now);
     limit_put_u64(p, count);
     if (p->at > 0) { limit_sum_block(p, p->chunk, p->at); }
     const uint64_t sum = p->sum;
@@ -474,6 +493,20 @@ static void limit_back_times(cellar_limiter *l, const limit_image *m, const limi
     }
 }
 
+/* Read the bans of the side table. A ban without a record is counted. */
+static bool limit_back_bans(cellar_limiter *l, limit_persist *p, const limit_back *b,
+                            uint64_t *count)
+{
+    uint64_t fp, left;
+    for (;; (*count)++) {
+        if (!limit_get_u64(p, &fp)) { return false; }
+        if (fp == 0) { return true; }
+        if ((fp & 1) != 0 || !limit_get_u64(p, &left)) { return false; }
+        left = limit_left(left, b->down);
+        if (left != 0) { (void)limit_assign(l, fp, LIMIT_PLAN_SAME, limit_ns_of(left)); }
+    }
+}
+
 /* Read the whole snapshot; return false if any part is unusable. */
 static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_key)
 {
@@ -499,6 +532,7 @@ static bool limit_read(cellar_limiter *l, limit_persist *p, bool own_key)
         if (!limit_back_key(l, p, &b, fp, limit_copy(p))) { return false; }
         count++;
     }
+    if (!limit_back_bans(l, p, &b, &count)) { return false; }
     if (!limit_get_u64(p, &want) || want != count) { return false; }
     if (p->at > 0) { limit_sum_block(p, p->chunk, p->at); }
     const uint64_t mine = p->sum;
@@ -516,6 +550,7 @@ static void limit_refused(cellar_limiter *l)
 static void limit_refuse(cellar_limiter *l, const unsigned char *hash_key)
 {
     memset(l->table, 0, (size_t)l->regions * l->region_buckets * LIMIT_WAYS * l->slot_bytes);
+    limit_side_clear_bans(l);
     memset(l->row, 0, l->rows * sizeof *l->row);
     for (uint32_t i = 0; i < l->rule_count; i++) { base_store_rlx(&l->longest[i], (uint64_t)0); }
     memcpy(l->hash_bytes, hash_key, sizeof l->hash_bytes);

@@ -63,13 +63,13 @@ static void limit_entry_of(cellar_limiter *l, const limit_moment *base, limit_sl
     out->fingerprint = fp >> 1;
     out->rule_count = l->rule_count;
     out->banned_ns = until_ns > m.now_ns ? until_ns - m.now_ns : 0;
-    for (uint32_t i = 0; i < l->words; i++) {
-        const uint64_t v = base_load_acq(limit_word_at(s, i)) >> 2;
+    if (l->multi) {
+        const uint64_t until = base_load_acq(limit_word_at(s, l->rule_count)) >> 2;
+        if (until > m.units) { out->banned_ns = limit_ns_of(until - m.units); }
+    }
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        const uint64_t v = limit_value_of(l, &m, s, i);
         limit_verdict says;
-        if (i == l->rule_count) {
-            if (v > m.units) { out->banned_ns = limit_ns_of(v - m.units); }
-            break;
-        }
         if (has_plan) { limit_at_of(l, &m.rule[i], m.now_ns, m.units, &m.at[i]); }
         limit_show_rule(l, &m, s, i, v, &says);
         out->remaining[i] = says.remaining;

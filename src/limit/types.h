@@ -13,8 +13,11 @@
  *            compare-exchange then fails even if the same value returns, which resets and clocks
  *            that go back make common.
  * SLOTS      fp | word 0 | word 1 .. | banned until | ring 0 ..
- *            A token bucket, sliding or fixed window alone has one word and no more: 16 bytes. All
- *            other limiters are `multi`: their slots have a word for each rule, and "banned until".
+ *            A token bucket, sliding or fixed window alone, without ban_ns, has one word and no
+ *            more: 16 bytes. All other limiters are `multi`: their slots have a word for each rule,
+ *            and "banned until".
+ * BANS       A ban is a time beside the values of the rules: in the slot if `multi`, else in the
+ *            side table. The debt of a token bucket gets its part when the ban is over.
  *            fp: 63..1 fingerprint; bit 0: the side table has a record of the key; 0: free slot
  * TABLE      bucket = 4 slots; region = up to 1024 buckets with one lock. A key has two buckets
  *            of one region. The fingerprint alone leads to them.
@@ -112,7 +115,7 @@ typedef struct limit_row { /* figures by stats_limiter, then the denials of each
 } limit_row;
 #define LIMIT_ROWS_MAX 64u
 
-/* ---- side table: plans, keys with a plan, bans of single windows, permits ---- */
+/* ---- side table: plans, keys with a plan, bans of slots of one word, permits ---- */
 
 typedef struct limit_plan {
     uint32_t users;          /* overrides that name it, + 1 while it has a name */

@@ -46,10 +46,6 @@ static struct oracle {
 } o;
 
 static const cellar_rule *rule_of(uint32_t i) { return &o.rule[o.phase][i]; }
-static bool bans_beside(void)
-{
-    return o.count > 1 || rule_of(0)->algorithm != CELLAR_RULE_TOKEN_BUCKET;
-}
 
 static uint64_t bucket_t(const cellar_rule *r) /* 1/64 ns a unit */
 {
@@ -295,17 +291,25 @@ static void model_rules(uint64_t now)
     o.phase = 1 - o.phase;
 }
 
-static void model_ban(size_t key, uint64_t now, uint64_t ns)
+/* A call that meets the end of a ban: a token bucket admitted one unit then, and fills since. */
+static void model_ban_ends(size_t key, uint64_t now)
 {
+    if (o.banned[key] == 0 || o.banned[key] > now) { return; }
     for (uint32_t i = 0; i < o.count; i++) {
         owed *w = &o.owed[key][i];
         const cellar_rule *r = rule_of(i);
         if (r->algorithm != CELLAR_RULE_TOKEN_BUCKET) { continue; }
-        const uint64_t ban = (now + ns) * 64 + (r->burst - 1) * bucket_t(r);
-        w->tat = w->tat > ban ? w->tat : ban;
+        const uint64_t left = o.banned[key] * 64 + (r->burst - 1) * bucket_t(r);
+        w->tat = w->tat > left ? w->tat : left;
     }
+    o.banned[key] = 0;
+}
+
+static void model_ban(size_t key, uint64_t now, uint64_t ns)
+{
+    if (ns == 0) { return; }
+    model_ban_ends(key, now);
     o.slot[key] = o.slot[key] || o.count > 1;
-    if (!bans_beside()) { return; } /* one bucket: the debt is the ban */
     if (now + ns > o.banned[key]) { o.banned[key] = now + ns; }
     if (now + ns > o.ban_end[key]) { o.ban_end[key] = now + ns; }
     o.ticket[key].open = false; /* a ban may end a ticket: nothing is promised */
@@ -446,6 +450,7 @@ static void decide(const char *name, size_t key, uint64_t cost, int kind)
                                                &r)
                              : cellar_limiter_check(o.l, name, len, cost, &r);
     if (kind == CHECK_WITH) { ask(); }
+    model_ban_ends(key, now);
     const bool banned = o.banned[key] > now;
     const bool want = !banned && model_says(key, now, cost, patience, &wait);
     if (!right(got == (want ? CELLAR_OK : CELLAR_LIMITED), "decision", key, cost)) { return; }
@@ -457,7 +462,6 @@ static void decide(const char *name, size_t key, uint64_t cost, int kind)
               cost);
         return;
     }
-    if (kind != PEEK) { o.banned[key] = 0; }
     if (want && kind != PEEK) { owe(key, now, cost, false); }
     if (want) { o.yes++; } else if (patience == 0) { check_denial(key, now, cost, &r); }
     check_left(key, now, &r);
@@ -472,6 +476,7 @@ static void use_ticket(size_t key)
     const uint64_t now = kit_clock(NULL), actual = kit_below(&o.rng, t->cost + 3);
     if (!t->open || o.resets - t->resets > 3) { return; } /* four rewrites nearby end a ticket */
     t->open = false;
+    model_ban_ends(key, now);
     if (kit_below(&o.rng, 2) == 0) {
         right(cellar_limiter_commit(o.l, &t->t, 0) == CELLAR_OK, "cancel", key, t->cost);
         model_give(key, now, t, t->cost);
@@ -489,6 +494,7 @@ static void change(const char *name, size_t key, uint64_t kind, uint64_t most)
     const uint64_t now = kit_clock(NULL);
     const size_t len = strlen(name);
     const uint64_t cost = kit_below(&o.rng, most / 2 + 2);
+    if (kind < 14) { model_ban_ends(key, now); }
     if (kind < 6) {
         right(cellar_limiter_adjust(o.l, name, len, (int64_t)cost) == CELLAR_OK, "charge", key,
               cost);

@@ -224,13 +224,6 @@ static void rules_of_calls_are_named(void)
     refused(cellar_limiter_rules_set(l, NULL, 0, "", open_rules, 2), CELLAR_E_INVAL,
             "cellar_limiter_rules_set", "plan must have 1..63");
     kit_close(l);
-    l = kit_open1(cellar_rule_sliding_window(9, KIT_S));
-    r[0] = cellar_rule_sliding_window(9, KIT_S);
-    r[0].ban_ns = KIT_S;
-    refused(cellar_limiter_rules_set(l, NULL, 0, NULL, r, 1), CELLAR_E_INVAL,
-            "cellar_limiter_rules_set",
-            "rule 0: ban_ns of a window");
-    kit_close(l);
 }
 
 static void user_limiter_names_its_arguments(void)

@@ -531,58 +531,107 @@ static void a_file_is_replaced_whole_or_not_at_all(void)
     unlink(path);
 }
 
-T_ONE_THREAD;
-/* Snapshots that version 0.2.0 wrote: "k" was charged 8, "m" 3; in the second "b" was banned for two
- * seconds. */
-static const uint64_t older_single[] = {
-    UINT64_C(0x31304d494c4c4543), UINT64_C(0x100000002), UINT64_C(0x806050403020107),
-    UINT64_C(0x100f0e0d0c0b0a09), UINT64_C(0x1817161514131211), 0x1c1b1a19,
-    UINT64_C(0x19b76daa800), UINT64_C(0x82b895ff9eda4621), 0x4c4b40, UINT64_C(0xe8d4a51000), 0x0,
-    0x1, 0xa, UINT64_C(0x17d784000), 0xa, UINT64_C(0xee6b28000), 0x0, 0x0,
-    UINT64_C(0x2eccfee68d9d48d8), UINT64_C(0xbebc20000), UINT64_C(0xdabe57eb47b040),
-    UINT64_C(0x47868c000), 0x0, 0x2, UINT64_C(0x741bf78735c0b317),
-};
-static const uint64_t older_several[] = {
-    UINT64_C(0x31304d494c4c4543), UINT64_C(0x300000002), UINT64_C(0x806050403020107),
-    UINT64_C(0x100f0e0d0c0b0a09), UINT64_C(0x1817161514131211), 0x1c1b1a19,
-    UINT64_C(0x19b76daa800), UINT64_C(0x82b895ff9eda4621), 0x4c4b40, UINT64_C(0xe8d4a51000), 0x1,
-    0x1, 0xa, UINT64_C(0x17d784000), 0xa, UINT64_C(0xee6b28000), 0x0, 0x1000002, 0x14,
-    UINT64_C(0x1dcd650000), 0x14, 0x0, 0x0, 0x2000003, 0x3e8, 0x3b9aca00, 0x3e8, 0x0, 0x0, 0x0,
-    0x0, 0x0, UINT64_C(0x2eccfee68d9d48d8), 0x0, UINT64_C(0xbebc20000), 0x8, 0x0, 0x0, 0x0, 0x0,
-    0x0, 0x0, 0x0, 0x0, UINT64_C(0x3e80000000008), UINT64_C(0xbd401002c0095a5c),
-    UINT64_C(0x1dcd650000), UINT64_C(0x2b369f4000), 0x0, 0x0, UINT64_C(0xdabe57eb47b040), 0x0,
-    UINT64_C(0x47868c000), 0x3, 0x0, 0x0, 0x0, UINT64_C(0x3e80000000003), 0x0, 0x3,
-    UINT64_C(0x3bb5fede191b5438),
-};
+/* ---- bans ---- */
 
-static void snapshots_of_0_2_0_are_read(void)
+enum { BAN_FORMS = 7, BAN_EVENTS = 7 };
+
+/* Fill the rules of a limiter, and others with a tenth of their burst or limit. */
+static uint32_t ban_form(int form, cellar_rule *a, cellar_rule *b)
 {
-    const cellar_rule rules[3] = { cellar_rule_token_bucket(10, KIT_S, 10),
-                                   cellar_rule_sliding_log(20, 2 * KIT_S),
-                                   cellar_rule_sliding_window(1000, KIT_S) };
-    for (uint32_t count = 1; count <= 3; count += 2) {
-        cellar_limiter_result r;
-        memset(&store, 0, sizeof store);
-        store.len = count == 1 ? sizeof older_single : sizeof older_several;
-        memcpy(store.bytes, count == 1 ? older_single : older_several, store.len);
-        store.whole = true;
-        atomic_store(&kit.now_ns, UINT64_C(1000500000000)); /* half a second later */
-        atomic_store(&kit.wall_ms, UINT64_C(1767225600500));
-        atomic_store(&kit.boot_ms, UINT64_C(5000500));
-        cellar_limiter *l = store_open(rules, count);
+    const cellar_rule rule[5] = { cellar_rule_token_bucket(100, KIT_S, 20),
+                                  cellar_rule_sliding_window(100, CELLAR_MINUTE_NS),
+                                  cellar_rule_fixed_window(100, CELLAR_PER_HOUR),
+                                  cellar_rule_sliding_log(100, CELLAR_MINUTE_NS),
+                                  cellar_rule_token_bucket(100, 365 * CELLAR_DAY_NS, 100) };
+    a[0] = b[0] = form == 6 ? rule[4] : rule[form % 4];
+    a[1] = b[1] = rule[2];
+    if (a[0].burst != 0) { b[0].burst /= 10; } else { b[0].limit /= 10; }
+    if (form == 5) { a[0].ban_ns = CELLAR_MINUTE_NS; } /* several words */
+    return form == 4 ? 2 : 1;
+}
+
+/* Let one thing happen to the banned key; return the limiter, which may be another one. */
+static cellar_limiter *ban_event(cellar_limiter *l, int event, const cellar_rule *a,
+                                 const cellar_rule *b, uint32_t count, cellar_limiter_ticket *t)
+{
+    switch (event) {
+    case 1: T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, b, count), CELLAR_OK); break;
+    case 2:
+        T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, b, count), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, a, count), CELLAR_OK);
+        break;
+    case 3: T_EQ_I64(cellar_limiter_rules_set(l, "k", 1, NULL, b, count), CELLAR_OK); break;
+    case 4: T_EQ_I64(cellar_limiter_adjust(l, "k", 1, -1000000), CELLAR_OK); break;
+    case 5: (void)cellar_limiter_commit(l, t, 0); break;
+    case 6:
+        kit_close(l);
+        l = store_open(a, count);
         T_EQ_U64(refused(l), 0);
-        T_EQ_U64(kit_admit(l, "k", 20), 7);
-        T_EQ_U64(kit_admit(l, "m", 20), 10);
-        if (count == 3) {
-            T_EQ_I64(cellar_limiter_check(l, "b", 1, 1, &r), CELLAR_LIMITED);
-            T_EQ_U64(r.rule, CELLAR_RULE_BAN);
-            T_EQ_U64(r.retry_after_ns, 1500 * KIT_MS);
-        }
+        break;
+    default: break;
+    }
+    return l;
+}
+
+/* Whatever the rules are and whatever happens, a ban lasts what was said, to the nanosecond. */
+static void bans_outlast_rules_refunds_and_snapshots(void)
+{
+    for (int n = 0; n < BAN_FORMS * BAN_EVENTS; n++) {
+        cellar_rule a[2], b[2];
+        cellar_limiter_ticket t;
+        cellar_limiter_result r;
+        const uint32_t count = ban_form(n / BAN_EVENTS, a, b);
+        const uint64_t ban_ns = n / BAN_EVENTS == 6 ? 60 * CELLAR_DAY_NS : CELLAR_HOUR_NS;
+        memset(&store, 0, sizeof store);
+        cellar_limiter *l = store_open(a, count);
+        T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 5, 0, &t, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_ban(l, "k", 1, ban_ns), CELLAR_OK);
+        l = ban_event(l, n % BAN_EVENTS, a, b, count, &t);
+        T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_LIMITED);
+        T_EQ_U64(r.rule, CELLAR_RULE_BAN);
+        T_EQ_U64(r.retry_after_ns, ban_ns);
+        cellar_limiter_stats s = cellar_limiter_stats_default();
+        T_EQ_I64(cellar_limiter_stats_get(l, &s), CELLAR_OK);
+        T_EQ_U64(s.banned, 1);
+        kit_pass(ban_ns - 1);
+        T_EQ_I64(kit_look(l, "k", 1, 1, NULL), CELLAR_LIMITED);
+        kit_pass(1);
+        T_EQ_I64(kit_look(l, "k", 1, 1, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, NULL), CELLAR_OK);
+        if (a[0].burst != 0) { T_EQ_I64(kit_look(l, "k", 1, 1, NULL), CELLAR_LIMITED); }
+        if (t_failed()) { printf("# form %d, event %d\n", n / BAN_EVENTS, n % BAN_EVENTS); }
+        kit_close(l);
+    }
+    memset(&store, 0, sizeof store);
+}
+
+/* Rules with ban_ns in a limiter that was opened without: each denial bans, beside the word. */
+static void rules_set_adds_bans_to_one_rule(void)
+{
+    for (int form = 0; form < 3; form++) {
+        cellar_rule a[2], b[2];
+        cellar_limiter_result r;
+        (void)ban_form(form, a, b);
+        cellar_limiter *l = kit_open1(a[0]);
+        b[0].ban_ns = CELLAR_HOUR_NS;
+        T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, b, 1), CELLAR_OK);
+        (void)kit_admit(l, "k", 10);
+        T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_LIMITED);
+        T_EQ_I64(cellar_limiter_check(l, "k", 1, 1, &r), CELLAR_LIMITED);
+        T_EQ_U64(r.rule, CELLAR_RULE_BAN);
+        T_EQ_U64(r.retry_after_ns, CELLAR_HOUR_NS);
+        kit_pass(CELLAR_HOUR_NS - 1);
+        T_EQ_U64(kit_admit(l, "k", 1), 0);
+        kit_pass(1);
+        T_EQ_U64(kit_admit(l, "k", 1), 1);
         kit_close(l);
     }
 }
 
-T_MAIN("cellar_limit_snapshot", T_CASE(limit_snapshot_downtime), T_CASE(limit_snapshot_clock_back),
+T_ONE_THREAD;
+T_MAIN("cellar_limit_snapshot", T_CASE(limit_snapshot_downtime),
+       T_CASE(bans_outlast_rules_refunds_and_snapshots), T_CASE(rules_set_adds_bans_to_one_rule),
+       T_CASE(limit_snapshot_clock_back),
        T_CASE(limit_snapshot_bit_flips),
        T_CASE(failed_read_is_refused_not_taken_for_no_snapshot),
        T_CASE(empty_or_unreadable_file_is_refused_not_taken_for_no_snapshot),
@@ -590,7 +639,7 @@ T_MAIN("cellar_limit_snapshot", T_CASE(limit_snapshot_downtime), T_CASE(limit_sn
        T_CASE(limit_snapshot_log_outlives_a_reboot), T_CASE(limit_snapshot_users_long_windows),
        T_CASE(limit_snapshot_count_outlives_a_reboot), T_CASE(limit_snapshot_of_a_full_table),
        T_CASE(limit_snapshot_into_a_smaller_table), T_CASE(limit_snapshot_of_keys_with_plans),
-       T_CASE(limit_snapshot_of_an_overcharged_log), T_CASE(snapshots_of_0_2_0_are_read),
+       T_CASE(limit_snapshot_of_an_overcharged_log),
        T_CASE(refused_snapshot_is_logged_from_warning_on),
        T_CASE(save_that_fails_at_the_close_is_logged_once),
        T_CASE(a_file_is_replaced_whole_or_not_at_all))

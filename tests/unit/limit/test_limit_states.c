@@ -60,13 +60,12 @@ static bool reach(cellar_limiter *l, const form *f, int state)
 static bool is_complete(const form *f, const cellar_limiter_result *r, cellar_err err, bool banned)
 {
     const bool admitted = err == CELLAR_OK;
-    const bool gcra_ban = f->count == 1 && f->rule[0].algorithm == CELLAR_RULE_TOKEN_BUCKET;
     bool ok = r->allowed == admitted && r->would_deny == 0 && r->never == 0;
     ok = ok && r->now_ns == kit_clock(NULL) && r->limit <= 10 && r->remaining <= 5;
     ok = ok && r->reset_after_ns <= CELLAR_DAY_NS;
     if (!banned) { return ok && r->rule < f->count && admitted && r->retry_after_ns == 0; }
     ok = ok && !admitted && r->retry_after_ns == 10 * KIT_S;
-    return ok && r->rule == (gcra_ban ? 0 : CELLAR_RULE_BAN);
+    return ok && r->rule == CELLAR_RULE_BAN;
 }
 
 static bool count_entry(const cellar_limiter_entry *e, void *ctx)
