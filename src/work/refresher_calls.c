@@ -61,6 +61,14 @@ static cellar_err refresher_insert_loader(cellar_refresher *r, refresher_loader 
     return CELLAR_OK;
 }
 
+/* The breaker of a loader without one, shared by its rows. A source that fails in part still
+ * refreshes them, so only a high share of failures opens it, and one success closes it.
+ * src/work/README.md has the figures. */
+static const cellar_breaker_config refresher_breaker = {
+    .struct_size = sizeof refresher_breaker, .failure_pct = 90, .min_calls = 20,
+    .consecutive_failures = 63, .half_open_successes = 1, .open_ms = 1000, .open_max_ms = 10000,
+};
+
 CELLAR_API cellar_err cellar_refresh_loader(cellar_refresher *r, const char *name,
                                             cellar_loader_fn fn, void *ctx,
                                             const cellar_refresh_loader_opts *o)
@@ -80,7 +88,7 @@ CELLAR_API cellar_err cellar_refresh_loader(cellar_refresher *r, const char *nam
                              .lister_ctx = full.lister_ctx, .breaker = full.breaker,
                              .limiter = full.limiter, .own_breaker = full.breaker == NULL };
     memcpy(l->name, name, strlen(name));
-    if (l->own_breaker) { err = cellar_breaker_create(r->store, NULL, &l->breaker); }
+    if (l->own_breaker) { err = cellar_breaker_create(r->store, &refresher_breaker, &l->breaker); }
     if (err == CELLAR_OK) {
         sync_take(WHEEL, &r->lock);
         err = refresher_insert_loader(r, l);

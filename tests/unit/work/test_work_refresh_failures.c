@@ -151,8 +151,41 @@ static void success_of_one_key_shortens_the_pause(void)
     for (int64_t due = tick(); figures().ok == ok; due = tick()) { turn(due); }
     T_EQ_U64(row_of("*").keys_left, 1);
     up.bad = '\0';
-    pass(5 * MINUTE, SECOND, NULL); /* the breaker may be open for a minute */
+    pass(5 * MINUTE, SECOND, NULL);
     T_EQ_U64(row_of("*").keys_left, 0);
+    close_all();
+}
+
+static unsigned reads, empty_reads;
+
+static void read_k_keys(void)
+{
+    for (int i = 0; i < 40; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%d", i);
+        reads++;
+        empty_reads += read_key(key)[0] == '\0';
+    }
+}
+
+/* One row fails always, and the source of all fails half of the time. */
+static void source_that_fails_in_part_is_no_outage(void)
+{
+    open_all();
+    reads = empty_reads = 0;
+    for (int i = 0; i < 40; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "k%d", i);
+        add(key, (i % 3 + 1) * SECOND, MINUTE);
+    }
+    add("bad", SECOND, MINUTE);
+    up.bad = 'b';
+    pass(10 * SECOND, SECOND, NULL);
+    up.fail_pct = 50;
+    pass(10 * MINUTE, SECOND, read_k_keys);
+    T_CHECK(reads >= 600 * 40);
+    T_EQ_U64(empty_reads, 0);
+    T_CHECK(up.failed > up.calls / 3);
     close_all();
 }
 
@@ -167,11 +200,11 @@ static void open_breaker_lets_only_probes_pass(void)
     pass(MINUTE, SECOND, NULL);
     T_EQ_U64(up.calls, 20);
     up.down = true;
-    pass(MINUTE, SECOND, NULL); /* 5 failures in a row open it */
+    pass(MINUTE, SECOND, NULL); /* 20 failures in 10 s open it */
     const uint64_t calls = up.calls;
     T_CHECK(figures().skipped_breaker > 0);
     pass(10 * MINUTE, SECOND, NULL); /* 20 rows ask each minute; probes only */
-    T_CHECK(up.calls - calls < 40);
+    T_CHECK(up.calls - calls < 140); /* a probe each 5.5 s at most, on average; 350 without */
     T_CHECK(figures().skipped_breaker > 200);
     up.down = false;
     pass(5 * MINUTE, SECOND, NULL);
@@ -261,6 +294,7 @@ static void limiter_bounds_the_calls_of_the_upstream(void)
 T_MAIN("work_refresh_failures", T_CASE(refresh_delete_wins),
        T_CASE(failure_keeps_the_old_value_and_backs_off),
        T_CASE(remembered_failures_leave_the_old_value), T_CASE(pauses_grow_to_the_interval),
-       T_CASE(success_of_one_key_shortens_the_pause), T_CASE(open_breaker_lets_only_probes_pass),
+       T_CASE(success_of_one_key_shortens_the_pause),
+       T_CASE(source_that_fails_in_part_is_no_outage), T_CASE(open_breaker_lets_only_probes_pass),
        T_CASE(load_of_the_program_comes_first), T_CASE(disabled_namespace_is_not_refreshed),
        T_CASE(short_ttl_is_reported), T_CASE(limiter_bounds_the_calls_of_the_upstream))
