@@ -284,6 +284,31 @@ static void not_modified_leaves_the_value_of_another_load(void)
     kit_close(c);
 }
 
+/* Only "not modified" is about an older value: a new one is stored, whichever load ends last. The
+ * next load that is not modified renews it: nothing of the load before is left. */
+static void value_replaces_that_of_a_load_beside(void)
+{
+    source s = SOURCE_INIT;
+    cellar_load_opts o;
+    cellar_result r;
+    char text[64];
+    cellar *c = open_stale_red(&s, &o);
+    s.during = load_beside;
+    s.text = "last";
+    atomic_store(&s.say, SAY_VALUE);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_U64(r.flags & CELLAR_RESULT_NOT_STORED, 0);
+    T_EQ_I64(cellar_get_str(c, "k", text, sizeof text), CELLAR_OK);
+    T_EQ_STR(text, "last");
+    s.during = NULL;
+    atomic_store(&s.say, SAY_SAME);
+    atomic_fetch_add(&kit_now_ms, 2000);
+    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
+    T_EQ_U64(r.flags & CELLAR_RESULT_NOT_STORED, 0);
+    T_EQ_I64(has(c, "k"), CELLAR_OK);
+    kit_close(c);
+}
+
 typedef struct asker {
     pthread_t thread;
     cellar *c;
@@ -729,7 +754,8 @@ T_MAIN("cellar_api_tags", T_CASE(hard_tag_delete_misses),
        T_CASE(tag_delete_during_load_discards_result),
        T_CASE(not_modified_after_tag_delete_restores_nothing), T_CASE(not_modified_keeps_tags),
        T_CASE(not_modified_applies_new_tags),
-       T_CASE(not_modified_leaves_the_value_of_another_load), T_CASE(waiter_gets_no_value_from_before_tag_delete),
+       T_CASE(not_modified_leaves_the_value_of_another_load),
+       T_CASE(value_replaces_that_of_a_load_beside), T_CASE(waiter_gets_no_value_from_before_tag_delete),
        T_CASE(waiter_of_lease_gets_no_value_from_before_tag_delete),
        T_CASE(pattern_delete_during_load_discards_result),
        T_CASE(folded_tag_table_never_serves_invalid_entries),

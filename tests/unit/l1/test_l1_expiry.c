@@ -61,6 +61,39 @@ static void ticks_alone_reclaim_all_bytes(void)
     }
 }
 
+/* Tick until nothing is due. Return how many entries ended. */
+static uint64_t tick_all(kit *k)
+{
+    uint64_t gone = 0;
+    for (int i = 0; i < 1000 && l1_next_due_ms(k->c) <= kit_now(k); i++) {
+        gone += l1_tick(k->c, UINT64_MAX);
+    }
+    return gone;
+}
+
+/* Entries of one segment with three deadlines: the pass for one notes the next of those that stay. */
+static void survivors_of_a_pass_end_at_their_own_time(void)
+{
+    enum { EACH = 500, LIVES = 3 };
+    static const int64_t ttl_ms[LIVES] = { 5000, 60000, 3600000 };
+    kit k;
+    kit_open(&k, KIT_MIB(16), NULL);
+    const int64_t start_ms = kit_now(&k);
+    for (uint64_t id = 0; id < (LIVES + 1) * EACH; id++) {
+        const int64_t until_ms = id % (LIVES + 1) < LIVES ? start_ms + ttl_ms[id % (LIVES + 1)]
+                                                          : BASE_NEVER_MS;
+        T_EQ_I64(kit_put_until(&k, 0, id, id, 40, until_ms), CELLAR_OK);
+    }
+    for (unsigned life = 0; life < LIVES; life++) {
+        T_CHECK(l1_next_due_ms(k.c) <= start_ms + ttl_ms[life]);
+        kit_forward(&k, start_ms + ttl_ms[life] - kit_now(&k));
+        T_EQ_U64(tick_all(&k), EACH);
+        T_EQ_U64(kit_stats(&k).entries, (LIVES - life) * EACH);
+    }
+    T_EQ_I64(l1_next_due_ms(k.c), BASE_NEVER_MS);
+    kit_close(&k);
+}
+
 /* Move deadlines while the tick runs: touch, renew, set again. None of these entries may end. */
 static void renewed_entries_stay(void)
 {
@@ -199,5 +232,6 @@ static void tick_stops_after_its_time(void)
     kit_close(&k);
 }
 
-T_MAIN("l1_expiry", T_CASE(ticks_alone_reclaim_all_bytes), T_CASE(renewed_entries_stay),
+T_MAIN("l1_expiry", T_CASE(ticks_alone_reclaim_all_bytes),
+       T_CASE(survivors_of_a_pass_end_at_their_own_time), T_CASE(renewed_entries_stay),
        T_CASE(many_due_entries_do_not_delay_writers), T_CASE(tick_stops_after_its_time))

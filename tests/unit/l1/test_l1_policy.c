@@ -337,7 +337,45 @@ static void used_first_entries_survive_a_flood(void)
     T_CHECK(middle >= HOT * 85 / 100);
 }
 
+/* The rule with which a store begins keeps a value that was used once; an entry without value needs
+ * two uses. A use is a set in place, since a lookup of an entry without value is none. */
+static void negative_entry_needs_two_uses_to_be_kept(void)
+{
+    enum { EACH = 40, CAP = 1000, DROPPED = 2 * EACH + 5, MORE = CAP - 4 * EACH + DROPPED };
+    static const struct { uint8_t kind; uint32_t uses; bool stays; } group[] = {
+        { L1_VALUE, 1, true }, { L1_NEGATIVE, 1, false }, { L1_NEGATIVE, 2, true },
+        { L1_VALUE, 0, false },
+    };
+    kit k;
+    kit_key key;
+    l1_info info;
+    const l1_config cfg = {.max_entries = CAP, .stripes = 1, .policy = L1_ADAPTIVE};
+    kit_open(&k, KIT_MIB(8), &cfg);
+    for (uint32_t use = 0; use < 3; use++) {
+        for (uint32_t id = 0; id < 4 * EACH; id++) {
+            const uint8_t kind = group[id / EACH].kind;
+            l1_put_spec p = {.value = "a value", .value_len = kind == L1_VALUE ? 7 : 0,
+                             .deadline_ms = BASE_NEVER_MS, .change = L1_CHANGE_SET, .kind = kind};
+            if (use > group[id / EACH].uses) { continue; }
+            T_EQ_I64(l1_put(k.c, kit_key_of(&k, &key, 0, id), &p), CELLAR_OK);
+        }
+    }
+    for (uint32_t id = 0; id < MORE; id++) {
+        T_EQ_I64(kit_put(&k, 4 * EACH + id, id, 16), CELLAR_OK);
+    }
+    for (uint32_t g = 0; g < 4; g++) {
+        uint32_t left = 0;
+        for (uint32_t id = g * EACH; id < (g + 1) * EACH; id++) {
+            left += l1_inspect(k.c, kit_key_of(&k, &key, 0, id), NULL, 0, &info, L1_PEEK) !=
+                    CELLAR_MISS;
+        }
+        if (group[g].stays) { T_CHECK(left >= EACH * 3 / 4); } else { T_EQ_U64(left, 0); }
+    }
+    kit_close(&k);
+}
+
 T_ONE_THREAD;
-T_MAIN("l1_policy", T_CASE(used_first_entries_survive_a_flood), T_CASE(fifo_matches_its_model),
+T_MAIN("l1_policy", T_CASE(used_first_entries_survive_a_flood),
+       T_CASE(negative_entry_needs_two_uses_to_be_kept), T_CASE(fifo_matches_its_model),
        T_CASE(lru_matches_its_model), T_CASE(s3fifo_matches_the_published_form),
        T_CASE(hit_ratio_by_entries_is_not_below_lru), T_CASE(hit_ratio_by_bytes_is_not_below_lru))

@@ -356,6 +356,27 @@ static void reservations_queue_by_virtual_time(void)
     kit_close(l);
 }
 
+/* One unit a day, with all patience: a reservation ends 400 days ahead at most. */
+static void reservation_beyond_400_days_is_limited(void)
+{
+    enum { DAYS = 400 };
+    cellar_limiter *l = kit_open1(cellar_rule_token_bucket(1, UINT64_C(86400) * KIT_S, 1));
+    cellar_limiter_ticket t;
+    cellar_limiter_result r;
+    uint64_t wait_ns;
+    for (uint64_t day = 0; day < DAYS; day++) {
+        T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 1, UINT64_MAX, &t, &wait_ns, NULL), CELLAR_OK);
+        T_EQ_U64(wait_ns, day * 86400 * KIT_S);
+    }
+    T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 1, UINT64_MAX, &t, &wait_ns, &r), CELLAR_LIMITED);
+    T_EQ_U64(wait_ns, 0);
+    kit_pass(UINT64_C(86400) * KIT_S);
+    T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 1, UINT64_MAX, &t, &wait_ns, NULL), CELLAR_OK);
+    T_EQ_U64(wait_ns, (DAYS - 1) * 86400 * KIT_S);
+    T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 1, UINT64_MAX, &t, &wait_ns, NULL), CELLAR_LIMITED);
+    kit_close(l);
+}
+
 static void wait_returns_immediately_when_it_takes_too_long(void)
 {
     cellar_limiter_config c = cellar_limiter_config_default();
@@ -1123,6 +1144,7 @@ T_MAIN("cellar_limit_calls", T_CASE(rules_set_adds_bans_to_several_rules),
        T_CASE(commit_never_mints), T_CASE(two_tickets_never_mint),
        T_CASE(tickets_in_reverse_come_back_whole), T_CASE(tickets_of_counts_and_logs),
        T_CASE(charges_are_debt_and_saturate), T_CASE(reservations_queue_by_virtual_time),
+       T_CASE(reservation_beyond_400_days_is_limited),
        T_CASE(wait_returns_immediately_when_it_takes_too_long), T_CASE(limit_multi_rule_atomic),
        T_CASE(limit_chain_never_over_in_order), T_CASE(limit_rules_set_keeps_debt),
        T_CASE(plans_are_a_keys_own_rules), T_CASE(overrides_and_plans_are_bounded),
