@@ -257,7 +257,8 @@ CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats
  *           fence_start.
  * clock     Times are milliseconds, including the time the machine is suspended. Leases below one
  *           second, and leases on a clock of the program, end exactly. Longer leases end up to
- *           64 ms late, never early. */
+ *           64 ms late, never early. A wait sleeps until its deadline, and no longer. A waiter
+ *           reads a clock of the program every 10 ms. */
 
 #ifdef __cplusplus
 }
