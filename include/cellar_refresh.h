@@ -294,6 +294,9 @@ CELLAR_API cellar_err cellar_refresher_stats_get(cellar_refresher *r, cellar_ref
  * IDLE ROWS
  *   A row with stop_idle n sleeps after n intervals in which none of its keys was read in memory.
  *   It still looks at its keys at each interval, and wakes when one was read or stored meanwhile.
+ *   A read is a hit of a call that returns the value, without CELLAR_GET_PEEK. When the values have
+ *   expired, cellar_get and the other calls that do not load only miss, and wake no row: a load
+ *   (cellar_get_or_load, a lease) or a set does. With such reads alone leave stop_idle 0.
  *
  * RESTRICTIONS
  *   fork: in the child every call returns E_FORKED, except cellar_refresher_close and figures. A

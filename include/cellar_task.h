@@ -728,6 +728,9 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
  *   file. Tasks of a name that is not registered wait for cellar_task_register. cellar_pool_close
  *   keeps tasks that have not begun for the next open.
  *
+ *   Times of the file are UNIX times. A time that had passed at the close stays passed, also if the
+ *   wall clock goes back: unique_ttl_ms and expires_ms. After a kill or a power cut it may return.
+ *
  *   Errors of the disk: E_SPACE, E_IO and E_CORRUPT of a submit mean that it did not happen, but
  *   with REPLACE the other task is cancelled. Of a debounce, a cancel, a requeue and a purge they
  *   mean that it happened in this process, and that the pool tries again to write it. Final states

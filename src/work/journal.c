@@ -101,15 +101,15 @@ static const char *const journal_sql[JOURNAL_STATEMENTS] = {
     [JOURNAL_INSERT] = "INSERT INTO task VALUES("
                        "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [JOURNAL_UPDATE] = "UPDATE task SET state=?2, attempt=?3, begun=?4, due_wall_ms=?5,"
-                       " delay_ms=?6, expires_wall_ms=?7, ended_wall_ms=?8, error=?9 WHERE id=?1",
+                       " delay_ms=?6, expires_wall_ms=?7, ended_wall_ms=?8, error=?9,"
+                       " key_until_wall_ms=?10 WHERE id=?1",
     [JOURNAL_PAYLOAD] = "UPDATE task SET payload=?2, content_type=?3 WHERE id=?1",
     [JOURNAL_DELETE] = "DELETE FROM task WHERE id=?1",
     [JOURNAL_INPUT] = "INSERT OR IGNORE INTO input VALUES(?1,?2,?3,?4)",
     [JOURNAL_INPUTS_DELETE] = "DELETE FROM input WHERE then_id=?1",
     [JOURNAL_THROTTLE] = "INSERT OR REPLACE INTO throttle VALUES(?1,?2,?3)",
-    /* Two for each key that comes: so the table has few that are over. */
     [JOURNAL_THROTTLES_DELETE] = "DELETE FROM throttle WHERE key IN (SELECT key FROM throttle"
-                                 " WHERE until_wall_ms<=?1 ORDER BY until_wall_ms LIMIT 2)",
+                                 " WHERE until_wall_ms<=?1 ORDER BY until_wall_ms LIMIT ?2)",
     [JOURNAL_SCHEDULE + JOURNAL_SCHEDULE_OPEN] =
         "INSERT INTO schedule VALUES(?1,?2,?3,?4) ON CONFLICT(name) DO UPDATE SET"
         " last_due_wall_ms=iif(spec=?2 AND zone=?3, last_due_wall_ms, ?4), spec=?2, zone=?3"
@@ -283,6 +283,7 @@ CELLAR_PRIVATE cellar_err journal_update(journal *j, const journal_row *r, bool 
         (void)sqlite3_bind_int64(s, 2 + i, number[i]);
     }
     journal_bind_text(s, 9, r->error);
+    if (r->key_until_wall_ms != 0) { (void)sqlite3_bind_int64(s, 10, r->key_until_wall_ms); }
     const cellar_err err = journal_step(s);
     if (err != CELLAR_OK || !payload) { return err; }
     s = j->statement[JOURNAL_PAYLOAD];
@@ -317,6 +318,14 @@ CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in)
     return journal_step(s);
 }
 
+CELLAR_PRIVATE cellar_err journal_throttles_delete(journal *j, int64_t now_wall_ms, int64_t most)
+{
+    sqlite3_stmt *s = j->statement[JOURNAL_THROTTLES_DELETE];
+    (void)sqlite3_bind_int64(s, 1, now_wall_ms);
+    (void)sqlite3_bind_int64(s, 2, most);
+    return journal_step(s);
+}
+
 CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_task_id id,
                                            int64_t until_wall_ms, int64_t now_wall_ms)
 {
@@ -327,10 +336,8 @@ CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_t
     journal_bind_id(s, 2, bytes);
     (void)sqlite3_bind_int64(s, 3, until_wall_ms);
     const cellar_err err = journal_step(s);
-    if (err != CELLAR_OK) { return err; }
-    s = j->statement[JOURNAL_THROTTLES_DELETE];
-    (void)sqlite3_bind_int64(s, 1, now_wall_ms);
-    return journal_step(s);
+    /* Two for each key that comes: so the table has few that are over. */
+    return err == CELLAR_OK ? journal_throttles_delete(j, now_wall_ms, 2) : err;
 }
 
 CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *row)
@@ -788,6 +795,12 @@ CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_t
                                            int64_t until_wall_ms, int64_t now_wall_ms)
 {
     (void)key, (void)id, (void)until_wall_ms, (void)now_wall_ms;
+    return journal_begin(j);
+}
+
+CELLAR_PRIVATE cellar_err journal_throttles_delete(journal *j, int64_t now_wall_ms, int64_t most)
+{
+    (void)now_wall_ms, (void)most;
     return journal_begin(j);
 }
 #endif

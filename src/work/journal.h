@@ -114,6 +114,8 @@ CELLAR_PRIVATE cellar_err journal_input_add(journal *j, const journal_input *in)
 /* Write a key of THROTTLE, and delete up to two that are over. */
 CELLAR_PRIVATE cellar_err journal_throttle(journal *j, const char *key, cellar_task_id id,
                                            int64_t until_wall_ms, int64_t now_wall_ms);
+/* Delete keys of THROTTLE that are over, the oldest first; most < 0: all of them. */
+CELLAR_PRIVATE cellar_err journal_throttles_delete(journal *j, int64_t now_wall_ms, int64_t most);
 /* Carry out `op` of a schedule. */
 CELLAR_PRIVATE cellar_err journal_schedule_write(journal *j, journal_schedule *row);
 /* Carry out `op` of a message or a copy. */

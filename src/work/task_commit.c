@@ -121,6 +121,13 @@ static void task_image_due(const task *t, work_time now, journal_row *r)
     }
 }
 
+/* Return a time on the wall clock; 0: none; 1: it has passed, and the clock may go back. */
+static int64_t task_image_end(int64_t end_ms, work_time now)
+{
+    if (end_ms == BASE_NEVER_MS) { return 0; }
+    return end_ms <= now.mono_ms ? 1 : BASE_MAX(end_ms - now.mono_ms + now.wall_ms, 1);
+}
+
 /* Copy what a row is to become. */
 static void task_image_take(cellar_pool *p, task *t, work_time now, task_image *m)
     SYNC_HOLDS(QUEUE)
@@ -150,9 +157,8 @@ static void task_image_take(cellar_pool *p, task *t, work_time now, task_image *
     if (e != NULL && !m->deletes) {
         memcpy(m->error, e->error, strlen(e->error) + 1);
         m->row.error = m->error;
-        if (e->expires_ms != BASE_NEVER_MS) {
-            m->row.expires_wall_ms = BASE_MAX(e->expires_ms - now.mono_ms + now.wall_ms, 1);
-        }
+        m->row.expires_wall_ms = task_image_end(e->expires_ms, now);
+        m->row.key_until_wall_ms = task_image_end(e->key_until_ms, now);
     }
     if ((r->flags & TASK_ROW_PAYLOAD) != 0 && !m->deletes) { m->body = task_body_hold(t->body); }
     r->flags &= (uint8_t)~(TASK_ROW_LISTED | TASK_ROW_PAYLOAD);
@@ -624,12 +630,56 @@ static bool task_commit_lost(cellar_pool *p) SYNC_UNCHECKED
     return true;
 }
 
+/* Mark the live tasks with an ended key or life: by a clock that goes back it has not ended. */
+static void task_commit_ends(cellar_pool *p, work_time now)
+{
+    task_journal *j = p->journal;
+    task_after ignored = { .done = NULL };
+    sync_take(QUEUE, &p->lock);
+    j->went_back |= now.wall_ms - now.mono_ms < base_load_rlx(&p->offset_ms) - WORK_STEP_MS;
+    for (uint32_t i = 0; i < p->chunk_count * TASK_CHUNK; i++) {
+        task *t = task_slot_at(p, i);
+        if (t == NULL || t->ext == NULL || !task_is_live(t)) { continue; }
+        const int64_t first_ms = BASE_MIN(t->ext->key_until_ms, t->ext->expires_ms);
+        if (first_ms <= now.mono_ms || (j->went_back && first_ms != BASE_NEVER_MS)) {
+            task_mark(p, t, &ignored);
+        }
+    }
+    sync_drop(QUEUE, &p->lock);
+}
+
+/* Delete the keys of THROTTLE that are over. If the wall clock went back, write the others again:
+ * their rows have times of the old clock. */
+static cellar_err task_commit_throttles(cellar_pool *p, work_time now) SYNC_UNCHECKED
+{
+    const task_journal *j = p->journal;
+    const wheel_timer *at = j->went_back ? p->throttles.next : &p->throttles;
+    cellar_err err = journal_begin(j->db);
+    if (err == CELLAR_OK) {
+        err = journal_throttles_delete(j->db, j->went_back ? INT64_MAX : now.wall_ms, -1);
+    }
+    for (; at != &p->throttles && err == CELLAR_OK; at = at->next) {
+        const task_throttle *h = (const task_throttle *)(const void *)at; /* its first field */
+        char key[CELLAR_TASK_TEXT_MAX + 1] = "";
+        if (h->until_ms <= now.mono_ms) { continue; }
+        memcpy(key, h->key, h->key_len);
+        err = journal_throttle(j->db, key, h->id, h->until_ms - now.mono_ms + now.wall_ms,
+                               INT64_MIN);
+    }
+    if (err == CELLAR_OK) { err = journal_commit(j->db); }
+    if (err != CELLAR_OK) { journal_rollback(j->db); }
+    return err;
+}
+
 CELLAR_PRIVATE void task_commit_close(cellar_pool *p)
 {
     task_journal *j = p->journal;
     if (j == NULL) { return; }
     bool lost = true;
     if (!p->obj.forked) {
+        const work_time now = work_now(&p->obj);
+        const bool restored = j->board != NULL;
+        if (restored) { task_commit_ends(p, now); }
         if (!p->obj.no_threads) {
             (void)base_add_ar(&j->bell, 1u);
             sync_wake(&j->bell, 1);
@@ -637,6 +687,7 @@ CELLAR_PRIVATE void task_commit_close(cellar_pool *p)
         }
         task_commit_tick(p);
         lost = task_commit_lost(p);
+        if (restored) { (void)task_commit_throttles(p, now); }
         if (j->db != NULL) { journal_close(&p->obj.account, j->db); }
     }
     journal_board_close(&p->obj.account, j->board, !lost, p->obj.forked);

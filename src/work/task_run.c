@@ -31,7 +31,6 @@
 BASE_SIZE_BEGIN
 
 #define TASK_AFTER_MAX_MS (INT64_C(7) * 86400000)
-#define TASK_STEP_LEAST_MS 1000 /* a larger move of the wall clock is a step */
 
 /* ---- begin ---- */
 
@@ -632,7 +631,8 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
     const int64_t offset_ms = now.wall_ms - now.mono_ms;
     const int64_t step_ms = offset_ms - base_load_rlx(&p->offset_ms);
     base_store_rlx(&p->offset_ms, offset_ms);
-    if (step_ms > TASK_STEP_LEAST_MS || step_ms < -TASK_STEP_LEAST_MS) { task_stepped(p, now); }
+    if (step_ms > WORK_STEP_MS || step_ms < -WORK_STEP_MS) { task_stepped(p, now); }
+    if (p->journal != NULL && step_ms < -WORK_STEP_MS) { p->journal->went_back = true; }
     const bool mono = task_pop(p, &p->mono, now.mono_ms, now, &spare, &a);
     const bool wall = task_pop(p, &p->wall, now.wall_ms, now, &spare, &a);
     const int64_t mono_ms = wheel_next_ms(&p->mono), wall_ms = wheel_next_ms(&p->wall);

@@ -315,6 +315,72 @@ static void the_ttl_of_a_unique_key_survives_a_crash(void)
     end();
 }
 
+/* The wall clock goes back by a day before the close, or after it. */
+static void what_has_ended_at_the_close_stays_so_if_the_clock_goes_back(void)
+{
+    if (without_sqlite()) { return; }
+    for (int before = 0; before < 2; before++) {
+        start();
+        cellar_submit_opts key = cellar_submit_opts_default(), life = key, limit = key;
+        key.unique_key = "k";
+        key.unique_ttl_ms = 5000;
+        key.delay_ms = 60000;
+        limit.unique_key = "l";
+        limit.unique_ttl_ms = 5000;
+        limit.on_conflict = CELLAR_TASK_CONFLICT_THROTTLE;
+        life.expires_ms = 5000;
+        life.delay_ms = 60000;
+        (void)submit("a", &key);
+        (void)submit("b", &limit);
+        const cellar_task_id expires = submit("c", &life);
+        pass(4000);
+        limit.unique_key = "m";
+        (void)submit("d", &limit);
+        if (before) { wall_ms -= 86400000; }
+        pass(1000);
+        T_EQ_STR(ran, "bd");
+        close_it();
+        if (!before) { wall_ms -= 86400000; }
+        open_it();
+        names();
+        T_EQ_I64(cellar_task_submit(p, "t", "d", 1, &limit, NULL), CELLAR_EXISTS);
+        limit.unique_key = "l";
+        T_EQ_I64(cellar_task_submit(p, "t", "e", 1, &limit, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_task_submit(p, "t", "f", 1, &key, NULL), CELLAR_OK);
+        pass(4000); /* m has the rest of its time if the rows are of the new clock */
+        limit.unique_key = "m";
+        T_EQ_I64(cellar_task_submit(p, "t", "g", 1, &limit, NULL),
+                 before ? CELLAR_OK : CELLAR_EXISTS);
+        pass(60000);
+        T_EQ_STR(ran, before ? "bdegaf" : "bdeaf");
+        T_EQ_I64(state_of(expires), CELLAR_E_NOT_FOUND);
+        T_EQ_U64(figures().expired, 1);
+        end();
+    }
+}
+
+static void the_ttl_of_a_debounce_survives_a_crash(void)
+{
+    if (without_sqlite()) { return; }
+    start();
+    cellar_submit_opts o = cellar_submit_opts_default();
+    o.unique_key = "k";
+    o.unique_ttl_ms = 5000;
+    o.on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE;
+    o.delay_ms = 60000;
+    (void)submit("a", &o);
+    pass(4000);
+    (void)submit("b", &o);
+    crash();
+    names();
+    pass(4999);
+    o.on_conflict = CELLAR_TASK_CONFLICT_REJECT;
+    T_EQ_I64(cellar_task_submit(p, "t", "c", 1, &o, NULL), CELLAR_EXISTS);
+    pass(1);
+    (void)submit("d", &o);
+    end();
+}
+
 static void a_debounced_payload_survives_a_crash(void)
 {
     if (without_sqlite()) { return; }
@@ -703,6 +769,8 @@ T_MAIN("work_journal", T_CASE(build_without_sqlite_is_unsupported),
        T_CASE(overdue_tasks_begin_at_the_restore_rate), T_CASE(unknown_names_wait),
        T_CASE(a_task_of_an_unknown_name_can_be_cancelled), T_CASE(unique_keys_are_rebuilt),
        T_CASE(the_ttl_of_a_unique_key_survives_a_crash),
+       T_CASE(what_has_ended_at_the_close_stays_so_if_the_clock_goes_back),
+       T_CASE(the_ttl_of_a_debounce_survives_a_crash),
        T_CASE(a_debounced_payload_survives_a_crash), T_CASE(own_ids_survive_a_crash),
        T_CASE(group_completion_survives_a_crash), T_CASE(a_member_that_completes_twice_counts_once),
        T_CASE(a_chain_goes_on_after_a_crash), T_CASE(failure_cancels_a_chain_after_a_crash),

@@ -324,6 +324,44 @@ static void row_without_reads_sleeps_until_a_read(void)
     close_all();
 }
 
+static bool sleeps_after_a_minute(void)
+{
+    pass(MINUTE, MINUTE, NULL);
+    return (row_of("k").flags & CELLAR_REFRESH_SLEEPS) != 0;
+}
+
+static void only_reads_that_hit_wake_a_row(void)
+{
+    cellar_result res = cellar_result_default();
+    cellar_pinned pinned;
+    cellar_get_opts peek = cellar_get_opts_default();
+    cellar_refresh_opts o = opts(20 * MINUTE);
+    char text[64];
+    size_t len;
+    peek.flags = CELLAR_GET_PEEK;
+    o.stop_idle = 1;
+    open_all();
+    T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", MINUTE, &o), CELLAR_OK);
+    pass(MINUTE, MINUTE, NULL);
+    T_CHECK(sleeps_after_a_minute());
+    T_EQ_I64(cellar_get_with(c, "k", 1, &peek, text, sizeof text, &len), CELLAR_OK);
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
+    T_CHECK(sleeps_after_a_minute());
+    T_CHECK(read_key("k")[0] != '\0');
+    T_CHECK(!sleeps_after_a_minute());
+    T_CHECK(sleeps_after_a_minute());
+    T_EQ_I64(cellar_pin(c, "k", 1, &pinned), CELLAR_OK);
+    cellar_unpin(&pinned);
+    T_CHECK(!sleeps_after_a_minute());
+    pass(30 * MINUTE, MINUTE, NULL);
+    T_EQ_STR(read_key("k"), "");
+    T_CHECK(sleeps_after_a_minute());
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, load, "upstream", &res), CELLAR_OK);
+    cellar_result_free(&res);
+    T_CHECK(!sleeps_after_a_minute());
+    close_all();
+}
+
 static void late_ticks_fold_intervals(void)
 {
     open_all();
@@ -825,6 +863,7 @@ T_MAIN("work_refresh", T_CASE(refresh_s4_table), T_CASE(seed_refresh_every_row_r
        T_CASE(seed_refresh_phases_spread), T_CASE(seed_refresh_empty_is_a_value),
        T_CASE(higher_priorities_run_first), T_CASE(keys_of_a_pattern_come_from_its_lister),
        T_CASE(list_over_its_limit_is_counted), T_CASE(row_without_reads_sleeps_until_a_read),
+       T_CASE(only_reads_that_hit_wake_a_row),
        T_CASE(late_ticks_fold_intervals), T_CASE(run_longer_than_its_interval_ends),
        T_CASE(denied_runs_end_early), T_CASE(rows_come_and_go),
        T_CASE(reload_replaces_the_rows_of_policies),
