@@ -492,9 +492,13 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * that `error_ttl_ms` keeps, and the next call runs the loader.
  *
  * DEATHS
- * A process with a lease extends all of its leases with each proof. Calls of other processes that
- * wait for the value get these results; none of them fails for it:
- * kill, crash            another process runs its loader within lease_ms, and 200 ms for it
+ * A process with a lease extends the lease while its loader runs. A lease that is not extended ends
+ * after lease_ms / 2, or after half of the shorter one of hard_timeout_ms and wait_timeout_ms of
+ * the namespace, at least 200 ms. So a process that stands still for less keeps its loads alone.
+ * With no_thread the steps extend it. Calls of other processes that wait for the value get these
+ * results; none of them fails for it:
+ * kill, crash            another process runs its loader within lease_ms, and 200 ms for it; if the
+ *                        times of the namespace are shorter, within the wait of the call
  * stop, cut link         the same. When the process goes on, its own callers get its value with
  *                        CELLAR_RESULT_INVALIDATED; the server and memory do not
  * thread ends in loader  another process runs its loader immediately
@@ -502,7 +506,8 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  *                        the begin of the load, or earlier
  * server dies, or stops  each process runs its loader io_ms behind the proof; see AWAY
  * A wait ends after wait_timeout_ms in all cases. It takes nothing from the own loader of the call,
- * which has hard_timeout_ms from its begin. A wait_timeout_ms below lease_ms may end it earlier.
+ * which has hard_timeout_ms from its begin. A wait below 400 ms may end earlier, and one below
+ * lease_ms that the calls set, not the namespace.
  *
  * Replication of the server is asynchronous: a failover loses acknowledged writes. With Sentinel
  * and min-replicas-to-write 1 the bound is min-replicas-max-lag + 2 s, which the server itself

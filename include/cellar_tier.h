@@ -146,6 +146,9 @@ typedef struct cellar_tier_host {
     void      (*release)(void *ctx, void *p, size_t size);
     const void *store;         /* equal for all namespaces of one store; only to be compared      */
     uint64_t    max_value_bytes; /* of the store: a set of a longer value returns E_TOOBIG        */
+    /* Return the shorter one of hard_timeout_ms and wait_timeout_ms of the namespace: the end of a
+     * process with a lease is found earlier, so that the loads which wait for it go on. */
+    int64_t   (*patience_ms)(void *ctx);
 } cellar_tier_host;
 
 /* The table of a tier, for one namespace. A function may be NULL unless "required". The first

@@ -200,7 +200,6 @@ CELLAR_PRIVATE void remote_proven(cellar_remote *r, int64_t until_ms)
     d->done = d->doing; /* read before this marker was sent: the markers follow one another */
     d->doing = remote_control_epoch(d);
     remote_each_space(d, remote_space_proven, &until_ms);
-    remote_lease_beat(r);
 }
 
 CELLAR_PRIVATE size_t remote_prefix(void *remote, size_t i, char *buf, size_t cap)

@@ -349,6 +349,7 @@ typedef struct remote_later {
     bool answered, again; /* again: the numbers were read for this request */
     remote_tags missing;
     int64_t hold_ms;
+    uint32_t beat;        /* of the lease */
     bool leases;          /* the request may have taken `lease` */
     remote_lease lease;
     cellar_tier_key k;    /* its bytes follow */
@@ -411,12 +412,20 @@ static cellar_err remote_lease_said(remote_asked *a, const remote_reply *reply)
     return err;
 }
 
+/* Return the beat of a lease for `hold_ms`. */
+static uint32_t remote_lease_beat_of(const remote_space *s, int64_t hold_ms)
+{
+    const int64_t patience_ms = s->host->patience_ms(s->host->ctx);
+    return remote_lease_choose(s->r, hold_ms < patience_ms ? hold_ms : patience_ms);
+}
+
 /* Return when a lease that was given now ends, or when the lease of another process is looked at
  * again. */
-static int64_t remote_lease_until(const remote_space *s, cellar_err err, int64_t hold_ms)
+static int64_t remote_lease_until(const remote_space *s, cellar_err err, int64_t hold_ms,
+                                  uint32_t beat)
 {
     return s->host->now_ms(s->host->ctx) +
-           (err == CELLAR_LEASED ? hold_ms : s->r->cfg.lease_ms / 4);
+           (err == CELLAR_LEASED ? hold_ms : remote_lease_look_ms(s->r, beat));
 }
 
 /* Take the replies of remote_lease_begin and remote_lease_format. A dead value needs another
@@ -432,9 +441,9 @@ static void remote_later_lease(void *ctx, uint32_t index, const remote_reply *re
         w->a.err = CELLAR_E_BUSY;
         w->hold_ms = 0; /* a full server refuses this request, and has the value: GET */
     } else if (w->a.err == CELLAR_LEASED || w->a.err == CELLAR_PENDING) {
-        if (w->a.err == CELLAR_LEASED) { remote_lease_held(s->r, w->hold_ms); }
+        if (w->a.err == CELLAR_LEASED) { remote_lease_held(s->r, w->hold_ms, w->beat); }
         w->answered = true;
-        w->e.deadline_ms = remote_lease_until(s, w->a.err, w->hold_ms);
+        w->e.deadline_ms = remote_lease_until(s, w->a.err, w->hold_ms, w->beat);
         s->host->answered(s->host->ctx, &w->ticket, &w->k, w->a.err, &w->lease, sizeof w->lease,
                           &w->e);
     } else if (w->a.err != CELLAR_E_BUSY) {
@@ -457,11 +466,11 @@ static void remote_later_format(remote_later *w, remote_bytes *b, remote_request
     }
     const remote_lease_ask ask = { .name = &w->name, .names = &s->names, .key = w->a.key,
                                    .generation = generation, .born = generation,
-                                   .hold_ms = w->hold_ms };
+                                   .hold_ms = w->hold_ms, .beat = w->beat };
     q->replies = 2;
     q->fn = remote_later_lease;
     w->leases = true;
-    remote_lease_begin(s->r, b);
+    remote_lease_begin(s->r, w->beat, b);
     remote_lease_format(s->r, &ask, b, &w->lease);
 }
 
@@ -512,6 +521,7 @@ CELLAR_PRIVATE bool remote_get_later(void *ctx, const cellar_tier_key *k, int64_
     w->k = (cellar_tier_key){ w->key, k->len, k->hash };
     w->ticket = *ticket;
     w->hold_ms = hold_ms;
+    w->beat = hold_ms != 0 ? remote_lease_beat_of(s, hold_ms) : 0;
     memcpy(w->key, k->bytes, k->len);
     w->a = remote_asked_new(s, &w->k, &w->name, &w->e, &w->missing);
     const remote_pending_kind p = remote_pending_look(s, &w->name, remote_asked_queued, &w->a);
@@ -545,7 +555,8 @@ static cellar_err remote_lease_beside(remote_asked *a, const remote_lease_ask *q
     const int64_t old_ms = a->e->deadline_ms;
     const cellar_err err = remote_lease_take_beside(a->s->r, q, l, &there, fate);
     if (err != CELLAR_LEASED) { return err; }
-    if (there == CELLAR_MISS && l->seen == REMOTE_LEASE_NONE) { /* a delete leaves no other trace */
+    const bool none = there == CELLAR_MISS && l->seen == REMOTE_LEASE_NONE;
+    if (none || there == CELLAR_PENDING) { /* a delete leaves no other trace; a load of the key */
         remote_pending_release(a->s, q->name, q->key, l);
         const cellar_err bare = remote_lease_take(a->s->r, q, l, fate);
         return bare == CELLAR_OK && old_ms == INT64_MAX ? CELLAR_E_BUSY : bare; /* it has one now */
@@ -569,6 +580,7 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
     remote_asked a = remote_asked_new(s, k, &n, e, &missing);
     remote_lease_ask q = { .name = &n, .names = &s->names, .key = a.key,
                            .raw = s->opts.values == CELLAR_REMOTE_RAW, .hold_ms = hold_ms,
+                           .beat = remote_lease_beat_of(s, hold_ms),
                            .judge = remote_lease_judge, .ctx = &a };
     const bool refresh = (e->flags & CELLAR_TIER_REFRESH) != 0;
     const bool any = refresh && e->deadline_ms == INT64_MAX; /* the value may live on for long */
@@ -597,9 +609,9 @@ CELLAR_PRIVATE cellar_err remote_get_lease(void *ctx, const cellar_tier_key *k, 
     if (err == CELLAR_E_SPACE && any) { err = CELLAR_E_BUSY; }
     if (err == CELLAR_LEASED) {
         memcpy(l, &lease, sizeof lease);
-        remote_lease_held(s->r, hold_ms);
+        remote_lease_held(s->r, hold_ms, q.beat);
     }
-    e->deadline_ms = remote_lease_until(s, err, hold_ms);
+    e->deadline_ms = remote_lease_until(s, err, hold_ms, q.beat);
     return err;
 }
 
@@ -623,6 +635,8 @@ typedef struct remote_claims {
     size_t at;         /* of the key that the next reply belongs to, or of one before it */
     remote_name name;  /* of that key */
     remote_tags none;
+    int64_t hold_ms;
+    uint32_t beat;
 } remote_claims;
 
 static void remote_claims_reply(void *ctx, uint32_t index, const remote_reply *reply)
@@ -636,18 +650,18 @@ static void remote_claims_reply(void *ctx, uint32_t index, const remote_reply *r
     const bool ended = q->err == CELLAR_OK && remote_asked_ended(&a);
     const bool single = q->err == CELLAR_MISS || q->err == CELLAR_E_UNSUPPORTED;
     if (single || ended) { q->err = CELLAR_E_BUSY; }
-    q->e.deadline_ms = remote_lease_until(m->s, q->err, 0);
+    q->e.deadline_ms = remote_lease_until(m->s, q->err, m->hold_ms, m->beat);
 }
 
 /* Format the request for a key. Leave out a key that only a single request serves. */
 static void remote_claim_format(remote_claims *m, cellar_tier_claim *q, uint64_t generation,
-                                int64_t hold_ms, remote_bytes *b)
+                                remote_bytes *b)
 {
     remote_lease l;
     remote_asked a = remote_asked_new(m->s, &q->key, &m->name, &q->e, &m->none);
     const remote_lease_ask ask = { .name = &m->name, .names = &m->s->names, .key = a.key,
                                    .generation = generation, .born = generation,
-                                   .hold_ms = hold_ms };
+                                   .hold_ms = m->hold_ms, .beat = m->beat };
     q->err = CELLAR_E_BUSY;
     if ((q->e.flags & CELLAR_TIER_REFRESH) != 0 || m->name.digest ||
         remote_pending_look(m->s, &m->name, remote_asked_queued, &a) != REMOTE_PENDING_NONE) {
@@ -660,17 +674,17 @@ static void remote_claim_format(remote_claims *m, cellar_tier_claim *q, uint64_t
 
 /* Send one request for all keys that need no more. Keys without an answer get the code of the
  * link. */
-static void remote_claims_send(remote_claims *m, size_t count, int64_t hold_ms)
+static void remote_claims_send(remote_claims *m, size_t count)
 {
     const uint64_t generation = remote_control_generation(m->s);
     const bool single = generation == 0 || m->s->opts.values == CELLAR_REMOTE_RAW;
     remote_bytes b = { .memory = &m->s->r->memory };
     remote_request q = { .ctx = m, .fn = remote_claims_reply };
     remote_fate fate;
-    remote_lease_begin(m->s->r, &b);
+    remote_lease_begin(m->s->r, m->beat, &b);
     for (size_t i = 0; i < count; i++) {
         m->claims[i].err = CELLAR_E_BUSY;
-        if (!single) { remote_claim_format(m, &m->claims[i], generation, hold_ms, &b); }
+        if (!single) { remote_claim_format(m, &m->claims[i], generation, &b); }
         q.replies += m->claims[i].err == CELLAR_CONFLICT;
     }
     if (q.replies != 0) { q.replies++; }
@@ -682,7 +696,9 @@ static void remote_claims_send(remote_claims *m, size_t count, int64_t hold_ms)
                 remote_unlease(m->s, &m->claims[i].key, &m->claims[i].l);
             }
         }
-        if (m->claims[i].err == CELLAR_LEASED) { remote_lease_held(m->s->r, hold_ms); }
+        if (m->claims[i].err == CELLAR_LEASED) {
+            remote_lease_held(m->s->r, m->hold_ms, m->beat);
+        }
     }
 }
 
@@ -690,14 +706,15 @@ CELLAR_PRIVATE void remote_get_leases(void *ctx, cellar_tier_claim *claims, size
                                       int64_t hold_ms)
 {
     remote_space *s = ctx;
-    remote_claims m = { .s = s, .claims = claims };
+    remote_claims m = { .s = s, .claims = claims, .hold_ms = hold_ms };
     const bool open = remote_get_open(s) && s->opts.write != CELLAR_REMOTE_INVALIDATE;
     for (size_t i = 0; i < count; i++) {
         remote_get_note(s, &claims[i].key);
         claims[i].err = CELLAR_MISS;
     }
     if (!open) { return; }
-    remote_claims_send(&m, count, hold_ms);
+    m.beat = remote_lease_beat_of(s, hold_ms);
+    remote_claims_send(&m, count);
     for (size_t i = 0; i < count; i++) {
         cellar_tier_claim *q = &claims[i];
         if (q->err != CELLAR_E_BUSY) { continue; }

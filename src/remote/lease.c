@@ -6,15 +6,17 @@
  *                                                  -> a value; a lease of another process; or
  *                                                     a dead value, replaced by script CHANGE
  *            loaded -> CHANGE: the placeholder is still there -> the value, else INVALIDATED
- *            beat: SET ~prefix:beat:OWNER PX lease_ms / 2, with each request for a lease and each
- *            proof while the process holds one. PENDING -> script: no beat of that owner -> the
- *            lease goes
+ *            beat: SET ~prefix:beat:OWNER PX life, with each request for a lease and each life / 4
+ *            while the process holds one. PENDING -> script: no beat of that owner -> the lease
+ *            goes
  * INVARIANTS Lease and value are one key: each SET and DEL of any client ends the lease, and a fill
  *            never overwrites it. The check of a placeholder differs from all others: its value is
- *            the random name of the process and 64 random bits.
+ *            the random name of the process and 60 random bits.
  *            The beat is in the server before the first lease of its process, so a lease without
  *            one is that of a process that died, stands still or is cut off. A waiter asks again
  *            each lease_ms / 4: beat, script and next request end within lease_ms of the death.
+ *            A process has a beat for each life, 0 the longest (README.md). The first digit of the
+ *            number of a lease is that of its beat: '0', or 'g' and following.
  *            A lease beside the value (refresh, RAW) is a key of its own; its fill compares the
  *            check of the value that is refreshed. RAW values have none: the store fills only a
  *            load that no change has ended (blind_fill).
@@ -30,8 +32,9 @@
 
 #include "remote/form.h"
 
-enum { LEASE_EXTRA_MS = 1000, LEASE_ROUNDS = 4, LEASE_TEXT = 2 * REMOTE_OWN_TEXT,
-       LEASE_BEAT = CELLAR_REMOTE_PREFIX_MAX + REMOTE_OWN_TEXT + 8 };
+enum { LEASE_EXTRA_MS = 1000, LEASE_LEAST_MS = 200, LEASE_ROUNDS = 4, LEASE_KIND_SHIFT = 60,
+       LEASE_TEXT = 2 * REMOTE_OWN_TEXT,
+       LEASE_BEAT = CELLAR_REMOTE_PREFIX_MAX + REMOTE_OWN_TEXT + 9 };
 
 typedef struct lease_call {
     cellar_remote *r;
@@ -43,24 +46,60 @@ typedef struct lease_call {
     bool has_seen;           /* shorter values have none */
 } lease_call;
 
-/* ---- The beat of a process ------------------------------------------------------------------ */
+/* ---- The beats of a process ----------------------------------------------------------------- */
 
-CELLAR_PRIVATE void remote_lease_begin(const cellar_remote *r, remote_bytes *b)
+static int64_t beat_life_ms(const cellar_remote *r, uint32_t beat)
 {
-    char name[LEASE_BEAT];
-    (void)snprintf(name, LEASE_BEAT, "~%s:beat:%.16s", r->cfg.prefix, r->cfg.uuid);
-    remote_command(b, REMOTE_WORDS({ "SET", 3 }, REMOTE_WORD(name), { "", 0 }, { "PX", 2 },
-                                   REMOTE_NUMBER(r->cfg.lease_ms / 2)));
+    const int64_t ms = r->cfg.lease_ms / 2 >> beat;
+    return ms > LEASE_LEAST_MS ? ms : LEASE_LEAST_MS;
 }
 
-CELLAR_PRIVATE void remote_lease_held(cellar_remote *r, int64_t hold_ms)
+CELLAR_PRIVATE uint32_t remote_lease_choose(const cellar_remote *r, int64_t patience_ms)
+{
+    uint32_t beat = 0;
+    while (beat + 1 < REMOTE_BEATS && beat_life_ms(r, beat) > LEASE_LEAST_MS &&
+           beat_life_ms(r, beat) > patience_ms / 2) {
+        beat++;
+    }
+    return beat;
+}
+
+CELLAR_PRIVATE int64_t remote_lease_look_ms(const cellar_remote *r, uint32_t beat)
+{
+    return beat == 0 ? r->cfg.lease_ms / 4 : beat_life_ms(r, beat) / 4;
+}
+
+/* Return the digit of beat number `beat`, of which beat 0 has none in its name. Numbers of earlier
+ * versions begin with any digit up to 'f': their leases have beat 0. */
+static char beat_digit(uint32_t beat) { return beat == 0 ? '0' : (char)('f' + beat); }
+
+static void beat_name(const cellar_remote *r, const char *owner, char digit, char name[LEASE_BEAT])
+{
+    (void)snprintf(name, LEASE_BEAT, "~%s:beat:%.16s%.*s", r->cfg.prefix, owner, digit > 'f',
+                   &digit);
+}
+
+CELLAR_PRIVATE void remote_lease_begin(const cellar_remote *r, uint32_t beat, remote_bytes *b)
+{
+    char name[LEASE_BEAT];
+    beat_name(r, r->cfg.uuid, beat_digit(beat), name);
+    remote_command(b, REMOTE_WORDS({ "SET", 3 }, REMOTE_WORD(name), { "", 0 }, { "PX", 2 },
+                                   REMOTE_NUMBER(beat_life_ms(r, beat))));
+}
+
+static void lease_hold(_Atomic int64_t *until, int64_t until_ms)
+{
+    int64_t seen = atomic_load(until);
+    while (seen < until_ms && !atomic_compare_exchange_weak(until, &seen, until_ms)) { }
+}
+
+CELLAR_PRIVATE void remote_lease_held(cellar_remote *r, int64_t hold_ms, uint32_t beat)
 {
     const int64_t until_ms = remote_share_now() + hold_ms + LEASE_EXTRA_MS;
     REMOTE_ADD(r, leases_taken, 1);
     (void)atomic_fetch_add(&r->share->held, 1);
-    int64_t seen = atomic_load(&r->share->held_until_ms);
-    while (seen < until_ms &&
-           !atomic_compare_exchange_weak(&r->share->held_until_ms, &seen, until_ms)) { }
+    lease_hold(&r->share->held_until_ms[0], until_ms); /* earlier versions know beat 0 alone */
+    lease_hold(&r->share->held_until_ms[beat], until_ms);
 }
 
 CELLAR_PRIVATE void remote_lease_ended(cellar_remote *r)
@@ -68,15 +107,25 @@ CELLAR_PRIVATE void remote_lease_ended(cellar_remote *r)
     (void)atomic_fetch_sub(&r->share->held, 1);
 }
 
-CELLAR_PRIVATE void remote_lease_beat(cellar_remote *r)
+CELLAR_PRIVATE int64_t remote_lease_beat(void *remote)
 {
-    remote_bytes b = { .memory = &r->memory };
-    if (atomic_load(&r->share->held) == 0 ||
-        remote_share_now() > atomic_load(&r->share->held_until_ms)) {
-        return;
+    cellar_remote *r = remote;
+    struct remote_share *s = r->share;
+    int64_t next_ms = INT64_MAX;
+    if (atomic_load(&s->held) == 0) { return next_ms; }
+    const int64_t now_ms = remote_share_now();
+    for (uint32_t beat = 0; beat < REMOTE_BEATS; beat++) {
+        remote_bytes b = { .memory = &r->memory };
+        if (now_ms > atomic_load(&s->held_until_ms[beat])) { continue; }
+        if (now_ms >= s->beat_due_ms[beat]) {
+            s->beat_due_ms[beat] = now_ms + beat_life_ms(r, beat) / 4;
+            remote_lease_begin(r, beat, &b);
+            remote_post_bytes(r, &b, (remote_request){ .replies = 1 });
+        }
+        const int64_t left_ms = s->beat_due_ms[beat] - now_ms;
+        if (left_ms < next_ms) { next_ms = left_ms; }
     }
-    remote_lease_begin(r, &b);
-    remote_post_bytes(r, &b, (remote_request){ .replies = 1 });
+    return next_ms;
 }
 
 CELLAR_PRIVATE void remote_lease_busy(cellar_remote *r, const remote_name *name, const char *text,
@@ -86,7 +135,8 @@ CELLAR_PRIVATE void remote_lease_busy(cellar_remote *r, const remote_name *name,
     char beat[LEASE_BEAT];
     REMOTE_ADD(r, leases_waited, 1);
     if (len < LEASE_TEXT + (beside ? 0 : (size_t)REMOTE_FORM_HEAD)) { return; } /* no owner */
-    (void)snprintf(beat, sizeof beat, "~%s:beat:%.16s", r->cfg.prefix, text + len - LEASE_TEXT);
+    const char *const owner = text + len - LEASE_TEXT;
+    beat_name(r, owner, owner[REMOTE_OWN_TEXT], beat);
     const cellar_bytes token = { beside ? text : text + REMOTE_FORM_CHECK_AT,
                                  beside ? len : sizeof(uint64_t) };
     remote_lease_release(r, (cellar_bytes)REMOTE_NAME(name), token, beat, &b);
@@ -131,7 +181,7 @@ static cellar_err lease_set(lease_call *c, cellar_bytes text, remote_fate *fate)
 {
     remote_bytes b = { .memory = &c->r->memory };
     const remote_request q = { .replies = c->beside ? 3 : 2, .ctx = c, .fn = take_lease_reply };
-    remote_lease_begin(c->r, &b);
+    remote_lease_begin(c->r, c->q->beat, &b);
     lease_words(c->q, c->name, text, &b);
     if (c->beside) { remote_command(&b, REMOTE_WORDS({ "GET", 3 }, REMOTE_NAME(c->q->name))); }
     const cellar_err err = remote_ask_bytes(c->r, &b, q, fate);
@@ -169,6 +219,15 @@ static cellar_err lease_ask(cellar_remote *r, const remote_lease_ask *q, cellar_
 static void lease_text(const cellar_remote *r, uint64_t number, char text[LEASE_TEXT + 1])
 {
     (void)snprintf(text, LEASE_TEXT + 1, "%.16s%016llx", r->cfg.uuid, (unsigned long long)number);
+    text[REMOTE_OWN_TEXT] = beat_digit((uint32_t)(number >> LEASE_KIND_SHIFT));
+}
+
+/* Draw the number of a lease, with its beat in front. */
+static cellar_err lease_draw(uint32_t beat, uint64_t *number)
+{
+    const cellar_err err = remote_random(number, 1);
+    *number = *number >> (64 - LEASE_KIND_SHIFT) | (uint64_t)beat << LEASE_KIND_SHIFT;
+    return err;
 }
 
 /* Make a new placeholder, and the lease that it stands for. */
@@ -176,7 +235,7 @@ static cellar_err lease_form(cellar_remote *r, const remote_lease_ask *q, remote
                              cellar_bytes *form)
 {
     char text[LEASE_TEXT + 1];
-    const cellar_err err = remote_random(&l->held, 1);
+    const cellar_err err = lease_draw(q->beat, &l->held);
     if (err != CELLAR_OK) { return err; }
     lease_text(r, l->held, text);
     const remote_form f = { .kind = REMOTE_FORM_LEASE, .generation = q->generation,
@@ -240,7 +299,7 @@ CELLAR_PRIVATE cellar_err remote_lease_take_beside(cellar_remote *r, const remot
     lease_call c = { .r = r, .q = q, .name = &name, .beside = true, .err = CELLAR_E_IO,
                      .there = CELLAR_MISS };
     *l = (remote_lease){ .seen = REMOTE_LEASE_ANY };
-    cellar_err err = remote_random(&l->held, 1);
+    cellar_err err = lease_draw(q->beat, &l->held);
     if (err != CELLAR_OK) { return err; }
     beside_name(r, q->names, q->key, l, &name, token);
     err = lease_set(&c, (cellar_bytes){ token, LEASE_TEXT }, fate);

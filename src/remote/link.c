@@ -182,6 +182,8 @@ static void remote_times(remote_link *l)
     remote_expire_posted(l, now_ns);
     if (l->e.memory->rest != NULL) { l->e.memory->rest(l->e.memory->ctx); }
     remote_marker_tick(l);
+    const bool beats = l->e.beat != NULL && atomic_load(&l->usable);
+    l->beat_ms = beats ? l->e.beat(l->e.ctx) : INT64_MAX;
     if (l->phase == REMOTE_PHASE_PAUSE && l->why == REMOTE_WHY_NONE && now_ns >= l->retry_ns) {
         remote_attempt(l);
     }
@@ -222,6 +224,7 @@ static int64_t remote_round_wait(remote_link *l, int64_t wait_ms)
     const bool soon = l->flight.first != REMOTE_TICKET_NONE ||
                       l->phase == REMOTE_PHASE_RESOLVE || l->phase == REMOTE_PHASE_SENTINEL;
     if (soon && most_ms > 10) { most_ms = 10; }
+    if (l->beat_ms < most_ms) { most_ms = l->beat_ms; }
     if (remote_is_waiting(l)) { most_ms = 1; }
     if (l->phase == REMOTE_PHASE_PAUSE) {
         const int64_t left_ms = (l->retry_ns - remote_mono_ns()) / REMOTE_NS_OF_MS + 1;
@@ -643,6 +646,7 @@ static void remote_link_init(remote_link *l, const remote_config *c, const remot
     l->pid = getpid();
     l->epoll = l->bell = -1;
     l->gap_told = true;
+    l->beat_ms = INT64_MAX;
     atomic_init(&l->asleep, 1);
     (void)pthread_mutex_init(&l->refusal_lock, NULL);
     remote_wire_init(&l->data, e->memory, remote_take_reply, l);

@@ -166,6 +166,7 @@ struct remote_link {
     remote_bytes marker_bytes;
     remote_marker marker;
     int64_t marker_due_ms;         /* store clock */
+    int64_t beat_ms;               /* until the next call of the event `beat`; the round before */
     remote_why why;                /* why the connections must close; NONE: they are fine */
     char why_text[232];
     uint32_t logged;               /* bits of reasons that the log has since the last proof */

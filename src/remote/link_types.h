@@ -162,6 +162,9 @@ typedef struct remote_events {
     void (*linked)(void *ctx);      /* tracking is on: read control keys, end entries, replay the
                                      * journal, all by remote_post; then call remote_synced */
     void (*proven)(void *ctx, int64_t until_ms); /* a marker came back */
+    /* Send what is due, in each round of a usable link. Return the ms until the next call at most.
+     * NULL: nothing is. */
+    int64_t (*beat)(void *ctx);
     /* Log a line. No secret is in `text`. code: CELLAR_OK or the reason. */
     void (*log)(void *ctx, cellar_err code, const char *text);
 } remote_events;

@@ -47,7 +47,7 @@ static cellar_err remote_link_begin(cellar_remote *r)
         .prefix = remote_prefix, .script = remote_script_text,
         .script_loaded = remote_on_script_loaded, .heard = remote_on_heard,
         .heard_flush = remote_on_flush, .gap = remote_on_gap, .linked = remote_on_linked,
-        .proven = remote_on_proven, .log = remote_on_log };
+        .proven = remote_on_proven, .beat = remote_lease_beat, .log = remote_on_log };
     return remote_link_open(&r->cfg, &e, &r->link);
 }
 

@@ -76,6 +76,7 @@ typedef struct remote_lease_ask {
     uint64_t generation, born;  /* of the placeholder: epochs at the begin of the load */
     bool raw;                   /* values have no check */
     int64_t hold_ms;            /* the lease ends after hold_ms + 1 s, also if its owner lives */
+    uint32_t beat;              /* of remote_lease_choose */
     /* Judge what the key has, in the I/O thread. OK, ABSENT, E_BUFFER: a value, which the function
      * has copied. PENDING: the lease of another process. MISS: to be replaced. E_UNSUPPORTED: a
      * value of another program. */
@@ -92,17 +93,24 @@ typedef struct remote_lease_ask {
  * cost:    one round trip; one more for each change of a dead value meanwhile, at most 4 */
 CELLAR_PRIVATE cellar_err remote_lease_take(cellar_remote *r, const remote_lease_ask *q,
                                             remote_lease *l, remote_fate *fate);
+/* Choose the beat of a lease: the longest one that lives no longer than half of `patience_ms`, the
+ * wait of the other processes. Beat 0 lives lease_ms / 2, each next one half as long, at least
+ * 200 ms. */
+CELLAR_PRIVATE uint32_t remote_lease_choose(const cellar_remote *r, int64_t patience_ms);
+/* Return how long a process waits before it asks for the lease of another one again. */
+CELLAR_PRIVATE int64_t remote_lease_look_ms(const cellar_remote *r, uint32_t beat);
 /* Append the request of remote_lease_take to `b`. Its reply: nil, or what the key has. It needs
  * remote_lease_begin before it in `b`, once, with a reply of its own: the beat of this process.
  * out:     *l: the lease, if the first reply is nil */
 CELLAR_PRIVATE void remote_lease_format(cellar_remote *r, const remote_lease_ask *q,
                                         remote_bytes *b, remote_lease *l);
-CELLAR_PRIVATE void remote_lease_begin(const cellar_remote *r, remote_bytes *b);
+CELLAR_PRIVATE void remote_lease_begin(const cellar_remote *r, uint32_t beat, remote_bytes *b);
 /* Note a lease that the store holds for `hold_ms`, and its end: by a fill or a release. */
-CELLAR_PRIVATE void remote_lease_held(cellar_remote *r, int64_t hold_ms);
+CELLAR_PRIVATE void remote_lease_held(cellar_remote *r, int64_t hold_ms, uint32_t beat);
 CELLAR_PRIVATE void remote_lease_ended(cellar_remote *r);
-/* Extend all leases of this process, if it has one. I/O thread, with each proof. */
-CELLAR_PRIVATE void remote_lease_beat(cellar_remote *r);
+/* Send the beats that are due while this process has a lease. Return the ms until the next one;
+ * INT64_MAX: none. The runner of the link calls this in each round. */
+CELLAR_PRIVATE int64_t remote_lease_beat(void *remote);
 /* Count a wait for the lease `text` that the key `name` has, and end that lease if its owner has no
  * beat: the server announces the end, unless the lease is one beside the value. */
 CELLAR_PRIVATE void remote_lease_busy(cellar_remote *r, const remote_name *name, const char *text,
@@ -139,7 +147,7 @@ CELLAR_PRIVATE void remote_lease_release(const cellar_remote *r, cellar_bytes na
 
 /* ---- Inside ---------------------------------------------------------------------------------- */
 
-enum { REMOTE_LOCK_ROWS = 64 };
+enum { REMOTE_LOCK_ROWS = 64, REMOTE_BEATS = 12 };
 
 typedef struct remote_lock_wait remote_lock_wait;
 
@@ -154,7 +162,9 @@ struct remote_share {
     pid_t pid;                    /* of the process that opened it */
     uint64_t seed;                /* random: rows of names, slots of limiters */
     _Atomic uint32_t held;        /* leases of loads in the store */
-    _Atomic int64_t held_until_ms; /* end of the last one, by remote_share_now */
+    _Atomic int64_t held_until_ms[REMOTE_BEATS]; /* end of the last one with each beat, by
+                                                  * remote_share_now. Beat 0: of all */
+    int64_t beat_due_ms[REMOTE_BEATS]; /* runner of the link */
     _Atomic uint64_t lock_waits;  /* waiters of all rows */
     remote_lock_row rows[REMOTE_LOCK_ROWS];
 };

@@ -140,6 +140,16 @@ static void cache_table_answered(void *ctx, const cellar_tier_ticket *ticket,
     base_thread_self()->in_tier--;
 }
 
+static int64_t cache_table_patience(void *ctx)
+{
+    cellar *c = cache_table_enter(ctx);
+    if (c == NULL) { return BASE_NEVER_MS; }
+    const int64_t hard_ms = base_load_rlx(&c->load_ms[CACHE_HARD]);
+    const int64_t wait_ms = base_load_rlx(&c->load_ms[CACHE_WAIT]);
+    cache_table_leave(c);
+    return wait_ms != 0 ? BASE_MIN(hard_ms, wait_ms) : hard_ms;
+}
+
 static void *cache_table_alloc(void *ctx, size_t size)
 {
     const cache_shared *h = ctx;
@@ -203,7 +213,7 @@ static cellar_err cache_table_join(cellar *c, const cellar_tier_table *t)
         .tag_ended = cache_table_tag_ended, .epoch = cache_table_epoch,
         .proven = cache_table_proven, .answered = cache_table_answered,
         .alloc = cache_table_alloc, .release = cache_table_release, .store = s,
-        .max_value_bytes = l1_max_value(s->l1),
+        .max_value_bytes = l1_max_value(s->l1), .patience_ms = cache_table_patience,
     };
     cache_write_order_use(s);
     const cellar_err taken = t->attached(t->ctx, &h->host);

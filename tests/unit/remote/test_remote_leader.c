@@ -237,6 +237,40 @@ static void delete_during_a_load_leaves_its_value_out(void)
     }
 }
 
-T_MAIN("remote_leader", T_CASE(delete_during_a_load_leaves_its_value_out),
+/* Ask for the key from the other process. */
+static cellar_err load_beside_another(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    const side *other = ctx;
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
+    o.flags = CELLAR_LOAD_REFRESH | CELLAR_LOAD_NO_WAIT;
+    T_EQ_I64(cellar_get_or_load(other->users, key, key_len, &o, load_beside_another, ctx, &r),
+             CELLAR_PENDING);
+    cellar_result_free(&r);
+    return cellar_load_value(load, "v", 1);
+}
+
+static void refresh_of_a_key_without_value_is_one_over_processes(void)
+{
+    side a, b;
+    if (!engine_start(&server, NULL)) { return; }
+    side_open(&a, server.socket, NULL, NULL);
+    side_open(&b, server.socket, NULL, NULL);
+    for (uint32_t flags = 0; flags <= CELLAR_LOAD_REFRESH; flags += CELLAR_LOAD_REFRESH) {
+        const char key[] = { (char)('0' + flags) };
+        cellar_load_opts o = cellar_load_opts_default();
+        cellar_result r = cellar_result_default();
+        o.flags = flags;
+        T_EQ_I64(cellar_get_or_load(a.users, key, 1, &o, load_beside_another, &b, &r), CELLAR_OK);
+        T_EQ_U64(r.flags, 0);
+        cellar_result_free(&r);
+    }
+    side_close(&a);
+    side_close(&b);
+    engine_stop(&server);
+}
+
+T_MAIN("remote_leader", T_CASE(refresh_of_a_key_without_value_is_one_over_processes),
+       T_CASE(delete_during_a_load_leaves_its_value_out),
        T_CASE(keys_of_a_killed_leader_are_loaded_once),
        T_CASE(change_by_another_client_ends_the_lease_of_its_key))

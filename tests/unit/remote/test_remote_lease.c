@@ -272,17 +272,70 @@ static void beat_is_sent_only_while_a_lease_is_held(void)
 {
     if (!begin()) { return; }
     const char *const uuid = one.r.cfg.uuid;
-    remote_lease_beat(&one.r);
+    T_EQ_I64(remote_lease_beat(&one.r), INT64_MAX);
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS ~app:beat:%s", uuid)), 0);
-    remote_lease_held(&one.r, 60000);
-    remote_lease_held(&one.r, 1);
+    remote_lease_held(&one.r, 60000, 0);
+    remote_lease_held(&one.r, 1, 0);
     remote_lease_ended(&one.r);
-    remote_lease_beat(&one.r);
+    T_CHECK(remote_lease_beat(&one.r) <= 15000); /* a quarter of its life */
     T_CHECK(engine_number(engine_ask(&server, "PTTL ~app:beat:%s", uuid)) > 50000);
     engine_ask(&server, "DEL ~app:beat:%s", uuid);
+    one.r.share->beat_due_ms[0] = 0;
     remote_lease_ended(&one.r);
-    remote_lease_beat(&one.r);
+    T_EQ_I64(remote_lease_beat(&one.r), INT64_MAX);
     T_EQ_I64(engine_number(engine_ask(&server, "EXISTS ~app:beat:%s", uuid)), 0);
+    end();
+}
+
+/* lease_ms is 120 s: the lives are 60 s, 30 s, 15 s, .. */
+static void beat_lives_half_of_the_patience_at_most(void)
+{
+    static const struct { int64_t patience_ms; uint32_t beat; } cases[] = {
+        { INT64_MAX, 0 }, { 120000, 0 }, { 119999, 1 }, { 60000, 1 }, { 59999, 2 }, { 1000, 7 },
+        { 935, 8 }, { 400, 9 }, { 0, 9 } };
+    if (!begin()) { return; }
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        T_EQ_U64(remote_lease_choose(&one.r, cases[i].patience_ms), cases[i].beat);
+    }
+    one.r.cfg.lease_ms = 600000;
+    T_EQ_U64(remote_lease_choose(&one.r, 0), REMOTE_BEATS - 1);
+    one.r.cfg.lease_ms = 1000;
+    T_EQ_U64(remote_lease_choose(&one.r, 0), 2);
+    end();
+}
+
+/* Two leases of one owner, of a long and of a short beat: the loss of one beat ends one lease. */
+static void lease_ends_with_its_own_beat_alone(void)
+{
+    enum { SHORT = 3 };
+    if (!begin()) { return; }
+    for (int beside = 0; beside < 2; beside++) {
+        cellar_err (*const ask)(member *) = beside != 0 ? take_beside : take;
+        member a[2], b[2];
+        for (uint32_t i = 0; i < 2; i++) {
+            const char *const key = &"a\0b\0c\0d"[4 * beside + 2 * (int)i];
+            member_of(&a[i], &one, key, 60000);
+            member_of(&b[i], &two, key, 60000);
+            a[i].q.beat = i * SHORT;
+            T_EQ_I64(ask(&a[i]), CELLAR_LEASED);
+            remote_lease_held(&one.r, 60000, a[i].q.beat);
+            T_EQ_I64(ask(&b[i]), CELLAR_PENDING);
+            T_EQ_I64(ask(&b[i]), CELLAR_PENDING);
+        }
+        T_CHECK(engine_number(engine_ask(&server, "PTTL ~app:beat:%si", one.r.cfg.uuid)) <= 7500);
+        T_EQ_I64(engine_number(engine_ask(&server, "DEL ~app:beat:%si", one.r.cfg.uuid)), 1);
+        one.r.share->beat_due_ms[SHORT] = 0;
+        T_CHECK(remote_lease_beat(&one.r) <= 1875);
+        T_EQ_I64(ask(&b[1]), CELLAR_PENDING);
+        T_EQ_I64(ask(&b[1]), CELLAR_PENDING); /* the beat came in time */
+        T_EQ_I64(engine_number(engine_ask(&server, "DEL ~app:beat:%si", one.r.cfg.uuid)), 1);
+        for (int i = 0; i < 2; i++) { T_EQ_I64(ask(&b[i]), CELLAR_PENDING); }
+        T_EQ_I64(ask(&b[0]), CELLAR_PENDING);
+        T_EQ_I64(ask(&b[1]), CELLAR_LEASED);
+        T_EQ_I64(fill(&a[1], "late"), CELLAR_INVALIDATED);
+        if (beside == 0) { T_EQ_I64(fill(&a[0], "in time"), CELLAR_OK); }
+        for (int i = 0; i < 2; i++) { remote_lease_ended(&one.r); }
+    }
     end();
 }
 
@@ -462,4 +515,5 @@ T_MAIN("remote_lease", T_CASE(second_process_finds_the_lease_then_the_value),
        T_CASE(each_failed_allocation_is_a_code), T_CASE(cold_keys_are_loaded_once),
        T_CASE(dead_leader_delays_no_longer_than_its_beat),
        T_CASE(only_a_lease_without_a_beat_ends),
-       T_CASE(beat_is_sent_only_while_a_lease_is_held))
+       T_CASE(beat_is_sent_only_while_a_lease_is_held),
+       T_CASE(beat_lives_half_of_the_patience_at_most), T_CASE(lease_ends_with_its_own_beat_alone))
