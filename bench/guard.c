@@ -135,6 +135,13 @@ static uint32_t guard_set_ttl(const guard_key *key)
     return guard_set_with(key, &o);
 }
 
+static uint32_t guard_set_flags(const guard_key *key)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    o.user_flags = 7;
+    return guard_set_with(key, &o);
+}
+
 static uint32_t guard_set_opts(const guard_key *key)
 {
     cellar_set_opts o = cellar_set_opts_default();
@@ -301,6 +308,8 @@ static const guard_row guard_rows[] = {
     { "get_hit", GUARD_STORE, guard_set, guard_get, GUARD_OPS, GUARD_KEYS, 0, false },
     { "get_miss", GUARD_STORE, guard_set, guard_miss, GUARD_OPS, GUARD_KEYS, GUARD_OTHERS, false },
     { "get_many32", GUARD_STORE, guard_set, guard_many, GUARD_OPS, GUARD_KEYS, 0, false },
+    { "get_flags", GUARD_STORE, guard_set_flags, guard_get, GUARD_OPS, GUARD_KEYS, 0, false },
+    { "load_flags", GUARD_STORE, guard_set_flags, guard_load, GUARD_OPS, GUARD_KEYS, 0, false },
     { "get_tag", GUARD_STORE, guard_set_tag, guard_get, GUARD_OPS, GUARD_KEYS, 0, false },
     { "get_hit_adaptive", GUARD_ADAPTIVE, guard_set, guard_get, GUARD_OPS, GUARD_KEYS, 0, true },
     { "get_hit_s3fifo", GUARD_S3FIFO, guard_set, guard_get, GUARD_OPS, GUARD_KEYS, 0, true },

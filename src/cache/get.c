@@ -96,6 +96,20 @@ BASE_ALWAYS_INLINE cellar_err cache_get_proven(cellar *c, uint32_t state, const 
     return CELLAR_OK;
 }
 
+/* Read a key that is no plain hit: an entry with tags or user flags first. */
+BASE_NOINLINE static cellar_err cache_get_marked(cellar *c, const base_thread_record *self,
+                                                 const l1_key *k, void *buf, size_t buf_cap,
+                                                 size_t *value_len)
+{
+    size_t len;
+    if (!l1_get_marked(c->l1, k, buf, buf_cap, &len, NULL, 0)) {
+        return cache_get_rest(c, k, 0, false, true, buf, buf_cap, value_len);
+    }
+    if (value_len != NULL) { *value_len = len; }
+    stats_add_mine(c->stats, c->stats_tag, self, STATS_HIT_L1, 1);
+    return CELLAR_OK;
+}
+
 CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
                                  void *buf, size_t buf_cap, size_t *value_len)
 {
@@ -126,7 +140,7 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
             return CELLAR_MISS;
         }
         const l1_key k = { key, klen, generation, hash };
-        return cache_get_rest(c, &k, 0, false, true, buf, buf_cap, value_len);
+        return cache_get_marked(c, self, &k, buf, buf_cap, value_len);
     }
     if (value_len != NULL) { *value_len = len; }
     stats_add_mine(c->stats, c->stats_tag, self, STATS_HIT_L1, 1);

@@ -167,6 +167,10 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
 CELLAR_PRIVATE bool l1_hit(l1 *c, const base_thread_record *self, const void *key, uint32_t key_len,
                            uint32_t generation, uint64_t hash, void *buf, size_t buf_cap,
                            size_t *value_len);
+/* Read a hit with tags, user flags or both and no other field; *user_flags: NULL: not wanted. False
+ * proves nothing. */
+CELLAR_PRIVATE bool l1_get_marked(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                  size_t *value_len, uint32_t *user_flags, unsigned flags);
 /* Read like l1_hit. No entry is a hit at end_ms or later, whatever its deadline. */
 CELLAR_PRIVATE bool l1_hit_before(l1 *c, const base_thread_record *self, const void *key,
                                   uint32_t key_len, uint32_t generation, uint64_t hash, void *buf,

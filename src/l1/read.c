@@ -5,7 +5,7 @@
  * PICTURE    ls -> bucket version (even) -> fingerprints -> record header -> bounds -> generation
  *            and key -> deadline -> copy -> version unchanged? -> use counter
  *              l1_take       a plain record (no EXT, no BIG, short key), in line, three steps
- *              l1_get_tagged a record with tags and no other field, the same steps
+ *              l1_get_marked a record with tags or user flags alone, the same steps
  *              l1_read_any   misses, chains, second matches, every other record
  *              l1_get_many   step 1 for all keys (prefetches buckets), then step 2 (prefetches
  *                            records), then step 3; step 3 validates the version read in step 2
@@ -293,6 +293,55 @@ BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const base_thread_record *self, const
     return true;
 }
 
+CELLAR_PRIVATE bool l1_get_marked(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                  size_t *value_len, uint32_t *user_flags, unsigned flags)
+{
+    l1_aim a;
+    l1_aim_at(c, k->hash, &a);
+    if (!l1_spot(c, k->hash, &a)) { return false; }
+    const unsigned char *const p = l1_at(c, a.pos);
+    BASE_POINT("l1.probe.matched");
+    const uint32_t w0 = base_seq_u32(p), vlen = L1_W0_VLEN(w0), own = k->generation != 0;
+    const uint32_t mask_at = 8u + 4u * own;
+    const uint32_t room = c->seg_bytes - ((uint32_t)a.pos & (c->seg_bytes - 1));
+    if ((w0 & L1_W0_EXT) == 0 || mask_at + 8 > room) { return false; }
+    l1_rec r = { .due = base_seq_u32(p + 4), .mask = base_seq_u32(p + mask_at) };
+    const uint32_t tags = r.mask & L1_X_TAGS, marks = r.mask & L1_X_FLAGS;
+    const uint32_t key_at = mask_at + (marks != 0 ? 8u : 4u), value_at = key_at + k->len;
+    r.tag_off = (uint32_t)base_round_up(value_at + vlen, 4);
+    if (r.mask != (tags | marks) || vlen > buf_cap ||
+        !l1_head_is(w0 ^ (L1_W0_EXT | (tags != 0 ? L1_W0_SPECIAL : 0u)), k->len, own) ||
+        value_at + vlen > room || (own != 0 && base_seq_u32(p + 8) != k->generation) ||
+        !base_seq_equal(p + key_at, k->bytes, k->len)) {
+        return false;
+    }
+    if (tags != 0) {
+        if (r.tag_off + L1_TAG_BLOCK(0) > room) { return false; }
+        r.tag_count = base_seq_u32(p + r.tag_off) & 255u;
+        if (r.tag_count > L1_TAG_MAX || r.tag_off + L1_TAG_BLOCK(r.tag_count) > room ||
+            l1_tags_judge(c, a.pos, &r) != 0) {
+            return false;
+        }
+    }
+    if (r.due != 0 && base_clock_reached(c->clock, l1_deadline(c, a.pos, &r))) { return false; }
+    const uint32_t marked = marks != 0 ? base_seq_u32(p + mask_at + 4) : 0;
+    if (BASE_UNLIKELY(vlen > BASE_SEQ_NEAR)) {
+        base_seq_load(buf, p + value_at, vlen);
+    } else {
+        base_seq_load_near(buf, p + value_at, vlen);
+    }
+    BASE_POINT("l1.probe.copied");
+    if (!l1_unchanged(a.primary, a.ver)) { return false; }
+    BASE_POINT("l1.probe.validated");
+    *value_len = vlen;
+    if (user_flags != NULL) { *user_flags = marked; }
+    if ((flags & L1_PEEK) == 0) { l1_freq_hit(a.b, a.i); }
+    if (BASE_UNLIKELY(k->hash < base_load_rlx(&c->sample_limit))) {
+        l1_sampled(c, k->hash, k->generation);
+    }
+    return true;
+}
+
 /* Serve the one caller that needs the shortest path: compilers that see both inline it there. */
 CELLAR_PRIVATE bool l1_hit(l1 *c, const base_thread_record *self, const void *key, uint32_t klen,
                            uint32_t generation, uint64_t hash, void *buf, size_t buf_cap,
@@ -355,7 +404,7 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
         *value_len = 0;
         return CELLAR_MISS;
     }
-    return l1_get_general(c, k, buf, buf_cap, value_len, NULL, flags);
+    return l1_get_rest(c, k, buf, buf_cap, value_len, NULL, flags);
 }
 
 CELLAR_PRIVATE BASE_NOINLINE l1_part l1_spot_half(const l1_stripe *s, uint64_t number, uint16_t n,
@@ -393,55 +442,11 @@ CELLAR_PRIVATE BASE_NOINLINE bool l1_none(l1 *c, uint64_t hash)
     return l1_unchanged(primary, ver) && base_load_acq(&s->ls) == ls;
 }
 
-/* Read a record with tags and no other field: as in l1_read_any, without the general code. Return
- * false on any doubt, and unless a plain read of it is a hit that fits. */
-static bool l1_get_tagged(l1 *c, const l1_key *k, void *buf, size_t buf_cap, size_t *value_len,
-                          unsigned flags)
-{
-    l1_aim a;
-    l1_aim_at(c, k->hash, &a);
-    if (!l1_spot(c, k->hash, &a)) { return false; }
-    const unsigned char *const p = l1_at(c, a.pos);
-    BASE_POINT("l1.probe.matched");
-    const uint32_t w0 = base_seq_u32(p), vlen = L1_W0_VLEN(w0), own = k->generation != 0;
-    const uint32_t key_at = 12u + 4u * own, value_at = key_at + k->len;
-    const uint32_t room = c->seg_bytes - ((uint32_t)a.pos & (c->seg_bytes - 1));
-    l1_rec r = { .due = base_seq_u32(p + 4), .mask = L1_X_TAGS };
-    r.tag_off = (uint32_t)base_round_up(value_at + vlen, 4);
-    if (!l1_head_is(w0 ^ (L1_W0_EXT | L1_W0_SPECIAL), k->len, own) || vlen > buf_cap ||
-        r.tag_off + L1_TAG_BLOCK(0) > room || base_seq_u32(p + key_at - 4) != L1_X_TAGS ||
-        (own != 0 && base_seq_u32(p + 8) != k->generation) ||
-        !base_seq_equal(p + key_at, k->bytes, k->len)) {
-        return false;
-    }
-    r.tag_count = base_seq_u32(p + r.tag_off) & 255u;
-    if (r.tag_count > L1_TAG_MAX || r.tag_off + L1_TAG_BLOCK(r.tag_count) > room ||
-        (r.due != 0 && base_clock_reached(c->clock, l1_deadline(c, a.pos, &r))) ||
-        l1_tags_judge(c, a.pos, &r) != 0) {
-        return false;
-    }
-    if (BASE_UNLIKELY(vlen > BASE_SEQ_NEAR)) {
-        base_seq_load(buf, p + value_at, vlen);
-    } else {
-        base_seq_load_near(buf, p + value_at, vlen);
-    }
-    BASE_POINT("l1.probe.copied");
-    if (!l1_unchanged(a.primary, a.ver)) { return false; }
-    BASE_POINT("l1.probe.validated");
-    *value_len = vlen;
-    if ((flags & L1_PEEK) == 0) { l1_freq_hit(a.b, a.i); }
-    return true;
-}
-
 CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                       size_t *value_len, uint32_t *user_flags, unsigned flags)
 {
-    if (!l1_get_tagged(c, k, buf, buf_cap, value_len, flags)) {
-        return l1_get_general(c, k, buf, buf_cap, value_len, user_flags, flags);
-    }
-    if (k->hash < base_load_rlx(&c->sample_limit)) { l1_sampled(c, k->hash, k->generation); }
-    if (user_flags != NULL) { *user_flags = 0; } /* a record with tags alone has none */
-    return CELLAR_OK;
+    return l1_get_marked(c, k, buf, buf_cap, value_len, user_flags, flags)
+               ? CELLAR_OK : l1_get_general(c, k, buf, buf_cap, value_len, user_flags, flags);
 }
 
 CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t buf_cap,

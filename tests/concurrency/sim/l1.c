@@ -45,7 +45,7 @@ static void l1_kv_run(void)
 const base_sim_scenario sim_l1_kv = { "l1_kv", "set, get, del: linearizable, whole, none lost",
                                       l1_kv_run, 0 };
 
-/* ---- tags: the same with tagged entries, which l1_get_tagged reads ---- */
+/* ---- tags: the same with tagged entries, which l1_get_marked reads ---- */
 
 static void l1_tags_run(void)
 {
