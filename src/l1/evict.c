@@ -45,6 +45,16 @@ BASE_ALWAYS_INLINE l1_sizes l1_sizes_of(const l1 *c, const l1_lane *n)
     return size;
 }
 
+/* Return how much small may exceed its share before a main below its share takes records (fill).
+ * By bytes memory comes free by the segment: sets free more than they append, or nothing. So small
+ * swings by a segment and more around its share, where a bound of entries keeps it exact. */
+static uint64_t l1_slack(const l1 *c, l1_sizes size)
+{
+    if (base_load_rlx(&c->max_entries) != 0) { return 0; }
+    const uint64_t most = BASE_MIN((size.small + size.mainq) / 16, size.small);
+    return BASE_MIN((uint64_t)c->seg_bytes * 3 / 2, most);
+}
+
 typedef struct l1_verdict {
     bool keep, ghost;
     uint8_t freq; /* after the move */
@@ -64,7 +74,9 @@ static l1_verdict l1_decide(const l1 *c, const l1_lane *n, unsigned q, unsigned 
     const l1_rule *r = l1_rule_now(c);
     if (q == 0) {
         const l1_sizes size = l1_sizes_of(c, n);
-        v.keep = !force && l1_rule_keeps(r, &n->learned, freq, size.small, size.mainq);
+        const uint64_t slack = r->fill ? l1_slack(c, size) : 0;
+        v.keep = !force && l1_rule_keeps(r, &n->learned, freq, size.small - slack,
+                                         size.mainq + slack);
         /* Keep an error or negative entry only after repeated requests. */
         if (kind != L1_VALUE && freq < 2) { v.keep = false; }
         v.ghost = !v.keep;
@@ -563,7 +575,7 @@ BASE_SIZE_END
 /* ---- where a new entry goes ------------------------------------------------------------------ */
 CELLAR_PRIVATE bool l1_lane_full(const l1 *c, const l1_lane *n)
 {
-    if (base_load_rlx(&c->low) != 0) { return true; }
+    if (base_load_rlx(&c->full) != 0) { return true; }
     return base_load_rlx(&c->max_entries) != 0 && base_load_rlx(&c->tickets) <= 0 &&
            l1_tickets_idle(n) == 0;
 }

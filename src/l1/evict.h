@@ -4,6 +4,7 @@
 #ifndef L1_EVICT_H
 #define L1_EVICT_H
 
+#include "l1/large.h"
 #include "l1/types.h"
 
 /* ---- evict.c ---- */
@@ -63,5 +64,22 @@ CELLAR_PRIVATE uint64_t l1_evict_round(l1 *c, uint64_t bytes, l1_round *r);
 /* Evict entries of some lane while a lowered bound is exceeded, and return the unused tickets of
  * the lane. Return false if it had none. */
 CELLAR_PRIVATE bool l1_evict_excess(l1 *c);
+
+/* ---- fit.c ---- */
+/* Count the entries of the full store, or estimate them while it fills. Fit ghosts and shadow
+ * caches to them. */
+BASE_COLD CELLAR_PRIVATE void l1_fit(l1 *c);
+/* Finish a set without a lock. While sets free room, retired blocks give theirs first: they stay
+ * charged until then. A pass looks at pinned blocks again when more blocks have come. A set with
+ * a block had its choice among them. */
+BASE_INLINE void l1_after_set(l1 *c, bool block)
+{
+    const uint32_t after = base_load_rlx(&c->after);
+    if (BASE_LIKELY(after == 0)) { return; }
+    if (BASE_UNLIKELY((after & L1_AFTER_FIT) != 0)) { l1_fit(c); }
+    if (!block && BASE_UNLIKELY(base_load_rlx(&c->retired_fresh) >= c->seg_bytes)) {
+        l1_retired_some(c);
+    }
+}
 
 #endif

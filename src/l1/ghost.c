@@ -13,6 +13,8 @@
  *            a line is off by the square root of what the line holds.
  * SEE ALSO   evict.c, policy_select.c: which keys become ghosts, what a ghost hit means.
  *            README.md: rules, rejected horizons. */
+#include <string.h>
+
 #include "l1/index.h"
 #include "l1/policy.h"
 #include "l1/segment.h"
@@ -20,6 +22,7 @@
 #define L1_GHOST_CURSOR 38u
 #define L1_GHOST_HIGH 40u
 #define L1_GHOST_MAIN 59u
+#define L1_GHOSTS_WAIT_NS 20000000u /* for all lanes, when a set fits the tables */
 
 static unsigned char *l1_ghost_line(const l1_ghosts *g, uint64_t mixed, unsigned *fp)
 {
@@ -88,6 +91,16 @@ CELLAR_PRIVATE l1_ghost l1_ghost_take(l1_ghosts *g, uint64_t mixed)
     return (l1_ghost){ .age = UINT64_MAX };
 }
 
+CELLAR_PRIVATE void l1_ghosts_copy(const l1_ghosts *from, unsigned char *line, uint64_t lines)
+{
+    const uint64_t have = base_load_rlx(&from->lines);
+    for (uint64_t i = 0; have != 0 && i < lines; i++) {
+        const uint64_t number = (2 * i + 1) * have / (2 * lines);
+        memcpy(line + i * L1_GHOST_LINE, base_load_rlx(&from->line) + number * L1_GHOST_LINE,
+               L1_GHOST_LINE);
+    }
+}
+
 CELLAR_PRIVATE bool l1_ghost_earns(l1_ghost g, const l1_rule *r, l1_learned *l, uint64_t entries,
                                    uint64_t mainq)
 {
@@ -111,7 +124,8 @@ BASE_SIZE_BEGIN
 CELLAR_PRIVATE uint64_t l1_entries_of(const l1 *c, uint64_t budget)
 {
     const uint64_t max = base_load_rlx(&c->max_entries);
-    return max != 0 ? BASE_MIN(max, budget / 64) : budget / c->mean_bytes;
+    const uint64_t fit = budget / base_load_rlx(&c->mean_bytes);
+    return max == 0 ? fit : BASE_MIN(max, base_load_rlx(&c->fit) != 0 ? fit : budget / 64);
 }
 
 static uint64_t l1_ghost_lines(const l1 *c, uint64_t budget)
@@ -120,22 +134,25 @@ static uint64_t l1_ghost_lines(const l1 *c, uint64_t budget)
     return BASE_MAX((ghosts + L1_GHOST_FPS / 2) / L1_GHOST_FPS, 1);
 }
 
-/* Replace the ghost table by `table` and free the old one. The old ghosts are lost. Return false
- * if a thread stays in a lane, because it may read the old table; `table` is free then. */
-static bool l1_ghosts_put(l1 *c, unsigned char *table, uint64_t lines)
+/* Replace the ghost table by `table` and free the old one. keep: its ghosts go along, else they are
+ * lost. Return false if a thread stays in a lane, because it may read the old table; `table` is
+ * free then. */
+static bool l1_ghosts_put(l1 *c, unsigned char *table, uint64_t lines, bool keep)
 {
-    unsigned char *old = c->ghosts;
-    const size_t old_bytes = c->ghost_bytes;
-    if (!l1_lanes_take(c, base_now_ns() + L1_LANES_WAIT_NS)) {
+    if (!l1_lanes_take(c, base_now_ns() + (keep ? L1_GHOSTS_WAIT_NS : L1_LANES_WAIT_NS))) {
         base_free(c->account, BASE_MOD_GHOST, table,
                   (size_t)(lines * c->stripe_count * L1_GHOST_LINE));
         return false;
     }
+    unsigned char *old = c->ghosts;
+    const size_t old_bytes = c->ghost_bytes;
+    const bool evicts = base_load_rlx(&c->full) != 0 || base_load_rlx(&c->max_entries) != 0;
     c->ghosts = table;
     c->ghost_bytes = (size_t)(lines * c->stripe_count * L1_GHOST_LINE);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         unsigned char *own =
             table != NULL ? table + (size_t)(i * lines * L1_GHOST_LINE) : NULL;
+        if (keep && evicts) { l1_ghosts_copy(&c->stripe[i].ghost, own, lines); }
         l1_ghosts_set(&c->stripe[i].ghost, own, lines);
     }
     l1_lanes_drop(c, c->stripe_count);
@@ -148,7 +165,19 @@ CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t budget)
     const uint64_t lines = l1_ghost_lines(c, budget);
     unsigned char *table = base_alloc_held(c->account, BASE_MOD_GHOST,
                                       (size_t)(lines * c->stripe_count * L1_GHOST_LINE), NULL);
-    return table != NULL && l1_ghosts_put(c, table, lines);
+    return table != NULL && l1_ghosts_put(c, table, lines, false);
+}
+
+CELLAR_PRIVATE bool l1_ghosts_fit(l1 *c, uint64_t budget, uint64_t *need)
+{
+    const uint64_t lines = l1_ghost_lines(c, budget);
+    const uint64_t have = base_load_rlx(&c->stripe[0].ghost.lines);
+    const size_t bytes = (size_t)(lines * c->stripe_count * L1_GHOST_LINE);
+    *need = bytes;
+    if (lines * 8 <= have * 9 && lines * 9 >= have * 8) { return true; }
+    (void)l1_give_back(c, base_block_bytes(c->account, bytes), base_load_rlx(&c->reserve));
+    unsigned char *table = base_alloc_held(c->account, BASE_MOD_GHOST, bytes, NULL);
+    return table != NULL && l1_ghosts_put(c, table, lines, true);
 }
 
 CELLAR_PRIVATE bool l1_ghosts_misfit(const l1 *c, uint64_t budget)
@@ -158,6 +187,6 @@ CELLAR_PRIVATE bool l1_ghosts_misfit(const l1 *c, uint64_t budget)
     return have > 2 * want || want > 2 * have;
 }
 
-CELLAR_PRIVATE void l1_ghosts_close(l1 *c) { (void)l1_ghosts_put(c, NULL, 0); }
+CELLAR_PRIVATE void l1_ghosts_close(l1 *c) { (void)l1_ghosts_put(c, NULL, 0, false); }
 
 BASE_SIZE_END

@@ -164,7 +164,7 @@ static bool l1_alloc_all(l1 *c, const l1_config *cfg, uint64_t budget)
         n->queue[0].head = n->queue[0].tail = n->queue[1].head = n->queue[1].tail = L1_NONE;
         base_store_rlx(&n->due_ms, UINT64_MAX);
     }
-    c->mean_bytes = l1_mean_of(cfg, L1_MEAN_BYTES * 3 / 4);
+    base_store_rlx(&c->mean_bytes, l1_mean_of(cfg, L1_MEAN_BYTES * 3 / 4));
     return l1_runs_open(c, budget) && l1_pins_open(c) && l1_ghosts_open(c, budget) &&
            l1_log_open(c) && l1_index_open(c);
 }
@@ -366,6 +366,7 @@ CELLAR_PRIVATE void l1_fork_child(l1 *c)
     l1_shadow_child(c);
     base_store_rlx(&c->ticking, 0u);
     base_store_rlx(&c->resizing, 0u);
+    base_store_rlx(&c->fitting, 0u);
     base_store_rlx(&c->sweepers, 0u);
     c->forked = true;
 }

@@ -58,13 +58,6 @@ CELLAR_PRIVATE l1_big *l1_retired_keep(l1 *c, uint64_t want);
  * given back. Neither is free or on the retire list yet. After that the retire list holds only
  * pinned blocks. */
 CELLAR_PRIVATE void l1_retired_wait(l1 *c);
-/* Reclaim for a set without a lock: while sets free room, retired blocks give theirs first. They
- * stay charged until then. A pass looks at pinned blocks again when more blocks have come. */
-BASE_INLINE void l1_retired_use(l1 *c)
-{
-    if (BASE_LIKELY(base_load_rlx(&c->low) == 0)) { return; }
-    if (BASE_UNLIKELY(base_load_rlx(&c->retired_fresh) >= c->seg_bytes)) { l1_retired_some(c); }
-}
 
 /* ---- large_value.c ---- */
 /* Make a block with these bytes for k, in the hand of this thread. apart: its key follows the

@@ -72,13 +72,17 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
         }
         /* Another thread may take the room between the eviction and the charge: try again. */
         if (evict && !l1_make_room(c, need)) { break; }
-        if (evict) { base_store_rlx(&c->refill, 1u); }
+        if (evict) {
+            base_store_rlx(&c->refill, 1u);
+            l1_full_of_blocks(c);
+        }
         got = l1_run_take(c, bytes, k->hash, out, &need);
     }
     if (got != L1_RUN_OK) { return got == L1_RUN_CHARGE ? CELLAR_E_SPACE : CELLAR_E_NOMEM; }
     /* A longer block cut to size frees room without the release of a segment, so `low` is out of
      * date. Without this the record would evict one more entry, and each later set the next. */
-    if (base_load_rlx(&c->low) != 0) { (void)l1_unpark(c, 0); }
+    const bool more = base_load_rlx(&c->account->used) >= base_load_rlx(&c->fit_at);
+    if (base_load_rlx(&c->low) != 0 || more) { (void)l1_unpark(c, 0); }
     if (base_load_rlx(&c->refill) != 0) { l1_log_refill(c); }
     unsigned char *to = l1_big_bytes(*out);
     if (value != NULL) { memcpy(to, value, (size_t)len); }

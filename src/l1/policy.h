@@ -86,6 +86,9 @@ BASE_INLINE uint64_t l1_ghost_mix(uint64_t hash)
 }
 /* Set the table. Its generation synchronizes all calls, except l1_ghost_prefetch: any time. */
 CELLAR_PRIVATE void l1_ghosts_set(l1_ghosts *g, unsigned char *line, uint64_t lines);
+/* Copy the ghosts of a table into one of another size. A line stands for a range of hashes: it
+ * keeps the ghosts that lie in both ranges, and some that no key finds again. */
+CELLAR_PRIVATE void l1_ghosts_copy(const l1_ghosts *from, unsigned char *line, uint64_t lines);
 /* Note an evicted key. from_main: main held it, not small. */
 CELLAR_PRIVATE void l1_ghost_add(l1_ghosts *g, uint64_t mixed, bool from_main);
 BASE_INLINE void l1_ghost_prefetch(const l1_ghosts *g, uint64_t mixed)
@@ -109,18 +112,25 @@ CELLAR_PRIVATE uint64_t l1_entries_of(const l1 *c, uint64_t budget);
 /* Size the ghosts for a budget; false: no memory (the cache works without). */
 CELLAR_PRIVATE bool l1_ghosts_open(l1 *c, uint64_t budget);
 CELLAR_PRIVATE bool l1_ghosts_misfit(const l1 *c, uint64_t budget);
+/* Size the ghosts for a budget within a short time, and keep what they remember. False: a thread
+ * stays in a lane, or the budget has no *need bytes free. */
+CELLAR_PRIVATE bool l1_ghosts_fit(l1 *c, uint64_t budget, uint64_t *need);
 CELLAR_PRIVATE void l1_ghosts_close(l1 *c);
 
 /* ---- policy_select.c ---- */
 /* Open shadow caches for a store of so many entries. ring_bytes: what the rings take. False: no
  * memory. */
 CELLAR_PRIVATE bool l1_shadow_open(l1 *c, uint64_t entries, uint64_t ring_bytes);
+/* Make the shadow caches larger if the entries allow it. They keep their content. */
+CELLAR_PRIVATE void l1_shadow_grow(l1 *c, uint64_t entries, uint64_t ring_bytes);
 /* Free shadow caches. NULL accepted. */
 CELLAR_PRIVATE void l1_shadow_close(l1 *c, struct l1_shadow *w);
-/* Adapt to a new bound or budget. */
+/* Adapt to a new bound or budget, or to entries of other sizes. */
 CELLAR_PRIVATE void l1_shadow_refit(l1 *c);
 /* Evict by one rule, and stop sampling. Samples on their way change neither. */
 CELLAR_PRIVATE void l1_rule_fix(l1 *c, unsigned rule);
+/* Forget the figures of the advisor: they are of another number of entries. */
+CELLAR_PRIVATE void l1_advise_again(l1 *c);
 #define L1_ASKED_KEYS 8u
 typedef struct l1_asked { /* requests for sampled keys, in their order */
     uint32_t n;
@@ -137,6 +147,8 @@ CELLAR_PRIVATE const char *l1_shadow_audit(l1 *c); /* NULL, or what is wrong */
 /* Open rings and shadow caches. False: no memory, or too few entries to decide. */
 CELLAR_PRIVATE bool l1_samples_open(l1 *c);
 CELLAR_PRIVATE void l1_samples_close(l1 *c);
+/* Fit the shadow caches, if there are any, to so many entries. */
+CELLAR_PRIVATE void l1_samples_fit(l1 *c, uint64_t entries);
 CELLAR_PRIVATE void l1_samples_child(l1 *c);
 /* Count a request for a key with a hash below the limit. */
 BASE_COLD CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t generation);

@@ -39,7 +39,6 @@
 #define L1_SHADOW_UNIT 1024                   /* score of one hit */
 #define L1_SHADOW_DOUBT (2 * L1_SHADOW_UNIT) /* more hits that prove nothing yet */
 #define L1_SHADOW_FEW 10u   /* hits while it fills are few: one of so many requests */
-#define L1_SHADOW_REFIT 32u /* epochs between counts of the entries */
 
 typedef struct l1_shade { /* a node: an entry of a shadow cache */
     uint32_t key;         /* hash bits, then main (bit 2) and counter (bits 0..1) */
@@ -69,17 +68,22 @@ typedef struct l1_advisor {
 } l1_advisor;
 static const uint32_t l1_advice_pct[L1_ADVICE] = L1_ADVICE_PCT;
 
+typedef struct l1_shadow_set { /* one block with its tables behind it */
+    uint32_t n;
+    size_t bytes;
+    l1_shadow_cache cache[L1_EXPERTS];
+} l1_shadow_set;
+
 struct l1_shadow {
     _Atomic uint32_t busy; /* 1: a thread works on the rest; acquire and release by exchange */
-    uint32_t n, epoch, since, epochs;
+    uint32_t epoch, since;
     bool filled; /* cache[0] was full */
     uint32_t fill_requests, fill_hits; /* of cache[0], until then */
     uint32_t decay; /* of 65536: what an epoch takes from a score */
     int64_t score[L1_EXPERTS];
     int64_t differ[L1_EXPERTS][L1_EXPERTS]; /* requests that hit in one and missed in the other */
-    size_t bytes; /* size of this block */
     l1_advisor *advisor; /* NULL: none; fixed at open */
-    l1_shadow_cache cache[L1_EXPERTS];
+    l1_shadow_set *set;  /* l1_fit replaces it by a larger one */
 };
 
 /* ---- one cache ------------------------------------------------------------------------------- */
@@ -215,19 +219,36 @@ static void l1_shadow_cache_empty(l1_shadow_cache *s)
     (void)l1_shadow_cache_open(s, s->capacity, block);
 }
 
-static size_t l1_shadow_block(uint32_t n)
+static size_t l1_shadow_set_bytes(uint32_t n)
 {
-    return (size_t)base_round_up(sizeof(struct l1_shadow), 64) + l1_shadow_bytes(n) * L1_EXPERTS;
+    return (size_t)base_round_up(sizeof(l1_shadow_set), 64) + l1_shadow_bytes(n) * L1_EXPERTS;
+}
+
+static l1_shadow_set *l1_shadow_set_open(l1 *c, uint32_t n)
+{
+    const size_t bytes = l1_shadow_set_bytes(n);
+    unsigned char *block = base_alloc_held(c->account, BASE_MOD_SHADOW, bytes, NULL);
+    if (block == NULL) { return NULL; }
+    l1_shadow_set *set = (l1_shadow_set *)(void *)block;
+    set->n = n;
+    set->bytes = bytes;
+    block += base_round_up(sizeof *set, 64);
+    for (unsigned e = 0; e < L1_EXPERTS; e++) {
+        block = l1_shadow_cache_open(&set->cache[e], n, block);
+    }
+    return set;
 }
 
 static uint32_t l1_shadow_size(const l1 *c, uint64_t entries, uint64_t ring_bytes)
 {
     if (entries <= L1_SHADOW_LEAST) { return (uint32_t)BASE_MAX(entries, 1); }
     const uint64_t spent = base_block_bytes(c->account, c->ghost_bytes) +
-                           base_block_bytes(c->account, (size_t)ring_bytes);
+                           base_block_bytes(c->account, (size_t)ring_bytes) +
+                           base_block_bytes(c->account, sizeof(struct l1_shadow));
     const uint64_t may = BASE_MAX(L1_SHADOW_TABLES, entries * 15 / 4);
     uint32_t n = (uint32_t)BASE_MIN(entries, base_clamp(entries / 50, 128, L1_SHADOW_MOST));
-    while (n > L1_SHADOW_LEAST && spent + base_block_bytes(c->account, l1_shadow_block(n)) > may) {
+    while (n > L1_SHADOW_LEAST &&
+           spent + base_block_bytes(c->account, l1_shadow_set_bytes(n)) > may) {
         n--;
     }
     return n;
@@ -238,11 +259,37 @@ static uint32_t l1_advised_size(uint32_t n, unsigned i)
     return BASE_MAX(n * l1_advice_pct[i] / 100, 1);
 }
 
+/* Take over the nodes, in their order, the ghosts and what was learned. `to` is empty and has at
+ * least as many nodes. */
+static void l1_shadow_cache_move(l1_shadow_cache *to, const l1_shadow_cache *from)
+{
+    for (unsigned q = 0; q < 2; q++) {
+        for (uint16_t at = from->queue[q].tail; at != 0; at = from->node[at - 1].next) {
+            const uint16_t number = to->free;
+            l1_shade *x = &to->node[number - 1];
+            to->free = x->next;
+            x->key = from->node[at - 1].key;
+            uint16_t *chain = l1_shade_at(to, x->key);
+            x->chain = *chain;
+            *chain = number;
+            l1_shade_push(to, q, number);
+        }
+    }
+    l1_ghosts_copy(&from->ghost, base_load_rlx(&to->ghost.line), base_load_rlx(&to->ghost.lines));
+    to->learned = from->learned;
+}
+
 static size_t l1_advisor_bytes(uint32_t n)
 {
     size_t sum = (size_t)base_round_up(sizeof(l1_advisor), 64);
     for (unsigned i = 0; i < L1_ADVICE; i++) { sum += l1_shadow_bytes(l1_advised_size(n, i)); }
     return sum;
+}
+
+/* Return the largest key that the advisor sees. */
+static uint32_t l1_advisor_limit(const l1_advisor *a, uint32_t shadow_n)
+{
+    return a->n == shadow_n ? UINT32_MAX : UINT32_MAX / shadow_n * a->n;
 }
 
 /* Open the advisor. NULL: switched off, no memory, or a store too small for a useful sample. */
@@ -257,7 +304,7 @@ static l1_advisor *l1_advisor_open(l1 *c, uint32_t shadow_n, uint64_t entries)
     if (block == NULL) { return NULL; }
     l1_advisor *a = (l1_advisor *)(void *)block;
     a->n = n;
-    a->limit = n == shadow_n ? UINT32_MAX : UINT32_MAX / shadow_n * n;
+    a->limit = l1_advisor_limit(a, shadow_n);
     a->bytes = bytes;
     block += base_round_up(sizeof *a, 64);
     for (unsigned i = 0; i < L1_ADVICE; i++) {
@@ -272,28 +319,48 @@ CELLAR_PRIVATE void l1_shadow_close(l1 *c, struct l1_shadow *w)
     if (w->advisor != NULL) {
         base_free(c->account, BASE_MOD_ADVISOR, w->advisor, w->advisor->bytes);
     }
-    base_free(c->account, BASE_MOD_SHADOW, w, w->bytes);
+    base_free(c->account, BASE_MOD_SHADOW, w->set, w->set->bytes);
+    base_free(c->account, BASE_MOD_SHADOW, w, sizeof *w);
 }
 
 CELLAR_PRIVATE bool l1_shadow_open(l1 *c, uint64_t entries, uint64_t ring_bytes)
 {
     if (base_load_acq(&c->shadow) == NULL) { /* else open since an earlier adaptive phase */
         const uint32_t n = l1_shadow_size(c, entries, ring_bytes);
-        const size_t bytes = l1_shadow_block(n);
-        unsigned char *block = base_alloc_held(c->account, BASE_MOD_SHADOW, bytes, NULL);
-        if (block == NULL) { return false; }
-        struct l1_shadow *w = (struct l1_shadow *)(void *)block;
-        w->bytes = bytes;
-        w->n = n;
-        w->advisor = l1_advisor_open(c, n, entries);
-        block += base_round_up(sizeof *w, 64);
-        for (unsigned e = 0; e < L1_EXPERTS; e++) {
-            block = l1_shadow_cache_open(&w->cache[e], n, block);
+        struct l1_shadow *w = base_alloc_held(c->account, BASE_MOD_SHADOW, sizeof *w, NULL);
+        if (w == NULL) { return false; }
+        w->set = l1_shadow_set_open(c, n);
+        if (w->set == NULL) {
+            base_free(c->account, BASE_MOD_SHADOW, w, sizeof *w);
+            return false;
         }
+        w->advisor = l1_advisor_open(c, n, entries);
         if (!base_cas_ar(&c->shadow, (struct l1_shadow *)NULL, w)) { l1_shadow_close(c, w); }
     }
     l1_shadow_refit(c); /* a resize may have followed that phase */
     return true;
+}
+
+static void l1_shadow_give(struct l1_shadow *w) { base_store_rel(&w->busy, 0u); }
+
+CELLAR_PRIVATE void l1_shadow_grow(l1 *c, uint64_t entries, uint64_t ring_bytes)
+{
+    struct l1_shadow *w = base_load_acq(&c->shadow);
+    if (w == NULL) { return; }
+    l1_shadow_set *const old = w->set; /* l1_fit alone replaces it */
+    const uint32_t n = l1_shadow_size(c, entries, ring_bytes);
+    l1_shadow_set *set = n > old->n + old->n / 4 ? l1_shadow_set_open(c, n) : NULL;
+    if (set == NULL) { return; }
+    if (base_xchg_ar(&w->busy, 1u) == 0) { /* else a thread is inside: a set does not wait */
+        for (unsigned e = 0; e < L1_EXPERTS; e++) {
+            l1_shadow_cache_move(&set->cache[e], &old->cache[e]);
+        }
+        w->set = set;
+        if (w->advisor != NULL) { w->advisor->limit = l1_advisor_limit(w->advisor, n); }
+        l1_shadow_give(w);
+        set = old;
+    }
+    base_free(c->account, BASE_MOD_SHADOW, set, set->bytes);
 }
 
 /* ---- the controller -------------------------------------------------------------------------- */
@@ -302,16 +369,16 @@ CELLAR_PRIVATE bool l1_shadow_open(l1 *c, uint64_t entries, uint64_t ring_bytes)
 static void l1_shadow_fit(l1 *c, struct l1_shadow *w)
 {
     uint64_t entries = l1_entries_of(c, base_load_rlx(&c->account->limit));
-    if (base_load_rlx(&c->max_entries) == 0 && base_load_rlx(&c->low) != 0) {
+    if (base_load_rlx(&c->max_entries) == 0 && base_load_rlx(&c->full) != 0) {
         entries = base_load_rlx(&c->entries);
     }
     entries = BASE_MAX(entries, 1); /* C: what n stands for */
     const uint64_t requests = BASE_MAX(entries / 10, 100); /* of the store, in an epoch */
-    w->epoch = (uint32_t)BASE_MAX(requests * w->n / entries, 1);
+    w->epoch = (uint32_t)BASE_MAX(requests * w->set->n / entries, 1);
     /* ln .8 = -.223 in 8 C requests, at least 1,000 */
     w->decay = (uint32_t)BASE_MAX(14624 * requests / BASE_MAX(8 * entries, 1000), 1);
-    const bool all = w->n >= entries;
-    base_store_rlx(&c->sample_limit, all ? UINT64_MAX : UINT64_MAX / entries * w->n);
+    const bool all = w->set->n >= entries;
+    base_store_rlx(&c->sample_limit, all ? UINT64_MAX : UINT64_MAX / entries * w->set->n);
 }
 
 static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
@@ -339,7 +406,7 @@ static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
             w->differ[e][o] -= w->differ[e][o] * (int64_t)w->decay / 65536;
         }
     }
-    if (now < L1_EXPERTS && ++w->epochs % L1_SHADOW_REFIT == 0) { l1_shadow_fit(c, w); }
+    if (now < L1_EXPERTS) { l1_shadow_fit(c, w); }
 }
 
 /* Return the figures of a namespace; NULL: none of its own. */
@@ -387,8 +454,6 @@ static struct l1_shadow *l1_shadow_take(const l1 *c)
     return w;
 }
 
-static void l1_shadow_give(struct l1_shadow *w) { base_store_rel(&w->busy, 0u); }
-
 CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t namespace, double measured, l1_advice *out)
 {
     memset(out, 0, sizeof *out);
@@ -418,6 +483,17 @@ CELLAR_PRIVATE cellar_err l1_advise(l1 *c, uint32_t namespace, double measured, 
     return CELLAR_OK;
 }
 
+CELLAR_PRIVATE void l1_advise_again(l1 *c)
+{
+    struct l1_shadow *w = base_load_acq(&c->shadow);
+    if (w == NULL || base_xchg_ar(&w->busy, 1u) != 0) { return; } /* a set does not wait */
+    if (w->advisor != NULL) {
+        w->advisor->namespace_count = 0;
+        memset(&w->advisor->all, 0, sizeof w->advisor->all);
+    }
+    l1_shadow_give(w);
+}
+
 CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t namespace)
 {
     struct l1_shadow *w = l1_shadow_take(c);
@@ -441,7 +517,7 @@ static void l1_shadow_filling(l1 *c, struct l1_shadow *w, uint32_t count, uint32
 {
     w->fill_requests += count;
     w->fill_hits += hits;
-    w->filled = w->cache[0].free == 0;
+    w->filled = w->set->cache[0].free == 0;
     if (w->filled && base_load_rlx(&c->rule) == 0 &&
         w->fill_hits * (uint64_t)L1_SHADOW_FEW < w->fill_requests &&
         (c->hooks.asks == NULL || c->hooks.asks(c->hooks.ctx))) {
@@ -458,7 +534,7 @@ static void l1_shadow_key(l1 *c, struct l1_shadow *w, uint32_t key, uint32_t cou
     }
     uint32_t hits = 0;
     for (unsigned e = 0; e < L1_EXPERTS; e++) {
-        hits |= (uint32_t)l1_shade_request(&w->cache[e], l1_rule_at(e), key, count) << e;
+        hits |= (uint32_t)l1_shade_request(&w->set->cache[e], l1_rule_at(e), key, count) << e;
     }
     if (BASE_UNLIKELY(!w->filled)) { l1_shadow_filling(c, w, count, (hits & 1u) + count - 1); }
     if (hits != 0 && hits != (1u << L1_EXPERTS) - 1) {
@@ -510,13 +586,14 @@ CELLAR_PRIVATE const char *l1_shadow_audit(l1 *c)
     struct l1_shadow *w = base_load_acq(&c->shadow);
     if (w == NULL || base_xchg_ar(&w->busy, 1u) != 0) { return NULL; }
     const char *wrong = NULL;
+    const uint32_t n = w->set->n;
     for (unsigned e = 0; e < L1_EXPERTS; e++) {
-        l1_shadow_cache *s = &w->cache[e];
+        l1_shadow_cache *s = &w->set->cache[e];
         uint32_t seen = 0;
-        for (uint16_t at = s->free; at != 0 && seen <= w->n; at = s->node[at - 1].next) { seen++; }
+        for (uint16_t at = s->free; at != 0 && seen <= n; at = s->node[at - 1].next) { seen++; }
         for (unsigned q = 0; q < 2; q++) {
             uint32_t queued = 0;
-            for (uint16_t at = s->queue[q].tail; at != 0 && queued <= w->n;
+            for (uint16_t at = s->queue[q].tail; at != 0 && queued <= n;
                  at = s->node[at - 1].next) {
                 queued++;
                 if (*l1_shade_at(s, s->node[at - 1].key) != at) { wrong = "shadow: key not found"; }
@@ -525,7 +602,7 @@ CELLAR_PRIVATE const char *l1_shadow_audit(l1 *c)
             if (queued != s->queue[q].n) { wrong = "shadow: count of a queue differs"; }
             seen += queued;
         }
-        if (seen != w->n) { wrong = "shadow: count of nodes differs"; }
+        if (seen != n) { wrong = "shadow: count of nodes differs"; }
     }
     l1_shadow_give(w);
     return wrong;
@@ -537,7 +614,7 @@ CELLAR_PRIVATE void l1_shadow_child(l1 *c)
     struct l1_shadow *w = base_load_acq(&c->shadow);
     if (w == NULL || base_load_rlx(&w->busy) == 0) { return; }
     /* Half a step of a queue looks like a whole one: empty the caches and keep the scores. */
-    for (unsigned e = 0; e < L1_EXPERTS; e++) { l1_shadow_cache_empty(&w->cache[e]); }
+    for (unsigned e = 0; e < L1_EXPERTS; e++) { l1_shadow_cache_empty(&w->set->cache[e]); }
     for (unsigned i = 0; w->advisor != NULL && i < L1_ADVICE; i++) {
         l1_shadow_cache_empty(&w->advisor->cache[i]);
     }

@@ -57,6 +57,13 @@ CELLAR_PRIVATE bool l1_samples_open(l1 *c)
     return l1_shadow_open(c, entries, bytes);
 }
 
+CELLAR_PRIVATE void l1_samples_fit(l1 *c, uint64_t entries)
+{
+    const struct l1_samples *s = base_load_acq(&c->samples);
+    if (s != NULL) { l1_shadow_grow(c, entries, s->bytes); }
+    l1_shadow_refit(c);
+}
+
 CELLAR_PRIVATE void l1_samples_close(l1 *c)
 {
     struct l1_samples *s = base_load_rlx(&c->samples);

@@ -210,7 +210,7 @@ static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edi
         base_sub_ar(&old->busy, 1u);
         sync_drop(L1_LANE, &n->lock);
         if (v.n != 0) { l1_hand_over(c, &v); }
-        if (room == L1_ROOM_AGAIN) { l1_retired_some(c); } else { l1_retired_use(c); }
+        if (room == L1_ROOM_AGAIN) { l1_retired_some(c); } else { l1_after_set(c, false); }
         if (room != L1_ROOM_AGAIN && err != CELLAR_E_BUSY) { return err; }
     }
 }

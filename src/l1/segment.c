@@ -11,8 +11,8 @@
  *            reserve: head has room? else l1_seg_take: free, unparked, back or fresh; else false
  *            and the caller evicts. emptied -> l1_seg_release -> free or parked.
  * INVARIANTS Charge of SEGMENT == (held + free + parked + returning) x seg_bytes; held: not hollow.
- *            low != 0 exactly when free.count + segments that the budget still allows <= reserve;
- *            low == 2 when they are at most half of it.
+ *            low != 0 exactly when free.count + segments that the budget still allows <= reserve +
+ *            fit_segs; low == 2 when they are at most half of the reserve.
  *            A segment leaves its lane only when none of its records is linked.
  *            Only an open segment gets records: the newest of its queue.
  * LOCKING    Lane lock for the queues, then L1_SEG for the lists. A delete holds neither.
@@ -29,6 +29,8 @@
 #define L1_SPARSE_LOOKS 8u
 #define L1_LANE_TRIES 4u
 #define L1_LANE_WAIT_NS 2000000u /* a thread that keeps a lane for longer may have stopped */
+#define L1_FIT_FIRST 16u /* l1_fit is due first when so large a part of the budget is used */
+#define L1_FULL_PART 32u /* a store is full until so large a part of it is free */
 #define L1_TURN 32u /* sets of a turn: so many and up to twice as many */
 
 /* ---- overwriting ----------------------------------------------------------------------------- */
@@ -172,14 +174,30 @@ CELLAR_PRIVATE uint32_t l1_reserve_segs(const l1 *c, uint64_t budget)
     return (uint32_t)BASE_MIN(BASE_MAX(c->stripe_count, 2), BASE_MAX(segs / 8, 1));
 }
 
+/* Return whether the store holds a quarter more or less entries than its tables are made for. */
+static bool l1_misfits(const l1 *c)
+{
+    const uint64_t fit = base_load_rlx(&c->fit), entries = base_load_rlx(&c->entries);
+    return entries > fit + fit / 4 + 8 || entries + fit / 5 + 8 < fit;
+}
+
 static void l1_judge_low(l1 *c)
 {
     uint64_t used = base_load_rlx(&c->account->used), limit = base_load_rlx(&c->account->limit);
     uint64_t room = limit > used ? (limit - used) >> c->seg_shift : 0;
     room = BASE_MIN(room, (uint64_t)c->back.count + (c->seg_limit - c->fresh));
     const uint64_t avail = c->free.count + room, reserve = base_load_rlx(&c->reserve);
-    uint32_t low = avail <= reserve / 2 ? 2u : avail <= reserve ? 1u : 0u;
+    uint32_t low = avail <= reserve / 2 ? 2u : avail <= reserve + c->fit_segs ? 1u : 0u;
     if (base_load_rlx(&c->low) != low) { base_store_rlx(&c->low, low); }
+    /* Sets free segments ahead, so that `low` comes and goes in a full store. */
+    const bool full = low != 0 || avail <= 2 * reserve + (limit >> c->seg_shift) / L1_FULL_PART;
+    const bool was_full = base_load_rlx(&c->full) != 0;
+    if (low != 0 ? !was_full : was_full && !full) { base_store_rlx(&c->full, low != 0); }
+    uint32_t after = base_load_rlx(&c->after) & ~L1_AFTER_LOW;
+    after |= low != 0 ? L1_AFTER_LOW : 0;
+    const bool due = c->fit_segs != 0 ? low == 0 : low != 0 && (!was_full || l1_misfits(c));
+    if (due || used >= base_load_rlx(&c->fit_at)) { after |= L1_AFTER_FIT; }
+    if (base_load_rlx(&c->after) != after) { base_store_rlx(&c->after, after); }
 }
 
 BASE_SIZE_BEGIN
@@ -227,6 +245,9 @@ CELLAR_PRIVATE bool l1_log_open(l1 *c)
     /* Segment 0 is always backed: a reader may follow an offset that it read before its fingerprint
      * was written. */
     if (!l1_tables_reach(c, 0) || !l1_arena_reach(c, 0)) { return false; }
+    const uint64_t limit = base_load_rlx(&c->account->limit);
+    c->fit_step = BASE_MAX(limit / L1_FIT_FIRST, 1);
+    base_store_rlx(&c->fit_at, base_load_rlx(&c->account->used) + c->fit_step);
     l1_judge_low(c);
     return true;
 }
@@ -261,6 +282,16 @@ CELLAR_PRIVATE bool l1_unpark(l1 *c, unsigned limit)
     l1_judge_low(c);
     sync_drop(L1_SEG, &c->seg_lock);
     return freed;
+}
+
+CELLAR_PRIVATE void l1_full_of_blocks(l1 *c)
+{
+    sync_take(L1_SEG, &c->seg_lock);
+    if (base_load_rlx(&c->full) == 0 || l1_misfits(c)) {
+        base_store_rlx(&c->full, 1u);
+        base_store_rlx(&c->after, base_load_rlx(&c->after) | L1_AFTER_FIT);
+    }
+    sync_drop(L1_SEG, &c->seg_lock);
 }
 
 static uint32_t l1_seg_find(l1 *c)

@@ -77,6 +77,8 @@ BASE_INLINE SYNC_HOLDS(L1_LANE) void l1_lane_used(l1 *c, l1_lane *n, uint64_t ha
 {
     if (BASE_LIKELY(n->turn > 1 && !last)) { n->turn--; } else { l1_turn_end(c, n, hash); }
 }
+/* Note that the store is full, because a block needs room; `low` counts segments only. */
+CELLAR_PRIVATE void l1_full_of_blocks(l1 *c);
 CELLAR_PRIVATE bool l1_log_open(l1 *c);
 /* Return the segments that blocks leave to the log. */
 CELLAR_PRIVATE uint32_t l1_reserve_segs(const l1 *c, uint64_t budget);

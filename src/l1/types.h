@@ -281,6 +281,10 @@ typedef struct l1_span { /* free units of a part of the map */
 typedef struct l1_giving { uint64_t from, to; } l1_giving; /* pages being given back; to 0: none */
 #define L1_GIVING 8u
 
+/* What a set has to do after its locks: free retired blocks (low != 0); l1_fit. */
+#define L1_AFTER_LOW 1u
+#define L1_AFTER_FIT 2u
+
 typedef struct l1_pages { /* room for blocks (large_alloc.c); all but what open sets: L1_PAGES */
     base_region region;
     uint64_t *map;       /* 1 bit per unit: 1 in use */
@@ -316,13 +320,15 @@ struct l1 {
     _Atomic uint32_t policy;
     _Atomic uint32_t rule; /* of l1_rule_at: S3FIFO, or of policy_select.c; relaxed, a hint */
     _Atomic uint32_t low; /* 1: appends must free room; 2: at most half of the reserve is left */
+    _Atomic uint32_t full; /* 1: from the first low on, until much is free; relaxed, a hint */
+    _Atomic uint32_t after; /* L1_AFTER_...; written under L1_SEG */
     _Atomic int64_t rough_ms; /* store clock of the last opened segment or tick */
     l1_hooks hooks;
     const base_hash_key *hash_key;
     base_account *account;
     uint64_t max_value_bytes;
     uint32_t stripe_count, bucket_limit, overflow_limit, seg_limit, group_count;
-    uint32_t mean_bytes; /* of an entry, as configured */
+    _Atomic uint32_t mean_bytes; /* budget of an entry: as configured, then as l1_fit counted */
     uint32_t over_max;   /* longest value a plain set may write over another */
     uint32_t record_max; /* longest record in the log; longer ones keep key or value in a block */
     uint32_t key_max;    /* keys up to this length always lie in the log */
@@ -380,6 +386,11 @@ struct l1 {
     _Atomic uint32_t dead_round;   /* +1 whenever a generation died */
     _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_lane */
     _Atomic uint32_t resizing; /* 1: a change of budget or entry bound runs */
+    _Atomic uint32_t fitting;  /* 1: l1_fit runs */
+    _Atomic uint64_t fit;      /* entries that the tables are made for; 0: a guess, yet */
+    _Atomic uint64_t fit_at;   /* charge from which l1_fit is due next; this and the next: L1_SEG */
+    uint64_t fit_step;         /* to add to it then */
+    uint32_t fit_segs;         /* segments to be free for its tables, beyond the reserve */
     _Atomic uint64_t excess_bytes; /* above the budget when the last change of it ended */
     uint32_t sweep_lane;       /* lane where the next tick continues */
     uint32_t rest_stripe;      /* stripe, modulo their number, that shrinks next; of the tick */

@@ -341,8 +341,8 @@ static SYNC_UNCHECKED cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *
             } else if (!l1_cap_room(c, k->generation)) {
                 return CELLAR_E_SPACE;
             }
-        } else if (im->block == NULL) { /* a set with a block had its choice */
-            l1_retired_use(c);
+        } else {
+            l1_after_set(c, im->block != NULL);
         }
         /* The chain needs one more bucket and the budget had no page for it: evict for that,
          * too. */
@@ -666,7 +666,7 @@ static BASE_NOINLINE SYNC_UNCHECKED l1_over_done
     if (BASE_UNLIKELY(toll.ticket != 0)) { l1_cap_unused(c, &toll); }
     sync_drop(L1_LANE, &n->lock);
     if (BASE_UNLIKELY(v.n != 0)) { l1_hand_over(c, &v); }
-    l1_retired_use(c);
+    l1_after_set(c, false);
     return done;
 }
 

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    a store bounded by bytes misses what the same store bounded by entries misses, with as
+ *         many entries; its tables fit the entries that it holds, whatever their size.
+ * Method: loops and zipf by bytes, then by as many entries. Values of 20 bytes to 20 KB in stores
+ *         that expect 256; then values of another length. */
+#include "tests/support/l1_kit.h"
+
+#include "l1/policy.h"
+
+/* Return the share of requests that miss: a get, and on a miss a set. */
+static double misses(kit *k, uint64_t requests, uint64_t loop, const kit_zipf *law, size_t len)
+{
+    static unsigned char buf[32768];
+    kit_rng r = {7};
+    uint64_t missed = 0;
+    for (uint64_t i = 0; i < requests; i++) {
+        size_t got;
+        const uint64_t id = law != NULL ? kit_zipf_draw(law, &r) : i % loop;
+        if (kit_get(k, id, buf, sizeof buf, &got) == CELLAR_OK) { continue; }
+        missed++;
+        T_EQ_I64(kit_put(k, id, 1, len), CELLAR_OK);
+    }
+    return (double)missed / (double)requests;
+}
+
+static uint64_t held_by(uint64_t budget, size_t len)
+{
+    kit k;
+    kit_open(&k, budget, &(l1_config){ .policy = L1_ADAPTIVE });
+    const uint64_t most = budget / (len + 16);
+    for (uint64_t id = 0; id < most; id++) { T_EQ_I64(kit_put(&k, id, 1, len), CELLAR_OK); }
+    const uint64_t held = kit_stats(&k).entries;
+    kit_close(&k);
+    return held;
+}
+
+static double loop_ratio(uint64_t budget, uint64_t entries, uint64_t loop, size_t len)
+{
+    kit k;
+    kit_open(&k, budget, &(l1_config){ .policy = L1_ADAPTIVE, .max_entries = entries });
+    (void)misses(&k, 4 * loop, loop, NULL, len);
+    const double ratio = misses(&k, 4 * loop, loop, NULL, len);
+    kit_close(&k);
+    return ratio;
+}
+
+/* A plain loop over 1.5 times the store. A third is the least: what the loop exceeds the store. */
+static void loop_by_bytes_misses_as_by_entries(void)
+{
+    static const struct { uint64_t budget; size_t len; } run[] = {
+        { KIT_MIB(4), 100 }, { KIT_KIB(1536), 1900 } };
+    if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
+    for (size_t i = 0; i < sizeof run / sizeof run[0]; i++) {
+        const uint64_t held = held_by(run[i].budget, run[i].len), loop = held * 3 / 2;
+        const double bytes = loop_ratio(run[i].budget, 0, loop, run[i].len);
+        const double entries = loop_ratio(run[i].budget * 2, held, loop, run[i].len);
+        printf("# %" PRIu64 " entries of %zu bytes: by bytes %.3f, by entries %.3f\n", held,
+               run[i].len, bytes, entries);
+        T_CHECK(bytes < .43);
+        T_CHECK(bytes < entries + .06);
+    }
+}
+
+static void zipf_by_bytes_misses_as_by_entries(void)
+{
+    if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
+    const uint64_t held = held_by(KIT_MIB(2), 100);
+    kit_zipf law;
+    double ratio[2];
+    kit_zipf_open(&law, 100000, .99);
+    for (unsigned by_entries = 0; by_entries < 2; by_entries++) {
+        kit k;
+        kit_open(&k, KIT_MIB(by_entries ? 4 : 2),
+                 &(l1_config){ .policy = L1_ADAPTIVE, .max_entries = by_entries ? held : 0 });
+        ratio[by_entries] = misses(&k, 600000, 0, &law, 100);
+        kit_close(&k);
+    }
+    printf("# %" PRIu64 " entries: by bytes %.4f, by entries %.4f\n", held, ratio[0], ratio[1]);
+    T_CHECK(ratio[0] < ratio[1] + .01);
+}
+
+/* Check that ghosts and sampled keys stand for the entries of the store, within a quarter. */
+static void check_fit(kit *k, const char *what)
+{
+    const uint64_t entries = kit_stats(k).entries, stripes = k->c->stripe_count;
+    const uint64_t lines = base_load_rlx(&k->c->stripe[0].ghost.lines);
+    const double ghosts = (double)(lines * stripes * L1_GHOST_FPS) * 10 / L1_GHOST_TENTHS;
+    const double fit = (double)base_load_rlx(&k->c->fit), have = (double)entries;
+    printf("# %s: %" PRIu64 " entries, fit for %.0f, ghosts for %.0f\n", what, entries, fit,
+           ghosts);
+    T_CHECK(fit > have * .75 && fit < have * 1.3);
+    T_CHECK(ghosts > have * .7 && ghosts < have * 1.35 + (double)(L1_GHOST_FPS * stripes));
+}
+
+static void tables_fit_the_entries_of_any_size(void)
+{
+    static const size_t len[] = { 20, 100, 2000, 20000 };
+    for (size_t i = 0; i < sizeof len / sizeof len[0]; i++) {
+        kit k;
+        char what[32];
+        kit_open(&k, KIT_MIB(4), &(l1_config){ .policy = L1_ADAPTIVE });
+        const uint64_t many = KIT_MIB(4) / (len[i] + 24) * 2;
+        for (uint64_t id = 0; id < many; id++) { T_EQ_I64(kit_put(&k, id, 1, len[i]), CELLAR_OK); }
+        snprintf(what, sizeof what, "values of %zu", len[i]);
+        check_fit(&k, what);
+        for (uint64_t id = 0; id < 60000; id++) {
+            T_EQ_I64(kit_put(&k, 1000000 + id, 1, len[i] == 100 ? 1500 : 100), CELLAR_OK);
+        }
+        check_fit(&k, "then of another length");
+        kit_close(&k);
+    }
+}
+
+/* A set evicts what its size demands also when the tables of a full store must grow. */
+static uint64_t gone;
+static void on_left(void *ctx, const l1_left *what) { (void)ctx, (void)what; gone++; }
+static void growth_of_tables_evicts_little_a_set(void)
+{
+    kit k;
+    uint64_t most = 0;
+    kit_open(&k, KIT_MIB(4), &(l1_config){ .hooks = { .left = on_left } });
+    l1_want_left(k.c, true);
+    for (uint64_t id = 0; id < 3000; id++) { T_EQ_I64(kit_put(&k, id, 1, 4000), CELLAR_OK); }
+    const size_t before = k.c->ghost_bytes;
+    for (uint64_t id = 0; id < 100000; id++) {
+        gone = 0;
+        T_EQ_I64(kit_put(&k, 10000 + id, 1, 30), CELLAR_OK);
+        most = BASE_MAX(most, gone);
+    }
+    printf("# ghosts %zu -> %zu bytes, evicted by one set at most %" PRIu64 "\n", before,
+           k.c->ghost_bytes, most);
+    T_CHECK(k.c->ghost_bytes > 8 * before);
+    T_CHECK(most <= 64);
+    kit_close(&k);
+}
+
+/* Most ghosts survive tables of another size. */
+static void ghosts_go_along_into_another_table(void)
+{
+    static unsigned char from[100 * L1_GHOST_LINE], to[200 * L1_GHOST_LINE];
+    static const struct { uint64_t lines, least; } run[] = {
+        { 125, 1100 }, { 200, 1900 }, { 80, 1100 } };
+    for (size_t i = 0; i < sizeof run / sizeof run[0]; i++) {
+        memset(from, 0, sizeof from);
+        memset(to, 0, sizeof to);
+        l1_ghosts old = { from, 100 }, now = { to, run[i].lines };
+        for (uint64_t id = 0; id < 2000; id++) { l1_ghost_add(&old, kit_mix(id), id % 2 == 0); }
+        l1_ghosts_copy(&old, to, run[i].lines);
+        uint64_t found = 0;
+        for (uint64_t id = 0; id < 2000; id++) {
+            const l1_ghost g = l1_ghost_take(&now, kit_mix(id));
+            found += g.age != UINT64_MAX && g.from_main == (id % 2 == 0);
+        }
+        printf("# 100 -> %" PRIu64 " lines: %" PRIu64 " of 2000 ghosts found\n", run[i].lines,
+               found);
+        T_CHECK(found >= run[i].least);
+    }
+}
+
+T_ONE_THREAD;
+T_MAIN("l1_bytes", T_CASE(loop_by_bytes_misses_as_by_entries),
+       T_CASE(zipf_by_bytes_misses_as_by_entries), T_CASE(tables_fit_the_entries_of_any_size),
+       T_CASE(growth_of_tables_evicts_little_a_set), T_CASE(ghosts_go_along_into_another_table))
