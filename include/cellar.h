@@ -308,7 +308,8 @@ static inline cellar_config cellar_config_default(void)
  *          cellar_last_error names it)
  * owns:    the caller closes *out with cellar_close. Everything in cfg is copied, except each ctx
  * thread:  any; a process may open several stores
- * cost:    reserves address space (8 x budget, halved until granted), starts one thread
+ * cost:    reserves address space (32 x budget, from 256 MiB on, halved until granted), starts one
+ *          thread
  * example:
  *     cellar_config cfg = cellar_config_default();
  *     cfg.memory_bytes = 256u << 20;
@@ -459,6 +460,13 @@ typedef struct cellar_set_opts {
 } cellar_set_opts;
 CELLAR_STRUCT(cellar_set_opts, reserved0);
 
+/* NO ROOM
+ * A set returns E_SPACE in three cases:
+ *     memory      pins, quotas or large values leave no room: release pins, or raise
+ *                 memory_bytes
+ *     negative    negative entries hold their eighth of the memory, and none can be evicted
+ *     places      sets that do not end for seconds hold every place of max_entries */
+
 /* Store a value.
  * in:      key; value, NULL with value_len 0; o NULL = defaults of the namespace. TTL: ttl_ms, else
  *          the TTL class, else the namespace, else none. An entry with idle time expires at the
@@ -466,10 +474,8 @@ CELLAR_STRUCT(cellar_set_opts, reserved0);
  *          stale window: max_age_ms is E_INVAL with it
  * out:     *o->new_version
  * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED;
- *          E_TOOBIG (over max_value_bytes), E_SPACE, E_NOMEM: the old value is removed, unless
- *          CELLAR_KEEP_OLD_VALUE is set, so that readers never get the replaced value. E_SPACE
- *          also when negative entries hold their eighth of the memory and none can be evicted, and
- *          when sets that do not end for seconds hold every place of max_entries.
+ *          E_TOOBIG (over max_value_bytes), E_SPACE (NO ROOM), E_NOMEM: the old value is removed,
+ *          unless CELLAR_KEEP_OLD_VALUE is set, so that readers never get the replaced value.
  *          E_BUSY (64 clears of the namespace during the call), E_IO (cellar_l2.h), E_RANGE
  *          (idle_ms or stale_ms); E_DENIED (KEY POLICIES in cellar_admin.h: any call that stores)
  * owns:    the bytes are copied

@@ -18,6 +18,13 @@ extern "C" {
  * the loader, a waiter leads the next load. All times are times of the store's clock
  * (cellar_host_config.clock). */
 
+/* TIMES TO LIVE
+ * The TTL of a loaded value is the first one that is set: by the loader (cellar_load_opts_set), by
+ * ttl_ms of the call, a rule of its key (KEY POLICIES in cellar_admin.h), the namespace, the store.
+ * ttl_max_ms of a rule bounds it. Then jitter_pct shortens it by up to 10 %. Idle times and classes
+ * of TTL are for loaded values only if a rule sets them. "Absent" is remembered for
+ * negative_ttl_ms in the same order, 60 s by default. Fallbacks: see FAILURES. */
+
 /* STALE VALUES
  * Past its TTL a value stays readable for stale_ms. A load that finds it starts a refresh and
  * returns the value with STALE: after soft_timeout_ms, or at the first look if that is 0. If the

@@ -8,7 +8,7 @@
  *            close: worker joined, full slots sealed, l2_sync, everything freed
  * INVARIANTS Three kinds of directories stay byte for byte as they were. One has a foreign file and
  *            no SUPER. One has a SUPER without our magic, or of a newer library. The third has both
- *            copies of SUPER damaged; l2_on_bad permits to rename it (with a LOCK in it).
+ *            copies of SUPER damaged; on_damage permits to rename it (with a LOCK in it).
  *            A copy is a directory with files for which SUPER was not written: stage.buf has
  *            another inode or creation time, or, if that is unknown, another device. It is believed
  *            only if a close wrote SUPER, and only up to the end that SUPER names.

@@ -197,7 +197,7 @@
              "rebuilt: 2 no clean close, or a copy, 3 no snapshot, 4 snapshot does not fit; " \
              "5 old contents discarded (power cut, or copy of a store in use).")) \
     X(set_aside, "cellar_l2_set_aside", "", \
-      METRIC("1 if this open renamed a damaged directory (l2_on_bad), else 0.")) \
+      METRIC("1 if this open renamed a damaged directory (on_damage), else 0.")) \
     X(packed, "cellar_l2_packed_total", "", DUMP) \
     X(packed_saved, "cellar_l2_packed_saved_bytes_total", "", DUMP) \
     X(miss_packed, "cellar_l2_unpackable_total", "", DUMP) \
