@@ -500,7 +500,9 @@ CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, s
 /* ---- Change rules --------------------------------------------------------------------------- */
 
 /* Set rules while checks run: of the limiter, of a plan, or of one key. A plan is a name for a set
- * of rules. Each key keeps its share: a bucket that was half empty stays half empty.
+ * of rules. Each key keeps its share: a bucket that was half empty stays half empty. The units of a
+ * window become units of the new limit, rounded up, with the next charge of the key. Until then
+ * they come back exactly with one of the last three limits, or without the plan.
  *     key NULL, plan NULL   the rules of the limiter; their names stay those of the open
  *     key NULL, plan        the rules of the plan; they can change while no key has the plan
  *     key, plan NULL        the key has these rules; rules NULL: those of the limiter again
@@ -629,7 +631,7 @@ CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *u
  *     token bucket         the reading; the debt of the key is larger by the difference
  *     sliding log          the time of the newest unit of the key, if that is later
  *     sliding window       the start of the newest window of the key, if that is later; readings
- *                          older by more than 2^21 periods look like new ones
+ *                          older by more than 2^19 periods look like new ones
  *     fixed window         the clock of the limiter, never a reading of the caller; if the wall
  *                          clock was set back, the key stays in its newest period
  *     concurrency          the reading; a lease that was found expired stays expired

@@ -13,7 +13,7 @@
  *            is read again when its ms may be the last of the period, and when the limiter's clock
  *            went back.
  * STEPS      Wall clock set back: keys keep their later period (rule.c). Set forward: a new period,
- *            once. Times before 1970 count as 1970, after 2480 as 2480.
+ *            once. Times before 1970 count as 1970, after 2097 as 2097.
  * LOCKING    The cache is written under `side` and read by its sequence number. The wall clock may
  *            be a function of the host: no lock is held when it is read. */
 #include "limit/calendar.h"
@@ -22,8 +22,8 @@ BASE_SIZE_BEGIN
 
 #define LIMIT_DAY_S 86400
 #define LIMIT_LOOKS_MOST 8 /* each one but the last met a period that another call had just set */
-/* A start has 28 bits of minutes: the latest one is in 2480. */
-#define LIMIT_WALL_MAX_MS ((((uint64_t)1 << 28) - 65536) * 60000)
+/* A start has 26 bits of minutes: the latest one is in 2097. */
+#define LIMIT_WALL_MAX_MS ((((uint64_t)1 << 26) - 65536) * 60000)
 
 /* Compute the local start of the period that contains local second `s`, and that of the next
  * one. */
@@ -185,11 +185,13 @@ static void limit_calendar_at(cellar_limiter *l, const limit_rule *r, uint64_t n
     out->end_ns = next_ms * 1000000u;
 }
 
-CELLAR_PRIVATE void limit_at_of(cellar_limiter *l, const limit_rule *r, uint64_t now_ns,
-                                uint64_t units, limit_at *out)
+CELLAR_PRIVATE void limit_at_of(cellar_limiter *l, const _Atomic uint64_t *set,
+                                const limit_rule *r, uint64_t now_ns, uint64_t units,
+                                limit_at *out)
 {
     out->u = units;
     out->ns = now_ns;
+    out->base = limit_bases(set, (uint32_t)(r->kind >> 24 & 0xff));
     if (BASE_UNLIKELY(limit_algo(r) == CELLAR_RULE_FIXED_WINDOW)) {
         limit_calendar_at(l, r, now_ns, out);
     } else {
@@ -204,7 +206,9 @@ CELLAR_PRIVATE void limit_moment_of(cellar_limiter *l, const _Atomic uint64_t *s
     out->units = limit_units_at(set, out->now_ns);
     BASE_ASSERT(l->rule_count >= 1); /* the analysers ask */
     for (uint32_t i = 0; i < l->rule_count; i++) {
-        if (own != NULL) { out->rule[i] = own[i]; } else { limit_rule_load(set, i, &out->rule[i]); }
-        limit_at_of(l, &out->rule[i], out->now_ns, out->units, &out->at[i]);
+        limit_rule *r = &out->rule[i];
+        limit_rule_load(set, i, r);
+        if (own != NULL) { limit_rule_own(r, &own[i]); }
+        limit_at_of(l, set, &out->rule[i], out->now_ns, out->units, &out->at[i]);
     }
 }

@@ -90,6 +90,14 @@ CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, s
 
 /* ---- plans and bans ---- */
 
+/* Write what an ended ban left into the word of a key, before its record changes. */
+static void limit_ban_settle(cellar_limiter *l, uint64_t fp)
+{
+    limit_op op = { .kind = LIMIT_REFUND };
+    if (!l->bucket_alone || base_load_acq(&l->over_count) == 0) { return; }
+    (void)limit_run(l, fp, limit_now(l), &op);
+}
+
 /* Give a key the plan `name`, or the rules `own`. */
 static cellar_err limit_key_plan(cellar_limiter *l, uint64_t fp, const char *name,
                                  const limit_rule *own)
@@ -130,12 +138,16 @@ CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const void *ke
         const cellar_err err = limit_own_rules(l, call, rules, rule_count, own);
         if (err != CELLAR_OK) { return err; }
     }
+    for (uint32_t i = 0; (key != NULL || plan != NULL) && rules != NULL && i < rule_count; i++) {
+        limit_base_set(&own[i], LIMIT_BASE_PLAN, own[i].limit);
+    }
     if (key == NULL && plan == NULL) {
         limit_rules_replace(l, rules, own);
         return CELLAR_OK;
     }
     if (key == NULL) { return limit_define_plan(l, plan, own); }
     const uint64_t fp = limit_fp(l, key, key_len);
+    limit_ban_settle(l, fp);
     if (plan != NULL) { return limit_key_plan(l, fp, plan, NULL); }
     return rules != NULL ? limit_key_plan(l, fp, "", own) : limit_assign(l, fp, 0, 0);
 }
@@ -146,6 +158,7 @@ CELLAR_API cellar_err cellar_limiter_ban(cellar_limiter *l, const void *key, siz
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
     if (ban_ns == 0) { return CELLAR_OK; }
     const uint64_t fp = limit_fp(l, key, key_len);
+    limit_ban_settle(l, fp);
     if (!l->multi) { return limit_assign(l, fp, LIMIT_PLAN_SAME, ban_ns); }
     limit_op op = { .kind = LIMIT_BAN, .arg = ban_ns };
     return limit_run(l, fp, limit_now(l), &op);

@@ -15,6 +15,8 @@
  * LOCKING    change (RESIZE) for a walk; region; bucket. */
 #include "limit/convert.h"
 
+#include <string.h>
+
 #include "base/open_error.h"
 #include "limit/calendar.h"
 #include "limit/overrides.h"
@@ -24,9 +26,26 @@ BASE_SIZE_BEGIN
 
 typedef struct limit_change {
     const _Atomic uint64_t *set; /* the words are written by its origin */
+    const _Atomic uint64_t *to_set; /* its bases may stay; NULL: none may */
     uint64_t shift;         /* the origin moves up by so many units */
     const limit_rule *from, *to;
 } limit_change;
+
+/* Convert the counts of a window, unless the rule can still read their base. */
+static uint64_t limit_change_counts(const cellar_limiter *l, uint32_t i, uint64_t v,
+                                    const limit_change *c)
+{
+    const limit_rule *to = &c->to[i];
+    const uint32_t base = limit_value_base(l->algorithm[i], v);
+    const bool plan = base == LIMIT_BASE_PLAN;
+    const uint64_t units = plan ? c->from[i].reach : base_load_rlx(&limit_bases(c->set, i)[base]);
+    const bool same = base == limit_base(to) && units == to->reach;
+    if (same || (!plan && c->to_set != NULL &&
+                 base_load_rlx(&limit_bases(c->to_set, i)[base]) == units)) {
+        return v;
+    }
+    return limit_convert_counts(to, units, v);
+}
 
 /* Convert one value. The clock is read now, later than that of every charge on the word: with an
  * earlier reading, a debt that shrinks with the bucket would lose unpaid units. */
@@ -41,16 +60,17 @@ static uint64_t limit_change_value(cellar_limiter *l, limit_slot *s, uint32_t i,
         if (c->shift != 0) { limit_ring_shift(limit_ring_of(l, s, i), v, c->shift); }
         return v;
     }
+    if (limit_counts_units(l->algorithm[i])) { return limit_change_counts(l, i, v, c); }
     const uint64_t now_ns = limit_since(c->set, limit_now(l));
-    limit_at_of(l, &c->from[i], now_ns, limit_units_at(c->set, now_ns), &at);
+    limit_at_of(l, c->set, &c->from[i], now_ns, limit_units_at(c->set, now_ns), &at);
     return limit_convert(&c->from[i], &c->to[i], &at, v, c->shift);
 }
 
 CELLAR_PRIVATE void limit_slot_convert(cellar_limiter *l, const _Atomic uint64_t *set,
-                                       limit_slot *s, uint64_t f, const limit_rule *from,
-                                       const limit_rule *to)
+                                       const _Atomic uint64_t *to_set, limit_slot *s, uint64_t f,
+                                       const limit_rule *from, const limit_rule *to)
 {
-    limit_change c = { set, 0, from, to };
+    limit_change c = { set, to_set, 0, from, to };
     limit_rewrite(l, s, f, limit_change_value, &c);
 }
 
@@ -60,7 +80,7 @@ static void limit_change_slot(cellar_limiter *l, limit_slot *s, void *ctx)
     limit_change c = *(limit_change *)ctx;
     limit_rule plan[LIMIT_RULES];
     const uint64_t f = base_load_rlx(&s->fp);
-    if ((f & 1) != 0 && limit_plan_of(l, f & ~(uint64_t)1, plan)) { c.to = c.from; }
+    if ((f & 1) != 0 && limit_plan_of(l, f & ~(uint64_t)1, plan)) { c.from = c.to = plan; }
     limit_rewrite(l, s, f, limit_change_value, &c);
 }
 
@@ -69,6 +89,10 @@ CELLAR_PRIVATE void limit_set_write(_Atomic uint64_t *set, uint64_t origin, cons
 {
     base_store_rlx(&set[0], origin);
     for (uint32_t i = 0; i < count; i++) {
+        if (limit_counts_units(limit_algo(&rules[i]))) {
+            _Atomic uint64_t *base = set + LIMIT_SET_BASES + (size_t)i * LIMIT_BASES;
+            base_store_rlx(&base[limit_base(&rules[i])], rules[i].limit);
+        }
         const uint64_t v[LIMIT_RULE_WORDS] = { rules[i].kind, rules[i].limit, rules[i].step,
                                                rules[i].burst, rules[i].reach, rules[i].ban };
         for (uint32_t k = 0; k < LIMIT_RULE_WORDS; k++) {
@@ -77,19 +101,46 @@ CELLAR_PRIVATE void limit_set_write(_Atomic uint64_t *set, uint64_t origin, cons
     }
 }
 
-/* Convert every region to the rules `to` and the new origin. Caller holds `change`. */
-static void limit_switch(cellar_limiter *l, const limit_rule *to, uint64_t origin)
+/* Give the windows of new rules their bases: that of the same limit, else the one that was not the
+ * present one for the longest time. */
+static void limit_bases_choose(cellar_limiter *l, const _Atomic uint64_t *old, limit_rule *to)
     SYNC_HOLDS(RESIZE)
 {
-    limit_rule from[LIMIT_RULES];
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        uint8_t *bases = l->bases[i];
+        uint32_t k = 0;
+        if (!limit_counts_units(l->algorithm[i])) { continue; }
+        while (k < LIMIT_BASES - 1 &&
+               base_load_rlx(&limit_bases(old, i)[bases[k]]) != to[i].limit) {
+            k++;
+        }
+        const uint8_t base = bases[k];
+        for (; k > 0; k--) { bases[k] = bases[k - 1]; }
+        bases[0] = base;
+        limit_base_set(&to[i], base, to[i].limit);
+    }
+}
+
+/* Convert every region to the rules `to` and the new origin. Caller holds `change`. */
+static void limit_switch(cellar_limiter *l, limit_rule *to, uint64_t origin) SYNC_HOLDS(RESIZE)
+{
+    limit_rule from[LIMIT_RULES] = { { 0 } };
     const uint64_t generation = (base_load_acq(&l->state) >> 32) + 1;
     const _Atomic uint64_t *old = l->set[(generation - 1) & 1];
+    _Atomic uint64_t *set = l->set[generation & 1];
     limit_rules_load(l, old, from);
+    limit_bases_choose(l, old, to);
+    if (origin == base_load_rlx(&old[0]) && memcmp(from, to, l->rule_count * sizeof *to) == 0) {
+        return; /* each word is right as it is */
+    }
     const uint64_t moved_ns = origin - base_load_rlx(&old[0]);
     const uint64_t shift = moved_ns > UINT64_MAX / LIMIT_UNITS_NS ? UINT64_MAX
                                                                   : moved_ns * LIMIT_UNITS_NS;
-    limit_change c = { old, shift, from, to };
-    limit_set_write(l->set[generation & 1], origin, to, l->rule_count);
+    limit_change c = { old, set, shift, from, to };
+    for (uint32_t i = LIMIT_SET_BASES; i < LIMIT_SET_WORDS; i++) {
+        base_store_rlx(&set[i], base_load_rlx(&old[i]));
+    }
+    limit_set_write(set, origin, to, l->rule_count);
     base_store_rel(&l->state, generation << 32);
     for (uint32_t r = 0; r < l->regions; r++) {
         sync_take(LIMIT, &l->head[r].lock);
@@ -171,7 +222,7 @@ CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const char *call,
 }
 
 CELLAR_PRIVATE void limit_rules_replace(cellar_limiter *l, const cellar_rule *rules,
-                                        const limit_rule *to)
+                                        limit_rule *to)
 {
     const uint64_t now = limit_now(l);
     limit_calendar_look(l, now);
@@ -199,7 +250,7 @@ CELLAR_PRIVATE void limit_key_convert(cellar_limiter *l, uint64_t fp, bool side,
     limit_lost(&l->head[p.region]);
     const _Atomic uint64_t *set = limit_set_of(l, base_load_acq(&l->state), p.region);
     limit_bucket_take(l, bucket);
-    limit_slot_convert(l, set, s, fp | side, from, to);
+    limit_slot_convert(l, set, set, s, fp | side, from, to);
     limit_bucket_drop(l, bucket);
 }
 

@@ -21,11 +21,12 @@ CELLAR_PRIVATE cellar_err limit_own_rules(cellar_limiter *l, const char *call,
                                           limit_rule *out);
 /* Replace the rules of the limiter by `rules`, which limit_own_rules compiled to `to`. */
 CELLAR_PRIVATE void limit_rules_replace(cellar_limiter *l, const cellar_rule *rules,
-                                        const limit_rule *to);
-/* Convert a slot that is written by the origin of `set`, and write its fp `f`. */
+                                        limit_rule *to);
+/* Convert a slot that is written by origin and bases of `set`, and write its fp `f`. Counts with a
+ * base that means the same in `to_set` stay (NULL: none do). */
 CELLAR_PRIVATE void limit_slot_convert(cellar_limiter *l, const _Atomic uint64_t *set,
-                                       limit_slot *s, uint64_t f, const limit_rule *from,
-                                       const limit_rule *to);
+                                       const _Atomic uint64_t *to_set, limit_slot *s, uint64_t f,
+                                       const limit_rule *from, const limit_rule *to);
 /* Convert the slot of a key, if it has one, to other rules. `side`: its bit 0. */
 CELLAR_PRIVATE void limit_key_convert(cellar_limiter *l, uint64_t fp, bool side,
                                       const limit_rule *from, const limit_rule *to)

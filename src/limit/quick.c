@@ -66,7 +66,7 @@ CELLAR_PRIVATE bool limit_quick(cellar_limiter *l, uint64_t fp, uint64_t now_ns,
                           r.ban != 0 || r.limit == 0 || cost > r.burst)) {
             return false;
         }
-        const limit_at at = { units, now_ns, 0, 0, 0 };
+        const limit_at at = { units, now_ns, 0, 0, 0, NULL };
         const uint64_t v = w >> 2, t = limit_max_u64(v, units), next = t + cost * r.step;
         if (next - units > r.reach) {
             if (limit_moved_on(s, w)) { continue; }

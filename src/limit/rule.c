@@ -9,7 +9,7 @@
  * WINDOW     sliding window: est = ceil(previous * (W - e) / W) + current, e into the window;
  *            est + cost > N: denied. An older reading counts as the start of the stored window,
  *            which a word keeps when its counts are 0. Only the value 0 has no window. Window
- *            numbers wrap after 2^22: a word unswept for 2^21 windows looks ahead: stricter.
+ *            numbers wrap after 2^20: a word unswept for 2^19 windows looks ahead: stricter.
  * QUOTA      fixed window: a word of a later period than the present one keeps that period: the
  *            wall clock was set back.
  * TICKETS    A token bucket gives back at most (TAT after the take) - (units others gave back out
@@ -24,7 +24,7 @@
 
 BASE_SIZE_BEGIN
 
-#define LIMIT_WIN_BITS 22u
+#define LIMIT_WIN_BITS 20u
 #define LIMIT_WIN_MASK (((uint64_t)1 << LIMIT_WIN_BITS) - 1)
 #define LIMIT_COUNT_BITS 20u
 #define LIMIT_FIXED_BITS 34u
@@ -148,6 +148,7 @@ CELLAR_PRIVATE cellar_err limit_compile(const cellar_rule *in, uint32_t number, 
     }
     if (in->algorithm == CELLAR_RULE_SLIDING_LOG) { out->step = in->period_ns * LIMIT_UNITS_NS; }
     if (in->algorithm == CELLAR_RULE_SLIDING_WINDOW) { out->step = in->period_ns; }
+    limit_base_set(out, 0, in->limit);
     return CELLAR_OK;
 }
 
@@ -159,6 +160,7 @@ typedef struct limit_counts { /* a fixed window has no previous one, and is name
     uint64_t window, previous, current;
     uint64_t into;  /* sliding window: ns into the window */
     uint64_t ahead; /* ns from the reading to the start of the stored window, if that is later */
+    uint32_t base;  /* of the counts */
     bool sliding;
 } limit_counts;
 
@@ -167,18 +169,46 @@ static uint64_t limit_counts_max(const limit_counts *c)
     return c->sliding ? LIMIT_COUNT_MAX : LIMIT_FIXED_MAX;
 }
 
-/* Split a value. */
-static void limit_counts_of(const limit_rule *r, uint64_t v, limit_counts *c)
+static uint32_t limit_base_bit(bool sliding)
 {
-    c->sliding = limit_algo(r) == CELLAR_RULE_SLIDING_WINDOW;
-    c->window = v >> (c->sliding ? 2 * LIMIT_COUNT_BITS : LIMIT_FIXED_BITS);
+    return sliding ? 2 * LIMIT_COUNT_BITS : LIMIT_FIXED_BITS;
+}
+
+/* Split a value. */
+static void limit_counts_split(uint32_t algo, uint64_t v, limit_counts *c)
+{
+    c->sliding = algo == CELLAR_RULE_SLIDING_WINDOW;
+    const uint64_t high = v >> limit_base_bit(c->sliding);
+    c->window = high >> 2;
+    c->base = (uint32_t)(high & 3);
     c->previous = c->sliding ? v >> LIMIT_COUNT_BITS & LIMIT_COUNT_MAX : 0;
     c->current = v & limit_counts_max(c);
 }
 
+/* Convert counts to units of another limit, rounded up. A limit of 0 has no shares: the used units
+ * stay until a rule has another limit. */
+static BASE_NOINLINE void limit_counts_scale(limit_counts *c, uint64_t from, uint64_t to)
+{
+    const uint64_t most = limit_counts_max(c);
+    if (from == to || from == 0 || to == 0) { return; }
+    c->previous = limit_min_u64(limit_muldiv(c->previous, to, from, true), most);
+    c->current = limit_min_u64(limit_muldiv(c->current, to, from, true), most);
+}
+
+/* Split a value, with counts in the units of the rule. */
+static void limit_counts_of(const limit_rule *r, const limit_at *at, uint64_t v, limit_counts *c)
+{
+    limit_counts_split(limit_algo(r), v, c);
+    if (BASE_LIKELY(c->base == limit_base(r))) { return; }
+    if (c->base != LIMIT_BASE_PLAN) {
+        limit_counts_scale(c, base_load_rlx(&at->base[c->base]), r->reach);
+    }
+    c->base = limit_base(r);
+}
+
 static void limit_counts_at(const limit_rule *r, const limit_at *at, uint64_t v, limit_counts *c)
 {
-    limit_counts_of(r, v, c);
+    limit_counts_of(r, at, v, c);
     c->into = c->ahead = 0;
     if (!c->sliding) {
         const uint64_t start_ns = c->window * CELLAR_MINUTE_NS, wall_ns = at->end_ns - at->left_ns;
@@ -204,9 +234,8 @@ static void limit_counts_at(const limit_rule *r, const limit_at *at, uint64_t v,
 
 static uint64_t limit_counts_value(const limit_counts *c)
 {
-    return c->sliding ? c->window << (2 * LIMIT_COUNT_BITS) | c->previous << LIMIT_COUNT_BITS |
-                            c->current
-                      : c->window << LIMIT_FIXED_BITS | c->current;
+    return (c->window << 2 | c->base) << limit_base_bit(c->sliding) |
+           c->previous << LIMIT_COUNT_BITS | c->current;
 }
 
 static uint64_t limit_counts_used(const limit_rule *r, const limit_counts *c)
@@ -237,7 +266,7 @@ static uint64_t limit_counts_retry(const limit_rule *r, const limit_counts *c, u
 CELLAR_PRIVATE uint64_t limit_count_carry(const limit_rule *r, uint64_t from_ns, uint64_t to_ns,
                                           uint64_t v)
 {
-    const limit_at then = { 0, from_ns, 0, 0, 0 };
+    const limit_at then = { 0, from_ns, 0, 0, 0, NULL };
     limit_counts c;
     limit_counts_at(r, &then, v, &c);
     const uint64_t ahead = (c.window - from_ns / r->step) & LIMIT_WIN_MASK;
@@ -360,8 +389,8 @@ CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at
         return v > give ? v - give : 0;
     }
     limit_counts c, took;
-    limit_counts_of(r, v, &c);
-    limit_counts_of(r, then, &took);
+    limit_counts_split(limit_algo(r), v, &c);
+    limit_counts_split(limit_algo(r), then, &took);
     uint64_t *count = c.window == took.window ? &c.current : &c.previous;
     if (count == &c.previous && ((c.window - took.window) & LIMIT_WIN_MASK) != 1) { return v; }
     *count -= limit_min_u64(units, *count);
@@ -405,21 +434,27 @@ CELLAR_PRIVATE uint64_t limit_debt(const limit_rule *r, const limit_at *at, uint
 CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *to,
                                       const limit_at *at, uint64_t v, uint64_t shift)
 {
-    if (limit_algo(from) == CELLAR_RULE_TOKEN_BUCKET) {
-        uint64_t debt = v > at->u ? v - at->u : 0;
-        if (from->reach != to->reach && from->reach != 0 && debt != 0) {
-            debt = limit_min_u64(limit_muldiv(debt, to->reach, from->reach, true), LIMIT_DEBT_MAX);
-        }
-        const uint64_t tat = debt != 0 ? at->u + debt : v;
-        return tat > shift ? tat - shift : 0;
+    uint64_t debt = v > at->u ? v - at->u : 0;
+    if (from->reach != to->reach && from->reach != 0 && debt != 0) {
+        debt = limit_min_u64(limit_muldiv(debt, to->reach, from->reach, true), LIMIT_DEBT_MAX);
     }
-    /* A limit of 0 has no shares: the used units stay until a rule has another limit. */
-    if (from->limit == to->limit || from->limit == 0 || to->limit == 0) { return v; }
+    const uint64_t tat = debt != 0 ? at->u + debt : v;
+    return tat > shift ? tat - shift : 0;
+}
+
+CELLAR_PRIVATE uint32_t limit_value_base(uint32_t algo, uint64_t v)
+{
     limit_counts c;
-    limit_counts_at(from, at, v, &c);
-    const uint64_t most = limit_counts_max(&c);
-    c.previous = limit_min_u64(limit_muldiv(c.previous, to->limit, from->limit, true), most);
-    c.current = limit_min_u64(limit_muldiv(c.current, to->limit, from->limit, true), most);
+    limit_counts_split(algo, v, &c);
+    return c.base;
+}
+
+CELLAR_PRIVATE uint64_t limit_convert_counts(const limit_rule *to, uint64_t units, uint64_t v)
+{
+    limit_counts c;
+    limit_counts_split(limit_algo(to), v, &c);
+    limit_counts_scale(&c, units, to->reach);
+    c.base = limit_base(to);
     return limit_counts_value(&c);
 }
 

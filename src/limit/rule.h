@@ -11,6 +11,28 @@ BASE_INLINE bool limit_flag(const limit_rule *r, uint32_t flag)
 {
     return (r->kind >> 8 & flag) != 0;
 }
+BASE_INLINE uint32_t limit_base(const limit_rule *r) { return (uint32_t)(r->kind >> 32 & 3); }
+/* Tell whether an algorithm counts units in windows. */
+BASE_INLINE bool limit_counts_units(uint32_t algo)
+{
+    return algo == CELLAR_RULE_SLIDING_WINDOW || algo == CELLAR_RULE_FIXED_WINDOW;
+}
+/* Let a window count in units of `limit`, the one of `base`. Other rules stay. */
+BASE_INLINE void limit_base_set(limit_rule *r, uint32_t base, uint64_t limit)
+{
+    if (!limit_counts_units(limit_algo(r))) { return; }
+    r->kind = (r->kind & UINT32_MAX) | (uint64_t)base << 32;
+    r->reach = limit;
+}
+/* Replace the rule of a key by that of its plan, or by that of a call, which counts in the units of
+ * the rule that it replaces. */
+BASE_INLINE void limit_rule_own(limit_rule *r, const limit_rule *own)
+{
+    const uint32_t base = limit_base(r);
+    const uint64_t limit = r->reach;
+    *r = *own;
+    if (limit_base(own) != LIMIT_BASE_PLAN) { limit_base_set(r, base, limit); }
+}
 BASE_INLINE uint64_t limit_min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 BASE_INLINE uint64_t limit_max_u64(uint64_t a, uint64_t b) { return a > b ? a : b; }
 /* Convert units to ns, rounded up. */
@@ -51,9 +73,14 @@ CELLAR_PRIVATE uint64_t limit_denied_value(const limit_rule *r, const limit_at *
 CELLAR_PRIVATE uint64_t limit_after_ban(const limit_rule *r, uint64_t end, uint64_t v);
 /* Return the loss of dropping a value, comparable within one algorithm; 0: none. */
 CELLAR_PRIVATE uint64_t limit_debt(const limit_rule *r, const limit_at *at, uint64_t v);
-/* Convert a value to another rule; `shift`: units by which the origin moves up. */
+/* Convert a value of a token bucket to another rule; `shift`: units by which the origin moves
+ * up. */
 CELLAR_PRIVATE uint64_t limit_convert(const limit_rule *from, const limit_rule *to,
                                       const limit_at *at, uint64_t v, uint64_t shift);
+/* Return the base of the counts of a window. */
+CELLAR_PRIVATE uint32_t limit_value_base(uint32_t algo, uint64_t v);
+/* Convert the counts of a window from units of the limit `units` to those of the rule. */
+CELLAR_PRIVATE uint64_t limit_convert_counts(const limit_rule *to, uint64_t units, uint64_t v);
 /* Convert the value of a sliding window from `from_ns` of one clock to `to_ns` of another. */
 CELLAR_PRIVATE uint64_t limit_count_carry(const limit_rule *r, uint64_t from_ns, uint64_t to_ns,
                                           uint64_t v);

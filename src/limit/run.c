@@ -117,6 +117,9 @@ static bool limit_side(cellar_limiter *l, limit_call *c, const _Atomic uint64_t 
     }
     const uint64_t now_ns = c->m.now_ns;
     if (*plan && c->op->own == NULL) { limit_moment_of(l, set, own, now_ns, &c->m); }
+    for (uint32_t i = 0; *plan && i < l->rule_count; i++) { /* rules of a call count in its units */
+        limit_base_set(&c->m.rule[i], limit_base(&own[i]), own[i].reach);
+    }
     c->banned_ns = until_ns > now_ns ? until_ns - now_ns : 0;
     if (until_ns != 0 && until_ns <= now_ns) {
         c->ban_end = limit_max_u64(limit_units_at(set, until_ns), 1);
@@ -155,20 +158,22 @@ BASE_SIZE_BEGIN
 
 /* ---- a new key ---- */
 
-/* Compute the operation for a new key. Tell whether that needs a slot; a denied key needs none. */
+/* Compute the operation for a new key. Tell whether that needs a slot. A denied key needs one only
+ * for what an ended ban left. */
 static bool limit_needs_slot(cellar_limiter *l, limit_call *c)
 {
     for (uint32_t i = 0; i < l->words; i++) { c->word[i] = c->next[i] = 0; }
     c->err = CELLAR_OK;
+    if (c->op->kind == LIMIT_REFUND && c->ban_end == 0) { return false; }
     switch (c->op->kind) {
-    case LIMIT_GIVE: case LIMIT_REFUND: case LIMIT_EXPIRE: return false;
+    case LIMIT_GIVE: case LIMIT_EXPIRE: return false;
     case LIMIT_RELEASE: case LIMIT_EXTEND:
         c->err = CELLAR_E_NOT_OWNER;
         return false;
     default:
         limit_given_load(c);
         limit_compute(l, c, NULL);
-        return c->err == CELLAR_OK && !c->keeps && c->op->kind != LIMIT_PEEK;
+        return !c->keeps && (c->err == CELLAR_OK || c->ban_end != 0);
     }
 }
 

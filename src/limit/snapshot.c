@@ -176,8 +176,8 @@ static void limit_copy_bucket(cellar_limiter *l, limit_slot *copy, uint32_t buck
     for (uint32_t way = 0; way < LIMIT_WAYS; way++, copy = limit_slot_next(l, copy)) {
         const uint64_t f = base_load_rlx(&copy->fp);
         const bool own = (f & 1) != 0 && limit_plan_of(l, f & ~(uint64_t)1, plan);
-        if (f == 0 || (same && !own)) { continue; }
-        limit_slot_convert(l, set, copy, f, own ? plan : here, rules);
+        if (f == 0 || (same && !own && !l->counts)) { continue; }
+        limit_slot_convert(l, set, NULL, copy, f, own ? plan : here, rules);
     }
     limit_bucket_close(l, bucket);
 }
@@ -399,12 +399,16 @@ typedef struct limit_back { /* state of one read */
 
 static uint64_t limit_back_value(cellar_limiter *l, const limit_back *b, uint32_t i, uint64_t v)
 {
-    if (l->algorithm[i] == CELLAR_RULE_TOKEN_BUCKET) {
-        v = limit_min_u64(limit_left(v, b->down), LIMIT_DEBT_MAX);
-        v = v != 0 ? b->m.units + v : 0;
-    } else if (l->algorithm[i] == CELLAR_RULE_SLIDING_WINDOW) {
-        v = limit_count_carry(&b->m.rule[i], b->then_ns, b->m.now_ns, v);
+    const limit_rule *from = &b->from[i];
+    if (limit_counts_units(l->algorithm[i])) {
+        v = limit_convert_counts(from, from->reach, v); /* whatever base a damaged file names */
+        if (l->algorithm[i] == CELLAR_RULE_SLIDING_WINDOW) {
+            v = limit_count_carry(from, b->then_ns, b->m.now_ns, v);
+        }
+        return limit_convert_counts(&b->m.rule[i], from->reach, v);
     }
+    v = limit_min_u64(limit_left(v, b->down), LIMIT_DEBT_MAX);
+    v = v != 0 ? b->m.units + v : 0;
     return limit_convert(&b->from[i], &b->m.rule[i], &b->m.at[i], v, 0);
 }
 

@@ -70,7 +70,6 @@ static void limit_entry_of(cellar_limiter *l, const limit_moment *base, limit_sl
     for (uint32_t i = 0; i < l->rule_count; i++) {
         const uint64_t v = limit_value_of(l, &m, s, i);
         limit_verdict says;
-        if (has_plan) { limit_at_of(l, &m.rule[i], m.now_ns, m.units, &m.at[i]); }
         limit_show_rule(l, &m, s, i, v, &says);
         out->remaining[i] = says.remaining;
         out->reset_after_ns[i] = says.reset_ns;

@@ -90,6 +90,11 @@ BASE_INLINE void limit_rule_load(const _Atomic uint64_t *set, uint32_t i, limit_
     out->reach = base_load_rlx(&w[4]);
     out->ban = base_load_rlx(&w[5]);
 }
+/* Return the limits that may give the unit of the counts of rule `i`. */
+BASE_INLINE const _Atomic uint64_t *limit_bases(const _Atomic uint64_t *set, uint32_t i)
+{
+    return set + LIMIT_SET_BASES + (size_t)i * LIMIT_BASES;
+}
 BASE_INLINE void limit_rules_load(const cellar_limiter *l, const _Atomic uint64_t *set,
                                   limit_rule *out)
 {

@@ -4,11 +4,16 @@
  *
  * FORMAT     A word is 62 bits of value above 2 bits of colour. The value by algorithm:
  *            token bucket    time of the last debt (TAT), 1/64 ns since the origin of the limiter
- *            sliding window  61..40 window number mod 2^22  39..20 previous  19..0 current count
- *            fixed window    61..34 start of the period, UTC minutes since 1970  33..0 count
+ *            sliding window  61..42 window number mod 2^20  41..40 base  39..20 previous  19..0
+ *                            current count
+ *            fixed window    61..36 start of the period, UTC minutes since 1970  35..34 base  33..0
+ *                            count
  *            sliding log     61..22 stamps ever written  21..0 units in use; ring behind the words
  *            concurrency     61..32 permits  31..0 last permit in the ring of the key, + 1
  *            All ones is BUSY: a thread rewrites the word. Value 0 is an unused key.
+ * BASE       Counts of a window are units of the limit under which they were charged. The base
+ *            says which: one of three in the set of rules, or the plan of the key. The charge after
+ *            a change of rules converts them. Until then a change and back loses nothing.
  * COLOUR     Every rewrite except a charge adds 1: new key, reset, conversion, move. A stalled
  *            compare-exchange then fails even if the same value returns, which resets and clocks
  *            that go back make common.
@@ -58,14 +63,18 @@
 
 typedef struct limit_rule { /* compiled; six words, so that a set can be read while it changes */
     uint64_t kind;  /* 7..0 algorithm   15..8 flags   23..16 calendar   31..24 rule's number */
+                    /* 33..32 window: base of its counts */
     uint64_t limit; /* N; 0: never */
     uint64_t step;  /* token bucket: T, units; sliding log: W, units; sliding window: W, ns */
     uint64_t burst; /* the largest cost that can pass: b of a token bucket, else N */
-    uint64_t reach; /* token bucket: b * T, units */
+    uint64_t reach; /* token bucket: b * T, units; window: the limit that gives its unit */
     uint64_t ban;   /* units */
 } limit_rule;
 #define LIMIT_RULE_WORDS 6u
-#define LIMIT_SET_WORDS (1u + LIMIT_RULES * LIMIT_RULE_WORDS) /* word 0: origin, ns */
+#define LIMIT_BASES 3u        /* limits that may give the unit of a count */
+#define LIMIT_BASE_PLAN 3u    /* the limit of the plan of the key */
+#define LIMIT_SET_BASES (1u + LIMIT_RULES * LIMIT_RULE_WORDS) /* word 0: origin, ns */
+#define LIMIT_SET_WORDS (LIMIT_SET_BASES + LIMIT_RULES * LIMIT_BASES)
 
 /* A reading of the clock as one rule sees it. */
 typedef struct limit_at {
@@ -74,6 +83,7 @@ typedef struct limit_at {
     uint64_t start;   /* fixed window: start of the present period, minutes */
     uint64_t left_ns; /* fixed window: time to the end of the period */
     uint64_t end_ns;  /* fixed window: end of the period, since 1970 */
+    const _Atomic uint64_t *base; /* window: the limits of LIMIT_BASES */
 } limit_at;
 
 /* The verdict of one rule. */
@@ -153,7 +163,7 @@ struct cellar_limiter {
     uint32_t words;          /* of a slot: rule_count, and "banned until" if `multi` */
     bool multi;              /* slots have bucket locks */
     bool bucket_alone;       /* the only rule is a token bucket */
-    bool coarse, fixed;      /* the clock; a rule is a fixed window */
+    bool coarse, fixed, counts; /* the clock; a rule is a fixed window, or one of any kind */
     uint32_t rows;           /* of counters; a power of two */
     limit_row *row;
     base_hash_key hash;
@@ -167,6 +177,7 @@ struct cellar_limiter {
     uint32_t algorithm[LIMIT_RULES], calendar_of[LIMIT_RULES]; /* constant after open */
     uint32_t ring_at[LIMIT_RULES], ring[LIMIT_RULES]; /* sliding log: offset in slot, stamps */
     _Atomic uint64_t longest[LIMIT_RULES]; /* sliding log: longest window named, units */
+    uint8_t bases[LIMIT_RULES][LIMIT_BASES]; /* the latest first; guarded by change */
     cellar_rule rule[LIMIT_RULES]; /* as given; names point to rule_name; guarded by change */
     char rule_name[LIMIT_RULES][CELLAR_LIMITER_NAME_MAX + 1];
     uint32_t overflow;

@@ -22,6 +22,7 @@ typedef struct owed { /* what a key owes one rule */
     uint64_t tat;         /* token bucket: when all is paid, 1/64 ns */
     uint64_t newest;      /* count: start of the newest window written, ns; 0: none */
     uint64_t over;        /* log: units charged when it was full */
+    uint32_t phase;       /* count: the rules that give the unit of the list */
     list l;               /* all others */
 } owed;
 
@@ -114,6 +115,35 @@ static uint64_t taken_for(uint32_t i, size_t key, uint64_t t)
     return n > 0 && w->l.at[n - 1] > t ? w->l.at[n - 1] : t;
 }
 
+static uint64_t gcd(uint64_t a, uint64_t b) { return b == 0 ? a : gcd(b, a % b); }
+static uint64_t share_up(uint64_t n, uint64_t to, uint64_t from)
+{
+    const uint64_t g = gcd(to, from);
+    T_REQUIRE(n <= UINT64_MAX / 2 / (to / g)); /* choose rules with simple ratios */
+    return (n * (to / g) + from / g - 1) / (from / g);
+}
+
+/* Start of the window that contains `t`, or of the minute. */
+static uint64_t window_start(const cellar_rule *r, uint64_t t)
+{
+    return r->algorithm == CELLAR_RULE_FIXED_WINDOW ? t - minute_into(t)
+                                                    : t / r->period_ns * r->period_ns;
+}
+
+/* Count the units of the window before that of `t` and of its own, as shares of the present rule:
+ * rounded up if no call wrote them since the rules changed. */
+static void shares_at(uint32_t i, size_t key, uint64_t t, uint64_t *before, uint64_t *since)
+{
+    const cellar_rule *r = rule_of(i);
+    const owed *w = &o.owed[key][i];
+    const uint64_t start = window_start(r, t), from = o.rule[w->phase][i].limit;
+    *before = r->period_ns == 0 ? 0 : list_sum(&w->l, start - r->period_ns - 1, start - 1);
+    *since = list_sum(&w->l, start - 1, t);
+    if (w->phase == o.phase) { return; }
+    *before = share_up(*before, r->limit, from);
+    *since = share_up(*since, r->limit, from);
+}
+
 /* Count the units in use at `t` if no other call comes. Not for token buckets. */
 static uint64_t used_at(uint32_t i, size_t key, uint64_t t)
 {
@@ -121,11 +151,11 @@ static uint64_t used_at(uint32_t i, size_t key, uint64_t t)
     const list *l = &o.owed[key][i].l;
     t = taken_for(i, key, t);
     if (r->algorithm == CELLAR_RULE_SLIDING_LOG) { return list_sum(l, t - r->period_ns, t); }
-    if (r->algorithm == CELLAR_RULE_FIXED_WINDOW) { return list_sum(l, t - minute_into(t) - 1, t); }
-    const uint64_t start = t / r->period_ns * r->period_ns;
-    const uint64_t previous = list_sum(l, start - r->period_ns - 1, start - 1);
-    return (previous * (r->period_ns - (t - start)) + r->period_ns - 1) / r->period_ns +
-           list_sum(l, start - 1, t);
+    uint64_t previous, current;
+    shares_at(i, key, t, &previous, &current);
+    if (r->algorithm == CELLAR_RULE_FIXED_WINDOW) { return current; }
+    const uint64_t left = r->period_ns - (t - window_start(r, t));
+    return (previous * left + r->period_ns - 1) / r->period_ns + current;
 }
 
 /* What the definition of rule i says about `cost` at `t`. */
@@ -195,12 +225,31 @@ static uint64_t write_window(uint32_t i, size_t key, uint64_t t)
     return o.owed[key][i].newest = t / r->period_ns * r->period_ns;
 }
 
+/* A call writes the counts of a key: in units of the present rule. */
+static void write_shares(uint32_t i, size_t key, uint64_t t)
+{
+    const cellar_rule *r = rule_of(i);
+    owed *w = &o.owed[key][i];
+    const bool log = r->algorithm == CELLAR_RULE_SLIDING_LOG;
+    uint64_t before, since;
+    if (w->phase == o.phase) { return; }
+    if (!log && r->algorithm != CELLAR_RULE_TOKEN_BUCKET) {
+        shares_at(i, key, t, &before, &since);
+        const uint64_t start = window_start(r, t);
+        w->l.count = 0;
+        list_add(&w->l, start - r->period_ns, before);
+        list_add(&w->l, start, since);
+    }
+    w->phase = o.phase;
+}
+
 static void owe(size_t key, uint64_t now, uint64_t cost, bool charged)
 {
     o.slot[key] = o.slot[key] || cost > 0;
     for (uint32_t i = 0; i < o.count && cost > 0; i++) {
         owed *w = &o.owed[key][i];
         const uint64_t t = taken_for(i, key, now);
+        write_shares(i, key, t);
         w->tat = now * 64 + bucket_debt(w, now) + cost * bucket_t(rule_of(i));
         if (rule_of(i)->algorithm == CELLAR_RULE_TOKEN_BUCKET) { continue; }
         const uint64_t size = o.rule[0][i].limit; /* as opened */
@@ -223,7 +272,10 @@ static void model_refund(size_t key, uint64_t now, uint64_t cost)
 {
     for (uint32_t i = 0; i < o.count; i++) {
         pay(&o.owed[key][i], now, cost * bucket_t(rule_of(i)));
-        if (cost > 0) { (void)write_window(i, key, now); }
+        if (cost > 0) {
+            write_shares(i, key, taken_for(i, key, now));
+            (void)write_window(i, key, now);
+        }
         const bool log = rule_of(i)->algorithm == CELLAR_RULE_SLIDING_LOG;
         list_remove(&o.owed[key][i].l, 0, now, log ? log_top(key, i, now, cost) : cost);
     }
@@ -256,15 +308,8 @@ static void model_give(size_t key, uint64_t now, const ticket *t, uint64_t units
     }
 }
 
-static uint64_t gcd(uint64_t a, uint64_t b) { return b == 0 ? a : gcd(b, a % b); }
-static uint64_t share_up(uint64_t n, uint64_t to, uint64_t from)
-{
-    const uint64_t g = gcd(to, from);
-    T_REQUIRE(n <= UINT64_MAX / 2 / (to / g)); /* choose rules with simple ratios */
-    return (n * (to / g) + from / g - 1) / (from / g);
-}
-
-/* Other rules: debts keep their share, rounded up; logs are facts and stay. */
+/* Other rules: debts keep their share, rounded up; counts do when they are written; logs are facts
+ * and stay. */
 static void model_rules(uint64_t now)
 {
     for (uint32_t n = 0; n < KEYS * o.count; n++) {
@@ -275,16 +320,6 @@ static void model_rules(uint64_t now)
             const uint64_t debt = bucket_debt(w, now);
             if (debt == 0) { continue; }
             w->tat = now * 64 + share_up(debt, b->burst * bucket_t(b), a->burst * bucket_t(a));
-        } else if (a->algorithm != CELLAR_RULE_SLIDING_LOG) {
-            const uint64_t start = a->algorithm == CELLAR_RULE_FIXED_WINDOW
-                                       ? now - minute_into(now)
-                                       : now / a->period_ns * a->period_ns;
-            const uint64_t before = list_sum(&w->l, start - a->period_ns - 1, start - 1);
-            const uint64_t since = list_sum(&w->l, start - 1, now);
-            w->l.count = 0;
-            (void)write_window(i, n / o.count, now);
-            list_add(&w->l, start - a->period_ns, share_up(before, b->limit, a->limit));
-            list_add(&w->l, start, share_up(since, b->limit, a->limit));
         }
     }
     for (size_t k = 0; k < KEYS; k++) { o.epoch[k]++; }

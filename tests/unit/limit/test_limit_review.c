@@ -417,8 +417,68 @@ static void absurd_sizes_are_refused(void)
     T_CHECK(cellar_limiter_open(&c, &conc, 1, &l) != CELLAR_OK && l == NULL);
 }
 
+static uint64_t used_of(cellar_limiter *l, const char *key, uint64_t limit)
+{
+    cellar_limiter_result r;
+    T_EQ_I64(kit_look(l, key, strlen(key), 0, &r), CELLAR_OK);
+    return limit - r.remaining;
+}
+
+/* The counts of a key that nothing charges come back with their limit, whatever came between. */
+static void counts_outlast_changes_of_rules(void)
+{
+    const cellar_rule window = cellar_rule_sliding_window(100, CELLAR_DAY_NS);
+    const cellar_rule quota = cellar_rule_fixed_window(100, CELLAR_PER_MONTH);
+    const cellar_rule bucket = cellar_rule_token_bucket(1000, KIT_S, 1000);
+    static const uint64_t limits[4] = { 101, 7, 333, 1 };
+    for (int form = 0; form < 3; form++) {
+        cellar_rule a[2] = { form == 0 ? window : quota, bucket }, b[2] = { a[0], bucket };
+        const uint32_t count = form == 2 ? 2 : 1;
+        cellar_limiter *l = kit_open(a, count);
+        T_EQ_U64(kit_admit(l, "one", 1), 1);
+        T_EQ_U64(kit_admit(l, "some", 37), 37);
+        for (int i = 0; i < 400; i++) { /* there, there again, and back: three limits */
+            b[0].limit = limits[i % 4];
+            T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, b, count), CELLAR_OK);
+            b[0].limit = limits[i / 100];
+            T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, b, count), CELLAR_OK);
+            T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, a, count), CELLAR_OK);
+            T_EQ_I64(cellar_limiter_rules_set(l, "some", 4, NULL, b, count), CELLAR_OK);
+            T_EQ_I64(cellar_limiter_rules_set(l, "some", 4, NULL, NULL, 0), CELLAR_OK);
+            if (t_failed()) { break; }
+        }
+        T_EQ_U64(used_of(l, "one", 100), 1);
+        T_EQ_U64(used_of(l, "some", 100), 37);
+        /* A charge stores the share in units of its rule, rounded up once: 1 of 100 is 4 of 333. */
+        b[0].limit = 333;
+        T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, b, count), CELLAR_OK);
+        T_EQ_U64(used_of(l, "one", 333), 4);
+        T_EQ_U64(used_of(l, "some", 333), 124);
+        T_EQ_U64(kit_admit(l, "one", 1), 1);
+        T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, a, count), CELLAR_OK);
+        T_EQ_U64(used_of(l, "one", 100), 2);
+        T_EQ_U64(used_of(l, "some", 100), 37);
+        /* The charge of a plan counts in units of its limit; without the plan they are a share. */
+        b[0].limit = 10;
+        T_EQ_I64(cellar_limiter_rules_set(l, "some", 4, NULL, b, count), CELLAR_OK);
+        T_EQ_U64(used_of(l, "some", 10), 4);
+        T_EQ_U64(kit_admit(l, "some", 9), 6);
+        T_EQ_I64(cellar_limiter_rules_set(l, "some", 4, NULL, NULL, 0), CELLAR_OK);
+        T_EQ_U64(used_of(l, "some", 100), 100);
+        /* The base of 333 goes with 202: the walk made 5 of 333 to 4 of 202. */
+        for (uint64_t n = 201; n <= 203; n++) {
+            b[0].limit = n;
+            T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, b, count), CELLAR_OK);
+        }
+        T_EQ_U64(used_of(l, "one", 203), 5);
+        T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, a, count), CELLAR_OK);
+        T_EQ_U64(used_of(l, "one", 100), 2);
+        kit_close(l);
+    }
+}
+
 T_ONE_THREAD;
-T_MAIN("cellar_limit_review", T_CASE(check_of_cost_0_evicts_no_key),
+T_MAIN("cellar_limit_review", T_CASE(counts_outlast_changes_of_rules), T_CASE(check_of_cost_0_evicts_no_key),
        T_CASE(tickets_of_cost_0_evict_no_key), T_CASE(long_windows_survive_a_flood),
        T_CASE(bans_outlive_refunds_of_nothing), T_CASE(strict_token_buckets_never_pass_their_limit),
        T_CASE(header_seconds_are_rounded_up),
