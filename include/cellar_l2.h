@@ -58,11 +58,15 @@ extern "C" {
  * cellar_l2_index_full_total). Then entries stored with CELLAR_DURABLE or THROUGH are lost last.
  * Each 64 KiB of a long entry count as one.
  *
- * While live entries take less than half of l2_bytes, none is dropped for room: those of the
- * oldest part are written again, at the end (metric cellar_l2_moved_bytes_total). The share of
- * live bytes is an estimate, within a tenth (cellar_l2_live_bytes): expired and cleared entries
- * count until a part with them was read. Entries then cost more writes: with 40 % live about 1.3
- * bytes for each byte stored, and 2 if all changes hit few of the keys. */
+ * While live entries of the log take less than half of l2_bytes (two fifths below 32 MiB), none is
+ * dropped for room: those of the oldest part are written again, at the end (metric
+ * cellar_l2_moved_bytes_total). What is live is counted by reading the log. If the live entries are
+ * the oldest ones, new entries wait for room (SIZES), and the stored ones stay. With 40 % live each
+ * byte stored costs about 1.3 bytes written, and 2 if all changes hit few of the keys.
+ *
+ * What a clear, a change of the version, or a drop ended counts no more. A tier that was more than
+ * half alive learns of other ends within one round of the log: tags, patterns, TTLs, long values
+ * that were overwritten. */
 
 /* KILL
  * The death of the process loses no delete, overwrite, clear or version change, also by tag or

@@ -108,6 +108,7 @@ CELLAR_PRIVATE void l2_sort_rows(void *rows, size_t row_bytes, uint32_t count)
  *   3344 u64 number of the segment in which this run began (0: unknown)
  *   3352 u32 end of the mark of this run in it (0: the run made the segment)
  *   3360 u64 first number that this run may give to a segment
+ *   3368 {u32 generation, u32 live bytes / 4096}[64], see move.c; unused rows are 0
  *   4088 u64 check (without a secret)
  * An unknown major, or an unknown bit of incompat or ro_compat, is refused. Unknown bits of compat
  * and newer minors are read. */
@@ -131,7 +132,7 @@ static const struct { uint16_t at, field, bytes; } l2_super_rows[] = {
     L2_AT(200, stage.inode), L2_AT(208, meta), L2_AT(216, floor_lsn), L2_AT(224, bad_count),
     L2_AT(228, check_algo), L2_AT(230, hash_algo), L2_AT(232, bytes_today), L2_AT(240, day),
     L2_AT(248, opens), L2_AT(3328, stage.device), L2_AT(3336, stage.born_ns), L2_AT(3344, born),
-    L2_AT(3352, born_end), L2_AT(3360, made),
+    L2_AT(3352, born_end), L2_AT(3360, made), L2_AT(3368, live),
 };
 #undef L2_AT
 #define L2_SUPER_ROWS (sizeof l2_super_rows / sizeof l2_super_rows[0])

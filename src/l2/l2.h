@@ -293,7 +293,8 @@ typedef enum l2_opened { /* source of the index of this open; also a metric labe
  * this open read index.snap. reread: damaged records that were read again past the page cache.
  * trimmed_bytes: dirty bytes of the stage that need not be written. packed_saved: bytes
  * (codec.c). parts: records of values in parts; miss_parts: gets that lacked one. moved,
- * moved_bytes: live records of the oldest segment that were appended again (move.c). */
+ * moved_bytes: live records of the oldest segment that were appended again (move.c).
+ * passed_bytes: read of segments before they were reclaimed. */
 #define L2_COUNTERS(X) \
     X(gets) X(hits) X(miss_word) X(miss_read) X(miss_damage) X(miss_key) X(miss_expired) \
     X(miss_sealed) X(miss_invalid) X(miss_packed) X(miss_rebuild) X(io_errors) X(puts) \
@@ -303,7 +304,7 @@ typedef enum l2_opened { /* source of the index of this open; also a metric labe
     X(trimmed_bytes) X(reclaimed) X(emptied) X(syncs) X(barriers) X(commits) X(healed) \
     X(recovered) X(holes) X(offs) X(stalled) X(closings) X(relied) X(waits) X(folds) \
     X(packed) X(packed_saved) X(cuts) X(reread) X(snaps) X(parts) X(miss_parts) \
-    X(moved) X(moved_bytes)
+    X(moved) X(moved_bytes) X(passed_bytes)
 
 typedef struct l2_stats {
 #define L2_X(name) uint64_t name;

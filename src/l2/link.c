@@ -101,7 +101,13 @@ CELLAR_PRIVATE bool l2_record_head(l2 *d, const l2_seg *g, uint64_t state, uint3
         l2_slot *s = &d->slot[L2_SEG_SLOT(state)];
         (void)base_add_sc(&s->pins, 1u);
         ok = base_load_sc(&g->word) == state;
-        if (ok) { memcpy(head + 4, s->base + off + 4, n - 4); } /* not its check */
+        if (ok) { /* the check before the bytes: 0 says that they may be incomplete */
+            const uint32_t check = base_load_acq((const _Atomic uint32_t *)(const void *)
+                                                 (s->base + off));
+            n = check != 0 ? n : L2_RECORD_HEAD;
+            memcpy(head + L2_RECORD_CHECK, s->base + off + L2_RECORD_CHECK, n - L2_RECORD_CHECK);
+            memcpy(head, &check, L2_RECORD_CHECK);
+        }
         (void)base_sub_ar(&s->pins, 1u);
     } else {
         const uint64_t at = (uint64_t)base_load_acq(&g->place) * d->form.seg_bytes + off;
@@ -127,7 +133,8 @@ CELLAR_PRIVATE uint64_t l2_link_word(l2 *d, uint64_t lsn)
         if (!l2_record_head(d, g, state, off, head, L2_RECORD_HEAD)) { return L2_LINK_LOST; }
         if (!l2_rec_marked(&d->form, head, segseq, off, d->form.seg_bytes, &r)) {
             /* The process died before the put was complete, and its slot was sealed without it. */
-            return memcmp(head, none, sizeof none) == 0 ? 0 : L2_LINK_LOST;
+            return memcmp(head + L2_RECORD_CHECK, none, sizeof none - L2_RECORD_CHECK) == 0
+                       ? 0 : L2_LINK_LOST;
         }
         return l2_word_make(d, i, off, 0, r.bytes) | L2_WORD_FLAGS(r.flags);
     }

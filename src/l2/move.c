@@ -2,21 +2,24 @@
  *
  * move: append the live records of the oldest segment again before its place is reclaimed.
  *
- * PICTURE    few slots left -> estimate: words of the index * share that was found live
- *                below cfg.move_pct of the size: oldest segment, page by page of its footers:
- *                    line -> word? -> record read, checked -> appended (l2_put_again) -> next line
- *                    last page -> copies durable -> l2_reclaim
- *                above: l2_reclaim
- * INVARIANTS A record is live if a get of its key returns it. It is appended only if the words of
+ * PICTURE    pass of the oldest segment, page by page of its footers:
+ *                line -> word? -> record read, checked: live? -> counted -> next line
+ *                below cfg.move_pct live: each live record appended (l2_put_again); last page
+ *                    -> copies durable -> l2_reclaim
+ *                above: an eighth of the segment is read and counted, then l2_reclaim
+ *            live bytes = those that the passes of the last round of the log counted, by
+ *            generation, in 16 parts; at most those that the words of the index lead to
+ * INVARIANTS The count is SUPER's or that of a survey: all segments passed, none reclaimed. A
+ *            namespace that is cleared, changes its version or is dropped counts no more.
+ *            A record is live if a get of its key returns it. It is appended only if the words of
  *            its class and the number of invalidations are those before the check, see
  *            l2_put_again. So no copy follows the delete, expiry or invalidation of its record.
  *            At KEEP and ALWAYS the copies are durable before the place of the old segment is free.
  *            Nothing moves during the index rebuild, nor while SUPER says CLEAN.
  *            After a segment that moved SUPER has the floor: its place is free in the next run.
  * LOCKING    Worker only. The tombstone lock of a record, then L2_LOG.
- * LIMITS     The share of live bytes is an estimate. Records that cannot be read for 2 s are
- *            dropped. Stores of few places drop live records. So does one that deletes faster than
- *            the worker moves.
+ * LIMITS     Records that cannot be read for 2 s are dropped. Stores of few places drop live
+ *            records. So does one that deletes faster than the worker moves.
  * SEE ALSO   README.md, "Moves"; log.c for the slots that puts leave. */
 #include "l2/steps.h"
 
@@ -34,39 +37,61 @@
 BASE_SIZE_BEGIN
 
 #define L2_MOVE_PLACES 12u   /* smaller stores drop the oldest segment */
-#define L2_MOVE_SLOTS 4u     /* slots left, see log.c: puts leave 3 */
+#define L2_MOVE_SLOTS 4u     /* least slots left, see log.c: puts leave 3 */
 #define L2_MOVE_LEAST ((uint32_t)64 << 10) /* bytes of one read: a quarter of a segment */
 #define L2_MOVE_MOST ((uint32_t)1 << 20)
 #define L2_MOVE_ROUNDS 3     /* checks of a record that changes meanwhile */
 #define L2_MOVE_PATIENCE_MS 2000 /* of a segment with reads that fail */
-#define L2_MOVE_WAYS ((uint64_t)16 << 10)   /* ways of the index in one sample */
 #define L2_MOVE_STUCK 64u    /* rounds without progress at one record */
-#define L2_SAMPLE_NS UINT64_C(10000000) /* between two samples of a store that drops live records */
-#define L2_SAMPLE_RECORDS 4u
-#define L2_SHARE_ONE ((uint32_t)1 << 20)
+#define L2_MOVE_SHARE 8u     /* 1/8 of a segment that is dropped is read */
+#define L2_SURVEY_PLACES 256u /* smaller stores are read as a whole for their first count */
 
 /* ---- the estimate ---- */
 
-/* Note whether bytes that a word leads to are live: an average over about `of` calls. */
-static void l2_live_share_note(l2_moves *m, bool live, int32_t of)
+/* Return the slots that are left when passes with copies begin: an eighth of the places. */
+static uint32_t l2_move_slots(const l2 *d)
 {
-    const int32_t now = (int32_t)m->live_share;
-    m->live_share = (uint32_t)(now + ((live ? (int32_t)L2_SHARE_ONE : 0) - now) / of);
+    return BASE_MAX(d->places / L2_MOVE_SHARE, L2_MOVE_SLOTS);
 }
 
-/* Sample the words of the index. The first estimate reads all of them. */
-static void l2_live_estimate(l2 *d)
+/* Sum up what the words of the index lead to: once in a part of a round. The first call reads all
+ * of them. */
+static void l2_words_sum(l2 *d)
 {
     l2_moves *m = &d->moves;
-    const uint64_t ways = (uint64_t)d->index.buckets * L2_WAYS;
-    uint32_t count = (uint32_t)base_clamp(L2_MOVE_WAYS / ways, 1, L2_SHARDS);
-    if (!m->sampled) { count = L2_SHARDS; }
-    const uint64_t bytes = l2_index_bytes_in(d, m->sample, count) * L2_SHARDS / count;
-    m->sample = (m->sample + count) % L2_SHARDS;
-    m->words = count == L2_SHARDS ? bytes : m->words - m->words / 8 + bytes / 8;
-    if (!m->sampled) { m->live_share = L2_SHARE_ONE; }
-    m->sampled = true;
-    base_store_rlx(&d->live_bytes, m->words / 1024 * (m->live_share / (L2_SHARE_ONE / 1024)));
+    const uint32_t most = L2_SHARDS * L2_ROUND, rest = L2_SHARDS - m->shard;
+    if (d->places > most && m->summed && m->passed % (d->places / most) != 0) { return; }
+    const uint32_t count = m->summed ? BASE_MIN(most / d->places + 1, rest) : rest;
+    m->sum += l2_index_bytes_in(d, m->shard, count);
+    m->shard += count;
+    if (m->shard < L2_SHARDS) { return; }
+    m->words = m->sum;
+    m->sum = m->shard = 0;
+    m->summed = true;
+}
+
+/* Count live bytes of the segment that is passed. */
+static void l2_live_note(l2 *d, uint32_t generation, uint64_t bytes)
+{
+    l2_moves *m = &d->moves;
+    if (generation != m->generation && m->live != 0) {
+        l2_live_add(d, m->generation, m->live);
+        m->live = 0;
+    }
+    m->generation = generation;
+    m->live += bytes;
+}
+
+/* Count a segment that was passed. A round has the segments that the log has at least. */
+static void l2_live_passed(l2 *d)
+{
+    l2_moves *m = &d->moves;
+    const uint32_t round = d->places - l2_move_slots(d);
+    l2_live_note(d, 0, 0);
+    m->passed = m->passed + 1 < round ? m->passed + 1 : 0;
+    const uint32_t part = (uint32_t)((uint64_t)m->passed * L2_ROUND / round);
+    if (part != m->part) { l2_live_part(d, part); }
+    l2_live_save(d);
 }
 
 /* ---- bytes of the segment ---- */
@@ -91,19 +116,25 @@ static const unsigned char *l2_move_read(l2 *d, uint32_t off, uint32_t n, int *e
     const uint64_t at = off / L2_PAGE * L2_PAGE;
     const uint64_t need = base_round_up(off + (uint64_t)n, L2_PAGE) - at;
     const uint64_t window = base_clamp(d->form.seg_bytes / 4, L2_MOVE_LEAST, L2_MOVE_MOST);
-    const uint64_t want = BASE_MIN(BASE_MAX(need, window), d->form.seg_bytes - at);
-    m->bytes = 0;
+    const uint64_t end = base_round_up(BASE_MIN(m->to, d->seg[m->seg].data_end), L2_PAGE);
+    const uint64_t want = BASE_MAX(need, BASE_MIN(window, end > at ? end - at : 0));
+    uint64_t kept = m->bytes != 0 && at >= m->at && at < m->at + m->bytes
+                        ? m->at + m->bytes - at : 0;
     if (m->room < want + L2_PAGE) {
         l2_move_end(d);
+        kept = 0;
         m->raw = base_alloc(d->cfg.account, BASE_MOD_L2, (size_t)want + L2_PAGE, NULL);
         if (m->raw == NULL) { return NULL; }
         m->room = (size_t)want + L2_PAGE;
         m->buf = m->raw + (L2_PAGE - (uintptr_t)m->raw % L2_PAGE);
     }
+    if (kept != 0) { memmove(m->buf, m->buf + (at - m->at), (size_t)kept); }
+    m->bytes = 0;
     l2_beat(d);
     const uint64_t from = (uint64_t)base_load_rlx(&d->seg[m->seg].place) * d->form.seg_bytes + at;
-    *e = l2_read(d, d->data_direct, m->buf, (size_t)want, from);
+    *e = l2_read(d, d->data_direct, m->buf + kept, (size_t)(want - kept), from + kept);
     if (*e != 0) { return NULL; }
+    L2_COUNT_BY(d, passed_bytes, want - kept);
     m->at = at;
     m->bytes = want;
     return m->buf + (off - at);
@@ -165,39 +196,32 @@ static bool l2_move_unread(l2 *d)
     return answers && now - m->failed_ms >= L2_MOVE_PATIENCE_MS;
 }
 
-/* Return true if nothing ended the record: expiry, namespace, tags, patterns, floors. */
-static bool l2_move_valid(l2 *d, const l2_mover *v)
+/* Return true if nothing ended the record, nor the value that it is a part of. */
+static bool l2_move_valid(l2 *d, const l2_mover *v, uint32_t *generation)
 {
     const l2_rec *r = v->again.rec;
-    const size_t link = l2_link_bytes(r);
-    const unsigned char *ext = v->again.at + L2_RECORD_HEAD + link;
     const bool future = base_load_rlx(&d->seg[d->moves.seg].future) != 0;
-    l2_meta m;
-    memset(&m, 0, offsetof(l2_meta, tags));
-    if (l2_rec_expired(d, r, future)) { return false; }
-    if (r->generation == 0 ? !l2_part_wanted(d, v->key.bytes, v->key.len)
-                           : !l2_generation_used(d, r->generation)) {
-        return false;
-    }
-    return v->again.lsn >= l2_floor(d) && l2_ext_read(ext, (size_t)r->ext * 8 - link, &m) &&
-           !l2_tags_dead(d, &m) &&
-           !l2_globs_match(d, r->generation, v->again.lsn, false, v->key.bytes, v->key.len);
+    *generation = r->generation;
+    return l2_record_valid(d, v->again.at, r, v->again.lsn, future) &&
+           (r->generation != 0 || l2_part_wanted(d, v->key.bytes, v->key.len, generation));
 }
 
-/* Check the record at `v->again.at`, then append it if it is live, and unless this is a sample.
- * Return false to repeat later. */
-static bool l2_move_checked(l2 *d, l2_mover *v, bool sample)
+/* Check the record at `v->again.at`. If it is live, count it, and append it unless this pass drops
+ * the segment. Return false to repeat later. */
+static bool l2_move_checked(l2 *d, l2_mover *v)
 {
+    const bool copies = d->moves.copies_all;
     for (int round = 0; round < L2_MOVE_ROUNDS; round++) {
-        if (!l2_move_words(d, v)) { return true; }
+        uint32_t generation;
         bool unread = false;
-        const bool live = l2_move_valid(d, v) && l2_move_found(d, v, &unread);
-        if (unread) { return sample || l2_move_unread(d); }
-        if (round == 0 && v->exact) { l2_live_share_note(&d->moves, live, sample ? 32 : 1024); }
-        if (!live || sample) { return true; }
-        const l2_took took = l2_put_again(d, &v->key, &v->again);
+        if (!l2_move_words(d, v)) { return true; }
+        const bool live = l2_move_valid(d, v, &generation) && l2_move_found(d, v, &unread);
+        if (unread) { return !copies || l2_move_unread(d); }
+        if (!live) { return true; }
+        const l2_took took = copies ? l2_put_again(d, &v->key, &v->again) : L2_TOOK;
         if (took == L2_TOOK) {
-            d->moves.copies++;
+            d->moves.copies += copies;
+            l2_live_note(d, generation, (uint64_t)v->e->bytes * d->moves.weight);
             return true;
         }
         if (took != L2_IS_OLD && took != L2_IS_INVALID) { return false; }
@@ -206,7 +230,7 @@ static bool l2_move_checked(l2 *d, l2_mover *v, bool sample)
 }
 
 /* Return false if the record cannot be moved now. */
-static bool l2_move_record(l2 *d, const l2_entry *e, bool sample)
+static bool l2_move_record(l2 *d, const l2_entry *e)
 {
     l2_moves *m = &d->moves;
     l2_mover v = { .e = e };
@@ -214,7 +238,7 @@ static bool l2_move_record(l2 *d, const l2_entry *e, bool sample)
     int err;
     if (e->kind != L2_KIND_PUT || !l2_move_words(d, &v)) { return true; }
     const unsigned char *at = l2_move_read(d, e->off, e->bytes, &err);
-    if (at == NULL) { return sample || (err != 0 && l2_move_unread(d)); } /* or no memory */
+    if (at == NULL) { return !m->copies_all || (err != 0 && l2_move_unread(d)); } /* or no memory */
     if (!l2_rec_marked(&d->form, at, m->segseq, e->off, e->off + e->bytes, &r) ||
         r.kind != L2_KIND_PUT || !l2_rec_whole(&d->form, at, m->segseq, e->off, &r)) {
         return true; /* void or damaged */
@@ -225,7 +249,7 @@ static bool l2_move_record(l2 *d, const l2_entry *e, bool sample)
     v.again.at = at;
     v.again.rec = &r;
     v.again.lsn = l2_lsn(d, m->segseq, e->off);
-    return l2_h48(v.key.hash) != e->h48 || l2_move_checked(d, &v, sample);
+    return l2_h48(v.key.hash) != e->h48 || l2_move_checked(d, &v);
 }
 
 /* ---- the oldest segment ---- */
@@ -234,37 +258,60 @@ static void l2_move_line(l2 *d, void *ctx, const l2_entry *e)
 {
     bool *blocked = ctx;
     l2_moves *m = &d->moves;
-    if (*blocked || e->off < m->from) { return; }
-    *blocked = !l2_move_record(d, e, false);
+    if (e->off >= m->to) { m->page = d->seg[m->seg].footer_pages; }
+    if (*blocked || e->off < m->from || e->off >= m->to) { return; }
+    *blocked = !l2_move_record(d, e);
     m->from = *blocked ? e->off : e->off + 1;
     m->stuck = *blocked ? m->stuck + 1 : 0;
 }
 
-static void l2_sample_line(l2 *d, void *ctx, const l2_entry *e)
-{
-    uint32_t *most = ctx;
-    if (*most == 0 || e->kind != L2_KIND_PUT || e->off < d->moves.from) { return; }
-    --*most;
-    (void)l2_move_record(d, e, true);
-}
-
-/* Begin with the oldest segment. Return false if it cannot be reclaimed now. */
-static bool l2_move_begin(l2 *d)
+/* Begin with a segment. Choose the records to look at: all, or those of an eighth. */
+static void l2_move_set(l2 *d, uint32_t seg, uint64_t segseq, bool all)
 {
     l2_moves *m = &d->moves;
-    uint64_t next;
-    const uint32_t seg = l2_seg_oldest(d, &next);
-    if (seg == UINT32_MAX || next == UINT64_MAX) { return false; }
-    const uint64_t w = base_load_acq(&d->seg[seg].word);
-    if (L2_SEG_STATE(w) != L2_SEG_DISK || l2_seg_kept(d, seg, L2_SEG_SEQ(w))) { return false; }
+    const l2_seg *g = &d->seg[seg];
+    m->on = true;
     m->seg = seg;
-    m->segseq = L2_SEG_SEQ(w);
+    m->segseq = segseq;
     m->page = m->from = m->stuck = 0;
+    m->to = UINT32_MAX;
+    m->weight = all ? 1 : L2_MOVE_SHARE;
+    if (!all) { /* lines are spread evenly: those of the eighth begin in about this page */
+        const uint64_t at = base_mix64(segseq) % L2_MOVE_SHARE * g->data_end / L2_MOVE_SHARE;
+        m->from = (uint32_t)(at / L2_PAGE * L2_PAGE);
+        m->to = m->from + g->data_end / L2_MOVE_SHARE;
+        m->page = (uint32_t)(at * g->footer_pages / (g->data_end + 1));
+    }
     m->last = false;
     m->copies = 0;
     m->failed_ms = 0;
     m->bytes = 0;
-    return true;
+}
+
+/* Begin with the oldest segment, unless it cannot be reclaimed now. */
+static void l2_move_begin(l2 *d)
+{
+    uint64_t next;
+    const uint32_t seg = l2_seg_oldest(d, 0, &next);
+    if (seg == UINT32_MAX || next == UINT64_MAX) { return; }
+    const uint64_t w = base_load_acq(&d->seg[seg].word);
+    if (L2_SEG_STATE(w) != L2_SEG_DISK || l2_seg_kept(d, seg, L2_SEG_SEQ(w))) { return; }
+    sync_take(L2_LOG, &d->log_lock);
+    d->moves.copies_all = d->moving;
+    sync_drop(L2_LOG, &d->log_lock);
+    l2_move_set(d, seg, L2_SEG_SEQ(w), d->moves.copies_all);
+}
+
+/* Begin with the next segment that no pass has counted. After the last one the count is known. */
+static void l2_survey_begin(l2 *d)
+{
+    l2_moves *m = &d->moves;
+    uint64_t next;
+    const uint32_t seg = l2_seg_oldest(d, m->segseq + 1, &next);
+    const uint64_t w = seg != UINT32_MAX ? base_load_acq(&d->seg[seg].word) : 0;
+    m->copies_all = false;
+    m->counted = L2_SEG_STATE(w) != L2_SEG_DISK;
+    if (!m->counted) { l2_move_set(d, seg, L2_SEG_SEQ(w), d->places < L2_SURVEY_PLACES); }
 }
 
 static bool l2_move_goes_on(const l2 *d)
@@ -291,23 +338,35 @@ static bool l2_move_lost(l2 *d)
     return lost;
 }
 
-/* Move the records of one footer page; after the last page reclaim the segment. Return true if more
- * is to do now. */
-static bool l2_move_step(l2 *d)
+/* Pass the records of one footer page. Return false if one of them cannot be moved now. */
+static bool l2_move_page(l2 *d)
 {
     l2_moves *m = &d->moves;
     const l2_seg *g = &d->seg[m->seg];
-    if (m->page < g->footer_pages) {
-        bool blocked = false;
-        m->waits = false;
-        if (l2_foot_load(d, g, m->segseq, m->page)) {
-            (void)l2_foot_each(d, g->data_end, false, l2_move_line, &blocked);
-        } else { /* given up: it is damaged, and its records are lost */
-            blocked = !l2_move_unread(d);
-            m->stuck += blocked;
+    bool blocked = false;
+    m->waits = false;
+    m->value = 0;
+    if (l2_foot_load(d, g, m->segseq, m->page)) {
+        L2_COUNT_BY(d, passed_bytes, L2_PAGE);
+        (void)l2_foot_each(d, g->data_end, false, l2_move_line, &blocked);
+    } else if (m->copies_all) { /* given up: it is damaged, and its records are lost */
+        blocked = !l2_move_unread(d);
+        m->stuck += blocked;
+    }
+    m->page += !blocked;
+    return !blocked;
+}
+
+/* Pass one footer page; after the last page reclaim the segment, unless it is only counted. Return
+ * true if more is to do now. */
+static bool l2_move_step(l2 *d)
+{
+    l2_moves *m = &d->moves;
+    if (m->page < d->seg[m->seg].footer_pages) {
+        const bool done = l2_move_page(d);
+        if (!m->copies_all || !l2_move_lost(d)) {
+            return done || (!m->waits && m->stuck < L2_MOVE_STUCK);
         }
-        m->page += !blocked;
-        if (!l2_move_lost(d)) { return !blocked || (!m->waits && m->stuck < L2_MOVE_STUCK); }
     }
     if (m->copies > 0 && d->cfg.level != L2_DROP) {
         l2_disarm(d);
@@ -315,27 +374,11 @@ static bool l2_move_step(l2 *d)
     }
     BASE_POINT("l2.moves_durable");
     l2_move_end(d);
-    if (!l2_reclaim(d)) { return false; }
+    if (m->counted && !l2_reclaim(d)) { return false; }
     m->on = false;
-    (void)l2_super_store(d); /* else the next run has one slot less */
+    l2_live_passed(d);
+    if (m->copies_all) { (void)l2_super_store(d); } /* else the next run has one slot less */
     return true;
-}
-
-/* Look at some records of the segment that goes: which share of the words leads to live ones. */
-static void l2_move_sample(l2 *d)
-{
-    l2_moves *m = &d->moves;
-    const uint64_t now_ns = base_now_ns();
-    if (now_ns - m->sampled_ns < L2_SAMPLE_NS || !l2_move_begin(d)) { return; }
-    m->sampled_ns = now_ns;
-    const l2_seg *g = &d->seg[m->seg];
-    uint32_t most = L2_SAMPLE_RECORDS;
-    m->from = (uint32_t)(now_ns / L2_SAMPLE_NS % 8) * (g->data_end / 8);
-    const uint32_t page = (uint32_t)((uint64_t)m->from * g->footer_pages / (g->data_end + 1));
-    if (g->footer_pages > 0 && l2_foot_load(d, g, m->segseq, page)) {
-        (void)l2_foot_each(d, g->data_end, false, l2_sample_line, &most);
-    }
-    l2_move_end(d);
 }
 
 /* ---- room ---- */
@@ -356,41 +399,55 @@ static uint64_t l2_move_limit(const l2 *d)
     return BASE_MIN(bytes / 100 * d->cfg.move_pct, room / 16 * 11);
 }
 
+/* Choose whether live records move: while less is known to be live than the limit. */
+static void l2_move_choose(l2 *d)
+{
+    l2_moves *m = &d->moves;
+    if (!m->summed) { l2_words_sum(d); }
+    const uint64_t live = BASE_MIN(l2_live_sum(d), m->words);
+    base_store_rlx(&d->live_bytes, live);
+    sync_take(L2_LOG, &d->log_lock);
+    d->moving = live < l2_move_limit(d);
+    sync_drop(L2_LOG, &d->log_lock);
+}
+
 CELLAR_PRIVATE bool l2_room_step(l2 *d)
 {
     l2_moves *m = &d->moves;
     if (!l2_move_may(d) || base_load_acq(&d->rebuilding) != 0) { return l2_reclaim(d); }
-    if (!m->on) {
-        l2_live_estimate(d);
-        const bool moving = base_load_rlx(&d->live_bytes) < l2_move_limit(d);
-        sync_take(L2_LOG, &d->log_lock);
-        d->moving = moving;
-        sync_drop(L2_LOG, &d->log_lock);
-        if (!moving) {
-            l2_move_sample(d);
-            return l2_reclaim(d);
-        }
+    if (!m->on && m->counted) {
+        l2_words_sum(d);
+        l2_move_choose(d);
     }
-    if (!l2_move_goes_on(d)) { m->on = l2_move_begin(d); }
-    return m->on && l2_move_step(d);
+    if (!l2_move_goes_on(d)) {
+        const bool survey = !m->counted;
+        m->on = false;
+        if (survey) { l2_survey_begin(d); } else { l2_move_begin(d); }
+        if (!m->on) { return survey; }
+    }
+    return l2_move_step(d);
 }
 
 CELLAR_PRIVATE bool l2_room_work(l2 *d)
 {
-    const bool may = l2_move_may(d);
+    const bool may = l2_move_may(d), rebuilding = base_load_acq(&d->rebuilding) != 0;
     sync_take(L2_LOG, &d->log_lock);
     d->moving = d->moving && may;
-    const uint32_t left = l2_slots_left(d);
-    const bool few = d->moving ? left < L2_MOVE_SLOTS : d->free_count < d->keep_free;
-    const bool ends = l2_room_ends(d);
+    const bool soon = l2_slots_left(d) < l2_move_slots(d);
+    const bool few = d->free_count < d->keep_free, ends = l2_room_ends(d);
     sync_drop(L2_LOG, &d->log_lock);
     if (!may) { /* the store shrank meanwhile */
         d->moves.on = false;
         l2_move_end(d);
-    } else if (base_load_acq(&d->rebuilding) != 0) {
+    } else if (rebuilding) {
         return ends && l2_reclaim(d);
+    } else if (soon && !d->moves.on && d->moves.counted) {
+        l2_move_choose(d);
     }
-    return (few || d->moves.on) && l2_room_step(d);
+    sync_take(L2_LOG, &d->log_lock);
+    const bool moving = d->moving;
+    sync_drop(L2_LOG, &d->log_lock);
+    return ((moving ? soon : few) || d->moves.on) && l2_room_step(d);
 }
 
 BASE_SIZE_END

@@ -44,6 +44,74 @@ CELLAR_PRIVATE bool l2_generation_used(l2 *d, uint32_t generation)
     return used;
 }
 
+/* ---- live bytes that passes of the log found, see move.c ---- */
+
+CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint64_t bytes)
+{
+    sync_take(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 0; i < d->namespace_count; i++) {
+        l2_namespace_row *v = &d->namespace[i];
+        if (v->v.generation == generation) { v->live[d->moves.part] += bytes; }
+    }
+    sync_drop(L2_DEV, &d->namespace_lock);
+}
+
+CELLAR_PRIVATE void l2_live_part(l2 *d, uint32_t part)
+{
+    d->moves.part = part;
+    sync_take(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 0; i < d->namespace_count; i++) {
+        d->namespace[i].live[part] = 0;
+        if (part == 0) { d->namespace[i].live_before = 0; }
+    }
+    sync_drop(L2_DEV, &d->namespace_lock);
+}
+
+static uint64_t l2_live_of(const l2_namespace_row *v)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < L2_ROUND; i++) { n += v->live[i]; }
+    return BASE_MAX(n, v->live_before);
+}
+
+CELLAR_PRIVATE uint64_t l2_live_sum(l2 *d)
+{
+    uint64_t n = 0;
+    sync_take(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 0; i < d->namespace_count; i++) { n += l2_live_of(&d->namespace[i]); }
+    sync_drop(L2_DEV, &d->namespace_lock);
+    return n;
+}
+
+CELLAR_PRIVATE void l2_live_save(l2 *d)
+{
+    const uint64_t least = l2_live_sum(d) / L2_LIVE_ROWS + L2_PAGE;
+    uint32_t rows = 0;
+    memset(d->super.live, 0, sizeof d->super.live);
+    sync_take(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 0; i < d->namespace_count && rows < L2_LIVE_ROWS; i++) {
+        const uint64_t n = l2_live_of(&d->namespace[i]);
+        if (n < least) { continue; }
+        d->super.live[rows].generation = d->namespace[i].v.generation;
+        d->super.live[rows++].pages = (uint32_t)(n / L2_PAGE); /* l2_bytes is 4 TiB at most */
+    }
+    sync_drop(L2_DEV, &d->namespace_lock);
+}
+
+CELLAR_PRIVATE void l2_live_load(l2 *d)
+{
+    sync_take(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 0; i < d->namespace_count; i++) {
+        for (uint32_t n = 0; n < L2_LIVE_ROWS; n++) {
+            if (d->super.live[n].generation == d->namespace[i].v.generation) {
+                d->namespace[i].live_before = (uint64_t)d->super.live[n].pages * L2_PAGE;
+                d->moves.counted = true;
+            }
+        }
+    }
+    sync_drop(L2_DEV, &d->namespace_lock);
+}
+
 CELLAR_PRIVATE uint32_t l2_next_generation(l2 *d)
 {
     sync_take(L2_DEV, &d->namespace_lock);
@@ -109,6 +177,10 @@ CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char 
             memcpy(row->name, name, name_len);
         }
         /* Two changes may be logged in the other order, so generations only grow. */
+        if (row != NULL && v->generation > row->v.generation) {
+            memset(row->live, 0, sizeof row->live);
+            row->live_before = 0;
+        }
         if (row != NULL && v->generation >= row->v.generation) { row->v = *v; }
     }
     if (v->generation >= d->next_generation && v->generation != UINT32_MAX) {

@@ -25,6 +25,7 @@
 #include "base/random.h"
 #include "l2/admission.h"
 #include "l2/codec.h"
+#include "l2/control.h"
 #include "l2/files.h"
 #include "l2/format.h"
 #include "l2/geometry.h"
@@ -467,6 +468,7 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     if ((d->super.incompat & L2_INCOMPAT_PARTS) != 0) {
         base_store_rlx(&d->parts, (uint32_t)L2_PARTS_READY);
     }
+    l2_live_load(d);
     base_store_rel(&d->ready, 1u);
     l2_worker_wake(d);
     *out = d;

@@ -24,6 +24,7 @@
 #include <stddef.h>
 
 #include "l2/codec.h"
+#include "l2/control.h"
 #include "l2/format.h"
 #include "l2/health.h"
 #include "l2/heartbeat.h"
@@ -107,6 +108,20 @@ static cellar_err l2_judge_value(l2 *d, const l2_want *w, const unsigned char *a
     memcpy(w->meta, &m, offsetof(l2_meta, tags));
     if (!fits) { return CELLAR_E_BUFFER; }
     return m.kind != 0 ? CELLAR_ABSENT : CELLAR_OK;
+}
+
+CELLAR_PRIVATE bool l2_record_valid(l2 *d, const unsigned char *at, const l2_rec *r, uint64_t lsn,
+                                    bool future)
+{
+    const size_t link = l2_link_bytes(r);
+    const unsigned char *ext = at + L2_RECORD_HEAD + link;
+    const unsigned char *key = at + L2_RECORD_HEAD + (size_t)r->ext * 8;
+    l2_meta m;
+    memset(&m, 0, offsetof(l2_meta, tags));
+    if (l2_rec_expired(d, r, future)) { return false; }
+    if (r->generation != 0 && !l2_generation_used(d, r->generation)) { return false; }
+    return lsn >= l2_floor(d) && l2_ext_read(ext, (size_t)r->ext * 8 - link, &m) &&
+           !l2_tags_dead(d, &m) && !l2_globs_match(d, r->generation, lsn, false, key, r->klen);
 }
 
 /* Return true if the record is of the requested key. Otherwise fill w->step. */

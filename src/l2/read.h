@@ -20,6 +20,10 @@ typedef struct l2_want { /* what a read of one record asks for */
 /* Read the newest record of the key. OK, ABSENT, MISS; E_BUFFER: the value does not fit, *value_len
  * and *meta are set. Of a value in parts nothing is copied, and *value_len is the whole of it. */
 CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *wanted);
+/* Return true if nothing ended a record: expiry, namespace, tags, patterns, floors. `at`: its bytes
+ * up to the end of its key. */
+CELLAR_PRIVATE bool l2_record_valid(l2 *d, const unsigned char *at, const l2_rec *r, uint64_t lsn,
+                                    bool future);
 /* Start to read the record of a key from disk, without a wait. */
 CELLAR_PRIVATE void l2_record_ahead(l2 *d, uint64_t hash);
 

@@ -35,14 +35,15 @@ static void l2_reclaim_words(l2 *d, uint32_t seg, uint64_t segseq)
     }
 }
 
-CELLAR_PRIVATE uint32_t l2_seg_oldest(const l2 *d, uint64_t *next)
+CELLAR_PRIVATE uint32_t l2_seg_oldest(const l2 *d, uint64_t from, uint64_t *next)
 {
     uint32_t oldest = UINT32_MAX;
     uint64_t least = UINT64_MAX;
     *next = UINT64_MAX;
     for (uint32_t i = 0; i < d->nseg; i++) {
         const uint64_t w = base_load_acq(&d->seg[i].word);
-        if (L2_SEG_STATE(w) != L2_SEG_STAGE && L2_SEG_STATE(w) != L2_SEG_DISK) { continue; }
+        const bool used = L2_SEG_STATE(w) == L2_SEG_STAGE || L2_SEG_STATE(w) == L2_SEG_DISK;
+        if (!used || L2_SEG_SEQ(w) < from) { continue; }
         if (L2_SEG_SEQ(w) < least) {
             *next = least;
             least = L2_SEG_SEQ(w);
@@ -70,7 +71,7 @@ CELLAR_PRIVATE bool l2_seg_kept(l2 *d, uint32_t seg, uint64_t segseq)
 CELLAR_PRIVATE bool l2_reclaim(l2 *d)
 {
     uint64_t next;
-    const uint32_t seg = l2_seg_oldest(d, &next);
+    const uint32_t seg = l2_seg_oldest(d, 0, &next);
     if (seg == UINT32_MAX || next == UINT64_MAX) { return false; }
     l2_seg *g = &d->seg[seg];
     const uint64_t w = base_load_acq(&g->word);

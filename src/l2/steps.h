@@ -31,8 +31,9 @@ CELLAR_PRIVATE void l2_recycle(l2 *d);
 /* Free the place of the oldest segment. Return false if that is not possible now. */
 CELLAR_PRIVATE bool l2_reclaim(l2 *d);
 
-/* Return the live segment with the lowest number, or UINT32_MAX. *next: second lowest number. */
-CELLAR_PRIVATE uint32_t l2_seg_oldest(const l2 *d, uint64_t *next);
+/* Return the live segment with the lowest number from `from` on, or UINT32_MAX. *next: the second
+ * lowest number. */
+CELLAR_PRIVATE uint32_t l2_seg_oldest(const l2 *d, uint64_t from, uint64_t *next);
 /* Return true if a slot keeps the bytes of the segment for the next sync. */
 CELLAR_PRIVATE bool l2_seg_kept(l2 *d, uint32_t seg, uint64_t segseq);
 
@@ -51,8 +52,10 @@ CELLAR_PRIVATE void l2_move_end(l2 *d);
 
 /* ---- value.c ---- */
 
-/* Return true if the part with this key may belong to a value that a get finds. */
-CELLAR_PRIVATE bool l2_part_wanted(l2 *d, const unsigned char *key, uint32_t klen);
+/* Return true if the part with this key belongs to a value that a get finds, or if that cannot be
+ * read. *generation: of the value; 0: unknown. */
+CELLAR_PRIVATE bool l2_part_wanted(l2 *d, const unsigned char *key, uint32_t klen,
+                                   uint32_t *generation);
 
 /* ---- barrier.c ---- */
 

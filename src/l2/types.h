@@ -56,6 +56,8 @@
 #define L2_KICKS_MOST 64u /* for a heavy word */
 #define L2_MEMO 10u
 #define L2_ERAS 3u
+#define L2_LIVE_ROWS 64u /* of SUPER: generations with 1/64 of all live bytes */
+#define L2_ROUND 16u     /* parts of a round of the log, see l2_moves.part */
 #define L2_SEGSEQ_STEP 1024u /* segment numbers that one write of SUPER reserves */
 #define L2_BAD_MAX 768u
 #define L2_DAY_STEPS 256u     /* SUPER counts 1/256 of a day's budget ahead */
@@ -96,6 +98,7 @@ typedef struct l2_super {
     uint32_t born_end; /* end of the run's mark in its first segment; 0: the run made that one */
     int64_t anchor_wall_ms, anchor_boot_ms, last_seen_wall_ms;
     uint64_t bytes_today, day, opens;
+    struct { uint32_t generation, pages; } live[L2_LIVE_ROWS]; /* live bytes, in units of L2_PAGE */
     uint32_t state, level, seg_bytes, nseg, nstage, granule, bad_count;
     uint32_t closed; /* 1: a close wrote CLEAN, and no run has begun since */
     uint16_t check_algo, hash_algo;
@@ -249,6 +252,8 @@ typedef struct l2_namespace_row {
     l2_namespace v;
     uint32_t name_len;
     char name[L2_NAME_MAX];
+    uint64_t live[L2_ROUND]; /* bytes of its generation that passes found live, see move.c */
+    uint64_t live_before;    /* the sum of these at the last close; 0 after the first round */
 } l2_namespace_row;
 
 #define L2_TAGS_MAX 4096u
@@ -383,19 +388,27 @@ typedef struct l2_goal { /* target of a resize; worker only */
     cellar_err result;     /* valid once `on` is false */
 } l2_goal;
 
-typedef struct l2_moves { /* moves of the oldest segment, see move.c; worker only */
+typedef struct l2_moves { /* passes of the oldest segment, see move.c; worker only */
     bool on;
-    bool sampled;             /* the estimate has begun */
-    uint32_t seg, page, from; /* segment, footer page, first offset to look at */
+    bool summed;              /* `words` is valid */
+    bool counted;             /* all segments were counted, in this run or an earlier one */
+    bool copies_all;          /* live records are appended again; false: they are only counted */
+    uint32_t seg, page;       /* segment, footer page */
+    uint32_t from, to;        /* offsets that are still to be looked at */
+    uint32_t weight;          /* 8 if records of an eighth of the segment stand for all */
     uint64_t segseq, copies;  /* records of this segment that were appended again */
     uint32_t stuck;           /* rounds without progress at the record of `from` */
     bool last;                /* copies may take the last slot: otherwise they find no room */
     bool waits;               /* a read failed in this step: repeat it later */
     int64_t failed_ms;        /* first failed read of this segment; 0: none */
-    uint32_t sample;          /* next shard of the index to sample */
-    uint64_t words;           /* bytes that words lead to, an average of samples */
-    uint32_t live_share;           /* of these bytes, live ones in 1/2^20, an average of reads */
-    uint64_t sampled_ns;
+    uint32_t shard;           /* next shard of the index to sum up */
+    uint64_t sum, words;      /* bytes that words lead to: so far, and the last sum of all shards */
+    uint32_t part, passed;    /* part of the round of the log; segments passed in this round */
+    uint32_t generation;      /* of `live` */
+    uint64_t live;            /* live bytes of this segment that no row counts yet */
+    uint64_t value;           /* number of the value of the last part; 0: none */
+    uint32_t value_generation; /* of that value; 0: unknown */
+    bool value_wanted;        /* a get finds that value */
     unsigned char *raw, *buf; /* bytes of the segment, aligned; NULL: none */
     uint64_t at, bytes;       /* position and length of `buf` in the segment */
     size_t room;              /* bytes of `raw` */

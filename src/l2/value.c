@@ -15,14 +15,17 @@
  *            A change that puts has its tombstone in the log before the first part: a process death
  *            between parts leaves no older value.
  * LOCKING    None of its own.
+ *            A part is wanted while the newest record with the hash48 of its head is that head.
  * LIMITS     A value above a quarter of the places is refused. Parts without a head stay until
  *            their segments are reclaimed. The parts of a value are older than its head: when one
- *            of them is reclaimed, the value is a miss, and its word stays until the head goes.
+ *            of them is reclaimed, the value is a miss, and its word stays until the head goes. If
+ *            two keys have one hash48, a pass may drop the older one's parts.
  * SEE ALSO   README.md, "Values in parts": kills, ciphers, measurements. */
 #include "l2/types.h"
 
 #include "base/random.h"
 #include "l2/admission.h"
+#include "l2/codec.h"
 #include "l2/format.h"
 #include "l2/index.h"
 #include "l2/link.h"
@@ -39,6 +42,8 @@ BASE_SIZE_BEGIN
 #define L2_PART_BYTES ((uint32_t)64 << 10) /* of a record with the part, about */
 #define L2_PARTS_AHEAD 64u /* parts that the disk reads while one is checked */
 #define L2_PART_BESIDE 128u /* head, link, extensions, key and rounding of it */
+#define L2_OWNER_BYTES 512u /* read of a head, with most keys */
+#define L2_OWNER_MOST (L2_RECORD_HEAD + L2_LINK_BYTES + L2_EXT_MAX + CELLAR_KEY_MAX)
 
 typedef struct l2_part {
     l2_key key;
@@ -153,40 +158,92 @@ CELLAR_PRIVATE cellar_err l2_get_range(l2 *d, const l2_key *k, uint64_t offset, 
 
 /* ---- move ---- */
 
-/* Return true if the record that the word names is the head of the value `id`, or cannot be
- * read. */
-static bool l2_part_head_is(l2 *d, uint64_t word, uint64_t id)
+typedef struct l2_owner { /* the newest record with the hash48 of a part's head */
+    uint64_t id, h48; /* number of the value, hash48 of its head */
+    bool found;  /* such a record, or one that cannot be read */
+    bool wanted; /* it is the head of the value, and nothing ended it; or it cannot be read */
+    uint32_t generation;
+    uint64_t link; /* of the last record that was read */
+} l2_owner;
+
+/* Check `n` bytes of a record, from its begin. Return false if they end before its key does. */
+static bool l2_owner_judge(l2 *d, l2_owner *o, const unsigned char *at, uint32_t n, uint64_t lsn,
+                           bool future)
 {
-    unsigned char head[L2_RECORD_HEAD + L2_EXT_MAX + L2_LINK_BYTES] BASE_ALIGNED(8) = { 0 };
-    const l2_seg *g = &d->seg[l2_word_seg(d, word)];
-    const uint64_t state = base_load_acq(&g->word);
-    const uint32_t off = l2_word_off(d, word);
-    const uint32_t n = BASE_MIN((uint32_t)sizeof head, d->form.seg_bytes - off);
+    const uint32_t off = (uint32_t)(lsn % d->form.seg_bytes);
     l2_rec r;
     l2_meta m;
-    if (!l2_record_head(d, g, state, off, head, n) ||
-        !l2_rec_marked(&d->form, head, L2_SEG_SEQ(state), off, d->form.seg_bytes, &r)) {
-        return true;
+    o->found = o->wanted = true;
+    if (l2_r32(at) == 0 || !l2_rec_marked(&d->form, at, lsn / d->form.seg_bytes, off,
+                                          d->form.seg_bytes, &r)) {
+        return true; /* incomplete or damaged */
     }
     const size_t link = l2_link_bytes(&r), ext = (size_t)r.ext * 8;
+    const unsigned char *key = at + L2_RECORD_HEAD + ext;
+    if (L2_RECORD_HEAD + ext + r.klen > n) { return false; }
+    o->link = link != 0 ? l2_link_read(&d->form, at + L2_RECORD_HEAD, lsn) : 0;
+    o->found = r.generation != 0 && o->h48 == l2_h48(base_hash(&d->hash_key, r.generation, key,
+                                                              r.klen));
     memset(&m, 0, offsetof(l2_meta, tags));
-    return L2_RECORD_HEAD + ext > n || !l2_ext_read(head + L2_RECORD_HEAD + link, ext - link, &m) ||
-           m.part_id == id;
+    o->wanted = o->found && r.kind == L2_KIND_PUT &&
+                l2_ext_read(at + L2_RECORD_HEAD + link, ext - link, &m) && m.part_id == o->id &&
+                l2_record_valid(d, at, &r, lsn, future);
+    o->generation = o->wanted ? r.generation : 0;
+    return true;
 }
 
-CELLAR_PRIVATE bool l2_part_wanted(l2 *d, const unsigned char *key, uint32_t klen)
+/* Read head and key of the record that a word names, and check them. */
+static void l2_owner_read(l2 *d, l2_owner *o, uint64_t word)
 {
-    uint64_t word[L2_CLASS_WORDS], h48 = 0;
-    bool wanted = false;
-    if (klen != L2_PART_KEY) { return false; }
-    memcpy(&h48, key + 8, 6);
-    const uint32_t n = l2_index_all(d, h48, word);
-    for (uint32_t i = 0; i < n && !wanted; i++) {
-        /* A link may lead to the head: the part counts as wanted. */
-        wanted = (word[i] & L2_WORD_LINKED) != 0 || ((word[i] & L2_WORD_TOMB) == 0 &&
-                                                    l2_part_head_is(d, word[i], l2_r64(key)));
+    unsigned char few[L2_OWNER_BYTES] BASE_ALIGNED(8) = { 0 };
+    const l2_seg *g = &d->seg[l2_word_seg(d, word)];
+    const uint64_t state = base_load_acq(&g->word), lsn = l2_word_lsn(d, word);
+    const uint32_t off = l2_word_off(d, word);
+    const uint32_t most = BASE_MIN(l2_word_bytes(d, word), d->form.seg_bytes - off);
+    const uint32_t all = BASE_MIN(most, L2_OWNER_MOST);
+    const uint32_t n = BASE_MIN(all, (uint32_t)sizeof few);
+    const bool future = base_load_rlx(&g->future) != 0;
+    o->found = o->wanted = true;
+    o->generation = 0;
+    if (!l2_record_head(d, g, state, off, few, n) || l2_owner_judge(d, o, few, n, lsn, future)) {
+        return;
     }
-    return wanted;
+    unsigned char *whole = l2_alloc(d, all); /* a long key */
+    if (whole == NULL) { return; }
+    if (l2_record_head(d, g, state, off, whole, all)) {
+        (void)l2_owner_judge(d, o, whole, all, lsn, future);
+    }
+    base_free(d->cfg.account, BASE_MOD_L2, whole, all);
+}
+
+CELLAR_PRIVATE bool l2_part_wanted(l2 *d, const unsigned char *key, uint32_t klen,
+                                   uint32_t *generation)
+{
+    uint64_t word[L2_CLASS_WORDS], lsn[L2_CLASS_WORDS];
+    l2_moves *v = &d->moves;
+    if (klen != L2_PART_KEY) { return false; }
+    l2_owner o = { .id = l2_r64(key) };
+    memcpy(&o.h48, key + 8, 6);
+    const uint32_t n = v->value != o.id ? l2_index_all(d, o.h48, word) : 0;
+    for (uint32_t i = 0; i < n; i++) { lsn[i] = l2_word_lsn(d, word[i]); }
+    for (uint32_t at = 0; n > 0 && !o.found; at = 0) {
+        for (uint32_t i = 1; i < n; i++) { at = lsn[i] > lsn[at] ? i : at; }
+        if (lsn[at] == 0) { break; }
+        o.link = 0;
+        l2_owner_read(d, &o, word[at]);
+        const uint64_t link = o.link < lsn[at] ? o.link : 0;
+        word[at] = link != 0 && !o.found ? l2_link_word(d, link) : 0;
+        o.found = o.found || word[at] == L2_LINK_LOST;
+        o.wanted = o.wanted || word[at] == L2_LINK_LOST;
+        lsn[at] = word[at] != 0 ? link : 0;
+    }
+    if (v->value != o.id) {
+        v->value = o.id;
+        v->value_wanted = o.wanted;
+        v->value_generation = o.generation;
+    }
+    *generation = v->value_generation;
+    return v->value_wanted;
 }
 
 /* ---- put ---- */

@@ -216,6 +216,8 @@
     X(moved, "cellar_l2_moved_total", "", DUMP) /* Live entries written again to keep them. */ \
     X(moved_bytes, "cellar_l2_moved_bytes_total", "", \
       METRIC("Bytes of live entries that were written again because their segment was needed.")) \
+    X(passed_bytes, "cellar_l2_passed_bytes_total", "", \
+      METRIC("Bytes that were read of segments before their room was used again.")) \
     X(emptied, "cellar_l2_emptied_total", "", \
       METRIC("Times the disk tier was emptied: no room for changes, or bytes lost.")) \
     X(holes, "cellar_l2_holes_total", "", DUMP) /* Unreadable stretches of the log on disk. */ \
