@@ -284,7 +284,8 @@ CELLAR_API cellar_remote_state cellar_remote_state_get(const cellar_remote *r);
 CELLAR_API cellar_err cellar_remote_last_error(const cellar_remote *r, cellar_error_info *out);
 
 /* Read the figures of a remote. cellar_metrics_write and cellar_stats_json (cellar_observe.h) write
- * them with the label remote="PREFIX", and a port shows them: `remote` of cellar_resp_config.
+ * them with the label remote="PREFIX", and a port shows them: `remote` of cellar_resp_config. While
+ * the link is not proven, `state` of cellar_stats_json has the label why: the last error.
  * in:      out from cellar_remote_stats_default
  * out:     *out
  * returns: OK; E_INVAL

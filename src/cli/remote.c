@@ -11,8 +11,8 @@
 
 #ifdef CELLAR_WITH_REMOTE
 #include <inttypes.h>
-#include <poll.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -97,7 +97,32 @@ static const char *remote_value(const char *lines, const char *name)
     return "?";
 }
 
+/* Return a number of a line; 0: not told. */
+static uint64_t remote_count_of(const char *lines, const char *name)
+{
+    return strtoull(remote_value(lines, name), NULL, 10);
+}
+
+/* Return whether the server has no room for one more value. */
+static bool remote_is_full(const remote_seen *s)
+{
+    const uint64_t most = remote_count_of(s->info, "maxmemory");
+    const uint64_t used = remote_count_of(s->info, "used_memory");
+    const uint64_t other = remote_count_of(s->info, "mem_not_counted_for_evict");
+    return most != 0 && used - (other < used ? other : 0) >= most;
+}
+
 /* ---- rows ---- */
+
+enum { REMOTE_AT_BYTES = REMOTE_HOST_MAX + 16 };
+
+static const char *remote_at_write(const remote_address *at, char to[REMOTE_AT_BYTES])
+{
+    const char *format = at->port == 0                  ? "%s"
+                         : strchr(at->host, ':') != NULL ? "[%s]:%u" : "%s:%u";
+    (void)snprintf(to, REMOTE_AT_BYTES, format, at->host, (unsigned)at->port);
+    return to;
+}
 
 static void remote_row(const char *name, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -133,17 +158,40 @@ static void remote_rows_of_link(cellar_remote *r, int64_t took_ms)
     remote_row("rights", "all that the tier needs");
 }
 
-static void remote_rows_of_server(const remote_seen *s)
+/* Write a row for each Sentinel. Return how many do not answer. */
+static uint32_t remote_rows_of_sentinels(const cellar_remote *r)
 {
-    remote_row("server", "%s %s, %s", remote_value(s->hello, "server"),
-               remote_value(s->hello, "version"), remote_value(s->hello, "role"));
+    remote_sentinel_view v;
+    char at[REMOTE_AT_BYTES], named[REMOTE_AT_BYTES];
+    uint32_t silent = 0;
+    for (uint32_t i = 0; remote_sentinel_look(r->link, i, &v); i++) {
+        (void)remote_at_write(&v.at, at);
+        if (v.named.port != 0) {
+            remote_row("sentinel", "%s names %s, %" PRId64 " ms ago", at,
+                       remote_at_write(&v.named, named), v.age_ms);
+        } else {
+            remote_row("sentinel", "%s: %s", at, v.text[0] != '\0' ? v.text : "no answer yet");
+            silent += !v.objects;
+        }
+    }
+    return silent;
+}
+
+static void remote_rows_of_server(const cellar_remote *r, const remote_seen *s)
+{
+    char at[REMOTE_AT_BYTES];
+    const bool full = remote_is_full(s); /* before the row: remote_value keeps four values */
+    remote_row("server", "%s %s, %s at %s", remote_value(s->hello, "server"),
+               remote_value(s->hello, "version"), remote_value(s->hello, "role"),
+               remote_at_write(remote_link_at(r->link), at));
     if (s->info[0] == '\0') {
         remote_row("memory", "not told: the user lacks +info");
     } else {
-        remote_row("memory", "%s of maxmemory %s, %s; evicted keys %s",
+        remote_row("memory", "%s of maxmemory %s, %s%s; evicted keys %s",
                    remote_value(s->info, "used_memory_human"),
                    remote_value(s->info, "maxmemory_human"),
                    remote_value(s->info, "maxmemory_policy"),
+                   full ? ", is full now" : "",
                    remote_value(s->info, "evicted_keys"));
         remote_row("tracking", "%s clients, %s prefixes; clients use %s bytes",
                    remote_value(s->info, "tracking_clients"),
@@ -161,6 +209,18 @@ static void remote_rows_of_server(const remote_seen *s)
         remote_row("", "min-replicas-to-write %s, min-replicas-max-lag %s s",
                    remote_value(s->config, "min-replicas-to-write"),
                    remote_value(s->config, "min-replicas-max-lag"));
+    }
+}
+
+static void remote_notes_of_sentinels(const cellar_remote *r, uint32_t silent)
+{
+    const uint32_t count = r->cfg.sentinel_count;
+    if (silent != 0) {
+        printf("note: %u of %u Sentinels %s not answer\n", silent, count,
+               silent == 1 ? "does" : "do");
+    }
+    if (count == 1) {
+        puts("note: without this Sentinel nothing counts, and it alone can be wrong; name three");
     }
 }
 
@@ -182,6 +242,20 @@ static void remote_notes(const cellar_remote *r, const remote_seen *s)
 
 static int64_t remote_now(void) { return (int64_t)(cli_clock_ns() / 1000000); }
 
+/* Run the link for a moment. */
+static void remote_run_link(const cellar_remote *r) { (void)remote_link_step(r->link, 2); }
+
+/* Wait until each Sentinel has answered or failed. */
+static void remote_sentinels_await(const cellar_remote *r)
+{
+    const int64_t end_ms = remote_now() + REMOTE_WAIT_MS / 2;
+    for (uint32_t i = 0; remote_now() < end_ms;) {
+        remote_sentinel_view v;
+        if (!remote_sentinel_look(r->link, i, &v)) { return; }
+        if (v.named.port != 0 || v.text[0] != '\0') { i++; } else { remote_run_link(r); }
+    }
+}
+
 /* Wait for the proof. Return false with *why after the time, or after each address has refused. */
 static bool remote_is_proven(const cellar_remote *r, cellar_error_info *why)
 {
@@ -196,7 +270,7 @@ static bool remote_is_proven(const cellar_remote *r, cellar_error_info *why)
             f.counts[REMOTE_LINK_ATTEMPTS] > tries) {
             return false;
         }
-        (void)poll(NULL, 0, 2);
+        remote_run_link(r);
     } while (remote_now() < end_ms);
     return false;
 }
@@ -208,6 +282,7 @@ static int remote_ask_all(cellar_remote *r)
     const int64_t begin_ms = remote_now();
     if (!remote_is_proven(r, &why)) {
         const size_t own = strncmp(why.text, "remote: ", 8) == 0 ? 8 : 0;
+        remote_notes_of_sentinels(r, remote_rows_of_sentinels(r));
         cli_complain("remote", "%s", why.code != CELLAR_OK ? why.text + own
                                                            : "the server gave no proof in time");
         return CLI_FINDING;
@@ -222,8 +297,11 @@ static int remote_ask_all(cellar_remote *r)
                                           REMOTE_WORD("min-replicas-max-lag")),
                           remote_config_note, &seen);
     }
-    remote_rows_of_server(&seen);
+    remote_sentinels_await(r);
+    remote_rows_of_server(r, &seen);
+    const uint32_t silent = remote_rows_of_sentinels(r);
     remote_notes(r, &seen);
+    remote_notes_of_sentinels(r, silent);
     return CLI_DONE;
 }
 
@@ -243,6 +321,7 @@ static int remote_try(const char *url, bool plain)
     host.log = remote_log;
     o.host = &host;
     o.allow_plaintext = plain;
+    o.no_thread = 1; /* this thread runs the link, and may look at it */
     if (cellar_open(NULL, &store) != CELLAR_OK) {
         cli_complain("remote", "cannot open a store; give the program more memory");
         return CLI_NO_START;
@@ -292,11 +371,11 @@ const cli_command cli_remote = {
     "Usage: cellar remote [OPTION]... URL\n"
     "\n"
     "Connects to a Redis or Valkey server, alone or under Sentinel, as cellar_remote_open does\n"
-    "with the same URL, waits for a proof, and prints version and role of the server, its memory,\n"
-    "tracking, clients, replicas and limits, state of the link, age of the proof and clock. If\n"
-    "there is no proof within 3 s, it prints the reason: what does not answer, the certificate\n"
-    "that is refused, each right that the user lacks. Needs a program built with REMOTE=1; a URL\n"
-    "with rediss: one with TLS=1, too.\n"
+    "with the same URL, waits for a proof, and prints version, role and address of the server,\n"
+    "its memory, tracking, clients, replicas and limits, state of the link, age of the proof and\n"
+    "clock, and what each Sentinel says. If there is no proof within 3 s, it prints the reason:\n"
+    "what does not answer, the certificate that is refused, each right that the user lacks. Needs\n"
+    "a program built with REMOTE=1; a URL with rediss: one with TLS=1, too.\n"
     "\n"
     "  --allow-plaintext  reach another machine without TLS\n"
     "  --help             print this text\n"

@@ -218,6 +218,18 @@ static cellar_err remote_url_tcp(const remote_reading *r, const char *rest, size
     return remote_refuse(r, CELLAR_E_INVAL, "the URL must be redis://[user@]host[:port]");
 }
 
+/* Refuse a URL of another scheme. Name the scheme, but nothing behind it. */
+static cellar_err remote_scheme_refuse(const remote_reading *r, const char *url)
+{
+    const size_t len = strspn(url, "abcdefghijklmnopqrstuvwxyz+-");
+    const bool named = len != 0 && len < 24 && url[len] == ':';
+    const size_t behind = strspn(url + len, "/:");
+    return remote_refuse(r, CELLAR_E_INVAL, "the URL must begin with redis://, rediss://, "
+                         "redis-sentinel://, rediss-sentinel:// or unix:/// (got %.*s)",
+                         named ? (int)(len + (behind < 3 ? behind : 3)) : 9,
+                         named ? url : "no scheme");
+}
+
 static cellar_err remote_url(const remote_reading *r, const char *url)
 {
     static const char *const schemes[] = { "redis://", "rediss://", "redis-sentinel://",
@@ -232,7 +244,7 @@ static cellar_err remote_url(const remote_reading *r, const char *url)
         err = remote_url_tcp(r, url + scheme, len - scheme, n >= 2);
     } else if (strncmp(url, "unix:///", 8) != 0 || len < 9 || len - 7 > 107 ||
                !remote_unescape(url + 7, len - 7, r->c->server.host, sizeof r->c->server.host)) {
-        err = remote_refuse(r, CELLAR_E_INVAL, "the URL must begin with unix:/// or redis://");
+        err = remote_scheme_refuse(r, url);
     }
     return err == CELLAR_OK && url[len] == '?' ? remote_query(r, url + len + 1) : err;
 }

@@ -602,6 +602,20 @@ CELLAR_PRIVATE void remote_link_figures(const remote_link *l, remote_figures *ou
     out->proof_age_ms = at_ms != 0 ? l->e.now_ms(l->e.ctx) - at_ms : -1;
 }
 
+CELLAR_PRIVATE bool remote_sentinel_look(const remote_link *l, uint32_t i,
+                                         remote_sentinel_view *out)
+{
+    if (i >= l->c->sentinel_count) { return false; }
+    const remote_sentinel *s = &l->sentinel[i];
+    *out = (remote_sentinel_view){ .at = l->c->sentinel[i], .named = s->named,
+                                   .age_ms = l->e.now_ms(l->e.ctx) - s->named_ms, .text = s->text,
+                                   .objects = remote_sentinel_objects(s) };
+    if (s->why == REMOTE_WHY_NONE) { out->text = ""; } else { out->named.port = 0; }
+    return true;
+}
+
+CELLAR_PRIVATE const remote_address *remote_link_at(const remote_link *l) { return &l->at; }
+
 CELLAR_PRIVATE void remote_link_refusal(remote_link *l, remote_refusal *out)
 {
     pthread_mutex_lock(&l->refusal_lock);

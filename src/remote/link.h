@@ -82,6 +82,18 @@ CELLAR_PRIVATE int64_t remote_engine_now(const remote_link *l, int64_t *error_ms
 CELLAR_PRIVATE void remote_link_figures(const remote_link *l, remote_figures *out);
 /* Read the last reason for a lost or refused connection. why is NONE if there was none. */
 CELLAR_PRIVATE void remote_link_refusal(remote_link *l, remote_refusal *out);
+/* What the link knows of a Sentinel. */
+typedef struct remote_sentinel_view {
+    remote_address at, named; /* its own; of the primary, port 0: it names none */
+    int64_t age_ms;           /* of `named` */
+    const char *text;         /* why it names none; "": no answer yet */
+    bool objects;             /* that is its answer */
+} remote_sentinel_view;
+/* Look at Sentinel number `i`. Return false if there is none. Thread of the link. */
+BASE_SPARE CELLAR_PRIVATE bool remote_sentinel_look(const remote_link *l, uint32_t i,
+                                                    remote_sentinel_view *out);
+/* Return the server of the last attempt. Thread of the link. */
+BASE_SPARE CELLAR_PRIVATE const remote_address *remote_link_at(const remote_link *l);
 /* Return whether the caller is inside the I/O thread of the link. */
 CELLAR_PRIVATE bool remote_inside(const remote_link *l);
 

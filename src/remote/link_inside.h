@@ -92,6 +92,8 @@ typedef struct remote_sentinel {
     int64_t asked_ms;       /* store clock: of the newest question */
     int64_t named_ms;       /* asked_ms of the answer `named` */
     remote_address named;   /* port 0: none */
+    remote_why why;         /* of its last answer or failure; NONE: a server, or nothing yet */
+    char text[120];         /* with why */
     uint32_t skip;          /* replies to AUTH */
     bool fresh, asking;     /* no question was sent; one is in flight */
 } remote_sentinel;
@@ -240,6 +242,8 @@ CELLAR_PRIVATE void remote_load_scripts(remote_link *l); /* again, after NOSCRIP
 /* ---- sentinel.c ---- */
 CELLAR_PRIVATE void remote_sentinels_open(remote_link *l);
 CELLAR_PRIVATE void remote_sentinels_close(remote_link *l);
+/* Return whether the last answer of a Sentinel was something else than the name of a server. */
+CELLAR_PRIVATE bool remote_sentinel_objects(const remote_sentinel *s);
 /* Ask the Sentinels, and act on what their majority names. */
 CELLAR_PRIVATE void remote_sentinels_tick(remote_link *l);
 CELLAR_PRIVATE void remote_sentinel_serve(remote_wire *w, uint32_t reads); /* it has events */

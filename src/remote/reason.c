@@ -133,11 +133,29 @@ static const char *remote_errno_text(int e)
            : e == EHOSTUNREACH || e == ENETUNREACH ? "no route" : "system error";
 }
 
+/* Break if the URL has no TLS and the server answers the first bytes as a TLS port does: by the end
+ * of the connection, or by an alert. */
+static void remote_break_plain(remote_link *l, const remote_wire *w)
+{
+    char at[REMOTE_AT_TEXT];
+    const bool alert = w->fault == REMOTE_WIRE_PROTOCOL && w->reader != NULL &&
+                       strstr(w->reader->errstr, "\\x15") != NULL;
+    if (l->c->tls || l->phase > REMOTE_PHASE_HANDSHAKE) { return; }
+    if (alert) {
+        remote_break(l, REMOTE_WHY_TLS, "the server %s speaks TLS: write rediss:// for redis://",
+                     remote_at_text(l, at));
+    } else if (w->fault == REMOTE_WIRE_CLOSED && w->connected && l->at.port != 0) {
+        remote_break(l, REMOTE_WHY_CLOSED, "the server %s closed in the handshake: if its port "
+                     "speaks TLS, write rediss:// for redis://", remote_at_text(l, at));
+    }
+}
+
 CELLAR_PRIVATE void remote_break_wire(remote_link *l, const remote_wire *w)
 {
     char at[REMOTE_AT_TEXT];
     const char *which = w == &l->subscriber ? "subscriber"
                       : w == &l->data       ? "data" : "to a Sentinel";
+    remote_break_plain(l, w);
     switch (w->fault) {
     case REMOTE_WIRE_PROTOCOL:
         remote_break(l, REMOTE_WHY_PROTOCOL, l->phase <= REMOTE_PHASE_HANDSHAKE

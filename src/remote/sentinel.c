@@ -11,6 +11,7 @@
  *            A Sentinel that fails keeps its vote until it is too old.
  * LIMITS     REMOTE_ADDRESSES_MAX Sentinels, a connection, a question in flight and a lookup of the
  *            name for each: a name that is slow to resolve delays no other Sentinel. */
+#include <stdio.h>
 #include <string.h>
 
 #include "remote/reason.h"
@@ -25,6 +26,40 @@ static bool remote_sentinel_last(remote_link *l)
     int64_t at_ms;
     return l->phase == REMOTE_PHASE_SENTINEL && ++l->told >= l->c->sentinel_count &&
            !remote_primary(l, &named, &at_ms);
+}
+
+CELLAR_PRIVATE bool remote_sentinel_objects(const remote_sentinel *s)
+{
+    return s->why != REMOTE_WHY_NONE && s->why != REMOTE_WHY_CONNECT &&
+           s->why != REMOTE_WHY_TIMEOUT && s->why != REMOTE_WHY_NOMEM;
+}
+
+/* Keep the reason for which the link breaks as that of a Sentinel. `last`: the link breaks with it,
+ * or with the reason of a Sentinel that answered. */
+static void remote_sentinel_note(remote_link *l, remote_sentinel *s, bool last)
+{
+    const remote_sentinel *best = s;
+    s->why = l->why;
+    (void)snprintf(s->text, sizeof s->text, "%.*s", (int)sizeof s->text - 1, l->why_text);
+    l->why = REMOTE_WHY_NONE;
+    for (uint32_t i = 0; i < l->c->sentinel_count && !remote_sentinel_objects(best); i++) {
+        if (remote_sentinel_objects(&l->sentinel[i])) { best = &l->sentinel[i]; }
+    }
+    if (last) { remote_break(l, best->why, "%s", best->text); }
+}
+
+/* Take the name of a server. */
+static void remote_sentinel_names(remote_link *l, remote_sentinel *s, const remote_reply *host,
+                                  uint64_t port)
+{
+    memcpy(s->named.host, host->text, host->len);
+    s->named.host[host->len] = '\0';
+    s->named.port = (uint16_t)port;
+    s->named_ms = s->asked_ms;
+    s->why = REMOTE_WHY_NONE;
+    if (!remote_sentinel_last(l) || l->why != REMOTE_WHY_NONE) { return; }
+    remote_break(l, REMOTE_WHY_MASTER, "no majority of the Sentinels names one server as master "
+                 "%.48s", l->c->master);
 }
 
 /* Take an answer; the one to AUTH says nothing that the next one does not. */
@@ -42,42 +77,47 @@ static void remote_sentinel_reply(void *sentinel, const remote_reply *reply)
     s->asking = false;
     if (number > 0 && number <= 65535 && host->len <= REMOTE_HOST_MAX &&
         host->type == REMOTE_STRING) {
-        memcpy(s->named.host, host->text, host->len);
-        s->named.host[host->len] = '\0';
-        s->named.port = (uint16_t)number;
-        s->named_ms = s->asked_ms;
-        if (remote_sentinel_last(l)) {
-            remote_break(l, REMOTE_WHY_MASTER, "no majority of the Sentinels names one server as "
-                         "master %.48s", l->c->master);
-        }
+        remote_sentinel_names(l, s, host, number);
         return;
     }
     const bool error = reply->type == REMOTE_ERROR;
     const bool denied = error && remote_why_of(reply) == REMOTE_WHY_AUTH;
     s->named.port = 0;
-    if (!remote_sentinel_last(l)) { return; }
+    const bool last = remote_sentinel_last(l);
+    if (l->why != REMOTE_WHY_NONE) { return; }
     remote_break(l, denied ? REMOTE_WHY_AUTH : REMOTE_WHY_MASTER,
                  denied ? "a Sentinel wants another sentinel_user or sentinel_password"
                  : error ? "a Sentinel refuses to answer" : "a Sentinel does not know master %.80s",
                  l->c->master);
+    remote_sentinel_note(l, s, last);
+}
+
+/* Break with the reason why a Sentinel failed. */
+static void remote_sentinel_break(remote_link *l, const remote_sentinel *s, cellar_err err)
+{
+    char at[REMOTE_AT_TEXT];
+    const remote_address server = l->at;
+    l->at = l->c->sentinel[s - l->sentinel]; /* for the text */
+    if (err == CELLAR_E_TIMEOUT) {
+        remote_break(l, REMOTE_WHY_TIMEOUT, "the Sentinel %s does not answer",
+                     remote_at_text(l, at));
+    } else if (err != CELLAR_OK) {
+        remote_unresolved(l, err);
+    } else {
+        remote_break_wire(l, &s->wire);
+    }
+    l->at = server;
 }
 
 /* Close the connection, and connect again later. err: TIMEOUT: no answer; OK: the wire has the
  * reason; else that of the resolver. */
 static void remote_sentinel_fail(remote_link *l, remote_sentinel *s, cellar_err err)
 {
-    if (remote_sentinel_last(l)) {
-        char at[REMOTE_AT_TEXT];
-        l->at = l->c->sentinel[s - l->sentinel];
-        l->data.sys_errno = s->wire.sys_errno;
-        if (err == CELLAR_E_TIMEOUT) {
-            remote_break(l, REMOTE_WHY_TIMEOUT, "the Sentinel %s does not answer",
-                         remote_at_text(l, at));
-        } else if (err != CELLAR_OK) {
-            remote_unresolved(l, err);
-        } else {
-            remote_break_wire(l, &s->wire);
-        }
+    const bool last = remote_sentinel_last(l);
+    if (l->why == REMOTE_WHY_NONE) {
+        remote_sentinel_break(l, s, err);
+        remote_sentinel_note(l, s, last);
+        if (last) { l->data.sys_errno = s->wire.sys_errno; }
     }
     remote_wire_drop(l, &s->wire);
     s->asking = false;

@@ -76,13 +76,20 @@ static void remote_head(remote_text *t, const char *name, const char *type, cons
                  type);
 }
 
-/* Write one figure. `reason`: a second label; NULL: none. */
-static void remote_figure(remote_text *t, const char *name, const char *reason, int64_t value)
+/* Write one figure. `label`: a second label with `text`, printable bytes; NULL: none. */
+static void remote_figure(remote_text *t, const char *name, const char *label, const char *text,
+                          int64_t value)
 {
     const bool json = t->comma != NULL;
-    char more[48] = "";
-    if (reason != NULL) {
-        (void)snprintf(more, sizeof more, json ? ",\"reason\":\"%s\"" : ",reason=\"%s\"", reason);
+    char more[2 * sizeof ((remote_refusal *)NULL)->text + 16] = "";
+    if (label != NULL) {
+        int n = snprintf(more, sizeof more, json ? ",\"%s\":\"" : ",%s=\"", label);
+        for (; *text != '\0'; text++) {
+            if (*text == '"' || *text == '\\') { more[n++] = '\\'; }
+            more[n++] = *text;
+        }
+        more[n] = '"';
+        more[n + 1] = '\0';
     }
     if (json) {
         remote_print(t, "%s{\"name\":\"cellar_remote_%s\",\"labels\":{\"remote\":\"%s\"%s},"
@@ -98,7 +105,18 @@ static void remote_family(remote_text *t, const char *name, const char *type, co
                           int64_t value)
 {
     remote_head(t, name, type, help);
-    remote_figure(t, name, NULL, value);
+    remote_figure(t, name, NULL, NULL, value);
+}
+
+/* Write the state of the link. JSON also has the reason why a link is not proven. */
+static void remote_state_write(remote_text *t, const cellar_remote *r, remote_state state)
+{
+    static const char help[] = "State of the link: 0 down, 1 linked, 2 gap, 3 proven, 4 suspect";
+    remote_refusal why;
+    remote_link_refusal(r->link, &why);
+    const bool tells = t->comma != NULL && state < REMOTE_PROVEN && why.code != CELLAR_OK;
+    remote_head(t, "state", "gauge", help);
+    remote_figure(t, "state", tells ? "why" : NULL, why.text, (int64_t)state);
 }
 
 /* Write a histogram of microseconds in seconds. */
@@ -121,7 +139,6 @@ static void remote_histogram(remote_text *t, const char *name, const char *help,
 
 /* Name, help, field of cellar_remote_stats. */
 #define REMOTE_GAUGES(X) \
-    X("state", "State of the link: 0 down, 1 linked, 2 gap, 3 proven, 4 suspect", state) \
     X("proof_age_ms", "Age of the newest proof in ms; -1 without one", proof_age_ms) \
     X("proof_trip_us", "Journey of the newest marker in us", proof_trip_us) \
     X("leases_held", "Loads that this process leads for all processes now", leases_held) \
@@ -140,6 +157,7 @@ CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, 
     cellar_remote_stats s;
     remote_stats_fill(r, &f, &s);
     if (json) { remote_print(&t, "{\"metrics\":["); }
+    remote_state_write(&t, r, f.state);
 #define REMOTE_GAUGE(name, help, field) remote_family(&t, name, "gauge", help, (int64_t)s.field);
     REMOTE_GAUGES(REMOTE_GAUGE)
 #undef REMOTE_GAUGE
@@ -150,7 +168,7 @@ CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, 
     remote_head(&t, "lost_links_total", "counter", "Links lost or refused, by reason");
 #define REMOTE_LOST(name, code, text) \
     if (REMOTE_WHY_##name != REMOTE_WHY_NONE) { \
-        remote_figure(&t, "lost_links_total", text, (int64_t)f.gaps[REMOTE_WHY_##name]); \
+        remote_figure(&t, "lost_links_total", "reason", text, (int64_t)f.gaps[REMOTE_WHY_##name]); \
     }
     REMOTE_WHYS(REMOTE_LOST)
 #undef REMOTE_LOST

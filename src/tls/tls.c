@@ -19,6 +19,7 @@
 #include <limits.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
+#include <openssl/pemerr.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
@@ -99,14 +100,16 @@ static void tls_init(void)
 
 /* ---- reasons ---- */
 
-/* Write the reason of the newest error of OpenSSL. */
-static void tls_error_text(char why[TLS_WHY], const char *what, const char *file)
+/* Write the reason of the oldest error of OpenSSL. none: for a file without the object. */
+static void tls_error_text(char why[TLS_WHY], const char *what, const char *file, const char *none)
 {
     const unsigned long e = ERR_peek_error();
-    const char *reason = e == 0 ? NULL : ERR_SYSTEM_ERROR(e) ? "cannot be read"
-                                                             : ERR_reason_error_string(e);
-    (void)snprintf(why, TLS_WHY, "%s %.70s: %s", what, file,
-                   reason != NULL ? reason : "no certificate in it");
+    const int code = ERR_GET_REASON(e);
+    const bool empty = e == 0 || code == ERR_R_UNSUPPORTED || code == PEM_R_NO_START_LINE ||
+                       code == X509_R_NO_CERTIFICATE_OR_CRL_FOUND;
+    const char *reason = e != 0 && ERR_SYSTEM_ERROR(e) ? "cannot be read"
+                         : empty ? none : ERR_reason_error_string(e);
+    (void)snprintf(why, TLS_WHY, "%s %.60s: %s", what, file, reason != NULL ? reason : none);
     ERR_clear_error();
 }
 
@@ -180,7 +183,8 @@ static bool tls_trust(SSL_CTX *c, const tls_files *f, bool client, char why[TLS_
         return !client || SSL_CTX_set_default_verify_paths(c) == 1;
     }
     if (SSL_CTX_load_verify_locations(c, file, dir) == 1) { return true; }
-    tls_error_text(why, "tls_ca", file != NULL ? file : dir);
+    tls_error_text(why, file != NULL ? "tls_ca_file" : "tls_ca_dir", file != NULL ? file : dir,
+                   "no certificate in it");
     return false;
 }
 
@@ -198,12 +202,13 @@ static bool tls_identify(SSL_CTX *c, const tls_files *f, char why[TLS_WHY])
     if (!tls_given(f->cert_file)) { return true; }
     SSL_CTX_set_default_passwd_cb(c, tls_no_passphrase);
     if (SSL_CTX_use_certificate_chain_file(c, f->cert_file) != 1) {
-        tls_error_text(why, "tls_cert_file", f->cert_file);
+        tls_error_text(why, "tls_cert_file", f->cert_file, "no certificate in it");
         return false;
     }
     if (SSL_CTX_use_PrivateKey_file(c, key, SSL_FILETYPE_PEM) != 1 ||
         SSL_CTX_check_private_key(c) != 1) {
-        tls_error_text(why, "tls_key_file", key);
+        tls_error_text(why, key == f->key_file ? "tls_key_file" : "tls_cert_file", key,
+                       key == f->key_file ? "no key in it" : "no key in it: give tls_key_file");
         return false;
     }
     return true;

@@ -34,13 +34,15 @@ complains() { # the whole of stderr is this one line
 tell() { redis-cli -s "$dir/s" "$@" >/dev/null; }
 
 good() {
-    server && ask 0 "unix://$dir/s?prefix=app&proof_ms=900" && says '^server  *[a-z]* [0-9.]*, master$' &&
+    server && ask 0 "unix://$dir/s?prefix=app&proof_ms=900" && says '^server  *[a-z]* [0-9.]*, master at /.*/s$' &&
         says '^link  *PROVEN after [0-9]* ms; data and subscriber: connected, plain$' &&
         says '^proof  *[0-9]* ms old, counts for 900 ms' && says '^clock  *server [-+][0-9]* ms' &&
         says '^rights  *all that the tier needs$' && says '^memory .* of maxmemory 0B, noeviction' &&
         says '^tracking  *1 clients, [0-9]* prefixes' && says '^limits .*pubsub 33554432' &&
         says '^note: without maxmemory ' && tell config set maxmemory 50mb &&
-        ask 0 "unix://$dir/s" && says '^note: with noeviction ' &&
+        ask 0 "unix://$dir/s" && says '^note: with noeviction ' && ! grep 'is full now' "$t_tmp/out" &&
+        tell config set maxmemory 1mb && ask 0 "unix://$dir/s" && says ' of maxmemory 1.00M, noeviction, is full now; ' &&
+        tell config set maxmemory 50mb &&
         tell config set maxmemory-policy allkeys-lru && ask 0 "unix://$dir/s" && ! grep '^note' "$t_tmp/out"
 }
 rights() {
@@ -70,8 +72,27 @@ sentinel() {
     sentinel_pid=$!
     until redis-cli -p $((port + 1)) ping >/dev/null 2>&1; do kill -0 $sentinel_pid && sleep 0.05 || return 1; done
     url="redis-sentinel://127.0.0.1:$((port + 1))?master=main"
+    one="127.0.0.1:$((port + 1))"
     ask 0 "$url" && says '^note: with min-replicas-to-write 0 a failover loses writes' &&
+        says "^server .*, master at 127.0.0.1:$port$" && says "^sentinel  *$one names 127.0.0.1:$port, [0-9]* ms ago$" &&
+        says '^note: without this Sentinel nothing counts' &&
+        ask 1 "redis-sentinel://$one,127.0.0.1:1,127.0.0.1:2?master=main" && says "^sentinel  *$one names " &&
+        says '^sentinel  *127.0.0.1:2: no connection to ' && says '^note: 2 of 3 Sentinels do not answer$' &&
+        ask 1 "redis-sentinel://$one,127.0.0.1:1,127.0.0.1:2?master=other" && # it says more than two that are absent
+        complains 'a Sentinel does not know master other$' &&
         ask 1 "redis-sentinel://127.0.0.1:$((port + 1))" && complains 'a Sentinel does not know master mymaster'
+}
+own_port() {
+    "$bin" serve --port=0 --unix="$t_tmp/own" >/dev/null 2>"$t_tmp/err" &
+    server_pid=$!
+    trap 'kill -KILL $server_pid' EXIT
+    until [ -S "$t_tmp/own" ]; do kill -0 $server_pid && sleep 0.02 || return 1; done
+    ask 1 "unix://$t_tmp/own" && complains 'the server is a port of cellar, which announces no changes: '
+}
+# The name has two addresses, and the second one alone has a server.
+second_address() {
+    port=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 12000))
+    server --port $port --bind ::1 && ask 0 "redis://localhost:$port" && says "^server .* at localhost:$port$"
 }
 secure() {
     port=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 12000))
@@ -80,6 +101,12 @@ secure() {
         ask 0 "rediss://localhost:$port?tls_ca_file=$t_tmp/ca.pem" && says '^link .* connected, TLS$' &&
         ask 1 "rediss://localhost:$port?tls_ca_file=$t_tmp/foreign.pem" &&
         complains 'TLS with localhost: certificate refused: ' && # nothing listens on ::1
+        ask 1 "rediss://localhost:$port?tls_ca_file=/nowhere" &&
+        complains 'TLS with localhost: tls_ca_file /nowhere: cannot be read$' &&
+        openssl x509 -in "$t_tmp/client.pem" -out "$t_tmp/bare.pem" &&
+        ask 1 "rediss://localhost:$port?tls_ca_file=$t_tmp/ca.pem&tls_cert_file=$t_tmp/bare.pem" &&
+        complains 'TLS with localhost: tls_cert_file .*/bare.pem: no key in it: give tls_key_file$' &&
+        ask 1 "redis://localhost:$port" && complains ".*localhost:$port closed in the handshake: if its port speaks TLS, " &&
         ask 0 "rediss://localhost:$port?tls_insecure" && complains 'remote: tls_insecure: ' &&
         says 'connected, TLS, not verified$' && says '^note: tls_insecure: '
 }
@@ -87,7 +114,8 @@ secure() {
 guide() {
     base=$((2000 + $(od -An -N2 -tu2 /dev/urandom) % 1000))
     mkdir "$t_tmp/bin" && ln -s "$PWD/$bin" "$t_tmp/bin/cellar" || return 1
-    for name in redis-server redis-sentinel; do ln -s "$(readlink -f "$engine")" "$t_tmp/bin/$name"; done
+    ln -s "$(readlink -f "$engine")" "$t_tmp/bin/redis-server"
+    printf '#!/bin/sh\nexit 127\n' >"$t_tmp/bin/redis-sentinel" && chmod +x "$t_tmp/bin/redis-sentinel" # another package
     awk -v to="$t_tmp/block" '/^```sh$/ { n++; on = 1; next } /^```$/ { on = 0 } on { print > (to n) }' \
         include/remote.md && [ -s "$t_tmp/block4" ] || return 1
     for i in 1 2 3 4; do
@@ -114,6 +142,12 @@ fi
 t_case server_is_proven_and_described good
 t_case all_missing_rights_are_named_at_once rights
 t_case cluster_is_refused_with_one_sentence cluster
+t_case port_of_cellar_is_refused_with_one_sentence own_port
+if grep -q '^0\{31\}1 ' /proc/net/if_inet6 2>/dev/null; then
+    t_case second_address_of_a_name_is_tried second_address
+else
+    t_skip second_address_of_a_name_is_tried "this machine has no ::1"
+fi
 t_case set_ups_of_the_guide_run guide
 t_case sentinel_is_followed_and_its_risk_noted sentinel
 if "$bin" version | grep -q '^TLS  *yes' && t_have openssl; then

@@ -8,7 +8,7 @@
 #include "tls/tls.h"
 
 static remote_config c;
-static char text[120];
+static char text[sizeof ((cellar_error_info *)NULL)->text];
 
 static cellar_err url(const char *u)
 {
@@ -88,7 +88,11 @@ static void refused_urls_have_a_code_and_a_sentence(void)
     static const struct { const char *url; cellar_err code; const char *part; } cases[] = {
         { "", CELLAR_E_INVAL, "must begin with" },
         { "127.0.0.1:6379", CELLAR_E_INVAL, "must begin with" },
-        { "http://localhost", CELLAR_E_INVAL, "must begin with" },
+        { "http://localhost", CELLAR_E_INVAL, "or unix:/// (got http://)" },
+        { "valkeys://u:p@localhost", CELLAR_E_INVAL, "redis-sentinel://, rediss-sentinel:// or "
+          "unix:/// (got valkeys://)" },
+        { "redis:localhost", CELLAR_E_INVAL, "(got redis:)" },
+        { "?prefix=a", CELLAR_E_INVAL, "(got no scheme)" },
         { "unix://relative", CELLAR_E_INVAL, "must begin with" },
         { "unix:///", CELLAR_E_INVAL, "must begin with" },
         { "unix:///a%0", CELLAR_E_INVAL, "must begin with" },

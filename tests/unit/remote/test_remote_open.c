@@ -249,6 +249,14 @@ static void port_shows_the_link(void)
                  (strstr(columns[i], "_total") != NULL ? 6 : 0), columns[i]);
         T_CHECK(strstr(html, name) != NULL); /* a column of the page */
     }
+    T_CHECK(strstr(text, "\"why\":") == NULL && strstr(html, "reason text why") != NULL);
+    engine_kill(&e);
+    do { /* the link has fallen, and its next attempt as well */
+        read_page(admin, "/stats.json", text, sizeof text);
+    } while (strstr(text, "\"name\":\"cellar_remote_state\",\"labels\":{\"remote\":\"app\","
+                          "\"why\":\"remote: no connection to ") == NULL);
+    read_page(admin, "/metrics", text, sizeof text);
+    T_CHECK(strstr(text, "\ncellar_remote_state{remote=\"app\"} 0\n") != NULL);
     cellar_resp_close(port);
     cellar_remote_close(r);
     cellar_close(c);

@@ -73,9 +73,9 @@ refuses() { # SENTENCE OPTION...
 }
 wrong_files() {
     refuses 'tls_cert_file .*/none.pem: cannot be read' --tls-cert="$pem/none.pem" &&
-        refuses 'tls_key_file .*server.crt: ' --tls-cert="$pem/server.crt" &&
+        refuses 'tls_cert_file .*server.crt: no key in it: give tls_key_file' --tls-cert="$pem/server.crt" &&
         refuses 'key values mismatch' --tls-cert="$pem/server.crt" --tls-key="$pem/client.key" &&
-        refuses 'tls_ca .*/none.pem: ' --tls-cert="$pem/server.pem" --tls-ca="$pem/none.pem" &&
+        refuses 'tls_ca_file .*/none.pem: ' --tls-cert="$pem/server.pem" --tls-ca="$pem/none.pem" &&
         refuses 'need tls_cert_file' --tls-ca="$pem/ca.pem" &&
         refuses 'must not be empty' --tls-cert="$pem/server.pem" --tls-ca= || return 1
     openssl pkcs8 -topk8 -in "$pem/server.key" -passout pass:secret \
