@@ -209,6 +209,7 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     c->stripe_count = l1_pick_stripes(cfg, budget, c->seg_bytes);
     c->stripe_mask = c->stripe_count - 1;
     base_store_rlx(&base_thread_self()->lane, 0u); /* the same calls have the same effects */
+    base_store_rlx(&c->draws, base_hash(c->hash_key, 0, "draws", 5));
     c->max_value_bytes = BASE_MIN(cfg->max_value_bytes != 0 ? cfg->max_value_bytes
                                       : BASE_MIN((uint64_t)64 << 20, budget / 2), L1_VALUE_LIMIT);
     c->over_max = (uint32_t)BASE_MIN(c->max_value_bytes, (uint64_t)L1_SMALL_COPY);

@@ -38,13 +38,14 @@ static bool l1_ticket_from_pool(l1 *c, l1_lane *n)
     return true;
 }
 
-/* Return the larger of two random lanes. */
+/* Return the larger of two random lanes. The store draws them, not the thread: with one hash key
+ * the same calls have the same effects. */
 static l1_lane *l1_larger_of_two(l1 *c, const l1_lane *not_this, bool by_entries)
 {
-    base_thread_record *self = base_thread_self();
+    uint64_t draw = base_mix64(base_add_rlx(&c->draws, UINT64_C(0x9e3779b97f4a7c15)));
     l1_lane *best = NULL;
-    for (unsigned i = 0; i < 2; i++) {
-        l1_lane *n = &c->lane[base_rng_below(&self->rng, c->stripe_count)];
+    for (unsigned i = 0; i < 2; i++, draw >>= 32) {
+        l1_lane *n = &c->lane[draw & c->stripe_mask];
         if (n == not_this) { continue; }
         if (best == NULL ||
             (by_entries ? l1_lane_entries(n) > l1_lane_entries(best)

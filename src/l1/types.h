@@ -387,6 +387,7 @@ struct l1 {
     _Atomic uint32_t ticking;  /* 1: a tick runs and owns sweep_lane */
     _Atomic uint32_t resizing; /* 1: a change of budget or entry bound runs */
     _Atomic uint32_t fitting;  /* 1: l1_fit runs */
+    _Atomic uint64_t draws;    /* for choices of lanes; begins with the hash key */
     _Atomic uint64_t fit;      /* entries that the tables are made for; 0: a guess, yet */
     _Atomic uint64_t fit_at;   /* charge from which l1_fit is due next; this and the next: L1_SEG */
     uint64_t fit_step;         /* to add to it then */

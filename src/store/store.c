@@ -65,6 +65,11 @@ static cellar_err cache_hash_choose(cache_store *s, const cache_settings *cfg)
     }
     base_hash_key_init(&s->hash_key, cfg->tuning.hash == CELLAR_HASH_SIPHASH13 ? BASE_HASH_SIP13
                                                                         : BASE_HASH_FOLD, secret);
+    base_thread_record *self = base_thread_self();
+    if (cfg->tuning.hash_key != NULL && self->index != 0) { /* the same calls, the same results */
+        base_rng_seed(&self->rng, base_hash(&s->hash_key, 0, "draws", 5));
+        self->countdown = 0;
+    }
     return CELLAR_OK;
 }
 

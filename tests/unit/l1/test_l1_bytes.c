@@ -158,7 +158,47 @@ static void ghosts_go_along_into_another_table(void)
     }
 }
 
+/* Return a sum over the answers of all calls. */
+static uint64_t answers(size_t len, uint32_t stripes, bool by_entries)
+{
+    kit k;
+    kit_rng r = {7};
+    static unsigned char buf[65536];
+    uint64_t sum = 0;
+    const uint64_t fits = KIT_MIB(8) / (len + 30);
+    kit_init(&k, KIT_MIB(8), 3);
+    T_REQUIRE(kit_try_open(&k, &(l1_config){ .policy = L1_ADAPTIVE, .stripes = stripes,
+                                             .max_entries = by_entries ? fits / 2 : 0 }) ==
+              CELLAR_OK);
+    for (uint64_t i = 0; i < BASE_MIN(3 * fits, 10000); i++) {
+        size_t got;
+        const uint64_t id = kit_below(&r, 3 * fits);
+        cellar_err err = kit_get(&k, id, buf, sizeof buf, &got);
+        if (err != CELLAR_OK) { err = kit_put(&k, id, 1, len / 2 + kit_below(&r, len / 2)); }
+        sum = kit_mix(sum + (uint64_t)(int64_t)err);
+    }
+    sum += kit_stats(&k).entries;
+    kit_close(&k);
+    return sum;
+}
+
+/* One thread, one hash key: the same calls have the same answers. Choices of lanes by the generator
+ * of the thread differed in each run. */
+static void same_calls_have_the_same_answers(void)
+{
+    static const size_t len[] = { 10, 1000, 9000, 60000 };
+    if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
+    for (size_t i = 0; i < sizeof len / sizeof len[0]; i++) {
+        for (unsigned run = 0; run < 4; run++) {
+            const uint32_t stripes = run % 2 == 0 ? 64 : 4;
+            const uint64_t first = answers(len[i], stripes, run / 2 == 1);
+            T_EQ_U64(answers(len[i], stripes, run / 2 == 1), first);
+        }
+    }
+}
+
 T_ONE_THREAD;
 T_MAIN("l1_bytes", T_CASE(loop_by_bytes_misses_as_by_entries),
        T_CASE(zipf_by_bytes_misses_as_by_entries), T_CASE(tables_fit_the_entries_of_any_size),
-       T_CASE(growth_of_tables_evicts_little_a_set), T_CASE(ghosts_go_along_into_another_table))
+       T_CASE(growth_of_tables_evicts_little_a_set), T_CASE(ghosts_go_along_into_another_table),
+       T_CASE(same_calls_have_the_same_answers))
