@@ -13,7 +13,8 @@
  *            own replay_worker only.
  * MODES      object: capacity in entries, values of 8 bytes, memory far above need, no TTL.
  *            byte: capacity is the whole budget of the store, index included; values have the size
- *            in the trace; TTLs of the trace are used. A hit of another size is stored again.
+ *            in the trace; TTLs of the trace are used. A hit of another size is stored again. As in
+ *            a program, the store is told no mean size, unless --mean is given.
  * TIME       ns a request: engine without reading; with one thread processor time.
  * LIMITS     2^32 - 1 objects. Memory grows with the objects, not with the length of the trace
  *            (belady: 4 bytes a request). A pipe is read once: one engine policy, one capacity as a
@@ -108,6 +109,9 @@ static bool replay_pass(replay_run *run, replay_take take, void *ctx)
     for (size_t n; ok; done += n) {
         n = cli_trace_read(t, run->piece, REPLAY_PIECE, &wrong, run->why);
         if (n == 0) { break; }
+        for (size_t i = 0; i < n && run->o->value_bytes != 0; i++) {
+            if (run->piece[i].size <= 1) { run->piece[i].size = run->o->value_bytes; }
+        }
         ok = take(ctx, run->piece, n, run->why);
         replay_live(run, t, done + n);
     }
@@ -330,8 +334,9 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
     e->byte_mode = o->byte_mode;
     if (o->byte_mode) {
         cfg.memory_bytes = capacity;
-        tuning.mean_entry_bytes =
-            t->ids.count != 0 ? t->unique_bytes / t->ids.count + sizeof(uint64_t) + 1 : 0;
+        if (o->mean && t->ids.count != 0) {
+            tuning.mean_entry_bytes = t->unique_bytes / t->ids.count + sizeof(uint64_t) + 1;
+        }
         const uint64_t most = capacity / 2 < CELLAR_VALUE_MAX ? capacity / 2 : CELLAR_VALUE_MAX;
         e->max_value = t->scanned && t->largest < most ? t->largest : most;
         tuning.max_value_bytes = e->max_value;
@@ -772,6 +777,10 @@ static const char *replay_parse_one(int c, replay_options *o)
     case 'u':
         return replay_parse_unit(optarg, &o->how.per_second) ? NULL
             : "--time-unit must be s, ms, us or ns";
+    case 'e': o->mean = true; return NULL;
+    case 'b':
+        return cli_parse_count(optarg, 1, CELLAR_VALUE_MAX, &o->value_bytes) ? NULL
+            : "--value-bytes must be 1..1073741823";
     case 's':
         return cli_parse_count(optarg, 1, 1024, &o->stripes) &&
                (o->stripes & (o->stripes - 1)) == 0 ? NULL
@@ -800,6 +809,7 @@ static int replay_parse(int argc, char **argv, replay_options *o)
         { "favor", required_argument, NULL, 'v' },
         { "mode", required_argument, NULL, 'm' }, { "format", required_argument, NULL, 'f' },
         { "columns", required_argument, NULL, 'k' }, { "time-unit", required_argument, NULL, 'u' },
+        { "value-bytes", required_argument, NULL, 'b' }, { "mean", no_argument, NULL, 'e' },
         { "stripes", required_argument, NULL, 's' }, { "threads", required_argument, NULL, 't' },
         { "json", required_argument, NULL, 'j' }, { "plot", required_argument, NULL, 'g' },
         { "advisor", no_argument, NULL, 'a' },
@@ -874,6 +884,8 @@ const cli_command cli_replay = {
     "                    Default 0.1%,1%,5%,10%,20%, without those below 16 entries or 1 MiB\n"
     "  --mode=M          object: capacity in entries, sizes and TTLs are ignored; byte: capacity\n"
     "                    is the memory budget, values have their sizes. Default object\n"
+    "  --value-bytes=N   byte: size of a value where the trace tells none, or 1\n"
+    "  --mean            byte: tell the store the mean size of the entries\n"
     "  --favor=F         bytes, or objects: small entries stay longer. Default bytes\n"
     "  --format=F        ctr oracle lis twitter csv txt. Default by name and first line.\n"
     "                    The installed zstd and gzip unpack .zst and .gz\n"

@@ -37,9 +37,9 @@ typedef struct replay_options {
     unsigned policy[REPLAY_POLICIES], policy_count; /* into replay_policies */
     replay_capacity capacity[REPLAY_CAPACITIES_MAX];
     unsigned capacity_count;
-    bool default_capacities, byte_mode, objects, advisor;
+    bool default_capacities, byte_mode, objects, advisor, mean;
     cli_trace_how how;
-    uint64_t stripes, threads;
+    uint64_t stripes, threads, value_bytes;
     const char *json, *plot;
 } replay_options;
 

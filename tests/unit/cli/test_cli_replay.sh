@@ -144,6 +144,29 @@ bytes() {
     while [ $i -lt 200 ]; do echo "$((i - 30)),50000"; i=$((i + 1)); done
 } >"$d/big.csv"
 t_case byte_mode bytes
+sized() { # values of 60,000 bytes in a trace without sizes: 17 of them fit into 1 MiB
+    i=0
+    while [ $i -lt 300 ]; do echo "k$((i % 30))"; i=$((i + 1)); done >"$d/none.txt"
+    run --mode=byte --policy=fifo --value-bytes=60000 --capacity=1100000 "$d/none.txt"
+    [ $rc -eq 0 ] && [ "$(line fifo 1100000)" = 1.000000 ] && mv "$t_tmp/out" "$t_tmp/first" &&
+        run --mode=byte --policy=fifo --value-bytes=60000 --capacity=1100000 --mean "$d/none.txt" &&
+        [ $rc -eq 0 ] && [ "$(line fifo 1100000)" = 1.000000 ]
+}
+t_case values_of_a_trace_without_sizes sized
+repeats() { # all but the times
+    for n in 1 2; do
+        run --mode=byte --policy=adaptive,s3fifo --value-bytes=3000 --capacity=1M --stripes=64 \
+            "$d/long.txt"
+        [ $rc -eq 0 ] || return 1
+        sed 's/"ns_per_request":[0-9.]*//' "$t_tmp/out" | grep '^{' >"$t_tmp/run$n"
+    done
+    cmp "$t_tmp/run1" "$t_tmp/run2"
+}
+awk 'BEGIN { srand(3); for (i = 0; i < 30000; i++) print "k" int(exp(rand() * log(3000))) }' \
+    >"$d/long.txt"
+t_case a_run_repeats_itself repeats
+t_case value_bytes_zero refused 2 '--value-bytes must be 1..1073741823 (got "0")' --value-bytes=0 \
+    "$d/a.ctr"
 ttl() { # stored for 1 s, asked for again after 2
     printf '0,a,1,9,c,get,1\n0,b,1,9,c,get,0\n2,a,1,9,c,get,1\n2,b,1,9,c,get,0\n' >"$d/t.tw"
     i=0
