@@ -17,7 +17,7 @@
 #include "tests/support/disk_store.h"
 #include "tests/support/settings.h"
 
-#define LONG ((size_t)512 << 10)
+#define LONG ((size_t)700 << 10)
 
 static const uint32_t zero = 0;
 
@@ -928,7 +928,7 @@ static void fork_in_listener_between_two_disk_reads_misses(void)
 {
     const unsigned char first = secret[0];
     int said = LATER;
-    for (unsigned i = 0; i < 8 && said == LATER; i++) {
+    for (unsigned i = 0; i < 16 && said == LATER; i++) {
         secret[0] = (unsigned char)(first + i);
         said = touch_and_fork();
     }
