@@ -537,9 +537,10 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
                                        int64_t *now_value);
 
 /* Clear this namespace and no other. A get that starts after the call returns no entry that was
- * stored before it.
+ * stored before it. When a store has used up 2^31 clears and opens of namespaces, all its entries
+ * end once, in memory and on disk, with a warning in the log.
  * in:      the namespace
- * returns: OK; E_IO (cellar_l2.h)
+ * returns: OK; E_IO (cellar_l2.h); E_BUSY (these are used up, in a listener or loader: call again)
  * thread:  any; listeners receive CLEARED when the memory is reclaimed; eviction reclaims it first
  * cost:    O(1) for any number of entries; their memory is usable from now on
  * example: cellar_clear(c);                                                                      */

@@ -48,11 +48,11 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
                               "cellar_version_set: version is at its maximum 2^32 - 1");
         }
         if (drawn) { break; }
-        cache_renumber(s);
         if (base_thread_self()->depth > 0) {
             return cache_fail(c, CELLAR_E_BUSY, 0,
-                              "generation numbers restart now: retry outside the listener");
+                              "2^31 clears are used up: retry outside the listener");
         }
+        cache_numbers_end(s);
     }
     cache_generation_died(c);
     if (cause != CELLAR_CAUSE_REMOTE) {

@@ -6,22 +6,28 @@
  *                    |0 root|.. |65 "session"|.. |131 dead: CLEARED|..
  *            clear: draw the next generation -> old cell dead -> new cell
  *            alive -> set it in the namespace
- * INVARIANTS The generation of an open namespace is alive, but for moments under NAMESPACE and
- *            while the numbers restart: cache_rekey waits. Cells of living generations never
- *            collide: the counter skips numbers with a taken cell, and at most half of the cells
- *            are taken. A larger table keeps that: numbers that differ mod n differ mod 2n.
- *            A generation is not reused while an entry has it. When all 32 bits are used, all
- *            generations end, L1 is emptied, and every namespace gets a new number from 1 on.
+ * INVARIANTS The generation of an open namespace is alive, but for moments under NAMESPACE.
+ *            Cells of living generations never collide: the counter skips numbers with a taken
+ *            cell, and at most half of the cells are taken. A larger table keeps that: numbers that
+ *            differ mod n differ mod 2n.
+ *            The counter has 64 bits, entries have its low 32. Numbers go in halves of 2^31: at the
+ *            end of a half every namespace gets a number of the other half, so no living number
+ *            and no call that began before has one that is drawn next. Entries of that half ended
+ *            2^31 numbers ago; a pass over L1 and a FLOOR of the disk remove what is left of them.
  * LOCKING    NAMESPACE, except for reads. Memory is allocated before the lock and freed after it.
  * LIMITS     The cause of a generation's end is kept for as many draws as the table has cells (64
  *            or more). Listeners of the root get older ones as CLEARED, without a namespace; they
  *            are counted at the root. A listener of one namespace misses them (counted).
+ *            A call or a lease that outlasts 2^31 numbers may meet its own number again.
  * SEE ALSO   README.md, "Namespaces and generations": rejected designs. */
 #include "cache/generation.h"
 
 #include "cache/call.h"
 #include "cache/explain_record.h"
 #include "cache/handle.h"
+#include "cache/tier_calls.h"
+
+#define CACHE_HALF UINT64_C(0x7fffffff) /* bits of a number within its half */
 
 BASE_SIZE_BEGIN
 
@@ -92,6 +98,17 @@ CELLAR_PRIVATE void cache_generation_take(cellar *v, uint32_t generation)
     base_store_rel(&v->generation, generation); /* acquire in cache_key */
 }
 
+CELLAR_PRIVATE bool cache_numbers_left(const cache_store *s)
+{
+    return (s->next_generation & CACHE_HALF) != CACHE_HALF;
+}
+
+CELLAR_PRIVATE bool cache_generation_is_near(const cache_store *s, uint64_t whole)
+{
+    const uint64_t half = L2_GENERATION_MOST & ~CACHE_HALF;
+    return whole != 0 && ((whole ^ (s->next_generation - 1)) & half) == 0;
+}
+
 CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause)
 {
     cache_store *s = v->store;
@@ -99,9 +116,8 @@ CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause)
     const uint32_t old = base_load_rlx(&v->generation);
     uint32_t generation = 0;
     do {
-        generation = s->next_generation;
-        if (generation == 0) { return false; }
-        s->next_generation = generation + 1; /* 0 after the last one */
+        if (!cache_numbers_left(s)) { return false; }
+        generation = (uint32_t)s->next_generation++;
     } while ((base_load_rlx(&t->cell[generation & t->mask]) & CACHE_CELL_ALIVE) != 0);
     /* The end first: when a change under the new number returns, the old one is dead. */
     if (old != generation) { cache_generation_end(s, old, cause); }
@@ -111,64 +127,60 @@ CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause)
     return true;
 }
 
-/* Wait until L1 is empty and numbers are available. Do not wait inside a listener: the thread that
- * empties L1 may have called it. */
-static void cache_renumber_wait(cache_store *s)
-{
-    while (base_load_acq(&s->renumbering) != 0 && base_thread_self()->depth == 0) {
-        (void)sync_wait(&s->renumbering, 1u, UINT64_MAX);
-    }
-}
-
 CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v) { return v->slot == 0 || v->id != 0; }
 
-SYNC_HOLDS(NAMESPACE) static void cache_renumber_namespaces(cache_store *s)
+/* Give every namespace a number of the next half. */
+SYNC_HOLDS(NAMESPACE) static void cache_numbers_turn(cache_store *s)
 {
-    for (cache_generations *t = base_load_rlx(&s->generations); t != NULL; t = t->older) {
-        for (uint32_t i = 0; i <= t->mask; i++) { base_store_rlx(&t->cell[i], (uint64_t)0); }
-    }
-    s->next_generation = 1;
+    s->next_generation += 2;
     cellar *v;
     for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
         if (v->dropped || !cache_namespace_is_named(v)) { continue; }
-        /* Its old number may now belong to another namespace: do not kill it. */
-        base_store_rlx(&v->generation, s->next_generation);
         const bool ok = cache_generation_next(v, CELLAR_CAUSE_CLEARED);
         BASE_ASSERT(ok);
         (void)ok;
         v->first_generation = base_load_rlx(&v->generation);
+        v->unreported += s->tier != NULL;
     }
 }
 
-CELLAR_PRIVATE void cache_renumber(cache_store *s)
+/* Tell the tier the new number of every namespace. */
+SYNC_UNCHECKED static void cache_numbers_tell(cache_store *s)
 {
-    if (!base_cas_ar(&s->renumbering, 0u, 1u)) {
-        cache_renumber_wait(s);
-        return;
-    }
     sync_take(NAMESPACE, &s->namespace_lock);
     cellar *v;
     for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
-        cache_generation_end(s, base_load_rlx(&v->generation), CELLAR_CAUSE_CLEARED);
+        if (v->unreported == 0 || !cache_namespace_hold(v)) { continue; }
+        sync_drop(NAMESPACE, &s->namespace_lock);
+        cache_tier_namespace_tell(v);
+        cache_namespace_release(v);
+        sync_take(NAMESPACE, &s->namespace_lock);
     }
     sync_drop(NAMESPACE, &s->namespace_lock);
-    l1_stats now;
-    uint64_t removed;
-    do { /* every put is vetoed now, so the count only falls */
-        l1_generation_died(s->l1);
-        (void)l1_upkeep(s->l1, 20000, &removed);
-        l1_stats_get(s->l1, &now);
+}
+
+CELLAR_PRIVATE void cache_numbers_end(cache_store *s)
+{
+    uint64_t removed, lsn = 0;
+    while (s->l1 != NULL && l1_upkeep(s->l1, UINT64_MAX, &removed) == CELLAR_E_BUSY) {
         base_yield();
-    } while (now.entries != 0);
+    }
     l2 *d = cache_disk(s);
-    if (d != NULL) { l2_retire(d); } /* all stored records are dead */
     sync_take(NAMESPACE, &s->namespace_lock);
-    cache_renumber_namespaces(s);
+    const bool mine = !cache_numbers_left(s);
+    if (mine) {
+        if (d != NULL) { lsn = l2_floor_begin(d); } /* before a record has one of the numbers */
+        cache_numbers_turn(s);
+    }
     sync_drop(NAMESPACE, &s->namespace_lock);
-    base_store_rel(&s->renumbering, 0u);
-    sync_wake(&s->renumbering, INT32_MAX);
+    if (!mine) { return; }
+    if (d != NULL) { l2_floor_log(d, lsn); }
+    if (s->tier != NULL) { cache_numbers_tell(s); }
+    if (s->l1 != NULL) { l1_generation_died(s->l1); }
+    cache_thread_ring(s);
     base_log(&s->log, BASE_LOG_WARNING, "cache", 0,
-             "all generations are used: L1 was emptied, numbers restart at 1");
+             "2^31 clears and opens of namespaces are used up: all entries ended, in memory and on "
+             "disk");
 }
 
 CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)
@@ -178,15 +190,7 @@ CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)
         sync_take(NAMESPACE, &s->namespace_lock);
         sync_drop(NAMESPACE, &s->namespace_lock);
     }
-    const uint32_t generation = base_load_acq(&c->generation);
-    if (generation == k->generation && !cache_generation_alive(s, generation) &&
-        !cache_is_closed(c)) {
-        if (base_load_acq(&s->renumbering) != 0 || base_thread_self()->depth > 0) {
-            cache_renumber_wait(s);
-        } else {
-            cache_renumber(s); /* forked child: the parent was in the middle of it */
-        }
-    }
+    BASE_POINT("cache.rekey");
     cache_key(c, k, k->bytes, k->len);
 }
 
@@ -203,9 +207,10 @@ CELLAR_PRIVATE cellar *cache_generation_namespace(cache_store *s, uint32_t gener
         info->known = true;
         if (cause != CELLAR_CAUSE_NONE) { info->dead_by = (cellar_cause)cause; }
         cellar *v = cache_namespace_at(s, CACHE_CELL_SLOT(w));
-        if (v != NULL && v->first_generation <= generation && cache_namespace_hold(v)) {
-            found = v;
-        }
+        /* a number of the other half may be of an earlier namespace in this slot */
+        const bool its = v != NULL && v->first_generation <= generation &&
+                         ((v->first_generation ^ generation) & ~(uint32_t)CACHE_HALF) == 0;
+        if (its && cache_namespace_hold(v)) { found = v; }
         info->dropped = found != NULL && found->dropped;
     }
     sync_drop(NAMESPACE, &s->namespace_lock);
@@ -223,14 +228,14 @@ CELLAR_PRIVATE bool cache_namespace_ready(cache_store *s)
             bigger = NULL;
             cells *= 2;
         }
-        const bool used_up = s->next_generation == 0;
+        const bool used_up = !cache_numbers_left(s);
         const bool small = cells < 2 * (s->namespace_count + 1); /* half stay free: a draw ends */
         if (!used_up && !small) { break; }
         sync_drop(NAMESPACE, &s->namespace_lock);
         if (bigger != NULL) { base_free(&s->account, BASE_MOD_NAMESPACE, bigger, bigger->bytes); }
         bigger = NULL; /* another thread has installed one */
         if (used_up && base_thread_self()->depth > 0) { return false; }
-        if (used_up) { cache_renumber(s); }
+        if (used_up) { cache_numbers_end(s); }
         if (small && (bigger = cache_generations_new(s, 2 * cells)) == NULL) { return false; }
     }
     if (bigger != NULL) { base_free(&s->account, BASE_MOD_NAMESPACE, bigger, bigger->bytes); }

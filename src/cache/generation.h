@@ -18,9 +18,16 @@ CELLAR_PRIVATE void cache_generation_end(cache_store *s, uint32_t generation, ce
 CELLAR_PRIVATE bool cache_namespace_is_named(const cellar *v); /* NAMESPACE; false while it is being
                                                            * created */
 /* Give the namespace its next generation; entries of the old one end with `cause`. Return false if
- * all numbers are used: call cache_renumber first. */
+ * the half is used up: call cache_numbers_end first. */
 CELLAR_PRIVATE bool cache_generation_next(cellar *v, cellar_cause cause) SYNC_HOLDS(NAMESPACE);
-CELLAR_PRIVATE void cache_renumber(cache_store *s);
+/* Return whether a stored number is of the present half: entries of another one ended with it. */
+CELLAR_PRIVATE bool cache_generation_is_near(const cache_store *s, uint64_t whole)
+    SYNC_HOLDS(NAMESPACE);
+/* End all entries of the store and begin the next half of the numbers, if this one is used up.
+ * Listeners run inside; a listener may not call it. */
+CELLAR_PRIVATE void cache_numbers_end(cache_store *s);
+/* Return whether the half has a number left. Its last one, and the 0 of the root, are not drawn. */
+CELLAR_PRIVATE bool cache_numbers_left(const cache_store *s) SYNC_HOLDS(NAMESPACE);
 /* Return why a generation ended; CLEARED if the table has forgotten it. No lock. */
 CELLAR_PRIVATE cellar_cause cache_generation_cause(const cache_store *s, uint32_t generation);
 CELLAR_PRIVATE bool cache_generation_alive(const cache_store *s, uint32_t generation);

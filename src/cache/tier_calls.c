@@ -64,10 +64,18 @@ static void cache_tier_namespace_say(const cellar *v, const l2_namespace *now)
     if (v->no_disk) { return; }
     if (now->generation == 0) {
         cache_tier_namespace_set(v->store, now, NULL, 0);
-    } else if (!there || memcmp(&known, now, sizeof known) != 0) {
+    } else if (!there || !l2_namespace_same(&known, now)) {
         cache_tier_namespace_set(v->store, now, v->slot != 0 ? v->name : "",
                                  v->slot != 0 ? v->name_len : 0);
     }
+}
+
+/* Return the whole number of the generation of a namespace; entries have its low 32 bits. */
+SYNC_HOLDS(NAMESPACE) static uint64_t cache_generation_whole(const cellar *v)
+{
+    const uint64_t next = v->store->next_generation;
+    return (next - (uint32_t)((uint32_t)next - base_load_rlx(&v->generation))) &
+           L2_GENERATION_MOST;
 }
 
 /* Tell the tier the present state. The call holds no lock, so the namespace may be dropped
@@ -79,8 +87,7 @@ CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v)
     sync_take(NAMESPACE, &s->namespace_lock);
     do {
         gone = v->dropped;
-        const l2_namespace now = { v->id, gone ? 0 : base_load_rlx(&v->generation),
-                                   v->version };
+        const l2_namespace now = { v->id, gone ? 0 : cache_generation_whole(v), v->version };
         sync_drop(NAMESPACE, &s->namespace_lock);
         if (cache_disk(s) != NULL) { cache_tier_namespace_say(v, &now); }
         sync_take(NAMESPACE, &s->namespace_lock);

@@ -328,9 +328,8 @@ struct cache_store {
     /* not freed before the close */
     cache_page *_Atomic page[CACHE_NAMESPACES_MAX / CACHE_PAGE_NAMESPACES];
     uint32_t namespace_count, max_namespaces, next_id;
-    uint32_t next_generation;     /* 0: all numbers are used */
+    uint64_t next_generation;     /* low 31 bits all 1: the half is used up */
     uint64_t quotas_used;   /* bit n: quota number n + 1 of L1 is in use; NAMESPACE */
-    _Atomic uint32_t renumbering; /* futex word; 1 while L1 is emptied to restart the generations */
 
     sync_lock listen_lock;  /* rank LISTEN; guards the table and next_listener */
     cache_listener listener[CACHE_LISTENERS_MAX];

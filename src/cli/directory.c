@@ -432,7 +432,7 @@ typedef struct look_run {
 static SYNC_UNCHECKED const l2_namespace_row *look_namespace(const l2 *d, uint32_t generation)
 {
     for (uint32_t i = 0; i < d->namespace_count; i++) {
-        if (d->namespace[i].v.generation == generation) { return &d->namespace[i]; }
+        if ((uint32_t)d->namespace[i].v.generation == generation) { return &d->namespace[i]; }
     }
     return NULL;
 }

@@ -188,7 +188,7 @@ static void inspect_print_rows(const inspect_run *r)
         const inspect_namespace *v = &r->space[i];
         fputs("namespace   ", stdout);
         cli_plain(stdout, v->name[0] != '\0' ? v->name : "(the root)");
-        printf(": id %" PRIu32 ", generation %" PRIu32 ", version %" PRIu32 "\n", v->v.id,
+        printf(": id %" PRIu32 ", generation %" PRIu64 ", version %" PRIu32 "\n", v->v.id,
                v->v.generation, v->v.version);
     }
     if (r->segment_count > 0) {
@@ -261,7 +261,7 @@ static void inspect_json(const char *dir, const inspect_run *r, const directory_
     for (size_t i = 0; i < r->space_count; i++) {
         fputs("{\"namespace\":", stdout);
         cli_json_string(stdout, r->space[i].name);
-        printf(",\"id\":%" PRIu32 ",\"generation\":%" PRIu32 ",\"version\":%" PRIu32 "}\n",
+        printf(",\"id\":%" PRIu32 ",\"generation\":%" PRIu64 ",\"version\":%" PRIu32 "}\n",
                r->space[i].v.id, r->space[i].v.generation, r->space[i].v.version);
     }
     for (size_t i = 0; i < r->segment_count; i++) {

@@ -73,4 +73,11 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char 
     return 0;
 }
 
+CELLAR_PRIVATE void l2_floor_log(l2 *d, uint64_t lsn)
+{
+    unsigned char value[16] = { L2_CTL_FLOOR };
+    l2_w64(value + 8, lsn);
+    (void)l2_control_log(d, 0, value, sizeof value, 0, 0);
+}
+
 BASE_SIZE_END

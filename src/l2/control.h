@@ -22,7 +22,8 @@ CELLAR_PRIVATE l2_owing l2_logged_else(l2 *d, l2_took took, const l2_change *c, 
 
 /* ---- namespaces.c ---- */
 
-/* Return true if the generation is the current one of a namespace. Once false, it stays false. */
+/* Return true if a record above the floor with this generation is of the current one of a
+ * namespace. Once false, it stays false. */
 CELLAR_PRIVATE bool l2_generation_used(l2 *d, uint32_t generation);
 /* Count `bytes` of live records of a generation, unless it is over. Worker only, as all of the next
  * functions. */

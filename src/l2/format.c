@@ -29,9 +29,11 @@
  *            14 u48 expiry_wall_ms (0 none)  20 u32 generation  24 ext, key, value; padded to the
  *            granule mark: 16-bit keyed hash of place and lengths. It makes the lengths reliable
  *            before the body is complete.
- *   control  value: u8 type 1 NAMESPACE, 2 FLOOR {8 u64 lsn}, 3 TAG {1 u8 soft, 8 u64 fingerprint
- *            16 u64 epoch  24 u64 floor of tags}, 4 GLOB {2 u16 length  4 u32 generation
- *            16 pattern}. The footer line of a TAG or GLOB has the type as its hash48.
+ *   control  value: u8 type 1 NAMESPACE {1 u8 length of the name, 2 u8 it has one, 3 u8 bits 32 to
+ *            39 of the generation, 4 u32 id, 8 u32 generation, 12 u32 version, 16 name},
+ *            2 FLOOR {8 u64 lsn}, 3 TAG {1 u8 soft, 8 u64 fingerprint  16 u64 epoch  24 u64 floor
+ *            of tags}, 4 GLOB {2 u16 length  4 u32 generation  16 pattern}.
+ *            The footer line of a TAG or GLOB has the type as its hash48.
  * INVARIANTS A reader uses no byte before the check that covers it.
  * SEE ALSO   SUPER and extensions: at their sections below. README.md: versions, repair of bits. */
 #include "l2/format.h"

@@ -352,10 +352,8 @@ static bool l2_globs_floor(l2 *d)
     sync_drop(GLOB, &e->lock);
     if (lsn == UINT64_MAX) { return l2_globs_owed_floor(d); }
     if (e->open) { /* before the open is finished l2_recover applies the floor */
-        unsigned char value[L2_GLOB_HEAD] = { L2_CTL_FLOOR };
-        l2_w64(value + 8, lsn);
         l2_floor_to(d, lsn);
-        (void)l2_control_log(d, 0, value, sizeof value, 0, 0);
+        l2_floor_log(d, lsn);
     }
     sync_take(GLOB, &e->lock);
     e->floor = BASE_MAX(e->floor, lsn);

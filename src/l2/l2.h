@@ -218,9 +218,19 @@ BASE_SPARE CELLAR_PRIVATE void l2_glob_end(l2 *d, uint64_t seq);
 #define L2_NAME_MAX 64u
 typedef struct l2_namespace {
     uint32_t id;      /* never reused */
-    uint32_t generation;    /* generation; 0: no such namespace */
+    uint64_t generation; /* 40 bits; records have the low 32. 0: no such namespace */
     uint32_t version; /* public version; stored only */
 } l2_namespace;
+#define L2_GENERATION_MOST ((UINT64_C(1) << 40) - 1)
+/* Return whether generation `a` was drawn after `b`. The 40 bits wrap. */
+BASE_INLINE bool l2_generation_after(uint64_t a, uint64_t b)
+{
+    return (int64_t)((a - b) << 24) > 0;
+}
+BASE_INLINE bool l2_namespace_same(const l2_namespace *a, const l2_namespace *b)
+{
+    return a->id == b->id && a->version == b->version && a->generation == b->generation;
+}
 /* Find the ids of a namespace by name. Return false if the name is unknown. */
 BASE_SPARE CELLAR_PRIVATE bool l2_namespace_find(l2 *d, const char *name, size_t name_len,
                                                  l2_namespace *out);
@@ -229,7 +239,7 @@ BASE_SPARE CELLAR_PRIVATE bool l2_namespace_find(l2 *d, const char *name, size_t
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_namespace_set(l2 *d, const l2_namespace *v,
                                                       const char *name, size_t name_len);
 /* Return the lowest generation, or id, that was never used. */
-BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_generation(l2 *d);
+BASE_SPARE CELLAR_PRIVATE uint64_t l2_next_generation(l2 *d);
 BASE_SPARE CELLAR_PRIVATE uint32_t l2_next_id(l2 *d);
 
 /* ---- images: data of the cache that lies next to the log under a name, see owner_images.c ---- */
@@ -255,9 +265,11 @@ BASE_SPARE CELLAR_PRIVATE bool l2_image_take(void *im, void *bytes, size_t len);
 /* Close the image. used: its name is in use from now on, so no later open returns it. */
 BASE_SPARE CELLAR_PRIVATE void l2_image_close(l2_image *im, bool used);
 
-/* Restart all generations: every stored entry is dead, nothing is stored any more, and the next
- * open begins an empty store. */
-BASE_SPARE CELLAR_PRIVATE void l2_retire(l2 *d);
+/* End all records, because the low 32 bits of their generations come again. Return the end of the
+ * log. Waits for the lock of the log. */
+BASE_SPARE CELLAR_PRIVATE uint64_t l2_floor_begin(l2 *d);
+/* Log that the records below `lsn` ended. No lock held. */
+BASE_SPARE CELLAR_PRIVATE void l2_floor_log(l2 *d, uint64_t lsn);
 
 /* Make everything acknowledged before the call durable. OK or E_IO. May wait for the disk. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_sync(l2 *d);

@@ -155,6 +155,15 @@ CELLAR_PRIVATE void l2_floor_to(l2 *d, uint64_t lsn)
     sync_drop(L2_LOG, &d->log_lock);
 }
 
+CELLAR_PRIVATE uint64_t l2_floor_begin(l2 *d)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    const uint64_t lsn = l2_log_end(d);
+    base_store_rel(&d->floor_lsn, BASE_MAX(base_load_rlx(&d->floor_lsn), lsn));
+    sync_drop(L2_LOG, &d->log_lock);
+    return lsn;
+}
+
 CELLAR_PRIVATE void l2_empty(l2 *d)
 {
     sync_take(L2_LOG, &d->log_lock);

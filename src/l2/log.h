@@ -35,8 +35,8 @@ CELLAR_PRIVATE void l2_spot_done(l2 *d, l2_spot *s);
 /* Mark the begin of a run in the slot that it continues: a tombstone of a key without a namespace.
  * Return its end in the slot. */
 CELLAR_PRIVATE uint32_t l2_log_begin(l2 *d);
-/* Drop all stored records; log the floor if an open slot has room for it. */
 CELLAR_PRIVATE void l2_floor_to(l2 *d, uint64_t lsn); /* everything below `lsn` is dead */
+/* Drop all stored records; log the floor if an open slot has room for it. */
 CELLAR_PRIVATE void l2_empty(l2 *d);
 /* Log a FLOOR in the open slot: all older records are dead. */
 CELLAR_PRIVATE void l2_overflow(l2 *d) SYNC_HOLDS(L2_LOG);

@@ -6,7 +6,8 @@
  * FORMAT     0 u32 magic  4 u32 patterns  8 u64 epoch  16 u64 serial  24 u64 lsn covered
  *            32 u32 namespaces  36 u32 tags  40 u64 floor of tags  48 u32 next generation
  *            52 u32 next id  56 u64 check (of all other bytes)
- *            64 namespaces {u32 id, u32 generation, u32 version, u32 name_len, name, padded to 8},
+ *            64 namespaces {u32 id, u32 generation, u32 version, u24 name_len, u8 bits 32 to 39 of
+ *            the generation, name, padded to 8},
  *            tags {u64 fingerprint, u64 hard, u64 soft, u64 lsn},
  *            patterns {u32 generation, u32 length, u64 lsn, pattern, padded to 8}
  * INVARIANTS META holds every control below its lsn: the table changes before a control is logged,
@@ -44,9 +45,9 @@ static SYNC_HOLDS(L2_DEV) size_t l2_meta_rows(const l2 *d, unsigned char *to, si
         const size_t row = L2_META_ROW + (size_t)base_round_up(v->name_len, 8);
         if (row > cap - n) { return SIZE_MAX; }
         l2_w32(to + n, v->v.id);
-        l2_w32(to + n + 4, v->v.generation);
+        l2_w32(to + n + 4, (uint32_t)v->v.generation);
         l2_w32(to + n + 8, v->v.version);
-        l2_w32(to + n + 12, v->name_len);
+        l2_w32(to + n + 12, v->name_len | (uint32_t)(v->v.generation >> 32) << 24);
         memcpy(to + n + L2_META_ROW, v->name, v->name_len);
         n += row;
     }
@@ -72,7 +73,7 @@ static int l2_meta_write(l2 *d, unsigned char *buf, size_t cap, uint64_t lsn)
     sync_take(L2_DEV, &d->namespace_lock);
     size_t rows = l2_meta_rows(d, buf + L2_META_HEAD, cap - L2_META_HEAD);
     l2_w32(buf + 32, d->namespace_count);
-    l2_w32(buf + 48, d->next_generation);
+    l2_w32(buf + 48, (uint32_t)d->next_generation);
     l2_w32(buf + 52, d->next_id);
     sync_drop(L2_DEV, &d->namespace_lock);
     if (rows == SIZE_MAX) { return EOVERFLOW; }
@@ -119,6 +120,9 @@ CELLAR_PRIVATE int l2_meta_store(l2 *d)
 
 /* ---- reading ---- */
 
+/* Return the length of the name of a row. */
+static uint32_t l2_meta_name_len(const unsigned char *row) { return l2_r32(row + 12) & 0xffffffu; }
+
 /* Read one copy. Return its serial, or 0 if it is invalid. The caller frees *buf, `*cap` bytes. */
 static uint64_t l2_meta_read(l2 *d, unsigned which, unsigned char **buf, size_t *cap)
 {
@@ -135,8 +139,8 @@ static uint64_t l2_meta_read(l2 *d, unsigned which, unsigned char **buf, size_t 
     if (l2_r32(*buf) != L2_META_MAGIC) { return 0; }
     size_t n = L2_META_HEAD;
     for (uint32_t i = l2_r32(*buf + 32); i > 0; i--) {
-        if (*cap - n < L2_META_ROW || l2_r32(*buf + n + 12) > L2_NAME_MAX) { return 0; }
-        n += L2_META_ROW + (size_t)base_round_up(l2_r32(*buf + n + 12), 8);
+        if (*cap - n < L2_META_ROW || l2_meta_name_len(*buf + n) > L2_NAME_MAX) { return 0; }
+        n += L2_META_ROW + (size_t)base_round_up(l2_meta_name_len(*buf + n), 8);
         if (n > *cap) { return 0; }
     }
     size_t more;
@@ -152,13 +156,15 @@ static bool l2_meta_take(l2 *d, const unsigned char *buf)
     /* Of an earlier epoch only names, ids and versions count; it has no stored records. */
     const bool same = l2_r64(buf + 8) == d->form.epoch;
     for (uint32_t i = l2_r32(buf + 32); i > 0 && ok; i--) {
-        const uint32_t len = l2_r32(buf + n + 12);
-        const l2_namespace v = { l2_r32(buf + n), l2_r32(buf + n + 4), l2_r32(buf + n + 8) };
+        const uint32_t len = l2_meta_name_len(buf + n);
+        const uint64_t generation = (uint64_t)buf[n + 15] << 32 | l2_r32(buf + n + 4);
+        const l2_namespace v = { l2_r32(buf + n), generation, l2_r32(buf + n + 8) };
         ok = l2_namespace_apply(d, &v, (const char *)buf + n + L2_META_ROW, len);
         n += L2_META_ROW + (size_t)base_round_up(len, 8);
     }
     sync_take(L2_DEV, &d->namespace_lock);
-    d->next_generation = BASE_MAX(d->next_generation, l2_r32(buf + 48));
+    /* it follows those of the rows */
+    d->next_generation += (uint32_t)(l2_r32(buf + 48) - (uint32_t)d->next_generation);
     d->next_id = BASE_MAX(d->next_id, l2_r32(buf + 52));
     sync_drop(L2_DEV, &d->namespace_lock);
     d->meta_lsn = same ? l2_r64(buf + 24) : 0;

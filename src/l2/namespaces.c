@@ -38,7 +38,7 @@ CELLAR_PRIVATE bool l2_generation_used(l2 *d, uint32_t generation)
     bool used = false;
     sync_take(L2_DEV, &d->namespace_lock);
     for (uint32_t i = 0; i < d->namespace_count && !used; i++) {
-        used = d->namespace[i].v.generation == generation;
+        used = (uint32_t)d->namespace[i].v.generation == generation;
     }
     sync_drop(L2_DEV, &d->namespace_lock);
     return used;
@@ -51,7 +51,7 @@ CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint64_t bytes)
     sync_take(L2_DEV, &d->namespace_lock);
     for (uint32_t i = 0; i < d->namespace_count; i++) {
         l2_namespace_row *v = &d->namespace[i];
-        if (v->v.generation == generation) { v->live[d->moves.part] += bytes; }
+        if ((uint32_t)v->v.generation == generation) { v->live[d->moves.part] += bytes; }
     }
     sync_drop(L2_DEV, &d->namespace_lock);
 }
@@ -92,7 +92,7 @@ CELLAR_PRIVATE void l2_live_save(l2 *d)
     for (uint32_t i = 0; i < d->namespace_count && rows < L2_LIVE_ROWS; i++) {
         const uint64_t n = l2_live_of(&d->namespace[i]);
         if (n < least) { continue; }
-        d->super.live[rows].generation = d->namespace[i].v.generation;
+        d->super.live[rows].generation = (uint32_t)d->namespace[i].v.generation;
         d->super.live[rows++].pages = (uint32_t)(n / L2_PAGE); /* l2_bytes is 4 TiB at most */
     }
     sync_drop(L2_DEV, &d->namespace_lock);
@@ -103,7 +103,7 @@ CELLAR_PRIVATE void l2_live_load(l2 *d)
     sync_take(L2_DEV, &d->namespace_lock);
     for (uint32_t i = 0; i < d->namespace_count; i++) {
         for (uint32_t n = 0; n < L2_LIVE_ROWS; n++) {
-            if (d->super.live[n].generation == d->namespace[i].v.generation) {
+            if (d->super.live[n].generation == (uint32_t)d->namespace[i].v.generation) {
                 d->namespace[i].live_before = (uint64_t)d->super.live[n].pages * L2_PAGE;
                 d->moves.counted = true;
             }
@@ -112,10 +112,10 @@ CELLAR_PRIVATE void l2_live_load(l2 *d)
     sync_drop(L2_DEV, &d->namespace_lock);
 }
 
-CELLAR_PRIVATE uint32_t l2_next_generation(l2 *d)
+CELLAR_PRIVATE uint64_t l2_next_generation(l2 *d)
 {
     sync_take(L2_DEV, &d->namespace_lock);
-    const uint32_t n = d->next_generation;
+    const uint64_t n = d->next_generation;
     sync_drop(L2_DEV, &d->namespace_lock);
     return n;
 }
@@ -177,13 +177,13 @@ CELLAR_PRIVATE bool l2_namespace_apply(l2 *d, const l2_namespace *v, const char 
             memcpy(row->name, name, name_len);
         }
         /* Two changes may be logged in the other order, so generations only grow. */
-        if (row != NULL && v->generation > row->v.generation) {
+        if (row != NULL && l2_generation_after(v->generation, row->v.generation)) {
             memset(row->live, 0, sizeof row->live);
             row->live_before = 0;
         }
-        if (row != NULL && v->generation >= row->v.generation) { row->v = *v; }
+        if (row != NULL && !l2_generation_after(row->v.generation, v->generation)) { row->v = *v; }
     }
-    if (v->generation >= d->next_generation && v->generation != UINT32_MAX) {
+    if (!l2_generation_after(d->next_generation, v->generation)) {
         d->next_generation = v->generation + 1;
     }
     if (v->id >= d->next_id && v->id != UINT32_MAX) { d->next_id = v->id + 1; }
@@ -201,10 +201,12 @@ CELLAR_PRIVATE cellar_err l2_namespace_set(l2 *d, const l2_namespace *v, const c
     unsigned char value[16 + L2_NAME_MAX] = { L2_CTL_NAMESPACE, (unsigned char)named,
                                               name != NULL };
     l2_w32(value + 4, v->id);
-    l2_w32(value + 8, v->generation);
+    value[3] = (unsigned char)(v->generation >> 32);
+    l2_w32(value + 8, (uint32_t)v->generation);
     l2_w32(value + 12, v->version);
     if (named > 0) { memcpy(value + 16, name, named); }
-    (void)l2_control_log(d, 0, value, (uint32_t)(16 + named), v->generation, 0);
+    (void)l2_control_log(d, 0, value, (uint32_t)(16 + named),
+                         (uint32_t)v->generation, 0);
     return CELLAR_OK;
 }
 

@@ -27,8 +27,22 @@
 BASE_SIZE_BEGIN
 
 #define L2_FUTURE_MS 120000
+#define L2_GENERATION_SKIP 65536u
 
 /* ---- tables ---- */
+
+/* Return the next generation behind `next` and the largest of the records. A clear that was
+ * interrupted may have left records with a generation that no control has. */
+static uint64_t l2_generation_behind(uint64_t next, uint32_t largest)
+{
+    const uint64_t half = UINT64_C(0x7fffffff);
+    const uint64_t whole = (next & ~(uint64_t)UINT32_MAX) | largest;
+    if (largest == 0) { return next; }
+    if (((whole ^ (next - 1)) & ~half) == 0) { return BASE_MAX(next, whole + 1); }
+    /* A segment with records of two halves has the largest of the older one: skip as many as calls
+     * that were interrupted may have drawn. */
+    return BASE_MAX(next, BASE_MIN(next + L2_GENERATION_SKIP, next | half));
+}
 
 static SYNC_HOLDS(L2_LOG) void l2_adopt(l2 *d, l2_finds *f)
 {
@@ -39,10 +53,10 @@ static SYNC_HOLDS(L2_LOG) void l2_adopt(l2 *d, l2_finds *f)
     base_store_rlx(&d->floor_lsn, f->floor);
     for (uint32_t i = 0; i < f->count; i++) {
         const l2_find *g = &f->at[i];
-        generation = BASE_MAX(generation, g->max_generation);
         d->newest_segseq = BASE_MAX(d->newest_segseq, g->segseq);
         if (l2_lsn(d, g->segseq + 1, 0) <= f->floor) { continue; }
         l2_seg *s = &d->seg[g->place];
+        generation = BASE_MAX(generation, g->max_generation);
         oldest = BASE_MIN(oldest, l2_lsn(d, g->segseq, 0));
         s->era = l2_era_begin(d, g->segseq);
         s->controls = g->controls;
@@ -84,7 +98,7 @@ static SYNC_HOLDS(L2_LOG) void l2_adopt(l2 *d, l2_finds *f)
     }
     d->arm_window = BASE_MIN((uint32_t)256 << 10, d->form.seg_bytes);
     sync_take(L2_DEV, &d->namespace_lock);
-    d->next_generation = BASE_MAX(d->next_generation, generation + 1);
+    d->next_generation = l2_generation_behind(d->next_generation, generation);
     sync_drop(L2_DEV, &d->namespace_lock);
 }
 

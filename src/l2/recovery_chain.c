@@ -45,7 +45,8 @@ static bool l2_control_apply(l2 *d, const unsigned char *value, uint32_t bytes,
     if (value[0] == L2_CTL_FLOOR) {
         *floor = BASE_MAX(*floor, l2_r64(value + 8));
     } else if (value[0] == L2_CTL_NAMESPACE && value[1] <= L2_NAME_MAX && 16u + value[1] <= bytes) {
-        const l2_namespace v = { l2_r32(value + 4), l2_r32(value + 8), l2_r32(value + 12) };
+        const uint64_t generation = (uint64_t)value[3] << 32 | l2_r32(value + 8);
+        const l2_namespace v = { l2_r32(value + 4), generation, l2_r32(value + 12) };
         return l2_namespace_apply(d, &v, value[2] != 0 ? (const char *)value + 16 : NULL, value[1]);
     }
     return l2_invalidation_control(d, value, bytes, lsn);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * sync: make the whole store durable, and end a store for good.
+ * sync: make the whole store durable.
  *
  * PICTURE    files synced while appends continue -> lsn taken; at DROP appends wait -> META
  *            -> the rest synced -> SUPER {CLEAN, lsn}
@@ -15,7 +15,6 @@
 #include <errno.h>
 
 #include "l2/heartbeat.h"
-#include "l2/invalidations.h"
 #include "l2/io.h"
 #include "l2/log.h"
 #include "l2/progress.h"
@@ -97,22 +96,5 @@ CELLAR_PRIVATE cellar_err l2_sync_as(l2 *d, bool closing)
 }
 
 CELLAR_PRIVATE cellar_err l2_sync(l2 *d) { return l2_sync_as(d, false); }
-
-CELLAR_PRIVATE void l2_retire(l2 *d)
-{
-    l2_worker_take(d);
-    base_store_rel(&d->broken, (uint32_t)L2_BROKEN);
-    l2_empty(d);
-    sync_take(L2_DEV, &d->namespace_lock);
-    d->namespace_count = 0;
-    d->next_generation = d->next_id = 1;
-    sync_drop(L2_DEV, &d->namespace_lock);
-    l2_invalidation_forget(d);
-    (void)l2_dirty_now(d);
-    d->super.stage.inode = 0; /* none: the next open begins an empty store */
-    (void)l2_meta_store(d);
-    (void)l2_super_store(d);
-    l2_worker_drop(d);
-}
 
 BASE_SIZE_END

@@ -464,7 +464,8 @@ struct l2 {
     sync_lock namespace_lock;     /* rank L2_DEV; guards the fields down to next_id */
     l2_namespace_row *namespace SYNC_GUARDED(L2_DEV);
     uint32_t namespace_count SYNC_GUARDED(L2_DEV), namespace_cap SYNC_GUARDED(L2_DEV);
-    uint32_t next_generation SYNC_GUARDED(L2_DEV), next_id SYNC_GUARDED(L2_DEV);
+    uint64_t next_generation SYNC_GUARDED(L2_DEV); /* 40 bits */
+    uint32_t next_id SYNC_GUARDED(L2_DEV);
 
     l2_invalidations invalidations;
 

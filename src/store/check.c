@@ -45,12 +45,9 @@ CELLAR_API cellar_err cellar_integrity_check(cellar *c)
     if (c == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
-    const char *wrong = NULL;
-    if (base_load_rlx(&s->renumbering) == 0) {
-        sync_take(NAMESPACE, &s->namespace_lock);
-        wrong = cache_audit_namespaces(s);
-        sync_drop(NAMESPACE, &s->namespace_lock);
-    }
+    sync_take(NAMESPACE, &s->namespace_lock);
+    const char *wrong = cache_audit_namespaces(s);
+    sync_drop(NAMESPACE, &s->namespace_lock);
     if (wrong == NULL) {
         cache_tick_pause(s); /* the maintenance thread writes, too */
         wrong = cache_load_audit(s) ? l1_audit(s->l1) : "loads: the flights disagree";

@@ -63,8 +63,6 @@ static void cache_fork_child(void *ctx)
     base_store_rlx(&s->paused, 0u);
     base_store_rlx(&s->flights_turn, 0u);
     base_store_rlx(&s->attaching, 0u);
-    base_store_rlx(&s->renumbering, 0u); /* the thread that did it is gone; the next write begins
-                                          * again */
     for (unsigned i = 0; i < CACHE_LISTENERS_MAX; i++) {
         base_store_rlx(&s->listener[i].running, 0u);
     }

@@ -136,8 +136,10 @@ SYNC_HOLDS(NAMESPACE) static bool cache_namespace_adopt(cache_store *s, cellar *
     v->version = t.version;
     const cache_generations *table = base_load_rlx(&s->generations);
     const uint64_t there = base_load_rlx(&table->cell[t.generation & table->mask]);
-    if (t.generation == 0 || (there & CACHE_CELL_ALIVE) != 0) { return false; }
-    cache_generation_take(v, t.generation);
+    if (!cache_generation_is_near(s, t.generation) || (there & CACHE_CELL_ALIVE) != 0) {
+        return false;
+    }
+    cache_generation_take(v, (uint32_t)t.generation);
     return true;
 }
 
@@ -196,7 +198,10 @@ CELLAR_PRIVATE cellar_err cache_namespaces_open(cache_store *s, const cache_sett
     cache_generations *t = cache_generations_new(s, cells);
     base_store_rlx(&s->generations, t);
     cellar_err err = CELLAR_E_NOMEM;
-    if (t != NULL && cache_page_room(s, 0)) { err = cache_root_open(s, cfg); }
+    if (t != NULL && cache_page_room(s, 0)) {
+        cache_numbers_end(s); /* if none is left */
+        err = cache_root_open(s, cfg);
+    }
     if (err == CELLAR_OK) { return err; }
     cache_namespaces_close(s);
     return cache_open_refuse(err, "no memory for the root namespace");
@@ -236,7 +241,7 @@ SYNC_HOLDS(NAMESPACE) static bool cache_namespace_settle(cellar *v, cache_openin
     cache_store *s = p->s;
     if (!cache_namespace_name(s, v)) { return false; }
     if (!cache_namespace_adopt(s, v)) {
-        base_store_rlx(&v->generation, s->next_generation); /* it has no old one to end */
+        base_store_rlx(&v->generation, (uint32_t)s->next_generation); /* it has no old one to end */
         if (!cache_generation_next(v, CELLAR_CAUSE_NONE)) {
             cache_namespace_unname(s, v);
             return false;

@@ -121,7 +121,7 @@ static void judge(l2_kit *k, how h, l2_level level, bool deep)
     l2_stats_get(k->d, &st);
     snaps_met += st.snaps;
     for (uint32_t key = 0; key < KEYS; key++) {
-        const uint32_t got = look(k, key, v.generation);
+        const uint32_t got = look(k, key, (uint32_t)v.generation);
         if (got == 0) {
             /* At DROP the mark DIRTY precedes its change: a power cut between the two leaves
              * nothing. That also holds during an open. */
@@ -206,16 +206,16 @@ static void crash_again(void)
     l2_namespace v;
     const bool known = l2_namespace_find(again.d, "v", 1, &v);
     for (uint32_t key = 0; key < KEYS && known; key++) {
-        const l2_key id = l2_kit_key(&again, &key, sizeof key, v.generation);
+        const l2_key id = l2_kit_key(&again, &key, sizeof key, (uint32_t)v.generation);
         l2_invalidate(again.d, &id);
-        T_EQ_U64(look(&again, key, v.generation), 0);
+        T_EQ_U64(look(&again, key, (uint32_t)v.generation), 0);
     }
     l2_kit_kill(&again);
     crash.locked = false;
     T_REQUIRE(l2_kit_open(&again) == CELLAR_OK);
     l2_kit_warm(&again);
     for (uint32_t key = 0; key < KEYS && known; key++) {
-        T_EQ_U64(look(&again, key, v.generation), 0);
+        T_EQ_U64(look(&again, key, (uint32_t)v.generation), 0);
     }
 }
 
@@ -349,7 +349,7 @@ static void op_clear(void)
 {
     const l2_namespace v = { 1, w.generation + 1, 1 };
     for (uint32_t key = 0; key < KEYS; key++) { changed(key, 0); }
-    w.generation = v.generation;
+    w.generation = (uint32_t)v.generation;
     T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
     op_commit();
     acknowledged();

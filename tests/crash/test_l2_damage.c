@@ -450,9 +450,9 @@ static void one_META_hurt(bool closed, bool taken, bool newer)
     T_EQ_U64(l2_kit_look(&kit, 1, 6), missing ? 0 : 1);
     T_EQ_U64(l2_kit_figures(&kit).holes, missing ? 1 : 0);
     /* New records stay: META is complete again. */
-    T_EQ_I64(l2_kit_put(&kit, 3, 9, v.generation), CELLAR_OK);
+    T_EQ_I64(l2_kit_put(&kit, 3, 9, (uint32_t)v.generation), CELLAR_OK);
     l2_kit_killed(&kit, &dev);
-    T_EQ_U64(l2_kit_look(&kit, 3, v.generation), 9);
+    T_EQ_U64(l2_kit_look(&kit, 3, (uint32_t)v.generation), 9);
     T_EQ_U64(v.generation == 5 ? l2_kit_look(&kit, 0, 5) : 0, 0);
     T_EQ_U64(l2_kit_figures(&kit).holes, 0);
     l2_kit_end(&kit, &dev);

@@ -197,8 +197,8 @@ static void a_clear_during_a_stall_stays_in_force(void)
     l2_namespace now;
     T_REQUIRE(l2_namespace_find(kit.d, "v", 1, &now));
     T_EQ_U64(now.generation, 4);
-    T_EQ_U64(look_as(7, now.generation), 0);
-    T_EQ_U64(look_as(8, now.generation), 9);
+    T_EQ_U64(look_as(7, (uint32_t)now.generation), 0);
+    T_EQ_U64(look_as(8, (uint32_t)now.generation), 9);
     end();
 }
 

@@ -212,10 +212,10 @@ static void works_clear(void)
     const l2_namespace v = { 1, l2_next_generation(kit.d), 1 };
     for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->stored[k], 0); }
     for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->next[k], 0); }
-    atomic_store(&o->generation_next, v.generation);
+    atomic_store(&o->generation_next, (uint32_t)v.generation);
     atomic_fetch_add(&o->logged, 64);
     if (l2_namespace_set(kit.d, &v, NULL, 0) != CELLAR_OK) { _exit(3); }
-    atomic_store(&o->generation, v.generation);
+    atomic_store(&o->generation, (uint32_t)v.generation);
     for (uint32_t k = 0; k < KEYS; k++) { atomic_store(&o->now[k], 0); }
 }
 
@@ -410,7 +410,7 @@ static uint32_t generation_found(void)
     if (v.generation != atomic_load(&o->generation) && atomic_load(&o->emptied) == 0) {
         T_EQ_U64(v.generation, atomic_load(&o->generation_next));
     }
-    return v.generation;
+    return (uint32_t)v.generation;
 }
 
 /* Fix the result of the interrupted call. drop: and delete all keys. */

@@ -919,7 +919,7 @@ static void sim_names_crash(void)
     sim_ends_calm(true);
     sim_ends_copy();
     if (l2_namespace_find(disk.again.d, "v", 1, &row)) {
-        const l2_key id = l2_kit_key(&disk.again, "k", 1, row.generation);
+        const l2_key id = l2_kit_key(&disk.again, "k", 1, (uint32_t)row.generation);
         const cellar_err err = l2_get(disk.again.d, &id, &got, sizeof got, &len, &m);
         BASE_SIM_CHECK(err == CELLAR_MISS || sim_names_live(err, got, names.over));
     }

@@ -120,7 +120,7 @@ static bool inspect_and_open(directory_report *out)
         unsigned char buf[512];
         size_t len = 0;
         l2_meta m;
-        const l2_key id = l2_kit_key(&k, &key, sizeof key, v.generation);
+        const l2_key id = l2_kit_key(&k, &key, sizeof key, (uint32_t)v.generation);
         k.d->health.damaged = 0; /* keep the tier on, however many records are damaged */
         const cellar_err got = known ? l2_get(k.d, &id, buf, sizeof buf, &len, &m) : CELLAR_MISS;
         T_EQ_U64(s.times[key], got == CELLAR_OK ? 1 : 0);

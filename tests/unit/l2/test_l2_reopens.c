@@ -76,7 +76,7 @@ static void clear(void)
 {
     const l2_namespace v = { 1, l2_next_generation(kit.d), 1 };
     T_CHECK(v.generation > generation);
-    generation = v.generation;
+    generation = (uint32_t)v.generation;
     for (uint32_t key = 0; key < KEYS; key++) { ended(key); }
     T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
 }

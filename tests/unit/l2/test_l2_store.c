@@ -715,6 +715,22 @@ static void namespaces_and_generations_persist(void)
         T_CHECK(got.id == 1 && got.generation == v.generation && got.version == v.version);
         T_CHECK(l2_next_generation(kit.d) > v.generation && l2_next_id(kit.d) == 3);
     }
+    /* the low 32 bits begin again: the newest number counts, in whatever order they come */
+    for (uint64_t n = UINT32_MAX - 3; n < (uint64_t)UINT32_MAX + 5; n++) {
+        v = (l2_namespace){ 1, n, 9 };
+        const l2_namespace late = { 1, n - 2, 8 };
+        T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK);
+        T_EQ_I64(l2_namespace_set(kit.d, &late, NULL, 0), CELLAR_OK);
+        if (n % 2 == 0) {
+            l2_close(kit.d);
+        } else {
+            l2_kit_kill(&kit);
+        }
+        open_it();
+        T_CHECK(l2_namespace_find(kit.d, "sessions", 8, &got));
+        T_CHECK(got.generation == n && got.version == 9);
+        T_CHECK(l2_next_generation(kit.d) > n);
+    }
     v = (l2_namespace){ 2, 0, 0 };
     T_EQ_I64(l2_namespace_set(kit.d, &v, NULL, 0), CELLAR_OK); /* dropped */
     l2_kit_kill(&kit);
