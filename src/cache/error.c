@@ -94,7 +94,7 @@ CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out)
         sync_take(ERROR, &c->store->error_lock);
         full.code = c->error.code;
         full.sys_errno = c->error.sys_errno;
-        memcpy(full.text, c->error.text, sizeof full.text);
+        (void)snprintf(full.text, sizeof full.text, "%s", c->error.text);
         sync_drop(ERROR, &c->store->error_lock);
     }
     return base_opts_out(out, &full, sizeof full);

@@ -408,6 +408,34 @@ static void set_options_are_checked(void)
     tear_down();
 }
 
+/* Behind the text lie options and pointers of the handle, and the end of a longer text. */
+static void last_error_has_nothing_behind_its_text(void)
+{
+    set_up();
+    cellar_namespace_config o = cellar_namespace_config_default();
+    cellar *v = NULL;
+    o.policy_section = "a-section-with-a-long-name";
+    T_REQUIRE(cellar_namespace_open(root, "v", &o, &v) == CELLAR_OK);
+    cellar *const handles[] = { root, v };
+    for (size_t i = 0; i < 2; i++) {
+        for (int longer = 1; longer >= 0; longer--) {
+            cellar_error_info e = cellar_error_info_default();
+            T_EQ_I64(longer != 0 ? cellar_get(handles[i], NULL, 0, NULL, 0, NULL)
+                                 : cellar_update(handles[i], "k", 1, NULL, NULL, NULL),
+                     CELLAR_E_INVAL);
+            memset(e.text, 'x', sizeof e.text);
+            T_EQ_I64(cellar_last_error(handles[i], &e), CELLAR_OK);
+            size_t behind = 0;
+            for (size_t at = strlen(e.text); at < sizeof e.text; at++) {
+                behind += e.text[at] != '\0';
+            }
+            T_EQ_U64(behind, 0);
+        }
+    }
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    tear_down();
+}
+
 static int no_cipher(const unsigned char *nonce, const void *aad, size_t aad_len,
                     const void *in, size_t in_len, void *out, void *ctx)
 {
@@ -964,7 +992,8 @@ T_ONE_THREAD;
 T_MAIN("api_bad_input", T_CASE(key_of_wrong_length_is_refused),
        T_CASE(longest_key_and_binary_key_are_accepted), T_CASE(null_pointer_is_refused),
        T_CASE(load_calls_outside_a_loader_are_refused), T_CASE(flags_and_ranges_are_checked),
-       T_CASE(set_options_are_checked), T_CASE(config_fields_are_checked),
+       T_CASE(set_options_are_checked),
+       T_CASE(last_error_has_nothing_behind_its_text), T_CASE(config_fields_are_checked),
        T_CASE(namespace_options_are_checked), T_CASE(open_with_any_budget_returns_store_or_code),
        T_CASE(budget_beyond_reserved_address_space_names_the_reason),
        T_CASE(open_with_any_mean_entry_length_works),
