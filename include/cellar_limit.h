@@ -416,10 +416,12 @@ CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key,
  * above it, or charge the units missing. Units that time has paid since the reservation are not
  * given back. Several tickets of one token bucket come back whole in reverse order; in another
  * order each gives back less. Units from cellar_limiter_adjust are not part of that: an adjustment
- * and a ticket may give back the same unit twice.
+ * and a ticket may give back the same unit twice. What happens to other keys takes nothing away.
  * in:      a ticket of this limiter
- * returns: OK (also: the key was reset or evicted since), E_TICKET_USED, E_INVAL; E_LIMIT (charge
- *          of a new key: the table is full and evicts no key)
+ * returns: OK; INVALIDATED (the units were not given back: since the reservation the key was reset
+ *          or evicted, or got a token bucket with other numbers; or that happened to another key of
+ *          its region of 4096 slots, and 64 others reserved later), E_TICKET_USED, E_INVAL; E_LIMIT
+ *          (charge of a new key: the table is full and evicts no key)
  * thread:  any
  * cost:    as cellar_limiter_check; sliding log: O(N)
  * example: cellar_limiter_commit(l, &t, 615);                                                    */

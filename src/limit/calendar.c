@@ -204,6 +204,7 @@ CELLAR_PRIVATE void limit_moment_of(cellar_limiter *l, const _Atomic uint64_t *s
 {
     out->now_ns = limit_since(set, now_ns);
     out->units = limit_units_at(set, out->now_ns);
+    out->origin = base_load_rlx(&set[0]);
     BASE_ASSERT(l->rule_count >= 1); /* the analysers ask */
     for (uint32_t i = 0; i < l->rule_count; i++) {
         limit_rule *r = &out->rule[i];

@@ -3,10 +3,10 @@
  * call: the public calls on one key: check arguments, run one operation.
  *
  * PICTURE    cellar_limiter_x(key, ...) -> fingerprint, clock -> limit_run
- * TICKETS    A ticket names its take: slot, colour, generation of the rules, and the word after it.
- *            A token bucket gives back min(cost * T, what that word still owes, less what other
- *            tickets gave back since): rule.c. Reset, eviction and new rules change colour or
- *            generation; such a ticket gives nothing back.
+ * TICKETS    A ticket names its take: the life of the key, and the word after it. A token bucket
+ *            gives back min(cost * T, what that word still owes, less what other tickets gave back
+ *            since): rule.c. Reset, eviction and other numbers of a token bucket end the life; such
+ *            a ticket gives nothing back, and the call says so.
  * WAITING    Token buckets reserve and sleep: fair by virtual time, and no charge when the wait is
  *            too long. Other rules check again after retry_after plus up to 1 %.
  * LOCKING    none; a call sleeps with no lock held */
@@ -125,20 +125,11 @@ CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key,
     return err;
 }
 
-#define LIMIT_GIVE_TRIES 64
-
 CELLAR_PRIVATE cellar_err limit_ticket_give(cellar_limiter *l, limit_ticket *t, uint64_t units)
 {
     if (t->limiter == NULL || units == 0) { return CELLAR_OK; }
-    limit_seen seen;
-    limit_op op = { .kind = LIMIT_GIVE, .cost = units, .ticket = t, .seen = &seen };
-    for (int tries = 0; tries < LIMIT_GIVE_TRIES; tries++) {
-        if (!limit_look(l, t->fingerprint, &seen)) { return CELLAR_OK; }
-        BASE_POINT("limit.give.clock");
-        const cellar_err err = limit_run(l, t->fingerprint, limit_now(l), &op);
-        if (err != CELLAR_PENDING) { return err; }
-    }
-    return CELLAR_OK; /* other calls charged each time: units not given back are only stricter */
+    limit_op op = { .kind = LIMIT_GIVE, .cost = units, .ticket = t };
+    return limit_run(l, t->fingerprint, limit_now(l), &op);
 }
 
 CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ticket *ticket,
@@ -179,12 +170,10 @@ static bool limit_all_token_buckets(const cellar_limiter *l)
 static cellar_err limit_wait_reserved(cellar_limiter *l, const void *key, size_t key_len,
                                       uint64_t cost, uint64_t max_wait_ns, cellar_limiter_result *r)
 {
-    cellar_limiter_ticket ticket;
-    uint64_t wait_ns;
-    const cellar_err err = cellar_limiter_reserve(l, key, key_len, cost, max_wait_ns, &ticket,
-                                                  &wait_ns, r);
+    limit_op op = { .kind = LIMIT_RESERVE, .cost = cost, .arg = max_wait_ns, .result = r };
+    const cellar_err err = limit_run(l, limit_fp(l, key, key_len), limit_now(l), &op);
     if (err == CELLAR_LIMITED) { return r->never != 0 ? CELLAR_E_NEVER : CELLAR_E_TIMEOUT; }
-    if (err == CELLAR_OK && wait_ns > 0) { base_sleep_ns(wait_ns); }
+    if (err == CELLAR_OK && op.wait_ns > 0) { base_sleep_ns(op.wait_ns); }
     return err;
 }
 

@@ -39,9 +39,9 @@ static bool limit_reset_held(cellar_limiter *l, limit_head *h, const limit_place
     limit_slot *s = limit_find(l, p, fp, &f, &bucket);
     const bool plan = base_load_acq(&l->over_count) != 0 && !limit_over_trim(l, fp, 0, true);
     if (s == NULL) { return false; }
-    limit_lost(h);
     limit_bucket_take(l, bucket);
     limit_rewrite(l, s, fp | plan, limit_zero, &was);
+    limit_lost(h, fp);
     limit_bucket_drop(l, bucket);
     return was;
 }
@@ -69,8 +69,8 @@ static bool limit_reset_all(cellar_limiter *l)
     for (uint32_t r = 0; r < l->regions; r++) {
         limit_head *h = &l->head[r];
         sync_take(LIMIT, &h->lock);
-        base_store_rel(&h->losses, base_load_rlx(&h->losses) + 4); /* ends every ticket */
         limit_region_each(l, r, limit_clear_slot, &was);
+        limit_lost_all(l, h, true);
         sync_drop(LIMIT, &h->lock);
     }
     return was;

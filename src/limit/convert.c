@@ -121,6 +121,19 @@ static void limit_bases_choose(cellar_limiter *l, const _Atomic uint64_t *old, l
     }
 }
 
+/* Tell whether a token bucket has other numbers: takes of before cannot be given back. */
+static bool limit_buckets_differ(const cellar_limiter *l, const limit_rule *from,
+                                 const limit_rule *to)
+{
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        if (l->algorithm[i] == CELLAR_RULE_TOKEN_BUCKET &&
+            (from[i].reach != to[i].reach || from[i].step != to[i].step)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Convert every region to the rules `to` and the new origin. Caller holds `change`. */
 static void limit_switch(cellar_limiter *l, limit_rule *to, uint64_t origin) SYNC_HOLDS(RESIZE)
 {
@@ -145,6 +158,7 @@ static void limit_switch(cellar_limiter *l, limit_rule *to, uint64_t origin) SYN
     for (uint32_t r = 0; r < l->regions; r++) {
         sync_take(LIMIT, &l->head[r].lock);
         limit_region_each(l, r, limit_change_slot, &c);
+        if (limit_buckets_differ(l, from, to)) { limit_lost_all(l, &l->head[r], false); }
         BASE_POINT("limit.change.next");
         base_store_rel(&l->state, generation << 32 | (r + 1));
         sync_drop(LIMIT, &l->head[r].lock);
@@ -247,10 +261,10 @@ CELLAR_PRIVATE void limit_key_convert(cellar_limiter *l, uint64_t fp, bool side,
     limit_place_of(l, fp, &p);
     limit_slot *s = limit_find(l, &p, fp, &f, &bucket);
     if (s == NULL) { return; }
-    limit_lost(&l->head[p.region]);
     const _Atomic uint64_t *set = limit_set_of(l, base_load_acq(&l->state), p.region);
     limit_bucket_take(l, bucket);
     limit_slot_convert(l, set, set, s, fp | side, from, to);
+    if (limit_buckets_differ(l, from, to)) { limit_lost(&l->head[p.region], fp); }
     limit_bucket_drop(l, bucket);
 }
 

@@ -5,10 +5,9 @@
  * WALK       c->word --compute--> c->next, err --store--> slot --tell--> counters, result, ticket
  * INVARIANTS All rules admit, or no rule is charged. A dry-run rule that would deny is not charged.
  *            Log cells belong to one word: store makes the word BUSY before it changes a cell.
- * TICKETS    The clock for a give is read after the words, and the give is on those words
- *            (op->seen); else the caller looks again. A give holds the lock that the gives of its
- *            key take, and adds to the sum of given units before its words change. A take reads the
- *            sum before its words.
+ * TICKETS    The clock for a give is read when no other call can charge the words (run.c). A give
+ *            adds to the sums of given units before its words change. A take reads the sums, and
+ *            the life of its key, before its words.
  * LOCKING    none in compute, which also runs on words that no lock protects.
  * SEE ALSO   rule.c (one word), ring.c (logs), overrides.c (permits), README.md (proofs). */
 #include "limit/decide.h"
@@ -161,7 +160,7 @@ static void limit_take(cellar_limiter *l, limit_call *c, limit_slot *s)
     if (c->err != CELLAR_OK) { return; } /* a banned key: no rule was evaluated */
     for (uint32_t i = 0; i < l->rule_count; i++) {
         const limit_verdict *says = &c->says[i];
-        c->stamp[i] = says->deny ? 0 : says->next;
+        c->stamp[i] = says->deny ? 0 : limit_stamp(&c->m.rule[i], says->next);
         if (says->deny || limit_is_conc(c, i)) { continue; }
         limit_next(c, i, says->next); /* logs: the old value */
         if (limit_is_log(c, i)) { c->keeps = c->keeps && op->cost == 0; }
@@ -175,7 +174,7 @@ static bool limit_log_changes(const limit_call *c, uint32_t i)
     case LIMIT_TAKE: case LIMIT_RESERVE: case LIMIT_PERMIT:
         return c->err == CELLAR_OK && !c->says[i].deny && c->op->cost > 0;
     case LIMIT_CHARGE: case LIMIT_REFUND: return c->op->cost > 0;
-    case LIMIT_GIVE: return c->gives && c->op->ticket->stamp[i] != 0;
+    case LIMIT_GIVE: return c->stamp[i] != 0;
     default: return false;
     }
 }
@@ -192,49 +191,33 @@ static void limit_adjust(const cellar_limiter *l, limit_call *c)
         if (limit_is_log(c, i) || limit_is_conc(c, i)) { continue; }
         limit_next(c, i, op->kind == LIMIT_CHARGE   ? limit_charge_value(r, at, v, op->cost)
                          : op->kind == LIMIT_REFUND ? limit_refund_value(r, at, v, op->cost)
-                             : limit_give_value(r, at, v, op->cost, op->ticket->stamp[i],
-                                                op->given));
+                             : limit_give_value(r, at, v, op->cost, c->stamp[i], op->given));
     }
 }
 
-static uint64_t limit_number(const cellar_limiter *l, const limit_slot *s)
-{
-    return (uint64_t)((const unsigned char *)s - l->table) / l->slot_bytes;
-}
-
-/* Tell whether the take of the ticket can still be part of these words. */
-static bool limit_ticket_valid(const cellar_limiter *l, const limit_call *c, const limit_slot *s)
-{
-    const limit_ticket *t = c->op->ticket;
-    return t->slot == limit_number(l, s) && t->colour == (uint32_t)(c->word[0] & LIMIT_COLOUR) &&
-           t->generation == (uint32_t)(c->state >> 32) &&
-           base_load_acq(&c->head->losses) - (uint32_t)t->losses < 4;
-}
-
 /* Compute a give, and note what its token buckets get back. */
-static void limit_give(const cellar_limiter *l, limit_call *c, const limit_slot *s)
+static void limit_give(const cellar_limiter *l, limit_call *c)
 {
     const limit_op *op = c->op;
     uint64_t back = 0;
     bool last = true; /* the words are as the take left them */
-    if (!limit_ticket_valid(l, c, s)) { return; } /* it gives nothing back */
-    const limit_seen *seen = op->seen;
-    bool moved = base_load_acq(&c->head->gives) != seen->gives;
-    for (uint32_t i = 0; i < l->rule_count; i++) { moved = moved || c->word[i] != seen->word[i]; }
-    if (moved) {
-        c->err = CELLAR_PENDING;
-        return;
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        const uint64_t stamp = op->ticket->stamp[i], since = stamp - c->m.origin * LIMIT_UNITS_NS;
+        c->stamp[i] = stamp == 0 || limit_counts_units(l->algorithm[i]) ? stamp
+                      : since >> 63 == 0 ? since : 0; /* from before the origin: paid */
     }
-    c->gives = true;
     limit_adjust(l, c);
     for (uint32_t i = 0; i < l->rule_count; i++) {
         const uint64_t v = c->word[i] >> 2;
-        if (!limit_is_bucket(c, i) || op->ticket->stamp[i] == 0) { continue; }
+        if (!limit_is_bucket(c, i) || c->stamp[i] == 0) { continue; }
         back = limit_max_u64(back, limit_parts_back(&c->m.rule[i], v, c->next[i]));
-        last = last && v == op->ticket->stamp[i];
+        last = last && v == c->stamp[i];
     }
     if (back == 0) { return; }
-    if (!last || op->given != 0) { (void)base_add_ar(limit_given(c->head, c->fp), back); }
+    if (last && op->given == 0) { return; }
+    limit_taken *t = limit_taken_find(c->head, c->fp);
+    (void)base_add_ar(limit_given(c->head, c->fp), back);
+    if (t != NULL) { (void)base_add_ar(&t->given, back); }
 }
 
 CELLAR_PRIVATE void limit_compute(cellar_limiter *l, limit_call *c, limit_slot *s)
@@ -244,7 +227,6 @@ CELLAR_PRIVATE void limit_compute(cellar_limiter *l, limit_call *c, limit_slot *
     for (uint32_t i = 0; i < l->words; i++) { c->next[i] = c->word[i] >> 2; }
     c->err = CELLAR_OK;
     c->keeps = true;
-    c->gives = false;
     c->ban_ns = 0;
     limit_ban_ended(l, c);
     switch (op->kind) {
@@ -252,7 +234,7 @@ CELLAR_PRIVATE void limit_compute(cellar_limiter *l, limit_call *c, limit_slot *
         limit_take(l, c, s);
         break;
     case LIMIT_CHARGE: case LIMIT_REFUND: limit_adjust(l, c); break;
-    case LIMIT_GIVE: limit_give(l, c, s); break;
+    case LIMIT_GIVE: limit_give(l, c); break;
     case LIMIT_BAN: limit_ban(l, c, op->arg); break;
     case LIMIT_RELEASE: case LIMIT_EXTEND:
         c->err = limit_permit_move(l, c->fp, op->token, c->m.now_ns,
@@ -279,7 +261,7 @@ static void limit_store_log(const cellar_limiter *l, limit_call *c, limit_slot *
     *v = op->kind == LIMIT_CHARGE   ? limit_ring_charge(window, at, g, *v, op->cost)
          : op->kind == LIMIT_REFUND ? limit_ring_refund(window, at, g, *v, op->cost)
          : op->kind == LIMIT_GIVE
-             ? limit_ring_give(window, at, g, *v, op->cost, op->ticket->stamp[i])
+             ? limit_ring_give(window, at, g, *v, op->cost, c->stamp[i])
              : limit_ring_push(at, g, *v, op->cost, &c->stamp[i]);
     base_store_rel(limit_word_at(s, i), limit_word(*v, c->word[0]));
 }
@@ -301,8 +283,6 @@ CELLAR_PRIVATE bool limit_store(cellar_limiter *l, limit_call *c, limit_slot *s)
             return false;
         }
     }
-    /* Counted after the words changed: a reader of the old words then reads the old count. */
-    if (c->op->kind == LIMIT_GIVE) { (void)base_add_ar(&c->head->gives, 1u); }
     return true;
 }
 
@@ -312,15 +292,17 @@ static void limit_ticket_write(const cellar_limiter *l, const limit_call *c, con
 {
     limit_ticket *t = c->op->ticket;
     if (t == NULL || c->op->kind == LIMIT_GIVE || s == NULL) { return; }
-    t->given = c->op->given;
     t->limiter = l;
     t->fingerprint = c->fp;
-    t->slot = limit_number(l, s);
     t->cost = c->op->cost;
-    t->losses = base_load_acq(&c->head->losses);
-    for (uint32_t i = 0; i < l->rule_count; i++) { t->stamp[i] = c->stamp[i]; }
-    t->colour = (uint32_t)(c->word[0] & LIMIT_COLOUR);
-    t->generation = (uint32_t)(c->state >> 32);
+    t->life = c->life;
+    t->mine = c->mine;
+    t->losses = c->losses;
+    t->given = c->given;
+    for (uint32_t i = 0; i < l->rule_count; i++) {
+        const bool time = c->stamp[i] != 0 && !limit_counts_units(l->algorithm[i]);
+        t->stamp[i] = c->stamp[i] + (time ? c->m.origin * LIMIT_UNITS_NS : 0);
+    }
     t->used = 0;
 }
 

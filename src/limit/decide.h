@@ -19,14 +19,14 @@ typedef struct limit_call { /* one operation under way */
     uint32_t denied_by;     /* LIMIT_RULES: no rule */
     bool would_deny;
     bool keeps;             /* the words stay as they are */
-    bool gives;             /* GIVE: the ticket is valid */
     bool ready;             /* computed without a lock, but not stored */
     cellar_err err;
     limit_moment m;
     limit_verdict says[LIMIT_RULES];
     uint64_t word[LIMIT_RULES + 1]; /* as loaded */
     uint64_t next[LIMIT_RULES + 1]; /* values to store; a log changes with its cells */
-    uint64_t stamp[LIMIT_RULES];    /* for a ticket: values after the take */
+    uint64_t stamp[LIMIT_RULES];    /* of a ticket, in units of the present origin; 0: none */
+    uint64_t life, mine, losses, given; /* for a ticket, as loaded before the words */
 } limit_call;
 
 /* Run the operation on c->word: set err and next. `s`: the slot, for logs; NULL: a new key, which

@@ -374,6 +374,14 @@ CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *
     return limit_counts_value(&c);
 }
 
+CELLAR_PRIVATE uint64_t limit_stamp(const limit_rule *r, uint64_t v)
+{
+    limit_counts c;
+    if (!limit_counts_units(limit_algo(r))) { return v; }
+    limit_counts_split(limit_algo(r), v, &c);
+    return c.window << LIMIT_FIXED_BITS | r->reach;
+}
+
 CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                          uint64_t units, uint64_t then, uint64_t given)
 {
@@ -388,11 +396,14 @@ CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at
         give = limit_min_u64(give, left);
         return v > give ? v - give : 0;
     }
-    limit_counts c, took;
+    limit_counts c;
     limit_counts_split(limit_algo(r), v, &c);
-    limit_counts_split(limit_algo(r), then, &took);
-    uint64_t *count = c.window == took.window ? &c.current : &c.previous;
-    if (count == &c.previous && ((c.window - took.window) & LIMIT_WIN_MASK) != 1) { return v; }
+    const uint64_t window = then >> LIMIT_FIXED_BITS, took = then & LIMIT_FIXED_MAX;
+    const bool own = c.base == limit_base(r) || c.base == LIMIT_BASE_PLAN;
+    const uint64_t unit = own ? r->reach : base_load_rlx(&at->base[c.base]);
+    if (unit != took && unit != 0 && took != 0) { units = limit_muldiv(units, unit, took, false); }
+    uint64_t *count = c.window == window ? &c.current : &c.previous;
+    if (count == &c.previous && ((c.window - window) & LIMIT_WIN_MASK) != 1) { return v; }
     *count -= limit_min_u64(units, *count);
     return limit_counts_value(&c);
 }

@@ -59,8 +59,11 @@ CELLAR_PRIVATE uint64_t limit_charge_value(const limit_rule *r, const limit_at *
                                            uint64_t cost);
 CELLAR_PRIVATE uint64_t limit_refund_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                            uint64_t cost);
-/* Give back `units` of a ticket. `then`: the value right after the take; `given`: parts that other
- * tickets gave back out of order since. */
+/* Return what a ticket has of the value after its take: that of a token bucket, the window and the
+ * unit of counts. */
+CELLAR_PRIVATE uint64_t limit_stamp(const limit_rule *r, uint64_t v);
+/* Give back `units` of a ticket. `then`: its stamp; `given`: parts that other tickets gave back out
+ * of order since. */
 CELLAR_PRIVATE uint64_t limit_give_value(const limit_rule *r, const limit_at *at, uint64_t v,
                                          uint64_t units, uint64_t then, uint64_t given);
 /* Return how far a token bucket went back from `v` to `next`, in LIMIT_PARTS of a unit, rounded up;

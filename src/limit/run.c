@@ -29,13 +29,17 @@
 
 /* ---- a known key ---- */
 
-/* Read what other tickets gave back, before the words. */
-static void limit_given_load(limit_call *c)
+/* Read what a ticket needs before the words: the life of the key, what others gave back. */
+static void limit_taken_load(limit_call *c)
 {
-    limit_op *op = c->op;
-    if (op->ticket == NULL) { return; }
-    const uint64_t sum = base_load_acq(limit_given(c->head, c->fp));
-    op->given = op->kind == LIMIT_GIVE ? sum - op->ticket->given : sum;
+    limit_head *h = c->head;
+    if (c->op->ticket == NULL) { return; }
+    c->losses = base_load_acq(&h->losses);
+    c->given = base_load_acq(limit_given(h, c->fp));
+    limit_taken *t = limit_taken_find(h, c->fp);
+    c->life = t != NULL ? base_load_acq(&t->life) : 0; /* release in limit_lost */
+    c->mine = t != NULL ? base_load_acq(&t->given) : 0;
+    if (t != NULL) { base_store_rlx(&t->last_ns, c->asked_ns); }
 }
 
 /* Load the words without a lock, and the rules that they were written under. Return false if the
@@ -77,7 +81,7 @@ static bool limit_free_run(cellar_limiter *l, limit_call *c, limit_slot *s, uint
 {
     if ((f & 1) != 0 || c->op->kind >= LIMIT_GIVE) { return false; }
     for (;;) {
-        limit_given_load(c);
+        limit_taken_load(c);
         if (!limit_load(l, c, s, f)) { return false; }
         limit_compute(l, c, s);
         c->ready = l->multi && !c->keeps;
@@ -100,7 +104,7 @@ static void limit_words_load(const cellar_limiter *l, limit_call *c, limit_slot 
 static void limit_apply(cellar_limiter *l, limit_call *c, limit_slot *s)
 {
     do {
-        limit_given_load(c);
+        limit_taken_load(c);
         limit_words_load(l, c, s);
         limit_compute(l, c, s);
     } while (!limit_store(l, c, s));
@@ -125,6 +129,16 @@ static bool limit_side(cellar_limiter *l, limit_call *c, const _Atomic uint64_t 
         c->ban_end = limit_max_u64(limit_units_at(set, until_ns), 1);
     }
     return true;
+}
+
+/* Drop the record of a ban that ended, when the word of a token bucket has what the ban left.
+ * `side`: the key has a record. Caller holds the region lock. */
+static void limit_side_end(cellar_limiter *l, const limit_call *c, limit_slot *s, bool side)
+{
+    if (c->ban_end != 0 && (s != NULL || !l->bucket_alone)) {
+        side = !limit_over_trim(l, c->fp, c->m.now_ns, false);
+    }
+    if (s != NULL && !side && (base_load_rlx(&s->fp) & 1) != 0) { base_store_rel(&s->fp, c->fp); }
 }
 
 /* Run the operation under the bucket lock alone. Return false if that is not enough: the key is
@@ -171,7 +185,7 @@ static bool limit_needs_slot(cellar_limiter *l, limit_call *c)
         c->err = CELLAR_E_NOT_OWNER;
         return false;
     default:
-        limit_given_load(c);
+        limit_taken_load(c);
         limit_compute(l, c, NULL);
         return !c->keeps && (c->err == CELLAR_OK || c->ban_end != 0);
     }
@@ -245,7 +259,10 @@ static void limit_region_run(cellar_limiter *l, limit_call *c) SYNC_UNCHECKED
     c->state = state;
     c->asked_ns = limit_max_u64(c->asked_ns, c->head->high_water);
     limit_moment_of(l, set, c->op->own, c->asked_ns, &c->m);
-    bool side = limit_side(l, c, set, &plan);
+    if (c->op->kind == LIMIT_RESERVE && c->op->ticket != NULL) {
+        limit_taken_make(c->head, c->fp, c->asked_ns);
+    }
+    const bool side = limit_side(l, c, set, &plan);
     if (plan || c->op->own != NULL) {
         limit_moment_of(l, set, NULL, c->asked_ns, &present);
         m = &present;
@@ -257,16 +274,69 @@ static void limit_region_run(cellar_limiter *l, limit_call *c) SYNC_UNCHECKED
     } else {
         s = limit_insert(l, c, m, side);
     }
-    /* The record of an ended ban goes when the word of a token bucket has what the ban left. */
-    if (c->ban_end != 0 && (s != NULL || !l->bucket_alone)) {
-        side = !limit_over_trim(l, c->fp, c->m.now_ns, false);
-    }
-    if (s != NULL && !side && (base_load_rlx(&s->fp) & 1) != 0) { base_store_rel(&s->fp, c->fp); }
+    limit_side_end(l, c, s, side);
     limit_tell(l, c, s);
     limit_both_drop(l, &c->place);
 }
 
+/* ---- tickets ---- */
+
+/* Tell whether the charge of the ticket is still part of the words. *given: units that other
+ * tickets gave back since. */
+static bool limit_ticket_valid(const limit_call *c, uint64_t *given)
+{
+    const limit_ticket *t = c->op->ticket;
+    const limit_taken *k = limit_taken_find(c->head, c->fp);
+    if (k != NULL && base_load_rlx(&k->life) == t->life) {
+        *given = base_load_acq(&k->given) - t->mine;
+        return true;
+    }
+    *given = base_load_acq(limit_given(c->head, c->fp)) - t->given;
+    return base_load_rlx(&c->head->losses) == t->losses;
+}
+
+/* Give back units of a ticket under the region lock. The clock is read when no call can charge the
+ * words: with an earlier reading, units that time paid would look like debt. */
+static void limit_give_run(cellar_limiter *l, limit_call *c) SYNC_UNCHECKED
+{
+    uint64_t f, held = 0;
+    uint32_t bucket;
+    bool plan;
+    const _Atomic uint64_t *set = limit_set_of(l, base_load_acq(&l->state), c->place.region);
+    c->err = CELLAR_OK;
+    if (!limit_ticket_valid(c, &c->op->given)) {
+        c->err = CELLAR_INVALIDATED;
+        return;
+    }
+    limit_both_take(l, &c->place);
+    limit_slot *s = limit_find(l, &c->place, c->fp, &f, &bucket);
+    if (s != NULL) { /* else time has paid all, or a refund has */
+        if (!l->multi) { held = limit_seize(s); }
+        BASE_POINT("limit.give.clock");
+        c->asked_ns = limit_max_u64(limit_now(l), c->head->high_water);
+        limit_moment_of(l, set, NULL, c->asked_ns, &c->m);
+        const bool side = limit_side(l, c, set, &plan);
+        if (l->multi) { limit_words_load(l, c, s); } else { c->word[0] = held; }
+        limit_compute(l, c, s);
+        if (l->multi) {
+            (void)limit_store(l, c, s);
+        } else {
+            base_store_rel(&s->word, limit_word(c->next[0], held));
+        }
+        limit_side_end(l, c, s, side);
+    }
+    limit_both_drop(l, &c->place);
+}
+
 BASE_SIZE_END
+
+/* Tell whether only the region lock is enough: for a give, and for the first ticket of a key. */
+static bool limit_needs_region(const limit_call *c)
+{
+    return c->op->kind == LIMIT_GIVE ||
+           (c->op->kind == LIMIT_RESERVE && c->op->ticket != NULL &&
+            limit_taken_find(c->head, c->fp) == NULL);
+}
 
 static cellar_err limit_call_run(cellar_limiter *l, limit_call *c)
 {
@@ -275,7 +345,8 @@ static cellar_err limit_call_run(cellar_limiter *l, limit_call *c)
     const uint64_t now_ns = c->asked_ns;
     BASE_POINT("limit.find");
     limit_slot *s = limit_find(l, &c->place, c->fp, &f, &bucket);
-    if (s != NULL && (limit_free_run(l, c, s, f) || limit_bucket_run(l, c, s, f, bucket))) {
+    if (s != NULL && !limit_needs_region(c) &&
+        (limit_free_run(l, c, s, f) || limit_bucket_run(l, c, s, f, bucket))) {
         return c->err;
     }
     if (c->op->callers_clock) {
@@ -284,7 +355,7 @@ static cellar_err limit_call_run(cellar_limiter *l, limit_call *c)
     }
     limit_rebase(l, now_ns);
     sync_take(LIMIT, &c->head->lock);
-    limit_region_run(l, c);
+    if (c->op->kind == LIMIT_GIVE) { limit_give_run(l, c); } else { limit_region_run(l, c); }
     sync_drop(LIMIT, &c->head->lock);
     return c->err;
 }
@@ -302,6 +373,7 @@ CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now
     c.asked_ns = now_ns;
     c.head = &l->head[c.place.region];
     c.banned_ns = c.full_ns = c.ban_end = c.ban_ns = 0;
+    c.life = c.mine = c.losses = c.given = 0;
     c.ready = false;
     const cellar_err err = limit_call_run(l, &c);
     if (BASE_UNLIKELY(c.ban_ns != 0) && !l->multi) {
@@ -309,21 +381,3 @@ CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now
     }
     return err;
 }
-
-BASE_SIZE_BEGIN
-
-CELLAR_PRIVATE bool limit_look(const cellar_limiter *l, uint64_t fp, limit_seen *out)
-{
-    limit_place p;
-    uint64_t f;
-    uint32_t bucket;
-    limit_place_of(l, fp, &p);
-    out->gives = base_load_acq(&l->head[p.region].gives);
-    limit_slot *s = limit_find(l, &p, fp, &f, &bucket);
-    for (uint32_t i = 0; s != NULL && i < l->rule_count; i++) {
-        out->word[i] = base_load_acq(limit_word_at(s, i));
-    }
-    return s != NULL;
-}
-
-BASE_SIZE_END

@@ -18,6 +18,7 @@
 #include "limit/slots.h"
 
 #include "limit/calendar.h"
+#include "limit/overrides.h"
 
 #define LIMIT_IN_VAIN 15u /* full buckets met before a region is searched in depth again */
 
@@ -54,8 +55,7 @@ static bool limit_claim(limit_slot *s, uint64_t word)
 
 BASE_SIZE_BEGIN
 
-/* Make the first word of a slot BUSY; return its former value. */
-static uint64_t limit_seize(limit_slot *s)
+CELLAR_PRIVATE uint64_t limit_seize(limit_slot *s)
 {
     uint64_t w;
     do {
@@ -138,6 +138,57 @@ CELLAR_PRIVATE void limit_fill(const cellar_limiter *l, const limit_room *to, ui
 }
 
 BASE_SIZE_BEGIN
+
+/* ---- keys with tickets ---- */
+
+CELLAR_PRIVATE limit_taken *limit_taken_find(limit_head *h, uint64_t fp)
+{
+    for (uint64_t i = 0; i < LIMIT_TAKEN; i++) {
+        limit_taken *t = &h->taken[((fp >> 1) + i) % LIMIT_TAKEN];
+        const uint64_t f = base_load_acq(&t->fp); /* release in limit_taken_make */
+        if (f == fp) { return t; }
+        if (f == 0) { break; } /* a record is never free again */
+    }
+    return NULL;
+}
+
+CELLAR_PRIVATE void limit_taken_make(limit_head *h, uint64_t fp, uint64_t now_ns)
+{
+    limit_taken *to = NULL;
+    if (limit_taken_find(h, fp) != NULL) { return; }
+    for (uint64_t i = 0; i < LIMIT_TAKEN; i++) {
+        limit_taken *t = &h->taken[((fp >> 1) + i) % LIMIT_TAKEN];
+        const bool vacant = base_load_rlx(&t->fp) == 0;
+        if (vacant || to == NULL || base_load_rlx(&t->last_ns) < base_load_rlx(&to->last_ns)) {
+            to = t;
+        }
+        if (vacant) { break; }
+    }
+    base_store_rel(&to->fp, (uint64_t)1); /* a take may read the fields: life belongs to one key */
+    base_store_rel(&to->life, ++h->lives);
+    base_store_rel(&to->given, (uint64_t)0);
+    base_store_rlx(&to->last_ns, now_ns);
+    base_store_rel(&to->fp, fp);
+}
+
+CELLAR_PRIVATE void limit_lost(limit_head *h, uint64_t fp)
+{
+    limit_taken *t = limit_taken_find(h, fp);
+    base_store_rel(&h->losses, base_load_rlx(&h->losses) + 1);
+    if (t != NULL) { base_store_rel(&t->life, ++h->lives); }
+}
+
+CELLAR_PRIVATE void limit_lost_all(cellar_limiter *l, limit_head *h, bool plans)
+{
+    limit_rule plan[LIMIT_RULES];
+    base_store_rel(&h->losses, base_load_rlx(&h->losses) + 1);
+    for (uint32_t i = 0; i < LIMIT_TAKEN; i++) {
+        limit_taken *t = &h->taken[i];
+        const uint64_t fp = base_load_rlx(&t->fp);
+        if (fp == 0 || (!plans && limit_plan_of(l, fp, plan))) { continue; }
+        base_store_rel(&t->life, ++h->lives);
+    }
+}
 
 /* ---- the loss of evicting a key ---- */
 
@@ -347,7 +398,7 @@ CELLAR_PRIVATE bool limit_room_find(cellar_limiter *l, const limit_place *p, con
         if (out->slot == NULL || l->overflow != CELLAR_OVERFLOW_LEAST_LOSS) { return false; }
         if (!limit_claim(out->slot, out->word)) { continue; } /* another call charged it */
         limit_count(l, STATS_LIMITER_LIVE_EVICTED, 1);
-        limit_lost(h);
+        limit_lost(h, base_load_rlx(&out->slot->fp) & ~(uint64_t)1);
         return true;
     }
 }

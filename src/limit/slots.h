@@ -22,6 +22,20 @@ BASE_INLINE limit_slot *limit_find(const cellar_limiter *l, const limit_place *p
     return NULL;
 }
 
+/* ---- keys with tickets ---- */
+
+/* Find the record of a key that took tickets; NULL: the region has none. */
+CELLAR_PRIVATE limit_taken *limit_taken_find(limit_head *h, uint64_t fp);
+/* Make the record of a key, if needed in place of the one with the earliest take. */
+CELLAR_PRIVATE void limit_taken_make(limit_head *h, uint64_t fp, uint64_t now_ns)
+    SYNC_HOLDS(LIMIT);
+/* End the tickets of a key that lost its charges. Its word was claimed before: a take that reads
+ * the new life does not find the old word. */
+CELLAR_PRIVATE void limit_lost(limit_head *h, uint64_t fp) SYNC_HOLDS(LIMIT);
+/* End the tickets of all keys of a region, or of those without a plan. */
+CELLAR_PRIVATE void limit_lost_all(cellar_limiter *l, limit_head *h, bool plans)
+    SYNC_HOLDS(LIMIT);
+
 /* A slot to take over: its first word is BUSY and was `word`. */
 typedef struct limit_room {
     limit_slot *slot;
@@ -37,6 +51,8 @@ CELLAR_PRIVATE void limit_show_rule(const cellar_limiter *l, const limit_moment 
 /* Compute the new value of word `i`, which was `v`. The word is BUSY, so no call charges it. */
 typedef uint64_t (*limit_word_fn)(cellar_limiter *l, limit_slot *s, uint32_t i, uint64_t v,
                                   void *ctx);
+/* Make the first word of a slot BUSY; return its former value. */
+CELLAR_PRIVATE uint64_t limit_seize(limit_slot *s);
 /* Rewrite all words of a slot, and its fp to `f`, while other calls charge it. Caller holds the
  * region lock and, if `multi`, the bucket lock. */
 CELLAR_PRIVATE void limit_rewrite(cellar_limiter *l, limit_slot *s, uint64_t f, limit_word_fn fn,

@@ -124,15 +124,8 @@ BASE_INLINE uint64_t limit_window_of(const cellar_limiter *l, const limit_rule *
 
 /* ---- counters ---- */
 
-/* Count a rewrite of a word by force. A ticket knows its charge by a colour of two bits, so four
- * rewrites in its region end it. Caller holds LIMIT of the region and has not changed the word. */
-BASE_INLINE void limit_lost(limit_head *h)
-{
-    base_store_rel(&h->losses, base_load_rlx(&h->losses) + 1);
-}
-
-/* Return the sum of units that other tickets gave back. A ticket gives back less by what was added
- * to it (README.md, "Tickets"). Keys share a sum, which only makes tickets stricter. */
+/* Return the sum of units that the tickets of some keys gave back. A ticket gives back less by what
+ * was added to it (README.md, "Tickets"). Keys share a sum, which only makes tickets stricter. */
 BASE_INLINE _Atomic uint64_t *limit_given(limit_head *h, uint64_t fp)
 {
     return &h->given[(fp >> 1) % LIMIT_GIVEN];

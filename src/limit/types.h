@@ -57,6 +57,7 @@
 #define LIMIT_FIXED_MAX (((uint64_t)1 << 34) - 1)
 #define LIMIT_AHEAD_NS CELLAR_SECOND_NS /* maximum by which a caller's reading may be ahead */
 #define LIMIT_GIVEN 32u               /* sums of units given back, in a region */
+#define LIMIT_TAKEN 64u               /* keys with tickets that a region remembers */
 #define LIMIT_PARTS 256u              /* of a unit of cost, in such a sum */
 
 /* ---- rules ---- */
@@ -98,13 +99,21 @@ typedef struct limit_verdict {
 
 /* ---- table ---- */
 
+typedef struct limit_taken { /* a key that took tickets; guarded by the lock of its region */
+    _Atomic uint64_t fp;     /* 0: free; 1: is replaced now */
+    _Atomic uint64_t life;   /* another one when the charges of the key are lost */
+    _Atomic uint64_t given;  /* parts given back out of order */
+    _Atomic uint64_t last_ns; /* reading of the latest take; written without the lock */
+} limit_taken;
+
 typedef struct limit_head { /* of a region */
     sync_lock lock BASE_ALIGNED(BASE_LINE); /* rank LIMIT */
-    _Atomic uint32_t losses; /* words rewritten by force; written under lock, read anywhere */
     uint32_t in_vain;       /* full buckets to meet before the next search in depth; lock */
     uint64_t high_water;    /* latest reading at which a dead key was dropped, ns; lock */
-    _Atomic uint32_t gives; /* tickets that gave back; counted after their words changed */
+    uint64_t lives;         /* the latest one given to a key; lock */
+    _Atomic uint64_t losses; /* keys that lost their charges; written under lock, read anywhere */
     _Atomic uint64_t given[LIMIT_GIVEN]; /* parts given back out of order; by fp */
+    limit_taken taken[LIMIT_TAKEN];
 } limit_head;
 
 typedef struct limit_slot {
@@ -209,8 +218,12 @@ struct cellar_limiter {
 /* What cellar_limiter_ticket holds; calls copy it in and out. */
 typedef struct limit_ticket {
     const cellar_limiter *limiter; /* NULL: nothing was taken */
-    uint64_t fingerprint, slot, cost, losses, given, stamp[LIMIT_RULES];
-    uint32_t colour, generation, used, reserved;
+    uint64_t fingerprint, cost;
+    uint64_t life, mine;     /* of the limit_taken; life 0: it had none */
+    uint64_t losses, given;  /* of the region */
+    uint64_t stamp[LIMIT_RULES]; /* after the take: TAT and time of a stamp + origin, units; window
+                                  * and unit of counts. 0: not charged */
+    uint64_t used;
 } limit_ticket;
 _Static_assert(sizeof(limit_ticket) <= sizeof(cellar_limiter_ticket), "a ticket fits its handle");
 
@@ -228,11 +241,6 @@ typedef enum limit_kind { /* those before GIVE can be computed without a lock */
     LIMIT_EXPIRE    /* end permits with an expired lease */
 } limit_kind;
 
-typedef struct limit_seen { /* the words of a key */
-    uint64_t word[LIMIT_RULES];
-    uint32_t gives;          /* of the region, before those words */
-} limit_seen;
-
 typedef struct limit_op {
     limit_kind kind;
     const limit_rule *own;   /* rules of the call; NULL: those of the limiter */
@@ -242,14 +250,14 @@ typedef struct limit_op {
     cellar_limiter_result *result; /* NULL: none */
     uint64_t wait_ns;        /* RESERVE: out */
     uint64_t token;          /* PERMIT: out; RELEASE, EXTEND: in */
-    const struct limit_seen *seen; /* GIVE: the words after which the clock was read */
-    uint64_t given;          /* TAKE, RESERVE: sum before the word; GIVE: its rise since then */
+    uint64_t given;          /* GIVE: units that other tickets gave back since the take, parts */
     uint64_t lease_ns;       /* PERMIT, EXTEND */
 } limit_op;
 
 /* All rules of a limiter, or of a key, at one reading of the clock. */
 typedef struct limit_moment {
     uint64_t now_ns, units;
+    uint64_t origin;         /* of `units`, ns */
     limit_rule rule[LIMIT_RULES];
     limit_at at[LIMIT_RULES];
 } limit_moment;

@@ -372,6 +372,38 @@ static void rl_run_ticket(void)
 const base_sim_scenario sim_limit_ticket = { "limit_ticket",
     "takes given back sooner and later mint nothing", rl_run_ticket, 0 };
 
+/* Resets end tickets: one of before gives nothing back, however they meet. */
+static void rl_lost_fiber(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 8; i++) {
+        cellar_limiter_ticket t;
+        cellar_limiter_result r;
+        if (base_sim_below(4) == 0) { rl_reset(0); }
+        const uint32_t start = ++rl.clock;
+        const cellar_err e = cellar_limiter_reserve(rl.l, "key0", 4, 1, 0, &t, NULL, &r);
+        BASE_SIM_CHECK(e == CELLAR_OK || e == CELLAR_LIMITED);
+        rl_note(0, start, &r);
+        const uint32_t mine = rl.count - 1;
+        if (e != CELLAR_OK || base_sim_below(2) == 0) { continue; }
+        const cellar_err back = cellar_limiter_commit(rl.l, &t, 0);
+        BASE_SIM_CHECK(back == CELLAR_OK || back == CELLAR_INVALIDATED);
+        rl.event[mine].undone = back == CELLAR_OK;
+    }
+}
+static void rl_run_lost(void)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(1, RL_T_NS, 3);
+    base_sim_calm(true);
+    rl_open(&rule, 1, 2, CELLAR_OVERFLOW_DENY_NEW);
+    rl.denies_more = true;
+    base_sim_calm(false);
+    for (uintptr_t i = 0; i < 3; i++) { base_sim_spawn("caller", rl_lost_fiber, (void *)i); }
+    rl_end();
+}
+const base_sim_scenario sim_limit_ticket_lost = { "limit_ticket_lost",
+    "a ticket of before a reset gives nothing back", rl_run_lost, 0 };
+
 /* Several of one key taken at a time, returned in any order. */
 static void rl_tickets_fiber(void *arg)
 {

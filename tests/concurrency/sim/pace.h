@@ -21,7 +21,8 @@
     X(lock_schedules, 6100) X(lock_lease, 7100) X(lock_queue, 7900) X(lock_records, 4100) \
     X(lock_copies, 8600) X(limit_slot, 20000) X(limit_swap, 22000) X(limit_move, 14000) \
     X(limit_rules, 21000) X(limit_same, 18000) X(limit_ticket, 25000) X(limit_rate, 19000) \
-    X(limit_tickets, 15000) X(l1_absent, 6000) \
+    X(limit_tickets, 15000) X(limit_ticket_lost, 10000) \
+    X(l1_absent, 6000) \
     X(limit_wide, 15000) X(limit_wide_two, 17000) X(limit_log, 22000) X(limit_permits, 22000) \
     X(limit_chain, 17000) X(limit_wide_move, 8800) X(limit_wide_back, 10000) \
     X(limit_calendar, 17000) X(flight, 3600) X(flight_once, 3700) X(flight_clear, 1800) \

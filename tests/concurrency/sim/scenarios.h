@@ -21,7 +21,7 @@
     X(bloom) X(bloom_bits) X(breaker) \
     X(lock_schedules) X(lock_lease) X(lock_queue) X(lock_records) X(lock_copies) \
     X(limit_slot) X(limit_swap) X(limit_move) X(limit_rules) X(limit_same) X(limit_ticket) \
-    X(limit_tickets) \
+    X(limit_tickets) X(limit_ticket_lost) \
     X(limit_rate) X(limit_wide) X(limit_wide_two) X(limit_log) X(limit_permits) X(limit_chain) \
     X(limit_wide_move) X(limit_wide_back) X(limit_calendar) \
     X(flight) X(flight_once) X(flight_clear) X(flight_lost) X(flight_hard) X(flight_job) \

@@ -29,14 +29,15 @@ typedef struct owed { /* what a key owes one rule */
 typedef struct ticket { /* what was taken, as the caller and as the model know it */
     cellar_limiter_ticket t;
     bool open;
-    uint64_t cost, now, epoch, resets, tat[RULES]; /* tat: when the take is paid for, 1/64 ns */
+    uint64_t cost, now, epoch, tat[RULES]; /* tat: when the take is paid for, 1/64 ns */
+    uint32_t phase;
 } ticket;
 
 static struct oracle {
     cellar_rule rule[2][RULES]; /* before and after a change of the rules */
     uint32_t count, phase;
     owed *owed[KEYS]; /* [rule] */
-    uint64_t banned[KEYS], epoch[KEYS], resets;
+    uint64_t banned[KEYS], epoch[KEYS]; /* epoch: of takes that can be given back */
     uint64_t ban_end[KEYS], opened; /* readings are not older than these */
     bool slot[KEYS];                /* was charged once */
     ticket ticket[KEYS];
@@ -284,7 +285,6 @@ static void model_refund(size_t key, uint64_t now, uint64_t cost)
 /* `units` of a ticket come back, as far as the take still matters. */
 static void model_give(size_t key, uint64_t now, const ticket *t, uint64_t units)
 {
-    if (t->epoch != o.epoch[key]) { return; }
     for (uint32_t i = 0; i < o.count; i++) {
         const cellar_rule *r = rule_of(i);
         owed *w = &o.owed[key][i];
@@ -294,6 +294,9 @@ static void model_give(size_t key, uint64_t now, const ticket *t, uint64_t units
         uint64_t first = t->now, last = t->now, n = units;
         if (r->algorithm == CELLAR_RULE_SLIDING_LOG && list_sum(&w->l, first - 1, last) > 0) {
             n = log_top(key, i, now, units);
+        }
+        if (r->algorithm != CELLAR_RULE_SLIDING_LOG && w->phase != t->phase) {
+            n = units * o.rule[w->phase][i].limit / o.rule[t->phase][i].limit;
         }
         if (r->algorithm == CELLAR_RULE_SLIDING_WINDOW) {
             first = t->now / r->period_ns * r->period_ns;
@@ -322,7 +325,11 @@ static void model_rules(uint64_t now)
             w->tat = now * 64 + share_up(debt, b->burst * bucket_t(b), a->burst * bucket_t(a));
         }
     }
-    for (size_t k = 0; k < KEYS; k++) { o.epoch[k]++; }
+    bool buckets = false;
+    for (uint32_t i = 0; i < o.count; i++) {
+        buckets = buckets || o.rule[0][i].algorithm == CELLAR_RULE_TOKEN_BUCKET;
+    }
+    for (size_t k = 0; k < KEYS; k++) { o.epoch[k] += buckets; }
     o.phase = 1 - o.phase;
 }
 
@@ -347,8 +354,6 @@ static void model_ban(size_t key, uint64_t now, uint64_t ns)
     o.slot[key] = o.slot[key] || o.count > 1;
     if (now + ns > o.banned[key]) { o.banned[key] = now + ns; }
     if (now + ns > o.ban_end[key]) { o.ban_end[key] = now + ns; }
-    o.ticket[key].open = false; /* a ban may end a ticket: nothing is promised */
-    o.resets += 2;              /* its slot is marked, and unmarked: tickets nearby may end, too */
 }
 
 static void model_reset(size_t key)
@@ -356,7 +361,6 @@ static void model_reset(size_t key)
     memset(o.owed[key], 0, RULES * sizeof(owed));
     o.banned[key] = 0;
     o.epoch[key]++;
-    o.resets += 2; /* and a slot that was marked is unmarked */
 }
 
 /* ---- calls, each beside its model ---- */
@@ -420,18 +424,10 @@ static void check_left(size_t key, uint64_t now, const cellar_limiter_result *r)
     o.tight[tight]++;
 }
 
-/* Slots that were marked for a ban: a call that comes when it is over unmarks them. */
-static uint64_t marked(void)
-{
-    uint64_t n = 0;
-    for (size_t k = 0; k < KEYS; k++) { n += o.banned[k] != 0; }
-    return n;
-}
-
 static void keep_ticket(size_t key, uint64_t now, uint64_t cost, const cellar_limiter_ticket *t)
 {
     ticket *mine = &o.ticket[key];
-    *mine = (ticket){ *t, true, cost, now, o.epoch[key], o.resets - marked(), { 0 } };
+    *mine = (ticket){ *t, true, cost, now, o.epoch[key], { 0 }, o.phase };
     for (uint32_t i = 0; i < o.count; i++) {
         mine->tat[i] = o.owed[key][i].tat;
     }
@@ -509,17 +505,15 @@ static void use_ticket(size_t key)
 {
     ticket *t = &o.ticket[key];
     const uint64_t now = kit_clock(NULL), actual = kit_below(&o.rng, t->cost + 3);
-    if (!t->open || o.resets - t->resets > 3) { return; } /* four rewrites nearby end a ticket */
+    if (!t->open) { return; }
     t->open = false;
     model_ban_ends(key, now);
-    if (kit_below(&o.rng, 2) == 0) {
-        right(cellar_limiter_commit(o.l, &t->t, 0) == CELLAR_OK, "cancel", key, t->cost);
-        model_give(key, now, t, t->cost);
-    } else {
-        right(cellar_limiter_commit(o.l, &t->t, actual) == CELLAR_OK, "commit", key, actual);
-        if (actual > t->cost) { owe(key, now, actual - t->cost, true); }
-        if (actual < t->cost) { model_give(key, now, t, t->cost - actual); }
-    }
+    const bool lost = t->epoch != o.epoch[key], cancel = kit_below(&o.rng, 2) == 0;
+    const uint64_t use = cancel ? 0 : actual, back = use < t->cost ? t->cost - use : 0;
+    const cellar_err want = lost && back > 0 ? CELLAR_INVALIDATED : CELLAR_OK;
+    right(cellar_limiter_commit(o.l, &t->t, use) == want, "commit", key, use);
+    if (use > t->cost) { owe(key, now, use - t->cost, true); }
+    if (!lost) { model_give(key, now, t, back); }
     right(cellar_limiter_commit(o.l, &t->t, 0) == CELLAR_E_TICKET_USED, "a ticket twice", key,
           t->cost);
 }

@@ -477,8 +477,133 @@ static void counts_outlast_changes_of_rules(void)
     }
 }
 
+enum { TICKET_KEYS = 40, TICKET_FORMS = 4, TICKET_EVENTS = 6 };
+
+static cellar_rule ticket_rule(int form, uint64_t n)
+{
+    const uint64_t year = 400 * CELLAR_DAY_NS;
+    switch (form) {
+    case 0: return cellar_rule_token_bucket(n, year, n);
+    case 1: return cellar_rule_sliding_log(n, year);
+    case 2: return cellar_rule_sliding_window(n, year);
+    default: return cellar_rule_fixed_window(n, CELLAR_PER_MONTH);
+    }
+}
+
+/* Charge other keys, and reset them, give them plans, or return their tickets in another order. */
+static void ticket_others(cellar_limiter *l, int event)
+{
+    cellar_limiter_ticket t[2];
+    for (uint64_t k = 0; k < (event == 5 ? 20 : 3000); k++) {
+        T_EQ_I64(cellar_limiter_adjust(l, &k, sizeof k, 1), CELLAR_OK);
+        if (event == 1) { T_EQ_I64(cellar_limiter_reset(l, &k, sizeof k, NULL), CELLAR_OK); }
+        if (event != 5) { continue; }
+        for (int i = 0; i < 2; i++) {
+            T_EQ_I64(cellar_limiter_reserve(l, &k, sizeof k, 3, 0, &t[i], NULL, NULL), CELLAR_OK);
+        }
+        for (int i = 0; i < 2; i++) { T_EQ_I64(cellar_limiter_commit(l, &t[i], 0), CELLAR_OK); }
+    }
+}
+
+/* What happens to other keys, and rules that return, take nothing from a ticket. */
+static void tickets_outlast_what_happens_to_other_keys(void)
+{
+    for (int n = 0; n < TICKET_FORMS * TICKET_EVENTS; n++) {
+        const int form = n / TICKET_EVENTS, event = n % TICKET_EVENTS;
+        const cellar_rule rule = ticket_rule(form, 20), other = ticket_rule(form, 10);
+        cellar_limiter_config c = kit_config();
+        cellar_limiter *l = NULL;
+        cellar_limiter_ticket t[TICKET_KEYS];
+        c.max_bytes = event == 0 ? 64u << 10 : 128u << 10; /* 0: full, others are evicted */
+        T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+        for (uint64_t k = 0; k < TICKET_KEYS; k++) {
+            const uint64_t key[2] = { k, 1 };
+            T_EQ_I64(cellar_limiter_check(l, key, sizeof key, 9, NULL), CELLAR_OK);
+            T_EQ_I64(cellar_limiter_reserve(l, key, sizeof key, 5, 0, &t[k], NULL, NULL),
+                     CELLAR_OK);
+        }
+        ticket_others(l, event);
+        if (event == 3) {
+            T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, &rule, 1), CELLAR_OK);
+        } else if (event == 4) {
+            if (form != 0) {
+                T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, &other, 1), CELLAR_OK);
+                T_EQ_I64(cellar_limiter_rules_set(l, NULL, 0, NULL, &rule, 1), CELLAR_OK);
+            }
+            kit_pass(CELLAR_SECOND_NS);
+            T_EQ_I64(cellar_tick(l, 0, NULL), CELLAR_OK);
+        }
+        for (uint64_t k = 0; k < TICKET_KEYS; k++) {
+            const uint64_t key[2] = { k, 1 };
+            cellar_limiter_result r;
+            T_EQ_I64(cellar_limiter_commit(l, &t[k], 0), CELLAR_OK);
+            T_EQ_I64(kit_look(l, key, sizeof key, 0, &r), CELLAR_OK);
+            T_EQ_U64(r.remaining, 11);
+        }
+        if (event == 0) { T_CHECK(figures(l).live_evicted > 0); }
+        if (t_failed()) { printf("# form %d, event %d\n", form, event); }
+        kit_close(l);
+    }
+}
+
+/* A ticket gives back, or says that its charge is gone; a share of a window in units of today. */
+static void tickets_of_lost_charges_say_so(void)
+{
+    for (int form = 0; form < TICKET_FORMS; form++) {
+        const cellar_rule rule = ticket_rule(form, 20), half = ticket_rule(form, 10);
+        cellar_limiter_result r;
+        cellar_limiter_ticket t;
+        cellar_limiter *l = kit_open1(rule);
+        T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 5, 0, &t, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_reset(l, "k", 1, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_check(l, "k", 1, 12, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_commit(l, &t, 0), CELLAR_INVALIDATED);
+        T_EQ_U64(used_of(l, "k", 20), 12);
+        T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 8, 0, &t, NULL, NULL), CELLAR_OK);
+        T_EQ_I64(cellar_limiter_rules_set(l, "k", 1, NULL, &half, 1), CELLAR_OK);
+        const cellar_err want = form == 0 ? CELLAR_INVALIDATED : CELLAR_OK;
+        T_EQ_I64(cellar_limiter_commit(l, &t, 0), want);
+        T_EQ_I64(kit_look(l, "k", 1, 0, &r), CELLAR_OK);
+        T_EQ_U64(r.remaining, form == 0 || form == 1 ? 0 : 4); /* a log has units, no shares */
+        kit_close(l);
+    }
+    cellar_limiter_config c = kit_config();
+    const cellar_rule rule = ticket_rule(0, 20);
+    cellar_limiter *l = NULL;
+    cellar_limiter_ticket t;
+    c.max_bytes = 64u << 10;
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    T_EQ_I64(cellar_limiter_reserve(l, "k", 1, 1, 0, &t, NULL, NULL), CELLAR_OK);
+    for (uint64_t k = 0; k < 40000; k++) { (void)cellar_limiter_check(l, &k, sizeof k, 20, NULL); }
+    T_EQ_U64(used_of(l, "k", 20), 0); /* it was evicted */
+    T_EQ_I64(cellar_limiter_commit(l, &t, 0), CELLAR_INVALIDATED);
+    kit_close(l);
+}
+
+/* Without losses more keys have tickets than a region remembers. */
+static void tickets_of_many_keys_come_back(void)
+{
+    static cellar_limiter_ticket t[1000];
+    cellar_limiter_config c = kit_config();
+    const cellar_rule rule = ticket_rule(0, 20);
+    cellar_limiter *l = NULL;
+    c.max_bytes = 128u << 10;
+    T_REQUIRE(cellar_limiter_open(&c, &rule, 1, &l) == CELLAR_OK);
+    for (uint64_t k = 0; k < 1000; k++) {
+        T_EQ_I64(cellar_limiter_reserve(l, &k, sizeof k, 20, 0, &t[k], NULL, NULL), CELLAR_OK);
+    }
+    for (uint64_t k = 0; k < 1000; k++) {
+        T_EQ_I64(cellar_limiter_commit(l, &t[k], 7), CELLAR_OK);
+        T_EQ_I64(kit_look(l, &k, sizeof k, 13, NULL), CELLAR_OK);
+        T_EQ_I64(kit_look(l, &k, sizeof k, 14, NULL), CELLAR_LIMITED);
+    }
+    kit_close(l);
+}
+
 T_ONE_THREAD;
-T_MAIN("cellar_limit_review", T_CASE(counts_outlast_changes_of_rules), T_CASE(check_of_cost_0_evicts_no_key),
+T_MAIN("cellar_limit_review", T_CASE(counts_outlast_changes_of_rules),
+       T_CASE(tickets_outlast_what_happens_to_other_keys), T_CASE(tickets_of_lost_charges_say_so),
+       T_CASE(tickets_of_many_keys_come_back), T_CASE(check_of_cost_0_evicts_no_key),
        T_CASE(tickets_of_cost_0_evict_no_key), T_CASE(long_windows_survive_a_flood),
        T_CASE(bans_outlive_refunds_of_nothing), T_CASE(strict_token_buckets_never_pass_their_limit),
        T_CASE(header_seconds_are_rounded_up),
