@@ -69,7 +69,7 @@ SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=s
 # The guests: parts over the cache. libcellar and dist/cellar_all.c have them, dist/cellar.c has
 # not, nor what src/base has for them alone. slow_packaging_pairs.sh compares with the includes.
 GUESTS     = wheel work kit tls resp
-GUEST_BASE = sha256 net float_text process memory_limit
+GUEST_BASE = sha256 net float_text memory_limit
 SRC_GUESTS = $(foreach g,$(GUESTS),$(filter src/$(g)/%,$(SRC))) $(GUEST_BASE:%=src/base/%.c)
 # The remote tier, in floor order. No part of SRC: libcellar and both pairs do not have it.
 SRC_REMOTE = config memory wire resolve reason key form ticket flight marker handshake \

@@ -346,7 +346,6 @@ static cellar_err guard_open_store(guard_kind kind, const cellar_host_config *ho
     cellar_tuning_config tuning = cellar_tuning_config_default();
     cellar_l2_config disk = cellar_l2_config_default();
     tuning.hash_key = secret;
-    disk.required = 1;
     cfg.memory_bytes = kind == GUARD_SMALL ? 2u << 20 : 64u << 20;
     cfg.host = host;
     cfg.tuning = &tuning;

@@ -302,10 +302,10 @@ static inline cellar_config cellar_config_default(void)
  * in:      cfg from cellar_config_default; NULL = all defaults
  * out:     *out, NULL on failure
  * returns: OK; E_INVAL (a field out of range), E_UNSUPPORTED (unknown field), E_NOMEM (memory,
- *          address space or the maintenance thread). With l2 option `required` also the reason why
- *          the disk tier cannot open: E_IO, E_BUSY (l2_path is in use), E_FOREIGN, E_NEWER_FORMAT,
- *          E_CORRUPT, E_UNSUPPORTED (network file system). E_CONFIG (a rule is wrong:
- *          cellar_last_error names it)
+ *          address space or the maintenance thread), E_CONFIG (a rule is wrong: cellar_last_error
+ *          names it). Unless l2 option `optional` is 1, also the reason why the disk tier cannot
+ *          open: E_IO, E_BUSY (l2_path is in use), E_FOREIGN, E_NEWER_FORMAT, E_CORRUPT,
+ *          E_UNSUPPORTED (network file system)
  * owns:    the caller closes *out with cellar_close. Everything in cfg is copied, except each ctx
  * thread:  any; a process may open several stores
  * cost:    reserves address space (32 x budget, from 256 MiB on, halved until granted), starts one

@@ -871,7 +871,7 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *     l2_write          eviction set through          eviction  when entries go to disk
  *     l2_close          time                          5s        limit of writing memory at close
  *     l2_open_ready     time                          1s        limit of reading the index at open
- *     l2_required       0 or 1                        0         1: no store without the disk
+ *     l2_optional       0 or 1                        0         1: open in memory without it
  *     enabled           0 or 1                        1         0: field disabled is 1
  *     threads           0 or 1                        1         0: the program calls cellar_tick
  *     load_threads      1..64                         2         threads for background loads

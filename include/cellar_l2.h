@@ -108,11 +108,14 @@ extern "C" {
 
 /* FAILURES
  * A disk that fails (fail_errors, fail_damaged_pct) is switched off for retry_ms, then tried,
- * and used again when it works: one log line each time; metric cellar_l2_breaker_state. A
- * directory with a damaged head is refused (E_CORRUPT) and stays as it is. With SET_ASIDE it is
- * renamed to l2_path.bad.N, N from 1 to 9, and a new one is created. A directory of another
- * program or of a newer library is never renamed. Metric cellar_l2_opened says how the index was
- * restored.
+ * and used again when it works: one log line each time; metric cellar_l2_breaker_state.
+ *
+ * If l2_path is in use (E_BUSY; cellar_last_error has the number of the process), cannot be used or
+ * is wrong, cellar_open fails with the reason. With `optional` it opens in memory and logs the
+ * reason. A directory with a damaged head is renamed to l2_path.bad.N, N from 1 to 9, and a new one
+ * is created: one log line, of level ERROR, names it. With REFUSE, or if all nine names exist,
+ * cellar_open fails (E_CORRUPT), and the directory stays as it is. A directory of another program
+ * or of a newer library is never renamed. Metric cellar_l2_opened says how the index was restored.
  *
  * A failed sync drops no entry: the bytes since the last good sync are stored again. Until that
  * is done, cellar_sync, CELLAR_DURABLE and changes under SYNC_ALWAYS return E_IO. If the kernel
@@ -170,8 +173,8 @@ typedef enum cellar_l2_sync {
 
 /* What to do with a directory with a damaged head; see FAILURES. */
 typedef enum cellar_l2_damage {
-    CELLAR_L2_REFUSE = 0,
-    CELLAR_L2_SET_ASIDE = 1
+    CELLAR_L2_SET_ASIDE = 0,
+    CELLAR_L2_REFUSE = 1
 } cellar_l2_damage;
 
 /* A cipher for values on disk: AES-GCM, ChaCha20-Poly1305 or another AEAD.
@@ -216,19 +219,19 @@ typedef struct cellar_l2_config {
     int64_t  retry_max_ms;        /* upper bound of it. From retry_ms to 24 h. Default 60,000, or */
                                   /* retry_ms where that is longer                                */
     cellar_l2_sync   sync;        /* Default MANUAL                                               */
-    cellar_l2_damage on_damage;   /* Default REFUSE                                               */
+    cellar_l2_damage on_damage;   /* Default SET_ASIDE                                            */
     uint32_t fail_errors;         /* failed calls within 10 s that switch the tier off. Range     */
                                   /* 1..64. Default 8                                             */
     uint32_t fail_damaged_pct;    /* or 8 damaged records within 10 s, over this share of the     */
                                   /* lookups. Range 1..100 percent. Default 1                     */
-    uint32_t required;            /* 1: cellar_open fails when the tier cannot open               */
+    uint32_t reserved0;           /* must be 0                                                    */
     uint32_t mmap_read;           /* 1: see MAPPED; needs sigbus_handler                          */
     uint32_t sigbus_handler;      /* 1: see FAILURES                                              */
     uint32_t allow_network;       /* 1: l2_path may be on NFS, SMB and the like                   */
     const cellar_l2_cipher *cipher; /* copied. Default NULL: values are in clear text             */
     int64_t  close_ms;            /* see CLOSE. CELLAR_TTL_NONE: no limit. Default 5,000          */
     cellar_l2_write write;        /* of namespaces with l2_write 0. Default ON_EVICTION           */
-    uint32_t reserved0;           /* must be 0                                                    */
+    uint32_t optional;            /* 1: if the tier cannot open, cellar_open opens in memory      */
     int64_t  open_ready_ms;       /* see READY. From 1. CELLAR_TTL_NONE: no limit. Default 1,000  */
 } cellar_l2_config;
 CELLAR_STRUCT(cellar_l2_config, open_ready_ms);

@@ -365,7 +365,6 @@ static cellar *mixed_open(const char *dir)
     cellar_config cfg = cellar_config_default();
     cellar_l2_config disk = cellar_l2_config_default();
     cellar *c = NULL;
-    disk.required = 1;
     cfg.memory_bytes = MIXED_MEMORY;
     if (dir != NULL) {
         cfg.l2 = &disk;

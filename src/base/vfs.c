@@ -70,7 +70,6 @@ static int base_vfs_wrap(int fd, bool direct, base_vfs_file **out)
 
 /* ---- paths ---- */
 
-#define BASE_VFS_PATH 4096 /* PATH_MAX */
 #define BASE_VFS_LINKS 8u  /* longest chain of links */
 
 /* Return whether a link or directory of this owner may decide where files of this process lie. */
@@ -450,9 +449,9 @@ static int base_vfs_unlink(void *ctx, base_vfs_file *dir, const char *name)
     return unlinkat(dir->fd, name, 0) == 0 ? 0 : errno;
 }
 
-static int base_vfs_set_aside(void *ctx, const char *path, uint32_t *number)
+static int base_vfs_set_aside(void *ctx, const char *path, char to[BASE_VFS_ASIDE])
 {
-    char from[BASE_VFS_PATH], to[BASE_VFS_PATH + sizeof ".bad.1"];
+    char from[BASE_VFS_PATH];
     unsigned links;
     (void)ctx;
     int e = base_vfs_faulted("set_aside");
@@ -461,11 +460,10 @@ static int base_vfs_set_aside(void *ctx, const char *path, uint32_t *number)
     const size_t n = strlen(from);
     memcpy(to, from, n);
     memcpy(to + n, ".bad.1", sizeof ".bad.1");
-    for (uint32_t i = 1; i <= 9; i++) {
+    for (int i = 1; i <= 9; i++) {
         struct stat s;
         to[n + 5] = (char)('0' + i);
         if (lstat(to, &s) == 0) { continue; }
-        *number = i;
         /* rename replaces at most an empty directory. */
         return errno != ENOENT ? errno : rename(from, to) == 0 ? 0 : errno;
     }

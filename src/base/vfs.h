@@ -25,6 +25,9 @@ typedef struct base_vfs_stat {
 #define BASE_VFS_DIRECT 4u   /* O_DIRECT where the file system has it; see base_vfs_file_direct */
 #define BASE_VFS_EXCL 8u
 
+#define BASE_VFS_PATH 4096u /* PATH_MAX */
+#define BASE_VFS_ASIDE (BASE_VFS_PATH + 8u)
+
 /* Operations on a mark outside the disk, one per store, that survives the process, not a reboot. */
 typedef enum base_vfs_bell {
     BASE_VFS_BELL_MAKE, BASE_VFS_BELL_LOOK, BASE_VFS_BELL_REMOVE /* LOOK: 0 if the mark exists */
@@ -69,9 +72,10 @@ typedef struct base_vfs {
     int (*truncate)(void *ctx, base_vfs_file *f, uint64_t bytes);
     int (*rename)(void *ctx, base_vfs_file *dir, const char *from, const char *to);
     int (*unlink)(void *ctx, base_vfs_file *dir, const char *name);
-    /* Rename the directory to path.bad.N, where *number = N is the first free one of 1..9. EEXIST:
-     * none is free. NULL: not supported. For a symbolic link rename the directory, not the link. */
-    int (*set_aside)(void *ctx, const char *path, uint32_t *number);
+    /* Rename the directory to path.bad.N, where N is the first free one of 1..9; `to` receives the
+     * new name. EEXIST: none is free. NULL: not supported. For a symbolic link rename the
+     * directory, not the link. */
+    int (*set_aside)(void *ctx, const char *path, char to[BASE_VFS_ASIDE]);
     int (*lock)(void *ctx, base_vfs_file *f); /* OFD write lock, never waits: EAGAIN */
     int (*lock_shared)(void *ctx, base_vfs_file *f); /* OFD read lock, never waits: EAGAIN */
     /* Unlock before a close, so that a forked child with the file open does not keep the lock.

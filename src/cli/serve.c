@@ -426,7 +426,6 @@ static int serve_run_command(int argc, char **argv, const cli_terminal *term)
     (void)term;
     r.settings = cellar_settings_default();
     r.settings.l2.write = CELLAR_L2_WRITE_ON_SET; /* unless the settings name a mode */
-    r.settings.l2.required = 1;                   /* nor say that it may be absent */
     r.port = cellar_resp_config_default();
     r.port.port = SERVE_NOT_SET;
     r.port.writable = 1;
@@ -478,6 +477,6 @@ const cli_command cli_serve = {
     "\n"
     "Exit codes: 0 ended by a signal, 2 wrong usage or settings, 3 cannot start: address in use,\n"
     "            public address without password, directory of --l2 in use, wrong or full (with\n"
-    "            the setting l2_required=0 it starts without the disk then).\n",
+    "            the setting l2_optional=1 it starts without the disk then).\n",
     serve_run_command
 };

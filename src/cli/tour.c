@@ -91,7 +91,6 @@ static cellar *tour_open(uint64_t memory_bytes, const char *folder)
     cfg.l2_path = folder;
     cfg.l2_bytes = folder != NULL ? (uint64_t)48 << 20 : 0;
     cfg.l2 = folder != NULL ? &disk : NULL;
-    disk.required = 1;
     disk.write = CELLAR_L2_WRITE_ON_SET;
     return cellar_open(&cfg, &c) == CELLAR_OK ? c : NULL;
 }

@@ -53,7 +53,7 @@
       "limit of writing memory at close") \
     X(l2_open_ready, TIME, l2.open_ready_ms, 1, INT64_MAX, "time", "", "1s", \
       "limit of reading the index at open") \
-    X(l2_required, FLAG, l2.required, 0, 1, "0 or 1", "", "0", "1: no store without the disk") \
+    X(l2_optional, FLAG, l2.optional, 0, 1, "0 or 1", "", "0", "1: open in memory without it") \
     X(enabled, OFF, disabled, 0, 1, "0 or 1", "", "1", "0: field disabled is 1") \
     X(threads, OFF, host.no_threads, 0, 1, "0 or 1", "", "1", "0: the program calls cellar_tick") \
     X(load_threads, COUNT, host.load_threads, 1, 64, "1..64", "", "2", \

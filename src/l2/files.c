@@ -189,6 +189,7 @@ CELLAR_PRIVATE void l2_files_close(l2 *d, bool forked)
     /* A child forked during an open or a close has a copy of the descriptor that stays open. A
      * child of any other moment closes its own copy; the lock is shared, so it must not unlock. */
     if (!forked && d->lock_file != NULL && d->vfs->unlock != NULL) {
+        (void)d->vfs->truncate(d->vfs->ctx, d->lock_file, 0); /* no process holds it from now on */
         d->vfs->unlock(d->vfs->ctx, d->lock_file);
     }
     base_vfs_file **files[] = { &d->meta[0], &d->meta[1], &d->data_direct, &d->data_file,

@@ -36,6 +36,13 @@ typedef enum l2_level { L2_DROP = 0, L2_KEEP = 1, L2_ALWAYS = 2 } l2_level;
 
 #define L2_BYTES_MIN ((uint64_t)16 << 20)
 
+/* What an open that fails knows. */
+typedef struct l2_refusal {
+    uint64_t least_memory; /* with E_NOMEM a sufficient memory_bytes; 0: the budget was not the
+                            * cause */
+    int64_t owner;         /* with E_BUSY the number of the process; 0: unknown */
+} l2_refusal;
+
 typedef struct l2_config {
     base_account *account;   /* outlives l2 */
     base_log *log;           /* outlives l2 */
@@ -57,8 +64,7 @@ typedef struct l2_config {
                                   * run. */
     bool no_thread;          /* l2_tick does all background work */
     uint32_t stack_bytes;    /* of the thread; 0: the default of the process */
-    uint64_t *least_memory;  /* out, or NULL: with E_NOMEM a sufficient memory_bytes, or 0 if the
-                              * budget was not the cause */
+    l2_refusal *refusal;     /* out, or NULL */
     uint32_t off_errors, off_damaged_pct; /* limits of health, see health.c; 0: 8, 1 */
     int64_t off_ms, off_max_ms; /* first and longest pause; 0: 1,000, then 60,000 or off_ms */
     const cellar_l2_cipher *crypt; /* copied; NULL: none */

@@ -21,7 +21,10 @@
 #include "l2/types.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 
+#include "base/process.h"
 #include "base/random.h"
 #include "l2/admission.h"
 #include "l2/codec.h"
@@ -47,6 +50,7 @@
 BASE_SIZE_BEGIN
 
 #define L2_LOCK_TRIES 5
+#define L2_LOCK_TEXT 20u /* of LOCK */
 #define L2_PLACES_CHEAP 1024u /* SUPER may name so many places without a check of the file */
 #define L2_LOCK_NS UINT64_C(2000000)
 
@@ -178,9 +182,7 @@ static cellar_err l2_format(l2 *d, int *sys_errno)
     cellar_err err = l2_geometry(&d->cfg, s);
     const uint64_t tables = l2_tables_bytes(&d->cfg, s) + l2_recover_bytes(s);
     if (err == CELLAR_OK && tables > base_load_rlx(&d->cfg.account->limit)) {
-        if (d->cfg.least_memory != NULL) {
-            *d->cfg.least_memory = l2_memory_least(&d->cfg, NULL);
-        }
+        d->cfg.refusal->least_memory = l2_memory_least(&d->cfg, NULL);
         err = CELLAR_E_NOMEM; /* Do not make a store that could not be opened. */
     }
     if (err == CELLAR_OK) { err = l2_secrets(d); }
@@ -338,14 +340,41 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     return e == 0 ? CELLAR_OK : CELLAR_E_IO;
 }
 
+/* LOCK has the number of the process that holds it. On a full disk it may lack the number. */
+static void l2_lock_sign(l2 *d)
+{
+    char text[L2_LOCK_TEXT + 1];
+    size_t done;
+    (void)snprintf(text, sizeof text, "%-*lld\n", (int)L2_LOCK_TEXT - 1,
+                   (long long)base_process_id());
+    (void)d->vfs->pwrite(d->vfs->ctx, d->lock_file, text, L2_LOCK_TEXT, 0, &done);
+}
+
+/* Return the number of the process that holds LOCK; 0: unknown. */
+static int64_t l2_lock_signer(l2 *d)
+{
+    char text[L2_LOCK_TEXT + 1];
+    size_t done = 0;
+    const int e = d->vfs->pread(d->vfs->ctx, d->lock_file, text, L2_LOCK_TEXT, 0, &done);
+    text[e == 0 ? done : 0] = '\0';
+    return strtoll(text, NULL, 10);
+}
+
 static cellar_err l2_lock(l2 *d, int *sys_errno)
 {
-    int e = l2_file(d, "LOCK", BASE_VFS_CREATE | BASE_VFS_WRITE, &d->lock_file);
-    if (e == 0) { e = d->vfs->lock(d->vfs->ctx, d->lock_file); }
+    *sys_errno = l2_file(d, "LOCK", BASE_VFS_CREATE | BASE_VFS_WRITE, &d->lock_file);
+    if (*sys_errno != 0) { return CELLAR_E_IO; }
+    int e = d->vfs->lock(d->vfs->ctx, d->lock_file);
     /* The inspection of a directory holds the lock for a moment */
     for (int i = 0; i < L2_LOCK_TRIES && e == EAGAIN; i++) {
         base_sleep_ns(L2_LOCK_NS);
         e = d->vfs->lock(d->vfs->ctx, d->lock_file);
+    }
+    if (e == 0) {
+        l2_lock_sign(d);
+    } else {
+        if (e == EAGAIN) { d->cfg.refusal->owner = l2_lock_signer(d); }
+        l2_file_close(d, &d->lock_file); /* the close clears the LOCK of this store only */
     }
     *sys_errno = e;
     if (e == 0) { return CELLAR_OK; }
@@ -382,7 +411,7 @@ static cellar_err l2_set_aside(l2 *d, const char *path, int *sys_errno)
 {
     base_vfs_file *there = NULL;
     base_vfs_stat ours = { 0 }, named = { 0 };
-    uint32_t number = 0;
+    char name[BASE_VFS_ASIDE];
     if (d->vfs->set_aside == NULL) { return CELLAR_E_CORRUPT; }
     const cellar_err err = l2_lock(d, sys_errno);
     if (err != CELLAR_OK) { return err == CELLAR_E_BUSY ? err : CELLAR_E_CORRUPT; }
@@ -392,13 +421,13 @@ static cellar_err l2_set_aside(l2 *d, const char *path, int *sys_errno)
     l2_file_close(d, &there);
     const bool moved = ours.inode != named.inode || ours.device != named.device;
     if (e == 0 && moved) { return CELLAR_E_BUSY; }
-    if (e == 0) { e = d->vfs->set_aside(d->vfs->ctx, path, &number); }
+    if (e == 0) { e = d->vfs->set_aside(d->vfs->ctx, path, name); }
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_CORRUPT; }
     d->set_aside = true;
-    base_log(d->cfg.log, BASE_LOG_WARNING, "l2", (int)CELLAR_E_CORRUPT,
-             "a damaged directory was renamed to .bad.%u; the new store is empty",
-             (unsigned)number);
+    base_log(d->cfg.log, BASE_LOG_ERROR, "l2", (int)CELLAR_E_CORRUPT,
+             "l2_path is damaged: the directory was renamed to %s, the new disk tier is empty",
+             name);
     l2_file_close(d, &d->lock_file);
     l2_file_close(d, &d->dir);
     return l2_open_dir(d, path, sys_errno);
@@ -425,6 +454,9 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     if (d == NULL) { return CELLAR_E_NOMEM; }
     d->cfg = *cfg;
     d->cfg.path = NULL;
+    l2_refusal unread, *why = cfg->refusal != NULL ? cfg->refusal : &unread;
+    *why = (l2_refusal){ 0 };
+    d->cfg.refusal = why;
     if (d->cfg.sync_ms == 0) { d->cfg.sync_ms = 1000; }
     l2_health_init(d);
     if (cfg->crypt != NULL) { d->crypt = *cfg->crypt; }
@@ -436,7 +468,6 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     d->page_raw = base_alloc(cfg->account, BASE_MOD_L2, 5 * L2_PAGE, NULL);
     cellar_err err = CELLAR_E_NOMEM;
     const uint64_t refusals = base_load_rlx(&cfg->account->refused);
-    if (cfg->least_memory != NULL) { *cfg->least_memory = 0; }
     /* The open acquires the resources of the system before it writes anything. */
     if (!cfg->no_thread) {
         d->threaded = base_thread_start(&d->thread, l2_thread_main, d, "cellar-l2",
@@ -456,9 +487,10 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
         }
     }
     d->cfg.secret = d->cfg.uuid = NULL;
-    if (err == CELLAR_E_NOMEM && cfg->least_memory != NULL && *cfg->least_memory == 0 &&
+    d->cfg.refusal = NULL;
+    if (err == CELLAR_E_NOMEM && why->least_memory == 0 &&
         base_load_rlx(&cfg->account->refused) != refusals) {
-        *cfg->least_memory = l2_memory_least(cfg, d->super.seg_bytes != 0 ? &d->super : NULL);
+        why->least_memory = l2_memory_least(cfg, d->super.seg_bytes != 0 ? &d->super : NULL);
     }
     if (err != CELLAR_OK) {
         l2_thread_end(d);

@@ -6,14 +6,15 @@
  *            close -> entries of L1 are written to disk -> l2_end, l2_close
  *            save -> the same, while calls go on
  *            put of a change dropped -> owes -> ticks offer the entries without a copy again
- * INVARIANTS Without a working disk the store is L1 alone. Opening never fails because of the disk,
- *            unless l2.required is set; cellar_last_error of the root has the reason.
+ * INVARIANTS A store that loses its disk is L1 alone. An open without a usable disk fails, or with
+ *            l2.optional is L1 alone; cellar_last_error has the reason.
  * LOCKING    None of its own.
  * LIMITS     Entries of kind error stay in memory. A stale entry of a soft tag is not read from
  *            disk and not written to it.
  * SEE ALSO   cache/tier_calls.c, cache/tier_store.c (any tier). */
 #include "store/l2_tier.h"
 
+#include "base/process.h"
 #include "base/text.h"
 #include "cache/demoted.h"
 #include "cache/error.h"
@@ -49,7 +50,10 @@ static const char *cache_disk_why(cellar_err err, int sys_errno)
     if (err == CELLAR_E_NEWER_FORMAT) {
         return "l2_path was written by a newer library: upgrade this one";
     }
-    if (err == CELLAR_E_CORRUPT) { return "l2_path is damaged: see l2.on_damage"; }
+    if (err == CELLAR_E_CORRUPT) {
+        return sys_errno == EEXIST ? "l2_path is damaged, and l2_path.bad.1 to .9 exist: remove one"
+                                   : "l2_path is damaged: see l2.on_damage";
+    }
     if (err != CELLAR_E_IO) { return cellar_code_name(err); }
     switch (sys_errno) {
     case EACCES:
@@ -93,23 +97,25 @@ CELLAR_PRIVATE bool cache_disk_crowds(const cache_store *s, const cache_settings
 }
 
 static cellar_err cache_disk_failed(cache_store *s, const cache_settings *cfg, cellar_err err,
-                                    uint64_t least)
+                                    const l2_refusal *known)
 {
-    const char *why = cache_disk_why(err, s->disk_errno);
-    if (cfg->l2.required) {
+    const char *lead = cfg->l2.optional ? "the disk tier is off" : "cellar_open";
+    if (known->least_memory != 0) {
+        cache_disk_small(s->disk_text, sizeof s->disk_text, lead, cfg, known->least_memory);
+    } else if (err == CELLAR_E_BUSY && known->owner != 0) {
         (void)snprintf(s->disk_text, sizeof s->disk_text,
-                       "cellar_open: the disk tier is required: %s", why);
-        if (least != 0) {
-            cache_disk_small(s->disk_text, sizeof s->disk_text, "cellar_open", cfg, least);
-        }
+                       "%s: l2_path is in use by %s process %lld: use another directory", lead,
+                       known->owner == base_process_id() ? "a store of this" : "another",
+                       (long long)known->owner);
+    } else {
+        (void)snprintf(s->disk_text, sizeof s->disk_text, "%s: %s", lead,
+                       cache_disk_why(err, s->disk_errno));
+    }
+    if (!cfg->l2.optional) {
         cache_fail_open(err, s->disk_errno, s->disk_text);
         return err;
     }
     s->disk_err = err;
-    (void)snprintf(s->disk_text, sizeof s->disk_text, "the disk tier is off: %s", why);
-    if (least != 0) {
-        cache_disk_small(s->disk_text, sizeof s->disk_text, "the disk tier is off", cfg, least);
-    }
     base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err, "%s (errno %d)", s->disk_text,
              s->disk_errno);
     return CELLAR_OK;
@@ -125,11 +131,11 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
     }
     /* A test may give a disk of its own, and sizes that no option has. */
     const int64_t min_ttl = cfg->l2.min_ttl_ms != 0 ? cfg->l2.min_ttl_ms : CACHE_DISK_MIN_TTL_MS;
-    uint64_t least = 0;
+    l2_refusal known;
     const l2_config none = { .vfs = NULL }, *own = cfg->disk != NULL ? cfg->disk : &none;
     const l2_config c = {
         .vfs = own->vfs, .seg_bytes = own->seg_bytes, .seg_count = own->seg_count,
-        .stage_count = own->stage_count, .least_memory = &least, .account = &s->account,
+        .stage_count = own->stage_count, .refusal = &known, .account = &s->account,
         .log = &s->log, .clock = &s->clock, .path = cfg->config.l2_path,
         .bytes = cfg->config.l2_bytes, .memory_bytes = cfg->config.memory_bytes,
         .avg_object_bytes = cfg->l2.mean_entry_bytes, .level = (l2_level)cfg->l2.sync,
@@ -149,7 +155,7 @@ CELLAR_PRIVATE cellar_err cache_disk_open(cache_store *s, const cache_settings *
     stats_time_open(s->stats, STATS_OP_L2_READ);
     stats_time_open(s->stats, STATS_OP_L2_WRITE);
     const cellar_err err = l2_open(&c, &s->disk, &s->disk_errno);
-    if (err != CELLAR_OK) { return cache_disk_failed(s, cfg, err, least); }
+    if (err != CELLAR_OK) { return cache_disk_failed(s, cfg, err, &known); }
     s->disk_tier = (cache_tier){
         .kind = CACHE_TIER_DISK, .ctx = s->disk, .min_ttl_ms = min_ttl,
         .commits = c.level != L2_DROP, .commit_each = c.level == L2_ALWAYS,

@@ -281,18 +281,17 @@ CELLAR_PRIVATE cellar_err task_restore(cellar_pool *p, const char **why)
 static cellar_err task_journal_set_aside(cellar_pool *p, const char **why)
 {
     const base_vfs *vfs = base_vfs_system();
-    char wal[4096];
-    uint32_t number = 0, ignored;
+    char wal[4096], to[BASE_VFS_ASIDE], wal_to[BASE_VFS_ASIDE];
     const char *path = p->cfg.journal_path;
     const size_t len = strlen(path);
     *why = "the damaged journal cannot be renamed";
     if (len + sizeof "-wal" > sizeof wal) { return CELLAR_E_IO; }
     memcpy(wal, path, len);
     memcpy(wal + len, "-wal", sizeof "-wal");
-    if (vfs->set_aside(vfs->ctx, path, &number) != 0) { return CELLAR_E_IO; }
-    (void)vfs->set_aside(vfs->ctx, wal, &ignored);
+    if (vfs->set_aside(vfs->ctx, path, to) != 0) { return CELLAR_E_IO; }
+    (void)vfs->set_aside(vfs->ctx, wal, wal_to);
     base_log(&p->obj.log, BASE_LOG_ERROR, "journal", CELLAR_E_CORRUPT,
-             "\"%s\" is damaged: renamed to *.bad.%u, a new one is made", path, number);
+             "a damaged journal was renamed to \"%s\", a new one is made", to);
     return CELLAR_OK;
 }
 

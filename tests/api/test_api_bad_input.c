@@ -494,7 +494,8 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, l2.min_ttl_ms = -1);
     BAD(E_INVAL, l2.close_ms = -1);
     BAD(E_INVAL, l2.open_ready_ms = -1);
-    BAD(E_INVAL, l2.required = 2);
+    BAD(E_INVAL, l2.optional = 2);
+    BAD(E_INVAL, l2.reserved0 = 1);
     BAD(E_INVAL, l2.allow_network = 2);
     BAD(E_INVAL, l2.fail_errors = 65);
     BAD(E_INVAL, l2.fail_damaged_pct = 101);

@@ -304,7 +304,6 @@ static cellar *open_disk(uint32_t mode, cellar **v)
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
     cfg.l2.min_ttl_ms = 1;
     cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
-    cfg.l2.required = 1;
     cellar *c = open_with(&cfg);
     vo.l2_write = mode;
     *v = namespace_of(c, &vo);

@@ -590,7 +590,6 @@ static void fork_during_open_and_close_leaves_store_usable(void)
         cfg.config.memory_bytes = 3u << 20;
         cfg.config.l2_path = store;
         cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-        cfg.l2.required = 1;
         cfg.host.no_threads = i % 2;
         cellar *c = NULL;
         if (!T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK)) { continue; }

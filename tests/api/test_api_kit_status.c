@@ -886,7 +886,6 @@ static void restart_keeps_values_states_and_gains(void)
     settings cfg = api_config(STORE_BYTES);
     cfg.config.l2_path = path;
     cfg.config.l2_bytes = 32u << 20;
-    cfg.l2.required = 1;
     for (int life = 0; life < 2; life++) {
         cellar *c = NULL;
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);

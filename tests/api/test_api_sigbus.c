@@ -45,7 +45,6 @@ static settings config(void)
     cfg.config.memory_bytes = 8u << 20;
     cfg.config.l2_path = store;
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.l2.required = 1;
     cfg.l2.sigbus_handler = 1;
     cfg.host.clock = read_clock;
     cfg.host.log = listen_to;

@@ -230,14 +230,16 @@ static void expect_words(const settings *cfg, cellar_err code, const char *words
 {
     cellar *c = NULL;
     cellar_error_info e = cellar_error_info_default();
-    settings must = *cfg;
-    T_REQUIRE(settings_open(cfg, &c) == CELLAR_OK); /* memory alone */
+    settings may = *cfg;
+    T_EQ_I64(settings_open(cfg, &c), code);
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_CHECK(strncmp(e.text, "cellar_open: ", 13) == 0 && strstr(e.text, words) != NULL);
+    may.l2.optional = 1;
+    T_REQUIRE(settings_open(&may, &c) == CELLAR_OK); /* memory alone */
     T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
     T_EQ_I64(e.code, code);
-    T_CHECK(strstr(e.text, words) != NULL);
+    T_CHECK(strncmp(e.text, "the disk tier is off: ", 22) == 0 && strstr(e.text, words) != NULL);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
-    must.l2.required = 1;
-    T_EQ_I64(settings_open(&must, &c), code);
 }
 
 static void flip(const char *path, long at)
@@ -279,7 +281,8 @@ static void refused_directory_states_its_cause(void)
     begin();
     settings cfg = config();
     cellar *c = open_it();
-    expect_words(&cfg, CELLAR_E_BUSY, "in use");
+    snprintf(name, sizeof name, "in use by a store of this process %lld:", (long long)getpid());
+    expect_words(&cfg, CELLAR_E_BUSY, name);
     T_EQ_I64(put(c, 1, 1), CELLAR_OK);
     shut(c);
     snprintf(name, sizeof name, "%s/SUPER", cfg.config.l2_path);
@@ -289,6 +292,7 @@ static void refused_directory_states_its_cause(void)
     c = open_it();
     T_EQ_U64(look(c, 1), 1); /* nothing was destroyed */
     shut(c);
+    cfg.l2.on_damage = CELLAR_L2_REFUSE;
     flip(name, 100);
     flip(name, 4196);
     expect_words(&cfg, CELLAR_E_CORRUPT, "damaged");
@@ -299,6 +303,39 @@ static void refused_directory_states_its_cause(void)
     path[sizeof path - 1] = '\0';
     cfg.config.l2_path = path;
     expect_words(&cfg, CELLAR_E_IO, "too long");
+    end();
+}
+
+/* By default damage stops no open. One line of level ERROR names the old directory. */
+static void damaged_directory_is_set_aside_and_named(void)
+{
+    char name[420];
+    begin();
+    settings cfg = config();
+    cellar *c = open_it();
+    T_EQ_I64(put(c, 1, 1), CELLAR_OK);
+    shut(c);
+    snprintf(name, sizeof name, "%s/SUPER", cfg.config.l2_path);
+    for (int n = 1; n <= 10; n++) {
+        flip(name, 100);
+        flip(name, 4196);
+        said[0] = '\0';
+        if (n == 10) { break; }
+        cfg.host.log_level = CELLAR_LOG_ERROR;
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+        T_EQ_U64(look(c, 1), 0);
+        char line[500], bad[420];
+        snprintf(bad, sizeof bad, "%s.bad.%d", cfg.config.l2_path, n);
+        snprintf(line, sizeof line, "l2_path is damaged: the directory was renamed to %s, ", bad);
+        T_EQ_I64(lines_with(line), 1);
+        T_EQ_I64(lines_with("\n"), 1);
+        shut(c);
+    }
+    expect_words(&cfg, CELLAR_E_CORRUPT, "l2_path.bad.1 to .9 exist");
+    for (int n = 1; n <= 9; n++) {
+        snprintf(name, sizeof name, "%s.bad.%d", cfg.config.l2_path, n);
+        t_wipe(name);
+    }
     end();
 }
 
@@ -326,6 +363,8 @@ static void failed_tier_open_states_its_cause(void)
         settings cfg = config();
         cellar *c = NULL;
         (void)base_fault_io_arm(why[i].site, why[i].error, 1, true);
+        T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_IO);
+        cfg.l2.optional = 1;
         T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK); /* memory alone */
         cellar_error_info e = cellar_error_info_default();
         T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
@@ -336,8 +375,6 @@ static void failed_tier_open_states_its_cause(void)
         T_EQ_I64(put(c, 1, 1), CELLAR_OK);
         T_EQ_U64(look(c, 1), 1);
         T_EQ_I64(cellar_close(c), CELLAR_OK);
-        cfg.l2.required = 1;
-        T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_IO);
         (void)base_fault_io_arm(NULL, 0, 0, false);
         c = open_it(); /* nothing of the fault remains */
         T_EQ_I64(cellar_sync(c), CELLAR_OK);
@@ -363,7 +400,6 @@ static uint64_t asked_for(settings *cfg, uint64_t memory_bytes)
     cellar *c = NULL;
     cellar_error_info e = cellar_error_info_default();
     cfg->config.memory_bytes = memory_bytes;
-    cfg->l2.required = 1;
     if (!T_CHECK(settings_open(cfg, &c) < CELLAR_OK)) { return 0; }
     T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
     char least[16] = "", l2_bytes[16] = "", got[16] = "";
@@ -396,8 +432,7 @@ static void too_small_budget_for_tier_names_sufficient_budget(void)
         (void)asked_for(&cfg, least - least / 10); /* it names at most a tenth too much */
     }
     cfg.config.memory_bytes = 1u << 20;
-    cfg.l2.required = 0;
-    expect_words(&cfg, CELLAR_E_NOMEM, "the disk tier is off: memory_bytes must be at least");
+    expect_words(&cfg, CELLAR_E_NOMEM, "memory_bytes must be at least");
     end();
 }
 
@@ -414,7 +449,6 @@ static void value_over_half_a_segment_is_not_rejected(void)
         cellar *c = NULL;
         cfg.config.l2_bytes = rows[i].l2;
         cfg.config.memory_bytes = rows[i].memory;
-        cfg.l2.required = 1;
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         work(c, 0);
         const size_t half = (size_t)rows[i].segment / 2;
@@ -436,7 +470,6 @@ static void symbolic_link_as_l2_path_opens_its_target(void)
     settings cfg = config();
     cellar *c = NULL, *second = NULL;
     cfg.config.l2_path = link;
-    cfg.l2.required = 1;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     work(c, 0);
     T_EQ_I64(put(c, 1, 1), CELLAR_OK);
@@ -482,6 +515,7 @@ T_MAIN("cache_disk_faults", T_CASE(read_only_mount_leaves_memory_until_disk_reco
        T_CASE(removed_directory_leaves_memory_until_next_open),
        T_CASE(open_tier_works_without_free_descriptors), T_CASE(failed_tier_open_states_its_cause),
        T_CASE(refused_directory_states_its_cause),
+       T_CASE(damaged_directory_is_set_aside_and_named),
        T_CASE(too_small_budget_for_tier_names_sufficient_budget),
        T_CASE(value_over_half_a_segment_is_not_rejected),
        T_CASE(symbolic_link_as_l2_path_opens_its_target),

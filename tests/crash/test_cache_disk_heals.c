@@ -134,7 +134,6 @@ static cellar *try_open(const run *r)
     cfg.l2.retry_ms = 20;
     cfg.l2.retry_max_ms = 20;
     cfg.l2.min_ttl_ms = 0;
-    cfg.l2.required = 1;
     return settings_open(&cfg, &c) == CELLAR_OK ? c : NULL;
 }
 

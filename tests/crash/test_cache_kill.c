@@ -271,7 +271,6 @@ static void child_opens(uint64_t dir)
     cfg.config.memory_bytes = 2u << 20;
     cfg.config.l2_path = store;
     cfg.config.l2_bytes = 24u << 20;
-    cfg.l2.required = 1;
     cfg.l2.sync = mode == DURABLE ? 1 + dir % 2 : dir % 3;
     if (dir % 4 == 1) { cfg.l2.cipher = &crypt; }
     cfg.l2.sigbus_handler = cfg.l2.mmap_read = dir % 4 == 2;

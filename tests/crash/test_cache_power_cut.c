@@ -39,7 +39,6 @@ static cellar *open_on(l2_dev *d, cellar_l2_sync sync, cellar_l2_write write)
     cfg.config.memory_bytes = 4u << 20;
     cfg.config.l2_path = "d";
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.l2.required = 1;
     cfg.l2.sync = sync;
     cfg.l2.write = write;
     cfg.l2.retry_ms = 20;

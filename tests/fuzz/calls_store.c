@@ -497,8 +497,7 @@ static bool store_open(void)
         l2.sync = (cellar_l2_sync)ONE_OF(0, 0, 1, 2);
         MAYBE(l2.min_ttl_ms, 0, 1, 1000);
         MAYBE(l2.retry_ms, 0, 1, 1000);
-        l2.on_damage = CELLAR_L2_SET_ASIDE;
-        l2.required = chance(50);
+        l2.optional = chance(50);
         l2.sigbus_handler = chance(30);
         l2.mmap_read = l2.sigbus_handler && chance(50);
         MAYBE(l2.close_ms, 0, 5000, CELLAR_TTL_NONE);

@@ -48,7 +48,7 @@ static void fuzz_ranges(const cellar_settings *s)
     FUZZ_MUST(s->tuning.jitter_pct <= 100 || s->tuning.jitter_pct == CELLAR_OFF);
     FUZZ_MUST(s->tuning.max_value_bytes <= CELLAR_VALUE_MAX);
     FUZZ_MUST(s->host.load_threads <= 64 && s->host.load_queue <= 65536);
-    FUZZ_MUST(s->host.no_threads <= 1 && s->disabled <= 1 && s->l2.required <= 1);
+    FUZZ_MUST(s->host.no_threads <= 1 && s->disabled <= 1 && s->l2.optional <= 1);
     FUZZ_MUST((unsigned)s->host.log_level <= CELLAR_LOG_OFF);
     FUZZ_MUST((unsigned)s->host.log_keys <= CELLAR_LOG_KEYS_FULL);
     FUZZ_MUST((unsigned)c->eviction <= CELLAR_EVICT_FIFO);

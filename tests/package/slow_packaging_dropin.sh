@@ -171,7 +171,6 @@ int main(void)
     cfg.l2_path = "omits.l2";
     cfg.l2_bytes = 64u << 20;
     cellar_l2_config disk = cellar_l2_config_default();
-    disk.required = 1;
     cfg.l2 = &disk;
     if (cellar_open(&cfg, &c) != CELLAR_E_UNSUPPORTED) { return 2; }
     if (cellar_open(NULL, &c) != CELLAR_OK) { return 3; }

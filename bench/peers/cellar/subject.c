@@ -68,7 +68,6 @@ static void *cellar_subject_open_as(const bench_cfg *cfg, bool disk)
     c.tuning = &tuning;
     s->ttl_ms = cfg->ttl_ms;
     cellar_l2_config below = cellar_l2_config_default();
-    below.required = 1;
     if (disk) {
         snprintf(s->dir, sizeof s->dir, "%s/cellar_disk.%d",
                  cfg->scratch != NULL ? cfg->scratch : "build/bench", (int)getpid());

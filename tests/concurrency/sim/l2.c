@@ -813,7 +813,6 @@ static void sim_ends_open(cellar_l2_write write)
     cfg.config.eviction = CELLAR_EVICT_FIFO;
     cfg.config.l2_path = "d";
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.l2.required = 1;
     cfg.l2.write = write;
     cfg.l2.cipher = &ends.cipher;
     cfg.host.no_threads = 1;

@@ -38,7 +38,7 @@ t_case budget_above_the_memory_exits_2 exits 2 'must be at most the memory of th
 mkdir "$t_tmp/foreign" && : >"$t_tmp/foreign/letter" && : >"$t_tmp/file"
 for row in "foreign:not of a disk tier" "file:not a directory" "none/store:does not exist"; do
     dir=${row%%:*}
-    t_case "disk_directory_${dir%/*}_exits_3" exits 3 "disk tier is required: .*${row#*:}" \
+    t_case "disk_directory_${dir%/*}_exits_3" exits 3 "cannot open the store: cellar_open: .*${row#*:}" \
         --port=0 --unix="$t_tmp/s" --l2="$t_tmp/$dir" --l2-bytes=16M
 done
 t_case database_named_twice_exits_3 exits 3 'namespaces must be like' --port=0 \
@@ -59,11 +59,11 @@ in_use() { serve && exits 3 'cannot open the port' --port=0 --unix="$t_tmp/s" &&
 t_case socket_in_use_exits_3 in_use
 disk_in_use() {
     serve --l2="$t_tmp/used" --l2-bytes=32M &&
-        exits 3 'disk tier is required: l2_path is in use' --port=0 --unix="$t_tmp/other" \
+        exits 3 "l2_path is in use by another process $serve_pid:" --port=0 --unix="$t_tmp/other" \
             --l2="$t_tmp/used" && stop &&
-        CELLAR_L2_REQUIRED=0 serve --l2="$t_tmp/file" --l2-bytes=16M && [ "$(rc ping)" = PONG ] && stop
+        CELLAR_L2_OPTIONAL=1 serve --l2="$t_tmp/file" --l2-bytes=16M && [ "$(rc ping)" = PONG ] && stop
 }
-t_case disk_in_use_exits_3_unless_the_settings_need_none disk_in_use
+t_case disk_in_use_exits_3_unless_it_is_optional disk_in_use
 secret() { # MODE LINES: a password file of a mode makes so many warnings
     chmod "$1" "$t_tmp/password" && serve --password-file="$t_tmp/password" && stop &&
         [ "$(grep -c "warning: each user may open the password file .* (mode 0$1)" \
