@@ -443,8 +443,9 @@ CELLAR_API cellar_err cellar_limiter_adjust(cellar_limiter *l, const void *key, 
                                             int64_t cost);
 
 /* Ban a key: deny every call for `ban_ns`. Refunds, tickets, new rules, plans and snapshots change
- * nothing of that; a reset ends it. Of two bans the one that ends later counts. A ban is no debt:
- * time pays the debt meanwhile. After a ban, a token bucket admits one unit and fills from there.
+ * nothing of that (a restart adds 2 ms at most); a reset ends it. Of two bans the one that ends
+ * later counts. A ban is no debt: time pays the debt meanwhile. After a ban, a token bucket admits
+ * one unit and fills from there.
  * in:      ban_ns; 0 changes nothing; values above CELLAR_PERIOD_MAX_NS count as that
  * returns: OK; E_LIMIT (no room for the key or the ban), E_INVAL
  * thread:  any

@@ -16,9 +16,10 @@
  *            Times are 1/64 ns of the saving clock. An age is signed: a stamp is later than a clock
  *            that went back.
  * HASH KEY   The snapshot holds it, or no fingerprint would match after a restart: hence mode 0600.
- * DOWNTIME   The difference of the clocks since boot if the boot is the same, else of the wall
- *            clocks; never negative. Debts shrink by it. The limiter's clock may have started
- *            again: ages are stored, not times, and sliding windows move to the new clock.
+ * DOWNTIME   The difference of the wall clocks, less 1 ms because readings are rounded; never
+ *            negative. If the boot is the same, no more than that of the clocks since boot. Debts
+ *            shrink by it. The limiter's clock may have started again: ages are stored, not times,
+ *            and sliding windows move to the new clock.
  * RULES      A region during a change of rules, and a key with a plan, are written as shares of the
  *            rules in the header: the snapshot has no other rules.
  * SEATS      Keys find their slots as any key does (slots.c). If the table
@@ -486,13 +487,14 @@ static void limit_back_times(cellar_limiter *l, const limit_image *m, const limi
                              limit_back *b)
 {
     const bool same_boot = m->boot_hash == now->boot_hash && now->boot_ms >= m->boot_ms;
-    const uint64_t gone_ms = same_boot ? now->boot_ms - m->boot_ms
-                             : now->wall_ms > m->wall_ms ? now->wall_ms - m->wall_ms : 0;
+    uint64_t gone_ms = limit_left(now->wall_ms, m->wall_ms);
+    if (same_boot) { gone_ms = limit_min_u64(gone_ms, now->boot_ms - m->boot_ms); }
+    gone_ms = limit_left(gone_ms, 1); /* both readings were rounded down */
     const uint64_t down_ns = limit_min_u64(gone_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
     b->m.now_ns = limit_now(l);
     b->down = limit_units_of(down_ns);
     b->then_ns = m->now_ns > UINT64_MAX - down_ns ? UINT64_MAX : m->now_ns + down_ns;
-    if (same_boot && b->m.now_ns >= m->now_ns && b->m.now_ns - m->now_ns <= down_ns + 2000000) {
+    if (same_boot && b->m.now_ns >= m->now_ns && b->m.now_ns - m->now_ns <= down_ns + 3000000) {
         b->then_ns = b->m.now_ns; /* it has run on; both clocks are rounded */
     }
 }
