@@ -574,15 +574,17 @@ typedef struct cellar_delete_item {
     uint32_t    reserved0; /* must be 0 */
 } cellar_delete_item;
 
-/* Read many keys. Like cellar_get on each item in order, and several times faster.
+/* Read many keys. Like cellar_get on each item in order; from three keys on faster, the more the
+ * keys and the larger the store.
  * in:      items, NULL with count 0; equal keys are fine
  * out:     buf, undefined behind the value, as in cellar_get; value_len, status and user_flags of
  *          each item; *hits the number of OK; optional
  * returns: OK (look at the items); E_INVAL (nothing done)
  * owns:    nothing changes hands
  * thread:  any; each item is atomic, the batch is not
- * cost:    groups of 32 with prefetch; no allocation. With a shared tier: one request, and one
- *          allocation, for up to 128 keys that memory does not have
+ * cost:    one or two keys: as cellar_get for each, and about 2 ns. More: groups of 32 with
+ *          prefetch. No allocation. With a shared tier: one request, and one allocation, for up to
+ *          128 keys that memory does not have
  * example:
  *     cellar_get_item it[1] = {{"a", 1, b1, 64, 0, CELLAR_OK, 0}};
  *     size_t hits;

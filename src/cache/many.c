@@ -20,6 +20,7 @@
 #include "cache/talk.h"
 
 #define CACHE_GROUP 32u
+#define CACHE_FEW 2u /* up to so many keys are read one after the other */
 
 static cellar_err cache_many_bad(cellar *c)
 {
@@ -74,24 +75,12 @@ BASE_COLD static bool cache_asks_together(const cellar *c)
     return h != NULL && h->t.get_many != NULL;
 }
 
-/* Get up to 32 items; L1 does not touch the refused ones. */
-static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache_tally *t)
+/* Complete the items of a group that are neither plain hits nor plain misses, or that a tier may
+ * have. `good`: their arguments are valid. */
+BASE_NOINLINE static void cache_get_others(cellar *c, cellar_get_item *items, uint32_t others,
+                                           uint32_t good, uint32_t generation, cache_tally *t)
 {
-    const uint32_t all = n < 32 ? (1u << n) - 1 : UINT32_MAX;
-    uint32_t good = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        if (BASE_LIKELY(!cache_get_item_bad(&items[i]))) { good |= 1u << i; }
-    }
-    /* release in cache_generation_next */
-    const uint32_t generation = base_load_acq(&c->generation);
-    uint32_t hits = 0;
-    if (BASE_LIKELY(!cache_is_unproven(c))) {
-        hits = l1_get_many(c->l1, generation, items, n, good, 0);
-    } else {
-        for (uint32_t i = 0; i < n; i++) { items[i].status = CELLAR_MISS; }
-    }
-    t->hits += (uint64_t)__builtin_popcount(hits);
-    for (uint32_t m = all & ~hits; m != 0; m &= m - 1) {
+    for (uint32_t m = others; m != 0; m &= m - 1) {
         const uint32_t i = (uint32_t)__builtin_ctz(m);
         cellar_get_item *it = &items[i];
         if ((good >> i & 1u) == 0) {
@@ -116,6 +105,41 @@ static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache
         }
         cache_tally_note(t, it->status, below);
     }
+}
+
+/* Count bits: mostly those of all items, or none. */
+BASE_ALWAYS_INLINE uint32_t cache_bits(uint32_t m, uint32_t all, uint32_t n)
+{
+    return m == 0 ? 0 : m == all ? n : (uint32_t)__builtin_popcount(m);
+}
+
+/* Return the bits of the items with valid arguments. */
+BASE_ALWAYS_INLINE uint32_t cache_get_good(const cellar_get_item *items, uint32_t n)
+{
+    uint32_t good = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        good |= (uint32_t)BASE_LIKELY(!cache_get_item_bad(&items[i])) << i;
+    }
+    return good;
+}
+
+/* Get up to 32 items; L1 does not touch the refused ones. */
+static void cache_get_group(cellar *c, cellar_get_item *items, uint32_t n, cache_tally *t)
+{
+    const uint32_t all = UINT32_MAX >> (CACHE_GROUP - n), good = cache_get_good(items, n);
+    /* release in cache_generation_next */
+    const uint32_t generation = base_load_acq(&c->generation);
+    uint32_t hits = 0, none = 0;
+    if (BASE_LIKELY(!cache_is_unproven(c))) {
+        hits = l1_get_many(c->l1, generation, items, n, good, 0, &none);
+    } else {
+        for (uint32_t i = 0; i < n; i++) { items[i].status = CELLAR_MISS; }
+    }
+    if (cache_tier_of(c) != NULL) { none = 0; }
+    t->hits += cache_bits(hits, all, n);
+    t->misses += cache_bits(none, all, n);
+    const uint32_t others = all & ~(hits | none);
+    if (BASE_UNLIKELY(others != 0)) { cache_get_others(c, items, others, good, generation, t); }
 }
 
 /* Ask a shared tier for the items that the groups left. */
@@ -148,24 +172,71 @@ static void cache_get_many_off(cellar_get_item *items, size_t count, cache_tally
     }
 }
 
-CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t count,
-                                      size_t *hits)
+/* Add the outcomes of a call to the counters and the log. Return its code. */
+static cellar_err cache_get_many_end(cellar *c, cellar_get_item *items, size_t count,
+                                     cache_tally *t, size_t *hits)
 {
-    if (hits != NULL) { *hits = 0; }
-    if (c == NULL || cache_items_bad(items, count, sizeof *items)) { return cache_many_bad(c); }
+    if (BASE_UNLIKELY(t->left)) { cache_get_left(c, items, count, t); }
+    cache_tally_add(c, t);
+    if (cache_talks(c)) { cache_tally_tell(c, t); }
+    if (hits != NULL) { *hits = (size_t)(t->hits + t->hits_l2 - t->too_long); }
+    return CELLAR_OK;
+}
+
+BASE_NOINLINE static cellar_err cache_get_groups(cellar *c, cellar_get_item *items, size_t count,
+                                                 size_t *hits)
+{
+    cache_tally t = { .hits = 0 };
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cache_tally t = { 0, 0, 0, 0, 0, false };
     if (cache_is_off(c)) {
         cache_get_many_off(items, count, &t);
     } else {
         for (size_t i = 0; i < count; i += CACHE_GROUP) {
             cache_get_group(c, items + i, (uint32_t)BASE_MIN(count - i, CACHE_GROUP), &t);
         }
-        if (BASE_UNLIKELY(t.left)) { cache_get_left(c, items, count, &t); }
     }
-    cache_tally_add(c, &t);
-    if (cache_talks(c)) { cache_tally_tell(c, &t); }
-    if (hits != NULL) { *hits = (size_t)(t.hits + t.hits_l2 - t.too_long); }
+    return cache_get_many_end(c, items, count, &t, hits);
+}
+
+/* End a call for a few items that are not all plain hits. */
+BASE_NOINLINE static cellar_err cache_get_mixed(cellar *c, cellar_get_item *items, uint32_t n,
+                                                uint32_t generation, uint32_t found, uint32_t none,
+                                                size_t *hits)
+{
+    const uint32_t all = UINT32_MAX >> (CACHE_GROUP - n);
+    if (cache_tier_of(c) != NULL) { none = 0; }
+    if (none == all) {
+        stats_add(cache_mine(c), STATS_MISS, n);
+        return CELLAR_OK;
+    }
+    cache_tally t = { .hits = cache_bits(found, all, n), .misses = cache_bits(none, all, n) };
+    const uint32_t others = all & ~(found | none);
+    if (BASE_UNLIKELY(others != 0)) { cache_get_others(c, items, others, all, generation, &t); }
+    return cache_get_many_end(c, items, n, &t, hits);
+}
+
+/* Return whether the items are a few with valid arguments, of a namespace without a state. */
+BASE_ALWAYS_INLINE bool cache_get_is_few(const cellar *c, const cellar_get_item *items,
+                                         size_t count)
+{
+    if (count - 1 >= CACHE_FEW || base_load_acq(&c->state) != 0) { return false; }
+    return !cache_get_item_bad(&items[0]) && !cache_get_item_bad(&items[count - 1]);
+}
+
+CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t count,
+                                      size_t *hits)
+{
+    if (hits != NULL) { *hits = 0; }
+    if (c == NULL || cache_items_bad(items, count, sizeof *items)) { return cache_many_bad(c); }
+    if (!cache_get_is_few(c, items, count)) { return cache_get_groups(c, items, count, hits); }
+    const uint32_t n = (uint32_t)count, generation = base_load_acq(&c->generation);
+    uint32_t none;
+    const uint32_t found = l1_get_few(c->l1, generation, items, n, &none);
+    if (found != (1u << n) - 1) {
+        return cache_get_mixed(c, items, n, generation, found, none, hits);
+    }
+    stats_add(cache_mine(c), STATS_HIT_L1, n);
+    if (hits != NULL) { *hits = n; }
     return CELLAR_OK;
 }
 

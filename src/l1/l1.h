@@ -210,9 +210,12 @@ CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t 
 
 /* Read the items with a bit in `which`, of 0..n-1, n <= 32, of one generation, in three passes. Set
  * status, value_len and user_flags as single calls would. Return the bits of the plain hits
- * (CELLAR_OK). */
+ * (CELLAR_OK), and those of plain misses in *none. */
 CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t generation, cellar_get_item *items, uint32_t n,
-                                    uint32_t which, unsigned flags);
+                                    uint32_t which, unsigned flags, uint32_t *none);
+/* Read all items one after the other: cheaper for one or two. */
+CELLAR_PRIVATE uint32_t l1_get_few(l1 *c, uint32_t generation, cellar_get_item *items, uint32_t n,
+                                   uint32_t *none);
 /* Prefetch buckets, then records, for set_many and delete_many; n <= 32. A hint. */
 CELLAR_PRIVATE void l1_prefetch_many(l1 *c, const l1_key *keys, size_t n);
 

@@ -458,20 +458,46 @@ CELLAR_PRIVATE cellar_err l1_inspect(l1 *c, const l1_key *k, void *buf, size_t b
 }
 
 /* ---- many keys ------------------------------------------------------------------------------- */
-/* Read one item of the group for which the three steps did not suffice. */
-static BASE_NOINLINE void l1_get_one(l1 *c, uint32_t generation, uint64_t hash, cellar_get_item *it,
+
+/* Read one item of the group for which the three steps did not suffice. Return true for a plain
+ * miss. */
+static BASE_NOINLINE bool l1_get_one(l1 *c, uint32_t generation, uint64_t hash, cellar_get_item *it,
                                      unsigned flags)
 {
     const l1_key k = {it->key, (uint32_t)it->key_len, generation, hash};
     it->value_len = 0;
     it->user_flags = 0;
     it->status = CELLAR_MISS;
-    if (l1_none(c, hash)) { return; }
+    if (l1_none(c, hash)) { return true; }
     it->status = l1_get_rest(c, &k, it->buf, it->buf_cap, &it->value_len, &it->user_flags, flags);
+    return false;
+}
+
+CELLAR_PRIVATE uint32_t l1_get_few(l1 *c, uint32_t generation, cellar_get_item *items, uint32_t n,
+                                   uint32_t *none)
+{
+    const base_thread_record *self = base_thread_self();
+    uint32_t hits = 0, missed = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        cellar_get_item *it = &items[i];
+        const uint32_t klen = (uint32_t)it->key_len; /* at most CELLAR_KEY_MAX */
+        const uint64_t hash = base_hash(c->hash_key, generation, it->key, klen);
+        if (BASE_LIKELY(l1_get_fast(c, self, it->key, klen, klen - 8 <= 8, generation, hash,
+                                    it->buf, it->buf_cap, &it->value_len, 0, BASE_NEVER_MS,
+                                    NULL))) {
+            it->status = CELLAR_OK;
+            it->user_flags = 0; /* a plain record has none */
+            hits |= 1u << i;
+        } else {
+            missed |= (uint32_t)l1_get_one(c, generation, hash, it, 0) << i;
+        }
+    }
+    *none = missed;
+    return hits;
 }
 
 CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t generation, cellar_get_item *items, uint32_t n,
-                                    uint32_t which, unsigned flags)
+                                    uint32_t which, unsigned flags, uint32_t *none)
 {
     l1_aim aim[32];
     uint64_t hash[32], least = UINT64_MAX; /* lowest hash: tells whether any key is sampled */
@@ -495,7 +521,7 @@ CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t generation, cellar_get_item 
         BASE_PREFETCH(p + 127); /* last line of a record that begins in mid-line */
         seen |= 1u << i;
     }
-    uint32_t hits = 0;
+    uint32_t hits = 0, missed = 0;
     for (uint32_t i = 0; i < n; i++) {
         cellar_get_item *it = &items[i];
         const uint32_t klen = (uint32_t)it->key_len; /* at most CELLAR_KEY_MAX */
@@ -507,13 +533,14 @@ CELLAR_PRIVATE uint32_t l1_get_many(l1 *c, uint32_t generation, cellar_get_item 
             it->user_flags = 0; /* a plain record has none */
             hits |= 1u << i;
         } else if ((which >> i & 1u) != 0) {
-            l1_get_one(c, generation, hash[i], it, flags);
+            missed |= (uint32_t)l1_get_one(c, generation, hash[i], it, flags) << i;
         }
     }
     const uint64_t limit = base_load_rlx(&c->sample_limit);
     for (uint32_t i = 0; BASE_UNLIKELY(least < limit) && i < n; i++) {
         if (hash[i] < limit && (hits >> i & 1u) != 0) { l1_sampled(c, hash[i], generation); }
     }
+    *none = missed;
     return hits;
 }
 

@@ -268,7 +268,8 @@ static cellar_err world_read_one(uint32_t key, unsigned char *buf, size_t cap, s
     unsigned char other[WORLD_VALUE_MAX];
     cellar_get_item it[2] = { { k2.bytes, k2.len, other, sizeof other, 0, CELLAR_OK, 0 },
                               { k.bytes, k.len, buf, cap, 0, CELLAR_OK, 0 } };
-    const uint32_t hits = l1_get_many(world.c, k.generation, it, 2, 3, 0);
+    uint32_t none;
+    const uint32_t hits = l1_get_many(world.c, k.generation, it, 2, 3, 0, &none);
     BASE_SIM_CHECK((hits & 2u) == 0 || it[1].status == CELLAR_OK);
     *len = it[1].value_len;
     return it[1].status;
