@@ -176,6 +176,14 @@ static uint32_t guard_many(const guard_key *key)
     return (uint32_t)hits;
 }
 
+static uint32_t guard_many1(const guard_key *key)
+{
+    cellar_get_item item = { key, 16, guard_buf[0], GUARD_VALUE, 0, CELLAR_OK, 0 };
+    size_t hits = 0;
+    cellar_get_many(guard_store, &item, 1, &hits);
+    return (uint32_t)hits;
+}
+
 static uint32_t guard_pin(const guard_key *key)
 {
     cellar_pinned p;
@@ -231,6 +239,12 @@ static uint32_t guard_load_opts(const guard_key *key)
     o.ttl_ms = 60000;
     o.stale_ms = 5000;
     return guard_load_with(key, &o, guard_buf, guard_no_loader);
+}
+static uint32_t guard_load_cached(const guard_key *key)
+{
+    cellar_load_opts o = cellar_load_opts_default();
+    o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
+    return guard_load_with(key, &o, guard_buf, NULL);
 }
 static uint32_t guard_load_pin(const guard_key *key)
 {
@@ -307,6 +321,7 @@ static uint32_t guard_run(const guard_key *key)
 static const guard_row guard_rows[] = {
     { "get_hit", GUARD_STORE, guard_set, guard_get, GUARD_OPS, GUARD_KEYS, 0, false },
     { "get_miss", GUARD_STORE, guard_set, guard_miss, GUARD_OPS, GUARD_KEYS, GUARD_OTHERS, false },
+    { "get_many1", GUARD_STORE, guard_set, guard_many1, GUARD_OPS, GUARD_KEYS, 0, false },
     { "get_many32", GUARD_STORE, guard_set, guard_many, GUARD_OPS, GUARD_KEYS, 0, false },
     { "get_flags", GUARD_STORE, guard_set_flags, guard_get, GUARD_OPS, GUARD_KEYS, 0, false },
     { "load_flags", GUARD_STORE, guard_set_flags, guard_load, GUARD_OPS, GUARD_KEYS, 0, false },
@@ -316,6 +331,8 @@ static const guard_row guard_rows[] = {
     { "pin_unpin", GUARD_STORE, guard_set, guard_pin, GUARD_OPS, GUARD_KEYS, 0, false },
     { "load_hit", GUARD_STORE, guard_set, guard_load, GUARD_OPS, GUARD_KEYS, 0, false },
     { "load_hit_opts", GUARD_STORE, guard_set, guard_load_opts, GUARD_OPS, GUARD_KEYS, 0, false },
+    { "load_hit_cached", GUARD_STORE, guard_set, guard_load_cached, GUARD_OPS, GUARD_KEYS, 0,
+      false },
     { "load_hit_alloc", GUARD_STORE, guard_set, guard_load_alloc, GUARD_OPS, GUARD_KEYS, 0, false },
     { "load_hit_pin", GUARD_STORE, guard_set, guard_load_pin, GUARD_OPS, GUARD_KEYS, 0, false },
     { "load_many32", GUARD_STORE, guard_set, guard_load_many, GUARD_OPS, GUARD_KEYS, 0, false },

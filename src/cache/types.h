@@ -133,6 +133,7 @@ struct cellar {
     _Atomic int64_t load_ms[CACHE_LOAD_TIMES]; /* of the namespace, else defaults; NAMESPACE */
     _Atomic uint32_t load_n[CACHE_LOAD_NUMBERS];
     cellar_loader_fn loader; /* this and the next two: NAMESPACE */
+    _Atomic bool has_loader; /* `loader` is set; read without the lock */
     cellar_loader_many_fn loader_many;
     void *loader_ctx;
     _Atomic uint32_t class_count;

@@ -51,19 +51,20 @@ static void cache_round(cache_call *call)
     if (call->state == CACHE_CALL_LEADS) { cache_lead(call); }
 }
 
-/* Select the loader of the call, else of the namespace. Return false if there is none. */
+/* Select the loader of the call, else of the namespace. Return false if one is needed and there is
+ * none. */
 static bool cache_call_loader(cache_call *call, cellar_loader_fn fn, void *ctx)
 {
     cache_store *s = call->c->store;
     call->fn = fn;
     call->ctx = ctx;
-    if (fn != NULL) { return true; }
+    if (fn != NULL || (call->p->flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) { return true; }
     sync_take(NAMESPACE, &s->namespace_lock);
     call->fn = call->c->loader;
     call->ctx = call->c->loader_ctx;
     sync_drop(NAMESPACE, &s->namespace_lock);
     call->namespace_loader = true;
-    return call->fn != NULL || (call->p->flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0;
+    return call->fn != NULL;
 }
 
 /* Serve CELLAR_LOAD_PIN: pin a plain hit in memory. An early refresh needs the age of the entry, so
@@ -106,6 +107,13 @@ BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size
     return cache_call_end(&call, out);
 }
 
+/* Return whether a call without a loader of its own has one, or needs none. */
+BASE_NOINLINE static bool cache_call_may_run(const cellar *c, const cellar_load_opts *o)
+{
+    return base_load_rlx(&c->has_loader) || (o != NULL && o->struct_size == sizeof *o &&
+                                             (o->flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0);
+}
+
 CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_len,
                                          const cellar_load_opts *o, cellar_loader_fn fn, void *ctx,
                                          cellar_result *out)
@@ -115,12 +123,14 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
                               "start out from cellar_result_default()");
     }
     bool audit = false;
-    if (BASE_UNLIKELY(base_load_acq(&c->bloom) != NULL) && o == NULL && fn != NULL &&
+    if (BASE_UNLIKELY(fn == NULL) && !cache_call_may_run(c, o)) {
+        return cache_load_call(c, key, key_len, o, fn, ctx, audit, out);
+    }
+    if (BASE_UNLIKELY(base_load_acq(&c->bloom) != NULL) && o == NULL &&
         (base_load_acq(&c->state) & ~CACHE_FILTER) == 0) {
         cellar_err err;
         if (cache_guarded_hit(c, key, key_len, out, &err, &audit)) { return err; }
-    } else if (BASE_LIKELY(fn != NULL && cache_hits_plainly(c)) &&
-               cache_hit_first(c, key, key_len, o, out)) {
+    } else if (BASE_LIKELY(cache_hits_plainly(c)) && cache_hit_first(c, key, key_len, o, out)) {
         return CELLAR_OK;
     }
     return cache_load_call(c, key, key_len, o, fn, ctx, audit, out);

@@ -153,6 +153,7 @@ CELLAR_PRIVATE void cache_load_namespace_apply(cellar *v, const cellar_namespace
 {
     cache_load_defaults(v, o->load);
     v->loader = o->loader;
+    base_store_rlx(&v->has_loader, o->loader != NULL);
     v->loader_many = o->loader_many;
     v->loader_ctx = o->loader_ctx;
 }
