@@ -48,6 +48,8 @@ CELLAR_STRUCT(cellar_entry_info, idle_ms);
 #define CELLAR_GET_PEEK         2u /* do not update recency, idle time or statistics; leave an    */
                                    /* entry that is only on disk there                            */
 #define CELLAR_GET_WANT_VERSION 4u /* fill info.version; the first time rewrites the entry        */
+#define CELLAR_GET_MEMORY       8u /* memory alone: no read of the disk or of another tier. Its   */
+                                   /* MISS is not counted: another call answers it              */
 
 typedef struct cellar_get_opts {
     size_t       struct_size; /* set by cellar_get_opts_default()                                 */
@@ -57,7 +59,8 @@ typedef struct cellar_get_opts {
 } cellar_get_opts;
 CELLAR_STRUCT(cellar_get_opts, reserved0);
 
-/* Copy a value, with options: stale values, description, peek.
+/* Copy a value, with options: stale values, description, peek, memory alone. A caller that holds
+ * a lock of its own asks memory first. After a MISS it releases the lock and calls cellar_get.
  * in:      as cellar_get; o NULL = cellar_get
  * out:     as cellar_get: buf behind the value is undefined; *o->info
  * returns: as cellar_get; STALE (value copied) with CELLAR_GET_ALLOW_STALE; E_SPACE, E_NOMEM (no

@@ -89,7 +89,8 @@ static cellar_err cache_get_opts_read(cellar *c, const cellar_get_opts *o, cella
     if (err == CELLAR_E_INVAL || err == CELLAR_E_ABI) {
         return cache_fail(c, err, 0, "cellar_get_with: start from cellar_get_opts_default()");
     }
-    const uint32_t known = CELLAR_GET_ALLOW_STALE | CELLAR_GET_PEEK | CELLAR_GET_WANT_VERSION;
+    const uint32_t known = CELLAR_GET_ALLOW_STALE | CELLAR_GET_PEEK | CELLAR_GET_WANT_VERSION |
+                           CELLAR_GET_MEMORY;
     if (err != CELLAR_OK || (out->flags & ~known) != 0 || out->reserved0 != 0) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
                           "cellar_get_with: options have an unknown flag or field");
@@ -167,7 +168,7 @@ static cellar_err cache_get_read(cellar *c, const l1_key *k, const cellar_get_op
 {
     const cellar_err err = cache_get_here(c, k, o, buf, buf_cap, len);
     *outcome = cache_outcome(err);
-    if (BASE_LIKELY(err == CELLAR_OK)) { return err; }
+    if (BASE_LIKELY(err == CELLAR_OK) || (o->flags & CELLAR_GET_MEMORY) != 0) { return err; }
     if (err != CELLAR_MISS && !cache_get_asks_first(c, err)) { return err; }
     if ((o->flags & CELLAR_GET_PEEK) != 0 ? !cache_may_lie_below(c, k) : !cache_asks_below(c, k)) {
         return err;
@@ -204,7 +205,8 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
         err = cache_get_read(c, &k, &full, buf, buf_cap, &len, &outcome);
     }
     if (value_len != NULL) { *value_len = len; }
-    if ((full.flags & CELLAR_GET_PEEK) == 0) {
+    const bool asked_later = err == CELLAR_MISS && (full.flags & CELLAR_GET_MEMORY) != 0;
+    if ((full.flags & CELLAR_GET_PEEK) == 0 && !asked_later) {
         stats_add(cache_mine(c), outcome, 1);
         cache_hot_sample(c, base_thread_self(), &k);
         if (cache_talks(c)) { cache_read_tell(c, "get", &k, err); }

@@ -118,9 +118,9 @@ static void row_read(void)
         cellar_get_opts o = cellar_get_opts_default();
         cellar_entry_info info = cellar_entry_info_default();
         if (chance(50)) { o.info = &info; }
-        o.flags = (uint32_t)draw(8);
-        if (chance(2)) { o.flags = 8; }
-        const bool bad = o.flags == 8 || spoil(&o, sizeof o);
+        o.flags = (uint32_t)draw(16);
+        if (chance(2)) { o.flags = 16; }
+        const bool bad = o.flags == 16 || spoil(&o, sizeof o);
         err = told(c, CALL(cellar_get_with)(c, key, l.key.len, &o, buf, cap, &len));
         if (bad) { MUST(err < 0); }
         if (err == CELLAR_OK || err == CELLAR_STALE) {

@@ -365,6 +365,37 @@ static void peek_does_not_promote_from_disk(void)
     shut(c);
 }
 
+/* A miss of memory is no answer: neither the disk nor a counter sees the call. */
+static void get_from_memory_touches_no_disk(void)
+{
+    cellar *c = open_below("zero", 4, 5000);
+    cellar_stats st = cellar_stats_default();
+    cellar_get_opts o = cellar_get_opts_default();
+    char buf[8];
+    size_t len = 7;
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    const uint64_t calls = st.gets, misses = st.misses, hits = st.hits_l1, gets = disk_stats(c).gets;
+    o.flags = CELLAR_GET_MEMORY;
+    T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_MISS);
+    T_EQ_U64(len, 0);
+    T_EQ_I64(cellar_get_with(c, "none", 4, &o, buf, sizeof buf, &len), CELLAR_MISS);
+    o.flags = CELLAR_GET_MEMORY | CELLAR_GET_WANT_VERSION | CELLAR_GET_ALLOW_STALE;
+    T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_MISS);
+    T_EQ_U64(disk_stats(c).gets, gets);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.gets, calls);
+    T_EQ_U64(st.misses, misses);
+    T_EQ_I64(cellar_get(c, &zero, sizeof zero, buf, sizeof buf, &len), CELLAR_OK);
+    o.flags = CELLAR_GET_MEMORY; /* the get has brought it into memory */
+    T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_OK);
+    T_EQ_MEM(buf, "zero", 4);
+    T_EQ_U64(disk_stats(c).gets, gets + 1);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
+    T_EQ_U64(st.gets, calls + 2);
+    T_EQ_U64(st.hits_l1, hits + 1);
+    shut(c);
+}
+
 static void get_describes_entry_read_from_disk(void)
 {
     cellar *c = open_below("zero", 4, 0);
@@ -938,7 +969,7 @@ static void fork_in_listener_between_two_disk_reads_misses(void)
 
 T_ONE_THREAD;
 T_MAIN("cache_tier", T_CASE(evicted_entry_is_written_to_disk_and_read_back),
-       T_CASE(peek_does_not_promote_from_disk), T_CASE(get_describes_entry_read_from_disk),
+       T_CASE(peek_does_not_promote_from_disk), T_CASE(get_from_memory_touches_no_disk), T_CASE(get_describes_entry_read_from_disk),
        T_CASE(change_promotes_entry_from_disk), T_CASE(condition_applies_to_entry_on_disk),
        T_CASE(negative_entry_on_disk_answers_absent), T_CASE(change_during_promotion_wins),
        T_CASE(entry_stays_on_disk_without_memory_for_promotion),
