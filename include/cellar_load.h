@@ -51,6 +51,28 @@ extern "C" {
  * remembered for longer. With error_ttl_ms a failure is remembered: until that time has passed,
  * loads fail with E_LOADER and no loader runs. The time doubles with each further failure. */
 
+/* RECURSION
+ * A loader may load other keys. At 16 loads in each other the next one is E_DEPTH. A load is
+ * E_DEADLOCK if its wait would never end: this thread loads the key already, or another thread
+ * does, and waits for this thread.
+ *
+ * With CELLAR_LOAD_RECURSE (memoized recursion) such a load runs its loader instead. It waits for
+ * no other load, and no call waits for it. Its value is stored as with CELLAR_LOAD_NO_JOIN, but
+ * not in a namespace with a shared tier. Counter load_recursions. At 1,000 loads in each other the
+ * next one is E_DEPTH. Each takes about 2 KiB of stack, and what its loader takes. Bulk loads and
+ * leases ignore the flag. */
+
+/* LEAVE A WAIT
+ * A wait for the load of another call ends with that load, or after wait_timeout_ms. A signal does
+ * not end it, and it is no cancellation point. A thread that may have to leave waits in pieces: it
+ * sets wait_timeout_ms to a few milliseconds and no default_value, and after E_TIMEOUT it looks
+ * whether to stop, or calls again. The load goes on for the other callers.
+ *
+ * A task of an event loop does not wait: cellar_lease_acquire with a subscriber returns PENDING.
+ * When the task is cancelled, cellar_lease_unsubscribe withdraws it. The caller that runs the
+ * loader leaves through the loader: it returns E_CANCELLED, which no error_ttl_ms remembers, and
+ * one of the waiters loads next. Program: tests/examples/leave_wait.c. */
+
 /* PINNED RESULTS
  * With CELLAR_LOAD_PIN a fresh hit in memory is not copied: `value` points to the entry, also
  * when `buf` is set, and CELLAR_RESULT_PINNED says so. The bytes do not change: a later set,
@@ -126,6 +148,8 @@ CELLAR_STRUCT(cellar_result, opaque);
 #define CELLAR_LOAD_PIN            0x80u  /* do not copy a hit in memory; see PINNED RESULTS      */
 #define CELLAR_LOAD_NO_NEGATIVE    0x100u /* return ABSENT, do not store it                       */
 #define CELLAR_LOAD_NO_WAIT        0x200u /* PENDING instead of a wait for another call           */
+#define CELLAR_LOAD_RECURSE        0x400u /* inside a loader: no E_DEPTH, no E_DEADLOCK; see      */
+                                          /* RECURSION                                            */
 
 #define CELLAR_LOAD_CTX_MAX 256u
 #define CELLAR_LOAD_TRACE_BYTES 32u
@@ -158,8 +182,8 @@ typedef struct cellar_load_opts {
                                 /* also in a namespace that has one                               */
     int64_t  hard_timeout_ms;   /* after it a waiter may take the load over. To 24 h. Default     */
                                 /* 30,000                                                         */
-    int64_t  wait_timeout_ms;   /* maximum wait for a load of another call. Default               */
-                                /* hard_timeout_ms                                                */
+    int64_t  wait_timeout_ms;   /* maximum wait for a load of another call; see LEAVE A WAIT.     */
+                                /* Default hard_timeout_ms                                        */
     int64_t  fallback_ttl_ms;   /* TTL of fallback and default values. Default retry_throttle_ms  */
     uint32_t jitter_pct;        /* spreads TTLs. Range 1..100 or CELLAR_OFF. Default 10           */
     cellar_jitter jitter_mode;  /* with jitter_pct. Default MINUS                                 */
@@ -197,7 +221,7 @@ typedef struct cellar_load cellar_load;
  * returns: OK; STALE (see STALE VALUES), ABSENT (the loader reported it, now or before), MISS
  *          (ONLY_IF_CACHED), PENDING (NO_WAIT); E_LOADER (out->loader_err), E_NO_RESULT,
  *          E_RESULT_TWICE, E_TOOBIG (the loaded value), E_TIMEOUT, E_DEADLOCK (the wait would
- *          never end, also across threads), E_DEPTH (over 16 nested loads), E_BREAKER_OPEN,
+ *          never end, also across threads), E_DEPTH (RECURSION), E_BREAKER_OPEN,
  *          E_LIMIT (max_loads, max_load_waiters), E_NOMEM
  * owns:    the caller frees *out with cellar_result_free, also after the store was closed unless it
  *          is pinned

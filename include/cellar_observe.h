@@ -103,8 +103,9 @@ typedef struct cellar_stats {
     uint64_t l2_rejected_size;  /* store: entries that are too large for the disk tier            */
     uint64_t l2_rejected_ttl;   /* store: entries with less than min_ttl_ms left                  */
     uint64_t l2_rejected_limit; /* store: entries over a write limit                              */
+    uint64_t load_recursions;   /* loads that CELLAR_LOAD_RECURSE let run                         */
 } cellar_stats;
-CELLAR_STRUCT(cellar_stats, l2_rejected_limit);
+CELLAR_STRUCT(cellar_stats, load_recursions);
 
 /* Read the counters of this namespace, or the sums of the store.
  * in:      scope CELLAR_SCOPE_NAMESPACE ("store" fields as well) or _STORE; out->struct_size set

@@ -194,6 +194,7 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
     if (cache_is_closed(c)) { return cache_closed(c); }
     const cellar_err err = cache_load_plan_make(c, o, &plan);
     if (err != CELLAR_OK) { return err; }
+    plan.flags &= ~CELLAR_LOAD_RECURSE;
     if ((plan.flags & banned) != 0) {
         return cache_refuse(c,
                             "cellar_lease_acquire: BYPASS, NO_JOIN and NO_STORE are not allowed");

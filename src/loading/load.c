@@ -11,7 +11,7 @@
  * WALK       cellar_get_or_load -> plain hit (cache_hit_first) -> plan -> rounds of look, acquire,
  *            lead or join. A new round begins if the joined flight was cancelled, or failed and may
  *            be retried.
- * LIMITS     16 nested loads; waiters and flights as configured.
+ * LIMITS     16 nested loads, 1,000 with CELLAR_LOAD_RECURSE; waiters and flights as configured.
  * SEE ALSO   load_look.c, load_call.c, load_lead.c; refresh.c, load_bulk.c, lease.c. */
 #include "cache/error.h"
 #include "cache/talk.h"
@@ -32,12 +32,30 @@ static bool cache_with_old(cache_call *call)
     return false;
 }
 
+/* Return whether no further load may begin inside those of this thread. With CELLAR_LOAD_RECURSE a
+ * deep one begins, but joins no other. */
+static bool cache_too_deep(cache_call *call)
+{
+    const uint32_t depth = flight_depth();
+    if (depth < FLIGHT_DEPTH_MAX) { return false; }
+    call->recurses = true; /* without the flag the call ends */
+    return depth >= cache_depth_most(call->p);
+}
+
+/* Run a load that joins no other. It has no lease of a shared tier, so nothing is kept there. */
+static void cache_recurse(cache_call *call)
+{
+    stats_add(cache_mine(call->c), STATS_LOAD_RECURSION, 1);
+    call->unsure = cache_shared_of(call->c) != NULL;
+    cache_lead(call);
+}
+
 /* Look, then acquire the flight of the key, then load or wait: ANSWERED, or LOOKS. */
 static void cache_round(cache_call *call)
 {
     cache_look_first(call);
     if (call->state == CACHE_CALL_ANSWERED) { return; }
-    if (flight_depth() >= FLIGHT_DEPTH_MAX) {
+    if (cache_too_deep(call)) {
         stats_count(call->c->stats, STATS_LIMIT_DEPTH, 1);
         cache_answer_failed(call, CELLAR_E_DEPTH);
         return;
@@ -45,6 +63,7 @@ static void cache_round(cache_call *call)
     if (call->old != NULL && !call->only_join && cache_with_old(call)) { return; }
     (void)cache_acquire(call, FLIGHT_CALL, (call->p->flags & CELLAR_LOAD_NO_WAIT) == 0, NULL);
     if (call->state == CACHE_CALL_JOINED) { cache_join(call); }
+    if (call->state == CACHE_CALL_LEADS && call->recurses) { cache_recurse(call); }
     if (call->state == CACHE_CALL_LEADS && cache_shared_of(call->c) != NULL) {
         cache_shared_lead(call);
     }

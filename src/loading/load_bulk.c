@@ -380,6 +380,7 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = cache_load_plan_make(c, o, &plan);
     if (err != CELLAR_OK) { return err; }
+    plan.flags &= ~CELLAR_LOAD_RECURSE;
     if (fn == NULL) {
         sync_take(NAMESPACE, &c->store->namespace_lock);
         fn = c->loader_many;

@@ -228,7 +228,8 @@ CELLAR_PRIVATE bool cache_failure_heard(cache_call *call, cellar_err err, uint32
         cache_answer(call, err, source);
         return true;
     }
-    if (own != 0 && own != asked && !cache_has_stale(call) && flight_depth() < FLIGHT_DEPTH_MAX) {
+    if (own != 0 && own != asked && !cache_has_stale(call) &&
+        flight_depth() < cache_depth_most(call->p)) {
         call->instead = true;
         call->failed = err;
         call->hold_ms = source == CELLAR_SOURCE_ERROR_ENTRY ? call->retry_at_ms : 0;
@@ -244,7 +245,8 @@ CELLAR_PRIVATE bool cache_failure_heard(cache_call *call, cellar_err err, uint32
 CELLAR_PRIVATE flight_entry cache_enter(cache_call *call, flight_kind kind, bool join,
                                         flight_sub *sub)
 {
-    const bool side = (call->p->flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_JOIN)) != 0;
+    const bool side = (call->p->flags & (CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_JOIN)) != 0 ||
+                      call->recurses;
     const flight_ask ask = {
         .key = { call->k.bytes, call->k.len, call->k.generation, call->k.hash },
         .namespace_id = call->c->id,
@@ -364,6 +366,8 @@ CELLAR_PRIVATE void cache_join(cache_call *call)
         break;
     case FLIGHT_HARD: call->losses++; break;
     case FLIGHT_CYCLE:
+        call->recurses = (call->p->flags & CELLAR_LOAD_RECURSE) != 0 && !cache_has_stale(call);
+        if (call->recurses) { break; }
         stats_add(cache_mine(call->c), STATS_LOAD_CYCLE, 1);
         cache_answer_failed(call, CELLAR_E_DEADLOCK);
         break;

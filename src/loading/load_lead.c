@@ -528,7 +528,7 @@ static bool cache_fallbacks(struct cellar_load *ld)
     cache_call *call = ld->call;
     int32_t code;
     /* a lease may be refused or released at any depth */
-    if (cache_has_stale(call) || flight_depth() > FLIGHT_DEPTH_MAX) { return false; }
+    if (cache_has_stale(call) || flight_depth() > cache_depth_most(call->p)) { return false; }
     for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) {
         const cellar_fallback *f = &call->p->fallback[i];
         if (f->fn == NULL) { continue; }

@@ -54,6 +54,7 @@ typedef struct cache_call { /* one call; on the stack of the caller, or in a bul
     bool only_join;             /* soft wait: the call never leads */
     bool soft_over;             /* the soft wait has ended */
     bool no_retry;              /* the next failure is the answer */
+    bool recurses;              /* the call joins no other load: CELLAR_LOAD_RECURSE */
     bool audit;                 /* the filter said "never": this load checks it */
     bool unsure;                /* the shared tier may have a value: that of the load is not kept */
     bool leased;                /* the call holds `lease` of the shared tier */
@@ -176,6 +177,8 @@ struct cellar_load { /* a led flight and the results of its loader; on the stack
 
 /* ---- load_plan.c ---- */
 
+#define CACHE_RECURSE_MAX 1000u /* with CELLAR_LOAD_RECURSE, in place of FLIGHT_DEPTH_MAX */
+
 /* Check the options (NULL: none) and fill the plan. */
 CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts *o,
                                                cache_load_plan *p);
@@ -186,6 +189,11 @@ CELLAR_PRIVATE bool cache_load_opts_are_easy(const cellar *c, const cellar_load_
 BASE_INLINE bool cache_load_early(const cache_load_plan *p)
 {
     return (p->n[CACHE_EAGER] | p->n[CACHE_XFETCH]) != 0;
+}
+/* Return the number of loads in each other from which on a load is refused. */
+BASE_INLINE uint32_t cache_depth_most(const cache_load_plan *p)
+{
+    return (p->flags & CELLAR_LOAD_RECURSE) != 0 ? CACHE_RECURSE_MAX : FLIGHT_DEPTH_MAX;
 }
 /* Return a mix of the fallback functions, without ctx, which may differ per caller. 0: none. */
 CELLAR_PRIVATE uint32_t cache_fallbacks_of(const cache_load_plan *p);

@@ -67,6 +67,7 @@
       METRIC("Timed-out waits for the load of another call.")) \
     X(LOAD_CYCLE, "cellar_load_deadlocks_total", "", \
       METRIC("Waits for a load refused because they would deadlock.")) \
+    X(LOAD_RECURSION, "cellar_load_recursions_total", "", DUMP) \
     X(LOAD_INSTEAD, "cellar_load_fallbacks_total", "", \
       METRIC("Loads answered by a fallback or a default value.")) \
     X(LOAD_COST, "cellar_load_cost_us_total", "", DUMP) \

@@ -30,7 +30,7 @@ static const struct { uint16_t offset, id; } cache_counted[] = {
     CACHE_X(load_timeouts, LOAD_TIMEOUT) CACHE_X(load_deadlocks, LOAD_CYCLE)
     CACHE_X(refreshes, REFRESH) CACHE_X(refreshes_dropped, REFRESH_DROPPED)
     CACHE_X(decode_errors, DECODE_ERROR) CACHE_X(load_ns, LOAD_NS) CACHE_X(denied, DENIED)
-    CACHE_X(load_fallbacks, LOAD_INSTEAD)
+    CACHE_X(load_fallbacks, LOAD_INSTEAD) CACHE_X(load_recursions, LOAD_RECURSION)
 #undef CACHE_X
 };
 

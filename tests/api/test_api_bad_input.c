@@ -281,6 +281,8 @@ static void flags_and_ranges_are_checked(void)
     cellar_get_opts g = cellar_get_opts_default();
     cellar_set_item item = { "k", 1, "new", 3, CELLAR_OK, 0 };
     set_up();
+    g.flags = CELLAR_GET_MEMORY << 1; /* the first flag that is none */
+    REFUSED(cellar_get_with(root, "k", 1, &g, buf, 8, &len), E_UNSUPPORTED);
     g.flags = 0x80000000u;
     REFUSED(cellar_get_with(root, "k", 1, &g, buf, 8, &len), E_UNSUPPORTED);
     g.flags = 0;
@@ -607,7 +609,7 @@ static void namespace_options_are_checked(void)
     BAD_NAMESPACE(E_INVAL, l.ctx_retain = (void *(*)(void *))(void (*)(void))never_update);
     BAD_NAMESPACE(E_INVAL, l.ctx_release = (void (*)(void *))(void (*)(void))never_update);
     BAD_NAMESPACE(E_INVAL, l.breaker = (cellar_breaker *)(void *)&l);
-    for (uint32_t flag = 1; flag <= CELLAR_LOAD_NO_WAIT; flag <<= 1) {
+    for (uint32_t flag = 1; flag <= CELLAR_LOAD_RECURSE; flag <<= 1) {
         if (flag != CELLAR_LOAD_NO_NEGATIVE) { BAD_NAMESPACE(E_INVAL, l.flags = flag); }
     }
     BAD_NAMESPACE(E_INVAL, o.reserved0 = 1);

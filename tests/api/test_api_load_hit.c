@@ -51,7 +51,7 @@ static cellar_load_opts draw_opts(void)
     MAYBE(leader_retries, uint32_t, 1, 15, 16, CELLAR_OFF);
     MAYBE(eager_refresh_pct, uint32_t, 1, 99, 100, CELLAR_OFF);
     MAYBE(xfetch_beta_x100, uint32_t, 1, 100000, 100001, CELLAR_OFF);
-    MAYBE(flags, uint32_t, 4, 8, 16, 32, 64, 128, 192, 256, 512, 1, 5, 1024, 1u << 31);
+    MAYBE(flags, uint32_t, 4, 8, 16, 32, 64, 128, 192, 256, 512, 1024, 1, 5, 2048, 1u << 31);
     MAYBE(ctx_bytes, uint32_t, 1, 256, 257);
     if (draw(odds) == 0) { o.ctx_retain = retain; }
     if (o.ctx_retain != NULL && draw(8) != 0) { o.ctx_release = release; }
