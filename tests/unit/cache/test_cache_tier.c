@@ -969,7 +969,8 @@ static void fork_in_listener_between_two_disk_reads_misses(void)
 
 T_ONE_THREAD;
 T_MAIN("cache_tier", T_CASE(evicted_entry_is_written_to_disk_and_read_back),
-       T_CASE(peek_does_not_promote_from_disk), T_CASE(get_from_memory_touches_no_disk), T_CASE(get_describes_entry_read_from_disk),
+       T_CASE(peek_does_not_promote_from_disk), T_CASE(get_from_memory_touches_no_disk),
+       T_CASE(get_describes_entry_read_from_disk),
        T_CASE(change_promotes_entry_from_disk), T_CASE(condition_applies_to_entry_on_disk),
        T_CASE(negative_entry_on_disk_answers_absent), T_CASE(change_during_promotion_wins),
        T_CASE(entry_stays_on_disk_without_memory_for_promotion),
