@@ -50,8 +50,8 @@ BASE_ALWAYS_INLINE bool l1_pin_plain(l1 *c, const base_thread_record *self, cons
     const uint32_t value_at = l1_plain_at(c, &a, head, key, klen, false, generation);
     if (value_at == 0) { return false; }
     out->deadline_ms = BASE_NEVER_MS;
-    const uint32_t seg = l1_seg_of(c, a.pos);
     if (due != 0) {
+        const uint32_t seg = l1_seg_of(c, a.pos);
         out->deadline_ms = (int64_t)(base_load_rlx(&c->seg_base_ms[seg]) + due - 1);
         if (BASE_UNLIKELY(!base_clock_far(c->clock, self, out->deadline_ms)) &&
             base_clock_look(c->clock, out->deadline_ms)) {
@@ -60,7 +60,7 @@ BASE_ALWAYS_INLINE bool l1_pin_plain(l1 *c, const base_thread_record *self, cons
     }
     if (BASE_UNLIKELY(!l1_unchanged(a.primary, a.ver))) { return false; }
     _Atomic uint64_t *slot = &l1_pin_home(c, self)->slot[0];
-    const uint64_t what = ((uint64_t)seg + 1) | l1_pin_own(self);
+    const uint64_t what = l1_pin_name(c, a.pos) | l1_pin_own(self);
     if (BASE_UNLIKELY(!l1_pin_put(slot, what)) && !l1_pin_put(++slot, what)) { return false; }
     if (BASE_UNLIKELY(!l1_pin_hold(c, a.primary, a.ver, a.pos, vlen))) {
         base_store_rel(slot, (uint64_t)0);

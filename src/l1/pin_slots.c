@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * pin_slots: publish that a thread reads a segment or a block, so that its memory stays.
+ * pin_slots: publish that a thread reads a record or a block, so that its memory stays.
  *
- * PICTURE    Lines of 16 slots; slot = segment + 1, or block | bit 63 for an oversized value.
+ * PICTURE    Lines of 16 slots; slot = offset of the record + 1, or block | bit 63 for an oversized
+ *            value.
  *                |thread 1|thread 2|thread 3|..|internal|internal|
  *            A thread starts at the line of its own number. The last quarter of the lines serves
  *            internal copies only, so that pins of users cannot starve a get.
- * INVARIANTS A segment named by a slot is neither reused nor given back. A block named by a slot is
- *            not freed. The evictor still evicts entries of a pinned segment: a pin keeps memory.
+ * INVARIANTS A segment with a record that a slot names is neither reused nor given back, and that
+ *            record is not overwritten. A block named by a slot is not freed. The evictor still
+ *            evicts entries of a pinned segment: a pin keeps memory.
  * LOCKING    The pinner publishes the slot (CAS seq_cst), then reads the version again. The
  *            recycler unlinks every record (each changes a version), then scans the slots.
  *            README.md has the proof. In the child of a fork l1_pins_child frees every slot of
@@ -50,6 +52,19 @@ CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what)
     for (uint32_t i = 0; i < c->pin_lines; i++) {
         for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
             if ((base_load_sc(&c->pin[i].slot[j]) & ~L1_PIN_OWNER) == what) { return true; }
+        }
+    }
+    return false;
+}
+
+CELLAR_PRIVATE bool l1_seg_pinned(const l1 *c, uint32_t seg)
+{
+    const unsigned shift = c->seg_shift - c->gshift;
+    for (uint32_t i = 0; i < c->pin_lines; i++) {
+        for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
+            /* 0, and a block, are names of no segment */
+            const uint64_t what = base_load_sc(&c->pin[i].slot[j]) & ~L1_PIN_OWNER;
+            if ((what - 1) >> shift == seg) { return true; }
         }
     }
     return false;

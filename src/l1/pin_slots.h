@@ -27,9 +27,11 @@ BASE_ALWAYS_INLINE l1_pin_line *l1_pin_home(const l1 *c, const base_thread_recor
 }
 
 CELLAR_PRIVATE bool l1_pins_open(l1 *c);
-/* Publish segment + 1, or a block | L1_BIG_BIT, in a free slot. NULL: no slot is free. */
+/* Publish an l1_pin_name, or a block | L1_BIG_BIT, in a free slot. NULL: no slot is free. */
 CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal);
 CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what);
+/* Return whether a slot names a record of the segment. */
+CELLAR_PRIVATE bool l1_seg_pinned(const l1 *c, uint32_t seg);
 CELLAR_PRIVATE void l1_pins_child(l1 *c);
 
 #endif

@@ -83,11 +83,13 @@ CELLAR_PRIVATE l1_big *l1_block_of(const l1 *c, uint64_t pos, const l1_rec *r);
  * anywhere. */
 CELLAR_PRIVATE const unsigned char *l1_value_at(const l1 *c, uint64_t pos, const l1_rec *r,
                                                 uint64_t *len);
-/* Return what a pin slot names for this value: its segment or its block. */
+/* Return what a pin slot names for a record: its offset + 1. */
+BASE_INLINE uint64_t l1_pin_name(const l1 *c, uint64_t pos) { return (pos >> c->gshift) + 1; }
+/* Return what a pin slot names for this value: its record or its block. */
 BASE_INLINE uint64_t l1_memory_of(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     return (r->w0 & L1_W0_BIG) != 0 ? (uint64_t)(uintptr_t)l1_block_of(c, pos, r) | L1_BIG_BIT
-                                    : (uint64_t)l1_seg_of(c, pos) + 1;
+                                    : l1_pin_name(c, pos);
 }
 CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out);
 /* Describe an entry that ended. The pointers lead into the record and its block. */

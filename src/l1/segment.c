@@ -49,7 +49,7 @@ CELLAR_PRIVATE void l1_zero(l1 *c, uint64_t pos, uint64_t bytes)
 
 CELLAR_PRIVATE void l1_wipe_value(l1 *c, uint64_t pos, const l1_rec *r)
 {
-    if ((r->w0 & L1_W0_BIG) != 0 || l1_pinned(c, (uint64_t)l1_seg_of(c, pos) + 1)) { return; }
+    if ((r->w0 & L1_W0_BIG) != 0 || l1_pinned(c, l1_pin_name(c, pos))) { return; }
     const uint32_t end = r->tag_count != 0 ? r->tag_off : r->size; /* padding: of longer values */
     l1_zero(c, pos + r->value_off, end - r->value_off);
 }
@@ -258,7 +258,7 @@ static bool l1_unpark_held(l1 *c, unsigned limit)
     bool freed = false;
     for (unsigned left = BASE_MIN(limit, c->parked.count); left > 0; left--) {
         const uint32_t seg = l1_pop(c, &c->parked);
-        if (base_load_acq(&c->seg[seg].busy) == 0 && !l1_pinned(c, (uint64_t)seg + 1)) {
+        if (base_load_acq(&c->seg[seg].busy) == 0 && !l1_seg_pinned(c, seg)) {
             l1_seg_wipe(c, seg);
             base_store_rlx(&c->seg[seg].state, L1_SEG_FREE);
             l1_push(c, &c->free, seg);
@@ -505,7 +505,7 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
         base_store_rlx(&g->state, L1_SEG_FREE);
         l1_push(c, &c->back, seg);
         c->hollow--;
-    } else if (base_load_acq(&g->busy) != 0 || l1_pinned(c, (uint64_t)seg + 1)) {
+    } else if (base_load_acq(&g->busy) != 0 || l1_seg_pinned(c, seg)) {
         base_store_rlx(&g->state, L1_SEG_PARKED);
         l1_push(c, &c->parked, seg);
         c->parked_total++;
@@ -545,7 +545,7 @@ CELLAR_PRIVATE void l1_seg_let(l1 *c, uint32_t seg, uint32_t seq)
     const uint64_t live = base_load_acq(&g->live);
     if (base_load_rlx(&g->seal) == L1_SEALED && base_load_rlx(&g->seq) == seq &&
         L1_LIVE_LINKED(live) == 0 && (live & L1_LIVE_QUEUED) != 0 &&
-        base_load_acq(&g->busy) == 0 && !l1_pinned(c, (uint64_t)seg + 1)) {
+        base_load_acq(&g->busy) == 0 && !l1_seg_pinned(c, seg)) {
         /* First the mark, for l1_require_hollow. Under L1_SEG, because the lane may release the
          * segment at any time. */
         base_store_rel(&g->seal, L1_HOLLOW);

@@ -252,7 +252,7 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
 } l1_lane;
 
 typedef struct l1_pin_line {
-    /* 0 free; generation | segment + 1, or block | L1_BIG_BIT */
+    /* 0 free; owner | offset of a record + 1, or block | L1_BIG_BIT */
     _Atomic uint64_t slot[L1_PIN_SLOTS];
 } l1_pin_line;
 

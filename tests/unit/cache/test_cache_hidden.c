@@ -94,6 +94,7 @@ static cellar *open_hidden(cellar **c)
     cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
     *c = kit_open(8u << 20);
+    T_EQ_I64(cellar_option_set(*c, CELLAR_OPT_EVICTION, CELLAR_EVICT_FIFO), CELLAR_OK);
     o.hidden = 1;
     T_REQUIRE(cellar_namespace_open(*c, "hidden", &o, &v) == CELLAR_OK);
     return v;
@@ -146,8 +147,12 @@ static void end_each_way(cellar *c, cellar *v, size_t len)
     T_EQ_I64(cellar_touch(v, "k", 1, 5000), CELLAR_OK); /* may move the record */
     T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_OK);
     gone("touch and delete");
-    put(v, "k", len);
+}
+
+static void end_pinned(cellar *c, cellar *v, size_t len)
+{
     cellar_pinned pin;
+    put(v, "k", len);
     T_EQ_I64(cellar_pin(v, "k", 1, &pin), CELLAR_OK);
     T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_OK);
     T_EQ_U64(((const unsigned char *)pin.value)[len - 1], masked[which][(len - 1) % MARK] ^ MASK);
@@ -344,6 +349,7 @@ static void ended_values_are_in_no_writable_memory(void)
         cellar *c, *v = open_hidden(&c);
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
             end_each_way(c, v, sizes[i]);
+            end_pinned(c, v, sizes[i]);
         }
         evict_all(c, v, 600);
         evict_all(c, v, 60000);
@@ -352,6 +358,29 @@ static void ended_values_are_in_no_writable_memory(void)
         T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
         kit_close(c);
         gone("close");
+    }
+}
+
+/* The pin keeps the segment, but of its records only the pinned one. */
+static void values_beside_a_pinned_one_are_overwritten(void)
+{
+    if (SHADOWED) {
+        T_SKIP("a sanitizer keeps copies of memory");
+        return;
+    }
+    for (which = 0; which < 2; which++) {
+        cellar *c, *v = open_hidden(&c);
+        cellar_pinned pin[3];
+        for (size_t i = 0; i < 3; i++) {
+            const char key[2] = { (char)('a' + (int)i), '\0' };
+            put_blank(v, key, sizes[i]);
+            T_EQ_I64(cellar_pin(v, key, 1, &pin[i]), CELLAR_OK);
+            end_each_way(c, v, sizes[i]);
+        }
+        evict_all(c, v, 600);
+        for (size_t i = 0; i < 3; i++) { cellar_unpin(&pin[i]); }
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+        kit_close(c);
     }
 }
 
@@ -410,6 +439,7 @@ static void hidden_root_is_left_out_from_the_open_on(void)
 }
 
 T_MAIN("cache_hidden", T_CASE(ended_values_are_in_no_writable_memory),
+       T_CASE(values_beside_a_pinned_one_are_overwritten),
        T_CASE(copies_inside_calls_are_in_no_writable_memory), T_CASE(core_dump_leaves_out_values),
        T_CASE(hidden_root_is_left_out_from_the_open_on),
        T_CASE(readers_never_see_overwritten_values))
