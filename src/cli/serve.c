@@ -222,6 +222,16 @@ static void serve_secret_check(const char *option, const char *path)
                  "chmod o= \"%s\"", option, path, (unsigned)(st.st_mode & 07777), path);
 }
 
+/* Warn of a settings file with a password that other users of the machine may read. */
+static void serve_settings_check(const char *path)
+{
+    cellar_settings s = cellar_settings_default();
+    if (path != NULL && cellar_settings_read(&s, path, NULL, 0, NULL, NULL) == CELLAR_OK &&
+        s.resp.password[0] != '\0') {
+        serve_secret_check("settings", path);
+    }
+}
+
 /* Read the password: the first line of its file. */
 static bool serve_password(serve_run *r)
 {
@@ -314,6 +324,7 @@ static int serve_settings(serve_run *r)
     r->settings.host.log = serve_log;
     r->port.host = &r->settings.host;
     serve_port_settings(r);
+    serve_settings_check(r->settings_file);
     if (!serve_write(r)) { return CLI_USAGE; }
     if (r->port.tls_cert_file != NULL) {
         serve_secret_check("TLS key", r->port.tls_key_file != NULL ? r->port.tls_key_file

@@ -64,13 +64,19 @@ disk_in_use() {
         CELLAR_L2_OPTIONAL=1 serve --l2="$t_tmp/file" --l2-bytes=16M && [ "$(rc ping)" = PONG ] && stop
 }
 t_case disk_in_use_exits_3_unless_it_is_optional disk_in_use
-secret() { # MODE LINES: a password file of a mode makes so many warnings
-    chmod "$1" "$t_tmp/password" && serve --password-file="$t_tmp/password" && stop &&
-        [ "$(grep -c "warning: each user may open the password file .* (mode 0$1)" \
+secret() { # MODE LINES FILE OPTION: a file of a mode with a password makes so many warnings
+    chmod "$1" "$t_tmp/$3" && serve "--$4=$t_tmp/$3" && stop &&
+        [ "$(grep -c "warning: each user may open the ${4%-file} file .* (mode 0$1)" \
             "$t_tmp/serve_err")" = "$2" ]
 }
-open_password() { secret 644 1 && secret 640 0 && secret 600 0; }
+open_password() { for m in "644 1" "640 0" "600 0"; do secret $m password password-file || return; done; }
 t_case password_file_that_each_user_may_read_warns open_password
+open_settings() {
+    echo "memory = 16M" >"$t_tmp/plain" && echo "resp_password = secret" >"$t_tmp/with" &&
+        REDIS_PASSWORD=pw secret 644 0 plain settings && secret 644 1 with settings &&
+        secret 600 0 with settings
+}
+t_case settings_with_a_password_that_each_user_may_read_warn open_settings
 documents() { # a socket beside the port of the setting would need a free one: --port=0 wins
     REDIS_PORT=1 REDIS_HOST=redis.internal REDIS_PASSWORD=pw REDIS_MAX_CONNECTIONS=2 \
         CELLAR_RESP_TIMEOUT=90s serve && rc get a | grep -q NOAUTH &&
