@@ -34,13 +34,26 @@ refuses_log() { # a test that failed in the last run
     grep -q 'D7: seed_empty_value fails' "$t_tmp/said"
 }
 
-# No page and no test is longer than one reads: tests/README.md 150 lines of 300 bytes, bench/README.md 200 lines,
+# No page and no test is longer than one reads: tests/README.md 180 lines of 300 bytes, bench/README.md 200 lines,
 # a source 1,200 lines.
 none_is_long() {
-    awk 'FNR > 150 || length > 300 { print FILENAME ": " FNR; bad = 1 } END { exit bad }' tests/README.md &&
+    awk 'FNR > 180 || length > 300 { print FILENAME ": " FNR; bad = 1 } END { exit bad }' tests/README.md &&
         awk 'FNR > 200 { print FILENAME ": " FNR; bad = 1 } END { exit bad }' bench/README.md &&
         awk 'FNR == 1201 { print FILENAME; bad = 1 } END { exit bad }' tests/*/*.[ch] tests/*/*/*.[ch]
 }
+# A test that reads a clock of the system stands in the section Clocks of the page, with its margin.
+clocks='clock_gettime\(|base_now_ns\(\)|thread_cpu_n[s]|base_now_ms\(&(host|system)|_real_ms\(|(share|mono)_now'
+clocks="$clocks"'|kit_time_lef[t]|kit_real_cloc[k]|AWAI[T]|alarm\(|took_m[s]|[^_]time\(NULL|[^T] timeout [0-9]|date \+'
+clocks_are_named() { # page
+    grep -lE "$clocks" tests/*/test_* tests/unit/*/test_* tests/*/slow_* tests/unit/*/slow_* | $awk -v page="$1" '
+        BEGIN { while ((getline line <page) > 0) { if (line ~ /^## /) on = line ~ /Clocks/; if (on) text = text line } }
+        { name = $0; sub(/.*\//, "", name); sub(/^test_/, "", name); sub(/\..*/, "", name) }
+        !index(text, "`" name "`") { print $0 " reads a clock: name it in Clocks of " page; bad = 1 }
+        END { exit bad }'
+}
+unnamed_clock() { sed 's/`base_tsc_clock`//' tests/README.md >"$t_tmp/page" && ! clocks_are_named "$t_tmp/page"; }
+t_case tests_with_a_clock_stand_on_the_page clocks_are_named tests/README.md
+t_case a_clock_without_a_margin_is_refused unnamed_clock
 t_case every_row_has_its_test check tests
 t_case pages_and_tests_are_short none_is_long
 t_case a_missing_test_is_refused refuses 'D7: no test is called seed_full_value' inventory.tsv \

@@ -188,26 +188,30 @@ static void harm_all(board *b, const pid_t *leaders)
     }
 }
 
-static void check(const death *d, int fault)
+/* Return whether the next loader began in time, with its whole time. */
+static bool check(const death *d, int fault)
 {
     const int64_t late_ms = atomic_load(&d->loaded_ms) - atomic_load(&d->harm_ms);
     T_EQ_I64(atomic_load(&d->result), CELLAR_OK);
     T_CHECK(atomic_load(&d->loaded_ms) >= atomic_load(&d->harm_ms));
-    T_CHECK(late_ms <= LEASE_MS + SLACK_MS * (int64_t)t_patience());
-    T_CHECK(atomic_load(&d->left_ms) > HARD_MS - SLACK_MS * (int64_t)t_patience());
-    if (fault == KILL) { return; }
-    T_CHECK((atomic_load(&d->ended) & CELLAR_RESULT_INVALIDATED) != 0);
-    T_CHECK(atomic_load(&d->has_other));
+    if (fault != KILL) {
+        T_CHECK((atomic_load(&d->ended) & CELLAR_RESULT_INVALIDATED) != 0);
+        T_CHECK(atomic_load(&d->has_other));
+    }
+    return late_ms <= LEASE_MS + SLACK_MS * (int64_t)t_patience() &&
+           atomic_load(&d->left_ms) > HARD_MS - SLACK_MS * (int64_t)t_patience();
 }
 
 static int64_t worst_ms[FAULTS];
 
-static void run_round(bool raw)
+/* Return whether all loaders began in time. */
+static bool run_round(bool raw)
 {
+    bool in_time = true;
     pid_t leaders[LEADERS];
     board *b = mmap(NULL, sizeof *b, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     T_REQUIRE(b != MAP_FAILED);
-    if (!engine_start(&server, NULL)) { return; }
+    if (!engine_start(&server, NULL)) { return true; }
     b->raw = raw;
     for (int i = 0; i < LEADERS; i++) { atomic_store(&b->death[i].result, 1); }
     const pid_t waiters = start(b, -1);
@@ -228,17 +232,22 @@ static void run_round(bool raw)
     }
     for (int i = 0; i < LEADERS; i++) {
         const int64_t late_ms = b->death[i].loaded_ms - b->death[i].harm_ms;
-        check(&b->death[i], i % FAULTS);
+        in_time = check(&b->death[i], i % FAULTS) && in_time;
         if (late_ms > worst_ms[i % FAULTS]) { worst_ms[i % FAULTS] = late_ms; }
     }
     engine_stop(&server);
     munmap(b, sizeof *b);
+    return in_time;
 }
 
+/* A busy machine holds up a process now and then: a late round is repeated. A lease that lives too
+ * long is late in each. */
 static void another_process_loads_when_the_leader_dies(void)
 {
     const uint64_t rounds = t_share(4) * t_env_u64("T_SCALE", 1);
-    for (uint64_t i = 0; i < rounds && !t_failed(); i++) { run_round(i % 2 != 0); }
+    for (uint64_t i = 0, late = 0; i < rounds && !t_failed();) {
+        if (run_round(i % 2 != 0)) { i++; } else { T_CHECK(++late < 20 + rounds / 10); }
+    }
     printf("# longest ms from the death to the next loader: kill %lld, stop %lld, cut %lld\n",
            (long long)worst_ms[KILL], (long long)worst_ms[STOP], (long long)worst_ms[CUT]);
 }

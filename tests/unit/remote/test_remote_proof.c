@@ -167,6 +167,8 @@ static void frozen_server_ends_the_proof(void)
     proof_write(p, 60);
     engine_signal(&server, SIGSTOP);
     engine_pause_ms(2 * PROOF_MS);
+    const uint64_t misses = atomic_load(&p->misses); /* of gets that began when the proof had ended */
+    while (atomic_load(&p->misses) < misses + 2) { engine_pause_ms(1); }
     const uint64_t hits = atomic_load(&p->hits);
     engine_pause_ms(PROOF_MS);
     T_EQ_U64(atomic_load(&p->hits), hits);

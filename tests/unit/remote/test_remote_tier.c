@@ -628,7 +628,7 @@ static void child_of_a_fork_closes(void)
     engine_pause_ms(20); /* the more often the thread is inside */
     const pid_t child = fork();
     if (child == 0) {
-        (void)alarm(10);
+        (void)alarm(60);
         cellar_remote_close(a.r);
         _exit(cellar_namespace_close(a.users) != CELLAR_OK || cellar_close(a.store) != CELLAR_OK);
     }

@@ -38,14 +38,14 @@ scans() {
 cli scan_bigkeys_and_memkeys_see_all_keys scans
 stat() {
     serve && fill | rc --pipe >/dev/null || return 1
-    timeout 4 stdbuf -oL redis-cli -s "$t_tmp/s" --stat -i 0.2 | head -n 3 >"$t_tmp/stat"
+    timeout 60 stdbuf -oL redis-cli -s "$t_tmp/s" --stat -i 0.2 | head -n 3 >"$t_tmp/stat"
     cat "$t_tmp/stat"
     tail -n 1 "$t_tmp/stat" | grep -q '^1000 ' && stop
 }
 cli stat_shows_keys_and_requests stat
 monitored() {
     serve || return 1
-    timeout 5 stdbuf -oL redis-cli -s "$t_tmp/s" monitor >"$t_tmp/monitor" &
+    timeout 60 stdbuf -oL redis-cli -s "$t_tmp/s" monitor >"$t_tmp/monitor" &
     watcher=$!
     n=0
     until grep -q '"get" "a"' "$t_tmp/monitor"; do
