@@ -30,8 +30,8 @@ CELLAR_PRIVATE limit_taken *limit_taken_find(limit_head *h, uint64_t fp);
 CELLAR_PRIVATE void limit_taken_make(limit_head *h, uint64_t fp, uint64_t now_ns)
     SYNC_HOLDS(LIMIT);
 /* End the tickets of a key that lost its charges. Its word was claimed before: a take that reads
- * the new life does not find the old word. */
-CELLAR_PRIVATE void limit_lost(limit_head *h, uint64_t fp) SYNC_HOLDS(LIMIT);
+ * the new life does not find the old word. Caller holds the region lock. */
+CELLAR_PRIVATE void limit_lost(limit_head *h, uint64_t fp);
 /* End the tickets of all keys of a region, or of those without a plan. */
 CELLAR_PRIVATE void limit_lost_all(cellar_limiter *l, limit_head *h, bool plans)
     SYNC_HOLDS(LIMIT);
