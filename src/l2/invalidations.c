@@ -630,16 +630,6 @@ CELLAR_PRIVATE bool l2_invalidation_control(l2 *d, const unsigned char *value, u
 
 /* ---- open and close ---- */
 
-CELLAR_PRIVATE void l2_invalidation_forget(l2 *d)
-{
-    l2_globs *old = NULL;
-    sync_take(GLOB, &d->invalidations.lock);
-    d->invalidations.tag_count = 0;
-    l2_globs_swap(d, NULL, &old);
-    sync_drop(GLOB, &d->invalidations.lock);
-    l2_globs_free(d, old);
-}
-
 /* Free all tables. No other thread uses the store any more. */
 CELLAR_PRIVATE SYNC_UNCHECKED void l2_invalidation_close(l2 *d)
 {

@@ -201,7 +201,6 @@ static cellar *disk_store_at(uint32_t first_generation)
     cfg.config.l2_bytes = 64u << 20;
     cfg.host.no_threads = 1;
     cfg.host.log = listen_to;
-    cfg.l2.required = 1;
     const cellar_config linked = settings_config(&cfg);
     T_REQUIRE(cache_open(&linked, NULL, first_generation, &c) == CELLAR_OK);
     return c;
