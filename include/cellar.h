@@ -702,7 +702,8 @@ CELLAR_API const char *cellar_version(void);
  *     cancel    No function is a cancellation point. Asynchronous cancel type is not allowed
  *               inside a call.
  *     fork      The child has its own copy of the cache, without maintenance thread (call
- *               cellar_tick) and without disk tier. Of the pins it has those of the thread that
+ *               cellar_tick) and without disk tier: changes with CELLAR_DURABLE or l2_write THROUGH
+ *               are E_FORKED and do not happen. Of the pins it has those of the thread that
  *               forked. An operation that another thread was executing may have lost its entry.
  *               The parent is unaffected.
  *     exec      Nothing is inherited: no open descriptor, no environment variable. No call between

@@ -206,7 +206,8 @@ static bool cache_is_write(const cache_change *ch)
 static cache_promise cache_change_promise(const cache_change *ch)
 {
     const cache_tier *t = cache_tier_of(ch->c);
-    if (t != NULL && (cache_tier_is_behind(t) || cache_tier_is_shared(t))) {
+    if (t == NULL) { return CACHE_LATER; }
+    if (cache_tier_is_behind(t) || cache_tier_is_shared(t)) {
         if ((ch->flags & CACHE_ASKS) != 0) { return CACHE_ASKED; }
         if (!cache_is_write(ch)) { return CACHE_LATER; }
         cache_write_order_use(ch->c->store);
@@ -226,12 +227,30 @@ static cellar_cause cache_delete_cause(uint32_t flags, const cache_ask *ask)
            : (flags & CACHE_REMOTE) != 0 ? CELLAR_CAUSE_REMOTE : CELLAR_CAUSE_DELETED;
 }
 
+/* Refuse a change that promises the disk, in a forked child. */
+BASE_COLD static void cache_tier_forked(cache_change *ch)
+{
+    const bool loaded = ch->kind == CACHE_RENEW ||
+                        (ch->kind == CACHE_PUT && ch->spec->change == L1_CHANGE_PUBLISH);
+    if (loaded || ch->kind == CACHE_DELETE || ch->err != CELLAR_OK || !cache_disk_forked(ch->c)) {
+        return;
+    }
+    if (ch->spec != NULL) { /* there is no step that sets them */
+        ch->spec->replaced = false;
+        ch->spec->gone = L1_GONE_NOTHING;
+    }
+    ch->err = cache_fail(ch->c, CELLAR_E_FORKED, 0, CACHE_DISK_FORKED);
+}
+
 /* Begin the scope, by which the window raises the stamp of the key. */
 static void cache_tier_before(cache_change *ch, cache_step *r)
 {
     const bool stores = ch->kind == CACHE_PUT || ch->kind == CACHE_INCREMENT;
     l1_put_spec *p = stores ? ch->spec : NULL;
     r->promise = cache_change_promise(ch);
+    if (BASE_UNLIKELY(r->promise == CACHE_LATER && ch->c->disk_mode == CELLAR_L2_WRITE_THROUGH)) {
+        cache_tier_forked(ch);
+    }
     cache_scope_push(&r->scope, ch->c, stores, p != NULL && p->kind == (uint8_t)L1_NEGATIVE);
     r->scope.ask = ch->ask;
     r->scope.order = ch->order;
@@ -423,7 +442,8 @@ BASE_ALWAYS_INLINE void cache_ended_put(const cache_change *ch, stats_block *min
         if (p->change == L1_CHANGE_SET) { stats_add(mine, STATS_CONDITION, 1); }
         return;
     }
-    if ((ch->flags & CACHE_JUDGED) == 0 || !cache_policy_refused(ch->err)) {
+    const bool judged = (ch->flags & CACHE_JUDGED) != 0 && cache_policy_refused(ch->err);
+    if (!judged && ch->err != CELLAR_E_FORKED) {
         cache_count_refused(mine, ch->err);
     }
     cache_count_gone(mine, p->gone, STATS_EVICT_REJECTED);

@@ -139,18 +139,22 @@ CELLAR_PRIVATE void cache_tiers_add(cache_store *s, const cache_tier *t)
 CELLAR_PRIVATE void cache_tiers_forked(cache_store *s)
 {
     const uint32_t count = base_load_rlx(&s->tier_count);
+    uint32_t gone = count;
     for (uint32_t i = 0; i < count; i++) {
         const cache_tier *t = s->tiers[i];
         l2 *d = cache_tier_disk(t);
         if (d != NULL) {
+            gone--;
             l2_forked(d);
             l1_want_evicted(s->l1, false);
         } else if (t->forked != NULL) {
             t->forked(t->ctx);
         }
     }
-    (void)base_sub_rlx(&s->observers, count);
-    (void)base_sub_rlx(&s->observers_base, count);
+    /* A disk that is left is still an observer: changes that promise it are refused (change.c). */
+    (void)base_sub_rlx(&s->observers, gone);
+    (void)base_sub_rlx(&s->observers_base, gone);
+    base_store_rlx(&s->observers_tier_only, 0u);
     base_store_rlx(&s->tier_count, 0u);
     s->tier = NULL;
 }

@@ -26,7 +26,7 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
     cache_change ch = { .c = c, .k = &k, .kind = CACHE_TOUCH, .deadline_ms = deadline };
     if (cache_shared_of(c) != NULL) { return cache_touch_shared(c, &k, deadline); }
     const cellar_err err = cache_change_run(&ch);
-    if (err < 0 && err != CELLAR_E_IO) {
+    if (err < 0 && err != CELLAR_E_IO && err != CELLAR_E_FORKED) {
         return cache_fail(c, err, 0, "cellar_touch: no memory for a deadline");
     }
     return err;

@@ -397,4 +397,11 @@ BASE_INLINE l2 *cache_disk(const cache_store *s)
     return s->tier != NULL ? cache_disk_left(s) : NULL;
 }
 
+#define CACHE_DISK_FORKED "a forked child has no disk tier: the change did not happen"
+/* Return whether the namespace lost its disk by a fork: a change with a promise cannot keep it. */
+BASE_INLINE bool cache_disk_forked(const cellar *c)
+{
+    return c->store->tier == NULL && !c->no_disk && cache_disk_left(c->store) != NULL;
+}
+
 #endif
