@@ -481,7 +481,8 @@ CELLAR_STRUCT(cellar_set_opts, reserved0);
  * owns:    the bytes are copied
  * thread:  any; atomic per key
  * cost:    bounded: examines at most 16 + n/8 old records for n bytes, for a negative entry 128
- *          more, splits at most one bucket; listeners run before the call returns
+ *          more, splits at most one bucket; listeners run before the call returns; waits like
+ *          cellar_delete for a value on disk
  * example:
  *     cellar_set_opts o = cellar_set_opts_default();
  *     o.ttl_ms = 60000;
@@ -504,7 +505,7 @@ CELLAR_API cellar_err cellar_set_str(cellar *c, const char *key, const char *val
  * returns: OK (a live value was in memory); MISS (none; a negative entry, and an entry that is only
  *          on disk, is deleted as well); E_IO (cellar_l2.h)
  * thread:  any; works in a disabled namespace
- * cost:    O(1), no allocation
+ * cost:    O(1), no allocation; with a disk tier a burst waits for the disk (FAILURES, cellar_l2.h)
  * example: cellar_delete(c, "k", 1);                                                             */
 CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len);
 
@@ -542,7 +543,7 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
  * in:      the namespace
  * returns: OK; E_IO (cellar_l2.h); E_BUSY (these are used up, in a listener or loader: call again)
  * thread:  any; listeners receive CLEARED when the memory is reclaimed; eviction reclaims it first
- * cost:    O(1) for any number of entries; their memory is usable from now on
+ * cost:    O(1) for any number of entries; their memory is usable from now on; like cellar_delete
  * example: cellar_clear(c);                                                                      */
 CELLAR_API cellar_err cellar_clear(cellar *c);
 

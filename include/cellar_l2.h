@@ -121,6 +121,11 @@ extern "C" {
  * is done, cellar_sync, CELLAR_DURABLE and changes under SYNC_ALWAYS return E_IO. If the kernel
  * lost bytes meanwhile, the disk tier is emptied (metric cellar_l2_emptied_total).
  *
+ * A burst of changes waits for the disk. Deletes, clears, changes of a version and deletes by tag
+ * or pattern are never refused: a call that finds the log full returns when the disk has written
+ * a part of it, about one sync and 10 ms later. If the disk writes nothing for 500 ms, the change
+ * is handled like one while the disk does not answer.
+ *
  * While a disk does not answer (100 ms), reads of it miss and writes are dropped; THROUGH returns
  * E_IO after 1 s. With SYNC_ALWAYS all changes do so; but where syncs take less than 50 us on
  * average, or without threads, one of them runs the sync and waits until the disk answers. So does,

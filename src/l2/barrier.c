@@ -228,6 +228,7 @@ CELLAR_PRIVATE int l2_prepare(l2 *d)
         s->state = L2_SLOT_READY;
     }
     sync_drop(L2_LOG, &d->log_lock);
+    l2_room_made(d);
     return e;
 }
 

@@ -11,24 +11,33 @@
 #include "l2/format.h"
 #include "l2/heartbeat.h"
 #include "l2/log.h"
+#include "l2/progress.h"
 #include "l2/superblock.h"
 
 BASE_SIZE_BEGIN
 
 #define L2_STALLED_SLEEP_NS UINT64_C(1000000)
 
-CELLAR_PRIVATE l2_owing l2_logged_else(l2 *d, l2_took took, const l2_change *c, const void *bytes)
+CELLAR_PRIVATE l2_owing l2_logged_else(l2 *d, l2_took took, l2_waiting *w, const l2_change *c,
+                                       const void *bytes)
 {
     if (took == L2_IS_CLEAN) {
         l2_dirty_wait(d);
         return L2_NOT_OWED;
     }
-    const l2_owing owing = took == L2_IS_FROZEN ? l2_close_tier(d, c, bytes) : L2_NOT_OWED;
-    if (owing == L2_NOT_OWED) {
-        L2_COUNT(d, waits);
+    if (w->since_ns == 0) { w->since_ns = base_now_ns(); }
+    const bool stands = took == L2_NO_ROOM && l2_stands(d, w->since_ns);
+    l2_owing owing = L2_NOT_OWED;
+    if (stands || took == L2_IS_FROZEN) { owing = l2_close_tier(d, c, bytes); }
+    if (owing != L2_NOT_OWED) { return owing; }
+    L2_COUNT(d, waits);
+    if (stands && l2_is_closed(d)) { l2_empty(d); } /* no place for a marker */
+    if (took == L2_NO_ROOM) {
+        l2_room_wait(d, w->seen);
+    } else {
         base_sleep_ns(L2_STALLED_SLEEP_NS);
     }
-    return owing;
+    return L2_NOT_OWED;
 }
 
 CELLAR_PRIVATE l2_took l2_control_try(l2 *d, uint64_t h48, const unsigned char *value,
@@ -61,12 +70,14 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char 
                           .kind = L2_KIND_CONTROL };
     uint64_t lsn = 0;
     if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return 0; }
+    l2_waiting w = { 0, 0 };
     while (!d->forked) { /* a callback of the closing may fork: a shell has no log */
         l2_owing owing = l2_closed_over(d, &c, value);
+        w.seen = base_load_acq(&d->room);
         if (owing == L2_NOT_OWED) {
             const l2_took took = l2_control_try(d, h48, value, bytes, generation, &lsn);
             if (took == L2_TOOK || took == L2_IS_EMPTY) { return lsn; }
-            owing = l2_logged_else(d, took, &c, value);
+            owing = l2_logged_else(d, took, &w, &c, value);
         }
         if (owing != L2_NOT_OWED) { return owing == L2_OWED ? L2_LSN_OWED : 0; }
     }

@@ -17,8 +17,13 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char 
 /* Try once to log a control. *lsn: its lsn after L2_TOOK, otherwise 0. */
 CELLAR_PRIVATE l2_took l2_control_try(l2 *d, uint64_t h48, const unsigned char *value,
                                       uint32_t bytes, uint32_t generation, uint64_t *lsn);
+typedef struct l2_waiting { /* a change that waits for room */
+    uint32_t seen;     /* `room` before the last try */
+    uint64_t since_ns; /* 0: the first try */
+} l2_waiting;
 /* Handle a result without a reservation. NOT_OWED: retry. */
-CELLAR_PRIVATE l2_owing l2_logged_else(l2 *d, l2_took took, const l2_change *c, const void *bytes);
+CELLAR_PRIVATE l2_owing l2_logged_else(l2 *d, l2_took took, l2_waiting *w, const l2_change *c,
+                                       const void *bytes);
 
 /* ---- namespaces.c ---- */
 
@@ -28,6 +33,8 @@ CELLAR_PRIVATE bool l2_generation_used(l2 *d, uint32_t generation);
 /* Count `bytes` of live records of a generation, unless it is over. Worker only, as all of the next
  * functions. */
 CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint64_t bytes);
+/* Count `bytes` less of a generation that lost a value: its other parts are dead. */
+CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint64_t bytes);
 /* Begin a part of a round of the log: forget what the last round counted in it. */
 CELLAR_PRIVATE void l2_live_part(l2 *d, uint32_t part);
 /* Return the live bytes of all generations that the last round counted. */

@@ -179,7 +179,8 @@ static void l2_rebuild_hole(l2 *d, uint64_t lsn)
         l2_beat(d); /* The read may have been slow, but the disk answers. */
         took = l2_reserve(d, L2_ROOM_KEEP, 0, &r, NULL, &at);
         if (took == L2_IS_CLEAN) { (void)l2_dirty_now(d); }
-    } while (took != L2_TOOK && took != L2_IS_EMPTY);
+    } while (took != L2_TOOK && took != L2_IS_EMPTY && took != L2_NO_ROOM);
+    if (took == L2_NO_ROOM) { l2_empty(d); } /* the worker cannot wait for itself */
     if (took != L2_TOOK) { return; }
     memset(at.at + L2_RECORD_HEAD, 0, 16);
     at.at[L2_RECORD_HEAD] = L2_CTL_FLOOR;

@@ -8,13 +8,13 @@
  *            After each reservation there is room for one FLOOR.
  * LOCKING    L2_LOG for states and positions of slots and for free segments. A put waits about
  *            50 us for it, a change as long as the disk makes progress.
- * LIMITS     A KEEP record (tombstone, control) that finds neither room nor a free slot drops all
- *            stored records with a FLOOR: no delete is lost. Puts leave room for KEEP records in
- *            the open slot, unless another slot is available. Without an open slot no FLOOR is
- *            needed.
- *            While records of old segments move (l2.moving), one slot is left for KEEP records, and
- *            puts leave two more: the records of one segment, their links and the room for KEEP
- *            records need at most two. Copies that find no room otherwise take the last one, too.
+ * LIMITS     A KEEP record (tombstone, control) that finds neither room nor a free slot waits for
+ *            the worker (control.c): it is never dropped. Puts leave room for KEEP records in the
+ *            open slot, unless another slot is available. Without an open slot since a FLOOR no
+ *            record is needed.
+ *            While records of old segments move (l2.moving), KEEP records leave two slots to the
+ *            copies, puts leave three and 1/64 of the places: the records of one segment, their
+ *            links and the room for KEEP records need at most two.
  * SEE ALSO   write.c: what is logged; seal.c: full slots; recovery.c: what is found again. */
 #include "l2/log.h"
 
@@ -74,11 +74,11 @@ CELLAR_PRIVATE uint32_t l2_slots_left(const l2 *d)
     return n;
 }
 
-CELLAR_PRIVATE bool l2_room_ends(const l2 *d)
+/* Return the slots that a record leaves to others while records of old segments move. */
+static SYNC_HOLDS(L2_LOG) uint32_t l2_slots_kept(const l2 *d, l2_room room)
 {
-    const l2_slot *s = d->open_slot;
-    return l2_slots_left(d) == 0 &&
-           (s == NULL || s->pos + d->reserve / 2 > l2_data_limit(d, s->entries + 2));
+    const uint32_t kept = room == L2_ROOM_PUT ? 3 + d->places / 64 : room == L2_ROOM_KEEP ? 2 : 0;
+    return d->moving ? kept : 0;
 }
 
 /* ---- reservations ---- */
@@ -194,10 +194,7 @@ static SYNC_HOLDS(L2_LOG) l2_took l2_slot_next(l2 *d, l2_room room)
 {
     const l2_slot *s = l2_slot_in(d, L2_SLOT_READY);
     if (s == NULL) { s = l2_slot_in(d, L2_SLOT_FREE); }
-    if (room <= L2_ROOM_MOVE && d->moving && /* only the worker moves */
-        l2_slots_left(d) < (room == L2_ROOM_PUT ? 4u : d->moves.last ? 1u : 2u)) {
-        return L2_NO_ROOM;
-    }
+    if (l2_slots_left(d) <= l2_slots_kept(d, room)) { return L2_NO_ROOM; }
     if (s != NULL && s->armed_end == 0 && d->cfg.level != L2_ALWAYS) {
         if (room <= L2_ROOM_MOVE) { return L2_IS_STALLED; }
         if (l2_quiet(d)) { return l2_frozen(d) ? L2_IS_FROZEN : L2_IS_STALLED; }
@@ -233,7 +230,7 @@ static SYNC_HOLDS(L2_LOG) l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t 
     if (terms != NULL && terms->lsn != 0 && terms->lsn < base_load_rlx(&d->floor_lsn)) {
         return L2_IS_OLD;
     }
-    if (room == L2_ROOM_PUT && d->moving && l2_slots_left(d) < 3) { return L2_NO_ROOM; }
+    if (room == L2_ROOM_PUT && l2_slots_left(d) < l2_slots_kept(d, room)) { return L2_NO_ROOM; }
     bool fits = d->open_slot != NULL && l2_slot_fits(d, d->open_slot, room, bytes, &off);
     if (!fits) {
         const l2_took took = l2_slot_next(d, room);
@@ -250,10 +247,9 @@ static SYNC_HOLDS(L2_LOG) l2_took l2_reserve_held(l2 *d, l2_room room, uint64_t 
         d->logged_controls += r->kind == L2_KIND_CONTROL;
         return L2_TOOK;
     }
-    if (room <= L2_ROOM_MOVE) { return L2_NO_ROOM; }
+    if (room <= L2_ROOM_MOVE || d->open_slot != NULL) { return L2_NO_ROOM; }
+    BASE_ASSERT(base_load_rlx(&d->emptied) != 0);
     if (r->kind == L2_KIND_CONTROL) { (void)base_add_ar(&d->lost_controls, 1u); }
-    BASE_ASSERT(d->open_slot != NULL || base_load_rlx(&d->emptied) != 0);
-    l2_overflow(d);
     return L2_IS_EMPTY;
 }
 

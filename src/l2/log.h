@@ -26,7 +26,8 @@ BASE_INLINE bool l2_is_current(const l2_terms *t)
  * l2_rec_end and l2_spot_done. terms: NULL unless the record is a put. A put gives up if the lock
  * is busy. Its filter bits are set when it has its place. Results without a reservation:
  * - L2_IS_CLEAN: the caller must mark the store dirty first.
- * - L2_IS_EMPTY: a KEEP record found no room, so all older records were dropped.
+ * - L2_NO_ROOM: a KEEP record waits for the worker.
+ * - L2_IS_EMPTY: all older records were dropped, and nothing was stored since.
  * - L2_IS_STALLED, L2_IS_FROZEN: the disk does not answer.
  * - L2_IS_INVALID, L2_IS_OLD: a tag or pattern, or a change of the key, invalidated the put. */
 CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
@@ -42,8 +43,6 @@ CELLAR_PRIVATE void l2_empty(l2 *d);
 CELLAR_PRIVATE void l2_overflow(l2 *d) SYNC_HOLDS(L2_LOG);
 /* Return the slots that can still be opened: READY ones, and one for each free place. */
 CELLAR_PRIVATE uint32_t l2_slots_left(const l2 *d) SYNC_HOLDS(L2_LOG);
-/* Return true if no slot is left, and deletes have used half of the reserve of the open one. */
-CELLAR_PRIVATE bool l2_room_ends(const l2 *d) SYNC_HOLDS(L2_LOG);
 /* Return a lower bound of the lsn of the next record. A READY slot already has its number. */
 CELLAR_PRIVATE uint64_t l2_log_end(const l2 *d) SYNC_HOLDS(L2_LOG);
 

@@ -193,7 +193,12 @@ static bool l2_move_unread(l2 *d)
                          base_load_acq(&d->disk) == L2_DISK_OK;
     m->waits = true;
     if (m->failed_ms == 0) { m->failed_ms = now; }
-    return answers && now - m->failed_ms >= L2_MOVE_PATIENCE_MS;
+    const bool over = answers && now - m->failed_ms >= L2_MOVE_PATIENCE_MS;
+    if (over) {
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", EIO,
+                 "a part of the oldest segment cannot be read: its entries are dropped");
+    }
+    return over;
 }
 
 /* Return true if nothing ended the record, nor the value that it is a part of. */
@@ -206,6 +211,15 @@ static bool l2_move_valid(l2 *d, const l2_mover *v, uint32_t *generation)
            (r->generation != 0 || l2_part_wanted(d, v->key.bytes, v->key.len, generation));
 }
 
+/* Note that a segment with a part of a value is dropped: the value is a miss from now on. */
+static void l2_value_ends(l2 *d, const l2_mover *v)
+{
+    l2_moves *m = &d->moves;
+    if (v->again.rec->generation != 0 || m->value == m->value_ended) { return; }
+    m->value_ended = m->value;
+    l2_live_take(d, m->value_generation, m->value_bytes);
+}
+
 /* Check the record at `v->again.at`. If it is live, count it, and append it unless this pass drops
  * the segment. Return false to repeat later. */
 static bool l2_move_checked(l2 *d, l2_mover *v)
@@ -216,6 +230,7 @@ static bool l2_move_checked(l2 *d, l2_mover *v)
         bool unread = false;
         if (!l2_move_words(d, v)) { return true; }
         const bool live = l2_move_valid(d, v, &generation) && l2_move_found(d, v, &unread);
+        if (!copies && d->moves.counted) { l2_value_ends(d, v); }
         if (unread) { return !copies || l2_move_unread(d); }
         if (!live) { return true; }
         const l2_took took = copies ? l2_put_again(d, &v->key, &v->again) : L2_TOOK;
@@ -282,7 +297,6 @@ static void l2_move_set(l2 *d, uint32_t seg, uint64_t segseq, bool all)
         m->to = m->from + g->data_end / L2_MOVE_SHARE;
         m->page = (uint32_t)(at * g->footer_pages / (g->data_end + 1));
     }
-    m->last = false;
     m->copies = 0;
     m->failed_ms = 0;
     m->bytes = 0;
@@ -321,19 +335,16 @@ static bool l2_move_goes_on(const l2 *d)
     return m->on && L2_SEG_STATE(w) == L2_SEG_DISK && L2_SEG_SEQ(w) == m->segseq;
 }
 
-/* Return true if the moves must give up: deletes need the room, or the copies find none. */
+/* Return true if the copies find no room: then the rest of the segment is dropped. */
 static bool l2_move_lost(l2 *d)
 {
-    l2_moves *m = &d->moves;
-    const bool stuck = m->stuck >= L2_MOVE_STUCK;
+    if (d->moves.stuck < L2_MOVE_STUCK) { return false; }
     sync_take(L2_LOG, &d->log_lock);
-    const uint32_t left = l2_slots_left(d);
-    bool lost = l2_room_ends(d) || (stuck && left == 0);
+    const bool lost = l2_slots_left(d) == 0;
     sync_drop(L2_LOG, &d->log_lock);
-    if (stuck && left == 1 && !lost) { /* the slot of the deletes */
-        lost = m->last;
-        m->last = true;
-        m->stuck = 0;
+    if (lost) {
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
+                 "no room to write live entries again: the oldest segment is dropped");
     }
     return lost;
 }
@@ -434,13 +445,13 @@ CELLAR_PRIVATE bool l2_room_work(l2 *d)
     sync_take(L2_LOG, &d->log_lock);
     d->moving = d->moving && may;
     const bool soon = l2_slots_left(d) < l2_move_slots(d);
-    const bool few = d->free_count < d->keep_free, ends = l2_room_ends(d);
+    const bool few = d->free_count < d->keep_free;
     sync_drop(L2_LOG, &d->log_lock);
     if (!may) { /* the store shrank meanwhile */
         d->moves.on = false;
         l2_move_end(d);
     } else if (rebuilding) {
-        return ends && l2_reclaim(d);
+        return false;
     } else if (soon && !d->moves.on && d->moves.counted) {
         l2_move_choose(d);
     }

@@ -461,6 +461,7 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
     l2_health_init(d);
     if (cfg->crypt != NULL) { d->crypt = *cfg->crypt; }
     d->cfg.crypt = NULL;
+    d->round = l2_tick;
     d->vfs = cfg->vfs != NULL ? cfg->vfs : base_vfs_system();
     sync_take(L2_DEV, &d->namespace_lock);
     d->next_generation = d->next_id = 1;

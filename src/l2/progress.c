@@ -16,6 +16,7 @@
 #define L2_QUIET_NS UINT64_C(20000000)
 #define L2_STALLED_NS UINT64_C(100000000)
 #define L2_FROZEN_NS UINT64_C(500000000)
+#define L2_ROOM_WAIT_NS UINT64_C(5000000)
 
 /* ---- the role ---- */
 
@@ -45,6 +46,19 @@ CELLAR_PRIVATE void l2_worker_wake(l2 *d)
     sync_wake(&d->wake, 1);
 }
 
+CELLAR_PRIVATE void l2_room_made(l2 *d)
+{
+    (void)base_add_ar(&d->room, 1u); /* acquire by callers before they look for room */
+    sync_wake(&d->room, INT32_MAX);
+}
+
+CELLAR_PRIVATE void l2_room_wait(l2 *d, uint32_t seen)
+{
+    if (!d->threaded && d->round(d, 1000)) { return; }
+    l2_worker_wake(d);
+    (void)sync_wait(&d->room, seen, base_now_ns() + L2_ROOM_WAIT_NS);
+}
+
 CELLAR_PRIVATE void l2_arm_wish(l2 *d)
 {
     if (base_load_rlx(&d->arm_wanted) != 0) { return; }
@@ -72,6 +86,13 @@ CELLAR_PRIVATE bool l2_stalled(const l2 *d)
 }
 
 CELLAR_PRIVATE bool l2_frozen(const l2 *d) { return l2_silent_for(d, L2_FROZEN_NS); }
+
+CELLAR_PRIVATE bool l2_stands(const l2 *d, uint64_t since_ns)
+{
+    const uint64_t last = BASE_MAX(base_load_rlx(&d->advanced), since_ns);
+    const uint64_t now = base_now_ns();
+    return now > last && now - last > L2_FROZEN_NS;
+}
 
 CELLAR_PRIVATE void l2_beat(l2 *d)
 {

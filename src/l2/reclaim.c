@@ -12,6 +12,7 @@
 #include "l2/index.h"
 #include "l2/index_rebuild.h"
 #include "l2/io.h"
+#include "l2/progress.h"
 #include "l2/superblock.h"
 
 BASE_SIZE_BEGIN
@@ -92,6 +93,7 @@ CELLAR_PRIVATE bool l2_reclaim(l2 *d)
     sync_take(L2_LOG, &d->log_lock);
     d->seg[d->free_count++].free_seg = seg;
     sync_drop(L2_LOG, &d->log_lock);
+    l2_room_made(d);
     L2_COUNT(d, reclaimed);
     return true;
 }

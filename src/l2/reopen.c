@@ -72,18 +72,18 @@ static bool l2_owed_over(l2 *d)
     return empty;
 }
 
-CELLAR_PRIVATE void l2_reopen(l2 *d)
+CELLAR_PRIVATE bool l2_reopen(l2 *d)
 {
     l2_change c;
     unsigned char bytes[L2_OWED_LEN_MAX];
     uint64_t count = 0;
     if (base_load_acq(&d->marker_late) != 0) { l2_marker_tidy(d, true); }
-    if (!l2_is_closed(d)) { return; }
+    if (!l2_is_closed(d)) { return false; }
     BASE_POINT("l2.reopen");
     do {
         l2_owed_floor(d);
         while (l2_owed_first(d, &c, bytes)) {
-            if (!l2_owed_log(d, &c, bytes)) { return; }
+            if (!l2_owed_log(d, &c, bytes)) { return count > 0; }
             BASE_POINT("l2.owed_logged");
             l2_owed_remove(d, &c);
             count++;
@@ -95,6 +95,7 @@ CELLAR_PRIVATE void l2_reopen(l2 *d)
     base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
              "the disk answers again: %llu changes of the stall are logged",
              (unsigned long long)count);
+    return true;
 }
 
 BASE_SIZE_END

@@ -16,6 +16,7 @@
 #include "l2/format.h"
 #include "l2/io.h"
 #include "l2/mapped_read.h"
+#include "l2/progress.h"
 #include "l2/slot.h"
 
 BASE_SIZE_BEGIN
@@ -156,6 +157,7 @@ CELLAR_PRIVATE void l2_recycle(l2 *d)
             base_store_rlx(&d->arm_wanted, 1u);
         }
         sync_drop(L2_LOG, &d->log_lock);
+        if (due) { l2_room_made(d); }
     }
 }
 

@@ -70,8 +70,9 @@ CELLAR_PRIVATE void l2_barrier_work(l2 *d);
 
 /* ---- reopen.c ---- */
 
-/* Open a tier that a stall closed, after all changes of the stall are logged. */
-CELLAR_PRIVATE void l2_reopen(l2 *d);
+/* Open a tier that a stall closed, after all changes of the stall are logged. Return true if some
+ * were logged. */
+CELLAR_PRIVATE bool l2_reopen(l2 *d);
 
 /* ---- stage_trim.c ---- */
 

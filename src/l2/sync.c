@@ -62,7 +62,7 @@ CELLAR_PRIVATE cellar_err l2_sync_as(l2 *d, bool closing)
         l2_worker_drop(d);
         return CELLAR_E_IO;
     }
-    l2_reopen(d);
+    (void)l2_reopen(d);
     const uint32_t before = base_load_rlx(&d->dirty);
     int e = l2_resync(d);
     if (e == 0) { e = l2_sync_files(d, false); } /* most of the bytes, while appends continue */

@@ -398,7 +398,6 @@ typedef struct l2_moves { /* passes of the oldest segment, see move.c; worker on
     uint32_t weight;          /* 8 if records of an eighth of the segment stand for all */
     uint64_t segseq, copies;  /* records of this segment that were appended again */
     uint32_t stuck;           /* rounds without progress at the record of `from` */
-    bool last;                /* copies may take the last slot: otherwise they find no room */
     bool waits;               /* a read failed in this step: repeat it later */
     int64_t failed_ms;        /* first failed read of this segment; 0: none */
     uint32_t shard;           /* next shard of the index to sum up */
@@ -409,6 +408,8 @@ typedef struct l2_moves { /* passes of the oldest segment, see move.c; worker on
     uint64_t value;           /* number of the value of the last part; 0: none */
     uint32_t value_generation; /* of that value; 0: unknown */
     bool value_wanted;        /* a get finds that value */
+    uint64_t value_bytes;     /* 0: unknown, or another value has replaced it */
+    uint64_t value_ended;     /* the last value that lost parts for room */
     unsigned char *raw, *buf; /* bytes of the segment, aligned; NULL: none */
     uint64_t at, bytes;       /* position and length of `buf` in the segment */
     size_t room;              /* bytes of `raw` */
@@ -499,6 +500,9 @@ struct l2 {
     unsigned char marker_id[16];    /* name of the stall marker; constant */
     _Atomic uint32_t lost_controls; /* controls not logged; no slot opens until META has them */
     _Atomic uint64_t beat;        /* ns of the worker's last progress; 0: the worker is idle */
+    _Atomic uint64_t advanced;    /* ns of the worker's last step that made progress */
+    _Atomic uint32_t room;        /* raised when a slot or a place becomes free; futex word */
+    bool (*round)(l2 *d, uint64_t budget_us); /* l2_tick, for callers without a thread; constant */
     _Atomic uint32_t arm_wanted;  /* 1: a caller came close to armed_end */
     _Atomic uint64_t reads_begun, reads_done; /* reads of callers from disk */
     _Atomic uint32_t reads_stuck; /* 1: a read takes longer than 100 ms */

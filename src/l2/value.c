@@ -161,9 +161,11 @@ CELLAR_PRIVATE cellar_err l2_get_range(l2 *d, const l2_key *k, uint64_t offset, 
 typedef struct l2_owner { /* the newest record with the hash48 of a part's head */
     uint64_t id, h48; /* number of the value, hash48 of its head */
     bool found;  /* such a record, or one that cannot be read */
-    bool wanted; /* it is the head of the value, and nothing ended it; or it cannot be read */
-    uint32_t generation;
-    uint64_t link; /* of the last record that was read */
+    bool wanted; /* it is the head of the value, with all parts, and nothing ended it; or it cannot
+                  * be read */
+    uint32_t generation; /* of the value */
+    uint64_t total;      /* its bytes; both 0 unless that record is its head */
+    uint64_t link;       /* of the last record that was read */
 } l2_owner;
 
 /* Check `n` bytes of a record, from its begin. Return false if they end before its key does. */
@@ -189,6 +191,8 @@ static bool l2_owner_judge(l2 *d, l2_owner *o, const unsigned char *at, uint32_t
                 l2_ext_read(at + L2_RECORD_HEAD + link, ext - link, &m) && m.part_id == o->id &&
                 l2_record_valid(d, at, &r, lsn, future);
     o->generation = o->wanted ? r.generation : 0;
+    o->total = o->wanted ? m.part_total : 0;
+    o->wanted = o->wanted && l2_parts_there(d, o->h48, &m);
     return true;
 }
 
@@ -241,6 +245,7 @@ CELLAR_PRIVATE bool l2_part_wanted(l2 *d, const unsigned char *key, uint32_t kle
         v->value = o.id;
         v->value_wanted = o.wanted;
         v->value_generation = o.generation;
+        v->value_bytes = o.total;
     }
     *generation = v->value_generation;
     return v->value_wanted;

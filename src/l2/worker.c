@@ -85,7 +85,7 @@ static bool l2_work(l2 *d, uint64_t budget_us)
     l2_reads_look(d);
     l2_map_work(d);
     if (!l2_heartbeat(d) || !l2_disk_works(d)) { return false; }
-    l2_reopen(d);
+    (void)l2_reopen(d);
     if (base_load_acq(&d->want_dirty) != 0) { (void)l2_dirty_now(d); }
     if (base_load_acq(&d->parts) == L2_PARTS_WANTED) { l2_parts_allow(d); }
     const int e = l2_resync(d);
@@ -110,6 +110,8 @@ static bool l2_work(l2 *d, uint64_t budget_us)
         more = l2_rebuild_for(d, budget_us != 0 ? least_ns : 0) || more;
         more = l2_era_work(d) || more;
         more = l2_resize_work(d) || more;
+        more = l2_reopen(d) || more; /* may have waited for a slot */
+        if (more) { base_store_rlx(&d->advanced, base_now_ns()); }
         if (base_load_acq(&d->disk) != L2_DISK_OK || d->forked) { return false; }
         if (base_now_ns() >= end_ns) { break; }
     }

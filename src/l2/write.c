@@ -114,6 +114,7 @@ CELLAR_PRIVATE void l2_invalidate(l2 *d, const l2_key *k)
     const l2_change c = { .hash = k->hash, .generation = k->generation, .len = k->len,
                           .kind = L2_KIND_TOMB };
     l2_owing owing = L2_NOT_OWED;
+    l2_waiting w = { 0, 0 };
     while (owing == L2_NOT_OWED && !d->forked) {
         BASE_POINT("l2.kill_asks");
         if (base_load_acq(&d->rebuilding) == 0 && !l2_filter_maybe(d, h48)) {
@@ -122,12 +123,13 @@ CELLAR_PRIVATE void l2_invalidate(l2 *d, const l2_key *k)
         }
         owing = l2_closed_over(d, &c, k->bytes);
         if (owing != L2_NOT_OWED) { return; }
+        w.seen = base_load_acq(&d->room);
         const l2_took took = l2_tombstone_try(d, k);
         if (took == L2_TOOK) {
             l2_stage_look(d);
             return;
         }
-        owing = l2_logged_else(d, took, &c, k->bytes);
+        owing = l2_logged_else(d, took, &w, &c, k->bytes);
     }
 }
 

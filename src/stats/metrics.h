@@ -220,7 +220,7 @@
     X(passed_bytes, "cellar_l2_passed_bytes_total", "", \
       METRIC("Bytes that were read of segments before their room was used again.")) \
     X(emptied, "cellar_l2_emptied_total", "", \
-      METRIC("Times the disk tier was emptied: no room for changes, or bytes lost.")) \
+      METRIC("Times the disk tier was emptied: too many changes in a stall, or bytes lost.")) \
     X(holes, "cellar_l2_holes_total", "", DUMP) /* Unreadable stretches of the log on disk. */ \
     X(index_full, "cellar_l2_index_full_total", "", \
       METRIC("Entries on disk without room in the index.")) \

@@ -16,10 +16,11 @@
  *            the process that opens the disk after a kill at any step (MONITOR). No doorbell is
  *            left that no thread relies on and no thread will remove.
  * SWITCHES   PUTS= late demotions, CHANGES=, ROUNDS= of the worker, STORED an old record, TWO
- *            changers, NO_READER, FREEZE: the disk may hang, ROOMLESS: the list takes no change
+ *            changers, NO_READER, FREEZE: the disk may hang, ROOMLESS: the list takes no change,
+ *            WAITS= tries of changes that find no room in the log
  * MISTAKES   NO_STAMP MEMO_KEPT FILTER_AFTER_LOCK FILTER_AFTER_LOOK NO_DOORBELL BELL_BEFORE_LIST
  *            CLOSED_BEFORE_LOG
- *            TOMB_AFTER_ACK TOMB_TORN UNGATED
+ *            TOMB_AFTER_ACK TOMB_TORN UNGATED WAIT_GIVES_UP
  *            WORD_COMES_BACK (a removal does not count) TIDY_UNRUNG LATE_FORGOTTEN OWED_UNSEEN
  * LEFT OUT   segments, reclaim, warm-up (tests/concurrency/sim/l2.c), other keys of the class. */
 #ifndef PUTS
@@ -31,6 +32,9 @@
 #ifndef ROUNDS
 #define ROUNDS 2
 #endif
+#ifndef WAITS
+#define WAITS 0
+#endif
 #define TOMBS (2 * CHANGES)
 #define LOG 9
 
@@ -40,6 +44,7 @@ byte rec[LOG];                     /* version of a put, 0: tombstone */
 bool whole[LOG];
 byte tail = 0, flr = 0;            /* records below flr are dead */
 byte word = 0;                     /* lsn + 1; 0: none */
+byte waits = 0;                    /* tries without room so far */
 bool filt = false, memo = false, gate = false, log = false;
 bool shut = false, rung = false, bell = false, late = false;
 bool owed = false, spilt = false;   /* the list has a change of the key; it had no room for one */
@@ -111,7 +116,7 @@ inline close_tier()
 proctype change()
 {
     byte at = 0, ended = 0, n = 0;
-    bool done = false, made = false;
+    bool done = false, made = false, again = false;
     word3 w;
     do
     :: n < CHANGES ->
@@ -138,6 +143,7 @@ proctype change()
                     /* AT(l2.kill_lock) */
                     if
                     :: memo
+                    :: !memo && waits < WAITS -> waits++; again = true /* the log has no room */
                     :: !memo ->
 #ifdef TOMB_AFTER_ACK
                         over = (ended > over -> ended : over);
@@ -148,7 +154,11 @@ proctype change()
 #ifdef TOMB_TORN
                     whole[at] = true;
 #endif
-                    done = true
+#ifdef WAIT_GIVES_UP
+                    again = false;
+#endif
+                    done = !again;
+                    again = false
 #ifdef FREEZE
                 fi
 #endif

@@ -204,6 +204,8 @@ q ok   l2_tombstone_lock FREEZE PUTS=1 CHANGES=1 NO_READER
 c ok   l2_tombstone_lock FREEZE STORED PUTS=1 CHANGES=1
 f ok   l2_tombstone_lock FREEZE ROOMLESS STORED PUTS=1 CHANGES=1
 c ok   l2_tombstone_lock TWO STORED CHANGES=1
+q ok   l2_tombstone_lock WAITS=1 STORED PUTS=1
+q fail l2_tombstone_lock WAIT_GIVES_UP WAITS=1 STORED PUTS=1
 f ok   l2_tombstone_lock FREEZE STORED PUTS=1
 f ok   l2_tombstone_lock FREEZE STORED CHANGES=1
 f ok   l2_tombstone_lock FREEZE TWO STORED PUTS=1 CHANGES=1 NO_READER

@@ -126,6 +126,7 @@ static uint32_t moves_left; /* times that all records move between the word of a
 static void at_point(const char *name)
 {
     if (strcmp(name, "l2.part_word") != 0 || moves_left == 0) { return; }
+    if (base_load_rlx(&kit.d->working) != 0) { return; } /* the pass itself */
     moves_left--;
     churn(6000, 64, true);
 }
