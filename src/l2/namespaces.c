@@ -61,7 +61,7 @@ CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint64_t bytes)
     sync_take(L2_DEV, &d->namespace_lock);
     for (uint32_t i = 0; i < d->namespace_count; i++) {
         l2_namespace_row *v = &d->namespace[i];
-        if (v->v.generation != generation) { continue; }
+        if ((uint32_t)v->v.generation != generation) { continue; }
         v->live_before -= BASE_MIN(bytes, v->live_before);
         for (uint32_t n = 1; n < L2_ROUND; n++) { /* the next parts of the log come first */
             uint64_t *at = &v->live[(d->moves.part + n) % L2_ROUND];

@@ -491,7 +491,7 @@ static void records_stay_when_others_end_by(const char *how, l2_level level)
     for (uint32_t round = 0; round < 12; round++) {
         const l2_meta m = { .tag_count = 1, .tag_fps = &tag, .tag_born = born, .durable = true,
                             .deadline_ms = kit.now_ms + 60000 };
-        generation = v.generation;
+        generation = (uint32_t)v.generation;
         fill(10000 * round + 10000, &m);
         if (how[0] == 'c') {
             v.generation++;
