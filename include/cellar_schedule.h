@@ -258,7 +258,9 @@ CELLAR_API cellar_err cellar_scheduler_close(cellar_scheduler *s);
 
 /* Add a schedule. If it replaces one with the same times, zone and phase, it keeps the instants of
  * that one: a program may add its schedules again at any time. Runs of the old schedule that have
- * not begun move to the new one; those that have begun count for its max_running.
+ * not begun move to the new one; those that have begun count for its max_running. A schedule with
+ * at_wall_ms ended with its run: added again it runs again, unless misfire_grace_ms or
+ * catch_up_on_start makes that E_NEVER.
  * in:      name of 1..64 bytes; spec from cellar_schedule_spec_default
  * returns: OK; EXISTS (KEEP), E_BUSY (ERROR); E_LIMIT (max_schedules), E_RANGE (at_wall_ms),
  *          E_NEVER (the expression matches no date; at_wall_ms passed more than misfire_grace_ms

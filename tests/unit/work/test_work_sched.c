@@ -604,6 +604,9 @@ static void instant_fires_once_and_ends(void)
     (void)tick();
     expect(1, start - DAY, start + 5);
     T_EQ_I64(shots[1].late, DAY + 5);
+    T_EQ_I64(schedule_at(s, "past", start - DAY, note, NULL, NULL), CELLAR_OK); /* it had ended */
+    (void)tick();
+    T_EQ_U64(shot_count, 3);
     o.misfire_grace_ms = HOUR;
     T_EQ_I64(schedule_at(s, "past", start - DAY, note, &freed[2], &o), CELLAR_E_NEVER);
     T_EQ_U64(freed[2], 0);
