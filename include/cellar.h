@@ -461,11 +461,12 @@ typedef struct cellar_set_opts {
 CELLAR_STRUCT(cellar_set_opts, reserved0);
 
 /* NO ROOM
- * A set returns E_SPACE in three cases:
+ * A set returns E_SPACE in four cases:
  *     memory      pins, quotas or large values leave no room: release pins, or raise
  *                 memory_bytes
  *     negative    negative entries hold their eighth of the memory, and none can be evicted
- *     places      sets that do not end for seconds hold every place of max_entries */
+ *     places      sets that do not end for seconds hold every place of max_entries
+ *     server      of a shared namespace, is out of memory: raise its maxmemory */
 
 /* Store a value.
  * in:      key; value, NULL with value_len 0; o NULL = defaults of the namespace. TTL: ttl_ms, else
