@@ -70,8 +70,10 @@ extern "C" {
 
 /* KILL
  * The death of the process loses no delete, overwrite, clear or version change, also by tag or
- * pattern. While the disk does not answer, an empty file /dev/shm/cellar-.. keeps this promise:
- * if the process dies before the disk answers, the next open begins with an empty disk tier. */
+ * pattern. A set of a value in parts (SIZES) deletes the old value first: if the process dies
+ * before the set returns, the key may have neither value. While the disk does not answer, an empty
+ * file /dev/shm/cellar-.. keeps this promise: if the process dies before the disk answers, the next
+ * open begins with an empty disk tier. */
 
 /* POWER CUT
  * SYNC_MANUAL: the state of the last cellar_sync or clean close survives if nothing changed
@@ -126,11 +128,12 @@ extern "C" {
  * a part of it, about one sync and 10 ms later. If the disk writes nothing for 500 ms, the change
  * is handled like one while the disk does not answer.
  *
- * While a disk does not answer (100 ms), reads of it miss and writes are dropped; THROUGH returns
- * E_IO after 1 s. With SYNC_ALWAYS all changes do so; but where syncs take less than 50 us on
- * average, or without threads, one of them runs the sync and waits until the disk answers. So does,
- * with SYNC_MANUAL, the first change after a cellar_sync. When the disk answers, the changes of
- * that time are logged and everything that was acknowledged is found again. A list of
+ * While a disk does not answer (100 ms), reads of it miss and writes are dropped. With ON_SET, too,
+ * a change of a key that may be on disk waits for its delete in the log, 500 ms at most. THROUGH
+ * returns E_IO after 1 s. With SYNC_ALWAYS all changes do so; but where syncs take less than 50 us
+ * on average, or without threads, one of them runs the sync and waits until the disk answers. So
+ * does, with SYNC_MANUAL, the first change after a cellar_sync. When the disk answers, the changes
+ * of that time are logged and everything that was acknowledged is found again. A list of
  * memory_bytes / 64, 256 KiB at most, holds the keys that changed. Beyond it the disk tier restarts
  * empty (metric cellar_l2_emptied_total).
  *
@@ -151,15 +154,15 @@ extern "C" {
  * raises no SIGXFSZ. */
 
 /* SIZES
- * A segment has 512 KiB; 1 MiB from 32 MiB of l2_bytes on, 4 MiB from 128 MiB, 8 MiB from 1 GiB;
- * at most memory_bytes / 16, not under 64 KiB. A directory keeps its size. A value over half a
- * segment is written in parts of 64 KiB, and is found if all of them are there. Values over a
- * quarter of the data file are never written, nor keys over half a segment (in the dump:
- * cellar_l2_rejected_size_total). A directory with a value in parts needs this version or a newer
- * one. A long value waits for room as long as the log takes parts of it, and 1 s without. One that
- * leaves memory waits there: eight at a time, if those before it have memory_bytes / 8 at most.
- * Index, stage and tables are part of memory_bytes; where it is too small, cellar_last_error names
- * a sufficient budget. */
+ * A segment has 512 KiB; 1 MiB from 32 MiB of l2_bytes on, 4 MiB from 128 MiB, 8 MiB from 1 GiB; at
+ * most memory_bytes / 16, not under 64 KiB. A directory keeps its size. A value over half a segment
+ * is written in parts of 64 KiB, and is found if all of them are there; an unfinished set deletes
+ * (KILL). Values over a quarter of the data file are never written, nor keys over half a segment
+ * (in the dump: cellar_l2_rejected_size_total). A directory with a value in parts needs this
+ * version or a newer one. A long value waits for room as long as the log takes parts of it, and 1 s
+ * without. One that leaves memory waits there: eight at a time, if those before it have
+ * memory_bytes / 8 at most. Index, stage and tables are part of memory_bytes; where it is too
+ * small, cellar_last_error names a sufficient budget. */
 
 /* MAPPED
  * mmap_read copies what was read within the last seconds from a mapping of the data file,

@@ -15,6 +15,7 @@
 #include "l2/progress.h"
 
 #define L2_ROUNDS 64 /* short transfers and interruptions */
+#define L2_READ_TRIES 4
 
 CELLAR_PRIVATE void l2_timed(const l2 *d, stats_op op, uint64_t since_ns)
 {
@@ -54,7 +55,11 @@ CELLAR_PRIVATE void l2_ahead(l2 *d, uint64_t at, uint64_t n)
 
 CELLAR_PRIVATE int l2_read(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at)
 {
-    const int e = l2_read_only(d, f, buf, n, at);
+    int e = EIO;
+    /* What recovery cannot read is lost for good. An end of the file does not pass. */
+    for (int i = 0; i < L2_READ_TRIES && e != 0 && e != ENODATA; i++) {
+        e = l2_read_only(d, f, buf, n, at);
+    }
     if (e == EINTR) { return EIO; }
     if (e != 0) { l2_io_failed(d, "l2_read", f, at, e); }
     return e;

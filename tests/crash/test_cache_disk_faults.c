@@ -172,6 +172,28 @@ static void failed_disk_call_logs_an_error(void)
     end();
 }
 
+/* Each read of an open fails once: all entries are found. */
+static void open_tries_a_failed_read_again(void)
+{
+    char snap[T_FOLDER_MAX + 24];
+    begin();
+    cellar *c = open_it();
+    put_all(c, 1);
+    shut(c);
+    (void)snprintf(snap, sizeof snap, "%s/index.snap", store);
+    for (uint64_t nth = 1, seen = 1; nth <= seen; nth++) {
+        (void)unlink(snap); /* the index comes from the footers */
+        (void)base_fault_io_arm("pread", EIO, nth, false);
+        c = open_it();
+        T_EQ_I64(cellar_l2_ready(c, CELLAR_TTL_NONE), CELLAR_OK);
+        seen = base_fault_io_arm(NULL, 0, 0, false);
+        T_EQ_U64(figure(c, "cellar_l2_errors_total"), 0);
+        for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look(c, i), 1); }
+        shut(c);
+    }
+    end();
+}
+
 static void removed_directory_leaves_memory_until_next_open(void)
 {
     begin();
@@ -511,7 +533,7 @@ static void file_size_limit_below_l2_bytes_returns_code(void)
 }
 
 T_MAIN("cache_disk_faults", T_CASE(read_only_mount_leaves_memory_until_disk_recovers),
-       T_CASE(failed_disk_call_logs_an_error),
+       T_CASE(failed_disk_call_logs_an_error), T_CASE(open_tries_a_failed_read_again),
        T_CASE(removed_directory_leaves_memory_until_next_open),
        T_CASE(open_tier_works_without_free_descriptors), T_CASE(failed_tier_open_states_its_cause),
        T_CASE(refused_directory_states_its_cause),
