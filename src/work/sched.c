@@ -101,7 +101,7 @@ CELLAR_PRIVATE bool sched_is_busy(const sched_entry *e)
 }
 
 /* Move the runs of `old` that wait for a thread to `e`, and count those that run. */
-static void sched_inherit_runs(sched_entry *e, sched_entry *old, sched_after *a)
+static void sched_inherit_runs(sched_entry *e, sched_entry *old, sched_after *a) SYNC_HOLDS(WHEEL)
 {
     e->earlier = old->earlier;
     for (uint32_t i = 0; i < old->run_count; i++) {
