@@ -23,7 +23,9 @@ BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE int l2_file(l2 *d, const char *name, uint32_t flags, base_vfs_file **out)
 {
-    return d->vfs->open(d->vfs->ctx, d->dir, name, flags, out);
+    const int e = d->vfs->open(d->vfs->ctx, d->dir, name, flags, out);
+    if ((e == ELOOP || e == EISDIR) && d->cfg.refusal != NULL) { d->cfg.refusal->misfit = name; }
+    return e;
 }
 
 CELLAR_PRIVATE void l2_file_close(l2 *d, base_vfs_file **f)

@@ -41,6 +41,7 @@ typedef struct l2_refusal {
     uint64_t least_memory; /* with E_NOMEM a sufficient memory_bytes; 0: the budget was not the
                             * cause */
     int64_t owner;         /* with E_BUSY the number of the process; 0: unknown */
+    const char *misfit;    /* with E_IO the name that a link or a folder has; NULL: none */
 } l2_refusal;
 
 typedef struct l2_config {

@@ -111,6 +111,7 @@ static cellar_err l2_super_load(l2 *d, int *sys_errno)
     }
     if (e == 0 && any && !newer && bad < 2) { l2_super_mend(d, f, bad); }
     l2_file_close(d, &f);
+    if (e == EISDIR) { d->cfg.refusal->misfit = "SUPER"; } /* a folder opens for reading */
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_IO; }
     if (newer) { return CELLAR_E_NEWER_FORMAT; }

@@ -107,6 +107,10 @@ static cellar_err cache_disk_failed(cache_store *s, const cache_settings *cfg, c
                        "%s: l2_path is in use by %s process %lld: use another directory", lead,
                        known->owner == base_process_id() ? "a store of this" : "another",
                        (long long)known->owner);
+    } else if (err == CELLAR_E_IO && known->misfit != NULL) {
+        (void)snprintf(s->disk_text, sizeof s->disk_text,
+                       "%s: l2_path has a link or a folder in place of its file %s: remove it",
+                       lead, known->misfit);
     } else {
         (void)snprintf(s->disk_text, sizeof s->disk_text, "%s: %s", lead,
                        cache_disk_why(err, s->disk_errno));

@@ -328,6 +328,26 @@ static void refused_directory_states_its_cause(void)
     end();
 }
 
+/* A link or a folder in place of a file is named, and followed by no open. */
+static void link_or_folder_in_place_of_a_file_is_named(void)
+{
+    static const char *const names[] = { "SUPER", "META.1", "stage.buf", "data.seg", "LOCK" };
+    char name[420], away[420], words[80];
+    for (size_t i = 0; i < 2 * sizeof names / sizeof names[0]; i++) {
+        begin();
+        settings cfg = config();
+        shut(open_it());
+        snprintf(name, sizeof name, "%s/%s", store, names[i / 2]);
+        snprintf(away, sizeof away, "%s/away", folder);
+        T_REQUIRE(rename(name, away) == 0);
+        T_REQUIRE((i % 2 == 0 ? symlink(away, name) : mkdir(name, 0700)) == 0);
+        snprintf(words, sizeof words, "link or a folder in place of its file %s:", names[i / 2]);
+        expect_words(&cfg, CELLAR_E_IO, words);
+        T_REQUIRE(remove(name) == 0 && remove(away) == 0);
+        end();
+    }
+}
+
 /* By default damage stops no open. One line of level ERROR names the old directory. */
 static void damaged_directory_is_set_aside_and_named(void)
 {
@@ -538,6 +558,7 @@ T_MAIN("cache_disk_faults", T_CASE(read_only_mount_leaves_memory_until_disk_reco
        T_CASE(open_tier_works_without_free_descriptors), T_CASE(failed_tier_open_states_its_cause),
        T_CASE(refused_directory_states_its_cause),
        T_CASE(damaged_directory_is_set_aside_and_named),
+       T_CASE(link_or_folder_in_place_of_a_file_is_named),
        T_CASE(too_small_budget_for_tier_names_sufficient_budget),
        T_CASE(value_over_half_a_segment_is_not_rejected),
        T_CASE(symbolic_link_as_l2_path_opens_its_target),
