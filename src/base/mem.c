@@ -171,8 +171,12 @@ static void base_map_drop(void *p, size_t bytes)
     bytes = (size_t)base_round_up(bytes, BASE_PAGE);
     if (BASE_LIKELY(munmap(p, bytes) == 0)) { return; }
     /* munmap would split a merged mapping, and the process has reached the system's limit of
-     * mappings. The pages are freed, only the addresses are lost. */
-    BASE_REQUIRE(madvise(p, bytes, MADV_DONTNEED) == 0);
+     * mappings. The pages are freed, only the addresses are lost. Pages that mlockall keeps are
+     * unlocked first. If the limit forbids that, too, they are lost until the process ends. */
+    if (madvise(p, bytes, MADV_DONTNEED) != 0) {
+        (void)munlock(p, bytes);
+        (void)madvise(p, bytes, MADV_DONTNEED);
+    }
 }
 
 /* Allocate a block without charging it: zeroed, large ones as a mapping; `raw`: with undefined

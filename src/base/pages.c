@@ -102,10 +102,13 @@ CELLAR_PRIVATE void base_region_discard(base_region *r, size_t offset, size_t by
     base_region_zero(r, offset, first);
     base_region_zero(r, last, end);
     /* MADV_DONTNEED fails on private anonymous pages only if the host called mlockall. Then unlock
-     * this range, which holds no live data, and try again. */
+     * this range, which holds no live data, and try again. At the system's limit of mappings the
+     * unlock fails, too: then the pages stay, as zeros. */
     if (madvise(r->base + first, last - first, MADV_DONTNEED) != 0) {
         (void)munlock(r->base + first, last - first);
-        BASE_REQUIRE(madvise(r->base + first, last - first, MADV_DONTNEED) == 0);
+        if (madvise(r->base + first, last - first, MADV_DONTNEED) != 0) {
+            base_region_zero(r, first, last);
+        }
     }
 }
 

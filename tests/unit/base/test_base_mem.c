@@ -7,6 +7,8 @@
 #include "tests/support/t.h"
 
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/random.h"
@@ -178,6 +180,48 @@ static void freed_large_block_returns_its_pages(void)
     T_EQ_I64(mincore((void *)((uintptr_t)p & ~(uintptr_t)4095), 4096, &resident), -1);
 }
 
+/* Calls of the library that the system refuses, as at its limit of mappings under mlockall. */
+static unsigned refusing, unlocks;
+
+int munmap(void *at, size_t bytes)
+{
+    return (refusing & 1u) != 0 ? -1 : (int)syscall(SYS_munmap, at, bytes);
+}
+
+int madvise(void *at, size_t bytes, int advice)
+{
+    return (refusing & 2u) != 0 ? -1 : (int)syscall(SYS_madvise, at, bytes, advice);
+}
+
+int munlock(const void *at, size_t bytes)
+{
+    (void)at, (void)bytes;
+    unlocks++;
+    if ((refusing & 4u) == 0) { refusing &= ~2u; }
+    return 0;
+}
+
+/* Faulty sequence: munmap fails at the limit of mappings, then madvise, because mlockall locked the
+ * pages. The process ended. */
+static void free_of_a_locked_block_at_the_limit_of_mappings_returns(void)
+{
+    base_account a;
+    base_account_init(&a, UINT64_C(1) << 40, NULL);
+    for (unsigned how = 1; how < 8; how += 2) { /* with and without 2 and 4 */
+        unsigned char *p = base_alloc(&a, BASE_MOD_BIG, 1 << 20, NULL);
+        T_REQUIRE(p != NULL);
+        unsigned char *const page = (unsigned char *)((uintptr_t)p & ~(uintptr_t)4095);
+        memset(p, 7, 1000);
+        unlocks = 0;
+        refusing = how;
+        base_free(&a, BASE_MOD_BIG, p, 1 << 20);
+        refusing = 0;
+        T_EQ_U64(unlocks, (how & 2u) != 0);
+        T_CHECK(how == 7 || page[1000] == 0); /* its pages are gone, but for the last case */
+        T_EQ_I64(munmap(page, (1 << 20) + 4096), 0);
+    }
+}
+
 static void each_armed_allocation_fails(void)
 {
     base_account a;
@@ -334,7 +378,8 @@ static void table_calls_keep_order_and_survive_a_full_budget(void)
 
 T_MAIN("base_mem", T_CASE(the_bound_is_exact), T_CASE(refused_charge_calls_make_room_once),
        T_CASE(never_above_the_limit), T_CASE(blocks_are_zero_aligned_and_charged),
-       T_CASE(freed_large_block_returns_its_pages), T_CASE(each_armed_allocation_fails),
+       T_CASE(freed_large_block_returns_its_pages),
+       T_CASE(free_of_a_locked_block_at_the_limit_of_mappings_returns), T_CASE(each_armed_allocation_fails),
        T_CASE(hooks_receive_the_size_of_every_block),
        T_CASE(table_on_a_full_budget_stays_consistent),
        T_CASE(table_calls_keep_order_and_survive_a_full_budget))

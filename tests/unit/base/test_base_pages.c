@@ -13,7 +13,28 @@
 
 static const char *huge_setting = "/nowhere";
 #define BASE_HUGE_SETTING huge_setting
+
+/* Refuse to discard, as for locked pages: until an unlock, or also after it (limit of mappings). */
+static enum { AS_EVER, LOCKED, STUCK } pages_are;
+
+static int locked_advise(void *at, size_t bytes, int advice)
+{
+    if (pages_are != AS_EVER && advice == MADV_DONTNEED) { return -1; }
+    return madvise(at, bytes, advice);
+}
+
+static int locked_unlock(const void *at, size_t bytes)
+{
+    (void)at, (void)bytes;
+    if (pages_are == STUCK) { return -1; }
+    pages_are = AS_EVER;
+    return 0;
+}
+#define madvise locked_advise
+#define munlock locked_unlock
 #include "base/pages.c"
+#undef madvise
+#undef munlock
 
 enum { PAGE = BASE_PAGE };
 
@@ -53,6 +74,24 @@ static void region_reads_zero_after_commit_and_discard(void)
     base_region_release(&r);
     T_CHECK(r.base == NULL && r.reserved_bytes == 0);
     base_region_release(&r);
+}
+
+static void discard_of_locked_pages_reads_zero(void)
+{
+    base_region r;
+    for (int stuck = 0; stuck < 2; stuck++) {
+        T_REQUIRE(base_region_reserve(&r, (size_t)1 << 20, PAGE));
+        T_REQUIRE(base_region_commit(&r, 0, 16 * PAGE));
+        memset(r.base, 7, 16 * PAGE);
+        pages_are = stuck != 0 ? STUCK : LOCKED;
+        base_region_discard(&r, 4 * PAGE, 8 * PAGE);
+        pages_are = AS_EVER;
+        T_EQ_U64(resident(&r, 16), stuck != 0 ? 16 : 8);
+        for (size_t i = 0; i < 16 * PAGE; i += 64) {
+            T_CHECK(r.base[i] == (i < 4 * PAGE || i >= 12 * PAGE ? 7 : 0));
+        }
+        base_region_release(&r);
+    }
 }
 
 /* A huge page needs an aligned range, and the kernel does not align mappings of odd sizes. */
@@ -202,6 +241,7 @@ static void collapse_follows_the_setting_of_the_system(void)
 }
 
 T_MAIN("base_pages", T_CASE(region_reads_zero_after_commit_and_discard),
+       T_CASE(discard_of_locked_pages_reads_zero),
        T_CASE(region_of_a_huge_page_is_aligned), T_CASE(discard_zeroes_partial_pages),
        T_CASE(reservation_under_rlimit_is_halved), T_CASE(each_armed_region_call_fails),
        T_CASE(access_to_uncommitted_page_faults),
