@@ -238,7 +238,8 @@ typedef struct cellar_namespace_config {
     uint32_t ttl_class_fallback; /* class number for unknown names. Range 1..count. Default 1     */
     uint32_t version;            /* public version; 0 = as stored, else 1. Another number acts as */
                                  /* cellar_version_set                                            */
-    uint32_t exact_age;          /* 1: each entry stores its birth, 4 bytes: exact ages           */
+    uint32_t exact_age;          /* 1: each entry stores its birth, 8 bytes: exact ages, also in  */
+                                 /* each hit of a load (Age: of HTTP)                             */
     uint32_t quota_min_pct;      /* share that other namespaces cannot evict. Range 0..100        */
     uint32_t quota_max_pct;      /* share that the namespace never exceeds. Range 1..100. 0: none */
     uint32_t hidden;             /* 1: memory only, and absent from metrics, dumps and explains   */

@@ -77,7 +77,7 @@ extern "C" {
  * With CELLAR_LOAD_PIN a fresh hit in memory is not copied: `value` points to the entry, also
  * when `buf` is set, and CELLAR_RESULT_PINNED says so. The bytes do not change: a later set,
  * delete or eviction leaves them in place. cellar_result_free unpins them, and must be called
- * before the store is closed. age_ms and ttl_left_ms are -1, version is 0.
+ * before the store is closed. ttl_left_ms is -1, and age_ms without exact_age; version is 0.
  *
  * The value is copied as usual when it is stale, on disk or just loaded, when all pins are in use
  * (PINS in cellar_entry.h), with eager_refresh_pct or xfetch_beta_x100, and when a policy wants it
@@ -120,11 +120,12 @@ typedef struct cellar_result {
     size_t      value_len;
     cellar_source source;
     uint32_t    flags;          /* CELLAR_RESULT_...                                              */
-    uint32_t    user_flags;     /* as given to the set or by the loader; 0 with a plain hit       */
+    uint32_t    user_flags;     /* as given to the set or by the loader; 0 without a value        */
     int32_t     loader_err;     /* with E_LOADER: what the loader returned or reported, in each   */
                                 /* call that led or joined the load                               */
-    int64_t     age_ms;         /* since it was stored; -1 = not known: plain and pinned hits,    */
-                                /* results of other calls                                         */
+    int64_t     age_ms;         /* since it was stored or read from disk; -1 = not known: plain   */
+                                /* and pinned hits of a namespace without exact_age, results of   */
+                                /* other calls                                                    */
     int64_t     ttl_left_ms;    /* CELLAR_TTL_NONE = never expires; 0 = stale; -1 = not known, as */
                                 /* for an entry that was just read from disk                      */
     int64_t     retry_after_ms; /* with E_LOADER or STALE: no load runs before; 0 = none          */

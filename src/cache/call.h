@@ -75,6 +75,12 @@ BASE_INLINE bool cache_is_off(const cellar *c)
     return (base_load_rlx(&c->state) & CACHE_OFF) != 0;
 }
 
+/* Return flags of l1_put_spec that `carries` of a namespace adds. */
+BASE_INLINE uint32_t cache_carried(uint32_t carries)
+{
+    return (carries & CACHE_CARRIES_BIRTH) != 0 ? L1_WANT_BORN : 0u;
+}
+
 /* Return the time left; unknown: -1. */
 BASE_INLINE int64_t cache_left_ms(int64_t until_ms, int64_t now_ms)
 {

@@ -98,7 +98,7 @@ static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, 
     p.value = value;
     p.value_len = value_len;
     p.deadline_ms = m->deadline_ms;
-    p.flags = L1_IF_ABSENT | L1_KEEP_OLD;
+    p.flags = L1_IF_ABSENT | L1_KEEP_OLD | cache_carried(base_load_rlx(&c->carries));
     p.change = L1_CHANGE_BACKFILL;
     p.idle_ms = m->idle_ms;
     p.stale_ms = m->stale_ms;

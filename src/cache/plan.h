@@ -29,11 +29,6 @@ typedef struct cache_plan { /* result of the options of a write; one for a whole
 } cache_plan;
 #define CACHE_PLAN_COPIED offsetof(cache_plan, text) /* bytes of a plan before its policy */
 
-BASE_INLINE uint32_t cache_carried(uint32_t carries) /* flags of l1_put_spec */
-{
-    return (carries & CACHE_CARRIES_BIRTH) != 0 ? L1_WANT_BORN : 0u;
-}
-
 /* Return the stale window of set options in ms. */
 BASE_INLINE int64_t cache_stale_of(int64_t stale_ms)
 {

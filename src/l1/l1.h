@@ -154,7 +154,7 @@ CELLAR_PRIVATE void l1_close(l1 *c);
 #define L1_PEEK 1u     /* not a use: keeps counter and idle time */
 #define L1_STALE_OK 2u /* inside the stale window: CELLAR_STALE with the value, else MISS */
 #define L1_SEE_ERRORS 4u /* a remembered error (L1_ERROR) is ABSENT; else it is a miss */
-#define L1_NOT_DUE 8u /* a value past its refresh time is a miss; l1_get and l1_pin only */
+#define L1_NOT_DUE 8u /* a value past its refresh time is a miss; l1_get_load and l1_pin only */
 
 /* Copy min(buf_cap, length) bytes of the value; *value_len is the full length. CELLAR_E_BUFFER: it
  * does not fit (value_len set; a NULL buf with buf_cap 0 asks for the length). `buf` is undefined
@@ -167,6 +167,12 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
 CELLAR_PRIVATE bool l1_hit(l1 *c, const base_thread_record *self, const void *key, uint32_t key_len,
                            uint32_t generation, uint64_t hash, void *buf, size_t buf_cap,
                            size_t *value_len);
+/* Read for a load, after l1_get_plain returned false. *user_flags, *value_len: with OK. */
+CELLAR_PRIVATE cellar_err l1_get_load(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                      size_t *value_len, uint32_t *user_flags);
+/* Read a plain hit only, for any key. False proves nothing. */
+CELLAR_PRIVATE bool l1_get_plain(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                 size_t *value_len);
 /* Read a hit with tags, user flags or both and no other field; *user_flags: NULL: not wanted. False
  * proves nothing. */
 CELLAR_PRIVATE bool l1_get_marked(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
@@ -223,6 +229,7 @@ typedef struct l1_pin_ref {
     const void *value;
     size_t value_len;
     int64_t deadline_ms;
+    int64_t born_ms; /* as in l1_info; set by l1_pin alone */
     uint32_t user_flags;
     uint32_t slot; /* for l1_unpin_slot; UINT32_MAX: nothing is pinned */
 } l1_pin_ref;

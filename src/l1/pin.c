@@ -105,6 +105,7 @@ CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsign
         if (look == L1_LOOK_FOUND) {
             out->value = l1_value_at(c, pos, r, &len);
             out->deadline_ms = l1_deadline(c, pos, r);
+            out->born_ms = l1_born(c, pos, r);
             out->user_flags = l1_get_u32(c, pos, r, L1_X_FLAGS, 0);
             memory = l1_memory_of(c, pos, r); /* perhaps torn: see the next check */
             err = l1_judge(c, pos, r, flags & L1_NOT_DUE);

@@ -293,8 +293,8 @@ BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const base_thread_record *self, const
     return true;
 }
 
-CELLAR_PRIVATE bool l1_get_marked(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
-                                  size_t *value_len, uint32_t *user_flags, unsigned flags)
+BASE_ALWAYS_INLINE bool l1_take_marked(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                       size_t *value_len, uint32_t *user_flags, unsigned flags)
 {
     l1_aim a;
     l1_aim_at(c, k->hash, &a);
@@ -340,6 +340,12 @@ CELLAR_PRIVATE bool l1_get_marked(l1 *c, const l1_key *k, void *buf, size_t buf_
         l1_sampled(c, k->hash, k->generation);
     }
     return true;
+}
+
+CELLAR_PRIVATE bool l1_get_marked(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                  size_t *value_len, uint32_t *user_flags, unsigned flags)
+{
+    return l1_take_marked(c, k, buf, buf_cap, value_len, user_flags, flags);
 }
 
 /* Serve the one caller that needs the shortest path: compilers that see both inline it there. */
@@ -399,12 +405,14 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
                                 k->hash, buf, buf_cap, value_len, flags, BASE_NEVER_MS, NULL))) {
         return CELLAR_OK;
     }
-    /* A load that finds no plain value finds mostly none. */
-    if ((flags & L1_NOT_DUE) != 0 && l1_none(c, k->hash)) {
-        *value_len = 0;
-        return CELLAR_MISS;
-    }
     return l1_get_rest(c, k, buf, buf_cap, value_len, NULL, flags);
+}
+
+CELLAR_PRIVATE bool l1_get_plain(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                 size_t *value_len)
+{
+    return l1_get_fast(c, base_thread_self(), k->bytes, k->len, false, k->generation, k->hash, buf,
+                       buf_cap, value_len, 0, BASE_NEVER_MS, NULL);
 }
 
 CELLAR_PRIVATE BASE_NOINLINE l1_part l1_spot_half(const l1_stripe *s, uint64_t number, uint16_t n,
@@ -440,6 +448,16 @@ CELLAR_PRIVATE BASE_NOINLINE bool l1_none(l1 *c, uint64_t hash)
     }
     BASE_POINT("l1.none.looked");
     return l1_unchanged(primary, ver) && base_load_acq(&s->ls) == ls;
+}
+
+CELLAR_PRIVATE cellar_err l1_get_load(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
+                                      size_t *value_len, uint32_t *user_flags)
+{
+    /* a load that finds no plain value finds mostly none */
+    if (l1_none(c, k->hash)) { return CELLAR_MISS; }
+    return l1_take_marked(c, k, buf, buf_cap, value_len, user_flags, 0)
+               ? CELLAR_OK
+               : l1_get_general(c, k, buf, buf_cap, value_len, user_flags, L1_NOT_DUE);
 }
 
 CELLAR_PRIVATE cellar_err l1_get_rest(l1 *c, const l1_key *k, void *buf, size_t buf_cap,

@@ -175,6 +175,13 @@ CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r)
 
 BASE_SIZE_BEGIN
 
+CELLAR_PRIVATE int64_t l1_born(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    return (r->mask & L1_X_BORN) != 0
+               ? (int64_t)l1_get_u64(c, pos, r, L1_X_BORN, 0)
+               : (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]);
+}
+
 CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out)
 {
     memset(out, 0, sizeof *out);
@@ -187,7 +194,7 @@ CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *ou
     out->tag_count = r->tag_count;
     out->at = pos;
     out->seq = base_load_rlx(&c->seg[l1_seg_of(c, pos)].seq);
-    out->born_ms = (int64_t)base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]);
+    out->born_ms = l1_born(c, pos, r);
     if (r->mask == 0) { return; }
     const uint32_t w = l1_get_u32(c, pos, r, L1_X_KIND, 0);
     out->kind = (uint8_t)w;
@@ -197,7 +204,6 @@ CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *ou
     out->loader_code = l1_get_u32(c, pos, r, L1_X_ERR, 4);
     out->idle_ms = l1_get_u32(c, pos, r, L1_X_IDLE, 0);
     out->born_exact = (r->mask & L1_X_BORN) != 0;
-    if (out->born_exact) { out->born_ms = (int64_t)l1_get_u64(c, pos, r, L1_X_BORN, 0); }
     out->stale_ms = l1_get_u32(c, pos, r, L1_X_STALE, 0);
     out->user_flags = l1_get_u32(c, pos, r, L1_X_FLAGS, 0);
     out->version = l1_get_u64(c, pos, r, L1_X_VERSION, 0);

@@ -91,6 +91,8 @@ BASE_INLINE uint64_t l1_memory_of(const l1 *c, uint64_t pos, const l1_rec *r)
     return (r->w0 & L1_W0_BIG) != 0 ? (uint64_t)(uintptr_t)l1_block_of(c, pos, r) | L1_BIG_BIT
                                     : l1_pin_name(c, pos);
 }
+/* Return the birth of an entry; without the field the opening time of its segment. */
+CELLAR_PRIVATE int64_t l1_born(const l1 *c, uint64_t pos, const l1_rec *r);
 CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out);
 /* Describe an entry that ended. The pointers lead into the record and its block. */
 CELLAR_PRIVATE void l1_left_of(l1 *c, uint64_t pos, const l1_rec *r, l1_left *out);

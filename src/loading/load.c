@@ -101,6 +101,9 @@ static bool cache_call_pins(cache_call *call, cellar_result *out)
     cache_key(c, &call->k, call->key, call->k.len);
     if (l1_pin(c->l1, &call->k, &ref, L1_NOT_DUE) != CELLAR_OK) { return false; }
     cache_pinned_out(c, &ref, &call->k, out);
+    if ((base_load_rlx(&c->carries) & CACHE_CARRIES_BIRTH) != 0) {
+        out->age_ms = BASE_MAX(base_now_ms(&c->store->clock) - ref.born_ms, 0);
+    }
     if (cache_talks(c)) { cache_read_tell(c, "get_or_load", &call->k, CELLAR_OK); }
     return true;
 }

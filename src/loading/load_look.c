@@ -51,6 +51,22 @@ CELLAR_PRIVATE bool cache_hit_known(cellar *c, const void *key, size_t key_len,
     return true;
 }
 
+CELLAR_PRIVATE BASE_NOINLINE cellar_err cache_hit_marked(cellar *c, const l1_key *k,
+                                                         cellar_result *out)
+{
+    size_t len;
+    uint32_t user_flags;
+    if ((base_load_rlx(&c->carries) & CACHE_CARRIES_BIRTH) != 0) {
+        return l1_none(c->l1, k->hash) ? CELLAR_MISS : CELLAR_PENDING;
+    }
+    const cellar_err err = l1_get_load(c->l1, k, out->buf, out->buf_cap, &len, &user_flags);
+    if (err != CELLAR_OK) { return err; }
+    cache_hit_out(out, len);
+    out->user_flags = user_flags;
+    stats_add(cache_mine(c), STATS_HIT_L1, 1);
+    return CELLAR_OK;
+}
+
 CELLAR_PRIVATE void cache_pinned_out(cellar *c, const l1_pin_ref *ref, const l1_key *k,
                                      cellar_result *out)
 {
@@ -358,6 +374,9 @@ CELLAR_PRIVATE flight_phase cache_tier_found(cache_call *call, const cache_found
     if (m->tag_count != 0 || call->c->proof_stale) { call->flags |= FLIGHT_TAGGED; }
     if (b != NULL) { b->user_flags = m->user_flags; }
     cache_answer_value(call, b, -1, b != NULL ? CELLAR_SOURCE_L2 : CELLAR_SOURCE_NEGATIVE);
+    if ((base_load_rlx(&call->c->carries) & CACHE_CARRIES_BIRTH) != 0) {
+        call->born_ms = call->now_ms; /* as the entry that memory gets */
+    }
     return b != NULL ? FLIGHT_OK : FLIGHT_NONE;
 }
 

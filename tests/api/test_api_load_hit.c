@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    a hit that is answered before its options become a plan has the code and the result of
- *         one with a plan.
+ *         one with a plan. user_flags are the same in each kind of result, and so is the age in a
+ *         namespace with exact_age.
  * Method: random options, buffers and entries; each call runs twice. The second time the options
  *         are those of a newer program, in a longer struct: they always become a plan. */
+#include <unistd.h>
+
+#include "tests/support/folder.h"
 #include "tests/support/load_kit.h"
 
 typedef struct newer_opts {
@@ -216,6 +220,117 @@ static void eager_namespace_refreshes_hits_without_options(void)
     kit_close(c);
 }
 
+/* Each row: a way to read an entry by a load. */
+enum { BY_LOAD, BY_LOAD_TTL, BY_LOAD_OWNED, BY_PIN, BY_CACHED, BY_LEASE, BY_BULK, WAYS };
+
+static cellar_err never_many(cellar_load *load, const cellar_bytes *wanted, size_t n, void *ctx)
+{
+    (void)load, (void)wanted, (void)n, (void)ctx;
+    T_CHECK(false);
+    return CELLAR_E_IO;
+}
+
+static cellar_err by(cellar *c, const char *key, int way, cellar_result *r)
+{
+    static char text[64];
+    const size_t len = strlen(key);
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_lease lease;
+    *r = cellar_result_default();
+    if (way != BY_LOAD_OWNED) { r->buf = text, r->buf_cap = sizeof text; }
+    o.ttl_ms = 60000;
+    if (way == BY_PIN) { o.flags = CELLAR_LOAD_PIN; }
+    if (way == BY_CACHED) { o.flags = CELLAR_LOAD_ONLY_IF_CACHED; }
+    switch (way) {
+    case BY_LEASE: return cellar_lease_acquire(c, key, len, NULL, NULL, &lease, r);
+    case BY_BULK: {
+        cellar_load_item it = { .key = key, .key_len = len, .result = r };
+        T_EQ_I64(cellar_get_or_load_many(c, &it, 1, NULL, never_many, NULL), CELLAR_OK);
+        return it.status;
+    }
+    default:
+        return cellar_get_or_load(c, key, len, way == BY_LOAD ? NULL : &o, fail, NULL, r);
+    }
+}
+
+static cellar_err set_flagged(cellar *c, const char *key, uint32_t flags, int64_t stale_ms)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    o.user_flags = 7;
+    o.flags = flags;
+    if (stale_ms != 0) { o.ttl_ms = 1000, o.stale_ms = stale_ms; }
+    return cellar_set(c, key, strlen(key), "v", flags == CELLAR_NEGATIVE ? 0 : 1, &o);
+}
+
+/* Faulty sequence: a load without options and with a buffer returned 0, one with options 7. */
+static void user_flags_are_the_same_in_each_result(void)
+{
+    char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
+    t_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/store", folder);
+    settings cfg = settings_default();
+    cellar *c = NULL;
+    cfg.config.memory_bytes = 8u << 20;
+    cfg.config.l2_path = path;
+    cfg.config.l2_bytes = 64u << 20;
+    cfg.host.no_threads = 1;
+    cfg.host.clock = kit_clock;
+    cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    static const char *const names[] = { "fresh", "stale", "none", "disk" };
+    for (size_t i = 0; i < 4; i++) {
+        const bool stale = i == 1, none = i == 2, below = i == 3;
+        for (int way = stale ? BY_CACHED : 0; way < (stale ? BY_CACHED + 1 : WAYS); way++) {
+            cellar_result r;
+            T_EQ_I64(set_flagged(c, names[i], none ? CELLAR_NEGATIVE : below ? CELLAR_DURABLE : 0,
+                                 stale ? 90000 : 0), CELLAR_OK);
+            if (stale) { atomic_fetch_add(&kit_now_ms, 2000); }
+            if (below) { /* the entry is only on disk */
+                T_EQ_I64(cellar_close(c), CELLAR_OK);
+                T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+            }
+            T_EQ_I64(by(c, names[i], way, &r),
+                     stale ? CELLAR_STALE : none ? CELLAR_ABSENT : CELLAR_OK);
+            const bool ok = T_EQ_U64(r.user_flags, none ? 0 : 7);
+            if (!ok) { printf("# entry %s way %d\n", names[i], way); }
+            cellar_result_free(&r);
+        }
+        char text[8];
+        cellar_get_item it = { .key = names[i], .key_len = strlen(names[i]), .buf = text,
+                               .buf_cap = sizeof text };
+        T_EQ_I64(cellar_get_many(c, &it, 1, NULL), CELLAR_OK);
+        T_EQ_U64(it.user_flags, it.status == CELLAR_OK ? 7 : 0);
+    }
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    t_wipe(path);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+/* Faulty sequence: a hit without options, and a pinned one, had an age of -1. */
+static void each_hit_has_its_age_with_exact_age(void)
+{
+    cellar *c = kit_open(8 << 20), *v;
+    cellar_namespace_config n = cellar_namespace_config_default();
+    n.exact_age = 1;
+    T_EQ_I64(cellar_namespace_open(c, "n", &n, &v), CELLAR_OK);
+    store(v);
+    atomic_fetch_add(&kit_now_ms, 1500);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (strcmp(keys[i], "none") == 0) { continue; }
+        for (int way = 0; way < WAYS; way++) {
+            cellar_result r;
+            T_EQ_I64(by(v, keys[i], way, &r), CELLAR_OK);
+            if (!T_EQ_I64(r.age_ms, 1500)) { printf("# key %s way %d\n", keys[i], way); }
+            T_EQ_U64(r.user_flags, strcmp(keys[i], "flags") == 0 ? 7 : 0);
+            cellar_result_free(&r);
+        }
+    }
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    kit_close(c);
+}
+
 T_MAIN("api_load_hit", T_CASE(result_of_a_hit_does_not_depend_on_the_way),
        T_CASE(options_of_the_namespace_count_on_both_ways),
-       T_CASE(eager_namespace_refreshes_hits_without_options))
+       T_CASE(eager_namespace_refreshes_hits_without_options),
+       T_CASE(user_flags_are_the_same_in_each_result),
+       T_CASE(each_hit_has_its_age_with_exact_age))
