@@ -90,8 +90,9 @@ CELLAR_STRUCT(cellar_host_config, stack_bytes);
 typedef struct cellar_tuning_config {
     size_t   struct_size;       /* set by cellar_tuning_config_default()                          */
     uint64_t max_value_bytes;     /* to CELLAR_VALUE_MAX. Default min(64 MiB, budget / 2)         */
-    uint64_t mean_entry_bytes;    /* expected key + value, sizes the stripes. From 16 to          */
-                                  /* 2^32 - 1. Default 256                                        */
+    uint64_t expected_entry_bytes; /* mean key + value, sizes tables at the open; not the disk    */
+                                  /* index: mean_entry_bytes of l2. From 16 to 2^32 - 1.          */
+                                  /* Default 256                                                  */
     int64_t  close_timeout_ms;    /* wait of the root close for running loads. Default 5,000      */
     const uint8_t *hash_key;      /* 32 bytes, copied: repeatable hashes for tests. Default NULL: */
                                   /* random                                                       */

@@ -335,7 +335,7 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
     if (o->byte_mode) {
         cfg.memory_bytes = capacity;
         if (o->mean && t->ids.count != 0) {
-            tuning.mean_entry_bytes = t->unique_bytes / t->ids.count + sizeof(uint64_t) + 1;
+            tuning.expected_entry_bytes = t->unique_bytes / t->ids.count + sizeof(uint64_t) + 1;
         }
         const uint64_t most = capacity / 2 < CELLAR_VALUE_MAX ? capacity / 2 : CELLAR_VALUE_MAX;
         e->max_value = t->scanned && t->largest < most ? t->largest : most;
@@ -344,7 +344,7 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
         /* Never the bound: an entry takes less than 64 bytes. */
         cfg.memory_bytes = ((uint64_t)256 << 20) + capacity * 512;
         cfg.max_entries = capacity;
-        tuning.mean_entry_bytes = 16;
+        tuning.expected_entry_bytes = 16;
         e->max_value = REPLAY_VALUE;
     }
     atomic_store(&e->now_ms, REPLAY_START_MS);

@@ -715,9 +715,7 @@ BASE_COLD static cellar_err cache_change_failed(cellar *c, cache_change_kind kin
         return cache_fail(c, err, 0, "the namespace was cleared in each of 64 tries: retry");
     }
     if (kind != CACHE_PUT || err == CELLAR_E_IO || err == below) { return err; }
-    if (err == CELLAR_E_TOOBIG) {
-        return cache_fail(c, err, 0, "value is longer than tuning.max_value_bytes: raise it");
-    }
+    if (err == CELLAR_E_TOOBIG) { return cache_fail_long(c, "the value"); }
     if (err == CELLAR_E_SPACE) {
         return cache_fail(c, err, 0, "value does not fit: raise memory_bytes");
     }

@@ -79,6 +79,15 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rul
     return cache_refuse(c, text);
 }
 
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_long(cellar *c, const char *what)
+{
+    char text[CACHE_ERROR_TEXT];
+    (void)snprintf(text, sizeof text,
+                   "%s must have at most %llu bytes: raise tuning.max_value_bytes", what,
+                   (unsigned long long)l1_max_value(c->l1));
+    return cache_fail(c, CELLAR_E_TOOBIG, 0, text);
+}
+
 CELLAR_PRIVATE cellar_err cache_closed(cellar *c)
 {
     return cache_fail(c, CELLAR_E_CLOSED, 0, "the namespace or its store is closed: open it again");

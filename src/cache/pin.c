@@ -110,8 +110,7 @@ CELLAR_API cellar_err cellar_reserve(cellar *c, size_t value_len, cellar_pinned 
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     if (value_len > l1_max_value(c->l1)) {
-        return cache_fail(c, CELLAR_E_TOOBIG, 0,
-                          "cellar_reserve: value_len must be at most max_value_bytes");
+        return cache_fail_long(c, "cellar_reserve: the value");
     }
     l1_pin_ref ref;
     const cellar_err err = l1_reserve(c->l1, value_len, &ref);

@@ -60,7 +60,8 @@ static uint32_t l1_pick_seg_bytes(const l1_config *cfg, uint64_t budget)
 
 static uint32_t l1_pick_stripes(const l1_config *cfg, uint64_t budget, uint32_t seg_bytes)
 {
-    uint64_t mean = l1_mean_of(cfg, L1_MEAN_BYTES);
+    /* Long entries need as many lock domains as others. */
+    uint64_t mean = BASE_MIN(l1_mean_of(cfg, L1_MEAN_BYTES), L1_MEAN_BYTES);
     uint64_t entries = cfg->max_entries != 0 ? cfg->max_entries : budget / mean;
     uint64_t want = cfg->stripes != 0 ? cfg->stripes : L1_STRIPES_DEFAULT;
     want = BASE_MIN(want, BASE_MAX(budget / seg_bytes / 64, 1));

@@ -342,8 +342,9 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
         if ((flags & FLIGHT_OVERTAKEN) != 0) { err = CELLAR_INVALIDATED; }
         if (off) { err = CELLAR_DISABLED; }
     } else { /* released with that code */
-        (void)cache_fail(c, err, 0,
-                         "cellar_lease_fulfill: value above max_value_bytes, or no memory");
+        (void)(err == CELLAR_E_TOOBIG
+                   ? cache_fail_long(c, "cellar_lease_fulfill: the value")
+                   : cache_fail(c, err, 0, "cellar_lease_fulfill: no memory for the value"));
         cache_claim_fails(&m);
     }
     cache_claim_end(&m);

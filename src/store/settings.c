@@ -63,7 +63,7 @@ static const cache_rule cache_host_rules[] = {
 };
 static const cache_rule cache_tuning_rules[] = {
     CACHE_TUNING(max_value_bytes, 0, CELLAR_VALUE_MAX),
-    CACHE_TUNING(mean_entry_bytes, 0, UINT32_MAX),
+    CACHE_TUNING(expected_entry_bytes, 0, UINT32_MAX),
     CACHE_TUNING(close_timeout_ms, 0, INT64_MAX),
     CACHE_TUNING(hash, 0, CELLAR_HASH_SIPHASH13),
     CACHE_TUNING(huge_pages, 0, CELLAR_HUGE_PAGES_NEVER),

@@ -115,7 +115,8 @@ static cellar_err cache_l1_open(cache_store *s, const cache_settings *cfg)
     cache_hooks(s, &lc.hooks);
     lc.max_entries = cfg->config.max_entries;
     lc.max_value_bytes = cfg->tuning.max_value_bytes;
-    lc.mean_entry_bytes = (uint32_t)cfg->tuning.mean_entry_bytes; /* range: cache_settings_read */
+    /* range: cache_settings_read */
+    lc.mean_entry_bytes = (uint32_t)cfg->tuning.expected_entry_bytes;
     lc.stripes = cfg->tuning.stripes;
     lc.policy = cache_policy(cfg->config.eviction);
     lc.no_advisor = cfg->tuning.no_advisor != 0;

@@ -300,7 +300,7 @@ static void advisor_and_why_take_at_most_1_2_percent_of_budget(void)
     static const uint64_t mib[] = { 1, 8, 16, 17, 24, 48, 100, 256, 1000 };
     for (size_t i = 0; i < sizeof mib / sizeof mib[0]; i++) {
         settings cfg = api_config(mib[i] * MIB);
-        cfg.tuning.mean_entry_bytes = 108;
+        cfg.tuning.expected_entry_bytes = 108;
         cellar *c = api_open_with(&cfg);
         const double advisor = figure_or_none(c, "  advisor");
         const double why = figure_or_none(c, "  explain");

@@ -470,7 +470,7 @@ static void config_fields_are_checked(void)
     BAD(E_INVAL, config.memory_bytes = CELLAR_MEMORY_MIN - 1);
     BAD(E_INVAL, config.memory_bytes = UINT64_MAX);
     BAD(E_INVAL, tuning.max_value_bytes = (uint64_t)CELLAR_VALUE_MAX + 1);
-    BAD(E_INVAL, tuning.mean_entry_bytes = UINT64_MAX);
+    BAD(E_INVAL, tuning.expected_entry_bytes = UINT64_MAX);
     BAD(E_INVAL, config.max_entries = UINT64_MAX);
     BAD(E_INVAL, config.eviction = 5);
     BAD(E_INVAL, tuning.hash = 2);
@@ -669,7 +669,7 @@ static void open_with_any_mean_entry_length_works(void)
         cellar_stats st = cellar_stats_default();
         cellar *c = NULL;
         cfg.config.memory_bytes = budget[i % 2];
-        cfg.tuning.mean_entry_bytes = mean[i / 2];
+        cfg.tuning.expected_entry_bytes = mean[i / 2];
         cfg.host.no_threads = 1;
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         for (uint32_t k = 0; k < 20000; k++) {
@@ -685,6 +685,47 @@ static void open_with_any_mean_entry_length_works(void)
     }
 }
 
+/* Faulty sequence: a stated mean of 10 MB lowered the lock domains to 1. */
+static void expected_entry_length_lowers_no_lock_domains(void)
+{
+    uint64_t domains[2];
+    for (size_t i = 0; i < 2; i++) {
+        settings cfg = settings_default();
+        cellar *c = NULL;
+        cellar_stats st = cellar_stats_default();
+        cfg.config.memory_bytes = 256u << 20;
+        cfg.tuning.expected_entry_bytes = i == 0 ? 0 : 10u << 20;
+        cfg.host.no_threads = 1;
+        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+        domains[i] = st.stripes;
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+    }
+    T_EQ_U64(domains[0], 64);
+    T_EQ_U64(domains[1], 64);
+}
+
+/* The text of a value that is too long has the bound and the remedy. */
+static void too_long_a_value_is_refused_with_the_bound(void)
+{
+    static char value[600001];
+    settings cfg = settings_default();
+    cellar *c = NULL;
+    cellar_pinned p;
+    cfg.config.memory_bytes = 1u << 20;
+    cfg.tuning.max_value_bytes = 600000;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    for (int how = 0; how < 2; how++) {
+        cellar_error_info e = cellar_error_info_default();
+        T_EQ_I64(how == 0 ? cellar_set(c, "k", 1, value, sizeof value, NULL)
+                          : cellar_reserve(c, sizeof value, &p), CELLAR_E_TOOBIG);
+        T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+        T_CHECK(strstr(e.text, "at most 600000 bytes: raise tuning.max_value_bytes") != NULL);
+    }
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
 /* Where the header names a bound, the value at the bound is accepted and the next one refused. */
 static void bounds_of_namespaces_breakers_and_warming_are_exact(void)
 {
@@ -697,7 +738,7 @@ static void bounds_of_namespaces_breakers_and_warming_are_exact(void)
     set_up();
     cfg.config.memory_bytes = 1u << 20;
     cfg.host.no_threads = 1;
-    cfg.tuning.mean_entry_bytes = UINT32_MAX;
+    cfg.tuning.expected_entry_bytes = UINT32_MAX;
     cfg.l2.mean_entry_bytes = UINT32_MAX;
     cfg.config.max_entries = INT64_MAX;
     cfg.config.idle_ms = cfg.config.stale_ms = window;
@@ -709,10 +750,10 @@ static void bounds_of_namespaces_breakers_and_warming_are_exact(void)
     cfg.l2.retry_max_ms = day + 1;
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_INVAL);
     cfg.l2.retry_max_ms = day;
-    cfg.tuning.mean_entry_bytes = (uint64_t)UINT32_MAX + 1;
+    cfg.tuning.expected_entry_bytes = (uint64_t)UINT32_MAX + 1;
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_INVAL);
 
-    cfg.tuning.mean_entry_bytes = 0;
+    cfg.tuning.expected_entry_bytes = 0;
     cfg.config.idle_ms = CELLAR_TTL_NONE; /* never, as in every option */
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
@@ -1000,6 +1041,8 @@ T_MAIN("api_bad_input", T_CASE(key_of_wrong_length_is_refused),
        T_CASE(namespace_options_are_checked), T_CASE(open_with_any_budget_returns_store_or_code),
        T_CASE(budget_beyond_reserved_address_space_names_the_reason),
        T_CASE(open_with_any_mean_entry_length_works),
+       T_CASE(expected_entry_length_lowers_no_lock_domains),
+       T_CASE(too_long_a_value_is_refused_with_the_bound),
        T_CASE(bounds_of_namespaces_breakers_and_warming_are_exact),
        T_CASE(bad_item_does_not_stop_other_items), T_CASE(closed_namespace_returns_closed),
        T_CASE(namespace_of_closed_store_returns_closed), T_CASE(last_error_is_kept_per_handle),

@@ -115,7 +115,7 @@ static void version_in_a_store_without_room_copies_no_evicted_value(void)
 static void shrink_beside_a_charge_makes_the_history_smaller(void)
 {
     settings cfg = api_config(16 * MIB);
-    cfg.tuning.mean_entry_bytes = 16;
+    cfg.tuning.expected_entry_bytes = 16;
     cellar *c = api_open_with(&cfg);
     T_EQ_I64(cellar_memory_charge(c, 6 * MIB), CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, (int64_t)(8 * MIB)), CELLAR_OK);

@@ -24,7 +24,7 @@ static cellar *open_store(uint64_t bytes, uint64_t entries, uint32_t eviction)
     settings cfg = api_config(bytes);
     cfg.config.eviction = eviction;
     cfg.config.max_entries = entries;
-    cfg.tuning.mean_entry_bytes = 128;
+    cfg.tuning.expected_entry_bytes = 128;
     return api_open_with(&cfg);
 }
 

@@ -477,7 +477,7 @@ static bool store_open(void)
     if (chance(20)) { cfg.idle_ms = ONE_OF(0, 1000, 60000); }
     if (chance(20)) { cfg.stale_ms = ONE_OF(0, 1000, 60000); }
     MAYBE(tuning.max_value_bytes, 0, 0, 5000, 1 << 20);
-    MAYBE(tuning.mean_entry_bytes, 0, 16, 4096);
+    MAYBE(tuning.expected_entry_bytes, 0, 16, 4096);
     MAYBE(tuning.close_timeout_ms, 0, 5000);
     MAYBE(tuning.hash, 0, 1);
     MAYBE(tuning.optimize, 0, 1);
