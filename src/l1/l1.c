@@ -9,8 +9,7 @@
  *            With 32-bit addresses the minimum of a region is 8 MiB instead of 64. More than 1 x
  *            is requested only while all regions together take a sixteenth of the addresses. A
  *            region never takes more than an eighth of SIZE_MAX, unless the budget does.
- *            Stripes: 64, clamped to segments/64 and entries/64. Segments: 8 KiB from 2 to 128
- *            MiB, 32 KiB to 1 MiB above.
+ *            Stripes: 64, clamped to segments/64 and entries/64.
  * SEE ALSO   README.md: why the regions shrink together. */
 #include <string.h>
 
@@ -50,12 +49,9 @@ static uint32_t l1_pick_seg_bytes(const l1_config *cfg, uint64_t budget)
     if (cfg->max_entries != 0 && cfg->max_entries < budget / mean / 4) {
         budget = BASE_MAX(cfg->max_entries * mean * 4, (uint64_t)4 << 20);
     }
-    if (budget < (uint64_t)2 << 20) { return (uint32_t)base_pow2_floor(budget / 64); }
-    /* Short segments make many lanes of a small store: threads meet less in a lane. */
-    const bool small = budget < L1_SMALL_STORE;
+    uint64_t most_small = base_pow2_floor(budget / 64);
     return (uint32_t)base_clamp(base_pow2_floor(budget / 4096),
-                                (uint64_t)(small ? 8u : 32u) << 10,
-                                (uint64_t)(small ? 8u : 1024u) << 10);
+                                BASE_MIN((uint64_t)32 << 10, most_small), (uint64_t)1 << 20);
 }
 
 static uint32_t l1_pick_stripes(const l1_config *cfg, uint64_t budget, uint32_t seg_bytes)

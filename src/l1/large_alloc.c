@@ -28,7 +28,7 @@ BASE_SIZE_BEGIN
 
 static uint32_t l1_unit_shift(uint64_t budget)
 {
-    if (budget < L1_SMALL_STORE) { return 9; }
+    if (budget < (uint64_t)64 << 20) { return 9; }
     return budget <= (uint64_t)64 << 30 ? 11 : base_log2_floor(BASE_PAGE);
 }
 

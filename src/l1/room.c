@@ -107,14 +107,6 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
 }
 
 /* ---- room for one set ------------------------------------------------------------------------ */
-/* Return whether pages of blocks have much room that no block uses. Blocks of less than some pages
- * share pages, so most of their evictions free no page: they leave room for other blocks. */
-static bool l1_has_holes(const l1 *c)
-{
-    const uint64_t charged = base_load_rlx(&c->account->by_module[BASE_MOD_BIG]);
-    return base_load_rlx(&c->big_bytes) + base_load_rlx(&c->retired_bytes) < charged / 32 * 31;
-}
-
 /* Free the bytes of a set while memory is short: by policy within the allowance, then by force
  * within a second one. Records that stay come in runs. So a set looks at a few and leaves what it
  * owes to the next ones: the more is owed, the more they look at. Return false to let the lock go
@@ -122,11 +114,6 @@ static bool l1_has_holes(const l1 *c)
 static SYNC_HOLDS(L1_LANE) bool l1_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l1_victims *v)
 {
     const uint32_t low = base_load_rlx(&c->low);
-    if (BASE_UNLIKELY(t->weight > size) && (n->turn & 1u) != 0 && l1_has_holes(c)) {
-        n->owed = BASE_MIN(n->owed + size, c->seg_bytes);
-        t->paid = true;
-        return true;
-    }
     const uint64_t allowance = 16 + size / 8, few = 2 + BASE_MAX(size, t->weight) / 64;
     /* Until the lane has a second segment of main, records that stay need the reserve soon. */
     const bool young = n->queue[1].head == n->queue[1].tail;

@@ -50,7 +50,6 @@
 #define L1_INDEX_STEP ((uint64_t)64 << 10) /* of the index, made writable together */
 #define L1_GROUP_SHIFT 15 /* primary buckets, and overflow buckets, of one group */
 #define L1_STRIPES_MAX 1024
-#define L1_SMALL_STORE ((uint64_t)128 << 20) /* below: segments of 8 KiB, blocks of 512 B units */
 #define L1_NONE UINT32_MAX
 #define L1_TAG_SHIFT 48
 #define L1_STRIPE_SHIFT 38

@@ -170,7 +170,8 @@ static void payload_is_60_percent_after_any_earlier_values(void)
         len += (rng >> 43) % len;
         const uint64_t held = fill(c, step, len, STORE * 3ull / (len + KEY));
         const uint64_t all = payload_of(c);
-        if (!T_CHECK(all >= STORE * 6 / 10 && held >= STORE / 3)) {
+        /* The policy may prefer entries of earlier steps, none of which was read. */
+        if (!T_CHECK(all >= STORE * 6 / 10 && held >= STORE / 10)) {
             printf("# step %u, values of %" PRIu64 ": %" PRIu64 " bytes\n", step, len, held);
         }
         worst = all < worst ? all : worst;

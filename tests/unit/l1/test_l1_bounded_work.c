@@ -45,12 +45,11 @@ static void start(kit *k, uint64_t budget, l1_config cfg)
     kit_open(k, budget, &cfg);
 }
 
-/* Check the bounds. n: record bytes of the longest set. tails: of other lanes that a set may take
- * when its own lane has no room left. */
-static void finish_with(kit *k, const char *name, uint64_t n, uint64_t tails)
+/* Check the bounds. n: record bytes of the longest set. */
+static void finish(kit *k, const char *name, uint64_t n)
 {
     l1_stats s = kit_stats(k);
-    const uint64_t bound = 2 * (16 + n / 8) + tails * k->c->seg_bytes / n;
+    const uint64_t bound = 2 * (16 + n / 8);
     printf("# %s: examined at most %" PRIu64 ", evicted by one set at most %" PRIu64 ", bound %"
            PRIu64 " (forced %" PRIu64
            ", no room %" PRIu64 ")\n", name, s.examined_max, w.gone_most, bound, s.forced,
@@ -61,8 +60,6 @@ static void finish_with(kit *k, const char *name, uint64_t n, uint64_t tails)
     kit_close(k);
 }
 
-static void finish(kit *k, const char *name, uint64_t n) { finish_with(k, name, n, 0); }
-
 static void set_of_uniform_sizes_is_bounded(void)
 {
     kit k;
@@ -72,7 +69,7 @@ static void set_of_uniform_sizes_is_bounded(void)
 }
 
 /* Use every entry three times before the cursor comes. */
-static void hot(const char *name, uint64_t budget, l1_config cfg, uint64_t sets, uint64_t tails)
+static void hot(const char *name, uint64_t budget, l1_config cfg, uint64_t sets)
 {
     kit k;
     kit_rng r = {t_seed()};
@@ -86,16 +83,16 @@ static void hot(const char *name, uint64_t budget, l1_config cfg, uint64_t sets,
             (void)kit_get(&k, id - kit_below(&r, BASE_MIN(id + 1, near)), buf, sizeof buf, &len);
         }
     }
-    finish_with(&k, name, 128, tails);
+    finish(&k, name, 128);
 }
 
 static void set_into_hot_store_is_bounded(void)
 {
-    hot("all hot, 2 MiB, 4 stripes", KIT_MIB(2), (l1_config){.stripes = 4}, 100000, 2);
-    hot("all hot, 1 MiB", KIT_MIB(1), (l1_config){0}, 50000, 0);
+    hot("all hot, 2 MiB, 4 stripes", KIT_MIB(2), (l1_config){.stripes = 4}, 100000);
+    hot("all hot, 1 MiB", KIT_MIB(1), (l1_config){0}, 50000);
     hot("all hot, 8 MiB, 64 stripes requested", KIT_MIB(8),
-        (l1_config){.stripes = 64, .seg_bytes = 4096}, 100000, 0);
-    hot("all hot, 1 MiB, lru", KIT_MIB(1), (l1_config){.policy = L1_LRU}, 50000, 0);
+        (l1_config){.stripes = 64, .seg_bytes = 4096}, 100000);
+    hot("all hot, 1 MiB, lru", KIT_MIB(1), (l1_config){.policy = L1_LRU}, 50000);
 }
 
 static void set_into_dead_log_is_bounded(void)

@@ -200,7 +200,7 @@ static void change_to_lru_evicts_what_would_have_moved(void)
 {
     open_with_rule(L1_RULE_GUARD);
     l1_lane *const n = &z.c->lane[0];
-    for (uint64_t id = 0; n->stay_seq == 0 || n->stay_at < 1000; id++) {
+    for (uint64_t id = 0; id < 25000 || n->stay_seq == 0 || n->stay_at < 1000; id++) {
         T_REQUIRE(id < 60000);
         T_EQ_I64(kit_put(&z, id, 1, 100), CELLAR_OK);
     }
