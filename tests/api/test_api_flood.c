@@ -389,7 +389,9 @@ static bool due_at_once(void)
     uint64_t quiet_calls = 0;
     const uint64_t quiet = longest_call(t.c, &at_once, (uint32_t)calls, &quiet_calls);
     T_EQ_I64(cellar_stats_get(t.c, CELLAR_SCOPE_STORE, &after), CELLAR_OK);
-    const uint64_t keep = (full.used_bytes - before.used_bytes) / 20 + before.used_bytes;
+    /* Ghosts stay: they are made for the entries of a full store, which is not full here. */
+    const uint64_t ghosts = cfg.config.memory_bytes / 12;
+    const uint64_t keep = (full.used_bytes - before.used_bytes) / 20 + before.used_bytes + ghosts;
     T_CHECK(after.entries <= 1000);
     for (uint32_t k = DUE; k < DUE + 1000; k++) { (void)cellar_delete(t.c, &k, sizeof k); }
     for (unsigned i = 0; i < 100000; i++) { /* the index follows in separate ticks */

@@ -61,7 +61,7 @@ static cellar_stats figures(cellar *v)
 
 /* A segment for each stripe. Stripes are at most 64 and a segment is 1/128, so the bound is
  * generous only where both are at their maximum. */
-static uint64_t slack(uint64_t budget) { return budget / 50; }
+static uint64_t slack(uint64_t budget) { return budget / 40; }
 
 #define SHARE_OF_WORK (t_reduced() ? 4u : 1u)
 /* A sanitizer runs fewer entries: the checks are the same. */

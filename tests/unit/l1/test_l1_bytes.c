@@ -66,7 +66,7 @@ static void zipf_by_bytes_misses_as_by_entries(void)
 {
     if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
     const uint64_t held = held_by(KIT_MIB(2), 100);
-    kit_zipf law;
+    kit_zipf law = { .sum = NULL };
     double ratio[2];
     kit_zipf_open(&law, 100000, .99);
     for (unsigned by_entries = 0; by_entries < 2; by_entries++) {
@@ -76,6 +76,7 @@ static void zipf_by_bytes_misses_as_by_entries(void)
         ratio[by_entries] = misses(&k, 600000, 0, &law, 100);
         kit_close(&k);
     }
+    free(law.sum);
     printf("# %" PRIu64 " entries: by bytes %.4f, by entries %.4f\n", held, ratio[0], ratio[1]);
     T_CHECK(ratio[0] < ratio[1] + .01);
 }
