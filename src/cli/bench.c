@@ -54,7 +54,10 @@ static void bench_table(const quick_plan *plan, const quick_report *r)
     for (int i = 0; i < QUICK_SUBJECTS; i++) {
         bench_cell(last->part[i], last->hit_ratio[i], 12, "");
     }
-    printf("\n\nRAW: a lookup without lock, bound or expiry. uthash+LRU: 64 locks.\n");
+    printf("\n\nRead-through: both stores have room for %s entries. Their hit ratios are those\n"
+           "of the same requests, by one thread, before the windows.\n",
+           cli_count(entries, plan->entries / 10));
+    printf("RAW: a lookup without lock, bound or expiry. uthash+LRU: 64 locks.\n");
     if (r->disturbed > 0) {
         printf("%u of %u windows were disturbed by other work on this machine.\n", r->disturbed,
                r->windows);

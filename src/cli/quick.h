@@ -28,7 +28,7 @@ typedef struct quick_row {
     bool part[QUICK_SUBJECTS];           /* takes part; RAW has no bound */
     double mops[QUICK_SUBJECTS];         /* median of its windows, million requests a second */
     double of[QUICK_SUBJECTS];           /* speed of cellar / this one: median of the rounds */
-    double hit_ratio[QUICK_SUBJECTS];    /* of all its windows */
+    double hit_ratio[QUICK_SUBJECTS];    /* bounded: of the same requests; 0: no bound */
 } quick_row;
 
 typedef struct quick_report {

@@ -29,6 +29,15 @@ json() {
     tail -n 1 "$t_tmp/out" | grep -q '^{"total":{"windows":[0-9]*,"disturbed":[0-9]*,"wrong":0}}$'
 }
 t_case json_has_a_line_for_each_subject json
+hit_ratio() { # both stores have room for 400 of 4,000 keys, of zipf 0.99
+    "$bin" bench $few --entries=4000 --json >"$t_tmp/out" || return 1
+    cat "$t_tmp/out"
+    awk -F'[:,"}]+' '/read-through/ { for (i = 1; i < NF; i++) v[$i] = $(i + 1)
+             hit[v["subject"]] = v["hit_ratio"] }
+         END { exit !(hit["uthash+LRU"] > .3 && hit["cellar"] < 1 && hit["cellar"] > hit["uthash+LRU"]) }' \
+        "$t_tmp/out"
+}
+t_case hit_ratio_of_the_same_requests_is_above_that_of_lru hit_ratio
 refused() { # TEXT ARGUMENT...
     text=$1
     shift
