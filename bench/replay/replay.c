@@ -15,6 +15,9 @@
  *            byte: capacity is the whole budget of the store, index included; values have the size
  *            in the trace; TTLs of the trace are used. A hit of another size is stored again. As in
  *            a program, the store is told no mean size, unless --mean is given.
+ *            budget: capacity in entries, as in object mode, but the store is bounded by the memory
+ *            budget in which the default policy holds as many values of one size. The size is
+ *            larger than --value-bytes where the budget would be below REPLAY_BUDGET_LEAST.
  * TIME       ns a request: engine without reading; with one thread processor time.
  * LIMITS     2^32 - 1 objects. Memory grows with the objects, not with the length of the trace
  *            (belady: 4 bytes a request). A pipe is read once: one engine policy, one capacity as a
@@ -43,6 +46,9 @@
 #define REPLAY_LEAST_DEFAULT 16u /* entries; smaller default capacities are left out */
 #define REPLAY_START_MS INT64_C(1000000)
 #define REPLAY_VALUE 8u          /* bytes of a value in object mode */
+#define REPLAY_BUDGET_VALUE 200u
+#define REPLAY_BUDGET_LEAST UINT64_C(1572864)
+#define REPLAY_BUDGET_TRIES 8u
 
 typedef struct replay_worker {
     struct replay_engine *engine;
@@ -56,14 +62,14 @@ typedef struct replay_worker {
 typedef struct replay_engine { /* a store and its workers */
     cellar *store;
     bool byte_mode;
-    uint64_t max_value;
+    uint64_t max_value, value_len; /* value_len: of all values; byte mode: of none */
     _Atomic int64_t now_ms; /* clock of the store; written by workers */
     unsigned char *value;   /* zeros: the value of every set */
     const cli_request *piece;
     size_t piece_n;
     _Atomic size_t claimed;
     _Atomic bool ending;
-    uint64_t threads, elapsed_ns;
+    uint64_t threads, elapsed_ns, bytes; /* bytes: memory_bytes of the store */
     pthread_barrier_t begin, done;
     pthread_mutex_t start; /* held until all threads are started, or the next field is set */
     bool short_of_threads; /* written under `start`; then only read */
@@ -210,7 +216,7 @@ static int64_t replay_clock(void *ctx)
 
 static void replay_store(replay_engine *e, replay_worker *w, const cli_request *r)
 {
-    const uint64_t len = e->byte_mode ? r->size : REPLAY_VALUE;
+    const uint64_t len = e->byte_mode ? r->size : e->value_len;
     if (len > e->max_value) {
         w->counts.refused++;
         return;
@@ -318,7 +324,7 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
 {
     const replay_options *o = run->o;
     const replay_trace *t = &run->trace;
-    static const uint8_t secret[32] = { 7 };
+    const uint8_t secret[32] = { 7, (uint8_t)run->seed };
     cellar_config cfg = cellar_config_default();
     cellar_host_config host = cellar_host_config_default();
     cellar_tuning_config tuning = cellar_tuning_config_default();
@@ -340,15 +346,75 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
         const uint64_t most = capacity / 2 < CELLAR_VALUE_MAX ? capacity / 2 : CELLAR_VALUE_MAX;
         e->max_value = t->scanned && t->largest < most ? t->largest : most;
         tuning.max_value_bytes = e->max_value;
+    } else if (o->budget) {
+        cfg.memory_bytes = run->budget;
+        e->max_value = e->value_len = run->value_bytes;
+        tuning.max_value_bytes = e->max_value;
     } else {
         /* Never the bound: an entry takes less than 64 bytes. */
         cfg.memory_bytes = ((uint64_t)256 << 20) + capacity * 512;
         cfg.max_entries = capacity;
         tuning.expected_entry_bytes = 16;
-        e->max_value = REPLAY_VALUE;
+        e->max_value = e->value_len = REPLAY_VALUE;
     }
+    e->bytes = cfg.memory_bytes;
     atomic_store(&e->now_ms, REPLAY_START_MS);
     return cellar_open(&cfg, &e->store);
+}
+
+static uint64_t replay_entries(cellar *store)
+{
+    cellar_stats st = cellar_stats_default();
+    (void)cellar_stats_get(store, CELLAR_SCOPE_STORE, &st);
+    return st.entries;
+}
+
+/* Return the entries that a budget holds: the mean after it is full. 0: it cannot be opened. */
+static uint64_t replay_held(replay_run *run, uint64_t capacity)
+{
+    replay_engine *e = calloc(1, sizeof *e);
+    uint64_t sum = 0, looks = 0;
+    const uint64_t step = capacity / 16 + 1;
+    unsigned char *value = calloc(1, (size_t)run->value_bytes);
+    if (e != NULL && value != NULL &&
+        replay_open(run, e, CELLAR_EVICT_ADAPTIVE, capacity) == CELLAR_OK) {
+        for (uint64_t id = 0; id < 3 * capacity; id++) {
+            const uint64_t key = id * UINT64_C(0x9e3779b97f4a7c15);
+            (void)cellar_set(e->store, &key, sizeof key, value, (size_t)run->value_bytes, NULL);
+            if (id < 2 * capacity || id % step != 0) { continue; }
+            sum += replay_entries(e->store);
+            looks++;
+        }
+        cellar_close(e->store);
+    }
+    free(value);
+    free(e);
+    return looks != 0 ? sum / looks : 0;
+}
+
+/* Find the budget that holds `capacity` entries. */
+static bool replay_budget(replay_run *run, uint64_t capacity)
+{
+    const uint64_t value = run->o->value_bytes != 0 ? run->o->value_bytes : REPLAY_BUDGET_VALUE;
+    const uint64_t least = REPLAY_BUDGET_LEAST / capacity;
+    double best = 2;
+    uint64_t budget = 0;
+    run->value_bytes = value > least ? value : least;
+    run->budget = capacity * (run->value_bytes + 64);
+    for (unsigned i = 0; i < REPLAY_BUDGET_TRIES && best > .002; i++) {
+        const uint64_t held = replay_held(run, capacity);
+        if (held == 0) { return replay_out_of_memory(run->why); }
+        const double ratio = (double)capacity / (double)held;
+        const double off = ratio > 1 ? ratio - 1 : 1 / ratio - 1;
+        if (off < best) {
+            best = off;
+            budget = run->budget;
+        }
+        run->budget = (uint64_t)((double)run->budget * (ratio < 2 ? ratio : 2));
+        if (run->budget < CELLAR_MEMORY_MIN) { run->budget = CELLAR_MEMORY_MIN; }
+    }
+    run->budget = budget;
+    return true;
 }
 
 /* Return the metadata bytes of the eviction policy for each entry, out of the dump of the store. */
@@ -437,6 +503,8 @@ static bool replay_by_engine(replay_run *run, replay_take take, void *ctx, repla
         free(w->buf);
     }
     out->ns = (double)e->elapsed_ns;
+    out->bytes = e->bytes;
+    out->entries = replay_entries(e->store);
     out->metadata = replay_metadata(e->store);
     out->has_metadata = true;
     cellar_advice a = cellar_advice_default();
@@ -502,8 +570,8 @@ static uint64_t replay_round(double x)
     return down + (rest > .5 || (rest == .5 && (down & 1) != 0));
 }
 
-static bool replay_engine_at(replay_run *run, unsigned policy, uint64_t capacity,
-                             replay_result *out)
+static bool replay_engine_once(replay_run *run, unsigned policy, uint64_t capacity,
+                               replay_result *out)
 {
     replay_engine *e = calloc(1, sizeof *e);
     if (e == NULL) { return replay_out_of_memory(run->why); }
@@ -515,6 +583,35 @@ static bool replay_engine_at(replay_run *run, unsigned policy, uint64_t capacity
     free(e);
     replay_finish(out);
     return ok;
+}
+
+static int replay_by_misses(const void *a, const void *b)
+{
+    const double x = ((const replay_result *)a)->miss_ratio;
+    const double y = ((const replay_result *)b)->miss_ratio;
+    return (x > y) - (x < y);
+}
+
+/* Run the policy with each hash key. Advice is that of the first one. */
+static bool replay_engine_at(replay_run *run, unsigned policy, uint64_t capacity,
+                             replay_result *out)
+{
+    const bool one = !run->trace.again || run->o->advisor || run->o->threads != 1;
+    const uint64_t usual = policy == 0 && !one ? REPLAY_SEEDS : 1;
+    const uint64_t n = run->o->seeds != 0 ? run->o->seeds : usual;
+    replay_result at[REPLAY_SEEDS_MAX];
+    for (run->seed = 0; run->seed < n; run->seed++) {
+        at[run->seed] = *out;
+        if (!replay_engine_once(run, policy, capacity, &at[run->seed])) { return false; }
+    }
+    run->seed = 0;
+    qsort(at, n, sizeof at[0], replay_by_misses);
+    *out = at[n / 2];
+    out->seeds = n;
+    out->low = at[0].miss_ratio;
+    out->high = at[n - 1].miss_ratio;
+    out->miss_ratio = (at[(n - 1) / 2].miss_ratio + at[n / 2].miss_ratio) / 2;
+    return true;
 }
 
 /* Replay the trace at each size of the advice. All sizes that hold the whole trace are one run. */
@@ -542,6 +639,7 @@ static bool replay_cell(replay_run *run, uint64_t capacity)
 {
     const replay_options *o = run->o;
     replay_result fifo = { .capacity = capacity };
+    if (o->budget && !replay_budget(run, capacity)) { return false; }
     snprintf(run->doing, sizeof run->doing, "exact-fifo at %" PRIu64, capacity);
     const bool compare = run->trace.again;
     if (compare && !replay_exactly(run, CLI_IDEAL_FIFO, capacity, &fifo)) { return false; }
@@ -626,7 +724,7 @@ static bool replay_is_file(const char *path)
 static int replay_once(replay_run *run)
 {
     const replay_options *o = run->o;
-    if (o->policy_count != 1 || o->capacity_count != 1 || o->capacity[0].share ||
+    if (o->seeds > 1 || o->policy_count != 1 || o->capacity_count != 1 || o->capacity[0].share ||
         replay_policies[o->policy[0]].exact || o->advisor) {
         snprintf(run->why, CLI_TRACE_WHY,
                  "%.250s is no regular file and is read only once; give "
@@ -692,6 +790,13 @@ static int replay_trace_run(replay_run *run, const char *path, bool several)
 
 /* ---- options ---- */
 
+/* Compare the name of a policy. The first word of those of the engine may be left out. */
+static bool replay_is(const replay_policy *p, const char *name)
+{
+    return strcmp(p->name, name) == 0 ||
+           (!p->exact && strcmp(strchr(p->name, '-') + 1, name) == 0);
+}
+
 static bool replay_parse_policies(char *text, replay_options *o)
 {
     o->policy_count = 0;
@@ -699,7 +804,7 @@ static bool replay_parse_policies(char *text, replay_options *o)
         next = strchr(at, ',');
         if (next != NULL) { *next++ = '\0'; }
         unsigned p = 0;
-        while (p < REPLAY_POLICIES && strcmp(at, replay_policies[p].name) != 0) { p++; }
+        while (p < REPLAY_POLICIES && !replay_is(&replay_policies[p], at)) { p++; }
         for (unsigned i = 0; i < o->policy_count; i++) {
             if (o->policy[i] == p) { p = REPLAY_POLICIES; }
         }
@@ -753,7 +858,7 @@ static const char *replay_parse_one(int c, replay_options *o)
     case 'a': o->advisor = true; return NULL;
     case 'p':
         return replay_parse_policies(optarg, o) ? NULL
-            : "--policy must be different names of adaptive s3fifo lru fifo exact-fifo exact-lru "
+            : "--policy must be different names of adaptive s3fifo lru fifo exact-lru exact-fifo "
               "gdsf w-tinylfu belady, with commas between";
     case 'c':
         return replay_parse_capacities(optarg, o) ? NULL
@@ -765,8 +870,9 @@ static const char *replay_parse_one(int c, replay_options *o)
             : "--favor must be bytes or objects";
     case 'm':
         o->byte_mode = strcmp(optarg, "byte") == 0;
-        return o->byte_mode || strcmp(optarg, "object") == 0 ? NULL
-            : "--mode must be object or byte";
+        o->budget = strcmp(optarg, "budget") == 0;
+        return o->byte_mode || o->budget || strcmp(optarg, "object") == 0 ? NULL
+            : "--mode must be object, byte or budget";
     case 'f':
         return cli_trace_format_of(optarg, &o->how.format) ? NULL
             : "--format must be ctr, oracle, lis, twitter, csv, txt or auto";
@@ -785,6 +891,9 @@ static const char *replay_parse_one(int c, replay_options *o)
         return cli_parse_count(optarg, 1, 1024, &o->stripes) &&
                (o->stripes & (o->stripes - 1)) == 0 ? NULL
             : "--stripes must be a power of two in 1..1024";
+    case 'n':
+        return cli_parse_count(optarg, 1, REPLAY_SEEDS_MAX, &o->seeds) ? NULL
+            : "--seeds must be 1..64";
     case 't':
         return cli_parse_count(optarg, 1, REPLAY_THREADS_MAX, &o->threads) ? NULL
             : "--threads must be 1..64";
@@ -811,6 +920,7 @@ static int replay_parse(int argc, char **argv, replay_options *o)
         { "columns", required_argument, NULL, 'k' }, { "time-unit", required_argument, NULL, 'u' },
         { "value-bytes", required_argument, NULL, 'b' }, { "mean", no_argument, NULL, 'e' },
         { "stripes", required_argument, NULL, 's' }, { "threads", required_argument, NULL, 't' },
+        { "seeds", required_argument, NULL, 'n' },
         { "json", required_argument, NULL, 'j' }, { "plot", required_argument, NULL, 'g' },
         { "advisor", no_argument, NULL, 'a' },
         { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
@@ -836,7 +946,7 @@ static int replay_parse(int argc, char **argv, replay_options *o)
 static int replay_main(int argc, char **argv, const cli_terminal *term)
 {
     static const double share[] = { .001, .01, .05, .1, .2 };
-    replay_options o = { .policy_count = REPLAY_ENGINE_ALL, .capacity_count = 5,
+    replay_options o = { .policy_count = REPLAY_DEFAULT, .capacity_count = 5,
                          .default_capacities = true, .threads = 1, .how = { .per_second = 1 } };
     for (unsigned i = 0; i < o.policy_count; i++) { o.policy[i] = i; }
     for (unsigned i = 0; i < o.capacity_count; i++) {
@@ -878,13 +988,15 @@ const cli_command cli_replay = {
     "the misses of FIFO, time per request, and metadata bytes per entry; then one JSON line\n"
     "each.\n"
     "\n"
-    "  --policy=P,..     of the engine: adaptive s3fifo lru fifo. Default all four.\n"
-    "                    Textbook code: exact-fifo exact-lru gdsf w-tinylfu belady\n"
+    "  --policy=P,..     of cellar: adaptive s3fifo lru fifo; textbook code: exact-lru exact-fifo\n"
+    "                    gdsf w-tinylfu belady. Default the first six\n"
     "  --capacity=C,..   entries, bytes (64M), or a share of the objects or bytes of the trace.\n"
     "                    Default 0.1%,1%,5%,10%,20%, without those below 16 entries or 1 MiB\n"
     "  --mode=M          object: capacity in entries, sizes and TTLs are ignored; byte: capacity\n"
-    "                    is the memory budget, values have their sizes. Default object\n"
-    "  --value-bytes=N   byte: size of a value where the trace tells none, or 1\n"
+    "                    is the memory budget, values have their sizes; budget: capacity in\n"
+    "                    entries, bounded by the memory that holds as many. Default object\n"
+    "  --value-bytes=N   byte: size of a value where the trace tells none, or 1; budget: of all\n"
+    "                    values. Default 200, more where the budget would be below 1.5 MiB\n"
     "  --mean            byte: tell the store the mean size of the entries\n"
     "  --favor=F         bytes, or objects: small entries stay longer. Default bytes\n"
     "  --format=F        ctr oracle lis twitter csv txt. Default by name and first line.\n"
@@ -893,6 +1005,9 @@ const cli_command cli_replay = {
     "  --time-unit=U     unit of the time column of csv: s ms us ns. Default s\n"
     "  --stripes=N       stripes of the store, a power of two. Range 1..1024. Default 64, fewer\n"
     "                    for small capacities\n"
+    "  --seeds=N         hash keys of the store; the table has the median and the range of the\n"
+    "                    runs. Range 1..64. Default 8 for adaptive, 1 for others, with several\n"
+    "                    threads, --advisor and a pipe\n"
     "  --threads=N       threads that send requests. Range 1..64. Default 1\n"
     "  --json=FILE       append the JSON lines to FILE instead of printing them\n"
     "  --plot=FILE       draw the miss ratios with gnuplot, .svg or .png; one file a trace\n"

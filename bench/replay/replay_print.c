@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <spawn.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,12 +14,12 @@
 extern char **environ;
 
 const replay_policy replay_policies[REPLAY_POLICIES] = {
-    { "adaptive", false, CELLAR_EVICT_ADAPTIVE, CLI_IDEAL_FIFO },
-    { "s3fifo", false, CELLAR_EVICT_S3FIFO, CLI_IDEAL_FIFO },
-    { "lru", false, CELLAR_EVICT_LRU, CLI_IDEAL_FIFO },
-    { "fifo", false, CELLAR_EVICT_FIFO, CLI_IDEAL_FIFO },
-    { "exact-fifo", true, 0, CLI_IDEAL_FIFO },
+    { "cellar-adaptive", false, CELLAR_EVICT_ADAPTIVE, CLI_IDEAL_FIFO },
+    { "cellar-s3fifo", false, CELLAR_EVICT_S3FIFO, CLI_IDEAL_FIFO },
+    { "cellar-lru", false, CELLAR_EVICT_LRU, CLI_IDEAL_FIFO },
+    { "cellar-fifo", false, CELLAR_EVICT_FIFO, CLI_IDEAL_FIFO },
     { "exact-lru", true, 0, CLI_IDEAL_LRU },
+    { "exact-fifo", true, 0, CLI_IDEAL_FIFO },
     { "gdsf", true, 0, CLI_IDEAL_GDSF },
     { "w-tinylfu", true, 0, CLI_IDEAL_TINYLFU },
     { "belady", true, 0, CLI_IDEAL_BELADY },
@@ -38,14 +39,14 @@ static void replay_table(const replay_run *run)
         printf("; %s times ran backwards and were replaced by the time before",
                cli_count(a, t->backwards));
     }
-    printf("\n%-12s %14s %12s %10s %10s %10s %8s %8s\n", "policy", "capacity", "requests",
-           "miss ratio", "byte m.r.", "reduction", "ns/req", "B/entry");
+    printf("\n%-15s %12s %10s %15s %10s %9s %8s %8s\n", "policy", "capacity", "miss ratio",
+           "range", "byte m.r.", "reduction", "ns/req", "B/entry");
     for (size_t i = 0; i < run->result_n; i++) {
         const replay_result *r = &run->result[i];
-        printf("%-12s %14s %12s %10.6f %10.6f ", replay_policies[r->policy].name,
-               cli_count(a, r->capacity), cli_count(b, r->counts.requests), r->miss_ratio,
-               r->byte_miss_ratio);
-        if (r->has_reduction) { printf("%10.4f ", r->reduction); } else { printf("%10s ", "-"); }
+        (void)snprintf(b, sizeof b, r->seeds > 1 ? "%.4f..%.4f" : "-", r->low, r->high);
+        printf("%-15s %12s %10.4f %15s %10.4f ", replay_policies[r->policy].name,
+               cli_count(a, r->capacity), r->miss_ratio, b, r->byte_miss_ratio);
+        if (r->has_reduction) { printf("%9.4f ", r->reduction); } else { printf("%9s ", "-"); }
         printf("%8.1f ", r->ns);
         if (r->has_metadata) { printf("%8.2f\n", r->metadata); } else { printf("%8s\n", "-"); }
     }
@@ -58,8 +59,14 @@ static void replay_table(const replay_run *run)
     }
 }
 
+static const char *replay_mode(const replay_options *o)
+{
+    return o->byte_mode ? "byte" : o->budget ? "budget" : "object";
+}
+
 static void replay_lines(const replay_run *run, FILE *to)
 {
+    const char *commit = getenv("BENCH_COMMIT");
     for (size_t i = 0; i < run->result_n; i++) {
         const replay_result *r = &run->result[i];
         fprintf(to, "{\"bench\":\"replay\",\"subject\":\"%s\",\"workload\":",
@@ -68,10 +75,19 @@ static void replay_lines(const replay_run *run, FILE *to)
         fprintf(to, ",\"metric\":\"miss_ratio\",\"capacity\":%" PRIu64 ",\"mode\":\"%s\","
                 "\"value\":%.6f,\"byte_miss_ratio\":%.6f,\"requests\":%" PRIu64 ",\"threads\":%"
                 PRIu64 ",\"ns_per_request\":%.1f",
-                r->capacity, run->o->byte_mode ? "byte" : "object", r->miss_ratio,
-                r->byte_miss_ratio, r->counts.requests, run->o->threads, r->ns);
+                r->capacity, replay_mode(run->o), r->miss_ratio, r->byte_miss_ratio,
+                r->counts.requests, run->o->threads, r->ns);
+        if (r->seeds != 0) {
+            fprintf(to, ",\"seed\":0,\"seeds\":%" PRIu64 ",\"low\":%.6f,\"high\":%.6f,"
+                    "\"memory_bytes\":%" PRIu64 ",\"entries\":%" PRIu64, r->seeds, r->low,
+                    r->high, r->bytes, r->entries);
+        }
         if (r->has_reduction) { fprintf(to, ",\"reduction\":%.6f", r->reduction); }
         if (r->has_metadata) { fprintf(to, ",\"metadata_bytes_per_entry\":%.3f", r->metadata); }
+        fprintf(to, ",\"objects\":%u,\"source\":", run->trace.ids.count);
+        cli_json_string(to, run->trace.path);
+        fprintf(to, ",\"version\":\"%s\",\"commit\":", cellar_version());
+        cli_json_string(to, commit != NULL ? commit : "");
         fputs("}\n", to);
     }
 }
@@ -112,7 +128,7 @@ static void replay_advice_lines(const replay_run *run, FILE *to)
         cli_json_string(to, run->trace.name);
         fprintf(to, ",\"metric\":\"advice_error\",\"unit\":\"points\",\"capacity\":%" PRIu64
                 ",\"mode\":\"%s\",\"value\":%.4f,\"sizes\":[", r->capacity,
-                run->o->byte_mode ? "byte" : "object", replay_advice_error(r));
+                replay_mode(run->o), replay_advice_error(r));
         for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) {
             fprintf(to, "%s{\"scale\":%.2f,\"said\":%.6f,\"is\":%.6f}", k != 0 ? "," : "",
                     replay_scale[k], r->said[k], r->is[k]);

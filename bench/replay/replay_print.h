@@ -14,8 +14,10 @@
 #include "bench/replay/trace.h"
 
 #define REPLAY_POLICIES 9u
-#define REPLAY_ENGINE_ALL 4u /* policies at the start of the table: the default */
+#define REPLAY_DEFAULT 6u /* policies at the start of the table: the default */
 #define REPLAY_CAPACITIES_MAX 64u
+#define REPLAY_SEEDS_MAX 64u
+#define REPLAY_SEEDS 8u /* of the default policy, which a hash key changes; else 1 */
 
 typedef struct replay_policy {
     const char *name;
@@ -24,7 +26,7 @@ typedef struct replay_policy {
     cli_ideal_kind ideal; /* exact */
 } replay_policy;
 
-/* Engine policies first. */
+/* Engine policies first; their names begin with "cellar-", which a caller may leave out. */
 extern const replay_policy replay_policies[REPLAY_POLICIES];
 
 typedef struct replay_capacity { /* as given */
@@ -37,9 +39,11 @@ typedef struct replay_options {
     unsigned policy[REPLAY_POLICIES], policy_count; /* into replay_policies */
     replay_capacity capacity[REPLAY_CAPACITIES_MAX];
     unsigned capacity_count;
-    bool default_capacities, byte_mode, objects, advisor, mean;
+    /* budget: capacities are entries; the bound is the memory budget that holds as many */
+    bool default_capacities, byte_mode, budget, objects, advisor, mean;
     cli_trace_how how;
     uint64_t stripes, threads, value_bytes;
+    uint64_t seeds; /* 0: REPLAY_SEEDS for the default policy, 1 for the others */
     const char *json, *plot;
 } replay_options;
 
@@ -50,6 +54,9 @@ typedef struct replay_counts {
 typedef struct replay_result { /* one policy at one capacity */
     unsigned policy;
     uint64_t capacity;
+    uint64_t bytes, entries; /* engine: memory_bytes of its store; entries at its end */
+    uint64_t seeds;          /* runs: what follows is their median, low and high their range */
+    double low, high;
     replay_counts counts;
     double miss_ratio, byte_miss_ratio, reduction, ns, metadata;
     bool has_reduction, has_metadata;
@@ -79,6 +86,8 @@ typedef struct replay_run {
     uint64_t shown_ns;
     bool live;
     FILE *json;
+    uint64_t seed;          /* of the hash key of the store */
+    uint64_t value_bytes, budget; /* budget mode: of the capacity in progress */
 } replay_run;
 
 extern const double replay_scale[CELLAR_ADVICE_COUNT]; /* sizes of the advisor, in capacities */

@@ -2,7 +2,7 @@
 #
 # replay: miss ratios of traces against reference results: the figures of the replay suite.
 #
-# USE        awk -f bench/report/lines.awk -f bench/report/replay.awk [-v detail=1] [-v lines=1] REFERENCE.csv RESULTS.jsonl
+# USE        awk -f bench/report/lines.awk -f bench/report/replay.awk [-v detail=1] [-v lines=1] [-v mode=object] REFERENCE.csv RESULTS.jsonl
 #            REFERENCE.csv: trace,size_fraction,capacity,policy,miss_ratio (fifo lru belady and
 #            peers); RESULTS: lines of `cellar replay`. Policies of the reference itself can be
 #            scored by -v score=arc,lirs.
@@ -13,7 +13,8 @@
 #            (others' own fails where 1 % is no entry); diff: mean
 #            and worst absolute difference from the reference policy of the same name over all
 #            cells, in points.
-BEGIN { FS = "," }
+#            Lines of one mode count; those of "budget" become the workload public_bytes.
+BEGIN { FS = ","; if (mode == "") mode = "object"; to = mode == "budget" ? "public_bytes" : "public" }
 function take(policy, trace, cap, value) {
     if (!((trace, cap) in cell)) return
     x[policy, trace, cap] = value
@@ -33,12 +34,16 @@ FNR == NR {
     next
 }
 {
-    if (text("mode") != "object") next
+    if (text("mode") != mode) next
     take(text("subject"), text("workload"), number("capacity"), number("value"))
     if (number("ns_per_request") != "") {
         ns[text("subject")] += number("ns_per_request") * number("requests")
         rq[text("subject")] += number("requests")
     }
+}
+function say(name, metric, value) {
+    printf "{\"bench\":\"replay\",\"subject\":\"%s\",\"workload\":\"%s\"," \
+        "\"metric\":\"%s\",\"value\":%.4f}\n", name, to, metric, value
 }
 function reduction(f, v) { return v == f ? 0 : v < f ? (f - v) / f : -(v - f) / v }
 END {
@@ -55,6 +60,7 @@ END {
             f = ref["fifo", ct[i], cc[i]]
             l = ref["lru", ct[i], cc[i]]
             same = name
+            sub(/^cellar-/, "", same)
             if ((same, ct[i], cc[i]) in ref) {
                 diff = (v - ref[same, ct[i], cc[i]]) * 100
                 d++
@@ -88,7 +94,7 @@ END {
         low = 1
         for (k = 1; k <= 3; k++) if (won[k] / n < low) low = won[k] / n
         if (beside && won[4] / beside < low) low = won[4] / beside
-        printf "%-11s cells %d mean %.4f -L %.4f worst %+.2f (%s) worse %.2f won %.2f/%.2f/%.2f",
+        printf "%-15s cells %d mean %.4f -L %.4f worst %+.2f (%s) worse %.2f won %.2f/%.2f/%.2f",
             name, n, sum / n, nl ? suml / nl : 0, worst, worst_at, worse / n, won[1] / n,
             won[2] / n, won[3] / n
         if (beside) printf "/%.2f", won[4] / beside
@@ -96,17 +102,12 @@ END {
         if (rq[name]) printf " %.1f ns", ns[name] / rq[name]
         printf "\n"
         if (lines) {
-            printf "{\"bench\":\"replay\",\"subject\":\"%s\",\"workload\":\"public\"," \
-                "\"metric\":\"mean_reduction\",\"value\":%.5f}\n", name, sum / n
-            printf "{\"bench\":\"replay\",\"subject\":\"%s\",\"workload\":\"public\"," \
-                "\"metric\":\"worst_points_above_lru\",\"value\":%.3f}\n", name, worst
-            printf "{\"bench\":\"replay\",\"subject\":\"%s\",\"workload\":\"public\"," \
-                "\"metric\":\"won_or_tied_lowest\",\"value\":%.4f}\n", name, low
-            if (d) printf "{\"bench\":\"replay\",\"subject\":\"%s\",\"workload\":\"public\"," \
-                "\"metric\":\"points_from_reference\",\"value\":%.4f}\n", name, dsum / d
-            if (rq[name] && ns[name]) printf "{\"bench\":\"replay\",\"subject\":\"%s\"," \
-                "\"workload\":\"public\",\"metric\":\"million_requests_a_second\"," \
-                "\"value\":%.3f}\n", name, 1000 * rq[name] / ns[name]
+            say(name, "mean_reduction", sum / n)
+            say(name, "worst_points_above_lru", worst)
+            say(name, "won_or_tied_lowest", low)
+            if (d) say(name, "points_from_reference", dsum / d)
+            if (rq[name] && ns[name])
+                say(name, "million_requests_a_second", 1000 * rq[name] / ns[name])
         }
         split("", by)
         split("", byn)

@@ -23,28 +23,27 @@ awk 'function draw() { return int(exp(rand() * log(20000))) }
              for (i = 0; i < 30000; i++) print "l" i % 3000
              for (i = 0; i < 30000; i++) print "s" i
              for (i = 0; i < 60000; i++) print "z" draw() }' >"$tmp/mix.txt"
-"$program" --policy=adaptive,s3fifo,lru,fifo,exact-lru --capacity=1%,5%,10% --json="$out" \
-    "$tmp/mix.txt"
+"$program" --capacity=1%,5%,10% --json="$out" "$tmp/mix.txt"
 
 # The cost of adaptation where almost every get misses: both policies in turn, 7 rounds, of each
 # size the median of the rounds' ratios; the least of the sizes counts.
 adaptation() { # TRACE CAPACITIES
     i=0
     while [ $i -lt 7 ]; do
-        "$program" --policy=s3fifo,adaptive --capacity="$2" --json="$tmp/cost.jsonl" "$1" >/dev/null
+        "$program" --seeds=1 --policy=s3fifo,adaptive --capacity="$2" --json="$tmp/cost.jsonl" "$1" >/dev/null
         i=$((i + 1))
     done
     awk -F'[:,"]+' '{ for (k = 1; k < NF; k++) v[$k] = $(k + 1)
         n[v["subject"], v["capacity"]]++; c[v["capacity"]]
         ns[v["subject"], v["capacity"], n[v["subject"], v["capacity"]]] = v["ns_per_request"] }
         END { low = 9; for (x in c) { m = 0
-                  for (i = 1; i <= 7; i++) r[i] = ns["s3fifo", x, i] / ns["adaptive", x, i]
+                  for (i = 1; i <= 7; i++) r[i] = ns["cellar-s3fifo", x, i] / ns["cellar-adaptive", x, i]
                   for (i = 1; i <= 7; i++) { below = 0; for (k = 1; k <= 7; k++)
                       below += r[k] < r[i] || (r[k] == r[i] && k < i); if (below == 3) m = r[i] }
                   printf "adaptive at %s entries: %.3f of the throughput of s3fifo\n", x, m
                   if (m < low) low = m }
-              printf "{\"bench\":\"replay\",\"subject\":\"adaptive\",\"workload\":\"missheavy\"," \
-                  "\"metric\":\"throughput\",\"vs\":\"s3fifo\",\"value\":%.4f}\n", low }' \
+              printf "{\"bench\":\"replay\",\"subject\":\"cellar-adaptive\",\"workload\":\"missheavy\"," \
+                  "\"metric\":\"throughput\",\"vs\":\"cellar-s3fifo\",\"value\":%.4f}\n", low }' \
         "$tmp/cost.jsonl" >"$tmp/cost"
     grep -v '^{' "$tmp/cost"
     grep '^{' "$tmp/cost" >>"$out"
@@ -60,14 +59,18 @@ if [ -z "${BENCH_TRACES:-}" ] || [ ! -f "$BENCH_TRACES/reference.csv" ]; then
     echo "public traces left out: BENCH_TRACES is not a folder with reference.csv"
     exit 0
 fi
-"$program" --policy=adaptive,s3fifo,lru,fifo,w-tinylfu --json="$tmp/public.jsonl" \
-    "$BENCH_TRACES"/*.ctr.zst >"$tmp/tables"
-cat "$tmp/public.jsonl" >>"$out"
+# The cells of the reference: bounded by entries, and by the memory that holds as many entries.
 report=$dir/../report
-awk -v lines=1 -f "$report/lines.awk" -f "$report/replay.awk" "$BENCH_TRACES/reference.csv" \
-    "$tmp/public.jsonl" >"$tmp/figures"
-grep -v '^{' "$tmp/figures"
-grep '^{' "$tmp/figures" >>"$out"
+for mode in object budget; do
+    "$program" --mode=$mode --policy=adaptive,s3fifo,lru,fifo,w-tinylfu \
+        --json="$tmp/$mode.jsonl" "$BENCH_TRACES"/*.ctr.zst >"$tmp/tables"
+    cat "$tmp/$mode.jsonl" >>"$out"
+    echo "bounded by $([ $mode = object ] && echo entries || echo memory_bytes):"
+    awk -v lines=1 -v mode=$mode -f "$report/lines.awk" -f "$report/replay.awk" \
+        "$BENCH_TRACES/reference.csv" "$tmp/$mode.jsonl" >"$tmp/figures"
+    grep -v '^{' "$tmp/figures"
+    grep '^{' "$tmp/figures" >>"$out"
+done
 
 # Sizes counted, misses of objects: our admission by size and GDSF, traces with sizes of their own.
 "$program" --mode=byte --favor=objects --policy=adaptive,exact-fifo,gdsf \
@@ -75,28 +78,12 @@ grep '^{' "$tmp/figures" >>"$out"
     "$BENCH_TRACES/web_forum2012.ctr.zst" "$BENCH_TRACES/cp_vscsi.ctr.zst" >/dev/null
 awk -F'[:,"]+' '{ for (k = 1; k < NF; k++) v[$k] = $(k + 1)
         sum[v["subject"]] += v["reduction"]; n[v["subject"]]++ }
-    END { if (n["adaptive"] != n["gdsf"] || sum["gdsf"] <= 0) exit
+    END { if (n["cellar-adaptive"] != n["gdsf"] || sum["gdsf"] <= 0) exit
           printf "object misses saved, adaptive by size: %.3f of those of GDSF, %d cells\n",
-              sum["adaptive"] / sum["gdsf"], n["gdsf"]
-          printf "{\"bench\":\"replay\",\"subject\":\"adaptive\",\"workload\":\"bytes\"," \
+              sum["cellar-adaptive"] / sum["gdsf"], n["gdsf"]
+          printf "{\"bench\":\"replay\",\"subject\":\"cellar-adaptive\",\"workload\":\"bytes\"," \
               "\"metric\":\"object_reduction\",\"vs\":\"gdsf\",\"value\":%.4f}\n",
-              sum["adaptive"] / sum["gdsf"] }' "$tmp/bytes.jsonl" >"$tmp/figures"
-grep -v '^{' "$tmp/figures"
-grep '^{' "$tmp/figures" >>"$out"
-
-# By bytes, as programs bound a store, and told no mean: values of 2,000 bytes where a trace has no
-# sizes; the reduction of the misses of our own FIFO.
-"$program" --mode=byte --value-bytes=2000 --policy=fifo,adaptive,s3fifo,lru \
-    --json="$tmp/by_bytes.jsonl" "$BENCH_TRACES"/*.ctr.zst >/dev/null
-awk -F'[:,"]+' '{ for (k = 1; k < NF; k++) v[$k] = $(k + 1)
-        m = v["value"]; at = v["workload"] " " v["capacity"]
-        if (v["subject"] == "fifo") { f[at] = m; next }
-        r[v["subject"]] += m <= f[at] ? (f[at] - m) / f[at] : -(m - f[at]) / m; n[v["subject"]]++ }
-    END { for (p in r) {
-              printf "%s by bytes: mean %.4f, %d cells\n", p, r[p] / n[p], n[p]
-              printf "{\"bench\":\"replay\",\"subject\":\"%s\",\"workload\":\"public_bytes\"," \
-                  "\"metric\":\"mean_reduction\",\"vs\":\"fifo\",\"value\":%.4f}\n",
-                  p, r[p] / n[p] } }' "$tmp/by_bytes.jsonl" >"$tmp/figures"
+              sum["cellar-adaptive"] / sum["gdsf"] }' "$tmp/bytes.jsonl" >"$tmp/figures"
 grep -v '^{' "$tmp/figures"
 grep '^{' "$tmp/figures" >>"$out"
 

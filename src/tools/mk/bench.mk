@@ -166,7 +166,7 @@ ifeq ($(SUITE),replay)
 bench: build/cellar
 	$(BENCH_Q)mkdir -p $(BENCH_B)
 	$(BENCH_Q)$(if $(JSON),:,rm -f $(BENCH_JSON))
-	$(BENCH_Q)sh bench/suites/replay.sh build/cellar-replay $(BENCH_JSON)
+	$(BENCH_Q)$(BENCH_ENV) sh bench/suites/replay.sh build/cellar-replay $(BENCH_JSON)
 else
 ifneq ($(filter port,$(SUITE)),)
 BENCH_ENV += BENCH_SERVE=$(BENCH_B)/serve

@@ -25,7 +25,7 @@ refused() { # RC TEXT ARGUMENT...
     [ $rc -eq "$want" ] && [ ! -s "$t_tmp/out" ] && grep -q -- "$text" "$t_tmp/err"
 }
 line() { # POLICY CAPACITY: the value of its JSON line
-    sed -n "s/^{\"bench\":\"replay\",\"subject\":\"$1\",.*\"capacity\":$2,.*\"value\":\([0-9.]*\).*/\1/p" "$t_tmp/out"
+    sed -n "s/^{\"bench\":\"replay\",\"subject\":\"\(cellar-\)*$1\",.*\"capacity\":$2,.*\"value\":\([0-9.]*\).*/\2/p" "$t_tmp/out"
 }
 u32() { # little-endian bytes of a number below 2^24, as printf wants them
     printf '\\%03o\\%03o\\%03o\\000' $(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16 & 255))
@@ -96,7 +96,7 @@ t_case program_of_its_own same_program
 json_line() {
     run --policy=s3fifo --capacity=12 --json="$t_tmp/lines" "$d/a.ctr"
     cat "$t_tmp/lines"
-    [ $rc -eq 0 ] && ! grep -q '^{' "$t_tmp/out" && grep -q '^{"bench":"replay","subject":"s3fifo",'\
+    [ $rc -eq 0 ] && ! grep -q '^{' "$t_tmp/out" && grep -q '^{"bench":"replay","subject":"cellar-s3fifo",'\
 '"workload":"a","metric":"miss_ratio","capacity":12,"mode":"object","value":[01]\.[0-9]*' \
         "$t_tmp/lines" && [ "$(wc -l <"$t_tmp/lines")" -eq 1 ]
 }
@@ -165,6 +165,36 @@ repeats() { # all but the times
 awk 'BEGIN { srand(3); for (i = 0; i < 30000; i++) print "k" int(exp(rand() * log(3000))) }' \
     >"$d/long.txt"
 t_case a_run_repeats_itself repeats
+budget() { # the memory that holds 300 entries: as many at the end, and misses as with max_entries
+    run --mode=budget --policy=s3fifo --capacity=300 "$d/long.txt"
+    [ $rc -eq 0 ] || return 1
+    sed -n 's/.*"value":\([0-9.]*\).*"entries":\([0-9]*\).*/\1 \2/p' "$t_tmp/out" >"$t_tmp/got"
+    run --policy=s3fifo --capacity=300 "$d/long.txt"
+    awk -v v="$(line s3fifo 300)" '{ exit !($1 < v + .02 && $1 > v - .02 && $2 > 285 && $2 < 315) }' \
+        "$t_tmp/got"
+}
+t_case budget_that_holds_the_entries budget
+seeds() { # the median is within the range, one hash key gives less of a spread than eight
+    run --policy=adaptive,exact-lru --capacity=300 "$d/long.txt"
+    awk -F'[,:]' '/exact-lru",/ { exact = !/"seeds"/ }
+        /cellar-adaptive",/ { for (i = 1; i < NF; i++) v[$i] = $(i + 1) }
+        END { exit !(exact && v["\"seeds\""] == 8 && v["\"low\""] < v["\"value\""] &&
+                     v["\"value\""] < v["\"high\""]) }' "$t_tmp/out" &&
+        grep -q '^cellar-adaptive  *300  *0\.[0-9]*  *0\.[0-9]*\.\.0\.[0-9]* ' "$t_tmp/out" &&
+        grep -q '"source":".*/long.txt","version":"[0-9.]*","commit":"c0ffee"' "$t_tmp/out" &&
+        run --seeds=1 --policy=adaptive --capacity=300 "$d/long.txt" &&
+        grep -q '"seed":0,"seeds":1,' "$t_tmp/out"
+}
+BENCH_COMMIT=c0ffee
+export BENCH_COMMIT
+t_case median_and_range_of_the_seeds seeds
+t_case seeds_zero refused 2 '--seeds must be 1..64 (got "0")' --seeds=0 "$d/a.ctr"
+default_table() {
+    run --capacity=20 "$d/a.ctr"
+    [ "$(sed -n 's/^{"bench":"replay","subject":"\([a-z0-9-]*\)".*/\1/p' "$t_tmp/out" | xargs)" = \
+        'cellar-adaptive cellar-s3fifo cellar-lru cellar-fifo exact-lru exact-fifo' ]
+}
+t_case default_policies_are_ours_and_exact_ones default_table
 t_case value_bytes_zero refused 2 '--value-bytes must be 1..1073741823 (got "0")' --value-bytes=0 \
     "$d/a.ctr"
 ttl() { # stored for 1 s, asked for again after 2
@@ -307,7 +337,7 @@ t_case policy_twice refused 2 'must be different names' --policy=lru,lru "$d/a.c
 t_case unknown_format refused 2 '--format must be ctr' --format=xml "$d/a.ctr"
 t_case unknown_column refused 2 'in the order of the file' --columns=key,colour "$d/a.csv"
 t_case columns_without_key refused 2 'with key among them' --columns=time,size "$d/a.csv"
-t_case unknown_mode refused 2 'must be object or byte' --mode=words "$d/a.ctr"
+t_case unknown_mode refused 2 'must be object, byte or budget' --mode=words "$d/a.ctr"
 t_case unknown_unit refused 2 'must be s, ms' --time-unit=days "$d/a.ctr"
 t_case stripes_no_power refused 2 'power of two' --stripes=3 "$d/a.ctr"
 t_case threads_zero refused 2 '--threads must be 1..64 (got "0")' --threads=0 "$d/a.ctr"
