@@ -25,7 +25,7 @@ SRC_BASE  = err text opts fault futex hash sha256 random hot_keys thread_record 
 SRC_STATS = counters hist text
 SRC_L1    = record judge pin_slots cap segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost scan quota policy_select request_sample evict read room pin \
-            large_value fit change cap_evict write rewrite stopped expire resize check l1
+            large_value fit change cap_evict write rewrite expire resize check l1
 SRC_L2    = format admission progress mapped_read health index tombstone_filter codec io arm \
             superblock link footer slot log stall heartbeat control seal barrier stage_trim \
             namespaces invalidations group_commit index_rebuild meta write read value reopen visit move reclaim \

@@ -29,7 +29,5 @@ CELLAR_PRIVATE void l1_save_old(l1 *c, const l1_key *k, const l1_slot *slot, l1_
  * l1_rec_is. Its bucket is free again at the return: the record may move or end. q: NULL, or its
  * queue, and `busy` is raised: until the caller lowers it the bytes stay those of the record. */
 CELLAR_PRIVATE l1_seg *l1_find_now(l1 *c, const l1_key *k, l1_slot *slot, unsigned *q);
-/* Move the record of an entry to the lane of this thread, free of pins. OK, MISS, E_SPACE. */
-CELLAR_PRIVATE cellar_err l1_move(l1 *c, const l1_key *k);
 
 #endif

@@ -107,8 +107,7 @@ static const char *l1_audit_stripe(l1 *c, l1_stripe *s, l1_tally *t)
     return NULL;
 }
 
-static const char *l1_audit_lane(const l1 *c, const l1_lane *n, const l1_tally *t, uint64_t *segs,
-                                 uint64_t *hollows)
+static const char *l1_audit_lane(const l1 *c, const l1_lane *n, const l1_tally *t, uint64_t *segs)
 {
     uint64_t held = 0;
     for (unsigned q = 0; q < 2; q++) {
@@ -127,19 +126,14 @@ static const char *l1_audit_lane(const l1 *c, const l1_lane *n, const l1_tally *
             if (g->used_bytes > c->seg_bytes || g->cursor > g->used_bytes) {
                 return "segment has more used bytes than its size";
             }
-            const bool hollow = base_load_acq(&g->seal) == L1_HOLLOW;
-            if (base_load_rlx(&g->seal) == L1_OPEN && seg != n->queue[q].head) {
-                return "open segment is not the newest";
-            }
             l1_rec r;
-            for (uint32_t at = g->cursor; !hollow && at < g->used_bytes; at += r.size) {
+            for (uint32_t at = g->cursor; at < g->used_bytes; at += r.size) {
                 if (!l1_decode(c, ((uint64_t)seg << c->seg_shift) + at, &r)) {
                     return "bytes in the log are no record";
                 }
             }
             sum += linked;
-            held += !hollow;
-            *hollows += hollow;
+            held++;
         }
         if (n->queue[q].head != prev) { return "head of a queue is not its last segment"; }
         if (sum != base_load_rlx(&n->queue[q].live)) { return "live count of a queue differs"; }
@@ -181,7 +175,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     memset(t.live, 0, bytes);
     t.absent = t.live + t.fresh;
     const char *wrong = NULL;
-    uint64_t segs = 0, hollows = 0, index = 0, overflow = 0, entries = 0, told = 0, granted = 0;
+    uint64_t segs = 0, index = 0, overflow = 0, entries = 0, told = 0, granted = 0;
     for (uint32_t i = 0; i < c->stripe_count && wrong == NULL; i++) {
         l1_stripe *s = &c->stripe[i];
         (void)l1_lanes_take(c, UINT64_MAX); /* the records of a stripe lie in all of them */
@@ -196,10 +190,10 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     for (uint32_t i = 0; i < c->stripe_count && wrong == NULL; i++) {
         l1_lane *n = &c->lane[i];
         sync_take(L1_LANE, &n->lock);
-        wrong = l1_audit_lane(c, n, &t, &segs, &hollows);
+        wrong = l1_audit_lane(c, n, &t, &segs);
         entries += l1_lane_entries(n);
         granted += base_load_rlx(&n->granted);
-        told += base_load_rlx(&n->told);
+        told += n->told;
         sync_drop(L1_LANE, &n->lock);
     }
     base_free_raw(&c->account->hooks, t.live, bytes);
@@ -211,10 +205,9 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     sync_take(L1_SEG, &c->seg_lock);
     const uint32_t held = base_load_rlx(&c->held);
     const uint64_t idle = (uint64_t)c->free.count + c->parked.count + c->returning;
-    const bool same = hollows == c->hollow;
     sync_drop(L1_SEG, &c->seg_lock);
     if (told != base_load_rlx(&c->entries)) { return "entries that the lanes told differ"; }
-    if (segs != held || !same) { return "sum of held or hollow segments differs"; }
+    if (segs != held) { return "sum of held segments differs"; }
     if (base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) != (segs + idle) * c->seg_bytes) {
         return "segment charge differs";
     }

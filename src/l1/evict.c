@@ -155,7 +155,7 @@ static void l1_copy_record(l1 *c, uint64_t from, uint64_t to, const l1_rec *r, b
 }
 
 /* Move the slot of a kept record to a copy in main. Return false when another thread was faster:
- * then the room for the copy is free again, as its bytes may be no record. */
+ * then the room for the copy is free again. */
 static SYNC_HOLDS(L1_LANE) bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, uint8_t freq,
                                           uint64_t to)
 {
@@ -304,7 +304,8 @@ static SYNC_HOLDS(L1_LANE) uint32_t l1_cursor_see(l1 *c, uint64_t pos, uint64_t 
         *hash = base_hash(c->hash_key, 0, l1_at(c, pos) + r.key_off, r.klen);
     } else {
         l1_rec any; /* its address is taken; r stays in registers */
-        if (BASE_UNLIKELY(!l1_decode(c, pos, &any))) { return c->seg_bytes; }
+        const bool ok = l1_decode(c, pos, &any);
+        BASE_REQUIRE(ok);
         size = any.size;
         *hash = l1_hash_of(c, pos, &any);
     }
@@ -324,7 +325,7 @@ static BASE_NOINLINE SYNC_HOLDS(L1_LANE) uint64_t
     const uint32_t seq = base_load_rlx(&g->seq);
     if (BASE_UNLIKELY(a->seq != seq)) { *a = (l1_ahead){ .seq = seq, .end = at }; }
     do {
-        if (BASE_UNLIKELY(a->end >= g->used_bytes)) { break; }
+        if (BASE_UNLIKELY(a->end == g->used_bytes)) { break; }
         a->end += l1_cursor_see(c, pos - at + a->end, &a->hash[a->seen++ % L1_AHEAD]);
     } while (BASE_UNLIKELY(a->seen - a->used < L1_AHEAD));
     return a->hash[a->used++ % L1_AHEAD];
@@ -343,15 +344,11 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
     l1_seg *g = &c->seg[l1_seg_of(c, pos)];
     const bool stays = at != &g->cursor;
     const uint32_t size = r->size, gone = stays ? 0 : size; /* bytes that come free without it */
-    if (BASE_UNLIKELY(!ok || size > g->used_bytes - *at)) {
-        l1_require_hollow(g);
-        *at = g->used_bytes;
-        return L1_STEP_DEAD;
-    }
+    BASE_REQUIRE(ok && size <= g->used_bytes - *at);
     e.hash = l1_cursor_hash(c, &n->ahead[q], g, pos, *at);
     *at += size;
     slot->pos = pos;
-    BASE_ASSERT(e.hash == l1_hash_of(c, pos, r) || base_load_acq(&g->seal) == L1_HOLLOW);
+    BASE_ASSERT(e.hash == l1_hash_of(c, pos, r));
     if (!l1_linked_first(c, &e)) {
         freed->log_bytes += gone;
         return L1_STEP_DEAD;

@@ -11,17 +11,17 @@
  *            A pass sets min_due_ms to never; then every survivor, and every writer, lowers it.
  * LOCKING    One tick at a time: a flag, not a lock, because listeners run inside. The lane lock
  *            is held for pieces of 64 records; victims are handed over between the pieces. A lane
- *            that another thread keeps is left to the next tick, then emptied (stopped.c).
+ *            that another thread keeps is left to the next tick.
  * LIMITS     budget_us, checked every 64 records or retired blocks and with each segment that is
  *            given back. A pass over one segment may take several ticks. */
 #include "l1/evict.h"
 #include "l1/index.h"
 #include "l1/large.h"
 #include "l1/segment.h"
-#include "l1/stopped.h"
 #include "l1/unlink.h"
 
 #define L1_PIECE 64u
+#define L1_MISSES 4u /* ticks in a row that wait for a lane which another thread keeps */
 #define L1_COLLAPSE_EVERY_MS 5
 
 BASE_SIZE_BEGIN
@@ -53,7 +53,7 @@ static uint64_t l1_removed(const l1_lane *n)
 static SYNC_UNCHECKED bool l1_sweep_get(l1 *c, l1_lane *n) SYNC_TRIES(L1_LANE);
 static bool l1_sweep_get(l1 *c, l1_lane *n)
 {
-    return base_load_rlx(&n->missed) < L1_STOPPED_MISSES ? l1_lane_get(c, n)
+    return base_load_rlx(&n->missed) < L1_MISSES ? l1_lane_get(c, n)
                                                          : sync_try(L1_LANE, &n->lock);
 }
 
@@ -68,7 +68,8 @@ static bool l1_sweep_lane(l1 *c, l1_lane *n, uint64_t now, uint64_t end_ns, uint
     v.n = 0;
     for (bool more = true; more;) {
         if (!l1_sweep_get(c, n)) { /* left to the next tick: this one goes on to other lanes */
-            l1_lane_missed(c, n, (int64_t)now, end_ns);
+            const uint32_t missed = base_load_rlx(&n->missed);
+            base_store_rlx(&n->missed, missed + (missed < L1_MISSES));
             return true;
         }
         base_store_rlx(&n->missed, 0u);
@@ -132,7 +133,7 @@ CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed
     }
     /* In a forked child, the rest of a shrink that ran in the parent. */
     while (base_load_rlx(&c->tickets) < 0 && l1_time_left(end_ns) && l1_evict_excess(c)) { }
-    done = done && base_load_rlx(&c->tickets) >= 0 && !l1_emptying(c);
+    done = done && base_load_rlx(&c->tickets) >= 0;
     const bool rested = l1_log_rest(c, end_ns);
     while (l1_time_left(end_ns) && (l1_index_collapse(c) || l1_log_collapse(c))) { }
     base_store_rel(&c->ticking, 0u);

@@ -88,10 +88,6 @@ CELLAR_PRIVATE bool l1_is_ended(l1 *c, uint64_t pos, const l1_rec *r, l1_cause *
 CELLAR_PRIVATE BASE_NOINLINE bool l1_is_written(const l1 *c, uint64_t pos, const l1_rec *r,
                                                 uint64_t hash)
 {
-    if (c->hooks.writing == NULL || l1_get_u64(c, pos, r, L1_X_L2, 0) != L1_ADDR_LATER) {
-        return false;
-    }
-    const unsigned char *const key = l1_key_at(c, pos, r);
-    return key != NULL && /* else the bytes are gone: the segment is hollow, the entry elsewhere */
-           c->hooks.writing(c->hooks.ctx, hash, r->generation, key, r->klen);
+    return c->hooks.writing != NULL && l1_get_u64(c, pos, r, L1_X_L2, 0) == L1_ADDR_LATER &&
+           c->hooks.writing(c->hooks.ctx, hash, r->generation, l1_key_at(c, pos, r), r->klen);
 }

@@ -144,8 +144,7 @@ static uint64_t l1_outside(const l1 *c, uint64_t pos, const l1_rec *r)
 CELLAR_PRIVATE const unsigned char *l1_key_at(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) { return l1_at(c, pos) + r->key_off; }
-    l1_big *const block = l1_block_of(c, pos, r);
-    return block != NULL ? l1_big_bytes(block) + l1_outside(c, pos, r) : NULL;
+    return l1_big_bytes(l1_block_of(c, pos, r)) + l1_outside(c, pos, r);
 }
 
 CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r)

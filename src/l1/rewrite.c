@@ -21,7 +21,6 @@
 
 typedef struct l1_edit {
     bool add_version, set_times; /* neither, without renew: an equal copy, free of pins */
-    bool any; /* a move: also of an entry that no get returns; its record on disk stays */
     const l1_renewal *renew;
     int64_t deadline_ms, idle_ms; /* with set_times; idle_ms -1: unchanged */
 } l1_edit;
@@ -110,7 +109,7 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     spec->cost = info.cost;
     spec->retry_at = e->renew != NULL ? e->renew->retry_at : info.retry_at;
     spec->loader_code = e->renew != NULL ? e->renew->loader_code : info.loader_code;
-    spec->l2_addr = e->any ? info.l2_addr : l1_addr_changed(info.l2_addr);
+    spec->l2_addr = l1_addr_changed(info.l2_addr);
     l1_image_tags(c, slot, e, spec, fps);
     if (!l1_layout(c, k, spec, l1_form_of(r), c->seg_bytes, im)) { return false; }
     im->block = l1_block_of(c, slot->pos, r);
@@ -165,8 +164,7 @@ static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edi
             const bool found = l1_find(c, &h, k, &slot);
             l1_gone o = l1_look_old(c, found, &slot);
             /* A refresh needs a value; the others take negative entries, too. */
-            const bool there = e->any ? found
-                               : e->renew == NULL ? l1_is_fresh(o) : o == L1_GONE_VALUE;
+            const bool there = e->renew == NULL ? l1_is_fresh(o) : o == L1_GONE_VALUE;
             const bool may = there || l1_may_renew(c, found, &slot, e);
             err = may ? CELLAR_OK : CELLAR_MISS;
             /* An in-place write may have made its value a few bytes longer meanwhile. */
@@ -225,12 +223,6 @@ CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version)
     }
     *version = info.version;
     return err;
-}
-
-CELLAR_PRIVATE cellar_err l1_move(l1 *c, const l1_key *k)
-{
-    const l1_edit e = {.any = true};
-    return l1_rewrite(c, k, &e, NULL, NULL);
 }
 
 CELLAR_PRIVATE cellar_err l1_renew(l1 *c, const l1_key *k, const l1_renewal *r, uint64_t *stamp)
@@ -357,7 +349,8 @@ BASE_NOINLINE static cellar_err l1_incr_rest(l1 *c, const l1_key *k, int64_t del
     cellar_err err = CELLAR_OK;
     for (unsigned round = 0; done != L1_DONE; round++) {
         if (done == L1_APPEND) {
-            err = l1_move(c, k);
+            const l1_edit e = {.renew = NULL};
+            err = l1_rewrite(c, k, &e, NULL, NULL);
             if (err != CELLAR_OK && err != CELLAR_MISS) { return err; }
         } else {
             if (only_if_present) { return CELLAR_MISS; }

@@ -3,18 +3,17 @@
  * segment: append records to segments; take segments from the budget and give them back.
  *
  * PICTURE    The arena is an array of equal segments. At any time a segment is in one state:
- *              in a lane     in a queue (SMALL or MAIN)                charged, unless hollow
+ *              in a lane     in a queue (SMALL or MAIN)                charged
  *              free          ready to be opened                        charged, pages kept
  *              parked        emptied; a pin names it or victims wait   charged
  *              back          given back                                not charged, pages discarded
  *              fresh..       never existed
  *            reserve: head has room? else l1_seg_take: free, unparked, back or fresh; else false
  *            and the caller evicts. emptied -> l1_seg_release -> free or parked.
- * INVARIANTS Charge of SEGMENT == (held + free + parked + returning) x seg_bytes; held: not hollow.
+ * INVARIANTS Charge of SEGMENT == (held + free + parked + returning) x seg_bytes.
  *            low != 0 exactly when free.count + segments that the budget still allows <= reserve +
  *            fit_segs; low == 2 when they are at most half of the reserve.
  *            A segment leaves its lane only when none of its records is linked.
- *            Only an open segment gets records: the newest of its queue.
  * LOCKING    Lane lock for the queues, then L1_SEG for the lists. A delete holds neither.
  *            A delete lowers the count inside its window and pushes the segment that it emptied
  *            onto the stack of the lane. The next holder of the lane lock takes the whole
@@ -115,7 +114,8 @@ CELLAR_PRIVATE l1_lane *l1_lane_next(l1 *c)
 CELLAR_PRIVATE void l1_lane_tell(l1 *c, l1_lane *n, uint32_t more)
 {
     const uint32_t entries = (uint32_t)l1_lane_entries(n) + more;
-    base_add_rlx(&c->entries, (uint64_t)entries - base_xchg_ar(&n->told, entries));
+    base_add_rlx(&c->entries, (uint64_t)entries - n->told);
+    n->told = entries;
 }
 
 CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_lane *n)
@@ -129,8 +129,7 @@ CELLAR_PRIVATE bool l1_tickets_back(l1 *c, l1_lane *n)
 
 CELLAR_PRIVATE void l1_turn_end(l1 *c, l1_lane *n, uint64_t hash)
 {
-    const uint32_t least =
-        BASE_MIN(BASE_MAX(base_load_rlx(&n->told) / 64, L1_TURN / 8), L1_TURN);
+    const uint32_t least = BASE_MIN(BASE_MAX(n->told / 64, L1_TURN / 8), L1_TURN);
     if (c->stripe_count == 1) { /* one lane: no turns, and the count is exact */
         l1_lane_tell(c, n, 0);
         return;
@@ -142,11 +141,6 @@ CELLAR_PRIVATE void l1_turn_end(l1 *c, l1_lane *n, uint64_t hash)
     _Atomic uint32_t *const mine = &base_thread_self()->lane;
     const uint32_t now = base_load_rlx(mine);
     base_store_rlx(mine, now + ((n->number + 1 - now) & c->stripe_mask));
-}
-
-CELLAR_PRIVATE void l1_require_hollow(const l1_seg *g)
-{
-    BASE_REQUIRE(base_load_acq(&g->seal) == L1_HOLLOW);
 }
 
 /* ---- lists; all under L1_SEG ----------------------------------------------------------------- */
@@ -376,13 +370,9 @@ static uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
     g->prev = queue->head;
     if (queue->head != L1_NONE) { c->seg[queue->head].next = seg; } else { queue->tail = seg; }
     queue->head = seg;
-    if (g->prev != L1_NONE) {
-        l1_seg *const sealed = &c->seg[g->prev];
-        if (base_load_rlx(&sealed->seal) == L1_OPEN) { base_store_rel(&sealed->seal, L1_SEALED); }
-        /* A head that was emptied stayed in the queue. Push it now. */
-        if (base_cas_ar(&sealed->live, (uint64_t)0, L1_LIVE_QUEUED)) {
-            l1_empty_push(c, n, g->prev);
-        }
+    /* A head that was emptied stayed in the queue. Push it now. */
+    if (g->prev != L1_NONE && base_cas_ar(&c->seg[g->prev].live, (uint64_t)0, L1_LIVE_QUEUED)) {
+        l1_empty_push(c, n, g->prev);
     }
     if (base_load_rlx(&c->low) != 0) { l1_sparse_find(c, n); }
     return seg;
@@ -394,8 +384,7 @@ CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_lane *n, unsigned q, uint32_t size,
 {
     BASE_ASSERT(size <= c->seg_bytes);
     uint32_t head = n->queue[q].head;
-    if (head != L1_NONE && base_load_rlx(&c->seg[head].seal) == L1_OPEN &&
-        c->seg_bytes - c->seg[head].used_bytes >= size) {
+    if (head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes >= size) {
         int64_t age = base_load_rlx(&c->rough_ms) - (int64_t)base_load_rlx(&c->seg_base_ms[head]);
         if (BASE_UNLIKELY(age > (int64_t)INT32_MAX)) { head = L1_NONE; }
     } else {
@@ -477,7 +466,7 @@ CELLAR_PRIVATE void l1_seg_move(l1 *c, l1_lane *n, uint32_t seg)
     l1_queue *const q = &n->queue[1];
     l1_seg_unqueue(c, n, seg);
     const uint64_t live = L1_LIVE_LINKED(base_or_sc(&g->live, L1_LIVE_MOVED));
-    /* Behind MOVED: a delete that sees the new state sees MOVED, too. */
+    /* Behind MOVED: a delete that sees the new state sees MOVED, too. It may become the head. */
     base_store_rel(&g->state, L1_SEG_MAIN);
     base_add_rlx(&q->live, live);
     base_sub_rlx(&n->queue[0].live, live);
@@ -495,17 +484,9 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
     BASE_ASSERT((base_load_acq(&g->live) & ~L1_LIVE_MOVED) == 0);
     base_store_rlx(&g->live, (uint64_t)0);
     sync_take(L1_SEG, &c->seg_lock);
-    const bool hollow = base_load_rlx(&g->seal) == L1_HOLLOW;
-    base_store_rlx(&g->seal, L1_OPEN);
-    base_sub_rlx(&c->held, hollow ? 0u : 1u);
-    base_sub_rlx(&l1_lane_of_seg(c, g)->held_segs, hollow ? 0u : 1u);
-    if (BASE_UNLIKELY(hollow)) {
-        /* The thread in the lane may have overwritten a value after the first discard. */
-        l1_seg_discard(c, seg);
-        base_store_rlx(&g->state, L1_SEG_FREE);
-        l1_push(c, &c->back, seg);
-        c->hollow--;
-    } else if (base_load_acq(&g->busy) != 0 || l1_seg_pinned(c, seg)) {
+    base_sub_rlx(&c->held, 1u);
+    base_sub_rlx(&l1_lane_of_seg(c, g)->held_segs, 1u);
+    if (base_load_acq(&g->busy) != 0 || l1_seg_pinned(c, seg)) {
         base_store_rlx(&g->state, L1_SEG_PARKED);
         l1_push(c, &c->parked, seg);
         c->parked_total++;
@@ -515,48 +496,6 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
         l1_push(c, &c->free, seg);
     }
     l1_judge_low(c);
-    sync_drop(L1_SEG, &c->seg_lock);
-}
-
-CELLAR_PRIVATE uint32_t l1_seg_hold(l1 *c, const l1_lane *n, uint32_t seg)
-{
-    l1_seg *const g = &c->seg[seg];
-    uint32_t seq = 0;
-    if (l1_lane_of_seg(c, g) != n) { return 0; }
-    sync_take(L1_SEG, &c->seg_lock);
-    if (base_load_acq(&g->seal) == L1_SEALED && l1_lane_of_seg(c, g) == n) {
-        seq = base_load_rlx(&g->seq); /* 0: the lane is about to release it */
-    }
-    if (seq != 0) {
-        base_add_ar(&g->busy, 1u);
-        c->emptied = seg + 1;
-        c->emptier = base_thread_self()->index;
-    }
-    sync_drop(L1_SEG, &c->seg_lock);
-    return seq;
-}
-
-CELLAR_PRIVATE void l1_seg_let(l1 *c, uint32_t seg, uint32_t seq)
-{
-    l1_seg *const g = &c->seg[seg];
-    sync_take(L1_SEG, &c->seg_lock);
-    base_sub_ar(&g->busy, 1u);
-    c->emptied = 0;
-    const uint64_t live = base_load_acq(&g->live);
-    if (base_load_rlx(&g->seal) == L1_SEALED && base_load_rlx(&g->seq) == seq &&
-        L1_LIVE_LINKED(live) == 0 && (live & L1_LIVE_QUEUED) != 0 &&
-        base_load_acq(&g->busy) == 0 && !l1_seg_pinned(c, seg)) {
-        /* First the mark, for l1_require_hollow. Under L1_SEG, because the lane may release the
-         * segment at any time. */
-        base_store_rel(&g->seal, L1_HOLLOW);
-        base_store_rlx(&g->min_due_ms, UINT64_MAX);
-        l1_seg_discard(c, seg);
-        base_uncharge(c->account, BASE_MOD_SEGMENT, c->seg_bytes);
-        base_sub_rlx(&c->held, 1u);
-        base_sub_rlx(&l1_lane_of_seg(c, g)->held_segs, 1u);
-        c->hollow++;
-        l1_judge_low(c);
-    }
     sync_drop(L1_SEG, &c->seg_lock);
 }
 
@@ -574,7 +513,8 @@ CELLAR_PRIVATE void l1_free_all_emptied(l1 *c, l1_lane *n)
             live = base_load_rlx(&g->live);
             left = L1_LIVE_LINKED(live) == 0 ? 0 : live & ~L1_LIVE_QUEUED;
         } while (!base_cas_ar(&g->live, live, left));
-        if (base_load_rlx(&g->seal) != L1_OPEN && L1_LIVE_LINKED(live) == 0) {
+        const bool open = seg == n->queue[0].head || seg == n->queue[1].head;
+        if (!open && L1_LIVE_LINKED(live) == 0) {
             l1_seg_unqueue(c, n, seg);
             l1_seg_release(c, seg);
         }
@@ -594,11 +534,8 @@ CELLAR_PRIVATE bool l1_pass_next(l1 *c, l1_pass *p, uint64_t *pos, l1_rec *r)
         return false;
     }
     *pos = ((uint64_t)(p->seg - 1) << c->seg_shift) + p->at;
-    if (BASE_UNLIKELY(!l1_decode(c, *pos, r))) {
-        l1_require_hollow(g);
-        p->seg = 0;
-        return false;
-    }
+    const bool ok = l1_decode(c, *pos, r);
+    BASE_REQUIRE(ok);
     p->at += r->size;
     return true;
 }
@@ -680,7 +617,7 @@ CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns)
     sync_take(L1_SEG, &c->seg_lock);
     c->free_least = in_time ? c->free.count : BASE_MIN(idle, c->free_least);
     bool empty = base_load_rlx(&c->held) == 0 && c->free.count == 0 && c->parked.count == 0 &&
-                 c->returning == 0 && c->hollow == 0;
+                 c->returning == 0;
     if (empty && c->fresh != 0) {
         c->fresh = 0;
         c->collapsed_bytes = 0;
@@ -704,7 +641,7 @@ CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns)
 CELLAR_PRIVATE bool l1_collapse_due(l1 *c)
 {
     sync_take(L1_SEG, &c->seg_lock);
-    const bool ready = !c->collapse_off && c->back.count + c->returning + c->hollow == 0 &&
+    const bool ready = !c->collapse_off && c->back.count + c->returning == 0 &&
                        c->collapsed_bytes + BASE_HUGE <= (uint64_t)c->fresh << c->seg_shift;
     sync_drop(L1_SEG, &c->seg_lock);
     return ready;

@@ -67,8 +67,8 @@ BASE_INLINE SYNC_HOLDS(L1_LANE) void l1_ticket_moves(l1 *c, l1_lane *to, uint64_
     base_add_rlx(&to->granted, 1u);
     base_fence_rel(); /* here; acquire in l1_tickets_idle */
 }
-/* Add the entries of a lane, and `more` that are expected, to those of the store. No lock. */
-CELLAR_PRIVATE void l1_lane_tell(l1 *c, l1_lane *n, uint32_t more);
+/* Add the entries of a lane, and `more` that are expected, to those of the store. */
+CELLAR_PRIVATE void l1_lane_tell(l1 *c, l1_lane *n, uint32_t more) SYNC_HOLDS(L1_LANE);
 /* End a turn: this thread moves on to the next lane. Turns differ in length, so that not all heads
  * are full at the same time. */
 CELLAR_PRIVATE void l1_turn_end(l1 *c, l1_lane *n, uint64_t hash) SYNC_HOLDS(L1_LANE);
@@ -111,12 +111,6 @@ BASE_INLINE l1_pass l1_pass_of(const l1 *c, uint32_t seg)
 /* Read the next record of a pass. Return false when the pass is over. */
 CELLAR_PRIVATE bool l1_pass_next(l1 *c, l1_pass *p, uint64_t *pos, l1_rec *r)
     SYNC_HOLDS(L1_LANE);
-/* Keep the bytes of a sealed segment without the lock of its lane. Return its `seq`; 0: `seg` is no
- * such segment of the lane. l1_seg_let ends that, and makes an empty segment hollow. */
-CELLAR_PRIVATE uint32_t l1_seg_hold(l1 *c, const l1_lane *n, uint32_t seg);
-CELLAR_PRIVATE void l1_seg_let(l1 *c, uint32_t seg, uint32_t seq);
-/* Require that bytes which are no record lie in a hollow segment: no slot links any of them. */
-BASE_COLD CELLAR_PRIVATE void l1_require_hollow(const l1_seg *g);
 CELLAR_PRIVATE void l1_seg_unqueue(l1 *c, l1_lane *n, uint32_t seg) SYNC_HOLDS(L1_LANE);
 CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg);
 CELLAR_PRIVATE void l1_seg_move(l1 *c, l1_lane *n, uint32_t seg) SYNC_HOLDS(L1_LANE);

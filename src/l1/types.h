@@ -117,10 +117,6 @@ typedef enum l1_seg_state {
     L1_SEG_RETURNING /* its pages are being discarded */
 } l1_seg_state;
 
-/* Of a segment in a lane. SEALED: its bytes are complete, it gets no record. HOLLOW: a tick emptied
- * it while a stopped thread held the lane, and gave its memory back; the lane still lists it. */
-typedef enum l1_seal { L1_OPEN = 0, L1_SEALED, L1_HOLLOW } l1_seal;
-
 /* A 64-bit word of two counts, moved by one atomic addition: bytes (36 bits) and records (28). */
 #define L1_LIVE(bytes, count) (((uint64_t)(bytes) << 28) | (uint64_t)(count))
 #define L1_LIVE_BYTES(w) ((w) >> 28)
@@ -141,8 +137,6 @@ typedef struct l1_seg {
     uint32_t next, prev;          /* queue order towards the head; lane lock. Lists: L1_SEG */
     _Atomic uint16_t lane;
     _Atomic uint8_t state;        /* l1_seg_state; lane lock, L1_SEG when in no lane */
-    /* l1_seal. SEALED: release under the lane lock, acquire in l1_seg_hold; the others: L1_SEG */
-    _Atomic uint8_t seal;
     _Atomic uint32_t busy; /* victims in hand-over, records that a thread copies; raised in the
                             * window, lowered without lock */
     _Atomic uint32_t seq; /* store-wide number of its opening, rising; 0 when in no lane */
@@ -221,9 +215,9 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     l1_queue queue[2];          /* 0 small, 1 main */
     uint32_t number;            /* of this lane */
     uint32_t turn;              /* sets until the thread here moves on */
-    _Atomic uint32_t told;      /* its part of l1.entries */
+    uint32_t told;              /* its part of l1.entries */
     _Atomic uint32_t granted;   /* entry tickets; a record that moves away takes its own along */
-    _Atomic uint32_t held_segs; /* charged segments in its queues; L1_SEG, read anywhere (steal) */
+    _Atomic uint32_t held_segs; /* segments in its queues; L1_SEG, read anywhere (steal) */
     uint32_t owed;              /* bytes that its sets left to later ones to free */
     uint32_t swept_round;       /* last dead-generation round this lane finished */
     l1_ahead ahead[2];          /* by queue */
@@ -246,9 +240,6 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     _Atomic uint64_t due_ms;    /* no deadline here before; a hint, lowered by l1_due_note */
     uint32_t stuck_round; /* round in which the tick removes dead records in place */
     _Atomic uint32_t missed;    /* ticks in a row that did not get the lock; written by ticks */
-    int64_t missed_ms;          /* store clock of the first of them; this and the next: of ticks */
-    uint64_t missed_work;       /* sum of its counts by then: its thread does not go on */
-    l1_pass left;               /* where the next tick goes on to empty it */
 } l1_lane;
 
 typedef struct l1_pin_line {
@@ -362,9 +353,8 @@ struct l1 {
     uint64_t index_collapsed;           /* index bytes tried for it; a contraction lowers it */
     uint64_t index_step;                /* bytes made writable together, beyond the first step */
     bool collapse_off;                  /* no huge pages by ticks */
-    uint32_t hollow;                    /* segments in lanes, neither charged nor backed by pages */
     _Atomic uint64_t index_writable;    /* bytes of the index, from its start; only rises */
-    _Atomic uint32_t held;              /* charged segments in lanes; read anywhere */
+    _Atomic uint32_t held;              /* segments in lanes; read anywhere */
     uint64_t arena_writable, table_charged, base_charged;
     _Atomic uint32_t reserve; /* segments that blocks leave to the log; relaxed, read anywhere */
     _Atomic uint32_t refill;  /* 1: that reserve is being restored; a hint */
@@ -395,7 +385,6 @@ struct l1 {
     _Atomic uint64_t excess_bytes; /* above the budget when the last change of it ended */
     uint32_t sweep_lane;       /* lane where the next tick continues */
     uint32_t rest_stripe;      /* stripe, modulo their number, that shrinks next; of the tick */
-    uint32_t emptied, emptier; /* segment + 1 that a tick holds, 0: none; its thread; L1_SEG */
 };
 
 /* A decoded header; offsets from the start of the record. */

@@ -65,8 +65,6 @@ CELLAR_PRIVATE void l1_victims_child(l1 *c)
             base_add_rlx(&c->seg[l1_seg_of(c, v->v[i].pos)].busy, 1u);
         }
     }
-    if (c->emptier != self->index) { c->emptied = 0; }
-    if (c->emptied != 0) { base_add_rlx(&c->seg[c->emptied - 1].busy, 1u); } /* a tick forked */
 }
 
 CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)

@@ -118,14 +118,6 @@ q fail l1_emptied STACK_AFTER_COUNT
 q ok   l1_moved
 q fail l1_moved MOVED_READ_LATER
 q fail l1_moved COUNT_READ_LATER
-q ok   l1_hollow DEL PIN
-q fail l1_hollow HOLLOW_PINNED PIN
-q fail l1_hollow HOLLOW_UNHELD DEL
-q fail l1_hollow HOLLOW_SEEN_LATE
-q fail l1_hollow HOLLOW_AS_FREE
-q fail l1_hollow STOPPED_NOT_HELD
-q fail l1_hollow KEPT_NOT_UNDONE
-q fail l1_hollow LOCK_ANY_VERSION
 q ok   l1_chain OTHER SET
 q ok   l1_chain TSO=1 OTHER SET
 c ok   l1_chain OTHER SCAN
@@ -384,7 +376,7 @@ l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record l1.tagged_no_r
 lock.floor_ignores_high lock.floor_not_raised lock.timeout_kicks_nobody l2.no_tomb_word
 l1.share_any_generation bloom.plain_or tier.read_pending tier.drop_untold
 tier.drop_adopted flight.set_not_told
-l1.cap_without_ticket l1.bound_unlocked l1.released_held cache.cleared_late
+l1.cap_without_ticket l1.bound_unlocked cache.cleared_late
 task.burst_skipped
 task.ended_late task.release_forgotten task.room_once task.then_early
 bus.end_unheard bus.idle_no_look bus.lane_not_busy bus.late_ack_counts bus.word_late

@@ -21,7 +21,6 @@
 #include "l1/large.h"
 #include "l1/policy.h"
 #include "l1/segment.h"
-#include "l1/stopped.h"
 
 /* ---- kv: sets (in place and appended), gets, deletes on two keys ---- */
 
@@ -593,15 +592,6 @@ static void lanes_rewriter(void *arg)
     }
 }
 
-/* Empty lanes as if their threads had stopped; they go on. */
-static void lanes_alarm(void *arg)
-{
-    (void)arg;
-    for (unsigned i = 0; i < 4; i++) {
-        l1_lane_empty(world.c, &world.c->lane[base_sim_below(2)], UINT64_MAX);
-    }
-}
-
 static void l1_lanes_run(void)
 {
     const bool bounded = base_sim_below(2) == 0;
@@ -620,7 +610,6 @@ static void l1_lanes_run(void)
     world_spawn("hot-2", &hot);
     world_spawn("wide", &wide);
     base_sim_spawn("rewriter", lanes_rewriter, NULL);
-    if (base_sim_below(2) == 0) { base_sim_spawn("alarm", lanes_alarm, NULL); }
     base_sim_join_all();
     base_sim_calm(true); /* each lane uses the tickets that it has */
     for (uint32_t k = 0; bounded && k < LANES_KEYS; k++) {
