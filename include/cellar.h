@@ -240,11 +240,9 @@ typedef struct cellar_namespace_config {
                                  /* cellar_version_set                                            */
     uint32_t exact_age;          /* 1: each entry stores its birth, 8 bytes: exact ages, also in  */
                                  /* each hit of a load (Age: of HTTP)                             */
-    uint32_t quota_min_pct;      /* share that other namespaces cannot evict. Range 0..100        */
     uint32_t quota_max_pct;      /* share that the namespace never exceeds. Range 1..100. 0: none */
     uint32_t hidden;             /* 1: memory only, and absent from metrics, dumps and explains   */
     uint32_t l2_lz4;             /* 1: LZ4 on disk; read when the namespace is first opened       */
-    uint32_t reserved0;          /* must be 0                                                     */
     cellar_tier        tier;     /* CELLAR_TIER_L1: memory only; read when first opened           */
     cellar_l2_write    l2_write; /* read when first opened. Default 0: cellar_l2_config.write     */
     uint32_t bloom_fpr_ppm;      /* rate of false positives of its Bloom filter, in 10^-6. Range  */
@@ -337,14 +335,13 @@ CELLAR_API cellar_err cellar_close(cellar *c);
 
 /* Open a namespace, create it if it is new. A namespace has its own keys, options and counters.
  * in:      any handle of the store; name of 1..64 bytes; o NULL = defaults. For an existing
- *          namespace a given o replaces its options. quota_min_pct: while the namespace holds no
- *          more than this share of all entry bytes, other namespaces cannot evict its entries.
- *          quota_max_pct: the namespace evicts its own entries to stay below. Other namespaces use
- *          what a namespace leaves free. Quotas are given at creation and may change later
+ *          namespace a given o replaces its options. quota_max_pct: the namespace evicts its own
+ *          entries to stay below this share of all entry bytes. Other namespaces use what a
+ *          namespace leaves free. A quota is given at creation and may change later
  * out:     *out, NULL on failure
- * returns: OK; E_INVAL (also: sum of quota_min_pct over 100, quotas for a namespace created
- *          without), E_UNSUPPORTED (unknown option, l2_lz4 without liblz4), E_LIMIT
- *          (max_namespaces, or 63 namespaces with quotas), E_NOMEM, E_SPACE (budget)
+ * returns: OK; E_INVAL (also: a quota for a namespace created without), E_UNSUPPORTED (unknown
+ *          option, l2_lz4 without liblz4), E_LIMIT (max_namespaces, or 63 namespaces with quotas),
+ *          E_NOMEM, E_SPACE (budget)
  * owns:    handles are counted: pair each OK with one cellar_namespace_close; equal names give
  *          equal pointers
  * thread:  any

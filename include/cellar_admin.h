@@ -207,11 +207,10 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
  * returns from disk has no such time. A failed refresh is repeated after retry_throttle_ms. loader
  * and priority are for refreshes on a schedule: cellar_refresh_add_policies.
  *
- * QUOTA     quota_min_pct and quota_max_pct stand in place of those of the namespace. They belong
- * into a CELLAR_POLICY_SET, or on the glob "*". They are applied when a namespace is opened and
- * when rules are set. A quota that is not possible is logged as a warning, and the rest holds: a
- * namespace that was created without any quota gets none, and the least shares must add up to at
- * most 100 %. */
+ * QUOTA     quota_max_pct stands in place of that of the namespace. It belongs into a
+ * CELLAR_POLICY_SET, or on the glob "*". It is applied when a namespace is opened and when rules
+ * are set. A quota that is not possible is logged as a warning, and the rest holds: a namespace
+ * that was created without a quota gets none. */
 
 /* Kinds of a cellar_policy_rule. */
 typedef enum cellar_policy_kind {
@@ -239,8 +238,7 @@ typedef struct cellar_policy_rule {
     uint32_t    jitter_pct;      /* Range 1..100, or CELLAR_OFF: 0 %                              */
     cellar_jitter jitter_mode;
     uint32_t    priority;        /* 1 low, 2 mid, 3 high                                          */
-    uint32_t    quota_min_pct;   /* Range 1..100, or CELLAR_OFF: 0 %                              */
-    uint32_t    quota_max_pct;   /* Range 1..100. 0: no upper bound                               */
+    uint32_t    quota_max_pct;   /* Range 1..100                                                  */
     uint32_t    line;            /* of its text, for E_DENIED and warnings of quotas. 0: none     */
     const char *ttl_class;       /* its name; ttl_class_fallback for an unknown one               */
     const char *tags;            /* "a,b": added to those of the call                             */

@@ -1047,8 +1047,8 @@ CELLAR_API cellar_err cellar_settings_open(const cellar_settings *s, cellar_sett
  *     class=hot  tags=a,b         ttl_class, tags
  *     at=00:00@Europe/Paris       no entry lives beyond the next such moment
  *     no_l2 *                     never written to disk
- * quota=10% or quota=10%-40% belongs into a `set` line, or on the rule glob *. A `set` line also
- * has prefix and separator.
+ * quota_max=40%, the greatest share of the store, belongs into a `set` line, or on the rule glob *.
+ * A `set` line also has prefix and separator.
  *
  * LIMITS    1 MiB, 4,096 rules and `set` lines, 1,024 bytes a pattern. */
 

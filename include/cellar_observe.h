@@ -86,12 +86,9 @@ typedef struct cellar_stats {
     uint64_t load_fallbacks;    /* loads that returned a fallback or default value                */
     double   saved_seconds;     /* gets without misses x mean time of a load: an estimate         */
     double   saved_cost;        /* the same with the cost_us of loaders, in millions of its unit  */
-    uint64_t quota_entries;     /* namespace with a quota, to quota_breaches: entries it holds    */
+    uint64_t quota_entries;     /* namespace with a quota: entries it holds                       */
     uint64_t quota_bytes;       /* bytes of its entries                                           */
-    uint64_t quota_min_bytes;   /* quota_min_pct in bytes now                                     */
     uint64_t quota_max_bytes;   /* quota_max_pct in bytes now; 0 = none                           */
-    uint64_t quota_borrowed_bytes; /* bytes it holds above quota_min_bytes                        */
-    uint64_t quota_breaches;    /* entries evicted although it held no more than quota_min_bytes  */
     uint64_t decode_errors;     /* entries removed because they did not decode                    */
     uint64_t denied;            /* writes that a policy denied                                    */
     uint64_t namespace_entries; /* namespace: its entries in memory, with negative ones and       */

@@ -150,7 +150,7 @@ struct cellar {
     uint32_t unreported;        /* NAMESPACE; changes that the tier is being told of now */
     bool dropped;           /* NAMESPACE */
     uint8_t quota; /* number of its quota in L1; 0: none; set before its first generation */
-    uint32_t quota_own; /* of its options: least percent + most percent << 8; NAMESPACE */
+    uint32_t quota_own; /* quota_max_pct of its options; NAMESPACE */
     /* the tier of its entries; NULL: none; set before its generation; NULL in a forked child */
     const cache_tier *_Atomic tier;
     cellar_codec codec;     /* decode NULL: none; kept once set */

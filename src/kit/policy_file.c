@@ -55,7 +55,7 @@ static const kit_policy_word kit_policy_words[] = {
     KIT_WORD("refresh", refresh_ms, KIT_IS_TIME),
     KIT_WORD("jitter", jitter_pct, KIT_IS_JITTER),
     KIT_WORD("priority", priority, KIT_IS_PRIORITY),
-    KIT_WORD("quota", quota_min_pct, KIT_IS_QUOTA),
+    KIT_WORD("quota_max", quota_max_pct, KIT_IS_QUOTA),
     KIT_WORD("no_l2", no_l2, KIT_IS_FLAG),
     KIT_WORD("separator", separator, KIT_IS_TEXT),
     KIT_WORD("loader", loader, KIT_IS_TEXT),
@@ -166,26 +166,6 @@ static const char *kit_policy_time(kit_value *v, int64_t *out)
     return n == 0 ? "must be at least 1ms" : NULL;
 }
 
-/* Read "10%" or "10%-40%". */
-static const char *kit_policy_quota(kit_value *v, uint32_t *least, uint32_t *most)
-{
-    static const char wrong[] = "no share: write 10% or 10%-40%";
-    uint64_t n, m = 0;
-    if (kit_digits(v, &n) != NULL || n > 100 || v->at == v->len || v->p[v->at++] != '%') {
-        return wrong;
-    }
-    if (v->at < v->len) {
-        if (v->p[v->at++] != '-' || kit_digits(v, &m) != NULL || m > 100 ||
-            !kit_word_is(v->p + v->at, v->len - v->at, "%")) {
-            return wrong;
-        }
-        if (m == 0 || m < n) { return "the maximum is below the minimum"; }
-    }
-    *least = n != 0 ? (uint32_t)n : CELLAR_OFF;
-    *most = (uint32_t)m;
-    return NULL;
-}
-
 /* Store the value of an option. */
 static const char *kit_policy_put(kit_policy_reader *r, const kit_policy_word *w, kit_value *v)
 {
@@ -193,6 +173,7 @@ static const char *kit_policy_put(kit_policy_reader *r, const kit_policy_word *w
     char *field = (char *)&r->rule + w->offset;
     int64_t ms;
     uint32_t n = 1; /* of a flag */
+    uint64_t share;
     const char *why = NULL;
     switch ((kit_policy_type)w->type) {
     case KIT_IS_TIME:
@@ -204,7 +185,11 @@ static const char *kit_policy_put(kit_policy_reader *r, const kit_policy_word *w
         why = kit_jitter(v, &n, &r->rule.jitter_mode);
         why = why != NULL ? "must be 0%..100%, with + for longer times, with +- for both" : NULL;
         break;
-    case KIT_IS_QUOTA: why = kit_policy_quota(v, &n, &r->rule.quota_max_pct); break;
+    case KIT_IS_QUOTA:
+        why = kit_digits(v, &share) != NULL || share == 0 || share > 100 ||
+              !kit_word_is(v->p + v->at, v->len - v->at, "%") ? "must be 1%..100%" : NULL;
+        n = (uint32_t)share;
+        break;
     case KIT_IS_PRIORITY:
         while (n <= 3 && !kit_word_is(v->p, v->len, low_mid_high[n - 1])) { n++; }
         why = n > 3 ? "must be low, mid or high" : NULL;
@@ -229,7 +214,9 @@ static void kit_policy_option(kit_policy_reader *r, const char *name, size_t len
         }
     }
     if (w == NULL) {
-        kit_policy_refuse(r, at, "option", name, len, "there is no such option");
+        kit_policy_refuse(r, at, "option", name, len, kit_word_is(name, len, "quota")
+                          ? "write quota_max=40%, the greatest share; there is no least share"
+                          : "there is no such option");
         return;
     }
     const bool flag = w->type == KIT_IS_FLAG;

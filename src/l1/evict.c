@@ -363,11 +363,9 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
             verdict = l1_weigh(c, n, pos, r, hash, q, verdict);
         }
         if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL) && !rotate) {
-            const l1_quota_verdict say = l1_quota_judge(c, n, r->generation, weight, freed);
-            spared = say == L1_JUDGED_KEEP;
-            if (say == L1_JUDGED_DROP) { verdict.keep = false; }
+            if (l1_quota_is_over(c, n, r->generation)) { verdict.keep = false; }
         }
-        if (BASE_UNLIKELY((r->mask & L1_X_L2) != 0) && !verdict.keep && !spared && !force) {
+        if (BASE_UNLIKELY((r->mask & L1_X_L2) != 0) && !verdict.keep && !force) {
             spared = l1_is_written(c, pos, r, hash);
         }
         if (rotate || (spared && !verdict.keep)) {

@@ -46,15 +46,12 @@ CELLAR_PRIVATE void l1_want_evicted(l1 *c, bool on);
 #define L1_QUOTAS 63u
 typedef struct l1_share {
     uint64_t bytes, entries; /* held now */
-    uint64_t floor, ceiling; /* bytes; 0 and UINT64_MAX: none */
-    uint64_t breached;       /* records dropped although below the floor */
-    uint32_t least_pct, most_pct;
+    uint64_t ceiling;        /* bytes; UINT64_MAX: none */
 } l1_share;
 CELLAR_PRIVATE bool l1_quotas_open(l1 *c); /* call before the first number; false: no memory */
 /* Let the number count a new generation. The generation has no entry, and no call uses it yet. */
 CELLAR_PRIVATE void l1_quota_generation(l1 *c, unsigned number, uint32_t generation);
-CELLAR_PRIVATE void l1_quota_set(l1 *c, unsigned number, uint32_t least_pct, uint32_t most_pct);
-CELLAR_PRIVATE uint32_t l1_quota_least(l1 *c); /* sum of the least shares, percent */
+CELLAR_PRIVATE void l1_quota_set(l1 *c, unsigned number, uint32_t most_pct);
 CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out);
 
 /* Bounds of entries of namespaces, by hooks.namespace_of (cap.c). */

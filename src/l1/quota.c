@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * quota: guarantee and limit the shares of namespaces; limit the share of entries without value.
+ * quota: limit the shares of namespaces, and the share of entries without value.
  *
- * PICTURE    cursor: generation at or below its floor -> keep; above its ceiling -> drop; else the
- *            policy decides. A set of a generation at its ceiling first drops entries of the same
- *            generation in place; a used entry survives the first look.
+ * PICTURE    cursor: generation above its ceiling -> drop; else the policy decides. A set of a
+ *            generation at its ceiling first drops entries of the same generation in place; a used
+ *            entry survives the first look.
  *            Entries without value (negative entries, remembered errors) hold at most an eighth of
  *            a lane, in bytes and entries. A set of one more first drops others of them in place.
  *            The set is refused when L1_QUOTA_LOOKS records had none to drop.
  * LOCKING    Lane lock.
- * LIMITS     Beyond the allowance of a set, one call keeps L1_QUOTA_KEEPS records, then drops one
- *            (counted in `breached`). README.md: bounds.
+ * LIMITS     README.md, "Shares of namespaces".
  * SEE ALSO   quota_count.c: the counts and sums. evict.c: the cursor. */
 #include <limits.h>
 
@@ -25,24 +24,14 @@ BASE_SIZE_BEGIN
 
 #define L1_ABSENT_SPARE 8u /* search begins one part in 8 before the ceiling */
 
-BASE_COLD CELLAR_PRIVATE l1_quota_verdict l1_quota_judge(l1 *c, l1_lane *n, uint32_t generation,
-                                               uint64_t weight, l1_freed *f)
+BASE_COLD CELLAR_PRIVATE bool l1_quota_is_over(l1 *c, l1_lane *n, uint32_t generation)
 {
     struct l1_quotas *q = base_load_acq(&c->quotas);
     const unsigned number = l1_quota_of(c, generation);
-    if (number == 0) { return L1_JUDGED_NOTHING; }
+    if (number == 0) { return false; }
     l1_quota_look(c, n, q);
-    l1_quota *o = &q->of[number - 1];
-    const uint64_t bytes = base_load_rlx(&o->bytes), floor = base_load_rlx(&o->floor);
-    if (floor != 0 && bytes < floor + weight) {
-        if (f->spared < L1_QUOTA_KEEPS) {
-            f->spared++;
-            return L1_JUDGED_KEEP;
-        }
-        base_add_rlx(&o->breached, (uint64_t)1);
-        return L1_JUDGED_DROP;
-    }
-    return bytes > base_load_rlx(&o->ceiling) ? L1_JUDGED_DROP : L1_JUDGED_NOTHING;
+    const l1_quota *o = &q->of[number - 1];
+    return base_load_rlx(&o->bytes) > base_load_rlx(&o->ceiling);
 }
 
 /* Move the pass to the next segment in the order small, main, small. */

@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * quota: floors and ceilings of namespaces, as the cursor and a set apply them. */
+ * quota: ceilings of namespaces, as the cursor and a set apply them. */
 #ifndef L1_QUOTA_H
 #define L1_QUOTA_H
 
 #include "l1/types.h"
 
-#define L1_QUOTA_KEEPS 128u
 #define L1_QUOTA_LOOKS 128u
-/* Decision of the share of a generation on a live record under the cursor. */
-typedef enum l1_quota_verdict {
-    L1_JUDGED_NOTHING, L1_JUDGED_KEEP, L1_JUDGED_DROP
-} l1_quota_verdict;
-BASE_COLD CELLAR_PRIVATE l1_quota_verdict l1_quota_judge(l1 *c, l1_lane *n, uint32_t generation,
-                                               uint64_t weight, l1_freed *f) SYNC_HOLDS(L1_LANE);
+/* Return whether the generation of a live record under the cursor is above its ceiling. */
+BASE_COLD CELLAR_PRIVATE bool l1_quota_is_over(l1 *c, l1_lane *n, uint32_t generation)
+    SYNC_HOLDS(L1_LANE);
 /* Drop entries of a generation at its ceiling before it stores one. */
 CELLAR_PRIVATE void l1_quota_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l1_victims *v)
     SYNC_HOLDS(L1_LANE);

@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * quota_count: count what each namespace holds, and its floor and ceiling.
+ * quota_count: count what each namespace holds, and its ceiling.
  *
  * PICTURE    number 1..L1_QUOTAS (cache assigns one to a namespace) -> {share, sums of the store}
  *            stripe x number -> two words {generation, bytes / 8}, {generation, entries}
  *                sums = total over the stripes, taken from time to time; whole = live bytes
- *                floor = whole x least share, ceiling = whole x greatest share
+ *                ceiling = whole x greatest share
  * INVARIANTS A word counts the linked records of the generation it names and of no other. It starts
  *            at 0 before any set can use that generation. It changes inside the window that links
  *            or unlinks a record. No word counts what an older generation left.
  * LOCKING    Words: compare-exchange next to each change of seg.live; a plain store for a new
  *            generation, published after it (release in cache_generation_next, acquire in
- *            cache_key). Sums, floors and ceilings are relaxed hints, at most one append per lane
- *            old.
- * LIMITS     L1_QUOTAS namespaces; least shares add up to at most 100 %.
+ *            cache_key). Sums and ceilings are relaxed hints, at most one append per lane old.
+ * LIMITS     L1_QUOTAS namespaces.
  * SEE ALSO   store/options.c: numbers of namespaces. quota.c: what enforces the shares. */
 #include <string.h>
 
@@ -100,9 +99,8 @@ static void l1_quota_sum(l1 *c, struct l1_quotas *q)
     const uint32_t high = base_load_acq(&q->high);
     for (unsigned n = 1; n <= high; n++) {
         l1_quota *o = &q->of[n - 1];
-        const uint32_t least = base_load_rlx(&o->least_pct), most = base_load_rlx(&o->most_pct);
+        const uint32_t most = base_load_rlx(&o->most_pct);
         base_store_rlx(&o->bytes, l1_quota_total(q, c->stripe_count, n, false));
-        base_store_rlx(&o->floor, whole / 100 * least);
         base_store_rlx(&o->ceiling, most != 0 ? whole / 100 * most : UINT64_MAX);
     }
 }
@@ -146,27 +144,13 @@ CELLAR_PRIVATE void l1_quota_generation(l1 *c, unsigned number, uint32_t generat
     }
 }
 
-CELLAR_PRIVATE void l1_quota_set(l1 *c, unsigned number, uint32_t least_pct, uint32_t most_pct)
+CELLAR_PRIVATE void l1_quota_set(l1 *c, unsigned number, uint32_t most_pct)
 {
     struct l1_quotas *q = base_load_acq(&c->quotas);
-    l1_quota *o = &q->of[number - 1];
     BASE_ASSERT(number >= 1 && number <= L1_QUOTAS);
-    const uint32_t had = base_load_rlx(&o->least_pct) | base_load_rlx(&o->most_pct);
-    if (had == 0) { base_store_rlx(&o->breached, (uint64_t)0); } /* of an older namespace, maybe */
-    base_store_rlx(&o->least_pct, least_pct);
-    base_store_rlx(&o->most_pct, most_pct);
+    base_store_rlx(&q->of[number - 1].most_pct, most_pct);
     if (base_load_rlx(&q->high) < number) { base_store_rel(&q->high, number); }
     l1_quota_sum(c, q);
-}
-
-CELLAR_PRIVATE uint32_t l1_quota_least(l1 *c)
-{
-    struct l1_quotas *q = base_load_acq(&c->quotas);
-    uint32_t sum = 0;
-    for (unsigned n = 0; q != NULL && n < base_load_rlx(&q->high); n++) {
-        sum += base_load_rlx(&q->of[n].least_pct);
-    }
-    return sum;
 }
 
 CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out)
@@ -177,12 +161,8 @@ CELLAR_PRIVATE void l1_quota_get(l1 *c, unsigned number, l1_share *out)
     l1_quota_sum(c, q);
     const l1_quota *o = &q->of[number - 1];
     out->bytes = base_load_rlx(&o->bytes);
-    out->floor = base_load_rlx(&o->floor);
     out->ceiling = base_load_rlx(&o->ceiling);
     out->entries = l1_quota_total(q, c->stripe_count, number, true);
-    out->breached = base_load_rlx(&o->breached);
-    out->least_pct = base_load_rlx(&o->least_pct);
-    out->most_pct = base_load_rlx(&o->most_pct);
 }
 
 BASE_SIZE_END

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * quota_count: what each namespace holds, its floor and its ceiling. */
+ * quota_count: what each namespace holds, and its ceiling. */
 #ifndef L1_QUOTA_COUNT_H
 #define L1_QUOTA_COUNT_H
 
@@ -13,10 +13,9 @@
 typedef struct l1_quota_words { _Atomic uint64_t bytes, entries; } l1_quota_words;
 
 typedef struct l1_quota {
-    _Atomic uint32_t least_pct, most_pct; /* 0, 0: none; most 0: no ceiling */
-    _Atomic uint64_t bytes;               /* as last summed; hints, relaxed, like the next two */
-    _Atomic uint64_t floor, ceiling;      /* ceiling UINT64_MAX: none */
-    _Atomic uint64_t breached;
+    _Atomic uint32_t most_pct; /* 0: no ceiling */
+    _Atomic uint64_t bytes;    /* as last summed; a hint, relaxed, like the next one */
+    _Atomic uint64_t ceiling;  /* UINT64_MAX: none */
 } l1_quota;
 
 struct l1_quotas {

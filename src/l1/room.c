@@ -90,11 +90,10 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
             return L1_ROOM_NONE;
         }
         bool force = ++t->examined > L1_LOOKS;
-        l1_freed freed = {.spared = t->freed.spared};
+        l1_freed freed = {0};
         if (from == n || l1_tickets_idle(from) == 0) {
             (void)l1_step_any(c, from, force, v, &freed);
         }
-        t->freed.spared = freed.spared;
         t->freed.log_bytes += from == n ? freed.log_bytes : 0;
         if (from != n) {
             if (l1_tickets_idle(from) != 0) {
@@ -119,9 +118,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll
     const bool young = n->queue[1].head == n->queue[1].tail;
     const uint64_t looks = young ? few * low + n->owed / L1_OWED_LOOK
                                  : few + n->owed / (4 * L1_OWED_LOOK);
-    /* Records of a namespace below its least share stay as well: pass all of them. */
-    const uint64_t most = BASE_UNLIKELY(base_load_acq(&c->quotas) != NULL)
-        ? 2 * allowance : BASE_MIN(2 * allowance, looks);
+    const uint64_t most = BASE_MIN(2 * allowance, looks);
     /* Lanes above their share free more, so that memory moves to the others. */
     const bool above =
         (uint64_t)base_load_rlx(&n->held_segs) * c->stripe_count >= base_load_rlx(&c->held);
@@ -135,9 +132,6 @@ static SYNC_HOLDS(L1_LANE) bool l1_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll
         bool force = t->examined >= allowance;
         if (force && t->freed.log_bytes >= size) { break; }
         t->examined++;
-        /* The allowance alone bounds what is kept for a floor. The reserve serves the set while the
-         * cursor passes a run of such records. */
-        t->freed.spared = 0;
         if (l1_step_any(c, n, force, v, &t->freed) == L1_STEP_END) { break; }
     }
     const uint64_t freed = t->freed.log_bytes + t->freed.big_bytes;

@@ -494,7 +494,6 @@ typedef enum l1_room { L1_ROOM_OK, L1_ROOM_AGAIN, L1_ROOM_NONE } l1_room;
 typedef struct l1_freed {
     uint64_t log_bytes; /* consumed in the log, finally */
     uint64_t big_bytes; /* blocks on their way to the retire list */
-    unsigned spared;    /* records kept for the least share of their generation */
 } l1_freed;
 typedef struct l1_toll { /* what one set has paid so far */
     l1_freed freed;

@@ -713,13 +713,13 @@ static void policy_section_share(policy_section *s)
         const policy_rule *r = &t->rule[i];
         const policy_section *in = &t->section[r->section];
         if ((in != s && in != s->all) || !policy_has(&r->v, POLICY_QUOTA)) { continue; }
-        s->share = POLICY_SHARE | (uint32_t)r->v.number[POLICY_QUOTA];
+        s->share = (uint32_t)r->v.number[POLICY_QUOTA];
         s->share_place = r->place;
         return;
     }
     for (unsigned i = 0; i < 2 && s->share == 0; i++) {
         if (from[i] == NULL || !policy_has(&from[i]->v, POLICY_QUOTA)) { continue; }
-        s->share = POLICY_SHARE | (uint32_t)from[i]->v.number[POLICY_QUOTA];
+        s->share = (uint32_t)from[i]->v.number[POLICY_QUOTA];
         s->share_place = from[i]->quota_place;
     }
 }

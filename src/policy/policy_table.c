@@ -141,17 +141,13 @@ static bool policy_jitter_take(policy_builder *r, const cellar_policy_rule *rule
 /* Take the quota. whole: the rule holds for all keys of its section. */
 static bool policy_quota_take(policy_builder *r, const cellar_policy_rule *rule, bool whole)
 {
-    const uint32_t least = rule->quota_min_pct == CELLAR_OFF ? 0 : rule->quota_min_pct;
     const uint32_t most = rule->quota_max_pct;
-    if ((rule->quota_min_pct | most) == 0) { return true; }
+    if (most == 0) { return true; }
     if (!whole) {
-        return policy_wrong(r, "quota_min_pct", "belongs to a set rule, or to the glob *");
+        return policy_wrong(r, "quota_max_pct", "belongs to a set rule, or to the glob *");
     }
-    if (least > 100) { return policy_wrong(r, "quota_min_pct", "must be 1..100, or CELLAR_OFF"); }
-    if (most > 100 || (most != 0 && most < least)) {
-        return policy_wrong(r, "quota_max_pct", "must be quota_min_pct..100");
-    }
-    policy_give(r, POLICY_QUOTA, least | (int64_t)most << 8);
+    if (most > 100) { return policy_wrong(r, "quota_max_pct", "must be 1..100"); }
+    policy_give(r, POLICY_QUOTA, most);
     return true;
 }
 

@@ -41,7 +41,7 @@ typedef enum policy_option {
     POLICY_REFRESH,   /* this down from TTL: ms, CELLAR_TTL_NONE: no limit */
     POLICY_JITTER,    /* percent, + mode * POLICY_JITTER_MODE */
     POLICY_PRIORITY,  /* 1 low, 2 mid, 3 high */
-    POLICY_QUOTA,     /* least percent + most percent << 8 */
+    POLICY_QUOTA,     /* percent */
     POLICY_DISK_OFF,  /* no_l2: 1 */
     POLICY_SEPARATOR, /* a byte */
     POLICY_LOADER, POLICY_CLASS, POLICY_TAGS, POLICY_PREFIX,
@@ -86,11 +86,10 @@ typedef struct policy_section {
     uint32_t rule_count, guard_first, guard_count;
     uint32_t group_first, group_mask; /* see policy.c */
     uint32_t loose_first, loose_count;
-    uint32_t share;       /* quota of its namespaces: 0, or POLICY_SHARE and as POLICY_QUOTA */
+    uint32_t share;       /* quota of its namespaces, percent; 0: none */
     policy_place share_place; /* of the rule that gives it */
     bool share_missed;    /* a namespace cannot have it; NAMESPACE, while the table is loaded */
 } policy_section;
-#define POLICY_SHARE (1u << 16)
 
 typedef struct policy_table {
     size_t bytes, zone_bytes; /* of this block; of its time zones */

@@ -83,13 +83,8 @@
     X(ENTRIES, "cellar_namespace_entries", "", METRIC("Entries of a namespace in memory.")) \
     X(QUOTA_ENTRIES, "cellar_quota_entries", "", DUMP) /* Entries of a namespace with a quota. */ \
     X(QUOTA_BYTES, "cellar_quota_bytes", "", METRIC("Bytes of a namespace with a quota.")) \
-    X(QUOTA_FLOOR, "cellar_quota_floor_bytes", "", \
-      METRIC("Guaranteed bytes of a namespace with a quota.")) \
     X(QUOTA_CEILING, "cellar_quota_ceiling_bytes", "", \
-      METRIC("Maximum bytes of a namespace with a quota; absent without a maximum.")) \
-    X(QUOTA_BORROWED, "cellar_quota_borrowed_bytes", "", DUMP) \
-    X(QUOTA_BREACHES, "cellar_quota_breaches_total", "", \
-      METRIC("Entries evicted from a namespace within its guaranteed share.")) \
+      METRIC("Maximum bytes of a namespace with a quota.")) \
     X(BREAKER, "cellar_breaker_state", "", \
       METRIC("Circuit breaker of the loads: 0 closed, 1 open, 2 half-open.")) \
     X(SAVED_NS, "cellar_saved_seconds", "", DUMP) \

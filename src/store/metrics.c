@@ -70,7 +70,7 @@ static bool cache_metric_given(void *ctx, uint32_t slot, stats_namespace_given i
     uint64_t figures[CACHE_QUOTA_FIGURES];
     const bool bounded = cache_quota_read(s, quota, figures);
     *out = figures[id - STATS_NAMESPACE_QUOTA_ENTRIES];
-    return bounded && (id != STATS_NAMESPACE_QUOTA_CEILING || *out != 0);
+    return bounded;
 }
 
 CELLAR_PRIVATE stats_source cache_source(cache_store *s, cache_names *names)

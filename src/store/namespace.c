@@ -363,8 +363,7 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
         return cache_fail(c, p.err, 0, p.err == CELLAR_E_LIMIT
             ? "cellar_namespace_open: max_namespaces is reached, or 63 namespaces have quotas"
             : p.err == CELLAR_E_INVAL
-            ? "cellar_namespace_open: sum of quota_min_pct is over 100, or the namespace "
-              "was created without quota"
+            ? "cellar_namespace_open: the namespace was created without quota_max_pct"
             : "cellar_namespace_open: no memory");
     }
     cellar_err err = o != NULL ? cache_max_entries_set(v, o->max_entries) : CELLAR_OK;

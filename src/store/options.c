@@ -27,9 +27,7 @@ static const cache_rule cache_namespace_rules[] = {
     CACHE_NAMESPACE(hidden, 1, "hidden must be 0 or 1"),
     CACHE_NAMESPACE(l2_write, CELLAR_L2_WRITE_THROUGH, "l2_write must be a cellar_l2_write"),
     CACHE_NAMESPACE(l2_lz4, 1, "l2_lz4 must be 0 or 1"),
-    CACHE_NAMESPACE(reserved0, 0, "reserved0 must be 0"),
     CACHE_NAMESPACE(exact_age, 1, "exact_age must be 0 or 1"),
-    CACHE_NAMESPACE(quota_min_pct, 100, "a quota must be 0..100 percent"),
     CACHE_NAMESPACE(quota_max_pct, 100, "a quota must be 0..100 percent"),
     CACHE_NAMESPACE(bloom_keys, BLOOM_KEYS_MAX, "bloom_keys must be at most 2^40"),
     CACHE_RULE(cellar_namespace_config, "namespace: bloom_fpr_ppm must be 100..500,000",
@@ -61,9 +59,6 @@ static const char *cache_namespace_opts_range(const cellar_namespace_config *o)
     if (r != NULL) { return r->name; }
     if (o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) {
         return "namespace: idle_ms must be at most 2^32 - 1";
-    }
-    if (o->quota_max_pct != 0 && o->quota_min_pct > o->quota_max_pct) {
-        return "namespace: quota_min_pct must be at most quota_max_pct";
     }
     if (o->policy_section != NULL && strlen(o->policy_section) > CELLAR_NAME_MAX) {
         return "namespace: policy_section must have at most 64 bytes";
@@ -184,26 +179,21 @@ CELLAR_PRIVATE void cache_hide(cache_store *s)
 
 CELLAR_PRIVATE bool cache_quota_room(cache_store *s, const cellar_namespace_config *o)
 {
-    return (o->quota_min_pct | o->quota_max_pct) == 0 || l1_quotas_open(s->l1);
+    return o->quota_max_pct == 0 || l1_quotas_open(s->l1);
 }
 
-/* Give the namespace a share: least percent + most percent << 8. */
 SYNC_HOLDS(NAMESPACE)
-static cellar_err cache_share_take(cache_store *s, cellar *v, uint32_t share)
+static cellar_err cache_share_take(cache_store *s, cellar *v, uint32_t most_pct)
 {
-    const uint32_t least_pct = share & 0xffu, most_pct = share >> 8 & 0xffu;
-    if (v->quota == 0 && (least_pct | most_pct) == 0) { return CELLAR_OK; }
+    if (v->quota == 0 && most_pct == 0) { return CELLAR_OK; }
     if (v->quota == 0 && v->first_generation != UINT32_MAX) { return CELLAR_E_INVAL; }
     const uint32_t bit = v->quota != 0 ? 0 : (uint32_t)__builtin_ctzll(~s->quotas_used);
     if (bit >= L1_QUOTAS) { return CELLAR_E_LIMIT; }
-    l1_share now;
-    l1_quota_get(s->l1, v->quota, &now);
-    if (l1_quota_least(s->l1) - now.least_pct + least_pct > 100) { return CELLAR_E_INVAL; }
     if (v->quota == 0) {
         v->quota = (uint8_t)(bit + 1);
         s->quotas_used |= (uint64_t)1 << bit;
     }
-    l1_quota_set(s->l1, v->quota, least_pct, most_pct);
+    l1_quota_set(s->l1, v->quota, most_pct);
     return CELLAR_OK;
 }
 
@@ -211,7 +201,7 @@ CELLAR_PRIVATE cellar_err cache_quota_take(cache_store *s, cellar *v,
                                            const cellar_namespace_config *o, uint32_t ruled,
                                            bool *missed)
 {
-    const uint32_t own = o != NULL ? o->quota_min_pct | o->quota_max_pct << 8 : v->quota_own;
+    const uint32_t own = o != NULL ? o->quota_max_pct : v->quota_own;
     const bool given = ruled != 0 && cache_share_take(s, v, ruled) == CELLAR_OK;
     const cellar_err err = given ? CELLAR_OK : cache_share_take(s, v, own);
     *missed = ruled != 0 && !given;
@@ -271,7 +261,7 @@ CELLAR_PRIVATE bool cache_max_entries_begin(cellar *v, const cellar_namespace_co
 CELLAR_PRIVATE void cache_quota_give(cache_store *s, const cellar *v)
 {
     if (v->quota == 0) { return; }
-    l1_quota_set(s->l1, v->quota, 0, 0);
+    l1_quota_set(s->l1, v->quota, 0);
     s->quotas_used &= ~((uint64_t)1 << (v->quota - 1));
 }
 

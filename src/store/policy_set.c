@@ -63,26 +63,23 @@ static void cache_share_log(cache_store *s, const char *where, unsigned more)
 {
     char others[24] = "";
     if (more > 0) { (void)snprintf(others, sizeof others, " (and %u more)", more); }
-    base_log(&s->log, BASE_LOG_WARNING, "policy", 0, "the quota of %s is not in force%s: the least "
-             "shares exceed 100 percent, or the namespace was created without a quota", where,
-             others);
+    base_log(&s->log, BASE_LOG_WARNING, "policy", 0, "the quota of %s is not in force%s: the "
+             "namespace was created without a quota", where, others);
 }
 
 CELLAR_PRIVATE void cache_policy_share_missed(cache_store *s) { cache_share_log(s, "a rule", 0); }
 
-/* Give all namespaces their quotas. The second round finds the shares that the first one took from
- * others. A namespace that is being created takes its own quota when it gets its name. */
+/* Give all namespaces their quotas. A namespace that is being created takes its own quota when it
+ * gets its name. */
 SYNC_HOLDS(NAMESPACE) static void cache_policy_shares(cache_store *s, const policy_table *t)
 {
-    for (unsigned round = 0; round < 2; round++) {
-        cellar *v;
-        for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
-            policy_section *in = cache_policy_section(v, t);
-            bool missed;
-            if (v->dropped || !cache_namespace_is_named(v)) { continue; }
-            (void)cache_quota_take(s, v, NULL, in != NULL ? in->share : 0, &missed);
-            if (missed && round > 0) { in->share_missed = true; }
-        }
+    cellar *v;
+    for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
+        policy_section *in = cache_policy_section(v, t);
+        bool missed;
+        if (v->dropped || !cache_namespace_is_named(v)) { continue; }
+        (void)cache_quota_take(s, v, NULL, in != NULL ? in->share : 0, &missed);
+        if (missed) { in->share_missed = true; }
     }
 }
 

@@ -8,7 +8,7 @@
 
 /* Give the namespace the rules of its section. */
 CELLAR_PRIVATE void cache_policy_bind(cellar *v) SYNC_HOLDS(NAMESPACE);
-/* Return the quota that the rules give a namespace; 0: none, else POLICY_SHARE with the percents.
+/* Return the quota that the rules give a namespace, percent; 0: none.
  * `o`: options that it is about to get; NULL: it keeps its own. */
 CELLAR_PRIVATE uint32_t cache_policy_share(const cellar *v, const cellar_namespace_config *o)
     SYNC_HOLDS(NAMESPACE);

@@ -69,11 +69,10 @@ CELLAR_PRIVATE bool cache_quota_read(const cache_store *s, unsigned quota,
     l1_share q;
     l1_quota_get(s->l1, quota, &q);
     const uint64_t figures[CACHE_QUOTA_FIGURES] = {
-        q.entries, q.bytes, q.floor, q.ceiling != UINT64_MAX ? q.ceiling : 0,
-        q.bytes > q.floor ? q.bytes - q.floor : 0, q.breached
+        q.entries, q.bytes, q.ceiling != UINT64_MAX ? q.ceiling : 0
     };
     memcpy(out, figures, sizeof figures);
-    return q.least_pct != 0 || q.most_pct != 0;
+    return q.ceiling != UINT64_MAX;
 }
 
 CELLAR_PRIVATE void cache_read_counters(const cache_store *s, uint32_t slot,

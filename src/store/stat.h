@@ -11,9 +11,8 @@ typedef struct cache_saved { double ns, cost; } cache_saved;
 
 CELLAR_PRIVATE cache_saved cache_saved_of(const uint64_t v[STATS_NAMESPACE_COUNT]);
 /* Figures of a quota, in the order of cellar_stats and of STATS_NAMESPACE_QUOTA_... */
-#define CACHE_QUOTA_FIGURES (STATS_NAMESPACE_QUOTA_BREACHES - STATS_NAMESPACE_QUOTA_ENTRIES + 1)
-/* Read the figures of a quota; without an upper bound that figure is 0. Return false if it has
- * neither bound. */
+#define CACHE_QUOTA_FIGURES (STATS_NAMESPACE_QUOTA_CEILING - STATS_NAMESPACE_QUOTA_ENTRIES + 1)
+/* Read the figures of a quota. Return false if it has no maximum: then that figure is 0. */
 CELLAR_PRIVATE bool cache_quota_read(const cache_store *s, unsigned quota,
                                      uint64_t out[CACHE_QUOTA_FIGURES]);
 #define CACHE_WHOLE_STORE UINT32_MAX /* slot number for the whole store */

@@ -587,8 +587,6 @@ static void namespace_options_are_checked(void)
     BAD_NAMESPACE(E_INVAL, l.soft_timeout_ms = 2; l.hard_timeout_ms = 1);
     BAD_NAMESPACE(E_INVAL, l.soft_timeout_ms = 30001); /* hard_timeout_ms is 30,000 */
     BAD_NAMESPACE(E_INVAL, o.quota_max_pct = 101);
-    BAD_NAMESPACE(E_INVAL, o.quota_min_pct = 101);
-    BAD_NAMESPACE(E_INVAL, o.quota_min_pct = 20; o.quota_max_pct = 10);
     BAD_NAMESPACE(E_INVAL, o.hidden = 2);
     BAD_NAMESPACE(E_INVAL, o.tier = (cellar_tier)3);
     BAD_NAMESPACE(E_INVAL, o.l2_write = 3);
@@ -612,7 +610,6 @@ static void namespace_options_are_checked(void)
     for (uint32_t flag = 1; flag <= CELLAR_LOAD_RECURSE; flag <<= 1) {
         if (flag != CELLAR_LOAD_NO_NEGATIVE) { BAD_NAMESPACE(E_INVAL, l.flags = flag); }
     }
-    BAD_NAMESPACE(E_INVAL, o.reserved0 = 1);
     tear_down();
 }
 

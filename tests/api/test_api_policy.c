@@ -543,11 +543,11 @@ static void due_value_is_refreshed_by_leases_bulk_loads_and_pins(void)
 
 /* ---- quotas ---- */
 
-static uint64_t least_bytes(cellar *c)
+static uint64_t most_bytes(cellar *c)
 {
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    return st.quota_min_bytes;
+    return st.quota_max_bytes;
 }
 
 /* Return whether the shares are equal: the whole changes with the size of the rules. */
@@ -569,79 +569,54 @@ static void quota_of_a_section_is_applied_at_open_and_at_reload(void)
 {
     cellar *root = open_heard(), *own = NULL;
     cellar_namespace_config o = cellar_namespace_config_default();
-    o.quota_min_pct = 10;
+    o.quota_max_pct = 10;
     cellar *none = space(root, "none");
     T_EQ_I64(cellar_namespace_open(root, "own", &o, &own), CELLAR_OK);
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(rules(root, "[a]\nset quota=10%-40%\n[b]\nglob * quota=20%\n"
-                         "[own]\nset quota=20%-60%\n", NULL), CELLAR_OK);
+    T_EQ_I64(rules(root, "[a]\nset quota_max=10%\n[b]\nglob * quota_max=20%\n"
+                         "[own]\nset quota_max=60%\n", NULL), CELLAR_OK);
     T_EQ_STR(said, "");
     cellar *a = space(root, "a"), *b = space(root, "b");
-    const uint64_t tenth = least_bytes(a);
+    const uint64_t tenth = most_bytes(a);
     T_CHECK(tenth != 0);
-    T_EQ_I64(cellar_stats_get(a, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_CHECK(about(st.quota_max_bytes, 4 * tenth));
-    T_EQ_I64(cellar_stats_get(b, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_CHECK(about(st.quota_min_bytes, 2 * tenth) && st.quota_max_bytes == 0);
-    T_EQ_I64(cellar_stats_get(own, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_CHECK(about(st.quota_min_bytes, 2 * tenth) && about(st.quota_max_bytes, 6 * tenth));
-    o.quota_min_pct = 30; /* own options wait until the rules are gone */
+    T_CHECK(about(most_bytes(b), 2 * tenth) && about(most_bytes(own), 6 * tenth));
+    o.quota_max_pct = 30; /* own options wait until the rules are gone */
     cellar *again = NULL;
     T_EQ_I64(cellar_namespace_open(root, "own", &o, &again), CELLAR_OK);
-    T_CHECK(about(least_bytes(own), 2 * tenth));
-    T_EQ_I64(rules(root, "", NULL), CELLAR_OK);
-    T_EQ_I64(cellar_stats_get(own, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_CHECK(about(st.quota_min_bytes, 3 * tenth) && st.quota_max_bytes == 0);
-    T_EQ_I64(cellar_stats_get(a, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_CHECK(st.quota_min_bytes == 0 && st.quota_max_bytes == 0);
-    T_EQ_I64(rules(root, "[none]\nset negative=1s\nset quota=10%\n", NULL), CELLAR_OK);
-    T_EQ_I64(lines_with("the quota of line 3 of the policy file is not in force"), 1);
-    cellar_policy_rule r[2] = { cellar_policy_rule_default(), cellar_policy_rule_default() };
-    for (int i = 0; i < 2; i++) {
-        r[i].kind = CELLAR_POLICY_SET;
-        r[i].section = i == 0 ? "none" : "too";
-        r[i].quota_min_pct = 10;
-    }
-    cellar *too = space(root, "too");
-    (void)atomic_fetch_add(&api_now_ms, 2 * S); /* the log holds back equal lines of a second */
-    T_EQ_I64(cellar_policy_set(root, r, 2), CELLAR_OK);
-    T_EQ_I64(lines_with("the quota of rules[0] of the policy is not in force (and 1 more)"), 1);
-    T_EQ_I64(cellar_namespace_close(too), CELLAR_OK);
-    T_EQ_U64(least_bytes(none), 0);
-    cellar *const all[] = { none, own, again, a, b };
-    for (size_t i = 0; i < 5; i++) { T_EQ_I64(cellar_namespace_close(all[i]), CELLAR_OK); }
-    api_shut(root);
-}
-
-static void quotas_change_places_and_never_exceed_the_whole(void)
-{
-    cellar *root = open_heard();
-    T_EQ_I64(rules(root, "[a]\nset quota=10%\n[b]\nset quota=80%\n[c]\nset quota=20%\n", NULL),
-             CELLAR_OK);
-    cellar *a = space(root, "a"), *b = space(root, "b");
-    cellar *c = space(root, "c"); /* 110 %: it opens without */
-    const uint64_t tenth = least_bytes(a);
-    T_CHECK(tenth != 0);
-    T_CHECK(about(least_bytes(b), 8 * tenth));
-    T_EQ_U64(least_bytes(c), 0);
-    T_EQ_I64(lines_with("the quota of a rule is not in force"), 1);
-    T_EQ_I64(rules(root, "[a]\nset quota=80%\n[b]\nset quota=10%\n", NULL), CELLAR_OK);
-    T_EQ_I64(lines_with("is not in force"), 1); /* none more */
-    T_CHECK(about(least_bytes(a), 8 * tenth));
-    T_CHECK(about(least_bytes(b), tenth));
-    (void)atomic_fetch_add(&api_now_ms, 2 * S);
-    T_EQ_I64(rules(root, "[a]\nset quota=80%\n[b]\n# big\nset quota=30%\n", NULL), CELLAR_OK);
-    T_EQ_I64(lines_with("the quota of line 5 of the policy file is not in force"), 1);
-    T_CHECK(about(least_bytes(a), 8 * tenth));
-    T_EQ_U64(least_bytes(b), 0);
+    T_CHECK(about(most_bytes(own), 6 * tenth));
+    T_EQ_I64(rules(root, "[a]\nset quota_max=80%\n[b]\nset quota_max=70%\n", NULL), CELLAR_OK);
+    T_CHECK(about(most_bytes(a), 8 * tenth) && about(most_bytes(b), 7 * tenth));
+    T_CHECK(about(most_bytes(own), 3 * tenth));
     for (unsigned i = 0; i < 2000; i++) { /* integrity_check compares the counts */
         char key[16];
         (void)snprintf(key, sizeof key, "%u", i);
         T_EQ_I64(api_put(i % 2 != 0 ? a : b, key, "value", NULL), CELLAR_OK);
     }
-    T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(b), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
+    T_EQ_I64(rules(root, "", NULL), CELLAR_OK);
+    T_CHECK(about(most_bytes(own), 3 * tenth));
+    T_EQ_U64(most_bytes(a), 0);
+    T_EQ_STR(said, "");
+    T_EQ_I64(rules(root, "[none]\nset negative=1s\nset quota_max=10%\n", NULL), CELLAR_OK);
+    T_EQ_I64(lines_with("the quota of line 3 of the policy file is not in force"), 1);
+    cellar *again_none = NULL;
+    o = cellar_namespace_config_default();
+    (void)atomic_fetch_add(&api_now_ms, 2 * S); /* the log holds back equal lines of a second */
+    T_EQ_I64(cellar_namespace_open(root, "none", &o, &again_none), CELLAR_OK);
+    T_EQ_I64(lines_with("the quota of a rule is not in force"), 1);
+    cellar_policy_rule r[2] = { cellar_policy_rule_default(), cellar_policy_rule_default() };
+    for (int i = 0; i < 2; i++) {
+        r[i].kind = CELLAR_POLICY_SET;
+        r[i].section = i == 0 ? "none" : "too";
+        r[i].quota_max_pct = 10;
+    }
+    T_EQ_I64(rules(root, "", NULL), CELLAR_OK);
+    cellar *too = space(root, "too");
+    (void)atomic_fetch_add(&api_now_ms, 2 * S);
+    T_EQ_I64(cellar_policy_set(root, r, 2), CELLAR_OK);
+    T_EQ_I64(lines_with("the quota of rules[0] of the policy is not in force (and 1 more)"), 1);
+    T_EQ_I64(cellar_namespace_close(too), CELLAR_OK);
+    T_EQ_U64(most_bytes(none), 0);
+    cellar *const all[] = { none, again_none, own, again, a, b };
+    for (size_t i = 0; i < 6; i++) { T_EQ_I64(cellar_namespace_close(all[i]), CELLAR_OK); }
     api_shut(root);
 }
 
@@ -653,21 +628,21 @@ static void quota_of_the_root_is_applied_at_open(void)
     (void)snprintf(path, sizeof path, "%s/p", folder);
     FILE *f = fopen(path, "w");
     T_REQUIRE(f != NULL);
-    fputs("[*]\nset quota=10%-40%\n", f);
+    fputs("[*]\nset quota_max=20%\n", f);
     fclose(f);
     rules_of_file(&cfg.config, path);
     cellar *root = api_open_with(&cfg);
     rules_drop(&cfg.config); /* the store has a copy */
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(root, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_CHECK(st.quota_min_bytes != 0);
-    T_EQ_U64(st.quota_max_bytes, 4 * st.quota_min_bytes);
+    const uint64_t fifth = st.quota_max_bytes;
+    T_CHECK(fifth != 0);
     T_EQ_I64(api_put(root, "k", "value", NULL), CELLAR_OK);
     T_EQ_I64(cellar_stats_get(root, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     T_EQ_U64(st.quota_entries, 1);
-    T_EQ_I64(rules(root, "[*]\nset quota=20%\n", NULL), CELLAR_OK);
+    T_EQ_I64(rules(root, "[*]\nset quota_max=40%\n", NULL), CELLAR_OK);
     T_EQ_I64(cellar_stats_get(root, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_CHECK(st.quota_min_bytes != 0 && st.quota_max_bytes == 0 && st.quota_entries == 1);
+    T_CHECK(about(st.quota_max_bytes, 2 * fifth) && st.quota_entries == 1);
     api_shut(root);
     t_wipe(folder);
 }
@@ -909,7 +884,6 @@ T_MAIN("api_policy", T_CASE(seed_filled_entry_has_its_rows_ttl),
        T_CASE(refresh_time_of_a_rule_delays_no_other_refresh),
        T_CASE(due_value_is_refreshed_by_leases_bulk_loads_and_pins),
        T_CASE(quota_of_a_section_is_applied_at_open_and_at_reload),
-       T_CASE(quotas_change_places_and_never_exceed_the_whole),
        T_CASE(quota_of_the_root_is_applied_at_open),
        T_CASE(call_wins_over_rule_over_set_over_namespace),
        T_CASE(maximum_age_of_call_and_rule_wins_over_the_namespace),

@@ -163,8 +163,16 @@ static void errors_have_line_and_column(void)
         { "[*]\nkey a jitter=101%\n", NULL }, { "[*]\nkey a jitter=-10%\n", NULL },
         { "[*]\nkey a priority=top\n", "2:7: error: priority \"top\": must be low, mid or high" },
         { "[*]\nkey a no_l2=1\n", "2:7: error: no_l2 \"1\": the option takes no value" },
-        { "[*]\nset quota=40%-10%\n", NULL },
-        { "[*]\nkey a quota=10%\n", "2:7: error: quota \"10%\": belongs to a set rule, or to the glob *" },
+        { "[*]\nset quota_max=0%\n", "2:5: error: quota_max \"0%\": must be 1%..100%" },
+        { "[*]\nset quota_max=101%\n", NULL }, { "[*]\nset quota_max=10\n", NULL },
+        { "[*]\nset quota_max=10%-40%\n", NULL },
+        { "[*]\nset quota=10%-40%\n", "2:5: error: option \"quota\": write quota_max=40%, "
+          "the greatest share; there is no least share" },
+        { "[*]\nset quota=10%\n", "2:5: error: option \"quota\": write quota_max=40%, "
+          "the greatest share; there is no least share" },
+        { "[*]\nglob * quota\n", NULL },
+        { "[*]\nkey a quota_max=10%\n",
+          "2:7: error: quota_max \"10%\": belongs to a set rule, or to the glob *" },
         { "[*]\ndeny a ttl=1s\n",
           "2:8: error: ttl \"1s\": a deny or no_l2 rule has no options" },
         { "[*]\nkey a at=24:00@UTC\n", NULL },
@@ -377,14 +385,13 @@ static void structs_say_what_a_file_says(void)
     cellar_namespace_config o = cellar_namespace_config_default();
     o.ttl_classes = classes;
     o.ttl_class_count = 1;
-    o.quota_min_pct = 1;
+    o.quota_max_pct = 1;
     cellar_policy_rule r[10];
     for (size_t i = 0; i < 10; i++) { r[i] = key_rule(NULL, 0); }
     r[0].kind = CELLAR_POLICY_SET;
     r[0].section = "a";
     r[0].ttl_ms = 30 * S;
     r[0].negative_ttl_ms = 7 * S;
-    r[0].quota_min_pct = 10;
     r[0].quota_max_pct = 40;
     r[0].prefix = "app/";
     r[0].separator = "/";
@@ -440,7 +447,7 @@ static void structs_say_what_a_file_says(void)
     T_EQ_I64(api_put(root, "my-token", "v", NULL), CELLAR_E_DENIED);
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
-    T_EQ_U64(st.quota_max_bytes, 4 * st.quota_min_bytes);
+    T_CHECK(st.quota_max_bytes > 1u << 20); /* a share of 1 % is less */
     T_EQ_I64(cellar_delete_by_tag(c, "blue", 4, CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_STR(api_look(c, "stale/1"), "MISS");
     T_EQ_I64(cellar_policy_set(root, NULL, 0), CELLAR_OK);
@@ -481,11 +488,9 @@ static void errors_of_structs_name_the_index(void)
     WRONG("jitter_mode: must be a cellar_jitter",
           w.jitter_pct = 5; w.jitter_mode = (cellar_jitter)9)
     WRONG("priority: is out of range", w.priority = 4)
-    WRONG("quota_min_pct: belongs to a set rule, or to the glob *", w.quota_min_pct = 10)
-    WRONG("quota_min_pct: must be 1..100, or CELLAR_OFF",
-          w.kind = CELLAR_POLICY_SET; w.pattern = NULL; w.quota_min_pct = 101)
-    WRONG("quota_max_pct: must be quota_min_pct..100",
-          w.kind = CELLAR_POLICY_SET; w.pattern = NULL; w.quota_min_pct = 40; w.quota_max_pct = 10)
+    WRONG("quota_max_pct: belongs to a set rule, or to the glob *", w.quota_max_pct = 10)
+    WRONG("quota_max_pct: must be 1..100",
+          w.kind = CELLAR_POLICY_SET; w.pattern = NULL; w.quota_max_pct = 101)
     WRONG("no_l2: is out of range", w.no_l2 = 2)
     WRONG("loader: must have 1..64 bytes", w.loader = "")
     WRONG("tags: a tag has 1..128 bytes", w.tags = "x,,y")
@@ -548,7 +553,7 @@ static void rules_of_the_config_hold_before_the_first_call(void)
 /* A text becomes the structs that its words name, with the lines of the text. */
 static void text_becomes_structs(void)
 {
-    static const char text[] = "[a]\nset quota=0% default_ttl=2h\n\nkey x:{y} ttl=1h30m jitter=0%"
+    static const char text[] = "[a]\nset quota_max=7% default_ttl=2h\n\nkey x:{y} ttl=1h30m jitter=0%"
                                " at=00:00@UTC\n[*]\nno_l2 *secret*\n";
     cellar_policy_opts o = cellar_policy_opts_default();
     cellar_policy_rule *r;
@@ -558,7 +563,7 @@ static void text_becomes_structs(void)
     T_REQUIRE(cellar_policy_read("t", &o, NULL, NULL, &r, &count) == CELLAR_OK);
     T_EQ_U64(count, 3);
     T_CHECK(r[0].kind == CELLAR_POLICY_SET && r[0].pattern == NULL && r[0].line == 2);
-    T_CHECK(r[0].ttl_ms == 7200 * S && r[0].quota_min_pct == CELLAR_OFF && r[0].quota_max_pct == 0);
+    T_CHECK(r[0].ttl_ms == 7200 * S && r[0].quota_max_pct == 7);
     T_CHECK(r[1].kind == CELLAR_POLICY_KEY && r[1].ttl_ms == 5400 * S && r[1].line == 4);
     T_CHECK(r[1].jitter_pct == CELLAR_OFF);
     T_EQ_STR(r[1].section, "a");

@@ -25,7 +25,7 @@ static cellar_namespace_config draw_namespace(unsigned space, cellar_load_opts *
         o.ttl_class_fallback = draw(3);
     }
     o.exact_age = chance(30);
-    if (chance(40)) { o.quota_min_pct = draw(20); o.quota_max_pct = 20 + draw(81); }
+    if (chance(40)) { o.quota_max_pct = draw(101); }
     o.hidden = chance(10);
     o.l2_lz4 = chance(20);
     o.tier = (cellar_tier)ONE_OF(0, 0, 0, 1, 2);
@@ -207,7 +207,7 @@ static const char calls_policy[] =
     "[*]\nset default_ttl=1h negative=5s stale=10s\n"
     "[a]\nglob k1* ttl=5m jitter=10% tags=t1 refresh=1m loader=rows priority=high\n"
     "deny k2?\n[b]\nglob k0* ttl_max=1m class=short\nno_l2 k1*\n"
-    "[c]\nkey k{id} idle=1m max_age=1h\nset quota=5%-60%\n[kit]\nglob board* ttl=3s\n";
+    "[c]\nkey k{id} idle=1m max_age=1h\nset quota_max=60%\n[kit]\nglob board* ttl=3s\n";
 
 static void take_policy_note(const cellar_settings_note *note, void *ctx)
 {

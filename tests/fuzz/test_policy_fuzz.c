@@ -12,7 +12,7 @@ static void any_text_is_a_table_or_has_errors(void)
     static const char *const word[] = {
         "[*]\n", "[a]\n", "set ", "key ", "glob ", "deny ", "no_l2 ", "a:{x}", "{x}", "*", "[a-c]",
         "\"a\\x41\"", " ttl=1h", " ttl=9", " jitter=+5%", " idle=1m", " tags=a,b", " at=01:02@UTC",
-        " quota=1%-2%", " default_ttl=1s", " prefix=a", " separator=:", " refresh=2h", " # x", "\n",
+        " quota_max=2%", " default_ttl=1s", " prefix=a", " separator=:", " refresh=2h", " # x", "\n",
         "\r\n", "\n", "\n", "\n[*]\n", " class=c", " loader=l", "a", ":", "key a:b\n"
     };
     base_rng rng;

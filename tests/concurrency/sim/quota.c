@@ -51,7 +51,7 @@ static void quota_run(void)
     cfg.host.no_threads = 1;
     cfg.tuning.hash_key = secret;
     cfg.tuning.stripes = 1;
-    o.quota_min_pct = 30;
+    o.quota_max_pct = 30;
     base_sim_calm(true);
     BASE_SIM_CHECK(settings_open(&cfg, &share.store) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_namespace_open(share.store, "v", &o, &share.v) == CELLAR_OK);

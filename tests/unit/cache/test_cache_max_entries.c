@@ -93,7 +93,7 @@ static _Atomic uint32_t armed, refused, loaded;
 
 static void *load_rules(void *arg)
 {
-    static const char text[] = "[v]\nset quota=60%\n";
+    static const char text[] = "[v]\nset quota_max=60%\n";
     (void)arg;
     T_CHECK(wait_for(&refused));
     T_EQ_I64(rules_set(root, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
@@ -139,9 +139,13 @@ static void namespace_that_was_not_created_keeps_no_quota(void)
     T_EQ_I64(pthread_join(t, NULL), 0);
     T_EQ_U64(atomic_load(&loaded), 1);
     o = cellar_namespace_config_default();
-    o.quota_min_pct = 60; /* 120 with the lost one */
-    T_EQ_I64(cellar_namespace_open(root, "w", &o, &v), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    o.quota_max_pct = 60;
+    for (unsigned i = 0; i < L1_QUOTAS; i++) { /* all numbers are free */
+        char name[16];
+        (void)snprintf(name, sizeof name, "w%u", i);
+        T_EQ_I64(cellar_namespace_open(root, name, &o, &v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    }
     T_EQ_I64(cellar_close(root), CELLAR_OK);
 }
 

@@ -388,7 +388,7 @@ static cellar_err load_file(cellar *c)
 
 static cellar_err load_quota(cellar *c)
 {
-    static const char text[] = "[*]\nset quota=10%\nkey b at=00:00@Europe/Paris tags=x\n";
+    static const char text[] = "[*]\nset quota_max=10%\nkey b at=00:00@Europe/Paris tags=x\n";
     return rules_set(c, text, sizeof text - 1, NULL, NULL);
 }
 

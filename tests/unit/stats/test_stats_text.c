@@ -352,7 +352,7 @@ static void known_figures_of_namespaces_are_written(void)
     T_EQ_U64(with, without + lines_shown(IN_METRICS, given_lines) - 2 + 1);
     (void)sum_of("cellar_quota_bytes{", &lines);
     T_EQ_U64(lines, 2);
-    (void)sum_of("cellar_quota_breaches_total{", &lines);
+    (void)sum_of("cellar_quota_ceiling_bytes{", &lines);
     T_EQ_U64(lines, 1);
     char line[96];
     snprintf(line, sizeof line, "\ncellar_breaker_state{namespace=\"a\\\"b\"} %d\n",
