@@ -33,8 +33,8 @@ CELLAR_PRIVATE bool l2_generation_used(l2 *d, uint32_t generation);
 /* Count `bytes` of live records of a generation, unless it is over. Worker only, as all of the next
  * functions. */
 CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint64_t bytes);
-/* Count `bytes` less of a generation that lost a value: its other parts are dead. */
-CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint64_t bytes);
+/* Count `bytes` less of a generation in a part of the round: their value is dead. */
+CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint32_t part, uint64_t bytes);
 /* Begin a part of a round of the log: forget what the last round counted in it. */
 CELLAR_PRIVATE void l2_live_part(l2 *d, uint32_t part);
 /* Return the live bytes of all generations that the last round counted. */

@@ -6,7 +6,8 @@
  *                line -> word? -> record read, checked: live? -> counted -> next line
  *                below cfg.move_pct live: each live record appended (l2_put_again); last page
  *                    -> copies durable -> l2_reclaim
- *                above: an eighth of the segment is read and counted, then l2_reclaim
+ *                above: an eighth of the segment is read and counted, then l2_reclaim; a value
+ *                    that ends by this may make room: then the rest moves
  *            live bytes = those that the passes of the last round of the log counted, by
  *            generation, in 16 parts; at most those that the words of the index lead to
  * INVARIANTS The count is SUPER's or that of a survey: all segments passed, none reclaimed. A
@@ -44,6 +45,7 @@ BASE_SIZE_BEGIN
 #define L2_MOVE_PATIENCE_MS 2000 /* of a segment with reads that fail */
 #define L2_MOVE_STUCK 64u    /* rounds without progress at one record */
 #define L2_MOVE_SHARE 8u     /* 1/8 of a segment that is dropped is read */
+#define L2_MOVE_SAMPLES 64u   /* parts of a value that leaves the count: those stand for all */
 #define L2_SURVEY_PLACES 256u /* smaller stores are read as a whole for their first count */
 
 /* ---- the estimate ---- */
@@ -92,6 +94,60 @@ static void l2_live_passed(l2 *d)
     const uint32_t part = (uint32_t)((uint64_t)m->passed * L2_ROUND / round);
     if (part != m->part) { l2_live_part(d, part); }
     l2_live_save(d);
+}
+
+/* Return the part of the round that counted the record at `lsn`; L2_ROUND: none. A copy was counted
+ * when it was appended. */
+static uint32_t l2_live_where(const l2 *d, uint64_t lsn)
+{
+    const uint32_t round = d->places - l2_move_slots(d);
+    uint32_t back = 1; /* passes since then: one for each newer segment */
+    for (uint32_t i = 0; i < d->nseg; i++) {
+        const uint64_t w = base_load_acq(&d->seg[i].word);
+        const bool used = L2_SEG_STATE(w) == L2_SEG_STAGE || L2_SEG_STATE(w) == L2_SEG_DISK;
+        back += used && L2_SEG_SEQ(w) > lsn / d->form.seg_bytes;
+    }
+    if (lsn == 0 || back >= round) { return L2_ROUND; }
+    return (uint32_t)((uint64_t)((d->moves.passed + round - back) % round) * L2_ROUND / round);
+}
+
+/* Take the value of the last part out of the count. */
+static void l2_live_less(l2 *d)
+{
+    const l2_moves *m = &d->moves;
+    if (m->value_bytes == 0) { return; }
+    const uint64_t parts = (m->value_bytes + m->value_step - 1) / m->value_step;
+    const uint64_t n = BASE_MIN(parts, L2_MOVE_SAMPLES);
+    for (uint64_t i = 0; i < n; i++) {
+        const uint32_t part = l2_live_where(d, l2_part_lsn(d, parts * i / n));
+        if (part < L2_ROUND) { l2_live_take(d, m->value_generation, part, m->value_bytes / n); }
+    }
+}
+
+/* Return the live bytes below which they move: a share of the size, at most 11/16 of the segments
+ * beside the slots that are left. Above that a byte put costs three bytes written. */
+static uint64_t l2_move_limit(const l2 *d)
+{
+    const bool shrinks = d->goal.on && d->goal.places < d->places;
+    const uint64_t bytes = shrinks ? d->goal.bytes : d->super.l2_bytes;
+    const uint64_t places = (shrinks ? d->goal.places : d->places) - L2_MOVE_SLOTS;
+    const uint64_t room = places * (d->form.seg_bytes - L2_HEAD_BYTES - 2 * L2_PAGE);
+    return BASE_MIN(bytes / 100 * d->cfg.move_pct, room / 16 * 11);
+}
+
+/* Return what is known to be live. */
+static uint64_t l2_live_now(l2 *d)
+{
+    const uint64_t live = BASE_MIN(l2_live_sum(d), d->moves.words);
+    base_store_rlx(&d->live_bytes, live);
+    return live;
+}
+
+static void l2_moving_set(l2 *d, bool moving)
+{
+    sync_take(L2_LOG, &d->log_lock);
+    d->moving = moving;
+    sync_drop(L2_LOG, &d->log_lock);
 }
 
 /* ---- bytes of the segment ---- */
@@ -211,13 +267,17 @@ static bool l2_move_valid(l2 *d, const l2_mover *v, uint32_t *generation)
            (r->generation != 0 || l2_part_wanted(d, v->key.bytes, v->key.len, generation));
 }
 
-/* Note that a segment with a part of a value is dropped: the value is a miss from now on. */
+/* End the value of a part in a segment that is dropped. If all others fit now, the rest of it
+ * moves: many parts of other values lie between. */
 static void l2_value_ends(l2 *d, const l2_mover *v)
 {
     l2_moves *m = &d->moves;
-    if (v->again.rec->generation != 0 || m->value == m->value_ended) { return; }
-    m->value_ended = m->value;
-    l2_live_take(d, m->value_generation, m->value_bytes);
+    const uint64_t addr = ((uint64_t)m->seg << d->seg_shift) + v->e->off / d->form.granule;
+    l2_live_less(d);
+    l2_index_drop(d, v->e->h48, addr);
+    m->value = 0; /* a value that lacks a part is not wanted */
+    m->spared = l2_live_now(d) < l2_move_limit(d);
+    m->to = m->spared ? 0 : m->to;
 }
 
 /* Check the record at `v->again.at`. If it is live, count it, and append it unless this pass drops
@@ -230,13 +290,15 @@ static bool l2_move_checked(l2 *d, l2_mover *v)
         bool unread = false;
         if (!l2_move_words(d, v)) { return true; }
         const bool live = l2_move_valid(d, v, &generation) && l2_move_found(d, v, &unread);
-        if (!copies && d->moves.counted) { l2_value_ends(d, v); }
         if (unread) { return !copies || l2_move_unread(d); }
         if (!live) { return true; }
         const l2_took took = copies ? l2_put_again(d, &v->key, &v->again) : L2_TOOK;
         if (took == L2_TOOK) {
             d->moves.copies += copies;
             l2_live_note(d, generation, (uint64_t)v->e->bytes * d->moves.weight);
+            if (!copies && d->moves.counted && v->again.rec->generation == 0) {
+                l2_value_ends(d, v);
+            }
             return true;
         }
         if (took != L2_IS_OLD && took != L2_IS_INVALID) { return false; }
@@ -273,9 +335,11 @@ static void l2_move_line(l2 *d, void *ctx, const l2_entry *e)
 {
     bool *blocked = ctx;
     l2_moves *m = &d->moves;
-    if (e->off >= m->to) { m->page = d->seg[m->seg].footer_pages; }
-    if (*blocked || e->off < m->from || e->off >= m->to) { return; }
+    const bool over = e->off >= m->to && (m->seen || m->to == 0);
+    if (over) { m->page = d->seg[m->seg].footer_pages; }
+    if (*blocked || e->off < m->from || over) { return; }
     *blocked = !l2_move_record(d, e);
+    m->seen = m->seen || e->kind == L2_KIND_PUT;
     m->from = *blocked ? e->off : e->off + 1;
     m->stuck = *blocked ? m->stuck + 1 : 0;
 }
@@ -291,8 +355,10 @@ static void l2_move_set(l2 *d, uint32_t seg, uint64_t segseq, bool all)
     m->page = m->from = m->stuck = 0;
     m->to = UINT32_MAX;
     m->weight = all ? 1 : L2_MOVE_SHARE;
+    m->seen = m->spared = false;
     if (!all) { /* lines are spread evenly: those of the eighth begin in about this page */
-        const uint64_t at = base_mix64(segseq) % L2_MOVE_SHARE * g->data_end / L2_MOVE_SHARE;
+        const uint32_t last = g->data_end - BASE_MIN(L2_MOVE_LEAST, g->data_end); /* of a part */
+        const uint64_t at = base_mix64(segseq) % L2_MOVE_SHARE * last / L2_MOVE_SHARE;
         m->from = (uint32_t)(at / L2_PAGE * L2_PAGE);
         m->to = m->from + g->data_end / L2_MOVE_SHARE;
         m->page = (uint32_t)(at * g->footer_pages / (g->data_end + 1));
@@ -310,9 +376,7 @@ static void l2_move_begin(l2 *d)
     if (seg == UINT32_MAX || next == UINT64_MAX) { return; }
     const uint64_t w = base_load_acq(&d->seg[seg].word);
     if (L2_SEG_STATE(w) != L2_SEG_DISK || l2_seg_kept(d, seg, L2_SEG_SEQ(w))) { return; }
-    sync_take(L2_LOG, &d->log_lock);
-    d->moves.copies_all = d->moving;
-    sync_drop(L2_LOG, &d->log_lock);
+    d->moves.copies_all = !d->moves.over;
     l2_move_set(d, seg, L2_SEG_SEQ(w), d->moves.copies_all);
 }
 
@@ -385,7 +449,13 @@ static bool l2_move_step(l2 *d)
     }
     BASE_POINT("l2.moves_durable");
     l2_move_end(d);
+    if (m->spared) { /* it is passed once more */
+        m->on = false;
+        m->live = 0;
+        return true;
+    }
     if (m->counted && !l2_reclaim(d)) { return false; }
+    if (m->counted && !m->copies_all) { l2_moving_set(d, false); }
     m->on = false;
     l2_live_passed(d);
     if (m->copies_all) { (void)l2_super_store(d); } /* else the next run has one slot less */
@@ -399,27 +469,14 @@ CELLAR_PRIVATE bool l2_move_may(const l2 *d)
     return d->cfg.move_pct != 0 && d->places >= L2_MOVE_PLACES;
 }
 
-/* Return the live bytes below which they move: a share of the size, at most 11/16 of the segments
- * beside the slots that are left. Above that a byte put costs three bytes written. */
-static uint64_t l2_move_limit(const l2 *d)
-{
-    const bool shrinks = d->goal.on && d->goal.places < d->places;
-    const uint64_t bytes = shrinks ? d->goal.bytes : d->super.l2_bytes;
-    const uint64_t places = (shrinks ? d->goal.places : d->places) - L2_MOVE_SLOTS;
-    const uint64_t room = places * (d->form.seg_bytes - L2_HEAD_BYTES - 2 * L2_PAGE);
-    return BASE_MIN(bytes / 100 * d->cfg.move_pct, room / 16 * 11);
-}
-
-/* Choose whether live records move: while less is known to be live than the limit. */
+/* Choose whether live records move: while less is known to be live than the limit. Puts leave slots
+ * to copies until a segment was dropped. */
 static void l2_move_choose(l2 *d)
 {
     l2_moves *m = &d->moves;
     if (!m->summed) { l2_words_sum(d); }
-    const uint64_t live = BASE_MIN(l2_live_sum(d), m->words);
-    base_store_rlx(&d->live_bytes, live);
-    sync_take(L2_LOG, &d->log_lock);
-    d->moving = live < l2_move_limit(d);
-    sync_drop(L2_LOG, &d->log_lock);
+    m->over = l2_live_now(d) >= l2_move_limit(d);
+    if (!m->over) { l2_moving_set(d, true); }
 }
 
 CELLAR_PRIVATE bool l2_room_step(l2 *d)

@@ -56,19 +56,14 @@ CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint64_t bytes)
     sync_drop(L2_DEV, &d->namespace_lock);
 }
 
-CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint64_t bytes)
+CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint32_t part, uint64_t bytes)
 {
     sync_take(L2_DEV, &d->namespace_lock);
     for (uint32_t i = 0; i < d->namespace_count; i++) {
         l2_namespace_row *v = &d->namespace[i];
         if ((uint32_t)v->v.generation != generation) { continue; }
         v->live_before -= BASE_MIN(bytes, v->live_before);
-        for (uint32_t n = 1; n < L2_ROUND; n++) { /* the next parts of the log come first */
-            uint64_t *at = &v->live[(d->moves.part + n) % L2_ROUND];
-            const uint64_t less = BASE_MIN(bytes, *at);
-            *at -= less;
-            bytes -= less;
-        }
+        v->live[part] -= BASE_MIN(bytes, v->live[part]);
     }
     sync_drop(L2_DEV, &d->namespace_lock);
 }

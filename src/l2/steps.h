@@ -56,6 +56,8 @@ CELLAR_PRIVATE void l2_move_end(l2 *d);
  * read. *generation: of the value; 0: unknown. */
 CELLAR_PRIVATE bool l2_part_wanted(l2 *d, const unsigned char *key, uint32_t klen,
                                    uint32_t *generation);
+/* Return the lsn of a part of the value of that part; 0: not there. */
+CELLAR_PRIVATE uint64_t l2_part_lsn(l2 *d, uint64_t index);
 
 /* ---- barrier.c ---- */
 

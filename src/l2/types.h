@@ -408,8 +408,12 @@ typedef struct l2_moves { /* passes of the oldest segment, see move.c; worker on
     uint64_t value;           /* number of the value of the last part; 0: none */
     uint32_t value_generation; /* of that value; 0: unknown */
     bool value_wanted;        /* a get finds that value */
+    uint64_t value_h48;       /* of its head */
     uint64_t value_bytes;     /* 0: unknown, or another value has replaced it */
-    uint64_t value_ended;     /* the last value that lost parts for room */
+    uint32_t value_step;      /* bytes of a part */
+    bool over;                /* more is known to be live than the limit: segments are dropped */
+    bool spared;              /* the drop ended a value, and the rest fits: it moves */
+    bool seen;                /* a put of this segment was looked at */
     unsigned char *raw, *buf; /* bytes of the segment, aligned; NULL: none */
     uint64_t at, bytes;       /* position and length of `buf` in the segment */
     size_t room;              /* bytes of `raw` */

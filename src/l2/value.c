@@ -165,6 +165,7 @@ typedef struct l2_owner { /* the newest record with the hash48 of a part's head 
                   * be read */
     uint32_t generation; /* of the value */
     uint64_t total;      /* its bytes; both 0 unless that record is its head */
+    uint32_t step;       /* bytes of a part */
     uint64_t link;       /* of the last record that was read */
 } l2_owner;
 
@@ -192,6 +193,7 @@ static bool l2_owner_judge(l2 *d, l2_owner *o, const unsigned char *at, uint32_t
                 l2_record_valid(d, at, &r, lsn, future);
     o->generation = o->wanted ? r.generation : 0;
     o->total = o->wanted ? m.part_total : 0;
+    o->step = m.part_bytes;
     o->wanted = o->wanted && l2_parts_there(d, o->h48, &m);
     return true;
 }
@@ -245,10 +247,20 @@ CELLAR_PRIVATE bool l2_part_wanted(l2 *d, const unsigned char *key, uint32_t kle
         v->value = o.id;
         v->value_wanted = o.wanted;
         v->value_generation = o.generation;
+        v->value_h48 = o.h48;
         v->value_bytes = o.total;
+        v->value_step = o.step;
     }
     *generation = v->value_generation;
     return v->value_wanted;
+}
+
+CELLAR_PRIVATE uint64_t l2_part_lsn(l2 *d, uint64_t index)
+{
+    l2_part part;
+    l2_part_name(d, d->moves.value_h48, d->moves.value, index, &part);
+    const uint64_t word = l2_index_find(d, l2_h48(part.key.hash));
+    return word != 0 ? l2_word_lsn(d, word) : 0;
 }
 
 /* ---- put ---- */
@@ -263,21 +275,24 @@ static uint64_t l2_value_max(const l2 *d)
     return (uint64_t)base_load_acq(&d->places_seen) * d->form.seg_bytes / 4;
 }
 
-/* Return true if the copy at `addr` is a whole value. */
-static bool l2_parts_same(l2 *d, const l2_key *k, uint64_t addr)
+/* Return true if the log has the value of a put. The copy at put->addr may have moved: then it is
+ * the value that a get finds, because no change came since. */
+static bool l2_parts_same(l2 *d, const l2_key *k, size_t len, const l2_meta *put,
+                          const l2_terms *terms)
 {
-    size_t len;
     l2_meta m;
-    const l2_want w = { .k = k, .value_len = &len, .meta = &m };
-    return l2_read_record(d, &w) == CELLAR_E_BUFFER && m.addr == addr && m.part_id != 0 &&
-           l2_parts_there(d, l2_h48(k->hash), &m);
+    size_t bytes;
+    const l2_want w = { .k = k, .value_len = &bytes, .meta = &m };
+    return l2_read_record(d, &w) == CELLAR_E_BUFFER && m.part_id != 0 && m.part_total == len &&
+           m.deadline_ms == put->deadline_ms && l2_parts_there(d, l2_h48(k->hash), &m) &&
+           l2_is_current(terms);
 }
 
 /* Begin a value in parts. OK: p->id is its number. EXISTS: the log has it. */
 static cellar_err l2_parts_begin(l2 *d, const l2_key *k, size_t len, const l2_meta *meta,
-                                 l2_parts *p)
+                                 const l2_terms *terms, l2_parts *p)
 {
-    if (meta->addr != 0 && meta->idle_ms == 0 && l2_parts_same(d, k, meta->addr)) {
+    if (meta->addr != 0 && meta->idle_ms == 0 && l2_parts_same(d, k, len, meta, terms)) {
         L2_COUNT(d, identical);
         return CELLAR_EXISTS;
     }
@@ -306,7 +321,7 @@ static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *valu
                            .durable = true, .pack = meta->pack };
     const l2_terms terms = { 0, current, k->hash, 0 };
     l2_meta head = *meta;
-    cellar_err err = p->id == 0 ? l2_parts_begin(d, k, len, meta, p) : CELLAR_OK;
+    cellar_err err = p->id == 0 ? l2_parts_begin(d, k, len, meta, &terms, p) : CELLAR_OK;
     while (err == CELLAR_OK && p->done < len) {
         const uint32_t size = l2_part_bytes(d);
         const size_t n = BASE_MIN((size_t)size, len - p->done);
