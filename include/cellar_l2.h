@@ -2,12 +2,11 @@
  *
  * cellar_l2: the disk tier: its promises, options and sync.
  *
- * With l2_path and l2_bytes set, entries that leave memory continue on disk if they were read since
- * they were stored (WRITTEN). cellar_close writes what memory holds. A restart finds the entries on
- * disk again. After a kill these are the entries that had left memory, those of a namespace with
- * l2_write ON_SET that the disk took, and all of one with THROUGH. The disk tier is best effort: a
- * damaged record is a miss; after disk errors the store continues in memory, and cellar_last_error
- * of the root says why. */
+ * With l2_path and l2_bytes set, entries that leave memory continue on disk (WRITTEN). cellar_close
+ * writes what memory holds. A restart finds the entries on disk again. After a kill these are the
+ * entries that had left memory, those of a namespace with l2_write ON_SET that the disk took, and
+ * all of one with THROUGH. The disk tier is best effort: a damaged record is a miss; after disk
+ * errors the store continues in memory, and cellar_last_error of the root says why. */
 #ifndef CELLAR_L2_H
 #define CELLAR_L2_H
 
@@ -21,11 +20,13 @@ extern "C" {
 #define CELLAR_L2_BYTES_MAX UINT64_C(4398046511104) /* 4 TiB */
 
 /* WRITTEN
- * An entry that leaves memory is written if it was requested since it was stored, or if its key was
- * evicted a short time before. It needs min_ttl_ms of its TTL left and room in write_bytes_per_s
- * and write_bytes_per_day. An unchanged copy on disk is not written again. Namespaces with
- * l2_write ON_SET or THROUGH write each change: sets, loads, updates, increments, touches.
- * cellar_close writes what memory holds. */
+ * An entry that leaves memory is written, requested or not. While more than 40 % of l2_bytes is
+ * alive (metric cellar_l2_live_bytes), it must have been requested since it was stored, or its key
+ * evicted a short time before; a negative entry always (in the dump:
+ * cellar_l2_rejected_unused_total). It needs min_ttl_ms of its TTL left and room in
+ * write_bytes_per_s and write_bytes_per_day. An unchanged copy on disk is not written again.
+ * Namespaces with l2_write ON_SET or THROUGH write each change: sets, loads, updates, increments,
+ * touches. cellar_close writes what memory holds. */
 
 /* CLOSE
  * cellar_close hands the entries of memory to the log of the disk tier for close_ms at most. It

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * admission: write budgets, and the filter that keeps unused entries off the disk.
+ * admission: write budgets, and the filter that keeps unused entries off a disk that is full.
  *
- * PICTURE    put -> size, TTL (write.c) -> used? -> tombstone lock {current? copy there? budget?}
- *            used: hit in memory, read from disk, or second put within a while. `seen` remembers
+ * PICTURE    put -> size, TTL, wanted? (write.c) -> tombstone lock {current? copy there? budget?}
+ *            wanted: the tier is 40 % alive at most, or a use: hit in memory, read from disk, or
+ *            second put within a while. A negative entry always needs a use. `seen` remembers
  *            first puts: words of four 16-bit fingerprints, newest first. A hit moves to the front;
  *            a new fingerprint replaces the oldest.
- * INVARIANTS Only newer keys displace a fingerprint. With n words, an unused entry reaches the disk
- *            if at most 4n others, approximately, leave memory between its two puts.
+ * INVARIANTS Only newer keys displace a fingerprint. With n words, a second put is a use if at most
+ *            4n others, approximately, leave memory between the two.
  *            Budgets count bytes that are written. Bytes of a failed put are refunded.
  * LOCKING    None: atomic words. A thread that loses a race for a word leaves no fingerprint; the
  *            cost is one more refusal.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * admission: write budgets, and the filter that keeps unused entries off the disk. */
+ * admission: write budgets, and the filter that keeps unused entries off a disk that is full. */
 #ifndef L2_ADMISSION_H
 #define L2_ADMISSION_H
 

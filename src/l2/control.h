@@ -37,8 +37,9 @@ CELLAR_PRIVATE void l2_live_add(l2 *d, uint32_t generation, uint64_t bytes);
 CELLAR_PRIVATE void l2_live_take(l2 *d, uint32_t generation, uint32_t part, uint64_t bytes);
 /* Begin a part of a round of the log: forget what the last round counted in it. */
 CELLAR_PRIVATE void l2_live_part(l2 *d, uint32_t part);
-/* Return the live bytes of all generations that the last round counted. */
-CELLAR_PRIVATE uint64_t l2_live_sum(l2 *d);
+/* Return the live bytes of all generations that the last round counted, `most` at most; live_bytes
+ * gets them. Any thread. */
+CELLAR_PRIVATE uint64_t l2_live_sum(l2 *d, uint64_t most);
 CELLAR_PRIVATE void l2_live_save(l2 *d); /* to d->super */
 CELLAR_PRIVATE void l2_live_load(l2 *d); /* from d->super */
 /* Apply a row to the namespace table. Return false if memory is short. */

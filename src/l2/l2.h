@@ -107,8 +107,7 @@ typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field s
     uint64_t addr; /* from a get: identifies the copy. Into a put: value unchanged since that get */
     uint32_t user_flags;
     uint8_t kind, cost; /* kind: the kind in L1; not 0: CELLAR_ABSENT */
-    bool unused; /* into a put: the entry had no get since it was stored. Its second put within a
-                  * while is written, see admission.c */
+    bool unused; /* into a put: the entry had no get since it was stored, see admission.c */
     bool durable; /* into a put: acknowledged as durable, so a later open must find the entry */
     bool pack;   /* into a put: compress the value if that saves at least 1/8 */
     bool change; /* into a put: the put is the change itself, and no newer one can overtake it */

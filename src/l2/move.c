@@ -135,14 +135,6 @@ static uint64_t l2_move_limit(const l2 *d)
     return BASE_MIN(bytes / 100 * d->cfg.move_pct, room / 16 * 11);
 }
 
-/* Return what is known to be live. */
-static uint64_t l2_live_now(l2 *d)
-{
-    const uint64_t live = BASE_MIN(l2_live_sum(d), d->moves.words);
-    base_store_rlx(&d->live_bytes, live);
-    return live;
-}
-
 static void l2_moving_set(l2 *d, bool moving)
 {
     sync_take(L2_LOG, &d->log_lock);
@@ -276,7 +268,7 @@ static void l2_value_ends(l2 *d, const l2_mover *v)
     l2_live_less(d);
     l2_index_drop(d, v->e->h48, addr);
     m->value = 0; /* a value that lacks a part is not wanted */
-    m->spared = l2_live_now(d) < l2_move_limit(d);
+    m->spared = l2_live_sum(d, d->moves.words) < l2_move_limit(d);
     m->to = m->spared ? 0 : m->to;
 }
 
@@ -475,7 +467,7 @@ static void l2_move_choose(l2 *d)
 {
     l2_moves *m = &d->moves;
     if (!m->summed) { l2_words_sum(d); }
-    m->over = l2_live_now(d) >= l2_move_limit(d);
+    m->over = l2_live_sum(d, d->moves.words) >= l2_move_limit(d);
     if (!m->over) { l2_moving_set(d, true); }
 }
 

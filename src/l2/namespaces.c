@@ -86,21 +86,26 @@ static uint64_t l2_live_of(const l2_namespace_row *v)
     return BASE_MAX(n, v->live_before);
 }
 
-CELLAR_PRIVATE uint64_t l2_live_sum(l2 *d)
+CELLAR_PRIVATE uint64_t l2_live_sum(l2 *d, uint64_t most)
 {
     uint64_t n = 0;
     sync_take(L2_DEV, &d->namespace_lock);
     for (uint32_t i = 0; i < d->namespace_count; i++) { n += l2_live_of(&d->namespace[i]); }
+    n = BASE_MIN(n, most);
+    base_store_rlx(&d->live_bytes, n);
     sync_drop(L2_DEV, &d->namespace_lock);
     return n;
 }
 
 CELLAR_PRIVATE void l2_live_save(l2 *d)
 {
-    const uint64_t least = l2_live_sum(d) / L2_LIVE_ROWS + L2_PAGE;
+    uint64_t least = L2_PAGE;
     uint32_t rows = 0;
     memset(d->super.live, 0, sizeof d->super.live);
     sync_take(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 0; i < d->namespace_count; i++) {
+        least += l2_live_of(&d->namespace[i]) / L2_LIVE_ROWS;
+    }
     for (uint32_t i = 0; i < d->namespace_count && rows < L2_LIVE_ROWS; i++) {
         const uint64_t n = l2_live_of(&d->namespace[i]);
         if (n < least) { continue; }
@@ -210,6 +215,7 @@ CELLAR_PRIVATE cellar_err l2_namespace_set(l2 *d, const l2_namespace *v, const c
     const size_t named = name != NULL ? name_len : 0;
     /* The table first: a META that is written after the control must have the row. */
     if (!l2_namespace_apply(d, v, name, named)) { return CELLAR_E_NOMEM; }
+    (void)l2_live_sum(d, base_load_rlx(&d->live_bytes)); /* less, after a clear */
     unsigned char value[16 + L2_NAME_MAX] = { L2_CTL_NAMESPACE, (unsigned char)named,
                                               name != NULL };
     l2_w32(value + 4, v->id);

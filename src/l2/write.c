@@ -37,6 +37,7 @@
 
 #define L2_TOMBSTONE_LOCK_ROUNDS 2000 /* of a put for its tombstone lock: about 50 us */
 #define L2_END_ROUNDS 3
+#define L2_UNUSED_PCT 40u /* share of the size: while more is alive, unused values are refused */
 
 /* ---- tombstones ---- */
 
@@ -371,15 +372,25 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
     return CELLAR_DROPPED;
 }
 
+/* Return false if the entry is refused because it was not used. Note the key of an unused entry. */
+static bool l2_put_used(l2 *d, uint64_t h48, const l2_meta *m)
+{
+    if (!m->unused || l2_has_it(d, h48, m) || l2_seen_again(d, h48)) { return true; }
+    const uint64_t bytes = (uint64_t)base_load_rlx(&d->places_seen) * d->form.seg_bytes;
+    if (m->kind == 0 && base_load_rlx(&d->live_bytes) <= bytes / 100 * L2_UNUSED_PCT) {
+        return true;
+    }
+    L2_COUNT(d, refused_unused);
+    return false;
+}
+
 CELLAR_PRIVATE bool l2_put_wanted(l2 *d, const l2_key *k, const l2_meta *m)
 {
     unsigned char ext[L2_EXT_MAX];
     l2_rec r;
     const uint64_t h48 = l2_h48(k->hash);
     if (!l2_put_plan(d, k, 0, m, ext, &r)) { return false; }
-    if (!m->unused || l2_has_it(d, h48, m) || l2_seen_again(d, h48)) { return true; }
-    L2_COUNT(d, refused_unused);
-    return false;
+    return l2_put_used(d, h48, m);
 }
 
 CELLAR_PRIVATE cellar_err l2_put_record(l2 *d, const l2_key *k, const void *value, size_t value_len,
@@ -390,10 +401,7 @@ CELLAR_PRIVATE cellar_err l2_put_record(l2 *d, const l2_key *k, const void *valu
     l2_spot at = { .at = NULL };
     const uint64_t h48 = l2_h48(k->hash);
     if (!l2_put_plan(d, k, value_len, meta, ext, &r)) { return L2_REFUSED; }
-    if (meta->unused && !l2_has_it(d, h48, meta) && !l2_seen_again(d, h48)) {
-        L2_COUNT(d, refused_unused);
-        return L2_REFUSED;
-    }
+    if (!l2_put_used(d, h48, meta)) { return L2_REFUSED; }
     l2_box box = { NULL, 0, value };
     if ((d->crypt.seal != NULL || meta->pack) && l2_has_it(d, h48, meta)) {
         /* The check under the lock would find it, but after compression or encryption. */

@@ -321,6 +321,8 @@ static void unused_entries_are_stored_at_their_second_put(void)
     kit.cfg.seg_count = 8;
     open_it();
     l2_stats st;
+    const uint64_t share = (uint64_t)kit.d->places * kit.d->form.seg_bytes / 100 * 40;
+    base_store_rlx(&kit.d->live_bytes, share + 1); /* more than 40 % of the size is alive */
     for (uint32_t i = 0; i < 40; i++) { T_EQ_I64(put_unused(i), L2_REFUSED); }
     l2_stats_get(kit.d, &st);
     T_EQ_U64(st.refused_unused, 40);
@@ -349,6 +351,13 @@ static void unused_entries_are_stored_at_their_second_put(void)
     T_EQ_U64(st.identical, 1);
     m.addr = 12345;
     T_EQ_I64(l2_put(kit.d, &other, "v", 1, &m, NULL), L2_REFUSED);
+    /* With room each value is stored, and a negative entry after a use. */
+    base_store_rlx(&kit.d->live_bytes, share);
+    const l2_key third = l2_kit_key(&kit, "third", 5, 7), fourth = l2_kit_key(&kit, "fourth", 6, 7);
+    T_EQ_I64(l2_put(kit.d, &third, "v", 1, &m, NULL), CELLAR_OK);
+    m.kind = 1;
+    T_EQ_I64(l2_put(kit.d, &fourth, NULL, 0, &m, NULL), L2_REFUSED);
+    T_EQ_I64(l2_put(kit.d, &third, NULL, 0, &m, NULL), CELLAR_OK); /* noted by its value */
     end();
 }
 
