@@ -94,7 +94,7 @@ extern "C" {
     X(E_LEASE, -24, "lease unknown, expired or already used") \
     X(E_CORRUPT, -25, "stored data is damaged") \
     X(E_FOREIGN, -26, "not a file of cellar") \
-    X(E_NEWER_FORMAT, -27, "format of a newer version") \
+    X(E_NEWER_FORMAT, -27, "format of another version") \
     X(E_NOT_OWNER, -28, "held by another owner") \
     X(E_LOST, -29, "lost: the lease ended before") \
     X(E_NOT_FOUND, -30, "unknown name") \

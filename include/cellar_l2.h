@@ -118,7 +118,7 @@ extern "C" {
  * reason. A directory with a damaged head is renamed to l2_path.bad.N, N from 1 to 9, and a new one
  * is created: one log line, of level ERROR, names it. With REFUSE, or if all nine names exist,
  * cellar_open fails (E_CORRUPT), and the directory stays as it is. A directory of another program
- * or of a newer library is never renamed. Metric cellar_l2_opened says how the index was restored.
+ * or of another format is never changed. Metric cellar_l2_opened says how the index was restored.
  *
  * A failed sync drops no entry: the bytes since the last good sync are stored again. Until that
  * is done, cellar_sync, CELLAR_DURABLE and changes under SYNC_ALWAYS return E_IO. If the kernel

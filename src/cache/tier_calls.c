@@ -19,26 +19,11 @@ BASE_SIZE_BEGIN
 
 /* ---- namespaces ---- */
 
-/* Find the row of a namespace. The root has an empty name here, because a namespace may have its
- * label. */
-static bool cache_tier_namespace_row(const cellar *v, l2_namespace *out)
-{
-    l2 *d = cache_disk(v->store);
-    return d != NULL && l2_namespace_find(d, v->slot != 0 ? v->name : "",
-                                          v->slot != 0 ? v->name_len : 0, out);
-}
-
-/* Find the row of the root under its label, as older versions stored it. */
-static bool cache_tier_root_row(const cellar *v, l2_namespace *out)
-{
-    l2 *d = cache_disk(v->store);
-    return d != NULL && v->slot == 0 && v->name_len != 0 &&
-           l2_namespace_find(d, v->name, v->name_len, out) && out->id == 0;
-}
-
 CELLAR_PRIVATE bool cache_tier_namespace_find(const cellar *v, l2_namespace *out)
 {
-    return cache_tier_namespace_row(v, out) || cache_tier_root_row(v, out);
+    l2 *d = cache_disk(v->store); /* the root has no name there: a namespace may have its label */
+    return d != NULL && l2_namespace_find(d, v->slot != 0 ? v->name : "",
+                                          v->slot != 0 ? v->name_len : 0, out);
 }
 
 static void cache_tier_namespace_set(cache_store *s, const l2_namespace *v, const char *name,
@@ -55,9 +40,8 @@ static void cache_tier_namespace_set(cache_store *s, const l2_namespace *v, cons
 static void cache_tier_namespace_say(const cellar *v, const l2_namespace *now)
 {
     l2_namespace known;
-    const bool there = cache_tier_namespace_row(v, &known);
-    if ((!there && cache_tier_root_row(v, &known)) || (there && v->no_disk &&
-        (known.id == v->id || v->slot == 0))) {
+    const bool there = cache_tier_namespace_find(v, &known);
+    if (there && v->no_disk && (known.id == v->id || v->slot == 0)) {
         const l2_namespace gone = { known.id, 0, 0 };
         cache_tier_namespace_set(v->store, &gone, NULL, 0);
     }

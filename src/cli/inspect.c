@@ -299,8 +299,8 @@ static int inspect_refused(const char *dir, cellar_err err, int sys_errno)
     static const struct { cellar_err err; const char *why; } known[] = {
         { CELLAR_E_BUSY, "a running program has it open; stop the program, or use --force" },
         { CELLAR_E_FOREIGN, "it holds no store of cellar; name the l2_path of a store" },
-        { CELLAR_E_NEWER_FORMAT, "a newer cellar or another kind of machine wrote it; use the "
-                                 "cellar that wrote it" },
+        { CELLAR_E_NEWER_FORMAT, "another version of cellar or another kind of machine wrote it; "
+                                 "use the cellar that wrote it" },
         { CELLAR_E_CORRUPT, "both copies of its superblock are damaged; restore a copy of the "
                             "directory, or delete it" },
         { CELLAR_E_NOMEM, "out of memory; it needs about 12 bytes a record" },

@@ -15,7 +15,7 @@
  *            In a slot the first 8 bytes are "CL2begun" while the rest is written, in both copies.
  *   trailer  0 u32 magic  8 u64 epoch  16 u64 segseq  24 u32 data_end  28 u32 entries
  *            32 u32 footer_pages  36 u32 tombstones  40 u32 controls  44 u32 max_generation
- *            48 u32 1: recovery has lost records of the segment (older versions: 0)
+ *            48 u32 1: recovery has lost records of the segment
  *            128 copy of the header  4088 u64 check. An open slot has only the header at 128, so
  *            either copy identifies the slot.
  *   footer   0 u64 check  8 u32 first_off (granules)  12 u16 entries  14 u16 number
@@ -59,8 +59,6 @@ _Static_assert(offsetof(l2_trailer, hole) - offsetof(l2_trailer, data_end) ==
 #define L2_EXT_RAW 129u
 #define L2_EXT_PARTS 131u
 #define L2_EXT_PARTS_BYTES 20u
-#define L2_EXT_LIST 130u /* tags of an older library; the length counts words of 8 bytes */
-#define L2_LIST_MAX 100u /* most tags in such a list */
 #define L2_SORT_ROW_MOST 80u /* bytes of a row that is sorted */
 
 static const unsigned char l2_no_secret[32] = { 'c', 'e', 'l', 'l', 'a', 'r' };
@@ -182,9 +180,9 @@ CELLAR_PRIVATE cellar_err l2_super_read(const unsigned char page[L2_PAGE], l2_su
         memcpy((unsigned char *)out + l2_super_rows[i].field, page + l2_super_rows[i].at,
                l2_super_rows[i].bytes);
     }
-    if (out->major != L2_MAJOR || out->ro_compat != 0 ||
-        (out->incompat & ~(uint64_t)L2_INCOMPAT) != 0 || out->check_algo != 1 ||
-        out->hash_algo > BASE_HASH_SIP13 || l2_r32(page + 12) != L2_ENDIAN) {
+    if (out->major != L2_MAJOR || out->ro_compat != 0 || out->incompat != 0 ||
+        out->check_algo != 1 || out->hash_algo > BASE_HASH_SIP13 ||
+        l2_r32(page + 12) != L2_ENDIAN) {
         return CELLAR_E_NEWER_FORMAT;
     }
     if (!l2_super_sane(out)) { return CELLAR_E_CORRUPT; }
@@ -222,8 +220,6 @@ CELLAR_PRIVATE bool l2_head_read(const l2_form *f, const unsigned char at[L2_HEA
         base_sum(&f->sum, l2_seed(f, out->segseq, L2_SALT_HEAD), at, 56)) {
         return false;
     }
-    out->minor = l2_r16(at + 6);
-    if (out->minor == 0 && out->meta == f->seg_bytes) { out->meta = 0; }
     return out->segseq != 0 && out->segseq < (uint64_t)1 << 47 &&
            out->prev_segseq < out->segseq && out->floor_lsn <= out->segseq * f->seg_bytes;
 }
@@ -483,14 +479,13 @@ CELLAR_PRIVATE bool l2_rec_summed(const l2_form *f, const unsigned char *at,
 
 /* ---- extensions ----
  * TLVs: u8 type, u8 length, bytes.
- *   1 u32 stale_ms  2 u32 idle_ms  3 u32 user_flags  4 u64 version  5 of older versions: skipped
+ *   1 u32 stale_ms  2 u32 idle_ms  3 u32 user_flags  4 u64 version
  *   6 u8 kind  7 u8 cost
  *   8 u64 end_wall_ms: deadline of an entry with an idle time (2^63 - 1 none); expiry_wall_ms is
  *   then the end of the idle time
  *   9 u48 granules back to the linked older record of the class (0 none); the first TLV if bit 5 of
  *   the kind is set; not authenticated by encryption
  *   128 u64 born, u64 fingerprint of each tag  129 u32 raw length of a compressed value
- *   130 the same as 128 in records of older libraries: its length counts words of 8 bytes
  *   131 u64 id, u64 total, u32 part: a value of `total` bytes lies in records of `part` bytes
  *   (value.c)
  *   0 padding
@@ -569,7 +564,7 @@ static void *l2_ext_field(l2_meta *m, uint8_t type, uint8_t *n)
 static bool l2_ext_tags(const unsigned char *at, uint32_t n, l2_meta *m)
 {
     BASE_ASSERT(m != NULL);
-    if (n < 16 || n % 8 != 0 || n / 8 - 1 > L2_LIST_MAX) { return false; }
+    if (n < 16 || n % 8 != 0 || n / 8 - 1 > BASE_TAGS_MAX) { return false; }
     m->tag_count = n / 8 - 1;
     m->tag_born = l2_r64(at + 2);
     m->tag_fps = at + 10;
@@ -589,14 +584,13 @@ static bool l2_ext_parts(const unsigned char *at, uint32_t n, l2_meta *m)
 CELLAR_PRIVATE bool l2_ext_read(const unsigned char *ext, size_t bytes, l2_meta *m)
 {
     for (size_t at = 0; at < bytes && ext[at] != 0;) {
-        const uint32_t n = bytes - at < 2 ? 0 : ext[at + 1] * (ext[at] == L2_EXT_LIST ? 8u : 1u);
+        const uint32_t n = bytes - at < 2 ? 0 : ext[at + 1];
         if (bytes - at < 2 || bytes - at - 2 < n) { return false; }
         uint8_t want;
         void *field = l2_ext_field(m, ext[at], &want);
-        const bool tags = ext[at] == L2_EXT_TAGS || ext[at] == L2_EXT_LIST;
-        const bool right = tags                        ? l2_ext_tags(ext + at, n, m)
-                           : ext[at] == L2_EXT_PARTS   ? l2_ext_parts(ext + at, n, m)
-                                                       : field != NULL || ext[at] < 128;
+        const bool right = ext[at] == L2_EXT_TAGS    ? l2_ext_tags(ext + at, n, m)
+                           : ext[at] == L2_EXT_PARTS ? l2_ext_parts(ext + at, n, m)
+                                                     : field != NULL || ext[at] < 128;
         if (!right) { return false; }
         if (field != NULL && want != n) { return false; }
         if (field != NULL) { memcpy(field, ext + at + 2, want); }

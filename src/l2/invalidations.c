@@ -193,25 +193,9 @@ static int l2_tags_state(l2 *d, uint64_t born, const void *fps, uint32_t count)
     return verdict;
 }
 
-#define L2_TAG_OF_LIFE UINT64_C(0x62E1D9F4A7C3508B)
-
-/* Return whether the record counts only in the life of the store that wrote it, an older library:
- * the list of its tags has L2_TAG_OF_LIFE. The longest lists have it. */
-static bool l2_tags_of_life(const l2_meta *m)
-{
-    bool life = m->tag_count > BASE_TAGS_MAX;
-    for (uint32_t i = 0; i < m->tag_count && !life; i++) {
-        uint64_t fp;
-        memcpy(&fp, (const unsigned char *)m->tag_fps + 8 * (size_t)i, 8);
-        life = fp == L2_TAG_OF_LIFE;
-    }
-    return life;
-}
-
 CELLAR_PRIVATE int l2_tags_verdict(l2 *d, const l2_meta *m)
 {
     if (m->tag_count == 0) { return 0; }
-    if (l2_tags_of_life(m)) { return 2; }
     return d->cfg.tags_valid != NULL
                ? d->cfg.tags_valid(d->cfg.tags_ctx, m->tag_born, m->tag_fps, m->tag_count)
                : l2_tags_state(d, m->tag_born, m->tag_fps, m->tag_count);

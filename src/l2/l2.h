@@ -125,7 +125,7 @@ typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field s
 } l2_meta;
 
 /* Open the store in cfg->path. Errors that leave the directory untouched: E_BUSY (open elsewhere),
- * E_FOREIGN (not a store), E_NEWER_FORMAT (written by a newer library), E_CORRUPT (both copies of
+ * E_FOREIGN (not a store), E_NEWER_FORMAT (of another format), E_CORRUPT (both copies of
  * SUPER damaged), E_UNSUPPORTED (network file system). Others: E_IO, E_NOMEM, E_SPACE, E_INVAL.
  * *sys_errno: the errno of the system, or 0. The index rebuild continues after the return. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno);

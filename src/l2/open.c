@@ -7,7 +7,7 @@
  *                     {DIRTY, boot id, level} -> worker
  *            close: worker joined, full slots sealed, l2_sync, everything freed
  * INVARIANTS Three kinds of directories stay byte for byte as they were. One has a foreign file and
- *            no SUPER. One has a SUPER without our magic, or of a newer library. The third has both
+ *            no SUPER. One has a SUPER without our magic, or of another format. The third has both
  *            copies of SUPER damaged; on_damage permits to rename it (with a LOCK in it).
  *            A copy is a directory with files for which SUPER was not written: stage.buf has
  *            another inode or creation time, or, if that is unknown, another device. It is believed
@@ -89,7 +89,7 @@ static void l2_super_mend(l2 *d, base_vfs_file *f, uint64_t copy)
 }
 
 /* Load the valid copy with the higher serial. Without one: E_CORRUPT if a copy has our magic, else
- * E_FOREIGN. If a copy is of a newer library: E_NEWER_FORMAT. */
+ * E_FOREIGN. If a copy has another format: E_NEWER_FORMAT. */
 static cellar_err l2_super_load(l2 *d, int *sys_errno)
 {
     base_vfs_file *f = NULL;
@@ -190,7 +190,6 @@ static cellar_err l2_format(l2 *d, int *sys_errno)
     if (err != CELLAR_OK) { return err; }
     s->major = L2_MAJOR;
     s->minor = L2_MINOR;
-    s->incompat = L2_INCOMPAT_EACH;
     s->check_algo = 1;
     s->hash_algo = (uint16_t)d->cfg.hash_algo;
     s->epoch = 1;
@@ -262,24 +261,6 @@ static int l2_places_bound(l2 *d)
     return 0;
 }
 
-/* Upgrade SUPER of an older library before the first new header is written; the older library then
- * refuses the store. All other fields keep their values, also those that identify a copy. */
-static int l2_format_now(l2 *d, const l2_stage_id *was)
-{
-    l2_super *s = &d->super;
-    base_store_rlx(&d->floor_lsn, s->floor_lsn);
-    if (s->minor >= L2_MINOR && (s->incompat & L2_INCOMPAT_EACH) == L2_INCOMPAT_EACH) {
-        return 0;
-    }
-    const l2_stage_id stage = s->stage;
-    s->minor = (uint16_t)BASE_MAX(s->minor, L2_MINOR);
-    s->incompat |= L2_INCOMPAT_EACH;
-    s->stage = *was;
-    const int e = l2_super_store(d);
-    s->stage = stage;
-    return e;
-}
-
 static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
 {
     bool whole = false, kept = false;
@@ -315,9 +296,7 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     if (d->opened == L2_OPENED_NO_SNAP && d->snap_file != NULL) { d->opened = L2_OPENED_UNFIT; }
     if (!untouched) { l2_snap_close(d); }
     if (c->rest) { (void)d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.new"); }
-    e = l2_format_now(d, whole ? &stage_was : &(l2_stage_id){ .inode = 0 });
-    *sys_errno = e;
-    if (e != 0) { return CELLAR_E_IO; }
+    base_store_rlx(&d->floor_lsn, d->super.floor_lsn);
     const cellar_err err = l2_recover(d, alive, same_boot, !kept, &stage_was, sys_errno);
     l2_snap_close(d);
     if (err != CELLAR_OK) { return err; }
@@ -498,9 +477,6 @@ CELLAR_PRIVATE cellar_err l2_open(const l2_config *cfg, l2 **out, int *sys_errno
         l2_thread_end(d);
         l2_free(d);
         return err;
-    }
-    if ((d->super.incompat & L2_INCOMPAT_PARTS) != 0) {
-        base_store_rlx(&d->parts, (uint32_t)L2_PARTS_READY);
     }
     l2_live_load(d);
     base_store_rel(&d->ready, 1u);

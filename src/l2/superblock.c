@@ -61,12 +61,6 @@ CELLAR_PRIVATE int l2_dirty_now(l2 *d)
     return e;
 }
 
-CELLAR_PRIVATE void l2_parts_allow(l2 *d)
-{
-    d->super.incompat |= L2_INCOMPAT_PARTS;
-    if (l2_super_store(d) == 0) { base_store_rel(&d->parts, (uint32_t)L2_PARTS_READY); }
-}
-
 CELLAR_PRIVATE void l2_dirty_wait(l2 *d)
 {
     l2_worker_take(d);

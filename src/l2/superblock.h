@@ -9,8 +9,6 @@
 /* ---- superblock.c ---- */
 
 CELLAR_PRIVATE int l2_super_store(l2 *d); /* write serial + 1 to the other copy and sync it */
-/* Allow values in parts: an older library refuses the store from now on. Worker only. */
-CELLAR_PRIVATE void l2_parts_allow(l2 *d);
 CELLAR_PRIVATE int l2_dirty_now(l2 *d);   /* make L2_NOW_DIRTY durable; worker only */
 /* Wait until L2_NOW_DIRTY is durable. The caller has no lock and is not the worker. */
 CELLAR_PRIVATE void l2_dirty_wait(l2 *d);

@@ -30,13 +30,8 @@
 #include "base/sync.h"
 #include "l2/l2.h"
 
-#define L2_MAJOR 1u
-#define L2_MINOR 2u          /* README.md lists the versions */
-#define L2_INCOMPAT_META 1u  /* headers have META's serial instead of the segment size */
-#define L2_INCOMPAT_FLAGS 2u /* kinds of records and footer lines carry L2_FLAG_... */
-#define L2_INCOMPAT_PARTS 4u /* values in parts, see value.c; set before the first part */
-#define L2_INCOMPAT_EACH (L2_INCOMPAT_META | L2_INCOMPAT_FLAGS) /* of each store */
-#define L2_INCOMPAT (L2_INCOMPAT_EACH | L2_INCOMPAT_PARTS)
+#define L2_MAJOR 2u
+#define L2_MINOR 0u
 #define L2_PAGE 4096u
 #define L2_HEAD_BYTES 64u
 #define L2_HEAD_BEGUN UINT64_C(0x6e75676562324c43) /* "CL2begun": a header is being written here */
@@ -113,7 +108,6 @@ typedef struct l2_head { /* header of a segment; in the order of the file up to 
                     * the floor contain every control. UINT32_MAX: no information. */
     int64_t base_wall_ms;
     uint64_t prev_segseq, floor_lsn;
-    uint16_t minor; /* format version of the writer; l2_head_write sets its own */
 } l2_head;
 
 typedef struct l2_trailer {
@@ -420,7 +414,6 @@ typedef struct l2_moves { /* passes of the oldest segment, see move.c; worker on
 } l2_moves;
 
 enum { L2_NOW_CLEAN, L2_NOW_MOVING, L2_NOW_DIRTY }; /* values of l2.dirty */
-enum { L2_PARTS_NONE, L2_PARTS_WANTED, L2_PARTS_READY }; /* values of l2.parts */
 
 struct l2 {
     l2_config cfg;           /* constant; path is not kept */
@@ -480,7 +473,6 @@ struct l2 {
     _Atomic uint64_t header_floor; /* highest floor of a header in the stage */
     _Atomic uint32_t dirty;       /* L2_NOW_...; futex word */
     _Atomic uint32_t want_dirty;  /* 1: a put was dropped because SUPER says CLEAN */
-    _Atomic uint32_t parts;       /* L2_PARTS_...: whether SUPER allows values in parts */
     _Atomic uint32_t part_count;  /* values in parts that were begun since the open */
     _Atomic uint64_t live_bytes;  /* estimate of the worker, see move.c */
     uint64_t part_first;          /* number of the first of them, random; constant */

@@ -299,12 +299,6 @@ static cellar_err l2_parts_begin(l2 *d, const l2_key *k, size_t len, const l2_me
     l2_windows w;
     if (!l2_put_wanted(d, k, meta) || !l2_budget_allows(d, len, &w)) { return L2_REFUSED; }
     l2_budgets_back(d, &w, len); /* each part takes its own bytes */
-    if (base_load_acq(&d->parts) != L2_PARTS_READY) {
-        base_store_rel(&d->parts, (uint32_t)L2_PARTS_WANTED);
-        l2_worker_wake(d);
-        L2_COUNT(d, dropped);
-        return CELLAR_DROPPED;
-    }
     if (meta->change) { l2_invalidate(d, k); }
     p->id = BASE_MAX(d->part_first + base_add_rlx(&d->part_count, 1u), (uint64_t)1);
     p->done = 0;

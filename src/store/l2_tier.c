@@ -48,7 +48,7 @@ static const char *cache_disk_why(cellar_err err, int sys_errno)
         return "l2_path holds files that are not of a disk tier: use an empty directory";
     }
     if (err == CELLAR_E_NEWER_FORMAT) {
-        return "l2_path was written by a newer library: upgrade this one";
+        return "l2_path has a format of another version of cellar: use that, or another directory";
     }
     if (err == CELLAR_E_CORRUPT) {
         return sys_errno == EEXIST ? "l2_path is damaged, and l2_path.bad.1 to .9 exist: remove one"

@@ -2,8 +2,8 @@
  *
  * journal: rows of tasks, schedules and messages in an SQLite database.
  *
- * FORMAT     application_id "cell", WAL. user_version: number of `journal_steps` that made the
- *            tables; an open does the steps that are missing.
+ * FORMAT     application_id "cell", user_version JOURNAL_VERSION, WAL. A database of another
+ *            program or version is refused before the first write.
  *            task: one row for each live task and each dead letter. input: one row for each task
  *            that ended while another one waits for it. throttle: keys of THROTTLE.
  *            schedule: one row for each schedule with catch_up_on_start. message, copy: a row for
@@ -28,7 +28,7 @@
 
 BASE_SIZE_BEGIN
 
-#define JOURNAL_VERSION (sizeof journal_steps / sizeof *journal_steps)
+#define JOURNAL_VERSION 4u
 #define JOURNAL_APPLICATION 0x63656c6c
 #define JOURNAL_ID 16
 #define JOURNAL_PAGE 4096u /* default of SQLite */
@@ -38,13 +38,11 @@ static const char journal_setup[] =
     "PRAGMA trusted_schema=0;"
     "PRAGMA locking_mode=EXCLUSIVE;"
     "PRAGMA cache_size=-2000;"
-    "PRAGMA temp_store=MEMORY;"
-    "PRAGMA journal_mode=WAL;"
-    "PRAGMA journal_size_limit=16777216;";
+    "PRAGMA temp_store=MEMORY;";
 
-static const char *const journal_steps[] = {
-    /* 1 */
+static const char journal_schema[] =
     "PRAGMA application_id=1667591276;"
+    "PRAGMA user_version=4;"
     "CREATE TABLE task("
     " id BLOB NOT NULL PRIMARY KEY, name TEXT NOT NULL, state INTEGER NOT NULL,"
     " priority INTEGER NOT NULL, attempt INTEGER NOT NULL, max_attempts INTEGER NOT NULL,"
@@ -52,7 +50,8 @@ static const char *const journal_steps[] = {
     " delay_ms INTEGER NOT NULL, expires_wall_ms INTEGER NOT NULL,"
     " ended_wall_ms INTEGER NOT NULL, payload BLOB, content_type TEXT, unique_key TEXT,"
     " unique_states INTEGER, tag TEXT, trace BLOB, then_id BLOB, member INTEGER,"
-    " inputs INTEGER, run_on INTEGER, error TEXT, key_until_wall_ms INTEGER) STRICT, WITHOUT ROWID;"
+    " inputs INTEGER, run_on INTEGER, error TEXT, key_until_wall_ms INTEGER, after_id BLOB)"
+    " STRICT, WITHOUT ROWID;"
     "CREATE TABLE input("
     " then_id BLOB NOT NULL, member INTEGER NOT NULL, ok INTEGER NOT NULL, result BLOB,"
     " PRIMARY KEY(then_id, member)) STRICT, WITHOUT ROWID;"
@@ -63,19 +62,12 @@ static const char *const journal_steps[] = {
     " CASE WHEN due_wall_ms > 0 THEN datetime(due_wall_ms / 1000, 'unixepoch') END AS due,"
     " coalesce(length(payload), 0) AS bytes, unique_key, tag, error"
     " FROM task ORDER BY task.id;"
-    "PRAGMA user_version=1;",
-    /* 2 */
-    "ALTER TABLE task ADD COLUMN after_id BLOB;"
     "CREATE TABLE throttle(key TEXT NOT NULL PRIMARY KEY, id BLOB NOT NULL,"
     " until_wall_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE INDEX throttle_until ON throttle(until_wall_ms);"
-    "PRAGMA user_version=2;",
-    /* 3 */
     "CREATE TABLE schedule("
     " name TEXT NOT NULL PRIMARY KEY, spec TEXT NOT NULL, zone TEXT NOT NULL,"
     " last_due_wall_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
-    "PRAGMA user_version=3;",
-    /* 4 */
     "CREATE TABLE message("
     " id INTEGER PRIMARY KEY, key TEXT NOT NULL, priority INTEGER NOT NULL,"
     " published_wall_ms INTEGER NOT NULL, expires_wall_ms INTEGER NOT NULL, headers BLOB,"
@@ -83,9 +75,7 @@ static const char *const journal_steps[] = {
     "CREATE TABLE copy("
     " message INTEGER NOT NULL, number INTEGER NOT NULL, queue TEXT NOT NULL,"
     " consumer_group TEXT NOT NULL, attempt INTEGER NOT NULL, dead INTEGER NOT NULL,"
-    " died_in TEXT, PRIMARY KEY(message, number)) STRICT, WITHOUT ROWID;"
-    "PRAGMA user_version=4;",
-};
+    " died_in TEXT, PRIMARY KEY(message, number)) STRICT, WITHOUT ROWID;";
 
 enum journal_statement {
     JOURNAL_BEGIN, JOURNAL_COMMIT, JOURNAL_INSERT, JOURNAL_UPDATE, JOURNAL_PAYLOAD, JOURNAL_DELETE,
@@ -647,16 +637,19 @@ static cellar_err journal_take(journal *j, bool sync, const char **why)
     }
     *why = "the file is a database of another program";
     if (tables != 0 && application != JOURNAL_APPLICATION) { return CELLAR_E_FOREIGN; }
-    *why = "a newer version of the library wrote it";
-    if (version > JOURNAL_VERSION) { return CELLAR_E_NEWER_FORMAT; }
+    *why = "another version of the library wrote it";
+    if ((tables | version) != 0 && version != JOURNAL_VERSION) { return CELLAR_E_NEWER_FORMAT; }
     *why = "the database is damaged";
     if (tables != 0) { err = journal_walk(j, "PRAGMA quick_check(1)", journal_ok_of, NULL); }
-    if (err == CELLAR_OK) { err = journal_code(sqlite3_exec(j->db, "COMMIT", NULL, NULL, NULL)); }
     if (err != CELLAR_OK) { return err; }
-    journal_room(j, false);
-    err = journal_code(sqlite3_exec(j->db, "BEGIN EXCLUSIVE", NULL, NULL, NULL));
-    for (uint64_t i = version; i < JOURNAL_VERSION && err == CELLAR_OK; i++) {
-        err = journal_code(sqlite3_exec(j->db, journal_steps[i], NULL, NULL, NULL));
+    err = journal_code(sqlite3_exec(j->db, "COMMIT; PRAGMA journal_mode=WAL;"
+                                    "PRAGMA journal_size_limit=16777216", NULL, NULL, NULL));
+    if (err == CELLAR_OK) {
+        journal_room(j, false);
+        err = journal_code(sqlite3_exec(j->db, "BEGIN EXCLUSIVE", NULL, NULL, NULL));
+    }
+    if (err == CELLAR_OK && tables == 0) {
+        err = journal_code(sqlite3_exec(j->db, journal_schema, NULL, NULL, NULL));
     }
     if (err == CELLAR_OK) {
         err = journal_code(sqlite3_exec(j->db,

@@ -295,7 +295,7 @@ static void super_of_a_newer_library(const char *path, bool newer)
     T_CHECK(fwrite(now, 1, sizeof now, f) == sizeof now && fclose(f) == 0);
 }
 
-/* A directory in use, one of a newer library, a damaged one, one of another program: each has its
+/* A directory in use, one of another format, a damaged one, one of another program: each has its
  * code and its text. */
 static void refused_directory_states_its_cause(void)
 {
@@ -309,7 +309,7 @@ static void refused_directory_states_its_cause(void)
     shut(c);
     snprintf(name, sizeof name, "%s/SUPER", cfg.config.l2_path);
     super_of_a_newer_library(name, true);
-    expect_words(&cfg, CELLAR_E_NEWER_FORMAT, "newer library");
+    expect_words(&cfg, CELLAR_E_NEWER_FORMAT, "another version of cellar");
     super_of_a_newer_library(name, false);
     c = open_it();
     T_EQ_U64(look(c, 1), 1); /* nothing was destroyed */

@@ -811,38 +811,6 @@ static void get_many_and_get_alloc_read_disk(void)
     shut(c);
 }
 
-/* Older stores kept the row of the root namespace under its label. */
-static void root_stored_under_its_label_is_converted(void)
-{
-    settings cfg = settings_here(0, NULL);
-    l2_namespace row = { 0, 40, 3 };
-    cellar_namespace_config hidden = cellar_namespace_config_default();
-    cellar *c = NULL, *v;
-    hidden.tier = CELLAR_TIER_L1; /* it leaves no row */
-    cfg.config.root = &hidden;
-    store_begin();
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    cfg.config.root = NULL;
-    cfg.host.name = "main";
-    T_EQ_I64(l2_namespace_set(c->store->disk, &row, "main", 4), CELLAR_OK);
-    T_EQ_I64(cellar_close(c), CELLAR_OK);
-    for (int life = 0; life < 2; life++) {
-        T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-        T_REQUIRE(l2_namespace_find(c->store->disk, "", 0, &row));
-        T_CHECK(row.generation == 40 && row.version == 3);
-        T_EQ_I64(put(c, 1, "root", 0), CELLAR_OK);
-        T_EQ_I64(cellar_namespace_open(c, "main", NULL, &v), CELLAR_OK);
-        T_EQ_STR(look(v, 1), "MISS");
-        T_REQUIRE(l2_namespace_find(c->store->disk, "main", 4, &row));
-        T_CHECK(row.id != 0 && row.generation != 40);
-        T_REQUIRE(l2_namespace_find(c->store->disk, "", 0, &row));
-        T_EQ_U64(row.generation, 40);
-        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-        T_EQ_I64(cellar_close(c), CELLAR_OK);
-    }
-    store_end();
-}
-
 static void change_without_disk_captures_no_stamp(void)
 {
     cellar *c = open_with(100, false, CELLAR_L2_WRITE_ON_EVICTION);
@@ -982,7 +950,6 @@ T_MAIN("cache_tier", T_CASE(evicted_entry_is_written_to_disk_and_read_back),
        T_CASE(disk_read_during_pending_change_misses), T_CASE(key_set_during_disk_read_hits),
        T_CASE(pending_change_of_other_key_hides_nothing), T_CASE(disk_without_key_is_not_called),
        T_CASE(seed_backfilled_entry_expires_on_time), T_CASE(get_many_and_get_alloc_read_disk),
-       T_CASE(root_stored_under_its_label_is_converted),
        T_CASE(change_without_disk_captures_no_stamp),
        T_CASE(entry_tagged_before_epoch_floor_misses), T_CASE(forked_child_has_no_disk),
        T_CASE(fork_in_listener_between_two_disk_reads_misses))

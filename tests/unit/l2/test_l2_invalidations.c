@@ -91,29 +91,6 @@ static void tags_are_returned_with_the_value(void)
     l2_kit_end(&kit, &dev);
 }
 
-/* Such a record counted only in the life of the store that wrote it. */
-static void a_record_with_a_tag_of_life_is_never_served(void)
-{
-    const uint64_t life = UINT64_C(0x62E1D9F4A7C3508B);
-    uint64_t list[103] = { 0 };
-    unsigned char *const ext = (unsigned char *)list + 6; /* type, length, born: 10 bytes */
-    begin();
-    T_EQ_I64(put("k", life, epoch + 9), L2_REFUSED);
-    T_CHECK(!there("k"));
-    for (uint32_t tags = 1; tags <= 101; tags++) {
-        l2_meta m;
-        memset(&m, 0, sizeof m);
-        list[tags + 1] = life;
-        ext[0] = 130;
-        ext[1] = (unsigned char)(tags + 1);
-        const bool known = l2_ext_read(ext, 10u + 8u * tags, &m);
-        if (!T_CHECK(known == (tags <= 100)) || !known) { continue; }
-        T_EQ_U64(m.tag_count, tags);
-        T_EQ_I64(l2_tags_verdict(kit.d, &m), 2);
-    }
-    l2_kit_end(&kit, &dev);
-}
-
 static void a_tag_invalidates_entries_born_before(void)
 {
     begin();
@@ -491,7 +468,6 @@ static void invalidations_hold_after_any_refused_allocation(void)
 
 T_ONE_THREAD;
 T_MAIN("l2_invalidations", T_CASE(tags_are_returned_with_the_value),
-       T_CASE(a_record_with_a_tag_of_life_is_never_served),
        T_CASE(a_tag_invalidates_entries_born_before),
        T_CASE(a_soft_tag_invalidation_is_a_miss_on_disk),
        T_CASE(a_pattern_deletes_entries_put_before), T_CASE(an_invalidation_during_a_put_wins),

@@ -746,48 +746,6 @@ static void ranges_of_encrypted_values_are_the_bytes_of_the_whole(void)
     }
 }
 
-static void only_a_store_with_parts_refuses_older_libraries(void)
-{
-    begin();
-    T_EQ_I64(put("k", 1, 100), CELLAR_OK);
-    T_EQ_U64(kit.d->super.incompat, L2_INCOMPAT_EACH);
-    T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
-    T_EQ_U64(kit.d->super.incompat, L2_INCOMPAT);
-    l2_close(kit.d);
-    open_again();
-    T_EQ_U64(kit.d->super.incompat, L2_INCOMPAT);
-    T_EQ_U64(look("k", LONG), 1);
-    end();
-}
-
-/* Without a SUPER that names values in parts no part is stored: an older library opens the
- * directory. */
-static void no_part_is_stored_before_super_names_parts(void)
-{
-    begin();
-    T_EQ_I64(put("small", 1, 100), CELLAR_OK);
-    dev.fail_site = DEV_PWRITE;
-    dev.fail_errno = EIO;
-    dev.fail_sticky = true;
-    dev.fail_at = 1;
-    l2_parts parts = { 0, 0 };
-    l2_meta m = { .parts = &parts };
-    stamp_right = true;
-    for (int i = 0; i < 20; i++) {
-        T_EQ_I64(put_once("k", 2, LONG, &m), CELLAR_DROPPED);
-        (void)l2_tick(kit.d, 1000);
-    }
-    T_EQ_U64(l2_kit_figures(&kit).parts, 0);
-    dev.fail_at = 0;
-    l2_kit_killed(&kit, &dev);
-    T_EQ_U64(kit.d->super.incompat, L2_INCOMPAT_EACH);
-    T_EQ_U64(look("small", 100), 1);
-    T_EQ_I64(put("k", 2, LONG), CELLAR_OK);
-    T_EQ_U64(kit.d->super.incompat, L2_INCOMPAT);
-    T_EQ_U64(look("k", LONG), 2);
-    end();
-}
-
 T_MAIN("l2_values", T_CASE(values_of_any_length_are_served_from_stage_disk_and_after_a_reopen),
        T_CASE(ranges_of_values_are_the_bytes_of_the_whole),
        T_CASE(mapped_ranges_of_values_are_the_bytes_of_the_whole), T_CASE(changed_values_are_misses),
@@ -805,6 +763,4 @@ T_MAIN("l2_values", T_CASE(values_of_any_length_are_served_from_stage_disk_and_a
        T_CASE(change_while_parts_are_read_gives_a_whole_value_or_a_miss),
        T_CASE(a_shrink_below_the_live_values_keeps_whole_ones),
        T_CASE(a_full_disk_between_parts_leaves_no_old_value),
-       T_CASE(ranges_of_encrypted_values_are_the_bytes_of_the_whole),
-       T_CASE(no_part_is_stored_before_super_names_parts),
-       T_CASE(only_a_store_with_parts_refuses_older_libraries))
+       T_CASE(ranges_of_encrypted_values_are_the_bytes_of_the_whole))

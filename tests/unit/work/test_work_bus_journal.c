@@ -526,24 +526,6 @@ static void damaged_rows_are_refused(void)
     t_wipe(folder);
 }
 
-static void older_journals_are_migrated(void)
-{
-    static const char *const back[] = {
-        "DROP TABLE message; DROP TABLE copy; PRAGMA user_version=3",
-        "DROP TABLE message; DROP TABLE copy; DROP TABLE schedule; PRAGMA user_version=2",
-    };
-    for (size_t i = 0; i < 2; i++) {
-        start();
-        close_both();
-        (void)sql(back[i]);
-        open_both();
-        T_EQ_I64(add("q", NULL), CELLAR_OK);
-        sends("x");
-        T_EQ_I64(rows(), 1001);
-        end();
-    }
-}
-
 /* ---- errors ---- */
 
 static void limit_files(rlim_t bytes)
@@ -692,8 +674,7 @@ T_MAIN("work_bus_journal", T_CASE(published_messages_survive_a_kill),
        T_CASE(groups_that_are_not_added_keep_their_messages),
        T_CASE(restored_messages_are_listed_by_id), T_CASE(signals_are_not_journaled),
        T_CASE(an_ordered_group_goes_on_in_order), T_CASE(one_bus_owns_a_journal),
-       T_CASE(damaged_rows_are_refused), T_CASE(older_journals_are_migrated),
-       T_CASE(errors_of_the_disk_refuse_a_publish_and_repeat_an_end),
+       T_CASE(damaged_rows_are_refused), T_CASE(errors_of_the_disk_refuse_a_publish_and_repeat_an_end),
        T_CASE(each_allocation_may_fail), T_CASE(threads_share_commits))
 #else
 static void bus_journal(void) { T_SKIP("this build has no SQLite"); }

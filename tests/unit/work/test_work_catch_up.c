@@ -617,23 +617,6 @@ static void damaged_rows_are_bounded(void)
     t_wipe(folder);
 }
 
-static void an_older_journal_is_migrated(void)
-{
-    const cellar_schedule_spec o = catches();
-    start();
-    T_EQ_I64(cellar_task_submit(p, "t", "x", 1, NULL, NULL), CELLAR_OK);
-    close_both();
-    sql("DROP TABLE schedule; DROP TABLE message; DROP TABLE copy; PRAGMA user_version=2");
-    open_both();
-    every(MINUTE, &o);
-    pass(1);
-    T_EQ_U64(ran, 1);
-    restart(MINUTE);
-    every(MINUTE, &o);
-    T_EQ_U64(figures().continued, 1);
-    end();
-}
-
 /* ---- errors ---- */
 
 static void limit_files(rlim_t bytes)
@@ -704,8 +687,7 @@ T_MAIN("work_catch_up", T_CASE(missed_interval_firings_run_by_coalesce),
        T_CASE(earliest_settles_what_it_stands_for), T_CASE(another_spec_begins_a_new_schedule),
        T_CASE(a_replaced_schedule_continues), T_CASE(remove_deletes_the_row),
        T_CASE(due_times_in_the_future_begin_anew), T_CASE(catch_up_needs_a_journal),
-       T_CASE(damaged_rows_are_bounded), T_CASE(an_older_journal_is_migrated),
-       T_CASE(errors_of_the_disk_change_nothing), T_CASE(each_allocation_may_fail))
+       T_CASE(damaged_rows_are_bounded), T_CASE(errors_of_the_disk_change_nothing), T_CASE(each_allocation_may_fail))
 #else
 static void catch_up(void) { T_SKIP("this build has no SQLite"); }
 

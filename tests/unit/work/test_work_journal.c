@@ -699,24 +699,6 @@ static void a_second_end_does_not_decide_again(void)
     end();
 }
 
-static void the_first_schema_gets_what_is_new(void)
-{
-    if (without_sqlite()) { return; }
-    start();
-    const cellar_task_id a = submit("a", NULL);
-    close_it();
-    sql("ALTER TABLE task DROP COLUMN after_id; DROP TABLE throttle; DROP TABLE schedule;"
-        " DROP TABLE message; DROP TABLE copy; PRAGMA user_version=1");
-    open_it();
-    names();
-    (void)after(a, "t", "b", CELLAR_TASK_ALWAYS);
-    crash();
-    names();
-    tick();
-    T_EQ_STR(ran, "ab");
-    end();
-}
-
 static void a_row_that_was_deleted_by_hand_did_not_succeed(void)
 {
     if (without_sqlite()) { return; }
@@ -778,6 +760,5 @@ T_MAIN("work_journal", T_CASE(build_without_sqlite_is_unsupported),
        T_CASE(leased_tasks_come_back), T_CASE(a_task_that_waits_survives_a_crash),
        T_CASE(the_recorded_state_decides_after_a_crash),
        T_CASE(an_end_that_is_not_committed_decides), T_CASE(a_second_end_does_not_decide_again),
-       T_CASE(the_first_schema_gets_what_is_new),
        T_CASE(a_row_that_was_deleted_by_hand_did_not_succeed),
        T_CASE(a_refused_submit_after_leaves_the_task_before_it))

@@ -57,17 +57,44 @@ static void a_child_has_no_journal(void)
     end();
 }
 
-static void journal_newer_schema(void)
+static size_t bytes_of(char *to, size_t cap)
+{
+    FILE *f = fopen(path, "r");
+    T_REQUIRE(f != NULL);
+    const size_t n = fread(to, 1, cap, f);
+    T_CHECK(n > 0 && n < cap);
+    T_EQ_I64(fclose(f), 0);
+    return n;
+}
+
+/* Refuse the file of `config`, which is not damaged, with the code, and leave its bytes. */
+static void refused_untouched(cellar_err want)
+{
+    static char was[65536], is[sizeof was];
+    for (unsigned i = 0; i < 2; i++) {
+        const size_t n = bytes_of(was, sizeof was);
+        said[0] = '\0';
+        T_EQ_I64(cellar_pool_open(&config, &p), want);
+        T_CHECK(p == NULL && strstr(said, path) != NULL);
+        T_EQ_U64(bytes_of(is, sizeof is), n);
+        T_EQ_MEM(is, was, n);
+        config.on_bad_journal = CELLAR_JOURNAL_SET_ASIDE;
+    }
+}
+
+static void a_journal_of_another_schema_is_refused_untouched(void)
 {
     if (without_sqlite()) { return; }
-    start();
-    close_it();
-    sql("PRAGMA user_version=99");
-    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_NEWER_FORMAT);
-    T_CHECK(strstr(said, path) != NULL);
-    config.on_bad_journal = CELLAR_JOURNAL_SET_ASIDE; /* it is not damaged */
-    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_NEWER_FORMAT);
-    end();
+    static const char *const change[] = { "PRAGMA user_version=99", "PRAGMA user_version=3",
+                                          "PRAGMA journal_mode=DELETE; PRAGMA user_version=1" };
+    for (size_t i = 0; i < sizeof change / sizeof *change; i++) {
+        start();
+        close_it();
+        sql(change[i]);
+        refused_untouched(CELLAR_E_NEWER_FORMAT);
+        T_CHECK(strstr(said, "another version of the library") != NULL);
+        end();
+    }
 }
 
 static void a_foreign_database_is_refused(void)
@@ -76,8 +103,7 @@ static void a_foreign_database_is_refused(void)
     clear();
     begin();
     sql("CREATE TABLE mine(a); INSERT INTO mine VALUES(1)");
-    config.on_bad_journal = CELLAR_JOURNAL_SET_ASIDE;
-    T_EQ_I64(cellar_pool_open(&config, &p), CELLAR_E_FOREIGN);
+    refused_untouched(CELLAR_E_FOREIGN);
     sql("INSERT INTO mine VALUES(2)");
     end();
 }
@@ -403,7 +429,8 @@ static void a_refused_throttle_key_is_not_in_force(void)
 }
 
 T_MAIN("work_journal_file", T_CASE(journal_two_owners), T_CASE(a_child_has_no_journal),
-       T_CASE(journal_newer_schema), T_CASE(a_foreign_database_is_refused), T_CASE(journal_damaged),
+       T_CASE(a_journal_of_another_schema_is_refused_untouched),
+       T_CASE(a_foreign_database_is_refused), T_CASE(journal_damaged),
        T_CASE(a_row_out_of_range_is_damage), T_CASE(a_free_fn_may_submit),
        T_CASE(bad_paths_are_refused), T_CASE(journal_full),
        T_CASE(a_refused_submit_leaves_its_key_and_payload),
