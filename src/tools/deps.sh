@@ -48,7 +48,6 @@ valgrind|check bench torture|optional|tool|valgrind|valgrind runs are skipped
 spin|check torture|optional|tool|spin|the models are skipped
 patch|check torture|optional|tool|patch|the mutants are skipped
 strace|check torture|optional|tool|strace|checks of system calls are skipped
-gcovr|check torture|optional|tool|gcovr|no coverage figures
 cppcheck|check torture|optional|tool|cppcheck|one static analyser is skipped
 mandoc|check torture|optional|tool|mandoc|man pages are not checked
 abigail-tools|check torture|optional|tool|abidiff|ABI comparison is skipped
@@ -88,10 +87,6 @@ python3-apscheduler|bench|optional|python|apscheduler|no comparison with APSched
 nodejs|bench|optional|tool|node|peers in JavaScript are left out
 npm|bench|optional|tool|npm|peers in JavaScript are left out
 chromium|torture|optional|tool|chromium|the dashboard is not tried in a browser
-afl++|torture|optional|tool|afl-fuzz|no coverage-guided fuzzing
-frama-c-base|torture|optional|tool|frama-c|no proofs
-nbdkit|torture|optional|tool|nbdkit|no block-level power cuts
-libnbd-bin|torture|optional|tool|nbdfuse|no block-level power cuts
 '
 
 group=${1-build}
