@@ -19,9 +19,11 @@
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` reports a
 # file that is missing here.
-SRC_BASE  = err text opts fault futex hash sha256 random hot_keys thread_record user_callback fd sigbus sync \
-            mem clock tsc_clock timezone seqlock table glob log vfs pages pack pool open_error net \
-            float_text process memory_limit service
+SRC_BASE  = err text opts fault futex hash random hot_keys thread_record user_callback fd sigbus sync \
+            mem clock tsc_clock timezone seqlock table glob log vfs pages pack pool open_error process \
+            service
+# What src/base has for guests alone; environment.h, a header without a .c, is for them as well.
+GUEST_BASE = sha256 net float_text memory_limit
 SRC_STATS = counters hist text
 SRC_L1    = record judge pin_slots cap segment quota_count large_list large_alloc retire index \
             index_grow unlink ghost scan quota policy_select request_sample evict read room pin \
@@ -58,7 +60,7 @@ SRC_RESP  = reply queue key_list channel trace command parse client room value s
             finish open
 MODULES  := base stats l1 l2 flight bloom breaker limit lock wheel \
             cache policy loading store extras work kit tls resp
-SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
+SRC      := $(SRC_BASE:%=src/base/%.c) $(GUEST_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
             $(SRC_L2:%=src/l2/%.c) $(SRC_FLIGHT:%=src/flight/%.c) \
             src/bloom/filter.c src/breaker/breaker.c \
             $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) src/wheel/wheel.c \
@@ -67,16 +69,19 @@ SRC      := $(SRC_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=s
             $(SRC_EXTRAS:%=src/extras/%.c) \
             $(SRC_WORK:%=src/work/%.c) $(SRC_KIT:%=src/kit/%.c) src/tls/tls.c $(SRC_RESP:%=src/resp/%.c)
 # The guests: parts over the cache. libcellar and dist/cellar_all.c have them, dist/cellar.c has
-# not, nor what src/base has for them alone. slow_packaging_pairs.sh compares with the includes.
+# not, nor what src/base has for them alone. `make floors` keeps the core free of their headers,
+# slow_packaging_pairs.sh compares with the includes.
 GUESTS     = wheel work kit tls resp
-GUEST_BASE = sha256 net float_text memory_limit
 SRC_GUESTS = $(foreach g,$(GUESTS),$(filter src/$(g)/%,$(SRC))) $(GUEST_BASE:%=src/base/%.c)
+SRC_CORE  := $(filter-out $(SRC_GUESTS),$(SRC))
+# CORE=1 (make core, make test-core): what is built, in a build folder of its own.
+SRC_BUILT := $(if $(CORE),$(SRC_CORE),$(SRC))
 # The remote tier, in floor order. No part of SRC: libcellar and both pairs do not have it.
 SRC_REMOTE = config memory wire resolve reason key form ticket flight marker handshake \
              subscriber state sentinel link share lease limit lock script control pending get \
              put coherence attach stat open
 REMOTE_SRC := $(SRC_REMOTE:%=src/remote/%.c)
-CLI      := $(wildcard src/cli/*.c)
+CLI      := $(if $(CORE),,$(wildcard src/cli/*.c))
 # The public headers in the order in which the header of a pair folds them: of the cache, of the
 # guests.
 HEADERS_CACHE  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h \
@@ -117,7 +122,7 @@ include $(MK)/optional.mk
 
 VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) \
              $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(MIMALLOC) $(LZ4) $(SQLITE3) $(HAVE_TLS) \
-             $(DROPIN) $(STATIC)'; } | \
+             $(DROPIN) $(STATIC) $(CORE)'; } | \
              cksum | cut -d' ' -f1)
 B       := build/$(VARIANT)
 Q        = $(if $(filter 1,$(V)),,@)
@@ -125,7 +130,7 @@ say      = $(if $(filter 1,$(V)),@:,@printf '%-5s %s\n')
 COMPILE  = $(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) $(CFLAGS) $(SAN_FLAGS) -MMD -MP
 # The programs that users start are linked into build/ itself. Builds that only serve a check
 # leave those links alone.
-link     = $(if $(SAN)$(DROPIN)$(NOLINK),,$(Q)ln -sfn $(VARIANT)/$(1) build/$(2))
+link     = $(if $(SAN)$(DROPIN)$(CORE)$(NOLINK),,$(Q)ln -sfn $(VARIANT)/$(1) build/$(2))
 LINK     = $(CC) $(CFLAGS) $(SAN_FLAGS) -pthread $(LDFLAGS)
 
 header_number = $(shell sed -n 's/^$(hash)define $(1)  *\([0-9][0-9]*\).*/\1/p' \
@@ -138,9 +143,9 @@ VERSION := $(MAJOR).$(MINOR).$(PATCH)
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 SOURCE_ID := $(VERSION)$(if $(COMMIT), $(COMMIT))
 
-OBJ_LIB  = $(SRC:src/%.c=$(B)/lib/%.o)
-OBJ_DBG  = $(SRC:src/%.c=$(B)/dbg/%.o)
-OBJ_SIM  = $(foreach m,$(MODULES),$(B)/sim/$(m).o)
+OBJ_LIB  = $(SRC_BUILT:src/%.c=$(B)/lib/%.o)
+OBJ_DBG  = $(SRC_BUILT:src/%.c=$(B)/dbg/%.o)
+OBJ_SIM  = $(foreach m,$(if $(CORE),$(filter-out $(GUESTS),$(MODULES)),$(MODULES)),$(B)/sim/$(m).o)
 # Four files are compiled a second time, with the libraries that optional.mk found. libcellar never
 # has OpenSSL: its tls.o is the one that refuses.
 OBJ_WITH = $(foreach o,$(OBJ_LIB),$(if $(filter base/pack work/journal tls/tls,$(o:$(B)/lib/%.o=%)),\
@@ -164,6 +169,10 @@ all: lib $(if $(CLI),build/cellar) $(if $(REMOTE),remote)
 lib: $(B)/libcellar.a $(B)/$(SO)
 	$(call link,libcellar.a,libcellar.a)
 	$(call link,$(SO),libcellar.so)
+
+## core: the library without its guests (GUESTS), in a build folder of its own
+core:
+	$(Q)$(MAKE) --no-print-directory lib CORE=1
 
 # The one header that is needed besides those of libc.
 $(B)/.uthash:
@@ -189,9 +198,9 @@ $(B)/dbg/%.o: src/%.c | $(B)/.uthash
 	$(Q)mkdir -p $(@D)
 	$(Q)$(COMPILE) $(ID) $(WITH_FLAGS) $(call TEST_O,$(if $(SAN),,-O1) -g1) -DBASE_DEBUG=1 -c -o $@ $<
 # The simulation compiles each module as one unit: at -O1 the headers are most of the work.
-SIM_WORDS = -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -O1
+SIM_WORDS = -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 $(if $(CORE),-DSIM_CORE=1)
 $(B)/sim/%.c: FORCE
-	$(Q)mkdir -p $(@D); printf '#include "%s"\n' $(filter src/$*/%,$(SRC)) >$@.new; \
+	$(Q)mkdir -p $(@D); printf '#include "%s"\n' $(filter src/$*/%,$(SRC_BUILT)) >$@.new; \
 	  if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 $(OBJ_SIM): $(B)/sim/%.o: $(B)/sim/%.c | $(B)/.uthash
 	$(say) CC "$* (sim)"
@@ -280,4 +289,4 @@ include $(PARTS)
 
 FORCE:
 -include $(wildcard $(B)/*/*.d $(B)/*/*/*.d $(B)/*/*/*/*.d)
-.PHONY: all lib build/cellar run page where clean help FORCE
+.PHONY: all lib core build/cellar run page where clean help FORCE

@@ -3,18 +3,20 @@
 # floors: checks what the folder tree promises, line by line, without a compiler.
 #
 # USE        awk -f src/tools/code.awk -f src/tools/floors.awk -v listed="SRC of the Makefile"
-#                src/tools/floors.txt FILE...
+#                -v guests="GUESTS remote" -v guest_headers="cellar_kit.h ..."
+#                -v guest_base="sha256 ..." src/tools/floors.txt FILE...
 #            FILE: all of src/*/*.[ch] and include/*.h
 #            with -v form=1 the lines longer than 100 are reported as well (make form)
 #            with -v arrows=1 each arrow inside a module is printed, with a name that makes it
 # RULES      include   `"mod/x.h"` only of the own module or of one floors.txt allows; `x_int.h`
 #                      stays at home; a quoted include without a folder must exist in include/;
 #                      cli/ includes public headers and what floors.txt allows
-#            order     inside a module, an arrow points from a .c to another of which it names
-#                      a function, itself or through an inline function or a macro of a header, or
-#                      of which it includes the header. The groups of floors.txt stand bottom to top and
-#                      arrows point down. Files of a `circle` line reach each other; a circle that
-#                      has become smaller is an error, so the list shrinks with the code.
+#            wings     the core includes no header of a guest, nor what base/ has for guests alone;
+#                      a guest: base, stats, wheel, tls, itself, and what an `also` line names
+#            order     inside a module, an arrow points from a .c to another of which it names a function,
+#                      also through a header, or includes the header. The groups of floors.txt stand
+#                      bottom to top, arrows point down. Files of a `circle` line reach each other;
+#                      a circle that has become smaller is an error.
 #            listed    every .c of the library stands in SRC, once, in floor order; none is missing
 #            ifdef     outside base/: include guards, CELLAR_OMIT_, CELLAR_WITH_
 #            banned    sprintf strcpy atoi rand signal and their kin, everywhere
@@ -22,9 +24,7 @@
 #                      remote/ and tls/, which do not use base/)
 #            form      SPDX in the first line, no tab, no blank at the end of a line
 # RESULT     `floors: ok`, the largest circle and the header with the most prototypes
-# LIMITS     macros are not expanded. What stands under `#if BASE_SIM` makes no arrow. mod.h and
-#            x_int.h, which all files of a module include, make none either.
-# NOT HERE   what needs a compiler: exported names (make symbols), types, unused code.
+# LIMITS     macros are not expanded. `#if BASE_SIM`, mod.h and x_int.h make no arrow.
 
 function bad(message) { printf "%s:%d: %s\n", FILENAME, FNR, message; errors++ }
 
@@ -45,6 +45,10 @@ BEGIN {
           "ftruncate fallocate rename unlink mkdir stat fstat fopen fclose fread fwrite fprintf " \
           "vfprintf printf vprintf puts putchar fputs fputc perror exit _exit abort atexit " \
           "getenv sigaction sigprocmask raise kill", seam)
+    words(guests, is_guest)
+    words(guest_headers, of_guests)
+    words(guest_base, base_of_guests)
+    words("base stats wheel tls", open_to_guests)
     n_listed = split(listed, listed_file, /[ \n]+/)
     for (i = 1; i <= n_listed; i++) {
         if (listed_file[i] != "") in_src[listed_file[i]]++
@@ -54,6 +58,10 @@ BEGIN {
 FILENAME ~ /floors\.txt$/ {
     if ($0 ~ /^#/ || $0 == "") next
     if ($1 == "in" || $1 == "circle" || /^ /) { read_group(); next }
+    if ($1 == "also") {
+        for (i = 3; i <= NF; i++) also[$2 $i]
+        next
+    }
     name = $1
     sub(/:$/, "", name)
     floor_order[name] = ++modules
@@ -61,6 +69,9 @@ FILENAME ~ /floors\.txt$/ {
         if ($i == "-") continue
         if (!($i in floor_order)) bad("floors.txt: `" name "` names `" $i "`, not below it")
         may[name, $i] = 1
+        if ((name in is_guest) && !($i in open_to_guests) && !(($1 $i) in also)) {
+            bad("wings: the guest `" name "` may not include `" $i "` of the core")
+        }
     }
     next
 }
@@ -76,6 +87,7 @@ FNR == 1 {
     unit = path[parts]
     sub(/\.[ch]$/, "", unit)
     is_header = FILENAME ~ /\.h$/
+    is_core = is_public ? !((unit ".h") in of_guests) : module != "cli" && !(module in is_guest)
     inside = pending = macro = ""
     sim_depth = 0
     if (!is_public && !is_header) unit_module[module "/" unit] = module
@@ -134,16 +146,26 @@ function check_include(target,    slash, other, file) {
             bad("include: \"" target "\" has no folder and is no public header")
         }
         close("include/" target)
+        if (is_core && (target in of_guests)) bad("wings: the core includes \"" target "\" of a guest")
         return
     }
     if (is_public) { bad("include: a public header includes \"" target "\""); return }
     other = substr(target, 1, slash - 1)
+    if (is_core && ((other in is_guest) || is_base_of_guests(target))) {
+        bad("wings: the core includes \"" target "\" of a guest")
+    }
     if (other == module) { note_include(target); return }
     if (!(other in floor_order)) bad("include: \"" target "\": `" other "` is not in floors.txt")
     else if (!((module, other) in may)) {
         bad("include: `" module "` may not include `" other "` (\"" target "\", see floors.txt)")
     }
     if (target ~ /_int\.h$/) bad("include: \"" target "\" stays in its own module")
+}
+
+# A header of base that only guests use; its own .c and others of guests may include it.
+function is_base_of_guests(target) {
+    return target ~ /^base\// && (substr(target, 6, length(target) - 7) in base_of_guests) && \
+           !(module == "base" && (unit in base_of_guests))
 }
 
 function check_conditional(code,    text) {

@@ -66,6 +66,20 @@ where=$order planted=$((planted + 1))
 case_of grouped_source_must_exist "base/err is no file"
 plant "$some_l1" '#include "l2/l2.h"'
 case_of sideways_include_is_refused "include: \`l1\` may not include \`l2\`"
+plant "$some_cache" '#include "resp/types.h"'
+case_of guest_in_the_core_is_refused "wings: the core includes \"resp/types.h\" of a guest"
+planted=$((planted + 1)) # floors.txt allows no such include either
+plant "$some_cache" '#include "cellar_kit.h"'
+case_of public_header_of_a_guest_in_the_core_is_refused 'wings: the core includes "cellar_kit.h" of a guest'
+plant include/cellar_load.h '#include "cellar_task.h"'
+case_of guest_in_a_public_header_of_the_core_is_refused 'wings: the core includes "cellar_task.h" of a guest'
+plant "$some_cache" '#include "base/net.h"'
+case_of base_of_guests_in_the_core_is_refused 'wings: the core includes "base/net.h" of a guest'
+plant src/base/text.c '#include "base/environment.h"'
+case_of base_of_guests_in_base_is_refused 'wings: the core includes "base/environment.h" of a guest'
+sed -i 's/^resp: base/resp: cache base/' "$t_tmp/tree/src/tools/floors.txt"
+where="src/tools/floors.txt:" planted=$((planted + 1))
+case_of edge_from_a_guest_into_the_core_is_refused "$(sed -n '/^resp: /=' src/tools/floors.txt): wings: the guest \`resp\` may not include \`cache\` of the core"
 plant "$some_cache" '#include "l1/l1_int.h"'
 case_of private_header_stays_at_home 'include: "l1/l1_int.h" stays in its own module'
 plant "$some_l1" '#include "index.h"'

@@ -10,9 +10,11 @@
 #            counts instructions.
 # SCRIPTS    slow_*.sh below tests/ are lanes of check, matrix_*.sh lanes of check-matrix.
 
-FLOORS    = $(AWK) -v listed='$(SRC) $(REMOTE_SRC)' -f src/tools/code.awk -f src/tools/floors.awk
+FLOORS    = $(AWK) -v listed='$(SRC) $(REMOTE_SRC)' -v guests='$(GUESTS) remote' \
+  -v guest_headers='$(notdir $(HEADERS_GUESTS) $(REMOTE_HEADERS))' \
+  -v guest_base='$(GUEST_BASE) environment' -f src/tools/code.awk -f src/tools/floors.awk
 ALL_FILES = $(sort $(wildcard src/*/*.c src/*/*.h include/*.h))
-## floors: includes point down, inside modules too; SRC complete; no conditional outside base, no
+## floors: includes point down, inside modules too; the core includes no guest; SRC complete; no conditional outside base, no
 ## banned call; the largest circle of files and the header with the most prototypes
 floors:
 	$(Q)$(FLOORS) src/tools/floors.txt $(ALL_FILES)
@@ -31,9 +33,9 @@ contracts:
 ## symbols: exported names of the shared library, the archive and the drop-in against the list
 symbols: lib dropin
 	$(Q)sh $(PACKAGE)/slow_packaging_symbols.sh
-## figures: sizes of the engine, the drop-in, the interface, the README and the tests
+## figures: sizes of core, guests, drop-in, interface, README and tests; files that a call runs through
 ## (SQLITE=path of sqlite3.c: the time to compile the drop-in and that file, too)
-figures: dropin
+figures: dropin lib
 	+$(Q)sh src/tools/figures.sh
 ## deps: look for what is missing and, as root, install it (GROUP=build|test|check|bench|torture)
 GROUP ?= build

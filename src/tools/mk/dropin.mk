@@ -2,7 +2,7 @@
 #
 # dropin.mk: the drop-in, the documentation and the release archive, all below dist/.
 #
-# PICTURE    HEADERS_CACHE + SRC without SRC_GUESTS -- amalgamate.awk --> dist/cellar.h, .c
+# PICTURE    HEADERS_CACHE + SRC_CORE -- amalgamate.awk --> dist/cellar.h, .c
 #            HEADERS + SRC -- amalgamate.awk --> dist/cellar_all.h, dist/cellar_all.c
 #            names of HEADERS --> dist/include/*.h, one line each: the header of the pair
 #            cellar_remote.h + SRC_REMOTE -- amalgamate.awk --> dist/cellar_remote.h, .c
@@ -17,7 +17,7 @@ UTHASH   ?= $(if $(UTHASH_DIR),$(UTHASH_DIR)/uthash.h,$(shell echo '$(hash)inclu
 FOLD      = $(AWK) -v version='$(VERSION)' -v source_id='$(SOURCE_ID)' -v uthash='$(UTHASH)' \
             -v lines='$(LINES_WANTED)' -f src/tools/amalgamate.awk
 FOLD_cellar     = $(FOLD) -v pair=cellar -v headers='$(HEADERS_CACHE)' \
-                  -v src='$(filter-out $(SRC_GUESTS),$(SRC))'
+                  -v src='$(SRC_CORE)'
 FOLD_cellar_all = $(FOLD) -v pair=cellar_all -v headers='$(HEADERS)' -v src='$(SRC)'
 LINES_WANTED = $(if $(filter 1,$(LINES)),1)
 DROPIN_WORDS = $(SOURCE_ID) $(UTHASH) $(LINES_WANTED)

@@ -11,6 +11,8 @@
 # NAMES      T= accepts every form of a name that a report prints: cli_replay,
 #            test_cli_replay.sh, dist/test_api_load, tests/unit/l1/test_l1_large_value.c,
 #            examples/read_through, simulation. The name of a test is unique in all folders.
+# CORE       `make test-core`: the core without its guests, in a build folder of its own, and every
+#            test, example and scenario that includes no header of a guest, also through a kit.
 # LEVELS     Optimizing the tests took half of the time of `make test`. A test program is compiled
 #            with -O0 unless it loops for long (TESTS_BUSY), the library below the tests with -O1
 #            and debug information for back traces alone (-g1: a sixth of the compile time and half
@@ -35,6 +37,16 @@ ALL_TESTS  := $(call in_dirs,test_*.c test_*.sh)
 NO_REMOTE   = $(if $(HAVE_REMOTE),,test_remote_%)
 source_of   = $(filter %/$(1).c,$(ALL_TESTS))
 
+# Files of tests that include a header of a guest, also through a kit.
+WITH_GUESTS := $(shell $(AWK) -v headers='$(notdir $(HEADERS_GUESTS)) cellar_remote.h \
+              $(GUEST_BASE:%=base/%.h)' \
+              -v folders='$(GUESTS) remote' -f $(SUPPORT)/guests.awk $(ALL_TESTS) \
+              $(wildcard $(SUPPORT)/*.h tests/fuzz/*.[ch] $(SIM)/*.c $(EXAMPLE)/*.c*))
+NEED_GUESTS := $(patsubst %.c,%,$(notdir $(call named,test_api_%,$(WITH_GUESTS))))
+# CORE=1: these are left out, and the tests of the program, of packages and of the benches.
+OF_GUESTS   = $(WITH_GUESTS) $(foreach d,$(GUESTS:%=unit/%) unit/remote unit/cli package bench,\
+                tests/$(d)/%)
+
 TEST_NAMES := $(if $(T),$(patsubst test_%,%,$(basename $(notdir $(T)))),*)
 TEST_FILES  = $(call in_dirs,test_$(1).c test_$(1).sh) $(wildcard $(EXAMPLE)/$(1).c \
                 $(patsubst %_cc,$(EXAMPLE)/%.cc,$(filter %_cc,$(1)))) $(filter simulation,$(1))
@@ -43,8 +55,9 @@ NO_TEST    := $(strip $(if $(T),$(foreach t,$(T),$(if $(strip $(call TEST_FILES,
 # The random program over all calls runs by name: matrix_calls_fuzz.sh gives it its time.
 NAMED_HERE := $(filter-out $(if $(T),,%/test_calls_fuzz.c),\
                 $(call in_dirs,$(TEST_NAMES:%=test_%.c) $(TEST_NAMES:%=test_%.sh)))
-TESTS_HERE := $(filter-out $(call named,$(NO_REMOTE),$(NAMED_HERE)),$(NAMED_HERE))
-LEFT_OUT   := $(filter-out $(TESTS_HERE),$(NAMED_HERE))
+TESTS_HERE := $(filter-out $(call named,$(NO_REMOTE),$(NAMED_HERE)) $(if $(CORE),$(OF_GUESTS)),\
+                $(NAMED_HERE))
+LEFT_OUT   := $(if $(CORE),,$(filter-out $(TESTS_HERE),$(NAMED_HERE)))
 TESTS_C    := $(filter %.c,$(TESTS_HERE))
 TESTS_API  := $(call named,test_api_%,$(TESTS_C))
 # TSan cannot find anything in a program of one thread and makes it fifty times slower. Such a
@@ -56,9 +69,9 @@ ONE_THREAD := $(if $(T),,$(if $(findstring thread,$(SAN)),$(shell \
 NOT_TSAN   := $(if $(T),,$(if $(findstring thread,$(SAN)),$(call source_of,test_api_sigbus)))
 TESTS_LIB  := $(filter-out $(ONE_THREAD) $(NOT_TSAN),$(TESTS_C))
 TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(filter %.sh,$(TESTS_HERE)))
-EXAMPLES   := $(wildcard $(TEST_NAMES:%=$(EXAMPLE)/%.c))
-EXAMPLESXX := $(wildcard $(if $(T),$(patsubst %_cc,$(EXAMPLE)/%.cc,$(filter %_cc,\
-                $(TEST_NAMES))),$(EXAMPLE)/*.cc))
+EXAMPLES   := $(filter-out $(if $(CORE),$(OF_GUESTS)),$(wildcard $(TEST_NAMES:%=$(EXAMPLE)/%.c)))
+EXAMPLESXX := $(filter-out $(if $(CORE),$(OF_GUESTS)),$(wildcard $(if $(T),$(patsubst \
+                %_cc,$(EXAMPLE)/%.cc,$(filter %_cc,$(TEST_NAMES))),$(EXAMPLE)/*.cc)))
 HAVE_CXX   := $(shell command -v $(firstword $(CXX)) 2>/dev/null)
 HAVE_DIST  := $(if $(SAN),,$(HEADERS))
 
@@ -73,10 +86,6 @@ OF_DIST   = $(if $(and $(SAMPLED),$(if $(T),,yes)),\
 # seconds.
 DIST_LEVEL = $(call TEST_O,$(if $(SAMPLED),-O0) -g0)
 dist_obj  = $(B)/dist/$(1)$(if $(SAMPLED),-O0).o
-NEED_GUESTS := $(patsubst %.c,%,$(notdir $(shell grep -l \
-              $(foreach h,$(notdir $(HEADERS_GUESTS)) $(foreach k,port_kit rules policy_kit, \
-              tests/support/$(k).h),-e '"$(h)"') \
-              $(call named,test_api_%,$(ALL_TESTS)) /dev/null)))
 dist_of   = $(call dist_obj,cellar$(if $(filter $(NEED_GUESTS),$(1)),_all))
 DIST_O    = $(sort $(foreach t,$(notdir $(RUN_DIST)),$(call dist_of,$(t))))
 RUN_DIST  = $(if $(HAVE_DIST),$(call programs,dist,$(OF_DIST)))
@@ -199,7 +208,7 @@ WAITING    = $(call waits_of,$(TESTS_SH) $(RUN_C) $(RUN_DIST))
 WORKING    = $(filter-out $(WAITING),$(filter %/test_bench_harness,$(RUN_C)) $(RUN_SIM) \
              $(TESTS_SH) $(RUN_DIST) $(filter-out %/test_bench_harness,$(RUN_C)))
 items      = $(foreach i,$(1),$(if $(filter $(SIM)/%,$(i)),\
-               't|simulation|build/sim --work $(if $(SAMPLED),1,3)',\
+               't|simulation|$(B)/simdrv --work $(if $(SAMPLED),1,3)',\
                $(if $(filter $(B)/dist/%,$(i)),'t|dist/$(notdir $(i))|$(i)',$(i))))
 # The longest single compilations come first, here and among the items of test-now.
 test-programs: $(DIST_O) $(if $(RUN_SIM),build/sim) $(RUN_C) $(RUN_DIST) \
@@ -214,6 +223,9 @@ test: names
 	$(Q)sh src/tools/deps.sh build
 	$(if $(RUN_DIST),$(Q)$(MAKE) --no-print-directory dropin)
 	$(Q)$(MAKE) --no-print-directory $(if $(RUN_DIST),-o build/dropin-words) test-now SEED=$(SEED)
+## test-core: the tests of the library without its guests, on that library; T= and SAN= as above
+test-core:
+	$(Q)$(MAKE) --no-print-directory test CORE=1
 names:
 	$(if $(NO_TEST),@$(AWK) -v names='$(NO_TEST)' -f $(SUPPORT)/nearest.awk \
 	  $(foreach f,$(ALL_TESTS) $(wildcard $(EXAMPLE)/*.c*) tests/simulation,'$(f)'))
@@ -233,7 +245,7 @@ seed:
 	@echo $(SEED)
 
 # The schedule driver: $(SIM)/ and every library source, built to yield at each seam.
-SIM_SRC := $(wildcard $(SIM)/*.c)
+SIM_SRC := $(filter-out $(if $(CORE),$(OF_GUESTS)),$(wildcard $(SIM)/*.c))
 $(B)/libsim.a: $(OBJ_SIM)
 	$(Q)rm -f $@
 	$(Q)$(AR) rcs $@ $^
@@ -268,5 +280,5 @@ $(B)/simdrv-mutants: $(SIM_SRC:$(SIM)/%.c=$(MUTATED)/main/%.o) $(OBJ_SIM:$(B)/si
 	$(Q)$(LINK) -o $@ $^ -lm $(WITH_LIBS) $(LDLIBS)
 build/sim-mutants: $(B)/simdrv-mutants
 	$(call link,simdrv-mutants,sim-mutants)
-.PHONY: test test-now test-programs names seed build/sim \
+.PHONY: test test-core test-now test-programs names seed build/sim \
   build/sim-mutants

@@ -32,11 +32,16 @@
     X(l2_warm, 1600) \
     X(l2_class, 2300) X(l2_class_warm, 1700) \
     X(l2_commit, 2500) X(l2_meet, 21000) X(l2_ends, 1000) X(l2_drop, 900) \
-    X(l2_map, 1300) X(l2_snap, 240) \
+    X(l2_map, 1300) X(l2_snap, 240) SIM_PACES_OF_GUESTS(X)
+#ifdef SIM_CORE /* make test-core */
+#define SIM_PACES_OF_GUESTS(X)
+#else
+#define SIM_PACES_OF_GUESTS(X) \
     X(task_hand_off, 46000) X(task_wait, 29000) X(task_parked, 39000) X(task_cancel, 32000) \
     X(task_timeout, 33000) X(task_lease, 48000) X(task_group, 45000) X(task_drain, 91000) \
     X(task_burst, 26000) \
     X(bus_take, 54000) X(bus_task, 30000) X(bus_function, 63000) X(bus_wait, 110000) X(batch_done, 59000) \
     X(batch_block, 34000) X(sched_fire, 70000) X(sched_close, 170000)
+#endif
 
 #endif
