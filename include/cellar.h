@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar: an in-process cache with one hard memory budget. This header is the core: 20 calls.
+ * cellar: an in-process cache with one hard memory budget. This header is the core: 21 calls.
  *
  * CALL PATTERN
  *     #include "cellar.h"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
+ * guest: may change until 1.0.
+ *
  * cellar_batch: collect items into batches, for sources that take many items in one call.
  *
  * CALL PATTERN

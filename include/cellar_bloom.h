@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_bloom: a Bloom filter over the keys that exist in the source.
- *
- * Unstable until 1.0: names and meanings may change. */
+ * cellar_bloom: a Bloom filter over the keys that exist in the source. */
 #ifndef CELLAR_BLOOM_H
 #define CELLAR_BLOOM_H
 
@@ -67,7 +65,6 @@ typedef enum cellar_bloom_doubt {
  * then those of `next`. Values stored meanwhile add their keys themselves. An AUTHORITATIVE or
  * full filter, or one with another bloom_keys, is rebuilt: a second filter is filled beside it and
  * replaces it at the end. Until then, and after a failure, the old filter answers.
- * status:  unstable until 1.0
  * in:      next, called until it returns another code than OK. MISS at the first call says that
  *          the source is empty; ctx
  * out:     *count the keys added, those in the cache included: a key in both counts twice; optional
@@ -89,7 +86,6 @@ CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void
 /* ---- Use a filter ---------------------------------------------------------------------------- */
 
 /* Add a key that came into the source, but not through this cache.
- * status:  unstable until 1.0
  * in:      key
  * returns: OK; MISS (no filter)
  * thread:  any
@@ -98,7 +94,6 @@ CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void
 CELLAR_API cellar_err cellar_bloom_add(cellar *c, const void *key, size_t key_len);
 
 /* Ask the filter for a key.
- * status:  unstable until 1.0
  * in:      key
  * returns: OK (may exist, or no filter), ABSENT (does not exist), MISS (not added, but the filter
  *          is OBSERVING)
@@ -126,7 +121,6 @@ typedef struct cellar_bloom_info {
 CELLAR_STRUCT(cellar_bloom_info, false_positive_rate);
 
 /* Read state and figures of the filter.
- * status:  unstable until 1.0
  * in:      out->struct_size set
  * out:     *out; state CELLAR_BLOOM_OFF without a filter
  * returns: OK

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
+ * guest: may change until 1.0.
+ *
  * cellar_bus: messages inside one process: bounded queues with consumer groups, and signals.
  *
  * CALL PATTERN

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
+ * guest: may change until 1.0.
+ *
  * cellar_kit: keys from parts and templates, typed values, LLM answers, embeddings, the status of
  * tasks, limiters that survive a restart, texts without secrets, lists of allowed addresses,
  * settings of a store from files and the environment.
  *
- * Unstable until 1.0: names and meanings may change. Refusals of these calls have no text in
- * cellar_last_error. */
+ * Refusals of these calls have no text in cellar_last_error. */
 #ifndef CELLAR_KIT_H
 #define CELLAR_KIT_H
 
@@ -35,7 +36,6 @@ typedef struct cellar_key_builder {
 } cellar_key_builder;
 
 /* Begin a key.
- * status:  unstable until 1.0
  * out:     *b: no parts
  * owns:    cellar_key_finish or cellar_key_discard ends the builder, which may hold memory
  * thread:  any; one at a time for a builder
@@ -52,7 +52,6 @@ CELLAR_API void cellar_key_begin(cellar_key_builder *b);
 
 /* Add a part. The first error stays: cellar_key_finish returns it, so callers may check there. A
  * LIST or MAP takes the parts that follow, until cellar_key_end.
- * status:  unstable until 1.0
  * in:      b begun; part of CELLAR_ARG, cellar_arg_bool, _null, _list or _map. Text and bytes as
  *          given: no case folding, no trimming. In a map a name and its value take turns, and the
  *          name is text or bytes
@@ -65,7 +64,6 @@ CELLAR_API void cellar_key_begin(cellar_key_builder *b);
 CELLAR_API cellar_err cellar_key_add(cellar_key_builder *b, cellar_arg part);
 
 /* End the list or map begun last. The entries of a map are sorted by name.
- * status:  unstable until 1.0
  * in:      b with an open list or map
  * returns: OK; E_INVAL (none is open, a name without value, a name twice), E_TOOBIG, E_NOMEM
  * thread:  any; one at a time for a builder
@@ -74,7 +72,6 @@ CELLAR_API cellar_err cellar_key_add(cellar_key_builder *b, cellar_arg part);
 CELLAR_API cellar_err cellar_key_end(cellar_key_builder *b);
 
 /* Write the key and end the builder.
- * status:  unstable until 1.0
  * in:      b with one part or more; buf_cap 0 asks for the length (buf may be NULL)
  * out:     *key_len; optional. The builder has no parts, except after E_BUFFER
  * returns: OK; the first error of the builder; E_BUFFER (*key_len set; nothing is lost), E_INVAL
@@ -87,7 +84,6 @@ CELLAR_API cellar_err cellar_key_finish(cellar_key_builder *b, void *buf, size_t
                                         size_t *key_len);
 
 /* Forget the parts and free the memory of a builder.
- * status:  unstable until 1.0
  * in:      b begun; NULL is fine
  * out:     *b: no parts
  * thread:  any; one at a time for a builder
@@ -112,7 +108,6 @@ typedef struct cellar_template {
 } cellar_template;
 
 /* Compile a template.
- * status:  unstable until 1.0
  * in:      prefix without braces, NULL or "": none. Prefix and text are joined by one ':', whether
  *          they have one there or not. text: literals and {names}; the names are for readers
  * out:     *out; all zero on failure
@@ -128,7 +123,6 @@ CELLAR_API cellar_err cellar_template_compile(const char *prefix, const char *te
                                               cellar_template *out);
 
 /* Write the key of these values.
- * status:  unstable until 1.0
  * in:      t compiled; one value for each placeholder, in order; buf_cap 0 asks for the length
  * out:     *key_len the full length; optional
  * returns: OK; E_BUFFER (*key_len set), E_INVAL (another number of values, a key of 0 or over
@@ -144,7 +138,6 @@ CELLAR_API cellar_err cellar_template_key(const cellar_template *t, const cellar
                                           size_t *key_len);
 
 /* Read the values back from a key.
- * status:  unstable until 1.0
  * in:      t compiled; key of any origin; room for one value for each placeholder; buf for their
  *          bytes, as long as the key at most
  * out:     values
@@ -164,7 +157,6 @@ CELLAR_API cellar_err cellar_template_match(const cellar_template *t, const void
 
 /* Store a number or a vector, little-endian: 8 bytes, or 4 bytes for each float. The functions are
  * inline: they store the bytes as they are, because the library builds for little-endian machines.
- * status:  unstable until 1.0
  * in:      key; x; o as in cellar_set. An int64 is a counter of cellar_increment
  * returns: as cellar_set
  * owns:    the numbers are copied
@@ -199,7 +191,6 @@ static inline cellar_err cellar_get_word_(cellar *c, const void *key, size_t key
 }
 
 /* Read a number or a vector. The functions are inline.
- * status:  unstable until 1.0
  * in:      key; out_cap 0 asks for the number of floats (out may be NULL)
  * out:     a number: *out, 0 unless OK. A vector: out as buf of cellar_get, undefined behind the
  *          vector; *count, the number of floats, also with E_BUFFER; optional
@@ -360,7 +351,6 @@ typedef struct cellar_llm cellar_llm;
 typedef cellar_err (*cellar_llm_fn)(cellar_load *load, const cellar_llm_request *req, void *ctx);
 
 /* Write the key of a request.
- * status:  unstable until 1.0
  * in:      req; buf_cap 0 asks for the length (buf may be NULL)
  * out:     *key_len, at most CELLAR_KEY_BUILT_MAX; optional
  * returns: OK; E_BUFFER (*key_len set), E_INVAL (no model; messages and prompt, or neither; no
@@ -374,7 +364,6 @@ CELLAR_API cellar_err cellar_llm_key(const cellar_llm_request *req, void *buf, s
                                      size_t *key_len);
 
 /* Open a handle for LLM answers in a namespace.
- * status:  unstable until 1.0
  * in:      c; o NULL = defaults
  * out:     *out, NULL on failure
  * returns: OK; E_NOMEM
@@ -385,7 +374,6 @@ CELLAR_API cellar_err cellar_llm_key(const cellar_llm_request *req, void *buf, s
 CELLAR_API cellar_err cellar_llm_open(cellar *c, const cellar_llm_config *o, cellar_llm **out);
 
 /* Close a cache of answers. The entries stay.
- * status:  unstable until 1.0
  * in:      no call of the handle is running; NULL is fine
  * thread:  any
  * cost:    one free
@@ -393,7 +381,6 @@ CELLAR_API cellar_err cellar_llm_open(cellar *c, const cellar_llm_config *o, cel
 CELLAR_API void cellar_llm_close(cellar_llm *llm);
 
 /* Return the answer to a request; call `fn` for it if it is missing.
- * status:  unstable until 1.0
  * in:      req, as cellar_llm_key; fn; answer->result
  * out:     *answer, *answer->result
  * returns: as cellar_get_or_load and cellar_llm_key; E_TYPE (fn set no answer, but a value)
@@ -413,7 +400,6 @@ CELLAR_API cellar_err cellar_llm_get_or_call(cellar_llm *llm, const cellar_llm_r
 
 /* Set the answer of the running call. An empty answer is an answer. A second call replaces it;
  * if one of them was incomplete, the answer is not stored.
- * status:  unstable until 1.0
  * in:      load of the running cellar_llm_fn; text NULL with text_len 0; usage NULL = incomplete
  * returns: as cellar_buf_append; E_NOMEM also for a load that has another result, and fails
  * owns:    the bytes are copied
@@ -424,7 +410,6 @@ CELLAR_API cellar_err cellar_llm_set_answer(cellar_load *load, const char *text,
                                             const cellar_llm_usage *usage);
 
 /* Read what the calls of a handle took and saved.
- * status:  unstable until 1.0
  * out:     *out
  * returns: OK
  * thread:  any
@@ -468,7 +453,6 @@ typedef cellar_err (*cellar_embeddings_fn)(cellar_embeddings_call *call, const c
                                            size_t count, void *ctx);
 
 /* Open a handle for embeddings in a namespace.
- * status:  unstable until 1.0
  * in:      c; o with model and dim
  * out:     *out, NULL on failure
  * returns: OK; E_NOMEM
@@ -483,7 +467,6 @@ CELLAR_API cellar_err cellar_embeddings_open(cellar *c, const cellar_embeddings_
                                              cellar_embeddings **out);
 
 /* Close a cache of embeddings. The entries stay.
- * status:  unstable until 1.0
  * in:      no call of the handle is running; NULL is fine
  * thread:  any
  * cost:    one free
@@ -491,7 +474,6 @@ CELLAR_API cellar_err cellar_embeddings_open(cellar *c, const cellar_embeddings_
 CELLAR_API void cellar_embeddings_close(cellar_embeddings *e);
 
 /* Return the vectors of many texts; call `fn` for those that are missing.
- * status:  unstable until 1.0
  * in:      texts, 1 to 2^20, equal ones are fine; fn
  * out:     out, dim floats for each text in its order, unchanged where status is no success;
  *          status, the code of cellar_get_or_load for each text; E_LOADER also: no vector, another
@@ -506,7 +488,6 @@ CELLAR_API cellar_err cellar_embeddings_get_many(cellar_embeddings *e, const cel
                                                  float *out, cellar_err *status);
 
 /* Set one vector of a running call.
- * status:  unstable until 1.0
  * in:      call of the running loader; index of the text; vector of dim floats
  * returns: OK; E_INVAL (no such index: no effect; another dimension, NaN or infinity: the text of
  *          the index fails), E_RESULT_TWICE (set before: neither is used), E_TOOBIG, E_NOMEM
@@ -598,7 +579,6 @@ typedef struct cellar_status_stats {
 CELLAR_STRUCT(cellar_status_stats, prolonged);
 
 /* Open a status cache in a namespace; create the namespace if it is new.
- * status:  unstable until 1.0
  * in:      c any handle of the store; name NULL = "image_task"; o NULL = defaults. Each handle of
  *          one name needs the same states in the same order, also after a restart with a disk
  * out:     *out, NULL on failure
@@ -613,7 +593,6 @@ CELLAR_API cellar_err cellar_status_open(cellar *c, const char *name, const cell
                                          cellar_status **out);
 
 /* Close a cache of states. The entries stay.
- * status:  unstable until 1.0
  * in:      no call of the handle is running; NULL is fine
  * thread:  any
  * cost:    three frees
@@ -621,7 +600,6 @@ CELLAR_API cellar_err cellar_status_open(cellar *c, const char *name, const cell
 CELLAR_API void cellar_status_close(cellar_status *s);
 
 /* Read many ids in order.
- * status:  unstable until 1.0
  * in:      items, NULL with count 0; equal ids are fine
  * out:     buf, undefined behind the value, value_len, state and status of each item; *hits the
  *          number of OK; optional
@@ -636,7 +614,6 @@ CELLAR_API cellar_err cellar_status_get_many(cellar_status *s, cellar_status_get
                                              size_t count, size_t *hits);
 
 /* Store many values, each with its state. A failing item does not stop the others.
- * status:  unstable until 1.0
  * in:      items, NULL with count 0
  * out:     status of each item; *stored the number of OK; optional
  * returns: OK (look at the items); E_INVAL (nothing done)
@@ -651,7 +628,6 @@ CELLAR_API cellar_err cellar_status_set_many(cellar_status *s, cellar_status_set
                                              size_t count, size_t *stored);
 
 /* Store a value with a state; the TTL of the state begins now.
- * status:  unstable until 1.0
  * in:      id; value, NULL with value_len 0; state, an unknown one is the fallback state
  * returns: as cellar_set with CELLAR_KEEP_OLD_VALUE
  * owns:    the bytes are copied
@@ -669,7 +645,6 @@ static inline cellar_err cellar_status_set(cellar_status *s, const void *id, siz
 }
 
 /* Copy the value of an id, and return its state.
- * status:  unstable until 1.0
  * in:      id; buf_cap in bytes, 0 asks for the size (buf may be NULL)
  * out:     buf, undefined behind the value, and *value_len as cellar_get; *state, NULL unless OK or
  *          E_BUFFER; both optional
@@ -695,7 +670,6 @@ static inline cellar_err cellar_status_get(cellar_status *s, const void *id, siz
 
 /* Compute the new value of an id from the old one and give the entry a state; the TTL begins now.
  * Updates of one id from any number of threads all take effect.
- * status:  unstable until 1.0
  * in:      id; state as cellar_status_set; fn as in cellar_update
  * returns: OK; REMOVED (fn removed the entry), MISS (no entry; fn did not run, nothing is created);
  *          the code of fn; E_TOOBIG (over max_value_bytes), E_NOMEM, E_SPACE: nothing changed;
@@ -709,7 +683,6 @@ CELLAR_API cellar_err cellar_status_update(cellar_status *s, const void *id, siz
                                            const char *state, cellar_update_fn fn, void *ctx);
 
 /* Return the ids that calls of this handle read most, the most first.
- * status:  unstable until 1.0
  * in:      room for cap ids
  * out:     out; *count ids
  * returns: OK; E_UNSUPPORTED (hot_reads is CELLAR_OFF), E_NOMEM
@@ -721,7 +694,6 @@ CELLAR_API cellar_err cellar_status_hot(cellar_status *s, cellar_status_hot_id *
                                         uint32_t *count);
 
 /* Read the figures of a status cache.
- * status:  unstable until 1.0
  * out:     *out
  * returns: OK
  * thread:  any; each figure is exact, each is read at its own moment
@@ -752,7 +724,6 @@ typedef struct cellar_limiter_snapshot cellar_limiter_snapshot;
 
 /* Open a place for the snapshots of one limiter; create its namespace if it is new. Call it before
  * cellar_limiter_open or cellar_user_limiter_open.
- * status:  unstable until 1.0
  * in:      c any handle of the store; name of the namespace, for this limiter alone; cfg from
  *          cellar_limiter_config_default, without snapshot_path, snapshot_write, snapshot_read
  * out:     snapshot_write, snapshot_read and snapshot_ctx of *cfg, for one open of a limiter; *out,
@@ -773,7 +744,6 @@ CELLAR_API cellar_err cellar_limiter_snapshot_open(cellar *c, const char *name,
                                                    cellar_limiter_snapshot **out);
 
 /* Close a place for snapshots. The last snapshot stays in the store.
- * status:  unstable until 1.0
  * in:      the limiter is closed; NULL is fine
  * thread:  any
  * cost:    one free
@@ -787,7 +757,6 @@ CELLAR_API void cellar_limiter_snapshot_close(cellar_limiter_snapshot *s);
  * cookie, set-cookie, x-api-key, api-key, api_key, apikey, token, access_token, secret and password
  * behind ':' or '='; words that begin with "sk-"; the word behind "Bearer"; user and password of a
  * URL. A mask is "***", behind the first three bytes of a secret of eight bytes or more.
- * status:  unstable until 1.0
  * in:      text of any bytes; out_cap 0 asks for the length (out may be NULL)
  * out:     as much as fits, terminated
  * returns: the full length without the zero byte; at most len and 2 bytes for each mask
@@ -813,7 +782,6 @@ CELLAR_API size_t cellar_redact(const char *text, size_t len, char *out, size_t 
  * connect to the checked address, and follow no redirect without another call. */
 
 /* Check an address, for example of a callback, against a list.
- * status:  unstable until 1.0
  * in:      list, terminated; url, to 2,048 bytes
  * out:     *why: NULL with OK; after E_DENIED a static text for a log, without bytes of url; after
  *          E_CONFIG the place in list where a rule cannot be read. NULL is allowed
@@ -989,7 +957,6 @@ typedef void (*cellar_settings_note_fn)(const cellar_settings_note *note, void *
  *     name and text     the text; notes call it by its name
  *     both NULL         the environment. No other call reads its variables. A value is the whole
  *                       variable: no quotes, no comments
- * status:  unstable until 1.0
  * in:      s from cellar_settings_default; text of any bytes, or NULL with text_len 0; fn optional:
  *          gets each error, up to 100, and as many INFO notes
  * returns: OK; E_CONFIG (an unknown name, a value of another kind or out of range, a name twice, a
@@ -1006,7 +973,6 @@ CELLAR_API cellar_err cellar_settings_read(cellar_settings *s, const char *name,
 
 /* Open a store with these settings. The rules of policy_file replace config.rules. Groups that
  * config does not point to are those of s.
- * status:  unstable until 1.0
  * in:      s; fn optional: gets each error of policy_file
  * out:     *out, NULL on failure
  * returns: as cellar_open, and for policy_file as cellar_policy_read
@@ -1071,7 +1037,6 @@ typedef struct cellar_policy_opts {
 CELLAR_STRUCT(cellar_policy_opts, lint);
 
 /* Read rules from a file or a text, for cellar_config or cellar_policy_set.
- * status:  unstable until 1.0
  * in:      path; o NULL = all defaults; fn optional: gets each error, up to 100
  * out:     *rules, with the lines of the file; *rule_count. NULL and 0 on failure
  * returns: OK; E_CONFIG (errors), E_IO (the file cannot be read, a note says why), E_NOMEM; E_INVAL
@@ -1091,7 +1056,6 @@ CELLAR_API cellar_err cellar_policy_read(const char *path, const cellar_policy_o
                                          cellar_policy_rule **rules, size_t *rule_count);
 
 /* Put the rules of a policy file into force in place of the present ones.
- * status:  unstable until 1.0
  * in:      any handle of the store; path; fn optional: gets each error of the file
  * returns: as cellar_policy_read, then as cellar_policy_set. After an error the present rules stay
  * owns:    nothing changes hands

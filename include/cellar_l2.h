@@ -187,7 +187,6 @@ typedef enum cellar_l2_damage {
 } cellar_l2_damage;
 
 /* A cipher for values on disk: AES-GCM, ChaCha20-Poly1305 or another AEAD.
- * status:  unstable until 1.0
  * The library passes flags, version and deadline as `aad`: the cipher must authenticate them. Keys,
  * names and lengths are in clear text. A nonce has 12 bytes and is never used twice, also not after
  * a restart. Both functions return 0, or another value for a failure: then the entry is not

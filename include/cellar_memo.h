@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_memo: functions called through the cache, with keys made of their arguments.
- *
- * Unstable until 1.0: names and meanings may change. */
+ * cellar_memo: functions called through the cache, with keys made of their arguments. */
 #ifndef CELLAR_MEMO_H
 #define CELLAR_MEMO_H
 
@@ -139,7 +137,6 @@ template <class T> cellar_arg cellar_arg_of(T *) = delete; /* would turn into bo
 
 /* Write the key of a call: name, version and arguments of a function. Different calls have
  * different keys.
- * status:  unstable until 1.0
  * in:      name of 1..CELLAR_MEMO_NAME_MAX bytes; version: change it when the function changes;
  *          args of the types I64 to BYTES, at most CELLAR_MEMO_ARGS_MAX; buf_cap 0 asks for the
  *          length (buf may be NULL)
@@ -158,7 +155,6 @@ CELLAR_API cellar_err cellar_memo_key(const char *name, uint32_t version, const 
                                       size_t *key_len);
 
 /* Read name, version and arguments back from a key.
- * status:  unstable until 1.0
  * in:      key of any origin; arg_cap 0 asks for the number of arguments (args may be NULL)
  * out:     *name, *version, *arg_count, each optional; args[0 .. arg_cap - 1]
  * returns: OK; E_BUFFER (more arguments than arg_cap), E_FOREIGN (not a key of cellar_memo_key),
@@ -182,7 +178,6 @@ typedef cellar_err (*cellar_memo_fn)(cellar_load *load, const cellar_arg *args, 
                                      void *ctx);
 
 /* Call a function through the cache: cellar_get_or_load with a key from cellar_memo_key.
- * status:  unstable until 1.0
  * in:      as cellar_memo_key and cellar_get_or_load. Stale results are refreshed in the background
  *          only with ctx NULL or CELLAR_LOAD_CTX_STATIC; ctx_bytes, ctx_retain and ctx_release are
  *          ignored. Do not use a namespace with an authoritative Bloom filter: it does not know

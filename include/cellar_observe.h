@@ -403,7 +403,6 @@ CELLAR_STRUCT(cellar_advice, hit_ratio);
 
 /* Estimate the hit ratio at other memory budgets of the store. Eight small copies of the cache,
  * keys only, run at other sizes under the current policy. Mean error within two points.
- * status:  unstable until 1.0
  * in:      scope CELLAR_SCOPE_NAMESPACE (hits of this namespace) or _STORE; out->struct_size set
  * out:     *out; with PENDING and E_UNSUPPORTED only hit_ratio_now
  * returns: OK; PENDING (fewer than 512 sampled gets, or a namespace beyond the first 64);
@@ -420,7 +419,6 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_ad
 #ifndef CELLAR_OMIT_TEXT
 /* Write the state of the store as text for people: options, memory by module, stripes, namespaces,
  * and the figures that cellar_metrics_write leaves out.
- * status:  unstable until 1.0
  * in:      as cellar_metrics_write
  * out:     as cellar_metrics_write
  * returns: as cellar_metrics_write

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
+ * guest: may change until 1.0.
+ *
  * cellar_refresh: refresh entries on a schedule, so that reads find a fresh value and wait for no
  * load.
  *

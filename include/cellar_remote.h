@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
+ * guest: may change until 1.0.
+ *
  * cellar_remote: namespaces that several processes share through a Redis or Valkey server.
  *
  * CALL PATTERN

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
+ * guest: may change until 1.0.
+ *
  * cellar_resp: a port through which clients of Redis talk to a running store.
  *
  * CALL PATTERN

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
+ * guest: may change until 1.0.
+ *
  * cellar_schedule: schedules inside one process: intervals, cron expressions, single instants.
  *
  * CALL PATTERN

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
+ * guest: may change until 1.0.
+ *
  * cellar_task: tasks with retries, on a pool of threads inside one process.
  *
  * CALL PATTERN

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_warm: load many keys ahead; write to the source, then to the cache.
- *
- * Unstable until 1.0: names and meanings may change. */
+ * cellar_warm: load many keys ahead; write to the source, then to the cache. */
 #ifndef CELLAR_WARM_H
 #define CELLAR_WARM_H
 
@@ -58,7 +56,6 @@ CELLAR_STRUCT(cellar_warm_report, reserved0);
 
 /* Load many keys before they are requested. The loads are those of cellar_get_or_load: keys in the
  * cache are not loaded, and other calls wait for these loads.
- * status:  unstable until 1.0
  * in:      o; out->struct_size set
  * out:     *out, also when it stopped early
  * returns: OK (look at the report); the negative code of next; E_NOMEM (no thread or no memory;
@@ -81,7 +78,6 @@ typedef cellar_err (*cellar_writer_fn)(const void *key, size_t key_len, const vo
 
 /* Write to the source, then to the cache. If one of them fails, delete the key from the cache: a
  * failed write to the source may have happened.
- * status:  unstable until 1.0
  * in:      key, value, o as in cellar_set, without conditions and CELLAR_NEGATIVE; fn, ctx
  * returns: OK; the code of fn; the code of cellar_set (the source has the value, the cache has
  *          none); E_RANGE (options: nothing done). cellar_last_error tells of the set, of the

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
+ * guest: may change until 1.0.
+ *
  * cellar_work: jobs in the background of one process. This header collects the parts:
  *     cellar_schedule.h    functions at intervals, at times of cron expressions, at instants
  *     cellar_batch.h       items collected into batches

@@ -12,8 +12,7 @@
 #            declarations that follow each other without a gap are one family, share it, and become
 #            one page with a link for each name:
 #                /* What it does, in a sentence. More sentences, `names` in backquotes.
-#                 * status:  unstable until 1.0               (one line each, in this order;
-#                 * in:      what the arguments may be
+#                 * in:      what the arguments may be        (one line each, in this order;
 #                 * out:     what is written                   more lines are indented;
 #                 * returns: codes                             a line that says nothing is left out)
 #                 * owns:    what the caller frees, and how
@@ -22,6 +21,7 @@
 #                 * example: code on this line,
 #                 *     or on the following lines, indented
 #                 * since:   version, when it is not the one in src/tools/symbols.txt       */
+#            A header of a guest begins with `guest: TEXT`: the status of its contracts.
 #            The first comment of cellar.h becomes cellar(7): a line of capitals, or capitals and
 #            two blanks before text, opens a section.
 # RULES      every function with a contract has: a first sentence, thread, cost, example; returns
@@ -35,7 +35,7 @@ function complain(message) { printf "%s:%d: %s\n", FILENAME, FNR, message | "cat
 function trim(text) { sub(/^[ \t]+/, "", text); sub(/[ \t]+$/, "", text); return text }
 
 BEGIN {
-    keys = " status in out returns owns thread cost example since "
+    keys = " in out returns owns thread cost example since "
     while (symbols != "" && (getline line < symbols) > 0) {
         split(line, word, " ")
         if (line !~ /^#/ && word[1] != "") since_of[word[1]] = word[2]
@@ -121,6 +121,7 @@ function keep_essay(    i, header) {
     for (i = 1; i <= comment_count; i++) {
         essay_of[header] = essay_of[header] comment[i] "\n"
         if (headers_seen == 1) essay[++essay_count] = comment[i]
+        if (comment[i] ~ /^ guest: /) status_of[header] = substr(comment[i], 2)
     }
 }
 
@@ -330,7 +331,7 @@ function man_page(f,    n, i, k, list, title) {
     }
     print ".Sh DESCRIPTION" > page
     prose(field[f, "summary"])
-    if (field[f, "status"] != "") { print ".Pp" > page; prose("Status: " field[f, "status"] ".") }
+    if (header_of[f] in status_of) { print ".Pp" > page; prose(status_of[header_of[f]]) }
     if (field[f, "in"] != "") { print ".Pp" > page; prose("In: " field[f, "in"]) }
     if (field[f, "out"] != "") { print ".Pp" > page; prose("Out: " field[f, "out"]) }
     section("RETURN VALUES", field[f, "returns"], "None.")
@@ -509,7 +510,7 @@ function html_family(f,    i) {
         print fn_type[i] (fn_type[i] ~ /\*$/ ? "" : " ") fn_name[i] "(" fn_args[i] ");" > page
     }
     print "</pre><p>" html(field[f, "summary"]) "</p><dl>" > page
-    html_row("Status", field[f, "status"])
+    html_row("Status", status_of[header_of[f]])
     html_row("In", field[f, "in"])
     html_row("Out", field[f, "out"])
     html_row("Return values", field[f, "returns"] != "" ? field[f, "returns"] : "None.")

@@ -11,7 +11,8 @@
 #                     imperative verb. `name: verb ...` is judged by the word after the colon.
 #          paragraph  include/: at most 8 comment lines without an empty line, a section word
 #                     (a contract's `in:`, capitals, a label with two blanks behind it) or code.
-#          essay      the first comment of a file has at most 25 lines below the SPDX line, 40 when
+#          essay      the first comment of a file has at most 25 lines below the SPDX line and
+#                     that of a guest, 40 when
 #                     a line begins with PROTOCOL or FORMAT.
 # LIMITS   The lists hold only words that are wrong in every place; a reader finds the rest. The
 #          function rule knows words that are no imperative, not all verbs.
@@ -115,7 +116,7 @@ function comment_line(text, line, first) {
     add_text(text, line)
     if (first) { para_lines = 0; in_example = 0 }
     if (head == 1) {
-        if (text ~ /SPDX-License-Identifier/) {
+        if (text ~ /SPDX-License-Identifier|^ *guest: /) {
             head_lines = head_seen = 0
         } else if (head_lines > 0 || text !~ /^[ \t]*$/) {
             if (++head_seen == 1) head_line = line

@@ -108,16 +108,22 @@ list_of_metrics_is_named() { # the file that the author of a metric changes
 }
 help_names_targets() {
     $MAKE -s help >"$t_tmp/help"
-    for t in all run test check check-matrix bench dist install uninstall floors deps guard \
+    for t in all core run test test-core check check-matrix bench dist install uninstall floors deps guard \
         symbols figures man clean help; do
         grep -q "^make $t " "$t_tmp/help" || { echo "not in help: $t"; return 1; }
     done
 }
 
-map_names_each_file() { # src/README.md has each file of src, by its name or without the ending
+map_names_each_file() { # the README of a module has each of its files, by its name or without the ending
     for f in src/*/*.[ch]; do
         name=${f##*/}
-        grep -qE "[\`/]${name%.*}(\.[ch])?\`" src/README.md || { echo "src/README.md: no $f"; return 1; }
+        grep -qE "[\`/]${name%.*}(\.[ch])?\`" "${f%/*}/README.md" || { echo "${f%/*}/README.md: no $f"; return 1; }
+    done
+}
+map_names_each_module() { # the map of the core has at most 200 lines, and names its modules
+    [ "$(grep -c '' src/README.md)" -le 200 ] || return 1
+    for d in src/*/; do
+        grep -qw "$(basename "$d")" src/README.md src/guests.md || { echo "no map names $d"; return 1; }
     done
 }
 
@@ -140,5 +146,6 @@ if [ -f README.md ]; then
     t_case guide_settings_are_made_from_the_list guide_settings awk
 fi
 t_case map_names_each_file map_names_each_file
+t_case map_of_the_core_is_short_and_names_each_module map_names_each_module
 t_case help_names_targets help_names_targets
 t_end packaging_docs
