@@ -9,6 +9,12 @@
 # COUNTED    engine lines   lines of src/*/*.[ch] and include/*.h with code after comments are taken
 #                           out, without src/cli, src/extras and the parts that come later (their
 #                           folders and headers)
+#            core, guests   the same of the folders of src/: of GUESTS in the Makefile and remote; of all
+#                           others but cli and tools. What base/ has for guests alone is in neither
+#            tests          all lines of all files below tests/
+#            public calls   lines that begin with CELLAR_API in include/, and `;` inside its structs
+#            files          of src/ and include/ in which instructions run (callgrind, -O2): a get that
+#                           hits, a set that replaces a value, a load of a missing key (figures.c)
 #            loaded bytes   text + data of `size` over dist/cellar.c (the cache) or dist/cellar_all.c
 #                           (with its guests); k: 1,000. "All OMIT" sets every CELLAR_OMIT_ switch
 #                           that the drop-in knows.
@@ -38,6 +44,24 @@ engine_lines() {
     done
     count "$@"
 }
+of_makefile() { sed -n "s/^$1  *:*= *//p" Makefile; }
+wing_lines() { # core | guests
+    base=" $(of_makefile GUEST_BASE) environment "
+    wing=$1
+    set --
+    for f in src/*/*.[ch]; do
+        module=${f#src/} unit=${f##*/}
+        case " $(of_makefile GUESTS) remote " in
+        *" ${module%%/*} "*) is=guests ;;
+        *) is=core ;;
+        esac
+        case ${module%%/*}$base in
+        cli* | tools* | base*" ${unit%.*} "*) ;;
+        *) [ $is != "$wing" ] || set -- "$@" "$f" ;;
+        esac
+    done
+    count "$@"
+}
 readme_until() {
     $AWK '/cellar_get_or_load *\(/ { seen = 1 }
         seen && /^```/ { print FNR - 1; said = 1; exit }
@@ -54,6 +78,12 @@ loaded() { # PAIR, flags... -> text + data
 omit_all() {
     grep -o 'defined(CELLAR_OMIT_[A-Z0-9]*)' dist/cellar.c | sed 's/defined(\(.*\))/-D\1/' | sort -u
 }
+files() { # function of figures.c -> files that it runs through
+    valgrind --tool=callgrind --toggle-collect="$1" --callgrind-out-file="$tmp/calls" "$tmp/figures" \
+        >"$tmp/said" 2>&1 || { cat "$tmp/said" >&2; return 1; }
+    grep -oE '^f[lie]=.*' "$tmp/calls" | grep -oE '(src/[a-z0-9]+|include)/[a-z0-9_]+\.[ch]$' |
+        grep -v mmintrin | sort -u | grep -c .
+}
 seconds() { # source, flags... -> median of 5
     for _ in 1 2 3 4 5; do
         begin=$(date +%s%N)
@@ -64,15 +94,20 @@ seconds() { # source, flags... -> median of 5
 
 say "engine, lines of code" "$(engine_lines)"
 said=$($MAKE -s floors) || { echo "$said"; exit 1; }
+say "core, lines of code" "$(wing_lines core)"
+say "guests, lines of code" "$(wing_lines guests)"
 say "largest circle of files in a module" \
     "$(echo "$said" | sed 's/.*largest circle: \([^;]*\).*/\1/')"
 say "most prototypes in one header" "$(echo "$said" | sed 's/.*most prototypes: //')"
 say "calls in include/cellar.h" "$(grep -c '^CELLAR_API ' include/cellar.h)"
+say "public calls" "$(cat include/*.h | grep -c '^CELLAR_API ')"
+say "fields of public structs" "$(count -v fields=.* include/*.h)"
 say "lines of include/cellar.h" "$(grep -c '' include/cellar.h)"
 say "fields of cellar_config" "$(count -v fields=cellar_config include/cellar.h)"
 say "README.md, lines until cellar_get_or_load" "$(readme_until)"
 say "README.md, lines" "$(grep -c '' README.md)"
 say "facts that tests check (T_CASE)" "$(facts)"
+say "tests, lines" "$(find tests -type f -exec cat {} + | grep -c '')"
 if [ "${1-}" = --text ]; then exit 0; fi
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/cellar-figures.XXXXXX") || exit 2
@@ -84,6 +119,12 @@ say "cellar_all.c, loaded bytes at -O2" "$(loaded cellar_all -O2)"
 # shellcheck disable=SC2046 # words are meant to be split
 say "cellar.c, loaded bytes at -O2, all OMIT" "$(loaded cellar -O2 $(omit_all))"
 say "cellar.c, loaded bytes at -Os" "$(loaded cellar -Os)"
+if command -v valgrind >/dev/null; then
+    $CC -O1 -g -Iinclude -o "$tmp/figures" bench/figures.c "${CELLAR_A:-build/libcellar.a}" -pthread -lm || exit 1
+    say "files that a get hit runs through" "$(files path_get)"
+    say "files that a set runs through" "$(files path_set)"
+    say "files that a load miss runs through" "$(files path_load)"
+fi
 if [ -n "$SQLITE" ]; then
     ours=$(seconds dist/cellar.c -std=c11) theirs=$(seconds "$SQLITE") || exit 1
     say "cellar.c, seconds to compile at -O2" "$ours"

@@ -13,6 +13,8 @@ cp -R src/tools "$tree/src"
 # Three lines with code, one of them with a comment sign in a string.
 printf '%s\n' '/* int a; */' 'int b; /* more' 'int c; */' '' '// int d;' 'char e[] = "/*";' \
     'int f;' >"$tree/src/base/a.c"
+echo 'int x;' >"$tree/src/base/net.c"
+printf '%s\n' 'GUESTS     = wheel kit' 'GUEST_BASE = sha256 net' >"$tree/Makefile"
 for f in cli/b.c extras/c.c kit/d.c; do echo 'int x;' >"$tree/src/$f"; done
 printf '%s\n' 'typedef struct cellar_config {' '    int a; /* b; */' '    int (*c)(int d);' \
     '} cellar_config;' 'CELLAR_API int cellar_x(int a,' '                        int b);' \
@@ -34,7 +36,12 @@ here() { # every line has its figure
     cat "$t_tmp/here"
     [ "$(grep -Ec '  ([1-9][0-9]*|none)' "$t_tmp/here")" -eq "$(grep -c '' "$t_tmp/said")" ]
 }
-t_case code_lines_are_those_of_the_engine figure 'engine, lines of code' 10
+t_case code_lines_are_those_of_the_engine figure 'engine, lines of code' 11
+t_case core_is_without_guests_and_their_base figure 'core, lines of code' 4
+t_case guests_are_those_of_the_makefile figure 'guests, lines of code' 1
+t_case calls_of_all_headers figure 'public calls' 2
+t_case fields_of_all_structs figure 'fields of public structs' 2
+t_case lines_of_tests figure 'tests, lines' 2
 t_case circle_comes_from_floors figure 'largest circle of files in a module' '3 files (l1)'
 t_case prototypes_come_from_floors figure 'most prototypes in one header' '7 (l1/a.h)'
 t_case calls_are_counted_once figure 'calls in include/cellar.h' 2
