@@ -42,6 +42,7 @@
 #include "bench/harness/driver.h"
 #include "bench/harness/host.h"
 #include "bench/harness/json.h"
+#include "bench/harness/room.h"
 #include "bench/harness/verify.h"
 #include "bench/harness/window.h"
 
@@ -97,6 +98,8 @@ typedef struct cell_set {
     window_result *last[CELL_SUBJECTS];       /* its last recorded window: later work is of that */
     uint32_t subject_count, thread_max, trace_count, driver_count;
     char trace_path[480];                     /* of the drivers; "" while none is open */
+    char bound_path[480];                     /* the workload with another bound; "": none */
+    room_size ours;                                /* of the budget; measured for w->room */
     trace *traces, *hot;                      /* one a thread, owned up to CELL_TRACES */
     uint32_t **masks[WORKLOAD_CELLS];         /* the same */
     uint32_t *lengths, length_mask;
@@ -170,7 +173,8 @@ bool cell_chosen(const cell_options *o, const workload *w, const char *subject)
     const bool tier = strncmp(subject, "cellar_", 7) == 0;
     const bool ours = strcmp(subject, "raw") == 0 || strcmp(subject, "cellar") == 0 || tier;
     const bool only_named = strncmp(subject, "rocks_", 6) == 0 || tier;
-    if ((w != NULL && !workload_wants(w, subject)) ||
+    const bool small = strstr(subject, "_value") != NULL;
+    if ((w != NULL && !workload_wants(w, subject)) || (small && w == NULL) ||
         (only_named && (w == NULL || w->subjects[0] == '\0'))) {
         return false;
     }
@@ -190,6 +194,9 @@ static bool cell_too_slow(const cell_options *o, const workload *w, const bench_
 static bool cell_able(const bench_subject *s, const workload *w)
 {
     const bool raw = strcmp(s->name, "raw") == 0;
+    if ((s->caps & BENCH_SMALL) && w->value_len > BENCH_SMALL_LEN) {
+        return false;
+    }
     if ((w->capacity_entries != 0 || w->capacity_bytes != 0) && !(s->caps & BENCH_BOUNDED)) {
         return false;
     }
@@ -230,6 +237,9 @@ static void cell_close(cell_set *c)
     free(c->latency);
     if (c->trace_path[0] != '\0') {
         remove(c->trace_path);
+    }
+    if (c->bound_path[0] != '\0') {
+        remove(c->bound_path);
     }
 }
 
@@ -347,6 +357,55 @@ static bool cell_write_trace(cell_set *c)
     return f != NULL && fclose(f) == 0 && ok;
 }
 
+/* Write the workload with a bound of entries, for a driver. */
+static bool cell_write_bound(cell_set *c, uint64_t entries)
+{
+    char line[256];
+    snprintf(c->bound_path, sizeof c->bound_path, "%s/%s.%d.wl", c->o->scratch, c->w->name,
+             (int)getpid());
+    FILE *from = fopen(c->w->path, "re"), *to = from != NULL ? fopen(c->bound_path, "we") : NULL;
+    while (to != NULL && fgets(line, sizeof line, from) != NULL) {
+        if (strncmp(line, "capacity", 8) != 0) {
+            fputs(line, to);
+        }
+    }
+    if (to != NULL) {
+        fprintf(to, "capacity = entries %" PRIu64 "\n", entries);
+    }
+    if (from != NULL) {
+        fclose(from);
+    }
+    return to != NULL && fclose(to) == 0;
+}
+
+/* Give a subject the room of ours: the same entries, or the same growth of its process. Return
+ * false if no bound does. */
+static bool cell_same_room(cell_set *c, const bench_subject *s, bench_cfg *cfg)
+{
+    const bench_subject *ours = bench_subject_find("cellar");
+    char why[256];
+    room_size got = { 0, 0 };
+    cfg->capacity_bytes = c->w->capacity_bytes;
+    cfg->capacity_entries = c->w->capacity_entries;
+    cfg->workload_path = c->w->path;
+    if (c->w->room == WORKLOAD_OWN || s == ours) {
+        return true;
+    }
+    if (c->ours.entries == 0 &&
+        (ours == NULL || !room_measure(ours, cfg, &c->ours, why, sizeof why))) {
+        return false;
+    }
+    cell_beat(s);
+    cfg->capacity_entries = c->w->room == WORKLOAD_ENTRIES ? c->ours.entries
+                                                           : room_same_rss(s, cfg, &c->ours, &got);
+    cfg->capacity_bytes = 0;
+    cfg->hint_entries = cfg->capacity_entries;
+    cfg->workload_path = c->bound_path;
+    printf("room: %s %" PRIu64 " entries\n", s->name, cfg->capacity_entries);
+    return cfg->capacity_entries != 0 &&
+           (s->driver == NULL || cell_write_bound(c, cfg->capacity_entries));
+}
+
 /* Open and fill. A subject that cannot is left out with a line that states it. */
 static void cell_open_subjects(cell_set *c, const bench_subject *const *list, uint32_t count)
 {
@@ -385,9 +444,10 @@ static void cell_open_subjects(cell_set *c, const bench_subject *const *list, ui
         cfg.trace_path = c->trace_path;
         c->subject[i] = list[k];
         cell_beat(list[k]);
-        c->store[i] = list[k]->open(&cfg);
+        const bool bound = cell_same_room(c, list[k], &cfg);
+        c->store[i] = bound ? list[k]->open(&cfg) : NULL;
         if (c->store[i] == NULL) {
-            if (list[k]->driver == NULL) { /* the driver has stated why */
+            if (list[k]->driver == NULL || !bound) { /* the driver has stated why */
                 json_say(c->bench, list[k]->name, w->name, "skip", "cannot be opened");
             }
             continue;
@@ -1105,8 +1165,9 @@ static void cell_add_cores(workload *w, uint32_t cpus, bool full)
     if (w->cores && (w->over || n > w->thread[w->thread_count - 1])) {
         cell_add_threads(w, n);
     }
-    for (uint32_t i = 0; w->over && full && i < 3; i++) {
-        cell_add_threads(w, (const uint32_t[]){ 8, 16, 64 }[i]);
+    for (uint32_t i = 0; w->over && i < 3; i++) {
+        const uint32_t more = (const uint32_t[]){ 8, 16, 64 }[i];
+        if (full || more <= cpus) { cell_add_threads(w, more); }
     }
 }
 

@@ -59,6 +59,7 @@ typedef struct json_row {
     X("get_many64", "Mops/s", 'h') X("storm_rss", "x", 'l') X("storm_over", "B", 'l')       \
     X("storm_set", "kops/s", 'h') X("expire_max", "us", 'l') X("expire_p999", "ns", 'l')    \
     X("expire_left", "entries", 'l') X("miss_ratio", "x", 'l')                         \
+    X("room_entries", "entries", 'h') X("room_rss", "B", 'l')                                \
     X("open_capacity", "kops/s", 'h') X("open50_p50", "ns", 'l') X("open50_p99", "ns", 'l')  \
     X("open50_p999", "ns", 'l') X("open80_p50", "ns", 'l') X("open80_p99", "ns", 'l')        \
     X("open80_p999", "ns", 'l') X("open20_p50", "ns", 'l') X("open20_p99", "ns", 'l')        \

@@ -28,9 +28,11 @@ enum bench_caps {
     BENCH_NO_EVICT = 512, /* grows without bound: stated in every row */
     BENCH_JIT = 1024,     /* compiled while it runs: warmed up before the measurement */
     BENCH_BYTES = 2048,   /* the bound can be in bytes */
-    BENCH_SLOW = 4096     /* a million sets take a minute or more, or cross a socket each: takes
+    BENCH_SLOW = 4096,    /* a million sets take a minute or more, or cross a socket each: takes
                            * part where it is named, and elsewhere in smaller sizes or not at all */
+    BENCH_SMALL = 8192    /* values of at most BENCH_SMALL_LEN bytes; only in workloads */
 };
+#define BENCH_SMALL_LEN 103u
 
 #define BENCH_DIGEST 4096
 

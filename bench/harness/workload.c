@@ -9,10 +9,12 @@
  *              value      BYTES | lognormal MEAN SIGMA MAX | trace MAX
  *              ops        OP | OP ...      OP: get, get P set Q, set, copy, readthrough, many N,
  *                         pin, hot, hot P set Q, lat get P set Q, lat readthrough
- *              capacity   none | entries N | bytes N
+ *              capacity   none | entries N | bytes N [same entries | same rss]
+ *                         (same: ours by N bytes, others by the entries or memory it then has)
  *              ttl_ms     N                (0 or absent: none)
  *              threads    N N ... [cores [over]]   (cores: as many as the machine has, where that
- *                         is more; over: also more than it has, with FULL=1 also 8, 16 and 64)
+ *                         is more; over: also more than it has, and 8, 16 and 64 where it has
+ *                         them, or with FULL=1)
  *              prefill    all | none | N
  *              window_ms, rounds, min_memory   N
  *              subjects   NAME NAME ...    (absent: all)
@@ -196,8 +198,11 @@ static bool workload_capacity(workload *w, const char *text)
     if (sscanf(text, "entries %" SCNu64 "%n", &w->capacity_entries, &used) == 1) {
         return text[used] == '\0' && w->capacity_entries > 0;
     }
-    return sscanf(text, "bytes %" SCNu64 "%n", &w->capacity_bytes, &used) == 1 &&
-           text[used] == '\0' && w->capacity_bytes > 0;
+    const bool ok = sscanf(text, "bytes %" SCNu64 "%n", &w->capacity_bytes, &used) == 1;
+    const char *rest = text + used;
+    w->room = strcmp(rest, " same entries") == 0 ? WORKLOAD_ENTRIES
+              : strcmp(rest, " same rss") == 0 ? WORKLOAD_RSS : WORKLOAD_OWN;
+    return ok && w->capacity_bytes > 0 && (*rest == '\0' || w->room != WORKLOAD_OWN);
 }
 
 static bool workload_threads(workload *w, const char *text)

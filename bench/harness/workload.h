@@ -14,6 +14,8 @@ typedef enum workload_op {
     WORKLOAD_LATENCY      /* as MIX, each get timed by itself */
 } workload_op;
 
+/* Others than ours: bounded as they count, by the entries or by the memory that ours then has. */
+typedef enum workload_room { WORKLOAD_OWN, WORKLOAD_ENTRIES, WORKLOAD_RSS } workload_room;
 typedef enum workload_law { WORKLOAD_FIXED, WORKLOAD_LOGNORMAL, WORKLOAD_TRACE } workload_law;
 
 #define WORKLOAD_CELLS 8
@@ -40,6 +42,7 @@ typedef struct workload {
     workload_cell cell[WORKLOAD_CELLS];
     uint32_t cell_count;
     uint64_t capacity_entries, capacity_bytes; /* 0: no bound */
+    workload_room room;
     int64_t ttl_ms;          /* on every set; 0: none */
     uint32_t thread[WORKLOAD_THREADS]; /* ascending */
     uint32_t thread_count;

@@ -7,4 +7,4 @@ ops        = set
 capacity   = bytes 67108864
 threads    = 1 2 4 cores over
 prefill    = 600000
-subjects   = uthash64t rocks_hyper rocks_lru quick_cache moka cellar
+subjects   = uthash64t rocks_hyper rocks_lru quick_cache quick_cache_value moka moka_value cellar

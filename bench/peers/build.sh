@@ -104,6 +104,11 @@ one() {
         rm -f "$out/peers/caffeine_fresh"
         [ ! -x "$out/peers/caffeine" ] || program caffeine_fresh "FRESH=1 exec '$out/peers/caffeine'"
     fi
+    # The same program with values kept inside the entries, too.
+    if grep -q run_both "$d/src/main.rs" 2>/dev/null; then
+        rm -f "$out/peers/$1_value"
+        [ ! -x "$out/peers/$1" ] || program "$1_value" "BY_VALUE=1 exec '$out/peers/$1'"
+    fi
     [ ! -x "$out/peers/$1" ] || echo "built: peer $1"
 }
 

@@ -15,6 +15,10 @@
 REGISTRY_DRIVER(moka, "copy", 0, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD);
 REGISTRY_DRIVER(quick_cache, "copy", 0, REGISTRY_CACHE | BENCH_LOAD);
 REGISTRY_DRIVER(foyer, "copy", 0, REGISTRY_CACHE);
+/* The same with values inside the entries, not behind a count of references. */
+REGISTRY_DRIVER(moka_value, "copy", 0, REGISTRY_CACHE | BENCH_TTL | BENCH_SMALL);
+REGISTRY_DRIVER(quick_cache_value, "copy", 0, REGISTRY_CACHE | BENCH_SMALL);
+REGISTRY_DRIVER(foyer_value, "copy", 0, REGISTRY_CACHE | BENCH_SMALL);
 REGISTRY_DRIVER(dashmap, "copy", 0, BENCH_NO_EVICT);
 REGISTRY_DRIVER(otter, "copy", 0, REGISTRY_CACHE | BENCH_TTL | BENCH_LOAD);
 REGISTRY_DRIVER(ristretto, "copy", 0, REGISTRY_CACHE | BENCH_TTL);
@@ -72,6 +76,7 @@ const bench_entry bench_registry[] = {
     { "redis", &redis_subject, NULL },
     { "memcached", &memcached_subject, NULL },
     REGISTRY_ROW(moka), REGISTRY_ROW(quick_cache), REGISTRY_ROW(foyer), REGISTRY_ROW(dashmap),
+    REGISTRY_ROW(moka_value), REGISTRY_ROW(quick_cache_value), REGISTRY_ROW(foyer_value),
     REGISTRY_ROW(otter), REGISTRY_ROW(ristretto), REGISTRY_ROW(theine), REGISTRY_ROW(caffeine),
     REGISTRY_ROW(caffeine_fresh), REGISTRY_ROW(caffeine2), REGISTRY_ROW(jvm_chm),
     REGISTRY_ROW(cachetools), REGISTRY_ROW(diskcache), REGISTRY_ROW(cashews), REGISTRY_ROW(dogpile),

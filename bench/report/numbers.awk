@@ -34,10 +34,16 @@ BEGIN {
     peer_rows = split("servers servers 1 get redis:get x redis over a unix socket, one at a time, 1 thread\n" \
                   "servers servers 1 get_many64 redis:64 at once x redis over a unix socket, 1 thread\n" \
                   "peers zipf1m_16_100 2 get *:get x the best other cache in the process, 2 threads\n" \
+                  "peers zipf1m_16_100_ttl 2 get *:the same with a TTL on every entry\n" \
                   "peers zipf1m_16_100 2 mix95 *:95:5 x the same\n" \
                   "peers bounded100k_16_100 2 readthrough *:bounded read-through x the same\n" \
                   "hitratio mix_1 - miss_ratio *:hits on a mix of zipf, scans and loops, room for 1 % of the names\n" \
+                  "hitratio mix_1_bytes - miss_ratio *:the same, bounded by bytes that hold 1 %\n" \
                   "hitratio mix_10 - miss_ratio *:the same with room for 10 %\n" \
+                  "hitratio mix_10_bytes - miss_ratio *:the same, bounded by bytes that hold 10 %\n" \
+                  "hitratio zipf16m_bytes - miss_ratio *:hits on zipf 0.99, a million keys, 16 MiB as each one counts\n" \
+                  "hitratio zipf16m_entries - miss_ratio *:the same, as many entries as ours holds in 16 MiB\n" \
+                  "hitratio zipf16m_rss - miss_ratio *:the same, as much RSS as ours has with 16 MiB\n" \
                   "l2 put256 - l2_put *:put to disk, 256 B, x the best other store\n" \
                   "l2 put4k - l2_put *:the same, 4 KiB\n" \
                   "limit limit100k_16 2 check *:limiter, 100,000 keys, x the best other, 2 threads", peer_row, "\n")

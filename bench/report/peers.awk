@@ -79,7 +79,7 @@ BEGIN {
     split("peers scale servers memory grow churn open limit storm stampede expire hitratio l2", list, " ")
     for (i in list) wanted[list[i]] = 1
     split("p50 p99 p999 p9999 set_p99 set_p999 meta_bytes meta_accounted storm_rss storm_over expire_max expire_p999 " \
-          "expire_left load_calls load_last_us miss_ratio limit_key_bytes grow_max grow_p9999 grow_over_1ms " \
+          "expire_left load_calls load_last_us miss_ratio room_rss limit_key_bytes grow_max grow_p9999 grow_over_1ms " \
           "grow_wall rss_churn over_budget open20_p50 open20_p99 open20_p999 open50_p50 open50_p99 open50_p999 " \
           "open80_p50 open80_p99 open80_p999 open90_p50 open90_p99 open90_p999 " \
           "l2_written l2_sealed l2_put_p50 l2_put_p99 l2_put_p999 l2_reopen_ms l2_reopen l2_key_bytes l2_keys_lost " \

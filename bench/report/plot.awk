@@ -60,7 +60,7 @@ function bars(workload, metric) {
     }
 }
 # One exact LRU and one of each engine: the variants would share one line.
-/"metric":"miss_ratio"/ && /"bench":"hitratio"/ &&
+/"metric":"miss_ratio"/ && /"bench":"hitratio"/ && text("workload") ~ /_[0-9]+$/ &&
     !/"subject":"(uthash16|uthash64|uthash64t|cachetools|lru_cache|caffeine2|caffeine_fresh)"/ {
     split_at = match(text("workload"), /_[0-9]+$/)
     trace = substr(text("workload"), 1, split_at - 1)

@@ -42,7 +42,7 @@ $awk -f $here/table.awk $check $here/targets.tsv $files
 status=$?
 
 # shellcheck disable=SC2086
-$awk -f $here/peers.awk -v causes=$here/causes.tsv $files
+$awk -f $here/peers.awk -v causes=$here/causes.tsv $files && $awk -f $here/threads.awk $files
 
 # shellcheck disable=SC2086
 if grep -q '"quick":1' $files; then
@@ -50,6 +50,8 @@ if grep -q '"quick":1' $files; then
 elif [ -f bench/results.md ]; then
     $awk -v md=1 -f $here/table.awk $here/targets.tsv $files >"$out/table.md"
     $awk -v md=1 -v causes=$here/causes.tsv -f $here/peers.awk $files >"$out/peers.md"
+    # shellcheck disable=SC2086
+    $awk -f $here/threads.awk $files >>"$out/peers.md"
     [ -s "$out/peers.md" ] || echo 'Not measured yet: `make bench-peers`.' >"$out/peers.md"
     ${AWK:-awk} -v table="$out/table.md" -v peers="$out/peers.md" '
         /<!-- bench:begin -->/ { print; while ((getline line < table) > 0) print line; inside = 1 }

@@ -2,9 +2,16 @@
  *
  * hitratio: miss ratios of the peers' own engines, never of a model of them.
  *
- * WALK       traces -> for each capacity (1, 5, 10 % of the distinct ids) and each subject that can
- *            be bounded in entries: get; on a miss set (8 bytes); each in a process of its own.
- *            Deferred work of a peer runs every 64 requests, as at a pace below full speed.
+ * WALK       traces -> for each capacity (1, 5, 10 % of the distinct ids) and each subject: get; on
+ *            a miss set; each in a process of its own. Deferred work of a peer runs every 64
+ *            requests, as at a pace below full speed.
+ * BOUNDS     NAME_1: a bound in entries, values of 8 bytes. NAME_1_bytes: a bound in bytes that holds
+ *            as many entries by the count of the subject; values of 100 bytes, larger where our
+ *            budget would be below 1.5 MiB.
+ * SAME ROOM  zipf16m_*: zipf 0.99, a million keys, 16 + 100 bytes. _bytes: 16 MiB, as each subject
+ *            counts. _entries: the entries that ours then holds. _rss: the entries under which a
+ *            process grows as much as ours; room_entries and room_rss say what was measured.
+ * SEEDS      Ours with 16 hash keys: median, and p25, p75 of them.
  * TRACES     mix: draws with a skew, a loop, a scan, the draws again; always made here. Where
  *            BENCH_TRACES names a folder: also its *.ctr.zst (by the tool zstd) with at most
  *            HITRATIO_SHORT requests; with FULL=1 all, and peers that need 100 us a call too.
@@ -26,11 +33,16 @@
 #include "bench/harness/driver.h"
 #include "bench/harness/host.h"
 #include "bench/harness/json.h"
+#include "bench/harness/room.h"
 #include "bench/harness/verify.h"
 
 #define HITRATIO_PATIENCE_MS 120000
 #define HITRATIO_SHORT 200000u
 #define HITRATIO_SUBJECTS 64u
+#define HITRATIO_SEEDS 16u
+#define HITRATIO_BUDGET UINT64_C(1572864)
+#define HITRATIO_ROOM UINT64_C(16777216)
+#define HITRATIO_ZIPF UINT64_C(3000000)
 
 static bool hitratio_gone[HITRATIO_SUBJECTS]; /* crashed or hung; as the registry counts them */
 
@@ -41,8 +53,9 @@ typedef struct hitratio_count {
 
 typedef struct hitratio_plan {
     const bench_subject *subject;
-    const char *path;
-    uint64_t capacity;
+    const char *path, *name; /* name: of the row */
+    uint64_t requests, capacity, bytes, seed; /* bytes: 0, or the bound; else capacity entries */
+    uint32_t value_len;
 } hitratio_plan;
 
 static bool hitratio_record(FILE *f, uint64_t id)
@@ -75,30 +88,40 @@ static bool hitratio_make_mix(const char *path)
     return f != NULL && fclose(f) == 0 && ok;
 }
 
+static bench_cfg hitratio_cfg(const hitratio_plan *p)
+{
+    return (bench_cfg){ .key_count = p->capacity, .hint_entries = p->capacity,
+                        .capacity_entries = p->bytes == 0 ? p->capacity : 0,
+                        .capacity_bytes = p->bytes,
+                        .payload_bytes = p->capacity * (16 + p->value_len),
+                        .key_len = 16, .value_len = p->value_len, .threads = 1, .seed = p->seed };
+}
+
 static void hitratio_child(const void *in, void *count)
 {
     const hitratio_plan *p = in;
     const bench_subject *s = p->subject;
     hitratio_count *out = count;
-    const bench_cfg cfg = { .key_count = p->capacity, .hint_entries = p->capacity,
-                            .capacity_entries = p->capacity, .payload_bytes = p->capacity * 24,
-                            .key_len = 16, .value_len = 8, .threads = 1, .seed = 7 };
-    unsigned char key[VERIFY_KEY_MAX], record[16], buf[64];
-    void *store = s->open(&cfg);
+    const bench_cfg cfg = hitratio_cfg(p);
+    unsigned char key[VERIFY_KEY_MAX], record[16], *buf = malloc(2 * p->value_len);
+    void *store = buf != NULL ? s->open(&cfg) : NULL;
     FILE *f = store != NULL ? fopen(p->path, "rbe") : NULL;
     if (f == NULL) {
         return;
     }
+    unsigned char *value = buf + p->value_len;
+    verify_fill(value, p->value_len);
     for (uint64_t n = 1; fread(record, 16, 1, f) == 1; n++) {
         uint64_t id;
         size_t len = 0;
         memcpy(&id, record, 8);
         verify_make_key(key, id, 16);
-        if (s->get(store, key, 16, buf, sizeof buf, &len) == 1) {
-            out->bad += len != 8 || memcmp(buf, record, 8) != 0;
+        if (s->get(store, key, 16, buf, p->value_len, &len) == 1) {
+            out->bad += !verify_value(buf, len, id, p->value_len);
         } else {
+            verify_stamp(value, p->value_len, id);
             out->misses++;
-            out->bad += s->set(store, key, 16, record, 8, 0) < 0;
+            out->bad += s->set(store, key, 16, value, p->value_len, 0) < 0;
         }
         if (n % 64 == 0 && s->settle != NULL) {
             s->settle(store);
@@ -109,6 +132,7 @@ static void hitratio_child(const void *in, void *count)
     out->done = true;
 }
 
+/* A process counts key and value against its bound in bytes. */
 static bool hitratio_there(const hitratio_plan *p, hitratio_count *out, char *why, size_t why_cap)
 {
     char command[600];
@@ -116,15 +140,74 @@ static bool hitratio_there(const hitratio_plan *p, hitratio_count *out, char *wh
     if (d == NULL) {
         return false;
     }
-    snprintf(command, sizeof command, "replay %s %" PRIu64, p->path, p->capacity);
-    const bool ok = driver_ask(d, driver_most(HITRATIO_PATIENCE_MS), command);
-    if (ok) {
+    snprintf(command, sizeof command, "replay %s %" PRIu64 " %u %d", p->path, p->capacity,
+             p->value_len, p->bytes != 0);
+    out->done = driver_ask(d, driver_most(HITRATIO_PATIENCE_MS), command);
+    if (out->done) {
         out->misses = (uint64_t)driver_number(d, "misses");
         out->bad = (uint64_t)driver_number(d, "bad");
     }
     snprintf(why, why_cap, "%s", driver_trouble(d));
     driver_stop(d);
-    return ok;
+    return out->done;
+}
+
+/* Run one subject and print its row. */
+static int hitratio_one(hitratio_plan *p, uint32_t index)
+{
+    const bench_subject *s = p->subject;
+    const uint32_t seeds = strcmp(s->name, "cellar") == 0 ? HITRATIO_SEEDS : 1;
+    double ratio[HITRATIO_SEEDS];
+    uint64_t bad = 0;
+    char why[300] = "did not finish";
+    for (uint32_t i = 0; i < seeds; i++) {
+        hitratio_count n = { 0, 0, false };
+        p->seed = 7 + i;
+        const bool ok = s->driver != NULL ? hitratio_there(p, &n, why, sizeof why)
+                                          : host_apart(hitratio_child, p, &n, sizeof n, why,
+                                                       sizeof why);
+        if (!ok || !n.done) {
+            const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
+            json_say("hitratio", s->name, p->name, missing ? "skip" : driver_kind(why), why);
+            hitratio_gone[index] = !missing;
+            return missing ? CELL_OK : CELL_WRONG;
+        }
+        ratio[i] = (double)n.misses / (double)p->requests;
+        bad += n.bad;
+    }
+    suite_say("hitratio", s->name, p->name, "miss_ratio", ratio, seeds, NULL,
+              bad > 0 ? "wrong values" : NULL);
+    return bad > 0 ? CELL_WRONG : CELL_OK;
+}
+
+static bool hitratio_takes_part(const cell_options *o, const workload *w, uint32_t i)
+{
+    const bench_subject *s = bench_registry[i].subject;
+    return s != NULL && i < HITRATIO_SUBJECTS && !hitratio_gone[i] && (s->caps & BENCH_BOUNDED) &&
+           strcmp(s->semantics, "remote") != 0 && cell_chosen(o, w, s->name) &&
+           (!(s->caps & BENCH_SLOW) || o->full);
+}
+
+/* All subjects with one capacity, bounded in entries or in bytes. */
+static int hitratio_bound(const cell_options *o, hitratio_plan p, bool by_bytes)
+{
+    const uint64_t least = HITRATIO_BUDGET / p.capacity;
+    int worst = CELL_OK;
+    p.value_len = !by_bytes ? 8 : least > 100 ? (uint32_t)least : 100;
+    for (uint32_t i = 0; i < bench_registry_count; i++) {
+        if (!hitratio_takes_part(o, NULL, i)) { continue; }
+        p.subject = bench_registry[i].subject;
+        p.bytes = 0;
+        if (by_bytes) {
+            const bench_cfg cfg = hitratio_cfg(&p);
+            p.bytes = p.subject->driver == NULL ? room_bytes(p.subject, &cfg, p.capacity)
+                      : p.subject->caps & BENCH_BYTES ? p.capacity * (16 + p.value_len) : 0;
+            if (p.bytes == 0) { continue; }
+        }
+        const int status = hitratio_one(&p, i);
+        worst = status > worst ? status : worst;
+    }
+    return worst;
 }
 
 /* Run one trace at all capacities for all subjects. file_name: the name that the user knows. */
@@ -151,35 +234,84 @@ static int hitratio_trace(const cell_options *o, const char *name, const char *p
         json_say("hitratio", NULL, name, "skip", "a long trace: FULL=1");
         return CELL_OK;
     }
-    for (size_t k = 0; k < sizeof percent / sizeof percent[0]; k++) {
-        const uint64_t capacity = distinct * percent[k] / 100 > 8 ? distinct * percent[k] / 100 : 8;
-        char workload_name[96];
-        snprintf(workload_name, sizeof workload_name, "%s_%u", name, percent[k]);
-        for (size_t i = 0; i < bench_registry_count; i++) {
-            const bench_subject *s = bench_registry[i].subject;
-            hitratio_count n = { 0, 0, false };
-            if (s == NULL || i >= HITRATIO_SUBJECTS || hitratio_gone[i] ||
-                !(s->caps & BENCH_BOUNDED) ||
-                strcmp(s->semantics, "remote") == 0 || !cell_chosen(o, NULL, s->name) || ((s->caps & BENCH_SLOW) && !o->full)) {
+    for (size_t k = 0; k < 2 * sizeof percent / sizeof percent[0]; k++) {
+        const uint64_t share = distinct * percent[k / 2] / 100;
+        char row[96];
+        snprintf(row, sizeof row, "%s_%u%s", name, percent[k / 2], k % 2 != 0 ? "_bytes" : "");
+        const hitratio_plan p = { .path = path, .name = row, .requests = requests,
+                                  .capacity = share > 8 ? share : 8 };
+        const int status = hitratio_bound(o, p, k % 2 != 0);
+        worst = status > worst ? status : worst;
+    }
+    return worst;
+}
+
+static bool hitratio_make_zipf(const char *path)
+{
+    trace_spec spec = { .kind = TRACE_ZIPF, .zipf_s = .99, .key_count = 1000000,
+                        .op_count = HITRATIO_ZIPF, .seed = 3 };
+    trace t;
+    char why[256];
+    FILE *f = trace_make(&spec, 0, &t, why, sizeof why) ? fopen(path, "wbe") : NULL;
+    bool ok = f != NULL;
+    for (uint64_t i = 0; ok && i < t.count; i++) { ok = hitratio_record(f, t.ids[i]); }
+    trace_free(&t);
+    return f != NULL && fclose(f) == 0 && ok;
+}
+
+/* One subject of zipf16m_*: its room, then its misses. way: as it counts, entries, RSS. */
+static int hitratio_room(hitratio_plan *p, uint32_t index, int way, const room_size *ours)
+{
+    const bench_subject *s = p->subject;
+    const bool reference = strcmp(s->name, "cellar") == 0;
+    char why[300];
+    room_size got = *ours;
+    p->seed = 7;
+    p->bytes = way == 0 || reference ? HITRATIO_ROOM : 0;
+    p->capacity = p->bytes != 0 ? HITRATIO_ROOM / (16 + p->value_len) : ours->entries;
+    bench_cfg cfg = hitratio_cfg(p);
+    if (way == 2 && !reference) {
+        p->capacity = room_same_rss(s, &cfg, ours, &got);
+    } else if (!room_measure(s, &cfg, &got, why, sizeof why)) {
+        p->capacity = 0;
+    }
+    if (p->capacity == 0) {
+        json_say("hitratio", s->name, p->name, "skip", "no bound gives it this room");
+        return CELL_OK;
+    }
+    double entries = (double)got.entries, rss = (double)got.rss_bytes;
+    suite_say("hitratio", s->name, p->name, "room_entries", &entries, 1, NULL, NULL);
+    suite_say("hitratio", s->name, p->name, "room_rss", &rss, 1, NULL, NULL);
+    return hitratio_one(p, index);
+}
+
+static int hitratio_rooms(const cell_options *o, const char *path)
+{
+    static const char *const names[] = { "zipf16m_bytes", "zipf16m_entries", "zipf16m_rss" };
+    const workload any = { .value_len = 100 };
+    const bench_subject *reference = bench_subject_find("cellar");
+    hitratio_plan p = { .path = path, .requests = HITRATIO_ZIPF, .value_len = 100,
+                        .bytes = HITRATIO_ROOM, .seed = 7 };
+    char why[300];
+    room_size ours;
+    int worst = CELL_OK;
+    const bench_cfg cfg = hitratio_cfg(&p);
+    if (reference == NULL || !room_measure(reference, &cfg, &ours, why, sizeof why) ||
+        !hitratio_make_zipf(path)) {
+        json_say("hitratio", NULL, "zipf16m", "skip", "no room of ours, or no trace");
+        return CELL_OK;
+    }
+    for (int way = 0; way < 3; way++) {
+        p.name = names[way];
+        for (uint32_t i = 0; i < bench_registry_count; i++) {
+            p.subject = bench_registry[i].subject;
+            if (!hitratio_takes_part(o, &any, i) ||
+                (p.subject->driver != NULL && (!(p.subject->caps & BENCH_BYTES) ||
+                                               driver_missing(p.subject->driver) != NULL))) {
                 continue;
             }
-            snprintf(why, sizeof why, "did not finish");
-            const hitratio_plan p = { s, path, capacity };
-            const bool ok = s->driver != NULL
-                                ? hitratio_there(&p, &n, why, sizeof why)
-                                : host_apart(hitratio_child, &p, &n, sizeof n, why,
-                                             sizeof why) && n.done;
-            if (!ok) {
-                const bool missing = s->driver != NULL && driver_missing(s->driver) != NULL;
-                json_say("hitratio", s->name, workload_name, missing ? "skip" : driver_kind(why), why);
-                worst = missing ? worst : CELL_WRONG;
-                hitratio_gone[i] = !missing;
-                continue;
-            }
-            double ratio = (double)n.misses / (double)requests;
-            worst = n.bad > 0 ? CELL_WRONG : worst;
-            suite_say("hitratio", s->name, workload_name, "miss_ratio", &ratio, 1, NULL,
-                      n.bad > 0 ? "wrong values" : NULL);
+            const int status = hitratio_room(&p, i, way, &ours);
+            worst = status > worst ? status : worst;
         }
     }
     return worst;
@@ -244,7 +376,10 @@ static int hitratio_run_suite(const cell_options *o)
         json_say("hitratio", NULL, "mix", "skip", "the trace cannot be written");
         return CELL_OK;
     }
+    driver_heap_grows(); /* room_rss counts the memory of a process */
     int worst = hitratio_trace(o, "mix", path, path);
+    const int rooms = hitratio_rooms(o, path);
+    worst = rooms > worst ? rooms : worst;
     if (folder != NULL && folder[0] != '\0') {
         const int status = hitratio_folder(o, folder, path);
         worst = status > worst ? status : worst;

@@ -10,7 +10,7 @@
  * scale    full stores of 4 MiB to 1 GiB with room for a tenth of the keys: rates of 1 to 64
  *          threads, and what each further thread adds; latency of a set.
  * pin      reading 4 KiB and 64 KiB values in place, compared with copying them.
- * peers    the reference workload, read-through with a bound in entries and in bytes, one hot key
+ * peers    the reference workload, without and with a TTL on each entry, read-through with a bound in entries and in bytes, one hot key
  *          and large values with every subject, those of other languages too; each block of rounds
  *          has a time limit.
  * servers  100 k keys: one request at a time and 64 a batch, with servers, tables on disk, and
@@ -42,16 +42,17 @@ const bench_suite suite_pin = { "pin", "reading in place against copying", NULL,
                                 suite_pin_full, false, false, 0 };
 
 static const char *const suite_scale_list[] = { "scale16m", "scale16m_new", "scale16m_ttl",
-                                                "scale16m_tiers", "", "scale4m", "scale4m_new",
+                                                "scale16m_tiers", "scale16m_entries",
+                                                "scale16m_rss", "", "scale4m", "scale4m_new",
                                                 "scale64m", "scale64m_new", NULL };
 static const char *const suite_scale_full[] = { "scale256m", "scale256m_new", "scale1g",
                                                 "scale1g_new", NULL };
 const bench_suite suite_scale = { "scale", "what each further thread adds to a full store", NULL,
                                   suite_scale_list, suite_scale_full, true, false, 15 };
 
-static const char *const suite_peers_list[] = { "zipf1m_16_100", "bounded100k_16_100",
-                                                "bounded16m_16_100", "peers_hot", "peers_4k",
-                                                NULL };
+static const char *const suite_peers_list[] = { "zipf1m_16_100", "zipf1m_16_100_ttl",
+                                                "bounded100k_16_100", "bounded16m_16_100",
+                                                "peers_hot", "peers_4k", NULL };
 const bench_suite suite_peers = { "peers", "every peer there is, other languages too", NULL,
                                   suite_peers_list, NULL, true, false, 12 };
 

@@ -11,6 +11,7 @@
 #include "bench/harness/hist.c"
 #include "bench/harness/host.c"
 #include "bench/harness/json.c"
+#include "bench/harness/room.c"
 #include "bench/harness/rss.c"
 #include "bench/harness/trace.c"
 #include "bench/harness/verify.c"
@@ -137,6 +138,11 @@ const bench_entry bench_registry[] = {
     { "missing", NULL, "missing.h not found" },
 };
 const size_t bench_registry_count = sizeof bench_registry / sizeof bench_registry[0];
+const bench_subject *bench_subject_find(const char *name)
+{
+    T_CHECK(strcmp(name, "cellar") == 0); /* for workloads of the same room; not in this program */
+    return NULL;
+}
 
 /* ---- Running them --------------------------------------------------------------------------- */
 
@@ -611,6 +617,8 @@ static void bad_workload_names_its_line(void)
         { "key = 16\n", ":1: trace, key, value, ops or threads missing" },
         { "key = 16\nkey = 8\n", ":2: given twice" },
         { "threads = cores\n", ":1: value not understood" },
+        { "capacity = bytes 1048576 same size\n", ":1: value not understood" },
+        { "capacity = entries 100 same rss\n", ":1: value not understood" },
         { "threads = 1 2 cors\n", ":1: value not understood" },
         { "trace = zipf 0.99 keys=2147483648 ops=64 seed=1\n", ":1: value not understood" },
         { "trace = uniform keys=10 ops=16 seed=1\n", ":1: value not understood" },
@@ -638,7 +646,7 @@ static void every_published_workload_parses(void)
         "many1m_ttl", "many1m_uniform", "many10m", "many10m_ttl", "many10m_uniform", "hot",
         "hot_ttl", "pin4k", "pin4k_ttl", "pin64k", "scale4m", "scale4m_new", "scale16m",
         "scale16m_new", "scale16m_ttl", "scale16m_tiers", "scale64m", "scale64m_new", "scale256m",
-        "scale256m_new", "scale1g", "scale1g_new" };
+        "scale256m_new", "scale1g", "scale1g_new", "scale16m_entries", "scale16m_rss" };
     char path[200], why[600];
     workload w;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -683,7 +691,72 @@ static void thread_counts_above_the_machine_are_kept_in_order(void)
     T_EQ_MEM(w.thread, want, sizeof want);
     w = read;
     cell_add_cores(&w, 16, false);
+    T_EQ_U64(w.thread_count, 5); /* 1 2 4 8 16: the columns of suite scale */
     T_EQ_U64(w.thread[w.thread_count - 1], 16);
+}
+
+/* ---- The same room: a ring of blocks, which keeps the newest entries -------------------------- */
+
+typedef struct ring {
+    unsigned char *block;
+    uint64_t room, sets;
+    size_t bytes; /* of a block */
+} ring;
+
+static void *ring_open(const bench_cfg *cfg, size_t bytes)
+{
+    ring *r = calloc(1, sizeof *r);
+    T_REQUIRE(r != NULL);
+    r->bytes = bytes; /* it counts 40 bytes more than key and value */
+    r->room = cfg->capacity_entries != 0
+                  ? cfg->capacity_entries
+                  : cfg->capacity_bytes / (cfg->key_len + cfg->value_len + 40);
+    r->block = malloc(r->room * bytes);
+    T_REQUIRE(r->block != NULL);
+    return r;
+}
+static void *ring_open_256(const bench_cfg *cfg) { return ring_open(cfg, 256); }
+static void *ring_open_512(const bench_cfg *cfg) { return ring_open(cfg, 512); }
+
+static void ring_close(void *store)
+{
+    free(((ring *)store)->block);
+    free(store);
+}
+
+static int ring_set(void *store, const void *key, size_t key_len, const void *value, size_t len,
+                    int64_t ttl_ms)
+{
+    ring *r = store;
+    (void)key, (void)key_len, (void)ttl_ms;
+    memcpy(r->block + r->sets++ % r->room * r->bytes, value, len);
+    return 0;
+}
+
+static uint64_t ring_count(void *store)
+{
+    const ring *r = store;
+    return r->sets < r->room ? r->sets : r->room;
+}
+
+static const bench_subject ring_256 = { .name = "ring256", .caps = BENCH_BOUNDED,
+    .open = ring_open_256, .close = ring_close, .set = ring_set, .count = ring_count };
+static const bench_subject ring_512 = { .name = "ring512", .caps = BENCH_BOUNDED,
+    .open = ring_open_512, .close = ring_close, .set = ring_set, .count = ring_count };
+
+/* 3,120,000 bytes hold 20,000 entries of 16 + 100 bytes and 40 more, which grow RSS by 256 each. */
+static void bounds_of_the_same_room_are_found(void)
+{
+    const bench_cfg cfg = { .capacity_bytes = 3120000, .key_len = 16, .value_len = 100 };
+    room_size ours, got = { 0, 0 };
+    char why[256];
+    T_REQUIRE(room_measure(&ring_256, &cfg, &ours, why, sizeof why));
+    T_EQ_U64(ours.entries, 20000);
+    const uint64_t bytes = room_bytes(&ring_256, &cfg, 20000);
+    T_CHECK(bytes > 3100000 && bytes < 3140000);
+    const uint64_t entries = room_same_rss(&ring_512, &cfg, &ours, &got);
+    T_CHECK(entries > 9000 && entries < 11000);
+    T_EQ_U64(got.entries, entries);
 }
 
 /* A repeated window uses new requests where the first try left entries in the store. */
@@ -901,6 +974,7 @@ T_MAIN("bench_harness", T_CASE(window_is_dropped_for_lost_time_not_for_switches)
        T_CASE(core_counts_follow_the_machine),
        T_CASE(thread_counts_above_the_machine_are_kept_in_order),
        T_CASE(sleeps_kept_records_and_scaling_are_in_the_row),
+       T_CASE(bounds_of_the_same_room_are_found),
        T_CASE(repeated_window_of_bounded_store_uses_new_requests),
        T_CASE(failed_calls_are_counted_in_the_row), T_CASE(quantiles_are_linear_between_neighbours),
        T_CASE(wrong_value_fails_the_row), T_CASE(leak_is_printed), T_CASE(crash_is_a_row),

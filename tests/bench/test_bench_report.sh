@@ -211,6 +211,10 @@ numbers_are_listed_with_peers() {
       said peers zipf1m_16_100 2 cellar mix95 8; said peers zipf1m_16_100 2 moka mix95 4 ',"note":"noisy"'
       said hitratio mix_1 '' cellar miss_ratio 0.25; said hitratio mix_1 '' caffeine miss_ratio 0.375
       said hitratio mix_10 '' cellar miss_ratio 0.25; said hitratio mix_10 '' caffeine miss_ratio 0.125
+      for w in mix_1_bytes mix_10_bytes zipf16m_bytes zipf16m_entries zipf16m_rss; do
+          said hitratio $w '' cellar miss_ratio 0.125; said hitratio $w '' caffeine miss_ratio 0.5
+      done
+      said peers zipf1m_16_100_ttl 2 cellar get 9; said peers zipf1m_16_100_ttl 2 moka get 4
       said limit limit100k_16 2 cellar check 9 ',"vs":"uthash"'; said limit limit100k_16 2 cellar check 1 ',"vs":"governor"'
       said limit limit100k_16 2 governor check 3; said limit limit100k_16 2 uthash check 2
       said l2 put256 '' cellar l2_put 10; said l2 put256 '' lmdb l2_put 4
@@ -223,11 +227,26 @@ numbers_are_listed_with_peers() {
         grep -q '^| 95:5 x the same | 2~ (moka) | - |$' "$t_tmp/out" &&
         grep -q '^| hits on a mix.* | 75.0 % against 62.5 % (caffeine) | - |$' "$t_tmp/out" &&
         grep -q '^| the same with room for 10 % | \*\*75.0 %\*\* against 87.5 % (caffeine) | - |$' "$t_tmp/out" &&
+        [ "$(grep -c '| 87.5 % against 50.0 % (caffeine) | - |$' "$t_tmp/out")" = 5 ] &&
+        grep -q '^| the same with a TTL on every entry | 2.25 (moka) | - |$' "$t_tmp/out" &&
         grep -q '^| put to disk, 256 B, .* | 2.50 (lmdb) | - |$' "$t_tmp/out" &&
         grep -q '^| limiter, .* | 3 (governor) | - |$' "$t_tmp/out" &&
         grep -q '^Left out, .*): bounded read-through x the same; the same, 4 KiB\.$' "$t_tmp/out" &&
         [ "$(grep -c 'the same, 4 KiB' "$t_tmp/out")" = 1 ] || { cat "$t_tmp/out"; return 1; }
 }
+threads_are_columns() { # in order; the state with most rounds; a ratio to another subject is no cell
+    said() { # threads value rounds more
+        printf '{"bench":"scale","subject":"cellar","workload":"w","threads":%s,"metric":"readthrough",' "$1"
+        printf '"value":%s,"rounds":%s,"hit":0.815,"c2c":"near"%s}\n' "$2" "$3" "${4-}"
+    }
+    { said 16 80 9; said 1 10 9; said 2 18 9 ',"note":"noisy"'; said 2 18 9 ',"vs":"one_thread","ratio":1.8'
+      said 2 18 9 ',"vs":"moka","ratio":7'; said 4 30 9; } >"$t_tmp/in.jsonl"
+    "${AWK:-awk}" -f $lines -f bench/report/threads.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
+    grep -q '^| workload | metric | subject | hits | 1 | 2 | 4 | 16 |$' "$t_tmp/out" &&
+        grep -q '^| w | readthrough | cellar | 81.5 % | 10 | 18~ (1.80) | 30 | 80 |$' "$t_tmp/out" ||
+        { cat "$t_tmp/out"; return 1; }
+}
+t_case threads_are_columns threads_are_columns
 numbers_are_the_same_under() { # awk
     { row get uthash64 5.9 5.8 6.1 far; row readthrough uthash64 2 2 2 far; } >"$t_tmp/in.jsonl"
     for a in awk "$1"; do

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // driver: the window protocol for peers in Rust; README.md here has the commands. A peer implements
-// Peer, calls run(). Keys are [u8; 16] inline (8-byte keys are padded), values Arc<[u8]>: nothing
-// cheaper is in use, so the choice favours the peers.
+// Peer, calls run() or run_both(). Keys are [u8; 16] inline (8-byte keys are padded). Values have two
+// forms: Arc<[u8]>, of any length, and Inline, kept in the entry and copied out by a get.
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, Write};
@@ -11,7 +11,34 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 pub type Key = [u8; 16];
-pub type Value = Arc<[u8]>;
+
+pub trait Value: Clone + Send + Sync + std::ops::Deref<Target = [u8]> + 'static {
+    const MOST: u64;
+    fn of(bytes: &[u8]) -> Self;
+}
+
+impl Value for Arc<[u8]> {
+    const MOST: u64 = u64::MAX;
+    fn of(bytes: &[u8]) -> Self { Arc::from(bytes) }
+}
+
+const INLINE: usize = 103;
+#[derive(Clone)]
+pub struct Inline { len: u8, bytes: [u8; INLINE] }
+
+impl std::ops::Deref for Inline {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] { &self.bytes[..self.len as usize] }
+}
+
+impl Value for Inline {
+    const MOST: u64 = INLINE as u64;
+    fn of(bytes: &[u8]) -> Self {
+        let mut v = Inline { len: bytes.len() as u8, bytes: [0; INLINE] };
+        v.bytes[..bytes.len()].copy_from_slice(bytes);
+        v
+    }
+}
 
 /// Zero: no such bound. `hint`: entries to expect.
 #[derive(Clone, Copy, Default)]
@@ -38,20 +65,21 @@ pub trait Peer: Send + Sync + Sized + 'static {
     const VERSION: &'static str;
     /// words of: entries bytes ttl load
     const CAPS: &'static str;
+    type V: Value;
     fn open(cfg: &Cfg) -> Self;
-    fn get(&self, key: &Key) -> Option<Value>;
+    fn get(&self, key: &Key) -> Option<Self::V>;
     /// The value's length, and as much of it as fits into buf; where a store lets its values be read
     /// in place, without a count of references.
     fn copy(&self, key: &Key, buf: &mut [u8]) -> Option<usize> { self.get(key).map(|v| copied(&v, buf)) }
     /// false: refused
-    fn set(&self, key: Key, value: Value) -> bool;
+    fn set(&self, key: Key, value: Self::V) -> bool;
     /// only with "bytes" in CAPS
     fn del(&self, _key: &Key) {}
     fn count(&self) -> u64;
     fn accounted(&self) -> u64 { 0 }
     fn settle(&self) {}
     /// only with "load" in CAPS
-    fn load<F: Fn() -> Value>(&self, _key: Key, f: F) -> Value { f() }
+    fn load<F: Fn() -> Self::V>(&self, _key: Key, f: F) -> Self::V { f() }
 }
 
 pub fn copied(v: &[u8], buf: &mut [u8]) -> usize {
@@ -83,9 +111,9 @@ fn stamp(buf: &mut [u8], id: u64) {
     buf[n - 1] = id as u8;
 }
 
-fn make_value(buf: &mut [u8], id: u64) -> Value {
+fn make_value<V: Value>(buf: &mut [u8], id: u64) -> V {
     stamp(buf, id);
-    let v = Arc::from(&*buf);
+    let v = V::of(buf);
     let n = buf.len();
     if n > 8 { buf[n - 1] = 0x5a; }
     v
@@ -357,17 +385,18 @@ fn storm<P: Peer>(bytes: u64, ms: u64, threads: u64) -> String {
         refused.into_inner(), most.into_inner())
 }
 
-fn replay<P: Peer>(path: &str, capacity: u64) -> Result<String, String> {
+fn replay<P: Peer>(path: &str, capacity: u64, len: usize, bytes: u64) -> Result<String, String> {
     let b = std::fs::read(path).map_err(|e| format!("{}: {}", path, e))?;
-    let p = P::open(&Cfg { entries: capacity, hint: capacity, ..Default::default() });
-    let (mut misses, mut bad) = (0u64, 0u64);
+    let (entries, bytes) = if bytes == 0 { (capacity, 0) } else { (0, capacity * (16 + len as u64)) };
+    let p = P::open(&Cfg { entries, bytes, hint: capacity, ..Default::default() });
+    let (mut misses, mut bad, mut buf) = (0u64, 0u64, vec![0x5au8; len]);
     let begin = Instant::now();
     for (i, rec) in b.chunks_exact(16).enumerate() {
         let id = u64::from_le_bytes(rec[..8].try_into().unwrap());
         let key = make_key(id, 16);
         match p.get(&key) {
-            Some(v) => bad += (v[..] != id.to_le_bytes()) as u64,
-            None => { misses += 1; p.set(key, Arc::from(&id.to_le_bytes()[..])); }
+            Some(v) => bad += !verify(&v, id, len) as u64,
+            None => { misses += 1; p.set(key, make_value(&mut buf, id)); }
         }
         if i % 64 == 63 { p.settle(); }
     }
@@ -390,7 +419,7 @@ fn stampede<P: Peer>(threads: usize, rounds: u64, ms: u64) -> Result<String, Str
                     calls.fetch_add(1, Ordering::Relaxed);
                     std::thread::sleep(Duration::from_millis(ms));
                     loaded.store(base.elapsed().as_nanos() as u64, Ordering::Relaxed);
-                    Arc::from(&r.to_le_bytes()[..])
+                    P::V::of(&r.to_le_bytes())
                 });
                 done.lock().unwrap().push(base.elapsed().as_nanos() as u64);
                 bad.fetch_add((v[..] != r.to_le_bytes()) as u64, Ordering::Relaxed);
@@ -564,12 +593,15 @@ fn answer<P: Peer>(word: &[&str], w: &mut Workload, p: &mut Option<P>) -> Result
     let ok = || Ok("{\"ok\":1}".to_string());
     let needs = |cap: &str| match P::CAPS.split(' ').any(|c| c == cap) {
         true => Ok(()), false => Err(format!("{} has no {}", P::NAME, cap)) };
+    let fits = |len: u64| match len <= P::V::MOST {
+        true => Ok(()), false => Err(format!("by value: at most {} bytes", P::V::MOST)) };
     match (word.first().copied().unwrap_or(""), word.len()) {
         ("hello", 1) => Ok(format!("{{\"peer\":\"{}\",\"version\":\"{}\",\"runtime\":\"rust\",\"caps\":\"{}\"}}",
             P::NAME, P::VERSION, P::CAPS)),
         ("open", 3) => {
             *p = None;
             *w = Workload::read(word[1], word[2])?;
+            fits(w.lengths.iter().copied().max().unwrap_or(0) as u64)?;
             if w.cfg.entries != 0 { needs("entries")?; }
             if w.cfg.bytes != 0 { needs("bytes")?; }
             if w.cfg.ttl_ms != 0 { needs("ttl")?; }
@@ -601,21 +633,26 @@ fn answer<P: Peer>(word: &[&str], w: &mut Workload, p: &mut Option<P>) -> Result
         ("fill", 4 | 5) => {
             let (n, k, v) = (number(1).ok_or("count?")?, number(2).ok_or("key?")?, number(3).ok_or("value?")?);
             if v < 8 { return Err("values have 8 bytes or more".into()); }
+            fits(v)?;
             let bytes = number(4).unwrap_or(0);
             if bytes != 0 { needs("bytes")?; }
             *p = None;
-            let store = P::open(&Cfg { hint: n, bytes, ..Default::default() });
+            let hint = if bytes != 0 { n.min(bytes / (k + v)) } else { n };
+            let store = P::open(&Cfg { hint, bytes, ..Default::default() });
             fill(&store, n, k as usize, |_| v as usize);
             let n = store.count();
             *p = Some(store);
             Ok(format!("{{\"entries\":{}}}", n))
         }
+        ("storm" | "churn", _) if P::V::MOST < 1 << 20 => fits(1 << 20).map(|_| String::new()),
         ("storm", 4) => match needs("bytes").and(Ok((number(1), number(2), number(3))))? {
             (Some(b), Some(ms), Some(t)) if ms > 0 => Ok(storm::<P>(b, ms, t)),
             _ => Err("not understood".into()),
         },
-        ("replay", 3) if needs("entries").is_err() => needs("entries").map(|_| String::new()),
-        ("replay", 3) => replay::<P>(word[1], number(2).ok_or("capacity?")?),
+        ("replay", 5) => match needs("entries").and(Ok((number(2), number(3), number(4))))? {
+            (Some(c), Some(v), Some(b)) if v >= 8 => fits(v).and_then(|_| replay::<P>(word[1], c, v as usize, b)),
+            _ => Err("not understood".into()),
+        },
         ("stampede", 4) => match needs("load").and(Ok((number(1), number(2), number(3))))? {
             (Some(t), Some(r), Some(ms)) if t > 0 => stampede::<P>(t as usize, r, ms),
             _ => Err("not understood".into()),
@@ -660,4 +697,9 @@ pub fn run<P: Peer>() {
     let mut w = Workload::default();
     let mut p: Option<P> = None;
     serve(|word| answer(word, &mut w, &mut p));
+}
+
+/// The form by reference, or with BY_VALUE=1 in the environment the one by value.
+pub fn run_both<R: Peer, V: Peer>() {
+    if std::env::var_os("BY_VALUE").is_some() { run::<V>() } else { run::<R>() }
 }

@@ -175,7 +175,8 @@ endif
 bench: $(BENCH_B)/cellar-bench
 	$(BENCH_Q)$(if $(JSON),:,if [ -f $(BENCH_JSON) ]; then mv $(BENCH_JSON) $(BENCH_JSON).before; fi)
 	$(BENCH_Q)status=0; $(BENCH_ENV) $(BENCH_B)/cellar-bench $(BENCH_ARGS) --json $(BENCH_JSON) || \
-	  status=$$?; if [ -f $(BENCH_JSON) ]; then $(BENCH_TABLE) $(BENCH_JSON); fi; exit $$status
+	  status=$$?; if [ -f $(BENCH_JSON) ]; then $(BENCH_TABLE) $(BENCH_JSON); \
+	  $(or $(AWK),awk) -f bench/report/lines.awk -f bench/report/threads.awk $(BENCH_JSON); fi; exit $$status
 endif
 
 # The program for suite port, without debug information.

@@ -463,12 +463,16 @@ func storm(info Info, bytes uint64, ms int64, threads int) string {
 	return fmt.Sprintf(`{"ops":%d,"refused":%d,"accounted_max":%d}`, ops.Load(), refused.Load(), most.Load())
 }
 
-func replay(info Info, path string, capacity uint64) (string, error) {
+func replay(info Info, path string, capacity uint64, n int, bytes bool) (string, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
 	}
-	p := info.Open(Cfg{Entries: capacity, Hint: capacity})
+	cfg := Cfg{Entries: capacity, Hint: capacity}
+	if bytes {
+		cfg.Entries, cfg.Bytes = 0, capacity*uint64(16+n)
+	}
+	p := info.Open(cfg)
 	defer p.Close()
 	misses, bad := 0, 0
 	begin := time.Now()
@@ -477,8 +481,8 @@ func replay(info Info, path string, capacity uint64) (string, error) {
 		key := makeKey(id, 16)
 		if v, hit := p.Get(key); !hit {
 			misses++
-			p.Set(key, append([]byte(nil), b[i:i+8]...))
-		} else if binary.LittleEndian.Uint64(v) != id {
+			p.Set(key, makeValue(id, n))
+		} else if !verify(v, id, n) {
 			bad++
 		}
 		if i/16%64 == 63 {
@@ -794,14 +798,15 @@ func answer(info Info, w **workload, p *Peer, word []string) (string, error) {
 		cfg := Cfg{Hint: uint64(number(1))}
 		if len(word) == 5 {
 			cfg.Bytes = uint64(number(4))
+			cfg.Hint = min(cfg.Hint, cfg.Bytes/uint64(number(2)+number(3)))
 		}
 		*p = info.Open(cfg)
 		fill(*p, uint64(number(1)), int(number(2)), func(uint64) int { return int(number(3)) })
 		return fmt.Sprintf(`{"entries":%d}`, (*p).Count()), nil
 	case word[0] == "storm" && len(word) == 4 && number(2) > 0 && has("bytes"):
 		return storm(info, uint64(number(1)), number(2), int(number(3))), nil
-	case word[0] == "replay" && len(word) == 3 && has("entries"):
-		return replay(info, word[1], uint64(number(2)))
+	case word[0] == "replay" && len(word) == 5 && number(3) >= 8 && has("entries"):
+		return replay(info, word[1], uint64(number(2)), int(number(3)), number(4) != 0)
 	case word[0] == "stampede" && len(word) == 4 && has("load"):
 		return stampede(info, int(number(1)), int(number(2)), number(3)), nil
 	case word[0] == "expire" && len(word) == 4 && number(1) > 0 && has("ttl"):

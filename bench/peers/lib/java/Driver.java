@@ -402,10 +402,10 @@ public final class Driver {
         return String.format("{\"ops\":%d,\"refused\":0,\"accounted_max\":%d}", ops.get(), most.get());
     }
 
-    private String replay(String path, long capacity) throws IOException {
+    private String replay(String path, long capacity, int len, boolean bytes) throws IOException {
         byte[] all = Files.readAllBytes(Path.of(path));
         ByteBuffer b = ByteBuffer.wrap(all).order(ByteOrder.LITTLE_ENDIAN);
-        Peer p = info.open.apply(new Cfg(capacity, 0, capacity, 0));
+        Peer p = info.open.apply(new Cfg(bytes ? 0 : capacity, bytes ? capacity * (16 + len) : 0, capacity, 0));
         long misses = 0, bad = 0, begin = System.nanoTime();
         int n = all.length / 16;
         for (int i = 0; i < n; i++) {
@@ -414,8 +414,8 @@ public final class Driver {
             byte[] v = p.get(key);
             if (v == null) {
                 misses++;
-                p.set(key, Arrays.copyOfRange(all, 16 * i, 16 * i + 8));
-            } else if (ByteBuffer.wrap(v).order(ByteOrder.LITTLE_ENDIAN).getLong() != id) {
+                p.set(key, makeValue(id, len));
+            } else if (!verify(v, v.length, id, len)) {
                 bad++;
             }
             if (i % 64 == 63) { p.settle(); }
@@ -693,17 +693,18 @@ public final class Driver {
                 if (value < 8) { throw new Wrong("values have 8 bytes or more"); }
                 if (w.length == 5) { needs("bytes"); }
                 peer = null;
-                Peer full = info.open.apply(new Cfg(0, w.length == 5 ? Long.parseLong(w[4]) : 0,
-                                                    Long.parseLong(w[1]), 0));
-                fill(full, Long.parseLong(w[1]), Integer.parseInt(w[2]), id -> value);
+                long count = Long.parseLong(w[1]), most = w.length == 5 ? Long.parseLong(w[4]) : 0;
+                Peer full = info.open.apply(new Cfg(0, most, most == 0 ? count
+                    : Math.min(count, most / (value + Integer.parseInt(w[2]))), 0));
+                fill(full, count, Integer.parseInt(w[2]), id -> value);
                 peer = full;
                 return "{\"entries\":" + peer.count() + "}";
             case "storm/4":
                 needs("bytes");
                 return storm(Long.parseLong(w[1]), Math.max(1, Long.parseLong(w[2])), Integer.parseInt(w[3]));
-            case "replay/3":
+            case "replay/5":
                 needs("entries");
-                return replay(w[1], Long.parseLong(w[2]));
+                return replay(w[1], Long.parseLong(w[2]), Math.max(8, Integer.parseInt(w[3])), !w[4].equals("0"));
             case "stampede/4":
                 needs("load");
                 return stampede(Integer.parseInt(w[1]), Integer.parseInt(w[2]), Long.parseLong(w[3]));

@@ -201,16 +201,17 @@ function storm(open, bytes, ms) {
   return { ops, refused: 0, accounted_max: most };
 }
 
-function replay(open, path, capacity) {
-  const b = fs.readFileSync(path), p = open(new Cfg({ entries: capacity, hint: capacity }));
+function replay(open, path, capacity, len, inBytes) {
+  const b = fs.readFileSync(path), bytes = inBytes ? capacity * (16 + len) : 0;
+  const p = open(new Cfg({ entries: inBytes ? 0 : capacity, bytes, hint: capacity }));
   const n = Math.floor(b.length / 16), begin = process.hrtime.bigint();
   let misses = 0, bad = 0;
   for (let i = 0; i < n; i++) {
     const id = Number(b.readBigUInt64LE(16 * i)), key = makeKey(id), v = p.get(key);
     if (v === undefined) {
       misses++;
-      p.set(key, Buffer.from(b.subarray(16 * i, 16 * i + 8)));
-    } else if (v.readUInt32LE(0) !== id >>> 0) {
+      p.set(key, makeValue(id, len));
+    } else if (!verify(v, id, len)) {
       bad++;
     }
   }
@@ -387,15 +388,15 @@ async function answer(info, s, word) {
       if (!(n[1] >= 0 && n[3] >= 8)) break;
       if (n[4]) needs('bytes');
       s.p = null;
-      s.p = info.open(new Cfg({ hint: n[1], bytes: n[4] || 0 }));
+      s.p = info.open(new Cfg({ hint: n[4] ? Math.min(n[1], Math.floor(n[4] / (n[2] + n[3]))) : n[1], bytes: n[4] || 0 }));
       fill(s.p, n[1], n[2], () => n[3]);
       return { entries: s.p.count() };
     case 'storm/4':
       needs('bytes');
       return storm(info.open, n[1], n[2]);
-    case 'replay/3':
+    case 'replay/5':
       needs('entries');
-      return replay(info.open, word[1], n[2]);
+      return replay(info.open, word[1], n[2], n[3], n[4]);
     case 'stampede/4':
       needs('load');
       return stampede(info.open, n[1], n[2], n[3]);

@@ -250,8 +250,8 @@ class Driver:
         p.close()
         return '{"ops":%d,"refused":0,"accounted_max":%d}' % (ops, most)
 
-    def replay(self, path, capacity):
-        p = self.cls(Cfg(capacity, 0, capacity))
+    def replay(self, path, capacity, size, in_bytes):
+        p = self.cls(Cfg(0 if in_bytes else capacity, capacity * (16 + size) if in_bytes else 0, capacity))
         misses = bad = n = 0
         with open(path, "rb") as f:
             b = f.read()
@@ -261,8 +261,8 @@ class Driver:
             v = p.get(key)
             if v is None:
                 misses += 1
-                p.set(key, number.to_bytes(8, "little"))
-            elif v != number.to_bytes(8, "little"):
+                p.set(key, make_value(number, size))
+            elif not verify(v, number, size):
                 bad += 1
             n += 1
         wall = time.perf_counter_ns() - begin
@@ -427,7 +427,7 @@ class Driver:
         if bound:
             self.needs("bytes")
         self.drop()
-        self.peer = self.cls(Cfg(0, bound, count))
+        self.peer = self.cls(Cfg(0, bound, min(count, bound // (key_len + size)) if bound else count))
         self.fill(self.peer, count, key_len, lambda _: size)
         return '{"entries":%d}' % self.peer.count()
 
@@ -469,9 +469,9 @@ class Driver:
         if form == ("storm", 4) and number[2] > 0:
             self.needs("bytes")
             return self.storm(number[1], number[2])
-        if form == ("replay", 3):
+        if form == ("replay", 5) and number[3] >= 8:
             self.needs("entries")
-            return self.replay(word[1], number[2])
+            return self.replay(word[1], *number[2:])
         if form == ("stampede", 4) and number[1] > 0:
             self.needs("load")
             return self.stampede(number[1], number[2], number[3])
