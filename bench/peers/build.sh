@@ -5,7 +5,8 @@
 #
 # USE        sh bench/peers/build.sh OUT [NAME...]     OUT: build/bench; without names all folders;
 #            a name that is no such peer ends it with exit status 2
-# WALK       each folder is built by the file that pins its versions: Cargo.lock by cargo, go.sum by
+# WALK       each folder is built by the file that pins its versions: Cargo.toml by cargo with the
+#            Cargo.lock of all of them here, go.sum by
 #            go, pom.xml by mvn and javac, requirements.txt by pip into one venv, package-lock.json
 #            by npm; a folder without one and without dependencies by its compiler alone.
 #            -> OUT/peers/NAME, a program that speaks the window protocol (lib/README.md)
@@ -88,10 +89,10 @@ with_node() {
 one() {
     rm -f "$out/peers/$1.skip"
     d=$here/$1
-    if [ -f "$d/Cargo.toml" ] && [ ! -f "$d/Cargo.lock" ] || [ -f "$d/go.mod" ] && [ ! -f "$d/go.sum" ] ||
+    if [ -f "$d/Cargo.toml" ] && [ ! -f "$here/Cargo.lock" ] || [ -f "$d/go.mod" ] && [ ! -f "$d/go.sum" ] ||
         [ -f "$d/package.json" ] && [ ! -f "$d/package-lock.json" ]; then
         skip "$1" "no lock file: versions are not pinned"
-    elif [ -f "$d/Cargo.lock" ]; then with_cargo "$1"
+    elif [ -f "$d/Cargo.toml" ]; then with_cargo "$1"
     elif [ -f "$d/go.sum" ]; then with_go "$1"
     elif [ "$1" = caffeine2 ]; then with_java "$1" caffeine
     elif [ -f "$d/src/Main.java" ]; then with_java "$1" "$1"
