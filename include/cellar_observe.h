@@ -220,8 +220,11 @@ typedef struct cellar_reason {
     uint32_t hits;        /* 0..3: the eviction counter, now or when removed                      */
     uint32_t by_len;      /* bytes of `by`, 0 = not known                                         */
     char     by[CELLAR_WHY_BY_MAX]; /* cause TAG or PATTERN: tag or pattern, its first bytes      */
+    int64_t  lost_ago_ms; /* UNKNOWN or EVICTED: time since the disk tier last lost entries in    */
+                          /* bulk, after the eviction. `by` has the reason, a label of            */
+                          /* cellar_lost_entries_total. CELLAR_TTL_NONE: not since the open       */
 } cellar_reason;
-CELLAR_STRUCT(cellar_reason, by);
+CELLAR_STRUCT(cellar_reason, lost_ago_ms);
 
 /* Explain why a key has no value, or describe the entry it has. Does not update recency, idle time
  * or statistics.

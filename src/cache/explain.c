@@ -169,6 +169,21 @@ static bool cache_why_before(cellar *c, const l1_key *k, int64_t now_ms, cellar_
     return false;
 }
 
+/* Name the newest event that took entries of the disk in bulk, if it may have taken this one. */
+static void cache_why_lost(cache_store *s, int64_t now_ms, cellar_reason *r)
+{
+    int64_t at_ms;
+    l2 *d = cache_disk(s);
+    const char *name = d != NULL ? l2_loss_last(d, &at_ms) : NULL;
+    const bool gone = r->answer == CELLAR_WHY_GONE && r->cause == CELLAR_CAUSE_EVICTED;
+    if (name == NULL || (r->answer != CELLAR_WHY_UNKNOWN && !gone)) { return; }
+    const int64_t ago_ms = BASE_MAX(now_ms - at_ms, 0);
+    if (gone && ago_ms > r->ago_ms + (1 << CACHE_WHY_UNIT)) { return; }
+    r->lost_ago_ms = ago_ms;
+    r->by_len = (uint32_t)strlen(name); /* less than CELLAR_WHY_BY_MAX */
+    memcpy(r->by, name, r->by_len);
+}
+
 CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cellar_reason *out)
 {
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
@@ -178,6 +193,7 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
     cache_store *s = c->store;
     cellar_reason r = cellar_reason_default();
     r.answer = CELLAR_WHY_UNKNOWN;
+    r.lost_ago_ms = CELLAR_TTL_NONE;
     const int64_t now = base_now_ms(&s->clock);
     l1_key k;
     cache_key(c, &k, key, key_len);
@@ -188,6 +204,7 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
     if (r.answer == CELLAR_WHY_UNKNOWN && cellar_bloom_check(c, key, key_len) == CELLAR_ABSENT) {
         r.answer = CELLAR_WHY_NOT_IN_SOURCE;
     }
+    cache_why_lost(s, now, &r);
     return cache_fail(c, base_opts_out(out, &r, sizeof r), 0,
                       "cellar_why: start from cellar_reason_default()");
 }

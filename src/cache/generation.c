@@ -174,13 +174,13 @@ CELLAR_PRIVATE void cache_numbers_end(cache_store *s)
     }
     sync_drop(NAMESPACE, &s->namespace_lock);
     if (!mine) { return; }
-    if (d != NULL) { l2_floor_log(d, lsn); }
+    if (d != NULL) { l2_floor_log(d, lsn, L2_LOST_numbers); }
     if (s->tier != NULL) { cache_numbers_tell(s); }
     if (s->l1 != NULL) { l1_generation_died(s->l1); }
     cache_thread_ring(s);
+    if (d != NULL) { return; } /* the disk has said so */
     base_log(&s->log, BASE_LOG_WARNING, "cache", 0,
-             "2^31 clears and opens of namespaces are used up: all entries ended, in memory and on "
-             "disk");
+             "2^31 clears and opens of namespaces are used up: all entries ended");
 }
 
 CELLAR_PRIVATE void cache_rekey(cellar *c, l1_key *k)

@@ -20,6 +20,7 @@
 #include <errno.h>
 
 #include "l2/format.h"
+#include "l2/health.h"
 #include "l2/io.h"
 #include "l2/log.h"
 #include "l2/progress.h"
@@ -51,8 +52,7 @@ static SYNC_HOLDS(L2_LOG) void l2_commit_healed(l2 *d)
 /* Drop all records: bytes of a failed sync are lost. */
 static void l2_bytes_lost(l2 *d)
 {
-    base_log(d->cfg.log, BASE_LOG_ERROR, "l2", EIO,
-             "bytes of a failed sync are lost: all records on disk are dropped");
+    l2_lost_all(d, L2_LOST_sync);
     L2_COUNT(d, holes);
     sync_take(L2_LOG, &d->log_lock);
     if (base_load_acq(&d->broken) != L2_BROKEN_STAGE) { l2_overflow(d); }

@@ -9,6 +9,7 @@
 #include "l2/control.h"
 
 #include "l2/format.h"
+#include "l2/health.h"
 #include "l2/heartbeat.h"
 #include "l2/log.h"
 #include "l2/progress.h"
@@ -31,7 +32,10 @@ CELLAR_PRIVATE l2_owing l2_logged_else(l2 *d, l2_took took, l2_waiting *w, const
     if (stands || took == L2_IS_FROZEN) { owing = l2_close_tier(d, c, bytes); }
     if (owing != L2_NOT_OWED) { return owing; }
     L2_COUNT(d, waits);
-    if (stands && l2_is_closed(d)) { l2_empty(d); } /* no place for a marker */
+    if (stands && l2_is_closed(d)) { /* no place for a marker */
+        l2_empty(d);
+        l2_lost_all(d, L2_LOST_stall);
+    }
     if (took == L2_NO_ROOM) {
         l2_room_wait(d, w->seen);
     } else {
@@ -84,11 +88,13 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char 
     return 0;
 }
 
-CELLAR_PRIVATE void l2_floor_log(l2 *d, uint64_t lsn)
+CELLAR_PRIVATE void l2_floor_log(l2 *d, uint64_t lsn, l2_loss loss)
 {
     unsigned char value[16] = { L2_CTL_FLOOR };
     l2_w64(value + 8, lsn);
     (void)l2_control_log(d, 0, value, sizeof value, 0, 0);
+    const uint64_t oldest = base_load_rlx(&d->oldest_lsn);
+    l2_lost(d, loss, lsn > oldest ? lsn - oldest : 0);
 }
 
 BASE_SIZE_END

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * health: count errors and damaged records, and switch the tier off after too many.
+ * health: count errors and damaged records, and switch the tier off after too many; report events
+ * that take entries in bulk.
  *
  * PICTURE    OK --8 errors, or more than 1 % damaged reads, in 10 s--> OFF --1 s, 2 s .. 60 s-->
  *            (defaults of cfg.off_errors, off_damaged_pct, off_ms, off_max_ms)
@@ -36,6 +37,61 @@ CELLAR_PRIVATE void l2_off_now(l2 *d, int64_t now, int64_t off_ms)
     base_store_rel(&d->disk, (uint32_t)L2_DISK_OFF);
     L2_COUNT(d, offs);
 }
+
+/* ---- losses ---- */
+
+static const struct { const char *name, *text; } l2_losses[] = {
+#define L2_X(name, text) { #name, text },
+    L2_LOSSES(L2_X)
+#undef L2_X
+};
+_Static_assert(L2_LOSS_COUNT < 16, "l2.loss");
+#define L2_LOST_MEAN 1024u /* bytes of an entry, if no better number is known */
+
+/* Return the bytes of the segments that hold records. */
+static uint64_t l2_log_bytes(const l2 *d)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < base_load_acq(&d->nseg_seen); i++) {
+        const uint32_t state = L2_SEG_STATE(base_load_acq(&d->seg[i].word));
+        n += state == L2_SEG_STAGE || state == L2_SEG_DISK;
+    }
+    return n * d->form.seg_bytes;
+}
+
+CELLAR_PRIVATE void l2_lost(l2 *d, l2_loss why, uint64_t bytes)
+{
+    const uint64_t now = (uint64_t)BASE_MAX(base_now_ms(d->cfg.clock), 0);
+    bytes = BASE_MIN(bytes, (uint64_t)base_load_acq(&d->places_seen) * d->form.seg_bytes);
+    const uint64_t words = base_load_acq(&d->rebuilding) == 0 ? base_load_rlx(&d->index.words) : 0;
+    const uint64_t mean = words != 0 ? l2_log_bytes(d) / words : d->cfg.avg_object_bytes;
+    const uint64_t entries = bytes / (mean != 0 ? mean : L2_LOST_MEAN);
+    (void)base_add_rlx(&d->lost_entries[why], entries);
+    base_store_rlx(&d->loss, now << 4 | ((uint64_t)why + 1));
+    base_log(d->cfg.log, BASE_LOG_WARNING, "l2_loss", 0, "%s (about %llu entries, %llu bytes)",
+             l2_losses[why].text, (unsigned long long)entries, (unsigned long long)bytes);
+}
+
+CELLAR_PRIVATE void l2_lost_all(l2 *d, l2_loss why)
+{
+    l2_lost(d, why, l2_log_bytes(d));
+    sync_take(L2_DEV, &d->namespace_lock);
+    for (uint32_t i = 0; i < d->namespace_count; i++) {
+        memset(d->namespace[i].live, 0, sizeof d->namespace[i].live);
+        d->namespace[i].live_before = 0;
+    }
+    base_store_rlx(&d->live_bytes, (uint64_t)0);
+    sync_drop(L2_DEV, &d->namespace_lock);
+}
+
+CELLAR_PRIVATE const char *l2_loss_last(const l2 *d, int64_t *at_ms)
+{
+    const uint64_t w = base_load_rlx(&d->loss);
+    *at_ms = (int64_t)(w >> 4);
+    return w != 0 ? l2_losses[(w & 15) - 1].name : NULL;
+}
+
+/* ---- errors ---- */
 
 /* Return the name of a file of the store. */
 static const char *l2_file_name(const l2 *d, const base_vfs_file *f)

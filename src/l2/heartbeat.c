@@ -103,9 +103,7 @@ CELLAR_PRIVATE void l2_stage_lost(l2 *d)
     if (base_xchg_ar(&d->broken, (uint32_t)L2_BROKEN_STAGE) == L2_BROKEN_STAGE) { return; }
     base_store_rel(&d->lost, 1u);
     L2_COUNT(d, cuts);
-    base_log(d->cfg.log, BASE_LOG_ERROR, "l2", EFAULT,
-             "stage.buf was truncated: the store continues in memory "
-             "until the next open, which begins empty");
+    l2_lost_all(d, L2_LOST_files);
 }
 
 /* Store a SUPER without a stage; worker only. */
@@ -165,9 +163,7 @@ CELLAR_PRIVATE bool l2_files_there(l2 *d)
     if (!stage.gone && !data.gone && !data.cut) { return true; }
     /* The next open finds a stage with another inode and ignores its contents. */
     base_store_rel(&d->broken, stage.gone ? (uint32_t)L2_BROKEN_STAGE : (uint32_t)L2_BROKEN);
-    base_log(d->cfg.log, BASE_LOG_ERROR, "l2", stage.gone ? ENOENT : EIO,
-             "files of the store were removed or truncated: "
-             "the store continues in memory until the next open");
+    l2_lost_all(d, L2_LOST_files);
     return false;
 }
 

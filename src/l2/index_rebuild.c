@@ -22,6 +22,7 @@
 #include "l2/index_rebuild.h"
 
 #include "l2/format.h"
+#include "l2/health.h"
 #include "l2/index.h"
 #include "l2/io.h"
 #include "l2/log.h"
@@ -167,13 +168,14 @@ CELLAR_PRIVATE void l2_rebuild_slot(l2 *d, const l2_slot *s)
     (void)l2_slot_lines(d, s, true, l2_rebuild_line, &w); /* l2_slot_keep has checked them */
 }
 
-/* Drop everything below `lsn`, which is unknown, and log that floor. */
-static void l2_rebuild_hole(l2 *d, uint64_t lsn)
+/* Drop everything below `lsn`, which is unknown: `segments`. Log that floor. */
+static void l2_rebuild_hole(l2 *d, uint64_t lsn, uint64_t segments)
 {
     const l2_rec r = { .kind = L2_KIND_CONTROL, .vlen = 16 };
     l2_spot at;
     L2_COUNT(d, holes);
     l2_floor_to(d, lsn);
+    l2_lost(d, L2_LOST_damage, segments * d->form.seg_bytes);
     l2_took took;
     do { /* Retry until it is logged: changes rely on it after the rebuild. */
         l2_beat(d); /* The read may have been slow, but the disk answers. */
@@ -206,7 +208,7 @@ CELLAR_PRIVATE void l2_rebuild_skip(l2 *d, uint32_t seg)
     sync_drop(L2_LOG, &d->log_lock);
     if (!open) { return; } /* The next header comes later, or all records were dropped. */
     if (!l2_foot_walk(d, g, w.segseq, true, l2_rebuild_filter, &w)) {
-        l2_rebuild_hole(d, l2_lsn(d, w.segseq + 1, 0));
+        l2_rebuild_hole(d, l2_lsn(d, w.segseq + 1, 0), 1);
     }
 }
 
@@ -270,7 +272,7 @@ CELLAR_PRIVATE bool l2_rebuild_step(l2 *d)
     }
     d->footers.bytes = 0; /* The place may get another segment. */
     if (!ok) {
-        l2_rebuild_hole(d, l2_lsn(d, w.segseq + 1, 0));
+        l2_rebuild_hole(d, l2_lsn(d, w.segseq + 1, 0), d->order_count - d->order_at + 1);
         d->order_at = d->order_count;
     }
     return true;

@@ -337,7 +337,7 @@ static bool l2_globs_floor(l2 *d)
     if (lsn == UINT64_MAX) { return l2_globs_owed_floor(d); }
     if (e->open) { /* before the open is finished l2_recover applies the floor */
         l2_floor_to(d, lsn);
-        l2_floor_log(d, lsn);
+        l2_floor_log(d, lsn, L2_LOST_pattern);
     }
     sync_take(GLOB, &e->lock);
     e->floor = BASE_MAX(e->floor, lsn);

@@ -271,11 +271,36 @@ BASE_SPARE CELLAR_PRIVATE bool l2_image_take(void *im, void *bytes, size_t len);
 /* Close the image. used: its name is in use from now on, so no later open returns it. */
 BASE_SPARE CELLAR_PRIVATE void l2_image_close(l2_image *im, bool used);
 
+/* Events that take more entries than the contract says: label of their metric, text of their log
+ * line. */
+#define L2_LOSSES(X) \
+    X(stall, "too many changes during the stall: the disk tier restarts empty") \
+    X(sync, "bytes of a failed sync are lost: all records on disk are dropped") \
+    X(pattern, "too many deleted patterns: the older records on disk are dropped") \
+    X(numbers, "2^31 clears and opens of namespaces are used up: all entries ended, in memory " \
+               "and on disk") \
+    X(damage, "a part of the log is damaged or lost: the older records on disk are dropped") \
+    X(open, "the directory had a power cut, was copied while in use, or lacks changes of a " \
+            "stall: the store begins empty") \
+    X(files, "files of the store were removed or truncated: the store continues in memory until " \
+             "the next open") \
+    X(unread, "a part of the oldest segment cannot be read: its entries are dropped") \
+    X(room, "no room to write live entries again: the oldest segment is dropped")
+
+typedef enum l2_loss {
+#define L2_X(name, text) L2_LOST_##name,
+    L2_LOSSES(L2_X)
+#undef L2_X
+    L2_LOSS_COUNT
+} l2_loss;
+/* Return the label of the newest such event since the open, or NULL. *at_ms: its time. */
+BASE_SPARE CELLAR_PRIVATE const char *l2_loss_last(const l2 *d, int64_t *at_ms);
+
 /* End all records, because the low 32 bits of their generations come again. Return the end of the
  * log. Waits for the lock of the log. */
 BASE_SPARE CELLAR_PRIVATE uint64_t l2_floor_begin(l2 *d);
-/* Log that the records below `lsn` ended. No lock held. */
-BASE_SPARE CELLAR_PRIVATE void l2_floor_log(l2 *d, uint64_t lsn);
+/* Log that the records below `lsn` ended, by which event. No lock held. */
+BASE_SPARE CELLAR_PRIVATE void l2_floor_log(l2 *d, uint64_t lsn, l2_loss loss);
 
 /* Make everything acknowledged before the call durable. OK or E_IO. May wait for the disk. */
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_sync(l2 *d);
@@ -327,6 +352,9 @@ typedef enum l2_opened { /* source of the index of this open; also a metric labe
 typedef struct l2_stats {
 #define L2_X(name) uint64_t name;
     L2_COUNTERS(L2_X)
+#undef L2_X
+#define L2_X(name, text) uint64_t lost_##name; /* entries, estimated */
+    L2_LOSSES(L2_X)
 #undef L2_X
     uint64_t file_bytes, log_bytes, segments_live, segments_free, bad_places, bytes_today;
     uint64_t entries, index_slots, index_full, tags, globs;

@@ -26,6 +26,7 @@
 
 #include "l2/control.h"
 #include "l2/format.h"
+#include "l2/health.h"
 #include "l2/index.h"
 #include "l2/invalidations.h"
 #include "l2/io.h"
@@ -243,8 +244,7 @@ static bool l2_move_unread(l2 *d)
     if (m->failed_ms == 0) { m->failed_ms = now; }
     const bool over = answers && now - m->failed_ms >= L2_MOVE_PATIENCE_MS;
     if (over) {
-        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", EIO,
-                 "a part of the oldest segment cannot be read: its entries are dropped");
+        l2_lost(d, L2_LOST_unread, d->seg[m->seg].data_end);
     }
     return over;
 }
@@ -399,8 +399,7 @@ static bool l2_move_lost(l2 *d)
     const bool lost = l2_slots_left(d) == 0;
     sync_drop(L2_LOG, &d->log_lock);
     if (lost) {
-        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
-                 "no room to write live entries again: the oldest segment is dropped");
+        l2_lost(d, L2_LOST_room, d->seg[d->moves.seg].data_end);
     }
     return lost;
 }

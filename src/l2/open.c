@@ -284,11 +284,6 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     /* The files of a copy may be of different moments. Only a close defines what it holds. */
     const bool clean = whole && d->super.state == L2_CLEAN && (kept || d->super.closed != 0);
     const bool alive = !marked && (clean || (kept && (same_boot || d->super.level != L2_DROP)));
-    if (!alive && !kept && stage_was.inode != 0 && !marked) {
-        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
-                 "the directory was copied while in use, or lacks its stage.buf: "
-                 "the store begins empty");
-    }
     /* A copy may be older than its store, so its images are only hints. */
     const bool untouched = kept && !marked && d->super.state == L2_CLEAN;
     if (c->images) { l2_images_open(d, untouched); }

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 
+#include "l2/health.h"
 #include "l2/index_rebuild.h"
 #include "l2/index_snapshot.h"
 #include "l2/log.h"
@@ -256,6 +257,17 @@ static bool l2_first_slot(l2 *d)
     return false;
 }
 
+/* Return the bytes of the found segments that the floor ends. */
+static uint64_t l2_finds_below(const l2 *d, const l2_finds *f)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < f->count; i++) {
+        const uint64_t end = l2_lsn(d, f->at[i].segseq, f->at[i].data_end);
+        if (end <= l2_floor(d)) { bytes += f->at[i].data_end; }
+    }
+    return bytes;
+}
+
 CELLAR_PRIVATE uint64_t l2_recover_bytes(const l2_super *s)
 {
     return ((uint64_t)s->nseg + s->nstage) * sizeof(l2_find) + s->seg_bytes + L2_PAGE;
@@ -303,6 +315,12 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool cop
             d->super.born_end = 0;
         }
         d->invalidations.open = true;
+        const uint64_t below = l2_finds_below(d, &f);
+        if (d->opened == L2_OPENED_RESET) {
+            l2_lost(d, L2_LOST_open, (uint64_t)d->places * d->form.seg_bytes); /* at most */
+        } else if (base_load_rlx(&d->n.holes) != 0 && below != 0) {
+            l2_lost(d, L2_LOST_damage, below);
+        }
     }
     const bool failed = err != CELLAR_OK || e != 0;
     if (failed && !slotted && f.copy && f.clean_lsn != 0) { l2_copy_back(d, &f, stage_was); }

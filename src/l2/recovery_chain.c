@@ -124,8 +124,6 @@ static void l2_chain_top(l2 *d, l2_finds *f)
         floor = l2_lsn(d, f->staged_prev + 1, 0);
     }
     if (floor <= f->floor) { return; }
-    base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
-             "stage.buf and data.seg are of different moments: older records are dropped");
     f->floor = floor;
     L2_COUNT(d, holes);
 }

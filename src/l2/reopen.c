@@ -15,6 +15,7 @@
 #include "l2/steps.h"
 
 #include "l2/control.h"
+#include "l2/health.h"
 #include "l2/invalidations.h"
 #include "l2/log.h"
 #include "l2/progress.h"
@@ -53,8 +54,7 @@ static void l2_owed_floor(l2 *d)
     l2_empty(d);
     BASE_POINT("l2.reopen_floor");
     l2_owed_floored(d);
-    base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
-             "too many changes during the stall: the disk tier restarts empty");
+    l2_lost_all(d, L2_LOST_stall);
 }
 
 /* Open the tier if the list is empty. */

@@ -34,6 +34,9 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     out->entries = base_load_rlx(&d->index.words);
     out->index_slots = (uint64_t)d->index.buckets * L2_SHARDS * L2_WAYS;
     out->index_full = base_load_rlx(&d->index.full);
+#define L2_X(name, text) out->lost_##name = base_load_rlx(&d->lost_entries[L2_LOST_##name]);
+    L2_LOSSES(L2_X)
+#undef L2_X
     out->live_bytes = base_load_rlx(&d->live_bytes);
     out->rebuilding = base_load_acq(&d->rebuilding) != 0;
     out->bytes_today = base_load_rlx(&d->day.used);

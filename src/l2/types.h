@@ -475,6 +475,8 @@ struct l2 {
     _Atomic uint32_t want_dirty;  /* 1: a put was dropped because SUPER says CLEAN */
     _Atomic uint32_t part_count;  /* values in parts that were begun since the open */
     _Atomic uint64_t live_bytes;  /* estimate of the worker, see move.c */
+    _Atomic uint64_t lost_entries[L2_LOSS_COUNT]; /* relaxed */
+    _Atomic uint64_t loss;        /* newest event: time in ms * 16 + its l2_loss + 1; 0: none */
     uint64_t part_first;          /* number of the first of them, random; constant */
     _Atomic uint32_t resync;      /* 1: a sync failed, its bytes must be stored again; barrier.c */
     _Atomic uint32_t broken;      /* L2_BROKEN..: no puts, gets miss, until the next open */

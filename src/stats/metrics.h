@@ -216,6 +216,16 @@
       METRIC("Bytes that were read of segments before their room was used again.")) \
     X(emptied, "cellar_l2_emptied_total", "", \
       METRIC("Times the disk tier was emptied: too many changes in a stall, or bytes lost.")) \
+    X(lost_stall, "cellar_lost_entries_total", "reason=stall", \
+      METRIC("Entries on disk that were lost in bulk, an estimate, by reason.")) \
+    X(lost_sync, "", "reason=sync", SAME) \
+    X(lost_pattern, "", "reason=pattern", SAME) \
+    X(lost_numbers, "", "reason=numbers", SAME) \
+    X(lost_damage, "", "reason=damage", SAME) \
+    X(lost_open, "", "reason=open", SAME) \
+    X(lost_files, "", "reason=files", SAME) \
+    X(lost_unread, "", "reason=unread", SAME) \
+    X(lost_room, "", "reason=room", SAME) \
     X(holes, "cellar_l2_holes_total", "", DUMP) /* Unreadable stretches of the log on disk. */ \
     X(index_full, "cellar_l2_index_full_total", "", \
       METRIC("Entries on disk without room in the index.")) \

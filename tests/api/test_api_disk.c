@@ -105,6 +105,47 @@ static void why_reports_the_delete_of_an_entry_that_was_only_on_disk(void)
     store_end();
 }
 
+/* Replace the data file by a shorter one. */
+static void cut_data(void)
+{
+    char name[T_FOLDER_MAX + 24];
+    (void)snprintf(name, sizeof name, "%s/data.seg", store);
+    T_EQ_I64(truncate(name, 4096), 0);
+}
+
+/* Files of the tier are cut: each key that had left memory before says so, and one that left later
+ * does not. */
+static void why_names_the_loss_of_the_disk_tier(void)
+{
+    store_begin();
+    settings cfg = config();
+    cfg.config.max_entries = 100;
+    cellar *c = open_with(&cfg);
+    for (uint32_t i = 0; i < 500; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
+    uint32_t early = 0;
+    while (early < 500 && why(c, early).cause != CELLAR_CAUSE_EVICTED) { early++; }
+    T_REQUIRE(early < 500);
+    T_CHECK(why(c, early).lost_ago_ms == CELLAR_TTL_NONE && why(c, early).by_len == 0);
+    now_ms += 10000;
+    cut_data();
+    while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}
+    T_CHECK(figure(c, "cellar_lost_entries_total{reason=\"files\"}") >= 1);
+    now_ms += 5000;
+    const cellar_reason r = why(c, early), never = why(c, 7777);
+    T_EQ_U64(r.cause, CELLAR_CAUSE_EVICTED);
+    T_EQ_I64(r.lost_ago_ms, 5000);
+    T_CHECK(r.by_len == 5 && memcmp(r.by, "files", 5) == 0);
+    T_EQ_U64(never.answer, CELLAR_WHY_UNKNOWN);
+    T_EQ_I64(never.lost_ago_ms, 5000);
+    for (uint32_t i = 1000; i < 1500; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
+    uint32_t late = 1000;
+    while (late < 1500 && why(c, late).cause != CELLAR_CAUSE_EVICTED) { late++; }
+    T_REQUIRE(late < 1500);
+    T_EQ_I64(why(c, late).lost_ago_ms, CELLAR_TTL_NONE);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    store_end();
+}
+
 /* After a close and an open each call reads entries that only the disk has. Twice: with a value
  * that needs a second call for its length. */
 static void every_call_reads_entries_on_disk(void)
@@ -896,6 +937,7 @@ static void forked_child_refuses_changes_that_promise_the_disk(void)
 
 T_MAIN("api_disk", T_CASE(evicted_entry_is_read_back_from_disk),
        T_CASE(why_reports_the_delete_of_an_entry_that_was_only_on_disk),
+       T_CASE(why_names_the_loss_of_the_disk_tier),
        T_CASE(every_call_reads_entries_on_disk), T_CASE(load_answered_from_disk_has_its_flags),
        T_CASE(disk_access_is_no_cancellation_point), T_CASE(backfilled_entry_keeps_its_deadline),
        T_CASE(pinned_load_of_a_value_on_disk_is_copied),

@@ -121,6 +121,7 @@ static void more_changes_than_the_list_holds_empty_the_tier(void)
     (void)l2_tick(kit.d, 1000);
     base_store_rlx(&kit.d->rebuilding, 0u);
     T_EQ_U64(figures().emptied, 1);
+    T_CHECK(figures().lost_stall > 0);
     T_CHECK(!l2_is_closed(kit.d) && !dev.bell);
     for (uint32_t i = 0; i < KEYS; i++) { T_EQ_U64(look_as(i, 3), 0); }
     T_EQ_I64(put_as(3, 2, 3), CELLAR_OK);

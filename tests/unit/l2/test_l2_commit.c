@@ -161,6 +161,7 @@ static void lost_bytes_of_a_failed_sync_empty_the_tier(void)
     memcpy(stage->live + at, stage->durable + at, 4096);
     for (int i = 0; i < 4; i++) { (void)l2_tick(kit.d, 1000); }
     T_EQ_U64(l2_kit_figures(&kit).emptied, 1);
+    T_CHECK(l2_kit_figures(&kit).lost_sync > 0);
     T_EQ_I64(l2_kit_put(&kit, 5, 2, L2_KIT_GENERATION), CELLAR_OK);
     T_EQ_I64(l2_commit(kit.d), CELLAR_OK);
     cuts_show(&r, 0);

@@ -403,6 +403,7 @@ static void a_sync_of_truncated_files_fails(void)
         T_EQ_I64(l2_sync(kit.d), CELLAR_E_IO);
         T_CHECK(l2_kit_figures(&kit).broken);
         T_EQ_I64(lines_with("truncated"), 1);
+        T_CHECK(l2_kit_figures(&kit).lost_files > 0);
         f->size = was;
         T_EQ_I64(l2_sync(kit.d), CELLAR_E_IO); /* not before the next open */
         end();
