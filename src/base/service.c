@@ -36,13 +36,25 @@ CELLAR_PRIVATE cellar_err base_host_in(cellar_host_config *out, const cellar_hos
 CELLAR_PRIVATE cellar_err base_config_in(void *out, size_t known, const void *from,
                                          const char *type, size_t host_at,
                                          cellar_host_config *host, const char *call,
-                                         const char *name)
+                                         const char *name, const base_number *rows, size_t count)
 {
     const cellar_host_config *given;
-    const cellar_err err = base_open_opts(out, known, from, call, type);
+    cellar_err err = base_open_opts(out, known, from, call, type);
     if (err != CELLAR_OK) { return err; }
     memcpy(&given, (const char *)out + host_at, sizeof given);
-    return base_host_in(host, given, call, name);
+    err = base_host_in(host, given, call, name);
+    for (const base_number *r = rows; err == CELLAR_OK && r < rows + count; r++) {
+        char *at = (char *)out + r->offset;
+        const size_t bytes = r->wide ? 8 : 4;
+        uint64_t n = 0;
+        memcpy(&n, at, bytes); /* little-endian: base/port.h */
+        if (n == 0) {
+            memcpy(at, &r->none, bytes);
+        } else if (n < r->min || n > r->max) {
+            err = base_refuse(CELLAR_E_INVAL, call, r->why);
+        }
+    }
+    return err;
 }
 
 CELLAR_PRIVATE void base_host_init(const cellar_host_config *host, base_account *account,

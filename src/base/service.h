@@ -45,17 +45,30 @@ CELLAR_PRIVATE void base_object_free(base_object *o);
  * of a refusal; `name` stands in place of an empty name. */
 CELLAR_PRIVATE cellar_err base_host_in(cellar_host_config *out, const cellar_host_config *from,
                                        const char *call, const char *name);
-/* Copy the options of a caller and those of the host in them: base_open_opts, base_host_in. `out`
- * has the defaults; host_at: offset of the field `host`. */
+/* Rule for a number of an option struct: `none` replaces 0; another number is min..max. */
+typedef struct base_number {
+    uint16_t offset;
+    bool wide;       /* 8 bytes, else 4 */
+    uint64_t none, min, max; /* of a signed field: max is positive, so no negative one passes */
+    const char *why; /* names field and rule */
+} base_number;
+#define BASE_NUMBER(type, field, none, min, max, why) \
+    { (uint16_t)offsetof(type, field), sizeof(((type *)0)->field) == 8, none, min, max, why }
+#define BASE_NUMBERS(rows) rows, sizeof(rows) / sizeof(rows)[0]
+
+/* Copy the options of a caller and those of the host in them: base_open_opts, base_host_in. Then
+ * put the defaults of numbers and check them. `out` has the other defaults; host_at: offset of the
+ * field `host`. */
 CELLAR_PRIVATE cellar_err base_config_in(void *out, size_t known, const void *from,
                                          const char *type, size_t host_at,
                                          cellar_host_config *host, const char *call,
-                                         const char *name);
-/* The same for a struct of `type`, which has a default function and a field `host`. */
-#define BASE_CONFIG_IN(type, out, from, host_out, call, name) \
+                                         const char *name, const base_number *rows, size_t count);
+/* The same for a struct of `type`, which has a default function and a field `host`; then come
+ * BASE_NUMBERS. */
+#define BASE_CONFIG_IN(type, out, from, host_out, call, name, ...) \
     (*(out) = type##_default(), \
      base_config_in((out), sizeof(type), (from), #type, offsetof(type, host), (host_out), (call), \
-                    (name)))
+                    (name), __VA_ARGS__))
 /* Make the account of an object, without a limit, its clock and its log. */
 CELLAR_PRIVATE void base_host_init(const cellar_host_config *host, base_account *account,
                                    base_clock *clock, base_log *log);

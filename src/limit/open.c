@@ -197,7 +197,7 @@ static cellar_err limit_config_in(const cellar_limiter_config *in, cellar_limite
 {
     const char *why;
     const cellar_err err = BASE_CONFIG_IN(cellar_limiter_config, out, in, host, LIMIT_OPEN,
-                                          "default");
+                                          "default", NULL, 0); /* abi first */
     if (err != CELLAR_OK) { return err; }
     if (out->abi != 0 && out->abi != CELLAR_ABI) {
         return base_refuse(CELLAR_E_ABI, LIMIT_OPEN, "the header belongs to another library");

@@ -16,12 +16,10 @@
 BASE_SIZE_BEGIN
 
 #define LOCK_OPEN "cellar_locks_open"
-#define LOCK_BYTES_DEFAULT ((uint64_t)32 << 20)
 #define LOCK_BYTES_MIN ((uint64_t)256 << 10)
 _Static_assert(sizeof(cellar_locks) + LOCK_STRIPES_MIN * sizeof(lock_stripe) + BASE_PAD <
                    LOCK_BYTES_MIN,
                "max_bytes holds the table");
-#define LOCK_COUNT_DEFAULT 65536u
 #define LOCK_COUNT_MAX (UINT64_C(1) << 24)
 #define LOCK_FENCE_MAX (UINT64_C(1) << 61)
 #define LOCK_FENCES_A_MS 20 /* bits: fences a millisecond that a key may use and keep their order
@@ -96,24 +94,24 @@ static void lock_fork_child(void *ctx) SYNC_UNCHECKED
 STATS_SERVICE(lock_service, lock_tick, lock_figures, cellar_locks_stats, 0, "table", STATS_LOCKS,
               NULL)
 
+#define LOCK_NUMBER(field, none, min, max, why) \
+    BASE_NUMBER(cellar_locks_config, field, none, min, max, why)
+static const base_number lock_numbers[] = {
+    LOCK_NUMBER(max_locks, 65536, 0, LOCK_COUNT_MAX, "max_locks must be at most 2^24"),
+    LOCK_NUMBER(max_bytes, (uint64_t)32 << 20, LOCK_BYTES_MIN, UINT64_MAX,
+                "max_bytes must be at least 256 KiB"),
+    LOCK_NUMBER(fence_start, 0, 0, LOCK_FENCE_MAX - 1, "fence_start must be below 2^61"),
+    LOCK_NUMBER(barging, 0, 0, 1, "barging must be 0 or 1"),
+};
+
 /* Copy and check the options of the caller. */
 static cellar_err lock_config_in(const cellar_locks_config *cfg, cellar_locks_config *out,
                                  cellar_host_config *host)
 {
-    const char *why;
-    const cellar_err err = BASE_CONFIG_IN(cellar_locks_config, out, cfg, host, LOCK_OPEN, "locks");
-    if (err != CELLAR_OK) { return err; }
-    if (out->max_locks == 0) { out->max_locks = LOCK_COUNT_DEFAULT; }
-    if (out->max_bytes == 0) { out->max_bytes = LOCK_BYTES_DEFAULT; }
-    if (base_broken(out->max_locks > LOCK_COUNT_MAX, "max_locks must be at most 2^24", &why) ||
-        base_broken(out->max_bytes < LOCK_BYTES_MIN, "max_bytes must be at least 256 KiB", &why) ||
-        base_broken(out->fence_start >= LOCK_FENCE_MAX, "fence_start must be below 2^61", &why) ||
-        base_broken(out->barging > 1, "barging must be 0 or 1", &why)) {
-        return base_refuse(CELLAR_E_INVAL, LOCK_OPEN, why);
-    }
-    return out->reserved0 == 0 ? CELLAR_OK
-           : base_refuse(CELLAR_E_UNSUPPORTED, LOCK_OPEN,
-                         "cellar_locks_config.reserved0 must be 0");
+    const cellar_err err = BASE_CONFIG_IN(cellar_locks_config, out, cfg, host, LOCK_OPEN, "locks",
+                                          BASE_NUMBERS(lock_numbers));
+    if (err != CELLAR_OK || out->reserved0 == 0) { return err; }
+    return base_refuse(CELLAR_E_UNSUPPORTED, LOCK_OPEN, "cellar_locks_config.reserved0 must be 0");
 }
 
 /* Return the number of stripes: one for 512 locks. They take an eighth of max_bytes at most. */

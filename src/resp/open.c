@@ -29,24 +29,31 @@
 BASE_SIZE_BEGIN
 
 #define RESP_OPEN "cellar_resp_open"
-#define RESP_REQUEST_MIN (UINT64_C(64) << 10)
-#define RESP_REQUEST_MAX (UINT64_C(1) << 30)
-#define RESP_BUFFER_MIN (UINT64_C(1) << 20)
 #define RESP_ADMIN_MAX (1u << 20)
-#define RESP_CLIENTS_MAX 65536u
 #define RESP_PUBLIC_PASSWORD 16u /* bytes of a password for a public address */
 #define RESP_RETRY_MS 100        /* the thread waits so long after epoll failed */
 
 /* ---- options ---- */
 
-static void resp_defaults(cellar_resp_config *o)
-{
-    if (o->max_request_bytes == 0) { o->max_request_bytes = UINT64_C(64) << 20; }
-    if (o->idle_timeout_ms == 0) { o->idle_timeout_ms = 300000; }
-    if (o->max_clients == 0) { o->max_clients = 64; }
-    if (o->slow_us == 0) { o->slow_us = 10000; }
-    if (o->admin_head_bytes == 0) { o->admin_head_bytes = 16u << 10; }
-}
+#define RESP_NUMBER(field, none, min, max, why) \
+    BASE_NUMBER(cellar_resp_config, field, none, min, max, why)
+#define RESP_FLAG(field) \
+    RESP_NUMBER(field, 0, 0, 1, "writable, danger and listen_public must be 0 or 1")
+static const base_number resp_numbers[] = {
+    RESP_NUMBER(max_request_bytes, UINT64_C(64) << 20, UINT64_C(64) << 10, UINT64_C(1) << 30,
+                "max_request_bytes must be 64 KiB..1 GiB"),
+    RESP_NUMBER(resp_buffer_bytes, 0, UINT64_C(1) << 20, UINT64_MAX,
+                "resp_buffer_bytes must be at least 1 MiB"),
+    RESP_NUMBER(idle_timeout_ms, 300000, 0, INT64_MAX, "idle_timeout_ms must not be negative"),
+    RESP_NUMBER(max_clients, 64, 0, 65536, "max_clients must be at most 65,536"),
+    RESP_NUMBER(slow_us, 10000, 0, UINT64_MAX, ""),
+    RESP_NUMBER(admin_head_bytes, 16u << 10, 1024, RESP_ADMIN_MAX,
+                "admin_head_bytes must be 1 KiB..1 MiB"),
+    RESP_NUMBER(admin_body_bytes, 0, 0, RESP_ADMIN_MAX, "admin_body_bytes must be at most 1 MiB"),
+    RESP_FLAG(writable),
+    RESP_FLAG(danger),
+    RESP_FLAG(listen_public),
+};
 
 static bool resp_empty(const char *text) { return text != NULL && *text == '\0'; }
 
@@ -64,25 +71,11 @@ static bool resp_opts_broken(const cellar_resp_config *o, const char **why)
            base_broken(!valid, "listen must be a numeric address", why) ||
            base_broken(o->listen != NULL && o->port == 0, "listen needs port", why) ||
            base_broken(resp_empty(o->password), "password must not be empty", why) ||
-           base_broken(o->max_request_bytes < RESP_REQUEST_MIN ||
-                       o->max_request_bytes > RESP_REQUEST_MAX,
-                       "max_request_bytes must be 64 KiB..1 GiB", why) ||
-           base_broken(o->resp_buffer_bytes != 0 && o->resp_buffer_bytes < RESP_BUFFER_MIN,
-                       "resp_buffer_bytes must be at least 1 MiB", why) ||
-           base_broken(o->idle_timeout_ms < 0, "idle_timeout_ms must not be negative", why) ||
-           base_broken(o->max_clients > RESP_CLIENTS_MAX, "max_clients must be at most 65,536",
-                       why) ||
-           base_broken(o->admin_head_bytes < 1024 || o->admin_head_bytes > RESP_ADMIN_MAX,
-                       "admin_head_bytes must be 1 KiB..1 MiB", why) ||
-           base_broken(o->admin_body_bytes > RESP_ADMIN_MAX,
-                       "admin_body_bytes must be at most 1 MiB", why) ||
            base_broken(resp_empty(o->tls_cert_file) || resp_empty(o->tls_key_file) ||
                        resp_empty(o->tls_ca_file), "the tls files must not be empty texts", why) ||
            base_broken((o->tls_key_file != NULL || o->tls_ca_file != NULL) &&
                        o->tls_cert_file == NULL, "tls_key_file and tls_ca_file need tls_cert_file",
-                       why) ||
-           base_broken(o->writable > 1 || o->danger > 1 || o->listen_public > 1,
-                       "writable, danger and listen_public must be 0 or 1", why);
+                       why);
 }
 
 /* Check what a public address needs. */
@@ -105,9 +98,9 @@ static cellar_err resp_opts_in(const cellar_resp_config *o, cellar_resp_config *
                                cellar_host_config *host)
 {
     const char *why;
-    const cellar_err err = BASE_CONFIG_IN(cellar_resp_config, out, o, host, RESP_OPEN, "port");
+    const cellar_err err = BASE_CONFIG_IN(cellar_resp_config, out, o, host, RESP_OPEN, "port",
+                                          BASE_NUMBERS(resp_numbers));
     if (err != CELLAR_OK) { return err; }
-    resp_defaults(out);
     if (resp_opts_broken(out, &why)) { return base_refuse(CELLAR_E_INVAL, RESP_OPEN, why); }
     return resp_public_check(out, out->listen);
 }

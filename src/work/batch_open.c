@@ -19,65 +19,39 @@ BASE_SIZE_BEGIN
 
 #define BATCH_OPEN "cellar_batcher_open"
 #define BATCH_GRACE_MS 1000 /* wait of a drain for calls that run, after its time */
-#define BATCH_WORKERS_MAX 64u
 #define BATCH_MS_MAX (INT64_C(366) * 86400000) /* longest time of an option */
 
 /* ---- the tick ---- */
 
-static cellar_err batch_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
-{
-    return work_ticker_step(&((cellar_batcher *)object)->ticker, budget_us, wait_ms);
-}
-
-STATS_SERVICE(batch_service, batch_tick, batch_figures, cellar_batcher_stats, 0, "batcher",
+WORK_TICKS(cellar_batcher);
+STATS_SERVICE(batch_service, work_tick, batch_figures, cellar_batcher_stats, 0, "batcher",
               STATS_BATCHERS, NULL)
 
 /* ---- open ---- */
 
-/* Set the defaults. */
-static void batch_defaults(cellar_batcher_config *c)
-{
-    if (c->max_bytes == 0) { c->max_bytes = UINT64_C(1) << 20; }
-    if (c->queue_bytes == 0) { c->queue_bytes = BASE_MAX(UINT64_C(64) << 20, c->max_bytes); }
-    if (c->linger_ms == 0) { c->linger_ms = 50; }
-    if (c->retry_base_ms == 0) { c->retry_base_ms = 1000; }
-    if (c->retry_cap_ms == 0) { c->retry_cap_ms = 600000; }
-    if (c->block_timeout_ms == 0) { c->block_timeout_ms = 5000; }
-    if (c->close_timeout_ms == 0) { c->close_timeout_ms = 5000; }
-    if (c->max_items == 0) { c->max_items = 100; }
-    if (c->queue_items == 0) { c->queue_items = 65536; }
-    if (c->max_groups == 0) { c->max_groups = 4096; }
-    if (c->max_attempts == 0) { c->max_attempts = 4; }
-    if (c->workers == 0) { c->workers = 4; }
-    if (c->parallel == 0) { c->parallel = 1; }
-}
-
-/* Return whether a time of the options is in its range. */
-static bool batch_time(int64_t ms) { return ms >= 0 && ms <= BATCH_MS_MAX; }
-
-/* Name the first field that breaks its rule. False: none does. */
-static bool batch_config_broken(const cellar_batcher_config *c, const char **why)
-{
-    return base_broken(c->max_bytes > UINT32_MAX, "max_bytes must be below 4 GiB", why) ||
-           base_broken(c->queue_bytes < c->max_bytes, "queue_bytes must be at least max_bytes",
-                       why) ||
-           base_broken(!batch_time(c->linger_ms) || !batch_time(c->max_delay_ms),
-                       "linger_ms and max_delay_ms must be 0..366 days", why) ||
-           base_broken(c->max_delay_ms != 0 && c->max_delay_ms < c->linger_ms,
-                       "max_delay_ms must be at least linger_ms, or 0", why) ||
-           base_broken(!batch_time(c->retry_base_ms) || !batch_time(c->retry_cap_ms),
-                       "retry_base_ms and retry_cap_ms must be 0..366 days", why) ||
-           base_broken(!batch_time(c->block_timeout_ms) || !batch_time(c->close_timeout_ms),
-                       "block_timeout_ms and close_timeout_ms must be 0..366 days", why) ||
-           base_broken(c->max_items > CELLAR_BATCH_ITEMS_MAX, "max_items must be at most 65,536",
-                       why) ||
-           base_broken(c->workers > BATCH_WORKERS_MAX, "workers must be at most 64", why) ||
-           base_broken((unsigned)c->on_failure > CELLAR_BATCH_RETRY,
-                       "on_failure must be a cellar_batch_on_failure", why) ||
-           base_broken((unsigned)c->on_full > CELLAR_BATCH_ERROR,
-                       "on_full must be a cellar_batch_on_full", why) ||
-           base_broken(c->parallel > BATCH_WORKERS_MAX, "parallel must be at most 64", why);
-}
+#define BATCH_NUMBER(field, none, max, why) \
+    BASE_NUMBER(cellar_batcher_config, field, none, 0, max, why)
+static const base_number batch_numbers[] = {
+    BATCH_NUMBER(max_bytes, UINT64_C(1) << 20, UINT32_MAX, "max_bytes must be below 4 GiB"),
+    BATCH_NUMBER(linger_ms, 50, BATCH_MS_MAX, "linger_ms and max_delay_ms must be 0..366 days"),
+    BATCH_NUMBER(max_delay_ms, 0, BATCH_MS_MAX, "linger_ms and max_delay_ms must be 0..366 days"),
+    BATCH_NUMBER(retry_base_ms, 1000, BATCH_MS_MAX,
+                 "retry_base_ms and retry_cap_ms must be 0..366 days"),
+    BATCH_NUMBER(retry_cap_ms, 600000, BATCH_MS_MAX,
+                 "retry_base_ms and retry_cap_ms must be 0..366 days"),
+    BATCH_NUMBER(block_timeout_ms, 5000, BATCH_MS_MAX,
+                 "block_timeout_ms and close_timeout_ms must be 0..366 days"),
+    BATCH_NUMBER(close_timeout_ms, 5000, BATCH_MS_MAX,
+                 "block_timeout_ms and close_timeout_ms must be 0..366 days"),
+    BATCH_NUMBER(max_items, 100, CELLAR_BATCH_ITEMS_MAX, "max_items must be at most 65,536"),
+    BATCH_NUMBER(queue_items, 65536, UINT32_MAX, ""),
+    BATCH_NUMBER(max_groups, 4096, UINT32_MAX, ""),
+    BATCH_NUMBER(max_attempts, 4, UINT32_MAX, ""),
+    BATCH_NUMBER(workers, 4, 64, "workers must be at most 64"),
+    BATCH_NUMBER(parallel, 1, 64, "parallel must be at most 64"),
+    BATCH_NUMBER(on_failure, 0, CELLAR_BATCH_RETRY, "on_failure must be a cellar_batch_on_failure"),
+    BATCH_NUMBER(on_full, 0, CELLAR_BATCH_ERROR, "on_full must be a cellar_batch_on_full"),
+};
 
 /* Copy and check the options of the caller. */
 static cellar_err batch_config_in(const cellar_batcher_config *cfg, cellar_batcher_config *out,
@@ -85,11 +59,15 @@ static cellar_err batch_config_in(const cellar_batcher_config *cfg, cellar_batch
 {
     const char *why;
     const cellar_err err = BASE_CONFIG_IN(cellar_batcher_config, out, cfg, host, BATCH_OPEN,
-                                          "batcher");
+                                          "batcher", BASE_NUMBERS(batch_numbers));
     if (err != CELLAR_OK) { return err; }
-    batch_defaults(out);
-    return batch_config_broken(out, &why) ? base_refuse(CELLAR_E_INVAL, BATCH_OPEN, why)
-                                          : CELLAR_OK;
+    if (out->queue_bytes == 0) { out->queue_bytes = BASE_MAX(UINT64_C(64) << 20, out->max_bytes); }
+    return base_broken(out->queue_bytes < out->max_bytes, "queue_bytes must be at least max_bytes",
+                       &why) ||
+           base_broken(out->max_delay_ms != 0 && out->max_delay_ms < out->linger_ms,
+                       "max_delay_ms must be at least linger_ms, or 0", &why)
+               ? base_refuse(CELLAR_E_INVAL, BATCH_OPEN, why)
+               : CELLAR_OK;
 }
 
 static void batch_init(cellar_batcher *b, const cellar_batcher_config *cfg,
@@ -231,7 +209,7 @@ static cellar_err batch_report_check(const cellar_batch_report *report)
 CELLAR_API cellar_err cellar_batcher_drain(cellar_batcher *b, int64_t timeout_ms,
                                            cellar_batch_report *report)
 {
-    if (b == NULL || !batch_time(timeout_ms)) { return CELLAR_E_INVAL; }
+    if (b == NULL || timeout_ms < 0 || timeout_ms > BATCH_MS_MAX) { return CELLAR_E_INVAL; }
     if (b->obj.forked) { return CELLAR_E_FORKED; }
     const cellar_err err = batch_report_check(report);
     return err == CELLAR_OK ? batch_drain(b, timeout_ms, report) : err;

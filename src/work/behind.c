@@ -365,7 +365,7 @@ static cellar_err behind_config_in(const cellar_batcher_config *cfg, cellar_batc
                                    cellar_host_config *host)
 {
     const cellar_err err = BASE_CONFIG_IN(cellar_batcher_config, full, cfg, host,
-                                          BEHIND_OPEN, "batcher");
+                                          BEHIND_OPEN, "batcher", NULL, 0);
     full->on_full = CELLAR_BATCH_ERROR; /* the cache waits, and lets other keys pass */
     full->parallel = 1;
     return err;

@@ -23,7 +23,6 @@ BASE_SIZE_BEGIN
 
 #define BUS_OPEN "cellar_bus_open"
 #define BUS_TABLE_MAX 65536u
-#define BUS_WORKERS_MAX 64u
 
 /* ---- the tick ---- */
 
@@ -34,50 +33,35 @@ static void bus_turn(void *bus, int64_t *next_ms)
     (void)bus_commit(bus);
 }
 
-static cellar_err bus_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
-{
-    return work_ticker_step(&((cellar_bus *)object)->ticker, budget_us, wait_ms);
-}
-
-STATS_SERVICE(bus_service, bus_tick, bus_figures, cellar_bus_stats, 0, "bus", STATS_BUSES, NULL)
+WORK_TICKS(cellar_bus);
+STATS_SERVICE(bus_service, work_tick, bus_figures, cellar_bus_stats, 0, "bus", STATS_BUSES, NULL)
 
 /* ---- open ---- */
 
-/* Put the default in place of 0. Return whether the number is over its limit. */
-static bool bus_over(uint32_t *number, uint32_t none, uint32_t most)
-{
-    if (*number == 0) { *number = none; }
-    return *number > most;
-}
+#define BUS_NUMBER(field, none, max, why) BASE_NUMBER(cellar_bus_config, field, none, 0, max, why)
+static const base_number bus_numbers[] = {
+    BUS_NUMBER(max_groups, 256, BUS_TABLE_MAX, "max_groups must be at most 65,536"),
+    BUS_NUMBER(max_routes, 1024, BUS_TABLE_MAX, "max_routes must be at most 65,536"),
+    BUS_NUMBER(max_members, 1024, BUS_TABLE_MAX, "max_members must be at most 65,536"),
+    BUS_NUMBER(max_subscribers, 1024, BUS_TABLE_MAX, "max_subscribers must be at most 65,536"),
+    BUS_NUMBER(workers, 4, 64, "workers must be at most 64"),
+    BUS_NUMBER(max_message_bytes, UINT64_C(1) << 20, UINT64_C(1) << 30,
+               "max_message_bytes must be at most 1 GiB"),
+    BUS_NUMBER(close_timeout_ms, 5000, INT64_MAX, "close_timeout_ms must not be negative"),
+    BUS_NUMBER(reserved0, 0, 0, "reserved0 must be 0"),
+};
 
 /* Copy and check the options of the caller. */
 static cellar_err bus_config_in(const cellar_bus_config *cfg, cellar_bus_config *out,
                                 cellar_host_config *host, char default_queue[CELLAR_NAME_MAX + 1])
 {
-    const char *why;
-    const cellar_err err = BASE_CONFIG_IN(cellar_bus_config, out, cfg, host, BUS_OPEN, "bus");
-    if (err != CELLAR_OK) { return err; }
-    if (out->close_timeout_ms == 0) { out->close_timeout_ms = 5000; }
-    if (out->max_message_bytes == 0) { out->max_message_bytes = UINT64_C(1) << 20; }
-    if (base_broken(bus_over(&out->max_groups, 256, BUS_TABLE_MAX),
-                    "max_groups must be at most 65,536", &why) ||
-        base_broken(bus_over(&out->max_routes, 1024, BUS_TABLE_MAX),
-                    "max_routes must be at most 65,536", &why) ||
-        base_broken(bus_over(&out->max_members, 1024, BUS_TABLE_MAX),
-                    "max_members must be at most 65,536", &why) ||
-        base_broken(bus_over(&out->max_subscribers, 1024, BUS_TABLE_MAX),
-                    "max_subscribers must be at most 65,536", &why) ||
-        base_broken(bus_over(&out->workers, 4, BUS_WORKERS_MAX), "workers must be at most 64",
-                    &why) ||
-        base_broken(out->max_message_bytes > UINT64_C(1) << 30,
-                    "max_message_bytes must be at most 1 GiB", &why) ||
-        base_broken(out->close_timeout_ms < 0, "close_timeout_ms must not be negative", &why) ||
-        base_broken(out->reserved0 != 0, "reserved0 must be 0", &why) ||
-        base_broken(out->default_queue != NULL && !bus_name(out->default_queue, default_queue),
-                    "default_queue must have 1 to 64 bytes", &why)) {
-        return base_refuse(CELLAR_E_INVAL, BUS_OPEN, why);
+    const cellar_err err = BASE_CONFIG_IN(cellar_bus_config, out, cfg, host, BUS_OPEN, "bus",
+                                          BASE_NUMBERS(bus_numbers));
+    if (err != CELLAR_OK || out->default_queue == NULL ||
+        bus_name(out->default_queue, default_queue)) {
+        return err;
     }
-    return CELLAR_OK;
+    return base_refuse(CELLAR_E_INVAL, BUS_OPEN, "default_queue must have 1 to 64 bytes");
 }
 
 static void bus_init(cellar_bus *b, const cellar_bus_config *cfg)

@@ -18,11 +18,6 @@
 BASE_SIZE_BEGIN
 
 #define SCHED_OPEN "cellar_scheduler_open"
-#define SCHED_COUNT_DEFAULT 4096u
-#define SCHED_COUNT_MAX 65536u
-#define SCHED_WORKERS_DEFAULT 4u
-#define SCHED_WORKERS_MAX 64u
-#define SCHED_CLOSE_DEFAULT_MS 5000
 
 /* Return whether this thread runs a job of the scheduler. */
 static bool sched_is_mine(const void *scheduler) SYNC_HOLDS(WHEEL)
@@ -40,35 +35,19 @@ static bool sched_is_mine(const void *scheduler) SYNC_HOLDS(WHEEL)
 
 /* ---- the tick ---- */
 
-static cellar_err sched_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
-{
-    return work_ticker_step(&((cellar_scheduler *)object)->ticker, budget_us, wait_ms);
-}
-
-STATS_SERVICE(sched_service, sched_tick, sched_figures, cellar_scheduler_stats, 0, "scheduler",
+WORK_TICKS(cellar_scheduler);
+STATS_SERVICE(sched_service, work_tick, sched_figures, cellar_scheduler_stats, 0, "scheduler",
               STATS_SCHEDULERS, NULL)
 
 /* ---- open ---- */
 
-/* Copy and check the options of the caller. */
-static cellar_err sched_config_in(const cellar_scheduler_config *cfg, cellar_scheduler_config *out,
-                                  cellar_host_config *host)
-{
-    const char *why;
-    const cellar_err err = BASE_CONFIG_IN(cellar_scheduler_config, out, cfg, host, SCHED_OPEN,
-                                          "scheduler");
-    if (err != CELLAR_OK) { return err; }
-    if (out->max_schedules == 0) { out->max_schedules = SCHED_COUNT_DEFAULT; }
-    if (out->workers == 0) { out->workers = SCHED_WORKERS_DEFAULT; }
-    if (out->close_timeout_ms == 0) { out->close_timeout_ms = SCHED_CLOSE_DEFAULT_MS; }
-    if (base_broken(out->max_schedules > SCHED_COUNT_MAX, "max_schedules must be at most 65,536",
-                    &why) ||
-        base_broken(out->workers > SCHED_WORKERS_MAX, "workers must be at most 64", &why) ||
-        base_broken(out->close_timeout_ms < 0, "close_timeout_ms must not be negative", &why)) {
-        return base_refuse(CELLAR_E_INVAL, SCHED_OPEN, why);
-    }
-    return CELLAR_OK;
-}
+static const base_number sched_numbers[] = {
+    BASE_NUMBER(cellar_scheduler_config, max_schedules, 4096, 0, 65536,
+                "max_schedules must be at most 65,536"),
+    BASE_NUMBER(cellar_scheduler_config, workers, 4, 0, 64, "workers must be at most 64"),
+    BASE_NUMBER(cellar_scheduler_config, close_timeout_ms, 5000, 0, INT64_MAX,
+                "close_timeout_ms must not be negative"),
+};
 
 static void sched_init(cellar_scheduler *s, const cellar_scheduler_config *cfg)
 {
@@ -92,7 +71,8 @@ CELLAR_API cellar_err cellar_scheduler_open(const cellar_scheduler_config *cfg,
     *out = NULL;
     cellar_scheduler_config full;
     cellar_host_config host;
-    const cellar_err err = sched_config_in(cfg, &full, &host);
+    const cellar_err err = BASE_CONFIG_IN(cellar_scheduler_config, &full, cfg, &host, SCHED_OPEN,
+                                          "scheduler", BASE_NUMBERS(sched_numbers));
     if (err != CELLAR_OK) { return err; }
     const char *why = "no memory for the scheduler";
     cellar_scheduler *s = base_object_new(&sched_service.kind, &host, sizeof *s);

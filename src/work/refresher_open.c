@@ -17,44 +17,23 @@
 BASE_SIZE_BEGIN
 
 #define REFRESHER_OPEN "cellar_refresher_open"
-#define REFRESHER_ROWS_DEFAULT 4096u
-#define REFRESHER_ROWS_MAX 65536u
-#define REFRESHER_PARALLEL_DEFAULT 2u
-#define REFRESHER_CLOSE_DEFAULT_MS 5000
-#define REFRESHER_CLOSE_MAX_MS (INT64_C(366) * 86400000)
 
 /* ---- the tick ---- */
 
-static cellar_err refresher_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
-{
-    return work_ticker_step(&((cellar_refresher *)object)->ticker, budget_us, wait_ms);
-}
-
-STATS_SERVICE(refresher_service, refresher_tick, refresher_figures, cellar_refresher_stats, 0,
+WORK_TICKS(cellar_refresher);
+STATS_SERVICE(refresher_service, work_tick, refresher_figures, cellar_refresher_stats, 0,
               "refresher", STATS_REFRESHERS, refresher_figures_more)
 
 /* ---- open ---- */
 
-/* Copy and check the options of the caller. */
-static cellar_err refresher_config_in(const cellar_refresher_config *cfg,
-                                      cellar_refresher_config *out, cellar_host_config *host)
-{
-    const char *why;
-    const cellar_err err = BASE_CONFIG_IN(cellar_refresher_config, out, cfg, host, REFRESHER_OPEN,
-                                          "refresh");
-    if (err != CELLAR_OK) { return err; }
-    if (out->max_rows == 0) { out->max_rows = REFRESHER_ROWS_DEFAULT; }
-    if (out->max_parallel == 0) { out->max_parallel = REFRESHER_PARALLEL_DEFAULT; }
-    if (out->close_timeout_ms == 0) { out->close_timeout_ms = REFRESHER_CLOSE_DEFAULT_MS; }
-    if (base_broken(out->max_rows > REFRESHER_ROWS_MAX, "max_rows must be at most 65,536", &why) ||
-        base_broken(out->max_parallel > REFRESHER_PARALLEL_MAX, "max_parallel must be at most 64",
-                    &why) ||
-        base_broken(out->close_timeout_ms < 0 || out->close_timeout_ms > REFRESHER_CLOSE_MAX_MS,
-                    "close_timeout_ms must be 0..366 days", &why)) {
-        return base_refuse(CELLAR_E_INVAL, REFRESHER_OPEN, why);
-    }
-    return CELLAR_OK;
-}
+static const base_number refresher_numbers[] = {
+    BASE_NUMBER(cellar_refresher_config, max_rows, 4096, 0, 65536,
+                "max_rows must be at most 65,536"),
+    BASE_NUMBER(cellar_refresher_config, max_parallel, 2, 0, REFRESHER_PARALLEL_MAX,
+                "max_parallel must be at most 64"),
+    BASE_NUMBER(cellar_refresher_config, close_timeout_ms, 5000, 0, INT64_C(366) * 86400000,
+                "close_timeout_ms must be 0..366 days"),
+};
 
 static void refresher_init(cellar_refresher *r, const cellar_refresher_config *cfg, uint64_t seed)
 {
@@ -85,7 +64,9 @@ CELLAR_API cellar_err cellar_refresher_open(cellar *c, const cellar_refresher_co
     cellar_refresher_config full;
     cellar_host_config host;
     uint64_t seed;
-    const cellar_err err = refresher_config_in(cfg, &full, &host);
+    const cellar_err err = BASE_CONFIG_IN(cellar_refresher_config, &full, cfg, &host,
+                                          REFRESHER_OPEN, "refresh",
+                                          BASE_NUMBERS(refresher_numbers));
     if (err != CELLAR_OK) { return err; }
     const char *why = "no memory for the refresher";
     cellar_refresher *r = base_object_new(&refresher_service.kind, &host, sizeof *r);

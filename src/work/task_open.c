@@ -153,67 +153,46 @@ CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, 
 
 /* ---- open ---- */
 
-static void task_default_ms(int64_t *field, int64_t ms)
-{
-    if (*field == 0) { *field = ms; }
-}
-
-static void task_default(uint32_t *field, uint32_t value)
-{
-    if (*field == 0) { *field = value; }
-}
-
-static void task_config_defaults(cellar_pool_config *c)
-{
-    task_default_ms(&c->success_ttl_ms, 3600000);
-    task_default_ms(&c->failed_ttl_ms, 1800000);
-    task_default_ms(&c->dead_ttl_ms, 7 * TASK_DAY_MS);
-    task_default_ms(&c->age_ms, 10000);
-    task_default_ms(&c->block_timeout_ms, 1000);
-    task_default_ms(&c->close_timeout_ms, 5000);
-    task_default_ms(&c->grace_ms, 1000);
-    if (c->queue_bytes == 0) { c->queue_bytes = (uint64_t)64 << 20; }
-    task_default(&c->queue_cap, 65536);
-    task_default(&c->dead_cap, 10000);
-    task_default(&c->workers, 4);
-    task_default(&c->max_names, 256);
-    task_default(&c->restore_rate, 1000);
-}
+#define TASK_NUMBER(field, none, max, why) \
+    BASE_NUMBER(cellar_pool_config, field, none, 0, max, why)
+#define TASK_TIME(field, none) TASK_NUMBER(field, none, INT64_MAX, "times must not be negative")
+static const base_number task_numbers[] = {
+    TASK_TIME(success_ttl_ms, 3600000),
+    TASK_TIME(failed_ttl_ms, 1800000),
+    TASK_TIME(dead_ttl_ms, 7 * TASK_DAY_MS),
+    TASK_TIME(age_ms, 10000),
+    TASK_TIME(block_timeout_ms, 1000),
+    TASK_TIME(close_timeout_ms, 5000),
+    TASK_TIME(grace_ms, 1000),
+    TASK_NUMBER(queue_bytes, UINT64_C(64) << 20, UINT64_MAX, ""),
+    TASK_NUMBER(queue_cap, 65536, 1u << 24, "queue_cap must be at most 16,777,216"),
+    TASK_NUMBER(dead_cap, 10000, 1u << 24, "dead_cap must be at most 16,777,216"),
+    TASK_NUMBER(workers, 4, CELLAR_POOL_WORKERS_MAX, "workers must be at most 64"),
+    TASK_NUMBER(max_names, 256, 4096, "max_names must be at most 4,096"),
+    TASK_NUMBER(restore_rate, 1000, 1000000, "restore_rate must be at most 1,000,000"),
+    TASK_NUMBER(on_full, 0, CELLAR_POOL_DROP_OLDEST, "on_full must be a cellar_pool_full"),
+    TASK_NUMBER(order, 0, CELLAR_POOL_STRICT, "order must be a cellar_pool_order"),
+    TASK_NUMBER(journal_level, 0, CELLAR_JOURNAL_SYNC,
+                "journal_level must be a cellar_journal_level"),
+    TASK_NUMBER(on_bad_journal, 0, CELLAR_JOURNAL_SET_ASIDE,
+                "on_bad_journal must be a cellar_journal_damaged"),
+    TASK_NUMBER(reserved0, 0, 0, "reserved0 must be 0"),
+};
 
 /* Copy and check the options of the caller. */
 static cellar_err task_config_in(const cellar_pool_config *cfg, cellar_pool_config *out,
                                  cellar_host_config *host)
 {
     const char *why;
-    const cellar_err err = BASE_CONFIG_IN(cellar_pool_config, out, cfg, host, TASK_OPEN, "pool");
-    if (err != CELLAR_OK) { return err; }
-    task_config_defaults(out);
-    if (base_broken(out->success_ttl_ms < 0 || out->failed_ttl_ms < 0 || out->dead_ttl_ms < 0 ||
-                        out->age_ms < 0 || out->block_timeout_ms < 0 ||
-                        out->close_timeout_ms < 0 || out->grace_ms < 0,
-                    "times must not be negative", &why) ||
-        base_broken(out->queue_cap > 1u << 24, "queue_cap must be at most 16,777,216", &why) ||
-        base_broken(out->dead_cap > 1u << 24, "dead_cap must be at most 16,777,216", &why) ||
-        base_broken(out->workers > CELLAR_POOL_WORKERS_MAX, "workers must be at most 64", &why) ||
-        base_broken(out->max_names > 4096, "max_names must be at most 4,096", &why) ||
-        base_broken((unsigned)out->on_full > CELLAR_POOL_DROP_OLDEST,
-                    "on_full must be a cellar_pool_full", &why) ||
-        base_broken((unsigned)out->order > CELLAR_POOL_STRICT,
-                    "order must be a cellar_pool_order", &why) ||
-        base_broken((unsigned)out->journal_level > CELLAR_JOURNAL_SYNC,
-                    "journal_level must be a cellar_journal_level", &why) ||
-        base_broken((unsigned)out->on_bad_journal > CELLAR_JOURNAL_SET_ASIDE,
-                    "on_bad_journal must be a cellar_journal_damaged", &why) ||
-        base_broken(out->restore_rate > 1000000, "restore_rate must be at most 1,000,000", &why) ||
-        base_broken(out->journal_path != NULL &&
-                        (*out->journal_path == '\0' || *out->journal_path == ':'),
-                    "journal_path must be a path (\"./\" before a leading colon)", &why) ||
-        base_broken(out->journal_path != NULL && out->on_full == CELLAR_POOL_DROP_OLDEST,
-                    "on_full must not be DROP_OLDEST with a journal", &why) ||
-        base_broken(out->reserved0 != 0, "reserved0 must be 0", &why)) {
-        return base_refuse(CELLAR_E_INVAL, TASK_OPEN, why);
-    }
-    return CELLAR_OK;
+    const cellar_err err = BASE_CONFIG_IN(cellar_pool_config, out, cfg, host, TASK_OPEN, "pool",
+                                          BASE_NUMBERS(task_numbers));
+    if (err != CELLAR_OK || out->journal_path == NULL) { return err; }
+    return base_broken(*out->journal_path == '\0' || *out->journal_path == ':',
+                       "journal_path must be a path (\"./\" before a leading colon)", &why) ||
+           base_broken(out->on_full == CELLAR_POOL_DROP_OLDEST,
+                       "on_full must not be DROP_OLDEST with a journal", &why)
+               ? base_refuse(CELLAR_E_INVAL, TASK_OPEN, why)
+               : CELLAR_OK;
 }
 
 static void task_pool_init(cellar_pool *p, const cellar_pool_config *cfg)

@@ -97,8 +97,9 @@ CELLAR_PRIVATE const char *work_ticker_start(work_ticker *t, const char *name)
     return t->started ? NULL : "no thread: the system refused one";
 }
 
-CELLAR_PRIVATE cellar_err work_ticker_step(work_ticker *t, uint64_t budget_us, int64_t *wait_ms)
+CELLAR_PRIVATE cellar_err work_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {
+    work_ticker *const t = &((work_ticked *)object)->ticker;
     const bool no_threads = t->object->no_threads;
     if (t->object->forked) { return CELLAR_E_FORKED; }
     const uint64_t since_ns = base_now_ns();

@@ -4,7 +4,7 @@
  *         at a fork; both clocks.
  *
  * WALK       thread: fire -> sleep until the next timer, at most WORK_LOOK_MS
- *            no thread: work_ticker_step fires and runs the jobs of the pool
+ *            no thread: work_tick fires and runs the jobs of the pool
  * INVARIANTS The thread reads the bell before `stop` and before it fires: a change that rings after
  *            it changed something is seen.
  * FORK       The parent takes the locks of pool, object and log. The child has no thread: it can
@@ -43,6 +43,11 @@ typedef struct work_ticker {
     _Atomic uint32_t stop; /* 1: the thread ends */
 } work_ticker;
 
+typedef struct work_ticked {
+    base_object obj;
+    work_ticker ticker;
+} work_ticked;
+
 /* Set up the pool and the handlers of a fork. Return NULL, or why it failed. */
 CELLAR_PRIVATE const char *work_ticker_init(work_ticker *t, uint32_t workers);
 /* Make room for the workers and start the thread. Return NULL, or why it failed; work_ticker_end
@@ -50,9 +55,12 @@ CELLAR_PRIVATE const char *work_ticker_init(work_ticker *t, uint32_t workers);
 CELLAR_PRIVATE const char *work_ticker_start(work_ticker *t, const char *name);
 /* Let the thread look again. */
 CELLAR_PRIVATE void work_ticker_ring(work_ticker *t);
-/* Fire, and with no_threads run jobs for `budget_us`, at least one. *wait_ms, if not NULL: time
- * until the next step is due. Return PENDING if more is due now, else OK; E_FORKED in a child. */
-CELLAR_PRIVATE cellar_err work_ticker_step(work_ticker *t, uint64_t budget_us, int64_t *wait_ms);
+/* Fire, and with no_threads run jobs for `budget_us`, at least one: the tick of an object that
+ * begins as a work_ticked. *wait_ms: time until the next step is due. Return PENDING if more is due
+ * now, else OK; E_FORKED in a child. */
+CELLAR_PRIVATE cellar_err work_tick(void *object, uint64_t budget_us, int64_t *wait_ms);
+#define WORK_TICKS(type) \
+    _Static_assert(offsetof(type, ticker) == offsetof(work_ticked, ticker), "see work_tick")
 /* Stop the pool, end and join all threads, and forget the handlers of a fork. Return the jobs left,
  * as a chain. */
 CELLAR_PRIVATE base_job *work_ticker_end(work_ticker *t);
