@@ -50,6 +50,7 @@ static l2_meta cache_disk_meta(const cellar *c, const l1_put_spec *p, const l1_t
 {
     l2_meta m = { .deadline_ms = t->deadline_ms, .stale_ms = (uint32_t)t->stale_ms,
                   .idle_ms = (uint32_t)t->idle_ms, .version = p->version, .addr = how->addr,
+                  .older = p->was_addr,
                   .tag_born = p->tag_born, .tag_fps = p->tag_fps, .tag_count = p->tag_count,
                   .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
                   .durable = how->kept, .change = how->stamp == CACHE_STAMP_NONE,
@@ -161,16 +162,20 @@ static cache_stored cache_store_back(const cellar *c, const l1_key *k, cache_how
 #define CACHE_STORE_YIELDS 16u
 #define CACHE_STORE_SLEEP_NS UINT64_C(100000)
 
-/* Wait for room in the tier. Return false if the call has waited long enough. */
-static bool cache_store_wait(const cache_tier *t, uint32_t waits, uint64_t *until_ns)
+/* Wait for room in the tier. room: l2_room_seen before the last put. Return false if the call has
+ * waited long enough. */
+static bool cache_store_wait(const cache_tier *t, uint32_t waits, uint32_t room, uint64_t *until_ns)
 {
     const uint64_t now = base_now_ns();
+    l2 *d = cache_tier_disk(t);
     if (waits == 0) { *until_ns = now + CACHE_STORE_PATIENCE_NS; }
     if (now >= *until_ns) { return false; }
     if (cache_tier_ticks(t)) {
         (void)cache_tier_tick(t, 1000);
-    } else if (waits < CACHE_STORE_YIELDS) {
+    } else if (waits < CACHE_STORE_YIELDS) { /* a lock was busy, or room comes soon */
         base_yield();
+    } else if (d != NULL) {
+        l2_room_wait(d, room);
     } else {
         base_sleep_ns(CACHE_STORE_SLEEP_NS);
     }
@@ -201,6 +206,10 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
     for (uint32_t waits = 0; done == CACHE_NO_ROOM; waits++) {
         if (!cache_ordered_begin(s, t)) { return CELLAR_OK; } /* a newer change has its own
                                                                * promise */
+        tier = cache_tier_of(c);
+        if (tier == NULL) { return CELLAR_OK; }
+        l2 *below = cache_tier_disk(tier);
+        const uint32_t room = below != NULL ? l2_room_seen(below) : 0;
         done = p != NULL ? cache_store_spec(c, k, p, &how) : cache_store_back(c, k, &how);
         tier = cache_tier_of(c);
         if (tier == NULL) { return CELLAR_OK; }
@@ -209,7 +218,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
         /* Then the wait begins again, but not for bytes that the log took before and lost. */
         const bool on = progress.parts.done > written;
         written = BASE_MAX(written, progress.parts.done);
-        if (!cache_store_wait(tier, on ? 0 : waits, &until_ns)) {
+        if (!cache_store_wait(tier, on ? 0 : waits, room, &until_ns)) {
             if (!cache_ordered_begin(s, t)) { return CELLAR_OK; }
             break;
         }

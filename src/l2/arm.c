@@ -109,6 +109,7 @@ CELLAR_PRIVATE void l2_arm_work(l2 *d)
     d->arm_lsn = at;
     const uint32_t n = l2_arm_list(d, window, a);
     for (uint32_t i = 0; i < n; i++) { l2_arm_slot(d, &a[i]); }
+    if (wanted) { l2_room_made(d); }
 }
 
 /* Reset the armed limits. A sync of the stage cleans its pages, and puts drop rather than wait. */

@@ -105,6 +105,7 @@ typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field s
     uint32_t stale_ms, idle_ms;
     uint64_t version;
     uint64_t addr; /* from a get: identifies the copy. Into a put: value unchanged since that get */
+    uint64_t older; /* into a put: `addr` of an older copy of the key; 0: unknown */
     uint32_t user_flags;
     uint8_t kind, cost; /* kind: the kind in L1; not 0: CELLAR_ABSENT */
     bool unused; /* into a put: the entry had no get since it was stored, see admission.c */
@@ -187,6 +188,11 @@ typedef struct l2_current {
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value,
                                             size_t value_len, const l2_meta *meta,
                                             const l2_current *current);
+/* Return a number that changes when puts that were dropped may find room. */
+BASE_SPARE CELLAR_PRIVATE uint32_t l2_room_seen(const l2 *d);
+/* Wait for room, 5 ms at most, unless l2_room_seen is not `seen` any more. Without a thread the
+ * caller works. The caller holds no lock. */
+BASE_SPARE CELLAR_PRIVATE void l2_room_wait(l2 *d, uint32_t seen);
 /* Return true while puts are dropped until the next probe of the disk, or until the next open. */
 BASE_SPARE CELLAR_PRIVATE bool l2_off(const l2 *d);
 /* Reserve the memory that puts with `pack` need. Return false if there is none. */

@@ -8,9 +8,9 @@
  *            own key            the new record takes over its link, a put DURABLE, too
  *            other or unknown   the new record links to it
  *            record that moves: the copy takes over nothing from its own word
- * INVARIANTS A word has no room for a key. So a writer recognizes its own key only in a slot. All
- *            other records are linked, so none of another key is lost. A get of another key follows
- *            the link.
+ * INVARIANTS A word has no room for a key. So a writer recognizes its own key only in a slot, or if
+ *            the caller knows the record. All other records are linked, so none of another key is
+ *            lost. A get of another key follows the link.
  * LOCKING    l2_link_plan runs under the tombstone lock. A class has one such lock, so nothing else
  *            adds to it. Reclaim and full pairs may remove words at any time; chains then end
  *            sooner.
@@ -78,8 +78,10 @@ CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, const l2_
     /* Older records of the oldest segment have moved before: nothing live is behind its link. */
     const bool moves = !tomb && terms->lsn != 0, ends = moves && terms->lsn == newest;
     const bool linked = (out->word & L2_WORD_LINKED) != 0 && !ends;
+    /* The link of a record on disk is unknown. */
+    const bool told = !tomb && !linked && terms->older == newest;
     /* A record that moves is the newest of its key. */
-    if (ends || (!moves && l2_link_own(d, k, out->word, &link))) {
+    if (ends || told || (!moves && l2_link_own(d, k, out->word, &link))) {
         out->to = link;
         out->alone = n == 1 && !linked;
         out->known = (out->word & (L2_WORD_TOMB | L2_WORD_TWIN)) == L2_WORD_TOMB;

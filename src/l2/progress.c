@@ -52,6 +52,8 @@ CELLAR_PRIVATE void l2_room_made(l2 *d)
     sync_wake(&d->room, INT32_MAX);
 }
 
+CELLAR_PRIVATE uint32_t l2_room_seen(const l2 *d) { return base_load_acq(&d->room); }
+
 CELLAR_PRIVATE void l2_room_wait(l2 *d, uint32_t seen)
 {
     if (!d->threaded && d->round(d, 1000)) { return; }

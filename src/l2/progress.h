@@ -16,9 +16,6 @@ CELLAR_PRIVATE bool l2_frozen(const l2 *d);  /* for 500 ms */
 /* Return true if the worker made no progress for 500 ms, nor any since a time. */
 CELLAR_PRIVATE bool l2_stands(const l2 *d, uint64_t since_ns);
 CELLAR_PRIVATE void l2_room_made(l2 *d);     /* wake callers that wait for room in the log */
-/* Wait for room, 5 ms at most, unless `room` is not `seen` any more. Without a thread the caller
- * works. The caller holds no lock. */
-CELLAR_PRIVATE void l2_room_wait(l2 *d, uint32_t seen);
 CELLAR_PRIVATE void l2_beat(l2 *d);          /* call it before each call to the disk */
 CELLAR_PRIVATE void l2_reads_look(l2 *d);
 CELLAR_PRIVATE void l2_arm_wish(l2 *d);

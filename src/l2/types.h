@@ -187,6 +187,7 @@ typedef struct l2_terms { /* conditions for a put */
     const l2_current *current; /* NULL: always current */
     uint64_t hash;
     uint64_t lsn;              /* of the record that is moved: a floor above it refuses; 0: none */
+    uint64_t older;            /* lsn of an older record of the key; 0: unknown */
 } l2_terms;
 
 typedef struct l2_tombstone_lock {

@@ -313,7 +313,7 @@ static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *valu
     const l2_meta each = { .deadline_ms = idle ? BASE_MIN(meta->until_ms, meta->deadline_ms)
                                                : meta->deadline_ms,
                            .durable = true, .pack = meta->pack };
-    const l2_terms terms = { 0, current, k->hash, 0 };
+    const l2_terms terms = { 0, current, k->hash, 0, 0 };
     l2_meta head = *meta;
     cellar_err err = p->id == 0 ? l2_parts_begin(d, k, len, meta, &terms, p) : CELLAR_OK;
     while (err == CELLAR_OK && p->done < len) {

@@ -86,7 +86,7 @@ static bool l2_work(l2 *d, uint64_t budget_us)
     l2_map_work(d);
     if (!l2_heartbeat(d) || !l2_disk_works(d)) { return false; }
     (void)l2_reopen(d);
-    if (base_load_acq(&d->want_dirty) != 0) { (void)l2_dirty_now(d); }
+    if (base_load_acq(&d->want_dirty) != 0 && l2_dirty_now(d) == 0) { l2_room_made(d); }
     const int e = l2_resync(d);
     if (e != 0) { /* a resize needs syncs that count */
         if (d->goal.on) { l2_goal_over(d, e == ENOMEM ? CELLAR_E_NOMEM : CELLAR_E_IO); }

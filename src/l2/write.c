@@ -215,7 +215,7 @@ CELLAR_PRIVATE l2_took l2_put_again(l2 *d, const l2_key *k, const l2_again *a)
     const uint32_t link = l2_link_bytes(a->rec);
     const unsigned char *ext = a->at + L2_RECORD_HEAD + link;
     const unsigned char *key = a->at + L2_RECORD_HEAD + (size_t)a->rec->ext * 8;
-    const l2_terms terms = { a->count, NULL, k->hash, a->lsn };
+    const l2_terms terms = { a->count, NULL, k->hash, a->lsn, 0 };
     l2_tombstone_lock *g = l2_tombstone_lock_of(d, h48);
     l2_rec r = *a->rec;
     l2_spot at = { .at = NULL };
@@ -363,7 +363,7 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
             L2_COUNT(d, refused_invalid);
             return dead ? L2_REFUSED : CELLAR_DROPPED; /* the pattern will be finished then */
         }
-        const l2_terms terms = { count, current, k->hash, 0 };
+        const l2_terms terms = { count, current, k->hash, 0, m->older };
         const uint64_t addr = l2_is_idle(m) ? 0 : m->addr;
         const cellar_err err = l2_put_locked(d, k, ext, r, addr, &terms, at);
         if (err != CELLAR_CONFLICT) { return err; }

@@ -509,6 +509,26 @@ static settings write_through(const cellar_namespace_config *root, uint64_t l2_b
     return cfg;
 }
 
+/* Memory knows the copy that a set replaces. So nothing is read to reclaim it later. */
+static void sets_over_copies_that_memory_knows_read_nothing_at_reclaim(void)
+{
+    static char value[4000];
+    store_begin();
+    cellar_namespace_config o = cellar_namespace_config_default();
+    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    const settings cfg = write_through(&o, CELLAR_L2_BYTES_MIN);
+    cellar *c = open_with(&cfg);
+    for (uint32_t i = 0; i < 12000; i++) {
+        const uint32_t key = i * 7 % 400;
+        T_EQ_I64(cellar_set(c, &key, sizeof key, value, sizeof value, NULL), CELLAR_OK);
+    }
+    const uint64_t sealed = figure(c, "cellar_l2_sealed_bytes_total");
+    T_CHECK(sealed > 2 * CELLAR_L2_BYTES_MIN);
+    T_CHECK(figure(c, "cellar_l2_passed_bytes_total") * 20 < sealed);
+    shut(c);
+    store_end();
+}
+
 /* Check the bytes of one range. Those behind it in the buffer stay as they are. */
 static void range_is(cellar *c, const char *key, size_t len, uint64_t offset, size_t cap)
 {
@@ -1060,6 +1080,7 @@ T_MAIN("api_disk_write", T_CASE(close_writes_values_of_all_sizes),
        T_CASE(entry_read_long_ago_is_written_at_eviction), T_CASE(close_limit_drops_whole_entries),
        T_CASE(close_limit_changes_at_run_time),
        T_CASE(set_in_mode_each_set_or_write_through_is_on_disk_immediately),
+       T_CASE(sets_over_copies_that_memory_knows_read_nothing_at_reclaim),
        T_CASE(write_through_after_a_sync_waits_for_the_disk),
        T_CASE(write_through_reports_refused_disk_write),
        T_CASE(long_values_are_on_disk_in_each_mode),

@@ -10,9 +10,13 @@
 #include "tests/support/t.h"
 
 static void at_point(void);
+static unsigned sleeps;
 #undef BASE_POINT
 #define BASE_POINT(name) at_point()
+#include "base/sync.h"
+#define base_sleep_ns(ns) ((void)(ns), sleeps++)
 #include "cache/tier_store.c"
+#undef base_sleep_ns
 
 #include "cache/call.h"
 #include "l2/l2.h"
@@ -71,5 +75,27 @@ static void value_replaced_between_rounds_is_stored_whole(void)
     store_end();
 }
 
+/* A set that waits for a disk with a thread is woken by it. */
+static void wait_for_room_on_disk_does_not_sleep(void)
+{
+    store_begin();
+    settings cfg = settings_default();
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = 64u << 20;
+    cfg.host.clock = read_clock;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    cache_tier tier = *cache_tier_of(c);
+    tier.ticks = false;
+    uint64_t until_ns = 0;
+    for (uint32_t waits = 0; waits < 2 * CACHE_STORE_YIELDS; waits++) {
+        T_CHECK(cache_store_wait(&tier, waits, l2_room_seen(c->store->disk) - 1, &until_ns));
+    }
+    T_EQ_U64(sleeps, 0);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    store_end();
+}
+
 T_ONE_THREAD;
-T_MAIN("cache_read_back", T_CASE(value_replaced_between_rounds_is_stored_whole))
+T_MAIN("cache_read_back", T_CASE(value_replaced_between_rounds_is_stored_whole),
+       T_CASE(wait_for_room_on_disk_does_not_sleep))
