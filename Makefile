@@ -156,7 +156,7 @@ OBJ_SO   = $(if $(filter shared,$(MIMALLOC)),$(OBJ_MI),$(OBJ_WITH))
 OBJ_CORE = $(OBJ_SO:$(B)/with/tls/%=$(B)/lib/tls/%)
 OBJ_CLI  = $(CLI:src/%.c=$(B)/cli/%.o)
 # `cellar replay`: a command of the program, and with bench/replay/main.c a program of its own.
-OBJ_REPLAY = $(patsubst bench/%.c,$(B)/cli/bench/%.o,$(filter-out %/main.c,$(wildcard bench/replay/*.c)))
+OBJ_REPLAY = $(patsubst bench/%.c,$(B)/cli/bench/%.o,$(filter-out %/main.c,$(wildcard bench/replay/*.c bench/replay/policies/*.c)))
 OBJ_BOTH = $(filter-out $(B)/cli/cli/main.o,$(OBJ_CLI)) $(OBJ_REPLAY) $(B)/cli/quick.o
 ID_SRC  := $(shell grep -l CELLAR_SOURCE_ID $(SRC) $(CLI) 2>/dev/null)
 ID       = $(if $(filter $(ID_SRC) $(ID_SIM:.o=.c),$<),-DCELLAR_SOURCE_ID='"$(SOURCE_ID)"')

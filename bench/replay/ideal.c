@@ -102,6 +102,8 @@ struct cli_ideal {
     uint32_t *uses, *least; /* GDSF; least[k]: number with the least priority below node k */
     uint32_t leaves;        /* power of two above `objects` */
     cli_tiny *tiny;        /* W-TinyLFU: the whole policy */
+    const replay_code *code; /* CLI_IDEAL_CODE, with its state */
+    void *state;
 };
 
 /* ---- the tree of GDSF ---- */
@@ -141,11 +143,13 @@ static bool ideal_tree_open(cli_ideal *p, size_t n)
     return true;
 }
 
-cli_ideal *cli_ideal_open(cli_ideal_kind kind, uint64_t capacity, bool bytes, uint32_t objects)
+cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t capacity,
+                          bool bytes, uint32_t objects)
 {
     cli_ideal *p = calloc(1, sizeof *p);
     if (p == NULL) { return NULL; }
-    *p = (cli_ideal){ .kind = kind, .capacity = capacity, .bytes = bytes, .objects = objects };
+    *p = (cli_ideal){ .kind = kind, .code = code, .capacity = capacity, .bytes = bytes,
+                      .objects = objects };
     const size_t n = (size_t)objects + 1;
     if (kind == CLI_IDEAL_TINYLFU) {
         p->tiny = cli_tiny_open(capacity, objects);
@@ -161,6 +165,9 @@ cli_ideal *cli_ideal_open(cli_ideal_kind kind, uint64_t capacity, bool bytes, ui
         for (size_t i = 0; ok && i < n; i++) { p->newest[i] = IDEAL_NEVER; }
     } else if (kind == CLI_IDEAL_GDSF) {
         ok = ok && ideal_tree_open(p, n);
+    } else if (kind == CLI_IDEAL_CODE) {
+        p->state = code->open(capacity, objects);
+        ok = ok && p->state != NULL;
     } else {
         p->next = malloc(n * sizeof *p->next);
         p->prev = malloc(n * sizeof *p->prev);
@@ -185,6 +192,7 @@ void cli_ideal_close(cli_ideal *p)
     free(p->uses);
     free(p->least);
     cli_tiny_close(p->tiny);
+    free(p->state);
     free(p);
 }
 
@@ -326,8 +334,25 @@ static void ideal_insert(cli_ideal *p, uint32_t n, uint64_t size)
     if (ideal_has_list(p)) { ideal_to_front(p, n); }
 }
 
+static bool ideal_by_code(cli_ideal *p, uint32_t n)
+{
+    if (p->size[n] != 0) {
+        p->code->hit(p->state, n);
+        return true;
+    }
+    if (p->held == p->capacity) {
+        p->size[p->code->evict(p->state, n)] = 0;
+        p->held--;
+    }
+    p->code->insert(p->state, n);
+    p->size[n] = 1;
+    p->held++;
+    return false;
+}
+
 bool cli_ideal_request(cli_ideal *p, uint32_t n, uint64_t size)
 {
+    if (p->kind == CLI_IDEAL_CODE) { return ideal_by_code(p, n); }
     const uint64_t weight = !p->bytes ? 1 : size != 0 ? size : 1;
     if (p->kind == CLI_IDEAL_TINYLFU) { return cli_tiny_request(p->tiny, n); }
     const bool hit = p->size[n] != 0;

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bench/replay/policy.h"
+
 /* Ids -> 0, 1, 2 .. in order of appearance. */
 typedef struct cli_ids {
     uint64_t *id;     /* by slot; guarded by number != 0 */
@@ -24,12 +26,14 @@ uint32_t cli_ids_add(cli_ids *ids, uint64_t id, bool *fresh);
 uint32_t cli_ids_find(const cli_ids *ids, uint64_t id);
 
 typedef enum cli_ideal_kind {
-    CLI_IDEAL_FIFO, CLI_IDEAL_LRU, CLI_IDEAL_GDSF, CLI_IDEAL_BELADY, CLI_IDEAL_TINYLFU
+    CLI_IDEAL_FIFO, CLI_IDEAL_LRU, CLI_IDEAL_GDSF, CLI_IDEAL_BELADY, CLI_IDEAL_TINYLFU,
+    CLI_IDEAL_CODE /* policies/NAME.c */
 } cli_ideal_kind;
 typedef struct cli_ideal cli_ideal;
-/* Open a policy. The capacity is in entries, or in bytes with `bytes` (Belady and W-TinyLFU:
+/* Open a policy. The capacity is in entries, or in bytes with `bytes` (Belady, W-TinyLFU, code:
  * entries only). Numbers are below `objects`. Return NULL without memory. */
-cli_ideal *cli_ideal_open(cli_ideal_kind kind, uint64_t capacity, bool bytes, uint32_t objects);
+cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t capacity,
+                          bool bytes, uint32_t objects);
 /* Belady only: add a future request, in order, before the first request. Return false without
  * memory. */
 bool cli_ideal_foresee(cli_ideal *p, uint32_t number);

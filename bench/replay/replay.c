@@ -189,11 +189,11 @@ static bool replay_take_exact(void *ctx, const cli_request *r, size_t n, char *w
     return cli_ideal_failed(x->policy) ? replay_out_of_memory(why) : true;
 }
 
-static bool replay_exactly(replay_run *run, cli_ideal_kind kind, uint64_t capacity,
+static bool replay_exactly(replay_run *run, const replay_policy *policy, uint64_t capacity,
                            replay_result *out)
 {
-    replay_exact x = { .ids = &run->trace.ids, .foreseeing = kind == CLI_IDEAL_BELADY };
-    x.policy = cli_ideal_open(kind, capacity, run->o->byte_mode, run->trace.ids.count);
+    replay_exact x = { .ids = &run->trace.ids, .foreseeing = policy->ideal == CLI_IDEAL_BELADY };
+    x.policy = cli_ideal_open(policy->ideal, policy->code, capacity, run->o->byte_mode, run->trace.ids.count);
     if (x.policy == NULL) { return replay_out_of_memory(run->why); }
     bool ok = !x.foreseeing || replay_pass(run, replay_take_exact, &x);
     x.foreseeing = false;
@@ -638,11 +638,12 @@ static bool replay_check_advice(replay_run *run, replay_result *r)
 static bool replay_cell(replay_run *run, uint64_t capacity)
 {
     const replay_options *o = run->o;
+    static const replay_policy exact_fifo = { .exact = true, .ideal = CLI_IDEAL_FIFO };
     replay_result fifo = { .capacity = capacity };
     if (o->budget && !replay_budget(run, capacity)) { return false; }
     snprintf(run->doing, sizeof run->doing, "exact-fifo at %" PRIu64, capacity);
     const bool compare = run->trace.again;
-    if (compare && !replay_exactly(run, CLI_IDEAL_FIFO, capacity, &fifo)) { return false; }
+    if (compare && !replay_exactly(run, &exact_fifo, capacity, &fifo)) { return false; }
     replay_finish(&fifo);
     for (unsigned i = 0; i < o->policy_count; i++) {
         const replay_policy *p = &replay_policies[o->policy[i]];
@@ -653,7 +654,7 @@ static bool replay_cell(replay_run *run, uint64_t capacity)
             r = fifo;
             r.policy = o->policy[i];
         } else if (p->exact) {
-            ok = replay_exactly(run, p->ideal, capacity, &r);
+            ok = replay_exactly(run, p, capacity, &r);
             replay_finish(&r);
         } else {
             ok = replay_engine_at(run, o->policy[i], capacity, &r);
@@ -804,11 +805,11 @@ static bool replay_parse_policies(char *text, replay_options *o)
         next = strchr(at, ',');
         if (next != NULL) { *next++ = '\0'; }
         unsigned p = 0;
-        while (p < REPLAY_POLICIES && !replay_is(&replay_policies[p], at)) { p++; }
+        while (p < replay_policy_count && !replay_is(&replay_policies[p], at)) { p++; }
         for (unsigned i = 0; i < o->policy_count; i++) {
-            if (o->policy[i] == p) { p = REPLAY_POLICIES; }
+            if (o->policy[i] == p) { p = replay_policy_count; }
         }
-        if (p == REPLAY_POLICIES) { return false; }
+        if (p == replay_policy_count) { return false; }
         o->policy[o->policy_count++] = p;
     }
     return true;
@@ -859,7 +860,7 @@ static const char *replay_parse_one(int c, replay_options *o)
     case 'p':
         return replay_parse_policies(optarg, o) ? NULL
             : "--policy must be different names of adaptive s3fifo lru fifo exact-lru exact-fifo "
-              "gdsf w-tinylfu belady, with commas between";
+              "gdsf w-tinylfu belady 2q arc lirs sieve, with commas between";
     case 'c':
         return replay_parse_capacities(optarg, o) ? NULL
             : "--capacity must be numbers (4096, 64M) or shares of 0..100 % (0.1%, 5%), with "
@@ -934,7 +935,7 @@ static int replay_parse(int argc, char **argv, replay_options *o)
     for (unsigned i = 0; i < o->policy_count; i++) {
         const replay_policy *p = &replay_policies[o->policy[i]];
         if (!p->exact || !o->byte_mode) { continue; }
-        if (p->ideal == CLI_IDEAL_BELADY || p->ideal == CLI_IDEAL_TINYLFU) {
+        if (p->ideal >= CLI_IDEAL_BELADY) {
             cli_complain("replay", "policy %s ignores sizes; leave it out or use --mode=object",
                          p->name);
             return CLI_USAGE;
@@ -989,7 +990,7 @@ const cli_command cli_replay = {
     "each.\n"
     "\n"
     "  --policy=P,..     of cellar: adaptive s3fifo lru fifo; textbook code: exact-lru exact-fifo\n"
-    "                    gdsf w-tinylfu belady. Default the first six\n"
+    "                    gdsf w-tinylfu belady 2q arc lirs sieve. Default the first six\n"
     "  --capacity=C,..   entries, bytes (64M), or a share of the objects or bytes of the trace.\n"
     "                    Default 0.1%,1%,5%,10%,20%, without those below 16 entries or 1 MiB\n"
     "  --mode=M          object: capacity in entries, sizes and TTLs are ignored; byte: capacity\n"

@@ -13,17 +13,26 @@
 
 extern char **environ;
 
-const replay_policy replay_policies[REPLAY_POLICIES] = {
-    { "cellar-adaptive", false, CELLAR_EVICT_ADAPTIVE, CLI_IDEAL_FIFO },
-    { "cellar-s3fifo", false, CELLAR_EVICT_S3FIFO, CLI_IDEAL_FIFO },
-    { "cellar-lru", false, CELLAR_EVICT_LRU, CLI_IDEAL_FIFO },
-    { "cellar-fifo", false, CELLAR_EVICT_FIFO, CLI_IDEAL_FIFO },
-    { "exact-lru", true, 0, CLI_IDEAL_LRU },
-    { "exact-fifo", true, 0, CLI_IDEAL_FIFO },
-    { "gdsf", true, 0, CLI_IDEAL_GDSF },
-    { "w-tinylfu", true, 0, CLI_IDEAL_TINYLFU },
-    { "belady", true, 0, CLI_IDEAL_BELADY },
+/* Those of policies/ follow: their constructors add them. */
+replay_policy replay_policies[REPLAY_POLICIES] = {
+    { "cellar-adaptive", false, CELLAR_EVICT_ADAPTIVE, CLI_IDEAL_FIFO, NULL },
+    { "cellar-s3fifo", false, CELLAR_EVICT_S3FIFO, CLI_IDEAL_FIFO, NULL },
+    { "cellar-lru", false, CELLAR_EVICT_LRU, CLI_IDEAL_FIFO, NULL },
+    { "cellar-fifo", false, CELLAR_EVICT_FIFO, CLI_IDEAL_FIFO, NULL },
+    { "exact-lru", true, 0, CLI_IDEAL_LRU, NULL },
+    { "exact-fifo", true, 0, CLI_IDEAL_FIFO, NULL },
+    { "gdsf", true, 0, CLI_IDEAL_GDSF, NULL },
+    { "w-tinylfu", true, 0, CLI_IDEAL_TINYLFU, NULL },
+    { "belady", true, 0, CLI_IDEAL_BELADY, NULL },
 };
+unsigned replay_policy_count = 9;
+
+void replay_policy_add(const replay_code *code)
+{
+    if (replay_policy_count == REPLAY_POLICIES) { return; }
+    replay_policies[replay_policy_count++] =
+        (replay_policy){ code->name, true, 0, CLI_IDEAL_CODE, code };
+}
 
 const double replay_scale[CELLAR_ADVICE_COUNT] = { .25, .5, .71, 1, 1.41, 2, 4, 8 };
 

@@ -13,7 +13,7 @@
 #include "bench/replay/ideal.h"
 #include "bench/replay/trace.h"
 
-#define REPLAY_POLICIES 9u
+#define REPLAY_POLICIES 32u
 #define REPLAY_DEFAULT 6u /* policies at the start of the table: the default */
 #define REPLAY_CAPACITIES_MAX 64u
 #define REPLAY_SEEDS_MAX 64u
@@ -24,10 +24,12 @@ typedef struct replay_policy {
     bool exact;
     uint32_t eviction;    /* CELLAR_EVICT_...; engine */
     cli_ideal_kind ideal; /* exact */
+    const replay_code *code;
 } replay_policy;
 
 /* Engine policies first; their names begin with "cellar-", which a caller may leave out. */
-extern const replay_policy replay_policies[REPLAY_POLICIES];
+extern replay_policy replay_policies[REPLAY_POLICIES];
+extern unsigned replay_policy_count;
 
 typedef struct replay_capacity { /* as given */
     bool share;                  /* share of the objects or of their bytes; else a number */

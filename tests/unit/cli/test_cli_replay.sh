@@ -195,6 +195,23 @@ default_table() {
         'cellar-adaptive cellar-s3fifo cellar-lru cellar-fifo exact-lru exact-fifo' ]
 }
 t_case default_policies_are_ours_and_exact_ones default_table
+textbook() { # 9 of 10 stay under LIRS while the loop is twice as long; the others keep none
+    run --policy=2q,arc,lirs,sieve --capacity=1,10,20 "$d/a.ctr"
+    for p in 2q arc sieve; do
+        [ "$(line $p 1)" = 1.000000 ] && [ "$(line $p 10)" = 1.000000 ] && [ "$(line $p 20)" = 0.400000 ] ||
+            return 1
+    done
+    [ "$(line lirs 10)" = 0.730000 ] && [ "$(line lirs 20)" = 0.400000 ]
+}
+t_case textbook_policies_on_a_loop textbook
+t_case policies_of_entries_refuse_bytes refused 2 'policy sieve ignores sizes' --mode=byte \
+    --policy=sieve "$d/a.ctr"
+example() { # the policy that the page of the replay shows
+    sed -n '/^```c$/,/^```$/p' bench/replay/README.md | grep -v '^```' >"$t_tmp/mru.c"
+    grep -q 'REPLAY_POLICY(mru, "mru")' "$t_tmp/mru.c" &&
+        "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -I. -fsyntax-only "$t_tmp/mru.c"
+}
+t_case policy_of_the_page_compiles example
 t_case value_bytes_zero refused 2 '--value-bytes must be 1..1073741823 (got "0")' --value-bytes=0 \
     "$d/a.ctr"
 ttl() { # stored for 1 s, asked for again after 2

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * policy: a policy of one's own in one file: policies/NAME.c with four functions and the line
+ * REPLAY_POLICY. The build takes each file of the folder; no other file changes.
+ *
+ * WALK       hit: `hit`. Miss: if the cache is full, `evict` names the number that leaves, to make
+ *            room for `number`; then `insert`. Which numbers are stored, the replay knows.
+ * EXAMPLE    policies/sieve.c */
+#ifndef BENCH_REPLAY_POLICY_H
+#define BENCH_REPLAY_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+typedef struct replay_code {
+    const char *name;
+    /* Return the state in one block of malloc; NULL: no memory. Numbers are below `objects`, the
+     * capacity is in entries, at least 1. */
+    void *(*open)(uint64_t capacity, uint32_t objects);
+    void (*hit)(void *state, uint32_t number);
+    uint32_t (*evict)(void *state, uint32_t number);
+    void (*insert)(void *state, uint32_t number);
+} replay_code;
+
+/* Add a policy to those of --policy. */
+void replay_policy_add(const replay_code *code);
+#define REPLAY_POLICY(id, text)                                                                  \
+    static const replay_code id##_code = { text, id##_open, id##_hit, id##_evict, id##_insert }; \
+    __attribute__((constructor)) static void id##_add(void) { replay_policy_add(&id##_code); }
+
+/* ---- Lists of numbers, in one block with the state of a policy ---------------------------------- */
+
+#define POLICY_LISTS 8u
+#define POLICY_NONE UINT32_MAX
+
+/* The first member of a state. A number is in one list or in none. */
+typedef struct policy_lists {
+    uint32_t *older, *newer; /* by number; the ends of list i are [objects + i] */
+    uint8_t *in, *mark;      /* list of a number, POLICY_LISTS: none; a byte for the policy */
+    uint32_t objects;
+    uint64_t n[POLICY_LISTS], capacity;
+} policy_lists;
+
+static inline void *policy_open(size_t state_bytes, uint64_t capacity, uint32_t objects)
+{
+    const size_t room = (size_t)objects + POLICY_LISTS, head = (state_bytes + 7) & ~(size_t)7;
+    policy_lists *l = calloc(1, head + room * (2 * sizeof *l->older + 2));
+    if (l == NULL) { return NULL; }
+    l->older = (uint32_t *)(void *)((char *)l + head);
+    l->newer = l->older + room;
+    l->in = (uint8_t *)(l->newer + room);
+    l->mark = l->in + room;
+    l->objects = objects;
+    l->capacity = capacity;
+    for (uint32_t i = 0; i < objects; i++) { l->in[i] = POLICY_LISTS; }
+    for (uint32_t i = 0; i < POLICY_LISTS; i++) {
+        l->older[objects + i] = l->newer[objects + i] = objects + i;
+    }
+    return l;
+}
+
+/* Return the oldest number of a list, and the next newer one of its list; POLICY_NONE: none. */
+static inline uint32_t policy_newer(const policy_lists *l, uint32_t number)
+{
+    const uint32_t next = l->newer[number];
+    return next < l->objects ? next : POLICY_NONE;
+}
+static inline uint32_t policy_oldest(const policy_lists *l, unsigned list)
+{
+    return policy_newer(l, l->objects + list);
+}
+
+static inline void policy_take(policy_lists *l, uint32_t number)
+{
+    if (l->in[number] == POLICY_LISTS) { return; }
+    l->newer[l->older[number]] = l->newer[number];
+    l->older[l->newer[number]] = l->older[number];
+    l->n[l->in[number]]--;
+    l->in[number] = POLICY_LISTS;
+}
+
+/* Make a number the newest of a list. */
+static inline void policy_push(policy_lists *l, unsigned list, uint32_t number)
+{
+    const uint32_t end = l->objects + list;
+    policy_take(l, number);
+    l->newer[number] = end;
+    l->older[number] = l->older[end];
+    l->newer[l->older[end]] = number;
+    l->older[end] = number;
+    l->in[number] = (uint8_t)list;
+    l->n[list]++;
+}
+
+/* Take the oldest number of a list that is not empty. */
+static inline uint32_t policy_pop(policy_lists *l, unsigned list)
+{
+    const uint32_t number = policy_oldest(l, list);
+    policy_take(l, number);
+    return number;
+}
+
+#endif
