@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, Belady.
+ * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, Belady, a bound.
  *
  * PICTURE    FIFO, LRU  one doubly linked list over numbers; LRU moves a hit to the front
  *            Belady     a heap of (next use, number), the farthest use on top; a heap entry that a
  *                       later use made dead is dropped when it reaches the top
  *            GDSF       a tree over the numbers; a node has the least of its halves. Priority = age
  *                       + uses / size; the age is the priority of the last evicted object.
+ *            bound      PFOO-L: an entry between two requests costs its size times the requests
+ *                       between; the cheapest ones hit, as many as capacity x requests pay. No
+ *                       policy misses less, with sizes too.
  * INVARIANTS Bytes or entries stored <= capacity after every request. Only the newest heap entry of
  *            an object is live. A full heap drops its dead entries before it grows.
  * LIMITS     2^32 - 1 objects and requests. Belady keeps 4 bytes a request and has entries only:
  *            with sizes the best choice is a knapsack. An object above the capacity is not stored.
  * SEE ALSO   tinylfu.c (W-TinyLFU). The engine shares no code with these policies, so that a fault
  *            shows as a difference.
- * SOURCE     Belady 1966; Cherkasova 1998 (GDSF). */
+ * SOURCE     Belady 1966; Cherkasova 1998 (GDSF); Berger, Beckmann, Harchol-Balter 2018 (PFOO). */
 #include "bench/replay/ideal.h"
 
 #include <math.h>
@@ -99,6 +102,8 @@ struct cli_ideal {
     ideal_future *heap;
     size_t heap_n, heap_room;
     double *priority, age;  /* GDSF: of stored objects; infinite for others */
+    uint64_t *cost, limit;  /* bound: per request; those below the limit hit, and */
+    uint64_t ties;          /* as many of the limit itself */
     uint32_t *uses, *least; /* GDSF; least[k]: number with the least priority below node k */
     uint32_t leaves;        /* power of two above `objects` */
     cli_tiny *tiny;        /* W-TinyLFU: the whole policy */
@@ -159,7 +164,7 @@ cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t
     }
     p->size = calloc(n, sizeof *p->size);
     bool ok = p->size != NULL;
-    if (kind == CLI_IDEAL_BELADY) {
+    if (kind == CLI_IDEAL_BELADY || kind == CLI_IDEAL_BOUND) {
         p->newest = malloc(n * sizeof *p->newest);
         ok = ok && p->newest != NULL;
         for (size_t i = 0; ok && i < n; i++) { p->newest[i] = IDEAL_NEVER; }
@@ -188,6 +193,7 @@ void cli_ideal_close(cli_ideal *p)
     free(p->when);
     free(p->newest);
     free(p->heap);
+    free(p->cost);
     free(p->priority);
     free(p->uses);
     free(p->least);
@@ -198,15 +204,62 @@ void cli_ideal_close(cli_ideal *p)
 
 bool cli_ideal_failed(const cli_ideal *p) { return p->failed; }
 
-bool cli_ideal_foresee(cli_ideal *p, uint32_t number)
+static uint64_t ideal_weight(const cli_ideal *p, uint64_t size)
+{
+    return !p->bytes ? 1 : size != 0 ? size : 1;
+}
+
+/* Note the cost of a hit. One of another size, or above the capacity, cannot hit. */
+static void ideal_foresee_cost(cli_ideal *p, uint32_t number, uint64_t weight)
+{
+    const bool again = p->newest[number] != IDEAL_NEVER && p->size[number] == weight;
+    p->cost[p->foreseen] = again && weight <= p->capacity
+                               ? weight * (p->foreseen - p->newest[number]) : UINT64_MAX;
+    p->size[number] = weight;
+    p->newest[number] = p->foreseen++;
+}
+
+static int ideal_by_cost(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Find the cost of the last hit that the capacity pays. */
+static void ideal_find_limit(cli_ideal *p)
+{
+    uint64_t *sorted = malloc((size_t)p->foreseen * sizeof *sorted);
+    double left = (double)p->capacity * p->foreseen;
+    if (sorted == NULL) {
+        p->failed = true;
+        return;
+    }
+    memcpy(sorted, p->cost, (size_t)p->foreseen * sizeof *sorted);
+    qsort(sorted, p->foreseen, sizeof *sorted, ideal_by_cost);
+    for (uint32_t i = 0; i < p->foreseen && sorted[i] != UINT64_MAX; i++) {
+        left -= (double)sorted[i];
+        if (left < 0) { break; }
+        p->ties = sorted[i] == p->limit ? p->ties + 1 : 1;
+        p->limit = sorted[i];
+    }
+    free(sorted);
+}
+
+bool cli_ideal_foresee(cli_ideal *p, uint32_t number, uint64_t size)
 {
     if (p->foreseen == p->foreseen_room) {
         const uint64_t room = p->foreseen_room != 0 ? (uint64_t)p->foreseen_room * 2 : 65536;
-        if (room >= IDEAL_NEVER || room > SIZE_MAX / sizeof *p->when) { return false; }
-        uint32_t *when = realloc(p->when, (size_t)room * sizeof *when);
-        if (when == NULL) { return false; }
-        p->when = when;
+        const bool bound = p->kind == CLI_IDEAL_BOUND;
+        if (room >= IDEAL_NEVER || room > SIZE_MAX / sizeof *p->cost) { return false; }
+        void *more = realloc(bound ? (void *)p->cost : (void *)p->when,
+                             (size_t)room * (bound ? sizeof *p->cost : sizeof *p->when));
+        if (more == NULL) { return false; }
+        if (bound) { p->cost = more; } else { p->when = more; }
         p->foreseen_room = (uint32_t)room;
+    }
+    if (p->kind == CLI_IDEAL_BOUND) {
+        ideal_foresee_cost(p, number, ideal_weight(p, size));
+        return true;
     }
     if (p->newest[number] != IDEAL_NEVER) { p->when[p->newest[number]] = p->foreseen; }
     p->when[p->foreseen] = IDEAL_NEVER;
@@ -353,7 +406,12 @@ static bool ideal_by_code(cli_ideal *p, uint32_t n)
 bool cli_ideal_request(cli_ideal *p, uint32_t n, uint64_t size)
 {
     if (p->kind == CLI_IDEAL_CODE) { return ideal_by_code(p, n); }
-    const uint64_t weight = !p->bytes ? 1 : size != 0 ? size : 1;
+    const uint64_t weight = ideal_weight(p, size);
+    if (p->kind == CLI_IDEAL_BOUND) {
+        if (p->now == 0) { ideal_find_limit(p); }
+        const uint64_t cost = p->cost[p->now++];
+        return cost < p->limit || (cost == p->limit && p->ties > 0 && p->ties-- > 0);
+    }
     if (p->kind == CLI_IDEAL_TINYLFU) { return cli_tiny_request(p->tiny, n); }
     const bool hit = p->size[n] != 0;
     if (p->kind == CLI_IDEAL_BELADY) { p->newest[n] = p->when[p->now++]; }

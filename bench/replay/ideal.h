@@ -26,7 +26,7 @@ uint32_t cli_ids_add(cli_ids *ids, uint64_t id, bool *fresh);
 uint32_t cli_ids_find(const cli_ids *ids, uint64_t id);
 
 typedef enum cli_ideal_kind {
-    CLI_IDEAL_FIFO, CLI_IDEAL_LRU, CLI_IDEAL_GDSF, CLI_IDEAL_BELADY, CLI_IDEAL_TINYLFU,
+    CLI_IDEAL_FIFO, CLI_IDEAL_LRU, CLI_IDEAL_GDSF, CLI_IDEAL_BOUND, CLI_IDEAL_BELADY, CLI_IDEAL_TINYLFU,
     CLI_IDEAL_CODE /* policies/NAME.c */
 } cli_ideal_kind;
 typedef struct cli_ideal cli_ideal;
@@ -34,9 +34,9 @@ typedef struct cli_ideal cli_ideal;
  * entries only). Numbers are below `objects`. Return NULL without memory. */
 cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t capacity,
                           bool bytes, uint32_t objects);
-/* Belady only: add a future request, in order, before the first request. Return false without
- * memory. */
-bool cli_ideal_foresee(cli_ideal *p, uint32_t number);
+/* Belady and the bound: add a future request, in order, before the first request. Return false
+ * without memory. */
+bool cli_ideal_foresee(cli_ideal *p, uint32_t number, uint64_t size);
 /* Request an entry; store it after a miss. Return whether it was a hit. */
 bool cli_ideal_request(cli_ideal *p, uint32_t number, uint64_t size);
 /* Store an entry without a request. */

@@ -172,7 +172,7 @@ static bool replay_take_exact(void *ctx, const cli_request *r, size_t n, char *w
             return false;
         }
         if (x->foreseeing) {
-            if (!cli_ideal_foresee(x->policy, number)) { return replay_out_of_memory(why); }
+            if (!cli_ideal_foresee(x->policy, number, r[i].size)) { return replay_out_of_memory(why); }
             continue;
         }
         if (r[i].write) {
@@ -192,8 +192,11 @@ static bool replay_take_exact(void *ctx, const cli_request *r, size_t n, char *w
 static bool replay_exactly(replay_run *run, const replay_policy *policy, uint64_t capacity,
                            replay_result *out)
 {
-    replay_exact x = { .ids = &run->trace.ids, .foreseeing = policy->ideal == CLI_IDEAL_BELADY };
-    x.policy = cli_ideal_open(policy->ideal, policy->code, capacity, run->o->byte_mode, run->trace.ids.count);
+    const cli_ideal_kind kind = policy->ideal;
+    replay_exact x = { .ids = &run->trace.ids,
+                       .foreseeing = kind == CLI_IDEAL_BELADY || kind == CLI_IDEAL_BOUND };
+    x.policy = cli_ideal_open(kind, policy->code, capacity, run->o->byte_mode,
+                              run->trace.ids.count);
     if (x.policy == NULL) { return replay_out_of_memory(run->why); }
     bool ok = !x.foreseeing || replay_pass(run, replay_take_exact, &x);
     x.foreseeing = false;
@@ -860,7 +863,7 @@ static const char *replay_parse_one(int c, replay_options *o)
     case 'p':
         return replay_parse_policies(optarg, o) ? NULL
             : "--policy must be different names of adaptive s3fifo lru fifo exact-lru exact-fifo "
-              "gdsf w-tinylfu belady 2q arc lirs sieve, with commas between";
+              "gdsf w-tinylfu belady bound 2q arc lirs sieve, with commas between";
     case 'c':
         return replay_parse_capacities(optarg, o) ? NULL
             : "--capacity must be numbers (4096, 64M) or shares of 0..100 % (0.1%, 5%), with "
@@ -990,7 +993,8 @@ const cli_command cli_replay = {
     "each.\n"
     "\n"
     "  --policy=P,..     of cellar: adaptive s3fifo lru fifo; textbook code: exact-lru exact-fifo\n"
-    "                    gdsf w-tinylfu belady 2q arc lirs sieve. Default the first six\n"
+    "                    gdsf w-tinylfu belady bound 2q arc lirs sieve. Default the first six.\n"
+    "                    bound: what no policy is below, by bytes too\n"
     "  --capacity=C,..   entries, bytes (64M), or a share of the objects or bytes of the trace.\n"
     "                    Default 0.1%,1%,5%,10%,20%, without those below 16 entries or 1 MiB\n"
     "  --mode=M          object: capacity in entries, sizes and TTLs are ignored; byte: capacity\n"

@@ -24,8 +24,9 @@ replay_policy replay_policies[REPLAY_POLICIES] = {
     { "gdsf", true, 0, CLI_IDEAL_GDSF, NULL },
     { "w-tinylfu", true, 0, CLI_IDEAL_TINYLFU, NULL },
     { "belady", true, 0, CLI_IDEAL_BELADY, NULL },
+    { "bound", true, 0, CLI_IDEAL_BOUND, NULL },
 };
-unsigned replay_policy_count = 9;
+unsigned replay_policy_count = 10;
 
 void replay_policy_add(const replay_code *code)
 {

@@ -255,9 +255,13 @@ static uint64_t cellar_subject_kept(void *store)
     return at != NULL ? strtoull(at + sizeof name - 1, NULL, 10) : 0;
 }
 
+#define CELLAR_SUBJECT_WORDS(a, b, c) #a "." #b "." #c
+#define CELLAR_SUBJECT_VERSION(a, b, c) CELLAR_SUBJECT_WORDS(a, b, c)
 #define CELLAR_SUBJECT(id, text, opener)                                                   \
     const bench_subject id = {                                                             \
-        .name = text, .version = "0.1.0", .semantics = "copy",                             \
+        .name = text, .semantics = "copy",                                               \
+        .version = CELLAR_SUBJECT_VERSION(CELLAR_VERSION_MAJOR, CELLAR_VERSION_MINOR,      \
+                                          CELLAR_VERSION_PATCH),                           \
         .caps = BENCH_BOUNDED | BENCH_TTL | BENCH_DEL | BENCH_INCR | BENCH_LOAD | BENCH_BYTES, \
         .open = opener, .close = cellar_subject_close, .get = cellar_subject_get,          \
         .set = cellar_subject_set, .del = cellar_subject_del,                              \

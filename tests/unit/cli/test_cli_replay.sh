@@ -196,12 +196,17 @@ default_table() {
 }
 t_case default_policies_are_ours_and_exact_ones default_table
 textbook() { # 9 of 10 stay under LIRS while the loop is twice as long; the others keep none
-    run --policy=2q,arc,lirs,sieve --capacity=1,10,20 "$d/a.ctr"
+    run --policy=2q,arc,lirs,sieve,bound --capacity=1,10,20 "$d/a.ctr"
     for p in 2q arc sieve; do
         [ "$(line $p 1)" = 1.000000 ] && [ "$(line $p 10)" = 1.000000 ] && [ "$(line $p 20)" = 0.400000 ] ||
             return 1
     done
-    [ "$(line lirs 10)" = 0.730000 ] && [ "$(line lirs 20)" = 0.400000 ]
+    # 3,000 places of the bound pay 150 hits that take 20 places each.
+    [ "$(line lirs 10)" = 0.730000 ] && [ "$(line lirs 20)" = 0.400000 ] &&
+        [ "$(line bound 10)" = 0.500000 ] && [ "$(line bound 20)" = 0.400000 ] &&
+        run --mode=byte --policy=bound,gdsf,exact-lru --capacity=2M --columns=key,size "$d/big.csv" &&
+        awk -v b="$(line bound 2097152)" -v g="$(line gdsf 2097152)" -v l="$(line exact-lru 2097152)" \
+            'BEGIN { exit !(b > .2 && b <= g && b <= l) }'
 }
 t_case textbook_policies_on_a_loop textbook
 t_case policies_of_entries_refuse_bytes refused 2 'policy sieve ignores sizes' --mode=byte \
