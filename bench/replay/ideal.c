@@ -14,7 +14,7 @@
  *            an object is live. A full heap drops its dead entries before it grows.
  * LIMITS     2^32 - 1 objects and requests. Belady keeps 4 bytes a request and has entries only:
  *            with sizes the best choice is a knapsack. An object above the capacity is not stored.
- * SEE ALSO   tinylfu.c (W-TinyLFU). The engine shares no code with these policies, so that a fault
+ * SEE ALSO   policy.h (others). The engine shares no code with these policies, so that a fault
  *            shows as a difference.
  * SOURCE     Belady 1966; Cherkasova 1998 (GDSF); Berger, Beckmann, Harchol-Balter 2018 (PFOO). */
 #include "bench/replay/ideal.h"
@@ -22,8 +22,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "bench/replay/tinylfu.h"
 
 /* ---- ids ---- */
 
@@ -106,7 +104,6 @@ struct cli_ideal {
     uint64_t ties;          /* as many of the limit itself */
     uint32_t *uses, *least; /* GDSF; least[k]: number with the least priority below node k */
     uint32_t leaves;        /* power of two above `objects` */
-    cli_tiny *tiny;        /* W-TinyLFU: the whole policy */
     const replay_code *code; /* CLI_IDEAL_CODE, with its state */
     void *state;
 };
@@ -156,12 +153,6 @@ cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t
     *p = (cli_ideal){ .kind = kind, .code = code, .capacity = capacity, .bytes = bytes,
                       .objects = objects };
     const size_t n = (size_t)objects + 1;
-    if (kind == CLI_IDEAL_TINYLFU) {
-        p->tiny = cli_tiny_open(capacity, objects);
-        if (p->tiny != NULL) { return p; }
-        free(p);
-        return NULL;
-    }
     p->size = calloc(n, sizeof *p->size);
     bool ok = p->size != NULL;
     if (kind == CLI_IDEAL_BELADY || kind == CLI_IDEAL_BOUND) {
@@ -197,7 +188,6 @@ void cli_ideal_close(cli_ideal *p)
     free(p->priority);
     free(p->uses);
     free(p->least);
-    cli_tiny_close(p->tiny);
     free(p->state);
     free(p);
 }
@@ -412,7 +402,6 @@ bool cli_ideal_request(cli_ideal *p, uint32_t n, uint64_t size)
         const uint64_t cost = p->cost[p->now++];
         return cost < p->limit || (cost == p->limit && p->ties > 0 && p->ties-- > 0);
     }
-    if (p->kind == CLI_IDEAL_TINYLFU) { return cli_tiny_request(p->tiny, n); }
     const bool hit = p->size[n] != 0;
     if (p->kind == CLI_IDEAL_BELADY) { p->newest[n] = p->when[p->now++]; }
     if (p->kind == CLI_IDEAL_GDSF) { p->uses[n] = hit ? p->uses[n] + 1 : 1; }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, W-TinyLFU, Belady. */
+ * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, Belady, a bound. */
 #ifndef BENCH_REPLAY_IDEAL_H
 #define BENCH_REPLAY_IDEAL_H
 
@@ -26,11 +26,11 @@ uint32_t cli_ids_add(cli_ids *ids, uint64_t id, bool *fresh);
 uint32_t cli_ids_find(const cli_ids *ids, uint64_t id);
 
 typedef enum cli_ideal_kind {
-    CLI_IDEAL_FIFO, CLI_IDEAL_LRU, CLI_IDEAL_GDSF, CLI_IDEAL_BOUND, CLI_IDEAL_BELADY, CLI_IDEAL_TINYLFU,
+    CLI_IDEAL_FIFO, CLI_IDEAL_LRU, CLI_IDEAL_GDSF, CLI_IDEAL_BOUND, CLI_IDEAL_BELADY,
     CLI_IDEAL_CODE /* policies/NAME.c */
 } cli_ideal_kind;
 typedef struct cli_ideal cli_ideal;
-/* Open a policy. The capacity is in entries, or in bytes with `bytes` (Belady, W-TinyLFU, code:
+/* Open a policy. The capacity is in entries, or in bytes with `bytes` (Belady and code:
  * entries only). Numbers are below `objects`. Return NULL without memory. */
 cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t capacity,
                           bool bytes, uint32_t objects);

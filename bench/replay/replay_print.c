@@ -22,11 +22,10 @@ replay_policy replay_policies[REPLAY_POLICIES] = {
     { "exact-lru", true, 0, CLI_IDEAL_LRU, NULL },
     { "exact-fifo", true, 0, CLI_IDEAL_FIFO, NULL },
     { "gdsf", true, 0, CLI_IDEAL_GDSF, NULL },
-    { "w-tinylfu", true, 0, CLI_IDEAL_TINYLFU, NULL },
     { "belady", true, 0, CLI_IDEAL_BELADY, NULL },
     { "bound", true, 0, CLI_IDEAL_BOUND, NULL },
 };
-unsigned replay_policy_count = 10;
+unsigned replay_policy_count = 9;
 
 void replay_policy_add(const replay_code *code)
 {
