@@ -18,6 +18,7 @@
 # PLACE      a place behind the first is printed bold: a losing row is printed like a winning one.
 #            ~: over a fifth of its windows was disturbed, or fewer than 9 were not; such a value
 #            proves nothing. ~~: fewer than 5 were not, and it is the median of the disturbed ones.
+# ROOM       Rows zipf16m_* have the entries and the RSS of each subject after its value.
 # WRONG      A subject with a wrong value, with refused sets where each one counts (grow: a value that
 #            is not stored costs nothing), or with over one failed call in a hundred is shown with
 #            that word and has no place. Fewer failed calls are shown, and so are the hits of a
@@ -109,6 +110,10 @@ BEGIN {
     if (text("subject") ~ /^cellar_/) next # ours with a tier: no subject of its own
     if (!wanted[text("bench")] || text("metric") == "scaling" || number("value") == "") next
     if (text("bench") == "limit" && text("clock") == "cpu") next
+    if (text("bench") == "hitratio" && text("metric") ~ /^room_/) { # no figure: the room of the next
+        room[text("workload"), text("subject"), text("metric")] = number("value")
+        next
+    }
     figure = text("bench") " " text("workload") " " (number("threads") == "" ? "-" : number("threads")) \
              " " text("metric")
     key = figure SUBSEP text("subject")
@@ -128,6 +133,9 @@ BEGIN {
                  number("failed") > 1 ? show(number("failed")) " % OF CALLS FAILED" : ""
     aside[key] = number("failed") > 0 && number("failed") <= 1 ? " (" show(number("failed")) " % failed)" : ""
     if (text("metric") == "readthrough" && number("hit") != "") aside[key] = aside[key] sprintf(" (%.1f %% hits)", 100 * number("hit"))
+    if (text("metric") == "miss_ratio" && (text("workload"), text("subject"), "room_rss") in room)
+        aside[key] = sprintf(" (%d entries, %.1f MB)", room[text("workload"), text("subject"), "room_entries"], \
+                             room[text("workload"), text("subject"), "room_rss"] / 1e6)
     if (number("quick") == 1) quick = 1
 }
 END {
