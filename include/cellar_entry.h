@@ -50,6 +50,7 @@ CELLAR_STRUCT(cellar_entry_info, idle_ms);
 #define CELLAR_GET_WANT_VERSION 4u /* fill info.version; the first time rewrites the entry        */
 #define CELLAR_GET_MEMORY       8u /* memory alone: no read of the disk or of another tier. Its   */
                                    /* MISS is not counted: another call answers it              */
+#define CELLAR_GET_TAKE_HITS   16u /* of cellar_entry_info_get: then begin info.hits again at 0  */
 
 typedef struct cellar_get_opts {
     size_t       struct_size; /* set by cellar_get_opts_default()                                 */
@@ -79,8 +80,9 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
                                       size_t *value_len);
 
 /* Describe an entry without its value. Does not update recency, idle time or statistics.
- * in:      key; flags 0 or CELLAR_GET_WANT_VERSION; out->struct_size set
- * out:     *out; unchanged unless OK, ABSENT or STALE
+ * in:      key; flags: CELLAR_GET_WANT_VERSION, CELLAR_GET_TAKE_HITS; out->struct_size set
+ * out:     *out; unchanged unless OK, ABSENT or STALE. With TAKE_HITS `hits` is set in any case,
+ *          also of an entry in memory that has expired
  * returns: OK, STALE (in its stale window), ABSENT, MISS; E_SPACE, E_NOMEM (no room to give the
  *          entry a version)
  * thread:  any

@@ -19,9 +19,4 @@ struct cache_plan;
 typedef cellar_err (*cache_policy_fn)(cellar *c, const void *key, size_t key_len,
                                       struct cache_plan *plan);
 
-/* Return whether the namespace is switched on. */
-CELLAR_PRIVATE bool cache_is_enabled(const cellar *c);
-/* Return how often a key in memory was used since the last call, 0..3, and begin again at 0. */
-CELLAR_PRIVATE unsigned cache_uses_take(cellar *c, const void *key, size_t key_len);
-
 #endif

@@ -269,6 +269,15 @@ CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len
     return err == CELLAR_OK || err == CELLAR_E_CLOSED ? err : CELLAR_MISS;
 }
 
+/* Return how often a key in memory was used since the last call, 0..3, and begin again at 0. */
+static unsigned cache_hits_take(cellar *c, const void *key, size_t key_len)
+{
+    l1_key k;
+    if (cache_is_closed(c)) { return 0; }
+    cache_key(c, &k, key, key_len);
+    return l1_uses_take(c->l1, &k);
+}
+
 CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t key_len,
                                             uint32_t flags,
                                             cellar_entry_info *out)
@@ -278,22 +287,19 @@ CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t k
     }
     cellar_err err = cache_info_check(c, out);
     if (err != CELLAR_OK) { return err; }
-    if ((flags & ~CELLAR_GET_WANT_VERSION) != 0) {
+    if ((flags & ~(CELLAR_GET_WANT_VERSION | CELLAR_GET_TAKE_HITS)) != 0) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
-                          "cellar_entry_info_get: flags must be 0 or CELLAR_GET_WANT_VERSION");
+                          "cellar_entry_info_get: flags may be CELLAR_GET_WANT_VERSION and "
+                          "CELLAR_GET_TAKE_HITS");
     }
+    const bool take = (flags & CELLAR_GET_TAKE_HITS) != 0;
+    const unsigned hits = take ? cache_hits_take(c, key, key_len) : 0;
     err = cache_meta(c, key, key_len, (flags & CELLAR_GET_WANT_VERSION) != 0, out);
+    if (take && out->struct_size >= offsetof(cellar_entry_info, hits) + sizeof out->hits) {
+        out->hits = hits;
+    }
     if (err >= CELLAR_OK || err == CELLAR_E_CLOSED) { return err; }
     return cache_fail(c, err, 0, "no room to give the entry a version");
-}
-
-CELLAR_PRIVATE bool cache_is_enabled(const cellar *c) { return !cache_is_off(c); }
-
-CELLAR_PRIVATE unsigned cache_uses_take(cellar *c, const void *key, size_t key_len)
-{
-    l1_key k;
-    cache_key(c, &k, key, key_len);
-    return l1_uses_take(c->l1, &k);
 }
 
 BASE_SIZE_END

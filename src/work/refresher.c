@@ -16,7 +16,9 @@
 #include <string.h>
 
 #include "base/user_callback.h"
-#include "cache/cache.h"
+#include "cellar_admin.h"
+#include "cellar_entry.h"
+#include "cellar_load.h"
 #ifndef CELLAR_OMIT_LIMIT
 #include "cellar_limit.h"
 #endif
@@ -377,7 +379,10 @@ static void refresher_load_key(refresher_ticket *t)
     t->err = cellar_get_or_load(row->c, k + 1, k->len, &o, refresher_loader_fn, t, &res);
     t->stored = (res.flags & CELLAR_RESULT_NOT_STORED) == 0;
     cellar_result_free(&res);
-    if (row->stop_idle != 0) { (void)cache_uses_take(row->c, k + 1, k->len); }
+    if (row->stop_idle != 0) { /* the load is no read */
+        cellar_entry_info info = cellar_entry_info_default();
+        (void)cellar_entry_info_get(row->c, k + 1, k->len, CELLAR_GET_TAKE_HITS, &info);
+    }
     switch ((int)t->err) {
     case CELLAR_OK:
     case CELLAR_ABSENT: t->result = REFRESHER_OK; break;
@@ -397,10 +402,10 @@ static void refresher_look(refresher_ticket *t)
     for (size_t at = 0; at < row->keys.used;) {
         const refresher_key *k = refresher_key_at(&row->keys, at);
         cellar_entry_info info = cellar_entry_info_default();
-        t->read |= cache_uses_take(row->c, k + 1, k->len) != 0;
-        if (cellar_entry_info_get(row->c, k + 1, k->len, 0, &info) == CELLAR_OK) {
-            t->left_ms = BASE_MAX(t->left_ms, info.ttl_left_ms);
-        }
+        const cellar_err err = cellar_entry_info_get(row->c, k + 1, k->len, CELLAR_GET_TAKE_HITS,
+                                                     &info);
+        if (err == CELLAR_OK) { t->left_ms = BASE_MAX(t->left_ms, info.ttl_left_ms); }
+        t->read |= info.hits != 0;
         at += refresher_key_bytes(k->len);
     }
     t->read |= row->idle >= row->stop_idle && t->left_ms > row->left_ms;
@@ -421,7 +426,8 @@ static void refresher_delete_keys(const refresher_row *row, const cellar_refresh
 static void refresher_list_keys(refresher_ticket *t)
 {
     refresher_row *row = t->row;
-    t->off = !cache_is_enabled(row->c);
+    int64_t enabled;
+    t->off = cellar_option_get(row->c, CELLAR_OPT_ENABLED, &enabled) == CELLAR_OK && enabled == 0;
     if (!t->off && row->stop_idle != 0 && row->ok_ms >= 0) { refresher_look(t); }
     if (t->day) { refresher_delete_keys(row, &row->keys); }
     if (t->off || t->asleep) { return; }

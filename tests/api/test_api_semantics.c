@@ -340,6 +340,31 @@ static void version_is_returned_on_request(void)
     api_shut(c);
 }
 
+static uint32_t taken(cellar *c, cellar_err want)
+{
+    cellar_entry_info i = cellar_entry_info_default();
+    i.hits = 9;
+    T_EQ_I64(cellar_entry_info_get(c, "k", 1, CELLAR_GET_TAKE_HITS, &i), want);
+    return i.hits;
+}
+static void hits_are_taken_once_also_of_an_expired_entry(void)
+{
+    cellar *c = open_store();
+    T_EQ_U64(taken(c, CELLAR_MISS), 0);
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = 1000;
+    api_put(c, "k", "a", &o);
+    (void)taken(c, CELLAR_OK);
+    T_EQ_U64(taken(c, CELLAR_OK), 0);
+    T_EQ_STR(api_look(c, "k"), "a");
+    T_EQ_U64(taken(c, CELLAR_OK), 1);
+    T_EQ_U64(taken(c, CELLAR_OK), 0);
+    T_EQ_STR(api_look(c, "k"), "a");
+    atomic_fetch_add(&api_now_ms, 1000);
+    T_EQ_U64(taken(c, CELLAR_MISS), 1);
+    api_shut(c);
+}
+
 static void keep_ttl_keeps_remaining_ttl(void)
 {
     cellar *c = open_store();
@@ -1095,7 +1120,8 @@ T_MAIN("api_semantics", T_CASE(buffer_sizes), T_CASE(values_of_any_size_are_retu
        T_CASE(stale_value_is_returned_only_on_request),
        T_CASE(clock_steps_change_nothing_between_calls),
        T_CASE(conditional_set_follows_its_condition),
-       T_CASE(version_is_returned_on_request), T_CASE(keep_ttl_keeps_remaining_ttl),
+       T_CASE(version_is_returned_on_request),
+       T_CASE(hits_are_taken_once_also_of_an_expired_entry), T_CASE(keep_ttl_keeps_remaining_ttl),
        T_CASE(failed_set_removes_old_value),
        T_CASE(set_in_place_respects_max_value_bytes), T_CASE(increment_follows_its_contract),
        T_CASE(increment_options_belong_to_a_new_counter),
