@@ -232,8 +232,15 @@ typedef struct cellar_tier_table {
     void       (*lease_many)(void *ctx, cellar_tier_claim *claims, size_t count, int64_t hold_ms);
     int64_t     alone_ms;        /* a load waits for no other process when the last `proven` has
                                   * ended so long ago. Default 0: no longer than the proof        */
+    /* Work in the background for `budget_us`; return whether more is left. A table with `tick` is
+     * a queue of writes, such as that of cellar_namespace_batch. The store calls attached, get,
+     * put, remove, tick and close. put and remove get the sets, updates, increments and deletes of
+     * calls, not loaded, touched or negative values. E_BUSY: no room; the store asks again for 1 s,
+     * then memory loses the key. get finds a write that waits; ABSENT: a delete. The queue calls
+     * now_ms, changed, alloc and release of the host. NULL: the tier has entries, not writes. */
+    bool       (*tick)(void *ctx, uint64_t budget_us);
 } cellar_tier_table;
-CELLAR_STRUCT(cellar_tier_table, alone_ms);
+CELLAR_STRUCT(cellar_tier_table, tick);
 
 /* ---- Calls ----------------------------------------------------------------------------------- */
 

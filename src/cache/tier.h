@@ -5,7 +5,7 @@
  *
  * PICTURE    DISK   -> l2/l2.h
  *            SHARED -> cache/shared.h -> cellar_tier.h, a table of the program
- *            BEHIND -> functions of the queue: work/behind.c
+ *            BEHIND -> store/tier_table.c -> cellar_tier.h, a table with `tick`
  * PROTOCOL   Change: step in L1 (its window raises the stamp of the key, with one *pending*) ->
  *            kill or put of the tier (write_order.c) -> pending back -> the call returns. If the
  *            disk has nothing of the key, no kill follows, see stamp.c.

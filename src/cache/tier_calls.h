@@ -11,8 +11,6 @@ CELLAR_PRIVATE bool cache_tier_namespace_find(const cellar *v, l2_namespace *out
 /* Tell the disk the present state of the namespace. The caller has raised `unreported`. No lock
  * held. */
 CELLAR_PRIVATE void cache_tier_namespace_tell(cellar *v);
-/* Return whether calls of cache_tier_tick do the background work of the tier. */
-BASE_INLINE bool cache_tier_ticks(const cache_tier *t) { return t->ticks || t->tick != NULL; }
 /* Run background work of the tier. Return whether more work is left. */
 CELLAR_PRIVATE bool cache_tier_tick(const cache_tier *t, uint64_t budget_us);
 /* Call each tier of the store. Tick returns whether more work is left. */

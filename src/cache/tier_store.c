@@ -170,9 +170,8 @@ static bool cache_store_wait(const cache_tier *t, uint32_t waits, uint32_t room,
     l2 *d = cache_tier_disk(t);
     if (waits == 0) { *until_ns = now + CACHE_STORE_PATIENCE_NS; }
     if (now >= *until_ns) { return false; }
-    if (cache_tier_ticks(t)) {
-        (void)cache_tier_tick(t, 1000);
-    } else if (waits < CACHE_STORE_YIELDS) { /* a lock was busy, or room comes soon */
+    if (cache_tier_tick(t, 1000) || t->ticks) { return true; }
+    if (waits < CACHE_STORE_YIELDS) { /* a lock was busy, or room comes soon */
         base_yield();
     } else if (d != NULL) {
         l2_room_wait(d, room);

@@ -10,8 +10,5 @@
  * none. The first generation is first_generation; 0: 1. */
 CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const l2_config *disk,
                                      uint32_t first_generation, cellar **out);
-/* Give the namespace the tier `t`, which must outlive the store. The caller clears the namespace.
- * E_BUSY: the namespace has a tier. E_LIMIT: the store has CACHE_TIERS_MAX tiers. E_NOMEM. */
-CELLAR_PRIVATE BASE_SPARE cellar_err cache_tier_attach(cellar *c, const cache_tier *t);
 
 #endif

@@ -44,24 +44,11 @@ CELLAR_PRIVATE bool cache_tier_ready(cache_store *s)
     return cache_stamps_open(s);
 }
 
-static cellar_err cache_tier_join(cellar *c, const cache_tier *t)
+CELLAR_PRIVATE void cache_tier_set(cellar *c, const cache_tier *t)
 {
-    cache_store *s = c->store;
-    if (cache_tier_of(c) != NULL) { return CELLAR_E_BUSY; }
-    if (base_load_rlx(&s->tier_count) == CACHE_TIERS_MAX) { return CELLAR_E_LIMIT; }
-    if (!cache_tier_ready(s)) { return CELLAR_E_NOMEM; }
-    cache_tiers_add(s, t);
+    cache_tiers_add(c->store, t);
     base_store_rlx(&c->tier, t);
     cache_carries_write(c);
-    return CELLAR_OK;
-}
-
-CELLAR_PRIVATE cellar_err cache_tier_attach(cellar *c, const cache_tier *t)
-{
-    sync_role_take(&c->store->attaching);
-    const cellar_err err = cache_tier_join(c, t);
-    sync_role_drop(&c->store->attaching);
-    return err;
 }
 
 BASE_SIZE_END

@@ -3,7 +3,8 @@
  * tier_table: attach the table of a program as a shared tier, and serve its calls of the host.
  *
  * PICTURE    cellar_tier_attach -> cache_shared -> list of the store -> `attached` -> tier of the
- *            namespace -> clear in memory
+ *            namespace -> clear in memory. With `tick` it is a queue: a tier of kind BEHIND, not in
+ *            the list.
  * INVARIANTS A call of the host finds its namespace by slot and id: a dropped one takes no change.
  *            `attached` runs before the first call of another function of the table.
  * LOCKING    NAMESPACE, briefly, to find the namespace. `attaching` lets one thread attach.
@@ -162,6 +163,74 @@ static void cache_table_release(void *ctx, void *p, size_t size)
     if (p != NULL) { base_free(&h->store->account, BASE_MOD_STORE, p, size); }
 }
 
+/* ---- a queue of writes ---- */
+
+static void cache_queue_changed(void *ctx, const void *key, size_t len)
+{
+    cellar *c = cache_table_enter(ctx);
+    if (c == NULL) { return; }
+    cache_tier_changed(c->store, base_load_acq(&c->generation), key, len);
+    cache_table_leave(c);
+}
+
+static cellar_err cache_queue_get(void *ctx, const l1_key *k, void *buf, size_t buf_cap,
+                                  size_t *value_len, l2_meta *m)
+{
+    const cache_shared *h = ctx;
+    const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
+    cellar_tier_entry e = { .deadline_ms = BASE_NEVER_MS };
+    const cellar_err err = h->t.get(h->t.ctx, &key, buf, buf_cap, value_len, &e);
+    m->deadline_ms = e.deadline_ms;
+    m->user_flags = e.user_flags;
+    return err;
+}
+
+static cellar_err cache_queue_put(void *ctx, const l1_key *k, const l1_put_spec *p,
+                                  int64_t deadline_ms)
+{
+    const cache_shared *h = ctx;
+    const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
+    cellar_tier_entry e = { .deadline_ms = deadline_ms, .user_flags = p->user_flags };
+    return p->kind != 0 ? h->t.remove(h->t.ctx, &key, NULL)
+                        : h->t.put(h->t.ctx, &key, p->value, p->value_len, &e);
+}
+
+/* End the value that is in memory alone: the source will not get it. */
+static void cache_queue_lost(void *ctx, const l1_key *k)
+{
+    const cache_shared *h = ctx;
+    cache_tier_changed(h->store, k->generation, k->bytes, k->len);
+}
+
+static bool cache_queue_tick(void *ctx, uint64_t budget_us)
+{
+    const cache_shared *h = ctx;
+    return h->t.tick(h->t.ctx, budget_us);
+}
+
+static void cache_queue_close(void *ctx, int64_t deadline_ms)
+{
+    cache_shared *h = ctx;
+    if (h->t.close != NULL) { h->t.close(h->t.ctx, deadline_ms); }
+    cache_shared_free(h);
+}
+
+static cellar_err cache_queue_join(cellar *c, cache_shared *h)
+{
+    h->host = (cellar_tier_host){
+        .struct_size = sizeof h->host, .ctx = h, .name = h->name, .now_ms = cache_table_now,
+        .changed = cache_queue_changed, .alloc = cache_table_alloc,
+        .release = cache_table_release, .store = h->store,
+        .max_value_bytes = l1_max_value(h->store->l1),
+    };
+    h->tier = (cache_tier){ .kind = CACHE_TIER_BEHIND, .ctx = h, .get = cache_queue_get,
+                            .put = cache_queue_put, .lost = cache_queue_lost,
+                            .tick = cache_queue_tick, .close = cache_queue_close };
+    const cellar_err err = h->t.attached(h->t.ctx, &h->host);
+    if (err == CELLAR_OK) { cache_tier_set(c, &h->tier); }
+    return err;
+}
+
 /* ---- attach ---- */
 
 /* Copy and check a table. */
@@ -181,7 +250,7 @@ static cellar_err cache_table_read(cellar *c, const cellar_tier_table *t, cellar
                                "fill and unlease with lease, lease and ask with ask_lease; "
                                "max_ttl_ms, alone_ms, proof and blind_fill in range");
     }
-    if (c->secret || c->store->forks != 0) {
+    if ((c->secret && out->tick == NULL) || c->store->forks != 0) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
                           "cellar_tier_attach: a hidden namespace, or a forked process");
     }
@@ -203,10 +272,15 @@ static cellar_err cache_table_join(cellar *c, const cellar_tier_table *t)
 {
     cache_store *s = c->store;
     if (cache_tier_of(c) != NULL) { return CELLAR_E_BUSY; }
-    if (base_load_acq(&s->shared) == NULL &&
+    if ((base_load_acq(&s->shared) == NULL || t->tick != NULL) &&
         base_load_rlx(&s->tier_count) == CACHE_TIERS_MAX) { return CELLAR_E_LIMIT; }
     cache_shared *h = cache_tier_ready(s) ? cache_shared_new(c, t) : NULL;
     if (h == NULL) { return CELLAR_E_NOMEM; }
+    if (t->tick != NULL) {
+        const cellar_err err = cache_queue_join(c, h);
+        if (err != CELLAR_OK) { cache_shared_free(h); }
+        return err;
+    }
     h->host = (cellar_tier_host){
         .struct_size = sizeof h->host, .ctx = h, .name = h->name, .now_ms = cache_table_now,
         .tag_fp = cache_table_tag_fp, .changed = cache_table_changed, .ended = cache_table_ended,
@@ -233,12 +307,12 @@ CELLAR_API cellar_err cellar_tier_attach(cellar *c, const cellar_tier_table *t)
     cellar_tier_table full;
     if (c == NULL || t == NULL) { return cache_refuse(c, "cellar_tier_attach: t is NULL"); }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    if (!CACHE_HAS_SHARED) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
-                          "cellar_tier_attach: this library has no shared tiers");
-    }
     cellar_err err = cache_table_read(c, t, &full);
     if (err != CELLAR_OK) { return err; }
+    if (full.tick != NULL ? !CACHE_HAS_BEHIND : !CACHE_HAS_SHARED) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_tier_attach: this library has no shared tiers, or no queues");
+    }
     sync_role_take(&c->store->attaching);
     err = cache_table_join(c, &full);
     sync_role_drop(&c->store->attaching);

@@ -2,7 +2,7 @@
  *
  * behind: the writes of a namespace go to their source in batches.
  *
- * PICTURE    set, delete -> change.c, in write order of the key -> put: node of the key {newest}
+ * PICTURE    set, delete -> the store, in write order of the key -> put: node of the key {newest}
  *            -> item of the batcher -> flush: {newest} becomes {flight} -> function of the program
  *            -> done: {flight} is freed, and the node if nothing is left
  * INVARIANTS A node has an item of the batcher that no call has taken if and only if it has
@@ -22,15 +22,13 @@
 #include "base/open_error.h"
 #include "base/opts.h"
 #include "base/random.h"
+#include "base/service.h"
 #include "base/sync.h"
 #include "base/table.h"
 #include "base/user_callback.h"
-#include "cache/cache.h"
-#include "cache/call.h"
-#include "cache/error.h"
 #include "cellar_batch.h"
-#include "store/store.h"
-#include "store/tier_attach.h"
+#include "cellar_invalidate.h"
+#include "cellar_tier.h"
 
 BASE_SIZE_BEGIN
 
@@ -53,16 +51,15 @@ typedef struct behind_node { /* a key with a write that has not ended */
     behind_value *newest;    /* no call has taken it; NULL: none */
     behind_value *flight;    /* of the call that runs, or of its next attempt; NULL: none */
     uint32_t items;          /* of the batcher with this node */
-    uint32_t generation;     /* of the namespace, at the last write or read */
     uint32_t key_len;
     unsigned char key[];
 } behind_node;
 
 typedef struct behind {
     void *raw;               /* as allocated */
-    cache_tier tier;
-    cache_store *store;
+    const cellar_tier_host *host;
     cellar_batcher *batcher;
+    bool ticks;              /* the batcher has no threads */
     base_account account;    /* nodes and values; its limit is queue_bytes */
     base_hash_key hash_key;
     cellar_write_many_fn flush;
@@ -76,18 +73,13 @@ typedef struct behind {
 
 /* ---- values and nodes ---- */
 
-static behind_value *behind_value_make(behind *w, const l1_put_spec *p, int64_t deadline_ms,
-                                       bool *full)
+static behind_value *behind_value_make(behind *w, const void *value, size_t len, bool *full)
 {
-    const size_t len = p->value_len;
     behind_value *v = base_alloc(&w->account, BASE_MOD_STORE, sizeof *v + len, full);
     if (v == NULL) { return NULL; }
     v->refs = 1;
-    v->user_flags = p->user_flags;
-    v->deleted = p->kind != 0;
-    v->deadline_ms = deadline_ms;
     v->len = len;
-    if (len != 0) { memcpy(v->bytes, p->value, len); }
+    if (len != 0) { memcpy(v->bytes, value, len); }
     return v;
 }
 
@@ -100,19 +92,16 @@ static void behind_value_drop(behind *w, behind_value *v)
     if (last) { base_free(&w->account, BASE_MOD_STORE, v, sizeof *v + v->len); }
 }
 
-static behind_node *behind_find(behind *w, const l1_key *k) SYNC_HOLDS(WHEEL)
+static behind_node *behind_find(behind *w, const cellar_tier_key *k) SYNC_HOLDS(WHEEL)
 {
     const unsigned hash = (unsigned)base_hash(&w->hash_key, 0, k->bytes, k->len);
-    behind_node *n = BASE_TABLE_FIND(hh, w->nodes, k->bytes, k->len, hash);
-    if (n != NULL) { n->generation = BASE_MAX(n->generation, k->generation); }
-    return n;
+    return BASE_TABLE_FIND(hh, w->nodes, k->bytes, k->len, hash);
 }
 
-static behind_node *behind_node_make(behind *w, const l1_key *k, bool *full)
+static behind_node *behind_node_make(behind *w, const cellar_tier_key *k, bool *full)
 {
     behind_node *n = base_alloc(&w->account, BASE_MOD_STORE, sizeof *n + k->len, full);
     if (n == NULL) { return NULL; }
-    n->generation = k->generation;
     n->key_len = (uint32_t)k->len;
     memcpy(n->key, k->bytes, k->len);
     return n;
@@ -209,9 +198,9 @@ static void behind_done(const cellar_batch_result *r, void *ctx)
     const bool newer = e.n->newest != NULL;
     sync_drop(WHEEL, &w->lock);
     if (r->verdict == CELLAR_BATCH_ABANDONED) { e.err = CELLAR_E_TIMEOUT; }
-    const bool past = e.v->deadline_ms <= base_now_ms(&w->store->clock);
+    const bool past = e.v->deadline_ms <= w->host->now_ms(w->host->ctx);
     if (!newer && (e.err != CELLAR_OK || past)) { /* memory and source differ, or may do so */
-        cache_tier_changed(w->store, e.n->generation, e.n->key, e.n->key_len);
+        w->host->changed(w->host->ctx, e.n->key, e.n->key_len);
     }
     if (e.err != CELLAR_OK && w->failed != NULL) {
         const int cancel = base_cancel_off();
@@ -223,8 +212,15 @@ static void behind_done(const cellar_batch_result *r, void *ctx)
 
 /* ---- the tier ---- */
 
-static cellar_err behind_get(void *ctx, const l1_key *k, void *buf, size_t buf_cap,
-                             size_t *value_len, l2_meta *meta)
+static cellar_err behind_attached(void *ctx, const cellar_tier_host *host)
+{
+    behind *w = ctx;
+    w->host = host;
+    return CELLAR_OK;
+}
+
+static cellar_err behind_get(void *ctx, const cellar_tier_key *k, void *buf, size_t buf_cap,
+                             size_t *value_len, cellar_tier_entry *e)
 {
     behind *w = ctx;
     behind_value *v = NULL;
@@ -237,9 +233,9 @@ static cellar_err behind_get(void *ctx, const l1_key *k, void *buf, size_t buf_c
     const cellar_err err = v->deleted ? CELLAR_ABSENT
                            : v->len > buf_cap ? CELLAR_E_BUFFER : CELLAR_OK;
     *value_len = v->len;
-    meta->deadline_ms = v->deleted ? base_now_ms(&w->store->clock) + BEHIND_ABSENT_MS
-                                   : v->deadline_ms;
-    meta->user_flags = v->user_flags;
+    e->deadline_ms = v->deadline_ms;
+    if (v->deleted) { e->deadline_ms = w->host->now_ms(w->host->ctx) + BEHIND_ABSENT_MS; }
+    e->user_flags = v->user_flags;
     if (err == CELLAR_OK && v->len != 0) { memcpy(buf, v->bytes, v->len); }
     behind_value_drop(w, v);
     return err;
@@ -247,7 +243,7 @@ static cellar_err behind_get(void *ctx, const l1_key *k, void *buf, size_t buf_c
 
 /* Give a value to the node of its key, which comes into the table if it is not there. *add: the
  * node needs an item. *full: queue_bytes is used up. Return NULL if no memory is left. */
-static behind_node *behind_replace(behind *w, const l1_key *k, behind_value *v,
+static behind_node *behind_replace(behind *w, const cellar_tier_key *k, behind_value *v,
                                    behind_value **old, bool *add, bool *full)
 {
     behind_node *spare = NULL;
@@ -271,13 +267,16 @@ static behind_node *behind_replace(behind *w, const l1_key *k, behind_value *v,
     return n;
 }
 
-static cellar_err behind_put(void *ctx, const l1_key *k, const l1_put_spec *p,
-                             int64_t deadline_ms)
+/* Queue a write; e NULL: a delete. */
+static cellar_err behind_write(behind *w, const cellar_tier_key *k, const void *value, size_t len,
+                               const cellar_tier_entry *e)
 {
-    behind *w = ctx;
     bool full = false;
-    behind_value *old = NULL, *v = behind_value_make(w, p, deadline_ms, &full);
+    behind_value *old = NULL, *v = behind_value_make(w, value, len, &full);
     if (v == NULL) { return full ? CELLAR_E_BUSY : CELLAR_E_NOMEM; }
+    v->deleted = e == NULL;
+    v->user_flags = e != NULL ? e->user_flags : 0;
+    v->deadline_ms = e != NULL ? e->deadline_ms : BASE_NEVER_MS;
     bool add = false;
     behind_node *n = behind_replace(w, k, v, &old, &add, &full);
     if (n == NULL) {
@@ -300,17 +299,22 @@ static cellar_err behind_put(void *ctx, const l1_key *k, const l1_put_spec *p,
     return err;
 }
 
-/* End the value that is in memory alone: the source will not get it. */
-static void behind_lost(void *ctx, const l1_key *k)
+static cellar_err behind_put(void *ctx, const cellar_tier_key *k, const void *value,
+                             size_t value_len, cellar_tier_entry *e)
 {
-    const behind *w = ctx;
-    cache_tier_changed(w->store, k->generation, k->bytes, k->len);
+    return behind_write(ctx, k, value, value_len, e);
+}
+
+static cellar_err behind_remove(void *ctx, const cellar_tier_key *k, const cellar_tier_entry *e)
+{
+    (void)e; /* a queue is asked for no state of a key */
+    return behind_write(ctx, k, NULL, 0, NULL);
 }
 
 static bool behind_tick(void *ctx, uint64_t budget_us)
 {
     const behind *w = ctx;
-    return cellar_tick(w->batcher, budget_us, NULL) == CELLAR_PENDING;
+    return w->ticks && cellar_tick(w->batcher, budget_us, NULL) == CELLAR_PENDING;
 }
 
 static size_t behind_bytes(uint32_t room)
@@ -353,10 +357,7 @@ static behind *behind_make(const cellar_batcher_config *cfg, const cellar_host_c
     base_hash_key_init(&w->hash_key, BASE_HASH_FOLD, secret);
     base_account_init(&w->account,
                       cfg->queue_bytes != 0 ? cfg->queue_bytes : BEHIND_QUEUE_BYTES, &hooks);
-    w->tier = (cache_tier){ .kind = CACHE_TIER_BEHIND, .ctx = w, .get = behind_get,
-                            .put = behind_put, .lost = behind_lost, .close = behind_close };
-    /* With threads a full queue empties without help. */
-    if (host->no_threads != 0) { w->tier.tick = behind_tick; }
+    w->ticks = host->no_threads != 0; /* with threads a full queue empties without help */
     return w;
 }
 
@@ -371,6 +372,19 @@ static cellar_err behind_config_in(const cellar_batcher_config *cfg, cellar_batc
     return err;
 }
 
+static cellar_err behind_attach(cellar *ns, behind *w)
+{
+    cellar_tier_table t = cellar_tier_table_default();
+    t.ctx = w;
+    t.attached = behind_attached;
+    t.get = behind_get;
+    t.put = behind_put;
+    t.remove = behind_remove;
+    t.tick = behind_tick;
+    t.close = behind_close;
+    return cellar_tier_attach(ns, &t);
+}
+
 CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_config *cfg,
                                              cellar_write_many_fn flush,
                                              cellar_write_failed_fn failed, void *ctx,
@@ -382,7 +396,6 @@ CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_co
     if (ns == NULL || flush == NULL) {
         return base_refuse(CELLAR_E_INVAL, BEHIND_OPEN, "ns and flush must not be NULL");
     }
-    if (cache_is_closed(ns)) { return cache_closed(ns); }
     cellar_err err = behind_config_in(cfg, &full, &host);
     if (err != CELLAR_OK) { return err; }
     if (full.max_items > CELLAR_BATCH_ITEMS_MAX) {
@@ -392,16 +405,15 @@ CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_co
     if (w == NULL) {
         return base_refuse(CELLAR_E_NOMEM, BEHIND_OPEN, "no memory, or no random bytes");
     }
-    w->store = ns->store;
     w->flush = flush;
     w->failed = failed;
     w->ctx = ctx;
     full.max_bytes = full.queue_bytes = 0; /* the items are pointers */
     err = cellar_batcher_open(&full, behind_flush, w, &w->batcher);
-    if (err == CELLAR_OK) { err = cache_tier_attach(ns, &w->tier); }
+    if (err == CELLAR_OK) { err = behind_attach(ns, w); }
     if (err == CELLAR_OK) { /* the store closes it */
         if (out != NULL) { *out = w->batcher; }
-        return cellar_clear(ns);
+        return CELLAR_OK;
     }
     if (w->batcher != NULL) {
         (void)cellar_batcher_close(w->batcher, NULL);
