@@ -399,7 +399,7 @@ static uint64_t replay_held(replay_run *run, uint64_t capacity)
 static bool replay_budget(replay_run *run, uint64_t capacity)
 {
     const uint64_t value = run->o->value_bytes != 0 ? run->o->value_bytes : REPLAY_BUDGET_VALUE;
-    const uint64_t least = REPLAY_BUDGET_LEAST / capacity;
+    const uint64_t least = capacity != 0 ? REPLAY_BUDGET_LEAST / capacity : 0;
     double best = 2;
     uint64_t budget = 0;
     run->value_bytes = value > least ? value : least;
@@ -602,7 +602,7 @@ static bool replay_engine_at(replay_run *run, unsigned policy, uint64_t capacity
     const bool one = !run->trace.again || run->o->advisor || run->o->threads != 1;
     const uint64_t usual = policy == 0 && !one ? REPLAY_SEEDS : 1;
     const uint64_t n = run->o->seeds != 0 ? run->o->seeds : usual;
-    replay_result at[REPLAY_SEEDS_MAX];
+    replay_result at[REPLAY_SEEDS_MAX] = { *out };
     for (run->seed = 0; run->seed < n; run->seed++) {
         at[run->seed] = *out;
         if (!replay_engine_once(run, policy, capacity, &at[run->seed])) { return false; }
@@ -907,8 +907,10 @@ static const char *replay_parse_one(int c, replay_options *o)
 
 static bool replay_option(int c, void *ctx)
 {
-    char given[64] = ""; /* the parsers cut optarg */
-    if (optarg != NULL) { snprintf(given, sizeof given, "%s", optarg); }
+    static char none[] = ""; /* of an option without a value */
+    char given[64];          /* the parsers cut optarg */
+    if (optarg == NULL) { optarg = none; }
+    snprintf(given, sizeof given, "%s", optarg);
     const char *wrong = replay_parse_one(c, ctx);
     if (wrong != NULL) { cli_complain("replay", "%s (got \"%s\")", wrong, given); }
     return wrong == NULL;

@@ -5,7 +5,7 @@
 # Method: cppcheck, gcc -fanalyzer and clang --analyze over the sources, with asserts visible; a
 #         cross build for aarch64; its api tests run under qemu-user.
 . tests/support/t.sh
-sources=$(ls src/*/*.c bench/replay/*.c)
+sources=$(ls src/*/*.c bench/replay/*.c bench/replay/policies/*.c)
 jobs=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
 cppcheck_is_silent() {
