@@ -848,10 +848,14 @@ CELLAR_PRIVATE cellar_err cache_delete_if(cellar *c, l1_key *k, l1_put_spec *onl
     return cache_change_run(&ch);
 }
 
-CELLAR_PRIVATE bool cache_change_over(cellar *c, const l1_key *k, const void *value,
-                                      size_t value_len, int64_t deadline_ms)
+/* Out of line: a set without a tier needs no space for a scope. */
+BASE_NOINLINE CELLAR_PRIVATE bool cache_change_over(cellar *c, const l1_key *k, const void *value,
+                                                    size_t value_len, int64_t deadline_ms)
 {
+    const cache_store *s = c->store;
     cache_scope f;
+    const uint32_t tiers = base_load_rlx(&s->observers_tier_only);
+    if (base_load_rlx(&s->observers) > tiers) { return false; }
     cache_scope_push(&f, c, true, false);
     const bool done = l1_set_hit(c->l1, k, value, value_len, deadline_ms) == L1_OVER_DONE;
     if (BASE_LIKELY(f.raised == 0 && !f.ordered.listed)) {

@@ -72,7 +72,7 @@ CELLAR_PRIVATE cellar_err cache_increment_key(cellar *c, l1_key *k, int64_t delt
  * `only_if`; else change nothing and return their code. `copy`: see CACHE_COPY. */
 CELLAR_PRIVATE cellar_err cache_delete(cellar *c, l1_key *k, bool batch);
 CELLAR_PRIVATE cellar_err cache_delete_if(cellar *c, l1_key *k, l1_put_spec *only_if, bool copy);
-/* Overwrite a plain entry of the same size in a store that only a tier observes. Return false in
+/* Overwrite a plain entry of the same size, if only a tier observes the store. Return false in
  * doubt, with nothing done. */
 CELLAR_PRIVATE bool cache_change_over(cellar *c, const l1_key *k, const void *value,
                                       size_t value_len, int64_t deadline_ms);

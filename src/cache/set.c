@@ -60,12 +60,23 @@ BASE_ALWAYS_INLINE void cache_set_replaced(cellar *c, const base_thread_record *
     stats_add_mine(c->stats, c->stats_tag, self, STATS_EVICT_REPLACED, 1);
 }
 
-/* Set the most common cases without observers: only a time to live, over an entry of the same size
- * or for a new key. Return false in doubt, with nothing done: the caller starts over. */
+/* Set the most common cases: only a time to live, over an entry of the same size, or without
+ * observers for a new key. Return false in doubt, with nothing done: the caller starts over. Over a
+ * tier *tagged tells whether L1 may have the key. */
 BASE_ALWAYS_INLINE bool cache_set_short(cellar *c, const base_thread_record *self, const l1_key *k,
-                                        const void *value, size_t value_len, int64_t ttl_ms)
+                                        const void *value, size_t value_len, int64_t ttl_ms,
+                                        bool *tagged)
 {
     int64_t deadline;
+    if (BASE_UNLIKELY(cache_is_observed(c->store))) {
+        *tagged = l1_tagged(c->l1, k);
+        if (!*tagged || !cache_set_plain(c, ttl_ms, &deadline) ||
+            !cache_change_over(c, k, value, value_len, deadline)) {
+            return false;
+        }
+        cache_set_replaced(c, self, k);
+        return true;
+    }
     if (!cache_set_plain(c, ttl_ms, &deadline)) { return false; }
     const l1_over_done done = l1_set_hit(c->l1, k, value, value_len, deadline);
     if (BASE_LIKELY(done == L1_OVER_DONE)) {
@@ -82,22 +93,6 @@ BASE_ALWAYS_INLINE bool cache_set_short(cellar *c, const base_thread_record *sel
     return true;
 }
 
-/* Set over a tier, out of line: a set without a tier needs no space for a scope. */
-BASE_NOINLINE static bool cache_set_over_tier(cellar *c, const base_thread_record *self,
-                                              const l1_key *k, const void *value, size_t value_len,
-                                              int64_t ttl_ms)
-{
-    const cache_store *s = c->store;
-    const uint32_t tiers = base_load_rlx(&s->observers_tier_only);
-    int64_t deadline;
-    if (base_load_rlx(&s->observers) > tiers || !cache_set_plain(c, ttl_ms, &deadline) ||
-        !cache_change_over(c, k, value, value_len, deadline)) {
-        return false;
-    }
-    cache_set_replaced(c, self, k);
-    return true;
-}
-
 CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
                                  const void *value, size_t value_len, const cellar_set_opts *o)
 {
@@ -111,16 +106,9 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
     l1_key k;
     cache_key(c, &k, key, key_len);
     bool tagged = true;
-    if (BASE_LIKELY(!sampled) && (o == NULL || cache_set_ttl_alone(o))) {
-        const int64_t ttl_ms = o == NULL ? 0 : o->ttl_ms;
-        if (BASE_LIKELY(!cache_is_observed(c->store))) {
-            if (cache_set_short(c, self, &k, value, value_len, ttl_ms)) { return CELLAR_OK; }
-        } else {
-            tagged = l1_tagged(c->l1, &k);
-            if (tagged && cache_set_over_tier(c, self, &k, value, value_len, ttl_ms)) {
-                return CELLAR_OK;
-            }
-        }
+    if (BASE_LIKELY(!sampled) && (o == NULL || cache_set_ttl_alone(o)) &&
+        cache_set_short(c, self, &k, value, value_len, o == NULL ? 0 : o->ttl_ms, &tagged)) {
+        return CELLAR_OK;
     }
     cache_plan plan;
     cellar_err err = cache_plan_make(c, o, 0, &plan);
