@@ -848,7 +848,7 @@ CELLAR_PRIVATE cellar_err cache_delete_if(cellar *c, l1_key *k, l1_put_spec *onl
     return cache_change_run(&ch);
 }
 
-/* Out of line: a set without a tier needs no space for a scope. */
+/* Stay out of line: a set without a tier needs no space for a scope. */
 BASE_NOINLINE CELLAR_PRIVATE bool cache_change_over(cellar *c, const l1_key *k, const void *value,
                                                     size_t value_len, int64_t deadline_ms)
 {
