@@ -78,11 +78,11 @@ extern "C" {
 
 /* POWER CUT
  * SYNC_MANUAL: the state of the last cellar_sync or clean close survives if nothing changed
- * since, else nothing. SYNC_PERIODIC: everything before the last sync survives, one each
- * sync_interval_ms, and some later changes. SYNC_ALWAYS: a call that changes a key or a
- * namespace returns when a power cut cannot undo it. One sync serves all waiting calls. E_IO:
- * done in memory, and a power cut may undo it. A change of a key that was never on disk waits
- * for no sync. Loaded values are committed with the next such call. */
+ * since, else nothing. Opens alone change nothing. SYNC_PERIODIC: everything before the last
+ * sync survives, one each sync_interval_ms, and some later changes. SYNC_ALWAYS: a call that
+ * changes a key or a namespace returns when a power cut cannot undo it. One sync serves all
+ * waiting calls. E_IO: done in memory, and a power cut may undo it. A change of a key that was
+ * never on disk waits for no sync. Loaded values are committed with the next such call. */
 
 /* L2_WRITE
  * What one change promises of the disk:
@@ -133,10 +133,10 @@ extern "C" {
  * a change of a key that may be on disk waits for its delete in the log, 500 ms at most. THROUGH
  * returns E_IO after 1 s. With SYNC_ALWAYS all changes do so; but where syncs take less than 50 us
  * on average, or without threads, one of them runs the sync and waits until the disk answers. So
- * does, with SYNC_MANUAL, the first change after a cellar_sync. When the disk answers, the changes
- * of that time are logged and everything that was acknowledged is found again. A list of
- * memory_bytes / 64, 256 KiB at most, holds the keys that changed. Beyond it the disk tier restarts
- * empty (metric cellar_l2_emptied_total).
+ * does, with SYNC_MANUAL, the first change after a cellar_sync or an open. When the disk answers,
+ * the changes of that time are logged and everything that was acknowledged is found again. A list
+ * of memory_bytes / 64, 256 KiB at most, holds the keys that changed. Beyond it the disk tier
+ * restarts empty (metric cellar_l2_emptied_total).
  *
  * A file that another program truncates may end the process (SIGBUS). With sigbus_handler the
  * library handles that signal while the store is open: the tier is off until the next open,

@@ -131,21 +131,27 @@ CELLAR_PRIVATE void l2_overflow(l2 *d)
     L2_COUNT(d, emptied);
 }
 
-CELLAR_PRIVATE uint32_t l2_log_begin(l2 *d)
+CELLAR_PRIVATE void l2_run_mark(l2 *d)
 {
     static const char key = 'r';
     const l2_rec r = { .kind = L2_KIND_TOMB, .klen = L2_RUN_KLEN };
     const uint64_t h48 = l2_h48(base_hash(&d->hash_key, r.generation, &key, r.klen));
     l2_spot at;
+    d->unmarked = false;
     sync_take(L2_LOG, &d->log_lock);
     const uint32_t bytes = l2_rec_room(&d->form, 0, r.klen, 0);
-    l2_slot_take(d, h48, &r, l2_rec_start(d->open_slot->pos, bytes), bytes, &at);
-    const uint32_t end = d->open_slot->pos;
+    const bool there = d->open_slot != NULL; /* else a FLOOR ended it, and the next one is new */
+    if (there) {
+        l2_slot_take(d, h48, &r, l2_rec_start(d->open_slot->pos, bytes), bytes, &at);
+        d->super.born = d->open_slot->head.segseq;
+        d->super.born_end = d->open_slot->pos;
+        d->super.made = d->next_segseq;
+    }
     sync_drop(L2_LOG, &d->log_lock);
+    if (!there) { return; }
     at.at[L2_RECORD_HEAD] = (unsigned char)key;
     BASE_POINT("l2.run_mark");
     l2_spot_done(d, &at);
-    return end;
 }
 
 CELLAR_PRIVATE void l2_floor_to(l2 *d, uint64_t lsn)

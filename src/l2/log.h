@@ -33,9 +33,8 @@ BASE_INLINE bool l2_is_current(const l2_terms *t)
 CELLAR_PRIVATE l2_took l2_reserve(l2 *d, l2_room room, uint64_t h48, const l2_rec *r,
                                   const l2_terms *terms, l2_spot *out);
 CELLAR_PRIVATE void l2_spot_done(l2 *d, l2_spot *s);
-/* Mark the begin of a run in the slot that it continues: a tombstone of a key without a namespace.
- * Return its end in the slot. */
-CELLAR_PRIVATE uint32_t l2_log_begin(l2 *d);
+/* Store the mark of a run that continues in a slot of an earlier run. SUPER is stored next. */
+CELLAR_PRIVATE void l2_run_mark(l2 *d);
 CELLAR_PRIVATE void l2_floor_to(l2 *d, uint64_t lsn); /* everything below `lsn` is dead */
 /* Drop all stored records; log the floor if an open slot has room for it. */
 CELLAR_PRIVATE void l2_empty(l2 *d);

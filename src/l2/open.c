@@ -4,7 +4,7 @@
  *
  * PICTURE    names -> directory without a store: format, SUPER last, by rename
  *                  -> SUPER: read (nothing touched) -> LOCK -> SUPER again -> recover -> SUPER
- *                     {DIRTY, boot id, level} -> worker
+ *                     {DIRTY, boot id, level} -> worker; CLEAN at level DROP stays CLEAN
  *            close: worker joined, full slots sealed, l2_sync, everything freed
  * INVARIANTS Three kinds of directories stay byte for byte as they were. One has a foreign file and
  *            no SUPER. One has a SUPER without our magic, or of another format. The third has both
@@ -295,7 +295,7 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     const cellar_err err = l2_recover(d, alive, same_boot, !kept, &stage_was, sys_errno);
     l2_snap_close(d);
     if (err != CELLAR_OK) { return err; }
-    d->super.state = L2_DIRTY;
+    if (!d->unmarked) { d->super.state = L2_DIRTY; }
     d->super.closed = 0;
     d->super.level = (uint32_t)d->cfg.level;
     memcpy(d->super.boot_id, boot, 16);
@@ -306,7 +306,7 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
         l2_marker_remove(d);
     }
     l2_marker_name(d, &d->super.stage);
-    base_store_rel(&d->dirty, (uint32_t)L2_NOW_DIRTY);
+    base_store_rel(&d->dirty, d->unmarked ? (uint32_t)L2_NOW_CLEAN : (uint32_t)L2_NOW_DIRTY);
     l2_goal_set(d);
     (void)l2_prepare(d); /* else the first work of the thread drops the first puts: it disarms */
     l2_arm_wish(d);

@@ -7,8 +7,8 @@
  *            first: words
  * PROTOCOL   Copy: each part is bound to its position in the log, so missing parts are found.
  * INVARIANTS Nothing on disk changes before SUPER permits it: a store that was CLEAN at level DROP
- *            says DIRTY first, and only SUPER ends an epoch. Each step may be interrupted and
- *            repeated.
+ *            stays as it is or says DIRTY first, and only SUPER ends an epoch. Each step may be
+ *            interrupted and repeated.
  * LOCKING    None: no other thread uses the store yet.
  * SEE ALSO   README.md: copied directories. open.c, index_rebuild.c, index_snapshot.c. */
 #include "l2/recovery.h"
@@ -177,19 +177,10 @@ static void l2_copy_back(l2 *d, const l2_finds *f, const l2_stage_id *stage_was)
 static int l2_scan(l2 *d, l2_finds *f)
 {
     const uint64_t holes = base_load_rlx(&d->n.holes);
-    if (f->clean_lsn != 0 && (d->super.level == L2_DROP || f->copy)) {
-        /* A power cut from here on must find DIRTY. After its slots are sealed a copy no longer
-         * shows what it lacks. So an interrupted copy has no stage in SUPER and begins empty. */
-        const l2_stage_id stage = d->super.stage;
-        d->super.state = L2_DIRTY;
-        d->super.closed = 0;
-        if (f->copy) { d->super.stage.inode = 0; }
-        const int e = l2_super_store(d);
-        d->super.stage = stage;
-        if (e != 0) { return e; }
-    }
+    int e = f->copy ? l2_found_dirty(d, f) : 0;
+    if (e != 0) { return e; }
     l2_places_read(d, f);
-    int e = l2_slots_settle(d, f);
+    e = l2_slots_settle(d, f);
     if (e == 0 && f->copy && !l2_copy_holds(d, f)) { e = ENODATA; }
     if (e == ENODATA) {
         l2_tables_reset(d);
@@ -229,17 +220,22 @@ static void l2_slots_wipe(l2 *d)
 }
 
 /* Continue in the kept slot. Its header is older than the run. So SUPER has the floor of headers
- * that are wiped, and the log has a mark of the run. Return an errno, or 0. */
+ * that are wiped, and the log has a mark of the run. A store that was CLEAN at level DROP, and ends
+ * where that says, stays CLEAN until the first change: that one stores the mark. Return an errno,
+ * or 0. */
 static int l2_go_on(l2 *d, const l2_finds *f)
 {
     const bool wiped = f->newest > f->kept_head.segseq;
-    const int e = wiped ? l2_super_store(d) : 0;
+    const bool ended = d->super.state == L2_CLEAN && d->cfg.level == L2_DROP &&
+                       l2_lsn(d, f->kept_head.segseq, f->kept->pos) == f->clean_lsn;
+    d->unmarked = ended && d->super.level == L2_DROP && !wiped;
+    if (d->unmarked) { return 0; }
+    int e = l2_found_dirty(d, f);
+    if (e == 0 && wiped) { e = l2_super_store(d); }
     BASE_POINT("l2.kept_floor");
     if (e != 0) { return e; }
     l2_slots_wipe(d);
-    d->super.born = f->kept_head.segseq;
-    d->super.made = d->super.segseq_end - L2_SEGSEQ_STEP;
-    d->super.born_end = l2_log_begin(d);
+    l2_run_mark(d);
     return 0;
 }
 
@@ -307,7 +303,8 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool cop
             if (cold) { l2_rebuild_slot(d, f.kept); }
             e = l2_go_on(d, &f);
         } else if (slotted) {
-            e = l2_first_slot(d) ? 0 : EIO;
+            e = l2_found_dirty(d, &f);
+            if (e == 0) { e = l2_first_slot(d) ? 0 : EIO; }
             if (e == 0) { l2_slots_wipe(d); }
             sync_take(L2_LOG, &d->log_lock);
             d->super.born = d->newest_segseq; /* of the open slot */

@@ -61,6 +61,8 @@ CELLAR_PRIVATE void l2_places_read(l2 *d, l2_finds *f);
  * errno. ENODATA: nothing is believed. */
 CELLAR_PRIVATE int l2_slots_settle(l2 *d, l2_finds *f);
 
+/* Mark a store DIRTY that is CLEAN at level DROP, or a copy. Return an errno, or 0. */
+CELLAR_PRIVATE int l2_found_dirty(l2 *d, const l2_finds *f);
 /* Seal the kept slot after all. */
 CELLAR_PRIVATE int l2_kept_seal(l2 *d, l2_finds *f);
 

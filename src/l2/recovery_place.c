@@ -20,6 +20,7 @@
 #include "l2/io.h"
 #include "l2/slot.h"
 #include "l2/steps.h"
+#include "l2/superblock.h"
 
 BASE_SIZE_BEGIN
 
@@ -170,11 +171,26 @@ static l2_find l2_find_slot(const l2 *d, const l2_slot *s)
                       s->max_generation, s->head.meta };
 }
 
+CELLAR_PRIVATE int l2_found_dirty(l2 *d, const l2_finds *f)
+{
+    if (d->super.state != L2_CLEAN || (d->super.level != L2_DROP && !f->copy)) { return 0; }
+    const l2_stage_id stage = d->super.stage;
+    d->super.state = L2_DIRTY;
+    d->super.closed = 0;
+    /* After its slots are sealed a copy no longer shows what it lacks. So an interrupted copy has
+     * no stage in SUPER and begins empty. */
+    if (f->copy) { d->super.stage.inode = 0; }
+    const int e = l2_super_store(d);
+    d->super.stage = stage;
+    return e;
+}
+
 /* Return true if the next run may continue in the slot: nothing is damaged, its end is known, and a
  * change still finds room. */
 static bool l2_slot_goes_on(l2 *d, l2_finds *f, const l2_slot *s)
 {
-    const bool ended = f->closed && l2_lsn(d, s->head.segseq, s->pos) == f->clean_lsn;
+    const bool known = f->closed || d->super.level == L2_DROP; /* nothing was stored since */
+    const bool ended = known && l2_lsn(d, s->head.segseq, s->pos) == f->clean_lsn;
     for (uint32_t i = 0; i < f->count; i++) {
         if (f->at[i].segseq > s->head.segseq) { return false; }
     }
@@ -234,7 +250,8 @@ static int l2_slot_seal(l2 *d, l2_finds *f, l2_slot *s, bool newest, bool last,
     s->seg = l2_place_for(d, f, s);
     if (s->seg == d->nseg) { return ENODATA; }
     s->head.segid = s->seg;
-    const int e = l2_seal(d, s);
+    int e = l2_found_dirty(d, f);
+    if (e == 0) { e = l2_seal(d, s); }
     if (e != 0) { return e; }
     f->at[f->count++] = l2_find_slot(d, s);
     return 0;
@@ -308,7 +325,8 @@ CELLAR_PRIVATE int l2_kept_seal(l2 *d, l2_finds *f)
     l2_slot *s = f->kept;
     f->kept = NULL;
     s->head = f->kept_head;
-    const int e = l2_seal(d, s);
+    int e = l2_found_dirty(d, f);
+    if (e == 0) { e = l2_seal(d, s); }
     return e == 0 ? d->vfs->datasync(d->vfs->ctx, d->data_file) : e;
 }
 

@@ -323,6 +323,7 @@ static cellar_err l2_shrink_step(l2 *d, uint32_t to, uint64_t bytes, bool *moved
     int e = 0;
     *moved = true;
     if (l2_live(d) + d->keep_free > to) {
+        (void)l2_dirty_now(d); /* nothing moves while SUPER says CLEAN */
         *moved = l2_room_step(d);
         return CELLAR_PENDING;
     }

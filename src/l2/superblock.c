@@ -6,7 +6,8 @@
  *            CLEAN --first change at level DROP--> DIRTY durable -> the change is acknowledged
  * INVARIANTS SUPER says CLEAN only when everything below clean_lsn is durable. At level DROP no
  *            later record is acknowledged before SUPER durably says DIRTY. Otherwise a power cut
- *            would bring back values that were overwritten since the last sync.
+ *            would bring back values that were overwritten since the last sync. The first change of
+ *            a run that continues a CLEAN store also stores the mark of the run, before DIRTY.
  * LOCKING    All functions belong to the worker, except l2_dirty_wait, which waits for the worker.
  * LIMITS     If the disk refuses to mark SUPER DIRTY, changes are logged all the same. A process
  *            death loses nothing; an additional power cut may bring back the state of the last
@@ -16,6 +17,7 @@
 
 #include "l2/format.h"
 #include "l2/io.h"
+#include "l2/log.h"
 #include "l2/progress.h"
 
 BASE_SIZE_BEGIN
@@ -49,6 +51,7 @@ CELLAR_PRIVATE int l2_dirty_now(l2 *d)
 {
     base_store_rlx(&d->want_dirty, 0u);
     if (base_load_acq(&d->dirty) == L2_NOW_DIRTY) { return 0; }
+    if (d->unmarked) { l2_run_mark(d); }
     d->super.state = L2_DIRTY;
     d->super.closed = 0;
     const int e = l2_super_store(d);

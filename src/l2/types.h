@@ -57,7 +57,7 @@
 #define L2_BAD_MAX 768u
 #define L2_DAY_STEPS 256u     /* SUPER counts 1/256 of a day's budget ahead */
 #define L2_PACKERS 4u /* two for compression, two for encryption */
-#define L2_RUN_KLEN 1u /* key of the mark of a run, see l2_log_begin */
+#define L2_RUN_KLEN 1u /* key of the mark of a run, see l2_run_mark */
 #define L2_FLOOR_ROOM 64u    /* bytes at the end of a slot, reserved for a FLOOR */
 
 enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };
@@ -522,6 +522,7 @@ struct l2 {
     unsigned char *page;      /* aligned scratch of 4 * L2_PAGE */
     void *page_raw;
     bool super_owed;          /* the last write of SUPER failed */
+    bool unmarked;            /* no change came since the open: the run has no mark yet */
     uint64_t data_syncs;      /* completed syncs of data.seg */
     size_t chunk;             /* bytes per write of a segment */
     uint64_t meta_serial, meta_lsn, meta_controls;

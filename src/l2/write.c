@@ -32,6 +32,7 @@
 #include "l2/log.h"
 #include "l2/progress.h"
 #include "l2/stall.h"
+#include "l2/superblock.h"
 #include "l2/tombstone_filter.h"
 #include "l2/write.h"
 
@@ -366,7 +367,12 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
         const l2_terms terms = { count, current, k->hash, 0, m->older };
         const uint64_t addr = l2_is_idle(m) ? 0 : m->addr;
         const cellar_err err = l2_put_locked(d, k, ext, r, addr, &terms, at);
-        if (err != CELLAR_CONFLICT) { return err; }
+        if (err == CELLAR_DROPPED && m->change && d->cfg.level == L2_DROP &&
+            base_load_acq(&d->dirty) == L2_NOW_CLEAN) {
+            l2_dirty_wait(d); /* the first change since a sync or an open */
+        } else if (err != CELLAR_CONFLICT) {
+            return err;
+        }
     }
     L2_COUNT(d, dropped);
     return CELLAR_DROPPED;

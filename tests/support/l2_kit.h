@@ -726,10 +726,18 @@ T_INLINE void l2_kit_init(l2_kit *k, l2_dev *dev)
         .secret = l2_kit_secret, .no_thread = true, .wall_ms = l2_kit_wall, .wall_ctx = k };
 }
 
-T_INLINE cellar_err l2_kit_open(l2_kit *k)
+T_INLINE cellar_err l2_kit_open_only(l2_kit *k)
 {
     k->cfg.account = &k->account;
     return l2_open(&k->cfg, &k->d, &k->sys_errno);
+}
+
+/* Open, and mark a CLEAN store DIRTY as the first change does: no put is dropped for that. */
+T_INLINE cellar_err l2_kit_open(l2_kit *k)
+{
+    const cellar_err err = l2_kit_open_only(k);
+    if (err == CELLAR_OK) { l2_dirty_wait(k->d); }
+    return err;
 }
 
 /* Drop the store like a process death: memory is freed, files are not touched. */

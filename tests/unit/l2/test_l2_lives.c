@@ -338,9 +338,84 @@ static void rebuild_is_not_bound_to_syncs(void)
     l2_kit_end(&kit, &dev);
 }
 
+/* ---- opens without a change ---- */
+
+#define CUTS 24
+static l2_dev other;
+static l2_dev *now = &dev, *after = &other; /* the disk in use; the disk that a power cut leaves */
+static base_rng rng;
+static uint64_t calls_left; /* of the disk until the power is cut */
+
+static void cut_power(void *ctx)
+{
+    (void)ctx;
+    if (calls_left == 0 || --calls_left > 0) { return; }
+    l2_dev_clone(now, after, &rng);
+}
+
+/* Open without a change, while the power is cut at some call of the disk, or after the last one.
+ * Return the values that the cut leaves. */
+static uint32_t values_after_a_cut(void)
+{
+    calls_left = 1 + base_rng_below(&rng, 8);
+    now->hook = cut_power;
+    T_REQUIRE(l2_kit_open_only(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    kit.now_ms += 2000;
+    while (l2_tick(kit.d, 1000)) {}
+    now->hook = NULL;
+    if (calls_left > 0) { l2_dev_clone(now, after, &rng); }
+    l2_kit_kill(&kit);
+    l2_dev *const was = now;
+    now = after;
+    after = was;
+    kit.vfs = l2_dev_vfs(now);
+    T_REQUIRE(l2_kit_open_only(&kit) == CELLAR_OK);
+    l2_kit_warm(&kit);
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < 40; i++) { found += l2_kit_look(&kit, i, L2_KIT_GENERATION) == 7; }
+    l2_kit_kill(&kit);
+    now->locked = false;
+    return found;
+}
+
+/* At level DROP a clean store stays as it is at any number of power cuts. A change ends that. */
+static void power_cuts_take_nothing_while_opens_change_nothing(void)
+{
+    base_rng_seed(&rng, t_seed());
+    for (int closes = 0; closes < 2; closes++) {
+        now = &dev;
+        after = &other;
+        l2_dev_init(&other);
+        begin(L2_DROP);
+        for (uint32_t i = 0; i < 40; i++) {
+            T_EQ_I64(l2_kit_put(&kit, i, 7, L2_KIT_GENERATION), CELLAR_OK);
+        }
+        if (closes == 0) { T_EQ_I64(l2_sync(kit.d), CELLAR_OK); } else { l2_close(kit.d); }
+        if (closes == 0) { l2_kit_kill(&kit); }
+        dev.locked = false;
+        for (uint32_t cut = 0; cut < CUTS && !t_failed(); cut++) {
+            T_EQ_U64(values_after_a_cut(), 40);
+        }
+        T_REQUIRE(l2_kit_open_only(&kit) == CELLAR_OK);
+        l2_kit_warm(&kit);
+        T_CHECK(!l2_kit_figures(&kit).dirty);
+        T_EQ_I64(l2_kit_put(&kit, 0, 8, L2_KIT_GENERATION), CELLAR_DROPPED);
+        (void)l2_tick(kit.d, 0);
+        T_CHECK(l2_kit_figures(&kit).dirty);
+        T_EQ_I64(l2_kit_put(&kit, 0, 8, L2_KIT_GENERATION), CELLAR_OK);
+        l2_kit_killed(&kit, now);
+        T_EQ_U64(l2_kit_look(&kit, 0, L2_KIT_GENERATION), 8);
+        T_EQ_U64(l2_kit_look(&kit, 39, L2_KIT_GENERATION), 7);
+        l2_kit_end(&kit, now);
+        l2_dev_fini(after);
+    }
+}
+
 T_MAIN("l2_lives", T_CASE(short_lives_lose_no_entry), T_CASE(value_shown_after_a_lost_put_stays),
        T_CASE(failed_sync_keeps_a_slot_with_a_void_record),
        T_CASE(lost_delete_has_one_result_in_all_later_lives),
        T_CASE(lives_that_die_in_a_put_take_no_room),
        T_CASE(stage_of_the_run_before_is_not_believed), T_CASE(floor_of_a_wiped_slot_is_kept),
-       T_CASE(damaged_slot_is_sealed), T_CASE(rebuild_is_not_bound_to_syncs))
+       T_CASE(damaged_slot_is_sealed), T_CASE(rebuild_is_not_bound_to_syncs),
+       T_CASE(power_cuts_take_nothing_while_opens_change_nothing))
