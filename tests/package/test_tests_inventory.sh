@@ -78,8 +78,8 @@ t_case a_missing_name_of_a_table_is_refused refuses 'no test is called storm_loa
     promises.tsv 's/million_loads_return_flight_memory/storm_loads_uncounted/'
 t_case a_missing_mutant_is_refused refuses 'no test is called flightless' promises.tsv \
     's/`flight\.\*`/`flightless.*`/'
-t_case a_missing_model_is_refused refuses 'no model is called bloom2' promises.tsv \
-    's/`bloom.pml`/`bloom2.pml`/'
+t_case a_missing_model_is_refused refuses 'no model is called l1_pin2' promises.tsv \
+    's/`l1_pin.pml`/`l1_pin2.pml`/'
 t_case a_missing_program_is_refused refuses 'no program is called test_l1_adaptiv' promises.tsv \
     's/`test_l1_adaptive`/`test_l1_adaptiv`/'
 t_case a_missing_program_of_the_page_is_refused refuses 'no program is called test_remote_cut' \

@@ -7,11 +7,10 @@
 # TABLE      tier, verdict, model, switches. tier: q always, c not with QUICK=1, f with FULL=1 only
 #            verdict: ok = 0 errors;  fail = an assertion or an invalid end state must be found;
 #            live = 0 errors of its ltl formula under weak fairness
-# ALSO       step names: AT(m.x) in the models and BASE_POINT("m.x") in src/m are one set (l1, lock;
-#            flight: src/flight, src/cache, src/loading; bloom: src/bloom/filter.c; tier: src/cache;
-#            l2: the files of l2_steps) with the mutants' patches; mutants: each BASE_MUTANT("m.x")
-#            of a patch is a switch X that fails here, or in not_shown. Steps of no_protocol are
-#            left out.
+# ALSO       step names: AT(m.x) in the models and BASE_POINT("m.x") in src/m are one set (l1;
+#            flight: src/flight, src/cache, src/loading; tier: src/cache; l2: the files of l2_steps)
+#            with the mutants' patches; mutants: each BASE_MUTANT("m.x") of a patch is a switch X
+#            that fails here, or in not_shown. Steps of no_protocol are left out.
 # ENDS       "cellar_model: N passed, N failed, N skipped". No spin: one skip, names are compared.
 # OPTIONS    QUICK=1 (25 s on 2 cores), FULL=1 (minutes, 8 GiB), JOBS=n, ONLY=model
 #            SHARE=n: every n-th seeded mistake; SEED decides which
@@ -142,22 +141,6 @@ q fail l1_fork MERGE_NO_MEND
 q fail l1_fork GET_NO_MEND
 q fail l1_fork LOCK_NO_STRIPE
 q fail l1_fork NO_RECOUNT
-q ok   lock
-c ok   lock TIMEOUT
-c ok   lock LEAVER
-c ok   lock EXTEND
-f ok   lock LEAVER TIMEOUT
-f ok   lock FASTS=2 TIMEOUT
-q fail lock RELEASE_BLIND
-q fail lock WAITERS_UNMARKED
-q fail lock GRANTED_BEFORE_WORD
-q fail lock GRANT_WITHOUT_WAKE
-q fail lock TIMEOUT TIMEOUT_OVER_GRANT
-q fail lock UNANNOUNCED_JUDGED
-q fail lock EXTEND EXTEND_REVIVES
-q fail lock LAST_COMES_FIRST
-q fail lock NO_FREEZE
-q fail lock TOLD_FIRST
 q ok   flight OPS=1
 c ok   flight
 c ok   flight HARD OPS=1
@@ -250,34 +233,6 @@ q fail l2_meet MOVE_PAST_ENDS MOVES=1 PUTS=1
 q fail l2_meet MOVE_PAST_ROW MOVES=1 PUTS=1
 q fail l2_meet LIST_BEFORE_COUNT LISTS
 q fail l2_meet COUNT_BEFORE_SWAP LISTS
-q ok   bloom
-f ok   bloom ROUNDS=2
-q fail bloom NO_RECHECK
-q fail bloom SWAP_UNLOCKED
-q fail bloom ADD_FIRST_ONLY
-q fail bloom NO_SECOND_ADD
-q fail bloom SCAN_FIRST
-q fail bloom ONE_LOCK
-q ok   task_hand_off
-c ok   task_hand_off LOOK
-c ok   task_hand_off TWO NT=2
-f ok   task_hand_off TWO LOOK
-q ok   task_hand_off TIMER NT=1
-q fail task_hand_off WORD_LATE
-q fail task_hand_off SLEEPS_UNCOUNTED
-q fail task_hand_off CLAIM_STORED
-q fail task_hand_off NEW_WORKER_UNLISTED LOOK
-q fail task_hand_off BELL_LATE TIMER NT=1
-q fail task_hand_off NO_WAKE
-q fail task_hand_off EARLY_UNCOUNTED
-q fail task_hand_off STOP_AFTER_BELL
-q ok   task_finish
-q fail task_finish ATTEMPT_KEPT
-q fail task_finish ANY_GENERATION
-q fail task_finish STATE_DECIDES
-q fail task_finish TIMER_KEPT
-q fail task_finish CANCEL_RUNNING
-q fail task_finish FREED_EARLY
 q ok   limit_cas CHECKS=1
 c ok   limit_cas
 q fail limit_cas EVICT_BY_STORE
@@ -368,31 +323,22 @@ q fail remote_proof MARKER_FIRST
 q fail remote_proof BY_FLAG
 END
 }
-# The simulation shows them: arithmetic of one thread; pages and more than one key; the thread that
-# watches a lease; the first word of a record, tags and the warm-up, which the models lack.
+# The simulation shows them: arithmetic of one thread; pages and more than one key; the first word
+# of a record, tags and the warm-up, which the models lack.
 not_shown="l1.bounds_after_compare l1.apart_by_hash l1.sample_no_flag l1.shadow_no_flag
 l1.hand_before_mend l1.hand_not_noted l1.returning_forgotten l1.inspect_remembers
 l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record l1.tagged_no_recheck
-lock.floor_ignores_high lock.floor_not_raised lock.timeout_kicks_nobody l2.no_tomb_word
-l1.share_any_generation bloom.plain_or tier.read_pending tier.drop_untold
+l2.no_tomb_word l1.share_any_generation tier.read_pending tier.drop_untold
 tier.drop_adopted flight.set_not_told
-l1.cap_without_ticket l1.bound_unlocked cache.cleared_late
-task.burst_skipped
-task.ended_late task.release_forgotten task.room_once task.then_early
-bus.end_unheard bus.idle_no_look bus.lane_not_busy bus.late_ack_counts bus.word_late
-batch.key_kept batch.kicked_twice batch.sleeps_unseen
-behind.clear_unseen behind.flight_not_read
-sched.bell_late sched.dropped_begins sched.fires_again
-sched.run_not_counted" # sim: quota, bloom_bits, l2_ends, l2_drop, bound, l1_lanes, those of src/work under one lock
+l1.cap_without_ticket l1.bound_unlocked cache.cleared_late" # sim: quota, l2_ends, l2_drop, bound
 # Stops without a protocol of their own: a key apart is read under the pin of l1_pin.pml; pages on
 # their way back are off the tree first; one flag, tried and never waited for, guards the shadows;
-# copies of one handle: the look before the freeze only spares a freeze (sim, lock_copies);
 # sums of owners are words that change alone (sim, quota); slots of the disk level, their
 # heads, the mark of a run and their way to the disk, which a kill meets at each step
 # (tests/crash/test_l2_kill.c), and so does it the end of the moves of a segment;
 # a value that is read back between two changes (test_cache_read_back).
 no_protocol="l1.apart.published l1.big.giving l1.sample.noted
-l1.shadow.fed l1.shadow.taken lock.owned l1.quota.moved l1.quota.generation
+l1.shadow.fed l1.shadow.taken l1.quota.moved l1.quota.generation
 tier.read_back
 l2.head_copy l2.head_begun l2.slot_open l2.overflow l2.seal_chunk l2.sealed l2.prepared
 l2.run_mark l2.moves_durable"
@@ -473,23 +419,23 @@ fi
 
 # Print the sources that have models, with the mutants in them: the models have their steps, too.
 modelled() {
-    for file in src/l1/*.c src/lock/*.c src/flight/*.c src/bloom/filter.c src/cache/*.c \
-        src/policy/*.c src/loading/*.c src/store/*.c src/work/*.c $l2_steps; do
+    for file in src/l1/*.c src/flight/*.c src/cache/*.c src/policy/*.c src/loading/*.c \
+        src/store/*.c $l2_steps; do
         echo "$dir/$file"
     done
 }
 compare_steps() { # names that only one side has
     # shellcheck disable=SC2046 # file names
-    grep -ho 'BASE_POINT("\(l1\|l2\|lock\|flight\|bloom\|tier\)\.[a-z_.]*")' $(modelled) |
+    grep -ho 'BASE_POINT("\(l1\|l2\|flight\|tier\)\.[a-z_.]*")' $(modelled) |
         cut -d'"' -f2 | grep -vxF "$(echo $no_protocol | tr ' ' '\n')" | sort -u >"$dir/steps.code"
-    grep -ho 'AT(\(l1\|l2\|lock\|flight\|bloom\|tier\)\.[a-z_.]*)' $here/*.pml | tr -d '()' |
+    grep -ho 'AT(\(l1\|l2\|flight\|tier\)\.[a-z_.]*)' $here/*.pml | tr -d '()' |
         sed 's/^AT//' | sort -u >"$dir/steps.model"
     diff "$dir/steps.code" "$dir/steps.model"
 }
 compare_mutants() {
     missing=0
     # shellcheck disable=SC2046 # file names
-    for m in $(grep -ho 'BASE_MUTANT("\(l1\|l2\|lock\|flight\|bloom\|tier\|task\|bus\|batch\|sched\)\.[a-z0-9_]*")' \
+    for m in $(grep -ho 'BASE_MUTANT("\(l1\|l2\|flight\|tier\)\.[a-z0-9_]*")' \
         $(modelled) | cut -d'"' -f2 | sort -u); do
         case " $(echo $not_shown) " in *" $m "*) continue ;; esac
         switch=$(echo "${m#*.}" | tr 'a-z' 'A-Z')
