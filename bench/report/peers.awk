@@ -23,8 +23,7 @@
 #            is not stored costs nothing), or with over one failed call in a hundred is shown with
 #            that word and has no place. Fewer failed calls are shown, and so are the hits of a
 #            read-through: a miss costs a set there, and the load of its user.
-# NOTE       by value, not by ratios of one round, which suites without windows lack. The table of
-#            targets has the ratios.
+# NOTE       by value: the table of targets has the ratios of one round.
 # LIMITS     POSIX awk (mawk, gawk, busybox).
 function better(a, b, m) { return less[m] ? a < b : a > b }
 # Ours to the other, above 1 when ours is better; two zeros are equal.

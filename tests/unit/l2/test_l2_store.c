@@ -1176,7 +1176,7 @@ static void segments_reclaimed_during_the_rebuild_leave_no_word(void)
 }
 
 T_MAIN("l2_store", T_CASE(segments_reclaimed_during_the_rebuild_leave_no_word),
-       T_CASE(many_footer_pages_take_few_reads),
+       T_CASE(many_footer_pages_take_few_reads), T_CASE(sealed_records_are_zeroed_in_the_stage),
        T_CASE(the_rebuild_needs_memory_only_for_the_longest_footer),
        T_CASE(values_are_served_from_stage_from_disk_and_after_a_reopen),
        T_CASE(all_fields_are_restored), T_CASE(deadlines_survive_clock_steps),
@@ -1188,16 +1188,13 @@ T_MAIN("l2_store", T_CASE(segments_reclaimed_during_the_rebuild_leave_no_word),
        T_CASE(unused_entries_are_forgotten_after_many_others),
        T_CASE(a_raised_stamp_refuses_the_put), T_CASE(an_unchanged_copy_is_not_written_again),
        T_CASE(only_keys_that_may_be_on_disk_log_tombstones),
-       T_CASE(deletes_without_room_wait_and_drop_nothing),
+       T_CASE(deletes_without_room_wait_and_drop_nothing), T_CASE(reclaim_keeps_the_newest_records),
        T_CASE(each_reason_to_drop_a_put_ends_with_room),
-       T_CASE(put_over_a_known_copy_needs_no_link),
        T_CASE(deletes_without_room_on_a_failing_disk_enter_the_list),
-       T_CASE(reclaim_keeps_the_newest_records),
        T_CASE(puts_leave_room_for_changes_only_in_the_last_slot),
-       T_CASE(sealed_records_are_zeroed_in_the_stage),
        T_CASE(a_file_system_that_cannot_zero_is_asked_once),
        T_CASE(blocks_lost_by_zeroing_are_allocated_again),
        T_CASE(a_fast_disk_gets_larger_writes_than_a_slow_one),
        T_CASE(namespaces_and_generations_persist), T_CASE(dropping_a_namespace_needs_no_memory),
        T_CASE(a_visit_stops_at_a_disk_that_does_not_answer),
-       T_CASE(values_survive_a_reopen_on_real_files))
+       T_CASE(put_over_a_known_copy_needs_no_link), T_CASE(values_survive_a_reopen_on_real_files))
