@@ -45,14 +45,16 @@ BASE_ALWAYS_INLINE l1_sizes l1_sizes_of(const l1 *c, const l1_lane *n)
     return size;
 }
 
-/* Return how much small may exceed its share before a main below its share takes records (fill).
+/* Return how much small may exceed its share before a main below its share takes a record (fill).
  * By bytes memory comes free by the segment: sets free more than they append, or nothing. So small
- * swings by a segment and more around its share, where a bound of entries keeps it exact. */
-static uint64_t l1_slack(const l1 *c, l1_sizes size)
+ * swings by a segment and more around its share, where a bound of entries keeps it exact. A record
+ * that is long swings it by its own size: once as it enters, once as it leaves. */
+static uint64_t l1_slack(const l1 *c, l1_sizes size, uint64_t weight)
 {
     if (base_load_rlx(&c->max_entries) != 0) { return 0; }
-    const uint64_t most = BASE_MIN((size.small + size.mainq) / 16, size.small);
-    return BASE_MIN((uint64_t)c->seg_bytes * 3 / 2, most);
+    const uint64_t swing =
+        BASE_MIN((uint64_t)c->seg_bytes * 3 / 2, (size.small + size.mainq) / 16);
+    return BASE_MIN(swing + 2 * weight, size.small);
 }
 
 typedef struct l1_verdict {
@@ -62,7 +64,7 @@ typedef struct l1_verdict {
 } l1_verdict;
 
 static l1_verdict l1_decide(const l1 *c, const l1_lane *n, unsigned q, unsigned freq,
-                            unsigned kind, bool force)
+                            unsigned kind, uint64_t weight, bool force)
 {
     l1_verdict v = {.cause = L1_LEFT_CAPACITY};
     const l1_policy policy = (l1_policy)base_load_rlx(&c->policy);
@@ -74,7 +76,7 @@ static l1_verdict l1_decide(const l1 *c, const l1_lane *n, unsigned q, unsigned 
     const l1_rule *r = l1_rule_now(c);
     if (q == 0) {
         const l1_sizes size = l1_sizes_of(c, n);
-        const uint64_t slack = r->fill ? l1_slack(c, size) : 0;
+        const uint64_t slack = r->fill ? l1_slack(c, size, weight) : 0;
         v.keep = !force && l1_rule_keeps(r, &n->learned, freq, size.small - slack,
                                          size.mainq + slack);
         /* Keep an error or negative entry only after repeated requests. */
@@ -358,7 +360,7 @@ static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q,
     bool spared = false;
     if (!l1_is_over(c, pos, r, &verdict.cause)) {
         const unsigned kind = l1_kind_of(c, pos, r);
-        verdict = l1_decide(c, n, q, l1_freq(slot->b, slot->i), kind, force);
+        verdict = l1_decide(c, n, q, l1_freq(slot->b, slot->i), kind, weight, force);
         if ((c->favor_objects || n->cost_mean64 != 0) && kind == L1_VALUE && !force) {
             verdict = l1_weigh(c, n, pos, r, hash, q, verdict);
         }
