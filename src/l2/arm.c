@@ -89,27 +89,31 @@ static uint32_t l2_arm_list(l2 *d, uint32_t window, l2_arming a[2])
 CELLAR_PRIVATE void l2_arm_work(l2 *d)
 {
     const int64_t now = base_now_ms(d->cfg.clock);
-    const bool wanted = base_xchg_ar(&d->arm_wanted, 0u) != 0;
-    if (!wanted && now - d->arm_ms < L2_ARM_MS) { return; }
+    const uint32_t wanted = base_xchg_ar(&d->arm_wanted, 0u);
+    if (wanted == 0 && now - d->arm_ms < L2_ARM_MS) { return; }
     l2_arming a[2];
     sync_take(L2_LOG, &d->log_lock);
     const uint64_t at = d->open_slot != NULL ? l2_lsn(d, d->open_slot->head.segseq,
                                                       d->open_slot->pos) : 0;
     sync_drop(L2_LOG, &d->log_lock);
     const uint32_t least = BASE_MIN(L2_WINDOW_LEAST, d->form.seg_bytes);
-    if (wanted) {
-        d->arm_window = BASE_MIN(BASE_MAX(d->arm_window, least / 2) * 2, d->form.seg_bytes);
+    /* A sync writes what was touched, also without a record. So where the stage is synced, the
+     * window grows only for a record that does not fit into it. */
+    const bool bounded = d->cfg.level != L2_DROP && at != d->arm_lsn;
+    if (wanted == L2_ARM_MORE) {
+        d->arm_window = BASE_MIN(BASE_MAX(d->arm_window, least / 2) * 2,
+                                 bounded ? least : d->form.seg_bytes);
     } else if (at - d->arm_lsn < d->arm_window / 4) {
         d->arm_window = BASE_MAX(d->arm_window / 2, least);
     }
     /* An idle store keeps only a few pages armed, because touched pages are written back. */
-    const uint32_t window = at == d->arm_lsn && !wanted ? BASE_MIN(L2_WINDOW_IDLE + 2 * d->reserve,
-                                                                   least) : d->arm_window;
+    const uint32_t idle = BASE_MIN(L2_WINDOW_IDLE + 2 * d->reserve, least);
+    const uint32_t window = at == d->arm_lsn && wanted != L2_ARM_MORE ? idle : d->arm_window;
     d->arm_ms = now;
     d->arm_lsn = at;
     const uint32_t n = l2_arm_list(d, window, a);
     for (uint32_t i = 0; i < n; i++) { l2_arm_slot(d, &a[i]); }
-    if (wanted) { l2_room_made(d); }
+    if (wanted != 0) { l2_room_made(d); }
 }
 
 /* Reset the armed limits. A sync of the stage cleans its pages, and puts drop rather than wait. */
@@ -120,7 +124,7 @@ CELLAR_PRIVATE void l2_disarm(l2 *d)
         d->slot[i].armed_end = d->slot[i].armed_lines = d->slot[i].armed_soon = 0;
     }
     sync_drop(L2_LOG, &d->log_lock);
-    base_store_rlx(&d->arm_wanted, 1u);
+    base_store_rlx(&d->arm_wanted, (uint32_t)L2_ARM_AGAIN);
 }
 
 BASE_SIZE_END

@@ -19,7 +19,7 @@
 
 BASE_SIZE_BEGIN
 
-#define L2_FILL_BLOCK ((uint64_t)64 << 10) /* a larger one: more bytes per dirty folio */
+#define L2_FILL_BLOCK ((uint64_t)64 << 10)
 
 CELLAR_PRIVATE int l2_file(l2 *d, const char *name, uint32_t flags, base_vfs_file **out)
 {
@@ -53,11 +53,13 @@ CELLAR_PRIVATE int l2_super_make(l2 *d)
 }
 
 /* Write zeros to a new stage, one block at a time. Where the page cache has large folios, a block
- * becomes one folio. Touching its pages and writing a segment from them then takes fewer steps. */
+ * becomes one folio. Touching its pages and writing a segment from them then takes fewer steps. But
+ * a sync writes the folio of each dirty byte: where the stage is synced, a block is a page. */
 static int l2_stage_fill(l2 *d, base_vfs_file *stage)
 {
     const uint64_t bytes = (uint64_t)d->super.nstage * d->super.seg_bytes;
-    const size_t block = (size_t)BASE_MIN(L2_FILL_BLOCK, bytes);
+    const uint64_t most = d->cfg.level == L2_DROP ? L2_FILL_BLOCK : L2_PAGE;
+    const size_t block = (size_t)BASE_MIN(most, bytes);
     unsigned char *zeros = base_alloc(d->cfg.account, BASE_MOD_L2_STAGE, block, NULL);
     int e = zeros != NULL ? 0 : ENOMEM;
     for (uint64_t at = 0; at < bytes && e == 0; at += block) {

@@ -64,7 +64,7 @@ CELLAR_PRIVATE void l2_room_wait(l2 *d, uint32_t seen)
 CELLAR_PRIVATE void l2_arm_wish(l2 *d)
 {
     if (base_load_rlx(&d->arm_wanted) != 0) { return; }
-    base_store_rel(&d->arm_wanted, 1u);
+    base_store_rel(&d->arm_wanted, (uint32_t)L2_ARM_MORE);
     l2_worker_wake(d);
 }
 

@@ -154,7 +154,7 @@ CELLAR_PRIVATE void l2_recycle(l2 *d)
             s->state = L2_SLOT_FREE;
             /* writeback has cleaned the pages since */
             s->armed_end = s->armed_lines = s->armed_soon = 0;
-            base_store_rlx(&d->arm_wanted, 1u);
+            base_store_rlx(&d->arm_wanted, (uint32_t)L2_ARM_MORE);
         }
         sync_drop(L2_LOG, &d->log_lock);
         if (due) { l2_room_made(d); }

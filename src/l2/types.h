@@ -416,6 +416,8 @@ typedef struct l2_moves { /* passes of the oldest segment, see move.c; worker on
 
 enum { L2_NOW_CLEAN, L2_NOW_MOVING, L2_NOW_DIRTY }; /* values of l2.dirty */
 
+enum { L2_ARM_MORE = 1, L2_ARM_AGAIN }; /* a caller came close to armed_end; a sync cleaned pages */
+
 struct l2 {
     l2_config cfg;           /* constant; path is not kept */
     const base_vfs *vfs;
@@ -502,7 +504,7 @@ struct l2 {
     _Atomic uint64_t advanced;    /* ns of the worker's last step that made progress */
     _Atomic uint32_t room;        /* raised when a slot or a place becomes free; futex word */
     bool (*round)(l2 *d, uint64_t budget_us); /* l2_tick, for callers without a thread; constant */
-    _Atomic uint32_t arm_wanted;  /* 1: a caller came close to armed_end */
+    _Atomic uint32_t arm_wanted;  /* L2_ARM_..., or 0 */
     _Atomic uint64_t reads_begun, reads_done; /* reads of callers from disk */
     _Atomic uint32_t reads_stuck; /* 1: a read takes longer than 100 ms */
 

@@ -4,7 +4,6 @@
  *         Changed ones are not, whatever happens to log, index and places.
  * Method: small stores on an in-memory disk, with the worker run by hand; and one on real files. */
 #include "tests/support/folder.h"
-#include "l2/steps.h"
 #include "tests/support/l2_kit.h"
 
 #include <sys/stat.h>
@@ -494,60 +493,6 @@ static void deletes_without_room_wait_and_drop_nothing(void)
         }
         end();
     }
-}
-
-/* A put is dropped beyond the pages that the worker touched, and without a slot. Each time a round of
- * the worker raises the number on which the caller waits. */
-static void each_reason_to_drop_a_put_ends_with_room(void)
-{
-    for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
-        uint32_t ends = 0, key = 0;
-        begin();
-        kit.cfg.level = (l2_level)level;
-        kit.cfg.seg_count = 20;
-        open_it();
-        while (ends < 30) {
-            if (ends % 3 == 1) { l2_disarm(kit.d); }
-            const uint32_t seen = l2_room_seen(kit.d);
-            if (put(key++, 1, 500) == CELLAR_OK) { continue; }
-            ends++;
-            for (int i = 0; i < 3 && l2_room_seen(kit.d) == seen; i++) { (void)l2_tick(kit.d, 0); }
-            T_CHECK(l2_room_seen(kit.d) != seen);
-            l2_room_wait(kit.d, seen);
-            T_EQ_I64(put(key++, 1, 500), CELLAR_OK);
-        }
-        end();
-    }
-}
-
-static bool is_staged(uint64_t word)
-{
-    return L2_SEG_STATE(base_load_acq(&kit.d->seg[l2_word_seg(kit.d, word)].word)) == L2_SEG_STAGE;
-}
-
-/* If the caller knows the address of the copy on disk, the put replaces it. Else the put links to it. */
-static void put_over_a_known_copy_needs_no_link(void)
-{
-    begin();
-    open_it();
-    const uint32_t id = 7;
-    const l2_key k = l2_kit_key(&kit, &id, sizeof id, 5);
-    uint64_t where = 0, known = 0;
-    l2_meta m = { .deadline_ms = BASE_NEVER_MS, .where = &where };
-    for (int round = 0; round < 6; round++) {
-        m.older = round < 3 ? known : round == 3 ? known + 1 : 0;
-        T_EQ_I64(l2_put(kit.d, &k, "value", 5, &m, NULL), CELLAR_OK);
-        known = where;
-        uint64_t word[L2_CLASS_WORDS];
-        T_EQ_U64(l2_index_all(kit.d, l2_h48(k.hash), word), 1);
-        T_EQ_I64((word[0] & L2_WORD_LINKED) != 0, round >= 3);
-        for (uint32_t i = 0; is_staged(word[0]) && i < 500; i++) {
-            (void)put(1000 + i, 1, 400);
-            (void)l2_tick(kit.d, 0);
-        }
-        T_CHECK(!is_staged(word[0]));
-    }
-    end();
 }
 
 /* The disk fails, so that no slot becomes free: deletes rely on the stall marker. */
@@ -1189,7 +1134,6 @@ T_MAIN("l2_store", T_CASE(segments_reclaimed_during_the_rebuild_leave_no_word),
        T_CASE(a_raised_stamp_refuses_the_put), T_CASE(an_unchanged_copy_is_not_written_again),
        T_CASE(only_keys_that_may_be_on_disk_log_tombstones),
        T_CASE(deletes_without_room_wait_and_drop_nothing), T_CASE(reclaim_keeps_the_newest_records),
-       T_CASE(each_reason_to_drop_a_put_ends_with_room),
        T_CASE(deletes_without_room_on_a_failing_disk_enter_the_list),
        T_CASE(puts_leave_room_for_changes_only_in_the_last_slot),
        T_CASE(a_file_system_that_cannot_zero_is_asked_once),
@@ -1197,4 +1141,4 @@ T_MAIN("l2_store", T_CASE(segments_reclaimed_during_the_rebuild_leave_no_word),
        T_CASE(a_fast_disk_gets_larger_writes_than_a_slow_one),
        T_CASE(namespaces_and_generations_persist), T_CASE(dropping_a_namespace_needs_no_memory),
        T_CASE(a_visit_stops_at_a_disk_that_does_not_answer),
-       T_CASE(put_over_a_known_copy_needs_no_link), T_CASE(values_survive_a_reopen_on_real_files))
+       T_CASE(values_survive_a_reopen_on_real_files))
