@@ -801,11 +801,18 @@ CELLAR_PRIVATE cellar_err cache_increment_key(cellar *c, l1_key *k, int64_t delt
     return err;
 }
 
-/* Bring the key from the tier, because conditions on its presence include the tier. */
-BASE_COLD static void cache_put_bring(cellar *c, const l1_key *k)
+/* Let the tier make a conditional put. Or bring the key from the tier, because conditions on its
+ * presence include the tier, and return PENDING: memory makes it. */
+BASE_COLD static cellar_err cache_put_if(cellar *c, l1_key *k, cache_plan *plan)
 {
+    const cache_tier *t = cache_tier_of(c);
     l1_info info;
-    if (l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK) == CELLAR_MISS) { (void)cache_brought(c, k); }
+    if (t != NULL && t->put_if != NULL) { return t->put_if(c, k, plan); }
+    if (t != NULL && (plan->spec.flags & (L1_IF_ABSENT | L1_IF_PRESENT | L1_KEEP_TTL)) != 0 &&
+        l1_inspect(c->l1, k, NULL, 0, &info, L1_PEEK) == CELLAR_MISS) {
+        (void)cache_brought(c, k);
+    }
+    return CELLAR_PENDING;
 }
 
 /* Remove the old value of a key that the policy denies, like each set that fails. */
@@ -822,9 +829,11 @@ BASE_COLD static void cache_put_denied(cellar *c, l1_key *k, const cache_plan *p
 CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
 {
     const l1_put_spec *p = &plan->spec;
-    if (BASE_UNLIKELY((p->flags & (L1_IF_ABSENT | L1_IF_PRESENT | L1_KEEP_TTL)) != 0) &&
-        p->change == L1_CHANGE_SET && cache_tier_of(c) != NULL) {
-        cache_put_bring(c, k);
+    const uint32_t conditions = L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_KEEP_TTL |
+                                L1_WANT_VERSION;
+    if (BASE_UNLIKELY((p->flags & conditions) != 0) && p->change == L1_CHANGE_SET) {
+        const cellar_err said = cache_put_if(c, k, plan);
+        if (said != CELLAR_PENDING) { return said; }
     }
     cache_change ch = { .c = c, .k = k, .spec = &plan->spec, .plan = plan,
                         .flags = (plan->durable ? CACHE_DURABLE_SET : 0u) |

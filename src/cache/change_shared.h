@@ -20,19 +20,10 @@ CELLAR_PRIVATE cellar_err cache_shared_change(cellar *c, l1_key *k, l1_put_spec 
                                               uint64_t *check);
 /* Remove a key from memory that another process has changed, as a delete that the tier reports. */
 CELLAR_PRIVATE void cache_shared_changed(cellar *c, l1_key *k);
-/* Make the calls of the program that depend on the state of a key. */
+/* Make the changes that depend on the state of a key: see cache_tier. */
 CELLAR_PRIVATE cellar_err cache_put_shared(cellar *c, l1_key *k, cache_plan *plan);
 CELLAR_PRIVATE cellar_err cache_increment_shared(cellar *c, l1_key *k, int64_t delta, int64_t init,
                                                  const cellar_set_opts *if_new, int64_t *number);
 CELLAR_PRIVATE cellar_err cache_touch_shared(cellar *c, l1_key *k, int64_t deadline_ms);
-
-/* Put the entry of a plan. */
-BASE_INLINE cellar_err cache_put_any(cellar *c, l1_key *k, cache_plan *plan)
-{
-    const uint32_t asks = L1_IF_ABSENT | L1_IF_PRESENT | L1_IF_VERSION | L1_KEEP_TTL |
-                          L1_WANT_VERSION;
-    return BASE_UNLIKELY((plan->spec.flags & asks) != 0) && cache_shared_of(c) != NULL
-               ? cache_put_shared(c, k, plan) : cache_put(c, k, plan);
-}
 
 #endif

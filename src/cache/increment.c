@@ -6,7 +6,7 @@
  *            L1; else a new counter with the options of the namespace
  * SEE ALSO   change.c. */
 #include "cache/call.h"
-#include "cache/change_shared.h"
+#include "cache/change.h"
 #include "cache/error.h"
 #include "cache/plan.h"
 
@@ -23,16 +23,6 @@ BASE_COLD static cellar_err cache_incr_failed(cellar *c, cellar_err err)
         return cache_fail(c, err, 0, "cellar_increment: no memory: raise memory_bytes");
     default: return err;
     }
-}
-
-/* Let the shared tier count. */
-BASE_COLD static cellar_err cache_incr_shared(cellar *c, l1_key *k, int64_t delta, int64_t init,
-                                              const cellar_set_opts *if_new, int64_t *now_value)
-{
-    int64_t now = 0;
-    const cellar_err err = cache_increment_shared(c, k, delta, init, if_new, &now);
-    if (now_value != NULL && (err == CELLAR_OK || err == CELLAR_E_RANGE)) { *now_value = now; }
-    return err >= 0 || err == CELLAR_E_SPACE ? err : cache_incr_failed(c, err); /* of the tier */
 }
 
 CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_len, int64_t delta,
@@ -55,17 +45,17 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
     if (cache_is_closed(c)) { return cache_closed(c); }
     l1_key k;
     cache_key(c, &k, key, key_len);
-    if (BASE_UNLIKELY((base_load_rlx(&c->state) & (CACHE_OFF | CACHE_PROOF)) != 0)) {
-        if (cache_is_off(c)) { return CELLAR_DISABLED; }
-        if (cache_shared_of(c) != NULL) {
-            return cache_incr_shared(c, &k, delta, init, if_new, now_value);
-        }
-    }
+    if (BASE_UNLIKELY(cache_is_off(c))) { return CELLAR_DISABLED; }
+    const cache_tier *t = cache_tier_of(c);
+    const bool below = BASE_UNLIKELY(t != NULL) && t->increment != NULL;
     int64_t now;
-    const cellar_err err = cache_increment_key(c, &k, delta, init, if_new, &now);
+    const cellar_err err = below ? t->increment(c, &k, delta, init, if_new, &now)
+                                 : cache_increment_key(c, &k, delta, init, if_new, &now);
     if (now_value != NULL &&
-        (err == CELLAR_OK || err == CELLAR_E_RANGE || err == CELLAR_E_IO)) {
+        (err == CELLAR_OK || err == CELLAR_E_RANGE || (err == CELLAR_E_IO && !below))) {
         *now_value = now;
     }
-    return BASE_LIKELY(err >= 0) ? err : cache_incr_failed(c, err);
+    /* E_SPACE of a tier is not of memory_bytes */
+    const bool said = BASE_LIKELY(err >= 0) || (below && err == CELLAR_E_SPACE);
+    return said ? err : cache_incr_failed(c, err);
 }

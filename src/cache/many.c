@@ -10,7 +10,7 @@
  * INVARIANTS Each item gets the code of its single call. A failed item does not stop the others. Of
  *            equal keys the last set wins. */
 #include "cache/call.h"
-#include "cache/change_shared.h"
+#include "cache/change.h"
 #include "cache/error.h"
 #include "cache/lookup.h"
 #include "cache/plan.h"
@@ -271,7 +271,7 @@ static void cache_set_group(cellar *c, cellar_set_item *items, size_t n, cache_p
         }
         p->spec.value = it->value;
         p->spec.value_len = it->value_len;
-        it->status = cache_put_any(c, &keys[i], p);
+        it->status = cache_put(c, &keys[i], p);
     }
 }
 

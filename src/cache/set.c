@@ -8,7 +8,7 @@
  * SEE ALSO   plan.c (options), change.c, loading/update.c, many.c. */
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
-#include "cache/change_shared.h"
+#include "cache/change.h"
 #include "cache/error.h"
 #include "cache/plan.h"
 
@@ -120,9 +120,9 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
     plan.spec.value = value;
     plan.spec.value_len = value_len;
     plan.spec.untagged = !tagged;
-    if (BASE_LIKELY(!sampled)) { return cache_put_any(c, &k, &plan); }
+    if (BASE_LIKELY(!sampled)) { return cache_put(c, &k, &plan); }
     const uint64_t since_ns = base_now_ns();
-    err = cache_put_any(c, &k, &plan);
+    err = cache_put(c, &k, &plan);
     stats_time(c->stats, STATS_OP_SET, base_now_ns() - since_ns);
     return err;
 }

@@ -59,6 +59,7 @@ typedef enum cache_tier_kind {
     CACHE_TIER_BEHIND  /* gets each write of a call, not loaded, touched or negative values */
 } cache_tier_kind;
 
+struct cache_plan;
 typedef struct cache_tier {
     cache_tier_kind kind;
     bool commits;       /* DISK: l2_commit may be called */
@@ -76,6 +77,11 @@ typedef struct cache_tier {
     /* BEHIND: run background work. True: more work is left. NULL: a thread runs it. */
     bool (*tick)(void *ctx, uint64_t budget_us);
     void (*close)(void *ctx, int64_t deadline_ms); /* SHARED, BEHIND; may wait */
+    /* SHARED: make a change that depends on the state of its key. NULL: memory makes it. */
+    cellar_err (*put_if)(cellar *c, l1_key *k, struct cache_plan *plan);
+    cellar_err (*increment)(cellar *c, l1_key *k, int64_t delta, int64_t init,
+                            const cellar_set_opts *if_new, int64_t *number);
+    cellar_err (*touch)(cellar *c, l1_key *k, int64_t deadline_ms);
     /* SHARED: in a forked child, drop the tier without touching shared state. */
     void (*forked)(void *ctx);
 } cache_tier;

@@ -4,7 +4,7 @@
  *
  * SEE ALSO   change.c. */
 #include "cache/call.h"
-#include "cache/change_shared.h"
+#include "cache/change.h"
 #include "cache/error.h"
 
 CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, int64_t ttl_ms)
@@ -24,7 +24,8 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
     l1_key k;
     cache_key(c, &k, key, key_len);
     cache_change ch = { .c = c, .k = &k, .kind = CACHE_TOUCH, .deadline_ms = deadline };
-    if (cache_shared_of(c) != NULL) { return cache_touch_shared(c, &k, deadline); }
+    const cache_tier *t = cache_tier_of(c);
+    if (t != NULL && t->touch != NULL) { return t->touch(c, &k, deadline); }
     const cellar_err err = cache_change_run(&ch);
     if (err < 0 && err != CELLAR_E_IO && err != CELLAR_E_FORKED) {
         return cache_fail(c, err, 0, "cellar_touch: no memory for a deadline");

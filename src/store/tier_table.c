@@ -281,6 +281,9 @@ static cellar_err cache_table_join(cellar *c, const cellar_tier_table *t)
         if (err != CELLAR_OK) { cache_shared_free(h); }
         return err;
     }
+    h->tier.put_if = cache_put_shared;
+    h->tier.increment = cache_increment_shared;
+    h->tier.touch = cache_touch_shared;
     h->host = (cellar_tier_host){
         .struct_size = sizeof h->host, .ctx = h, .name = h->name, .now_ms = cache_table_now,
         .tag_fp = cache_table_tag_fp, .changed = cache_table_changed, .ended = cache_table_ended,
