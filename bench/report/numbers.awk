@@ -11,6 +11,7 @@
 #            are the caches with a bound, and on disk all stores. A subject with a wrong value,
 #            refused sets or more than one failed call in a hundred does not count. Bold: another
 #            subject is faster. A row that no file has is left out, and named below the table.
+# HITS       Ours with the quartiles of its hash keys.
 # STATE      of the cross-core states the one with the most rounds; later lines replace earlier ones.
 #            A figure under its floor is bold, one of a noisy row has a ~, one that was not measured
 #            is "-".
@@ -67,6 +68,7 @@ peers && /"metric":/ {
     rounds = number("rounds") + number("dropped")
     if (key in at_peer && rounds < peer_rounds[key] && text("c2c") != peer_state[key]) next
     if (!(key in at_peer)) others[row_of] = others[row_of] " " text("subject")
+    low[key] = number("p25"); high[key] = number("p75")
     at_peer[key] = number("value"); peer_rounds[key] = rounds; peer_state[key] = text("c2c")
     unfit[key] = number("bad") > 0 || text("note") == "wrong values" || \
                  text("note") == "sets refused" || number("failed") > 1
@@ -112,6 +114,8 @@ function beside(row_of, rival,    name, n, i, k, ours, best, times, less) {
     if (less) {
         times = sprintf("%.1f %%", 100 * (1 - at_peer[ours]))
         if (at_peer[ours] > at_peer[k]) times = "**" times "**"
+        if (low[ours] != high[ours])
+            times = times sprintf(" [%.1f %.1f]", 100 * (1 - high[ours]), 100 * (1 - low[ours]))
         times = times sprintf(" against %.1f %%", 100 * (1 - at_peer[k]))
     } else {
         times = short(at_peer[ours] / at_peer[k])
