@@ -201,7 +201,11 @@ static int base_vfs_open(void *ctx, base_vfs_file *dir, const char *name, uint32
             return errno;
         }
     }
-    return base_vfs_wrap(fd, direct, out);
+    struct stat s;
+    e = fstat(fd, &s) != 0 ? errno : S_ISREG(s.st_mode) ? 0 : S_ISDIR(s.st_mode) ? EISDIR : ENXIO;
+    if (e == 0) { return base_vfs_wrap(fd, direct, out); }
+    base_fd_close(fd);
+    return e;
 }
 
 static void base_vfs_close(void *ctx, base_vfs_file *f)

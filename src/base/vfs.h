@@ -44,7 +44,8 @@ typedef struct base_vfs {
     int (*list)(void *ctx, base_vfs_file *dir, void (*fn)(void *fn_ctx, const char *name),
                 void *fn_ctx);
     int (*open)(void *ctx, base_vfs_file *dir, const char *name, uint32_t flags,
-                base_vfs_file **out); /* openat, O_NOFOLLOW|O_CLOEXEC */
+                base_vfs_file **out); /* openat, O_NOFOLLOW|O_CLOEXEC. Only regular files: else
+                                       * ELOOP (a link), EISDIR, ENXIO */
     void (*close)(void *ctx, base_vfs_file *f);
     int (*preallocate)(void *ctx, base_vfs_file *f, uint64_t bytes);
     int (*pread)(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t offset, size_t *done);

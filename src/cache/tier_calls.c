@@ -145,6 +145,8 @@ CELLAR_PRIVATE void cache_tiers_forked(cache_store *s)
 
 /* ---- durability ---- */
 
+#define CACHE_DISK_STANDS "the disk of l2_path does not answer (a stall): retry when it does"
+
 CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, cellar_err below)
 {
     if (BASE_LIKELY(below == CELLAR_OK)) { return below; }
@@ -159,9 +161,11 @@ CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, cellar_err below)
         return cache_fail(c, below, 0, "the write found no room in its queue for 1 s and did not "
                                        "happen: raise queue_items or queue_bytes of the batcher");
     }
-    return cache_fail(c, below, 0,
-                      "the entry is in memory only: it is over a quarter of the data file, a "
-                      "write limit is used up, or the disk tier is off (cellar_dump)");
+    l2 *d = t != NULL ? cache_tier_disk(t) : NULL;
+    return cache_fail(c, below, 0, d != NULL && l2_stands_still(d)
+                          ? "the entry is in memory only: " CACHE_DISK_STANDS
+                          : "the entry is in memory only: it is over a quarter of the data file, a "
+                            "write limit is used up, or the disk tier is off (cellar_dump)");
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)
@@ -170,8 +174,9 @@ CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)
     l2 *d = t != NULL ? cache_tier_disk(t) : NULL;
     if (d == NULL) { return err; } /* forked since the change: the child has memory only */
     if (l2_commit(d) == CELLAR_OK || err < 0) { return err; }
-    return cache_fail(c, CELLAR_E_IO, 0,
-                      "the change is in memory only and not durable: the disk failed");
+    return cache_fail(c, CELLAR_E_IO, 0, l2_stands_still(d)
+                          ? "the change is in memory only and not durable: " CACHE_DISK_STANDS
+                          : "the change is in memory only and not durable: the disk failed");
 }
 
 CELLAR_API cellar_err cellar_sync(cellar *c)

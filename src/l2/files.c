@@ -24,7 +24,8 @@ BASE_SIZE_BEGIN
 CELLAR_PRIVATE int l2_file(l2 *d, const char *name, uint32_t flags, base_vfs_file **out)
 {
     const int e = d->vfs->open(d->vfs->ctx, d->dir, name, flags, out);
-    if ((e == ELOOP || e == EISDIR) && d->cfg.refusal != NULL) { d->cfg.refusal->misfit = name; }
+    const bool misfit = e == ELOOP || e == EISDIR || e == ENXIO;
+    if (misfit && d->cfg.refusal != NULL) { d->cfg.refusal->misfit = name; }
     return e;
 }
 

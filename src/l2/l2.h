@@ -41,7 +41,7 @@ typedef struct l2_refusal {
     uint64_t least_memory; /* with E_NOMEM a sufficient memory_bytes; 0: the budget was not the
                             * cause */
     int64_t owner;         /* with E_BUSY the number of the process; 0: unknown */
-    const char *misfit;    /* with E_IO the name that a link or a folder has; NULL: none */
+    const char *misfit;    /* with E_IO the name that is no regular file; NULL: none */
 } l2_refusal;
 
 typedef struct l2_config {
@@ -193,6 +193,8 @@ BASE_SPARE CELLAR_PRIVATE uint32_t l2_room_seen(const l2 *d);
 /* Wait for room, 5 ms at most, unless l2_room_seen is not `seen` any more. Without a thread the
  * caller works. The caller holds no lock. */
 BASE_SPARE CELLAR_PRIVATE void l2_room_wait(l2 *d, uint32_t seen);
+/* Return true while the disk does not answer. */
+BASE_SPARE CELLAR_PRIVATE bool l2_stands_still(const l2 *d);
 /* Return true while puts are dropped until the next probe of the disk, or until the next open. */
 BASE_SPARE CELLAR_PRIVATE bool l2_off(const l2 *d);
 /* Reserve the memory that puts with `pack` need. Return false if there is none. */

@@ -179,6 +179,10 @@ CELLAR_PRIVATE cellar_err l2_meta_load(l2 *d)
     for (unsigned i = 0; i < 2; i++) { serial[i] = l2_meta_read(d, i, &buf[i], &cap[i]); }
     const unsigned newer = serial[1] > serial[0];
     bool ok = true;
+    if (serial[!newer] == 0 && buf[!newer] != NULL && l2_r32(buf[!newer]) != 0) {
+        base_log(d->cfg.log, BASE_LOG_WARNING, "l2", EIO, "META.%u is damaged: %s", newer ^ 1u,
+                 serial[newer] != 0 ? "the other copy counts" : "no other copy is whole");
+    }
     if (serial[newer] != 0) { ok = l2_meta_take(d, buf[newer]); }
     d->meta_serial = serial[newer];
     for (unsigned i = 0; i < 2; i++) {

@@ -60,7 +60,7 @@ static const char *const l2_names[] = { "LOCK", "SUPER", "SUPER.new", "META.0", 
 
 /* ---- identity of the directory ---- */
 
-typedef struct l2_census { bool super, foreign, images, rest, snap, snap_rest; } l2_census;
+typedef struct l2_census { bool super, meta, foreign, images, rest, snap, snap_rest; } l2_census;
 
 static void l2_count_name(void *ctx, const char *name)
 {
@@ -70,6 +70,7 @@ static void l2_count_name(void *ctx, const char *name)
         ours = ours || strcmp(name, l2_names[i]) == 0;
     }
     c->super = c->super || strcmp(name, "SUPER") == 0;
+    c->meta = c->meta || strcmp(name, "META.0") == 0; /* made after SUPER */
     c->images = c->images || strcmp(name, "bloom.snap") == 0;
     c->rest = c->rest || strcmp(name, "bloom.new") == 0; /* left by an interrupted save */
     c->snap = c->snap || strcmp(name, "index.snap") == 0;
@@ -111,7 +112,6 @@ static cellar_err l2_super_load(l2 *d, int *sys_errno)
     }
     if (e == 0 && any && !newer && bad < 2) { l2_super_mend(d, f, bad); }
     l2_file_close(d, &f);
-    if (e == EISDIR) { d->cfg.refusal->misfit = "SUPER"; } /* a folder opens for reading */
     *sys_errno = e;
     if (e != 0) { return CELLAR_E_IO; }
     if (newer) { return CELLAR_E_NEWER_FORMAT; }
@@ -369,6 +369,7 @@ static cellar_err l2_open_dir(l2 *d, const char *path, int *sys_errno)
     if (e != 0) { return CELLAR_E_IO; }
     cellar_err err = CELLAR_OK;
     if (c.super) { err = l2_super_load(d, sys_errno); }
+    if (!c.super && c.meta) { err = CELLAR_E_CORRUPT; }
     if (!c.super && c.foreign) { err = CELLAR_E_FOREIGN; }
     if (err == CELLAR_OK) { err = l2_lock(d, sys_errno); }
     if (err != CELLAR_OK) { return err; }

@@ -109,7 +109,7 @@ static cellar_err cache_disk_failed(cache_store *s, const cache_settings *cfg, c
                        (long long)known->owner);
     } else if (err == CELLAR_E_IO && known->misfit != NULL) {
         (void)snprintf(s->disk_text, sizeof s->disk_text,
-                       "%s: l2_path has a link or a folder in place of its file %s: remove it",
+                       "%s: l2_path has a link, folder or FIFO in place of its file %s: remove it",
                        lead, known->misfit);
     } else {
         (void)snprintf(s->disk_text, sizeof s->disk_text, "%s: %s", lead,

@@ -328,20 +328,22 @@ static void refused_directory_states_its_cause(void)
     end();
 }
 
-/* A link or a folder in place of a file is named, and followed by no open. */
-static void link_or_folder_in_place_of_a_file_is_named(void)
+/* A link, a folder or a FIFO in place of a file is named. No open follows it or waits. */
+static void link_folder_or_fifo_in_place_of_a_file_is_named(void)
 {
     static const char *const names[] = { "SUPER", "META.1", "stage.buf", "data.seg", "LOCK" };
     char name[420], away[420], words[80];
-    for (size_t i = 0; i < 2 * sizeof names / sizeof names[0]; i++) {
+    for (size_t i = 0; i < 3 * sizeof names / sizeof names[0]; i++) {
         begin();
         settings cfg = config();
         shut(open_it());
-        snprintf(name, sizeof name, "%s/%s", store, names[i / 2]);
+        snprintf(name, sizeof name, "%s/%s", store, names[i / 3]);
         snprintf(away, sizeof away, "%s/away", folder);
         T_REQUIRE(rename(name, away) == 0);
-        T_REQUIRE((i % 2 == 0 ? symlink(away, name) : mkdir(name, 0700)) == 0);
-        snprintf(words, sizeof words, "link or a folder in place of its file %s:", names[i / 2]);
+        T_REQUIRE((i % 3 == 0   ? symlink(away, name)
+                   : i % 3 == 1 ? mkdir(name, 0700) : mkfifo(name, 0600)) == 0);
+        snprintf(words, sizeof words, "link, folder or FIFO in place of its file %s:",
+                 names[i / 3]);
         expect_words(&cfg, CELLAR_E_IO, words);
         T_REQUIRE(remove(name) == 0 && remove(away) == 0);
         end();
@@ -378,6 +380,42 @@ static void damaged_directory_is_set_aside_and_named(void)
         snprintf(name, sizeof name, "%s.bad.%d", cfg.config.l2_path, n);
         t_wipe(name);
     }
+    end();
+}
+
+/* SUPER is made first of the files with contents, so a directory with META lost it. */
+static void removed_superblock_is_damage_and_damaged_meta_is_named(void)
+{
+    char name[420];
+    begin();
+    settings cfg = config();
+    cellar *c = NULL;
+    for (int i = 0; i < 4; i++) { /* both copies of META are written */
+        c = open_it();
+        T_EQ_I64(put(c, 1, 1), CELLAR_OK);
+        T_EQ_I64(cellar_clear(c), CELLAR_OK);
+        T_EQ_I64(put(c, 1, 1), CELLAR_OK);
+        shut(c);
+    }
+    snprintf(name, sizeof name, "%s/META.1", store);
+    FILE *meta = fopen(name, "w");
+    T_REQUIRE(meta != NULL && fprintf(meta, "%0100d", 0) == 100 && fclose(meta) == 0);
+    said[0] = '\0';
+    cfg.host.log_level = CELLAR_LOG_WARNING;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_U64(look(c, 1), 1);
+    T_EQ_I64(lines_with("META.1 is damaged: the other copy counts"), 1);
+    shut(c);
+    snprintf(name, sizeof name, "%s/SUPER", store);
+    T_REQUIRE(remove(name) == 0);
+    cfg.l2.on_damage = CELLAR_L2_REFUSE;
+    expect_words(&cfg, CELLAR_E_CORRUPT, "l2_path is damaged");
+    cfg.l2.on_damage = CELLAR_L2_SET_ASIDE;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_I64(lines_with("l2_path is damaged: the directory was renamed to "), 1);
+    shut(c);
+    snprintf(name, sizeof name, "%s.bad.1", store);
+    t_wipe(name);
     end();
 }
 
@@ -558,7 +596,8 @@ T_MAIN("cache_disk_faults", T_CASE(read_only_mount_leaves_memory_until_disk_reco
        T_CASE(open_tier_works_without_free_descriptors), T_CASE(failed_tier_open_states_its_cause),
        T_CASE(refused_directory_states_its_cause),
        T_CASE(damaged_directory_is_set_aside_and_named),
-       T_CASE(link_or_folder_in_place_of_a_file_is_named),
+       T_CASE(removed_superblock_is_damage_and_damaged_meta_is_named),
+       T_CASE(link_folder_or_fifo_in_place_of_a_file_is_named),
        T_CASE(too_small_budget_for_tier_names_sufficient_budget),
        T_CASE(value_over_half_a_segment_is_not_rejected),
        T_CASE(symbolic_link_as_l2_path_opens_its_target),

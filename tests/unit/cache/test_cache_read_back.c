@@ -19,7 +19,7 @@ static unsigned sleeps;
 #undef base_sleep_ns
 
 #include "cache/call.h"
-#include "l2/l2.h"
+#include "l2/types.h"
 #include "tests/support/disk_store.h"
 #include "tests/support/settings.h"
 
@@ -96,6 +96,27 @@ static void wait_for_room_on_disk_does_not_sleep(void)
     store_end();
 }
 
+static void failed_write_of_a_stall_says_so(void)
+{
+    store_begin();
+    settings cfg = settings_default();
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = 64u << 20;
+    cfg.host.clock = read_clock;
+    cfg.host.no_threads = 1;
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    for (uint64_t beat = 0; beat <= 1; beat++) { /* 1 ns after the boot: no progress since */
+        base_store_rlx(&c->store->disk->beat, beat);
+        T_EQ_I64(cache_tier_code(c, CELLAR_E_IO), CELLAR_E_IO);
+        cellar_error_info e = cellar_error_info_default();
+        T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+        T_EQ_I64(strstr(e.text, "does not answer (a stall)") != NULL, beat == 1);
+    }
+    base_store_rlx(&c->store->disk->beat, (uint64_t)0);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    store_end();
+}
+
 T_ONE_THREAD;
 T_MAIN("cache_read_back", T_CASE(value_replaced_between_rounds_is_stored_whole),
-       T_CASE(wait_for_room_on_disk_does_not_sleep))
+       T_CASE(wait_for_room_on_disk_does_not_sleep), T_CASE(failed_write_of_a_stall_says_so))
