@@ -32,8 +32,8 @@ SRC_L2    = format admission progress mapped_read health index tombstone_filter 
             superblock link footer slot log stall heartbeat control seal barrier stage_trim \
             namespaces invalidations group_commit index_rebuild meta write read value reopen visit move reclaim \
             image index_snapshot resize sync recovery_slot recovery_place recovery_chain recovery \
-            geometry worker owner_images files forked stat open
-SRC_FLIGHT = table wait lease invalidate fork flight
+            geometry worker owner_images files stat open
+SRC_FLIGHT = table wait lease invalidate flight
 SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick call change chain \
             permits preset snapshot tick stat text open
 SRC_LOCK  = record tick lock many stat open

@@ -701,11 +701,12 @@ CELLAR_API const char *cellar_version(void);
  *               library handles EINTR and blocks all signals in its own threads.
  *     cancel    No function is a cancellation point. Asynchronous cancel type is not allowed
  *               inside a call.
- *     fork      The child has its own copy of the cache, without maintenance thread (call
- *               cellar_tick) and without disk tier: changes with CELLAR_DURABLE or l2_write THROUGH
- *               are E_FORKED and do not happen. Of the pins it has those of the thread that
- *               forked. An operation that another thread was executing may have lost its entry.
- *               The parent is unaffected.
+ *     fork      In a child of a fork each call on an object of its parent returns CELLAR_E_FORKED
+ *               and does nothing; a close returns OK, cellar_contains MISS, and calls without a
+ *               code do nothing. No lock is taken, and cellar_last_error keeps its text. Values
+ *               that the parent pinned are not readable. Calls on objects that the child opens
+ *               work. The lock of l2_path, ports and connections end with the parent. A child that
+ *               was forked inside a callback ends by _exit or exec.
  *     exec      Nothing is inherited: no open descriptor, no environment variable. No call between
  *               vfork and exec.
  *     exit      cellar_close from atexit or a static destructor works, and all calls work in

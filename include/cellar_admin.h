@@ -313,8 +313,7 @@ CELLAR_API cellar_err cellar_tick(void *object, uint64_t budget_us, int64_t *wai
 /* Check every invariant of every structure of the store.
  * in:      any handle of the store
  * returns: OK; E_CORRUPT (cellar_last_error names the structure)
- * thread:  any; exact only while no other thread writes (the call stops the maintenance thread). In
- *          a forked child unfinished operations of the parent's threads count as errors
+ * thread:  any; exact only while no other thread writes (the call stops the maintenance thread)
  * cost:    O(everything); sets wait while one of the stripes is examined
  * example: if (cellar_integrity_check(c) != CELLAR_OK) abort();                                  */
 CELLAR_API cellar_err cellar_integrity_check(cellar *c);

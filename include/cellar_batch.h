@@ -302,8 +302,7 @@ typedef void (*cellar_write_failed_fn)(const cellar_write *write, cellar_err err
  *          cellar_last_error of NULL has the reason
  * owns:    the store owns the batcher: do not drain or close it. ctx lives until the root is closed
  * thread:  any; the entries of the namespace are cleared. flush and failed run on a thread of the
- *          batcher, with no lock held. They may use the cache; they must not close the store. In a
- *          forked child the namespace has memory alone, and nothing is written
+ *          batcher, with no lock held. They may use the cache; they must not close the store
  * cost:    a write: two allocations, two short locks, a copy of the value. Sets of the other
  *          namespaces of the store cost as much as over a disk tier
  * example: cellar_namespace_batch(ns, NULL, write_rows, NULL, db, NULL);                         */
@@ -326,9 +325,8 @@ CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_co
 CELLAR_API cellar_err cellar_batcher_stats_get(cellar_batcher *b, cellar_batcher_stats *out);
 
 /* RESTRICTIONS
- *   fork: in the child every call returns E_FORKED, except figures and cellar_batcher_close, which
- *   frees the items without their done functions. A child that was forked inside a function of the
- *   batcher leaves it by _exit or exec.
+ *   fork: in the child every call returns E_FORKED, except cellar_batcher_close, which does
+ *   nothing. A child that was forked inside a function of the batcher leaves it by _exit or exec.
  *   Flush and done functions must not leave by longjmp or a C++ exception. */
 
 #ifdef __cplusplus

@@ -301,7 +301,7 @@ CELLAR_API cellar_err cellar_bus_open(const cellar_bus_config *cfg, cellar_bus *
  * in:      b; NULL is allowed
  * returns: OK; E_BUSY (a function had not ended after close_timeout_ms: nothing is closed, the bus
  *          goes on, try again), E_DEADLOCK (called by a function of this bus: nothing is done)
- * owns:    OK: b and its members are freed, each free_fn has run. In a forked child as well
+ * owns:    OK: b and its members are freed, each free_fn has run
  * thread:  must not overlap other calls on the bus but those of its functions
  * cost:    O(messages); joins the threads
  * example: if (cellar_bus_close(b) == CELLAR_E_BUSY) puts("a function still runs");              */
@@ -574,8 +574,8 @@ CELLAR_API cellar_err cellar_bus_message_list(cellar_bus *b, const char *queue, 
  *     each publish costs a commit, which calls at the same time share.
  *
  * RESTRICTIONS
- *     fork: in the child every call returns E_FORKED, except cellar_bus_close and figures of the
- *     bus. A child that was forked inside a function leaves it by _exit or exec.
+ *     fork: in the child every call returns E_FORKED, except cellar_bus_close, which does nothing.
+ *     A child that was forked inside a function leaves it by _exit or exec.
  *     A function must not leave by longjmp or a C++ exception.
  *     Waits of cellar_bus_take, drain and FULL_BLOCK follow the clock of the system. With host
  *     option no_threads, E_DEADLOCK counts on one thread that calls cellar_tick, and a publish

@@ -102,7 +102,7 @@ extern "C" {
  * off, or a touch or increment lost its entry to eviction. Metric cellar_l2_not_through_total
  * counts them. OK without the disk: an entry with less than min_ttl_ms left, a remembered error,
  * an entry with CELLAR_NO_L2. Loads, refreshes and cellar_lease_fulfill wait and count as well,
- * but return no E_IO. In a forked child a change is E_FORKED and does not happen.
+ * but return no E_IO.
  *
  * CELLAR_DURABLE promises the same in any namespace, and from SYNC_PERIODIC on that the entry
  * survives a power cut. With SYNC_MANUAL it is E_UNSUPPORTED. An entry with less than min_ttl_ms

@@ -623,8 +623,8 @@ CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *u
  * clock      Decisions use a monotonic clock in nanoseconds; only fixed windows read the wall
  *            clock. Bounds hold over the readings that decisions used (`now_ns` of the result).
  * suspend    No time passes while the machine is suspended: quotas refill later, never earlier.
- * fork       The child has a copy with a quota of its own: parent and child together may admit
- *            twice as much. The child writes no snapshots.
+ * fork       The child has no limiter: calls return E_FORKED, cellar_limiter_now and
+ *            cellar_limiter_fingerprint 0, and a close does nothing.
  * callbacks  Clock functions run with locks held: they must not call the library. */
 
 /* OLDER READINGS come from cellar_limiter_check_with or a clock that goes back. Every bound still

@@ -251,7 +251,8 @@ CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats
 /* ---- Restrictions --------------------------------------------------------------------------- */
 
 /* close     cellar_locks_close must not overlap other calls on the table.
- * fork      The child has an empty table. Handles of the parent are CELLAR_E_FORKED there.
+ * fork      The child has no table: calls return E_FORKED, and a close does nothing. Locks of the
+ *           parent stay held.
  * restart   The first fence comes from the wall clock. If the wall clock was set back across a
  *           restart, fences can fall. To prevent that, save fence_max of the figures and pass it as
  *           fence_start.

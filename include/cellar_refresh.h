@@ -191,7 +191,7 @@ CELLAR_API cellar_err cellar_refresher_open(cellar *c, const cellar_refresher_co
  * in:      r; NULL is allowed
  * returns: OK; E_BUSY (a load had not ended after close_timeout_ms: nothing is closed, the rows go
  *          on, try again), E_DEADLOCK (called by a loader or lister of r: nothing is done)
- * owns:    OK: r is freed. In a forked child as well
+ * owns:    OK: r is freed
  * thread:  must not overlap other calls on the refresher but those of its loaders
  * cost:    O(rows); joins the threads
  * example: if (cellar_refresher_close(r) == CELLAR_E_BUSY) puts("a loader still runs");          */
@@ -301,8 +301,8 @@ CELLAR_API cellar_err cellar_refresher_stats_get(cellar_refresher *r, cellar_ref
  *   (cellar_get_or_load, a lease) or a set does. With such reads alone leave stop_idle 0.
  *
  * RESTRICTIONS
- *   fork: in the child every call returns E_FORKED, except cellar_refresher_close and figures. A
- *   child that was forked inside a loader leaves it by _exit or exec.
+ *   fork: in the child every call returns E_FORKED, except cellar_refresher_close, which does
+ *   nothing. A child that was forked inside a loader leaves it by _exit or exec.
  *   A loader must not leave by longjmp or a C++ exception. */
 
 #ifdef __cplusplus

@@ -221,7 +221,7 @@ CELLAR_API void cellar_remote_close(cellar_remote *r);
  *          front, and is not "+", which names the root; o NULL: all defaults
  * returns: OK; E_INVAL (name, options, a namespace of another store than those that r shares);
  *          E_BUSY (the namespace has a disk tier or another one: open it with tier CELLAR_TIER_L1;
- *          or r shares one of its name); E_UNSUPPORTED (hidden, or a forked child); E_LIMIT (64
+ *          or r shares one of its name); E_UNSUPPORTED (hidden); E_FORKED; E_LIMIT (64
  *          namespaces of r, or too many tiers); E_NOMEM; E_CLOSED.
  *          cellar_remote_last_error(NULL, ..) has the reason
  * owns:    nothing changes hands; the entries that c has in memory are invalidated
@@ -609,8 +609,8 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * A missing right leaves the link DOWN, and cellar_remote_last_error names each of them.
  *
  * FORK
- * The child has no link: calls return E_FORKED, and its namespaces get no new proof. The child
- * must not close r: other threads may have held its locks at the fork. */
+ * The child has no link: its sockets are closed there, calls return E_FORKED, and a close does
+ * nothing. */
 
 #ifdef __cplusplus
 }

@@ -38,8 +38,8 @@
  *           up to resp_buffer_bytes: see SILENT CLIENTS. A request without room gets -OOM. If a
  *           part of the request has not arrived, the connection is closed. The port keeps up to
  *           512 KiB of free memory.
- * FORK      The child has no port: its sockets are closed there, and calls return E_FORKED. Its
- *           memory stays until the child ends. */
+ * FORK      The child has no port: its sockets are closed there, calls return E_FORKED, and a close
+ *           does nothing. */
 #ifndef CELLAR_RESP_H
 #define CELLAR_RESP_H
 

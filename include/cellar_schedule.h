@@ -250,7 +250,7 @@ CELLAR_API cellar_err cellar_scheduler_open(const cellar_scheduler_config *cfg,
  * in:      s; NULL is allowed
  * returns: OK; E_BUSY (a run had not ended after close_timeout_ms: nothing is closed, the schedules
  *          go on, try again), E_DEADLOCK (called by a job of this scheduler: nothing is done)
- * owns:    OK: s is freed, each free_fn has run. In a forked child as well
+ * owns:    OK: s is freed, each free_fn has run
  * thread:  must not overlap other calls on the scheduler but those of its jobs
  * cost:    O(schedules); joins the threads
  * example: if (cellar_scheduler_close(s) == CELLAR_E_BUSY) puts("a job still runs");             */
@@ -385,8 +385,8 @@ CELLAR_API cellar_err cellar_scheduler_stats_get(cellar_scheduler *s, cellar_sch
  *   next run writes again. Calls that add one name must not overlap.
  *
  * RESTRICTIONS
- *   fork: in the child every call returns E_FORKED, except cellar_scheduler_close, figures and the
- *   cron calls. A child that was forked inside a job leaves it by _exit or exec.
+ *   fork: in the child every call returns E_FORKED, except cellar_scheduler_close, which does
+ *   nothing, and the cron calls. A child that was forked inside a job leaves it by _exit or exec.
  *   A job must not leave by longjmp or a C++ exception. */
 
 #ifdef __cplusplus

@@ -447,7 +447,7 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
  * in:      p; NULL is allowed
  * returns: OK; E_BUSY (a function has not returned: the pool takes no tasks, try again), E_DEADLOCK
  *          (called by a task of this pool: nothing is done)
- * owns:    OK: p is freed, each free_fn has run. In a forked child as well
+ * owns:    OK: p is freed, each free_fn has run
  * thread:  must not overlap other calls on the pool but those of its tasks
  * cost:    O(tasks); joins the threads
  * example: if (cellar_pool_close(p) == CELLAR_E_BUSY) puts("a task still runs");                 */
@@ -744,16 +744,16 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
  *   The pool keeps up to 4 MiB of the disk, at most a quarter of what is free, for ends of tasks
  *   and for the next open. Submits return E_SPACE before.
  *
- *   A child of a fork has no journal. Files: journal_path, and the same with -wal, -run and -room.
- *   The file system must be local.
+ *   A child of a fork must not open the journal of its parent, not even after the parent has ended.
+ *   Files: journal_path, and the same with -wal, -run and -room. The file system must be local.
  *
  * ORDER
  *   Higher priorities begin first; in one priority of one name, tasks begin in the order in which
  *   they became due. A task that waits for its limiter, or for max_running, keeps its place.
  *
  * RESTRICTIONS
- *   fork: in the child every call returns E_FORKED, except cellar_pool_close and calls that read
- *   figures. A child that was forked inside a task leaves it by _exit or exec.
+ *   fork: in the child every call returns E_FORKED, except cellar_pool_close, which does nothing.
+ *   A child that was forked inside a task leaves it by _exit or exec.
  *   A function must not leave by longjmp or a C++ exception. A function that never returns keeps
  *   its thread for good: a hard time-out ends the attempt, and another thread takes its place, at
  *   most as many as there are workers. */

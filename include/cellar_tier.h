@@ -111,7 +111,7 @@ typedef struct cellar_tier_claim {
     uint32_t          reserved;    /* 0                                                           */
 } cellar_tier_claim;
 
-/* Functions that the tier may call, from `attached` until `close` or `forked` returns, any thread.
+/* Functions that the tier may call, from `attached` until `close` returns, any thread.
  * The first argument is `ctx`. `answered`, `changed`, `ended` and `tag_ended` may call
  * listeners. */
 typedef struct cellar_tier_host {
@@ -162,7 +162,7 @@ typedef struct cellar_tier_table {
     int64_t     max_ttl_ms;      /* longest life of an entry in memory. Default 0: no limit       */
     cellar_tier_proof proof;
     uint32_t    blind_fill;      /* 1: a change does not end the lease of a load; see `fill`      */
-    /* Take the host, valid until `close` or `forked` returns. Not OK: the attach fails with that
+    /* Take the host, valid until `close` returns. Not OK: the attach fails with that
      * code, and no other function of the table is called. Required. */
     cellar_err (*attached)(void *ctx, const cellar_tier_host *host);
     /* Copy the value of a key. Required. e->flags: CELLAR_TIER_FRESH or 0.
@@ -217,7 +217,8 @@ typedef struct cellar_tier_table {
     void       (*unlease)(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l);
     /* Free the tier: the store closes, and no call of the table runs or follows. */
     void       (*close)(void *ctx, int64_t deadline_ms);
-    /* Drop the tier in a forked child, without a change of what the parent uses. */
+    /* Close descriptors in a forked child, which makes no other call of the table. Threads that the
+     * child lacks may hold any lock: take none, allocate nothing. */
     void       (*forked)(void *ctx);
     /* Begin what `get`, and if there is no value then `lease` do, for cellar_lease_acquire, which
      * must not wait. host.answered ends it as `ask`, also with LEASED: value is the
@@ -247,10 +248,10 @@ CELLAR_STRUCT(cellar_tier_table, tick);
 /* Attach a tier to a namespace. Invalidate its entries as cellar_clear, but do not call `clear`.
  * in:      c: a namespace without a tier; t: copied
  * returns: OK; E_INVAL (a required function, a value); E_ABI (struct_size);
- *          E_UNSUPPORTED (a forked child, a hidden namespace, a newer table); E_BUSY (it has a
+ *          E_UNSUPPORTED (a hidden namespace, a newer table); E_FORKED; E_BUSY (it has a
  *          tier, or the disk: open it with tier CELLAR_TIER_L1); E_LIMIT (too many tiers);
  *          E_NOMEM; E_CLOSED; the code of `attached`
- * owns:    the store uses ctx until `close` or `forked` returns. There is no detach: a tier that
+ * owns:    the store uses ctx until `close` returns. There is no detach: a tier that
  *          has lost its server for good answers MISS and errors until `close`
  * thread:  any; not inside a callback
  * cost:    one allocation, and the cost of cellar_clear

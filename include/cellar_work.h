@@ -22,8 +22,7 @@
  *         follow the wall clock.
  * CLOSE   A close returns when no function runs any more, or E_BUSY after its time limit. Then
  *         nothing is freed; try again.
- * FORK    In the child every call returns E_FORKED, except the close and calls that
- *         read figures. */
+ * FORK    In the child every call returns E_FORKED, except the close, which does nothing. */
 #ifndef CELLAR_WORK_H
 #define CELLAR_WORK_H
 

@@ -109,6 +109,8 @@ CELLAR_PRIVATE bool base_region_commit(base_region *r, size_t offset, size_t byt
 CELLAR_PRIVATE void base_region_discard(base_region *r, size_t offset, size_t bytes);
 /* Advise transparent huge pages for the whole region, or forbid them. */
 CELLAR_PRIVATE void base_region_huge(base_region *r, bool want);
+/* Leave the whole region out of the children of a fork: they have a hole there. */
+CELLAR_PRIVATE void base_region_keep(base_region *r);
 /* Leave the whole region out of core dumps. False: the kernel refused. */
 CELLAR_PRIVATE bool base_region_hide(base_region *r);
 #define BASE_HUGE ((size_t)2 << 20)

@@ -3,7 +3,7 @@
  * open_error: the last refused open of this process.
  *
  * LOCKING    One lock of rank ERROR, taken and dropped inside each function.
- * FORK       The node is registered with the first refusal; a child frees the lock. */
+ * FORK       The node is registered with the first refusal; a child begins without an error. */
 #include "base/open_error.h"
 
 #include <stdarg.h>
@@ -16,33 +16,17 @@
 
 static sync_lock base_open_error_lock; /* rank ERROR; guards base_open_error */
 static cellar_error_info base_open_error;
-static _Atomic uint32_t base_open_error_forks; /* 1: the fork node is registered */
 
 BASE_SIZE_BEGIN
-
-static void base_open_error_prepare(void *ctx) SYNC_UNCHECKED
-{
-    (void)ctx;
-    sync_take(ERROR, &base_open_error_lock);
-}
-
-static void base_open_error_parent(void *ctx) SYNC_UNCHECKED
-{
-    (void)ctx;
-    sync_drop(ERROR, &base_open_error_lock);
-}
 
 static void base_open_error_child(void *ctx)
 {
     (void)ctx;
     sync_reset(&base_open_error_lock);
+    base_open_error = (cellar_error_info){ .code = CELLAR_OK };
 }
 
-static base_fork_node base_open_error_node = {
-    .prepare = base_open_error_prepare,
-    .parent = base_open_error_parent,
-    .child = base_open_error_child,
-};
+static base_fork_node base_open_error_node = { .child = base_open_error_child };
 
 CELLAR_PRIVATE cellar_err base_open_fail(cellar_err code, int sys_errno, const char *format, ...)
 {
@@ -51,10 +35,7 @@ CELLAR_PRIVATE cellar_err base_open_fail(cellar_err code, int sys_errno, const c
     va_start(args, format);
     (void)vsnprintf(e.text, sizeof e.text, format, args);
     va_end(args);
-    if (base_cas_ar(&base_open_error_forks, 0u, 1u) &&
-        !base_fork_register(&base_open_error_node)) {
-        base_store_rel(&base_open_error_forks, 0u); /* the next refusal tries again */
-    }
+    (void)base_fork_register(&base_open_error_node); /* or at the next refusal */
     sync_take(ERROR, &base_open_error_lock);
     base_open_error = e;
     sync_drop(ERROR, &base_open_error_lock);

@@ -119,6 +119,12 @@ CELLAR_PRIVATE void base_region_huge(base_region *r, bool want)
     (void)madvise(r->base, r->reserved_bytes, want ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
+CELLAR_PRIVATE void base_region_keep(base_region *r)
+{
+    BASE_REQUIRE(r->base != NULL);
+    (void)madvise(r->base, r->reserved_bytes, MADV_DONTFORK); /* advice, as above */
+}
+
 CELLAR_PRIVATE bool base_region_hide(base_region *r)
 {
     BASE_REQUIRE(r->base != NULL);

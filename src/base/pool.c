@@ -45,7 +45,7 @@ static void base_pool_main(void *arg)
  * run. */
 SYNC_HOLDS(QUEUE) static base_thread *base_pool_place(base_pool *p)
 {
-    if (p->worker == NULL || p->starting || p->stopped || p->forked) { return NULL; }
+    if (p->worker == NULL || p->starting || p->stopped) { return NULL; }
     for (uint32_t i = 0; i < p->worker_count; i++) {
         if (base_load_acq(&p->worker[i].running) == 0) { return &p->worker[i]; }
     }
@@ -96,7 +96,7 @@ CELLAR_PRIVATE bool base_pool_push(base_pool *p, base_job *j)
 {
     sync_take(QUEUE, &p->lock);
     const bool room = p->job_count < p->max_jobs && !p->stopped;
-    const bool first = room && p->worker == NULL && p->max_workers != 0 && !p->forked;
+    const bool first = room && p->worker == NULL && p->max_workers != 0;
     if (room) {
         j->next = NULL;
         if (p->last != NULL) { p->last->next = j; } else { p->first = j; }
@@ -165,14 +165,6 @@ CELLAR_PRIVATE base_job *base_pool_join(base_pool *p)
     sync_drop(QUEUE, &p->lock);
     base_free(p->account, BASE_MOD_STORE, workers, (size_t)p->max_workers * sizeof *workers);
     return left;
-}
-
-CELLAR_PRIVATE void base_pool_fork_child(base_pool *p)
-{
-    sync_reset(&p->lock);
-    p->worker_count = 0;
-    p->starting = false;
-    p->forked = true;
 }
 
 BASE_SIZE_END

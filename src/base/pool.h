@@ -24,7 +24,6 @@ typedef struct base_pool {
     uint32_t job_count;
     bool stopped;              /* true: no worker starts, all workers end */
     bool starting;             /* true: a thread starts a worker */
-    bool forked;               /* true in a child: no worker starts */
     uint32_t worker_count;
     base_thread *worker;       /* array of max_workers, NULL until the first job; lock */
     _Atomic uint32_t bell;     /* futex word; + 1 wakes a worker */
@@ -45,7 +44,5 @@ CELLAR_PRIVATE bool base_pool_mend(base_pool *p);
 CELLAR_PRIVATE void base_pool_stop(base_pool *p, bool stop);
 /* Join the workers of a stopped pool and return the jobs left, as a chain. */
 CELLAR_PRIVATE base_job *base_pool_join(base_pool *p);
-/* Forget the workers, in the child of a fork. */
-CELLAR_PRIVATE void base_pool_fork_child(base_pool *p);
 
 #endif

@@ -88,10 +88,41 @@ CELLAR_PRIVATE void *base_object_new(const base_service_kind *kind, const cellar
 
 CELLAR_PRIVATE void base_object_free(base_object *o)
 {
-    BASE_ASSERT(o->forked || base_load_rlx(&o->account.used) == 0);
+    BASE_ASSERT(base_load_rlx(&o->account.used) == 0);
     const base_alloc_hooks hooks = o->account.hooks;
     base_free_raw(&hooks, o->raw, o->bytes + BASE_PAD);
 }
+
+/* ---- fork ---- */
+
+static cellar_err base_forked_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
+{
+    (void)object; (void)budget_us; (void)wait_ms;
+    return CELLAR_E_FORKED;
+}
+
+static cellar_err base_forked_text(void *object, bool json, char *buf, size_t cap, size_t *full)
+{
+    (void)object; (void)json; (void)buf; (void)cap; (void)full;
+    return CELLAR_E_FORKED;
+}
+
+static const base_service_kind base_forked_kind = { base_forked_tick, base_forked_text };
+
+CELLAR_PRIVATE bool base_object_forks(base_object *o, void (*child)(void *object))
+{
+    o->fork = (base_fork_node){ .child = child, .ctx = o };
+    return base_fork_register(&o->fork);
+}
+
+CELLAR_PRIVATE void base_object_forked(void *object)
+{
+    base_object *o = object;
+    o->forked = true;
+    o->kind = &base_forked_kind;
+}
+
+/* ---- calls of any object ---- */
 
 CELLAR_API cellar_err cellar_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {

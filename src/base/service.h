@@ -20,12 +20,10 @@ typedef struct base_object {
     base_clock clock;
     cellar_clock_fn wall_clock; /* from its own options; NULL: of the system */
     base_log log;
-    base_fork_node fork;
+    base_fork_node fork;  /* see base_object_forks */
     uint32_t stack_bytes; /* of each thread; 0: the default of the process */
     bool no_threads;      /* the program calls cellar_tick instead */
     bool forked;          /* this process is a child of the one that opened it */
-    bool fork_in_call;    /* the thread that forks runs a function of the program for it; the number
-                           * of that thread changes in the child */
     char name[CELLAR_NAME_MAX + 1]; /* label of its figures */
 } base_object;
 
@@ -33,12 +31,17 @@ typedef struct base_object {
  * memory. */
 CELLAR_PRIVATE void *base_object_new(const base_service_kind *kind, const cellar_host_config *host,
                                      size_t bytes);
+/* Register `child`, which gets the object and runs in a child of a fork: base_object_forked first.
+ * False: no memory. */
+CELLAR_PRIVATE bool base_object_forks(base_object *o, void (*child)(void *object));
+/* Mark the object in a child of a fork: `forked`, and the calls of base_service_kind refuse. */
+CELLAR_PRIVATE void base_object_forked(void *object);
 /* Return the bytes of its figures: its account and itself. */
 BASE_INLINE uint64_t base_object_bytes(const base_object *o)
 {
     return base_load_rlx(&o->account.used) + o->bytes + BASE_PAD;
 }
-/* Free it; its account is empty. Lost threads of a forked child may hold some. */
+/* Free it; its account is empty. */
 CELLAR_PRIVATE void base_object_free(base_object *o);
 
 /* Copy the host options of a caller and check them. `call` is the public function, for the reason

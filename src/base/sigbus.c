@@ -11,9 +11,9 @@
  *            The handler takes no lock, allocates nothing and preserves errno.
  *            The handler is installed only on request: a signal has one action per process, and
  *            that action belongs to the host.
- * LOCKING    base_sigbus.busy holds a process id during the two sigaction calls. A child that finds
- *            the id of its parent there takes the word over. A guard belongs to the caller that
+ * LOCKING    base_sigbus.busy during the two sigaction calls. A guard belongs to the caller that
  *            made it; its fields are atomic because the handler reads them at any time.
+ * FORK       The child has none of the maps: it frees all guards and keeps the action.
  * LIMITS     An old handler runs with our signal mask and on our stack. A handler that is installed
  *            later and does not chain takes the signal from us; one that chains keeps ours as a
  *            link: the action is then not restored, and this code must stay loaded. The tail of
@@ -30,6 +30,7 @@
 
 #include "base/atomic.h"
 #include "base/futex.h"
+#include "base/thread_record.h"
 
 BASE_SIZE_BEGIN
 
@@ -42,7 +43,7 @@ typedef struct base_sigbus_range {
 
 static struct base_sigbus {
     base_sigbus_range guard[BASE_SIGBUS_GUARDS];
-    _Atomic uint32_t busy;   /* id of the process that changes the next two fields, or 0 */
+    sync_lock busy;          /* no rank; guards the next two fields */
     uint32_t count;          /* guards in use */
     bool installed;          /* `before` is valid */
     struct sigaction before; /* constant while installed */
@@ -87,22 +88,6 @@ static void base_sigbus_handler(int sig, siginfo_t *info, void *context)
     errno = was;
 }
 
-static void base_sigbus_take(void)
-{
-    const uint32_t me = (uint32_t)getpid();
-    for (;;) {
-        uint32_t holder = 0;
-        if (atomic_compare_exchange_strong(&base_sigbus.busy, &holder, me)) { return; }
-        /* A thread of the parent held the word at the fork: take it over. */
-        if (holder != me && atomic_compare_exchange_strong(&base_sigbus.busy, &holder, me)) {
-            return;
-        }
-        base_yield();
-    }
-}
-
-static void base_sigbus_drop(void) { atomic_store(&base_sigbus.busy, 0u); }
-
 /* Install the handler unless it is the action, or a link of the chain, already. */
 static int base_sigbus_install(void)
 {
@@ -128,17 +113,32 @@ static void base_sigbus_uninstall(void)
     if (sigaction(SIGBUS, &base_sigbus.before, NULL) == 0) { base_sigbus.installed = false; }
 }
 
+static void base_sigbus_child(void *ctx)
+{
+    (void)ctx;
+    sync_reset(&base_sigbus.busy);
+    base_sigbus.count = 0;
+    atomic_store(&base_sigbus.active, 0u);
+    for (uint32_t i = 0; i < BASE_SIGBUS_GUARDS; i++) {
+        atomic_store(&base_sigbus.guard[i].base, (uintptr_t)0);
+        atomic_store(&base_sigbus.guard[i].used, 0u);
+    }
+}
+
+static base_fork_node base_sigbus_node = { .child = base_sigbus_child };
+
 CELLAR_PRIVATE int base_sigbus_guard(void *map, size_t bytes, uint32_t *guard)
 {
+    if (!base_fork_register(&base_sigbus_node)) { return ENOMEM; }
     for (uint32_t i = 0; i < BASE_SIGBUS_GUARDS; i++) {
         base_sigbus_range *g = &base_sigbus.guard[i];
         uint32_t unused = 0;
         if (!atomic_compare_exchange_strong(&g->used, &unused, 1u)) { continue; }
-        base_sigbus_take();
+        sync_bare_take(&base_sigbus.busy);
         const int e = base_sigbus_install();
         base_sigbus.count += e == 0 ? 1u : 0u;
         atomic_store(&base_sigbus.active, base_sigbus.count);
-        base_sigbus_drop();
+        sync_bare_drop(&base_sigbus.busy);
         if (e != 0) {
             atomic_store(&g->used, 0u);
             return e;
@@ -152,18 +152,17 @@ CELLAR_PRIVATE int base_sigbus_guard(void *map, size_t bytes, uint32_t *guard)
     return EAGAIN;
 }
 
-CELLAR_PRIVATE void base_sigbus_release(uint32_t guard, bool forked)
+CELLAR_PRIVATE void base_sigbus_release(uint32_t guard)
 {
     if (guard == 0) { return; }
     BASE_ASSERT(guard <= BASE_SIGBUS_GUARDS);
     base_sigbus_range *g = &base_sigbus.guard[guard - 1];
     atomic_store(&g->base, (uintptr_t)0);
-    base_sigbus_take();
+    sync_bare_take(&base_sigbus.busy);
     base_sigbus.count--;
     atomic_store(&base_sigbus.active, base_sigbus.count);
-    /* A forked child does not change the action that it inherited. */
-    if (base_sigbus.count == 0 && !forked) { base_sigbus_uninstall(); }
-    base_sigbus_drop();
+    if (base_sigbus.count == 0) { base_sigbus_uninstall(); }
+    sync_bare_drop(&base_sigbus.busy);
     atomic_store(&g->used, 0u);
 }
 

@@ -4,8 +4,7 @@
  *
  * LOCKING    BASE_DEBUG keeps the held locks of a thread in its record. A lock is taken only above
  *            every rank held; at an equal ORDERED rank above every address of that rank; by
- *            sync_try at any equal rank. Not checked in fork handlers: there one thread takes the
- *            locks of all stores while no other thread can wait for two of them. */
+ *            sync_try at any equal rank. */
 #include "base/sync.h"
 
 #include <errno.h>
@@ -42,7 +41,7 @@ CELLAR_PRIVATE void sync_rank_push(sync_rank r, const void *lock, bool tried)
 {
     base_thread_record *self = base_thread_self();
     if (self->index == 0) { return; } /* shared record: it keeps no locks */
-    for (uint32_t i = 0; i < self->noted_count && !self->forking; i++) {
+    for (uint32_t i = 0; i < self->noted_count; i++) {
         BASE_REQUIRE(self->held[i].lock != lock); /* taken twice */
         BASE_REQUIRE(self->held[i].rank <= r);    /* out of order */
         if (self->held[i].rank == r && !tried) {
@@ -85,7 +84,7 @@ CELLAR_PRIVATE void sync_assert_none(void)
 CELLAR_PRIVATE void sync_assert_not(sync_rank r)
 {
     base_thread_record *self = base_thread_self();
-    for (uint32_t i = 0; self->index != 0 && i < self->noted_count && !self->forking; i++) {
+    for (uint32_t i = 0; self->index != 0 && i < self->noted_count; i++) {
         BASE_ASSERT(self->held[i].rank != r);
     }
 }

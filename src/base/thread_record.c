@@ -11,8 +11,9 @@
  *            (at most 64) are mapped when first needed and never unmapped; records are reused.
  * LOCKING    Registration takes base_thread_records.lock, which has no rank: rank checks need a
  *            record. The fields of a record belong to its thread; `tid` is written under the lock.
- * FORK       tgkill sees only this process: in a forked child the tids of the parent are dead, so
- *            all other records are free. The child handler stores the new tid of its own thread.
+ * FORK       A fork takes the lock of the records, and no other. tgkill sees only this process: in
+ *            a forked child the tids of the parent are dead, so all other records are free. The
+ *            child handler stores the new tid of its own thread and runs the nodes.
  * LIMITS     4,095 records. Threads beyond them share record 0 and must not keep state in it. In a
  *            child of a bare clone() without handlers, the first new thread may share a record.
  * SEE ALSO   README.md in this folder: why not pthread_key. */
@@ -34,15 +35,9 @@
 #endif
 
 #if !BASE_SIM
-/* ---- fork: one list for the process ---- */
-
-static struct base_forks {
-    sync_lock lock;             /* no rank; guards the list; held from prepare to parent/child */
-    base_fork_node *first, *last; /* in order of registration */
-} base_forks;
-
 static struct base_thread_records {
-    sync_lock lock;              /* no rank; guards the fields below */
+    sync_lock lock;              /* no rank; guards the fields below; held over a fork */
+    base_fork_node *nodes;       /* one list for the process, newest first */
     pthread_once_t once;         /* pthread_atfork, once per process image */
     bool atfork;                 /* pthread_atfork succeeded */
     _Atomic uint32_t count;      /* records handed out, the shared one included; never falls */
@@ -58,29 +53,43 @@ static int32_t base_tid(void) { return (int32_t)syscall(SYS_gettid); }
 
 static void base_fork_prepare(void)
 {
-    base_thread_self()->forking = true;
-    sync_bare_take(&base_forks.lock);
-    for (base_fork_node *n = base_forks.first; n != NULL; n = n->next) { n->prepare(n->ctx); }
+    (void)base_thread_self(); /* handlers of the program that run now take no lock for it */
     sync_bare_take(&base_thread_records.lock);
 }
 
-static void base_fork_parent(void)
+static void base_fork_parent(void) { sync_bare_drop(&base_thread_records.lock); }
+
+static void base_fork_link(base_fork_node *n)
 {
-    sync_bare_drop(&base_thread_records.lock);
-    for (base_fork_node *n = base_forks.last; n != NULL; n = n->prev) { n->parent(n->ctx); }
-    sync_bare_drop(&base_forks.lock);
-    base_thread_self()->forking = false;
+    n->prev = NULL;
+    n->next = base_thread_records.nodes;
+    if (n->next != NULL) { n->next->prev = n; }
+    base_thread_records.nodes = n;
+}
+
+/* Reset the record of the forking thread: what it does in callbacks concerns objects of the
+ * parent. */
+static void base_record_child(base_thread_record *self)
+{
+    if (self->index == 0) { return; } /* shared: nothing of a callback is in it */
+    base_store_rlx(&self->tid, base_tid());
+    self->depth = self->in_tier = self->roles = self->held_count = self->noted_count = 0;
+    self->change_scopes = self->leads = self->waits_for = self->late = NULL;
+    self->late_runs = false;
+    memset(self->loads, 0, sizeof self->loads);
 }
 
 static void base_fork_child(void)
 {
     sync_reset(&base_thread_records.lock);
-    sync_reset(&base_forks.lock);
-    base_thread_record *self = base_thread_self();
-    if (self->index != 0) { base_store_rlx(&self->tid, base_tid()); }
-    for (base_fork_node *n = base_forks.last; n != NULL; n = n->prev) { n->child(n->ctx); }
-    self->held_count = self->noted_count = 0;
-    self->forking = false;
+    base_record_child(base_thread_self());
+    base_fork_node *n = base_thread_records.nodes, *next;
+    base_thread_records.nodes = NULL;
+    for (; n != NULL; n = next) {
+        next = n->next;
+        n->child(n->ctx);
+        if (n->ctx == NULL) { base_fork_link(n); } /* of the process: its children have it, too */
+    }
 }
 
 static void base_atfork_once(void)
@@ -206,23 +215,28 @@ CELLAR_PRIVATE uint32_t base_thread_count(void)
 CELLAR_PRIVATE bool base_fork_register(base_fork_node *n)
 {
     (void)base_thread_self();
+    if (base_load_rlx(&n->listed)) { return true; }
     if (!base_thread_records.atfork || base_fault_alloc("base.fork_register")) { return false; }
-    sync_bare_take(&base_forks.lock);
-    n->next = NULL;
-    n->prev = base_forks.last;
-    if (n->prev != NULL) { n->prev->next = n; } else { base_forks.first = n; }
-    base_forks.last = n;
-    sync_bare_drop(&base_forks.lock);
+    sync_bare_take(&base_thread_records.lock);
+    if (!base_load_rlx(&n->listed)) { base_fork_link(n); }
+    base_store_rlx(&n->listed, true);
+    sync_bare_drop(&base_thread_records.lock);
     return true;
 }
 
 CELLAR_PRIVATE void base_fork_unregister(base_fork_node *n)
 {
-    sync_bare_take(&base_forks.lock);
-    if (n->prev != NULL) { n->prev->next = n->next; } else { base_forks.first = n->next; }
-    if (n->next != NULL) { n->next->prev = n->prev; } else { base_forks.last = n->prev; }
-    n->next = n->prev = NULL;
-    sync_bare_drop(&base_forks.lock);
+    sync_bare_take(&base_thread_records.lock);
+    if (n->prev != NULL) { n->prev->next = n->next; } else { base_thread_records.nodes = n->next; }
+    if (n->next != NULL) { n->next->prev = n->prev; }
+    base_store_rlx(&n->listed, false);
+    sync_bare_drop(&base_thread_records.lock);
+}
+
+CELLAR_PRIVATE void base_fork_settle(void)
+{
+    sync_bare_take(&base_thread_records.lock);
+    sync_bare_drop(&base_thread_records.lock);
 }
 
 BASE_SIZE_END
@@ -232,10 +246,11 @@ BASE_SIZE_END
 /* Accept the node so that the caller's code runs. Fibers do not fork. */
 CELLAR_PRIVATE bool base_fork_register(base_fork_node *n)
 {
-    n->next = n->prev = NULL;
+    (void)n;
     return !base_fault_alloc("base.fork_register");
 }
-CELLAR_PRIVATE void base_fork_unregister(base_fork_node *n) { n->next = n->prev = NULL; }
+CELLAR_PRIVATE void base_fork_unregister(base_fork_node *n) { (void)n; }
+CELLAR_PRIVATE void base_fork_settle(void) {}
 
 CELLAR_PRIVATE int32_t base_thread_id_slow(void) { return 0; }
 CELLAR_PRIVATE bool base_thread_gone(int32_t tid) { return base_sim_thread_gone(tid); }

@@ -32,7 +32,6 @@ typedef struct base_thread_self {
     uint32_t in_tier;         /* nested calls of a shared tier, and of its host */
     uint32_t held_count;      /* BASE_DEBUG: ranked locks this thread holds */
     uint32_t noted_count;     /* BASE_DEBUG: entries of held[] (sync.h) */
-    bool forking;             /* inside fork handlers: ranks are not checked */
     int64_t boot_offset_ms;   /* clock: BOOTTIME - MONOTONIC, largest value this thread has read */
     int64_t coarse_s, coarse_ns; /* clock: last coarse reading; ns -1: none yet */
     int64_t coarse_ms;        /* clock: store time of that reading */
@@ -48,7 +47,6 @@ typedef struct base_thread_self {
     uint64_t mine_tag;        /* stats: store and slot of `mine`; 0: none or shared record */
     void *mine;
     void *change_scopes;      /* innermost change of this thread; plain data, no destructor */
-    void *handing;            /* innermost hand-over of this thread (l1); plain data, too */
     void *leads;              /* guard: innermost flight this thread leads; links to outer ones */
     void *waits_for;          /* guard: flight this thread waits for; rank GRAPH */
     struct { const void *of; uint32_t count; } loads[BASE_LOADS_MAX]; /* cache: running loads of a
@@ -92,16 +90,20 @@ BASE_INLINE int32_t base_thread_id(void)
 /* Return whether the process has no thread `tid`. False while a new thread has the same tid. */
 CELLAR_PRIVATE bool base_thread_gone(int32_t tid);
 
-/* Handlers of one store at a fork: `prepare` takes its ranked locks, `parent` drops them, `child`
- * resets them. The process calls pthread_atfork once, at the first registration. */
+/* What a child of a fork does first with an object of its parent: mark it, and close what the
+ * parent must own alone. Locks of the object may be held by threads that the child lacks. ctx NULL:
+ * the node is of the process, and every child runs it. */
 typedef struct base_fork_node {
     struct base_fork_node *next, *prev;
-    void (*prepare)(void *ctx);
-    void (*parent)(void *ctx);
     void (*child)(void *ctx);
     void *ctx;
+    _Atomic bool listed; /* written under the lock of the records */
 } base_fork_node;
+/* Register a node. One of the process may be registered again. False: no memory. */
 CELLAR_PRIVATE bool base_fork_register(base_fork_node *n);
 CELLAR_PRIVATE void base_fork_unregister(base_fork_node *n);
+/* Wait until no fork runs. A child that was forked before it sees what was written before it, or
+ * none of it and the memory as it was: the kernel copies page by page. */
+CELLAR_PRIVATE void base_fork_settle(void);
 
 #endif

@@ -416,12 +416,6 @@ CELLAR_PRIVATE void bloom_destroy(bloom *b)
     base_free(a, BASE_MOD_BLOOM, b->raw, sizeof(bloom) + BASE_PAD);
 }
 
-CELLAR_PRIVATE void bloom_forked(bloom *b)
-{
-    for (unsigned i = 0; i < BLOOM_SLOTS; i++) { sync_reset(&b->slot[i].lock); }
-    base_store_rel(&b->busy, 0u);
-}
-
 /* Prepare a set with `keys` counted keys. No descriptor names the set yet: no thread adds to it. */
 static void bloom_set_init(bloom *b, unsigned which, bloom_slab *slab, uint64_t expected,
                            uint64_t fpp_e9, uint64_t keys)

@@ -40,8 +40,6 @@ typedef enum bloom_answer {
 CELLAR_PRIVATE bloom *bloom_create(base_account *a);
 /* Free the filter; NULL is allowed. No other thread may use it. */
 CELLAR_PRIVATE void bloom_destroy(bloom *b);
-/* Reset the locks in a forked child: threads that held them do not exist there. */
-CELLAR_PRIVATE void bloom_forked(bloom *b);
 
 /* Start the filter empty as OBSERVING if it is OFF. Return OK; or, with no change, E_INVAL,
  * E_SPACE, E_NOMEM. The caller holds no ranked lock. */

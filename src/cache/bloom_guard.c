@@ -302,7 +302,7 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
                       "cellar_bloom_info_get: struct_size of out is wrong");
 }
 
-/* ---- for store/store.c and store/fork.c ---- */
+/* ---- for store/store.c ---- */
 
 CELLAR_PRIVATE void cache_filters_close(cache_store *s)
 {
@@ -313,17 +313,6 @@ CELLAR_PRIVATE void cache_filters_close(cache_store *s)
         if (v != NULL) { base_store_rlx(&v->bloom, (bloom *)NULL); }
         sync_drop(NAMESPACE, &s->namespace_lock);
         bloom_destroy(b);
-    }
-}
-
-CELLAR_PRIVATE void cache_filters_forked(cache_store *s)
-{
-    cellar *v;
-    for (uint32_t slot = 0; (v = cache_namespace_next(s, &slot)) != NULL; slot++) {
-        bloom *b = base_load_acq(&v->bloom);
-        if (b == NULL) { continue; }
-        bloom_forked(b);
-        base_store_rlx(&v->bloom_feeding, 0u);
     }
 }
 

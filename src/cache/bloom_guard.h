@@ -49,6 +49,5 @@ CELLAR_PRIVATE void cache_filter_note(cellar *c, const void *key, size_t key_len
 CELLAR_PRIVATE cellar_err cache_filter_set(cellar *c, uint64_t keys, uint32_t fpr_ppm);
 CELLAR_PRIVATE void cache_filter_tell(cellar *c, const bloom *b); /* logs each doubt once */
 CELLAR_PRIVATE void cache_filters_close(cache_store *s);
-CELLAR_PRIVATE void cache_filters_forked(cache_store *s);
 
 #endif

@@ -58,10 +58,17 @@ BASE_INLINE void cache_hot_sample(cellar *c, base_thread_record *self, const l1_
     if (BASE_UNLIKELY(stats_sample(self))) { cache_hot_note(c, k); }
 }
 
-/* Return whether the handle is closed, which is an error. The caller handles other states. */
+/* Return whether the handle is closed, also by a fork, which is an error. The caller handles other
+ * states. */
 BASE_INLINE bool cache_is_closed(const cellar *c)
 {
     return (base_load_acq(&c->state) & CACHE_CLOSED) != 0;
+}
+
+/* Return whether the store belongs to the parent of this process. */
+BASE_INLINE bool cache_is_forked(const cellar *c)
+{
+    return (base_load_rlx(&c->state) & CACHE_FORKED) != 0;
 }
 
 /* Return whether the log wants hits and misses: level INFO or DEBUG. */

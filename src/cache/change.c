@@ -227,30 +227,12 @@ static cellar_cause cache_delete_cause(uint32_t flags, const cache_ask *ask)
            : (flags & CACHE_REMOTE) != 0 ? CELLAR_CAUSE_REMOTE : CELLAR_CAUSE_DELETED;
 }
 
-/* Refuse a change that promises the disk, in a forked child. */
-BASE_COLD static void cache_tier_forked(cache_change *ch)
-{
-    const bool loaded = ch->kind == CACHE_RENEW ||
-                        (ch->kind == CACHE_PUT && ch->spec->change == L1_CHANGE_PUBLISH);
-    if (loaded || ch->kind == CACHE_DELETE || ch->err != CELLAR_OK || !cache_disk_forked(ch->c)) {
-        return;
-    }
-    if (ch->spec != NULL) { /* there is no step that sets them */
-        ch->spec->replaced = false;
-        ch->spec->gone = L1_GONE_NOTHING;
-    }
-    ch->err = cache_fail(ch->c, CELLAR_E_FORKED, 0, CACHE_DISK_FORKED);
-}
-
 /* Begin the scope, by which the window raises the stamp of the key. */
 static void cache_tier_before(cache_change *ch, cache_step *r)
 {
     const bool stores = ch->kind == CACHE_PUT || ch->kind == CACHE_INCREMENT;
     l1_put_spec *p = stores ? ch->spec : NULL;
     r->promise = cache_change_promise(ch);
-    if (BASE_UNLIKELY(r->promise == CACHE_LATER && ch->c->disk_mode == CELLAR_L2_WRITE_THROUGH)) {
-        cache_tier_forked(ch);
-    }
     cache_scope_push(&r->scope, ch->c, stores, p != NULL && p->kind == (uint8_t)L1_NEGATIVE);
     r->scope.ask = ch->ask;
     r->scope.order = ch->order;
@@ -293,7 +275,7 @@ BASE_NOINLINE static cellar_err cache_tier_tell(cellar *c, const l1_key *k, cach
                                                 const l1_put_spec *p, cache_promise promise)
 {
     const cache_store *s = c->store;
-    const cache_tier *t = cache_tier_of(c); /* a callback in the step may have forked */
+    const cache_tier *t = cache_tier_of(c);
     cellar_err below = CELLAR_OK;
     if (f->raised != 0 && t != NULL) {
         l2 *d = cache_tier_disk(t);
@@ -443,9 +425,7 @@ BASE_ALWAYS_INLINE void cache_ended_put(const cache_change *ch, stats_block *min
         return;
     }
     const bool judged = (ch->flags & CACHE_JUDGED) != 0 && cache_policy_refused(ch->err);
-    if (!judged && ch->err != CELLAR_E_FORKED) {
-        cache_count_refused(mine, ch->err);
-    }
+    if (!judged) { cache_count_refused(mine, ch->err); }
     cache_count_gone(mine, p->gone, STATS_EVICT_REJECTED);
 }
 

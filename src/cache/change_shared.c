@@ -79,7 +79,6 @@ CELLAR_PRIVATE cellar_err cache_shared_fresh(const cellar *c, const l1_key *k, v
     memset(e, 0, sizeof *e);
     e->deadline_ms = BASE_NEVER_MS;
     e->flags = CELLAR_TIER_FRESH;
-    if (h == NULL) { return CELLAR_E_FORKED; }
     const cellar_err err = h->t.get(h->t.ctx, &key, buf, buf_cap, value_len, e);
     const bool there = err == CELLAR_OK || err == CELLAR_E_BUFFER;
     return there && base_clock_reached(&c->store->clock, e->deadline_ms) ? CELLAR_MISS : err;
@@ -91,7 +90,7 @@ CELLAR_PRIVATE cellar_err cache_shared_change(cellar *c, l1_key *k, l1_put_spec 
     const cache_shared *h = cache_shared_of(c);
     cache_ask_state a = { .ask = { cache_ask_change, p != NULL }, .spec = p, .check = *check,
                           .flags = flags | CELLAR_TIER_IF_CHECK };
-    if (p != NULL && h != NULL) { p->deadline_ms = cache_shared_until(h, p->deadline_ms); }
+    if (p != NULL) { p->deadline_ms = cache_shared_until(h, p->deadline_ms); }
     const cellar_err err = cache_asked(c, k, &a.ask);
     *check = a.check;
     return err;

@@ -141,9 +141,7 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
     if (below) {
         BASE_POINT("tier.glob_walked");
         (void)base_add_sc(&s->glob_epoch, (uint64_t)1);
-        /* A listener of a removed entry may have forked: its child has no tier. */
-        t = cache_tier_of(c);
-        l2 *d = t != NULL ? cache_tier_disk(t) : NULL;
+        l2 *d = cache_tier_disk(t);
         if (d != NULL) { l2_glob_end(d, walk); }
     }
     *removed = m.removed;

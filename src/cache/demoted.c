@@ -95,7 +95,7 @@ CELLAR_PRIVATE void cache_demoted_keep(cache_store *s, const l1_left *what,
 
 static void cache_demoted_free(cache_store *s, cache_demoted *e)
 {
-    if (s->forks == 0) { l1_unpin_slot(s->l1, e->slot); } /* a child lost its pins */
+    l1_unpin_slot(s->l1, e->slot);
     cache_demoted_room_back(s, e->value_len);
     base_free(&s->account, BASE_MOD_STORE, e, e->bytes);
 }
@@ -112,14 +112,12 @@ static cache_demoted *cache_demoted_next(cache_store *s, bool take)
 
 CELLAR_PRIVATE bool cache_demoted_work(cache_store *s)
 {
-    l2 *d = cache_disk(s);
+    l2 *const d = cache_disk(s);
     bool on = false;
     for (cache_demoted *e; d != NULL && (e = cache_demoted_next(s, false)) != NULL;) {
         const size_t done = e->parts.done;
         const l2_current current = { cache_stamp_is, s, e->stamp };
         const cellar_err err = l2_put(d, &e->key, e->value, e->value_len, &e->meta, &current);
-        d = cache_disk(s);
-        if (d == NULL) { break; } /* a cipher has forked: the close of the child frees the list */
         on = on || e->parts.done > done || err != CELLAR_DROPPED;
         if (err == CELLAR_DROPPED && !l2_off(d)) { return on; }
         cache_demoted_free(s, cache_demoted_next(s, true));

@@ -3,7 +3,8 @@
  * error: the last error of each handle and of cellar_open; names and texts of codes.
  *
  * INVARIANTS A call that returns a refusal or a failure has kept its text before. Outcomes keep
- *            none. The host's log gets what is no mistake of a caller: memory, space, disk.
+ *            none, nor does E_FORKED. The host's log gets what is no mistake of a caller: memory,
+ *            space, disk.
  * LOCKING    ERROR: one lock per store for its handles.
  * LIMITS     CACHE_ERROR_TEXT bytes of text; no keys, no values. */
 #include "cache/error.h"
@@ -47,6 +48,7 @@ static bool cache_fail_is_loud(cellar_err code)
 CELLAR_PRIVATE cellar_err cache_fail(cellar *c, cellar_err code, int sys_errno, const char *text)
 {
     if (c == NULL || code == CELLAR_OK) { return code; }
+    if (cache_is_forked(c)) { return CELLAR_E_FORKED; } /* locks may be held by lost threads */
     cache_error_keep(c, code, sys_errno, text);
     if (cache_fail_is_loud(code)) {
         cache_log(c, BASE_LOG_ERROR, "cache", (int)code, "%s", text);
@@ -99,6 +101,8 @@ CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out)
     cellar_error_info full = cellar_error_info_default();
     if (c == NULL) {
         base_open_error_get(&full);
+    } else if (cache_is_forked(c)) {
+        return CELLAR_E_FORKED;
     } else {
         sync_take(ERROR, &c->store->error_lock);
         full.code = c->error.code;

@@ -74,10 +74,7 @@ static void cache_demote(cache_store *s, l2 *d, const l1_left *what, const cella
     };
     const l2_current current = { cache_stamp_is, s, what->stamp };
     const cellar_err err = l2_put(d, &key, what->value, what->value_len, &meta, &current);
-    /* A cipher may have forked: the child has no disk. */
-    if (err == CELLAR_DROPPED && cache_disk(s) != NULL) {
-        cache_demoted_keep(s, what, &key, &meta);
-    }
+    if (err == CELLAR_DROPPED) { cache_demoted_keep(s, what, &key, &meta); }
 }
 
 BASE_SIZE_BEGIN
@@ -85,7 +82,6 @@ BASE_SIZE_BEGIN
 /* ---- delivery ---- */
 
 typedef struct cache_recipients { /* listeners of one event */
-    uint32_t forks; /* of the store, when `running` rose */
     unsigned count;
     uint8_t at[CACHE_LISTENERS_MAX];
     cellar_listener_fn fn[CACHE_LISTENERS_MAX];
@@ -100,7 +96,6 @@ static bool cache_recipients_take(cache_store *s, const cellar *namespace, bool 
     bool all = true;
     const uint32_t bit = 1u << (unsigned)cause;
     e->count = 0;
-    e->forks = s->forks;
     sync_take(LISTEN, &s->listen_lock);
     for (unsigned i = 0; i < CACHE_LISTENERS_MAX; i++) {
         cache_listener *l = &s->listener[i];
@@ -126,9 +121,7 @@ static void cache_recipients_drop(cache_store *s, const cache_recipients *e)
     sync_take(LISTEN, &s->listen_lock);
     for (unsigned i = 0; i < e->count; i++) {
         cache_listener *l = &s->listener[e->at[i]];
-        const bool last = e->forks == s->forks ? base_sub_ar(&l->running, 1u) == 1
-                                               : base_load_rlx(&l->running) == 0;
-        if (last && l->dead && l->fn != NULL) {
+        if (base_sub_ar(&l->running, 1u) == 1 && l->dead && l->fn != NULL) {
             l->fn = NULL;
             namespace[i] = l->namespace;
             wake[i] = true;

@@ -9,14 +9,13 @@
  *            namespace.
  * LOCKING    Lock of the list (rank NAMESPACE, held alone): the stores and their refs. NAMESPACE of
  *            the store: its slots. Slots are read without a lock.
- * FORK       The child resets the lock of the list. */
+ * FORK       The child resets the lock of the list. It keeps the stores of its parent, marked. */
 #include "cache/handle.h"
 
 #include "cache/error.h"
 
 static sync_lock cache_registry_lock; /* rank NAMESPACE; never held together with another lock */
 static cache_store *cache_stores;     /* registry lock */
-static _Atomic uint32_t cache_registry_forks; /* 1: its fork node is registered */
 
 /* ---- namespaces ---- */
 
@@ -59,6 +58,7 @@ CELLAR_PRIVATE void cache_namespace_release(cellar *v)
     cache_namespace_put(s, v->slot, NULL);
     s->namespace_count--;
     sync_drop(NAMESPACE, &s->namespace_lock);
+    base_fork_settle(); /* a child that sees it in its slot sees all of it */
     cache_namespace_free(s, v);
 }
 
@@ -155,36 +155,17 @@ CELLAR_PRIVATE void cache_namespaces_close(cache_store *s)
 
 /* ---- stores ---- */
 
-SYNC_UNCHECKED static void cache_registry_prepare(void *ctx)
-{
-    (void)ctx;
-    sync_take(NAMESPACE, &cache_registry_lock);
-}
-
-SYNC_UNCHECKED static void cache_registry_parent(void *ctx)
-{
-    (void)ctx;
-    sync_drop(NAMESPACE, &cache_registry_lock);
-}
-
 static void cache_registry_child(void *ctx)
 {
     (void)ctx;
     sync_reset(&cache_registry_lock);
 }
 
-static base_fork_node cache_registry_node = {
-    .prepare = cache_registry_prepare,
-    .parent = cache_registry_parent,
-    .child = cache_registry_child,
-};
+static base_fork_node cache_registry_node = { .child = cache_registry_child };
 
 CELLAR_PRIVATE bool cache_registry_add(cache_store *s)
 {
-    if (base_cas_ar(&cache_registry_forks, 0u, 1u) && !base_fork_register(&cache_registry_node)) {
-        base_store_rel(&cache_registry_forks, 0u);
-        return false;
-    }
+    if (!base_fork_register(&cache_registry_node)) { return false; }
     sync_take(NAMESPACE, &cache_registry_lock);
     s->refs = 1; /* handle of the root */
     s->next = cache_stores;

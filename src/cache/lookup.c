@@ -39,8 +39,7 @@
 #define CACHE_WAIT_NS 50000u
 #define CACHE_READ_WAITS 18u
 
-/* Return whether the tier cannot have the key. Ask before each look: a listener may run between two
- * looks and fork, and the child has no tier. */
+/* Return whether the tier cannot have the key. */
 static bool cache_never_below(const cellar *c, const l1_key *k)
 {
     const cache_tier *t = cache_tier_of(c);
@@ -213,10 +212,10 @@ static cellar_err cache_tier_ask(const cellar *c, const l1_key *k, void *buf, si
 }
 
 /* Return CONFLICT for a miss if the stamp counted a change since `word`: the entry may be in L1
- * now. A callback inside the call of the tier may have forked: the child has no stamps. */
+ * now. */
 static cellar_err cache_tier_missed(const cellar *c, const l1_key *k, uint64_t word, cellar_err err)
 {
-    if (BASE_LIKELY(err != CELLAR_MISS) || !cache_has_stamps(c->store)) { return err; }
+    if (BASE_LIKELY(err != CELLAR_MISS)) { return err; }
     const uint64_t now = base_load_acq(cache_stamp(c->store, k->hash));
     return CACHE_STAMP_CHANGES(now) == CACHE_STAMP_CHANGES(word) ? err : CELLAR_CONFLICT;
 }
@@ -357,7 +356,6 @@ CELLAR_PRIVATE cellar_err cache_tier_got(cellar *c, const l1_key *k, const cache
     const cache_shared *h = cache_shared_of(c);
     cellar_err kept; /* as in cache_tier_read */
     memset(m, 0, offsetof(cache_found, e.tags));
-    if (h == NULL) { return CELLAR_MISS; } /* a listener has forked */
     cache_shared_meta(h, &get->e, born, m);
     m->silent = get->err == CELLAR_E_TIMEOUT;
     const cellar_err err = cache_tier_judge(c->store, get->err, &m->e, &get->value_len);
@@ -401,8 +399,8 @@ static bool cache_ask_together(cellar *c, cellar_get_item *const *items, size_t 
     cellar_tier_get *get = base_alloc(account, BASE_MOD_STORE, bytes, NULL);
     if (get == NULL) { return true; }
     cache_missed_key *asked = (cache_missed_key *)(void *)(get + count);
-    const cache_shared *h = cache_shared_of(c); /* NULL: a listener has forked */
-    const size_t n = h != NULL ? cache_ask_watch(c, items, count, get, asked) : 0;
+    const cache_shared *h = cache_shared_of(c);
+    const size_t n = cache_ask_watch(c, items, count, get, asked);
     const uint64_t born = base_load_acq(&c->store->tag_epoch);
     if (n != 0) { h->t.get_many(h->t.ctx, get, n); }
     bool silent = false;

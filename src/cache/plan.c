@@ -142,10 +142,6 @@ static cellar_err cache_plan_durable(const cellar *c, const char **why)
 {
     const cache_tier *t = cache_tier_of(c);
     if (t != NULL && t->commits) { return CELLAR_OK; }
-    if (cache_disk_forked(c)) {
-        *why = CACHE_DISK_FORKED;
-        return CELLAR_E_FORKED;
-    }
     *why = "set options: CELLAR_DURABLE needs a working disk tier, and not "
            "CELLAR_L2_SYNC_MANUAL";
     return CELLAR_E_UNSUPPORTED;

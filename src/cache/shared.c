@@ -184,6 +184,7 @@ CELLAR_PRIVATE void cache_shared_add(cache_shared *h)
 {
     cache_store *s = h->store;
     h->next = base_load_rlx(&s->shared);
+    base_fork_settle(); /* a child that sees the table sees all of it */
     base_store_rel(&s->shared, h); /* acquire in all walks */
     if (h->next == NULL) { cache_tiers_add(s, &h->tier); } /* for all of them */
 }

@@ -68,9 +68,7 @@ CELLAR_PRIVATE bool cache_stamps_open(cache_store *s)
 CELLAR_PRIVATE void cache_stamps_close(cache_store *s)
 {
     _Atomic uint64_t *all = base_load_rlx(&s->stamps);
-    if (all == NULL) { all = s->stamps_parent; }
     if (all == NULL) { return; }
     base_free(&s->account, BASE_MOD_STAMP, all, (size_t)(s->stamp_mask + 1) * sizeof *all);
     base_store_rlx(&s->stamps, (_Atomic uint64_t *)NULL);
-    s->stamps_parent = NULL;
 }

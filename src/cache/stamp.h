@@ -13,7 +13,7 @@
 #define CACHE_STAMP_PENDING(w) ((w) & 0x7fffu) /* changes on their way to the tier */
 #define CACHE_STAMP_GLOBS 40 /* captured stamp: 40 bits of changes, 24 bits of glob_epoch above */
 
-/* Return whether a tier was ever attached. False in a forked child. */
+/* Return whether a tier was ever attached. */
 BASE_INLINE bool cache_has_stamps(const cache_store *s)
 {
     return CACHE_HAS_TIER && base_load_acq(&s->stamps) != NULL;

@@ -82,7 +82,7 @@ typedef struct cache_tier {
     cellar_err (*increment)(cellar *c, l1_key *k, int64_t delta, int64_t init,
                             const cellar_set_opts *if_new, int64_t *number);
     cellar_err (*touch)(cellar *c, l1_key *k, int64_t deadline_ms);
-    /* SHARED: in a forked child, drop the tier without touching shared state. */
+    /* SHARED: in a forked child, close its files. Take no lock. */
     void (*forked)(void *ctx);
 } cache_tier;
 

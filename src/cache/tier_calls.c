@@ -31,7 +31,7 @@ static void cache_tier_namespace_set(cache_store *s, const l2_namespace *v, cons
 {
     l2 *d = cache_disk(s);
     const cellar_err err = d != NULL ? l2_namespace_set(d, v, name, len) : CELLAR_OK;
-    if (err == CELLAR_OK || s->tier == NULL) { return; } /* a forked child has no tier */
+    if (err == CELLAR_OK) { return; }
     /* Unknown after a restart: then the namespace gets a new generation and loses its entries. */
     base_log(&s->log, BASE_LOG_WARNING, "l2", (int)err,
              "generation of a namespace not stored: it is empty after a restart");
@@ -117,30 +117,21 @@ CELLAR_PRIVATE void cache_tiers_add(cache_store *s, const cache_tier *t)
     (void)base_add_rlx(&s->observers_base, 1u);
     base_store_rlx(&s->observers_tier_only, plain ? count + 1 : 0);
     (void)base_add_rlx(&s->observers, 1u);
+    base_fork_settle(); /* a child that sees the count sees the tier */
     base_store_rel(&s->tier_count, count + 1);
 }
 
 CELLAR_PRIVATE void cache_tiers_forked(cache_store *s)
 {
-    const uint32_t count = base_load_rlx(&s->tier_count);
-    uint32_t gone = count;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < base_load_rlx(&s->tier_count); i++) {
         const cache_tier *t = s->tiers[i];
         l2 *d = cache_tier_disk(t);
         if (d != NULL) {
-            gone--;
             l2_forked(d);
-            l1_want_evicted(s->l1, false);
         } else if (t->forked != NULL) {
             t->forked(t->ctx);
         }
     }
-    /* A disk that is left is still an observer: changes that promise it are refused (change.c). */
-    (void)base_sub_rlx(&s->observers, gone);
-    (void)base_sub_rlx(&s->observers_base, gone);
-    base_store_rlx(&s->observers_tier_only, 0u);
-    base_store_rlx(&s->tier_count, 0u);
-    s->tier = NULL;
 }
 
 /* ---- durability ---- */
@@ -172,7 +163,7 @@ CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)
 {
     const cache_tier *t = cache_tier_of(c);
     l2 *d = t != NULL ? cache_tier_disk(t) : NULL;
-    if (d == NULL) { return err; } /* forked since the change: the child has memory only */
+    if (d == NULL) { return err; }
     if (l2_commit(d) == CELLAR_OK || err < 0) { return err; }
     return cache_fail(c, CELLAR_E_IO, 0, l2_stands_still(d)
                           ? "the change is in memory only and not durable: " CACHE_DISK_STANDS

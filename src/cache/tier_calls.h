@@ -16,7 +16,7 @@ CELLAR_PRIVATE bool cache_tier_tick(const cache_tier *t, uint64_t budget_us);
 /* Call each tier of the store. Tick returns whether more work is left. */
 CELLAR_PRIVATE bool cache_tiers_tick(cache_store *s, uint64_t budget_us);
 CELLAR_PRIVATE void cache_tiers_close(cache_store *s, int64_t deadline_ms);
-CELLAR_PRIVATE void cache_tiers_forked(cache_store *s); /* and detach them */
+CELLAR_PRIVATE void cache_tiers_forked(cache_store *s); /* they close their files */
 /* Add a tier; changes are observed from now on. One thread at a time. */
 CELLAR_PRIVATE void cache_tiers_add(cache_store *s, const cache_tier *t);
 /* Return `below`; record an error text if the tier does not have what was promised. */

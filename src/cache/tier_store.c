@@ -117,11 +117,10 @@ static cache_stored cache_store_seen(const cellar *c, const l1_key *k, const l1_
     return cache_store_spec(c, k, &p, how);
 }
 
-/* Return the changes of the key's class, and watch for the next one. The child of a fork has no
- * stamps and no tier. */
+/* Return the changes of the key's class, and watch for the next one. */
 static uint64_t cache_store_changes(const cache_store *s, uint64_t hash)
 {
-    return cache_has_stamps(s) ? CACHE_STAMP_CHANGES(cache_stamp_watch(cache_stamp(s, hash))) : 0;
+    return CACHE_STAMP_CHANGES(cache_stamp_watch(cache_stamp(s, hash)));
 }
 
 /* Begin again if the key, or what L1 has of it, may be another one than at the last put. `changes`

@@ -18,7 +18,7 @@ typedef enum cache_promise {
 
 /* Result of one try. */
 typedef enum cache_stored {
-    CACHE_STORED,   /* OK, or the process forked inside and has no tier */
+    CACHE_STORED,   /* OK */
     CACHE_NO_ROOM,  /* no room now */
     CACHE_GONE,     /* the entry left memory before it could be read back */
     CACHE_UNWANTED, /* the entry must not be stored: flag, tags, error, stale */

@@ -41,6 +41,7 @@
 #define CACHE_FILTER 8u /* reads ask the Bloom filter before L1 */
 #define CACHE_PROOF 32u /* shared tier: memory answers only until proven_ms: proof.h */
 #define CACHE_ENDING 16u /* with CLOSED: a close of the store runs and may still fail */
+#define CACHE_FORKED 64u /* with CLOSED: the store belongs to the parent of this process */
 
 #define CACHE_NAMESPACES_MAX 4096u /* includes the root */
 #define CACHE_PAGE_NAMESPACES 64u
@@ -151,7 +152,7 @@ struct cellar {
     bool dropped;           /* NAMESPACE */
     uint8_t quota; /* number of its quota in L1; 0: none; set before its first generation */
     uint32_t quota_own; /* quota_max_pct of its options; NAMESPACE */
-    /* the tier of its entries; NULL: none; set before its generation; NULL in a forked child */
+    /* the tier of its entries; NULL: none; set before its generation */
     const cache_tier *_Atomic tier;
     cellar_codec codec;     /* decode NULL: none; kept once set */
     cache_policy_fn policy; /* with CACHE_CARRIES_POLICY; constant */
@@ -279,9 +280,9 @@ struct cache_store {
     base_log log;
     l1 *l1;                 /* constant until the root is closed */
     stats *stats;
-    const cache_tier *tier; /* tier of new namespaces; NULL: none, always NULL in a forked child */
+    const cache_tier *tier; /* tier of new namespaces; NULL: none */
     const cache_tier *tiers[CACHE_TIERS_MAX]; /* all tiers; entries below tier_count are constant */
-    _Atomic uint32_t tier_count; /* release under NAMESPACE; 0 in a forked child */
+    _Atomic uint32_t tier_count; /* release under NAMESPACE */
     cache_shared *_Atomic shared; /* tables of cellar_tier_attach, newest first; release */
     _Atomic uint32_t shared_bell; /* futex word; + 1 with each change from outside */
     l2 *disk;               /* NULL: none, or not usable */
@@ -303,10 +304,8 @@ struct cache_store {
     uint64_t demoted_bytes; /* of their values */
     _Atomic uint32_t demoted_count;
     _Atomic uint64_t *_Atomic stamps; /* see stamp.c; NULL without a tier; release */
-    _Atomic uint64_t *stamps_parent; /* in a forked child: stamps of the parent, freed by the
-                                      * close */
     uint64_t stamp_mask;
-    cache_write_order *write_order; /* with the stamps; unused in a forked child; constant */
+    cache_write_order *write_order; /* with the stamps; constant */
     _Atomic uint32_t write_order_used; /* 1: each change that the tier is told of has an ordered
                                         * write; seq_cst */
     sync_lock tag_lock;     /* rank TAG; guards writes of the four below */
@@ -337,8 +336,7 @@ struct cache_store {
     uint64_t next_listener;
     /* listeners + observers_base; > 0: changes are observed and have a scope */
     _Atomic uint32_t observers;
-    /* tiers; a forked child has none */
-    _Atomic uint32_t observers_base;
+    _Atomic uint32_t observers_base; /* tiers */
     /* `observers` up to this value: only tiers observe, and a kill is enough */
     _Atomic uint32_t observers_tier_only;
 
@@ -351,9 +349,9 @@ struct cache_store {
     _Atomic uint32_t paused;      /* > 0: no piece begins, because a check runs */
     _Atomic uint32_t eviction;     /* CELLAR_EVICT_... in force */
     _Atomic uint64_t max_entries;  /* 0: no limit */
-    uint32_t forks;         /* from the process that opened the store to this one. A fork resets the
-                             * counts of calls inside: a call that began before it lowers none */
-    bool ended;             /* NAMESPACE; true: its parts are freed, or being freed */
+    bool ended;             /* its tiers end: a child of a fork leaves them alone. Before
+                             * base_fork_settle */
+    bool forked;            /* it belongs to the parent of this process */
 
     struct flight_table *_Atomic flights; /* seq_cst in cache_flights and cache_commit; NULL: no
                                            * load so far */
@@ -369,7 +367,6 @@ struct cache_store {
     _Atomic uint32_t attaching;   /* role: of the thread that attaches a tier */
     struct cache_policies *_Atomic policies; /* NULL: never loaded; release under NAMESPACE */
     _Atomic uint32_t reloading;   /* role (sync.h) of the thread that sets rules */
-    struct flight_table *forking; /* table locked by the prepare handler of fork */
 
     sync_lock error_lock;   /* rank ERROR; guards the error of every namespace */
     base_fork_node fork_node;
@@ -385,23 +382,7 @@ struct cache_store {
     _Atomic uint64_t host_bytes; /* memory of the host in `account`; relaxed */
 };
 
-/* Return the disk, or in a forked child what is left of it; NULL: none. */
-BASE_INLINE l2 *cache_disk_left(const cache_store *s)
-{
-    return CACHE_HAS_DISK ? s->disk : NULL;
-}
-
-/* Return the disk of the store; NULL: none. A forked child has none. */
-BASE_INLINE l2 *cache_disk(const cache_store *s)
-{
-    return s->tier != NULL ? cache_disk_left(s) : NULL;
-}
-
-#define CACHE_DISK_FORKED "a forked child has no disk tier: the change did not happen"
-/* Return whether the namespace lost its disk by a fork: a change with a promise cannot keep it. */
-BASE_INLINE bool cache_disk_forked(const cellar *c)
-{
-    return c->store->tier == NULL && !c->no_disk && cache_disk_left(c->store) != NULL;
-}
+/* Return the disk of the store; NULL: none. */
+BASE_INLINE l2 *cache_disk(const cache_store *s) { return CACHE_HAS_DISK ? s->disk : NULL; }
 
 #endif

@@ -224,7 +224,6 @@ CELLAR_PRIVATE bool cache_ordered_overtaken(const cache_store *s, const cache_or
 
 CELLAR_PRIVATE void cache_ordered_leave(const cache_store *s, cache_ordered *t)
 {
-    if (!cache_has_stamps(s)) { return; } /* forked child: the list belongs to the parent */
     cache_write_order_shard *sh = cache_write_order_shard_of(s, t->hash);
     sync_take(WRITE_ORDER, &sh->lock);
     cache_ordered **at = &sh->first;

@@ -609,8 +609,7 @@ static cellar_err look_open(layer *y, const l2_super *s, uint64_t records,
     while (l2_rebuild_step(d)) {} /* Only that: l2_tick would reclaim. */
     out->begins_anew = d->form.epoch != s->epoch;
     err = look_seal(d) ? look_store(d, how, out) : CELLAR_E_IO;
-    l2_forked(d); /* discard the store: no seal, no sync */
-    l2_close(d);
+    l2_discard(d);
     return err;
 }
 

@@ -118,7 +118,6 @@ CELLAR_PRIVATE flight_entry flight_enter(flight_table *t, const flight_ask *ask,
     flight_shard *s = flight_shard_of(t, ask->key.hash);
     flight *fresh = NULL;
     flight_turn turn;
-    if (BASE_UNLIKELY(base_load_rlx(&t->lost) != NULL)) { flight_free_lost(t); }
     for (;;) {
         turn.again = false;
         turn.f = turn.late.f = NULL;

@@ -21,7 +21,7 @@
  * LIMITS     max_flights records; max_waiters waiters and subscriptions; 8 spare records per shard.
  *            Threads beyond BASE_THREAD_MAX have no token: hard_at ends a cycle through them.
  * SEE ALSO   src/flight/README.md: proofs of publishing, cycles and references; rejected designs.
- *            flight.c (enter, lead, end), wait.c, lease.c, invalidate.c, fork.c. */
+ *            flight.c (enter, lead, end), wait.c, lease.c, invalidate.c. */
 #include "flight/types.h"
 
 #define FLIGHT_SHARDS_MAX 64u
@@ -175,7 +175,7 @@ CELLAR_PRIVATE void flight_unlink(flight_shard *s, flight *f)
     flight_list_add(&s->detached, f);
 }
 
-/* Record the leading thread of `f`, for the cycle check and for a fork. */
+/* Record the leading thread of `f`, for the cycle check. */
 CELLAR_PRIVATE void flight_lead_take(flight *f, base_thread_record *self)
 {
     if (self != NULL && self->index == 0) { self = NULL; } /* many threads share index 0: no
@@ -318,25 +318,6 @@ CELLAR_PRIVATE void flight_cancelled(flight_table *t, const flight_ended *e, boo
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE void flight_free_lost(flight_table *t)
-{
-    for (flight *f = base_xchg_ar(&t->lost, (flight *)NULL), *after; f != NULL; f = after) {
-        flight_shard *s = flight_shard_of(t, f->hash);
-        after = f->next;
-        for (flight_sub *sub = f->subs, *next; sub != NULL; sub = next) {
-            next = sub->next;
-            flight_sub_free(t, sub);
-        }
-        f->subs = NULL;
-        sync_take(FLIGHT, &s->lock);
-        flight_list_add(&s->detached, f);
-        base_store_rlx(&f->refs, 1u);
-        const flight_rest rest = flight_let_go(s, f);
-        sync_drop(FLIGHT, &s->lock);
-        flight_rest_free(t, &rest);
-    }
-}
-
 /* ---- the table ---- */
 
 /* Return the number of shards: one per 256 KiB of budget. A shard takes about 3 KiB. */
@@ -388,7 +369,6 @@ CELLAR_PRIVATE flight_table *flight_table_create(const flight_config *cfg)
 CELLAR_PRIVATE void flight_table_destroy(flight_table *t)
 {
     if (t == NULL) { return; }
-    flight_free_lost(t);
     BASE_ASSERT(base_load_rlx(&t->open) == 0);
     base_free(t->account, BASE_MOD_FLIGHT, t->raw, t->raw_bytes);
 }

@@ -187,8 +187,6 @@ struct flight_table {
     _Atomic uint32_t open;       /* records in use */
     _Atomic uint32_t waiters;    /* refs of waiters, and subscriptions */
     _Atomic uint64_t next_gen;
-    flight *_Atomic lost;        /* in a forked child: records of threads that do not exist there */
-    _Atomic uint32_t forks;      /* of the process since the open, seen from the child */
 };
 
 typedef struct flight_ended { /* work to do after the lock */
@@ -255,8 +253,6 @@ CELLAR_PRIVATE void flight_cancel(flight_shard *s, flight *f, flight_ended *e) S
 CELLAR_PRIVATE void flight_cancelled(flight_table *t, const flight_ended *e, bool report);
 /* Make `self` the leader of the flight; NULL: no leader. */
 CELLAR_PRIVATE void flight_lead_take(flight *f, base_thread_record *self);
-/* Free what a forked child took from threads that do not exist there. */
-CELLAR_PRIVATE void flight_free_lost(flight_table *t);
 CELLAR_PRIVATE void flight_list_cut(flight **list, flight *f);
 
 typedef struct flight_rest {
@@ -299,7 +295,7 @@ CELLAR_PRIVATE flight_waited flight_wait(flight_table *t, flight *f, int64_t dea
 /* Drop the ref of a waiter without waiting. */
 CELLAR_PRIVATE void flight_leave(flight_table *t, flight *f);
 
-CELLAR_PRIVATE void flight_graph_reset(void); /* in a forked child */
+CELLAR_PRIVATE void flight_graph_reset(void); /* in a forked child: frees the lock */
 
 /* ---- lease.c: flights without a leading thread, callbacks of callers that got PENDING ---- */
 
@@ -338,11 +334,5 @@ CELLAR_PRIVATE bool flight_is_detached(flight_table *t, flight *f, bool *alone);
 /* Return whether the key is being loaded. Set *start_ms to the start of that load. */
 CELLAR_PRIVATE bool flight_since(flight_table *t, const flight_key *key, int64_t *start_ms);
 CELLAR_PRIVATE bool flight_audit(flight_table *t);
-
-/* ---- fork.c: flights over a fork of the process ---- */
-
-CELLAR_PRIVATE void flight_fork_prepare(flight_table *t);
-CELLAR_PRIVATE void flight_fork_parent(flight_table *t);
-CELLAR_PRIVATE void flight_fork_child(flight_table *t);
 
 #endif

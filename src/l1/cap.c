@@ -365,12 +365,6 @@ CELLAR_PRIVATE void l1_caps_close(l1 *c)
     base_free(c->account, BASE_MOD_NAMESPACE, caps, sizeof *caps);
 }
 
-CELLAR_PRIVATE void l1_caps_fork(l1 *c, void (*step)(sync_lock *lock))
-{
-    l1_cap *m;
-    for (uint32_t i = 0; (m = l1_cap_next(c, &i)) != NULL; i++) { step(&m->lock); }
-}
-
 CELLAR_PRIVATE bool l1_cap_has(l1_cap *m, uint32_t generation, uint64_t hash)
 {
     sync_take(L1_CAP, &m->lock);

@@ -64,9 +64,6 @@ typedef enum l1_cap_state { L1_CAP_FITS, L1_CAP_FULL, L1_CAP_BUSY, L1_CAP_NONE }
 CELLAR_PRIVATE l1_cap_state l1_cap_fits(const l1 *c, l1_cap *m, uint32_t generation, uint32_t more,
                                         l1_cap_node *oldest);
 CELLAR_PRIVATE void l1_caps_close(l1 *c);
-/* Take, drop or reset the locks of all caps by `step`, around a fork. Between take and drop the
- * caller holds L1_SEG, so that no cap is added. */
-CELLAR_PRIVATE void l1_caps_fork(l1 *c, void (*step)(sync_lock *lock));
 /* Return whether an entry of the generation is in the list, for the audit; true if the list is of
  * another generation. */
 CELLAR_PRIVATE bool l1_cap_has(l1_cap *m, uint32_t generation, uint64_t hash);

@@ -47,9 +47,7 @@ static SYNC_UNCHECKED void l1_cap_judge(l1 *c, l1_cap *m, uint32_t generation,
     v.n = 0;
     l1_lane *const n = l1_lane_take(c); /* any lane: it counts the end of the entry */
     l1_seg *const g = l1_find_now(c, &any, &e.slot, &q);
-    if (g == NULL) {
-        if (c->forked) { l1_cap_out(m, generation, hash); } /* a lost thread unlinked it */
-    } else if (l1_linked(c, &e)) { /* else another thread was faster: the caller looks again */
+    if (g != NULL && l1_linked(c, &e)) { /* else another thread was faster: look again */
         l1_cause cause;
         const bool over = l1_is_over(c, e.slot.pos, &e.slot.rec, &cause);
         if (!over && !force && l1_cap_keeps(c, &e)) {
@@ -114,10 +112,9 @@ static void *l1_cap_block(l1 *c, void *_Atomic *at, size_t bytes)
     if (there != NULL) { return there; }
     void *fresh = base_alloc(c->account, BASE_MOD_NAMESPACE, bytes, NULL);
     if (fresh == NULL) { return NULL; }
-    sync_take(L1_SEG, &c->seg_lock); /* not between the handlers of a fork: see l1_caps_fork */
-    const bool mine = base_cas_ar(at, (void *)NULL, fresh);
-    sync_drop(L1_SEG, &c->seg_lock);
-    if (!mine) { base_free(c->account, BASE_MOD_NAMESPACE, fresh, bytes); }
+    if (!base_cas_ar(at, (void *)NULL, fresh)) {
+        base_free(c->account, BASE_MOD_NAMESPACE, fresh, bytes);
+    }
     return base_load_acq(at);
 }
 

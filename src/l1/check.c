@@ -81,15 +81,6 @@ static const char *l1_audit_bucket(l1 *c, const l1_stripe *s, uint64_t number, l
     return NULL;
 }
 
-/* Return whether the live count of a segment agrees with the linked records found. In a forked
- * child a count may be too high, never too low: a writer of the parent was lost between unlink and
- * count. The cursor repairs it when it leaves the segment. */
-static bool l1_audit_live(const l1 *c, uint64_t linked, uint64_t found)
-{
-    return linked == found || (c->forked && L1_LIVE_COUNT(linked) >= L1_LIVE_COUNT(found) &&
-                               L1_LIVE_BYTES(linked) >= L1_LIVE_BYTES(found));
-}
-
 static const char *l1_audit_stripe(l1 *c, l1_stripe *s, l1_tally *t)
 {
     const uint64_t ls = base_load_rlx(&s->ls);
@@ -120,7 +111,7 @@ static const char *l1_audit_lane(const l1 *c, const l1_lane *n, const l1_tally *
             }
             if (l1_lane_of_seg(c, g) != n) { return "segment is in the queue of another lane"; }
             const uint64_t linked = L1_LIVE_LINKED(base_load_rlx(&g->live));
-            if (seg >= t->fresh || !l1_audit_live(c, linked, t->live[seg])) {
+            if (seg >= t->fresh || linked != t->live[seg]) {
                 return "live count of a segment differs";
             }
             if (g->used_bytes > c->seg_bytes || g->cursor > g->used_bytes) {
@@ -143,7 +134,7 @@ static const char *l1_audit_lane(const l1 *c, const l1_lane *n, const l1_tally *
     const uint64_t absent = t->absent[n->number];
     const bool same = L1_LIVE_COUNT(absent) == (uint64_t)base_load_rlx(&n->absent_count) &&
                       L1_LIVE_BYTES(absent) == (uint64_t)base_load_rlx(&n->absent_bytes);
-    return same || c->forked ? NULL : "count of entries without value differs";
+    return same ? NULL : "count of entries without value differs";
 }
 
 /* Compare the counts of namespaces. */
@@ -153,11 +144,10 @@ static const char *l1_audit_quotas(const l1 *c, const l1_tally *t)
     for (unsigned n = 1; q != NULL && n <= base_load_rlx(&q->high); n++) {
         const uint64_t word = base_load_rlx(&l1_quota_at(q, 0, n)->bytes);
         if (l1_quota_of(c, (uint32_t)(word >> 32)) != n) { continue; } /* of a dropped namespace */
-        /* In the child, records stay counted that a lost thread had not yet subtracted. */
         const bool same =
             l1_quota_total(q, c->stripe_count, n, false) >> L1_QUOTA_UNIT == t->bytes[n - 1] &&
             l1_quota_total(q, c->stripe_count, n, true) == t->entries[n - 1];
-        if (!same && !c->forked) { return "count of a share differs"; }
+        if (!same) { return "count of a share differs"; }
     }
     return NULL;
 }
@@ -180,7 +170,6 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
         l1_stripe *s = &c->stripe[i];
         (void)l1_lanes_take(c, UINT64_MAX); /* the records of a stripe lie in all of them */
         sync_take(L1_STRIPE, &s->lock);
-        if (c->forked) { l1_mend_stripe(c, s); }
         wrong = l1_audit_stripe(c, s, &t);
         index += s->charged_bytes;
         for (uint32_t g = 0; g < c->group_count; g++) { overflow += s->group[g].charged_bytes; }
@@ -199,7 +188,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     base_free_raw(&c->account->hooks, t.live, bytes);
     if (wrong == NULL) { wrong = l1_audit_quotas(c, &t); }
     if (wrong != NULL) { return wrong; }
-    if (!c->forked && t.capped != l1_caps_count(c)) { return "lists of namespaces differ"; }
+    if (t.capped != l1_caps_count(c)) { return "lists of namespaces differ"; }
     base_account *a = c->account;
     uint64_t max = base_load_rlx(&c->max_entries);
     sync_take(L1_SEG, &c->seg_lock);

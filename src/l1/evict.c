@@ -168,7 +168,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, ui
     l1_hold h;
     base_fence_rel(); /* a reader of new bytes here sees the versions of the old records */
     l1_copy_record(c, pos, to, r, false);
-    if (!l1_lock_here(c, l1_stripe_of(c, hash), e->primary, e->ver, &h)) {
+    if (!l1_lock_here(l1_stripe_of(c, hash), e->primary, e->ver, &h)) {
         /* A writer was faster. Copy again under the lock; above 1 KiB only what may have
          * changed. */
         l1_lock_key(c, hash, &h, false);
@@ -233,18 +233,12 @@ static SYNC_HOLDS(L1_LANE) bool l1_cursor_next(l1 *c, l1_lane *n, unsigned q, bo
             }
             continue;
         }
-        uint64_t live = base_load_acq(&g->live);
-        if (L1_LIVE_LINKED(live) == 0 && (live & L1_LIVE_QUEUED) != 0 && !c->forked) {
+        const uint64_t live = base_load_acq(&g->live);
+        if (L1_LIVE_LINKED(live) == 0 && (live & L1_LIVE_QUEUED) != 0) {
             base_yield(); /* a delete is about to push it, inside its window */
             continue;
         }
-        if ((live & ~L1_LIVE_MOVED) != 0) {
-            /* Only in a forked child: a writer of the parent was lost between unlink and count, or
-             * before the push. */
-            BASE_REQUIRE(c->forked);
-            live = base_xchg_ar(&g->live, live & L1_LIVE_MOVED);
-            base_sub_rlx(&n->queue[q].live, L1_LIVE_LINKED(live));
-        }
+        BASE_REQUIRE((live & ~L1_LIVE_MOVED) == 0);
         l1_seg_unqueue(c, n, seg);
         l1_seg_release(c, seg);
     }

@@ -131,7 +131,7 @@ CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed
     for (uint32_t j = 0; j == 0 || (j < c->stripe_count && l1_time_left(end_ns)); j++) {
         l1_contract(c, &c->stripe[c->rest_stripe++ & c->stripe_mask], L1_CONTRACT_PCT, end_ns);
     }
-    /* In a forked child, the rest of a shrink that ran in the parent. */
+    /* The rest of a shrink that pins stopped. */
     while (base_load_rlx(&c->tickets) < 0 && l1_time_left(end_ns) && l1_evict_excess(c)) { }
     done = done && base_load_rlx(&c->tickets) >= 0;
     const bool rested = l1_log_rest(c, end_ns);

@@ -7,8 +7,7 @@
  *                h -> b = h mod 2^level; b < split ? h mod 2^(level+1) : b
  * INVARIANTS Half an overflow bucket is in exactly one chain or on the free list of its group. Only
  *            its chain reads or writes its slots; the two halves share the word of their counters.
- * LOCKING    types.h. No thread waits for a stripe lock while it holds a bucket. In a forked child
- *            a bucket that a lost writer left odd is emptied by the thread that locks it.
+ * LOCKING    types.h. No thread waits for a stripe lock while it holds a bucket.
  * LIMITS     A set that needs a 16th half gets CELLAR_E_SPACE. A reader stopped for exactly 2^31
  *            changes of one bucket would accept a changed version. */
 #include "l1/index.h"
@@ -120,58 +119,16 @@ CELLAR_PRIVATE void l1_backoff(unsigned *spins)
 
 BASE_SIZE_BEGIN
 
-/* Discard the chain of a bucket if a writer of the parent held it at the fork. The chain cannot be
- * trusted. Stripe lock held, so no other thread is here. */
-static BASE_COLD void l1_mend(l1 *c, l1_stripe *s, uint64_t number)
-{
-    l1_bucket *const b = l1_bucket_at(s, number);
-    const uint32_t odd = base_load_rlx(&b->ver);
-    if ((odd & 1u) == 0) { return; }
-    for (l1_part at = l1_whole(b); at.b != NULL; at = l1_chain_next(s, number, at)) {
-        for (uint32_t m = l1_part_used(at); m != 0; m &= m - 1) {
-            l1_rec r;
-            const unsigned i = (unsigned)__builtin_ctz(m);
-            uint64_t pos = l1_pos(c, base_load_rlx(&at.b->off[i]));
-            base_store_rlx(&at.b->tag[i], (uint16_t)0);
-            if (!l1_decode(c, pos, &r)) { continue; }
-            l1_count_out(c, s, pos, &r);
-            l1_big *const block = l1_block_of(c, pos, &r);
-            BASE_ASSERT(block == NULL || block->where != L1_NOWHERE); /* else freed too early */
-            /* l1_bigs_child handles a block in hand. */
-            if (block != NULL && block->where == L1_LINKED) { l1_large_retire(c, block); }
-        }
-    }
-    base_store_rel(&b->ver, l1_ver_after(odd - 1));
-}
-
-CELLAR_PRIVATE void l1_mend_stripe(l1 *c, l1_stripe *s)
-{
-    for (uint64_t n = 0; n < s->bucket_count; n++) { l1_mend(c, s, n); }
-}
-
-CELLAR_PRIVATE void l1_mend_key(l1 *c, uint64_t hash)
-{
-    l1_stripe *s = l1_stripe_of(c, hash);
-    l1_mend(c, s, l1_number(base_load_rlx(&s->ls), hash));
-}
-
-BASE_SIZE_END
-
 CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stripe)
 {
     l1_stripe *s = l1_stripe_of(c, hash);
-    bool took = false;
-    if (BASE_UNLIKELY(c->forked) && !have_stripe) {
-        sync_take(L1_STRIPE, &s->lock);
-        took = have_stripe = true;
-    }
     unsigned spins = 0;
     for (;;) {
         const uint64_t ls = base_load_acq(&s->ls), number = l1_number(ls, hash);
         l1_bucket *b = l1_bucket_at(s, number);
         uint32_t v = base_load_rlx(&b->ver);
         if ((v & 1u) != 0 || v == 0) {
-            if (c->forked && v != 0) { l1_mend(c, s, number); } else { l1_backoff(&spins); }
+            l1_backoff(&spins);
             continue;
         }
         BASE_POINT("l1.lock");
@@ -179,10 +136,7 @@ CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stri
             l1_backoff(&spins);
             continue;
         }
-        if (have_stripe) {
-            h->took = took;
-            return;
-        }
+        if (have_stripe) { return; }
         /* Without the stripe lock a split may have moved the key during the wait. */
         const uint64_t again = base_load_acq(&s->ls);
         if (again == ls || l1_number(again, hash) == number) { return; }
@@ -190,14 +144,12 @@ CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stri
     }
 }
 
-/* Lock a bucket by number under the stripe lock. In a forked child repair it first if needed. */
-CELLAR_PRIVATE uint32_t l1_lock_number(l1 *c, l1_stripe *s, uint64_t number)
+CELLAR_PRIVATE uint32_t l1_lock_number(l1_stripe *s, uint64_t number)
 {
     l1_bucket *b = l1_bucket_at(s, number);
     l1_hold h;
     unsigned spins = 0;
     for (;;) {
-        if (BASE_UNLIKELY(c->forked)) { l1_mend(c, s, number); }
         const uint32_t v = base_load_rlx(&b->ver);
         if ((v & 1u) == 0 && l1_lock_at(s, b, number, v, &h)) { return v; }
         l1_backoff(&spins);
@@ -289,7 +241,7 @@ static bool l1_chain_has_room(const l1_stripe *s, uint64_t number)
 CELLAR_PRIVATE void l1_lock_grow(l1 *c, uint64_t hash, l1_hold *h)
 {
     l1_stripe *s = l1_stripe_of(c, hash);
-    if (BASE_LIKELY(l1_chain_has_room(s, l1_number(base_load_acq(&s->ls), hash)) && !c->forked)) {
+    if (BASE_LIKELY(l1_chain_has_room(s, l1_number(base_load_acq(&s->ls), hash)))) {
         l1_lock_key(c, hash, h, false);
         return;
     }

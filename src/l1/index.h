@@ -58,8 +58,8 @@ CELLAR_PRIVATE bool l1_ovf_ready(l1 *c, l1_stripe *s, uint64_t number);
 CELLAR_PRIVATE uint16_t l1_ovf_take(l1_stripe *s, uint64_t number);
 CELLAR_PRIVATE void l1_ovf_give(l1_stripe *s, uint64_t number, uint16_t n);
 CELLAR_PRIVATE void l1_overflow_rest(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
-/* Lock a bucket by number under the stripe lock. In a forked child repair it first if needed. */
-CELLAR_PRIVATE uint32_t l1_lock_number(l1 *c, l1_stripe *s, uint64_t number);
+/* Lock a bucket by number under the stripe lock. */
+CELLAR_PRIVATE uint32_t l1_lock_number(l1_stripe *s, uint64_t number);
 /* Wait longer with each call. */
 CELLAR_PRIVATE void l1_backoff(unsigned *spins);
 CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stripe) SYNC_UNCHECKED;
@@ -73,12 +73,11 @@ BASE_ALWAYS_INLINE SYNC_UNCHECKED bool l1_lock_at(l1_stripe *s, l1_bucket *b, ui
     *h = (l1_hold){ .s = s, .b = b, .number = number, .ver = ver };
     return true;
 }
-/* Lock a bucket if its version is still `ver`: then the key that it had still belongs to it. Not in
- * a forked child, where each bucket is locked under the lock of its stripe. */
-BASE_ALWAYS_INLINE SYNC_UNCHECKED bool l1_lock_here(const l1 *c, l1_stripe *s, l1_bucket *b,
-                                                    uint32_t ver, l1_hold *h)
+/* Lock a bucket if its version is still `ver`: then the key that it had still belongs to it. */
+BASE_ALWAYS_INLINE SYNC_UNCHECKED bool l1_lock_here(l1_stripe *s, l1_bucket *b, uint32_t ver,
+                                                    l1_hold *h)
 {
-    return BASE_LIKELY(!c->forked) && l1_lock_at(s, b, l1_bucket_number(s, b), ver, h);
+    return l1_lock_at(s, b, l1_bucket_number(s, b), ver, h);
 }
 CELLAR_PRIVATE void l1_unlock(l1 *c, l1_hold *h) SYNC_UNCHECKED;
 /* Unlock a bucket that l1_lock_at took. */
@@ -92,10 +91,6 @@ BASE_ALWAYS_INLINE SYNC_UNCHECKED void l1_unlock_now(l1 *c, l1_hold *h)
 {
     if (BASE_LIKELY(!h->took)) { l1_unlock_at(h->b, h->ver); } else { l1_unlock(c, h); }
 }
-/* Repair, in a forked child, every bucket that a writer of the parent left locked. */
-CELLAR_PRIVATE void l1_mend_stripe(l1 *c, l1_stripe *s) SYNC_HOLDS(L1_STRIPE);
-/* Repair the chain of one key in the fork handler: no other thread is here. */
-CELLAR_PRIVATE void l1_mend_key(l1 *c, uint64_t hash) SYNC_UNCHECKED;
 /* Find the record of exactly this key, live or expired. Under the bucket lock. */
 CELLAR_PRIVATE bool l1_find(const l1 *c, const l1_hold *h, const l1_key *k, l1_slot *out);
 /* Find the slot that points to `pos`. Without the bucket lock a hint. */

@@ -239,7 +239,7 @@ static void l1_split(l1 *c, l1_stripe *s)
         if (!l1_spare_take(c, s, target, spare_count, spare)) { return; }
     }
 
-    uint32_t v = l1_lock_number(c, s, source);
+    uint32_t v = l1_lock_number(s, source);
     const uint32_t made = s->ver_base;
     base_store_sc(&to->ver, made + 1);
     base_fence_rel();
@@ -310,7 +310,7 @@ static SYNC_HOLDS(L1_STRIPE) bool l1_contract_one(l1 *c, l1_stripe *s, unsigned 
     unsigned spare_count = need > halves ? need - halves : 0;
     if (!l1_spare_take(c, s, target, spare_count, spare)) { return false; }
 
-    uint32_t vt = l1_lock_number(c, s, target), vs = l1_lock_number(c, s, source);
+    uint32_t vt = l1_lock_number(s, target), vs = l1_lock_number(s, source);
     if (l1_chain_count(s, target) + l1_chain_count(s, source) > count) { /* sets were faster */
         l1_unlock_at(l1_bucket_at(s, source), vs);
         l1_unlock_at(l1_bucket_at(s, target), vt);

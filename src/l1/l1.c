@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1: open, close, measure and fork the in-memory level.
+ * l1: open, close and measure the in-memory level.
  *
  * LIMITS     Address space: arena, index, overflow and page runs reserve 8 x budget each (at least
  *            64 MiB). If the system refuses one of them, l1_open asks for all of them at half the
@@ -138,8 +138,16 @@ static bool l1_reserve_all(l1 *c, uint64_t budget)
     for (uint64_t factor = L1_RESERVE_FACTOR; factor > 0; factor /= 2) {
         /* arena, runs, index, overflow */
         if (factor > 1 && l1_reserve_want(budget, factor) > SIZE_MAX / 16 / 4) { continue; }
-        if (l1_reserve_at(c, budget, factor)) { return true; }
-        l1_release_all(c);
+        if (!l1_reserve_at(c, budget, factor)) {
+            l1_release_all(c);
+            continue;
+        }
+        /* A fork copies no table of these pages, and the parent copies none that it writes. */
+        base_region_keep(&c->arena_region);
+        base_region_keep(&c->pages.region);
+        base_region_keep(&c->index_region);
+        base_region_keep(&c->overflow_region);
+        return true;
     }
     return false;
 }
@@ -328,49 +336,6 @@ CELLAR_PRIVATE SYNC_UNCHECKED void l1_stats_get(l1 *c, l1_stats *out)
     out->granule = 1u << c->gshift;
 }
 
-/* ---- fork ------------------------------------------------------------------------------------ */
-CELLAR_PRIVATE void l1_fork_prepare(l1 *c)
-{
-    (void)l1_lanes_take(c, UINT64_MAX);
-    for (uint32_t i = 0; i < c->stripe_count; i++) { sync_bare_take(&c->stripe[i].lock); }
-    sync_bare_take(&c->seg_lock);
-    sync_bare_take(&c->pages.lock);
-    sync_bare_take(&c->big_lock);
-    l1_caps_fork(c, sync_bare_take);
-}
-
-CELLAR_PRIVATE void l1_fork_parent(l1 *c)
-{
-    l1_caps_fork(c, sync_bare_drop);
-    sync_bare_drop(&c->big_lock);
-    sync_bare_drop(&c->pages.lock);
-    sync_bare_drop(&c->seg_lock);
-    for (uint32_t i = c->stripe_count; i-- > 0;) { sync_bare_drop(&c->stripe[i].lock); }
-    l1_lanes_drop(c, c->stripe_count);
-}
-
-CELLAR_PRIVATE void l1_fork_child(l1 *c)
-{
-    l1_caps_fork(c, sync_reset);
-    sync_reset(&c->pages.lock);
-    sync_reset(&c->big_lock);
-    sync_reset(&c->seg_lock);
-    l1_runs_child(c);
-    l1_pins_child(c);
-    l1_victims_child(c);
-    l1_bigs_child(c);
-    l1_log_child(c);
-    for (uint32_t i = 0; i < c->stripe_count; i++) {
-        sync_reset(&c->lane[i].lock);
-        sync_reset(&c->stripe[i].lock);
-    }
-    l1_samples_child(c);
-    l1_shadow_child(c);
-    base_store_rlx(&c->ticking, 0u);
-    base_store_rlx(&c->resizing, 0u);
-    base_store_rlx(&c->fitting, 0u);
-    base_store_rlx(&c->sweepers, 0u);
-    c->forked = true;
-}
+CELLAR_PRIVATE void l1_forked(l1 *c) { c->forked = true; }
 
 BASE_SIZE_END

@@ -243,7 +243,7 @@ CELLAR_PRIVATE bool l1_pin_key(l1 *c, const l1_key *k, l1_pin_ref *out);
 CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags);
 /* Keep the bytes of a value that left in place beyond the hook, until l1_unpin_slot(*slot_index).
  * False: the value has no block of its own, or all pin slots are in use. Hold a few of them at a
- * time: gets use the same slots. The child of a fork has none. */
+ * time: gets use the same slots. */
 CELLAR_PRIVATE bool l1_pin_left(l1 *c, const l1_left *what, uint32_t *slot_index);
 CELLAR_PRIVATE void l1_unpin_slot(l1 *c, uint32_t slot_index); /* ref->slot, once */
 /* Make a block for `len` bytes of a value and pin it. A set of exactly these bytes takes the block.

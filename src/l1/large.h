@@ -12,8 +12,7 @@ CELLAR_PRIVATE void l1_bigs_open(l1 *c);
 /* Move a block into the list and the sums of `where`. */
 CELLAR_PRIVATE void l1_bigs_move(l1 *c, l1_big *b, l1_where where) SYNC_HOLDS(L1_BIG);
 /* Take the lock and move a block. A block is linked in the window that sets its slot, and in
- * hand before the slot is cleared. A block that is not linked is in a list. So the child of a fork
- * finds the blocks that lost threads were about to link, hand over or free. A block is in hand for
+ * hand before the slot is cleared. A block that is not linked is in a list. A block is in hand for
  * the first time, and nowhere when its units are free, under L1_PAGES. */
 CELLAR_PRIVATE void l1_big_to(l1 *c, l1_big *b, l1_where where);
 
@@ -30,13 +29,11 @@ CELLAR_PRIVATE void l1_runs_close(l1 *c);
 CELLAR_PRIVATE uint64_t l1_run_bytes(const l1 *c, uint64_t bytes);
 typedef enum l1_run { L1_RUN_OK, L1_RUN_CHARGE, L1_RUN_NONE } l1_run;
 /* Take a run. CHARGE: the budget lacks *need bytes. NONE: no run that long, or no memory. */
-CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big **out,
-                                  uint64_t *need);
+CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, l1_big **out, uint64_t *need);
 CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b);
 /* Reuse the first bytes of a block off the retire list for a new one, and free its end. The block
  * is in the hand of this thread. */
-CELLAR_PRIVATE void l1_run_reuse(l1 *c, l1_big *b, uint64_t bytes, uint64_t hash);
-CELLAR_PRIVATE void l1_runs_child(l1 *c);
+CELLAR_PRIVATE void l1_run_reuse(l1 *c, l1_big *b, uint64_t bytes);
 CELLAR_PRIVATE const char *l1_runs_audit(l1 *c);
 
 /* ---- retire.c ---- */
@@ -64,9 +61,8 @@ CELLAR_PRIVATE void l1_retired_wait(l1 *c);
  * value; either may be missing. */
 CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value, uint64_t len,
                                       bool apart, l1_big **out);
-/* Move the reserved block with exactly the `len` bytes at `value` into the hand of this thread, for
- * k. Return NULL if no reserved block has exactly these bytes. */
-CELLAR_PRIVATE l1_big *l1_big_adopt(l1 *c, const l1_key *k, const void *value, uint64_t len);
-CELLAR_PRIVATE void l1_bigs_child(l1 *c);
+/* Move the reserved block with exactly the `len` bytes at `value` into the hand of this
+ * thread. Return NULL if no reserved block has exactly these bytes. */
+CELLAR_PRIVATE l1_big *l1_big_adopt(l1 *c, const void *value, uint64_t len);
 
 #endif

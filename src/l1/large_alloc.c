@@ -12,8 +12,7 @@
  *            A take uses the first run that is long enough, so that used units stay together at the
  *            bottom of the region.
  * LOCKING    L1_PAGES, never inside a bucket window. Pages are discarded without the lock: a give
- *            first claims the other free units of these pages, so that no take uses them. A give
- *            also notes the range, for the child of a fork that loses the thread there.
+ *            first claims the other free units of these pages, so that no take uses them.
  * LIMITS     A take looks at 64 words and two nodes per level, for a region of any size.
  * SEE ALSO   README.md: rejected allocators. */
 #include <string.h>
@@ -154,8 +153,7 @@ static bool l1_pages_reach(l1_pages *p, uint64_t end)
     return true;
 }
 
-CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big **out,
-                                  uint64_t *need)
+CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, l1_big **out, uint64_t *need)
 {
     l1_pages *p = &c->pages;
     const uint64_t n = bytes >> p->unit_shift;
@@ -179,7 +177,7 @@ CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big *
             l1_tree_update(p, at, n);
             p->page_count += fresh;
             l1_big *b = (l1_big *)(void *)(p->region.base + (at << p->unit_shift));
-            *b = (l1_big){.hash = hash, .bytes = (uint32_t)bytes};
+            *b = (l1_big){.bytes = (uint32_t)bytes};
             l1_big_to(c, b, L1_IN_HAND);
             *out = b;
         }
@@ -188,50 +186,20 @@ CELLAR_PRIVATE l1_run l1_run_take(l1 *c, uint64_t bytes, uint64_t hash, l1_big *
     return got;
 }
 
-/* Finish a give: the pages [from, to) are discarded; free their units. */
-static void l1_pages_free(l1 *c, l1_giving *g)
-{
-    l1_pages *p = &c->pages;
-    const uint64_t from = g->from * p->page_units, pages = g->to - g->from;
-    l1_run_mark(p, from, pages * p->page_units, false);
-    l1_tree_update(p, from, pages * p->page_units);
-    p->page_count -= pages;
-    base_uncharge(c->account, BASE_MOD_BIG, pages * BASE_PAGE);
-    g->from = g->to = 0;
-}
-
-/* Take the lock when a place in giving[] is free. Return the place. */
-static SYNC_TAKES(L1_PAGES) l1_giving *l1_giving_take(l1_pages *p)
-{
-    for (;;) {
-        sync_take(L1_PAGES, &p->lock);
-        for (unsigned i = 0; i < L1_GIVING; i++) {
-            if (p->giving[i].to == 0) { return &p->giving[i]; }
-        }
-        sync_drop(L1_PAGES, &p->lock); /* a thread discards each of these ranges now */
-        base_yield();
-    }
-}
-
-/* Free the units [at, at + n). Claim and note the pages that are now wholly free. */
-static void l1_units_free(l1_pages *p, uint64_t at, uint64_t n, l1_giving *g)
+/* Free the units [at, at + n). Claim the pages that are now wholly free, and return them. */
+static l1_giving l1_units_free(l1_pages *p, uint64_t at, uint64_t n)
 {
     const uint64_t per = p->page_units, first = at / per, end = (at + n - 1) / per + 1;
-    uint64_t from = first, to = end;
+    l1_giving g = {first, end};
     l1_run_mark(p, at, n, false);
-    if (l1_page_units(p, from) != 0) { from++; }
-    if (from < to && l1_page_units(p, to - 1) != 0) { to--; }
-    if (from < to) {
-        l1_run_mark(p, from * per, (to - from) * per, true);
-        *g = (l1_giving){from, to};
+    if (l1_page_units(p, g.from) != 0) { g.from++; }
+    if (g.from < g.to && l1_page_units(p, g.to - 1) != 0) { g.to--; }
+    if (g.from < g.to) {
+        l1_run_mark(p, g.from * per, (g.to - g.from) * per, true);
+        p->giving++;
     }
     l1_tree_update(p, first * per, (end - first) * per);
-}
-
-static void l1_giving_discard(l1_pages *p, const l1_giving *g)
-{
-    base_region_discard(&p->region, (size_t)(g->from * BASE_PAGE),
-                        (size_t)((g->to - g->from) * BASE_PAGE));
+    return g;
 }
 
 /* Overwrite what a give leaves of the bytes [from, to) of the region: parts of pages. */
@@ -245,51 +213,43 @@ static void l1_ends_wipe(const l1_pages *p, uint64_t from, uint64_t to)
 
 /* Free the bytes [keep, had) of a block and drop the lock. Give the claimed pages back to the
  * kernel without it. */
-static SYNC_DROPS(L1_PAGES) void l1_run_shorten(l1 *c, const l1_big *b, uint64_t had,
-                                                uint64_t keep, l1_giving *g)
+static SYNC_DROPS(L1_PAGES) void l1_run_shorten(l1 *c, const l1_big *b, uint64_t had, uint64_t keep)
 {
     l1_pages *p = &c->pages;
     const uint64_t at = (uint64_t)((const unsigned char *)b - p->region.base) + keep;
+    l1_giving g = {0, 0};
     BASE_ASSERT(keep <= had);
     if (base_load_rlx(&c->wipes) != 0) { l1_ends_wipe(p, at, at + had - keep); }
-    if (keep < had) { l1_units_free(p, at >> p->unit_shift, (had - keep) >> p->unit_shift, g); }
-    const bool pages = g->to != 0;
+    if (keep < had) { g = l1_units_free(p, at >> p->unit_shift, (had - keep) >> p->unit_shift); }
     sync_drop(L1_PAGES, &p->lock);
-    if (!pages) { return; }
+    if (g.from >= g.to) { return; }
+    const uint64_t pages = g.to - g.from, units = pages * p->page_units;
     BASE_POINT("l1.big.giving");
-    l1_giving_discard(p, g);
+    base_region_discard(&p->region, (size_t)(g.from * BASE_PAGE), (size_t)(pages * BASE_PAGE));
     sync_take(L1_PAGES, &p->lock);
-    l1_pages_free(c, g);
+    l1_run_mark(p, g.from * p->page_units, units, false);
+    l1_tree_update(p, g.from * p->page_units, units);
+    p->giving--;
+    p->page_count -= pages;
+    base_uncharge(c->account, BASE_MOD_BIG, pages * BASE_PAGE);
     sync_drop(L1_PAGES, &p->lock);
 }
 
 CELLAR_PRIVATE void l1_run_give(l1 *c, l1_big *b)
 {
-    l1_giving *g = l1_giving_take(&c->pages);
+    sync_take(L1_PAGES, &c->pages.lock);
     l1_big_to(c, b, L1_NOWHERE);
-    l1_run_shorten(c, b, b->bytes, 0, g);
+    l1_run_shorten(c, b, b->bytes, 0);
 }
 
-CELLAR_PRIVATE void l1_run_reuse(l1 *c, l1_big *b, uint64_t bytes, uint64_t hash)
+CELLAR_PRIVATE void l1_run_reuse(l1 *c, l1_big *b, uint64_t bytes)
 {
-    l1_giving *g = l1_giving_take(&c->pages);
+    sync_take(L1_PAGES, &c->pages.lock);
     const uint64_t had = b->bytes;
     l1_big_to(c, b, L1_NOWHERE);
-    *b = (l1_big){.hash = hash, .bytes = (uint32_t)bytes};
+    *b = (l1_big){.bytes = (uint32_t)bytes};
     l1_big_to(c, b, L1_IN_HAND);
-    l1_run_shorten(c, b, had, bytes, g);
-}
-
-/* Finish the pages that a thread of the parent was giving back. */
-CELLAR_PRIVATE void l1_runs_child(l1 *c)
-{
-    l1_pages *p = &c->pages;
-    for (unsigned i = 0; i < L1_GIVING; i++) {
-        l1_giving *g = &p->giving[i];
-        if (g->to == 0) { continue; }
-        l1_giving_discard(p, g);
-        l1_pages_free(c, g);
-    }
+    l1_run_shorten(c, b, had, bytes);
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -343,12 +303,10 @@ CELLAR_PRIVATE const char *l1_runs_audit(l1 *c)
         const l1_span s = l1_leaf_look(p->map + (size_t)i * L1_LEAF_WORDS);
         if (memcmp(&s, &p->tree[p->leaves + i], sizeof s) != 0) { wrong = "group runs differ"; }
     }
-    uint64_t claimed = 0;
-    for (unsigned i = 0; i < L1_GIVING; i++) { claimed += p->giving[i].to != 0; }
     const uint64_t blocks = base_load_rlx(&c->big_bytes) + base_load_rlx(&c->retired_bytes);
     if (pages != p->page_count ||
         base_load_rlx(&c->account->by_module[BASE_MOD_BIG]) != pages * BASE_PAGE ||
-        (claimed == 0 && units << p->unit_shift != blocks)) {
+        (p->giving == 0 && units << p->unit_shift != blocks)) {
         wrong = "block charge differs";
     }
     sync_drop(L1_PAGES, &p->lock);

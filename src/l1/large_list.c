@@ -51,8 +51,7 @@ CELLAR_PRIVATE void l1_bigs_move(l1 *c, l1_big *b, l1_where where)
         if (b->next != NULL) { b->next->link = b->link; } else { list->last = b->link; }
         list->count--;
     }
-    b->where = (uint16_t)where;
-    b->thread = (uint16_t)base_thread_self()->index;
+    b->where = (uint32_t)where;
     list = l1_bigs_of(c, where);
     if (list != NULL) {
         b->link = where == L1_RETIRED ? &list->first : list->last;

@@ -14,8 +14,6 @@
  * RESERVE    A caller may make the block first and fill it: it is pinned, and waits in the list of
  *            blocks in hand. The set of its bytes takes it in place of a copy.
  * LOCKING    None while a block is made: each step takes its own locks.
- *            Fork: blocks in the hands of lost threads go to the retire list of the child. A lost
- *            delete may hold a block with its slot still set: the odd bucket is emptied first.
  * LIMITS     An allocation evicts in rounds without a lock between them; then E_SPACE.
  * SEE ALSO   large_list.c, retire.c. README.md: rejected allocators, measurements. */
 #include <string.h>
@@ -66,7 +64,7 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
         if (evict && l1_may_fit(c, need)) { (void)l1_evict_round(c, c->seg_bytes, &at); }
         *out = given ? NULL : l1_retired_keep(c, bytes);
         if (*out != NULL) {
-            l1_run_reuse(c, *out, bytes, k->hash);
+            l1_run_reuse(c, *out, bytes);
             got = L1_RUN_OK;
             break;
         }
@@ -76,7 +74,7 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
             base_store_rlx(&c->refill, 1u);
             l1_full_of_blocks(c);
         }
-        got = l1_run_take(c, bytes, k->hash, out, &need);
+        got = l1_run_take(c, bytes, out, &need);
     }
     if (got != L1_RUN_OK) { return got == L1_RUN_CHARGE ? CELLAR_E_SPACE : CELLAR_E_NOMEM; }
     /* A longer block cut to size frees room without the release of a segment, so `low` is out of
@@ -120,7 +118,7 @@ static l1_big *l1_reserved_take(l1 *c, const void *value, uint64_t bytes)
     l1_big *b;
     sync_take(L1_BIG, &c->big_lock);
     for (b = c->hand.first; b != NULL; b = b->next) {
-        if (l1_big_bytes(b) == value && b->where == (uint16_t)L1_RESERVED) { break; }
+        if (l1_big_bytes(b) == value && b->where == (uint32_t)L1_RESERVED) { break; }
     }
     if (b != NULL && bytes != 0 && b->bytes != bytes) { b = NULL; }
     if (b != NULL) { l1_bigs_move(c, b, L1_IN_HAND); }
@@ -128,33 +126,19 @@ static l1_big *l1_reserved_take(l1 *c, const void *value, uint64_t bytes)
     return b;
 }
 
-CELLAR_PRIVATE l1_big *l1_big_adopt(l1 *c, const l1_key *k, const void *value, uint64_t len)
+CELLAR_PRIVATE l1_big *l1_big_adopt(l1 *c, const void *value, uint64_t len)
 {
     const uintptr_t at = (uintptr_t)value - (uintptr_t)c->pages.region.base;
     if (at >= c->pages.region.reserved_bytes) { return NULL; }
-    l1_big *const b = l1_reserved_take(c, value, l1_run_bytes(c, L1_BIG_HEADER + len));
-    if (b != NULL) { b->hash = k->hash; }
-    return b;
+    return l1_reserved_take(c, value, l1_run_bytes(c, L1_BIG_HEADER + len));
 }
 
 CELLAR_PRIVATE void l1_reserve_end(l1 *c, const void *value, uint32_t slot_index)
 {
+    if (c->forked) { return; }
     l1_big *const unused = l1_reserved_take(c, value, 0);
     l1_unpin_slot(c, slot_index);
     if (unused != NULL) { l1_run_give(c, unused); }
-}
-
-/* Put the blocks of lost threads on the retire list. Threads above BASE_THREAD_MAX share an index,
- * so the forking thread is unknown. Blocks of that index stay in hand. */
-CELLAR_PRIVATE void l1_bigs_child(l1 *c)
-{
-    const uint32_t own = base_thread_self()->index;
-    for (l1_big *b = c->hand.first, *next; b != NULL; b = next) {
-        next = b->next;
-        if (b->thread == own) { continue; }
-        l1_mend_key(c, b->hash);
-        l1_big_to(c, b, L1_RETIRED);
-    }
 }
 
 BASE_SIZE_END

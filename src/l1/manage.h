@@ -123,11 +123,7 @@ CELLAR_PRIVATE void l1_stats_get(l1 *c, l1_stats *out);
  * tests stop all writers first. */
 CELLAR_PRIVATE const char *l1_audit(l1 *c);
 
-/* Prepare for a fork: take all locks. The parent drops them, the child resets them. In the
- * child a thread takes the stripe lock before a bucket lock. It repairs buckets that a lost writer
- * left odd. */
-CELLAR_PRIVATE void l1_fork_prepare(l1 *c);
-CELLAR_PRIVATE void l1_fork_parent(l1 *c);
-CELLAR_PRIVATE void l1_fork_child(l1 *c);
+/* Mark the level in a forked child: it has no log, and an unpin does nothing. */
+CELLAR_PRIVATE void l1_forked(l1 *c);
 
 #endif

@@ -43,7 +43,7 @@ BASE_ALWAYS_INLINE bool l1_pin_plain(l1 *c, const base_thread_record *self, cons
 {
     l1_aim a;
     l1_aim_at(c, hash, &a);
-    if (BASE_UNLIKELY(!l1_spot(c, hash, &a) || c->forked)) { return false; }
+    if (BASE_UNLIKELY(!l1_spot(c, hash, &a))) { return false; }
     const unsigned char *const p = l1_at(c, a.pos);
     const uint64_t head = base_seq_u64(p);
     const uint32_t due = (uint32_t)(head >> 32), vlen = L1_W0_VLEN((uint32_t)head);
@@ -60,7 +60,7 @@ BASE_ALWAYS_INLINE bool l1_pin_plain(l1 *c, const base_thread_record *self, cons
     }
     if (BASE_UNLIKELY(!l1_unchanged(a.primary, a.ver))) { return false; }
     _Atomic uint64_t *slot = &l1_pin_home(c, self)->slot[0];
-    const uint64_t what = l1_pin_name(c, a.pos) | l1_pin_own(self);
+    const uint64_t what = l1_pin_name(c, a.pos);
     if (BASE_UNLIKELY(!l1_pin_put(slot, what)) && !l1_pin_put(++slot, what)) { return false; }
     if (BASE_UNLIKELY(!l1_pin_hold(c, a.primary, a.ver, a.pos, vlen))) {
         base_store_rel(slot, (uint64_t)0);
@@ -87,12 +87,12 @@ CELLAR_PRIVATE bool l1_pin_key(l1 *c, const l1_key *k, l1_pin_ref *out)
 
 BASE_SIZE_BEGIN
 
-/* Pin any record. After some rounds, and in a forked child, pin under the bucket lock: no thread
- * can move the record. PINNED set in the window makes the next writer append. */
+/* Pin any record. After some rounds pin under the bucket lock: no thread can move the record.
+ * PINNED set in the window makes the next writer append. */
 CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsigned flags)
 {
     for (unsigned round = 0;; round++) {
-        const bool locked = round == L1_RETRIES || c->forked;
+        const bool locked = round == L1_RETRIES;
         l1_hold h;
         l1_probe p;
         const l1_look look = l1_look_round(c, k, locked, &h, &p);

@@ -12,8 +12,7 @@
  *            evicts entries of a pinned segment: a pin keeps memory.
  * LOCKING    The pinner publishes the slot (CAS seq_cst), then reads the version again. The
  *            recycler unlinks every record (each changes a version), then scans the slots.
- *            README.md has the proof. In the child of a fork l1_pins_child frees every slot of
- *            other threads. The forking thread keeps its slots; it cannot have been inside a copy.
+ *            README.md has the proof.
  * LIMITS     16 x lines slots; without a free slot: CELLAR_E_LIMIT. */
 #include "l1/pin_slots.h"
 
@@ -31,8 +30,6 @@ CELLAR_PRIVATE bool l1_pins_open(l1 *c)
 CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal)
 {
     const base_thread_record *self = base_thread_self();
-    BASE_ASSERT((what & L1_PIN_OWNER) == 0);
-    what |= internal ? L1_PIN_INTERNAL : l1_pin_own(self);
     const uint32_t lines = internal ? c->pin_lines : c->user_pin_lines;
     /* Internal copies start in lines that pins of users never take. */
     uint32_t at = internal ? c->user_pin_lines + self->index % (c->pin_lines - c->user_pin_lines)
@@ -51,7 +48,7 @@ CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what)
 {
     for (uint32_t i = 0; i < c->pin_lines; i++) {
         for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
-            if ((base_load_sc(&c->pin[i].slot[j]) & ~L1_PIN_OWNER) == what) { return true; }
+            if (base_load_sc(&c->pin[i].slot[j]) == what) { return true; }
         }
     }
     return false;
@@ -63,23 +60,11 @@ CELLAR_PRIVATE bool l1_seg_pinned(const l1 *c, uint32_t seg)
     for (uint32_t i = 0; i < c->pin_lines; i++) {
         for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
             /* 0, and a block, are names of no segment */
-            const uint64_t what = base_load_sc(&c->pin[i].slot[j]) & ~L1_PIN_OWNER;
+            const uint64_t what = base_load_sc(&c->pin[i].slot[j]);
             if ((what - 1) >> shift == seg) { return true; }
         }
     }
     return false;
-}
-
-CELLAR_PRIVATE void l1_pins_child(l1 *c)
-{
-    const uint64_t own = l1_pin_own(base_thread_self());
-    for (uint32_t i = 0; i < c->pin_lines; i++) {
-        for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
-            _Atomic uint64_t *slot = &c->pin[i].slot[j];
-            const uint64_t what = base_load_rlx(slot);
-            if (what != 0 && (what & L1_PIN_OWNER) != own) { base_store_rlx(slot, (uint64_t)0); }
-        }
-    }
 }
 
 BASE_SIZE_END

@@ -6,13 +6,6 @@
 
 #include "l1/types.h"
 
-/* Return the owner bits of a slot of this thread: bits 48..62. */
-BASE_ALWAYS_INLINE uint64_t l1_pin_own(const base_thread_record *self)
-{
-    _Static_assert(BASE_THREAD_MAX < 0x7fff, "an index + 1 fits and is never L1_PIN_INTERNAL");
-    return (uint64_t)(self->index + 1) << L1_PIN_SHIFT;
-}
-
 BASE_ALWAYS_INLINE bool l1_pin_put(_Atomic uint64_t *slot, uint64_t what)
 {
     if (base_load_rlx(slot) != 0) { return false; }
@@ -32,6 +25,5 @@ CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal
 CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what);
 /* Return whether a slot names a record of the segment. */
 CELLAR_PRIVATE bool l1_seg_pinned(const l1 *c, uint32_t seg);
-CELLAR_PRIVATE void l1_pins_child(l1 *c);
 
 #endif

@@ -140,7 +140,6 @@ typedef struct l1_asked { /* requests for sampled keys, in their order */
 } l1_asked;
 /* Take the sampled requests. False: busy, nothing taken. */
 CELLAR_PRIVATE bool l1_shadow_feed(l1 *c, const l1_asked *a);
-CELLAR_PRIVATE void l1_shadow_child(l1 *c);
 CELLAR_PRIVATE const char *l1_shadow_audit(l1 *c); /* NULL, or what is wrong */
 
 /* ---- request_sample.c ---- */
@@ -149,7 +148,6 @@ CELLAR_PRIVATE bool l1_samples_open(l1 *c);
 CELLAR_PRIVATE void l1_samples_close(l1 *c);
 /* Fit the shadow caches, if there are any, to so many entries. */
 CELLAR_PRIVATE void l1_samples_fit(l1 *c, uint64_t entries);
-CELLAR_PRIVATE void l1_samples_child(l1 *c);
 /* Count a request for a key with a hash below the limit. */
 BASE_COLD CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t generation);
 

@@ -212,13 +212,6 @@ static unsigned char *l1_shadow_cache_open(l1_shadow_cache *s, uint32_t n, unsig
     return block + l1_shadow_bytes(n);
 }
 
-static void l1_shadow_cache_empty(l1_shadow_cache *s)
-{
-    unsigned char *block = base_load_rlx(&s->ghost.line);
-    memset(block, 0, l1_shadow_bytes(s->capacity));
-    (void)l1_shadow_cache_open(s, s->capacity, block);
-}
-
 static size_t l1_shadow_set_bytes(uint32_t n)
 {
     return (size_t)base_round_up(sizeof(l1_shadow_set), 64) + l1_shadow_bytes(n) * L1_EXPERTS;
@@ -606,19 +599,6 @@ CELLAR_PRIVATE const char *l1_shadow_audit(l1 *c)
     }
     l1_shadow_give(w);
     return wrong;
-}
-
-/* Reset the shadow caches if a thread of the parent was inside. */
-CELLAR_PRIVATE void l1_shadow_child(l1 *c)
-{
-    struct l1_shadow *w = base_load_acq(&c->shadow);
-    if (w == NULL || base_load_rlx(&w->busy) == 0) { return; }
-    /* Half a step of a queue looks like a whole one: empty the caches and keep the scores. */
-    for (unsigned e = 0; e < L1_EXPERTS; e++) { l1_shadow_cache_empty(&w->set->cache[e]); }
-    for (unsigned i = 0; w->advisor != NULL && i < L1_ADVICE; i++) {
-        l1_shadow_cache_empty(&w->advisor->cache[i]);
-    }
-    l1_shadow_give(w);
 }
 
 BASE_SIZE_END

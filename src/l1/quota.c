@@ -105,7 +105,7 @@ static bool l1_absent_fits(const l1 *c, const l1_lane *n, uint64_t weight, unsig
     const uint64_t max = base_load_rlx(&c->max_entries);
     const uint64_t bytes = l1_log_limit(c) / 8 / c->stripe_count;
     const uint64_t most = BASE_MAX(max / 8 / c->stripe_count, 1);
-    /* Below 0 for a moment; in a forked child for good, when a lost thread had not yet added. */
+    /* Below 0 for a moment. */
     const int64_t held = base_load_rlx(&n->absent_bytes);
     const int64_t count = base_load_rlx(&n->absent_count);
     if (max != 0 && (uint64_t)BASE_MAX(count, 0) + 1 > most - most / spare) { return false; }

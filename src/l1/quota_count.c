@@ -23,8 +23,7 @@ BASE_SIZE_BEGIN
 
 #define L1_QUOTA_WORD(generation, n) ((uint64_t)(generation) << 32 | (uint64_t)(n))
 
-/* Add `by` to the word if it counts this generation. In a forked child the addition of a lost
- * thread may be missing, so the count stops at 0. */
+/* Add `by` to the word if it counts this generation. The count stops at 0. */
 static void l1_quota_move(_Atomic uint64_t *word, uint32_t generation, int64_t by)
 {
     for (;;) {

@@ -70,14 +70,7 @@ static l1_look l1_look_up(l1 *c, const l1_key *k, l1_probe *p)
     p->primary = l1_bucket_at(s, number);
     p->ver = base_load_acq(&p->primary->ver);
     if ((p->ver & 1u) != 0 || p->ver == 0) {
-        /* In a forked child a writer of the parent may have left it odd: the lock repairs it. */
-        l1_hold h;
-        if (!c->forked) {
-            base_pause();
-        } else {
-            l1_lock_key(c, k->hash, &h, false);
-            l1_unlock(c, &h);
-        }
+        base_pause();
         return L1_LOOK_AGAIN;
     }
     const uint16_t tag = l1_tag_of(k->hash);

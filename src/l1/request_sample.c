@@ -103,13 +103,3 @@ CELLAR_PRIVATE void l1_sampled(l1 *c, uint64_t hash, uint32_t generation)
     }
     base_store_rel(&r->busy, 0u);
 }
-
-/* Reset the rings: a thread of the parent may have been inside one. */
-CELLAR_PRIVATE void l1_samples_child(l1 *c)
-{
-    struct l1_samples *s = base_load_acq(&c->samples);
-    for (uint32_t i = 0; s != NULL && i <= s->mask; i++) {
-        s->ring[i].asked.n = 0;
-        base_store_rel(&s->ring[i].busy, 0u);
-    }
-}

@@ -44,7 +44,7 @@ static uint64_t l1_retired_free(l1 *c, l1_big *b, uint64_t most)
         l1_run_give(c, b);
         return had;
     }
-    l1_run_reuse(c, b, had - piece, b->hash);
+    l1_run_reuse(c, b, had - piece);
     l1_big_to(c, b, L1_RETIRED);
     return piece;
 }

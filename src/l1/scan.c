@@ -83,7 +83,7 @@ static SYNC_UNCHECKED bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint3
 {
     bool apart = false;
     for (unsigned round = 0;; round++) {
-        const bool locked = round >= L1_RETRIES || c->forked || apart;
+        const bool locked = round >= L1_RETRIES || apart;
         if (locked) { sync_take(L1_STRIPE, &s->lock); }
         const uint64_t ls = base_load_acq(&s->ls);
         *level = (unsigned)(ls >> 32) & 255u;
@@ -95,7 +95,7 @@ static SYNC_UNCHECKED bool l1_scan_step(l1 *c, l1_stripe *s, uint32_t low, uint3
         out->used = out->count = 0;
         for (unsigned i = 0; i < n; i++) {
             _Atomic uint32_t *ver = &l1_bucket_at(s, number[i])->ver;
-            v[i] = locked ? l1_lock_number(c, s, number[i]) : base_load_acq(ver);
+            v[i] = locked ? l1_lock_number(s, number[i]) : base_load_acq(ver);
             even = even && (v[i] & 1u) == 0 && v[i] != 0;
         }
         for (unsigned i = 0; i < n && even && fits; i++) {

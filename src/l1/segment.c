@@ -551,25 +551,6 @@ static void l1_returned(l1 *c, uint32_t seg)
     c->returning--;
 }
 
-/* Finish the segments that threads of the parent were discarding. */
-CELLAR_PRIVATE void l1_log_child(l1 *c)
-{
-    for (uint32_t seg = 0; c->returning != 0 && seg < c->fresh; seg++) {
-        if (base_load_rlx(&c->seg[seg].state) != L1_SEG_RETURNING) { continue; }
-        l1_seg_discard(c, seg);
-        l1_returned(c, seg);
-    }
-    /* A lost writer may have changed only one of the two counts. */
-    for (uint32_t i = 0; i < 2 * c->stripe_count; i++) {
-        l1_queue *q = &c->lane[i / 2].queue[i % 2];
-        uint64_t sum = 0;
-        for (uint32_t seg = q->tail; seg != L1_NONE; seg = c->seg[seg].next) {
-            sum += L1_LIVE_LINKED(base_load_rlx(&c->seg[seg].live));
-        }
-        base_store_rlx(&q->live, sum);
-    }
-}
-
 static bool l1_give_back_one(l1 *c, uint32_t leave)
 {
     uint32_t seg = L1_NONE;

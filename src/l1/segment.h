@@ -125,7 +125,6 @@ CELLAR_PRIVATE bool l1_unpark(l1 *c, unsigned limit);
  * Return whether the budget has them free. */
 CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes, uint32_t leave);
 CELLAR_PRIVATE bool l1_log_rest(l1 *c, uint64_t end_ns);
-CELLAR_PRIVATE void l1_log_child(l1 *c);
 /* Make one more huge page of the arena (2 MiB); false: nothing to do. Called by the tick. */
 CELLAR_PRIVATE bool l1_log_collapse(l1 *c);
 CELLAR_PRIVATE bool l1_collapse_due(l1 *c);

@@ -59,11 +59,6 @@
 #define L1_RETRIES 8
 #define L1_PIN_SLOTS 16 /* a line pair: 128 B of 8 B slots */
 #define L1_BIG_BIT (UINT64_C(1) << 63)
-/* Bits 62..48 of a slot name its generation: a copy inside a call, or 1 + the number of the
- * thread. */
-#define L1_PIN_SHIFT 48
-#define L1_PIN_OWNER (UINT64_C(0x7fff) << L1_PIN_SHIFT)
-#define L1_PIN_INTERNAL L1_PIN_OWNER
 
 #define L1_W0_GENERATION (1u << 26)
 #define L1_W0_EXT (1u << 27)
@@ -257,9 +252,8 @@ typedef enum l1_where {
 } l1_where;
 typedef struct l1_big {
     struct l1_big *next, **link; /* its list, and the pointer to it there; L1_BIG */
-    uint64_t hash;               /* of its key; set when made */
     uint32_t bytes;              /* whole units, header included */
-    uint16_t where, thread; /* L1_BIG; IN_HAND, SWEPT: base_thread_self()->index */
+    uint32_t where;              /* L1_BIG */
 } l1_big;
 typedef struct l1_bigs {
     l1_big *first, **last; /* *last == NULL */
@@ -269,8 +263,7 @@ typedef struct l1_bigs {
 typedef struct l1_span { /* free units of a part of the map */
     uint32_t first, best, last; /* at its start, its longest run, at its end */
 } l1_span;
-typedef struct l1_giving { uint64_t from, to; } l1_giving; /* pages being given back; to 0: none */
-#define L1_GIVING 8u
+typedef struct l1_giving { uint64_t from, to; } l1_giving; /* pages that are given back */
 
 /* What a set has to do after its locks: free retired blocks (low != 0); l1_fit. */
 #define L1_AFTER_LOW 1u
@@ -284,14 +277,14 @@ typedef struct l1_pages { /* room for blocks (large_alloc.c); all but what open 
     uint32_t unit_shift, page_units, leaves;
     uint64_t page_count; /* with a unit in use: charged */
     uint64_t writable_bytes;
-    l1_giving giving[L1_GIVING];
+    uint32_t giving;     /* gives that discard pages now, which are marked */
     uint64_t looked; /* words and nodes that the last take examined; BASE_DEBUG */
     sync_lock lock;
 } l1_pages;
 #define L1_BIG_HEADER ((sizeof(l1_big) + 15) & ~(size_t)15)
 
 struct l1 {
-    /* read on every call; written at open, resize and fork only */
+    /* read on every call; written at open and resize only */
     l1_stripe *stripe;
     l1_lane *lane; /* as many as stripes */
     unsigned char *arena;
@@ -300,7 +293,7 @@ struct l1 {
     const base_clock *clock;
     uint32_t stripe_mask, seg_bytes;
     uint8_t gshift, seg_shift;
-    bool forked; /* this process is a forked child */
+    bool forked; /* this process is a forked child, without the log */
     bool no_advisor;   /* fixed at open */
     bool favor_objects; /* fixed at open */
     bool no_due_first; /* expired entries wait for the cursor like others; fixed at open */
@@ -485,9 +478,6 @@ typedef struct l1_victim {
 } l1_victim;
 typedef struct l1_victims { /* entries unlinked under locks, handed over after them */
     unsigned n;
-    unsigned at;              /* the one in hand-over */
-    const l1 *store;          /* during hand-over: of this store, inside that hand-over */
-    struct l1_victims *outer;
     l1_victim v[L1_VICTIMS];
 } l1_victims;
 typedef enum l1_room { L1_ROOM_OK, L1_ROOM_AGAIN, L1_ROOM_NONE } l1_room;

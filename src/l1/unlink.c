@@ -50,35 +50,12 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
 BASE_SIZE_BEGIN
 
 /* ---- victims --------------------------------------------------------------------------------- */
-/* Reset `busy` in a forked child: threads lost between unlink and hand-over never lower it. Count
- * what this thread was handing over: when a listener forked, the hand-over continues in the
- * child. */
-CELLAR_PRIVATE void l1_victims_child(l1 *c)
-{
-    const base_thread_record *self = base_thread_self();
-    if (self->index == 0) { return; } /* index 0 is shared: the forking thread is unknown */
-    for (uint32_t seg = 0; seg < c->fresh; seg++) {
-        if (base_load_rlx(&c->seg[seg].busy) != 0) { base_store_rlx(&c->seg[seg].busy, 0u); }
-    }
-    for (const l1_victims *v = self->handing; v != NULL; v = v->outer) {
-        for (unsigned i = v->at; v->store == c && i < v->n; i++) {
-            base_add_rlx(&c->seg[l1_seg_of(c, v->v[i].pos)].busy, 1u);
-        }
-    }
-}
-
 CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
 {
     if (v->n == 0) { return; }
-    base_thread_record *self = base_thread_self();
-    v->store = c;
-    v->at = 0;
-    v->outer = self->handing;
-    if (self->index != 0) { self->handing = v; }
     bool blocks = false;
     for (unsigned i = 0; i < v->n; i++) {
         const l1_victim *x = &v->v[i];
-        v->at = i;
         l1_rec r;
         bool ok = l1_decode(c, x->pos, &r);
         BASE_ASSERT(ok);
@@ -101,7 +78,6 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
         }
         base_sub_ar(&c->seg[l1_seg_of(c, x->pos)].busy, 1u);
     }
-    if (self->index != 0) { self->handing = v->outer; }
     v->n = 0;
     if (blocks && base_load_rlx(&c->wipes) != 0) { (void)l1_retired_sweep(c, UINT64_MAX); }
 }
@@ -120,7 +96,7 @@ CELLAR_PRIVATE SYNC_UNCHECKED bool l1_drop(l1 *c, l1_lane *n, l1_entry *e, l1_ca
     /* The lock of the stripe guards the shape of chains. Taken: a later drop trims. */
     const bool trim = BASE_UNLIKELY(base_load_rlx(&e->primary->ovf) != 0) &&
                       sync_try(L1_STRIPE, &s->lock);
-    if (BASE_UNLIKELY(!l1_lock_here(c, s, e->primary, e->ver, &h))) {
+    if (BASE_UNLIKELY(!l1_lock_here(s, e->primary, e->ver, &h))) {
         /* A writer was faster: a touch may have moved the time, a refresh the tags. */
         l1_lock_key(c, hash, &h, trim);
         there = l1_find_pos(c, &h, l1_tag_of(hash), pos, &e->slot) && l1_decode(c, pos, r) &&
@@ -171,7 +147,7 @@ CELLAR_PRIVATE bool l1_linked(l1 *c, l1_entry *e)
                 (linked || base_load_acq(&s->ls) == ls)) {
                 return linked;
             }
-        } else if (c->forked || spins > 64) { /* repair the bucket, or wait for the writer */
+        } else if (spins > 64) { /* wait for the writer */
             l1_lock_key(c, e->hash, &h, false);
             l1_unlock(c, &h);
         } else {

@@ -11,8 +11,6 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
                               uint64_t stamp, l1_victims *out);
 /* Hand over the victims after the locks: left hook, retire list, busy down. */
 CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v);
-/* Reset busy in a forked child to what this thread was handing over. */
-CELLAR_PRIVATE void l1_victims_child(l1 *c);
 
 typedef struct l1_entry { /* a record of a lane and its slot */
     l1_slot slot; /* pos and rec set by the caller; b and i by l1_linked */

@@ -499,7 +499,7 @@ static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void
     const uint32_t ver = base_load_acq(&b->ver); /* release in unlock */
     uint32_t m = l1_match(b, tag);               /* valid if the lock is taken from `ver` */
     if (m == 0 && base_load_rlx(&b->ovf) == 0) { return L1_OVER_ABSENT; } /* as l1_tagged */
-    if (BASE_UNLIKELY((ver & 1u) != 0 || ver == 0 || c->forked)) { return L1_OVER_NOT; }
+    if (BASE_UNLIKELY((ver & 1u) != 0 || ver == 0)) { return L1_OVER_NOT; }
     if (deadline_ms != BASE_NEVER_MS && BASE_UNLIKELY(l1_due_far(c, deadline_ms))) {
         return L1_OVER_NOT;
     }
@@ -573,8 +573,7 @@ typedef struct l1_place_seen { /* of a new key: its chain at one version */
 } l1_place_seen;
 
 /* Look where a new key goes. No lock: only a version that is still the same proves anything. */
-BASE_ALWAYS_INLINE void l1_place_see(const l1 *c, const l1_stripe *s, uint64_t hash,
-                                     l1_place_seen *at)
+BASE_ALWAYS_INLINE void l1_place_see(const l1_stripe *s, uint64_t hash, l1_place_seen *at)
 {
     at->ls = base_load_acq(&s->ls);
     at->number = l1_number(at->ls, hash);
@@ -589,7 +588,7 @@ BASE_ALWAYS_INLINE void l1_place_see(const l1 *c, const l1_stripe *s, uint64_t h
         at->maybe = l1_part_match(p, l1_tag_of(hash)) != 0 || hop == L1_CHAIN_MAX;
     }
     const bool odd = (at->ver & 1u) != 0 || at->ver == 0;
-    if (BASE_UNLIKELY(at->maybe || odd || c->forked)) { at->free = 0; }
+    if (BASE_UNLIKELY(at->maybe || odd)) { at->free = 0; }
 }
 
 /* Link a written plain record of a key that is absent, in its window. NOT: the key is there by now,
@@ -643,7 +642,7 @@ static BASE_NOINLINE SYNC_UNCHECKED l1_over_done
     uint64_t pos;
     v.n = 0;
     l1_slot old;
-    l1_place_see(c, s, k->hash, &seen);
+    l1_place_see(s, k->hash, &seen);
     if (BASE_UNLIKELY(seen.maybe) && l1_find_now(c, k, &old, NULL) != NULL) { return L1_OVER_NOT; }
     l1_lane *const n = l1_lane_take(c);
     const unsigned q = l1_queue_for(c, n, s, k->hash, &toll, &v);
@@ -713,7 +712,7 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tag
         }
         if (form != 0) {
             const bool big = (form & L1_FORM_BIG) != 0, apart = (form & L1_FORM_APART) != 0;
-            im.block = big && !apart ? l1_big_adopt(c, k, p->value, p->value_len) : NULL;
+            im.block = big && !apart ? l1_big_adopt(c, p->value, p->value_len) : NULL;
             reserved = im.block != NULL;
             err = reserved ? CELLAR_OK : l1_big_make(c, k, p->value, big ? p->value_len : 0, apart,
                                                      &im.block);

@@ -106,10 +106,7 @@ CELLAR_PRIVATE bool l2_pack_ready(l2 *d)
 
 CELLAR_PRIVATE void *l2_alloc(l2 *d, size_t bytes)
 {
-    void *p = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
-    if (BASE_LIKELY(!d->forked)) { return p; }
-    base_free(d->cfg.account, BASE_MOD_L2, p, p != NULL ? bytes : 0);
-    return NULL;
+    return base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
 }
 
 CELLAR_PRIVATE bool l2_codec_open(l2 *d)
@@ -165,7 +162,7 @@ CELLAR_PRIVATE bool l2_box_seal(l2 *d, const l2_key *k, const unsigned char *ext
     sync_assert_none();
     const void *in = plain > 0 ? (const void *)box->bytes : "";
     if (d->crypt.seal(out, sealed.block, aad_bytes, in, plain, out + L2_NONCE,
-                      d->crypt.ctx) != 0 || d->forked) {
+                      d->crypt.ctx) != 0) {
         l2_box_free(d, &sealed);
         return false;
     }
@@ -213,7 +210,7 @@ CELLAR_PRIVATE bool l2_box_open(l2 *d, const l2_rec *r, const unsigned char *at,
     l2_aad_write(d, box->block, r, ext, key);
     sync_assert_none();
     if (d->crypt.open(sealed, box->block, aad_bytes, sealed + L2_NONCE, r->vlen - L2_NONCE, out,
-                      d->crypt.ctx) != 0 || d->forked) {
+                      d->crypt.ctx) != 0) {
         if (fits) { memset(buf, 0, plain); } /* Erase bytes that are not authentic. */
         l2_box_free(d, box);
         L2_COUNT(d, miss_sealed);

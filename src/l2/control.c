@@ -75,7 +75,7 @@ CELLAR_PRIVATE uint64_t l2_control_log(l2 *d, uint64_t h48, const unsigned char 
     uint64_t lsn = 0;
     if (base_load_rlx(&d->broken) == L2_BROKEN_STAGE) { return 0; }
     l2_waiting w = { 0, 0 };
-    while (!d->forked) { /* a callback of the closing may fork: a shell has no log */
+    for (;;) {
         l2_owing owing = l2_closed_over(d, &c, value);
         w.seen = base_load_acq(&d->room);
         if (owing == L2_NOT_OWED) {

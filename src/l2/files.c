@@ -180,26 +180,30 @@ CELLAR_PRIVATE int l2_files_open(l2 *d, bool same_boot, bool *whole, bool *kept)
 
 /* ---- close ---- */
 
-CELLAR_PRIVATE void l2_files_close(l2 *d, bool forked)
+CELLAR_PRIVATE void l2_forked(l2 *d)
+{
+    base_vfs_file **files[] = { &d->meta[0], &d->meta[1], &d->data_direct, &d->data_file,
+                                &d->stage_file, &d->super_file, &d->lock_file, &d->dir };
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) { l2_file_close(d, files[i]); }
+}
+
+CELLAR_PRIVATE void l2_files_close(l2 *d)
 {
     l2_images_fini(d);
     l2_snap_close(d);
-    l2_map_close(d, forked);
-    base_sigbus_release(d->guard, forked || d->map == NULL);
-    if (d->map != NULL && !forked) { d->vfs->unmap(d->vfs->ctx, d->map, d->map_bytes); }
+    l2_map_close(d);
+    base_sigbus_release(d->guard);
+    if (d->map != NULL) { d->vfs->unmap(d->vfs->ctx, d->map, d->map_bytes); }
     if (d->map_bytes != 0) { base_uncharge(d->cfg.account, BASE_MOD_L2_STAGE, d->map_bytes); }
     d->guard = 0;
     d->map = NULL;
     d->map_bytes = 0;
-    /* A child forked during an open or a close has a copy of the descriptor that stays open. A
-     * child of any other moment closes its own copy; the lock is shared, so it must not unlock. */
-    if (!forked && d->lock_file != NULL && d->vfs->unlock != NULL) {
+    /* A child forked during an open or a close has a copy of the descriptor that stays open. */
+    if (d->lock_file != NULL && d->vfs->unlock != NULL) {
         (void)d->vfs->truncate(d->vfs->ctx, d->lock_file, 0); /* no process holds it from now on */
         d->vfs->unlock(d->vfs->ctx, d->lock_file);
     }
-    base_vfs_file **files[] = { &d->meta[0], &d->meta[1], &d->data_direct, &d->data_file,
-                                &d->stage_file, &d->super_file, &d->lock_file, &d->dir };
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) { l2_file_close(d, files[i]); }
+    l2_forked(d);
 }
 
 BASE_SIZE_END

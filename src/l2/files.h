@@ -6,8 +6,8 @@
 
 #include "l2/types.h"
 
-/* Close all files. forked: unmap nothing. */
-CELLAR_PRIVATE void l2_files_close(l2 *d, bool forked);
+/* Unmap, unlock and close all files. */
+CELLAR_PRIVATE void l2_files_close(l2 *d);
 /* Open a file of the directory. Return an errno, or 0. */
 CELLAR_PRIVATE int l2_file(l2 *d, const char *name, uint32_t flags, base_vfs_file **out);
 /* Close *f, if it is open, and set it to NULL. */

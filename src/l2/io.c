@@ -47,7 +47,7 @@ CELLAR_PRIVATE int l2_read_counted(l2 *d, base_vfs_file *f, void *buf, size_t n,
 
 CELLAR_PRIVATE void l2_ahead(l2 *d, uint64_t at, uint64_t n)
 {
-    if (d->vfs->ahead == NULL || d->forked) { return; }
+    if (d->vfs->ahead == NULL) { return; }
     (void)base_add_rlx(&d->reads_begun, (uint64_t)1);
     d->vfs->ahead(d->vfs->ctx, d->data_file, at, n);
     (void)base_add_ar(&d->reads_done, (uint64_t)1);

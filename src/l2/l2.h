@@ -140,9 +140,10 @@ BASE_SPARE CELLAR_PRIVATE bool l2_ready(l2 *d, int64_t timeout_ms);
 BASE_SPARE CELLAR_PRIVATE cellar_err l2_end(l2 *d);
 /* Call l2_end unless it was called, then free everything. No callback runs after l2_end. */
 BASE_SPARE CELLAR_PRIVATE void l2_close(l2 *d);
-/* Turn `d` into an empty shell in a forked child: close its files, drop its lock, touch nothing
- * shared. Until l2_close every get misses and every put is dropped. A call that was active during
- * the fork may continue. */
+/* Close without a seal and without a sync: a store on a copy of its files. */
+BASE_SPARE CELLAR_PRIVATE void l2_discard(l2 *d);
+/* Close the files in a forked child: its parent alone has them and the lock. No other call
+ * follows. */
 BASE_SPARE CELLAR_PRIVATE void l2_forked(l2 *d);
 
 BASE_SPARE CELLAR_PRIVATE const base_hash_key *l2_hash_key(const l2 *d);

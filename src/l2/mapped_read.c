@@ -72,12 +72,12 @@ static bool l2_map_charge(l2 *d)
     return m->fresh != NULL;
 }
 
-CELLAR_PRIVATE void l2_map_close(l2 *d, bool forked)
+CELLAR_PRIVATE void l2_map_close(l2 *d)
 {
     l2_mapped *m = &d->mapped;
     if (m->at == NULL) { return; }
-    base_sigbus_release(m->guard, forked);
-    if (!forked) { d->vfs->unmap(d->vfs->ctx, (void *)(uintptr_t)m->at, m->bytes); }
+    base_sigbus_release(m->guard);
+    d->vfs->unmap(d->vfs->ctx, (void *)(uintptr_t)m->at, m->bytes);
     if (m->fresh != NULL) {
         base_free(d->cfg.account, BASE_MOD_L2, m->fresh, l2_fresh_bytes(m));
         base_uncharge(d->cfg.account, BASE_MOD_L2, l2_table_bytes(m));
@@ -99,7 +99,7 @@ CELLAR_PRIVATE void l2_map_open(l2 *d, uint64_t wanted)
     int e = l2_map_most(d);
     if (e == 0 && !l2_map_charge(d)) { e = ENOMEM; }
     if (e != 0) {
-        l2_map_close(d, false);
+        l2_map_close(d);
         m->bytes = 0;
         base_log(d->cfg.log, BASE_LOG_WARNING, "l2", e,
                  "data.seg cannot be mapped: gets read the file");

@@ -9,7 +9,7 @@
 
 /* Map `wanted` places, and all of now. On failure gets read the file. */
 CELLAR_PRIVATE void l2_map_open(l2 *d, uint64_t wanted);
-CELLAR_PRIVATE void l2_map_close(l2 *d, bool forked);
+CELLAR_PRIVATE void l2_map_close(l2 *d);
 CELLAR_PRIVATE void l2_map_set(l2 *d);  /* all places of now; worker only */
 /* Stop new readers before the file gets shorter. Return false while a reader is active. */
 CELLAR_PRIVATE bool l2_map_shut(l2 *d);

@@ -414,7 +414,7 @@ static cellar_err l2_set_aside(l2 *d, const char *path, int *sys_errno)
 static void l2_free(l2 *d)
 {
     base_account *a = d->cfg.account;
-    if (!d->forked) { l2_files_close(d, false); }
+    l2_files_close(d);
     l2_rebuild_free(d);
     l2_tables_close(d);
     l2_codec_close(d);
@@ -505,6 +505,12 @@ CELLAR_PRIVATE void l2_close(l2 *d)
 {
     if (d == NULL) { return; }
     if (!d->ended) { (void)l2_end(d); }
+    l2_free(d);
+}
+
+CELLAR_PRIVATE void l2_discard(l2 *d)
+{
+    l2_thread_end(d);
     l2_free(d);
 }
 

@@ -420,8 +420,6 @@ CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *wanted)
         if (more && err == CELLAR_MISS && ((word & L2_WORD_TWIN) != 0 || step.other)) {
             err = l2_get_linked(d, &w, h48, partial);
         }
-        /* A callback forked: do not retry in the child. */
-        if (BASE_UNLIKELY(d->forked)) { return CELLAR_MISS; }
         if (err == CELLAR_PENDING) {
             if (step.copying) { l2_get_wait(round); }
             continue;

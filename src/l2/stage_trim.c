@@ -44,7 +44,7 @@ static void l2_trim_refill(l2 *d)
 /* Zero a range. After a failure no further attempt is made. The bytes do not count in any case. */
 static bool l2_trim_range(l2 *d, const l2_slot *s, size_t from, size_t end)
 {
-    if (d->no_trim || d->forked || d->vfs->zero == NULL || from >= end) { return false; }
+    if (d->no_trim || d->vfs->zero == NULL || from >= end) { return false; }
     l2_beat(d);
     const uint64_t at = (uint64_t)(s->base - d->map) + from;
     const int e = L2_DISK(d, zero, d->stage_file, at, end - from);

@@ -40,7 +40,7 @@ BASE_SIZE_BEGIN
 
 static int l2_marker(l2 *d, base_vfs_bell how)
 {
-    if (d->forked || d->vfs->bell == NULL) { return ENOSYS; }
+    if (d->vfs->bell == NULL) { return ENOSYS; }
     return d->vfs->bell(d->vfs->ctx, d->marker_id, how);
 }
 

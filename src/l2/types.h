@@ -440,7 +440,6 @@ struct l2 {
     l2_mapped mapped;        /* data.seg */
     l2_opened opened;        /* constant */
     bool set_aside;          /* a damaged directory was renamed; constant */
-    bool forked;             /* shell in a child, see forked.c; the child has no other thread */
     _Atomic uint32_t lost;   /* 1: SUPER still names the stage; 2: one attempt failed */
     l2_seg *seg;             /* nseg rows at the base of seg_region; constant */
     base_region seg_region;
@@ -562,7 +561,7 @@ struct l2 {
     _Atomic uint64_t commit_mean_ns; /* mean time of the leaders' last syncs, about 16 */
     _Atomic uint32_t commit_asked; /* 1: the thread of commits leads next */
     base_thread commit_thread;
-    bool commit_threaded; /* constant, but for a close and a forked child */
+    bool commit_threaded; /* constant, but for a close */
     /* floor of the header that must be durable before the next OK */
     uint64_t commit_floor SYNC_GUARDED(L2_LOG);
     base_thread thread;
@@ -573,9 +572,8 @@ struct l2 {
     l2_counts n;
 };
 
-/* Call the disk; in a forked child return EBADF. Only an open and a close use `vfs` directly. */
-#define L2_DISK(d, op, ...) \
-    ((d)->forked ? EBADF : (d)->vfs->op((d)->vfs->ctx, __VA_ARGS__))
+/* Call the disk. */
+#define L2_DISK(d, op, ...) ((d)->vfs->op((d)->vfs->ctx, __VA_ARGS__))
 #define L2_COUNT(d, field) ((void)base_add_rlx(&(d)->n.field, (uint64_t)1))
 #define L2_COUNT_BY(d, field, by) ((void)base_add_rlx(&(d)->n.field, (uint64_t)(by)))
 BASE_INLINE uint64_t l2_h48(uint64_t hash) { return base_mix64(hash) >> 16; }

@@ -328,7 +328,6 @@ CELLAR_PRIVATE cellar_err l2_visit(l2 *d, uint32_t generation, uint64_t *at, uin
         more = l2_visit_tell(d, generation, b, fn, ctx);
         *at = b->next;
         left -= BASE_MIN(left, BASE_MAX(b->seen, 1u));
-        if (BASE_UNLIKELY(d->forked)) { b->end = true; } /* fn forked: this is the child */
     }
     const bool end = b->end || l2_is_closed(d), stalled = b->stalled;
     base_free(d->cfg.account, BASE_MOD_L2, b, sizeof *b);

@@ -71,7 +71,7 @@ static bool l2_rebuild_for(l2 *d, uint64_t ns)
 {
     const uint64_t since_ns = base_now_ns();
     bool more = true;
-    while (more && base_load_acq(&d->disk) == L2_DISK_OK && !d->forked) {
+    while (more && base_load_acq(&d->disk) == L2_DISK_OK) {
         more = l2_rebuild_step(d);
         if (base_now_ns() - since_ns >= ns) { break; }
     }
@@ -111,7 +111,7 @@ static bool l2_work(l2 *d, uint64_t budget_us)
         more = l2_resize_work(d) || more;
         more = l2_reopen(d) || more; /* may have waited for a slot */
         if (more) { base_store_rlx(&d->advanced, base_now_ns()); }
-        if (base_load_acq(&d->disk) != L2_DISK_OK || d->forked) { return false; }
+        if (base_load_acq(&d->disk) != L2_DISK_OK) { return false; }
         if (base_now_ns() >= end_ns) { break; }
     }
     return more;

@@ -117,7 +117,7 @@ CELLAR_PRIVATE void l2_invalidate(l2 *d, const l2_key *k)
                           .kind = L2_KIND_TOMB };
     l2_owing owing = L2_NOT_OWED;
     l2_waiting w = { 0, 0 };
-    while (owing == L2_NOT_OWED && !d->forked) {
+    while (owing == L2_NOT_OWED) {
         BASE_POINT("l2.kill_asks");
         if (base_load_acq(&d->rebuilding) == 0 && !l2_filter_maybe(d, h48)) {
             L2_COUNT(d, denied);

@@ -23,11 +23,14 @@
 /* Tell whether checks are possible. Permits have a call of their own: a check returns no token. */
 static bool limit_checks(const cellar_limiter *l) { return l->conc < 0; }
 
-CELLAR_API uint64_t cellar_limiter_now(cellar_limiter *l) { return l != NULL ? limit_now(l) : 0; }
+CELLAR_API uint64_t cellar_limiter_now(cellar_limiter *l)
+{
+    return l != NULL && !l->obj.forked ? limit_now(l) : 0;
+}
 
 CELLAR_API uint64_t cellar_limiter_fingerprint(cellar_limiter *l, const void *key, size_t key_len)
 {
-    return limit_key_ok(l, key, key_len) ? limit_fp(l, key, key_len) >> 1 : 0;
+    return limit_key_ok(l, key, key_len) && !l->obj.forked ? limit_fp(l, key, key_len) >> 1 : 0;
 }
 
 /* Test and take at a reading of the clock. */
@@ -137,6 +140,7 @@ CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ti
 {
     limit_ticket t;
     if (l == NULL || ticket == NULL) { return CELLAR_E_INVAL; }
+    if (l->obj.forked) { return CELLAR_E_FORKED; }
     memcpy(&t, ticket, sizeof t);
     if (t.limiter != NULL && t.limiter != l) { return CELLAR_E_INVAL; }
     if (t.used != 0) { return CELLAR_E_TICKET_USED; }

@@ -82,6 +82,7 @@ CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, s
     if (l == NULL || (key == NULL ? key_len != 0 : !limit_key_ok(l, key, key_len))) {
         return CELLAR_E_INVAL;
     }
+    if (l->obj.forked) { return CELLAR_E_FORKED; }
     const bool was = key == NULL ? limit_reset_all(l)
                                  : limit_reset_key(l, limit_fp(l, key, key_len));
     if (existed != NULL) { *existed = was; }
@@ -127,6 +128,7 @@ CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const void *ke
     if (l == NULL || (key == NULL ? key_len != 0 : !limit_key_ok(l, key, key_len))) {
         return CELLAR_E_INVAL;
     }
+    if (l->obj.forked) { return CELLAR_E_FORKED; }
     if (plan != NULL && (*plan == '\0' || strlen(plan) > CELLAR_LIMITER_NAME_MAX)) {
         return base_open_fail(CELLAR_E_INVAL, 0, "%s: plan must have 1..63 characters", call);
     }
@@ -156,6 +158,7 @@ CELLAR_API cellar_err cellar_limiter_ban(cellar_limiter *l, const void *key, siz
                                          uint64_t ban_ns)
 {
     if (!limit_key_ok(l, key, key_len)) { return CELLAR_E_INVAL; }
+    if (l->obj.forked) { return CELLAR_E_FORKED; }
     if (ban_ns == 0) { return CELLAR_OK; }
     const uint64_t fp = limit_fp(l, key, key_len);
     limit_ban_settle(l, fp);

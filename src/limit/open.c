@@ -8,9 +8,7 @@
  * INVARIANTS No allocation after open. `bytes` of the figures is the sum, at most max_bytes.
  * WALK       compile rules -> slot size -> share of the side table -> the rest is buckets, in
  *            regions of at most 1024 -> reserve, commit -> read a snapshot -> register for fork
- * FORK       The parent takes all region and bucket locks first, so no word is BUSY in the child.
- *            The child keeps its copy and writes no snapshots.
- * LOCKING    change (RESIZE) -> all regions -> all buckets -> side, in order, at fork only */
+ * FORK       The child marks the limiter: its calls refuse, or do nothing. */
 #include <string.h>
 
 #include "base/open_error.h"
@@ -147,43 +145,11 @@ static bool limit_map(cellar_limiter *l)
     return true;
 }
 
-/* ---- fork ---- */
-
-static uint32_t limit_bucket_locks(const cellar_limiter *l)
+/* Fail the fast checks, too: no region is converted. */
+static void limit_forked(void *limiter)
 {
-    return l->multi ? l->regions * l->region_buckets : 0;
-}
-
-static void limit_fork_prepare(void *ctx) SYNC_UNCHECKED
-{
-    cellar_limiter *l = ctx;
-    sync_take(RESIZE, &l->change);
-    for (uint32_t r = 0; r < l->regions; r++) { sync_take(LIMIT, &l->head[r].lock); }
-    for (uint32_t b = 0; b < limit_bucket_locks(l); b++) {
-        sync_take(LIMIT_BUCKET, &l->bucket_lock[b]);
-    }
-    sync_take(LIMIT_SIDE, &l->side);
-}
-
-static void limit_fork_parent(void *ctx) SYNC_UNCHECKED
-{
-    cellar_limiter *l = ctx;
-    sync_drop(LIMIT_SIDE, &l->side);
-    for (uint32_t b = limit_bucket_locks(l); b-- > 0;) {
-        sync_drop(LIMIT_BUCKET, &l->bucket_lock[b]);
-    }
-    for (uint32_t r = l->regions; r-- > 0;) { sync_drop(LIMIT, &l->head[r].lock); }
-    sync_drop(RESIZE, &l->change);
-}
-
-static void limit_fork_child(void *ctx)
-{
-    cellar_limiter *l = ctx;
-    sync_reset(&l->side);
-    for (uint32_t b = 0; b < limit_bucket_locks(l); b++) { sync_reset(&l->bucket_lock[b]); }
-    for (uint32_t r = 0; r < l->regions; r++) { sync_reset(&l->head[r].lock); }
-    sync_reset(&l->change);
-    l->obj.forked = true;
+    base_object_forked(limiter);
+    base_store_rlx(&((cellar_limiter *)limiter)->state, UINT64_C(0));
 }
 
 /* ---- opening ---- */
@@ -309,9 +275,7 @@ static cellar_err limit_build(cellar_limiter *l, const cellar_limiter_config *cf
     limit_set_first(l, rules, l->persist_bytes != 0);
     err = limit_persist_open(l, cfg, &why);
     if (err != CELLAR_OK) { goto refuse; }
-    l->obj.fork = (base_fork_node){ .prepare = limit_fork_prepare, .parent = limit_fork_parent,
-                                    .child = limit_fork_child, .ctx = l };
-    l->forks_known = base_fork_register(&l->obj.fork);
+    l->forks_known = base_object_forks(&l->obj, limit_forked);
     if (l->forks_known) { return CELLAR_OK; }
     err = CELLAR_E_NOMEM;
     why = "no memory for the fork handlers";
@@ -362,7 +326,7 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
 
 CELLAR_API void cellar_limiter_close(cellar_limiter *l)
 {
-    if (l != NULL) { limit_free(l); }
+    if (l != NULL && !l->obj.forked) { limit_free(l); }
 }
 
 BASE_SIZE_END

@@ -363,6 +363,7 @@ static cellar_err limit_call_run(cellar_limiter *l, limit_call *c)
 CELLAR_PRIVATE cellar_err limit_run(cellar_limiter *l, uint64_t fp, uint64_t now_ns, limit_op *op)
 {
     limit_call c;
+    if (BASE_UNLIKELY(l->obj.forked)) { return CELLAR_E_FORKED; }
     if (BASE_UNLIKELY(l->fixed)) {
         if (op->callers_clock) { now_ns = limit_now(l); } /* periods follow the wall clock */
         limit_calendar_look(l, now_ns);

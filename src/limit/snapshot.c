@@ -342,8 +342,7 @@ static cellar_err limit_save(cellar_limiter *l, limit_persist *p)
 CELLAR_PRIVATE cellar_err limit_persist_tick(cellar_limiter *l, uint64_t now_ns)
 {
     limit_persist *p = l->persist;
-    if (p == NULL || p->every_ns == 0 || l->obj.forked ||
-        now_ns - base_load_rlx(&p->last_ns) < p->every_ns) {
+    if (p == NULL || p->every_ns == 0 || now_ns - base_load_rlx(&p->last_ns) < p->every_ns) {
         return CELLAR_OK;
     }
     return limit_save(l, p);
@@ -637,8 +636,7 @@ CELLAR_PRIVATE void limit_persist_close(cellar_limiter *l)
 {
     limit_persist *p = l->persist;
     if (p == NULL) { return; }
-    const bool opened = l->forks_known && !l->obj.forked;
-    if (opened && limit_save(l, p) != CELLAR_OK) {
+    if (l->forks_known && limit_save(l, p) != CELLAR_OK) {
         const bool file = *p->name != '\0';
         base_log(&l->obj.log, BASE_LOG_ERROR, "limit", CELLAR_E_IO,
                  "cellar_limiter_close: snapshot not saved (%s): %s%s%s",

@@ -79,6 +79,7 @@ static void limit_entry_of(cellar_limiter *l, const limit_moment *base, limit_sl
 CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l, cellar_limiter_scan_fn fn, void *ctx)
 {
     if (l == NULL || fn == NULL) { return CELLAR_E_INVAL; }
+    if (l->obj.forked) { return CELLAR_E_FORKED; }
     const uint64_t now = limit_now(l);
     limit_calendar_look(l, now);
     limit_rebase(l, now);

@@ -79,7 +79,7 @@ CELLAR_API cellar_err cellar_breaker_create(cellar *c, const cellar_breaker_conf
 
 CELLAR_API void cellar_breaker_destroy(cellar_breaker *b)
 {
-    if (b == NULL) { return; }
+    if (b == NULL || cache_is_forked(b->c)) { return; }
     cellar *c = b->c;
     cache_store *s = c->store;
     const base_alloc_hooks hooks = base_hooks_keep(&s->hooks);
@@ -148,6 +148,7 @@ CELLAR_PRIVATE void cache_breaker_report(cellar_breaker *b, uint32_t pass, break
 CELLAR_API cellar_err cellar_breaker_allow(cellar_breaker *b, uint32_t *pass)
 {
     if (b == NULL || pass == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_forked(b->c)) { return CELLAR_E_FORKED; }
     return cache_breaker_admit(b, pass) ? CELLAR_OK : CELLAR_E_BREAKER_OPEN;
 }
 
@@ -158,6 +159,7 @@ CELLAR_API cellar_err cellar_breaker_record(cellar_breaker *b, uint32_t pass,
                                           [CELLAR_BREAKER_FAILURE] = BREAKER_FAILED,
                                           [CELLAR_BREAKER_IGNORED] = BREAKER_SAID_NOTHING };
     if (b == NULL || (unsigned)outcome >= sizeof of / sizeof of[0]) { return CELLAR_E_INVAL; }
+    if (cache_is_forked(b->c)) { return CELLAR_E_FORKED; }
     cache_breaker_report(b, pass, of[outcome]);
     return CELLAR_OK;
 }
@@ -165,6 +167,7 @@ CELLAR_API cellar_err cellar_breaker_record(cellar_breaker *b, uint32_t pass,
 CELLAR_API cellar_err cellar_breaker_reset(cellar_breaker *b)
 {
     if (b == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_forked(b->c)) { return CELLAR_E_FORKED; }
     breaker_reset(&b->b);
     return CELLAR_OK;
 }
@@ -172,6 +175,7 @@ CELLAR_API cellar_err cellar_breaker_reset(cellar_breaker *b)
 CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_info *out)
 {
     if (b == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    if (cache_is_forked(b->c)) { return CELLAR_E_FORKED; }
     cellar_breaker_info i = cellar_breaker_info_default();
     i.state = (uint32_t)breaker_state_of(&b->b);
     i.retry_after_ms = breaker_wait_ms(&b->b, base_now_ms(&b->c->store->clock));

@@ -37,7 +37,6 @@ typedef struct cache_bulk { /* in a heap block: its arrays follow */
     size_t ask_count;      /* this many; the rest run fallbacks only (call.instead) */
     flight *outer;         /* led flight that began first: ending it ends all */
     uint32_t depth;        /* of the led flights */
-    uint32_t forks;        /* before the loader ran */
     bool silent;           /* the shared tier did not answer in time, and is asked nothing more */
     cellar_loader_many_fn many;
     void *many_ctx;
@@ -66,18 +65,6 @@ static cache_bulk *cache_bulk_new(cellar *c, size_t *n)
         return b;
     }
     return NULL;
-}
-
-/* Begin joined keys again in the child of a loader that forked: it has no waiters. */
-static void cache_bulk_forked(cache_bulk *b)
-{
-    for (size_t i = 0; i < b->count; i++) {
-        cache_call *one = &b->one[i];
-        const bool joined = one->state == CACHE_CALL_JOINED;
-        if (!joined || base_load_rlx(&one->t->forks) == b->forks) { continue; }
-        one->f = NULL;
-        one->state = CACHE_CALL_LOOKS;
-    }
 }
 
 /* Free all it owns, except the led flights. */
@@ -135,7 +122,6 @@ static void cache_bulk_left(struct cellar_load *ld)
 {
     cache_bulk *b = ld->bulk;
     cellar *c = b->call.c;
-    cache_bulk_forked(b);
     flight_lead_end(b->outer);
     for (size_t i = 0; i < b->count; i++) {
         cache_call *one = &b->one[i];
@@ -262,7 +248,6 @@ static void cache_bulk_load(cache_bulk *b)
                                   .item = b->item, .item_count = b->ask_count };
     cache_load_opts_begin(&b->ld.opts, b->call.p);
     b->outer = cache_bulk_outer(b);
-    b->forks = base_load_rlx(&b->item[0].call->t->forks);
     if (b->ask_count != 0) { cache_lead_admit(&b->ld); }
     if (!b->ld.refused && b->ask_count != 0) {
         cache_lead_run(&b->ld);
@@ -270,7 +255,6 @@ static void cache_bulk_load(cache_bulk *b)
                                                                               : CELLAR_E_LOADER);
     }
     cache_bulk_results(b);
-    cache_bulk_forked(b);
 }
 
 /* Wait for loads of other calls. Return whether items must be retried. */

@@ -109,13 +109,7 @@ CELLAR_PRIVATE void cache_load_end(cache_store *s)
 {
     uint32_t *mine = cache_loads_here(s, false);
     if (mine != NULL && *mine != 0) { --*mine; }
-    if (BASE_LIKELY(s->forks == 0)) {
-        (void)base_sub_ar(&s->loading, 1u); /* the store may be freed after this line */
-        return;
-    }
-    /* A call that began in the parent and is not counted for this thread is not in `loading`. */
-    uint32_t n = base_load_rlx(&s->loading);
-    while (n != 0 && !base_cas_ar(&s->loading, n, n - 1)) { n = base_load_rlx(&s->loading); }
+    (void)base_sub_ar(&s->loading, 1u); /* the store may be freed after this line */
 }
 
 /* ---- begin ---- */

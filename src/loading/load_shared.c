@@ -163,8 +163,8 @@ static bool cache_shared_late(const cache_call *call)
  * its listeners may load keys. */
 static void cache_shared_take(cache_call *call, cellar_err err)
 {
-    const cache_shared *h = cache_shared_of(call->c); /* NULL: the call of the tier has forked */
-    const bool busy = err == CELLAR_PENDING, alone = h == NULL || cache_shared_alone(h);
+    const cache_shared *h = cache_shared_of(call->c);
+    const bool busy = err == CELLAR_PENDING, alone = cache_shared_alone(h);
     call->leased = err == CELLAR_LEASED;
     call->unsure = cache_shared_unsure(err) || (busy && alone);
     if (busy && !alone) {
@@ -457,7 +457,6 @@ CELLAR_PRIVATE void cache_tier_lease_wake(cache_shared *h, uint64_t hash, bool d
 
 CELLAR_PRIVATE void cache_tier_lease_tick(cache_store *s)
 {
-    if (s->forks != 0) { return; } /* the rows belong to the parent */
     for (cache_shared *h = base_load_acq(&s->shared); h != NULL; h = h->next) {
         cache_tier_lease_wake(h, 0, true);
     }

@@ -98,7 +98,7 @@ typedef struct cache_call { /* one call; on the stack of the caller, or in a bul
 
 struct cache_job { /* a background load */
     base_job queued;
-    flight *f;            /* one ref; NULL in a forked child: the flight belongs to the parent */
+    flight *f;            /* one ref */
     cellar *namespace;    /* one ref */
     cache_load_plan p;    /* without fallbacks and default value */
     cellar_loader_fn fn;

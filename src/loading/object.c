@@ -159,7 +159,9 @@ CELLAR_API cellar_err cellar_get_or_load_obj(cellar *c, const void *key, size_t 
 
 CELLAR_API void cellar_obj_free(cellar *c, void *object)
 {
-    if (cache_no_codec(c) || object == NULL || c->codec.free == NULL) { return; }
+    if (cache_no_codec(c) || object == NULL || c->codec.free == NULL || cache_is_forked(c)) {
+        return;
+    }
     c->codec.free(c->codec.ctx, object);
 }
 

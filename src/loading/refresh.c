@@ -117,7 +117,7 @@ CELLAR_PRIVATE bool cache_load_tick(cache_store *s, uint64_t budget_us)
     return false;
 }
 
-/* ---- close, fork ---- */
+/* ---- close ---- */
 
 static void cache_jobs_drop(cache_store *s, base_job *queued)
 {
@@ -177,31 +177,6 @@ CELLAR_PRIVATE void cache_load_destroy(cache_store *s)
 {
     flight_table_destroy(base_load_sc(&s->flights));
     base_store_sc(&s->flights, (flight_table *)NULL);
-}
-
-CELLAR_PRIVATE void cache_load_fork_prepare(cache_store *s) SYNC_UNCHECKED
-{
-    flight_table *t = base_load_sc(&s->flights);
-    if (t != NULL) { flight_fork_prepare(t); }
-    s->forking = t;
-    sync_take(QUEUE, &s->jobs.lock);
-}
-
-CELLAR_PRIVATE void cache_load_fork_parent(cache_store *s) SYNC_UNCHECKED
-{
-    sync_drop(QUEUE, &s->jobs.lock);
-    if (s->forking != NULL) { flight_fork_parent(s->forking); }
-}
-
-CELLAR_PRIVATE void cache_load_fork_child(cache_store *s)
-{
-    base_pool_fork_child(&s->jobs); /* cellar_tick runs the jobs of the child */
-    if (s->forking != NULL) { flight_fork_child(s->forking); }
-    for (base_job *j = s->jobs.first; j != NULL; j = j->next) {
-        ((cache_job *)(void *)j)->f = NULL;
-    }
-    base_store_rlx(&s->loading, cache_loads_mine(s)); /* the forking thread continues here */
-    base_store_rlx(&s->asleep, 0u);
 }
 
 CELLAR_PRIVATE bool cache_load_audit(cache_store *s)

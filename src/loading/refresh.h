@@ -10,9 +10,6 @@
  * close_ms. */
 CELLAR_PRIVATE bool cache_load_close(cache_store *s);
 CELLAR_PRIVATE void cache_load_destroy(cache_store *s);
-CELLAR_PRIVATE void cache_load_fork_prepare(cache_store *s);
-CELLAR_PRIVATE void cache_load_fork_parent(cache_store *s);
-CELLAR_PRIVATE void cache_load_fork_child(cache_store *s);
 CELLAR_PRIVATE bool cache_load_audit(cache_store *s);
 /* Run jobs until the budget is spent, and expire leases. Return true if jobs are left. */
 CELLAR_PRIVATE bool cache_load_tick(cache_store *s, uint64_t budget_us);

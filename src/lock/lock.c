@@ -451,6 +451,7 @@ CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size
     if (BASE_UNLIKELY(t == NULL || key == NULL || key_len - 1 >= CELLAR_KEY_MAX)) {
         return CELLAR_E_INVAL;
     }
+    if (BASE_UNLIKELY(t->obj.forked)) { return CELLAR_E_FORKED; }
     const base_thread_record *self = base_thread_self();
     lock_want w = { .key = key, .key_len = key_len,
                     .hash = base_hash(&t->hash_key, 0, key, key_len),
@@ -468,22 +469,19 @@ CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size
 
 /* ---- handles ---- */
 
-/* Return the code for a handle that names no lock of this process. */
+/* Return the code for a handle that names no lock of the table. */
 BASE_COLD static cellar_err lock_handle_bad(cellar_locks *t, const cellar_lock *lk)
 {
     if (t == NULL || lk == NULL) { return CELLAR_E_INVAL; }
-    const uint32_t stripe = lock_handle_stripe(lk);
-    lock_stripe *s = &t->stripe[stripe % t->stripe_count];
-    if (lk->fence != 0 && stripe < t->stripe_count && lock_number_ok(t, lock_handle_record(lk))) {
-        return CELLAR_E_FORKED;
-    }
+    if (t->obj.forked) { return CELLAR_E_FORKED; }
+    lock_stripe *s = &t->stripe[lock_handle_stripe(lk) % t->stripe_count];
     sync_take(LOCK, &s->lock);
     s->count[STATS_LOCK_NOT_OWNER]++;
     sync_drop(LOCK, &s->lock);
     return CELLAR_E_NOT_OWNER;
 }
 
-/* Find stripe and record of a handle. Any code but OK: it names no lock of this process. */
+/* Find stripe and record of a handle. Any code but OK: it names no lock of the table. */
 BASE_ALWAYS_INLINE cellar_err lock_handle(cellar_locks *t, const cellar_lock *lk, lock_stripe **s,
                                           lock_record **r)
 {
@@ -491,8 +489,7 @@ BASE_ALWAYS_INLINE cellar_err lock_handle(cellar_locks *t, const cellar_lock *lk
         return lock_handle_bad(t, lk);
     }
     *s = &t->stripe[lock_handle_stripe(lk)];
-    if (BASE_UNLIKELY(lk->fence <= base_load_rlx(&(*s)->fork_fence) || /* also 0 */
-                      !lock_number_ok(t, lock_handle_record(lk)))) {
+    if (BASE_UNLIKELY(lk->fence == 0 || !lock_number_ok(t, lock_handle_record(lk)))) {
         return lock_handle_bad(t, lk);
     }
     *r = lock_at(t, lock_handle_record(lk));
@@ -643,6 +640,7 @@ CELLAR_API cellar_err cellar_lock_info_get(cellar_locks *t, const void *key, siz
     if (t == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX || out == NULL) {
         return CELLAR_E_INVAL;
     }
+    if (t->obj.forked) { return CELLAR_E_FORKED; }
     const lock_want w = { .key = key, .key_len = key_len,
                           .hash = base_hash(&t->hash_key, 0, key, key_len) };
     cellar_lock_info full = cellar_lock_info_default();

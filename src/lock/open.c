@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * open: open, close and fork a table of locks.
+ * open: open and close a table of locks.
  *
- * FORK       The child drops all locks: their owners do not exist there. fork_fence separates
- *            handles of the parent from those of the child. */
+ * FORK       The child marks the table: its calls refuse, or do nothing. */
 #include <string.h>
 
 #include "base/open_error.h"
@@ -26,67 +25,31 @@ _Static_assert(sizeof(cellar_locks) + LOCK_STRIPES_MIN * sizeof(lock_stripe) + B
                              * over a restart; the wall clock fits above them until 2109 */
 #define LOCK_SPARE_CHUNKS 4u /* of a stripe: for idle and unused records, besides max_locks */
 
-/* ---- fork ---- */
-
-static void lock_fork_prepare(void *ctx) SYNC_UNCHECKED
-{
-    cellar_locks *t = ctx;
-    for (uint32_t i = 0; i < t->stripe_count; i++) { sync_take(LOCK, &t->stripe[i].lock); }
-    sync_take(LOCK_CHUNK, &t->chunk_lock);
-}
-
-static void lock_fork_parent(void *ctx) SYNC_UNCHECKED
-{
-    cellar_locks *t = ctx;
-    sync_drop(LOCK_CHUNK, &t->chunk_lock);
-    for (uint32_t i = t->stripe_count; i-- > 0;) { sync_drop(LOCK, &t->stripe[i].lock); }
-}
-
 /* Drop every record of a stripe. No thread is left that could look at one. */
 static void lock_stripe_clear(cellar_locks *t, lock_stripe *s) SYNC_HOLDS(LOCK)
 {
     BASE_TABLE_CHARGE(&t->obj.account, BASE_MOD_LOCK);
     for (lock_record *r = s->index; r != NULL; r = r->hh.next) {
-        const uint64_t fence = lock_fence(base_load_rlx(&r->word));
-        s->floor = BASE_MAX(s->floor, fence);
-        s->acquired += fence;
         if (r->key_len > LOCK_KEY_INLINE) {
             base_free(&t->obj.account, BASE_MOD_LOCK, r->key.out, r->key_len);
         }
     }
     HASH_CLEAR(hh, s->index);
-    for (uint32_t i = 0; i < LOCK_NEAR; i++) { base_store_rlx(&s->near[i], 0u); }
-    base_store_rlx(&s->record_count, 0u);
-    s->chunks = NULL;
-    s->newest = NULL;
-    s->credit = 0;
-    s->spare_count = s->waiter_count = 0;
 }
 
-/* Return every page. */
-static void lock_clear(cellar_locks *t) SYNC_HOLDS(LOCK)
+/* Free the keys and indexes. No lock is taken: no other call runs. */
+static void lock_clear(cellar_locks *t) SYNC_UNCHECKED
 {
     for (uint32_t i = 0; i < t->stripe_count; i++) { lock_stripe_clear(t, &t->stripe[i]); }
-    base_store_rlx(&t->count, UINT64_C(0));
-    if (t->chunk_top > 0) {
-        base_region_discard(&t->region, 0, (size_t)t->chunk_top * BASE_PAGE);
-    }
     const uint64_t in_use = t->chunk_top - t->free_count;
     base_uncharge(&t->obj.account, BASE_MOD_LOCK, in_use * BASE_PAGE);
-    t->chunk_top = t->free_count = 0;
 }
 
-static void lock_fork_child(void *ctx) SYNC_UNCHECKED
+/* Refuse handles by the number of stripes, too. */
+static void lock_forked(void *table)
 {
-    cellar_locks *t = ctx;
-    lock_clear(t);
-    for (uint32_t i = 0; i < t->stripe_count; i++) {
-        lock_stripe *s = &t->stripe[i];
-        t->high = BASE_MAX(t->high, s->floor);
-        base_store_rlx(&s->fork_fence, s->floor);
-        sync_reset(&s->lock);
-    }
-    sync_reset(&t->chunk_lock);
+    base_object_forked(table);
+    ((cellar_locks *)table)->stripe_count = 0;
 }
 
 /* ---- open and close ---- */
@@ -178,10 +141,8 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
     if (!base_region_reserve(&t->region, bytes, bytes)) { goto drop_free; }
     if (!base_region_commit(&t->region, 0, bytes)) { goto drop_region; }
     t->records = t->region.base;
-    t->obj.fork = (base_fork_node){ .prepare = lock_fork_prepare, .parent = lock_fork_parent,
-                                    .child = lock_fork_child, .ctx = t };
     why = "no memory for the fork handlers";
-    if (!base_fork_register(&t->obj.fork)) { goto drop_region; }
+    if (!base_object_forks(&t->obj, lock_forked)) { goto drop_region; }
     *out = t;
     return CELLAR_OK;
 drop_region:
@@ -194,14 +155,11 @@ out:
     return base_refuse(err, LOCK_OPEN, why);
 }
 
-/* Take no locks: no other call runs. */
-static void lock_close_clear(cellar_locks *t) SYNC_UNCHECKED { lock_clear(t); }
-
 CELLAR_API void cellar_locks_close(cellar_locks *t)
 {
-    if (t == NULL) { return; }
+    if (t == NULL || t->obj.forked) { return; }
     base_fork_unregister(&t->obj.fork);
-    lock_close_clear(t);
+    lock_clear(t);
     base_region_release(&t->region);
     base_free(&t->obj.account, BASE_MOD_LOCK, t->free_chunks, t->chunk_max * sizeof(uint32_t));
     base_object_free(&t->obj);
@@ -210,6 +168,7 @@ CELLAR_API void cellar_locks_close(cellar_locks *t)
 CELLAR_API cellar_err cellar_locks_watch(cellar_locks *t, cellar_lock_watch_fn fn, void *ctx)
 {
     if (t == NULL) { return CELLAR_E_INVAL; }
+    if (t->obj.forked) { return CELLAR_E_FORKED; }
     sync_take(LOCK_CHUNK, &t->chunk_lock);
     t->watch = fn;
     t->watch_ctx = ctx;

@@ -112,7 +112,6 @@ typedef struct lock_stripe {
     /* Read by the fast paths: on other lines than the fields that slow paths write. */
     _Atomic uint32_t record_count BASE_ALIGNED(BASE_PAD); /* in the index; written under lock, read
                                                            * as a hint */
-    _Atomic uint64_t fork_fence;   /* locks up to it belong to the parent process; 0: none */
     _Atomic uint32_t near[LOCK_NEAR] BASE_ALIGNED(BASE_LINE); /* hints; 0 none */
 } lock_stripe;
 
@@ -125,7 +124,7 @@ struct cellar_locks {
     int64_t look_ms;              /* longest sleep of a waiter */
     uint32_t barging;
     uint32_t chunk_max;
-    uint32_t stripe_count;        /* power of two */
+    uint32_t stripe_count;        /* power of two; 0 in a forked child */
     uint32_t stripe_shift;        /* 64 - log2(stripe_count) */
     /* On another line than what the fast paths read: records in the indexes and credits of the
      * stripes, at most max_locks. */

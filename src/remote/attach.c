@@ -185,19 +185,6 @@ static void remote_table_close(void *ctx, int64_t deadline_ms)
     remote_space_free(ctx);
 }
 
-/* Leave everything to the parent: its threads may hold the locks, and its journal is not ours. */
-static void remote_table_forked(void *ctx)
-{
-    remote_space *s = ctx;
-    s->closed = true;
-    s->host = NULL;
-    s->pending = NULL;
-    s->journal_count = s->queue_count = 0;
-    s->must_clear = s->busy = false;
-    (void)pthread_rwlock_init(&s->use, NULL);
-    (void)pthread_mutex_init(&s->lock, NULL);
-}
-
 /* ---- attach ---- */
 
 static remote_space *remote_space_new(cellar_remote *r, const cellar_remote_namespace_config *o)
@@ -241,7 +228,6 @@ static cellar_tier_table remote_space_table(remote_space *s)
     t.tag = remote_table_tag;
     t.pattern = remote_table_pattern;
     t.close = remote_table_close;
-    t.forked = remote_table_forked;
     return t;
 }
 
@@ -263,8 +249,9 @@ static const char *remote_opts_rule(const cellar_remote_namespace_config *o)
 static const char *remote_attach_rule(cellar_err code)
 {
     return code == CELLAR_E_BUSY          ? "the namespace has a tier: open it with CELLAR_TIER_L1"
-           : code == CELLAR_E_UNSUPPORTED ? "share no hidden namespace, and none in a forked child"
+           : code == CELLAR_E_UNSUPPORTED ? "share no hidden namespace"
            : code == CELLAR_E_LIMIT       ? "the store has too many tiers"
+           : code == CELLAR_E_FORKED      ? "the namespace belongs to the parent process"
            : code == CELLAR_E_CLOSED      ? "the namespace is closed"
                                           : "no memory or budget";
 }
@@ -277,6 +264,7 @@ CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
     if (r == NULL || c == NULL) {
         return remote_call_refuse(CELLAR_E_INVAL, call, "r and c must be given");
     }
+    if (r->forked) { return CELLAR_E_FORKED; }
     const cellar_remote_namespace_config *use = o != NULL ? o : &none;
     const char *const rule = remote_opts_rule(use);
     if (rule != NULL) { return remote_call_refuse(CELLAR_E_INVAL, call, rule); }

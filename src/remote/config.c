@@ -420,6 +420,12 @@ CELLAR_PRIVATE cellar_err remote_config_read(const char *url, const cellar_remot
 static pthread_mutex_t remote_last_lock = PTHREAD_MUTEX_INITIALIZER;
 static cellar_error_info remote_last; /* guarded by remote_last_lock */
 
+CELLAR_PRIVATE void remote_last_reset(void)
+{
+    (void)pthread_mutex_init(&remote_last_lock, NULL);
+    remote_last = (cellar_error_info){ .code = CELLAR_OK };
+}
+
 CELLAR_PRIVATE cellar_err remote_call_fail(cellar_err code, const char *text)
 {
     pthread_mutex_lock(&remote_last_lock);

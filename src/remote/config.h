@@ -61,6 +61,8 @@ CELLAR_PRIVATE cellar_err remote_config_read(const char *url, const cellar_remot
 /* Note why an open or an attach failed, for cellar_remote_last_error(NULL, ..). Return `code`. */
 CELLAR_PRIVATE cellar_err remote_call_fail(cellar_err code, const char *text);
 CELLAR_PRIVATE cellar_err remote_call_refuse(cellar_err code, const char *call, const char *rule);
+/* Forget it in a forked child, where the lock may be held by a lost thread. */
+CELLAR_PRIVATE void remote_last_reset(void);
 /* Copy the last note. */
 CELLAR_PRIVATE void remote_call_failure(cellar_error_info *out);
 

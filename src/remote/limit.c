@@ -64,7 +64,6 @@ struct cellar_remote_limiter {
     int64_t numbers[3];      /* of the rule, for its script. Bucket: debt of a unit, largest debt,
                               * in 1/128 us */
     uint32_t batch, buckets;
-    uint64_t forks;          /* remote_forks at open */
     size_t bytes;
     char space[CELLAR_REMOTE_LIMITER_NAME_MAX + 16]; /* limit:NAME */
     char prefix[CELLAR_REMOTE_PREFIX_MAX + 2];       /* ~prefix */
@@ -89,15 +88,6 @@ typedef struct limit_call {
     limit_slot *slot;        /* NULL: no place */
     cellar_limiter_result *out;
 } limit_call;
-
-static _Atomic uint64_t remote_forks; /* rises in each forked child */
-static pthread_once_t remote_forks_once = PTHREAD_ONCE_INIT;
-
-static void count_fork(void)
-{
-    atomic_fetch_add_explicit(&remote_forks, 1, memory_order_relaxed);
-}
-static void watch_forks(void) { (void)pthread_atfork(NULL, NULL, count_fork); }
 
 static int64_t limit_now(const cellar_remote_limiter *l)
 {
@@ -425,9 +415,7 @@ CELLAR_API cellar_err cellar_remote_limiter_check(cellar_remote_limiter *l, cons
     if (l == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX) {
         return CELLAR_E_INVAL;
     }
-    if (l->forks != atomic_load_explicit(&remote_forks, memory_order_relaxed)) {
-        return CELLAR_E_FORKED;
-    }
+    if (l->r->forked) { return CELLAR_E_FORKED; }
     if (out == NULL) { out = &unused; }
     *out = (cellar_limiter_result){ .limit = l->rule.limit };
     limit_call c = { .l = l, .key = key, .key_len = key_len, .cost = cost, .out = out,
@@ -550,7 +538,6 @@ static cellar_err limit_start(cellar_remote_limiter *l, cellar_remote *r, const 
     l->offline = o->offline;
     l->members = 1;
     l->start_ms = remote_share_now();
-    l->forks = atomic_load_explicit(&remote_forks, memory_order_relaxed);
     (void)snprintf(l->prefix, sizeof l->prefix, "~%s", r->cfg.prefix);
     (void)snprintf(l->space, sizeof l->space, "limit:%s", o->name != NULL ? o->name : "default");
     const cellar_err err = limit_rule(l);
@@ -567,6 +554,7 @@ CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_
     if (r == NULL || rule == NULL) {
         return limit_refuse(CELLAR_E_INVAL, "r and rule must be given");
     }
+    if (r->forked) { return CELLAR_E_FORKED; }
     if (opts != NULL) {
         if (opts->struct_size != sizeof o) {
             return limit_refuse(CELLAR_E_UNSUPPORTED, "struct_size is that of another version");
@@ -589,7 +577,6 @@ CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_
         return err;
     }
     pthread_mutex_init(&l->lock, NULL);
-    (void)pthread_once(&remote_forks_once, watch_forks);
     l->bytes = bytes;
     l->buckets = buckets;
     l->cold = (limit_cold *)(void *)(l->slots + slots);
@@ -627,11 +614,9 @@ static void limit_give_all(cellar_remote_limiter *l)
 
 CELLAR_API void cellar_remote_limiter_close(cellar_remote_limiter *l)
 {
-    if (l == NULL) { return; }
-    if (l->forks == atomic_load_explicit(&remote_forks, memory_order_relaxed)) {
-        limit_give_all(l);
-        pthread_mutex_destroy(&l->lock);
-    }
+    if (l == NULL || l->r->forked) { return; }
+    limit_give_all(l);
+    pthread_mutex_destroy(&l->lock);
     remote_free(l->r, l, l->bytes);
 }
 
@@ -639,9 +624,7 @@ CELLAR_API cellar_err cellar_remote_limiter_stats_get(cellar_remote_limiter *l,
                                                       cellar_remote_limiter_stats *out)
 {
     if (l == NULL || out == NULL || out->struct_size != sizeof *out) { return CELLAR_E_INVAL; }
-    if (l->forks != atomic_load_explicit(&remote_forks, memory_order_relaxed)) {
-        return CELLAR_E_FORKED;
-    }
+    if (l->r->forked) { return CELLAR_E_FORKED; }
     pthread_mutex_lock(&l->lock);
     *out = l->stats;
     out->struct_size = sizeof *out;

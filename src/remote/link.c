@@ -11,7 +11,8 @@
  *            Waits are futexes: of groups of tickets, and marker_back.
  * TIME       Waits and pauses: monotonic clock of the system. Markers and proofs: clock of the
  *            store.
- * FORK       A child has no thread: calls return E_FORKED, close frees and closes. */
+ * FORK       The lock of the list of links is held over a fork, and no other. The child marks each
+ *            link and closes its descriptors: calls return E_FORKED, a close does nothing. */
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
@@ -29,6 +30,61 @@
 #define REMOTE_TIMEOUTS_ROW 5u  /* calls without an answer that break the link */
 #define REMOTE_LOOK_MS INT64_C(100)
 #define REMOTE_READS 16         /* of one socket in a round */
+
+/* ---- fork ---- */
+
+static pthread_mutex_t remote_links_lock = PTHREAD_MUTEX_INITIALIZER;
+static remote_link *remote_links; /* of this process; remote_links_lock */
+static pthread_once_t remote_links_once = PTHREAD_ONCE_INIT;
+
+static void remote_fork_prepare(void) { (void)pthread_mutex_lock(&remote_links_lock); }
+static void remote_fork_parent(void) { (void)pthread_mutex_unlock(&remote_links_lock); }
+
+static void remote_fd_leave(int fd)
+{
+    if (fd >= 0) { (void)close(fd); }
+}
+
+static void remote_fork_child(void)
+{
+    for (remote_link *l = remote_links; l != NULL; l = l->next) {
+        l->forked = true;
+        if (l->e.forked != NULL) { *l->e.forked = true; }
+        remote_fd_leave(l->data.fd);
+        remote_fd_leave(l->subscriber.fd);
+        for (uint32_t i = 0; i < l->c->sentinel_count; i++) {
+            remote_fd_leave(l->sentinel[i].wire.fd);
+        }
+        remote_fd_leave(l->epoll);
+        remote_fd_leave(l->bell);
+    }
+    remote_links = NULL;
+    (void)pthread_mutex_init(&remote_links_lock, NULL);
+    remote_last_reset();
+}
+
+static void remote_fork_watch(void)
+{
+    (void)pthread_atfork(remote_fork_prepare, remote_fork_parent, remote_fork_child);
+}
+
+static void remote_link_list(remote_link *l)
+{
+    (void)pthread_once(&remote_links_once, remote_fork_watch);
+    (void)pthread_mutex_lock(&remote_links_lock);
+    l->next = remote_links;
+    remote_links = l;
+    (void)pthread_mutex_unlock(&remote_links_lock);
+}
+
+static void remote_link_unlist(const remote_link *l)
+{
+    (void)pthread_mutex_lock(&remote_links_lock);
+    remote_link **at = &remote_links;
+    while (*at != l) { at = &(*at)->next; }
+    *at = l->next;
+    (void)pthread_mutex_unlock(&remote_links_lock);
+}
 
 /* ---- turns ---- */
 
@@ -287,7 +343,7 @@ CELLAR_PRIVATE bool remote_inside(const remote_link *l)
 
 CELLAR_PRIVATE cellar_err remote_link_step(remote_link *l, int64_t wait_ms)
 {
-    if (l->pid != getpid()) { return CELLAR_E_FORKED; }
+    if (l->forked) { return CELLAR_E_FORKED; }
     if (remote_inside(l)) { return CELLAR_E_DEADLOCK; }
     if (!remote_turn_try(l)) { return CELLAR_E_BUSY; }
     remote_round(l, wait_ms);
@@ -381,7 +437,7 @@ static void remote_run(remote_link *l, const remote_ticket *t, int64_t until_ns)
 /* Return OK if the link takes requests now, else the code of a request. Count `refused` ones. */
 static cellar_err remote_ready(remote_link *l, uint64_t refused)
 {
-    if (l->pid != getpid()) { return CELLAR_E_FORKED; }
+    if (l->forked) { return CELLAR_E_FORKED; }
     if (atomic_load(&l->closing)) { return CELLAR_E_CLOSED; }
     if (atomic_load(&l->usable)) { return CELLAR_OK; }
     remote_count(l, REMOTE_LINK_BREAKER, refused);
@@ -638,6 +694,7 @@ static bool remote_descriptors(remote_link *l)
 static void remote_link_free(remote_link *l)
 {
     const remote_memory *memory = l->e.memory;
+    remote_link_unlist(l);
     remote_wire_close(&l->data);
     remote_wire_close(&l->subscriber);
     remote_sentinels_close(l);
@@ -657,7 +714,6 @@ static void remote_link_init(remote_link *l, const remote_config *c, const remot
     memset(l, 0, sizeof *l);
     l->c = c;
     l->e = *e;
-    l->pid = getpid();
     l->epoll = l->bell = -1;
     l->gap_told = true;
     l->beat_ms = INT64_MAX;
@@ -680,6 +736,7 @@ CELLAR_PRIVATE cellar_err remote_link_open(const remote_config *c, const remote_
     remote_link *l = e->memory->alloc(e->memory->ctx, sizeof *l);
     if (l == NULL) { return CELLAR_E_NOMEM; }
     remote_link_init(l, c, e);
+    remote_link_list(l);
     cellar_err err = remote_descriptors(l) ? CELLAR_OK : CELLAR_E_IO;
     *out = l; /* before the thread: its events use the link */
     if (err == CELLAR_OK && !c->no_thread &&
@@ -695,21 +752,19 @@ CELLAR_PRIVATE cellar_err remote_link_open(const remote_config *c, const remote_
 
 CELLAR_PRIVATE void remote_link_close(remote_link *l)
 {
-    if (l == NULL) { return; }
-    if (l->pid == getpid()) {
-        atomic_store(&l->closing, true);
-        remote_wake(l);
-        if (!l->c->no_thread) { (void)pthread_join(l->thread, NULL); }
-        remote_turn_take(l);
-        remote_break(l, REMOTE_WHY_CLOSE, "closed");
-        remote_fall(l);
-        remote_end_all(l, CELLAR_E_CLOSED);
-        remote_turn_drop(l);
-    }
+    if (l == NULL || l->forked) { return; }
+    atomic_store(&l->closing, true);
+    remote_wake(l);
+    if (!l->c->no_thread) { (void)pthread_join(l->thread, NULL); }
+    remote_turn_take(l);
+    remote_break(l, REMOTE_WHY_CLOSE, "closed");
+    remote_fall(l);
+    remote_end_all(l, CELLAR_E_CLOSED);
+    remote_turn_drop(l);
     remote_link_free(l);
 }
 
 CELLAR_PRIVATE int remote_link_fd(const remote_link *l)
 {
-    return !l->c->no_thread || l->pid != getpid() ? -1 : l->epoll;
+    return !l->c->no_thread || l->forked ? -1 : l->epoll;
 }

@@ -27,8 +27,8 @@
  * returns: OK; E_NOMEM, E_IO (no descriptor) */
 CELLAR_PRIVATE cellar_err remote_link_open(const remote_config *c, const remote_events *e,
                                            remote_link **out);
-/* Stop the thread, end all requests with E_CLOSED, and free the link. In a forked child: close the
- * descriptors and free. Not in the I/O thread. */
+/* Stop the thread, end all requests with E_CLOSED, and free the link. In a forked child: do
+ * nothing. Not in the I/O thread. */
 CELLAR_PRIVATE void remote_link_close(remote_link *l);
 /* Descriptor to poll, of a link with no_thread; else -1. */
 CELLAR_PRIVATE int remote_link_fd(const remote_link *l);

@@ -101,7 +101,8 @@ typedef struct remote_sentinel {
 struct remote_link {
     const remote_config *c;
     remote_events e;
-    pid_t pid;                     /* of the process that opened the link */
+    bool forked;                   /* it belongs to the parent of this process */
+    struct remote_link *next;      /* in the list of the process */
 
     /* Any thread. */
     remote_ticket tickets[REMOTE_TICKETS_ALL];

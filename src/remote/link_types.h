@@ -167,6 +167,7 @@ typedef struct remote_events {
     int64_t (*beat)(void *ctx);
     /* Log a line. No secret is in `text`. code: CELLAR_OK or the reason. */
     void (*log)(void *ctx, cellar_err code, const char *text);
+    bool *forked; /* set in a forked child; NULL: nothing is */
 } remote_events;
 
 /* One EVALSHA. After NOSCRIPT the link loads the scripts and repeats the request. */

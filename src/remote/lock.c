@@ -14,7 +14,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "remote/key.h"
 
@@ -225,7 +224,7 @@ CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *k
     if (r == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX) {
         return CELLAR_E_INVAL;
     }
-    if (r->share->pid != getpid()) { return CELLAR_E_FORKED; } /* rows belong to the parent */
+    if (r->forked) { return CELLAR_E_FORKED; }
     if (remote_inside(r->link)) { return CELLAR_E_DEADLOCK; } /* no other thread would hear */
     cellar_err err = lock_opts(o, &wait_ms, &lease_ms);
     if (err == CELLAR_OK) { err = remote_random(lk.opaque, 2); }
@@ -241,6 +240,7 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
                                                const cellar_remote_lock *lk)
 {
     if (r == NULL || lk == NULL) { return CELLAR_E_INVAL; }
+    if (r->forked) { return CELLAR_E_FORKED; }
     if (!lock_is_held(lk)) { return CELLAR_E_NOT_OWNER; }
     return remote_share_now() < lk->until_ms ? CELLAR_OK : CELLAR_E_LOST;
 }
@@ -272,6 +272,7 @@ CELLAR_API cellar_err cellar_remote_lock_release(cellar_remote *r, const void *k
     if (r == NULL || lk == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX) {
         return CELLAR_E_INVAL;
     }
+    if (r->forked) { return CELLAR_E_FORKED; }
     if (!lock_is_held(lk)) { return CELLAR_E_NOT_OWNER; }
     const cellar_err err = lock_keep(r, key, key_len, lk, 0);
     if (err == CELLAR_OK) { *lk = (cellar_remote_lock){ .fence = 0 }; }

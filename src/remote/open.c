@@ -47,7 +47,8 @@ static cellar_err remote_link_begin(cellar_remote *r)
         .prefix = remote_prefix, .script = remote_script_text,
         .script_loaded = remote_on_script_loaded, .heard = remote_on_heard,
         .heard_flush = remote_on_flush, .gap = remote_on_gap, .linked = remote_on_linked,
-        .proven = remote_on_proven, .beat = remote_lease_beat, .log = remote_on_log };
+        .proven = remote_on_proven, .beat = remote_lease_beat, .log = remote_on_log,
+        .forked = &r->forked };
     return remote_link_open(&r->cfg, &e, &r->link);
 }
 
@@ -116,7 +117,7 @@ drop:
 
 CELLAR_API void cellar_remote_close(cellar_remote *r)
 {
-    if (r == NULL) { return; }
+    if (r == NULL || r->forked) { return; }
     remote_data_drain(r, r->cfg.close_ms);
     remote_link_close(r->link);
     remote_share_close(r);
@@ -151,13 +152,15 @@ CELLAR_API cellar_err cellar_remote_step(cellar_remote *r, uint64_t budget_us)
 
 CELLAR_API cellar_remote_state cellar_remote_state_get(const cellar_remote *r)
 {
-    return r != NULL ? (cellar_remote_state)remote_link_state(r->link) : CELLAR_REMOTE_DOWN;
+    return r != NULL && !r->forked
+        ? (cellar_remote_state)remote_link_state(r->link) : CELLAR_REMOTE_DOWN;
 }
 
 CELLAR_API cellar_err cellar_remote_last_error(const cellar_remote *r, cellar_error_info *out)
 {
     cellar_error_info e = cellar_error_info_default();
     if (out == NULL || out->struct_size < sizeof out->struct_size) { return CELLAR_E_INVAL; }
+    if (r != NULL && r->forked) { return CELLAR_E_FORKED; }
     if (r != NULL) {
         remote_refusal why;
         remote_link_refusal(r->link, &why);

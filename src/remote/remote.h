@@ -66,6 +66,7 @@ struct cellar_remote {
     struct remote_block *_Atomic spare[REMOTE_SPARES]; /* long ones; see memory.c */
     remote_memory memory;         /* remote_alloc and remote_free, for commands */
     struct remote_link *link;     /* link.h */
+    bool forked;                  /* it belongs to the parent of this process */
     struct remote_data *data;     /* data.h */
     struct remote_share *share;   /* share.h */
     remote_replicas replicas;

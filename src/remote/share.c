@@ -8,7 +8,6 @@
 
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 /* ---- Running a script ----------------------------------------------------------------------- */
 
@@ -131,7 +130,6 @@ CELLAR_PRIVATE cellar_err remote_share_open(cellar_remote *r)
         return CELLAR_E_NOMEM;
     }
     memset(s, 0, sizeof *s);
-    s->pid = getpid();
     s->seed = seed;
     for (size_t i = 0; i < REMOTE_LOCK_ROWS; i++) { pthread_mutex_init(&s->rows[i].lock, NULL); }
     r->share = s;

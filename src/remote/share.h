@@ -159,7 +159,6 @@ typedef struct remote_lock_row {
 } remote_lock_row;
 
 struct remote_share {
-    pid_t pid;                    /* of the process that opened it */
     uint64_t seed;                /* random: rows of names, slots of limiters */
     _Atomic uint32_t held;        /* leases of loads in the store */
     _Atomic int64_t held_until_ms[REMOTE_BEATS]; /* end of the last one with each beat, by

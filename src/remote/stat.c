@@ -42,6 +42,7 @@ CELLAR_API cellar_err cellar_remote_stats_get(const cellar_remote *r, cellar_rem
     if (r == NULL || out == NULL || out->struct_size < sizeof out->struct_size) {
         return CELLAR_E_INVAL;
     }
+    if (r->forked) { return CELLAR_E_FORKED; }
     remote_stats_fill(r, &f, &s);
     s.struct_size = out->struct_size;
     memcpy(out, &s, s.struct_size < sizeof s ? s.struct_size : sizeof s);
@@ -155,6 +156,7 @@ CELLAR_PRIVATE cellar_err remote_text_write(void *remote, bool json, char *buf, 
                       .comma = json ? "" : NULL };
     remote_figures f;
     cellar_remote_stats s;
+    if (r->forked) { return CELLAR_E_FORKED; }
     remote_stats_fill(r, &f, &s);
     if (json) { remote_print(&t, "{\"metrics\":["); }
     remote_state_write(&t, r, f.state);

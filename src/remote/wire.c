@@ -402,10 +402,9 @@ CELLAR_PRIVATE void remote_wire_close(remote_wire *w)
 {
     tls_end(w->tls);
     w->tls = NULL;
-    if (w->fd >= 0) {
-        (void)close(w->fd);
-        w->fd = -1;
-    }
+    const int fd = w->fd;
+    w->fd = -1; /* first: a forked child closes what stands here */
+    if (fd >= 0) { (void)close(fd); }
     if (w->reader != NULL) {
         redisReaderFree(w->reader);
         w->reader = NULL;

@@ -146,14 +146,11 @@ static bool resp_names_in(cellar_resp *r, const char *text)
 
 /* ---- fork ---- */
 
-static void resp_fork_nothing(void *ctx) { (void)ctx; }
-
 /* Close the sockets of the child, so that its parent alone keeps the connections. */
-static void resp_fork_child(void *ctx)
+static void resp_forked(void *port)
 {
-    cellar_resp *r = ctx;
-    if (r->obj.forked) { return; } /* a child of a child: the numbers may belong to others now */
-    r->obj.forked = true;
+    cellar_resp *r = port;
+    base_object_forked(r);
     for (uint32_t i = 0; i < resp_slots(r); i++) {
         const int fd = base_load_acq(&r->fd_of[i]);
         if (fd >= 0) { base_fd_close(fd); }
@@ -276,9 +273,7 @@ static cellar_err resp_parts(cellar_resp *r, const cellar_resp_config *o)
     }
     const cellar_err heard = resp_channels_open(r, o->bus);
     if (heard != CELLAR_OK) { return heard; }
-    r->obj.fork = (base_fork_node){ .prepare = resp_fork_nothing, .parent = resp_fork_nothing,
-                                .child = resp_fork_child, .ctx = r };
-    return base_fork_register(&r->obj.fork)
+    return base_object_forks(&r->obj, resp_forked)
         ? CELLAR_OK : base_refuse(CELLAR_E_NOMEM, RESP_OPEN, "no memory for the fork handlers");
 }
 

@@ -171,11 +171,8 @@ CELLAR_PRIVATE bool stats_ask(stats *st, uint32_t index)
 CELLAR_PRIVATE void stats_asked(stats *st, uint32_t index, bool granted)
 {
     const uint64_t bit = (uint64_t)1 << (index % 64);
-    /* Only the owner of the index changes its bit, so a subtraction clears it. The bit of index 0,
-     * which has many owners, may have been cleared by a fork. */
-    const bool set = (base_load_rlx(&st->asking[index / 64]) & bit) != 0;
-    BASE_ASSERT(set || index == 0);
-    if (set) { (void)base_sub_rlx(&st->asking[index / 64], bit); }
+    /* Only the owner of the index changes its bit, so a subtraction clears it. */
+    (void)base_sub_rlx(&st->asking[index / 64], bit);
     if (granted) {
         if (base_load_rlx(&st->denied) != 0) { base_store_rlx(&st->denied, 0u); }
     } else {
@@ -409,17 +406,6 @@ CELLAR_PRIVATE void stats_destroy(stats *st)
         }
     }
     base_free(st->account, BASE_MOD_STATS, st, sizeof *st);
-}
-
-/* Clear the bits of all threads except the calling one. The calling thread may have forked inside
- * its allocation (from a listener of an eviction); it then calls stats_asked itself. */
-CELLAR_PRIVATE void stats_forked(stats *st)
-{
-    const uint32_t mine = base_thread_self()->index;
-    for (uint32_t i = 0; i < BASE_THREAD_MAX / 64; i++) {
-        const uint64_t kept = mine != 0 && i == mine / 64 ? (uint64_t)1 << (mine % 64) : 0;
-        base_store_rlx(&st->asking[i], base_load_rlx(&st->asking[i]) & kept);
-    }
 }
 
 BASE_SIZE_END

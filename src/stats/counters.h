@@ -10,9 +10,6 @@
  * refused. */
 CELLAR_PRIVATE stats *stats_create(base_account *account);
 CELLAR_PRIVATE void stats_destroy(stats *st); /* NULL accepted; no thread may count during it */
-/* Reset, in a forked child, the state of other threads that were allocating. Call before
- * counting. */
-CELLAR_PRIVATE void stats_forked(stats *st);
 
 /* Open `slot` for a namespace. Its figures start at 0; those of a former namespace stay in the
  * totals. False: refused, nothing changed. Hold no ranked lock. */

@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/service.h"
 #include "base/text.h"
 #include "stats/counters.h"
 #include "stats/hist.h"
@@ -476,6 +477,7 @@ CELLAR_PRIVATE cellar_err stats_get(void *object, void *out)
 {
     stats_struct full;
     if (object == NULL || out == NULL) { return CELLAR_E_INVAL; }
+    if (((const base_object *)object)->forked) { return CELLAR_E_FORKED; }
     const stats_service *s = *(const stats_service *const *)object;
     BASE_ASSERT(s->struct_bytes <= sizeof full);
     (void)s->read(object, full.value);

@@ -137,9 +137,9 @@ CELLAR_API cellar_err cellar_dump_write(cellar *c, char *buf, size_t cap, size_t
     const stats_source from = cache_source(s, &names);
     base_text t = { buf, cap, 0 };
     base_text_add(&t, "cellar %s\n", CELLAR_SOURCE_ID); /* the build passes it */
-    base_text_add(&t, "thread: %s, observers: %u%s\n",
+    base_text_add(&t, "thread: %s, observers: %u\n",
                   base_load_rlx(&s->thread_state) == CACHE_THREAD_ON ? "on" : "off",
-                  (unsigned)base_load_rlx(&s->observers), s->forks != 0 ? ", forked" : "");
+                  (unsigned)base_load_rlx(&s->observers));
     cache_dump_memory(s, &t);
     cache_dump_l1(s, &t);
     cache_dump_l2(&from, &t);

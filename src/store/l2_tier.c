@@ -413,19 +413,19 @@ CELLAR_PRIVATE bool cache_disk_offer(cache_store *s, uint64_t budget_us)
 
 CELLAR_PRIVATE bool cache_disk_end(cache_store *s)
 {
-    l2 *d = cache_disk_left(s);
+    l2 *d = cache_disk(s);
     if (d == NULL) { return true; }
-    const bool all = s->tier == NULL || cache_disk_spill(s);
+    const bool all = cache_disk_spill(s);
     return l2_end(d) == CELLAR_OK && all;
 }
 
 CELLAR_PRIVATE void cache_disk_close(cache_store *s)
 {
-    l2 *d = cache_disk_left(s);
+    l2 *d = cache_disk(s);
     if (d == NULL) { return; }
     l2_close(d);
     s->disk = NULL;
-    cache_demoted_drop(s); /* of a child, and what left memory during the close */
+    cache_demoted_drop(s); /* what left memory during the close */
 }
 
 CELLAR_PRIVATE void cache_disk_given(const cache_store *s, uint64_t given[STATS_GIVEN_COUNT])

@@ -34,7 +34,6 @@ static cellar_err cache_tick_piece(cache_store *s, uint64_t budget_us, uint64_t 
         (void)base_sub_ar(&s->ticking, 1u);
         return CELLAR_E_BUSY;
     }
-    const uint32_t forks = s->forks;
     const uint64_t since_ns = base_now_ns();
     const cellar_err err = l1_upkeep(s->l1, budget_us, removed);
     const bool more = cache_tiers_tick(s, budget_us);
@@ -42,7 +41,7 @@ static cellar_err cache_tick_piece(cache_store *s, uint64_t budget_us, uint64_t 
     stats_count(s->stats, STATS_TICK, 1);
     stats_count(s->stats, STATS_TICK_NS, took_ns);
     stats_time(s->stats, STATS_OP_TICK, took_ns);
-    if (s->forks == forks) { (void)base_sub_ar(&s->ticking, 1u); }
+    (void)base_sub_ar(&s->ticking, 1u);
     return err == CELLAR_OK && more ? CELLAR_PENDING : err;
 }
 

@@ -33,10 +33,6 @@ CELLAR_PRIVATE l1_policy cache_policy(uint32_t eviction)
 static cellar_err cache_set_thread(cellar *c, int64_t on)
 {
     cache_store *s = c->store;
-    if (s->forks != 0 && on != 0) {
-        return cache_fail(c, CELLAR_E_FORKED, 0,
-                          "cellar_option_set: a forked child cannot have a maintenance thread");
-    }
     if (base_thread_self()->depth > 0) { /* this thread may run the listener */
         return cache_fail(c, CELLAR_E_BUSY, 0,
                           "cellar_option_set: set the maintenance thread outside listeners");

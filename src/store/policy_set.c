@@ -180,9 +180,6 @@ CELLAR_API cellar_err cellar_policy_set(cellar *c, const cellar_policy_rule *rul
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
-    if (s->forks != 0) {
-        return cache_fail(c, CELLAR_E_FORKED, 0, "policies do not change in a forked child");
-    }
     char said[POLICY_SAID], text[CACHE_ERROR_TEXT];
     sync_role_take(&s->reloading);
     const cellar_err err = cache_policy_put(s, rules, rule_count, false, said);

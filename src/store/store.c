@@ -329,11 +329,10 @@ static cellar_err cache_store_end(cache_store *s)
     }
     cache_thread_stop(s);
     cache_tiers_leave(s);
+    s->ended = true;
+    base_fork_settle();
     cache_tiers_close(s, base_add_sat(base_now_ms(&s->clock), 5000));
     const bool all = cache_disk_end(s);
-    sync_take(NAMESPACE, &s->namespace_lock);
-    s->ended = true; /* a fork sees all that follows, or nothing of it */
-    sync_drop(NAMESPACE, &s->namespace_lock);
     cache_disk_close(s);
     s->account.make_room = NULL;
     l1 *gone = s->l1;
@@ -370,6 +369,7 @@ static cellar_err cache_handle_close(cellar *c, bool root)
     if (c == NULL) { return CELLAR_OK; }
     cache_store *s = cache_registry_find(c);
     if (s == NULL) { return CELLAR_E_CLOSED; }
+    if (s->forked) { return CELLAR_OK; }
     const bool fits = root == (c == s->root);
     const bool was_open = fits && cache_handle_drop(c);
     const cellar_err err = !fits ? cache_close_refuse(c, root) : !was_open ? CELLAR_E_CLOSED

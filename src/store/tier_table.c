@@ -250,9 +250,8 @@ static cellar_err cache_table_read(cellar *c, const cellar_tier_table *t, cellar
                                "fill and unlease with lease, lease and ask with ask_lease; "
                                "max_ttl_ms, alone_ms, proof and blind_fill in range");
     }
-    if ((c->secret && out->tick == NULL) || c->store->forks != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
-                          "cellar_tier_attach: a hidden namespace, or a forked process");
+    if (c->secret && out->tick == NULL) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_tier_attach: a hidden namespace");
     }
     return CELLAR_OK;
 }

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * batch_open: open, tick, drain, close and fork a batcher.
+ * batch_open: open, tick, drain and close a batcher.
  *
  * WALK       tick: see ticker.h
  *            drain: no add -> everything is due -> wait until no item is left -> give up the rest
  *            close: drain -> stop and join the threads -> free
  * COMPLETION Each item ends: after its done function, or from the cleanup handler of a thread that
- *            ends inside it. A drain waits for `ended`; the join waits for a worker behind it.
- * FORK       The child has no thread. It can only free the batcher. */
+ *            ends inside it. A drain waits for `ended`; the join waits for a worker behind it. */
 #include <string.h>
 
 #include "base/open_error.h"
@@ -224,7 +223,7 @@ static void batch_free_list(cellar_batcher *b, batch_list *l)
     }
 }
 
-/* Free every group. In a child that includes those with items. */
+/* Free every group. */
 static void batch_free_all(cellar_batcher *b) SYNC_UNCHECKED
 {
     BASE_TABLE_CHARGE(&b->obj.account, BASE_MOD_STORE);
@@ -243,12 +242,9 @@ static void batch_free_all(cellar_batcher *b) SYNC_UNCHECKED
 
 CELLAR_API cellar_err cellar_batcher_close(cellar_batcher *b, cellar_batch_report *report)
 {
-    if (b == NULL) { return CELLAR_OK; }
+    if (b == NULL || b->obj.forked) { return CELLAR_OK; }
     cellar_err err = batch_report_check(report);
-    if (err == CELLAR_OK && b->obj.forked && b->obj.fork_in_call) { err = CELLAR_E_DEADLOCK; }
-    if (err == CELLAR_OK && !b->obj.forked) {
-        err = batch_drain(b, b->cfg.close_timeout_ms, report);
-    }
+    if (err == CELLAR_OK) { err = batch_drain(b, b->cfg.close_timeout_ms, report); }
     if (err != CELLAR_OK) { return err; }
     (void)work_ticker_end(&b->ticker);
     batch_free_all(b);

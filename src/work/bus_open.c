@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * bus_open: open, tick, drain, close and fork a bus.
+ * bus_open: open, tick, drain and close a bus.
  *
  * WALK       tick: see ticker.h
  *            drain: nothing is published any more -> wait until no copy is left
@@ -8,8 +8,7 @@
  *            of threads -> free
  * COMPLETION Each scope is left: after its function, or by the end of the thread inside it. The
  *            close waits for `running`; a worker between the queue and a scope is waited for by the
- *            join. A close that fails queues the members that it kept from running.
- * FORK       The child has no thread. It can only free the bus. */
+ *            join. A close that fails queues the members that it kept from running. */
 #include <string.h>
 
 #include "base/open_error.h"
@@ -199,7 +198,7 @@ static void bus_closing(cellar_bus *b, bool closing)
     bus_ring(b);
 }
 
-/* Free everything. In a child that includes what lost threads had in hand. */
+/* Free everything. */
 static void bus_free_all(cellar_bus *b) SYNC_UNCHECKED
 {
     BASE_TABLE_CHARGE(&b->obj.account, BASE_MOD_STORE);
@@ -236,17 +235,15 @@ static void bus_free_all(cellar_bus *b) SYNC_UNCHECKED
 
 CELLAR_API cellar_err cellar_bus_close(cellar_bus *b)
 {
-    if (b == NULL) { return CELLAR_OK; }
+    if (b == NULL || b->obj.forked) { return CELLAR_OK; }
     if (work_ticker_is_mine(&b->ticker)) { return CELLAR_E_DEADLOCK; }
-    if (!b->obj.forked) {
-        bus_closing(b, true);
-        if (!work_wait_idle(&b->running, b->close_ms)) {
-            bus_closing(b, false);
-            return CELLAR_E_BUSY;
-        }
+    bus_closing(b, true);
+    if (!work_wait_idle(&b->running, b->close_ms)) {
+        bus_closing(b, false);
+        return CELLAR_E_BUSY;
     }
     (void)work_ticker_end(&b->ticker); /* its jobs are the members */
-    if (!b->obj.forked) { bus_journal_close(b); }
+    bus_journal_close(b);
     bus_free_all(b);
     base_object_free(&b->obj);
     return CELLAR_OK;

@@ -62,15 +62,20 @@ static int journal_board_dir(journal_board *b, const char *path, const char *suf
     return b->vfs->open_dir(b->vfs->ctx, folder_len != 0 ? folder : ".", false, &b->dir);
 }
 
-CELLAR_PRIVATE void journal_board_close(base_account *account, journal_board *b, bool remove,
-                                        bool forked)
+CELLAR_PRIVATE void journal_board_close(base_account *account, journal_board *b, bool remove)
 {
     if (b == NULL) { return; }
-    if (b->entry != NULL && !forked) { b->vfs->unmap(b->vfs->ctx, b->entry, b->bytes); }
+    if (b->entry != NULL) { b->vfs->unmap(b->vfs->ctx, b->entry, b->bytes); }
     b->vfs->close(b->vfs->ctx, b->file);
     if (remove) { (void)b->vfs->unlink(b->vfs->ctx, b->dir, b->name); }
     b->vfs->close(b->vfs->ctx, b->dir);
     base_free(account, BASE_MOD_STORE, b, sizeof *b);
+}
+
+CELLAR_PRIVATE void journal_board_forked(journal_board *b)
+{
+    b->vfs->close(b->vfs->ctx, b->file);
+    b->vfs->close(b->vfs->ctx, b->dir);
 }
 
 CELLAR_PRIVATE cellar_err journal_board_read(base_account *account, const char *path,
@@ -94,7 +99,7 @@ CELLAR_PRIVATE cellar_err journal_board_read(base_account *account, const char *
                                          &done);
         /* A short read leaves zeros: no entries. */
     }
-    journal_board_close(account, b, false, false);
+    journal_board_close(account, b, false);
     if (e != 0) {
         base_free(account, BASE_MOD_STORE, *old, *count * sizeof **old);
         *old = NULL;
@@ -108,7 +113,7 @@ CELLAR_PRIVATE void journal_room_end(base_account *account, const char *path)
     journal_board *b = base_alloc(account, BASE_MOD_STORE, sizeof *b, NULL);
     if (b == NULL) { return; }
     const bool named = journal_board_dir(b, path, journal_room_file) == 0;
-    journal_board_close(account, b, named, false);
+    journal_board_close(account, b, named);
 }
 
 CELLAR_PRIVATE uint64_t journal_room_make(base_account *account, const char *path,
@@ -125,7 +130,7 @@ CELLAR_PRIVATE uint64_t journal_room_make(base_account *account, const char *pat
     if (e == 0) { e = b->vfs->stat(b->vfs->ctx, b->file, &s); }
     if (bytes == 0) { bytes = BASE_MAX(BASE_MIN(s.free_bytes / 4, JOURNAL_ROOM), s.size_bytes); }
     if (e == 0) { e = b->vfs->preallocate(b->vfs->ctx, b->file, bytes); }
-    journal_board_close(account, b, named && e != 0, false);
+    journal_board_close(account, b, named && e != 0);
     return e == 0 ? bytes : 0;
 }
 
@@ -145,7 +150,7 @@ CELLAR_PRIVATE cellar_err journal_board_open(base_account *account, const char *
     if (e == 0) { e = b->vfs->map_shared(b->vfs->ctx, b->file, b->bytes, &map); }
     b->entry = map;
     if (e != 0) {
-        journal_board_close(account, b, false, false);
+        journal_board_close(account, b, false);
         return journal_board_code(e);
     }
     *out = b;

@@ -25,10 +25,10 @@ CELLAR_PRIVATE cellar_err journal_board_read(base_account *account, const char *
 /* Open or create the file with `slots` entries, all empty. */
 CELLAR_PRIVATE cellar_err journal_board_open(base_account *account, const char *path,
                                              uint32_t slots, journal_board **out);
-/* Close the file. `remove`: nothing in it is needed. `forked`: this is a child, without the
- * mapping. */
-CELLAR_PRIVATE void journal_board_close(base_account *account, journal_board *b, bool remove,
-                                        bool forked);
+/* Close the file. `remove`: nothing in it is needed. */
+CELLAR_PRIVATE void journal_board_close(base_account *account, journal_board *b, bool remove);
+/* Close the descriptors in a forked child, which has no mapping. */
+CELLAR_PRIVATE void journal_board_forked(journal_board *b);
 /* Delete the file that keeps room for a journal. */
 BASE_SPARE CELLAR_PRIVATE void journal_room_end(base_account *account, const char *path);
 /* Make the file that keeps room, with `bytes` bytes. 0: a quarter of the free bytes, 4 MiB at most.

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * open: open, tick, close and fork a scheduler.
+ * open: open, tick and close a scheduler.
  *
  * WALK       tick: see ticker.h
  *            close: no run begins -> wait for those that run -> join both kinds of threads -> free
  * COMPLETION Each run gives its place back: after its function, from the cleanup handler of a
  *            thread that ends inside it, or without having begun. The close waits for `running`;
- *            a worker between the queue and `running` is waited for by the join.
- * FORK       The child has no thread. It can only free the scheduler. */
+ *            a worker between the queue and `running` is waited for by the join. */
 #include <string.h>
 
 #include "base/open_error.h"
@@ -103,7 +102,7 @@ static void sched_closing(cellar_scheduler *s, bool closing)
     sched_ring(s);
 }
 
-/* Free every schedule. In a child that includes those with runs of lost threads. */
+/* Free every schedule. */
 static void sched_free_all(cellar_scheduler *s) SYNC_UNCHECKED
 {
     BASE_TABLE_CHARGE(&s->obj.account, BASE_MOD_STORE);
@@ -119,18 +118,16 @@ static void sched_free_all(cellar_scheduler *s) SYNC_UNCHECKED
 
 CELLAR_API cellar_err cellar_scheduler_close(cellar_scheduler *s)
 {
-    if (s == NULL) { return CELLAR_OK; }
+    if (s == NULL || s->obj.forked) { return CELLAR_OK; }
     if (work_ticker_is_mine(&s->ticker)) { return CELLAR_E_DEADLOCK; }
-    if (!s->obj.forked) {
-        sched_closing(s, true);
-        if (!work_wait_idle(&s->running, s->close_ms)) {
-            sched_closing(s, false);
-            return CELLAR_E_BUSY;
-        }
+    sched_closing(s, true);
+    if (!work_wait_idle(&s->running, s->close_ms)) {
+        sched_closing(s, false);
+        return CELLAR_E_BUSY;
     }
     for (base_job *j = work_ticker_end(&s->ticker); j != NULL;) {
         base_job *next = j->next;
-        if (!s->obj.forked) { sched_discard(j); }
+        sched_discard(j);
         j = next;
     }
     sched_free_all(s);

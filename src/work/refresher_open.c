@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * refresher_open: open, tick, close and fork a refresher.
+ * refresher_open: open, tick and close a refresher.
  *
  * WALK       tick: see ticker.h
  *            close: no step begins -> wait for those that run -> join both kinds of threads -> free
  * COMPLETION Each step gives its ticket back, also from the cleanup handler of a thread that ends
- *            inside it. The close waits for `ended`; the join waits for a worker behind it.
- * FORK       The child has no thread. It can only free the refresher. */
+ *            inside it. The close waits for `ended`; the join waits for a worker behind it. */
 #include <string.h>
 
 #include "base/open_error.h"
@@ -121,7 +120,7 @@ static bool refresher_wait_idle(cellar_refresher *r)
     }
 }
 
-/* Free every row and loader. In a child that includes rows with lost tickets. */
+/* Free every row and loader. */
 static void refresher_free_all(cellar_refresher *r) SYNC_UNCHECKED
 {
     if (r->all != NULL) { r->all->prev->next = NULL; }
@@ -140,9 +139,9 @@ static void refresher_free_all(cellar_refresher *r) SYNC_UNCHECKED
 
 CELLAR_API cellar_err cellar_refresher_close(cellar_refresher *r)
 {
-    if (r == NULL) { return CELLAR_OK; }
+    if (r == NULL || r->obj.forked) { return CELLAR_OK; }
     if (work_ticker_is_mine(&r->ticker)) { return CELLAR_E_DEADLOCK; }
-    if (!r->obj.forked && !refresher_wait_idle(r)) {
+    if (!refresher_wait_idle(r)) {
         (void)refresher_closing(r, false);
         return CELLAR_E_BUSY;
     }

@@ -675,22 +675,19 @@ CELLAR_PRIVATE void task_commit_close(cellar_pool *p)
 {
     task_journal *j = p->journal;
     if (j == NULL) { return; }
-    bool lost = true;
-    if (!p->obj.forked) {
-        const work_time now = work_now(&p->obj);
-        const bool restored = j->board != NULL;
-        if (restored) { task_commit_ends(p, now); }
-        if (!p->obj.no_threads) {
-            (void)base_add_ar(&j->bell, 1u);
-            sync_wake(&j->bell, 1);
-            base_thread_join(&j->thread);
-        }
-        task_commit_tick(p);
-        lost = task_commit_lost(p);
-        if (restored) { (void)task_commit_throttles(p, now); }
-        if (j->db != NULL) { journal_close(&p->obj.account, j->db); }
+    const work_time now = work_now(&p->obj);
+    const bool restored = j->board != NULL;
+    if (restored) { task_commit_ends(p, now); }
+    if (!p->obj.no_threads) {
+        (void)base_add_ar(&j->bell, 1u);
+        sync_wake(&j->bell, 1);
+        base_thread_join(&j->thread);
     }
-    journal_board_close(&p->obj.account, j->board, !lost, p->obj.forked);
+    task_commit_tick(p);
+    const bool lost = task_commit_lost(p);
+    if (restored) { (void)task_commit_throttles(p, now); }
+    if (j->db != NULL) { journal_close(&p->obj.account, j->db); }
+    journal_board_close(&p->obj.account, j->board, !lost);
     for (uint32_t i = 0; i < p->chunk_count; i++) {
         for (uint32_t k = 0; k < TASK_CHUNK; k++) { task_body_drop(p, j->row[i][k].result, true); }
         base_free(&p->obj.account, BASE_MOD_STORE, j->row[i], TASK_CHUNK * sizeof(task_row));

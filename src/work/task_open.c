@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * task_open: open, set, tick, drain, close and fork a pool.
+ * task_open: open, set, tick, drain and close a pool.
  *
  * WALK       timer thread: move what is due -> start missing workers -> sleep until the next time
  *            drain: intake closed -> wait -> deadline: running tasks see `cancelled`, grace_ms
  *            -> tasks that do not run are cancelled: abandoned -> report
  *            close: drain -> join the threads -> free
  * INVARIANTS After a drain each live task runs; live tasks of its begin == finished + abandoned +
- *            still_running, with the tasks that running tasks submitted meanwhile.
- * FORK       The child has no thread. It can only free the pool. */
+ *            still_running, with the tasks that running tasks submitted meanwhile. */
 #include <string.h>
 
 #include "base/open_error.h"
@@ -31,29 +30,13 @@ BASE_SIZE_BEGIN
 #define TASK_DAY_MS INT64_C(86400000)
 #define TASK_WEIGHT_MAX 100
 
-/* ---- fork ---- */
-
-static void task_fork_prepare(void *ctx) SYNC_UNCHECKED
+/* Close the files of the journal, too: the parent owns them alone. SQLite keeps its own descriptors
+ * open, and its locks belong to the parent. */
+static void task_forked(void *pool)
 {
-    cellar_pool *p = ctx;
-    sync_take(QUEUE, &p->lock);
-    sync_take(LOG, &p->obj.log.lock);
-    p->obj.fork_in_call = task_run_mine(p) != NULL;
-}
-
-static void task_fork_parent(void *ctx) SYNC_UNCHECKED
-{
-    cellar_pool *p = ctx;
-    sync_drop(LOG, &p->obj.log.lock);
-    sync_drop(QUEUE, &p->lock);
-}
-
-static void task_fork_child(void *ctx)
-{
-    cellar_pool *p = ctx;
-    sync_reset(&p->obj.log.lock);
-    sync_reset(&p->lock);
-    p->obj.forked = true;
+    const task_journal *j = ((cellar_pool *)pool)->journal;
+    base_object_forked(pool);
+    if (j != NULL && j->board != NULL) { journal_board_forked(j->board); }
 }
 
 /* ---- the thread, ticks ---- */
@@ -83,7 +66,6 @@ static cellar_err task_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {
     cellar_pool *p = object;
     int64_t next_ms;
-    if (p->obj.forked) { return CELLAR_E_FORKED; }
     const uint64_t since_ns = base_now_ns();
     bool left = false;
     do {
@@ -309,10 +291,8 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
         if (err != CELLAR_OK) { goto drop_tables; }
         err = CELLAR_E_NOMEM;
     }
-    p->obj.fork = (base_fork_node){ .prepare = task_fork_prepare, .parent = task_fork_parent,
-                                .child = task_fork_child, .ctx = p };
     why = "no memory for the fork handlers";
-    if (!base_fork_register(&p->obj.fork)) { goto drop_tables; }
+    if (!base_object_forks(&p->obj, task_forked)) { goto drop_tables; }
     why = "no thread: the system refused one";
     if (!p->obj.no_threads &&
         ((p->journal != NULL && task_commit_start(p) != 0) || !task_workers_mend(p) ||
@@ -477,33 +457,14 @@ CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, 
 
 /* ---- close ---- */
 
-/* Give back what the runs of lost threads hold, in a child. */
-static void task_free_runs(cellar_pool *p) SYNC_UNCHECKED
-{
-    for (task_run *r = p->runs.next, *next; r != &p->runs; r = next) {
-        task_after a = { .done = NULL };
-        next = r->next;
-        task_group_unref(r->before, &a);
-        if (a.group != NULL) { task_group_free(p, a.group); }
-        task_body_drop(p, r->body, true);
-        task_body_drop(p, r->result, true);
-        if (r->leased) { base_free(&p->obj.account, BASE_MOD_STORE, r, sizeof *r); }
-    }
-}
-
 CELLAR_API cellar_err cellar_pool_close(cellar_pool *p)
 {
-    if (p == NULL) { return CELLAR_OK; }
-    if (p->obj.forked && p->obj.fork_in_call) { return CELLAR_E_DEADLOCK; }
-    if (!p->obj.forked) {
-        const cellar_err err =
-            cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, p->cfg.close_timeout_ms, NULL);
-        if (err != CELLAR_OK) { return err; }
-        task_pool_stop(p);
-        if (!p->obj.no_threads) { base_thread_join(&p->thread); }
-    } else {
-        task_free_runs(p);
-    }
+    if (p == NULL || p->obj.forked) { return CELLAR_OK; }
+    const cellar_err err =
+        cellar_pool_drain(p, CELLAR_DRAIN_RUNNING, p->cfg.close_timeout_ms, NULL);
+    if (err != CELLAR_OK) { return err; }
+    task_pool_stop(p);
+    if (!p->obj.no_threads) { base_thread_join(&p->thread); }
     task_workers_free(p);
     task_commit_close(p);
     base_fork_unregister(&p->obj.fork);

@@ -522,7 +522,7 @@ CELLAR_PRIVATE void task_workers_free(cellar_pool *p) SYNC_UNCHECKED
     while (p->workers != NULL) {
         task_worker *w = p->workers;
         p->workers = w->next;
-        if (!p->obj.forked) { base_thread_join(&w->thread); }
+        base_thread_join(&w->thread);
         base_free(&p->obj.account, BASE_MOD_STORE, w, sizeof *w);
     }
     BASE_ASSERT(p->obj.forked || p->sleeping + p->woken == 0); /* each counted its awakening */

@@ -22,34 +22,6 @@ CELLAR_PRIVATE work_time work_now(const base_object *o)
     return (work_time){ BASE_MAX(mono_ms, 0), BASE_MAX(wall_ms, 0) };
 }
 
-/* ---- fork: the locks are taken in the order of their ranks ---- */
-
-static void work_fork_prepare(void *ctx) SYNC_UNCHECKED
-{
-    work_ticker *t = ctx;
-    sync_take(QUEUE, &t->pool.lock);
-    sync_take(WHEEL, t->lock); /* or BUS, which stands in the same place here */
-    sync_take(LOG, &t->object->log.lock);
-    t->object->fork_in_call = t->is_mine(t->object);
-}
-
-static void work_fork_parent(void *ctx) SYNC_UNCHECKED
-{
-    work_ticker *t = ctx;
-    sync_drop(LOG, &t->object->log.lock);
-    sync_drop(WHEEL, t->lock);
-    sync_drop(QUEUE, &t->pool.lock);
-}
-
-static void work_fork_child(void *ctx)
-{
-    work_ticker *t = ctx;
-    sync_reset(&t->object->log.lock);
-    sync_reset(t->lock);
-    base_pool_fork_child(&t->pool);
-    t->object->forked = true;
-}
-
 /* ---- the thread ---- */
 
 CELLAR_PRIVATE void work_ticker_ring(work_ticker *t)
@@ -82,9 +54,7 @@ CELLAR_PRIVATE const char *work_ticker_init(work_ticker *t, uint32_t workers)
     t->pool.max_jobs = UINT32_MAX;
     t->pool.stack_bytes = o->stack_bytes;
     t->pool.max_workers = o->no_threads ? 0 : workers;
-    o->fork = (base_fork_node){ .prepare = work_fork_prepare, .parent = work_fork_parent,
-                                .child = work_fork_child, .ctx = t };
-    return base_fork_register(&o->fork) ? NULL : "no memory for the fork handlers";
+    return base_object_forks(o, base_object_forked) ? NULL : "no memory for the fork handlers";
 }
 
 CELLAR_PRIVATE const char *work_ticker_start(work_ticker *t, const char *name)
@@ -101,7 +71,6 @@ CELLAR_PRIVATE cellar_err work_tick(void *object, uint64_t budget_us, int64_t *w
 {
     work_ticker *const t = &((work_ticked *)object)->ticker;
     const bool no_threads = t->object->no_threads;
-    if (t->object->forked) { return CELLAR_E_FORKED; }
     const uint64_t since_ns = base_now_ns();
     int64_t next_ms;
     bool left = false;
@@ -121,7 +90,7 @@ CELLAR_PRIVATE cellar_err work_tick(void *object, uint64_t budget_us, int64_t *w
 CELLAR_PRIVATE base_job *work_ticker_end(work_ticker *t)
 {
     base_pool_stop(&t->pool, true);
-    if (t->started && !t->object->forked) {
+    if (t->started) {
         base_store_rel(&t->stop, 1u);
         work_ticker_ring(t);
         base_thread_join(&t->thread);
@@ -133,7 +102,6 @@ CELLAR_PRIVATE base_job *work_ticker_end(work_ticker *t)
 
 CELLAR_PRIVATE bool work_ticker_is_mine(work_ticker *t) SYNC_UNCHECKED
 {
-    if (t->object->forked) { return t->object->fork_in_call; }
     sync_take(WHEEL, t->lock); /* or BUS: no other lock is held */
     const bool mine = t->is_mine(t->object);
     sync_drop(WHEEL, t->lock);

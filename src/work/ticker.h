@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * ticker: the thread that fires the timers of an object, the pool that runs what is due, and both
- *         at a fork; both clocks.
+ * ticker: the thread that fires the timers of an object, the pool that runs what is due; both
+ *         clocks.
  *
  * WALK       thread: fire -> sleep until the next timer, at most WORK_LOOK_MS
  *            no thread: work_tick fires and runs the jobs of the pool
  * INVARIANTS The thread reads the bell before `stop` and before it fires: a change that rings after
- *            it changed something is seen.
- * FORK       The parent takes the locks of pool, object and log. The child has no thread: it can
- *            only free the object, unless the thread that forked was inside a call of it. */
+ *            it changed something is seen. */
 #ifndef WORK_TICKER_H
 #define WORK_TICKER_H
 
@@ -48,7 +46,7 @@ typedef struct work_ticked {
     work_ticker ticker;
 } work_ticked;
 
-/* Set up the pool and the handlers of a fork. Return NULL, or why it failed. */
+/* Set up the pool and the handler of a fork. Return NULL, or why it failed. */
 CELLAR_PRIVATE const char *work_ticker_init(work_ticker *t, uint32_t workers);
 /* Make room for the workers and start the thread. Return NULL, or why it failed; work_ticker_end
  * frees the room. */
@@ -57,14 +55,14 @@ CELLAR_PRIVATE const char *work_ticker_start(work_ticker *t, const char *name);
 CELLAR_PRIVATE void work_ticker_ring(work_ticker *t);
 /* Fire, and with no_threads run jobs for `budget_us`, at least one: the tick of an object that
  * begins as a work_ticked. *wait_ms: time until the next step is due. Return PENDING if more is due
- * now, else OK; E_FORKED in a child. */
+ * now, else OK. */
 CELLAR_PRIVATE cellar_err work_tick(void *object, uint64_t budget_us, int64_t *wait_ms);
 #define WORK_TICKS(type) \
     _Static_assert(offsetof(type, ticker) == offsetof(work_ticked, ticker), "see work_tick")
-/* Stop the pool, end and join all threads, and forget the handlers of a fork. Return the jobs left,
+/* Stop the pool, end and join all threads, and forget the handler of a fork. Return the jobs left,
  * as a chain. */
 CELLAR_PRIVATE base_job *work_ticker_end(work_ticker *t);
-/* Return whether this thread runs a function of the program for the object, or forked in one. */
+/* Return whether this thread runs a function of the program for the object. */
 CELLAR_PRIVATE bool work_ticker_is_mine(work_ticker *t);
 /* Wait until *running is 0; it is the futex word of its changes. False: it was not after `ms`. */
 CELLAR_PRIVATE bool work_wait_idle(_Atomic uint32_t *running, int64_t ms);

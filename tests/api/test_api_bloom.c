@@ -425,32 +425,6 @@ static void rebuild_during_writes_denies_no_key(void)
     shut(load.c);
 }
 
-static void forked_child_keeps_its_filter(void)
-{
-    cellar *c = open_store(8u << 20);
-    T_EQ_I64(put(c, 1), CELLAR_OK);
-    T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
-    T_EQ_I64(bloom_feed_none(c), CELLAR_OK);
-    const pid_t pid = fork();
-    T_REQUIRE(pid >= 0);
-    if (pid == 0) {
-        T_EQ_I64(says(c, 1), CELLAR_OK);
-        T_EQ_I64(says(c, 2), CELLAR_ABSENT);
-        T_EQ_I64(put(c, 2), CELLAR_OK);
-        T_EQ_I64(says(c, 2), CELLAR_OK);
-        T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
-        T_EQ_I64(feed(c, 1, 3, NULL), CELLAR_OK);
-            T_EQ_I64(says(c, 2), CELLAR_OK);
-        T_EQ_I64(cellar_close(c), CELLAR_OK);
-        _exit(t_failed());
-    }
-    int status = 0;
-    T_EQ_I64(waitpid(pid, &status, 0), pid);
-    T_EQ_I64(status, 0);
-    T_EQ_I64(says(c, 2), CELLAR_ABSENT);
-    shut(c);
-}
-
 static void bad_input_of_filters(void)
 {
     cellar *c = open_store(8u << 20);
@@ -495,5 +469,4 @@ T_MAIN("api_bloom", T_CASE(bloom_seed_bug), T_CASE(every_storing_call_adds_key_t
        T_CASE(namespace_options_open_a_filter), T_CASE(new_size_waits_for_the_next_feed),
        T_CASE(feed_rebuilds_while_the_old_filter_answers),
        T_CASE(doubt_or_drop_during_a_feed_voids_it), T_CASE(filter_bytes_are_charged_and_returned),
-       T_CASE(full_filter_returns_to_observing), T_CASE(rebuild_during_writes_denies_no_key),
-       T_CASE(forked_child_keeps_its_filter), T_CASE(bad_input_of_filters))
+       T_CASE(full_filter_returns_to_observing), T_CASE(rebuild_during_writes_denies_no_key), T_CASE(bad_input_of_filters))

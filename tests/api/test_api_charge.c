@@ -75,24 +75,6 @@ static void budget_below_the_charge_is_refused(void)
     api_shut(c);
 }
 
-static void child_has_a_charge_of_its_own(void)
-{
-    cellar *c = full_store();
-    T_EQ_I64(cellar_memory_charge(c, MIB), CELLAR_OK);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        const bool fine = cellar_memory_charge(c, MIB) == CELLAR_OK &&
-                          cellar_memory_charge(c, -(2 * MIB)) == CELLAR_OK &&
-                          cellar_memory_charge(c, -1) == CELLAR_E_INVAL;
-        _exit(fine ? 0 : 1);
-    }
-    int status = -1;
-    T_EQ_I64(waitpid(pid, &status, 0), pid);
-    T_EQ_I64(status, 0);
-    T_EQ_I64(cellar_memory_charge(c, -MIB), CELLAR_OK);
-    api_shut(c);
-}
-
 /* The segment of the entry may be evicted to make room for its own copy with a version. */
 static void version_in_a_store_without_room_copies_no_evicted_value(void)
 {
@@ -167,7 +149,6 @@ static void fewer_stripes_than_wanted_are_shown(void)
 
 T_MAIN("api_charge", T_CASE(fewer_stripes_than_wanted_are_shown), T_CASE(charge_evicts_entries_and_the_budget_holds),
        T_CASE(close_gives_back_the_rest), T_CASE(budget_below_the_charge_is_refused),
-       T_CASE(child_has_a_charge_of_its_own),
        T_CASE(version_in_a_store_without_room_copies_no_evicted_value),
        T_CASE(shrink_beside_a_charge_makes_the_history_smaller),
        T_CASE(store_that_pins_keep_above_its_budget_is_consistent))

@@ -848,93 +848,6 @@ static void store_with_unusable_disk_continues_in_memory(void)
     store_end();
 }
 
-static void forked_child_keeps_memory_and_closes_disk(void)
-{
-    store_begin();
-    cellar *c = open_it();
-    for (uint32_t i = 0; i < 100; i++) { T_EQ_I64(put(c, i, 1, 0), CELLAR_OK); }
-    const pid_t pid = fork();
-    if (pid == 0) {
-        bool ok = look(c, 5, 1) == CELLAR_OK && put(c, 5, 9, 0) == CELLAR_OK;
-        ok = ok && look(c, 5, 9) == CELLAR_OK && cellar_sync(c) == CELLAR_DISABLED;
-        ok = ok && cellar_close(c) == CELLAR_OK;
-        _exit(ok ? 0 : 1);
-    }
-    int status = 1;
-    T_EQ_I64(waitpid(pid, &status, 0), pid);
-    T_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    T_EQ_I64(look(c, 5, 1), CELLAR_OK);
-    shut(c);
-    c = open_it();
-    T_EQ_I64(look(c, 5, 1), CELLAR_OK);
-    shut(c);
-    store_end();
-}
-
-/* Return whether the last error of the handle has the code and text of a forked child. */
-static bool said_forked(cellar *c)
-{
-    cellar_error_info e = cellar_error_info_default();
-    return cellar_last_error(c, &e) == CELLAR_OK && e.code == CELLAR_E_FORKED &&
-           strstr(e.text, "a forked child has no disk tier") != NULL;
-}
-
-/* Make the changes of a forked child. Return the line of the first that is wrong, or 0. */
-static int changes_of_a_child(cellar *c, cellar *through)
-{
-    cellar_set_opts durable = cellar_set_opts_default();
-    int64_t n = 7;
-    char buf[8];
-    size_t len = 0;
-    durable.flags = CELLAR_DURABLE;
-#define WANT(call, code) \
-    if ((call) != (code)) { return __LINE__; }
-    WANT(cellar_set(c, "k", 1, "w", 1, NULL), CELLAR_OK)
-    WANT(cellar_set(c, "k", 1, "x", 1, &durable), CELLAR_E_FORKED)
-    WANT(said_forked(c), true)
-    WANT(cellar_set(through, "k", 1, "w", 1, NULL), CELLAR_E_FORKED)
-    WANT(said_forked(through), true)
-    WANT(cellar_set(through, "new", 3, "w", 1, NULL), CELLAR_E_FORKED)
-    WANT(cellar_touch(through, "k", 1, 60000), CELLAR_E_FORKED)
-    WANT(cellar_increment(through, "n", 1, 2, 0, NULL, &n), CELLAR_E_FORKED)
-    WANT(n, 7)
-    WANT(cellar_get(through, "k", 1, buf, sizeof buf, &len), CELLAR_OK)
-    WANT(buf[0], 'v')
-    WANT(cellar_get(through, "new", 3, buf, sizeof buf, &len), CELLAR_MISS)
-    WANT(cellar_delete(through, "k", 1), CELLAR_OK)
-    WANT(cellar_get(through, "k", 1, buf, sizeof buf, &len), CELLAR_MISS)
-    WANT(cellar_integrity_check(c), CELLAR_OK)
-#undef WANT
-    return 0;
-}
-
-static void forked_child_refuses_changes_that_promise_the_disk(void)
-{
-    store_begin();
-    settings cfg = config();
-    cellar_namespace_config o = cellar_namespace_config_default();
-    cellar *c, *through;
-    cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    o.l2_write = CELLAR_L2_WRITE_THROUGH;
-    T_REQUIRE(cellar_namespace_open(c, "t", &o, &through) == CELLAR_OK);
-    T_EQ_I64(cellar_set(through, "k", 1, "v", 1, NULL), CELLAR_OK);
-    fflush(stdout);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        const int line = changes_of_a_child(c, through);
-        if (line != 0) { printf("# line %d\n", line); }
-        fflush(stdout);
-        _exit(line != 0 || cellar_close(c) != CELLAR_OK);
-    }
-    int status = 1;
-    T_EQ_I64(waitpid(pid, &status, 0), pid);
-    T_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    T_EQ_I64(cellar_namespace_close(through), CELLAR_OK);
-    shut(c);
-    store_end();
-}
-
 T_MAIN("api_disk", T_CASE(evicted_entry_is_read_back_from_disk),
        T_CASE(why_reports_the_delete_of_an_entry_that_was_only_on_disk),
        T_CASE(why_names_the_loss_of_the_disk_tier),
@@ -948,6 +861,4 @@ T_MAIN("api_disk", T_CASE(evicted_entry_is_read_back_from_disk),
        T_CASE(bulk_loads_and_leases_respect_no_disk_options),
        T_CASE(disk_breaker_follows_store_options), T_CASE(cipher_encrypts_values_on_disk),
        T_ALONE(compressed_namespace_holds_more_on_disk), T_CASE(disk_tier_is_resized_while_running),
-       T_CASE(store_with_unusable_disk_continues_in_memory),
-       T_CASE(forked_child_keeps_memory_and_closes_disk),
-       T_CASE(forked_child_refuses_changes_that_promise_the_disk))
+       T_CASE(store_with_unusable_disk_continues_in_memory))

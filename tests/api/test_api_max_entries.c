@@ -543,23 +543,6 @@ static void bound_and_quota_of_the_root_hold_over_a_disk(void)
     t_wipe(folder);
 }
 
-static void forked_child_keeps_the_bound(void)
-{
-    cellar *c = api_open(8u << 20), *v = open_bound(c, "v", 10);
-    put_numbers(v, 0, 20);
-    const pid_t child = fork();
-    if (child == 0) {
-        put_numbers(v, 100, 200);
-        _exit(entries(v) == 10 && cellar_integrity_check(c) == CELLAR_OK ? 0 : 1);
-    }
-    int status = -1;
-    T_EQ_I64(waitpid(child, &status, 0), child);
-    T_EQ_I64(status, 0);
-    T_EQ_U64(entries(v), 10);
-    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    api_shut(c);
-}
-
 /* ---- memory ---- */
 
 static _Atomic int64_t allocations_left;
@@ -800,7 +783,6 @@ T_MAIN("api_max_entries", T_CASE(long_value_takes_the_pages_of_the_evicted_one),
        T_CASE(cleared_and_dropped_namespaces_start_from_0),
        T_CASE(expired_entries_count_until_they_are_reclaimed),
        T_CASE(evictions_have_the_cause_evicted), T_CASE(evicted_entries_go_to_disk_and_come_back),
-       T_CASE(bound_and_quota_of_the_root_hold_over_a_disk),
-       T_CASE(forked_child_keeps_the_bound), T_CASE(refused_memory_is_a_code),
+       T_CASE(bound_and_quota_of_the_root_hold_over_a_disk), T_CASE(refused_memory_is_a_code),
        T_CASE(random_mix_agrees_with_counts), T_CASE(threads_never_pass_the_bound),
        T_CASE(threads_that_fit_evict_nothing))

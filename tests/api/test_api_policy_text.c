@@ -705,23 +705,6 @@ static void linter_compares_with_namespaces(void)
     T_EQ_U64(n.count, 0);
 }
 
-static void forked_child_keeps_the_rules(void)
-{
-    cellar *c = api_open(4 << 20);
-    T_EQ_I64(rules(c, "[*]\nkey a ttl=5s\ndeny b\n", NULL), CELLAR_OK);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        const bool ok = ttl_after_set(c, "a") == 5 * S &&
-                        api_put(c, "b", "v", NULL) == CELLAR_E_DENIED &&
-                        rules(c, "", NULL) == CELLAR_E_FORKED && ttl_after_set(c, "a") == 5 * S;
-        _exit(ok ? 0 : 1);
-    }
-    int status = -1;
-    T_EQ_I64(waitpid(pid, &status, 0), pid);
-    T_EQ_I64(status, 0);
-    api_shut(c);
-}
-
 T_MAIN("api_policy_text", T_CASE(placeholders_take_one_or_more_bytes_without_separator),
        T_CASE(fifty_rules_and_more_find_the_same_rule),
        T_CASE(deny_ignores_case_in_keys_of_any_length),
@@ -733,5 +716,4 @@ T_MAIN("api_policy_text", T_CASE(placeholders_take_one_or_more_bytes_without_sep
        T_CASE(errors_of_structs_name_the_index),
        T_CASE(rules_of_the_config_hold_before_the_first_call), T_CASE(text_becomes_structs),
        T_CASE(options_of_every_struct_size_work),
-       T_CASE(forked_child_keeps_the_rules),
        T_CASE(linter_has_a_finding_for_each_mistake), T_CASE(linter_compares_with_namespaces))

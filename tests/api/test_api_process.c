@@ -27,121 +27,6 @@ static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
     return settings_open(&cfg, &c) == CELLAR_OK ? c : NULL;
 }
 
-/* ---- fork ---- */
-
-typedef struct busy {
-    cellar *c, *v;
-    _Atomic int stop;
-    _Atomic uint64_t ops;
-    int number;
-    _Atomic int settled; /* threads past their first calls */
-} busy;
-
-/* Calls after which a thread allocates no more: it has its counters, and its sampled calls (one in
- * 64) have made the histograms. */
-enum { SETTLED = 4096 };
-
-static void heard(const cellar_event *e, void *ctx)
-{
-    (void)e;
-    atomic_fetch_add((_Atomic uint64_t *)ctx, 1);
-}
-
-static void *work(void *arg)
-{
-    busy *b = arg;
-    uint32_t x = (uint32_t)(uintptr_t)&x | 1;
-    char buf[64];
-    uint32_t steps = 0;
-    while (!atomic_load(&b->stop)) {
-        x = x * 1664525u + 1013904223u;
-        const uint32_t key = (x >> 10) % 3000;
-        cellar *c = (x & 64) != 0 ? b->c : b->v;
-        switch ((x >> 3) & 7u) {
-        case 0: (void)cellar_delete(c, &key, sizeof key); break;
-        case 1: (void)cellar_increment(c, "n", 1, 1, 0, NULL, NULL); break;
-        case 2: (void)cellar_set(c, &key, sizeof key, buf, 1 + x % 60, NULL); break;
-        case 3: (void)cellar_clear(b->v); break;
-        case 4: case 5: (void)cellar_set(c, &key, sizeof key, "same length", 11, NULL); break;
-        default: (void)cellar_get(c, &key, sizeof key, buf, sizeof buf, NULL); break;
-        }
-        atomic_fetch_add(&b->ops, 1);
-        if (++steps == SETTLED) { atomic_fetch_add(&b->settled, 1); }
-    }
-    return NULL;
-}
-
-/* In the child: the store of the parent works immediately, a new store works, both close. Return 0
- * if all is well. */
-static int child_work(busy *b)
-{
-    char buf[64];
-    size_t len;
-    int64_t on = 1;
-    alarm(60 * t_patience());
-    for (uint32_t i = 0; i < 1000; i++) {
-        const uint32_t key = i * 3;
-        if (cellar_set(b->c, &key, sizeof key, "child", 5, NULL) != CELLAR_OK) { return 2; }
-        if (cellar_get(b->c, &key, sizeof key, buf, sizeof buf, &len) != CELLAR_OK) { return 3; }
-        if (len != 5 || memcmp(buf, "child", 5) != 0) { return 4; }
-        if (cellar_get(b->v, &key, sizeof key, buf, sizeof buf, &len) < CELLAR_OK) { return 5; }
-        if (i % 100 == 0 && cellar_clear(b->v) != CELLAR_OK) { return 6; }
-    }
-    if (cellar_option_get(b->c, CELLAR_OPT_MAINTENANCE_THREAD, &on) != CELLAR_OK ||
-        on != 0) { return 8; }
-    if (cellar_option_set(b->c, CELLAR_OPT_MAINTENANCE_THREAD, 1) != CELLAR_E_FORKED) { return 9; }
-    if (cellar_tick(b->c, 1000, NULL) < CELLAR_OK) { return 10; }
-    cellar *own = open_bytes(1u << 20, 1), *namespace;
-    if (own == NULL || cellar_set(own, "k", 1, "v", 1, NULL) != CELLAR_OK) { return 11; }
-    if (cellar_namespace_open(b->c, "made in the child", NULL, &namespace) != CELLAR_OK) {
-        return 12;
-    }
-    if (cellar_namespace_close(namespace) != CELLAR_OK) { return 13; }
-    if (cellar_close(own) != CELLAR_OK) { return 13; }
-    if (cellar_close(b->c) != CELLAR_OK || cellar_namespace_close(b->v) != CELLAR_OK) { return 14; }
-    return 0;
-}
-
-static void forked_child_uses_cache_immediately(void)
-{
-    enum { THREADS = 8, FORKS = 25 };
-    busy b = { .c = open_bytes(8u << 20, 0) };
-    pthread_t t[THREADS];
-    _Atomic uint64_t events = 0;
-    uint64_t id;
-    T_REQUIRE(b.c != NULL);
-    T_EQ_I64(cellar_namespace_open(b.c, "v", NULL, &b.v), CELLAR_OK);
-    T_EQ_I64(cellar_listener_add(b.c, 0, heard, &events, &id), CELLAR_OK);
-    for (int i = 0; i < THREADS; i++) {
-        T_REQUIRE(pthread_create(&t[i], NULL, work, &b) == 0);
-    }
-    /* The allocator of a sanitizer is not fork-safe: a thread of the parent that is inside malloc
-     * or free at the fork leaves a lock taken, and the child waits for it forever. Threads allocate
-     * in their start and in their first calls, so such a build forks after those. */
-    while (T_COST > 1 && atomic_load(&b.settled) < THREADS) { usleep(500); }
-    for (int i = 0; i < FORKS; i++) {
-        const uint64_t seen = atomic_load(&b.ops);
-        while (atomic_load(&b.ops) < seen + 200) { usleep(100); }
-        fflush(stdout);
-        const pid_t pid = fork();
-        T_REQUIRE(pid >= 0);
-        if (pid == 0) { _exit(child_work(&b)); }
-        int status = 0;
-        T_REQUIRE(waitpid(pid, &status, 0) == pid);
-        if (!T_CHECK(WIFEXITED(status)) || !T_EQ_I64(WEXITSTATUS(status), 0)) {
-            printf("# child ended with status 0x%x\n", (unsigned)status);
-            break;
-        }
-    }
-    atomic_store(&b.stop, 1);
-    for (int i = 0; i < THREADS; i++) { pthread_join(t[i], NULL); }
-    T_CHECK(atomic_load(&events) > 0);
-    T_EQ_I64(cellar_integrity_check(b.c), CELLAR_OK);
-    T_EQ_I64(cellar_set(b.c, "k", 1, "parent", 6, NULL), CELLAR_OK);
-    T_EQ_I64(cellar_namespace_close(b.v), CELLAR_OK);
-    T_EQ_I64(cellar_close(b.c), CELLAR_OK);
-}
-
 /* ---- before main, at exit ---- */
 
 static cellar *early;
@@ -169,10 +54,13 @@ static void store_opened_before_main_works(void)
     T_EQ_MEM(buf, "early", 5);
 }
 
-static void close_early(void)
+static cellar *late; /* of the child */
+
+static void close_late(void)
 {
-    if (cellar_close(early) != CELLAR_OK) { _exit(21); }
-    if (cellar_close(early) != CELLAR_E_CLOSED) { _exit(22); } /* a second close is harmless */
+    if (cellar_set(late, "k", 1, "v", 1, NULL) != CELLAR_OK) { _exit(20); }
+    if (cellar_close(late) != CELLAR_OK) { _exit(21); }
+    if (cellar_close(late) != CELLAR_E_CLOSED) { _exit(22); } /* a second close is harmless */
 }
 
 static void store_closed_at_exit_works(void)
@@ -181,7 +69,8 @@ static void store_closed_at_exit_works(void)
     const pid_t pid = fork();
     T_REQUIRE(pid >= 0);
     if (pid == 0) {
-        atexit(close_early);
+        late = open_bytes(1u << 20, 1);
+        atexit(close_late);
         exit(0);
     }
     int status = 0;
@@ -407,8 +296,7 @@ static void signal_at_any_moment_does_no_harm(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_MAIN("api_process", T_CASE(forked_child_uses_cache_immediately),
-       T_CASE(store_opened_before_main_works), T_CASE(store_closed_at_exit_works),
+T_MAIN("api_process", T_CASE(store_opened_before_main_works), T_CASE(store_closed_at_exit_works),
        T_CASE(open_with_little_address_space_works), T_CASE(memory_is_committed_before_use),
        T_CASE(maintenance_thread_is_named_and_blocks_signals),
        T_CASE(open_store_holds_no_descriptor), T_CASE(signal_at_any_moment_does_no_harm))

@@ -358,17 +358,6 @@ static void namespace_without_handles_hears_changes(void)
     end();
 }
 
-static void forked_child_answers_nothing_that_needs_a_proof(void)
-{
-    begin_proven(CELLAR_TIER_PROOF_MISS);
-    const pid_t pid = fork();
-    if (pid == 0) { _exit((int)found_by_calls(ns[1])); }
-    int status = 1;
-    T_EQ_I64(waitpid(pid, &status, 0), pid);
-    T_EQ_I64(status, 0);
-    end();
-}
-
 T_MAIN("api_tier_proof", T_CASE(memory_answers_until_the_proof_ends),
        T_CASE(plain_hit_ends_with_proof_and_deadline),
        T_CASE(nothing_is_answered_before_the_first_proof),
@@ -383,5 +372,4 @@ T_MAIN("api_tier_proof", T_CASE(memory_answers_until_the_proof_ends),
        T_CASE(refresh_of_a_softly_ended_value_asks_the_server_first),
        T_CASE(remembered_failure_is_kept_with_stale_proof),
        T_CASE(value_found_the_same_is_fresh_until_the_next_soft_end),
-       T_CASE(load_without_proof_runs_the_loader), T_CASE(namespace_without_handles_hears_changes),
-       T_CASE(forked_child_answers_nothing_that_needs_a_proof))
+       T_CASE(load_without_proof_runs_the_loader), T_CASE(namespace_without_handles_hears_changes))

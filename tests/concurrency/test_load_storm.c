@@ -5,7 +5,6 @@
  * Method: Real threads. The source counts loads exactly. A gate in the loader replaces sleeps, and
  *         the test turns the clock. A watchdog with a wide margin ends a hung run. */
 #include <sched.h>
-#include <sys/wait.h>
 
 #include "tests/support/load_callers.h"
 #include "tests/support/loader.h"
@@ -733,7 +732,7 @@ static void cancelled_loading_threads_leave_nothing(void)
     kit_close(c);
 }
 
-/* ---- close, fork ---- */
+/* ---- close ---- */
 
 static void *close_main(void *arg)
 {
@@ -861,69 +860,6 @@ static void close_in_a_loader_is_refused(void)
     }
 }
 
-static void fork_inside(source *s, cellar_load *ld)
-{
-    cellar *c = s->arg;
-    (void)ld;
-    const pid_t child = fork();
-    if (child == 0) {
-        source fresh = SOURCE_INIT;
-        char text[64];
-        /* flights of other threads of the parent are not here: this call does not wait for them */
-        T_EQ_I64(kit_load(c, "busy", NULL, &fresh, text, NULL), CELLAR_OK);
-        T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
-        _exit(t_failed() ? 1 : 0);
-    }
-    int status = -1;
-    T_REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
-    T_EQ_I64(status, 0);
-}
-
-static void forked_child_loads_by_itself(void)
-{
-    cellar *c = kit_open(4 << 20);
-    source busy = SOURCE_INIT, forks = SOURCE_INIT;
-    caller k, w;
-    char text[64];
-    atomic_store(&busy.gate, 1);
-    start(&k, c, &busy, NULL, "busy");
-    wait_for(&busy.inside, 1);
-    start(&w, c, &busy, NULL, "busy");
-    wait_for_waiters(c, 1);
-    forks.during = fork_inside;
-    forks.arg = c;
-    T_EQ_I64(kit_load(c, "forks", NULL, &forks, text, NULL), CELLAR_OK);
-    atomic_store(&busy.gate, 0);
-    join(&k);
-    join(&w);
-    T_EQ_I64(w.err, CELLAR_OK);
-    kit_close(c);
-}
-
-/* The loads of the forking thread have ended: the child waits for none of them. */
-static void close_in_child(cellar *c)
-{
-    const pid_t child = fork();
-    if (child == 0) {
-        T_EQ_I64(cellar_close(c), CELLAR_OK);
-        _exit(t_failed() ? 1 : 0);
-    }
-    int status = -1;
-    T_REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
-    T_EQ_I64(status, 0);
-    kit_close(c);
-}
-
-static void close_in_child_after_refresh_succeeds(void)
-{
-    cellar *c = kit_open(4 << 20);
-    source s = SOURCE_INIT;
-    queue_refresh(c, &s);
-    kit_tick(c);
-    T_EQ_I64(atomic_load(&s.calls), 2);
-    close_in_child(c);
-}
-
 /* ---- limits ---- */
 
 static void load_limits_return_codes(void)
@@ -964,5 +900,4 @@ T_MAIN("load_storm", T_CASE(storm_on_one_key_loads_once_per_generation), T_CASE(
        T_CASE(worker_that_a_loader_ended_is_replaced),
        T_CASE(cancelled_loading_threads_leave_nothing), T_CASE(close_that_is_busy_ends_no_waiting_load),
        T_CASE(close_ends_loads_that_wait_for_a_lease), T_CASE(close_in_a_loader_is_refused),
-       T_CASE(forked_child_loads_by_itself), T_CASE(close_in_child_after_refresh_succeeds),
        T_CASE(load_limits_return_codes))

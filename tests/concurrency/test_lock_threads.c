@@ -449,21 +449,20 @@ static void in_the_child(cellar_lock mine)
     T_EQ_I64(cellar_lock_release(store.t, &mine), CELLAR_E_FORKED);
     T_EQ_I64(cellar_lock_extend(store.t, &mine, 10), CELLAR_E_FORKED);
     T_EQ_I64(cellar_lock_check(store.t, &mine), CELLAR_E_FORKED);
-    T_EQ_U64(figures(store.t).held, 0);
-    T_CHECK(lock_audit(store.t));
     cellar_lock lk;
-    for (unsigned i = 0; i < 100; i++) {
-        const char key[2] = { 'k', (char)('0' + i % KEYS) };
-        T_EQ_I64(cellar_lock_acquire(store.t, key, 2, NULL, &lk), CELLAR_OK);
-        T_CHECK(lk.fence > mine.fence || lk.opaque >> 32 != mine.opaque >> 32);
-        T_EQ_I64(cellar_lock_release(store.t, &lk), CELLAR_OK);
+    for (unsigned i = 0; i < KEYS; i++) {
+        const char key[2] = { 'k', (char)('0' + i) };
+        T_EQ_I64(cellar_lock_acquire(store.t, key, 2, NULL, &lk), CELLAR_E_FORKED);
     }
-    T_CHECK(lock_audit(store.t));
     cellar_locks_close(store.t);
+    cellar_locks *own = open_table(NULL);
+    T_EQ_I64(cellar_lock_acquire(own, "k", 1, NULL, &lk), CELLAR_OK);
+    T_EQ_I64(cellar_lock_release(own, &lk), CELLAR_OK);
+    shut(own);
     _exit(t_failed());
 }
 
-static void child_has_a_table_of_its_own(void)
+static void child_is_refused_by_the_table_of_its_parent(void)
 {
     memset(&store, 0, sizeof store);
     atomic_store(&stop, 0u);
@@ -549,4 +548,4 @@ T_MAIN("cellar_lock_threads", T_CASE(lock_never_two_owners),
        T_CASE(shortened_leases_are_noticed), T_CASE(lock_thread_exit_cancel),
        T_CASE(bound_locks_end_with_their_thread), T_CASE(waiters_notice_a_dead_owner),
        T_CASE(many_never_wait_in_a_circle),
-       T_CASE(child_has_a_table_of_its_own), T_CASE(lock_oom))
+       T_CASE(child_is_refused_by_the_table_of_its_parent), T_CASE(lock_oom))

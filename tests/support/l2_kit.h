@@ -743,8 +743,7 @@ T_INLINE cellar_err l2_kit_open(l2_kit *k)
 /* Drop the store like a process death: memory is freed, files are not touched. */
 T_INLINE void l2_kit_kill(l2_kit *k)
 {
-    if (k->d != NULL) { l2_forked(k->d); }
-    l2_close(k->d);
+    if (k->d != NULL) { l2_discard(k->d); }
     k->d = NULL;
 }
 

@@ -122,7 +122,7 @@ matrix-now: lib dropin man $(if $(CLI),build/cellar) $(if $(SIM_SRC),build/sim)
 	$(Q)sh $(SUPPORT)/run.sh -j 1 -l 3600 -o build/matrix-log $(MATRIX)
 # valgrind is twenty times slower. It runs the tests that read and free memory in many ways, but not
 # storms, models and speeds, which the sanitizers cover.
-T_VALGRIND = base_* stats_* l1_check l1_entries l1_expiry l1_fork l1_keys l1_large_value l1_many \
+T_VALGRIND = base_* stats_* l1_check l1_entries l1_expiry l1_keys l1_large_value l1_many \
              l1_generation l1_pins l1_resize l1_runs l1_scan cache_* bloom_filter breaker \
              lock_keys limit_calls limit_snapshot l2_format l2_open l2_store fault_* \
              api_bad_input api_semantics api_namespaces api_process api_lease api_load \

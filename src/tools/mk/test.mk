@@ -125,7 +125,7 @@ $(B)/dbg-remote.a: $(OBJ_DBG_REMOTE)
 
 # See LEVELS. TEST_O gives its words only where the caller gave no CFLAGS.
 TEST_O    = $(if $(filter file,$(origin CFLAGS)),$(1))
-TESTS_BUSY = bench_% $(addprefix l1_,adaptive bounded_work budget expiry forged fork large_value \
+TESTS_BUSY = bench_% $(addprefix l1_,adaptive bounded_work budget expiry forged large_value \
              linear model pins resize scan split torn worth) l2_crash l2_damage l2_old_values \
              limit_oracle limit_table load_storm load_timeouts lock_threads lin_%
 TEST_LEVEL = $(if $(filter $(TESTS_BUSY:%=test_%),$(1)),-O1,-O0)
@@ -201,7 +201,7 @@ NEED_LIB = $(strip $(if $(LEAN),,$(if $(T),$(TESTS_SH) $(TESTS_API),yes)))
 RUN_SIM  = $(if $(LEAN),,$(if $(filter * simulation,$(TEST_NAMES)),$(wildcard $(SIM)/main.c)))
 # These wait for time-outs and disks longer than they compute: they have a worker of their own. The
 # harness compares times to a hundredth, so it starts first, beside the test that computes least.
-TESTS_WAIT = bench_disk api_sigbus api_fork_inside api_disk api_disk_restart api_disk_write \
+TESTS_WAIT = bench_disk api_sigbus api_disk api_disk_restart api_disk_write \
              api_keep packaging_docs bench_limit load_storm load_timeouts
 waits_of   = $(foreach t,$(TESTS_WAIT:%=/test_%),$(filter %$(t) %$(t).sh,$(1)))
 WAITING    = $(call waits_of,$(TESTS_SH) $(RUN_C) $(RUN_DIST))

@@ -136,11 +136,6 @@ q fail l1_scan LS_NO_COUNT
 q fail l1_scan PLAIN_ORDER
 q fail l1_scan ONE_BUCKET
 q fail l1_scan LS_NOT_RELOADED
-q ok   l1_fork
-q fail l1_fork MERGE_NO_MEND
-q fail l1_fork GET_NO_MEND
-q fail l1_fork LOCK_NO_STRIPE
-q fail l1_fork NO_RECOUNT
 q ok   flight OPS=1
 c ok   flight
 c ok   flight HARD OPS=1
@@ -326,7 +321,7 @@ END
 # The simulation shows them: arithmetic of one thread; pages and more than one key; the first word
 # of a record, tags and the warm-up, which the models lack.
 not_shown="l1.bounds_after_compare l1.apart_by_hash l1.sample_no_flag l1.shadow_no_flag
-l1.hand_before_mend l1.hand_not_noted l1.returning_forgotten l1.inspect_remembers
+l1.inspect_remembers
 l1.absent_not_evicted l1.absent_not_replaced l1.counter_in_record l1.tagged_no_recheck
 l2.no_tomb_word l1.share_any_generation tier.read_pending tier.drop_untold
 tier.drop_adopted flight.set_not_told

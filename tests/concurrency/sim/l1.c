@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "l1/evict.h"
 #include "l1/large.h"
@@ -335,108 +333,6 @@ static void l1_apart_run(void)
 
 const base_sim_scenario sim_l1_apart = { "l1_apart", "keys outside the log: all of them compared",
                                          l1_apart_run, 0 };
-
-/* ---- fork: a real one, between any two steps of threads that the child then lacks ---- */
-
-static void fork_must(bool x, const char *what)
-{
-    if (x) { return; }
-    fprintf(stderr, "in the child: %s\n", what);
-    _exit(1);
-}
-
-/* Everything can be read and reclaimed. Only memory that is never returned is left, and the sums
- * agree. */
-static void fork_child(void)
-{
-    l1 *c = world.c;
-    l1_fork_child(c);
-    /* Before any other call looks at a bucket. */
-    if (base_sim_below(2) == 0) { (void)l1_retired_sweep(c, UINT64_MAX); }
-    for (uint32_t i = 0; i < world.key_count; i++) {
-        unsigned char buf[WORLD_VALUE_MAX];
-        size_t len = 0;
-        const l1_key k = world_l1_key(i);
-        const cellar_err err = l1_get(c, &k, buf, sizeof buf, &len, 0);
-        fork_must(err == CELLAR_OK || err == CELLAR_MISS, "a get fails");
-        if (err == CELLAR_OK) {
-            uint32_t id;
-            memcpy(&id, buf, 4);
-            fork_must(id >= 1 && id <= world.id_count && world.id[id].key == i &&
-                      world.id[id].len == len, "a torn value");
-        }
-    }
-    (void)l1_retired_sweep(c, UINT64_MAX);
-    for (uint32_t i = 0; i < world.key_count; i++) {
-        const l1_key k = world_l1_key(i);
-        (void)l1_del(c, &k, NULL);
-    }
-    const char *wrong = l1_audit(c);
-    fork_must(wrong == NULL, wrong);
-    for (unsigned i = 0; i < 3; i++) {
-        (void)l1_tick(c, UINT64_MAX);
-        /* A count may be too high until the cursor leaves the segment (l1_audit_live). */
-        (void)l1_evict_round(c, UINT64_MAX, &(l1_round){0});
-        (void)l1_give_back(c, UINT64_MAX, 0);
-    }
-    l1_stats s;
-    l1_stats_get(c, &s);
-    fork_must(s.entries == 0, "entries stay");
-    fork_must(s.retired_bytes == 0, "retire list stays");
-    fork_must(s.big_bytes == 0 && s.big_blocks == 0, "blocks stay");
-    fork_must(base_load_rlx(&world.account.by_module[BASE_MOD_BIG]) == 0, "pages stay charged");
-    fork_must(s.segments + s.segments_parked == 0, "segments stay");
-    fork_must(c->returning == 0 && s.arena_bytes == 0, "segments stay charged");
-    wrong = l1_audit(c);
-    fork_must(wrong == NULL, wrong);
-    _exit(0);
-}
-
-static void fork_fiber(void *arg)
-{
-    (void)arg;
-    for (uint64_t n = base_sim_below(120); n > 0; n--) { base_sim_point("fork.wait"); }
-    (void)base_thread_self();
-    l1_fork_prepare(world.c);
-    base_sim_calm(true);
-    fflush(stdout);
-    const pid_t child = fork();
-    if (child == 0) { fork_child(); }
-    int status = 1;
-    const bool ended = child > 0 && waitpid(child, &status, 0) == child;
-    base_sim_calm(false);
-    l1_fork_parent(world.c);
-    if (!ended || status != 0) { base_sim_fail("the child ended with status %d", status); }
-}
-
-static void fork_giver(void *arg)
-{
-    (void)arg;
-    for (unsigned i = 0; i < 4; i++) { (void)l1_give_back(world.c, UINT64_MAX, 0); }
-}
-
-static void l1_fork_run(void)
-{
-    world_open(&(world_plan){ .budget = EVICT_FIXED + (10 << 10), .seg_bytes = EVICT_SEG,
-                              .want_left = base_sim_below(2) == 0 });
-    for (uint32_t i = 0; i < 3; i++) { (void)world_key_with(3, i % 2); }
-    (void)world_set(0, 1500);
-    (void)world_set(1, 1500);
-    static const world_mix writer = { .set = 3, .get = 1, .del = 4, .tick = 2, .ops = 5,
-                                      .key_count = 3, .len = { 1500, 900, 2500, 60 } };
-    static const world_mix reader = { .get = 2, .pin = 2, .tick = 1, .ops = 3, .key_count = 3,
-                                      .len = { 8, 8, 8, 8 } };
-    world_spawn("writer-1", &writer);
-    world_spawn("writer-2", &writer);
-    world_spawn("reader", &reader);
-    base_sim_spawn("giver", fork_giver, NULL);
-    base_sim_spawn("forker", fork_fiber, NULL);
-    base_sim_join_all();
-    world_close(base_load_rlx(&world.c->want_left) != 0);
-}
-
-const base_sim_scenario sim_l1_fork = { "l1_fork", "a child reclaims what lost threads held",
-                                        l1_fork_run, 0 };
 
 /* ---- expire: deadlines of a few ms, touched, reclaimed; a hit is never late by a millisecond
  * ---- */

@@ -17,7 +17,7 @@
     X(l1_resize, 3900) X(l1_scan, 3800) X(l1_count, 7800) X(l1_fault, 6900) X(l1_forged, 5500) \
     X(l1_pin_write, 12000) X(l1_split_read, 5200) X(l1_regrow, 2800) X(l1_sample, 10000) \
     X(bound, 1700) X(clear_change, 3300) X(l1_tags, 8500) \
-    X(l1_fork, 2700) X(quota, 3400) X(bloom, 1700) X(bloom_bits, 2800) X(breaker, 220000) \
+    X(quota, 3400) X(bloom, 1700) X(bloom_bits, 2800) X(breaker, 220000) \
     X(lock_schedules, 6100) X(lock_lease, 7100) X(lock_queue, 7900) X(lock_records, 4100) \
     X(lock_copies, 8600) X(limit_slot, 20000) X(limit_swap, 22000) X(limit_move, 14000) \
     X(limit_rules, 21000) X(limit_same, 18000) X(limit_ticket, 25000) X(limit_rate, 19000) \

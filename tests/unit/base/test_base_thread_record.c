@@ -95,44 +95,60 @@ static void records_of_live_threads_differ(void)
 
 /* ---- fork ---- */
 
-static struct { int prepared, parents, children; } forks;
-static void on_prepare(void *c) { ((int *)c)[0]++; }
-static void on_parent(void *c) { ((int *)c)[1]++; }
-static void on_child(void *c) { ((int *)c)[2]++; }
+static int children, of_process;
+static void on_child(void *c) { ++*(int *)c; }
+static void on_process(void *c) { of_process += c == NULL; }
+
+/* Fork again in a child: objects of the first parent are marked already. */
+static int grandchild(void)
+{
+    const pid_t child = fork();
+    int status = 1;
+    if (child == 0) { _exit(children == 2 && of_process == 2 ? 0 : 1); }
+    return child > 0 && waitpid(child, &status, 0) == child ? status : 1;
+}
 
 static void forked_child_keeps_its_record(void)
 {
     base_thread t;
     base_store_rel(&bunch.go, 0u);
     T_REQUIRE(base_thread_start(&t, bunch_main, (void *)0, "other", 0) == 0);
-    base_fork_node node = { NULL, NULL, on_prepare, on_parent, on_child, &forks };
+    base_fork_node node = { .child = on_child, .ctx = &children };
     base_fork_node second = node;
+    static base_fork_node process = { .child = on_process };
     T_REQUIRE(base_fork_register(&node));
     T_REQUIRE(base_fork_register(&second));
+    T_REQUIRE(base_fork_register(&process));
+    T_REQUIRE(base_fork_register(&process)); /* as each later use does */
     base_thread_record *mine = base_thread_self();
+    mine->depth = 1; /* as inside a callback */
+    mine->leads = &node;
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
         T_CHECK(base_thread_self() == mine);
         T_EQ_I64(base_load_rlx(&mine->tid), (int64_t)syscall(SYS_gettid));
-        T_EQ_I64(forks.children, 2);
-        T_CHECK(!mine->forking);
+        T_EQ_I64(children, 2);
+        T_EQ_I64(of_process, 1);
+        T_CHECK(mine->depth == 0 && mine->leads == NULL);
         uint32_t before = base_thread_count();
         /* The other threads of the parent do not exist here: their records are free.
          * ThreadSanitizer refuses threads in a child of a process with threads. */
         for (int i = 0; i < 100 && !BASE_TSAN; i++) { t_live_and_end(touch, NULL); }
         T_CHECK(base_thread_count() <= before + 1);
+        T_EQ_I64(grandchild(), 0);
         _exit(t_failed());
     }
+    mine->depth = 0;
+    mine->leads = NULL;
     int status = 1;
     T_REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
     T_EQ_I64(status, 0);
-    T_EQ_I64(forks.prepared, 2);
-    T_EQ_I64(forks.parents, 2);
+    T_EQ_I64(children, 0);
     base_fork_unregister(&node);
     fflush(stdout);
     child = fork();
-    if (child == 0) { _exit(forks.children == 1 ? 0 : 1); }
+    if (child == 0) { _exit(children == 1 ? 0 : 1); }
     T_REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
     T_EQ_I64(status, 0);
     base_fork_unregister(&second);

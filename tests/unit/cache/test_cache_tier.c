@@ -9,7 +9,6 @@
 #include "store/store.h"
 #include "tests/support/t.h"
 
-#include <sys/wait.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
@@ -28,8 +27,6 @@ static struct lower {
     bool churn_in_put, mates_in_put, reads_in_delete, incr_in_delete;
     unsigned puts, evicted, missed_in_delete, mates, mates_served, churned;
     int64_t counted_in_delete;
-    bool armed;  /* fork_once forks */
-    pid_t child; /* of fork_once; 0 in the child; -1: not forked */
 } low;
 
 static void sets_newer(void)
@@ -841,100 +838,6 @@ static void entry_tagged_before_epoch_floor_misses(void)
     shut(c);
 }
 
-/* In the child: L1 works, the disk is never called. Return 0 if all is well. */
-static int child_without_disk(cellar *c)
-{
-    const uint32_t key = 1;
-    const unsigned puts = low.puts;
-    if (cache_disk(c->store) != NULL) { return 2; }
-    if (put(c, 1, "child", 0) != CELLAR_OK || strcmp(look(c, 1), "child") != 0) { return 3; }
-    if (strcmp(look(c, 0), "MISS") != 0) { return 4; } /* it was evicted: only the disk has it */
-    for (uint32_t i = 1; i < 300; i++) {
-        (void)put(c, i, "filler", 0);
-        (void)look(c, i);
-    }
-    if (cellar_delete(c, &key, sizeof key) < CELLAR_OK ||
-        cellar_clear(c) != CELLAR_OK) { return 5; }
-    if (cellar_close(c) != CELLAR_OK) { return 6; }
-    return low.puts == puts ? 0 : 7;
-}
-
-static void forked_child_has_no_disk(void)
-{
-    cellar *c = open_on(100);
-    put(c, 0, "zero", 0);
-    push_out(c, 300);
-    fflush(stdout);
-    const pid_t pid = fork();
-    T_REQUIRE(pid >= 0);
-    if (pid == 0) { _exit(child_without_disk(c)); }
-    int status = 0;
-    T_REQUIRE(waitpid(pid, &status, 0) == pid);
-    T_CHECK(WIFEXITED(status));
-    T_EQ_I64(WEXITSTATUS(status), 0);
-    T_EQ_STR(look(c, 0), "zero");
-    shut(c);
-}
-
-static void fork_once(const cellar_event *e, void *ctx)
-{
-    (void)ctx;
-    (void)e;
-    low.evicted++;
-    if (low.child < 0 && low.armed) {
-        fflush(stdout);
-        low.child = fork();
-    }
-}
-
-enum { BETWEEN, LATER, WRONG };
-
-/* Change a long value on disk. The first eviction forks: between the two reads, unless memory gave
- * room without an eviction. Return what the child says. */
-static int touch_and_fork(void)
-{
-    static unsigned char value[LONG];
-    cellar *c = open_on(0);
-    uint64_t id;
-    T_EQ_I64(cellar_set(c, &zero, sizeof zero, value, sizeof value, NULL), CELLAR_OK);
-    (void)look(c, 0);
-    uint32_t i = 1;
-    for (; below(c, 0) != CELLAR_OK && i < 1000000; i++) {
-        put(c, i, "filler", 0);
-        (void)cellar_tick(c, 1000, NULL); /* a long value goes to the disk in pieces */
-    }
-    T_REQUIRE(below(c, 0) == CELLAR_OK);
-    T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(EVICTED), fork_once, NULL, &id), CELLAR_OK);
-    low.child = -1;
-    for (; low.evicted < 1000 && i < 2000000; i++) { put(c, i, "filler", 0); } /* memory is full */
-    low.armed = true;
-    const cellar_err err = cellar_touch(c, &zero, sizeof zero, 9000);
-    if (low.child == 0) { /* the child has no disk: the key misses */
-        const bool alone = cache_disk(c->store) == NULL && cellar_close(c) == CELLAR_OK;
-        _exit(!alone ? WRONG : err == CELLAR_MISS ? BETWEEN : err == CELLAR_OK ? LATER : WRONG);
-    }
-    low.armed = false;
-    T_REQUIRE(low.child > 0);
-    int status = -1;
-    T_REQUIRE(waitpid(low.child, &status, 0) == low.child);
-    T_CHECK(WIFEXITED(status));
-    T_EQ_I64(err, CELLAR_OK);
-    shut(c);
-    return WEXITSTATUS(status);
-}
-
-static void fork_in_listener_between_two_disk_reads_misses(void)
-{
-    const unsigned char first = secret[0];
-    int said = LATER;
-    for (unsigned i = 0; i < 16 && said == LATER; i++) {
-        secret[0] = (unsigned char)(first + i);
-        said = touch_and_fork();
-    }
-    secret[0] = first;
-    T_EQ_I64(said, BETWEEN);
-}
-
 T_ONE_THREAD;
 T_MAIN("cache_tier", T_CASE(evicted_entry_is_written_to_disk_and_read_back),
        T_CASE(peek_does_not_promote_from_disk), T_CASE(get_from_memory_touches_no_disk),
@@ -951,5 +854,4 @@ T_MAIN("cache_tier", T_CASE(evicted_entry_is_written_to_disk_and_read_back),
        T_CASE(pending_change_of_other_key_hides_nothing), T_CASE(disk_without_key_is_not_called),
        T_CASE(seed_backfilled_entry_expires_on_time), T_CASE(get_many_and_get_alloc_read_disk),
        T_CASE(change_without_disk_captures_no_stamp),
-       T_CASE(entry_tagged_before_epoch_floor_misses), T_CASE(forked_child_has_no_disk),
-       T_CASE(fork_in_listener_between_two_disk_reads_misses))
+       T_CASE(entry_tagged_before_epoch_floor_misses))

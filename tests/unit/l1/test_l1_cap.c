@@ -107,34 +107,4 @@ static void list_agrees_with_an_array(void)
     kit_close(&k);
 }
 
-/* ---- fork ------------------------------------------------------------------------------------ */
-
-static _Atomic uint32_t begun, opened;
-
-static void open_list(void *arg)
-{
-    kit *k = arg;
-    atomic_store(&begun, 1);
-    T_EQ_I64(l1_cap_open(k->c, NAMESPACE), CELLAR_OK);
-    atomic_store(&opened, 1);
-}
-
-static void no_list_begins_between_the_handlers_of_a_fork(void)
-{
-    kit k;
-    open_store(&k);
-    T_EQ_I64(l1_cap_open(k.c, 1), CELLAR_OK);
-    l1_fork_prepare(k.c);
-    kit_team team = { .n = 0 };
-    kit_start(&team, open_list, &k);
-    while (atomic_load(&begun) == 0) { base_yield(); }
-    for (unsigned i = 0; i < 20000 && atomic_load(&opened) == 0; i++) { base_yield(); }
-    T_CHECK(l1_cap_at(k.c, NAMESPACE) == NULL);
-    l1_fork_parent(k.c);
-    kit_join(&team);
-    T_CHECK(l1_cap_at(k.c, NAMESPACE) != NULL);
-    kit_close(&k);
-}
-
-T_MAIN("l1_cap", T_CASE(list_agrees_with_an_array),
-       T_CASE(no_list_begins_between_the_handlers_of_a_fork))
+T_MAIN("l1_cap", T_CASE(list_agrees_with_an_array))

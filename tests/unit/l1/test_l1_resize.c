@@ -7,6 +7,7 @@
  *         load. */
 #include "tests/support/l1_kit.h"
 
+#include "l1/segment.h"
 #include "l1/types.h"
 
 enum { PINS = 6 };
@@ -218,13 +219,13 @@ static void resize_beyond_limits_is_refused(void)
 static uint64_t entries_now(l1 *c)
 {
     uint64_t n = 0;
-    l1_fork_prepare(c);
+    (void)l1_lanes_take(c, UINT64_MAX);
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         for (unsigned q = 0; q < 2; q++) {
             n += L1_LIVE_COUNT(base_load_rlx(&c->lane[i].queue[q].live));
         }
     }
-    l1_fork_parent(c);
+    l1_lanes_drop(c, c->stripe_count);
     return n;
 }
 

@@ -17,7 +17,7 @@ static l1_run take(kit *k, block *b, uint64_t units)
 {
     uint64_t need = 0;
     *b = (block){NULL, units * unit_of(k), NULL};
-    const l1_run got = l1_run_take(k->c, b->bytes, 0, &b->big, &need);
+    const l1_run got = l1_run_take(k->c, b->bytes, &b->big, &need);
     b->at = (unsigned char *)b->big;
     return got;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The link to a real server: requests, invalidations, markers, reconnects, fork and close. */
+#include <fcntl.h>
 #include <poll.h>
 
 #include "remote/link_inside.h"
@@ -618,6 +619,13 @@ static void posts_in_flight_end_at_close(void)
     engine_stop(&e);
 }
 
+static unsigned open_fds(void)
+{
+    unsigned n = 0;
+    for (int fd = 0; fd < 256; fd++) { n += fcntl(fd, F_GETFD) >= 0; }
+    return n;
+}
+
 static void child_of_a_fork_is_detached(void)
 {
     engine e;
@@ -629,8 +637,10 @@ static void child_of_a_fork_is_detached(void)
     k.c.no_thread = false;
     T_REQUIRE(link_kit_open(&k) == CELLAR_OK);
     T_CHECK(link_kit_until(&k, REMOTE_PROVEN));
+    const unsigned fds = open_fds();
     const pid_t child = fork();
     if (child == 0) {
+        T_EQ_U64(open_fds(), fds - 4); /* two sockets, epoll, bell */
         T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("PING")), CELLAR_E_FORKED);
         T_EQ_I64(remote_marker_now(k.link, 100), CELLAR_E_FORKED);
         T_EQ_I64(remote_link_step(k.link, 0), CELLAR_E_FORKED);

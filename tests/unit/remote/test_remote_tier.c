@@ -629,8 +629,15 @@ static void child_of_a_fork_closes(void)
     const pid_t child = fork();
     if (child == 0) {
         (void)alarm(60);
+        cellar_remote_stats st = cellar_remote_stats_default();
+        T_EQ_I64(cellar_remote_fence(a.r, 10), CELLAR_E_FORKED);
+        T_EQ_I64(cellar_remote_stats_get(a.r, &st), CELLAR_E_FORKED);
+        T_EQ_I64(cellar_remote_state_get(a.r), CELLAR_REMOTE_DOWN);
+        T_EQ_I64(cellar_remote_attach(a.r, a.users, NULL), CELLAR_E_FORKED);
         cellar_remote_close(a.r);
-        _exit(cellar_namespace_close(a.users) != CELLAR_OK || cellar_close(a.store) != CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(a.users), CELLAR_OK);
+        T_EQ_I64(cellar_close(a.store), CELLAR_OK);
+        _exit(t_failed());
     }
     T_EQ_I64(waitpid(child, &status, 0), child);
     T_EQ_I64(status, 0);

@@ -271,17 +271,6 @@ static void small_budgets_pay_little(void)
     close_stats(st);
 }
 
-static void fork_clears_threads_that_were_allocating(void)
-{
-    stats *st = open_stats(64u << 20);
-    T_CHECK(stats_ask(st, 9));
-    T_CHECK(!stats_ask(st, 9));
-    stats_forked(st);
-    T_CHECK(stats_ask(st, 9));
-    stats_asked(st, 9, true);
-    close_stats(st);
-}
-
 static void entry(stats *st, uint32_t generation, uint64_t by)
 {
     if (!stats_entry_add(stats_mine(st, 0), generation, by)) {
@@ -343,5 +332,4 @@ T_MAIN("stats_counters", T_CASE(entries_count_the_last_generation),
        T_CASE(counting_under_a_lock_never_allocates), T_CASE(every_slot_number_counts),
        T_CASE(each_cause_counts_in_its_counter), T_CASE(refused_block_loses_no_count),
        T_CASE(count_during_make_room_does_not_recurse),
-       T_CASE(refused_allocation_leaves_no_memory_behind), T_CASE(small_budgets_pay_little),
-       T_CASE(fork_clears_threads_that_were_allocating))
+       T_CASE(refused_allocation_leaves_no_memory_behind), T_CASE(small_budgets_pay_little))

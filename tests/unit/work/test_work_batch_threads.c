@@ -265,16 +265,15 @@ static void function_that_ends_its_thread_loses_nothing(void)
 
 /* ---- fork ---- */
 
-static int child_of(bool in_call)
+static int child_of(void)
 {
     if (add("g", NULL) != CELLAR_E_FORKED || cellar_batcher_flush(b, NULL) != CELLAR_E_FORKED ||
         cellar_tick(b, 0, NULL) != CELLAR_E_FORKED ||
         cellar_batcher_drain(b, 0, NULL) != CELLAR_E_FORKED) {
         return 1;
     }
-    if (in_call) { return cellar_batcher_close(b, NULL) == CELLAR_E_DEADLOCK ? 0 : 2; }
-    if (cellar_batcher_close(b, NULL) != CELLAR_OK) { return 3; }
-    return atomic_load(&ends) == 0 ? 0 : 4; /* done functions do not run in the child */
+    if (cellar_batcher_close(b, NULL) != CELLAR_OK) { return 2; }
+    return atomic_load(&ends) == 0 ? 0 : 3; /* done functions do not run in the child */
 }
 
 static int end_of(pid_t child)
@@ -287,12 +286,12 @@ static int end_of(pid_t child)
 static cellar_err forks(const cellar_batch *batch, void *ctx)
 {
     const pid_t child = fork();
-    if (child == 0) { _exit(child_of(true)); }
+    if (child == 0) { _exit(child_of()); }
     T_EQ_I64(end_of(child), 0);
     return quick(batch, ctx);
 }
 
-static void forked_child_can_only_free_the_batcher(void)
+static void forked_child_is_refused_by_the_batcher(void)
 {
     cellar_batcher_config c = config_of();
     open_with(&c, held);
@@ -300,7 +299,7 @@ static void forked_child_can_only_free_the_batcher(void)
     wait_for(&began);
     T_EQ_I64(add("g", NULL), CELLAR_OK); /* one in a call, one waits */
     const pid_t child = fork();
-    if (child == 0) { _exit(child_of(false)); }
+    if (child == 0) { _exit(child_of()); }
     T_EQ_I64(end_of(child), 0);
     sem_post(&go_on);
     sem_post(&go_on);
@@ -415,5 +414,5 @@ T_MAIN("work_batch_threads", T_CASE(linger_flushes_on_a_thread_of_the_batcher),
        T_CASE(add_waits_for_room), T_CASE(function_that_would_wait_for_itself_is_refused),
        T_CASE(close_waits_for_a_running_flush),
        T_CASE(function_that_ends_its_thread_loses_nothing),
-       T_CASE(forked_child_can_only_free_the_batcher), T_CASE(items_of_many_threads_end_once),
+       T_CASE(forked_child_is_refused_by_the_batcher), T_CASE(items_of_many_threads_end_once),
        T_CASE(open_without_threads_to_start_is_refused))

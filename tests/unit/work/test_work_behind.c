@@ -733,17 +733,15 @@ static void eviction_in_a_close_uses_no_closed_queue(void)
     t_wipe(path);
 }
 
-static void forked_child_has_memory_alone(void)
+static void forked_child_writes_nothing(void)
 {
     begin();
     set("k1", "a");
     const pid_t child = fork();
     T_REQUIRE(child >= 0);
     if (child == 0) {
-        bool ok = cellar_set(ns, "k1", 2, "child", 5, NULL) == CELLAR_OK;
-        ok = strcmp(value_of("k1"), "child") == 0 && ok;
-        ok = cellar_delete(ns, "k1", 2) == CELLAR_OK && ok;
-        ok = strcmp(value_of("k1"), "") == 0 && ok;
+        bool ok = cellar_set(ns, "k1", 2, "child", 5, NULL) == CELLAR_E_FORKED;
+        ok = cellar_delete(ns, "k1", 2) == CELLAR_E_FORKED && ok;
         ok = cellar_batcher_flush(batcher, NULL) == CELLAR_E_FORKED && call_count == 0 && ok;
         _exit(ok ? 0 : 1);
     }
@@ -935,6 +933,6 @@ T_MAIN("work_behind", T_CASE(last_write_of_each_key_is_written_once),
        T_CASE(dropped_namespace_writes_what_waits), T_CASE(bad_input_is_refused),
        T_CASE(functions_that_end_their_thread_lose_nothing),
        T_CASE(flush_function_may_write_the_namespace),
-       T_CASE(eviction_in_a_close_uses_no_closed_queue), T_CASE(forked_child_has_memory_alone),
+       T_CASE(eviction_in_a_close_uses_no_closed_queue), T_CASE(forked_child_writes_nothing),
        T_CASE(failed_allocation_loses_no_write), T_CASE(random_writes_reach_the_source),
        T_CASE(threads_leave_the_same_values_in_cache_and_source))

@@ -231,7 +231,7 @@ static void job_that_closes_its_scheduler_is_refused(void)
 
 /* ---- fork ---- */
 
-static int child_of(bool in_job)
+static int child_of(void)
 {
     int64_t next;
     size_t n;
@@ -248,9 +248,8 @@ static int child_of(bool in_job)
         return 1;
     }
     if (cellar_cron_next("* * * * *", NULL, NULL, 0, &next, 1, &n) != CELLAR_OK) { return 2; }
-    if (in_job) { return cellar_scheduler_close(s) == CELLAR_E_DEADLOCK ? 0 : 3; }
-    if (cellar_scheduler_close(s) != CELLAR_OK) { return 4; }
-    return atomic_load(&freed) == 2 ? 0 : 5;
+    if (cellar_scheduler_close(s) != CELLAR_OK) { return 3; }
+    return atomic_load(&freed) == 0 ? 0 : 4;
 }
 
 static int end_of(pid_t child)
@@ -260,7 +259,7 @@ static int end_of(pid_t child)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
 }
 
-static void forked_child_can_only_free_the_scheduler(void)
+static void forked_child_is_refused_by_the_scheduler(void)
 {
     const cellar_schedule_spec o = opts_now();
     open_with(1, 0);
@@ -270,7 +269,7 @@ static void forked_child_can_only_free_the_scheduler(void)
     wait_for(&began);
     T_EQ_I64(cellar_schedule_trigger(s, "waits"), CELLAR_OK);
     const pid_t child = fork(); /* while one job runs and one waits */
-    if (child == 0) { _exit(child_of(false)); }
+    if (child == 0) { _exit(child_of()); }
     T_EQ_I64(end_of(child), 0);
     sem_post(&go_on);
     wait_for(&began); /* the parent goes on */
@@ -281,7 +280,7 @@ static void forked_child_can_only_free_the_scheduler(void)
 static void forks(const cellar_firing *f, void *ctx)
 {
     const pid_t child = fork();
-    if (child == 0) { _exit(child_of(true)); }
+    if (child == 0) { _exit(child_of()); }
     T_EQ_I64(end_of(child), 0);
     quick(f, ctx);
 }
@@ -402,7 +401,7 @@ T_MAIN("work_threads", T_CASE(interval_runs_on_a_thread_of_the_scheduler),
        T_CASE(job_that_ends_its_thread_has_ended),
        T_CASE(job_in_a_tick_may_end_the_thread_of_its_caller),
        T_CASE(job_that_closes_its_scheduler_is_refused),
-       T_CASE(forked_child_can_only_free_the_scheduler), T_CASE(job_may_fork),
+       T_CASE(forked_child_is_refused_by_the_scheduler), T_CASE(job_may_fork),
        T_CASE(changes_from_many_threads_keep_every_count),
        T_CASE(no_run_begins_after_remove_returned),
        T_CASE(open_without_threads_to_start_is_refused))

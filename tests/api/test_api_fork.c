@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    A child of a fork is refused and harms no process: each call on an object of its parent
+ *         returns E_FORKED or does nothing, each call on an object of its own works. The child
+ *         has neither log nor files of its parent.
+ * Method: One list of calls on a store with disk, namespace, pin, lease and breaker, on limiters and
+ *         locks. Forks inside a load, during opens and closes, and in a child. The memory of the
+ *         parent's log is probed with a system call; the lock of the disk after the death of a
+ *         parent. Children report by exit code; an alarm ends a hung child. */
+#include "tests/support/disk_store.h"
+#include "tests/support/api_kit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "cellar_limit.h"
+#include "cellar_lock.h"
+#include "cellar_tier.h"
+
+/* What a parent has when it forks. */
+static struct parent {
+    cellar *c, *v;
+    cellar_breaker *breaker;
+    cellar_limiter *limiter, *several;
+    cellar_locks *locks;
+    cellar_pinned pin, room;
+    cellar_result loaded;
+    cellar_lease lease;
+    cellar_lock lock;
+    cellar_limiter_ticket ticket;
+} p;
+
+static cellar_err give(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    return cellar_load_value(load, "loaded", 6);
+}
+
+static cellar_err give_many(cellar_load *load, const cellar_bytes *keys, size_t n, void *ctx)
+{
+    (void)load;
+    (void)keys;
+    (void)n;
+    (void)ctx;
+    return CELLAR_OK;
+}
+
+static cellar_err same(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    (void)ctx;
+    return cellar_buf_append(out, old, old_len);
+}
+
+static cellar_err write_it(const void *key, size_t key_len, const void *value, size_t value_len,
+                           void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    (void)value;
+    (void)value_len;
+    (void)ctx;
+    return CELLAR_OK;
+}
+
+static bool seen(const cellar_scan_entry *e, void *ctx)
+{
+    (void)e;
+    (void)ctx;
+    return true;
+}
+
+static bool named(const char *name, const cellar_stats *stats, void *ctx)
+{
+    (void)name;
+    (void)stats;
+    (void)ctx;
+    return true;
+}
+
+static void heard(const cellar_event *e, void *ctx)
+{
+    (void)e;
+    (void)ctx;
+}
+
+static cellar_err attached(void *ctx, const cellar_tier_host *host)
+{
+    (void)ctx;
+    (void)host;
+    return CELLAR_OK;
+}
+
+static settings disk_config(void)
+{
+    settings cfg = settings_default();
+    cfg.config.memory_bytes = 8u << 20;
+    cfg.config.l2_path = store;
+    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    return cfg;
+}
+
+static void parent_opens(void)
+{
+    const settings cfg = disk_config();
+    static char value[100000];
+    const cellar_rule bucket = cellar_rule_token_bucket(10, CELLAR_SECOND_NS, 10);
+    const cellar_rule both[2] = { bucket, cellar_rule_concurrency(4) };
+    memset(&p, 0, sizeof p);
+    store_begin();
+    T_REQUIRE(settings_open(&cfg, &p.c) == CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(p.c, "v", NULL, &p.v), CELLAR_OK);
+    T_EQ_I64(cellar_set(p.c, "k", 1, "value", 5, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_set(p.v, "long", 4, value, sizeof value, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_pin(p.c, "k", 1, &p.pin), CELLAR_OK);
+    T_EQ_I64(cellar_reserve(p.c, 5000, &p.room), CELLAR_OK);
+    p.loaded = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(p.c, "l", 1, NULL, give, NULL, &p.loaded), CELLAR_OK);
+    cellar_result none = cellar_result_default();
+    T_EQ_I64(cellar_lease_acquire(p.c, "leased", 6, NULL, NULL, &p.lease, &none), CELLAR_LEASED);
+    T_EQ_I64(cellar_breaker_create(p.c, NULL, &p.breaker), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_open(NULL, &bucket, 1, &p.limiter), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_open(NULL, both, 2, &p.several), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_reserve(p.limiter, "u", 1, 1, 0, &p.ticket, NULL, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_locks_open(NULL, &p.locks), CELLAR_OK);
+    T_EQ_I64(cellar_lock_acquire(p.locks, "k", 1, NULL, &p.lock), CELLAR_OK);
+}
+
+static void parent_closes(void)
+{
+    T_EQ_I64(cellar_lock_release(p.locks, &p.lock), CELLAR_OK);
+    cellar_locks_close(p.locks);
+    cellar_limiter_close(p.limiter);
+    cellar_limiter_close(p.several);
+    cellar_breaker_destroy(p.breaker);
+    T_EQ_I64(cellar_lease_release(p.c, &p.lease, 0), CELLAR_OK);
+    cellar_result_free(&p.loaded);
+    cellar_unpin(&p.room);
+    cellar_unpin(&p.pin);
+    T_EQ_I64(cellar_integrity_check(p.c), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(p.v), CELLAR_OK);
+    T_EQ_I64(cellar_close(p.c), CELLAR_OK);
+    store_end();
+}
+
+static void await_child(pid_t pid)
+{
+    int status = 1;
+    T_REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid);
+    T_CHECK(WIFEXITED(status));
+    T_EQ_I64(WIFEXITED(status) ? WEXITSTATUS(status) : status, 0);
+}
+
+#define REFUSED(call) T_EQ_I64((call), CELLAR_E_FORKED)
+
+static void entries_are_refused(cellar *c)
+{
+    char buf[16];
+    size_t n = 0, total = 0;
+    int64_t now = 0;
+    void *value = NULL;
+    cellar_pinned pin;
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_get_item get = { .key = "k", .key_len = 1, .buf = buf, .buf_cap = sizeof buf };
+    cellar_set_item set = { .key = "k", .key_len = 1, .value = "v", .value_len = 1 };
+    cellar_delete_item del = { .key = "k", .key_len = 1 };
+    const cellar_get_opts with = cellar_get_opts_default();
+    REFUSED(cellar_get(c, "k", 1, buf, sizeof buf, &n));
+    T_EQ_U64(n, 0);
+    REFUSED(cellar_get(c, "", 0, buf, sizeof buf, &n)); /* E_INVAL would be kept as the last error */
+    REFUSED(cellar_get_str(c, "k", buf, sizeof buf));
+    REFUSED(cellar_get_alloc(c, "k", 1, &value, &n));
+    REFUSED(cellar_get_with(c, "k", 1, &with, buf, sizeof buf, &n));
+    REFUSED(cellar_get_range(c, "k", 1, 0, buf, sizeof buf, &total));
+    REFUSED(cellar_get_many(c, &get, 1, NULL));
+    REFUSED(cellar_entry_info_get(c, "k", 1, 0, &info));
+    REFUSED(cellar_entry_info_get(c, "k", 1, CELLAR_GET_WANT_VERSION, &info));
+    T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
+    REFUSED(cellar_pin(c, "k", 1, &pin));
+    REFUSED(cellar_reserve(c, 5000, &pin));
+    REFUSED(cellar_set(c, "k", 1, "w", 1, NULL));
+    REFUSED(cellar_set_str(c, "k", "w", 0));
+    REFUSED(cellar_set_many(c, &set, 1, NULL, NULL));
+    REFUSED(cellar_touch(c, "k", 1, 1000));
+    REFUSED(cellar_increment(c, "n", 1, 1, 0, NULL, &now));
+    REFUSED(cellar_update(c, "k", 1, NULL, same, NULL));
+    REFUSED(cellar_write_through(c, "k", 1, "w", 1, NULL, write_it, NULL));
+    REFUSED(cellar_delete(c, "k", 1));
+    REFUSED(cellar_delete_with(c, "k", 1, NULL));
+    REFUSED(cellar_delete_many(c, &del, 1, NULL));
+}
+
+static void loads_are_refused(cellar *c)
+{
+    void *object = NULL;
+    cellar_lease lease;
+    cellar_result r = cellar_result_default();
+    cellar_load_item item = { .key = "k", .key_len = 1, .result = &r };
+    REFUSED(cellar_get_or_load(c, "k", 1, NULL, give, NULL, &r));
+    REFUSED(cellar_get_or_load_many(c, &item, 1, NULL, give_many, NULL));
+    REFUSED(cellar_get_obj(c, "k", 1, &object));
+    REFUSED(cellar_set_obj(c, "k", 1, &object, NULL));
+    REFUSED(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r));
+    REFUSED(cellar_lease_fulfill(c, &p.lease, "v", 1, NULL));
+    REFUSED(cellar_lease_release(c, &p.lease, 0));
+    REFUSED(cellar_lease_unsubscribe(c, &p.lease));
+    REFUSED(cellar_bloom_add(c, "k", 1));
+    REFUSED(cellar_bloom_check(c, "k", 1));
+    uint32_t pass = 0;
+    cellar_breaker *fresh = NULL;
+    cellar_breaker_info info = cellar_breaker_info_default();
+    REFUSED(cellar_breaker_create(c, NULL, &fresh));
+    REFUSED(cellar_breaker_allow(p.breaker, &pass));
+    REFUSED(cellar_breaker_record(p.breaker, 0, CELLAR_BREAKER_SUCCESS));
+    REFUSED(cellar_breaker_reset(p.breaker));
+    REFUSED(cellar_breaker_info_get(p.breaker, &info));
+    cellar_breaker_destroy(p.breaker);
+}
+
+static void stores_are_refused(cellar *c)
+{
+    uint64_t count = 0, cursor = 0, id = 0;
+    uint32_t version = 0, number = 0;
+    int64_t option = 0, wait_ms = 0;
+    size_t n = 0;
+    char text[64];
+    cellar *other = NULL;
+    cellar_stats stats = cellar_stats_default();
+    cellar_latency latency = cellar_latency_default();
+    cellar_advice advice = cellar_advice_default();
+    cellar_reason reason = cellar_reason_default();
+    cellar_error_info error = cellar_error_info_default();
+    cellar_hot_key hot;
+    cellar_tier_table table = cellar_tier_table_default();
+    table.attached = attached;
+    REFUSED(cellar_namespace_open(c, "new", NULL, &other));
+    REFUSED(cellar_namespace_drop(c, "v"));
+    REFUSED(cellar_namespace_list(c, named, NULL));
+    REFUSED(cellar_ttl_class_find(c, "x", &number));
+    REFUSED(cellar_clear(c));
+    REFUSED(cellar_version_set(c, 2, &version));
+    REFUSED(cellar_delete_by_tag(c, "t", 1, CELLAR_TAG_HARD));
+    REFUSED(cellar_delete_by_pattern(c, "*", 1, &count));
+    REFUSED(cellar_scan(c, &cursor, NULL, seen, NULL));
+    REFUSED(cellar_listener_add(c, 0, heard, NULL, &id));
+    REFUSED(cellar_listener_remove(c, 1));
+    REFUSED(cellar_sync(c));
+    REFUSED(cellar_save(c, &count));
+    REFUSED(cellar_l2_ready(c, 0));
+    REFUSED(cellar_stats_get(c, CELLAR_SCOPE_STORE, &stats));
+    REFUSED(cellar_latency_get(c, CELLAR_OP_GET_HIT, &latency));
+    REFUSED(cellar_advice_get(c, CELLAR_SCOPE_STORE, &advice));
+    REFUSED(cellar_hot_keys(c, CELLAR_SCOPE_STORE, &hot, 1, &n));
+    REFUSED(cellar_why(c, "k", 1, &reason));
+    REFUSED(cellar_metrics_write(c, text, sizeof text, &n));
+    REFUSED(cellar_stats_json(c, text, sizeof text, &n));
+    REFUSED(cellar_dump_write(c, text, sizeof text, &n));
+    REFUSED(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 4 << 20));
+    REFUSED(cellar_option_get(c, CELLAR_OPT_MEMORY_BYTES, &option));
+    REFUSED(cellar_policy_set(c, NULL, 0));
+    REFUSED(cellar_memory_charge(c, 1));
+    REFUSED(cellar_tick(c, 1000, &wait_ms));
+    REFUSED(cellar_integrity_check(c));
+    REFUSED(cellar_tier_attach(c, &table));
+    REFUSED(cellar_last_error(c, &error));
+}
+
+static void limiters_are_refused(cellar_limiter *l)
+{
+    uint64_t token = 0;
+    int64_t wait_ms = 0;
+    size_t n = 0;
+    char text[64];
+    cellar_limiter_stats stats = cellar_limiter_stats_default();
+    if (l == p.several) {
+        REFUSED(cellar_permit_acquire(l, "u", 1, 1000, &token, NULL));
+        REFUSED(cellar_permit_extend(l, "u", 1, 1, 1000));
+        REFUSED(cellar_permit_release(l, "u", 1, 1));
+    } else {
+        cellar_limiter_ticket ticket;
+        REFUSED(cellar_limiter_check(l, "u", 1, 1, NULL));
+        REFUSED(cellar_limiter_check(l, "new", 3, 1, NULL));
+        REFUSED(cellar_limiter_reserve(l, "u", 1, 1, 0, &ticket, NULL, NULL));
+        REFUSED(cellar_limiter_commit(l, &p.ticket, 0));
+        REFUSED(cellar_limiter_wait(l, "u", 1, 1, 1000, NULL));
+        REFUSED(cellar_limiter_rules_set(l, "u", 1, NULL, NULL, 0));
+    }
+    REFUSED(cellar_limiter_adjust(l, "u", 1, 1));
+    REFUSED(cellar_limiter_ban(l, "u", 1, 1000));
+    REFUSED(cellar_limiter_reset(l, NULL, 0, NULL));
+    REFUSED(cellar_limiter_stats_get(l, &stats));
+    REFUSED(cellar_metrics_write(l, text, sizeof text, &n));
+    REFUSED(cellar_tick(l, 1000, &wait_ms));
+    T_EQ_U64(cellar_limiter_now(l), 0);
+    T_EQ_U64(cellar_limiter_fingerprint(l, "u", 1), 0);
+    cellar_limiter_close(l);
+}
+
+static void locks_are_refused(void)
+{
+    cellar_lock lock, held = p.lock;
+    const cellar_bytes keys[2] = { { "a", 1 }, { "b", 1 } };
+    cellar_lock many[2];
+    int64_t wait_ms = 0;
+    cellar_lock_info info = cellar_lock_info_default();
+    cellar_locks_stats stats = cellar_locks_stats_default();
+    REFUSED(cellar_lock_acquire(p.locks, "new", 3, NULL, &lock));
+    REFUSED(cellar_lock_acquire(p.locks, "k", 1, NULL, &lock));
+    REFUSED(cellar_lock_acquire_many(p.locks, keys, 2, NULL, many));
+    REFUSED(cellar_lock_release(p.locks, &held));
+    REFUSED(cellar_lock_release_many(p.locks, &held, 1));
+    REFUSED(cellar_lock_extend(p.locks, &held, 1000));
+    REFUSED(cellar_lock_check(p.locks, &held));
+    REFUSED(cellar_lock_info_get(p.locks, "k", 1, &info));
+    REFUSED(cellar_locks_stats_get(p.locks, &stats));
+    REFUSED(cellar_locks_watch(p.locks, NULL, NULL));
+    REFUSED(cellar_tick(p.locks, 1000, &wait_ms));
+    cellar_locks_close(p.locks);
+}
+
+/* A store in memory, a limiter and a lock of the child itself. */
+static void own_objects_work(void)
+{
+    char buf[8];
+    int64_t wait_ms = 0;
+    cellar *own = NULL;
+    cellar_limiter *l = NULL;
+    cellar_locks *t = NULL;
+    cellar_lock lock;
+    const cellar_rule bucket = cellar_rule_token_bucket(1, CELLAR_SECOND_NS, 1);
+    settings cfg = settings_default(); /* with a maintenance thread, unless TSan refuses one */
+    cfg.config.memory_bytes = 2u << 20;
+    cfg.host.no_threads = T_TSAN;
+    T_REQUIRE(settings_open(&cfg, &own) == CELLAR_OK);
+    for (uint32_t i = 0; i < 3000; i++) {
+        T_EQ_I64(cellar_set(own, &i, sizeof i, "some value", 10, NULL), CELLAR_OK);
+    }
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(own, "l", 1, NULL, give, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    cellar_pinned pin;
+    T_EQ_I64(cellar_pin(own, "l", 1, &pin), CELLAR_OK);
+    T_EQ_MEM(pin.value, "loaded", 6);
+    cellar_unpin(&pin);
+    T_EQ_I64(cellar_get(own, "l", 1, buf, sizeof buf, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_tick(own, 1000, &wait_ms) < 0, 0);
+    T_EQ_I64(cellar_integrity_check(own), CELLAR_OK);
+    T_EQ_I64(cellar_close(own), CELLAR_OK);
+    T_EQ_I64(cellar_close(own), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_limiter_open(NULL, &bucket, 1, &l), CELLAR_OK);
+    T_EQ_I64(cellar_limiter_check(l, "u", 1, 1, NULL), CELLAR_OK);
+    cellar_limiter_close(l);
+    T_EQ_I64(cellar_locks_open(NULL, &t), CELLAR_OK);
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, NULL, &lock), CELLAR_OK);
+    T_EQ_I64(cellar_lock_release(t, &lock), CELLAR_OK);
+    cellar_locks_close(t);
+}
+
+/* Return whether the kernel can read the byte. */
+static bool is_mapped(const void *at)
+{
+    int fd[2];
+    T_REQUIRE(pipe(fd) == 0);
+    const bool there = write(fd[1], at, 1) == 1;
+    T_CHECK(there || errno == EFAULT);
+    T_EQ_I64(close(fd[0]) | close(fd[1]), 0);
+    return there;
+}
+
+static void each_call_on_an_object_of_the_parent_is_refused(void)
+{
+    parent_opens();
+    cellar_error_info error = cellar_error_info_default();
+    settings bad = settings_default();
+    bad.config.memory_bytes = 1;
+    cellar *none = NULL;
+    T_EQ_I64(settings_open(&bad, &none), CELLAR_E_INVAL);
+    fflush(stdout);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        alarm(60 * t_patience());
+        T_EQ_I64(cellar_last_error(NULL, &error), CELLAR_OK);
+        T_EQ_I64(error.code, CELLAR_OK); /* the last refused open was one of the parent */
+        entries_are_refused(p.c);
+        entries_are_refused(p.v);
+        loads_are_refused(p.c);
+        stores_are_refused(p.c);
+        limiters_are_refused(p.limiter);
+        limiters_are_refused(p.several);
+        locks_are_refused();
+        T_CHECK(!is_mapped(p.pin.value) && !is_mapped(p.room.value));
+        cellar_unpin(&p.pin);
+        cellar_unpin(&p.room);
+        cellar_result_free(&p.loaded);
+        T_EQ_I64(cellar_namespace_close(p.v), CELLAR_OK);
+        T_EQ_I64(cellar_close(p.c), CELLAR_OK);
+        T_EQ_I64(cellar_close(p.c), CELLAR_OK);
+        REFUSED(cellar_get(p.c, "k", 1, NULL, 0, NULL));
+        own_objects_work();
+        fflush(stdout);
+        _exit(t_failed());
+    }
+    await_child(pid);
+    T_EQ_MEM(p.pin.value, "value", 5);
+    T_EQ_I64(cellar_limiter_check(p.limiter, "u", 1, 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_lock_check(p.locks, &p.lock), CELLAR_OK);
+    parent_closes();
+}
+
+/* ---- threads that the child lacks ---- */
+
+static _Atomic int inside, go;
+
+static cellar_err wait_inside(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    atomic_store(&inside, 1);
+    while (atomic_load(&go) == 0) { usleep(100); }
+    return cellar_load_value(load, "v", 1);
+}
+
+static void *loads_long(void *c)
+{
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(c, "slow", 4, NULL, wait_inside, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    return NULL;
+}
+
+static void child_of_a_parent_inside_a_load_waits_for_nothing(void)
+{
+    pthread_t t;
+    cellar *c = api_open(4u << 20);
+    atomic_store(&inside, 0);
+    atomic_store(&go, 0);
+    T_REQUIRE(pthread_create(&t, NULL, loads_long, c) == 0);
+    while (atomic_load(&inside) == 0) { usleep(100); }
+    fflush(stdout);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        alarm(60 * t_patience());
+        cellar_result r = cellar_result_default();
+        REFUSED(cellar_get_or_load(c, "slow", 4, NULL, give, NULL, &r));
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+        own_objects_work();
+        fflush(stdout);
+        _exit(t_failed());
+    }
+    await_child(pid);
+    atomic_store(&go, 1);
+    pthread_join(t, NULL);
+    api_shut(c);
+}
+
+/* ---- opens and closes during a fork ---- */
+
+static _Atomic int stop;
+
+static void *opens_and_closes(void *shared)
+{
+    char name[16];
+    for (uint32_t i = 0; atomic_load(&stop) == 0; i++) {
+        cellar *v = NULL, *c = NULL;
+        settings cfg = settings_default();
+        cfg.config.memory_bytes = 1u << 20;
+        cfg.host.no_threads = 1;
+        if (i % 2 == 0) {
+            cfg.config.l2_path = store;
+            cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+        }
+        (void)snprintf(name, sizeof name, "n%u", i % 7);
+        T_EQ_I64(cellar_namespace_open(shared, name, NULL, &v), CELLAR_OK);
+        T_EQ_I64(cellar_set(v, "k", 1, "v", 1, NULL), CELLAR_OK);
+        T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
+        T_EQ_I64(cellar_close(c), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+        T_EQ_I64(cellar_namespace_drop(shared, name), CELLAR_OK);
+    }
+    return NULL;
+}
+
+static void fork_during_opens_and_closes_marks_every_store(void)
+{
+    if (T_COST > 1) {
+        T_SKIP("the allocator of a sanitizer is not safe in a fork");
+        return;
+    }
+    pthread_t t;
+    store_begin();
+    cellar *c = api_open(8u << 20);
+    atomic_store(&stop, 0);
+    T_REQUIRE(pthread_create(&t, NULL, opens_and_closes, c) == 0);
+    for (int i = 0; i < 60 && !t_failed(); i++) {
+        fflush(stdout);
+        const pid_t pid = fork();
+        if (pid == 0) {
+            alarm(60 * t_patience());
+            char buf[8];
+            REFUSED(cellar_get(c, "k", 1, buf, sizeof buf, NULL));
+            T_EQ_I64(cellar_close(c), CELLAR_OK);
+            own_objects_work();
+            fflush(stdout);
+            _exit(t_failed());
+        }
+        await_child(pid);
+    }
+    atomic_store(&stop, 1);
+    pthread_join(t, NULL);
+    api_shut(c);
+    store_end();
+}
+
+/* ---- the lock of the disk ---- */
+
+/* Open the directory, fork a child that lives on, and die. */
+static void parent_dies(int told)
+{
+    const settings cfg = disk_config();
+    cellar *c = NULL;
+    if (settings_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
+    const pid_t child = fork();
+    if (child == 0) {
+        for (;;) { pause(); }
+    }
+    if (write(told, &child, sizeof child) != sizeof child) { _exit(3); }
+    (void)raise(SIGKILL);
+}
+
+static void lock_of_the_disk_ends_with_the_parent(void)
+{
+    int fd[2], status = 0;
+    pid_t child = 0;
+    store_begin();
+    T_REQUIRE(pipe(fd) == 0);
+    fflush(stdout);
+    const pid_t pid = fork();
+    if (pid == 0) { parent_dies(fd[1]); }
+    T_REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+    T_REQUIRE(read(fd[0], &child, sizeof child) == sizeof child && child > 0);
+    const settings cfg = disk_config();
+    cellar *c = NULL;
+    T_EQ_I64(kill(child, 0), 0);
+    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(kill(child, SIGKILL), 0);
+    T_EQ_I64(close(fd[0]) | close(fd[1]), 0);
+    store_end();
+}
+
+/* ---- children of children ---- */
+
+static void grandchild_is_refused_by_both_stores(void)
+{
+    cellar *c = api_open(2u << 20);
+    fflush(stdout);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        cellar *own = api_open(2u << 20);
+        T_EQ_I64(cellar_set(own, "k", 1, "v", 1, NULL), CELLAR_OK);
+        const pid_t again = fork();
+        if (again == 0) {
+            char buf[8];
+            REFUSED(cellar_get(c, "k", 1, buf, sizeof buf, NULL));
+            REFUSED(cellar_get(own, "k", 1, buf, sizeof buf, NULL));
+            own_objects_work();
+            fflush(stdout);
+            _exit(t_failed());
+        }
+        await_child(again);
+        T_EQ_I64(cellar_contains(own, "k", 1), CELLAR_OK);
+        T_EQ_I64(cellar_close(own), CELLAR_OK);
+        fflush(stdout);
+        _exit(t_failed());
+    }
+    await_child(pid);
+    api_shut(c);
+}
+
+T_MAIN("api_fork", T_CASE(each_call_on_an_object_of_the_parent_is_refused),
+       T_CASE(child_of_a_parent_inside_a_load_waits_for_nothing),
+       T_CASE(fork_during_opens_and_closes_marks_every_store),
+       T_CASE(lock_of_the_disk_ends_with_the_parent), T_CASE(grandchild_is_refused_by_both_stores))
