@@ -33,6 +33,23 @@ CELLAR_PRIVATE cellar_err base_host_in(cellar_host_config *out, const cellar_hos
     return CELLAR_OK;
 }
 
+CELLAR_PRIVATE const base_number *base_numbers_in(void *options, const base_number *rows,
+                                                  size_t count, uint64_t *got)
+{
+    for (const base_number *r = rows; r < rows + count; r++) {
+        char *at = (char *)options + r->offset;
+        const size_t bytes = r->wide ? 8 : 4;
+        *got = 0;
+        memcpy(got, at, bytes); /* little-endian: base/port.h */
+        if (*got == 0) {
+            memcpy(at, &r->none, bytes);
+        } else if (*got < r->min || *got > r->max) {
+            return r;
+        }
+    }
+    return NULL;
+}
+
 CELLAR_PRIVATE cellar_err base_config_in(void *out, size_t known, const void *from,
                                          const char *type, size_t host_at,
                                          cellar_host_config *host, const char *call,
@@ -43,18 +60,10 @@ CELLAR_PRIVATE cellar_err base_config_in(void *out, size_t known, const void *fr
     if (err != CELLAR_OK) { return err; }
     memcpy(&given, (const char *)out + host_at, sizeof given);
     err = base_host_in(host, given, call, name);
-    for (const base_number *r = rows; err == CELLAR_OK && r < rows + count; r++) {
-        char *at = (char *)out + r->offset;
-        const size_t bytes = r->wide ? 8 : 4;
-        uint64_t n = 0;
-        memcpy(&n, at, bytes); /* little-endian: base/port.h */
-        if (n == 0) {
-            memcpy(at, &r->none, bytes);
-        } else if (n < r->min || n > r->max) {
-            err = base_refuse(CELLAR_E_INVAL, call, r->why);
-        }
-    }
-    return err;
+    if (err != CELLAR_OK) { return err; }
+    uint64_t got;
+    const base_number *r = base_numbers_in(out, rows, count, &got);
+    return r == NULL ? CELLAR_OK : base_refuse(CELLAR_E_INVAL, call, r->why);
 }
 
 CELLAR_PRIVATE void base_host_init(const cellar_host_config *host, base_account *account,

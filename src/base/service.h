@@ -59,8 +59,13 @@ typedef struct base_number {
     { (uint16_t)offsetof(type, field), sizeof(((type *)0)->field) == 8, none, min, max, why }
 #define BASE_NUMBERS(rows) rows, sizeof(rows) / sizeof(rows)[0]
 
+/* Put the defaults of numbers. Return the first row that another number breaks, and that number;
+ * NULL: none. */
+CELLAR_PRIVATE const base_number *base_numbers_in(void *options, const base_number *rows,
+                                                  size_t count, uint64_t *got);
+
 /* Copy the options of a caller and those of the host in them: base_open_opts, base_host_in. Then
- * put the defaults of numbers and check them. `out` has the other defaults; host_at: offset of the
+ * base_numbers_in. `out` has the other defaults; host_at: offset of the
  * field `host`. */
 CELLAR_PRIVATE cellar_err base_config_in(void *out, size_t known, const void *from,
                                          const char *type, size_t host_at,

@@ -19,9 +19,9 @@
 BASE_SIZE_BEGIN
 
 #define CACHE_NAMESPACE(field, max, text) \
-    CACHE_RULE(cellar_namespace_config, "namespace: " text, field, 0, max)
+    BASE_NUMBER(cellar_namespace_config, field, 0, 0, max, "namespace: " text)
 
-static const cache_rule cache_namespace_rules[] = {
+static const base_number cache_namespace_numbers[] = {
     CACHE_NAMESPACE(stale_ms, CACHE_WINDOW_MAX, "stale_ms must be at most 2^32 - 1"),
     CACHE_NAMESPACE(tier, CELLAR_TIER_L2, "tier must be a cellar_tier"),
     CACHE_NAMESPACE(hidden, 1, "hidden must be 0 or 1"),
@@ -30,33 +30,21 @@ static const cache_rule cache_namespace_rules[] = {
     CACHE_NAMESPACE(exact_age, 1, "exact_age must be 0 or 1"),
     CACHE_NAMESPACE(quota_max_pct, 100, "a quota must be 0..100 percent"),
     CACHE_NAMESPACE(bloom_keys, BLOOM_KEYS_MAX, "bloom_keys must be at most 2^40"),
-    CACHE_RULE(cellar_namespace_config, "namespace: bloom_fpr_ppm must be 100..500,000",
-               bloom_fpr_ppm, 100, 500000),
+    BASE_NUMBER(cellar_namespace_config, bloom_fpr_ppm, 0, 100, 500000,
+                "namespace: bloom_fpr_ppm must be 100..500,000"),
     CACHE_NAMESPACE(log_level, CELLAR_LOG_OFF, "log_level must be a cellar_log_level"),
     CACHE_NAMESPACE(ttl_class_count, CELLAR_TTL_CLASSES_MAX, "ttl_class_count must be at most 16"),
 };
 
-CELLAR_PRIVATE const cache_rule *cache_rule_broken(const void *options, const cache_rule *rules,
-                                                   size_t count, uint64_t *got)
-{
-    for (const cache_rule *r = rules; r < rules + count; r++) {
-        const unsigned char *at = (const unsigned char *)options + r->offset;
-        *got = 0;
-        memcpy(got, at, r->wide ? 8 : 4); /* little-endian: base/port.h */
-        if (*got != 0 && (*got < r->min || *got > r->max)) { return r; }
-    }
-    return NULL;
-}
-
-static const char *cache_namespace_opts_range(const cellar_namespace_config *o)
+static const char *cache_namespace_opts_range(cellar_namespace_config *o)
 {
     const int64_t times[CACHE_DEFAULTS] = CACHE_TIMES(o);
     for (size_t i = 0; i < CACHE_DEFAULTS; i++) {
         if (times[i] < 0) { return "namespace: a duration is negative: use 0 or more"; }
     }
     uint64_t got;
-    const cache_rule *r = cache_rule_broken(o, CACHE_RULES(cache_namespace_rules), &got);
-    if (r != NULL) { return r->name; }
+    const base_number *r = base_numbers_in(o, BASE_NUMBERS(cache_namespace_numbers), &got);
+    if (r != NULL) { return r->why; }
     if (o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) {
         return "namespace: idle_ms must be at most 2^32 - 1";
     }

@@ -6,22 +6,8 @@
 
 #include <stddef.h>
 
+#include "base/service.h"
 #include "cache/types.h"
-
-/* Rule for one number of an option struct: its field, and what `name` says of it. */
-typedef struct cache_rule {
-    uint16_t offset;
-    bool wide; /* 8 bytes, else 4 */
-    const char *name;
-    uint64_t min, max; /* 0 is always allowed and means the default */
-} cache_rule;
-#define CACHE_RULE(type, name, field, min, max)                                                  \
-    { (uint16_t)offsetof(type, field), sizeof(((type *)0)->field) == 8, name, min, max }
-#define CACHE_RULES(rules) rules, sizeof(rules) / sizeof(rules)[0]
-
-/* Return the first rule that the options break, and the number; NULL: none. */
-CELLAR_PRIVATE const cache_rule *cache_rule_broken(const void *options, const cache_rule *rules,
-                                                   size_t count, uint64_t *got);
 
 /* The defaults of a cellar_namespace_config or cellar_config. */
 #define CACHE_TIMES(o) \

@@ -19,13 +19,14 @@
 
 #define CACHE_HOURS_24 ((uint64_t)24 * 3600 * 1000)
 
-#define CACHE_CONFIG(field, min, max) CACHE_RULE(cellar_config, #field, field, min, max)
-#define CACHE_L2(field, min, max) CACHE_RULE(cellar_l2_config, "l2." #field, field, min, max)
-#define CACHE_HOST(field, min, max) CACHE_RULE(cellar_host_config, "host." #field, field, min, max)
+#define CACHE_CONFIG(field, min, max) BASE_NUMBER(cellar_config, field, 0, min, max, #field)
+#define CACHE_L2(field, min, max) BASE_NUMBER(cellar_l2_config, field, 0, min, max, "l2." #field)
+#define CACHE_HOST(field, min, max) \
+    BASE_NUMBER(cellar_host_config, field, 0, min, max, "host." #field)
 #define CACHE_TUNING(field, min, max) \
-    CACHE_RULE(cellar_tuning_config, "tuning." #field, field, min, max)
+    BASE_NUMBER(cellar_tuning_config, field, 0, min, max, "tuning." #field)
 
-static const cache_rule cache_config_rules[] = {
+static const base_number cache_config_numbers[] = {
     CACHE_CONFIG(eviction, 0, CELLAR_EVICT_FIFO),
     CACHE_CONFIG(memory_bytes, CELLAR_MEMORY_MIN, INT64_MAX),
     CACHE_CONFIG(max_entries, 0, INT64_MAX),
@@ -35,7 +36,7 @@ static const cache_rule cache_config_rules[] = {
     CACHE_CONFIG(stale_ms, 0, CACHE_WINDOW_MAX),
     CACHE_CONFIG(l2_bytes, CELLAR_L2_BYTES_MIN, CELLAR_L2_BYTES_MAX),
 };
-static const cache_rule cache_l2_rules[] = {
+static const base_number cache_l2_numbers[] = {
     CACHE_L2(mean_entry_bytes, 0, UINT32_MAX),
     CACHE_L2(sync_interval_ms, 0, INT64_MAX),
     CACHE_L2(min_ttl_ms, 0, INT64_MAX),
@@ -54,14 +55,14 @@ static const cache_rule cache_l2_rules[] = {
     CACHE_L2(sigbus_handler, 0, 1),
     CACHE_L2(allow_network, 0, 1),
 };
-static const cache_rule cache_host_rules[] = {
+static const base_number cache_host_numbers[] = {
     CACHE_HOST(log_level, 0, CELLAR_LOG_OFF),
     CACHE_HOST(log_keys, 0, CELLAR_LOG_KEYS_FULL),
     CACHE_HOST(no_threads, 0, 1),
     CACHE_HOST(load_threads, 0, 64),
     CACHE_HOST(load_queue, 0, 65536),
 };
-static const cache_rule cache_tuning_rules[] = {
+static const base_number cache_tuning_numbers[] = {
     CACHE_TUNING(max_value_bytes, 0, CELLAR_VALUE_MAX),
     CACHE_TUNING(expected_entry_bytes, 0, UINT32_MAX),
     CACHE_TUNING(close_timeout_ms, 0, INT64_MAX),
@@ -88,20 +89,20 @@ static void cache_number_add(base_text *t, bool size, uint64_t n)
 }
 
 /* Refuse a number that breaks a rule. Numbers of bytes are shown as sizes. */
-static cellar_err cache_rule_refuse(const cache_rule *r, uint64_t got)
+static cellar_err cache_number_refuse(const base_number *r, uint64_t got)
 {
     char text[BASE_ERROR_TEXT];
     base_text t = { text, sizeof text, 0 };
-    const bool size = strstr(r->name, "_bytes") != NULL;
+    const bool size = strstr(r->why, "_bytes") != NULL;
     const bool below = size && r->max % 1024 == 1023;
-    base_text_add(&t, "%s must be %s", r->name, r->max == INT64_MAX ? "at least " : "");
+    base_text_add(&t, "%s must be %s", r->why, r->max == INT64_MAX ? "at least " : "");
     cache_number_add(&t, size, r->min);
     if (r->max != INT64_MAX) {
         base_text_add(&t, "..");
         cache_number_add(&t, size, r->max + below);
         base_text_add(&t, "%s", below ? " - 1" : "");
     }
-    base_text_add(&t, ", or 0 %s (got ", strcmp(r->name, "l2_bytes") == 0 ? "without l2_path"
+    base_text_add(&t, ", or 0 %s (got ", strcmp(r->why, "l2_bytes") == 0 ? "without l2_path"
                                                                        : "for its default");
     cache_number_add(&t, size, got);
     return base_open_fail(CELLAR_E_INVAL, 0, "cellar_open: %s)", text);
@@ -109,13 +110,13 @@ static cellar_err cache_rule_refuse(const cache_rule *r, uint64_t got)
 
 /* Copy the struct `src` of the caller and check its numbers. NULL: all defaults. */
 static cellar_err cache_struct_read(void *dst, size_t bytes, const void *src, const char *name,
-                                    const cache_rule *rules, size_t count)
+                                    const base_number *rows, size_t count)
 {
     uint64_t n;
     const cellar_err err = base_open_opts(dst, bytes, src, "cellar_open", name);
     if (err != CELLAR_OK) { return err; }
-    const cache_rule *r = cache_rule_broken(dst, rules, count, &n);
-    return r == NULL ? CELLAR_OK : cache_rule_refuse(r, n);
+    const base_number *r = base_numbers_in(dst, rows, count, &n);
+    return r == NULL ? CELLAR_OK : cache_number_refuse(r, n);
 }
 
 static cellar_err cache_cipher_read(cache_settings *out)
@@ -177,21 +178,21 @@ CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_
                              .host = cellar_host_config_default(),
                              .tuning = cellar_tuning_config_default() };
     cellar_err err = cache_struct_read(&out->config, sizeof out->config, cfg, "cellar_config",
-                                       CACHE_RULES(cache_config_rules));
+                                       BASE_NUMBERS(cache_config_numbers));
     if (out->config.abi != 0 && out->config.abi != CELLAR_ABI) {
         return cache_open_refuse(CELLAR_E_ABI, "the header belongs to another library");
     }
     if (err == CELLAR_OK) {
         err = cache_struct_read(&out->l2, sizeof out->l2, out->config.l2, "cellar_l2_config",
-                                CACHE_RULES(cache_l2_rules));
+                                BASE_NUMBERS(cache_l2_numbers));
     }
     if (err == CELLAR_OK) {
         err = cache_struct_read(&out->host, sizeof out->host, out->config.host,
-                                "cellar_host_config", CACHE_RULES(cache_host_rules));
+                                "cellar_host_config", BASE_NUMBERS(cache_host_numbers));
     }
     if (err == CELLAR_OK) {
         err = cache_struct_read(&out->tuning, sizeof out->tuning, out->config.tuning,
-                                "cellar_tuning_config", CACHE_RULES(cache_tuning_rules));
+                                "cellar_tuning_config", BASE_NUMBERS(cache_tuning_numbers));
     }
     if (err == CELLAR_OK) { err = cache_cipher_read(out); }
     if (err != CELLAR_OK) { return err; }
