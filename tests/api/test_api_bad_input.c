@@ -79,28 +79,21 @@ static void expect_untouched(const char *call)
 
 static bool never(const cellar_scan_entry *e, void *ctx)
 {
-    (void)ctx;
-    (void)e;
+    (void)ctx, (void)e;
     T_CHECK(false && "a refused call must not call back");
     return true;
 }
 
 static cellar_err never_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
-    (void)ld;
-    (void)key;
-    (void)key_len;
-    (void)ctx;
+    (void)ld, (void)key, (void)key_len, (void)ctx;
     T_CHECK(false);
     return CELLAR_E_INVAL;
 }
 
 static cellar_err never_update(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
-    (void)ctx;
-    (void)old;
-    (void)old_len;
-    (void)out;
+    (void)ctx, (void)old, (void)old_len, (void)out;
     T_CHECK(false && "a refused call must not call back");
     return CELLAR_OK;
 }
@@ -114,8 +107,7 @@ static bool never_list(const char *name, const cellar_stats *st, void *ctx)
 
 static void never_listen(const cellar_event *e, void *ctx)
 {
-    (void)ctx;
-    (void)e;
+    (void)ctx, (void)e;
 }
 
 static void key_of_wrong_length_is_refused(void)
@@ -441,13 +433,7 @@ static void last_error_has_nothing_behind_its_text(void)
 static int no_cipher(const unsigned char *nonce, const void *aad, size_t aad_len,
                     const void *in, size_t in_len, void *out, void *ctx)
 {
-    (void)ctx;
-    (void)nonce;
-    (void)aad;
-    (void)aad_len;
-    (void)in;
-    (void)in_len;
-    (void)out;
+    (void)ctx, (void)nonce, (void)aad, (void)aad_len, (void)in, (void)in_len, (void)out;
     return 1;
 }
 

@@ -25,9 +25,7 @@ static int64_t read_clock(void *ctx)
 static void count_line(cellar_log_level level, const char *module, cellar_err code,
                        const char *text, void *ctx)
 {
-    (void)ctx;
-    (void)code;
-    (void)text;
+    (void)ctx, (void)code, (void)text;
     if (level == CELLAR_LOG_WARNING && strcmp(module, "breaker") == 0) { lines++; }
 }
 
@@ -153,10 +151,7 @@ static void bad_input_of_breakers(void)
 
 static cellar_err never_works(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
-    (void)ld;
-    (void)key;
-    (void)key_len;
-    (void)ctx;
+    (void)ld, (void)key, (void)key_len, (void)ctx;
     return CELLAR_E_IO;
 }
 

@@ -213,16 +213,14 @@ static void fallbacks_run_in_documented_order(void)
     o.fallback_ttl_ms = 500;
     atomic_store(&s.say, SAY_FAIL);
     atomic_store(&f1.say, SAY_FAIL);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_STR(text, "second");
+    KIT_LOADS(c, "k", &o, &s, text, &r, "second");
     T_EQ_U64(r.source, CELLAR_SOURCE_FALLBACK);
     T_EQ_I64(r.ttl_left_ms, 500);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK); /* stored for this time */
     T_EQ_U64(r.source, CELLAR_SOURCE_L1);
     atomic_fetch_add(&kit_now_ms, 500);
     atomic_store(&f2.say, SAY_NOTHING);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_STR(text, "default");
+    KIT_LOADS(c, "k", &o, &s, text, &r, "default");
     T_EQ_U64(r.source, CELLAR_SOURCE_DEFAULT);
     atomic_fetch_add(&kit_now_ms, 500);
     o.default_value = NULL;
@@ -287,8 +285,7 @@ static cellar *why_store;
 
 static void why_inside(source *s, cellar_load *ld)
 {
-    (void)s;
-    (void)ld;
+    (void)s, (void)ld;
     cellar_reason r = cellar_reason_default();
     T_EQ_I64(cellar_why(why_store, "k", 1, &r), CELLAR_OK);
     T_EQ_U64(r.answer, CELLAR_WHY_LOADING);
@@ -296,8 +293,7 @@ static void why_inside(source *s, cellar_load *ld)
 
 static void del_inside(source *s, cellar_load *ld)
 {
-    (void)s;
-    (void)ld;
+    (void)s, (void)ld;
     T_EQ_I64(cellar_delete(why_store, "d", 1), CELLAR_MISS);
 }
 
@@ -461,11 +457,7 @@ static void failed_write_through_invalidates_key(void)
 static cellar_err write_and_end(const void *key, size_t key_len, const void *value,
                                 size_t value_len, void *ctx)
 {
-    (void)ctx;
-    (void)key;
-    (void)key_len;
-    (void)value;
-    (void)value_len;
+    (void)ctx, (void)key, (void)key_len, (void)value, (void)value_len;
     pthread_exit(NULL);
 }
 
@@ -582,10 +574,7 @@ static cellar_err end_of_thread(cellar_load *ld, const void *key, size_t key_len
 
 static cellar_err end_of_bulk(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
-    (void)ld;
-    (void)keys;
-    (void)count;
-    (void)ctx;
+    (void)ld, (void)keys, (void)count, (void)ctx;
     pthread_exit(NULL);
 }
 

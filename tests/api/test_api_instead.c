@@ -165,8 +165,7 @@ static void *read_d(void *arg)
     source s = SOURCE_INIT;
     char text[64];
     s.text = "after";
-    T_EQ_I64(kit_load(a[0], "d", NULL, &s, text, NULL), CELLAR_OK);
-    T_EQ_STR(text, "after");
+    KIT_LOADS(a[0], "d", NULL, &s, text, NULL, "after");
     return NULL;
 }
 
@@ -417,8 +416,7 @@ static void remembered_failure_calls_fallbacks_and_default(void)
     atomic_store(&s.say, SAY_FAIL);
     T_EQ_I64(kit_load(c, "k", &plain, &s, text, NULL), CELLAR_E_LOADER);
     o.default_value = &last;
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_STR(text, "default");
+    KIT_LOADS(c, "k", &o, &s, text, &r, "default");
     T_EQ_U64(r.source, CELLAR_SOURCE_DEFAULT);
     T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
     /* the failure is still remembered */

@@ -25,8 +25,7 @@ static void *counted_alloc(size_t bytes, void *ctx)
 }
 static void counted_free(void *p, size_t bytes, void *ctx)
 {
-    (void)ctx;
-    (void)bytes;
+    (void)ctx, (void)bytes;
     if (p != NULL) { atomic_fetch_sub(&blocks, 1); }
     free(p);
 }
@@ -39,26 +38,20 @@ static void hear(void *ctx)
 
 static cellar_err leave_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
-    (void)key;
-    (void)key_len;
-    (void)ctx;
+    (void)key, (void)key_len, (void)ctx;
     T_EQ_I64(cellar_load_value(ld, "draft", 5), CELLAR_OK);
     pthread_exit(NULL);
 }
 
 static cellar_err fail_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
-    (void)ld;
-    (void)key;
-    (void)key_len;
-    (void)ctx;
+    (void)ld, (void)key, (void)key_len, (void)ctx;
     return CELLAR_E_IO;
 }
 
 static cellar_err leave_many(cellar_load *ld, const cellar_bytes *keys, size_t n, void *ctx)
 {
-    (void)keys;
-    (void)ctx;
+    (void)keys, (void)ctx;
     for (size_t i = 0; i + 1 < n; i++) {
         T_EQ_I64(loader_value(ld, i, "draft", 5), CELLAR_OK);
     }
@@ -67,8 +60,7 @@ static cellar_err leave_many(cellar_load *ld, const cellar_bytes *keys, size_t n
 
 static cellar_err fail_many(cellar_load *ld, const cellar_bytes *keys, size_t n, void *ctx)
 {
-    (void)keys;
-    (void)ctx;
+    (void)keys, (void)ctx;
     if (n > 1) { T_EQ_I64(loader_value(ld, 0, "kept", 4), CELLAR_OK); }
     return CELLAR_E_IO;
 }

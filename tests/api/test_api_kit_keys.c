@@ -5,23 +5,13 @@
  * Method: Encodings are decoded again by a parser of this file, and compared with the tree that was
  *         drawn: an encoding that can be decoded cannot collide. Values are drawn from few bytes
  *         close to each other, where joined fields would collide. Published digests. */
+#include "tests/support/draw.h"
 #include "tests/support/t.h"
 
 #include "cellar.h"
 #include "cellar_kit.h"
 
 T_ONE_THREAD;
-
-static uint64_t state;
-
-static uint64_t draw(uint64_t n)
-{
-    state += UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t x = state;
-    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
-    return (x ^ x >> 31) % n;
-}
 
 /* ---- a part as text, and the text read back from an encoding ---- */
 

@@ -295,8 +295,7 @@ static void mode_decides_which_requests_are_cached(void)
 
 static cellar_err sets_plain_value(cellar_load *load, const cellar_llm_request *req, void *ctx)
 {
-    (void)req;
-    (void)ctx;
+    (void)req, (void)ctx;
     return cellar_load_value(load, "x", 1);
 }
 
@@ -519,8 +518,7 @@ static void stored_vector_of_another_form_is_loaded_again(void)
 static cellar_err embed_one(cellar_embeddings_call *call, const cellar_bytes *texts, size_t count,
                             void *ctx)
 {
-    (void)texts;
-    (void)count;
+    (void)texts, (void)count;
     return cellar_embeddings_set(call, 0, ctx, 12);
 }
 
@@ -588,8 +586,7 @@ static void bad_options_are_refused(void)
 
 static cellar_err one_row(cellar_load *load, const void *key, size_t len, void *ctx)
 {
-    (void)key;
-    (void)len;
+    (void)key, (void)len;
     return ctx != NULL ? cellar_load_value(load, ctx, strlen(ctx)) : cellar_load_absent(load);
 }
 

@@ -3,23 +3,13 @@
  * Aim:    Numbers and vectors come back as stored. No piece of a secret survives redaction.
  * Method: values at the ends of their ranges; planted secrets in random texts. */
 #include "tests/support/api_kit.h"
+#include "tests/support/draw.h"
 
 #include <math.h>
 
 #include "cellar_kit.h"
 
 #define STORE_BYTES ((uint64_t)8 << 20)
-
-static uint64_t state;
-
-static uint64_t draw(uint64_t n)
-{
-    state += UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t x = state;
-    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
-    return (x ^ x >> 31) % n;
-}
 
 /* ---- numbers and vectors ---- */
 

@@ -236,8 +236,7 @@ static int64_t ttl_left(cellar *c)
 static cellar_err fallback_with_trace(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     const unsigned char *trace = loader_info(ld).trace;
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     if (trace == NULL) { return CELLAR_E_IO; }
     memcpy(ctx, trace, CELLAR_LOAD_TRACE_BYTES);
     return cellar_load_value(ld, "instead", 7);
@@ -270,8 +269,7 @@ static void fallback_of_released_lease_reads_copy_of_trace(void)
 static cellar_err fallback_with_tags(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     static const cellar_bytes tags[2] = { { "first", 5 }, { "second", 6 } };
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     T_EQ_I64(loader_tags(ld, tags, 2), CELLAR_OK);
     T_EQ_I64(loader_tags(ld, tags, 1), CELLAR_OK);
     return ctx == NULL ? CELLAR_E_IO : cellar_load_value(ld, "tagged", 6);
@@ -736,8 +734,7 @@ static void bulk_loads_that_lead_each_others_keys_end(void)
 
 static cellar_err quiet_bulk(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
-    (void)keys;
-    (void)ctx;
+    (void)keys, (void)ctx;
     for (size_t i = 0; i < count; i++) { (void)loader_value(ld, i, "v", 1); }
     return CELLAR_OK;
 }
@@ -840,8 +837,7 @@ static void fault_scenario(void)
 
 static cellar_err quiet_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     return ctx != NULL ? CELLAR_E_IO : cellar_load_value(ld, "v", 1);
 }
 

@@ -15,12 +15,10 @@ static void first_call_loads_and_second_hits(void)
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_OK);
-    T_EQ_STR(text, "1");
+    KIT_LOADS(c, "k", NULL, &s, text, &r, "1");
     T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
     T_EQ_I64(r.ttl_left_ms, CELLAR_TTL_NONE);
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, &r), CELLAR_OK);
-    T_EQ_STR(text, "1");
+    KIT_LOADS(c, "k", NULL, &s, text, &r, "1");
     T_EQ_U64(r.source, CELLAR_SOURCE_L1);
     T_EQ_I64(atomic_load(&s.calls), 1);
     kit_close(c);
@@ -36,10 +34,8 @@ static void value_reported_in_three_ways_is_the_same(void)
     s.text = "some bytes";
     for (int i = 0; i < 3; i++) {
         atomic_store(&s.say, ways[i]);
-        T_EQ_I64(kit_load(c, keys[i], NULL, &s, text, NULL), CELLAR_OK);
-        T_EQ_STR(text, "some bytes");
-        T_EQ_I64(kit_load(c, keys[i], NULL, &s, text, NULL), CELLAR_OK);
-        T_EQ_STR(text, "some bytes");
+        KIT_LOADS(c, keys[i], NULL, &s, text, NULL, "some bytes");
+        KIT_LOADS(c, keys[i], NULL, &s, text, NULL, "some bytes");
     }
     T_EQ_I64(atomic_load(&s.calls), 3);
     T_EQ_I64(atomic_load(&s.frees), 1);
@@ -95,10 +91,8 @@ static void seed_null_string(void)
     source s = SOURCE_INIT;
     char text[64];
     s.text = "NULL";
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
-    T_EQ_STR(text, "NULL");
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
-    T_EQ_STR(text, "NULL");
+    KIT_LOADS(c, "k", NULL, &s, text, NULL, "NULL");
+    KIT_LOADS(c, "k", NULL, &s, text, NULL, "NULL");
     T_EQ_I64(atomic_load(&s.calls), 1);
     kit_close(c);
 }
@@ -139,8 +133,7 @@ static void seed_negative_is_not_data(void)
     so.flags = CELLAR_ONLY_IF_ABSENT;
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &so), CELLAR_OK);
     atomic_store(&s.say, SAY_VALUE);
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
-    T_EQ_STR(text, "v");
+    KIT_LOADS(c, "k", NULL, &s, text, NULL, "v");
     T_EQ_I64(atomic_load(&s.calls), 1);
     kit_close(c);
 }
@@ -325,8 +318,7 @@ static void remembered_errors_back_off_until_success(void)
     T_EQ_I64(atomic_load(&s.calls), 6);
     /* A remembered error does not hide a later set. */
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, NULL), CELLAR_OK);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_STR(text, "v");
+    KIT_LOADS(c, "k", &o, &s, text, &r, "v");
     kit_close(c);
 }
 
@@ -361,8 +353,7 @@ static void stale_is_served_when_loader_fails(void)
     T_EQ_I64(atomic_load(&s.calls), 3);
     atomic_fetch_add(&kit_now_ms, 2000);
     atomic_store(&s.say, SAY_VALUE);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_STR(text, "4");
+    KIT_LOADS(c, "k", &o, &s, text, &r, "4");
     /* past the window there is nothing to serve */
     atomic_fetch_add(&kit_now_ms, 101000);
     atomic_store(&s.say, SAY_FAIL);
@@ -438,8 +429,7 @@ static void stale_is_served_while_refresh_waits(void)
     T_EQ_I64(atomic_load(&s.calls), 1);
     kit_tick(c);
     T_EQ_I64(atomic_load(&s.calls), 2);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
-    T_EQ_STR(text, "2");
+    KIT_LOADS(c, "k", &o, &s, text, NULL, "2");
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.refreshes, 1);
@@ -561,8 +551,7 @@ static void not_modified_extends_ttl_only(void)
     for (int i = 0; i < 3; i++) {
         atomic_fetch_add(&kit_now_ms, 1500);
         atomic_store(&s.say, SAY_SAME);
-        T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-        T_EQ_STR(text, "1");
+        KIT_LOADS(c, "k", &o, &s, text, &r, "1");
         T_EQ_I64(r.ttl_left_ms, 1000);
         T_EQ_U64(r.source, CELLAR_SOURCE_LOADED);
         atomic_fetch_add(&kit_now_ms, 999);
@@ -600,8 +589,7 @@ static void eager_refresh_starts_past_its_percentage(void)
     T_EQ_U64(r.flags, 0);
     kit_tick(c);
     T_EQ_I64(atomic_load(&s.calls), 2);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_STR(text, "2");
+    KIT_LOADS(c, "k", &o, &s, text, &r, "2");
     T_EQ_I64(r.ttl_left_ms, 1000);
     kit_close(c);
 }
@@ -618,22 +606,18 @@ static void flags_bypass_refresh_and_restrict_to_cache(void)
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_MISS);
     T_EQ_I64(atomic_load(&s.calls), 0);
     o.flags = CELLAR_LOAD_BYPASS;
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
-    T_EQ_STR(text, "1");
+    KIT_LOADS(c, "k", &o, &s, text, NULL, "1");
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     o.flags = CELLAR_LOAD_NO_STORE;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
     o.flags = CELLAR_LOAD_NO_JOIN;
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
-    T_EQ_STR(text, "3");
+    KIT_LOADS(c, "k", &o, &s, text, NULL, "3");
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
     o.flags = CELLAR_LOAD_REFRESH;
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
-    T_EQ_STR(text, "4");
+    KIT_LOADS(c, "k", &o, &s, text, NULL, "4");
     o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
-    T_EQ_STR(text, "4");
+    KIT_LOADS(c, "k", &o, &s, text, NULL, "4");
     kit_close(c);
 }
 
@@ -644,10 +628,8 @@ static void disabled_namespace_loads_and_stores_nothing(void)
     char text[64];
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
-    T_EQ_STR(text, "1");
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
-    T_EQ_STR(text, "2");
+    KIT_LOADS(c, "k", NULL, &s, text, NULL, "1");
+    KIT_LOADS(c, "k", NULL, &s, text, NULL, "2");
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     kit_close(c);
 }
@@ -688,8 +670,7 @@ static void load_other(source *s, cellar_load *ld)
     char text[64];
     (void)ld;
     inner.text = "inner";
-    T_EQ_I64(kit_load(s->arg, "other", NULL, &inner, text, NULL), CELLAR_OK);
-    T_EQ_STR(text, "inner");
+    KIT_LOADS(s->arg, "other", NULL, &inner, text, NULL, "inner");
 }
 
 static void loader_may_load_other_keys(void)
@@ -733,8 +714,7 @@ static cellar_err load_deeper(cellar_load *ld, const void *key, size_t key_len, 
 {
     tower *t = ctx;
     cellar_result r = cellar_result_default();
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     t->level++;
     t->deepest = t->level > t->deepest ? t->level : t->deepest;
     const cellar_err err = cellar_get_or_load(t->c, &t->level, sizeof t->level, NULL, load_deeper,
@@ -935,8 +915,7 @@ static void failed_refresh_is_throttled(void)
         }
     }
     atomic_store(&s.say, SAY_VALUE);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
-    T_EQ_STR(text, "5");
+    KIT_LOADS(c, "k", &o, &s, text, NULL, "5");
     atomic_fetch_add(&kit_now_ms, 100);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK); /* no throttle is left */
     T_EQ_STR(text, "6");
@@ -983,10 +962,7 @@ static cellar *open_with_log(uint32_t level)
 static cellar_err load_none_of_them(cellar_load *ld, const cellar_bytes *keys, size_t count,
                                     void *ctx)
 {
-    (void)ld;
-    (void)keys;
-    (void)count;
-    (void)ctx;
+    (void)ld, (void)keys, (void)count, (void)ctx;
     return CELLAR_E_IO;
 }
 

@@ -140,10 +140,7 @@ static void no_negative_of_a_namespace_joins_the_flags_of_a_call(void)
 
 static cellar_err never_many(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
-    (void)ld;
-    (void)keys;
-    (void)count;
-    (void)ctx;
+    (void)ld, (void)keys, (void)count, (void)ctx;
     T_CHECK(false);
     return CELLAR_E_IO;
 }
@@ -283,9 +280,7 @@ static void say_wrong_options(cellar_load *ld)
 static cellar_err say_wrong_things(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     void *p = &p;
-    (void)key;
-    (void)key_len;
-    (void)ctx;
+    (void)key, (void)key_len, (void)ctx;
     T_EQ_I64(cellar_load_value(ld, NULL, 3), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_take(ld, NULL, 3, source_free, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_take(ld, p, 3, NULL, NULL), CELLAR_E_INVAL);

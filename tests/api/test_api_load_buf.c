@@ -23,8 +23,7 @@ static cellar_err load(cellar *c, const char *key, const cellar_load_opts *o, ce
 /* Appends *ctx bytes, 'a', 'b', .., in pieces of 1, 2, 3, .. bytes. */
 static cellar_err append_pieces(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     const size_t total = *(const size_t *)ctx;
     cellar_buf *b = cellar_load_buf(ld);
     char piece[300];
@@ -109,8 +108,7 @@ static cellar_err follow(cellar_load *ld, const void *key, size_t key_len, void 
     cellar_buf *b = NULL;
     cellar_err first = CELLAR_OK;
     void *data = NULL;
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     for (const step *at = ctx;; at++) {
         switch (*at) {
         case END: return CELLAR_OK;
@@ -440,9 +438,7 @@ static void refusing_free(void *block, size_t size, void *ctx)
 /* Appends 5,000 bytes as far as it can. */
 static cellar_err append_what_fits(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
-    (void)key;
-    (void)key_len;
-    (void)ctx;
+    (void)key, (void)key_len, (void)ctx;
     cellar_buf *b = cellar_load_buf(ld);
     cellar_err err = CELLAR_OK;
     for (int i = 0; i < 50; i++) {
@@ -504,8 +500,7 @@ static cellar_load_opts pinning(void)
 /* Counts its calls in *ctx; the value is "loaded". */
 static cellar_err load_text(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     ++*(int *)ctx;
     return cellar_load_value(ld, "loaded", 6);
 }

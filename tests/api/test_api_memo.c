@@ -4,21 +4,11 @@
  * Method: Written keys are read back and compared: an encoding that can be decoded cannot
  *         collide. Lists are drawn from few values close to each other, where joined fields
  *         would collide. */
+#include "tests/support/draw.h"
 #include "tests/support/t.h"
 
 #include "cellar.h"
 #include "cellar_memo.h"
-
-static uint64_t state;
-
-static uint64_t draw(uint64_t n)
-{
-    state += UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t x = state;
-    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
-    return (x ^ x >> 31) % n;
-}
 
 static const char *const texts[] = { NULL, "", "a", "a:", "a:b", "b", "\x05", "1", "7", "aa",
                                      "\x01\x02", "NULL" };

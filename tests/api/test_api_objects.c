@@ -213,8 +213,7 @@ static unsigned loads;
 static cellar_err load_item(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
     const item i = { 40 + (long)++loads };
-    (void)key;
-    (void)len;
+    (void)key, (void)len;
     return ctx != NULL ? cellar_load_value(ld, "damaged", 7) : cellar_load_obj(ld, &i);
 }
 

@@ -84,19 +84,14 @@ static void namespace_that_opens_later_gets_its_section(void)
 
 static cellar_err append(const void *old, size_t len, cellar_buf *out, void *ctx)
 {
-    (void)old;
-    (void)len;
-    (void)ctx;
+    (void)old, (void)len, (void)ctx;
     return cellar_buf_append(out, "u", 1);
 }
 
 static cellar_err write_source(const void *key, size_t key_len, const void *value,
                                size_t value_len, void *ctx)
 {
-    (void)key;
-    (void)key_len;
-    (void)value;
-    (void)value_len;
+    (void)key, (void)key_len, (void)value, (void)value_len;
     (*(unsigned *)ctx)++;
     return CELLAR_OK;
 }
@@ -154,8 +149,7 @@ static unsigned loads;
 static cellar_err load_row(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
     const char *how = ctx;
-    (void)key;
-    (void)len;
+    (void)key, (void)len;
     loads++;
     if (how != NULL && strcmp(how, "absent") == 0) { return cellar_load_absent(ld); }
     if (how != NULL && strcmp(how, "ttl") == 0) { (void)loader_ttl(ld, 9 * S); }
@@ -255,8 +249,7 @@ static void denied_set_removes_the_old_value_unless_it_is_kept(void)
 
 static cellar_err load_rows(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
-    (void)keys;
-    (void)ctx;
+    (void)keys, (void)ctx;
     for (size_t i = 0; i < count; i++) { (void)loader_value(ld, i, "row", 3); }
     return CELLAR_OK;
 }
@@ -325,9 +318,7 @@ static const char *fetch_how; /* NULL: a value */
 
 static cellar_err fetch(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
-    (void)key;
-    (void)len;
-    (void)ctx;
+    (void)key, (void)len, (void)ctx;
     fetched++;
     if (fetch_how != NULL && strcmp(fetch_how, "fail") == 0) { return cellar_load_fail(ld, 1, 0, 0); }
     if (fetch_how != NULL && strcmp(fetch_how, "same") == 0) { return cellar_load_not_modified(ld); }
@@ -336,8 +327,7 @@ static cellar_err fetch(cellar_load *ld, const void *key, size_t len, void *ctx)
 
 static cellar_err fetch_many(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
-    (void)keys;
-    (void)ctx;
+    (void)keys, (void)ctx;
     fetched++;
     for (size_t i = 0; i < count; i++) { (void)loader_value(ld, i, "new", 3); }
     return CELLAR_OK;

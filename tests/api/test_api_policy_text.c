@@ -674,9 +674,7 @@ static void linter_has_a_finding_for_each_mistake(void)
 
 static cellar_err no_load(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
-    (void)key;
-    (void)len;
-    (void)ctx;
+    (void)key, (void)len, (void)ctx;
     return cellar_load_absent(ld);
 }
 

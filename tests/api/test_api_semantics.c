@@ -644,8 +644,7 @@ static void update_over_max_value_bytes_is_refused(void)
 static cellar_err misuse(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     void *p;
-    (void)old;
-    (void)old_len;
+    (void)old, (void)old_len;
     T_EQ_I64(cellar_buf_append(out, "half", 4), CELLAR_OK);
     if (*(const int *)ctx == 0) { T_EQ_I64(cellar_buf_append(out, NULL, 3), CELLAR_E_INVAL); }
     if (*(const int *)ctx == 1) { T_EQ_I64(cellar_buf_resize(out, 5, NULL), CELLAR_E_INVAL); }

@@ -295,9 +295,7 @@ static volatile sig_atomic_t heard, jumps;
 
 static void hear(int sig, siginfo_t *info, void *context)
 {
-    (void)sig;
-    (void)info;
-    (void)context;
+    (void)sig, (void)info, (void)context;
     heard = heard + 1;
     if (jumps != 0) { siglongjmp(out_of_it, 1); }
 }

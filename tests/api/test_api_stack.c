@@ -48,8 +48,7 @@ static void stack_use(void *seen)
 
 static cellar_err stack_load(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     stack_use(ctx);
     return cellar_load_value(load, "v", 1);
 }

@@ -115,9 +115,7 @@ static cellar_err use_get_opts(void *p)
 
 static cellar_err load_x(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
-    (void)key;
-    (void)key_len;
-    (void)ctx;
+    (void)key, (void)key_len, (void)ctx;
     return cellar_load_value(load, "x", 1);
 }
 
@@ -142,9 +140,7 @@ static cellar_err use_load_opts(void *p)
 
 static cellar_err load_args(cellar_load *load, const cellar_arg *args, size_t count, void *ctx)
 {
-    (void)args;
-    (void)count;
-    (void)ctx;
+    (void)args, (void)count, (void)ctx;
     return cellar_load_value(load, "x", 1);
 }
 
@@ -181,10 +177,7 @@ static cellar_err use_warm_opts(void *p)
 static int keep_bytes(const unsigned char *nonce, const void *aad, size_t aad_len,
                     const void *in, size_t in_len, void *out, void *ctx)
 {
-    (void)ctx;
-    (void)nonce;
-    (void)aad;
-    (void)aad_len;
+    (void)ctx, (void)nonce, (void)aad, (void)aad_len;
     memcpy(out, in, in_len);
     return 0;
 }

@@ -78,8 +78,7 @@ static void soft_tag_delete_makes_entries_stale(void)
     T_EQ_I64(has(c, "k"), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
     atomic_store(&s.say, SAY_VALUE);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_STR(text, "4");
+    KIT_LOADS(c, "k", &o, &s, text, &r, "4");
     T_EQ_I64(has(c, "k"), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
@@ -111,8 +110,7 @@ static void soft_pause_is_the_throttle(int64_t ttl_ms)
     T_EQ_I64(atomic_load(&s.calls), 2);
     atomic_fetch_add(&kit_now_ms, 30000);
     atomic_store(&s.say, SAY_VALUE);
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_STR(text, "3");
+    KIT_LOADS(c, "k", &o, &s, text, &r, "3");
     kit_close(c);
 }
 
@@ -152,8 +150,7 @@ static void tag_delete_during_load_discards_result(void)
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK); /* its own caller gets the value */
     T_EQ_I64(has(c, "k"), CELLAR_MISS);
     s.during = NULL;
-    T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_OK);
-    T_EQ_STR(text, "2");
+    KIT_LOADS(c, "k", NULL, &s, text, NULL, "2");
     T_EQ_I64(has(c, "k"), CELLAR_OK);
     kit_close(c);
 }
@@ -232,8 +229,7 @@ static void not_modified_applies_new_tags(void)
     cellar *c = open_stale_red(&s, &o);
     s.tags = now;
     s.tag_count = 2;
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
-    T_EQ_STR(text, "1");
+    KIT_LOADS(c, "k", &o, &s, text, NULL, "1");
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_I64(has(c, "k"), CELLAR_OK); /* red is no longer its tag */
     T_EQ_I64(untag(c, "blue", CELLAR_TAG_HARD), CELLAR_OK);
@@ -272,8 +268,7 @@ static void not_modified_leaves_the_value_of_another_load(void)
     s.tags = &green;
     s.tag_count = 1;
     s.during = load_beside;
-    T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
-    T_EQ_STR(text, "1");
+    KIT_LOADS(c, "k", &o, &s, text, &r, "1");
     T_CHECK((r.flags & CELLAR_RESULT_NOT_STORED) != 0);
     T_EQ_I64(cellar_get_str(c, "k", text, sizeof text), CELLAR_OK);
     T_EQ_STR(text, "new");

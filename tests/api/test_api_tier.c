@@ -442,8 +442,7 @@ static void increment_loses_no_update_of_another_process(void)
 static cellar_err add_two(void *ctx, const cellar_tier_key *k, int64_t delta, int64_t *number,
                           const cellar_tier_entry *e)
 {
-    (void)ctx;
-    (void)k;
+    (void)ctx, (void)k;
     *number += delta;
     return e == NULL ? CELLAR_MISS : CELLAR_OK;
 }
@@ -470,10 +469,7 @@ static cellar_err append(const void *old, size_t old_len, cellar_buf *out, void 
 
 static cellar_err remove_it(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
-    (void)old;
-    (void)old_len;
-    (void)out;
-    (void)ctx;
+    (void)old, (void)old_len, (void)out, (void)ctx;
     return CELLAR_REMOVED;
 }
 
@@ -583,8 +579,7 @@ static void *count_alloc(size_t size, void *ctx)
 }
 static void count_free(void *p, size_t size, void *ctx)
 {
-    (void)size;
-    (void)ctx;
+    (void)size, (void)ctx;
     free(p);
 }
 

@@ -64,8 +64,7 @@ static void read_two(const char *want)
 
 static cellar_err load_no_keys(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
-    (void)keys;
-    (void)ctx;
+    (void)keys, (void)ctx;
     T_EQ_U64(count, 1);
     return cellar_load_fail(ld, 1, 0, 0);
 }
@@ -297,9 +296,7 @@ static void reply_older_than_an_overtaken_one_is_not_stored(void)
 
 static cellar_err load_one(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
-    (void)key;
-    (void)len;
-    (void)ctx;
+    (void)key, (void)len, (void)ctx;
     return cellar_load_value(ld, "load", 4);
 }
 

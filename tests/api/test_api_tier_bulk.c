@@ -36,10 +36,7 @@ static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t cou
 static cellar_err load_none_of_all(cellar_load *ld, const cellar_bytes *keys, size_t count,
                                    void *ctx)
 {
-    (void)ld;
-    (void)keys;
-    (void)count;
-    (void)ctx;
+    (void)ld, (void)keys, (void)count, (void)ctx;
     return CELLAR_E_IO;
 }
 

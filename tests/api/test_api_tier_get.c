@@ -379,9 +379,7 @@ static void acquire_without_a_change_asks_once(void)
 
 static cellar_err load_any(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
-    (void)key;
-    (void)len;
-    (void)ctx;
+    (void)key, (void)len, (void)ctx;
     return cellar_load_value(ld, "loaded", 6);
 }
 

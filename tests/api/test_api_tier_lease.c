@@ -12,9 +12,7 @@ static _Atomic bool first, held; /* a load, a fill or a deleter waits for the ot
 
 static cellar_err load_none(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
-    (void)key;
-    (void)len;
-    (void)ctx;
+    (void)key, (void)len, (void)ctx;
     return cellar_load_absent(ld);
 }
 
@@ -140,8 +138,7 @@ static void listener_of_a_value_that_a_lease_ends_loads_the_key(void)
 /* Hold a lease until another call of this process waits, which begins behind the lease. */
 static cellar_err load_held(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
-    (void)key;
-    (void)len;
+    (void)key, (void)len;
     T_EQ_I64(pthread_create(ctx, NULL, load_in_thread, (void *)(intptr_t)0), 0);
     while (!asleep(atomic_load(&joiner))) { (void)sched_yield(); }
     return cellar_load_value(ld, "v", 1);
@@ -178,10 +175,7 @@ static void call_behind_a_lease_does_not_join_a_load_before_it(void)
 
 static cellar_err load_ends_thread(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
-    (void)ld;
-    (void)key;
-    (void)len;
-    (void)ctx;
+    (void)ld, (void)key, (void)len, (void)ctx;
     pthread_exit(NULL);
 }
 
@@ -353,9 +347,7 @@ static void delete_waits_for_a_blind_fill(void)
 
 static cellar_err load_until_released(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
-    (void)key;
-    (void)len;
-    (void)ctx;
+    (void)key, (void)len, (void)ctx;
     atomic_store(&first, true);
     while (atomic_load(&held)) { (void)sched_yield(); }
     return cellar_load_value(ld, "old", 3);

@@ -38,9 +38,7 @@ static unsigned found_by_calls(cellar *c)
 
 static cellar_err load_new(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
-    (void)key;
-    (void)len;
-    (void)ctx;
+    (void)key, (void)len, (void)ctx;
     return cellar_load_value(ld, "new", 3);
 }
 
@@ -298,9 +296,7 @@ static void remembered_failure_is_kept_with_stale_proof(void)
 
 static cellar_err load_same(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
-    (void)key;
-    (void)len;
-    (void)ctx;
+    (void)key, (void)len, (void)ctx;
     return cellar_load_not_modified(ld);
 }
 

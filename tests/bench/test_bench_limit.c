@@ -23,15 +23,11 @@
 
 void window_percentiles(const hist *h, double ns_per_unit, window_result *r)
 {
-    (void)h;
-    (void)ns_per_unit;
-    (void)r;
+    (void)h, (void)ns_per_unit, (void)r;
 }
 void window_judge_noise(const host_steal *since, const window_job *job, window_result *r)
 {
-    (void)since;
-    (void)job;
-    (void)r;
+    (void)since, (void)job, (void)r;
 }
 
 static uint32_t test_rows_ours, test_rows_governor, test_rows_xtimerate, test_bytes;
@@ -39,11 +35,7 @@ static uint32_t test_rows_ours, test_rows_governor, test_rows_xtimerate, test_by
 void suite_say(const char *bench, const char *subject, const char *name, const char *metric,
                double *values, uint32_t count, const char *clock, const char *note)
 {
-    (void)bench;
-    (void)subject;
-    (void)name;
-    (void)clock;
-    (void)note;
+    (void)bench, (void)subject, (void)name, (void)clock, (void)note;
     test_bytes += strcmp(metric, "limit_key_bytes") == 0 && count == 1 && values[0] > 8;
 }
 

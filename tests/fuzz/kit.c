@@ -334,8 +334,7 @@ static void fuzz_calls_of_a_builder(fuzz_in *in)
 static cellar_err fuzz_answer(cellar_load *load, const cellar_llm_request *req, void *ctx)
 {
     cellar_llm_usage u = cellar_llm_usage_default();
-    (void)req;
-    (void)ctx;
+    (void)req, (void)ctx;
     u.complete = 1;
     return cellar_llm_set_answer(load, "made", 4, &u);
 }
@@ -365,8 +364,7 @@ static cellar_err fuzz_embed(cellar_embeddings_call *call, const cellar_bytes *t
                              void *ctx)
 {
     static const float vector[3] = { 1, 2, 3 };
-    (void)texts;
-    (void)ctx;
+    (void)texts, (void)ctx;
     for (size_t i = 0; i < count; i++) { (void)cellar_embeddings_set(call, i, vector, 3); }
     return CELLAR_OK;
 }
@@ -494,8 +492,7 @@ static uint64_t fuzz_damaged(void)
 static cellar_err fuzz_load_words(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
     const fuzz_words two = { .count = 2, .word = { { "two", 3 }, { "", 0 } } };
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     (*(unsigned *)ctx)++;
     return cellar_load_obj(load, &two);
 }

@@ -27,8 +27,7 @@ static void *fuzz_alloc(void *ctx, size_t size)
 
 static void fuzz_free(void *ctx, void *p, size_t size)
 {
-    (void)ctx;
-    (void)size;
+    (void)ctx, (void)size;
     fuzz_blocks -= p != NULL;
     free(p);
 }

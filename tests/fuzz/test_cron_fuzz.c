@@ -4,17 +4,7 @@
  * Method: tests/fuzz/cron.c on seeded texts of words and bytes: FUZZ_RUNS=n. With coverage:
  *         matrix_fuzz.sh. */
 #include "tests/fuzz/cron.c"
-
-static uint64_t state;
-
-static uint64_t draw(uint64_t n)
-{
-    state += UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t x = state;
-    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
-    return (x ^ x >> 31) % n;
-}
+#include "tests/support/draw.h"
 
 static void cron_parse_fuzz(void)
 {

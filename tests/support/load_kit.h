@@ -200,4 +200,10 @@ T_INLINE cellar_err kit_load(cellar *c, const char *key, const cellar_load_opts 
     return err;
 }
 
+#define KIT_LOADS(c, key, o, s, text, out, want) \
+    do { \
+        T_EQ_I64(kit_load(c, key, o, s, text, out), CELLAR_OK); \
+        T_EQ_STR(text, want); \
+    } while (0)
+
 #endif

@@ -67,6 +67,11 @@ T_INLINE void port_end(void)
     T_EQ_I64(rmdir(port_folder), 0); /* the socket file is gone */
     api_shut(port_store);
 }
+T_INLINE void port_done(int fd)
+{
+    close(fd);
+    port_end();
+}
 
 T_INLINE void port_step(void)
 {

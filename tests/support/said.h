@@ -15,10 +15,7 @@ static char said[8192];
 T_INLINE void listen_to(cellar_log_level level, const char *module, cellar_err code,
                         const char *text, void *ctx)
 {
-    (void)ctx;
-    (void)level;
-    (void)module;
-    (void)code;
+    (void)ctx, (void)level, (void)module, (void)code;
     const size_t n = strlen(said);
     snprintf(said + n, sizeof said - n, "%s\n", text);
 }

@@ -58,8 +58,7 @@ void *remote_alloc(cellar_remote *r, size_t size)
 }
 void remote_free(cellar_remote *r, void *p, size_t size)
 {
-    (void)r;
-    (void)size;
+    (void)r, (void)size;
     free(p);
 }
 

@@ -264,8 +264,7 @@ static inline cellar_err shared_tag(void *ctx, const void *tag, size_t len, uint
 static inline cellar_err shared_pattern(void *ctx, const char *pattern, size_t len)
 {
     shared_client *m = ctx;
-    (void)pattern;
-    (void)len;
+    (void)pattern, (void)len;
     shared_inside(m, "pattern");
     m->patterns++;
     if (m->answer != CELLAR_OK) { return m->answer; }

@@ -136,18 +136,14 @@ static inline cellar_get_item item_of(const char *key, char *buf, size_t cap)
 
 static inline cellar_err load_during_set(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
-    (void)key;
-    (void)len;
-    (void)ctx;
+    (void)key, (void)len, (void)ctx;
     sets(ns[0], "k", "theirs");
     return cellar_load_value(ld, "loaded before", 13);
 }
 
 static inline cellar_err load_fails(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
-    (void)key;
-    (void)len;
-    (void)ctx;
+    (void)key, (void)len, (void)ctx;
     return cellar_load_fail(ld, 1, 0, 0);
 }
 
@@ -177,8 +173,7 @@ static inline unsigned asked_leases(void)
 
 static inline cellar_err load_counted(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
-    (void)key;
-    (void)len;
+    (void)key, (void)len;
     __atomic_add_fetch(&loads[(intptr_t)ctx], 1, __ATOMIC_SEQ_CST);
     while (waits && asked_leases() < 2) { sched_yield(); }
     return cellar_load_value(ld, "v", 1);

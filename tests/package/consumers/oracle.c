@@ -145,8 +145,7 @@ static float oracle_floats[4096];
 static cellar_err oracle_embed(cellar_embeddings_call *call, const cellar_bytes *texts, size_t count,
                                void *ctx)
 {
-    (void)texts;
-    (void)count;
+    (void)texts, (void)count;
     return cellar_embeddings_set(call, 0, oracle_floats, *(const uint32_t *)ctx);
 }
 

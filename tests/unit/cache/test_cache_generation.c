@@ -158,8 +158,7 @@ static const struct span { cellar *c, *b; } *spanned;
 static cellar_err restarts_numbers(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     unsigned *halves = ctx;
-    (void)old;
-    (void)old_len;
+    (void)old, (void)old_len;
     for (; *halves > 0; --*halves) {
         use_up_numbers(spanned->c);
         T_EQ_I64(cellar_clear(spanned->b), CELLAR_OK);

@@ -192,9 +192,7 @@ static size_t copy_len;
 static cellar_err load_pattern(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
     void *p;
-    (void)key;
-    (void)key_len;
-    (void)ctx;
+    (void)key, (void)key_len, (void)ctx;
     T_EQ_I64(cellar_buf_resize(cellar_load_buf(ld), copy_len, &p), CELLAR_OK);
     fill(p, copy_len);
     return CELLAR_OK;
@@ -203,8 +201,7 @@ static cellar_err load_pattern(cellar_load *ld, const void *key, size_t key_len,
 static cellar_err append_pattern(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     void *p;
-    (void)ctx;
-    (void)old;
+    (void)ctx, (void)old;
     T_EQ_U64(old_len, old != NULL ? copy_len : 0);
     T_EQ_I64(cellar_buf_resize(out, copy_len, &p), CELLAR_OK);
     fill(p, copy_len);
@@ -213,8 +210,7 @@ static cellar_err append_pattern(const void *old, size_t old_len, cellar_buf *ou
 
 static bool see(const cellar_scan_entry *e, void *ctx)
 {
-    (void)ctx;
-    (void)e;
+    (void)ctx, (void)e;
     return true;
 }
 

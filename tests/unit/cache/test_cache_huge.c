@@ -66,19 +66,13 @@ static void tear_down(void)
 
 static cellar_err never_load(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
-    (void)ld;
-    (void)key;
-    (void)key_len;
-    (void)ctx;
+    (void)ld, (void)key, (void)key_len, (void)ctx;
     T_CHECK(false && "a refused call must not call back");
     return CELLAR_E_INVAL;
 }
 static cellar_err never_update(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
-    (void)ctx;
-    (void)old;
-    (void)old_len;
-    (void)out;
+    (void)ctx, (void)old, (void)old_len, (void)out;
     T_CHECK(false && "a refused call must not call back");
     return CELLAR_E_INVAL;
 }
@@ -86,17 +80,13 @@ static cellar_err never_update(const void *old, size_t old_len, cellar_buf *out,
 static cellar_err write_row(const void *key, size_t key_len, const void *value, size_t value_len,
                             void *ctx)
 {
-    (void)key;
-    (void)key_len;
-    (void)value;
-    (void)value_len;
+    (void)key, (void)key_len, (void)value, (void)value_len;
     ++*(int *)ctx;
     return CELLAR_OK;
 }
 static bool never_scan(const cellar_scan_entry *e, void *ctx)
 {
-    (void)ctx;
-    (void)e;
+    (void)ctx, (void)e;
     T_CHECK(false && "a refused call must not call back");
     return true;
 }
@@ -207,8 +197,7 @@ static cellar_err grow(const void *old, size_t old_len, cellar_buf *out, void *c
 {
     void *p;
     const size_t n = *(size_t *)ctx;
-    (void)old;
-    (void)old_len;
+    (void)old, (void)old_len;
     ANSWERS(cellar_buf_append(out, "abc", 3), OK);
     ANSWERS(cellar_buf_append(out, no, n), E_TOOBIG);
     ANSWERS(cellar_buf_resize(out, n, &p), E_TOOBIG);
@@ -217,8 +206,7 @@ static cellar_err grow(const void *old, size_t old_len, cellar_buf *out, void *c
 static cellar_err resize(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
     void *p;
-    (void)old;
-    (void)old_len;
+    (void)old, (void)old_len;
     ANSWERS(cellar_buf_resize(out, *(size_t *)ctx, &p), E_TOOBIG);
     return CELLAR_OK;
 }
@@ -257,8 +245,7 @@ typedef struct loading {
 
 static void never_free(void *value, void *ctx)
 {
-    (void)ctx;
-    (void)value;
+    (void)ctx, (void)value;
 }
 
 static cellar_err load_huge(cellar_load *ld, const void *key, size_t key_len, void *ctx)
@@ -269,8 +256,7 @@ static cellar_err load_huge(cellar_load *ld, const void *key, size_t key_len, vo
     cellar_set_opts o = cellar_set_opts_default();
     o.tags = &tag;
     o.tag_count = l->how == 3 ? UINT32_MAX : 1;
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     switch (l->how) {
     case 0: return cellar_load_value(ld, no, l->n);
     case 1: return cellar_buf_resize(cellar_load_buf(ld), l->n, &p);
@@ -283,8 +269,7 @@ static cellar_err load_huge(cellar_load *ld, const void *key, size_t key_len, vo
 static cellar_err load_many_huge(cellar_load *ld, const cellar_bytes *key, size_t count, void *ctx)
 {
     const loading *l = ctx;
-    (void)key;
-    (void)count;
+    (void)key, (void)count;
     ANSWERS(loader_value(ld, l->n, "x", 1), E_INVAL);
     ANSWERS(loader_absent(ld, l->n), E_INVAL);
     ANSWERS(loader_fail(ld, l->n, 1), E_INVAL);

@@ -25,8 +25,7 @@ static struct {
 static void note_line(cellar_log_level level, const char *module, cellar_err code, const char *text,
                       void *ctx)
 {
-    (void)ctx;
-    (void)code;
+    (void)ctx, (void)code;
     const size_t n = strlen(seen.lines), m = strlen(seen.modules);
     char word[32];
     snprintf(word, sizeof word, " %s ", module);
@@ -185,8 +184,7 @@ static void long_key_is_cut_inside_its_line(void)
 
 static cellar_err load_planted(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
-    (void)keys;
-    (void)ctx;
+    (void)keys, (void)ctx;
     for (size_t i = 0; i < count; i++) {
         T_EQ_I64(loader_value(ld, i, VALUE, sizeof VALUE - 1), CELLAR_OK);
     }

@@ -116,8 +116,7 @@ static void *some_memory(size_t bytes, void *ctx)
 
 static void free_memory(void *p, size_t bytes, void *ctx)
 {
-    (void)bytes;
-    (void)ctx;
+    (void)bytes, (void)ctx;
     free(p);
 }
 

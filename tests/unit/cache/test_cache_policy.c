@@ -259,9 +259,7 @@ static void no_l2_keeps_entries_off_the_disk(void)
 static cellar_err load_tagged(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
     const cellar_bytes mine = { "mine", 4 };
-    (void)key;
-    (void)len;
-    (void)ctx;
+    (void)key, (void)len, (void)ctx;
     (void)loader_tags(ld, &mine, 1);
     return cellar_load_value(ld, "v", 1);
 }
@@ -325,9 +323,7 @@ static cellar_err count_write(cellar *c, const void *key, size_t key_len,
 
 static cellar_err load_value(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
-    (void)key;
-    (void)len;
-    (void)ctx;
+    (void)key, (void)len, (void)ctx;
     return cellar_load_value(ld, "v", 1);
 }
 

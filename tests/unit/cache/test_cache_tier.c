@@ -99,10 +99,7 @@ static void read_mates(void)
 static int seal(const unsigned char *nonce, const void *aad, size_t aad_len, const void *in,
                 size_t in_len, void *out, void *ctx)
 {
-    (void)nonce;
-    (void)aad;
-    (void)aad_len;
-    (void)ctx;
+    (void)nonce, (void)aad, (void)aad_len, (void)ctx;
     const bool first = !low.in_call;
     low.puts += first;
     if (in_len == 3 && memcmp(in, "old", 3) == 0 && takes(&low.set_in_put)) {
@@ -126,10 +123,7 @@ static int seal(const unsigned char *nonce, const void *aad, size_t aad_len, con
 static int unseal(const unsigned char *nonce, const void *aad, size_t aad_len, const void *in,
                   size_t in_len, void *out, void *ctx)
 {
-    (void)nonce;
-    (void)aad;
-    (void)aad_len;
-    (void)ctx;
+    (void)nonce, (void)aad, (void)aad_len, (void)ctx;
     const bool first = !low.in_call, misses = takes(&low.set_before_get);
     if (misses || takes(&low.set_in_get)) {
         low.in_call = true;

@@ -180,9 +180,7 @@ static void changes_reach_the_tier_of_the_namespace_only(void)
 
 static cellar_err flush(const cellar_write *writes, size_t count, void *ctx)
 {
-    (void)writes;
-    (void)count;
-    (void)ctx;
+    (void)writes, (void)count, (void)ctx;
     return CELLAR_OK;
 }
 
@@ -365,10 +363,7 @@ static void answer_after_the_lease_has_ended_has_no_effect(void)
 
 static cellar_err load_never(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
-    (void)ld;
-    (void)key;
-    (void)len;
-    (void)ctx;
+    (void)ld, (void)key, (void)len, (void)ctx;
     T_CHECK(false); /* the answer ends the load */
     return CELLAR_E_LOADER;
 }
@@ -417,9 +412,7 @@ static void set_rules(const stores *t)
 
 static cellar_err append(const void *old, size_t len, cellar_buf *out, void *ctx)
 {
-    (void)old;
-    (void)len;
-    (void)ctx;
+    (void)old, (void)len, (void)ctx;
     return cellar_buf_append(out, "u", 1);
 }
 
@@ -449,8 +442,7 @@ static void policy_changes_the_plan_of_each_write(void)
 static cellar_err load_value(cellar_load *ld, const void *key, size_t len, void *ctx)
 {
     const cellar_bytes tags[2] = { { "red", 3 }, { "blue", 4 } };
-    (void)key;
-    (void)len;
+    (void)key, (void)len;
     if (ctx != NULL) { T_EQ_I64(loader_tags(ld, tags, 2), CELLAR_OK); }
     return cellar_load_value(ld, "v", 1);
 }

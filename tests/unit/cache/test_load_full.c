@@ -20,8 +20,7 @@ static void first_load_of_full_store_works(void)
             const size_t len = (size_t)snprintf(key, sizeof key, "v%08d", i);
             T_EQ_I64(cellar_set(c, key, len, value, sizeof value, NULL), CELLAR_OK);
         }
-        T_EQ_I64(kit_load(c, "first", NULL, &s, text, NULL), CELLAR_OK);
-        T_EQ_STR(text, "1");
+        KIT_LOADS(c, "first", NULL, &s, text, NULL, "1");
         kit_close(c);
     }
 }

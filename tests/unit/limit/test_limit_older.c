@@ -30,8 +30,7 @@ static struct store { unsigned char bytes[1 << 16]; size_t len, at; } store;
 
 static int save(const void *bytes, size_t len, bool last, void *ctx)
 {
-    (void)ctx;
-    (void)last;
+    (void)ctx, (void)last;
     if (len > sizeof store.bytes - store.len) { return 1; }
     memcpy(store.bytes + store.len, bytes, len);
     store.len += len;

@@ -393,10 +393,7 @@ static void note_line(cellar_log_level level, const char *module, cellar_err cod
 
 static int save_nothing(const void *bytes, size_t len, bool last, void *ctx)
 {
-    (void)bytes;
-    (void)len;
-    (void)last;
-    (void)ctx;
+    (void)bytes, (void)len, (void)last, (void)ctx;
     return 1;
 }
 

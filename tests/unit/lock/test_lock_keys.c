@@ -268,10 +268,7 @@ static int64_t held_for;
 static void note_held(const void *key, size_t key_len, uint64_t fence, int64_t held_ms,
                       cellar_lock_lost cause, void *ctx)
 {
-    (void)ctx;
-    (void)key;
-    (void)key_len;
-    (void)fence;
+    (void)ctx, (void)key, (void)key_len, (void)fence;
     T_EQ_I64(cause, CELLAR_LOCK_LOST_OWNER_DIED);
     held_for = held_ms;
 }

@@ -432,8 +432,7 @@ static void queued_writes_cut_at_each_byte_leave_no_old_value(void)
 
 static cellar_err load_text(cellar_load *load, const void *k, size_t len, void *text)
 {
-    (void)k;
-    (void)len;
+    (void)k, (void)len;
     return cellar_load_value(load, text, strlen(text));
 }
 
@@ -561,9 +560,7 @@ static cellar_err run_load_overtaken(void)
 
 static cellar_err load_fails(cellar_load *load, const void *k, size_t len, void *text)
 {
-    (void)k;
-    (void)len;
-    (void)text;
+    (void)k, (void)len, (void)text;
     return cellar_load_fail(load, 7, 0, 0);
 }
 

@@ -26,8 +26,7 @@ void *remote_alloc(cellar_remote *of, size_t size)
 
 void remote_free(cellar_remote *of, void *p, size_t size)
 {
-    (void)of;
-    (void)size;
+    (void)of, (void)size;
     free(p);
 }
 
@@ -41,8 +40,7 @@ cellar_err remote_ask(remote_link *l, const remote_request *q, remote_fate *fate
     const remote_know *w = q->ctx;
     remote_reply one[2 + 2 * REMOTE_CONTROL_MAX];
     const uint32_t count = 2 + 2 * (w->count - 1);
-    (void)l;
-    (void)fate;
+    (void)l, (void)fate;
     memset(one, 0, sizeof one);
     for (uint32_t i = 0; i < count; i++) {
         one[i].type = REMOTE_STRING;

@@ -15,8 +15,7 @@ static side a;
 
 static cellar_err load(cellar_load *l, const void *key, size_t key_len, void *ctx)
 {
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     return ctx == NULL ? CELLAR_E_IO : cellar_load_value(l, ctx, strlen(ctx));
 }
 
@@ -71,8 +70,7 @@ static void lease_without_an_answer_is_released(void)
 
 static cellar_err load_one(cellar_load *l, const cellar_bytes *keys, size_t count, void *ctx)
 {
-    (void)keys;
-    (void)count;
+    (void)keys, (void)count;
     return loader_value(l, 0, ctx, strlen(ctx));
 }
 
@@ -120,10 +118,7 @@ static void lease_behind_a_lost_reply_is_released(void)
 /* The loader fails while the server is away. */
 static cellar_err load_beside_a_cut(cellar_load *l, const void *key, size_t key_len, void *ctx)
 {
-    (void)l;
-    (void)key;
-    (void)key_len;
-    (void)ctx;
+    (void)l, (void)key, (void)key_len, (void)ctx;
     T_CHECK(engine_cut(&server, "normal") > 0);
     for (int i = 0; i < WAIT_MS && side_stats(&a).gaps == 0; i++) { engine_pause_ms(1); }
     return CELLAR_E_IO;

@@ -225,8 +225,7 @@ typedef struct refresher {
 static cellar_err load_new(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
     _Atomic uint64_t *loads = ctx;
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     atomic_fetch_add(loads, 1);
     engine_pause_ms(2);
     (void)loader_ttl(load, 60000);

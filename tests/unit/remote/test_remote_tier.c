@@ -458,9 +458,7 @@ static _Atomic int loads;
 
 static cellar_err load_slowly(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
-    (void)key;
-    (void)key_len;
-    (void)ctx;
+    (void)key, (void)key_len, (void)ctx;
     atomic_fetch_add(&loads, 1);
     engine_pause_ms(20);
     return cellar_load_value(load, "loaded", 6);

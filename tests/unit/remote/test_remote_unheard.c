@@ -11,9 +11,7 @@
 
 static cellar_err load_old(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
-    (void)key;
-    (void)key_len;
-    (void)ctx;
+    (void)key, (void)key_len, (void)ctx;
     return cellar_load_value(load, "old", 3);
 }
 
@@ -245,8 +243,7 @@ static void *scarce_alloc(size_t size, void *ctx)
 
 static void scarce_free(void *block, size_t size, void *ctx)
 {
-    (void)size;
-    (void)ctx;
+    (void)size, (void)ctx;
     free(block);
 }
 

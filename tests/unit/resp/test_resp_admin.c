@@ -123,8 +123,7 @@ static void each_page_has_status_type_and_headers(void)
         /* The figures count the bytes of the page itself. */
         T_CHECK(length[0] == length[1] || (length[0] > 1000 && length[1] < length[0] + 100));
     }
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void figures_follow_the_store(void)
@@ -230,8 +229,7 @@ static void readiness_ends_with_drain_and_health_does_not(void)
     T_EQ_I64(fetch(GET("/healthz")), 200);
     const int fd = peer();
     T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void readiness_is_answered_while_the_port_finishes(void)
@@ -382,8 +380,7 @@ static void heads_over(size_t HEAD)
         T_CHECK(port_stats().bytes < before + 2 * HEAD + 40000);
     }
     T_EQ_I64(status, 431);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void heads_over_the_limit_get_431(void)
@@ -464,8 +461,7 @@ static void half_closed_visitor_gets_its_page(void)
     T_CHECK(is_closed(fd));
     T_EQ_I64(status_of(port_heard), 200);
     T_EQ_U64(strlen(body_of(port_heard)), length_of(port_heard));
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 /* ---- time and numbers ---- */
@@ -627,8 +623,7 @@ static void port_without_descriptors_pauses_and_goes_on(void)
     port_pass(100);
     bool closed;
     T_EQ_I64(status_of(hear(fd, &closed)), 200);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void each_failed_allocation_ends_one_page_at_most(void)
@@ -689,8 +684,7 @@ static void names_of_the_web_are_refused(void)
         if (status_of(ask(fd, request)) != row[i].status) { T_EQ_STR(port_heard, row[i].name); }
     }
     T_EQ_I64(status_of(ask(fd, "GET / HTTP/1.0\r\n\r\n")), 421); /* a browser sends a Host */
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 #define WITH(coded) "GET /metrics HTTP/1.1\r\nHost: any.example\r\nAuthorization: " coded "\r\n\r\n"

@@ -81,8 +81,7 @@ static void gets_between_are_refused_for_a_subscribed_client(void)
     T_CHECK(strncmp(port_heard, "+PONG\r\n$-1\r\n*3\r\n", 16) == 0);
     T_EQ_STR(ask(fd, "UNSUBSCRIBE\r\nGET a\r\n"),
              "*3\r\n$11\r\nunsubscribe\r\n$1\r\nx\r\n:0\r\n$-1\r\n");
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void read_only(cellar_resp_config *o) { o->writable = 0; }
@@ -93,8 +92,7 @@ static void publish_needs_a_writable_port(void)
     const int fd = peer();
     T_CHECK(strncmp(ask(fd, "PUBLISH a b\r\n"), "-READONLY", 9) == 0);
     T_CHECK(strncmp(ask(fd, "SUBSCRIBE a\r\n"), "*3\r\n", 4) == 0);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void names_of_any_bytes_are_channels(void)

@@ -68,8 +68,7 @@ static void half_closed_client_gets_all_replies(void)
     T_CHECK(is_closed(fd));
     T_EQ_U64(port_heard_len, 7 * REQUESTS);
     T_EQ_U64(port_stats().clients, 0);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void requests_of_a_client_that_left_run(void)
@@ -435,8 +434,7 @@ static void closed_peer_raises_no_signal(void)
     port_run();
     T_EQ_I64(pipes_broken, 0);
     T_EQ_U64(port_stats().clients, 1);
-    close(fd);
-    port_end();
+    port_done(fd);
     (void)signal(SIGPIPE, before);
 }
 
@@ -488,8 +486,7 @@ static void child_of_a_child_keeps_its_descriptors(void)
     int status = -1;
     T_EQ_I64(waitpid(child, &status, 0), child);
     T_EQ_I64(status, 0);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void client_of_the_parent_sees_its_end_while_a_child_lives(void)
@@ -515,8 +512,7 @@ static void client_of_the_parent_sees_its_end_while_a_child_lives(void)
     int status = -1;
     T_EQ_I64(waitpid(child, &status, 0), child);
     T_EQ_I64(status, 0);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 T_ONE_THREAD;

@@ -281,8 +281,7 @@ static void databases_are_namespaces_by_name(void)
     T_EQ_STR(ask(fd, "WATCH k\r\nWATCH k\r\n"),
              "-ERR the namespace was dropped; send the command again\r\n+OK\r\n");
     T_EQ_I64(cellar_namespace_close(images), CELLAR_OK);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void descriptor_is_readable_while_work_is_left(void)
@@ -300,8 +299,7 @@ static void descriptor_is_readable_while_work_is_left(void)
     }
     T_CHECK(rounds >= 3 && rounds < 100);
     T_EQ_U64(port_stats().commands, 200);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void figures_are_metrics_and_json(void)
@@ -325,8 +323,7 @@ static void figures_are_metrics_and_json(void)
     T_EQ_I64(cellar_stats_json(port, NULL, 0, &len), CELLAR_E_BUFFER);
     T_EQ_U64(len, json_len);
     T_EQ_I64(cellar_stats_json(NULL, text, sizeof text, NULL), CELLAR_E_INVAL);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void thread_serves_until_close(void)
@@ -348,8 +345,7 @@ static void thread_serves_until_close(void)
     cellar_resp_stats s = cellar_resp_stats_default();
     T_EQ_I64(cellar_resp_stats_get(port, &s), CELLAR_OK);
     T_EQ_U64(s.clients, 1);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 T_MAIN("resp_open", T_CASE(options_out_of_range_are_refused),

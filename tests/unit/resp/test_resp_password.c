@@ -171,8 +171,7 @@ static void old_password_delays_no_new_one(void)
     const int fd = peer();
     T_EQ_STR(ask(fd, RIGHT), "+OK\r\n");
     T_EQ_I64(lines_with("wrong password from unix:"), 2); /* in 51.5 s */
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void delay_lasts_a_minute_and_is_one_line_of_the_log(void)
@@ -208,8 +207,7 @@ static void ten_wrong_passwords_over_more_than_a_minute_begin_no_delay(void)
     }
     const int fd = peer_from(2);
     T_EQ_STR(ask(fd, RIGHT), "+OK\r\n");
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 /* More addresses than the port remembers: the one that was silent longest is forgotten. */
@@ -231,8 +229,7 @@ static void addresses_beyond_the_table_are_served(void)
     close(fd);
     fd = peer_from(2);
     T_EQ_STR(ask(fd, RIGHT), "+OK\r\n");
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 /* Visitors that wait for answers to wrong passwords take no place of the pages. */

@@ -60,8 +60,7 @@ static void single_bytes_give_the_same_replies(void)
         len += (size_t)snprintf(all + len, sizeof all - len, "%s", ask_bytes(fd, talk + i, 1));
     }
     T_EQ_STR(all, answer);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void broken_requests_get_the_words_of_redis(void)
@@ -177,8 +176,7 @@ static void request_of_a_million_arguments_runs_and_one_more_does_not(void)
     T_CHECK(strncmp(ask(fd, "x\r\n"), "-ERR unknown command 'x', with args", 35) == 0);
     T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
     T_CHECK(port_stats().bytes < 1u << 20);
-    close(fd);
-    port_end();
+    port_done(fd);
     free(request);
 }
 
@@ -195,8 +193,7 @@ static void lines_split_at_blanks_tabs_and_cr(void)
     T_EQ_STR(ask_bytes(fd, "ECHO \"\\x00\\x7f\"\n", 16), "$2\r\n");
     T_EQ_MEM(port_heard, "$2\r\n\0\x7f\r\n", 8);
     T_EQ_STR(ask(fd, "ECHO \xc3\xa9\xff\n"), "$3\r\n\xc3\xa9\xff\r\n");
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void control_bytes_in_lines_end_the_connection(void)
@@ -345,8 +342,7 @@ static void first_lines_that_are_commands_run(void)
     T_EQ_STR(ask(fd, "PNG\r\nPING\r\n"),
              "-ERR unknown command 'PNG', with args beginning with: \r\n");
     T_CHECK(is_closed(fd));
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void errors_show_no_line_ends_and_are_cut(void)
@@ -360,8 +356,7 @@ static void errors_show_no_line_ends_and_are_cut(void)
     name[300] = '\0';
     (void)snprintf(in, sizeof in, "*1\r\n$300\r\n%s\r\n", name);
     T_CHECK(strlen(ask(fd, in)) < 200);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void long_pipelines_share_the_rounds(void)

@@ -16,8 +16,7 @@ static void ping_echo_quit_and_reset(void)
     T_EQ_STR(ask(fd, "EXEC\r\n"), "-ERR EXEC without MULTI\r\n");
     T_EQ_STR(ask(fd, "QUIT\r\nPING\r\n"), "+OK\r\n");
     T_CHECK(is_closed(fd));
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void databases_are_numbers_below_16(void)
@@ -31,8 +30,7 @@ static void databases_are_numbers_below_16(void)
              "-ERR value is not an integer or out of range\r\n"
              "-ERR value is not an integer or out of range\r\n"
              "-ERR value is not an integer or out of range\r\n");
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void hello_switches_the_protocol(void)
@@ -54,8 +52,7 @@ static void hello_switches_the_protocol(void)
     T_EQ_STR(ask(fd, "HELLO 2 SETNAME\r\n"), "-ERR Syntax error in HELLO option 'SETNAME'\r\n");
     T_EQ_STR(ask(fd, "HELLO 2 SETNAME \"a b\"\r\n"),
              "-ERR Client names cannot contain spaces, newlines or special characters.\r\n");
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 /* ---- the password ---- */
@@ -109,8 +106,7 @@ static void requests_before_auth_are_small(void)
     fd = peer();
     T_EQ_STR(ask(fd, "*2\r\n$16385\r\n"),
              "-ERR Protocol error: unauthenticated bulk length\r\n");
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void wrong_password_holds_the_client(void)
@@ -217,8 +213,7 @@ static void client_reply_drops_replies(void)
     T_EQ_STR(ask(fd, "CLIENT REPLY ON\r\nPING\r\n"), "+OK\r\n+PONG\r\n");
     T_EQ_STR(ask(fd, "CLIENT REPLY SKIP\r\nECHO 1\r\nECHO 2\r\n"), "$1\r\n2\r\n");
     T_EQ_STR(ask(fd, "CLIENT REPLY x\r\n"), "-ERR syntax error\r\n");
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void commands_are_described(void)
@@ -234,8 +229,7 @@ static void commands_are_described(void)
     T_CHECK(strstr(ask(fd, "COMMAND LIST\r\n"), "$4\r\nping\r\n") != NULL);
     T_CHECK(strstr(ask(fd, "COMMAND\r\n"), "$5\r\nwatch\r\n:-2\r\n") != NULL);
     T_EQ_STR(ask(fd, "COMMAND x\r\n"), "-ERR unknown subcommand 'x'. Try COMMAND HELP.\r\n");
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 /* ---- transactions ---- */
@@ -267,8 +261,7 @@ static void transactions_queue_and_run(void)
     T_EQ_STR(ask(fd, "MULTI\r\nEXEC\r\n"), "+OK\r\n*0\r\n");
     T_EQ_STR(ask(fd, "MULTI\r\nQUIT\r\n"), "+OK\r\n+OK\r\n");
     T_CHECK(is_closed(fd));
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void watch_sees_changes_by_the_process(void)
@@ -296,8 +289,7 @@ static void watch_sees_changes_by_the_process(void)
     T_EQ_STR(ask(fd, "MULTI\r\nEXEC\r\n"), "+OK\r\n*-1\r\n");
     T_EQ_STR(ask(fd, "WATCH \"\"\r\n"), "-ERR invalid key\r\n");
     T_EQ_I64(cellar_namespace_close(db0), CELLAR_OK);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void watch_sees_a_new_deadline(void)
@@ -320,8 +312,7 @@ static void watch_sees_a_new_deadline(void)
              "+OK\r\n:0\r\n$1\r\n1\r\n$-1\r\n+OK\r\n*0\r\n"); /* there was no deadline */
     T_EQ_STR(ask(fd, "EXPIRE k 50\r\nWATCH k\r\nGETEX k PERSIST\r\nTTL k\r\nMULTI\r\nEXEC\r\n"),
              ":1\r\n+OK\r\n$1\r\n1\r\n:-1\r\n+OK\r\n*-1\r\n");
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void four_mib(cellar_resp_config *o)
@@ -347,8 +338,7 @@ static void transaction_is_bounded(void)
     T_EQ_STR(ask(fd, "EXEC\r\n"),
              "-EXECABORT Transaction discarded because of previous errors.\r\n");
     T_CHECK(port_stats().bytes < 1u << 20);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 /* ---- MONITOR, SLOWLOG ---- */
@@ -371,8 +361,7 @@ static void monitor_shows_requests_without_passwords(void)
     (void)ask(fd, "PING\r\n");
     T_EQ_STR(ask(watcher, ""), "");
     close(watcher);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void slow_1us(cellar_resp_config *o) { o->slow_us = 1; }
@@ -398,8 +387,7 @@ static void slowlog_keeps_slow_requests(void)
     T_EQ_STR(ask(fd, "SLOWLOG x\r\n"), "-ERR unknown subcommand 'x'. Try SLOWLOG HELP.\r\n");
     for (int i = 0; i < 200; i++) { (void)ask(fd, in); } /* the ring turns */
     T_EQ_STR(ask(fd, "SLOWLOG RESET\r\n"), "+OK\r\n");
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 T_ONE_THREAD;

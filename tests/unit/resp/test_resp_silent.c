@@ -285,8 +285,7 @@ static void a_subscriber_reads_a_long_value(void)
     T_CHECK(tell_text(fd, GET_LARGE));
     T_CHECK(got_value(fd, 3 << 20, 4, NULL)); /* none of it is backlog */
     T_EQ_U64(port_stats().output_closed, 0);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void readers_without_replies_cost_nothing(void)
@@ -433,8 +432,7 @@ static void a_large_value_is_stored_in_the_block_that_received_it(void)
         T_EQ_STR(ask(fd, "DEL a\r\n"), ":1\r\n");
     }
     T_EQ_I64(cellar_integrity_check(port_store), CELLAR_OK);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void large_values_are_written_beside_slow_readers(void)
@@ -496,8 +494,7 @@ static void a_request_that_never_fits_closes_no_client(void)
     T_EQ_U64(port_stats().output_closed, 0);
     T_EQ_U64(port_stats().clients, 2);
     close(deaf);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void keys_that_never_fit_close_no_client(void)
@@ -520,8 +517,7 @@ static void keys_that_never_fit_close_no_client(void)
     T_EQ_U64(port_stats().output_closed, 0);
     T_EQ_U64(port_stats().clients, 2);
     close(deaf);
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 static void a_message_without_room_closes_its_subscriber(void)
@@ -562,8 +558,7 @@ static void a_reply_without_room_is_oom(void)
     const int fd = peer();
     T_EQ_STR(ask(fd, "GETRANGE large 0 -1\r\n"), oom);
     T_EQ_STR(ask(fd, "PING\r\n"), "+PONG\r\n");
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 T_ONE_THREAD;

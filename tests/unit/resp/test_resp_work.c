@@ -213,8 +213,7 @@ static void port_without_the_part_says_so(void)
              "-ERR the port was opened without a pool\r\n"
              "-ERR the port was opened without a scheduler\r\n"
              "-ERR the port was opened without a refresher\r\n");
-    close(fd);
-    port_end();
+    port_done(fd);
 }
 
 T_ONE_THREAD;

@@ -192,8 +192,7 @@ static int evictions;
 
 static bool evict_and_count(void *ctx, uint64_t bytes)
 {
-    (void)ctx;
-    (void)bytes;
+    (void)ctx, (void)bytes;
     T_CHECK(++evictions < 100); /* nested calls must not call make_room */
     count_end(stats_mine(evicting, 0), CELLAR_CAUSE_EVICTED);
     stats_count(evicting, STATS_LISTENER_CALL, 1);
@@ -227,8 +226,7 @@ static void *count_down_alloc(size_t bytes, void *ctx)
 
 static void count_down_free(void *p, size_t bytes, void *ctx)
 {
-    (void)ctx;
-    (void)bytes;
+    (void)ctx, (void)bytes;
     free(p);
 }
 

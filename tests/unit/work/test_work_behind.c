@@ -180,10 +180,7 @@ static cellar_err append_x(const void *old, size_t old_len, cellar_buf *out, voi
 
 static cellar_err remove_it(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
-    (void)old;
-    (void)old_len;
-    (void)out;
-    (void)ctx;
+    (void)old, (void)old_len, (void)out, (void)ctx;
     return CELLAR_REMOVED;
 }
 
@@ -221,8 +218,7 @@ static void every_call_that_writes_a_key_is_written(void)
 
 static cellar_err load_text(cellar_load *ld, const void *key, size_t key_len, void *ctx)
 {
-    (void)key;
-    (void)key_len;
+    (void)key, (void)key_len;
     ++*(unsigned *)ctx;
     return cellar_load_value(ld, "loaded", 6);
 }

@@ -5,6 +5,7 @@
  * Method: the clock is a variable; the test calls cellar_tick, which runs the functions, or
  *         takes messages. After each step: copies == ended + live, of the bus and of each group. */
 #include "tests/support/bus_kit.h"
+#include "tests/support/draw.h"
 
 /* ---- routes ---- */
 
@@ -476,17 +477,6 @@ static void drain_reports_what_became_of_each_message(void)
 }
 
 /* ---- the model ---- */
-
-static uint64_t state;
-
-static uint64_t draw(uint64_t n)
-{
-    state += UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t x = state;
-    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
-    return (x ^ x >> 31) % n;
-}
 
 typedef struct hand {
     cellar_bus_member *m;

@@ -4,19 +4,9 @@
  * Method: random patterns and keys beside a naive recursive matcher; tables; the worst case counted
  *         in comparisons of the model, run once. */
 #include "cellar_bus.h"
+#include "tests/support/draw.h"
 #include "tests/support/t.h"
 #include "tests/support/topic_match.h"
-
-static uint64_t state;
-
-static uint64_t draw(uint64_t n)
-{
-    state += UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t x = state;
-    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
-    return (x ^ x >> 31) % n;
-}
 
 /* ---- model ---- */
 
