@@ -73,7 +73,7 @@ for mode in object budget; do
 done
 
 # Sizes counted, misses of objects: our admission by size and GDSF, traces with sizes of their own.
-"$program" --mode=byte --favor=objects --policy=adaptive,exact-fifo,gdsf \
+"$program" --seeds=1 --mode=byte --favor=objects --policy=adaptive,exact-fifo,gdsf \
     --json="$tmp/bytes.jsonl" "$BENCH_TRACES/web_1999.ctr.zst" \
     "$BENCH_TRACES/web_forum2012.ctr.zst" "$BENCH_TRACES/cp_vscsi.ctr.zst" >/dev/null
 awk -F'[:,"]+' '{ for (k = 1; k < NF; k++) v[$k] = $(k + 1)
