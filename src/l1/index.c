@@ -117,7 +117,6 @@ CELLAR_PRIVATE void l1_backoff(unsigned *spins)
     }
 }
 
-BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stripe)
 {
