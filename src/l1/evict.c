@@ -212,7 +212,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_cursor_next(l1 *c, l1_lane *n, unsigned q, bo
         uint32_t seg = n->queue[q].tail;
         if (seg == L1_NONE) { return false; }
         l1_seg *g = &c->seg[seg];
-        const bool stays = q == 0 && stay && l1_stays(c, n, g);
+        const bool stays = q == 0 && stay && seg != n->queue[0].head && l1_stays(c, n, g);
         if (q == 0 && BASE_UNLIKELY(n->stay_seq != (stays ? base_load_rlx(&g->seq) : 0))) {
             n->stay_seq = stays ? base_load_rlx(&g->seq) : 0;
             n->ahead[0].seq = n->stay_at = 0;
@@ -224,13 +224,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_cursor_next(l1 *c, l1_lane *n, unsigned q, bo
             return true;
         }
         if (stays) {
-            if (seg != n->queue[0].head) {
-                l1_seg_move(c, n, seg);
-            } else if (n->queue[1].tail != L1_NONE) {
-                return false;
-            } else {
-                stay = false; /* no other record is left: begin again, and copy */
-            }
+            l1_seg_move(c, n, seg);
             continue;
         }
         const uint64_t live = base_load_acq(&g->live);

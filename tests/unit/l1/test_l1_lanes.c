@@ -185,6 +185,22 @@ static void emptied_store_keeps_no_moved_segment(void)
     kit_close(&z);
 }
 
+/* A lane of long values has few short records: all of small and most of main in one segment each.
+ * Records that stayed in the newest one would be judged again only when main is empty. */
+static void records_of_the_newest_segment_do_not_stay(void)
+{
+    open_with_rule(L1_RULE_GUARD);
+    const l1_lane *const n = &z.c->lane[0];
+    unsigned stays = 0;
+    for (uint64_t id = 0; id < 2000; id++) {
+        T_EQ_I64(kit_put(&z, id, 1, 9000), CELLAR_OK);
+        const uint32_t head = n->queue[0].head;
+        stays += head != L1_NONE && n->stay_seq == base_load_rlx(&z.c->seg[head].seq);
+    }
+    T_EQ_U64(stays, 0);
+    kit_close(&z);
+}
+
 /* 0 means no segment. */
 static void numbers_of_segments_wrap_around(void)
 {
@@ -226,5 +242,6 @@ T_MAIN("l1_lanes", T_CASE(threads_of_one_set_use_all_lanes),
        T_CASE(tick_without_time_shrinks_the_index),
        T_CASE(segments_move_to_main_beside_deletes),
        T_CASE(moved_segment_may_be_the_head_of_main),
-       T_CASE(emptied_store_keeps_no_moved_segment), T_CASE(numbers_of_segments_wrap_around),
+       T_CASE(emptied_store_keeps_no_moved_segment),
+       T_CASE(records_of_the_newest_segment_do_not_stay), T_CASE(numbers_of_segments_wrap_around),
        T_CASE(change_to_lru_evicts_what_would_have_moved))
