@@ -117,7 +117,6 @@ CELLAR_PRIVATE void l1_backoff(unsigned *spins)
     }
 }
 
-
 CELLAR_PRIVATE void l1_lock_key(l1 *c, uint64_t hash, l1_hold *h, bool have_stripe)
 {
     l1_stripe *s = l1_stripe_of(c, hash);

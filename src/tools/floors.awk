@@ -104,6 +104,9 @@ FNR == 1 {
     if (form && length($0) > 100) bad("form: line is longer than 100 (" length($0) ")")
     if ($0 ~ /\t/) bad("form: tab")
     if ($0 ~ /[ ]$/) bad("form: blank at the end of the line")
+    # The pair is one file: what is left open would be built for size to its end.
+    if ($0 == "BASE_SIZE_BEGIN" && for_size[FILENAME]++ != 0) bad("size: begins twice")
+    if ($0 == "BASE_SIZE_END" && --for_size[FILENAME] != 0) bad("size: ends without a begin")
     raw = $0
     code = strip_comments($0)
     if (!is_public) note_names(code)
@@ -377,6 +380,7 @@ function check_circle(g,    u, first, n, seen, back, size) {
 function src_bad(message) { print "Makefile: listed: " message; errors++ }
 
 END {
+    for (file in for_size) if (for_size[file] != 0) { print file ": size: has no end"; errors++ }
     last = 0
     for (i = 1; i <= n_listed; i++) {
         file = listed_file[i]
