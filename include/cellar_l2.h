@@ -41,9 +41,11 @@ extern "C" {
  * idle time has passed. get, pin, touch, update, increment, and a set with a condition bring the
  * entry into memory: one disk read, and a few ms at most while a change of the key is being
  * written. Peeks, cellar_contains and cellar_entry_info_get leave it on disk, unless a version
- * is requested. Scans and listeners do not see it. No read returns an older value than a read
- * that was complete before it began. While a change of the key is being written, a read waits 1
- * ms at most and then misses. */
+ * is requested. Scans and listeners do not see it.
+ *
+ * No read returns an older value than a read that was complete before it began. While a change of
+ * the key is being written, a read waits 1 ms at most and then misses. A read that finds no memory
+ * for an entry on disk misses; a pin, touch or update needs room for the entry itself. */
 
 /* READY
  * After a kill the index is read back from disk, newest entries first. cellar_open waits for it,

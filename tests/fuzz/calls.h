@@ -16,7 +16,11 @@
  *            that a read may still find. One thread owns a key and alone writes it; every thread
  *            reads, loads and invalidates it. An invalidation notes before its call which numbers
  *            have been stored, and declares these dead after it. So an old value is found with any
- *            number of threads. With one thread the model also knows deadlines and refused values.
+ *            number of threads. One thread also knows deadlines and refused values.
+ * DUE        A value is due after its set until something may have ended it: a number drawn for its
+ *            key, an invalidation, the earliest end of its options, its eviction (a listener hears
+ *            it, or a counter rises). A miss of a due key is a fault. With a disk it stays due after
+ *            an eviction and a close. Strict worlds have no rules, filters, failing disks.
  * NESTED     Each callback may draw rows itself, to a depth of 3.
  * SEED       Each world begins with a seed made of SEED, its cell and its number: WORLD=n begins
  *            with that world. With one thread it mostly repeats; TRACE=1 prints each call. */
@@ -67,6 +71,7 @@ enum {
     CALLS_DEADLINES = 64,
     CALLS_HEAD = 40,  /* bytes of a value before its filling */
     CALLS_BUFFER = 1 << 17,
+    CALLS_OFF_MS = 60000, /* longest time between a close and the next open; least min_ttl_ms */
     CALLS_LONG = 260 << 10 /* a value with a block of its own, not in the log */
 };
 
@@ -94,6 +99,8 @@ static struct calls_run {
     _Atomic bool closing;      /* objects close: threads of the library draw no rows */
     _Atomic unsigned drawing;  /* threads of the library in a callback that may draw rows */
     bool trace;
+    bool searching;            /* CALLS_SECONDS or WORLD: several threads judge due values as well */
+    _Atomic uint64_t due, kept; /* reads that found a due value; values due after an open */
 } calls;
 
 static bool calls_exact(void) { return calls.threads == 1; }
@@ -144,6 +151,7 @@ static int64_t calls_one_of(const int64_t *list, size_t count)
     } while (0)
 /* An option of times in ms, mostly valid. */
 #define SOME_MS 0, 0, 1, 50, 1000, 60000, 3600000, CELLAR_TTL_NONE
+#define CALLS_LASTS 0, 3600000, CELLAR_TTL_NONE /* values stay as long as their world */
 #define BAD_MS SOME_MS, SOME_MS, SOME_MS, SOME_MS, -1, INT64_MIN
 
 /* Draw the budget of a tick: with one thread one that no clock of the system ends. */
@@ -283,7 +291,23 @@ static void calls_back(void)
 
 /* ---- The model ------------------------------------------------------------------------------- */
 
+typedef struct calls_due {
+    _Atomic uint64_t touched;   /* raised by all that may end the value, but a loader */
+    _Atomic uint64_t loads;     /* raised by a loader of the key */
+    _Atomic uint32_t tags;      /* that the value may have */
+    /* Written by the owner: */
+    uint64_t number;            /* the value; 0: none is due */
+    uint64_t seen, loads_seen;  /* `touched` and `loads` when it became due */
+    uint64_t room;              /* due_room() then */
+    int64_t end_ms;             /* least deadline */
+    bool memory_only;           /* the set said so */
+    _Atomic bool disk;          /* it left memory, and the disk has to have it */
+    uint64_t kept;              /* the value that the disk must have at the next open; 0: none */
+    int64_t left_ms;            /* its least life then */
+} calls_due;
+
 typedef struct calls_slot {
+    calls_due due;
     _Atomic uint64_t next;      /* numbers given out */
     _Atomic uint64_t done;      /* number of the last set that has returned */
     _Atomic uint64_t least[2];  /* of sets, of loads: smaller numbers are dead */
@@ -333,6 +357,10 @@ typedef struct calls_space {
     calls_slot slot[CALLS_KEYS];
     _Atomic bool volatile_only; /* its entries end with the store */
     bool named;                 /* the store has it; world.opening */
+    _Atomic int64_t least_ms;   /* least lifetime that its options gave a value */
+    _Atomic bool vague;         /* no value is due: rules, filters, a queue of writes */
+    bool memory_only;           /* its values never go to disk */
+    _Atomic bool versioned;     /* its version changed: another one is set at the next open */
     calls_owned counter[CALLS_COUNTERS];
 } calls_space;
 
@@ -340,6 +368,14 @@ static struct calls_world {
     cellar *store;
     calls_space space[CALLS_SPACES];
     _Atomic bool policies;      /* rules may have replaced TTLs */
+    _Atomic unsigned killing;   /* invalidations that are running */
+    bool heard;                 /* a listener hears each eviction */
+    bool strict;                /* no rules, no filters: most values are due */
+    bool roomy;                 /* its keys cannot reach the budget */
+    uint64_t refusals;          /* due_refusals() of the last eviction */
+    bool slow;                  /* each change of this life waits for a sync */
+    bool writes;                /* the disk of this life takes each entry at a close */
+    _Atomic bool failed;        /* calls of the disk have failed in this life */
     _Atomic bool opening;       /* a thread opens or drops a namespace */
     cellar *closed[256];        /* handles of dropped namespaces, closed at the end */
     _Atomic unsigned closed_count;
@@ -389,6 +425,134 @@ static void raise_to(_Atomic uint64_t *x, uint64_t least)
     while (is < least && !atomic_compare_exchange_weak(x, &is, least)) {}
 }
 
+/* ---- Due values ------------------------------------------------------------------------------ */
+
+static void due_touch(calls_slot *s) { atomic_fetch_add(&s->due.touched, 1); }
+
+/* Something may end values of a namespace (CALLS_SPACES: of all), with one of the tags (0: any). */
+static void due_end(unsigned space, uint32_t tags)
+{
+    for (unsigned i = 0; i < CALLS_SPACES; i++) {
+        for (unsigned j = 0; j < CALLS_KEYS && (space == CALLS_SPACES || space == i); j++) {
+            calls_slot *s = &world.space[i].slot[j];
+            if (tags == 0 || (atomic_load(&s->due.tags) & tags) != 0) { due_touch(s); }
+        }
+    }
+}
+
+/* Note an option that gives values of a namespace this lifetime at most. */
+static void due_bound(unsigned space, int64_t ms)
+{
+    for (unsigned i = 0; ms > 0 && i < CALLS_SPACES; i++) {
+        _Atomic int64_t *least = &world.space[i].least_ms;
+        if ((space == i || space == 0) && ms < atomic_load(least)) { atomic_store(least, ms); }
+    }
+}
+
+/* Return what rises with each eviction that the model does not hear of. */
+static uint64_t due_room(void)
+{
+    cellar_stats s = cellar_stats_default();
+    if (cellar_stats_get(world.store, CELLAR_SCOPE_STORE, &s) != CELLAR_OK) { return 0; }
+    return world.heard ? s.events_skipped
+                       : s.ended[CELLAR_CAUSE_EVICTED] + s.ended[CELLAR_CAUSE_REJECTED];
+}
+
+/* Return the number of the value that is due now; 0: none, or the thread does not own the key. */
+static uint64_t due_now(const calls_key *k)
+{
+    const calls_slot *s = slot_of(k);
+    const unsigned mine = calls_actor_of_thread()->number;
+    if (mine >= calls.threads || k->index % calls.threads != mine || s->busy) { return 0; }
+    if (calls.disk && atomic_load(&calls.fail_alloc) != 0) { return 0; } /* no read of the disk */
+    return s->due.seen == atomic_load(&s->due.touched) &&
+           s->due.loads_seen == atomic_load(&s->due.loads) ? s->due.number : 0;
+}
+
+/* The set of a value returned OK. `touched`, `room`: at its begin. */
+static void due_stored(const calls_key *k, uint64_t number, uint64_t touched, uint64_t room,
+                       uint32_t tags, int64_t end_ms, bool memory_only)
+{
+    calls_due *d = &slot_of(k)->due;
+    d->memory_only = memory_only;
+    atomic_store(&d->disk, false);
+    atomic_store(&d->tags, tags);
+    d->number = 0;
+    if (atomic_load(&world.space[k->space].vague) || atomic_load(&world.policies) ||
+        atomic_load(&world.killing) != 0 || atomic_load(&d->touched) != touched) {
+        return;
+    }
+    d->loads_seen = atomic_load(&d->loads);
+    d->room = room;
+    d->end_ms = end_ms;
+    d->seen = touched;
+    d->number = number;
+}
+
+/* Return how many entries the disk has refused or dropped in this life, other than for their TTL or
+ * their size. Never more than 40 % of it are alive, so no value needs a use. */
+static uint64_t due_refusals(void)
+{
+    static const char *const names[] = { "cellar_l2_dropped_total", "cellar_l2_stalled_total",
+                                         "cellar_l2_off", "cellar_l2_rejected_changed_total" };
+    const size_t cap = 1 << 18;
+    char *text = malloc(cap), line[48];
+    size_t len = 0, more = 0;
+    uint64_t count = 0;
+    MUST(text != NULL);
+    if (cellar_metrics_write(world.store, text, cap, &len) != CELLAR_OK ||
+        cellar_dump_write(world.store, text + len, cap - len, &more) != CELLAR_OK) {
+        count = world.refusals + 1; /* no memory */
+        text[0] = '\0';
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        (void)snprintf(line, sizeof line, "\n%s ", names[i]);
+        const char *at = strstr(text, line);
+        count += at != NULL ? strtoull(at + strlen(line), NULL, 10) : 0;
+    }
+    free(text);
+    return count;
+}
+
+/* Return whether the disk may have refused an entry that leaves memory now. With one thread it is
+ * known which one. */
+static bool due_refused(void)
+{
+    const uint64_t count = due_refusals();
+    const bool more = count != world.refusals;
+    world.refusals = calls_exact() ? count : 0;
+    return more;
+}
+
+/* Return whether something may have ended the value that was due at a touch. */
+static bool due_ended(const calls_key *k, uint64_t due, uint64_t touched)
+{
+    const calls_due *d = &slot_of(k)->due;
+    return due == 0 || (atomic_load(&d->disk) && !calls_exact() && due_refused()) || atomic_load(&d->touched) != touched || d->number != due ||
+           atomic_load(&world.killing) != 0 || atomic_load(&world.space[k->space].vague) ||
+           atomic_load(&calls.now_ms) >= d->end_ms || due_room() != d->room;
+}
+
+/* A call found nothing of a key. `due`, `touched`: at its begin. */
+static void due_missed(const calls_key *k, uint64_t due, uint64_t touched, const char *by)
+{
+    const calls_due *d = &slot_of(k)->due;
+    /* A callback may run before the event of an eviction, and a thread may stop before it counts
+     * one. */
+    if (calls_actor_of_thread()->depth != 0 || (!calls_exact() && !calls.searching)) { return; }
+    for (unsigned i = 0; i < (calls_exact() ? 1u : 500u); i++) {
+        if (due_ended(k, due, touched)) { return; }
+        if (!calls_exact()) { (void)usleep(1000); }
+    }
+    cellar_reason r = cellar_reason_default();
+    (void)cellar_why(space_of(k), k->bytes, k->len, &r);
+    calls_fault("%s: value %" PRIu64 " of key %u in namespace %u is gone at %" PRId64
+                ", due until %" PRId64 ": answer %d, %s %" PRId64 " ms ago%s%s%s", by, due, k->index,
+                k->space, atomic_load(&calls.now_ms), d->end_ms, (int)r.answer,
+                cellar_cause_name(r.cause), r.ago_ms, world.heard ? ", heard" : "",
+                world.roomy ? ", roomy" : "", atomic_load(&d->disk) ? ", on disk" : "");
+}
+
 /* ---- Values ---------------------------------------------------------------------------------- */
 
 #define CALLS_LOADED (UINT64_C(1) << 63) /* bit of the number of a loaded value */
@@ -415,6 +579,16 @@ static size_t draw_len(void)
 
 static uint64_t slot_number(const calls_key *k)
 {
+    const uint64_t number = atomic_fetch_add(&slot_of(k)->next, 1) + 1;
+    due_touch(slot_of(k));
+    slot_of(k)->deadline[number % CALLS_DEADLINES] = INT64_MAX;
+    return number;
+}
+
+/* The same for the value of a loader. */
+static uint64_t load_number(const calls_key *k)
+{
+    atomic_fetch_add(&slot_of(k)->due.loads, 1);
     const uint64_t number = atomic_fetch_add(&slot_of(k)->next, 1) + 1;
     slot_of(k)->deadline[number % CALLS_DEADLINES] = INT64_MAX;
     return number;
@@ -459,6 +633,7 @@ typedef struct calls_look { /* what a read that begins now may find */
     calls_key key;
     uint64_t least[2], tag[CALLS_TAGS][2], soft[CALLS_TAGS];
     int64_t now_ms, until;
+    uint64_t due, touched;
 } calls_look;
 
 static void look_begin_at(calls_look *l)
@@ -473,6 +648,14 @@ static void look_begin_at(calls_look *l)
     for (unsigned i = 0; i < CALLS_TAGS; i++) { l->soft[i] = atomic_load(&s->soft[i]); }
     l->until = atomic_load(&s->until);
     l->now_ms = atomic_load(&calls.now_ms);
+    l->touched = atomic_load(&s->due.touched);
+    l->due = due_now(&l->key);
+}
+/* Judge the code of a read. */
+static void look_found(const calls_look *l, cellar_err err, const char *by)
+{
+    atomic_fetch_add(&calls.due, l->due != 0 && err == CELLAR_OK);
+    if (err == CELLAR_MISS || err == CELLAR_ABSENT) { due_missed(&l->key, l->due, l->touched, by); }
 }
 static bool look_begin(calls_look *l)
 {
@@ -588,14 +771,23 @@ typedef struct calls_kill { /* what has been stored before an invalidation */
     uint64_t done[CALLS_SPACES][CALLS_KEYS], next[CALLS_SPACES][CALLS_KEYS];
 } calls_kill;
 
-static void kill_begin(calls_kill *x)
+/* An invalidation begins: of a namespace (CALLS_SPACES: of all), of a tag (mask; 0: any). */
+static void kill_begin(calls_kill *x, unsigned space, uint32_t tags)
 {
+    atomic_fetch_add(&world.killing, 1);
+    due_end(space, tags);
     for (unsigned i = 0; i < CALLS_SPACES; i++) {
         for (unsigned j = 0; j < CALLS_KEYS; j++) {
             x->done[i][j] = atomic_load(&world.space[i].slot[j].done);
             x->next[i][j] = atomic_load(&world.space[i].slot[j].next);
         }
     }
+}
+/* It has returned. */
+static void kill_end(unsigned space, uint32_t tags)
+{
+    due_end(space, tags);
+    atomic_fetch_sub(&world.killing, 1);
 }
 static void kill_key(const calls_kill *x, unsigned space, unsigned index)
 {

@@ -11,7 +11,8 @@ typedef struct calls_write {
     cellar_set_opts o;
     cellar_bytes tag[CALLS_TAGS];
     uint32_t tags;
-    uint64_t number, version;
+    uint64_t number, version, touched, room;
+    int64_t begin_ms;
     unsigned char *bytes;
     size_t len;
     bool spoilt;
@@ -72,6 +73,21 @@ static int64_t deadline_of(const cellar_set_opts *o)
     return atomic_load(&calls.now_ms) + ttl + 1;
 }
 
+/* The earliest end of an entry that was set with these options at `now`. */
+static int64_t least_end_of(const calls_key *k, const cellar_set_opts *o, int64_t now)
+{
+    int64_t ms = atomic_load(&world.space[k->space].least_ms);
+    if (o != NULL) {
+        if ((o->flags & CELLAR_KEEP_TTL) != 0) { return 0; }
+        if (o->ttl_ms > 0) { ms = ms < o->ttl_ms ? ms : o->ttl_ms; }
+        if (o->idle_ms > 0) { ms = ms < o->idle_ms ? ms : o->idle_ms; }
+        if (o->max_age_ms > 0) { ms = ms < o->max_age_ms ? ms : o->max_age_ms; }
+        if (o->ttl_class != 0) { ms = ms < 1000 ? ms : 1000; }
+        if (o->jitter_pct != 0) { ms = ms / 100 * (100 - (int64_t)o->jitter_pct); }
+    }
+    return ms < INT64_MAX - now ? now + ms : INT64_MAX;
+}
+
 static bool write_begin(calls_write *w, bool conditions, bool options)
 {
     if (!draw_key(&w->key, true)) { return false; }
@@ -83,6 +99,10 @@ static bool write_begin(calls_write *w, bool conditions, bool options)
     w->number = slot_number(&w->key);
     calls_fill(&w->key, w->number, false, w->tags, w->bytes, w->len);
     slot_of(&w->key)->busy = true;
+    atomic_store(&slot_of(&w->key)->due.tags, UINT32_MAX);
+    w->touched = atomic_load(&slot_of(&w->key)->due.touched);
+    w->room = due_room();
+    w->begin_ms = atomic_load(&calls.now_ms);
     return true;
 }
 static void write_end(calls_write *w, cellar_err err, const cellar_set_opts *o)
@@ -92,16 +112,19 @@ static void write_end(calls_write *w, cellar_err err, const cellar_set_opts *o)
                    o != NULL && (o->flags & (CELLAR_KEEP_OLD_VALUE | CELLAR_ONLY_IF_ABSENT |
                                              CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION))
                        != 0);
+    if (err == CELLAR_OK) {
+        due_stored(&w->key, w->number, w->touched, w->room, w->tags,
+                   least_end_of(&w->key, o, w->begin_ms),
+                   o != NULL && (o->flags & CELLAR_NO_L2) != 0);
+    }
     slot_of(&w->key)->busy = false;
     free(w->bytes);
 }
 
 /* ---- Reads ----------------------------------------------------------------------------------- */
 
-static void row_read(void)
+static void read_key(calls_look l)
 {
-    calls_look l;
-    if (!look_begin(&l)) { return; }
     cellar *c = space_of(&l.key);
     unsigned char *buf = calls_buffer();
     const size_t cap = (size_t)ONE_OF(CALLS_BUFFER, CALLS_BUFFER, CALLS_BUFFER, 100, 0);
@@ -123,6 +146,7 @@ static void row_read(void)
         const bool bad = o.flags == 16 || spoil(&o, sizeof o);
         err = told(c, CALL(cellar_get_with)(c, key, l.key.len, &o, buf, cap, &len));
         if (bad) { MUST(err < 0); }
+        if (calls.disk && (o.flags & CELLAR_GET_MEMORY) != 0) { l.due = 0; }
         if (err == CELLAR_OK || err == CELLAR_STALE) {
             look_judge(&l, buf, len, err == CELLAR_OK, "get_with");
             if (o.info != NULL) { MUST(info.value_len == len && info.kind == CELLAR_KIND_VALUE); }
@@ -143,6 +167,7 @@ static void row_read(void)
     case 3: {
         cellar_pinned p;
         err = told(c, CALL(cellar_pin)(c, key, l.key.len, &p));
+        if (calls.disk) { l.due = 0; } /* memory may have no room for an entry on disk */
         if (err == CELLAR_OK) {
             look_judge(&l, p.value, p.value_len, true, "pin");
             const calls_value before = calls_parse(&l.key, p.value, p.value_len, "pin");
@@ -177,6 +202,43 @@ static void row_read(void)
         }
     }
     }
+    look_found(&l, err, "read");
+}
+
+static void row_read(void)
+{
+    calls_look l;
+    if (look_begin(&l)) { read_key(l); }
+}
+
+/* A load that runs no loader is a read. */
+static void read_loaded(calls_look l)
+{
+    cellar *c = space_of(&l.key);
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
+    o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
+    const cellar_err err = told(c, CALL(cellar_get_or_load)(c, l.key.bytes, l.key.len, &o, NULL,
+                                                            NULL, &r));
+    if (err == CELLAR_OK) { look_judge(&l, r.value, r.value_len, true, "cached load"); }
+    look_found(&l, err, "cached load");
+    CALL(cellar_result_free)(&r);
+}
+
+/* Read keys that have a due value. */
+static void row_read_due(void)
+{
+    unsigned reads = 1 + draw(3);
+    const unsigned first = draw(CALLS_SPACES * CALLS_KEYS);
+    for (unsigned i = 0; i < CALLS_SPACES * CALLS_KEYS && reads > 0; i++) {
+        const unsigned at = (first + i) % (CALLS_SPACES * CALLS_KEYS);
+        calls_look l;
+        calls_name_key(&l.key, at / CALLS_KEYS, at % CALLS_KEYS);
+        if (space_of(&l.key) == NULL || due_now(&l.key) == 0) { continue; }
+        look_begin_at(&l);
+        if (chance(25)) { read_loaded(l); } else { read_key(l); }
+        reads--;
+    }
 }
 
 static void row_get_many(void)
@@ -196,7 +258,7 @@ static void row_get_many(void)
     size_t hits = 0, ok = 0;
     if (c != NULL && told(c, CALL(cellar_get_many)(c, item, n, &hits)) == CELLAR_OK) {
         for (unsigned i = 0; i < n; i++) {
-            plain(item[i].status);
+            look_found(&l[i], plain(item[i].status), "get_many");
             if (item[i].status != CELLAR_OK) { continue; }
             ok++;
             look_judge(&l[i], item[i].buf, item[i].value_len, true, "get_many");
@@ -450,13 +512,24 @@ static void row_touch(void)
     if (!draw_key(&k, true)) { return; }
     cellar *c = space_of(&k);
     const int64_t ttl = ONE_OF(BAD_MS);
+    calls_slot *s = slot_of(&k);
+    const uint64_t due = due_now(&k), touched = atomic_load(&s->due.touched);
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = ttl;
+    const int64_t end = least_end_of(&k, &o, atomic_load(&calls.now_ms));
+    if (end < s->due.end_ms) { s->due.end_ms = end; }
     const cellar_err err = told(c, CALL(cellar_touch)(c, k.bytes, k.len, ttl));
+    if (err == CELLAR_MISS && !calls.disk) { due_missed(&k, due, touched, "touch"); } /* as pin */
     if (err == CELLAR_OK || err == CELLAR_E_IO) {
-        calls_slot *s = slot_of(&k);
         const int64_t until = ttl <= 0 || ttl == CELLAR_TTL_NONE
                                   ? INT64_MAX
-                                  : atomic_load(&calls.now_ms) + 2 * ttl + 1;
+                                  : atomic_load(&calls.now_ms) +
+                                        (atomic_load(&world.policies) ? 2 : 1) * ttl + 1;
         if (until > atomic_load(&s->until)) { atomic_store(&s->until, until); }
+        if (calls_exact() && err == CELLAR_OK && due != 0 && due_now(&k) == due) {
+            s->deadline[due % CALLS_DEADLINES] = until; /* it replaces the TTL of the set */
+            atomic_store(&s->until, 0);
+        }
     }
 }
 
@@ -561,34 +634,49 @@ static void row_delete_by_tag(void)
     const unsigned t = draw(CALLS_TAGS);
     const cellar_tag_mode mode = chance(70) ? CELLAR_TAG_HARD : CELLAR_TAG_SOFT;
     static _Thread_local calls_kill x;
-    kill_begin(&x);
+    /* A tag without memory for its record ends all tagged entries. */
+    const uint32_t mask = atomic_load(&calls.fail_alloc) != 0 ? UINT32_MAX : 1u << t;
+    kill_begin(&x, CALLS_SPACES, mask);
     const calls_kill mine = x; /* nested calls use the same memory */
-    if (ended_all(told(world.store, CALL(cellar_delete_by_tag)(
-                                        world.store, calls_tags[t], strlen(calls_tags[t]),
-                                            mode)))) {
-        kill_tag(&mine, t, mode == CELLAR_TAG_SOFT);
+    const cellar_err err = told(world.store, CALL(cellar_delete_by_tag)(
+                                                 world.store, calls_tags[t], strlen(calls_tags[t]),
+                                                     mode));
+    kill_end(CALLS_SPACES, mask);
+    if (ended_all(err)) { kill_tag(&mine, t, mode == CELLAR_TAG_SOFT); }
+}
+
+static const char *const calls_patterns[] = { "k*", "k1?", "k05", "*", "zz*", "k[0-4]*" };
+
+static bool pattern_has(unsigned which, unsigned index)
+{
+    const bool is_long = index % 8 == 7;
+    return which == 0 || which == 3 || (which == 1 && index / 10 == 1 && !is_long) ||
+           (which == 2 && index == 5) || which == 5;
+}
+
+static void pattern_due(unsigned which, unsigned space)
+{
+    for (unsigned i = 0; i < CALLS_KEYS; i++) {
+        if (pattern_has(which, i)) { due_touch(&world.space[space].slot[i]); }
     }
 }
 
 static void row_delete_by_pattern(void)
 {
-    static const char *const patterns[] = { "k*", "k1?", "k05", "*", "zz*", "k[0-4]*" };
     const unsigned which = draw(6), space = draw(CALLS_SPACES);
     cellar *c = atomic_load(&world.space[space].c);
     uint64_t deleted = 0;
     calls_kill x;
-    kill_begin(&x);
-    if (c == NULL || !ended_all(told(c, CALL(cellar_delete_by_pattern)(
-                                            c, patterns[which], strlen(patterns[which]),
-                                                &deleted)))) {
-        return;
-    }
+    if (c == NULL) { return; }
+    kill_begin(&x, CALLS_BEHIND, 0);
+    pattern_due(which, space);
+    const cellar_err err = told(c, CALL(cellar_delete_by_pattern)(
+                                       c, calls_patterns[which], strlen(calls_patterns[which]), &deleted));
+    pattern_due(which, space);
+    kill_end(CALLS_BEHIND, 0);
+    if (!ended_all(err)) { return; }
     for (unsigned i = 0; i < CALLS_KEYS; i++) {
-        const bool is_long = i % 8 == 7;
-        if (which == 0 || which == 3 || (which == 1 && i / 10 == 1 && !is_long) ||
-            (which == 2 && i == 5) || which == 5) {
-            kill_key(&x, space, i);
-        }
+        if (pattern_has(which, i)) { kill_key(&x, space, i); }
     }
 }
 
@@ -599,15 +687,18 @@ static void row_clear(void)
     calls_kill x;
     uint32_t version = 0;
     cellar_err err = CELLAR_MISS;
-    if (c == NULL) { return; }
-    kill_begin(&x);
-    switch (draw(4)) {
+    if (c == NULL || (world.strict && chance(70))) { return; }
+    kill_begin(&x, space, 0);
+    const unsigned how = world.strict && chance(80) ? 2 : draw(4);
+    if (how < 2) { atomic_store(&world.space[space].versioned, true); }
+    switch (how) {
     case 0: err = told(c, CALL(cellar_version_set)(c, 0, &version)); break;
     case 1: err =
         told(c, CALL(cellar_version_set)(c, (uint32_t)ONE_OF(1, 2, 3, 0, UINT32_MAX - 5), NULL));
         break;
     default: err = told(c, CALL(cellar_clear)(c));
     }
+    kill_end(space, 0);
     if (ended_all(err)) { kill_space(&x, space); }
 }
 
@@ -630,6 +721,31 @@ static void hear(const cellar_event *e, void *ctx)
         }
     }
     calls_back();
+}
+
+/* An entry left memory for room: its value is due no more, unless the disk takes it. */
+static void hear_room(const cellar_event *e, void *ctx)
+{
+    unsigned index = 0;
+    (void)ctx;
+    if (e->key_len < 3 || sscanf((const char *)e->key, "k%2u", &index) != 1 ||
+        index >= CALLS_KEYS) {
+        return;
+    }
+    for (unsigned i = 0; i < CALLS_SPACES; i++) {
+        calls_due *d = &world.space[i].slot[index].due;
+        const bool same = e->ns != NULL && e->ns == atomic_load(&world.space[i].c);
+        const bool taken = e->cause == CELLAR_CAUSE_EVICTED && e->kind == CELLAR_KIND_VALUE &&
+                           world.writes && world.strict && !d->memory_only &&
+                           !world.space[i].slot[index].busy &&
+                           !world.space[i].memory_only &&
+                           d->end_ms - CALLS_OFF_MS > atomic_load(&calls.now_ms);
+        if (same && taken && !due_refused()) {
+            atomic_store(&d->disk, true);
+        } else if (same || e->ns == NULL) {
+            due_touch(&world.space[i].slot[index]);
+        }
+    }
 }
 
 static _Atomic uint64_t calls_listeners[4];

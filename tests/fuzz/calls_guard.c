@@ -18,8 +18,9 @@ static void row_bloom(void)
     calls_key k;
     calls_name_key(&k, space, draw(CALLS_KEYS));
     if (c == NULL) { return; }
-    switch (draw(8)) {
+    switch (world.strict ? 3 + draw(5) : draw(8)) {
     case 0:
+        atomic_store(&world.space[space].vague, true);
         (void)told(c, CALL(cellar_option_set)(c, CELLAR_OPT_BLOOM_KEYS, ONE_OF(0, 1, 100, 10000)));
         break;
     case 1: case 2: {

@@ -79,7 +79,7 @@ static cellar_err load_one(cellar_load *load, const void *key, size_t key_len, v
     if (!key_of_loader(&k, key, key_len, ctx)) {
         return plain(CALL(cellar_load_value)(load, "words of a text", 15));
     }
-    const uint64_t number = slot_number(&k);
+    const uint64_t number = load_number(&k);
     TRACE("loader %u/%u number %" PRIu64, k.space, k.index, number);
     const size_t len = draw_len();
     uint32_t tags = 0;
@@ -133,7 +133,7 @@ static cellar_err load_many(cellar_load *load, const cellar_bytes *keys, size_t 
     uint32_t tags = 0;
     MUST(number != NULL);
     for (size_t i = 0; i < count; i++) {
-        number[i] = key_of_loader(&k, keys[i].data, keys[i].len, ctx) ? slot_number(&k) : 0;
+        number[i] = key_of_loader(&k, keys[i].data, keys[i].len, ctx) ? load_number(&k) : 0;
     }
     calls_back();
     (void)set_result_options(load, &tags);

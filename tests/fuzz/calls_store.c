@@ -49,8 +49,26 @@ static cellar_namespace_config draw_namespace(unsigned space, cellar_load_opts *
     if (chance(10)) { o.policy_section = "other"; }
     o.log_level = draw(6);
     MAYBE(o.max_entries, 0, 0, 3, 20, 200);
+    if (world.strict) {
+        o.bloom_keys = 0, o.policy_section = NULL;
+        o.default_ttl_ms = ONE_OF(CALLS_LASTS), o.idle_ms = 0, o.max_age_ms = 0;
+    }
+    if (world.roomy) { o.max_entries = 0, o.quota_max_pct = 0; }
     if (space == CALLS_BEHIND) { o.tier = CELLAR_TIER_L1; o.hidden = 0; }
     return o;
+}
+
+/* Note what the options of a namespace may do to its values. */
+static void namespace_bounds(unsigned space, const cellar_namespace_config *o)
+{
+    if (!world.strict) { due_end(space, 0); }
+    due_bound(space, o->default_ttl_ms);
+    due_bound(space, o->idle_ms);
+    due_bound(space, o->max_age_ms);
+    due_bound(space, o->ttl_class_fallback != 0 ? 1000 : 0);
+    if (space == CALLS_BEHIND || o->bloom_keys != 0 || o->policy_section != NULL) {
+        atomic_store(&world.space[space].vague, true);
+    }
 }
 
 /* The call that creates a namespace sets its tier. */
@@ -63,6 +81,8 @@ static void namespace_open(unsigned space)
     calls_space *x = &world.space[space];
     const bool none = space != CALLS_BEHIND && chance(10);
     const bool bad = !none && spoil(&o, sizeof o);
+    if (!none) { namespace_bounds(space, &o); }
+    if (!none && (o.tier == CELLAR_TIER_L1 || o.hidden)) { x->memory_only = true; }
     const cellar_err err = told(world.store, CALL(cellar_namespace_open)(
                                                  world.store, calls_names[space], none ? NULL : &o,
                                                      &c));
@@ -94,7 +114,7 @@ static void namespace_change(unsigned space, bool drop)
     calls_kill x;
     /* One thread at a time, and no listener meanwhile: it is known which call creates it. */
     if (space == CALLS_BEHIND || atomic_exchange(&world.opening, true)) { return; }
-    kill_begin(&x);
+    kill_begin(&x, drop || !world.strict ? space : CALLS_BEHIND, 0);
     const cellar_err err =
         drop ? told(world.store, CALL(cellar_namespace_drop)(world.store, calls_names[space]))
              : CELLAR_OK;
@@ -104,6 +124,7 @@ static void namespace_change(unsigned space, bool drop)
         world.space[space].named = false;
     }
     if (dropped || !drop) { namespace_open(space); }
+    kill_end(drop || !world.strict ? space : CALLS_BEHIND, 0);
     atomic_store(&world.opening, false);
 }
 
@@ -118,9 +139,12 @@ static void row_namespace(void)
         break;
     case 1:
         if (c != NULL) {
+            atomic_fetch_add(&world.killing, 1);
+            due_end(space, 0);
             (void)told(c, CALL(cellar_option_set)(c, CELLAR_OPT_ENABLED, 0));
             if (chance(80)) { calls_back(); }
             (void)told(c, CALL(cellar_option_set)(c, CELLAR_OPT_ENABLED, 1));
+            kill_end(space, 0);
         }
         break;
     case 2: {
@@ -140,10 +164,15 @@ static void row_namespace(void)
 static void row_option(void)
 {
     static const int64_t memory[] = { 1 << 20, 3 << 20, 8 << 20, 12 << 20, 0, INT64_MAX };
-    cellar *c = atomic_load(&world.space[draw(CALLS_SPACES)].c);
+    const unsigned space = draw(CALLS_SPACES);
+    cellar *c = atomic_load(&world.space[space].c);
     cellar_option option = (cellar_option)(1 + draw(16));
     int64_t value = 0;
-    if (c == NULL) { return; }
+    if (c == NULL || (world.strict && option == CELLAR_OPT_BLOOM_KEYS)) { return; }
+    if (world.roomy && (option == CELLAR_OPT_MEMORY_BYTES || option == CELLAR_OPT_MAX_ENTRIES ||
+                        option == CELLAR_OPT_NAMESPACE_MAX_ENTRIES)) {
+        return;
+    }
     if (chance(30)) {
         (void)told(c, CALL(cellar_option_get)(c, option, &value));
         return;
@@ -158,8 +187,12 @@ static void row_option(void)
     case CELLAR_OPT_NAMESPACE_MAX_ENTRIES: value = ONE_OF(0, 1, 10, 100, -1); break;
     case CELLAR_OPT_ENABLED: value = ONE_OF(1, 2, -1); break;
     case CELLAR_OPT_BLOOM_KEYS: value = ONE_OF(0, 1, 100, 10000, -1, INT64_MAX); break;
-    default: value = ONE_OF(BAD_MS);
+    default:
+        value = world.strict ? ONE_OF(CALLS_LASTS) : ONE_OF(BAD_MS);
+        due_bound(space, value);
+        if (!world.strict) { due_end(space == 0 ? CALLS_SPACES : space, 0); }
     }
+    if (option == CELLAR_OPT_BLOOM_KEYS) { atomic_store(&world.space[space].vague, true); }
     const cellar_err err = told(c, CALL(cellar_option_set)(c, option, value));
     TRACE("option %d = %" PRId64 ": %s", (int)option, value, cellar_code_name(err));
 }
@@ -201,6 +234,37 @@ static void row_check(void)
     }
 }
 
+/* Write twice the size of the disk, and end most of it: by overwrites, a clear, a tag, deletes. */
+static void row_bulk(void)
+{
+    cellar_namespace_config o = cellar_namespace_config_default();
+    const size_t len = (size_t)ONE_OF(60000, 200000, 700000);
+    const unsigned keys = len > 60000 ? 1 + draw(3) : (unsigned)ONE_OF(1, 30), how = draw(4);
+    const unsigned count = (unsigned)(2 * CELLAR_L2_BYTES_MIN / len);
+    cellar *c = NULL;
+    cellar_bytes tag = { "bulk", 4 };
+    cellar_set_opts so = cellar_set_opts_default();
+    if (!world.strict || !calls.disk || world.slow) { return; }
+    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    if (told(world.store, CALL(cellar_namespace_open)(world.store, "bulk", &o, &c)) != CELLAR_OK) {
+        return;
+    }
+    void *value = calloc(1, len);
+    MUST(value != NULL);
+    so.tags = &tag, so.tag_count = 1;
+    for (unsigned i = 0; i < count; i++) {
+        char key[16];
+        const size_t key_len = (size_t)snprintf(key, sizeof key, "bulk%u", i % keys);
+        (void)plain(CALL(cellar_set)(c, key, key_len, value, len, how == 1 ? &so : NULL));
+        if (how == 2) { (void)plain(CALL(cellar_delete)(c, key, key_len)); }
+        if (calls_exact()) { (void)plain(CALL(cellar_tick)(world.store, 1000000, NULL)); }
+    }
+    free(value);
+    if (how == 1) { (void)told(c, CALL(cellar_delete_by_tag)(c, "bulk", 4, CELLAR_TAG_HARD)); }
+    (void)told(c, CALL(cellar_clear)(c));
+    (void)told(world.store, CALL(cellar_namespace_close)(c));
+}
+
 /* ---- Policies -------------------------------------------------------------------------------- */
 
 static const char calls_policy[] =
@@ -219,8 +283,10 @@ static void row_policy(void)
 {
     char path[T_FOLDER_MAX + 16];
     cellar *c = world.store;
+    if (world.strict) { return; }
     snprintf(path, sizeof path, "%s/policy", calls_folder);
     atomic_store(&world.policies, true);
+    due_end(CALLS_SPACES, 0);
     switch (draw(4)) {
     case 0:
         plain(CALL(cellar_policy_reload)(c, chance(70) ? path : "/none", take_policy_note, NULL));
@@ -430,7 +496,16 @@ static void row_port(void)
         "*1\r\n$"
     };
     if (calls_port == NULL) { return; }
-    if (calls_me->number == 0) { port_send(lines[draw(14)]); }
+    if (calls_me->number == 0) {
+        unsigned line = draw(14);
+        if (world.strict && strncmp(lines[line], "FLUSH", 5) == 0) { line = 0; }
+        if (strncmp(lines[line], "FLUSH", 5) == 0) { /* it runs in a later step */
+            for (unsigned i = 0; i < CALLS_SPACES; i++) {
+                atomic_store(&world.space[i].vague, true);
+            }
+        }
+        port_send(lines[line]);
+    }
     switch (draw(8)) {
     case 0: {
         cellar_resp_stats s = cellar_resp_stats_default();
@@ -457,6 +532,54 @@ static void port_close(void)
 }
 
 /* ---- The store ------------------------------------------------------------------------------- */
+
+/* Note which values the disk must have after a close. */
+static void due_keep(void)
+{
+    const bool disk = world.writes && !atomic_load(&world.failed) &&
+                      cellar_l2_ready(world.store, 0) == CELLAR_OK;
+    for (unsigned i = 0; i < CALLS_SPACES; i++) {
+        for (unsigned j = 0; j < CALLS_KEYS; j++) {
+            calls_key k;
+            calls_name_key(&k, i, j);
+            calls_due *d = &slot_of(&k)->due;
+            const bool due = d->number != 0 && d->loads_seen == atomic_load(&d->loads) &&
+                             !due_ended(&k, d->number, d->seen);
+            d->kept = due && disk && !d->memory_only && !world.space[i].memory_only &&
+                              !atomic_load(&world.space[i].versioned)
+                          ? d->number : 0;
+            d->left_ms = d->end_ms == INT64_MAX ? INT64_MAX
+                                                : d->end_ms - atomic_load(&calls.now_ms) -
+                                                      CALLS_OFF_MS;
+            if (d->left_ms < CALLS_OFF_MS) { d->kept = 0; } /* min_ttl_ms */
+        }
+    }
+}
+
+/* Values that the disk must have are due again. */
+static void due_again(void)
+{
+    const bool disk = cellar_l2_ready(world.store, 60000) == CELLAR_OK, all = chance(20);
+    for (unsigned i = 0; i < CALLS_SPACES; i++) {
+        for (unsigned j = 0; j < CALLS_KEYS; j++) {
+            calls_look l;
+            calls_name_key(&l.key, i, j);
+            calls_due *d = &slot_of(&l.key)->due;
+            const int64_t least = atomic_load(&world.space[i].least_ms), now = calls_clock(NULL);
+            const int64_t left = least < d->left_ms ? least : d->left_ms;
+            if (d->kept == 0 || !disk || world.space[i].memory_only || space_of(&l.key) == NULL) {
+                continue;
+            }
+            due_stored(&l.key, d->kept, atomic_load(&d->touched), due_room(), UINT32_MAX,
+                       left == INT64_MAX ? INT64_MAX : now + left, false);
+            atomic_fetch_add(&calls.kept, 1);
+            if (!all) { continue; }
+            look_begin_at(&l);
+            l.due = d->number; /* of each owner */
+            read_key(l);
+        }
+    }
+}
 
 /* Open the store of a world; false if the options were refused. */
 static bool store_open(void)
@@ -507,8 +630,27 @@ static bool store_open(void)
     rule.kind = CELLAR_POLICY_GLOB;
     rule.pattern = "k1*";
     rule.ttl_ms = 300000;
-    if (chance(15)) { cfg.rules = &rule, cfg.rule_count = 1; }
+    if (chance(15) && !world.strict) { cfg.rules = &rule, cfg.rule_count = 1; }
+    if (world.strict) { cfg.default_ttl_ms = ONE_OF(CALLS_LASTS), cfg.idle_ms = 0; }
+    if (world.roomy) {
+        cfg.memory_bytes = 64 << 20, cfg.max_entries = 0;
+    } else if (world.strict && calls.disk) { /* most values are on disk alone */
+        cfg.max_entries = (uint64_t)ONE_OF(10, 20, 40);
+    }
     atomic_store(&world.policies, cfg.rules != NULL);
+    for (unsigned i = 0; i < CALLS_SPACES; i++) {
+        atomic_store(&world.space[i].least_ms, INT64_MAX);
+        atomic_store(&world.space[i].vague, false);
+        world.space[i].memory_only = i == CALLS_BEHIND;
+    }
+    world.space[0].memory_only = root.tier == CELLAR_TIER_L1 || root.hidden;
+    world.writes = calls.disk && l2.write_bytes_per_s == 0;
+    world.refusals = 0;
+    world.slow = l2.sync == CELLAR_L2_SYNC_ALWAYS;
+    atomic_store(&world.failed, false);
+    namespace_bounds(0, &root);
+    due_bound(0, cfg.default_ttl_ms);
+    due_bound(0, cfg.idle_ms);
     const bool bad = spoil(&cfg, sizeof cfg);
     const cellar_err err = told(NULL, CALL(cellar_open)(&cfg, &world.store));
     refused(bad, err);
@@ -517,6 +659,13 @@ static bool store_open(void)
     atomic_store(&world.space[0].c, world.store);
     atomic_store(&world.space[0].volatile_only, !calls.disk || root.tier == CELLAR_TIER_L1);
     for (unsigned i = 1; i < CALLS_SPACES; i++) { namespace_open(i); }
+    uint64_t id;
+    world.heard = chance(world.strict && !world.roomy ? 80 : 50) &&
+                  told(world.store, CALL(cellar_listener_add)(
+                                        world.store, CELLAR_CAUSE_BIT(EVICTED) |
+                                            CELLAR_CAUSE_BIT(REJECTED), hear_room, NULL, &id)) ==
+                      CELLAR_OK;
+    if (calls.disk) { due_again(); }
     return true;
 }
 
@@ -548,7 +697,12 @@ static void store_close(void)
         calls_fault("integrity at the end: %s: %s", cellar_code_name(ok), e.text);
     }
     if (chance(50)) { spaces_close(); }
+    due_keep();
+    due_end(CALLS_SPACES, 0);
     const cellar_err err = plain(CALL(cellar_close)(world.store));
+    for (unsigned i = 0; i < CALLS_SPACES * CALLS_KEYS && err != CELLAR_OK; i++) {
+        world.space[i / CALLS_KEYS].slot[i % CALLS_KEYS].due.kept = 0;
+    }
     MUST(err == CELLAR_OK || err == CELLAR_DROPPED);
     spaces_close();
     world.store = NULL;

@@ -5,7 +5,7 @@
  *         all bytes accounted for, and refuses what is invalid in words.
  * Method: calls.h: random worlds in four cells, memory and disk with 1 and 4 threads: one world of
  *         each cell, or worlds for CALLS_SECONDS (matrix_calls_fuzz.sh). From 8 s on each public call
- *         must have been made. WORLD=n runs one world. */
+ *         must have been made. WORLD=n runs one world, STEPS=n ends a life early. */
 #include "tests/fuzz/calls.h"
 
 #include "tests/fuzz/calls_entry.c"
@@ -18,6 +18,7 @@
 
 static const calls_row calls_rows[] = {
     { "read", row_read, 60, 0 },
+    { "read_due", row_read_due, 40, 0 },
     { "get_many", row_get_many, 8, 0 },
     { "scan", row_scan, 2, 0 },
     { "set", row_set, 50, 0 },
@@ -50,6 +51,7 @@ static const calls_row calls_rows[] = {
     { "tick", row_tick, 20, 0 },
     { "sync", row_sync, 2, 0 },
     { "check", row_check, 5, CALLS_TOP },
+    { "bulk", row_bulk, 1, CALLS_TOP },
     { "policy", row_policy, 2, 0 },
     { "figures", row_figures, 8, 0 },
     { "tier", row_tier, 2, 0 },
@@ -102,9 +104,13 @@ static void step(void)
     atomic_fetch_add(&calls.step, 1);
     if ((r->flags & CALLS_ALONE) != 0 && !calls_exact()) { return; }
     const bool no_memory = chance(3);
-    const bool no_disk = calls.disk && calls_me->number == 0 && chance(4); /* one thread arms it */
+    const bool no_disk = calls.disk && !world.strict && calls_me->number == 0 && chance(4); /* one thread arms it */
     if (no_memory) { atomic_store(&calls.fail_alloc, 1 + draw(6)); }
-    if (no_disk) { (void)base_fault_io_arm(NULL, (int)ONE_OF(EIO, ENOSPC), 1 + draw(4), false); }
+    if (no_disk) {
+        atomic_store(&world.failed, true);
+        (void)base_fault_io_arm(NULL, (int)ONE_OF(EIO, ENOSPC), 1 + draw(4), false);
+    }
+    TRACE("row %s%s", r->name, no_memory ? ", an allocation fails" : "");
     r->run();
     if (no_memory) { atomic_store(&calls.fail_alloc, 0); }
     if (no_disk) { (void)base_fault_io_arm(NULL, 0, 0, false); }
@@ -118,7 +124,8 @@ static _Atomic bool calls_stop;
 static void *act(void *arg)
 {
     calls_me = arg;
-    const uint64_t steps = 300 + draw(1200);
+    const uint64_t steps =
+        t_env_u64("STEPS", calls.disk ? 150 + draw(600) : 300 + draw(1200));
     for (uint64_t i = 0; i < steps; i++) { step(); }
     leases_end();
     locks_end();
@@ -215,6 +222,8 @@ static void *one_world(void *arg)
     atomic_store(&calls.step, 0);
     atomic_store(&calls.now_ms, 5000000);
     memset(&world, 0, sizeof world);
+    world.strict = calls_mix(calls.seed) % 4 != 0;
+    world.roomy = world.strict && calls_mix(calls.seed) % 8 < 4;
     for (unsigned i = 0; i < CALLS_THREADS; i++) {
         calls_actors[i].state = calls_mix(calls.seed + i);
         calls_actors[i].number = i;
@@ -239,6 +248,7 @@ static void cell(bool disk, unsigned threads)
     calls.disk = disk;
     calls.threads = threads;
     calls.trace = t_env_u64("TRACE", 0) != 0;
+    calls.searching = seconds != 0 || getenv("WORLD") != NULL;
     clock_gettime(CLOCK_MONOTONIC, &begin);
     uint64_t n = first;
     do {
@@ -249,7 +259,8 @@ static void cell(bool disk, unsigned threads)
         clock_gettime(CLOCK_MONOTONIC, &now);
     } while ((uint64_t)(now.tv_sec - begin.tv_sec) < seconds);
     alarm(0);
-    printf("# %" PRIu64 " worlds\n", n - first);
+    printf("# %" PRIu64 " worlds, %" PRIu64 " reads of due values, %" PRIu64 " due after an open\n",
+           n - first, atomic_exchange(&calls.due, 0), atomic_exchange(&calls.kept, 0));
 }
 
 static void one_thread_in_memory(void) { cell(false, 1); }
