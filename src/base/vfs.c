@@ -27,6 +27,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/uio.h>
 
 #include "base/atomic.h"
 #include "base/fd.h"
@@ -299,6 +300,17 @@ static int base_vfs_pread(void *ctx, base_vfs_file *f, void *buf, size_t n, uint
     if (got < 0) { return errno; }
     *done = (size_t)got;
     return 0;
+}
+
+static size_t base_vfs_pread_now(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t offset)
+{
+    (void)ctx;
+    if (offset > INT64_MAX) { return 0; }
+    const struct iovec to = { buf, n };
+    const int cancel = base_cancel_off();
+    const ssize_t got = preadv2(f->fd, &to, 1, (off_t)offset, RWF_NOWAIT);
+    base_cancel_set(cancel);
+    return got > 0 ? (size_t)got : 0;
 }
 
 static void base_vfs_ahead(void *ctx, base_vfs_file *f, uint64_t offset, uint64_t bytes)
@@ -610,7 +622,8 @@ CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
     static const base_vfs system = {
         .open_dir = base_vfs_open_dir, .list = base_vfs_list, .open = base_vfs_open,
         .close = base_vfs_close,
-        .preallocate = base_vfs_preallocate, .pread = base_vfs_pread, .ahead = base_vfs_ahead,
+        .preallocate = base_vfs_preallocate, .pread = base_vfs_pread,
+        .pread_now = base_vfs_pread_now, .ahead = base_vfs_ahead,
         .pwrite = base_vfs_pwrite,
         .map_shared = base_vfs_map_shared,
         .map_read = base_vfs_map_read, .unmap = base_vfs_unmap, .arm = base_vfs_arm,

@@ -49,6 +49,9 @@ typedef struct base_vfs {
     void (*close)(void *ctx, base_vfs_file *f);
     int (*preallocate)(void *ctx, base_vfs_file *f, uint64_t bytes);
     int (*pread)(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t offset, size_t *done);
+    /* Read the bytes of the page cache, up to the first one that it lacks; do not wait. Return
+     * their number. NULL: not supported. */
+    size_t (*pread_now)(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t offset);
     /* Start to read bytes that will be needed soon; do not wait. NULL: not supported. */
     void (*ahead)(void *ctx, base_vfs_file *f, uint64_t offset, uint64_t bytes);
     int (*pwrite)(void *ctx, base_vfs_file *f, const void *buf, size_t n, uint64_t offset,

@@ -45,6 +45,12 @@ CELLAR_PRIVATE int l2_read_counted(l2 *d, base_vfs_file *f, void *buf, size_t n,
     return e;
 }
 
+CELLAR_PRIVATE size_t l2_read_now(l2 *d, void *buf, size_t n, uint64_t at)
+{
+    if (d->vfs->pread_now == NULL) { return 0; }
+    return d->vfs->pread_now(d->vfs->ctx, d->data_file, buf, n, at);
+}
+
 CELLAR_PRIVATE void l2_ahead(l2 *d, uint64_t at, uint64_t n)
 {
     if (d->vfs->ahead == NULL) { return; }

@@ -17,6 +17,9 @@ CELLAR_PRIVATE int l2_read_only(l2 *d, base_vfs_file *f, void *buf, size_t n, ui
 /* Read for a caller: like l2_read_only, and counted among the reads that may get stuck. */
 CELLAR_PRIVATE int l2_read_counted(l2 *d, base_vfs_file *f, void *buf, size_t n, uint64_t at);
 /* Start to read bytes of data.seg that are read next, without a wait. */
+/* Read bytes of data.seg that are in memory, up to the first one that is not. Return their
+ * number. */
+CELLAR_PRIVATE size_t l2_read_now(l2 *d, void *buf, size_t n, uint64_t at);
 CELLAR_PRIVATE void l2_ahead(l2 *d, uint64_t at, uint64_t n);
 /* Write n bytes. worker: this thread is the worker, and each call to the disk is its progress. */
 CELLAR_PRIVATE int l2_write_as(l2 *d, base_vfs_file *f, const void *buf, size_t n, uint64_t at,

@@ -208,6 +208,21 @@ static cellar_err l2_get_again(l2 *d, const l2_want *w, uint64_t segseq, uint32_
     return err;
 }
 
+/* Read a piece of a long record. If memory lacks a part of it, first request the `rest` bytes of
+ * the record from `at` on, unless they are *asked for. */
+static bool l2_read_piece(l2 *d, unsigned char *buf, uint32_t n, uint64_t at, uint32_t rest,
+                          bool *asked)
+{
+    const uint32_t got = *asked ? 0 : (uint32_t)l2_read_now(d, buf, n, at);
+    if (got == n) { return true; }
+    for (uint32_t i = got, m; i < rest && !*asked; i += m) {
+        m = BASE_MIN(rest - i, L2_LONG_PIECE + (i == got ? L2_LONG_FIRST : 0));
+        l2_ahead(d, at + i, m);
+    }
+    *asked = true;
+    return l2_read_counted(d, d->data_file, buf + got, n - got, at + got) == 0;
+}
+
 /* Read a long value in pieces into the caller's buffer; the disk reads the next ones while one is
  * checked. Return false if the record must be read as one: it is of another key, not plain, does
  * not fit, or does not verify. head: L2_LONG_FIRST bytes. */
@@ -216,11 +231,8 @@ static bool l2_read_long(l2 *d, const l2_want *w, uint64_t at, uint64_t segseq, 
 {
     base_sum_parts sum;
     unsigned char *to = w->buf;
-    for (uint32_t i = 0, m; i < n; i += m) {
-        m = BASE_MIN(n - i, L2_LONG_PIECE + (i == 0 ? L2_LONG_FIRST : 0));
-        l2_ahead(d, at + i, m);
-    }
-    if (l2_read_counted(d, d->data_file, head, L2_LONG_FIRST, at) != 0 ||
+    bool none = false, *asked = w->cold != NULL ? w->cold : &none;
+    if (!l2_read_piece(d, head, L2_LONG_FIRST, at, n, asked) ||
         !l2_rec_marked(&d->form, head, segseq, off, off + n, r) || r->kind != L2_KIND_PUT ||
         r->form != L2_FORM_PLAIN || r->vlen > w->buf_cap || r->bytes <= L2_LONG_FIRST ||
         r->bytes - r->vlen > L2_LONG_FIRST ||
@@ -234,7 +246,7 @@ static bool l2_read_long(l2 *d, const l2_want *w, uint64_t at, uint64_t segseq, 
     for (uint32_t i = L2_LONG_FIRST, m; i < r->bytes; i += m) {
         m = BASE_MIN(r->bytes - i, L2_LONG_PIECE);
         BASE_POINT("l2.get_piece");
-        if (l2_read_counted(d, d->data_file, to + (i - key_end), m, at + i) != 0) { return false; }
+        if (!l2_read_piece(d, to + (i - key_end), m, at + i, n - i, asked)) { return false; }
         base_sum_add(&d->form.sum, &sum, to + (i - key_end), m);
     }
     return l2_rec_summed(&d->form, head, &sum);
@@ -386,16 +398,20 @@ static void l2_get_wait(int round)
 
 BASE_SIZE_END
 
-CELLAR_PRIVATE void l2_record_ahead(l2 *d, uint64_t hash)
+CELLAR_PRIVATE bool l2_record_ahead(l2 *d, uint64_t hash, bool look)
 {
+    unsigned char first;
     const uint64_t word = l2_index_find(d, l2_h48(hash));
     const l2_seg *g = &d->seg[l2_word_seg(d, word)];
     if (word == 0 || L2_SEG_STATE(base_load_acq(&g->word)) != L2_SEG_DISK ||
         base_load_acq(&d->disk) != L2_DISK_OK || base_load_rlx(&d->reads_stuck) != 0) {
-        return;
+        return false;
     }
     const uint64_t place = base_load_acq(&g->place);
-    l2_ahead(d, place * d->form.seg_bytes + l2_word_off(d, word), l2_word_bytes(d, word));
+    const uint64_t at = place * d->form.seg_bytes + l2_word_off(d, word);
+    if (look && l2_read_now(d, &first, 1, at) == 1) { return false; }
+    l2_ahead(d, at, l2_word_bytes(d, word));
+    return true;
 }
 
 CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *wanted)

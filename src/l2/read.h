@@ -14,6 +14,7 @@ typedef struct l2_want { /* what a read of one record asks for */
     bool range;      /* copy what fits from `offset` on, instead of all or nothing */
     uint64_t offset;
     bool *unread;    /* a MISS sets it if a record could not be read now; NULL: not needed */
+    bool *cold;      /* set if a long record was not in memory; NULL: not needed */
     struct l2_step *step; /* of read.c */
 } l2_want;
 
@@ -24,7 +25,8 @@ CELLAR_PRIVATE cellar_err l2_read_record(l2 *d, const l2_want *wanted);
  * up to the end of its key. */
 CELLAR_PRIVATE bool l2_record_valid(l2 *d, const unsigned char *at, const l2_rec *r, uint64_t lsn,
                                     bool future);
-/* Start to read the record of a key from disk, without a wait. */
-CELLAR_PRIVATE void l2_record_ahead(l2 *d, uint64_t hash);
+/* Start to read the record of a key from disk, without a wait. look: unless memory has its begin.
+ * Return whether it was started. */
+CELLAR_PRIVATE bool l2_record_ahead(l2 *d, uint64_t hash, bool look);
 
 #endif

@@ -9,7 +9,8 @@
  * INVARIANTS The head is put last, so its reservation makes the one check of stamp, tags and
  *            patterns. A part is found through its head alone: no namespace has generation 0.
  *            Each value in parts has a number of its own, so parts of two values never mix. A get
- *            serves nothing unless all parts have a word, and a put stores no head without them.
+ *            serves nothing unless all parts that it touches have a word, and a put stores no head
+ *            without all of them.
  *            Parts are put as DURABLE, so a full pair of buckets drops them last: a value of 1,000
  *            parts would be lost with any of them.
  *            A change that puts has its tombstone in the log before the first part: a process death
@@ -81,16 +82,21 @@ CELLAR_PRIVATE bool l2_indexed(l2 *d, uint64_t hash)
     return there;
 }
 
-/* Return true if all parts of a value are there. */
-static bool l2_parts_there(l2 *d, uint64_t h48, const l2_meta *head)
+/* Return true if the parts of the bytes from..end of a value are there. */
+static bool l2_parts_in(l2 *d, uint64_t h48, const l2_meta *head, uint64_t from, uint64_t end)
 {
     l2_part part;
     bool there = true;
-    for (uint64_t at = 0; at < head->part_total && there; at += head->part_bytes) {
-        l2_part_name(d, h48, head->part_id, at / head->part_bytes, &part);
+    for (uint64_t i = from / head->part_bytes; i * head->part_bytes < end && there; i++) {
+        l2_part_name(d, h48, head->part_id, i, &part);
         there = l2_indexed(d, part.key.hash);
     }
     return there;
+}
+
+static bool l2_parts_there(l2 *d, uint64_t h48, const l2_meta *head)
+{
+    return l2_parts_in(d, h48, head, 0, head->part_total);
 }
 
 /* Read `bytes` of a value from `offset` on. They lie inside the value. */
@@ -101,11 +107,14 @@ static bool l2_parts_read(l2 *d, uint64_t h48, const l2_meta *head, uint64_t off
     l2_meta m;
     uint64_t ahead = offset / head->part_bytes;
     const uint64_t end = (offset + bytes + head->part_bytes - 1) / head->part_bytes;
+    bool cold = false; /* memory lacks a part: the disk reads the next ones meanwhile */
     for (size_t done = 0, n; done < bytes; done += n) {
         const uint64_t at = offset + done, index = at / head->part_bytes;
-        for (; ahead < BASE_MIN(end, index + L2_PARTS_AHEAD); ahead++) {
+        ahead = BASE_MAX(ahead, index);
+        for (; (cold || done == 0) && ahead < BASE_MIN(end, index + L2_PARTS_AHEAD); ahead++) {
             l2_part_name(d, h48, head->part_id, ahead, &part);
-            l2_record_ahead(d, part.key.hash);
+            cold = l2_record_ahead(d, part.key.hash, !cold) || cold;
+            if (!cold) { break; }
         }
         const uint64_t begin = index * head->part_bytes, from = at - begin;
         const uint64_t size = BASE_MIN((uint64_t)head->part_bytes, head->part_total - begin);
@@ -113,7 +122,7 @@ static bool l2_parts_read(l2 *d, uint64_t h48, const l2_meta *head, uint64_t off
         n = (size_t)BASE_MIN(size - from, (uint64_t)(bytes - done));
         l2_part_name(d, h48, head->part_id, index, &part);
         const l2_want w = { .k = &part.key, .buf = buf + done, .buf_cap = n, .value_len = &len,
-                            .meta = &m, .range = n != size, .offset = from };
+                            .meta = &m, .range = n != size, .offset = from, .cold = &cold };
         if (l2_read_record(d, &w) != CELLAR_OK || len != size) { return false; }
     }
     return true;
@@ -130,7 +139,8 @@ static cellar_err l2_value_get(l2 *d, const l2_want *w)
         const uint64_t h48 = l2_h48(w->k->hash), total = w->meta->part_total;
         const uint64_t from = w->range ? BASE_MIN(w->offset, total) : 0;
         const size_t bytes = (size_t)BASE_MIN(total - from, (uint64_t)w->buf_cap);
-        if (!l2_parts_there(d, h48, w->meta) ||
+        const bool some = w->range; /* a part elsewhere does not matter */
+        if (!l2_parts_in(d, h48, w->meta, some ? from : 0, some ? from + bytes : total) ||
             (err == CELLAR_OK && !l2_parts_read(d, h48, w->meta, from, w->buf, bytes))) {
             L2_COUNT(d, miss_parts);
             err = CELLAR_MISS;

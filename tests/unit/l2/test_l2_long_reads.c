@@ -186,6 +186,32 @@ static void long_value_is_read_without_memory_for_it(void)
     end();
 }
 
+static size_t in_memory; /* bytes that reads without a wait find */
+
+static size_t pread_now(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t off)
+{
+    size_t done = 0;
+    n = BASE_MIN(n, in_memory);
+    in_memory -= n;
+    return l2_dev_pread(ctx, f, buf, n, off, &done) == 0 ? done : 0;
+}
+
+/* The disk is asked to read ahead only for the bytes that memory lacks. */
+static void long_value_in_memory_requests_nothing_of_the_disk(void)
+{
+    const size_t some[] = { 0, 3000, 100000, LONG / 2, SIZE_MAX };
+    begin();
+    put_on_disk(&plain);
+    kit.vfs.pread_now = pread_now;
+    for (size_t i = 0; i < sizeof some / sizeof some[0]; i++) {
+        const uint64_t aheads = dev.aheads;
+        in_memory = some[i];
+        T_EQ_U64(look(), 1);
+        T_EQ_I64(dev.aheads == aheads, some[i] == SIZE_MAX);
+    }
+    end();
+}
+
 static int xor_seal(const unsigned char *nonce, const void *aad, size_t aad_len, const void *in,
                     size_t n, void *out, void *ctx)
 {
@@ -464,6 +490,7 @@ static void change_between_two_pieces_gives_a_whole_value_or_a_miss(void)
 
 T_MAIN("l2_long_reads", T_CASE(values_of_any_length_are_served),
        T_CASE(long_value_is_read_without_memory_for_it),
+       T_CASE(long_value_in_memory_requests_nothing_of_the_disk),
        T_CASE(compressed_or_encrypted_long_value_is_served),
        T_CASE(too_small_buffer_is_left_alone),
        T_CASE(value_of_another_key_is_not_copied),
