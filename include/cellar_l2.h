@@ -58,8 +58,9 @@ extern "C" {
 /* LOST
  * An entry on disk stays until it changes or ends, or until l2_bytes is full and it is among the
  * oldest. When entries are smaller than mean_entry_bytes, the index is full first (metric
- * cellar_l2_index_full_total). Then entries stored with CELLAR_DURABLE or THROUGH are lost last.
- * Each 64 KiB of a long entry count as one.
+ * cellar_l2_index_full_total, a line in the log once an hour). Then an entry takes the place of an
+ * older one; one stored with CELLAR_DURABLE or THROUGH keeps its place, and a further one is E_IO.
+ * Each 64 KiB of a long entry count as one, and the index has a place for each 64 KiB of l2_bytes.
  *
  * While live entries of the log take less than half of l2_bytes (two fifths below 32 MiB), none is
  * dropped for room: those of the oldest part are written again, at the end (metric
@@ -100,11 +101,11 @@ extern "C" {
  * with SYNC_ALWAYS a power cut. A call waits for room in the log, 1 s at most (SIZES).
  *
  * THROUGH returns E_IO when the change is in memory and the disk has no value of the key: the
- * value is over the limit of SIZES, a write limit is used up, the cipher fails, the disk tier is
- * off, or a touch or increment lost its entry to eviction. Metric cellar_l2_not_through_total
- * counts them. OK without the disk: an entry with less than min_ttl_ms left, a remembered error,
- * an entry with CELLAR_NO_L2. Loads, refreshes and cellar_lease_fulfill wait and count as well,
- * but return no E_IO.
+ * value is over the limit of SIZES, a write limit is used up, the index is full (LOST), the cipher
+ * fails, the disk tier is off, or a touch or increment lost its entry to eviction. Metric
+ * cellar_l2_not_through_total counts them. OK without the disk: an entry with less than min_ttl_ms
+ * left, a remembered error, an entry with CELLAR_NO_L2. Loads, refreshes and cellar_lease_fulfill
+ * wait and count as well, but return no E_IO.
  *
  * CELLAR_DURABLE promises the same in any namespace, and from SYNC_PERIODIC on that the entry
  * survives a power cut. With SYNC_MANUAL it is E_UNSUPPORTED. An entry with less than min_ttl_ms
@@ -217,7 +218,7 @@ CELLAR_STRUCT(cellar_l2_cipher, reserved0);
 /* Options of the disk tier; path and size stand in cellar_config. */
 typedef struct cellar_l2_config {
     size_t   struct_size;       /* set by cellar_l2_config_default()                              */
-    uint64_t mean_entry_bytes;    /* expected, sizes the index. To 2^32 - 1. Default 1,024, and   */
+    uint64_t mean_entry_bytes;    /* of records, 65,536 at most; sizes the index. Default 1,024,  */
                                   /* down to 512 if the index takes 1/16 of memory_bytes at most  */
     uint64_t write_bytes_per_s;   /* entry bytes written a second, moves not counted; a larger    */
                                   /* entry is never written. Default 0: no limit                  */

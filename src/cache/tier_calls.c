@@ -156,7 +156,8 @@ CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, cellar_err below)
     return cache_fail(c, below, 0, d != NULL && l2_stands_still(d)
                           ? "the entry is in memory only: " CACHE_DISK_STANDS
                           : "the entry is in memory only: it is over a quarter of the data file, a "
-                            "write limit is used up, or the disk tier is off (cellar_dump)");
+                            "write limit is used up, or the disk tier is off or has a full index "
+                            "(cellar_dump)");
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)

@@ -17,6 +17,7 @@
 BASE_SIZE_BEGIN
 
 #define L2_AVG_BYTES 1024u
+#define L2_AVG_MOST 65536u /* of a record: longer values have parts */
 #define L2_AVG_LEAST 512u /* without a setting, while the index takes 1/16 of the budget */
 
 /* ---- places ---- */
@@ -29,7 +30,8 @@ static uint64_t l2_objects_in(const l2_config *c, uint64_t bytes)
     if (c->avg_object_bytes == 0) {
         objects = BASE_MAX(objects, BASE_MIN(bytes / L2_AVG_LEAST, most / 4));
     }
-    return base_clamp(objects, 64, BASE_MAX(most, 64));
+    const uint64_t least = c->seg_count == 0 ? bytes / L2_AVG_MOST : 0; /* else chosen by a test */
+    return BASE_MAX(base_clamp(objects, 64, BASE_MAX(most, 64)), least);
 }
 
 CELLAR_PRIVATE uint64_t l2_data_room(const l2_super *s, uint64_t bytes)

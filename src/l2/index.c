@@ -18,7 +18,8 @@
  * LOCKING    L2_SHARD for writers. Readers use acquire loads; the check of the bytes detects a word
  *            that was removed meanwhile.
  * LIMITS     2^36 granules, 2^26 buckets per shard. A full pair moves up to 8 words (64 for a heavy
- *            one), then drops the oldest class, plain words first: a miss, nothing else.
+ *            one), then drops the oldest class without a durable word, plain words first: a miss,
+ *            nothing else. A pair of durable words takes no further one: the put is refused.
  * SEE ALSO   README.md: index rebuild, rejected layouts. Pagh and Rodler 2001 (cuckoo hashing); Fan
  *            et al. 2014 (partial keys). */
 #include "l2/index.h"
@@ -278,8 +279,19 @@ static bool l2_word_sooner(const l2 *d, uint64_t a, uint64_t b)
     return a_light != b_light ? a_light : l2_word_lsn(d, a) < l2_word_lsn(d, b);
 }
 
-/* Drop the oldest class of a full pair, close its own pair and return a free way. All words of the
- * class leave together; otherwise an older value could follow a missing word. */
+static bool l2_class_durable(const l2 *d, const l2_class *c)
+{
+    _Atomic uint64_t *way[L2_CLASS_WORDS];
+    bool durable = false;
+    for (uint32_t n = l2_class_ways(d, c, way); n > 0; n--) {
+        durable = durable || (base_load_rlx(way[n - 1]) & L2_WORD_DURABLE) != 0;
+    }
+    return durable;
+}
+
+/* Drop the oldest class of a full pair, close its own pair and return a free way; NULL: all words
+ * are durable. All words of the class leave together; otherwise an older value could follow a
+ * missing word. */
 static _Atomic uint64_t *l2_class_oldest(l2 *d, l2_shard *s, const l2_class *c)
 {
     _Atomic uint64_t *oldest = NULL, *way[L2_CLASS_WORDS];
@@ -289,10 +301,12 @@ static _Atomic uint64_t *l2_class_oldest(l2 *d, l2_shard *s, const l2_class *c)
         const uint64_t w = base_load_rlx(at);
         /* During the index rebuild the records that a tombstone hides are still to be read. */
         if (s->closed != NULL && (w & L2_WORD_TOMB) != 0) { continue; }
-        if (oldest == NULL || l2_word_sooner(d, w, base_load_rlx(oldest))) {
-            const uint32_t bucket = i < L2_WAYS ? c->b1 : c->b2, tag = L2_WORD_TAG(w);
+        const uint32_t bucket = i < L2_WAYS ? c->b1 : c->b2, tag = L2_WORD_TAG(w);
+        const l2_class its = { c->shard, bucket, l2_other(d, tag, bucket), tag };
+        if ((oldest == NULL || l2_word_sooner(d, w, base_load_rlx(oldest))) &&
+            !l2_class_durable(d, &its)) {
             oldest = at;
-            gone = (l2_class){ c->shard, bucket, l2_other(d, tag, bucket), tag };
+            gone = its;
         }
     }
     if (oldest == NULL) { return NULL; }
@@ -317,8 +331,9 @@ static bool l2_class_twins(const l2 *d, const l2_class *c)
     return n > 0;
 }
 
-/* Store `word` in place of `behind`; 0: in addition to the words of the class. */
-static void l2_class_store(l2 *d, l2_shard *s, const l2_class *c, uint32_t place, uint64_t word,
+/* Store `word` in place of `behind`; 0: in addition to the words of the class. Return false if no
+ * place is left. */
+static bool l2_class_store(l2 *d, l2_shard *s, const l2_class *c, uint32_t place, uint64_t word,
                            uint64_t behind)
 {
     _Atomic uint64_t *to = l2_way_find(d, c), *way[L2_CLASS_WORDS];
@@ -341,15 +356,17 @@ static void l2_class_store(l2 *d, l2_shard *s, const l2_class *c, uint32_t place
     }
     if (mates > 0 && l2_class_twins(d, c)) { word |= L2_WORD_TWIN; }
     if (to != NULL) { l2_way_store(d, s, to, word, place); }
+    return to != NULL;
 }
 
-CELLAR_PRIVATE void l2_index_link(l2 *d, uint64_t h48, uint64_t word, uint64_t behind)
+CELLAR_PRIVATE bool l2_index_link(l2 *d, uint64_t h48, uint64_t word, uint64_t behind)
 {
     const l2_class c = l2_class_of(d, h48);
     l2_shard *s = &d->index.shard[c.shard];
     sync_take(L2_SHARD, &s->lock);
-    l2_class_store(d, s, &c, (uint32_t)(h48 >> 16), word, behind);
+    const bool stored = l2_class_store(d, s, &c, (uint32_t)(h48 >> 16), word, behind);
     sync_drop(L2_SHARD, &s->lock);
+    return stored;
 }
 
 CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr)

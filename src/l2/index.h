@@ -14,8 +14,9 @@ CELLAR_PRIVATE void l2_index_close(l2 *d);
 CELLAR_PRIVATE uint64_t l2_index_find(l2 *d, uint64_t h48);
 /* Copy all words of the class into `word`. Return their number. */
 CELLAR_PRIVATE uint32_t l2_index_all(l2 *d, uint64_t h48, uint64_t word[L2_CLASS_WORDS]);
-/* Replace `behind`, a word of the class, by `word`. behind 0, or gone meanwhile: add `word`. */
-CELLAR_PRIVATE void l2_index_link(l2 *d, uint64_t h48, uint64_t word, uint64_t behind);
+/* Replace `behind`, a word of the class, by `word`. behind 0, or gone meanwhile: add `word`. Return
+ * false if the bucket pair is full of durable words: then no word of the key is there. */
+CELLAR_PRIVATE bool l2_index_link(l2 *d, uint64_t h48, uint64_t word, uint64_t behind);
 /* Remove the word of the class that names `addr`. */
 CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr);
 /* Add words of one shard during the index rebuild. A line is skipped if its hash48 has a word, or

@@ -87,7 +87,7 @@ static SYNC_HOLDS(L2_LOG) void l2_slot_take(l2 *d, uint64_t h48, const l2_rec *r
                                             uint32_t bytes, l2_spot *out)
 {
     l2_slot *s = d->open_slot;
-    *out = (l2_spot){ s, s->base + off, s->head.segseq, s->seg, off, d->seg[s->seg].era };
+    *out = (l2_spot){ s, s->base + off, s->head.segseq, s->seg, off, d->seg[s->seg].era, false };
     /* Recovery must not mistake old bytes for the body of an incomplete control. */
     if (r->kind == L2_KIND_CONTROL) { out->at[L2_RECORD_HEAD] = 0; }
     l2_rec_begin(&d->form, out->at, s->head.segseq, off, r);

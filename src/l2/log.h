@@ -12,6 +12,7 @@ typedef struct l2_spot { /* a reserved record; the slot's writers count it */
     unsigned char *at;
     uint64_t segseq;
     uint32_t seg, off, era;
+    bool lost; /* the index had no place for its word */
 } l2_spot;
 typedef enum l2_took {
     L2_TOOK, L2_NO_ROOM, L2_IS_CLEAN, L2_IS_EMPTY, L2_IS_STALLED, L2_IS_FROZEN, L2_IS_INVALID,

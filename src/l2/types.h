@@ -529,6 +529,8 @@ struct l2 {
     uint64_t meta_serial, meta_lsn, meta_controls;
     int64_t barrier_ms, meta_ms, seen_ms, beat_ms, arm_ms;
     int64_t sealed_ms;        /* time of the last seal, or of the open */
+    int64_t full_ms;          /* time of the last line about a full index; valid if full_seen */
+    uint64_t full_seen;       /* index.full at that time */
     bool no_trim;            /* the file system cannot zero a range */
     uint64_t arm_lsn, reads_ns, reads_seen; /* reads_...: time and reads_done of the last check */
     bool reads_out;           /* reads were active at the last check */

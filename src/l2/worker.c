@@ -12,6 +12,7 @@
 
 #include "l2/geometry.h"
 #include "l2/heartbeat.h"
+#include "l2/index.h"
 #include "l2/index_rebuild.h"
 #include "l2/mapped_read.h"
 #include "l2/progress.h"
@@ -24,6 +25,7 @@ BASE_SIZE_BEGIN
 #define L2_META_EVERY 64u
 #define L2_META_MS 10000
 #define L2_SEEN_MS 60000
+#define L2_FULL_MS 3600000
 #define L2_SLEEP_NS UINT64_C(100000000)
 #define L2_REBUILD_NS UINT64_C(2000000) /* least time of the index rebuild in a round */
 
@@ -36,9 +38,25 @@ static bool l2_day_spent(const l2 *d)
                                      base_load_rlx(&d->day.used) > d->super.bytes_today);
 }
 
+/* Log that the index is full, once an hour. */
+static void l2_index_look(l2 *d, int64_t now)
+{
+    const uint64_t full = base_load_rlx(&d->index.full);
+    const uint64_t words = BASE_MAX(base_load_rlx(&d->index.words), (uint64_t)1);
+    if (full == d->full_seen || (d->full_seen != 0 && now - d->full_ms < L2_FULL_MS)) { return; }
+    d->full_seen = full;
+    d->full_ms = now;
+    base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
+             "the index of the disk tier is full: %llu records of %llu bytes on average: set "
+             "l2.mean_entry_bytes to that, or raise memory_bytes",
+             (unsigned long long)words,
+             (unsigned long long)(l2_index_bytes_in(d, 0, L2_SHARDS) / words));
+}
+
 static void l2_upkeep(l2 *d)
 {
     const int64_t now = base_now_ms(d->cfg.clock);
+    l2_index_look(d, now);
     bool store = false;
     sync_take(L2_LOG, &d->log_lock);
     const uint64_t logged = d->logged_controls;

@@ -50,7 +50,7 @@ static SYNC_HOLDS(L2_TOMBSTONE_LOCK) void l2_tombstone_indexed(l2 *d, l2_tombsto
     if (link->alone && !rebuilding) {
         l2_index_drop(d, h48, L2_WORD_ADDR(link->word));
     } else if (link->word != 0 || rebuilding) {
-        l2_index_link(d, h48, word, link->word);
+        (void)l2_index_link(d, h48, word, link->word); /* no place: no older record has one */
     }
     /* Another key of this hash48 may follow the link, or the index rebuild may find it. So its
      * changes must be logged. */
@@ -180,7 +180,7 @@ static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_put_linked(l2 *d, l2_tombstone_l
         memcpy(to + (size_t)one.ext * 8, k->bytes, k->len);
     }
     const uint64_t word = l2_word_make(d, at->seg, at->off, h48, one.bytes);
-    l2_index_link(d, h48, word | L2_WORD_FLAGS(one.flags), link.word);
+    at->lost = !l2_index_link(d, h48, word | L2_WORD_FLAGS(one.flags), link.word);
     *r = one;
     return L2_TOOK;
 }
@@ -425,7 +425,11 @@ CELLAR_PRIVATE cellar_err l2_put_record(l2 *d, const l2_key *k, const void *valu
         l2_spot_done(d, &at);
         l2_stage_look(d);
         L2_COUNT_BY(d, put_bytes, r.bytes);
-        if (meta->where != NULL) { *meta->where = l2_lsn(d, at.segseq, at.off); }
+        if (at.lost) {
+            err = L2_REFUSED; /* index.full counts it */
+        } else if (meta->where != NULL) {
+            *meta->where = l2_lsn(d, at.segseq, at.off);
+        }
     } else if (err == CELLAR_DROPPED) {
         l2_worker_wake(d);
     }

@@ -531,6 +531,80 @@ static void all_of_200000_keys_are_found(void)
     }
 }
 
+/* ---- a full index ---- */
+
+#define FULL_KEYS 6000u
+
+static cellar_err full_put(uint64_t key, bool kept)
+{
+    cellar_err err;
+    while ((err = put(key, 1 + (uint32_t)(key % 100), kept)) == CELLAR_DROPPED) {
+        (void)l2_tick(kit.d, 1000);
+    }
+    return err;
+}
+
+/* Entries that were acknowledged stay in a full index. A further one is refused, and plain entries
+ * take the places of plain ones. Once an hour a line says so. */
+static void full_index_keeps_durable_entries(void)
+{
+    static bool taken[FULL_KEYS];
+    uint32_t count = 0, plain = 0;
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    dev.flat = true;
+    kit.cfg.seg_bytes = 262144;
+    kit.cfg.seg_count = 16;
+    kit.cfg.avg_object_bytes = UINT32_MAX;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    const uint32_t places = kit.d->index.buckets * L2_WAYS * L2_SHARDS;
+    T_CHECK(places < FULL_KEYS - 1000);
+    for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(full_put(FULL_KEYS + i, false), CELLAR_OK); }
+    for (uint32_t i = 0; i < FULL_KEYS; i++) {
+        const cellar_err err = full_put(i, true);
+        taken[i] = err == CELLAR_OK;
+        count += taken[i];
+        T_CHECK(taken[i] || err == L2_REFUSED);
+    }
+    T_CHECK(count > places / 10 * 9 && count <= places);
+    for (uint32_t i = 0; i < 3000; i++) { plain += full_put(2 * FULL_KEYS + i, false) == CELLAR_OK; }
+    T_CHECK(plain < 1000);
+    for (uint32_t i = 0; i < FULL_KEYS; i++) {
+        T_EQ_U64(look(i), taken[i] ? 1 + i % 100 : 0);
+    }
+    (void)l2_tick(kit.d, 0);
+    const uint64_t seen = kit.d->full_seen;
+    T_CHECK(seen > 0);
+    for (int hour = 0; hour < 2; hour++) {
+        (void)full_put(5 * FULL_KEYS, true);
+        for (uint32_t i = 0; i < 50; i++) { (void)full_put(6 * FULL_KEYS + i, false); }
+        (void)l2_tick(kit.d, 0);
+        T_CHECK((kit.d->full_seen != seen) == (hour == 1));
+        kit.now_ms += 3600000;
+    }
+    for (uint32_t i = 0; i < FULL_KEYS; i++) {
+        T_EQ_U64(look(i), taken[i] ? 1 + i % 100 : 0);
+    }
+    end();
+}
+
+static void index_has_a_place_for_each_64_kib(void)
+{
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    for (uint64_t mib = 16; mib <= 16384; mib *= 4) {
+        l2_super made = { .nseg = 0 };
+        kit.cfg.seg_count = 0;
+        kit.cfg.seg_bytes = 0;
+        kit.cfg.bytes = mib << 20;
+        kit.cfg.memory_bytes = UINT64_C(64) << 20;
+        kit.cfg.avg_object_bytes = UINT32_MAX;
+        T_EQ_I64(l2_geometry(&kit.cfg, &made), CELLAR_OK);
+        T_CHECK(l2_objects_for(&kit.cfg, &made) >= (uint64_t)made.nseg * made.seg_bytes / 65536);
+    }
+    l2_dev_fini(&dev);
+}
+
 T_ONE_THREAD;
 T_MAIN("l2_index", T_CASE(all_kept_keys_of_a_class_are_found),
        T_CASE(deleting_one_key_of_a_class_leaves_the_others),
@@ -540,4 +614,5 @@ T_MAIN("l2_index", T_CASE(all_kept_keys_of_a_class_are_found),
        T_CASE(plain_record_stays_when_a_key_of_its_class_changes),
        T_CASE(deletes_of_one_key_log_one_tombstone),
        T_CASE(plain_record_that_moves_leaves_its_class),
-       T_CASE(any_order_of_calls_keeps_all_keys), T_CASE(all_of_200000_keys_are_found))
+       T_CASE(any_order_of_calls_keeps_all_keys), T_CASE(all_of_200000_keys_are_found),
+       T_CASE(full_index_keeps_durable_entries), T_CASE(index_has_a_place_for_each_64_kib))

@@ -578,6 +578,7 @@ static void pass_reads_a_segment_once_and_an_eighth_of_one_that_is_dropped(void)
     dev.flat = true;
     kit.cfg.seg_bytes = 524288;
     kit.cfg.bytes = PLACES * 524288;
+    kit.cfg.memory_bytes = UINT64_C(64) << 20; /* an index that is never full */
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
     const l2_namespace v = { 1, generation, 1 };
     T_REQUIRE(l2_namespace_set(kit.d, &v, "v", 1) == CELLAR_OK);
