@@ -160,7 +160,7 @@ static void add_drawn(cellar_key_builder *b, text *t, unsigned depth)
 
 static void any_key_decodes_to_its_parts(void)
 {
-    state = t_seed();
+    draw_state = t_seed();
     uint64_t decoded = 0;
     for (uint64_t round = 0; round < t_share(400000) / T_COST + 1000 && !t_failed(); round++) {
         cellar_key_builder b;
@@ -453,7 +453,7 @@ static void any_values_of_a_template_come_back(void)
 {
     static const char *const texts[] = { "{a}:{b}", "k:{a}:{b}:z", "{a}_{b}", "{a}1{b}", "x{a}ab{b}" };
     static const char bytes[] = "ab:_1%{}-A";
-    state = t_seed() + 1;
+    draw_state = t_seed() + 1;
     for (uint64_t round = 0; round < t_share(400000) / T_COST + 1000 && !t_failed(); round++) {
         cellar_template t;
         char value[2][6], key[128], back[64];

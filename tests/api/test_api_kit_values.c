@@ -131,7 +131,7 @@ static void no_eight_bytes_of_a_planted_secret_survive(void)
     static const char *const after_it[] = { "", " end", "\"", "\n", "", "'", "@host", "&b=1", "\r\n" };
     static const char letters[] = "abcXYZ019-_.~+/=,;:()[]{}%\x80\xff";
     static const char noise[] = "ab :=\"'/\n-_sktoken@";
-    state = t_seed() + 2;
+    draw_state = t_seed() + 2;
     for (uint64_t round = 0; round < t_share(200000) / T_COST + 2000 && !t_failed(); round++) {
         char secret[24], text[160], out[640];
         const size_t n = 8 + draw(15), which = draw(9);

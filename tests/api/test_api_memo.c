@@ -59,7 +59,7 @@ static void memo_keys_of_different_arguments_differ(void)
     const uint64_t wanted = t_env_u64("MEMO_TUPLES", t_share(2000000));
     const double until = seconds() + 5;
     uint64_t done = 0;
-    state = t_seed();
+    draw_state = t_seed();
     while (done < wanted && (done % 65536 != 0 || seconds() < until) && !t_failed()) {
         cellar_arg in[4], out[4];
         unsigned char key[256];

@@ -16,7 +16,7 @@ static void cron_parse_fuzz(void)
     };
     static const char *const plain[] = { "*", "*", "1", "5", "2-6", "*/2", "1,3", "H", "H/3",
                                          "5/2" }; /* right in every field */
-    state = t_seed() + 17;
+    draw_state = t_seed() + 17;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(200000) / T_COST);
     for (uint64_t i = 0; i < most && !t_failed(); i++) {
         uint8_t in[400];

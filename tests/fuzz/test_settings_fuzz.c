@@ -18,7 +18,7 @@ static void any_text_is_settings_or_changes_nothing(void)
         "1M", "50%", "16M", "64", "0", "1", "5s", "1h30m", "never", "10%", "+5%", "lru", "always",
         "info", "true", "/tmp/x", "\xef\xbb\xbf", "99999999999999999999", "\t"
     };
-    state = t_seed() + 11;
+    draw_state = t_seed() + 11;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(200000) / T_COST);
     for (uint64_t i = 0; i < most && !t_failed(); i++) {
         uint8_t in[400];

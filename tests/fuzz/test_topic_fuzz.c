@@ -26,7 +26,7 @@ static void topic_match_fuzz(void)
     };
     static const char *const in_key[] = { "a", "a", "b", "b", "user", "", "*", "#",
                                           "a-word-of-forty-bytes-for-the-byte-limit" };
-    state = t_seed() + 23;
+    draw_state = t_seed() + 23;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(400000) / T_COST);
     for (uint64_t i = 0; i < most && !t_failed(); i++) {
         uint8_t in[2048];

@@ -505,7 +505,7 @@ static void random_group(int i)
 /* Random calls: the figures fit after each one, and each delivery is settled once. */
 static void work_counters_invariant(void)
 {
-    state = t_seed() + 5;
+    draw_state = t_seed() + 5;
     for (uint64_t round = 0; round < t_share(40) / T_COST + 1 && !t_failed(); round++) {
         hand hands[4];
         char name[16];

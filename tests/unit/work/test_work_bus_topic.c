@@ -65,7 +65,7 @@ static void bus_topic_match_model(void)
 {
     static const char *const in_pattern[] = { "#", "#", "*", "*", "a", "b", "ab", "", "a*" };
     static const char *const in_key[] = { "a", "a", "b", "ab", "c", "", "a*" };
-    state = t_seed() + 3;
+    draw_state = t_seed() + 3;
     uint64_t matched = 0;
     const uint64_t most = t_share(400000) / T_COST + 1;
     for (uint64_t i = 0; i < most && !t_failed(); i++) {
