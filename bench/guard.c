@@ -377,6 +377,31 @@ static cellar_err guard_open_store(guard_kind kind, const cellar_host_config *ho
     return cellar_open(&cfg, &guard_store);
 }
 
+/* Blocks of the pool: malloc takes 600 instructions more or less with the place of its heap. */
+typedef struct guard_block { struct guard_block *next; } guard_block;
+static guard_block *guard_spare[64]; /* by size in units of 16 bytes */
+static void *guard_alloc(size_t size, void *ctx)
+{
+    const size_t units = (size + 15) / 16;
+    guard_block *const b = units < 64 ? guard_spare[units] : NULL;
+    (void)ctx;
+    if (b == NULL) { return malloc(units * 16); }
+    guard_spare[units] = b->next;
+    return b;
+}
+static void guard_free(void *block, size_t size, void *ctx)
+{
+    const size_t units = (size + 15) / 16;
+    guard_block *const b = block;
+    (void)ctx;
+    if (b == NULL || units >= 64) {
+        free(block);
+        return;
+    }
+    b->next = guard_spare[units];
+    guard_spare[units] = b;
+}
+
 static cellar_err guard_open(guard_kind kind)
 {
     static const uint8_t secret[32] = { 1, 2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47 };
@@ -397,6 +422,7 @@ static cellar_err guard_open(guard_kind kind)
         return cellar_limiter_open(&cfg, &rule, 1, &guard_limiter);
     }
     if (kind == GUARD_POOL) {
+        host.alloc = guard_alloc, host.free = guard_free;
         cellar_pool_config cfg = cellar_pool_config_default();
         cfg.host = &host;
         cfg.wall_clock = guard_clock;
