@@ -159,6 +159,12 @@ CELLAR_PRIVATE void base_net_no_delay(int fd)
 
 CELLAR_PRIVATE void base_net_end(int fd) { (void)shutdown(fd, SHUT_WR); }
 
+CELLAR_PRIVATE void base_net_close(int fd)
+{
+    (void)shutdown(fd, SHUT_RDWR);
+    base_fd_close(fd);
+}
+
 CELLAR_PRIVATE int base_net_epoll(void)
 {
     int fd;

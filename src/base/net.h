@@ -42,6 +42,8 @@ BASE_SPARE CELLAR_PRIVATE ssize_t base_net_recv(int fd, void *buf, size_t n);
 BASE_SPARE CELLAR_PRIVATE ssize_t base_net_send(int fd, const struct iovec *part, uint16_t count);
 /* Tell the peer that nothing follows. */
 BASE_SPARE CELLAR_PRIVATE void base_net_end(int fd);
+/* Close a connection. A copy of the socket in a child of a fork does not keep it. */
+BASE_SPARE CELLAR_PRIVATE void base_net_close(int fd);
 BASE_SPARE CELLAR_PRIVATE int base_net_epoll(void);
 /* Change what epoll watches: `how` is an EPOLL_CTL_ value, `data` comes back with each event. */
 BASE_SPARE CELLAR_PRIVATE int base_net_watch(int epoll, int how, int fd, uint32_t events,

@@ -106,8 +106,9 @@ CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t fla
 {
     const uint32_t slot = resp_client_slot(r, (flags & RESP_C_HTTP) != 0);
     if (slot == UINT32_MAX) { return NULL; }
+    base_store_rel(&r->fd_of[slot], fd);
     resp_client *c = base_alloc(&r->obj.account, BASE_MOD_STORE, sizeof *c, NULL);
-    if (c == NULL) { return NULL; }
+    if (c == NULL) { goto free_slot; }
     c->of = r;
     c->fd = fd;
     c->slot = slot;
@@ -124,14 +125,16 @@ CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t fla
         base_net_watch(r->epoll, EPOLL_CTL_ADD, fd, c->events, c) < 0) {
         tls_end(c->tls);
         base_free(&r->obj.account, BASE_MOD_STORE, c, sizeof *c);
-        return NULL;
+        goto free_slot;
     }
     c->id = ++r->last_id;
-    base_store_rel(&r->fd_of[slot], fd);
     resp_client_link(c);
     resp_client_count(c, 1);
     resp_client_timed(c, resp_client_shakes(c));
     return c;
+free_slot:
+    base_store_rel(&r->fd_of[slot], -1);
+    return NULL;
 }
 
 /* Take a client out of the list of those that the loop looks at. */
@@ -181,10 +184,12 @@ CELLAR_PRIVATE void resp_client_free(resp_client *c)
     resp_walk_drop(c);
     resp_out_drop(c);
     resp_in_drop(c);
-    base_store_rel(&r->fd_of[c->slot], -1);
     if (c->tls != NULL) { tls_bye(c->tls); }
     tls_end(c->tls);
-    base_fd_close(c->fd); /* epoll forgets it */
+    /* The close does not end an event: a forked child may have a copy for a moment. */
+    (void)base_net_watch(r->epoll, EPOLL_CTL_DEL, c->fd, 0, NULL);
+    base_store_rel(&r->fd_of[c->slot], -1);
+    base_net_close(c->fd);
     base_free(&r->obj.account, BASE_MOD_STORE, c, sizeof *c);
 }
 

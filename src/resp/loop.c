@@ -106,7 +106,7 @@ static void resp_welcome(cellar_resp *r, int fd, const resp_address *a, uint32_t
         if (resp_client_add(r, fd, flags, resp_address_key(r, a), text) != NULL) { return; }
     }
     resp_add(r, RESP_COUNT_rejected, 1);
-    base_fd_close(fd);
+    base_net_close(fd);
 }
 
 CELLAR_PRIVATE bool resp_listen_watch(cellar_resp *r, bool on)

@@ -515,6 +515,24 @@ static void client_of_the_parent_sees_its_end_while_a_child_lives(void)
     port_done(fd);
 }
 
+/* The child of a fork that fell between accept and close has such a copy. */
+static void copy_of_a_closed_socket_keeps_neither_connection_nor_event(void)
+{
+    port_begin();
+    const int fd = peer_connect(), next = dup(fd);
+    close(next);
+    port_run();
+    const int copy = dup(next); /* accept took the lowest free number */
+    T_REQUIRE(copy >= 0);
+    T_EQ_STR(ask(fd, "QUIT\r\n"), "+OK\r\n");
+    T_CHECK(is_closed(fd));
+    T_EQ_U64(port_stats().clients, 0);
+    struct pollfd at = { .fd = cellar_resp_fd(port), .events = POLLIN };
+    T_EQ_I64(poll(&at, 1, 0), 0); /* no event names the client that is freed */
+    close(copy);
+    port_done(fd);
+}
+
 T_ONE_THREAD;
 T_MAIN("resp_limits", T_CASE(idle_clients_are_closed_and_busy_ones_stay),
        T_CASE(slow_sender_is_served_and_delays_no_other),
@@ -530,4 +548,5 @@ T_MAIN("resp_limits", T_CASE(idle_clients_are_closed_and_busy_ones_stay),
        T_CASE(accept_without_descriptors_pauses), T_CASE(closed_peer_raises_no_signal),
        T_CASE(child_has_no_port_and_leaves_that_of_the_parent_alone),
        T_CASE(child_of_a_child_keeps_its_descriptors),
-       T_CASE(client_of_the_parent_sees_its_end_while_a_child_lives))
+       T_CASE(client_of_the_parent_sees_its_end_while_a_child_lives),
+       T_CASE(copy_of_a_closed_socket_keeps_neither_connection_nor_event))
