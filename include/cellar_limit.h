@@ -576,7 +576,7 @@ CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter
  *          size
  * out:     *text_len, optional: length of the whole text without the ending zero byte
  * returns: OK (complete and terminated; may be empty), E_BUFFER (text_len + 1 bytes are needed),
- *          E_UNSUPPORTED (unknown flag), E_INVAL
+ *          E_UNSUPPORTED (unknown flag), E_INVAL, E_FORKED
  * thread:  any
  * cost:    no allocation
  * example:

@@ -622,7 +622,7 @@ CELLAR_API bool cellar_task_cancelled(const cellar_task *t);
 
 /* Set the progress of the attempt, for cellar_task_wait.
  * in:      message: NULL, or a text that is cut to CELLAR_TASK_MESSAGE_MAX bytes
- * returns: OK; E_LOST (the attempt has timed out), E_INVAL
+ * returns: OK; E_LOST (the attempt has timed out), E_INVAL, E_FORKED
  * thread:  as cellar_task_cancelled
  * cost:    one short lock
  * example: cellar_task_progress(t, 3, 10, "merging");                                            */
@@ -631,14 +631,14 @@ CELLAR_API cellar_err cellar_task_progress(const cellar_task *t, uint64_t curren
 
 /* Set the error text of the attempt, for status and dead letter. Without memory it is lost.
  * in:      text: cut to CELLAR_TASK_TEXT_MAX bytes
- * returns: OK; E_INVAL
+ * returns: OK; E_INVAL, E_FORKED
  * thread:  the one that runs the function
  * cost:    one copy
  * example: cellar_task_error(t, "mailbox full");                                                 */
 CELLAR_API cellar_err cellar_task_error(const cellar_task *t, const char *text);
 
 /* Set the result of the task. It counts with the verdict OK.
- * returns: OK; E_TOOBIG (above queue_bytes), E_NOMEM, E_INVAL
+ * returns: OK; E_TOOBIG (above queue_bytes), E_NOMEM, E_INVAL, E_FORKED
  * owns:    the bytes are copied
  * thread:  the one that runs the function
  * cost:    one allocation
@@ -688,7 +688,7 @@ CELLAR_API cellar_err cellar_task_settle(const cellar_task *t, cellar_verdict ve
 /* Read the figures of a pool, or of one task name.
  * in:      name NULL: the pool; out from cellar_pool_stats_default
  * out:     *out
- * returns: OK; E_NOT_FOUND (unknown name), E_INVAL
+ * returns: OK; E_NOT_FOUND (unknown name), E_INVAL, E_FORKED
  * thread:  any, also a task
  * cost:    one lock, O(names)
  * example:

@@ -83,6 +83,7 @@ CELLAR_API cellar_err cellar_limiter_headers_write(cellar_limiter *l,
     cellar_rule rules[LIMIT_RULES];
     if (text_len != NULL) { *text_len = 0; }
     if (l == NULL || r == NULL || (buf == NULL && buf_cap != 0)) { return CELLAR_E_INVAL; }
+    if (l->obj.forked) { return CELLAR_E_FORKED; }
     if ((style & ~LIMIT_STYLES) != 0) { return CELLAR_E_UNSUPPORTED; }
     if (buf_cap > 0) { buf[0] = '\0'; }
     limit_rules_copy(l, rules);

@@ -121,6 +121,7 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
     const task_name *of = NULL;
     task_after a = { .done = NULL };
     if (p == NULL || out == NULL || name == NULL) { return stats_get(p, out); }
+    if (p->obj.forked) { return CELLAR_E_FORKED; }
     sync_take(QUEUE, &p->lock);
     task_bursts_recall(p, &a);
     for (uint32_t i = 0; i < p->name_count; i++) {

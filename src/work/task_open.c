@@ -466,8 +466,8 @@ CELLAR_API cellar_err cellar_pool_close(cellar_pool *p)
     task_pool_stop(p);
     if (!p->obj.no_threads) { base_thread_join(&p->thread); }
     task_workers_free(p);
+    base_fork_unregister(&p->obj.fork); /* first: task_forked reads the journal */
     task_commit_close(p);
-    base_fork_unregister(&p->obj.fork);
     task_free_all(p);
     base_object_free(&p->obj);
     return CELLAR_OK;

@@ -677,6 +677,7 @@ CELLAR_API cellar_err cellar_task_progress(const cellar_task *t, uint64_t curren
 {
     if (t == NULL) { return CELLAR_E_INVAL; }
     task_run *r = task_run_in(t);
+    if (r->of->obj.forked) { return CELLAR_E_FORKED; }
     const size_t len = message != NULL ? strnlen(message, CELLAR_TASK_MESSAGE_MAX) : 0;
     task_after a = { .done = NULL };
     sync_take(QUEUE, &r->of->lock);
@@ -695,6 +696,7 @@ CELLAR_API cellar_err cellar_task_error(const cellar_task *t, const char *text)
 {
     if (t == NULL || text == NULL) { return CELLAR_E_INVAL; }
     task_run *r = task_run_in(t);
+    if (r->of->obj.forked) { return CELLAR_E_FORKED; }
     const size_t len = strnlen(text, CELLAR_TASK_TEXT_MAX);
     memcpy(r->error, text, len);
     r->error[len] = '\0';
@@ -705,6 +707,7 @@ CELLAR_API cellar_err cellar_task_result_set(const cellar_task *t, const void *r
 {
     if (t == NULL || (result == NULL && len != 0)) { return CELLAR_E_INVAL; }
     task_run *r = task_run_in(t);
+    if (r->of->obj.forked) { return CELLAR_E_FORKED; }
     if (len > r->of->cfg.queue_bytes) { return CELLAR_E_TOOBIG; }
     task_body *b = task_body_make(r->of, result, len, "", NULL, NULL);
     if (b == NULL) { return CELLAR_E_NOMEM; }

@@ -3,8 +3,8 @@
  * Aim:    A child of a fork is refused and harms no process: each call on an object of its parent
  *         returns E_FORKED or does nothing, each call on an object of its own works. The child
  *         has neither log nor files of its parent.
- * Method: One list of calls on a store with disk, namespace, pin, lease and breaker, on limiters and
- *         locks. Forks inside a load, during opens and closes, and in a child. The memory of the
+ * Method: One list of calls on a store with disk, namespace, pin, lease and breaker, on limiters,
+ *         locks and tasks. Forks inside a load, during opens and closes, and in a child. The memory of the
  *         parent's log is probed with a system call; the lock of the disk after the death of a
  *         parent. Children report by exit code; an alarm ends a hung child. */
 #include "tests/support/disk_store.h"
@@ -18,6 +18,7 @@
 
 #include "cellar_limit.h"
 #include "cellar_lock.h"
+#include "cellar_task.h"
 #include "cellar_tier.h"
 
 /* What a parent has when it forks. */
@@ -31,6 +32,8 @@ static struct parent {
     cellar_lease lease;
     cellar_lock lock;
     cellar_limiter_ticket ticket;
+    cellar_pool *pool;
+    const cellar_task *task;
 } p;
 
 static cellar_err give(cellar_load *load, const void *key, size_t key_len, void *ctx)
@@ -128,10 +131,23 @@ static void parent_opens(void)
     T_EQ_I64(cellar_limiter_reserve(p.limiter, "u", 1, 1, 0, &p.ticket, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_locks_open(NULL, &p.locks), CELLAR_OK);
     T_EQ_I64(cellar_lock_acquire(p.locks, "k", 1, NULL, &p.lock), CELLAR_OK);
+    cellar_pool_config tasks = cellar_pool_config_default();
+    cellar_host_config host = cellar_host_config_default();
+    cellar_task_opts leased = cellar_task_opts_default();
+    uint32_t taken = 0;
+    host.no_threads = 1;
+    tasks.host = &host;
+    leased.queue = "q";
+    T_REQUIRE(cellar_pool_open(&tasks, &p.pool) == CELLAR_OK);
+    T_EQ_I64(cellar_task_register(p.pool, "t", NULL, NULL, &leased), CELLAR_OK);
+    T_EQ_I64(cellar_task_submit(p.pool, "t", "x", 1, NULL, NULL), CELLAR_OK);
+    T_REQUIRE(cellar_task_take(p.pool, "q", 60000, &p.task, 1, &taken) == CELLAR_OK && taken == 1);
 }
 
 static void parent_closes(void)
 {
+    T_EQ_I64(cellar_task_settle(p.task, cellar_verdict_ok()), CELLAR_OK);
+    T_EQ_I64(cellar_pool_close(p.pool), CELLAR_OK);
     T_EQ_I64(cellar_lock_release(p.locks, &p.lock), CELLAR_OK);
     cellar_locks_close(p.locks);
     cellar_limiter_close(p.limiter);
@@ -293,6 +309,8 @@ static void limiters_are_refused(cellar_limiter *l)
     REFUSED(cellar_limiter_ban(l, "u", 1, 1000));
     REFUSED(cellar_limiter_reset(l, NULL, 0, NULL));
     REFUSED(cellar_limiter_stats_get(l, &stats));
+    const cellar_limiter_result allowed = { .allowed = 1 };
+    REFUSED(cellar_limiter_headers_write(l, &allowed, CELLAR_HEADERS_X, text, sizeof text, &n));
     REFUSED(cellar_metrics_write(l, text, sizeof text, &n));
     REFUSED(cellar_tick(l, 1000, &wait_ms));
     T_EQ_U64(cellar_limiter_now(l), 0);
@@ -320,6 +338,20 @@ static void locks_are_refused(void)
     REFUSED(cellar_locks_watch(p.locks, NULL, NULL));
     REFUSED(cellar_tick(p.locks, 1000, &wait_ms));
     cellar_locks_close(p.locks);
+}
+
+static void tasks_are_refused(void)
+{
+    cellar_pool_stats stats = cellar_pool_stats_default();
+    cellar_task_id id;
+    REFUSED(cellar_pool_stats_get(p.pool, NULL, &stats));
+    REFUSED(cellar_pool_stats_get(p.pool, "t", &stats));
+    REFUSED(cellar_task_submit(p.pool, "t", "x", 1, NULL, &id));
+    REFUSED(cellar_task_progress(p.task, 1, 2, "half"));
+    REFUSED(cellar_task_error(p.task, "why"));
+    REFUSED(cellar_task_result_set(p.task, "r", 1));
+    REFUSED(cellar_task_settle(p.task, cellar_verdict_ok()));
+    T_EQ_I64(cellar_pool_close(p.pool), CELLAR_OK);
 }
 
 /* A store in memory, a limiter and a lock of the child itself. */
@@ -392,6 +424,7 @@ static void each_call_on_an_object_of_the_parent_is_refused(void)
         limiters_are_refused(p.limiter);
         limiters_are_refused(p.several);
         locks_are_refused();
+        tasks_are_refused();
         T_CHECK(!is_mapped(p.pin.value) && !is_mapped(p.room.value));
         cellar_unpin(&p.pin);
         cellar_unpin(&p.room);
