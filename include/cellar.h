@@ -705,8 +705,9 @@ CELLAR_API const char *cellar_version(void);
  *               and does nothing; a close returns OK, cellar_contains MISS, and calls without a
  *               code do nothing. No lock is taken, and cellar_last_error keeps its text. Values
  *               that the parent pinned are not readable. Calls on objects that the child opens
- *               work. The lock of l2_path, ports and connections end with the parent. A child that
- *               was forked inside a callback ends by _exit or exec.
+ *               work. The lock of l2_path, ports and connections end with the parent; if another
+ *               thread opened the store or the port during the fork, with the child, too. A child
+ *               that was forked inside a callback ends by _exit or exec.
  *     exec      Nothing is inherited: no open descriptor, no environment variable. No call between
  *               vfork and exec.
  *     exit      cellar_close from atexit or a static destructor works, and all calls work in

@@ -744,7 +744,8 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
  *   The pool keeps up to 4 MiB of the disk, at most a quarter of what is free, for ends of tasks
  *   and for the next open. Submits return E_SPACE before.
  *
- *   A child of a fork must not open the journal of its parent, not even after the parent has ended.
+ *   A child of a fork opens no journal unless it calls exec: another thread may have held a lock
+ *   of SQLite during the fork. It must not open the journal of its parent in any case.
  *   Files: journal_path, and the same with -wal, -run and -room. The file system must be local.
  *
  * ORDER

@@ -3,7 +3,7 @@
  * open_error: the last refused open of this process.
  *
  * LOCKING    One lock of rank ERROR, taken and dropped inside each function.
- * FORK       The node is registered with the first refusal; a child begins without an error. */
+ * FORK       The node is registered with the first call; a child begins without an error. */
 #include "base/open_error.h"
 
 #include <stdarg.h>
@@ -50,6 +50,7 @@ CELLAR_PRIVATE cellar_err base_refuse(cellar_err code, const char *call, const c
 CELLAR_PRIVATE void base_open_error_get(cellar_error_info *out)
 {
     const size_t size = out->struct_size;
+    (void)base_fork_register(&base_open_error_node); /* the lock may be held at a fork */
     sync_take(ERROR, &base_open_error_lock);
     *out = base_open_error;
     sync_drop(ERROR, &base_open_error_lock);

@@ -86,6 +86,7 @@
 #define BASE_SPARE __attribute__((unused))
 #define BASE_NOINLINE __attribute__((noinline))
 #define BASE_COLD __attribute__((noinline, cold))
+#define BASE_AT_LOAD __attribute__((constructor(101))) /* before constructors of the program */
 /* Between these two lines, below the includes of a file, the compiler optimizes for size: functions
  * that open, close, count, explain or repair, where bytes matter more than time. Never around the
  * path of a get or a set. Has no effect in a build at -O0. */

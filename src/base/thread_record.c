@@ -38,12 +38,11 @@
 static struct base_thread_records {
     sync_lock lock;              /* no rank; guards the fields below; held over a fork */
     base_fork_node *nodes;       /* one list for the process, newest first */
-    pthread_once_t once;         /* pthread_atfork, once per process image */
     bool atfork;                 /* pthread_atfork succeeded */
     _Atomic uint32_t count;      /* records handed out, the shared one included; never falls */
     uint32_t cursor;             /* record at which the next search for an orphan starts */
     base_thread_record *chunk[BASE_THREAD_MAX / 64]; /* mapped, never unmapped */
-} base_thread_records = { .once = PTHREAD_ONCE_INIT };
+} base_thread_records;
 
 /* index 0: shared by threads beyond the limit or without memory */
 static base_thread_record base_thread_shared = { .far_ms = INT64_MAX };
@@ -92,7 +91,9 @@ static void base_fork_child(void)
     }
 }
 
-static void base_atfork_once(void)
+/* Register before the program does: its prepare handlers, which may wait for calls, run before
+ * ours, its child handlers after ours. */
+BASE_AT_LOAD static void base_atfork(void)
 {
     base_thread_records.atfork =
         pthread_atfork(base_fork_prepare, base_fork_parent, base_fork_child) == 0;
@@ -186,7 +187,6 @@ static void base_record_init(base_thread_record *r, int32_t tid)
 BASE_COLD CELLAR_PRIVATE base_thread_record *base_thread_slow(void)
 {
     int saved = errno;
-    (void)pthread_once(&base_thread_records.once, base_atfork_once);
     int32_t tid = base_tid();
     sync_bare_take(&base_thread_records.lock);
     base_thread_record *r = base_record_orphan(tid, 8);

@@ -94,6 +94,7 @@ CELLAR_PRIVATE bool cache_page_room(cache_store *s, uint32_t slot)
     if (base_load_acq(&s->page[slot / CACHE_PAGE_NAMESPACES]) != NULL) { return true; }
     cache_page *page = base_alloc(&s->account, BASE_MOD_NAMESPACE, sizeof *page, NULL);
     if (page == NULL) { return false; }
+    base_fork_settle(); /* a child that sees the page sees that it is empty */
     if (!base_cas_ar(&s->page[slot / CACHE_PAGE_NAMESPACES], (cache_page *)NULL, page)) {
         /* another thread was faster */
         base_free(&s->account, BASE_MOD_NAMESPACE, page, sizeof *page);
@@ -169,6 +170,7 @@ CELLAR_PRIVATE bool cache_registry_add(cache_store *s)
     sync_take(NAMESPACE, &cache_registry_lock);
     s->refs = 1; /* handle of the root */
     s->next = cache_stores;
+    base_fork_settle(); /* a child that sees the store in the list sees the rest of it */
     cache_stores = s;
     sync_drop(NAMESPACE, &cache_registry_lock);
     return true;

@@ -35,7 +35,6 @@
 
 static pthread_mutex_t remote_links_lock = PTHREAD_MUTEX_INITIALIZER;
 static remote_link *remote_links; /* of this process; remote_links_lock */
-static pthread_once_t remote_links_once = PTHREAD_ONCE_INIT;
 
 static void remote_fork_prepare(void) { (void)pthread_mutex_lock(&remote_links_lock); }
 static void remote_fork_parent(void) { (void)pthread_mutex_unlock(&remote_links_lock); }
@@ -63,14 +62,14 @@ static void remote_fork_child(void)
     remote_last_reset();
 }
 
-static void remote_fork_watch(void)
+/* Register before the program does: see base_atfork. */
+__attribute__((constructor(102))) static void remote_fork_watch(void)
 {
     (void)pthread_atfork(remote_fork_prepare, remote_fork_parent, remote_fork_child);
 }
 
 static void remote_link_list(remote_link *l)
 {
-    (void)pthread_once(&remote_links_once, remote_fork_watch);
     (void)pthread_mutex_lock(&remote_links_lock);
     l->next = remote_links;
     remote_links = l;

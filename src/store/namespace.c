@@ -268,10 +268,12 @@ SYNC_UNCHECKED static cellar *cache_namespace_create(cache_opening *p)
     p->err = CELLAR_E_NOMEM;
     cellar *fresh = cache_namespace_new(s, p->name, p->len);
     if (fresh == NULL) { return NULL; }
+    base_fork_settle(); /* a child that sees the namespace in its slot sees all of it */
     if (!cache_namespace_seat(s, fresh, &p->err)) {
         cache_namespace_free(s, fresh);
         return NULL;
     }
+    base_fork_settle(); /* and one that has an entry of it, or a handle, sees the slot */
     cellar *out = NULL;
     bool settled = false;
     l2_image *kept = NULL;

@@ -586,6 +586,40 @@ static void lock_of_the_disk_ends_with_the_parent(void)
     store_end();
 }
 
+/* ---- handlers of the program ---- */
+
+static cellar *early_store;
+static cellar_err early_code;
+
+static void early_child(void)
+{
+    char buf[8];
+    if (early_store != NULL) {
+        early_code = cellar_get(early_store, "k", 1, buf, sizeof buf, NULL);
+    }
+}
+
+__attribute__((constructor)) static void early_register(void)
+{
+    (void)pthread_atfork(NULL, NULL, early_child);
+}
+
+static void handler_from_before_the_first_call_is_refused(void)
+{
+    early_store = api_open(2u << 20);
+    T_EQ_I64(cellar_set(early_store, "k", 1, "v", 1, NULL), CELLAR_OK);
+    fflush(stdout);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        REFUSED(early_code);
+        fflush(stdout);
+        _exit(t_failed());
+    }
+    await_child(pid);
+    api_shut(early_store);
+    early_store = NULL;
+}
+
 /* ---- children of children ---- */
 
 static void grandchild_is_refused_by_both_stores(void)
@@ -618,4 +652,6 @@ static void grandchild_is_refused_by_both_stores(void)
 T_MAIN("api_fork", T_CASE(each_call_on_an_object_of_the_parent_is_refused),
        T_CASE(child_of_a_parent_inside_a_load_waits_for_nothing),
        T_CASE(fork_during_opens_and_closes_marks_every_store),
-       T_CASE(lock_of_the_disk_ends_with_the_parent), T_CASE(grandchild_is_refused_by_both_stores))
+       T_CASE(lock_of_the_disk_ends_with_the_parent),
+       T_CASE(handler_from_before_the_first_call_is_refused),
+       T_CASE(grandchild_is_refused_by_both_stores))
