@@ -306,11 +306,16 @@ static size_t base_vfs_pread_now(void *ctx, base_vfs_file *f, void *buf, size_t 
 {
     (void)ctx;
     if (offset > INT64_MAX) { return 0; }
+#if defined(RWF_NOWAIT)
     const struct iovec to = { buf, n };
     const int cancel = base_cancel_off();
     const ssize_t got = preadv2(f->fd, &to, 1, (off_t)offset, RWF_NOWAIT);
     base_cancel_set(cancel);
     return got > 0 ? (size_t)got : 0;
+#else /* musl before 1.2.5 */
+    (void)f, (void)buf, (void)n;
+    return 0;
+#endif
 }
 
 static void base_vfs_ahead(void *ctx, base_vfs_file *f, uint64_t offset, uint64_t bytes)

@@ -241,6 +241,10 @@ static cellar_err cache_table_read(cellar *c, const cellar_tier_table *t, cellar
         return cache_fail(c, err, 0,
                           "cellar_tier_attach: start from cellar_tier_table_default()");
     }
+    if (out->tick != NULL ? !CACHE_HAS_BEHIND : !CACHE_HAS_SHARED) {
+        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
+                          "cellar_tier_attach: this library has no shared tiers, or no queues");
+    }
     if (out->attached == NULL || out->get == NULL || out->put == NULL || out->remove == NULL ||
         (out->lease != NULL && (out->fill == NULL || out->unlease == NULL)) ||
         (out->ask_lease != NULL && (out->lease == NULL || out->ask == NULL)) ||
@@ -311,10 +315,6 @@ CELLAR_API cellar_err cellar_tier_attach(cellar *c, const cellar_tier_table *t)
     if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = cache_table_read(c, t, &full);
     if (err != CELLAR_OK) { return err; }
-    if (full.tick != NULL ? !CACHE_HAS_BEHIND : !CACHE_HAS_SHARED) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
-                          "cellar_tier_attach: this library has no shared tiers, or no queues");
-    }
     sync_role_take(&c->store->attaching);
     err = cache_table_join(c, &full);
     sync_role_drop(&c->store->attaching);

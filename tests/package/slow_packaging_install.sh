@@ -63,7 +63,7 @@ program_replays() {
     [ ! -e "$prefix/bin/cellar-replay" ] || return 1
     printf 'a\nb\na\n' >"$t_tmp/trace.txt"
     "$prefix/bin/cellar" replay --policy=lru --capacity=2 "$t_tmp/trace.txt" |
-        grep -q '"subject":"lru",.*"value":0.666667'
+        grep -q '"subject":"cellar-lru",.*"value":0.666667'
 }
 uninstall_leaves_nothing() {
     $MAKE -s uninstall PREFIX="$prefix" LIBDIR="$libdir" || return 1
