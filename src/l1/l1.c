@@ -82,18 +82,17 @@ static bool l1_leaves_room(uint64_t budget)
     return true;
 }
 
-/* Reserve arena, tables, page runs, index and overflow areas at `factor` times the budget. On false
- * some of them are reserved. */
-static bool l1_reserve_at(l1 *c, uint64_t budget, uint64_t factor)
+/* Reserve tables, page runs, index and overflow areas at `factor` times the budget, and `arena`
+ * bytes for the log. On false some of them are reserved. */
+static bool l1_reserve_at(l1 *c, uint64_t budget, uint64_t factor, uint64_t arena)
 {
     const uint64_t want = l1_reserve_want(budget, factor);
     const uint64_t least = factor == 1 ? budget / 4 : base_pow2_floor(want);
     c->gshift = L1_GRANULE_SHIFT;
     while (((uint64_t)UINT32_MAX << c->gshift) < budget * 2) { c->gshift++; }
-    uint64_t arena = BASE_MIN(want, (uint64_t)UINT32_MAX << c->gshift);
+    arena = BASE_MIN(arena, (uint64_t)UINT32_MAX << c->gshift);
     arena = base_round_up(arena, BASE_MAX((uint64_t)c->seg_bytes, (uint64_t)2 << 20));
-    const uint64_t arena_least = factor == 1 ? budget : arena;
-    if (!base_region_reserve(&c->arena_region, (size_t)arena, (size_t)arena_least) ||
+    if (!base_region_reserve(&c->arena_region, (size_t)arena, (size_t)arena) ||
         !l1_runs_reserve(c, budget, factor)) {
         return false;
     }
@@ -135,21 +134,25 @@ static void l1_release_all(l1 *c)
 static bool l1_reserve_all(l1 *c, uint64_t budget)
 {
     if (budget > UINT64_MAX / 8 || budget > SIZE_MAX / 3) { return false; }
-    for (uint64_t factor = L1_RESERVE_FACTOR; factor > 0; factor /= 2) {
-        /* arena, runs, index, overflow */
-        if (factor > 1 && l1_reserve_want(budget, factor) > SIZE_MAX / 16 / 4) { continue; }
-        if (!l1_reserve_at(c, budget, factor)) {
-            l1_release_all(c);
-            continue;
+    uint64_t factor = L1_RESERVE_FACTOR, arena = l1_reserve_want(budget, factor);
+    /* arena, runs, index, overflow */
+    while ((factor > 1 && arena > SIZE_MAX / 16 / 4) || !l1_reserve_at(c, budget, factor, arena)) {
+        l1_release_all(c);
+        if (factor > 1) {
+            factor /= 2;
+            arena = l1_reserve_want(budget, factor);
+        } else if (arena > budget) {
+            arena = BASE_MAX(arena / 2, budget); /* the log alone may be as small as the budget */
+        } else {
+            return false;
         }
-        /* A fork copies no table of these pages, and the parent copies none that it writes. */
-        base_region_keep(&c->arena_region);
-        base_region_keep(&c->pages.region);
-        base_region_keep(&c->index_region);
-        base_region_keep(&c->overflow_region);
-        return true;
     }
-    return false;
+    /* A fork copies no table of these pages, and the parent copies none that it writes. */
+    base_region_keep(&c->arena_region);
+    base_region_keep(&c->pages.region);
+    base_region_keep(&c->index_region);
+    base_region_keep(&c->overflow_region);
+    return true;
 }
 
 static bool l1_alloc_all(l1 *c, const l1_config *cfg, uint64_t budget)

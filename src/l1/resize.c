@@ -23,7 +23,12 @@ BASE_SIZE_BEGIN
 
 static void l1_contract_all(l1 *c)
 {
-    for (uint32_t i = 0; i < c->stripe_count; i++) { l1_lane_tell(c, &c->lane[i], 0); }
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        l1_lane *const n = &c->lane[i];
+        if (!l1_lane_get(c, n)) { continue; } /* a thread stays in it */
+        l1_lane_tell(c, n, 0);
+        sync_drop(L1_LANE, &n->lock);
+    }
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         l1_contract(c, &c->stripe[i], L1_SHRINK_PCT, UINT64_MAX);
     }
