@@ -8,20 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/support/t.h"
+#include "tests/support/draw.h"
 
 #define RESP_INPUT 1200u
-
-static uint64_t resp_state;
-
-T_INLINE uint64_t resp_draw(uint64_t n)
-{
-    resp_state += UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t x = resp_state;
-    x = (x ^ x >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    x = (x ^ x >> 27) * UINT64_C(0x94D049BB133111EB);
-    return (x ^ x >> 31) % n;
-}
 
 static const char *const resp_words[] = {
     "PING", "ECHO", "SELECT", "MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH", "RESET", "QUIT",
@@ -37,10 +26,10 @@ static const char *const resp_pieces[] = {
 
 T_INLINE size_t resp_request(char *to, size_t cap)
 {
-    const uint64_t count = 1 + resp_draw(4);
+    const uint64_t count = 1 + draw(4);
     size_t n = (size_t)snprintf(to, cap, "*%" PRIu64 "\r\n", count);
     for (uint64_t i = 0; i < count; i++) {
-        const char *word = resp_words[resp_draw(sizeof resp_words / sizeof *resp_words)];
+        const char *word = resp_words[draw(sizeof resp_words / sizeof *resp_words)];
         n += (size_t)snprintf(to + n, cap - n, "$%zu\r\n%s\r\n", strlen(word), word);
     }
     return n;
@@ -50,23 +39,23 @@ T_INLINE size_t resp_request(char *to, size_t cap)
 T_INLINE size_t resp_input(char *in)
 {
     size_t n = 1;
-    in[0] = (char)resp_draw(256);
-    for (uint64_t parts = 1 + resp_draw(10); parts > 0 && n < RESP_INPUT - 200; parts--) {
-        const uint64_t kind = resp_draw(10);
+    in[0] = (char)draw(256);
+    for (uint64_t parts = 1 + draw(10); parts > 0 && n < RESP_INPUT - 200; parts--) {
+        const uint64_t kind = draw(10);
         if (kind < 6) {
             n += resp_request(in + n, RESP_INPUT - n);
         } else if (kind < 8) {
             n += (size_t)snprintf(in + n, RESP_INPUT - n, "%s %s\r\n",
-                                  resp_words[resp_draw(sizeof resp_words / sizeof *resp_words)],
-                                  resp_words[resp_draw(sizeof resp_words / sizeof *resp_words)]);
+                                  resp_words[draw(sizeof resp_words / sizeof *resp_words)],
+                                  resp_words[draw(sizeof resp_words / sizeof *resp_words)]);
         } else if (kind == 8) {
             n += (size_t)snprintf(in + n, RESP_INPUT - n, "%s",
-                                  resp_pieces[resp_draw(sizeof resp_pieces / sizeof *resp_pieces)]);
+                                  resp_pieces[draw(sizeof resp_pieces / sizeof *resp_pieces)]);
         } else {
-            in[n++] = (char)resp_draw(256);
+            in[n++] = (char)draw(256);
         }
     }
-    if (resp_draw(3) == 0) { in[1 + resp_draw(n - 1)] = (char)resp_draw(256); }
+    if (draw(3) == 0) { in[1 + draw(n - 1)] = (char)draw(256); }
     return n;
 }
 

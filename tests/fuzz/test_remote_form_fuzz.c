@@ -12,21 +12,21 @@ enum { FORM_INPUT = 300 };
 static size_t form_input(uint8_t *to)
 {
     uint8_t seed[120];
-    for (size_t i = 0; i < sizeof seed; i++) { seed[i] = (uint8_t)resp_draw(256); }
-    seed[2] = (uint8_t)resp_draw(4); /* tags */
-    remote_form f = fuzz_fields(seed, 16 + resp_draw(sizeof seed - 16));
-    if (resp_draw(3) != 0) { f.kind = REMOTE_FORM_VALUE; }
+    for (size_t i = 0; i < sizeof seed; i++) { seed[i] = (uint8_t)draw(256); }
+    seed[2] = (uint8_t)draw(4); /* tags */
+    remote_form f = fuzz_fields(seed, 16 + draw(sizeof seed - 16));
+    if (draw(3) != 0) { f.kind = REMOTE_FORM_VALUE; }
     size_t n = remote_form_size(&f);
     T_REQUIRE(n <= FORM_INPUT);
     (void)remote_form_write(&f, "n", 1, to);
-    if (resp_draw(2) == 0) { to[resp_draw(n)] = (uint8_t)resp_draw(256); }
-    if (resp_draw(4) == 0) { memset(to + resp_draw(n - 8), 0xFF, 8); } /* lengths, numbers */
-    return resp_draw(4) == 0 ? resp_draw(n) : n;
+    if (draw(2) == 0) { to[draw(n)] = (uint8_t)draw(256); }
+    if (draw(4) == 0) { memset(to + draw(n - 8), 0xFF, 8); } /* lengths, numbers */
+    return draw(4) == 0 ? draw(n) : n;
 }
 
 static void form_fuzz(void)
 {
-    resp_state = t_seed() + 32;
+    draw_state = t_seed() + 32;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(20000) / T_COST);
     for (uint64_t i = 0; i < most && !t_failed(); i++) {
         uint8_t in[FORM_INPUT];

@@ -29,13 +29,13 @@ static const char subscriber_hello[] = "*8\r\n$6\r\nserver\r\n$5\r\nredis\r\n"
 static const char *const subscriber_others[] = { "-NOPERM channel\r\n", "-LOADING\r\n", "+OK\r\n",
                                                  "*2\r\n:1\r\n:2\r\n", "*-1\r\n", "*0\r\n" };
 
-#define SUBSCRIBER_ONE(list) (list)[resp_draw(sizeof(list) / sizeof *(list))]
+#define SUBSCRIBER_ONE(list) (list)[draw(sizeof(list) / sizeof *(list))]
 
 static size_t subscriber_message(char *to, size_t cap)
 {
     const char *kind = SUBSCRIBER_ONE(subscriber_kinds),
                *channel = SUBSCRIBER_ONE(subscriber_channels);
-    if (resp_draw(12) == 0) {
+    if (draw(12) == 0) {
         return (size_t)snprintf(to, cap, "%s", SUBSCRIBER_ONE(subscriber_others));
     }
     return (size_t)snprintf(to, cap, "*3\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n%s", strlen(kind), kind,
@@ -45,15 +45,15 @@ static size_t subscriber_message(char *to, size_t cap)
 static size_t subscriber_input(char *to)
 {
     size_t n = 1;
-    to[0] = (char)resp_draw(256);
+    to[0] = (char)draw(256);
     if (to[0] % 2 == 0) {
         n += (size_t)snprintf(to + n, SUBSCRIBER_INPUT - n, "%s", subscriber_hello);
     }
-    for (uint64_t parts = 1 + resp_draw(4); parts > 0 && n + 128 < SUBSCRIBER_INPUT; parts--) {
+    for (uint64_t parts = 1 + draw(4); parts > 0 && n + 128 < SUBSCRIBER_INPUT; parts--) {
         n += subscriber_message(to + n, SUBSCRIBER_INPUT - n);
     }
-    if (resp_draw(8) == 0) { to[1 + resp_draw(n - 1)] = (char)resp_draw(256); }
-    return resp_draw(8) == 0 ? 1 + resp_draw(n) : n; /* cut */
+    if (draw(8) == 0) { to[1 + draw(n - 1)] = (char)draw(256); }
+    return draw(8) == 0 ? 1 + draw(n) : n; /* cut */
 }
 
 /* The target sees what it looks for: each input is read three times. */
@@ -73,7 +73,7 @@ static void subscriber_hears_each_kind(void)
 
 static void subscriber_fuzz(void)
 {
-    resp_state = t_seed() + 33;
+    draw_state = t_seed() + 33;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(3000) / T_COST);
     for (uint64_t i = 0; i < most && !t_failed(); i++) {
         char in[SUBSCRIBER_INPUT];

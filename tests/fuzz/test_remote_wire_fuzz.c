@@ -18,8 +18,8 @@ static const char *const wire_pieces[] = {
 /* Write one reply of `depth` levels at most. */
 static size_t wire_reply(char *to, size_t cap, int depth)
 {
-    const uint64_t kind = resp_draw(depth > 0 ? 6 : 4);
-    const int len = (int)resp_draw(12);
+    const uint64_t kind = draw(depth > 0 ? 6 : 4);
+    const int len = (int)draw(12);
     if (cap < 64) { return 0; }
     if (kind == 0) { return (size_t)snprintf(to, cap, ":%d\r\n", len - 6); }
     if (kind == 1) { return (size_t)snprintf(to, cap, "+%.*s\r\n", len, "abcdefghijkl"); }
@@ -34,20 +34,20 @@ static size_t wire_reply(char *to, size_t cap, int depth)
 static size_t wire_input(char *to)
 {
     size_t n = 0;
-    for (uint64_t parts = 1 + resp_draw(5); parts > 0; parts--) {
-        const size_t piece = resp_draw(sizeof wire_pieces / sizeof *wire_pieces);
-        if (resp_draw(6) != 0) { n += wire_reply(to + n, WIRE_INPUT - n, 4); }
+    for (uint64_t parts = 1 + draw(5); parts > 0; parts--) {
+        const size_t piece = draw(sizeof wire_pieces / sizeof *wire_pieces);
+        if (draw(6) != 0) { n += wire_reply(to + n, WIRE_INPUT - n, 4); }
         else if (n + 40 < WIRE_INPUT) {
             n += (size_t)snprintf(to + n, WIRE_INPUT - n, "%s", wire_pieces[piece]);
         }
     }
-    if (n > 0 && resp_draw(4) == 0) { to[resp_draw(n)] = (char)resp_draw(256); }
-    return n > 0 && resp_draw(4) == 0 ? resp_draw(n) : n; /* cut */
+    if (n > 0 && draw(4) == 0) { to[draw(n)] = (char)draw(256); }
+    return n > 0 && draw(4) == 0 ? draw(n) : n; /* cut */
 }
 
 static void wire_fuzz(void)
 {
-    resp_state = t_seed() + 31;
+    draw_state = t_seed() + 31;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(3000) / T_COST);
     for (uint64_t i = 0; i < most && !t_failed(); i++) {
         char in[WIRE_INPUT];

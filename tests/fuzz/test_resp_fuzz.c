@@ -8,7 +8,7 @@
 
 static void resp_fuzz(void)
 {
-    resp_state = t_seed() + 29;
+    draw_state = t_seed() + 29;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(8000) / T_COST);
     for (uint64_t i = 0; i < most && !t_failed(); i++) {
         char in[RESP_INPUT];

@@ -19,9 +19,9 @@ static const char *const http_lines[] = {
 static size_t http_request(char *to, size_t cap)
 {
     const size_t all = sizeof http_lines / sizeof *http_lines;
-    int n = snprintf(to, cap, "%s%s", http_lines[resp_draw(3)], http_lines[6]);
-    for (uint64_t lines = resp_draw(3); lines > 0; lines--) {
-        const uint64_t which = resp_draw(4) == 0 ? resp_draw(all) : 9 + resp_draw(2) * 5;
+    int n = snprintf(to, cap, "%s%s", http_lines[draw(3)], http_lines[6]);
+    for (uint64_t lines = draw(3); lines > 0; lines--) {
+        const uint64_t which = draw(4) == 0 ? draw(all) : 9 + draw(2) * 5;
         n += snprintf(to + n, cap - (size_t)n, "%s", http_lines[which]);
     }
     return (size_t)(n + snprintf(to + n, cap - (size_t)n, "\r\n"));
@@ -29,15 +29,15 @@ static size_t http_request(char *to, size_t cap)
 
 static void resp_http_fuzz(void)
 {
-    resp_state = t_seed() + 31;
+    draw_state = t_seed() + 31;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(20000) / T_COST);
     for (uint64_t i = 0; i < most && !t_failed(); i++) {
         char in[RESP_INPUT];
         size_t n = 0;
-        for (uint64_t requests = 1 + resp_draw(4); requests > 0; requests--) {
+        for (uint64_t requests = 1 + draw(4); requests > 0; requests--) {
             n += http_request(in + n, sizeof in - n);
         }
-        if (resp_draw(3) == 0) { in[resp_draw(n)] = (char)resp_draw(256); }
+        if (draw(3) == 0) { in[draw(n)] = (char)draw(256); }
         (void)LLVMFuzzerTestOneInput((const uint8_t *)in, n);
     }
     T_CHECK(most > 0 && fuzz_requests > most);
