@@ -77,7 +77,7 @@ SRC_CORE  := $(filter-out $(SRC_GUESTS),$(SRC))
 # CORE=1 (make core, make test-core): what is built, in a build folder of its own.
 SRC_BUILT := $(if $(CORE),$(SRC_CORE),$(SRC))
 # The remote tier, in floor order. No part of SRC: libcellar and both pairs do not have it.
-SRC_REMOTE = config memory wire resolve reason key form ticket flight marker handshake \
+SRC_REMOTE = config memory wire resolve reason key form ticket pipeline marker handshake \
              subscriber state sentinel link share lease limit lock script control pending get \
              put coherence attach stat open
 REMOTE_SRC := $(SRC_REMOTE:%=src/remote/%.c)

@@ -439,7 +439,7 @@ typedef char cellar_remote_lock_is_frozen[sizeof(cellar_remote_lock) == 32 ? 1 :
  * returns: OK; E_BUSY (NO_WAIT: another owner holds the lock), E_TIMEOUT (waited for
  *          wait_timeout_ms, or the server did not answer in io_ms: then a lock that it may have
  *          granted is released), E_IO, E_BREAKER_OPEN (no link), E_SPACE (the server is out of
- *          memory), E_LIMIT (too many requests in flight), E_DEADLOCK (in a callback of r),
+ *          memory), E_LIMIT (too many requests under way), E_DEADLOCK (in a callback of r),
  *          E_NOMEM, E_UNSUPPORTED (note, flags), E_INVAL, E_CLOSED, E_FORKED
  * thread:  any; sleeps while it waits
  * cost:    one round trip for a free lock; one more for each owner meanwhile

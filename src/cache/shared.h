@@ -33,7 +33,7 @@ typedef struct cache_tier_request {
     size_t value_len;
 } cache_tier_request;
 
-typedef struct cache_tier_requests { /* of the keys of one class */
+typedef struct cache_tier_requests { /* of the keys of one stamp */
     sync_lock lock;              /* rank WRITE_ORDER; guards `way` */
     cache_tier_request way[CACHE_TIER_REQUEST_WAYS];
 } cache_tier_requests;

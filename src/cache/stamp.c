@@ -16,7 +16,7 @@
  *            nothing wrong.
  * LOCKING    Atomic words. The window orders its store to the stamp; the back-fill reads acquire,
  *            stamp_is seq_cst.
- * LIMITS     2^40 changes of a class until their count repeats; 32,767 changes of one class at a
+ * LIMITS     2^40 changes of a stamp until their count repeats; 32,767 changes of one stamp at a
  *            time between window and kill.
  * SEE ALSO   README.md, "Stamps" (proofs, reads, rejected designs); change.c, lookup.c. */
 #include "cache/stamp.h"

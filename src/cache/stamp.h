@@ -39,13 +39,13 @@ BASE_INLINE bool cache_stamp_holds(uint64_t word, uint64_t hash)
 }
 
 /* Return the stamp that an entry takes along to the tier. It wrongly stays valid only after exactly
- * 2^24 walks, or 2^40 changes of its class. */
+ * 2^24 walks, or 2^40 changes of its stamp. */
 BASE_INLINE uint64_t cache_captured(const cache_store *s, uint64_t word)
 {
     return CACHE_STAMP_CHANGES(word) | base_load_acq(&s->glob_epoch) << CACHE_STAMP_GLOBS;
 }
 
-/* Watch the word: the next change of its class raises it. Return its value. */
+/* Watch the word: the next change of its keys raises it. Return its value. */
 BASE_INLINE uint64_t cache_stamp_watch(_Atomic uint64_t *word)
 {
     const uint64_t w = base_load_acq(word);

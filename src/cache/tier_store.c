@@ -21,7 +21,7 @@
 BASE_SIZE_BEGIN
 
 #define CACHE_TIER_TRY 512u    /* bytes tried on the stack */
-#define CACHE_OFFER_ROUNDS 16u /* against changes of the class */
+#define CACHE_OFFER_ROUNDS 16u /* against changes of the stamp */
 
 CELLAR_PRIVATE cache_promise cache_promise_of(const cellar *c, bool durable)
 {
@@ -117,7 +117,7 @@ static cache_stored cache_store_seen(const cellar *c, const l1_key *k, const l1_
     return cache_store_spec(c, k, &p, how);
 }
 
-/* Return the changes of the key's class, and watch for the next one. */
+/* Return the changes of the key's stamp, and watch for the next one. */
 static uint64_t cache_store_changes(const cache_store *s, uint64_t hash)
 {
     return CACHE_STAMP_CHANGES(cache_stamp_watch(cache_stamp(s, hash)));

@@ -268,7 +268,7 @@ enum { CACHE_OWES_NOTHING, CACHE_OWES_PASS, CACHE_OWES_AGAIN };
 enum { CACHE_THREAD_OFF, CACHE_THREAD_MOVING, CACHE_THREAD_ON };
 
 typedef struct cache_progress { /* of the offer of a long value; zero before the first */
-    uint64_t hash, changes; /* key, and changes of its class when the offer began */
+    uint64_t hash, changes; /* key, and changes of its stamp when the offer began */
     l2_parts parts;
 } cache_progress;
 

@@ -439,7 +439,7 @@ static SYNC_UNCHECKED const l2_namespace_row *look_namespace(const l2 *d, uint32
 
 typedef enum look_verdict { LOOK_LIVE, LOOK_DEAD, LOOK_HURT } look_verdict;
 
-/* Judge one record by its bytes. named: a word of its class names the record. */
+/* Judge one record by its bytes. named: a word of its bunch names the record. */
 static look_verdict look_record(l2 *d, look_run *k, const l2_entry *e, bool named)
 {
     const unsigned char *at = k->bytes + e->off;
@@ -482,7 +482,7 @@ static look_verdict look_record(l2 *d, look_run *k, const l2_entry *e, bool name
 
 static bool look_named(l2 *d, const l2_entry *e, uint64_t lsn)
 {
-    uint64_t word[L2_CLASS_WORDS];
+    uint64_t word[L2_BUNCH_WORDS];
     const uint32_t n = e->kind == L2_KIND_PUT ? l2_index_all(d, e->h48, word) : 0;
     for (uint32_t i = 0; i < n; i++) {
         if (l2_word_lsn(d, word[i]) == lsn) { return lsn >= base_load_acq(&d->floor_lsn); }

@@ -51,9 +51,9 @@ CELLAR_PRIVATE bool l1_retired_turn(l1 *c, uint64_t end_ns);
 /* Reclaim like l1_retired_some, but keep one unpinned block of at least `want` bytes in the hand of
  * this thread and return it; NULL: none. */
 CELLAR_PRIVATE l1_big *l1_retired_keep(l1 *c, uint64_t want);
-/* Wait a bounded time for memory in flight: blocks that another thread reclaims, and segments being
- * given back. Neither is free or on the retire list yet. After that the retire list holds only
- * pinned blocks. */
+/* Wait a bounded time for memory on its way: blocks that another thread reclaims, and segments
+ * being given back. Neither is free or on the retire list yet. After that the retire list holds
+ * only pinned blocks. */
 CELLAR_PRIVATE void l1_retired_wait(l1 *c);
 
 /* ---- large_value.c ---- */

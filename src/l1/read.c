@@ -221,7 +221,7 @@ BASE_SIZE_END
 
 /* The common case: a plain record at the first match, in three steps. Steps 1 and 2 are l1_aim_at
  * and l1_spot in read.h. On any doubt a step returns false; the caller starts over in
- * l1_read_any. Each instruction here delays the next get in flight. */
+ * l1_read_any. Each instruction here delays a get that the processor overlaps. */
 
 /* Step 3: read the record and validate it against the version that step 2 read. near_key: the key
  * has 8..16 bytes. sure_ms: deadlines beyond *sure_ms have not passed; NULL: none known. end_ms:

@@ -483,7 +483,7 @@ CELLAR_PRIVATE bool l2_rec_summed(const l2_form *f, const unsigned char *at,
  *   6 u8 kind  7 u8 cost
  *   8 u64 end_wall_ms: deadline of an entry with an idle time (2^63 - 1 none); expiry_wall_ms is
  *   then the end of the idle time
- *   9 u48 granules back to the linked older record of the class (0 none); the first TLV if bit 5 of
+ *   9 u48 granules back to the linked older record of the bunch (0 none); the first TLV if bit 5 of
  *   the kind is set; not authenticated by encryption
  *   128 u64 born, u64 fingerprint of each tag  129 u32 raw length of a compressed value
  *   131 u64 id, u64 total, u32 part: a value of `total` bytes lies in records of `part` bytes

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT
  *
- * index: map each class of keys to the address of its newest record; read without locks.
+ * index: map each bunch of keys to the address of its newest record; read without locks.
  *
  * PICTURE    hash48 = | place 32 | fingerprint 16 |    place -> shard (6 bits), bucket b1 of it
  *            b2 = (mix(fingerprint) - b1) mod n; either bucket of a pair gives the other one
  *            bucket = 8 words, 64 B: addr 36 | fingerprint 16 | hint 8 | linked|durable|tomb|twin
- * LINKS      Keys with equal fingerprint and bucket pair form a class. A class usually has one
+ * LINKS      Keys with equal fingerprint and bucket pair form a bunch. A bunch usually has one
  *            word, of its newest record. A new record links to the older one and replaces its word,
- *            see link.c. The index rebuild keeps one word per hash48 of a class, all marked `twin`.
- *            A tomb word stays while its class may have other records. A get takes the newest
+ *            see link.c. The index rebuild keeps one word per hash48 of a bunch, all marked `twin`.
+ *            A tomb word stays while its bunch may have other records. A get takes the newest
  *            record of its key among all of these (read.c). A word is heavy if it is durable,
  *            linked or tomb.
  * INVARIANTS A moving word may be visible twice, but never not at all. 0 means free; addr is never
  *            0, because a segment begins with its header.
  *            If a record of a key is reachable, so is the key's newest record. So a word leaves
- *            with its whole class, unless it is the only one or its segment is the oldest.
+ *            with its whole bunch, unless it is the only one or its segment is the oldest.
  * LOCKING    L2_SHARD for writers. Readers use acquire loads; the check of the bytes detects a word
  *            that was removed meanwhile.
  * LIMITS     2^36 granules, 2^26 buckets per shard. A full pair moves up to 8 words (64 for a heavy
- *            one), then drops the oldest class without a durable word, plain words first: a miss,
+ *            one), then drops the oldest bunch without a durable word, plain words first: a miss,
  *            nothing else. A pair of durable words takes no further one: the put is refused.
  * SEE ALSO   README.md: index rebuild, rejected layouts. Pagh and Rodler 2001 (cuckoo hashing); Fan
  *            et al. 2014 (partial keys). */
@@ -38,9 +38,9 @@ static uint32_t l2_other(const l2 *d, uint32_t tag, uint32_t bucket)
     return m >= bucket ? m - bucket : m + n - bucket;
 }
 
-static l2_class l2_class_at(const l2 *d, uint32_t place, uint32_t tag)
+static l2_bunch l2_bunch_at(const l2 *d, uint32_t place, uint32_t tag)
 {
-    l2_class c;
+    l2_bunch c;
     c.tag = tag;
     c.shard = place >> 26;
     c.b1 = (uint32_t)(((uint64_t)(place & (L2_BUCKETS_MAX - 1)) * d->index.buckets) >> 26);
@@ -48,9 +48,9 @@ static l2_class l2_class_at(const l2 *d, uint32_t place, uint32_t tag)
     return c;
 }
 
-static l2_class l2_class_of(const l2 *d, uint64_t h48)
+static l2_bunch l2_bunch_of(const l2 *d, uint64_t h48)
 {
-    return l2_class_at(d, (uint32_t)(h48 >> 16), (uint32_t)h48 & 0xffffu);
+    return l2_bunch_at(d, (uint32_t)(h48 >> 16), (uint32_t)h48 & 0xffffu);
 }
 
 static size_t l2_index_bytes(const l2 *d)
@@ -136,7 +136,7 @@ static _Atomic uint64_t *l2_bucket(const l2 *d, uint32_t shard, uint32_t bucket)
     return d->index.shard[shard].way + (size_t)bucket * L2_WAYS;
 }
 
-static _Atomic uint64_t *l2_way_find(const l2 *d, const l2_class *c)
+static _Atomic uint64_t *l2_way_find(const l2 *d, const l2_bunch *c)
 {
     BASE_PREFETCH(l2_bucket(d, c->shard, c->b2)); /* load both lines in parallel */
     for (uint32_t b = 0; b < 2; b++) {
@@ -151,7 +151,7 @@ static _Atomic uint64_t *l2_way_find(const l2 *d, const l2_class *c)
 
 CELLAR_PRIVATE uint64_t l2_index_find(l2 *d, uint64_t h48)
 {
-    const l2_class c = l2_class_of(d, h48);
+    const l2_bunch c = l2_bunch_of(d, h48);
     l2_shard *s = &d->index.shard[c.shard];
     for (int round = 0; round < 2; round++) {
         const uint32_t moves = base_load_acq(&s->moves); /* release in l2_way_kick */
@@ -218,7 +218,7 @@ static _Atomic uint64_t *l2_way_kick(l2 *d, uint32_t shard, uint32_t bucket, uin
     return hole;
 }
 
-static void l2_pair_close(const l2 *d, const l2_class *c)
+static void l2_pair_close(const l2 *d, const l2_bunch *c)
 {
     unsigned char *bits = d->index.shard[c->shard].closed;
     if (bits == NULL) { return; }
@@ -226,7 +226,7 @@ static void l2_pair_close(const l2 *d, const l2_class *c)
     bits[c->b2 / 8] = (unsigned char)(bits[c->b2 / 8] | 1u << (c->b2 % 8));
 }
 
-static bool l2_pair_closed(const l2 *d, const l2_class *c)
+static bool l2_pair_closed(const l2 *d, const l2_bunch *c)
 {
     const unsigned char *bits = d->index.shard[c->shard].closed;
     return bits != NULL && (bits[c->b1 / 8] >> (c->b1 % 8) & 1) != 0 &&
@@ -243,7 +243,7 @@ static void l2_way_store(l2 *d, l2_shard *s, _Atomic uint64_t *way, uint64_t wor
 }
 
 /* Find a free way for a word, with moves if necessary. Return NULL if the pair is full. */
-static _Atomic uint64_t *l2_way_make(l2 *d, const l2_class *c, bool heavy)
+static _Atomic uint64_t *l2_way_make(l2 *d, const l2_bunch *c, bool heavy)
 {
     const uint32_t kicks = heavy ? L2_KICKS_MOST : L2_KICKS;
     _Atomic uint64_t *way = l2_way_free(d, c->shard, c->b1);
@@ -253,14 +253,14 @@ static _Atomic uint64_t *l2_way_make(l2 *d, const l2_class *c, bool heavy)
     return way;
 }
 
-/* Return way `i` of the two buckets of a class. */
-static _Atomic uint64_t *l2_pair_way(const l2 *d, const l2_class *c, uint32_t i)
+/* Return way `i` of the two buckets of a bunch. */
+static _Atomic uint64_t *l2_pair_way(const l2 *d, const l2_bunch *c, uint32_t i)
 {
     return l2_bucket(d, c->shard, i < L2_WAYS ? c->b1 : c->b2) + i % L2_WAYS;
 }
 
-static uint32_t l2_class_ways(const l2 *d, const l2_class *c,
-                              _Atomic uint64_t *out[L2_CLASS_WORDS])
+static uint32_t l2_bunch_ways(const l2 *d, const l2_bunch *c,
+                              _Atomic uint64_t *out[L2_BUNCH_WORDS])
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < (c->b1 != c->b2 ? 2 : 1) * L2_WAYS; i++) {
@@ -279,39 +279,39 @@ static bool l2_word_sooner(const l2 *d, uint64_t a, uint64_t b)
     return a_light != b_light ? a_light : l2_word_lsn(d, a) < l2_word_lsn(d, b);
 }
 
-static bool l2_class_durable(const l2 *d, const l2_class *c)
+static bool l2_bunch_durable(const l2 *d, const l2_bunch *c)
 {
-    _Atomic uint64_t *way[L2_CLASS_WORDS];
+    _Atomic uint64_t *way[L2_BUNCH_WORDS];
     bool durable = false;
-    for (uint32_t n = l2_class_ways(d, c, way); n > 0; n--) {
+    for (uint32_t n = l2_bunch_ways(d, c, way); n > 0; n--) {
         durable = durable || (base_load_rlx(way[n - 1]) & L2_WORD_DURABLE) != 0;
     }
     return durable;
 }
 
-/* Drop the oldest class of a full pair, close its own pair and return a free way; NULL: all words
- * are durable. All words of the class leave together; otherwise an older value could follow a
+/* Drop the oldest bunch of a full pair, close its own pair and return a free way; NULL: all words
+ * are durable. All words of the bunch leave together; otherwise an older value could follow a
  * missing word. */
-static _Atomic uint64_t *l2_class_oldest(l2 *d, l2_shard *s, const l2_class *c)
+static _Atomic uint64_t *l2_bunch_oldest(l2 *d, l2_shard *s, const l2_bunch *c)
 {
-    _Atomic uint64_t *oldest = NULL, *way[L2_CLASS_WORDS];
-    l2_class gone = *c;
+    _Atomic uint64_t *oldest = NULL, *way[L2_BUNCH_WORDS];
+    l2_bunch gone = *c;
     for (uint32_t i = 0; i < 2 * L2_WAYS; i++) {
         _Atomic uint64_t *at = l2_pair_way(d, c, i);
         const uint64_t w = base_load_rlx(at);
         /* During the index rebuild the records that a tombstone hides are still to be read. */
         if (s->closed != NULL && (w & L2_WORD_TOMB) != 0) { continue; }
         const uint32_t bucket = i < L2_WAYS ? c->b1 : c->b2, tag = L2_WORD_TAG(w);
-        const l2_class its = { c->shard, bucket, l2_other(d, tag, bucket), tag };
+        const l2_bunch its = { c->shard, bucket, l2_other(d, tag, bucket), tag };
         if ((oldest == NULL || l2_word_sooner(d, w, base_load_rlx(oldest))) &&
-            !l2_class_durable(d, &its)) {
+            !l2_bunch_durable(d, &its)) {
             oldest = at;
             gone = its;
         }
     }
     if (oldest == NULL) { return NULL; }
     l2_pair_close(d, &gone);
-    const uint32_t n = l2_class_ways(d, &gone, way);
+    const uint32_t n = l2_bunch_ways(d, &gone, way);
     for (uint32_t i = 0; i < n; i++) {
         if (s->closed == NULL || (base_load_rlx(way[i]) & L2_WORD_TOMB) == 0) {
             l2_way_store(d, s, way[i], 0, 0);
@@ -320,28 +320,28 @@ static _Atomic uint64_t *l2_class_oldest(l2 *d, l2_shard *s, const l2_class *c)
     return oldest;
 }
 
-/* Mark all words of the class as twins. Return true if there are any. */
-static bool l2_class_twins(const l2 *d, const l2_class *c)
+/* Mark all words of the bunch as twins. Return true if there are any. */
+static bool l2_bunch_twins(const l2 *d, const l2_bunch *c)
 {
-    _Atomic uint64_t *way[L2_CLASS_WORDS];
-    const uint32_t n = l2_class_ways(d, c, way);
+    _Atomic uint64_t *way[L2_BUNCH_WORDS];
+    const uint32_t n = l2_bunch_ways(d, c, way);
     for (uint32_t i = 0; i < n; i++) {
         base_store_rel(way[i], base_load_rlx(way[i]) | L2_WORD_TWIN);
     }
     return n > 0;
 }
 
-/* Store `word` in place of `behind`; 0: in addition to the words of the class. Return false if no
+/* Store `word` in place of `behind`; 0: in addition to the words of the bunch. Return false if no
  * place is left. */
-static bool l2_class_store(l2 *d, l2_shard *s, const l2_class *c, uint32_t place, uint64_t word,
+static bool l2_bunch_store(l2 *d, l2_shard *s, const l2_bunch *c, uint32_t place, uint64_t word,
                            uint64_t behind)
 {
-    _Atomic uint64_t *to = l2_way_find(d, c), *way[L2_CLASS_WORDS];
+    _Atomic uint64_t *to = l2_way_find(d, c), *way[L2_BUNCH_WORDS];
     uint32_t mates = 0;
     if (to != NULL && ((base_load_rlx(to) & L2_WORD_TWIN) != 0 ||
                        L2_WORD_ADDR(base_load_rlx(to)) != L2_WORD_ADDR(behind))) {
         to = NULL;
-        for (uint32_t n = l2_class_ways(d, c, way); n > 0; n--) {
+        for (uint32_t n = l2_bunch_ways(d, c, way); n > 0; n--) {
             const bool goes = L2_WORD_ADDR(base_load_rlx(way[n - 1])) == L2_WORD_ADDR(behind);
             to = goes ? way[n - 1] : to;
             mates += !goes;
@@ -351,44 +351,44 @@ static bool l2_class_store(l2 *d, l2_shard *s, const l2_class *c, uint32_t place
     if (to == NULL) {
         (void)base_add_rlx(&d->index.full, (uint64_t)1);
         l2_pair_close(d, c);
-        to = l2_class_oldest(d, s, c);
-        mates = 1; /* or removed with that class */
+        to = l2_bunch_oldest(d, s, c);
+        mates = 1; /* or removed with that bunch */
     }
-    if (mates > 0 && l2_class_twins(d, c)) { word |= L2_WORD_TWIN; }
+    if (mates > 0 && l2_bunch_twins(d, c)) { word |= L2_WORD_TWIN; }
     if (to != NULL) { l2_way_store(d, s, to, word, place); }
     return to != NULL;
 }
 
 CELLAR_PRIVATE bool l2_index_link(l2 *d, uint64_t h48, uint64_t word, uint64_t behind)
 {
-    const l2_class c = l2_class_of(d, h48);
+    const l2_bunch c = l2_bunch_of(d, h48);
     l2_shard *s = &d->index.shard[c.shard];
     sync_take(L2_SHARD, &s->lock);
-    const bool stored = l2_class_store(d, s, &c, (uint32_t)(h48 >> 16), word, behind);
+    const bool stored = l2_bunch_store(d, s, &c, (uint32_t)(h48 >> 16), word, behind);
     sync_drop(L2_SHARD, &s->lock);
     return stored;
 }
 
 CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr)
 {
-    const l2_class c = l2_class_of(d, h48);
+    const l2_bunch c = l2_bunch_of(d, h48);
     l2_shard *s = &d->index.shard[c.shard];
-    _Atomic uint64_t *way[L2_CLASS_WORDS];
+    _Atomic uint64_t *way[L2_BUNCH_WORDS];
     sync_take(L2_SHARD, &s->lock);
-    const uint32_t n = l2_class_ways(d, &c, way);
+    const uint32_t n = l2_bunch_ways(d, &c, way);
     for (uint32_t i = 0; i < n; i++) {
         if (L2_WORD_ADDR(base_load_rlx(way[i])) == addr) { l2_way_store(d, s, way[i], 0, 0); }
     }
     sync_drop(L2_SHARD, &s->lock);
 }
 
-CELLAR_PRIVATE uint32_t l2_index_all(l2 *d, uint64_t h48, uint64_t word[L2_CLASS_WORDS])
+CELLAR_PRIVATE uint32_t l2_index_all(l2 *d, uint64_t h48, uint64_t word[L2_BUNCH_WORDS])
 {
-    const l2_class c = l2_class_of(d, h48);
+    const l2_bunch c = l2_bunch_of(d, h48);
     l2_shard *s = &d->index.shard[c.shard];
-    _Atomic uint64_t *way[L2_CLASS_WORDS];
+    _Atomic uint64_t *way[L2_BUNCH_WORDS];
     sync_take(L2_SHARD, &s->lock);
-    const uint32_t n = l2_class_ways(d, &c, way);
+    const uint32_t n = l2_bunch_ways(d, &c, way);
     for (uint32_t i = 0; i < n; i++) { word[i] = base_load_acq(way[i]); }
     sync_drop(L2_SHARD, &s->lock);
     return n;
@@ -396,11 +396,11 @@ CELLAR_PRIVATE uint32_t l2_index_all(l2 *d, uint64_t h48, uint64_t word[L2_CLASS
 
 typedef struct l2_found { /* state of a pair for one line of the index rebuild */
     _Atomic uint64_t *hole; /* free way, preferably of the first bucket; NULL: none */
-    bool there;  /* a word of the same hash48, or of the class if only fingerprints are known */
-    bool others; /* the class has another word */
+    bool there;  /* a word of the same hash48, or of the bunch if only fingerprints are known */
+    bool others; /* the bunch has another word */
 } l2_found;
 
-static l2_found l2_way_look(const l2 *d, const l2_class *c, uint32_t place)
+static l2_found l2_way_look(const l2 *d, const l2_bunch *c, uint32_t place)
 {
     const l2_shard *s = &d->index.shard[c->shard];
     l2_found f = { NULL, false, false };
@@ -421,7 +421,7 @@ static l2_found l2_way_look(const l2 *d, const l2_class *c, uint32_t place)
 }
 
 /* Add one word during the index rebuild. Return true if a free way was used. */
-static bool l2_way_replay(l2 *d, const l2_class *c, uint32_t place, uint64_t word)
+static bool l2_way_replay(l2 *d, const l2_bunch *c, uint32_t place, uint64_t word)
 {
     const l2_found f = l2_way_look(d, c, place);
     if (f.there || l2_pair_closed(d, c)) { return false; }
@@ -433,7 +433,7 @@ static bool l2_way_replay(l2 *d, const l2_class *c, uint32_t place, uint64_t wor
         l2_pair_close(d, c);
         return false;
     }
-    if (f.others && l2_class_twins(d, c)) { word |= L2_WORD_TWIN; }
+    if (f.others && l2_bunch_twins(d, c)) { word |= L2_WORD_TWIN; }
     base_store_rel(way, word); /* acquire in l2_way_find */
     if (s->place != NULL) { s->place[way - s->way] = place; }
     return true;
@@ -444,13 +444,13 @@ static bool l2_way_replay(l2 *d, const l2_class *c, uint32_t place, uint64_t wor
 CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *line, uint32_t n)
 {
     l2_shard *s = &d->index.shard[shard];
-    l2_class c[L2_RUN];
+    l2_bunch c[L2_RUN];
     for (uint32_t at = 0; at < n; at += L2_RUN) {
         const uint32_t run = BASE_MIN(n - at, L2_RUN);
         uint64_t words = 0;
         for (uint32_t i = 0; i < run; i++) { /* prefetch before the lock */
             const l2_sort_line *l = &line[at + i];
-            c[i] = l2_class_at(d, l->place, l->word_lo >> 12 & 0xffffu);
+            c[i] = l2_bunch_at(d, l->place, l->word_lo >> 12 & 0xffffu);
             BASE_PREFETCH_W(l2_bucket(d, shard, c[i].b1));
             BASE_PREFETCH_W(l2_bucket(d, shard, c[i].b2));
             if (s->place != NULL) { BASE_PREFETCH_W(&s->place[c[i].b1 * L2_WAYS]); }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * index: map each class of keys to the address of its newest record; read without locks. */
+ * index: map each bunch of keys to the address of its newest record; read without locks. */
 #ifndef L2_INDEX_H
 #define L2_INDEX_H
 
@@ -10,14 +10,14 @@
 CELLAR_PRIVATE uint32_t l2_index_buckets(uint64_t objects);
 CELLAR_PRIVATE bool l2_index_open(l2 *d, uint64_t objects);
 CELLAR_PRIVATE void l2_index_close(l2 *d);
-/* Return a word of the class, or 0. It is the only one unless it has L2_WORD_TWIN. */
+/* Return a word of the bunch, or 0. It is the only one unless it has L2_WORD_TWIN. */
 CELLAR_PRIVATE uint64_t l2_index_find(l2 *d, uint64_t h48);
-/* Copy all words of the class into `word`. Return their number. */
-CELLAR_PRIVATE uint32_t l2_index_all(l2 *d, uint64_t h48, uint64_t word[L2_CLASS_WORDS]);
-/* Replace `behind`, a word of the class, by `word`. behind 0, or gone meanwhile: add `word`. Return
+/* Copy all words of the bunch into `word`. Return their number. */
+CELLAR_PRIVATE uint32_t l2_index_all(l2 *d, uint64_t h48, uint64_t word[L2_BUNCH_WORDS]);
+/* Replace `behind`, a word of the bunch, by `word`. behind 0, or gone meanwhile: add `word`. Return
  * false if the bucket pair is full of durable words: then no word of the key is there. */
 CELLAR_PRIVATE bool l2_index_link(l2 *d, uint64_t h48, uint64_t word, uint64_t behind);
-/* Remove the word of the class that names `addr`. */
+/* Remove the word of the bunch that names `addr`. */
 CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr);
 /* Add words of one shard during the index rebuild. A line is skipped if its hash48 has a word, or
  * its bucket pair has turned away a word. */

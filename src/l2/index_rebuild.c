@@ -157,7 +157,7 @@ BASE_SIZE_BEGIN
 
 static bool l2_word_over(const l2 *d, uint64_t word, uint64_t floor)
 {
-    /* A tombstone that is alone in its class hides nothing. */
+    /* A tombstone that is alone in its bunch hides nothing. */
     const bool alone = (word & (L2_WORD_LINKED | L2_WORD_TWIN)) == 0;
     return ((word & L2_WORD_TOMB) != 0 && alone) || l2_word_lsn(d, word) < floor;
 }

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * link: plan how a new record of a class refers to the records that the index names now.
+ * link: plan how a new record of a bunch refers to the records that the index names now.
  *
- * PICTURE    index word -> newest record -link-> older record of the class -link-> ...
+ * PICTURE    index word -> newest record -link-> older record of the bunch -link-> ...
  *            link = bytes of the record on disk (format.c); the index has one word per chain
- * PROTOCOL   newest word of the class:
+ * PROTOCOL   newest word of the bunch:
  *            own key            the new record takes over its link, a put DURABLE, too
  *            other or unknown   the new record links to it
  *            record that moves: the copy takes over nothing from its own word
  * INVARIANTS A word has no room for a key. So a writer recognizes its own key only in a slot, or if
  *            the caller knows the record. All other records are linked, so none of another key is
  *            lost. A get of another key follows the link.
- * LOCKING    l2_link_plan runs under the tombstone lock. A class has one such lock, so nothing else
+ * LOCKING    l2_link_plan runs under the tombstone lock. A bunch has one such lock, so nothing else
  *            adds to it. Reclaim and full pairs may remove words at any time; chains then end
  *            sooner.
  * SEE ALSO   index.c, LINKS; read.c follows links. */
@@ -50,10 +50,10 @@ static bool l2_link_own(l2 *d, const l2_key *k, uint64_t word, uint64_t *link)
     return own && !base_sigbus_hit(d->guard);
 }
 
-/* Choose the newest word of the class. *newest: its lsn. Return the number of words, 1 if none. */
+/* Choose the newest word of the bunch. *newest: its lsn. Return the number of words, 1 if none. */
 static uint32_t l2_link_words(l2 *d, uint64_t h48, uint64_t *chosen, uint64_t *newest)
 {
-    uint64_t word[L2_CLASS_WORDS];
+    uint64_t word[L2_BUNCH_WORDS];
     uint32_t n = 1;
     word[0] = l2_index_find(d, h48);
     if ((word[0] & L2_WORD_TWIN) != 0) { n = l2_index_all(d, h48, word); }

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * link: plan how a new record of a class refers to the records that the index names now. */
+ * link: plan how a new record of a bunch refers to the records that the index names now. */
 #ifndef L2_LINK_H
 #define L2_LINK_H
 
 #include "l2/types.h"
 
-typedef struct l2_link { /* position of a new record in its class */
-    uint64_t word; /* word that it replaces; 0: the class has none */
+typedef struct l2_link { /* position of a new record in its bunch */
+    uint64_t word; /* word that it replaces; 0: the bunch has none */
     uint64_t to;   /* lsn of its link target; 0: none */
     uint8_t flags; /* flags of the new record */
-    bool alone;    /* `word` is of the same key, the class has nothing else */
+    bool alone;    /* `word` is of the same key, the bunch has nothing else */
     bool known;    /* the newest record of the key is a tombstone in a slot */
 } l2_link;
 /* Plan the link of a put or a tombstone, under the tombstone lock. terms: of the put; NULL: a

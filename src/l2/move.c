@@ -13,7 +13,7 @@
  * INVARIANTS The count is SUPER's or that of a survey: all segments passed, none reclaimed. A
  *            namespace that is cleared, changes its version or is dropped counts no more.
  *            A record is live if a get of its key returns it. It is appended only if the words of
- *            its class and the number of invalidations are those before the check, see
+ *            its bunch and the number of invalidations are those before the check, see
  *            l2_put_again. So no copy follows the delete, expiry or invalidation of its record.
  *            At KEEP and ALWAYS the copies are durable before the place of the old segment is free.
  *            Nothing moves during the index rebuild, nor while SUPER says CLEAN.
@@ -195,13 +195,13 @@ typedef struct l2_mover { /* one record, and the state before its check */
     const l2_entry *e;
     l2_again again;
     l2_key key;
-    uint64_t word[L2_CLASS_WORDS];
-    bool exact;  /* a word of the class names the record */
+    uint64_t word[L2_BUNCH_WORDS];
+    bool exact;  /* a word of the bunch names the record */
     bool newest; /* and no other word names a newer one: a get looks at it first */
-    bool many;   /* the class has, or had, other records */
+    bool many;   /* the bunch has, or had, other records */
 } l2_mover;
 
-/* Copy the words of the record's class. Return false if none can lead to the record. */
+/* Copy the words of the record's bunch. Return false if none can lead to the record. */
 static bool l2_move_words(l2 *d, l2_mover *v)
 {
     const uint64_t addr = ((uint64_t)d->moves.seg << d->seg_shift) + v->e->off / d->form.granule;
@@ -219,7 +219,7 @@ static bool l2_move_words(l2 *d, l2_mover *v)
     return v->exact || v->many;
 }
 
-/* Return true if a get of the key finds the record in its class. *unread: that is unknown. */
+/* Return true if a get of the key finds the record in its bunch. *unread: that is unknown. */
 static bool l2_move_found(l2 *d, const l2_mover *v, bool *unread)
 {
     if (v->newest) { return true; }

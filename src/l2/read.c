@@ -363,13 +363,13 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
 
 BASE_SIZE_BEGIN
 
-/* Find the newest record of the key among all records of the class's words and their links. Two
+/* Find the newest record of the key among all records of the bunch's words and their links. Two
  * words may lead to the same records, so records are visited newest first. partial: the index
  * rebuild runs. A link is not followed then: it may pass over a newer record of the key that the
  * index does not have yet. PENDING: retry. */
 static cellar_err l2_get_linked(l2 *d, const l2_want *w, uint64_t h48, bool partial)
 {
-    uint64_t word[L2_CLASS_WORDS], lsn[L2_CLASS_WORDS];
+    uint64_t word[L2_BUNCH_WORDS], lsn[L2_BUNCH_WORDS];
     const uint32_t n = l2_index_all(d, h48, word);
     for (uint32_t i = 0; i < n; i++) { lsn[i] = l2_word_lsn(d, word[i]); }
     for (;;) {

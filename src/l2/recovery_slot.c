@@ -8,11 +8,11 @@
  *                                 dropped if no other record follows. A tombstone or control with
  *                                 all its bytes is completed: what it hides must stay hidden
  *              mark, check wrong  damaged if the page cache survived (same boot) or the record was
- *                                 synced (below clean_lsn): its footer line says which class it
+ *                                 synced (below clean_lsn): its footer line says which bunch it
  *                                 hides, if the record confirms that; otherwise a hole.
  *                                 Else torn by a power cut, and not promised to a caller
  *              head damaged       repaired if one bit is wrong, the line's length fits and the
- *                                 check is not 0. Else the line gives class and length until a
+ *                                 check is not 0. Else the line gives bunch and length until a
  *                                 whole record behind it confirms its own line (l2_walk.blind);
  *                                 otherwise a hole
  * INVARIANTS Each step may be interrupted and repeated: `base` of the slot is a copy meanwhile.
@@ -194,7 +194,7 @@ static bool l2_control_there(const l2_rec *r, const unsigned char *value, uint64
 }
 
 /* Complete a tombstone or control that has all its bytes but no check. The mark confirms its head,
- * the line confirms its class. */
+ * the line confirms its bunch. */
 static void l2_walk_finish(const l2 *d, const l2_slot *s, const l2_rec *r, uint32_t off,
                            const unsigned char *line)
 {
@@ -218,7 +218,7 @@ typedef struct l2_flip { /* a record with a flipped bit */
     uint64_t segseq;
     uint32_t off, end;
     uint32_t dist; /* to the next record, by its line; 0: unknown */
-    uint64_t h48;  /* class */
+    uint64_t h48;  /* bunch */
     l2_rec r;
 } l2_flip;
 
@@ -242,17 +242,17 @@ static bool l2_flip_head(const unsigned char *at, void *arg)
     return f->dist == 0 || line == next || line == base_round_up(next, L2_PAGE);
 }
 
-static bool l2_flip_class(const unsigned char *part, void *arg)
+static bool l2_flip_bunch(const unsigned char *part, void *arg)
 {
     const l2_flip *f = arg;
     (void)part;
     return l2_rec_h48(f->d, f->at, &f->r) == f->h48;
 }
 
-/* Find the class that a damaged record hides. No check covers the line of an open slot. The line is
+/* Find the bunch that a damaged record hides. No check covers the line of an open slot. The line is
  * believed if key and generation hash to it. In a record too long for a repair it is also believed
- * if they would after one flipped bit. Return false if the class is unknown. */
-static bool l2_walk_class(const l2 *d, const l2_slot *s, const l2_rec *r, uint32_t off,
+ * if they would after one flipped bit. Return false if the bunch is unknown. */
+static bool l2_walk_bunch(const l2 *d, const l2_slot *s, const l2_rec *r, uint32_t off,
                           const unsigned char *line, uint64_t *h48)
 {
     unsigned char copy[L2_RECORD_HEAD + UINT8_MAX * 8 + L2_HEAL_BYTES] BASE_ALIGNED(8);
@@ -268,11 +268,11 @@ static bool l2_walk_class(const l2 *d, const l2_slot *s, const l2_rec *r, uint32
     if (r->klen > L2_HEAL_BYTES) { return false; }
     f.r = *r;
     f.h48 = *h48;
-    return l2_heal((unsigned char *)&f.r.generation, sizeof f.r.generation, l2_flip_class, &f) ||
-           l2_heal(copy + key, r->klen, l2_flip_class, &f);
+    return l2_heal((unsigned char *)&f.r.generation, sizeof f.r.generation, l2_flip_bunch, &f) ||
+           l2_heal(copy + key, r->klen, l2_flip_bunch, &f);
 }
 
-/* Compare a record of class `h48` with its line, or NULL, after records may have been skipped. A
+/* Compare a record of bunch `h48` with its line, or NULL, after records may have been skipped. A
  * mismatch is a hole. */
 static void l2_walk_sight(l2_walk *w, uint64_t h48, uint8_t kind, const unsigned char *line)
 {
@@ -331,7 +331,7 @@ static void l2_walk_lose(l2 *d, l2_walk *w, const l2_rec *r, uint32_t off,
     w->hole = w->hole || (l2_line_dist(d, line) != 0 && !l2_line_fits(d, off, next, line));
     w->hole = w->hole || line == NULL || r->kind == L2_KIND_CONTROL ||
               l2_line_rec(line).kind == L2_KIND_CONTROL ||
-              !l2_walk_class(d, w->s, r, off, line, &h48);
+              !l2_walk_bunch(d, w->s, r, off, line, &h48);
     l2_walk_sight(w, h48, r->kind, line);
     l2_walk_keep(d, w, h48, &lost, off);
 }

@@ -12,7 +12,7 @@ CELLAR_PRIVATE uint32_t l2_tombstone_locks_in(uint64_t memory_bytes);
 CELLAR_PRIVATE uint32_t l2_lines_in(uint64_t objects);      /* lines of its filter */
 CELLAR_PRIVATE bool l2_tombstone_locks_open(l2 *d, uint64_t objects);
 CELLAR_PRIVATE void l2_tombstone_locks_close(l2 *d);
-/* Return the tombstone lock of a class. Fingerprint and shard select it, so that a class has one
+/* Return the tombstone lock of a bunch. Fingerprint and shard select it, so that a bunch has one
  * lock. */
 BASE_INLINE l2_tombstone_lock *l2_tombstone_lock_of(l2 *d, uint64_t h48)
 {

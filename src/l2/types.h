@@ -13,7 +13,7 @@
  *            Each record that a replay could find has its bits in the tombstone filter. The
  *            exception are records below the floor of a header in the stage. A record is complete
  *            when its check is set. No code asserts bytes from disk.
- * LOCKING    tombstone lock of the key's class (L2_TOMBSTONE_LOCK) -> log lock (L2_LOG) or a shard
+ * LOCKING    tombstone lock of the key's bunch (L2_TOMBSTONE_LOCK) -> log lock (L2_LOG) or a shard
  *            (L2_SHARD). A thread never holds both of the latter. A slot changes hands: L2_LOG
  *            guards it while it is OPEN, the worker alone uses it from FULL on. The worker is the
  *            thread that holds `working`, which has no rank, because it is held during I/O.
@@ -62,7 +62,7 @@
 
 enum { L2_KIND_PUT = 0, L2_KIND_TOMB = 1, L2_KIND_CONTROL = 2 };
 /* Flags next to the kind, in a record and in its footer line. DURABLE: the durability of the put
- * was acknowledged. LINKED: the record names an older record of its class, see index.c, LINKS. */
+ * was acknowledged. LINKED: the record names an older record of its bunch, see index.c, LINKS. */
 #define L2_FLAG_DURABLE 0x10u
 #define L2_FLAG_LINKED 0x20u
 #define L2_FLAGS (L2_FLAG_DURABLE | L2_FLAG_LINKED)
@@ -158,14 +158,14 @@ typedef struct l2_index {
     _Atomic uint64_t words; /* words in use, tomb words included */
 } l2_index;
 
-#define L2_WORD_TWIN ((uint64_t)1)   /* the class has, or had, another word */
+#define L2_WORD_TWIN ((uint64_t)1)   /* the bunch has, or had, another word */
 #define L2_WORD_TOMB ((uint64_t)2)   /* the word names a tombstone */
 #define L2_WORD_DURABLE ((uint64_t)4)   /* L2_FLAG_DURABLE of the record */
 #define L2_WORD_LINKED ((uint64_t)8) /* L2_FLAG_LINKED of the record */
 #define L2_WORD_FLAGS(flags) ((uint64_t)((flags) & L2_FLAGS) >> 2)
 /* Heavy words: a full pair of buckets drops them last. */
 #define L2_WORD_HEAVY (L2_WORD_DURABLE | L2_WORD_LINKED | L2_WORD_TOMB)
-#define L2_CLASS_WORDS (2 * L2_WAYS)
+#define L2_BUNCH_WORDS (2 * L2_WAYS)
 #define L2_WORD_ADDR(w) ((w) >> 28)
 #define L2_WORD_TAG(w) ((uint32_t)((w) >> 12) & 0xffffu)
 #define L2_WORD(addr, tag, hint) \
@@ -178,9 +178,9 @@ typedef struct l2_sort_line { /* a footer line during the index rebuild: its wor
     uint32_t word_lo, word_hi, place;
 } l2_sort_line;
 
-typedef struct l2_class { /* position of the words of a hash48; tag: fingerprint */
+typedef struct l2_bunch { /* position of the words of a hash48; tag: fingerprint */
     uint32_t shard, b1, b2, tag;
-} l2_class;
+} l2_bunch;
 
 typedef struct l2_terms { /* conditions for a put */
     uint64_t invalidations;    /* count before its tags and its key were checked */

@@ -235,7 +235,7 @@ static void l2_owner_read(l2 *d, l2_owner *o, uint64_t word)
 CELLAR_PRIVATE bool l2_part_wanted(l2 *d, const unsigned char *key, uint32_t klen,
                                    uint32_t *generation)
 {
-    uint64_t word[L2_CLASS_WORDS], lsn[L2_CLASS_WORDS];
+    uint64_t word[L2_BUNCH_WORDS], lsn[L2_BUNCH_WORDS];
     l2_moves *v = &d->moves;
     if (klen != L2_PART_KEY) { return false; }
     l2_owner o = { .id = l2_r64(key) };

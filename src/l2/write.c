@@ -42,7 +42,7 @@
 
 /* ---- tombstones ---- */
 
-/* Store the tombstone's word in its class. No word stays if the class has nothing else. */
+/* Store the tombstone's word in its bunch. No word stays if the bunch has nothing else. */
 static SYNC_HOLDS(L2_TOMBSTONE_LOCK) void l2_tombstone_indexed(l2 *d, l2_tombstone_lock *g,
                                                                uint64_t h48, const l2_link *link,
                                                                bool rebuilding, uint64_t word)
@@ -137,7 +137,7 @@ CELLAR_PRIVATE void l2_invalidate(l2 *d, const l2_key *k)
 
 /* ---- preparation of a put ---- */
 
-/* Return true if a word of the class names the copy at `addr`. */
+/* Return true if a word of the bunch names the copy at `addr`. */
 static bool l2_is_there(l2 *d, uint64_t h48, uint64_t addr)
 {
     const uint64_t w = addr != 0 ? l2_index_find(d, h48) : 0;
@@ -155,7 +155,7 @@ static SYNC_UNCHECKED bool l2_tombstone_lock_try(l2_tombstone_lock *g)
     return false;
 }
 
-/* Reserve the record, link it to its class and store its word. The fields that a get needs to
+/* Reserve the record, link it to its bunch and store its word. The fields that a get needs to
  * follow the link are complete before the word is stored. */
 static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_put_linked(l2 *d, l2_tombstone_lock *g,
                                                            const l2_key *k,
@@ -185,10 +185,10 @@ static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_put_linked(l2 *d, l2_tombstone_l
     return L2_TOOK;
 }
 
-/* Return true if the class has exactly these words. */
-static bool l2_class_same(l2 *d, uint64_t h48, const uint64_t *word, uint32_t count)
+/* Return true if the bunch has exactly these words. */
+static bool l2_bunch_same(l2 *d, uint64_t h48, const uint64_t *word, uint32_t count)
 {
-    uint64_t now[L2_CLASS_WORDS];
+    uint64_t now[L2_BUNCH_WORDS];
     const uint32_t n = l2_index_all(d, h48, now);
     bool same = n == count;
     for (uint32_t i = 0; same && i < n; i++) {
@@ -225,7 +225,7 @@ CELLAR_PRIVATE l2_took l2_put_again(l2 *d, const l2_key *k, const l2_again *a)
     r.bytes -= link;
     if (!l2_tombstone_lock_try(g)) { return L2_NO_ROOM; }
     l2_took took = L2_IS_OLD;
-    if (l2_class_same(d, h48, a->word, a->words)) {
+    if (l2_bunch_same(d, h48, a->word, a->words)) {
         took = l2_put_linked(d, g, k, ext, &r, &terms, &at);
     }
     sync_drop(L2_TOMBSTONE_LOCK, &g->lock);

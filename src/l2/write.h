@@ -19,10 +19,10 @@ typedef struct l2_again { /* a live record, and the state that was found live */
     const l2_rec *rec;
     uint64_t lsn;
     uint64_t count;          /* invalidations.count before the check of tags and patterns */
-    const uint64_t *word;    /* words of its class before the check */
+    const uint64_t *word;    /* words of its bunch before the check */
     uint32_t words;
 } l2_again;
-/* Append a live record again. IS_OLD, IS_INVALID: its class, its floor, or a tag or pattern changed
+/* Append a live record again. IS_OLD, IS_INVALID: its bunch, its floor, or a tag or pattern changed
  * since; check it again. Else there is no room now. */
 CELLAR_PRIVATE l2_took l2_put_again(l2 *d, const l2_key *k, const l2_again *a);
 

@@ -6,7 +6,7 @@
  *            round: the I/O thread, or with no_thread the step of the host and callers that wait
  *            remote_ask -> ticket -> inbox -> the caller sends and reads, or the owner of the turn
  * INVARIANTS asleep is 1 while no round looks at the inbox; a post that finds it 1 rings the bell.
- *            A request in flight has a reader (README.md, Turns).
+ *            A request under way has a reader (README.md, Turns).
  * LOCKING    The turn, a lock of two states and a futex; refusal_lock guards the last reason only.
  *            Waits are futexes: of groups of tickets, and marker_back.
  * TIME       Waits and pauses: monotonic clock of the system. Markers and proofs: clock of the
@@ -155,7 +155,7 @@ static bool remote_reader_choose(remote_link *l)
     if (now == NULL || atomic_load(&now->state) != REMOTE_T_SENT ||
         (!calm && remote_ticket_number(l, now) == l->alone)) {
         if (t == NULL || !remote_reader_set(l, t)) {
-            t = calm ? remote_tickets_first(l, &l->flight) : NULL;
+            t = calm ? remote_tickets_first(l, &l->sent) : NULL;
             while (t != NULL && !remote_reader_set(l, t)) { t = remote_ticket_after(l, t); }
             if (t == NULL) { atomic_store(&l->reader, REMOTE_TICKET_NONE); }
             else { remote_ticket_ended(l, t); }
@@ -209,7 +209,7 @@ static void remote_retrack_begin(remote_link *l)
     remote_gap_begin(l);
     remote_state_set(l, REMOTE_GAP);
     atomic_store(&l->retrack, false); /* after the state, and before the prefixes are read */
-    remote_deadline_set(l); /* no marker may be in flight that would break the link */
+    remote_deadline_set(l); /* no marker may be under way that would break the link */
     remote_track(l, false);
 }
 
@@ -247,7 +247,7 @@ static void remote_times(remote_link *l)
 /* Return whether the server holds a WAIT. */
 static bool remote_is_waiting(remote_link *l)
 {
-    const remote_ticket *t = remote_tickets_first(l, &l->flight);
+    const remote_ticket *t = remote_tickets_first(l, &l->sent);
     return t != NULL && (t->q.flags & REMOTE_WAITS) != 0;
 }
 
@@ -276,7 +276,7 @@ static void remote_requests(remote_link *l)
 static int64_t remote_round_wait(remote_link *l, int64_t wait_ms)
 {
     int64_t most_ms = l->c->proof_ms / 16 < REMOTE_LOOK_MS ? l->c->proof_ms / 16 : REMOTE_LOOK_MS;
-    const bool soon = l->flight.first != REMOTE_TICKET_NONE ||
+    const bool soon = l->sent.first != REMOTE_TICKET_NONE ||
                       l->phase == REMOTE_PHASE_RESOLVE || l->phase == REMOTE_PHASE_SENTINEL;
     if (soon && most_ms > 10) { most_ms = 10; }
     if (l->beat_ms < most_ms) { most_ms = l->beat_ms; }
@@ -395,7 +395,7 @@ static bool remote_spin(remote_link *l, const remote_ticket *t, struct pollfd *p
     int64_t late_ns;
     bool found;
     if (rest != 0) { atomic_store(&l->spin_rest, rest - 1); }
-    if (rest != 0 || atomic_load(&l->in_flight) > REMOTE_SPIN_MOST) { return false; }
+    if (rest != 0 || atomic_load(&l->under_way) > REMOTE_SPIN_MOST) { return false; }
     do {
         sched_yield();
         found = p != NULL ? ppoll(p, 1, &none, NULL) > 0

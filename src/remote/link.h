@@ -40,7 +40,7 @@ CELLAR_PRIVATE cellar_err remote_link_step(remote_link *l, int64_t wait_ms);
  * out:     *fate (may be NULL) of a failed request
  * returns: OK: `fn` has taken all replies, errors of the server among them. E_TIMEOUT: after
  *          wait_ms. E_IO: the connection was lost. E_BREAKER_OPEN: no connection, returned at once.
- *          E_LIMIT: too many requests in flight. E_CLOSED, E_FORKED. E_DEADLOCK: called in the
+ *          E_LIMIT: too many requests under way. E_CLOSED, E_FORKED. E_DEADLOCK: called in the
  *          I/O thread.
  *          After any return neither `fn` runs nor `bytes` are read.
  * thread:  any. With no_thread this call runs the link while it waits. */

@@ -13,7 +13,7 @@
 #include "remote/resolve.h"
 #include "remote/wire.h"
 
-#define REMOTE_TICKETS 4096u   /* requests of callers in flight */
+#define REMOTE_TICKETS 4096u   /* requests of callers under way */
 #define REMOTE_TICKETS_OWN 16u /* requests of the link itself */
 #define REMOTE_TICKETS_ALL (REMOTE_TICKETS + REMOTE_TICKETS_OWN)
 #define REMOTE_GROUP 32u       /* tickets of a group: the bits of a futex */
@@ -75,7 +75,7 @@ typedef enum remote_phase {
 typedef struct remote_marker {
     int64_t sent_ms;      /* clock of the store */
     int64_t sent_ns;
-    uint32_t number;      /* 0: none in flight */
+    uint32_t number;      /* 0: none under way */
     bool fresh;           /* its script made a new key */
     bool echoed, replied; /* by *subscriber*; by *data* */
     bool counts;          /* sent in PHASE_MARKS, and no gap since */
@@ -95,7 +95,7 @@ typedef struct remote_sentinel {
     remote_why why;         /* of its last answer or failure; NONE: a server, or nothing yet */
     char text[120];         /* with why */
     uint32_t skip;          /* replies to AUTH */
-    bool fresh, asking;     /* no question was sent; one is in flight */
+    bool fresh, asking;     /* no question was sent; one is under way */
 } remote_sentinel;
 
 struct remote_link {
@@ -108,7 +108,7 @@ struct remote_link {
     remote_ticket tickets[REMOTE_TICKETS_ALL];
     remote_group groups[REMOTE_GROUPS];
     _Atomic uint64_t free_list;    /* change count << 32 | number + 1 */
-    _Atomic uint32_t in_flight;    /* tickets of callers */
+    _Atomic uint32_t under_way;    /* tickets of callers */
     _Atomic uint32_t inbox;        /* newest posted ticket, number + 1 */
     _Atomic uint32_t asleep;       /* the I/O thread waits, or no thread runs the link */
     _Atomic uint32_t turn;         /* futex word. 1: a thread runs the link; 2: and others wait */
@@ -140,9 +140,9 @@ struct remote_link {
     /* The runner. */
     remote_phase phase;
     remote_wire data, subscriber;
-    remote_tickets queue, flight;
+    remote_tickets queue, sent;
     uint32_t alone;                /* ticket of the caller that runs the link; 0: none */
-    uint32_t others;               /* tickets in flight that have no caller, or are a WAIT */
+    uint32_t others;               /* tickets under way that have no caller, or are a WAIT */
     uint32_t ended_groups;         /* groups from here on have no ended tickets */
     remote_address at;             /* server of this attempt */
     remote_address primary;        /* newest one that the Sentinels named */
@@ -159,7 +159,7 @@ struct remote_link {
     int64_t retry_ns, deadline_ns; /* of the pause; of the name, then till tracking is on */
     bool gap_told;                 /* `linked` was not called since `gap` */
     uint32_t prefixes;             /* tracked on this connection */
-    remote_bytes bytes;            /* of the handshake request in flight */
+    remote_bytes bytes;            /* of the handshake request under way */
     char marker_key[REMOTE_MARKER_KEY_MAX]; /* "~app:<uuid>:", then the number of the key */
     size_t marker_prefix_len;
     bool unvouched;                /* no majority of the Sentinels named the server at a marker */
@@ -183,7 +183,7 @@ struct remote_link {
 
 /* ---- ticket.c ---- */
 CELLAR_PRIVATE void remote_tickets_open(remote_link *l); /* of a link of zero bytes */
-/* Take a free ticket for `q`. NULL: too many in flight. */
+/* Take a free ticket for `q`. NULL: too many under way. */
 CELLAR_PRIVATE remote_ticket *remote_ticket_new(remote_link *l, const remote_request *q, bool own);
 CELLAR_PRIVATE void remote_ticket_free(remote_link *l, remote_ticket *t);
 CELLAR_PRIVATE void remote_ticket_post(remote_link *l, remote_ticket *t); /* any thread */
@@ -209,7 +209,7 @@ CELLAR_PRIVATE void remote_ticket_ended(remote_link *l, const remote_ticket *t);
 /* Wake these callers. */
 CELLAR_PRIVATE void remote_tickets_wake(remote_link *l);
 
-/* ---- flight.c ---- */
+/* ---- pipeline.c ---- */
 CELLAR_PRIVATE void remote_send_queue(remote_link *l);
 CELLAR_PRIVATE void remote_take_reply(void *link, const remote_reply *reply); /* of *data* */
 CELLAR_PRIVATE void remote_end_all(remote_link *l, cellar_err err);

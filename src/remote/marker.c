@@ -5,7 +5,7 @@
  * PICTURE    I/O thread -- script: PEXPIRE marker key --> server -- invalidation --> *subscriber*
  *                 s = now                                               both back: s + proof_ms
  * INVARIANTS The server executed the marker after s, and *subscriber* delivers in order: what was
- *            executed before s was handled when the marker is heard. One marker is in flight at a
+ *            executed before s was handled when the marker is heard. One marker is under way at a
  *            time. A key that expired or was evicted is announced, too. So the reply must say that
  *            the key existed; else the next marker makes a key of a new number. It is sent
  *            immediately, or after proof_ms / 4 if the lost marker had made its key, as the first
@@ -148,7 +148,7 @@ static void remote_marker_send(remote_link *l)
     (void)remote_post_own(l, &q, &l->marker_bytes);
 }
 
-/* Watch the marker in flight. */
+/* Watch the marker under way. */
 static void remote_marker_watch(remote_link *l, int64_t now_ms)
 {
     const int64_t age_ms = now_ms - l->marker.sent_ms;

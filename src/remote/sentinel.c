@@ -9,7 +9,7 @@
  * INVARIANTS An answer counts from the time of its question, a majority from its oldest answer. So
  *            a proof ends proof_ms after a time at which a majority named this server.
  *            A Sentinel that fails keeps its vote until it is too old.
- * LIMITS     REMOTE_ADDRESSES_MAX Sentinels, a connection, a question in flight and a lookup of the
+ * LIMITS     REMOTE_ADDRESSES_MAX Sentinels, a connection, a question under way and a lookup of the
  *            name for each: a name that is slow to resolve delays no other Sentinel. */
 #include <stdio.h>
 #include <string.h>

@@ -138,7 +138,7 @@ CELLAR_PRIVATE bool remote_watch(remote_link *l, remote_wire *w)
     if (w == &l->data && reader != REMOTE_TICKET_NONE) { /* a caller reads, and sends in its turn */
         e.events = EPOLLRDHUP | (reader != l->alone ? e.events & EPOLLOUT : 0u);
     } else if (w == &l->data && w->watched == EPOLLRDHUP && e.events == EPOLLIN &&
-               l->flight.first == REMOTE_TICKET_NONE) {
+               l->sent.first == REMOTE_TICKET_NONE) {
         e.events = EPOLLRDHUP; /* the next request may be of a caller that reads, too */
     }
     if (w->fd < 0 || w->watched == e.events) { return true; }

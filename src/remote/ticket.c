@@ -2,7 +2,7 @@
  *
  * ticket: requests between callers and the runner of the link, without a lock.
  *
- * PICTURE    free list -> caller -> inbox (newest first) -> runner: queue -> flight -> end
+ * PICTURE    free list -> caller -> inbox (newest first) -> runner: queue -> sent -> end
  * INVARIANTS A ticket is in one list, or its caller holds it. A caller leaves a ticket only by
  *            QUEUED -> LEFT or SENT -> LEFT. So the runner reads neither bytes nor frame of a
  *            caller that has returned: it does that in SENDING and TAKING.
@@ -33,8 +33,8 @@ CELLAR_PRIVATE void remote_tickets_open(remote_link *l)
 
 CELLAR_PRIVATE remote_ticket *remote_ticket_new(remote_link *l, const remote_request *q, bool own)
 {
-    if (!own && atomic_fetch_add(&l->in_flight, 1) >= REMOTE_TICKETS) {
-        (void)atomic_fetch_sub(&l->in_flight, 1);
+    if (!own && atomic_fetch_add(&l->under_way, 1) >= REMOTE_TICKETS) {
+        (void)atomic_fetch_sub(&l->under_way, 1);
         remote_count(l, REMOTE_LINK_FULL, 1);
         return NULL;
     }
@@ -65,7 +65,7 @@ CELLAR_PRIVATE void remote_ticket_free(remote_link *l, remote_ticket *t)
         atomic_store(&t->next, (uint32_t)seen);
     } while (!atomic_compare_exchange_weak(&l->free_list, &seen, ((seen >> 32) + 1) << 32 |
                                                                      remote_ticket_number(l, t)));
-    if (!own) { (void)atomic_fetch_sub(&l->in_flight, 1); }
+    if (!own) { (void)atomic_fetch_sub(&l->under_way, 1); }
 }
 
 CELLAR_PRIVATE void remote_ticket_post(remote_link *l, remote_ticket *t)

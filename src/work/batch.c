@@ -3,9 +3,9 @@
  * batch: items become batches, batches become calls, calls become verdicts.
  *
  * WALK       put -> waiting -> due by count, bytes, linger, flush, groups or drain -> job: take a
- *            batch into flight -> call -> verdicts, or smaller calls, or a retry -> done functions
+ *            batch into hand -> call -> verdicts, or smaller calls, or a retry -> done functions
  *            -> rest: queued again, armed, or freed
- * CUTS       A call has the items of the flight up to the first cut. A failed call is bisected by
+ * CUTS       A call has the items in hand up to the first cut. A failed call is bisected by
  *            one more cut in its middle, and split by a cut behind each item. What is left to do is
  *            therefore always in the lists, wherever a thread ends.
  * ORDER      A job makes one call and then queues itself behind the other groups.
@@ -107,9 +107,9 @@ CELLAR_PRIVATE bool batch_is_mine(const void *batcher)
     return false;
 }
 
-CELLAR_PRIVATE batch_group *batch_find(cellar_batcher *b, char *name, size_t len, uint32_t lane)
+CELLAR_PRIVATE batch_group *batch_find(cellar_batcher *b, char *name, size_t len, uint32_t track)
 {
-    name[0] = (char)lane;
+    name[0] = (char)track;
     const unsigned hash = (unsigned)base_hash(&b->hash_key, 0, name, len + 1);
     return BASE_TABLE_FIND(hh, b->groups, name, len + 1, hash);
 }
@@ -124,18 +124,18 @@ static batch_item *batch_same_key(cellar_batcher *b, batch_item *i, uint64_t id,
     return BASE_TABLE_FIND(hh, b->keys, key, i->key_len, *hash);
 }
 
-/* Return the lane of an item with the same key, else one that collects, else NULL for a new one,
+/* Return the track of an item with the same key, else one that collects, else NULL for a new one,
  * else the one with the fewest items. */
-CELLAR_PRIVATE batch_group *batch_lane(cellar_batcher *b, char *name, size_t len, batch_item *i,
-                                       uint64_t *id)
+CELLAR_PRIVATE batch_group *batch_track(cellar_batcher *b, char *name, size_t len, batch_item *i,
+                                        uint64_t *id)
 {
     batch_group *collects = NULL, *least = NULL;
     uint32_t fresh = UINT32_MAX;
     *id = 0;
-    for (uint32_t lane = 0; lane < b->cfg.parallel; lane++) {
-        batch_group *g = batch_find(b, name, len, lane);
+    for (uint32_t track = 0; track < b->cfg.parallel; track++) {
+        batch_group *g = batch_find(b, name, len, track);
         if (g == NULL) {
-            fresh = BASE_MIN(fresh, lane);
+            fresh = BASE_MIN(fresh, track);
             continue;
         }
         *id = g->id;
@@ -319,11 +319,11 @@ CELLAR_PRIVATE void batch_drain_all(cellar_batcher *b, batch_after *a)
 
 /* ---- a job ---- */
 
-/* Take the next batch into flight. */
+/* Take the next batch into hand. */
 static void batch_take(batch_group *g) SYNC_HOLDS(WHEEL)
 {
     const cellar_batcher_config *c = &g->of->cfg;
-    batch_list *from = &g->waiting, *to = &g->flight;
+    batch_list *from = &g->waiting, *to = &g->hand;
     static const uint8_t counters[] = {
         0, STATS_BATCHER_BY_ITEMS, STATS_BATCHER_BY_BYTES, STATS_BATCHER_BY_LINGER,
         STATS_BATCHER_BY_GROUPS, STATS_BATCHER_BY_FLUSH, STATS_BATCHER_BY_DRAIN
@@ -345,9 +345,9 @@ static void batch_take(batch_group *g) SYNC_HOLDS(WHEEL)
 /* Give up what no call has taken. */
 static void batch_abandon(batch_group *g) SYNC_HOLDS(WHEEL)
 {
-    while (g->flight.first != NULL) {
-        batch_item *i = g->flight.first;
-        batch_finish(&g->flight, i, CELLAR_BATCH_ABANDONED, CELLAR_OK);
+    while (g->hand.first != NULL) {
+        batch_item *i = g->hand.first;
+        batch_finish(&g->hand, i, CELLAR_BATCH_ABANDONED, CELLAR_OK);
     }
     while (g->waiting.first != NULL) {
         batch_item *i = g->waiting.first;
@@ -358,16 +358,16 @@ static void batch_abandon(batch_group *g) SYNC_HOLDS(WHEEL)
     batch_open_set(g, false);
 }
 
-/* Take over the items that wait behind the call of another lane. */
+/* Take over the items that wait behind the call of another track. */
 static void batch_relieve(batch_group *g) SYNC_HOLDS(WHEEL)
 {
     cellar_batcher *b = g->of;
     char name[CELLAR_BATCH_KEY_MAX + 2];
     batch_group *from = NULL;
     memcpy(name, g->name, g->name_len + 1);
-    for (uint32_t lane = 0; lane < b->cfg.parallel && from == NULL; lane++) {
-        batch_group *other = batch_find(b, name, g->name_len, lane);
-        const bool waits = other != NULL && other != g && other->flight.count != 0 &&
+    for (uint32_t track = 0; track < b->cfg.parallel && from == NULL; track++) {
+        batch_group *other = batch_find(b, name, g->name_len, track);
+        const bool waits = other != NULL && other != g && other->hand.count != 0 &&
                            other->waiting.count != 0;
         if (waits) { from = other; }
     }
@@ -385,17 +385,17 @@ static void batch_rest(batch_group *g, int64_t now_ms, batch_after *a) SYNC_HOLD
 {
     cellar_batcher *b = g->of;
     if (b->abandon) { batch_abandon(g); }
-    const bool waits = g->flight.count != 0 && g->retry_ms > now_ms && !b->draining &&
+    const bool waits = g->hand.count != 0 && g->retry_ms > now_ms && !b->draining &&
                        g->finished.count == 0;
     g->tid = 0;
     g->state = waits ? BATCH_BACKOFF : BATCH_IDLE;
-    if (b->cfg.parallel > 1 && g->flight.count + g->waiting.count == 0 && !b->abandon) {
+    if (b->cfg.parallel > 1 && g->hand.count + g->waiting.count == 0 && !b->abandon) {
         batch_relieve(g);
     }
     batch_look(g, a);
     if (waits) {
         batch_arm(g, g->retry_ms, a);
-    } else if (g->finished.count != 0 || g->flight.count != 0 || g->due != 0) {
+    } else if (g->finished.count != 0 || g->hand.count != 0 || g->due != 0) {
         batch_kick(g, a);
     } else if (g->waiting.count == 0) {
         batch_group_out(g);
@@ -490,12 +490,12 @@ typedef struct batch_call { /* on the stack of the thread that makes it */
     cellar_batch_item few[BATCH_FEW];
 } batch_call;
 
-/* Fill a call with the items of the flight up to the first cut. */
+/* Fill a call with the items in hand up to the first cut. */
 static void batch_fill(batch_call *c) SYNC_HOLDS(WHEEL)
 {
     batch_group *g = c->g;
     c->seen = cellar_batch_default();
-    for (batch_item *i = g->flight.first; i != NULL && c->count < c->room; i = i->next) {
+    for (batch_item *i = g->hand.first; i != NULL && c->count < c->room; i = i->next) {
         c->items[c->count++] = (cellar_batch_item){ i->len != 0 ? i->bytes : NULL, i->len };
         c->seen.bytes += i->len;
         i->calls++;
@@ -524,7 +524,7 @@ static int64_t batch_backoff_ms(batch_group *g) SYNC_HOLDS(WHEEL)
 static void batch_cut(const batch_call *c) SYNC_HOLDS(WHEEL)
 {
     const bool bisect = c->g->of->cfg.on_failure == CELLAR_BATCH_BISECT;
-    batch_item *i = c->g->flight.first;
+    batch_item *i = c->g->hand.first;
     for (uint32_t n = 1; n <= c->count; n++, i = i->next) {
         if (!bisect || n == c->count / 2 || n == c->count) { i->cut = true; }
     }
@@ -551,8 +551,8 @@ static uint32_t batch_judge(const batch_call *c, int64_t now_ms) SYNC_HOLDS(WHEE
         return 0;
     }
     for (uint32_t n = 0; n < c->count; n++) {
-        batch_item *i = g->flight.first;
-        batch_finish(&g->flight, i,
+        batch_item *i = g->hand.first;
+        batch_finish(&g->hand, i,
                      c->err == CELLAR_OK ? CELLAR_BATCH_OK : CELLAR_BATCH_FAILED, c->err);
     }
     g->failures = 0;
@@ -593,8 +593,8 @@ static bool batch_ready(batch_group *g, int64_t now_ms) SYNC_HOLDS(WHEEL)
 {
     cellar_batcher *b = g->of;
     if (b->abandon) { batch_abandon(g); }
-    if (g->flight.count == 0 && g->due != 0) { batch_take(g); }
-    return g->flight.count != 0 && (g->retry_ms <= now_ms || b->draining);
+    if (g->hand.count == 0 && g->due != 0) { batch_take(g); }
+    return g->hand.count != 0 && (g->retry_ms <= now_ms || b->draining);
 }
 
 static void batch_make_call(batch_group *g, int cancel)

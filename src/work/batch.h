@@ -3,14 +3,14 @@
  * batch: the structs of the batcher, and the functions of batch.c for the files above it.
  *
  * PICTURE    batcher -- table by name --> group -- waiting: items that no call has taken
- *                 \-- table by key: waiting items    \-- flight: items of the batch in hand
+ *                 \-- table by key: waiting items    \-- hand: items of the batch that runs
  *                 \-- wheel: linger and retry times   \-- finished: items with a verdict
- *            add -> waiting -> due -> pool -> a worker, or a tick: flight -> the flush function ->
+ *            add -> waiting -> due -> pool -> a worker, or a tick: hand -> the flush function ->
  *            finished -> the done function -> freed
  * INVARIANTS The job of a group is in the pool or on one thread at most (QUEUED), so that a group
  *            has one call at a time. A group without items is freed. A group is `open` if it has
  *            waiting items and is not due. With `parallel`, a group of the program is that many
- *            groups here, its lanes: they share name and id.
+ *            groups here, its tracks: they share name and id.
  * LOCKING    One lock, rank WHEEL, around everything that is not atomic or constant. User code,
  *            allocations of memory but for the tables, and the queue of the pool come outside. */
 #ifndef WORK_BATCH_H
@@ -40,7 +40,7 @@ typedef struct batch_item {
     uint32_t calls;
     uint32_t room;              /* bytes behind the data: of the key; constant */
     uint32_t key_len;           /* the same while the item is in `keys`, or comes there; else 0 */
-    bool cut;                   /* in flight: a call ends behind it */
+    bool cut;                   /* in hand: a call ends behind it */
     BASE_ALIGNED(16) unsigned char bytes[]; /* data, then the key: id of the group, key */
 } batch_item;
 
@@ -66,14 +66,14 @@ typedef struct batch_group {
     batch_state state;
     bool open;                  /* in the list of open groups */
     cellar_batch_trigger due;   /* of the waiting items; 0: not due */
-    cellar_batch_trigger trigger; /* of the flight */
-    batch_list waiting, flight, finished;
+    cellar_batch_trigger trigger; /* of the items in hand */
+    batch_list waiting, hand, finished;
     int64_t retry_ms;           /* no call before it; 0: at any time */
-    uint32_t failures;          /* failed calls with this flight, by RETRY */
+    uint32_t failures;          /* failed calls with the items in hand, by RETRY */
     cellar_batch_item *array;   /* of calls: max_items of them; of the job; NULL: none yet */
     int32_t tid;                /* thread inside a function of the program; 0: none */
     uint32_t name_len;
-    char name[];                /* number of the lane in one byte, name, 0 */
+    char name[];                /* number of the track in one byte, name, 0 */
 } batch_group;
 
 struct cellar_batcher {
@@ -112,15 +112,15 @@ CELLAR_PRIVATE void batch_after_init(batch_after *a);
 CELLAR_PRIVATE void batch_settle(cellar_batcher *b, batch_after *a);
 /* Return whether this thread is inside a function of the program. */
 CELLAR_PRIVATE bool batch_is_mine(const void *batcher) SYNC_HOLDS(WHEEL);
-/* Return a lane of a group; NULL: it has no items. `name`: a byte for the number of the lane, which
- * the call sets, and `len` bytes. */
-CELLAR_PRIVATE batch_group *batch_find(cellar_batcher *b, char *name, size_t len, uint32_t lane)
+/* Return a track of a group; NULL: it has no items. `name`: a byte for the number of the track,
+ * which the call sets, and `len` bytes. */
+CELLAR_PRIVATE batch_group *batch_find(cellar_batcher *b, char *name, size_t len, uint32_t track)
     SYNC_HOLDS(WHEEL);
-/* Return the lane for an item. NULL: it is not made yet; name[0] has its number, and *id the id of
+/* Return the track for an item. NULL: it is not made yet; name[0] has its number, and *id the id of
  * its group, 0: none. */
-CELLAR_PRIVATE batch_group *batch_lane(cellar_batcher *b, char *name, size_t len, batch_item *i,
-                                       uint64_t *id) SYNC_HOLDS(WHEEL);
-/* Make a lane that is in no table yet. NULL: no memory. */
+CELLAR_PRIVATE batch_group *batch_track(cellar_batcher *b, char *name, size_t len, batch_item *i,
+                                        uint64_t *id) SYNC_HOLDS(WHEEL);
+/* Make a track that is in no table yet. NULL: no memory. */
 CELLAR_PRIVATE batch_group *batch_group_make(cellar_batcher *b, const char *name, size_t len);
 CELLAR_PRIVATE void batch_group_free(batch_group *g);
 CELLAR_PRIVATE void batch_item_free(cellar_batcher *b, batch_item *i);

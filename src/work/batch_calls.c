@@ -56,7 +56,7 @@ static batch_step batch_try(cellar_batcher *b, char *name, size_t name_len, batc
         return *err == CELLAR_OK ? BATCH_IS_FULL : BATCH_REFUSED;
     }
     uint64_t id;
-    batch_group *g = batch_lane(b, name, name_len, i, &id);
+    batch_group *g = batch_track(b, name, name_len, i, &id);
     if (g == NULL && *spare == NULL) { return BATCH_NEEDS_GROUP; }
     const bool fresh = g == NULL;
     if (fresh) {
@@ -130,7 +130,7 @@ CELLAR_API cellar_err cellar_batch_add(cellar_batcher *b, const char *group, con
         full.coalesce_key_len > CELLAR_BATCH_KEY_MAX) {
         return CELLAR_E_TOOBIG;
     }
-    char name[CELLAR_BATCH_KEY_MAX + 2]; /* behind the number of a lane */
+    char name[CELLAR_BATCH_KEY_MAX + 2]; /* behind the number of a track */
     memcpy(name + 1, group, name_len + 1);
     batch_item *i = batch_item_make(b, data, len, &full);
     if (i == NULL) { return CELLAR_E_NOMEM; }
@@ -152,8 +152,8 @@ CELLAR_API cellar_err cellar_batcher_flush(cellar_batcher *b, const char *group)
     sync_take(WHEEL, &b->lock);
     if (group != NULL) {
         err = CELLAR_E_NOT_FOUND;
-        for (uint32_t lane = 0; lane < b->cfg.parallel; lane++) {
-            batch_group *g = batch_find(b, name, len, lane);
+        for (uint32_t track = 0; track < b->cfg.parallel; track++) {
+            batch_group *g = batch_find(b, name, len, track);
             if (g == NULL) { continue; }
             err = CELLAR_OK;
             batch_make_due(g, CELLAR_BATCH_BY_FLUSH, &a);

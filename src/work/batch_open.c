@@ -233,7 +233,7 @@ static void batch_free_all(cellar_batcher *b) SYNC_UNCHECKED
     while (g != NULL) {
         batch_group *next = g->hh.next;
         batch_free_list(b, &g->waiting);
-        batch_free_list(b, &g->flight);
+        batch_free_list(b, &g->hand);
         batch_free_list(b, &g->finished);
         batch_group_free(g);
         g = next;

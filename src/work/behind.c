@@ -3,8 +3,8 @@
  * behind: the writes of a namespace go to their source in batches.
  *
  * PICTURE    set, delete -> the store, in write order of the key -> put: node of the key {newest}
- *            -> item of the batcher -> flush: {newest} becomes {flight} -> function of the program
- *            -> done: {flight} is freed, and the node if nothing is left
+ *            -> item of the batcher -> flush: {newest} becomes {running} -> function of the program
+ *            -> done: {running} is freed, and the node if nothing is left
  * INVARIANTS A node has an item of the batcher that no call has taken if and only if it has
  *            `newest`. A later write of the key replaces `newest`. The batcher has one group, so
  *            there is one call at a time, and a key is in one call at most.
@@ -49,7 +49,7 @@ typedef struct behind_value {
 typedef struct behind_node { /* a key with a write that has not ended */
     UT_hash_handle hh;
     behind_value *newest;    /* no call has taken it; NULL: none */
-    behind_value *flight;    /* of the call that runs, or of its next attempt; NULL: none */
+    behind_value *running;   /* of the call that runs, or of its next attempt; NULL: none */
     uint32_t items;          /* of the batcher with this node */
     uint32_t key_len;
     unsigned char key[];
@@ -131,7 +131,7 @@ static void behind_item_end(behind *w, behind_node *n)
     sync_drop(WHEEL, &w->lock);
     if (!last) { return; }
     BASE_ASSERT(n->newest == NULL);
-    BASE_ASSERT(n->flight == NULL);
+    BASE_ASSERT(n->running == NULL);
     behind_node_free(w, n);
 }
 
@@ -156,11 +156,11 @@ static cellar_err behind_flush(const cellar_batch *batch, void *ctx)
     sync_take(WHEEL, &w->lock);
     for (size_t i = 0; i < batch->item_count; i++) {
         behind_node *n = behind_node_of(batch->items[i].data);
-        if (n->flight == NULL) { /* else this is another attempt */
-            n->flight = n->newest;
+        if (n->running == NULL) { /* else this is another attempt */
+            n->running = n->newest;
             n->newest = NULL;
         }
-        w->writes[i] = behind_write_of(n, n->flight);
+        w->writes[i] = behind_write_of(n, n->running);
     }
     sync_drop(WHEEL, &w->lock);
     return w->flush(w->writes, batch->item_count, w->ctx);
@@ -192,7 +192,7 @@ static void behind_done(const cellar_batch_result *r, void *ctx)
     behind *w = ctx;
     behind_end e = { w, behind_node_of(r->data), NULL, (cellar_err)r->err };
     sync_take(WHEEL, &w->lock);
-    behind_value **from = e.n->flight != NULL ? &e.n->flight : &e.n->newest;
+    behind_value **from = e.n->running != NULL ? &e.n->running : &e.n->newest;
     e.v = *from;
     *from = NULL;
     const bool newer = e.n->newest != NULL;
@@ -226,7 +226,7 @@ static cellar_err behind_get(void *ctx, const cellar_tier_key *k, void *buf, siz
     behind_value *v = NULL;
     sync_take(WHEEL, &w->lock);
     const behind_node *n = behind_find(w, k);
-    if (n != NULL) { v = n->newest != NULL ? n->newest : n->flight; }
+    if (n != NULL) { v = n->newest != NULL ? n->newest : n->running; }
     if (v != NULL) { v->refs++; }
     sync_drop(WHEEL, &w->lock);
     if (v == NULL) { return CELLAR_MISS; }

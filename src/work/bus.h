@@ -47,7 +47,7 @@ CELLAR_PRIVATE void bus_rest(cellar_bus_member *m, bus_after *a) SYNC_HOLDS(BUS)
 CELLAR_PRIVATE void bus_unpark(cellar_bus_member *m, bus_after *a) SYNC_HOLDS(BUS);
 /* Note that a task of a member has ended, and let the member go on. */
 CELLAR_PRIVATE void bus_has_ended(cellar_bus_member *m, bus_after *a) SYNC_HOLDS(BUS);
-/* Queue idle members while a lane is ready. */
+/* Queue idle members while a strand is ready. */
 CELLAR_PRIVATE void bus_offer_all(bus_group *g, bus_after *a) SYNC_HOLDS(BUS);
 /* End the job of a member: idle, or gone if it is leaving. */
 CELLAR_PRIVATE void bus_idle(cellar_bus_member *m, bus_after *a) SYNC_HOLDS(BUS);

@@ -2,11 +2,11 @@
  *
  * bus_copy: the states of a message in a group: enter, wait, deliver, return, die, end.
  *
- * WALK       enter -> WAITING at the end of its lane -> claim: HELD, the lease runs -> ack: ended;
+ * WALK       enter -> WAITING at the end of its strand -> claim: HELD for a time -> ack: ended;
  *            retry: WAITING at the front, or DELAYED and then WAITING; max_deliver: dead
  *            dead -> first group of the dead queue, as the same copy: no allocation, cannot fail
  * INVARIANTS types: bus_types.h. A member with a function becomes idle only under the lock and
- *            only when no lane is ready: no message waits beside an idle member.
+ *            only when no strand is ready: no message waits beside an idle member.
  * ORDER      A copy that returns now goes to its place by id, from the front, within BUS_WALK
  *            copies. So messages of one publisher keep their order when several return.
  *            A member with a task name that met a full pool is parked: not idle. The copy that it
@@ -140,7 +140,7 @@ CELLAR_PRIVATE void bus_sleep(cellar_bus *b, _Atomic uint32_t *word, uint32_t *w
     --*waiters;
 }
 
-/* ---- lanes ---- */
+/* ---- strands ---- */
 
 static void bus_link(bus_copy **first, bus_copy *c)
 {
@@ -161,13 +161,13 @@ static void bus_unlink(bus_copy **first, bus_copy *c)
     if (*first == c) { *first = c->next != c ? c->next : NULL; }
 }
 
-/* Link a lane with copies that is not busy into `ready`, or take any other one out. */
-static void bus_lane_update(bus_group *g, bus_lane *l)
+/* Link a strand with copies that is not busy into `ready`, or take any other one out. */
+static void bus_strand_update(bus_group *g, bus_strand *l)
 {
     const bool ready = !l->busy && l->first != NULL;
     if (ready == (l->next != NULL)) { return; }
     if (ready) {
-        bus_lane *at = g->ready != NULL ? g->ready : l;
+        bus_strand *at = g->ready != NULL ? g->ready : l;
         l->next = at;
         l->prev = at != l ? at->prev : l;
         l->prev->next = l;
@@ -258,11 +258,11 @@ CELLAR_PRIVATE void bus_unjoin(cellar_bus_member *m, bus_after *a)
     a->left = m;
 }
 
-/* Let a copy wait: at the end of its lane, or at its place by id near the front. */
+/* Let a copy wait: at the end of its strand, or at its place by id near the front. */
 static void bus_wait(bus_copy *c, bool front, bus_after *a) SYNC_HOLDS(BUS)
 {
     bus_group *g = c->group;
-    bus_lane *l = &g->lane[c->lane];
+    bus_strand *l = &g->strand[c->strand];
     c->state = BUS_WAITING;
     if (!front || l->first == NULL) {
         bus_link(&l->first, c);
@@ -278,26 +278,26 @@ static void bus_wait(bus_copy *c, bool front, bus_after *a) SYNC_HOLDS(BUS)
         if (first) { l->first = c; }
     }
     if (bus_expires(c) != BASE_NEVER_MS) { bus_arm(c, bus_expires(c), a); }
-    bus_lane_update(g, l);
+    bus_strand_update(g, l);
     if (!l->busy) { bus_offer(g, a); }
 }
 
-/* Take a waiting copy out of its lane. */
+/* Take a waiting copy out of its strand. */
 static void bus_unwait(bus_copy *c) SYNC_HOLDS(BUS)
 {
-    bus_lane *l = &c->group->lane[c->lane];
+    bus_strand *l = &c->group->strand[c->strand];
     bus_unlink(&l->first, c);
     wheel_cancel(&c->group->bus->wheel, &c->timer);
-    bus_lane_update(c->group, l);
+    bus_strand_update(c->group, l);
 }
 
-/* Let the lane of a copy of an ordered group go on. */
-static void bus_lane_free(bus_copy *c, bus_after *a) SYNC_HOLDS(BUS)
+/* Let the strand of a copy of an ordered group go on. */
+static void bus_strand_free(bus_copy *c, bus_after *a) SYNC_HOLDS(BUS)
 {
-    bus_lane *l = &c->group->lane[c->lane];
+    bus_strand *l = &c->group->strand[c->strand];
     if (!l->busy) { return; }
     l->busy = false;
-    bus_lane_update(c->group, l);
+    bus_strand_update(c->group, l);
     if (l->first != NULL) { bus_offer(c->group, a); }
 }
 
@@ -343,7 +343,7 @@ CELLAR_PRIVATE bool bus_has_room(const bus_group *g, size_t bytes)
 CELLAR_PRIVATE bool bus_make_room(bus_group *g, size_t bytes, bus_after *a)
 {
     while (!bus_has_room(g, bytes)) {
-        bus_copy *c = g->lane[0].first;
+        bus_copy *c = g->strand[0].first;
         if (g->o.ordered != 0 || c == NULL || bytes > g->o.max_bytes) { return false; }
         bus_unwait(c);
         bus_end(c, STATS_BUS_DROPPED_OLDEST, a);
@@ -355,7 +355,7 @@ CELLAR_PRIVATE bool bus_make_room(bus_group *g, size_t bytes, bus_after *a)
 CELLAR_PRIVATE void bus_enter(bus_group *g, bus_copy *c, bus_after *a)
 {
     c->group = g;
-    c->lane = (uint32_t)(c->of->hash % g->lane_count);
+    c->strand = (uint32_t)(c->of->hash % g->strand_count);
     c->attempt = 0;
     c->of->refs++;
     g->count[STATS_BUS_COPIES]++;
@@ -455,8 +455,8 @@ CELLAR_PRIVATE bus_claim *bus_claim_next(cellar_bus_member *m, int64_t now, bus_
     g->held++;
     g->count[STATS_BUS_DELIVERED]++;
     if (g->o.ordered != 0) {
-        g->lane[c->lane].busy = true;
-        bus_lane_update(g, &g->lane[c->lane]);
+        g->strand[c->strand].busy = true;
+        bus_strand_update(g, &g->strand[c->strand]);
     }
     if (m->pool == NULL) { bus_arm(c, base_add_sat(now, g->o.visibility_ms), a); }
     return claim;
@@ -478,7 +478,7 @@ static void bus_return(bus_copy *c, int64_t delay_ms, int64_t now, bus_after *a)
     g->count[STATS_BUS_REQUEUED]++;
     if (delay_ms == 0) {
         bus_wait(c, true, a);
-        bus_lane_free(c, a);
+        bus_strand_free(c, a);
         return;
     }
     c->state = BUS_DELAYED;
@@ -500,7 +500,7 @@ static void bus_apply(bus_copy *c, bus_fate fate, int64_t delay_ms, int64_t now,
         bus_return(c, delay_ms, now, a);
         return;
     }
-    bus_lane_free(c, a);
+    bus_strand_free(c, a);
     switch (fate) {
     case BUS_ACK: bus_end(c, STATS_BUS_ACKED, a); break;
     case BUS_FILTER: bus_end(c, STATS_BUS_FILTERED, a); break;
@@ -536,8 +536,8 @@ CELLAR_PRIVATE bool bus_unclaim(cellar_bus_member *m, bus_claim *claim, bus_fate
 
 CELLAR_PRIVATE void bus_clear(bus_group *g, bus_after *a)
 {
-    for (uint32_t i = 0; i < g->lane_count; i++) {
-        for (bus_copy *c; (c = g->lane[i].first) != NULL;) {
+    for (uint32_t i = 0; i < g->strand_count; i++) {
+        for (bus_copy *c; (c = g->strand[i].first) != NULL;) {
             bus_unwait(c);
             bus_end(c, STATS_BUS_DROPPED_REMOVED, a);
         }
@@ -560,7 +560,7 @@ static void bus_undelay(bus_copy *c, bool front, bus_after *a) SYNC_HOLDS(BUS)
     bus_unlink(&g->delays, c);
     g->delayed--;
     bus_wait(c, front, a); /* its expiry is the next timer, if it has passed */
-    bus_lane_free(c, a);
+    bus_strand_free(c, a);
 }
 
 CELLAR_PRIVATE void bus_has_ended(cellar_bus_member *m, bus_after *a)

@@ -48,7 +48,7 @@ CELLAR_PRIVATE void bus_group_free(bus_group *g)
 {
     base_account *account = &g->bus->obj.account;
     base_free(account, BASE_MOD_STORE, g->filter_texts, g->filter_bytes);
-    base_free(account, BASE_MOD_STORE, g, sizeof *g + g->lane_count * sizeof g->lane[0]);
+    base_free(account, BASE_MOD_STORE, g, sizeof *g + g->strand_count * sizeof g->strand[0]);
 }
 
 /* ---- groups ---- */
@@ -113,13 +113,13 @@ static cellar_err bus_filter_copy(bus_group *g)
 static cellar_err bus_group_make(cellar_bus *b, const char *name, const cellar_bus_group_config *o,
                                  bus_group **out)
 {
-    const uint32_t lanes = o->ordered != 0 ? BUS_LANES : 1;
+    const uint32_t strands = o->ordered != 0 ? BUS_STRANDS : 1;
     bus_group *g = base_alloc(&b->obj.account, BASE_MOD_STORE,
-                              sizeof *g + lanes * sizeof g->lane[0], NULL);
+                              sizeof *g + strands * sizeof g->strand[0], NULL);
     if (g == NULL) { return CELLAR_E_NOMEM; }
     g->bus = b;
     g->o = *o;
-    g->lane_count = lanes;
+    g->strand_count = strands;
     memcpy(g->name, name, sizeof g->name);
     cellar_err err = CELLAR_OK;
     if (o->dead_queue != NULL && !bus_name(o->dead_queue, g->dead_queue)) {

@@ -3,7 +3,7 @@
  * bus_journal: messages of a bus in the journal of a pool.
  *
  * PICTURE    publish: reserve room -> rows of message and copies, COMMIT -> copies enter
- *            change of a copy -> `noted` -> `flight`: its row, COMMIT -> forgotten
+ *            change of a copy -> `noted` -> `writing`: its row, COMMIT -> forgotten
  *            open: rows of a group -> messages of one copy each
  * INVARIANTS A copy has a row from the commit of its publish to the commit of its end. The row has
  *            its deliveries, the present one included, before its member sees the message.
@@ -57,10 +57,10 @@ static uint32_t bus_images_take(cellar_bus *b, bus_image *image)
             memcpy(image[n].group, c->group->name, sizeof image[n].group);
             image[n].l.group = image[n].group;
         }
-        c->note = BUS_NOTE_FLIGHT;
+        c->note = BUS_NOTE_WRITING;
         b->noted = c->noted;
-        c->noted = b->flight;
-        b->flight = c;
+        c->noted = b->writing;
+        b->writing = c;
     }
     sync_drop(BUS, &b->lock);
     return n;
@@ -86,10 +86,10 @@ static void bus_notes_done(cellar_err err, void *bus)
     bus_after a;
     bus_after_init(&a);
     sync_take(BUS, &b->lock);
-    while (b->flight != NULL) {
-        bus_copy *c = b->flight;
+    while (b->writing != NULL) {
+        bus_copy *c = b->writing;
         const bool again = err != CELLAR_OK || c->note == BUS_NOTE_AGAIN;
-        b->flight = c->noted;
+        b->writing = c->noted;
         c->note = BUS_NOTE_NONE;
         if (again) { bus_note_push(b, c); }
         bus_unref(b, c->of, &a);
@@ -114,7 +114,7 @@ CELLAR_PRIVATE cellar_err bus_commit(cellar_bus *b)
 {
     if (b->tasks == NULL) { return CELLAR_OK; }
     sync_take(BUS, &b->lock);
-    const bool waits = b->noted != NULL || b->flight != NULL;
+    const bool waits = b->noted != NULL || b->writing != NULL;
     sync_drop(BUS, &b->lock);
     return waits ? bus_transact(b, bus_write_notes, bus_notes_done, b) : CELLAR_OK;
 }

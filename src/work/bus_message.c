@@ -122,7 +122,7 @@ CELLAR_PRIVATE void bus_note_push(cellar_bus *b, bus_copy *c)
         b->noted = c;
         c->of->refs++;
         break;
-    case BUS_NOTE_FLIGHT: c->note = BUS_NOTE_AGAIN; break;
+    case BUS_NOTE_WRITING: c->note = BUS_NOTE_AGAIN; break;
     case BUS_NOTE_NOTED:
     case BUS_NOTE_AGAIN: break;
     }

@@ -57,12 +57,12 @@ _Static_assert(offsetof(cellar_bus_group_stats, live) - offsetof(cellar_bus_grou
                    STATS_BUS_GROUP_COUNT * sizeof(uint64_t),
                "cellar_bus_group_stats begins with the figures of a group");
 
-/* Return the time since the publish of the oldest message at the front of a lane. */
+/* Return the time since the publish of the oldest message at the front of a strand. */
 static uint64_t bus_oldest_ms(const bus_group *g, int64_t now) SYNC_HOLDS(BUS)
 {
     int64_t oldest = now;
-    for (uint32_t i = 0; i < g->lane_count; i++) {
-        const bus_copy *c = g->lane[i].first;
+    for (uint32_t i = 0; i < g->strand_count; i++) {
+        const bus_copy *c = g->strand[i].first;
         if (c != NULL) { oldest = BASE_MIN(oldest, c->of->published_ms); }
     }
     return (uint64_t)(now - oldest);

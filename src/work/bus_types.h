@@ -2,16 +2,16 @@
  *
  * bus_types: the structs of the bus.
  *
- * PICTURE    bus -- route: pattern --> queue -- group -- lane --> copy <-- claim -- member
+ * PICTURE    bus -- route: pattern --> queue -- group -- strand --> copy <-- claim -- member
  *            message: bytes + one copy for each group; one allocation
- *            copy:    WAITING in a lane -> HELD by a claim -> ended
+ *            copy:    WAITING in a strand -> HELD by a claim -> ended
  *                                ^-- DELAYED --^   (retry; lease over: directly to WAITING)
  * INVARIANTS A copy is in exactly one place. Its timer ends the state: expiry while WAITING, the
- *            return or the expiry while DELAYED, the lease while HELD.
+ *            return or the expiry while DELAYED, the end of the hold while HELD.
  *            group: live == waiting + delayed + held; copies == live + ended copies.
- *            A group that is not ordered has one lane. An ordered group has BUS_LANES of them; a
- *            lane with a copy that is DELAYED or HELD is busy. `ready` has the lanes that are not
- *            busy and not empty.
+ *            A group that is not ordered has one strand. An ordered group has BUS_STRANDS of them;
+ *            a strand with a copy that is DELAYED or HELD is busy. `ready` has the strands that are
+ *            not busy and not empty.
  *            A message has a reference for each live copy, for each claim, and for each copy with
  *            a note.
  * LOCKING    One lock, rank BUS, around everything that is not atomic or constant. User code,
@@ -31,13 +31,13 @@
 #include "work/bus_topic.h"
 #include "work/ticker.h"
 
-#define BUS_LANES 256u
+#define BUS_STRANDS 256u
 #define BUS_PREFETCH_MAX 1024u /* a delivery number is n * BUS_PREFETCH_MAX + place of the claim */
 
-typedef enum bus_note { /* of a copy, for the journal. NOTED, FLIGHT, AGAIN: it has a reference */
+typedef enum bus_note { /* of a copy, for the journal. NOTED, WRITING, AGAIN: it has a reference */
     BUS_NOTE_NONE,
     BUS_NOTE_NOTED,         /* to write: in `noted` */
-    BUS_NOTE_FLIGHT,        /* in the transaction that runs: in `flight` */
+    BUS_NOTE_WRITING,       /* in the transaction that runs: in `writing` */
     BUS_NOTE_AGAIN          /* the same, and changed since */
 } bus_note;
 
@@ -45,16 +45,16 @@ typedef enum bus_state { BUS_WAITING, BUS_DELAYED, BUS_HELD } bus_state;
 
 typedef struct bus_copy { /* a message in a group */
     wheel_timer timer;      /* first field */
-    struct bus_copy *next, *prev; /* ring of the lane, or of `delays` of the group */
+    struct bus_copy *next, *prev; /* ring of the strand, or of `delays` of the group */
     struct bus_message *of;
     struct bus_group *group;      /* NULL: it has ended, or entered none */
     struct bus_claim *claim;      /* while HELD */
     const char *from;             /* of a dead letter: queue in which it died */
-    struct bus_copy *noted;       /* chain of `noted` or `flight` of the bus */
+    struct bus_copy *noted;       /* chain of `noted` or `writing` of the bus */
     uint32_t number;        /* constant: in its message */
     bus_note note;
     uint32_t attempt;
-    uint32_t lane;
+    uint32_t strand;
     bus_state state;
     cellar_bus_dead dead;
 } bus_copy;
@@ -122,11 +122,11 @@ struct cellar_bus_member {
     bus_claim claim[];      /* prefetch of them */
 };
 
-typedef struct bus_lane {
-    struct bus_lane *next, *prev; /* in `ready` of the group; NULL: not there */
+typedef struct bus_strand {
+    struct bus_strand *next, *prev; /* in `ready` of the group; NULL: not there */
     bus_copy *first;        /* ring; NULL: empty */
     bool busy;
-} bus_lane;
+} bus_strand;
 
 typedef struct bus_group {
     struct bus_group *next; /* of the queue, in order of adding */
@@ -146,10 +146,10 @@ typedef struct bus_group {
     uint64_t reserved_bytes;
     uint64_t bytes;
     uint64_t count[STATS_BUS_GROUP_COUNT];
-    bus_lane *ready;        /* ring; NULL: none */
+    bus_strand *ready;        /* ring; NULL: none */
     bus_copy *delays;       /* ring of the copies that are DELAYED; NULL: none */
-    uint32_t lane_count;
-    bus_lane lane[];        /* lane_count of them */
+    uint32_t strand_count;
+    bus_strand strand[];        /* strand_count of them */
 } bus_group;
 
 struct bus_queue { /* stays until the close */
@@ -210,7 +210,7 @@ struct cellar_bus {
     bus_queue *queues;      /* uthash by name */
     bus_route *routes;
     bus_message *messages;  /* ring by id, the newest one; NULL: none */
-    bus_copy *noted, *flight; /* for the journal */
+    bus_copy *noted, *writing; /* for the journal */
     uint32_t pending;       /* publishes that wait for their commit */
     bus_subscriber *subscribers;
     bus_scope *scopes;

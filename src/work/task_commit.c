@@ -162,7 +162,7 @@ static void task_image_take(cellar_pool *p, task *t, work_time now, task_image *
     }
     if ((r->flags & TASK_ROW_PAYLOAD) != 0 && !m->deletes) { m->body = task_body_hold(t->body); }
     r->flags &= (uint8_t)~(TASK_ROW_LISTED | TASK_ROW_PAYLOAD);
-    r->flags |= TASK_ROW_FLIGHT | (m->ends ? TASK_ROW_ENDS : 0);
+    r->flags |= TASK_ROW_WRITING | (m->ends ? TASK_ROW_ENDS : 0);
 }
 
 /* Write the end of a task for those that wait for it. Its groups stay until the commit. */
@@ -226,7 +226,7 @@ static void task_rows_back(cellar_pool *p, task *list) SYNC_HOLDS(QUEUE)
     task *last = NULL;
     for (task *t = list; t != NULL; t = task_row_of(p, t)->next) {
         task_row *r = task_row_of(p, t);
-        r->flags &= (uint8_t)~(TASK_ROW_FLIGHT | TASK_ROW_AGAIN | TASK_ROW_ENDS);
+        r->flags &= (uint8_t)~(TASK_ROW_WRITING | TASK_ROW_AGAIN | TASK_ROW_ENDS);
         r->flags |= TASK_ROW_LISTED | TASK_ROW_PAYLOAD;
         j->dirty_count++;
         last = t;
@@ -332,8 +332,8 @@ static task_taken task_round_take(cellar_pool *p) SYNC_HOLDS(QUEUE)
     j->ticket_end = &j->ticket;
     j->ticket_count = 0;
     k.cut = j->piece != 0 && j->piece < j->dirty_count;
-    j->flight_count = k.cut ? j->piece : j->dirty_count;
-    j->dirty_count -= j->flight_count;
+    j->writing_count = k.cut ? j->piece : j->dirty_count;
+    j->dirty_count -= j->writing_count;
     task *last = j->dirty_last;
     if (k.cut) {
         last = j->dirty;
@@ -384,7 +384,7 @@ static void task_round_run(cellar_pool *p, const task_taken *taken)
     }
     p->count[err == CELLAR_OK ? STATS_TASK_JOURNAL_COMMITS : STATS_TASK_JOURNAL_ERRORS]++;
     for (task_ticket *k = taken->tickets; k != NULL; k = k->next) { k->err = submits; }
-    j->flight_count = 0;
+    j->writing_count = 0;
     j->err = err != CELLAR_OK ? err : taken->cut ? CELLAR_E_SPACE : submits;
     j->retry_ms = err != CELLAR_OK && !task_piece_next(j, taken, err, j->spent && !spent)
                       ? task_time_add(now_ms, TASK_RETRY_MS) : 0;

@@ -95,7 +95,7 @@ static void task_sum(cellar_pool *p, const task_name *of, uint64_t v[STATS_TASK_
     const task_journal *j = p->journal;
     BASE_ASSERT(v[STATS_TASK_DEAD] == p->dead_count);
     BASE_ASSERT(v[STATS_TASK_LIVE] == p->live || (j != NULL && j->submitting != 0));
-    v[STATS_TASK_JOURNAL_PENDING] = j != NULL ? j->dirty_count + j->flight_count : 0;
+    v[STATS_TASK_JOURNAL_PENDING] = j != NULL ? j->dirty_count + j->writing_count : 0;
     v[STATS_TASK_WORKERS] = p->active;
     v[STATS_TASK_STUCK] = p->stuck;
     v[STATS_TASK_PAYLOAD_BYTES] = p->live_bytes;

@@ -15,7 +15,7 @@ BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE void task_row_list(task_journal *j, task_row *r, task *t)
 {
-    BASE_ASSERT((r->flags & (TASK_ROW_LISTED | TASK_ROW_FLIGHT)) == 0);
+    BASE_ASSERT((r->flags & (TASK_ROW_LISTED | TASK_ROW_WRITING)) == 0);
     r->flags |= TASK_ROW_LISTED;
     r->next = NULL;
     if (j->dirty == NULL) {
@@ -32,7 +32,7 @@ CELLAR_PRIVATE void task_mark(cellar_pool *p, task *t, task_after *a)
     task_journal *j = p->journal;
     if (j == NULL) { return; }
     task_row *r = task_row_of(p, t);
-    if ((r->flags & TASK_ROW_FLIGHT) != 0) {
+    if ((r->flags & TASK_ROW_WRITING) != 0) {
         r->flags |= TASK_ROW_AGAIN;
     } else if ((r->flags & TASK_ROW_LISTED) == 0) {
         task_row_list(j, r, t);

@@ -251,7 +251,7 @@ typedef struct task_ticket {
 
 enum { /* flags of a row */
     TASK_ROW_LISTED = 1,     /* to write */
-    TASK_ROW_FLIGHT = 2,     /* part of the transaction that runs */
+    TASK_ROW_WRITING = 2,    /* part of the transaction that runs */
     TASK_ROW_AGAIN = 4,      /* changed since: to write again */
     TASK_ROW_PAYLOAD = 8,    /* the payload changed */
     TASK_ROW_ENDS = 16,      /* the transaction has its end */
@@ -295,7 +295,7 @@ typedef struct task_journal {
     uint64_t collects;       /* round that takes the changes of now */
     uint64_t ended, committed; /* last rounds */
     uint32_t waiting[2];     /* calls that sleep on `done` */
-    uint32_t dirty_count, flight_count; /* rows to write; rows of the round that runs */
+    uint32_t dirty_count, writing_count; /* rows to write; rows of the round that runs */
     uint32_t piece;          /* rows of a round, after E_SPACE; 0: all */
     bool spent;              /* of the thread that has set `busy`: no file keeps room */
     uint32_t submitting;     /* submits that wait */

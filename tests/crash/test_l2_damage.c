@@ -240,13 +240,13 @@ static unsigned char *clone_slot(void)
     return l2_dev_find(&hurt, "stage.buf")->live + open_at;
 }
 
-/* Flip a bit of a staged tombstone and a bit of its footer line. The line says which class the
+/* Flip a bit of a staged tombstone and a bit of its footer line. The line says which bunch the
  * record hides, and no check covers the line of an open slot. Whether the store drops everything
- * before that position or finds the class, no deleted value comes back. */
+ * before that position or finds the bunch, no deleted value comes back. */
 static void flip_two_bits(const staged *at)
 {
     for (uint32_t bit = 0; bit < at->bytes * 8 && !t_failed(); bit += 3) {
-        const uint32_t other = bit * 5 % 48; /* of the class */
+        const uint32_t other = bit * 5 % 48; /* of the bunch */
         unsigned char *slot = clone_slot();
         slot[at->off + bit / 8] ^= (unsigned char)(1u << (bit % 8));
         slot[at->line + other / 8] ^= (unsigned char)(1u << (other % 8));

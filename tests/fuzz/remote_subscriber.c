@@ -53,7 +53,7 @@ static void fuzz_proven(void *ctx, int64_t until_ms)
     fuzz_mix(e, 'p');
 }
 
-/* Let *subscriber* read from a socket, with a marker in flight that has its reply. */
+/* Let *subscriber* read from a socket, with a marker under way that has its reply. */
 static void fuzz_connect(remote_link *l, int fd, bool subscribed)
 {
     remote_wire *w = &l->subscriber;

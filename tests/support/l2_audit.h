@@ -50,7 +50,7 @@ static inline const char *l2_audit_words(l2 *d)
             const bool tomb = (w & L2_WORD_TOMB) != 0;
             const bool rebuilding = base_load_rlx(&d->rebuilding) != 0;
             const bool alone = (w & (L2_WORD_LINKED | L2_WORD_TWIN)) == 0;
-            if (tomb && alone && !rebuilding) { return "a tomb word without a class"; }
+            if (tomb && alone && !rebuilding) { return "a tomb word without a bunch"; }
             if (!(tomb && rebuilding) && l2_word_lsn(d, w) == 0) {
                 return "a word of a free place";
             }

@@ -22,7 +22,7 @@
  *            CLOSED_BEFORE_LOG
  *            TOMB_AFTER_ACK TOMB_TORN UNGATED WAIT_GIVES_UP
  *            WORD_COMES_BACK (a removal does not count) TIDY_UNRUNG LATE_FORGOTTEN OWED_UNSEEN
- * LEFT OUT   segments, reclaim, warm-up (tests/concurrency/sim/l2.c), other keys of the class. */
+ * LEFT OUT   segments, reclaim, warm-up (tests/concurrency/sim/l2.c), other keys of the bunch. */
 #ifndef PUTS
 #define PUTS 2
 #endif

@@ -7,7 +7,7 @@
  *            raise, unwatch, pending; tier: nothing? pending back} -> kill, pending back -> acked
  *            evict:  bucket {watch, capture, unlink} -> put: bits, then: stamp as captured? record
  *            read:   watch, capture -> tier's record -> bucket {as captured, nothing pending: in}
- *            mate:   a change of another key of the class; reclaim: words go, then their bits
+ *            mate:   a change of another key of the bunch; reclaim: words go, then their bits
  * HOLDS      A dead version is neither in L1 nor in the tier once its change is acknowledged.
  * SWITCHES   CHANGES=
  * MISTAKES   UNWATCHED_EVICT UNWATCHED_READ NO_FIRST_LOOK NO_SECOND_LOOK NO_SECOND_ASK

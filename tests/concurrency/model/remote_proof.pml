@@ -7,7 +7,7 @@
  *            hit: only while now < proven_until
  *            The key of the marker was gone: the reply says so, and the next marker makes a key of
  *            a new number. A key that expires is reported as well.
- * THREADS    Clock of END ticks, Writer (a stranger, two changes), Marker (one in flight),
+ * THREADS    Clock of END ticks, Writer (a stranger, two changes), Marker (one under way),
  *            Subscriber (reads at any moment: it may be suspended), Expiry of the key of the
  *            marker, once, Cut of the subscriber that `data` does not notice, Hits.
  * SHOWN      A value that a hit returns at time x was the server's value after x - T.
@@ -30,7 +30,7 @@ byte proven_until = T, noted;
 bool flying, flag = true, dead; /* dead: the subscriber is gone, `data` goes on answering */
 byte number = 1;              /* of the key of the markers in this process */
 bool there = true;            /* the server has the key */
-bool rekey, makes, echoed, replied, existed; /* of the marker in flight */
+bool rekey, makes, echoed, replied, existed; /* of the marker under way */
 chan reports = [5] of { byte };
 
 /* Both halves of a marker are back, or its key was gone. */

@@ -5,7 +5,7 @@
  *         after a kill at that moment does. This holds also when the disk hangs meanwhile and returns.
  * Method: The shipped tier on a disk made of memory. Each key has one writer. Other fibers store
  *         captured values late, read, work, let the worker hang; one opens a copy of the disk as a
- *         kill at this moment leaves it. `l2_class`, `l2_class_warm`: the keys share a word of the
+ *         kill at this moment leaves it. `l2_bunch`, `l2_bunch_warm`: the keys share a word of the
  *         index, and some puts are durable: while a put is current, each get finds it, and so does
  *         a process that opens the disk after a kill. `l2_ends`: the whole cache above such a disk;
  *         tags and patterns invalidate entries while these are written, read back, and the process
@@ -34,7 +34,7 @@ static struct {
     uint32_t mate; /* kept: the name of key 1 on disk; each other key has its number */
     uint32_t stored[SIM_L2_KEYS]; /* version that was promised and acknowledged; 0: none */
     bool pending[SIM_L2_KEYS];    /* a change has not written its tombstone yet: it stops any put */
-    bool kept;    /* puts are found, and the keys are of one class */
+    bool kept;    /* puts are found, and the keys are of one bunch */
     bool commits; /* changes are acknowledged when committed, and crashes are power cuts */
 } disk;
 
@@ -324,9 +324,9 @@ static void sim_l2_warm_run(void)
     sim_l2_end();
 }
 
-/* ---- keys of one class ---- */
+/* ---- keys of one bunch ---- */
 
-static void sim_l2_class_spawn(void)
+static void sim_l2_bunch_spawn(void)
 {
     base_sim_spawn("writer-1", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[0]);
     base_sim_spawn("writer-2", sim_l2_writer, (void *)(uintptr_t)&sim_l2_keys[1]);
@@ -339,14 +339,14 @@ static void sim_l2_class_spawn(void)
     sim_l2_end();
 }
 
-static void sim_l2_class_run(void)
+static void sim_l2_bunch_run(void)
 {
     sim_l2_begin_as(0, L2_DROP, true);
-    sim_l2_class_spawn();
+    sim_l2_bunch_spawn();
 }
 
 /* The index words are read back meanwhile. */
-static void sim_l2_class_warm_run(void)
+static void sim_l2_bunch_warm_run(void)
 {
     sim_l2_begin_as(0, L2_DROP, true);
     base_sim_calm(true);
@@ -367,7 +367,7 @@ static void sim_l2_class_warm_run(void)
     disk.dev.locked = false;
     BASE_SIM_CHECK(l2_kit_open(&disk.kit) == CELLAR_OK);
     base_sim_calm(false);
-    sim_l2_class_spawn();
+    sim_l2_bunch_spawn();
 }
 
 /* ---- blocks for packing ---- */
@@ -1059,11 +1059,11 @@ const base_sim_scenario sim_l2_tombstone_locks = {
     "l2_tombstone_locks", "no dead version is served, also after a kill",
     sim_l2_tombstone_locks_run, 0
 };
-const base_sim_scenario sim_l2_class = {
-    "l2_class", "keys that share a word of the index are all found", sim_l2_class_run, 0
+const base_sim_scenario sim_l2_bunch = {
+    "l2_bunch", "keys that share a word of the index are all found", sim_l2_bunch_run, 0
 };
-const base_sim_scenario sim_l2_class_warm = {
-    "l2_class_warm", "the same while their words are read back", sim_l2_class_warm_run, 0
+const base_sim_scenario sim_l2_bunch_warm = {
+    "l2_bunch_warm", "the same while their words are read back", sim_l2_bunch_warm_run, 0
 };
 const base_sim_scenario sim_l2_frozen = {
     "l2_frozen", "the same while the disk stands still", sim_l2_frozen_run, 0

@@ -27,7 +27,7 @@
     X(flight) X(flight_once) X(flight_clear) X(flight_lost) X(flight_hard) X(flight_job) \
     X(flight_lease) X(flight_cycle) X(flight_many) X(flight_tag) X(flight_pattern) \
     X(flight_table) \
-    X(l2_tombstone_locks) X(l2_class) X(l2_class_warm) X(l2_frozen) X(l2_warm) X(l2_commit) \
+    X(l2_tombstone_locks) X(l2_bunch) X(l2_bunch_warm) X(l2_frozen) X(l2_warm) X(l2_commit) \
     X(l2_meet) \
     X(l2_ends) X(l2_drop) X(l2_packers) X(l2_map) X(l2_snap) SIM_OF_GUESTS(X)
 #ifdef SIM_CORE /* make test-core */
@@ -36,7 +36,7 @@
 #define SIM_OF_GUESTS(X) \
     X(task_hand_off) X(task_wait) X(task_parked) X(task_cancel) X(task_timeout) X(task_lease) \
     X(task_group) X(task_drain) X(task_burst) \
-    X(bus_take) X(bus_task) X(bus_function) X(bus_wait) X(batch_done) X(batch_lanes) X(batch_block) X(write_behind) X(sched_fire) \
+    X(bus_take) X(bus_task) X(bus_function) X(bus_wait) X(batch_done) X(batch_tracks) X(batch_block) X(write_behind) X(sched_fire) \
     X(sched_close)
 #endif
 

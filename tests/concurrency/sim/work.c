@@ -441,7 +441,7 @@ static struct {
     uint32_t done[BATCH_ROWS];
     bool ok[BATCH_ROWS];
     uint32_t group_inside[2];
-    uint32_t lanes; /* most calls of a group at a time */
+    uint32_t tracks; /* most calls of a group at a time */
     bool coalesces;
 } batch;
 
@@ -457,12 +457,12 @@ static cellar_err batch_flush(const cellar_batch *call, void *ctx)
     const uint32_t group = *call->group == 'b';
     uint32_t next[3] = { 0, 0, 0 };
     (void)ctx;
-    BASE_SIM_CHECK(batch.group_inside[group]++ < batch.lanes);
+    BASE_SIM_CHECK(batch.group_inside[group]++ < batch.tracks);
     for (size_t i = 0; i < call->item_count; i++) {
         const batch_item it = batch_item_of(call->items[i].data);
         BASE_SIM_CHECK(batch.done[it.row] == 0 && !batch.ok[it.row]);
         /* in the order of its adds */
-        BASE_SIM_CHECK(batch.coalesces || batch.lanes > 1 || it.row >= next[it.adder]);
+        BASE_SIM_CHECK(batch.coalesces || batch.tracks > 1 || it.row >= next[it.adder]);
         next[it.adder] = it.row + 1;
     }
     base_sim_point("sim.flush");
@@ -510,7 +510,7 @@ static void batch_open(cellar_batcher_config *cfg)
     cellar_host_config host = cellar_host_config_default();
     memset(&batch, 0, sizeof batch);
     batch.coalesces = base_sim_below(2) == 0;
-    batch.lanes = cfg->parallel != 0 ? cfg->parallel : 1;
+    batch.tracks = cfg->parallel != 0 ? cfg->parallel : 1;
     cfg->host = &host;
     cfg->workers = 2;
     BASE_SIM_CHECK(cellar_batcher_open(cfg, batch_flush, NULL, &batch.b) == CELLAR_OK);
@@ -532,11 +532,11 @@ static void batch_shut(const cellar_batch_report *r)
     while (cellar_batcher_close(batch.b, NULL) != CELLAR_OK) { } /* time may jump to its deadline */
 }
 
-static void batch_ends(uint32_t lanes)
+static void batch_ends(uint32_t tracks)
 {
     cellar_batcher_config cfg = cellar_batcher_config_default();
     cellar_batch_report r = cellar_batch_report_default();
-    cfg.parallel = lanes;
+    cfg.parallel = tracks;
     cfg.linger_ms = 1 + (int64_t)base_sim_below(3);
     cfg.max_items = 1 + (uint32_t)base_sim_below(3);
     cfg.on_failure = (cellar_batch_on_failure)base_sim_below(3);
@@ -559,10 +559,10 @@ static void batch_done_run(void) { batch_ends(1); }
 const base_sim_scenario sim_batch_done = { "batch_done", "an item of a batch ends once",
                                            batch_done_run, 0 };
 
-static void batch_lanes_run(void) { batch_ends(2); }
+static void batch_tracks_run(void) { batch_ends(2); }
 
-const base_sim_scenario sim_batch_lanes = { "batch_lanes", "the same with two calls of a group",
-                                            batch_lanes_run, 0 };
+const base_sim_scenario sim_batch_tracks = { "batch_tracks", "the same with two calls of a group",
+                                            batch_tracks_run, 0 };
 
 /* ---- write_behind: no read is older than a write that returned, and the source gets the last
  * write of a key last ---- */

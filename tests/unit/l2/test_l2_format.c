@@ -2,7 +2,7 @@
  *
  * Aim:    bytes on disk have fixed offsets and are bound to epoch, segment and offset. Each flipped
  *         bit is detected. The index keeps heavy words, loses few plain ones, and keeps one word
- *         per class.
+ *         per bunch.
  * Method: pages and records made by hand, every bit flipped; words against a naive table. */
 #include "tests/support/l2_kit.h"
 
@@ -178,7 +178,7 @@ static void unknown_extensions_are_skipped_or_refused(void)
 
 static bool form_has(l2 *d, uint64_t i)
 {
-    uint64_t word[L2_CLASS_WORDS];
+    uint64_t word[L2_BUNCH_WORDS];
     const uint32_t n = l2_index_all(d, l2_h48(i), word);
     for (uint32_t at = 0; at < n; at++) {
         const uint64_t w = word[at];
@@ -223,7 +223,7 @@ static void words_lost(uint64_t flags, uint64_t most)
            8.0 * slots / (double)objects);
     T_CHECK(lost <= most);
     for (uint64_t i = 0; i < objects; i++) {
-        uint64_t word[L2_CLASS_WORDS];
+        uint64_t word[L2_BUNCH_WORDS];
         const uint32_t n = l2_index_all(&d, l2_h48(i), word);
         for (uint32_t at = 0; at < n; at++) {
             l2_index_drop(&d, l2_h48(i), L2_WORD_ADDR(word[at]));

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    all keys that share a word of the index are found, whatever happens to the others. No key
- *         of the class restores an older value of another one.
- * Method: keys of one class in a small store. Puts, deletes, seals, closes, process deaths and
+ *         of the bunch restores an older value of another one.
+ * Method: keys of one bunch in a small store. Puts, deletes, seals, closes, process deaths and
  *         tables of another size follow in any order and are compared with an oracle. */
 #include "tests/support/l2_kit.h"
 
-#define CLASS_GENERATION 3u
-#define CLASS_KEYS 3u
+#define BUNCH_GENERATION 3u
+#define BUNCH_KEYS 3u
 
 static l2_kit kit;
 static l2_dev dev;
 
-/* ---- keys of one class ---- */
+/* ---- keys of one bunch ---- */
 
-/* Return the class like src/l2/index.c: equal results, equal class. */
-static uint64_t class_of(uint64_t h48)
+/* Return the bunch like src/l2/index.c: equal results, equal bunch. */
+static uint64_t bunch_of(uint64_t h48)
 {
     const uint32_t n = kit.d->index.buckets, tag = (uint32_t)h48 & 0xffffu;
     const uint32_t place = (uint32_t)(h48 >> 16);
@@ -26,44 +26,44 @@ static uint64_t class_of(uint64_t h48)
            (uint64_t)BASE_MAX(b1, b2) << 16 | tag;
 }
 
-typedef struct class_row { uint64_t class_id, key; } class_row;
+typedef struct bunch_row { uint64_t bunch_id, key; } bunch_row;
 
-static int class_order(const void *a, const void *b)
+static int bunch_order(const void *a, const void *b)
 {
-    const class_row *x = a, *y = b;
-    if (x->class_id != y->class_id) { return x->class_id < y->class_id ? -1 : 1; }
+    const bunch_row *x = a, *y = b;
+    if (x->bunch_id != y->bunch_id) { return x->bunch_id < y->bunch_id ? -1 : 1; }
     return x->key < y->key ? -1 : x->key > y->key;
 }
 
 static l2_key key_of(const uint64_t *key)
 {
-    return l2_kit_key(&kit, key, sizeof *key, CLASS_GENERATION);
+    return l2_kit_key(&kit, key, sizeof *key, BUNCH_GENERATION);
 }
 
-#define CLASS_GROUPS 3u
+#define BUNCH_GROUPS 3u
 
-/* Groups of keys of one class in a store of begin(), found once. */
-static uint64_t class_key[CLASS_GROUPS][CLASS_KEYS];
+/* Groups of keys of one bunch in a store of begin(), found once. */
+static uint64_t bunch_key[BUNCH_GROUPS][BUNCH_KEYS];
 
-static void class_search(void)
+static void bunch_search(void)
 {
     enum { TRIED = 300000 };
-    class_row *row = malloc(TRIED * sizeof *row);
+    bunch_row *row = malloc(TRIED * sizeof *row);
     T_REQUIRE(row != NULL);
     for (uint64_t i = 0; i < TRIED; i++) {
         const uint64_t id = i + 1000;
-        row[i] = (class_row){ class_of(l2_h48(key_of(&id).hash)), id };
+        row[i] = (bunch_row){ bunch_of(l2_h48(key_of(&id).hash)), id };
     }
-    qsort(row, TRIED, sizeof *row, class_order);
+    qsort(row, TRIED, sizeof *row, bunch_order);
     uint32_t groups = 0;
-    for (uint32_t i = 0; i + CLASS_KEYS <= TRIED && groups < CLASS_GROUPS; i++) {
-        if (row[i].class_id != row[i + CLASS_KEYS - 1].class_id) { continue; }
-        for (uint32_t n = 0; n < CLASS_KEYS; n++) { class_key[groups][n] = row[i + n].key; }
+    for (uint32_t i = 0; i + BUNCH_KEYS <= TRIED && groups < BUNCH_GROUPS; i++) {
+        if (row[i].bunch_id != row[i + BUNCH_KEYS - 1].bunch_id) { continue; }
+        for (uint32_t n = 0; n < BUNCH_KEYS; n++) { bunch_key[groups][n] = row[i + n].key; }
         groups++;
-        i += CLASS_KEYS - 1;
+        i += BUNCH_KEYS - 1;
     }
     free(row);
-    T_REQUIRE(groups == CLASS_GROUPS);
+    T_REQUIRE(groups == BUNCH_GROUPS);
 }
 
 /* ---- a small store ---- */
@@ -80,9 +80,9 @@ static void begin(void)
     kit.cfg.avg_object_bytes = 64;
     kit.cfg.move_pct = moves ? 50 : 0;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    const l2_namespace v = { 1, CLASS_GENERATION, 1 };
+    const l2_namespace v = { 1, BUNCH_GENERATION, 1 };
     T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
-    if (class_key[0][0] == 0) { class_search(); }
+    if (bunch_key[0][0] == 0) { bunch_search(); }
 }
 
 static void end(void)
@@ -170,19 +170,19 @@ static void reopen(bool kill)
 
 /* ---- cases ---- */
 
-static void all_kept_keys_of_a_class_are_found(void)
+static void all_kept_keys_of_a_bunch_are_found(void)
 {
-    const uint64_t *key = class_key[0];
+    const uint64_t *key = bunch_key[0];
     for (int how = 0; how < 4; how++) { /* staged or sealed; closed or killed */
         begin();
-        for (uint32_t i = 0; i < CLASS_KEYS; i++) { put_kept(key[i], i + 1); }
-        for (uint32_t i = 0; i < CLASS_KEYS; i++) { T_EQ_U64(look(key[i]), i + 1); }
+        for (uint32_t i = 0; i < BUNCH_KEYS; i++) { put_kept(key[i], i + 1); }
+        for (uint32_t i = 0; i < BUNCH_KEYS; i++) { T_EQ_U64(look(key[i]), i + 1); }
         if ((how & 1) != 0) { seal(); }
         put_kept(key[0], 9);
-        for (uint32_t i = 0; i < CLASS_KEYS; i++) { T_EQ_U64(look(key[i]), i == 0 ? 9 : i + 1); }
+        for (uint32_t i = 0; i < BUNCH_KEYS; i++) { T_EQ_U64(look(key[i]), i == 0 ? 9 : i + 1); }
         for (int life = 0; life < 3; life++) {
             reopen((how & 2) != 0);
-            for (uint32_t i = 0; i < CLASS_KEYS; i++) {
+            for (uint32_t i = 0; i < BUNCH_KEYS; i++) {
                 T_EQ_U64(look(key[i]), i == 0 ? 9 : i + 1);
             }
         }
@@ -190,30 +190,30 @@ static void all_kept_keys_of_a_class_are_found(void)
     }
 }
 
-static void deleting_one_key_of_a_class_leaves_the_others(void)
+static void deleting_one_key_of_a_bunch_leaves_the_others(void)
 {
-    const uint64_t *key = class_key[0];
+    const uint64_t *key = bunch_key[0];
     for (int how = 0; how < 12; how++) {
         const uint32_t gone = (uint32_t)how % 3;
         begin();
-        for (uint32_t i = 0; i < CLASS_KEYS; i++) { put_kept(key[i], i + 1); }
+        for (uint32_t i = 0; i < BUNCH_KEYS; i++) { put_kept(key[i], i + 1); }
         if (how >= 6) { seal(); }
         del(key[gone]);
         for (int life = 0; life < 3; life++) {
-            for (uint32_t i = 0; i < CLASS_KEYS; i++) {
+            for (uint32_t i = 0; i < BUNCH_KEYS; i++) {
                 T_EQ_U64(look(key[i]), i == gone ? 0 : i + 1);
             }
             reopen((how / 3 & 1) != 0);
         }
-        for (uint32_t i = 0; i < CLASS_KEYS; i++) { del(key[i]); }
-        for (uint32_t i = 0; i < CLASS_KEYS; i++) { T_EQ_U64(look(key[i]), 0); }
+        for (uint32_t i = 0; i < BUNCH_KEYS; i++) { del(key[i]); }
+        for (uint32_t i = 0; i < BUNCH_KEYS; i++) { T_EQ_U64(look(key[i]), 0); }
         end();
     }
 }
 
-static void reclaiming_one_key_of_a_class_leaves_the_others(void)
+static void reclaiming_one_key_of_a_bunch_leaves_the_others(void)
 {
-    const uint64_t *key = class_key[0];
+    const uint64_t *key = bunch_key[0];
     begin();
     put_kept(key[0], 1);
     del(key[1]);
@@ -230,9 +230,9 @@ static void reclaiming_one_key_of_a_class_leaves_the_others(void)
     end();
 }
 
-static void a_plain_put_leaves_kept_keys_of_its_class(void)
+static void a_plain_put_leaves_kept_keys_of_its_bunch(void)
 {
-    const uint64_t *key = class_key[0];
+    const uint64_t *key = bunch_key[0];
     begin();
     put_kept(key[0], 1);
     T_EQ_I64(put(key[1], 2, false), CELLAR_OK);
@@ -247,18 +247,18 @@ static void a_plain_put_leaves_kept_keys_of_its_class(void)
     end();
 }
 
-static void plain_puts_of_one_class_leave_each_other(void)
+static void plain_puts_of_one_bunch_leave_each_other(void)
 {
     for (int how = 0; how < 8; how++) { /* staged or sealed; closed or killed; change or not */
         begin();
-        for (uint32_t i = 0; i < CLASS_KEYS; i++) {
+        for (uint32_t i = 0; i < BUNCH_KEYS; i++) {
             const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = i + 1,
                                 .change = (how & 4) != 0 };
-            T_EQ_I64(put_as(class_key[0][i], &m), CELLAR_OK);
+            T_EQ_I64(put_as(bunch_key[0][i], &m), CELLAR_OK);
             if ((how & 1) != 0) { seal(); }
         }
         for (int life = 0; life < 3; life++) {
-            for (uint32_t i = 0; i < CLASS_KEYS; i++) { T_EQ_U64(look(class_key[0][i]), i + 1); }
+            for (uint32_t i = 0; i < BUNCH_KEYS; i++) { T_EQ_U64(look(bunch_key[0][i]), i + 1); }
             T_EQ_STR(l2_audit(kit.d), NULL);
             reopen((how & 2) != 0);
         }
@@ -274,11 +274,11 @@ static void filter_full(void)
     }
 }
 
-/* A plain record is the only word of its class. Another key of the class changes. Its own record
+/* A plain record is the only word of its bunch. Another key of the bunch changes. Its own record
  * never existed, was deleted, or lies on disk as well. */
-static void plain_record_stays_when_a_key_of_its_class_changes(void)
+static void plain_record_stays_when_a_key_of_its_bunch_changes(void)
 {
-    const uint64_t stays = class_key[0][0], other = class_key[0][1];
+    const uint64_t stays = bunch_key[0][0], other = bunch_key[0][1];
     for (int how = 0; how < 48; how++) {
         const bool sealed = (how & 1) != 0, kill = (how & 2) != 0, puts = (how & 4) != 0;
         const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = 7, .change = true };
@@ -309,10 +309,10 @@ static void plain_record_stays_when_a_key_of_its_class_changes(void)
     }
 }
 
-/* The tombstone links to a record on disk, so its class keeps a word. */
+/* The tombstone links to a record on disk, so its bunch keeps a word. */
 static void deletes_of_one_key_log_one_tombstone(void)
 {
-    const uint64_t key = class_key[0][0];
+    const uint64_t key = bunch_key[0][0];
     begin();
     T_EQ_I64(put(key, 1, false), CELLAR_OK);
     seal();
@@ -328,14 +328,14 @@ static void deletes_of_one_key_log_one_tombstone(void)
     end();
 }
 
-/* A record of the oldest segment moves beside newer records of its class. */
-static void plain_record_that_moves_leaves_its_class(void)
+/* A record of the oldest segment moves beside newer records of its bunch. */
+static void plain_record_that_moves_leaves_its_bunch(void)
 {
     moves = true;
     for (int how = 0; how < 4; how++) {
         begin();
-        for (uint32_t i = 0; i < CLASS_KEYS; i++) {
-            T_EQ_I64(put(class_key[0][i], i + 1, false), CELLAR_OK);
+        for (uint32_t i = 0; i < BUNCH_KEYS; i++) {
+            T_EQ_I64(put(bunch_key[0][i], i + 1, false), CELLAR_OK);
             if ((how & 1) != 0) { seal(); }
         }
         reopen((how & 2) != 0); /* a word for each key */
@@ -346,8 +346,8 @@ static void plain_record_that_moves_leaves_its_class(void)
             (void)put(other, 1, false);
             (void)l2_tick(kit.d, 1000);
         }
-        T_CHECK(l2_kit_figures(&kit).moved > CLASS_KEYS);
-        for (uint32_t i = 0; i < CLASS_KEYS; i++) { T_EQ_U64(look(class_key[0][i]), i + 1); }
+        T_CHECK(l2_kit_figures(&kit).moved > BUNCH_KEYS);
+        for (uint32_t i = 0; i < BUNCH_KEYS; i++) { T_EQ_U64(look(bunch_key[0][i]), i + 1); }
         end();
     }
     moves = false;
@@ -355,7 +355,7 @@ static void plain_record_that_moves_leaves_its_class(void)
 
 /* ---- any order ---- */
 
-#define ANY_KEYS (CLASS_GROUPS * CLASS_KEYS + 2u)
+#define ANY_KEYS (BUNCH_GROUPS * BUNCH_KEYS + 2u)
 
 typedef struct any_key {
     uint64_t key, lsn; /* lsn of the newest put */
@@ -375,8 +375,8 @@ static void any_begin(void)
 {
     begin();
     memset(&any, 0, sizeof any);
-    for (uint32_t c = 0; c < CLASS_GROUPS; c++) {
-        for (uint32_t i = 0; i < CLASS_KEYS; i++) { any.key[any.count++].key = class_key[c][i]; }
+    for (uint32_t c = 0; c < BUNCH_GROUPS; c++) {
+        for (uint32_t i = 0; i < BUNCH_KEYS; i++) { any.key[any.count++].key = bunch_key[c][i]; }
     }
     for (uint32_t i = 0; i < 2; i++) { any.key[any.count++].key = any_twins[i]; }
     T_EQ_U64(l2_h48(key_of(&any_twins[0]).hash), l2_h48(key_of(&any_twins[1]).hash));
@@ -606,13 +606,13 @@ static void index_has_a_place_for_each_64_kib(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_index", T_CASE(all_kept_keys_of_a_class_are_found),
-       T_CASE(deleting_one_key_of_a_class_leaves_the_others),
-       T_CASE(reclaiming_one_key_of_a_class_leaves_the_others),
-       T_CASE(a_plain_put_leaves_kept_keys_of_its_class),
-       T_CASE(plain_puts_of_one_class_leave_each_other),
-       T_CASE(plain_record_stays_when_a_key_of_its_class_changes),
+T_MAIN("l2_index", T_CASE(all_kept_keys_of_a_bunch_are_found),
+       T_CASE(deleting_one_key_of_a_bunch_leaves_the_others),
+       T_CASE(reclaiming_one_key_of_a_bunch_leaves_the_others),
+       T_CASE(a_plain_put_leaves_kept_keys_of_its_bunch),
+       T_CASE(plain_puts_of_one_bunch_leave_each_other),
+       T_CASE(plain_record_stays_when_a_key_of_its_bunch_changes),
        T_CASE(deletes_of_one_key_log_one_tombstone),
-       T_CASE(plain_record_that_moves_leaves_its_class),
+       T_CASE(plain_record_that_moves_leaves_its_bunch),
        T_CASE(any_order_of_calls_keeps_all_keys), T_CASE(all_of_200000_keys_are_found),
        T_CASE(full_index_keeps_durable_entries), T_CASE(index_has_a_place_for_each_64_kib))

@@ -275,7 +275,7 @@ static void too_small_buffer_is_left_alone(void)
     end();
 }
 
-/* Keys of one class have one word of the index. */
+/* Keys of one bunch have one word of the index. */
 static void value_of_another_key_is_not_copied(void)
 {
     char name[20];

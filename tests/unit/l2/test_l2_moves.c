@@ -146,7 +146,7 @@ static void live_records_survive_many_laps(void)
             for (uint32_t key = 0; key < VALUES; key++) { put(key, kept != 0); work(); }
             for (int round = 0; round < 4; round++) {
                 churn(6000, 64, kept != 0);
-                if (kept != 0) { /* a plain put may replace another key of its class */
+                if (kept != 0) { /* a plain put may replace another key of its bunch */
                     all_are_found(0, VALUES + 64);
                 }
                 const l2_stats st = l2_kit_figures(&kit);

@@ -133,7 +133,7 @@ static void put_over_a_known_copy_needs_no_link(void)
         m.older = round < 3 ? known : round == 3 ? known + 1 : 0;
         T_EQ_I64(l2_put(kit.d, &k, "value", 5, &m, NULL), CELLAR_OK);
         known = where;
-        uint64_t word[L2_CLASS_WORDS];
+        uint64_t word[L2_BUNCH_WORDS];
         T_EQ_U64(l2_index_all(kit.d, l2_h48(k.hash), word), 1);
         T_EQ_I64((word[0] & L2_WORD_LINKED) != 0, round >= 3);
         for (uint32_t i = 0; is_staged(word[0]) && i < 500; i++) {

@@ -352,7 +352,7 @@ static void a_value_without_its_first_part_is_a_miss(void)
     end();
 }
 
-/* The words of parts are heavy: a put of another key of the class does not replace them. */
+/* The words of parts are heavy: a put of another key of the bunch does not replace them. */
 static void no_other_key_takes_the_word_of_a_part(void)
 {
     begin();

@@ -600,7 +600,7 @@ static void close_ends_in_every_state(void)
     engine_stop(&e);
 }
 
-static void posts_in_flight_end_at_close(void)
+static void posts_under_way_end_at_close(void)
 {
     engine e;
     link_kit k;
@@ -755,7 +755,7 @@ T_MAIN("remote_link", T_CASE(requests_are_answered_in_order),
        T_CASE(waiting_caller_wakes_no_other_thread),
        T_CASE(cancel_during_a_request_waits_for_its_end),
        T_CASE(posted_requests_end_in_the_thread_of_the_link),
-       T_CASE(close_ends_in_every_state), T_CASE(posts_in_flight_end_at_close),
+       T_CASE(close_ends_in_every_state), T_CASE(posts_under_way_end_at_close),
        T_CASE(child_of_a_fork_is_detached), T_CASE(lost_server_neither_signals_nor_blocks),
        T_CASE(close_ends_connections_that_a_child_holds),
        T_CASE(short_waits_do_not_break_the_link), T_CASE(server_clock_is_within_its_error))

@@ -339,7 +339,7 @@ static void batch_retry_backs_off(void)
     close_it();
 }
 
-/* A failed batch that waits for its retry blocks its lane alone. A key is found in any lane. */
+/* A failed batch that waits for its retry blocks its track alone. A key is found in any track. */
 static void parallel_group_goes_on_beside_a_retry(void)
 {
     cellar_host_config h;
@@ -358,7 +358,7 @@ static void parallel_group_goes_on_beside_a_retry(void)
     is(&e[1], CELLAR_BATCH_OK, 1);
     fail_next = 1;
     add_noted("g", "c", NULL, &e[2]);
-    (void)pass(50); /* now both lanes wait for a retry */
+    (void)pass(50); /* now both tracks wait for a retry */
     add_noted("g", "d", "key", &e[3]);
     add_noted("g", "e", "key", &e[4]);
     T_EQ_U64(figures().groups, 2);

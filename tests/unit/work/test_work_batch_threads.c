@@ -108,7 +108,7 @@ static void group_has_one_call_at_a_time_and_groups_run_in_parallel(void)
 }
 
 /* Four items in two calls at a time: when two calls have ended, in any order, all four have begun.
- * An item that waits behind one call passes to the lane that is free. */
+ * An item that waits behind one call passes to the track that is free. */
 static void parallel_calls_of_one_group(void)
 {
     cellar_batcher_config c = config_of();

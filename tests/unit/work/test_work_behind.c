@@ -480,7 +480,7 @@ static void write_without_room_does_not_happen(void)
     begin_with(cfg);
     fail_calls = 1;
     set("k1", "a");
-    flush(); /* in flight, waits for its retry */
+    flush(); /* in hand, waits for its retry */
     set("k1", "b");
     T_EQ_I64(cellar_set(ns, "k3", 2, "x", 1, NULL), CELLAR_E_IO);
     T_EQ_STR(value_of("k3"), "");

@@ -247,7 +247,7 @@ static void ordered_keys_run_beside_each_other(void)
     }
     cellar_bus_message got = cellar_bus_message_default();
     while (cellar_bus_take(m, 0, &got) == CELLAR_OK) { in_hand++; }
-    T_CHECK(in_hand > 50 && in_hand <= 100); /* 100 keys in 256 lanes */
+    T_CHECK(in_hand > 50 && in_hand <= 100); /* 100 keys in 256 strands */
     close_it();
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * flight: requests on their way: sent together, answered in order, ended once.
+ * pipeline: requests on their way: sent together, answered in order, ended once.
  *
- * PICTURE    inbox -> queue -> sendmsg of up to REMOTE_PARTS requests -> flight -> replies -> end
- * INVARIANTS Replies belong to the first ticket of `flight`. A ticket that its caller left stays in
+ * PICTURE    inbox -> queue -> sendmsg of up to REMOTE_PARTS requests -> sent -> replies -> end
+ * INVARIANTS Replies belong to the first ticket of `sent`. A ticket that its caller left stays in
  *            its list, so that its replies are counted.
  * WALK       Error replies that concern the server (READONLY, LOADING ..) also break the link.
  *            NOSCRIPT: the scripts are loaded, then the request is sent again. */
@@ -17,7 +17,7 @@ CELLAR_PRIVATE bool remote_post_own(remote_link *l, const remote_request *q, rem
     remote_ticket *t = b->err == CELLAR_OK ? remote_ticket_new(l, q, true) : NULL;
     if (t == NULL) {
         remote_break(l, REMOTE_WHY_NOMEM, b->err != CELLAR_OK ? "no memory for its own requests"
-                     : "too many requests of the link in flight");
+                     : "too many requests of the link under way");
         remote_bytes_free(b);
         return false;
     }
@@ -34,14 +34,14 @@ static bool remote_is_other(const remote_ticket *t)
     return t->posted || t->own || (t->q.flags & REMOTE_WAITS) != 0;
 }
 
-/* Move sent requests to the list of flights. */
+/* Move sent requests to the list `sent`. */
 static void remote_note_sent(remote_link *l, remote_ticket *const *sent, size_t count)
 {
     const int64_t now_ns = remote_mono_ns();
     for (size_t i = 0; i < count; i++) {
         sent[i]->sent_ns = now_ns;
         l->others += remote_is_other(sent[i]);
-        remote_tickets_add(l, &l->flight, sent[i]);
+        remote_tickets_add(l, &l->sent, sent[i]);
         atomic_store(&sent[i]->state, REMOTE_T_SENT);
     }
     remote_count(l, REMOTE_LINK_REQUESTS, count);
@@ -119,7 +119,7 @@ static void remote_take_error(remote_link *l, const remote_ticket *t, const remo
 CELLAR_PRIVATE void remote_take_reply(void *link, const remote_reply *reply)
 {
     remote_link *l = link;
-    remote_ticket *t = remote_tickets_first(l, &l->flight);
+    remote_ticket *t = remote_tickets_first(l, &l->sent);
     if (t == NULL) {
         remote_break(l, REMOTE_WHY_PROTOCOL, "the server sent a reply without a request");
         return;
@@ -128,7 +128,7 @@ CELLAR_PRIVATE void remote_take_reply(void *link, const remote_reply *reply)
     const bool last = t->taken + 1 == t->q.replies;
     if (reply->type == REMOTE_ERROR) { remote_take_error(l, t, reply); }
     if (last) {
-        remote_tickets_pop(l, &l->flight);
+        remote_tickets_pop(l, &l->sent);
         l->others -= remote_is_other(t);
         remote_trip_note(l->trips, remote_mono_ns() - t->sent_ns);
     }
@@ -158,7 +158,7 @@ CELLAR_PRIVATE void remote_end_all(remote_link *l, cellar_err err)
     l->others = 0;
     atomic_store(&l->reader, REMOTE_TICKET_NONE);
     remote_end_list(l, &l->again, err, REMOTE_NOT_SENT);
-    remote_end_list(l, &l->flight, err, REMOTE_UNKNOWN);
+    remote_end_list(l, &l->sent, err, REMOTE_UNKNOWN);
     remote_end_list(l, &l->queue, err, REMOTE_NOT_SENT);
     remote_tickets_wake(l);
 }
@@ -185,5 +185,5 @@ static void remote_expire_list(remote_link *l, remote_tickets *list, int64_t now
 CELLAR_PRIVATE void remote_expire_posted(remote_link *l, int64_t now_ns)
 {
     remote_expire_list(l, &l->queue, now_ns, REMOTE_T_QUEUED, REMOTE_NOT_SENT);
-    remote_expire_list(l, &l->flight, now_ns, REMOTE_T_SENT, REMOTE_UNKNOWN);
+    remote_expire_list(l, &l->sent, now_ns, REMOTE_T_SENT, REMOTE_UNKNOWN);
 }
