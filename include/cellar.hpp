@@ -811,15 +811,15 @@ public:
 
     /* Return the fencing token: higher than that of each earlier owner of the key. */
     std::uint64_t fence() const noexcept { return l_.fence; }
-    /* Test whether the lock is still held: its lease has not ended. */
+    /* Test whether the lock is still held: its hold has not ended. */
     bool held() const noexcept { return t_ != nullptr && cellar_lock_check(t_, &l_) == CELLAR_OK; }
-    /* Set the lease to end lease_ms from now. Return false if the lock is lost. */
-    bool extend(std::int64_t lease_ms)
+    /* Set the hold to end hold_ms from now. Return false if the lock is lost. */
+    bool extend(std::int64_t hold_ms)
     {
-        const cellar_err e = cellar_lock_extend(t_, &l_, lease_ms);
+        const cellar_err e = cellar_lock_extend(t_, &l_, hold_ms);
         return e != CELLAR_E_LOST && check(e) == CELLAR_OK;
     }
-    /* Release the lock. Return false if its lease had ended: undo work done since. */
+    /* Release the lock. Return false if its hold had ended: undo work done since. */
     bool release()
     {
         const cellar_err e = cellar_lock_release(std::exchange(t_, nullptr), &l_);

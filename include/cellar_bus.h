@@ -21,7 +21,7 @@
  * MEMBER  A function that runs on threads with the default stack of the process or host option
  *         stack_bytes, or inside cellar_tick with no_threads; a handle from which the program
  *         takes messages; or the name of a task of a pool. No lock is held while a function runs.
- * LEASE   A member has a message for visibility_ms from its delivery. After that, or after
+ * HOLD    A member has a message for visibility_ms from its delivery. After that, or after
  *         CELLAR_BUS_RETRY, the message is delivered again, up to max_deliver times; then it is a
  *         dead letter. A handler may see a message twice.
  * LIMITS  A group has a limit of messages and of bytes; on_full says what a publish does then.
@@ -67,7 +67,7 @@ typedef enum cellar_bus_verdict {
     CELLAR_BUS_ACK = 0,
     CELLAR_BUS_RETRY = 1,  /* deliver again; of a function: after retry_ms                        */
     CELLAR_BUS_REJECT = 2, /* a dead letter now                                                   */
-    CELLAR_BUS_EXTEND = 3  /* a new lease; of a function: as RETRY                                */
+    CELLAR_BUS_EXTEND = 3  /* a new hold; of a function: as RETRY                                 */
 } cellar_bus_verdict;
 
 /* Where a message of a group is. */
@@ -145,7 +145,7 @@ typedef struct cellar_bus_group_config {
     size_t   struct_size;
     uint64_t max_bytes;      /* of key, headers and body of its messages. Default 64 MiB          */
     int64_t  block_ms;       /* of FULL_BLOCK. Default 0: no limit                                */
-    int64_t  visibility_ms;  /* lease of a delivery. Default 30,000                               */
+    int64_t  visibility_ms;  /* hold of a delivery. Default 30,000                                */
     int64_t  retry_ms;       /* delay after CELLAR_BUS_RETRY. Default 0                           */
     const char *dead_queue;  /* receives dead letters, in its first group. Copied. Default NULL:  */
                              /* they are counted and freed                                        */
@@ -216,9 +216,9 @@ typedef struct cellar_bus_stats {
     uint64_t copies;         /* messages that entered a group                                     */
     uint64_t delivered;      /* deliveries to members                                             */
     uint64_t acked;
-    uint64_t requeued;       /* returned by RETRY, a lease that ended, a member that left         */
-    uint64_t leases_lost;    /* of requeued and dead: the lease ended                             */
-    uint64_t late;           /* verdicts after the end of the lease                               */
+    uint64_t requeued;       /* returned by RETRY, a hold that ended, a member that left          */
+    uint64_t holds_lost;     /* of requeued and dead: the hold ended                              */
+    uint64_t late;           /* verdicts after the end of the hold                                */
     uint64_t dropped_new;
     uint64_t dropped_oldest;
     uint64_t dropped_removed; /* in a group when it was removed                                   */
@@ -253,7 +253,7 @@ typedef struct cellar_bus_group_stats {
     uint64_t delivered;
     uint64_t acked;
     uint64_t requeued;
-    uint64_t leases_lost;
+    uint64_t holds_lost;
     uint64_t late;
     uint64_t dropped_new;
     uint64_t dropped_oldest;
@@ -424,8 +424,8 @@ CELLAR_API cellar_err cellar_bus_take(cellar_bus_member *m, int64_t wait_ms,
 /* Apply a verdict to a message that a member took.
  * in:      delivery of the message; verdict: ACK: it leaves the group; RETRY: it returns to the
  *          group after `ms`, 0: now, at the front; REJECT: it becomes a dead letter; EXTEND: its
- *          lease ends `ms` from now, later or earlier, 0: as the group. ms from 0 to 366 days
- * returns: OK (RETRY: also when max_deliver made it a dead letter); E_LOST (the lease had ended:
+ *          hold ends `ms` from now, later or earlier, 0: as the group. ms from 0 to 366 days
+ * returns: OK (RETRY: also when max_deliver made it a dead letter); E_LOST (the hold had ended:
  *          another delivery may have begun), E_NOT_FOUND (not in hand), E_INVAL, E_FORKED; except
  *          for EXTEND, with a journal E_SPACE, E_IO (see JOURNAL)
  * owns:    the message ends with each code but E_INVAL and E_FORKED. After EXTEND it is still to be
@@ -537,7 +537,7 @@ CELLAR_API cellar_err cellar_bus_message_list(cellar_bus *b, const char *queue, 
  * TASKS
  *     A member with `pool` and `task` submits a task for each message: the payload is a copy of the
  *     body, the tag is the key, the trace is that of the message. The message stays in the hands of
- *     the member until the final state of the task, without a lease, at most prefetch of them. The
+ *     the member until the final state of the task, without a hold, at most prefetch of them. The
  *     state SUCCEEDED acks it, any other rejects it. A task that failed is also a dead letter of
  *     the pool; a requeue there does not bring the message back.
  *     While the pool is full, or a submit fails otherwise, messages wait in the group. The member

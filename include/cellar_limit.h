@@ -45,7 +45,7 @@ extern "C" {
  *     sliding window       about N in any window, at worst 2N - 1 (N at its end, then linear)
  *     fixed window         at most N in each calendar minute, hour, day, week or month of a time
  *                          zone; up to 2N around a boundary
- *     concurrency          at most N permits at any instant, each with a lease
+ *     concurrency          at most N permits at any instant, each with a hold
  */
 
 #define CELLAR_LIMITER_RULES_MAX 7u     /* rules of one limiter                                   */
@@ -229,7 +229,7 @@ typedef struct cellar_limiter_stats {
     uint64_t dead_replaced;  /* slots of keys without debt given to new keys                      */
     uint64_t moved;          /* keys moved to make room                                           */
     uint64_t chain_rollbacks; /* chains that were charged in part and taken back                  */
-    uint64_t permits_expired; /* permits that ended with their lease                              */
+    uint64_t permits_expired; /* permits that ended with their hold                               */
     uint64_t permits_full;   /* permits rejected by max_permits                                   */
     uint64_t overrides_full; /* plans and bans rejected by max_overrides or max_plans             */
     uint64_t snapshots_refused; /* snapshots not read: damaged, an empty file, of other rules,    */
@@ -469,7 +469,7 @@ CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, s
 /* ---- Permits of a concurrency rule ---------------------------------------------------------- */
 
 /* Acquire a permit, if the key has fewer than N and the other rules admit one unit.
- * in:      lease_ms from 1; the permit ends after that time
+ * in:      hold_ms from 1; the permit ends after that time
  * out:     *token names the permit, 0 on any code but OK; *out, optional
  * returns: OK, LIMITED; E_LIMIT (max_permits; or a new key, and the table evicts none), E_INVAL
  * thread:  any
@@ -479,7 +479,7 @@ CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, s
  *     if (cellar_permit_acquire(l, "db", 2, 30000, &token, NULL) == CELLAR_OK)
  *         cellar_permit_release(l, "db", 2, token);                                              */
 CELLAR_API cellar_err cellar_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
-                                            int64_t lease_ms, uint64_t *token,
+                                            int64_t hold_ms, uint64_t *token,
                                             cellar_limiter_result *out);
 
 /* Release a permit.
@@ -491,14 +491,14 @@ CELLAR_API cellar_err cellar_permit_acquire(cellar_limiter *l, const void *key, 
 CELLAR_API cellar_err cellar_permit_release(cellar_limiter *l, const void *key, size_t key_len,
                                             uint64_t token);
 
-/* Set the lease of a permit to end `lease_ms` from now.
- * in:      token of the permit; lease_ms from 1
+/* Set the hold of a permit to end `hold_ms` from now.
+ * in:      token of the permit; hold_ms from 1
  * returns: OK; E_NOT_OWNER (expired, released, or the key was reset), E_INVAL
  * thread:  any; also another thread than the one that acquired the permit
  * cost:    one short lock
  * example: cellar_permit_extend(l, "db", 2, token, 30000);                                       */
 CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, size_t key_len,
-                                           uint64_t token, int64_t lease_ms);
+                                           uint64_t token, int64_t hold_ms);
 
 /* ---- Change rules --------------------------------------------------------------------------- */
 
@@ -637,7 +637,7 @@ CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *u
  *                          older by more than 2^19 periods look like new ones
  *     fixed window         the clock of the limiter, never a reading of the caller; if the wall
  *                          clock was set back, the key stays in its newest period
- *     concurrency          the reading; a lease that was found expired stays expired
+ *     concurrency          the reading; a hold that was found expired stays expired
  *
  * A reading from before the start of a limiter (one second before its open; with sliding logs the
  * longest window more) counts as that start. A key that was evicted meets the reading of its

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_lock: keyed locks with leases and fencing tokens, inside one process.
+ * cellar_lock: keyed locks with holds and fencing tokens, inside one process.
  *
  * CALL PATTERN
  *     #include "cellar_lock.h"    (drop-in: part of "cellar.h")
@@ -9,11 +9,11 @@
  *     if (cellar_locks_open(NULL, &t) != CELLAR_OK) return 1;
  *     if (cellar_lock_acquire(t, "order:7", 7, NULL, &lk) == CELLAR_OK) {
  *         store_write(order, lk.fence);                        the store rejects smaller fences
- *         if (cellar_lock_release(t, &lk) == CELLAR_E_LOST) undo();     the lease had expired
+ *         if (cellar_lock_release(t, &lk) == CELLAR_E_LOST) undo();     the hold had expired
  *     }
  *     cellar_locks_close(t);
  *
- * OWNER   A key has at most one owner at a time, for a lease time. After that the lock is lost:
+ * OWNER   A key has at most one owner at a time, for a hold time. After that the lock is lost:
  *         check, extend and release return CELLAR_E_LOST, and the watcher gets one report.
  * FENCE   The fencing token of a key rises with each owner. A store outside the process that
  *         rejects fences below the highest one it has seen is never written by a former owner.
@@ -37,7 +37,7 @@ extern "C" {
 #define CELLAR_LOCK_NOTE_MAX 23u     /* bytes of a note                                           */
 #define CELLAR_LOCK_MANY_MAX 64u     /* locks of one cellar_lock_acquire_many                     */
 #define CELLAR_LOCK_THREAD_BOUND 1u  /* only this thread releases; the end of the thread frees it */
-#define CELLAR_LOCK_NO_LEASE     2u  /* no lease time; only together with THREAD_BOUND            */
+#define CELLAR_LOCK_NO_END       2u  /* no hold time; only together with THREAD_BOUND             */
 #define CELLAR_LOCK_NO_WAIT      4u  /* E_BUSY in place of a wait for another owner               */
 
 typedef struct cellar_locks cellar_locks; /* a table of locks */
@@ -50,7 +50,7 @@ typedef struct cellar_lock {
 typedef char cellar_lock_is_frozen[sizeof(cellar_lock) == 16 ? 1 : -1];
 
 typedef enum cellar_lock_lost {
-    CELLAR_LOCK_LOST_EXPIRED = 1,   /* the lease time ended while the lock was held               */
+    CELLAR_LOCK_LOST_EXPIRED = 1,   /* the hold time ended while the lock was held                */
     CELLAR_LOCK_LOST_OWNER_DIED = 2 /* the thread of a THREAD_BOUND lock ended                    */
 } cellar_lock_lost;
 
@@ -76,9 +76,9 @@ CELLAR_STRUCT(cellar_locks_config, reserved0);
 typedef struct cellar_lock_opts {
     size_t   struct_size;
     int64_t  wait_timeout_ms; /* maximum wait. Default 30,000. INT64_MAX: no limit                */
-    int64_t  lease_ms;       /* lease time. Default 30,000. Ignored with NO_LEASE                 */
+    int64_t  hold_ms;        /* hold time. Default 30,000. Ignored with NO_END                    */
     const char *note;        /* text for cellar_lock_info_get; NULL or 0..23 bytes                */
-    uint32_t flags;          /* CELLAR_LOCK_THREAD_BOUND, _NO_LEASE, _NO_WAIT                     */
+    uint32_t flags;          /* CELLAR_LOCK_THREAD_BOUND, _NO_END, _NO_WAIT                       */
     uint32_t reserved0;      /* must be 0                                                         */
 } cellar_lock_opts;
 CELLAR_STRUCT(cellar_lock_opts, reserved0);
@@ -88,10 +88,10 @@ typedef struct cellar_lock_info {
     size_t   struct_size;
     uint64_t fence;
     int64_t  held_ms;        /* time since the owner acquired the lock                            */
-    int64_t  lease_left_ms;  /* INT64_MAX: no lease time                                          */
+    int64_t  hold_left_ms;   /* INT64_MAX: no hold time                                           */
     uint64_t waiters;        /* threads in the queue                                              */
     int32_t  owner_tid;      /* thread that acquired the lock                                     */
-    uint32_t flags;          /* CELLAR_LOCK_THREAD_BOUND, _NO_LEASE                               */
+    uint32_t flags;          /* CELLAR_LOCK_THREAD_BOUND, _NO_END                                 */
     char     note[CELLAR_LOCK_NOTE_MAX + 1];
 } cellar_lock_info;
 CELLAR_STRUCT(cellar_lock_info, note);
@@ -107,7 +107,7 @@ typedef struct cellar_locks_stats {
     uint64_t deadlocks;      /* calls rejected because the thread would wait for itself           */
     uint64_t rejected_limit; /* calls rejected by max_locks                                       */
     uint64_t rejected_memory; /* calls rejected by max_bytes or lack of memory                    */
-    uint64_t expired;        /* leases that ended while the lock was held                         */
+    uint64_t expired;        /* holds that ended while the lock was held                          */
     uint64_t owner_died;     /* owners of THREAD_BOUND locks that ended with their thread         */
     uint64_t lost;           /* extends and releases after the lock was lost                      */
     uint64_t not_owner;      /* extends and releases with a wrong handle                          */
@@ -143,12 +143,12 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
 CELLAR_API void cellar_locks_close(cellar_locks *t);
 
 /* Acquire the lock of a key. Wait in the queue while another owner holds the lock.
- * in:      key 1..CELLAR_KEY_MAX bytes; o NULL: wait 30 s, lease time 30 s
+ * in:      key 1..CELLAR_KEY_MAX bytes; o NULL: wait 30 s, hold time 30 s
  * out:     *out is the handle; all zero on any code but OK
  * returns: OK; E_BUSY (NO_WAIT: the lock is held), E_TIMEOUT (waited for wait_timeout_ms),
  *          E_DEADLOCK (without NO_WAIT: this thread holds the key THREAD_BOUND), E_LIMIT
  *          (max_locks; beside acquires of other threads up to 16 locks a stripe early), E_SPACE
- *          (max_bytes), E_NOMEM, E_INVAL (also: a negative time, NO_LEASE without THREAD_BOUND),
+ *          (max_bytes), E_NOMEM, E_INVAL (also: a negative time, NO_END without THREAD_BOUND),
  *          E_UNSUPPORTED (unknown flag)
  * thread:  any; sleeps while it waits, with no internal lock held; no cancellation point
  * cost:    free lock of a recent key: no lock, one compare-exchange; else one short lock,
@@ -156,25 +156,25 @@ CELLAR_API void cellar_locks_close(cellar_locks *t);
  * example:
  *     cellar_lock_opts o = cellar_lock_opts_default();
  *     o.wait_timeout_ms = 2000;
- *     o.lease_ms = 5000;
+ *     o.hold_ms = 5000;
  *     cellar_lock lk;
  *     if (cellar_lock_acquire(t, "order:7", 7, &o, &lk) != CELLAR_OK) return 1;                  */
 CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size_t key_len,
                                           const cellar_lock_opts *o, cellar_lock *out);
 
-/* Set the lease of a lock to end `lease_ms` from now, which may be earlier than before.
- * in:      lease_ms from 1
- * returns: OK; E_LOST (the lease had ended; nothing revives it), E_NOT_OWNER (not the handle of the
+/* Set the hold of a lock to end `hold_ms` from now, which may be earlier than before.
+ * in:      hold_ms from 1
+ * returns: OK; E_LOST (the hold had ended; nothing revives it), E_NOT_OWNER (not the handle of the
  *          owner, or THREAD_BOUND to another thread), E_FORKED, E_INVAL
  * thread:  any
  * cost:    one short lock
  * example: if (cellar_lock_extend(t, &lk, 30000) != CELLAR_OK) stop_working();                   */
-CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk, int64_t lease_ms);
+CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk, int64_t hold_ms);
 
 /* Release a lock. The longest waiter becomes the next owner.
  * in:      the handle of the owner; any other handle changes nothing
  * out:     *lk is all zero after OK
- * returns: OK; E_LOST (the lease had ended; another owner keeps the lock), E_NOT_OWNER (never
+ * returns: OK; E_LOST (the hold had ended; another owner keeps the lock), E_NOT_OWNER (never
  *          acquired, already released, or THREAD_BOUND to another thread), E_FORKED, E_INVAL
  * thread:  any
  * cost:    no waiters: no lock, one compare-exchange
@@ -193,10 +193,10 @@ CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk);
 /* Acquire the locks of several keys, or none of them. The call takes the keys in byte order, so two
  * such calls never wait for each other in a circle.
  * in:      count 1..CELLAR_LOCK_MANY_MAX different keys; wait_timeout_ms is one limit for all keys;
- *          each lease begins when its key is taken
+ *          each hold begins when its key is taken
  * out:     out[i] belongs to keys[i]; all zero on any code but OK
  * returns: as cellar_lock_acquire, for the key that failed; E_INVAL (also: two equal keys), E_LOST
- *          (a lease ended while the call waited for a later key)
+ *          (a hold ended while the call waited for a later key)
  * thread:  any; sleeps while it waits, and owns the keys taken so far
  * cost:    as one cellar_lock_acquire for each key
  * example:
@@ -256,8 +256,8 @@ CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats
  * restart   The first fence comes from the wall clock. If the wall clock was set back across a
  *           restart, fences can fall. To prevent that, save fence_max of the figures and pass it as
  *           fence_start.
- * clock     Times are milliseconds, including the time the machine is suspended. Leases below one
- *           second, and leases on a clock of the program, end exactly. Longer leases end up to
+ * clock     Times are milliseconds, including the time the machine is suspended. Holds below one
+ *           second, and holds on a clock of the program, end exactly. Longer holds end up to
  *           64 ms late, never early. A wait sleeps until its deadline, and no longer. A waiter
  *           reads a clock of the program every 10 ms. */
 

@@ -416,25 +416,25 @@ CELLAR_API cellar_err cellar_remote_limiter_stats_get(cellar_remote_limiter *l,
 /* Locks that all processes with the same prefix share.
  * PROMISED  Each owner has a larger fence than all earlier owners, by the clock of the server if it
  *         lost the last fence. While the server neither fails over nor loses data, one owner at a
- *         time within the lease. Waiting is fair within one process only.
+ *         time within the hold. Waiting is fair within one process only.
  * NOT PROMISED  One owner at a time across a failover of the server, a loss of its data or a step
- *         of its clock, or if an owner pauses longer than its lease. The resource must compare the
+ *         of its clock, or if an owner pauses longer than its hold. The resource must compare the
  *         fence and reject smaller ones.
  * AWAY    Without the server no lock is acquired, and the calls return codes of the link. */
-#define CELLAR_REMOTE_LEASE_MAX_MS 86400000 /* longest lease of a shared lock                     */
+#define CELLAR_REMOTE_HOLD_MAX_MS 86400000 /* longest hold of a shared lock                       */
 
 /* Handle of an owner. All zero: not an owner. */
 typedef struct cellar_remote_lock {
     uint64_t opaque[2];
     uint64_t fence;          /* fencing token: above those of all earlier owners                  */
-    int64_t  until_ms;       /* end of the lease: ms since boot, including suspend                */
+    int64_t  until_ms;       /* end of the hold: ms since boot, including suspend                 */
 } cellar_remote_lock;
 typedef char cellar_remote_lock_is_frozen[sizeof(cellar_remote_lock) == 32 ? 1 : -1];
 
 /* Acquire the shared lock of a key. Wait while another owner holds it; a release anywhere wakes.
  * A key without a TTL, of another program, is an owner until it is deleted.
- * in:      key 1..CELLAR_KEY_MAX bytes; o NULL: wait 30 s, lease 30 s; no note, no flag but
- *          CELLAR_LOCK_NO_WAIT, lease_ms up to CELLAR_REMOTE_LEASE_MAX_MS
+ * in:      key 1..CELLAR_KEY_MAX bytes; o NULL: wait 30 s, hold 30 s; no note, no flag but
+ *          CELLAR_LOCK_NO_WAIT, hold_ms up to CELLAR_REMOTE_HOLD_MAX_MS
  * out:     *out is the handle; all zero on any code but OK
  * returns: OK; E_BUSY (NO_WAIT: another owner holds the lock), E_TIMEOUT (waited for
  *          wait_timeout_ms, or the server did not answer in io_ms: then a lock that it may have
@@ -451,32 +451,32 @@ CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *k
                                                  size_t key_len, const cellar_lock_opts *o,
                                                  cellar_remote_lock *out);
 
-/* Set the lease of a lock to end `lease_ms` from now.
- * in:      the key and the handle of the owner; lease_ms 1..CELLAR_REMOTE_LEASE_MAX_MS
+/* Set the hold of a lock to end `hold_ms` from now.
+ * in:      the key and the handle of the owner; hold_ms 1..CELLAR_REMOTE_HOLD_MAX_MS
  * out:     lk->until_ms
- * returns: OK; E_LOST (the lease has ended, or the server lost it), E_NOT_OWNER (an empty handle),
+ * returns: OK; E_LOST (the hold has ended, or the server lost it), E_NOT_OWNER (an empty handle),
  *          E_INVAL, codes of the link as cellar_remote_lock_acquire
  * thread:  any, one at a time with one handle
  * cost:    one round trip
  * example: if (cellar_remote_lock_extend(r, "order:7", 7, &lk, 30000) != CELLAR_OK) stop();      */
 CELLAR_API cellar_err cellar_remote_lock_extend(cellar_remote *r, const void *key, size_t key_len,
-                                                cellar_remote_lock *lk, int64_t lease_ms);
+                                                cellar_remote_lock *lk, int64_t hold_ms);
 
 /* Release a shared lock.
  * in:      the key and the handle of the owner
  * out:     *lk is all zero after OK
  * returns: OK; E_LOST (another owner has the lock, or the server lost it), E_NOT_OWNER (an empty
  *          handle), E_INVAL, codes of the link as cellar_remote_lock_acquire: repeat the call, or
- *          the lock ends with its lease
+ *          the lock ends with its hold
  * thread:  any
  * cost:    one round trip
  * example: if (cellar_remote_lock_release(r, "order:7", 7, &lk) == CELLAR_E_LOST) undo();        */
 CELLAR_API cellar_err cellar_remote_lock_release(cellar_remote *r, const void *key,
                                                  size_t key_len, cellar_remote_lock *lk);
 
-/* Test whether the lease of a handle has time left. The server is not asked.
+/* Test whether the hold of a handle has time left. The server is not asked.
  * in:      lk of cellar_remote_lock_acquire
- * returns: OK; E_LOST (the lease has ended), E_NOT_OWNER (an empty handle), E_INVAL
+ * returns: OK; E_LOST (the hold has ended), E_NOT_OWNER (an empty handle), E_INVAL
  * thread:  any
  * cost:    one reading of the clock
  * example: while (cellar_remote_lock_check(r, &lk) == CELLAR_OK) work_a_little();                */

@@ -83,7 +83,7 @@ typedef enum cellar_verdict_kind {
 /* Result of one attempt. Make it with the functions below. */
 typedef struct cellar_verdict {
     int64_t  delay_ms;        /* of RETRY_AFTER and SNOOZE. Range 0..7 days; others are clamped.  */
-                              /* Of EXTEND: lease from now. Range 1..CELLAR_POOL_DELAY_MAX_MS     */
+                              /* Of EXTEND: hold from now. Range 1..CELLAR_POOL_DELAY_MAX_MS      */
     cellar_verdict_kind kind; /* an unknown one counts as FAIL                                    */
     uint32_t reserved0;       /* 0                                                                */
 } cellar_verdict;
@@ -119,9 +119,9 @@ static inline cellar_verdict cellar_verdict_cancelled(void)
 {
     return cellar_verdict_of(CELLAR_VERDICT_CANCELLED, 0);
 }
-static inline cellar_verdict cellar_verdict_extend(int64_t lease_ms)
+static inline cellar_verdict cellar_verdict_extend(int64_t hold_ms)
 {
-    return cellar_verdict_of(CELLAR_VERDICT_EXTEND, lease_ms);
+    return cellar_verdict_of(CELLAR_VERDICT_EXTEND, hold_ms);
 }
 
 /* One attempt, for the function of its task. Valid until the function returns. */
@@ -398,7 +398,7 @@ typedef struct cellar_pool_stats {
     uint64_t snoozed;          /* verdicts SNOOZE                                                 */
     uint64_t dropped;          /* of cancelled: by CELLAR_POOL_DROP_OLDEST                        */
     uint64_t debounced;        /* submits that gave their payload to a live task                  */
-    uint64_t timed_out;        /* attempts that passed hard_timeout_ms, or their lease            */
+    uint64_t timed_out;        /* attempts that passed hard_timeout_ms, or their hold             */
     uint64_t late;             /* verdicts discarded: their attempt had timed out                 */
     uint64_t thread_ends;      /* attempts that ended their thread                                */
     uint64_t parked_rate;      /* tasks parked by their limiter, or by break_after                */
@@ -657,14 +657,14 @@ CELLAR_API cellar_err cellar_task_input(const cellar_task *t, uint32_t index, ce
 /* ---- Outside of the pool -------------------------------------------------------------------- */
 
 /* Take tasks out of a queue, to run them elsewhere: in an event loop, in another thread. Each is
- * leased: RUNNING until its cellar_task_settle. A lease that is over queues the task again for its
+ * taken: RUNNING until its cellar_task_settle. A hold that is over queues the task again for its
  * next attempt. The calls of "Inside a task" work on it.
- * in:      queue of names without functions; lease_ms 1..CELLAR_POOL_DELAY_MAX_MS from now; out has
+ * in:      queue of names without functions; hold_ms 1..CELLAR_POOL_DELAY_MAX_MS from now; out has
  *          room for `max`
  * out:     out[0..*found - 1]: the tasks; each is valid until its cellar_task_settle
  * returns: OK (also with none); E_NOT_FOUND (no such queue), E_CLOSED (drained), E_NOMEM, E_INVAL,
  *          E_FORKED
- * owns:    the caller settles each task, also after its lease; until then a close is E_BUSY
+ * owns:    the caller settles each task, also after its hold; until then a close is E_BUSY
  * thread:  any
  * cost:    one allocation and one short lock for each
  * example:
@@ -672,11 +672,11 @@ CELLAR_API cellar_err cellar_task_input(const cellar_task *t, uint32_t index, ce
  *     uint32_t n;
  *     if (cellar_task_take(p, "images", 30000, &t, 1, &n) == CELLAR_OK && n == 1)
  *         cellar_task_settle(t, work_on(t->payload, t->payload_len));                            */
-CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_t lease_ms,
+CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_t hold_ms,
                                        const cellar_task **out, uint32_t max, uint32_t *found);
 
-/* Apply a verdict to a task of cellar_task_take, and free it. EXTEND: give it a new lease instead.
- * returns: OK; E_LOST (the lease was over: the verdict is discarded), E_INVAL, E_FORKED
+/* Apply a verdict to a task of cellar_task_take, and free it. EXTEND: give it a new hold instead.
+ * returns: OK; E_LOST (the hold was over: the verdict is discarded), E_INVAL, E_FORKED
  * owns:    t is invalid after it, except with EXTEND
  * thread:  any; one call at a time for each task
  * cost:    one short lock

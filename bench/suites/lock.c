@@ -2,13 +2,13 @@
  *
  * lock: acquire and release a free keyed lock, compared with the usual way in C.
  *
- * SUBJECTS   cellar        cellar_lock_acquire and cellar_lock_release: lease, fence, fair queue
+ * SUBJECTS   cellar        cellar_lock_acquire and cellar_lock_release: hold, fence, fair queue
  *            uthash_freed  one mutex over a uthash of per-key mutexes; an entry lives while it is
  *                          used: as bounded as ours, and the reference. (uthash frees its table
  *                          with the last entry; one thread alone meets that at each pair.)
  *            uthash_kept   the same with entries that stay: one find, no count, no
  *                          removal; it grows by every key ever locked
- *            None of the peers has a deadline, a lease, a fence or a fair queue.
+ *            None of the peers has a deadline, a hold, a fence or a fair queue.
  * WALK       rounds; in each, all subjects one after the other on the same keys in the same order,
  *            every second round backwards; threads pinned, started together; ratios within a round.
  * CLOCK      both. CPU time includes neither the sleep of a mutex nor the time that the machine

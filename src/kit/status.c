@@ -375,7 +375,7 @@ static cellar_err kit_status_in_turn(cellar_status *s, const void *id, size_t id
     cellar_lock lk = { 0, 0 };
     cellar_lock_opts wait = cellar_lock_opts_default();
     wait.wait_timeout_ms = KIT_STATUS_WAIT_MS;
-    wait.flags = CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_LEASE;
+    wait.flags = CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_END;
     cellar_locks *t = kit_status_locks(s);
     if (t != NULL) { (void)cellar_lock_acquire(t, id, id_len, &wait, &lk); }
 #endif

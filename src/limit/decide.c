@@ -136,9 +136,9 @@ static void limit_denied(const cellar_limiter *l, limit_call *c)
     if (ban != 0) { limit_ban(l, c, ban / LIMIT_UNITS_NS); }
 }
 
-static uint64_t limit_lease_end(const limit_call *c)
+static uint64_t limit_hold_end(const limit_call *c)
 {
-    return c->m.now_ns + limit_min_u64(c->op->lease_ns, UINT64_MAX - c->m.now_ns);
+    return c->m.now_ns + limit_min_u64(c->op->hold_ns, UINT64_MAX - c->m.now_ns);
 }
 
 static void limit_take(cellar_limiter *l, limit_call *c, limit_slot *s)
@@ -155,7 +155,7 @@ static void limit_take(cellar_limiter *l, limit_call *c, limit_slot *s)
         limit_denied(l, c);
     }
     if (permit && c->err == CELLAR_OK) {
-        c->err = limit_permit_new(l, c->fp, limit_lease_end(c), &c->next[conc], &op->token);
+        c->err = limit_permit_new(l, c->fp, limit_hold_end(c), &c->next[conc], &op->token);
     }
     if (c->err != CELLAR_OK) { return; } /* a banned key: no rule was evaluated */
     for (uint32_t i = 0; i < l->rule_count; i++) {
@@ -238,7 +238,7 @@ CELLAR_PRIVATE void limit_compute(cellar_limiter *l, limit_call *c, limit_slot *
     case LIMIT_BAN: limit_ban(l, c, op->arg); break;
     case LIMIT_RELEASE: case LIMIT_EXTEND:
         c->err = limit_permit_move(l, c->fp, op->token, c->m.now_ns,
-                                   op->kind == LIMIT_EXTEND ? limit_lease_end(c) : 0, permits);
+                                   op->kind == LIMIT_EXTEND ? limit_hold_end(c) : 0, permits);
         break;
     case LIMIT_EXPIRE: (void)limit_permit_expire(l, c->m.now_ns, permits); break;
     }

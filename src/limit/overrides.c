@@ -4,13 +4,13 @@
  *
  * PICTURE    over_chain[hash] -> over -> over ...      over: fingerprint, plan, banned until
  *            plan: compiled rules, shared by all keys with that plan; users are counted
- *            word of concurrency: count, last -> permit ... first -> (ring) last, by end of lease
+ *            word of concurrency: count, last -> permit ... first -> (ring) last, by end of hold
  * INVARIANTS Users of a plan == overrides that name it + 1 while it has a name. Each override is in
  *            one chain, or on the free list with fp 0. Permits of a key == the count in its word.
  * LOCKING    All of it under `side` (LIMIT_SIDE), the last lock of all; callers may hold region and
  *            bucket locks. Nothing here waits or allocates.
  * LIMITS     max_overrides, max_plans, max_permits: E_LIMIT, counted. A new permit walks at most 64
- *            steps to its place by end of lease. If leases differ widely, an expired permit can
+ *            steps to its place by end of hold. If holds differ widely, an expired permit can
  *            then stay behind a live one for a while. */
 #include <string.h>
 

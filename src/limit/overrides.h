@@ -25,10 +25,10 @@ CELLAR_PRIVATE bool limit_over_ban(cellar_limiter *l, uint32_t i, uint64_t *fp,
 CELLAR_PRIVATE bool limit_over_trim(cellar_limiter *l, uint64_t fp, uint64_t now_ns, bool lift);
 CELLAR_PRIVATE cellar_err limit_permit_new(cellar_limiter *l, uint64_t fp, uint64_t until_ns,
                                            uint64_t *value, uint64_t *token);
-/* End up to 8 permits with an expired lease; return ns until the next one expires. */
+/* End up to 8 permits with an expired hold; return ns until the next one expires. */
 CELLAR_PRIVATE uint64_t limit_permit_expire(cellar_limiter *l, uint64_t now_ns, uint64_t *value);
 CELLAR_PRIVATE void limit_permit_drop_all(cellar_limiter *l, uint64_t *value);
-/* Set the end of the lease of a permit of this key; 0 ends the permit. */
+/* Set the end of the hold of a permit of this key; 0 ends the permit. */
 CELLAR_PRIVATE cellar_err limit_permit_move(cellar_limiter *l, uint64_t fp, uint64_t token,
                                             uint64_t now_ns, uint64_t until_ns, uint64_t *value);
 /* List keys that have expired permits: at most `most`, out of the next `looks` records. */

@@ -29,10 +29,10 @@ BASE_SIZE_END
 
 /* Run an operation on a permit. */
 static cellar_err limit_permit_run(cellar_limiter *l, const void *key, size_t key_len,
-                                   int64_t lease_ms, limit_op *op)
+                                   int64_t hold_ms, limit_op *op)
 {
-    if (!limit_key_ok(l, key, key_len) || l->conc < 0 || lease_ms <= 0) { return CELLAR_E_INVAL; }
-    op->lease_ns = limit_min_u64((uint64_t)lease_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
+    if (!limit_key_ok(l, key, key_len) || l->conc < 0 || hold_ms <= 0) { return CELLAR_E_INVAL; }
+    op->hold_ns = limit_min_u64((uint64_t)hold_ms, CELLAR_PERIOD_MAX_NS / 1000000) * 1000000;
     const uint64_t fp = limit_fp(l, key, key_len), now = limit_now(l);
     const cellar_err err = limit_run(l, fp, now, op);
     if (op->kind != LIMIT_PERMIT || err != CELLAR_E_LIMIT) { return err; }
@@ -41,21 +41,21 @@ static cellar_err limit_permit_run(cellar_limiter *l, const void *key, size_t ke
 }
 
 CELLAR_API cellar_err cellar_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
-                                            int64_t lease_ms, uint64_t *token,
+                                            int64_t hold_ms, uint64_t *token,
                                             cellar_limiter_result *out)
 {
     limit_op op = { .kind = LIMIT_PERMIT, .cost = 1, .result = out };
     if (token == NULL) { return CELLAR_E_INVAL; }
-    const cellar_err err = limit_permit_run(l, key, key_len, lease_ms, &op);
+    const cellar_err err = limit_permit_run(l, key, key_len, hold_ms, &op);
     *token = err == CELLAR_OK ? op.token : 0;
     return err;
 }
 
 CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, size_t key_len,
-                                           uint64_t token, int64_t lease_ms)
+                                           uint64_t token, int64_t hold_ms)
 {
     limit_op op = { .kind = LIMIT_EXTEND, .token = token };
-    return limit_permit_run(l, key, key_len, lease_ms, &op);
+    return limit_permit_run(l, key, key_len, hold_ms, &op);
 }
 
 CELLAR_API cellar_err cellar_permit_release(cellar_limiter *l, const void *key, size_t key_len,

@@ -6,7 +6,7 @@
 
 #include "limit/types.h"
 
-/* End permits with an expired lease, found in `looks` records. */
+/* End permits with an expired hold, found in `looks` records. */
 CELLAR_PRIVATE void limit_permits_reclaim(cellar_limiter *l, uint64_t now_ns, uint32_t looks);
 
 #endif

@@ -150,9 +150,9 @@ typedef struct limit_over {
 } limit_over;
 
 typedef struct limit_permit {
-    uint64_t fp, until_ns;   /* key; end of the lease. fp 0: free */
+    uint64_t fp, until_ns;   /* key; end of the hold. fp 0: free */
     uint64_t serial;         /* rises with each use of this record */
-    uint32_t next, prev;     /* number + 1: ring of the key's permits by end of lease; free list */
+    uint32_t next, prev;     /* number + 1: ring of the key's permits by end of hold; free list  */
 } limit_permit;
 
 typedef struct limit_calendar { /* the present period of a fixed window */
@@ -238,7 +238,7 @@ typedef enum limit_kind { /* those before GIVE can be computed without a lock */
     LIMIT_PERMIT,   /* take one unit and a permit */
     LIMIT_RELEASE,  /* release the permit of token */
     LIMIT_EXTEND,
-    LIMIT_EXPIRE    /* end permits with an expired lease */
+    LIMIT_EXPIRE    /* end permits with an expired hold */
 } limit_kind;
 
 typedef struct limit_op {
@@ -251,7 +251,7 @@ typedef struct limit_op {
     uint64_t wait_ns;        /* RESERVE: out */
     uint64_t token;          /* PERMIT: out; RELEASE, EXTEND: in */
     uint64_t given;          /* GIVE: units that other tickets gave back since the take, parts */
-    uint64_t lease_ns;       /* PERMIT, EXTEND */
+    uint64_t hold_ns;        /* PERMIT, EXTEND */
 } limit_op;
 
 /* All rules of a limiter, or of a key, at one reading of the clock. */

@@ -2,14 +2,14 @@
  *
  * lock: keyed locks: acquire, wait, extend, release, describe.
  *
- * PICTURE    acquire  hint -> record idle? --CAS--> held; lease written, then lease_of     (fast)
+ * PICTURE    acquire  hint -> record idle? --CAS--> held; hold written, then hold_of     (fast)
  *                     else under the stripe lock: free -> take; lost -> report, take;
  *                     held -> append to the queue, freeze the word, sleep on an own event
  *            release  CAS held -> idle                                                     (fast)
  *                     else (a thread waits or looks) under the stripe lock: pass on
  * INVARIANTS At most one fence holds a record. Fences of a key rise by one with each owner, and by
- *            one when a lease ends without a next owner. While a thread waits, the word is frozen.
- *            The first waiter watches the lease: it sleeps no longer than the lease lasts, and a
+ *            one when a hold ends without a next owner. While a thread waits, the word is frozen.
+ *            The first waiter watches the hold: it sleeps no longer than the hold lasts, and a
  *            new first waiter is woken to look again. A tenure without complete fields cannot end:
  *            its owner is between two instructions of lock_fast.
  * LOCKING    The stripe lock for everything except two exchanges, idle -> held and held -> idle.
@@ -17,8 +17,8 @@
  *            the event of the waiter is set, once, under the stripe lock; or when its deadline is
  *            over and the waiter finds that bit clear. So a lock passed on in the last instant is
  *            kept.
- * LEASES     End by the clock and lease_end of the tenure. Leases from one second start at an upper
- *            bound of the time (base_clock_ahead): never short, up to 64 ms long. The lease ends
+ * HOLDS      End by the clock and hold_end of the tenure. Holds from one second start at an upper
+ *            bound of the time (base_clock_ahead): never short, up to 64 ms long. The hold ends
  *            the lock of a thread that exits; THREAD_BOUND locks are taken over when the kernel
  *            does not know the thread any more.
  * LIMITS     A lost round of a compare-exchange is progress of another thread.
@@ -32,18 +32,18 @@
 
 /* ---- tenure ---- */
 
-/* Write the tenure fields of the owner, lease_of last. */
+/* Write the tenure fields of the owner, hold_of last. */
 BASE_ALWAYS_INLINE void lock_tell(cellar_locks *t, const base_thread_record *self, lock_record *r,
                                   uint64_t fence, const lock_want *w)
 {
     int64_t from_ms, ahead_ms;
-    if (BASE_UNLIKELY(w->lease_ms < LOCK_PRECISE_MS)) {
+    if (BASE_UNLIKELY(w->hold_ms < LOCK_PRECISE_MS)) {
         from_ms = ahead_ms = base_now_ms(&t->obj.clock);
     } else {
         ahead_ms = base_clock_ahead(&t->obj.clock, self, &from_ms);
     }
     base_store_rlx(&r->since, from_ms);
-    base_store_rlx(&r->lease_end, base_add_sat(ahead_ms, w->lease_ms)); /* NEVER stays NEVER */
+    base_store_rlx(&r->hold_end, base_add_sat(ahead_ms, w->hold_ms)); /* NEVER stays NEVER */
     base_store_rlx(&r->owner, w->tid);
     base_store_rlx(&r->flags, w->flags | (w->note != NULL ? LOCK_NOTED : 0));
     if (BASE_UNLIKELY(w->note != NULL)) { /* without a note its line stays unwritten */
@@ -52,7 +52,7 @@ BASE_ALWAYS_INLINE void lock_tell(cellar_locks *t, const base_thread_record *sel
         r->note[len] = '\0';
     }
     BASE_POINT("lock.tell");
-    base_store_rel(&r->lease_of, fence);
+    base_store_rel(&r->hold_of, fence);
 }
 
 /* ---- the queue, under the stripe lock ---- */
@@ -63,7 +63,7 @@ static void lock_after_wake(lock_after *a, lock_waiter *w)
     a->wake[a->wake_count++] = &w->event;
 }
 
-/* Wake the first waiter, so that it looks at lease and owner again. */
+/* Wake the first waiter, so that it looks at hold and owner again. */
 static void lock_kick(lock_record *r, lock_after *a)
 {
     lock_waiter *first = r->first;
@@ -151,7 +151,7 @@ static uint64_t lock_sleep_until(const cellar_locks *t, const lock_record *r, co
         if (!lock_is_announced(r, lock_fence(word))) {
             until_ms = BASE_MIN(until_ms, now_ms + LOCK_UNTOLD_MS);
         } else {
-            until_ms = BASE_MIN(until_ms, base_load_rlx(&r->lease_end));
+            until_ms = BASE_MIN(until_ms, base_load_rlx(&r->hold_end));
             if ((base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) != 0) {
                 until_ms = BASE_MIN(until_ms, now_ms + LOCK_ALIVE_MS);
             }
@@ -420,16 +420,16 @@ static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w)
         if (err != CELLAR_OK) { return err; }
         o = &copy;
     }
-    const uint32_t known = CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_LEASE | CELLAR_LOCK_NO_WAIT;
+    const uint32_t known = CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_END | CELLAR_LOCK_NO_WAIT;
     if (BASE_UNLIKELY((o->flags & ~known) != 0 || o->reserved0 != 0)) {
         return CELLAR_E_UNSUPPORTED;
     }
-    if (BASE_UNLIKELY((o->flags & CELLAR_LOCK_NO_LEASE) != 0)) {
+    if (BASE_UNLIKELY((o->flags & CELLAR_LOCK_NO_END) != 0)) {
         if ((o->flags & CELLAR_LOCK_THREAD_BOUND) == 0) { return CELLAR_E_INVAL; }
-        w->lease_ms = BASE_NEVER_MS;
+        w->hold_ms = BASE_NEVER_MS;
     } else {
-        if (BASE_UNLIKELY(o->lease_ms < 0)) { return CELLAR_E_INVAL; }
-        w->lease_ms = o->lease_ms != 0 ? o->lease_ms : LOCK_LEASE_DEFAULT_MS;
+        if (BASE_UNLIKELY(o->hold_ms < 0)) { return CELLAR_E_INVAL; }
+        w->hold_ms = o->hold_ms != 0 ? o->hold_ms : LOCK_HOLD_DEFAULT_MS;
     }
     if (BASE_UNLIKELY(o->wait_timeout_ms < 0 ||
                       (o->note != NULL &&
@@ -455,7 +455,7 @@ CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size
     const base_thread_record *self = base_thread_self();
     lock_want w = { .key = key, .key_len = key_len,
                     .hash = base_hash(&t->hash_key, 0, key, key_len),
-                    .lease_ms = LOCK_LEASE_DEFAULT_MS,
+                    .hold_ms = LOCK_HOLD_DEFAULT_MS,
                     .wait_timeout_ms = LOCK_WAIT_DEFAULT_MS };
     w.tid = BASE_LIKELY(self->index != 0) ? base_load_rlx(&self->tid) : base_thread_id_slow();
     if (o != NULL) {
@@ -531,7 +531,7 @@ BASE_NOINLINE static cellar_err lock_release_slow(cellar_locks *t, lock_stripe *
         lock_leave(t, s, &a);
         return err;
     }
-    const bool lost = base_clock_reached(&t->obj.clock, base_load_rlx(&r->lease_end));
+    const bool lost = base_clock_reached(&t->obj.clock, base_load_rlx(&r->hold_end));
     if (lost) {
         lock_note_lost(s, r, lk->fence, base_now_ms(&t->obj.clock), CELLAR_LOCK_LOST_EXPIRED, &a);
         s->count[STATS_LOCK_LOST]++;
@@ -553,7 +553,7 @@ CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk)
     if (BASE_LIKELY(base_load_acq(&r->word) == word &&
                     base_load_rlx(&s->record_count) <= LOCK_IDLE_MAX &&
                     (base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) == 0 &&
-                    !base_clock_reached(&t->obj.clock, base_load_rlx(&r->lease_end)))) {
+                    !base_clock_reached(&t->obj.clock, base_load_rlx(&r->hold_end)))) {
         BASE_POINT("lock.fast.release");
         if (BASE_LIKELY(base_cas_ar(&r->word, word, lock_word(lk->fence, 0)))) {
             *lk = (cellar_lock){ 0, 0 };
@@ -567,11 +567,11 @@ CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk)
 
 /* ---- extend, check, describe ---- */
 
-CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk, int64_t lease_ms)
+CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk, int64_t hold_ms)
 {
     lock_stripe *s = NULL;
     lock_record *r = NULL;
-    if (lease_ms < 1) { return CELLAR_E_INVAL; }
+    if (hold_ms < 1) { return CELLAR_E_INVAL; }
     cellar_err err = lock_handle(t, lk, &s, &r);
     if (err != CELLAR_OK) { return err; }
     lock_after a = { .chunk = NULL };
@@ -582,13 +582,13 @@ CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk,
     }
     /* Read under the lock: the next owner reads it there, too, so one of both comes first. */
     const int64_t now_ms = base_now_ms(&t->obj.clock);
-    const int64_t end_ms = base_load_rlx(&r->lease_end);
+    const int64_t end_ms = base_load_rlx(&r->hold_end);
     if (end_ms <= now_ms) {
         s->count[STATS_LOCK_LOST]++;
         err = CELLAR_E_LOST;
     } else {
-        const int64_t until_ms = base_add_sat(now_ms, lease_ms);
-        base_store_rlx(&r->lease_end, until_ms);
+        const int64_t until_ms = base_add_sat(now_ms, hold_ms);
+        base_store_rlx(&r->hold_end, until_ms);
         if (until_ms < end_ms) { lock_kick(r, &a); }
     }
     lock_settle(t, s, r, lk->fence, true, false, &a);
@@ -604,8 +604,8 @@ CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk)
     if (err != CELLAR_OK) { return err; }
     const uint64_t held = lock_word(lk->fence, LOCK_BITS);
     if ((base_load_acq(&r->word) | LOCK_FROZEN) == held) {
-        const int64_t end_ms = base_load_acq(&r->lease_end);
-        if ((base_load_acq(&r->word) | LOCK_FROZEN) == held) { /* the lease was of this tenure */
+        const int64_t end_ms = base_load_acq(&r->hold_end);
+        if ((base_load_acq(&r->word) | LOCK_FROZEN) == held) { /* the hold was of this tenure */
             return base_clock_reached(&t->obj.clock, end_ms) ? CELLAR_E_LOST : CELLAR_OK;
         }
     }
@@ -625,9 +625,9 @@ static void lock_describe(const lock_record *r, uint64_t word, int64_t now_ms,
     const lock_waiter *first = r->first, *w = first;
     for (; w != NULL; w = w->next != first ? w->next : NULL) { out->waiters++; }
     if (!lock_is_announced(r, out->fence)) { return; } /* acquired at this instant */
-    const int64_t end_ms = base_load_rlx(&r->lease_end);
+    const int64_t end_ms = base_load_rlx(&r->hold_end);
     out->held_ms = BASE_MAX(now_ms - base_load_rlx(&r->since), 0);
-    out->lease_left_ms = end_ms == BASE_NEVER_MS ? end_ms : BASE_MAX(end_ms - now_ms, 0);
+    out->hold_left_ms = end_ms == BASE_NEVER_MS ? end_ms : BASE_MAX(end_ms - now_ms, 0);
     out->owner_tid = base_load_rlx(&r->owner);
     const uint32_t flags = base_load_rlx(&r->flags);
     out->flags = flags & ~LOCK_NOTED;

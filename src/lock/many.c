@@ -60,7 +60,7 @@ static cellar_err lock_take_sorted(cellar_locks *t, const cellar_bytes *keys, si
         }
         err = cellar_lock_acquire(t, keys[i].data, keys[i].len, &each, &out[i]);
     }
-    /* The first leases may have ended during the wait for the last key. */
+    /* The first holds may have ended during the wait for the last key. */
     for (size_t i = 0; i < count && err == CELLAR_OK; i++) {
         err = cellar_lock_check(t, &out[i]);
     }

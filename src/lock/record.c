@@ -15,7 +15,7 @@
  *            bytes charged == the table + 4096 for each page in use + uthash + long keys.
  * LOCKING    The stripe lock (rank LOCK) for everything except the words of records; chunk_lock
  *            (rank LOCK_CHUNK) for pages that change hands. Pages are returned to the system and
- *            lost leases are reported after the stripe lock is dropped (lock_leave).
+ *            lost holds are reported after the stripe lock is dropped (lock_leave).
  * ENDS       A record leaves the index frozen, so an old hint or handle meets an unexpected word.
  *            Pages stay mapped until close: a late look reads an old record or zeros, and its
  *            compare-exchange fails.
@@ -33,7 +33,7 @@ CELLAR_PRIVATE bool lock_over(const lock_record *r, uint64_t word, int64_t now_m
 {
     if (!lock_is_announced(r, lock_fence(word))) { return false; }
     *cause = CELLAR_LOCK_LOST_EXPIRED;
-    if (base_load_rlx(&r->lease_end) <= now_ms) { return true; }
+    if (base_load_rlx(&r->hold_end) <= now_ms) { return true; }
     *cause = CELLAR_LOCK_LOST_OWNER_DIED;
     return (base_load_rlx(&r->flags) & CELLAR_LOCK_THREAD_BOUND) != 0 &&
            base_thread_gone(base_load_rlx(&r->owner));
@@ -305,7 +305,7 @@ CELLAR_PRIVATE lock_record *lock_insert(cellar_locks *t, lock_stripe *s, const l
         memcpy(r->key.in, w->key, w->key_len);
     }
     base_store_rlx(&r->hash, w->hash);
-    base_store_rlx(&r->lease_of, UINT64_C(0));
+    base_store_rlx(&r->hold_of, UINT64_C(0));
     const uint64_t refused = base_load_rlx(&t->obj.account.refused);
     if (!lock_index_add(t, s, r)) {
         *why = base_load_rlx(&t->obj.account.refused) != refused ? CELLAR_E_SPACE : CELLAR_E_NOMEM;

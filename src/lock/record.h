@@ -61,7 +61,7 @@ BASE_INLINE const unsigned char *lock_key(const lock_record *r)
  * are not yet. */
 BASE_INLINE bool lock_is_announced(const lock_record *r, uint64_t fence)
 {
-    return base_load_acq(&r->lease_of) == fence;
+    return base_load_acq(&r->hold_of) == fence;
 }
 
 /* Find the record of this key; NULL: not in the index. */

@@ -62,7 +62,7 @@ CELLAR_PRIVATE cellar_err lock_tick(void *object, uint64_t budget_us, int64_t *w
     const int64_t now_ms = base_now_ms(&t->obj.clock);
     (void)budget_us;
     for (uint32_t i = 0; i < t->stripe_count; i++) {
-        /* Bounded: a lost lock is not held any more, and new leases end after now_ms. */
+        /* Bounded: a lost lock is not held any more, and new holds end after now_ms. */
         while (lock_tick_stripe(t, &t->stripe[i], now_ms, true)) {}
     }
     *wait_ms = LOCK_TICK_MS;

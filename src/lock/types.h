@@ -30,12 +30,12 @@
 #define LOCK_SPARE_MAX 32u   /* unused records of a stripe above which empty pages are returned */
 #define LOCK_PER_CHUNK 21u   /* 64 + 21 * 192 = 4096 */
 #define LOCK_KEY_INLINE 48u
-#define LOCK_PRECISE_MS 1000 /* shorter leases are measured from a precise reading of the clock */
+#define LOCK_PRECISE_MS 1000 /* shorter holds are measured from a precise reading of the clock */
 #define LOCK_LOOK_MS 10      /* interval at which a waiter reads a clock of the caller */
 #define LOCK_ALIVE_MS 100    /* interval at which the first waiter checks the thread of the owner */
 #define LOCK_WAIT_DEFAULT_MS 30000  /* of cellar_lock_opts.wait_timeout_ms */
-#define LOCK_LEASE_DEFAULT_MS 30000 /* of cellar_lock_opts.lease_ms */
-#define LOCK_UNTOLD_MS 1     /* the same while the owner has not written its lease yet */
+#define LOCK_HOLD_DEFAULT_MS 30000 /* of cellar_lock_opts.hold_ms */
+#define LOCK_UNTOLD_MS 1     /* the same while the owner has not written its hold yet */
 
 #define LOCK_HELD UINT64_C(1)
 #define LOCK_FROZEN UINT64_C(2)
@@ -47,7 +47,7 @@ typedef struct lock_want {
     const void *key;
     size_t key_len;
     uint64_t hash;
-    int64_t lease_ms;      /* BASE_NEVER_MS: no lease */
+    int64_t hold_ms;       /* BASE_NEVER_MS: no hold */
     int64_t wait_timeout_ms; /* 0: do not wait; BASE_NEVER_MS: no limit */
     int64_t deadline_ms;   /* on the table's clock; BASE_NEVER_MS: none; INT64_MIN: do not wait */
     const char *note;      /* NULL: none */
@@ -63,19 +63,19 @@ typedef struct lock_waiter {
     _Atomic uint32_t event;          /* bit 0 granted, the rest counts kicks; release, acquire */
 } lock_waiter;
 
-/* Tenure fields belong to the tenure of `lease_of`. The owner, or the thread that passes the lock
- * on, writes them before lease_of; its release store pairs with the acquire in
+/* Tenure fields belong to the tenure of `hold_of`. The owner, or the thread that passes the lock
+ * on, writes them before hold_of; its release store pairs with the acquire in
  * lock_is_announced. */
 typedef struct lock_record {
     _Atomic uint64_t word;      /* see PROTOCOL; acquire and release in every change */
     _Atomic uint64_t hash;      /* of the key; stripe lock; without it only a hint */
-    _Atomic int64_t lease_end;  /* ms; tenure */
-    _Atomic uint64_t lease_of;  /* fence of the tenure that the fields describe */
+    _Atomic int64_t hold_end;   /* ms; tenure */
+    _Atomic uint64_t hold_of;   /* fence of the tenure that the fields describe */
     _Atomic int64_t since;      /* ms; tenure */
     _Atomic int32_t owner;      /* tid; tenure */
     _Atomic uint32_t flags;     /* CELLAR_LOCK_..., LOCK_NOTED; tenure */
     uint32_t key_len;           /* bytes; constant while in the index */
-    uint16_t pins;              /* running reports of a lost lease; stripe lock */
+    uint16_t pins;              /* running reports of a lost lock; stripe lock */
     uint16_t hinted;            /* 1: a hint may name it; stripe lock */
     lock_waiter *first;         /* stripe lock */
     union {
@@ -143,7 +143,7 @@ struct cellar_locks {
 typedef struct lock_after {
     _Atomic uint32_t *wake[2];
     lock_chunk *chunk;            /* an empty page to give back */
-    lock_record *lost;            /* pinned: its lease ended while held */
+    lock_record *lost;            /* pinned: its hold ended while held */
     uint64_t lost_fence;
     int64_t lost_held_ms;
     cellar_lock_lost cause;

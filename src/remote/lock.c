@@ -6,7 +6,7 @@
  *                          ^ heard: the key was released or expired     `-> held: sleep
  * INVARIANTS Only the first waiter of a key in this process asks the server. It is in its row
  *            before it asks, so it hears each release behind its request.
- *            The lease of a handle ends `lease` after the request was sent, which is before the
+ *            The hold of a handle ends `hold` after the request was sent, which is before the
  *            server ends it.
  * LOCKING    remote_lock_row.lock; the server is asked without it.
  * LIMITS     waiting is fair inside one process only. */
@@ -17,7 +17,7 @@
 
 #include "remote/key.h"
 
-enum { LOCK_LEASE_MS = 30000, LOCK_WAIT_MS = 30000 };
+enum { LOCK_HOLD_MS = 30000, LOCK_WAIT_MS = 30000 };
 
 struct remote_lock_wait {
     remote_lock_wait *next;
@@ -123,21 +123,21 @@ static void lock_name(const cellar_remote *r, const void *key, size_t key_len, r
                  { token, REMOTE_UUID_TEXT }, REMOTE_NUMBER(life_ms))
 
 static cellar_err lock_keep(cellar_remote *r, const void *key, size_t key_len,
-                            const cellar_remote_lock *lk, int64_t lease_ms)
+                            const cellar_remote_lock *lk, int64_t hold_ms)
 {
     remote_name name;
     char token[REMOTE_UUID_TEXT + 1];
     int64_t numbers[REMOTE_NUMBERS_MAX];
     remote_random_text(lk->opaque, token);
     lock_name(r, key, key_len, &name);
-    const cellar_err err = remote_script_run(r, LOCK_KEEP(r, &name, token, lease_ms), 0, numbers,
+    const cellar_err err = remote_script_run(r, LOCK_KEEP(r, &name, token, hold_ms), 0, numbers,
                                              NULL);
     return err != CELLAR_OK ? err : numbers[0] == 1 ? CELLAR_OK : CELLAR_E_LOST;
 }
 
 /* Ask for the lock. E_BUSY: *left_ms of the owner, INT64_MAX for a key without a TTL, which is of
  * another program. After an unknown fate the token is released. */
-static cellar_err lock_ask(cellar_remote *r, const remote_name *name, int64_t lease_ms,
+static cellar_err lock_ask(cellar_remote *r, const remote_name *name, int64_t hold_ms,
                            cellar_remote_lock *out, int64_t *left_ms)
 {
     remote_fate fate;
@@ -148,14 +148,14 @@ static cellar_err lock_ask(cellar_remote *r, const remote_name *name, int64_t le
     const int64_t sent = remote_share_now();
     cellar_err err = remote_script_run(
         r, REMOTE_WORDS(REMOTE_EVAL(r, REMOTE_SCRIPT_LOCK, "2"), REMOTE_NAME(name),
-                        REMOTE_WORD(fence), { token, REMOTE_UUID_TEXT }, REMOTE_NUMBER(lease_ms)),
+                        REMOTE_WORD(fence), { token, REMOTE_UUID_TEXT }, REMOTE_NUMBER(hold_ms)),
         0, numbers, &fate);
     if (err == CELLAR_OK && numbers[0] == 0) {
         *left_ms = numbers[1] >= 0 ? numbers[1] : INT64_MAX;
         return CELLAR_E_BUSY;
     }
     out->fence = (uint64_t)numbers[1];
-    out->until_ms = sent + lease_ms;
+    out->until_ms = sent + hold_ms;
     if (err == CELLAR_OK && remote_share_now() >= out->until_ms) { err = CELLAR_E_TIMEOUT; }
     if (err == CELLAR_E_TIMEOUT || (err != CELLAR_OK && fate == REMOTE_UNKNOWN)) {
         remote_script_post(r, LOCK_KEEP(r, name, token, 0));
@@ -171,26 +171,26 @@ static bool lock_is_held(const cellar_remote_lock *lk)
 }
 
 /* Read the options of a call. *wait_ms 0: do not wait. */
-static cellar_err lock_opts(const cellar_lock_opts *o, int64_t *wait_ms, int64_t *lease_ms)
+static cellar_err lock_opts(const cellar_lock_opts *o, int64_t *wait_ms, int64_t *hold_ms)
 {
     *wait_ms = LOCK_WAIT_MS;
-    *lease_ms = LOCK_LEASE_MS;
+    *hold_ms = LOCK_HOLD_MS;
     if (o == NULL) { return CELLAR_OK; }
     if (o->struct_size != sizeof *o || (o->flags & ~CELLAR_LOCK_NO_WAIT) != 0 || o->note != NULL ||
         o->reserved0 != 0) {
         return CELLAR_E_UNSUPPORTED;
     }
-    if (o->wait_timeout_ms < 0 || o->lease_ms < 0 || o->lease_ms > CELLAR_REMOTE_LEASE_MAX_MS) {
+    if (o->wait_timeout_ms < 0 || o->hold_ms < 0 || o->hold_ms > CELLAR_REMOTE_HOLD_MAX_MS) {
         return CELLAR_E_INVAL;
     }
     if (o->wait_timeout_ms != 0) { *wait_ms = o->wait_timeout_ms; }
     if ((o->flags & CELLAR_LOCK_NO_WAIT) != 0) { *wait_ms = 0; }
-    if (o->lease_ms != 0) { *lease_ms = o->lease_ms; }
+    if (o->hold_ms != 0) { *hold_ms = o->hold_ms; }
     return CELLAR_OK;
 }
 
 static cellar_err lock_wait(cellar_remote *r, const remote_name *name, int64_t wait_ms,
-                            int64_t lease_ms, cellar_remote_lock *out)
+                            int64_t hold_ms, cellar_remote_lock *out)
 {
     struct remote_share *s = r->share;
     remote_lock_row *row = row_of(s, name->text, name->len);
@@ -202,7 +202,7 @@ static cellar_err lock_wait(cellar_remote *r, const remote_name *name, int64_t w
     row_enter(s, row, &w);
     row_sleep(r, row, &w, deadline, false);
     while (remote_share_now() < deadline) {
-        err = lock_ask(r, name, lease_ms, out, &left_ms);
+        err = lock_ask(r, name, hold_ms, out, &left_ms);
         if (err != CELLAR_E_BUSY) { break; }
         err = CELLAR_E_TIMEOUT;
         const int64_t from = remote_share_now();
@@ -218,7 +218,7 @@ CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *k
 {
     remote_name name;
     cellar_remote_lock lk = { .fence = 0 };
-    int64_t wait_ms, lease_ms, left_ms;
+    int64_t wait_ms, hold_ms, left_ms;
     if (out == NULL) { return CELLAR_E_INVAL; }
     *out = lk;
     if (r == NULL || key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX) {
@@ -226,12 +226,12 @@ CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *k
     }
     if (r->forked) { return CELLAR_E_FORKED; }
     if (remote_inside(r->link)) { return CELLAR_E_DEADLOCK; } /* no other thread would hear */
-    cellar_err err = lock_opts(o, &wait_ms, &lease_ms);
+    cellar_err err = lock_opts(o, &wait_ms, &hold_ms);
     if (err == CELLAR_OK) { err = remote_random(lk.opaque, 2); }
     if (err != CELLAR_OK) { return err; }
     lock_name(r, key, key_len, &name);
-    err = wait_ms == 0 ? lock_ask(r, &name, lease_ms, &lk, &left_ms)
-                       : lock_wait(r, &name, wait_ms, lease_ms, &lk);
+    err = wait_ms == 0 ? lock_ask(r, &name, hold_ms, &lk, &left_ms)
+                       : lock_wait(r, &name, wait_ms, hold_ms, &lk);
     if (err == CELLAR_OK) { *out = lk; }
     return err;
 }
@@ -246,22 +246,22 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
 }
 
 CELLAR_API cellar_err cellar_remote_lock_extend(cellar_remote *r, const void *key, size_t key_len,
-                                                cellar_remote_lock *lk, int64_t lease_ms)
+                                                cellar_remote_lock *lk, int64_t hold_ms)
 {
-    if (key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX || lease_ms < 1 ||
-        lease_ms > CELLAR_REMOTE_LEASE_MAX_MS) {
+    if (key == NULL || key_len == 0 || key_len > CELLAR_KEY_MAX || hold_ms < 1 ||
+        hold_ms > CELLAR_REMOTE_HOLD_MAX_MS) {
         return CELLAR_E_INVAL;
     }
     cellar_err err = cellar_remote_lock_check(r, lk);
     if (err != CELLAR_OK) { return err; }
     const int64_t sent = remote_share_now();
-    err = lock_keep(r, key, key_len, lk, lease_ms);
+    err = lock_keep(r, key, key_len, lk, hold_ms);
     if (err == CELLAR_OK) {
-        lk->until_ms = sent + lease_ms;
+        lk->until_ms = sent + hold_ms;
     } else if (err == CELLAR_E_LOST) {
         lk->until_ms = sent;
-    } else if (sent + lease_ms < lk->until_ms) {
-        lk->until_ms = sent + lease_ms; /* the server may have shortened the lease */
+    } else if (sent + hold_ms < lk->until_ms) {
+        lk->until_ms = sent + hold_ms;  /* the server may have shortened the hold */
     }
     return err;
 }

@@ -2,7 +2,7 @@
  *
  * script: the scripts that the server executes. They are constants, sent by digest.
  *
- * KEYS       prefix:~k:KEY            the token of the owner of a lock, and its lease in ms
+ * KEYS       prefix:~k:KEY            the token of the owner of a lock, and its hold in ms
  *            ~prefix:fence            the last fence of all locks
  *            ~prefix:limit:NAME:KEY   the state of one key of a limiter
  *            ~prefix:members:NAME     the processes that use a limiter, with times
@@ -15,7 +15,7 @@
  *            A server at maxmemory refuses the first write of a script if that write needs memory,
  *            and none behind it. So what must be heard on a full server begins with UNLINK.
  * CLOCK      A server clock that is set back keeps debts. Stamps beyond now + window are forgotten,
- *            and a lock ends a lease later. One that is set forward ends all of them earlier.
+ *            and a lock ends a hold later. One that is set forward ends all of them earlier.
  * NOT HERE   the script of the marker (link_inside.h). */
 #include "remote/share.h"
 
@@ -181,9 +181,9 @@ static const char REMOTE_LOG[] = MEMBERS
 
 #undef MEMBERS
 
-/* KEYS: the lock, the last fence. ARGV: token, lease in ms. Returns 1 and the fence, or 0 and what
+/* KEYS: the lock, the last fence. ARGV: token, hold in ms. Returns 1 and the fence, or 0 and what
  * the lease of the owner has left; -1: it has no end. More than the lease is left after a step of
- * the clock: the lease then begins again, because the owner may live. */
+ * the clock: the hold then begins again, because the owner may live. */
 static const char REMOTE_LOCK[] =
     "local v=redis.call('GET',KEYS[1]) "
     "if v then local left=redis.call('PTTL',KEYS[1]) "

@@ -266,9 +266,9 @@
     X(DELIVERED, "cellar_bus_delivered_total", "", METRIC("Deliveries to members.")) \
     X(ACKED, "cellar_bus_acked_total", "", METRIC("Messages acknowledged by a group.")) \
     X(REQUEUED, "cellar_bus_requeued_total", "", METRIC("Messages that returned to a group.")) \
-    X(LEASES_LOST, "cellar_bus_leases_lost_total", "", \
-      METRIC("Deliveries that ended with their lease.")) \
-    X(LATE, "cellar_bus_late_total", "", METRIC("Verdicts after the end of the lease.")) \
+    X(HOLDS_LOST, "cellar_bus_holds_lost_total", "", \
+      METRIC("Deliveries that ended with their hold time.")) \
+    X(LATE, "cellar_bus_late_total", "", METRIC("Verdicts after the end of the hold.")) \
     X(DROPPED_NEW, "cellar_bus_dropped_total", "reason=new", \
       METRIC("Messages dropped by a group, by reason.")) \
     X(DROPPED_OLDEST, "", "reason=oldest", SAME) \
@@ -318,7 +318,7 @@
     X(CHAIN_ROLLBACKS, "cellar_limiter_chain_rollbacks_total", "", \
       METRIC("Chains charged in part and taken back.")) \
     X(PERMITS_EXPIRED, "cellar_limiter_permits_expired_total", "", \
-      METRIC("Permits that ended with their lease.")) \
+      METRIC("Permits that ended with their hold time.")) \
     X(PERMITS_FULL, "cellar_limiter_full_total", "table=permits", \
       METRIC("Calls rejected by a full table, by table.")) \
     X(OVERRIDES_FULL, "", "table=overrides", SAME) \
@@ -467,7 +467,7 @@
     X(DEBOUNCED, "cellar_tasks_debounced_total", "", \
       METRIC("Submits that gave their payload to a live task.")) \
     X(TIMEOUT, "cellar_task_timeouts_total", "", \
-      METRIC("Attempts past their hard time-out or lease.")) \
+      METRIC("Attempts past their hard time-out or hold.")) \
     X(LATE, "cellar_task_late_verdicts_total", "", \
       METRIC("Verdicts discarded because their attempt had timed out.")) \
     X(THREAD_ENDS, "cellar_task_thread_ends_total", "", \

@@ -33,7 +33,7 @@ CELLAR_PRIVATE bus_claim *bus_claim_next(cellar_bus_member *m, int64_t now, bus_
     SYNC_HOLDS(BUS);
 /* What happens to a copy in the hands of a member. */
 typedef enum bus_fate { BUS_ACK, BUS_REJECT, BUS_FILTER, BUS_RETRY, BUS_RETURN } bus_fate;
-/* Free a claim and apply the fate to its copy. RETRY: after delay_ms. False: the lease had
+/* Free a claim and apply the fate to its copy. RETRY: after delay_ms. False: the hold had
  * ended. */
 CELLAR_PRIVATE bool bus_unclaim(cellar_bus_member *m, bus_claim *claim, bus_fate fate,
                                 int64_t delay_ms, int64_t now, bus_after *a) SYNC_HOLDS(BUS);
@@ -68,8 +68,8 @@ CELLAR_PRIVATE void bus_scope_leave(cellar_bus *b, bus_scope *f) SYNC_HOLDS(BUS)
 /* Describe a copy in a group; `delivery` is 0. */
 CELLAR_PRIVATE void bus_describe(const bus_group *g, const bus_copy *c, cellar_bus_message *out)
     SYNC_HOLDS(BUS);
-/* Let the lease of a copy in the hands of a member end at `due_ms`. */
-CELLAR_PRIVATE void bus_lease(bus_copy *c, int64_t due_ms, bus_after *a) SYNC_HOLDS(BUS);
+/* Let the hold of a copy in the hands of a member end at `due_ms`. */
+CELLAR_PRIVATE void bus_hold(bus_copy *c, int64_t due_ms, bus_after *a) SYNC_HOLDS(BUS);
 /* Return whether this thread runs code of the host for the bus. */
 CELLAR_PRIVATE bool bus_is_mine(const void *bus) SYNC_HOLDS(BUS);
 

@@ -416,7 +416,7 @@ CELLAR_PRIVATE void bus_describe(const bus_group *g, const bus_copy *c, cellar_b
     memcpy(out->trace, of->trace, sizeof out->trace);
 }
 
-CELLAR_PRIVATE void bus_lease(bus_copy *c, int64_t due_ms, bus_after *a)
+CELLAR_PRIVATE void bus_hold(bus_copy *c, int64_t due_ms, bus_after *a)
 {
     BASE_ASSERT(c->state == BUS_HELD);
     wheel_cancel(&c->group->bus->wheel, &c->timer);
@@ -599,7 +599,7 @@ static void bus_due(bus_copy *c, int64_t now, bus_after *a) SYNC_HOLDS(BUS)
         bus_go_on(g, a);
         break;
     case BUS_HELD:
-        g->count[STATS_BUS_LEASES_LOST]++;
+        g->count[STATS_BUS_HOLDS_LOST]++;
         bus_unhold(c);
         bus_apply(c, BUS_RETRY, 0, now, a);
         break;

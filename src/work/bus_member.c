@@ -8,7 +8,7 @@
  *            job goes to the end of the queue
  *            take: claim -> filters -> the caller; settle: free the claim
  * COMPLETION A claim is freed once: by the verdict, by a settle, by the end of the
- *            thread inside the function, or by a leave. A lease that ends takes the copy out of
+ *            thread inside the function, or by a leave. A hold that ends takes the copy out of
  *            the claim; the claim keeps the bytes until it is freed.
  * LOCKING    bus_types.h. */
 #include <string.h>
@@ -374,13 +374,13 @@ CELLAR_API cellar_err cellar_bus_take(cellar_bus_member *m, int64_t wait_ms,
     return err == CELLAR_OK ? base_opts_out(out, &r.seen, sizeof r.seen) : err;
 }
 
-/* Let the lease of a claim end `ms` from now; 0: as the group. */
+/* Let the hold of a claim end `ms` from now; 0: as the group. */
 static cellar_err bus_extend(const bus_claim *claim, int64_t ms, int64_t now, bus_after *a)
     SYNC_HOLDS(BUS)
 {
     if (claim->copy == NULL) { return CELLAR_E_LOST; }
     if (ms == 0) { ms = claim->copy->group->o.visibility_ms; }
-    bus_lease(claim->copy, base_add_sat(now, ms), a);
+    bus_hold(claim->copy, base_add_sat(now, ms), a);
     return CELLAR_OK;
 }
 

@@ -2,7 +2,7 @@
  *
  * bus_task: a member that makes a task of each message.
  *
- * WALK       message -> claim without a lease -> submit -> the task ends -> ack, or reject
+ * WALK       message -> claim without a hold -> submit -> the task ends -> ack, or reject
  *            pool full: the message is DELAYED and the member parked, both for BUS_FULL_MS or until
  *            a task of the member ends     pool closed: the member is parked for good
  * INVARIANTS A ticket belongs to the task from the submit until bus_task_told, which comes once for

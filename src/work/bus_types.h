@@ -5,7 +5,7 @@
  * PICTURE    bus -- route: pattern --> queue -- group -- strand --> copy <-- claim -- member
  *            message: bytes + one copy for each group; one allocation
  *            copy:    WAITING in a strand -> HELD by a claim -> ended
- *                                ^-- DELAYED --^   (retry; lease over: directly to WAITING)
+ *                                ^-- DELAYED --^   (retry; hold over: directly to WAITING)
  * INVARIANTS A copy is in exactly one place. Its timer ends the state: expiry while WAITING, the
  *            return or the expiry while DELAYED, the end of the hold while HELD.
  *            group: live == waiting + delayed + held; copies == live + ended copies.
@@ -95,7 +95,7 @@ typedef struct bus_publication { /* arguments of a publish */
 
 typedef struct bus_claim { /* a message in the hands of a member */
     bus_message *of;        /* NULL: free */
-    bus_copy *copy;         /* NULL: the lease ended */
+    bus_copy *copy;         /* NULL: the hold ended */
     uint64_t delivery;
 } bus_claim;
 
@@ -187,7 +187,7 @@ typedef struct bus_waiter { /* on the stack of a thread that waits for room */
 
 struct cellar_bus {
     base_object obj;        /* first; the limits of groups and tables bound its account */
-    work_ticker ticker;     /* ends leases, delays and expired copies */
+    work_ticker ticker;     /* ends holds, delays and expired copies */
     base_hash_key hash_key;
     int64_t close_ms;
     uint64_t max_message_bytes;

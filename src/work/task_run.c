@@ -549,7 +549,7 @@ static void task_hard(cellar_pool *p, task_run *r, int64_t now_ms, task_ext **sp
 }
 
 /* Queue a task again that was not acknowledged in time. */
-static void task_lease_over(cellar_pool *p, task_run *r, int64_t now_ms, task_ext **spare,
+static void task_hold_over(cellar_pool *p, task_run *r, int64_t now_ms, task_ext **spare,
                             task_after *a) SYNC_HOLDS(QUEUE)
 {
     task *t = task_attempt_over(p, r);
@@ -585,8 +585,8 @@ static void task_due(cellar_pool *p, task *t, work_time now, task_ext **spare, t
     task_run *r = task_run_of(p, t);
     const cellar_task_opts *o = &r->name->opts;
     base_store_rlx(&r->cancelled, 1u);
-    if (r->leased) {
-        task_lease_over(p, r, now.mono_ms, spare, a);
+    if (r->taken) {
+        task_hold_over(p, r, now.mono_ms, spare, a);
     } else if ((t->flags & TASK_SOFT) != 0 || o->timeout_ms == 0) {
         task_hard(p, r, now.mono_ms, spare, a);
     } else {

@@ -189,10 +189,10 @@ typedef struct task_run { /* one attempt */
     task_body *result;       /* counted; of the thread of the run alone */
     task_group *before;      /* counted; NULL: none */
     int64_t started_ms;      /* monotonic */
-    int32_t tid;             /* 0: leased */
+    int32_t tid;             /* 0: taken */
     bool stuck;              /* past its hard time-out, and not counted in `active` */
     bool pooled;             /* on a thread of the pool */
-    bool leased;             /* a block of its own, for cellar_task_take */
+    bool taken;              /* a block of its own, for cellar_task_take */
     _Atomic uint32_t cancelled;
     cellar_task_id waits_for; /* of cellar_task_wait; both 0: none */
     cellar_verdict verdict;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Aim:    keyed locks under real threads: never two owners, first come first served, deadlines
- *         kept, nothing lost by threads that exit or are cancelled, by leases that end while others
+ *         kept, nothing lost by threads that exit or are cancelled, by holds that end while others
  *         wait, by forks.
  * Method: owners write into a fake store that rejects smaller fences and notes the owner inside;
  *         queues are built one waiter at a time (the table says how many wait); the clock is the
@@ -45,11 +45,11 @@ static void wait_for_waiters(cellar_locks *t, uint64_t count)
     while (figures(t).waiting != count) { base_sleep_ns(200000); }
 }
 
-static cellar_lock_opts opts(int64_t wait_timeout_ms, int64_t lease_ms, uint32_t flags)
+static cellar_lock_opts opts(int64_t wait_timeout_ms, int64_t hold_ms, uint32_t flags)
 {
     cellar_lock_opts o = cellar_lock_opts_default();
     o.wait_timeout_ms = wait_timeout_ms;
-    o.lease_ms = lease_ms;
+    o.hold_ms = hold_ms;
     o.flags = flags;
     return o;
 }
@@ -239,24 +239,24 @@ static void lock_timeout_is_never_early(void)
     shut(t);
 }
 
-/* A lease ends while others wait for the key: the first of them has it at that moment, and the
- * second watches the lease of the first. */
+/* A hold ends while others wait for the key: the first of them has it at that moment, and the
+ * second watches the hold of the first. */
 static void *take_and_keep(void *arg)
 {
     cellar_lock lk;
     const cellar_lock_opts o = opts(60000, 30, 0);
     T_EQ_I64(cellar_lock_acquire(line.t, "line", 4, &o, &lk), CELLAR_OK);
     line.order[atomic_fetch_add(&line.next, 1)] = (uint32_t)(uintptr_t)arg;
-    return NULL; /* the lease ends it */
+    return NULL; /* the hold ends it */
 }
 
-/* False: the lease ended before all five stood there; their order is any then. */
-static bool five_inherit_a_lease(int64_t lease_ms)
+/* False: the hold ended before all five stood there; their order is any then. */
+static bool five_inherit_a_hold(int64_t hold_ms)
 {
     memset(&line, 0, sizeof line);
     line.t = open_table(NULL);
     cellar_lock lk;
-    const cellar_lock_opts o = opts(0, lease_ms, 0);
+    const cellar_lock_opts o = opts(0, hold_ms, 0);
     pthread_t t[5];
     T_EQ_I64(cellar_lock_acquire(line.t, "line", 4, &o, &lk), CELLAR_OK);
     for (unsigned i = 0; i < 5; i++) {
@@ -274,15 +274,15 @@ static bool five_inherit_a_lease(int64_t lease_ms)
     return in_time;
 }
 
-static void lease_ends_while_others_wait(void)
+static void hold_ends_while_others_wait(void)
 {
-    int64_t lease_ms = 150;
-    while (lease_ms < 60000 && !five_inherit_a_lease(lease_ms)) { lease_ms *= 2; }
-    T_CHECK(lease_ms < 60000);
+    int64_t hold_ms = 150;
+    while (hold_ms < 60000 && !five_inherit_a_hold(hold_ms)) { hold_ms *= 2; }
+    T_CHECK(hold_ms < 60000);
 }
 
-/* A shorter lease wakes a waiter that sleeps by the longer one. */
-static void shortened_leases_are_noticed(void)
+/* A shorter hold wakes a waiter that sleeps by the longer one. */
+static void shortened_holds_are_noticed(void)
 {
     memset(&line, 0, sizeof line);
     line.t = open_table(NULL);
@@ -343,7 +343,7 @@ static void lock_thread_exit_cancel(void)
 }
 
 /* A thread ends while it holds a bound lock: a later call gets the lock immediately, a waiter
- * within 100 ms, both long before the end of the lease. */
+ * within 100 ms, both long before the end of the hold. */
 static void bound_locks_end_with_their_thread(void)
 {
     cellar_locks *t = open_table(NULL);
@@ -471,8 +471,8 @@ static void child_is_refused_by_the_table_of_its_parent(void)
     cellar_lock mine;
     char key[60]; /* with a block of its own */
     memset(key, 'm', sizeof key);
-    const cellar_lock_opts long_lease = opts(0, 1000000, 0);
-    T_EQ_I64(cellar_lock_acquire(store.t, key, sizeof key, &long_lease, &mine), CELLAR_OK);
+    const cellar_lock_opts long_hold = opts(0, 1000000, 0);
+    T_EQ_I64(cellar_lock_acquire(store.t, key, sizeof key, &long_hold, &mine), CELLAR_OK);
     for (unsigned i = 0; i < THREADS; i++) {
         T_REQUIRE(pthread_create(&t[i], NULL, own_until_stopped, (void *)(uintptr_t)i) == 0);
     }
@@ -544,8 +544,8 @@ static void lock_oom(void)
 
 T_MAIN("cellar_lock_threads", T_CASE(lock_never_two_owners),
        T_CASE(records_change_keys_under_their_users), T_CASE(lock_fair_order),
-       T_CASE(lock_timeout_is_never_early), T_CASE(lease_ends_while_others_wait),
-       T_CASE(shortened_leases_are_noticed), T_CASE(lock_thread_exit_cancel),
+       T_CASE(lock_timeout_is_never_early), T_CASE(hold_ends_while_others_wait),
+       T_CASE(shortened_holds_are_noticed), T_CASE(lock_thread_exit_cancel),
        T_CASE(bound_locks_end_with_their_thread), T_CASE(waiters_notice_a_dead_owner),
        T_CASE(many_never_wait_in_a_circle),
        T_CASE(child_is_refused_by_the_table_of_its_parent), T_CASE(lock_oom))

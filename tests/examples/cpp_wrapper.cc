@@ -496,11 +496,11 @@ void locks()
         check(scoped && scoped->fence() > fence, "the next owner has a higher fence");
     }
     cellar_lock_opts brief = cellar_lock_opts_default();
-    brief.lease_ms = 5;
+    brief.hold_ms = 5;
     brief.wait_timeout_ms = 10;
     cellarpp::lock lost = table.acquire("order:7", &brief);
     std::this_thread::sleep_for(std::chrono::milliseconds(30));
-    check(!lost.held() && !lost.extend(1000) && !lost.release(), "a lock is lost after its lease");
+    check(!lost.held() && !lost.extend(1000) && !lost.release(), "a lock is lost after its hold");
     cellarpp::locks other(std::move(table)); /* destroyed after the locks that follow */
     const cellarpp::lock owner = other.acquire("order:7");
     check(table.raw() == nullptr && owner.held(), "a table moves");

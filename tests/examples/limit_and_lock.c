@@ -20,7 +20,7 @@
 static _Atomic uint64_t newest_fence;
 static _Atomic int inside, most_inside, imports;
 
-/* Refuse writers without the newest fence, such as one that slept past its lease. */
+/* Refuse writers without the newest fence, such as one that slept past its hold. */
 static int store_write(uint64_t fence)
 {
     uint64_t seen = atomic_load(&newest_fence);

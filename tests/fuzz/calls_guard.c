@@ -295,7 +295,7 @@ static void limiters_close(void)
 /* ---- Locks ----------------------------------------------------------------------------------- */
 
 static cellar_locks *calls_locks;
-static _Atomic int calls_owners[4]; /* owners of each key; their leases do not end */
+static _Atomic int calls_owners[4]; /* owners of each key; their holds do not end */
 static _Thread_local cellar_lock calls_lock[4], calls_many[3];
 static _Thread_local bool calls_held[4], calls_held_many;
 
@@ -329,7 +329,7 @@ static void row_lock(void)
     cellar_lock_opts o = cellar_lock_opts_default();
     if (t == NULL || calls_me->number >= calls.threads) { return; }
     o.wait_timeout_ms = 1;
-    o.lease_ms = ONE_OF(3600000, 3600000, 3600000, -1);
+    o.hold_ms = ONE_OF(3600000, 3600000, 3600000, -1);
     if (chance(20)) { o.note = "note"; }
     o.flags = chance(70) ? CELLAR_LOCK_NO_WAIT : 0;
     if (chance(2)) { o.flags = (uint32_t)ONE_OF(2, 8); }

@@ -381,7 +381,7 @@ static void row_bus_member(void)
     if (chance(30)) {
         plain(CALL(cellar_bus_settle)(it, m.delivery, CELLAR_BUS_EXTEND, ONE_OF(0, 1, 1000)));
     }
-    if (chance(25)) { return; } /* kept: its lease ends */
+    if (chance(25)) { return; } /* kept: its hold ends */
     plain(CALL(cellar_bus_settle)(it, m.delivery, verdict, ONE_OF(0, 1, 1000)));
 }
 

@@ -34,7 +34,7 @@
 #include "tests/support/group_kit.h"
 
 enum { CHILDREN = 3, THREADS = 2, KEYS = 24, VERSIONS = 4096, VALUE_MAX = 3000, LOCKS = 4,
-       PROOF_MS = 500, LAG_MS = 3500, LEASE_MS = 3000, RATE = 2000, BURST = 200, HOLD_MS = 20,
+       PROOF_MS = 500, LAG_MS = 3500, LOCK_MS = 3000, RATE = 2000, BURST = 200, HOLD_MS = 20,
        ADMISSIONS = 1 << 22 };
 
 enum { ATTACK_CHECK = 0, ATTACK_RUN = 1, ATTACK_SETTLE = 2 };
@@ -426,7 +426,7 @@ static void attack_lock_once(attack_child *c, uint32_t k)
     char key[16];
     const size_t key_len = (size_t)snprintf(key, sizeof key, "lock:%u", k);
     atomic_fetch_add(&a->operations, 1);
-    o.lease_ms = LEASE_MS;
+    o.hold_ms = LOCK_MS;
     o.wait_timeout_ms = 200;
     const uint64_t before = atomic_load(&l->fence);
     if (cellar_remote_lock_acquire(c->s.r, key, key_len, &o, &lk) != CELLAR_OK) { return; }

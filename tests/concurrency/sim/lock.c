@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    Keyed locks hold in every interleaving. One owner at any lease time, rising fences, no
+ * Aim:    Keyed locks hold in every interleaving. One owner at any hold time, rising fences, no
  *         call hangs, a lock handed over is never lost, a late owner takes nothing from the next
  *         one. Records that change keys under a fast taker change nothing. Scenarios here catch the
  *         mistakes that can be switched on in src/lock ("lock.*").
  * Method: Fibers acquire, try, extend and release a few keys in one table on the driver's clock. An
  *         owner notes itself in a plain variable. It fails if it finds another owner there with a
- *         running lease. Every fence is compared with the last one of its key. At the end the
+ *         running hold. Every fence is compared with the last one of its key. At the end the
  *         structure is walked, no thread waits, and the tick leaves nothing. */
 #include "tests/concurrency/sim/scenarios.h"
 
@@ -22,7 +22,7 @@ static struct {
     cellar_locks *t;
     struct {
         uint64_t owner;     /* fence of the owner; 0: none */
-        int64_t until_ms;   /* its lease */
+        int64_t until_ms;   /* its hold */
         int32_t bound_tid;  /* THREAD_BOUND: its thread; 0 not */
         uint64_t last;      /* highest fence seen */
     } key[SIM_LOCK_KEYS];
@@ -64,7 +64,7 @@ static void lock_shut(void)
     base_sim_calm(true);
     cellar_locks_stats s = cellar_locks_stats_default();
     BASE_SIM_CHECK(lock_audit(locks.t));
-    base_sim_advance_ms(1000000); /* leases without a release */
+    base_sim_advance_ms(1000000); /* holds without a release */
     BASE_SIM_CHECK(cellar_tick(locks.t, 0, NULL) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_tick(locks.t, 0, NULL) == CELLAR_OK);
     BASE_SIM_CHECK(lock_audit(locks.t));
@@ -75,26 +75,26 @@ static void lock_shut(void)
     base_sim_calm(false);
 }
 
-/* Return the lease in the table, if this fiber still owns it. */
+/* Return the hold in the table, if this fiber still owns it. */
 static void lock_note_end(unsigned char k, const cellar_lock *lk)
 {
     lock_record *r = lock_at(locks.t, lock_handle_record(lk));
     lock_stripe *stripe = &locks.t->stripe[lock_handle_stripe(lk)];
-    sync_take(LOCK, &stripe->lock); /* the next owner writes its lease under it */
-    const int64_t end_ms = base_load_rlx(&r->lease_end);
+    sync_take(LOCK, &stripe->lock); /* the next owner writes its hold under it */
+    const int64_t end_ms = base_load_rlx(&r->hold_end);
     const bool ours = lock_fence(base_load_rlx(&r->word)) == lk->fence;
     sync_drop(LOCK, &stripe->lock);
     if (ours && locks.key[k].owner == lk->fence) { locks.key[k].until_ms = end_ms; }
 }
 
-/* Extend a lease, which may shorten it: during the call the lease is unknown. */
-static cellar_err lock_prolong(unsigned char k, const cellar_lock *lk, int64_t lease_ms)
+/* Extend a hold, which may shorten it: during the call the hold is unknown. */
+static cellar_err lock_prolong(unsigned char k, const cellar_lock *lk, int64_t hold_ms)
 {
     const bool mine = locks.key[k].owner == lk->fence;
     const int64_t was_ms = locks.key[k].until_ms;
     const bool late = locks.key[k].last > lk->fence || (mine && was_ms <= lock_now());
     if (mine) { locks.key[k].until_ms = INT64_MIN; }
-    const cellar_err err = cellar_lock_extend(locks.t, lk, lease_ms);
+    const cellar_err err = cellar_lock_extend(locks.t, lk, hold_ms);
     base_sim_note("prolong %u: %d, fence %u", k, (int)err, (unsigned)lk->fence);
     if (late) { BASE_SIM_CHECK(err == CELLAR_E_LOST); } /* nothing revives it */
     if (mine && locks.key[k].owner == lk->fence) {
@@ -120,12 +120,12 @@ static void lock_judge_last(unsigned char k, uint64_t fence)
 }
 
 /* wait_timeout_ms 0: try. */
-static cellar_err lock_take(unsigned char k, int64_t wait_timeout_ms, int64_t lease_ms,
+static cellar_err lock_take(unsigned char k, int64_t wait_timeout_ms, int64_t hold_ms,
                             uint32_t flags, cellar_lock *lk)
 {
     cellar_lock_opts o = cellar_lock_opts_default();
     o.wait_timeout_ms = wait_timeout_ms;
-    o.lease_ms = lease_ms;
+    o.hold_ms = hold_ms;
     o.flags = flags | (wait_timeout_ms == 0 ? CELLAR_LOCK_NO_WAIT : 0);
     const cellar_err err = cellar_lock_acquire(locks.t, &k, 1, &o, lk);
     base_sim_note("take %u: %d, fence %u", k, (int)err, (unsigned)lk->fence);
@@ -133,7 +133,7 @@ static cellar_err lock_take(unsigned char k, int64_t wait_timeout_ms, int64_t le
         BASE_SIM_CHECK(lk->fence == 0);
         return err;
     }
-    if (lease_ms == INT64_MAX) { BASE_SIM_CHECK(cellar_lock_check(locks.t, lk) == CELLAR_OK); }
+    if (hold_ms == INT64_MAX) { BASE_SIM_CHECK(cellar_lock_check(locks.t, lk) == CELLAR_OK); }
     const int32_t bound_tid = flags != 0 ? base_thread_id() : 0;
     lock_judge_last(k, lk->fence);
     BASE_SIM_CHECK(lk->fence != locks.key[k].last);
@@ -163,7 +163,7 @@ static cellar_err lock_give(unsigned char k, cellar_lock *lk)
     return err;
 }
 
-/* ---- lock_schedules: no leases: no owner may ever lose ---- */
+/* ---- lock_schedules: no holds: no owner may ever lose ---- */
 
 static void lock_owner(void *arg)
 {
@@ -205,7 +205,7 @@ static void lock_schedules_run(void)
 const base_sim_scenario sim_lock_schedules = { "lock_schedules", "one owner, no call hangs",
                                                lock_schedules_run, 0 };
 
-/* ---- lock_lease: leases that expire, deadlines that pass, threads that leave without a release
+/* ---- lock_hold: holds that expire, deadlines that pass, threads that leave without a release
  * ---- */
 
 static void lock_late(void *arg)
@@ -216,9 +216,9 @@ static void lock_late(void *arg)
         cellar_lock lk;
         const int64_t wait_timeout_ms = base_sim_below(2) == 0 ? (int64_t)base_sim_below(30) :
             INT64_MAX;
-        const int64_t lease_ms = 1 + (int64_t)base_sim_below(20);
+        const int64_t hold_ms = 1 + (int64_t)base_sim_below(20);
         const bool bound = base_sim_below(4) == 0;
-        cellar_err err = lock_take(k, wait_timeout_ms, lease_ms, bound ? CELLAR_LOCK_THREAD_BOUND :
+        cellar_err err = lock_take(k, wait_timeout_ms, hold_ms, bound ? CELLAR_LOCK_THREAD_BOUND :
                                    0, &lk);
         BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_TIMEOUT || err == CELLAR_E_BUSY ||
                        err == CELLAR_E_DEADLOCK);
@@ -229,7 +229,7 @@ static void lock_late(void *arg)
             err = lock_prolong(k, &lk, more_ms);
             BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_E_LOST);
         }
-        if (base_sim_below(4) == 0) { continue; } /* forgotten: the lease ends it */
+        if (base_sim_below(4) == 0) { continue; } /* forgotten: the hold ends it */
         (void)lock_give(k, &lk);
     }
 }
@@ -243,7 +243,7 @@ static void lock_ticker(void *arg)
     }
 }
 
-static void lock_lease_run(void)
+static void lock_hold_run(void)
 {
     lock_open(0, base_sim_below(4) == 0);
     for (int i = 0; i < 3; i++) { base_sim_spawn("late", lock_late, NULL); }
@@ -252,10 +252,10 @@ static void lock_lease_run(void)
     lock_shut();
 }
 
-const base_sim_scenario sim_lock_lease = { "lock_lease", "leases expire, owners exit, waits end",
-                                           lock_lease_run, 0 };
+const base_sim_scenario sim_lock_hold = { "lock_hold", "holds expire, owners exit, waits end",
+                                           lock_hold_run, 0 };
 
-/* ---- lock_queue: first come, first served; the head of the queue watches the lease ---- */
+/* ---- lock_queue: first come, first served; the head of the queue watches the hold ---- */
 
 static void lock_in_line(void *arg)
 {
@@ -289,7 +289,7 @@ static void lock_queue_run(void)
         BASE_SIM_CHECK(cellar_locks_stats_get(locks.t, &s) == CELLAR_OK);
         waits = s.waits;
     }
-    if (base_sim_below(3) != 0) { (void)lock_give(0, &lk); } /* else only the end of the lease... */
+    if (base_sim_below(3) != 0) { (void)lock_give(0, &lk); } /* else only the end of the hold...  */
     else { (void)lock_prolong(0, &lk, 7); } /* ...which is shorter now */
     base_sim_join_all();
     for (uint32_t i = 1; i < locks.order_next; i++) {

@@ -18,7 +18,7 @@
     X(l1_pin_write, 12000) X(l1_split_read, 5200) X(l1_regrow, 2800) X(l1_sample, 10000) \
     X(bound, 1700) X(clear_change, 3300) X(l1_tags, 8500) \
     X(quota, 3400) X(bloom, 1700) X(bloom_bits, 2800) X(breaker, 220000) \
-    X(lock_schedules, 6100) X(lock_lease, 7100) X(lock_queue, 7900) X(lock_records, 4100) \
+    X(lock_schedules, 6100) X(lock_hold, 7100) X(lock_queue, 7900) X(lock_records, 4100) \
     X(lock_copies, 8600) X(limit_slot, 20000) X(limit_swap, 22000) X(limit_move, 14000) \
     X(limit_rules, 21000) X(limit_same, 18000) X(limit_ticket, 25000) X(limit_rate, 19000) \
     X(limit_tickets, 15000) X(limit_ticket_lost, 10000) \
@@ -38,7 +38,7 @@
 #else
 #define SIM_PACES_OF_GUESTS(X) \
     X(task_hand_off, 46000) X(task_wait, 29000) X(task_parked, 39000) X(task_cancel, 32000) \
-    X(task_timeout, 33000) X(task_lease, 48000) X(task_group, 45000) X(task_drain, 91000) \
+    X(task_timeout, 33000) X(task_take, 48000) X(task_group, 45000) X(task_drain, 91000) \
     X(task_burst, 26000) \
     X(bus_take, 54000) X(bus_task, 30000) X(bus_function, 63000) X(bus_wait, 110000) X(batch_done, 59000) \
     X(batch_block, 34000) X(sched_fire, 70000) X(sched_close, 170000)

@@ -19,7 +19,7 @@
     X(l1_inspect) X(l1_pin_write) X(l1_split_read) X(l1_regrow) X(l1_sample) X(l1_absent) \
     X(l1_tags) X(l1_lanes) X(quota) X(bound) X(clear_change) \
     X(bloom) X(bloom_bits) X(breaker) \
-    X(lock_schedules) X(lock_lease) X(lock_queue) X(lock_records) X(lock_copies) \
+    X(lock_schedules) X(lock_hold) X(lock_queue) X(lock_records) X(lock_copies) \
     X(limit_slot) X(limit_swap) X(limit_move) X(limit_rules) X(limit_same) X(limit_ticket) \
     X(limit_tickets) X(limit_ticket_lost) \
     X(limit_rate) X(limit_wide) X(limit_wide_two) X(limit_log) X(limit_permits) X(limit_chain) \
@@ -34,7 +34,7 @@
 #define SIM_OF_GUESTS(X)
 #else
 #define SIM_OF_GUESTS(X) \
-    X(task_hand_off) X(task_wait) X(task_parked) X(task_cancel) X(task_timeout) X(task_lease) \
+    X(task_hand_off) X(task_wait) X(task_parked) X(task_cancel) X(task_timeout) X(task_take) \
     X(task_group) X(task_drain) X(task_burst) \
     X(bus_take) X(bus_task) X(bus_function) X(bus_wait) X(batch_done) X(batch_tracks) X(batch_block) X(write_behind) X(sched_fire) \
     X(sched_close)

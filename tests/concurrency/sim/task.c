@@ -430,7 +430,7 @@ static void task_timeout_run(void)
 const base_sim_scenario sim_task_timeout = { "task_timeout", "an attempt ends once",
                                              task_timeout_run, 0 };
 
-/* ---- task_lease: take, extend and ack against leases that end ---- */
+/* ---- task_take: take, extend and ack against holds that end ---- */
 
 static void task_taker(void *arg)
 {
@@ -468,13 +468,13 @@ static void task_taker(void *arg)
     }
 }
 
-static void task_lease_submitter(void *arg)
+static void task_take_submitter(void *arg)
 {
     (void)arg;
     for (int i = 0; i < 3; i++) { task_submit_plain("of-pull"); }
 }
 
-static void task_lease_run(void)
+static void task_take_run(void)
 {
     cellar_pool_config cfg = cellar_pool_config_default();
     cellar_task_opts o = task_quick_retries(1 + (uint32_t)base_sim_below(3));
@@ -482,7 +482,7 @@ static void task_lease_run(void)
     o.queue = "pull";
     task_open(&cfg, 0);
     task_name("of-pull", NULL, &o);
-    base_sim_spawn("submitter", task_lease_submitter, NULL);
+    base_sim_spawn("submitter", task_take_submitter, NULL);
     base_sim_spawn("taker-1", task_taker, NULL);
     base_sim_spawn("taker-2", task_taker, NULL);
     base_sim_spawn("ticker", task_ticker, NULL);
@@ -502,8 +502,8 @@ static void task_lease_run(void)
     task_shut();
 }
 
-const base_sim_scenario sim_task_lease = { "task_lease", "one acknowledgement of a task counts",
-                                           task_lease_run, 0 };
+const base_sim_scenario sim_task_take = { "task_take", "one acknowledgement of a task counts",
+                                           task_take_run, 0 };
 
 /* ---- task_group: the last task of a group, after all others, once ---- */
 

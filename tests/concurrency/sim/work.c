@@ -2,7 +2,7 @@
  *
  * Aim:    A message is delivered once at a time and ends once in each group, an item of a batch
  *         ends once, a firing runs once; no waiting call hangs: while messages are published,
- *         taken, acknowledged, lost by leases and by members that leave; items are added, flushed
+ *         taken, acknowledged, lost by holds and by members that leave; items are added, flushed
  *         and drained; schedules fire and are replaced. A read of a namespace with a batcher is
  *         never older than a write that returned. The scenarios must catch the mutants bus.*,
  *         batch.*, behind.* and sched.*.
@@ -41,7 +41,7 @@ static struct {
     uint32_t rows;     /* messages accepted */
     uint32_t handled;  /* messages of functions that ended */
     uint32_t members_inside[4];
-    bool ordered, leases; /* ordered groups; leases may end */
+    bool ordered, holds;  /* ordered groups; holds may end */
     uint32_t key_inside[2];
 } bus;
 
@@ -112,7 +112,7 @@ static void bus_settle(cellar_bus_member *m, bus_row *r, const cellar_bus_messag
     r->inside--;
     const int64_t ms = how == 0 ? (int64_t)base_sim_below(2) : 0;
     const cellar_err err = cellar_bus_settle(m, msg->delivery, verdicts[how], ms);
-    BASE_SIM_CHECK(err == CELLAR_OK || (err == CELLAR_E_LOST && bus.leases));
+    BASE_SIM_CHECK(err == CELLAR_OK || (err == CELLAR_E_LOST && bus.holds));
     if (how != 0 && err == CELLAR_OK) { BASE_SIM_CHECK(r->ended++ == 0); }
 }
 
@@ -130,7 +130,7 @@ static void bus_taker(void *arg)
         if (err != CELLAR_OK) { continue; }
         bus_row *r = bus_row_of(group, &msg);
         r->inside++;
-        BASE_SIM_CHECK(bus.leases || (r->inside == 1 && r->ended == 0));
+        BASE_SIM_CHECK(bus.holds || (r->inside == 1 && r->ended == 0));
         if (base_sim_below(3) == 0) { base_sleep_ns(base_sim_below(12) * 1000000); }
         if (base_sim_below(8) == 0) { r->inside--; break; } /* the leave returns it */
         bus_settle(m, r, &msg);
@@ -169,8 +169,8 @@ static void bus_take_run(void)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     bus_open(false);
-    bus.leases = base_sim_below(2) == 0;
-    if (bus.leases) { o.visibility_ms = 5 + (int64_t)base_sim_below(3); }
+    bus.holds = base_sim_below(2) == 0;
+    if (bus.holds) { o.visibility_ms = 5 + (int64_t)base_sim_below(3); }
     o.ordered = base_sim_below(2) == 0;
     o.max_deliver = 1 + (uint32_t)base_sim_below(20);
     for (uint32_t g = 0; g < BUS_GROUPS; g++) { bus_group(g, &o); }

@@ -624,7 +624,7 @@ static void peek_is_the_only_check_of_a_limiter_with_permits(void)
 
 /* ---- permits ---- */
 
-static void permits_end_with_their_lease(void)
+static void permits_end_with_their_hold(void)
 {
     cellar_limiter *l = kit_open1(cellar_rule_concurrency(3));
     uint64_t t[4];
@@ -1151,7 +1151,7 @@ T_MAIN("cellar_limit_calls", T_CASE(rules_set_adds_bans_to_several_rules),
        T_CASE(check_with_brings_its_rules), T_CASE(check_with_defaults_is_check),
        T_CASE(check_with_joins_time_rules_and_peek),
        T_CASE(peek_is_the_only_check_of_a_limiter_with_permits),
-       T_CASE(permits_end_with_their_lease),
+       T_CASE(permits_end_with_their_hold),
        T_CASE(permits_beside_other_rules), T_CASE(seed_limiter_reset_takes_effect),
        T_CASE(seed_limiter_no_double_at_second_boundary), T_CASE(seed_limiter_first_use_race),
        T_CASE(host_gives_name_and_memory), T_CASE(limit_bad_input),

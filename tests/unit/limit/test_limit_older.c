@@ -197,7 +197,7 @@ static void chain_stays_within_every_bound(void) { try_all(CHAIN_ON_SUCH_A_CLOCK
 
 /* ---- permits ---- */
 
-/* Of the permits that were not released, at most N have a lease beyond the newest reading. */
+/* Of the permits that were not released, at most N have a hold beyond the newest reading. */
 static void permits_stay_within_their_number(void)
 {
     enum { N = 3, MOST = 4000 };
@@ -206,7 +206,7 @@ static void permits_stay_within_their_number(void)
     const uint64_t opened = kit_clock(NULL);
     cellar_limiter *l = kit_open1(cellar_rule_concurrency(N));
     for (size_t i = 0; i < MOST; i++) {
-        const uint64_t lease_ms = 1 + kit_below(&rng, 1000), dice = kit_below(&rng, 4);
+        const uint64_t hold_ms = 1 + kit_below(&rng, 1000), dice = kit_below(&rng, 4);
         const uint64_t now = kit_clock(NULL), s = kit_below(&rng, KIT_S);
         atomic_store(&kit.now_ns, dice == 0 && now - s > opened ? now - s
                                   : dice == 1 ? now + s : now);
@@ -214,9 +214,9 @@ static void permits_stay_within_their_number(void)
         cellar_limiter_result r;
         newest = at > newest ? at : newest;
         out[i].until = 0;
-        if (cellar_permit_acquire(l, "k", 1, (int64_t)lease_ms, &out[i].token, &r) ==
+        if (cellar_permit_acquire(l, "k", 1, (int64_t)hold_ms, &out[i].token, &r) ==
             CELLAR_OK) {
-            out[i].until = at + lease_ms * KIT_MS;
+            out[i].until = at + hold_ms * KIT_MS;
         }
         T_EQ_U64(r.now_ns, at);
         const size_t j = (size_t)kit_below(&rng, i + 1);

@@ -218,7 +218,7 @@ static void a_limit_of_0_for_a_while_forgets_nothing(void)
     }
 }
 
-/* Permits end with their lease. Their records, and the slots of keys that no call asks for any
+/* Permits end with their hold. Their records, and the slots of keys that no call asks for any
  * more, then serve other calls. */
 static void lost_permits_do_not_fill_the_tables(void)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Aim:    keyed locks do what include/cellar_lock.h says, one thread at a time: owners, leases,
+ * Aim:    keyed locks do what include/cellar_lock.h says, one thread at a time: owners, holds,
  *         fences, handles, codes, limits, figures; and the two lock defects of the documents'
  *         programs are not there.
  * Method: a table on a clock the test turns; after each case its structure is walked and every byte
@@ -66,18 +66,18 @@ static void shut(cellar_locks *t)
     cellar_locks_close(t);
 }
 
-static cellar_lock_opts opts(int64_t wait_timeout_ms, int64_t lease_ms, uint32_t flags)
+static cellar_lock_opts opts(int64_t wait_timeout_ms, int64_t hold_ms, uint32_t flags)
 {
     cellar_lock_opts o = cellar_lock_opts_default();
     o.wait_timeout_ms = wait_timeout_ms;
-    o.lease_ms = lease_ms;
+    o.hold_ms = hold_ms;
     o.flags = flags;
     return o;
 }
 
-static cellar_err take(cellar_locks *t, const char *key, int64_t lease_ms, cellar_lock *lk)
+static cellar_err take(cellar_locks *t, const char *key, int64_t hold_ms, cellar_lock *lk)
 {
-    const cellar_lock_opts o = opts(0, lease_ms, CELLAR_LOCK_NO_WAIT);
+    const cellar_lock_opts o = opts(0, hold_ms, CELLAR_LOCK_NO_WAIT);
     return cellar_lock_acquire(t, key, strlen(key), &o, lk);
 }
 
@@ -133,8 +133,8 @@ static void seed_lock_release_without_acquire_refused(void)
     shut(t);
 }
 
-/* S2:318: no thread renews the lock; the work may outlive the lease without notice. */
-static void seed_lock_lease_lost_is_seen(void)
+/* S2:318: no thread renews the lock; the work may outlive the hold without notice. */
+static void seed_lock_hold_lost_is_seen(void)
 {
     cellar_locks *t = open_table();
     cellar_lock slow, next, copy;
@@ -230,25 +230,25 @@ static void fences_rise_over_tables(void)
     shut(t);
 }
 
-/* ---- leases ---- */
+/* ---- holds ---- */
 
-static void leases_end_to_the_millisecond(void)
+static void holds_end_to_the_millisecond(void)
 {
     cellar_locks *t = open_table();
-    const int64_t leases[] = { 1, 2, 999, 1000, 1001, 30000, INT64_C(86400000) };
-    for (size_t i = 0; i < sizeof leases / sizeof leases[0]; i++) {
+    const int64_t holds[] = { 1, 2, 999, 1000, 1001, 30000, INT64_C(86400000) };
+    for (size_t i = 0; i < sizeof holds / sizeof holds[0]; i++) {
         cellar_lock lk, other;
-        T_EQ_I64(take(t, "lease", leases[i], &lk), CELLAR_OK);
-        atomic_fetch_add(&now_ms, leases[i] - 1);
+        T_EQ_I64(take(t, "hold", holds[i], &lk), CELLAR_OK);
+        atomic_fetch_add(&now_ms, holds[i] - 1);
         T_EQ_I64(cellar_lock_check(t, &lk), CELLAR_OK);
-        T_EQ_I64(take(t, "lease", 1000, &other), CELLAR_E_BUSY);
+        T_EQ_I64(take(t, "hold", 1000, &other), CELLAR_E_BUSY);
         atomic_fetch_add(&now_ms, 1);
         T_EQ_I64(cellar_lock_check(t, &lk), CELLAR_E_LOST);
-        T_EQ_I64(take(t, "lease", 1000, &other), CELLAR_OK);
+        T_EQ_I64(take(t, "hold", 1000, &other), CELLAR_OK);
         T_EQ_I64(cellar_lock_release(t, &other), CELLAR_OK);
     }
     cellar_lock lk;
-    T_EQ_I64(take(t, "lease", INT64_MAX, &lk), CELLAR_OK); /* saturates: no end */
+    T_EQ_I64(take(t, "hold", INT64_MAX, &lk), CELLAR_OK);  /* saturates: no end */
     atomic_fetch_add(&now_ms, INT64_C(1) << 50);
     T_EQ_I64(cellar_lock_check(t, &lk), CELLAR_OK);
     T_EQ_I64(cellar_lock_extend(t, &lk, 10), CELLAR_OK); /* extend may also shorten */
@@ -290,9 +290,9 @@ static void lock_is_never_held_for_less_than_nothing(void)
     shut(t);
 }
 
-/* On the system's clock a lease of a second or more starts from a bound of the time: never
+/* On the system's clock a hold of a second or more starts from a bound of the time: never
  * short. */
-static void leases_on_the_system_clock_are_never_short(void)
+static void holds_on_the_system_clock_are_never_short(void)
 {
     cellar_locks *t = open_with(NULL);
     for (int i = 0; i < 2000; i++) {
@@ -302,27 +302,27 @@ static void leases_on_the_system_clock_are_never_short(void)
         const int64_t before_ms = base_now_ms(&system);
         T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
         const int64_t after_ms = base_now_ms(&system);
-        const int64_t end_ms = lock_at(t, lock_handle_record(&lk))->lease_end;
+        const int64_t end_ms = lock_at(t, lock_handle_record(&lk))->hold_end;
         const int64_t late_ms = i % 2 == 0 ? BASE_FAR_MS : 0;
-        T_CHECK(end_ms >= before_ms + o.lease_ms);
-        T_CHECK(end_ms <= after_ms + o.lease_ms + late_ms);
+        T_CHECK(end_ms >= before_ms + o.hold_ms);
+        T_CHECK(end_ms <= after_ms + o.hold_ms + late_ms);
         T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
     }
     shut(t);
 }
 
-static void thread_bound_may_go_without_lease(void)
+static void thread_bound_may_go_without_hold(void)
 {
     cellar_locks *t = open_table();
-    const cellar_lock_opts o = opts(0, 0, CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_LEASE);
+    const cellar_lock_opts o = opts(0, 0, CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_END);
     cellar_lock lk, other;
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
     atomic_fetch_add(&now_ms, INT64_C(1) << 55);
     T_EQ_I64(cellar_lock_check(t, &lk), CELLAR_OK);
     cellar_lock_info info = cellar_lock_info_default();
     T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
-    T_EQ_I64(info.lease_left_ms, INT64_MAX);
-    T_EQ_U64(info.flags, CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_LEASE);
+    T_EQ_I64(info.hold_left_ms, INT64_MAX);
+    T_EQ_U64(info.flags, CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_END);
     /* The same thread would wait for itself. */
     cellar_lock_opts wait = opts(1000, 1000, 0);
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &wait, &other), CELLAR_E_DEADLOCK);
@@ -373,7 +373,7 @@ static void info_get_describes_the_owner(void)
     T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
     T_EQ_U64(info.fence, lk.fence);
     T_EQ_I64(info.held_ms, 1200);
-    T_EQ_I64(info.lease_left_ms, 3800);
+    T_EQ_I64(info.hold_left_ms, 3800);
     T_EQ_U64(info.waiters, 0);
     T_EQ_I64(info.owner_tid, base_thread_id());
     T_EQ_STR(info.note, o.note);
@@ -529,7 +529,7 @@ static void *wait_by_default(void *t)
     return NULL;
 }
 
-static void lease_of_zero_is_thirty_seconds(void)
+static void hold_of_zero_is_thirty_seconds(void)
 {
     cellar_locks *t = open_table();
     const cellar_lock_opts o = cellar_lock_opts_default();
@@ -537,7 +537,7 @@ static void lease_of_zero_is_thirty_seconds(void)
     cellar_lock_info info = cellar_lock_info_default();
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
     T_EQ_I64(cellar_lock_info_get(t, "k", 1, &info), CELLAR_OK);
-    T_EQ_I64(info.lease_left_ms, 30000);
+    T_EQ_I64(info.hold_left_ms, 30000);
     T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
     shut(t);
 }
@@ -747,7 +747,7 @@ static void bad_input_is_refused(void)
     const struct { cellar_lock_opts o; cellar_err want; } bad[] = {
         { opts(0, -1, 0), CELLAR_E_INVAL },
         { opts(-1, 1000, 0), CELLAR_E_INVAL },
-        { opts(0, 1000, CELLAR_LOCK_NO_LEASE), CELLAR_E_INVAL },
+        { opts(0, 1000, CELLAR_LOCK_NO_END), CELLAR_E_INVAL },
         { opts(0, 1000, 8), CELLAR_E_UNSUPPORTED },
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -814,7 +814,7 @@ static void newer_and_older_callers_are_understood(void)
     wide.more[15] = 1;
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &wide.o, &lk), CELLAR_E_UNSUPPORTED);
     cellar_lock_opts o = cellar_lock_opts_default();
-    o.struct_size = offsetof(cellar_lock_opts, note); /* a caller that knows wait and lease only */
+    o.struct_size = offsetof(cellar_lock_opts, note); /* a caller that knows wait and hold only  */
     o.flags = 0xAAAAAAAA;
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
     cellar_lock_info info = cellar_lock_info_default();
@@ -879,14 +879,14 @@ static void host_options_are_read_by_the_size_rule(void)
 }
 
 T_MAIN("cellar_lock_keys", T_CASE(one_owner_at_a_time),
-       T_CASE(seed_lock_release_without_acquire_refused), T_CASE(seed_lock_lease_lost_is_seen),
+       T_CASE(seed_lock_release_without_acquire_refused), T_CASE(seed_lock_hold_lost_is_seen),
        T_CASE(seed_lock_fence_rises), T_CASE(fences_rise_over_tables),
-       T_CASE(leases_end_to_the_millisecond), T_CASE(lock_is_never_held_for_less_than_nothing),
-       T_CASE(leases_on_the_system_clock_are_never_short),
-       T_CASE(thread_bound_may_go_without_lease), T_CASE(tokens_travel_bound_ones_do_not),
+       T_CASE(holds_end_to_the_millisecond), T_CASE(lock_is_never_held_for_less_than_nothing),
+       T_CASE(holds_on_the_system_clock_are_never_short),
+       T_CASE(thread_bound_may_go_without_hold), T_CASE(tokens_travel_bound_ones_do_not),
        T_CASE(info_get_describes_the_owner), T_CASE(losses_are_told_exactly_once),
        T_CASE(many_are_all_or_none), T_CASE(many_without_a_wait_are_busy),
-       T_CASE(lease_of_zero_is_thirty_seconds), T_CASE(wait_of_zero_is_thirty_seconds),
+       T_CASE(hold_of_zero_is_thirty_seconds), T_CASE(wait_of_zero_is_thirty_seconds),
        T_CASE(lock_table_shrinks_to_nothing), T_CASE(limits_are_codes_and_counters),
        T_CASE(one_thread_gets_every_lock_of_max_locks),
        T_CASE(pairs_of_new_keys_leave_the_count_of_the_table),

@@ -51,7 +51,7 @@ static void timeouts_are_exact(int64_t look_ms, int64_t clock_rate)
     T_REQUIRE(cellar_locks_open(&cfg, &t) == CELLAR_OK);
     if (look_ms != 0) { t->look_ms = look_ms; }
     cellar_lock_opts o = cellar_lock_opts_default();
-    o.lease_ms = INT64_C(1000000000);
+    o.hold_ms = INT64_C(1000000000);
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
     uint64_t most = 0;
     for (int64_t wait_ms = 1; wait_ms <= 4096; wait_ms += wait_ms < 64 ? 1 : wait_ms) {

@@ -22,11 +22,11 @@ static void end(void)
     engine_stop(&server);
 }
 
-static cellar_lock_opts times(int64_t wait_ms, int64_t lease_ms)
+static cellar_lock_opts times(int64_t wait_ms, int64_t hold_ms)
 {
     cellar_lock_opts o = cellar_lock_opts_default();
     o.wait_timeout_ms = wait_ms;
-    o.lease_ms = lease_ms;
+    o.hold_ms = hold_ms;
     return o;
 }
 
@@ -75,8 +75,8 @@ static void fence_grows_after_the_server_lost_it(void)
     end();
 }
 
-/* A clock that was set back: the key of a lock lives for longer than its lease. */
-static void ended_lock_is_free_after_a_lease_when_the_clock_was_set_back(void)
+/* A clock that was set back: the key of a lock lives for longer than its hold. */
+static void ended_lock_is_free_after_a_hold_when_the_clock_was_set_back(void)
 {
     if (!begin()) { return; }
     cellar_remote_lock a, b;
@@ -91,7 +91,7 @@ static void ended_lock_is_free_after_a_lease_when_the_clock_was_set_back(void)
     end();
 }
 
-static void extended_lease_is_the_one_that_counts(void)
+static void extended_hold_is_the_one_that_counts(void)
 {
     if (!begin()) { return; }
     cellar_remote_lock a, b;
@@ -138,7 +138,7 @@ static void await_waiters(share *s, uint64_t count)
     while (atomic_load(&s->r.share->lock_waits) != count) { sched_yield(); }
 }
 
-/* Leases are 60 s here, so that only an invalidation can wake the waiter in the time of the test. */
+/* Holds are 60 s here, so that only an invalidation can wake the waiter in the time of the test.  */
 static void release_wakes_a_waiter_of_another_process(void)
 {
     if (!begin()) { return; }
@@ -208,12 +208,12 @@ static void key_without_a_ttl_is_waited_for_without_requests(void)
     end();
 }
 
-static void lease_ends_by_itself(void)
+static void hold_ends_by_itself(void)
 {
     if (!begin()) { return; }
     cellar_remote_lock a, b;
     const cellar_lock_opts o = times(10000, 40), rest = times(10000, 30000);
-    cellar_err err = CELLAR_E_TIMEOUT; /* on a busy machine the answer may come after the lease */
+    cellar_err err = CELLAR_E_TIMEOUT; /* on a busy machine the answer may come after the hold  */
     for (int i = 0; i < 20 && err == CELLAR_E_TIMEOUT; i++) {
         err = cellar_remote_lock_acquire(&one.r, "k", 1, &o, &a);
     }
@@ -349,7 +349,7 @@ static void fences_grow_and_owners_exclude_each_other(void)
     engine_stop(&server);
 }
 
-/* A killed owner leaves the lock for the rest of its lease; the next owner has a larger fence. */
+/* A killed owner leaves the lock for the rest of its hold; the next owner has a larger fence.  */
 static void killed_owner_loses_the_lock(void)
 {
     if (!engine_start(&server, NULL)) { return; } /* no thread here: children start some */
@@ -454,12 +454,12 @@ static void failed_allocation_is_a_code(void)
 
 T_MAIN("remote_lock", T_CASE(one_owner_over_processes),
        T_CASE(fence_grows_after_the_server_lost_it),
-       T_CASE(ended_lock_is_free_after_a_lease_when_the_clock_was_set_back),
-       T_CASE(extended_lease_is_the_one_that_counts),
+       T_CASE(ended_lock_is_free_after_a_hold_when_the_clock_was_set_back),
+       T_CASE(extended_hold_is_the_one_that_counts),
        T_CASE(owner_that_heard_of_the_loss_has_no_time_left),
        T_CASE(release_wakes_a_waiter_of_another_process), T_CASE(foreign_delete_ends_the_lock),
        T_CASE(key_without_a_ttl_is_waited_for_without_requests),
-       T_CASE(lease_ends_by_itself), T_CASE(waiter_sleeps_while_another_thread_runs_the_link),
+       T_CASE(hold_ends_by_itself), T_CASE(waiter_sleeps_while_another_thread_runs_the_link),
        T_CASE(lock_of_a_lost_answer_is_released),
        T_CASE(dead_server_is_a_code), T_CASE(waiters_of_one_process_are_served_in_order),
        T_CASE(fences_grow_and_owners_exclude_each_other), T_CASE(killed_owner_loses_the_lock),

@@ -195,7 +195,7 @@ static void ordered_group_has_one_message_of_a_key_in_hand(void)
     pass(50);
     d = take(m2, "a").delivery;
     take_none(m1);
-    pass(100); /* the lease ends: again first */
+    pass(100); /* the hold ends: again first */
     const uint64_t again = take(m1, "a").delivery;
     T_EQ_I64(cellar_bus_settle(m2, d, CELLAR_BUS_ACK, 0), CELLAR_E_LOST);
     take_none(m2);

@@ -2,7 +2,7 @@
  *
  * Aim:    A message that a member does not handle comes back, in order, until it is a dead
  *         publication, and the lists show where each message is.
- * Method: The clock is a variable; the test takes messages, returns them and lets leases end.
+ * Method: The clock is a variable; the test takes messages, returns them and lets holds end.
  *         After each step: copies == ended + live, of the bus and of each group. */
 #include "tests/support/bus_kit.h"
 
@@ -33,7 +33,7 @@ static void nack_returns_now_or_after_its_delay(void)
     close_it();
 }
 
-static void lease_that_ends_delivers_again(void)
+static void hold_that_ends_delivers_again(void)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     o.visibility_ms = 1000;
@@ -54,12 +54,12 @@ static void lease_that_ends_delivers_again(void)
     T_EQ_I64(cellar_bus_settle(slow, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_E_LOST);
     T_EQ_I64(cellar_bus_settle(slow, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_E_NOT_FOUND);
     T_EQ_U64(figures().late, 1);
-    T_EQ_U64(figures().leases_lost, 1);
+    T_EQ_U64(figures().holds_lost, 1);
     T_EQ_U64(figures().acked, 1);
     close_it();
 }
 
-static void extended_lease_ends_later(void)
+static void extended_hold_ends_later(void)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     o.visibility_ms = 100;
@@ -79,7 +79,7 @@ static void extended_lease_ends_later(void)
     T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_EXTEND, 1), CELLAR_OK); /* earlier */
     T_EQ_I64(cellar_bus_settle(m, got.delivery + 1, CELLAR_BUS_EXTEND, 1), CELLAR_E_NOT_FOUND);
     pass(1);
-    T_EQ_U64(figures().leases_lost, 1);
+    T_EQ_U64(figures().holds_lost, 1);
     T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_EXTEND, 100), CELLAR_E_LOST);
     T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_ACK, 0), CELLAR_E_LOST);
     T_EQ_I64(cellar_bus_settle(m, got.delivery, CELLAR_BUS_EXTEND, 100), CELLAR_E_NOT_FOUND);
@@ -213,7 +213,7 @@ static void groups_are_listed_with_depth_and_age(void)
     close_it();
 }
 
-static void leases_that_end_together_keep_the_order(void)
+static void holds_that_end_together_keep_the_order(void)
 {
     open_default(NULL);
     group("q", NULL, NULL);
@@ -404,9 +404,9 @@ static void expired_messages_are_counted(void)
 }
 
 T_MAIN("work_bus_return", T_CASE(nack_returns_now_or_after_its_delay),
-       T_CASE(lease_that_ends_delivers_again), T_CASE(extended_lease_ends_later),
+       T_CASE(hold_that_ends_delivers_again), T_CASE(extended_hold_ends_later),
        T_CASE(messages_of_a_group_are_listed), T_CASE(groups_are_listed_with_depth_and_age),
-       T_CASE(leases_that_end_together_keep_the_order), T_CASE(bus_member_dies),
+       T_CASE(holds_that_end_together_keep_the_order), T_CASE(bus_member_dies),
        T_CASE(bus_dead_letter), T_CASE(dead_letters_do_not_expire),
        T_CASE(dead_letters_without_a_dead_queue_are_freed), T_CASE(verdicts_of_functions_decide),
        T_CASE(expired_messages_are_counted))

@@ -352,7 +352,7 @@ static void take_returns_when_a_drained_bus_is_empty(void)
 
 /* ---- functions ---- */
 
-static void lease_ends_while_the_function_runs(void)
+static void hold_ends_while_the_function_runs(void)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     o.visibility_ms = 1;
@@ -362,8 +362,8 @@ static void lease_ends_while_the_function_runs(void)
     T_EQ_I64(send("q"), CELLAR_OK);
     wait_for(&began);
     (void)join("q", NULL, held, NULL);
-    wait_for(&began); /* the lease of the first one ended */
-    T_CHECK(figures().leases_lost >= 1);
+    wait_for(&began); /* the hold of the first one ended */
+    T_CHECK(figures().holds_lost >= 1);
     for (int i = 0; i < 8; i++) { sem_post(&go_on); }
     T_CHECK(cellar_bus_drain(b, 3600000, NULL) == CELLAR_OK);
     T_EQ_I64(cellar_bus_close(b), CELLAR_OK);
@@ -631,7 +631,7 @@ T_MAIN("work_bus_threads", T_CASE(groups_under_load_handle_each_message_once),
        T_CASE(blocked_publisher_sees_new_groups),
        T_CASE(publisher_on_the_last_worker_never_blocks), T_CASE(take_waits_for_a_message),
        T_CASE(take_returns_when_a_drained_bus_is_empty),
-       T_CASE(lease_ends_while_the_function_runs), T_CASE(function_may_end_its_thread),
+       T_CASE(hold_ends_while_the_function_runs), T_CASE(function_may_end_its_thread),
        T_CASE(close_waits_for_functions_or_is_busy),
        T_CASE(close_that_fails_delivers_what_it_held_back),
        T_CASE(member_that_leaves_ends_its_function_first),

@@ -453,9 +453,9 @@ static void payload_is_freed_once_by_every_end(void)
     T_EQ_U64(freed_count, 5);
 }
 
-/* ---- leases ---- */
+/* ---- holds ---- */
 
-static void leases_are_acknowledged_extended_and_lost(void)
+static void holds_are_acknowledged_extended_and_lost(void)
 {
     const cellar_task *t[4];
     cellar_task_opts o = no_jitter(2);
@@ -495,7 +495,7 @@ static void leases_are_acknowledged_extended_and_lost(void)
     T_EQ_I64(cellar_task_settle(t[0], cellar_verdict_extend(100)), CELLAR_OK);
     T_EQ_I64(cellar_task_settle(t[1], cellar_verdict_ok()), CELLAR_OK);
     T_EQ_STR(freed, "b");
-    (void)pass(1); /* the lease of c is over */
+    (void)pass(1); /* the hold of c is over */
     T_EQ_I64(state_of(id), CELLAR_TASK_QUEUED);
     T_CHECK(cellar_task_cancelled(t[2]));
     T_EQ_I64(cellar_task_settle(t[2], cellar_verdict_extend(100)), CELLAR_E_LOST);
@@ -505,7 +505,7 @@ static void leases_are_acknowledged_extended_and_lost(void)
     T_EQ_I64(cellar_task_settle(t[2], cellar_verdict_ok()), CELLAR_E_LOST);
     T_EQ_U64(figures().late, 1);
     T_EQ_I64(cellar_task_settle(t[0], cellar_verdict_retry_after(50)), CELLAR_OK);
-    (void)pass(100); /* the second lease of c as well: it was the last attempt */
+    (void)pass(100); /* the second hold of c as well: it was the last attempt */
     T_EQ_I64(state_of(id), CELLAR_TASK_FAILED);
     T_EQ_STR(status_of(id).error, "not acknowledged in time");
     T_EQ_I64(cellar_pool_close(p), CELLAR_E_BUSY); /* the caller still has it */
@@ -967,7 +967,7 @@ T_MAIN("work_task", T_CASE(ok_runs_once), T_CASE(retry_doubles_its_delay_up_to_t
        T_CASE(expired_tasks_do_not_run), T_CASE(task_unique_freed_by_every_end),
        T_CASE(conflicts_do_what_their_names_say), T_CASE(id_in_is_the_id),
        T_CASE(function_sees_its_submit), T_CASE(payload_is_freed_once_by_every_end),
-       T_CASE(leases_are_acknowledged_extended_and_lost),
+       T_CASE(holds_are_acknowledged_extended_and_lost),
        T_CASE(dead_letters_are_listed_requeued_and_bounded),
        T_CASE(dead_letter_is_logged_without_its_payload), T_CASE(task_limits),
        T_CASE(structs_of_every_size), T_CASE(list_filters_and_continues),

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * task_lease: tasks that the program takes out of a queue and settles.
+ * task_take: tasks that the program takes out of a queue and settles.
  *
- * WALK       take -> a run in a block of its own, the lease as the time-out of the attempt
- *            -> settle: the verdict is obeyed; or the lease is over: the task is queued again, and
+ * WALK       take -> a run in a block of its own, the hold as the time-out of the attempt
+ *            -> settle: the verdict is obeyed; or the hold is over: the task is queued again, and
  *            the verdict is late
- * INVARIANTS A run of a lease belongs to the caller of the take until its verdict, in time or late.
- * LIMITS     As many leases as tasks; max_running of a name holds for them.
+ * INVARIANTS A run of a hold belongs to the caller of the take until its verdict, in time or late.
+ * LIMITS     As many holds as tasks; max_running of a name holds for them.
  * SEE ALSO   task_run.c */
 #include <string.h>
 
@@ -18,7 +18,7 @@
 BASE_SIZE_BEGIN
 
 /* Take one task. *spare: a run; NULL after it was used. */
-static cellar_err task_take_one(cellar_pool *p, const char *queue, int64_t lease_ms,
+static cellar_err task_take_one(cellar_pool *p, const char *queue, int64_t hold_ms,
                                 task_run **spare, bool *more)
 {
     task_after a = { .done = NULL };
@@ -33,7 +33,7 @@ static cellar_err task_take_one(cellar_pool *p, const char *queue, int64_t lease
     } else if (p->hold) {
         err = CELLAR_E_CLOSED;
     } else if (task_take(p, r, q, now_ms, more, &a)) {
-        task_begin(p, r, lease_ms, now_ms, &a);
+        task_begin(p, r, hold_ms, now_ms, &a);
         *spare = NULL;
         *more = true;
     }
@@ -42,12 +42,12 @@ static cellar_err task_take_one(cellar_pool *p, const char *queue, int64_t lease
     return err;
 }
 
-CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_t lease_ms,
+CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_t hold_ms,
                                        const cellar_task **out, uint32_t max, uint32_t *found)
 {
     if (found != NULL) { *found = 0; }
-    if (p == NULL || queue == NULL || out == NULL || found == NULL || max == 0 || lease_ms < 1 ||
-        lease_ms > CELLAR_POOL_DELAY_MAX_MS) {
+    if (p == NULL || queue == NULL || out == NULL || found == NULL || max == 0 || hold_ms < 1 ||
+        hold_ms > CELLAR_POOL_DELAY_MAX_MS) {
         return CELLAR_E_INVAL;
     }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
@@ -59,9 +59,9 @@ CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_
             err = CELLAR_E_NOMEM;
         } else {
             r->of = p;
-            r->leased = true;
+            r->taken = true;
             task_run *taken = r;
-            err = task_take_one(p, queue, lease_ms, &r, &more);
+            err = task_take_one(p, queue, hold_ms, &r, &more);
             if (err == CELLAR_OK && r == NULL) { out[(*found)++] = &taken->seen; }
         }
     }
@@ -69,8 +69,8 @@ CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_
     return *found != 0 ? CELLAR_OK : err;
 }
 
-/* Return the run of a lease. */
-static task_run *task_lease_of(const cellar_task *t)
+/* Return the run of a hold. */
+static task_run *task_take_of(const cellar_task *t)
 {
     union {
         const cellar_task *in;
@@ -79,12 +79,12 @@ static task_run *task_lease_of(const cellar_task *t)
     return at.out;
 }
 
-/* Let a lease end `lease_ms` from now. */
-static cellar_err task_extend(task_run *r, int64_t lease_ms)
+/* Let a hold end `hold_ms` from now. */
+static cellar_err task_extend(task_run *r, int64_t hold_ms)
 {
     cellar_pool *p = r->of;
-    if (lease_ms < 1 || lease_ms > CELLAR_POOL_DELAY_MAX_MS) { return CELLAR_E_INVAL; }
-    const int64_t until_ms = task_time_add(base_now_ms(&p->obj.clock), lease_ms);
+    if (hold_ms < 1 || hold_ms > CELLAR_POOL_DELAY_MAX_MS) { return CELLAR_E_INVAL; }
+    const int64_t until_ms = task_time_add(base_now_ms(&p->obj.clock), hold_ms);
     sync_take(QUEUE, &p->lock);
     const bool in_time = r->task != NULL;
     if (in_time) {
@@ -98,8 +98,8 @@ static cellar_err task_extend(task_run *r, int64_t lease_ms)
 
 CELLAR_API cellar_err cellar_task_settle(const cellar_task *t, cellar_verdict verdict)
 {
-    if (t == NULL || !task_lease_of(t)->leased) { return CELLAR_E_INVAL; }
-    task_run *r = task_lease_of(t);
+    if (t == NULL || !task_take_of(t)->taken) { return CELLAR_E_INVAL; }
+    task_run *r = task_take_of(t);
     cellar_pool *p = r->of;
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     if (verdict.kind == CELLAR_VERDICT_EXTEND) { return task_extend(r, verdict.delay_ms); }
