@@ -43,7 +43,7 @@ SRC_CACHE = talk error handle explain_record generation stamp write_order shared
             hot_keys scan clear
 SRC_POLICY = policy_table policy
 SRC_LOADING = breaker_calls load_plan buf update delete_with loader_api job load_call load_look \
-              load_shared load_lead refresh load load_bulk lease object
+              load_shared load_lead refresh load load_bulk lease
 SRC_STORE = version bloom_persist options settings l2_tier policy_set namespace \
             maintenance option charge stat check metrics dump fork tier_attach tier_table store
 SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus_topic bus_message bus_copy \

@@ -255,8 +255,6 @@ typedef struct cellar_namespace_config {
     void *loader_ctx;            /* lives until the store is closed, or until the namespace is    */
                                  /* dropped and its running loads have ended                      */
     const struct cellar_breaker_config *breaker; /* of its loads; NULL: none; fixed at first open */
-    const struct cellar_codec *codec; /* of its objects, cellar_entry.h; NULL = none; copied when */
-                                 /* the namespace is first opened                                 */
     const char *policy_section;  /* section of the rules, to 64 bytes; NULL: its own name         */
     uint32_t log_level;          /* a cellar_log_level for its own lines. Default 0: of the store */
     uint32_t max_entries;        /* most entries in memory. Default 0: no bound                   */

@@ -477,14 +477,14 @@ public:
             char room[detail::max_bytes<T>];
             const cellar_err e = cellar_get(c_, key.data(), key.size(), room, sizeof room, &len);
             if (e == CELLAR_E_BUFFER || check(e, c_) != CELLAR_OK) { return std::nullopt; }
-            return detail::decoded<T>(detail::view_of(room, len));
+            return decoded<T>(key, detail::view_of(room, len));
         }
         void *value = nullptr;
         if (check(cellar_get_alloc(c_, key.data(), key.size(), &value, &len), c_) != CELLAR_OK) {
             return std::nullopt;
         }
         const std::unique_ptr<void, free_value> owned(value);
-        return detail::decoded<T>(detail::view_of(value, len));
+        return decoded<T>(key, detail::view_of(value, len));
     }
     /* Copy and decode the values of many keys, in their order. Values over 256 bytes are read a
      * second time. */
@@ -506,7 +506,7 @@ public:
             if (items[i].status == CELLAR_E_BUFFER) {
                 values[i] = get<T>(keys[i]);
             } else if (check(items[i].status) == CELLAR_OK) {
-                values[i] = detail::decoded<T>(detail::view_of(items[i].buf, items[i].value_len));
+                values[i] = decoded<T>(keys[i], detail::view_of(items[i].buf, items[i].value_len));
             }
         }
         return values;
@@ -623,7 +623,7 @@ public:
     template <class T = std::string, class F, std::enable_if_t<detail::is_loader<F>, int> = 0>
     std::optional<T> get_or_load(std::string_view key, F &&fn, const cellar_load_opts *o = nullptr)
     {
-        return load_value<T>(o, [&](const cellar_load_opts &with, result &r) {
+        return load_value<T>(key, o, [&](const cellar_load_opts &with, result &r) {
             load_into<T>(r, key, fn, with);
         });
     }
@@ -632,7 +632,7 @@ public:
     template <class T = std::string>
     std::optional<T> get_or_load(std::string_view key, const cellar_load_opts *o = nullptr)
     {
-        return load_value<T>(o, [&](const cellar_load_opts &with, result &r) {
+        return load_value<T>(key, o, [&](const cellar_load_opts &with, result &r) {
             load_into(r, key, with);
         });
     }
@@ -710,9 +710,18 @@ private:
         if (r.code_ < 0 && thrown) { std::rethrow_exception(thrown); }
         check(r.code_, c_, r.r_);
     }
+    /* Decode the value of a key. Remove and count bytes that do not decode. */
+    template <class T> std::optional<T> decoded(std::string_view key, std::string_view bytes) const
+    {
+        std::optional<T> value = detail::decoded<T>(bytes);
+        if (!value) {
+            (void)cellar_value_damaged(c_, key.data(), key.size(), bytes.data(), bytes.size());
+        }
+        return value;
+    }
     /* Decode what load(options, result) brings. Load again if a cached value does not decode. */
     template <class T, class Load>
-    static std::optional<T> load_value(const cellar_load_opts *o, Load &&load)
+    std::optional<T> load_value(std::string_view key, const cellar_load_opts *o, Load &&load) const
     {
         cellar_load_opts with = o != nullptr ? *o : cellar_load_opts_default();
         char room[512]; /* a hit that fits allocates nothing */
@@ -720,8 +729,9 @@ private:
         r.r_.buf = room;
         r.r_.buf_cap = sizeof room;
         load(with, r);
-        std::optional<T> value = r.template as<T>();
-        if (value || !r || r.raw().source == CELLAR_SOURCE_LOADED ||
+        if (!r) { return std::nullopt; }
+        std::optional<T> value = decoded<T>(key, r.bytes());
+        if (value || r.raw().source == CELLAR_SOURCE_LOADED ||
             (with.flags & CELLAR_LOAD_ONLY_IF_CACHED) != 0) {
             return value;
         }

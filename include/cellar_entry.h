@@ -255,76 +255,16 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
  *     cellar_ttl_class_find(c, "success", &cls);                                                 */
 CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_t *class_number);
 
-/* ---- Objects --------------------------------------------------------------------------------- */
-
-/* Conversion between the objects of a program and the bytes of values. All functions run with no
- * lock held, in any thread, also at the same time. */
-typedef struct cellar_codec {
-    size_t struct_size; /* set by cellar_codec_default()                                          */
-    cellar_err (*encode)(void *ctx, const void *object, cellar_buf *out); /* append the bytes;    */
-                                                        /* an error ends the call with this code  */
-    cellar_err (*decode)(void *ctx, const void *value, size_t value_len, void **object);
-                        /* make an object; any error means that the bytes are damaged             */
-    void (*free)(void *ctx, void *object); /* for cellar_obj_free; NULL = nothing to free         */
-    void *ctx;          /* lives as long as the namespace                                         */
-} cellar_codec;
-CELLAR_STRUCT(cellar_codec, ctx);
-
-/* Encode an object and store it.
- * in:      key; object, not NULL; o as in cellar_set. The namespace has a codec
- * returns: as cellar_set; the code of encode; E_TOOBIG, E_NOMEM of the buffer
- * owns:    the object stays with the caller
- * thread:  any
- * cost:    encode, a copy and a set
- * example: cellar_set_obj(c, "k", 1, object, NULL);                                              */
-CELLAR_API cellar_err cellar_set_obj(cellar *c, const void *key, size_t key_len,
-                                     const void *object, const cellar_set_opts *o);
-
-/* Get a value and decode it. A value that does not decode is removed, unless it was replaced
- * meanwhile, counts in decode_errors and is a miss.
- * in:      key. The namespace has a codec
- * out:     *object, NULL except after OK
- * returns: OK, MISS, ABSENT; E_NOMEM, E_BUSY (64 reads of a value that grew each time)
- * owns:    the object belongs to the caller: cellar_obj_free
- * thread:  any
- * cost:    a copy of the value, and decode
- * example:
- *     void *object;
- *     if (cellar_get_obj(c, "k", 1, &object) == CELLAR_OK) cellar_obj_free(c, object);           */
-CELLAR_API cellar_err cellar_get_obj(cellar *c, const void *key, size_t key_len, void **object);
-
-/* Get or load a value and decode it. A present value that does not decode is removed and loaded
- * again, which counts as a second get.
- * in:      as cellar_get_or_load; the loader reports bytes, or an object with cellar_load_obj
- * out:     *object, NULL except after OK and STALE
- * returns: as cellar_get_or_load; E_TYPE (the loaded value does not decode)
- * owns:    the object belongs to the caller: cellar_obj_free
- * thread:  any
- * cost:    as cellar_get_or_load, and decode
- * example:
- *     void *object;
- *     cellar_err err = cellar_get_or_load_obj(c, "k", 1, NULL, load_item, NULL, &object);
- *     if (err == CELLAR_OK) cellar_obj_free(c, object);                                          */
-CELLAR_API cellar_err cellar_get_or_load_obj(cellar *c, const void *key, size_t key_len,
-                                             const struct cellar_load_opts *o,
-                                             cellar_loader_fn fn, void *ctx, void **object);
-
-/* Report an object as the result of a loader.
- * in:      load of the running loader; object, not NULL. The namespace has a codec
- * returns: OK; the code of encode; E_TOOBIG, E_NOMEM; E_INVAL (no codec)
- * owns:    the object stays with the caller
- * thread:  the thread that runs the loader
- * cost:    encode
- * example: cellar_load_obj(load, object);                                                        */
-CELLAR_API cellar_err cellar_load_obj(struct cellar_load *load, const void *object);
-
-/* Free an object of cellar_get_obj with the codec of the namespace. NULL accepted.
- * in:      c of the namespace that made it
- * owns:    the object is gone
- * thread:  any
- * cost:    free of the codec
- * example: cellar_obj_free(c, object);                                                           */
-CELLAR_API void cellar_obj_free(cellar *c, void *object);
+/* Report a value that does not decode: remove the entry if it still has these bytes. The report
+ * counts in decode_errors of the namespace.
+ * in:      key; bytes and len as read
+ * returns: OK (removed); MISS (no value, or another one, which stays); E_NOMEM, E_BUSY (64 reads of
+ *          a value that grew each time), E_IO (cellar_l2.h)
+ * thread:  any; a value that replaces the damaged one during the call stays
+ * cost:    a copy, a comparison and a delete
+ * example: if (!decode(buf, len)) { cellar_value_damaged(c, "k", 1, buf, len); }                 */
+CELLAR_API cellar_err cellar_value_damaged(cellar *c, const void *key, size_t key_len,
+                                           const void *bytes, size_t len);
 
 #ifdef __cplusplus
 }

@@ -66,7 +66,7 @@ typedef struct json_row {
     X("open20_p999", "ns", 'l') X("open90_p50", "ns", 'l') X("open90_p99", "ns", 'l')        \
     X("open90_p999", "ns", 'l')                                                              \
     X("kit_get_many", "x", 'h') X("kit_set_many", "x", 'h') X("kit_stats_get", "x", 'h')     \
-    X("kit_rules_set", "ns", 'l') X("kit_rules_get", "x", 'h') X("kit_codec_get", "x", 'h')  \
+    X("kit_rules_set", "ns", 'l') X("kit_rules_get", "x", 'h') \
     X("kit_pattern_keys", "x", 'h') X("kit_pattern_stall", "us", 'l')                        \
     X("kit_pattern_idle", "us", 'l') X("kit_tag_end", "us", 'l') X("kit_tag_get", "x", 'h')  \
     X("kit_vector_bytes", "x", 'h') X("kit_vector_read", "x", 'h')                           \

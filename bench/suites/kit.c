@@ -9,7 +9,6 @@
  *            kit_rules_set   ns of a set under 50 rules, less ns of the same set without rules; the
  *                            namespace has a default TTL, so that both store a deadline
  *            kit_rules_get   gets of the same keys, with the rules / without
- *            kit_codec_get   cellar_get in a namespace with a codec / in one without
  *            kit_pattern_keys  keys a second of cellar_delete_by_pattern, 10^6 keys, 1 % match / of
  *                            a walk with the same matcher over uthash under one lock
  *            kit_pattern_stall  longest get of another thread meanwhile; kit_pattern_idle: the same
@@ -379,21 +378,6 @@ static int kit_policy(uint32_t rounds)
     return status;
 }
 
-static cellar_err kit_encode(void *ctx, const void *object, cellar_buf *out)
-{
-    (void)ctx;
-    return cellar_buf_append(out, object, KIT_VALUE_LEN);
-}
-
-static cellar_err kit_decode(void *ctx, const void *value, size_t value_len, void **object)
-{
-    (void)ctx;
-    (void)value;
-    (void)value_len;
-    *object = NULL;
-    return CELLAR_E_TYPE;
-}
-
 /* Fill a and b alike, key by key. */
 static uint64_t kit_fill_both(const kit_work *w, uint32_t count, const cellar_set_opts *of_a)
 {
@@ -405,29 +389,6 @@ static uint64_t kit_fill_both(const kit_work *w, uint32_t count, const cellar_se
         bad += cellar_set(w->b, key, sizeof key, kit_value, sizeof kit_value, NULL) != CELLAR_OK;
     }
     return bad;
-}
-
-static int kit_codec(uint32_t rounds)
-{
-    cellar *c = kit_open(128ull << 20);
-    kit_work w = { 0 };
-    cellar_codec codec = cellar_codec_default();
-    cellar_namespace_config o = cellar_namespace_config_default();
-    int status = CELL_WRONG;
-    codec.encode = kit_encode;
-    codec.decode = kit_decode;
-    o.codec = &codec;
-    if (c != NULL && cellar_namespace_open(c, "objects", &o, &w.a) == CELLAR_OK &&
-        cellar_namespace_open(c, "plain", NULL, &w.b) == CELLAR_OK &&
-        kit_draw(&w, "", KIT_SMALL_KEYS, false) && kit_fill_both(&w, KIT_SMALL_KEYS, NULL) == 0) {
-        status = kit_pair("codec100k", "kit_codec_get", KIT_RATIO, kit_get_a, kit_get_b, &w,
-                          rounds);
-    }
-    free(w.keys);
-    cellar_namespace_close(w.a);
-    cellar_namespace_close(w.b);
-    cellar_close(c);
-    return status;
 }
 
 /* ---- tags ---- */
@@ -641,7 +602,7 @@ static int kit_run(const cell_options *o)
 {
     const uint32_t rounds = o->rounds < SUITE_ROUNDS_MAX ? o->rounds : SUITE_ROUNDS_MAX;
     printf("\nkit  (%u rounds)\n", rounds);
-    return kit_many(rounds) | kit_stats(rounds) | kit_policy(rounds) | kit_codec(rounds) |
+    return kit_many(rounds) | kit_stats(rounds) | kit_policy(rounds) |
            kit_tag_ends(rounds) | kit_tags(rounds) | kit_patterns(rounds < 9 ? rounds : 9) |
            kit_ready_run(o);
 }

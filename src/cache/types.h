@@ -154,7 +154,6 @@ struct cellar {
     uint32_t quota_own; /* quota_max_pct of its options; NAMESPACE */
     /* the tier of its entries; NULL: none; set before its generation */
     const cache_tier *_Atomic tier;
-    cellar_codec codec;     /* decode NULL: none; kept once set */
     cache_policy_fn policy; /* with CACHE_CARRIES_POLICY; constant */
     bool no_disk;           /* constant; true: the disk stores and logs nothing of it */
     bool proof_stale;       /* with CACHE_PROOF: later it answers STALE; set before the bit */

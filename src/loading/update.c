@@ -277,4 +277,28 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
     return err;
 }
 
+CELLAR_API cellar_err cellar_value_damaged(cellar *c, const void *key, size_t key_len,
+                                           const void *bytes, size_t len)
+{
+    cellar_buf old;
+    l1_info info;
+    l1_key k;
+    unsigned char room[CACHE_BUF_INLINE];
+    if (c == NULL || cache_key_bad(key, key_len) || (bytes == NULL && len != 0)) {
+        return cache_fail_key(c, "cellar_value_damaged", key, key_len, "bytes must not be NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
+    stats_add(cache_mine(c), STATS_DECODE_ERROR, 1);
+    cache_buf_init(&old, c->store, room);
+    cache_key(c, &k, key, key_len);
+    cellar_err err = cache_update_read(c, &k, &old, &info);
+    if (err == CELLAR_OK) {
+        const bool same = old.len == len && (len == 0 || memcmp(old.bytes, bytes, len) == 0);
+        err = same ? cache_remove_same(c, &k, &info, &old, 0, true) : CELLAR_MISS;
+        if (err == CELLAR_CONFLICT) { err = CELLAR_MISS; }
+    }
+    cache_buf_fini(&old);
+    return err;
+}
+
 BASE_SIZE_END

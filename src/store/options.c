@@ -74,23 +74,10 @@ static const char *cache_namespace_opts_range(cellar_namespace_config *o)
     return NULL;
 }
 
-/* Copy a codec of the caller; NULL: none. */
-static cellar_err cache_codec_read(const cellar_codec *in, cellar_codec *out, const char **why)
-{
-    memset(out, 0, sizeof *out);
-    const cellar_err err = in != NULL ? base_opts_in(out, sizeof *out, in) : CELLAR_OK;
-    if (err == CELLAR_OK && (in == NULL || (out->encode != NULL && out->decode != NULL))) {
-        return err;
-    }
-    *why = "namespace: a codec needs encode and decode: start from cellar_codec_default()";
-    return err != CELLAR_OK ? err : CELLAR_E_INVAL;
-}
-
 CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_config *full,
                                                     const cellar_namespace_config *o,
                                                     const char **why)
 {
-    cellar_codec codec;
     cellar_err err = base_opts_in(full, sizeof *full, o);
     if (err != CELLAR_OK) {
         *why = err == CELLAR_E_UNSUPPORTED
@@ -107,7 +94,6 @@ CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_config *ful
         err = CELLAR_E_UNSUPPORTED;
     }
     if (err == CELLAR_OK) { err = cache_breaker_check(full->breaker, why); }
-    if (err == CELLAR_OK) { err = cache_codec_read(full->codec, &codec, why); }
     return err;
 }
 
@@ -152,8 +138,6 @@ CELLAR_PRIVATE void cache_namespace_fix(cellar *v, const cellar_namespace_config
     v->disk_mode = o->l2_write != 0 ? (uint8_t)o->l2_write : v->store->disk_mode;
     v->disk_pack = o->l2_lz4 != 0;
     cache_carries_write(v);
-    const char *why;
-    (void)cache_codec_read(o->codec, &v->codec, &why); /* checked before */
 }
 
 CELLAR_PRIVATE void cache_hide(cache_store *s)

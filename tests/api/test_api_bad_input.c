@@ -206,6 +206,9 @@ static void null_pointer_is_refused(void)
     REFUSED(cellar_update(NULL, "k", 1, NULL, never_update, NULL), E_INVAL);
     REFUSED(cellar_update(root, NULL, 1, NULL, never_update, NULL), E_INVAL);
     REFUSED(cellar_update(root, "k", 1, NULL, NULL, NULL), E_INVAL);
+    REFUSED(cellar_value_damaged(NULL, "k", 1, "v", 1), E_INVAL);
+    REFUSED(cellar_value_damaged(root, NULL, 1, "v", 1), E_INVAL);
+    REFUSED(cellar_value_damaged(root, "k", 1, NULL, 1), E_INVAL);
     REFUSED(cellar_buf_append(NULL, "x", 1), E_INVAL);
     REFUSED(cellar_buf_resize(NULL, 1, &copy), E_INVAL);
     REFUSED(cellar_increment(NULL, "k", 1, 1, 0, NULL, &value), E_INVAL);
@@ -872,6 +875,7 @@ static void expect_closed(cellar *v)
     T_EQ_I64(cellar_delete(v, "k", 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_touch(v, "k", 1, 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_update(v, "k", 1, NULL, never_update, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_value_damaged(v, "k", 1, "v", 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_increment(v, "k", 1, 1, 0, NULL, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_get_many(v, NULL, 0, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_set_many(v, NULL, 0, NULL, NULL), CELLAR_E_CLOSED);

@@ -212,14 +212,12 @@ static void entries_are_refused(cellar *c)
 
 static void loads_are_refused(cellar *c)
 {
-    void *object = NULL;
     cellar_lease lease;
     cellar_result r = cellar_result_default();
     cellar_load_item item = { .key = "k", .key_len = 1, .result = &r };
     REFUSED(cellar_get_or_load(c, "k", 1, NULL, give, NULL, &r));
     REFUSED(cellar_get_or_load_many(c, &item, 1, NULL, give_many, NULL));
-    REFUSED(cellar_get_obj(c, "k", 1, &object));
-    REFUSED(cellar_set_obj(c, "k", 1, &object, NULL));
+    REFUSED(cellar_value_damaged(c, "k", 1, "v", 1));
     REFUSED(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r));
     REFUSED(cellar_lease_fulfill(c, &p.lease, "v", 1, NULL));
     REFUSED(cellar_lease_release(c, &p.lease, 0));

@@ -8,7 +8,6 @@ static char calls_folder[T_FOLDER_MAX], calls_directory[T_FOLDER_MAX + 16];
 
 /* ---- Namespaces ------------------------------------------------------------------------------ */
 
-static const cellar_codec calls_codec = { sizeof calls_codec, encode, decode, free_object, NULL };
 static const cellar_ttl_class calls_classes[2] = { { "short", 1000 }, { "long", 600000 } };
 
 static cellar_namespace_config draw_namespace(unsigned space, cellar_load_opts *load,
@@ -45,7 +44,6 @@ static cellar_namespace_config draw_namespace(unsigned space, cellar_load_opts *
     MAYBE(breaker->half_open_successes, 0, 1, 15);
     MAYBE(breaker->open_ms, 0, 1, 5000);
     if (chance(40)) { o.breaker = breaker; }
-    if (space == 1) { o.codec = &calls_codec; }
     if (chance(10)) { o.policy_section = "other"; }
     o.log_level = draw(6);
     MAYBE(o.max_entries, 0, 0, 3, 20, 200);
