@@ -127,6 +127,10 @@ extern "C" {
  * is done, cellar_sync, CELLAR_DURABLE and changes under SYNC_ALWAYS return E_IO. If the kernel
  * lost bytes meanwhile, the disk tier is emptied (metric cellar_l2_emptied_total).
  *
+ * The open allocates all that writes and syncs need, 1.1 MiB of names, tags and patterns included.
+ * So a file system that fills up later fails none of them, if it reserves blocks (ext4, XFS,
+ * tmpfs). Only the images of a close find no room then: the next open rebuilds the index.
+ *
  * A burst of changes waits for the disk. Deletes, clears, changes of a version and deletes by tag
  * or pattern are never refused: a call that finds the log full returns when the disk has written
  * a part of it, about one sync and 10 ms later. If the disk writes nothing for 500 ms, the change

@@ -247,25 +247,36 @@ static void base_vfs_hush_end(const base_vfs_hush *h, int error)
     (void)pthread_sigmask(SIG_SETMASK, &h->before, NULL);
 }
 
-static int base_vfs_preallocate(void *ctx, base_vfs_file *f, uint64_t bytes)
+static int base_vfs_allocate(const char *site, const base_vfs_file *f, int mode, uint64_t bytes)
 {
-    (void)ctx;
-    int e = base_vfs_faulted("preallocate");
+    int e = base_vfs_faulted(site);
     if (e != 0) { return e; }
     if (bytes > INT64_MAX) { return EFBIG; }
     base_vfs_hush hush;
     base_vfs_hush_begin(&hush);
     const int cancel = base_cancel_off();
     do {
-        e = fallocate(f->fd, 0, 0, (off_t)bytes) == 0 ? 0 : errno;
+        e = fallocate(f->fd, mode, 0, (off_t)bytes) == 0 ? 0 : errno;
     } while (e == EINTR);
     /* Not supported by the file system: libc writes the blocks one by one. */
-    if (e == EOPNOTSUPP || e == ENOSYS) {
+    if ((e == EOPNOTSUPP || e == ENOSYS) && mode == 0) {
         do { e = posix_fallocate(f->fd, 0, (off_t)bytes); } while (e == EINTR);
     }
     base_cancel_set(cancel);
     base_vfs_hush_end(&hush, e);
     return e;
+}
+
+static int base_vfs_preallocate(void *ctx, base_vfs_file *f, uint64_t bytes)
+{
+    (void)ctx;
+    return base_vfs_allocate("preallocate", f, 0, bytes);
+}
+
+static int base_vfs_reserve(void *ctx, base_vfs_file *f, uint64_t bytes)
+{
+    (void)ctx;
+    return base_vfs_allocate("reserve", f, FALLOC_FL_KEEP_SIZE, bytes);
 }
 
 /* Return the armed error of a read or write. An injected short transfer halves *n. */
@@ -627,7 +638,7 @@ CELLAR_PRIVATE const base_vfs *base_vfs_system(void)
     static const base_vfs system = {
         .open_dir = base_vfs_open_dir, .list = base_vfs_list, .open = base_vfs_open,
         .close = base_vfs_close,
-        .preallocate = base_vfs_preallocate, .pread = base_vfs_pread,
+        .preallocate = base_vfs_preallocate, .reserve = base_vfs_reserve, .pread = base_vfs_pread,
         .pread_now = base_vfs_pread_now, .ahead = base_vfs_ahead,
         .pwrite = base_vfs_pwrite,
         .map_shared = base_vfs_map_shared,

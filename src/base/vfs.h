@@ -48,6 +48,8 @@ typedef struct base_vfs {
                                        * ELOOP (a link), EISDIR, ENXIO */
     void (*close)(void *ctx, base_vfs_file *f);
     int (*preallocate)(void *ctx, base_vfs_file *f, uint64_t bytes);
+    /* Allocate the blocks of the first bytes; the length stays. NULL, EOPNOTSUPP: not supported. */
+    int (*reserve)(void *ctx, base_vfs_file *f, uint64_t bytes);
     int (*pread)(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t offset, size_t *done);
     /* Read the bytes of the page cache, up to the first one that it lacks; do not wait. Return
      * their number. NULL: not supported. */

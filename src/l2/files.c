@@ -160,11 +160,21 @@ static int l2_stage_map(l2 *d)
     return e;
 }
 
+/* Open a copy of META and reserve its blocks: a disk that fills up later fails no sync. */
+static int l2_meta_file(l2 *d, const char *name, base_vfs_file **out)
+{
+    const int e = l2_file(d, name, BASE_VFS_WRITE | BASE_VFS_CREATE, out);
+    if (e == 0 && d->vfs->reserve != NULL) {
+        (void)d->vfs->reserve(d->vfs->ctx, *out, L2_META_WORST); /* else a write may fail */
+    }
+    return e;
+}
+
 CELLAR_PRIVATE int l2_files_open(l2 *d, bool same_boot, bool *whole, bool *kept)
 {
     const uint32_t w = BASE_VFS_WRITE | BASE_VFS_CREATE;
-    int e = l2_file(d, "META.0", w, &d->meta[0]);
-    if (e == 0) { e = l2_file(d, "META.1", w, &d->meta[1]); }
+    int e = l2_meta_file(d, "META.0", &d->meta[0]);
+    if (e == 0) { e = l2_meta_file(d, "META.1", &d->meta[1]); }
     if (e == 0) { e = l2_file(d, "stage.buf", w, &d->stage_file); }
     if (e == 0) { e = l2_file(d, "data.seg", w, &d->data_file); }
     if (e == 0) { e = l2_data_size(d); }

@@ -81,6 +81,12 @@ static void file_returns_written_bytes(void)
     T_EQ_U64(s.size_bytes, 1 << 16);
     T_CHECK(s.allocated_bytes >= 1 << 16);
     T_EQ_I64(vfs->preallocate(vfs->ctx, f, UINT64_MAX), EFBIG);
+    T_EQ_I64(vfs->reserve(vfs->ctx, f, UINT64_MAX), EFBIG);
+    const int e = vfs->reserve(vfs->ctx, f, 1 << 18);
+    T_CHECK(e == 0 || e == EOPNOTSUPP);
+    T_EQ_I64(vfs->stat(vfs->ctx, f, &s), 0);
+    T_EQ_U64(s.size_bytes, 1 << 16);
+    T_CHECK(e != 0 || s.allocated_bytes >= 1 << 18);
     T_EQ_I64(vfs->truncate(vfs->ctx, f, 4096), 0);
     T_EQ_I64(vfs->truncate(vfs->ctx, f, UINT64_MAX), EFBIG);
     T_EQ_I64(vfs->datasync(vfs->ctx, f), 0);
@@ -502,6 +508,8 @@ static int use_all(void)
     if (e == 0) { e = vfs->open(vfs->ctx, d, "a", BASE_VFS_CREATE | BASE_VFS_WRITE, &f); }
     if (e == 0) { e = vfs->lock(vfs->ctx, f); }
     if (e == 0) { e = vfs->preallocate(vfs->ctx, f, 4096); }
+    if (e == 0) { e = vfs->reserve(vfs->ctx, f, 4096); }
+    if (e == EOPNOTSUPP) { e = 0; }
     if (e == 0) { e = vfs->pwrite(vfs->ctx, f, text, 8, 0, &done); }
     if (e == 0) { e = vfs->pread(vfs->ctx, f, text, 8, 0, &done); }
     if (e == 0) { e = vfs->map_shared(vfs->ctx, f, 4096, &map); }
@@ -526,9 +534,9 @@ static int use_all(void)
 
 static void each_armed_disk_call_fails(void)
 {
-    static const char *const sites[] = { "open_dir", "open", "lock", "preallocate", "pwrite",
-        "pread", "map_shared", "map_read", "arm", "zero", "datasync", "stat", "truncate", "rename",
-        "unlink", "sync_dir", "boot_id", "list" };
+    static const char *const sites[] = { "open_dir", "open", "lock", "preallocate", "reserve",
+        "pwrite", "pread", "map_shared", "map_read", "arm", "zero", "datasync", "stat", "truncate",
+        "rename", "unlink", "sync_dir", "boot_id", "list" };
     begin();
     size_t files = open_files();
     T_EQ_I64(use_all(), 0);
@@ -544,7 +552,7 @@ static void each_armed_disk_call_fails(void)
     (void)base_fault_io_arm(NULL, EIO, 1000, false);
     T_EQ_I64(use_all(), 0);
     T_EQ_U64(base_fault_io_arm(NULL, 0, 0, false), sizeof sites / sizeof sites[0]);
-    for (uint64_t nth = 1; nth <= 18; nth++) { /* every call from the n-th on */
+    for (uint64_t nth = 1; nth <= 19; nth++) { /* every call from the n-th on */
         (void)base_fault_io_arm(NULL, EIO, nth, true);
         T_EQ_I64(use_all(), EIO);
         T_EQ_I64(use_all(), EIO);
