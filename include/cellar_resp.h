@@ -87,6 +87,12 @@ typedef struct cellar_resp cellar_resp;
  * value there, and may evict entries for it, as each set does. At most one share of such values is
  * on its way at a time, in each direction, or one value that is longer.
  *
+ * SHARED STORE. With shared_bytes database 0 is a store of the port, which no call of the program
+ * reaches: the thread that serves the port alone reads, writes, expires and evicts it. Commands may
+ * change it without `writable`. An eighth of shared_bytes is for keys with '~' in front or behind
+ * their first ':', which are never evicted: when it is full, a new one gets -OOM. CLIENT TRACKING
+ * with BCAST tells clients of the changes. The store begins empty. Default of max_clients: 1,024.
+ *
  * ADMIN PAGES. `admin` opens pages over HTTP: / (a dashboard), /metrics (Prometheus), /stats.json,
  * /healthz, and /readyz (503 after cellar_resp_drain). Each of them is also below /_cellar. The
  * methods are GET and HEAD. No page changes anything or loads anything from other hosts. With a
@@ -144,8 +150,12 @@ typedef struct cellar_resp_config {
     const char *tls_key_file; /* PEM: its key. Default NULL: in tls_cert_file                     */
     const char *tls_ca_file; /* PEM: each TCP client needs a certificate of these. Default NULL   */
     struct cellar_remote *remote; /* cellar_remote.h: a link for the pages. Default NULL: none    */
+    const char *unix_group;  /* group that may use unix_path as well; see SHARED STORE.           */
+                             /* Default NULL: none                                                */
+    uint64_t shared_bytes;   /* database 0 is a store of the port; see SHARED STORE. From 2 MiB.  */
+                             /* Default 0: none                                                   */
 } cellar_resp_config;
-CELLAR_STRUCT(cellar_resp_config, remote);
+CELLAR_STRUCT(cellar_resp_config, shared_bytes);
 
 /* Counters of a port: field, help. */
 #define CELLAR_RESP_COUNTS(X) \

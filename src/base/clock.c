@@ -55,7 +55,7 @@ CELLAR_PRIVATE bool base_counter_trusted(void) { return false; }
 
 CELLAR_PRIVATE uint64_t base_now_ns(void) { return base_sim_now_ns(); }
 CELLAR_PRIVATE uint64_t base_thread_cpu_ns(void) { return base_sim_now_ns(); }
-CELLAR_PRIVATE int64_t base_wall_ms(void) { return base_sim_wall_ms(); }
+CELLAR_PRIVATE int64_t base_wall_us(void) { return base_sim_wall_ms() * 1000; }
 
 #else
 
@@ -299,7 +299,7 @@ CELLAR_PRIVATE uint64_t base_thread_cpu_ns(void)
 {
     return (uint64_t)base_read_ns(CLOCK_THREAD_CPUTIME_ID);
 }
-CELLAR_PRIVATE int64_t base_wall_ms(void) { return base_read_ns(CLOCK_REALTIME) / 1000000; }
+CELLAR_PRIVATE int64_t base_wall_us(void) { return base_read_ns(CLOCK_REALTIME) / 1000; }
 
 #endif
 

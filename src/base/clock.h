@@ -130,6 +130,7 @@ BASE_INLINE uint64_t base_until_ns(int64_t ms)
  * the kernel trusts it. Two threads may read values a few microseconds apart, also backwards. */
 BASE_SPARE CELLAR_PRIVATE uint64_t base_tsc_ns(void);
 BASE_SPARE CELLAR_PRIVATE uint64_t base_thread_cpu_ns(void);
-BASE_SPARE CELLAR_PRIVATE int64_t base_wall_ms(void);   /* UNIX epoch */
+BASE_SPARE CELLAR_PRIVATE int64_t base_wall_us(void);   /* UNIX epoch */
+BASE_INLINE int64_t base_wall_ms(void) { return base_wall_us() / 1000; }
 
 #endif

@@ -129,6 +129,7 @@ static void resp_sub_counted(resp_client *c, resp_kind kind, uint32_t n)
 {
     cellar_resp *r = c->of;
     c->sub_count[kind] += n;
+    if (kind == RESP_PREFIX) { return; } /* no signal reaches it */
     base_store_rel(&r->sub_count, base_load_rlx(&r->sub_count) + n);
     if (c->sub_count[RESP_CHANNEL] + c->sub_count[RESP_PATTERN] != 0) {
         c->flags |= RESP_C_SUBSCRIBED;
@@ -178,7 +179,7 @@ CELLAR_PRIVATE void resp_sub_end(resp_sub *s)
 
 CELLAR_PRIVATE void resp_unsubscribe_all(resp_client *c)
 {
-    for (int kind = 0; kind < RESP_KINDS; kind++) {
+    for (int kind = 0; kind <= RESP_PATTERN; kind++) {
         while (c->subs[kind] != NULL) { resp_sub_end(c->subs[kind]); }
     }
 }

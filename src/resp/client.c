@@ -15,6 +15,7 @@
 #include "resp/channel.h"
 #include "resp/client.h"
 #include "resp/key_list.h"
+#include "resp/track.h"
 
 BASE_SIZE_BEGIN
 
@@ -179,6 +180,7 @@ CELLAR_PRIVATE void resp_client_free(resp_client *c)
     resp_client_timed(c, false);
     resp_client_count(c, UINT32_MAX);
     if (c->flags & RESP_C_MONITOR) { r->monitors--; }
+    resp_tracking_end(c);
     resp_unsubscribe_all(c);
     resp_queue_drop(c);
     resp_walk_drop(c);
@@ -196,6 +198,7 @@ CELLAR_PRIVATE void resp_client_free(resp_client *c)
 CELLAR_PRIVATE void resp_client_reset(resp_client *c)
 {
     resp_queue_drop(c);
+    resp_tracking_off(c);
     resp_unsubscribe_all(c);
     if (c->flags & RESP_C_MONITOR) { c->of->monitors--; }
     c->flags &= ~(RESP_C_MONITOR | RESP_C_REPLY_OFF | RESP_C_SKIP | RESP_C_MUTED | RESP_C_AUTH |

@@ -21,7 +21,7 @@ static void resp_put_ttl(resp_client *c, cellar_bytes key, bool at, int64_t unit
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
     cellar_entry_info info;
-    const cellar_err err = resp_info(ns, key, &info);
+    const cellar_err err = resp_info(c, ns, key, &info);
     if (err < 0) {
         resp_fail(c, err);
     } else if (err == CELLAR_MISS) {
@@ -76,19 +76,19 @@ static bool resp_expire_allowed(uint32_t flags, int64_t left_ms, int64_t at_ms, 
 
 /* Set the deadline of a key that exists, or delete the key if the deadline has passed. *changed:
  * there was an entry, and the conditions allow it. */
-static cellar_err resp_expire_key(cellar *ns, cellar_bytes key, uint32_t flags, int64_t at_ms,
-                                  int64_t now_ms, bool *changed)
+static cellar_err resp_expire_key(resp_client *c, cellar *ns, cellar_bytes key, uint32_t flags,
+                                  int64_t at_ms, int64_t now_ms, bool *changed)
 {
     *changed = false;
     if (flags != 0) {
         cellar_entry_info info;
-        const cellar_err err = resp_info(ns, key, &info);
+        const cellar_err err = resp_info(c, ns, key, &info);
         if (err != CELLAR_OK) { return err < 0 ? err : CELLAR_OK; }
         if (!resp_expire_allowed(flags, info.ttl_left_ms, at_ms, now_ms)) { return CELLAR_OK; }
     }
     const int64_t ttl_ms = resp_expire_ttl(at_ms, now_ms);
-    if (ttl_ms == 0) { return resp_delete(ns, key, changed); }
-    const cellar_err err = cellar_touch(ns, key.data, key.len, ttl_ms);
+    if (ttl_ms == 0) { return resp_delete(c, ns, key, changed); }
+    const cellar_err err = resp_touch(c, ns, key, ttl_ms);
     *changed = err == CELLAR_OK;
     return err == CELLAR_MISS || err == CELLAR_ABSENT ? CELLAR_OK : err;
 }
@@ -115,7 +115,7 @@ static void resp_expire_run(resp_client *c, const char *name, const cellar_bytes
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
     bool changed;
-    const cellar_err err = resp_expire_key(ns, argv[1], o.flags, at_ms, now_ms, &changed);
+    const cellar_err err = resp_expire_key(c, ns, argv[1], o.flags, at_ms, now_ms, &changed);
     if (err != CELLAR_OK) { resp_fail(c, err); } else { resp_int(c, changed); }
 }
 
@@ -145,9 +145,9 @@ RESP_CALL(resp_cmd_persist)
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
     cellar_entry_info info;
-    cellar_err err = resp_info(ns, argv[1], &info);
+    cellar_err err = resp_info(c, ns, argv[1], &info);
     const bool has = err == CELLAR_OK && info.ttl_left_ms != CELLAR_TTL_NONE;
-    if (has) { err = cellar_touch(ns, argv[1].data, argv[1].len, CELLAR_TTL_NONE); }
+    if (has) { err = resp_touch(c, ns, argv[1], CELLAR_TTL_NONE); }
     if (err < 0 || err == CELLAR_DISABLED) {
         resp_fail(c, err);
     } else {

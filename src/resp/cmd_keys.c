@@ -18,10 +18,12 @@
 #include "base/num.h"
 #include "base/random.h"
 #include "resp/client.h"
+#include "resp/control.h"
 #include "resp/data.h"
 #include "resp/entry.h"
 #include "resp/key_list.h"
 #include "resp/trace.h"
+#include "resp/track.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -253,14 +255,14 @@ RESP_CALL(resp_cmd_scan)
 
 /* Store the value of one key, with its TTL and user flags, under another. Return OK, MISS (no such
  * key), EXISTS (absent_only) or an error. */
-static cellar_err resp_copy_entry(cellar *from, cellar_bytes source, cellar *to,
+static cellar_err resp_copy_entry(resp_client *c, cellar *from, cellar_bytes source, cellar *to,
                                   cellar_bytes target, bool absent_only)
 {
     cellar_entry_info info;
     cellar_pinned p = { NULL, 0, { 0 } };
     void *copy = NULL;
     size_t len = 0;
-    cellar_err err = resp_info(from, source, &info);
+    cellar_err err = resp_info(c, from, source, &info);
     if (err == CELLAR_OK) { err = cellar_pin(from, source.data, source.len, &p); }
     if (err == CELLAR_E_LIMIT) {
         err = cellar_get_alloc(from, source.data, source.len, &copy, &len);
@@ -271,7 +273,7 @@ static cellar_err resp_copy_entry(cellar *from, cellar_bytes source, cellar *to,
         if (absent_only) { o.flags |= CELLAR_ONLY_IF_ABSENT; }
         const cellar_bytes value = copy != NULL ? (cellar_bytes){ copy, len }
                                                 : (cellar_bytes){ p.value, p.value_len };
-        err = resp_store(to, target, value, &o);
+        err = resp_store(c, to, target, value, &o);
     }
     cellar_unpin(&p);
     cellar_free(copy);
@@ -291,13 +293,13 @@ static void resp_rename_run(resp_client *c, const cellar_bytes *argv, bool absen
     const bool same = resp_same_key(argv + 1);
     cellar_err err = CELLAR_OK;
     if (same) {
-        err = resp_has(ns, argv[1]) ? CELLAR_EXISTS : CELLAR_MISS;
+        err = resp_has(c, ns, argv[1]) ? CELLAR_EXISTS : CELLAR_MISS;
     } else {
-        err = resp_copy_entry(ns, argv[1], ns, argv[2], absent_only);
+        err = resp_copy_entry(c, ns, argv[1], ns, argv[2], absent_only);
     }
     if (err == CELLAR_OK) {
         bool gone;
-        err = resp_delete(ns, argv[1], &gone);
+        err = resp_delete(c, ns, argv[1], &gone);
     }
     if (err == CELLAR_MISS) {
         resp_error(c, "ERR no such key");
@@ -335,12 +337,14 @@ RESP_CALL(resp_cmd_copy)
     if (from == NULL) { return; }
     cellar_err err = CELLAR_OK;
     cellar *to = other ? resp_ns_of(c->of, (uint32_t)o.db, &err) : from;
-    if (to == NULL) {
+    if (other && c->of->opts.writable == 0) {
+        resp_error(c, "ERR COPY to another database needs the option writable");
+    } else if (to == NULL) {
         resp_fail(c, err);
     } else if (to == from && resp_same_key(argv + 1)) {
         resp_error(c, "ERR source and destination objects are the same");
     } else {
-        err = resp_copy_entry(from, argv[1], to, argv[2], (o.flags & RESP_OPT_REPLACE) == 0);
+        err = resp_copy_entry(c, from, argv[1], to, argv[2], (o.flags & RESP_OPT_REPLACE) == 0);
         if (err == CELLAR_OK || err == CELLAR_MISS || err == CELLAR_EXISTS) {
             resp_int(c, err == CELLAR_OK);
         } else {
@@ -362,12 +366,22 @@ static bool resp_flush_words(resp_client *c, const cellar_bytes *argv, uint32_t 
     return false;
 }
 
+/* Clear the namespace of a database. */
+static cellar_err resp_clear(cellar_resp *r, cellar *ns)
+{
+    const cellar_err err = cellar_clear(ns);
+    if (ns != r->shared.store) { return err; }
+    resp_control_clear(r);
+    resp_changed_all(r);
+    return err;
+}
+
 RESP_CALL(resp_cmd_flushdb)
 {
     if (!resp_flush_words(c, argv, argc)) { return; }
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
-    const cellar_err err = cellar_clear(ns);
+    const cellar_err err = resp_clear(c->of, ns);
     if (err != CELLAR_OK) { resp_fail(c, err); } else { resp_ok(c); }
 }
 
@@ -378,7 +392,7 @@ RESP_CALL(resp_cmd_flushall)
     for (uint32_t db = 0; db < RESP_DBS; db++) {
         cellar_err err = CELLAR_OK;
         cellar *ns = resp_ns_of(c->of, db, &err);
-        if (ns != NULL) { err = cellar_clear(ns); }
+        if (ns != NULL) { err = resp_clear(c->of, ns); }
         if (first == CELLAR_OK) { first = err; }
     }
     if (first != CELLAR_OK) { resp_fail(c, first); } else { resp_ok(c); }

@@ -64,18 +64,18 @@ static cellar_err resp_throttle_load(cellar *ns, cellar_bytes key, int64_t *full
 }
 
 /* Store the time, if the entry is as resp_throttle_load saw it. */
-static cellar_err resp_throttle_store(cellar *ns, cellar_bytes key, const resp_throttle *t,
-                                      cellar_err seen, uint64_t version)
+static cellar_err resp_throttle_store(resp_client *c, cellar *ns, cellar_bytes key,
+                                      const resp_throttle *t, cellar_err seen, uint64_t version)
 {
     char text[24];
     const int len = snprintf(text, sizeof text, "%" PRId64, t->full_ns);
     cellar_set_opts o = resp_write_opts((t->full_ns - t->now_ns) / RESP_NS_MS + 1);
     o.flags |= seen == CELLAR_OK ? CELLAR_ONLY_IF_VERSION : CELLAR_ONLY_IF_ABSENT;
     o.if_version = seen == CELLAR_OK ? version : 0;
-    return resp_store(ns, key, (cellar_bytes){ text, (size_t)len }, &o);
+    return resp_store(c, ns, key, (cellar_bytes){ text, (size_t)len }, &o);
 }
 
-static cellar_err resp_throttle_run(cellar *ns, cellar_bytes key, resp_throttle *t)
+static cellar_err resp_throttle_run(resp_client *c, cellar *ns, cellar_bytes key, resp_throttle *t)
 {
     for (;;) {
         int64_t full_ns;
@@ -84,7 +84,7 @@ static cellar_err resp_throttle_run(cellar *ns, cellar_bytes key, resp_throttle 
         if (seen != CELLAR_OK && seen != CELLAR_MISS) { return seen; }
         resp_throttle_decide(t, full_ns);
         if (t->limited || t->cost == 0) { return CELLAR_OK; }
-        const cellar_err err = resp_throttle_store(ns, key, t, seen, version);
+        const cellar_err err = resp_throttle_store(c, ns, key, t, seen, version);
         if (err != CELLAR_CONFLICT && err != CELLAR_EXISTS && err != CELLAR_MISS) { return err; }
     }
 }
@@ -129,7 +129,7 @@ RESP_CALL(resp_cmd_throttle)
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
     t.now_ns = base_wall_ms() * RESP_NS_MS;
-    const cellar_err err = resp_throttle_run(ns, argv[1], &t);
+    const cellar_err err = resp_throttle_run(c, ns, argv[1], &t);
     if (err == CELLAR_E_TYPE) {
         resp_error(c, "ERR the value of the key is no time of CL.THROTTLE");
         return;

@@ -48,7 +48,7 @@ CELLAR_PRIVATE void resp_increment_key(resp_client *c, cellar *ns, cellar_bytes 
     cellar_set_opts o = resp_keep_opts();
     if (only_present) { o.flags |= CELLAR_ONLY_IF_PRESENT; }
     resp_increment i = { delta, 0, NULL };
-    const cellar_err err = resp_update(ns, key, &o, resp_increment_one, &i);
+    const cellar_err err = resp_update(c, ns, key, &o, resp_increment_one, &i);
     if (i.error != NULL) {
         resp_error(c, "%s", i.error);
     } else if (err == CELLAR_MISS) {
@@ -134,7 +134,7 @@ RESP_CALL(resp_cmd_incrbyfloat)
         return;
     }
     const cellar_set_opts o = resp_keep_opts();
-    const cellar_err err = resp_update(ns, argv[1], &o, resp_increment_float_one, &i);
+    const cellar_err err = resp_update(c, ns, argv[1], &o, resp_increment_float_one, &i);
     if (i.error != NULL) {
         resp_error(c, "%s", i.error);
     } else if (err != CELLAR_OK) {
@@ -174,7 +174,7 @@ static void resp_splice_key(resp_client *c, cellar_bytes key, resp_splice *s)
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
     const cellar_set_opts o = resp_keep_opts();
-    const cellar_err err = resp_update(ns, key, &o, resp_splice_one, s);
+    const cellar_err err = resp_update(c, ns, key, &o, resp_splice_one, s);
     if (err != CELLAR_OK) {
         resp_fail(c, err);
     } else {

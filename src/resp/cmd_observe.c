@@ -221,7 +221,7 @@ static bool resp_need_entry(resp_client *c, cellar_bytes key, cellar **ns, cella
 {
     *ns = resp_ns(c);
     if (*ns == NULL) { return false; }
-    const cellar_err err = resp_info(*ns, key, info);
+    const cellar_err err = resp_info(c, *ns, key, info);
     if (err < 0) { resp_fail(c, err); }
     if (err > 0) { resp_null(c); }
     return err == CELLAR_OK;
@@ -287,10 +287,10 @@ RESP_CALL(resp_cmd_memory)
 RESP_CALL(resp_cmd_time)
 {
     (void)argv, (void)argc;
-    const int64_t now_ms = base_wall_ms();
+    const int64_t now_us = c->of->wall_us();
     resp_array(c, 2);
-    resp_bulk_int(c, now_ms / 1000);
-    resp_bulk_int(c, now_ms % 1000 * 1000);
+    resp_bulk_int(c, now_us / 1000000);
+    resp_bulk_int(c, now_us % 1000000);
 }
 
 static void resp_save(resp_client *c, const char *done)

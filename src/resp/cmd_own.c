@@ -12,6 +12,7 @@
 #include "cellar_observe.h"
 #include "resp/data.h"
 #include "resp/entry.h"
+#include "resp/track.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -244,7 +245,9 @@ RESP_CALL(resp_cmd_tagdel)
         resp_error(c, "ERR a tag has 1..%u bytes", CELLAR_TAG_MAX);
         return;
     }
-    const cellar_err err = cellar_delete_by_tag(c->of->store, argv[1].data, argv[1].len, mode);
+    cellar *const store = resp_is_shared(c) ? c->of->shared.store : c->of->store;
+    const cellar_err err = cellar_delete_by_tag(store, argv[1].data, argv[1].len, mode);
+    if (resp_is_shared(c)) { resp_changed_all(c->of); }
     if (err != CELLAR_OK) { resp_fail(c, err); } else { resp_ok(c); }
 }
 
@@ -255,6 +258,7 @@ RESP_CALL(resp_cmd_bump)
     if (ns == NULL) { return; }
     uint32_t version = 0;
     const cellar_err err = cellar_version_set(ns, 0, &version);
+    if (resp_is_shared(c)) { resp_changed_all(c->of); }
     if (err != CELLAR_OK) { resp_fail(c, err); } else { resp_int(c, (int64_t)version); }
 }
 

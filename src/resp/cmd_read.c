@@ -31,7 +31,7 @@ RESP_CALL(resp_cmd_strlen)
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
     cellar_entry_info info;
-    const cellar_err err = resp_info(ns, argv[1], &info);
+    const cellar_err err = resp_info(c, ns, argv[1], &info);
     if (err < 0) {
         resp_fail(c, err);
     } else {
@@ -83,7 +83,7 @@ RESP_CALL(resp_cmd_exists)
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
     int64_t count = 0;
-    for (uint32_t i = 1; i < argc; i++) { count += resp_has(ns, argv[i]); }
+    for (uint32_t i = 1; i < argc; i++) { count += resp_has(c, ns, argv[i]); }
     resp_int(c, count);
 }
 
@@ -104,5 +104,5 @@ RESP_CALL(resp_cmd_type)
 {
     (void)argc;
     cellar *ns = resp_ns(c);
-    if (ns != NULL) { resp_simple(c, resp_has(ns, argv[1]) ? "string" : "none"); }
+    if (ns != NULL) { resp_simple(c, resp_has(c, ns, argv[1]) ? "string" : "none"); }
 }

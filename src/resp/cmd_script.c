@@ -40,7 +40,7 @@ static void resp_token_run(resp_client *c, cellar *ns, const cellar_bytes *argv,
 {
     const cellar_set_opts o = resp_write_opts(ttl_ms);
     resp_token t = { .want = argv[1], .remove = ttl_ms == 0 };
-    const cellar_err err = resp_update(ns, argv[0], &o, resp_token_one, &t);
+    const cellar_err err = resp_update(c, ns, argv[0], &o, resp_token_one, &t);
     if (err == CELLAR_OK || err == CELLAR_REMOVED || err == CELLAR_CONFLICT) {
         resp_int(c, t.owned && err != CELLAR_CONFLICT);
     } else {
@@ -67,7 +67,7 @@ static void resp_script_extend(resp_client *c, cellar *ns, const cellar_bytes *a
     int64_t ttl_ms;
     cellar_entry_info info;
     if (!resp_need_int(c, &argv[2], &ttl_ms)) { return; }
-    const cellar_err err = resp_info(ns, argv[0], &info);
+    const cellar_err err = resp_info(c, ns, argv[0], &info);
     if (err < 0) {
         resp_fail(c, err);
     } else if (err != CELLAR_OK || info.ttl_left_ms == CELLAR_TTL_NONE) {

@@ -65,11 +65,11 @@ static void resp_set_key(resp_client *c, cellar_bytes key, cellar_bytes value, u
     cellar_err err;
     if ((flags & RESP_OPT_GET) != 0 || passed) {
         o.flags |= CELLAR_REPLACE; /* as cellar_set does */
-        err = resp_update(ns, key, &o, resp_set_one, &s);
+        err = resp_update(c, ns, key, &o, resp_set_one, &s);
     } else {
         if ((flags & RESP_OPT_NX) != 0) { o.flags |= CELLAR_ONLY_IF_ABSENT; }
         if ((flags & RESP_OPT_XX) != 0) { o.flags |= CELLAR_ONLY_IF_PRESENT; }
-        err = resp_store(ns, key, value, &o);
+        err = resp_store(c, ns, key, value, &o);
     }
     resp_put_set(c, err, &s, "OK");
     resp_value_free(&s.old);
@@ -119,7 +119,7 @@ RESP_CALL(resp_cmd_setnx)
     if (ns == NULL) { return; }
     cellar_set_opts o = resp_write_opts(0);
     o.flags |= CELLAR_ONLY_IF_ABSENT;
-    const cellar_err err = resp_store(ns, argv[1], argv[2], &o);
+    const cellar_err err = resp_store(c, ns, argv[1], argv[2], &o);
     if (err == CELLAR_OK || err == CELLAR_EXISTS) {
         resp_int(c, err == CELLAR_OK);
     } else {
@@ -133,6 +133,12 @@ static void resp_take_key(resp_client *c, cellar *ns, cellar_bytes key)
 {
     void *old = NULL;
     size_t len = 0;
+    if (ns == c->of->shared.store) { /* no other thread comes between */
+        bool gone;
+        (void)resp_bulk_value(c, ns, key.data, key.len);
+        (void)resp_delete(c, ns, key, &gone);
+        return;
+    }
     cellar_delete_opts o = cellar_delete_opts_default();
     o.old_value = &old;
     o.old_value_len = &len;
@@ -158,10 +164,10 @@ RESP_CALL(resp_cmd_getdel)
 }
 
 /* Return whether there is an entry with a TTL. */
-static bool resp_ends(cellar *ns, cellar_bytes key)
+static bool resp_ends(resp_client *c, cellar *ns, cellar_bytes key)
 {
     cellar_entry_info info;
-    return resp_info(ns, key, &info) == CELLAR_OK && info.ttl_left_ms != CELLAR_TTL_NONE;
+    return resp_info(c, ns, key, &info) == CELLAR_OK && info.ttl_left_ms != CELLAR_TTL_NONE;
 }
 
 RESP_CALL(resp_cmd_getex)
@@ -177,20 +183,20 @@ RESP_CALL(resp_cmd_getex)
     const bool timed = o.unit != RESP_UNIT_NONE;
     int64_t ttl_ms = 0;
     /* The server does not look at the time for a key that does not exist. */
-    if (timed && !resp_has(ns, argv[1])) {
+    if (timed && !resp_has(c, ns, argv[1])) {
         resp_null(c);
         return;
     }
     if (timed && !resp_need_ttl(c, "getex", o.expire, o.unit, &ttl_ms)) { return; }
     if (timed && ttl_ms == 0) {
         resp_take_key(c, ns, argv[1]);
-    } else if (!timed && ((o.flags & RESP_OPT_PERSIST) == 0 || !resp_ends(ns, argv[1]))) {
+    } else if (!timed && ((o.flags & RESP_OPT_PERSIST) == 0 || !resp_ends(c, ns, argv[1]))) {
         (void)resp_bulk_value(c, ns, argv[1].data, argv[1].len); /* EXEC sees no change */
     } else {
         const cellar_set_opts with = resp_write_opts(ttl_ms);
         resp_set_plan s = { .flags = RESP_OPT_GET | RESP_OPT_XX, .same = true,
                        .old.account = &c->of->obj.account };
-        resp_put_set(c, resp_update(ns, argv[1], &with, resp_set_one, &s), &s, "");
+        resp_put_set(c, resp_update(c, ns, argv[1], &with, resp_set_one, &s), &s, "");
         resp_value_free(&s.old);
     }
 }
@@ -198,11 +204,17 @@ RESP_CALL(resp_cmd_getex)
 /* ---- Several keys ---------------------------------------------------------------------------- */
 
 /* Store the pairs from argv[1] on. Return the first error. */
-static cellar_err resp_set_pairs(cellar *ns, const cellar_bytes *argv, uint32_t argc)
+static cellar_err resp_set_pairs(resp_client *c, cellar *ns, const cellar_bytes *argv,
+                                 uint32_t argc)
 {
     const cellar_set_opts o = resp_write_opts(0);
     cellar_err first = CELLAR_OK;
-    for (uint32_t at = 1; at < argc;) {
+    uint32_t at = 1;
+    for (; ns == c->of->shared.store && at < argc; at += 2) { /* each change is noted */
+        const cellar_err err = resp_store(c, ns, argv[at], argv[at + 1], &o);
+        if (first == CELLAR_OK) { first = err; }
+    }
+    while (at < argc) {
         cellar_set_item item[32];
         size_t n = 0;
         for (; n < 32 && at < argc; n++, at += 2) {
@@ -224,7 +236,7 @@ RESP_CALL(resp_cmd_mset)
     }
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
-    const cellar_err err = resp_set_pairs(ns, argv, argc);
+    const cellar_err err = resp_set_pairs(c, ns, argv, argc);
     if (err != CELLAR_OK) { resp_fail(c, err); } else { resp_ok(c); }
 }
 
@@ -237,12 +249,12 @@ RESP_CALL(resp_cmd_msetnx)
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
     for (uint32_t i = 1; i < argc; i += 2) {
-        if (resp_has(ns, argv[i])) {
+        if (resp_has(c, ns, argv[i])) {
             resp_int(c, 0);
             return;
         }
     }
-    const cellar_err err = resp_set_pairs(ns, argv, argc);
+    const cellar_err err = resp_set_pairs(c, ns, argv, argc);
     if (err != CELLAR_OK) { resp_fail(c, err); } else { resp_int(c, 1); }
 }
 
@@ -254,7 +266,7 @@ RESP_CALL(resp_cmd_del)
     cellar_err first = CELLAR_OK;
     for (uint32_t i = 1; i < argc; i++) {
         bool gone;
-        const cellar_err err = resp_delete(ns, argv[i], &gone);
+        const cellar_err err = resp_delete(c, ns, argv[i], &gone);
         count += gone;
         if (first == CELLAR_OK) { first = err; }
     }

@@ -172,6 +172,13 @@ static void resp_refuse_for(resp_client *c, const resp_command *cmd, const char 
     if (exec) { resp_queue_drop(c); }
 }
 
+/* Return whether a client may change something: without `writable` the shared store alone. */
+static bool resp_may_write(const resp_client *c, const resp_command *cmd)
+{
+    const uint32_t wide = RESP_ADMIN | RESP_DANGER | RESP_PUBSUB;
+    return c->of->opts.writable != 0 || (resp_is_shared(c) && (cmd->flags & wide) == 0);
+}
+
 /* Refuse a request that must not run. False: an error was written. */
 static bool resp_allowed(resp_client *c, const resp_command *cmd, const cellar_bytes *argv,
                          uint32_t argc)
@@ -183,7 +190,7 @@ static bool resp_allowed(resp_client *c, const resp_command *cmd, const cellar_b
         resp_refuse(c, "NOAUTH Authentication required.");
     } else if ((cmd->flags & RESP_DANGER) && r->opts.danger == 0) {
         resp_refuse(c, "ERR command '%s' is disabled. It needs the option danger.", cmd->name);
-    } else if ((cmd->flags & RESP_WRITE) && r->opts.writable == 0) {
+    } else if ((cmd->flags & RESP_WRITE) && !resp_may_write(c, cmd)) {
         resp_refuse(c, "READONLY You can't write against a port without the option writable.");
     } else if ((cmd->flags & RESP_NO_MULTI) && (c->flags & RESP_C_MULTI)) {
         resp_refuse(c, "ERR Command not allowed inside a transaction");

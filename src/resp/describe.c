@@ -10,6 +10,7 @@
 #include "resp/calls.h"
 #include "resp/client.h"
 #include "resp/trace.h"
+#include "resp/tracking.h"
 
 BASE_SIZE_BEGIN
 
@@ -223,7 +224,7 @@ RESP_CALL(resp_client_call)
         { "kill", "client|kill", -3 }, { "list", "client|list", -2 },
         { "no-evict", "client|no-evict", 3 }, { "no-touch", "client|no-touch", 3 },
         { "reply", "client|reply", 3 }, { "setinfo", "client|setinfo", 4 },
-        { "setname", "client|setname", 3 }
+        { "setname", "client|setname", 3 }, { "tracking", "client|tracking", -3 }
     };
     size_t i = 0;
     while (i < sizeof subs / sizeof *subs && !resp_is(&argv[1], subs[i].name)) { i++; }
@@ -245,7 +246,8 @@ RESP_CALL(resp_client_call)
     case 6: resp_client_switch(c, &argv[2], RESP_C_NO_TOUCH); break;
     case 7: resp_client_reply(c, &argv[2]); break;
     case 8: resp_client_setinfo(c, &argv[2], &argv[3]); break;
-    default: resp_client_setname(c, &argv[2]); break;
+    case 9: resp_client_setname(c, &argv[2]); break;
+    default: resp_tracking_call(c, argv, argc); break;
     }
 }
 

@@ -5,7 +5,9 @@
  * INVARIANTS Entries of the disk tier count as present everywhere. A negative entry counts as
  *            absent.
  * LOCKING    None; calls of include/ only. */
+#include "resp/control.h"
 #include "resp/entry.h"
+#include "resp/track.h"
 
 #include <string.h>
 
@@ -45,29 +47,110 @@ CELLAR_PRIVATE cellar_set_opts resp_keep_opts(void)
     return o;
 }
 
-CELLAR_PRIVATE cellar_err resp_store(cellar *ns, cellar_bytes key, cellar_bytes value,
+/* ---- the shared store ---- */
+
+/* Return whether a key lies in the table of control keys. */
+static bool resp_in_table(const resp_client *c, const cellar *ns, cellar_bytes key)
+{
+    return ns == c->of->shared.store && resp_is_control(key);
+}
+
+/* Note a change of a key, if the namespace is the shared store. */
+static void resp_note(resp_client *c, const cellar *ns, cellar_bytes key)
+{
+    resp_shared *s = &c->of->shared;
+    if (ns != s->store) { return; }
+    s->wrote = true;
+    resp_changed(c->of, s->in_function ? NULL : c, key);
+}
+
+/* Store a control key. A function that has written may exceed the room for them. */
+static cellar_err resp_store_control(resp_client *c, cellar_bytes key, cellar_bytes value,
                                      const cellar_set_opts *o)
 {
+    cellar_resp *r = c->of;
+    const resp_control *k = resp_control_find(r, key);
+    int64_t ttl_ms = o->ttl_ms;
+    if (k != NULL && (o->flags & CELLAR_ONLY_IF_ABSENT) != 0) { return CELLAR_EXISTS; }
+    if (k == NULL && (o->flags & CELLAR_ONLY_IF_PRESENT) != 0) { return CELLAR_MISS; }
+    if (k != NULL && (o->flags & CELLAR_KEEP_TTL) != 0) { ttl_ms = resp_control_ttl(r, k); }
+    const bool beyond = r->shared.in_function && r->shared.wrote;
+    if (beyond) { base_account_limit(&r->shared.account, UINT64_MAX); }
+    const cellar_err err = resp_control_set(r, key, value, ttl_ms);
+    if (beyond) { base_account_limit(&r->shared.account, r->shared.most_bytes); }
+    return err;
+}
+
+/* An update of a control key. */
+typedef struct resp_control_update {
+    cellar_bytes old;
+    bool found;
+    cellar_update_fn fn;
+    void *ctx;
+    cellar_err err; /* of fn */
+} resp_control_update;
+
+static cellar_err resp_update_one(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    resp_control_update *u = ctx;
+    (void)old, (void)old_len;
+    u->err = u->fn(u->found ? u->old.data : NULL, u->old.len, out, u->ctx);
+    return u->err;
+}
+
+/* Update a control key: `fn` writes to a key "~" of the store, which no client can reach. */
+static cellar_err resp_update_control(resp_client *c, cellar *ns, cellar_bytes key,
+                                      const cellar_set_opts *o, cellar_update_fn fn, void *ctx)
+{
+    cellar_resp *r = c->of;
+    resp_control *k = resp_control_find(r, key);
+    resp_control_update u = { .found = k != NULL, .fn = fn, .ctx = ctx, .err = CELLAR_OK };
+    cellar_pinned made;
+    if (k == NULL && (o->flags & CELLAR_ONLY_IF_PRESENT) != 0) { return CELLAR_MISS; }
+    if (k != NULL) { u.old = resp_control_value(k); }
+    cellar_err err = cellar_update(ns, "~", 1, NULL, resp_update_one, &u);
+    if (u.err == CELLAR_REMOVED) {
+        if (k != NULL) { resp_control_delete(r, k); }
+        return k != NULL ? CELLAR_REMOVED : CELLAR_MISS;
+    }
+    if (err == CELLAR_OK) { err = cellar_pin(ns, "~", 1, &made); }
+    if (err != CELLAR_OK) { return u.err != CELLAR_OK ? u.err : err; }
+    err = resp_store_control(c, key, (cellar_bytes){ made.value, made.value_len }, o);
+    cellar_unpin(&made);
+    (void)cellar_delete(ns, "~", 1);
+    return err;
+}
+
+/* ---- one key ---- */
+
+CELLAR_PRIVATE cellar_err resp_store(resp_client *c, cellar *ns, cellar_bytes key,
+                                     cellar_bytes value, const cellar_set_opts *o)
+{
     cellar_err err = CELLAR_E_BUSY;
+    if (resp_in_table(c, ns, key)) { err = resp_store_control(c, key, value, o); }
     for (uint32_t n = 0; n < RESP_BUSY_ROUNDS && err == CELLAR_E_BUSY; n++) {
         err = cellar_set(ns, key.data, key.len, value.data, value.len, o);
     }
+    if (err == CELLAR_OK) { resp_note(c, ns, key); }
     return err;
 }
 
-CELLAR_PRIVATE cellar_err resp_update(cellar *ns, cellar_bytes key, const cellar_set_opts *o,
-                                      cellar_update_fn fn, void *ctx)
+CELLAR_PRIVATE cellar_err resp_update(resp_client *c, cellar *ns, cellar_bytes key,
+                                      const cellar_set_opts *o, cellar_update_fn fn, void *ctx)
 {
     cellar_err err = CELLAR_E_BUSY;
+    if (resp_in_table(c, ns, key)) { err = resp_update_control(c, ns, key, o, fn, ctx); }
     for (uint32_t n = 0; n < RESP_BUSY_ROUNDS && err == CELLAR_E_BUSY; n++) {
         err = cellar_update(ns, key.data, key.len, o, fn, ctx);
     }
+    if (err == CELLAR_OK || err == CELLAR_REMOVED) { resp_note(c, ns, key); }
     return err;
 }
 
-CELLAR_PRIVATE bool resp_has(cellar *ns, cellar_bytes key)
+CELLAR_PRIVATE bool resp_has(resp_client *c, cellar *ns, cellar_bytes key)
 {
-    return cellar_contains(ns, key.data, key.len) == CELLAR_OK;
+    return resp_in_table(c, ns, key) ? resp_control_find(c->of, key) != NULL
+                                     : cellar_contains(ns, key.data, key.len) == CELLAR_OK;
 }
 
 CELLAR_PRIVATE bool resp_has_disk(cellar *ns)
@@ -77,18 +160,50 @@ CELLAR_PRIVATE bool resp_has_disk(cellar *ns)
     return bytes != 0;
 }
 
-CELLAR_PRIVATE cellar_err resp_delete(cellar *ns, cellar_bytes key, bool *gone)
+CELLAR_PRIVATE cellar_err resp_delete(resp_client *c, cellar *ns, cellar_bytes key, bool *gone)
 {
-    /* cellar_delete does not report an entry that is only on disk. */
-    const bool below = resp_has_disk(ns) && resp_has(ns, key);
-    const cellar_err err = cellar_delete(ns, key.data, key.len);
-    *gone = err == CELLAR_OK || (err == CELLAR_MISS && below);
+    cellar_err err = CELLAR_MISS;
+    if (resp_in_table(c, ns, key)) {
+        resp_control *k = resp_control_find(c->of, key);
+        *gone = k != NULL;
+        if (k != NULL) { resp_control_delete(c->of, k); }
+    } else {
+        /* cellar_delete does not report an entry that is only on disk. */
+        const bool below = resp_has_disk(ns) && resp_has(c, ns, key);
+        err = cellar_delete(ns, key.data, key.len);
+        *gone = err == CELLAR_OK || (err == CELLAR_MISS && below);
+    }
+    if (*gone) { resp_note(c, ns, key); }
     return err == CELLAR_MISS ? CELLAR_OK : err;
 }
 
-CELLAR_PRIVATE cellar_err resp_info(cellar *ns, cellar_bytes key, cellar_entry_info *info)
+CELLAR_PRIVATE cellar_err resp_touch(resp_client *c, cellar *ns, cellar_bytes key, int64_t ttl_ms)
+{
+    cellar_err err = CELLAR_MISS;
+    if (resp_in_table(c, ns, key)) {
+        resp_control *k = resp_control_find(c->of, key);
+        if (k != NULL) {
+            resp_control_touch(c->of, k, ttl_ms);
+            err = CELLAR_OK;
+        }
+    } else {
+        err = cellar_touch(ns, key.data, key.len, ttl_ms);
+    }
+    if (err == CELLAR_OK) { resp_note(c, ns, key); }
+    return err;
+}
+
+CELLAR_PRIVATE cellar_err resp_info(resp_client *c, cellar *ns, cellar_bytes key,
+                                    cellar_entry_info *info)
 {
     *info = cellar_entry_info_default();
+    if (resp_in_table(c, ns, key)) {
+        const resp_control *k = resp_control_find(c->of, key);
+        if (k == NULL) { return CELLAR_MISS; }
+        info->value_len = resp_control_value(k).len;
+        info->ttl_left_ms = resp_control_ttl(c->of, k);
+        return CELLAR_OK;
+    }
     const cellar_err err = cellar_entry_info_get(ns, key.data, key.len, 0, info);
     return err == CELLAR_STALE ? CELLAR_MISS : err;
 }

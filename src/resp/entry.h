@@ -27,20 +27,27 @@ CELLAR_PRIVATE cellar_set_opts resp_write_opts(int64_t ttl_ms);
 CELLAR_PRIVATE cellar_set_opts resp_keep_opts(void);
 
 #define RESP_BUSY_ROUNDS 100u /* of a change that other changes of the key overtake */
+/* The calls below reach control keys, too, and note changes of the shared store for the clients
+ * that track. */
+
 /* Call cellar_set or cellar_update, again while a race is lost. E_BUSY after RESP_BUSY_ROUNDS. */
-CELLAR_PRIVATE cellar_err resp_store(cellar *ns, cellar_bytes key, cellar_bytes value,
-                                     const cellar_set_opts *o);
-CELLAR_PRIVATE cellar_err resp_update(cellar *ns, cellar_bytes key, const cellar_set_opts *o,
-                                      cellar_update_fn fn, void *ctx);
+CELLAR_PRIVATE cellar_err resp_store(resp_client *c, cellar *ns, cellar_bytes key,
+                                     cellar_bytes value, const cellar_set_opts *o);
+CELLAR_PRIVATE cellar_err resp_update(resp_client *c, cellar *ns, cellar_bytes key,
+                                      const cellar_set_opts *o, cellar_update_fn fn, void *ctx);
 
 /* Return whether GET would find the key. */
-CELLAR_PRIVATE bool resp_has(cellar *ns, cellar_bytes key);
+CELLAR_PRIVATE bool resp_has(resp_client *c, cellar *ns, cellar_bytes key);
 /* Return whether the store has a disk tier. */
 CELLAR_PRIVATE bool resp_has_disk(cellar *ns);
 /* Delete a key. *gone: GET would have found it. Return OK or an error. */
-CELLAR_PRIVATE cellar_err resp_delete(cellar *ns, cellar_bytes key, bool *gone);
-/* Describe the entry that GET would find. Return OK, MISS, ABSENT or an error. */
-CELLAR_PRIVATE cellar_err resp_info(cellar *ns, cellar_bytes key, cellar_entry_info *info);
+CELLAR_PRIVATE cellar_err resp_delete(resp_client *c, cellar *ns, cellar_bytes key, bool *gone);
+/* Set the TTL of a key. Return OK, MISS, ABSENT or an error. */
+CELLAR_PRIVATE cellar_err resp_touch(resp_client *c, cellar *ns, cellar_bytes key, int64_t ttl_ms);
+/* Describe the entry that GET would find: of a control key length and TTL. Return OK, MISS, ABSENT
+ * or an error. */
+CELLAR_PRIVATE cellar_err resp_info(resp_client *c, cellar *ns, cellar_bytes key,
+                                    cellar_entry_info *info);
 
 /* Read the time of SET, SETEX, PSETEX or GETEX (`name`). *ttl_ms: from now on; 0: it has passed.
  * False: an error was written. */

@@ -22,6 +22,7 @@
 #include "resp/command.h"
 #include "resp/loop.h"
 #include "resp/serve.h"
+#include "resp/shared.h"
 
 #define RESP_EVENTS 64
 #define RESP_TURN 8u /* clients that run before their replies are sent */
@@ -215,7 +216,7 @@ static void resp_idle(cellar_resp *r)
     if (r->idle_timeout_ms == CELLAR_TTL_NONE) { return; }
     for (resp_client *c; (c = r->first) != NULL &&
                          r->now_ms - c->active_ms >= r->idle_timeout_ms;) {
-        if (c->flags & (RESP_C_MONITOR | RESP_C_SUBSCRIBED)) {
+        if (c->flags & (RESP_C_MONITOR | RESP_C_SUBSCRIBED | RESP_C_TRACKING)) {
             resp_client_active(c);
             continue;
         }
@@ -282,6 +283,9 @@ static int resp_wait_ms(const cellar_resp *r, int timeout_ms)
         const int64_t left_ms = r->first->active_ms + r->idle_timeout_ms - now_ms;
         wait_ms = BASE_MIN(wait_ms, BASE_MAX(left_ms, 0));
     }
+    if (r->shared.store != NULL) {
+        wait_ms = BASE_MIN(wait_ms, BASE_MAX(r->shared.tick_ms - now_ms, 0));
+    }
     for (const resp_client *c = r->admin_first; c != NULL; c = c->next) {
         const int64_t left_ms = resp_admin_end_ms(c) - now_ms;
         wait_ms = BASE_MIN(wait_ms, BASE_MAX(left_ms, 0));
@@ -301,6 +305,7 @@ CELLAR_PRIVATE cellar_err resp_round(cellar_resp *r, int timeout_ms)
     for (int i = 0; i < n; i++) { resp_event(r, &event[i], &turn); }
     resp_turn_end(&turn);
     resp_hear(r);
+    resp_shared_tick(r);
     resp_pending(r);
     resp_deadlines(r);
     resp_room_return(r, RESP_ROOM_KEPT);

@@ -22,6 +22,7 @@
 #include "resp/loop.h"
 #include "resp/parse.h"
 #include "resp/room.h"
+#include "resp/shared.h"
 #include "resp/table.h"
 #include "resp/trace.h"
 #include "stats/text.h"
@@ -31,6 +32,9 @@ BASE_SIZE_BEGIN
 #define RESP_OPEN "cellar_resp_open"
 #define RESP_ADMIN_MAX (1u << 20)
 #define RESP_PUBLIC_PASSWORD 16u /* bytes of a password for a public address */
+#define RESP_CLIENTS 64u
+#define RESP_CLIENTS_SHARED 1024u /* two connections of each worker */
+#define RESP_SHARED_MIN (UINT64_C(2) << 20)
 #define RESP_RETRY_MS 100        /* the thread waits so long after epoll failed */
 
 /* ---- options ---- */
@@ -45,7 +49,9 @@ static const base_number resp_numbers[] = {
     RESP_NUMBER(resp_buffer_bytes, 0, UINT64_C(1) << 20, UINT64_MAX,
                 "resp_buffer_bytes must be at least 1 MiB"),
     RESP_NUMBER(idle_timeout_ms, 300000, 0, INT64_MAX, "idle_timeout_ms must not be negative"),
-    RESP_NUMBER(max_clients, 64, 0, 65536, "max_clients must be at most 65,536"),
+    RESP_NUMBER(max_clients, 0, 0, 65536, "max_clients must be at most 65,536"),
+    RESP_NUMBER(shared_bytes, 0, RESP_SHARED_MIN, UINT64_MAX / 2,
+                "shared_bytes must be at least 2 MiB"),
     RESP_NUMBER(slow_us, 10000, 0, UINT64_MAX, ""),
     RESP_NUMBER(admin_head_bytes, 16u << 10, 1024, RESP_ADMIN_MAX,
                 "admin_head_bytes must be 1 KiB..1 MiB"),
@@ -101,6 +107,9 @@ static cellar_err resp_opts_in(const cellar_resp_config *o, cellar_resp_config *
     const cellar_err err = BASE_CONFIG_IN(cellar_resp_config, out, o, host, RESP_OPEN, "port",
                                           BASE_NUMBERS(resp_numbers));
     if (err != CELLAR_OK) { return err; }
+    if (out->max_clients == 0) {
+        out->max_clients = out->shared_bytes != 0 ? RESP_CLIENTS_SHARED : RESP_CLIENTS;
+    }
     if (resp_opts_broken(out, &why)) { return base_refuse(CELLAR_E_INVAL, RESP_OPEN, why); }
     return resp_public_check(out, out->listen);
 }
@@ -121,7 +130,7 @@ static cellar_err resp_places(cellar_resp *r, const cellar_resp_config *o)
 }
 
 /* Read "0=name 3=other" into the names of the databases. False: not such a text. */
-static bool resp_names_in(cellar_resp *r, const char *text)
+static bool resp_names_in(cellar_resp *r, const char *text, uint32_t *all)
 {
     uint32_t named = 0; /* a bit for each database */
     for (uint32_t i = 0; i < RESP_DBS; i++) {
@@ -141,6 +150,7 @@ static bool resp_names_in(cellar_resp *r, const char *text)
         p += len;
         p += strspn(p, " ,");
     }
+    *all = named;
     return true;
 }
 
@@ -175,12 +185,13 @@ static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_config *o)
     r->opts = *o;
     r->opts.host = NULL;
     r->opts.unix_path = r->opts.listen = r->opts.password = r->opts.namespaces = NULL;
-    r->opts.admin = r->opts.policy_file = NULL;
+    r->opts.admin = r->opts.policy_file = r->opts.unix_group = NULL;
     r->opts.tls_cert_file = r->opts.tls_key_file = r->opts.tls_ca_file = NULL;
     resp_share_read(r);
     r->idle_timeout_ms = o->idle_timeout_ms;
     r->max_clients = o->max_clients;
     r->pending_end = &r->pending;
+    r->wall_us = base_wall_us;
     r->now_ms = r->opened_ms = base_now_ms(&r->obj.clock);
     r->epoll = r->bell = -1;
     for (int i = 0; i < RESP_LISTENERS; i++) { r->listener[i] = -1; }
@@ -199,6 +210,7 @@ static void resp_parts_free(cellar_resp *r)
     const size_t bytes = resp_slots(r) * sizeof *r->fd_of;
     while (r->first != NULL) { resp_client_free(r->first); }
     while (r->admin_first != NULL) { resp_client_free(r->admin_first); }
+    resp_shared_close(r);
     for (int i = 0; i < RESP_PLACES; i++) { resp_listen_close(r, i); }
     tls_server_close(r->tls);
     resp_channels_close(r);
@@ -234,9 +246,10 @@ static cellar_err resp_secure(cellar_resp *r, const cellar_resp_config *o)
 }
 
 /* Make everything of a port but the struct. */
-static cellar_err resp_parts(cellar_resp *r, const cellar_resp_config *o)
+static cellar_err resp_parts(cellar_resp *r, const cellar_resp_config *o,
+                             const cellar_host_config *host)
 {
-    uint32_t count;
+    uint32_t count, named;
     unsigned char secret[32];
     const resp_command *table = resp_table(&count);
     if (o->policy_file != NULL) {
@@ -247,9 +260,13 @@ static cellar_err resp_parts(cellar_resp *r, const cellar_resp_config *o)
         }
         memcpy(r->policy_file, o->policy_file, len + 1);
     }
-    if (!resp_names_in(r, o->namespaces)) {
+    if (!resp_names_in(r, o->namespaces, &named)) {
         return base_refuse(CELLAR_E_INVAL, RESP_OPEN, "namespaces must be like "
                            "\"0=users 3=images\", with different numbers 0..15");
+    }
+    if (o->shared_bytes != 0 && (named & 1) != 0) {
+        return base_refuse(CELLAR_E_INVAL, RESP_OPEN, "namespaces must not name database 0: with "
+                           "shared_bytes database 0 is the shared store");
     }
     BASE_REQUIRE(resp_table_init(r, table, count));
     if (!base_random_bytes(secret, sizeof secret)) {
@@ -262,6 +279,7 @@ static cellar_err resp_parts(cellar_resp *r, const cellar_resp_config *o)
     }
     for (uint32_t i = 0; i < resp_slots(r); i++) { base_store_rlx(&r->fd_of[i], -1); }
     cellar_err err = resp_secure(r, o);
+    if (err == CELLAR_OK) { err = resp_shared_open(r, o, host); }
     if (err == CELLAR_OK) { err = resp_places(r, o); }
     if (err != CELLAR_OK) { return err; }
     r->epoll = base_net_epoll();
@@ -290,7 +308,7 @@ CELLAR_API cellar_err cellar_resp_open(cellar *c, const cellar_resp_config *o, c
     cellar_resp *r = base_object_new(&resp_service.kind, &host, sizeof *r);
     if (r == NULL) { return base_refuse(CELLAR_E_NOMEM, RESP_OPEN, "no memory for the port"); }
     resp_init(r, c, &full);
-    err = resp_parts(r, &full);
+    err = resp_parts(r, &full, &host);
     if (err == CELLAR_OK) {
         *out = r;
     } else {

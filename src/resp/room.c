@@ -221,7 +221,8 @@ CELLAR_PRIVATE cellar_err resp_place_take(resp_client *c, size_t len)
     while (r->place_bytes != 0 && r->place_bytes + len > base_load_rlx(&r->share)) {
         if (!resp_cut_silent(r, resp_has_place)) { return CELLAR_E_SPACE; }
     }
-    const cellar_err err = cellar_reserve(r->store, len, &c->place);
+    cellar *const store = resp_is_shared(c) ? r->shared.store : r->store;
+    const cellar_err err = cellar_reserve(store, len, &c->place);
     if (err == CELLAR_OK) { r->place_bytes += len; }
     return err;
 }

@@ -26,9 +26,11 @@
 #include "base/net.h"
 #include "base/num.h"
 #include "resp/admin.h"
+#include "resp/control.h"
 #include "resp/data.h"
 #include "resp/parse.h"
 #include "resp/serve.h"
+#include "resp/track.h"
 #include "resp/trace.h"
 #include "resp/value.h"
 
@@ -103,7 +105,8 @@ static bool resp_batch_add(resp_client *c, const resp_command *cmd, const cellar
                          RESP_C_SUBSCRIBED;
     if (cmd == NULL || !(cmd->flags & RESP_GET) || argc != 2 || r->monitors != 0 ||
         (c->flags & (odd | RESP_C_AUTH)) != RESP_C_AUTH || argv[1].len == 0 ||
-        argv[1].len > CELLAR_KEY_MAX) {
+        argv[1].len > CELLAR_KEY_MAX ||
+        (resp_is_shared(c) && resp_is_control(argv[1]))) {
         return false;
     }
     base_thread_record *self = base_thread_self();
@@ -154,6 +157,7 @@ static void resp_request(resp_client *c, uint32_t argc)
     c->flags &= ~RESP_C_SKIP;
     resp_run(c, cmd, argv, argc);
     c->flags &= ~RESP_C_MUTED;
+    resp_announce(c->of);
     if (foreign) { resp_foreign(c, RESP_FOREIGN); }
 }
 
@@ -189,6 +193,7 @@ static size_t resp_requests(resp_client *c, unsigned char *p, size_t n)
         }
     }
     resp_batch_end(c);
+    resp_announce(r);
     resp_argv_trim(r);
     if (done < n && !resp_may_run(c)) { c->flags |= RESP_C_STALLED; }
     return done;
@@ -314,7 +319,8 @@ static void resp_out_limit(resp_client *c)
 {
     const int64_t now_ms = c->of->now_ms;
     const uint64_t most = resp_backlog_max(c->of);
-    const bool pushed = (c->flags & (RESP_C_SUBSCRIBED | RESP_C_MONITOR)) != 0;
+    const bool pushed =
+        (c->flags & (RESP_C_SUBSCRIBED | RESP_C_MONITOR | RESP_C_TRACKING)) != 0;
     if (c->out_bytes <= most) {
         c->full_ms = 0;
     } else if (c->full_ms == 0 || c->active_ms > c->full_ms) {

@@ -68,6 +68,12 @@ RESP_CALL(resp_select)
         resp_error(c, "ERR DB index is out of range");
         return;
     }
+    if (n != 0 && (c->flags & RESP_C_IN_EXEC) && resp_is_shared(c) &&
+        c->of->opts.writable == 0) {
+        resp_error(c, "ERR a transaction stays in its database on a port without the option "
+                      "writable");
+        return;
+    }
     c->db = (uint32_t)n;
     resp_ok(c);
 }

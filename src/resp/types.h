@@ -100,7 +100,8 @@ typedef struct resp_watched {
 typedef enum resp_kind {
     RESP_CHANNEL = 0,
     RESP_PATTERN = 1, /* a glob over the names of channels */
-    RESP_KINDS = 2
+    RESP_PREFIX = 2,  /* of keys: CLIENT TRACKING */
+    RESP_KINDS = 3
 } resp_kind;
 
 /* A channel or a pattern with subscribers, one allocation. */
@@ -170,6 +171,9 @@ typedef struct resp_walk resp_walk; /* key_list.h */
 #define RESP_C_NO_TOUCH  0x20000u
 #define RESP_C_SUBSCRIBED 0x100000u /* to a channel or a pattern */
 #define RESP_C_LOCAL     0x200000u /* of a unix socket or a loopback address */
+#define RESP_C_TRACKING  0x400000u /* hears of changes of the shared store */
+#define RESP_C_NOLOOP    0x800000u /* but not of its own ones */
+#define RESP_C_REDIRECT  0x1000000u /* `redirect` hears of them instead */
 
 struct resp_client {
     resp_client *next, *prev;    /* clients of Redis, or those of admin pages; least recently
@@ -214,6 +218,11 @@ struct resp_client {
     /* subscriptions, the oldest first */
     resp_sub *subs[RESP_KINDS], **subs_end[RESP_KINDS];
     uint32_t sub_count[RESP_KINDS];
+    /* tracking */
+    resp_client *redirect;       /* hears in its place; NULL: it is gone, or there is none */
+    uint32_t redirects;          /* clients that redirect to this one */
+    uint64_t changes;            /* for the message that resp_announce writes */
+    resp_client *changed_next;
     resp_walk *walk;             /* a scan that runs in slices; no request runs before its end */
     /* texts */
     char name[RESP_NAME_MAX + 1];
@@ -244,6 +253,33 @@ typedef struct resp_db {
     cellar *handle;                  /* NULL: not opened yet */
     char name[CELLAR_NAME_MAX + 1];  /* "": the root namespace */
 } resp_db;
+
+#define RESP_READS 4u /* values that a function has at hand */
+
+/* The store that processes share, database 0 of a port with shared_bytes. */
+typedef struct resp_shared {
+    cellar *store;               /* without threads; NULL: the port has none */
+    base_account account;        /* of the control keys */
+    struct resp_control *first;  /* control keys, the oldest first (control.c) */
+    struct resp_control *sweep;  /* the next one that is looked at for its end */
+    uint64_t most_bytes;         /* of the control keys, constant */
+    cellar_pinned read[RESP_READS];       /* values that a function has read */
+    uint32_t reads;
+    int64_t tick_ms;             /* port clock: of the next tick of the store */
+    bool in_function;            /* EVALSHA runs a function */
+    bool wrote;                  /* it has written */
+} resp_shared;
+
+#define RESP_PREFIX_MAX 255u /* bytes of a prefix */
+
+/* Changes of the shared store on their way to the clients that track. */
+typedef struct resp_tracking {
+    uint32_t clients;            /* with RESP_C_TRACKING */
+    bool all;                    /* all keys may have changed, before `changes` */
+    unsigned char *changes;      /* since the last message (track.c) */
+    size_t used, cap;
+    uint32_t lengths[RESP_PREFIX_MAX + 1]; /* number of prefixes of each length */
+} resp_tracking;
 
 #define RESP_PLACES 2    /* for clients of Redis; for admin pages */
 #define RESP_POLICY_FILE_MAX 1023 /* bytes of a path */
@@ -301,6 +337,9 @@ struct cellar_resp {
     int64_t saved_wall_ms;       /* last SAVE that wrote all; 0: none */
     resp_guesser guesser[RESP_GUESSERS];
     bool save_failed;            /* the last SAVE */
+    resp_shared shared;
+    resp_tracking tracking;
+    int64_t (*wall_us)(void);    /* of TIME; a test replaces it */
     resp_db db[RESP_DBS];
     const resp_command *table;   /* of table.c */
     uint32_t command_count;
@@ -332,6 +371,11 @@ BASE_INLINE uint32_t resp_slots(const cellar_resp *r)
     return r->opts.max_clients + RESP_ADMIN_SLOTS;
 }
 
+/* Return whether a client uses the shared store. */
+BASE_INLINE bool resp_is_shared(const resp_client *c)
+{
+    return c->db == 0 && c->of->shared.store != NULL;
+}
 
 /* Read the figures: see stats_service. */
 CELLAR_PRIVATE const char *resp_figures(void *object, uint64_t *value);

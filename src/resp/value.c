@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "resp/control.h"
 #include "resp/value.h"
 
 #define RESP_HEAD_MAX 13u   /* "$" and at most 10 digits and CR LF */
@@ -71,9 +72,23 @@ static cellar_err resp_bulk_pinned(resp_client *c, cellar *ns, const void *key, 
     return CELLAR_OK;
 }
 
+static cellar_err resp_bulk_control(resp_client *c, cellar_bytes key)
+{
+    const resp_control *k = resp_control_find(c->of, key);
+    if (k == NULL) {
+        resp_null(c);
+        return CELLAR_MISS;
+    }
+    const cellar_bytes value = resp_control_value(k);
+    resp_bulk(c, value.data, value.len);
+    return CELLAR_OK;
+}
+
 CELLAR_PRIVATE cellar_err resp_bulk_value(resp_client *c, cellar *ns, const void *key,
                                           size_t key_len)
 {
+    const cellar_bytes name = { key, key_len };
+    if (ns == c->of->shared.store && resp_is_control(name)) { return resp_bulk_control(c, name); }
     const bool sends = !(c->flags & (RESP_C_MUTED | RESP_C_BROKEN));
     resp_block *const last = c->out_last;
     const size_t room = last != NULL && last->pin == NULL ? last->cap - last->used : 0;

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * control: the control keys of the shared store.
+ *
+ * PICTURE    uthash table: key -> one allocation with key, value and end. The list of the table
+ *            has the oldest key first; `sweep` walks along it.
+ * INVARIANTS The account has the bytes of all keys and of the table. Its limit is an eighth of
+ *            shared_bytes; a function that has written goes beyond it (resp_shared_begin).
+ *            Nothing but its end, a delete or a clear removes a key.
+ * LOCKING    None: the thread of the round.
+ * LIMITS     RESP_SWEEP keys are looked at in a round, all of them when the table is full. */
+#include "base/num.h"
+#include "base/table.h"
+#include "resp/control.h"
+#include "resp/track.h"
+
+#include <string.h>
+
+BASE_SIZE_BEGIN
+
+#define RESP_SWEEP 16u
+#define RESP_CONTROL_STEP ((size_t)32) /* bytes of a value are rounded up to it */
+
+struct resp_control {
+    UT_hash_handle hh;
+    int64_t ends_ms;       /* port clock; INT64_MAX: no end */
+    size_t key_len, value_len, value_cap;
+    unsigned char bytes[]; /* key, value */
+};
+
+CELLAR_PRIVATE bool resp_is_control(cellar_bytes key)
+{
+    const char *text = key.data;
+    if (key.len > 0 && text[0] == '~') { return true; }
+    const char *colon = memchr(text, ':', key.len);
+    return colon != NULL && colon + 1 < text + key.len && colon[1] == '~';
+}
+
+static int64_t resp_control_now(const cellar_resp *r) { return base_quick_ms(&r->obj.clock); }
+
+static size_t resp_control_bytes(const resp_control *k)
+{
+    return sizeof *k + k->key_len + k->value_cap;
+}
+
+static uint32_t resp_control_hash(const cellar_resp *r, cellar_bytes key)
+{
+    return (uint32_t)base_hash_long(&r->hash_key, 2, key.data, key.len);
+}
+
+CELLAR_PRIVATE void resp_control_delete(cellar_resp *r, resp_control *k)
+{
+    BASE_TABLE_CHARGE(&r->shared.account, BASE_MOD_STORE);
+    if (r->shared.sweep == k) { r->shared.sweep = k->hh.next; }
+    BASE_TABLE_REMOVE(hh, r->shared.first, k);
+    base_free(&r->shared.account, BASE_MOD_STORE, k, resp_control_bytes(k));
+}
+
+/* Delete a key that has expired, and announce it. False: it has not. */
+static bool resp_control_expire(cellar_resp *r, resp_control *k, int64_t now_ms)
+{
+    if (k->ends_ms > now_ms) { return false; }
+    resp_changed(r, NULL, (cellar_bytes){ k->bytes, k->key_len });
+    resp_control_delete(r, k);
+    return true;
+}
+
+CELLAR_PRIVATE resp_control *resp_control_find(cellar_resp *r, cellar_bytes key)
+{
+    resp_control *k = BASE_TABLE_FIND(hh, r->shared.first, key.data, key.len,
+                                      resp_control_hash(r, key));
+    if (k == NULL || k->ends_ms == INT64_MAX) { return k; }
+    return resp_control_expire(r, k, resp_control_now(r)) ? NULL : k;
+}
+
+CELLAR_PRIVATE cellar_bytes resp_control_value(const resp_control *k)
+{
+    return (cellar_bytes){ k->bytes + k->key_len, k->value_len };
+}
+
+CELLAR_PRIVATE int64_t resp_control_ttl(const cellar_resp *r, const resp_control *k)
+{
+    return k->ends_ms == INT64_MAX ? CELLAR_TTL_NONE : k->ends_ms - resp_control_now(r);
+}
+
+CELLAR_PRIVATE void resp_control_touch(cellar_resp *r, resp_control *k, int64_t ttl_ms)
+{
+    k->ends_ms = ttl_ms == CELLAR_TTL_NONE ? INT64_MAX
+                                           : base_add_sat(resp_control_now(r), ttl_ms);
+}
+
+/* ---- room ---- */
+
+/* Allocate. If the table is full, delete the keys that have expired first. NULL: no room. */
+static void *resp_control_alloc(cellar_resp *r, size_t bytes)
+{
+    void *p = base_alloc(&r->shared.account, BASE_MOD_STORE, bytes, NULL);
+    if (p != NULL) { return p; }
+    const int64_t now_ms = resp_control_now(r);
+    for (resp_control *k = r->shared.first, *next; k != NULL; k = next) {
+        next = k->hh.next;
+        (void)resp_control_expire(r, k, now_ms);
+    }
+    return base_alloc(&r->shared.account, BASE_MOD_STORE, bytes, NULL);
+}
+
+/* Make an allocation for a key and its value. */
+static resp_control *resp_control_new(cellar_resp *r, cellar_bytes key, cellar_bytes value)
+{
+    const size_t cap = (size_t)base_round_up(value.len, RESP_CONTROL_STEP);
+    resp_control *k = resp_control_alloc(r, sizeof *k + key.len + cap);
+    if (k == NULL) { return NULL; }
+    k->key_len = key.len;
+    k->value_cap = cap;
+    memcpy(k->bytes, key.data, key.len);
+    if (value.len > 0) { memcpy(k->bytes + key.len, value.data, value.len); }
+    return k;
+}
+
+/* Put an allocation into the table. False: no memory, and it is freed. */
+static bool resp_control_add(cellar_resp *r, resp_control *k, uint32_t hash)
+{
+    BASE_TABLE_CHARGE(&r->shared.account, BASE_MOD_STORE);
+    BASE_TABLE_ADD(hh, r->shared.first, k->bytes, k->key_len, hash, k);
+    if (k->hh.tbl != NULL) { return true; }
+    base_free(&r->shared.account, BASE_MOD_STORE, k, resp_control_bytes(k));
+    return false;
+}
+
+CELLAR_PRIVATE cellar_err resp_control_set(cellar_resp *r, cellar_bytes key, cellar_bytes value,
+                                           int64_t ttl_ms)
+{
+    resp_control *k = resp_control_find(r, key);
+    if (k == NULL || (size_t)base_round_up(value.len, RESP_CONTROL_STEP) != k->value_cap) {
+        resp_control *now = resp_control_new(r, key, value);
+        if (now == NULL) { return CELLAR_E_SPACE; }
+        k = resp_control_find(r, key); /* it may have expired */
+        if (k != NULL) { resp_control_delete(r, k); }
+        if (!resp_control_add(r, now, resp_control_hash(r, key))) {
+            if (k != NULL) { resp_changed(r, NULL, key); }
+            return CELLAR_E_SPACE;
+        }
+        k = now;
+    } else if (value.len > 0) {
+        memmove(k->bytes + k->key_len, value.data, value.len);
+    }
+    k->value_len = value.len;
+    resp_control_touch(r, k, ttl_ms);
+    return CELLAR_OK;
+}
+
+CELLAR_PRIVATE void resp_control_clear(cellar_resp *r)
+{
+    while (r->shared.first != NULL) { resp_control_delete(r, r->shared.first); }
+}
+
+CELLAR_PRIVATE void resp_control_sweep(cellar_resp *r)
+{
+    const int64_t now_ms = r->now_ms;
+    resp_control *k = r->shared.sweep != NULL ? r->shared.sweep : r->shared.first;
+    for (uint32_t i = 0; i < RESP_SWEEP && k != NULL; i++) {
+        resp_control *next = k->hh.next;
+        (void)resp_control_expire(r, k, now_ms);
+        k = next;
+    }
+    r->shared.sweep = k;
+}
+
+CELLAR_PRIVATE uint64_t resp_control_count(const cellar_resp *r)
+{
+    return r->shared.first != NULL ? HASH_CNT(hh, r->shared.first) : 0;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * shared: the store that processes share, and what the functions of EVALSHA do with it.
+ *
+ * PICTURE    entries: a store without threads, seven eighths of shared_bytes
+ *            control keys: a table (control.c), one eighth
+ * INVARIANTS Only the thread of the round reads, writes, expires and evicts: each request and each
+ *            function is atomic, and no change reaches the announcer late.
+ *            A listener of the store notes what is evicted and what expires (track.c).
+ * LIMITS     A function has up to four values at hand. */
+#include "base/num.h"
+#include "base/open_error.h"
+#include "cellar_admin.h"
+#include "cellar_observe.h"
+#include "resp/control.h"
+#include "resp/entry.h"
+#include "resp/shared.h"
+#include "resp/track.h"
+
+BASE_SIZE_BEGIN
+
+#define RESP_CONTROL_PART 8   /* of shared_bytes, for control keys */
+#define RESP_TICK_US 1000     /* of a round for the store */
+#define RESP_TICK_MS 100      /* longest time between two ticks */
+
+/* ---- open, close, tick ---- */
+
+static void resp_shared_ended(const cellar_event *e, void *port)
+{
+    resp_changed(port, NULL, (cellar_bytes){ e->key, e->key_len });
+}
+
+CELLAR_PRIVATE cellar_err resp_shared_open(cellar_resp *r, const cellar_resp_config *o,
+                                           const cellar_host_config *host)
+{
+    resp_shared *s = &r->shared;
+    cellar_host_config own = *host;
+    cellar_config cfg = cellar_config_default();
+    uint64_t id;
+    if (o->shared_bytes == 0) { return CELLAR_OK; }
+    own.no_threads = 1;
+    cfg.host = &own;
+    s->most_bytes = o->shared_bytes / RESP_CONTROL_PART;
+    cfg.memory_bytes = o->shared_bytes - s->most_bytes;
+    base_account_init(&s->account, s->most_bytes, &r->obj.account.hooks);
+    const cellar_err err = cellar_open(&cfg, &s->store);
+    if (err != CELLAR_OK) { return err; }
+    r->db[0].handle = s->store;
+    return cellar_listener_add(s->store, CELLAR_CAUSE_BIT(EVICTED) | CELLAR_CAUSE_BIT(EXPIRED),
+                               resp_shared_ended, r, &id);
+}
+
+static void resp_shared_unread(resp_shared *s)
+{
+    for (uint32_t i = 0; i < RESP_READS; i++) { cellar_unpin(&s->read[i]); }
+}
+
+CELLAR_PRIVATE void resp_shared_close(cellar_resp *r)
+{
+    resp_shared *s = &r->shared;
+    if (s->store == NULL) { return; }
+    resp_shared_unread(s);
+    resp_control_clear(r);
+    BASE_ASSERT(base_load_rlx(&s->account.used) == 0);
+    base_free(&r->obj.account, BASE_MOD_STORE, r->tracking.changes, r->tracking.cap);
+    (void)cellar_close(s->store);
+    r->db[0].handle = NULL;
+    s->store = NULL;
+}
+
+CELLAR_PRIVATE void resp_shared_tick(cellar_resp *r)
+{
+    resp_shared *s = &r->shared;
+    int64_t wait_ms = RESP_TICK_MS;
+    if (s->store == NULL || r->now_ms < s->tick_ms) { return; }
+    resp_control_sweep(r);
+    (void)cellar_tick(s->store, RESP_TICK_US, &wait_ms);
+    s->tick_ms = r->now_ms + BASE_MIN(BASE_MAX(wait_ms, 1), RESP_TICK_MS);
+    resp_announce(r);
+}
+
+/* ---- functions ---- */
+
+CELLAR_PRIVATE void resp_shared_begin(resp_client *c)
+{
+    c->of->shared.in_function = true;
+    c->of->shared.wrote = false;
+}
+
+CELLAR_PRIVATE void resp_shared_end(resp_client *c)
+{
+    c->of->shared.in_function = false;
+    resp_shared_unread(&c->of->shared);
+}
+
+CELLAR_PRIVATE bool resp_shared_get(resp_client *c, cellar_bytes key, cellar_bytes *value)
+{
+    resp_shared *s = &c->of->shared;
+    if (resp_is_control(key)) {
+        const resp_control *k = resp_control_find(c->of, key);
+        if (k != NULL) { *value = resp_control_value(k); }
+        return k != NULL;
+    }
+    cellar_pinned *p = &s->read[s->reads++ % RESP_READS];
+    cellar_unpin(p);
+    if (cellar_pin(s->store, key.data, key.len, p) != CELLAR_OK) { return false; }
+    *value = (cellar_bytes){ p->value, p->value_len };
+    return true;
+}
+
+CELLAR_PRIVATE int64_t resp_shared_pttl(resp_client *c, cellar_bytes key)
+{
+    cellar_entry_info info;
+    if (resp_info(c, c->of->shared.store, key, &info) != CELLAR_OK) { return -2; }
+    return info.ttl_left_ms == CELLAR_TTL_NONE ? -1 : info.ttl_left_ms;
+}
+
+CELLAR_PRIVATE int64_t resp_shared_now_us(const resp_client *c) { return c->of->wall_us(); }
+
+CELLAR_PRIVATE cellar_err resp_shared_set(resp_client *c, cellar_bytes key, cellar_bytes value,
+                                          int64_t ttl_ms)
+{
+    const cellar_set_opts o = ttl_ms == RESP_TTL_KEEP ? resp_keep_opts() : resp_write_opts(ttl_ms);
+    return resp_store(c, c->of->shared.store, key, value, &o);
+}
+
+CELLAR_PRIVATE bool resp_shared_unlink(resp_client *c, cellar_bytes key)
+{
+    bool gone = false;
+    (void)resp_delete(c, c->of->shared.store, key, &gone);
+    return gone;
+}
+
+CELLAR_PRIVATE bool resp_shared_pexpire(resp_client *c, cellar_bytes key, int64_t ttl_ms)
+{
+    if (ttl_ms <= 0) { return resp_shared_unlink(c, key); }
+    return resp_touch(c, c->of->shared.store, key, ttl_ms) == CELLAR_OK;
+}
+
+BASE_SIZE_END

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * shared: the store of the port that processes share: database 0 of a port with shared_bytes.
+ *
+ * The calls are for the functions of EVALSHA. Plain commands use those of entry.h. */
+#ifndef RESP_SHARED_H
+#define RESP_SHARED_H
+
+#include "resp/command.h"
+
+#define RESP_TTL_KEEP (-1) /* of resp_shared_set: the TTL of the present value */
+
+/* Open the store, if the options have one. Return OK or a code of cellar_open. */
+CELLAR_PRIVATE cellar_err resp_shared_open(cellar_resp *r, const cellar_resp_config *o,
+                                           const cellar_host_config *host);
+/* Free all of it. No client is left. */
+CELLAR_PRIVATE void resp_shared_close(cellar_resp *r);
+/* Run what is due: end lives, give memory back. */
+CELLAR_PRIVATE void resp_shared_tick(cellar_resp *r);
+
+/* Begin a function. Its first write that needs memory may be refused, later ones are not. */
+CELLAR_PRIVATE void resp_shared_begin(resp_client *c);
+/* End it, with the right of its reads. */
+CELLAR_PRIVATE void resp_shared_end(resp_client *c);
+/* Read a value. False: there is none. *value is valid until the next write or the fourth next
+ * read. */
+CELLAR_PRIVATE bool resp_shared_get(resp_client *c, cellar_bytes key, cellar_bytes *value);
+/* Return the life that a key has left: -1: without an end, -2: no such key. */
+CELLAR_PRIVATE int64_t resp_shared_pttl(resp_client *c, cellar_bytes key);
+/* Return the time of the command TIME in microseconds since 1970. */
+CELLAR_PRIVATE int64_t resp_shared_now_us(const resp_client *c);
+/* Write a value. ttl_ms 0: without an end. Return OK or the code for resp_fail. */
+CELLAR_PRIVATE cellar_err resp_shared_set(resp_client *c, cellar_bytes key, cellar_bytes value,
+                                          int64_t ttl_ms);
+/* Delete a key. Return whether it was there. */
+CELLAR_PRIVATE bool resp_shared_unlink(resp_client *c, cellar_bytes key);
+/* Set the life of a key; 0 and less: delete it. Return whether it was there. */
+CELLAR_PRIVATE bool resp_shared_pexpire(resp_client *c, cellar_bytes key, int64_t ttl_ms);
+
+#endif

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    database 0 of a port with shared_bytes is a store of the port's own; clients that track
+ *         hear of each change once, in order, and of nothing else; control keys are never evicted.
+ * Method: a port on a socket file, driven by steps, on the clock of the test. */
+#include "tests/support/port_kit.h"
+
+#include "base/fault.h"
+
+#define SHARED_BYTES (UINT64_C(4) << 20)
+
+static void with_shared(cellar_resp_config *o)
+{
+    o->shared_bytes = SHARED_BYTES;
+    o->writable = 0;
+}
+
+static void writable_too(cellar_resp_config *o)
+{
+    with_shared(o);
+    o->writable = o->danger = 1;
+}
+
+static const char *heard(int fd) { return ask(fd, ""); }
+
+#define HEAR "*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n"
+#define ONE(len, key) HEAR "*1\r\n$" len "\r\n" key "\r\n"
+
+/* A worker: `data` tracks, `hears` gets the messages. */
+typedef struct worker {
+    int data, hears;
+    long id; /* of `hears` */
+} worker;
+
+static worker worker_of(const char *words)
+{
+    worker w = { .id = 0 };
+    char text[512];
+    w.data = peer();
+    w.hears = peer();
+    T_REQUIRE(sscanf(ask(w.hears, "CLIENT ID\r\n"), ":%ld", &w.id) == 1);
+    T_REQUIRE(strncmp(ask(w.hears, "SUBSCRIBE __redis__:invalidate\r\n"), "*3", 2) == 0);
+    (void)snprintf(text, sizeof text, "CLIENT TRACKING ON BCAST REDIRECT %ld %s\r\n", w.id,
+                   words);
+    T_EQ_STR(ask(w.data, text), "+OK\r\n");
+    return w;
+}
+
+static void worker_end(worker w)
+{
+    close(w.data);
+    close(w.hears);
+}
+
+/* ---- the store ---- */
+
+static void database_0_is_a_store_of_its_own(void)
+{
+    port_begin_with(with_shared);
+    const int a = peer();
+    T_EQ_STR(ask(a, "SET k v\r\nGET k\r\n"), "+OK\r\n$1\r\nv\r\n");
+    char got[8];
+    T_EQ_I64(cellar_get(port_store, "k", 1, got, sizeof got, NULL), CELLAR_MISS);
+    T_EQ_STR(ask(a, "SELECT 1\r\n"), "+OK\r\n");
+    T_CHECK(strncmp(ask(a, "SET k v\r\n"), "-READONLY ", 10) == 0);
+    T_CHECK(strncmp(ask(a, "SELECT 0\r\nPUBLISH a b\r\n") + 5, "-READONLY ", 10) == 0);
+    T_CHECK(strstr(ask(a, "MULTI\r\nSELECT 1\r\nSET k w\r\nEXEC\r\n"), "-ERR a transaction ") != NULL);
+    T_EQ_STR(ask(a, "GET k\r\n"), "$1\r\nw\r\n");
+    port_done(a);
+}
+
+static void program_keeps_its_other_databases(void)
+{
+    port_begin_with(writable_too);
+    const int a = peer();
+    T_EQ_STR(ask(a, "SELECT 1\r\nSET k 1\r\nSELECT 0\r\nEXISTS k\r\n"), "+OK\r\n+OK\r\n+OK\r\n:0\r\n");
+    cellar *db;
+    char got[8];
+    T_REQUIRE(cellar_namespace_open(port_store, "db1", NULL, &db) == CELLAR_OK);
+    T_EQ_I64(cellar_get(db, "k", 1, got, sizeof got, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(db), CELLAR_OK);
+    T_EQ_STR(ask(a, "SET app:~e 7\r\nSET k 2\r\nFLUSHALL\r\nEXISTS k app:~e\r\n"),
+             "+OK\r\n+OK\r\n+OK\r\n:0\r\n");
+    port_done(a);
+}
+
+/* Each command sees a control key as it sees any other one. */
+static void commands_work_on_control_keys(void)
+{
+    static const char *const both[] = {
+        "SET %s v\r\n", "GET %s\r\n", "SET %s w NX\r\n", "SET %s w NX GET PX 100\r\n",
+        "SET %s x XX KEEPTTL\r\n", "STRLEN %s\r\n", "TYPE %s\r\n", "EXISTS %s\r\n", "PTTL %s\r\n",
+        "PEXPIRE %s 5000\r\n", "PTTL %s\r\n", "SET %s y KEEPTTL\r\n", "PTTL %s\r\n",
+        "PERSIST %s\r\n", "TTL %s\r\n", "APPEND %s zz\r\n", "GET %s\r\n", "GETSET %s 5\r\n",
+        "INCRBY %s 7\r\n", "INCRBY %s none\r\n", "MGET %s none\r\n", "GETDEL %s\r\n", "GET %s\r\n",
+        "MSET %s 1 other 2\r\n", "SETRANGE %s 3 abc\r\n", "GET %s\r\n", "UNLINK %s\r\n",
+        "UNLINK %s\r\n", "SETNX %s n\r\n", "SETNX %s n\r\n", "PEXPIRE %s 0\r\n", "EXISTS %s\r\n",
+        "SET %s v PX 100\r\n",
+    };
+    port_begin_with(with_shared);
+    const int a = peer();
+    for (size_t i = 0; i < sizeof both / sizeof *both; i++) {
+        char text[2][96], first[256];
+        (void)snprintf(text[0], sizeof text[0], both[i], "app:key");
+        (void)snprintf(text[1], sizeof text[1], both[i], "app:~k:key");
+        (void)snprintf(first, sizeof first, "%s", ask(a, text[0]));
+        T_EQ_STR(ask(a, text[1]), first);
+    }
+    port_pass(101);
+    T_EQ_STR(ask(a, "GET app:key\r\nGET app:~k:key\r\n"), "$-1\r\n$-1\r\n");
+    port_done(a);
+}
+
+static void flood_of_values_evicts_no_control_key(void)
+{
+    port_begin_with(with_shared);
+    const int a = peer();
+    char text[2200];
+    for (int i = 0; i < 500; i++) {
+        (void)snprintf(text, sizeof text, "SET app:~k:%d v%d\r\n", i, i);
+        T_EQ_STR(ask(a, text), "+OK\r\n");
+    }
+    char value[2048];
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = '\0';
+    for (int i = 0; i < 4000; i++) {
+        (void)snprintf(text, sizeof text, "SET app:n:%d %s\r\n", i, value);
+        T_EQ_STR(ask(a, text), "+OK\r\n");
+    }
+    T_EQ_STR(ask(a, "EXISTS app:n:0\r\n"), ":0\r\n");
+    for (int i = 0; i < 500; i++) {
+        (void)snprintf(text, sizeof text, "EXISTS app:~k:%d\r\n", i);
+        T_EQ_STR(ask(a, text), ":1\r\n");
+    }
+    port_done(a);
+}
+
+static void full_table_of_control_keys_refuses_new_ones(void)
+{
+    port_begin_with(with_shared);
+    const int a = peer();
+    char text[64];
+    int stored = 0;
+    const char *got = "+OK\r\n";
+    while (strcmp(got, "+OK\r\n") == 0) {
+        (void)snprintf(text, sizeof text, "SET ~app:%d v PX %d\r\n", stored, stored < 10 ? 50 : 5000);
+        got = ask(a, text);
+        stored += *got == '+';
+    }
+    T_CHECK(strncmp(got, "-OOM ", 5) == 0);
+    T_CHECK(stored > 1000);
+    T_EQ_STR(ask(a, "SET ~app:11 w\r\nSET app:value v\r\n"), "+OK\r\n+OK\r\n");
+    port_pass(51); /* ten have expired */
+    T_EQ_STR(ask(a, "SET ~app:new v\r\n"), "+OK\r\n");
+    port_done(a);
+}
+
+/* ---- tracking ---- */
+
+static void change_is_heard_by_clients_with_its_prefix(void)
+{
+    port_begin_with(with_shared);
+    const worker w = worker_of("PREFIX app:a: PREFIX app:b:");
+    const int a = peer();
+    T_EQ_STR(ask(a, "SET app:a:1 v\r\nSET app:c:1 v\r\nSET app:b:22 v\r\n"), "+OK\r\n+OK\r\n+OK\r\n");
+    T_EQ_STR(heard(w.hears), ONE("7", "app:a:1") ONE("8", "app:b:22"));
+    /* what changes nothing is not heard */
+    (void)ask(a, "SET app:a:1 v NX\r\nSET app:a:2 v XX\r\nUNLINK app:a:2\r\nPEXPIRE app:a:2 9\r\n"
+                 "SET app:a:1 v NX GET\r\nGET app:a:1\r\nINCRBY app:a:1 1\r\n");
+    T_EQ_STR(heard(w.hears), "");
+    T_EQ_STR(ask(a, "MSET app:a:1 v app:x v app:a:2 v\r\n"), "+OK\r\n");
+    T_EQ_STR(heard(w.hears), HEAR "*2\r\n$7\r\napp:a:1\r\n$7\r\napp:a:2\r\n");
+    T_EQ_STR(ask(a, "PEXPIRE app:a:1 100\r\nUNLINK app:a:2\r\n"), ":1\r\n:1\r\n");
+    T_EQ_STR(heard(w.hears), ONE("7", "app:a:1") ONE("7", "app:a:2"));
+    worker_end(w);
+    port_done(a);
+}
+
+static void repeated_on_adds_prefixes(void)
+{
+    port_begin_with(with_shared);
+    const worker w = worker_of("NOLOOP PREFIX app:a:");
+    const int a = peer();
+    char text[128];
+    (void)snprintf(text, sizeof text, "CLIENT TRACKING ON BCAST NOLOOP REDIRECT %ld PREFIX app:b:\r\n",
+                   w.id);
+    T_EQ_STR(ask(w.data, text), "+OK\r\n");
+    T_EQ_STR(ask(a, "SET app:a:1 v\r\nSET app:b:1 v\r\n"), "+OK\r\n+OK\r\n");
+    T_EQ_STR(heard(w.hears), ONE("7", "app:a:1") ONE("7", "app:b:1"));
+    T_CHECK(strncmp(ask(w.data, "CLIENT TRACKING ON BCAST PREFIX app:\r\n"), "-ERR Prefix 'app:' overlaps",
+                    27) == 0);
+    T_EQ_STR(ask(w.data, "CLIENT TRACKING OFF\r\n"), "+OK\r\n");
+    (void)ask(a, "SET app:a:1 v\r\n");
+    T_EQ_STR(heard(w.hears), "");
+    worker_end(w);
+    port_done(a);
+}
+
+static void noloop_hides_own_changes_alone(void)
+{
+    port_begin_with(with_shared);
+    const worker w = worker_of("NOLOOP PREFIX app:");
+    const int a = peer();
+    T_EQ_STR(ask(w.data, "SET app:1 v\r\n"), "+OK\r\n");
+    T_EQ_STR(heard(w.hears), "");
+    T_EQ_STR(ask(a, "SET app:1 v\r\n"), "+OK\r\n");
+    T_EQ_STR(heard(w.hears), ONE("5", "app:1"));
+    /* in one round: own, foreign, own */
+    (void)tell_text(w.data, "SET app:1 x\r\n");
+    (void)tell_text(a, "SET app:1 y\r\n");
+    port_run();
+    T_EQ_STR(heard(w.hears), ONE("5", "app:1"));
+    worker_end(w);
+    port_done(a);
+}
+
+static void eviction_and_end_of_life_are_heard(void)
+{
+    port_begin_with(with_shared);
+    const worker w = worker_of("NOLOOP PREFIX app:");
+    T_EQ_STR(ask(w.data, "SET app:1 v PX 100\r\nSET app:~k:1 v PX 100\r\nSET app:first v\r\n"),
+             "+OK\r\n+OK\r\n+OK\r\n");
+    T_EQ_STR(heard(w.hears), "");
+    port_pass(101);
+    for (int i = 0; i < 20; i++) { port_pass(100); }
+    const char *got = heard(w.hears);
+    T_CHECK(strstr(got, "app:1\r\n") != NULL);
+    T_CHECK(strstr(got, "app:~k:1\r\n") != NULL);
+    char text[2200], value[2048];
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = '\0';
+    bool evicted = false;
+    for (int i = 0; i < 4000 && !evicted; i++) {
+        (void)snprintf(text, sizeof text, "SET x:%d %s\r\n", i, value);
+        (void)ask(w.data, text);
+        evicted = strstr(heard(w.hears), "app:first\r\n") != NULL;
+    }
+    T_CHECK(evicted);
+    worker_end(w);
+    port_end();
+}
+
+static void clears_are_heard_as_nil(void)
+{
+    static const char *const clears[] = { "FLUSHDB\r\n", "FLUSHALL\r\n", "CELLAR.BUMP\r\n",
+                                          "CELLAR.TAGDEL red\r\n" };
+    port_begin_with(writable_too);
+    const worker w = worker_of("PREFIX app:");
+    for (size_t i = 0; i < 4; i++) {
+        (void)ask(w.data, clears[i]);
+        T_EQ_STR(heard(w.hears), HEAR "*-1\r\n");
+    }
+    worker_end(w);
+    port_end();
+}
+
+static void resp3_client_hears_pushes_between_replies(void)
+{
+    port_begin_with(with_shared);
+    const int a = peer(), b = peer();
+    (void)ask(a, "HELLO 3\r\n");
+    T_EQ_STR(ask(a, "CLIENT TRACKING ON BCAST\r\n"), "+OK\r\n");
+    T_EQ_STR(ask(b, "SET k v\r\n"), "+OK\r\n");
+    T_EQ_STR(heard(a), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n");
+    T_EQ_STR(ask(a, "MULTI\r\nSET k w\r\nGET k\r\nEXEC\r\n"),
+             "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n$1\r\nw\r\n"
+             ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n");
+    close(b);
+    port_done(a);
+}
+
+static void redirection_ends_with_its_target(void)
+{
+    port_begin_with(with_shared);
+    const worker w = worker_of("PREFIX app:");
+    close(w.hears);
+    port_run();
+    T_EQ_STR(ask(w.data, "SET app:1 v\r\nRESET\r\nSET app:1 v\r\n"), "+OK\r\n+RESET\r\n+OK\r\n");
+    T_CHECK(strncmp(ask(w.data, "CLIENT TRACKING ON BCAST REDIRECT 99\r\n"), "-ERR The client ID", 18) == 0);
+    T_CHECK(strncmp(ask(w.data, "CLIENT TRACKING ON\r\n"), "-ERR the port tracks no single", 30) == 0);
+    port_done(w.data);
+}
+
+static void client_that_never_reads_is_closed(void)
+{
+    port_begin_with(with_shared);
+    const worker w = worker_of("PREFIX app:");
+    char text[1200], key[1001];
+    memset(key, 'k', sizeof key - 1);
+    key[sizeof key - 1] = '\0';
+    const int a = peer();
+    (void)snprintf(text, sizeof text, "SET app:%s v\r\n", key);
+    for (int i = 0; i < 4000 && port_stats().output_closed == 0; i++) { (void)ask(a, text); }
+    T_EQ_U64(port_stats().output_closed, 1);
+    T_EQ_STR(ask(w.data, "PING\r\n"), "+PONG\r\n");
+    worker_end(w);
+    port_done(a);
+}
+
+/* Without memory for the keys of the changes all keys count as changed. */
+static void changes_without_memory_are_heard_as_nil(void)
+{
+    port_begin_with(with_shared);
+    const worker w = worker_of("PREFIX app:");
+    const int a = peer();
+    for (uint64_t n = 1;; n++) {
+        T_CHECK(*ask(a, "PING\r\n") == '+');
+        (void)tell_text(a, "SET app:1 v\r\n");
+        (void)base_fault_alloc_arm(n, false);
+        port_run();
+        const bool fired = base_fault_alloc_site() != NULL;
+        (void)base_fault_alloc_arm(0, false);
+        const bool set = strcmp(hear(a, &(bool){ false }), "+OK\r\n") == 0;
+        const char *got = heard(w.hears);
+        if (set) { T_CHECK(strcmp(got, ONE("5", "app:1")) == 0 || strcmp(got, HEAR "*-1\r\n") == 0); }
+        if (!fired) { break; }
+    }
+    worker_end(w);
+    port_done(a);
+}
+
+/* ---- options ---- */
+
+static void refused(const cellar_resp_config *o, const char *why)
+{
+    cellar_resp *r;
+    cellar_error_info info = cellar_error_info_default();
+    T_EQ_I64(cellar_resp_open(port_store, o, &r), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_last_error(NULL, &info), CELLAR_OK);
+    T_CHECK(strstr(info.text, why) != NULL);
+}
+
+static void options_are_checked(void)
+{
+    cellar_host_config host;
+    port_store_open();
+    cellar_resp_config o = port_opts(&host);
+    o.shared_bytes = 1 << 20;
+    refused(&o, "shared_bytes must be at least 2 MiB");
+    o.shared_bytes = SHARED_BYTES;
+    o.namespaces = "0=users";
+    refused(&o, "database 0 is the shared store");
+    T_EQ_I64(rmdir(port_folder), 0);
+    api_shut(port_store);
+}
+
+T_MAIN("cellar_resp_shared", T_CASE(database_0_is_a_store_of_its_own),
+       T_CASE(program_keeps_its_other_databases), T_CASE(commands_work_on_control_keys),
+       T_CASE(flood_of_values_evicts_no_control_key),
+       T_CASE(full_table_of_control_keys_refuses_new_ones),
+       T_CASE(change_is_heard_by_clients_with_its_prefix), T_CASE(repeated_on_adds_prefixes),
+       T_CASE(noloop_hides_own_changes_alone), T_CASE(eviction_and_end_of_life_are_heard),
+       T_CASE(clears_are_heard_as_nil), T_CASE(resp3_client_hears_pushes_between_replies),
+       T_CASE(redirection_ends_with_its_target), T_CASE(client_that_never_reads_is_closed),
+       T_CASE(changes_without_memory_are_heard_as_nil), T_CASE(options_are_checked))
