@@ -33,8 +33,9 @@
 #include <stdint.h>
 
 #define CELLAR_VERSION_MAJOR 0
-#define CELLAR_VERSION_MINOR 2
+#define CELLAR_VERSION_MINOR 3
 #define CELLAR_VERSION_PATCH 0
+#define CELLAR_VERSION_DEV   1 /* 1: on the way to this version; 0: its release                   */
 #define CELLAR_ABI           3 /* rises with every incompatible change; number of the .so */
 
 #ifndef CELLAR_API             /* a host may define: static __attribute__((unused)) */
@@ -650,7 +651,7 @@ CELLAR_STRUCT(cellar_error_info, text);
  *     cellar_last_error(c, &e);                                                                  */
 CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out);
 
-/* Return the version of the library, "MAJOR.MINOR.PATCH".
+/* Return the version of the library, "MAJOR.MINOR.PATCH"; before its release with "-dev" behind it.
  * returns: static text
  * thread:  any, also signal handlers
  * cost:    O(1)

@@ -126,25 +126,31 @@ explains() { # FILE WORD...
 }
 t_case contributing_says_how_to_add_things explains .github/CONTRIBUTING.md 'Add a call' 'Add a metric' \
     'Add a lock rank' symbols.txt SYNC_RANKS metrics.h examples .ci/run
-open_section_is_newer() { # CHANGES.md begins with the version of the header, or an open, later one
-    v=$(sed -n 's/^#define CELLAR_VERSION_[A-Z]* //p' include/cellar.h | paste -sd .)
+# CHANGES.md begins with the version of the header. It says "Not released yet" as long as DEV is 1.
+first_section_fits() {
+    v=$(sed -n 's/^#define CELLAR_VERSION_[MP][A-Z]* *//p' include/cellar.h | paste -sd .)
+    dev=$(sed -n 's/^#define CELLAR_VERSION_DEV *\([01]\).*/\1/p' include/cellar.h)
     first=$(sed -n 's/^## \([0-9.]*\)$/\1/p' "$1" | head -n 1)
     open=$(sed -n '/^## /,$p' "$1" | head -n 4 | grep -c 'Not released yet')
-    echo "header $v, first section $first, open $open"
-    if [ "$v" = "$first" ]; then [ "$open" = 0 ]; else
-        [ "$open" = 1 ] && [ "$(printf '%s\n' "$v" "$first" | sort -V | tail -n 1)" = "$first" ]
+    echo "header $v, dev $dev, first section $first, open $open"
+    [ "$v" = "$first" ] && [ "$open" = "$dev" ]
+}
+wrong_sections_are_refused() { # another version; a section that is open when the header is not
+    sed 's/^## [0-9.]*$/## 9.0.0/' .github/CHANGES.md >"$t_tmp/changes"
+    ! first_section_fits "$t_tmp/changes" || return 1
+    if grep -q 'Not released yet' .github/CHANGES.md; then
+        sed 's/Not released yet/Released/' .github/CHANGES.md >"$t_tmp/changes"
+    else
+        sed '/^## /s/$/\n\nNot released yet./' .github/CHANGES.md >"$t_tmp/changes"
     fi
+    ! first_section_fits "$t_tmp/changes"
 }
-wrong_sections_are_refused() { # a released section later than the header; an open one before it
-    { echo '## 9.0.0'; sed '1,/^## /d; s/Not released yet//' .github/CHANGES.md; } >"$t_tmp/changes"
-    ! open_section_is_newer "$t_tmp/changes" || return 1
-    printf '## 0.0.1\n\nNot released yet.\n' >"$t_tmp/changes"
-    ! open_section_is_newer "$t_tmp/changes"
-}
-t_case open_section_of_changes_is_newer open_section_is_newer .github/CHANGES.md
+t_case first_section_of_changes_fits_the_header first_section_fits .github/CHANGES.md
 t_case wrong_sections_of_changes_are_refused wrong_sections_are_refused
-t_case contributing_has_a_version_policy explains .github/CONTRIBUTING.md '^## Versions' CELLAR_ABI \
-    'Retire a call' 'annotated tag' 'Not released yet'
+t_case readme_of_headers_has_a_version_policy explains include/README.md '^## Stability' CELLAR_ABI \
+    'Retired calls' 'CELLAR_VERSION_DEV'
+t_case contributing_says_how_to_release explains .github/CONTRIBUTING.md '^## Release' 'annotated tag' \
+    'Not released yet' CELLAR_VERSION_DEV
 t_case security_says_what_holds_and_how_to_report explains .github/SECURITY.md 'Hostile keys' \
     'Hostile files' 'Callers' 'Not promised' 'Report' CELLAR_E_INVAL CELLAR_E_CORRUPT \
     cellar_l2_cipher

@@ -80,7 +80,8 @@ version_agrees() { # compare with the object that plain left
         'int main(void) { puts(cellar_version()); return 0; }' >"$t_tmp/v.c"
     $CC -Idist "$t_tmp/v.c" "$t_tmp/o.o" -pthread -o "$t_tmp/v" || return 1
     [ "$("$t_tmp/v")" = "$(sed -n 's/^#define CELLAR_VERSION_M[AI][JN]OR *\([0-9]*\).*/\1/p
-        s/^#define CELLAR_VERSION_PATCH *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd. -)" ]
+        s/^#define CELLAR_VERSION_PATCH *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd. -)$(
+        sed -n 's/^#define CELLAR_VERSION_DEV *1.*/-dev/p' include/cellar.h)" ]
 }
 wrapper_runs() { # with the object that plain left
     $CXX -std=c++17 -O0 -Wall -Wextra -Werror -Idist tests/examples/cpp_wrapper.cc "$t_tmp/o.o" \

@@ -14,7 +14,7 @@
 # and the source id, so that a new commit makes new pairs.
 UTHASH   ?= $(if $(UTHASH_DIR),$(UTHASH_DIR)/uthash.h,$(shell echo '$(hash)include <uthash.h>' | \
   $(CC) $(CPPFLAGS) -E - 2>/dev/null | sed -n 's/^$(hash) 1 "\(.*uthash\.h\)".*/\1/p' | head -n 1))
-FOLD      = $(AWK) -v version='$(VERSION)' -v source_id='$(SOURCE_ID)' -v uthash='$(UTHASH)' \
+FOLD      = $(AWK) -v version='$(VERSION)$(DEV)' -v source_id='$(SOURCE_ID)' -v uthash='$(UTHASH)' \
             -v lines='$(LINES_WANTED)' -f src/tools/amalgamate.awk
 FOLD_cellar     = $(FOLD) -v pair=cellar -v headers='$(HEADERS_CACHE)' \
                   -v src='$(SRC_CORE)'
@@ -46,7 +46,7 @@ $(ONE_GUESTS): Makefile $(MK)/dropin.mk
 PAIR_FILES = $(foreach p,cellar cellar_all,dist/$(p).h dist/$(p).c)
 dropin: $(PAIR_FILES) dist/cellar.hpp $(ONE_CACHE) $(ONE_GUESTS)
 # The pair of the remote tier stands beside either and is compiled with -lhiredis.
-FOLD_REMOTE = $(AWK) -v version='$(VERSION)' -v source_id='$(SOURCE_ID)' -v pair=cellar_remote \
+FOLD_REMOTE = $(AWK) -v version='$(VERSION)$(DEV)' -v source_id='$(SOURCE_ID)' -v pair=cellar_remote \
               -v headers='$(REMOTE_HEADERS)' -v src='src/base/sha256.c src/tls/tls.c $(REMOTE_SRC)' -v lines='$(LINES_WANTED)' \
               -f src/tools/amalgamate.awk
 REMOTE_FROM = $(wildcard src/base/sha256.* src/base/port.h src/tls/*) $(REMOTE_SRC) $(wildcard src/remote/*.h) $(REMOTE_HEADERS) src/tools/amalgamate.awk \

@@ -23,7 +23,7 @@ refused() { # STDERR ARGUMENT...: exit code 2, this one line on stderr, nothing 
 version_lines() {
     "$bin" --version >"$t_tmp/version" && "$bin" version | cmp - "$t_tmp/version" || return 1
     cat "$t_tmp/version"
-    grep -q '^cellar [0-9]*\.[0-9]*\.[0-9]* (source ..*)$' "$t_tmp/version" &&
+    grep -q '^cellar [0-9]*\.[0-9]*\.[0-9]*\(-dev\)* (source ..*)$' "$t_tmp/version" &&
         grep -Eq '^compiler +.*[0-9]+\.[0-9]+.*, C standard 2[0-9]{5}, (32|64) bits$' \
             "$t_tmp/version" &&
         grep -Eq '^allocator +(malloc|mimalloc)$' "$t_tmp/version" &&
@@ -34,6 +34,7 @@ t_case version_names_source_compiler_and_libraries version_lines
 version_of_header() {
     want=$(sed -n 's/^#define CELLAR_VERSION_M[AI][JN]OR *\([0-9]*\).*/\1/p
         s/^#define CELLAR_VERSION_PATCH *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd. -)
+    ! grep -q '^#define CELLAR_VERSION_DEV *1' include/cellar.h || want=$want-dev
     "$bin" --version | grep -q "^cellar $want "
 }
 t_case version_is_that_of_the_header version_of_header
