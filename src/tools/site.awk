@@ -29,13 +29,23 @@ function slug(text)
     return text
 }
 
-# The name of a page: "guide" of include/guide.md, "headers" of include/README.md.
-function page_of(path)
+# The name of a page: "guide" of include/guide.md, "headers" of include/README.md. "": no page.
+function page_of(path,    i)
 {
-    if (path ~ /include\/README\.md$/ || path == "README.md" && page != "cellar") return "headers"
-    if (path ~ /^README\.md$/) return "cellar"
+    if (path ~ /^include\/cellar[a-z_0-9]*\.h$/) return substr(path, 9)
+    for (i = 1; i < ARGC && ARGV[i] != path; i++) { }
+    if (i == ARGC) return ""
+    if (path ~ /README\.md$/) return path == "README.md" ? "cellar" : "headers"
     sub(/^.*\//, "", path)
-    return path ~ /^cellar.*\.h$/ ? path : path ~ /\.md$/ ? substr(path, 1, length(path) - 3) : ""
+    return tolower(substr(path, 1, length(path) - 3))
+}
+
+# The path from the root of what the present page calls `path`.
+function from_root(path)
+{
+    path = folder path
+    while (sub(/[^\/.]+\/\.\.\/|\.[a-z]+\/\.\.\//, "", path)) { }
+    return path == "include" ? "include/README.md" : path
 }
 
 # The place that a link of the present page names, or "" if it is not in the site.
@@ -44,9 +54,7 @@ function place(to,    at, path, anchor)
     at = index(to, "#")
     path = at ? substr(to, 1, at - 1) : to
     anchor = at ? "-" substr(to, at + 1) : ""
-    if (path ~ /^\.\.\// || path ~ /^[a-z.]+\// && path !~ /^include(\/|$)/) return ""
-    if (path == "include") path = "include/README.md"
-    path = path == "" ? page : page_of(path)
+    path = path == "" ? page : page_of(from_root(path))
     return path == "" ? "" : "#" path anchor
 }
 
@@ -77,6 +85,7 @@ function inline(text,    out, at, label, to)
 
 function picture(path,    line, out)
 {
+    path = folder path
     while ((getline line < path) > 0) out = out line "\n"
     close(path)
     sub(/ xmlns="[^"]*"/, "", out)
@@ -131,7 +140,7 @@ BEGIN {
     for (i in call) if (i ~ /\.h$/) delete call[i]
 }
 
-FNR == 1 { page = FILENAME == "README.md" ? "cellar" : ""; page = page_of(FILENAME) }
+FNR == 1 { folder = FILENAME; sub(/[^\/]*$/, "", folder); page = page_of(FILENAME) }
 /^```/ {
     close_block()
     fenced = !fenced
