@@ -7,10 +7,11 @@
  *                    -> parts after
  *            end:    parts at the end, once
  * PARTS      CACHE_PARTS has a row for each part of the store that hears of changes, in order. A
- *            new part is a row and its functions.
+ *            new part is a row and its functions. A part that wants to hear of sets has a bit in
+ *            `carries` of the namespace or is counted in `observers`: the short path of set.c
+ *            leaves such sets to this file.
  * INVARIANTS A part hears of each change once at the end, and of each of its rounds before and
- *            after the step. A change of a store that nothing observes has no rounds but one step:
- *            the parts that only observed stores have are not asked.
+ *            after the step, if a part wants that.
  *            A veto in the window means that the namespace was cleared meanwhile. The change
  *            retries with the new generation, so a set that returns after a clear has happened
  *            after it. A delete retries, too: no load of the new generation may outlive it.
@@ -173,6 +174,11 @@ static bool cache_policy_refused(cellar_err err)
     return err == CELLAR_E_DENIED || err == CELLAR_E_LIMIT || err == CELLAR_E_UNSUPPORTED;
 }
 
+BASE_INLINE bool cache_policy_wants(const cellar *c, bool adds)
+{
+    return adds && (base_load_rlx(&c->carries) & CACHE_CARRIES_POLICY) != 0;
+}
+
 /* Let the policy of the namespace change the plan, or refuse the write. */
 static void cache_policy_before(cache_change *ch, cache_step *r)
 {
@@ -185,6 +191,12 @@ static void cache_policy_before(cache_change *ch, cache_step *r)
 }
 
 /* ---- part: tier ---- */
+
+BASE_INLINE bool cache_tier_wants(const cellar *c, bool adds)
+{
+    (void)adds;
+    return cache_is_observed(c->store); /* listeners, too: the step is told in order */
+}
 
 /* Return whether a call of the program writes the value of a key, or deletes it. */
 static bool cache_is_write(const cache_change *ch)
@@ -346,6 +358,11 @@ static void cache_tier_after(cache_change *ch, cache_step *r)
 
 /* ---- part: Bloom filter ---- */
 
+BASE_INLINE bool cache_bloom_wants(const cellar *c, bool adds)
+{
+    return adds && base_load_acq(&c->bloom) != NULL;
+}
+
 /* Add the key to the filter before its value is visible. */
 static void cache_bloom_before(cache_change *ch, cache_step *r)
 {
@@ -356,6 +373,13 @@ static void cache_bloom_before(cache_change *ch, cache_step *r)
 static void cache_bloom_after(cache_change *ch, cache_step *r)
 {
     if (cache_stores_value(ch, ch->kind)) { cache_filter_end(ch->c, ch->k, &r->filter); }
+}
+
+/* Add the key to a filter that was opened meanwhile. */
+BASE_ALWAYS_INLINE void cache_bloom_late(const cache_change *ch, cache_change_kind kind)
+{
+    cache_filter none = { NULL, 0, 0 };
+    if (cache_stores_value(ch, kind)) { cache_filter_end(ch->c, ch->k, &none); }
 }
 
 /* ---- part: what the change ended ---- */
@@ -496,29 +520,40 @@ BASE_ALWAYS_INLINE void cache_durability_end(cache_change *ch, cache_change_kind
     }
 }
 
-/* List the parts, a row for each: before the step, after the step, at the end of the change. */
-#define CACHE_PARTS(X)                                              \
-    X(cache_policy_before, CACHE_NOT_ASKED, CACHE_NOT_ASKED)        \
-    X(cache_tier_before, cache_tier_after, CACHE_NOT_ASKED)         \
-    X(cache_bloom_before, cache_bloom_after, CACHE_NOT_ASKED)       \
-    X(CACHE_NOT_ASKED, CACHE_NOT_ASKED, cache_ended_end)            \
-    X(CACHE_NOT_ASKED, CACHE_NOT_ASKED, cache_durability_end)
+/* List the parts, a row for each: whether it wants to hear of each step of the change; functions
+ * before a step, after it, after a step that no part wanted, and at the end of the change. */
+#define CACHE_PARTS(X)                                                                      \
+    X(cache_policy_wants, cache_policy_before, CACHE_SKIP, CACHE_SKIP, CACHE_SKIP)          \
+    X(cache_tier_wants, cache_tier_before, cache_tier_after, CACHE_SKIP, CACHE_SKIP)        \
+    X(cache_bloom_wants, cache_bloom_before, cache_bloom_after, cache_bloom_late, CACHE_SKIP) \
+    X(CACHE_NEVER, CACHE_SKIP, CACHE_SKIP, CACHE_SKIP, cache_ended_end)                     \
+    X(CACHE_NEVER, CACHE_SKIP, CACHE_SKIP, CACHE_SKIP, cache_durability_end)
 
-#define CACHE_NOT_ASKED(...) (void)0
-#define CACHE_PART_BEFORE(before, after, end) before(ch, &r);
-#define CACHE_PART_AFTER(before, after, end) after(ch, &r);
-#define CACHE_PART_END(before, after, end) end(ch, kind);
+#define CACHE_NEVER(...) false
+#define CACHE_SKIP(...) (void)0
+#define CACHE_PART_WANTS(wants, before, after, late, end) || wants(c, adds)
+#define CACHE_PART_BEFORE(wants, before, after, late, end) before(ch, &r);
+#define CACHE_PART_AFTER(wants, before, after, late, end) after(ch, &r);
+#define CACHE_PART_LATE(wants, before, after, late, end) late(ch, kind);
+#define CACHE_PART_END(wants, before, after, late, end) end(ch, kind);
+
+/* Return whether a part wants to hear of each step of the change. */
+BASE_ALWAYS_INLINE bool cache_parts_want(const cellar *c, cache_change_kind kind)
+{
+    const bool adds = kind == CACHE_PUT || kind == CACHE_INCREMENT;
+    return false CACHE_PARTS(CACHE_PART_WANTS);
+}
 
 /* ---- one round ---- */
 
-BASE_ALWAYS_INLINE void cache_change_deadline(const cache_change *ch)
+BASE_ALWAYS_INLINE void cache_step_deadline(const cache_change *ch)
 {
     if (ch->plan != NULL && ch->spec != NULL) {
         ch->spec->deadline_ms = cache_plan_deadline(ch->c, ch->plan, ch->k->hash);
     }
 }
 
-BASE_ALWAYS_INLINE cellar_err cache_change_step(cache_change *ch, cache_change_kind kind)
+BASE_ALWAYS_INLINE cellar_err cache_step_l1(cache_change *ch, cache_change_kind kind)
 {
     static const l1_put_spec there = { .deadline_ms = BASE_NEVER_MS };
     l1 *l = ch->c->l1;
@@ -548,7 +583,7 @@ BASE_ALWAYS_INLINE cellar_err cache_change_step(cache_change *ch, cache_change_k
 
 /* Make a step that stores with the tag of the life of the namespace in front of its tags. A load
  * has its birth from its flight, a write without tags is born now. */
-static cellar_err cache_change_lives(cache_change *ch, const cache_shared *h)
+static cellar_err cache_step_with_life(cache_change *ch, const cache_shared *h)
 {
     uint64_t fps[BASE_TAGS_MAX];
     l1_put_spec *p = ch->spec;
@@ -558,7 +593,7 @@ static cellar_err cache_change_lives(cache_change *ch, const cache_shared *h)
         r.tag_fps = fps;
         return l1_renew(ch->c->l1, ch->k, &r, NULL);
     }
-    if (ch->kind != CACHE_PUT) { return cache_change_step(ch, ch->kind); }
+    if (ch->kind != CACHE_PUT) { return cache_step_l1(ch, ch->kind); }
     const uint64_t *const own = p->tag_fps;
     const uint32_t count = p->tag_count;
     if (count == 0 && p->change != L1_CHANGE_PUBLISH) {
@@ -566,47 +601,36 @@ static cellar_err cache_change_lives(cache_change *ch, const cache_shared *h)
     }
     p->tag_count = cache_shared_tags(h, own, count, fps);
     p->tag_fps = fps;
-    const cellar_err err = cache_change_step(ch, CACHE_PUT);
+    const cellar_err err = cache_step_l1(ch, CACHE_PUT);
     p->tag_fps = own; /* the tier gets the tags of the program */
     p->tag_count = count;
     return err;
 }
 
-/* Make the step in an observed store, between the parts. */
-static void cache_change_observed(cache_change *ch)
+/* Make a step between what the parts do before and after it. */
+static void cache_step_with_parts(cache_change *ch)
 {
     cache_step r;
     ch->err = CELLAR_OK;
     CACHE_PARTS(CACHE_PART_BEFORE)
-    cache_change_deadline(ch);
+    cache_step_deadline(ch);
     const cache_shared *h = cache_shared_of(ch->c);
     if (h != NULL && ch->spec != NULL) {
         ch->spec->deadline_ms = cache_shared_until(h, ch->spec->deadline_ms);
     }
     if (ch->err == CELLAR_OK) {
-        ch->err = h != NULL && h->life != 0 ? cache_change_lives(ch, h)
-                                            : cache_change_step(ch, ch->kind);
+        ch->err = h != NULL && h->life != 0 ? cache_step_with_life(ch, h)
+                                            : cache_step_l1(ch, ch->kind);
     }
     CACHE_PARTS(CACHE_PART_AFTER)
 }
 
-/* Make the step in a store that nothing observes. */
-BASE_ALWAYS_INLINE void cache_change_alone(cache_change *ch, cache_change_kind kind)
+/* Make a step that no part wants to hear of. */
+BASE_ALWAYS_INLINE void cache_step_without_parts(cache_change *ch, cache_change_kind kind)
 {
-    cache_filter none = { NULL, 0, 0 };
-    cache_change_deadline(ch);
-    ch->err = cache_change_step(ch, kind);
-    /* a filter may have been opened meanwhile */
-    if (cache_stores_value(ch, kind)) { cache_filter_end(ch->c, ch->k, &none); }
-}
-
-/* Return whether a part wants to hear of each step of the change. */
-BASE_ALWAYS_INLINE bool cache_change_is_observed(const cellar *c, cache_change_kind kind)
-{
-    const bool adds = kind == CACHE_PUT || kind == CACHE_INCREMENT;
-    return cache_is_observed(c->store) ||
-           (adds && (base_load_acq(&c->bloom) != NULL ||
-                     (base_load_rlx(&c->carries) & CACHE_CARRIES_POLICY) != 0));
+    cache_step_deadline(ch);
+    ch->err = cache_step_l1(ch, kind);
+    CACHE_PARTS(CACHE_PART_LATE)
 }
 
 /* ---- rounds ---- */
@@ -646,7 +670,7 @@ static bool cache_change_rekeys(cache_change *ch, unsigned rounds)
 
 /* Return whether the change needs one more round. The same for a delete: a load of the new
  * generation must not outlive it. */
-BASE_COLD static bool cache_change_again(cache_change *ch, unsigned rounds)
+BASE_COLD static bool cache_change_repeats(cache_change *ch, unsigned rounds)
 {
     const cache_store *s = ch->c->store;
     switch (ch->kind) {
@@ -672,8 +696,8 @@ BASE_COLD static bool cache_change_again(cache_change *ch, unsigned rounds)
     return false;
 }
 
-/* Return whether cache_change_again has to be asked. Without flights no value was ever loaded. */
-BASE_ALWAYS_INLINE bool cache_change_unsure(const cache_change *ch, cache_change_kind kind)
+/* Return whether cache_change_repeats has to be asked. Without flights no value was ever loaded. */
+BASE_ALWAYS_INLINE bool cache_change_may_repeat(const cache_change *ch, cache_change_kind kind)
 {
     switch (kind) {
     case CACHE_PUT: return ch->err == CELLAR_CONFLICT;
@@ -722,52 +746,46 @@ static void cache_count_step(cache_change *ch, l1_gone before)
     if (!removed) { ch->gone = before; }
 }
 
-/* Make the rounds of a change; `stepped`: the first step is done. */
-BASE_NOINLINE static cellar_err cache_change_rounds(cache_change *ch, bool stepped)
+BASE_NOINLINE CELLAR_PRIVATE cellar_err cache_change_run(cache_change *ch)
 {
     unsigned rounds = 0;
     do {
-        const l1_gone before = stepped ? L1_GONE_NOTHING : ch->gone;
-        if (!stepped) {
+        l1_gone before = L1_GONE_NOTHING;
+        if ((ch->flags & CACHE_STEPPED) == 0) {
+            before = ch->gone;
             ch->gone = L1_GONE_NOTHING;
-            if (cache_change_is_observed(ch->c, ch->kind)) {
-                cache_change_observed(ch);
+            if (cache_parts_want(ch->c, ch->kind)) {
+                cache_step_with_parts(ch);
             } else {
-                cache_change_alone(ch, ch->kind);
+                cache_step_without_parts(ch, ch->kind);
             }
         }
         cache_count_step(ch, before);
-        ch->flags |= CACHE_COUNTED;
-        stepped = false;
-    } while (cache_change_unsure(ch, ch->kind) && cache_change_again(ch, ++rounds));
+        ch->flags = (ch->flags & ~CACHE_STEPPED) | CACHE_COUNTED;
+    } while (cache_change_may_repeat(ch, ch->kind) && cache_change_repeats(ch, ++rounds));
     if (ch->err == CELLAR_E_BUSY || ch->err == CELLAR_E_CLOSED) {
         return cache_change_failed(ch->c, ch->kind, ch->err, ch->below);
     }
     return cache_change_end(ch, ch->kind);
 }
 
-/* Make the change by one step, if nothing observes the store; else by rounds. `ch` stays in
- * registers. */
-BASE_ALWAYS_INLINE cellar_err cache_change_fast(cache_change *ch, cache_change_kind kind)
+/* Make the change as cache_change_run does, for a kind that is known here: `ch` stays in registers
+ * as long as one step that no part wants to hear of is enough. */
+BASE_ALWAYS_INLINE cellar_err cache_change_run_inline(cache_change *ch, cache_change_kind kind)
 {
-    bool stepped = false;
-    if (BASE_LIKELY(!cache_change_is_observed(ch->c, kind))) {
-        cache_change_alone(ch, kind);
-        if (BASE_LIKELY(!cache_change_unsure(ch, kind))) { return cache_change_end(ch, kind); }
-        stepped = true;
+    uint32_t flags = ch->flags;
+    if (BASE_LIKELY(!cache_parts_want(ch->c, kind))) {
+        cache_step_without_parts(ch, kind);
+        if (BASE_LIKELY(!cache_change_may_repeat(ch, kind))) { return cache_change_end(ch, kind); }
+        flags |= CACHE_STEPPED;
     }
     /* field by field: no other line needs `ch` in memory */
-    cache_change all = { .c = ch->c, .k = ch->k, .kind = kind, .flags = ch->flags, .by = ch->by,
+    cache_change all = { .c = ch->c, .k = ch->k, .kind = kind, .flags = flags, .by = ch->by,
                          .spec = ch->spec, .plan = ch->plan, .opts = ch->opts, .delta = ch->delta,
                          .init = ch->init, .err = ch->err, .gone = ch->gone };
-    const cellar_err err = cache_change_rounds(&all, stepped);
+    const cellar_err err = cache_change_run(&all);
     ch->number = all.number;
     return err;
-}
-
-CELLAR_PRIVATE cellar_err cache_change_run(cache_change *ch)
-{
-    return cache_change_rounds(ch, false);
 }
 
 CELLAR_PRIVATE cellar_err cache_increment_key(cellar *c, l1_key *k, int64_t delta, int64_t init,
@@ -776,7 +794,7 @@ CELLAR_PRIVATE cellar_err cache_increment_key(cellar *c, l1_key *k, int64_t delt
     cache_plan plan; /* of a new counter: an existing one needs neither clock nor options */
     cache_change ch = { .c = c, .k = k, .plan = if_new != NULL ? &plan : NULL, .opts = if_new,
                         .delta = delta, .init = init };
-    const cellar_err err = cache_change_fast(&ch, CACHE_INCREMENT);
+    const cellar_err err = cache_change_run_inline(&ch, CACHE_INCREMENT);
     *number = ch.number;
     return err;
 }
@@ -818,7 +836,7 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
     cache_change ch = { .c = c, .k = k, .spec = &plan->spec, .plan = plan,
                         .flags = (plan->durable ? CACHE_DURABLE_SET : 0u) |
                                  (plan->commit_later ? CACHE_BATCH : 0u) };
-    const cellar_err err = cache_change_fast(&ch, CACHE_PUT);
+    const cellar_err err = cache_change_run_inline(&ch, CACHE_PUT);
     if (BASE_UNLIKELY(err == CELLAR_E_DENIED)) { cache_put_denied(c, k, plan); }
     if (err == CELLAR_OK && plan->version_out != NULL) { *plan->version_out = p->version; }
     return err;
@@ -827,7 +845,7 @@ CELLAR_PRIVATE cellar_err cache_put(cellar *c, l1_key *k, cache_plan *plan)
 CELLAR_PRIVATE cellar_err cache_delete(cellar *c, l1_key *k, bool batch)
 {
     cache_change ch = { .c = c, .k = k, .flags = batch ? CACHE_BATCH : 0u };
-    return cache_change_fast(&ch, CACHE_DELETE);
+    return cache_change_run_inline(&ch, CACHE_DELETE);
 }
 
 CELLAR_PRIVATE cellar_err cache_delete_if(cellar *c, l1_key *k, l1_put_spec *only_if, bool copy)
@@ -838,8 +856,8 @@ CELLAR_PRIVATE cellar_err cache_delete_if(cellar *c, l1_key *k, l1_put_spec *onl
 }
 
 /* Stay out of line: a set without a tier needs no space for a scope. */
-BASE_NOINLINE CELLAR_PRIVATE bool cache_change_over(cellar *c, const l1_key *k, const void *value,
-                                                    size_t value_len, int64_t deadline_ms)
+BASE_NOINLINE CELLAR_PRIVATE bool cache_overwrite(cellar *c, const l1_key *k, const void *value,
+                                                  size_t value_len, int64_t deadline_ms)
 {
     const cache_store *s = c->store;
     cache_scope f;

@@ -26,6 +26,7 @@ typedef enum cache_change_kind {
 #define CACHE_ASKS 2048u     /* DELETE in memory: the shared tier makes the change `ask` */
 #define CACHE_COPY 512u      /* DELETE of the copy in the cache: no write of the program */
 #define CACHE_FOUND 64u      /* private: an earlier round removed an entry */
+#define CACHE_STEPPED 4096u  /* private: the first step was made, and no part heard of it */
 #define CACHE_WAS_ON_DISK 8u /* private: DELETE of an entry that only the disk had */
 
 /* A change that a shared tier makes if a condition holds. Memory loses the entry first. */
@@ -74,8 +75,8 @@ CELLAR_PRIVATE cellar_err cache_delete(cellar *c, l1_key *k, bool batch);
 CELLAR_PRIVATE cellar_err cache_delete_if(cellar *c, l1_key *k, l1_put_spec *only_if, bool copy);
 /* Overwrite a plain entry of the same size, if only a tier observes the store. Return false in
  * doubt, with nothing done. */
-CELLAR_PRIVATE bool cache_change_over(cellar *c, const l1_key *k, const void *value,
-                                      size_t value_len, int64_t deadline_ms);
+CELLAR_PRIVATE bool cache_overwrite(cellar *c, const l1_key *k, const void *value,
+                                    size_t value_len, int64_t deadline_ms);
 /* Inform flights and stamps inside the window of a change. Return false: veto. */
 CELLAR_PRIVATE bool cache_change_window(void *ctx, uint64_t hash, uint32_t generation,
                                         const void *key, size_t key_len, l1_change change,

@@ -71,7 +71,7 @@ BASE_ALWAYS_INLINE bool cache_set_short(cellar *c, const base_thread_record *sel
     if (BASE_UNLIKELY(cache_is_observed(c->store))) {
         *tagged = l1_tagged(c->l1, k);
         if (!*tagged || !cache_set_plain(c, ttl_ms, &deadline) ||
-            !cache_change_over(c, k, value, value_len, deadline)) {
+            !cache_overwrite(c, k, value, value_len, deadline)) {
             return false;
         }
         cache_set_replaced(c, self, k);
