@@ -6,12 +6,16 @@
  * INVARIANTS There is no interpreter. Five texts are recognised byte for byte: release, extend and
  *            reacquire of the locks of redis-py (4.3 to 8.1), and the two increments of
  *            django-redis (5.2 to 7.0). Each is one cellar_update. Every other text is refused.
- *            The five are always known: EVALSHA needs no SCRIPT LOAD before.
+ *            The five are always known: EVALSHA needs no SCRIPT LOAD before. So are those of the
+ *            remote tier, on a port with a shared store (shared_script.c).
  * LOCKING    None. */
+#include "base/log.h"
 #include "base/num.h"
 #include "base/sha256.h"
 #include "resp/data.h"
 #include "resp/entry.h"
+#include "resp/shared.h"
+#include "resp/shared_script.h"
 
 #include <string.h>
 
@@ -130,27 +134,39 @@ static const resp_script resp_scripts[] = {
 };
 #define RESP_SCRIPTS (sizeof resp_scripts / sizeof resp_scripts[0])
 
-static const resp_script *resp_script_of_text(const cellar_bytes *text)
+/* A script of either table; of no table: both NULL. */
+typedef struct resp_found {
+    const resp_script *own;
+    const resp_shared_script *shared;
+} resp_found;
+
+static bool resp_found_none(const resp_found *f) { return f->own == NULL && f->shared == NULL; }
+
+static resp_found resp_script_of_text(const cellar_resp *r, const cellar_bytes *text)
 {
     unsigned char digest[32];
+    resp_found f = { NULL, NULL };
     base_sha256 sum;
     base_sha256_init(&sum);
     base_sha256_add(&sum, text->data, text->len);
     base_sha256_end(&sum, digest);
     for (size_t i = 0; i < RESP_SCRIPTS; i++) {
         if (memcmp(digest, resp_scripts[i].sha256, sizeof digest) == 0) {
-            return &resp_scripts[i];
+            f.own = &resp_scripts[i];
         }
     }
-    return NULL;
+    if (r->shared.store != NULL) { f.shared = resp_shared_script_of(digest); }
+    return f;
 }
 
-static const resp_script *resp_script_of_name(const cellar_bytes *name)
+static resp_found resp_script_of_name(const cellar_resp *r, const cellar_bytes *name)
 {
+    resp_found f = { NULL, NULL };
     for (size_t i = 0; i < RESP_SCRIPTS; i++) {
-        if (resp_is(name, resp_scripts[i].sha1)) { return &resp_scripts[i]; }
+        if (resp_is(name, resp_scripts[i].sha1)) { f.own = &resp_scripts[i]; }
     }
-    return NULL;
+    if (r->shared.store != NULL) { f.shared = resp_shared_script_named(name); }
+    return f;
 }
 
 /* Read the number of keys. False: an error was written. */
@@ -166,10 +182,15 @@ static bool resp_script_keys(resp_client *c, const cellar_bytes *argv, uint32_t 
     return *keys >= 0;
 }
 
-static void resp_script_run(resp_client *c, const resp_script *s, const cellar_bytes *argv,
+static void resp_script_run(resp_client *c, const resp_found *f, const cellar_bytes *argv,
                             uint32_t argc, int64_t keys)
 {
-    if (keys != 1 || argc != 4 + s->args) {
+    const resp_script *const s = f->own;
+    if (f->shared != NULL && !resp_is_shared(c)) {
+        resp_error(c, "ERR this script runs on database 0");
+    } else if (f->shared != NULL) {
+        resp_shared_script_run(c, f->shared, argv + 3, (uint32_t)keys, argc - 3 - (uint32_t)keys);
+    } else if (keys != 1 || argc != 4 + s->args) {
         resp_error(c, "ERR this script takes 1 key and %u arguments", s->args);
     } else if (argv[3].len == 0 || argv[3].len > CELLAR_KEY_MAX) {
         resp_error(c, "ERR invalid key");
@@ -179,40 +200,53 @@ static void resp_script_run(resp_client *c, const resp_script *s, const cellar_b
     }
 }
 
+/* Refuse a text. A worker of another version of the library has other scripts. */
+static void resp_script_unknown(resp_client *c)
+{
+    resp_error(c, "ERR scripts are not supported");
+    if (c->of->shared.store != NULL) {
+        base_log(&c->of->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_UNSUPPORTED,
+                 "%s sends a script that cellar %s does not know: processes of one port must have "
+                 "one version", c->address, cellar_version());
+    }
+}
+
 RESP_CALL(resp_cmd_eval)
 {
     int64_t keys;
     if (!resp_script_keys(c, argv, argc, &keys)) { return; }
-    const resp_script *s = resp_script_of_text(&argv[1]);
-    if (s == NULL) {
-        resp_error(c, "ERR scripts are not supported");
+    const resp_found f = resp_script_of_text(c->of, &argv[1]);
+    if (resp_found_none(&f)) {
+        resp_script_unknown(c);
     } else {
-        resp_script_run(c, s, argv, argc, keys);
+        resp_script_run(c, &f, argv, argc, keys);
     }
 }
 
 RESP_CALL(resp_cmd_evalsha)
 {
     int64_t keys;
-    const resp_script *s = resp_script_of_name(&argv[1]);
+    const resp_found f = resp_script_of_name(c->of, &argv[1]);
     if (argv[1].len == RESP_SHA1_TEXT && !resp_script_keys(c, argv, argc, &keys)) { return; }
-    if (s == NULL) {
+    if (resp_found_none(&f)) {
         resp_error(c, "NOSCRIPT No matching script. Please use EVAL.");
     } else {
-        resp_script_run(c, s, argv, argc, keys);
+        resp_script_run(c, &f, argv, argc, keys);
     }
 }
 
 RESP_CALL(resp_cmd_script)
 {
     if (resp_is(&argv[1], "load")) {
-        const resp_script *s = argc == 3 ? resp_script_of_text(&argv[2]) : NULL;
         if (argc != 3) {
             resp_wrong_arity(c, "script|load");
-        } else if (s == NULL) {
-            resp_error(c, "ERR scripts are not supported");
+            return;
+        }
+        const resp_found f = resp_script_of_text(c->of, &argv[2]);
+        if (resp_found_none(&f)) {
+            resp_script_unknown(c);
         } else {
-            resp_bulk_text(c, s->sha1);
+            resp_bulk_text(c, f.own != NULL ? f.own->sha1 : resp_shared_script_name(f.shared));
         }
     } else if (resp_is(&argv[1], "exists")) {
         if (argc < 3) {
@@ -221,7 +255,8 @@ RESP_CALL(resp_cmd_script)
         }
         resp_array(c, argc - 2);
         for (uint32_t i = 2; i < argc; i++) {
-            resp_int(c, resp_script_of_name(&argv[i]) != NULL);
+            const resp_found f = resp_script_of_name(c->of, &argv[i]);
+            resp_int(c, !resp_found_none(&f));
         }
     } else {
         resp_unknown_sub(c, argv, "SCRIPT");

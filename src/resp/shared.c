@@ -128,12 +128,14 @@ CELLAR_PRIVATE bool resp_shared_unlink(resp_client *c, cellar_bytes key)
 {
     bool gone = false;
     (void)resp_delete(c, c->of->shared.store, key, &gone);
+    c->of->shared.wrote = true; /* also without a key, as in Redis */
     return gone;
 }
 
 CELLAR_PRIVATE bool resp_shared_pexpire(resp_client *c, cellar_bytes key, int64_t ttl_ms)
 {
     if (ttl_ms <= 0) { return resp_shared_unlink(c, key); }
+    c->of->shared.wrote = true;
     return resp_touch(c, c->of->shared.store, key, ttl_ms) == CELLAR_OK;
 }
 
