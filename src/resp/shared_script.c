@@ -382,7 +382,7 @@ static bool script_append(resp_value *v, const void *bytes, size_t len)
         resp_value_free(v);
         *v = grown;
     }
-    memcpy(v->bytes + v->len, bytes, len);
+    if (len > 0) { memcpy(v->bytes + v->len, bytes, len); }
     v->len += len;
     return true;
 }
