@@ -225,7 +225,7 @@ static resp_parsed resp_array_parse(resp_client *c, const unsigned char *p, size
 static bool resp_space(unsigned char b) { return b == ' ' || b == '\t' || b == '\r'; }
 
 /* Return whether a byte is in no line that a client of Redis sends. */
-static bool resp_control(unsigned char b)
+static bool resp_strange(unsigned char b)
 {
     return b < ' ' ? b != '\t' && b != '\r' : b == 0x7f;
 }
@@ -311,7 +311,7 @@ static resp_parsed resp_inline_parse(resp_client *c, unsigned char *p, size_t n,
 {
     size_t len = c->scan, i = 0;
     while (len < n && p[len] != '\n') {
-        if (resp_control(p[len])) { return resp_foreign_line(c, "control byte in inline request"); }
+        if (resp_strange(p[len])) { return resp_foreign_line(c, "control byte in inline request"); }
         len++;
     }
     if (len == n) {
