@@ -321,95 +321,135 @@ static BASE_NOINLINE SYNC_HOLDS(L1_LANE) uint64_t
     return a->hash[a->used++ % L1_AHEAD];
 }
 
-static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q, bool force,
-                                                    bool rotate, l1_victims *v, l1_freed *freed)
-{
-    uint64_t pos;
-    uint32_t *at;
-    if (!l1_cursor_next(c, n, q, !force && !rotate, &pos, &at)) { return L1_STEP_END; }
+/* What a step does with a live record. */
+typedef enum l1_manner { L1_CHOOSE /* judges it */, L1_FORCE /* drops it */, L1_ROTATE } l1_manner;
+
+typedef struct l1_under { /* the record under the cursor; on the stack of a step */
     l1_entry e;
-    l1_slot *const slot = &e.slot;
+    uint64_t pos, weight;
+    uint32_t *at;        /* where the cursor is kept */
+    uint32_t size, gone; /* bytes; of them those that come free without it */
+    bool stays;          /* its segment may move as a whole */
+} l1_under;
+
+/* Read the record under the cursor and move the cursor behind it. */
+BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) void l1_under_read(l1 *c, l1_lane *n, unsigned q,
+                                                           l1_under *u)
+{
+    l1_rec *const r = &u->e.slot.rec;
+    const bool ok = l1_decode_plain(c, u->pos, r) || l1_decode(c, u->pos, r);
+    l1_seg *g = &c->seg[l1_seg_of(c, u->pos)];
+    u->stays = u->at != &g->cursor;
+    u->size = r->size;
+    u->gone = u->stays ? 0 : r->size;
+    BASE_REQUIRE(ok && r->size <= g->used_bytes - *u->at);
+    u->e.hash = l1_cursor_hash(c, &n->ahead[q], g, u->pos, *u->at);
+    *u->at += r->size;
+    u->e.slot.pos = u->pos;
+    BASE_ASSERT(u->e.hash == l1_hash_of(c, u->pos, r));
+}
+
+/* Move the cursor back to the record: the next step judges it again. */
+static SYNC_HOLDS(L1_LANE) void l1_under_again(l1_lane *n, unsigned q, const l1_under *u)
+{
+    *u->at -= u->size;
+    n->ahead[q].seq = 0;
+}
+
+/* Judge a linked record. *spared: it is kept because the disk does not have it yet. */
+BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) l1_verdict
+    l1_under_judge(l1 *c, l1_lane *n, unsigned q, l1_manner how, l1_under *u, bool *spared)
+{
+    l1_slot *const slot = &u->e.slot;
     l1_rec *const r = &slot->rec;
-    bool ok = l1_decode_plain(c, pos, r) || l1_decode(c, pos, r);
-    l1_seg *g = &c->seg[l1_seg_of(c, pos)];
-    const bool stays = at != &g->cursor;
-    const uint32_t size = r->size, gone = stays ? 0 : size; /* bytes that come free without it */
-    BASE_REQUIRE(ok && size <= g->used_bytes - *at);
-    e.hash = l1_cursor_hash(c, &n->ahead[q], g, pos, *at);
-    *at += size;
-    slot->pos = pos;
-    BASE_ASSERT(e.hash == l1_hash_of(c, pos, r));
-    if (!l1_linked_first(c, &e)) {
-        freed->log_bytes += gone;
+    l1_verdict verdict = {0};
+    if (l1_is_over(c, u->pos, r, &verdict.cause)) { return verdict; }
+    const unsigned kind = l1_kind_of(c, u->pos, r);
+    verdict = l1_decide(c, n, q, l1_freq(slot->b, slot->i), kind, u->weight, how == L1_FORCE);
+    if ((c->favor_objects || n->cost_mean64 != 0) && kind == L1_VALUE && how != L1_FORCE) {
+        verdict = l1_weigh(c, n, u->pos, r, u->e.hash, q, verdict);
+    }
+    if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL) && how != L1_ROTATE) {
+        if (l1_quota_is_over(c, n, r->generation)) { verdict.keep = false; }
+    }
+    if (BASE_UNLIKELY((r->mask & L1_X_L2) != 0) && !verdict.keep && how != L1_FORCE) {
+        *spared = l1_is_written(c, u->pos, r, u->e.hash);
+    }
+    if (how == L1_ROTATE || (*spared && !verdict.keep)) {
+        verdict = (l1_verdict){.keep = true, .freq = (uint8_t)l1_freq(slot->b, slot->i)};
+    }
+    return verdict;
+}
+
+/* Return whether a kept record would take the last free segments from the sets that free room for
+ * them. The first kept record is exempt: lanes begin to evict together. Half of them would drop
+ * their oldest and most requested records. */
+BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) bool l1_under_crowds(const l1 *c, const l1_lane *n,
+                                                             uint32_t size)
+{
+    const uint32_t head = n->queue[1].head;
+    return head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes < size &&
+           base_load_rlx(&c->low) == 2;
+}
+
+/* Copy a record to the head of its next queue. END: there is no room. */
+BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) l1_step l1_under_keep(l1 *c, l1_lane *n, unsigned q,
+                                                              bool rotate, l1_under *u,
+                                                              uint8_t freq)
+{
+    uint64_t to;
+    const bool same = rotate || base_load_rlx(&c->policy) == L1_FIFO;
+    if (!l1_log_reserve(c, n, same ? q : 1, u->size, &to)) { return L1_STEP_END; }
+    if (!l1_keep(c, n, &u->e, freq, to)) { return L1_STEP_DEAD; }
+    n->learned.moves += !rotate; /* a rotation makes no record younger */
+    return L1_STEP_KEPT;
+}
+
+/* Judge the next record of queue q. */
+static SYNC_HOLDS(L1_LANE) l1_step l1_cursor_step(l1 *c, l1_lane *n, unsigned q, l1_manner how,
+                                                  l1_victims *v, l1_freed *freed)
+{
+    l1_under u;
+    if (!l1_cursor_next(c, n, q, how == L1_CHOOSE, &u.pos, &u.at)) { return L1_STEP_END; }
+    l1_under_read(c, n, q, &u);
+    if (!l1_linked_first(c, &u.e)) {
+        freed->log_bytes += u.gone;
         return L1_STEP_DEAD;
     }
-    const uint64_t hash = e.hash, weight = l1_weight(c, pos, r);
-    l1_verdict verdict = {0};
+    u.weight = l1_weight(c, u.pos, &u.e.slot.rec);
     bool spared = false;
-    if (!l1_is_over(c, pos, r, &verdict.cause)) {
-        const unsigned kind = l1_kind_of(c, pos, r);
-        verdict = l1_decide(c, n, q, l1_freq(slot->b, slot->i), kind, weight, force);
-        if ((c->favor_objects || n->cost_mean64 != 0) && kind == L1_VALUE && !force) {
-            verdict = l1_weigh(c, n, pos, r, hash, q, verdict);
-        }
-        if (BASE_UNLIKELY(base_load_rlx(&c->quotas) != NULL) && !rotate) {
-            if (l1_quota_is_over(c, n, r->generation)) { verdict.keep = false; }
-        }
-        if (BASE_UNLIKELY((r->mask & L1_X_L2) != 0) && !verdict.keep && !force) {
-            spared = l1_is_written(c, pos, r, hash);
-        }
-        if (rotate || (spared && !verdict.keep)) {
-            verdict = (l1_verdict){.keep = true, .freq = (uint8_t)l1_freq(slot->b, slot->i)};
-        }
-    }
-    if (verdict.keep && stays) {
+    const l1_verdict verdict = l1_under_judge(c, n, q, how, &u, &spared);
+    if (verdict.keep && u.stays) {
+        const l1_slot *const slot = &u.e.slot;
         if (l1_freq(slot->b, slot->i) != 0) { l1_freq_set(slot->b, slot->i, verdict.freq); }
-        n->stayed += L1_LIVE(weight, 1);
+        n->stayed += L1_LIVE(u.weight, 1);
         n->learned.moves++;
         l1_counted(&n->kept);
         return L1_STEP_KEPT;
     }
-    uint64_t to;
-    /* A kept record must not take the last free segments from the sets that free room for them. The
-     * first kept record is exempt: lanes begin to evict together. Half of them would drop their
-     * oldest and most requested records. */
-    const uint32_t head = n->queue[1].head;
-    const bool full = head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes < size;
-    if (verdict.keep && !rotate && !spared && full && base_load_rlx(&c->low) == 2) {
-        verdict.keep = false;
-        l1_counted(&n->forced);
-    }
     if (verdict.keep) {
-        const bool stay = rotate || base_load_rlx(&c->policy) == L1_FIFO;
-        if (l1_log_reserve(c, n, stay ? q : 1, size, &to)) {
-            if (!l1_keep(c, n, &e, verdict.freq, to)) {
-                freed->log_bytes += gone;
-                return L1_STEP_DEAD;
-            }
-            n->learned.moves += !rotate; /* a rotation makes no record younger */
-            return L1_STEP_KEPT;
-        }
-        if (rotate) {
-            *at -= size;
-            n->ahead[q].seq = 0;
+        const bool crowds = how != L1_ROTATE && !spared && l1_under_crowds(c, n, u.size);
+        const l1_step kept = crowds ? L1_STEP_END : l1_under_keep(c, n, q, how == L1_ROTATE, &u,
+                                                                  verdict.freq);
+        if (kept == L1_STEP_DEAD) { freed->log_bytes += u.gone; }
+        if (kept != L1_STEP_END) { return kept; }
+        if (how == L1_ROTATE) {
+            l1_under_again(n, q, &u);
             return L1_STEP_STUCK;
         }
         l1_counted(&n->forced); /* no room to keep it */
-        verdict.keep = false;
     }
-    if (l1_drop(c, n, &e, verdict.cause, v)) {
+    if (l1_drop(c, n, &u.e, verdict.cause, v)) {
         if (verdict.ghost) {
-            l1_ghost_add(&l1_stripe_of(c, hash)->ghost, l1_ghost_mix(hash), q == 1);
+            l1_ghost_add(&l1_stripe_of(c, u.e.hash)->ghost, l1_ghost_mix(u.e.hash), q == 1);
         }
-        if (force) { l1_counted(&n->forced); }
-        freed->log_bytes += gone;
-        freed->big_bytes += weight - size;
+        if (how == L1_FORCE) { l1_counted(&n->forced); }
+        freed->log_bytes += u.gone;
+        freed->big_bytes += u.weight - u.size;
         return L1_STEP_DROPPED;
     }
-    /* A thread deleted or changed the record, or moved its deadline, since the judgement. The next
-     * step judges it again. */
-    *at -= size;
-    n->ahead[q].seq = 0;
+    /* A thread deleted or changed the record, or moved its deadline, since the judgement. */
+    l1_under_again(n, q, &u);
     return L1_STEP_DEAD;
 }
 
@@ -433,7 +473,7 @@ BASE_SIZE_BEGIN
 static SYNC_HOLDS(L1_LANE) l1_step
     l1_rotate_once(l1 *c, l1_lane *n, l1_victims *v, l1_freed *freed)
 {
-    return l1_cursor_step(c, n, l1_rotates(c, n, 0) ? 0 : 1, false, true, v, freed);
+    return l1_cursor_step(c, n, l1_rotates(c, n, 0) ? 0 : 1, L1_ROTATE, v, freed);
 }
 
 CELLAR_PRIVATE uint32_t l1_due_find(const l1 *c, const l1_lane *n, uint64_t now, bool tick,
@@ -532,9 +572,10 @@ CELLAR_PRIVATE l1_step l1_step_any(l1 *c, l1_lane *n, bool force, l1_victims *v,
         l1_step r = l1_rotate_once(c, n, v, freed);
         if (r != L1_STEP_STUCK) { return r; }
     }
+    const l1_manner how = force ? L1_FORCE : L1_CHOOSE;
     unsigned q = l1_queue_due(c, n);
-    l1_step r = l1_cursor_step(c, n, q, force, false, v, freed);
-    return r != L1_STEP_END ? r : l1_cursor_step(c, n, 1 - q, force, false, v, freed);
+    l1_step r = l1_cursor_step(c, n, q, how, v, freed);
+    return r != L1_STEP_END ? r : l1_cursor_step(c, n, 1 - q, how, v, freed);
 }
 
 BASE_SIZE_BEGIN
@@ -582,7 +623,7 @@ CELLAR_PRIVATE unsigned l1_queue_for(l1 *c, l1_lane *n, l1_stripe *s, uint64_t h
     if (ghost && r->gate && v->n < L1_VICTIMS && full) {
         /* Its place must come from a record without a use since the last pass of the cursor. */
         t->examined++;
-        ghost = l1_cursor_step(c, n, 1, false, false, v, &t->freed) != L1_STEP_KEPT;
+        ghost = l1_cursor_step(c, n, 1, L1_CHOOSE, v, &t->freed) != L1_STEP_KEPT;
     }
     const unsigned q = ghost || r->clock ? 1 : 0;
     n->learned.moves += q;
