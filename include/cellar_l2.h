@@ -81,11 +81,12 @@ extern "C" {
 
 /* POWER CUT
  * SYNC_MANUAL: the state of the last cellar_sync or clean close survives if nothing changed
- * since, else nothing. Opens alone change nothing. SYNC_PERIODIC: everything before the last
- * sync survives, one each sync_interval_ms, and some later changes. SYNC_ALWAYS: a call that
- * changes a key or a namespace returns when a power cut cannot undo it. One sync serves all
- * waiting calls. E_IO: done in memory, and a power cut may undo it. A change of a key that was
- * never on disk waits for no sync. Loaded values are committed with the next such call. */
+ * since, else nothing. Opens alone change nothing, but the first one after another level does.
+ * SYNC_PERIODIC: everything before the last sync survives, one each sync_interval_ms, and some
+ * later changes. SYNC_ALWAYS: a call that changes a key or a namespace returns when a power cut
+ * cannot undo it. One sync serves all waiting calls. E_IO: done in memory, and a power cut may
+ * undo it. A change of a key that was never on disk waits for no sync. Loaded values are committed
+ * with the next such call. */
 
 /* L2_WRITE
  * What one change promises of the disk:

@@ -6,8 +6,7 @@
  *                calls_store.c    store, namespaces, options, policies, figures, port
  *                calls_entry.c    reads, writes, invalidations, scans, listeners
  *                calls_load.c     loads, leases, warm, memoize, answers, embeddings
- *                calls_guard.c    bloom, breaker, limiters, locks
- *                calls_batch.c    batcher, write-behind
+ *                calls_guard.c    bloom, breaker, limiters, locks; calls_batch.c: batcher, behind
  *                calls_work.c     bus, tasks, schedules, refresher
  *                calls_kit.c      keys, templates, typed values, boards, lists, status, settings
  *            A world is the life of one store, on disk of several stores in one directory.
@@ -19,17 +18,21 @@
  *            number of threads. One thread also knows deadlines and refused values.
  * DUE        A value is due after its set until something may have ended it: a number drawn for its
  *            key, an invalidation, the earliest end of its options, its eviction (a listener hears
- *            it, or a counter rises). A miss of a due key is a fault. With a disk it stays due after
- *            an eviction and a close. Strict worlds have no rules, filters, failing disks.
+ *            it, or a counter rises). A miss of a due key is a fault. On disk it outlives evictions
+ *            and closes. Strict worlds have no rules, filters, failing disks.
+ * LIVES      A life on disk ends by a close or a kill at some read of the clock, maybe with a power
+ *            cut: the next open reads no boot id. Due is then what mode and level promised.
  * NESTED     Each callback may draw rows itself, to a depth of 3.
- * SEED       Each world begins with a seed made of SEED, its cell and its number: WORLD=n begins
- *            with that world. With one thread it mostly repeats; TRACE=1 prints each call. */
+ * SEED       A world begins with a seed of SEED, its cell and its number; WORLD=n begins with that
+ *            one. With one thread it mostly repeats. TRACE=1 prints each call. */
 #ifndef CELLAR_FUZZ_CALLS_H
 #define CELLAR_FUZZ_CALLS_H
 
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -72,7 +75,8 @@ enum {
     CALLS_HEAD = 40,  /* bytes of a value before its filling */
     CALLS_BUFFER = 1 << 17,
     CALLS_OFF_MS = 60000, /* longest time between a close and the next open; least min_ttl_ms */
-    CALLS_LONG = 260 << 10 /* a value with a block of its own, not in the log */
+    CALLS_LONG = 260 << 10, /* a value with a block of its own, not in the log */
+    CALLS_PAGE = 1 << 16    /* multiple of a page: what processes share is alone on its pages */
 };
 
 /* ---- Drawing --------------------------------------------------------------------------------- */
@@ -101,7 +105,9 @@ static struct calls_run {
     bool trace;
     bool searching;            /* CALLS_SECONDS or WORLD: several threads judge due values as well */
     _Atomic uint64_t due, kept; /* reads that found a due value; values due after an open */
-} calls;
+    bool dies;                 /* this life ends by a kill */
+    _Atomic int64_t moments;   /* reads of the clock until it dies */
+} __attribute__((aligned(CALLS_PAGE))) calls; /* by all processes */
 
 static bool calls_exact(void) { return calls.threads == 1; }
 
@@ -302,6 +308,7 @@ typedef struct calls_due {
     int64_t end_ms;             /* least deadline */
     bool memory_only;           /* the set said so */
     _Atomic bool disk;          /* it left memory, and the disk has to have it */
+    _Atomic unsigned sure;      /* 1: a call promised that a kill leaves it; 2: also a power cut */
     uint64_t kept;              /* the value that the disk must have at the next open; 0: none */
     int64_t left_ms;            /* its least life then */
 } calls_due;
@@ -360,6 +367,7 @@ typedef struct calls_space {
     _Atomic int64_t least_ms;   /* least lifetime that its options gave a value */
     _Atomic bool vague;         /* no value is due: rules, filters, a queue of writes */
     bool memory_only;           /* its values never go to disk */
+    bool through;               /* its values go there before a set returns */
     _Atomic bool versioned;     /* its version changed: another one is set at the next open */
     calls_owned counter[CALLS_COUNTERS];
 } calls_space;
@@ -373,13 +381,19 @@ static struct calls_world {
     bool strict;                /* no rules, no filters: most values are due */
     bool roomy;                 /* its keys cannot reach the budget */
     uint64_t refusals;          /* due_refusals() of the last eviction */
-    bool slow;                  /* each change of this life waits for a sync */
+    cellar_l2_sync sync;        /* level of this life */
+    bool opened;                /* the open is complete */
+    bool clean;                 /* nothing changed since a close, not even to SYNC_MANUAL */
+    bool manual;                /* since the last close, a life at SYNC_MANUAL may have changed it */
+    bool blind;                 /* the last open read no boot id */
+    bool cut;                   /* the next one does not */
+    bool idle;                  /* this life opens the store alone, and dies */
     bool writes;                /* the disk of this life takes each entry at a close */
     _Atomic bool failed;        /* calls of the disk have failed in this life */
     _Atomic bool opening;       /* a thread opens or drops a namespace */
     cellar *closed[256];        /* handles of dropped namespaces, closed at the end */
     _Atomic unsigned closed_count;
-} world;
+} __attribute__((aligned(CALLS_PAGE))) world;
 
 static const char *const calls_names[CALLS_SPACES] = { "", "a", "b", "c", "behind" };
 static const char *const calls_tags[CALLS_TAGS] = { "t0", "t1", "tag:2", "t3", "t4", "t5" };
@@ -469,9 +483,19 @@ static uint64_t due_now(const calls_key *k)
            s->due.loads_seen == atomic_load(&s->due.loads) ? s->due.number : 0;
 }
 
-/* The set of a value returned OK. `touched`, `room`: at its begin. */
-static void due_stored(const calls_key *k, uint64_t number, uint64_t touched, uint64_t room,
-                       uint32_t tags, int64_t end_ms, bool memory_only)
+typedef struct calls_begun { /* of a key at the begin of a set, and due_room() */
+    uint64_t touched, loads, room;
+} calls_begun;
+
+static calls_begun due_begin(const calls_key *k)
+{
+    const calls_due *d = &slot_of(k)->due;
+    return (calls_begun){ atomic_load(&d->touched), atomic_load(&d->loads), due_room() };
+}
+
+/* The set of a value returned OK. `was`: at its begin. */
+static void due_stored(const calls_key *k, uint64_t number, const calls_begun *was, uint32_t tags,
+                       int64_t end_ms, bool memory_only)
 {
     calls_due *d = &slot_of(k)->due;
     d->memory_only = memory_only;
@@ -479,14 +503,28 @@ static void due_stored(const calls_key *k, uint64_t number, uint64_t touched, ui
     atomic_store(&d->tags, tags);
     d->number = 0;
     if (atomic_load(&world.space[k->space].vague) || atomic_load(&world.policies) ||
-        atomic_load(&world.killing) != 0 || atomic_load(&d->touched) != touched) {
+        atomic_load(&world.killing) != 0 || atomic_load(&d->touched) != was->touched ||
+        atomic_load(&d->loads) != was->loads) {
         return;
     }
-    d->loads_seen = atomic_load(&d->loads);
-    d->room = room;
+    d->loads_seen = was->loads;
+    d->room = was->room;
     d->end_ms = end_ms;
-    d->seen = touched;
+    d->seen = was->touched;
     d->number = number;
+}
+
+/* Note what a set promised that returned OK. */
+static void due_promised(const calls_key *k, uint64_t number, bool durable)
+{
+    calls_due *d = &slot_of(k)->due;
+    const bool writes = durable || world.space[k->space].through;
+    const bool kept_out = d->memory_only || world.space[k->space].memory_only ||
+                          d->end_ms - CALLS_OFF_MS <= atomic_load(&calls.now_ms); /* min_ttl_ms */
+    if (!calls.disk || d->number != number || !writes || kept_out || atomic_load(&world.failed)) {
+        return;
+    }
+    atomic_store(&d->sure, durable || world.sync == CELLAR_L2_SYNC_ALWAYS ? 2 : 1);
 }
 
 /* Return how many entries the disk has refused or dropped in this life, other than for their TTL or
@@ -528,9 +566,11 @@ static bool due_refused(void)
 static bool due_ended(const calls_key *k, uint64_t due, uint64_t touched)
 {
     const calls_due *d = &slot_of(k)->due;
-    return due == 0 || (atomic_load(&d->disk) && !calls_exact() && due_refused()) || atomic_load(&d->touched) != touched || d->number != due ||
+    const bool sure = atomic_load(&d->sure) != 0;
+    return due == 0 || (!sure && atomic_load(&d->disk) && !calls_exact() && due_refused()) ||
+           atomic_load(&d->touched) != touched || d->number != due ||
            atomic_load(&world.killing) != 0 || atomic_load(&world.space[k->space].vague) ||
-           atomic_load(&calls.now_ms) >= d->end_ms || due_room() != d->room;
+           atomic_load(&calls.now_ms) >= d->end_ms || (!sure && due_room() != d->room);
 }
 
 /* A call found nothing of a key. `due`, `touched`: at its begin. */
@@ -544,13 +584,15 @@ static void due_missed(const calls_key *k, uint64_t due, uint64_t touched, const
         if (due_ended(k, due, touched)) { return; }
         if (!calls_exact()) { (void)usleep(1000); }
     }
+    if (!calls_exact() && cellar_contains(space_of(k), k->bytes, k->len) == CELLAR_OK) { return; }
     cellar_reason r = cellar_reason_default();
     (void)cellar_why(space_of(k), k->bytes, k->len, &r);
     calls_fault("%s: value %" PRIu64 " of key %u in namespace %u is gone at %" PRId64
-                ", due until %" PRId64 ": answer %d, %s %" PRId64 " ms ago%s%s%s", by, due, k->index,
-                k->space, atomic_load(&calls.now_ms), d->end_ms, (int)r.answer,
+                ", due until %" PRId64 ": answer %d, %s %" PRId64 " ms ago%s%s%s, sure %u", by, due,
+                k->index, k->space, atomic_load(&calls.now_ms), d->end_ms, (int)r.answer,
                 cellar_cause_name(r.cause), r.ago_ms, world.heard ? ", heard" : "",
-                world.roomy ? ", roomy" : "", atomic_load(&d->disk) ? ", on disk" : "");
+                world.roomy ? ", roomy" : "", atomic_load(&d->disk) ? ", on disk" : "",
+                atomic_load(&d->sure));
 }
 
 /* ---- Values ---------------------------------------------------------------------------------- */
@@ -581,6 +623,7 @@ static uint64_t slot_number(const calls_key *k)
 {
     const uint64_t number = atomic_fetch_add(&slot_of(k)->next, 1) + 1;
     due_touch(slot_of(k));
+    atomic_store(&slot_of(k)->due.sure, 0);
     slot_of(k)->deadline[number % CALLS_DEADLINES] = INT64_MAX;
     return number;
 }
@@ -822,6 +865,7 @@ static void kill_tag(const calls_kill *x, unsigned tag, bool soft)
 static int64_t calls_clock(void *ctx)
 {
     (void)ctx;
+    if (calls.dies && atomic_fetch_sub(&calls.moments, 1) == 1) { (void)kill(getpid(), SIGKILL); }
     return atomic_load(&calls.now_ms);
 }
 static int64_t calls_wall(void *ctx)

@@ -11,7 +11,8 @@ typedef struct calls_write {
     cellar_set_opts o;
     cellar_bytes tag[CALLS_TAGS];
     uint32_t tags;
-    uint64_t number, version, touched, room;
+    uint64_t number, version;
+    calls_begun was;
     int64_t begin_ms;
     unsigned char *bytes;
     size_t len;
@@ -100,8 +101,7 @@ static bool write_begin(calls_write *w, bool conditions, bool options)
     calls_fill(&w->key, w->number, false, w->tags, w->bytes, w->len);
     slot_of(&w->key)->busy = true;
     atomic_store(&slot_of(&w->key)->due.tags, UINT32_MAX);
-    w->touched = atomic_load(&slot_of(&w->key)->due.touched);
-    w->room = due_room();
+    w->was = due_begin(&w->key);
     w->begin_ms = atomic_load(&calls.now_ms);
     return true;
 }
@@ -113,9 +113,9 @@ static void write_end(calls_write *w, cellar_err err, const cellar_set_opts *o)
                                              CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION))
                        != 0);
     if (err == CELLAR_OK) {
-        due_stored(&w->key, w->number, w->touched, w->room, w->tags,
-                   least_end_of(&w->key, o, w->begin_ms),
+        due_stored(&w->key, w->number, &w->was, w->tags, least_end_of(&w->key, o, w->begin_ms),
                    o != NULL && (o->flags & CELLAR_NO_L2) != 0);
+        due_promised(&w->key, w->number, o != NULL && (o->flags & CELLAR_DURABLE) != 0);
     }
     slot_of(&w->key)->busy = false;
     free(w->bytes);
@@ -342,6 +342,19 @@ static void row_set(void)
     write_end(&w, err, o);
 }
 
+/* Set keys to values that stay. */
+static void row_fill(void)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    if (chance(30)) { o.flags = CELLAR_DURABLE; }
+    for (unsigned i = world.strict ? draw(CALLS_KEYS) : 0; i > 0; i--) {
+        calls_write w;
+        if (!write_begin(&w, false, false)) { continue; }
+        cellar *c = space_of(&w.key);
+        write_end(&w, told(c, CALL(cellar_set)(c, w.key.bytes, w.key.len, w.bytes, w.len, &o)), &o);
+    }
+}
+
 static void row_set_negative(void)
 {
     calls_write w;
@@ -518,6 +531,8 @@ static void row_touch(void)
     o.ttl_ms = ttl;
     const int64_t end = least_end_of(&k, &o, atomic_load(&calls.now_ms));
     if (end < s->due.end_ms) { s->due.end_ms = end; }
+    atomic_store(&s->due.sure, 0); /* the disk may lose its copy until the entry leaves memory */
+    atomic_store(&s->due.disk, false);
     const cellar_err err = told(c, CALL(cellar_touch)(c, k.bytes, k.len, ttl));
     if (err == CELLAR_MISS && !calls.disk) { due_missed(&k, due, touched, "touch"); } /* as pin */
     if (err == CELLAR_OK || err == CELLAR_E_IO) {
@@ -740,6 +755,9 @@ static void hear_room(const cellar_event *e, void *ctx)
                            !world.space[i].slot[index].busy &&
                            !world.space[i].memory_only &&
                            d->end_ms - CALLS_OFF_MS > atomic_load(&calls.now_ms);
+        if (same && e->cause == CELLAR_CAUSE_EVICTED && atomic_load(&d->sure) != 0) {
+            continue; /* the disk has it */
+        }
         if (same && taken && !due_refused()) {
             atomic_store(&d->disk, true);
         } else if (same || e->ns == NULL) {

@@ -87,6 +87,7 @@ static void namespace_open(unsigned space)
     refused(bad, err);
     if (!x->named) { /* after an error it may exist, too, with a tier that counts as the disk */
         x->named = true;
+        x->through = err == CELLAR_OK && !none && o.l2_write == CELLAR_L2_WRITE_THROUGH;
         atomic_store(&x->volatile_only, !calls.disk || (err == CELLAR_OK && !none &&
                                                         o.tier == CELLAR_TIER_L1));
     }
@@ -210,10 +211,22 @@ static void row_tick(void)
     (void)told(world.store, CALL(cellar_tick)(world.store, tick_us(1000000000), &wait_ms));
 }
 
+/* What was sure of a kill is now sure of a power cut. */
+static void due_synced(void)
+{
+    for (unsigned i = 0; i < CALLS_SPACES * CALLS_KEYS; i++) {
+        calls_due *d = &world.space[i / CALLS_KEYS].slot[i % CALLS_KEYS].due;
+        if (atomic_load(&d->sure) != 0) { atomic_store(&d->sure, 2); }
+    }
+}
+
 static void row_sync(void)
 {
     uint64_t missed = 0;
-    if (chance(15)) { (void)told(world.store, CALL(cellar_sync)(world.store)); }
+    if (chance(15) && told(world.store, CALL(cellar_sync)(world.store)) == CELLAR_OK &&
+        calls_exact() && world.sync != CELLAR_L2_SYNC_MANUAL) {
+        due_synced();
+    }
     if (chance(15)) { (void)told(world.store, CALL(cellar_l2_ready)(world.store, ONE_OF(0, 5, -1))); }
     if (chance(15)) {
         const cellar_err err = told(world.store, CALL(cellar_save)(world.store, &missed));
@@ -232,17 +245,30 @@ static void row_check(void)
     }
 }
 
+/* Set and delete keys in a burst, with no work of the disk in between. */
+static void bulk_small(cellar *c)
+{
+    const unsigned keys = (unsigned)ONE_OF(20, 500);
+    for (unsigned i = 0; i < 60000; i++) {
+        char key[16];
+        const size_t len = (size_t)snprintf(key, sizeof key, "small%u", i / 2 % keys);
+        (void)plain(i % 2 == 0 ? cellar_set(c, key, len, calls_tags, 40, NULL)
+                               : cellar_delete(c, key, len));
+    }
+}
+
 /* Write twice the size of the disk, and end most of it: by overwrites, a clear, a tag, deletes. */
 static void row_bulk(void)
 {
     cellar_namespace_config o = cellar_namespace_config_default();
-    const size_t len = (size_t)ONE_OF(60000, 200000, 700000);
+    const bool small = chance(30);
+    const size_t len = small ? 1 : (size_t)ONE_OF(60000, 200000, 700000);
     const unsigned keys = len > 60000 ? 1 + draw(3) : (unsigned)ONE_OF(1, 30), how = draw(4);
-    const unsigned count = (unsigned)(2 * CELLAR_L2_BYTES_MIN / len);
+    const unsigned count = small ? 0 : (unsigned)(2 * CELLAR_L2_BYTES_MIN / len);
     cellar *c = NULL;
     cellar_bytes tag = { "bulk", 4 };
     cellar_set_opts so = cellar_set_opts_default();
-    if (!world.strict || !calls.disk || world.slow) { return; }
+    if (!world.strict || !calls.disk || world.sync == CELLAR_L2_SYNC_ALWAYS) { return; }
     o.l2_write = CELLAR_L2_WRITE_THROUGH;
     if (told(world.store, CALL(cellar_namespace_open)(world.store, "bulk", &o, &c)) != CELLAR_OK) {
         return;
@@ -250,6 +276,7 @@ static void row_bulk(void)
     void *value = calloc(1, len);
     MUST(value != NULL);
     so.tags = &tag, so.tag_count = 1;
+    if (small) { bulk_small(c); }
     for (unsigned i = 0; i < count; i++) {
         char key[16];
         const size_t key_len = (size_t)snprintf(key, sizeof key, "bulk%u", i % keys);
@@ -531,6 +558,15 @@ static void port_close(void)
 
 /* ---- The store ------------------------------------------------------------------------------- */
 
+static void due_keep_one(const calls_space *x, calls_due *d, bool due)
+{
+    d->kept = due && !d->memory_only && !x->memory_only && !atomic_load(&x->versioned) ? d->number
+                                                                                       : 0;
+    d->left_ms = d->end_ms == INT64_MAX ? INT64_MAX
+                                        : d->end_ms - atomic_load(&calls.now_ms) - CALLS_OFF_MS;
+    if (d->left_ms < CALLS_OFF_MS) { d->kept = 0; } /* min_ttl_ms */
+}
+
 /* Note which values the disk must have after a close. */
 static void due_keep(void)
 {
@@ -543,14 +579,29 @@ static void due_keep(void)
             calls_due *d = &slot_of(&k)->due;
             const bool due = d->number != 0 && d->loads_seen == atomic_load(&d->loads) &&
                              !due_ended(&k, d->number, d->seen);
-            d->kept = due && disk && !d->memory_only && !world.space[i].memory_only &&
-                              !atomic_load(&world.space[i].versioned)
-                          ? d->number : 0;
-            d->left_ms = d->end_ms == INT64_MAX ? INT64_MAX
-                                                : d->end_ms - atomic_load(&calls.now_ms) -
-                                                      CALLS_OFF_MS;
-            if (d->left_ms < CALLS_OFF_MS) { d->kept = 0; } /* min_ttl_ms */
+            due_keep_one(&world.space[i], d, due && disk);
+            if (d->kept != 0) { atomic_store(&d->sure, 2); } /* a close syncs */
         }
+    }
+}
+
+/* The same after a kill, with nothing of the store. */
+static void due_keep_killed(void)
+{
+    for (unsigned i = 0; i < CALLS_SPACES * CALLS_KEYS; i++) {
+        calls_space *x = &world.space[i / CALLS_KEYS];
+        calls_due *d = &x->slot[i % CALLS_KEYS].due;
+        const unsigned sure = atomic_load(&d->sure);
+        const bool due = d->number != 0 && d->loads_seen == atomic_load(&d->loads) &&
+                         d->seen == atomic_load(&d->touched) && !atomic_load(&x->vague);
+        const bool lost = world.cut && !world.clean && (world.manual || sure < 2);
+        if (world.opened) {
+            due_keep_one(x, d, due && atomic_load(&world.killing) == 0 &&
+                                   !atomic_load(&world.failed) &&
+                                   atomic_load(&calls.now_ms) < d->end_ms &&
+                                   (sure != 0 || (atomic_load(&d->disk) && calls_exact())));
+        }
+        if (lost || x->memory_only) { d->kept = 0; }
     }
 }
 
@@ -568,8 +619,9 @@ static void due_again(void)
             if (d->kept == 0 || !disk || world.space[i].memory_only || space_of(&l.key) == NULL) {
                 continue;
             }
-            due_stored(&l.key, d->kept, atomic_load(&d->touched), due_room(), UINT32_MAX,
-                       left == INT64_MAX ? INT64_MAX : now + left, false);
+            const calls_begun was = due_begin(&l.key);
+            due_stored(&l.key, d->kept, &was, UINT32_MAX, left == INT64_MAX ? INT64_MAX : now + left,
+                       false);
             atomic_fetch_add(&calls.kept, 1);
             if (!all) { continue; }
             look_begin_at(&l);
@@ -643,17 +695,27 @@ static bool store_open(void)
     }
     world.space[0].memory_only = root.tier == CELLAR_TIER_L1 || root.hidden;
     world.writes = calls.disk && l2.write_bytes_per_s == 0;
+    world.space[0].through = root.l2_write == CELLAR_L2_WRITE_THROUGH;
     world.refusals = 0;
-    world.slow = l2.sync == CELLAR_L2_SYNC_ALWAYS;
+    world.clean &= l2.sync != CELLAR_L2_SYNC_MANUAL || world.sync == CELLAR_L2_SYNC_MANUAL;
+    world.sync = l2.sync;
+    world.manual |= l2.sync == CELLAR_L2_SYNC_MANUAL;
+    world.opened = false;
     atomic_store(&world.failed, false);
     namespace_bounds(0, &root);
     due_bound(0, cfg.default_ttl_ms);
     due_bound(0, cfg.idle_ms);
     const bool bad = spoil(&cfg, sizeof cfg);
+    if (world.cut) { (void)base_fault_io_arm("boot_id", EIO, 1, false); }
     const cellar_err err = told(NULL, CALL(cellar_open)(&cfg, &world.store));
+    if (world.cut) { (void)base_fault_io_arm(NULL, 0, 0, false); }
     refused(bad, err);
     MUST((err == CELLAR_OK) == (world.store != NULL));
     if (err != CELLAR_OK) { return false; }
+    world.blind = world.cut;
+    if (world.idle) { (void)kill(getpid(), SIGKILL); }
+    world.manual = l2.sync == CELLAR_L2_SYNC_MANUAL;
+    world.clean = world.cut = false;
     atomic_store(&world.space[0].c, world.store);
     atomic_store(&world.space[0].volatile_only, !calls.disk || root.tier == CELLAR_TIER_L1);
     for (unsigned i = 1; i < CALLS_SPACES; i++) { namespace_open(i); }
@@ -664,6 +726,7 @@ static bool store_open(void)
                                             CELLAR_CAUSE_BIT(REJECTED), hear_room, NULL, &id)) ==
                       CELLAR_OK;
     if (calls.disk) { due_again(); }
+    world.opened = true;
     return true;
 }
 
@@ -677,6 +740,30 @@ static void spaces_close(void)
         (void)plain(CALL(cellar_namespace_close)(atomic_load(&world.space[i].c)));
         atomic_store(&world.space[i].c, NULL);
         world.space[i].named = false;
+    }
+}
+
+/* The store is gone, by a close or a kill. */
+static void store_gone(void)
+{
+    world.store = NULL;
+    atomic_store(&world.space[0].c, NULL);
+    for (unsigned i = 0; i < 4; i++) { atomic_store(&calls_listeners[i], 0); }
+    for (unsigned i = 0; i < CALLS_SPACES; i++) {
+        for (unsigned j = 0; j < CALLS_KEYS; j++) {
+            calls_slot *s = &world.space[i].slot[j];
+            /* Deadlines follow the wall clock over a restart. */
+            atomic_store(&s->until, INT64_MAX);
+            for (unsigned n = 0; n < CALLS_DEADLINES; n++) { s->deadline[n] = INT64_MAX; }
+            if (atomic_load(&world.space[i].volatile_only)) {
+                slot_older_end(s, atomic_load(&s->next) + 1);
+            }
+        }
+        for (unsigned j = 0; j < CALLS_COUNTERS; j++) {
+            if (atomic_load(&world.space[i].volatile_only)) {
+                world.space[i].counter[j].known = false;
+            }
+        }
     }
 }
 
@@ -703,25 +790,35 @@ static void store_close(void)
     }
     MUST(err == CELLAR_OK || err == CELLAR_DROPPED);
     spaces_close();
-    world.store = NULL;
-    atomic_store(&world.space[0].c, NULL);
-    for (unsigned i = 0; i < 4; i++) { atomic_store(&calls_listeners[i], 0); }
+    world.clean = err == CELLAR_OK;
+    store_gone();
+}
+
+/* The process of a life died. Note what the next open must find. */
+static void store_died(void)
+{
+    if (atomic_exchange(&world.killing, 0) != 0) { due_end(CALLS_SPACES, 0); }
+    world.cut = world.cut || world.blind || chance(30);
+    due_keep_killed();
+    due_end(CALLS_SPACES, 0);
+    atomic_store(&world.opening, false);
+    atomic_store(&world.closed_count, 0);
     for (unsigned i = 0; i < CALLS_SPACES; i++) {
+        atomic_store(&world.space[i].c, NULL);
+        world.space[i].named = false;
+        for (unsigned j = 0; j < CALLS_COUNTERS; j++) { world.space[i].counter[j].known = false; }
         for (unsigned j = 0; j < CALLS_KEYS; j++) {
             calls_slot *s = &world.space[i].slot[j];
-            /* Deadlines follow the wall clock over a restart. */
-            atomic_store(&s->until, INT64_MAX);
-            for (unsigned n = 0; n < CALLS_DEADLINES; n++) { s->deadline[n] = INT64_MAX; }
-            if (atomic_load(&world.space[i].volatile_only)) {
-                slot_older_end(s, atomic_load(&s->next) + 1);
-            }
-        }
-        for (unsigned j = 0; j < CALLS_COUNTERS; j++) {
-            if (atomic_load(&world.space[i].volatile_only)) {
-                world.space[i].counter[j].known = false;
-            }
+            s->busy = false;
+            s->leased = 0;
+            if (!world.cut || world.clean || world.sync == CELLAR_L2_SYNC_ALWAYS) { continue; }
+            atomic_store(&s->least[0], s->due.kept); /* later changes may be undone */
+            atomic_store(&s->least[1], 0);
+            memset(s->tag, 0, sizeof s->tag);
+            memset(s->soft, 0, sizeof s->soft);
         }
     }
+    store_gone();
 }
 
 /* Fork a child that is refused by the store of its parent. */

@@ -4,7 +4,7 @@
  *         allocations and disks, gives no wrong, old or torn value, keeps all structures whole and
  *         all bytes accounted for, and refuses what is invalid in words.
  * Method: calls.h: random worlds in four cells, memory and disk with 1 and 4 threads: one world of
- *         each cell, or worlds for CALLS_SECONDS (matrix_calls_fuzz.sh). From 8 s on each public call
+ *         each cell, or worlds for CALLS_SECONDS (slow_calls_fuzz.sh). From 8 s on each public call
  *         must have been made. WORLD=n runs one world, STEPS=n ends a life early. */
 #include "tests/fuzz/calls.h"
 
@@ -22,6 +22,7 @@ static const calls_row calls_rows[] = {
     { "get_many", row_get_many, 8, 0 },
     { "scan", row_scan, 2, 0 },
     { "set", row_set, 50, 0 },
+    { "fill", row_fill, 10, 0 },
     { "set_negative", row_set_negative, 4, 0 },
     { "set_many", row_set_many, 6, 0 },
     { "delete", row_delete, 12, 0 },
@@ -201,6 +202,7 @@ static void one_life(void)
         }
         for (unsigned i = 0; i < calls.threads; i++) { MUST(pthread_join(thread[i], NULL) == 0); }
     }
+    if (calls.dies) { (void)kill(getpid(), SIGKILL); }
     objects_close();
     store_close();
     if (!calls_exact()) {
@@ -210,6 +212,35 @@ static void one_life(void)
     if (atomic_load(&calls.bytes) != 0) {
         calls_fault("%" PRId64 " bytes of the host not given back", atomic_load(&calls.bytes));
     }
+}
+
+/* Live in a child that dies. The model is in shared memory. */
+static void one_life_dies(void)
+{
+    const int64_t bytes = atomic_load(&calls.bytes);
+    int status = 0;
+    calls.dies = true;
+    world.idle = chance(20);
+    atomic_store(&calls.moments, chance(20) ? 1 + draw(50) : 1 + draw(20000));
+    alarm(0);
+    fflush(NULL);
+    const pid_t pid = fork();
+    MUST(pid >= 0);
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        alarm(60 * t_patience());
+        one_life();
+        _exit(0); /* the open was refused */
+    }
+    MUST(waitpid(pid, &status, 0) == pid);
+    if (WIFEXITED(status) ? WEXITSTATUS(status) != 0 : WTERMSIG(status) != SIGKILL) { abort(); }
+    alarm(60 * t_patience());
+    calls.dies = world.idle = false;
+    atomic_store(&calls.bytes, bytes);
+    atomic_store(&calls.fail_alloc, 0);
+    atomic_store(&calls.drawing, 0);
+    calls_me->state += 1; /* the child has drawn from here on */
+    if (WIFSIGNALED(status)) { store_died(); }
 }
 
 static void *one_world(void *arg)
@@ -234,7 +265,9 @@ static void *one_world(void *arg)
     snprintf(calls_directory, sizeof calls_directory, "%s/store", calls_folder);
     write_file("policy", calls_policy);
     write_file("settings", "memory = 16M\nnegative_ttl = 5s\n");
-    for (unsigned lives = calls.disk ? 1 + draw(4) : 1; lives > 0; lives--) { one_life(); }
+    for (unsigned lives = calls.disk ? 1 + draw(4) : 1; lives > 0; lives--) {
+        if (calls.disk && chance(40)) { one_life_dies(); } else { one_life(); }
+    }
     t_wipe(calls_directory);
     t_wipe(calls_folder);
     return NULL;
@@ -320,6 +353,9 @@ static void name_world(void) /* after the report of a sanitizer */
 extern void __sanitizer_set_death_callback(void (*fn)(void)) __attribute__((weak));
 __attribute__((constructor)) static void watch(void)
 {
+    const int share = MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED;
+    MUST(mmap(&calls, sizeof calls, PROT_READ | PROT_WRITE, share, -1, 0) == &calls);
+    MUST(mmap(&world, sizeof world, PROT_READ | PROT_WRITE, share, -1, 0) == &world);
     (void)sigaction(SIGALRM, &(struct sigaction){ .sa_handler = too_long }, NULL);
     if (__sanitizer_set_death_callback != NULL) { __sanitizer_set_death_callback(name_world); }
 }

@@ -87,6 +87,7 @@ LANES     = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
   $(if $(PROOF),'x|build: proof|$(BUILD_OF) T="$(PROOF)"') \
   'x|build: a third of the repetitions|$(BUILD_OF) T=' \
   'x|build: ASan + UBSan|$(BUILD_OF) SAN=address$(comma)undefined' \
+  'x|build: random calls|$(BUILD_OF) SAN=address$(comma)undefined T=calls_fuzz' \
   'x|build: TSan|$(BUILD_OF) SAN=thread $(TSAN_WORDS)' \
   $(if $(CAN_REMOTE),$(LANES_REMOTE_BUILD)) 'j|$(LANES_AT_ONCE)' \
   $(if $(CAN_REMOTE),$(LANES_REMOTE),'s|remote|$(NO_HIREDIS)') \

@@ -52,7 +52,7 @@ TEST_FILES  = $(call in_dirs,test_$(1).c test_$(1).sh) $(wildcard $(EXAMPLE)/$(1
                 $(patsubst %_cc,$(EXAMPLE)/%.cc,$(filter %_cc,$(1)))) $(filter simulation,$(1))
 NO_TEST    := $(strip $(if $(T),$(foreach t,$(T),$(if $(strip $(call TEST_FILES,$(patsubst \
                 test_%,%,$(basename $(notdir $(t)))))),,$(t)))))
-# The random program over all calls runs by name: matrix_calls_fuzz.sh gives it its time.
+# The random program over all calls runs by name: slow_calls_fuzz.sh gives it its time.
 NAMED_HERE := $(filter-out $(if $(T),,%/test_calls_fuzz.c),\
                 $(call in_dirs,$(TEST_NAMES:%=test_%.c) $(TEST_NAMES:%=test_%.sh)))
 TESTS_HERE := $(filter-out $(call named,$(NO_REMOTE),$(NAMED_HERE)) $(if $(CORE),$(OF_GUESTS)),\
