@@ -275,7 +275,8 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool cop
     l2_finds f = { .same_boot = same_boot, .copy = copy, .floor = d->super.floor_lsn,
                    .meta = d->super.meta,
                    .clean_lsn = d->super.state == L2_CLEAN ? d->super.clean_lsn : 0,
-                   .closed = d->super.state == L2_CLEAN && d->super.closed != 0 };
+                   .settled = d->super.state == L2_CLEAN &&
+                              (d->super.closed != 0 || d->super.level == L2_DROP) };
     const size_t bytes = (size_t)(d->nseg + d->nstage) * sizeof *f.at;
     f.at = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
     if (f.at == NULL) { return CELLAR_E_NOMEM; }

@@ -23,7 +23,7 @@ typedef struct l2_finds {
     uint64_t staged, staged_prev; /* newest header in the stage: its number, the number before it */
     bool same_boot;
     bool copy;          /* the files may be of different moments, see Copy */
-    bool closed;        /* a close wrote SUPER */
+    bool settled;       /* SUPER says where the log ends: a close, or a sync at level DROP */
     bool marked;        /* a slot has the segment in which the run began, up to the run's mark */
     l2_slot *kept;      /* slot in which the next run continues; NULL: none */
     l2_head kept_head;  /* its header */

@@ -177,6 +177,7 @@ CELLAR_PRIVATE int l2_found_dirty(l2 *d, const l2_finds *f)
     const l2_stage_id stage = d->super.stage;
     d->super.state = L2_DIRTY;
     d->super.closed = 0;
+    d->super.level = (uint32_t)d->cfg.level; /* DIRTY at DROP begins empty after a power cut */
     /* After its slots are sealed a copy no longer shows what it lacks. So an interrupted copy has
      * no stage in SUPER and begins empty. */
     if (f->copy) { d->super.stage.inode = 0; }
@@ -189,8 +190,7 @@ CELLAR_PRIVATE int l2_found_dirty(l2 *d, const l2_finds *f)
  * change still finds room. */
 static bool l2_slot_goes_on(l2 *d, l2_finds *f, const l2_slot *s)
 {
-    const bool known = f->closed || d->super.level == L2_DROP; /* nothing was stored since */
-    const bool ended = known && l2_lsn(d, s->head.segseq, s->pos) == f->clean_lsn;
+    const bool ended = f->settled && l2_lsn(d, s->head.segseq, s->pos) == f->clean_lsn;
     for (uint32_t i = 0; i < f->count; i++) {
         if (f->at[i].segseq > s->head.segseq) { return false; }
     }

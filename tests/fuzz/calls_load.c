@@ -567,7 +567,7 @@ static void row_embeddings(void)
 static void row_object(void)
 {
     cellar *c = atomic_load(&world.space[1].c);
-    const uint64_t o[2] = { 3, chance(90) ? 3 : 9 };
+    const uint64_t o[2] = { 3, chance(60) ? 3 : 9 };
     const char *key = chance(50) ? "object0" : "object1";
     uint64_t got[2];
     size_t len = 0;

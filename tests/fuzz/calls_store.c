@@ -542,7 +542,7 @@ static void row_port(void)
     case 3: MUST(CALL(cellar_resp_fd)(calls_port) >= 0); break;
     case 4: if (chance(5)) { CALL(cellar_resp_drain)(calls_port); } break;
     case 5:
-        if (chance(2)) { plain(CALL(cellar_resp_finish)(calls_port, 1)); }
+        if (chance(20)) { plain(CALL(cellar_resp_finish)(calls_port, 1)); }
         break;
     default: plain(CALL(cellar_resp_step)(calls_port, 0));
     }

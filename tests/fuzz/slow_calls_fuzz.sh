@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    The random program over all public calls finds nothing in a minute, and makes every call.
+# Aim:    The random program over all public calls finds nothing in a minute.
 # Method: test_calls_fuzz under ASan and UBSan, CALLS_SECONDS (15) for each of its four cells; two
 #         hours: CALLS_SECONDS=1800 SEED=random. A fault prints SEED and WORLD, which repeat it.
 : "${MAKE:=make}"

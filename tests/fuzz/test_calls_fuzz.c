@@ -4,8 +4,8 @@
  *         allocations and disks, gives no wrong, old or torn value, keeps all structures whole and
  *         all bytes accounted for, and refuses what is invalid in words.
  * Method: calls.h: random worlds in four cells, memory and disk with 1 and 4 threads: one world of
- *         each cell, or worlds for CALLS_SECONDS (slow_calls_fuzz.sh). From 8 s on each public call
- *         must have been made. WORLD=n runs one world, STEPS=n ends a life early. */
+ *         each cell, or worlds for CALLS_SECONDS (slow_calls_fuzz.sh). From 120 s on each public
+ *         call must have been made. WORLD=n runs one world, STEPS=n ends a life early. */
 #include "tests/fuzz/calls.h"
 
 #include "tests/fuzz/calls_entry.c"
@@ -304,7 +304,7 @@ static void four_threads_on_disk(void) { cell(true, CALLS_THREADS); }
 /* Count the public calls. In a run that is long enough each of them was made. */
 static void every_public_call_was_made(void)
 {
-    const bool all = getenv("WORLD") == NULL && t_env_u64("CALLS_SECONDS", 0) >= 8;
+    const bool all = getenv("WORLD") == NULL && t_env_u64("CALLS_SECONDS", 0) >= 120;
     FILE *list = fopen("src/tools/symbols.txt", "r");
     char line[200], name[100];
     unsigned made = 0, missing = 0;

@@ -353,11 +353,26 @@ static void cut_power(void *ctx)
     l2_dev_clone(now, after, &rng);
 }
 
-/* Open without a change, while the power is cut at some call of the disk, or after the last one.
- * Return the values that the cut leaves. */
-static uint32_t values_after_a_cut(void)
+/* Store 40 values at level DROP. They are durable by a sync or a close. */
+static void store_for_cuts(bool closes)
 {
-    calls_left = 1 + base_rng_below(&rng, 8);
+    now = &dev;
+    after = &other;
+    l2_dev_init(&other);
+    begin(L2_DROP);
+    for (uint32_t i = 0; i < 40; i++) {
+        T_EQ_I64(l2_kit_put(&kit, i, 7, L2_KIT_GENERATION), CELLAR_OK);
+    }
+    if (closes) { l2_close(kit.d); } else { T_EQ_I64(l2_sync(kit.d), CELLAR_OK); }
+    if (!closes) { l2_kit_kill(&kit); }
+    dev.locked = false;
+}
+
+/* Open without a change, while the power is cut at the n-th call of the disk, or after the last one.
+ * Return the values that the cut leaves. */
+static uint32_t values_after_a_cut(uint64_t nth)
+{
+    calls_left = nth;
     now->hook = cut_power;
     T_REQUIRE(l2_kit_open_only(&kit) == CELLAR_OK);
     l2_kit_warm(&kit);
@@ -384,18 +399,9 @@ static void power_cuts_take_nothing_while_opens_change_nothing(void)
 {
     base_rng_seed(&rng, t_seed());
     for (int closes = 0; closes < 2; closes++) {
-        now = &dev;
-        after = &other;
-        l2_dev_init(&other);
-        begin(L2_DROP);
-        for (uint32_t i = 0; i < 40; i++) {
-            T_EQ_I64(l2_kit_put(&kit, i, 7, L2_KIT_GENERATION), CELLAR_OK);
-        }
-        if (closes == 0) { T_EQ_I64(l2_sync(kit.d), CELLAR_OK); } else { l2_close(kit.d); }
-        if (closes == 0) { l2_kit_kill(&kit); }
-        dev.locked = false;
+        store_for_cuts(closes != 0);
         for (uint32_t cut = 0; cut < CUTS && !t_failed(); cut++) {
-            T_EQ_U64(values_after_a_cut(), 40);
+            T_EQ_U64(values_after_a_cut(1 + base_rng_below(&rng, 8)), 40);
         }
         T_REQUIRE(l2_kit_open_only(&kit) == CELLAR_OK);
         l2_kit_warm(&kit);
@@ -412,10 +418,29 @@ static void power_cuts_take_nothing_while_opens_change_nothing(void)
     }
 }
 
+/* The power is cut at each call of the first open at another level. */
+static void power_cut_in_an_open_at_another_level_takes_nothing(void)
+{
+    base_rng_seed(&rng, t_seed());
+    for (int how = 0; how < 4; how++) {
+        bool cut = true;
+        for (uint64_t nth = 1; cut && !t_failed(); nth++) {
+            store_for_cuts(how % 2 != 0);
+            kit.cfg.level = how < 2 ? L2_KEEP : L2_ALWAYS;
+            T_EQ_U64(values_after_a_cut(nth), 40);
+            cut = calls_left == 0;
+            T_REQUIRE(l2_kit_open_only(&kit) == CELLAR_OK);
+            l2_kit_end(&kit, now);
+            l2_dev_fini(after);
+        }
+    }
+}
+
 T_MAIN("l2_lives", T_CASE(short_lives_lose_no_entry), T_CASE(value_shown_after_a_lost_put_stays),
        T_CASE(failed_sync_keeps_a_slot_with_a_void_record),
        T_CASE(lost_delete_has_one_result_in_all_later_lives),
        T_CASE(lives_that_die_in_a_put_take_no_room),
        T_CASE(stage_of_the_run_before_is_not_believed), T_CASE(floor_of_a_wiped_slot_is_kept),
        T_CASE(damaged_slot_is_sealed), T_CASE(rebuild_is_not_bound_to_syncs),
-       T_CASE(power_cuts_take_nothing_while_opens_change_nothing))
+       T_CASE(power_cuts_take_nothing_while_opens_change_nothing),
+       T_CASE(power_cut_in_an_open_at_another_level_takes_nothing))
