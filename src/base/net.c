@@ -4,14 +4,16 @@
  *
  * FILES      The folder of a socket file belongs to the user or to root, and no other user may
  *            write to it: no other user can put a socket in its place.
- * INVARIANTS A socket file never exists with a wider mode than 0600: the mode is set before the
- *            bind, on the socket, and Linux creates the file with it. umask is not touched: it
- *            belongs to all threads. */
+ * INVARIANTS A socket file begins with mode 0600: the mode is set before the bind, on the socket,
+ *            and Linux creates the file with it. umask is not touched: it belongs to all threads.
+ *            With a group the file changes its group first, then its mode. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/eventfd.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -20,6 +22,11 @@
 #include "base/num.h"
 
 BASE_SIZE_BEGIN
+
+#define NET_GROUPS 1024u /* most groups of a peer */
+#ifndef SO_PEERGROUPS
+#define SO_PEERGROUPS 59
+#endif
 
 /* Give `result` the value of a system call, or a negative errno; 0 or more ends the loop. */
 #define NET_CALL(site, result, call) \
@@ -76,7 +83,55 @@ CELLAR_PRIVATE bool base_net_peer_trusted(int fd)
     return err >= 0 && (peer.uid == 0 || peer.uid == geteuid());
 }
 
+CELLAR_PRIVATE bool base_net_peer_in(int fd, uint32_t group)
+{
+    gid_t groups[NET_GROUPS];
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    int err;
+    NET_CALL("peercred", err, getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len));
+    if (err < 0) { return false; }
+    if (peer.gid == group) { return true; }
+    len = sizeof groups;
+    NET_CALL("peergroups", err, getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len));
+    const size_t count = err >= 0 ? len / sizeof groups[0] : 0;
+    for (size_t i = 0; i < count; i++) {
+        if (groups[i] == group) { return true; }
+    }
+    return false;
+}
+
+CELLAR_PRIVATE int base_net_group(const char *name, uint32_t *group)
+{
+    char line[512], *end;
+    const size_t len = strlen(name);
+    unsigned long n = strtoul(name, &end, 10);
+    int err = *end == '\0' && len > 0 && n < UINT32_MAX ? 0 : -ENOENT;
+    FILE *f = err != 0 ? fopen("/etc/group", "re") : NULL;
+    for (bool begins = true; f != NULL && err != 0 && fgets(line, sizeof line, f) != NULL;) {
+        const char *number = strchr(line, ':'); /* name:password:number:members */
+        const bool same = begins && number == line + len && memcmp(line, name, len) == 0;
+        number = number != NULL ? strchr(number + 1, ':') : NULL;
+        if (same && number != NULL) {
+            n = strtoul(number + 1, &end, 10);
+            if (end > number + 1 && n < UINT32_MAX) { err = 0; }
+        }
+        begins = strchr(line, '\n') != NULL; /* a long line comes in parts */
+    }
+    if (f != NULL) { (void)fclose(f); }
+    *group = (uint32_t)n;
+    return err;
+}
+
 /* ---- socket files ---- */
+
+CELLAR_PRIVATE int base_net_unix_share(const char *path, uint32_t group)
+{
+    int err;
+    NET_CALL("chown", err, chown(path, (uid_t)-1, (gid_t)group));
+    if (err >= 0) { NET_CALL("chmod", err, chmod(path, 0660)); }
+    return err;
+}
 
 /* Check the folder of a path that fits into `sun_path`. */
 static bool net_folder_safe(const char *path)

@@ -23,6 +23,10 @@ BASE_SPARE CELLAR_PRIVATE int base_net_accept(int fd, struct sockaddr_storage *p
                                               socklen_t *len);
 /* Return whether the peer of a unix socket belongs to this user or to root. */
 BASE_SPARE CELLAR_PRIVATE bool base_net_peer_trusted(int fd);
+/* Return whether it is in a group. */
+BASE_SPARE CELLAR_PRIVATE bool base_net_peer_in(int fd, uint32_t group);
+/* Find a group by its name in /etc/group, or take its digits. Return 0, or -ENOENT. */
+BASE_SPARE CELLAR_PRIVATE int base_net_group(const char *name, uint32_t *group);
 BASE_SPARE CELLAR_PRIVATE int base_net_local_port(int fd, uint32_t *port);
 /* Which file a socket is. */
 typedef struct base_net_file {
@@ -33,6 +37,8 @@ typedef struct base_net_file {
  * replaced. Return the socket, or: -EPERM (other users may write to its folder), -EEXIST (the file
  * is no socket), -EADDRINUSE (a process listens on it), -ENAMETOOLONG, another errno. */
 BASE_SPARE CELLAR_PRIVATE int base_net_unix(const char *path, int backlog, base_net_file *file);
+/* Give a socket file to a group: mode 0660. Return 0 or a negative errno. */
+BASE_SPARE CELLAR_PRIVATE int base_net_unix_share(const char *path, uint32_t group);
 /* Remove a socket file, unless another one has its place. */
 BASE_SPARE CELLAR_PRIVATE void base_net_unix_remove(const char *path, const base_net_file *file);
 /* Send small replies at once instead of collecting them. */

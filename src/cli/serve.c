@@ -157,14 +157,23 @@ static bool serve_memory(serve_run *r)
            serve_wrong("memory", optarg, "a size such as 256M, or a share such as 50%");
 }
 
+/* Check that the shared store goes with the other options. */
+static bool serve_shared_fits(const serve_run *r)
+{
+    if (r->port.shared_bytes == 0 || r->settings.config.l2_path == NULL) { return true; }
+    cli_complain("serve", "--shared does not go with --l2 or the setting l2_path: the shared store "
+                 "has no disk tier and begins empty");
+    return false;
+}
+
 /* Check that the budget fits into the memory. */
 static bool serve_memory_fits(uint64_t bytes)
 {
     uint64_t all;
     char budget[CLI_TEXT], text[CLI_TEXT];
     if (!serve_share("100%", &all) || bytes <= all) { return true; }
-    cli_complain("serve", "--memory and the setting memory must be at most the memory of this "
-                 "container or machine, %s (got %s)", cli_bytes(text, all),
+    cli_complain("serve", "--memory or the setting memory, with --shared, must be at most the memory "
+                 "of this container or machine, %s (got %s)", cli_bytes(text, all),
                  cli_bytes(budget, bytes));
     return false;
 }
@@ -198,6 +207,11 @@ static bool serve_option(int c, void *ctx)
     case 'L': r->port.listen_public = 1; return true;
     case 'P': return serve_count("port", 0, 65535, &r->port.port);
     case 'u': r->port.unix_path = optarg; return true;
+    case 'G': r->port.unix_group = optarg; return true;
+    case 'S':
+        return cli_parse_bytes(optarg, &r->port.shared_bytes) ||
+               serve_share(optarg, &r->port.shared_bytes) ||
+               serve_wrong("shared", optarg, "a size such as 256M, or a share such as 25%");
     case 'a': r->port.admin = optarg; return true;
     case 'w': r->password_file = optarg; return true;
     case 'C': r->port.tls_cert_file = optarg; return true;
@@ -313,8 +327,9 @@ static int serve_settings(serve_run *r)
     if (code != CLI_DONE) { return code; }
     cellar_config *cfg = &r->settings.config;
     if (r->memory_bytes != 0) { cfg->memory_bytes = r->memory_bytes; }
-    if (!serve_memory_fits(cfg->memory_bytes)) { return CLI_USAGE; }
+    if (!serve_memory_fits(cfg->memory_bytes + r->port.shared_bytes)) { return CLI_USAGE; }
     if (r->l2_path != NULL) { cfg->l2_path = r->l2_path; }
+    if (!serve_shared_fits(r)) { return CLI_USAGE; }
     if (r->l2_bytes != 0) { cfg->l2_bytes = r->l2_bytes; }
     if (cfg->l2_path != NULL && cfg->l2_bytes == 0) {
         cfg->l2_bytes = serve_l2_bytes(cfg->l2_path);
@@ -424,7 +439,8 @@ static int serve_run_command(int argc, char **argv, const cli_terminal *term)
         { "l2-write", required_argument, NULL, 'W' },
         { "policy", required_argument, NULL, 'p' }, { "port", required_argument, NULL, 'P' },
         { "listen", required_argument, NULL, 'l' }, { "listen-public", no_argument, NULL, 'L' },
-        { "unix", required_argument, NULL, 'u' }, { "admin", required_argument, NULL, 'a' },
+        { "unix", required_argument, NULL, 'u' }, { "unix-group", required_argument, NULL, 'G' },
+        { "shared", required_argument, NULL, 'S' }, { "admin", required_argument, NULL, 'a' },
         { "password-file", required_argument, NULL, 'w' },
         { "tls-cert", required_argument, NULL, 'C' }, { "tls-key", required_argument, NULL, 'K' },
         { "tls-ca", required_argument, NULL, 'A' },
@@ -470,6 +486,9 @@ const cli_command cli_serve = {
     "  --listen=ADDRESS      numeric address in place of 127.0.0.1 and ::1\n"
     "  --listen-public       the address may be one that other machines reach; needs a password\n"
     "  --unix=PATH           socket file; its folder must not be writable by others\n"
+    "  --unix-group=NAME     the socket file serves this group as well: mode 0660\n"
+    "  --shared=SIZE         database 0 is a store of so many bytes that processes share through\n"
+    "                        the remote tier (cellar_remote.h); it begins empty\n"
     "  --admin=ADDRESS       dashboard, metrics and health over HTTP: \"9180\" for 127.0.0.1 and\n"
     "                        ::1, \"ADDRESS:9180\", or the path of a socket file\n"
     "  --password-file=FILE  its first line is the password for AUTH\n"

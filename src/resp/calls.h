@@ -18,6 +18,7 @@ RESP_CALL(resp_ping);
 RESP_CALL(resp_quit);
 RESP_CALL(resp_reset);
 RESP_CALL(resp_select);
+RESP_CALL(resp_wait);
 /* transaction.c */
 RESP_CALL(resp_discard);
 RESP_CALL(resp_exec);

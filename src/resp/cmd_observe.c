@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "cellar_l2.h"
 #include "cellar_observe.h"
+#include "resp/control.h"
 #include "resp/data.h"
 #include "resp/entry.h"
 
@@ -54,8 +55,9 @@ static void resp_info_server(base_text *t, const cellar_resp *r, const cellar_st
 static void resp_info_clients(base_text *t, const cellar_resp *r, const cellar_stats *st)
 {
     (void)st;
-    base_text_add(t, "connected_clients:%u\r\nmaxclients:%u\r\nblocked_clients:0\r\n",
-                  r->client_count, r->max_clients);
+    base_text_add(t, "connected_clients:%u\r\nmaxclients:%u\r\nblocked_clients:0\r\n"
+                     "tracking_clients:%u\r\n",
+                  r->client_count, r->max_clients, r->tracking.clients);
 }
 
 static void resp_info_memory(base_text *t, const cellar_resp *r, const cellar_stats *st)
@@ -64,6 +66,25 @@ static void resp_info_memory(base_text *t, const cellar_resp *r, const cellar_st
                      "\r\nmaxmemory_human:%.2fM\r\nused_memory_port:%" PRIu64 "\r\n",
                   st->used_bytes, (double)st->used_bytes / (1 << 20), st->budget_bytes,
                   (double)st->budget_bytes / (1 << 20), base_load_rlx(&r->obj.account.used));
+}
+
+/* The shared store: what it holds, and the room of its control keys. */
+static void resp_info_shared(base_text *t, const cellar_resp *r, const cellar_stats *st)
+{
+    cellar_stats s = cellar_stats_default();
+    (void)st;
+    if (r->shared.store == NULL ||
+        cellar_stats_get(r->shared.store, CELLAR_SCOPE_STORE, &s) != CELLAR_OK) {
+        return;
+    }
+    const uint64_t control = base_load_rlx(&r->shared.account.used);
+    base_text_add(t, "shared_used:%" PRIu64 "\r\nshared_max:%" PRIu64 "\r\nshared_keys:%" PRIu64
+                     "\r\nshared_evicted:%" PRIu64 "\r\nshared_control_used:%" PRIu64
+                     "\r\nshared_control_max:%" PRIu64 "\r\nshared_control_keys:%" PRIu64
+                     "\r\nshared_prefixes:%u\r\n",
+                  s.used_bytes + control, s.budget_bytes + r->shared.most_bytes, s.entries,
+                  s.ended[CELLAR_CAUSE_EVICTED], control, r->shared.most_bytes,
+                  resp_control_count(r), r->channels[RESP_PREFIX].count);
 }
 
 static void resp_info_persistence(base_text *t, const cellar_resp *r, const cellar_stats *st)
@@ -155,7 +176,7 @@ static const struct {
     void (*write)(base_text *t, const cellar_resp *r, const cellar_stats *st);
 } resp_sections[] = {
     { "server", "Server", resp_info_server }, { "clients", "Clients", resp_info_clients },
-    { "memory", "Memory", resp_info_memory },
+    { "memory", "Memory", resp_info_memory }, { "shared", "Shared", resp_info_shared },
     { "persistence", "Persistence", resp_info_persistence },
     { "stats", "Stats", resp_info_stats }, { "cellar", "Cellar", resp_info_cellar },
     { "keyspace", "Keyspace", resp_info_keyspace },

@@ -10,6 +10,7 @@
 typedef struct resp_place {
     const char *unix_path;          /* NULL: none */
     const char *listen;             /* NULL: both loopback addresses */
+    bool has_group;                 /* the socket file is for unix_group of the port as well */
     uint32_t port;                  /* 0: no TCP; CELLAR_RESP_PORT_ANY */
     const char *unix_name, *tcp_name; /* of the options, for errors */
     char address[64];               /* `listen` of resp_place_read */

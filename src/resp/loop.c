@@ -74,7 +74,10 @@ static uint64_t resp_address_key(const cellar_resp *r, const resp_address *a)
 /* Return whether a peer may speak to the port at all. */
 static bool resp_peer_ok(const cellar_resp *r, int fd, uint32_t flags)
 {
-    if (flags & RESP_C_UNIX) { return base_net_peer_trusted(fd); }
+    if (flags & RESP_C_UNIX) {
+        return base_net_peer_trusted(fd) || (r->has_group && !(flags & RESP_C_HTTP) &&
+                                             base_net_peer_in(fd, r->unix_group));
+    }
     return r->opts.listen_public != 0 || (flags & RESP_C_LOCAL) != 0;
 }
 

@@ -76,6 +76,8 @@ static bool resp_opts_broken(const cellar_resp_config *o, const char **why)
                        "port must be 1..65,535 or CELLAR_RESP_PORT_ANY", why) ||
            base_broken(!valid, "listen must be a numeric address", why) ||
            base_broken(o->listen != NULL && o->port == 0, "listen needs port", why) ||
+           base_broken(o->unix_group != NULL && o->unix_path == NULL,
+                       "unix_group needs unix_path", why) ||
            base_broken(resp_empty(o->password), "password must not be empty", why) ||
            base_broken(resp_empty(o->tls_cert_file) || resp_empty(o->tls_key_file) ||
                        resp_empty(o->tls_ca_file), "the tls files must not be empty texts", why) ||
@@ -118,7 +120,12 @@ static cellar_err resp_opts_in(const cellar_resp_config *o, cellar_resp_config *
 static cellar_err resp_places(cellar_resp *r, const cellar_resp_config *o)
 {
     resp_place at = { .unix_path = o->unix_path, .listen = o->listen, .port = o->port,
-                      .unix_name = "unix_path", .tcp_name = "port" };
+                      .unix_name = "unix_path", .tcp_name = "port",
+                      .has_group = o->unix_group != NULL };
+    r->has_group = at.has_group;
+    if (at.has_group && base_net_group(o->unix_group, &r->unix_group) < 0) {
+        return base_refuse(CELLAR_E_INVAL, RESP_OPEN, "unix_group is no group of this machine");
+    }
     cellar_err err = resp_listen(r, 0, &at);
     if (err != CELLAR_OK || o->admin == NULL) { return err; }
     if (!resp_place_read(o->admin, "admin", &at)) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * session: PING, ECHO, QUIT, RESET, SELECT, AUTH, HELLO.
+ * session: PING, ECHO, QUIT, RESET, SELECT, WAIT, AUTH, HELLO.
  *
  * GUESSING   Only the SHA-256 of the password is kept. Two digests are compared in constant time.
  *            The answer to a wrong password is held for RESP_HOLD_MS. RESP_GUESSES different ones
@@ -76,6 +76,21 @@ RESP_CALL(resp_select)
     }
     c->db = (uint32_t)n;
     resp_ok(c);
+}
+
+/* WAIT: the port has no replicas, so none has confirmed, and there is nothing to wait for. */
+RESP_CALL(resp_wait)
+{
+    int64_t count, timeout_ms;
+    (void)argc;
+    if (!resp_need_int(c, &argv[1], &count)) { return; }
+    if (!resp_to_int(&argv[2], &timeout_ms)) {
+        resp_error(c, "ERR timeout is not an integer or out of range");
+    } else if (timeout_ms < 0) {
+        resp_error(c, "ERR timeout is negative");
+    } else {
+        resp_int(c, 0);
+    }
 }
 
 /* ---- the password ---- */

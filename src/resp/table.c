@@ -106,6 +106,7 @@ static const resp_command resp_rows[] = {
     { "unsubscribe", -1, 0, 0, 0, RESP_PUBSUB | RESP_SUBSCRIBED,
       resp_cmd_unsubscribe },
     { "unwatch", 1, 0, 0, 0, RESP_FAST, resp_unwatch },
+    { "wait", 3, 0, 0, 0, 0, resp_wait },
     { "watch", -2, 1, -1, 1, RESP_IN_MULTI | RESP_FAST, resp_watch },
 };
 

@@ -315,6 +315,8 @@ struct cellar_resp {
     bool listening;              /* false: accept is paused until accept_ms */
     int64_t accept_ms;
     char unix_path[RESP_PLACES][108];
+    bool has_group;              /* peers of unix_group are served */
+    uint32_t unix_group;
     base_net_file unix_file[RESP_PLACES];
     _Atomic int *fd_of;          /* by slot: socket of a client, -1: none; for a forked child.
                                   * The last RESP_ADMIN_SLOTS are for admin pages */
