@@ -2,7 +2,7 @@
  *
  * guest: may change until 1.0.
  *
- * cellar_remote: namespaces that several processes share through a Redis or Valkey server.
+ * cellar_remote: namespaces that several processes share: Redis, Valkey, PORT OF CELLAR (below).
  *
  * CALL PATTERN
  *     #include "cellar_remote.h"            link with libcellar-remote in place of libcellar
@@ -599,6 +599,13 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  *              that another process deleted or set in the gap stays stale.
  * TRUST        memory answers as with a proof, for as long as the server is away. All figures of
  *              the remote say how many namespaces do so (`trusting`).
+ *
+ * PORT OF CELLAR
+ * A port with shared_bytes (cellar_resp.h), or `cellar serve --shared=256M`, serves processes of
+ * one machine: "unix:///run/app.sock?prefix=app". Open after the fork. All processes need the
+ * version of the library that the port has. The promises are those with a Redis. `durable` is never
+ * met: the port has no replicas. A restart of the port begins empty; epochs and fences are above
+ * all earlier ones while the clock does not go back.
  *
  * SECURITY
  * Names of keys reach every client with tracking, whatever its rights: put no secrets in keys.

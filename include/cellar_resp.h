@@ -23,7 +23,7 @@
  * SECURITY  Nothing listens unless an option says so. TCP listens on 127.0.0.1 and ::1. Any other
  *           address needs listen_public and a password of at least 16 bytes. A unix socket has mode
  *           0600, lies in a folder that no other user may write, and serves the user of the process
- *           and root. Commands that change something need `writable`.
+ *           and root, and unix_group if given. Commands that change something need `writable`.
  * GUESSING  Wrong passwords delay the answers to passwords from their address. See WRONG PASSWORDS.
  * CHANNELS  SUBSCRIBE and PUBLISH work between the clients. With `bus`, a signal of the process
  *           reaches the subscribed clients, and PUBLISH also calls the handlers of the signal, on
@@ -87,11 +87,15 @@ typedef struct cellar_resp cellar_resp;
  * value there, and may evict entries for it, as each set does. At most one share of such values is
  * on its way at a time, in each direction, or one value that is longer.
  *
- * SHARED STORE. With shared_bytes database 0 is a store of the port, which no call of the program
- * reaches: the thread that serves the port alone reads, writes, expires and evicts it. Commands may
- * change it without `writable`. An eighth of shared_bytes is for keys with '~' in front or behind
- * their first ':', which are never evicted: when it is full, a new one gets -OOM. CLIENT TRACKING
- * with BCAST tells clients of the changes. The store begins empty. Default of max_clients: 1,024.
+ * SHARED STORE. With shared_bytes database 0 is a store of the port: the server for the remote tier
+ * of the processes of this machine (cellar_remote.h), instead of a Redis. No call of the program
+ * reaches it: the thread that serves the port alone reads, writes, expires and evicts it. The
+ * program attaches as its workers do, by the path of the socket. Commands may change database 0
+ * without `writable`; `namespaces` must not name it. An eighth of shared_bytes is for keys with '~'
+ * in front or behind their first ':' (locks, limiters, numbers of the tier), which are never
+ * evicted: if it is full, a new one gets -OOM. CLIENT TRACKING with BCAST tells clients of changes.
+ * The store begins empty, has no disk tier and no replicas: WAIT answers 0. Each worker takes two
+ * of max_clients, which is 1,024 by default. With unix_group a peer is served if it has that group.
  *
  * ADMIN PAGES. `admin` opens pages over HTTP: / (a dashboard), /metrics (Prometheus), /stats.json,
  * /healthz, and /readyz (503 after cellar_resp_drain). Each of them is also below /_cellar. The
@@ -136,7 +140,7 @@ typedef struct cellar_resp_config {
     int64_t  idle_timeout_ms; /* closes a client that sends nothing. Default 300,000.             */
                              /* CELLAR_TTL_NONE: none                                             */
     uint32_t port;           /* TCP port, or CELLAR_RESP_PORT_ANY. Default 0: no TCP              */
-    uint32_t max_clients;    /* Range 1..65,536. Default 64                                       */
+    uint32_t max_clients;    /* Range 1..65,536. Default 64; 1,024 with shared_bytes              */
     uint32_t slow_us;        /* SLOWLOG keeps commands that take longer. Default 10,000.          */
                              /* CELLAR_OFF: none                                                  */
     uint32_t writable;       /* 1: commands may change the store. Default 0                       */
@@ -150,8 +154,8 @@ typedef struct cellar_resp_config {
     const char *tls_key_file; /* PEM: its key. Default NULL: in tls_cert_file                     */
     const char *tls_ca_file; /* PEM: each TCP client needs a certificate of these. Default NULL   */
     struct cellar_remote *remote; /* cellar_remote.h: a link for the pages. Default NULL: none    */
-    const char *unix_group;  /* group that may use unix_path as well; see SHARED STORE.           */
-                             /* Default NULL: none                                                */
+    const char *unix_group;  /* group that may use unix_path as well: its name, or its number.    */
+                             /* Mode 0660. Default NULL: none                                     */
     uint64_t shared_bytes;   /* database 0 is a store of the port; see SHARED STORE. From 2 MiB.  */
                              /* Default 0: none                                                   */
 } cellar_resp_config;

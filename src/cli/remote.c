@@ -177,6 +177,25 @@ static uint32_t remote_rows_of_sentinels(const cellar_remote *r)
     return silent;
 }
 
+/* Write the rows of a port of cellar. */
+static void remote_rows_of_port(const cellar_remote *r, const remote_seen *s)
+{
+    char at[REMOTE_AT_BYTES], used[CLI_TEXT], most[CLI_TEXT];
+    remote_row("server", "cellar %s, pid %s, at %s", remote_value(s->info, "cellar_version"),
+               remote_value(s->info, "process_id"), remote_at_write(remote_link_at(r->link), at));
+    remote_row("memory", "%s of %s; evicted keys %s",
+               cli_bytes(used, remote_count_of(s->info, "shared_used")),
+               cli_bytes(most, remote_count_of(s->info, "shared_max")),
+               remote_value(s->info, "shared_evicted"));
+    remote_row("control", "%s keys, %s of %s", remote_value(s->info, "shared_control_keys"),
+               cli_bytes(used, remote_count_of(s->info, "shared_control_used")),
+               cli_bytes(most, remote_count_of(s->info, "shared_control_max")));
+    remote_row("tracking", "%s clients, %s prefixes", remote_value(s->info, "tracking_clients"),
+               remote_value(s->info, "shared_prefixes"));
+    remote_row("clients", "%s of %s", remote_value(s->info, "connected_clients"),
+               remote_value(s->info, "maxclients"));
+}
+
 static void remote_rows_of_server(const cellar_remote *r, const remote_seen *s)
 {
     char at[REMOTE_AT_BYTES];
@@ -290,6 +309,10 @@ static int remote_ask_all(cellar_remote *r)
     remote_rows_of_link(r, remote_now() - begin_ms);
     remote_server_ask(r, REMOTE_WORDS({ "HELLO", 5 }), remote_hello_note, &seen);
     remote_server_ask(r, REMOTE_WORDS({ "INFO", 4 }), remote_info_note, &seen);
+    if (strcmp(remote_value(seen.info, "cellar_version"), "?") != 0) {
+        remote_rows_of_port(r, &seen);
+        return CLI_DONE;
+    }
     if (remote_is_proven(r, &why)) {
         remote_server_ask(r, REMOTE_WORDS({ "CONFIG", 6 }, { "GET", 3 },
                                           REMOTE_WORD("client-output-buffer-limit"),

@@ -172,8 +172,8 @@ static bool serve_memory_fits(uint64_t bytes)
     uint64_t all;
     char budget[CLI_TEXT], text[CLI_TEXT];
     if (!serve_share("100%", &all) || bytes <= all) { return true; }
-    cli_complain("serve", "--memory or the setting memory, with --shared, must be at most the memory "
-                 "of this container or machine, %s (got %s)", cli_bytes(text, all),
+    cli_complain("serve", "--memory or the setting memory, with --shared, must be at most the "
+                 "memory of this container or machine, %s (got %s)", cli_bytes(text, all),
                  cli_bytes(budget, bytes));
     return false;
 }

@@ -214,8 +214,8 @@ static void remote_script_reply(void *link, uint32_t index, const remote_reply *
     char digest[41];
     if (reply->type == REMOTE_ERROR && remote_handshake_error(l, reply, "+script|load")) { return; }
     if (remote_starts(reply, "ERR scripts are not supported")) {
-        remote_break(l, REMOTE_WHY_VERSION, "the server is a port of cellar, which announces no "
-                     "changes: give a Redis or Valkey server");
+        remote_break(l, REMOTE_WHY_VERSION, "the server is a port of cellar without this "
+                     "version's shared store: give it shared_bytes (cellar serve --shared)");
         return;
     }
     if (reply->type != REMOTE_STRING || reply->len != sizeof digest - 1) {

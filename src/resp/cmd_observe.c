@@ -68,7 +68,7 @@ static void resp_info_memory(base_text *t, const cellar_resp *r, const cellar_st
                   (double)st->budget_bytes / (1 << 20), base_load_rlx(&r->obj.account.used));
 }
 
-/* The shared store: what it holds, and the room of its control keys. */
+/* Tell what the shared store holds, and the room of its control keys. */
 static void resp_info_shared(base_text *t, const cellar_resp *r, const cellar_stats *st)
 {
     cellar_stats s = cellar_stats_default();

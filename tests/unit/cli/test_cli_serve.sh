@@ -43,6 +43,13 @@ for row in "foreign:not of a disk tier" "file:not a directory" "none/store:does 
 done
 t_case database_named_twice_exits_3 exits 3 'namespaces must be like' --port=0 \
     --unix="$t_tmp/s" --namespaces="0=a 0=b"
+t_case shared_store_with_a_disk_exits_2 exits 2 'shared does not go with --l2' --shared=8M \
+    --l2="$t_tmp/tiny" --l2-bytes=16M
+t_case wrong_size_of_the_shared_store_exits_2 exits 2 'shared must be a size such as 256M' --shared=x
+t_case small_shared_store_exits_3 exits 3 'shared_bytes must be at least 2 MiB' --shared=1M \
+    --port=0 --unix="$t_tmp/s"
+t_case unknown_group_exits_3 exits 3 'unix_group is no group' --unix-group=no-such-group --port=0 \
+    --unix="$t_tmp/s"
 t_case no_listener_exits_3 exits 3 'cannot open the port' --port=0
 t_case socket_in_an_open_folder_exits_3 exits 3 'cannot open the port' --port=0 \
     --unix="$t_tmp/open/s"

@@ -87,7 +87,17 @@ own_port() {
     server_pid=$!
     trap 'kill -KILL $server_pid' EXIT
     until [ -S "$t_tmp/own" ]; do kill -0 $server_pid && sleep 0.02 || return 1; done
-    ask 1 "unix://$t_tmp/own" && complains 'the server is a port of cellar, which announces no changes: '
+    ask 1 "unix://$t_tmp/own" && complains "the server is a port of cellar without this version's shared store: "
+}
+shared_port() {
+    "$bin" serve --port=0 --unix="$t_tmp/shared" --shared=8M >/dev/null 2>"$t_tmp/err" &
+    server_pid=$!
+    trap 'kill -KILL $server_pid' EXIT
+    until [ -S "$t_tmp/shared" ]; do kill -0 $server_pid && sleep 0.02 || return 1; done
+    ask 0 "unix://$t_tmp/shared?prefix=app" && says '^link  *PROVEN ' &&
+        says "^server  *cellar [0-9.]*, pid $server_pid, at /.*/shared\$" && says '^memory  *[0-9.]* .* of 8.*; evicted keys 0$' &&
+        says '^control  *[1-9][0-9]* keys, .* of ' && says '^tracking  *1 clients, [1-9]* prefixes$' &&
+        says '^clients  *2 of 1024$' && ! grep '^note' "$t_tmp/out"
 }
 # The name has two addresses, and the second one alone has a server.
 second_address() {
@@ -143,6 +153,7 @@ t_case server_is_proven_and_described good
 t_case all_missing_rights_are_named_at_once rights
 t_case cluster_is_refused_with_one_sentence cluster
 t_case port_of_cellar_is_refused_with_one_sentence own_port
+t_case port_with_a_shared_store_is_described shared_port
 if grep -q '^0\{31\}1 ' /proc/net/if_inet6 2>/dev/null; then
     t_case second_address_of_a_name_is_tried second_address
 else

@@ -3,6 +3,10 @@
  * Aim:    database 0 of a port with shared_bytes is a store of the port's own; clients that track
  *         hear of each change once, in order, and of nothing else; control keys are never evicted.
  * Method: a port on a socket file, driven by steps, on the clock of the test. */
+#include <grp.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
 #include "tests/support/port_kit.h"
 
 #include "base/fault.h"
@@ -319,7 +323,79 @@ static void changes_without_memory_are_heard_as_nil(void)
     port_done(a);
 }
 
+static void wait_has_no_replica_to_wait_for(void)
+{
+    port_begin_with(with_shared);
+    const int a = peer();
+    T_EQ_STR(ask(a, "WAIT 1 1000\r\nWAIT 0 0\r\n"), ":0\r\n:0\r\n");
+    T_CHECK(strncmp(ask(a, "WAIT x 0\r\n"), "-ERR value is not an integer", 28) == 0);
+    T_CHECK(strncmp(ask(a, "WAIT 1 x\r\n"), "-ERR timeout is not an integer", 30) == 0);
+    T_CHECK(strncmp(ask(a, "WAIT 1 -1\r\n"), "-ERR timeout is negative", 24) == 0);
+    port_done(a);
+}
+
+static void info_tells_of_the_shared_store(void)
+{
+    port_begin_with(with_shared);
+    const worker w = worker_of("PREFIX app:");
+    (void)ask(w.data, "SET app:~e 1\r\nSET app:1 v\r\n");
+    const char *got = ask(w.data, "INFO\r\n");
+    T_CHECK(strstr(got, "tracking_clients:1\r\n") != NULL);
+    T_CHECK(strstr(got, "shared_max:4194304\r\nshared_keys:1\r\n") != NULL);
+    T_CHECK(strstr(got, "shared_control_max:524288\r\nshared_control_keys:1\r\n") != NULL);
+    worker_end(w);
+    port_end();
+}
+
 /* ---- options ---- */
+
+static char group_text[16];
+static void with_group(cellar_resp_config *o)
+{
+    with_shared(o);
+    o->unix_group = group_text;
+}
+
+/* Ask the port as a user without rights, in a group or in none. Return whether it answers. */
+static bool stranger_is_served(gid_t group, bool in)
+{
+    int status = -1;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        struct sockaddr_un at = { .sun_family = AF_UNIX };
+        char got = 0;
+        memcpy(at.sun_path, port_path, strlen(port_path));
+        const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        _exit(setgroups(in, &group) == 0 && setgid(65534) == 0 && setuid(65534) == 0 &&
+              connect(fd, (struct sockaddr *)&at, sizeof at) == 0 &&
+              send(fd, "PING\r\n", 6, MSG_NOSIGNAL) == 6 && recv(fd, &got, 1, 0) == 1 &&
+              got == '+' ? 0 : 1);
+    }
+    T_REQUIRE(pid > 0);
+    while (waitpid(pid, &status, WNOHANG) == 0) { (void)cellar_resp_step(port, 1); }
+    return status == 0;
+}
+
+static void socket_file_serves_its_group(void)
+{
+    if (geteuid() != 0) {
+        T_SKIP("only root changes users");
+        return;
+    }
+    (void)snprintf(group_text, sizeof group_text, "%d", 4711);
+    port_begin_with(with_group);
+    struct stat st;
+    T_REQUIRE(stat(port_path, &st) == 0);
+    T_EQ_U64(st.st_mode & 07777, 0660);
+    T_EQ_U64(st.st_gid, 4711);
+    T_REQUIRE(chmod(port_folder, 0755) == 0);
+    T_CHECK(stranger_is_served(4711, true));
+    T_CHECK(!stranger_is_served(4711, false)); /* the file has the wrong mode for it */
+    T_REQUIRE(chmod(port_path, 0666) == 0);
+    T_CHECK(!stranger_is_served(4711, false)); /* the port closes it */
+    T_CHECK(stranger_is_served(4711, true));
+    port_end();
+}
 
 static void refused(const cellar_resp_config *o, const char *why)
 {
@@ -328,6 +404,26 @@ static void refused(const cellar_resp_config *o, const char *why)
     T_EQ_I64(cellar_resp_open(port_store, o, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_last_error(NULL, &info), CELLAR_OK);
     T_CHECK(strstr(info.text, why) != NULL);
+}
+
+static void group_has_a_name_or_a_number(void)
+{
+    cellar_host_config host;
+    port_store_open();
+    cellar_resp_config o = port_opts(&host);
+    o.unix_group = "no group of this machine";
+    refused(&o, "unix_group is no group of this machine");
+    o.unix_group = "";
+    refused(&o, "unix_group is no group of this machine");
+    o.unix_path = NULL;
+    o.port = CELLAR_RESP_PORT_ANY;
+    refused(&o, "unix_group needs unix_path");
+    T_EQ_I64(rmdir(port_folder), 0);
+    api_shut(port_store);
+    if (geteuid() != 0) { return; }
+    (void)snprintf(group_text, sizeof group_text, "root");
+    port_begin_with(with_group);
+    port_end();
 }
 
 static void options_are_checked(void)
@@ -352,4 +448,7 @@ T_MAIN("cellar_resp_shared", T_CASE(database_0_is_a_store_of_its_own),
        T_CASE(noloop_hides_own_changes_alone), T_CASE(eviction_and_end_of_life_are_heard),
        T_CASE(clears_are_heard_as_nil), T_CASE(resp3_client_hears_pushes_between_replies),
        T_CASE(redirection_ends_with_its_target), T_CASE(client_that_never_reads_is_closed),
-       T_CASE(changes_without_memory_are_heard_as_nil), T_CASE(options_are_checked))
+       T_CASE(changes_without_memory_are_heard_as_nil),
+       T_CASE(wait_has_no_replica_to_wait_for), T_CASE(info_tells_of_the_shared_store),
+       T_CASE(socket_file_serves_its_group), T_CASE(group_has_a_name_or_a_number),
+       T_CASE(options_are_checked))

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    worker processes share one cache through a port with shared_bytes as they do through a
+ *         Redis: one load of a key for all of them, one limiter, one lock, one order of changes.
+ * Method: the workers fork before the test has a thread, and wait for a byte. The test opens store
+ *         and port, lets them run, and compares what they counted in shared memory. */
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "cellar_invalidate.h"
+#include "cellar_load.h"
+#include "cellar_resp.h"
+#include "tests/support/shared_side.h"
+
+enum { WORKERS = 4, KEYS = 1000, CHECKS = 100, TURNS = 25 };
+
+/* What the workers count. */
+typedef struct counts {
+    _Atomic uint32_t loads, wrong, admitted, ready;
+    uint64_t turns, fence; /* of the owner of the lock */
+} counts;
+
+static counts *seen;
+static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
+
+/* ---- the port ---- */
+
+typedef struct master {
+    cellar *store;
+    cellar_resp *port;
+} master;
+
+static void master_open(master *m)
+{
+    cellar_config cfg = cellar_config_default();
+    cellar_resp_config o = cellar_resp_config_default();
+    cfg.memory_bytes = 16u << 20;
+    o.unix_path = path;
+    o.shared_bytes = 32u << 20;
+    T_REQUIRE(cellar_open(&cfg, &m->store) == CELLAR_OK);
+    T_REQUIRE(cellar_resp_open(m->store, &o, &m->port) == CELLAR_OK);
+    T_REQUIRE(cellar_resp_start(m->port) == CELLAR_OK);
+}
+
+static void master_close(master *m)
+{
+    cellar_resp_close(m->port);
+    T_CHECK(cellar_close(m->store) == CELLAR_OK);
+}
+
+/* ---- workers ---- */
+
+static cellar_err slow_value(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&seen->loads, 1);
+    engine_pause_ms(1);
+    return cellar_buf_append(cellar_load_buf(load), key, key_len);
+}
+
+/* Load each key, all workers in the same order. */
+static void worker_loads(side *s)
+{
+    for (int i = 0; i < KEYS; i++) {
+        char key[16];
+        cellar_result got = cellar_result_default();
+        const int len = snprintf(key, sizeof key, "key:%d", i);
+        const cellar_err err = cellar_get_or_load(s->users, key, (size_t)len, NULL, slow_value, NULL,
+                                                  &got);
+        if (err != CELLAR_OK || got.value_len != (size_t)len || memcmp(got.value, key, got.value_len) != 0) {
+            atomic_fetch_add(&seen->wrong, 1);
+        }
+        cellar_result_free(&got);
+    }
+}
+
+static void worker_limits(side *s)
+{
+    const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
+    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
+    cellar_remote_limiter *l;
+    o.batch = 1;
+    T_REQUIRE(cellar_remote_limiter_open(s->r, &rule, &o, &l) == CELLAR_OK);
+    for (int i = 0; i < CHECKS; i++) {
+        const cellar_err err = cellar_remote_limiter_check(l, "ip", 2, 1, NULL);
+        if (err == CELLAR_OK) { atomic_fetch_add(&seen->admitted, 1); }
+        if (err < 0) { atomic_fetch_add(&seen->wrong, 1); }
+    }
+    cellar_remote_limiter_close(l);
+}
+
+/* Change plain numbers under the lock. */
+static void worker_locks(side *s)
+{
+    for (int i = 0; i < TURNS; i++) {
+        cellar_remote_lock lk;
+        if (cellar_remote_lock_acquire(s->r, "turn", 4, NULL, &lk) != CELLAR_OK) {
+            atomic_fetch_add(&seen->wrong, 1);
+            continue;
+        }
+        seen->turns++;
+        if (lk.fence <= seen->fence) { atomic_fetch_add(&seen->wrong, 1); }
+        seen->fence = lk.fence;
+        if (cellar_remote_lock_release(s->r, "turn", 4, &lk) != CELLAR_OK) {
+            atomic_fetch_add(&seen->wrong, 1);
+        }
+    }
+}
+
+/* Run in a process of its own: wait for the byte, open, wait for all workers, work. */
+static void worker_main(int from, void (*work)(side *s))
+{
+    char byte;
+    side s;
+    if (read(from, &byte, 1) != 1) { _exit(2); }
+    side_open(&s, path, NULL, NULL);
+    atomic_fetch_add(&seen->ready, 1);
+    while (atomic_load(&seen->ready) < WORKERS) { engine_pause_ms(1); }
+    work(&s);
+    side_close(&s);
+    _exit(0);
+}
+
+static void workers_run(void (*work)(side *s))
+{
+    pid_t pid[WORKERS];
+    int go[2];
+    master m;
+    seen = mmap(NULL, sizeof *seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    T_REQUIRE(seen != MAP_FAILED && pipe(go) == 0);
+    t_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/port", folder);
+    (void)fflush(stdout);
+    for (int i = 0; i < WORKERS; i++) {
+        pid[i] = fork();
+        if (pid[i] == 0) {
+            (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+            close(go[1]);
+            worker_main(go[0], work);
+        }
+        T_REQUIRE(pid[i] > 0);
+    }
+    close(go[0]);
+    master_open(&m);
+    T_REQUIRE(write(go[1], "gogo", WORKERS) == WORKERS);
+    for (int i = 0; i < WORKERS; i++) {
+        int status = -1;
+        T_REQUIRE(waitpid(pid[i], &status, 0) == pid[i]);
+        T_EQ_I64(status, 0);
+    }
+    close(go[1]);
+    master_close(&m);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+static void workers_end(void) { (void)munmap(seen, sizeof *seen); }
+
+/* ---- cases ---- */
+
+static void four_workers_load_each_key_once(void)
+{
+    workers_run(worker_loads);
+    T_EQ_U64(atomic_load(&seen->loads), KEYS);
+    T_EQ_U64(atomic_load(&seen->wrong), 0);
+    workers_end();
+}
+
+static void four_workers_share_a_limiter(void)
+{
+    workers_run(worker_limits);
+    T_EQ_U64(atomic_load(&seen->admitted), 100);
+    T_EQ_U64(atomic_load(&seen->wrong), 0);
+    workers_end();
+}
+
+static void four_workers_share_a_lock(void)
+{
+    workers_run(worker_locks);
+    T_EQ_U64(seen->turns, WORKERS * TURNS);
+    T_EQ_U64(atomic_load(&seen->wrong), 0);
+    workers_end();
+}
+
+/* The program that owns the port is a worker as well. */
+static void owner_of_the_port_and_worker_hear_each_other(void)
+{
+    master m;
+    side a, b;
+    t_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/port", folder);
+    master_open(&m);
+    side_open(&a, path, NULL, NULL);
+    side_open(&b, path, NULL, NULL);
+    T_EQ_I64(side_set_tagged(&a, "1", "red", "color"), CELLAR_OK);
+    T_EQ_I64(side_set(&a, "2", "plain"), CELLAR_OK);
+    T_CHECK(side_has(&b, "1", "red") && side_has(&b, "2", "plain"));
+    T_EQ_I64(side_set(&b, "2", "new"), CELLAR_OK);
+    side_fence(&a);
+    T_CHECK(side_has(&a, "2", "new"));
+    T_EQ_I64(cellar_delete_by_tag(a.store, "color", 5, CELLAR_TAG_HARD), CELLAR_OK);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "1", NULL) && side_has(&b, "2", "new"));
+    T_EQ_I64(cellar_delete_by_pattern(b.users, "2*", 2, NULL), CELLAR_OK);
+    side_fence(&a);
+    T_CHECK(side_has(&a, "2", NULL));
+    T_EQ_I64(side_set(&a, "3", "x"), CELLAR_OK);
+    T_CHECK(side_has(&b, "3", "x"));
+    T_EQ_I64(cellar_clear(a.users), CELLAR_OK);
+    side_fence(&b);
+    T_CHECK(side_has(&b, "3", NULL));
+    side_close(&a);
+    side_close(&b);
+    master_close(&m);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+T_MAIN("cellar_remote_workers", T_CASE(four_workers_load_each_key_once),
+       T_CASE(four_workers_share_a_limiter), T_CASE(four_workers_share_a_lock),
+       T_CASE(owner_of_the_port_and_worker_hear_each_other))
