@@ -95,7 +95,7 @@ shared_port() {
     trap 'kill -KILL $server_pid' EXIT
     until [ -S "$t_tmp/shared" ]; do kill -0 $server_pid && sleep 0.02 || return 1; done
     ask 0 "unix://$t_tmp/shared?prefix=app" && says '^link  *PROVEN ' &&
-        says "^server  *cellar [0-9.]*, pid $server_pid, at /.*/shared\$" && says '^memory  *[0-9.]* .* of 8.*; evicted keys 0$' &&
+        says "^server  *cellar [0-9a-z.-]*, pid $server_pid, at /.*/shared\$" && says '^memory  *[0-9.]* .* of 8.*; evicted keys 0$' &&
         says '^control  *[1-9][0-9]* keys, .* of ' && says '^tracking  *1 clients, [1-9]* prefixes$' &&
         says '^clients  *2 of 1024$' && ! grep '^note' "$t_tmp/out"
 }

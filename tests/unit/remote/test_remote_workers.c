@@ -80,6 +80,8 @@ static void worker_limits(side *s)
     cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
     cellar_remote_limiter *l;
     o.batch = 1;
+    o.hold_ms = 60000; /* a slow machine loses no unit */
+    o.offline = CELLAR_REMOTE_LIMITER_DENY;
     T_REQUIRE(cellar_remote_limiter_open(s->r, &rule, &o, &l) == CELLAR_OK);
     for (int i = 0; i < CHECKS; i++) {
         const cellar_err err = cellar_remote_limiter_check(l, "ip", 2, 1, NULL);
