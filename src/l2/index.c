@@ -17,9 +17,10 @@
  *            with its whole bunch, unless it is the only one or its segment is the oldest.
  * LOCKING    L2_SHARD for writers. Readers use acquire loads; the check of the bytes detects a word
  *            that was removed meanwhile.
- * LIMITS     2^36 granules, 2^26 buckets per shard. A full pair moves up to 8 words (64 for a heavy
- *            one), then drops the oldest bunch without a durable word, plain words first: a miss,
- *            nothing else. A pair of durable words takes no further one: the put is refused.
+ * LIMITS     2^36 granules, 2^26 buckets per shard. A full pair moves words along a path (8 buckets
+ *            are searched, 64 for a heavy word), then drops the oldest bunch without a durable
+ *            word, plain words first: a miss, nothing else. A pair of durable words takes no
+ *            further one: the put is refused. The index rebuild puts such words aside (README.md).
  * SEE ALSO   README.md: index rebuild, rejected layouts. Pagh and Rodler 2001 (cuckoo hashing); Fan
  *            et al. 2014 (partial keys). */
 #include "l2/index.h"
@@ -29,6 +30,7 @@
 #define L2_HINT(w) ((uint32_t)((w) >> 4) & 0xffu)
 #define L2_BUCKETS_MAX ((uint32_t)1 << 26)
 #define L2_BUCKETS_LEAST 8u
+#define L2_SEEN_BITS 4096u
 #define L2_SWEEP 16u /* buckets per hold of the lock: 1 KiB, because others spin */
 
 static uint32_t l2_other(const l2 *d, uint32_t tag, uint32_t bucket)
@@ -180,44 +182,6 @@ static _Atomic uint64_t *l2_way_free(const l2 *d, uint32_t shard, uint32_t bucke
     return NULL;
 }
 
-/* Free a way of `bucket`: move words along one path, depth first. Return NULL without a path. */
-static _Atomic uint64_t *l2_way_kick(l2 *d, uint32_t shard, uint32_t bucket, uint32_t most)
-{
-    _Atomic uint64_t *path[L2_KICKS_MOST + 1];
-    uint32_t at = bucket, n = 0;
-    _Atomic uint64_t *hole = NULL;
-    while (hole == NULL && n < most) {
-        _Atomic uint64_t *way = l2_bucket(d, shard, at);
-        for (uint32_t i = 0; i < L2_WAYS && hole == NULL; i++) {
-            const uint32_t to = l2_other(d, L2_WORD_TAG(base_load_rlx(&way[i])), at);
-            hole = to != at ? l2_way_free(d, shard, to) : NULL;
-            if (hole != NULL) { path[n++] = &way[i]; }
-        }
-        if (hole != NULL) { break; }
-        path[n] = &way[(at + n) % L2_WAYS];
-        const uint32_t next = l2_other(d, L2_WORD_TAG(base_load_rlx(path[n])), at);
-        if (next == at) { return NULL; }
-        for (uint32_t i = 0; i < n; i++) {
-            if (path[i] == path[n]) { return NULL; }
-        }
-        n++;
-        at = next;
-    }
-    if (hole == NULL) { return NULL; }
-    const l2_shard *s = &d->index.shard[shard];
-    _Atomic uint32_t *moves = &d->index.shard[shard].moves;
-    base_store_rel(moves, base_load_rlx(moves) + 1);
-    while (n > 0) { /* Store the new position before clearing the old one. */
-        n--;
-        base_store_rel(hole, base_load_rlx(path[n]));
-        if (s->place != NULL) { s->place[hole - s->way] = s->place[path[n] - s->way]; }
-        base_store_rel(path[n], (uint64_t)0);
-        hole = path[n];
-    }
-    base_store_rel(moves, base_load_rlx(moves) + 1); /* acquire in l2_index_find */
-    return hole;
-}
-
 static void l2_pair_close(const l2 *d, const l2_bunch *c)
 {
     unsigned char *bits = d->index.shard[c->shard].closed;
@@ -233,6 +197,47 @@ static bool l2_pair_closed(const l2 *d, const l2_bunch *c)
            (bits[c->b2 / 8] >> (c->b2 % 8) & 1) != 0;
 }
 
+static uint64_t l2_line_word(const l2_sort_line *l)
+{
+    return (uint64_t)l->word_hi << 32 | l->word_lo;
+}
+
+static uint32_t l2_aside_first(const l2_bunch *c)
+{
+    return (uint32_t)base_mix64((uint64_t)c->tag << 32 | BASE_MIN(c->b1, c->b2));
+}
+
+/* Return the next line of the bunch that was put aside, from row *at on; NULL: no more. */
+static const l2_sort_line *l2_aside_next(const l2 *d, const l2_bunch *c, uint32_t *at)
+{
+    const l2_sort_line *row = d->index.shard[c->shard].aside;
+    while (row != NULL) {
+        const l2_sort_line *l = &row[(*at)++ & (d->index.aside_room - 1)];
+        const uint64_t word = l2_line_word(l);
+        if (word == 0) { return NULL; }
+        if (L2_WORD_TAG(word) != c->tag) { continue; }
+        const l2_bunch its = l2_bunch_at(d, l->place, c->tag);
+        if (its.b1 == c->b1 || its.b1 == c->b2) { return l; }
+    }
+    return NULL;
+}
+
+/* Index rebuild: note that a word has no way, so that no older record of its hash48 gets one. If
+ * the rows are full, its pair takes no older word at all. */
+static void l2_turn_away(l2 *d, const l2_bunch *c, uint32_t place, uint64_t word)
+{
+    l2_shard *s = &d->index.shard[c->shard];
+    const uint32_t mask = d->index.aside_room - 1;
+    if (s->aside == NULL || s->asides > mask / 4 * 3) {
+        l2_pair_close(d, c);
+        return;
+    }
+    uint32_t at = l2_aside_first(c);
+    while (l2_line_word(&s->aside[at & mask]) != 0) { at++; }
+    s->aside[at & mask] = (l2_sort_line){ (uint32_t)word, (uint32_t)(word >> 32), place };
+    s->asides++;
+}
+
 static void l2_way_store(l2 *d, l2_shard *s, _Atomic uint64_t *way, uint64_t word, uint32_t place)
 {
     const uint64_t old = base_load_rlx(way);
@@ -240,17 +245,6 @@ static void l2_way_store(l2 *d, l2_shard *s, _Atomic uint64_t *way, uint64_t wor
     if (s->place != NULL) { s->place[way - s->way] = place; }
     if (old == 0 && word != 0) { (void)base_add_rlx(&d->index.words, (uint64_t)1); }
     if (old != 0 && word == 0) { (void)base_sub_rlx(&d->index.words, (uint64_t)1); }
-}
-
-/* Find a free way for a word, with moves if necessary. Return NULL if the pair is full. */
-static _Atomic uint64_t *l2_way_make(l2 *d, const l2_bunch *c, bool heavy)
-{
-    const uint32_t kicks = heavy ? L2_KICKS_MOST : L2_KICKS;
-    _Atomic uint64_t *way = l2_way_free(d, c->shard, c->b1);
-    if (way == NULL) { way = l2_way_free(d, c->shard, c->b2); }
-    if (way == NULL) { way = l2_way_kick(d, c->shard, c->b1, kicks); }
-    if (way == NULL) { way = l2_way_kick(d, c->shard, c->b2, kicks); }
-    return way;
 }
 
 /* Return way `i` of the two buckets of a bunch. */
@@ -271,12 +265,22 @@ static uint32_t l2_bunch_ways(const l2 *d, const l2_bunch *c,
     return n;
 }
 
-/* Return true if word `a` is dropped before `b`: plain words first, then the older record. */
-static bool l2_word_sooner(const l2 *d, uint64_t a, uint64_t b)
+enum { L2_RANK_TOMB, L2_RANK_LIGHT, L2_RANK_HEAVY, L2_RANK_ALL };
+
+/* Return a rank: words of a lower one are dropped first. Only a rebuild has the first: it notes
+ * what a tombstone hides. */
+static uint32_t l2_word_rank(const l2_shard *s, uint64_t w)
 {
-    const uint64_t light = L2_WORD_HEAVY | L2_WORD_TWIN;
-    const bool a_light = (a & light) == 0, b_light = (b & light) == 0;
-    return a_light != b_light ? a_light : l2_word_lsn(d, a) < l2_word_lsn(d, b);
+    const bool tomb = (w & (L2_WORD_TOMB | L2_WORD_TWIN)) == L2_WORD_TOMB;
+    if (s->closed != NULL && tomb) { return L2_RANK_TOMB; }
+    return (w & (L2_WORD_HEAVY | L2_WORD_TWIN)) == 0 ? L2_RANK_LIGHT : L2_RANK_HEAVY;
+}
+
+/* Return true if word `a` is dropped before `b`: the lower rank, then the older record. */
+static bool l2_word_sooner(const l2 *d, const l2_shard *s, uint64_t a, uint64_t b)
+{
+    const uint32_t a_rank = l2_word_rank(s, a), b_rank = l2_word_rank(s, b);
+    return a_rank != b_rank ? a_rank < b_rank : l2_word_lsn(d, a) < l2_word_lsn(d, b);
 }
 
 static bool l2_bunch_durable(const l2 *d, const l2_bunch *c)
@@ -289,35 +293,96 @@ static bool l2_bunch_durable(const l2 *d, const l2_bunch *c)
     return durable;
 }
 
-/* Drop the oldest bunch of a full pair, close its own pair and return a free way; NULL: all words
- * are durable. All words of the bunch leave together; otherwise an older value could follow a
- * missing word. */
-static _Atomic uint64_t *l2_bunch_oldest(l2 *d, l2_shard *s, const l2_bunch *c)
+/* Drop the oldest bunch of a full pair, of words below rank `drops`, and return a free way. NULL:
+ * all others are durable. All words of the bunch leave together; otherwise an older value could
+ * follow a missing word. */
+static _Atomic uint64_t *l2_bunch_oldest(l2 *d, l2_shard *s, const l2_bunch *c, uint32_t drops)
 {
     _Atomic uint64_t *oldest = NULL, *way[L2_BUNCH_WORDS];
     l2_bunch gone = *c;
     for (uint32_t i = 0; i < 2 * L2_WAYS; i++) {
         _Atomic uint64_t *at = l2_pair_way(d, c, i);
         const uint64_t w = base_load_rlx(at);
-        /* During the index rebuild the records that a tombstone hides are still to be read. */
-        if (s->closed != NULL && (w & L2_WORD_TOMB) != 0) { continue; }
         const uint32_t bucket = i < L2_WAYS ? c->b1 : c->b2, tag = L2_WORD_TAG(w);
         const l2_bunch its = { c->shard, bucket, l2_other(d, tag, bucket), tag };
-        if ((oldest == NULL || l2_word_sooner(d, w, base_load_rlx(oldest))) &&
+        /* An older line of a bunch follows its newer words. */
+        if (l2_word_rank(s, w) >= drops || (s->closed != NULL && tag == c->tag)) { continue; }
+        if ((oldest == NULL || l2_word_sooner(d, s, w, base_load_rlx(oldest))) &&
             !l2_bunch_durable(d, &its)) {
             oldest = at;
             gone = its;
         }
     }
     if (oldest == NULL) { return NULL; }
-    l2_pair_close(d, &gone);
     const uint32_t n = l2_bunch_ways(d, &gone, way);
     for (uint32_t i = 0; i < n; i++) {
-        if (s->closed == NULL || (base_load_rlx(way[i]) & L2_WORD_TOMB) == 0) {
-            l2_way_store(d, s, way[i], 0, 0);
+        if (s->closed != NULL) {
+            const uint32_t place = s->place != NULL ? s->place[way[i] - s->way] : 0;
+            l2_turn_away(d, &gone, place, base_load_rlx(way[i]));
         }
+        l2_way_store(d, s, way[i], 0, 0);
     }
     return oldest;
+}
+
+typedef struct l2_step_to { /* bucket of a search, and the way of the word that can move there */
+    uint32_t bucket, from; /* from: step of that way */
+    _Atomic uint64_t *way; /* NULL: the search begins here */
+} l2_step_to;
+
+/* Move the words of the path that ends in step `at` by one way each; the last one into `hole`.
+ * Return the way that becomes free. */
+static _Atomic uint64_t *l2_path_move(l2_shard *s, const l2_step_to *step, uint32_t at,
+                                      _Atomic uint64_t *way, _Atomic uint64_t *hole)
+{
+    base_store_rel(&s->moves, base_load_rlx(&s->moves) + 1);
+    while (way != NULL) { /* Store the new position before clearing the old one. */
+        base_store_rel(hole, base_load_rlx(way));
+        if (s->place != NULL) { s->place[hole - s->way] = s->place[way - s->way]; }
+        base_store_rel(way, (uint64_t)0);
+        hole = way;
+        way = step[at].way;
+        at = step[at].from;
+    }
+    base_store_rel(&s->moves, base_load_rlx(&s->moves) + 1); /* acquire in l2_index_find */
+    return hole;
+}
+
+/* Free a way of the pair: search up to `most` buckets, nearest first, for one with a free way, or
+ * with a bunch to drop of rank below `drops`, and move words along the path to it. Return NULL
+ * without a path. */
+static _Atomic uint64_t *l2_way_kick(l2 *d, const l2_bunch *c, uint32_t most, uint32_t drops)
+{
+    l2_step_to step[L2_KICKS_REBUILD + 2];
+    uint64_t seen[L2_SEEN_BITS / 64] = { 0 }; /* buckets; two may share a bit */
+    l2_shard *s = &d->index.shard[c->shard];
+    uint32_t n = 2;
+    step[0] = (l2_step_to){ c->b1, 0, NULL };
+    step[1] = (l2_step_to){ c->b2, 0, NULL };
+    seen[c->b1 % L2_SEEN_BITS / 64] |= (uint64_t)1 << c->b1 % 64;
+    seen[c->b2 % L2_SEEN_BITS / 64] |= (uint64_t)1 << c->b2 % 64;
+    for (uint32_t at = 0; at < n; at++) {
+        _Atomic uint64_t *way = l2_bucket(d, c->shard, step[at].bucket);
+        for (uint32_t i = 0; i < L2_WAYS; i++) {
+            const uint32_t to = l2_other(d, L2_WORD_TAG(base_load_rlx(&way[i])), step[at].bucket);
+            if ((seen[to % L2_SEEN_BITS / 64] >> to % 64 & 1) != 0) { continue; }
+            const l2_bunch there = { c->shard, to, to, c->tag };
+            _Atomic uint64_t *hole = l2_way_free(d, c->shard, to);
+            if (hole == NULL && drops > 0) { hole = l2_bunch_oldest(d, s, &there, drops); }
+            if (hole != NULL) { return l2_path_move(s, step, at, &way[i], hole); }
+            if (n < most + 2) { step[n++] = (l2_step_to){ to, at, &way[i] }; }
+            seen[to % L2_SEEN_BITS / 64] |= (uint64_t)1 << to % 64;
+        }
+    }
+    return NULL;
+}
+
+/* Find a free way for a word, with moves if necessary. Return NULL if the pair is full. */
+static _Atomic uint64_t *l2_way_make(l2 *d, const l2_bunch *c, bool heavy)
+{
+    _Atomic uint64_t *way = l2_way_free(d, c->shard, c->b1);
+    if (way == NULL) { way = l2_way_free(d, c->shard, c->b2); }
+    return way != NULL ? way : l2_way_kick(d, c, heavy ? L2_KICKS_MOST : L2_KICKS, 0);
 }
 
 /* Mark all words of the bunch as twins. Return true if there are any. */
@@ -350,8 +415,8 @@ static bool l2_bunch_store(l2 *d, l2_shard *s, const l2_bunch *c, uint32_t place
     if (to == NULL) { to = l2_way_make(d, c, (word & L2_WORD_HEAVY) != 0); }
     if (to == NULL) {
         (void)base_add_rlx(&d->index.full, (uint64_t)1);
-        l2_pair_close(d, c);
-        to = l2_bunch_oldest(d, s, c);
+        to = l2_bunch_oldest(d, s, c, L2_RANK_ALL);
+        if (to == NULL && s->closed != NULL) { l2_turn_away(d, c, place, word); }
         mates = 1; /* or removed with that bunch */
     }
     if (mates > 0 && l2_bunch_twins(d, c)) { word |= L2_WORD_TWIN; }
@@ -420,23 +485,65 @@ static l2_found l2_way_look(const l2 *d, const l2_bunch *c, uint32_t place)
     return f;
 }
 
-/* Add one word during the index rebuild. Return true if a free way was used. */
-static bool l2_way_replay(l2 *d, const l2_bunch *c, uint32_t place, uint64_t word)
+/* Give a word of the index rebuild a free way, or one of words below rank `drops`. Return false if
+ * there is none. */
+static bool l2_way_add(l2 *d, const l2_bunch *c, uint32_t place, uint64_t word, const l2_found *f,
+                       uint32_t drops)
 {
-    const l2_found f = l2_way_look(d, c, place);
-    if (f.there || l2_pair_closed(d, c)) { return false; }
     l2_shard *s = &d->index.shard[c->shard];
-    _Atomic uint64_t *way = f.hole;
+    _Atomic uint64_t *way = f->hole;
     if (way == NULL) { way = l2_way_make(d, c, (word & L2_WORD_HEAVY) != 0); }
-    if (way == NULL) {
-        (void)base_add_rlx(&d->index.full, (uint64_t)1);
-        l2_pair_close(d, c);
-        return false;
-    }
-    if (f.others && l2_bunch_twins(d, c)) { word |= L2_WORD_TWIN; }
+    if (way == NULL && drops > 0) { way = l2_bunch_oldest(d, s, c, drops); }
+    if (way == NULL && drops == L2_RANK_ALL) { way = l2_way_kick(d, c, L2_KICKS_REBUILD, drops); }
+    if (way == NULL) { return false; }
+    if (f->others && l2_bunch_twins(d, c)) { word |= L2_WORD_TWIN; }
     base_store_rel(way, word); /* acquire in l2_way_find */
     if (s->place != NULL) { s->place[way - s->way] = place; }
     return true;
+}
+
+/* Return true if the hash48 was put aside. */
+static bool l2_aside_has(const l2 *d, const l2_bunch *c, uint32_t place)
+{
+    uint32_t at = l2_aside_first(c);
+    const l2_sort_line *l = l2_aside_next(d, c, &at);
+    while (l != NULL && l->place != place) { l = l2_aside_next(d, c, &at); }
+    return l != NULL;
+}
+
+/* Give the lines of a bunch that were put aside ways again: an older record may link past them.
+ * Return false if one finds none. */
+static bool l2_aside_back(l2 *d, const l2_bunch *c, uint32_t drops)
+{
+    uint32_t at = l2_aside_first(c);
+    bool ok = true;
+    for (const l2_sort_line *l; ok && (l = l2_aside_next(d, c, &at)) != NULL;) {
+        const l2_found f = l2_way_look(d, c, l->place);
+        const bool added = !f.there && l2_way_add(d, c, l->place, l2_line_word(l), &f, drops);
+        (void)base_add_rlx(&d->index.words, (uint64_t)added);
+        ok = f.there || added;
+    }
+    return ok;
+}
+
+/* Add one word during the index rebuild. A put may take the way of a tombstone, a durable one that
+ * of plain words. Return true if a free way was used. */
+static bool l2_way_replay(l2 *d, const l2_bunch *c, uint32_t place, uint64_t word)
+{
+    l2_found f = l2_way_look(d, c, place);
+    if (f.there || l2_pair_closed(d, c)) { return false; }
+    const uint32_t drops = (word & L2_WORD_TOMB) != 0 ? L2_RANK_TOMB
+                           : (word & L2_WORD_DURABLE) != 0 ? L2_RANK_ALL : L2_RANK_LIGHT;
+    bool ok = true;
+    if (d->index.shard[c->shard].asides > 0) {
+        if (l2_aside_has(d, c, place)) { return false; }
+        ok = l2_aside_back(d, c, drops);
+        f = l2_way_look(d, c, place);
+    }
+    if (ok && l2_way_add(d, c, place, word, &f, drops)) { return true; }
+    (void)base_add_rlx(&d->index.full, (uint64_t)((word & L2_WORD_TOMB) == 0));
+    l2_turn_away(d, c, place, word);
+    return false;
 }
 
 #define L2_RUN 32u /* lines per hold of the lock, because others spin */
@@ -458,7 +565,7 @@ CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *l
         sync_take(L2_SHARD, &s->lock);
         for (uint32_t i = 0; i < run; i++) {
             const l2_sort_line *l = &line[at + i];
-            words += l2_way_replay(d, &c[i], l->place, (uint64_t)l->word_hi << 32 | l->word_lo);
+            words += l2_way_replay(d, &c[i], l->place, l2_line_word(l));
         }
         sync_drop(L2_SHARD, &s->lock);
         (void)base_add_rlx(&d->index.words, words);
@@ -471,8 +578,12 @@ BASE_SIZE_BEGIN
 
 static size_t l2_bits_bytes(const l2 *d) { return d->index.buckets / 8 + 1; }
 static size_t l2_place_bytes(const l2 *d) { return l2_index_bytes(d) / 2; }
+static size_t l2_aside_bytes(const l2 *d)
+{
+    return (size_t)d->index.aside_room * L2_SHARDS * sizeof(l2_sort_line);
+}
 
-CELLAR_PRIVATE bool l2_index_rebuild_begin(l2 *d)
+CELLAR_PRIVATE bool l2_index_rebuild_begin(l2 *d, uint64_t lines)
 {
     const size_t bytes = l2_bits_bytes(d);
     d->index.closed = base_alloc(d->cfg.account, BASE_MOD_L2_INDEX, bytes * L2_SHARDS, NULL);
@@ -482,6 +593,15 @@ CELLAR_PRIVATE bool l2_index_rebuild_begin(l2 *d)
     for (uint32_t i = 0; i < L2_SHARDS; i++) {
         d->index.shard[i].closed = d->index.closed + i * bytes;
         d->index.shard[i].place = d->index.place != NULL ? d->index.place + i * ways : NULL;
+    }
+    const uint64_t most = d->cfg.memory_bytes / 16 / L2_SHARDS / sizeof(l2_sort_line);
+    const uint64_t rows = base_pow2_floor(BASE_MIN(lines / L2_SHARDS * 2 + 64, most) | 4);
+    if (d->index.place == NULL) { return true; } /* the hash48 of a word is unknown */
+    d->index.aside_room = (uint32_t)rows;
+    d->index.aside = base_alloc(d->cfg.account, BASE_MOD_L2_INDEX, l2_aside_bytes(d), NULL);
+    for (uint32_t i = 0; i < L2_SHARDS && d->index.aside != NULL; i++) {
+        d->index.shard[i].aside = d->index.aside + i * rows;
+        d->index.shard[i].asides = 0;
     }
     return true;
 }
@@ -494,12 +614,15 @@ CELLAR_PRIVATE void l2_index_rebuild_end(l2 *d)
         sync_take(L2_SHARD, &s->lock);
         s->closed = NULL;
         s->place = NULL;
+        s->aside = NULL;
         sync_drop(L2_SHARD, &s->lock);
     }
     base_free(d->cfg.account, BASE_MOD_L2_INDEX, d->index.closed, l2_bits_bytes(d) * L2_SHARDS);
     base_free(d->cfg.account, BASE_MOD_L2_INDEX, d->index.place, l2_place_bytes(d));
+    base_free(d->cfg.account, BASE_MOD_L2_INDEX, d->index.aside, l2_aside_bytes(d));
     d->index.closed = NULL;
     d->index.place = NULL;
+    d->index.aside = NULL;
 }
 
 static void l2_buckets_sweep(l2 *d, uint32_t shard, uint32_t from, uint32_t count,

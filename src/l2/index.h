@@ -20,9 +20,10 @@ CELLAR_PRIVATE bool l2_index_link(l2 *d, uint64_t h48, uint64_t word, uint64_t b
 /* Remove the word of the bunch that names `addr`. */
 CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr);
 /* Add words of one shard during the index rebuild. A line is skipped if its hash48 has a word, or
- * its bucket pair has turned away a word. */
+ * had one that was put aside. */
 CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *line, uint32_t n);
-CELLAR_PRIVATE bool l2_index_rebuild_begin(l2 *d);
+/* Prepare for up to `lines` lines. */
+CELLAR_PRIVATE bool l2_index_rebuild_begin(l2 *d, uint64_t lines);
 /* Remove all words for which `dead` returns true. Works without footers. */
 CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t word, uint64_t arg),
                                    uint64_t arg);

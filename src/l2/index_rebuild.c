@@ -8,10 +8,10 @@
  *                   the order of arrival
  *            A shard's words and its part of the filter fit into a CPU cache; whole tables do not.
  * INVARIANTS Lines of a shard arrive newest first. A line is added only if its hash48 has no word
- *            and its pair has turned away no word (index.c). So a get during the rebuild is right
- *            or misses. A segment is `unread` until the tables have all its lines. If it is
- *            reclaimed before, its words are removed and its puts are added to the filter. Its
- *            lines in the buffer are skipped.
+ *            and was not put aside (index.c). So a get during the rebuild is right or misses. A
+ *            segment is `unread` until the tables have all its lines. If it is reclaimed before,
+ *            its words are removed and its puts are added to the filter. Its lines in the buffer
+ *            are skipped.
  *            The filter is complete when `rebuilding` ends. Until then each change logs a tombstone
  *            and leaves a tomb word.
  * LOCKING    Worker only; shard locks as in index.c.
@@ -43,7 +43,6 @@ CELLAR_PRIVATE bool l2_rebuild_begin(l2 *d)
 {
     base_account *a = d->cfg.account;
     l2_sort *s = &d->sort;
-    if (!l2_index_rebuild_begin(d)) { return false; }
     s->due_ns = base_now_ns() + L2_SORT_NS;
     uint64_t most = 0;
     uint32_t longest = 0; /* longest footer, in pages */
@@ -52,6 +51,7 @@ CELLAR_PRIVATE bool l2_rebuild_begin(l2 *d)
         most += (uint64_t)pages * L2_FOOT_ENTRIES;
         longest = BASE_MAX(longest, pages);
     }
+    if (!l2_index_rebuild_begin(d, most)) { return false; }
     /* Without this buffer pages are read one by one. */
     d->footers.room = BASE_MIN((size_t)BASE_MAX(longest, 1u) * L2_PAGE, L2_FOOTERS_BYTES);
     d->footers.buf = base_alloc(a, BASE_MOD_L2, d->footers.room, NULL);

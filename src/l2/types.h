@@ -49,6 +49,7 @@
 #define L2_WAYS 8u
 #define L2_KICKS 8u
 #define L2_KICKS_MOST 64u /* for a heavy word */
+#define L2_KICKS_REBUILD 512u /* for a durable word of the index rebuild */
 #define L2_MEMO 10u
 #define L2_ERAS 3u
 #define L2_LIVE_ROWS 64u /* of SUPER: generations with 1/64 of all live bytes */
@@ -140,12 +141,20 @@ typedef struct l2_form { /* parameters of all checks of one store; constant whil
     uint32_t seg_bytes, granule;
 } l2_form;
 
+typedef struct l2_sort_line { /* a footer line during the index rebuild: its word, and the upper
+                               * bits of its hash48. The fingerprint in the word has the lower
+                               * bits. */
+    uint32_t word_lo, word_hi, place;
+} l2_sort_line;
+
 typedef struct l2_shard {
     sync_lock lock;        /* rank L2_SHARD; for writers, readers take none */
     _Atomic uint32_t moves; /* odd while words move to their other bucket; under lock */
     _Atomic uint64_t *way; /* buckets * L2_WAYS words, see index.c */
     unsigned char *closed; /* one bit per bucket that turned away a word; NULL: no index rebuild */
     uint32_t *place;       /* upper 32 bits of each word's hash48; NULL: no index rebuild */
+    l2_sort_line *aside;   /* lines without a way, by bunch; NULL: no index rebuild, no memory */
+    uint32_t asides;
 } l2_shard;
 
 typedef struct l2_index {
@@ -153,6 +162,8 @@ typedef struct l2_index {
     _Atomic uint64_t *way; /* all shards; one block, so that each bucket is a cache line */
     unsigned char *closed; /* all shards; NULL without an index rebuild; worker only */
     uint32_t *place;       /* all shards; also NULL if the budget refuses it */
+    l2_sort_line *aside;   /* all shards; as `place` */
+    uint32_t aside_room;   /* rows per shard, a power of two */
     uint32_t buckets;      /* per shard; constant */
     _Atomic uint64_t full; /* words that were refused, or removed for newer words */
     _Atomic uint64_t words; /* words in use, tomb words included */
@@ -171,12 +182,6 @@ typedef struct l2_index {
 #define L2_WORD(addr, tag, hint) \
     ((uint64_t)(addr) << 28 | (uint64_t)(tag) << 12 | (uint64_t)(hint) << 4)
 #define L2_ADDR_MAX (((uint64_t)1 << 36) - 1)
-
-typedef struct l2_sort_line { /* a footer line during the index rebuild: its word, and the upper
-                               * bits of its hash48. The fingerprint in the word has the lower
-                               * bits. */
-    uint32_t word_lo, word_hi, place;
-} l2_sort_line;
 
 typedef struct l2_bunch { /* position of the words of a hash48; tag: fingerprint */
     uint32_t shard, b1, b2, tag;

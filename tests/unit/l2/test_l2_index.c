@@ -544,20 +544,27 @@ static cellar_err full_put(uint64_t key, bool kept)
     return err;
 }
 
-/* Entries that were acknowledged stay in a full index. A further one is refused, and plain entries
- * take the places of plain ones. Once an hour a line says so. */
-static void full_index_keeps_durable_entries(void)
+/* Open a store with the smallest index. Return its places. */
+static uint32_t full_begin(void)
 {
-    static bool taken[FULL_KEYS];
-    uint32_t count = 0, plain = 0;
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
     dev.flat = true;
     kit.cfg.seg_bytes = 262144;
     kit.cfg.seg_count = 16;
     kit.cfg.avg_object_bytes = UINT32_MAX;
+    kit.cfg.memory_bytes = 8u << 20;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
-    const uint32_t places = kit.d->index.buckets * L2_WAYS * L2_SHARDS;
+    return kit.d->index.buckets * L2_WAYS * L2_SHARDS;
+}
+
+/* Entries that were acknowledged stay in a full index, also in that of the next rebuild. A further
+ * one is refused, and plain entries take the places of plain ones. Once an hour a line says so. */
+static void full_index_keeps_durable_entries(void)
+{
+    static bool taken[FULL_KEYS];
+    uint32_t count = 0, plain = 0;
+    const uint32_t places = full_begin();
     T_CHECK(places < FULL_KEYS - 1000);
     for (uint32_t i = 0; i < 1000; i++) { T_EQ_I64(full_put(FULL_KEYS + i, false), CELLAR_OK); }
     for (uint32_t i = 0; i < FULL_KEYS; i++) {
@@ -582,9 +589,89 @@ static void full_index_keeps_durable_entries(void)
         T_CHECK((kit.d->full_seen != seen) == (hour == 1));
         kit.now_ms += 3600000;
     }
+    uint32_t lost = 0;
     for (uint32_t i = 0; i < FULL_KEYS; i++) {
         T_EQ_U64(look(i), taken[i] ? 1 + i % 100 : 0);
+        if (!taken[i]) { del(i); } /* as the cache does */
     }
+    reopen(true);
+    for (uint32_t i = 0; i < FULL_KEYS; i++) {
+        const uint32_t version = look(i);
+        T_CHECK(version == 0 || (taken[i] && version == 1 + i % 100));
+        lost += taken[i] && version == 0;
+    }
+    T_CHECK(lost < count / 500); /* a rebuild needs two places where two keys have one word */
+    end();
+}
+
+/* More keys than the index has places: durable entries, then `deleted` keys, then plain entries.
+ * After a process death the rebuild finds all entries that were acknowledged. */
+static void rebuild_of_a_full_index_keeps_durable_entries(void)
+{
+    const uint32_t durable = 2500, deleted = 4000;
+    const uint64_t plain = UINT64_C(1) << 32;
+    T_CHECK(full_begin() < durable + deleted);
+    for (uint32_t i = 0; i < durable; i++) { T_EQ_I64(full_put(i, true), CELLAR_OK); }
+    for (uint32_t i = durable; i < durable + deleted; i++) {
+        (void)full_put(i, false);
+        del(i);
+    }
+    for (uint32_t i = 0; i < 3000; i++) { (void)full_put(plain + i, false); }
+    for (int life = 0; life < 2; life++) {
+        reopen(true);
+        uint32_t found = 0, plain_found = 0;
+        for (uint32_t i = 0; i < durable + deleted; i++) {
+            const uint32_t version = look(i);
+            T_CHECK(version == 0 || (i < durable && version == 1 + i % 100));
+            found += version != 0;
+        }
+        for (uint32_t i = 0; i < 3000; i++) { plain_found += look(plain + i) != 0; }
+        T_EQ_U64(found, durable);
+        T_CHECK(plain_found > 500);
+    }
+    T_EQ_U64(kit.d->n.reclaimed, 0);
+    end();
+}
+
+/* More keys than places change in any order, beside process deaths. A rebuild serves no old value,
+ * also with changes in the middle, and keeps durable entries. */
+static void any_order_in_a_full_index_serves_no_old_value(void)
+{
+    static struct { uint32_t now; bool kept; } key[FULL_KEYS];
+    base_rng r;
+    uint32_t next = 0, lost = 0, due = 0;
+    base_rng_seed(&r, t_seed());
+    memset(key, 0, sizeof key);
+    (void)full_begin();
+    for (uint32_t step = 0; step < 24000; step++) {
+        if (step % 4000 == 3999) { reopen_cold(true); }
+        const bool rebuilding = base_load_acq(&kit.d->rebuilding) != 0;
+        const uint64_t i = base_rng_below(&r, FULL_KEYS);
+        const bool kept = i < FULL_KEYS / 3;
+        if (base_rng_below(&r, 3) == 0) {
+            del(i);
+            key[i].now = 0;
+        } else {
+            cellar_err err;
+            while ((err = put(i, ++next % 250 + 1, kept)) == CELLAR_DROPPED && !rebuilding) {
+                (void)l2_tick(kit.d, 1000);
+            }
+            if (err != CELLAR_OK) { del(i); }
+            key[i].now = err == CELLAR_OK ? next % 250 + 1 : 0;
+        }
+        if (rebuilding && base_rng_below(&r, 50) == 0) {
+            kit.d->sort.due_ns = 0;
+            (void)l2_tick(kit.d, 0);
+        }
+        const uint64_t other = base_rng_below(&r, FULL_KEYS);
+        const uint32_t version = look(other);
+        T_CHECK(version == 0 || version == key[other].now);
+        if (rebuilding || other >= FULL_KEYS / 3 || key[other].now == 0) { continue; }
+        due++;
+        lost += version == 0;
+    }
+    T_EQ_U64(lost, 0);
+    T_CHECK(due > 1000);
     end();
 }
 
@@ -615,4 +702,7 @@ T_MAIN("l2_index", T_CASE(all_kept_keys_of_a_bunch_are_found),
        T_CASE(deletes_of_one_key_log_one_tombstone),
        T_CASE(plain_record_that_moves_leaves_its_bunch),
        T_CASE(any_order_of_calls_keeps_all_keys), T_CASE(all_of_200000_keys_are_found),
-       T_CASE(full_index_keeps_durable_entries), T_CASE(index_has_a_place_for_each_64_kib))
+       T_CASE(full_index_keeps_durable_entries),
+       T_CASE(rebuild_of_a_full_index_keeps_durable_entries),
+       T_CASE(any_order_in_a_full_index_serves_no_old_value),
+       T_CASE(index_has_a_place_for_each_64_kib))
