@@ -5,8 +5,7 @@
  *
  * A child of a fork cannot use the cache of its parent: calls return CELLAR_E_FORKED. So a server
  * opens after the fork, and calls daemon() before it opens. A worker has its own memory budget, and
- * its own l2_path if it has a disk tier. A cache that several processes share needs a server
- * (cellar_remote.h), or one worker that listens (cellar_resp.h).
+ * its own l2_path if it has a disk tier. Workers that share one cache: prefork.c.
  *
  *     cc -O2 fork_server.c -lcellar -pthread */
 #include <stdio.h>

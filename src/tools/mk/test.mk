@@ -69,7 +69,10 @@ ONE_THREAD := $(if $(T),,$(if $(findstring thread,$(SAN)),$(shell \
 NOT_TSAN   := $(if $(T),,$(if $(findstring thread,$(SAN)),$(call source_of,test_api_sigbus)))
 TESTS_LIB  := $(filter-out $(ONE_THREAD) $(NOT_TSAN),$(TESTS_C))
 TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(filter %.sh,$(TESTS_HERE)))
-EXAMPLES   := $(filter-out $(if $(CORE),$(OF_GUESTS)),$(wildcard $(TEST_NAMES:%=$(EXAMPLE)/%.c)))
+# prefork links libcellar-remote; a build of a check has none.
+EXAMPLES   := $(filter-out $(if $(CORE),$(OF_GUESTS)) \
+                $(if $(HAVE_REMOTE),$(if $(strip $(SAN)$(DROPIN)$(PLAIN)),%/prefork.c),%/prefork.c),\
+                $(wildcard $(TEST_NAMES:%=$(EXAMPLE)/%.c)))
 EXAMPLESXX := $(filter-out $(if $(CORE),$(OF_GUESTS)),$(wildcard $(if $(T),$(patsubst \
                 %_cc,$(EXAMPLE)/%.cc,$(filter %_cc,$(TEST_NAMES))),$(EXAMPLE)/*.cc)))
 HAVE_CXX   := $(shell command -v $(firstword $(CXX)) 2>/dev/null)
@@ -169,6 +172,9 @@ $(B)/examples/%_cc: $(EXAMPLE)/%.cc $(EX_LIB)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) -std=c++17 -Iinclude $(CPPFLAGS) -pthread $(WARN_CXX) $(CXXFLAGS) $(SAN_FLAGS) \
 	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(EX_LIB) $(EX_LIBS) $(LDFLAGS) $(LDLIBS)
+$(B)/examples/prefork: EX_LIB = $(B)/libcellar-remote.a
+$(B)/examples/prefork: EX_LIBS = $(WITH_LIBS) $(REMOTE_LIBS)
+$(B)/examples/prefork: $(B)/libcellar-remote.a
 $(B)/examples/%: $(EXAMPLE)/%.c $(EX_LIB)
 	$(say) CC examples/$*
 	$(Q)mkdir -p $(@D)
