@@ -42,7 +42,7 @@ figure() { # ACT NAME: its number in the text
 }
 
 # ---- commands ----
-run --version; [ $rc -eq 0 ] && says '^cellar [0-9]*\.[0-9]*\.[0-9]* (source '; ok version_option_prints_the_version
+run --version; [ $rc -eq 0 ] && says '^cellar [0-9]*\.[0-9]*\.[0-9]*\(-dev\)* (source '; ok version_option_prints_the_version
 run version; [ $rc -eq 0 ] && says '^cellar '; ok version_command_prints_the_version
 run --help; [ $rc -eq 0 ] && says '^Commands:' && says '^  tour '; ok help_lists_the_commands
 run help tour; [ $rc -eq 0 ] && says '^Usage: cellar tour'; ok help_of_a_command
