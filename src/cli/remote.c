@@ -184,9 +184,9 @@ static void remote_rows_of_port(const cellar_remote *r, const remote_seen *s)
     remote_row("server", "cellar %s, pid %s, at %s", remote_value(s->info, "cellar_version"),
                remote_value(s->info, "process_id"), remote_at_write(remote_link_at(r->link), at));
     remote_row("memory", "%s of %s; evicted keys %s",
-               cli_bytes(used, remote_count_of(s->info, "shared_used")),
-               cli_bytes(most, remote_count_of(s->info, "shared_max")),
-               remote_value(s->info, "shared_evicted"));
+               cli_bytes(used, remote_count_of(s->info, "used_memory")),
+               cli_bytes(most, remote_count_of(s->info, "maxmemory")),
+               remote_value(s->info, "evicted_keys"));
     remote_row("control", "%s keys, %s of %s", remote_value(s->info, "shared_control_keys"),
                cli_bytes(used, remote_count_of(s->info, "shared_control_used")),
                cli_bytes(most, remote_count_of(s->info, "shared_control_max")));

@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "cellar_admin.h"
 #include "resp/data.h"
+#include "resp/shared.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -88,17 +89,18 @@ typedef struct resp_setting {
 static int64_t resp_option_of(const cellar_resp *r, cellar_option option)
 {
     int64_t v = 0;
-    (void)cellar_option_get(r->store, option, &v);
+    (void)cellar_option_get(resp_main_store(r), option, &v);
     return v;
 }
 
 static int64_t resp_get_maxmemory(const cellar_resp *r)
 {
-    return resp_option_of(r, CELLAR_OPT_MEMORY_BYTES);
+    return resp_option_of(r, CELLAR_OPT_MEMORY_BYTES) + (int64_t)r->shared.most_bytes;
 }
 
 static cellar_err resp_apply_maxmemory(cellar_resp *r, int64_t v)
 {
+    if (r->shared.store != NULL) { return resp_shared_resize(r, (uint64_t)v); }
     return cellar_option_set(r->store, CELLAR_OPT_MEMORY_BYTES, v);
 }
 
@@ -109,7 +111,7 @@ static int64_t resp_get_policy(const cellar_resp *r)
 
 static cellar_err resp_apply_policy(cellar_resp *r, int64_t v)
 {
-    return cellar_option_set(r->store, CELLAR_OPT_EVICTION, v);
+    return cellar_option_set(resp_main_store(r), CELLAR_OPT_EVICTION, v);
 }
 
 static int64_t resp_get_level(const cellar_resp *r)
@@ -119,7 +121,7 @@ static int64_t resp_get_level(const cellar_resp *r)
 
 static cellar_err resp_apply_level(cellar_resp *r, int64_t v)
 {
-    return cellar_option_set(r->store, CELLAR_OPT_LOG_LEVEL, v);
+    return cellar_option_set(resp_main_store(r), CELLAR_OPT_LOG_LEVEL, v);
 }
 
 static int64_t resp_get_timeout(const cellar_resp *r)

@@ -62,28 +62,22 @@ static void resp_info_clients(base_text *t, const cellar_resp *r, const cellar_s
 
 static void resp_info_memory(base_text *t, const cellar_resp *r, const cellar_stats *st)
 {
+    const uint64_t used = st->used_bytes + base_load_rlx(&r->shared.account.used);
+    const uint64_t most = st->budget_bytes + r->shared.most_bytes;
     base_text_add(t, "used_memory:%" PRIu64 "\r\nused_memory_human:%.2fM\r\nmaxmemory:%" PRIu64
                      "\r\nmaxmemory_human:%.2fM\r\nused_memory_port:%" PRIu64 "\r\n",
-                  st->used_bytes, (double)st->used_bytes / (1 << 20), st->budget_bytes,
-                  (double)st->budget_bytes / (1 << 20), base_load_rlx(&r->obj.account.used));
+                  used, (double)used / (1 << 20), most, (double)most / (1 << 20),
+                  base_load_rlx(&r->obj.account.used));
 }
 
-/* Tell what the shared store holds, and the room of its control keys. */
+/* Tell of the control keys of a shared store. */
 static void resp_info_shared(base_text *t, const cellar_resp *r, const cellar_stats *st)
 {
-    cellar_stats s = cellar_stats_default();
-    (void)st;
-    if (r->shared.store == NULL ||
-        cellar_stats_get(r->shared.store, CELLAR_SCOPE_STORE, &s) != CELLAR_OK) {
-        return;
-    }
-    const uint64_t control = base_load_rlx(&r->shared.account.used);
-    base_text_add(t, "shared_used:%" PRIu64 "\r\nshared_max:%" PRIu64 "\r\nshared_keys:%" PRIu64
-                     "\r\nshared_evicted:%" PRIu64 "\r\nshared_control_used:%" PRIu64
+    base_text_add(t, "shared_keys:%" PRIu64 "\r\nshared_control_used:%" PRIu64
                      "\r\nshared_control_max:%" PRIu64 "\r\nshared_control_keys:%" PRIu64
                      "\r\nshared_prefixes:%u\r\n",
-                  s.used_bytes + control, s.budget_bytes + r->shared.most_bytes, s.entries,
-                  s.ended[CELLAR_CAUSE_EVICTED], control, r->shared.most_bytes,
+                  r->shared.store != NULL ? st->entries : 0,
+                  base_load_rlx(&r->shared.account.used), r->shared.most_bytes,
                   resp_control_count(r), r->channels[RESP_PREFIX].count);
 }
 
@@ -198,7 +192,7 @@ RESP_CALL(resp_cmd_info)
     char buf[RESP_INFO_BYTES];
     base_text t = { buf, sizeof buf, 0 };
     cellar_stats st = cellar_stats_default();
-    const cellar_err err = cellar_stats_get(c->of->store, CELLAR_SCOPE_STORE, &st);
+    const cellar_err err = cellar_stats_get(resp_main_store(c->of), CELLAR_SCOPE_STORE, &st);
     if (err != CELLAR_OK) {
         resp_fail(c, err);
         return;

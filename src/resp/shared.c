@@ -50,6 +50,20 @@ CELLAR_PRIVATE cellar_err resp_shared_open(cellar_resp *r, const cellar_resp_con
                                resp_shared_ended, r, &id);
 }
 
+CELLAR_PRIVATE cellar_err resp_shared_resize(cellar_resp *r, uint64_t bytes)
+{
+    resp_shared *s = &r->shared;
+    const uint64_t most = bytes / RESP_CONTROL_PART;
+    if (base_load_rlx(&s->account.used) > most) { return CELLAR_E_SPACE; }
+    const cellar_err err =
+        cellar_option_set(s->store, CELLAR_OPT_MEMORY_BYTES, (int64_t)(bytes - most));
+    if (err == CELLAR_OK || err == CELLAR_E_BUSY) { /* the store has the new size */
+        s->most_bytes = most;
+        base_account_limit(&s->account, most);
+    }
+    return err;
+}
+
 static void resp_shared_unread(resp_shared *s)
 {
     for (uint32_t i = 0; i < RESP_READS; i++) { cellar_unpin(&s->read[i]); }

@@ -13,6 +13,9 @@
 /* Open the store, if the options have one. Return OK or a code of cellar_open. */
 CELLAR_PRIVATE cellar_err resp_shared_open(cellar_resp *r, const cellar_resp_config *o,
                                            const cellar_host_config *host);
+/* Change its size. E_SPACE: the control keys need more than an eighth of it. Else the code of the
+ * store. */
+CELLAR_PRIVATE cellar_err resp_shared_resize(cellar_resp *r, uint64_t bytes);
 /* Free all of it. No client is left. */
 CELLAR_PRIVATE void resp_shared_close(cellar_resp *r);
 /* Run what is due: end lives, give memory back. */

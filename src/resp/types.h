@@ -379,6 +379,12 @@ BASE_INLINE bool resp_is_shared(const resp_client *c)
     return c->db == 0 && c->of->shared.store != NULL;
 }
 
+/* Return the store of which INFO and CONFIG tell. */
+BASE_INLINE cellar *resp_main_store(const cellar_resp *r)
+{
+    return r->shared.store != NULL ? r->shared.store : r->store;
+}
+
 /* Read the figures: see stats_service. */
 CELLAR_PRIVATE const char *resp_figures(void *object, uint64_t *value);
 

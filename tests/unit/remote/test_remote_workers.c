@@ -123,7 +123,8 @@ static void worker_main(int from, void (*work)(side *s))
     _exit(0);
 }
 
-static void workers_run(void (*work)(side *s))
+/* late: the workers fork behind the open port. */
+static void workers_run(void (*work)(side *s), bool late)
 {
     pid_t pid[WORKERS];
     int go[2];
@@ -133,6 +134,7 @@ static void workers_run(void (*work)(side *s))
     t_folder(folder);
     (void)snprintf(path, sizeof path, "%s/port", folder);
     (void)fflush(stdout);
+    if (late) { master_open(&m); }
     for (int i = 0; i < WORKERS; i++) {
         pid[i] = fork();
         if (pid[i] == 0) {
@@ -143,7 +145,7 @@ static void workers_run(void (*work)(side *s))
         T_REQUIRE(pid[i] > 0);
     }
     close(go[0]);
-    master_open(&m);
+    if (!late) { master_open(&m); }
     T_REQUIRE(write(go[1], "gogo", WORKERS) == WORKERS);
     for (int i = 0; i < WORKERS; i++) {
         int status = -1;
@@ -161,7 +163,7 @@ static void workers_end(void) { (void)munmap(seen, sizeof *seen); }
 
 static void four_workers_load_each_key_once(void)
 {
-    workers_run(worker_loads);
+    workers_run(worker_loads, false);
     T_EQ_U64(atomic_load(&seen->loads), KEYS);
     T_EQ_U64(atomic_load(&seen->wrong), 0);
     workers_end();
@@ -169,15 +171,15 @@ static void four_workers_load_each_key_once(void)
 
 static void four_workers_share_a_limiter(void)
 {
-    workers_run(worker_limits);
+    workers_run(worker_limits, false);
     T_EQ_U64(atomic_load(&seen->admitted), 100);
     T_EQ_U64(atomic_load(&seen->wrong), 0);
     workers_end();
 }
 
-static void four_workers_share_a_lock(void)
+static void workers_forked_behind_the_open_port_share_a_lock(void)
 {
-    workers_run(worker_locks);
+    workers_run(worker_locks, true);
     T_EQ_U64(seen->turns, WORKERS * TURNS);
     T_EQ_U64(atomic_load(&seen->wrong), 0);
     workers_end();
@@ -216,6 +218,68 @@ static void owner_of_the_port_and_worker_hear_each_other(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
+static void stranger_clears_what_workers_have(void)
+{
+    master m;
+    side a;
+    t_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/port", folder);
+    master_open(&m);
+    side_open(&a, path, NULL, NULL);
+    T_EQ_I64(side_set(&a, "1", "x"), CELLAR_OK);
+    T_CHECK(side_has(&a, "1", "x"));
+    redisContext *c = redisConnectUnix(path);
+    redisReply *reply = redisCommand(c, "FLUSHDB");
+    T_REQUIRE(reply != NULL);
+    T_EQ_STR(reply->str, "OK");
+    freeReplyObject(reply);
+    redisFree(c);
+    side_fence(&a);
+    T_CHECK(side_has(&a, "1", NULL));
+    T_EQ_I64(side_set(&a, "1", "y"), CELLAR_OK);
+    T_CHECK(side_has(&a, "1", "y"));
+    side_close(&a);
+    master_close(&m);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+/* Return the fence of a lock that is acquired and released. */
+static uint64_t fence_of(const side *s)
+{
+    cellar_remote_lock lk;
+    T_REQUIRE(cellar_remote_lock_acquire(s->r, "turn", 4, NULL, &lk) == CELLAR_OK);
+    const uint64_t fence = lk.fence;
+    T_EQ_I64(cellar_remote_lock_release(s->r, "turn", 4, &lk), CELLAR_OK);
+    return fence;
+}
+
+static void restarted_port_begins_empty_with_later_fences(void)
+{
+    master m;
+    side a;
+    t_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/port", folder);
+    master_open(&m);
+    side_open(&a, path, NULL, NULL);
+    T_EQ_I64(side_set(&a, "1", "x"), CELLAR_OK);
+    const uint64_t fence = fence_of(&a);
+    master_close(&m);
+    for (int i = 0; i < 5000 && cellar_remote_state_get(a.r) == CELLAR_REMOTE_PROVEN; i++) {
+        engine_pause_ms(2);
+    }
+    master_open(&m);
+    T_REQUIRE(side_proven(&a));
+    T_CHECK(side_has(&a, "1", NULL));
+    T_CHECK(fence_of(&a) > fence);
+    T_EQ_I64(side_set(&a, "1", "y"), CELLAR_OK);
+    T_CHECK(side_has(&a, "1", "y"));
+    side_close(&a);
+    master_close(&m);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
 T_MAIN("cellar_remote_workers", T_CASE(four_workers_load_each_key_once),
-       T_CASE(four_workers_share_a_limiter), T_CASE(four_workers_share_a_lock),
-       T_CASE(owner_of_the_port_and_worker_hear_each_other))
+       T_CASE(four_workers_share_a_limiter), T_CASE(workers_forked_behind_the_open_port_share_a_lock),
+       T_CASE(owner_of_the_port_and_worker_hear_each_other),
+       T_CASE(stranger_clears_what_workers_have),
+       T_CASE(restarted_port_begins_empty_with_later_fences))

@@ -341,10 +341,30 @@ static void info_tells_of_the_shared_store(void)
     (void)ask(w.data, "SET app:~e 1\r\nSET app:1 v\r\n");
     const char *got = ask(w.data, "INFO\r\n");
     T_CHECK(strstr(got, "tracking_clients:1\r\n") != NULL);
-    T_CHECK(strstr(got, "shared_max:4194304\r\nshared_keys:1\r\n") != NULL);
+    T_CHECK(strstr(got, "\r\nmaxmemory:4194304\r\n") != NULL);
+    T_CHECK(strstr(got, "\r\nshared_keys:1\r\n") != NULL);
     T_CHECK(strstr(got, "shared_control_max:524288\r\nshared_control_keys:1\r\n") != NULL);
     worker_end(w);
     port_end();
+}
+
+static void size_of_the_shared_store_changes(void)
+{
+    port_begin_with(writable_too);
+    const int a = peer();
+    char text[64];
+    T_CHECK(strstr(ask(a, "CONFIG GET maxmemory\r\n"), "4194304") != NULL);
+    for (int i = 0; i < 2000; i++) {
+        (void)snprintf(text, sizeof text, "SET ~app:%d v\r\n", i);
+        T_EQ_STR(ask(a, text), "+OK\r\n");
+    }
+    T_CHECK(strncmp(ask(a, "CONFIG SET maxmemory 2mb\r\n"), "-ERR CONFIG SET failed", 22) == 0);
+    T_EQ_STR(ask(a, "CONFIG SET maxmemory 3mb\r\n"), "+OK\r\n");
+    T_CHECK(strstr(ask(a, "INFO memory\r\n"), "\r\nmaxmemory:3145728\r\n") != NULL);
+    T_EQ_STR(ask(a, "EXISTS ~app:0 ~app:1999\r\n"), ":2\r\n");
+    T_EQ_STR(ask(a, "CONFIG SET maxmemory 8mb\r\n"), "+OK\r\n");
+    T_CHECK(strstr(ask(a, "INFO shared\r\n"), "shared_control_max:1048576\r\n") != NULL);
+    port_done(a);
 }
 
 /* ---- options ---- */
@@ -450,5 +470,5 @@ T_MAIN("cellar_resp_shared", T_CASE(database_0_is_a_store_of_its_own),
        T_CASE(redirection_ends_with_its_target), T_CASE(client_that_never_reads_is_closed),
        T_CASE(changes_without_memory_are_heard_as_nil),
        T_CASE(wait_has_no_replica_to_wait_for), T_CASE(info_tells_of_the_shared_store),
-       T_CASE(socket_file_serves_its_group), T_CASE(group_has_a_name_or_a_number),
+       T_CASE(size_of_the_shared_store_changes), T_CASE(socket_file_serves_its_group), T_CASE(group_has_a_name_or_a_number),
        T_CASE(options_are_checked))
