@@ -4,7 +4,7 @@
  *
  * INPUT      byte 0: the largest piece in which the rest is sent; then what the client sends
  * ORACLE     no crash, no sanitizer report, an end in bounded time. The replies to the same bytes in
- *            one piece and in small pieces are equal. No memory of requests is left when the client
+ *            one piece and in small pieces are equal. Database 0 is a shared store. No memory of requests is left when the client
  *            is gone, and another client is served.
  * USE        tests/fuzz/test_resp_fuzz.c: seeded inputs, in every test run. libFuzzer:
  *            tests/fuzz/matrix_fuzz.sh. */
@@ -23,7 +23,10 @@ static size_t fuzz_talk(const uint8_t *data, size_t n, size_t piece, char *out, 
 {
     size_t len = 0;
     bool closed = false;
-    for (int i = 0; i < 16; i++) {
+    const int first = peer();
+    FUZZ_MUST(strcmp(ask(first, "FLUSHDB\r\n"), "+OK\r\n") == 0);
+    close(first);
+    for (int i = 1; i < 16; i++) {
         char name[8];
         cellar *db;
         (void)snprintf(name, sizeof name, "db%d", i);
@@ -77,9 +80,11 @@ static void fuzz_print(const char *what, const char *p, size_t n)
     fprintf(stderr, "\n");
 }
 
+static void fuzz_shared(cellar_resp_config *o) { o->shared_bytes = 2u << 20; }
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    if (port == NULL) { port_begin(); }
+    if (port == NULL) { port_begin_with(fuzz_shared); }
     static char whole[1 << 20], parts[1 << 20];
     if (n < 2) { return 0; }
     const size_t piece = 1 + data[0] % 17;

@@ -17,7 +17,8 @@ static const char *const resp_words[] = {
     "COMMAND", "CLIENT", "REPLY", "OFF", "ON", "SKIP", "SLOWLOG", "GET", "SET", "DEL",
     "SUBSCRIBE", "PSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "PUBLISH", "PUBSUB", "CHANNELS",
     "NUMSUB", "HELLO", "CELLAR.TASKS", "INCR", "EXPIRE", "APPEND", "TTL", "3", "0", "-1",
-    "99999999999", "k", "key", "*", "x"
+    "99999999999", "k", "key", "*", "x", "TRACKING", "BCAST", "PREFIX", "NOLOOP", "REDIRECT", "~k",
+    "k:~k", "UNLINK", "WAIT", "FLUSHDB"
 };
 static const char *const resp_pieces[] = {
     "\r\n", "\n", "\r", "*", "$", "*1\r\n", "*2\r\n", "$4\r\n", "$-1\r\n", "\"", "'", "\\x", " ",

@@ -14,7 +14,9 @@
  * MUTANTS    in the model only: FROM_REPLY (T counts from the return of the marker), BY_PING (the
  *            reply alone counts), ECHO_ALONE (the report of the key alone counts), SAME_KEY (a lost
  *            key is made again with its number), MARKER_FIRST (the marker overtakes reports),
- *            BY_FLAG (a flag of the I/O thread allows hits, instead of the time).
+ *            BY_FLAG (a flag of the I/O thread allows hits, instead of the time), LATE_REPORT (a
+ *            thread of the program changes the store, then reports: a port over the store of the
+ *            program; that is why the shared store of a port is its own).
  * LIMITS     One key, filled at the beginning; stamps: remote_coherence. */
 #ifndef END
 #define END 5
@@ -65,6 +67,10 @@ active proctype writer() {
     :: db < 3 -> d_step {
         replaced[db] = now;
         db++;
+#ifdef LATE_REPORT
+    };
+    d_step {
+#endif
         if
         :: dead
         :: !dead -> reports!VALUE(db)

@@ -316,6 +316,7 @@ q fail remote_proof ECHO_ALONE
 q fail remote_proof SAME_KEY
 q fail remote_proof MARKER_FIRST
 q fail remote_proof BY_FLAG
+q fail remote_proof LATE_REPORT
 END
 }
 # The simulation shows them: arithmetic of one thread; pages and more than one key; the first word
