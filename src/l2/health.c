@@ -59,17 +59,21 @@ static uint64_t l2_log_bytes(const l2 *d)
     return n * d->form.seg_bytes;
 }
 
-CELLAR_PRIVATE void l2_lost(l2 *d, l2_loss why, uint64_t bytes)
+CELLAR_PRIVATE void l2_lost_entries(l2 *d, l2_loss why, uint64_t entries, uint64_t bytes)
 {
     const uint64_t now = (uint64_t)BASE_MAX(base_now_ms(d->cfg.clock), 0);
-    bytes = BASE_MIN(bytes, (uint64_t)base_load_acq(&d->places_seen) * d->form.seg_bytes);
-    const uint64_t words = base_load_acq(&d->rebuilding) == 0 ? base_load_rlx(&d->index.words) : 0;
-    const uint64_t mean = words != 0 ? l2_log_bytes(d) / words : d->cfg.avg_object_bytes;
-    const uint64_t entries = bytes / (mean != 0 ? mean : L2_LOST_MEAN);
     (void)base_add_rlx(&d->lost_entries[why], entries);
     base_store_rlx(&d->loss, now << 4 | ((uint64_t)why + 1));
     base_log(d->cfg.log, BASE_LOG_WARNING, "l2_loss", 0, "%s (about %llu entries, %llu bytes)",
              l2_losses[why].text, (unsigned long long)entries, (unsigned long long)bytes);
+}
+
+CELLAR_PRIVATE void l2_lost(l2 *d, l2_loss why, uint64_t bytes)
+{
+    bytes = BASE_MIN(bytes, (uint64_t)base_load_acq(&d->places_seen) * d->form.seg_bytes);
+    const uint64_t words = base_load_acq(&d->rebuilding) == 0 ? base_load_rlx(&d->index.words) : 0;
+    const uint64_t mean = words != 0 ? l2_log_bytes(d) / words : d->cfg.avg_object_bytes;
+    l2_lost_entries(d, why, bytes / (mean != 0 ? mean : L2_LOST_MEAN), bytes);
 }
 
 CELLAR_PRIVATE void l2_lost_all(l2 *d, l2_loss why)

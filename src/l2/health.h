@@ -15,6 +15,8 @@ CELLAR_PRIVATE void l2_io_failed(l2 *d, const char *op, const base_vfs_file *f, 
 CELLAR_PRIVATE void l2_read_damaged(l2 *d);     /* the same for a record that does not verify */
 /* Count and log an event that takes about `bytes` of the log. No lock held. */
 CELLAR_PRIVATE void l2_lost(l2 *d, l2_loss why, uint64_t bytes);
+/* Count and log the event, of `entries`. */
+CELLAR_PRIVATE void l2_lost_entries(l2 *d, l2_loss why, uint64_t entries, uint64_t bytes);
 CELLAR_PRIVATE void l2_lost_all(l2 *d, l2_loss why); /* one that takes all entries */
 /* Switch the disk off for off_ms. */
 CELLAR_PRIVATE void l2_off_now(l2 *d, int64_t now, int64_t off_ms) SYNC_HOLDS(L2_DEV);

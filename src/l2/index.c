@@ -417,6 +417,7 @@ static bool l2_bunch_store(l2 *d, l2_shard *s, const l2_bunch *c, uint32_t place
         (void)base_add_rlx(&d->index.full, (uint64_t)1);
         to = l2_bunch_oldest(d, s, c, L2_RANK_ALL);
         if (to == NULL && s->closed != NULL) { l2_turn_away(d, c, place, word); }
+        (void)base_add_rlx(&d->index.dropped, (uint64_t)(to != NULL));
         mates = 1; /* or removed with that bunch */
     }
     if (mates > 0 && l2_bunch_twins(d, c)) { word |= L2_WORD_TWIN; }
@@ -541,7 +542,10 @@ static bool l2_way_replay(l2 *d, const l2_bunch *c, uint32_t place, uint64_t wor
         f = l2_way_look(d, c, place);
     }
     if (ok && l2_way_add(d, c, place, word, &f, drops)) { return true; }
-    (void)base_add_rlx(&d->index.full, (uint64_t)((word & L2_WORD_TOMB) == 0));
+    if ((word & L2_WORD_TOMB) == 0) {
+        (void)base_add_rlx(&d->index.full, (uint64_t)1);
+        (void)base_add_rlx(&d->index.dropped, (uint64_t)1);
+    }
     l2_turn_away(d, c, place, word);
     return false;
 }

@@ -294,7 +294,8 @@ BASE_SPARE CELLAR_PRIVATE void l2_image_close(l2_image *im, bool used);
     X(files, "files of the store were removed or truncated: the store continues in memory until " \
              "the next open") \
     X(unread, "a part of the oldest segment cannot be read: its entries are dropped") \
-    X(room, "no room to write live entries again: the oldest segment is dropped")
+    X(room, "no room to write live entries again: the oldest segment is dropped") \
+    X(index, "the index of the disk tier is full: new entries took the places of older ones")
 
 typedef enum l2_loss {
 #define L2_X(name, text) L2_LOST_##name,

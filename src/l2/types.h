@@ -166,6 +166,7 @@ typedef struct l2_index {
     uint32_t aside_room;   /* rows per shard, a power of two */
     uint32_t buckets;      /* per shard; constant */
     _Atomic uint64_t full; /* words that were refused, or removed for newer words */
+    _Atomic uint64_t dropped; /* those of acknowledged puts: without the refused ones */
     _Atomic uint64_t words; /* words in use, tomb words included */
 } l2_index;
 
@@ -535,7 +536,7 @@ struct l2 {
     int64_t barrier_ms, meta_ms, seen_ms, beat_ms, arm_ms;
     int64_t sealed_ms;        /* time of the last seal, or of the open */
     int64_t full_ms;          /* time of the last line about a full index; valid if full_seen */
-    uint64_t full_seen;       /* index.full at that time */
+    uint64_t full_seen, dropped_seen; /* index.full and .dropped at that time */
     bool no_trim;            /* the file system cannot zero a range */
     uint64_t arm_lsn, reads_ns, reads_seen; /* reads_...: time and reads_done of the last check */
     bool reads_out;           /* reads were active at the last check */

@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "l2/geometry.h"
+#include "l2/health.h"
 #include "l2/heartbeat.h"
 #include "l2/index.h"
 #include "l2/index_rebuild.h"
@@ -43,14 +44,18 @@ static void l2_index_look(l2 *d, int64_t now)
 {
     const uint64_t full = base_load_rlx(&d->index.full);
     const uint64_t words = BASE_MAX(base_load_rlx(&d->index.words), (uint64_t)1);
+    const uint64_t dropped = base_load_rlx(&d->index.dropped);
     if (full == d->full_seen || (d->full_seen != 0 && now - d->full_ms < L2_FULL_MS)) { return; }
     d->full_seen = full;
     d->full_ms = now;
+    const uint64_t mean = l2_index_bytes_in(d, 0, L2_SHARDS) / words;
+    const uint64_t lost = dropped - d->dropped_seen;
+    d->dropped_seen = dropped;
+    if (lost > 0) { l2_lost_entries(d, L2_LOST_index, lost, lost * mean); }
     base_log(d->cfg.log, BASE_LOG_WARNING, "l2", 0,
              "the index of the disk tier is full: %llu records of %llu bytes on average: set "
              "l2.mean_entry_bytes to that, or raise memory_bytes",
-             (unsigned long long)words,
-             (unsigned long long)(l2_index_bytes_in(d, 0, L2_SHARDS) / words));
+             (unsigned long long)words, (unsigned long long)mean);
 }
 
 static void l2_upkeep(l2 *d)

@@ -226,6 +226,7 @@
     X(lost_files, "", "reason=files", SAME) \
     X(lost_unread, "", "reason=unread", SAME) \
     X(lost_room, "", "reason=room", SAME) \
+    X(lost_index, "", "reason=index", SAME) \
     X(holes, "cellar_l2_holes_total", "", DUMP) /* Unreadable stretches of the log on disk. */ \
     X(index_full, "cellar_l2_index_full_total", "", \
       METRIC("Entries on disk without room in the index.")) \

@@ -581,7 +581,11 @@ static void full_index_keeps_durable_entries(void)
     }
     (void)l2_tick(kit.d, 0);
     const uint64_t seen = kit.d->full_seen;
+    int64_t at_ms;
     T_CHECK(seen > 0);
+    T_EQ_STR(l2_loss_last(kit.d, &at_ms), "index");
+    T_EQ_I64(at_ms, kit.now_ms);
+    T_CHECK(l2_kit_figures(&kit).lost_index > 0 && l2_kit_figures(&kit).lost_index < seen);
     for (int hour = 0; hour < 2; hour++) {
         (void)full_put(5 * FULL_KEYS, true);
         for (uint32_t i = 0; i < 50; i++) { (void)full_put(6 * FULL_KEYS + i, false); }
