@@ -8,7 +8,8 @@
  *            shared_bytes; a function that has written goes beyond it (resp_shared_begin).
  *            Nothing but its end, a delete or a clear removes a key.
  * LOCKING    None: the thread of the round.
- * LIMITS     RESP_SWEEP keys are looked at in a round, all of them when the table is full. */
+ * LIMITS     RESP_SWEEP keys are looked at in a tick. All of them when the table is full, but not
+ *            again within RESP_FULL_MS: a walk through 50,000 keys takes milliseconds. */
 #include "base/num.h"
 #include "base/table.h"
 #include "resp/control.h"
@@ -18,7 +19,8 @@
 
 BASE_SIZE_BEGIN
 
-#define RESP_SWEEP 16u
+#define RESP_SWEEP 1024u
+#define RESP_FULL_MS 50 /* between two walks through a full table */
 #define RESP_CONTROL_STEP ((size_t)32) /* bytes of a value are rounded up to it */
 
 struct resp_control {
@@ -95,8 +97,9 @@ CELLAR_PRIVATE void resp_control_touch(cellar_resp *r, resp_control *k, int64_t 
 static void *resp_control_alloc(cellar_resp *r, size_t bytes)
 {
     void *p = base_alloc(&r->shared.account, BASE_MOD_STORE, bytes, NULL);
-    if (p != NULL) { return p; }
-    const int64_t now_ms = resp_control_now(r);
+    const int64_t now_ms = p == NULL ? resp_control_now(r) : 0;
+    if (p != NULL || now_ms < r->shared.full_ms) { return p; }
+    r->shared.full_ms = now_ms + RESP_FULL_MS;
     for (resp_control *k = r->shared.first, *next; k != NULL; k = next) {
         next = k->hh.next;
         (void)resp_control_expire(r, k, now_ms);

@@ -70,8 +70,9 @@ CELLAR_PRIVATE void resp_tracking_call(resp_client *c, const cellar_bytes *argv,
         resp_syntax(c);
     } else if (resp_tracking_read(c, argv, argc, &w)) {
         const cellar_bytes every = { "", 0 };
+        const bool begins = !(c->flags & RESP_C_TRACKING);
         bool fine = true;
-        if (!(c->flags & RESP_C_TRACKING)) { c->of->tracking.clients++; }
+        c->of->tracking.clients += begins;
         c->flags &= ~(RESP_C_NOLOOP | RESP_C_REDIRECT);
         c->flags |= RESP_C_TRACKING | (w.no_loop ? RESP_C_NOLOOP : 0) |
                     (w.redirects ? RESP_C_REDIRECT : 0);
@@ -81,7 +82,11 @@ CELLAR_PRIVATE void resp_tracking_call(resp_client *c, const cellar_bytes *argv,
             if (resp_is(&argv[i], "prefix")) { fine = resp_prefix_add(c, &argv[++i]); }
         }
         if (fine && w.prefixes == 0) { fine = resp_prefix_add(c, &every); }
-        if (fine) { resp_ok(c); }
+        if (fine) {
+            resp_ok(c);
+        } else if (begins) {
+            resp_tracking_off(c);
+        }
     }
 }
 

@@ -262,7 +262,8 @@ typedef struct resp_shared {
     base_account account;        /* of the control keys */
     struct resp_control *first;  /* control keys, the oldest first (control.c) */
     struct resp_control *sweep;  /* the next one that is looked at for its end */
-    uint64_t most_bytes;         /* of the control keys, constant */
+    uint64_t most_bytes;         /* of the control keys */
+    int64_t full_ms;             /* port clock: of the next walk through a full table of them */
     cellar_pinned read[RESP_READS];       /* values that a function has read */
     uint32_t reads;
     int64_t tick_ms;             /* port clock: of the next tick of the store */

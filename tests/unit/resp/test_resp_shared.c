@@ -194,6 +194,8 @@ static void repeated_on_adds_prefixes(void)
     T_CHECK(strncmp(ask(w.data, "CLIENT TRACKING ON BCAST PREFIX app:\r\n"), "-ERR Prefix 'app:' overlaps",
                     27) == 0);
     T_EQ_STR(ask(w.data, "CLIENT TRACKING OFF\r\n"), "+OK\r\n");
+    T_CHECK(strncmp(ask(w.data, "CLIENT TRACKING ON BCAST PREFIX a PREFIX ab\r\n"), "-ERR Prefix", 11) == 0);
+    T_CHECK(strstr(ask(a, "INFO clients\r\n"), "tracking_clients:0\r\n") != NULL);
     (void)ask(a, "SET app:a:1 v\r\n");
     T_EQ_STR(heard(w.hears), "");
     worker_end(w);
