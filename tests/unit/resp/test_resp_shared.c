@@ -448,6 +448,28 @@ static void group_has_a_name_or_a_number(void)
     port_end();
 }
 
+/* Fail each allocation of an open in turn: nothing is left of it. */
+static void open_without_memory_leaves_nothing(void)
+{
+    cellar_host_config host;
+    port_store_open();
+    cellar_resp_config o = port_opts(&host);
+    with_shared(&o);
+    bool failed = true;
+    for (uint64_t n = 1; failed; n++) {
+        cellar_resp *r;
+        (void)base_fault_alloc_arm(n, false);
+        const cellar_err err = cellar_resp_open(port_store, &o, &r);
+        failed = base_fault_alloc_site() != NULL;
+        (void)base_fault_alloc_arm(0, false);
+        T_CHECK(failed || err == CELLAR_OK);
+        T_CHECK(err == CELLAR_OK || r == NULL);
+        cellar_resp_close(r);
+    }
+    T_EQ_I64(rmdir(port_folder), 0);
+    api_shut(port_store);
+}
+
 static void options_are_checked(void)
 {
     cellar_host_config host;
@@ -473,4 +495,4 @@ T_MAIN("cellar_resp_shared", T_CASE(database_0_is_a_store_of_its_own),
        T_CASE(changes_without_memory_are_heard_as_nil),
        T_CASE(wait_has_no_replica_to_wait_for), T_CASE(info_tells_of_the_shared_store),
        T_CASE(size_of_the_shared_store_changes), T_CASE(socket_file_serves_its_group), T_CASE(group_has_a_name_or_a_number),
-       T_CASE(options_are_checked))
+       T_CASE(open_without_memory_leaves_nothing), T_CASE(options_are_checked))
