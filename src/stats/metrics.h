@@ -16,64 +16,73 @@
 #define STATS_METRICS_H
 
 /* Counters of a namespace. The outcomes of a get come first: they share the first cache line of a
- * block with its header. EVICT_* are in the order of CELLAR_CAUSES. */
+ * block with its header. EVICT_* are in the order of CELLAR_CAUSES. The second column is the field
+ * of cellar_stats that has the counter (store/stat.c). */
 #define STATS_NAMESPACE_COUNTERS(X) \
-    X(HIT_L1, "cellar_hits_total", "tier=l1", METRIC("Gets answered with a live value.")) \
-    X(HIT_L2, "", "tier=l2", SAME) \
-    X(STALE, "cellar_stale_hits_total", "", METRIC("Gets answered with an allowed stale value.")) \
-    X(NEGATIVE, "cellar_negative_hits_total", "", METRIC("Gets answered with a negative entry.")) \
-    X(MISS, "cellar_misses_total", "", METRIC("Gets without a usable entry.")) \
-    X(SET, "cellar_sets_total", "", METRIC("Values stored, by any call.")) \
-    X(DELETE, "cellar_deletes_total", "", METRIC("Entries removed by a delete.")) \
-    X(STORE_ERROR, "cellar_write_errors_total", "", METRIC("Failed writes.")) \
-    X(REFUSED_SPACE, "cellar_writes_rejected_total", "reason=space", \
+    X(HIT_L1, FIELD(hits_l1), "cellar_hits_total", "tier=l1", \
+      METRIC("Gets answered with a live value.")) \
+    X(HIT_L2, FIELD(hits_l2), "", "tier=l2", SAME) \
+    X(STALE, FIELD(stale_hits), "cellar_stale_hits_total", "", \
+      METRIC("Gets answered with an allowed stale value.")) \
+    X(NEGATIVE, FIELD(negative_hits), "cellar_negative_hits_total", "", \
+      METRIC("Gets answered with a negative entry.")) \
+    X(MISS, FIELD(misses), "cellar_misses_total", "", METRIC("Gets without a usable entry.")) \
+    X(SET, FIELD(sets), "cellar_sets_total", "", METRIC("Values stored, by any call.")) \
+    X(DELETE, FIELD(deletes), "cellar_deletes_total", "", \
+      METRIC("Entries removed by a delete.")) \
+    X(STORE_ERROR, FIELD(write_errors), "cellar_write_errors_total", "", \
+      METRIC("Failed writes.")) \
+    X(REFUSED_SPACE, NO_FIELD, "cellar_writes_rejected_total", "reason=space", \
       METRIC("Failed writes, by reason.")) \
-    X(REFUSED_TOOBIG, "", "reason=too_big", SAME) \
-    X(REFUSED_NOMEM, "", "reason=no_memory", SAME) \
-    X(DECODE_ERROR, "cellar_decode_errors_total", "", \
+    X(REFUSED_TOOBIG, NO_FIELD, "", "reason=too_big", SAME) \
+    X(REFUSED_NOMEM, NO_FIELD, "", "reason=no_memory", SAME) \
+    X(DECODE_ERROR, FIELD(decode_errors), "cellar_decode_errors_total", "", \
       METRIC("Entries removed because they did not decode.")) \
-    X(DENIED, "cellar_denied_total", "", METRIC("Writes denied by a policy.")) \
-    X(CONDITION, "cellar_conditions_unmet_total", "", DUMP) \
-    X(EVICT_EXPIRED, "cellar_evictions_total", "cause=expired", \
-      METRIC("Entries removed, by cause.")) \
-    X(EVICT_CAPACITY, "", "cause=evicted", SAME) \
-    X(EVICT_REPLACED, "", "cause=replaced", SAME) \
-    X(EVICT_DELETED, "", "cause=deleted", SAME) \
-    X(EVICT_CLEARED, "", "cause=cleared", SAME) \
-    X(EVICT_BUMPED, "", "cause=version", SAME) \
-    X(EVICT_TAG, "", "cause=tag", SAME) \
-    X(EVICT_GLOB, "", "cause=pattern", SAME) \
-    X(EVICT_REJECTED, "", "cause=rejected", SAME) \
-    X(EVICT_NEGATIVE, "", "cause=negative", SAME) \
-    X(EVICT_REMOTE, "", "cause=remote", SAME) \
-    X(CLASS_FALLBACK, "cellar_ttl_class_fallbacks_total", "", DUMP) \
-    X(CLEAR, "cellar_clears_total", "", DUMP) /* Calls of cellar_clear. */ \
-    X(BUMP, "cellar_version_changes_total", "", DUMP) \
-    X(GLOB_DELETE, "cellar_pattern_deletes_total", "", DUMP) \
-    X(BLOOM_REJECT, "cellar_bloom_rejects_total", "", \
+    X(DENIED, FIELD(denied), "cellar_denied_total", "", METRIC("Writes denied by a policy.")) \
+    X(CONDITION, NO_FIELD, "cellar_conditions_unmet_total", "", DUMP) \
+    X(EVICT_EXPIRED, FIELD(ended[CELLAR_CAUSE_EXPIRED]), \
+      "cellar_evictions_total", "cause=expired", METRIC("Entries removed, by cause.")) \
+    X(EVICT_CAPACITY, FIELD(ended[CELLAR_CAUSE_EVICTED]), "", "cause=evicted", SAME) \
+    X(EVICT_REPLACED, FIELD(ended[CELLAR_CAUSE_REPLACED]), "", "cause=replaced", SAME) \
+    X(EVICT_DELETED, FIELD(ended[CELLAR_CAUSE_DELETED]), "", "cause=deleted", SAME) \
+    X(EVICT_CLEARED, FIELD(ended[CELLAR_CAUSE_CLEARED]), "", "cause=cleared", SAME) \
+    X(EVICT_BUMPED, FIELD(ended[CELLAR_CAUSE_VERSION]), "", "cause=version", SAME) \
+    X(EVICT_TAG, FIELD(ended[CELLAR_CAUSE_TAG]), "", "cause=tag", SAME) \
+    X(EVICT_GLOB, FIELD(ended[CELLAR_CAUSE_PATTERN]), "", "cause=pattern", SAME) \
+    X(EVICT_REJECTED, FIELD(ended[CELLAR_CAUSE_REJECTED]), "", "cause=rejected", SAME) \
+    X(EVICT_NEGATIVE, FIELD(ended[CELLAR_CAUSE_NEGATIVE]), "", "cause=negative", SAME) \
+    X(EVICT_REMOTE, FIELD(ended[CELLAR_CAUSE_REMOTE]), "", "cause=remote", SAME) \
+    X(CLASS_FALLBACK, FIELD(ttl_class_fallbacks), \
+      "cellar_ttl_class_fallbacks_total", "", DUMP) \
+    X(CLEAR, FIELD(clears), "cellar_clears_total", "", DUMP) /* Calls of cellar_clear. */ \
+    X(BUMP, FIELD(version_changes), "cellar_version_changes_total", "", DUMP) \
+    X(GLOB_DELETE, NO_FIELD, "cellar_pattern_deletes_total", "", DUMP) \
+    X(BLOOM_REJECT, NO_FIELD, "cellar_bloom_rejects_total", "", \
       METRIC("Lookups rejected by a Bloom filter.")) \
-    X(BLOOM_AUDIT, "cellar_bloom_check_loads_total", "", DUMP) \
-    X(BLOOM_WOULD_ERR, "cellar_bloom_unknown_keys_found_total", "", DUMP) \
-    X(BLOOM_DOUBT, "cellar_bloom_doubts_total", "", \
+    X(BLOOM_AUDIT, NO_FIELD, "cellar_bloom_check_loads_total", "", DUMP) \
+    X(BLOOM_WOULD_ERR, NO_FIELD, "cellar_bloom_unknown_keys_found_total", "", DUMP) \
+    X(BLOOM_DOUBT, NO_FIELD, "cellar_bloom_doubts_total", "", \
       METRIC("Times a Bloom filter lost its authority.")) \
-    X(UPDATE_RETRY, "cellar_update_retries_total", "", DUMP) \
-    X(LOAD, "cellar_loads_total", "", METRIC("Loader calls.")) \
-    X(LOAD_FAILED, "cellar_load_failures_total", "", METRIC("Loads without a result.")) \
-    X(LOAD_JOINED, "cellar_loads_joined_total", "", \
+    X(UPDATE_RETRY, NO_FIELD, "cellar_update_retries_total", "", DUMP) \
+    X(LOAD, FIELD(loads), "cellar_loads_total", "", METRIC("Loader calls.")) \
+    X(LOAD_FAILED, FIELD(loads_failed), "cellar_load_failures_total", "", \
+      METRIC("Loads without a result.")) \
+    X(LOAD_JOINED, FIELD(loads_joined), "cellar_loads_joined_total", "", \
       METRIC("Gets answered by the load of another call.")) \
-    X(LOAD_NOT_STORED, "cellar_loads_not_stored_total", "", DUMP) \
-    X(LOAD_TAKEOVER, "cellar_load_takeovers_total", "", DUMP) \
-    X(LOAD_TIMEOUT, "cellar_load_timeouts_total", "", \
+    X(LOAD_NOT_STORED, FIELD(loads_not_stored), "cellar_loads_not_stored_total", "", DUMP) \
+    X(LOAD_TAKEOVER, FIELD(load_takeovers), "cellar_load_takeovers_total", "", DUMP) \
+    X(LOAD_TIMEOUT, FIELD(load_timeouts), "cellar_load_timeouts_total", "", \
       METRIC("Timed-out waits for the load of another call.")) \
-    X(LOAD_CYCLE, "cellar_load_deadlocks_total", "", \
+    X(LOAD_CYCLE, FIELD(load_deadlocks), "cellar_load_deadlocks_total", "", \
       METRIC("Waits for a load refused because they would deadlock.")) \
-    X(LOAD_RECURSION, "cellar_load_recursions_total", "", DUMP) \
-    X(LOAD_INSTEAD, "cellar_load_fallbacks_total", "", \
+    X(LOAD_RECURSION, FIELD(load_recursions), "cellar_load_recursions_total", "", DUMP) \
+    X(LOAD_INSTEAD, FIELD(load_fallbacks), "cellar_load_fallbacks_total", "", \
       METRIC("Loads answered by a fallback or a default value.")) \
-    X(LOAD_COST, "cellar_load_cost_us_total", "", DUMP) \
-    X(LOAD_NS, "cellar_load_seconds_total", "", METRIC("Time spent in loaders.")) \
-    X(REFRESH, "cellar_refreshes_total", "", METRIC("Background loads.")) \
-    X(REFRESH_DROPPED, "cellar_refreshes_dropped_total", "", \
+    X(LOAD_COST, NO_FIELD, "cellar_load_cost_us_total", "", DUMP) \
+    X(LOAD_NS, FIELD(load_ns), "cellar_load_seconds_total", "", \
+      METRIC("Time spent in loaders.")) \
+    X(REFRESH, FIELD(refreshes), "cellar_refreshes_total", "", METRIC("Background loads.")) \
+    X(REFRESH_DROPPED, FIELD(refreshes_dropped), "cellar_refreshes_dropped_total", "", \
       METRIC("Background loads dropped because the queue was full."))
 
 /* Present figures of a namespace: the first two are read from the counters, the source passes the
@@ -520,7 +529,7 @@
     X(TICK, "tick", 0) X(LOAD, "load", 0) X(L2_READ, "l2_read", 0) X(L2_WRITE, "l2_write", 0)
 
 typedef enum stats_id {
-#define STATS_X(id, family, label, shown) STATS_##id,
+#define STATS_X(id, ...) STATS_##id,
     STATS_NAMESPACE_COUNTERS(STATS_X) STATS_NAMESPACE_COUNT,
     STATS_FIRST_STORE_ = STATS_NAMESPACE_COUNT - 1, /* the next line continues from here */
     STATS_STORE_COUNTERS(STATS_X) STATS_COUNT

@@ -49,7 +49,7 @@ typedef struct stats_pick {
 } stats_pick;
 
 static const char stats_namespace_lines[] =
-    STATS_NAMESPACE_COUNTERS(STATS_LINE) STATS_NAMESPACE_GIVEN(STATS_LINE);
+    STATS_NAMESPACE_COUNTERS(STATS_FIELD_LINE) STATS_NAMESPACE_GIVEN(STATS_LINE);
 static const char stats_store_lines[] = STATS_STORE_COUNTERS(STATS_LINE);
 static const char stats_given_lines[] =
     STATS_GIVEN(STATS_LINE) STATS_GIVEN_L1(STATS_LINE) STATS_GIVEN_L2(STATS_LINE);

@@ -42,6 +42,7 @@ typedef struct stats_struct { /* any such struct */
  * help text. A line without a family goes on with the one above it. Pointers to the words would add
  * relocations and symbols. */
 #define STATS_LINE(id, family, label, shown) family "\0" label "\0" STATS_##shown "\0"
+#define STATS_FIELD_LINE(id, field, ...) STATS_LINE(id, __VA_ARGS__)
 #define STATS_METRIC(help) "m" help
 #define STATS_DUMP "d"
 #define STATS_SAME ""

@@ -2,8 +2,8 @@
  *
  * stat: figures of a namespace and of a store.
  *
- * INVARIANTS gets is the sum of its outcomes: there is no counter for it. Causes have the same
- *            order as STATS_EVICT_...
+ * INVARIANTS gets is the sum of its outcomes: there is no counter for it. Each field of
+ *            cellar_stats has a row, here or in metrics.h.
  * LOCKING    None for counters. dump and metrics take NAMESPACE for one name at a time.
  * SEE ALSO   src/stats: counting, names of metrics. */
 #include "base/text.h"
@@ -19,41 +19,48 @@
 
 BASE_SIZE_BEGIN
 
-static const struct { uint16_t offset, id; } cache_counted[] = {
-#define CACHE_X(field, counter) { (uint16_t)offsetof(cellar_stats, field), STATS_##counter },
-    CACHE_X(hits_l1, HIT_L1) CACHE_X(hits_l2, HIT_L2) CACHE_X(stale_hits, STALE)
-    CACHE_X(negative_hits, NEGATIVE) CACHE_X(misses, MISS) CACHE_X(sets, SET)
-    CACHE_X(deletes, DELETE) CACHE_X(write_errors, STORE_ERROR) CACHE_X(clears, CLEAR)
-    CACHE_X(ttl_class_fallbacks, CLASS_FALLBACK) CACHE_X(version_changes, BUMP)
-    CACHE_X(loads, LOAD) CACHE_X(loads_failed, LOAD_FAILED) CACHE_X(loads_joined, LOAD_JOINED)
-    CACHE_X(loads_not_stored, LOAD_NOT_STORED) CACHE_X(load_takeovers, LOAD_TAKEOVER)
-    CACHE_X(load_timeouts, LOAD_TIMEOUT) CACHE_X(load_deadlocks, LOAD_CYCLE)
-    CACHE_X(refreshes, REFRESH) CACHE_X(refreshes_dropped, REFRESH_DROPPED)
-    CACHE_X(decode_errors, DECODE_ERROR) CACHE_X(load_ns, LOAD_NS) CACHE_X(denied, DENIED)
-    CACHE_X(load_fallbacks, LOAD_INSTEAD) CACHE_X(load_recursions, LOAD_RECURSION)
-#undef CACHE_X
-};
+/* The place of a counter in cellar_stats; 0: it has none. */
+#define CACHE_FIELD(field) offsetof(cellar_stats, field)
+#define CACHE_NO_FIELD 0
+#define CACHE_PLACE(id, field, ...) CACHE_##field,
+static const uint16_t cache_places[] = { STATS_NAMESPACE_COUNTERS(CACHE_PLACE) };
 
-static void cache_stats_store(const cache_store *s, cellar_stats *out)
-{
-    l1_stats l;
-    l1_stats_get(s->l1, &l);
-    out->events_skipped = stats_read_store(s->stats, STATS_LISTENER_SKIPPED);
-    out->entries = l.entries;
-    out->used_bytes = base_load_rlx(&s->account.used);
-    out->budget_bytes = base_load_rlx(&s->account.limit);
-    out->index_bytes = l.index_bytes;
-    out->log_bytes = l.arena_bytes;
-    out->stripes = l.stripes;
-    l2 *d = cache_disk(s);
-    out->l2_rebuilding = d != NULL && !l2_ready(d, 0);
-    uint64_t given[STATS_GIVEN_COUNT] = { 0 };
-    cache_disk_given(s, given);
-    out->l2_owes = base_load_rlx(&s->owes) != CACHE_OWES_NOTHING;
-    out->l2_rejected_size = given[STATS_GIVEN_L2_refused_size];
-    out->l2_rejected_ttl = given[STATS_GIVEN_L2_refused_ttl];
-    out->l2_rejected_limit = given[STATS_GIVEN_L2_refused_budget];
-}
+/* Fields of cellar_stats that are no counters of a namespace: of `v`, `s`, `l`, `given`, `flights`,
+ * `saved`, `quota`. */
+#define CACHE_STATS_READ(X)                                                                  \
+    X(gets, stats_gets(v))                                                                   \
+    X(hit_ratio, stats_hit_ratio(v))                                                         \
+    X(saved_seconds, saved.ns * 1e-9)                                                        \
+    X(saved_cost, saved.cost * 1e-6)                                                         \
+    X(loads_running, flights != NULL ? flight_count(flights) : 0)                            \
+    X(load_waiters, flights != NULL ? flight_waiting(flights) : 0)                           \
+    X(load_bytes, base_load_rlx(&s->account.by_module[BASE_MOD_FLIGHT]))                     \
+    X(events_skipped, stats_read_store(s->stats, STATS_LISTENER_SKIPPED))                    \
+    X(entries, l.entries)                                                                    \
+    X(used_bytes, base_load_rlx(&s->account.used))                                           \
+    X(budget_bytes, base_load_rlx(&s->account.limit))                                        \
+    X(index_bytes, l.index_bytes)                                                            \
+    X(log_bytes, l.arena_bytes)                                                              \
+    X(stripes, l.stripes)                                                                    \
+    X(l2_rebuilding, d != NULL && !l2_ready(d, 0))                                           \
+    X(l2_owes, base_load_rlx(&s->owes) != CACHE_OWES_NOTHING)                                \
+    X(l2_rejected_size, given[STATS_GIVEN_L2_refused_size])                                  \
+    X(l2_rejected_ttl, given[STATS_GIVEN_L2_refused_ttl])                                    \
+    X(l2_rejected_limit, given[STATS_GIVEN_L2_refused_budget])                               \
+    X(quota_entries, quotas[0])                                                              \
+    X(quota_bytes, quotas[1])                                                                \
+    X(quota_max_bytes, quotas[2])                                                            \
+    X(namespace_entries, slot != CACHE_WHOLE_STORE ? stats_entries(s->stats, slot) : 0)
+
+#define CACHE_ONE_FIELD(field) 1
+#define CACHE_ONE_NO_FIELD 0
+#define CACHE_COUNT_FIELD(id, field, ...) + CACHE_ONE_##field
+#define CACHE_COUNT_READ(field, value) + 1
+enum { CACHE_CAUSES_OF_NONE = 6 }; /* numbers in `ended` by which no entry ends */
+_Static_assert(sizeof(cellar_stats) / sizeof(uint64_t) ==
+                   1 + CACHE_CAUSES_OF_NONE STATS_NAMESPACE_COUNTERS(CACHE_COUNT_FIELD)
+                       CACHE_STATS_READ(CACHE_COUNT_READ),
+               "each field of cellar_stats has a row");
 
 CELLAR_PRIVATE cache_saved cache_saved_of(const uint64_t v[STATS_NAMESPACE_COUNT])
 {
@@ -88,32 +95,24 @@ CELLAR_PRIVATE void cache_read_counters(const cache_store *s, uint32_t slot,
 /* Read the counters of a slot, or the sums of the store. */
 static cellar_stats cache_stats_of(const cache_store *s, uint32_t slot, unsigned quota)
 {
-    uint64_t v[STATS_NAMESPACE_COUNT];
-    cache_read_counters(s, slot, v);
+    uint64_t v[STATS_NAMESPACE_COUNT], given[STATS_GIVEN_COUNT] = { 0 };
+    uint64_t quotas[CACHE_QUOTA_FIGURES] = { 0 };
     cellar_stats full = cellar_stats_default();
-    for (size_t i = 0; i < sizeof cache_counted / sizeof cache_counted[0]; i++) {
-        memcpy((char *)&full + cache_counted[i].offset, &v[cache_counted[i].id], sizeof v[0]);
-    }
-    full.gets = stats_gets(v);
-    for (unsigned cause = CELLAR_CAUSE_EXPIRED; cause <= CELLAR_CAUSE_NEGATIVE; cause++) {
-        full.ended[cause] = v[STATS_EVICT_EXPIRED + cause - CELLAR_CAUSE_EXPIRED];
-    }
-    full.ended[CELLAR_CAUSE_REMOTE] = v[STATS_EVICT_REMOTE];
+    l1_stats l;
+    l1_stats_get(s->l1, &l);
+    l2 *d = cache_disk(s);
+    cache_disk_given(s, given);
     const flight_table *flights = base_load_sc(&s->flights);
-    full.loads_running = flights != NULL ? flight_count(flights) : 0;
-    full.load_waiters = flights != NULL ? flight_waiting(flights) : 0;
-    full.load_bytes = base_load_rlx(&s->account.by_module[BASE_MOD_FLIGHT]);
+    if (slot != CACHE_WHOLE_STORE) { (void)cache_quota_read(s, quota, quotas); }
+    cache_read_counters(s, slot, v);
     const cache_saved saved = cache_saved_of(v);
-    full.saved_seconds = saved.ns * 1e-9;
-    full.saved_cost = saved.cost * 1e-6;
-    full.hit_ratio = stats_hit_ratio(v);
-    cache_stats_store(s, &full);
-    if (slot != CACHE_WHOLE_STORE) {
-        uint64_t figures[CACHE_QUOTA_FIGURES];
-        (void)cache_quota_read(s, quota, figures);
-        memcpy((char *)&full + offsetof(cellar_stats, quota_entries), figures, sizeof figures);
-        full.namespace_entries = stats_entries(s->stats, slot);
+    for (unsigned id = 0; id < STATS_NAMESPACE_COUNT; id++) {
+        char *place = (char *)&full + cache_places[id];
+        if (place != (char *)&full) { memcpy(place, &v[id], sizeof v[0]); }
     }
+#define CACHE_READ(field, value) full.field = (value);
+    CACHE_STATS_READ(CACHE_READ)
+#undef CACHE_READ
     return full;
 }
 

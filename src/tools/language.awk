@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# language: report text for people that breaks the rules of language.md, by file and line.
+# language: report text for people that breaks the rules of .github/CONTRIBUTING.md,
+# by file and line.
 #
 # USE      awk -f src/tools/language.awk FILE...     findings on stdout; exit 1 when there are any
 # READS    .c .h .cc: comments and string literals      .md: prose outside code fences

@@ -208,7 +208,8 @@ enum { IN_METRICS = 'm', IN_DUMP = 'd' };
 #define WHERE_DUMP "d"
 #define WHERE_SAME "="
 #define WHERE(id, family, label, shown) WHERE_##shown
-static const char namespace_lines[] = STATS_NAMESPACE_COUNTERS(WHERE);
+#define WHERE_FIELD(id, field, ...) WHERE(id, __VA_ARGS__)
+static const char namespace_lines[] = STATS_NAMESPACE_COUNTERS(WHERE_FIELD);
 static const char given_lines[] = STATS_NAMESPACE_GIVEN(WHERE);
 static const char store_lines[] = STATS_STORE_COUNTERS(WHERE) STATS_GIVEN(WHERE)
     STATS_GIVEN_L1(WHERE) STATS_GIVEN_L2(WHERE);
