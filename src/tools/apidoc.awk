@@ -22,11 +22,15 @@
 #                 *     or on the following lines, indented
 #                 * since:   version, when it is not the one in src/tools/symbols.txt       */
 #            A header of a guest begins with `guest: TEXT`: the status of its contracts.
-#            The first comment of cellar.h becomes cellar(7): a line of capitals, or capitals and
-#            two blanks before text, opens a section.
+#            The first comment of a header becomes its page in section 7: a line of capitals, or
+#            capitals and two blanks before text, opens a section. So does each later comment that
+#            begins with a line of capitals, or with capitals and a dot: an essay.
+#            A struct, enum, type of function or a run of `#define CELLAR_..` lines is a place with
+#            the comment directly before it.
 # RULES      every function with a contract has: a first sentence, thread, cost, example; returns
 #            unless void; owns when an argument is a `**`. Every CELLAR_API function has a contract
 #            and a line in src/tools/symbols.txt, an inline function has a `since:` line instead.
+#            "see CAPITALS" names an essay, of this header or of another one.
 # LIMITS     two declaration forms: CELLAR_API type name(arguments); and static inline type
 #            name(arguments) with its braces on lines of their own; over any number of lines.
 
@@ -47,7 +51,12 @@ mode == "program" {
     program_line($0)
     next
 }
-FNR == 1 { in_comment = in_decl = in_body = ready = essay_done = 0; headers_seen++ }
+FNR == 1 {
+    in_comment = in_decl = in_body = in_unit = ready = essay_done = 0
+    header = FILENAME
+    sub(/^.*\//, "", header)
+    header_name[++headers_seen] = header
+}
 
 in_comment {
     take_comment($0)
@@ -98,7 +107,97 @@ in_codes {
     if ($0 !~ /\\$/) in_codes = 0
     next
 }
-{ ready = 0; family = 0 }
+in_unit || is_unit($0) {
+    take_unit($0)
+    ready = 0
+    family = 0
+    next
+}
+{ ready = 0; family = 0; joins = 0 }
+
+# A type or constants that programs use. What only builds the headers is none.
+function is_unit(line) {
+    return line ~ /^typedef / && line !~ /^typedef char / ||
+           line ~ /^#define CELLAR_[A-Z0-9_]+[ (]/ &&
+           line !~ /^#define CELLAR_(API|ZERO|SIZEOF_FIELD|PACKED|STRUCT|CODES)[ (]/
+}
+
+function take_unit(line,    plain) {
+    if (!in_unit && !(joins && line ~ /^#define/)) {
+        place[++units] = ""
+        item[++items] = "unit " units
+        item_header[items] = header
+        unit_about[units] = ""
+        if (ready && !is_essay()) unit_about[units] = comment_text(1)
+    }
+    unit_text[units] = unit_text[units] line "\n"
+    plain = line
+    gsub(/\/\*[^*]*(\*\/|$)/, "", plain)
+    sub(/[ ]+$/, "", plain)
+    if (match(plain, /^#define CELLAR_[A-Z0-9_]+|^ +CELLAR_[A-Z0-9_]+( =|,|$)/)) {
+        plain = substr(plain, RSTART, RLENGTH)
+        gsub(/#define|[ =,]/, "", plain)
+        name_unit(plain)
+        joins = unit_text[units] ~ /^#define/
+        in_unit = joins ? line ~ /\\$/ : 1
+        return
+    }
+    if (!in_unit) unit_body = plain ~ /\{/
+    in_unit = 1
+    if (unit_text[units] ~ /^#define/) in_unit = line ~ /\\$/
+    else if (unit_body ? plain ~ /^}/ : plain ~ /;$/) {
+        in_unit = joins = 0
+        if (!match(plain, /\(\*cellar_[a-z0-9_]+\)/) && unit_text[units] ~ /\(\*cellar_/) {
+            plain = unit_text[units]
+            match(plain, /\(\*cellar_[a-z0-9_]+\)/)
+        }
+        if (RSTART) plain = substr(plain, RSTART + 2, RLENGTH - 3)
+        else { sub(/;.*$/, "", plain); sub(/^.*[ *}]/, "", plain) }
+        place[units] = plain == "cellar" ? "type-cellar" : plain
+        name_unit(plain)
+    }
+}
+
+function name_unit(name) {
+    if (place[units] == "") place[units] = name
+    if (!(name in unit_of)) unit_of[name] = units
+}
+
+# The comment without the star of each line, from line `from` on.
+function comment_text(from,    i, text) {
+    for (i = from; i <= comment_count; i++) text = text comment[i] "\n"
+    gsub(/^[ \n]+|[ \n]+$/, "", text)
+    gsub(/\n /, "\n", text)
+    return text
+}
+
+function is_essay() { return comment[1] ~ /^ [A-Z][A-Z]+[A-Z ,-]*($|\. )/ }
+
+# The parts of an essay: each line of capitals begins one.
+function take_essay(    i, text, title) {
+    for (i = 1; i <= comment_count; i++) {
+        text = substr(comment[i], 2)
+        if (text ~ /^[A-Z][A-Z]+[A-Z ,-]*($|\. )/) {
+            title = text
+            sub(/\. .*$/, "", title)
+            item[++items] = "part " ++parts
+            item_header[items] = part_header[parts] = header
+            part_title[parts] = title
+            add_title(title, "part " parts)
+            sub(/^[A-Z][A-Z ,-]*(\. |$)/, "", text)
+            if (text == "") continue
+        } else if (match(text, /^[A-Z][A-Z ,-]*  /)) {
+            add_title(trim(substr(text, 1, RLENGTH)), "part " parts)
+        }
+        part_text[parts] = part_text[parts] text "\n"
+    }
+}
+
+function add_title(title, at) {
+    if (!((header, title) in title_at)) title_at[header, title] = at
+    titles[title]++
+    title_header[title] = header
+}
 
 function take_comment(text,    ends) {
     ends = index(text, "*/")
@@ -109,18 +208,20 @@ function take_comment(text,    ends) {
     if (ends) {
         ready = 1
         if (!essay_done) keep_essay()
+        else if (is_essay()) take_essay()
     }
 }
 
 # Keep the first comment of a header.
-function keep_essay(    i, header) {
+function keep_essay(    i, title) {
     essay_done = 1
-    header = FILENAME
-    sub(/^.*\//, "", header)
-    header_name[headers_seen] = header
     for (i = 1; i <= comment_count; i++) {
         essay_of[header] = essay_of[header] comment[i] "\n"
-        if (headers_seen == 1) essay[++essay_count] = comment[i]
+        if (is_heading(comment[i])) {
+            title = substr(comment[i], 2)
+            sub(/  .*$/, "", title)
+            add_title(title, "head")
+        }
         if (comment[i] ~ /^ guest: /) status_of[header] = substr(comment[i], 2)
     }
 }
@@ -175,6 +276,8 @@ function end_declaration(    n, name, before, args) {
         sub(/^.*\//, "", header_of[family])
     }
     n = ++functions
+    item[++items] = "call " n
+    item_header[items] = header
     inlines += is_inline
     fn_name[n] = name
     fn_type[n] = before
@@ -198,6 +301,63 @@ function check_function(n, f) {
     if (is_inline && field[f, "since"] == "") complain(fn_name[n] ": no `since:` line")
     if (symbols != "" && is_inline == (fn_name[n] in since_of)) {
         complain(fn_name[n] ": " (is_inline ? "" : "not ") "in " symbols)
+    }
+}
+
+# ---- places ----
+
+function slug(text) { text = tolower(text); gsub(/[ ,]+/, "-", text); return text }
+
+# The place of a title for a reader of `header`, or "": of its own essays first.
+function title_place(title, header,    at) {
+    if (!((header, title) in title_at)) header = title_header[title]
+    if (header == "") return ""
+    at = title_at[header, title]
+    return at == "head" ? header : header "-" slug(part_title[substr(at, 6)])
+}
+
+# The place of a name in a contract, or "".
+function name_place(name) {
+    return name in family_of ? name : name in unit_of ? place[unit_of[name]] : ""
+}
+
+# "see LEAVE A WAIT, or .." -> the longest title behind `see`; `said` gets its words. "": none
+function seen_title(text, header,    words) {
+    if (!match(text, /[Ss]ee [A-Z][A-Z]+([ -][A-Z]+)*/)) return ""
+    said = substr(text, RSTART, RLENGTH)
+    for (words = substr(said, 5); words != ""; sub(/[ -]?[A-Z]+$/, "", words)) {
+        if (title_place(words, header) != "") {
+            said = substr(said, 1, 4) words
+            return words
+        }
+    }
+    return ""
+}
+
+# Complain of each "see TITLE" that no header has.
+function check_text(text, header, where,    at) {
+    gsub(/\n */, " ", text)
+    while (match(text, /[Ss]ee [A-Z][A-Z]+([ -][A-Z]+)*/)) {
+        at = RSTART + RLENGTH
+        if (substr(text, at, 1) !~ /[_.]/ && seen_title(text, header) == "") {
+            complain(header ": " where ": no title \"" said "\"")
+        }
+        text = substr(text, at)
+    }
+}
+
+function check_places(    i, k, key) {
+    split(keys, key, " ")
+    for (i = 1; i <= functions; i++) {
+        for (k in key) check_text(field[fn_family[i], key[k]], header_of[fn_family[i]], fn_name[i])
+        check_text(field[fn_family[i], "summary"], header_of[fn_family[i]], fn_name[i])
+    }
+    for (i = 1; i <= parts; i++) check_text(part_text[i], part_header[i], part_title[i])
+    for (i = 1; i <= items; i++) {
+        if (item[i] !~ /^unit/) continue
+        k = substr(item[i], 6)
+        if (place[k] == "") complain(item_header[i] ": not understood: " unit_text[k])
+        check_text(unit_about[k] "\n" unit_text[k], item_header[i], place[k])
     }
 }
 
@@ -360,22 +520,25 @@ function copy(from, to,    line) {
 
 function is_heading(text) { return text ~ /^ [A-Z][A-Z]+[A-Z ,]*($|  )/ }
 
-function concepts(    i, text, heading, rest, open) {
-    page = out "/man7/cellar.7"
-    print ".\\\" SPDX-License-Identifier: MIT. Generated from cellar.h." > page
+# The page of a header in section 7: its essays, types and calls.
+function concepts(h,    i, n, name, title, list, text, heading, rest) {
+    header = header_name[h]
+    name = substr(header, 1, length(header) - 2)
+    page = out "/man7/" name ".7"
+    print ".\\\" SPDX-License-Identifier: MIT. Generated from " header "." > page
     print ".Dd " date > page
-    print ".Dt CELLAR 7" > page
+    print ".Dt " toupper(name) " 7" > page
     print ".Os" > page
     print ".Sh NAME" > page
-    print ".Nm cellar" > page
-    print ".Nd in-process cache with one hard memory budget" > page
+    print ".Nm " name > page
+    print ".Nd " (h == 1 ? "in-process cache with one hard memory budget" : "types and rules of " header) > page
     print ".Sh SYNOPSIS" > page
-    print ".In cellar.h" > page
+    print ".In " header > page
     print ".Sh DESCRIPTION" > page
     print ".Bd -literal" > page
-    open = 1
-    for (i = 1; i <= essay_count; i++) {
-        text = essay[i]
+    n = split(essay_of[header], list, "\n")
+    for (i = 1; i <= n; i++) {
+        text = list[i]
         if (text ~ /SPDX-License/) continue
         if (is_heading(text)) {
             print ".Ed" > page
@@ -397,21 +560,38 @@ function concepts(    i, text, heading, rest, open) {
         literal(text)
     }
     print ".Ed" > page
-    print ".Sh CODES" > page
-    print ".Bl -tag -width CELLAR_E_RESULT_TWICE" > page
-    for (i = 1; i <= codes; i++) {
-        print ".It Dv CELLAR_" code_name[i] " Pq " code_number[i] > page
-        prose(code_text[i])
+    for (i = 1; i <= items; i++) {
+        if (item_header[i] != header || item[i] ~ /^call/) continue
+        n = substr(item[i], 6)
+        title = item[i] ~ /^part/ ? part_title[n] : place[n]
+        text = item[i] ~ /^part/ ? part_text[n] : unit_text[n]
+        if (item[i] ~ /^unit/ && unit_about[n] !~ /^(----|$)/) text = unit_about[n] "\n\n" text
+        print ".Sh " title > page
+        print ".Bd -literal" > page
+        literal(text)
+        print ".Ed" > page
     }
-    print ".El" > page
-    print ".Sh FUNCTIONS" > page
-    print ".Bl -tag -width Ds" > page
-    for (i = 1; i <= functions; i++) {
+    if (h == 1) {
+        print ".Sh CODES" > page
+        print ".Bl -tag -width CELLAR_E_RESULT_TWICE" > page
+        for (i = 1; i <= codes; i++) {
+            print ".It Dv CELLAR_" code_name[i] " Pq " code_number[i] > page
+            prose(code_text[i])
+        }
+        print ".El" > page
+    }
+    for (i = n = 0; i++ < functions; ) {
+        if (h > 1 && header_of[fn_family[i]] != header) continue
+        if (n++ == 0) print ".Sh FUNCTIONS\n.Bl -tag -width Ds" > page
         print ".It Xr " fn_name[i] " 3" > page
         prose(one_line(fn_family[i]))
     }
-    print ".El" > page
-    if (readme != "") readme_example()
+    if (n) print ".El" > page
+    if (h == 1 && readme != "") readme_example()
+    if (h > 1) {
+        print ".Sh SEE ALSO" > page
+        print ".Xr cellar 7" > page
+    }
     close(page)
 }
 
@@ -475,7 +655,7 @@ function program_line(text) {
 
 # ---- HTML: sections for site.awk ----
 
-function html(text,    out, name) {
+function html(text,    out, name, to) {
     gsub(/&/, "\\&amp;", text)
     gsub(/</, "\\&lt;", text)
     gsub(/>/, "\\&gt;", text)
@@ -483,11 +663,20 @@ function html(text,    out, name) {
         text = substr(text, 1, RSTART - 1) "<code>" substr(text, RSTART + 1, RLENGTH - 2) \
                "</code>" substr(text, RSTART + RLENGTH)
     }
-    while (match(text, /cellar_[a-z0-9_]+/)) {
+    while (match(text, /(cellar|CELLAR)_[A-Za-z0-9_]+|[Ss]ee [A-Z][A-Z]+([ -][A-Z]+)*/)) {
         name = substr(text, RSTART, RLENGTH)
-        out = out substr(text, 1, RSTART - 1) \
-              (name in family_of ? "<a href=\"#" name "\">" name "</a>" : name)
+        out = out substr(text, 1, RSTART - 1)
         text = substr(text, RSTART + RLENGTH)
+        if (name ~ /^[Ss]ee /) {
+            to = seen_title(name, html_header)
+            if (to != "") {
+                text = substr(name, length(said) + 1) text
+                out = out substr(said, 1, 4) "<a href=\"#" title_place(to, html_header) "\">" to "</a>"
+                continue
+            }
+        }
+        to = name_place(name)
+        out = out (to != "" && to != html_here ? "<a href=\"#" to "\">" name "</a>" : name)
     }
     return out text
 }
@@ -502,6 +691,20 @@ function html_essay(header,    i, n, list) {
     print "</p><pre>" > page
     for (i = 1; i <= n; i++) if (list[i] !~ /SPDX-License/) print html(substr(list[i], 2)) > page
     print "</pre></section>" > page
+}
+
+function html_part(k) {
+    print "<section id=\"" html_header "-" slug(part_title[k]) "\"><h3>" part_title[k] "</h3><p>" > page
+    print "</p><pre>" html(part_text[k]) "</pre></section>" > page
+}
+
+# A type or constants, word for word.
+function html_unit(k,    about) {
+    about = unit_about[k] ~ /^----/ ? "" : unit_about[k]
+    html_here = place[k]
+    print "<section id=\"" place[k] (unit_of[place[k]] == k ? "" : "-" k) "\"><h3>" place[k] "</h3><p>" html(about) > page
+    print "</p><pre>" html(unit_text[k]) "</pre></section>" > page
+    html_here = ""
 }
 
 function html_family(f,    i) {
@@ -521,17 +724,25 @@ function html_family(f,    i) {
     print "</dl><pre>" html(field[f, "example"]) "</pre>" > page
 }
 
-function html_page(    h, n, f) {
+function html_call(n,    f) {
+    f = fn_family[n]
+    print "<section id=\"" fn_name[n] "\"><h3>" fn_name[n] "</h3><p>" html(one_line(f)) > page
+    if (first_of[f] == n) html_family(f)
+    else print "</p><p>See " html(fn_name[first_of[f]]) ".</p>" > page
+    print "</section>" > page
+}
+
+function html_page(    h, i, n) {
     page = out "/calls.html"
     for (h = 1; h <= headers_seen; h++) {
-        html_essay(header_name[h])
-        for (n = 1; n <= functions; n++) {
-            f = fn_family[n]
-            if (header_of[f] != header_name[h]) continue
-            print "<section id=\"" fn_name[n] "\"><h3>" fn_name[n] "</h3><p>" html(one_line(f)) > page
-            if (first_of[f] == n) html_family(f)
-            else print "</p><p>See " html(fn_name[first_of[f]]) ".</p>" > page
-            print "</section>" > page
+        html_header = header_name[h]
+        html_essay(html_header)
+        for (i = 1; i <= items; i++) {
+            if (item_header[i] != html_header) continue
+            n = substr(item[i], 6)
+            if (item[i] ~ /^call/) html_call(n)
+            else if (item[i] ~ /^part/) html_part(n)
+            else html_unit(n)
         }
     }
     print "<section id=\"codes\"><h2>Codes</h2><p>" > page
@@ -555,6 +766,7 @@ END {
         exit NR == 0
     }
     if (functions == 0) complain("no CELLAR_API function found")
+    check_places()
     if (mode == "check") {
         if (errors) { printf "contracts: %d failures\n", errors; exit 1 }
         printf "contracts: ok (%d calls, %d inline)\n", functions - inlines, inlines
@@ -562,7 +774,7 @@ END {
     }
     if (errors) exit 1
     if (mode == "man") {
-        concepts()
+        for (h = 1; h <= headers_seen; h++) concepts(h)
         for (f = 1; f <= contracts; f++) man_page(f)
     }
     if (mode == "html") html_page()

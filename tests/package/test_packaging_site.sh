@@ -16,10 +16,40 @@ calls_are_indexed() { # PAGE
     cat "$t_tmp/lost"
     [ -s "$t_tmp/calls" ] && [ ! -s "$t_tmp/lost" ]
 }
+indexes() { # PAGE PLACE...: each one is in the index
+    page=$1
+    shift
+    printf '%s\n' "$@" | sort >"$t_tmp/places"
+    indexed "$page" | comm -13 - "$t_tmp/places" >"$t_tmp/lost"
+    cat "$t_tmp/lost"
+    [ ! -s "$t_tmp/lost" ]
+}
 pages_are_indexed() {
-    for page in cellar headers guide moving work kit port remote cellar.h cellar_remote.h; do
-        indexed "$1" | grep -qx "$page" || { echo "no $page"; return 1; }
-    done
+    indexes "$1" cellar headers life guide when-not moving work kit port remote security changes contributing cellar.h \
+        cellar_remote.h
+}
+names_have_a_place() { # each type, constant, option and field of the headers; types by a place of their own
+    sed -n 's/^} \(cellar_[a-z0-9_]*\);.*/\1/p; s/^typedef struct \(cellar[a-z0-9_]*\) .*;.*/\1/p' include/cellar*.h |
+        sort -u >"$t_tmp/types"
+    ids "$1" | sed 's/^type-//' | sort -u | comm -13 - "$t_tmp/types" >"$t_tmp/lost"
+    sed -n 's/^#define \(CELLAR_[A-Z0-9_]*[A-Z0-9]\)[ (].*/\1/p; s/^ *\(CELLAR_[A-Z0-9_]*\) =.*/\1/p
+        s/^    [a-z].*[ *]\([a-z][a-z0-9_]*\);.*/\1/p' include/cellar*.h | grep -vE '^CELLAR_(API|ZERO|SIZEOF_FIELD|PACKED|STRUCT|CODES)$' |
+        sort -u >"$t_tmp/names"
+    sed 's/<[^>]*>//g' "$1" | grep -oE '[A-Za-z_][A-Za-z0-9_]*' | sort -u | comm -13 - "$t_tmp/names" >>"$t_tmp/lost"
+    cat "$t_tmp/lost"
+    [ "$(grep -c '' "$t_tmp/types")" -gt 150 ] && [ "$(grep -c '' "$t_tmp/names")" -gt 1000 ] && [ ! -s "$t_tmp/lost" ]
+}
+essays_have_a_place() {
+    indexes "$1" cellar_load.h-loads cellar_load.h-stale-values cellar_l2.h-kill cellar_l2.h-power-cut cellar.h-restrictions \
+        cellar_entry.h-pins cellar_remote.h-offline &&
+        grep -q '[Ss]ee <a href="#cellar_load.h-stale-values">STALE VALUES</a>' "$1"
+}
+words_are_found() { # in the text that the search reads, in small letters
+    printf '%s\n' stampede 'thundering herd' dogpile prefork persist 'thread safe' 'memory leak' sendfile \
+        stale-while-revalidate mean_entry_bytes 'power cut' cellar_load_no_wait 'report a vulnerability' | sort >"$t_tmp/words"
+    tr 'A-Z' 'a-z' <"$1" | sed 's/<[^>]*>//g' | grep -oFf "$t_tmp/words" | sort -u | comm -13 - "$t_tmp/words" >"$t_tmp/lost"
+    cat "$t_tmp/lost"
+    [ ! -s "$t_tmp/lost" ]
 }
 links_resolve() {
     ids "$1" >"$t_tmp/ids"
@@ -38,6 +68,8 @@ finds() { # CHECK SED: the check refuses a page with this change, and the change
 }
 faults_are_found() {
     finds calls_are_indexed '/^<li.*#cellar_get"/d' && finds pages_are_indexed '/^<li.*#moving"/d' &&
+        finds names_have_a_place 's/ id="cellar_stats"//' && finds names_have_a_place 's/open_ready_ms/x/' &&
+        finds essays_have_a_place 's/#cellar_load.h-loads"/#x"/' && finds words_are_found 's/dogpile/x/' &&
         finds links_resolve 's/ id="guide-measure"//' && finds links_resolve 's/ id="kit"/ id="port"/' &&
         finds nothing_is_loaded 's|<style>|<link rel="stylesheet" href="https://example.org/x.css"><style>|' &&
         finds nothing_is_loaded 's|href="#guide"|href="https://example.org/"|' &&
@@ -88,7 +120,16 @@ H
 t_case site_is_written $MAKE -s man
 t_case every_call_is_in_the_index calls_are_indexed $site
 t_case every_page_is_in_the_index pages_are_indexed $site
+t_case every_public_name_has_a_place names_have_a_place $site
+t_case every_essay_has_a_place essays_have_a_place $site
+t_case words_of_people_are_found words_are_found $site
 t_case every_link_leads_to_a_place links_resolve $site
+see_without_an_end_is_refused() {
+    sed 's/(see FAILURES)/(see NO SUCH TITLE)/; s/see FAILURES/see NO SUCH TITLE/' include/cellar_load.h >"$t_tmp/cellar_load.h"
+    ! awk -f src/tools/apidoc.awk -v mode=check include/cellar.h "$t_tmp/cellar_load.h" 2>"$t_tmp/said" >&2 &&
+        grep -q 'no title "see NO' "$t_tmp/said"
+}
+t_case see_without_an_end_is_refused see_without_an_end_is_refused
 t_case nothing_is_loaded_from_elsewhere nothing_is_loaded $site
 t_case planted_faults_are_found faults_are_found
 for a in mawk gawk 'busybox awk'; do
