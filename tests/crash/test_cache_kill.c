@@ -27,14 +27,12 @@
 #define THREADS 3u
 #define BASE THREADS /* the last writer: the entries of the previous life */
 #define LIVES 20u    /* of one directory */
-/* logged after a set, so that the set has not been reclaimed */
-#define SURE_BYTES ((uint64_t)10 << 20)
 
 enum { DURABLE, WRITE_THROUGH, EACH_SET };
 enum { OP_SET, OP_PLAIN, OP_DEL };
 
 typedef struct op { /* written before the call, `end` after it */
-    _Atomic uint64_t start, end, version, kind, logged;
+    _Atomic uint64_t start, end, version, kind;
 } op;
 
 typedef struct writer { /* for each key: op n is at[n % 2] */
@@ -45,7 +43,7 @@ typedef struct writer { /* for each key: op n is at[n % 2] */
 typedef struct oracle {
     _Atomic uint32_t half; /* the valid half: a child fills the other half, then switches */
     writer key[2][KEYS][THREADS + 1];
-    _Atomic uint64_t clock, calls, logged, looked, sure, busy;
+    _Atomic uint64_t clock, calls, looked, sure, busy;
     _Atomic uint64_t version[THREADS];
     char said[256];
 } oracle;
@@ -127,21 +125,28 @@ static bool may_miss(const op *x, bool acked, const op *of)
     return x->kind != OP_SET && (!acked || !any_op(looked_at, is_set_behind, x));
 }
 
+/* Return whether an acknowledged set of the key promises that it is found. Little is alive, so none
+ * leaves for room. */
+static bool is_due(writer *ws)
+{
+    looked_at = ws;
+    return mode != EACH_SET && any_op(ws, is_set_behind, NULL) && !any_op(ws, may_miss, NULL);
+}
+
+/* Look at a key; at one that is due once more after .5 s. */
+static uint64_t look_for(writer *ws, uint32_t key)
+{
+    const uint64_t got = look(key);
+    if (got != 0 || !is_due(ws)) { return got; }
+    (void)usleep(500000);
+    return look(key);
+}
+
 static void judge(writer *ws, uint32_t key, uint64_t got)
 {
     atomic_fetch_add(&o->looked, 1);
-    looked_at = ws;
     if (got == 0) {
-        uint64_t newest = 0;
-        for (uint32_t t = 0; t <= THREADS; t++) {
-            const uint64_t at = ws[t].acked != 0 ? op_at(&ws[t], ws[t].acked)->logged : 0;
-            newest = at > newest ? at : newest;
-        }
-        const bool reclaimed = o->logged - newest > SURE_BYTES;
-        if (mode != EACH_SET && !reclaimed && any_op(ws, is_set_behind, NULL) &&
-            !any_op(ws, may_miss, NULL)) {
-            fail("lost", key, 0);
-        }
+        if (is_due(ws)) { fail("lost", key, 0); }
         return;
     }
     writer *w = &ws[got % (THREADS + 1)];
@@ -163,13 +168,12 @@ static void look_at_all(void)
     const uint32_t half = atomic_load(&o->half) % 2;
     memset(o->key[1 - half], 0, sizeof o->key[0]);
     for (uint32_t key = 0; key < KEYS; key++) {
-        const uint64_t got = look(key);
+        const uint64_t got = look_for(o->key[half][key], key);
         judge(o->key[half][key], key, got);
         writer *b = &o->key[1 - half][key][BASE];
         op *x = op_at(b, 1);
         x->version = got;
         x->kind = got == 0 ? OP_DEL : OP_SET;
-        x->logged = atomic_load(&o->logged);
         b->begun = b->acked = 1;
     }
     atomic_fetch_add(&o->half, 1);
@@ -191,17 +195,19 @@ static void one_op(uint32_t thread, uint32_t key, uint64_t kind)
     cellar_err err;
     if (kind == OP_DEL) {
         err = cellar_delete(root, &key, sizeof key);
-        err = err == CELLAR_MISS ? CELLAR_OK : err;
+        err = err == CELLAR_MISS || err == CELLAR_E_IO ? CELLAR_OK : err;
     } else {
         const size_t n = fill(buf, key, x->version);
-        atomic_fetch_add(&o->logged, n + 128);
         err = cellar_set(root, &key, sizeof key, buf, n, &so);
+        if (err == CELLAR_E_IO) { /* a slow disk: done in memory, without a promise */
+            x->kind = OP_PLAIN;
+            err = CELLAR_OK;
+        }
     }
     if (err != CELLAR_OK) {
         snprintf(o->said, sizeof o->said, "a call answered %s", cellar_code_name(err));
         _exit(4);
     }
-    x->logged = atomic_load(&o->logged);
     x->end = atomic_fetch_add(&o->clock, 1);
     w->acked = w->begun;
 }
@@ -225,7 +231,6 @@ static void *works(void *arg)
         } else { /* another key: it changes stamps and fills the log */
             unsigned char buf[256] = { 1 };
             const uint32_t other = 1000000 + (uint32_t)base_rng_below(&r, OTHERS);
-            atomic_fetch_add(&o->logged, sizeof buf + 64);
             (void)cellar_set(root, &other, sizeof other, buf, 100 + key, NULL);
         }
         atomic_fetch_add(&o->calls, 1);
