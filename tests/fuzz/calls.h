@@ -387,6 +387,7 @@ static struct calls_world {
     bool manual;                /* since the last close, a life at SYNC_MANUAL may have changed it */
     bool blind;                 /* the last open read no boot id */
     bool cut;                   /* the next one does not */
+    _Atomic bool crowded;       /* the index of the disk may have no place for ordinary entries */
     bool idle;                  /* this life opens the store alone, and dies */
     bool writes;                /* the disk of this life takes each entry at a close */
     _Atomic bool failed;        /* calls of the disk have failed in this life */
@@ -567,7 +568,8 @@ static bool due_ended(const calls_key *k, uint64_t due, uint64_t touched)
 {
     const calls_due *d = &slot_of(k)->due;
     const bool sure = atomic_load(&d->sure) != 0;
-    return due == 0 || (!sure && atomic_load(&d->disk) && !calls_exact() && due_refused()) ||
+    return due == 0 || (!sure && atomic_load(&world.crowded)) ||
+           (!sure && atomic_load(&d->disk) && !calls_exact() && due_refused()) ||
            atomic_load(&d->touched) != touched || d->number != due ||
            atomic_load(&world.killing) != 0 || atomic_load(&world.space[k->space].vague) ||
            atomic_load(&calls.now_ms) >= d->end_ms || (!sure && due_room() != d->room);

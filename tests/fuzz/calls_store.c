@@ -248,7 +248,8 @@ static void row_check(void)
 /* Set and delete keys in a burst, with no work of the disk in between. */
 static void bulk_small(cellar *c)
 {
-    const unsigned keys = (unsigned)ONE_OF(20, 500);
+    const unsigned keys = (unsigned)ONE_OF(500, 30000);
+    if (keys > 500) { atomic_store(&world.crowded, true); }
     for (unsigned i = 0; i < 60000; i++) {
         char key[16];
         const size_t len = (size_t)snprintf(key, sizeof key, "small%u", i / 2 % keys);
@@ -261,7 +262,7 @@ static void bulk_small(cellar *c)
 static void row_bulk(void)
 {
     cellar_namespace_config o = cellar_namespace_config_default();
-    const bool small = chance(30);
+    const bool small = chance(50);
     const size_t len = small ? 1 : (size_t)ONE_OF(60000, 200000, 700000);
     const unsigned keys = len > 60000 ? 1 + draw(3) : (unsigned)ONE_OF(1, 30), how = draw(4);
     const unsigned count = small ? 0 : (unsigned)(2 * CELLAR_L2_BYTES_MIN / len);
@@ -541,9 +542,6 @@ static void row_port(void)
     case 2: WRITE_TEXT(cellar_stats_json, calls_port); break;
     case 3: MUST(CALL(cellar_resp_fd)(calls_port) >= 0); break;
     case 4: if (chance(5)) { CALL(cellar_resp_drain)(calls_port); } break;
-    case 5:
-        if (chance(20)) { plain(CALL(cellar_resp_finish)(calls_port, 1)); }
-        break;
     default: plain(CALL(cellar_resp_step)(calls_port, 0));
     }
 }
@@ -552,6 +550,8 @@ static void port_close(void)
 {
     if (calls_client >= 0) { close(calls_client); }
     calls_client = -1;
+    /* It must not overlap other calls on the port. */
+    if (calls_port != NULL && chance(30)) { plain(CALL(cellar_resp_finish)(calls_port, 1)); }
     CALL(cellar_resp_close)(calls_port);
     calls_port = NULL;
 }
@@ -599,7 +599,8 @@ static void due_keep_killed(void)
             due_keep_one(x, d, due && atomic_load(&world.killing) == 0 &&
                                    !atomic_load(&world.failed) &&
                                    atomic_load(&calls.now_ms) < d->end_ms &&
-                                   (sure != 0 || (atomic_load(&d->disk) && calls_exact())));
+                                   (sure != 0 || (atomic_load(&d->disk) && calls_exact() &&
+                                                  !atomic_load(&world.crowded))));
         }
         if (lost || x->memory_only) { d->kept = 0; }
     }
@@ -701,6 +702,7 @@ static bool store_open(void)
     world.sync = l2.sync;
     world.manual |= l2.sync == CELLAR_L2_SYNC_MANUAL;
     world.opened = false;
+    atomic_store(&world.crowded, false);
     atomic_store(&world.failed, false);
     namespace_bounds(0, &root);
     due_bound(0, cfg.default_ttl_ms);

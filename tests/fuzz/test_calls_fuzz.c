@@ -125,12 +125,12 @@ static _Atomic bool calls_stop;
 static void *act(void *arg)
 {
     calls_me = arg;
+    kit_forget(); /* an earlier life */
     const uint64_t steps =
         t_env_u64("STEPS", calls.disk ? 150 + draw(600) : 300 + draw(1200));
     for (uint64_t i = 0; i < steps; i++) { step(); }
     leases_end();
     locks_end();
-    kit_forget();
     return NULL;
 }
 
