@@ -39,13 +39,15 @@ extern "C" {
 /* READ
  * A miss in memory reads the disk and returns the entry with the rest of its TTL, unless its
  * idle time has passed. get, pin, touch, update, increment, and a set with a condition bring the
- * entry into memory: one disk read, and a few ms at most while a change of the key is being
+ * entry into memory: one disk read, and 25 ms at most while a change of the key is being
  * written. Peeks, cellar_contains and cellar_entry_info_get leave it on disk, unless a version
  * is requested. Scans and listeners do not see it.
  *
  * No read returns an older value than a read that was complete before it began. While a change of
- * the key is being written, a read waits 1 ms at most and then misses. A read that finds no memory
- * for an entry on disk misses; a pin, touch or update needs room for the entry itself. */
+ * the key is being written, a read waits .15 s at most and then misses, earlier if the disk does
+ * not answer (FAILURES). Keys share this state by hash: one change holds up one other key in 2^24
+ * to 2^30, two at a time one in 2^16 to 2^28. A read that finds no memory for an entry on disk
+ * misses; a pin, touch or update needs room for the entry itself. */
 
 /* READY
  * After a kill the index is read back from disk, newest entries first. cellar_open waits for it,
@@ -137,14 +139,16 @@ extern "C" {
  * a part of it, about one sync and 10 ms later. If the disk writes nothing for 500 ms, the change
  * is handled like one while the disk does not answer.
  *
- * While a disk does not answer (100 ms), reads of it miss and writes are dropped. With ON_SET, too,
- * a change of a key that may be on disk waits for its delete in the log, 500 ms at most. THROUGH
- * returns E_IO after 1 s. With SYNC_ALWAYS all changes do so; but where syncs take less than 50 us
- * on average, or without threads, one of them runs the sync and waits until the disk answers. So
- * does, with SYNC_MANUAL, the first change after a cellar_sync or an open. When the disk answers,
- * the changes of that time are logged and everything that was acknowledged is found again. A list
- * of memory_bytes / 64, 256 KiB at most, holds the keys that changed. Beyond it the disk tier
- * restarts empty (metric cellar_l2_emptied_total).
+ * While a disk does not answer (100 ms), reads of it miss, except of bytes that the page cache has,
+ * and writes are dropped. The same is true while the thread of the store gets no processor.
+ *
+ * Meanwhile, with ON_SET, too, a change of a key that may be on disk waits for its delete in the
+ * log, 500 ms at most. THROUGH returns E_IO after 1 s. With SYNC_ALWAYS all changes do so; but
+ * where syncs take less than 50 us on average, or without threads, one of them runs the sync and
+ * waits until the disk answers. So does, with SYNC_MANUAL, the first change after a cellar_sync or
+ * an open. When the disk answers, the changes of that time are logged and everything that was
+ * acknowledged is found again. A list of memory_bytes / 64, 256 KiB at most, holds the keys that
+ * changed. Beyond it the disk tier restarts empty (metric cellar_l2_emptied_total).
  *
  * A file that another program truncates may end the process (SIGBUS). With sigbus_handler the
  * library handles that signal while the store is open: the tier is off until the next open,

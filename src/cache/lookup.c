@@ -6,9 +6,10 @@
  *            window compares. Calls that change or pin an entry bring it up first; calls that only
  *            look leave it below, unless they want a version.
  * PROTOCOL   A read asks the tier only if no change of its key is pending. (One pending change with
- *            another tag belongs to another key.) Else it waits at most CACHE_READ_WAITS times. If
- *            it still may not ask, or if the tier has nothing and the stamp moved, it asks L1
- *            again. After CACHE_LOOKS looks it misses.
+ *            another tag belongs to another key.) Else it waits: .1 ms for a shared tier, 25 ms for
+ *            a disk that answers, because the change may be of another key. If it still may not
+ *            ask, or if the tier has nothing and the stamp moved, it asks L1 again. After
+ *            CACHE_LOOKS looks it misses.
  * DIFFERS    Without a proof, or for a version, a read passes by memory. If memory then has
  *            another entry than the reply of a shared tier, the reply is not stored, and the entry
  *            ends before the read returns (cache_reply_meets). If memory has none and the reply is
@@ -34,10 +35,11 @@
 
 #define CACHE_BRING_TRY 512u /* bytes tried on the stack */
 #define CACHE_BRING_ROUNDS 16u
-#define CACHE_BRING_WAITS 64u
-#define CACHE_WAIT_YIELDS 16u /* waits that yield; later waits sleep */
-#define CACHE_WAIT_NS 50000u
+#define CACHE_BRING_WAITS 40u
+#define CACHE_WAIT_YIELDS 16u /* waits that yield; later waits sleep, each eight twice as long */
+#define CACHE_WAIT_NS ((uint64_t)50000)
 #define CACHE_READ_WAITS 18u
+#define CACHE_DISK_WAITS 64u /* 25 ms */
 
 /* Return whether the tier cannot have the key. */
 static bool cache_never_below(const cellar *c, const l1_key *k)
@@ -46,20 +48,29 @@ static bool cache_never_below(const cellar *c, const l1_key *k)
     return t == NULL || cache_nothing_below(t, k->hash);
 }
 
-/* Watch the stamp of the key and store it in *word. Wait until no change of the key is pending.
- * Return false if one is pending after `waits` waits, or if this thread may make it itself: a
- * listener reads inside the change that it observes. */
-static bool cache_tier_settled(const cache_store *s, uint64_t hash, unsigned waits, uint64_t *word)
+/* Return true if a read waits no longer for a change that is pending. */
+static bool cache_waited(const cellar *c, unsigned waits, unsigned most)
 {
-    _Atomic uint64_t *stamp = cache_stamp(s, hash);
+    const cache_tier *t = waits >= most ? cache_tier_of(c) : NULL;
+    const l2 *d = t != NULL ? cache_tier_disk(t) : NULL;
+    return base_thread_self()->change_scopes != NULL ||
+           (waits >= most && (d == NULL || waits >= CACHE_DISK_WAITS || l2_stands_still(d)));
+}
+
+/* Watch the stamp of the key and store it in *word. Wait until no change of the key is pending.
+ * Return false if one is pending after `waits` waits, more for a disk, or if this thread may make
+ * it itself: a listener reads inside the change that it observes. */
+static bool cache_tier_settled(const cellar *c, uint64_t hash, unsigned waits, uint64_t *word)
+{
+    _Atomic uint64_t *stamp = cache_stamp(c->store, hash);
     for (unsigned i = 0;; i++) {
         *word = cache_stamp_watch(stamp);
         if (BASE_LIKELY(!cache_stamp_holds(*word, hash))) { return true; }
-        if (i == waits || base_thread_self()->change_scopes != NULL) { return false; }
+        if (cache_waited(c, i, waits)) { return false; }
         if (i < CACHE_WAIT_YIELDS) {
             base_yield();
         } else {
-            base_sleep_ns(CACHE_WAIT_NS);
+            base_sleep_ns(CACHE_WAIT_NS << (i - CACHE_WAIT_YIELDS) / 8);
         }
     }
 }
@@ -225,7 +236,7 @@ CELLAR_PRIVATE cellar_err cache_tier_peek(cellar *c, const l1_key *k, void *buf,
 {
     uint64_t word;
     if (cache_never_below(c, k)) { return CELLAR_MISS; }
-    if (!cache_tier_settled(c->store, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
+    if (!cache_tier_settled(c, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
     const cellar_err err = cache_tier_ask(c, k, buf, buf_cap, value_len, m);
     const bool there = err == CELLAR_OK || err == CELLAR_ABSENT || err == CELLAR_E_BUFFER;
     if (!there || cache_shared_of(c) == NULL) { return cache_tier_missed(c, k, word, err); }
@@ -245,7 +256,7 @@ CELLAR_PRIVATE cellar_err cache_disk_range(cellar *c, l2 *d, const l1_key *k, ui
     uint64_t word;
     l2_meta m;
     if (cache_never_below(c, k)) { return CELLAR_MISS; }
-    if (!cache_tier_settled(c->store, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
+    if (!cache_tier_settled(c, k->hash, CACHE_READ_WAITS, &word)) { return CELLAR_CONFLICT; }
     const l2_key key = cache_disk_key(k);
     const cellar_err err = l2_get_range(d, &key, offset, buf, buf_cap, total, &m);
     return cache_tier_missed(c, k, word, cache_tier_judge(c->store, err, &m, total));
@@ -286,7 +297,7 @@ static cellar_err cache_fetch(cellar *c, const l1_key *k, void *buf, size_t buf_
     cache_seen seen;
     cache_tier_request *mine = NULL;
     if (cache_never_below(c, k)) { return CELLAR_MISS; }
-    if (!cache_tier_settled(s, k->hash, CACHE_READ_WAITS, &seen.word)) { return CELLAR_CONFLICT; }
+    if (!cache_tier_settled(c, k->hash, CACHE_READ_WAITS, &seen.word)) { return CELLAR_CONFLICT; }
     seen.globs = base_load_acq(&s->glob_epoch);
     const cache_shared *h = joins ? cache_shared_of(c) : NULL;
     if (h != NULL) {
@@ -338,7 +349,7 @@ typedef struct cache_missed_key { /* one key of a request for many */
 CELLAR_PRIVATE bool cache_tier_describe(const cellar *c, const l1_key *k, bool waits, void *buf,
                                         size_t buf_cap, cellar_tier_get *get, cache_seen *seen)
 {
-    if (!cache_tier_settled(c->store, k->hash, waits ? CACHE_READ_WAITS : 0, &seen->word)) {
+    if (!cache_tier_settled(c, k->hash, waits ? CACHE_READ_WAITS : 0, &seen->word)) {
         return false;
     }
     seen->globs = base_load_acq(&c->store->glob_epoch);
@@ -455,7 +466,7 @@ CELLAR_PRIVATE bool cache_tier_bring(cellar *c, const l1_key *k)
     for (unsigned round = 0; round < CACHE_BRING_ROUNDS; round++) {
         cellar_err kept = CELLAR_E_NOMEM;
         if (cache_never_below(c, k)) { return false; }
-        if (!cache_tier_settled(c->store, k->hash, CACHE_BRING_WAITS, &word)) { return true; }
+        if (!cache_tier_settled(c, k->hash, CACHE_BRING_WAITS, &word)) { return true; }
         const cellar_err err = cache_bring_once(c, k, &kept);
         if (err == CELLAR_CONFLICT) { return true; }
         if (err != CELLAR_OK && err != CELLAR_ABSENT) { return false; }

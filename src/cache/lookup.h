@@ -10,7 +10,7 @@
 
 #define CACHE_LOOKS 4u /* looks of one read at L1 and at the tier, while its key changes */
 /* Read the key from the tier after a miss, and back-fill L1. If a change of the key is on its way
- * to the tier, each look waits at most 16 yields and 0.1 ms of sleep; then the read misses.
+ * to the tier, each look waits a while (lookup.c, PROTOCOL); then the read misses.
  * *user_flags: 0 without a value. */
 CELLAR_PRIVATE cellar_err cache_tier_read(cellar *c, const l1_key *k, void *buf, size_t buf_cap,
                                           size_t *value_len, uint32_t *user_flags);

@@ -5,18 +5,18 @@
  * PICTURE    change: L1 window {stamp + 1, pending + 1} -> tier kill or put -> pending - 1
  *            If the tier has nothing of the key, pending goes back in the window.
  *            eviction: L1 window {watch the stamp, capture it} -> tier put, which asks stamp_is
- * PROTOCOL   A stamp word is {8 bits tags, 40 bits changes, watched, 15 bits pending}.
+ * PROTOCOL   A stamp word is {16 bits tags, 32 bits changes, watched, 15 bits pending}.
  *            A thread that will compare a stamp sets `watched` first; each raise clears it.
  *            An unwatched stamp with nothing below need not rise: README.md, "Stamps".
  *            Else the stamp rises with pending, and the tier is asked again, as a kill asks it.
  * INVARIANTS pending counts changes with a kill or put that has not returned. tags is the sum of
- *            the tags of their keys, mod 256. Each raise is taken back once, by the call that made
+ *            the tags of their keys, mod 2^16. Each raise is taken back once, by the call that made
  *            it: its scope has the sum.
  *            Words are shared by hash: a change of another key costs a back-fill, but stores
  *            nothing wrong.
  * LOCKING    Atomic words. The window orders its store to the stamp; the back-fill reads acquire,
  *            stamp_is seq_cst.
- * LIMITS     2^40 changes of a stamp until their count repeats; 32,767 changes of one stamp at a
+ * LIMITS     2^32 changes of a stamp until their count repeats; 32,767 changes of one stamp at a
  *            time between window and kill.
  * SEE ALSO   README.md, "Stamps" (proofs, reads, rejected designs); change.c, lookup.c. */
 #include "cache/stamp.h"
@@ -31,7 +31,7 @@ BASE_NOINLINE CELLAR_PRIVATE void cache_stamp_raise_noted(const cache_store *s, 
     do {
         w = base_load_sc(word);
         next = CACHE_STAMP_CHANGES(w + CACHE_STAMP_ONE) << 16 |
-               CACHE_STAMP_TAGS(w) << 56 | CACHE_STAMP_PENDING(w);
+               CACHE_STAMP_TAGS(w) << 48 | CACHE_STAMP_PENDING(w);
         next += part;
         if (scope->below == CACHE_BELOW_CALL) { next |= CACHE_STAMP_WATCHED; }
     } while (!base_cas_sc(word, w, next));

@@ -8,10 +8,10 @@
 
 #define CACHE_STAMP_ONE ((uint64_t)1 << 16)
 #define CACHE_STAMP_WATCHED ((uint64_t)0x8000)
-#define CACHE_STAMP_CHANGES(w) ((w) >> 16 & (((uint64_t)1 << 40) - 1))
-#define CACHE_STAMP_TAGS(w) ((w) >> 56)
+#define CACHE_STAMP_CHANGES(w) ((w) >> 16 & UINT32_MAX)
+#define CACHE_STAMP_TAGS(w) ((w) >> 48)
 #define CACHE_STAMP_PENDING(w) ((w) & 0x7fffu) /* changes on their way to the tier */
-#define CACHE_STAMP_GLOBS 40 /* captured stamp: 40 bits of changes, 24 bits of glob_epoch above */
+#define CACHE_STAMP_GLOBS 32 /* captured stamp: 32 bits of changes, 32 bits of glob_epoch above */
 
 /* Return whether a tier was ever attached. */
 BASE_INLINE bool cache_has_stamps(const cache_store *s)
@@ -27,7 +27,7 @@ BASE_INLINE _Atomic uint64_t *cache_stamp(const cache_store *s, uint64_t hash)
 /* Return what a change of the key adds to the word until its kill has returned. */
 BASE_INLINE uint64_t cache_stamp_part(uint64_t hash)
 {
-    return base_mix64(hash) >> 56 << 56 | 1;
+    return base_mix64(hash) >> 48 << 48 | 1;
 }
 
 /* Return whether a change of this key may be pending in the word. */
@@ -39,7 +39,7 @@ BASE_INLINE bool cache_stamp_holds(uint64_t word, uint64_t hash)
 }
 
 /* Return the stamp that an entry takes along to the tier. It wrongly stays valid only after exactly
- * 2^24 walks, or 2^40 changes of its stamp. */
+ * 2^32 walks, or 2^32 changes of its stamp. */
 BASE_INLINE uint64_t cache_captured(const cache_store *s, uint64_t word)
 {
     return CACHE_STAMP_CHANGES(word) | base_load_acq(&s->glob_epoch) << CACHE_STAMP_GLOBS;

@@ -93,6 +93,19 @@ CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, const l2_
     }
 }
 
+CELLAR_PRIVATE bool l2_bunch_same(l2 *d, uint64_t h48, const uint64_t *word, uint32_t count)
+{
+    uint64_t now[L2_BUNCH_WORDS];
+    const uint32_t n = l2_index_all(d, h48, now);
+    bool same = n == count;
+    for (uint32_t i = 0; same && i < n; i++) {
+        uint32_t j = 0;
+        while (j < count && word[j] != now[i]) { j++; }
+        same = j < count;
+    }
+    return same;
+}
+
 BASE_SIZE_BEGIN
 
 CELLAR_PRIVATE bool l2_record_head(l2 *d, const l2_seg *g, uint64_t state, uint32_t off,

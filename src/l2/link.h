@@ -17,6 +17,8 @@ typedef struct l2_link { /* position of a new record in its bunch */
  * tombstone. */
 CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, const l2_terms *terms,
                                  l2_link *out);
+/* Return true if the bunch has exactly these words. */
+CELLAR_PRIVATE bool l2_bunch_same(l2 *d, uint64_t h48, const uint64_t *word, uint32_t count);
 /* Copy the first `n` bytes of the record at `off` of a segment in `state`; L2_RECORD_HEAD if its
  * check is 0. Return false if they cannot be read. */
 CELLAR_PRIVATE bool l2_record_head(l2 *d, const l2_seg *g, uint64_t state, uint32_t off,

@@ -38,7 +38,7 @@
 #include "l2/tombstone_filter.h"
 
 #define L2_GET_ROUNDS 64 /* retries while segments move or words change */
-#define L2_GET_SLEEP_NS UINT64_C(300000)
+#define L2_GET_SLEEP_NS UINT64_C(200000) /* first sleep; each is longer by so much */
 #define L2_STACK_BYTES 4864u /* a value of 4 KiB, with the rounding of a hint */
 #define L2_LONG_BYTES ((uint32_t)32 << 10) /* a longer record is read in pieces */
 #define L2_LONG_FIRST (L2_RECORD_CHECK + 4096u) /* the first piece: head, key, some of the value */
@@ -267,16 +267,22 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     cellar_err err = CELLAR_MISS;
     l2_rec r;
     int e = 0;
+    uint32_t have = n;
     const uint64_t since_ns = base_now_ns();
     const l2_step before = *w->step;
-    const bool pieces = n > L2_LONG_BYTES && !w->range && d->crypt.open == NULL &&
+    /* The disk, or the worker's thread, stands still: only what the page cache has is read. */
+    const bool stands = base_load_rlx(&d->reads_stuck) != 0 || l2_stalled(d);
+    const bool pieces = n > L2_LONG_BYTES && !stands && !w->range && d->crypt.open == NULL &&
                         place >= base_load_rlx(&d->mapped.places) &&
                         l2_read_long(d, w, at, L2_SEG_SEQ(state), off, n, small, &r);
     /* A key and a link that did not verify lead nowhere. */
     if (!pieces) { *w->step = before; }
     if (!pieces && n > sizeof small) { buf = l2_alloc(d, n); }
     if (buf == NULL) { return l2_unread(w); }
-    if (!pieces && !l2_map_read(d, buf, n, place, at)) {
+    if (stands) {
+        have = (uint32_t)l2_read_now(d, buf, n, at);
+        e = have != 0 ? 0 : EINTR;
+    } else if (!pieces && !l2_map_read(d, buf, n, place, at)) {
         e = l2_read_counted(d, d->data_file, buf, n, at);
         if (e == 0) { l2_map_note(d, at, n); }
     }
@@ -290,8 +296,10 @@ static cellar_err l2_get_disk(l2 *d, const l2_want *w, const l2_seg *g, uint64_t
     } else {
         const bool future = base_load_rlx(&g->future) != 0;
         err = pieces ? l2_judge_whole(d, w, buf, &r, w->buf, L2_SEG_SEQ(state), off, future)
-                     : l2_judge(d, w, buf, n, L2_SEG_SEQ(state), off, future, false);
-        if (err == CELLAR_CONFLICT) {
+                     : l2_judge(d, w, buf, have, L2_SEG_SEQ(state), off, future, false);
+        if (err == CELLAR_CONFLICT && stands) {
+            err = l2_unread(w);
+        } else if (err == CELLAR_CONFLICT) {
             err = l2_get_again(d, w, L2_SEG_SEQ(state), off, n, at, future);
             /* Between the two reads the segment may have moved and its old place may be used
              * again. */
@@ -338,8 +346,7 @@ static cellar_err l2_get_word(l2 *d, const l2_want *w, uint64_t word)
         return CELLAR_MISS;
     }
     if (L2_SEG_STATE(state) == L2_SEG_DISK) {
-        if (base_load_acq(&d->disk) != L2_DISK_OK || base_load_rlx(&d->reads_stuck) != 0 ||
-            l2_stalled(d)) {
+        if (base_load_acq(&d->disk) != L2_DISK_OK) {
             L2_COUNT(d, miss_read);
             return l2_unread(w);
         }
@@ -366,11 +373,11 @@ BASE_SIZE_BEGIN
 /* Find the newest record of the key among all records of the bunch's words and their links. Two
  * words may lead to the same records, so records are visited newest first. partial: the index
  * rebuild runs. A link is not followed then: it may pass over a newer record of the key that the
- * index does not have yet. PENDING: retry. */
-static cellar_err l2_get_linked(l2 *d, const l2_want *w, uint64_t h48, bool partial)
+ * index does not have yet. word: the `n` words, which it changes. PENDING: retry. */
+static cellar_err l2_get_newest(l2 *d, const l2_want *w, uint64_t h48, bool partial, uint64_t *word,
+                                uint32_t n)
 {
-    uint64_t word[L2_BUNCH_WORDS], lsn[L2_BUNCH_WORDS];
-    const uint32_t n = l2_index_all(d, h48, word);
+    uint64_t lsn[L2_BUNCH_WORDS];
     for (uint32_t i = 0; i < n; i++) { lsn[i] = l2_word_lsn(d, word[i]); }
     for (;;) {
         uint32_t at = 0;
@@ -389,11 +396,26 @@ static cellar_err l2_get_linked(l2 *d, const l2_want *w, uint64_t h48, bool part
     }
 }
 
-/* Wait for the thread that copies a value: about 10 ms at most in all rounds. */
+/* Search the words of the bunch. A record may move meanwhile: words that change prove no miss. */
+static cellar_err l2_get_linked(l2 *d, const l2_want *w, uint64_t h48, bool partial)
+{
+    uint64_t was[L2_BUNCH_WORDS], word[L2_BUNCH_WORDS];
+    const uint32_t n = l2_index_all(d, h48, was);
+    memcpy(word, was, n * sizeof *word);
+    const cellar_err err = l2_get_newest(d, w, h48, partial, word, n);
+    return err == CELLAR_MISS && !l2_bunch_same(d, h48, was, n) ? CELLAR_PENDING : err;
+}
+
+/* Wait for the thread that copies a value: about 100 ms at most in all rounds. */
 static void l2_get_wait(int round)
 {
+    const int naps = round - L2_GET_ROUNDS / 2;
     BASE_POINT("l2.get_waits");
-    if (round < L2_GET_ROUNDS / 2) { base_yield(); } else { base_sleep_ns(L2_GET_SLEEP_NS); }
+    if (naps < 0) {
+        base_yield();
+    } else {
+        base_sleep_ns(L2_GET_SLEEP_NS * (uint64_t)(naps + 1));
+    }
 }
 
 BASE_SIZE_END

@@ -4,7 +4,7 @@
  *
  * PICTURE    worker without progress (progress.c) for 100 ms: stalled, 500 ms: frozen
  *            put    beyond the armed end, log busy, or stalled -> dropped
- *            get    that needs a read while stalled            -> miss
+ *            get    of bytes that the page cache lacks, while stalled -> miss
  *            owed   |gone |first .. changes, oldest first .. end|      |   place: hash -> change
  * PROTOCOL   A delete beyond the armed end stores directly while the worker made progress within
  *            20 ms, and waits for longer silences. When the disk is frozen, the delete closes the

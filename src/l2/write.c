@@ -185,20 +185,6 @@ static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_put_linked(l2 *d, l2_tombstone_l
     return L2_TOOK;
 }
 
-/* Return true if the bunch has exactly these words. */
-static bool l2_bunch_same(l2 *d, uint64_t h48, const uint64_t *word, uint32_t count)
-{
-    uint64_t now[L2_BUNCH_WORDS];
-    const uint32_t n = l2_index_all(d, h48, now);
-    bool same = n == count;
-    for (uint32_t i = 0; same && i < n; i++) {
-        uint32_t j = 0;
-        while (j < count && word[j] != now[i]) { j++; }
-        same = j < count;
-    }
-    return same;
-}
-
 /* Write ext, key and value of a reserved record. A linked one has ext and key. */
 static void l2_put_body(unsigned char *to, const l2_rec *r, const unsigned char *ext,
                         const void *key, const void *value)

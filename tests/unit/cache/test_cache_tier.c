@@ -6,6 +6,12 @@
  * Method: A disk in a folder, with a cipher that copies. Its functions run inside each put and each
  *         get of the disk; a listener runs between the step of a change in L1 and its call of the
  *         disk. On request they set, delete and read the key, at the worst moment. */
+#include <errno.h>
+#include <limits.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
 #include "store/store.h"
 #include "tests/support/t.h"
 
@@ -712,7 +718,7 @@ static void key_set_during_disk_read_hits(void)
     }
 }
 
-/* Keys share stamp words by hash. One key in 256 of those that share a word is taken for the
+/* Keys share stamp words by hash. One key in 65,536 of those that share a word is taken for the
  * changed key. */
 static void pending_change_of_other_key_hides_nothing(void)
 {
@@ -723,6 +729,52 @@ static void pending_change_of_other_key_hides_nothing(void)
     T_CHECK(!low.mates_in_put);
     T_CHECK(low.mates > 0);
     T_EQ_U64(low.mates_served, low.mates);
+    shut(c);
+}
+
+static struct { /* a change that another thread has not finished */
+    _Atomic uint64_t *word; /* NULL: none */
+    uint64_t part;
+    unsigned naps, most; /* sleeps of reads; the change is finished after `most` */
+} held;
+
+int clock_nanosleep(clockid_t clock, int flags, const struct timespec *t, struct timespec *left)
+{
+    if (held.word == NULL) {
+        return syscall(SYS_clock_nanosleep, clock, flags, t, left) == 0 ? 0 : errno;
+    }
+    if (++held.naps == held.most) { (void)base_sub_ar(held.word, held.part); }
+    return 0;
+}
+
+/* Read key 0 beside a change that has its stamp and its tag, and ends after `most` sleeps. */
+static cellar_err look_beside(unsigned way, unsigned most)
+{
+    const l1_key k = key_of(low.c, &zero);
+    held.word = cache_stamp(low.c->store, k.hash);
+    held.part = cache_stamp_part(k.hash);
+    held.naps = 0;
+    held.most = most;
+    (void)base_add_ar(held.word, held.part);
+    const cellar_err err = read_by(way, 0);
+    if (held.naps < most) { (void)base_sub_ar(held.word, held.part); }
+    held.word = NULL;
+    return err;
+}
+
+/* A change of another key with the same tag, in a thread that the system has suspended. */
+static void read_waits_for_change_of_key_with_equal_tag(void)
+{
+    for (unsigned way = 0; way < WAYS; way++) {
+        cellar *c = open_below("old", 3, 0);
+        T_EQ_I64(look_beside(way, 40), CELLAR_OK);
+        T_EQ_U64(held.naps, 40);
+        T_EQ_STR(look(c, 0), "old");
+        shut(c);
+    }
+    cellar *c = open_below("old", 3, 0);
+    T_EQ_I64(look_beside(0, UINT_MAX), CELLAR_MISS);
+    T_CHECK(held.naps >= 40 && held.naps <= 48 * 5); /* .15 s */
     shut(c);
 }
 
@@ -845,7 +897,8 @@ T_MAIN("cache_tier", T_CASE(evicted_entry_is_written_to_disk_and_read_back),
        T_CASE(set_during_disk_read_wins_over_backfill),
        T_CASE(delete_during_disk_read_is_not_undone),
        T_CASE(disk_read_during_pending_change_misses), T_CASE(key_set_during_disk_read_hits),
-       T_CASE(pending_change_of_other_key_hides_nothing), T_CASE(disk_without_key_is_not_called),
+       T_CASE(pending_change_of_other_key_hides_nothing),
+       T_CASE(read_waits_for_change_of_key_with_equal_tag), T_CASE(disk_without_key_is_not_called),
        T_CASE(seed_backfilled_entry_expires_on_time), T_CASE(get_many_and_get_alloc_read_disk),
        T_CASE(change_without_disk_captures_no_stamp),
        T_CASE(entry_tagged_before_epoch_floor_misses))

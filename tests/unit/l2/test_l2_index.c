@@ -353,6 +353,49 @@ static void plain_record_that_moves_leaves_its_bunch(void)
     moves = false;
 }
 
+static uint64_t read_key; /* moves during the next read of the disk; 0: none */
+
+static int pread_and_move(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_t at,
+                          size_t *done)
+{
+    const int e = l2_dev_pread(ctx, f, buf, n, at, done);
+    const uint64_t key = read_key;
+    uint64_t was = 0;
+    read_key = 0;
+    if (key != 0) { T_CHECK(look_at(key, &was) != 0); }
+    uint64_t now = was;
+    for (uint64_t i = 0; key != 0 && now == was && i < 100000; i++) {
+        const uint64_t other = UINT64_C(1) << 61 | i % 64;
+        del(other);
+        (void)put(other, 1, false);
+        (void)l2_tick(kit.d, 1000);
+        if (i % 64 == 0) { (void)look_at(key, &now); }
+    }
+    return e;
+}
+
+/* Each key of each bunch is read while its record moves, behind the record of another key. */
+static void record_that_moves_during_a_read_is_found(void)
+{
+    moves = true;
+    for (uint32_t i = 0; i < BUNCH_GROUPS * BUNCH_KEYS * 2; i++) {
+        const uint64_t *key = bunch_key[i / 2 / BUNCH_KEYS];
+        const uint32_t first = i / 2 % BUNCH_KEYS, step = 1 + i % 2;
+        begin();
+        for (uint32_t n = 0; n < BUNCH_KEYS; n++) {
+            T_EQ_I64(put(key[(first + n * step) % BUNCH_KEYS], n + 1, false), CELLAR_OK);
+            seal();
+        }
+        reopen(true); /* a word for each key */
+        kit.vfs.pread = pread_and_move;
+        read_key = key[first];
+        T_EQ_U64(look(key[first]), 1);
+        T_EQ_U64(read_key, 0);
+        end();
+    }
+    moves = false;
+}
+
 /* ---- any order ---- */
 
 #define ANY_KEYS (BUNCH_GROUPS * BUNCH_KEYS + 2u)
@@ -705,6 +748,7 @@ T_MAIN("l2_index", T_CASE(all_kept_keys_of_a_bunch_are_found),
        T_CASE(plain_record_stays_when_a_key_of_its_bunch_changes),
        T_CASE(deletes_of_one_key_log_one_tombstone),
        T_CASE(plain_record_that_moves_leaves_its_bunch),
+       T_CASE(record_that_moves_during_a_read_is_found),
        T_CASE(any_order_of_calls_keeps_all_keys), T_CASE(all_of_200000_keys_are_found),
        T_CASE(full_index_keeps_durable_entries),
        T_CASE(rebuild_of_a_full_index_keeps_durable_entries),

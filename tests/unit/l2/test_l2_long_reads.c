@@ -212,6 +212,29 @@ static void long_value_in_memory_requests_nothing_of_the_disk(void)
     end();
 }
 
+/* The worker makes no progress, or has no processor. */
+static void read_beside_a_stall_serves_what_memory_has(void)
+{
+    begin();
+    put_on_disk(&plain);
+    kit.vfs.pread_now = pread_now;
+    watch(0, NULL);
+    base_store_rlx(&kit.d->beat, (uint64_t)1); /* 1 ns after the boot */
+    in_memory = SIZE_MAX;
+    T_EQ_U64(look(), 1);
+    in_memory = LONG / 2;
+    T_EQ_U64(look(), 0);
+    base_store_rlx(&kit.d->reads_stuck, 1u);
+    base_store_rlx(&kit.d->beat, (uint64_t)0);
+    in_memory = SIZE_MAX;
+    T_EQ_U64(look(), 1);
+    T_EQ_U64(reads, 0);
+    base_store_rlx(&kit.d->reads_stuck, 0u);
+    in_memory = 0;
+    T_EQ_U64(look(), 1);
+    end();
+}
+
 static int xor_seal(const unsigned char *nonce, const void *aad, size_t aad_len, const void *in,
                     size_t n, void *out, void *ctx)
 {
@@ -491,6 +514,7 @@ static void change_between_two_pieces_gives_a_whole_value_or_a_miss(void)
 T_MAIN("l2_long_reads", T_CASE(values_of_any_length_are_served),
        T_CASE(long_value_is_read_without_memory_for_it),
        T_CASE(long_value_in_memory_requests_nothing_of_the_disk),
+       T_CASE(read_beside_a_stall_serves_what_memory_has),
        T_CASE(compressed_or_encrypted_long_value_is_served),
        T_CASE(too_small_buffer_is_left_alone),
        T_CASE(value_of_another_key_is_not_copied),
