@@ -53,7 +53,6 @@ SYNC_RANKS(SYNC_X)
 #define SYNC_TAKES(r) SYNC_ATTR(acquire_capability(sync_token_##r))
 #define SYNC_DROPS(r) SYNC_ATTR(release_capability(sync_token_##r))
 #define SYNC_TRIES(r) SYNC_ATTR(try_acquire_capability(true, sync_token_##r))
-#define SYNC_FREE_OF(r) SYNC_ATTR(locks_excluded(sync_token_##r))
 #define SYNC_UNCHECKED SYNC_ATTR(no_thread_safety_analysis)
 
 #if BASE_DEBUG

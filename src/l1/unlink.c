@@ -5,7 +5,9 @@
  * PICTURE    find the slot of a record -> lock its bucket from the version seen -> commit hook ->
  *            clear the slot, lower the counts, note the victim -> unlock -> .. -> hand over
  * INVARIANTS The thread that unlinks a record notes the victim in the window, raises `busy` of the
- *            segment, and hands the victim over once, after its last unlock.
+ *            segment, and hands the victim over once, after its last unlock. An emptied segment
+ *            with `busy` above 0 is parked, not freed: the listener reads the bytes in place. A
+ *            rewrite keeps its source the same way.
  * LOCKING    l1_unlink: inside the window of the bucket. l1_drop, l1_linked: lane lock.
  *            l1_hand_over: none. */
 #include "l1/index.h"
