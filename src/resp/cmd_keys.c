@@ -259,24 +259,16 @@ static cellar_err resp_copy_entry(resp_client *c, cellar *from, cellar_bytes sou
                                   cellar_bytes target, bool absent_only)
 {
     cellar_entry_info info;
-    cellar_pinned p = { NULL, 0, { 0 } };
-    void *copy = NULL;
-    size_t len = 0;
-    cellar_err err = resp_info(c, from, source, &info);
-    if (err == CELLAR_OK) { err = cellar_pin(from, source.data, source.len, &p); }
-    if (err == CELLAR_E_LIMIT) {
-        err = cellar_get_alloc(from, source.data, source.len, &copy, &len);
-    }
+    resp_held h;
+    cellar_err err = resp_hold(c, from, source, &h);
+    if (err == CELLAR_OK) { err = resp_info(c, from, source, &info); }
     if (err == CELLAR_OK) {
         cellar_set_opts o = resp_write_opts(info.ttl_left_ms);
         o.user_flags = info.user_flags;
         if (absent_only) { o.flags |= CELLAR_ONLY_IF_ABSENT; }
-        const cellar_bytes value = copy != NULL ? (cellar_bytes){ copy, len }
-                                                : (cellar_bytes){ p.value, p.value_len };
-        err = resp_store(c, to, target, value, &o);
+        err = resp_store(c, to, target, h.value, &o);
     }
-    cellar_unpin(&p);
-    cellar_free(copy);
+    resp_held_free(&h);
     return err == CELLAR_ABSENT ? CELLAR_MISS : err;
 }
 

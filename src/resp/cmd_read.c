@@ -58,23 +58,16 @@ RESP_CALL(resp_cmd_getrange)
     if (!resp_need_int(c, &argv[2], &from) || !resp_need_int(c, &argv[3], &to)) { return; }
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
-    cellar_pinned p = { NULL, 0, { 0 } };
-    void *copy = NULL;
-    size_t len = 0;
-    cellar_err err = cellar_pin(ns, argv[1].data, argv[1].len, &p);
-    if (err == CELLAR_E_LIMIT) { /* no free pin slot */
-        err = cellar_get_alloc(ns, argv[1].data, argv[1].len, &copy, &len);
-    }
-    const unsigned char *value = copy != NULL ? copy : p.value;
+    resp_held h;
+    const cellar_err err = resp_hold(c, ns, argv[1], &h);
     if (err < 0) {
         resp_fail(c, err);
-    } else if (err != CELLAR_OK || !resp_clip(copy != NULL ? len : p.value_len, &from, &to)) {
+    } else if (err != CELLAR_OK || !resp_clip(h.value.len, &from, &to)) {
         resp_bulk(c, "", 0);
     } else {
-        resp_bulk(c, value + from, (size_t)(to - from) + 1);
+        resp_bulk(c, (const unsigned char *)h.value.data + from, (size_t)(to - from) + 1);
     }
-    cellar_unpin(&p);
-    cellar_free(copy);
+    resp_held_free(&h);
 }
 
 /* Send how many of the keys exist; a key counts as often as it is named. */
@@ -94,8 +87,8 @@ RESP_CALL(resp_cmd_touch)
     if (ns == NULL) { return; }
     int64_t count = 0;
     for (uint32_t i = 1; i < argc; i++) {
-        const cellar_err err = cellar_get(ns, argv[i].data, argv[i].len, NULL, 0, NULL);
-        count += err == CELLAR_OK || err == CELLAR_E_BUFFER;
+        count += resp_has(c, ns, argv[i]);
+        (void)cellar_get(ns, argv[i].data, argv[i].len, NULL, 0, NULL);
     }
     resp_int(c, count);
 }

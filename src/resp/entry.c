@@ -153,6 +153,34 @@ CELLAR_PRIVATE bool resp_has(resp_client *c, cellar *ns, cellar_bytes key)
                                      : cellar_contains(ns, key.data, key.len) == CELLAR_OK;
 }
 
+CELLAR_PRIVATE cellar_err resp_hold(resp_client *c, cellar *ns, cellar_bytes key, resp_held *h)
+{
+    size_t len = 0;
+    *h = (resp_held){ .own.account = &c->of->obj.account };
+    if (resp_in_table(c, ns, key)) {
+        const resp_control *k = resp_control_find(c->of, key);
+        if (k == NULL) { return CELLAR_MISS; }
+        const cellar_bytes v = resp_control_value(k);
+        const cellar_err err = resp_value_keep(&h->own, v.data, v.len);
+        h->value = (cellar_bytes){ h->own.bytes, h->own.len };
+        return err;
+    }
+    cellar_err err = cellar_pin(ns, key.data, key.len, &h->pin);
+    h->value = (cellar_bytes){ h->pin.value, h->pin.value_len };
+    if (err == CELLAR_E_LIMIT) { /* no free pin slot */
+        err = cellar_get_alloc(ns, key.data, key.len, &h->copy, &len);
+        h->value = (cellar_bytes){ h->copy, len };
+    }
+    return err;
+}
+
+CELLAR_PRIVATE void resp_held_free(resp_held *h)
+{
+    cellar_unpin(&h->pin);
+    cellar_free(h->copy);
+    resp_value_free(&h->own);
+}
+
 CELLAR_PRIVATE bool resp_has_disk(cellar *ns)
 {
     int64_t bytes = 0;

@@ -42,6 +42,17 @@ CELLAR_PRIVATE bool resp_has(resp_client *c, cellar *ns, cellar_bytes key);
 CELLAR_PRIVATE bool resp_has_disk(cellar *ns);
 /* Delete a key. *gone: GET would have found it. Return OK or an error. */
 CELLAR_PRIVATE cellar_err resp_delete(resp_client *c, cellar *ns, cellar_bytes key, bool *gone);
+/* A value that is held for longer than a call: pinned, or a copy. */
+typedef struct resp_held {
+    cellar_pinned pin;
+    void *copy;        /* of cellar_get_alloc */
+    resp_value own;    /* of a control key */
+    cellar_bytes value;
+} resp_held;
+
+/* Hold the value of a key. Return OK, MISS, ABSENT or an error; free *h in all cases. */
+CELLAR_PRIVATE cellar_err resp_hold(resp_client *c, cellar *ns, cellar_bytes key, resp_held *h);
+CELLAR_PRIVATE void resp_held_free(resp_held *h);
 /* Set the TTL of a key. Return OK, MISS, ABSENT or an error. */
 CELLAR_PRIVATE cellar_err resp_touch(resp_client *c, cellar *ns, cellar_bytes key, int64_t ttl_ms);
 /* Describe the entry that GET would find: of a control key length and TTL. Return OK, MISS, ABSENT

@@ -97,7 +97,9 @@ static void commands_work_on_control_keys(void)
         "PEXPIRE %s 5000\r\n", "PTTL %s\r\n", "SET %s y KEEPTTL\r\n", "PTTL %s\r\n",
         "PERSIST %s\r\n", "TTL %s\r\n", "APPEND %s zz\r\n", "GET %s\r\n", "GETSET %s 5\r\n",
         "INCRBY %s 7\r\n", "INCRBY %s none\r\n", "MGET %s none\r\n", "GETDEL %s\r\n", "GET %s\r\n",
-        "MSET %s 1 other 2\r\n", "SETRANGE %s 3 abc\r\n", "GET %s\r\n", "UNLINK %s\r\n",
+        "MSET %s 1 other 2\r\n", "SETRANGE %s 3 abc\r\n", "GET %s\r\n", "GETRANGE %s 1 4\r\n",
+        "COPY %s other REPLACE\r\n", "GET other\r\n", "RENAME %1$s %1$sx\r\n",
+        "RENAME %1$sx %1$s\r\n", "TOUCH %s\r\n", "GET %s\r\n", "UNLINK %s\r\n",
         "UNLINK %s\r\n", "SETNX %s n\r\n", "SETNX %s n\r\n", "PEXPIRE %s 0\r\n", "EXISTS %s\r\n",
         "SET %s v PX 100\r\n",
     };
