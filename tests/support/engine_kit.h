@@ -8,7 +8,9 @@
  *            engine_ask(&e, "SET k %d", 1);              a reply, valid until the next call
  *            engine_stop(&e);
  * ENGINE     CELLAR_TEST_ENGINE=path names another server, Valkey for instance. Default: redis-server
- *            of PATH, or redis-check-rdb of the package redis-tools, which is the same program.
+ *            of PATH, or redis-check-rdb of the package redis-tools, which is the same program; else
+ *            the program `cellar` of this build: its port is a server of the remote tier. The cases
+ *            of unit/remote/port_exempt.txt are skipped there.
  * END        The kernel ends the server with the thread of the test that started it. */
 #ifndef CELLAR_TESTS_ENGINE_KIT_H
 #define CELLAR_TESTS_ENGINE_KIT_H
@@ -48,8 +50,40 @@ T_INLINE const char *engine_program(void)
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         if (access(places[i], X_OK) == 0) { return places[i]; }
     }
+    static char own[T_FOLDER_MAX + 512]; /* build/x/t/test_y -> build/x/cellar */
+    const ssize_t len = readlink("/proc/self/exe", own, sizeof own - 8);
+    for (ssize_t at = len, up = 0; at > 0; at--) {
+        if (own[at - 1] != '/' || ++up < 2) { continue; }
+        memcpy(own + at, "cellar", sizeof "cellar");
+        return access(own, X_OK) == 0 ? own : NULL;
+    }
     return NULL;
 }
+
+/* Return whether the server is a port of cellar. */
+T_INLINE bool engine_is_port(void)
+{
+    const char *program = engine_program();
+    const char *slash = program != NULL ? strrchr(program, '/') : NULL;
+    return slash != NULL && strcmp(slash, "/cellar") == 0;
+}
+
+/* Return why a case does not run on a port: the rest of its line, "PROGRAM CASE why". */
+T_INLINE const char *engine_exempt(const char *case_name)
+{
+    static char line[256], why[256];
+    char name[64], one[128];
+    const char *const program = program_invocation_short_name; /* test_remote_.. */
+    FILE *f = engine_is_port() ? fopen("tests/unit/remote/port_exempt.txt", "r") : NULL;
+    bool found = false;
+    while (f != NULL && !found && fgets(line, sizeof line, f) != NULL) {
+        found = sscanf(line, "%63s %127s %255[^\n]", name, one, why) == 3 &&
+                strcmp(name, program) == 0 && (strcmp(one, "*") == 0 || strcmp(one, case_name) == 0);
+    }
+    if (f != NULL) { fclose(f); }
+    return found ? why : NULL;
+}
+__attribute__((constructor)) static void engine_exempts(void) { t_.exempt = engine_exempt; }
 
 /* Return a TCP port of 127.0.0.1 that nothing listens on. */
 T_INLINE uint16_t engine_free_port(void)
@@ -183,6 +217,14 @@ T_INLINE bool engine_start_on(engine *e, bool tcp, const char *const *more)
 {
     if (!engine_begin(e)) { return false; }
     snprintf(e->socket, sizeof e->socket, "%s/r.sock", e->dir);
+    if (engine_is_port()) {
+        const char *const port[] = { "cellar", "serve", "--port", e->port_text, "--unix", e->socket,
+                                     "--shared", "64M", "--danger" };
+        T_REQUIRE(more == NULL || more[0] == NULL); /* else the case is exempt */
+        memcpy(e->words, port, sizeof port);
+        engine_start_words(e, tcp);
+        return true;
+    }
     const char *const words[] = { "redis-server", "--port", e->port_text, "--bind", "127.0.0.1",
         "--unixsocket", e->socket, "--dir", e->dir, "--save", "", "--appendonly", "no",
         "--repl-diskless-sync-delay", "0" };

@@ -54,7 +54,7 @@ T_INLINE void node_start(node *n, const node *primary)
         w[i++] = "--tls-ca-cert-file", w[i++] = ca, w[i++] = "--tls-replication", w[i++] = "yes";
     }
     w[i] = NULL;
-    T_REQUIRE(engine_start(&n->e, w));
+    T_REQUIRE(engine_start(&n->e, engine_is_port() ? NULL : w));
     n->p = calloc(1, sizeof *n->p);
     T_REQUIRE(n->p != NULL);
     byte_proxy_open_port(n->p, n->port, group_tls[0] != '\0' ? n->tls_port : n->e.socket);

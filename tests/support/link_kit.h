@@ -10,6 +10,7 @@
 #define CELLAR_TESTS_LINK_KIT_H
 
 #include "remote/link.h"
+#include "remote/share.h"
 #include "remote/wire.h"
 #include "tests/support/t.h"
 
@@ -78,7 +79,7 @@ T_INLINE size_t link_kit_prefix(void *ctx, size_t i, char *to, size_t cap)
 T_INLINE const char *link_kit_script(void *ctx, size_t i)
 {
     (void)ctx;
-    return i == 0 ? "return 1" : i == 1 ? "return redis.call('SET',KEYS[1],ARGV[1])" : NULL;
+    return i < 2 ? remote_script_text(NULL, i == 0 ? REMOTE_SCRIPT_DROP : REMOTE_SCRIPT_KEEP) : NULL;
 }
 
 T_INLINE void link_kit_script_loaded(void *ctx, size_t i, const char *digest)

@@ -96,6 +96,7 @@ static struct t_state {
     size_t passed, failed, skipped, total; /* cases; written by the main thread only */
     void (*after_each[8])(void); /* hooks, filled before main by T_AFTER_EACH */
     size_t after_each_count;
+    const char *(*exempt)(const char *case_name); /* why a case does not run; NULL: it does */
     bool keeps_blocks;          /* T_KEEPS_BLOCKS: no leak count */
     atomic_int case_failed;     /* any thread sets it, t_run reads and clears it */
     const char *_Atomic skip_why; /* NULL unless the running case asked for a skip */
@@ -318,7 +319,10 @@ T_INLINE void t_run_one(const t_case *c, size_t number, bool by_name)
     atomic_store(&t_.case_failed, 0);
     atomic_store(&t_.skip_why, (const char *)NULL);
     const uint64_t blocks_before = t_live_blocks();
-    if (T_TSAN && c->alone && !by_name) {
+    const char *exempt = t_.exempt != NULL ? t_.exempt(c->name) : NULL;
+    if (exempt != NULL) {
+        T_SKIP(exempt);
+    } else if (T_TSAN && c->alone && !by_name) {
         T_SKIP("has one thread");
     } else {
         c->run();

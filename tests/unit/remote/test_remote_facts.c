@@ -9,9 +9,11 @@
 #include "tests/support/engine_kit.h"
 #include "tests/support/t.h"
 
+#include "remote/link_inside.h"
+
 #define TRACK "CLIENT TRACKING ON REDIRECT %lld BCAST PREFIX t: PREFIX ~t: NOLOOP"
 #define MARKER "~t:marker:"
-#define MARKER_SCRIPT "return redis.call('PEXPIRE', KEYS[1], 60000)"
+#define MARKER_SCRIPT REMOTE_MARKER_SCRIPT
 
 typedef struct facts {
     engine e;               /* e.c is the stranger */

@@ -196,7 +196,7 @@ static void lost_scripts_are_loaded_again(void)
     link_kit_answer a;
     if (!started(&e, &k)) { return; }
     engine_ask(&e, "SCRIPT FLUSH");
-    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("EVALSHA", k.digest[0], "0")), CELLAR_OK);
+    T_EQ_I64(link_kit_ask(&k, &a, LINK_KIT_WORDS("EVALSHA", k.digest[0], "1", "k")), CELLAR_OK);
     T_EQ_I64(a.type, REMOTE_INTEGER);
     T_EQ_I64(a.number, 1);
     T_EQ_U64(a.replies, 1);
@@ -216,7 +216,7 @@ static void new_prefix_while_scripts_are_loaded(void)
     remote_bytes b = { .memory = &k.memory };
     if (!started(&e, &k)) { return; }
     struct pollfd fd = { .fd = remote_link_fd(k.link), .events = POLLIN };
-    link_kit_command(&b, LINK_KIT_WORDS("EVALSHA", k.digest[0], "0"));
+    link_kit_command(&b, LINK_KIT_WORDS("EVALSHA", k.digest[0], "1", "k"));
     T_REQUIRE(b.err == CELLAR_OK);
     const remote_request q = { .bytes = b.data, .bytes_len = b.len, .replies = 1, .ctx = &a,
                                .flags = REMOTE_SCRIPTED, .wait_ms = 10000, .fn = link_kit_take,
