@@ -179,7 +179,7 @@ static void four_workers_share_a_limiter(void)
 
 static void workers_forked_behind_the_open_port_share_a_lock(void)
 {
-    /* ThreadSanitizer starts no thread in a child whose parent had one. */
+    /* ThreadSanitizer starts no thread in a child if its parent had one. */
     workers_run(worker_locks, !T_TSAN);
     T_EQ_U64(seen->turns, WORKERS * TURNS);
     T_EQ_U64(atomic_load(&seen->wrong), 0);
