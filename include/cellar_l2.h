@@ -174,8 +174,12 @@ extern "C" {
  * over half a segment (in the dump: cellar_l2_rejected_size_total). A directory with a value in
  * parts needs this version or a newer one. A long value waits for room as long as the log takes
  * parts of it, and 1 s without. One that leaves memory waits there: eight at a time, if those
- * before it have memory_bytes / 8 at most. Index, stage and tables are part of memory_bytes; where
- * it is too small, cellar_last_error names a sufficient budget. */
+ * before it have memory_bytes / 8 at most.
+ *
+ * Index, stage and tables are part of memory_bytes: a quarter of it at most, or what a place for
+ * each 64 KiB of l2_bytes takes (LOST). Where that does not fit into memory_bytes,
+ * cellar_last_error names a sufficient budget. Field l2_memory_bytes of cellar_stats says what they
+ * take; an open after a kill takes up to twice as much for a while. */
 
 /* MAPPED
  * mmap_read copies what was read within the last seconds from a mapping of the data file,

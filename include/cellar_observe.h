@@ -101,8 +101,10 @@ typedef struct cellar_stats {
     uint64_t l2_rejected_ttl;   /* store: entries with less than min_ttl_ms left                  */
     uint64_t l2_rejected_limit; /* store: entries over a write limit                              */
     uint64_t load_recursions;   /* loads that CELLAR_LOAD_RECURSE let run                         */
+    uint64_t l2_memory_bytes;   /* store: part of used_bytes: index, stage, tables of the disk    */
+                                /* tier; see SIZES of cellar_l2.h                                 */
 } cellar_stats;
-CELLAR_STRUCT(cellar_stats, load_recursions);
+CELLAR_STRUCT(cellar_stats, l2_memory_bytes);
 
 /* Read the counters of this namespace, or the sums of the store.
  * in:      scope CELLAR_SCOPE_NAMESPACE ("store" fields as well) or _STORE; out->struct_size set

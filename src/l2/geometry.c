@@ -18,17 +18,36 @@ BASE_SIZE_BEGIN
 
 #define L2_AVG_BYTES 1024u
 #define L2_AVG_MOST 65536u /* of a record: longer values have parts */
+#define L2_OBJECTS_ROUND 8192u /* bytes: buckets and lines are rounded up */
 #define L2_AVG_LEAST 512u /* without a setting, while the index takes 1/16 of the budget */
 
 /* ---- places ---- */
 
-/* Return the objects that the tables of `bytes` of segments are made for. */
-static uint64_t l2_objects_in(const l2_config *c, uint64_t bytes)
+/* Return the bytes of the tables that do not depend on the number of objects. */
+static uint64_t l2_tables_beside(const l2_config *c, const l2_super *s, uint64_t nseg)
 {
-    const uint64_t most = c->memory_bytes / 4 / 10; /* a quarter of the budget, 10 B per object */
+    const uint64_t row = sizeof(l2_seg) + sizeof(uint32_t);
+    return l2_tombstone_locks_in(c->memory_bytes) * sizeof(l2_tombstone_lock) +
+           l2_owed_bytes(c->memory_bytes) + nseg * row + (uint64_t)s->nstage * s->seg_bytes;
+}
+
+/* Return the objects for which all tables together take a quarter of the budget. */
+static uint64_t l2_objects_most(const l2_config *c, const l2_super *s, uint64_t nseg)
+{
+    if (c->seg_count != 0) { return c->memory_bytes / 4 / 10; } /* chosen by a test */
+    const uint64_t seen = l2_seen_in(c->memory_bytes, UINT64_MAX) * sizeof(uint64_t);
+    const uint64_t beside = l2_tables_beside(c, s, nseg) + seen + L2_OBJECTS_ROUND;
+    const uint64_t share = c->memory_bytes / 4;
+    return share > beside ? (share - beside) * 10 / 103 : 0; /* 73/8 + 64/56 bytes per object */
+}
+
+/* Return the objects that the tables of `bytes` of segments are made for. */
+static uint64_t l2_objects_in(const l2_config *c, const l2_super *s, uint64_t bytes)
+{
+    const uint64_t most = l2_objects_most(c, s, bytes / s->seg_bytes);
     uint64_t objects = bytes / (c->avg_object_bytes != 0 ? c->avg_object_bytes : L2_AVG_BYTES);
     if (c->avg_object_bytes == 0) {
-        objects = BASE_MAX(objects, BASE_MIN(bytes / L2_AVG_LEAST, most / 4));
+        objects = BASE_MAX(objects, BASE_MIN(bytes / L2_AVG_LEAST, c->memory_bytes / 16 / 10));
     }
     const uint64_t least = c->seg_count == 0 ? bytes / L2_AVG_MOST : 0; /* else chosen by a test */
     return BASE_MAX(base_clamp(objects, 64, BASE_MAX(most, 64)), least);
@@ -43,7 +62,7 @@ CELLAR_PRIVATE uint64_t l2_data_room(const l2_super *s, uint64_t bytes)
 CELLAR_PRIVATE uint64_t l2_snap_kept(const l2_config *c, const l2_super *s, uint64_t bytes)
 {
     const uint64_t room = l2_data_room(s, bytes);
-    return l2_snap_room(l2_objects_in(c, room), room / s->seg_bytes);
+    return l2_snap_room(l2_objects_in(c, s, room), room / s->seg_bytes);
 }
 
 CELLAR_PRIVATE uint64_t l2_places_in(const l2_config *c, const l2_super *s, uint64_t bytes)
@@ -99,7 +118,7 @@ CELLAR_PRIVATE cellar_err l2_geometry(const l2_config *c, l2_super *s)
 CELLAR_PRIVATE uint64_t l2_objects_for(const l2_config *c, const l2_super *s)
 {
     const uint64_t wanted = c->seg_count == 0 ? l2_data_room(s, c->bytes) : 0;
-    return l2_objects_in(c, BASE_MAX((uint64_t)s->nseg * s->seg_bytes, wanted));
+    return l2_objects_in(c, s, BASE_MAX((uint64_t)s->nseg * s->seg_bytes, wanted));
 }
 
 CELLAR_PRIVATE uint64_t l2_tables_bytes(const l2_config *c, const l2_super *s)
@@ -107,12 +126,8 @@ CELLAR_PRIVATE uint64_t l2_tables_bytes(const l2_config *c, const l2_super *s)
     const uint64_t objects = l2_objects_for(c, s);
     const uint64_t index = (uint64_t)l2_index_buckets(objects) * L2_SHARDS * L2_WAYS;
     const uint64_t words = index + l2_seen_in(c->memory_bytes, objects);
-    const uint64_t row = sizeof(l2_seg) + sizeof(uint32_t);
-    return words * sizeof(uint64_t) +
-           l2_tombstone_locks_in(c->memory_bytes) * sizeof(l2_tombstone_lock) +
-           l2_lines_in(objects) * sizeof(l2_filter_line) +
-           l2_owed_bytes(c->memory_bytes) + (uint64_t)s->nseg * row +
-           (uint64_t)s->nstage * s->seg_bytes;
+    return words * sizeof(uint64_t) + l2_lines_in(objects) * sizeof(l2_filter_line) +
+           l2_tables_beside(c, s, s->nseg);
 }
 
 /* Return true if the tables fit into c->memory_bytes together with memory and the rest of a store,

@@ -44,6 +44,7 @@ static const uint16_t cache_places[] = { STATS_NAMESPACE_COUNTERS(CACHE_PLACE) }
     X(stripes, l.stripes)                                                                    \
     X(l2_rebuilding, d != NULL && !l2_ready(d, 0))                                           \
     X(l2_owes, base_load_rlx(&s->owes) != CACHE_OWES_NOTHING)                                \
+    X(l2_memory_bytes, cache_l2_memory(s))                                                   \
     X(l2_rejected_size, given[STATS_GIVEN_L2_refused_size])                                  \
     X(l2_rejected_ttl, given[STATS_GIVEN_L2_refused_ttl])                                    \
     X(l2_rejected_limit, given[STATS_GIVEN_L2_refused_budget])                               \
@@ -90,6 +91,14 @@ CELLAR_PRIVATE void cache_read_counters(const cache_store *s, uint32_t slot,
     } else {
         stats_read_slot(s->stats, slot, out);
     }
+}
+
+/* Return what the disk tier takes of the budget. */
+static uint64_t cache_l2_memory(const cache_store *s)
+{
+    const _Atomic uint64_t *of = s->account.by_module;
+    return base_load_rlx(&of[BASE_MOD_L2]) + base_load_rlx(&of[BASE_MOD_L2_INDEX]) +
+           base_load_rlx(&of[BASE_MOD_L2_FILTER]) + base_load_rlx(&of[BASE_MOD_L2_STAGE]);
 }
 
 /* Read the counters of a slot, or the sums of the store. */

@@ -46,6 +46,7 @@ static void evicted_entry_is_read_back_from_disk(void)
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.hits_l2 > 1700);
+    T_CHECK(st.l2_memory_bytes > 0 && st.l2_memory_bytes < st.used_bytes);
     T_EQ_U64(figure(c, "cellar_l2_hits_total"), st.hits_l2);
     T_EQ_I64(look(c, key, 1), CELLAR_OK);
     T_CHECK(cellar_delete(c, &key, sizeof key) >= 0); /* in memory or not: removed from both */

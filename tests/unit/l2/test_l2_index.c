@@ -739,6 +739,30 @@ static void index_has_a_place_for_each_64_kib(void)
     l2_dev_fini(&dev);
 }
 
+/* The tables of a store take at most a quarter of the budget, or the places for each 64 KiB. */
+static void tables_take_a_quarter_of_the_budget(void)
+{
+    l2_dev_init(&dev);
+    l2_kit_init(&kit, &dev);
+    kit.cfg.seg_count = kit.cfg.seg_bytes = kit.cfg.stage_count = 0;
+    for (uint64_t memory = 4; memory <= 4096; memory *= 2) {
+        for (uint64_t mib = 16; mib <= 65536; mib *= 4) {
+            for (uint64_t mean = 0; mean <= 65536; mean = mean * 16 + 256) {
+                l2_super made = { .nseg = 0 };
+                kit.cfg.bytes = mib << 20;
+                kit.cfg.memory_bytes = memory << 20;
+                kit.cfg.avg_object_bytes = mean;
+                T_EQ_I64(l2_geometry(&kit.cfg, &made), CELLAR_OK);
+                const uint64_t tables = l2_tables_bytes(&kit.cfg, &made);
+                const uint64_t least = (uint64_t)made.nseg * made.seg_bytes / 65536;
+                T_CHECK(tables <= kit.cfg.memory_bytes / 4 ||
+                        l2_objects_for(&kit.cfg, &made) <= least + least / 8 + 64);
+            }
+        }
+    }
+    l2_dev_fini(&dev);
+}
+
 T_ONE_THREAD;
 T_MAIN("l2_index", T_CASE(all_kept_keys_of_a_bunch_are_found),
        T_CASE(deleting_one_key_of_a_bunch_leaves_the_others),
@@ -753,4 +777,5 @@ T_MAIN("l2_index", T_CASE(all_kept_keys_of_a_bunch_are_found),
        T_CASE(full_index_keeps_durable_entries),
        T_CASE(rebuild_of_a_full_index_keeps_durable_entries),
        T_CASE(any_order_in_a_full_index_serves_no_old_value),
-       T_CASE(index_has_a_place_for_each_64_kib))
+       T_CASE(index_has_a_place_for_each_64_kib),
+       T_CASE(tables_take_a_quarter_of_the_budget))
