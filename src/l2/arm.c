@@ -78,6 +78,10 @@ static uint32_t l2_arm_list(l2 *d, uint32_t window, l2_arming a[2])
         if (c->state == L2_SLOT_READY) { next = c; break; }
         if (c->state == L2_SLOT_FREE && next == NULL) { next = c; }
     }
+    /* A sync writes what was touched: where the stage is synced, the next slot waits. */
+    if (n == 1 && d->cfg.level != L2_DROP && s->pos + 2 * (uint64_t)window < d->form.seg_bytes) {
+        next = NULL;
+    }
     if (next != NULL) {
         if (next->state == L2_SLOT_FREE) { next->pos = next->entries = 0; }
         a[n++] = (l2_arming){ next, next->head.segseq, next->pos, next->entries, window };

@@ -81,6 +81,14 @@ static int pwrite_noted(void *ctx, base_vfs_file *f, const void *buf, size_t n, 
     return l2_dev_pwrite(ctx, f, buf, n, offset, done);
 }
 
+/* Return the slots into which a caller may store without a wait. */
+static uint32_t armed_slots(void)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < kit.d->nstage; i++) { n += kit.d->slot[i].armed_end != 0; }
+    return n;
+}
+
 /* A sync writes each page that was touched, and its whole folio. So a store with syncs makes its
  * stage of pages, and touches no more than 256 KiB ahead, unless a record is longer. */
 static void store_with_syncs_touches_few_and_small_pages(void)
@@ -97,6 +105,10 @@ static void store_with_syncs_touches_few_and_small_pages(void)
         open_it();
         T_EQ_I64(long_writes > 0, level == L2_DROP);
         kit.vfs.pwrite = l2_dev_pwrite;
+        T_EQ_I64(put(0, 2000), CELLAR_OK);
+        l2_disarm(kit.d);
+        l2_arm_work(kit.d);
+        T_EQ_U64(armed_slots(), level == L2_DROP ? 2 : 1);
         kit.vfs.arm = arm_noted;
         most_armed = 0;
         for (uint32_t i = 0; i < 3000; i++) {
