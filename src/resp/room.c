@@ -88,7 +88,7 @@ static int64_t resp_limit_change(cellar_resp *r, int64_t more)
 }
 
 /* Return the bytes that a client holds in the memory of the port. */
-static uint64_t resp_held(const resp_client *c)
+static uint64_t resp_bytes_held(const resp_client *c)
 {
     const uint64_t walk = c->walk != NULL ? c->walk->list.bytes : 0;
     return c->out_bytes - c->out_pinned + c->in_cap + c->queue_bytes + walk;
@@ -99,7 +99,7 @@ static uint64_t resp_held(const resp_client *c)
 static bool resp_may_cut(const resp_client *c)
 {
     const bool silent = c->of->now_ms - c->active_ms >= RESP_STALL_MS;
-    return c != c->of->serving && !(c->flags & RESP_C_BROKEN) && resp_held(c) > 0 &&
+    return c != c->of->serving && !(c->flags & RESP_C_BROKEN) && resp_bytes_held(c) > 0 &&
            (c->out_bytes > 0 || silent);
 }
 
@@ -138,18 +138,18 @@ static void resp_press(cellar_resp *r, uint64_t bytes, uint64_t most)
 {
     if (bytes > most) { return; }
     const uint64_t more = bytes + base_load_rlx(&r->share) / RESP_PRESS_PART;
-    const uint64_t own = r->serving != NULL ? resp_held(r->serving) : 0;
+    const uint64_t own = r->serving != NULL ? resp_bytes_held(r->serving) : 0;
     uint64_t greatest = 0;
     resp_blocks_drop(r);
     resp_client *const first = r->first != NULL ? r->first : r->admin_first;
     for (resp_client *c = first, *next; c != NULL && !resp_fits(r, bytes, most); c = next) {
         next = resp_client_next(c);
         if (c->out_bytes > 0 && c != r->serving && !(c->events & EPOLLOUT)) { resp_out_send(c); }
-        if (resp_may_cut(c)) { greatest = BASE_MAX(greatest, resp_held(c)); }
+        if (resp_may_cut(c)) { greatest = BASE_MAX(greatest, resp_bytes_held(c)); }
     }
     if (resp_fits(r, bytes, most)) { return; }
     for (resp_client *c = first; c != NULL && !resp_fits(r, more, most); c = resp_client_next(c)) {
-        const uint64_t held = resp_held(c);
+        const uint64_t held = resp_bytes_held(c);
         if (held > own && held >= greatest / 2 && resp_may_cut(c)) { resp_client_cut(c); }
     }
 }
