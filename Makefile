@@ -25,8 +25,8 @@ SRC_BASE  = err text opts fault futex hash random hot_keys thread_record user_ca
 # What src/base has for guests alone; environment.h, a header without a .c, is for them as well.
 GUEST_BASE = sha256 net float_text memory_limit
 SRC_STATS = counters hist text
-SRC_L1    = record judge pin_slots cap segment quota_count large_list large_alloc retire index \
-            index_grow unlink ghost scan quota policy_select request_sample evict read room pin \
+SRC_L1    = record object judge pin_slots cap segment quota_count large_list large_alloc retire index \
+            index_grow unlink ghost scan quota policy_select request_sample evict read room pin acquire \
             large_value fit change cap_evict write rewrite expire resize check l1
 SRC_L2    = format admission progress mapped_read health index tombstone_filter codec io arm \
             superblock link footer slot log stall heartbeat control seal barrier stage_trim \
@@ -38,12 +38,12 @@ SRC_LIMIT = rule ring table overrides calendar slots convert decide run quick ca
             permits preset snapshot tick stat text open
 SRC_LOCK  = record tick lock many stat open
 SRC_CACHE = talk error handle explain_record generation stamp write_order shared tier_request \
-            bloom_guard demoted tier_calls tags tier_store events lookup plan change change_shared hook set \
+            bloom_guard demoted tier_calls tags tier_store events lookup plan change change_shared hook set object \
             delete touch increment get get_with get_alloc pin many delete_pattern explain \
             hot_keys scan clear
 SRC_POLICY = policy_table policy
 SRC_LOADING = breaker_calls load_plan buf update delete_with loader_api job load_call load_look \
-              load_shared load_lead refresh load load_bulk lease
+              load_shared load_lead refresh load load_bulk lease object
 SRC_STORE = version bloom_persist options settings l2_tier policy_set namespace \
             maintenance option charge stat check metrics dump fork tier_attach tier_table store
 SRC_WORK  = ticker cron sched calls open batch batch_calls batch_open behind bus_topic bus_message bus_copy \
@@ -84,7 +84,7 @@ REMOTE_SRC := $(SRC_REMOTE:%=src/remote/%.c)
 CLI      := $(if $(CORE),,$(wildcard src/cli/*.c))
 # The public headers in the order in which the header of a pair folds them: of the cache, of the
 # guests.
-HEADERS_CACHE  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h \
+HEADERS_CACHE  := $(addprefix include/cellar,.h _entry.h _load.h _invalidate.h _l2.h _observe.h _object.h \
                     _bloom.h _breaker.h _admin.h _tier.h _memo.h _warm.h _limit.h _lock.h)
 HEADERS_GUESTS := $(addprefix include/cellar_,schedule.h batch.h bus.h task.h refresh.h work.h \
                     kit.h resp.h)

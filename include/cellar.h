@@ -20,7 +20,7 @@
  *     cellar_load.h        loaders, leases              cellar_entry.h   one entry in detail
  *     cellar_invalidate.h  tags, patterns, versions     cellar_l2.h      disk tier
  *     cellar_observe.h     counters, metrics, scans     cellar_admin.h   host, tuning
- *     cellar_bloom.h, cellar_breaker.h                  guards of the source
+ *     cellar_object.h      objects as entries           cellar_bloom.h, cellar_breaker.h  guards
  *     cellar_memo.h, cellar_warm.h, cellar_tier.h       extras; a tier that processes share
  *     cellar_limit.h, cellar_lock.h                     rate limiters, keyed locks
  *     cellar_work.h, cellar_resp.h                      tasks, schedules; port for Redis clients
@@ -259,8 +259,10 @@ typedef struct cellar_namespace_config {
     const char *policy_section;  /* section of the rules, to 64 bytes; NULL: its own name         */
     uint32_t log_level;          /* a cellar_log_level for its own lines. Default 0: of the store */
     uint32_t max_entries;        /* most entries in memory. Default 0: no bound                   */
+    const struct cellar_object_config *object; /* its entries are objects, cellar_object.h; NULL: */
+                                 /* bytes; copied when the namespace is created                   */
 } cellar_namespace_config;
-CELLAR_STRUCT(cellar_namespace_config, max_entries);
+CELLAR_STRUCT(cellar_namespace_config, object);
 
 /* Options of a store. */
 typedef struct cellar_config {

@@ -14,7 +14,8 @@ extern "C" {
 typedef enum cellar_kind {
     CELLAR_KIND_VALUE = 0,
     CELLAR_KIND_NEGATIVE = 1, /* known to be absent */
-    CELLAR_KIND_ERROR = 2     /* remembered error of a loader */
+    CELLAR_KIND_ERROR = 2,    /* remembered error of a loader */
+    CELLAR_KIND_OBJECT = 3    /* cellar_object.h */
 } cellar_kind;
 
 /* Bits of cellar_entry_info.flags. */

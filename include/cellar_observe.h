@@ -27,14 +27,15 @@ extern "C" {
     X(LOAD_FAILED, 11, "its load failed") \
     X(INVALIDATED, 12, "a change came before the end of its load") \
     X(DENIED, 14, "denied by policy") \
-    X(REMOTE, 16, "changed by another process")
+    X(REMOTE, 16, "changed by another process") \
+    X(CLOSED, 17, "its store was closed")
 
 typedef enum cellar_cause {
     CELLAR_CAUSE_NONE = 0,
 #define CELLAR_CAUSE_ENUM(name, number, text) CELLAR_CAUSE_##name = number,
     CELLAR_CAUSES(CELLAR_CAUSE_ENUM)
 #undef CELLAR_CAUSE_ENUM
-    CELLAR_CAUSE_COUNT = 17 /* length of a table indexed by cause */
+    CELLAR_CAUSE_COUNT = 18 /* length of a table indexed by cause */
 } cellar_cause;
 
 #define CELLAR_CAUSE_BIT(name) (1u << CELLAR_CAUSE_##name)
@@ -103,8 +104,11 @@ typedef struct cellar_stats {
     uint64_t load_recursions;   /* loads that CELLAR_LOAD_RECURSE let run                         */
     uint64_t l2_memory_bytes;   /* store: part of used_bytes: index, stage, tables of the disk    */
                                 /* tier; see SIZES of cellar_l2.h                                 */
+    uint64_t objects_held;      /* store: objects with counted holds, and holds in slots of       */
+                                /* threads; walks all objects                                     */
+    uint64_t release_errors;    /* store: releases of a hold that was released before             */
 } cellar_stats;
-CELLAR_STRUCT(cellar_stats, l2_memory_bytes);
+CELLAR_STRUCT(cellar_stats, release_errors);
 
 /* Read the counters of this namespace, or the sums of the store.
  * in:      scope CELLAR_SCOPE_NAMESPACE ("store" fields as well) or _STORE; out->struct_size set

@@ -23,7 +23,8 @@
 
 #define BASE_MODULES(X) \
     X(STORE, "store") X(INDEX, "index") X(OVERFLOW, "overflow") X(SEGMENT, "segment") \
-    X(LOG_TABLE, "log_table") X(BIG, "big") X(PIN, "pin") X(GHOST, "ghost") X(SKETCH, "sketch") \
+    X(LOG_TABLE, "log_table") X(BIG, "big") X(OBJECT, "object") X(PIN, "pin") \
+    X(GHOST, "ghost") X(SKETCH, "sketch") \
     X(SHADOW, "shadow") X(STATS, "stats") X(NAMESPACE, "namespace") X(TAG, "tag") \
     X(GLOB, "pattern") X(STAMP, "stamp") X(FLIGHT, "load") X(BLOOM, "bloom") X(WHY, "explain") \
     X(HOT, "hot") X(POLICY, "policy") X(L2_INDEX, "l2_index") \

@@ -74,6 +74,7 @@ static void base_record_child(base_thread_record *self)
     base_store_rlx(&self->tid, base_tid());
     self->depth = self->in_tier = self->roles = self->held_count = self->noted_count = 0;
     self->change_scopes = self->leads = self->waits_for = self->late = NULL;
+    self->frees = NULL;
     self->late_runs = false;
     memset(self->loads, 0, sizeof self->loads);
 }

@@ -51,6 +51,7 @@ typedef struct base_thread_self {
     void *waits_for;          /* guard: flight this thread waits for; rank GRAPH */
     struct { const void *of; uint32_t count; } loads[BASE_LOADS_MAX]; /* cache: running loads of a
                                * store; count 0: free place. Not in the shared record */
+    void *frees;              /* l1: innermost free_fn of an object. Not in the shared record */
     void *guards;             /* simulation: innermost base_run_callback */
     uint32_t roles;           /* roles this thread has (sync.h); 0 in the shared record */
     _Atomic uint32_t lane;    /* part of a log where this thread appends (l1); a hint */
@@ -78,7 +79,7 @@ BASE_ALWAYS_INLINE base_thread_record *base_thread_self(void)
 #endif
 /* Return the number of records so far, the shared one included: an upper bound of every index in
  * use. */
-BASE_SPARE CELLAR_PRIVATE uint32_t base_thread_count(void);
+CELLAR_PRIVATE uint32_t base_thread_count(void);
 
 /* Return the tid of this thread. Only threads beyond BASE_THREAD_MAX call the kernel. */
 CELLAR_PRIVATE int32_t base_thread_id_slow(void);

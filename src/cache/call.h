@@ -65,6 +65,12 @@ BASE_INLINE bool cache_is_closed(const cellar *c)
     return (base_load_acq(&c->state) & CACHE_CLOSED) != 0;
 }
 
+/* Return whether the handle is closed or its namespace holds objects: no call of bytes. */
+BASE_INLINE bool cache_no_bytes(const cellar *c)
+{
+    return (base_load_acq(&c->state) & (CACHE_CLOSED | CACHE_OBJECTS)) != 0;
+}
+
 /* Return whether the store belongs to the parent of this process. */
 BASE_INLINE bool cache_is_forked(const cellar *c)
 {

@@ -92,6 +92,9 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_long(cellar *c, const char *what)
 
 CELLAR_PRIVATE cellar_err cache_closed(cellar *c)
 {
+    if (!cache_is_closed(c)) {
+        return cache_fail(c, CELLAR_E_TYPE, 0, "the namespace holds objects: see cellar_object.h");
+    }
     return cache_fail(c, CELLAR_E_CLOSED, 0, "the namespace or its store is closed: open it again");
 }
 
@@ -151,7 +154,7 @@ CELLAR_API const char *cellar_cause_name(cellar_cause cause)
         [CELLAR_CAUSE_REJECTED] = "rejected", [CELLAR_CAUSE_NEGATIVE] = "negative",
         [CELLAR_CAUSE_LOAD_FAILED] = "load_failed", [CELLAR_CAUSE_INVALIDATED] = "invalidated",
         [CELLAR_CAUSE_DENIED] = "denied",
-        [CELLAR_CAUSE_REMOTE] = "remote",
+        [CELLAR_CAUSE_REMOTE] = "remote", [CELLAR_CAUSE_CLOSED] = "closed",
     };
     const unsigned at = (unsigned)cause;
     return at < CELLAR_CAUSE_COUNT && name[at] != NULL ? name[at] : "?";

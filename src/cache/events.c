@@ -172,11 +172,17 @@ typedef struct cache_late { /* an event that is put off, followed by its key and
     unsigned char bytes[];
 } cache_late;
 
+/* Return the size of the copy of an event: of an object it has the key alone. */
+static size_t cache_late_bytes(const cellar_event *e)
+{
+    return sizeof(cache_late) + e->key_len + (e->value != NULL ? e->value_len : 0);
+}
+
 static void cache_tell_late(sync_late *call)
 {
     cache_late *l = (cache_late *)(void *)call;
     const base_alloc_hooks *hooks = &l->news.store->hooks;
-    const size_t bytes = sizeof *l + l->news.event.key_len + l->news.event.value_len;
+    const size_t bytes = cache_late_bytes(&l->news.event);
     cache_tell(&l->news);
     base_free_raw(hooks, l, bytes);
 }
@@ -186,13 +192,13 @@ static void cache_tell_late(sync_late *call)
 static bool cache_tell_later(const cache_news *n)
 {
     const cellar_event *e = &n->event;
-    cache_late *l = base_alloc_raw(&n->store->hooks, sizeof *l + e->key_len + e->value_len);
+    cache_late *l = base_alloc_raw(&n->store->hooks, cache_late_bytes(e));
     if (l == NULL) { return false; }
     l->call.run = cache_tell_late;
     l->news = *n;
     l->news.event.key = memcpy(l->bytes, e->key, e->key_len);
-    l->news.event.value = l->bytes + e->key_len;
-    if (e->value_len != 0) { memcpy(l->bytes + e->key_len, e->value, e->value_len); }
+    l->news.event.value = e->value != NULL ? l->bytes + e->key_len : NULL;
+    if (e->value != NULL) { memcpy(l->bytes + e->key_len, e->value, e->value_len); }
     sync_put_off(&l->call);
     return true;
 }
@@ -211,7 +217,7 @@ static bool cache_event_report(cache_store *s, const l1_left *what, cellar *name
             .value = what->value, .value_len = what->value_len,
             .cause = cache_cause(what, info->dead_by),
             .user_flags = what->user_flags,
-            .kind = (cellar_kind)what->kind,
+            .kind = what->cell != NULL ? CELLAR_KIND_OBJECT : (cellar_kind)what->kind,
         },
     };
     if (n.depth >= CACHE_LISTEN_DEPTH) { return false; }
@@ -244,6 +250,14 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
 }
 
 BASE_SIZE_BEGIN
+
+CELLAR_PRIVATE unsigned cache_left_cause(void *ctx, const l1_left *what)
+{
+    cache_generation_info info;
+    cellar *namespace = cache_generation_namespace(ctx, what->generation, &info);
+    if (namespace != NULL) { cache_namespace_release(namespace); }
+    return (unsigned)cache_cause(what, info.dead_by);
+}
 
 /* ---- add and remove ---- */
 

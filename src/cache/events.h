@@ -7,5 +7,7 @@
 #include "cache/types.h"
 
 CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what);
+/* Hook of L1: why an entry of an object ended. */
+CELLAR_PRIVATE unsigned cache_left_cause(void *ctx, const l1_left *what);
 
 #endif

@@ -54,7 +54,7 @@ BASE_NOINLINE static cellar_err cache_get_any(cellar *c, const void *key, size_t
                                               size_t buf_cap, size_t *value_len)
 {
     const uint32_t state = base_load_acq(&c->state);
-    if (BASE_UNLIKELY((state & CACHE_CLOSED) != 0)) {
+    if (BASE_UNLIKELY((state & (CACHE_CLOSED | CACHE_OBJECTS)) != 0)) {
         if (value_len != NULL) { *value_len = 0; }
         return cache_closed(c);
     }

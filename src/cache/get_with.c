@@ -20,7 +20,7 @@ static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, 
     const uint32_t tags = tier == CELLAR_TIER_L1 ? cache_shared_rest(c, in->tag_count)
                                                  : in->tag_count;
     cellar_entry_info i = cellar_entry_info_default();
-    i.kind = in->kind;
+    i.kind = in->object ? CELLAR_KIND_OBJECT : (cellar_kind)in->kind;
     i.tier = tier;
     i.flags = (in->born_exact ? 0u : CELLAR_INFO_AGE_APPROX) |
               (in->version != 0 ? CELLAR_INFO_VERSION : 0u) |
@@ -195,7 +195,7 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
     cellar_get_opts full;
     cellar_err err = cache_get_opts_read(c, o, &full);
     if (err != CELLAR_OK) { return err; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c); }
     stats_id outcome = STATS_MISS;
     size_t len = 0;
     err = CELLAR_MISS;

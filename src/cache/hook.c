@@ -120,6 +120,7 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
     out->commit = cache_commit;
     out->informs = &s->windows;
     out->left = cache_left;
+    out->cause = cache_left_cause;
     out->generation_alive = cache_hook_generation_alive;
     out->quota_of = cache_quota_of;
     out->namespace_of = cache_namespace_of;

@@ -42,7 +42,7 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
         }
     }
     const cellar_set_opts *if_new = full.flags == 0 ? &full : NULL;
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c); }
     l1_key k;
     cache_key(c, &k, key, key_len);
     if (BASE_UNLIKELY(cache_is_off(c))) { return CELLAR_DISABLED; }

@@ -187,7 +187,7 @@ BASE_NOINLINE static cellar_err cache_get_groups(cellar *c, cellar_get_item *ite
                                                  size_t *hits)
 {
     cache_tally t = { .hits = 0 };
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c); }
     if (cache_is_off(c)) {
         cache_get_many_off(items, count, &t);
     } else {
@@ -280,7 +280,7 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
 {
     if (stored != NULL) { *stored = 0; }
     if (c == NULL || cache_items_bad(items, count, sizeof *items)) { return cache_many_bad(c); }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c); }
     cache_plan plan;
     cellar_err err = cache_plan_make(c, o, 0, &plan);
     if (err != CELLAR_OK) { return err; }

@@ -100,7 +100,8 @@ static bool cache_scan_one(void *ctx, const l1_seen *e)
     if (cache_scan_passed(scan, e)) { return true; }
     const cellar_scan_entry entry = {
         .key = e->key, .key_len = e->key_len, .value = e->value, .value_len = e->value_len,
-        .user_flags = e->info.user_flags, .kind = (cellar_kind)e->info.kind,
+        .user_flags = e->info.user_flags,
+        .kind = e->info.object ? CELLAR_KIND_OBJECT : (cellar_kind)e->info.kind,
         .ttl_left_ms = cache_scan_left_ms(scan, e->info.expires_ms),
     };
     cache_scan_pass(scan, &entry);

@@ -18,6 +18,13 @@ BASE_COLD static cellar_err cache_set_refuse(cellar *c, const void *key, size_t 
                           "value must not be NULL; a negative entry has no value");
 }
 
+/* Return whether options ask for a negative entry, which a namespace of objects takes, too. */
+BASE_COLD static bool cache_is_negative(const cellar_set_opts *o)
+{
+    return o != NULL && o->struct_size >= offsetof(cellar_set_opts, flags) + sizeof o->flags &&
+           (o->flags & CELLAR_NEGATIVE) != 0;
+}
+
 /* Tell whether options set nothing but a time to live. */
 BASE_ALWAYS_INLINE bool cache_set_ttl_alone(const cellar_set_opts *o)
 {
@@ -100,7 +107,9 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
                       (value == NULL && value_len != 0))) {
         return cache_set_refuse(c, key, key_len);
     }
-    if (BASE_UNLIKELY((base_load_acq(&c->state) & CACHE_CLOSED) != 0)) { return cache_closed(c); }
+    if (BASE_UNLIKELY(cache_no_bytes(c)) && (cache_is_closed(c) || !cache_is_negative(o))) {
+        return cache_closed(c);
+    }
     base_thread_record *const self = base_thread_self();
     const bool sampled = stats_sample(self);
     l1_key k;

@@ -41,6 +41,7 @@
 #define CACHE_FILTER 8u /* reads ask the Bloom filter before L1 */
 #define CACHE_PROOF 32u /* shared tier: memory answers only until proven_ms: proof.h */
 #define CACHE_ENDING 16u /* with CLOSED: a close of the store runs and may still fail */
+#define CACHE_OBJECTS 128u /* its entries are objects: no call of bytes */
 #define CACHE_FORKED 64u /* with CLOSED: the store belongs to the parent of this process */
 
 #define CACHE_NAMESPACES_MAX 4096u /* includes the root */
@@ -154,6 +155,8 @@ struct cellar {
     uint32_t quota_own; /* quota_max_pct of its options; NAMESPACE */
     /* the tier of its entries; NULL: none; set before its generation */
     const cache_tier *_Atomic tier;
+    uint32_t object_class;  /* of its objects in the cells of the store; UINT32_MAX: bytes */
+    cellar_object_config object; /* constant */
     cache_policy_fn policy; /* with CACHE_CARRIES_POLICY; constant */
     bool no_disk;           /* constant; true: the disk stores and logs nothing of it */
     bool proof_stale;       /* with CACHE_PROOF: later it answers STALE; set before the bit */
@@ -279,6 +282,7 @@ struct cache_store {
     base_log log;
     l1 *l1;                 /* constant until the root is closed */
     stats *stats;
+    l1_cells *_Atomic cells; /* NULL: no namespace of objects so far; release, acquire */
     const cache_tier *tier; /* tier of new namespaces; NULL: none */
     const cache_tier *tiers[CACHE_TIERS_MAX]; /* all tiers; entries below tier_count are constant */
     _Atomic uint32_t tier_count; /* release under NAMESPACE */
@@ -335,7 +339,7 @@ struct cache_store {
     uint64_t next_listener;
     /* listeners + observers_base; > 0: changes are observed and have a scope */
     _Atomic uint32_t observers;
-    _Atomic uint32_t observers_base; /* tiers */
+    _Atomic uint32_t observers_base; /* tiers, and objects if there are any */
     /* `observers` up to this value: only tiers observe, and a kill is enough */
     _Atomic uint32_t observers_tier_only;
 

@@ -37,6 +37,7 @@ static uint64_t l1_fit_entries(const l1 *c, uint64_t limit)
     const _Atomic uint64_t *const of = c->account->by_module;
     const uint64_t moving =
         base_load_rlx(&of[BASE_MOD_SEGMENT]) + base_load_rlx(&of[BASE_MOD_BIG]) +
+        base_load_rlx(&of[BASE_MOD_OBJECT]) +
         base_load_rlx(&of[BASE_MOD_INDEX]) + base_load_rlx(&of[BASE_MOD_OVERFLOW]);
     const uint64_t used = base_load_rlx(&c->account->used);
     const uint64_t fixed = (used > moving ? used - moving : 0) +

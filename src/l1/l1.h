@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "base/port.h"
 #include "cellar.h"
+#include "cellar_object.h"
 #include "l1/manage.h"
 
 /* A lookup key. */
@@ -31,6 +32,9 @@ typedef struct l1_key {
     uint32_t generation;
     uint64_t hash;
 } l1_key;
+
+typedef struct l1_cells l1_cells; /* objects of a store: cells, holds */
+typedef struct l1_cell l1_cell;   /* one object; l1/object.h */
 
 typedef enum l1_kind { L1_VALUE = 0, L1_NEGATIVE = 1, L1_ERROR = 2 } l1_kind;
 
@@ -73,6 +77,7 @@ typedef struct l1_left {
     l1_cause cause;
     uint8_t kind, cost, fails, uses; /* uses: the 2-bit counter; 0: no request */
     const void *block; /* of the value; NULL: it has none, or the old value of a change */
+    l1_cell *cell;     /* of an object: then value is NULL, value_len its charge; else NULL */
 } l1_left;
 
 typedef struct l1_hooks {
@@ -98,6 +103,9 @@ typedef struct l1_hooks {
     /* Receive an entry that ended (l1_left). May call l1 again. Called only while l1_want_left or
      * l1_want_evicted is on. */
     void (*left)(void *ctx, const l1_left *what);
+    /* Return why an entry of an object ended, as free_fn hears it. Without locks; the pointers
+     * in *what are not valid any more. */
+    unsigned (*cause)(void *ctx, const l1_left *what);
     /* Return whether a generation is current. Called under a lane lock; O(1). NULL: all are. */
     bool (*generation_alive)(void *ctx, uint32_t generation);
     /* Return the share that counts entries of this generation: 1..L1_QUOTAS; 0: none. Called in
@@ -262,7 +270,7 @@ typedef struct l1_info {
     uint64_t l2_addr;
     uint32_t user_flags, generation, retry_at, loader_code, tag_count;
     uint8_t kind, fails, cost, uses;
-    bool born_exact, stale;
+    bool born_exact, stale, object; /* object: value_len is its charge */
     /* identity for L1_IF_SAME */
     uint64_t at;
     uint32_t seq;
@@ -293,6 +301,8 @@ CELLAR_PRIVATE cellar_err l1_version(l1 *c, const l1_key *k, uint64_t *version);
 #define L1_KEEP_TTL 32u  /* take deadline, stale and idle fields from the live value it replaces */
 #define L1_WANT_VERSION 64u /* store a version and return it */
 #define L1_WANT_BORN 128u   /* store the exact birth time */
+#define L1_OBJECT 256u      /* `value` is a cell, of which the caller has a count, value_len its */
+                            /* charge. NULL: the put fails with the error in loader_code */
 
 /* `fails` of a value. With either retry_at and loader_code are one time, ms: low and high word. */
 #define L1_REFRESH_AT 1u    /* a load refreshes the value from this time on */
@@ -310,7 +320,7 @@ typedef struct l1_put_spec {
     const void *value;
     size_t value_len;
     int64_t deadline_ms;     /* BASE_NEVER_MS: none; <= now: stored dead, allowed (tag rule) */
-    uint32_t flags;          /* L1_IF_..., L1_KEEP_..., L1_WANT_... */
+    uint32_t flags;          /* L1_IF_..., L1_KEEP_..., L1_WANT_..., L1_OBJECT */
     l1_change change;        /* SET, UPDATE, BACKFILL, PUBLISH */
     int64_t idle_ms;         /* 0: none; <= UINT32_MAX */
     int64_t stale_ms;        /* 0: none; <= UINT32_MAX */
@@ -375,6 +385,43 @@ CELLAR_PRIVATE cellar_err l1_touch(l1 *c, const l1_key *k, int64_t deadline_ms, 
 CELLAR_PRIVATE cellar_err l1_incr_reported(l1 *c, const l1_key *k, int64_t delta, int64_t init,
                                            const l1_put_spec *if_new, bool only_if_present,
                                            int64_t *now_value, uint64_t *stamp, l1_gone *gone);
+
+/* ---- objects (object.c, acquire.c, large_value.c) ------------------------------------------- */
+/* Open the objects of a store. `gone` is called before and behind the end of the table.
+ * NULL: no memory. */
+CELLAR_PRIVATE l1_cells *l1_cells_open(base_account *account,
+                                       void (*gone)(void *ctx, bool freed), void *ctx);
+/* End all entries of objects, with the cause CLOSED; no other call of the level runs. Return the
+ * number of objects that are still held: their last release frees them, then the table. */
+CELLAR_PRIVATE uint64_t l1_cells_close(l1_cells *o);
+CELLAR_PRIVATE void l1_cells_forked(l1_cells *o); /* releases do nothing any more */
+CELLAR_PRIVATE uint64_t l1_cells_held(const l1_cells *o);
+CELLAR_PRIVATE uint64_t l1_cells_twice(const l1_cells *o);
+/* Free the objects that ended in calls with a role, unless this call has one. */
+CELLAR_PRIVATE void l1_cells_late(l1_cells *o);
+/* Find the number of a class of objects: OK; E_LIMIT (4,096), E_NOMEM. */
+CELLAR_PRIVATE cellar_err l1_class_take(l1_cells *o, const cellar_object_config *of,
+                                        uint32_t *number);
+/* Let the level store objects in these cells. Once, before the first object. */
+CELLAR_PRIVATE void l1_cells_set(l1 *c, l1_cells *o);
+/* Charge an object and make a cell with one count. E_TOOBIG, E_SPACE, E_NOMEM. */
+CELLAR_PRIVATE cellar_err l1_cell_new(l1 *c, uint32_t class_number, void *object, uint64_t charge,
+                                      l1_cell **out);
+CELLAR_PRIVATE void l1_cell_drop(l1_cells *o, l1_cell *b); /* a count; may run free_fn */
+/* Drop the only count of an object that was not accepted: free_fn does not run. */
+CELLAR_PRIVATE void l1_cell_refuse(l1_cells *o, l1_cell *b);
+/* Describe a count of the caller as a hold. */
+CELLAR_PRIVATE void l1_held_counted(l1_cells *o, const l1_cell *b, cellar_held *out);
+/* Hold once more: OK; E_LIMIT, E_FORKED. */
+CELLAR_PRIVATE cellar_err l1_hold_copy(const cellar_held *held, cellar_held *out);
+CELLAR_PRIVATE void l1_hold_end(cellar_held *held); /* may run free_fn */
+/* Hold the object of a plain record on the short path. False proves nothing. */
+CELLAR_PRIVATE bool l1_acquire_hit(l1 *c, const l1_key *k, cellar_held *out);
+/* Hold the object of a key: OK, MISS, ABSENT; E_LIMIT. */
+CELLAR_PRIVATE cellar_err l1_acquire(l1 *c, const l1_key *k, cellar_held *out);
+/* Read an entry like l1_inspect, and count its object: *cell, with OK and STALE. */
+CELLAR_PRIVATE cellar_err l1_acquire_info(l1 *c, const l1_key *k, l1_info *out, l1_cell **cell,
+                                          unsigned flags);
 
 /* ---- walking ------------------------------------------------------------------------------- */
 typedef struct l1_seen {

@@ -92,6 +92,47 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
     return CELLAR_OK;
 }
 
+CELLAR_PRIVATE void l1_cells_set(l1 *c, l1_cells *o) { base_store_rel(&c->cells, o); }
+
+/* Charge the bytes of an object. Evict for them in rounds, as l1_big_make does. */
+static bool l1_cell_charge(l1 *c, uint64_t charge)
+{
+    l1_round at = {0};
+    for (unsigned round = 0; round <= 16; round++) {
+        if (base_charge(c->account, BASE_MOD_OBJECT, charge)) { return true; }
+        if (l1_give_back(c, charge, base_load_rlx(&c->reserve))) { continue; }
+        if (!l1_may_fit(c, charge)) { return false; }
+        (void)l1_evict_round(c, c->seg_bytes, &at);
+        if (!l1_make_room(c, charge)) { return false; }
+        base_store_rlx(&c->refill, 1u);
+        l1_full_of_blocks(c);
+    }
+    return false;
+}
+
+CELLAR_PRIVATE cellar_err l1_cell_new(l1 *c, uint32_t class_number, void *object, uint64_t charge,
+                                      l1_cell **out)
+{
+    l1_cells *const o = base_load_acq(&c->cells);
+    *out = NULL;
+    l1_cells_late(o);
+    if (charge > base_load_rlx(&c->account->limit) / 2) { return CELLAR_E_TOOBIG; }
+    if (base_fault_alloc("l1.object")) { return CELLAR_E_NOMEM; }
+    if (!l1_cell_charge(c, charge)) { return CELLAR_E_SPACE; }
+    *out = l1_cell_take(o, class_number, object, charge);
+    if (*out == NULL && l1_make_room(c, L1_CELLS_STEP)) {
+        *out = l1_cell_take(o, class_number, object, charge);
+    }
+    if (*out == NULL) {
+        base_uncharge(c->account, BASE_MOD_OBJECT, charge);
+        return CELLAR_E_SPACE;
+    }
+    const bool more = base_load_rlx(&c->account->used) >= base_load_rlx(&c->fit_at);
+    if (base_load_rlx(&c->low) != 0 || more) { (void)l1_unpark(c, 0); }
+    if (base_load_rlx(&c->refill) != 0) { l1_log_refill(c); }
+    return CELLAR_OK;
+}
+
 CELLAR_PRIVATE cellar_err l1_reserve(l1 *c, size_t len, l1_pin_ref *out)
 {
     const l1_key none = {0};

@@ -173,6 +173,8 @@ static BASE_NOINLINE cellar_err l1_read_any(l1 *c, const l1_key *k, void *buf, s
         }
         if (!hit || len == 0 || (buf == NULL && info != NULL)) {
             len = 0;
+        } else if (from == NULL) { /* an object, or a torn record: the version decides */
+            err = CELLAR_E_TYPE;
         } else if (len > buf_cap || buf == NULL) {
             err = CELLAR_E_BUFFER;
         } else if ((r->w0 & L1_W0_BIG) != 0 || (locked && len > L1_SMALL_COPY)) {

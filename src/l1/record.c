@@ -121,18 +121,21 @@ CELLAR_PRIVATE const unsigned char *l1_value_at(const l1 *c, uint64_t pos, const
     const unsigned char *p = l1_at(c, pos) + r->value_off;
     *len = r->vlen;
     if (BASE_LIKELY((r->w0 & L1_W0_BIG) == 0)) { return p; }
-    *len = base_seq_u32(p + 8);
+    *len = base_seq_u64(p + 8);
+    if (l1_cell_of(c, pos, r) != NULL) { return NULL; }
     return l1_big_bytes((l1_big *)(uintptr_t)base_seq_u64(p));
 }
 
 CELLAR_PRIVATE l1_big *l1_block_of(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     if (BASE_LIKELY(l1_form_of(r) == 0)) { return NULL; }
-    const uint32_t at = (r->mask & L1_X_APART) != 0 ? l1_field(r, L1_X_APART) : r->value_off;
+    const bool apart = (r->mask & L1_X_APART) != 0;
+    if (!apart && l1_cell_of(c, pos, r) != NULL) { return NULL; }
+    const uint32_t at = apart ? l1_field(r, L1_X_APART) : r->value_off;
     return (l1_big *)(uintptr_t)base_seq_u64(l1_at(c, pos) + at);
 }
 
-/* Return the bytes of the value that lie in a block. */
+/* Return the bytes of the value that lie in a block, or the charge of its object. */
 static uint64_t l1_outside(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     uint64_t len;
@@ -144,7 +147,8 @@ static uint64_t l1_outside(const l1 *c, uint64_t pos, const l1_rec *r)
 CELLAR_PRIVATE const unsigned char *l1_key_at(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     if (BASE_LIKELY((r->mask & L1_X_APART) == 0)) { return l1_at(c, pos) + r->key_off; }
-    return l1_big_bytes(l1_block_of(c, pos, r)) + l1_outside(c, pos, r);
+    const uint64_t value = l1_cell_of(c, pos, r) != NULL ? 0 : l1_outside(c, pos, r);
+    return l1_big_bytes(l1_block_of(c, pos, r)) + value;
 }
 
 CELLAR_PRIVATE uint64_t l1_hash_of(const l1 *c, uint64_t pos, const l1_rec *r)
@@ -187,6 +191,7 @@ CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *ou
     uint64_t len;
     (void)l1_value_at(c, pos, r, &len);
     out->value_len = (size_t)len;
+    out->object = l1_cell_of(c, pos, r) != NULL;
     out->deadline_ms = l1_deadline(c, pos, r);
     out->expires_ms = l1_expires(c, pos, r, NULL);
     out->generation = r->generation;
@@ -217,7 +222,7 @@ CELLAR_PRIVATE void l1_left_of(l1 *c, uint64_t pos, const l1_rec *r, l1_left *ou
     *out = (l1_left){ .key = l1_key_at(c, pos, r),
                       .key_len = r->klen,
                       .value = l1_value_at(c, pos, r, &len),
-                      .value_len = info.value_len,
+                      .value_len = info.value_len, .cell = l1_cell_of(c, pos, r),
                       .deadline_ms = info.deadline_ms, .expires_ms = info.expires_ms,
                       .stale_ms = info.stale_ms, .idle_ms = (uint32_t)info.idle_ms,
                       .version = info.version, .l2_addr = info.l2_addr,
@@ -377,7 +382,9 @@ CELLAR_PRIVATE void l1_write_value(l1 *c, uint64_t pos, const l1_image *im)
     const l1_rec *r = &im->rec;
     unsigned char *p = l1_at(c, pos) + r->value_off;
     if ((r->w0 & L1_W0_BIG) != 0) {
-        base_seq_store_u64(p, (uint64_t)(uintptr_t)im->block);
+        const uint64_t at = im->cell != NULL ? (uint64_t)(uintptr_t)im->cell + 1
+                                             : (uint64_t)(uintptr_t)im->block;
+        base_seq_store_u64(p, at);
         base_seq_store_u64(p + 8, im->value_len);
     } else if (r->vlen != 0) {
         BASE_ASSERT((uintptr_t)p + r->vlen <= (uintptr_t)im->value ||

@@ -16,6 +16,7 @@ typedef struct l1_image { /* a record about to be written */
     const void *value;
     uint64_t value_len;
     l1_big *block; /* BIG, APART: already filled */
+    l1_cell *cell; /* BIG: an object, in place of a value in the block */
     const l1_put_spec *spec;
     uint64_t version, born_ms, last_use_ms, hash;
 } l1_image;
@@ -75,6 +76,13 @@ CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, in
 /* Return whether the record has exactly this key; of length 0: any key with this hash. Under its
  * bucket lock. */
 CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k);
+/* Return the cell of an object; NULL: the record has none. */
+BASE_INLINE l1_cell *l1_cell_of(const l1 *c, uint64_t pos, const l1_rec *r)
+{
+    if (BASE_LIKELY((r->w0 & L1_W0_BIG) == 0)) { return NULL; }
+    const uint64_t at = base_seq_u64(l1_at(c, pos) + r->value_off);
+    return (at & 1u) != 0 ? (l1_cell *)(uintptr_t)(at - 1) : NULL;
+}
 /* Return the bytes of the key: of a linked record under its bucket lock, or of a victim. */
 CELLAR_PRIVATE const unsigned char *l1_key_at(const l1 *c, uint64_t pos, const l1_rec *r);
 /* Return the block that holds the value, the key or both; NULL: none. */

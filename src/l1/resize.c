@@ -58,7 +58,7 @@ CELLAR_PRIVATE uint64_t l1_least_budget(const l1 *c)
     const base_account *a = c->account;
     uint64_t gone = 0; /* what shrinking gives back, or makes again for the new budget */
     static const base_module of[] = {BASE_MOD_SEGMENT, BASE_MOD_INDEX, BASE_MOD_OVERFLOW,
-                                     BASE_MOD_BIG, BASE_MOD_GHOST};
+                                     BASE_MOD_BIG, BASE_MOD_OBJECT, BASE_MOD_GHOST};
     for (unsigned i = 0; i < sizeof of / sizeof of[0]; i++) {
         gone += base_load_rlx(&a->by_module[of[i]]);
     }

@@ -113,6 +113,7 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     l1_image_tags(c, slot, e, spec, fps);
     if (!l1_layout(c, k, spec, l1_form_of(r), c->seg_bytes, im)) { return false; }
     im->block = l1_block_of(c, slot->pos, r);
+    im->cell = l1_cell_of(c, slot->pos, r);
     im->value = p + r->value_off;
     im->version = info.version;
     const bool fresh = e->renew != NULL && e->renew->times;

@@ -22,12 +22,13 @@ BASE_INLINE bool l1_is_above_limit(const l1 *c)
     return l1_lack(c, 0) != 0 && base_load_rlx(&c->resizing) == 0;
 }
 
-/* Return the bytes that segments and blocks may take, within the budget. */
+/* Return the bytes that segments, blocks and objects may take, within the budget. */
 BASE_INLINE uint64_t l1_log_limit(const l1 *c)
 {
     const base_account *a = c->account;
     const uint64_t log = base_load_rlx(&a->by_module[BASE_MOD_SEGMENT]) +
-                         base_load_rlx(&a->by_module[BASE_MOD_BIG]);
+                         base_load_rlx(&a->by_module[BASE_MOD_BIG]) +
+                         base_load_rlx(&a->by_module[BASE_MOD_OBJECT]);
     const uint64_t used = base_load_rlx(&a->used), limit = base_load_rlx(&a->limit);
     const uint64_t others = used > log ? used - log : 0;
     return limit > others ? limit - others : 0;

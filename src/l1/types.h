@@ -17,7 +17,8 @@
  *              4  u32 due   0 none; else deadline = seg_base_ms + due - 1; ~0: in EXT
  *              8  u32 generation             if GENERATION: the generation (0 is not stored)
  *                 u32 mask, fields      if EXT, in the order of L1_FIELDS
- *                 key, value            BIG: the value is a 16-byte descriptor {block, length}.
+ *                 key, value            BIG: the value is a 16-byte descriptor {block, length}, or
+ *                                       {cell + 1, charge} of an object.
  *                                       APART: no key here, the field names {block, hash}
  *                 tag block             if L1_X_TAGS, at the next multiple of 4
  *            last_use and born are absolute u64 milliseconds.
@@ -42,6 +43,7 @@
 #include "base/seqlock.h"
 #include "base/sync.h"
 #include "l1/l1.h"
+#include "l1/object.h"
 
 #define L1_SLOTS 9
 #define L1_HALF 4u      /* slots of half an overflow bucket */
@@ -310,6 +312,7 @@ struct l1 {
     l1_hooks hooks;
     const base_hash_key *hash_key;
     base_account *account;
+    l1_cells *_Atomic cells; /* NULL until the first namespace of objects; release, acquire */
     uint64_t max_value_bytes;
     uint32_t stripe_count, bucket_limit, overflow_limit, seg_limit, group_count;
     _Atomic uint32_t mean_bytes; /* budget of an entry: as configured, then as l1_fit counted */

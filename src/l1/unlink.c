@@ -33,12 +33,18 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
 {
     unsigned uses = l1_freq(slot->b, slot->i);
     if (cause == L1_LEFT_CAPACITY && l1_was_used(c, slot)) { uses = BASE_MAX(uses, 1u); }
-    l1_big *const block = l1_block_of(c, slot->pos, &slot->rec);
-    if (block != NULL) { l1_big_to(c, block, L1_IN_HAND); }
+    l1_big *block = NULL;
+    bool object = false; /* its end may run free_fn: never in the window */
+    if (BASE_UNLIKELY(l1_form_of(&slot->rec) != 0)) {
+        block = l1_block_of(c, slot->pos, &slot->rec);
+        object = l1_cell_of(c, slot->pos, &slot->rec) != NULL;
+        if (block != NULL) { l1_big_to(c, block, L1_IN_HAND); }
+    }
     l1_slot_clear(slot);
     BASE_POINT("l1.evict.unlinked");
     if (base_load_rlx(&c->want_left) != 0 ||
-        (cause == L1_LEFT_CAPACITY && base_load_rlx(&c->want_evicted) != 0)) {
+        (cause == L1_LEFT_CAPACITY && base_load_rlx(&c->want_evicted) != 0) ||
+        BASE_UNLIKELY(object)) {
         BASE_ASSERT(out->n < L1_VICTIMS);
         base_add_ar(&c->seg[l1_seg_of(c, slot->pos)].busy, 1u);
         out->v[out->n++] = (l1_victim){.pos = slot->pos, .stamp = stamp, .hash = hash,
@@ -79,6 +85,12 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
             blocks = true;
         }
         base_sub_ar(&c->seg[l1_seg_of(c, x->pos)].busy, 1u);
+        if (left.cell != NULL) {
+            const unsigned why = c->hooks.cause != NULL ? c->hooks.cause(c->hooks.ctx, &left) : 0;
+            l1_cell_unlink(base_load_acq(&c->cells), left.cell, why);
+            /* Judge `low` again: sets must not evict for a shortage that is over. */
+            if (base_load_rlx(&c->low) != 0) { (void)l1_unpark(c, 0); }
+        }
     }
     v->n = 0;
     if (blocks && base_load_rlx(&c->wipes) != 0) { (void)l1_retired_sweep(c, UINT64_MAX); }

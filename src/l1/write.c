@@ -276,6 +276,7 @@ static SYNC_HOLDS(L1_LANE) cellar_err
             l1_ticket_moves(c, n, slot.pos);
             l1_unlink(c, &h, &slot, l1_leaves_as(o, L1_LEFT_REPLACED), k->hash, p->stamp, v);
         }
+        if (BASE_UNLIKELY(im->cell != NULL)) { l1_cell_link(im->cell); }
         l1_slot_set(&slot, l1_tag_of(k->hash), (uint32_t)(pos >> c->gshift), 0);
         if (im->block != NULL) { l1_big_to(c, im->block, L1_LINKED); }
         p->replaced = o == L1_GONE_VALUE;
@@ -685,6 +686,13 @@ CELLAR_PRIVATE bool l1_set_new(l1 *c, const l1_key *k, const void *value, size_t
 static unsigned l1_choose_form(const l1 *c, const l1_key *k, const l1_put_spec *p, l1_image *im)
 {
     const unsigned apart = k->len > c->key_max ? L1_FORM_APART : 0u;
+    if (BASE_UNLIKELY((p->flags & L1_OBJECT) != 0)) {
+        const unsigned form = L1_FORM_BIG | apart;
+        const bool fits = l1_layout(c, k, p, form, c->seg_bytes, im);
+        BASE_REQUIRE(fits);
+        im->cell = (l1_cell *)(uintptr_t)p->value;
+        return form;
+    }
     if (l1_layout(c, k, p, 0, c->record_max, im)) { return 0; }
     if (apart != 0 && l1_layout(c, k, p, apart, c->record_max, im)) { return apart; }
     const bool fits = l1_layout(c, k, p, L1_FORM_BIG | apart, c->seg_bytes, im);
@@ -710,8 +718,9 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tag
             if (done == L1_DONE) { return err; }
             if (done == L1_AGAIN && round < 64) { continue; }
         }
-        if (form != 0) {
-            const bool big = (form & L1_FORM_BIG) != 0, apart = (form & L1_FORM_APART) != 0;
+        const bool big = (form & L1_FORM_BIG) != 0 && im.cell == NULL;
+        const bool apart = (form & L1_FORM_APART) != 0;
+        if (big || apart) {
             im.block = big && !apart ? l1_big_adopt(c, p->value, p->value_len) : NULL;
             reserved = im.block != NULL;
             err = reserved ? CELLAR_OK : l1_big_make(c, k, p->value, big ? p->value_len : 0, apart,
@@ -734,7 +743,13 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tag
 static BASE_NOINLINE cellar_err l1_put_any(l1 *c, const l1_key *k, l1_put_spec *p, bool tagged)
 {
     const l1_times own = { p->deadline_ms, p->idle_ms, p->stale_ms };
-    if (p->value_len > c->max_value_bytes) { return l1_put_failed(c, k, p, CELLAR_E_TOOBIG); }
+    const bool object = (p->flags & L1_OBJECT) != 0;
+    if (object && p->value == NULL) {
+        return l1_put_failed(c, k, p, (cellar_err)(int32_t)p->loader_code);
+    }
+    if (!object && p->value_len > c->max_value_bytes) {
+        return l1_put_failed(c, k, p, CELLAR_E_TOOBIG);
+    }
     p->own = &own;
     const cellar_err err = l1_put_rounds(c, k, p, tagged);
     p->own = NULL;

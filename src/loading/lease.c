@@ -38,6 +38,8 @@ static void cache_lease_out(cellar_lease *out, const flight_lease *l)
     out->opaque[1] = l->check;
 }
 
+#define CACHE_LEASE_BANNED (CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_JOIN | CELLAR_LOAD_NO_STORE)
+
 /* ---- acquire ---- */
 
 typedef struct cache_kept { /* options of acquire; trace and bytes of the default value follow */
@@ -173,29 +175,17 @@ static void cache_lease_round(cache_call *call, flight_sub **sub, cellar_lease *
     }
 }
 
-CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t key_len,
-                                           const cellar_load_opts *o,
-                                           const cellar_subscriber *waiter,
-                                           cellar_lease *lease, cellar_result *out)
+CELLAR_PRIVATE cellar_err cache_lease_begin(cellar *c, const void *key, size_t key_len,
+                                            const cellar_load_opts *o,
+                                            const cellar_subscriber *waiter, cellar_lease *lease,
+                                            cellar_result *out)
 {
-    const uint32_t banned = CELLAR_LOAD_BYPASS | CELLAR_LOAD_NO_JOIN | CELLAR_LOAD_NO_STORE;
     cache_call call;
     cache_load_plan plan;
-    if (c == NULL || cache_key_bad(key, key_len) || lease == NULL || cache_result_bad(out) ||
-        (waiter != NULL && waiter->fn == NULL)) {
-        return cache_fail_key(c, "cellar_lease_acquire", key, key_len,
-                              "lease, out and waiter->fn must not be NULL");
-    }
-    memset(lease, 0, sizeof *lease);
-    if (cache_hits_plainly(c) && cache_load_opts_are_easy(c, o) &&
-        (o == NULL || (o->flags & banned) == 0) && cache_hit_known(c, key, key_len, out)) {
-        return CELLAR_OK;
-    }
-    if (cache_is_closed(c)) { return cache_closed(c); }
     const cellar_err err = cache_load_plan_make(c, o, &plan);
     if (err != CELLAR_OK) { return err; }
     plan.flags &= ~CELLAR_LOAD_RECURSE;
-    if ((plan.flags & banned) != 0) {
+    if ((plan.flags & CACHE_LEASE_BANNED) != 0) {
         return cache_refuse(c,
                             "cellar_lease_acquire: BYPASS, NO_JOIN and NO_STORE are not allowed");
     }
@@ -212,6 +202,26 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
     while (call.state != CACHE_CALL_ANSWERED) { cache_lease_round(&call, &sub, lease); }
     if (sub != NULL) { flight_sub_free(call.t, sub); }
     return cache_call_end(&call, out);
+}
+
+CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t key_len,
+                                           const cellar_load_opts *o,
+                                           const cellar_subscriber *waiter,
+                                           cellar_lease *lease, cellar_result *out)
+{
+    if (c == NULL || cache_key_bad(key, key_len) || lease == NULL || cache_result_bad(out) ||
+        (waiter != NULL && waiter->fn == NULL)) {
+        return cache_fail_key(c, "cellar_lease_acquire", key, key_len,
+                              "lease, out and waiter->fn must not be NULL");
+    }
+    memset(lease, 0, sizeof *lease);
+    if (cache_hits_plainly(c) && cache_load_opts_are_easy(c, o) &&
+        (o == NULL || (o->flags & CACHE_LEASE_BANNED) == 0) &&
+        cache_hit_known(c, key, key_len, out)) {
+        return CELLAR_OK;
+    }
+    if (cache_no_bytes(c)) { return cache_closed(c); }
+    return cache_lease_begin(c, key, key_len, o, waiter, lease, out);
 }
 
 /* ---- end of a lease ---- */
@@ -307,17 +317,14 @@ static void cache_fulfil(struct cellar_load *ld, cache_plan *plan, const cellar_
     }
 }
 
-CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const void *value,
-                                           size_t value_len, const cellar_set_opts *o)
+CELLAR_PRIVATE cellar_err cache_lease_end(cellar *c, cellar_lease *lease, const void *value,
+                                          size_t value_len, flight_bytes *bytes, bool *taken,
+                                          const cellar_set_opts *o)
 {
     const uint32_t banned = CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT |
                             CELLAR_ONLY_IF_VERSION | CELLAR_KEEP_TTL | CELLAR_DURABLE;
     cache_plan plan;
     cache_claimed m;
-    if (c == NULL || lease == NULL || (value == NULL && value_len != 0)) {
-        return cache_refuse(c, "cellar_lease_fulfill: c, lease and value must not be NULL");
-    }
-    if (cache_is_closed(c)) { return cache_closed(c); }
     cellar_err err = cache_plan_make(c, o, banned, &plan);
     if (err != CELLAR_OK) { return err; }
     const bool none = plan.spec.kind == (uint8_t)L1_NEGATIVE;
@@ -330,6 +337,10 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
     struct cellar_load *ld = &m.ld;
     if (none) {
         ld->r.said = CACHE_REPORTED_NONE;
+    } else if (bytes != NULL) {
+        ld->r.said = CACHE_REPORTED_VALUE;
+        ld->r.value = bytes;
+        *taken = true;
     } else {
         (void)cellar_load_value(ld, value, value_len);
     }
@@ -349,6 +360,17 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
     }
     cache_claim_end(&m);
     return err;
+}
+
+CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const void *value,
+                                           size_t value_len, const cellar_set_opts *o)
+{
+    if (c == NULL || lease == NULL || (value == NULL && value_len != 0)) {
+        return cache_refuse(c, "cellar_lease_fulfill: c, lease and value must not be NULL");
+    }
+    const bool none = o != NULL && (o->flags & CELLAR_NEGATIVE) != 0;
+    if (cache_is_closed(c) || (cache_no_bytes(c) && !none)) { return cache_closed(c); }
+    return cache_lease_end(c, lease, value, value_len, NULL, NULL, o);
 }
 
 CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32_t loader_err)

@@ -108,9 +108,9 @@ static bool cache_call_pins(cache_call *call, cellar_result *out)
     return true;
 }
 
-BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size_t key_len,
-                                                const cellar_load_opts *o, cellar_loader_fn fn,
-                                                void *ctx, bool audit, cellar_result *out)
+CELLAR_PRIVATE cellar_err cache_load_call(cellar *c, const void *key, size_t key_len,
+                                          const cellar_load_opts *o, cellar_loader_fn fn,
+                                          void *ctx, bool audit, cellar_result *out)
 {
     cache_call call;
     cache_load_plan plan;
@@ -127,6 +127,14 @@ BASE_NOINLINE static cellar_err cache_load_call(cellar *c, const void *key, size
     if (cache_is_off(c)) { plan.flags |= CELLAR_LOAD_NO_STORE; }
     while (call.state != CACHE_CALL_ANSWERED) { cache_round(&call); }
     return cache_call_end(&call, out);
+}
+
+BASE_NOINLINE static cellar_err cache_load_bytes(cellar *c, const void *key, size_t key_len,
+                                                 const cellar_load_opts *o, cellar_loader_fn fn,
+                                                 void *ctx, bool audit, cellar_result *out)
+{
+    if (cache_no_bytes(c)) { return cache_closed(c); }
+    return cache_load_call(c, key, key_len, o, fn, ctx, audit, out);
 }
 
 /* Return whether a call without a loader of its own has one, or needs none. */
@@ -146,7 +154,7 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
     }
     bool audit = false;
     if (BASE_UNLIKELY(fn == NULL) && !cache_call_may_run(c, o)) {
-        return cache_load_call(c, key, key_len, o, fn, ctx, audit, out);
+        return cache_load_bytes(c, key, key_len, o, fn, ctx, audit, out);
     }
     if (BASE_UNLIKELY(base_load_acq(&c->bloom) != NULL) && o == NULL &&
         (base_load_acq(&c->state) & ~CACHE_FILTER) == 0) {
@@ -155,7 +163,7 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
     } else if (BASE_LIKELY(cache_hits_plainly(c)) && cache_hit_first(c, key, key_len, o, out)) {
         return CELLAR_OK;
     }
-    return cache_load_call(c, key, key_len, o, fn, ctx, audit, out);
+    return cache_load_bytes(c, key, key_len, o, fn, ctx, audit, out);
 }
 
 CELLAR_API void cellar_result_free(cellar_result *r)

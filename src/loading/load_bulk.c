@@ -361,7 +361,7 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
     if (c == NULL || cache_items_bad(items, count, sizeof *items)) {
         return cache_refuse(c, "cellar_get_or_load_many: items is NULL, or count is too large");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c); }
     cellar_err err = cache_load_plan_make(c, o, &plan);
     if (err != CELLAR_OK) { return err; }
     plan.flags &= ~CELLAR_LOAD_RECURSE;

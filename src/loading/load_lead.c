@@ -214,6 +214,7 @@ static void cache_publish_value(struct cellar_load *ld, flight_bytes *value)
     if (ld->given == NULL) { cache_publish_cost(ld, p); }
     p->value = value->data;
     p->value_len = value->len;
+    if (BASE_UNLIKELY(call->c->object_class != UINT32_MAX)) { p->flags |= L1_OBJECT; }
     p->user_flags = ld->opts.user_flags;
     /* The last look found no value, unless it did not ask. */
     p->untagged = call->old == NULL && (call->p->flags & CELLAR_LOAD_REFRESH) == 0;

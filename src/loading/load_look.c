@@ -149,10 +149,29 @@ CELLAR_PRIVATE bool cache_guarded_hit(cellar *c, const void *key, size_t key_len
 
 /* ---- look ---- */
 
+/* Read the entry of an object. With OK and STALE the caller owns *out, which has a count. */
+static cellar_err cache_look_cell(cache_call *call, flight_bytes **out)
+{
+    cellar *c = call->c;
+    l1_info *info = &call->found;
+    l1_cell *b;
+    const cellar_err err =
+        l1_acquire_info(c->l1, &call->k, info, &b, L1_STALE_OK | L1_SEE_ERRORS);
+    if (err != CELLAR_OK && err != CELLAR_STALE) { return err; }
+    *out = cache_cell_bytes(c->store, b, info->value_len);
+    if (*out == NULL) {
+        l1_cell_drop(base_load_acq(&c->store->cells), b);
+        return CELLAR_E_NOMEM;
+    }
+    (*out)->user_flags = info->user_flags;
+    return err;
+}
+
 /* Read the entry with its bytes. With OK and STALE the caller owns *out. */
 static cellar_err cache_look_bytes(cache_call *call, flight_bytes **out)
 {
     cellar *c = call->c;
+    if (c->object_class != UINT32_MAX) { return cache_look_cell(call, out); }
     const base_alloc_hooks *hooks = &c->store->hooks;
     unsigned char small[CACHE_LOOK_TRY];
     const unsigned flags = L1_STALE_OK | L1_SEE_ERRORS;

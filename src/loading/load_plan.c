@@ -296,6 +296,9 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
         cache_load_plan_read(o, p);
         const char *why = cache_load_call_check(p);
         if (why != NULL) { return cache_refuse(c, why); }
+        if (p->default_value != NULL && c->object_class != UINT32_MAX) {
+            return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "load: objects have no default_value");
+        }
         cache_load_plan_fill(p, &rest);
         const cache_tier *t = cache_tier_of(c);
         /* It is no disk. */

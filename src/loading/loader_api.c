@@ -69,6 +69,7 @@ static cellar_err cache_report_value(cellar_load *ld, void *value, size_t value_
     const cellar_err err = cache_report(ld, CACHE_REPORTED_VALUE);
     if (err != CELLAR_OK) { return err; }
     cache_item *it = cache_result_of(ld);
+    if (ld->call->c->object_class != UINT32_MAX) { return cache_report_error(it, CELLAR_E_TYPE); }
     const base_alloc_hooks *hooks = &ld->call->c->store->hooks;
     if (value_len > l1_max_value(ld->call->c->l1)) {
         return cache_report_error(it, CELLAR_E_TOOBIG);
@@ -120,6 +121,10 @@ CELLAR_API cellar_buf *cellar_load_buf(cellar_load *load)
         return &load->buf;
     }
     if (cache_report(load, CACHE_REPORTED_VALUE) != CELLAR_OK) { return NULL; }
+    if (load->call->c->object_class != UINT32_MAX) {
+        (void)cache_report_error(it, CELLAR_E_TYPE);
+        return NULL;
+    }
     cache_store *s = load->call->c->store;
     unsigned char *block = cache_dup_new(s, CACHE_LOAD_BUF_LEAST);
     if (block != NULL) { it->value = flight_bytes_give(&s->hooks, block, 0, cache_buf_free, NULL); }
@@ -139,6 +144,33 @@ CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t va
     if (free_fn == NULL || value == NULL) { return CELLAR_E_INVAL; }
     const cellar_err err = cache_report_value(load, value, value_len, free_fn, ctx);
     if (err != CELLAR_OK) { free_fn(value, ctx); }
+    return err;
+}
+
+static void cache_cell_give(void *cell, void *cells) { l1_cell_drop(cells, cell); }
+
+CELLAR_PRIVATE flight_bytes *cache_cell_bytes(cache_store *s, l1_cell *b, size_t charge)
+{
+    return flight_bytes_give(&s->hooks, b, charge, cache_cell_give, base_load_acq(&s->cells));
+}
+
+CELLAR_PRIVATE cellar_err cache_report_object(struct cellar_load *ld, void *object, size_t charge)
+{
+    cellar *c = ld->call->c;
+    l1_cell *b = NULL;
+    cellar_err err = cache_report(ld, CACHE_REPORTED_VALUE);
+    if (err == CELLAR_OK) {
+        err = l1_cell_new(c->l1, c->object_class, object, charge, &b);
+        cache_item *it = cache_result_of(ld);
+        it->value = b != NULL ? cache_cell_bytes(c->store, b, charge) : NULL;
+        if (it->value != NULL) { return CELLAR_OK; }
+        err = cache_report_error(it, b != NULL ? CELLAR_E_NOMEM : err);
+    }
+    if (b != NULL) {
+        l1_cell_drop(base_load_acq(&c->store->cells), b);
+    } else {
+        c->object.free_fn(object, charge, CELLAR_CAUSE_NONE, c->object.ctx);
+    }
     return err;
 }
 
@@ -263,7 +295,7 @@ CELLAR_API cellar_err cellar_load_info_get(const cellar_load *load, cellar_load_
     bool alone;
     if (call->old != NULL && call->old_current) {
         info.has_stale = 1;
-        info.stale_value = call->old->data;
+        info.stale_value = call->c->object_class == UINT32_MAX ? call->old->data : NULL;
         info.stale_len = call->old->len;
         info.stale_user_flags = call->found.user_flags;
     }

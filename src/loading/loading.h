@@ -175,6 +175,22 @@ struct cellar_load { /* a led flight and the results of its loader; on the stack
     cache_result_opts opts; /* last: its last field is not set at the begin */
 };
 
+/* ---- load.c, lease.c: what calls of bytes and of objects share ---- */
+
+CELLAR_PRIVATE cellar_err cache_load_call(cellar *c, const void *key, size_t key_len,
+                                          const cellar_load_opts *o, cellar_loader_fn fn,
+                                          void *ctx, bool audit, cellar_result *out);
+/* Acquire a lease; the arguments are checked. */
+CELLAR_PRIVATE cellar_err cache_lease_begin(cellar *c, const void *key, size_t key_len,
+                                            const cellar_load_opts *o,
+                                            const cellar_subscriber *waiter, cellar_lease *lease,
+                                            cellar_result *out);
+/* Fulfill a lease with a value, or with the bytes of an object: `bytes`, and *taken if the lease
+ * has them. */
+CELLAR_PRIVATE cellar_err cache_lease_end(cellar *c, cellar_lease *lease, const void *value,
+                                          size_t value_len, flight_bytes *bytes, bool *taken,
+                                          const cellar_set_opts *o);
+
 /* ---- load_plan.c ---- */
 
 #define CACHE_RECURSE_MAX 1000u /* with CELLAR_LOAD_RECURSE, in place of FLIGHT_DEPTH_MAX */
@@ -199,6 +215,11 @@ BASE_INLINE uint32_t cache_depth_most(const cache_load_plan *p)
 CELLAR_PRIVATE uint32_t cache_fallbacks_of(const cache_load_plan *p);
 
 /* ---- loader_api.c ---- */
+
+/* Make bytes of a load from a cell: they have its count. NULL: no memory. */
+CELLAR_PRIVATE flight_bytes *cache_cell_bytes(cache_store *s, l1_cell *b, size_t charge);
+/* Report an object as the result of a loader, and take it over. */
+CELLAR_PRIVATE cellar_err cache_report_object(struct cellar_load *ld, void *object, size_t charge);
 
 /* End the load with `err`, because writing its result failed. */
 CELLAR_PRIVATE void cache_load_setter_failed(struct cellar_load *ld, cellar_err err);

@@ -253,7 +253,7 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
     if (c == NULL || cache_key_bad(key, key_len) || fn == NULL) {
         return cache_fail_key(c, "cellar_update", key, key_len, "fn must not be NULL");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c); }
     cache_plan plan;
     cellar_err err = cache_plan_make(
         c, o, CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_VERSION | CELLAR_NEGATIVE, &plan);
@@ -287,7 +287,7 @@ CELLAR_API cellar_err cellar_value_damaged(cellar *c, const void *key, size_t ke
     if (c == NULL || cache_key_bad(key, key_len) || (bytes == NULL && len != 0)) {
         return cache_fail_key(c, "cellar_value_damaged", key, key_len, "bytes must not be NULL");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c); }
     stats_add(cache_mine(c), STATS_DECODE_ERROR, 1);
     cache_buf_init(&old, c->store, room);
     cache_key(c, &k, key, key_len);

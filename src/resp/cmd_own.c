@@ -74,6 +74,7 @@ static const char *resp_kind_name(cellar_err err, cellar_kind kind)
     case CELLAR_KIND_VALUE: return "value";
     case CELLAR_KIND_NEGATIVE: return "absent";
     case CELLAR_KIND_ERROR: return "error";
+    case CELLAR_KIND_OBJECT: return "object";
     }
     return "value";
 }

@@ -97,5 +97,10 @@ RESP_CALL(resp_cmd_type)
 {
     (void)argc;
     cellar *ns = resp_ns(c);
-    if (ns != NULL) { resp_simple(c, resp_has(c, ns, argv[1]) ? "string" : "none"); }
+    if (ns == NULL) { return; }
+    cellar_entry_info i = cellar_entry_info_default();
+    const bool has = resp_has(c, ns, argv[1]);
+    const bool object = has && cellar_entry_info_get(ns, argv[1].data, argv[1].len, 0, &i) ==
+                                   CELLAR_OK && i.kind == CELLAR_KIND_OBJECT;
+    resp_simple(c, object ? "object" : has ? "string" : "none");
 }

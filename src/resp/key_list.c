@@ -133,7 +133,7 @@ CELLAR_PRIVATE bool resp_key_seen(const cellar_scan_entry *e, void *ctx)
 {
     resp_key_list *l = ctx;
     const cellar_bytes key = { e->key, e->key_len };
-    if (e->kind != CELLAR_KIND_VALUE) { return true; }
+    if (e->kind != CELLAR_KIND_VALUE && e->kind != CELLAR_KIND_OBJECT) { return true; }
     l->seen++;
     if (!l->counts_only && !l->full && resp_key_wanted(l, key)) {
         l->full = !resp_key_add(l, key);

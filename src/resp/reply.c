@@ -481,6 +481,8 @@ CELLAR_PRIVATE void resp_fail(resp_client *c, cellar_err err)
         resp_error(c, "%s", RESP_OOM);
     } else if (err == CELLAR_E_TOOBIG) {
         resp_error(c, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    } else if (err == CELLAR_E_TYPE) {
+        resp_error(c, "WRONGTYPE Operation against a key holding the wrong kind of value");
     } else if (err == CELLAR_E_INVAL) {
         resp_error(c, "ERR invalid key");
     } else if (err == CELLAR_DISABLED) {

@@ -24,6 +24,8 @@ static void cache_forked(void *store)
         base_store_rlx(&v->state, base_load_rlx(&v->state) | CACHE_CLOSED | CACHE_FORKED);
     }
     flight_graph_reset();
+    l1_cells *const cells = base_load_acq(&s->cells);
+    if (cells != NULL) { l1_cells_forked(cells); }
     if (s->ended) { return; }
     l1_forked(s->l1);
     cache_tiers_forked(s);

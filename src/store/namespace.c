@@ -17,6 +17,7 @@
 #include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
+#include "cache/object.h"
 #include "cache/talk.h"
 #include "cache/tier_calls.h"
 #include "loading/breaker_calls.h"
@@ -86,6 +87,7 @@ static cellar *cache_namespace_new(cache_store *s, const char *name, size_t name
     v->first_generation = UINT32_MAX;
     base_store_rlx(&v->refs, 1u);
     base_store_rlx(&v->state, (uint32_t)CACHE_CLOSED);
+    v->object_class = UINT32_MAX;
     return v;
 }
 
@@ -97,7 +99,7 @@ static uint32_t cache_talk_now(const cellar *v)
 
 static uint32_t cache_state_now(const cellar *v)
 {
-    return cache_talk_now(v) | (base_load_rlx(&v->state) & CACHE_PROOF);
+    return cache_talk_now(v) | (base_load_rlx(&v->state) & (CACHE_PROOF | CACHE_OBJECTS));
 }
 
 CELLAR_PRIVATE void cache_namespaces_talk(cache_store *s)
@@ -280,6 +282,8 @@ SYNC_UNCHECKED static cellar *cache_namespace_create(cache_opening *p)
     const cellar_namespace_config none = cellar_namespace_config_default();
     cache_namespace_fix(fresh, p->o != NULL ? p->o : &none);
     if (fresh->secret) { cache_hide(s); }
+    if (p->o != NULL && (p->err = cache_object_begin(fresh, p->o)) != CELLAR_OK) { goto drop; }
+    p->err = CELLAR_E_NOMEM;
     if (!stats_slot_open(s->stats, fresh->slot)) { goto drop; }
     if (p->o != NULL && !cache_max_entries_begin(fresh, p->o)) { goto drop; }
     kept = cache_keep_begin(fresh, fresh->no_disk);

@@ -74,6 +74,20 @@ static const char *cache_namespace_opts_range(cellar_namespace_config *o)
     return NULL;
 }
 
+/* Check the options of a namespace of objects. */
+static cellar_err cache_object_check(const cellar_namespace_config *o, const char **why)
+{
+    cellar_object_config of;
+    const cellar_err err = base_opts_in(&of, sizeof of, o->object);
+    *why = "namespace: object needs free_fn: start from cellar_object_config_default()";
+    if (err != CELLAR_OK) { return err; }
+    if (of.free_fn == NULL) { return CELLAR_E_INVAL; }
+    *why = "namespace: objects are in memory only: no tier L2, l2_write, l2_lz4, default_value";
+    const bool below = o->tier == CELLAR_TIER_L2 || o->l2_write != 0 || o->l2_lz4 != 0;
+    return below || (o->load != NULL && o->load->default_value != NULL) ? CELLAR_E_UNSUPPORTED
+                                                                         : CELLAR_OK;
+}
+
 CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_config *full,
                                                     const cellar_namespace_config *o,
                                                     const char **why)
@@ -94,6 +108,7 @@ CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_config *ful
         err = CELLAR_E_UNSUPPORTED;
     }
     if (err == CELLAR_OK) { err = cache_breaker_check(full->breaker, why); }
+    if (err == CELLAR_OK && full->object != NULL) { err = cache_object_check(full, why); }
     return err;
 }
 
@@ -132,7 +147,7 @@ CELLAR_PRIVATE void cache_namespace_opts_apply(cellar *v, const cellar_namespace
 
 CELLAR_PRIVATE void cache_namespace_fix(cellar *v, const cellar_namespace_config *o)
 {
-    v->no_disk = o->tier == CELLAR_TIER_L1 || o->hidden != 0;
+    v->no_disk = o->tier == CELLAR_TIER_L1 || o->hidden != 0 || o->object != NULL;
     base_store_rlx(&v->tier, v->no_disk ? NULL : v->store->tier);
     v->secret = o->hidden != 0;
     v->disk_mode = o->l2_write != 0 ? (uint8_t)o->l2_write : v->store->disk_mode;

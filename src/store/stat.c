@@ -26,7 +26,7 @@ BASE_SIZE_BEGIN
 static const uint16_t cache_places[] = { STATS_NAMESPACE_COUNTERS(CACHE_PLACE) };
 
 /* Fields of cellar_stats that are no counters of a namespace: of `v`, `s`, `l`, `given`, `flights`,
- * `saved`, `quota`. */
+ * `saved`, `quota`, `cells`. */
 #define CACHE_STATS_READ(X)                                                                  \
     X(gets, stats_gets(v))                                                                   \
     X(hit_ratio, stats_hit_ratio(v))                                                         \
@@ -51,13 +51,15 @@ static const uint16_t cache_places[] = { STATS_NAMESPACE_COUNTERS(CACHE_PLACE) }
     X(quota_entries, quotas[0])                                                              \
     X(quota_bytes, quotas[1])                                                                \
     X(quota_max_bytes, quotas[2])                                                            \
-    X(namespace_entries, slot != CACHE_WHOLE_STORE ? stats_entries(s->stats, slot) : 0)
+    X(namespace_entries, slot != CACHE_WHOLE_STORE ? stats_entries(s->stats, slot) : 0)      \
+    X(objects_held, cells != NULL ? l1_cells_held(cells) : 0)                                \
+    X(release_errors, cells != NULL ? l1_cells_twice(cells) : 0)
 
 #define CACHE_ONE_FIELD(field) 1
 #define CACHE_ONE_NO_FIELD 0
 #define CACHE_COUNT_FIELD(id, field, ...) + CACHE_ONE_##field
 #define CACHE_COUNT_READ(field, value) + 1
-enum { CACHE_CAUSES_OF_NONE = 6 }; /* numbers in `ended` by which no entry ends */
+enum { CACHE_CAUSES_OF_NONE = 7 }; /* numbers in `ended` by which no entry ends */
 _Static_assert(sizeof(cellar_stats) / sizeof(uint64_t) ==
                    1 + CACHE_CAUSES_OF_NONE STATS_NAMESPACE_COUNTERS(CACHE_COUNT_FIELD)
                        CACHE_STATS_READ(CACHE_COUNT_READ),
@@ -109,6 +111,7 @@ static cellar_stats cache_stats_of(const cache_store *s, uint32_t slot, unsigned
     cellar_stats full = cellar_stats_default();
     l1_stats l;
     l1_stats_get(s->l1, &l);
+    const l1_cells *const cells = base_load_acq(&s->cells);
     l2 *d = cache_disk(s);
     cache_disk_given(s, given);
     const flight_table *flights = base_load_sc(&s->flights);

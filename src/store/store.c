@@ -16,6 +16,7 @@
 #include "cache/explain_record.h"
 #include "cache/handle.h"
 #include "cache/hook.h"
+#include "cache/object.h"
 #include "cache/shared.h"
 #include "cache/stamp.h"
 #include "cache/tags.h"
@@ -262,6 +263,11 @@ CELLAR_PRIVATE cellar_err cache_open(const cellar_config *cfg, const l2_config *
         return err;
     }
     cache_keep_end(cache_keep_begin(s->root, s->root->no_disk), true);
+    err = cache_object_begin(s->root, &full.root);
+    if (err != CELLAR_OK) {
+        (void)cellar_close(s->root);
+        return cache_open_refuse(err, "no memory for the objects of the root");
+    }
     if (cache_guards_start(s->root, &full.root) != CELLAR_OK) {
         (void)cellar_close(s->root);
         return cache_open_refuse(CELLAR_E_SPACE, "root.bloom_keys or root.breaker does not fit: "
@@ -337,6 +343,7 @@ static cellar_err cache_store_end(cache_store *s)
     s->account.make_room = NULL;
     l1 *gone = s->l1;
     cache_load_destroy(s);
+    cache_objects_close(s);
     s->l1 = NULL;
     l1_close(gone);
     cache_tags_close(s);

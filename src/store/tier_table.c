@@ -312,7 +312,7 @@ CELLAR_API cellar_err cellar_tier_attach(cellar *c, const cellar_tier_table *t)
 {
     cellar_tier_table full;
     if (c == NULL || t == NULL) { return cache_refuse(c, "cellar_tier_attach: t is NULL"); }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c); }
     cellar_err err = cache_table_read(c, t, &full);
     if (err != CELLAR_OK) { return err; }
     sync_role_take(&c->store->attaching);

@@ -10,6 +10,7 @@
 
 #include "cellar.h"
 #include "cellar_entry.h"
+#include "cellar_object.h"
 #include "cellar_load.h"
 #include "cellar_invalidate.h"
 #include "cellar_l2.h"
@@ -152,6 +153,37 @@ static void longest_key_and_binary_key_are_accepted(void)
     tear_down();
 }
 
+static void objects_are_refused(void)
+{
+    cellar_held h;
+    cellar_lease lease;
+    int object;
+    REFUSED(cellar_object_set(NULL, "k", 1, &object, 1, NULL), E_INVAL);
+    REFUSED(cellar_object_set(root, NULL, 1, &object, 1, NULL), E_INVAL);
+    REFUSED(cellar_object_set(root, "k", 1, NULL, 1, NULL), E_INVAL);
+    REFUSED(cellar_object_set(root, "k", 1, &object, 1, NULL), E_TYPE);
+    REFUSED(cellar_object_acquire(NULL, "k", 1, &h), E_INVAL);
+    REFUSED(cellar_object_acquire(root, NULL, 1, &h), E_INVAL);
+    REFUSED(cellar_object_acquire(root, "k", 1, NULL), E_INVAL);
+    REFUSED(cellar_object_acquire(root, "k", 1, &h), E_TYPE);
+    REFUSED(cellar_object_retain(NULL, &h), E_INVAL);
+    REFUSED(cellar_object_retain(&h, NULL), E_INVAL);
+    REFUSED(cellar_object_get_or_load(NULL, "k", 1, NULL, NULL, NULL, &h), E_INVAL);
+    REFUSED(cellar_object_get_or_load(root, NULL, 1, NULL, NULL, NULL, &h), E_INVAL);
+    REFUSED(cellar_object_get_or_load(root, "k", 1, NULL, NULL, NULL, NULL), E_INVAL);
+    REFUSED(cellar_object_get_or_load(root, "k", 1, NULL, NULL, NULL, &h), E_TYPE);
+    REFUSED(cellar_object_lease_acquire(NULL, "k", 1, NULL, NULL, &lease, &h), E_INVAL);
+    REFUSED(cellar_object_lease_acquire(root, "k", 1, NULL, NULL, NULL, &h), E_INVAL);
+    REFUSED(cellar_object_lease_acquire(root, "k", 1, NULL, NULL, &lease, NULL), E_INVAL);
+    REFUSED(cellar_object_lease_acquire(root, "k", 1, NULL, NULL, &lease, &h), E_TYPE);
+    REFUSED(cellar_object_lease_fulfill(NULL, &lease, &object, 1, NULL), E_INVAL);
+    REFUSED(cellar_object_lease_fulfill(root, NULL, &object, 1, NULL), E_INVAL);
+    REFUSED(cellar_object_lease_fulfill(root, &lease, NULL, 1, NULL), E_INVAL);
+    REFUSED(cellar_object_lease_fulfill(root, &lease, &object, 1, NULL), E_TYPE);
+    REFUSED(cellar_load_object(NULL, &object, 1), E_INVAL);
+    cellar_object_release(NULL);
+}
+
 static void null_pointer_is_refused(void)
 {
     char buf[8];
@@ -206,6 +238,7 @@ static void null_pointer_is_refused(void)
     REFUSED(cellar_update(NULL, "k", 1, NULL, never_update, NULL), E_INVAL);
     REFUSED(cellar_update(root, NULL, 1, NULL, never_update, NULL), E_INVAL);
     REFUSED(cellar_update(root, "k", 1, NULL, NULL, NULL), E_INVAL);
+    objects_are_refused();
     REFUSED(cellar_value_damaged(NULL, "k", 1, "v", 1), E_INVAL);
     REFUSED(cellar_value_damaged(root, NULL, 1, "v", 1), E_INVAL);
     REFUSED(cellar_value_damaged(root, "k", 1, NULL, 1), E_INVAL);
@@ -876,6 +909,10 @@ static void expect_closed(cellar *v)
     T_EQ_I64(cellar_touch(v, "k", 1, 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_update(v, "k", 1, NULL, never_update, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_value_damaged(v, "k", 1, "v", 1), CELLAR_E_CLOSED);
+    cellar_held held;
+    T_EQ_I64(cellar_object_set(v, "k", 1, &held, 1, NULL), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_object_acquire(v, "k", 1, &held), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_object_get_or_load(v, "k", 1, NULL, NULL, NULL, &held), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_increment(v, "k", 1, 1, 0, NULL, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_get_many(v, NULL, 0, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_set_many(v, NULL, 0, NULL, NULL), CELLAR_E_CLOSED);

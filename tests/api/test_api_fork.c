@@ -18,6 +18,7 @@
 
 #include "cellar_limit.h"
 #include "cellar_lock.h"
+#include "cellar_object.h"
 #include "cellar_task.h"
 #include "cellar_tier.h"
 
@@ -28,6 +29,8 @@ static struct parent {
     cellar_limiter *limiter, *several;
     cellar_locks *locks;
     cellar_pinned pin, room;
+    cellar_held held;
+    cellar *objects; /* a namespace */
     cellar_result loaded;
     cellar_lease lease;
     cellar_lock lock;
@@ -107,6 +110,13 @@ static settings disk_config(void)
     return cfg;
 }
 
+static int freed_objects;
+static void object_freed(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)object, (void)charge, (void)why, (void)ctx;
+    freed_objects++;
+}
+
 static void parent_opens(void)
 {
     const settings cfg = disk_config();
@@ -119,6 +129,14 @@ static void parent_opens(void)
     T_EQ_I64(cellar_namespace_open(p.c, "v", NULL, &p.v), CELLAR_OK);
     T_EQ_I64(cellar_set(p.c, "k", 1, "value", 5, NULL), CELLAR_OK);
     T_EQ_I64(cellar_set(p.v, "long", 4, value, sizeof value, NULL), CELLAR_OK);
+    cellar_object_config oc = cellar_object_config_default();
+    cellar_namespace_config objects = cellar_namespace_config_default();
+    oc.free_fn = object_freed;
+    objects.object = &oc;
+    freed_objects = 0;
+    T_REQUIRE(cellar_namespace_open(p.c, "objects", &objects, &p.objects) == CELLAR_OK);
+    T_EQ_I64(cellar_object_set(p.objects, "k", 1, value, 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_object_acquire(p.objects, "k", 1, &p.held), CELLAR_OK);
     T_EQ_I64(cellar_pin(p.c, "k", 1, &p.pin), CELLAR_OK);
     T_EQ_I64(cellar_reserve(p.c, 5000, &p.room), CELLAR_OK);
     p.loaded = cellar_result_default();
@@ -159,7 +177,11 @@ static void parent_closes(void)
     cellar_unpin(&p.pin);
     T_EQ_I64(cellar_integrity_check(p.c), CELLAR_OK);
     T_EQ_I64(cellar_namespace_close(p.v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(p.objects), CELLAR_OK);
     T_EQ_I64(cellar_close(p.c), CELLAR_OK);
+    T_EQ_I64(freed_objects, 0);
+    cellar_object_release(&p.held);
+    T_EQ_I64(freed_objects, 1);
     store_end();
 }
 
@@ -218,6 +240,16 @@ static void loads_are_refused(cellar *c)
     REFUSED(cellar_get_or_load(c, "k", 1, NULL, give, NULL, &r));
     REFUSED(cellar_get_or_load_many(c, &item, 1, NULL, give_many, NULL));
     REFUSED(cellar_value_damaged(c, "k", 1, "v", 1));
+    cellar_held held;
+    REFUSED(cellar_object_set(c, "k", 1, &held, 1, NULL));
+    REFUSED(cellar_object_acquire(c, "k", 1, &held));
+    REFUSED(cellar_object_get_or_load(c, "k", 1, NULL, give, NULL, &held));
+    REFUSED(cellar_object_lease_acquire(c, "k", 1, NULL, NULL, &lease, &held));
+    REFUSED(cellar_object_lease_fulfill(c, &p.lease, &held, 1, NULL));
+    held = p.held;
+    cellar_held other;
+    REFUSED(cellar_object_retain(&held, &other));
+    cellar_object_release(&held);
     REFUSED(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r));
     REFUSED(cellar_lease_fulfill(c, &p.lease, "v", 1, NULL));
     REFUSED(cellar_lease_release(c, &p.lease, 0));
@@ -430,6 +462,7 @@ static void each_call_on_an_object_of_the_parent_is_refused(void)
         T_EQ_I64(cellar_namespace_close(p.v), CELLAR_OK);
         T_EQ_I64(cellar_close(p.c), CELLAR_OK);
         T_EQ_I64(cellar_close(p.c), CELLAR_OK);
+        T_EQ_I64(freed_objects, 0);
         REFUSED(cellar_get(p.c, "k", 1, NULL, 0, NULL));
         own_objects_work();
         fflush(stdout);

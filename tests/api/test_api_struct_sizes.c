@@ -8,6 +8,7 @@
 #include "cellar.h"
 #include "cellar_entry.h"
 #include "cellar_load.h"
+#include "cellar_object.h"
 #include "cellar_l2.h"
 #include "cellar_observe.h"
 #include "cellar_bloom.h"
@@ -85,6 +86,21 @@ static cellar_err use_namespace_breaker(void *p)
     cellar_namespace_config o = cellar_namespace_config_default();
     o.breaker = (const cellar_breaker_config *)p;
     return use_namespace_config(&o);
+}
+
+static void never_free(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)object, (void)charge, (void)why, (void)ctx;
+}
+
+static cellar_err use_object_config(void *p)
+{
+    cellar_namespace_config o = cellar_namespace_config_default();
+    o.object = (const cellar_object_config *)p;
+    const cellar_err err = use_namespace_config(&o);
+    size_t size; /* a shorter struct lacks free_fn: E_INVAL */
+    memcpy(&size, p, sizeof size);
+    return err == CELLAR_E_INVAL && size == FIRST ? CELLAR_OK : err;
 }
 
 static cellar_err use_breaker_config(void *p)
@@ -215,6 +231,9 @@ static void namespace_options_of_every_struct_size_work(void)
     CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_namespace_load);
     CHECK_IN(cellar_breaker_config, cellar_breaker_config_default(), use_namespace_breaker);
     CHECK_IN(cellar_breaker_config, cellar_breaker_config_default(), use_breaker_config);
+    cellar_object_config objects = cellar_object_config_default();
+    objects.free_fn = never_free;
+    check_in("cellar_object_config", &objects, sizeof objects, FIRST, use_object_config);
     close_store();
 }
 

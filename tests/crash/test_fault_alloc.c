@@ -13,6 +13,7 @@
 #include "cellar.h"
 #include "cellar_entry.h"
 #include "cellar_invalidate.h"
+#include "cellar_object.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
 #include "tests/support/settings.h"
@@ -140,6 +141,50 @@ static void use_namespaces(run *r, cellar *c)
     }
 }
 
+static int64_t objects; /* accepted, not freed */
+
+static void free_object(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)object, (void)charge, (void)why, (void)ctx;
+    objects--;
+}
+
+static cellar_err load_object(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len;
+    objects++; /* the load takes it in any case */
+    return cellar_load_object(load, ctx, 5000);
+}
+
+/* An object that is not accepted stays here; each other one is freed once. */
+static void use_objects(run *r, cellar *c)
+{
+    static char thing;
+    cellar_object_config oc = cellar_object_config_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
+    cellar *v;
+    oc.free_fn = free_object;
+    o.object = &oc;
+    if (!FINE(cellar_namespace_open(c, "objects", &o, &v))) { return; }
+    for (uint32_t i = 0; i < 600; i++) { /* cells grow */
+        objects += FINE(cellar_object_set(v, &i, sizeof i, &thing, 100, NULL));
+    }
+    for (uint32_t i = 590; i < 610; i++) {
+        cellar_held h, more;
+        const cellar_err err =
+            cellar_object_get_or_load(v, &i, sizeof i, NULL, load_object, &thing, &h);
+        if (err == CELLAR_E_LOADER) {
+            r->failed++;
+        } else if (FINE(err)) {
+            T_EQ_I64(cellar_object_retain(&h, &more), CELLAR_OK);
+            cellar_object_release(&h);
+            T_CHECK(more.object == &thing);
+            cellar_object_release(&more);
+        }
+    }
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+}
+
 static void scenario(run *r, bool threads)
 {
     settings cfg = settings_default();
@@ -157,6 +202,7 @@ static void scenario(run *r, bool threads)
     T_EQ_I64(cellar_listener_add(c, 0, hear, &heard, &id), CELLAR_OK);
     use_namespaces(r, c);
     use_entries(r, c);
+    use_objects(r, c);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 2 << 20), CELLAR_OK);
     (void)FINE(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 1));
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MAINTENANCE_THREAD, 0), CELLAR_OK);
@@ -166,6 +212,7 @@ static void scenario(run *r, bool threads)
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_CHECK(st.used_bytes <= st.budget_bytes);
     T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_I64(objects, 0);
 }
 
 /* Run the scenario with call `nth` failing; check for leaks and a working store. */

@@ -60,6 +60,7 @@
 #include "cellar_resp.h"
 #include "cellar_schedule.h"
 #include "cellar_task.h"
+#include "cellar_object.h"
 #include "cellar_tier.h"
 #include "cellar_warm.h"
 

@@ -564,7 +564,7 @@ static void row_embeddings(void)
 /* ---- Damaged values -------------------------------------------------------------------------- */
 
 /* A value of two equal numbers; else it is damaged. */
-static void row_object(void)
+static void row_damaged(void)
 {
     cellar *c = atomic_load(&world.space[1].c);
     const uint64_t o[2] = { 3, chance(60) ? 3 : 9 };
@@ -578,4 +578,79 @@ static void row_object(void)
                (len != sizeof got || got[0] != got[1])) {
         (void)told(c, CALL(cellar_value_damaged)(c, key, 7, got, len));
     }
+}
+
+/* ---- Objects --------------------------------------------------------------------------------- */
+
+typedef struct calls_thing {
+    _Atomic uint64_t alive; /* 1 until free_fn */
+    size_t charge;
+} calls_thing;
+
+static calls_thing *new_thing(void)
+{
+    calls_thing *t = malloc(sizeof *t);
+    MUST(t != NULL);
+    atomic_store(&t->alive, 1);
+    t->charge = (size_t)ONE_OF(0, 100, 5000, 60000);
+    return t;
+}
+
+static void free_thing(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    calls_thing *t = object;
+    (void)ctx;
+    MUST(charge == t->charge && (unsigned)why < CELLAR_CAUSE_COUNT);
+    MUST(atomic_exchange(&t->alive, 0) == 1);
+    free(t);
+}
+
+static cellar_err load_thing(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    calls_thing *t = new_thing();
+    return plain(CALL(cellar_load_object)(load, t, t->charge));
+}
+
+/* Use the objects of a namespace that the row opens: each is alive while it is held. */
+static void thing_calls(cellar *v)
+{
+    cellar_load_opts lo = cellar_load_opts_default();
+    cellar_held h = { 0 }, more = { 0 };
+    cellar_lease lease = { { 0 } };
+    calls_thing *t = new_thing();
+    const char *key = chance(50) ? "thing0" : "thing1";
+    never_wait(&lo, false);
+    if (told(v, CALL(cellar_object_set)(v, key, 6, t, t->charge, NULL)) != CELLAR_OK) { free(t); }
+    if (chance(50)) { (void)CALL(cellar_object_acquire)(v, key, 6, &h); }
+    if (h.object == NULL) {
+        (void)told(v, CALL(cellar_object_get_or_load)(v, key, 6, &lo, load_thing, NULL, &h));
+    }
+    if (chance(30)) { (void)CALL(cellar_delete)(v, key, 6); }
+    if (h.object != NULL) {
+        if (CALL(cellar_object_retain)(&h, &more) == CELLAR_OK) { MUST(more.object == h.object); }
+        CALL(cellar_object_release)(&h);
+    }
+    if (more.object != NULL) { MUST(atomic_load(&((calls_thing *)more.object)->alive) == 1); }
+    CALL(cellar_object_release)(&more);
+    const cellar_err err =
+        told(v, CALL(cellar_object_lease_acquire)(v, "leased", 6, &lo, NULL, &lease, &h));
+    if (err == CELLAR_LEASED) {
+        t = new_thing();
+        if (CALL(cellar_object_lease_fulfill)(v, &lease, t, t->charge, NULL) < 0) { free(t); }
+    }
+    CALL(cellar_object_release)(&h);
+}
+
+static void row_thing(void)
+{
+    cellar *c = atomic_load(&world.space[0].c), *v = NULL;
+    cellar_object_config oc = cellar_object_config_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
+    oc.free_fn = free_thing;
+    o.object = &oc;
+    if (c == NULL) { return; }
+    if (told(c, CALL(cellar_namespace_open)(c, "things", &o, &v)) != CELLAR_OK) { return; }
+    thing_calls(v);
+    (void)CALL(cellar_namespace_close)(v);
 }

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * cellar_object: entries that are objects of the program: open files, compiled patterns, parsed
+ * settings, anything behind a pointer.
+ *
+ * CALL PATTERN
+ *     cellar_object_config oc = cellar_object_config_default();
+ *     cellar_namespace_config o = cellar_namespace_config_default();
+ *     oc.free_fn = close_file;                       void close_file(void *object, size_t charge,
+ *     o.object = &oc;                                                cellar_cause why, void *ctx)
+ *     cellar_namespace_open(store, "files", &o, &files);
+ *     switch (cellar_object_acquire(files, path, len, &held)) {
+ *     case CELLAR_OK: send(held.object); cellar_object_release(&held); break; ... } */
+#ifndef CELLAR_OBJECT_H
+#define CELLAR_OBJECT_H
+
+#include "cellar.h"
+#include "cellar_load.h"
+#include "cellar_observe.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* OBJECTS
+ * A namespace holds objects or bytes, as its first open says; the root may hold objects. Of an
+ * object the charge stands for the length of a value: it counts in memory_bytes with key and about
+ * 70 bytes, and it is the weight of the entry for eviction. Each call that tells of an entry gives
+ * it as value_len, with `value` NULL and the kind CELLAR_KIND_OBJECT. Options of sets and loads,
+ * tags, patterns, versions, policies, scans and listeners work as for bytes.
+ *
+ * Calls that copy, store, pin, reserve or change bytes are CELLAR_E_TYPE in a namespace of objects;
+ * cellar_set with CELLAR_NEGATIVE stores a negative entry there. Calls of this header are
+ * CELLAR_E_TYPE elsewhere. Objects stay in memory: no disk, no shared tier. */
+
+/* HOLDS
+ * A hold keeps its object through every end of the entry, also through cellar_close. One object has
+ * up to 2^32 - 2^16 holds. Any thread may release a hold. The struct may be moved; one of its
+ * copies is released. While the store is open, the release of another copy does nothing and counts
+ * in release_errors. It is not found out if the thread had seven other holds at the acquire and the
+ * object has further holds. */
+
+/* FREE
+ * free_fn runs exactly once for each accepted object: when its entry is gone and the last hold is
+ * released, in the thread that releases or removes last, without locks. It may block and call the
+ * library, but not close its store, and it must return. Inside another free_fn of the store it
+ * waits until that returns. `why` is the cause of the end of the entry; CELLAR_CAUSE_NONE: the
+ * object never was an entry.
+ *
+ * Objects of expired, cleared and dropped entries are freed by the set or the tick that reclaims
+ * the entry: all of them by the next cellar_tick that returns OK, except those in a part of the log
+ * that another thread keeps. cellar_close frees what has no hold with CELLAR_CAUSE_CLOSED, the last
+ * release what has one. At exit without a close, and in a child of a fork, free_fn never runs; in
+ * the child a release does nothing.
+ *
+ * Objects count in memory_bytes until they are freed. If only held ones are left, sets are
+ * CELLAR_E_SPACE, and a lowered budget is CELLAR_E_BUSY. */
+
+typedef void (*cellar_object_free_fn)(void *object, size_t charge, cellar_cause why, void *ctx);
+
+/* What a namespace of objects needs; in cellar_namespace_config.object, fixed when the namespace is
+ * created. */
+typedef struct cellar_object_config {
+    size_t struct_size;            /* set by cellar_object_config_default()                       */
+    cellar_object_free_fn free_fn; /* not NULL                                                    */
+    void  *ctx;                    /* lives until the last object is freed                        */
+} cellar_object_config;
+CELLAR_STRUCT(cellar_object_config, ctx);
+
+/* A hold of an object. Zeroed: none. */
+typedef struct cellar_held {
+    void    *object;
+    size_t   charge;
+    uint64_t opaque[3];
+} cellar_held;
+
+/* Store an object.
+ * in:      key; object, not NULL; charge 0 to half of memory_bytes; o as in cellar_set, without
+ *          CELLAR_NEGATIVE
+ * returns: as cellar_set; E_TYPE (a namespace of bytes)
+ * owns:    OK: the store frees the object with free_fn. Any other code: it stays with the caller
+ * thread:  any; atomic per key
+ * cost:    like cellar_set; free_fn of what it replaces or evicts
+ * example: if (cellar_object_set(c, "k", 1, f, 4096, NULL) != CELLAR_OK) fclose(f);              */
+CELLAR_API cellar_err cellar_object_set(cellar *c, const void *key, size_t key_len, void *object,
+                                        size_t charge, const cellar_set_opts *o);
+
+/* Hold the object of a key.
+ * in:      key
+ * out:     *out, zeroed unless OK
+ * returns: OK; MISS; ABSENT; E_TYPE (a namespace of bytes), E_LIMIT (2^32 - 2^16 holds of it)
+ * owns:    one cellar_object_release for each OK
+ * thread:  any; no lock on a hit
+ * cost:    like cellar_get without the copy
+ * example:
+ *     if (cellar_object_acquire(c, "k", 1, &held) == CELLAR_OK) cellar_object_release(&held);    */
+CELLAR_API cellar_err cellar_object_acquire(cellar *c, const void *key, size_t key_len,
+                                            cellar_held *out);
+
+/* Hold an object once more.
+ * in:      a hold that is not released
+ * out:     *out, another hold of the same object; zeroed unless OK
+ * returns: OK; E_LIMIT (2^32 - 2^16 holds)
+ * owns:    one cellar_object_release for each OK
+ * thread:  any; after cellar_close, too
+ * cost:    one atomic step
+ * example: cellar_object_retain(&held, &for_thread);                                             */
+CELLAR_API cellar_err cellar_object_retain(const cellar_held *held, cellar_held *out);
+
+/* Release a hold and zero its struct. NULL and a zeroed struct are accepted.
+ * in:      a hold
+ * owns:    the last release frees the object if its entry is gone
+ * thread:  any; after cellar_close, too
+ * cost:    one atomic step; free_fn
+ * example: cellar_object_release(&held);                                                         */
+CELLAR_API void cellar_object_release(cellar_held *held);
+
+/* Hold the object of a key; on a miss, load it.
+ * in:      as cellar_get_or_load; the loader reports with cellar_load_object. A default value is
+ *          E_UNSUPPORTED
+ * out:     *out, with OK and STALE; else zeroed
+ * returns: as cellar_get_or_load; E_TYPE (a namespace of bytes), E_LIMIT (holds)
+ * owns:    one cellar_object_release for each OK and STALE
+ * thread:  any; waits for the loader
+ * cost:    a hit: like cellar_object_acquire
+ * example: cellar_object_get_or_load(c, path, len, NULL, open_file, NULL, &held);                */
+CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size_t key_len,
+                                                const cellar_load_opts *o, cellar_loader_fn fn,
+                                                void *ctx, cellar_held *out);
+
+/* Hold the object of a key; on a miss, take the lease to load it.
+ * in:      as cellar_lease_acquire
+ * out:     *lease as there; *out with OK and STALE, else zeroed
+ * returns: as cellar_lease_acquire; E_TYPE (a namespace of bytes), E_LIMIT (holds)
+ * owns:    one cellar_object_release for each OK and STALE; the lease
+ * thread:  any; never waits
+ * cost:    as cellar_lease_acquire
+ * example: cellar_object_lease_acquire(c, "k", 1, NULL, NULL, &lease, &held);                    */
+CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, size_t key_len,
+                                                  const cellar_load_opts *o,
+                                                  const cellar_subscriber *waiter,
+                                                  cellar_lease *lease, cellar_held *out);
+
+/* End a lease with an object.
+ * in:      lease; object, not NULL; charge and o as in cellar_object_set, without conditions
+ * returns: as cellar_lease_fulfill; E_TYPE (a namespace of bytes)
+ * owns:    a negative code: the object stays with the caller. Else the store frees it, also if it
+ *          is not stored: those that waited for the lease get it
+ * thread:  any
+ * cost:    as cellar_lease_fulfill
+ * example: if (cellar_object_lease_fulfill(c, &lease, f, 4096, NULL) < 0) fclose(f);             */
+CELLAR_API cellar_err cellar_object_lease_fulfill(cellar *c, cellar_lease *lease, void *object,
+                                                  size_t charge, const cellar_set_opts *o);
+
+/* Report an object as the result of a loader.
+ * in:      load of the running loader; object, not NULL; charge as in cellar_object_set
+ * returns: OK; E_TOOBIG, E_SPACE, E_NOMEM, E_RESULT_TWICE; E_TYPE, E_INVAL
+ * owns:    the store takes the object in any case but E_TYPE and E_INVAL, and frees it
+ * thread:  the thread that runs the loader
+ * cost:    no copy
+ * example: return cellar_load_object(load, f, 4096);                                             */
+CELLAR_API cellar_err cellar_load_object(cellar_load *load, void *object, size_t charge);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * object: loads of objects. Their bytes are cells: each flight_bytes has one count.
+ *
+ * WALK       get_or_load: plain hit, else cache_load_call -> the cell of its result, counted
+ *            loader: cellar_load_object -> cell -> flight_bytes -> published with its cell
+ * INVARIANTS A caller gets its own count before the result of the load drops another one.
+ * SEE ALSO   cache/object.c, src/l1/object.c. */
+#include "cache/object.h"
+
+#include "cache/call.h"
+#include "cache/error.h"
+#include "l1/object.h"
+#include "loading/loading.h"
+
+BASE_SIZE_BEGIN
+
+/* Turn the result of a load into a hold. */
+static cellar_err cache_held_of(cellar *c, cellar_err err, cellar_result *r, cellar_held *out)
+{
+    if (err == CELLAR_OK || err == CELLAR_STALE) {
+        l1_cell *const b = (l1_cell *)(uintptr_t)r->value;
+        if (l1_cell_count(b)) {
+            l1_held_counted(base_load_acq(&c->store->cells), b, out);
+        } else {
+            err = CELLAR_E_LIMIT;
+        }
+    }
+    cellar_result_free(r);
+    return err;
+}
+
+CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size_t key_len,
+                                                const cellar_load_opts *o, cellar_loader_fn fn,
+                                                void *ctx, cellar_held *out)
+{
+    if (out != NULL) { memset(out, 0, sizeof *out); }
+    if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
+        return cache_fail_key(c, "cellar_object_get_or_load", key, key_len,
+                              "out must not be NULL");
+    }
+    if (!cache_has_objects(c)) { return cache_no_objects(c); }
+    cellar_result r = cellar_result_default();
+    l1_key k;
+    if (base_load_acq(&c->state) == CACHE_OBJECTS && cache_load_opts_are_easy(c, o)) {
+        cache_key(c, &k, key, key_len);
+        if (l1_acquire_hit(c->l1, &k, out)) {
+            stats_add(cache_mine(c), STATS_HIT_L1, 1);
+            cache_hot_sample(c, base_thread_self(), &k);
+            return CELLAR_OK;
+        }
+    }
+    return cache_held_of(c, cache_load_call(c, key, key_len, o, fn, ctx, false, &r), &r, out);
+}
+
+CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, size_t key_len,
+                                                  const cellar_load_opts *o,
+                                                  const cellar_subscriber *waiter,
+                                                  cellar_lease *lease, cellar_held *out)
+{
+    if (out != NULL) { memset(out, 0, sizeof *out); }
+    if (c == NULL || cache_key_bad(key, key_len) || out == NULL || lease == NULL ||
+        (waiter != NULL && waiter->fn == NULL)) {
+        return cache_fail_key(c, "cellar_object_lease_acquire", key, key_len,
+                              "lease, out and waiter->fn must not be NULL");
+    }
+    memset(lease, 0, sizeof *lease);
+    if (!cache_has_objects(c)) { return cache_no_objects(c); }
+    cellar_result r = cellar_result_default();
+    const cellar_err err = cache_lease_begin(c, key, key_len, o, waiter, lease, &r);
+    return cache_held_of(c, err, &r, out);
+}
+
+CELLAR_API cellar_err cellar_object_lease_fulfill(cellar *c, cellar_lease *lease, void *object,
+                                                  size_t charge, const cellar_set_opts *o)
+{
+    if (c == NULL || lease == NULL || object == NULL) {
+        return cache_refuse(c, "cellar_object_lease_fulfill: no argument may be NULL");
+    }
+    if (!cache_has_objects(c)) { return cache_no_objects(c); }
+    if (o != NULL && (o->flags & CELLAR_NEGATIVE) != 0) {
+        return cache_refuse(c, "cellar_object_lease_fulfill: an object is no negative entry");
+    }
+    l1_cell *b;
+    cellar_err err = l1_cell_new(c->l1, c->object_class, object, charge, &b);
+    if (err != CELLAR_OK) { return cache_cell_failed(c, err); }
+    l1_cells *const cells = base_load_acq(&c->store->cells);
+    flight_bytes *const bytes = cache_cell_bytes(c->store, b, charge);
+    if (bytes == NULL) {
+        l1_cell_refuse(cells, b);
+        return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_object_lease_fulfill: no memory");
+    }
+    const bool counted = l1_cell_count(b); /* one for this call, whatever becomes of the bytes */
+    BASE_ASSERT(counted);
+    (void)counted;
+    bool taken = false;
+    err = cache_lease_end(c, lease, NULL, charge, bytes, &taken, o);
+    if (!taken) { flight_bytes_drop(bytes); }
+    if (err < 0) { l1_cell_refuse(cells, b); } else { l1_cell_drop(cells, b); }
+    return err;
+}
+
+CELLAR_API cellar_err cellar_load_object(cellar_load *load, void *object, size_t charge)
+{
+    if (load == NULL || object == NULL || load->call == NULL) { return CELLAR_E_INVAL; }
+    cellar *c = load->call->c;
+    if (c->object_class == UINT32_MAX) { return CELLAR_E_TYPE; }
+    return cache_report_object(load, object, charge);
+}
+
+BASE_SIZE_END

@@ -1,0 +1,551 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    Each object that the store accepted is freed exactly once, after its entry is gone and its
+ *         last hold is released; a hold keeps it through each end of the entry. What the store did
+ *         not accept stays with the caller. Calls of bytes and of objects refuse each other.
+ * Method: A ledger: each object knows how often it is held, whether it is stored, and that it was
+ *         freed. free_fn checks all three. Threads run random calls over few keys in a full store. */
+#include "tests/support/api_kit.h"
+#include "tests/support/scan.h"
+
+#include "cellar_object.h"
+
+#include <pthread.h>
+
+#define ALIVE 0x616c697665u
+typedef struct thing {
+    _Atomic uint64_t alive; /* ALIVE until it is freed */
+    _Atomic int32_t held;
+    size_t charge;
+} thing;
+
+static _Atomic uint64_t born, freed, uses, causes[CELLAR_CAUSE_COUNT];
+static _Atomic bool keep_memory; /* freed things stay readable: a second free is seen */
+static cellar *in_free;          /* free_fn calls this namespace */
+
+static thing *new_thing(size_t charge)
+{
+    thing *t = calloc(1, sizeof *t);
+    T_REQUIRE(t != NULL);
+    t->charge = charge;
+    atomic_store(&t->alive, ALIVE);
+    atomic_fetch_add(&born, 1);
+    return t;
+}
+
+static void free_thing(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    thing *t = object;
+    (void)ctx;
+    T_REQUIRE(atomic_exchange(&t->alive, 0) == ALIVE);
+    T_REQUIRE(atomic_load(&t->held) == 0);
+    T_REQUIRE(t->charge == charge);
+    T_REQUIRE((unsigned)why < CELLAR_CAUSE_COUNT);
+    atomic_fetch_add(&causes[why], 1);
+    atomic_fetch_add(&freed, 1);
+    if (!atomic_load(&keep_memory)) { free(t); }
+    if (in_free != NULL) { (void)cellar_delete(in_free, "nested", 6); }
+}
+
+/* What the caller keeps is no object of the ledger. */
+static void forget(thing *t)
+{
+    T_REQUIRE(atomic_load(&t->alive) == ALIVE);
+    atomic_fetch_sub(&born, 1);
+    free(t);
+}
+
+static void hold(cellar_held *h)
+{
+    thing *t = h->object;
+    T_REQUIRE(atomic_load(&t->alive) == ALIVE);
+    T_REQUIRE(h->charge == t->charge);
+    atomic_fetch_add(&t->held, 1);
+    atomic_fetch_add(&uses, 1);
+}
+
+static void drop(cellar_held *h)
+{
+    thing *t = h->object;
+    T_REQUIRE(atomic_load(&t->alive) == ALIVE);
+    atomic_fetch_sub(&t->held, 1);
+    cellar_object_release(h);
+    T_CHECK(h->object == NULL);
+}
+
+static void reset(void)
+{
+    atomic_store(&born, 0);
+    atomic_store(&freed, 0);
+    for (unsigned i = 0; i < CELLAR_CAUSE_COUNT; i++) { atomic_store(&causes[i], 0); }
+    in_free = NULL;
+}
+
+static cellar *begin(uint64_t budget, cellar **ns)
+{
+    settings s = api_config(budget);
+    cellar_namespace_config o = cellar_namespace_config_default();
+    cellar_object_config oc = cellar_object_config_default();
+    cellar *c = NULL;
+    oc.free_fn = free_thing;
+    o.object = &oc;
+    reset();
+    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, "things", &o, ns) == CELLAR_OK);
+    return c;
+}
+
+static void end(cellar *c, cellar *ns)
+{
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_U64(atomic_load(&freed), atomic_load(&born));
+}
+
+static cellar_err put(cellar *ns, const char *key, size_t charge)
+{
+    thing *t = new_thing(charge);
+    const cellar_err err = cellar_object_set(ns, key, strlen(key), t, charge, NULL);
+    if (err != CELLAR_OK) { forget(t); }
+    return err;
+}
+
+static cellar_err take(cellar *ns, const char *key, cellar_held *h)
+{
+    const cellar_err err = cellar_object_acquire(ns, key, strlen(key), h);
+    if (err == CELLAR_OK) { hold(h); }
+    return err;
+}
+
+static void tick(cellar *c)
+{
+    while (cellar_tick(c, 1000000, NULL) == CELLAR_PENDING) { }
+}
+
+static uint64_t count(cellar_cause why) { return atomic_load(&causes[why]); }
+
+static void each_end_of_an_entry_frees_its_object_once(void)
+{
+    cellar *ns, *c = begin(4u << 20, &ns);
+    cellar_held h[9];
+    T_EQ_I64(put(ns, "a", 100), CELLAR_OK);
+    T_EQ_I64(put(ns, "a", 200), CELLAR_OK);
+    T_EQ_U64(count(CELLAR_CAUSE_REPLACED), 1);
+    T_EQ_I64(take(ns, "a", &h[0]), CELLAR_OK);
+    T_EQ_U64(h[0].charge, 200);
+    T_EQ_I64(take(ns, "none", &h[1]), CELLAR_MISS);
+    T_CHECK(h[1].object == NULL);
+    T_EQ_I64(cellar_delete(ns, "a", 1), CELLAR_OK);
+    T_EQ_U64(atomic_load(&freed), 1); /* held */
+    drop(&h[0]);
+    T_EQ_U64(count(CELLAR_CAUSE_DELETED), 1);
+    cellar_object_release(&h[0]); /* zeroed */
+    cellar_object_release(NULL);
+    /* more holds than a thread has slots, and one more by another way */
+    T_EQ_I64(put(ns, "b", 0), CELLAR_OK);
+    for (unsigned i = 0; i < 9; i++) { T_EQ_I64(take(ns, "b", &h[i]), CELLAR_OK); }
+    cellar_held more;
+    T_EQ_I64(cellar_object_retain(&h[3], &more), CELLAR_OK);
+    hold(&more);
+    T_EQ_I64(cellar_clear(ns), CELLAR_OK);
+    tick(c);
+    for (unsigned i = 0; i < 9; i++) { drop(&h[i]); }
+    T_EQ_U64(count(CELLAR_CAUSE_CLEARED), 0);
+    drop(&more);
+    T_EQ_U64(count(CELLAR_CAUSE_CLEARED), 1);
+    /* expired, tagged, versioned */
+    cellar_set_opts o = cellar_set_opts_default();
+    const cellar_bytes tag = { "t", 1 };
+    o.ttl_ms = 10;
+    thing *t = new_thing(5);
+    T_EQ_I64(cellar_object_set(ns, "x", 1, t, 5, &o), CELLAR_OK);
+    atomic_fetch_add(&api_now_ms, 11);
+    T_EQ_I64(take(ns, "x", &h[0]), CELLAR_MISS);
+    tick(c);
+    T_EQ_U64(count(CELLAR_CAUSE_EXPIRED), 1);
+    o.ttl_ms = 0;
+    o.tags = &tag;
+    o.tag_count = 1;
+    t = new_thing(6);
+    T_EQ_I64(cellar_object_set(ns, "y", 1, t, 6, &o), CELLAR_OK);
+    T_EQ_I64(take(ns, "y", &h[0]), CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_tag(ns, "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
+    T_EQ_I64(take(ns, "y", &h[1]), CELLAR_MISS);
+    drop(&h[0]);
+    T_EQ_I64(cellar_touch(ns, "y", 1, 1000), CELLAR_MISS);
+    T_EQ_I64(put(ns, "y", 7), CELLAR_OK);
+    T_EQ_U64(count(CELLAR_CAUSE_TAG), 1);
+    T_EQ_I64(cellar_touch(ns, "y", 1, 1000000000), CELLAR_OK);
+    T_EQ_I64(take(ns, "y", &h[0]), CELLAR_OK);
+    drop(&h[0]);
+    o = cellar_set_opts_default();
+    o.flags = CELLAR_NEGATIVE;
+    T_EQ_I64(cellar_set(ns, "y", 1, NULL, 0, &o), CELLAR_OK);
+    T_EQ_U64(count(CELLAR_CAUSE_NEGATIVE), 1);
+    T_EQ_I64(take(ns, "y", &h[0]), CELLAR_ABSENT);
+    T_EQ_I64(put(ns, "z", 8), CELLAR_OK);
+    end(c, ns);
+    T_EQ_U64(count(CELLAR_CAUSE_CLOSED), 1);
+}
+
+static void held_object_outlives_its_store(void)
+{
+    cellar *ns, *c = begin(4u << 20, &ns);
+    cellar_held h, copy;
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(put(ns, "a", 100), CELLAR_OK);
+    T_EQ_I64(put(ns, "b", 100), CELLAR_OK);
+    T_EQ_I64(take(ns, "a", &h), CELLAR_OK);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.objects_held, 1);
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_U64(atomic_load(&freed), 1);
+    T_EQ_I64(cellar_object_retain(&h, &copy), CELLAR_OK);
+    hold(&copy);
+    drop(&h);
+    T_EQ_U64(atomic_load(&freed), 1);
+    drop(&copy);
+    T_EQ_U64(atomic_load(&freed), 2);
+    T_EQ_U64(count(CELLAR_CAUSE_CLOSED), 2);
+}
+
+static void charge_counts_and_held_objects_leave_no_room(void)
+{
+    enum { MOST = 64 };
+    cellar *ns, *c = begin(1u << 20, &ns);
+    cellar_held h[MOST];
+    char key[16];
+    unsigned n = 0;
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(put(ns, "big", (1u << 19) + 1), CELLAR_E_TOOBIG);
+    T_EQ_I64(put(ns, "half", 1u << 19), CELLAR_OK);
+    T_EQ_I64(cellar_delete(ns, "half", 4), CELLAR_OK);
+    for (unsigned i = 0; i < 1000; i++) { /* evicts by charge */
+        (void)snprintf(key, sizeof key, "k%u", i);
+        T_EQ_I64(put(ns, key, 50000), CELLAR_OK);
+    }
+    T_CHECK(count(CELLAR_CAUSE_EVICTED) > 950);
+    cellar_err err = CELLAR_OK;
+    for (unsigned i = 0; i < MOST && err == CELLAR_OK; i++) {
+        (void)snprintf(key, sizeof key, "h%u", i);
+        err = put(ns, key, 50000);
+        if (err == CELLAR_OK) { T_EQ_I64(take(ns, key, &h[n++]), CELLAR_OK); }
+    }
+    T_EQ_I64(err, CELLAR_E_SPACE);
+    T_CHECK(n >= 10);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_CHECK(st.used_bytes <= 1u << 20);
+    T_EQ_U64(st.objects_held, n);
+    while (n != 0) { drop(&h[--n]); }
+    T_EQ_I64(put(ns, "again", 50000), CELLAR_OK);
+    end(c, ns);
+}
+
+static void lowered_budget_is_busy_while_objects_are_held(void)
+{
+    cellar *ns, *c = begin(4u << 20, &ns);
+    cellar_held h[20];
+    char key[16];
+    for (unsigned i = 0; i < 20; i++) {
+        (void)snprintf(key, sizeof key, "h%u", i);
+        T_EQ_I64(put(ns, key, 100000), CELLAR_OK);
+        T_EQ_I64(take(ns, key, &h[i]), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 1 << 20), CELLAR_E_BUSY);
+    T_EQ_U64(atomic_load(&freed), 0);
+    for (unsigned i = 0; i < 20; i++) { drop(&h[i]); }
+    T_EQ_U64(atomic_load(&freed), 20);
+    T_EQ_U64(count(CELLAR_CAUSE_EVICTED), 20);
+    T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 1 << 20), CELLAR_OK);
+    end(c, ns);
+}
+
+static _Atomic unsigned heard;
+static void hear(const cellar_event *e, void *ctx)
+{
+    (void)ctx;
+    T_CHECK(e->kind == CELLAR_KIND_OBJECT && e->value == NULL && e->value_len == 9);
+    atomic_fetch_add(&heard, 1);
+}
+
+static bool see(const cellar_scan_entry *e, void *ctx)
+{
+    T_CHECK(e->kind == CELLAR_KIND_OBJECT && e->value == NULL && e->value_len == 9);
+    ++*(unsigned *)ctx;
+    return true;
+}
+
+static void scans_listeners_and_patterns_know_objects(void)
+{
+    cellar *ns, *c = begin(4u << 20, &ns);
+    uint64_t id, cursor = 0, deleted = 0;
+    unsigned seen = 0;
+    atomic_store(&heard, 0);
+    T_EQ_I64(cellar_listener_add(ns, 0, hear, NULL, &id), CELLAR_OK);
+    T_EQ_I64(put(ns, "user:1", 9), CELLAR_OK);
+    T_EQ_I64(put(ns, "user:2", 9), CELLAR_OK);
+    do {
+        T_EQ_I64(cellar_scan(ns, &cursor, SCAN(NULL, 0, 1000), see, &seen), CELLAR_OK);
+    } while (cursor != 0);
+    T_EQ_U64(seen, 2);
+    T_EQ_I64(cellar_delete_by_pattern(ns, "user:*", 6, &deleted), CELLAR_OK);
+    T_EQ_U64(deleted, 2);
+    T_EQ_U64(atomic_load(&heard), 2);
+    T_EQ_U64(count(CELLAR_CAUSE_PATTERN), 2);
+    end(c, ns);
+}
+
+static void root_holds_objects_and_long_keys_do(void)
+{
+    static char key[60000];
+    settings s = api_config(4u << 20);
+    cellar_namespace_config o = cellar_namespace_config_default();
+    cellar_object_config oc = cellar_object_config_default();
+    cellar *c = NULL;
+    cellar_held h;
+    oc.free_fn = free_thing;
+    o.object = &oc;
+    s.config.root = &o;
+    reset();
+    memset(key, 'k', sizeof key);
+    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    thing *t = new_thing(300);
+    T_EQ_I64(cellar_object_set(c, key, sizeof key, t, 300, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_object_acquire(c, key, sizeof key, &h), CELLAR_OK);
+    T_CHECK(h.object == t);
+    hold(&h);
+    T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, key, sizeof key), CELLAR_OK);
+    drop(&h);
+    T_EQ_U64(count(CELLAR_CAUSE_DELETED), 1);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_EQ_U64(atomic_load(&freed), atomic_load(&born));
+}
+
+static void calls_of_bytes_and_of_objects_refuse_each_other(void)
+{
+    cellar *ns, *c = begin(4u << 20, &ns), *bad = NULL;
+    cellar_held h;
+    char buf[8];
+    size_t len;
+    int64_t n;
+    thing *t = new_thing(1);
+    cellar_pinned p;
+    cellar_result r = cellar_result_default();
+    void *value;
+    cellar_set_item si = { .key = "k", .key_len = 1, .value = "v", .value_len = 1 };
+    cellar_get_item gi = { .key = "k", .key_len = 1, .buf = buf, .buf_cap = 8 };
+    T_EQ_I64(put(ns, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_object_set(c, "k", 1, t, 1, NULL), CELLAR_E_TYPE);
+    forget(t);
+    T_EQ_I64(cellar_object_acquire(c, "k", 1, &h), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_set(ns, "k", 1, "v", 1, NULL), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_set_many(ns, &si, 1, NULL, NULL), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_get(ns, "k", 1, buf, 8, &len), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_get(ns, "other", 5, buf, 8, &len), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_get_many(ns, &gi, 1, NULL), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_get_alloc(ns, "k", 1, &value, &len), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_get_range(ns, "k", 1, 0, buf, 8, &len), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_pin(ns, "k", 1, &p), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_reserve(ns, 10000, &p), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_increment(ns, "k", 1, 1, 0, NULL, &n), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_value_damaged(ns, "k", 1, "v", 1), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_get_or_load(ns, "k", 1, NULL, NULL, NULL, &r), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_contains(ns, "k", 1), CELLAR_OK);
+    cellar_entry_info info = cellar_entry_info_default();
+    T_EQ_I64(cellar_entry_info_get(ns, "k", 1, 0, &info), CELLAR_OK);
+    T_EQ_I64(info.kind, CELLAR_KIND_OBJECT);
+    T_EQ_U64(info.value_len, 1);
+    cellar_namespace_config o = cellar_namespace_config_default();
+    cellar_object_config oc = cellar_object_config_default();
+    o.object = &oc;
+    T_EQ_I64(cellar_namespace_open(c, "bad", &o, &bad), CELLAR_E_INVAL);
+    oc.free_fn = free_thing;
+    o.tier = CELLAR_TIER_L2;
+    T_EQ_I64(cellar_namespace_open(c, "bad", &o, &bad), CELLAR_E_UNSUPPORTED);
+    T_EQ_I64(cellar_object_set(ns, "k", 1, NULL, 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_object_acquire(ns, "k", 1, NULL), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_object_retain(NULL, &h), CELLAR_E_INVAL);
+    end(c, ns);
+}
+
+static _Atomic unsigned loads;
+static cellar_err load_thing(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len;
+    atomic_fetch_add(&loads, 1);
+    if (ctx != NULL) { (void)cellar_delete(ctx, "l", 1); } /* the load is invalid now */
+    return cellar_load_object(load, new_thing(30), 30);
+}
+
+static cellar_err load_twice(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    (void)cellar_load_object(load, new_thing(30), 30);
+    return cellar_load_object(load, new_thing(31), 31);
+}
+
+static cellar_err load_bytes(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    return cellar_load_value(load, "v", 1);
+}
+
+static cellar_err load_huge(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    return cellar_load_object(load, new_thing(3u << 20), 3u << 20);
+}
+
+static void loads_and_leases_hand_out_holds(void)
+{
+    cellar *ns, *c = begin(4u << 20, &ns);
+    cellar_held h, other;
+    cellar_lease lease;
+    atomic_store(&loads, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        T_EQ_I64(cellar_object_get_or_load(ns, "l", 1, NULL, load_thing, NULL, &h), CELLAR_OK);
+        hold(&h);
+        drop(&h);
+    }
+    T_EQ_U64(atomic_load(&loads), 1);
+    T_EQ_I64(cellar_delete(ns, "l", 1), CELLAR_OK);
+    T_EQ_U64(atomic_load(&freed), 1);
+    /* a delete during the load: the caller has the object, memory does not */
+    T_EQ_I64(cellar_object_get_or_load(ns, "l", 1, NULL, load_thing, ns, &h), CELLAR_OK);
+    hold(&h);
+    T_EQ_I64(take(ns, "l", &other), CELLAR_MISS);
+    T_EQ_U64(atomic_load(&freed), 1);
+    drop(&h);
+    T_EQ_U64(atomic_load(&freed), 2);
+    T_EQ_I64(cellar_object_get_or_load(ns, "t", 1, NULL, load_twice, NULL, &h),
+             CELLAR_E_RESULT_TWICE);
+    T_EQ_U64(atomic_load(&freed), 4);
+    T_CHECK(cellar_object_get_or_load(ns, "t", 1, NULL, load_bytes, NULL, &h) < 0);
+    T_CHECK(cellar_object_get_or_load(ns, "t", 1, NULL, load_huge, NULL, &h) < 0);
+    T_EQ_U64(atomic_load(&freed), 5);
+    /* leases */
+    T_EQ_I64(cellar_object_lease_acquire(ns, "q", 1, NULL, NULL, &lease, &h), CELLAR_LEASED);
+    thing *t = new_thing(40);
+    T_EQ_I64(cellar_object_lease_fulfill(ns, &lease, t, 40, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_object_lease_fulfill(ns, &lease, t, 40, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_object_lease_acquire(ns, "q", 1, NULL, NULL, &lease, &h), CELLAR_OK);
+    T_CHECK(h.object == t);
+    hold(&h);
+    T_EQ_I64(cellar_object_lease_acquire(ns, "r", 1, NULL, NULL, &lease, &other), CELLAR_LEASED);
+    T_EQ_I64(cellar_delete(ns, "r", 1), CELLAR_MISS);
+    t = new_thing(41);
+    T_EQ_I64(cellar_object_lease_fulfill(ns, &lease, t, 41, NULL), CELLAR_INVALIDATED);
+    T_EQ_U64(atomic_load(&freed), 6);
+    drop(&h);
+    /* stale: the old object while the load fails */
+    cellar_load_opts lo = cellar_load_opts_default();
+    lo.ttl_ms = 10;
+    lo.stale_ms = 60000;
+    lo.jitter_pct = CELLAR_OFF;
+    T_EQ_I64(cellar_object_get_or_load(ns, "s", 1, &lo, load_thing, NULL, &h), CELLAR_OK);
+    void *old = h.object;
+    hold(&h);
+    drop(&h);
+    atomic_fetch_add(&api_now_ms, 20);
+    T_EQ_I64(cellar_object_get_or_load(ns, "s", 1, &lo, load_bytes, NULL, &h), CELLAR_STALE);
+    T_CHECK(h.object == old);
+    hold(&h);
+    drop(&h);
+    end(c, ns);
+}
+
+static void free_fn_inside_free_fn_waits(void)
+{
+    cellar *ns, *c = begin(4u << 20, &ns);
+    T_EQ_I64(put(ns, "nested", 1), CELLAR_OK);
+    T_EQ_I64(put(ns, "a", 1), CELLAR_OK);
+    in_free = ns;
+    T_EQ_I64(cellar_delete(ns, "a", 1), CELLAR_OK);
+    T_EQ_U64(atomic_load(&freed), 2);
+    in_free = NULL;
+    end(c, ns);
+}
+
+/* ---- the ledger ---- */
+
+#define KEYS 24u
+static cellar *shared;
+static unsigned rounds = 60000;
+
+static void random_call(cellar *ns, cellar_held *h, unsigned *n, uint64_t draw)
+{
+    char key[8];
+    (void)snprintf(key, sizeof key, "k%u", (unsigned)(draw % KEYS));
+    const unsigned op = (unsigned)(draw >> 8) % 64;
+    if (op < 30) {
+        if (*n < 12 && take(ns, key, &h[*n]) == CELLAR_OK) { ++*n; }
+    } else if (op < 52) {
+        if (*n != 0) {
+            const unsigned i = (unsigned)(draw >> 20) % *n;
+            drop(&h[i]);
+            h[i] = h[--*n];
+        }
+    } else if (op < 57) {
+        (void)put(ns, key, (size_t)(draw >> 20) % 60000);
+    } else if (op < 59) {
+        if (*n < 12 && *n != 0 && cellar_object_retain(&h[0], &h[*n]) == CELLAR_OK) {
+            hold(&h[*n]);
+            ++*n;
+        }
+    } else if (op < 61) {
+        (void)cellar_delete(ns, key, strlen(key));
+    } else if (op < 62) {
+        (void)cellar_touch(ns, key, strlen(key), (draw & 1) != 0 ? 1000 : CELLAR_TTL_NONE);
+    } else if (op < 63) {
+        if (*n < 12 && cellar_object_get_or_load(ns, key, strlen(key), NULL, load_thing, NULL,
+                                                 &h[*n]) == CELLAR_OK) {
+            hold(&h[*n]);
+            ++*n;
+        }
+    } else if ((draw >> 20) % 8 == 0) {
+        (void)cellar_clear(ns);
+    } else if ((draw >> 20) % 8 == 1) {
+        (void)cellar_tick(ns, 100, NULL);
+    }
+}
+
+static void *worker(void *arg)
+{
+    cellar_held h[12];
+    unsigned n = 0;
+    uint64_t x = t_seed() ^ (uint64_t)(uintptr_t)arg * 0x9e3779b97f4a7c15u;
+    for (unsigned i = 0; i < rounds; i++) {
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        random_call(shared, h, &n, x >> 16);
+    }
+    while (n != 0) { drop(&h[--n]); }
+    return NULL;
+}
+
+static void objects_are_freed_once_beside_threads(void)
+{
+    pthread_t thread[4];
+    cellar *c = begin(1u << 20, &shared);
+    for (uintptr_t i = 0; i < 4; i++) {
+        T_EQ_I64(pthread_create(&thread[i], NULL, worker, (void *)(i + 1)), 0);
+    }
+    for (unsigned i = 0; i < 4; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
+    cellar_stats st = cellar_stats_default();
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_EQ_U64(st.objects_held, 0);
+    T_EQ_U64(st.release_errors, 0);
+    end(c, shared);
+    T_CHECK(atomic_load(&uses) > 1000);
+}
+
+T_MAIN("api_objects", T_CASE(each_end_of_an_entry_frees_its_object_once),
+       T_CASE(held_object_outlives_its_store),
+       T_CASE(charge_counts_and_held_objects_leave_no_room),
+       T_CASE(lowered_budget_is_busy_while_objects_are_held),
+       T_CASE(scans_listeners_and_patterns_know_objects),
+       T_CASE(root_holds_objects_and_long_keys_do),
+       T_CASE(calls_of_bytes_and_of_objects_refuse_each_other),
+       T_CASE(loads_and_leases_hand_out_holds), T_CASE(free_fn_inside_free_fn_waits),
+       T_CASE(objects_are_freed_once_beside_threads))
