@@ -368,7 +368,7 @@ typedef struct l2_stats {
 #undef L2_X
     uint64_t file_bytes, log_bytes, segments_live, segments_free, bad_places, bytes_today;
     uint64_t entries, index_slots, index_full, tags, globs;
-    uint64_t live_bytes; /* an estimate, see move.c; 0 before the first one */
+    uint64_t live_bytes; /* an estimate, see move.c; 0 before the first of a store */
     uint64_t mapped_reads, mapped_bytes; /* see mapped_read.c; mapped_bytes: 0 after a failure */
     bool rebuilding, dirty, empty;
     l2_opened opened;

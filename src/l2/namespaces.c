@@ -127,6 +127,7 @@ CELLAR_PRIVATE void l2_live_load(l2 *d)
         }
     }
     sync_drop(L2_DEV, &d->namespace_lock);
+    (void)l2_live_sum(d, UINT64_MAX);
 }
 
 CELLAR_PRIVATE uint64_t l2_next_generation(l2 *d)

@@ -184,6 +184,10 @@ static void segment_above_the_share_is_dropped_with_its_records(void)
     T_CHECK(found > VALUES && found < 2 * VALUES);
     T_CHECK(st.reclaimed > 30 && st.live_bytes < PLACES * 65536 / 100 * 55);
     all_are_found(2 * VALUES - 8, 2 * VALUES);
+    l2_close(kit.d);
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    const uint64_t after = l2_kit_figures(&kit).live_bytes; /* the count of the last run */
+    T_CHECK(after > PLACES * 65536 / 5 && after < PLACES * 65536 / 100 * 55);
     l2_kit_end(&kit, &dev);
 }
 
