@@ -157,7 +157,7 @@ static base_thread_record *base_record_fresh(void)
         if (p == MAP_FAILED) { return NULL; }
         *chunk = p;
     }
-    base_store_rel(&base_thread_records.count, index + 1);
+    base_store_sc(&base_thread_records.count, index + 1);
     base_record(index)->index = index;
     base_store_rlx(&base_record(index)->lane, index);
     return base_record(index);
@@ -209,7 +209,7 @@ BASE_COLD CELLAR_PRIVATE base_thread_record *base_thread_slow(void)
 
 CELLAR_PRIVATE uint32_t base_thread_count(void)
 {
-    uint32_t n = base_load_acq(&base_thread_records.count);
+    uint32_t n = base_load_sc(&base_thread_records.count);
     return n > 0 ? n : 1;
 }
 

@@ -78,7 +78,7 @@ BASE_ALWAYS_INLINE base_thread_record *base_thread_self(void)
 }
 #endif
 /* Return the number of records so far, the shared one included: an upper bound of every index in
- * use. */
+ * use. Sequentially consistent: a thread raises it before its first other step (l1/pin_slots.c). */
 CELLAR_PRIVATE uint32_t base_thread_count(void);
 
 /* Return the tid of this thread. Only threads beyond BASE_THREAD_MAX call the kernel. */

@@ -7,6 +7,8 @@
  *                |thread 1|thread 2|thread 3|..|internal|internal|
  *            A thread starts at the line of its own number. The last quarter of the lines serves
  *            internal copies only, so that pins of users cannot starve a get.
+ *            The recycler scans the lines where threads start. After the first pin that went on
+ *            to another line it scans all of them.
  * INVARIANTS A segment with a record that a slot names is neither reused nor given back, and that
  *            record is not overwritten. A block named by a slot is not freed. The evictor still
  *            evicts entries of a pinned segment: a pin keeps memory.
@@ -35,6 +37,7 @@ CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal
     uint32_t at = internal ? c->user_pin_lines + self->index % (c->pin_lines - c->user_pin_lines)
                            : (uint32_t)(l1_pin_home(c, self) - c->pin);
     for (uint32_t i = 0; i < lines; i++) {
+        if (i != 0) { base_store_sc(&c->pin_spilled, 1u); } /* before the slot */
         for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
             if (l1_pin_put(&c->pin[at].slot[j], what)) { return &c->pin[at].slot[j]; }
         }
@@ -44,27 +47,29 @@ CELLAR_PRIVATE _Atomic uint64_t *l1_pin_take(l1 *c, uint64_t what, bool internal
     return NULL;
 }
 
-CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what)
+/* Return whether a slot has a name that is `name` after the shift. 0 is no name. */
+static bool l1_pin_named(const l1 *c, uint64_t name, unsigned shift)
 {
-    for (uint32_t i = 0; i < c->pin_lines; i++) {
-        for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
-            if (base_load_sc(&c->pin[i].slot[j]) == what) { return true; }
+    const uint32_t threads = base_thread_count(); /* of each group so many first lines are in use */
+    const bool all = base_load_sc(&c->pin_spilled) != 0;
+    for (uint32_t i = 0, end = c->user_pin_lines;; i = end, end = c->pin_lines) {
+        const uint32_t to = all ? end : BASE_MIN(end, i + threads);
+        for (; i < to; i++) {
+            for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
+                const uint64_t what = base_load_sc(&c->pin[i].slot[j]);
+                if ((what - 1) >> shift == name) { return true; }
+            }
         }
+        if (end == c->pin_lines) { return false; }
     }
-    return false;
 }
+
+CELLAR_PRIVATE bool l1_pinned(const l1 *c, uint64_t what) { return l1_pin_named(c, what - 1, 0); }
 
 CELLAR_PRIVATE bool l1_seg_pinned(const l1 *c, uint32_t seg)
 {
-    const unsigned shift = c->seg_shift - c->gshift;
-    for (uint32_t i = 0; i < c->pin_lines; i++) {
-        for (unsigned j = 0; j < L1_PIN_SLOTS; j++) {
-            /* 0, and a block, are names of no segment */
-            const uint64_t what = base_load_sc(&c->pin[i].slot[j]);
-            if ((what - 1) >> shift == seg) { return true; }
-        }
-    }
-    return false;
+    /* 0, and a block, are names of no segment */
+    return l1_pin_named(c, seg, c->seg_shift - c->gshift);
 }
 
 BASE_SIZE_END

@@ -483,10 +483,11 @@ CELLAR_PRIVATE void l1_seg_release(l1 *c, uint32_t seg)
     base_store_rlx(&g->seq, 0u);
     BASE_ASSERT((base_load_acq(&g->live) & ~L1_LIVE_MOVED) == 0);
     base_store_rlx(&g->live, (uint64_t)0);
+    const bool pinned = l1_seg_pinned(c, seg); /* no record of it is linked: no pin comes */
     sync_take(L1_SEG, &c->seg_lock);
     base_sub_rlx(&c->held, 1u);
     base_sub_rlx(&l1_lane_of_seg(c, g)->held_segs, 1u);
-    if (base_load_acq(&g->busy) != 0 || l1_seg_pinned(c, seg)) {
+    if (base_load_acq(&g->busy) != 0 || pinned) {
         base_store_rlx(&g->state, L1_SEG_PARKED);
         l1_push(c, &c->parked, seg);
         c->parked_total++;

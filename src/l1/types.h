@@ -323,6 +323,7 @@ struct l1 {
     size_t stripe_stride; /* address space of a stripe in the index, and in the overflow region */
     l1_pin_line *pin;
     uint32_t pin_lines, user_pin_lines; /* all; those for l1_pin, the first ones */
+    _Atomic uint32_t pin_spilled; /* 1: a thread has pinned outside of its first line */
     unsigned char *ghosts;
     size_t ghost_bytes, group_bytes, stripe_bytes, stripe_block_bytes, pin_bytes;
     void *stripe_block, *self_block; /* as allocated; the structures in them are aligned by hand */
