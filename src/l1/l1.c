@@ -9,7 +9,8 @@
  *            With 32-bit addresses the minimum of a region is 8 MiB instead of 64. More than 1 x
  *            is requested only while all regions together take a sixteenth of the addresses. A
  *            region never takes more than an eighth of SIZE_MAX, unless the budget does.
- *            Stripes: 64, clamped to segments/64 and entries/64.
+ *            Stripes: 64, clamped to segments/64 and entries/64. Segments: 8 KiB from 4 MiB on, 16
+ *            KiB from 16 MiB on, 32 KiB from 64 MiB on, 1 MiB from 4 GiB on.
  * SEE ALSO   README.md: why the regions shrink together. */
 #include <string.h>
 
@@ -48,6 +49,8 @@ static uint32_t l1_pick_seg_bytes(const l1_config *cfg, uint64_t budget)
     uint64_t mean = l1_mean_of(cfg, L1_MEAN_BYTES);
     if (cfg->max_entries != 0 && cfg->max_entries < budget / mean / 4) {
         budget = BASE_MAX(cfg->max_entries * mean * 4, (uint64_t)4 << 20);
+    } else if (l1_is_small(budget)) { /* short segments make many lanes: threads meet less */
+        return budget < (uint64_t)16 << 20 ? 8u << 10 : L1_SEG_SHORT;
     }
     uint64_t most_small = base_pow2_floor(budget / 64);
     return (uint32_t)base_clamp(base_pow2_floor(budget / 4096),
@@ -216,6 +219,11 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     c->seg_shift = (uint8_t)base_log2_floor(c->seg_bytes);
     /* At most a quarter of a segment stays empty behind its last record. */
     c->record_max = BASE_MAX(c->seg_bytes / 4, BASE_MIN(c->seg_bytes / 3, 8192u)) & ~7u;
+    c->record_sure = c->record_max;
+    if (l1_is_small(budget) && c->seg_bytes >= 8192 && c->seg_bytes <= L1_SEG_SHORT) {
+        c->record_max = c->seg_bytes / 2; /* if little stays empty: l1_packs */
+        c->record_sure = 2048;
+    }
     /* A key of that length and all optional fields fit into the smallest segment. */
     c->key_max = BASE_MIN(c->seg_bytes / 4, 1024u);
     c->stripe_count = l1_pick_stripes(cfg, budget, c->seg_bytes);

@@ -17,6 +17,12 @@ CELLAR_PRIVATE void l1_bigs_move(l1 *c, l1_big *b, l1_where where) SYNC_HOLDS(L1
 CELLAR_PRIVATE void l1_big_to(l1 *c, l1_big *b, l1_where where);
 
 /* ---- large_alloc.c ---- */
+/* Return whether a store has short segments, for many lanes, and short units: blocks hold what such
+ * segments hold badly. */
+BASE_INLINE bool l1_is_small(uint64_t budget)
+{
+    return budget >= (uint64_t)4 << 20 && budget < (uint64_t)64 << 20;
+}
 /* Return the largest reservation. SIZE_MAX limits the addresses; a larger budget is not cut. */
 BASE_INLINE uint64_t l1_reserve_most(uint64_t budget)
 {

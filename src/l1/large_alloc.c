@@ -3,7 +3,7 @@
  * large_alloc: allocate runs of units for blocks; each page is charged while one of its units is
  * in use.
  *
- * PICTURE    map   |##|..|####|.|###|......   1 bit per unit: 512 B in a small store, else 2 KiB
+ * PICTURE    map   |##|..|####|.|###|......   1 bit per unit: 128 or 512 B below 64 MiB, else 2 KiB
  *            tree  over groups of 4,096 units: free units at the start, longest run, at the end
  *                        [0..5]              take: left if its longest run suffices, else across
  *                   [0..3]    [4..5]         the middle, else right; then the 64 words of a group
@@ -27,7 +27,7 @@ BASE_SIZE_BEGIN
 
 static uint32_t l1_unit_shift(uint64_t budget)
 {
-    if (budget < (uint64_t)64 << 20) { return 9; }
+    if (budget < (uint64_t)64 << 20) { return l1_is_small(budget) ? 7 : 9; }
     return budget <= (uint64_t)64 << 30 ? 11 : base_log2_floor(BASE_PAGE);
 }
 

@@ -30,6 +30,7 @@
 #define L1_COMPACT_MOVES 4u
 #define L1_ROUND_PICKS 32u /* lanes that a round tries, each for 2 ms */
 #define L1_OWED_LOOK 1024u /* bytes owed for one more look */
+#define L1_HOLES_PART 32u /* of the pages with blocks: so much may be unused */
 
 /* ---- tickets --------------------------------------------------------------------------------- */
 static bool l1_ticket_from_pool(l1 *c, l1_lane *n)
@@ -113,6 +114,14 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
 }
 
 /* ---- room for one set ------------------------------------------------------------------------ */
+/* Return the bytes of pages with blocks that no block uses. */
+static uint64_t l1_holes(const l1 *c)
+{
+    const uint64_t used = base_load_rlx(&c->big_bytes) + base_load_rlx(&c->retired_bytes);
+    const uint64_t charged = base_load_rlx(&c->account->by_module[BASE_MOD_BIG]);
+    return charged > used ? charged - used : 0;
+}
+
 /* Free the bytes of a set while memory is short: by policy within the allowance, then by force
  * within a second one. Records that stay come in runs. So a set looks at a few and leaves what it
  * owes to the next ones: the more is owed, the more they look at. Return false to let the lock go
@@ -120,6 +129,14 @@ static SYNC_UNCHECKED l1_room l1_ticket(l1 *c, l1_lane *n, l1_toll *t, l1_victim
 static SYNC_HOLDS(L1_LANE) bool l1_pay(l1 *c, l1_lane *n, uint32_t size, l1_toll *t, l1_victims *v)
 {
     const uint32_t low = base_load_rlx(&c->low);
+    /* Blocks share pages, so most evictions free no page but leave room for other blocks. While
+     * there is much of it, every second set with a block fills a place and evicts nothing. */
+    if (BASE_UNLIKELY(t->weight > size) && (n->turn & 1u) != 0 &&
+        l1_holes(c) > base_load_rlx(&c->account->by_module[BASE_MOD_BIG]) / L1_HOLES_PART) {
+        n->owed = BASE_MIN(n->owed + size, c->seg_bytes);
+        t->paid = true;
+        return true;
+    }
     const uint64_t allowance = 16 + size / 8, few = 2 + BASE_MAX(size, t->weight) / 64;
     /* Until the lane has a second segment of main, records that stay need the reserve soon. */
     const bool young = n->queue[1].head == n->queue[1].tail;
@@ -310,13 +327,13 @@ CELLAR_PRIVATE bool l1_may_fit(const l1 *c, uint64_t bytes)
 CELLAR_PRIVATE bool l1_make_room(l1 *c, uint64_t bytes)
 {
     /* Stop after that: the rest of the store does not free what is pinned. Blocks that a hook keeps
-     * do not count: it keeps few. */
-    const uint64_t kept = base_load_rlx(&c->left_bytes);
+     * do not count: it keeps few. Nor do places in pages that hold other blocks. */
+    const uint64_t kept = base_load_rlx(&c->left_bytes) + l1_holes(c);
     const uint64_t most = bytes + bytes / 8 + (uint64_t)c->seg_bytes * (c->stripe_count + 16);
     unsigned idle = 0;
     l1_round round = {0};
     for (uint64_t freed = 0; idle < 4 * c->stripe_count + 16 &&
-                             freed <= most + (base_load_rlx(&c->left_bytes) - kept);) {
+                             freed + kept <= most + base_load_rlx(&c->left_bytes) + l1_holes(c);) {
         l1_retired_for(c, bytes);
         l1_retired_wait(c);
         if (l1_give_back(c, bytes, 0)) { return true; }

@@ -52,6 +52,7 @@
 #define L1_INDEX_STEP ((uint64_t)64 << 10) /* of the index, made writable together */
 #define L1_GROUP_SHIFT 15 /* primary buckets, and overflow buckets, of one group */
 #define L1_STRIPES_MAX 1024
+#define L1_SEG_SHORT 16384u /* longest segment chosen for a small store */
 #define L1_NONE UINT32_MAX
 #define L1_TAG_SHIFT 48
 #define L1_STRIPE_SHIFT 38
@@ -318,6 +319,7 @@ struct l1 {
     _Atomic uint32_t mean_bytes; /* budget of an entry: as configured, then as l1_fit counted */
     uint32_t over_max;   /* longest value a plain set may write over another */
     uint32_t record_max; /* longest record in the log; longer ones keep key or value in a block */
+    uint32_t record_sure; /* up to it a record is in the log whatever stays empty behind it */
     uint32_t key_max;    /* keys up to this length always lie in the log */
     base_region arena_region, index_region, overflow_region, table_region, base_region_;
     size_t stripe_stride; /* address space of a stripe in the index, and in the overflow region */

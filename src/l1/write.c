@@ -681,6 +681,12 @@ CELLAR_PRIVATE bool l1_set_new(l1 *c, const l1_key *k, const void *value, size_t
            L1_OVER_DONE;
 }
 
+/* Return whether records of that size leave little of a segment empty. Else blocks hold more. */
+static bool l1_packs(const l1 *c, uint32_t size)
+{
+    return size <= c->record_sure || c->seg_bytes % size <= c->seg_bytes / 12;
+}
+
 /* Choose what lies in the log: everything if it is short enough; else a long key goes into a block,
  * then the value. */
 static unsigned l1_choose_form(const l1 *c, const l1_key *k, const l1_put_spec *p, l1_image *im)
@@ -693,7 +699,7 @@ static unsigned l1_choose_form(const l1 *c, const l1_key *k, const l1_put_spec *
         im->cell = (l1_cell *)(uintptr_t)p->value;
         return form;
     }
-    if (l1_layout(c, k, p, 0, c->record_max, im)) { return 0; }
+    if (l1_layout(c, k, p, 0, c->record_max, im) && l1_packs(c, im->rec.size)) { return 0; }
     if (apart != 0 && l1_layout(c, k, p, apart, c->record_max, im)) { return apart; }
     const bool fits = l1_layout(c, k, p, L1_FORM_BIG | apart, c->seg_bytes, im);
     BASE_REQUIRE(fits); /* a short key and all fields fit: see l1_open */

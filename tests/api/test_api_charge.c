@@ -126,8 +126,8 @@ static void store_that_pins_keep_above_its_budget_is_consistent(void)
 static void fewer_stripes_than_wanted_are_shown(void)
 {
     static const struct { uint64_t memory; uint64_t max_entries; uint32_t wanted, got; } rows[] = {
-        { 64 * MIB, 0, 16, 16 }, { 4 * MIB, 0, 1024, 2 }, { 64 * MIB, 256, 64, 4 },
-        { 4 * MIB, 0, 0, 2 }, /* the default is no wish */
+        { 64 * MIB, 0, 16, 16 }, { 4 * MIB, 0, 1024, 8 }, { 64 * MIB, 256, 64, 4 },
+        { 16 * MIB, 0, 64, 16 }, { 4 * MIB, 0, 0, 8 }, /* the default is no wish */
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char dump[16384], line[64];

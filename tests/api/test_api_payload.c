@@ -138,6 +138,22 @@ static void payload_is_60_percent_after_values_of_another_size(void)
     }
 }
 
+/* Such values fill a short segment badly. As blocks they share pages, and find the places that
+ * evictions leave. */
+static void values_of_some_KiB_fill_small_stores(void)
+{
+    static const struct { uint64_t budget; size_t len; } rows[] = {
+        {4u << 20, 2740}, {4u << 20, 3400}, {4u << 20, 4096}, {16u << 20, 4096},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const uint64_t held = payload_after(rows[i].budget, rows[i].len, rows[i].len, EVICTED);
+        if (!T_CHECK(held >= rows[i].budget / 10 * 8)) {
+            printf("# values of %zu: %" PRIu64 " of %" PRIu64 " bytes\n", rows[i].len, held,
+                   rows[i].budget);
+        }
+    }
+}
+
 static bool add_payload(const cellar_scan_entry *e, void *ctx)
 {
     *(uint64_t *)ctx += e->key_len + e->value_len;
@@ -190,4 +206,5 @@ static void payload_is_60_percent_after_any_earlier_values(void)
 
 T_MAIN("api_payload", T_CASE(payload_is_60_percent_for_any_value_size),
        T_ALONE(payload_is_60_percent_after_values_of_another_size),
+       T_CASE(values_of_some_KiB_fill_small_stores),
        T_ALONE(payload_is_60_percent_after_any_earlier_values))
