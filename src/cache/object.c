@@ -35,7 +35,8 @@ CELLAR_PRIVATE cellar_err cache_object_begin(cellar *c, const cellar_namespace_c
 {
     if (config->object == NULL) { return CELLAR_OK; }
     cache_store *s = c->store;
-    (void)base_opts_in(&c->object, sizeof c->object, config->object); /* checked before */
+    cellar_object_config of;
+    (void)base_opts_in(&of, sizeof of, config->object); /* checked before */
     l1_cells *o = base_load_acq(&s->cells);
     if (o == NULL) {
         sync_role_take(&s->attaching);
@@ -55,7 +56,7 @@ CELLAR_PRIVATE cellar_err cache_object_begin(cellar *c, const cellar_namespace_c
         sync_role_drop(&s->attaching);
     }
     if (o == NULL) { return CELLAR_E_NOMEM; }
-    const cellar_err err = l1_class_take(o, &c->object, &c->object_class);
+    const cellar_err err = l1_class_take(o, &of, &c->object_class);
     if (err != CELLAR_OK) {
         c->object_class = UINT32_MAX;
         return err;

@@ -156,7 +156,6 @@ struct cellar {
     /* the tier of its entries; NULL: none; set before its generation */
     const cache_tier *_Atomic tier;
     uint32_t object_class;  /* of its objects in the cells of the store; UINT32_MAX: bytes */
-    cellar_object_config object; /* constant */
     cache_policy_fn policy; /* with CACHE_CARRIES_POLICY; constant */
     bool no_disk;           /* constant; true: the disk stores and logs nothing of it */
     bool proof_stale;       /* with CACHE_PROOF: later it answers STALE; set before the bit */

@@ -410,6 +410,9 @@ CELLAR_PRIVATE cellar_err l1_cell_new(l1 *c, uint32_t class_number, void *object
 CELLAR_PRIVATE void l1_cell_drop(l1_cells *o, l1_cell *b); /* a count; may run free_fn */
 /* Drop the only count of an object that was not accepted: free_fn does not run. */
 CELLAR_PRIVATE void l1_cell_refuse(l1_cells *o, l1_cell *b);
+/* Free an object that is not charged; behind a free_fn that runs, if there is memory for a cell. */
+CELLAR_PRIVATE void l1_object_free(l1_cells *o, uint32_t class_number, void *object,
+                                   uint64_t charge);
 /* Describe a count of the caller as a hold. */
 CELLAR_PRIVATE void l1_held_counted(l1_cells *o, const l1_cell *b, cellar_held *out);
 /* Hold once more: OK; E_LIMIT, E_FORKED. */

@@ -238,7 +238,9 @@ typedef struct l1_freeing { /* a running free_fn, on the stack of its thread */
 /* Give up the charge and the cell of an object that is freed, or was not accepted. */
 static void l1_cell_end(l1_cells *o, l1_cell *b)
 {
-    base_uncharge(o->account, BASE_MOD_OBJECT, b->charge);
+    if ((base_load_rlx(&b->word) & L1_CELL_FREE) == 0) {
+        base_uncharge(o->account, BASE_MOD_OBJECT, b->charge);
+    }
     l1_free_push(o, b);
     l1_cells_drop(o);
 }
@@ -248,7 +250,7 @@ static void l1_free_call(void *arg)
     const l1_freeing *f = arg;
     const uint64_t w = base_load_rlx(&f->now->word);
     const unsigned cause = (unsigned)(w >> L1_CELL_CAUSE_SHIFT) & 255u;
-    const l1_class *const of = l1_class_at(f->o, w >> L1_CELL_CLASS_SHIFT);
+    const l1_class *const of = l1_class_at(f->o, L1_CELL_CLASS(w));
     sync_assert_none();
     if (cause == L1_CELL_REFUSED) { return; }
     of->free_fn((void *)(uintptr_t)base_load_rlx(&f->now->object), (size_t)f->now->charge,
@@ -345,10 +347,23 @@ CELLAR_PRIVATE void l1_cell_refuse(l1_cells *o, l1_cell *b)
     l1_cell_drop(o, b);
 }
 
+CELLAR_PRIVATE void l1_object_free(l1_cells *o, uint32_t class_number, void *object,
+                                   uint64_t charge)
+{
+    l1_cell *const b = l1_cell_take(o, class_number, object, charge);
+    if (b != NULL) {
+        (void)base_or_sc(&b->word, L1_CELL_FREE);
+        l1_cell_drop(o, b);
+    } else {
+        const l1_class *const of = l1_class_at(o, class_number);
+        of->free_fn(object, (size_t)charge, CELLAR_CAUSE_NONE, of->ctx);
+    }
+}
+
 /* Turn the holds in slots that name the cell into counts. The caller has a count. */
 static void l1_holds_count(l1_cells *o, l1_cell *b)
 {
-    const uint64_t name = (l1_cell_number(o, b) + 1) << 1, pages = base_load_acq(&o->pages);
+    const uint64_t name = (l1_cell_number(o, b) + 1) << 1, pages = base_load_sc(&o->pages);
     const uint32_t threads = pages != 0 ? base_thread_count() : 0;
     for (uint32_t t = 1; t < threads; t++) {
         if ((pages >> t / L1_LINES_PAGE & 1) == 0) { continue; }

@@ -16,6 +16,8 @@
 #define L1_CELL_LINKS(w) ((uint32_t)((w) >> 32) & 255u)
 #define L1_CELL_CAUSE_SHIFT 40
 #define L1_CELL_CLASS_SHIFT 48
+#define L1_CELL_CLASS(w) ((w) >> L1_CELL_CLASS_SHIFT & 0x7fffu)
+#define L1_CELL_FREE (UINT64_C(1) << 63) /* its charge does not count in the budget */
 #define L1_CELL_REFUSED 255u /* cause: the object stays with the caller, free_fn does not run */
 #define L1_CELL_COUNT_MOST 0xffff0000u /* holders come in by steps of one: no thread passes it */
 

@@ -111,7 +111,7 @@ CELLAR_PRIVATE cellar_err l1_pin(l1 *c, const l1_key *k, l1_pin_ref *out, unsign
             err = l1_judge(c, pos, r, flags & L1_NOT_DUE);
             if (!locked && !l1_unchanged(p.primary, p.ver)) { continue; }
         }
-        if (err == CELLAR_OK && out->value == NULL && len != 0) { err = CELLAR_E_TYPE; }
+        if (err == CELLAR_OK && out->value == NULL) { err = CELLAR_E_TYPE; } /* an object */
         if (err == CELLAR_OK) {
             const bool big = (r->w0 & L1_W0_BIG) != 0;
             pin = l1_pin_take(c, memory, false);

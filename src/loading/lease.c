@@ -318,8 +318,8 @@ static void cache_fulfil(struct cellar_load *ld, cache_plan *plan, const cellar_
 }
 
 CELLAR_PRIVATE cellar_err cache_lease_end(cellar *c, cellar_lease *lease, const void *value,
-                                          size_t value_len, flight_bytes *bytes, bool *taken,
-                                          const cellar_set_opts *o)
+                                          size_t value_len, flight_bytes **object,
+                                          cellar_err failed, const cellar_set_opts *o)
 {
     const uint32_t banned = CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT |
                             CELLAR_ONLY_IF_VERSION | CELLAR_KEEP_TTL | CELLAR_DURABLE;
@@ -337,10 +337,12 @@ CELLAR_PRIVATE cellar_err cache_lease_end(cellar *c, cellar_lease *lease, const 
     struct cellar_load *ld = &m.ld;
     if (none) {
         ld->r.said = CACHE_REPORTED_NONE;
-    } else if (bytes != NULL) {
+    } else if (failed != CELLAR_OK) {
+        ld->r.setter_err = failed;
+    } else if (object != NULL) {
         ld->r.said = CACHE_REPORTED_VALUE;
-        ld->r.value = bytes;
-        *taken = true;
+        ld->r.value = *object;
+        *object = NULL;
     } else {
         (void)cellar_load_value(ld, value, value_len);
     }
@@ -370,7 +372,7 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
     }
     const bool none = o != NULL && (o->flags & CELLAR_NEGATIVE) != 0;
     if (cache_is_closed(c) || (cache_no_bytes(c) && !none)) { return cache_closed(c); }
-    return cache_lease_end(c, lease, value, value_len, NULL, NULL, o);
+    return cache_lease_end(c, lease, value, value_len, NULL, CELLAR_OK, o);
 }
 
 CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32_t loader_err)

@@ -166,10 +166,11 @@ CELLAR_PRIVATE cellar_err cache_report_object(struct cellar_load *ld, void *obje
         if (it->value != NULL) { return CELLAR_OK; }
         err = cache_report_error(it, b != NULL ? CELLAR_E_NOMEM : err);
     }
+    l1_cells *const cells = base_load_acq(&c->store->cells);
     if (b != NULL) {
-        l1_cell_drop(base_load_acq(&c->store->cells), b);
+        l1_cell_drop(cells, b);
     } else {
-        c->object.free_fn(object, charge, CELLAR_CAUSE_NONE, c->object.ctx);
+        l1_object_free(cells, c->object_class, object, charge);
     }
     return err;
 }

@@ -185,11 +185,11 @@ CELLAR_PRIVATE cellar_err cache_lease_begin(cellar *c, const void *key, size_t k
                                             const cellar_load_opts *o,
                                             const cellar_subscriber *waiter, cellar_lease *lease,
                                             cellar_result *out);
-/* Fulfill a lease with a value, or with the bytes of an object: `bytes`, and *taken if the lease
- * has them. */
+/* Fulfill a lease with a value, or with the bytes of an object; *object is NULL if the lease has
+ * them. failed: there is neither; the lease is released with that code. */
 CELLAR_PRIVATE cellar_err cache_lease_end(cellar *c, cellar_lease *lease, const void *value,
-                                          size_t value_len, flight_bytes *bytes, bool *taken,
-                                          const cellar_set_opts *o);
+                                          size_t value_len, flight_bytes **object,
+                                          cellar_err failed, const cellar_set_opts *o);
 
 /* ---- load_plan.c ---- */
 

@@ -83,19 +83,21 @@ CELLAR_API cellar_err cellar_object_lease_fulfill(cellar *c, cellar_lease *lease
     }
     l1_cell *b;
     cellar_err err = l1_cell_new(c->l1, c->object_class, object, charge, &b);
-    if (err != CELLAR_OK) { return cache_cell_failed(c, err); }
     l1_cells *const cells = base_load_acq(&c->store->cells);
-    flight_bytes *const bytes = cache_cell_bytes(c->store, b, charge);
+    flight_bytes *bytes = err == CELLAR_OK ? cache_cell_bytes(c->store, b, charge) : NULL;
     if (bytes == NULL) {
-        l1_cell_refuse(cells, b);
-        return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_object_lease_fulfill: no memory");
+        if (err == CELLAR_OK) {
+            l1_cell_refuse(cells, b);
+            err = CELLAR_E_NOMEM;
+        }
+        const cellar_err said = cache_lease_end(c, lease, NULL, charge, NULL, err, o);
+        return said == err ? cache_cell_failed(c, err) : said;
     }
     const bool counted = l1_cell_count(b); /* one for this call, whatever becomes of the bytes */
     BASE_ASSERT(counted);
     (void)counted;
-    bool taken = false;
-    err = cache_lease_end(c, lease, NULL, charge, bytes, &taken, o);
-    if (!taken) { flight_bytes_drop(bytes); }
+    err = cache_lease_end(c, lease, NULL, charge, &bytes, CELLAR_OK, o);
+    flight_bytes_drop(bytes);
     if (err < 0) { l1_cell_refuse(cells, b); } else { l1_cell_drop(cells, b); }
     return err;
 }
@@ -105,6 +107,7 @@ CELLAR_API cellar_err cellar_load_object(cellar_load *load, void *object, size_t
     if (load == NULL || object == NULL || load->call == NULL) { return CELLAR_E_INVAL; }
     cellar *c = load->call->c;
     if (c->object_class == UINT32_MAX) { return CELLAR_E_TYPE; }
+    if (cache_is_forked(c)) { return CELLAR_E_FORKED; }
     return cache_report_object(load, object, charge);
 }
 

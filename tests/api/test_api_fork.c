@@ -522,6 +522,45 @@ static void child_of_a_parent_inside_a_load_waits_for_nothing(void)
     api_shut(c);
 }
 
+static int freed_in_child;
+static void count_in_child(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)object, (void)charge, (void)why, (void)ctx;
+    freed_in_child++;
+}
+
+static cellar_err fork_and_report(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len;
+    fflush(stdout);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        REFUSED(cellar_load_object(load, ctx, 1));
+        T_EQ_I64(freed_in_child, 0);
+        fflush(stdout);
+        _exit(t_failed());
+    }
+    await_child(pid);
+    return cellar_load_object(load, ctx, 1);
+}
+
+static void child_of_a_loader_reports_no_object(void)
+{
+    cellar_namespace_config o = cellar_namespace_config_default();
+    cellar_object_config oc = cellar_object_config_default();
+    cellar *ns, *c = api_open(4u << 20);
+    cellar_held h;
+    int object;
+    oc.free_fn = count_in_child;
+    o.object = &oc;
+    T_REQUIRE(cellar_namespace_open(c, "things", &o, &ns) == CELLAR_OK);
+    T_EQ_I64(cellar_object_get_or_load(ns, "k", 1, NULL, fork_and_report, &object, &h), CELLAR_OK);
+    cellar_object_release(&h);
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
+    api_shut(c);
+    T_EQ_I64(freed_in_child, 1);
+}
+
 /* ---- opens and closes during a fork ---- */
 
 static _Atomic int stop;
@@ -682,6 +721,7 @@ static void grandchild_is_refused_by_both_stores(void)
 
 T_MAIN("api_fork", T_CASE(each_call_on_an_object_of_the_parent_is_refused),
        T_CASE(child_of_a_parent_inside_a_load_waits_for_nothing),
+       T_CASE(child_of_a_loader_reports_no_object),
        T_CASE(fork_during_opens_and_closes_marks_every_store),
        T_CASE(lock_of_the_disk_ends_with_the_parent),
        T_CASE(handler_from_before_the_first_call_is_refused),

@@ -352,6 +352,12 @@ static void calls_of_bytes_and_of_objects_refuse_each_other(void)
     T_EQ_I64(cellar_increment(ns, "k", 1, 1, 0, NULL, &n), CELLAR_E_TYPE);
     T_EQ_I64(cellar_value_damaged(ns, "k", 1, "v", 1), CELLAR_E_TYPE);
     T_EQ_I64(cellar_get_or_load(ns, "k", 1, NULL, NULL, NULL, &r), CELLAR_E_TYPE);
+    cellar_delete_opts d = cellar_delete_opts_default();
+    d.old_value = &value;
+    d.old_value_len = &len;
+    T_EQ_I64(put(ns, "empty", 0), CELLAR_OK);
+    T_EQ_I64(cellar_delete_with(ns, "empty", 5, &d), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_contains(ns, "empty", 5), CELLAR_OK);
     T_EQ_I64(cellar_contains(ns, "k", 1), CELLAR_OK);
     cellar_entry_info info = cellar_entry_info_default();
     T_EQ_I64(cellar_entry_info_get(ns, "k", 1, 0, &info), CELLAR_OK);
@@ -439,6 +445,26 @@ static void loads_and_leases_hand_out_holds(void)
     T_EQ_I64(cellar_object_lease_fulfill(ns, &lease, t, 41, NULL), CELLAR_INVALIDATED);
     T_EQ_U64(atomic_load(&freed), 6);
     drop(&h);
+    /* an object that is refused: the lease ends, the object stays with the caller */
+    T_EQ_I64(cellar_object_lease_acquire(ns, "u", 1, NULL, NULL, &lease, &other), CELLAR_LEASED);
+    t = new_thing(3u << 20);
+    T_EQ_I64(cellar_object_lease_fulfill(ns, &lease, t, 3u << 20, NULL), CELLAR_E_TOOBIG);
+    T_CHECK(lease.opaque[0] == 0);
+    T_EQ_I64(cellar_object_lease_fulfill(ns, &lease, t, 3u << 20, NULL), CELLAR_E_LEASE);
+    T_EQ_I64(cellar_object_lease_acquire(ns, "u", 1, NULL, NULL, &lease, &other), CELLAR_LEASED);
+    T_EQ_I64(cellar_lease_release(ns, &lease, -1), CELLAR_OK);
+    forget(t);
+    /* PIN pins no object: a hit without the short path, charge 0 */
+    cellar_load_opts pins = cellar_load_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
+    pins.flags = CELLAR_LOAD_PIN;
+    so.user_flags = 1;
+    t = new_thing(0);
+    T_EQ_I64(cellar_object_set(ns, "p", 1, t, 0, &so), CELLAR_OK);
+    T_EQ_I64(cellar_object_get_or_load(ns, "p", 1, &pins, load_thing, NULL, &h), CELLAR_OK);
+    T_CHECK(h.object == t);
+    hold(&h);
+    drop(&h);
     /* stale: the old object while the load fails */
     cellar_load_opts lo = cellar_load_opts_default();
     lo.ttl_ms = 10;
@@ -454,6 +480,47 @@ static void loads_and_leases_hand_out_holds(void)
     hold(&h);
     drop(&h);
     end(c, ns);
+}
+
+static unsigned free_depth, free_deepest;
+static cellar *free_deletes; /* free_fn deletes keys of this namespace */
+static void free_in_steps(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)object, (void)charge, (void)why;
+    if (++free_depth > free_deepest) { free_deepest = free_depth; }
+    ++*(unsigned *)ctx;
+    (void)cellar_delete(free_deletes, "other", 5);
+    free_depth--;
+}
+
+static cellar_err load_too_big(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len;
+    return cellar_load_object(load, ctx, 3u << 20);
+}
+
+static void free_fn_of_a_refused_object_runs_alone(void)
+{
+    cellar_namespace_config o = cellar_namespace_config_default();
+    cellar_object_config oc = cellar_object_config_default();
+    cellar *c = api_open(4u << 20);
+    cellar_held h;
+    cellar_stats st = cellar_stats_default();
+    unsigned frees = 0;
+    free_deepest = 0;
+    oc.free_fn = free_in_steps;
+    oc.ctx = &frees;
+    o.object = &oc;
+    T_REQUIRE(cellar_namespace_open(c, "steps", &o, &free_deletes) == CELLAR_OK);
+    T_EQ_I64(cellar_object_set(free_deletes, "other", 5, &o, 1, NULL), CELLAR_OK);
+    T_EQ_I64(cellar_object_get_or_load(free_deletes, "k", 1, NULL, load_too_big, &oc, &h),
+             CELLAR_E_TOOBIG);
+    T_EQ_U64(frees, 2);
+    T_EQ_U64(free_deepest, 1);
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_CHECK(st.used_bytes <= 4u << 20); /* no charge was taken, none is given back */
+    T_EQ_I64(cellar_namespace_close(free_deletes), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
 static void free_fn_inside_free_fn_waits(void)
@@ -548,4 +615,5 @@ T_MAIN("api_objects", T_CASE(each_end_of_an_entry_frees_its_object_once),
        T_CASE(root_holds_objects_and_long_keys_do),
        T_CASE(calls_of_bytes_and_of_objects_refuse_each_other),
        T_CASE(loads_and_leases_hand_out_holds), T_CASE(free_fn_inside_free_fn_waits),
+       T_CASE(free_fn_of_a_refused_object_runs_alone),
        T_CASE(objects_are_freed_once_beside_threads))
