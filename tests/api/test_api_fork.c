@@ -627,11 +627,11 @@ static void parent_dies(int told)
     const settings cfg = disk_config();
     cellar *c = NULL;
     if (settings_open(&cfg, &c) != CELLAR_OK) { _exit(1); }
-    const pid_t child = fork();
-    if (child == 0) {
+    if (fork() == 0) { /* the files of the parent are closed by now */
+        const pid_t self = getpid();
+        if (write(told, &self, sizeof self) != sizeof self) { _exit(3); }
         for (;;) { pause(); }
     }
-    if (write(told, &child, sizeof child) != sizeof child) { _exit(3); }
     (void)raise(SIGKILL);
 }
 
