@@ -109,6 +109,17 @@ CELLAR_PRIVATE void resp_wake(resp_client *c)
     r->pending_end = &c->pending_next;
 }
 
+CELLAR_PRIVATE resp_client *resp_chain(cellar_resp *r, uint32_t flag)
+{
+    resp_client *chain = NULL;
+    for (resp_client *c = r->first; c != NULL; c = c->next) {
+        if (!(c->flags & flag)) { continue; }
+        c->chain_next = chain;
+        chain = c;
+    }
+    return chain;
+}
+
 CELLAR_PRIVATE resp_out resp_out_take(resp_client *c)
 {
     const resp_out part = { c->out_first, c->out_last, c->out_bytes, c->out_pinned };

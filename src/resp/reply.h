@@ -63,6 +63,9 @@ CELLAR_PRIVATE void resp_fail(resp_client *c, cellar_err err);
 
 /* Let the loop look at a client in this step: it has output, or it ends. */
 CELLAR_PRIVATE void resp_wake(resp_client *c);
+/* Chain the clients of Redis with a flag by chain_next. The list of all clients changes while they
+ * are written to: room for a reply may send those of others. */
+CELLAR_PRIVATE resp_client *resp_chain(cellar_resp *r, uint32_t flag);
 /* Replies that are not in the output of a client. */
 typedef struct resp_out {
     resp_block *first, *last;

@@ -53,11 +53,10 @@ CELLAR_PRIVATE void resp_monitor_show(const resp_client *c, const cellar_bytes *
     }
     base_text_put(&t, "\r\n", 2);
     BASE_ASSERT(t.len < sizeof line);
-    for (resp_client *to = c->of->first; to != NULL; to = to->next) {
-        if (to->flags & RESP_C_MONITOR) {
-            resp_put(to, line, t.len);
-            resp_wake(to);
-        }
+    resp_client *to = resp_chain(c->of, RESP_C_MONITOR);
+    for (; to != NULL; to = to->chain_next) {
+        resp_put(to, line, t.len);
+        resp_wake(to);
     }
 }
 

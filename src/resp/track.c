@@ -116,8 +116,9 @@ static void resp_message_end(resp_client *to, uint32_t muted)
 static void resp_announce_all(cellar_resp *r)
 {
     uint32_t muted;
-    for (const resp_client *c = r->first; c != NULL; c = c->next) {
-        resp_client *to = c->flags & RESP_C_TRACKING ? resp_message_begin(c, &muted) : NULL;
+    const resp_client *c = resp_chain(r, RESP_C_TRACKING);
+    for (; c != NULL; c = c->chain_next) {
+        resp_client *to = resp_message_begin(c, &muted);
         if (to == NULL) { continue; }
         if (to->protocol < 3) { resp_null_array(to); } else { resp_null(to); }
         resp_message_end(to, muted);
@@ -162,8 +163,8 @@ static resp_client *resp_changes_count(cellar_resp *r)
                 if (!resp_hears_change(c, &change)) { continue; }
                 if (c->changes++ == 0) {
                     *end = c;
-                    end = &c->changed_next;
-                    c->changed_next = NULL;
+                    end = &c->chain_next;
+                    c->chain_next = NULL;
                 }
             }
         }
@@ -200,7 +201,7 @@ CELLAR_PRIVATE void resp_announce(cellar_resp *r)
     }
     if (t->used == 0) { return; }
     for (resp_client *c = resp_changes_count(r), *next; c != NULL; c = next) {
-        next = c->changed_next;
+        next = c->chain_next;
         resp_changes_put(c);
     }
     t->used = 0;

@@ -222,7 +222,7 @@ struct resp_client {
     resp_client *redirect;       /* hears in its place; NULL: it is gone, or there is none */
     uint32_t redirects;          /* clients that redirect to this one */
     uint64_t changes;            /* for the message that resp_announce writes */
-    resp_client *changed_next;
+    resp_client *chain_next;     /* of resp_chain, or clients with changes */
     resp_walk *walk;             /* a scan that runs in slices; no request runs before its end */
     /* texts */
     char name[RESP_NAME_MAX + 1];

@@ -262,6 +262,41 @@ static void clears_are_heard_as_nil(void)
     port_end();
 }
 
+#define MANY 100 /* clients; each message needs a block of 16 KiB, all of them more than the share */
+
+static void small_share(cellar_resp_config *o)
+{
+    writable_too(o);
+    o->resp_buffer_bytes = 1u << 20;
+}
+
+/* Room for the messages sends some of them, which changes the order of all clients. */
+static void many_hear_once(const char *begin, const char *what)
+{
+    int many[MANY];
+    port_begin_with(small_share);
+    const int a = peer();
+    for (int i = 0; i < MANY; i++) {
+        many[i] = peer_connect();
+        T_CHECK(tell_text(many[i], begin));
+    }
+    port_run();
+    for (int i = 0; i < MANY; i++) { (void)heard(many[i]); }
+    T_EQ_STR(ask(a, "FLUSHDB\r\n"), "+OK\r\n");
+    for (int i = 0; i < MANY; i++) {
+        const char *const first = strstr(heard(many[i]), what);
+        T_CHECK(first != NULL && strstr(first + 1, what) == NULL);
+        close(many[i]);
+    }
+    port_done(a);
+}
+
+static void many_clients_hear_each_message_once(void)
+{
+    many_hear_once("HELLO 3\r\nCLIENT TRACKING ON BCAST\r\n", "invalidate\r\n_\r\n");
+    many_hear_once("MONITOR\r\n", "\"FLUSHDB\"\r\n");
+}
+
 static void resp3_client_hears_pushes_between_replies(void)
 {
     port_begin_with(with_shared);
@@ -492,7 +527,8 @@ T_MAIN("cellar_resp_shared", T_CASE(database_0_is_a_store_of_its_own),
        T_CASE(full_table_of_control_keys_refuses_new_ones),
        T_CASE(change_is_heard_by_clients_with_its_prefix), T_CASE(repeated_on_adds_prefixes),
        T_CASE(noloop_hides_own_changes_alone), T_CASE(eviction_and_end_of_life_are_heard),
-       T_CASE(clears_are_heard_as_nil), T_CASE(resp3_client_hears_pushes_between_replies),
+       T_CASE(clears_are_heard_as_nil),
+       T_CASE(many_clients_hear_each_message_once), T_CASE(resp3_client_hears_pushes_between_replies),
        T_CASE(redirection_ends_with_its_target), T_CASE(client_that_never_reads_is_closed),
        T_CASE(changes_without_memory_are_heard_as_nil),
        T_CASE(wait_has_no_replica_to_wait_for), T_CASE(info_tells_of_the_shared_store),
