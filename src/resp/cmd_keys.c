@@ -198,7 +198,7 @@ RESP_CALL(resp_cmd_dbsize)
 {
     resp_walk *w = resp_walk_new(c, argv, argc, resp_dbsize_reply);
     if (w == NULL) { return; }
-    w->list.counts_only = true;
+    w->list.no_bytes = w->list.no_objects = true;
     resp_walk_start(c, w);
 }
 
@@ -240,7 +240,8 @@ RESP_CALL(resp_cmd_scan)
     resp_key_list l = { .of = c->of, .match = o.match, .most_seen = (uint64_t)o.count };
     const uint64_t buckets = BASE_MIN((uint64_t)o.count, RESP_SCAN_BUCKETS_MAX / 10) * 10;
     if (o.match.data != NULL && resp_match_all(o.match)) { l.match.data = NULL; }
-    l.counts_only = o.type.data != NULL && !resp_is(&o.type, "string");
+    l.no_bytes = o.type.data != NULL && !resp_is(&o.type, "string");
+    l.no_objects = o.type.data != NULL && !resp_is(&o.type, "object");
     if (resp_scan_some(c, ns, &cursor, NULL, buckets, &l)) {
         char text[24];
         resp_array(c, 2);

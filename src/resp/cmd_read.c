@@ -31,7 +31,8 @@ RESP_CALL(resp_cmd_strlen)
     cellar *ns = resp_ns(c);
     if (ns == NULL) { return; }
     cellar_entry_info info;
-    const cellar_err err = resp_info(c, ns, argv[1], &info);
+    cellar_err err = resp_info(c, ns, argv[1], &info);
+    if (err == CELLAR_OK && info.kind == CELLAR_KIND_OBJECT) { err = CELLAR_E_TYPE; }
     if (err < 0) {
         resp_fail(c, err);
     } else {

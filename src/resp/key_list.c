@@ -133,9 +133,10 @@ CELLAR_PRIVATE bool resp_key_seen(const cellar_scan_entry *e, void *ctx)
 {
     resp_key_list *l = ctx;
     const cellar_bytes key = { e->key, e->key_len };
-    if (e->kind != CELLAR_KIND_VALUE && e->kind != CELLAR_KIND_OBJECT) { return true; }
+    const bool object = e->kind == CELLAR_KIND_OBJECT;
+    if (e->kind != CELLAR_KIND_VALUE && !object) { return true; }
     l->seen++;
-    if (!l->counts_only && !l->full && resp_key_wanted(l, key)) {
+    if (!(object ? l->no_objects : l->no_bytes) && !l->full && resp_key_wanted(l, key)) {
         l->full = !resp_key_add(l, key);
     }
     return !l->full && l->seen < l->most_seen && base_tsc_ns() < l->end_ns;

@@ -21,7 +21,7 @@ typedef struct resp_key_list {
     uint64_t end_ns;          /* or at this time, base_tsc_ns */
     uint64_t stalled_ns;      /* since then the disk does not answer; 0: it does */
     uint64_t draw;            /* not 0: the list keeps one of the keys, drawn with this number */
-    bool counts_only;         /* the list stays empty */
+    bool no_bytes, no_objects; /* keys of such values are counted, but not in the list */
     bool distinct;            /* a key that comes again is not added */
     bool full;                /* no memory */
 } resp_key_list;

@@ -6,6 +6,8 @@
 #include "tests/support/bloom_kit.h"
 #include "tests/support/port_kit.h"
 
+#include "cellar_object.h"
+
 T_ONE_THREAD;
 
 #define RELEASE   "c3f8721cbb97f72bc19e972846bd7aaf91901658"
@@ -482,7 +484,47 @@ static void figures_of_the_store_are_complete(void)
     rk_close(&k);
 }
 
-T_MAIN("resp_commands_own", T_CASE(policy_reload_reads_the_file_of_the_port),
+/* ---- Objects --------------------------------------------------------------------------------- */
+
+static void count_free(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)object, (void)charge, (void)why;
+    ++*(unsigned *)ctx;
+}
+
+static void objects_are_listed_and_are_no_strings(void)
+{
+    resp_kit k;
+    rk_open(&k, true);
+    unsigned frees = 0;
+    cellar *ns = NULL;
+    cellar_object_config oc = cellar_object_config_default();
+    cellar_namespace_config o = cellar_namespace_config_default();
+    oc.free_fn = count_free;
+    oc.ctx = &frees;
+    o.object = &oc;
+    T_REQUIRE(cellar_namespace_open(k.store, "db1", &o, &ns) == CELLAR_OK);
+    T_EQ_I64(cellar_object_set(ns, "k", 1, &k, 100, NULL), CELLAR_OK);
+#define WRONG "-WRONGTYPE Operation against a key holding the wrong kind of value"
+    static const char *const talk[][2] = {
+        { "SET s 1", "+OK" }, { "SCAN 0 TYPE object COUNT 1000", "[0 []]" },
+        { "SELECT 1", "+OK" }, { "TYPE k", "+object" }, { "EXISTS k", ":1" }, { "TTL k", ":-1" },
+        { "SCAN 0 COUNT 1000", "[0 [k]]" }, { "SCAN 0 TYPE object COUNT 1000", "[0 [k]]" },
+        { "SCAN 0 TYPE string COUNT 1000", "[0 []]" }, { "KEYS *", "[k]" }, { "DBSIZE", ":1" },
+        { "GET k", WRONG }, { "STRLEN k", WRONG }, { "SET k v", WRONG }, { "APPEND k v", WRONG },
+        { "INCR k", WRONG }, { "GETRANGE k 0 1", WRONG }, { "RENAME k q", WRONG },
+        { "COPY k q", WRONG }, { "GETDEL k", WRONG }, { "SETEX k 10 v", WRONG },
+        { "EXPIRE k 100", ":1" }, { "TTL k", ":100" }, { "EXISTS k q", ":1" }, { "DEL k", ":1" },
+        { "TYPE k", "+none" },
+    };
+    RK_TALK(&k, talk);
+#undef WRONG
+    T_EQ_U64(frees, 1);
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
+    rk_close(&k);
+}
+
+T_MAIN("resp_commands_own", T_CASE(objects_are_listed_and_are_no_strings), T_CASE(policy_reload_reads_the_file_of_the_port),
        T_CASE(info_has_what_clients_read),
        T_CASE(info_counts_keys_with_a_ttl), T_CASE(settings_take_effect),
        T_CASE(wrong_settings_change_nothing), T_CASE(object_and_memory_describe_an_entry),
