@@ -772,6 +772,8 @@ static void row_listen(void)
 {
     const unsigned at = draw(4);
     cellar *c = atomic_load(&world.space[draw(CALLS_SPACES)].c);
+    /* A listener may wait for a thread of the library: that one must not wait for the listener. */
+    if (calls_actor_of_thread()->number == CALLS_THREADS) { return; }
     uint64_t id = atomic_exchange(&calls_listeners[at], 0);
     if (id != 0) { (void)told(world.store, CALL(cellar_listener_remove)(world.store, id)); }
     if (c == NULL || chance(50)) { return; }
