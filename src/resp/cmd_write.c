@@ -135,8 +135,8 @@ static void resp_take_key(resp_client *c, cellar *ns, cellar_bytes key)
     size_t len = 0;
     if (ns == c->of->shared.store) { /* no other thread comes between */
         bool gone;
-        (void)resp_bulk_value(c, ns, key.data, key.len);
-        (void)resp_delete(c, ns, key, &gone);
+        const cellar_err err = resp_bulk_value(c, ns, key.data, key.len);
+        if (err == CELLAR_OK) { (void)resp_delete(c, ns, key, &gone); }
         return;
     }
     cellar_delete_opts o = cellar_delete_opts_default();

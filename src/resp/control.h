@@ -15,7 +15,7 @@ CELLAR_PRIVATE bool resp_is_control(cellar_bytes key);
 /* Find a key that has not expired. NULL: none. */
 CELLAR_PRIVATE resp_control *resp_control_find(cellar_resp *r, cellar_bytes key);
 CELLAR_PRIVATE cellar_bytes resp_control_value(const resp_control *k);
-/* Return the life that a key has left; CELLAR_TTL_NONE: no end. */
+/* Return the life that a key has left, from 1; CELLAR_TTL_NONE: no end. */
 CELLAR_PRIVATE int64_t resp_control_ttl(const cellar_resp *r, const resp_control *k);
 /* Write a value. ttl_ms from 1, or CELLAR_TTL_NONE. Return OK or E_SPACE: the table is full, and
  * nothing has changed. */

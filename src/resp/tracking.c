@@ -73,16 +73,16 @@ CELLAR_PRIVATE void resp_tracking_call(resp_client *c, const cellar_bytes *argv,
         const bool begins = !(c->flags & RESP_C_TRACKING);
         bool fine = true;
         c->of->tracking.clients += begins;
-        c->flags &= ~(RESP_C_NOLOOP | RESP_C_REDIRECT);
-        c->flags |= RESP_C_TRACKING | (w.no_loop ? RESP_C_NOLOOP : 0) |
-                    (w.redirects ? RESP_C_REDIRECT : 0);
-        resp_redirect_set(c, w.redirect);
+        c->flags |= RESP_C_TRACKING;
         for (uint32_t i = 3; i < argc && fine; i++) {
             if (resp_is(&argv[i], "redirect")) { i++; }
             if (resp_is(&argv[i], "prefix")) { fine = resp_prefix_add(c, &argv[++i]); }
         }
         if (fine && w.prefixes == 0) { fine = resp_prefix_add(c, &every); }
-        if (fine) {
+        if (fine) { /* else a client that tracks goes on as before */
+            c->flags &= ~(RESP_C_NOLOOP | RESP_C_REDIRECT);
+            c->flags |= (w.no_loop ? RESP_C_NOLOOP : 0) | (w.redirects ? RESP_C_REDIRECT : 0);
+            resp_redirect_set(c, w.redirect);
             resp_ok(c);
         } else if (begins) {
             resp_tracking_off(c);

@@ -222,6 +222,21 @@ static void noloop_hides_own_changes_alone(void)
     port_done(a);
 }
 
+static void refused_on_changes_nothing(void)
+{
+    char text[128];
+    port_begin_with(with_shared);
+    const worker w = worker_of("PREFIX app:");
+    (void)snprintf(text, sizeof text, "CLIENT TRACKING ON BCAST PREFIX app:1 NOLOOP REDIRECT %ld\r\n",
+                   w.id);
+    T_CHECK(strncmp(ask(w.data, text), "-ERR Prefix 'app:1' overlaps", 28) == 0);
+    T_CHECK(strncmp(ask(w.data, "CLIENT TRACKING ON BCAST\r\n"), "-ERR Prefix ''", 14) == 0);
+    T_EQ_STR(ask(w.data, "SET app:1 v\r\n"), "+OK\r\n");
+    T_EQ_STR(heard(w.hears), ONE("5", "app:1"));
+    worker_end(w);
+    port_end();
+}
+
 static void eviction_and_end_of_life_are_heard(void)
 {
     port_begin_with(with_shared);
@@ -526,7 +541,8 @@ T_MAIN("cellar_resp_shared", T_CASE(database_0_is_a_store_of_its_own),
        T_CASE(flood_of_values_evicts_no_control_key),
        T_CASE(full_table_of_control_keys_refuses_new_ones),
        T_CASE(change_is_heard_by_clients_with_its_prefix), T_CASE(repeated_on_adds_prefixes),
-       T_CASE(noloop_hides_own_changes_alone), T_CASE(eviction_and_end_of_life_are_heard),
+       T_CASE(noloop_hides_own_changes_alone), T_CASE(refused_on_changes_nothing),
+       T_CASE(eviction_and_end_of_life_are_heard),
        T_CASE(clears_are_heard_as_nil),
        T_CASE(many_clients_hear_each_message_once), T_CASE(resp3_client_hears_pushes_between_replies),
        T_CASE(redirection_ends_with_its_target), T_CASE(client_that_never_reads_is_closed),
