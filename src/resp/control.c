@@ -82,7 +82,8 @@ CELLAR_PRIVATE cellar_bytes resp_control_value(const resp_control *k)
 
 CELLAR_PRIVATE int64_t resp_control_ttl(const cellar_resp *r, const resp_control *k)
 {
-    return k->ends_ms == INT64_MAX ? CELLAR_TTL_NONE : BASE_MAX(k->ends_ms - resp_control_now(r), 1);
+    if (k->ends_ms == INT64_MAX) { return CELLAR_TTL_NONE; }
+    return BASE_MAX(k->ends_ms - resp_control_now(r), 1);
 }
 
 CELLAR_PRIVATE void resp_control_touch(cellar_resp *r, resp_control *k, int64_t ttl_ms)
