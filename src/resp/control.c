@@ -26,6 +26,7 @@ BASE_SIZE_BEGIN
 struct resp_control {
     UT_hash_handle hh;
     int64_t ends_ms;       /* port clock; INT64_MAX: no end */
+    uint64_t version;      /* another one after each change */
     size_t key_len, value_len, value_cap;
     unsigned char bytes[]; /* key, value */
 };
@@ -80,6 +81,8 @@ CELLAR_PRIVATE cellar_bytes resp_control_value(const resp_control *k)
     return (cellar_bytes){ k->bytes + k->key_len, k->value_len };
 }
 
+CELLAR_PRIVATE uint64_t resp_control_version(const resp_control *k) { return k->version; }
+
 CELLAR_PRIVATE int64_t resp_control_ttl(const cellar_resp *r, const resp_control *k)
 {
     if (k->ends_ms == INT64_MAX) { return CELLAR_TTL_NONE; }
@@ -88,6 +91,7 @@ CELLAR_PRIVATE int64_t resp_control_ttl(const cellar_resp *r, const resp_control
 
 CELLAR_PRIVATE void resp_control_touch(cellar_resp *r, resp_control *k, int64_t ttl_ms)
 {
+    k->version = ++r->shared.last_version;
     k->ends_ms = ttl_ms == CELLAR_TTL_NONE ? INT64_MAX
                                            : base_add_sat(resp_control_now(r), ttl_ms);
 }

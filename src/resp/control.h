@@ -15,6 +15,8 @@ CELLAR_PRIVATE bool resp_is_control(cellar_bytes key);
 /* Find a key that has not expired. NULL: none. */
 CELLAR_PRIVATE resp_control *resp_control_find(cellar_resp *r, cellar_bytes key);
 CELLAR_PRIVATE cellar_bytes resp_control_value(const resp_control *k);
+/* Return a number from 1 that each write and each new TTL of a key changes. */
+CELLAR_PRIVATE uint64_t resp_control_version(const resp_control *k);
 /* Return the life that a key has left, from 1; CELLAR_TTL_NONE: no end. */
 CELLAR_PRIVATE int64_t resp_control_ttl(const cellar_resp *r, const resp_control *k);
 /* Write a value. ttl_ms from 1, or CELLAR_TTL_NONE. Return OK or E_SPACE: the table is full, and

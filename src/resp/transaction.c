@@ -12,6 +12,7 @@
 
 #include "cellar_entry.h"
 #include "resp/calls.h"
+#include "resp/control.h"
 #include "resp/queue.h"
 
 #define RESP_WATCH_SLACK_MS 10 /* between the clocks of the port and the store */
@@ -57,6 +58,11 @@ static cellar_err resp_watched_read(cellar_resp *r, uint32_t db, const void *key
     *version = 0;
     *ends_ms = INT64_MAX;
     if (ns == NULL) { return err; }
+    if (ns == r->shared.store && resp_is_control((cellar_bytes){ key, key_len })) {
+        const resp_control *k = resp_control_find(r, (cellar_bytes){ key, key_len });
+        if (k != NULL) { *version = resp_control_version(k); }
+        return CELLAR_OK;
+    }
     err = cellar_entry_info_get(ns, key, key_len, CELLAR_GET_WANT_VERSION, &info);
     if (err == CELLAR_OK || err == CELLAR_STALE) {
         *version = info.version;

@@ -263,6 +263,7 @@ typedef struct resp_shared {
     struct resp_control *first;  /* control keys, the oldest first (control.c) */
     struct resp_control *sweep;  /* the next one that is looked at for its end */
     uint64_t most_bytes;         /* of the control keys */
+    uint64_t last_version;       /* of a control key */
     int64_t full_ms;             /* port clock: of the next walk through a full table of them */
     cellar_pinned read[RESP_READS];       /* values that a function has read */
     uint32_t reads;

@@ -117,6 +117,22 @@ static void commands_work_on_control_keys(void)
     port_done(a);
 }
 
+static void watch_sees_changes_of_control_keys(void)
+{
+    static const char *const changes[] = { "SET ~k 2\r\n", "PEXPIRE ~k 5000\r\n", "PERSIST ~k\r\n",
+                                           "DEL ~k\r\n", "SET ~k 3\r\n", "GET ~k\r\n" };
+    port_begin_with(with_shared);
+    const int a = peer(), b = peer();
+    T_EQ_STR(ask(a, "SET ~k 1\r\n"), "+OK\r\n");
+    for (size_t i = 0; i < 6; i++) {
+        T_EQ_STR(ask(a, "WATCH ~k\r\nMULTI\r\nPING\r\n"), "+OK\r\n+OK\r\n+QUEUED\r\n");
+        T_CHECK(*ask(b, changes[i]) != '-');
+        T_EQ_STR(ask(a, "EXEC\r\n"), i < 5 ? "*-1\r\n" : "*1\r\n+PONG\r\n");
+    }
+    close(b);
+    port_done(a);
+}
+
 static void flood_of_values_evicts_no_control_key(void)
 {
     port_begin_with(with_shared);
@@ -538,7 +554,7 @@ static void options_are_checked(void)
 
 T_MAIN("cellar_resp_shared", T_CASE(database_0_is_a_store_of_its_own),
        T_CASE(program_keeps_its_other_databases), T_CASE(commands_work_on_control_keys),
-       T_CASE(flood_of_values_evicts_no_control_key),
+       T_CASE(watch_sees_changes_of_control_keys), T_CASE(flood_of_values_evicts_no_control_key),
        T_CASE(full_table_of_control_keys_refuses_new_ones),
        T_CASE(change_is_heard_by_clients_with_its_prefix), T_CASE(repeated_on_adds_prefixes),
        T_CASE(noloop_hides_own_changes_alone), T_CASE(refused_on_changes_nothing),
