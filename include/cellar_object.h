@@ -37,8 +37,8 @@ extern "C" {
  * A hold keeps its object through every end of the entry, also through cellar_close. One object has
  * up to 2^32 - 2^16 holds. Any thread may release a hold. The struct may be moved; one of its
  * copies is released. While the store is open, the release of another copy does nothing and counts
- * in release_errors. It is not found out if the thread had seven other holds at the acquire and the
- * object has further holds. */
+ * in release_errors. It is not found out if the object has further holds, and this one came from a
+ * retain, a load or a lease, or from an acquire of a thread with seven other holds. */
 
 /* FREE
  * free_fn runs exactly once for each accepted object: when its entry is gone and the last hold is

@@ -50,7 +50,8 @@ CELLAR_PRIVATE l1_cells *l1_cells_open(base_account *account,
     o->ctx = ctx;
     base_store_rlx(&o->live, (uint64_t)1);
     /* A cell needs a record and a place in the index: no budget that the log can reach has more. */
-    const uint64_t most = BASE_MIN(base_load_rlx(&account->limit) * 4, (uint64_t)SIZE_MAX / 8);
+    const uint64_t most = BASE_MIN(BASE_MIN(base_load_rlx(&account->limit), L1_CELLS_MOST / 4) * 4,
+                                   (uint64_t)SIZE_MAX / 8);
     const size_t cells = (size_t)base_round_up(most, L1_CELLS_STEP);
     const size_t lines = BASE_THREAD_MAX * sizeof(l1_hold_line);
     if (base_region_reserve(&o->region, cells, cells / 8) &&
@@ -183,8 +184,8 @@ static l1_cell *l1_free_pop(l1_cells *o)
         const uint64_t head = base_load_acq(&o->free);
         if ((uint32_t)head == 0) { return NULL; }
         l1_cell *const b = l1_cell_at(o, (uint32_t)head - 1);
-        const uint64_t next = base_load_rlx(&b->next);
-        if (base_cas_ar(&o->free, head, ((head >> 32) + 1) << 32 | (uint32_t)next)) { return b; }
+        const uint32_t next = base_load_rlx(&b->next);
+        if (base_cas_ar(&o->free, head, ((head >> 32) + 1) << 32 | next)) { return b; }
     }
 }
 
@@ -192,7 +193,7 @@ static void l1_free_push(l1_cells *o, l1_cell *b)
 {
     for (;;) {
         const uint64_t head = base_load_rlx(&o->free);
-        base_store_rlx(&b->next, (uint64_t)(uint32_t)head);
+        base_store_rlx(&b->next, (uint32_t)head);
         const uint64_t now = ((head >> 32) + 1) << 32 | (l1_cell_number(o, b) + 1);
         if (base_cas_ar(&o->free, head, now)) { return; }
     }
@@ -223,6 +224,7 @@ CELLAR_PRIVATE l1_cell *l1_cell_take(l1_cells *o, uint32_t class_number, void *o
     (void)base_add_rlx(&o->live, (uint64_t)1);
     base_store_rlx(&b->object, (uint64_t)(uintptr_t)object);
     b->charge = charge;
+    base_store_rlx(&b->births, base_load_rlx(&b->births) + 1);
     base_store_rel(&b->word, (uint64_t)class_number << L1_CELL_CLASS_SHIFT | 1);
     return b;
 }
@@ -282,12 +284,12 @@ static void l1_cell_free(l1_cells *o, l1_cell *b)
 {
     base_thread_record *const self = base_thread_self();
     const bool own = self->index != 0; /* else the record is shared: nothing is kept in it */
-    base_store_rlx(&b->next, (uint64_t)0);
+    base_store_rlx(&b->next, 0u);
     if (own && self->roles != 0) {
         uint64_t head;
         do {
             head = base_load_rlx(&o->late);
-            base_store_rlx(&b->next, head);
+            base_store_rlx(&b->next, (uint32_t)head);
         } while (!base_cas_ar(&o->late, head, l1_cell_number(o, b) + 1));
         return;
     }
@@ -297,7 +299,7 @@ static void l1_cell_free(l1_cells *o, l1_cell *b)
         if (f->first == 0) {
             f->first = number;
         } else {
-            base_store_rlx(&l1_cell_at(o, f->last - 1)->next, number);
+            base_store_rlx(&l1_cell_at(o, f->last - 1)->next, (uint32_t)number);
         }
         f->last = number;
         return;
@@ -422,7 +424,8 @@ BASE_INLINE l1_hold_line *l1_line_mine(l1_cells *o)
     return BASE_LIKELY(open) || l1_line_open(o, t) ? l1_line_at(o, t) : NULL;
 }
 
-/* Describe a hold. The caller has it. */
+/* Describe a hold. The caller has it. place: the number of its slot + 1; of a counted hold the
+ * births of its cell << 32. */
 BASE_ALWAYS_INLINE void l1_held_set(cellar_held *out, l1_cells *o, const l1_cell *b, uint64_t word,
                                     uint64_t place)
 {
@@ -435,7 +438,8 @@ BASE_ALWAYS_INLINE void l1_held_set(cellar_held *out, l1_cells *o, const l1_cell
 
 CELLAR_PRIVATE void l1_held_counted(l1_cells *o, const l1_cell *b, cellar_held *out)
 {
-    l1_held_set(out, o, b, (l1_cell_number(o, b) + 1) << 1 | L1_HOLD_COUNTED, 0);
+    l1_held_set(out, o, b, (l1_cell_number(o, b) + 1) << 1 | L1_HOLD_COUNTED,
+                (uint64_t)base_load_rlx(&b->births) << 32);
 }
 
 CELLAR_PRIVATE bool l1_hold_take(l1_cells *o, l1_cell *b, const _Atomic uint32_t *ver,
@@ -494,7 +498,8 @@ static bool l1_count_drop(l1_cells *o, l1_cell *b)
 CELLAR_PRIVATE void l1_hold_end(cellar_held *held)
 {
     l1_cells *const o = (l1_cells *)(uintptr_t)held->opaque[0];
-    const uint64_t word = held->opaque[1], place = held->opaque[2];
+    const uint64_t word = held->opaque[1];
+    const uint32_t place = (uint32_t)held->opaque[2], birth = (uint32_t)(held->opaque[2] >> 32);
     memset(held, 0, sizeof *held);
     if (o == NULL || BASE_UNLIKELY(base_load_rlx(&o->forked))) { return; }
     if (place != 0) {
@@ -507,7 +512,8 @@ CELLAR_PRIVATE void l1_hold_end(cellar_held *held)
         }
     }
     l1_cell *const b = l1_cell_at(o, (L1_HOLD_CELL(word) >> 1) - 1);
-    if (!l1_count_drop(o, b)) { l1_hold_twice(o); }
+    const bool other = place == 0 && base_load_rlx(&b->births) != birth;
+    if (other || !l1_count_drop(o, b)) { l1_hold_twice(o); }
 }
 
 CELLAR_PRIVATE cellar_err l1_hold_copy(const cellar_held *held, cellar_held *out)

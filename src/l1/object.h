@@ -25,7 +25,8 @@ struct l1_cell { /* one accepted object; its memory is a cell as long as the tab
     _Atomic uint64_t word;   /* L1_CELL_...; count 0: free, or free_fn is due */
     _Atomic uint64_t object; /* constant while the count is above 0, as `charge` */
     uint64_t charge;
-    _Atomic uint64_t next;   /* number + 1 in a list: free, or free_fn is due */
+    _Atomic uint32_t next;   /* number + 1 in a list: free, or free_fn is due */
+    _Atomic uint32_t births; /* objects that had the cell: tells a hold of an earlier one */
 };
 _Static_assert(sizeof(l1_cell) == 32, "two cells a line");
 
@@ -47,6 +48,7 @@ typedef struct l1_class { /* what frees the objects of a namespace; never given 
 } l1_class;
 
 #define L1_CELLS_STEP ((uint64_t)16 << 10) /* bytes made writable together */
+#define L1_CELLS_MOST (UINT64_C(1) << 36)  /* bytes: each number has 32 bits */
 struct l1_cells {
     base_account *account;
     base_region region, lines; /* cells; an l1_hold_line for each thread record */

@@ -11,6 +11,10 @@
 #include "cellar_object.h"
 
 #include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define ALIVE 0x616c697665u
 typedef struct thing {
@@ -535,6 +539,51 @@ static void free_fn_inside_free_fn_waits(void)
     end(c, ns);
 }
 
+/* Release a copy of a hold: 0 of a slot, 1 of a count, 2 of a count while the cell has the next
+ * object, which is held. */
+static void release_a_copy(unsigned form)
+{
+    cellar *ns, *c = begin(4u << 20, &ns);
+    cellar_held h, copy, other;
+    if (put(ns, "a", 1) != CELLAR_OK || take(ns, "a", &h) != CELLAR_OK) { _exit(7); }
+    if (form != 0) {
+        if (cellar_object_retain(&h, &copy) != CELLAR_OK) { _exit(7); }
+        drop(&h);
+        h = copy;
+        hold(&h);
+    }
+    copy = h;
+    drop(&h);
+    if (form == 2 && (cellar_delete(ns, "a", 1) != CELLAR_OK || put(ns, "b", 1) != CELLAR_OK ||
+                      take(ns, "b", &h) != CELLAR_OK ||
+                      cellar_object_retain(&h, &other) != CELLAR_OK)) {
+        _exit(7);
+    }
+    cellar_object_release(&copy);
+    cellar_stats st = cellar_stats_default();
+    (void)cellar_stats_get(c, CELLAR_SCOPE_STORE, &st);
+    _exit(st.release_errors == 1 ? 0 : 8); /* not in a debug build */
+}
+
+static void second_release_of_a_hold_aborts_or_is_counted(void)
+{
+    for (unsigned form = 0; form < 3; form++) {
+        int status = 0;
+        fflush(stdout);
+        const pid_t child = fork();
+        T_REQUIRE(child >= 0);
+        if (child == 0) {
+            const struct rlimit none = { 0, 0 };
+            (void)setrlimit(RLIMIT_CORE, &none);
+            if (freopen("/dev/null", "w", stderr) == NULL) { _exit(2); }
+            (void)signal(SIGABRT, SIG_DFL);
+            release_a_copy(form);
+        }
+        T_REQUIRE(waitpid(child, &status, 0) == child);
+        T_CHECK(status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT));
+    }
+}
+
 /* ---- the ledger ---- */
 
 #define KEYS 24u
@@ -616,4 +665,5 @@ T_MAIN("api_objects", T_CASE(each_end_of_an_entry_frees_its_object_once),
        T_CASE(calls_of_bytes_and_of_objects_refuse_each_other),
        T_CASE(loads_and_leases_hand_out_holds), T_CASE(free_fn_inside_free_fn_waits),
        T_CASE(free_fn_of_a_refused_object_runs_alone),
+       T_CASE(second_release_of_a_hold_aborts_or_is_counted),
        T_CASE(objects_are_freed_once_beside_threads))
