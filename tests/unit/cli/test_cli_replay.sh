@@ -181,7 +181,7 @@ seeds() { # the median is within the range, one hash key gives less of a spread 
         END { exit !(exact && v["\"seeds\""] == 8 && v["\"low\""] < v["\"value\""] &&
                      v["\"value\""] < v["\"high\""]) }' "$t_tmp/out" &&
         grep -q '^cellar-adaptive  *300  *0\.[0-9]*  *0\.[0-9]*\.\.0\.[0-9]* ' "$t_tmp/out" &&
-        grep -q '"source":".*/long.txt","version":"[0-9.]*","commit":"c0ffee"' "$t_tmp/out" &&
+        grep -q '"source":".*/long.txt","version":"[0-9a-z.-]*","commit":"c0ffee"' "$t_tmp/out" &&
         run --seeds=1 --policy=adaptive --capacity=300 "$d/long.txt" &&
         grep -q '"seed":0,"seeds":1,' "$t_tmp/out"
 }
