@@ -92,7 +92,8 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_long(cellar *c, const char *what)
 
 CELLAR_PRIVATE cellar_err cache_closed(cellar *c)
 {
-    if (!cache_is_closed(c)) {
+    /* Without both bits the link of a shared namespace is closed. */
+    if ((base_load_acq(&c->state) & (CACHE_CLOSED | CACHE_OBJECTS)) == CACHE_OBJECTS) {
         return cache_fail(c, CELLAR_E_TYPE, 0, "the namespace holds objects: see cellar_object.h");
     }
     return cache_fail(c, CELLAR_E_CLOSED, 0, "the namespace or its store is closed: open it again");

@@ -374,7 +374,6 @@ static void l1_holds_count(l1_cells *o, l1_cell *b)
             const uint64_t w = base_load_sc(&line->slot[i]);
             if (L1_HOLD_CELL(w) != name || (w & L1_HOLD_COUNTED) != 0) { continue; }
             (void)base_add_ar(&b->word, (uint64_t)1);
-            BASE_POINT("l1.hold.counts");
             if (!base_cas_sc(&line->slot[i], w, w | L1_HOLD_COUNTED)) { /* released meanwhile */
                 (void)base_sub_ar(&b->word, (uint64_t)1);
             }
@@ -453,7 +452,6 @@ CELLAR_PRIVATE bool l1_hold_take(l1_cells *o, l1_cell *b, const _Atomic uint32_t
         const uint64_t word = n << 33 | (l1_cell_number(o, b) + 1) << 1;
         base_store_rlx(&line->acquires, n);
         base_store_sc(slot, word);
-        BASE_POINT("l1.hold.published");
         const uint64_t place = (uint64_t)(slot - &l1_line_at(o, 0)->slot[0]) + 1;
         if (BASE_LIKELY(base_load_sc(ver) == want)) {
             l1_held_set(out, o, b, word, place);
@@ -467,7 +465,6 @@ CELLAR_PRIVATE bool l1_hold_take(l1_cells *o, l1_cell *b, const _Atomic uint32_t
         if (base_load_sc(ver) == want) { *err = CELLAR_E_LIMIT; }
         return false;
     }
-    BASE_POINT("l1.hold.counted");
     if (base_load_sc(ver) == want) {
         l1_held_counted(o, b, out);
         return true;
@@ -505,7 +502,6 @@ CELLAR_PRIVATE void l1_hold_end(cellar_held *held)
     if (place != 0) {
         _Atomic uint64_t *const slot = &l1_line_at(o, 0)->slot[0] + (place - 1);
         if (BASE_LIKELY(base_cas_sc(slot, word, (uint64_t)0))) { return; }
-        BASE_POINT("l1.hold.release");
         if (!base_cas_sc(slot, word | L1_HOLD_COUNTED, (uint64_t)0)) {
             l1_hold_twice(o);
             return;

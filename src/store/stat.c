@@ -60,7 +60,7 @@ static const uint16_t cache_places[] = { STATS_NAMESPACE_COUNTERS(CACHE_PLACE) }
 #define CACHE_COUNT_FIELD(id, field, ...) + CACHE_ONE_##field
 #define CACHE_COUNT_READ(field, value) + 1
 enum { CACHE_CAUSES_OF_NONE = 7 }; /* numbers in `ended` by which no entry ends */
-_Static_assert(sizeof(cellar_stats) / sizeof(uint64_t) ==
+_Static_assert((sizeof(cellar_stats) + 7) / sizeof(uint64_t) == /* a size_t has 4 or 8 bytes */
                    1 + CACHE_CAUSES_OF_NONE STATS_NAMESPACE_COUNTERS(CACHE_COUNT_FIELD)
                        CACHE_STATS_READ(CACHE_COUNT_READ),
                "each field of cellar_stats has a row");

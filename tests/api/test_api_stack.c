@@ -147,7 +147,7 @@ static void threads_with_callbacks_have_the_default_stack(void)
 {
     stack_seen s = { 0 };
     pthread_attr_t attr;
-    size_t bytes;
+    size_t bytes = 0;
     T_REQUIRE(pthread_attr_init(&attr) == 0 && pthread_attr_getstacksize(&attr, &bytes) == 0);
     pthread_attr_destroy(&attr);
     cellar *c;

