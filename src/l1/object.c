@@ -11,7 +11,7 @@
  *            its own. So a slot without a count names a cell that an entry still counts.
  *            Cells stay cells while the table exists: a late look reads another cell, no other
  *            memory.
- * LOCKING    None for holds and ends. L1_OBJECT: growth, classes. free_fn runs without a lock and
+ * LOCKING    None for holds and ends. L1_CELL: growth, classes. free_fn runs without a lock and
  *            without a role of its thread.
  * NESTING    An object that ends inside a free_fn waits in the list of the running call
  *            (l1_freeing); free_fn never runs inside free_fn of the same store.
@@ -130,7 +130,7 @@ static l1_class *l1_class_at(const l1_cells *o, uint64_t number)
 CELLAR_PRIVATE cellar_err l1_class_take(l1_cells *o, const cellar_object_config *of,
                                         uint32_t *number)
 {
-    sync_take(L1_OBJECT, &o->lock);
+    sync_take(L1_CELL, &o->lock);
     uint32_t i = 0;
     while (i < o->classes && (l1_class_at(o, i)->free_fn != of->free_fn ||
                               l1_class_at(o, i)->ctx != of->ctx)) {
@@ -149,7 +149,7 @@ CELLAR_PRIVATE cellar_err l1_class_take(l1_cells *o, const cellar_object_config 
             o->classes = i + 1;
         }
     }
-    sync_drop(L1_OBJECT, &o->lock);
+    sync_drop(L1_CELL, &o->lock);
     *number = i;
     return err;
 }
@@ -158,7 +158,7 @@ CELLAR_PRIVATE cellar_err l1_class_take(l1_cells *o, const cellar_object_config 
 static bool l1_cells_grow(l1_cells *o)
 {
     bool grown = false;
-    sync_take(L1_OBJECT, &o->lock);
+    sync_take(L1_CELL, &o->lock);
     const uint64_t made = base_load_rlx(&o->made), at = o->writable_bytes;
     if ((made + 1) * sizeof(l1_cell) <= at) {
         grown = true; /* by another thread */
@@ -171,7 +171,7 @@ static bool l1_cells_grow(l1_cells *o)
             base_uncharge(o->account, BASE_MOD_OBJECT, L1_CELLS_STEP);
         }
     }
-    sync_drop(L1_OBJECT, &o->lock);
+    sync_drop(L1_CELL, &o->lock);
     return grown;
 }
 
@@ -203,13 +203,13 @@ static void l1_free_push(l1_cells *o, l1_cell *b)
 static l1_cell *l1_cell_fresh(l1_cells *o)
 {
     l1_cell *b = NULL;
-    sync_take(L1_OBJECT, &o->lock);
+    sync_take(L1_CELL, &o->lock);
     const uint64_t made = base_load_rlx(&o->made);
     if ((made + 1) * sizeof(l1_cell) <= o->writable_bytes) {
         b = l1_cell_at(o, made);
         base_store_rel(&o->made, made + 1);
     }
-    sync_drop(L1_OBJECT, &o->lock);
+    sync_drop(L1_CELL, &o->lock);
     return b;
 }
 
@@ -400,7 +400,7 @@ CELLAR_PRIVATE void l1_cell_unlink(l1_cells *o, l1_cell *b, unsigned cause)
 BASE_COLD static bool l1_line_open(l1_cells *o, uint32_t thread)
 {
     const uint32_t page = thread / (uint32_t)L1_LINES_PAGE;
-    sync_take(L1_OBJECT, &o->lock);
+    sync_take(L1_CELL, &o->lock);
     bool open = (base_load_rlx(&o->pages) >> page & 1) != 0;
     if (!open && base_charge(o->account, BASE_MOD_OBJECT, BASE_PAGE)) {
         open = base_region_commit(&o->lines, (size_t)page * BASE_PAGE, BASE_PAGE);
@@ -410,7 +410,7 @@ BASE_COLD static bool l1_line_open(l1_cells *o, uint32_t thread)
             base_uncharge(o->account, BASE_MOD_OBJECT, BASE_PAGE);
         }
     }
-    sync_drop(L1_OBJECT, &o->lock);
+    sync_drop(L1_CELL, &o->lock);
     return open;
 }
 
@@ -477,7 +477,7 @@ CELLAR_PRIVATE bool l1_hold_take(l1_cells *o, l1_cell *b, const _Atomic uint32_t
 BASE_COLD static void l1_hold_twice(l1_cells *o)
 {
     (void)base_add_rlx(&o->twice, (uint64_t)1);
-    BASE_ASSERT(!"cellar_object_release: a hold is released once");
+    BASE_ASSERT(false); /* a hold is released once */
 }
 
 /* Drop the count of a hold. Return false if the object has none left for it. */

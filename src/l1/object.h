@@ -56,10 +56,10 @@ struct l1_cells {
     void *ctx;
     _Atomic bool forked;       /* this process is a forked child: a release does nothing */
     sync_lock lock;            /* rank L1_OBJECT; guards growth and new classes */
-    uint64_t writable_bytes;   /* of `region`; L1_OBJECT */
+    uint64_t writable_bytes;   /* of `region`; L1_CELL */
     _Atomic uint64_t pages;    /* bit n: page n of `lines` is readable; release, acquire */
-    uint32_t classes;          /* L1_OBJECT */
-    l1_class *class_at[L1_CLASS_CHUNKS]; /* constant once set; L1_OBJECT, and what has a number */
+    uint32_t classes;          /* L1_CELL */
+    l1_class *class_at[L1_CLASS_CHUNKS]; /* constant once set; L1_CELL, and what has a number */
     _Atomic uint64_t twice;    /* releases of a hold that was released */
     _Atomic uint64_t late;     /* list of cells: free_fn waits for a call without a role */
     _Atomic uint64_t made BASE_ALIGNED(BASE_PAD); /* cells made so far */
