@@ -55,7 +55,7 @@ struct l1_cells {
     void (*gone)(void *ctx, bool freed); /* called before and behind the end of the table */
     void *ctx;
     _Atomic bool forked;       /* this process is a forked child: a release does nothing */
-    sync_lock lock;            /* rank L1_OBJECT; guards growth and new classes */
+    sync_lock lock;            /* rank L1_CELL; guards growth and new classes */
     uint64_t writable_bytes;   /* of `region`; L1_CELL */
     _Atomic uint64_t pages;    /* bit n: page n of `lines` is readable; release, acquire */
     uint32_t classes;          /* L1_CELL */
