@@ -92,12 +92,13 @@ function picture(path,    line, out)
     return out
 }
 
-function add(text) { body = body text "\n" }
+# Lines and index entries are kept one by one: some awks copy a text that grows at each step.
+function add(text) { body[++lines] = text }
 
 function entry(id, name, text, class)
 {
-    list = list "<li class=\"" class "\"><a href=\"#" id "\">" name "</a>" \
-           (text == "" ? "" : " <small>" text "</small>") "</li>\n"
+    list[++entries] = "<li class=\"" class "\"><a href=\"#" id "\">" name "</a>" \
+           (text == "" ? "" : " <small>" text "</small>") "</li>"
 }
 
 # End the paragraph, list item or table that is open.
@@ -144,10 +145,10 @@ FNR == 1 { folder = FILENAME; sub(/[^\/]*$/, "", folder); page = page_of(FILENAM
 /^```/ {
     close_block()
     fenced = !fenced
-    if (fenced) body = body "<pre>"; else add("</pre>")
+    if (fenced) pre = "<pre>"; else add(pre "</pre>")
     next
 }
-fenced { add(escape($0)); next }
+fenced { add(pre escape($0)); pre = ""; next }
 /^#+ / { match($0, /^#+/); heading(RLENGTH, substr($0, RLENGTH + 2)); next }
 /^\|[-:| ]+\|$/ { next }
 /^\|/ {
@@ -212,9 +213,9 @@ END {
           "td:first-child{font-weight:bold}code{overflow-wrap:anywhere}}"
     print "</style></head><body><nav><input id=\"find\" type=\"search\" placeholder=\"Search\" " \
           "aria-label=\"Search\"><details id=\"fold\" open><summary>Contents</summary><ul id=\"index\">"
-    printf "%s", list
+    for (i = 1; i <= entries; i++) print list[i]
     print "</ul></details></nav><main>"
-    printf "%s", body
+    for (i = 1; i <= lines; i++) print body[i]
     print "</main><script>"
     print "const find=document.getElementById('find'),fold=document.getElementById('fold')"
     print "const index=document.getElementById('index')"
