@@ -75,8 +75,7 @@ static void value_replaced_between_rounds_is_stored_whole(void)
     store_end();
 }
 
-/* A set that waits for a disk with a thread is woken by it. */
-static void wait_for_room_on_disk_does_not_sleep(void)
+static void open_on_disk(void)
 {
     store_begin();
     settings cfg = settings_default();
@@ -85,6 +84,12 @@ static void wait_for_room_on_disk_does_not_sleep(void)
     cfg.host.clock = read_clock;
     cfg.host.no_threads = 1;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+}
+
+/* A set that waits for a disk with a thread is woken by it. */
+static void wait_for_room_on_disk_does_not_sleep(void)
+{
+    open_on_disk();
     cache_tier tier = *cache_tier_of(c);
     tier.ticks = false;
     uint64_t until_ns = 0;
@@ -98,13 +103,7 @@ static void wait_for_room_on_disk_does_not_sleep(void)
 
 static void failed_write_of_a_stall_says_so(void)
 {
-    store_begin();
-    settings cfg = settings_default();
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = 64u << 20;
-    cfg.host.clock = read_clock;
-    cfg.host.no_threads = 1;
-    T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
+    open_on_disk();
     for (uint64_t beat = 0; beat <= 1; beat++) { /* 1 ns after the boot: no progress since */
         base_store_rlx(&c->store->disk->beat, beat);
         T_EQ_I64(cache_tier_code(c, CELLAR_E_IO), CELLAR_E_IO);

@@ -30,6 +30,12 @@ typedef struct master {
     cellar_resp *port;
 } master;
 
+static void folder_begin(void)
+{
+    t_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/port", folder);
+}
+
 static void master_open(master *m)
 {
     cellar_config cfg = cellar_config_default();
@@ -131,8 +137,7 @@ static void workers_run(void (*work)(side *s), bool late)
     master m;
     seen = mmap(NULL, sizeof *seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     T_REQUIRE(seen != MAP_FAILED && pipe(go) == 0);
-    t_folder(folder);
-    (void)snprintf(path, sizeof path, "%s/port", folder);
+    folder_begin();
     (void)fflush(stdout);
     if (late) { master_open(&m); }
     for (int i = 0; i < WORKERS; i++) {
@@ -191,8 +196,7 @@ static void owner_of_the_port_and_worker_hear_each_other(void)
 {
     master m;
     side a, b;
-    t_folder(folder);
-    (void)snprintf(path, sizeof path, "%s/port", folder);
+    folder_begin();
     master_open(&m);
     side_open(&a, path, NULL, NULL);
     side_open(&b, path, NULL, NULL);
@@ -223,8 +227,7 @@ static void stranger_clears_what_workers_have(void)
 {
     master m;
     side a;
-    t_folder(folder);
-    (void)snprintf(path, sizeof path, "%s/port", folder);
+    folder_begin();
     master_open(&m);
     side_open(&a, path, NULL, NULL);
     T_EQ_I64(side_set(&a, "1", "x"), CELLAR_OK);
@@ -258,8 +261,7 @@ static void restarted_port_begins_empty_with_later_fences(void)
 {
     master m;
     side a;
-    t_folder(folder);
-    (void)snprintf(path, sizeof path, "%s/port", folder);
+    folder_begin();
     master_open(&m);
     side_open(&a, path, NULL, NULL);
     T_EQ_I64(side_set(&a, "1", "x"), CELLAR_OK);
