@@ -492,6 +492,22 @@ static void count_free(void *object, size_t charge, cellar_cause why, void *ctx)
     ++*(unsigned *)ctx;
 }
 
+/* Count the keys of a whole SCAN: a slow machine gets them in several steps of 1 ms. */
+static size_t scanned(resp_kit *k, const char *words)
+{
+    char cursor[32] = "0", line[80];
+    size_t count = 0;
+    do {
+        snprintf(line, sizeof line, "SCAN %s%s", cursor, words);
+        char *text = (char *)(uintptr_t)rk_line(k, line); /* "[cursor [k1 k2]]" */
+        char *rest = NULL, *word = strtok_r(text, "[] ", &rest);
+        T_REQUIRE(word != NULL);
+        snprintf(cursor, sizeof cursor, "%s", word);
+        while (strtok_r(NULL, "[] ", &rest) != NULL) { count++; }
+    } while (strcmp(cursor, "0") != 0);
+    return count;
+}
+
 static void objects_are_listed_and_are_no_strings(void)
 {
     resp_kit k;
@@ -507,16 +523,20 @@ static void objects_are_listed_and_are_no_strings(void)
     T_EQ_I64(cellar_object_set(ns, "k", 1, &k, 100, NULL), CELLAR_OK);
 #define WRONG "-WRONGTYPE Operation against a key holding the wrong kind of value"
     static const char *const talk[][2] = {
-        { "SET s 1", "+OK" }, { "SCAN 0 TYPE object COUNT 1000", "[0 []]" },
-        { "SELECT 1", "+OK" }, { "TYPE k", "+object" }, { "EXISTS k", ":1" }, { "TTL k", ":-1" },
-        { "SCAN 0 COUNT 1000", "[0 [k]]" }, { "SCAN 0 TYPE object COUNT 1000", "[0 [k]]" },
-        { "SCAN 0 TYPE string COUNT 1000", "[0 []]" }, { "KEYS *", "[k]" }, { "DBSIZE", ":1" },
+        { "TYPE k", "+object" }, { "EXISTS k", ":1" }, { "TTL k", ":-1" }, { "KEYS *", "[k]" },
+        { "DBSIZE", ":1" },
         { "GET k", WRONG }, { "STRLEN k", WRONG }, { "SET k v", WRONG }, { "APPEND k v", WRONG },
         { "INCR k", WRONG }, { "GETRANGE k 0 1", WRONG }, { "RENAME k q", WRONG },
         { "COPY k q", WRONG }, { "GETDEL k", WRONG }, { "SETEX k 10 v", WRONG },
         { "EXPIRE k 100", ":1" }, { "TTL k", ":100" }, { "EXISTS k q", ":1" }, { "DEL k", ":1" },
         { "TYPE k", "+none" },
     };
+    T_EQ_STR(rk_line(&k, "SET s 1"), "+OK");
+    T_EQ_U64(scanned(&k, " TYPE object"), 0);
+    T_EQ_STR(rk_line(&k, "SELECT 1"), "+OK");
+    T_EQ_U64(scanned(&k, ""), 1);
+    T_EQ_U64(scanned(&k, " TYPE object"), 1);
+    T_EQ_U64(scanned(&k, " TYPE string"), 0);
     RK_TALK(&k, talk);
 #undef WRONG
     T_EQ_U64(frees, 1);
