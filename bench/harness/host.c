@@ -40,6 +40,12 @@ uint64_t host_wall_ns(void) { return host_clock_ns(CLOCK_MONOTONIC); }
 uint64_t host_thread_cpu_ns(void) { return host_clock_ns(CLOCK_THREAD_CPUTIME_ID); }
 uint64_t host_process_cpu_ns(void) { return host_clock_ns(CLOCK_PROCESS_CPUTIME_ID); }
 
+uint64_t host_cpu_ns_of(pid_t pid)
+{
+    clockid_t id;
+    return clock_getcpuclockid(pid, &id) == 0 ? host_clock_ns(id) : 0;
+}
+
 uint64_t host_thread_preempted(void)
 {
     struct rusage u;

@@ -14,6 +14,7 @@
 uint64_t host_wall_ns(void);       /* CLOCK_MONOTONIC */
 uint64_t host_thread_cpu_ns(void); /* of the calling thread */
 uint64_t host_process_cpu_ns(void);
+uint64_t host_cpu_ns_of(pid_t pid); /* 0: no such process */
 uint64_t host_thread_preempted(void); /* involuntary switches of the calling thread so far */
 uint64_t host_thread_slept(void);     /* voluntary ones: it waited */
 /* Open a file with the time that the calling thread was able to run but did not, for the next

@@ -92,6 +92,10 @@ typedef struct json_row {
     X("remote_batch", "x", 'h') X("remote_over", "calls", 'l')                               \
     X("remote_frozen_p999", "x", 'l') X("remote_frozen_call", "ms", 'l')                     \
     X("remote_breaker_call", "us", 'l')                                                      \
+    X("workers_time", "x", 'l') X("workers_cpu", "x", 'l') X("workers_call", "us", 'l')      \
+    X("workers_heard", "x", 'l') X("workers_heard_p99", "x", 'l') X("workers_hit", "x", 'l') \
+    X("workers_loads", "calls", 'l') X("workers_admitted", "calls", 'l')                     \
+    X("workers_dead", "ms", 'l')                                                             \
     /* written by suites/replay.sh and report/replay.awk */                                  \
     X("mean_reduction", "x", 'h') X("worst_points_above_lru", "points", 'l')                 \
     X("won_or_tied_lowest", "x", 'h') X("points_from_reference", "points", 'l')              \

@@ -91,7 +91,9 @@ BEGIN {
           "work_wheel_fire work_task_bytes work_late work_cron work_journal_replay " \
           "port_p99 port_start port_page port_rss port_binary port_client " \
           "remote_heard remote_heard_p99 remote_back remote_large remote_loads remote_last remote_check remote_over " \
-          "remote_frozen_p999 remote_frozen_call remote_breaker_call", list, " ")
+          "remote_frozen_p999 remote_frozen_call remote_breaker_call " \
+          "workers_time workers_cpu workers_call workers_heard workers_heard_p99 workers_hit " \
+          "workers_loads workers_admitted workers_dead", list, " ")
     for (i in list) less[list[i]] = 1
 }
 # The last text of each subject about a workload; a driver that was never built prints it only once.

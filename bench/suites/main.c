@@ -20,7 +20,7 @@
 #include "bench/harness/json.h"
 #include "bench/suites/suite.h"
 
-#define MAIN_SUITES 24
+#define MAIN_SUITES 25
 #define MAIN_PATIENCE 3u /* of the host's: a suite runs several steps between two lines */
 
 static const bench_suite *const main_suites[] = { &suite_l1,   &suite_many,   &suite_hot,
@@ -31,7 +31,8 @@ static const bench_suite *const main_suites[] = { &suite_l1,   &suite_many,   &s
                                                   &suite_storm,
                                                   &suite_stampede, &suite_expire,
                                                   &suite_hitratio, &suite_open, &suite_l2, &suite_kit,
-                                                  &suite_work, &suite_port, &suite_remote };
+                                                  &suite_work, &suite_port, &suite_remote,
+                                                  &suite_workers };
 
 typedef struct main_args {
     cell_options o;

@@ -81,14 +81,6 @@ static bool port_ping(server *s)
     return line != NULL && strcmp(line, "+PONG") == 0;
 }
 
-static uint64_t port_cpu_ns(pid_t pid)
-{
-    clockid_t id;
-    struct timespec t = { 0, 0 };
-    if (clock_getcpuclockid(pid, &id) != 0 || clock_gettime(id, &t) != 0) { return 0; }
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* ---- redis-benchmark ---- */
 
 typedef struct port_turn {
@@ -104,7 +96,7 @@ static bool port_ask(const server *s, const char *test, uint32_t pipeline, uint3
     snprintf(command, sizeof command,
              "redis-benchmark -s '%s' -t %s -P %u -n %u -c 50 -r %u -d 100 --csv 2>/dev/null",
              s->path, test, pipeline, count, PORT_KEYS);
-    const uint64_t from_ns = port_cpu_ns(s->pid);
+    const uint64_t from_ns = host_cpu_ns_of(s->pid);
     FILE *f = popen(command, "re");
     if (f == NULL) { return false; }
     /* "GET","93457.94","0.3","0.1","0.2","0.5","0.9","1.2": rate, mean, least, p50, p95, p99, most */
@@ -115,7 +107,7 @@ static bool port_ask(const server *s, const char *test, uint32_t pipeline, uint3
                          &skipped, &skipped, &skipped, &out->p99_ms);
         }
     }
-    const uint64_t ns = port_cpu_ns(s->pid) - from_ns;
+    const uint64_t ns = host_cpu_ns_of(s->pid) - from_ns;
     const bool ok = pclose(f) == 0 && rate > 0 && ns > 0;
     out->mops = rate / 1e6;
     out->mops_cpu = (double)count * 1e3 / (double)ns;

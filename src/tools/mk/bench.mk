@@ -10,7 +10,7 @@
 # FAIRNESS   One set of flags (BENCH_CFLAGS, default -O2) and the host's malloc for the library and
 #            every peer. mimalloc is never linked here: it would replace malloc for every subject.
 # VARIABLES  SUITE="l1 many" some suites            QUICK=1 9 rounds of 20 ms, not for publication
-#            SUITE=remote with REMOTE=1: the remote tier beside hiredis
+#            SUITE=remote with REMOTE=1: the remote tier beside hiredis; SUITE=workers likewise
 #            SUITE=replay alone: traces through the engine, BENCH_TRACES=folder for the public ones
 #            PEERS="uthash" only these and raw      FULL=1  all shapes and sizes
 #            MOST=seconds   nothing new begins after so long (bench-peers: 30 minutes)
@@ -168,7 +168,7 @@ bench: build/cellar
 	$(BENCH_Q)$(if $(JSON),:,rm -f $(BENCH_JSON))
 	$(BENCH_Q)$(BENCH_ENV) sh bench/suites/replay.sh build/cellar-replay $(BENCH_JSON)
 else
-ifneq ($(filter port,$(SUITE)),)
+ifneq ($(filter port workers,$(SUITE)),)
 BENCH_ENV += BENCH_SERVE=$(BENCH_B)/serve
 bench: $(BENCH_B)/serve
 endif
@@ -179,7 +179,7 @@ bench: $(BENCH_B)/cellar-bench
 	  $(or $(AWK),awk) -f bench/report/lines.awk -f bench/report/threads.awk $(BENCH_JSON); fi; exit $$status
 endif
 
-# The program for suite port, without debug information.
+# The program for suites port and workers, without debug information.
 .PHONY: $(BENCH_B)/serve
 $(BENCH_B)/serve:
 	$(BENCH_Q)$(MAKE) --no-print-directory -s STATIC=1 NOLINK=1 all
