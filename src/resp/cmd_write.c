@@ -8,6 +8,7 @@
  * LOCKING    None. */
 #include "resp/data.h"
 #include "resp/entry.h"
+#include "resp/track.h"
 #include "resp/value.h"
 
 /* ---- SET ------------------------------------------------------------------------------------- */
@@ -66,6 +67,9 @@ static void resp_set_key(resp_client *c, cellar_bytes key, cellar_bytes value, u
     if ((flags & RESP_OPT_GET) != 0 || passed) {
         o.flags |= CELLAR_REPLACE; /* as cellar_set does */
         err = resp_update(c, ns, key, &o, resp_set_one, &s);
+        if (passed && !s.old.found && (flags & RESP_OPT_XX) == 0 && ns == c->of->shared.store) {
+            resp_changed(c->of, c, key); /* it was stored, and has expired */
+        }
     } else {
         if ((flags & RESP_OPT_NX) != 0) { o.flags |= CELLAR_ONLY_IF_ABSENT; }
         if ((flags & RESP_OPT_XX) != 0) { o.flags |= CELLAR_ONLY_IF_PRESENT; }

@@ -11,7 +11,7 @@
  *            Without memory for the changes the message is nil: all keys may have changed.
  * NOLOOP     Hides the changes by plain commands of the client itself, one by one.
  * LOCKING    None: the thread of the round.
- * LIMITS     A prefix has up to RESP_PREFIX_MAX bytes.
+ * LIMITS     A prefix has up to RESP_PREFIX_MAX bytes, a client up to RESP_PREFIXES_MAX of them.
  * NOT HERE   Tracking of the keys that a client has read. */
 #include <string.h>
 
@@ -224,11 +224,7 @@ CELLAR_PRIVATE void resp_tracking_off(resp_client *c)
 {
     cellar_resp *r = c->of;
     if (!(c->flags & RESP_C_TRACKING)) { return; }
-    while (c->subs[RESP_PREFIX] != NULL) {
-        resp_sub *s = c->subs[RESP_PREFIX];
-        if (s->channel->count == 1) { r->tracking.lengths[s->channel->len]--; }
-        resp_sub_end(s);
-    }
+    while (c->subs[RESP_PREFIX] != NULL) { resp_prefix_end(c->subs[RESP_PREFIX]); }
     resp_redirect_set(c, NULL);
     c->flags &= ~(RESP_C_TRACKING | RESP_C_NOLOOP | RESP_C_REDIRECT);
     r->tracking.clients--;
@@ -242,19 +238,21 @@ CELLAR_PRIVATE void resp_tracking_end(resp_client *c)
     }
 }
 
+CELLAR_PRIVATE bool resp_prefix_free(resp_client *c, const cellar_bytes *prefix)
+{
+    for (const resp_sub *s = c->subs[RESP_PREFIX]; s != NULL; s = s->client_next) {
+        const cellar_bytes have = { s->channel->name, s->channel->len };
+        if (!resp_prefixes_meet(prefix, &have)) { continue; }
+        resp_error(c, RESP_ERR_PREFIX, (int)prefix->len, (const char *)prefix->data, "an existing",
+                   (int)have.len, (const char *)have.data);
+        return false;
+    }
+    return true;
+}
+
 CELLAR_PRIVATE bool resp_prefix_add(resp_client *c, const cellar_bytes *prefix)
 {
     cellar_resp *r = c->of;
-    for (const resp_sub *s = c->subs[RESP_PREFIX]; s != NULL; s = s->client_next) {
-        const resp_channel *ch = s->channel;
-        const size_t len = BASE_MIN(ch->len, prefix->len);
-        if (len > 0 && memcmp(ch->name, prefix->data, len) != 0) { continue; }
-        if (ch->len == prefix->len) { return true; }
-        resp_error(c, "ERR Prefix '%.*s' overlaps with an existing prefix '%.*s'. Prefixes for a "
-                      "single client must not overlap.", (int)prefix->len,
-                   (const char *)prefix->data, (int)ch->len, (const char *)ch->name);
-        return false;
-    }
     const bool fresh = resp_channel_find(r, RESP_PREFIX, prefix) == NULL;
     if (!resp_sub_add(c, RESP_PREFIX, prefix)) {
         resp_fail(c, CELLAR_E_NOMEM);
@@ -262,6 +260,12 @@ CELLAR_PRIVATE bool resp_prefix_add(resp_client *c, const cellar_bytes *prefix)
     }
     r->tracking.lengths[prefix->len] += fresh;
     return true;
+}
+
+CELLAR_PRIVATE void resp_prefix_end(resp_sub *s)
+{
+    if (s->channel->count == 1) { s->client->of->tracking.lengths[s->channel->len]--; }
+    resp_sub_end(s);
 }
 
 BASE_SIZE_END

@@ -37,6 +37,10 @@ static bool resp_tracking_read(resp_client *c, const cellar_bytes *argv, uint32_
                 resp_error(c, "ERR a prefix must have at most %u bytes", RESP_PREFIX_MAX);
                 return false;
             }
+            if (w->prefixes + c->sub_count[RESP_PREFIX] > RESP_PREFIXES_MAX) {
+                resp_error(c, "ERR a client may have at most %u prefixes", RESP_PREFIXES_MAX);
+                return false;
+            }
         } else if (resp_is(&argv[i], "redirect") && i + 1 < argc) {
             if (!resp_need_int(c, &argv[++i], &id)) { return false; }
             w->redirects = id != 0;
@@ -58,6 +62,52 @@ static bool resp_tracking_read(resp_client *c, const cellar_bytes *argv, uint32_
     return w->bcast;
 }
 
+/* Return the place of the next prefix, from the word at `i` on; argc: there is none. */
+static uint32_t resp_prefix_word(const cellar_bytes *argv, uint32_t argc, uint32_t i)
+{
+    for (; i < argc; i++) {
+        if (resp_is(&argv[i], "prefix")) { return i + 1; }
+        if (resp_is(&argv[i], "redirect")) { i++; }
+    }
+    return argc;
+}
+
+/* Check that no prefix meets another one. False: an error was written. */
+static bool resp_prefixes_check(resp_client *c, const cellar_bytes *argv, uint32_t argc)
+{
+    uint32_t i = 3;
+    while ((i = resp_prefix_word(argv, argc, i)) < argc) {
+        const cellar_bytes *one = &argv[i++];
+        if (!resp_prefix_free(c, one)) { return false; }
+        for (uint32_t k = i; (k = resp_prefix_word(argv, argc, k)) < argc; k++) {
+            if (!resp_prefixes_meet(one, &argv[k])) { continue; }
+            resp_error(c, RESP_ERR_PREFIX, (int)one->len, (const char *)one->data,
+                       "another provided", (int)argv[k].len, (const char *)argv[k].data);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Add the prefixes of the words, or the empty one in place of those that the client has. False: an
+ * error was written, and nothing has changed. */
+static bool resp_prefixes_add(resp_client *c, const cellar_bytes *argv, uint32_t argc,
+                              const resp_tracking_words *w)
+{
+    const cellar_bytes every = { "", 0 };
+    resp_sub *const *had = c->subs[RESP_PREFIX] != NULL ? c->subs_end[RESP_PREFIX]
+                                                        : &c->subs[RESP_PREFIX];
+    bool fine = w->prefixes != 0 || resp_prefix_add(c, &every);
+    for (uint32_t i = 3; fine && (i = resp_prefix_word(argv, argc, i)) < argc; i++) {
+        fine = resp_prefix_add(c, &argv[i]);
+    }
+    while (!fine && *had != NULL) { resp_prefix_end(*had); }
+    while (fine && w->prefixes == 0 && c->subs[RESP_PREFIX]->client_next != NULL) {
+        resp_prefix_end(c->subs[RESP_PREFIX]);
+    }
+    return fine;
+}
+
 CELLAR_PRIVATE void resp_tracking_call(resp_client *c, const cellar_bytes *argv, uint32_t argc)
 {
     resp_tracking_words w = { .bcast = false };
@@ -68,25 +118,14 @@ CELLAR_PRIVATE void resp_tracking_call(resp_client *c, const cellar_bytes *argv,
         resp_ok(c);
     } else if (!resp_is(&argv[2], "on")) {
         resp_syntax(c);
-    } else if (resp_tracking_read(c, argv, argc, &w)) {
-        const cellar_bytes every = { "", 0 };
-        const bool begins = !(c->flags & RESP_C_TRACKING);
-        bool fine = true;
-        c->of->tracking.clients += begins;
-        c->flags |= RESP_C_TRACKING;
-        for (uint32_t i = 3; i < argc && fine; i++) {
-            if (resp_is(&argv[i], "redirect")) { i++; }
-            if (resp_is(&argv[i], "prefix")) { fine = resp_prefix_add(c, &argv[++i]); }
-        }
-        if (fine && w.prefixes == 0) { fine = resp_prefix_add(c, &every); }
-        if (fine) { /* else a client that tracks goes on as before */
-            c->flags &= ~(RESP_C_NOLOOP | RESP_C_REDIRECT);
-            c->flags |= (w.no_loop ? RESP_C_NOLOOP : 0) | (w.redirects ? RESP_C_REDIRECT : 0);
-            resp_redirect_set(c, w.redirect);
-            resp_ok(c);
-        } else if (begins) {
-            resp_tracking_off(c);
-        }
+    } else if (resp_tracking_read(c, argv, argc, &w) && resp_prefixes_check(c, argv, argc) &&
+               resp_prefixes_add(c, argv, argc, &w)) {
+        c->of->tracking.clients += !(c->flags & RESP_C_TRACKING);
+        c->flags &= ~(RESP_C_NOLOOP | RESP_C_REDIRECT);
+        c->flags |= RESP_C_TRACKING | (w.no_loop ? RESP_C_NOLOOP : 0) |
+                    (w.redirects ? RESP_C_REDIRECT : 0);
+        resp_redirect_set(c, w.redirect);
+        resp_ok(c);
     }
 }
 

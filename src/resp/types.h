@@ -273,6 +273,7 @@ typedef struct resp_shared {
 } resp_shared;
 
 #define RESP_PREFIX_MAX 255u /* bytes of a prefix */
+#define RESP_PREFIXES_MAX 1024u /* of a client */
 
 /* Changes of the shared store on their way to the clients that track. */
 typedef struct resp_tracking {

@@ -80,7 +80,13 @@ static cellar_err resp_bulk_control(resp_client *c, cellar_bytes key)
         return CELLAR_MISS;
     }
     const cellar_bytes value = resp_control_value(k);
-    resp_bulk(c, value.data, value.len);
+    void *to = resp_bulk_reserve(c, value.len);
+    if (to == NULL) {
+        resp_fail(c, CELLAR_E_NOMEM);
+        return CELLAR_E_NOMEM;
+    }
+    if (value.len > 0) { memcpy(to, value.data, value.len); }
+    resp_bulk_commit(c, value.len);
     return CELLAR_OK;
 }
 

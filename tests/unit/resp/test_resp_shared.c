@@ -12,6 +12,7 @@
 #include "base/fault.h"
 
 #define SHARED_BYTES (UINT64_C(4) << 20)
+#define PREFIXES_MAX 1024 /* of a client */
 
 static void with_shared(cellar_resp_config *o)
 {
@@ -133,6 +134,71 @@ static void watch_sees_changes_of_control_keys(void)
     port_done(a);
 }
 
+/* A value that cannot be sent is not taken. */
+static void refused_getdel_and_getex_keep_the_key(void)
+{
+    static const char *const takes[] = { "GETDEL %s\r\n", "GETEX %s PXAT 1\r\n" };
+    static const char *const keys[] = { "k", "~k" };
+    static char value[70000], text[70100];
+    memset(value, 'v', sizeof value - 1);
+    port_begin_with(with_shared);
+    const int a = peer();
+    for (size_t i = 0; i < 4; i++) {
+        bool fired = true;
+        for (uint64_t n = 1; fired; n++) {
+            (void)snprintf(text, sizeof text, "SET %s %s\r\n", keys[i % 2], value);
+            T_EQ_STR(ask(a, text), "+OK\r\n");
+            const int b = peer();
+            (void)snprintf(text, sizeof text, takes[i / 2], keys[i % 2]);
+            T_CHECK(tell_text(b, text));
+            (void)base_fault_alloc_arm(n, false);
+            port_run();
+            fired = base_fault_alloc_site() != NULL;
+            (void)base_fault_alloc_arm(0, false);
+            const bool taken = strlen(hear(b, &(bool){ false })) > sizeof value;
+            (void)snprintf(text, sizeof text, "EXISTS %s\r\n", keys[i % 2]);
+            T_EQ_STR(ask(a, text), taken ? ":0\r\n" : ":1\r\n");
+            T_CHECK(fired || (taken && n > 1));
+            close(b);
+            port_run();
+        }
+    }
+    port_done(a);
+}
+
+static int64_t creeping_clock(void *ctx)
+{
+    (void)ctx;
+    return atomic_fetch_add(&api_now_ms, 1);
+}
+
+static void with_creeping_clock(cellar_resp_config *o)
+{
+    with_shared(o);
+    ((cellar_host_config *)(uintptr_t)o->host)->clock = creeping_clock;
+}
+
+/* A command that finds a control key in its last ms does not give it a life without an end. */
+static void control_key_in_its_last_ms_ends(void)
+{
+    static const char *const keeps[] = { "COPY ~%d ~new REPLACE\r\n", "RENAME ~%d ~new\r\n",
+                                         "SET ~%d w XX KEEPTTL\r\n" };
+    char text[128];
+    port_begin_with(with_creeping_clock);
+    const int a = peer();
+    for (int life_ms = 1; life_ms < 60; life_ms++) {
+        for (int i = 0; i < 3; i++) {
+            (void)snprintf(text, sizeof text, "SET ~%d v PX %d\r\n", life_ms, life_ms);
+            const size_t len = strlen(text);
+            (void)snprintf(text + len, sizeof text - len, keeps[i], life_ms);
+            (void)ask(a, text);
+        }
+        (void)snprintf(text, sizeof text, "PTTL ~%d\r\nPTTL ~new\r\n", life_ms);
+        T_CHECK(strstr(ask(a, text), ":-1\r\n") == NULL);
+    }
+    port_done(a);
+}
+
 static void flood_of_values_evicts_no_control_key(void)
 {
     port_begin_with(with_shared);
@@ -246,9 +312,100 @@ static void refused_on_changes_nothing(void)
     (void)snprintf(text, sizeof text, "CLIENT TRACKING ON BCAST PREFIX app:1 NOLOOP REDIRECT %ld\r\n",
                    w.id);
     T_CHECK(strncmp(ask(w.data, text), "-ERR Prefix 'app:1' overlaps", 28) == 0);
-    T_CHECK(strncmp(ask(w.data, "CLIENT TRACKING ON BCAST\r\n"), "-ERR Prefix ''", 14) == 0);
-    T_EQ_STR(ask(w.data, "SET app:1 v\r\n"), "+OK\r\n");
+    T_EQ_STR(ask(w.data, "CLIENT TRACKING ON BCAST PREFIX b PREFIX cx PREFIX c\r\n"),
+             "-ERR Prefix 'cx' overlaps with another provided prefix 'c'. Prefixes for a single "
+             "client must not overlap.\r\n");
+    T_EQ_STR(ask(w.data, "CLIENT TRACKING ON BCAST PREFIX b PREFIX app:\r\n"),
+             "-ERR Prefix 'app:' overlaps with an existing prefix 'app:'. Prefixes for a single "
+             "client must not overlap.\r\n");
+    T_EQ_STR(ask(w.data, "SET b v\r\nSET cx v\r\nSET app:1 v\r\n"), "+OK\r\n+OK\r\n+OK\r\n");
     T_EQ_STR(heard(w.hears), ONE("5", "app:1"));
+    worker_end(w);
+    port_end();
+}
+
+static void on_without_memory_changes_nothing(void)
+{
+    char text[128];
+    port_begin_with(with_shared);
+    const worker w = worker_of("PREFIX app:");
+    const int a = peer();
+    (void)snprintf(text, sizeof text, "CLIENT TRACKING ON BCAST PREFIX x PREFIX y REDIRECT %ld\r\n", w.id);
+    for (uint64_t n = 1;; n++) {
+        const int b = peer();
+        T_CHECK(tell_text(b, text));
+        (void)base_fault_alloc_arm(n, false);
+        port_run();
+        const bool fired = base_fault_alloc_site() != NULL;
+        (void)base_fault_alloc_arm(0, false);
+        const bool on = strcmp(hear(b, &(bool){ false }), "+OK\r\n") == 0;
+        T_EQ_STR(ask(a, "SET x v\r\nSET y v\r\n"), "+OK\r\n+OK\r\n");
+        T_EQ_STR(heard(w.hears), on ? ONE("1", "x") ONE("1", "y") : "");
+        close(b);
+        port_run();
+        if (!fired) {
+            T_CHECK(on && n > 2);
+            break;
+        }
+    }
+    worker_end(w);
+    port_done(a);
+}
+
+/* As in Redis, but a key with two prefixes of the client is in its message once. */
+static void on_without_prefix_hears_all_keys_once(void)
+{
+    char text[128];
+    port_begin_with(with_shared);
+    const worker w = worker_of("PREFIX app: PREFIX b");
+    (void)snprintf(text, sizeof text, "CLIENT TRACKING ON BCAST REDIRECT %ld\r\n", w.id);
+    for (int i = 0; i < 2; i++) {
+        T_EQ_STR(ask(w.data, text), "+OK\r\n");
+        T_EQ_STR(ask(w.data, "SET app:1 v\r\nSET z v\r\n"), "+OK\r\n+OK\r\n");
+        T_EQ_STR(heard(w.hears), ONE("5", "app:1") ONE("1", "z"));
+    }
+    T_CHECK(strncmp(ask(w.data, "CLIENT TRACKING ON BCAST PREFIX b\r\n"), "-ERR Prefix 'b'", 15) == 0);
+    worker_end(w);
+    port_end();
+}
+
+static void prefixes_of_a_client_are_bounded(void)
+{
+    static char text[32 * PREFIXES_MAX + 256];
+    size_t len = (size_t)snprintf(text, sizeof text, "CLIENT TRACKING ON BCAST");
+    port_begin_with(with_shared);
+    const int a = peer();
+    (void)ask(a, "HELLO 3\r\n");
+    for (int i = 0; i < PREFIXES_MAX; i++) {
+        len += (size_t)snprintf(text + len, sizeof text - len, " PREFIX %d:", i);
+    }
+    (void)snprintf(text + len, sizeof text - len, " PREFIX more\r\n");
+    T_EQ_STR(ask(a, text), "-ERR a client may have at most 1024 prefixes\r\n");
+    (void)snprintf(text + len, sizeof text - len, "\r\n");
+    T_EQ_STR(ask(a, text), "+OK\r\n");
+    T_CHECK(strncmp(ask(a, "CLIENT TRACKING ON BCAST PREFIX more\r\n"), "-ERR a client may", 17) == 0);
+    port_done(a);
+}
+
+/* A SET with a time in the past is announced as in Redis: other workers may have a value. */
+static void set_in_the_past_is_heard(void)
+{
+    static const struct { const char *set; const char *heard; } sets[] = {
+        { "SET app:1 v EXAT 1\r\n", ONE("5", "app:1") },
+        { "SET app:1 v EXAT 1 NX GET\r\n", ONE("5", "app:1") },
+        { "SET app:1 v EXAT 1 XX\r\n", "" },
+        { "SET app:1 v\r\n", ONE("5", "app:1") },
+        { "SET app:1 v EXAT 1 NX\r\n", "" },
+        { "SET app:1 v EXAT 1 XX\r\n", ONE("5", "app:1") },
+        { "SET app:~ v EXAT 1\r\n", ONE("5", "app:~") },
+    };
+    port_begin_with(with_shared);
+    const worker w = worker_of("PREFIX app:");
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        T_CHECK(*ask(w.data, sets[i].set) != '-');
+        T_EQ_STR(heard(w.hears), sets[i].heard);
+    }
+    T_EQ_STR(ask(w.data, "EXISTS app:1 app:~\r\n"), ":0\r\n");
     worker_end(w);
     port_end();
 }
@@ -554,10 +711,14 @@ static void options_are_checked(void)
 
 T_MAIN("cellar_resp_shared", T_CASE(database_0_is_a_store_of_its_own),
        T_CASE(program_keeps_its_other_databases), T_CASE(commands_work_on_control_keys),
-       T_CASE(watch_sees_changes_of_control_keys), T_CASE(flood_of_values_evicts_no_control_key),
+       T_CASE(watch_sees_changes_of_control_keys),
+       T_CASE(refused_getdel_and_getex_keep_the_key), T_CASE(control_key_in_its_last_ms_ends),
+       T_CASE(flood_of_values_evicts_no_control_key),
        T_CASE(full_table_of_control_keys_refuses_new_ones),
        T_CASE(change_is_heard_by_clients_with_its_prefix), T_CASE(repeated_on_adds_prefixes),
        T_CASE(noloop_hides_own_changes_alone), T_CASE(refused_on_changes_nothing),
+       T_CASE(on_without_memory_changes_nothing), T_CASE(on_without_prefix_hears_all_keys_once),
+       T_CASE(prefixes_of_a_client_are_bounded), T_CASE(set_in_the_past_is_heard),
        T_CASE(eviction_and_end_of_life_are_heard),
        T_CASE(clears_are_heard_as_nil),
        T_CASE(many_clients_hear_each_message_once), T_CASE(resp3_client_hears_pushes_between_replies),
