@@ -336,11 +336,13 @@ CELLAR_API cellar_err cellar_close(cellar *c);
 
 /* Open a namespace, create it if it is new. A namespace has its own keys, options and counters.
  * in:      any handle of the store; name of 1..64 bytes; o NULL = defaults. For an existing
- *          namespace a given o replaces its options. quota_max_pct: the namespace evicts its own
- *          entries to stay below this share of all entry bytes. Other namespaces use what a
- *          namespace leaves free. A quota is given at creation and may change later
+ *          namespace a given o replaces its options, unless only `object` is set. quota_max_pct:
+ *          the namespace evicts its own entries to stay below this share of all entry bytes. Other
+ *          namespaces use what a namespace leaves free. A quota is given at creation and may
+ *          change later
  * out:     *out, NULL on failure
- * returns: OK; E_INVAL (also: a quota for a namespace created without), E_UNSUPPORTED (unknown
+ * returns: OK; E_INVAL (also: a quota for a namespace created without), E_TYPE (object: the
+ *          namespace holds bytes, or objects of another free_fn or ctx), E_UNSUPPORTED (unknown
  *          option, l2_lz4 without liblz4), E_LIMIT (max_namespaces, or 63 namespaces with quotas),
  *          E_NOMEM, E_SPACE (budget)
  * owns:    handles are counted: pair each OK with one cellar_namespace_close; equal names give

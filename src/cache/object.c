@@ -65,6 +65,22 @@ CELLAR_PRIVATE cellar_err cache_object_begin(cellar *c, const cellar_namespace_c
     return CELLAR_OK;
 }
 
+CELLAR_PRIVATE bool cache_object_differs(const cellar *c, const cellar_namespace_config *o)
+{
+    if (o->object == NULL) { return false; }
+    cellar_object_config of;
+    (void)base_opts_in(&of, sizeof of, o->object); /* checked before */
+    return c->object_class == UINT32_MAX ||
+           !l1_class_is(base_load_acq(&c->store->cells), c->object_class, &of);
+}
+
+CELLAR_PRIVATE bool cache_object_alone(const cellar_namespace_config *o)
+{
+    cellar_namespace_config alone = cellar_namespace_config_default();
+    alone.object = o->object;
+    return o->object != NULL && memcmp(&alone, o, sizeof alone) == 0;
+}
+
 CELLAR_PRIVATE void cache_objects_close(cache_store *s)
 {
     l1_cells *const o = base_load_acq(&s->cells);

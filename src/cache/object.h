@@ -17,6 +17,10 @@ CELLAR_PRIVATE cellar_err cache_no_objects(cellar *c);
 CELLAR_PRIVATE cellar_err cache_cell_failed(cellar *c, cellar_err err);
 /* Let a new namespace hold objects, if its options say so. E_NOMEM, E_LIMIT. */
 CELLAR_PRIVATE cellar_err cache_object_begin(cellar *c, const cellar_namespace_config *o);
+/* Return whether the options ask for other objects than the namespace holds. */
+CELLAR_PRIVATE bool cache_object_differs(const cellar *c, const cellar_namespace_config *o);
+/* Return whether `object` is all that the options, read before, say. */
+CELLAR_PRIVATE bool cache_object_alone(const cellar_namespace_config *o);
 /* End the entries of objects before L1 closes. */
 CELLAR_PRIVATE void cache_objects_close(cache_store *s);
 

@@ -402,6 +402,8 @@ CELLAR_PRIVATE void l1_cells_late(l1_cells *o);
 /* Find the number of a class of objects: OK; E_LIMIT (4,096), E_NOMEM. */
 CELLAR_PRIVATE cellar_err l1_class_take(l1_cells *o, const cellar_object_config *of,
                                         uint32_t *number);
+/* Return whether a class is that of free_fn and ctx. */
+CELLAR_PRIVATE bool l1_class_is(const l1_cells *o, uint32_t number, const cellar_object_config *of);
 /* Let the level store objects in these cells. Once, before the first object. */
 CELLAR_PRIVATE void l1_cells_set(l1 *c, l1_cells *o);
 /* Charge an object and make a cell with one count. E_TOOBIG, E_SPACE, E_NOMEM. */

@@ -154,6 +154,12 @@ CELLAR_PRIVATE cellar_err l1_class_take(l1_cells *o, const cellar_object_config 
     return err;
 }
 
+CELLAR_PRIVATE bool l1_class_is(const l1_cells *o, uint32_t number, const cellar_object_config *of)
+{
+    const l1_class *const c = l1_class_at(o, number);
+    return c->free_fn == of->free_fn && c->ctx == of->ctx;
+}
+
 /* Make one more step of cells writable. Return false without memory. */
 static bool l1_cells_grow(l1_cells *o)
 {

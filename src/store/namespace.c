@@ -215,6 +215,7 @@ typedef struct cache_opening { /* one call of cellar_namespace_open */
     size_t len;
     const cellar_namespace_config *o; /* checked; NULL: none */
     cellar_err err;
+    bool alone;  /* o has nothing but `object` */
     bool missed; /* the quota of its policy is not in force */
 } cache_opening;
 
@@ -223,7 +224,11 @@ SYNC_HOLDS(NAMESPACE) static cellar *cache_namespace_reopen(cache_opening *p)
 {
     cellar *v = cache_namespace_find(p->s, p->name, p->len);
     if (v == NULL) { return NULL; }
-    if (p->o != NULL) {
+    if (p->o != NULL && cache_object_differs(v, p->o)) {
+        p->err = CELLAR_E_TYPE;
+        return NULL;
+    }
+    if (p->o != NULL && !p->alone) {
         p->err = cache_quota_take(p->s, v, p->o, cache_policy_share(v, p->o), &p->missed);
         if (p->err != CELLAR_OK) { return NULL; }
         cache_namespace_opts_apply(v, p->o);
@@ -355,6 +360,10 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     }
     cache_store *s = c->store;
     cache_opening p = { .s = s, .name = name, .len = len, .o = o };
+    if (o != NULL && cache_object_alone(o)) {
+        p.alone = true;
+        o = NULL; /* a new namespace has the defaults, another keeps what it has */
+    }
     if (o != NULL && (!cache_quota_room(s, o) || !cache_namespace_opts_room(s, o))) {
         return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_namespace_open: no memory");
     }
@@ -368,6 +377,9 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
         cache_store_release(s, 1);
         return cache_fail(c, p.err, 0, p.err == CELLAR_E_LIMIT
             ? "cellar_namespace_open: max_namespaces is reached, or 63 namespaces have quotas"
+            : p.err == CELLAR_E_TYPE
+            ? "cellar_namespace_open: the namespace holds bytes, or other objects: open it with "
+              "the free_fn and ctx of its first open"
             : p.err == CELLAR_E_INVAL
             ? "cellar_namespace_open: the namespace was created without quota_max_pct"
             : "cellar_namespace_open: no memory");

@@ -192,6 +192,38 @@ static void each_end_of_an_entry_frees_its_object_once(void)
     T_EQ_U64(count(CELLAR_CAUSE_CLOSED), 1);
 }
 
+/* The second open of a namespace: the objects must be those of the first one, and options that say
+ * nothing else keep the others. */
+static void second_open_names_the_same_objects(void)
+{
+    cellar *ns, *again, *bytes, *c = begin(4u << 20, &ns);
+    cellar_namespace_config o = cellar_namespace_config_default();
+    cellar_object_config oc = cellar_object_config_default();
+    oc.free_fn = free_thing;
+    o.object = &oc;
+    o.default_ttl_ms = 1000;
+    o.max_entries = 3;
+    T_REQUIRE(cellar_namespace_open(c, "things", &o, &again) == CELLAR_OK);
+    T_CHECK(again == ns);
+    T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
+    o.default_ttl_ms = 0;
+    o.max_entries = 0;
+    T_REQUIRE(cellar_namespace_open(c, "things", &o, &again) == CELLAR_OK);
+    for (unsigned i = 0; i < 4; i++) { T_EQ_I64(put(ns, (const char *[]){ "a", "b", "c", "d" }[i], 1), CELLAR_OK); }
+    cellar_entry_info info = cellar_entry_info_default();
+    T_EQ_I64(cellar_entry_info_get(ns, "d", 1, 0, &info), CELLAR_OK);
+    T_CHECK(info.ttl_left_ms > 0 && info.ttl_left_ms <= 1000);
+    T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
+    T_EQ_U64(atomic_load(&freed), 1);
+
+    oc.ctx = c;
+    T_EQ_I64(cellar_namespace_open(c, "things", &o, &again), CELLAR_E_TYPE);
+    T_REQUIRE(cellar_namespace_open(c, "bytes", NULL, &bytes) == CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "bytes", &o, &again), CELLAR_E_TYPE);
+    T_EQ_I64(cellar_namespace_close(bytes), CELLAR_OK);
+    end(c, ns);
+}
+
 static void held_object_outlives_its_store(void)
 {
     cellar *ns, *c = begin(4u << 20, &ns);
@@ -657,6 +689,7 @@ static void objects_are_freed_once_beside_threads(void)
 }
 
 T_MAIN("api_objects", T_CASE(each_end_of_an_entry_frees_its_object_once),
+       T_CASE(second_open_names_the_same_objects),
        T_CASE(held_object_outlives_its_store),
        T_CASE(charge_counts_and_held_objects_leave_no_room),
        T_CASE(lowered_budget_is_busy_while_objects_are_held),
