@@ -8,12 +8,15 @@
  *     cellarpp::handle users(store, "users");                a namespace of the store
  *     users.set("user:7", std::string("Ada"), 60000);        one minute
  *     if (auto name = users.get("user:7")) { use(*name); }   std::optional<std::string>
+ *     cellarpp::objects<Pattern> patterns(store, "patterns");  a namespace of objects
+ *     auto pattern = patterns.get_or_load(text, compile);    held<const Pattern>: no copy
  *
  * OUTCOMES    A miss is an empty optional or false. An error throws cellarpp::error with its code.
  * VALUES      codec<T> turns a value into bytes and back. Bytes that do not decode are a miss.
  * OWNERSHIP   Each class is move-only and frees what it holds. A moved-from object is empty: only
- *             its destructor, move assignment and raw() may be used. Results that were copied
- *             outlive the store. A pin, a pinned result, a lease and a lock must not.
+ *             its destructor, move assignment and raw() may be used. Results that were copied and
+ *             holds of objects outlive the store. A pin, a pinned result, a lease and a lock must
+ *             not.
  * EXCEPTIONS  No exception crosses C. The wrapper stores what a callback throws and rethrows it in
  *             the calling thread. pthread_exit and cancellation must not end a callback.
  * THREADS     Like the C calls: any thread calls any const or non-const function of a handle at
@@ -49,6 +52,9 @@
 #endif
 #ifndef CELLAR_INVALIDATE_H
 #include "cellar_invalidate.h"
+#endif
+#ifndef CELLAR_OBJECT_H
+#include "cellar_object.h"
 #endif
 #ifndef CELLAR_OMIT_LIMIT
 #ifndef CELLAR_LIMIT_H
@@ -217,21 +223,28 @@ inline constexpr bool takes_load = std::is_invocable_v<F &, std::string_view, ce
 template <class F>
 inline constexpr bool is_loader = takes_load<F> || std::is_invocable_v<F &, std::string_view>;
 
-/* Run a loader and report its value, or that there is none. */
-template <class T, class F>
-cellar_err load_with(F &fn, cellar_load *load, const void *key, std::size_t key_len)
+/* Run a loader. */
+template <class F> auto loaded(F &fn, cellar_load *load, const void *key, std::size_t key_len)
 {
-    std::optional<T> value;
     if constexpr (takes_load<F>) {
-        value = fn(view_of(key, key_len), load);
+        return fn(view_of(key, key_len), load);
     } else {
-        value = fn(view_of(key, key_len));
+        return fn(view_of(key, key_len));
     }
-    if (!value) { return cellar_load_absent(load); }
-    std::string room;
-    const std::string_view bytes = codec<T>::encode(*value, room);
-    return cellar_load_value(load, bytes.data(), bytes.size());
 }
+
+/* Run a loader and report its value as bytes, or that there is none. */
+template <class T> struct bytes_loader {
+    template <class F>
+    static cellar_err run(F &fn, cellar_load *load, const void *key, std::size_t key_len)
+    {
+        const std::optional<T> value = loaded(fn, load, key, key_len);
+        if (!value) { return cellar_load_absent(load); }
+        std::string room;
+        const std::string_view bytes = codec<T>::encode(*value, room);
+        return cellar_load_value(load, bytes.data(), bytes.size());
+    }
+};
 
 /* Return where the loader of a namespace stores its exception: a place of the running call of this
  * thread. NULL in background loads: they have no caller that could catch. */
@@ -389,6 +402,7 @@ public:
 
 private:
     friend class handle;
+    template <class T> friend class objects;
     cellar *c_ = nullptr;
     cellar_lease l_ = cellar_lease();
 };
@@ -441,19 +455,8 @@ public:
     static handle with_loader(const handle &store, const char *name, F fn,
                               const cellar_namespace_config *o = nullptr)
     {
-        static_assert(detail::is_loader<F>, "fn takes std::string_view, and maybe cellar_load *");
-        auto owned = std::make_shared<F>(std::move(fn));
-        cellar_namespace_config with = o != nullptr ? *o : cellar_namespace_config_default();
-        with.loader_ctx = owned.get();
-        with.loader = [](cellar_load *load, const void *key, std::size_t key_len,
-                         void *ctx) -> cellar_err {
-            std::exception_ptr *thrown = detail::thrown_here();
-            const detail::thrown_scope inside(nullptr);
-            return detail::guarded(thrown, CELLAR_E_LOADER, [&] {
-                return detail::load_with<T>(*static_cast<F *>(ctx), load, key, key_len);
-            });
-        };
-        store.loaders_->add(std::move(owned));
+        const cellar_namespace_config with =
+            loader_config<detail::bytes_loader<T>>(store, std::move(fn), o);
         return handle(store, name, &with);
     }
 
@@ -667,6 +670,7 @@ public:
     }
 
 private:
+    template <class T> friend class objects;
     cellar_err closed() const noexcept
     {
         return is_store_ ? cellar_close(c_) : cellar_namespace_close(c_);
@@ -675,9 +679,30 @@ private:
         void operator()(void *value) const noexcept { cellar_free(value); }
     };
 
-    /* Load with a function of the caller. */
-    template <class T, class F>
-    void load_into(result &r, std::string_view key, F &fn, cellar_load_opts with)
+    /* Return options of a namespace with a loader. The store owns the loader. */
+    template <class Loader, class F>
+    static cellar_namespace_config loader_config(const handle &store, F fn,
+                                                 const cellar_namespace_config *o)
+    {
+        static_assert(detail::is_loader<F>, "fn takes std::string_view, and maybe cellar_load *");
+        auto owned = std::make_shared<F>(std::move(fn));
+        cellar_namespace_config with = o != nullptr ? *o : cellar_namespace_config_default();
+        with.loader_ctx = owned.get();
+        with.loader = [](cellar_load *load, const void *key, std::size_t key_len,
+                         void *ctx) -> cellar_err {
+            std::exception_ptr *thrown = detail::thrown_here();
+            const detail::thrown_scope inside(nullptr);
+            return detail::guarded(thrown, CELLAR_E_LOADER, [&] {
+                return Loader::run(*static_cast<F *>(ctx), load, key, key_len);
+            });
+        };
+        store.loaders_->add(std::move(owned));
+        return with;
+    }
+    /* Make call(options, loader, ctx) with a function of the caller. Rethrow what it throws if the
+     * call fails. */
+    template <class Loader, class F, class Call>
+    static cellar_err load_with(F &fn, cellar_load_opts with, Call &&make)
     {
         struct call {
             F *fn;
@@ -688,26 +713,45 @@ private:
         with.ctx_bytes = 0;
         with.ctx_retain = nullptr;
         with.ctx_release = nullptr;
-        r.code_ = cellar_get_or_load(c_, key.data(), key.size(), &with,
+        const cellar_err e = make(&with,
             [](cellar_load *load, const void *k, std::size_t k_len, void *p) -> cellar_err {
                 call *const mine = static_cast<call *>(p);
                 return detail::guarded(&mine->thrown, CELLAR_E_LOADER, [&] {
-                    return detail::load_with<T>(*mine->fn, load, k, k_len);
+                    return Loader::run(*mine->fn, load, k, k_len);
                 });
-            }, &ctx, &r.r_);
-        if (r.code_ < 0 && ctx.thrown) { std::rethrow_exception(ctx.thrown); }
+            }, &ctx);
+        if (e < 0 && ctx.thrown) { std::rethrow_exception(ctx.thrown); }
+        return e;
+    }
+    /* Make a call that may run the loader of the namespace. Rethrow what that throws here if the
+     * call fails. */
+    template <class Call> static cellar_err load_with_own(Call &&make)
+    {
+        std::exception_ptr thrown;
+        cellar_err e;
+        {
+            const detail::thrown_scope inside(&thrown);
+            e = make();
+        }
+        if (e < 0 && thrown) { std::rethrow_exception(thrown); }
+        return e;
+    }
+    /* Load with a function of the caller. */
+    template <class T, class F>
+    void load_into(result &r, std::string_view key, F &fn, const cellar_load_opts &with)
+    {
+        r.code_ = load_with<detail::bytes_loader<T>>(
+            fn, with, [&](const cellar_load_opts *o, cellar_loader_fn loader, void *ctx) {
+                return cellar_get_or_load(c_, key.data(), key.size(), o, loader, ctx, &r.r_);
+            });
         check(r.code_, c_, r.r_);
     }
     /* Load with the loader of the namespace. */
     void load_into(result &r, std::string_view key, const cellar_load_opts &with)
     {
-        std::exception_ptr thrown;
-        {
-            const detail::thrown_scope inside(&thrown);
-            r.code_ = cellar_get_or_load(c_, key.data(), key.size(), &with, nullptr, nullptr,
-                                         &r.r_);
-        }
-        if (r.code_ < 0 && thrown) { std::rethrow_exception(thrown); }
+        r.code_ = load_with_own([&] {
+            return cellar_get_or_load(c_, key.data(), key.size(), &with, nullptr, nullptr, &r.r_);
+        });
         check(r.code_, c_, r.r_);
     }
     /* Decode the value of a key. Remove and count bytes that do not decode. */
@@ -744,6 +788,221 @@ private:
     std::shared_ptr<detail::loader_list> loaders_; /* of the store; shared by all its handles */
     cellar *c_ = nullptr;                          /* NULL: closed or moved from */
     bool is_store_ = false;
+};
+
+/* ---- Objects -------------------------------------------------------------------------------- */
+
+/* What an object of a type counts in memory_bytes. Specialize it for types that own memory. */
+template <class T> struct charge {
+    static std::size_t of(const T &) noexcept { return sizeof(T); }
+};
+
+namespace detail {
+
+/* Return the object that a loader made: a std::unique_ptr, a value, a std::optional. */
+template <class T, class R> std::unique_ptr<T> owned(R &&made)
+{
+    if constexpr (std::is_convertible_v<R, std::unique_ptr<T>>) {
+        return std::forward<R>(made);
+    } else {
+        std::optional<T> value(std::forward<R>(made));
+        return value ? std::make_unique<T>(std::move(*value)) : nullptr;
+    }
+}
+
+/* Run a loader and report its object, or that there is none. */
+template <class T> struct object_loader {
+    template <class F>
+    static cellar_err run(F &fn, cellar_load *load, const void *key, std::size_t key_len)
+    {
+        std::unique_ptr<T> object = owned<T>(loaded(fn, load, key, key_len));
+        if (!object) { return cellar_load_absent(load); }
+        const std::size_t bytes = charge<T>::of(*object);
+        return cellar_load_object(load, object.release(), bytes);
+    }
+};
+
+} // namespace detail
+
+/* A hold of an object, or empty; see cellar_held. May outlive the store. */
+template <class T> class held {
+public:
+    held() = default;
+    held(held &&other) noexcept
+        : h_(std::exchange(other.h_, cellar_held())),
+          code_(std::exchange(other.code_, CELLAR_MISS)) {}
+    held &operator=(held &&other) noexcept
+    {
+        held taken(std::move(other));
+        std::swap(h_, taken.h_);
+        std::swap(code_, taken.code_);
+        return *this;
+    }
+    held(const held &) = delete;
+    held &operator=(const held &) = delete;
+    ~held() { cellar_object_release(&h_); }
+
+    /* Return true if there is an object, fresh or stale. */
+    explicit operator bool() const noexcept { return h_.object != nullptr; }
+    /* Return the object; valid while the hold lives; NULL if it is empty. */
+    T *get() const noexcept { return static_cast<T *>(h_.object); }
+    T &operator*() const noexcept { return *get(); }
+    T *operator->() const noexcept { return get(); }
+    /* Return the code of the call: OK, STALE, ABSENT or MISS, for leases also LEASED, PENDING. */
+    cellar_err code() const noexcept { return code_; }
+    /* Hold the object once more, as long as the pointer and its copies live. Empty: NULL. */
+    std::shared_ptr<T> share() const
+    {
+        if (!*this) { return nullptr; }
+        auto more = std::make_shared<held>();
+        check(cellar_object_retain(&h_, &more->h_));
+        return std::shared_ptr<T>(std::move(more), get());
+    }
+    /* Return the C struct. */
+    const cellar_held &raw() const noexcept { return h_; }
+
+private:
+    template <class U> friend class objects;
+    cellar_held h_ = cellar_held();
+    cellar_err code_ = CELLAR_MISS;
+};
+
+/* A namespace of objects of type T; see cellar_object.h. The store deletes each object when its
+ * entry is gone and its last hold has ended, in the thread that ends it last. Readers share an
+ * object: they hold it as const. The destructor of T must not throw and not close the store. */
+template <class T> class objects : private handle {
+    static_assert(std::is_object_v<T> && !std::is_array_v<T> && !std::is_const_v<T>,
+                  "T is the type behind a std::unique_ptr");
+
+public:
+    using handle::clear;
+    using handle::close;
+    using handle::contains;
+    using handle::delete_by_tag;
+    using handle::erase;
+    using handle::raw;
+    using handle::touch;
+
+    /* Open a namespace, create it if it is new; o->object is set here. Throw E_TYPE if it holds
+     * bytes or objects of another type. It may outlive the store: calls then throw E_CLOSED. */
+    objects(const handle &store, const char *name, const cellar_namespace_config *o = nullptr)
+        : handle(store, name, config(o).get()) {}
+    /* Open a namespace with its own loader; see get_or_load, and handle::with_loader. */
+    template <class F>
+    static objects with_loader(const handle &store, const char *name, F fn,
+                               const cellar_namespace_config *o = nullptr)
+    {
+        const cellar_namespace_config with =
+            loader_config<detail::object_loader<T>>(store, std::move(fn), o);
+        return objects(store, name, &with);
+    }
+
+    /* Hold the object of a key. */
+    held<const T> get(std::string_view key) const
+    {
+        held<const T> h;
+        h.code_ = check(cellar_object_acquire(c_, key.data(), key.size(), &h.h_), c_);
+        return h;
+    }
+
+    /* Store an object; ttl_ms 0: the default of the namespace. Return false if the namespace is
+     * disabled. An object that is not stored stays in `object`. */
+    bool set(std::string_view key, std::unique_ptr<T> &&object, std::int64_t ttl_ms = 0)
+    {
+        cellar_set_opts o = cellar_set_opts_default();
+        o.ttl_ms = ttl_ms;
+        return set(key, std::move(object), o);
+    }
+    /* Store an object with options. Return false also if a condition of them does not hold. */
+    bool set(std::string_view key, std::unique_ptr<T> &&object, const cellar_set_opts &o)
+    {
+        if (!object) { throw error(CELLAR_E_INVAL); }
+        if (check(cellar_object_set(c_, key.data(), key.size(), object.get(),
+                                    charge<T>::of(*object), &o), c_) != CELLAR_OK) {
+            return false;
+        }
+        static_cast<void>(object.release());
+        return true;
+    }
+    /* Move a value into the store. */
+    bool set(std::string_view key, T &&value, std::int64_t ttl_ms = 0)
+    {
+        return set(key, std::make_unique<T>(std::move(value)), ttl_ms);
+    }
+    bool set(std::string_view key, T &&value, const cellar_set_opts &o)
+    {
+        return set(key, std::make_unique<T>(std::move(value)), o);
+    }
+
+    /* Hold the object of a key; on a miss, load it: fn(key) or fn(key, cellar_load *) returns a
+     * std::unique_ptr<T>, a T or a std::optional<T>; empty: the source has none. Loads of one key
+     * in several threads run one loader, in one of them. Rethrow what fn throws, unless a stale
+     * object replaces it. A call that joined the load of another one throws a cellarpp::error. */
+    template <class F, std::enable_if_t<detail::is_loader<F>, int> = 0>
+    held<const T> get_or_load(std::string_view key, F &&fn, const cellar_load_opts *o = nullptr)
+    {
+        held<const T> h;
+        h.code_ = check(load_with<detail::object_loader<T>>(
+            fn, o != nullptr ? *o : cellar_load_opts_default(),
+            [&](const cellar_load_opts *with, cellar_loader_fn loader, void *ctx) {
+                return cellar_object_get_or_load(c_, key.data(), key.size(), with, loader, ctx,
+                                                 &h.h_);
+            }), c_);
+        return h;
+    }
+    /* Hold the object of a key; on a miss, load it with the loader of the namespace. Rethrow what
+     * that throws in this thread; a load in another thread throws a cellarpp::error here. */
+    held<const T> get_or_load(std::string_view key, const cellar_load_opts *o = nullptr)
+    {
+        held<const T> h;
+        h.code_ = check(load_with_own([&] {
+            return cellar_object_get_or_load(c_, key.data(), key.size(), o, nullptr, nullptr,
+                                             &h.h_);
+        }), c_);
+        return h;
+    }
+    /* Read through the cache without a loader. The hold has an object, or its code is LEASED: bring
+     * one with the lease; or PENDING: another caller loads, call again. STALE may come with a lease
+     * to refresh the object. */
+    std::pair<held<const T>, lease> lease_acquire(std::string_view key,
+                                                  const cellar_load_opts *o = nullptr)
+    {
+        std::pair<held<const T>, lease> got;
+        got.second.c_ = c_;
+        got.first.code_ = check(cellar_object_lease_acquire(c_, key.data(), key.size(), o, nullptr,
+                                                            &got.second.l_, &got.first.h_), c_);
+        return got;
+    }
+    /* Fulfill a lease: store the object and wake the waiters. Return OK, or why it is not stored:
+     * INVALIDATED, DROPPED, DISABLED; the store deletes it then. If the call throws, the object
+     * stays in `object`. */
+    cellar_err fulfill(lease &l, std::unique_ptr<T> &&object, const cellar_set_opts *o = nullptr)
+    {
+        if (!object) { throw error(CELLAR_E_INVAL); }
+        const cellar_err e = check(cellar_object_lease_fulfill(c_, &l.l_, object.get(),
+                                                               charge<T>::of(*object), o), c_);
+        static_cast<void>(object.release());
+        return e;
+    }
+
+private:
+    /* Options of a namespace, with the objects. */
+    class config {
+    public:
+        explicit config(const cellar_namespace_config *o)
+            : with_(o != nullptr ? *o : cellar_namespace_config_default())
+        {
+            of_.free_fn = [](void *object, std::size_t, cellar_cause, void *) {
+                delete static_cast<T *>(object);
+            };
+            with_.object = &of_;
+        }
+        const cellar_namespace_config *get() const noexcept { return &with_; }
+
+    private:
+        cellar_object_config of_ = cellar_object_config_default();
+        cellar_namespace_config with_;
+    };
 };
 
 #ifndef CELLAR_OMIT_LIMIT

@@ -31,6 +31,20 @@ struct Person {
     unsigned age = 0;
 };
 
+/* An object of the program that counts how many live. It neither moves nor copies. */
+struct Shape {
+    explicit Shape(int of, std::size_t owns = 0) : corners(of), bytes(owns) { alive++; }
+    Shape(const Shape &) = delete;
+    Shape &operator=(const Shape &) = delete;
+    virtual ~Shape() { alive--; }
+    int corners;
+    std::size_t bytes; /* that it owns */
+    inline static std::atomic<int> alive{0};
+};
+struct Square : Shape {
+    Square() : Shape(4) {}
+};
+
 struct down : std::runtime_error {
     down() : std::runtime_error("the source is down") {}
 };
@@ -56,6 +70,10 @@ template <> struct cellarpp::codec<Person> {
         p.name.assign(bytes.substr(blank + 1));
         return true;
     }
+};
+
+template <> struct cellarpp::charge<Shape> {
+    static std::size_t of(const Shape &s) { return sizeof s + s.bytes; }
 };
 
 namespace {
@@ -85,10 +103,12 @@ template <class Body> cellar_err code_of(Body &&body)
     return CELLAR_OK;
 }
 
+constexpr std::size_t store_bytes = 16u << 20;
+
 handle open_store()
 {
     cellar_config cfg = cellar_config_default();
-    cfg.memory_bytes = 16u << 20;
+    cfg.memory_bytes = store_bytes;
     return handle(cfg);
 }
 
@@ -98,7 +118,8 @@ constexpr bool moves_only = std::is_nothrow_move_constructible_v<T> &&
                             !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T>;
 static_assert(moves_only<handle> && moves_only<cellarpp::pin> && moves_only<cellarpp::result> &&
               moves_only<cellarpp::lease> && moves_only<cellarpp::limiter> &&
-              moves_only<cellarpp::lock> && moves_only<cellarpp::locks>);
+              moves_only<cellarpp::lock> && moves_only<cellarpp::locks> &&
+              moves_only<cellarpp::held<const Shape>> && moves_only<cellarpp::objects<Shape>>);
 
 void values()
 {
@@ -468,6 +489,157 @@ void tags_and_leases()
     check(!kept, "release ends it");
 }
 
+using shapes = cellarpp::objects<Shape>;
+
+void objects()
+{
+    std::shared_ptr<const Shape> shared;
+    cellarpp::held<const Shape> kept;
+    std::optional<shapes> late;
+    {
+        handle store = open_store();
+        shapes named(store, "shapes");
+        check(!named.get("a") && named.get("a").code() == CELLAR_MISS, "a miss is an empty hold");
+        check(named.set("a", std::make_unique<Shape>(3)) && named.get("a")->corners == 3,
+              "an object is held in place");
+        const Shape *const stored = named.get("a").get();
+        check(&*named.get("a") == stored && named.get("a").share().get() == stored,
+              "each hold is of the same object");
+        kept = named.get("a");
+        named.set("a", std::make_unique<Square>());
+        check(Shape::alive == 2 && kept->corners == 3 && named.get("a")->corners == 4,
+              "a hold keeps the replaced object");
+        shared = kept.share();
+        kept = {};
+        check(!kept && !kept.share() && Shape::alive == 2 && shared->corners == 3,
+              "a shared pointer keeps it without the hold");
+        shared = named.get("a").share();
+        check(Shape::alive == 1, "the last holder deletes it");
+        check(named.contains("a") && named.touch("a", 60000) && named.erase("a") &&
+                  !named.erase("a") && shared->corners == 4,
+              "erase and touch work as for bytes");
+
+        cellar_set_opts once = cellar_set_opts_default();
+        once.flags = CELLAR_ONLY_IF_ABSENT;
+        auto other = std::make_unique<Shape>(6);
+        check(named.set("b", std::make_unique<Shape>(5), once) &&
+                  !named.set("b", std::move(other), once) && other && other->corners == 6,
+              "an object that is not stored stays with the caller");
+        const auto large = [&] {
+            named.set("c", std::make_unique<Shape>(7, store_bytes / 2));
+        };
+        check(code_of(large) == CELLAR_E_TOOBIG && Shape::alive == 3,
+              "the charge of a type counts");
+        check(named.get("b").raw().charge == sizeof(Shape), "and is told by the hold");
+        check(code_of([&] { named.set("c", std::unique_ptr<Shape>()); }) == CELLAR_E_INVAL,
+              "no object is an error");
+        check(code_of([&] { handle(store, "shapes").get("b"); }) == CELLAR_E_TYPE,
+              "calls of bytes are an error there");
+        named.clear();
+        cellarpp::objects<std::string> words(store, "words");
+        check(words.set("w", "moved") && *words.get("w") == "moved", "a value moves into the store");
+
+        kept = named.get_or_load("k", [](std::string_view) { return std::make_unique<Square>(); });
+        late.emplace(std::move(named));
+    }
+    check(Shape::alive == 2 && kept->corners == 4 && shared->corners == 4,
+          "holds outlive the store");
+    check(code_of([&] { late->get("k"); }) == CELLAR_E_CLOSED, "a late call throws E_CLOSED");
+    kept = {};
+    shared.reset();
+    check(Shape::alive == 0, "and delete their objects after it");
+}
+
+void loads_of_objects()
+{
+    handle store = open_store();
+    shapes named(store, "shapes");
+    int runs = 0;
+    const auto square = [&](std::string_view) {
+        runs++;
+        return std::make_unique<Square>();
+    };
+    check(named.get_or_load("k", square)->corners == 4 &&
+              named.get_or_load("k", square)->corners == 4 && runs == 1, "two reads, one load");
+    const auto none = [&](std::string_view) {
+        runs++;
+        return std::unique_ptr<Shape>();
+    };
+    check(!named.get_or_load("none", none) && runs == 2 &&
+              named.get_or_load("none", none).code() == CELLAR_ABSENT && runs == 2,
+          "a source without an object is asked once");
+    bool caught = false;
+    try {
+        named.get_or_load("down", [](std::string_view) -> std::unique_ptr<Shape> { throw down(); });
+    } catch (const down &) {
+        caught = true;
+    }
+    check(caught && named.get_or_load("down", square), "an exception of the loader comes back");
+    check(code_of([&] {
+              named.get_or_load("code", [](std::string_view) -> std::unique_ptr<Shape> {
+                  throw cellarpp::error(CELLAR_E_DENIED);
+              });
+          }) == CELLAR_E_DENIED, "an error of the wrapper comes back with its code");
+
+    cellar_load_opts stale = cellar_load_opts_default();
+    stale.stale_ms = 60000;
+    stale.jitter_pct = CELLAR_OFF;
+    named.get_or_load("s", [&](std::string_view key, cellar_load *load) {
+        cellar_set_opts with = cellar_set_opts_default();
+        with.ttl_ms = 1;
+        cellar_load_opts_set(load, &with);
+        return square(key);
+    }, &stale);
+    while (named.get("s")) { std::this_thread::sleep_for(std::chrono::milliseconds(1)); }
+    const auto old = named.get_or_load("s", [](std::string_view) -> std::unique_ptr<Shape> {
+        throw down();
+    }, &stale);
+    check(old && old.code() == CELLAR_STALE, "a stale object replaces an exception");
+
+    auto first = named.lease_acquire("l");
+    cellarpp::lease got = std::move(first.second);
+    check(!first.first && first.first.code() == CELLAR_LEASED && got &&
+              named.lease_acquire("l").first.code() == CELLAR_PENDING,
+          "the first caller gets the lease, the second one waits");
+    check(named.fulfill(got, std::make_unique<Shape>(8)) == CELLAR_OK && !got &&
+              named.lease_acquire("l").first->corners == 8, "fulfill stores the object");
+    auto twice = std::make_unique<Shape>(9);
+    check(code_of([&] { named.fulfill(got, std::move(twice)); }) == CELLAR_E_LEASE && twice,
+          "a lease is used once, and the object stays");
+
+    const auto words = cellarpp::objects<std::string>::with_loader(
+        store, "words", [](std::string_view key) -> std::optional<std::string> {
+            if (key == "down") { throw down(); }
+            if (key == "none") { return std::nullopt; }
+            return std::string(key);
+        });
+    auto again = cellarpp::objects<std::string>(store, "words");
+    check(*again.get_or_load("w") == "w" && again.get_or_load("none").code() == CELLAR_ABSENT,
+          "the loader of the namespace loads objects from values");
+    caught = false;
+    try {
+        again.get_or_load("down");
+    } catch (const down &) {
+        caught = true;
+    }
+    check(caught, "its exception comes back");
+
+    std::atomic<int> inside{0}, right{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 4; i++) {
+        threads.emplace_back([&] {
+            const auto mine = named.get_or_load("shared", [&](std::string_view) {
+                inside++;
+                return std::make_unique<Shape>(3);
+            });
+            named.erase("nothing");
+            right += mine->corners == 3;
+        });
+    }
+    for (std::thread &t : threads) { t.join(); }
+    check(inside == 1 && right == 4, "4 threads, one load, one object");
+}
+
 void limiters()
 {
     cellarpp::limiter calls({cellar_rule_sliding_log(3, CELLAR_HOUR_NS)});
@@ -521,6 +693,8 @@ int main()
         background();
         lifetimes();
         tags_and_leases();
+    objects();
+    loads_of_objects();
         limiters();
         locks();
     } catch (const std::exception &e) {
