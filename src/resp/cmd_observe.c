@@ -63,7 +63,7 @@ static void resp_info_clients(base_text *t, const cellar_resp *r, const cellar_s
 static void resp_info_memory(base_text *t, const cellar_resp *r, const cellar_stats *st)
 {
     const uint64_t used = st->used_bytes + base_load_rlx(&r->shared.account.used);
-    const uint64_t most = st->budget_bytes + r->shared.most_bytes;
+    const uint64_t most = st->budget_bytes + base_load_rlx(&r->shared.most_bytes);
     base_text_add(t, "used_memory:%" PRIu64 "\r\nused_memory_human:%.2fM\r\nmaxmemory:%" PRIu64
                      "\r\nmaxmemory_human:%.2fM\r\nused_memory_port:%" PRIu64 "\r\n",
                   used, (double)used / (1 << 20), most, (double)most / (1 << 20),
@@ -77,7 +77,7 @@ static void resp_info_shared(base_text *t, const cellar_resp *r, const cellar_st
                      "\r\nshared_control_max:%" PRIu64 "\r\nshared_control_keys:%" PRIu64
                      "\r\nshared_prefixes:%u\r\n",
                   r->shared.store != NULL ? st->entries : 0,
-                  base_load_rlx(&r->shared.account.used), r->shared.most_bytes,
+                  base_load_rlx(&r->shared.account.used), base_load_rlx(&r->shared.most_bytes),
                   resp_control_count(r), r->channels[RESP_PREFIX].count);
 }
 

@@ -3,6 +3,7 @@
  * cmd_own: CELLAR.WHY TOPK NAMESPACES META TAGDEL BUMP METRICS POLICY.
  *
  * INVARIANTS Each is the public call of the same name, on the namespace of the selected database.
+ *            METRICS and TAGDEL: on its store; of database 0 that may be the shared one.
  *            Answers are maps: flat arrays for a client of RESP2.
  * LOCKING    None. */
 #include "base/num.h"
@@ -221,12 +222,13 @@ RESP_CALL(resp_cmd_metrics)
 RESP_CALL(resp_cmd_metrics)
 {
     (void)argv, (void)argc;
+    cellar *const store = resp_is_shared(c) ? c->of->shared.store : c->of->store;
     size_t len = 0;
-    cellar_err err = cellar_metrics_write(c->of->store, NULL, 0, &len);
+    cellar_err err = cellar_metrics_write(store, NULL, 0, &len);
     while (err == CELLAR_E_BUFFER) { /* again if a number grew meanwhile */
         const size_t cap = len + 256;
         char *room = resp_bulk_reserve(c, cap);
-        err = room != NULL ? cellar_metrics_write(c->of->store, room, cap, &len) : CELLAR_E_NOMEM;
+        err = room != NULL ? cellar_metrics_write(store, room, cap, &len) : CELLAR_E_NOMEM;
         if (err == CELLAR_OK) { resp_bulk_commit(c, len); }
     }
     if (err != CELLAR_OK) { resp_fail(c, err); }

@@ -77,7 +77,7 @@ static cellar_err resp_store_control(resp_client *c, cellar_bytes key, cellar_by
     const bool beyond = r->shared.in_function && r->shared.wrote;
     if (beyond) { base_account_limit(&r->shared.account, UINT64_MAX); }
     const cellar_err err = resp_control_set(r, key, value, ttl_ms);
-    if (beyond) { base_account_limit(&r->shared.account, r->shared.most_bytes); }
+    if (beyond) { base_account_limit(&r->shared.account, base_load_rlx(&r->shared.most_bytes)); }
     return err;
 }
 

@@ -181,7 +181,8 @@ static void resp_forked(void *port)
 
 /* ---- open ---- */
 
-STATS_SERVICE(resp_service, NULL, resp_figures, cellar_resp_stats, 2, "port", STATS_PORTS, NULL)
+STATS_SERVICE(resp_service, NULL, resp_figures, cellar_resp_stats, 2, "port", STATS_PORTS,
+              resp_shared_figures)
 
 static void resp_init(cellar_resp *r, cellar *c, const cellar_resp_config *o)
 {

@@ -40,9 +40,10 @@ CELLAR_PRIVATE cellar_err resp_shared_open(cellar_resp *r, const cellar_resp_con
     if (o->shared_bytes == 0) { return CELLAR_OK; }
     own.no_threads = 1;
     cfg.host = &own;
-    s->most_bytes = o->shared_bytes / RESP_CONTROL_PART;
-    cfg.memory_bytes = o->shared_bytes - s->most_bytes;
-    base_account_init(&s->account, s->most_bytes, &r->obj.account.hooks);
+    const uint64_t most = o->shared_bytes / RESP_CONTROL_PART;
+    base_store_rlx(&s->most_bytes, most);
+    cfg.memory_bytes = o->shared_bytes - most;
+    base_account_init(&s->account, most, &r->obj.account.hooks);
     const cellar_err err = cellar_open(&cfg, &s->store);
     if (err != CELLAR_OK) { return err; }
     r->db[0].handle = s->store;
@@ -58,7 +59,7 @@ CELLAR_PRIVATE cellar_err resp_shared_resize(cellar_resp *r, uint64_t bytes)
     const cellar_err err =
         cellar_option_set(s->store, CELLAR_OPT_MEMORY_BYTES, (int64_t)(bytes - most));
     if (err == CELLAR_OK || err == CELLAR_E_BUSY) { /* the store has the new size */
-        s->most_bytes = most;
+        base_store_rlx(&s->most_bytes, most);
         base_account_limit(&s->account, most);
     }
     return err;

@@ -26,6 +26,7 @@
 #include "base/sync.h"
 #include "cellar_entry.h"
 #include "cellar_resp.h"
+#include "stats/text.h"
 #include "tls/tls.h"
 
 /* Places of the counters in `count` of the port, in the order of cellar_resp_stats. */
@@ -262,7 +263,7 @@ typedef struct resp_shared {
     base_account account;        /* of the control keys */
     struct resp_control *first;  /* control keys, the oldest first (control.c) */
     struct resp_control *sweep;  /* the next one that is looked at for its end */
-    uint64_t most_bytes;         /* of the control keys */
+    _Atomic uint64_t most_bytes; /* of the control keys; changed by the thread of the round */
     uint64_t last_version;       /* of a control key */
     int64_t full_ms;             /* port clock: of the next walk through a full table of them */
     cellar_pinned read[RESP_READS];       /* values that a function has read */
@@ -390,5 +391,8 @@ BASE_INLINE cellar *resp_main_store(const cellar_resp *r)
 
 /* Read the figures: see stats_service. */
 CELLAR_PRIVATE const char *resp_figures(void *object, uint64_t *value);
+/* Write the figures of the shared store, if there is one. */
+CELLAR_PRIVATE void resp_shared_figures(stats_out *o, const stats_owner *owner, void *object,
+                                        const uint64_t *value);
 
 #endif

@@ -575,6 +575,30 @@ static void info_tells_of_the_shared_store(void)
     port_end();
 }
 
+static void metrics_tell_of_the_shared_store(void)
+{
+    static char text[1 << 16];
+    size_t len = 0;
+    port_begin_with(with_shared);
+    const int a = peer();
+    (void)ask(a, "SET app:~e 1\r\nSET app:1 v\r\nGET app:1\r\nGET app:2\r\n");
+    T_CHECK(strstr(ask(a, "CELLAR.METRICS\r\n"), "\ncellar_entries 1\n") != NULL);
+    T_CHECK(strstr(ask(a, "SELECT 1\r\nCELLAR.METRICS\r\n"), "\ncellar_entries 0\n") != NULL);
+    T_REQUIRE(cellar_metrics_write(port, text, sizeof text, &len) == CELLAR_OK);
+    T_CHECK(strstr(text, "\ncellar_port_shared_entries{port=\"port\"} 1\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_port_shared_budget_bytes{port=\"port\"} 3670016\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_port_shared_control_bytes{port=\"port\"} 0\n") == NULL);
+    T_CHECK(strstr(text, "\ncellar_port_shared_control_budget_bytes{port=\"port\"} 524288\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_port_shared_hits_total{port=\"port\"} 1\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_port_shared_misses_total{port=\"port\"} 1\n") != NULL);
+    T_CHECK(strstr(text, "\ncellar_port_shared_sets_total{port=\"port\"} 1\n") != NULL);
+    port_done(a);
+    port_begin();
+    T_REQUIRE(cellar_metrics_write(port, text, sizeof text, &len) == CELLAR_OK);
+    T_CHECK(strstr(text, "cellar_port_clients") != NULL && strstr(text, "_shared_") == NULL);
+    port_end();
+}
+
 static void size_of_the_shared_store_changes(void)
 {
     port_begin_with(writable_too);
@@ -724,6 +748,6 @@ T_MAIN("cellar_resp_shared", T_CASE(database_0_is_a_store_of_its_own),
        T_CASE(many_clients_hear_each_message_once), T_CASE(resp3_client_hears_pushes_between_replies),
        T_CASE(redirection_ends_with_its_target), T_CASE(client_that_never_reads_is_closed),
        T_CASE(changes_without_memory_are_heard_as_nil),
-       T_CASE(wait_has_no_replica_to_wait_for), T_CASE(info_tells_of_the_shared_store),
+       T_CASE(wait_has_no_replica_to_wait_for), T_CASE(info_tells_of_the_shared_store), T_CASE(metrics_tell_of_the_shared_store),
        T_CASE(size_of_the_shared_store_changes), T_CASE(socket_file_serves_its_group), T_CASE(group_has_a_name_or_a_number),
        T_CASE(open_without_memory_leaves_nothing), T_CASE(options_are_checked))
