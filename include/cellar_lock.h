@@ -129,7 +129,8 @@ CELLAR_STRUCT(cellar_locks_stats, fence_max);
  *          (cellar_last_error of NULL has the reason of each)
  * owns:    the caller closes *out with cellar_locks_close
  * thread:  any; a program may open several tables
- * cost:    one allocation of 60 to 240 KiB, and address space of 200 bytes for each possible lock
+ * cost:    one allocation of 75 to 300 KiB (with 2^17 locks and more, 1 byte for each besides), and
+ *          address space of 140 bytes for each possible lock
  * example:
  *     cellar_locks *t;
  *     if (cellar_locks_open(NULL, &t) != CELLAR_OK) return 1;                                    */

@@ -345,11 +345,13 @@ static cellar_err lock_slow_once(cellar_locks *t, lock_stripe *s, lock_want *w,
                                  unsigned char **block, cellar_lock *out)
 {
     lock_after a = { .chunk = NULL };
+    BASE_PREFETCH_W(lock_head(t, w->hash)); /* arrives together with the line of the stripe */
     sync_take(LOCK, &s->lock);
-    lock_record *r = lock_find(s, w);
+    lock_prefetch(t, s, w->hash);
+    lock_record *r = lock_find(t, w);
     if (r != NULL) { return lock_meet(t, s, r, lock_freeze(r), w, &a, out); }
     cellar_err err = CELLAR_OK;
-    r = lock_insert(t, s, w, *block, &err, &a);
+    r = lock_insert(t, s, w, *block, &err);
     if (r == NULL) {
         lock_leave(t, s, &a);
         return err;
@@ -649,7 +651,7 @@ CELLAR_API cellar_err cellar_lock_info_get(cellar_locks *t, const void *key, siz
     bool held = false;
     const int64_t now_ms = base_now_ms(&t->obj.clock);
     sync_take(LOCK, &s->lock);
-    lock_record *r = lock_find(s, &w);
+    lock_record *r = lock_find(t, &w);
     if (r != NULL) {
         const uint64_t word = lock_freeze(r);
         held = (word & LOCK_HELD) != 0;

@@ -16,8 +16,9 @@ BASE_SIZE_BEGIN
 
 #define LOCK_OPEN "cellar_locks_open"
 #define LOCK_BYTES_MIN ((uint64_t)256 << 10)
-_Static_assert(sizeof(cellar_locks) + LOCK_STRIPES_MIN * sizeof(lock_stripe) + BASE_PAD <
-                   LOCK_BYTES_MIN,
+#define LOCK_STRIPE_BYTES(heads) (sizeof(lock_stripe) + (heads) * sizeof(uint32_t))
+_Static_assert(sizeof(cellar_locks) + LOCK_STRIPES_MIN * LOCK_STRIPE_BYTES(LOCK_HEADS_MIN) +
+                   BASE_PAD < LOCK_BYTES_MIN,
                "max_bytes holds the table");
 #define LOCK_COUNT_MAX (UINT64_C(1) << 24)
 #define LOCK_FENCE_MAX (UINT64_C(1) << 61)
@@ -25,19 +26,17 @@ _Static_assert(sizeof(cellar_locks) + LOCK_STRIPES_MIN * sizeof(lock_stripe) + B
                              * over a restart; the wall clock fits above them until 2109 */
 #define LOCK_SPARE_CHUNKS 4u /* of a stripe: for idle and unused records, besides max_locks */
 
-/* Drop every record of a stripe. No thread is left that could look at one. */
+/* Free the long keys of a stripe. No thread is left that could look at one. */
 static void lock_stripe_clear(cellar_locks *t, lock_stripe *s) SYNC_HOLDS(LOCK)
 {
-    BASE_TABLE_CHARGE(&t->obj.account, BASE_MOD_LOCK);
-    for (lock_record *r = s->index; r != NULL; r = r->hh.next) {
+    for (lock_record *r = NULL; (r = lock_behind(t, s, r)) != NULL;) {
         if (r->key_len > LOCK_KEY_INLINE) {
             base_free(&t->obj.account, BASE_MOD_LOCK, r->key.out, r->key_len);
         }
     }
-    HASH_CLEAR(hh, s->index);
 }
 
-/* Free the keys and indexes. No lock is taken: no other call runs. */
+/* Free the keys. No lock is taken: no other call runs. */
 static void lock_clear(cellar_locks *t) SYNC_UNCHECKED
 {
     for (uint32_t i = 0; i < t->stripe_count; i++) { lock_stripe_clear(t, &t->stripe[i]); }
@@ -82,7 +81,18 @@ static uint32_t lock_stripes_for(const cellar_locks_config *c)
 {
     uint32_t n = LOCK_STRIPES_MIN;
     while (n < LOCK_STRIPES_MAX && c->max_locks >= (uint64_t)n * 1024 &&
-           c->max_bytes / 16 >= n * sizeof(lock_stripe)) {
+           c->max_bytes / 16 >= n * LOCK_STRIPE_BYTES(LOCK_HEADS_MIN)) {
+        n *= 2;
+    }
+    return n;
+}
+
+/* Return the chains of a stripe: one for 4 locks. They take an eighth of max_bytes at most. */
+static uint32_t lock_heads_for(const cellar_locks_config *c, uint64_t stripes)
+{
+    uint32_t n = LOCK_HEADS_MIN;
+    while (c->max_locks >= stripes * n * 8 &&
+           c->max_bytes / 16 >= stripes * n * sizeof(uint32_t)) {
         n *= 2;
     }
     return n;
@@ -110,13 +120,15 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
     err = CELLAR_E_NOMEM;
     host.alloc = NULL; /* with `free`: the memory of a table is not the program's */
     host.free = NULL;
-    const uint32_t stripes = lock_stripes_for(&full);
-    const size_t table_bytes = sizeof(cellar_locks) + stripes * sizeof(lock_stripe);
+    const uint32_t stripes = lock_stripes_for(&full), heads = lock_heads_for(&full, stripes);
+    const size_t table_bytes = sizeof(cellar_locks) + stripes * LOCK_STRIPE_BYTES(heads);
     cellar_locks *t = base_object_new(&lock_service.kind, &host, table_bytes);
     if (t == NULL) { goto out; }
     base_account_limit(&t->obj.account, full.max_bytes - table_bytes - BASE_PAD);
     t->stripe_count = stripes;
     t->stripe_shift = 64u - base_log2_floor(stripes);
+    t->head_bits = base_log2_floor(heads);
+    t->heads = (uint32_t *)(void *)&t->stripe[stripes];
     t->look_ms = host.clock == NULL ? BASE_NEVER_MS : LOCK_LOOK_MS;
     t->max_locks = full.max_locks;
     t->barging = full.barging;

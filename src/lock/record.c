@@ -3,8 +3,8 @@
  * record: the records of keyed locks, their pages, and the index of a stripe.
  *
  * PICTURE    key -> hash -> stripe (64..256) --near hint--> record   read without a lock
- *                                       \----uthash-------> record   under the stripe lock
- *            page (4 KiB) = head | 21 records; a page belongs to one stripe, or to none
+ *                                       \----chain--------> record   under the stripe lock
+ *            page (4 KiB) = head | 31 records; a page belongs to one stripe, or to none
  *            region = all pages; reserved and writable at open, touched on first use
  * INVARIANTS A key is in at most one record of the index. A record of the index is held, waited
  *            for, in a report, or one of at most LOCK_IDLE_MAX idle ones of its stripe.
@@ -12,7 +12,7 @@
  *            stripe.floor >= each fence of a key that left the index; table.high >= each fence in a
  *            returned page; a stripe that takes a page raises its floor to `high`. So the fences of
  *            a record always rise, and a word never returns.
- *            bytes charged == the table + 4096 for each page in use + uthash + long keys.
+ *            bytes charged == the table + 4096 for each page in use + long keys.
  * LOCKING    The stripe lock (rank LOCK) for everything except the words of records; chunk_lock
  *            (rank LOCK_CHUNK) for pages that change hands. Pages are returned to the system and
  *            lost holds are reported after the stripe lock is dropped (lock_leave).
@@ -132,28 +132,53 @@ static void lock_chunks_return(cellar_locks *t, lock_chunk *c)
 
 /* ---- records ---- */
 
-CELLAR_PRIVATE lock_record *lock_find(const lock_stripe *s, const lock_want *w)
+CELLAR_PRIVATE lock_record *lock_find(const cellar_locks *t, const lock_want *w)
 {
-    lock_record *r = NULL;
-    HASH_FIND_BYHASHVALUE(hh, s->index, w->key, (unsigned)w->key_len, (unsigned)w->hash, r);
-    return r;
+    for (uint32_t n = *lock_head(t, w->hash); n != 0;) {
+        lock_record *r = lock_at(t, n - 1);
+        if (base_load_rlx(&r->hash) == w->hash && r->key_len == w->key_len &&
+            memcmp(lock_key(r), w->key, w->key_len) == 0) {
+            return r;
+        }
+        n = r->next;
+    }
+    return NULL;
 }
 
-/* Add a record to uthash. Return false if memory is missing; nothing changed then. */
-static bool lock_index_add(cellar_locks *t, lock_stripe *s, lock_record *r) SYNC_HOLDS(LOCK)
+CELLAR_PRIVATE lock_record *lock_behind(const cellar_locks *t, const lock_stripe *s,
+                                        const lock_record *r)
 {
-    BASE_TABLE_CHARGE(&t->obj.account, BASE_MOD_LOCK);
-    const unsigned hash = (unsigned)base_load_rlx(&r->hash);
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, s->index, lock_key(r), r->key_len, hash, r);
-    return r->hh.tbl != NULL;
+    const uint32_t *end = &t->heads[(size_t)(s - t->stripe + 1) << t->head_bits];
+    const uint32_t *head = end - ((size_t)1 << t->head_bits);
+    if (r != NULL) {
+        if (r->next != 0) { return lock_at(t, r->next - 1); }
+        head = lock_head(t, base_load_rlx(&r->hash)) + 1;
+    }
+    while (head < end && *head == 0) { head++; }
+    return head < end ? lock_at(t, *head - 1) : NULL;
+}
+
+static void lock_index_add(cellar_locks *t, lock_stripe *s, lock_record *r) SYNC_HOLDS(LOCK)
+{
+    const uint64_t hash = base_load_rlx(&r->hash);
+    uint32_t *head = lock_head(t, hash);
+    r->next = *head & INT32_MAX;
+    *lock_newest(s, hash) = *head = lock_number(t, r) + 1;
 }
 
 static void lock_index_del(cellar_locks *t, lock_stripe *s, lock_record *r) SYNC_HOLDS(LOCK)
 {
-    if (s->newest == r) { s->newest = r->hh.prev; }
-    BASE_TABLE_CHARGE(&t->obj.account, BASE_MOD_LOCK);
-    HASH_DELETE(hh, s->index, r);
-    r->hh.tbl = NULL;
+    const uint64_t hash = base_load_rlx(&r->hash);
+    const uint32_t number = lock_number(t, r) + 1;
+    uint32_t *head = lock_head(t, hash), *newest = lock_newest(s, hash);
+    if (*head == number) {
+        *head = r->next;
+    } else {
+        lock_record *before = lock_at(t, *head - 1);
+        while (before->next != number) { before = lock_at(t, before->next - 1); }
+        before->next = r->next;
+    }
+    if (*newest == number) { *newest = *head; }
 }
 
 static lock_record *lock_spare_take(cellar_locks *t, lock_stripe *s, cellar_err *why)
@@ -237,9 +262,14 @@ static void lock_unindex(cellar_locks *t, lock_stripe *s, lock_record *r, uint64
     }
     s->floor = BASE_MAX(s->floor, fence);
     s->acquired += fence;
-    s->credit++;
     base_store_rel(&r->word, lock_word(fence, LOCK_FROZEN));
-    base_store_rlx(&s->record_count, base_load_rlx(&s->record_count) - 1);
+}
+
+/* Count a change of the records in the index. Their line is one that fast paths read. */
+static void lock_count(lock_stripe *s, int32_t change) SYNC_HOLDS(LOCK)
+{
+    s->credit -= (uint32_t)change;
+    base_store_rlx(&s->record_count, base_load_rlx(&s->record_count) + (uint32_t)change);
 }
 
 /* Add a hint in place of the older of the two. Do not rewrite an equal hint: other threads read
@@ -264,6 +294,7 @@ CELLAR_PRIVATE void lock_settle(cellar_locks *t, lock_stripe *s, lock_record *r,
     } else if (!held && r->pins == 0 &&
                (drop || base_load_rlx(&s->record_count) > LOCK_IDLE_MAX)) {
         lock_unindex(t, s, r, fence);
+        lock_count(s, -1);
         lock_spare_put(t, s, r, a);
         if (s->credit > 2 * LOCK_CREDIT) { lock_credit_return(t, s, LOCK_CREDIT); }
         return;
@@ -273,12 +304,25 @@ CELLAR_PRIVATE void lock_settle(cellar_locks *t, lock_stripe *s, lock_record *r,
     base_store_rel(&r->word, lock_word(fence, bits));
 }
 
-/* Take the newest record of a full stripe out of the index, for another key: its lines are in the
- * cache. Return NULL if it is not idle. */
-static lock_record *lock_reuse(cellar_locks *t, lock_stripe *s) SYNC_HOLDS(LOCK)
+/* Return a recent record: its lines are probably in the cache, and the head of its chain perhaps in
+ * the line that an insert of this hash writes; NULL: none. */
+static lock_record *lock_recent(const cellar_locks *t, lock_stripe *s, uint64_t hash)
+    SYNC_HOLDS(LOCK)
 {
-    lock_record *r = s->newest;
-    if (base_load_rlx(&s->record_count) < LOCK_IDLE_MAX || r->pins > 0) { return NULL; }
+    for (uint64_t part = 0; part < LOCK_PARTS; part++) {
+        const uint32_t n = *lock_newest(s, hash + part * LOCK_LINE_HEADS);
+        if (n != 0) { return lock_at(t, n - 1); }
+    }
+    return lock_behind(t, s, NULL);
+}
+
+/* Take a recent record of a full stripe out of the index, for another key. Return NULL if it is not
+ * idle. */
+static lock_record *lock_reuse(cellar_locks *t, lock_stripe *s, uint64_t hash) SYNC_HOLDS(LOCK)
+{
+    if (base_load_rlx(&s->record_count) < LOCK_IDLE_MAX) { return NULL; }
+    lock_record *r = lock_recent(t, s, hash);
+    if (r == NULL || r->pins > 0) { return NULL; }
     const uint64_t w = base_load_acq(&r->word);
     BASE_POINT("lock.freeze");
     if ((w & LOCK_BITS) != 0 || !base_cas_ar(&r->word, w, w | LOCK_FROZEN)) { return NULL; }
@@ -287,18 +331,19 @@ static lock_record *lock_reuse(cellar_locks *t, lock_stripe *s) SYNC_HOLDS(LOCK)
 }
 
 CELLAR_PRIVATE lock_record *lock_insert(cellar_locks *t, lock_stripe *s, const lock_want *w,
-                                        unsigned char *block, cellar_err *why, lock_after *a)
+                                        unsigned char *block, cellar_err *why)
 {
-    lock_record *r = lock_reuse(t, s);
+    lock_record *r = lock_reuse(t, s, w->hash);
     if (r == NULL) {
         *why = CELLAR_E_LIMIT;
         r = lock_credit_take(t, s) ? lock_spare_take(t, s, why) : NULL;
         if (r == NULL) { return NULL; }
+        lock_count(s, 1);
     }
     BASE_ASSERT(lock_fence(base_load_rlx(&r->word)) <= s->floor);
     r->first = NULL;
     r->pins = 0;
-    r->key_len = (uint32_t)w->key_len;
+    r->key_len = (uint16_t)w->key_len;
     if (block != NULL) {
         r->key.out = block;
     } else {
@@ -306,16 +351,8 @@ CELLAR_PRIVATE lock_record *lock_insert(cellar_locks *t, lock_stripe *s, const l
     }
     base_store_rlx(&r->hash, w->hash);
     base_store_rlx(&r->hold_of, UINT64_C(0));
-    const uint64_t refused = base_load_rlx(&t->obj.account.refused);
-    if (!lock_index_add(t, s, r)) {
-        *why = base_load_rlx(&t->obj.account.refused) != refused ? CELLAR_E_SPACE : CELLAR_E_NOMEM;
-        lock_spare_put(t, s, r, a);
-        return NULL;
-    }
-    s->newest = r;
+    lock_index_add(t, s, r);
     s->acquired -= s->floor;
-    s->credit--;
-    base_store_rlx(&s->record_count, base_load_rlx(&s->record_count) + 1);
     return r;
 }
 

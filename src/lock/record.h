@@ -12,7 +12,8 @@ BASE_INLINE uint64_t lock_word(uint64_t fence, uint64_t bits) { return fence << 
 BASE_INLINE lock_record *lock_at(const cellar_locks *t, uint32_t number)
 {
     return (lock_record *)(void *)(t->records + ((size_t)(number >> 5) << 12) +
-                                   sizeof(lock_chunk) + (size_t)(number & 31) * 192);
+                                   sizeof(lock_chunk) +
+                                   (size_t)(number & 31) * sizeof(lock_record));
 }
 BASE_INLINE lock_chunk *lock_chunk_of(const cellar_locks *t, const lock_record *r)
 {
@@ -22,7 +23,8 @@ BASE_INLINE lock_chunk *lock_chunk_of(const cellar_locks *t, const lock_record *
 BASE_INLINE uint32_t lock_number(const cellar_locks *t, const lock_record *r)
 {
     const size_t at = (size_t)((const unsigned char *)r - t->records);
-    return (uint32_t)((at >> 12) << 5 | ((at & (BASE_PAGE - 1)) - sizeof(lock_chunk)) / 192);
+    return (uint32_t)((at >> 12) << 5 |
+                      ((at & (BASE_PAGE - 1)) - sizeof(lock_chunk)) / sizeof(lock_record));
 }
 /* Build the opaque part of a handle: number of the stripe above the number of the record. */
 BASE_INLINE uint64_t lock_opaque(uint32_t stripe, uint32_t record)
@@ -42,6 +44,25 @@ BASE_INLINE bool lock_number_ok(const cellar_locks *t, uint32_t number)
 BASE_INLINE lock_stripe *lock_stripe_of(cellar_locks *t, uint64_t hash)
 {
     return &t->stripe[hash >> t->stripe_shift];
+}
+/* Return the head of the chain of this hash. Its neighbors in the line are of the same stripe. */
+BASE_INLINE uint32_t *lock_head(const cellar_locks *t, uint64_t hash)
+{
+    const uint64_t chain = hash & ((UINT64_C(1) << t->head_bits) - 1);
+    return &t->heads[(hash >> t->stripe_shift) << t->head_bits | chain];
+}
+BASE_INLINE uint32_t *lock_newest(lock_stripe *s, uint64_t hash)
+{
+    return &s->newest[hash / LOCK_LINE_HEADS % LOCK_PARTS];
+}
+/* Begin to read the record that an insert of this hash probably takes. */
+BASE_INLINE void lock_prefetch(const cellar_locks *t, lock_stripe *s, uint64_t hash)
+    SYNC_HOLDS(LOCK)
+{
+    const uint32_t n = *lock_newest(s, hash);
+    if (n == 0) { return; }
+    BASE_PREFETCH_W(lock_at(t, n - 1));
+    BASE_PREFETCH_W(&lock_at(t, n - 1)->key);
 }
 /* Return the two hints that may name the record of this hash. */
 BASE_INLINE _Atomic uint32_t *lock_near(lock_stripe *s, uint64_t hash)
@@ -65,12 +86,14 @@ BASE_INLINE bool lock_is_announced(const lock_record *r, uint64_t fence)
 }
 
 /* Find the record of this key; NULL: not in the index. */
-CELLAR_PRIVATE lock_record *lock_find(const lock_stripe *s, const lock_want *w) SYNC_HOLDS(LOCK);
+CELLAR_PRIVATE lock_record *lock_find(const cellar_locks *t, const lock_want *w) SYNC_HOLDS(LOCK);
+/* Return the record of the stripe behind `r`; NULL: the first, or no other. */
+CELLAR_PRIVATE lock_record *lock_behind(const cellar_locks *t, const lock_stripe *s,
+                                        const lock_record *r) SYNC_HOLDS(LOCK);
 /* Insert a new record, frozen and not held. Its fences begin above the floor. `block`: memory for a
- * key above LOCK_KEY_INLINE, owned by the record on success. NULL: *why is E_LIMIT, E_SPACE or
- * E_NOMEM. */
+ * key above LOCK_KEY_INLINE, owned by the record on success. NULL: *why is E_LIMIT or E_SPACE. */
 CELLAR_PRIVATE lock_record *lock_insert(cellar_locks *t, lock_stripe *s, const lock_want *w,
-                                        unsigned char *block, cellar_err *why, lock_after *a)
+                                        unsigned char *block, cellar_err *why)
     SYNC_HOLDS(LOCK);
 /* Give `n` of the stripe's credits back to the table. */
 CELLAR_PRIVATE void lock_credit_return(cellar_locks *t, lock_stripe *s, uint32_t n)

@@ -12,14 +12,15 @@
 
 BASE_SIZE_BEGIN
 
-static void lock_stat_stripe(lock_stripe *s, uint64_t value[STATS_LOCK_COUNT])
+static void lock_stat_stripe(const cellar_locks *t, lock_stripe *s,
+                             uint64_t value[STATS_LOCK_COUNT])
 {
     sync_take(LOCK, &s->lock);
     for (uint32_t i = 0; i < STATS_LOCK_COUNT; i++) { value[i] += s->count[i]; }
     value[STATS_LOCK_ACQUIRED] += s->acquired;
     value[STATS_LOCK_WAITING] += s->waiter_count;
     uint64_t top = s->floor;
-    for (const lock_record *r = s->index; r != NULL; r = r->hh.next) {
+    for (const lock_record *r = NULL; (r = lock_behind(t, s, r)) != NULL;) {
         const uint64_t word = base_load_rlx(&r->word);
         value[STATS_LOCK_ACQUIRED] += lock_fence(word);
         value[STATS_LOCK_HELD] += (word & LOCK_HELD) != 0;
@@ -34,7 +35,7 @@ CELLAR_PRIVATE const char *lock_figures(void *object, uint64_t *value)
 {
     cellar_locks *t = object;
     memset(value, 0, STATS_LOCK_COUNT * sizeof value[0]);
-    for (uint32_t i = 0; i < t->stripe_count; i++) { lock_stat_stripe(&t->stripe[i], value); }
+    for (uint32_t i = 0; i < t->stripe_count; i++) { lock_stat_stripe(t, &t->stripe[i], value); }
     value[STATS_LOCK_BYTES] = base_object_bytes(&t->obj);
     return t->obj.name;
 }

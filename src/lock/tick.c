@@ -36,8 +36,8 @@ static bool lock_tick_stripe(cellar_locks *t, lock_stripe *s, int64_t now_ms, bo
     lock_after a = { .chunk = NULL };
     bool lost = false;
     sync_take(LOCK, &s->lock);
-    for (lock_record *r = s->index, *next = NULL; r != NULL && !lost; r = next) {
-        next = r->hh.next;
+    for (lock_record *r = lock_behind(t, s, NULL), *next = NULL; r != NULL && !lost; r = next) {
+        next = lock_behind(t, s, r);
         lost = lock_tick_one(t, s, r, now_ms, report, &a);
     }
     for (lock_chunk *c = s->chunks, *next = NULL; c != NULL; c = next) {

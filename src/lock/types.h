@@ -17,7 +17,6 @@
 #include "base/opts.h"
 #include "base/service.h"
 #include "base/sync.h"
-#include "base/table.h"
 #include "cellar_lock.h"
 #include "stats/stats.h"
 
@@ -28,8 +27,11 @@
 #define LOCK_HINT_BITS 25u   /* record number + 1; above it bits of the hash, never 0 */
 #define LOCK_IDLE_MAX 32u    /* records of a stripe that may stay without an owner */
 #define LOCK_SPARE_MAX 32u   /* unused records of a stripe above which empty pages are returned */
-#define LOCK_PER_CHUNK 21u   /* 64 + 21 * 192 = 4096 */
-#define LOCK_KEY_INLINE 48u
+#define LOCK_PER_CHUNK 31u   /* 128 + 31 * 128 = 4096 */
+#define LOCK_KEY_INLINE 40u
+#define LOCK_HEADS_MIN 64u   /* chains of a stripe; power of two */
+#define LOCK_LINE_HEADS 16u  /* heads of chains in a line */
+#define LOCK_PARTS 4u        /* of a stripe; lines of heads are dealt to them in turn */
 #define LOCK_PRECISE_MS 1000 /* shorter holds are measured from a precise reading of the clock */
 #define LOCK_LOOK_MS 10      /* interval at which a waiter reads a clock of the caller */
 #define LOCK_ALIVE_MS 100    /* interval at which the first waiter checks the thread of the owner */
@@ -74,9 +76,10 @@ typedef struct lock_record {
     _Atomic int64_t since;      /* ms; tenure */
     _Atomic int32_t owner;      /* tid; tenure */
     _Atomic uint32_t flags;     /* CELLAR_LOCK_..., LOCK_NOTED; tenure */
-    uint32_t key_len;           /* bytes; constant while in the index */
+    uint32_t next : 31;         /* number + 1 of the next of its chain, 0 none; stripe lock */
+    uint32_t hinted : 1;        /* a hint may name it; stripe lock */
+    uint16_t key_len;           /* bytes; constant while in the index */
     uint16_t pins;              /* running reports of a lost lock; stripe lock */
-    uint16_t hinted;            /* 1: a hint may name it; stripe lock */
     lock_waiter *first;         /* stripe lock */
     union {
         unsigned char in[LOCK_KEY_INLINE]; /* key_len <= LOCK_KEY_INLINE */
@@ -84,27 +87,27 @@ typedef struct lock_record {
         struct lock_record *next_spare;    /* while not in the index */
     } key;
     char note[CELLAR_LOCK_NOTE_MAX + 1]; /* tenure, if LOCK_NOTED is set */
-    UT_hash_handle hh;          /* stripe lock; hh.tbl NULL: not in the index */
 } lock_record;
-_Static_assert(sizeof(lock_record) <= 192, "21 records and a head fill a page");
-_Static_assert(offsetof(lock_record, key) <= 64, "an uncontended lock writes one line");
+_Static_assert(sizeof(lock_record) == 128, "31 records and a head fill a page");
+_Static_assert(offsetof(lock_record, key) == BASE_LINE, "an uncontended lock writes one line");
+_Static_assert(CELLAR_KEY_MAX <= UINT16_MAX, "key_len holds each length");
 
 typedef struct lock_chunk { /* a page of records; zero when it belongs to no stripe */
     struct lock_chunk *next, *prev; /* of the stripe; stripe lock */
     lock_record *spare;             /* records not in the index; stripe lock */
     uint32_t used;                  /* records in the index; stripe lock */
     uint32_t stripe;                /* number + 1; written when it changes hands */
-    unsigned char pad[64 - 3 * sizeof(void *) - 2 * sizeof(uint32_t)];
+    unsigned char pad[128 - 3 * sizeof(void *) - 2 * sizeof(uint32_t)];
 } lock_chunk;
-_Static_assert(sizeof(lock_chunk) == 64, "head of a page");
+_Static_assert(sizeof(lock_chunk) == 128, "head of a page");
 
 typedef struct lock_stripe {
+    /* A pair of a new key writes this line alone of the stripe. */
     sync_lock lock BASE_ALIGNED(BASE_PAD); /* rank LOCK; guards what is not atomic below */
-    lock_record *index;            /* uthash over full keys */
     uint64_t floor;                /* fences of keys outside the index are not above it */
     uint64_t acquired;             /* + sum of live fences = acquisitions so far, modulo 2^64 */
     lock_chunk *chunks;            /* those with spare records come first */
-    lock_record *newest;           /* the last record of the index; NULL: it is empty */
+    uint32_t newest[LOCK_PARTS];   /* number + 1 of the newest record of each part, 0 unknown */
     uint32_t spare_count;          /* == sum over chunks of LOCK_PER_CHUNK - used */
     uint32_t credit;               /* records that it may still add: counted in table.count */
     uint32_t waiter_count;
@@ -114,6 +117,7 @@ typedef struct lock_stripe {
                                                            * as a hint */
     _Atomic uint32_t near[LOCK_NEAR] BASE_ALIGNED(BASE_LINE); /* hints; 0 none */
 } lock_stripe;
+_Static_assert(offsetof(lock_stripe, count) <= BASE_LINE, "a pair of a new key writes one line");
 
 struct cellar_locks {
     base_object obj;              /* first; its account: max_bytes without this struct */
@@ -126,6 +130,9 @@ struct cellar_locks {
     uint32_t chunk_max;
     uint32_t stripe_count;        /* power of two; 0 in a forked child */
     uint32_t stripe_shift;        /* 64 - log2(stripe_count) */
+    uint32_t head_bits;           /* log2 of the chains of a stripe */
+    uint32_t *heads;              /* behind the stripes; number + 1 of the first record of each
+                                   * chain, 0 none; stripe lock */
     /* On another line than what the fast paths read: records in the indexes and credits of the
      * stripes, at most max_locks. */
     _Atomic uint64_t count BASE_ALIGNED(BASE_PAD);

@@ -27,7 +27,7 @@ static inline bool lock_audit_stripe(cellar_locks *t, lock_stripe *s)
     sync_take(LOCK, &s->lock);
     uint32_t records = 0, spare = 0;
     bool ok = true;
-    for (const lock_record *r = s->index; r != NULL; r = r->hh.next) {
+    for (const lock_record *r = NULL; (r = lock_behind(t, s, r)) != NULL;) {
         ok = ok && lock_audit_record(t, s, r);
         records++;
     }

@@ -677,6 +677,83 @@ static void pairs_of_new_keys_leave_the_count_of_the_table(void)
     shut(t);
 }
 
+/* Copies of all memory of a table: its struct with stripes and chains, its records. */
+typedef struct table_copy {
+    unsigned char *of_table, *of_records;
+} table_copy;
+
+/* Count the lines that differ from their copy, and take a new copy of them. */
+static unsigned lines_changed(const void *memory, unsigned char *copy, size_t bytes, size_t *last)
+{
+    unsigned n = 0;
+    for (size_t at = 0; at < bytes; at += BASE_LINE) {
+        const size_t len = BASE_MIN(bytes - at, (size_t)BASE_LINE);
+        if (memcmp((const unsigned char *)memory + at, copy + at, len) == 0) { continue; }
+        memcpy(copy + at, (const unsigned char *)memory + at, len);
+        last[n++ % 8] = at;
+    }
+    return n;
+}
+
+/* Lines that calls on a key of stripe `own` have written: all are lines of that stripe. */
+static unsigned lines_of_one_stripe(const cellar_locks *t, const table_copy *c, size_t own)
+{
+    size_t at[8], stripes = offsetof(cellar_locks, stripe);
+    const size_t heads = (size_t)((const char *)t->heads - (const char *)t);
+    const size_t all = heads + ((t->stripe_count * sizeof(uint32_t)) << t->head_bits);
+    const unsigned n = lines_changed(t, c->of_table, all, at);
+    T_REQUIRE(n <= 8);
+    for (unsigned i = 0; i < n; i++) {
+        T_EQ_U64(at[i] < heads ? (at[i] - stripes) / sizeof(lock_stripe)
+                               : (at[i] - heads) / sizeof(uint32_t) >> t->head_bits, own);
+        const size_t in = (at[i] - stripes) % sizeof(lock_stripe);
+        T_CHECK(at[i] >= heads || in == 0 || in >= offsetof(lock_stripe, near));
+    }
+    const unsigned records =
+        lines_changed(t->records, c->of_records, (size_t)t->chunk_top * BASE_PAGE, at);
+    T_REQUIRE(records <= 8);
+    for (unsigned i = 0; i < records; i++) {
+        T_EQ_U64(((const lock_chunk *)(const void *)(t->records + at[i] / BASE_PAGE * BASE_PAGE))
+                     ->stripe, own + 1);
+    }
+    return n + records;
+}
+
+/* A pair of a new key writes a line of its stripe, the head of its chain and that of the record's
+ * last key (one line), two lines of the record; the second pair of a key a hint; others one. */
+static void a_pair_writes_lines_of_its_stripe_only(void)
+{
+    cellar_locks_config cfg = turnable();
+    cfg.max_locks = 8192;
+    cellar_locks *t = open_with(&cfg);
+    const uint64_t warm = (uint64_t)t->stripe_count * LOCK_IDLE_MAX * 4, pairs = 150;
+    const size_t bytes = (size_t)t->chunk_max * BASE_PAGE;
+    const table_copy c = { calloc(1, t->obj.bytes), calloc(1, bytes) };
+    T_REQUIRE(c.of_table != NULL && c.of_records != NULL);
+    uint64_t lines = 0;
+    for (uint64_t i = 0; i < warm + 2 * pairs; i++) {
+        for (unsigned call = 0; call < (i < warm + pairs ? 1 : 3); call++) {
+            cellar_lock lk;
+            T_EQ_I64(cellar_lock_acquire(t, &i, sizeof i, NULL, &lk), CELLAR_OK);
+            const size_t own = lock_handle_stripe(&lk);
+            T_EQ_I64(cellar_lock_release(t, &lk), CELLAR_OK);
+            if (i < warm) { continue; }
+            if (i == warm) { /* the first copy */
+                (void)lines_changed(t, c.of_table, t->obj.bytes, (size_t[8]){ 0 });
+                (void)lines_changed(t->records, c.of_records, bytes, (size_t[8]){ 0 });
+                continue;
+            }
+            const unsigned n = lines_of_one_stripe(t, &c, own);
+            if (i < warm + pairs) { lines += n; }
+            if (call == 2) { T_EQ_U64(n, 1); }
+        }
+    }
+    T_CHECK(lines <= (pairs - 1) * 4);
+    free(c.of_table);
+    free(c.of_records);
+    shut(t);
+}
+
 static void keys_are_compared_in_full(void)
 {
     cellar_locks *t = open_table();
@@ -694,7 +771,7 @@ static void keys_are_compared_in_full(void)
     cellar_lock lk[8];
     for (int round = 0; round < 2; round++) {
         for (size_t i = 0; i < 8; i++) {
-            T_EQ_I64(cellar_lock_acquire(t, key, 45 + i, NULL, &lk[i]), CELLAR_OK);
+            T_EQ_I64(cellar_lock_acquire(t, key, LOCK_KEY_INLINE - 3 + i, NULL, &lk[i]), CELLAR_OK);
         }
         for (size_t i = 0; i < 8; i++) { T_EQ_I64(cellar_lock_release(t, &lk[i]), CELLAR_OK); }
     }
@@ -890,6 +967,7 @@ T_MAIN("cellar_lock_keys", T_CASE(one_owner_at_a_time),
        T_CASE(lock_table_shrinks_to_nothing), T_CASE(limits_are_codes_and_counters),
        T_CASE(one_thread_gets_every_lock_of_max_locks),
        T_CASE(pairs_of_new_keys_leave_the_count_of_the_table),
+       T_CASE(a_pair_writes_lines_of_its_stripe_only),
        T_CASE(keys_are_compared_in_full), T_CASE(equal_hashes_are_two_locks),
        T_CASE(bad_input_is_refused), T_CASE(newer_and_older_callers_are_understood),
        T_CASE(figures_add_up), T_CASE(host_options_are_read_by_the_size_rule))
