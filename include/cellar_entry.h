@@ -136,8 +136,8 @@ CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cel
 CELLAR_API void cellar_unpin(cellar_pinned *p);
 
 /* Copy a part of a value. A value that only the disk has is not brought into memory; that of
- * another tier is. Over half a segment (cellar_l2.h, SIZES) the disk reads parts of 64 KiB, else
- * the whole.
+ * another tier is. Over 256 KiB or half a segment (cellar_l2.h, SIZES) the disk reads parts of
+ * 64 KiB, else the whole.
  * in:      key; offset of the first byte; buf_cap 0 with buf NULL asks for the length
  * out:     *total, the length of the value; buf: its bytes from offset on, min(buf_cap, *total -
  *          offset) of them, none from the end on; buf is undefined unless the call returns OK

@@ -168,13 +168,13 @@ extern "C" {
 
 /* SIZES
  * A segment has 512 KiB; 1 MiB from 32 MiB of l2_bytes on, 4 MiB from 128 MiB, 8 MiB from 1 GiB; at
- * most memory_bytes / 16, not under 64 KiB. A directory keeps its size. A value over half a segment
- * is written in parts of 64 KiB, and is found if all of them are there, a range if its own are. An
- * unfinished set deletes (KILL). Values over a quarter of the data file are never written, nor keys
- * over half a segment (in the dump: cellar_l2_rejected_size_total). A directory with a value in
- * parts needs this version or a newer one. A long value waits for room as long as the log takes
- * parts of it, and 1 s without. One that leaves memory waits there: eight at a time, if those
- * before it have memory_bytes / 8 at most.
+ * most memory_bytes / 16, not under 64 KiB. A directory keeps its size. A value over 256 KiB, or
+ * over half a segment, is written in parts of 64 KiB, and is found if all of them are there, a
+ * range if its own are. An unfinished set deletes (KILL). Values over a quarter of the data file
+ * are never written, nor keys over half a segment (in the dump: cellar_l2_rejected_size_total). A
+ * directory with a value in parts needs this version or a newer one. A long value waits for room as
+ * long as the log takes parts of it, and 1 s without. One that leaves memory waits there: eight at
+ * a time, if those before it have memory_bytes / 8 at most.
  *
  * Index, stage and tables are part of memory_bytes: a quarter of it at most, or what a place for
  * each 64 KiB of l2_bytes takes (LOST). Where that does not fit into memory_bytes,

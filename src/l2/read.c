@@ -5,7 +5,7 @@
  * PICTURE    hash48 -> word -> {slot: pinned, checked in place | disk: one read of the hinted size,
  *            or a copy from a mapping (mapped_read.c), or pieces} -> mark, check, kind, generation,
  *            key, TTL -> caller
- *            pieces of a long plain value: all requested -> head and key | into the caller's buffer
+ *            pieces of a long plain value: head and key | the rest, into the caller's buffer
  * INVARIANTS A value is served only if its check binds it to this store, epoch, segment and offset.
  *            Its key is equal byte by byte and its generation is the requested one. No tag or
  *            pattern invalidates it; a stale value is a miss, too. With a cipher it must also
@@ -40,9 +40,8 @@
 #define L2_GET_ROUNDS 64 /* retries while segments move or words change */
 #define L2_GET_SLEEP_NS UINT64_C(200000) /* first sleep; each is longer by so much */
 #define L2_STACK_BYTES 4864u /* a value of 4 KiB, with the rounding of a hint */
-#define L2_LONG_BYTES ((uint32_t)32 << 10) /* a longer record is read in pieces */
+#define L2_LONG_BYTES ((uint32_t)32 << 10) /* a longer record is read in two pieces */
 #define L2_LONG_FIRST (L2_RECORD_CHECK + 4096u) /* the first piece: head, key, some of the value */
-#define L2_LONG_PIECE ((uint32_t)256 << 10)
 
 typedef struct l2_step { /* result of the check of one record */
     bool other;    /* the record is of another key */
@@ -215,17 +214,14 @@ static bool l2_read_piece(l2 *d, unsigned char *buf, uint32_t n, uint64_t at, ui
 {
     const uint32_t got = *asked ? 0 : (uint32_t)l2_read_now(d, buf, n, at);
     if (got == n) { return true; }
-    for (uint32_t i = got, m; i < rest && !*asked; i += m) {
-        m = BASE_MIN(rest - i, L2_LONG_PIECE + (i == got ? L2_LONG_FIRST : 0));
-        l2_ahead(d, at + i, m);
-    }
+    if (!*asked) { l2_ahead(d, at + got, rest - got); }
     *asked = true;
     return l2_read_counted(d, d->data_file, buf + got, n - got, at + got) == 0;
 }
 
-/* Read a long value in pieces into the caller's buffer; the disk reads the next ones while one is
- * checked. Return false if the record must be read as one: it is of another key, not plain, does
- * not fit, or does not verify. head: L2_LONG_FIRST bytes. */
+/* Read a long value in two pieces: head and key, and the rest into the caller's buffer. Return
+ * false if the record must be read as one: it is of another key, not plain, does not fit, or does
+ * not verify. head: L2_LONG_FIRST bytes. */
 static bool l2_read_long(l2 *d, const l2_want *w, uint64_t at, uint64_t segseq, uint32_t off,
                          uint32_t n, unsigned char *head, l2_rec *r)
 {
@@ -241,14 +237,12 @@ static bool l2_read_long(l2 *d, const l2_want *w, uint64_t at, uint64_t segseq, 
     }
     l2_rec_sum(&d->form, segseq, off, &sum);
     base_sum_add(&d->form.sum, &sum, head + L2_RECORD_CHECK, L2_LONG_FIRST - L2_RECORD_CHECK);
-    const uint32_t key_end = r->bytes - r->vlen;
-    memcpy(to, head + key_end, L2_LONG_FIRST - key_end);
-    for (uint32_t i = L2_LONG_FIRST, m; i < r->bytes; i += m) {
-        m = BASE_MIN(r->bytes - i, L2_LONG_PIECE);
-        BASE_POINT("l2.get_piece");
-        if (!l2_read_piece(d, to + (i - key_end), m, at + i, n - i, asked)) { return false; }
-        base_sum_add(&d->form.sum, &sum, to + (i - key_end), m);
-    }
+    const uint32_t in_head = L2_LONG_FIRST - (r->bytes - r->vlen); /* bytes of the value */
+    const uint32_t rest = r->bytes - L2_LONG_FIRST;
+    memcpy(to, head + L2_LONG_FIRST - in_head, in_head);
+    BASE_POINT("l2.get_piece");
+    if (!l2_read_piece(d, to + in_head, rest, at + L2_LONG_FIRST, rest, asked)) { return false; }
+    base_sum_add(&d->form.sum, &sum, to + in_head, rest);
     return l2_rec_summed(&d->form, head, &sum);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * value: store and read a value as one record, or in parts if it does not fit into one.
+ * value: store and read a value as one record, or in parts if it is long.
  *
  * PICTURE    put   value -> part 0, part 1, .. : records of generation 0 -> head: record of the key
  *                  with number, total and size of the parts, without bytes
@@ -41,6 +41,7 @@ BASE_SIZE_BEGIN
 
 #define L2_PART_KEY 18u
 #define L2_PART_BYTES ((uint32_t)64 << 10) /* of a record with the part, about */
+#define L2_WHOLE_MOST ((size_t)256 << 10) /* a longer value has parts: a range reads some of them */
 #define L2_PARTS_AHEAD 64u /* parts that the disk reads while one is checked */
 #define L2_PART_BESIDE 128u /* head, link, extensions, key and rounding of it */
 #define L2_OWNER_BYTES 512u /* read of a head, with most keys */
@@ -371,7 +372,8 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
         L2_COUNT(d, stalled);
         return CELLAR_DROPPED;
     }
-    const bool whole = l2_record_fits(d, L2_EXT_MAX + k->len, value_len);
+    const bool whole = value_len <= L2_WHOLE_MOST &&
+                       l2_record_fits(d, L2_EXT_MAX + k->len, value_len);
     if (whole || value_len > l2_value_max(d)) { /* the record refuses it */
         return l2_put_record(d, k, value, value_len, meta, current);
     }

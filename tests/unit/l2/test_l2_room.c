@@ -119,7 +119,7 @@ static void store_with_syncs_touches_few_and_small_pages(void)
         T_EQ_I64(most_armed > 300000, level == L2_DROP);
         cellar_err err = CELLAR_DROPPED;
         for (int i = 0; i < 8 && err == CELLAR_DROPPED; i++) {
-            err = put(9999, 500000);
+            err = put(9999, 262144);
             (void)l2_tick(kit.d, 0);
         }
         T_EQ_I64(err, CELLAR_OK);
