@@ -175,6 +175,8 @@ $(B)/examples/%_cc: $(EXAMPLE)/%.cc $(EX_LIB)
 $(B)/examples/prefork: EX_LIB = $(B)/libcellar-remote.a
 $(B)/examples/prefork: EX_LIBS = $(WITH_LIBS) $(REMOTE_LIBS)
 $(B)/examples/prefork: $(B)/libcellar-remote.a
+$(B)/examples/patterns: EX_LIBS += $(shell pkg-config --exists libpcre2-8 2>/dev/null && \
+  echo -DWITH_PCRE2 && pkg-config --cflags --libs libpcre2-8)
 $(B)/examples/%: $(EXAMPLE)/%.c $(EX_LIB)
 	$(say) CC examples/$*
 	$(Q)mkdir -p $(@D)
