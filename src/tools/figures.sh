@@ -21,7 +21,7 @@
 #            circle, prototypes   as `make floors` says
 #            calls, lines   lines that begin with CELLAR_API in include/cellar.h; all its lines
 #            README         the line on which the first program with cellar_get_or_load ends; all
-#            facts          cases in the tests' T_MAIN: T_CASE, without the few T_ALONE
+#            facts          cases of the tests: T_CASE, without the few T_ALONE
 #            seconds        median of 5 compilations at -O2, one after the other
 set -u
 LC_ALL=C

@@ -99,7 +99,7 @@ static double ratio_of(uint64_t entries)
     return st.hit_ratio;
 }
 
-static void advice_states_hit_ratio_of_other_budgets(void)
+T_CASE(advice_states_hit_ratio_of_other_budgets)
 {
     cellar_advice a;
     cellar *c = open_store(ENTRIES);
@@ -132,7 +132,7 @@ static void advice_states_hit_ratio_of_other_budgets(void)
 }
 
 /* Misses of deleted keys, which no budget would have saved. */
-static void unsampled_misses_count_at_every_budget(void)
+T_CASE(unsampled_misses_count_at_every_budget)
 {
     cellar_advice a;
     cellar *c = open_store(1000);
@@ -158,7 +158,7 @@ static cellar_err loader(struct cellar_load *l, const void *key, size_t len, voi
 }
 
 /* Where loads are timed, the dump states the time that each budget would save. */
-static void dump_states_time_saved_by_other_budgets(void)
+T_CASE(dump_states_time_saved_by_other_budgets)
 {
     static char text[1 << 16];
     cellar *c = open_store(ENTRIES);
@@ -181,7 +181,7 @@ static void dump_states_time_saved_by_other_budgets(void)
     api_shut(c);
 }
 
-static void advice_is_separate_for_each_namespace(void)
+T_CASE(advice_is_separate_for_each_namespace)
 {
     cellar_advice a, all;
     cellar *c = open_store(ENTRIES);
@@ -222,7 +222,7 @@ static void advice_is_separate_for_each_namespace(void)
 }
 
 /* The first 64 namespaces with requests have figures of their own; the sum of the store has all. */
-static void namespaces_beyond_64_count_in_the_sum_only(void)
+T_CASE(namespaces_beyond_64_count_in_the_sum_only)
 {
     cellar_advice a;
     char name[16];
@@ -243,7 +243,7 @@ static void namespaces_beyond_64_count_in_the_sum_only(void)
     api_shut(c);
 }
 
-static void advice_without_advisor_is_unsupported(void)
+T_CASE(advice_without_advisor_is_unsupported)
 {
     cellar_advice a;
     settings cfg = config(ENTRIES);
@@ -270,7 +270,7 @@ static void advice_without_advisor_is_unsupported(void)
     api_shut(c);
 }
 
-static void advice_with_bad_arguments_is_refused(void)
+T_CASE(advice_with_bad_arguments_is_refused)
 {
     cellar_advice a = cellar_advice_default();
     cellar *c = open_store(ENTRIES);
@@ -295,7 +295,7 @@ static void advice_with_bad_arguments_is_refused(void)
 }
 
 /* The bound holds for any budget; values of 100 bytes fill the record the most. */
-static void advisor_and_why_take_at_most_1_2_percent_of_budget(void)
+T_CASE(advisor_and_why_take_at_most_1_2_percent_of_budget)
 {
     static const uint64_t mib[] = { 1, 8, 16, 17, 24, 48, 100, 256, 1000 };
     for (size_t i = 0; i < sizeof mib / sizeof mib[0]; i++) {
@@ -314,10 +314,4 @@ static void advisor_and_why_take_at_most_1_2_percent_of_budget(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_advice", T_CASE(advice_states_hit_ratio_of_other_budgets),
-       T_CASE(unsampled_misses_count_at_every_budget),
-       T_CASE(dump_states_time_saved_by_other_budgets),
-       T_CASE(advice_is_separate_for_each_namespace),
-       T_CASE(namespaces_beyond_64_count_in_the_sum_only),
-       T_CASE(advice_without_advisor_is_unsupported), T_CASE(advice_with_bad_arguments_is_refused),
-       T_CASE(advisor_and_why_take_at_most_1_2_percent_of_budget))
+T_MAIN("api_advice")

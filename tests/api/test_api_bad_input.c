@@ -111,7 +111,7 @@ static void never_listen(const cellar_event *e, void *ctx)
     (void)ctx, (void)e;
 }
 
-static void key_of_wrong_length_is_refused(void)
+T_CASE(key_of_wrong_length_is_refused)
 {
     char buf[8];
     size_t len;
@@ -138,7 +138,7 @@ static void key_of_wrong_length_is_refused(void)
     tear_down();
 }
 
-static void longest_key_and_binary_key_are_accepted(void)
+T_CASE(longest_key_and_binary_key_are_accepted)
 {
     char buf[8];
     size_t len;
@@ -184,7 +184,7 @@ static void objects_are_refused(void)
     cellar_object_release(NULL);
 }
 
-static void null_pointer_is_refused(void)
+T_CASE(null_pointer_is_refused)
 {
     char buf[8];
     size_t len;
@@ -286,7 +286,7 @@ static void null_pointer_is_refused(void)
     tear_down();
 }
 
-static void load_calls_outside_a_loader_are_refused(void)
+T_CASE(load_calls_outside_a_loader_are_refused)
 {
     const cellar_set_opts o = cellar_set_opts_default();
     T_EQ_I64(cellar_load_opts_set(NULL, &o), CELLAR_E_INVAL);
@@ -296,7 +296,7 @@ static void load_calls_outside_a_loader_are_refused(void)
     T_EQ_I64(cellar_sync(NULL), CELLAR_E_INVAL);
 }
 
-static void flags_and_ranges_are_checked(void)
+T_CASE(flags_and_ranges_are_checked)
 {
     char buf[8];
     size_t len;
@@ -365,7 +365,7 @@ static void flags_and_ranges_are_checked(void)
     tear_down();
 }
 
-static void set_options_are_checked(void)
+T_CASE(set_options_are_checked)
 {
     set_up();
     static const cellar_bytes no_tag = { "t", 0 }, long_tag = { long_key, CELLAR_TAG_MAX + 1 };
@@ -439,7 +439,7 @@ static void set_options_are_checked(void)
 }
 
 /* Behind the text lie options and pointers of the handle, and the end of a longer text. */
-static void last_error_has_nothing_behind_its_text(void)
+T_CASE(last_error_has_nothing_behind_its_text)
 {
     set_up();
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -473,7 +473,7 @@ static int no_cipher(const unsigned char *nonce, const void *aad, size_t aad_len
     return 1;
 }
 
-static void config_fields_are_checked(void)
+T_CASE(config_fields_are_checked)
 {
     struct { const char *field; settings cfg; cellar_err want; } t[64];
     size_t n = 0;
@@ -571,7 +571,7 @@ static void config_fields_are_checked(void)
     T_EQ_I64(settings_open(&half, &c), CELLAR_E_INVAL);
 }
 
-static void namespace_options_are_checked(void)
+T_CASE(namespace_options_are_checked)
 {
     cellar *v;
     static const cellar_ttl_class fine[] = { { "a", 5 } }, no_name[] = { { NULL, 5 } };
@@ -635,7 +635,7 @@ static void namespace_options_are_checked(void)
     tear_down();
 }
 
-static void budget_beyond_reserved_address_space_names_the_reason(void)
+T_CASE(budget_beyond_reserved_address_space_names_the_reason)
 {
     cellar_error_info e = cellar_error_info_default();
     set_up();
@@ -646,7 +646,7 @@ static void budget_beyond_reserved_address_space_names_the_reason(void)
 }
 
 /* Open and option_set answer every budget immediately, with a store or with a code. */
-static void open_with_any_budget_returns_store_or_code(void)
+T_CASE(open_with_any_budget_returns_store_or_code)
 {
     set_up();
     for (unsigned bit = 0; bit < 64; bit++) {
@@ -679,7 +679,7 @@ static void open_with_any_budget_returns_store_or_code(void)
 }
 
 /* For any stated mean length of entries a store opens and holds some entries. */
-static void open_with_any_mean_entry_length_works(void)
+T_CASE(open_with_any_mean_entry_length_works)
 {
     const uint64_t mean[] = { 1, 2, 3, 8, 15, 16, 17, 1 << 20, UINT32_MAX };
     const uint64_t budget[] = { CELLAR_MEMORY_MIN, 0 };
@@ -705,7 +705,7 @@ static void open_with_any_mean_entry_length_works(void)
 }
 
 /* Faulty sequence: a stated mean of 10 MB lowered the lock domains to 1. */
-static void expected_entry_length_lowers_no_lock_domains(void)
+T_CASE(expected_entry_length_lowers_no_lock_domains)
 {
     uint64_t domains[2];
     for (size_t i = 0; i < 2; i++) {
@@ -725,7 +725,7 @@ static void expected_entry_length_lowers_no_lock_domains(void)
 }
 
 /* The text of a value that is too long has the bound and the remedy. */
-static void too_long_a_value_is_refused_with_the_bound(void)
+T_CASE(too_long_a_value_is_refused_with_the_bound)
 {
     static char value[600001];
     settings cfg = settings_default();
@@ -746,7 +746,7 @@ static void too_long_a_value_is_refused_with_the_bound(void)
 }
 
 /* Where the header names a bound, the value at the bound is accepted and the next one refused. */
-static void bounds_of_namespaces_breakers_and_warming_are_exact(void)
+T_CASE(bounds_of_namespaces_breakers_and_warming_are_exact)
 {
     const int64_t window = UINT32_MAX, day = 86400000;
     settings cfg = settings_default();
@@ -837,7 +837,7 @@ static void bounds_of_namespaces_breakers_and_warming_are_exact(void)
     tear_down();
 }
 
-static void bad_item_does_not_stop_other_items(void)
+T_CASE(bad_item_does_not_stop_other_items)
 {
     char buf[8];
     size_t n = 99;
@@ -932,7 +932,7 @@ static void expect_closed(cellar *v)
     T_EQ_I64(cellar_integrity_check(v), CELLAR_E_CLOSED);
 }
 
-static void closed_namespace_returns_closed(void)
+T_CASE(closed_namespace_returns_closed)
 {
     set_up();
     expect_closed(other);
@@ -941,7 +941,7 @@ static void closed_namespace_returns_closed(void)
     tear_down();
 }
 
-static void namespace_of_closed_store_returns_closed(void)
+T_CASE(namespace_of_closed_store_returns_closed)
 {
     cellar *a, *b;
     set_up();
@@ -962,7 +962,7 @@ static void namespace_of_closed_store_returns_closed(void)
     T_EQ_I64(cellar_namespace_close(a), CELLAR_E_CLOSED);
 }
 
-static void last_error_of_no_handle_names_refused_limiters_and_locks(void)
+T_CASE(last_error_of_no_handle_names_refused_limiters_and_locks)
 {
     cellar_limiter *l;
     cellar_locks *t;
@@ -979,7 +979,7 @@ static void last_error_of_no_handle_names_refused_limiters_and_locks(void)
     T_EQ_STR(e.text, "cellar_locks_open: barging must be 0 or 1");
 }
 
-static void refused_numbers_of_bytes_are_shown_as_sizes(void)
+T_CASE(refused_numbers_of_bytes_are_shown_as_sizes)
 {
     const struct { uint64_t memory, l2, value; const char *text; } rows[] = {
         { 4096, 0, 0, "memory_bytes must be at least 1M, or 0 for its default (got 4k)" },
@@ -1003,7 +1003,7 @@ static void refused_numbers_of_bytes_are_shown_as_sizes(void)
     }
 }
 
-static void budget_beyond_the_machine_names_its_remedy(void)
+T_CASE(budget_beyond_the_machine_names_its_remedy)
 {
     settings cfg = settings_default();
     cellar_error_info e = cellar_error_info_default();
@@ -1018,7 +1018,7 @@ static void budget_beyond_the_machine_names_its_remedy(void)
     T_EQ_STR(e.text, "cellar_open: no memory for memory_bytes: lower it");
 }
 
-static void last_error_is_kept_per_handle(void)
+T_CASE(last_error_is_kept_per_handle)
 {
     cellar *v;
     cellar_error_info e = cellar_error_info_default();
@@ -1038,7 +1038,7 @@ static void last_error_is_kept_per_handle(void)
     tear_down();
 }
 
-static void every_code_has_name_and_text(void)
+T_CASE(every_code_has_name_and_text)
 {
 #define CODE(name, number, text)                                                                   \
     T_EQ_I64(CELLAR_##name, number);                                                               \
@@ -1057,20 +1057,4 @@ static void every_code_has_name_and_text(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_bad_input", T_CASE(key_of_wrong_length_is_refused),
-       T_CASE(longest_key_and_binary_key_are_accepted), T_CASE(null_pointer_is_refused),
-       T_CASE(load_calls_outside_a_loader_are_refused), T_CASE(flags_and_ranges_are_checked),
-       T_CASE(set_options_are_checked),
-       T_CASE(last_error_has_nothing_behind_its_text), T_CASE(config_fields_are_checked),
-       T_CASE(namespace_options_are_checked), T_CASE(open_with_any_budget_returns_store_or_code),
-       T_CASE(budget_beyond_reserved_address_space_names_the_reason),
-       T_CASE(open_with_any_mean_entry_length_works),
-       T_CASE(expected_entry_length_lowers_no_lock_domains),
-       T_CASE(too_long_a_value_is_refused_with_the_bound),
-       T_CASE(bounds_of_namespaces_breakers_and_warming_are_exact),
-       T_CASE(bad_item_does_not_stop_other_items), T_CASE(closed_namespace_returns_closed),
-       T_CASE(namespace_of_closed_store_returns_closed), T_CASE(last_error_is_kept_per_handle),
-       T_CASE(refused_numbers_of_bytes_are_shown_as_sizes),
-       T_CASE(budget_beyond_the_machine_names_its_remedy),
-       T_CASE(last_error_of_no_handle_names_refused_limiters_and_locks),
-       T_CASE(every_code_has_name_and_text))
+T_MAIN("api_bad_input")

@@ -77,7 +77,7 @@ static cellar_err feed(cellar *c, uint32_t from, uint32_t end, uint64_t *count)
 
 /* The seed: a filter that begins empty answers "absent" before the source is asked. The filter
  * learns only from results of the source, so it stays empty and every key misses. */
-static void bloom_seed_bug(void)
+T_CASE(bloom_seed_bug)
 {
     cellar *c = open_store(8u << 20);
     T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
@@ -101,7 +101,7 @@ static void bloom_seed_bug(void)
     shut(c);
 }
 
-static void every_storing_call_adds_key_to_filter(void)
+T_CASE(every_storing_call_adds_key_to_filter)
 {
     settings cfg = settings_default();
     cellar_namespace_config root = cellar_namespace_config_default();
@@ -129,7 +129,7 @@ static void every_storing_call_adds_key_to_filter(void)
     shut(c);
 }
 
-static void delete_and_clear_remove_nothing_from_filter(void)
+T_CASE(delete_and_clear_remove_nothing_from_filter)
 {
     cellar *c = open_store(8u << 20);
     T_EQ_I64(put(c, 1), CELLAR_OK);   /* before the filter exists */
@@ -147,7 +147,7 @@ static void delete_and_clear_remove_nothing_from_filter(void)
     shut(c);
 }
 
-static void absent_get_with_authority_is_answered_by_filter(void)
+T_CASE(absent_get_with_authority_is_answered_by_filter)
 {
     cellar *c = open_store(16u << 20);
     for (uint32_t key = 0; key < 20000; key++) { T_EQ_I64(put(c, key), CELLAR_OK); }
@@ -172,7 +172,7 @@ static void absent_get_with_authority_is_answered_by_filter(void)
     shut(c);
 }
 
-static void namespace_options_open_a_filter(void)
+T_CASE(namespace_options_open_a_filter)
 {
     cellar *c = open_store(8u << 20), *v = NULL;
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -216,7 +216,7 @@ static void namespace_options_open_a_filter(void)
 }
 
 /* Options of an open namespace: another size is of the next feed, 0 keeps the filter. */
-static void new_size_waits_for_the_next_feed(void)
+T_CASE(new_size_waits_for_the_next_feed)
 {
     cellar *c = open_store(8u << 20), *v = NULL, *again = NULL;
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -297,7 +297,7 @@ static cellar_err filter_is_new(cellar *c)
     return bloom_size(c, 1000);
 }
 
-static void feed_rebuilds_while_the_old_filter_answers(void)
+T_CASE(feed_rebuilds_while_the_old_filter_answers)
 {
     cellar *c = open_store(16u << 20);
     T_EQ_I64(bloom_size(c, 20000), CELLAR_OK);
@@ -317,7 +317,7 @@ static void feed_rebuilds_while_the_old_filter_answers(void)
     shut(c);
 }
 
-static void doubt_or_drop_during_a_feed_voids_it(void)
+T_CASE(doubt_or_drop_during_a_feed_voids_it)
 {
     cellar *c = open_store(16u << 20);
     T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
@@ -337,7 +337,7 @@ static void doubt_or_drop_during_a_feed_voids_it(void)
     shut(c);
 }
 
-static void filter_bytes_are_charged_and_returned(void)
+T_CASE(filter_bytes_are_charged_and_returned)
 {
     cellar *c = open_store(4u << 20);
     cellar_stats st = cellar_stats_default();
@@ -356,7 +356,7 @@ static void filter_bytes_are_charged_and_returned(void)
     shut(c);
 }
 
-static void full_filter_returns_to_observing(void)
+T_CASE(full_filter_returns_to_observing)
 {
     cellar *c = open_store(8u << 20);
     T_EQ_I64(bloom_size(c, 100), CELLAR_OK);
@@ -403,7 +403,7 @@ static void *reader(void *arg)
     return NULL;
 }
 
-static void rebuild_during_writes_denies_no_key(void)
+T_CASE(rebuild_during_writes_denies_no_key)
 {
     memset(&load, 0, sizeof load);
     load.c = open_store(32u << 20);
@@ -425,7 +425,7 @@ static void rebuild_during_writes_denies_no_key(void)
     shut(load.c);
 }
 
-static void bad_input_of_filters(void)
+T_CASE(bad_input_of_filters)
 {
     cellar *c = open_store(8u << 20);
     cellar_bloom_info i = cellar_bloom_info_default();
@@ -463,10 +463,4 @@ static void bad_input_of_filters(void)
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 }
 
-T_MAIN("api_bloom", T_CASE(bloom_seed_bug), T_CASE(every_storing_call_adds_key_to_filter),
-       T_CASE(delete_and_clear_remove_nothing_from_filter),
-       T_CASE(absent_get_with_authority_is_answered_by_filter),
-       T_CASE(namespace_options_open_a_filter), T_CASE(new_size_waits_for_the_next_feed),
-       T_CASE(feed_rebuilds_while_the_old_filter_answers),
-       T_CASE(doubt_or_drop_during_a_feed_voids_it), T_CASE(filter_bytes_are_charged_and_returned),
-       T_CASE(full_filter_returns_to_observing), T_CASE(rebuild_during_writes_denies_no_key), T_CASE(bad_input_of_filters))
+T_MAIN("api_bloom")

@@ -59,7 +59,7 @@ static void fail(cellar_breaker *b, unsigned times)
     }
 }
 
-static void breaker_uses_clock_of_its_store(void)
+T_CASE(breaker_uses_clock_of_its_store)
 {
     cellar *c = open_store();
     cellar_breaker *b = NULL;
@@ -98,7 +98,7 @@ static void breaker_uses_clock_of_its_store(void)
     cellar_breaker_destroy(b);
 }
 
-static void breaker_outlives_dropped_namespace(void)
+T_CASE(breaker_outlives_dropped_namespace)
 {
     cellar *c = open_store(), *v = NULL;
     cellar_breaker *b = NULL;
@@ -113,7 +113,7 @@ static void breaker_outlives_dropped_namespace(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void bad_input_of_breakers(void)
+T_CASE(bad_input_of_breakers)
 {
     cellar *c = open_store(), *v = NULL;
     cellar_breaker *b = NULL;
@@ -168,7 +168,7 @@ static bool told(cellar *c, cellar_err (*write)(void *, char *, size_t, size_t *
     return strstr(text, line) != NULL;
 }
 
-static void breaker_of_namespace_is_in_metrics_and_dump(void)
+T_CASE(breaker_of_namespace_is_in_metrics_and_dump)
 {
     cellar *c = open_store(), *v = NULL;
     cellar_breaker_config o = cellar_breaker_config_default();
@@ -194,6 +194,4 @@ static void breaker_of_namespace_is_in_metrics_and_dump(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_breaker", T_CASE(breaker_uses_clock_of_its_store),
-       T_CASE(breaker_outlives_dropped_namespace),
-       T_CASE(breaker_of_namespace_is_in_metrics_and_dump), T_CASE(bad_input_of_breakers))
+T_MAIN("api_breaker")

@@ -28,7 +28,7 @@ static cellar *full_store(void)
     return c;
 }
 
-static void charge_evicts_entries_and_the_budget_holds(void)
+T_CASE(charge_evicts_entries_and_the_budget_holds)
 {
     cellar *c = full_store();
     const uint64_t before = stats_of(c).entries;
@@ -48,7 +48,7 @@ static void charge_evicts_entries_and_the_budget_holds(void)
     api_shut(c);
 }
 
-static void close_gives_back_the_rest(void)
+T_CASE(close_gives_back_the_rest)
 {
     cellar *c = full_store(), *v;
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
@@ -60,7 +60,7 @@ static void close_gives_back_the_rest(void)
     api_shut(c); /* asserts that the account is empty */
 }
 
-static void budget_below_the_charge_is_refused(void)
+T_CASE(budget_below_the_charge_is_refused)
 {
     cellar *c = full_store();
     int64_t budget = 0;
@@ -76,7 +76,7 @@ static void budget_below_the_charge_is_refused(void)
 }
 
 /* The segment of the entry may be evicted to make room for its own copy with a version. */
-static void version_in_a_store_without_room_copies_no_evicted_value(void)
+T_CASE(version_in_a_store_without_room_copies_no_evicted_value)
 {
     static const char value[8192];
     settings cfg = api_config(MIB);
@@ -94,7 +94,7 @@ static void version_in_a_store_without_room_copies_no_evicted_value(void)
 }
 
 /* With small entries the history of evicted keys takes a fifth of the budget. */
-static void shrink_beside_a_charge_makes_the_history_smaller(void)
+T_CASE(shrink_beside_a_charge_makes_the_history_smaller)
 {
     settings cfg = api_config(16 * MIB);
     cfg.tuning.expected_entry_bytes = 16;
@@ -106,7 +106,7 @@ static void shrink_beside_a_charge_makes_the_history_smaller(void)
     api_shut(c);
 }
 
-static void store_that_pins_keep_above_its_budget_is_consistent(void)
+T_CASE(store_that_pins_keep_above_its_budget_is_consistent)
 {
     static const char value[100000];
     static cellar_pinned pin[100];
@@ -123,7 +123,7 @@ static void store_that_pins_keep_above_its_budget_is_consistent(void)
     api_shut(c);
 }
 
-static void fewer_stripes_than_wanted_are_shown(void)
+T_CASE(fewer_stripes_than_wanted_are_shown)
 {
     static const struct { uint64_t memory; uint64_t max_entries; uint32_t wanted, got; } rows[] = {
         { 64 * MIB, 0, 16, 16 }, { 4 * MIB, 0, 1024, 8 }, { 64 * MIB, 256, 64, 4 },
@@ -147,8 +147,4 @@ static void fewer_stripes_than_wanted_are_shown(void)
     }
 }
 
-T_MAIN("api_charge", T_CASE(fewer_stripes_than_wanted_are_shown), T_CASE(charge_evicts_entries_and_the_budget_holds),
-       T_CASE(close_gives_back_the_rest), T_CASE(budget_below_the_charge_is_refused),
-       T_CASE(version_in_a_store_without_room_copies_no_evicted_value),
-       T_CASE(shrink_beside_a_charge_makes_the_history_smaller),
-       T_CASE(store_that_pins_keep_above_its_budget_is_consistent))
+T_MAIN("api_charge")

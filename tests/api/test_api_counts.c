@@ -209,20 +209,20 @@ static void calls_count(settings cfg, bool listened, bool filtered)
     api_shut(c);
 }
 
-static void each_call_counts_once(void) { calls_count(api_config(4u << 20), false, false); }
+T_CASE(each_call_counts_once) { calls_count(api_config(4u << 20), false, false); }
 
-static void each_call_counts_once_beside_a_listener(void)
+T_CASE(each_call_counts_once_beside_a_listener)
 {
     calls_count(api_config(4u << 20), true, false);
 }
 
 /* Most reads end at the filter: then a get asks it first. */
-static void each_call_counts_once_behind_a_filter(void)
+T_CASE(each_call_counts_once_behind_a_filter)
 {
     calls_count(api_config(4u << 20), false, true);
 }
 
-static void each_call_counts_once_over_a_disk(void)
+T_CASE(each_call_counts_once_over_a_disk)
 {
     store_begin();
     settings cfg = api_config(4u << 20);
@@ -232,5 +232,4 @@ static void each_call_counts_once_over_a_disk(void)
     store_end();
 }
 
-T_MAIN("api_counts", T_CASE(each_call_counts_once), T_CASE(each_call_counts_once_beside_a_listener),
-       T_CASE(each_call_counts_once_behind_a_filter), T_CASE(each_call_counts_once_over_a_disk))
+T_MAIN("api_counts")

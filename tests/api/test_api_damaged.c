@@ -49,7 +49,7 @@ static cellar_err no_database(cellar_load *load, const void *key, size_t key_len
     return CELLAR_E_IO;
 }
 
-static void load_store_and_decode_errors_are_counted_apart(void)
+T_CASE(load_store_and_decode_errors_are_counted_apart)
 {
     static char huge[3 << 20]; /* over half the budget */
     cellar *c = begin(), *other = NULL;
@@ -75,7 +75,7 @@ static void load_store_and_decode_errors_are_counted_apart(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void damaged_value_is_removed_and_misses(void)
+T_CASE(damaged_value_is_removed_and_misses)
 {
     static char text[6000];
     cellar *c = begin();
@@ -96,7 +96,7 @@ static void damaged_value_is_removed_and_misses(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void value_replaced_during_decoding_stays(void)
+T_CASE(value_replaced_during_decoding_stays)
 {
     cellar *c = begin();
     T_EQ_I64(cellar_set(c, "k", 1, "damaged", 7, NULL), CELLAR_OK);
@@ -120,7 +120,7 @@ static cellar_err load_item(cellar_load *ld, const void *key, size_t len, void *
     return cellar_load_value(ld, "#41", 3);
 }
 
-static void damaged_value_is_loaded_again(void)
+T_CASE(damaged_value_is_loaded_again)
 {
     cellar *c = begin();
     cellar_result r = cellar_result_default();
@@ -157,7 +157,7 @@ static void *reader(void *arg)
     return NULL;
 }
 
-static void removal_never_ends_a_newer_value(void)
+T_CASE(removal_never_ends_a_newer_value)
 {
     pthread_t thread[3];
     shared = begin();
@@ -168,6 +168,4 @@ static void removal_never_ends_a_newer_value(void)
     T_EQ_I64(cellar_close(shared), CELLAR_OK);
 }
 
-T_MAIN("api_damaged", T_CASE(load_store_and_decode_errors_are_counted_apart),
-       T_CASE(damaged_value_is_removed_and_misses), T_CASE(value_replaced_during_decoding_stays),
-       T_CASE(damaged_value_is_loaded_again), T_CASE(removal_never_ends_a_newer_value))
+T_MAIN("api_damaged")

@@ -26,7 +26,7 @@ static cellar_err put_used(cellar *c, uint32_t key, uint32_t version, int64_t tt
     return err;
 }
 
-static void evicted_entry_is_read_back_from_disk(void)
+T_CASE(evicted_entry_is_read_back_from_disk)
 {
     store_begin();
     settings cfg = config();
@@ -72,7 +72,7 @@ static void delete_below(cellar *c, uint32_t key)
     T_CHECK(r.ago_ms < 64);
 }
 
-static void why_reports_the_delete_of_an_entry_that_was_only_on_disk(void)
+T_CASE(why_reports_the_delete_of_an_entry_that_was_only_on_disk)
 {
     const uint32_t key = 7, other = 5000;
     store_begin();
@@ -115,7 +115,7 @@ static void cut_data(void)
 
 /* Files of the tier are cut: each key that had left memory before says so, and one that left later
  * does not. */
-static void why_names_the_loss_of_the_disk_tier(void)
+T_CASE(why_names_the_loss_of_the_disk_tier)
 {
     store_begin();
     settings cfg = config();
@@ -148,7 +148,7 @@ static void why_names_the_loss_of_the_disk_tier(void)
 
 /* After a close and an open each call reads entries that only the disk has. Twice: with a value
  * that needs a second call for its length. */
-static void every_call_reads_entries_on_disk(void)
+T_CASE(every_call_reads_entries_on_disk)
 {
     static char big[100000];
     static const char *const keys[] = { "pin", "touch", "update", "absent", "present", "look",
@@ -238,7 +238,7 @@ static void *use_disk_with_a_cancel_pending(void *arg)
     return NULL;
 }
 
-static void disk_access_is_no_cancellation_point(void)
+T_CASE(disk_access_is_no_cancellation_point)
 {
     pthread_t t;
     int reached = 0;
@@ -252,7 +252,7 @@ static void disk_access_is_no_cancellation_point(void)
 }
 
 /* Single loads, bulk loads, leases. */
-static void load_answered_from_disk_has_its_flags(void)
+T_CASE(load_answered_from_disk_has_its_flags)
 {
     store_begin();
     cellar *c = open_it();
@@ -285,7 +285,7 @@ static void load_answered_from_disk_has_its_flags(void)
     store_end();
 }
 
-static void backfilled_entry_keeps_its_deadline(void)
+T_CASE(backfilled_entry_keeps_its_deadline)
 {
     store_begin();
     settings cfg = config();
@@ -324,7 +324,7 @@ static cellar_err load_never(cellar_load *ld, const void *key, size_t key_len, v
     return CELLAR_E_IO;
 }
 
-static void pinned_load_of_a_value_on_disk_is_copied(void)
+T_CASE(pinned_load_of_a_value_on_disk_is_copied)
 {
     store_begin();
     cellar_load_opts o = cellar_load_opts_default();
@@ -349,7 +349,7 @@ static void pinned_load_of_a_value_on_disk_is_copied(void)
 }
 
 /* The root's label is for statistics: it may change, and a namespace may have the same name. */
-static void namespace_with_label_of_root_is_separate(void)
+T_CASE(namespace_with_label_of_root_is_separate)
 {
     store_begin();
     static const char *const label[] = { "users", "users", "others", NULL };
@@ -388,7 +388,7 @@ static bool in_files(const char *needle)
     return found;
 }
 
-static void hidden_namespace_never_touches_disk(void)
+T_CASE(hidden_namespace_never_touches_disk)
 {
     store_begin();
     cellar *c = open_it(), *open_namespace, *secret;
@@ -434,7 +434,7 @@ static void hidden_namespace_never_touches_disk(void)
 }
 
 /* The value is over half a segment. Another value of that length has parts on disk. */
-static void long_value_of_a_hidden_namespace_never_touches_disk(void)
+T_CASE(long_value_of_a_hidden_namespace_never_touches_disk)
 {
     static char value[700 << 10], got[700 << 10];
     store_begin();
@@ -526,7 +526,7 @@ static void push_out(cellar *c)
     }
 }
 
-static void entries_excluded_from_disk_are_never_written(void)
+T_CASE(entries_excluded_from_disk_are_never_written)
 {
     static const char *const kept_out[] = { "no", "set", "fall", "renewed" };
     const cellar_bytes last = { "default", 7 };
@@ -593,7 +593,7 @@ static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t cou
 }
 
 /* Every kind of load respects the disk options of its flags and of its namespace. */
-static void bulk_loads_and_leases_respect_no_disk_options(void)
+T_CASE(bulk_loads_and_leases_respect_no_disk_options)
 {
     uint32_t from;
     static char text[] = "new";
@@ -636,7 +636,7 @@ static void bulk_loads_and_leases_respect_no_disk_options(void)
     store_end();
 }
 
-static void disk_breaker_follows_store_options(void)
+T_CASE(disk_breaker_follows_store_options)
 {
     for (int set = 0; set < 2; set++) {
         store_begin();
@@ -670,7 +670,7 @@ static void disk_breaker_follows_store_options(void)
     }
 }
 
-static void cipher_encrypts_values_on_disk(void)
+T_CASE(cipher_encrypts_values_on_disk)
 {
     store_begin();
     uint64_t right = 1234567, wrong = 7654321;
@@ -734,7 +734,7 @@ static cellar_err look_at_page(cellar *c, uint32_t key)
 }
 
 /* Under a full budget, with three times more entries on disk than its files hold uncompressed. */
-static void compressed_namespace_holds_more_on_disk(void)
+T_ALONE(compressed_namespace_holds_more_on_disk)
 {
     enum { PAGES = 12000 };
     store_begin();
@@ -777,7 +777,7 @@ static void compressed_namespace_holds_more_on_disk(void)
     store_end();
 }
 
-static void disk_tier_is_resized_while_running(void)
+T_CASE(disk_tier_is_resized_while_running)
 {
     store_begin();
     settings cfg = config();
@@ -817,7 +817,7 @@ static void disk_tier_is_resized_while_running(void)
 
 /* ---- tags and patterns ---- */
 
-static void store_with_unusable_disk_continues_in_memory(void)
+T_CASE(store_with_unusable_disk_continues_in_memory)
 {
     store_begin();
     cellar *c = open_it(), *second = NULL;
@@ -848,17 +848,4 @@ static void store_with_unusable_disk_continues_in_memory(void)
     store_end();
 }
 
-T_MAIN("api_disk", T_CASE(evicted_entry_is_read_back_from_disk),
-       T_CASE(why_reports_the_delete_of_an_entry_that_was_only_on_disk),
-       T_CASE(why_names_the_loss_of_the_disk_tier),
-       T_CASE(every_call_reads_entries_on_disk), T_CASE(load_answered_from_disk_has_its_flags),
-       T_CASE(disk_access_is_no_cancellation_point), T_CASE(backfilled_entry_keeps_its_deadline),
-       T_CASE(pinned_load_of_a_value_on_disk_is_copied),
-       T_CASE(namespace_with_label_of_root_is_separate),
-       T_CASE(hidden_namespace_never_touches_disk),
-       T_CASE(long_value_of_a_hidden_namespace_never_touches_disk),
-       T_CASE(entries_excluded_from_disk_are_never_written),
-       T_CASE(bulk_loads_and_leases_respect_no_disk_options),
-       T_CASE(disk_breaker_follows_store_options), T_CASE(cipher_encrypts_values_on_disk),
-       T_ALONE(compressed_namespace_holds_more_on_disk), T_CASE(disk_tier_is_resized_while_running),
-       T_CASE(store_with_unusable_disk_continues_in_memory))
+T_MAIN("api_disk")

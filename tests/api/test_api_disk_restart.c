@@ -14,7 +14,7 @@
 #include "tests/support/disk_values.h"
 #include "tests/support/figures.h"
 
-static void reopened_store_is_warm(void)
+T_CASE(reopened_store_is_warm)
 {
     store_begin();
     settings cfg = config();
@@ -40,7 +40,7 @@ static void reopened_store_is_warm(void)
     store_end();
 }
 
-static void clear_version_increment_and_drop_survive_restart(void)
+T_CASE(clear_version_increment_and_drop_survive_restart)
 {
     store_begin();
     uint32_t version = 0;
@@ -95,7 +95,7 @@ static cellar *namespace_at(cellar *c, uint32_t version)
     return v;
 }
 
-static void version_at_open_survives_a_reopen(void)
+T_CASE(version_at_open_survives_a_reopen)
 {
     store_begin();
     uint32_t version = 0;
@@ -116,7 +116,7 @@ static void version_at_open_survives_a_reopen(void)
 
 /* ---- tags and patterns ---- */
 
-static void tag_and_pattern_deletes_on_disk_survive_restart(void)
+T_CASE(tag_and_pattern_deletes_on_disk_survive_restart)
 {
     store_begin();
     settings cfg = config();
@@ -245,7 +245,7 @@ static void child_works(oracle *o, uint64_t seed, bool threads)
     }
 }
 
-static void kill_at_any_moment_restores_no_dead_entry(void)
+T_CASE(kill_at_any_moment_restores_no_dead_entry)
 {
     store_begin();
     oracle *o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -355,7 +355,7 @@ static void *works(void *arg)
     return NULL;
 }
 
-static void concurrent_reads_of_memory_and_disk_see_no_old_value(void)
+T_CASE(concurrent_reads_of_memory_and_disk_see_no_old_value)
 {
     store_begin();
     settings cfg = config();
@@ -378,8 +378,4 @@ static void concurrent_reads_of_memory_and_disk_see_no_old_value(void)
     store_end();
 }
 
-T_MAIN("api_disk_restart", T_CASE(concurrent_reads_of_memory_and_disk_see_no_old_value),
-       T_CASE(reopened_store_is_warm), T_CASE(clear_version_increment_and_drop_survive_restart),
-       T_CASE(version_at_open_survives_a_reopen),
-       T_CASE(tag_and_pattern_deletes_on_disk_survive_restart),
-       T_CASE(kill_at_any_moment_restores_no_dead_entry))
+T_MAIN("api_disk_restart")

@@ -24,7 +24,7 @@ static cellar_err load_once(cellar_load *ld, const void *key, size_t key_len, vo
 }
 
 /* After a kill the last change of an entry is on disk, not its first set. */
-static void every_change_is_written_in_mode_each_set(void)
+T_CASE(every_change_is_written_in_mode_each_set)
 {
     static char value[3000];
     const uint32_t modes[] = { CELLAR_L2_WRITE_ON_SET, CELLAR_L2_WRITE_THROUGH };
@@ -96,7 +96,7 @@ static void every_change_is_written_in_mode_each_set(void)
 }
 
 /* Long values, which a scan does not copy, and values longer than a segment of memory. */
-static void close_writes_values_of_all_sizes(void)
+T_CASE(close_writes_values_of_all_sizes)
 {
     static char value[1400000];
     store_begin();
@@ -123,7 +123,7 @@ static void close_writes_values_of_all_sizes(void)
 }
 
 /* Each entry that leaves memory is on disk, but a negative one. */
-static void unread_entry_is_written_at_first_eviction(void)
+T_CASE(unread_entry_is_written_at_first_eviction)
 {
     store_begin();
     settings cfg = config();
@@ -163,7 +163,7 @@ static cellar *fill_tier(cellar *c)
     return others;
 }
 
-static void unread_entry_is_not_written_if_tier_is_full(void)
+T_CASE(unread_entry_is_not_written_if_tier_is_full)
 {
     store_begin();
     settings cfg = config();
@@ -208,7 +208,7 @@ static void unread_entry_is_not_written_if_tier_is_full(void)
 }
 
 /* Main lowers a counter at each pass: an entry that reaches main was read before. */
-static void entry_read_long_ago_is_written_at_eviction(void)
+T_CASE(entry_read_long_ago_is_written_at_eviction)
 {
     store_begin();
     settings cfg = config();
@@ -255,7 +255,7 @@ static void keep_close_line(cellar_log_level level, const char *module, cellar_e
     if (code == CELLAR_E_TIMEOUT) { (void)snprintf(close_line, sizeof close_line, "%s", text); }
 }
 
-static void close_limit_drops_whole_entries(void)
+T_CASE(close_limit_drops_whole_entries)
 {
     enum { ENTRIES = 300 };
     store_begin();
@@ -300,7 +300,7 @@ static void close_limit_drops_whole_entries(void)
     store_end();
 }
 
-static void close_limit_changes_at_run_time(void)
+T_CASE(close_limit_changes_at_run_time)
 {
     store_begin();
     settings cfg = config();
@@ -333,7 +333,7 @@ static void await_kill(pid_t pid)
     T_CHECK(WIFSIGNALED(status));
 }
 
-static void set_in_mode_each_set_or_write_through_is_on_disk_immediately(void)
+T_CASE(set_in_mode_each_set_or_write_through_is_on_disk_immediately)
 {
     store_begin();
     for (uint32_t mode = CELLAR_L2_WRITE_ON_SET; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
@@ -363,7 +363,7 @@ static void set_in_mode_each_set_or_write_through_is_on_disk_immediately(void)
 }
 
 /* A sync marks the store clean, so the next record must wait until it is marked dirty. */
-static void write_through_after_a_sync_waits_for_the_disk(void)
+T_CASE(write_through_after_a_sync_waits_for_the_disk)
 {
     store_begin();
     settings cfg = config();
@@ -391,7 +391,7 @@ static void write_through_after_a_sync_waits_for_the_disk(void)
     store_end();
 }
 
-static void write_through_reports_refused_disk_write(void)
+T_CASE(write_through_reports_refused_disk_write)
 {
     store_begin();
     static char big[300 << 10];
@@ -430,7 +430,7 @@ static void fill_long(char *value, size_t len, unsigned version)
 
 /* Values from a part to the limit, in each mode: found after a reopen, whole and by ranges. A long
  * value that leaves memory is written by ticks. THROUGH also compressed, and read by a mapping. */
-static void long_values_are_on_disk_in_each_mode(void)
+T_CASE(long_values_are_on_disk_in_each_mode)
 {
     enum { THROUGH, ON_SET, ON_EVICTION, MAPPED, PACKED, MODES };
     static const size_t size[] = { 70000, 600 << 10, 1 << 20, 3 << 20 };
@@ -510,7 +510,7 @@ static settings write_through(const cellar_namespace_config *root, uint64_t l2_b
 }
 
 /* Memory knows the copy that a set replaces. So nothing is read to reclaim it later. */
-static void sets_over_copies_that_memory_knows_read_nothing_at_reclaim(void)
+T_CASE(sets_over_copies_that_memory_knows_read_nothing_at_reclaim)
 {
     static char value[4000];
     store_begin();
@@ -543,7 +543,7 @@ static void range_is(cellar *c, const char *key, size_t len, uint64_t offset, si
     T_EQ_U64(got[n], 0x5a);
 }
 
-static void ranges_at_over_and_around_the_end_are_right(void)
+T_CASE(ranges_at_over_and_around_the_end_are_right)
 {
     static const size_t size[] = { 0, 1, 1000, 100000 }; /* the last one has parts on disk */
     static char value[100000];
@@ -626,7 +626,7 @@ static void set_on_disk(cellar *c, unsigned key, size_t len)
     T_EQ_I64(err, CELLAR_OK);
 }
 
-static void values_of_a_quarter_of_the_room_are_stored_and_longer_ones_refused(void)
+T_CASE(values_of_a_quarter_of_the_room_are_stored_and_longer_ones_refused)
 {
     store_begin();
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -669,7 +669,7 @@ static void values_of_a_quarter_of_the_room_are_stored_and_longer_ones_refused(v
 }
 
 /* Lower l2_bytes below the live bytes, between two opens and while the store is open. */
-static void lower_l2_bytes_keep_the_newest_long_values(void)
+T_CASE(lower_l2_bytes_keep_the_newest_long_values)
 {
     for (int open = 0; open <= 1; open++) {
         store_begin();
@@ -742,12 +742,12 @@ static void long_values_that_left_memory_are_written_by(bool save)
     store_end();
 }
 
-static void close_writes_the_long_values_that_left_memory(void)
+T_CASE(close_writes_the_long_values_that_left_memory)
 {
     long_values_that_left_memory_are_written_by(false);
 }
 
-static void save_writes_the_long_values_that_left_memory(void)
+T_CASE(save_writes_the_long_values_that_left_memory)
 {
     long_values_that_left_memory_are_written_by(true);
 }
@@ -773,7 +773,7 @@ static void end_all(cellar *c, int change, unsigned keys)
 
 /* Some long values left memory and wait for room on disk, one of them has some parts there. Then
  * they end: none comes back, not in a later open. */
-static void change_of_a_long_value_that_left_memory_leaves_no_old_value(void)
+T_CASE(change_of_a_long_value_that_left_memory_leaves_no_old_value)
 {
     static char value[600 << 10], got[600 << 10];
     const cellar_bytes tag = { "red", 3 };
@@ -823,7 +823,7 @@ static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
     return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
 }
 
-static void durable_set_is_on_disk_when_it_returns(void)
+T_CASE(durable_set_is_on_disk_when_it_returns)
 {
     store_begin();
     settings cfg = config();
@@ -909,7 +909,7 @@ static void refuse_removals(cellar *v)
     T_EQ_I64(cellar_update(v, "k", 1, NULL, delete_then_remove, v), CELLAR_MISS);
 }
 
-static void change_at_sync_always_reports_durability(void)
+T_CASE(change_at_sync_always_reports_durability)
 {
     store_begin();
     settings cfg = config();
@@ -934,7 +934,7 @@ static void change_at_sync_always_reports_durability(void)
 
 /* ---- tags and patterns ---- */
 
-static void tags_are_written_in_mode_each_set(void)
+T_CASE(tags_are_written_in_mode_each_set)
 {
     store_begin();
     const settings cfg = config();
@@ -1019,7 +1019,7 @@ static uint64_t *shared_count(uint64_t begin)
     return n;
 }
 
-static void killed_after_save_finds_entries_without_use(void)
+T_CASE(killed_after_save_finds_entries_without_use)
 {
     static const cellar_l2_write modes[] = { CELLAR_L2_WRITE_ON_EVICTION, CELLAR_L2_WRITE_ON_SET };
     for (size_t i = 0; i < 2; i++) {
@@ -1036,7 +1036,7 @@ static void killed_after_save_finds_entries_without_use(void)
     }
 }
 
-static void ticks_offer_what_the_disk_dropped(void)
+T_CASE(ticks_offer_what_the_disk_dropped)
 {
     store_begin();
     settings cfg = config(); /* more in one go than the stage takes */
@@ -1047,7 +1047,7 @@ static void ticks_offer_what_the_disk_dropped(void)
     store_end();
 }
 
-static void save_counts_entries_that_do_not_fit(void)
+T_CASE(save_counts_entries_that_do_not_fit)
 {
     store_begin();
     settings cfg = config(); /* 30 MB in memory, 16 MiB on disk */
@@ -1061,7 +1061,7 @@ static void save_counts_entries_that_do_not_fit(void)
     store_end();
 }
 
-static void save_counts_entries_over_a_write_limit(void)
+T_CASE(save_counts_entries_over_a_write_limit)
 {
     store_begin();
     settings cfg = config();
@@ -1073,25 +1073,4 @@ static void save_counts_entries_over_a_write_limit(void)
     store_end();
 }
 
-T_MAIN("api_disk_write", T_CASE(close_writes_values_of_all_sizes),
-       T_CASE(every_change_is_written_in_mode_each_set),
-       T_CASE(unread_entry_is_written_at_first_eviction),
-       T_CASE(unread_entry_is_not_written_if_tier_is_full),
-       T_CASE(entry_read_long_ago_is_written_at_eviction), T_CASE(close_limit_drops_whole_entries),
-       T_CASE(close_limit_changes_at_run_time),
-       T_CASE(set_in_mode_each_set_or_write_through_is_on_disk_immediately),
-       T_CASE(sets_over_copies_that_memory_knows_read_nothing_at_reclaim),
-       T_CASE(write_through_after_a_sync_waits_for_the_disk),
-       T_CASE(write_through_reports_refused_disk_write),
-       T_CASE(long_values_are_on_disk_in_each_mode),
-       T_CASE(ranges_at_over_and_around_the_end_are_right),
-       T_CASE(values_of_a_quarter_of_the_room_are_stored_and_longer_ones_refused),
-       T_CASE(lower_l2_bytes_keep_the_newest_long_values),
-       T_CASE(close_writes_the_long_values_that_left_memory),
-       T_CASE(save_writes_the_long_values_that_left_memory),
-       T_CASE(change_of_a_long_value_that_left_memory_leaves_no_old_value),
-       T_CASE(durable_set_is_on_disk_when_it_returns),
-       T_CASE(change_at_sync_always_reports_durability), T_CASE(tags_are_written_in_mode_each_set),
-       T_CASE(killed_after_save_finds_entries_without_use),
-       T_CASE(ticks_offer_what_the_disk_dropped), T_CASE(save_counts_entries_that_do_not_fit),
-       T_CASE(save_counts_entries_over_a_write_limit))
+T_MAIN("api_disk_write")

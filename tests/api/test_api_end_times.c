@@ -68,7 +68,7 @@ static int64_t ttl_left(cellar *c, const char *key)
 
 /* ---- jitter ---- */
 
-static void jitter_stays_within_max_age(void)
+T_CASE(jitter_stays_within_max_age)
 {
     cellar *c = open_it();
     for (uint32_t mode = CELLAR_JITTER_MINUS; mode <= CELLAR_JITTER_PLUSMINUS; mode++) {
@@ -109,7 +109,7 @@ static cellar_err load_tokens(cellar_load *load, const cellar_bytes *keys, size_
 }
 
 /* By default a TTL is only shortened: of a loader, a call, a bulk, a refresh, a lease, a set. */
-static void no_way_to_store_makes_a_ttl_longer(void)
+T_CASE(no_way_to_store_makes_a_ttl_longer)
 {
     enum { LOAD, REFRESH, BULK, CALL, LEASE, SET, WAYS };
     cellar *c = open_it();
@@ -156,7 +156,7 @@ static void no_way_to_store_makes_a_ttl_longer(void)
     shut(c, NULL);
 }
 
-static void jitter_of_longest_ttl_keeps_entry_unlimited(void)
+T_CASE(jitter_of_longest_ttl_keeps_entry_unlimited)
 {
     cellar *c = open_it();
     for (uint32_t i = 0; i < 200; i++) {
@@ -170,7 +170,7 @@ static void jitter_of_longest_ttl_keeps_entry_unlimited(void)
     shut(c, NULL);
 }
 
-static void fulfilled_lease_stays_within_max_age(void)
+T_CASE(fulfilled_lease_stays_within_max_age)
 {
     cellar *c = open_it();
     cellar_namespace_config vo = cellar_namespace_config_default();
@@ -190,7 +190,7 @@ static void fulfilled_lease_stays_within_max_age(void)
 }
 
 /* The default TTL of the namespace does not apply. */
-static void fulfilled_value_keeps_its_stale_window(void)
+T_CASE(fulfilled_value_keeps_its_stale_window)
 {
     cellar *c = open_it();
     cellar_load_opts o = cellar_load_opts_default();
@@ -219,7 +219,7 @@ static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, 
     return cellar_load_absent(load);
 }
 
-static void absent_result_of_loader_has_exact_age(void)
+T_CASE(absent_result_of_loader_has_exact_age)
 {
     cellar *c = open_it();
     cellar_namespace_config vo = cellar_namespace_config_default();
@@ -236,7 +236,7 @@ static void absent_result_of_loader_has_exact_age(void)
     shut(c, v);
 }
 
-static void negative_entry_keeps_ttl_without_stale_windows(void)
+T_CASE(negative_entry_keeps_ttl_without_stale_windows)
 {
     cellar *c = open_it();
     cellar_set_opts o = cellar_set_opts_default(), none = cellar_set_opts_default();
@@ -268,7 +268,7 @@ static cellar_err load_v(cellar_load *load, const void *key, size_t key_len, voi
 }
 
 /* The refresh depends on the elapsed share of the TTL, not of the idle time. */
-static void use_of_idle_entry_triggers_no_eager_refresh(void)
+T_CASE(use_of_idle_entry_triggers_no_eager_refresh)
 {
     cellar *c = open_it();
     int loads = 0;
@@ -310,7 +310,7 @@ static cellar *open_disk(uint32_t mode, cellar **v)
     return c;
 }
 
-static void idle_time_continues_on_disk(void)
+T_CASE(idle_time_continues_on_disk)
 {
     for (uint32_t mode = CELLAR_L2_WRITE_ON_EVICTION; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
         store_begin();
@@ -355,7 +355,7 @@ static cellar_err write_w(const void *old, size_t old_len, cellar_buf *out, void
     return cellar_buf_append(out, "w", 1);
 }
 
-static void keep_ttl_is_kept_on_disk(void)
+T_CASE(keep_ttl_is_kept_on_disk)
 {
     for (int how = 0; how < 8; how++) { /* set, set_many, update, negative; each_set or durable */
         store_begin();
@@ -385,11 +385,4 @@ static void keep_ttl_is_kept_on_disk(void)
     }
 }
 
-T_MAIN("cellar_api_end_times", T_CASE(jitter_stays_within_max_age),
-       T_CASE(no_way_to_store_makes_a_ttl_longer),
-       T_CASE(jitter_of_longest_ttl_keeps_entry_unlimited),
-       T_CASE(fulfilled_lease_stays_within_max_age), T_CASE(fulfilled_value_keeps_its_stale_window),
-       T_CASE(absent_result_of_loader_has_exact_age),
-       T_CASE(negative_entry_keeps_ttl_without_stale_windows),
-       T_CASE(use_of_idle_entry_triggers_no_eager_refresh), T_CASE(idle_time_continues_on_disk),
-       T_CASE(keep_ttl_is_kept_on_disk))
+T_MAIN("cellar_api_end_times")

@@ -62,7 +62,7 @@ static void reclaim_all(cellar *c)
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
 }
 
-static void every_way_in_and_out_is_counted(void)
+T_CASE(every_way_in_and_out_is_counted)
 {
     cellar *c = begin(8u << 20), *a = open_named(c, "a");
     int64_t number;
@@ -103,7 +103,7 @@ static void every_way_in_and_out_is_counted(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void clear_and_drop_set_the_count_to_0(void)
+T_CASE(clear_and_drop_set_the_count_to_0)
 {
     cellar *c = begin(8u << 20), *a = open_named(c, "a");
     char key[16];
@@ -196,7 +196,7 @@ static void check_at_rest(cellar *c, cellar *const *v)
     T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
 }
 
-static void random_mix_with_evictions_is_counted(void)
+T_CASE(random_mix_with_evictions_is_counted)
 {
     cellar *c = begin(1u << 20);
     cellar *v[NAMESPACES] = { c, open_named(c, "a"), open_named(c, "b"), open_named(c, "c") };
@@ -225,7 +225,7 @@ static void *run_mix(void *arg)
     return NULL;
 }
 
-static void threads_leave_an_exact_count(void)
+T_CASE(threads_leave_an_exact_count)
 {
     cellar *c = begin(1u << 20);
     cellar *v[NAMESPACES] = { c, open_named(c, "a"), open_named(c, "b"), open_named(c, "c") };
@@ -243,7 +243,7 @@ static void threads_leave_an_exact_count(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void entry_from_disk_is_counted_when_it_is_in_memory(void)
+T_CASE(entry_from_disk_is_counted_when_it_is_in_memory)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8], buf[8];
     t_folder(folder);
@@ -267,7 +267,4 @@ static void entry_from_disk_is_counted_when_it_is_in_memory(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-T_MAIN("api_entries", T_CASE(every_way_in_and_out_is_counted),
-       T_CASE(clear_and_drop_set_the_count_to_0), T_CASE(random_mix_with_evictions_is_counted),
-       T_CASE(threads_leave_an_exact_count),
-       T_CASE(entry_from_disk_is_counted_when_it_is_in_memory))
+T_MAIN("api_entries")

@@ -117,7 +117,7 @@ static int child_work(busy *b)
     return t_failed();
 }
 
-static void fork_from_eight_busy_threads(void)
+T_CASE(fork_from_eight_busy_threads)
 {
     enum { THREADS = 8 };
     const int forks = (int)t_share(200 / EVENTS_SLOW);
@@ -157,7 +157,7 @@ static void fork_from_eight_busy_threads(void)
 
 /* Cancel threads at any instruction of their work. They end at their next cancellation point, never
  * inside a call. */
-static void cancelled_threads_lose_nothing(void)
+T_CASE(cancelled_threads_lose_nothing)
 {
     enum { THREADS = 4 };
     const int rounds = (int)t_share(200 / EVENTS_SLOW);
@@ -196,7 +196,7 @@ static void *call_with_a_cancel_pending(void *arg)
     return NULL;
 }
 
-static void no_call_is_a_cancellation_point(void)
+T_CASE(no_call_is_a_cancellation_point)
 {
     pthread_t t;
     int reached = 0;
@@ -217,7 +217,7 @@ static void *use_and_end(void *arg)
 }
 
 /* Run twenty threads at a time, end half of them by pthread_exit, and measure the held memory. */
-static void ended_threads_leave_no_memory(void)
+T_CASE(ended_threads_leave_no_memory)
 {
     busy b = { .c = open_bytes(4u << 20, 0) };
     cellar_stats st = cellar_stats_default();
@@ -303,10 +303,8 @@ static void soak(int flags)
     T_EQ_I64(cellar_close(b.c), CELLAR_OK);
 }
 
-static void signal_soak_with_restart(void) { soak(SA_RESTART); }
-static void signal_soak_without_restart(void) { soak(0); }
+T_CASE(signal_soak_with_restart) { soak(SA_RESTART); }
+T_CASE(signal_soak_without_restart) { soak(0); }
 
 /* First the setup that no earlier call may have done: the first store asks the system. */
-T_MAIN("api_events", T_CASE(no_call_is_a_cancellation_point), T_CASE(fork_from_eight_busy_threads),
-       T_CASE(cancelled_threads_lose_nothing), T_CASE(ended_threads_leave_no_memory),
-       T_CASE(signal_soak_with_restart), T_CASE(signal_soak_without_restart))
+T_MAIN("api_events")

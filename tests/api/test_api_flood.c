@@ -266,13 +266,13 @@ static void compare(const char *name, void (*make)(key_set *), hash_fn hash)
     T_CHECK(buckets[1] <= buckets[0] + buckets[0] / 4 && buckets[0] <= buckets[1] + buckets[1] / 4);
 }
 
-static void fnv_collisions_cost_nothing(void) { compare("FNV-1a", hostile_fnv, fnv1a); }
-static void murmur_collisions_cost_nothing(void) { compare("Murmur3", hostile_murmur, murmur3); }
-static void uthash_collisions_cost_nothing(void) { compare("Jenkins", hostile_jenkins, jenkins); }
+T_ALONE(fnv_collisions_cost_nothing) { compare("FNV-1a", hostile_fnv, fnv1a); }
+T_ALONE(murmur_collisions_cost_nothing) { compare("Murmur3", hostile_murmur, murmur3); }
+T_ALONE(uthash_collisions_cost_nothing) { compare("Jenkins", hostile_jenkins, jenkins); }
 
 /* The table of namespace names is a uthash table. The names share one Jenkins hash and have no zero
  * byte. */
-static void hostile_namespace_names_cost_nothing(void)
+T_ALONE(hostile_namespace_names_cost_nothing)
 {
     enum { NAMESPACES = 2000, LEAST = 3, MOST = 100 };
     uint64_t best[2] = { UINT64_MAX, UINT64_MAX };
@@ -414,13 +414,11 @@ static bool due_at_once(void)
 /* The promise is 100 us. On a virtual machine interruptions count as CPU time. A reader also
  * repeats its read while the writer of the entry is off the processor. Therefore the best of ten
  * counts. */
-static void million_entries_expiring_together_delay_no_call(void)
+T_CASE(million_entries_expiring_together_delay_no_call)
 {
     bool ok = false;
     for (int i = 0; i < 10 && !ok && !t_failed(); i++) { ok = due_at_once(); }
     T_CHECK(ok);
 }
 
-T_MAIN("api_flood", T_ALONE(fnv_collisions_cost_nothing), T_ALONE(murmur_collisions_cost_nothing),
-       T_ALONE(uthash_collisions_cost_nothing), T_ALONE(hostile_namespace_names_cost_nothing),
-       T_CASE(million_entries_expiring_together_delay_no_call))
+T_MAIN("api_flood")

@@ -433,7 +433,7 @@ static bool is_mapped(const void *at)
     return there;
 }
 
-static void each_call_on_an_object_of_the_parent_is_refused(void)
+T_CASE(each_call_on_an_object_of_the_parent_is_refused)
 {
     parent_opens();
     cellar_error_info error = cellar_error_info_default();
@@ -497,7 +497,7 @@ static void *loads_long(void *c)
     return NULL;
 }
 
-static void child_of_a_parent_inside_a_load_waits_for_nothing(void)
+T_CASE(child_of_a_parent_inside_a_load_waits_for_nothing)
 {
     pthread_t t;
     cellar *c = api_open(4u << 20);
@@ -544,7 +544,7 @@ static cellar_err fork_and_report(cellar_load *load, const void *key, size_t key
     return cellar_load_object(load, ctx, 1);
 }
 
-static void child_of_a_loader_reports_no_object(void)
+T_CASE(child_of_a_loader_reports_no_object)
 {
     cellar_namespace_config o = cellar_namespace_config_default();
     cellar_object_config oc = cellar_object_config_default();
@@ -588,7 +588,7 @@ static void *opens_and_closes(void *shared)
     return NULL;
 }
 
-static void fork_during_opens_and_closes_marks_every_store(void)
+T_CASE(fork_during_opens_and_closes_marks_every_store)
 {
     if (T_COST > 1) {
         T_SKIP("the allocator of a sanitizer is not safe in a fork");
@@ -635,7 +635,7 @@ static void parent_dies(int told)
     (void)raise(SIGKILL);
 }
 
-static void lock_of_the_disk_ends_with_the_parent(void)
+T_CASE(lock_of_the_disk_ends_with_the_parent)
 {
     int fd[2], status = 0;
     pid_t child = 0;
@@ -674,7 +674,7 @@ __attribute__((constructor)) static void early_register(void)
     (void)pthread_atfork(NULL, NULL, early_child);
 }
 
-static void handler_from_before_the_first_call_is_refused(void)
+T_CASE(handler_from_before_the_first_call_is_refused)
 {
     early_store = api_open(2u << 20);
     T_EQ_I64(cellar_set(early_store, "k", 1, "v", 1, NULL), CELLAR_OK);
@@ -692,7 +692,7 @@ static void handler_from_before_the_first_call_is_refused(void)
 
 /* ---- children of children ---- */
 
-static void grandchild_is_refused_by_both_stores(void)
+T_CASE(grandchild_is_refused_by_both_stores)
 {
     cellar *c = api_open(2u << 20);
     fflush(stdout);
@@ -719,10 +719,4 @@ static void grandchild_is_refused_by_both_stores(void)
     api_shut(c);
 }
 
-T_MAIN("api_fork", T_CASE(each_call_on_an_object_of_the_parent_is_refused),
-       T_CASE(child_of_a_parent_inside_a_load_waits_for_nothing),
-       T_CASE(child_of_a_loader_reports_no_object),
-       T_CASE(fork_during_opens_and_closes_marks_every_store),
-       T_CASE(lock_of_the_disk_ends_with_the_parent),
-       T_CASE(handler_from_before_the_first_call_is_refused),
-       T_CASE(grandchild_is_refused_by_both_stores))
+T_MAIN("api_fork")

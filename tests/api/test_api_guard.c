@@ -18,7 +18,7 @@ static cellar_bloom_info bloom_info(cellar *c)
 /* ---- filter ---- */
 
 /* The seed asks its empty filter before the source and answers None to every call. */
-static void bloom_seed_bug_with_loads(void)
+T_CASE(bloom_seed_bug_with_loads)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT;
@@ -38,7 +38,7 @@ static void bloom_seed_bug_with_loads(void)
 }
 
 /* The owner declared an empty source that was not empty. Audits, one load in 1,024, detect it. */
-static void bloom_audit_revokes_false_authority(void)
+T_CASE(bloom_audit_revokes_false_authority)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT;
@@ -70,7 +70,7 @@ static cellar_err load_all(cellar_load *ld, const cellar_bytes *keys, size_t cou
     return CELLAR_OK;
 }
 
-static void flood_of_absent_keys_calls_no_loader(void)
+T_CASE(flood_of_absent_keys_calls_no_loader)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT;
@@ -109,7 +109,7 @@ static void flood_of_absent_keys_calls_no_loader(void)
 
 /* ---- breaker ---- */
 
-static void open_breaker_stops_loads_and_serves_stale(void)
+T_CASE(open_breaker_stops_loads_and_serves_stale)
 {
     cellar *c = kit_open(8 << 20), *v = NULL;
     source s = SOURCE_INIT;
@@ -162,7 +162,7 @@ static void *load_and_end(void *arg)
     return NULL;
 }
 
-static void breaker_pass_of_lost_loader_is_returned(void)
+T_CASE(breaker_pass_of_lost_loader_is_returned)
 {
     cellar *c = kit_open(8 << 20);
     cellar_breaker *b = NULL;
@@ -195,7 +195,7 @@ static void breaker_pass_of_lost_loader_is_returned(void)
 
 /* ---- fallbacks ---- */
 
-static void fallbacks_run_in_documented_order(void)
+T_CASE(fallbacks_run_in_documented_order)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f1 = SOURCE_INIT, f2 = SOURCE_INIT;
@@ -246,7 +246,7 @@ static void fallbacks_run_in_documented_order(void)
     kit_close(c);
 }
 
-static void fallbacks_serve_an_open_breaker(void)
+T_CASE(fallbacks_serve_an_open_breaker)
 {
     cellar *c = kit_open(8 << 20);
     cellar_breaker *b = NULL;
@@ -304,7 +304,7 @@ static uint32_t why_cause(cellar *c, const char *key)
     return r.answer == CELLAR_WHY_GONE ? r.cause : 100 + r.answer;
 }
 
-static void why_reports_loads(void)
+T_CASE(why_reports_loads)
 {
     cellar *c = why_store = kit_open(8 << 20);
     source s = SOURCE_INIT;
@@ -335,7 +335,7 @@ static void dear(source *s, cellar_load *ld)
     T_EQ_I64(loader_cost(ld, 2000000), CELLAR_OK);
 }
 
-static void saved_time_and_cost_are_estimated(void)
+T_CASE(saved_time_and_cost_are_estimated)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT;
@@ -359,7 +359,7 @@ static double told(const char *text, const char *family, const char *name)
     return at != NULL ? strtod(at + strlen(line), NULL) : -1;
 }
 
-static void dump_states_savings_of_each_namespace(void)
+T_CASE(dump_states_savings_of_each_namespace)
 {
     cellar *c = kit_open(8 << 20), *one = NULL, *never = NULL;
     source s = SOURCE_INIT;
@@ -411,7 +411,7 @@ static cellar_err write_row(const void *key, size_t key_len, const void *value, 
     return CELLAR_OK;
 }
 
-static void write_through_writes_source_before_cache(void)
+T_CASE(write_through_writes_source_before_cache)
 {
     cellar *c = kit_open(4 << 20);
     table t = { .say = CELLAR_OK, .c = c };
@@ -425,7 +425,7 @@ static void write_through_writes_source_before_cache(void)
     kit_close(c);
 }
 
-static void failed_write_through_invalidates_key(void)
+T_CASE(failed_write_through_invalidates_key)
 {
     cellar *c = kit_open(4 << 20);
     table t = { .say = CELLAR_E_IO, .c = c };
@@ -468,7 +468,7 @@ static void *write_in_a_thread(void *c)
     return NULL;
 }
 
-static void thread_exit_in_writer_leaves_no_old_value(void)
+T_CASE(thread_exit_in_writer_leaves_no_old_value)
 {
     cellar *c = kit_open(4 << 20);
     pthread_t t;
@@ -486,7 +486,7 @@ static void thread_exit_in_writer_leaves_no_old_value(void)
     kit_close(c);
 }
 
-static void disabled_namespace_still_invalidates(void)
+T_CASE(disabled_namespace_still_invalidates)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -523,7 +523,7 @@ static void sums_up(const cellar_warm_report *r)
     T_EQ_U64(r->keys, r->hits + r->loaded + r->absent + r->failed + r->skipped);
 }
 
-static void warm_report_counts_every_key(void)
+T_CASE(warm_report_counts_every_key)
 {
     enum { KEYS = 1000 };
     static uint32_t number[KEYS];
@@ -588,7 +588,7 @@ static void *warm_here(void *arg)
 }
 
 /* More keys than two chunks for each thread: after the exits no thread would empty a chunk. */
-static void thread_exit_during_warm_ends_warm(void)
+T_CASE(thread_exit_during_warm_ends_warm)
 {
     enum { KEYS = 300 };
     static uint32_t number[KEYS];
@@ -639,7 +639,7 @@ static cellar_err next_name(cellar_bytes *key, void *ctx)
     return CELLAR_OK;
 }
 
-static void bulk_warm_keeps_its_limits(void)
+T_CASE(bulk_warm_keeps_its_limits)
 {
     cellar *c = kit_open(8 << 20);
     _Atomic int calls = 0;
@@ -673,7 +673,7 @@ static void bulk_warm_keeps_its_limits(void)
     kit_close(c);
 }
 
-static void bad_input_of_warm(void)
+T_CASE(bad_input_of_warm)
 {
     cellar *c = kit_open(4 << 20);
     cellar_warm_opts o = cellar_warm_opts_default();
@@ -740,7 +740,7 @@ static cellar_err weather(cellar_load *ld, const cellar_arg *args, size_t count,
     return cellar_load_value(ld, text, strlen(text));
 }
 
-static void memoized_call_runs_once(void)
+T_CASE(memoized_call_runs_once)
 {
     cellar *c = kit_open(4 << 20);
     cellar_result r = cellar_result_default();
@@ -782,15 +782,4 @@ static void memoized_call_runs_once(void)
     kit_close(c);
 }
 
-T_MAIN("api_guard", T_CASE(bloom_seed_bug_with_loads), T_CASE(bloom_audit_revokes_false_authority),
-       T_CASE(flood_of_absent_keys_calls_no_loader),
-       T_CASE(open_breaker_stops_loads_and_serves_stale),
-       T_CASE(breaker_pass_of_lost_loader_is_returned), T_CASE(fallbacks_run_in_documented_order),
-       T_CASE(fallbacks_serve_an_open_breaker), T_CASE(why_reports_loads),
-       T_CASE(saved_time_and_cost_are_estimated), T_CASE(dump_states_savings_of_each_namespace),
-       T_CASE(write_through_writes_source_before_cache),
-       T_CASE(failed_write_through_invalidates_key),
-       T_CASE(thread_exit_in_writer_leaves_no_old_value),
-       T_CASE(disabled_namespace_still_invalidates), T_CASE(warm_report_counts_every_key),
-       T_CASE(thread_exit_during_warm_ends_warm), T_CASE(bulk_warm_keeps_its_limits),
-       T_CASE(bad_input_of_warm), T_CASE(memoized_call_runs_once))
+T_MAIN("api_guard")

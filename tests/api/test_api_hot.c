@@ -23,7 +23,7 @@ static cellar *begin(void)
     return c;
 }
 
-static void most_read_key_comes_first(void)
+T_CASE(most_read_key_comes_first)
 {
     cellar *c = begin();
     cellar_hot_key top[8];
@@ -46,7 +46,7 @@ static void most_read_key_comes_first(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void scope_limits_the_keys_to_a_namespace(void)
+T_CASE(scope_limits_the_keys_to_a_namespace)
 {
     cellar *c = begin(), *a = NULL, *hidden = NULL;
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -75,7 +75,7 @@ static void scope_limits_the_keys_to_a_namespace(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void json_names_hot_keys_as_log_keys_says(void)
+T_CASE(json_names_hot_keys_as_log_keys_says)
 {
     static const struct { cellar_log_keys log_keys; const char *has, *lacks; } row[] = {
         { CELLAR_LOG_KEYS_DEFAULT, "\"key\":\"#", "grüße" },
@@ -169,7 +169,7 @@ static bool read_by(cellar *c, unsigned call, const char *key)
 #define COUNTED 8u
 
 /* cellar_pin, cellar_get_many and a peek are not counted; the others are. */
-static void each_call_that_loads_or_copies_counts(void)
+T_CASE(each_call_that_loads_or_copies_counts)
 {
     cellar *c = begin();
     cellar_hot_key top[CALLS + 2];
@@ -195,7 +195,7 @@ static void each_call_that_loads_or_copies_counts(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void hits_of_read_through_count(void)
+T_CASE(hits_of_read_through_count)
 {
     cellar *c = begin();
     cellar_hot_key top[2];
@@ -214,6 +214,4 @@ static void hits_of_read_through_count(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_MAIN("api_hot", T_CASE(most_read_key_comes_first), T_CASE(scope_limits_the_keys_to_a_namespace),
-       T_CASE(json_names_hot_keys_as_log_keys_says),
-       T_CASE(hits_of_read_through_count), T_CASE(each_call_that_loads_or_copies_counts))
+T_MAIN("api_hot")

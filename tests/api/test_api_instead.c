@@ -82,7 +82,7 @@ static cellar_err knows_b(cellar_load *ld, const void *key, size_t key_len, void
     return cellar_load_value(ld, "second", 6);
 }
 
-static void bulk_load_calls_fallbacks_for_each_failed_key(void)
+T_CASE(bulk_load_calls_fallbacks_for_each_failed_key)
 {
     cellar *c = inside_store = kit_open(8 << 20);
     source f = SOURCE_INIT, never = SOURCE_INIT;
@@ -123,7 +123,7 @@ static void bulk_load_calls_fallbacks_for_each_failed_key(void)
     kit_close(c);
 }
 
-static void bulk_load_behind_open_breaker_calls_fallbacks(void)
+T_CASE(bulk_load_behind_open_breaker_calls_fallbacks)
 {
     cellar *c = inside_store = kit_open(8 << 20);
     cellar_breaker *breaker = NULL;
@@ -169,7 +169,7 @@ static void *read_d(void *arg)
     return NULL;
 }
 
-static void thread_exit_inside_bulk_fallback_leaves_nothing(void)
+T_CASE(thread_exit_inside_bulk_fallback_leaves_nothing)
 {
     cellar *c = kit_open(8 << 20);
     source f = SOURCE_INIT;
@@ -224,7 +224,7 @@ static void *read_k(void *arg)
     return NULL;
 }
 
-static void lease_released_with_error_calls_fallbacks(void)
+T_CASE(lease_released_with_error_calls_fallbacks)
 {
     cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
@@ -270,7 +270,7 @@ static void lease_released_with_error_calls_fallbacks(void)
     kit_close(c);
 }
 
-static void options_kept_for_lease_are_freed_with_it(void)
+T_CASE(options_kept_for_lease_are_freed_with_it)
 {
     cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
@@ -302,7 +302,7 @@ static void options_kept_for_lease_are_freed_with_it(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void refused_lease_calls_fallbacks_immediately(void)
+T_CASE(refused_lease_calls_fallbacks_immediately)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source f = SOURCE_INIT;
@@ -356,7 +356,7 @@ static void *begin_and_end(void *arg)
     return NULL;
 }
 
-static void thread_exit_inside_lease_fallback_leaves_nothing(void)
+T_CASE(thread_exit_inside_lease_fallback_leaves_nothing)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source f = SOURCE_INIT;
@@ -403,7 +403,7 @@ static cellar_err read_with(cellar *c, const cellar_load_opts *o, source *s, cha
     return err;
 }
 
-static void remembered_failure_calls_fallbacks_and_default(void)
+T_CASE(remembered_failure_calls_fallbacks_and_default)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
@@ -458,7 +458,7 @@ static void remembered_failure_calls_fallbacks_and_default(void)
 
 /* A remembered failure blocks loads until the time that the source named, even if a fallback
  * brought a value meanwhile. */
-static void fallback_does_not_shorten_retry_after(void)
+T_CASE(fallback_does_not_shorten_retry_after)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
@@ -525,7 +525,7 @@ static void fallback_does_not_shorten_retry_after(void)
     kit_close(c);
 }
 
-static void bulk_load_of_remembered_failure_calls_fallbacks(void)
+T_CASE(bulk_load_of_remembered_failure_calls_fallbacks)
 {
     cellar *c = inside_store = kit_open(8 << 20);
     source f = SOURCE_INIT;
@@ -560,7 +560,7 @@ static void bulk_load_of_remembered_failure_calls_fallbacks(void)
     kit_close(c);
 }
 
-static void lease_of_remembered_failure_calls_fallbacks_immediately(void)
+T_CASE(lease_of_remembered_failure_calls_fallbacks_immediately)
 {
     cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
@@ -621,7 +621,7 @@ static void failing_in_front_of_readers(cellar *c, source *s, const cellar_load_
     for (int i = 0; i < READERS; i++) { T_EQ_I64(pthread_join(d[i].thread, NULL), 0); }
 }
 
-static void waiter_of_failed_load_calls_its_own_fallbacks(void)
+T_CASE(waiter_of_failed_load_calls_its_own_fallbacks)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
@@ -676,7 +676,7 @@ static void waiter_of_failed_load_calls_its_own_fallbacks(void)
     kit_close(c);
 }
 
-static void waiter_past_its_timeout_gets_the_default(void)
+T_CASE(waiter_past_its_timeout_gets_the_default)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -728,7 +728,7 @@ static void *fail_and_end(void *arg)
     return NULL;
 }
 
-static void thread_exit_in_fallback_of_remembered_failure_leaves_nothing(void)
+T_CASE(thread_exit_in_fallback_of_remembered_failure_leaves_nothing)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
@@ -753,17 +753,4 @@ static void thread_exit_in_fallback_of_remembered_failure_leaves_nothing(void)
     kit_close(c);
 }
 
-T_MAIN("api_instead", T_CASE(bulk_load_calls_fallbacks_for_each_failed_key),
-       T_CASE(bulk_load_behind_open_breaker_calls_fallbacks),
-       T_CASE(thread_exit_inside_bulk_fallback_leaves_nothing),
-       T_CASE(lease_released_with_error_calls_fallbacks),
-       T_CASE(options_kept_for_lease_are_freed_with_it),
-       T_CASE(refused_lease_calls_fallbacks_immediately),
-       T_CASE(thread_exit_inside_lease_fallback_leaves_nothing),
-       T_CASE(remembered_failure_calls_fallbacks_and_default),
-       T_CASE(fallback_does_not_shorten_retry_after),
-       T_CASE(bulk_load_of_remembered_failure_calls_fallbacks),
-       T_CASE(lease_of_remembered_failure_calls_fallbacks_immediately),
-       T_CASE(waiter_of_failed_load_calls_its_own_fallbacks),
-       T_CASE(waiter_past_its_timeout_gets_the_default),
-       T_CASE(thread_exit_in_fallback_of_remembered_failure_leaves_nothing))
+T_MAIN("api_instead")

@@ -47,7 +47,7 @@ static void close_all(cellar *v, cellar *c)
 
 /* ---- namespaces ---- */
 
-static void clear_keeps_other_namespaces(void)
+T_CASE(clear_keeps_other_namespaces)
 {
     cellar *c = open_store();
     cellar *a = open_namespace(c, "image_task", NULL), *b = open_namespace(c, "image_task2", NULL);
@@ -66,7 +66,7 @@ static void clear_keeps_other_namespaces(void)
 
 /* Name and key of one namespace together spell those of another: "zsxq" + ":1" and "zsxq:" +
  * "1". */
-static void namespace_names_that_are_prefixes_never_mix(void)
+T_CASE(namespace_names_that_are_prefixes_never_mix)
 {
     cellar *c = open_store();
     cellar *a = open_namespace(c, "zsxq", NULL), *b = open_namespace(c, "zsxq:", NULL);
@@ -83,7 +83,7 @@ static void namespace_names_that_are_prefixes_never_mix(void)
     close_all(a, c);
 }
 
-static void version_increment_makes_old_entries_unreachable(void)
+T_CASE(version_increment_makes_old_entries_unreachable)
 {
     cellar *c = open_store(), *v = open_namespace(c, "pages", NULL);
     uint32_t version = 0;
@@ -97,7 +97,7 @@ static void version_increment_makes_old_entries_unreachable(void)
     close_all(v, c);
 }
 
-static void namespaces_have_their_own_default_ttl(void)
+T_CASE(namespaces_have_their_own_default_ttl)
 {
     cellar *c = open_store();
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -137,7 +137,7 @@ static cellar *open_tasks(cellar *c)
     return open_namespace(c, "image_task", &o);
 }
 
-static void each_state_has_its_ttl_to_the_millisecond(void)
+T_CASE(each_state_has_its_ttl_to_the_millisecond)
 {
     cellar *c = open_store(), *v = open_tasks(c);
     for (size_t i = 0; i < 4; i++) {
@@ -152,7 +152,7 @@ static void each_state_has_its_ttl_to_the_millisecond(void)
     close_all(v, c);
 }
 
-static void unknown_states_use_default_ttl_and_are_counted(void)
+T_CASE(unknown_states_use_default_ttl_and_are_counted)
 {
     cellar *c = open_store(), *v = open_tasks(c);
     cellar_set_opts o = cellar_set_opts_default();
@@ -170,7 +170,7 @@ static void unknown_states_use_default_ttl_and_are_counted(void)
 
 /* ---- values ---- */
 
-static void set_get_contains_and_delete_agree(void)
+T_CASE(set_get_contains_and_delete_agree)
 {
     cellar *c = open_store();
     T_EQ_I64(cellar_contains(c, "user:1", 6), CELLAR_MISS);
@@ -184,7 +184,7 @@ static void set_get_contains_and_delete_agree(void)
     close_all(NULL, c);
 }
 
-static void values_are_bytes_with_flags(void)
+T_CASE(values_are_bytes_with_flags)
 {
     static const char bytes[] = "\0\xff\n\"not json";
     cellar *c = open_store();
@@ -203,7 +203,7 @@ static void values_are_bytes_with_flags(void)
     close_all(NULL, c);
 }
 
-static void entry_info_states_age_ttl_and_version(void)
+T_CASE(entry_info_states_age_ttl_and_version)
 {
     cellar *c = open_store();
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -227,7 +227,7 @@ static void entry_info_states_age_ttl_and_version(void)
 
 /* D7, S1:56 and S1:93: `if value:` treats "" as absent and stores the text "NULL" for it. Sequence:
  * set an empty value, get it. */
-static void seed_empty_value(void)
+T_CASE(seed_empty_value)
 {
     cellar *c = open_store();
     char buf[8];
@@ -246,7 +246,7 @@ static void seed_empty_value(void)
 
 /* D6, S1:52 and S1:70: "none" is stored as the text "NULL", so a real value "NULL" reads as none.
  * Sequence: set the text, get it; set none, get it. */
-static void seed_null_string(void)
+T_CASE(seed_null_string)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -262,7 +262,7 @@ static void seed_null_string(void)
 
 /* D26, S2:706-718: the stored "NULL" is not None, so the second caller gets the text. Sequence: the
  * first caller stores "known absent", the second caller gets. */
-static void seed_negative_is_not_data(void)
+T_CASE(seed_negative_is_not_data)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -285,7 +285,7 @@ static void seed_negative_is_not_data(void)
 
 /* D9, S1:97: ttl + randint(-ttl//10, ttl//10) of 1 s is 0 s in half of the draws, and the fresh
  * value is thrown away. Sequence: many sets of the shortest TTL with 10 % jitter. */
-static void seed_zero_ttl(void)
+T_CASE(seed_zero_ttl)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -304,7 +304,7 @@ static void seed_zero_ttl(void)
     close_all(NULL, c);
 }
 
-static void jitter_is_even_and_below_ten_seconds_too(void)
+T_CASE(jitter_is_even_and_below_ten_seconds_too)
 {
     enum { DRAWS = 20000 };
     cellar *c = open_store();
@@ -344,7 +344,7 @@ static cellar_err append_arg(const void *old, size_t old_len, cellar_buf *out, v
     return err != CELLAR_OK ? err : cellar_buf_append(out, text, strlen(text));
 }
 
-static void merge_of_missing_key_creates_nothing(void)
+T_CASE(merge_of_missing_key_creates_nothing)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -355,7 +355,7 @@ static void merge_of_missing_key_creates_nothing(void)
     close_all(NULL, c);
 }
 
-static void merge_uses_ttl_of_the_new_state(void)
+T_CASE(merge_uses_ttl_of_the_new_state)
 {
     cellar *c = open_store(), *v = open_tasks(c);
     cellar_set_opts o = cellar_set_opts_default();
@@ -392,7 +392,7 @@ static void *merge_thread(void *arg)
 
 /* D1, S0:22: read, merge, write; of two concurrent updates one is lost.
  * Sequence: both read, then both write. */
-static void seed_status_merges_both_survive(void)
+T_CASE(seed_status_merges_both_survive)
 {
     int calls[2] = { 0, 0 };
     pthread_t id[2];
@@ -411,7 +411,7 @@ static void seed_status_merges_both_survive(void)
 
 /* ---- many ---- */
 
-static void get_many_keeps_order_of_caller(void)
+T_CASE(get_many_keeps_order_of_caller)
 {
     cellar *c = open_store();
     cellar_set_opts negative = cellar_set_opts_default();
@@ -445,7 +445,7 @@ static void get_many_keeps_order_of_caller(void)
 
 /* Each place of the flags: a plain record has none; other records, long keys and blocks; items that
  * hold no value. The flags of an earlier call never stay. */
-static void get_many_returns_user_flags_of_each_value(void)
+T_CASE(get_many_returns_user_flags_of_each_value)
 {
     static char buf[8][100], long_key[700], big[300000];
     static const char *const key[8] = { "plain", "flags", "none", "idle", "absent", "gone",
@@ -492,7 +492,7 @@ static void get_many_returns_user_flags_of_each_value(void)
 }
 
 /* A7, S2:106-132: the examples of the cache module, with the results of their comments. */
-static void cache_examples_return_what_the_document_prints(void)
+T_CASE(cache_examples_return_what_the_document_prints)
 {
     static const char john[] = "{\"name\": \"John\", \"age\": 30}";
     static const char *const key[] = { "user:1", "user:2", "user:3" };
@@ -535,7 +535,7 @@ static void cache_examples_return_what_the_document_prints(void)
 
 /* D2, S0:25: the "batch" is a loop; a failure in the middle leaves an unknown rest.
  * Sequence: a batch with a second item that cannot be stored. */
-static void seed_set_many_reports_each_item(void)
+T_CASE(seed_set_many_reports_each_item)
 {
     cellar *c = open_store();
     static char huge[9u << 20];
@@ -570,7 +570,7 @@ static void count_entries(cellar *c, uint64_t *entries, uint64_t *used, uint64_t
     *budget = st.budget_bytes;
 }
 
-static void both_bounds_hold_under_every_policy(void)
+T_ALONE(both_bounds_hold_under_every_policy)
 {
     static const uint32_t policy[] = { CELLAR_EVICT_DEFAULT, CELLAR_EVICT_S3FIFO, CELLAR_EVICT_LRU,
                                        CELLAR_EVICT_FIFO };
@@ -600,7 +600,7 @@ static void both_bounds_hold_under_every_policy(void)
     }
 }
 
-static void store_of_ten_entries_serves_latest_sets(void)
+T_CASE(store_of_ten_entries_serves_latest_sets)
 {
     static const uint32_t policy[] = { CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_S3FIFO, CELLAR_EVICT_LRU,
                                        CELLAR_EVICT_FIFO };
@@ -620,7 +620,7 @@ static void store_of_ten_entries_serves_latest_sets(void)
     }
 }
 
-static void adaptive_policy_is_the_default(void)
+T_CASE(adaptive_policy_is_the_default)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -635,7 +635,7 @@ static void adaptive_policy_is_the_default(void)
     close_all(NULL, c);
 }
 
-static void tick_reclaims_due_entries_and_counts_them(void)
+T_CASE(tick_reclaims_due_entries_and_counts_them)
 {
     cellar *c = open_store();
     uint64_t entries, used, budget, empty;
@@ -657,7 +657,7 @@ static void tick_reclaims_due_entries_and_counts_them(void)
     close_all(NULL, c);
 }
 
-static void large_values_do_not_evict_small_values(void)
+T_ALONE(large_values_do_not_evict_small_values)
 {
     cellar *c = open_with(160u << 20, 0, 0);
     const size_t size = 64u << 20;
@@ -689,7 +689,7 @@ static void large_values_do_not_evict_small_values(void)
 
 /* ---- switching off ---- */
 
-static void disabled_namespace_serves_and_stores_nothing(void)
+T_CASE(disabled_namespace_serves_and_stores_nothing)
 {
     cellar *c = open_store(), *v = open_namespace(c, "zsxq", NULL);
     put(v, "old", "1");
@@ -712,7 +712,7 @@ static void disabled_namespace_serves_and_stores_nothing(void)
 
 /* ---- statistics ---- */
 
-static void namespace_stats_hold_five_counts(void)
+T_CASE(namespace_stats_hold_five_counts)
 {
     cellar *c = open_store(), *v = open_namespace(c, "v", NULL);
     cellar_stats st = cellar_stats_default();
@@ -764,7 +764,7 @@ static void *ask_many(void *arg)
     return NULL;
 }
 
-static void outcomes_sum_to_calls(void)
+T_CASE(outcomes_sum_to_calls)
 {
     enum { THREADS = 8 };
     static asker a[THREADS];
@@ -800,7 +800,7 @@ static void note_end(const cellar_event *e, void *ctx)
     if (e->cause < CELLAR_CAUSE_COUNT) { heard[e->cause]++; }
 }
 
-static void listeners_receive_causes_and_counters_work_without_listeners(void)
+T_CASE(listeners_receive_causes_and_counters_work_without_listeners)
 {
     for (int listening = 0; listening < 2; listening++) {
         cellar *c = open_store();
@@ -826,7 +826,7 @@ static void listeners_receive_causes_and_counters_work_without_listeners(void)
     }
 }
 
-static void gets_and_sets_are_sampled_for_latency(void)
+T_CASE(gets_and_sets_are_sampled_for_latency)
 {
     cellar *c = open_store();
     for (int i = 0; i < 20000; i++) {
@@ -845,25 +845,4 @@ static void gets_and_sets_are_sampled_for_latency(void)
     close_all(NULL, c);
 }
 
-T_MAIN("api_inventory", T_CASE(clear_keeps_other_namespaces),
-       T_CASE(namespace_names_that_are_prefixes_never_mix),
-       T_CASE(version_increment_makes_old_entries_unreachable),
-       T_CASE(namespaces_have_their_own_default_ttl),
-       T_CASE(each_state_has_its_ttl_to_the_millisecond),
-       T_CASE(unknown_states_use_default_ttl_and_are_counted),
-       T_CASE(set_get_contains_and_delete_agree), T_CASE(values_are_bytes_with_flags),
-       T_CASE(entry_info_states_age_ttl_and_version), T_CASE(seed_empty_value),
-       T_CASE(seed_null_string), T_CASE(seed_negative_is_not_data), T_CASE(seed_zero_ttl),
-       T_CASE(jitter_is_even_and_below_ten_seconds_too),
-       T_CASE(merge_of_missing_key_creates_nothing), T_CASE(merge_uses_ttl_of_the_new_state),
-       T_CASE(seed_status_merges_both_survive), T_CASE(get_many_keeps_order_of_caller),
-       T_CASE(get_many_returns_user_flags_of_each_value),
-       T_CASE(cache_examples_return_what_the_document_prints),
-       T_CASE(seed_set_many_reports_each_item), T_ALONE(both_bounds_hold_under_every_policy),
-       T_CASE(store_of_ten_entries_serves_latest_sets), T_CASE(adaptive_policy_is_the_default),
-       T_CASE(tick_reclaims_due_entries_and_counts_them),
-       T_ALONE(large_values_do_not_evict_small_values),
-       T_CASE(disabled_namespace_serves_and_stores_nothing),
-       T_CASE(namespace_stats_hold_five_counts), T_CASE(outcomes_sum_to_calls),
-       T_CASE(listeners_receive_causes_and_counters_work_without_listeners),
-       T_CASE(gets_and_sets_are_sampled_for_latency))
+T_MAIN("api_inventory")

@@ -202,13 +202,13 @@ static void leave_from(int where)
     T_EQ_I64(atomic_load(&blocks), 0);
 }
 
-static void thread_exit_in_callback_leaves_nothing(void)
+T_CASE(thread_exit_in_callback_leaves_nothing)
 {
     for (int i = 0; i < PLACES; i++) { leave_from(i); }
 }
 
 /* A half-open breaker admits one probe. A lost probe returns its pass. */
-static void lost_probe_of_breaker_returns_its_pass(void)
+T_CASE(lost_probe_of_breaker_returns_its_pass)
 {
     place p;
     for (int where = PLACE_LOADER; where <= PLACE_BULK; where += PLACE_BULK - PLACE_LOADER) {
@@ -227,5 +227,4 @@ static void lost_probe_of_breaker_returns_its_pass(void)
     }
 }
 
-T_MAIN("cellar_api_jump", T_CASE(thread_exit_in_callback_leaves_nothing),
-       T_CASE(lost_probe_of_breaker_returns_its_pass))
+T_MAIN("cellar_api_jump")

@@ -116,7 +116,7 @@ static bool kept(void)
 
 /* ---- restored filters ---- */
 
-static void reopened_store_restores_filters_with_authority(void)
+T_CASE(reopened_store_restores_filters_with_authority)
 {
     begin();
     cellar *c = open_it(), *v = namespace_of(c, "v"), *w = namespace_of(c, "w");
@@ -159,7 +159,7 @@ static void reopened_store_restores_filters_with_authority(void)
 }
 
 /* The sync names no closed life: no file has the keys that are added after it. */
-static void bloom_filter_after_kill9_only_observes(void)
+T_CASE(bloom_filter_after_kill9_only_observes)
 {
     begin();
     for (int close_first = 0; close_first < 2; close_first++) {
@@ -264,7 +264,7 @@ static void live(oracle *o, uint64_t seed)
     _Exit(0);
 }
 
-static void kill_at_any_moment_denies_no_added_key(void)
+T_CASE(kill_at_any_moment_denies_no_added_key)
 {
     begin();
     oracle *o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -322,7 +322,7 @@ static void spill(const char *path, const unsigned char *p, size_t len)
 /* The whole store after its close, so that each try begins with the same files. */
 static const char *const files[] = { "LOCK", "META.0", "META.1", "SUPER", "bloom.snap" };
 
-static void damaged_filter_file_never_decides(void)
+T_CASE(damaged_filter_file_never_decides)
 {
     begin();
     cellar *c = open_it(), *v = namespace_of(c, "v");
@@ -377,7 +377,7 @@ static void damaged_filter_file_never_decides(void)
     store_end();
 }
 
-static void copied_or_foreign_filter_file_only_observes(void)
+T_CASE(copied_or_foreign_filter_file_only_observes)
 {
     begin();
     cellar *c = open_it();
@@ -429,7 +429,7 @@ static void copied_or_foreign_filter_file_only_observes(void)
     store_end();
 }
 
-static void restored_older_filter_file_only_observes(void)
+T_CASE(restored_older_filter_file_only_observes)
 {
     begin();
     cellar *c = open_it();
@@ -454,7 +454,7 @@ static void restored_older_filter_file_only_observes(void)
 
 /* ---- with the lifetime of its namespace ---- */
 
-static void filter_survives_clear_and_resize_until_drop(void)
+T_CASE(filter_survives_clear_and_resize_until_drop)
 {
     begin();
     cellar *c = open_it(), *a = namespace_of(c, "a"), *b = namespace_of(c, "b");
@@ -499,7 +499,7 @@ static void filter_survives_clear_and_resize_until_drop(void)
     store_end();
 }
 
-static void filter_of_unopened_namespace_is_kept(void)
+T_CASE(filter_of_unopened_namespace_is_kept)
 {
     begin();
     cellar *c = open_it(), *a = namespace_of(c, "a"), *b = namespace_of(c, "b");
@@ -566,7 +566,7 @@ static void *opens(void *arg)
 
 /* Whichever thread creates the namespace, all threads find it with its filter, so that no add is
  * lost. */
-static void concurrent_opens_of_namespace_find_its_filter(void)
+T_CASE(concurrent_opens_of_namespace_find_its_filter)
 {
     begin();
     cellar *c = open_it(), *v = namespace_of(c, "v");
@@ -595,7 +595,7 @@ static void concurrent_opens_of_namespace_find_its_filter(void)
     store_end();
 }
 
-static void filter_of_hidden_namespace_stays_in_memory(void)
+T_CASE(filter_of_hidden_namespace_stays_in_memory)
 {
     begin();
     cellar *c = open_it();
@@ -627,7 +627,7 @@ static uint64_t bytes_of_files(void)
 }
 
 /* A filter of 1.25 MB for a million keys, with the smallest l2_bytes. */
-static void default_filter_is_kept_with_smallest_l2_bytes(void)
+T_CASE(default_filter_is_kept_with_smallest_l2_bytes)
 {
     char value[30000] = "v";
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -679,7 +679,7 @@ static void default_filter_is_kept_with_smallest_l2_bytes(void)
 
 /* Two filters, each of which fits alone. The one without room is off after the open; the
  * files stay within their bound. */
-static void filter_without_room_on_disk_is_not_kept(void)
+T_CASE(filter_without_room_on_disk_is_not_kept)
 {
     begin();
     cellar *c = open_it(), *v = namespace_of(c, "v");
@@ -699,14 +699,4 @@ static void filter_without_room_on_disk_is_not_kept(void)
     store_end();
 }
 
-T_MAIN("api_keep", T_CASE(reopened_store_restores_filters_with_authority),
-       T_CASE(bloom_filter_after_kill9_only_observes),
-       T_CASE(kill_at_any_moment_denies_no_added_key), T_CASE(damaged_filter_file_never_decides),
-       T_CASE(copied_or_foreign_filter_file_only_observes),
-       T_CASE(restored_older_filter_file_only_observes),
-       T_CASE(filter_survives_clear_and_resize_until_drop),
-       T_CASE(filter_of_unopened_namespace_is_kept),
-       T_CASE(concurrent_opens_of_namespace_find_its_filter),
-       T_CASE(filter_of_hidden_namespace_stays_in_memory),
-       T_CASE(filter_without_room_on_disk_is_not_kept),
-       T_CASE(default_filter_is_kept_with_smallest_l2_bytes))
+T_MAIN("api_keep")

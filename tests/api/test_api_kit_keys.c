@@ -158,7 +158,7 @@ static void add_drawn(cellar_key_builder *b, text *t, unsigned depth)
     }
 }
 
-static void any_key_decodes_to_its_parts(void)
+T_CASE(any_key_decodes_to_its_parts)
 {
     draw_state = t_seed();
     uint64_t decoded = 0;
@@ -195,7 +195,7 @@ static size_t key_of(const char *const *texts, size_t n, unsigned char *key)
     return len;
 }
 
-static void swap_split_and_join_of_parts_change_the_key(void)
+T_CASE(swap_split_and_join_of_parts_change_the_key)
 {
     static const char *const lists[][3] = {
         { "ab", "c" }, { "a", "bc" }, { "abc" }, { "c", "ab" }, { "a", "b", "c" }, { "", "abc" },
@@ -215,7 +215,7 @@ static void swap_split_and_join_of_parts_change_the_key(void)
 /* D15, S2:524: parameters joined as text, so that one value with '&' and two parameters share a key,
  * and so do a number and its digits.
  * Sequence: the keys of {"a": "1&b=2"} and {"a": "1", "b": "2"}, of 1 and "1", in either order. */
-static void seed_key_ampersand_differs(void)
+T_CASE(seed_key_ampersand_differs)
 {
     unsigned char key[5][CELLAR_KEY_BUILT_MAX];
     size_t len[5];
@@ -243,7 +243,7 @@ static void seed_key_ampersand_differs(void)
     }
 }
 
-static void key_over_200_bytes_is_the_sha256_of_its_encoding(void)
+T_CASE(key_over_200_bytes_is_the_sha256_of_its_encoding)
 {
     char word[300];
     unsigned char key[CELLAR_KEY_BUILT_MAX], want[33];
@@ -266,7 +266,7 @@ static void key_over_200_bytes_is_the_sha256_of_its_encoding(void)
     T_CHECK(memcmp(key + 1, want + 1, 32) == 0);
 }
 
-static void long_parts_and_many_parts_have_a_key(void)
+T_CASE(long_parts_and_many_parts_have_a_key)
 {
     static char big[1 << 20];
     cellar_key_builder b;
@@ -290,7 +290,7 @@ static void long_parts_and_many_parts_have_a_key(void)
     T_CHECK(memcmp(key[0], key[1], 33) != 0);
 }
 
-static void first_error_of_a_builder_stays(void)
+T_CASE(first_error_of_a_builder_stays)
 {
     cellar_key_builder b;
     unsigned char key[CELLAR_KEY_BUILT_MAX];
@@ -331,7 +331,7 @@ static void first_error_of_a_builder_stays(void)
     cellar_key_begin(NULL);
 }
 
-static void map_needs_names_with_values_once_each(void)
+T_CASE(map_needs_names_with_values_once_each)
 {
     cellar_key_builder b;
     unsigned char key[CELLAR_KEY_BUILT_MAX];
@@ -357,7 +357,7 @@ static void map_needs_names_with_values_once_each(void)
     cellar_key_discard(&b);
 }
 
-static void limits_of_a_builder_are_codes(void)
+T_CASE(limits_of_a_builder_are_codes)
 {
     static char big[(16 << 20) + 1];
     cellar_key_builder b;
@@ -386,7 +386,7 @@ static cellar_bytes bytes_of(const char *p) { return (cellar_bytes){ p, strlen(p
 /* D23, S4:29, S4:275: the prefix "zsxq:" and the template's own ':' give "zsxq::project:..", which no
  * reader of the documented key finds.
  * Sequence: the documented key, from each way to write prefix and template. */
-static void seed_prefix_with_colon(void)
+T_CASE(seed_prefix_with_colon)
 {
     static const char *const prefixes[] = { "zsxq", "zsxq:", "zsxq::" };
     static const char *const texts[] = { "project:{id}:stats", ":project:{id}:stats" };
@@ -403,7 +403,7 @@ static void seed_prefix_with_colon(void)
 }
 
 /* The keys that the documents write, letter by letter. */
-static void readable_keys_are_those_of_the_documents(void)
+T_CASE(readable_keys_are_those_of_the_documents)
 {
     static const struct { const char *prefix, *text, *values[2], *key; } rows[] = {
         { NULL, "image_task:{id}", { "7" }, "image_task:7" },
@@ -428,7 +428,7 @@ static void readable_keys_are_those_of_the_documents(void)
     }
 }
 
-static void template_writes_escapes_for_what_would_be_read_otherwise(void)
+T_CASE(template_writes_escapes_for_what_would_be_read_otherwise)
 {
     static const struct { const char *text, *value, *key; } rows[] = {
         { "a:{x}", "b:c", "a:b%3Ac" }, { "a:{x}", "", "a:%_" }, { "a:{x}", "%_", "a:%25_" },
@@ -449,7 +449,7 @@ static void template_writes_escapes_for_what_would_be_read_otherwise(void)
     }
 }
 
-static void any_values_of_a_template_come_back(void)
+T_CASE(any_values_of_a_template_come_back)
 {
     static const char *const texts[] = { "{a}:{b}", "k:{a}:{b}:z", "{a}_{b}", "{a}1{b}", "x{a}ab{b}" };
     static const char bytes[] = "ab:_1%{}-A";
@@ -472,7 +472,7 @@ static void any_values_of_a_template_come_back(void)
     }
 }
 
-static void key_that_no_template_wrote_is_a_miss(void)
+T_CASE(key_that_no_template_wrote_is_a_miss)
 {
     static const char *const keys[] = { "a:", "a", "b:1", "a:1:2", "a:%3a", "a:%41", "a:%", "a:%4",
                                         "a:{", "a:%_x", "a:x%_" };
@@ -487,7 +487,7 @@ static void key_that_no_template_wrote_is_a_miss(void)
     T_EQ_I64(cellar_template_match(&t, "a:123", 5, &got, 1, back, 2), CELLAR_E_BUFFER);
 }
 
-static void broken_template_is_refused(void)
+T_CASE(broken_template_is_refused)
 {
     static const char *const bad[] = { "", "a{", "a}", "{}", "{a", "{a}{b}", "{a}%", "{a{b}}" };
     char many[200] = "", longer[400];
@@ -515,12 +515,4 @@ static void broken_template_is_refused(void)
     T_EQ_I64(cellar_template_key(&t, &value, 1, key, sizeof key, &len), CELLAR_E_INVAL);
 }
 
-T_MAIN("api_kit_keys", T_CASE(any_key_decodes_to_its_parts),
-       T_CASE(swap_split_and_join_of_parts_change_the_key), T_CASE(seed_key_ampersand_differs),
-       T_CASE(key_over_200_bytes_is_the_sha256_of_its_encoding),
-       T_CASE(long_parts_and_many_parts_have_a_key), T_CASE(first_error_of_a_builder_stays),
-       T_CASE(map_needs_names_with_values_once_each), T_CASE(limits_of_a_builder_are_codes),
-       T_CASE(seed_prefix_with_colon), T_CASE(readable_keys_are_those_of_the_documents),
-       T_CASE(template_writes_escapes_for_what_would_be_read_otherwise),
-       T_CASE(any_values_of_a_template_come_back), T_CASE(key_that_no_template_wrote_is_a_miss),
-       T_CASE(broken_template_is_refused))
+T_MAIN("api_kit_keys")

@@ -76,7 +76,7 @@ static bool change(request *q, int which)
     return true;
 }
 
-static void any_field_that_changes_the_answer_changes_the_key(void)
+T_CASE(any_field_that_changes_the_answer_changes_the_key)
 {
     unsigned char key[32][CELLAR_KEY_BUILT_MAX];
     size_t len[32];
@@ -96,7 +96,7 @@ static void any_field_that_changes_the_answer_changes_the_key(void)
 /* D11, S1:133: the key is model and prompt joined by ':', without system prompt, parameters, tenant.
  * Sequence: model "a" with prompt "b:c", and model "a:b" with prompt "c"; then each that was left
  * out. */
-static void seed_llm_joined_fields_differ(void)
+T_CASE(seed_llm_joined_fields_differ)
 {
     unsigned char key[5][CELLAR_KEY_BUILT_MAX];
     size_t len[5];
@@ -122,7 +122,7 @@ static void seed_llm_joined_fields_differ(void)
     }
 }
 
-static void order_of_parameters_and_what_is_left_out_keep_the_key(void)
+T_CASE(order_of_parameters_and_what_is_left_out_keep_the_key)
 {
     static const char *const left_out[] = { "stream", "stream_options", "user", "metadata", "store" };
     unsigned char want[CELLAR_KEY_BUILT_MAX], key[CELLAR_KEY_BUILT_MAX];
@@ -143,7 +143,7 @@ static void order_of_parameters_and_what_is_left_out_keep_the_key(void)
     T_CHECK(now == len && memcmp(key, want, len) == 0);
 }
 
-static void request_that_is_none_is_refused(void)
+T_CASE(request_that_is_none_is_refused)
 {
     unsigned char key[CELLAR_KEY_BUILT_MAX];
     size_t len = 7;
@@ -215,7 +215,7 @@ static cellar_err answer(cellar_llm *llm, const request *q, model *m, char out[6
     return err;
 }
 
-static void complete_answer_is_stored_and_what_it_saved_is_counted(void)
+T_CASE(complete_answer_is_stored_and_what_it_saved_is_counted)
 {
     cellar *c = api_open(STORE_BYTES);
     cellar_llm *llm = NULL;
@@ -244,7 +244,7 @@ static void complete_answer_is_stored_and_what_it_saved_is_counted(void)
     cellar_close(c);
 }
 
-static void incomplete_answer_and_failure_are_not_stored(void)
+T_CASE(incomplete_answer_and_failure_are_not_stored)
 {
     cellar *c = api_open(STORE_BYTES);
     cellar_llm *llm = NULL;
@@ -267,7 +267,7 @@ static void incomplete_answer_and_failure_are_not_stored(void)
     cellar_close(c);
 }
 
-static void mode_decides_which_requests_are_cached(void)
+T_CASE(mode_decides_which_requests_are_cached)
 {
     static const struct { cellar_llm_mode mode; double temperature; bool seed; int calls; } rows[] = {
         { CELLAR_LLM_ALWAYS, 0.5, false, 1 },        { CELLAR_LLM_NEVER, 0, true, 3 },
@@ -299,7 +299,7 @@ static cellar_err sets_plain_value(cellar_load *load, const cellar_llm_request *
     return cellar_load_value(load, "x", 1);
 }
 
-static void stored_value_of_another_form_is_loaded_again(void)
+T_CASE(stored_value_of_another_form_is_loaded_again)
 {
     cellar *c = api_open(STORE_BYTES);
     cellar_llm *llm = NULL;
@@ -401,7 +401,7 @@ static void vectors_agree(const cellar_bytes *texts, size_t n, const float *out,
     }
 }
 
-static void only_missing_texts_are_loaded_each_once(void)
+T_CASE(only_missing_texts_are_loaded_each_once)
 {
     static const char *const words[] = { "a", "c", "a", "", "dd", "c", "e" };
     cellar_bytes texts[7];
@@ -430,7 +430,7 @@ static void only_missing_texts_are_loaded_each_once(void)
     }
 }
 
-static void batches_are_cut_at_their_limit(void)
+T_CASE(batches_are_cut_at_their_limit)
 {
     enum { N = 50 };
     char word[N][8];
@@ -453,7 +453,7 @@ static void batches_are_cut_at_their_limit(void)
     cellar_close(c);
 }
 
-static void vector_that_fails_leaves_the_floats_and_is_not_stored(void)
+T_CASE(vector_that_fails_leaves_the_floats_and_is_not_stored)
 {
     static const char *const words[] = { "a", "b", "c" };
     for (int fail = 1; fail <= 5; fail++) {
@@ -484,7 +484,7 @@ static void vector_that_fails_leaves_the_floats_and_is_not_stored(void)
     }
 }
 
-static void stored_vector_of_another_form_is_loaded_again(void)
+T_CASE(stored_vector_of_another_form_is_loaded_again)
 {
     cellar *c = api_open(STORE_BYTES);
     cellar_embeddings *e = embeddings(c, CELLAR_VECTOR_F32, 0);
@@ -522,7 +522,7 @@ static cellar_err embed_one(cellar_embeddings_call *call, const cellar_bytes *te
     return cellar_embeddings_set(call, 0, ctx, 12);
 }
 
-static void halves_are_the_nearest_ones(void)
+T_CASE(halves_are_the_nearest_ones)
 {
     static const float in[12] = { 1.0f, -2.0f, 65504.0f, 65519.0f, 1e30f, 6.103515625e-05f,
                                   5.9604645e-08f, 2.9802322e-08f, 3e-08f, 1.00048828125f,
@@ -547,7 +547,7 @@ static void halves_are_the_nearest_ones(void)
     cellar_close(c);
 }
 
-static void bad_options_are_refused(void)
+T_CASE(bad_options_are_refused)
 {
     cellar *c = api_open(STORE_BYTES);
     cellar_embeddings *e = NULL;
@@ -603,7 +603,7 @@ static cellar_err load_row(cellar *c, uint32_t number, const cellar_load_opts *o
 }
 
 /* Each switch of the preset alone, the others as they are. */
-static void switches_of_the_manager_preset_work_alone(void)
+T_CASE(switches_of_the_manager_preset_work_alone)
 {
     enum { ALL, NO_JITTER, NO_JOIN, NO_NEGATIVE, CASES };
     for (int off = ALL; off < CASES; off++) {
@@ -627,7 +627,7 @@ static void switches_of_the_manager_preset_work_alone(void)
     }
 }
 
-static void presets_are_those_of_the_documents(void)
+T_CASE(presets_are_those_of_the_documents)
 {
     const cellar_load_opts a = cellar_load_opts_manager(), b = cellar_load_opts_module();
     T_CHECK(a.ttl_ms == 3600000 && a.negative_ttl_ms == 60000 && a.jitter_pct == 10 &&
@@ -636,16 +636,4 @@ static void presets_are_those_of_the_documents(void)
             b.jitter_mode == CELLAR_JITTER_PLUS && b.flags == 0);
 }
 
-T_MAIN("api_kit_models", T_CASE(any_field_that_changes_the_answer_changes_the_key),
-       T_CASE(seed_llm_joined_fields_differ),
-       T_CASE(order_of_parameters_and_what_is_left_out_keep_the_key),
-       T_CASE(request_that_is_none_is_refused),
-       T_CASE(complete_answer_is_stored_and_what_it_saved_is_counted),
-       T_CASE(incomplete_answer_and_failure_are_not_stored),
-       T_CASE(mode_decides_which_requests_are_cached),
-       T_CASE(stored_value_of_another_form_is_loaded_again),
-       T_CASE(only_missing_texts_are_loaded_each_once), T_CASE(batches_are_cut_at_their_limit),
-       T_CASE(vector_that_fails_leaves_the_floats_and_is_not_stored),
-       T_CASE(stored_vector_of_another_form_is_loaded_again), T_CASE(halves_are_the_nearest_ones),
-       T_CASE(bad_options_are_refused), T_CASE(presets_are_those_of_the_documents),
-       T_CASE(switches_of_the_manager_preset_work_alone))
+T_MAIN("api_kit_models")

@@ -143,7 +143,7 @@ static void left_is(const limits *of, uint64_t units)
     T_EQ_U64(wrong, 0);
 }
 
-static void debts_survive_a_restart_less_the_downtime(void)
+T_CASE(debts_survive_a_restart_less_the_downtime)
 {
     limits of;
     begin();
@@ -164,7 +164,7 @@ static void debts_survive_a_restart_less_the_downtime(void)
     end();
 }
 
-static void a_store_without_disk_keeps_the_snapshot_while_it_is_open(void)
+T_CASE(a_store_without_disk_keeps_the_snapshot_while_it_is_open)
 {
     limits of;
     cellar *c = api_open((uint64_t)16 << 20);
@@ -187,7 +187,7 @@ static uint64_t sets_of(cellar *c)
     return s.sets;
 }
 
-static void tick_saves_at_its_period(void)
+T_CASE(tick_saves_at_its_period)
 {
     limits of;
     cellar *c = api_open((uint64_t)16 << 20);
@@ -208,7 +208,7 @@ static void tick_saves_at_its_period(void)
 
 /* A child saves once, admits more and is killed before piece n of its next save; before piece
  * PIECES + 1 there is none: it is killed after the save. */
-static void kill_during_a_save_leaves_the_snapshot_before_it(void)
+T_ALONE(kill_during_a_save_leaves_the_snapshot_before_it)
 {
     for (unsigned n = 1; n <= PIECES + 1; n++) {
         limits of;
@@ -307,7 +307,7 @@ static void do_harm(cellar *c, harm what)
     cellar_namespace_close(ns);
 }
 
-static void damaged_snapshots_are_refused_whole(void)
+T_CASE(damaged_snapshots_are_refused_whole)
 {
     for (harm what = HARM_NONE; what < HARM_COUNT; what++) {
         limits of;
@@ -333,7 +333,7 @@ static void damaged_snapshots_are_refused_whole(void)
     }
 }
 
-static void snapshot_of_other_rules_is_refused(void)
+T_CASE(snapshot_of_other_rules_is_refused)
 {
     const cellar_rule log = cellar_rule_sliding_log(10, CELLAR_HOUR_NS);
     limits of;
@@ -350,7 +350,7 @@ static void snapshot_of_other_rules_is_refused(void)
 
 /* ---- failures ---- */
 
-static void failed_save_leaves_the_snapshot_before_it(void)
+T_CASE(failed_save_leaves_the_snapshot_before_it)
 {
     limits of;
     cellar *c = api_open((uint64_t)16 << 20);
@@ -372,7 +372,7 @@ static void failed_save_leaves_the_snapshot_before_it(void)
     api_shut(c);
 }
 
-static void bad_input_changes_nothing(void)
+T_CASE(bad_input_changes_nothing)
 {
     cellar *c = api_open((uint64_t)16 << 20);
     cellar_limiter_snapshot *s = (cellar_limiter_snapshot *)&s;
@@ -403,8 +403,4 @@ static void bad_input_changes_nothing(void)
     api_shut(c);
 }
 
-T_MAIN("api_kit_snapshot", T_CASE(debts_survive_a_restart_less_the_downtime),
-       T_CASE(a_store_without_disk_keeps_the_snapshot_while_it_is_open),
-       T_CASE(tick_saves_at_its_period), T_ALONE(kill_during_a_save_leaves_the_snapshot_before_it),
-       T_CASE(damaged_snapshots_are_refused_whole), T_CASE(snapshot_of_other_rules_is_refused),
-       T_CASE(failed_save_leaves_the_snapshot_before_it), T_CASE(bad_input_changes_nothing))
+T_MAIN("api_kit_snapshot")

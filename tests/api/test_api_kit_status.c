@@ -71,7 +71,7 @@ static cellar_status_stats stats_of(cellar_status *s)
 
 /* ---- states ---- */
 
-static void each_state_of_the_preset_has_its_ttl(void)
+T_CASE(each_state_of_the_preset_has_its_ttl)
 {
     static const struct { const char *state; int64_t ttl_ms; } rows[] = {
         { "processing", 300000 }, { "success", 3600000 }, { "failed", 1800000 },
@@ -94,7 +94,7 @@ static void each_state_of_the_preset_has_its_ttl(void)
     api_shut(c);
 }
 
-static void unknown_state_is_the_fallback_and_is_counted(void)
+T_CASE(unknown_state_is_the_fallback_and_is_counted)
 {
     static const cellar_ttl_class states[] = { { "new", 1000 }, { "old", 5000 } };
     cellar *c = api_open(STORE_BYTES);
@@ -134,7 +134,7 @@ static void unknown_state_is_the_fallback_and_is_counted(void)
     api_shut(c);
 }
 
-static void values_come_back_as_stored(void)
+T_CASE(values_come_back_as_stored)
 {
     cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
@@ -201,7 +201,7 @@ static cellar_err update(cellar_status *s, const char *id, const char *state, me
     return cellar_status_update(s, id, strlen(id), state, merge_run, m);
 }
 
-static void update_merges_and_takes_the_ttl_of_the_new_state(void)
+T_CASE(update_merges_and_takes_the_ttl_of_the_new_state)
 {
     cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
@@ -223,7 +223,7 @@ static void update_merges_and_takes_the_ttl_of_the_new_state(void)
     api_shut(c);
 }
 
-static void merge_that_fails_changes_nothing(void)
+T_CASE(merge_that_fails_changes_nothing)
 {
     static const cellar_err codes[] = { CELLAR_E_IO, CELLAR_E_BUSY, CELLAR_CONFLICT, CELLAR_MISS };
     cellar *c = api_open(STORE_BYTES);
@@ -249,7 +249,7 @@ static void merge_that_fails_changes_nothing(void)
     api_shut(c);
 }
 
-static void merge_past_max_value_bytes_changes_nothing(void)
+T_CASE(merge_past_max_value_bytes_changes_nothing)
 {
     settings cfg = api_config(STORE_BYTES);
     cfg.tuning.max_value_bytes = 4096;
@@ -272,7 +272,7 @@ static void merge_past_max_value_bytes_changes_nothing(void)
     api_shut(c);
 }
 
-static void merge_that_removes_or_deletes_its_id_leaves_no_entry(void)
+T_CASE(merge_that_removes_or_deletes_its_id_leaves_no_entry)
 {
     cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
@@ -292,7 +292,7 @@ static void merge_that_removes_or_deletes_its_id_leaves_no_entry(void)
 }
 
 /* cellar_update gives up after 64 lost rounds. */
-static void update_that_loses_many_rounds_takes_its_turn(void)
+T_CASE(update_that_loses_many_rounds_takes_its_turn)
 {
     static const int rounds[] = { 7, 8, 63, 64, 65, 500 };
     cellar *c = api_open(STORE_BYTES);
@@ -362,9 +362,9 @@ static uint64_t update_beside_a_rival(int at)
     return queued;
 }
 
-static void turn_of_an_update_holds_up_no_other(void) { T_EQ_U64(update_beside_a_rival(9), 1); }
+T_CASE(turn_of_an_update_holds_up_no_other) { T_EQ_U64(update_beside_a_rival(9), 1); }
 
-static void update_that_lost_many_rounds_is_let_pass(void)
+T_CASE(update_that_lost_many_rounds_is_let_pass)
 {
     T_EQ_U64(update_beside_a_rival(8 + 64 + 1), 2);
 }
@@ -396,7 +396,7 @@ static void *add_many(void *arg)
     return NULL;
 }
 
-static void merges_of_eight_threads_meet(void)
+T_CASE(merges_of_eight_threads_meet)
 {
     cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
@@ -457,7 +457,7 @@ static void *update_nested(void *arg)
     return NULL;
 }
 
-static void merges_that_wait_in_a_circle_end(void)
+T_CASE(merges_that_wait_in_a_circle_end)
 {
     cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
@@ -494,7 +494,7 @@ static cellar_status_config hot_opts(uint32_t reads)
     return o;
 }
 
-static void hot_entry_gains_time_once_a_period(void)
+T_CASE(hot_entry_gains_time_once_a_period)
 {
     cellar *c = api_open(STORE_BYTES);
     const cellar_status_config o = hot_opts(4);
@@ -529,7 +529,7 @@ static void hot_entry_gains_time_once_a_period(void)
     api_shut(c);
 }
 
-static void hot_entry_never_passes_its_greatest_age(void)
+T_CASE(hot_entry_never_passes_its_greatest_age)
 {
     static const struct { int64_t extra_ms, max_age_ms, gain[3]; } rows[] = {
         { 8000, 0, { 8000, 2000, 0 } },           /* twice the TTL */
@@ -563,7 +563,7 @@ static void hot_entry_never_passes_its_greatest_age(void)
     }
 }
 
-static void entries_that_gain_nothing(void)
+T_CASE(entries_that_gain_nothing)
 {
     cellar *c = api_open(STORE_BYTES);
     cellar_namespace_config idle = cellar_namespace_config_default();
@@ -588,7 +588,7 @@ static void entries_that_gain_nothing(void)
     api_shut(c);
 }
 
-static void reads_of_the_last_minute_count(void)
+T_CASE(reads_of_the_last_minute_count)
 {
     cellar *c = api_open(STORE_BYTES);
     const cellar_status_config o = hot_opts(8);
@@ -615,7 +615,7 @@ static void reads_of_the_last_minute_count(void)
 #define IDS 20000u
 
 /* Read id i of IDS about 1 / (i + 1) times as often as the first. */
-static void hot_ids_are_those_read_most(void)
+T_CASE(hot_ids_are_those_read_most)
 {
     cellar *c = api_open(STORE_BYTES);
     const cellar_status_config o = hot_opts(16);
@@ -666,7 +666,7 @@ static void hot_ids_are_those_read_most(void)
     api_shut(c);
 }
 
-static void sampled_reads_are_an_estimate(void)
+T_CASE(sampled_reads_are_an_estimate)
 {
     cellar *c = api_open(STORE_BYTES);
     cellar_status_config o = hot_opts(0);
@@ -706,7 +706,7 @@ static void *read_hot(void *arg)
 }
 
 /* A gain that was decided for the short state must not end an entry that got the long one. */
-static void gain_of_an_old_state_never_shortens_a_new_one(void)
+T_CASE(gain_of_an_old_state_never_shortens_a_new_one)
 {
     cellar *c = api_open(STORE_BYTES);
     const cellar_status_config o = hot_opts(1);
@@ -737,7 +737,7 @@ static void gain_of_an_old_state_never_shortens_a_new_one(void)
 
 /* ---- many ids ---- */
 
-static void set_many_stores_each_item_with_its_state(void)
+T_CASE(set_many_stores_each_item_with_its_state)
 {
     enum { N = 100 };
     static const char *const states[] = { "processing", "success", "success", "failed" };
@@ -780,7 +780,7 @@ static void set_many_stores_each_item_with_its_state(void)
 }
 
 /* Batches of few ids and mixed states, known and unknown, against a table of the last sets. */
-static void last_set_of_a_mixed_batch_wins(void)
+T_CASE(last_set_of_a_mixed_batch_wins)
 {
     enum { N = 300, FEW = 40 };
     static const char *const states[] = { "processing", "success", "failed", "batch", "lost" };
@@ -820,7 +820,7 @@ static void last_set_of_a_mixed_batch_wins(void)
     api_shut(c);
 }
 
-static void get_many_keeps_order_states_and_codes(void)
+T_CASE(get_many_keeps_order_states_and_codes)
 {
     static const char *const ids[] = { "b", "none", "a", "b", "a", "a" };
     static const cellar_err want[] = { CELLAR_OK, CELLAR_MISS, CELLAR_OK, CELLAR_E_BUFFER,
@@ -856,7 +856,7 @@ static void get_many_keeps_order_states_and_codes(void)
 
 /* ---- the rest ---- */
 
-static void tick_frees_expired_tasks_and_counts_them(void)
+T_CASE(tick_frees_expired_tasks_and_counts_them)
 {
     cellar *c = api_open(STORE_BYTES);
     cellar_status *s = status_open(c, NULL);
@@ -878,7 +878,7 @@ static void tick_frees_expired_tasks_and_counts_them(void)
     api_shut(c);
 }
 
-static void restart_keeps_values_states_and_gains(void)
+T_CASE(restart_keeps_values_states_and_gains)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
     t_folder(folder);
@@ -913,7 +913,7 @@ static void restart_keeps_values_states_and_gains(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-static void bad_input_is_refused(void)
+T_CASE(bad_input_is_refused)
 {
     static const cellar_ttl_class fine[17] = { { "a", 5 } };
     static const cellar_ttl_class twice[] = { { "x", 5 }, { "x", 6 } };
@@ -1000,7 +1000,7 @@ static cellar_err fill_stats(void *p)
     return cellar_status_stats_get(sized, (cellar_status_stats *)p);
 }
 
-static void structs_of_any_size_are_read_by_the_size_rule(void)
+T_CASE(structs_of_any_size_are_read_by_the_size_rule)
 {
     sized_store = api_open(STORE_BYTES);
     sized = status_open(sized_store, NULL);
@@ -1010,22 +1010,4 @@ static void structs_of_any_size_are_read_by_the_size_rule(void)
     api_shut(sized_store);
 }
 
-T_MAIN("api_kit_status", T_CASE(each_state_of_the_preset_has_its_ttl),
-       T_CASE(unknown_state_is_the_fallback_and_is_counted), T_CASE(values_come_back_as_stored),
-       T_CASE(update_merges_and_takes_the_ttl_of_the_new_state),
-       T_CASE(merge_that_fails_changes_nothing),
-       T_CASE(merge_past_max_value_bytes_changes_nothing),
-       T_CASE(merge_that_removes_or_deletes_its_id_leaves_no_entry),
-       T_CASE(update_that_loses_many_rounds_takes_its_turn),
-       T_CASE(turn_of_an_update_holds_up_no_other),
-       T_CASE(update_that_lost_many_rounds_is_let_pass), T_CASE(merges_of_eight_threads_meet),
-       T_CASE(merges_that_wait_in_a_circle_end), T_CASE(hot_entry_gains_time_once_a_period),
-       T_CASE(hot_entry_never_passes_its_greatest_age), T_CASE(entries_that_gain_nothing),
-       T_CASE(reads_of_the_last_minute_count), T_CASE(hot_ids_are_those_read_most),
-       T_CASE(sampled_reads_are_an_estimate),
-       T_CASE(gain_of_an_old_state_never_shortens_a_new_one),
-       T_CASE(set_many_stores_each_item_with_its_state), T_CASE(last_set_of_a_mixed_batch_wins),
-       T_CASE(get_many_keeps_order_states_and_codes),
-           T_CASE(tick_frees_expired_tasks_and_counts_them),
-       T_CASE(restart_keeps_values_states_and_gains), T_CASE(bad_input_is_refused),
-       T_CASE(structs_of_any_size_are_read_by_the_size_rule))
+T_MAIN("api_kit_status")

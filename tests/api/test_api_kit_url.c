@@ -41,7 +41,7 @@ static void all_are(const char *rules, const address *a, size_t count, cellar_er
 }
 #define ALL_ARE(rules, table, want) all_are(rules, table, sizeof(table) / sizeof(table)[0], want)
 
-static void addresses_of_the_list_are_allowed(void)
+T_CASE(addresses_of_the_list_are_allowed)
 {
     static const address good[] = {
         A("https://good.com"), A("https://good.com/"), A("https://good.com:443"),
@@ -57,7 +57,7 @@ static void addresses_of_the_list_are_allowed(void)
     ALL_ARE(list, good, CELLAR_OK);
 }
 
-static void addresses_outside_the_list_are_denied(void)
+T_CASE(addresses_outside_the_list_are_denied)
 {
     static const address other[] = {
         A("https://good.com:8443/"), A("https://good.com:80/"), A("http://good.com:443"),
@@ -78,7 +78,7 @@ static void addresses_outside_the_list_are_denied(void)
     ALL_ARE(list, other, CELLAR_E_DENIED);
 }
 
-static void tricks_with_addresses_are_denied(void)
+T_CASE(tricks_with_addresses_are_denied)
 {
     static const address tricks[] = {
         /* user and password */
@@ -202,7 +202,7 @@ static bool is_good(const char *url, size_t len)
     return false;
 }
 
-static void any_byte_at_any_place_leads_to_the_named_host_or_is_denied(void)
+T_CASE(any_byte_at_any_place_leads_to_the_named_host_or_is_denied)
 {
     static const char base[] = "https://good.com:443/p";
     const size_t len = sizeof base - 1;
@@ -228,7 +228,7 @@ static void any_byte_at_any_place_leads_to_the_named_host_or_is_denied(void)
     T_CHECK(allowed > 100); /* upper case, bytes of the path */
 }
 
-static void wrong_rule_refuses_every_address(void)
+T_CASE(wrong_rule_refuses_every_address)
 {
     static const struct { const char *rules; size_t at; } bad[] = {
         { "good.com", 0 }, { "https://", 8 }, { "https://good.com/", 16 }, { "https://*", 8 },
@@ -250,7 +250,7 @@ static void wrong_rule_refuses_every_address(void)
     T_EQ_I64(cellar_url_allowed(list, NULL, 0, NULL), CELLAR_E_INVAL);
 }
 
-static void ranges_and_lengths_end_where_they_say(void)
+T_CASE(ranges_and_lengths_end_where_they_say)
 {
     static const address in[] = { A("http://172.16.0.0"), A("http://172.31.255.255"),
                                   A("http://[fd00::]:81"), A("http://[FDFF::1]:81/") };
@@ -283,7 +283,4 @@ static void ranges_and_lengths_end_where_they_say(void)
     }
 }
 
-T_MAIN("api_kit_url", T_CASE(addresses_of_the_list_are_allowed),
-       T_CASE(addresses_outside_the_list_are_denied), T_CASE(tricks_with_addresses_are_denied),
-       T_CASE(any_byte_at_any_place_leads_to_the_named_host_or_is_denied),
-       T_CASE(wrong_rule_refuses_every_address), T_CASE(ranges_and_lengths_end_where_they_say))
+T_MAIN("api_kit_url")

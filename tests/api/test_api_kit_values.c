@@ -13,7 +13,7 @@
 
 /* ---- numbers and vectors ---- */
 
-static void numbers_come_back_as_stored(void)
+T_CASE(numbers_come_back_as_stored)
 {
     static const int64_t ints[] = { 0, 1, -1, INT64_MIN, INT64_MAX };
     static const double reals[] = { 0.0, -0.0, 1.5, -1e300, INFINITY };
@@ -42,7 +42,7 @@ static void numbers_come_back_as_stored(void)
     cellar_close(c);
 }
 
-static void vectors_come_back_as_stored(void)
+T_CASE(vectors_come_back_as_stored)
 {
     static float x[3000], y[3000];
     unsigned char bytes[4];
@@ -71,7 +71,7 @@ static void vectors_come_back_as_stored(void)
 
 /* ---- texts without secrets ---- */
 
-static void secrets_are_masked_and_the_rest_stays(void)
+T_CASE(secrets_are_masked_and_the_rest_stays)
 {
     static const struct { const char *in, *out; } rows[] = {
         { "token=abcdefghij", "token=abc***" },
@@ -122,7 +122,7 @@ static void secrets_are_masked_and_the_rest_stays(void)
     T_EQ_U64(cellar_redact(NULL, 1, NULL, 0), 0);
 }
 
-static void no_eight_bytes_of_a_planted_secret_survive(void)
+T_CASE(no_eight_bytes_of_a_planted_secret_survive)
 {
     static const char *const before_it[] = {
         "token=", "Password: ", "\"access_token\":\"", "x-api-key: ", "Bearer ", "secret = '",
@@ -155,6 +155,4 @@ static void no_eight_bytes_of_a_planted_secret_survive(void)
     }
 }
 
-T_MAIN("api_kit_values", T_CASE(numbers_come_back_as_stored), T_CASE(vectors_come_back_as_stored),
-       T_CASE(secrets_are_masked_and_the_rest_stays),
-       T_CASE(no_eight_bytes_of_a_planted_secret_survive))
+T_MAIN("api_kit_values")

@@ -26,7 +26,7 @@ static cellar_err loader(cellar_load *l, const void *key, size_t key_len, void *
     return cellar_load_value(l, key, key_len);
 }
 
-static void each_load_is_timed(void)
+T_CASE(each_load_is_timed)
 {
     cellar *c = api_open(8u << 20);
     unsigned calls = 0;
@@ -55,7 +55,7 @@ static void each_load_is_timed(void)
     api_shut(c);
 }
 
-static void each_read_and_write_of_the_disk_is_timed(void)
+T_CASE(each_read_and_write_of_the_disk_is_timed)
 {
     static char value[4000];
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
@@ -101,4 +101,4 @@ static void each_read_and_write_of_the_disk_is_timed(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-T_MAIN("api_latency", T_CASE(each_load_is_timed), T_CASE(each_read_and_write_of_the_disk_is_timed))
+T_MAIN("api_latency")

@@ -32,7 +32,7 @@ static cellar_err begin(cellar *c, const char *key, cellar_lease *lease, char te
 
 /* ---- leases ---- */
 
-static void lease_is_fulfilled_once(void)
+T_CASE(lease_is_fulfilled_once)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b, used;
@@ -51,7 +51,7 @@ static void lease_is_fulfilled_once(void)
     kit_close(c);
 }
 
-static void released_lease_goes_to_next_caller(void)
+T_CASE(released_lease_goes_to_next_caller)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
@@ -67,7 +67,7 @@ static void released_lease_goes_to_next_caller(void)
     kit_close(c);
 }
 
-static void invalidated_lease_serves_value_but_does_not_store_it(void)
+T_CASE(invalidated_lease_serves_value_but_does_not_store_it)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
@@ -102,7 +102,7 @@ static void *wait_for_k(void *arg)
 
 /* The handles of a dropped namespace answer E_CLOSED, so no call can fulfill its leases. Its
  * waiters return immediately. */
-static void dropped_namespace_ends_its_leases(void)
+T_CASE(dropped_namespace_ends_its_leases)
 {
     cellar *c = kit_open(4 << 20), *v = NULL, *other = NULL;
     cellar_lease a, b, own;
@@ -135,7 +135,7 @@ static void dropped_namespace_ends_its_leases(void)
     kit_close(c);
 }
 
-static void forgotten_lease_is_taken_over(void)
+T_CASE(forgotten_lease_is_taken_over)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
@@ -154,7 +154,7 @@ static void forgotten_lease_is_taken_over(void)
     kit_close(c);
 }
 
-static void lease_of_stale_entry_serves_stale_value(void)
+T_CASE(lease_of_stale_entry_serves_stale_value)
 {
     cellar *c = kit_open(4 << 20);
     cellar_set_opts so = cellar_set_opts_default();
@@ -187,7 +187,7 @@ static cellar_err begin_with(cellar *c, const cellar_load_opts *o, cellar_lease 
 
 /* A released lease uses the options of its acquire: whether and how long errors are remembered, and
  * pauses. */
-static void released_lease_uses_options_of_its_acquire(void)
+T_CASE(released_lease_uses_options_of_its_acquire)
 {
     cellar *c = kit_open(4 << 20);
     cellar_load_opts o = cellar_load_opts_default();
@@ -243,7 +243,7 @@ static cellar_err fallback_with_trace(cellar_load *ld, const void *key, size_t k
 }
 
 /* The bytes of the caller change before the release; default value and trace are both kept. */
-static void fallback_of_released_lease_reads_copy_of_trace(void)
+T_CASE(fallback_of_released_lease_reads_copy_of_trace)
 {
     static const cellar_bytes last = { "default", 7 };
     cellar *c = kit_open(4 << 20);
@@ -275,7 +275,7 @@ static cellar_err fallback_with_tags(cellar_load *ld, const void *key, size_t ke
     return ctx == NULL ? CELLAR_E_IO : cellar_load_value(ld, "tagged", 6);
 }
 
-static void lease_keeps_its_options_while_fallbacks_set_tags(void)
+T_CASE(lease_keeps_its_options_while_fallbacks_set_tags)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
     const cellar_bytes last = { "default", 7 };
@@ -313,7 +313,7 @@ static void lease_keeps_its_options_while_fallbacks_set_tags(void)
 
 /* An option of the fulfill wins over the option of the acquire; an unset one takes it from the
  * acquire. */
-static void fulfilled_lease_uses_options_of_its_acquire(void)
+T_CASE(fulfilled_lease_uses_options_of_its_acquire)
 {
     cellar *c = kit_open(4 << 20);
     cellar_load_opts o = cellar_load_opts_default();
@@ -356,7 +356,7 @@ static void fulfilled_lease_uses_options_of_its_acquire(void)
     kit_close(c);
 }
 
-static void lease_and_loading_thread_share_one_flight(void)
+T_CASE(lease_and_loading_thread_share_one_flight)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -374,7 +374,7 @@ static void lease_and_loading_thread_share_one_flight(void)
     kit_close(c);
 }
 
-static void unsubscribed_waiter_is_not_called(void)
+T_CASE(unsubscribed_waiter_is_not_called)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
@@ -392,7 +392,7 @@ static void unsubscribed_waiter_is_not_called(void)
 }
 
 /* A fulfill in the wrong namespace keeps the lease. */
-static void fulfill_in_wrong_namespace_keeps_lease(void)
+T_CASE(fulfill_in_wrong_namespace_keeps_lease)
 {
     cellar *c = kit_open(4 << 20), *other = kit_open(4 << 20), *v;
     cellar_lease a, b;
@@ -423,7 +423,7 @@ static void fulfill_in_wrong_namespace_keeps_lease(void)
 }
 
 /* A disabled namespace reads nothing; the first caller loads for itself. */
-static void lease_in_disabled_namespace_reads_and_stores_nothing(void)
+T_CASE(lease_in_disabled_namespace_reads_and_stores_nothing)
 {
     cellar *c = kit_open(4 << 20);
     cellar_lease a, b;
@@ -441,7 +441,7 @@ static void lease_in_disabled_namespace_reads_and_stores_nothing(void)
     kit_close(c);
 }
 
-static void bad_input_of_leases(void)
+T_CASE(bad_input_of_leases)
 {
     cellar *c = kit_open(4 << 20), *v;
     cellar_lease a, b = { { 0, 0 } };
@@ -482,7 +482,7 @@ static void bad_input_of_leases(void)
 }
 
 /* A value that fulfill refuses releases the lease with that code, like a loader that failed. */
-static void refused_value_of_lease_brings_default_value(void)
+T_CASE(refused_value_of_lease_brings_default_value)
 {
     cellar *c = kit_open(4 << 20);
     cellar_load_opts o = cellar_load_opts_default();
@@ -558,7 +558,7 @@ static void check_item(cellar_load_item *it, cellar_err want, const char *value)
     cellar_result_free(it->result);
 }
 
-static void bad_input_of_bulk_loads(void)
+T_CASE(bad_input_of_bulk_loads)
 {
     cellar *c = kit_open(4 << 20), *v;
     bulk b = { 0 };
@@ -589,7 +589,7 @@ static void bad_input_of_bulk_loads(void)
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 }
 
-static void bulk_load_keeps_order_status_and_duplicates(void)
+T_CASE(bulk_load_keeps_order_status_and_duplicates)
 {
     cellar *c = kit_open(4 << 20);
     bulk b = { .fail_b = true, .none_c = true, .skip_d = true, .twice_e = true };
@@ -613,7 +613,7 @@ static void bulk_load_keeps_order_status_and_duplicates(void)
 
 /* Equal keys of one call are one load. This also holds when the load fails or the call must not
  * wait. */
-static void bulk_load_requests_duplicate_keys_once(void)
+T_CASE(bulk_load_requests_duplicate_keys_once)
 {
     cellar *c = kit_open(4 << 20);
     cellar_load_opts o = cellar_load_opts_default();
@@ -644,7 +644,7 @@ static void bulk_load_requests_duplicate_keys_once(void)
     kit_close(c);
 }
 
-static void bulk_load_shares_error_of_its_loader(void)
+T_CASE(bulk_load_shares_error_of_its_loader)
 {
     cellar *c = kit_open(4 << 20);
     bulk b = { .skip_d = true, .say = CELLAR_E_IO };
@@ -656,7 +656,7 @@ static void bulk_load_shares_error_of_its_loader(void)
     kit_close(c);
 }
 
-static void bulk_load_runs_in_chunks(void)
+T_CASE(bulk_load_runs_in_chunks)
 {
     cellar *c = kit_open(64 << 20);
     const size_t n = 10000;
@@ -711,7 +711,7 @@ static void *cross_main(void *arg)
 
 /* Two bulk loads with disjoint and shared keys at the same time end, whichever thread leads a
  * key. */
-static void bulk_loads_that_lead_each_others_keys_end(void)
+T_CASE(bulk_loads_that_lead_each_others_keys_end)
 {
     cellar *c = kit_open(4 << 20);
     for (int i = 0; i < 200 / KIT_SLOW; i++) {
@@ -753,7 +753,7 @@ static void load_next_key(const cellar_event *e, void *ctx)
     cellar_result_free(it.result);
 }
 
-static void listener_of_bulk_load_does_not_wait_for_it(void)
+T_CASE(listener_of_bulk_load_does_not_wait_for_it)
 {
     cellar *c = NULL;
     uint64_t id = 0;
@@ -893,7 +893,7 @@ static void take_line(cellar_log_level level, const char *module, cellar_err cod
     lines_with_key++;
 }
 
-static void lease_without_memory_logs_its_key(void)
+T_CASE(lease_without_memory_logs_its_key)
 {
     static char key[200]; /* too long for a record that is kept */
     memset(key, 'k', sizeof key);
@@ -925,7 +925,7 @@ static void lease_without_memory_logs_its_key(void)
     }
 }
 
-static void load_with_any_failed_allocation_stays_consistent(void)
+T_CASE(load_with_any_failed_allocation_stays_consistent)
 {
     memset(&mem, 0, sizeof mem);
     fault_scenario();
@@ -953,7 +953,7 @@ static cellar_err begin_one(cellar *v, const char *key, cellar_lease *lease)
 
 /* A release with an error is a failure, a fulfill is a success, a release without an error is no
  * verdict. */
-static void lease_asks_breaker_of_its_namespace(void)
+T_CASE(lease_asks_breaker_of_its_namespace)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     cellar_namespace_config vo = cellar_namespace_config_default();
@@ -988,7 +988,7 @@ static void lease_asks_breaker_of_its_namespace(void)
 
 /* A probe with a lease that is never fulfilled is a failure. A tick or a takeover of the lease
  * records it. */
-static void lost_lease_is_recorded_as_breaker_failure(void)
+T_CASE(lost_lease_is_recorded_as_breaker_failure)
 {
     for (int how = 0; how < 3; how++) {
         cellar *c = kit_open(4 << 20), *v = NULL;
@@ -1033,23 +1033,4 @@ static void lost_lease_is_recorded_as_breaker_failure(void)
     }
 }
 
-T_MAIN("api_lease", T_CASE(lease_is_fulfilled_once), T_CASE(released_lease_goes_to_next_caller),
-       T_CASE(invalidated_lease_serves_value_but_does_not_store_it),
-       T_CASE(dropped_namespace_ends_its_leases), T_CASE(forgotten_lease_is_taken_over),
-       T_CASE(lease_of_stale_entry_serves_stale_value),
-       T_CASE(fallback_of_released_lease_reads_copy_of_trace),
-       T_CASE(lease_keeps_its_options_while_fallbacks_set_tags),
-       T_CASE(released_lease_uses_options_of_its_acquire),
-       T_CASE(fulfilled_lease_uses_options_of_its_acquire),
-       T_CASE(lease_and_loading_thread_share_one_flight), T_CASE(unsubscribed_waiter_is_not_called),
-       T_CASE(fulfill_in_wrong_namespace_keeps_lease), T_CASE(bad_input_of_leases),
-       T_CASE(refused_value_of_lease_brings_default_value),
-       T_CASE(lease_in_disabled_namespace_reads_and_stores_nothing),
-       T_CASE(lease_asks_breaker_of_its_namespace),
-       T_CASE(lost_lease_is_recorded_as_breaker_failure), T_CASE(bad_input_of_bulk_loads),
-       T_CASE(bulk_load_keeps_order_status_and_duplicates),
-       T_CASE(bulk_load_requests_duplicate_keys_once), T_CASE(bulk_load_shares_error_of_its_loader),
-       T_CASE(bulk_load_runs_in_chunks), T_CASE(bulk_loads_that_lead_each_others_keys_end),
-       T_CASE(listener_of_bulk_load_does_not_wait_for_it),
-       T_CASE(lease_without_memory_logs_its_key),
-       T_CASE(load_with_any_failed_allocation_stays_consistent))
+T_MAIN("api_lease")

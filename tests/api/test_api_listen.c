@@ -57,7 +57,7 @@ static cellar_err plus(const void *old, size_t old_len, cellar_buf *out, void *c
     return cellar_buf_append(out, "+", 1);
 }
 
-static void each_removal_has_its_cause(void)
+T_CASE(each_removal_has_its_cause)
 {
     cellar *c = open_bytes(4u << 20), *v;
     heard h;
@@ -128,7 +128,7 @@ static void each_removal_has_its_cause(void)
     api_shut(c);
 }
 
-static void increment_reports_replace_and_touch_reports_nothing(void)
+T_CASE(increment_reports_replace_and_touch_reports_nothing)
 {
     cellar *c = open_bytes(4u << 20);
     heard h;
@@ -148,7 +148,7 @@ static void increment_reports_replace_and_touch_reports_nothing(void)
     api_shut(c);
 }
 
-static void mask_and_namespace_select_events(void)
+T_CASE(mask_and_namespace_select_events)
 {
     cellar *c = open_bytes(4u << 20), *v, *w;
     heard all, deleted, only_v;
@@ -204,7 +204,7 @@ static void settle(const cellar_event *e, void *ctx)
     l->ended[e->cause]++;
 }
 
-static void each_removal_is_reported_exactly_once(void)
+T_ALONE(each_removal_is_reported_exactly_once)
 {
     enum { KEYS = 3000, OPS = 300000 };
     cellar *c = open_bytes(1u << 20);
@@ -303,7 +303,7 @@ static void leave(const cellar_event *e, void *ctx)
     T_EQ_I64(cellar_listener_remove(a->c, a->id), CELLAR_OK);
 }
 
-static void listeners_may_call_the_cache(void)
+T_CASE(listeners_may_call_the_cache)
 {
     cellar *c = open_bytes(4u << 20);
     actor a = { c, 0, 0, 0, 0 };
@@ -344,7 +344,7 @@ static void *replace_one(void *arg)
     return NULL;
 }
 
-static void unlisten_waits_for_running_listener(void)
+T_CASE(unlisten_waits_for_running_listener)
 {
     cellar *c = open_bytes(4u << 20);
     slow s = { 0, 0, 0 };
@@ -412,7 +412,7 @@ static void charge_the_rest(const room_call *r)
     T_EQ_I64(cellar_memory_charge(c, (int64_t)(s.budget_bytes - s.used_bytes)), CELLAR_OK);
 }
 
-static void listener_may_repeat_the_call_that_makes_room(void)
+T_CASE(listener_may_repeat_the_call_that_makes_room)
 {
     static cellar_err (*const make[])(cellar *) = { makes_filter, makes_policy, makes_sync };
     char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
@@ -450,8 +450,4 @@ static void listener_may_repeat_the_call_that_makes_room(void)
     }
 }
 
-T_MAIN("api_listen", T_CASE(each_removal_has_its_cause),
-       T_CASE(increment_reports_replace_and_touch_reports_nothing),
-       T_CASE(mask_and_namespace_select_events), T_ALONE(each_removal_is_reported_exactly_once),
-       T_CASE(listeners_may_call_the_cache), T_CASE(unlisten_waits_for_running_listener),
-       T_CASE(listener_may_repeat_the_call_that_makes_room))
+T_MAIN("api_listen")

@@ -9,7 +9,7 @@
 
 /* ---- values ---- */
 
-static void first_call_loads_and_second_hits(void)
+T_CASE(first_call_loads_and_second_hits)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -24,7 +24,7 @@ static void first_call_loads_and_second_hits(void)
     kit_close(c);
 }
 
-static void value_reported_in_three_ways_is_the_same(void)
+T_CASE(value_reported_in_three_ways_is_the_same)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -43,7 +43,7 @@ static void value_reported_in_three_ways_is_the_same(void)
 }
 
 /* A result outlives its entry and its store. */
-static void result_outlives_entry_and_store(void)
+T_CASE(result_outlives_entry_and_store)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -59,7 +59,7 @@ static void result_outlives_entry_and_store(void)
     cellar_result_free(NULL);
 }
 
-static void result_uses_buffer_of_caller(void)
+T_CASE(result_uses_buffer_of_caller)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -85,7 +85,7 @@ static void result_uses_buffer_of_caller(void)
 /* ---- the defects of the programs before us ---- */
 
 /* Seed: a real value "NULL" was read as none; with none disabled the caller got the text. */
-static void seed_null_string(void)
+T_CASE(seed_null_string)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -98,7 +98,7 @@ static void seed_null_string(void)
 }
 
 /* Seed: the empty text was never a hit. */
-static void seed_empty_value(void)
+T_CASE(seed_empty_value)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -114,7 +114,7 @@ static void seed_empty_value(void)
 }
 
 /* Seed: the second caller of an absent row got the text that stood for it. */
-static void seed_negative_is_not_data(void)
+T_CASE(seed_negative_is_not_data)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -139,7 +139,7 @@ static void seed_negative_is_not_data(void)
 }
 
 /* Seed: a TTL of 1 became 0 in half of all draws, and the value was thrown away. */
-static void seed_zero_ttl(void)
+T_CASE(seed_zero_ttl)
 {
     cellar *c = kit_open(4 << 20);
     char text[64], key[16];
@@ -162,7 +162,7 @@ static void seed_zero_ttl(void)
 }
 
 /* Seed: a store that failed lost the loaded value. */
-static void seed_store_failure(void)
+T_CASE(seed_store_failure)
 {
     cellar *c = kit_open(1 << 20);
     source s = SOURCE_INIT;
@@ -190,7 +190,7 @@ static void seed_store_failure(void)
 }
 
 /* The namespace has a stale window, and neither a set nor a loader with CELLAR_TTL_NONE has. */
-static void stale_window_of_none_ends_the_value_with_its_ttl(void)
+T_CASE(stale_window_of_none_ends_the_value_with_its_ttl)
 {
     cellar *c = kit_open(4 << 20);
     cellar_namespace_config n = cellar_namespace_config_default();
@@ -217,7 +217,7 @@ static void stale_window_of_none_ends_the_value_with_its_ttl(void)
 
 /* ---- negative entries, errors ---- */
 
-static void negative_entry_has_its_own_ttl(void)
+T_CASE(negative_entry_has_its_own_ttl)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -247,7 +247,7 @@ static void negative_entry_has_its_own_ttl(void)
 
 /* A refresh with an absent result removes the old value, whether or not the negative entry is
  * kept. */
-static void absent_result_removes_old_value(void)
+T_CASE(absent_result_removes_old_value)
 {
     cellar *c = kit_open(4 << 20);
     char text[64];
@@ -266,7 +266,7 @@ static void absent_result_removes_old_value(void)
     kit_close(c);
 }
 
-static void loader_error_is_returned_and_kept_only_on_request(void)
+T_CASE(loader_error_is_returned_and_kept_only_on_request)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -284,7 +284,7 @@ static void loader_error_is_returned_and_kept_only_on_request(void)
     kit_close(c);
 }
 
-static void remembered_errors_back_off_until_success(void)
+T_CASE(remembered_errors_back_off_until_success)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -324,7 +324,7 @@ static void remembered_errors_back_off_until_success(void)
 
 /* ---- stale ---- */
 
-static void stale_is_served_when_loader_fails(void)
+T_CASE(stale_is_served_when_loader_fails)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -383,7 +383,7 @@ static void read_info(source *s, cellar_load *ld)
     T_EQ_U64(loader_info(ld).cancelled, 1);
 }
 
-static void loader_reads_old_value_attempts_and_cancellation(void)
+T_CASE(loader_reads_old_value_attempts_and_cancellation)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -407,7 +407,7 @@ static void loader_reads_old_value_attempts_and_cancellation(void)
     kit_close(c);
 }
 
-static void stale_is_served_while_refresh_waits(void)
+T_CASE(stale_is_served_while_refresh_waits)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -453,7 +453,7 @@ static cellar_err load_traced(cellar_load *ld, const cellar_bytes *keys, size_t 
 }
 
 /* A trace of zeros is a trace: only NULL is none. */
-static void loader_reads_trace_of_its_call(void)
+T_CASE(loader_reads_trace_of_its_call)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -481,7 +481,7 @@ static void loader_reads_trace_of_its_call(void)
 }
 
 /* The bytes of the caller change before the background load runs. */
-static void background_load_reads_copy_of_trace(void)
+T_CASE(background_load_reads_copy_of_trace)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -517,7 +517,7 @@ static void background_load_reads_copy_of_trace(void)
 
 /* An entry deleted before its queued refresh: the refresh is dropped, the source is not called, no
  * value comes back. */
-static void delete_before_queued_refresh_drops_refresh(void)
+T_CASE(delete_before_queued_refresh_drops_refresh)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -537,7 +537,7 @@ static void delete_before_queued_refresh_drops_refresh(void)
     kit_close(c);
 }
 
-static void not_modified_extends_ttl_only(void)
+T_CASE(not_modified_extends_ttl_only)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -566,7 +566,7 @@ static void not_modified_extends_ttl_only(void)
 
 /* ---- early refresh ---- */
 
-static void eager_refresh_starts_past_its_percentage(void)
+T_CASE(eager_refresh_starts_past_its_percentage)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -596,7 +596,7 @@ static void eager_refresh_starts_past_its_percentage(void)
 
 /* ---- flags ---- */
 
-static void flags_bypass_refresh_and_restrict_to_cache(void)
+T_CASE(flags_bypass_refresh_and_restrict_to_cache)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -621,7 +621,7 @@ static void flags_bypass_refresh_and_restrict_to_cache(void)
     kit_close(c);
 }
 
-static void disabled_namespace_loads_and_stores_nothing(void)
+T_CASE(disabled_namespace_loads_and_stores_nothing)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -634,7 +634,7 @@ static void disabled_namespace_loads_and_stores_nothing(void)
     kit_close(c);
 }
 
-static void namespaces_have_their_own_loader_and_defaults(void)
+T_CASE(namespaces_have_their_own_loader_and_defaults)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
@@ -673,7 +673,7 @@ static void load_other(source *s, cellar_load *ld)
     KIT_LOADS(s->arg, "other", NULL, &inner, text, NULL, "inner");
 }
 
-static void loader_may_load_other_keys(void)
+T_CASE(loader_may_load_other_keys)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -694,7 +694,7 @@ static void load_itself(source *s, cellar_load *ld)
     T_EQ_I64(atomic_load(&inner.calls), 0);
 }
 
-static void load_of_own_key_in_loader_is_refused(void)
+T_CASE(load_of_own_key_in_loader_is_refused)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -728,7 +728,7 @@ static cellar_err load_deeper(cellar_load *ld, const void *key, size_t key_len, 
     return cellar_load_value(ld, "up", 2);
 }
 
-static void loads_nest_sixteen_deep(void)
+T_CASE(loads_nest_sixteen_deep)
 {
     cellar *c = kit_open(4 << 20);
     tower t = { c, 0, 0, CELLAR_OK };
@@ -763,7 +763,7 @@ static int dear_calls(cellar *c, const cellar_load_opts *o, uint32_t first, uint
 /* A hit with `left` to its deadline refreshes with probability e^-(left / (beta x cost)),
  * independent of earlier hits: each key is read once. The case fails outside 6 sigma. The table's 7
  * bits of a logarithm and whole milliseconds move the rate by less than 1 %. */
-static void xfetch_refreshes_at_its_expected_rate(void)
+T_CASE(xfetch_refreshes_at_its_expected_rate)
 {
     static const struct { int64_t left_ms; uint32_t beta; double rate; } row[] = {
         { 1049, 100, 0.3677 }, { 2097, 100, 0.1353 }, { 3146, 100, 0.0498 },
@@ -793,7 +793,7 @@ static void xfetch_refreshes_at_its_expected_rate(void)
 
 /* 100,000 entries set within one second, TTL 60 s, 10 % shorter. Each bucket of 120 ms of their deadlines,
  * except the edges, holds the count of an even spread, within 5 sigma. */
-static void jitter_spreads_expiry_evenly(void)
+T_CASE(jitter_spreads_expiry_evenly)
 {
     cellar *c = kit_open(64 << 20);
     static unsigned bucket[200];
@@ -832,7 +832,7 @@ static void jitter_spreads_expiry_evenly(void)
 }
 
 /* A call that names a percent names the mode, too: MINUS is 0. */
-static void jitter_of_a_call_keeps_its_mode_over_that_of_the_store(void)
+T_CASE(jitter_of_a_call_keeps_its_mode_over_that_of_the_store)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -857,7 +857,7 @@ static void jitter_of_a_call_keeps_its_mode_over_that_of_the_store(void)
 }
 
 /* The same hash key, key and time give the same draw. */
-static void jitter_repeats_with_the_secret(void)
+T_CASE(jitter_repeats_with_the_secret)
 {
     uint8_t secret[32] = { 7 };
     int64_t left[2][2];
@@ -890,7 +890,7 @@ static void jitter_repeats_with_the_secret(void)
 
 /* While a stale value is served, a failure blocks loads for retry_throttle_ms, then one load tries
  * again. A success ends the throttle. */
-static void failed_refresh_is_throttled(void)
+T_CASE(failed_refresh_is_throttled)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -966,7 +966,7 @@ static cellar_err load_none_of_them(cellar_load *ld, const cellar_bytes *keys, s
     return CELLAR_E_IO;
 }
 
-static void failing_loader_logs_warning_at_default_level(void)
+T_CASE(failing_loader_logs_warning_at_default_level)
 {
     cellar *c = open_with_log(CELLAR_LOG_DEFAULT);
     source s = SOURCE_INIT;
@@ -987,7 +987,7 @@ static void failing_loader_logs_warning_at_default_level(void)
     kit_close(c);
 }
 
-static void loads_bulk_gets_and_refreshes_are_logged_like_gets(void)
+T_CASE(loads_bulk_gets_and_refreshes_are_logged_like_gets)
 {
     cellar *c = open_with_log(CELLAR_LOG_DEBUG);
     source s = SOURCE_INIT;
@@ -1046,7 +1046,7 @@ static cellar_err ask_time_left(cellar_load *load, const void *key, size_t key_l
 }
 
 /* Faulty sequence: the clock passes the end of the load while the call computes the rest. */
-static void time_left_of_load_is_never_negative(void)
+T_CASE(time_left_of_load_is_never_negative)
 {
     _Atomic int64_t now = 1000;
     settings cfg = settings_default();
@@ -1064,26 +1064,4 @@ static void time_left_of_load_is_never_negative(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_MAIN("api_load", T_CASE(time_left_of_load_is_never_negative),
-       T_CASE(first_call_loads_and_second_hits), T_CASE(value_reported_in_three_ways_is_the_same),
-       T_CASE(result_outlives_entry_and_store), T_CASE(result_uses_buffer_of_caller),
-       T_CASE(seed_null_string), T_CASE(seed_empty_value), T_CASE(seed_negative_is_not_data),
-       T_CASE(seed_zero_ttl), T_CASE(seed_store_failure), T_CASE(stale_window_of_none_ends_the_value_with_its_ttl),
-       T_CASE(negative_entry_has_its_own_ttl),
-       T_CASE(absent_result_removes_old_value),
-       T_CASE(loader_error_is_returned_and_kept_only_on_request),
-       T_CASE(remembered_errors_back_off_until_success), T_CASE(stale_is_served_when_loader_fails),
-       T_CASE(loader_reads_old_value_attempts_and_cancellation),
-       T_CASE(stale_is_served_while_refresh_waits), T_CASE(loader_reads_trace_of_its_call),
-       T_CASE(background_load_reads_copy_of_trace),
-       T_CASE(delete_before_queued_refresh_drops_refresh), T_CASE(not_modified_extends_ttl_only),
-       T_CASE(eager_refresh_starts_past_its_percentage),
-       T_CASE(flags_bypass_refresh_and_restrict_to_cache),
-       T_CASE(disabled_namespace_loads_and_stores_nothing),
-       T_CASE(namespaces_have_their_own_loader_and_defaults), T_CASE(loader_may_load_other_keys),
-       T_CASE(load_of_own_key_in_loader_is_refused), T_CASE(loads_nest_sixteen_deep),
-       T_CASE(xfetch_refreshes_at_its_expected_rate), T_CASE(jitter_spreads_expiry_evenly),
-       T_CASE(jitter_of_a_call_keeps_its_mode_over_that_of_the_store),
-       T_CASE(jitter_repeats_with_the_secret), T_CASE(failed_refresh_is_throttled),
-       T_CASE(failing_loader_logs_warning_at_default_level),
-       T_CASE(loads_bulk_gets_and_refreshes_are_logged_like_gets))
+T_MAIN("api_load")

@@ -9,7 +9,7 @@
 
 /* ---- bad input ---- */
 
-static void bad_input_options_are_refused(void)
+T_CASE(bad_input_options_are_refused)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -59,7 +59,7 @@ static void bad_input_options_are_refused(void)
 }
 
 /* Where the header names a bound, the value at the bound is accepted and the next one refused. */
-static void bounds_of_load_options(void)
+T_CASE(bounds_of_load_options)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -92,7 +92,7 @@ static void bounds_of_load_options(void)
     kit_close(c);
 }
 
-static void error_text_of_a_number_names_the_range_of_the_header(void)
+T_CASE(error_text_of_a_number_names_the_range_of_the_header)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -116,7 +116,7 @@ static void error_text_of_a_number_names_the_range_of_the_header(void)
 
 /* Flags of the namespace and of the call are combined; the rest of its options are the call's
  * where it has none. */
-static void no_negative_of_a_namespace_joins_the_flags_of_a_call(void)
+T_CASE(no_negative_of_a_namespace_joins_the_flags_of_a_call)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
@@ -151,7 +151,7 @@ static cellar_err never_memo(cellar_load *ld, const cellar_arg *args, size_t cou
     return never_many(ld, NULL, count, ctx);
 }
 
-static void unknown_flag_is_refused_by_every_call(void)
+T_CASE(unknown_flag_is_refused_by_every_call)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -175,7 +175,7 @@ static void unknown_flag_is_refused_by_every_call(void)
 
 /* soft_timeout_ms of one side and hard_timeout_ms of the other side, or the default: the code is
  * the same. */
-static void soft_timeout_over_hard_timeout_is_refused(void)
+T_CASE(soft_timeout_over_hard_timeout_is_refused)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
@@ -214,7 +214,7 @@ static void soft_timeout_over_hard_timeout_is_refused(void)
     kit_close(c);
 }
 
-static void bad_input_arguments_are_refused(void)
+T_CASE(bad_input_arguments_are_refused)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -296,7 +296,7 @@ static cellar_err say_wrong_things(cellar_load *ld, const void *key, size_t key_
     return cellar_load_value(ld, "right", 5);
 }
 
-static void bad_input_of_a_loader_leaves_no_trace(void)
+T_CASE(bad_input_of_a_loader_leaves_no_trace)
 {
     cellar *c = kit_open(4 << 20);
     cellar_result r = cellar_result_default();
@@ -306,7 +306,7 @@ static void bad_input_of_a_loader_leaves_no_trace(void)
     kit_close(c);
 }
 
-static void bad_input_results_are_codes_and_keep_nothing(void)
+T_CASE(bad_input_results_are_codes_and_keep_nothing)
 {
     cellar *c = kit_open(4 << 20);
     char text[64];
@@ -323,10 +323,4 @@ static void bad_input_results_are_codes_and_keep_nothing(void)
     kit_close(c);
 }
 
-T_MAIN("api_load_bad_input", T_CASE(bad_input_options_are_refused), T_CASE(bounds_of_load_options),
-       T_CASE(error_text_of_a_number_names_the_range_of_the_header),
-       T_CASE(no_negative_of_a_namespace_joins_the_flags_of_a_call),
-       T_CASE(unknown_flag_is_refused_by_every_call),
-       T_CASE(soft_timeout_over_hard_timeout_is_refused), T_CASE(bad_input_arguments_are_refused),
-       T_CASE(bad_input_of_a_loader_leaves_no_trace),
-       T_CASE(bad_input_results_are_codes_and_keep_nothing))
+T_MAIN("api_load_bad_input")

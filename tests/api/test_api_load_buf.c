@@ -46,7 +46,7 @@ static bool is_alphabet(const void *value, size_t len)
     return true;
 }
 
-static void load_buf_of_any_length_is_the_result(void)
+T_CASE(load_buf_of_any_length_is_the_result)
 {
     static const size_t lengths[] = { 0, 1, 1023, 1024, 1025, 5000, 100000 };
     cellar *c = open_store();
@@ -178,7 +178,7 @@ static cellar *open_short(void) /* values up to 65,536 bytes */
     return api_open_with(&cfg);
 }
 
-static void load_buf_may_be_asked_for_again_and_resized(void)
+T_CASE(load_buf_may_be_asked_for_again_and_resized)
 {
     cellar *c = open_store();
     cellar_result r;
@@ -191,7 +191,7 @@ static void load_buf_may_be_asked_for_again_and_resized(void)
 }
 
 /* Each row: what a loader does, and what its load fails with; nothing is stored. */
-static void load_buf_that_failed_fails_the_load(void)
+T_CASE(load_buf_that_failed_fails_the_load)
 {
     cellar *c = open_short();
     struct row { step steps[8]; cellar_err err; int32_t loader_err; } rows[] = {
@@ -220,7 +220,7 @@ static void load_buf_that_failed_fails_the_load(void)
 }
 
 /* Each row: what a loader sets behind a buffer without bytes, and the result of the load. */
-static void empty_load_buf_is_replaced_by_another_result(void)
+T_CASE(empty_load_buf_is_replaced_by_another_result)
 {
     cellar *c = open_short();
     cellar_load_opts o = cellar_load_opts_default();
@@ -256,7 +256,7 @@ static void empty_load_buf_is_replaced_by_another_result(void)
     api_shut(c);
 }
 
-static void load_buf_of_the_longest_value_is_stored(void)
+T_CASE(load_buf_of_the_longest_value_is_stored)
 {
     cellar *c = open_short();
     cellar_result r;
@@ -268,7 +268,7 @@ static void load_buf_of_the_longest_value_is_stored(void)
     api_shut(c);
 }
 
-static void load_buf_of_a_fallback_is_a_new_one(void)
+T_CASE(load_buf_of_a_fallback_is_a_new_one)
 {
     cellar *c = open_short();
     cellar_result r;
@@ -342,7 +342,7 @@ static cellar_err set_by_letter(cellar_load *ld, const cellar_bytes *keys, size_
     return CELLAR_E_IO;
 }
 
-static void selected_key_of_a_bulk_loader_takes_each_call(void)
+T_CASE(selected_key_of_a_bulk_loader_takes_each_call)
 {
     static const struct { const char *key; cellar_err err; const char *value; uint32_t flags; }
     want[] = {
@@ -392,7 +392,7 @@ static void *load_and_leave(void *arg)
     return NULL;
 }
 
-static void load_buf_of_a_thread_that_ends_is_freed(void)
+T_CASE(load_buf_of_a_thread_that_ends_is_freed)
 {
     cellar *c = open_store();
     pthread_t t;
@@ -482,7 +482,7 @@ static long load_with_refused_blocks(bool all)
     return failed;
 }
 
-static void load_buf_without_memory_is_a_code(void)
+T_CASE(load_buf_without_memory_is_a_code)
 {
     T_CHECK(load_with_refused_blocks(false) >= 2); /* its two first blocks */
     T_CHECK(load_with_refused_blocks(true) >= 5);  /* and those it grows into */
@@ -505,7 +505,7 @@ static cellar_err load_text(cellar_load *ld, const void *key, size_t key_len, vo
     return cellar_load_value(ld, "loaded", 6);
 }
 
-static void pinned_hit_is_not_copied(void)
+T_CASE(pinned_hit_is_not_copied)
 {
     cellar *c = open_store();
     const cellar_load_opts o = pinning();
@@ -542,7 +542,7 @@ static void pinned_hit_is_not_copied(void)
     api_shut(c);
 }
 
-static void pinned_results_are_counted_as_one_hit_or_one_miss(void)
+T_CASE(pinned_results_are_counted_as_one_hit_or_one_miss)
 {
     cellar *c = open_store();
     const cellar_load_opts o = pinning();
@@ -570,7 +570,7 @@ static void pinned_results_are_counted_as_one_hit_or_one_miss(void)
     api_shut(c);
 }
 
-static void pinned_results_give_their_slots_back(void)
+T_CASE(pinned_results_give_their_slots_back)
 {
     cellar *c = open_store();
     const cellar_load_opts o = pinning();
@@ -585,7 +585,7 @@ static void pinned_results_give_their_slots_back(void)
     api_shut(c);
 }
 
-static void a_hit_is_copied_when_all_pin_slots_are_taken(void)
+T_CASE(a_hit_is_copied_when_all_pin_slots_are_taken)
 {
     enum { MOST = 8192 };
     cellar *c = open_store();
@@ -619,7 +619,7 @@ static void a_hit_is_copied_when_all_pin_slots_are_taken(void)
     api_shut(c);
 }
 
-static void values_that_are_no_plain_hit_are_copied(void)
+T_CASE(values_that_are_no_plain_hit_are_copied)
 {
     cellar *c = open_store();
     cellar_load_opts o = pinning();
@@ -668,7 +668,7 @@ static void values_that_are_no_plain_hit_are_copied(void)
     api_shut(c);
 }
 
-static void bulk_loads_and_leases_copy_in_spite_of_the_flag(void)
+T_CASE(bulk_loads_and_leases_copy_in_spite_of_the_flag)
 {
     cellar *c = open_store();
     const cellar_load_opts o = pinning();
@@ -688,7 +688,7 @@ static void bulk_loads_and_leases_copy_in_spite_of_the_flag(void)
     api_shut(c);
 }
 
-static void a_deleted_tag_ends_pinned_hits(void)
+T_CASE(a_deleted_tag_ends_pinned_hits)
 {
     cellar *c = open_store();
     cellar_load_opts o = pinning();
@@ -725,7 +725,7 @@ static void *free_result(void *arg)
     return NULL;
 }
 
-static void a_pinned_result_may_be_freed_by_another_thread(void)
+T_CASE(a_pinned_result_may_be_freed_by_another_thread)
 {
     cellar *c = open_store();
     const cellar_load_opts o = pinning();
@@ -741,18 +741,4 @@ static void a_pinned_result_may_be_freed_by_another_thread(void)
     api_shut(c);
 }
 
-T_MAIN("api_load_buf", T_CASE(load_buf_of_any_length_is_the_result),
-       T_CASE(load_buf_may_be_asked_for_again_and_resized),
-       T_CASE(load_buf_that_failed_fails_the_load),
-       T_CASE(empty_load_buf_is_replaced_by_another_result),
-       T_CASE(load_buf_of_the_longest_value_is_stored),
-       T_CASE(load_buf_of_a_fallback_is_a_new_one), T_CASE(selected_key_of_a_bulk_loader_takes_each_call),
-       T_CASE(load_buf_of_a_thread_that_ends_is_freed), T_CASE(load_buf_without_memory_is_a_code),
-       T_CASE(pinned_hit_is_not_copied),
-       T_CASE(pinned_results_are_counted_as_one_hit_or_one_miss),
-       T_CASE(pinned_results_give_their_slots_back),
-       T_CASE(a_hit_is_copied_when_all_pin_slots_are_taken),
-       T_CASE(values_that_are_no_plain_hit_are_copied),
-       T_CASE(bulk_loads_and_leases_copy_in_spite_of_the_flag),
-       T_CASE(a_deleted_tag_ends_pinned_hits),
-       T_CASE(a_pinned_result_may_be_freed_by_another_thread))
+T_MAIN("api_load_buf")

@@ -166,7 +166,7 @@ static void compare(cellar *c, uint64_t rounds)
     T_CHECK(hits > rounds / 8 && refused > rounds / 8);
 }
 
-static void result_of_a_hit_does_not_depend_on_the_way(void)
+T_CASE(result_of_a_hit_does_not_depend_on_the_way)
 {
     drawn = t_seed();
     cellar *c = kit_open(8 << 20);
@@ -175,7 +175,7 @@ static void result_of_a_hit_does_not_depend_on_the_way(void)
 }
 
 /* Each row: options of the namespace that some options of a call do not fit. */
-static void options_of_the_namespace_count_on_both_ways(void)
+T_CASE(options_of_the_namespace_count_on_both_ways)
 {
     drawn = t_seed();
     for (unsigned row = 0; row < 3; row++) {
@@ -195,7 +195,7 @@ static void options_of_the_namespace_count_on_both_ways(void)
 
 /* Faulty sequence: a hit without options that fits into the buffer ignored eager_refresh_pct of the
  * namespace. */
-static void eager_namespace_refreshes_hits_without_options(void)
+T_CASE(eager_namespace_refreshes_hits_without_options)
 {
     cellar *c = kit_open(8 << 20), *v;
     cellar_namespace_config n = cellar_namespace_config_default();
@@ -263,7 +263,7 @@ static cellar_err set_flagged(cellar *c, const char *key, uint32_t flags, int64_
 }
 
 /* Faulty sequence: a load without options and with a buffer returned 0, one with options 7. */
-static void user_flags_are_the_same_in_each_result(void)
+T_CASE(user_flags_are_the_same_in_each_result)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
     t_folder(folder);
@@ -307,7 +307,7 @@ static void user_flags_are_the_same_in_each_result(void)
 }
 
 /* Faulty sequence: a hit without options, and a pinned one, had an age of -1. */
-static void each_hit_has_its_age_with_exact_age(void)
+T_CASE(each_hit_has_its_age_with_exact_age)
 {
     cellar *c = kit_open(8 << 20), *v;
     cellar_namespace_config n = cellar_namespace_config_default();
@@ -329,8 +329,4 @@ static void each_hit_has_its_age_with_exact_age(void)
     kit_close(c);
 }
 
-T_MAIN("api_load_hit", T_CASE(result_of_a_hit_does_not_depend_on_the_way),
-       T_CASE(options_of_the_namespace_count_on_both_ways),
-       T_CASE(eager_namespace_refreshes_hits_without_options),
-       T_CASE(user_flags_are_the_same_in_each_result),
-       T_CASE(each_hit_has_its_age_with_exact_age))
+T_MAIN("api_load_hit")

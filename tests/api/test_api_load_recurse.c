@@ -74,7 +74,7 @@ static void *sum_main(void *arg)
     return NULL;
 }
 
-static void recursion_runs_each_loader_once_and_stores_its_value(void)
+T_CASE(recursion_runs_each_loader_once_and_stores_its_value)
 {
     uint32_t want = 1, before = 1;
     sum s = { .n = 300 };
@@ -123,7 +123,7 @@ static void *deeper_main(void *arg)
     return NULL;
 }
 
-static void recursion_ends_at_a_thousand_loads(void)
+T_CASE(recursion_ends_at_a_thousand_loads)
 {
     cellar_err last = CELLAR_OK;
     begin(CELLAR_LOAD_RECURSE);
@@ -151,7 +151,7 @@ static cellar_err own_key_load(cellar_load *ld, const void *key, size_t key_len,
     return cellar_load_value(ld, "floor", 5);
 }
 
-static void load_of_own_key_runs(void)
+T_CASE(load_of_own_key_runs)
 {
     int left = 5;
     cellar_result r = cellar_result_default();
@@ -196,7 +196,7 @@ static void *cross_main(void *arg)
 }
 
 /* Each of two threads loads the key of the other inside its loader. */
-static void threads_that_load_each_others_key_do_not_wait(void)
+T_CASE(threads_that_load_each_others_key_do_not_wait)
 {
     for (unsigned recurse = 0; recurse < 2; recurse++) {
         crossing x[2] = { { "a", "b", CELLAR_OK }, { "b", "a", CELLAR_OK } };
@@ -234,7 +234,7 @@ static cellar_err bulk_inside(cellar_load *ld, const void *key, size_t key_len, 
     return cellar_load_value(ld, "v", 1);
 }
 
-static void bulk_load_ignores_the_flag(void)
+T_CASE(bulk_load_ignores_the_flag)
 {
     cellar_result r = cellar_result_default();
     begin(CELLAR_LOAD_RECURSE);
@@ -244,6 +244,4 @@ static void bulk_load_ignores_the_flag(void)
     kit_close(c);
 }
 
-T_MAIN("api_load_recurse", T_CASE(recursion_runs_each_loader_once_and_stores_its_value),
-       T_CASE(recursion_ends_at_a_thousand_loads), T_CASE(load_of_own_key_runs),
-       T_CASE(threads_that_load_each_others_key_do_not_wait), T_CASE(bulk_load_ignores_the_flag))
+T_MAIN("api_load_recurse")

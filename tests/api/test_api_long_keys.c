@@ -100,14 +100,14 @@ static void one_key(size_t len)
     api_shut(c);
 }
 
-static void every_call_accepts_longest_key(void)
+T_CASE(every_call_accepts_longest_key)
 {
     one_key(0);
     one_key(100);
     one_key(20000);
 }
 
-static void namespaces_and_batches_accept_longest_key(void)
+T_CASE(namespaces_and_batches_accept_longest_key)
 {
     cellar *c = open_one(), *v = NULL;
     char buf[8];
@@ -129,5 +129,4 @@ static void namespaces_and_batches_accept_longest_key(void)
     api_shut(c);
 }
 
-T_MAIN("api_long_keys", T_CASE(every_call_accepts_longest_key),
-       T_CASE(namespaces_and_batches_accept_longest_key))
+T_MAIN("api_long_keys")

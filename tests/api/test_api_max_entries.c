@@ -122,7 +122,7 @@ static void lease_one(cellar *v, const char *key)
     cellar_result_free(&r);
 }
 
-static void each_way_to_store_keeps_the_bound(void)
+T_CASE(each_way_to_store_keeps_the_bound)
 {
     cellar *c = api_open(8u << 20), *v = open_bound(c, "v", 10);
     int64_t number;
@@ -166,7 +166,7 @@ static void each_way_to_store_keeps_the_bound(void)
     api_shut(c);
 }
 
-static void old_unused_entries_leave_first(void)
+T_CASE(old_unused_entries_leave_first)
 {
     static const uint32_t policies[] = { CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_S3FIFO,
                                          CELLAR_EVICT_LRU, CELLAR_EVICT_FIFO };
@@ -192,7 +192,7 @@ static void old_unused_entries_leave_first(void)
     }
 }
 
-static void set_over_an_entry_is_a_use(void)
+T_CASE(set_over_an_entry_is_a_use)
 {
     for (int64_t p = CELLAR_EVICT_ADAPTIVE; p <= CELLAR_EVICT_FIFO; p++) {
         cellar *c = api_open(8u << 20), *v = open_bound(c, "v", 3);
@@ -209,7 +209,7 @@ static void set_over_an_entry_is_a_use(void)
     }
 }
 
-static void change_of_an_entry_evicts_nothing(void)
+T_CASE(change_of_an_entry_evicts_nothing)
 {
     cellar *c = api_open(8u << 20), *v = open_bound(c, "v", 3);
     cellar_set_opts o = cellar_set_opts_default();
@@ -235,7 +235,7 @@ static void change_of_an_entry_evicts_nothing(void)
     api_shut(c);
 }
 
-static void bound_of_1_keeps_the_last_entry(void)
+T_CASE(bound_of_1_keeps_the_last_entry)
 {
     cellar *c = api_open(1u << 20), *v = open_bound(c, "v", 1);
     for (unsigned i = 0; i < 500; i++) {
@@ -248,7 +248,7 @@ static void bound_of_1_keeps_the_last_entry(void)
     api_shut(c);
 }
 
-static void bound_changes_at_run_time(void)
+T_CASE(bound_changes_at_run_time)
 {
     cellar *c = api_open(16u << 20), *v = open_bound(c, "v", 100), *w = open_bound(c, "w", 0);
     int64_t now = 0;
@@ -286,7 +286,7 @@ static void bound_changes_at_run_time(void)
     api_shut(c);
 }
 
-static void first_bound_keeps_younger_entries(void)
+T_CASE(first_bound_keeps_younger_entries)
 {
     settings s = api_config(32u << 20);
     s.tuning.stripes = 4;
@@ -311,7 +311,7 @@ static void bound_again(const cellar_event *e, void *ctx)
     T_EQ_U64(entries(s->v), s->max);
 }
 
-static void bound_holds_when_a_call_returns_although_another_still_sets_it(void)
+T_CASE(bound_holds_when_a_call_returns_although_another_still_sets_it)
 {
     static const int64_t then[] = { 50, 20, 80 };
     for (unsigned i = 0; i < 3; i++) {
@@ -328,7 +328,7 @@ static void bound_holds_when_a_call_returns_although_another_still_sets_it(void)
     }
 }
 
-static void options_at_open_set_the_bound(void)
+T_CASE(options_at_open_set_the_bound)
 {
     settings s = api_config(8u << 20);
     cellar_namespace_config root = cellar_namespace_config_default();
@@ -354,7 +354,7 @@ static void options_at_open_set_the_bound(void)
     api_shut(c);
 }
 
-static void pinned_entry_leaves_and_stays_readable(void)
+T_CASE(pinned_entry_leaves_and_stays_readable)
 {
     cellar *c = api_open(8u << 20), *v = open_bound(c, "v", 2);
     cellar_pinned pin[2];
@@ -373,7 +373,7 @@ static void pinned_entry_leaves_and_stays_readable(void)
     api_shut(c);
 }
 
-static void cleared_and_dropped_namespaces_start_from_0(void)
+T_CASE(cleared_and_dropped_namespaces_start_from_0)
 {
     cellar *c = api_open(8u << 20), *v = open_bound(c, "v", 50), *w;
     uint32_t version;
@@ -404,7 +404,7 @@ static void cleared_and_dropped_namespaces_start_from_0(void)
     api_shut(c);
 }
 
-static void expired_entries_count_until_they_are_reclaimed(void)
+T_CASE(expired_entries_count_until_they_are_reclaimed)
 {
     cellar *c = api_open(8u << 20), *v = open_bound(c, "v", 4);
     cellar_set_opts o = cellar_set_opts_default();
@@ -438,7 +438,7 @@ static void hear(const cellar_event *e, void *ctx)
     (void)snprintf(h->last, sizeof h->last, "%.*s", (int)e->key_len, (const char *)e->key);
 }
 
-static void evictions_have_the_cause_evicted(void)
+T_CASE(evictions_have_the_cause_evicted)
 {
     cellar *c = api_open(8u << 20), *v = open_bound(c, "v", 2);
     heard h;
@@ -464,7 +464,7 @@ static void evictions_have_the_cause_evicted(void)
     api_shut(c);
 }
 
-static void evicted_entries_go_to_disk_and_come_back(void)
+T_CASE(evicted_entries_go_to_disk_and_come_back)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8], key[16];
     t_folder(folder);
@@ -505,7 +505,7 @@ static void evicted_entries_go_to_disk_and_come_back(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-static void bound_and_quota_of_the_root_hold_over_a_disk(void)
+T_CASE(bound_and_quota_of_the_root_hold_over_a_disk)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8], rules[T_FOLDER_MAX + 8], key[16];
     cellar_namespace_config root = cellar_namespace_config_default();
@@ -561,7 +561,7 @@ static void free_memory(void *p, size_t bytes, void *ctx)
     free(p);
 }
 
-static void refused_memory_is_a_code(void)
+T_CASE(refused_memory_is_a_code)
 {
     settings s = api_config(4u << 20);
     s.host.alloc = some_memory;
@@ -656,7 +656,7 @@ static void act(model *m, uint64_t *r)
     if (stored) { T_EQ_I64(cellar_contains(m->v, key, n), CELLAR_OK); }
 }
 
-static void random_mix_agrees_with_counts(void)
+T_CASE(random_mix_agrees_with_counts)
 {
     cellar *c = api_open(16u << 20);
     model m[NAMESPACES] = { { c, 0, 0 }, { open_bound(c, "a", 30), 30, 0 },
@@ -702,7 +702,7 @@ static void *run_mix(void *arg)
     return NULL;
 }
 
-static void threads_never_pass_the_bound(void)
+T_CASE(threads_never_pass_the_bound)
 {
     cellar *c = api_open(8u << 20);
     cellar *v[NAMESPACES] = { c, open_bound(c, "a", 20), open_bound(c, "b", 3) };
@@ -733,7 +733,7 @@ static void *fill(void *arg)
     return NULL;
 }
 
-static void threads_that_fit_evict_nothing(void)
+T_CASE(threads_that_fit_evict_nothing)
 {
     for (unsigned round = 0; round < 20; round++) {
         cellar *c = api_open(8u << 20), *v = open_bound(c, "v", 400);
@@ -752,7 +752,7 @@ static void threads_that_fit_evict_nothing(void)
 }
 
 /* A set of 1 MiB into new pages faults in 256 of them. The entry that makes room leaves its own. */
-static void long_value_takes_the_pages_of_the_evicted_one(void)
+T_CASE(long_value_takes_the_pages_of_the_evicted_one)
 {
     enum { BYTES = 1 << 20, SETS = 100 };
     cellar *c = api_open(64u << 20), *v = open_bound(c, "bound", 2);
@@ -772,16 +772,4 @@ static void long_value_takes_the_pages_of_the_evicted_one(void)
     api_shut(c);
 }
 
-T_MAIN("api_max_entries", T_CASE(long_value_takes_the_pages_of_the_evicted_one), T_CASE(each_way_to_store_keeps_the_bound),
-       T_CASE(old_unused_entries_leave_first), T_CASE(set_over_an_entry_is_a_use),
-       T_CASE(change_of_an_entry_evicts_nothing),
-       T_CASE(bound_of_1_keeps_the_last_entry), T_CASE(bound_changes_at_run_time),
-       T_CASE(first_bound_keeps_younger_entries), T_CASE(options_at_open_set_the_bound),
-       T_CASE(bound_holds_when_a_call_returns_although_another_still_sets_it),
-       T_CASE(pinned_entry_leaves_and_stays_readable),
-       T_CASE(cleared_and_dropped_namespaces_start_from_0),
-       T_CASE(expired_entries_count_until_they_are_reclaimed),
-       T_CASE(evictions_have_the_cause_evicted), T_CASE(evicted_entries_go_to_disk_and_come_back),
-       T_CASE(bound_and_quota_of_the_root_hold_over_a_disk), T_CASE(refused_memory_is_a_code),
-       T_CASE(random_mix_agrees_with_counts), T_CASE(threads_never_pass_the_bound),
-       T_CASE(threads_that_fit_evict_nothing))
+T_MAIN("api_max_entries")

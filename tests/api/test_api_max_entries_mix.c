@@ -200,8 +200,7 @@ static void run_threads(bool heard)
     api_shut(m.root);
 }
 
-static void all_changes_at_once_keep_the_bounds(void) { run_threads(false); }
-static void all_changes_at_once_with_a_listener_keep_the_bounds(void) { run_threads(true); }
+T_CASE(all_changes_at_once_keep_the_bounds) { run_threads(false); }
+T_CASE(all_changes_at_once_with_a_listener_keep_the_bounds) { run_threads(true); }
 
-T_MAIN("api_max_entries_mix", T_CASE(all_changes_at_once_keep_the_bounds),
-       T_CASE(all_changes_at_once_with_a_listener_keep_the_bounds))
+T_MAIN("api_max_entries_mix")

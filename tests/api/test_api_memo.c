@@ -53,7 +53,7 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static void memo_keys_of_different_arguments_differ(void)
+T_CASE(memo_keys_of_different_arguments_differ)
 {
     static const char *const names[] = { "f", "ff", "g", "f1" };
     const uint64_t wanted = t_env_u64("MEMO_TUPLES", t_share(2000000));
@@ -102,7 +102,7 @@ static bool agree(cellar_arg a, cellar_arg b)
 
 typedef enum colour { RED, GREEN = 5 } colour;
 
-static void memo_argument_types_match_as_documented(void)
+T_CASE(memo_argument_types_match_as_documented)
 {
     const char text[] = "abc";
     char writable[] = "abc";
@@ -129,7 +129,7 @@ static void memo_argument_types_match_as_documented(void)
 }
 
 /* The bytes are a format that outlives the process. */
-static void memo_key_format_is_unchanged(void)
+T_CASE(memo_key_format_is_unchanged)
 {
     const cellar_arg a[] = { CELLAR_ARG(-2), CELLAR_ARG(UINT64_MAX), CELLAR_ARG(1.0f),
                              CELLAR_ARG(1.0), cellar_arg_text("hi"), cellar_arg_text(NULL) };
@@ -174,7 +174,7 @@ static void memo_key_format_is_unchanged(void)
     }
 }
 
-static void bad_input_of_memo_keys(void)
+T_CASE(bad_input_of_memo_keys)
 {
     static char long_text[CELLAR_KEY_MAX + 2];
     cellar_arg a[17];
@@ -221,6 +221,4 @@ static void bad_input_of_memo_keys(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_memo", T_CASE(memo_keys_of_different_arguments_differ),
-       T_CASE(memo_argument_types_match_as_documented), T_CASE(memo_key_format_is_unchanged),
-       T_CASE(bad_input_of_memo_keys))
+T_MAIN("api_memo")

@@ -29,7 +29,7 @@ static cellar_err put(cellar *c, const char *key, const char *value)
     return cellar_set(c, key, strlen(key), value, strlen(value), NULL);
 }
 
-static void closed_and_reopened_namespace_keeps_entries(void)
+T_CASE(closed_and_reopened_namespace_keeps_entries)
 {
     cellar *c = open_bytes(4u << 20);
     cellar *a = namespace(c, "a"), *again = namespace(c, "a");
@@ -51,7 +51,7 @@ static void closed_and_reopened_namespace_keeps_entries(void)
     api_shut(c);
 }
 
-static void dropped_namespace_is_empty_and_closed(void)
+T_CASE(dropped_namespace_is_empty_and_closed)
 {
     cellar *c = open_bytes(4u << 20);
     cellar *a = namespace(c, "a"), *b = namespace(c, "b");
@@ -90,7 +90,7 @@ static bool note_name(const char *name, const cellar_stats *st, void *ctx)
     return --seen->most != 0;
 }
 
-static void list_has_each_namespace_but_hidden_ones(void)
+T_CASE(list_has_each_namespace_but_hidden_ones)
 {
     cellar *c = open_bytes(4u << 20), *hidden = NULL;
     cellar *a = namespace(c, "a"), *b = namespace(c, "b"), *d = namespace(c, "d");
@@ -116,7 +116,7 @@ static void list_has_each_namespace_but_hidden_ones(void)
     api_shut(c);
 }
 
-static void namespace_names_are_bytes(void)
+T_CASE(namespace_names_are_bytes)
 {
     cellar *c = open_bytes(4u << 20), *v[4];
     char longest[CELLAR_NAME_MAX + 1];
@@ -135,7 +135,7 @@ static void namespace_names_are_bytes(void)
     api_shut(c);
 }
 
-static void namespaces_over_limit_are_refused(void)
+T_CASE(namespaces_over_limit_are_refused)
 {
     settings cfg = settings_default();
     cellar *c, *v[200], *more;
@@ -167,7 +167,7 @@ static void namespaces_over_limit_are_refused(void)
     api_shut(c);
 }
 
-static void opened_and_dropped_namespaces_leave_no_memory(void)
+T_CASE(opened_and_dropped_namespaces_leave_no_memory)
 {
     cellar *c = open_bytes(2u << 20);
     cellar_stats st = cellar_stats_default();
@@ -191,7 +191,7 @@ static void opened_and_dropped_namespaces_leave_no_memory(void)
     api_shut(c);
 }
 
-static void namespace_options_and_ttl_classes_apply(void)
+T_CASE(namespace_options_and_ttl_classes_apply)
 {
     cellar *c = open_bytes(4u << 20), *v, *same;
     const cellar_ttl_class three[3] = { { "processing", 300000 }, { "success", 3600000 },
@@ -288,7 +288,7 @@ static uint64_t clear_ns(cellar *v, uint32_t n, cellar *beside, uint32_t m, int 
 }
 
 /* CLEAR_ENTRIES=10000000: so many entries (slow_api_clear.sh). */
-static void clear_is_o1_and_frees_memory(void)
+T_CASE(clear_is_o1_and_frees_memory)
 {
     const uint32_t most = (uint32_t)t_env_u64("CLEAR_ENTRIES", CLEAR_ENTRIES);
     const int rounds = most > CLEAR_ENTRIES ? 3 : 9;
@@ -324,7 +324,7 @@ static void clear_is_o1_and_frees_memory(void)
     api_shut(c);
 }
 
-static void version_increment_counts_up(void)
+T_CASE(version_increment_counts_up)
 {
     cellar *c = open_bytes(2u << 20), *v = namespace(c, "v");
     uint32_t version = 0;
@@ -355,7 +355,7 @@ static cellar *namespace_at(cellar *c, uint32_t version)
     return v;
 }
 
-static void version_at_open_begins_keeps_or_changes(void)
+T_CASE(version_at_open_begins_keeps_or_changes)
 {
     cellar *c = open_bytes(2u << 20), *v = namespace_at(c, 7), *again;
     cellar_stats st = cellar_stats_default();
@@ -386,7 +386,7 @@ static void version_at_open_begins_keeps_or_changes(void)
     api_shut(c);
 }
 
-static void many_stores_are_independent(void)
+T_CASE(many_stores_are_independent)
 {
     enum { STORES = 60 };
     cellar *c[STORES];
@@ -403,7 +403,7 @@ static void many_stores_are_independent(void)
     }
 }
 
-static void root_has_options_and_name(void)
+T_CASE(root_has_options_and_name)
 {
     settings cfg = settings_default();
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -438,11 +438,4 @@ static void root_has_options_and_name(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_namespaces", T_CASE(list_has_each_namespace_but_hidden_ones),
-       T_CASE(closed_and_reopened_namespace_keeps_entries),
-       T_CASE(dropped_namespace_is_empty_and_closed), T_CASE(namespace_names_are_bytes),
-       T_CASE(namespaces_over_limit_are_refused),
-       T_CASE(opened_and_dropped_namespaces_leave_no_memory),
-       T_CASE(namespace_options_and_ttl_classes_apply), T_CASE(clear_is_o1_and_frees_memory),
-       T_CASE(version_increment_counts_up), T_CASE(version_at_open_begins_keeps_or_changes),
-       T_CASE(many_stores_are_independent), T_CASE(root_has_options_and_name))
+T_MAIN("api_namespaces")

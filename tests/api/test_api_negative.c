@@ -98,7 +98,7 @@ static void flooded(uint32_t rule, uint64_t max_entries)
     kit_close(c);
 }
 
-static void negative_entries_hold_at_most_an_eighth(void)
+T_CASE(negative_entries_hold_at_most_an_eighth)
 {
     for (size_t i = 0; i < RULES; i++) {
         flooded(rules[i], 0);
@@ -108,7 +108,7 @@ static void negative_entries_hold_at_most_an_eighth(void)
 
 /* Negative entries with long keys among thousands of very small values: a new negative entry that
  * finds no negative victim is not stored. The value that it replaces is not served either. */
-static void negative_entry_without_victim_is_not_stored(void)
+T_CASE(negative_entry_without_victim_is_not_stored)
 {
     cellar *c = open_store(CELLAR_EVICT_ADAPTIVE, 0);
     cellar_set_opts none = cellar_set_opts_default();
@@ -150,7 +150,7 @@ static void negative_entry_without_victim_is_not_stored(void)
 }
 
 /* An entry changes between negative, remembered error and value; the audit counts. */
-static void entry_changes_between_value_and_negative(void)
+T_CASE(entry_changes_between_value_and_negative)
 {
     cellar *c = open_store(CELLAR_EVICT_ADAPTIVE, 0);
     char key[24], text[64];
@@ -182,6 +182,4 @@ static void entry_changes_between_value_and_negative(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_negative", T_CASE(entry_changes_between_value_and_negative),
-       T_CASE(negative_entries_hold_at_most_an_eighth),
-       T_CASE(negative_entry_without_victim_is_not_stored))
+T_MAIN("api_negative")

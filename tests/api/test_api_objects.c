@@ -128,7 +128,7 @@ static void tick(cellar *c)
 
 static uint64_t count(cellar_cause why) { return atomic_load(&causes[why]); }
 
-static void each_end_of_an_entry_frees_its_object_once(void)
+T_CASE(each_end_of_an_entry_frees_its_object_once)
 {
     cellar *ns, *c = begin(4u << 20, &ns);
     cellar_held h[9];
@@ -194,7 +194,7 @@ static void each_end_of_an_entry_frees_its_object_once(void)
 
 /* The second open of a namespace: the objects must be those of the first one, and options that say
  * nothing else keep the others. */
-static void second_open_names_the_same_objects(void)
+T_CASE(second_open_names_the_same_objects)
 {
     cellar *ns, *again, *bytes, *c = begin(4u << 20, &ns);
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -224,7 +224,7 @@ static void second_open_names_the_same_objects(void)
     end(c, ns);
 }
 
-static void held_object_outlives_its_store(void)
+T_CASE(held_object_outlives_its_store)
 {
     cellar *ns, *c = begin(4u << 20, &ns);
     cellar_held h, copy;
@@ -246,7 +246,7 @@ static void held_object_outlives_its_store(void)
     T_EQ_U64(count(CELLAR_CAUSE_CLOSED), 2);
 }
 
-static void charge_counts_and_held_objects_leave_no_room(void)
+T_CASE(charge_counts_and_held_objects_leave_no_room)
 {
     enum { MOST = 64 };
     cellar *ns, *c = begin(1u << 20, &ns);
@@ -278,7 +278,7 @@ static void charge_counts_and_held_objects_leave_no_room(void)
     end(c, ns);
 }
 
-static void lowered_budget_is_busy_while_objects_are_held(void)
+T_CASE(lowered_budget_is_busy_while_objects_are_held)
 {
     cellar *ns, *c = begin(4u << 20, &ns);
     cellar_held h[20];
@@ -312,7 +312,7 @@ static bool see(const cellar_scan_entry *e, void *ctx)
     return true;
 }
 
-static void scans_listeners_and_patterns_know_objects(void)
+T_CASE(scans_listeners_and_patterns_know_objects)
 {
     cellar *ns, *c = begin(4u << 20, &ns);
     uint64_t id, cursor = 0, deleted = 0;
@@ -332,7 +332,7 @@ static void scans_listeners_and_patterns_know_objects(void)
     end(c, ns);
 }
 
-static void root_holds_objects_and_long_keys_do(void)
+T_CASE(root_holds_objects_and_long_keys_do)
 {
     static char key[60000];
     settings s = api_config(4u << 20);
@@ -359,7 +359,7 @@ static void root_holds_objects_and_long_keys_do(void)
     T_EQ_U64(atomic_load(&freed), atomic_load(&born));
 }
 
-static void calls_of_bytes_and_of_objects_refuse_each_other(void)
+T_CASE(calls_of_bytes_and_of_objects_refuse_each_other)
 {
     cellar *ns, *c = begin(4u << 20, &ns), *bad = NULL;
     cellar_held h;
@@ -440,7 +440,7 @@ static cellar_err load_huge(cellar_load *load, const void *key, size_t key_len, 
     return cellar_load_object(load, new_thing(3u << 20), 3u << 20);
 }
 
-static void loads_and_leases_hand_out_holds(void)
+T_CASE(loads_and_leases_hand_out_holds)
 {
     cellar *ns, *c = begin(4u << 20, &ns);
     cellar_held h, other;
@@ -535,7 +535,7 @@ static cellar_err load_too_big(cellar_load *load, const void *key, size_t key_le
     return cellar_load_object(load, ctx, 3u << 20);
 }
 
-static void free_fn_of_a_refused_object_runs_alone(void)
+T_CASE(free_fn_of_a_refused_object_runs_alone)
 {
     cellar_namespace_config o = cellar_namespace_config_default();
     cellar_object_config oc = cellar_object_config_default();
@@ -559,7 +559,7 @@ static void free_fn_of_a_refused_object_runs_alone(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void free_fn_inside_free_fn_waits(void)
+T_CASE(free_fn_inside_free_fn_waits)
 {
     cellar *ns, *c = begin(4u << 20, &ns);
     T_EQ_I64(put(ns, "nested", 1), CELLAR_OK);
@@ -597,7 +597,7 @@ static void release_a_copy(unsigned form)
     _exit(st.release_errors == 1 ? 0 : 8); /* not in a debug build */
 }
 
-static void second_release_of_a_hold_aborts_or_is_counted(void)
+T_CASE(second_release_of_a_hold_aborts_or_is_counted)
 {
     for (unsigned form = 0; form < 3; form++) {
         int status = 0;
@@ -672,7 +672,7 @@ static void *worker(void *arg)
     return NULL;
 }
 
-static void objects_are_freed_once_beside_threads(void)
+T_CASE(objects_are_freed_once_beside_threads)
 {
     pthread_t thread[4];
     cellar *c = begin(1u << 20, &shared);
@@ -688,15 +688,4 @@ static void objects_are_freed_once_beside_threads(void)
     T_CHECK(atomic_load(&uses) > 1000);
 }
 
-T_MAIN("api_objects", T_CASE(each_end_of_an_entry_frees_its_object_once),
-       T_CASE(second_open_names_the_same_objects),
-       T_CASE(held_object_outlives_its_store),
-       T_CASE(charge_counts_and_held_objects_leave_no_room),
-       T_CASE(lowered_budget_is_busy_while_objects_are_held),
-       T_CASE(scans_listeners_and_patterns_know_objects),
-       T_CASE(root_holds_objects_and_long_keys_do),
-       T_CASE(calls_of_bytes_and_of_objects_refuse_each_other),
-       T_CASE(loads_and_leases_hand_out_holds), T_CASE(free_fn_inside_free_fn_waits),
-       T_CASE(free_fn_of_a_refused_object_runs_alone),
-       T_CASE(second_release_of_a_hold_aborts_or_is_counted),
-       T_CASE(objects_are_freed_once_beside_threads))
+T_MAIN("api_objects")

@@ -41,7 +41,7 @@ static uint64_t payload(size_t len)
     return held;
 }
 
-static void payload_is_60_percent_for_any_value_size(void)
+T_CASE(payload_is_60_percent_for_any_value_size)
 {
     static const size_t edges[] = {2032, 2040, 4064, 4072, 4080, 5430, 5440, 5450, 8160, 8170, 8192,
                                    8193, 8200, 12280, 16384, 32768, 65536};
@@ -115,7 +115,7 @@ static uint64_t payload_after(uint64_t budget, size_t from, size_t to, unsigned 
 
 /* Memory of removed values is available immediately for values of any other size, whichever way
  * they went. */
-static void payload_is_60_percent_after_values_of_another_size(void)
+T_ALONE(payload_is_60_percent_after_values_of_another_size)
 {
     static const struct { uint64_t budget; size_t small, big; } stores[] = {
         {1u << 20, 100, 10000}, {1u << 20, 1000, 10000}, {1u << 20, 1000, 100000},
@@ -140,7 +140,7 @@ static void payload_is_60_percent_after_values_of_another_size(void)
 
 /* Such values fill a short segment badly. As blocks they share pages, and find the places that
  * evictions leave. */
-static void values_of_some_KiB_fill_small_stores(void)
+T_CASE(values_of_some_KiB_fill_small_stores)
 {
     static const struct { uint64_t budget; size_t len; } rows[] = {
         {4u << 20, 2740}, {4u << 20, 3400}, {4u << 20, 4096}, {16u << 20, 4096},
@@ -198,13 +198,10 @@ static void sizes_one_after_another(cellar_eviction eviction, unsigned least_par
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void payload_is_60_percent_after_any_earlier_values(void)
+T_ALONE(payload_is_60_percent_after_any_earlier_values)
 {
     sizes_one_after_another(CELLAR_EVICT_FIFO, 3);
     sizes_one_after_another(CELLAR_EVICT_DEFAULT, 10);
 }
 
-T_MAIN("api_payload", T_CASE(payload_is_60_percent_for_any_value_size),
-       T_ALONE(payload_is_60_percent_after_values_of_another_size),
-       T_CASE(values_of_some_KiB_fill_small_stores),
-       T_ALONE(payload_is_60_percent_after_any_earlier_values))
+T_MAIN("api_payload")

@@ -26,7 +26,7 @@ static cellar *space(cellar *root, const char *name)
 /* D28, S4:234: the fill after a miss passes no TTL, so each entry gets the default of two hours and
  * not the time of its row.
  * Sequence: a miss, then a set without TTL, for each example key of the table. */
-static void seed_filled_entry_has_its_rows_ttl(void)
+T_CASE(seed_filled_entry_has_its_rows_ttl)
 {
     settings cfg = api_config(4 << 20);
     rules_of_file(&cfg.config, "tests/data/s4.policy");
@@ -56,7 +56,7 @@ static void seed_filled_entry_has_its_rows_ttl(void)
     rules_drop(&cfg.config);
 }
 
-static void namespace_that_opens_later_gets_its_section(void)
+T_CASE(namespace_that_opens_later_gets_its_section)
 {
     cellar *root = api_open(4 << 20);
     T_EQ_I64(rules(root, "[late]\nset default_ttl=5s\n[other]\nset default_ttl=6s\n[*]\nset default_ttl=7s\n",
@@ -96,7 +96,7 @@ static cellar_err write_source(const void *key, size_t key_len, const void *valu
     return CELLAR_OK;
 }
 
-static void each_writing_call_obeys_the_rules(void)
+T_CASE(each_writing_call_obeys_the_rules)
 {
     cellar *c = api_open(4 << 20);
     unsigned written = 0;
@@ -167,7 +167,7 @@ static cellar_err load_key(cellar *c, const char *key, const cellar_load_opts *o
     return err;
 }
 
-static void loads_leases_and_warm_obey_the_rules(void)
+T_CASE(loads_leases_and_warm_obey_the_rules)
 {
     settings cfg = api_config(4 << 20);
     cfg.tuning.jitter_pct = CELLAR_OFF;
@@ -224,7 +224,7 @@ static void loads_leases_and_warm_obey_the_rules(void)
     api_shut(c);
 }
 
-static void denied_set_removes_the_old_value_unless_it_is_kept(void)
+T_CASE(denied_set_removes_the_old_value_unless_it_is_kept)
 {
     static const uint32_t keeps[] = { CELLAR_KEEP_OLD_VALUE, CELLAR_ONLY_IF_ABSENT,
                                       CELLAR_ONLY_IF_PRESENT };
@@ -254,7 +254,7 @@ static cellar_err load_rows(cellar_load *ld, const cellar_bytes *keys, size_t co
     return CELLAR_OK;
 }
 
-static void class_of_a_rule_holds_for_each_call_that_stores(void)
+T_CASE(class_of_a_rule_holds_for_each_call_that_stores)
 {
     static const char *const keys[] = { "c:set", "c:str", "c:many", "c:update", "c:n", "c:through",
                                         "c:load", "c:bulk", "c:lease", "c:warm" };
@@ -372,7 +372,7 @@ static void later(cellar *c, int64_t ms)
     while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}
 }
 
-static void load_refreshes_at_the_age_of_its_rule(void)
+T_CASE(load_refreshes_at_the_age_of_its_rule)
 {
     cellar *c = refreshing("[*]\nkey r:{x} ttl=10s refresh=4s\n");
     T_EQ_I64(api_put(c, "r:1", "old", NULL), CELLAR_OK);
@@ -402,7 +402,7 @@ static void load_refreshes_at_the_age_of_its_rule(void)
     api_shut(c);
 }
 
-static void each_writing_call_stores_the_refresh_time(void)
+T_CASE(each_writing_call_stores_the_refresh_time)
 {
     static const char *const keys[] = { "r:set", "r:many", "r:update", "r:through", "r:lease",
                                         "r:load", "r:bulk" };
@@ -435,7 +435,7 @@ static void each_writing_call_stores_the_refresh_time(void)
     api_shut(c);
 }
 
-static void failed_refresh_pauses_and_unmodified_value_gets_a_new_time(void)
+T_CASE(failed_refresh_pauses_and_unmodified_value_gets_a_new_time)
 {
     cellar *c = refreshing("[*]\nkey r:{x} ttl=100s refresh=4s\n");
     cellar_load_opts o = cellar_load_opts_default();
@@ -466,7 +466,7 @@ static void failed_refresh_pauses_and_unmodified_value_gets_a_new_time(void)
     api_shut(c);
 }
 
-static void refresh_time_of_a_rule_delays_no_other_refresh(void)
+T_CASE(refresh_time_of_a_rule_delays_no_other_refresh)
 {
     cellar *c = refreshing("[*]\nkey r:{x} ttl=10s refresh=4s stale=5s tags=t\n"
                            "key end:{x} ttl=4s refresh=4s\n");
@@ -494,7 +494,7 @@ static void refresh_time_of_a_rule_delays_no_other_refresh(void)
     api_shut(c);
 }
 
-static void due_value_is_refreshed_by_leases_bulk_loads_and_pins(void)
+T_CASE(due_value_is_refreshed_by_leases_bulk_loads_and_pins)
 {
     cellar *c = refreshing("[*]\nkey r:{x} ttl=10s refresh=4s\n");
     static const char *const keys[] = { "r:1", "r:2", "r:3" };
@@ -555,7 +555,7 @@ static cellar *open_heard(void)
     return api_open_with(&cfg);
 }
 
-static void quota_of_a_section_is_applied_at_open_and_at_reload(void)
+T_CASE(quota_of_a_section_is_applied_at_open_and_at_reload)
 {
     cellar *root = open_heard(), *own = NULL;
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -610,7 +610,7 @@ static void quota_of_a_section_is_applied_at_open_and_at_reload(void)
     api_shut(root);
 }
 
-static void quota_of_the_root_is_applied_at_open(void)
+T_CASE(quota_of_the_root_is_applied_at_open)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 16];
     settings cfg = api_config(4 << 20);
@@ -639,7 +639,7 @@ static void quota_of_the_root_is_applied_at_open(void)
 
 /* ---- precedence ---- */
 
-static void call_wins_over_rule_over_set_over_namespace(void)
+T_CASE(call_wins_over_rule_over_set_over_namespace)
 {
     cellar *root = api_open(4 << 20), *c = NULL;
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -663,7 +663,7 @@ static void call_wins_over_rule_over_set_over_namespace(void)
     api_shut(root);
 }
 
-static void maximum_age_of_call_and_rule_wins_over_the_namespace(void)
+T_CASE(maximum_age_of_call_and_rule_wins_over_the_namespace)
 {
     cellar *root = api_open(4 << 20), *c = NULL;
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -699,7 +699,7 @@ static void maximum_age_of_call_and_rule_wins_over_the_namespace(void)
     api_shut(root);
 }
 
-static void first_rule_of_the_file_wins_across_sections(void)
+T_CASE(first_rule_of_the_file_wins_across_sections)
 {
     cellar *root = api_open(4 << 20), *c = space(root, "a");
     T_EQ_I64(rules(root, "[*]\nglob x:* ttl=1s\n[a]\nkey x:{n} ttl=2s\nkey y:{n} ttl=3s\n"
@@ -728,7 +728,7 @@ static void check_spread(cellar *c, char letter, int64_t from_ms, int64_t to_ms)
             most <= to_ms);
 }
 
-static void options_of_a_rule_reach_the_entry(void)
+T_CASE(options_of_a_rule_reach_the_entry)
 {
     cellar *c = NULL, *root = api_open(4 << 20);
     const cellar_ttl_class classes[2] = { { "hot", 5 * S }, { "cold", 50 * S } };
@@ -792,7 +792,7 @@ static void options_of_a_rule_reach_the_entry(void)
     api_shut(root);
 }
 
-static void at_ends_entries_at_the_next_such_moment(void)
+T_CASE(at_ends_entries_at_the_next_such_moment)
 {
     cellar *c = api_open(4 << 20);
     T_EQ_I64(rules(c, "[*]\nkey a:{n} at=00:00@+00:00\nkey b:{n} at=12:00@+00:00\n"
@@ -830,7 +830,7 @@ static void *writer(void *arg)
     return NULL;
 }
 
-static void reload_under_load_uses_the_old_or_the_new_rules(void)
+T_CASE(reload_under_load_uses_the_old_or_the_new_rules)
 {
     static const char *const text[3] = {
         "[*]\nkey k:{n}:{t} ttl=1s tags=one\ndeny *token*\n",
@@ -863,20 +863,4 @@ static void reload_under_load_uses_the_old_or_the_new_rules(void)
     api_shut(root);
 }
 
-T_MAIN("api_policy", T_CASE(seed_filled_entry_has_its_rows_ttl),
-       T_CASE(namespace_that_opens_later_gets_its_section),
-       T_CASE(each_writing_call_obeys_the_rules), T_CASE(loads_leases_and_warm_obey_the_rules),
-       T_CASE(denied_set_removes_the_old_value_unless_it_is_kept),
-       T_CASE(class_of_a_rule_holds_for_each_call_that_stores),
-       T_CASE(load_refreshes_at_the_age_of_its_rule),
-       T_CASE(each_writing_call_stores_the_refresh_time),
-       T_CASE(failed_refresh_pauses_and_unmodified_value_gets_a_new_time),
-       T_CASE(refresh_time_of_a_rule_delays_no_other_refresh),
-       T_CASE(due_value_is_refreshed_by_leases_bulk_loads_and_pins),
-       T_CASE(quota_of_a_section_is_applied_at_open_and_at_reload),
-       T_CASE(quota_of_the_root_is_applied_at_open),
-       T_CASE(call_wins_over_rule_over_set_over_namespace),
-       T_CASE(maximum_age_of_call_and_rule_wins_over_the_namespace),
-       T_CASE(first_rule_of_the_file_wins_across_sections),
-       T_CASE(options_of_a_rule_reach_the_entry), T_CASE(at_ends_entries_at_the_next_such_moment),
-       T_CASE(reload_under_load_uses_the_old_or_the_new_rules))
+T_MAIN("api_policy")

@@ -12,7 +12,7 @@
 
 /* ---- patterns ---- */
 
-static void placeholders_take_one_or_more_bytes_without_separator(void)
+T_CASE(placeholders_take_one_or_more_bytes_without_separator)
 {
     cellar *c = api_open(4 << 20);
     T_EQ_I64(rules(c, "[*]\nkey a:{x}-{y}.json ttl=1s\nkey {x} ttl=2s\nkey {x}:end ttl=3s\n"
@@ -47,7 +47,7 @@ static void placeholders_take_one_or_more_bytes_without_separator(void)
 }
 
 /* Compare the index with a plain search in file order, which the keys of one rule each allow. */
-static void fifty_rules_and_more_find_the_same_rule(void)
+T_CASE(fifty_rules_and_more_find_the_same_rule)
 {
     static char text[200000];
     size_t used = (size_t)snprintf(text, sizeof text, "[*]\n");
@@ -65,7 +65,7 @@ static void fifty_rules_and_more_find_the_same_rule(void)
     api_shut(c);
 }
 
-static void deny_ignores_case_in_keys_of_any_length(void)
+T_CASE(deny_ignores_case_in_keys_of_any_length)
 {
     static char key[70000];
     cellar *c = api_open(4 << 20);
@@ -87,7 +87,7 @@ static void deny_ignores_case_in_keys_of_any_length(void)
 }
 
 /* Only A to Z have another case; each byte stands in a word of 8 bytes and behind it. */
-static void deny_folds_no_byte_but_ascii_capitals(void)
+T_CASE(deny_folds_no_byte_but_ascii_capitals)
 {
     cellar *c = api_open(4 << 20);
     for (unsigned byte = 1; byte < 256; byte++) {
@@ -106,7 +106,7 @@ static void deny_folds_no_byte_but_ascii_capitals(void)
     api_shut(c);
 }
 
-static void globs_match_whatever_their_end_is(void)
+T_CASE(globs_match_whatever_their_end_is)
 {
     cellar *c = api_open(4 << 20);
     T_EQ_I64(rules(c, "[*]\nglob *:end ttl=1s\nglob *:verylongend ttl=2s\nglob [*z ttl=3s\n"
@@ -135,7 +135,7 @@ typedef struct bad {
     const char *text, *note; /* the note behind "policy:" */
 } bad;
 
-static void errors_have_line_and_column(void)
+T_CASE(errors_have_line_and_column)
 {
     static const bad list[] = {
         { "key a ttl=1s\n", "1:1: error: write [name] or [*] before the first rule" },
@@ -223,7 +223,7 @@ static void errors_have_line_and_column(void)
     api_shut(c);
 }
 
-static void all_errors_are_reported_up_to_a_hundred(void)
+T_CASE(all_errors_are_reported_up_to_a_hundred)
 {
     static char text[8000];
     cellar *c = api_open(4 << 20);
@@ -240,7 +240,7 @@ static void all_errors_are_reported_up_to_a_hundred(void)
     api_shut(c);
 }
 
-static void bom_carriage_returns_and_comments_are_skipped(void)
+T_CASE(bom_carriage_returns_and_comments_are_skipped)
 {
     cellar *c = api_open(4 << 20);
     T_EQ_I64(rules(c, "\xef\xbb\xbf# first\r\n\r\n[*] # all\r\nkey a#b ttl=1s # text\r\n"
@@ -263,7 +263,7 @@ static unsigned long reloads(cellar *c, const char *result)
     return at != NULL ? strtoul(at + strlen(name), NULL, 10) : 999;
 }
 
-static void metric_counts_files_that_the_reader_refuses(void)
+T_CASE(metric_counts_files_that_the_reader_refuses)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 16];
     cellar *c = api_open(4 << 20), *v = NULL;
@@ -288,7 +288,7 @@ static void metric_counts_files_that_the_reader_refuses(void)
     t_wipe(folder);
 }
 
-static void limits_of_a_file_hold(void)
+T_CASE(limits_of_a_file_hold)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 16];
     cellar *c = api_open(32 << 20);
@@ -344,7 +344,7 @@ static void limits_of_a_file_hold(void)
     t_wipe(folder);
 }
 
-static void file_cut_at_every_byte_is_read_or_refused(void)
+T_CASE(file_cut_at_every_byte_is_read_or_refused)
 {
     static char text[4096];
     FILE *f = fopen("tests/data/s4.policy", "r");
@@ -378,7 +378,7 @@ static cellar_policy_rule key_rule(const char *pattern, int64_t ttl_ms)
     return r;
 }
 
-static void structs_say_what_a_file_says(void)
+T_CASE(structs_say_what_a_file_says)
 {
     cellar *root = api_open(4 << 20), *c = NULL;
     const cellar_ttl_class classes[1] = { { "cold", 50 * S } };
@@ -469,7 +469,7 @@ static const char *last(cellar *c)
     return e.text;
 }
 
-static void errors_of_structs_name_the_index(void)
+T_CASE(errors_of_structs_name_the_index)
 {
     static cellar_policy_rule many[4097];
     cellar *c = api_open(16 << 20);
@@ -526,7 +526,7 @@ static void errors_of_structs_name_the_index(void)
 }
 
 /* The first call of the program finds the rules; an error in them refuses the open. */
-static void rules_of_the_config_hold_before_the_first_call(void)
+T_CASE(rules_of_the_config_hold_before_the_first_call)
 {
     char pattern[8] = "k:{x}";
     cellar_policy_rule r[2] = { key_rule(pattern, 3 * S), key_rule("*token*", 0) };
@@ -551,7 +551,7 @@ static void rules_of_the_config_hold_before_the_first_call(void)
 }
 
 /* A text becomes the structs that its words name, with the lines of the text. */
-static void text_becomes_structs(void)
+T_CASE(text_becomes_structs)
 {
     static const char text[] = "[a]\nset quota_max=7% default_ttl=2h\n\nkey x:{y} ttl=1h30m jitter=0%"
                                " at=00:00@UTC\n[*]\nno_l2 *secret*\n";
@@ -594,7 +594,7 @@ static cellar_err use_opts(void *p)
     return err;
 }
 
-static void options_of_every_struct_size_work(void)
+T_CASE(options_of_every_struct_size_work)
 {
     CHECK_IN(cellar_policy_opts, cellar_policy_opts_default(), use_opts);
 }
@@ -618,7 +618,7 @@ static cellar_err lint(const cellar_policy_space *spaces, uint32_t count, const 
     return err;
 }
 
-static void linter_has_a_finding_for_each_mistake(void)
+T_CASE(linter_has_a_finding_for_each_mistake)
 {
     static const bad list[] = {
         { "[*]\nkey a ttl=1h refresh=40m loader=x\n", "2:1: warning: ttl is less than twice" },
@@ -678,7 +678,7 @@ static cellar_err no_load(cellar_load *ld, const void *key, size_t len, void *ct
     return cellar_load_absent(ld);
 }
 
-static void linter_compares_with_namespaces(void)
+T_CASE(linter_compares_with_namespaces)
 {
     const cellar_ttl_class classes[2] = { { "hot", 5 * S }, { "cold", 50 * S } };
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -703,15 +703,4 @@ static void linter_compares_with_namespaces(void)
     T_EQ_U64(n.count, 0);
 }
 
-T_MAIN("api_policy_text", T_CASE(placeholders_take_one_or_more_bytes_without_separator),
-       T_CASE(fifty_rules_and_more_find_the_same_rule),
-       T_CASE(deny_ignores_case_in_keys_of_any_length),
-       T_CASE(deny_folds_no_byte_but_ascii_capitals), T_CASE(globs_match_whatever_their_end_is),
-       T_CASE(errors_have_line_and_column), T_CASE(all_errors_are_reported_up_to_a_hundred),
-       T_CASE(bom_carriage_returns_and_comments_are_skipped), T_CASE(limits_of_a_file_hold),
-       T_CASE(metric_counts_files_that_the_reader_refuses),
-       T_CASE(file_cut_at_every_byte_is_read_or_refused), T_CASE(structs_say_what_a_file_says),
-       T_CASE(errors_of_structs_name_the_index),
-       T_CASE(rules_of_the_config_hold_before_the_first_call), T_CASE(text_becomes_structs),
-       T_CASE(options_of_every_struct_size_work),
-       T_CASE(linter_has_a_finding_for_each_mistake), T_CASE(linter_compares_with_namespaces))
+T_MAIN("api_policy_text")

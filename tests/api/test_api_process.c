@@ -45,7 +45,7 @@ __attribute__((constructor)) static void before_main(void)
     }
 }
 
-static void store_opened_before_main_works(void)
+T_CASE(store_opened_before_main_works)
 {
     char buf[8];
     T_EQ_I64(early_err[0], CELLAR_OK);
@@ -63,7 +63,7 @@ static void close_late(void)
     if (cellar_close(late) != CELLAR_E_CLOSED) { _exit(22); } /* a second close is harmless */
 }
 
-static void store_closed_at_exit_works(void)
+T_CASE(store_closed_at_exit_works)
 {
     fflush(stdout);
     const pid_t pid = fork();
@@ -129,7 +129,7 @@ static void with_less(int (*run)(void), const char *limit, const char *but)
     T_EQ_I64(WEXITSTATUS(status), 0);
 }
 
-static void open_with_little_address_space_works(void)
+T_CASE(open_with_little_address_space_works)
 {
     with_less(with_little_address_space, "RLIMIT_AS cannot be set", "t");
 }
@@ -191,7 +191,7 @@ static int with_memory_promised_first(void)
     return cellar_close(c) == CELLAR_OK ? 0 : 9;
 }
 
-static void memory_is_committed_before_use(void)
+T_CASE(memory_is_committed_before_use)
 {
     with_less(with_memory_promised_first, "RLIMIT_DATA counts no mappings here", "ta");
 }
@@ -221,7 +221,7 @@ static uint64_t upkeep_blocked(void)
     return blocked;
 }
 
-static void maintenance_thread_is_named_and_blocks_signals(void)
+T_CASE(maintenance_thread_is_named_and_blocks_signals)
 {
     cellar *c = open_bytes(1u << 20, 0);
     T_REQUIRE(c != NULL);
@@ -255,7 +255,7 @@ static unsigned open_descriptors(void)
     return n;
 }
 
-static void open_store_holds_no_descriptor(void)
+T_CASE(open_store_holds_no_descriptor)
 {
     const unsigned before = open_descriptors();
     cellar *c = open_bytes(8u << 20, 0);
@@ -274,7 +274,7 @@ static void on_tick(int sig)
     atomic_fetch_add(&ticks, 1);
 }
 
-static void signal_at_any_moment_does_no_harm(void)
+T_CASE(signal_at_any_moment_does_no_harm)
 {
     struct sigaction sa;
     memset(&sa, 0, sizeof sa);
@@ -296,7 +296,4 @@ static void signal_at_any_moment_does_no_harm(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_MAIN("api_process", T_CASE(store_opened_before_main_works), T_CASE(store_closed_at_exit_works),
-       T_CASE(open_with_little_address_space_works), T_CASE(memory_is_committed_before_use),
-       T_CASE(maintenance_thread_is_named_and_blocks_signals),
-       T_CASE(open_store_holds_no_descriptor), T_CASE(signal_at_any_moment_does_no_harm))
+T_MAIN("api_process")

@@ -64,7 +64,7 @@ static uint64_t slack(uint64_t budget) { return budget / 40; }
 #define POLICIES (sizeof policies / sizeof policies[0] / (SHARE_OF_WORK > 1 ? 2 : 1))
 
 /* Records that deletes leave in main take no memory for good. */
-static void deleted_records_of_main_are_reclaimed_under_flood(void)
+T_ALONE(deleted_records_of_main_are_reclaimed_under_flood)
 {
     cellar *c = open_store(4u << 20, 0, CELLAR_EVICT_S3FIFO);
     cellar *a = open_namespace(c, "a", 0);
@@ -117,7 +117,7 @@ static void most_against_itself(uint32_t eviction, uint32_t most, uint32_t other
     api_shut(c);
 }
 
-static void max_quota_is_never_exceeded(void)
+T_ALONE(max_quota_is_never_exceeded)
 {
     for (size_t p = 0; p < POLICIES; p++) {
         most_against_itself(policies[p], 20, 0, false);
@@ -143,14 +143,14 @@ static uint64_t held_beside(uint32_t most)
     return held;
 }
 
-static void idle_namespace_lends_unused_memory(void)
+T_ALONE(idle_namespace_lends_unused_memory)
 {
     T_CHECK(held_beside(60) * 100 >= held_beside(0) * 95);
 }
 
 /* ---- figures, options, drop ---- */
 
-static void quota_stats_follow_namespace(void)
+T_CASE(quota_stats_follow_namespace)
 {
     cellar *c = open_store(8u << 20, 0, CELLAR_EVICT_ADAPTIVE);
     cellar *v = open_namespace(c, "v", 90);
@@ -203,7 +203,7 @@ static cellar_err try_namespace(cellar *c, const char *name, uint32_t most)
     return err;
 }
 
-static void impossible_quotas_are_refused(void)
+T_CASE(impossible_quotas_are_refused)
 {
     cellar *c = open_store(8u << 20, 0, CELLAR_EVICT_ADAPTIVE);
     T_EQ_I64(try_namespace(c, "v", 101), CELLAR_E_INVAL);
@@ -224,7 +224,7 @@ static void impossible_quotas_are_refused(void)
     api_shut(c);
 }
 
-static void root_namespace_accepts_quota(void)
+T_ALONE(root_namespace_accepts_quota)
 {
     settings cfg = api_config(8u << 20);
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -258,7 +258,7 @@ static void *worker(void *arg)
     return NULL;
 }
 
-static void quota_counts_are_exact_under_threads(void)
+T_CASE(quota_counts_are_exact_under_threads)
 {
     pthread_t thread[4];
     memset(&busy, 0, sizeof busy);
@@ -291,7 +291,7 @@ static uint64_t metric(const char *text, const char *family, const char *namespa
     return at != NULL ? strtoull(at + strlen(line), NULL, 10) : UINT64_MAX;
 }
 
-static void quotas_and_removals_of_namespace_are_in_texts(void)
+T_ALONE(quotas_and_removals_of_namespace_are_in_texts)
 {
     cellar *c = open_store(2 << 20, 0, CELLAR_EVICT_ADAPTIVE);
     cellar *a = open_namespace(c, "a", 90), *b = open_namespace(c, "b", 10);
@@ -319,8 +319,4 @@ static void quotas_and_removals_of_namespace_are_in_texts(void)
     api_shut(c);
 }
 
-T_MAIN("cellar_quota", T_ALONE(deleted_records_of_main_are_reclaimed_under_flood),
-       T_ALONE(max_quota_is_never_exceeded), T_ALONE(idle_namespace_lends_unused_memory),
-       T_CASE(quota_stats_follow_namespace), T_CASE(impossible_quotas_are_refused),
-       T_ALONE(root_namespace_accepts_quota), T_CASE(quota_counts_are_exact_under_threads),
-       T_ALONE(quotas_and_removals_of_namespace_are_in_texts))
+T_MAIN("cellar_quota")

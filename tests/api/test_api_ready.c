@@ -97,7 +97,7 @@ static void shut(cellar *c)
     store_end();
 }
 
-static void killed_store_finds_every_entry_when_its_open_returns(void)
+T_CASE(killed_store_finds_every_entry_when_its_open_returns)
 {
     for (int threads = 0; threads < 2; threads++) {
         store_begin();
@@ -112,7 +112,7 @@ static void killed_store_finds_every_entry_when_its_open_returns(void)
     }
 }
 
-static void open_returns_while_the_disk_holds_the_rebuild(void)
+T_CASE(open_returns_while_the_disk_holds_the_rebuild)
 {
     store_begin();
     live_once(true);
@@ -137,7 +137,7 @@ static void open_returns_while_the_disk_holds_the_rebuild(void)
 }
 
 /* Without threads the open reads the index itself. Ticks, or cellar_l2_ready, read the rest. */
-static void tick_returns_pending_while_disk_has_work(void)
+T_CASE(tick_returns_pending_while_disk_has_work)
 {
     for (int ready = 0; ready < 2; ready++) {
         store_begin();
@@ -165,7 +165,7 @@ static void tick_returns_pending_while_disk_has_work(void)
     }
 }
 
-static void ready_refuses_what_it_cannot_wait_for(void)
+T_CASE(ready_refuses_what_it_cannot_wait_for)
 {
     store_begin();
     settings cfg = config(false);
@@ -184,7 +184,4 @@ static void ready_refuses_what_it_cannot_wait_for(void)
     store_end();
 }
 
-T_MAIN("api_ready", T_CASE(killed_store_finds_every_entry_when_its_open_returns),
-       T_CASE(open_returns_while_the_disk_holds_the_rebuild),
-       T_CASE(tick_returns_pending_while_disk_has_work),
-       T_CASE(ready_refuses_what_it_cannot_wait_for))
+T_MAIN("api_ready")

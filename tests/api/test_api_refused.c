@@ -143,24 +143,22 @@ static void in_a_child(enum scarce what, uint64_t more, bool must_open)
 }
 
 /* Less than the store prefers to reserve: 8 times the budget for each of five areas. */
-static void open_of_1_gib_in_smaller_address_space_works(void)
+T_CASE(open_of_1_gib_in_smaller_address_space_works)
 {
     in_a_child(SPACE, UINT64_C(18) << 30, true);
     in_a_child(SPACE, UINT64_C(12) << 30, true);
     in_a_child(SPACE, UINT64_C(4) << 30, true);
 }
 
-static void open_of_1_gib_in_too_little_address_space_works_or_fails_with_code(void)
+T_CASE(open_of_1_gib_in_too_little_address_space_works_or_fails_with_code)
 {
     in_a_child(SPACE, 300u << 20, false);
     in_a_child(SPACE, 2u << 20, false);
 }
 
-static void memory_refused_at_commit_returns_code(void)
+T_CASE(memory_refused_at_commit_returns_code)
 {
     in_a_child(MEMORY, 64u << 20, true);
 }
 
-T_MAIN("api_refused", T_CASE(open_of_1_gib_in_smaller_address_space_works),
-       T_CASE(open_of_1_gib_in_too_little_address_space_works_or_fails_with_code),
-       T_CASE(memory_refused_at_commit_returns_code))
+T_MAIN("api_refused")

@@ -39,7 +39,7 @@ static bool no_value(const old_value *old) { return old->bytes == NULL && old->l
 
 /* ---- cellar_delete_with ---- */
 
-static void delete_with_any_version_removes_and_returns_the_value(void)
+T_CASE(delete_with_any_version_removes_and_returns_the_value)
 {
     cellar *c = open_store();
     old_value old;
@@ -59,7 +59,7 @@ static void delete_with_any_version_removes_and_returns_the_value(void)
     cellar_free(old.bytes);
 }
 
-static void delete_with_a_version_removes_only_that_version(void)
+T_CASE(delete_with_a_version_removes_only_that_version)
 {
     cellar *c = open_store();
     old_value old;
@@ -94,7 +94,7 @@ static void delete_with_a_version_removes_only_that_version(void)
     api_shut(c);
 }
 
-static void delete_with_of_a_missing_key_misses(void)
+T_CASE(delete_with_of_a_missing_key_misses)
 {
     cellar *c = open_store();
     old_value old;
@@ -113,7 +113,7 @@ static void delete_with_of_a_missing_key_misses(void)
     api_shut(c);
 }
 
-static void delete_with_removes_a_negative_entry_only_without_a_version(void)
+T_CASE(delete_with_removes_a_negative_entry_only_without_a_version)
 {
     cellar *c = open_store();
     old_value old;
@@ -134,7 +134,7 @@ static void delete_with_removes_a_negative_entry_only_without_a_version(void)
     api_shut(c);
 }
 
-static void delete_with_refuses_one_output_of_two(void)
+T_CASE(delete_with_refuses_one_output_of_two)
 {
     cellar *c = open_store();
     cellar_delete_opts o = cellar_delete_opts_default();
@@ -161,7 +161,7 @@ static void delete_with_refuses_one_output_of_two(void)
     api_shut(c);
 }
 
-static void delete_with_works_in_a_disabled_namespace(void)
+T_CASE(delete_with_works_in_a_disabled_namespace)
 {
     cellar *c = open_store();
     old_value old;
@@ -194,7 +194,7 @@ static void hear(const cellar_event *e, void *ctx)
     h->value[e->value_len] = '\0';
 }
 
-static void delete_with_is_counted_and_heard_once(void)
+T_CASE(delete_with_is_counted_and_heard_once)
 {
     cellar *c = open_store();
     old_value old;
@@ -271,7 +271,7 @@ static void *set_and_delete(void *arg)
     return NULL;
 }
 
-static void every_value_deleted_by_threads_was_set_and_is_returned_once(void)
+T_CASE(every_value_deleted_by_threads_was_set_and_is_returned_once)
 {
     cellar *c = open_store();
     _Atomic uint8_t *gone = calloc(THREADS * ROUNDS, sizeof *gone);
@@ -323,7 +323,7 @@ static cellar_err remove_it(const void *old, size_t old_len, cellar_buf *out, vo
     return CELLAR_REMOVED;
 }
 
-static void update_that_returns_removed_removes_the_entry(void)
+T_CASE(update_that_returns_removed_removes_the_entry)
 {
     cellar *c = open_store();
     remover r = { 0 };
@@ -342,7 +342,7 @@ static void update_that_returns_removed_removes_the_entry(void)
     api_shut(c);
 }
 
-static void update_that_removes_nothing_misses(void)
+T_CASE(update_that_removes_nothing_misses)
 {
     cellar *c = open_store();
     remover r = { 0 };
@@ -360,7 +360,7 @@ static void update_that_removes_nothing_misses(void)
     api_shut(c);
 }
 
-static void update_that_removes_sees_a_set_of_its_own_round(void)
+T_CASE(update_that_removes_sees_a_set_of_its_own_round)
 {
     cellar *c = open_store();
     remover r = { 0, c, { "", "" } };
@@ -407,7 +407,7 @@ static cellar_tier tier_of(cellar *c, const char *key)
                                                                           : CELLAR_TIER_DEFAULT;
 }
 
-static void delete_with_returns_a_value_that_is_only_on_disk(void)
+T_CASE(delete_with_returns_a_value_that_is_only_on_disk)
 {
     store_begin();
     old_value old;
@@ -428,7 +428,7 @@ static void delete_with_returns_a_value_that_is_only_on_disk(void)
     store_end();
 }
 
-static void delete_with_a_version_never_matches_on_disk(void)
+T_CASE(delete_with_a_version_never_matches_on_disk)
 {
     store_begin();
     old_value old;
@@ -449,7 +449,7 @@ static void delete_with_a_version_never_matches_on_disk(void)
     store_end();
 }
 
-static void update_that_removes_ends_the_copy_on_disk(void)
+T_CASE(update_that_removes_ends_the_copy_on_disk)
 {
     store_begin();
     remover r = { 0 };
@@ -466,17 +466,4 @@ static void update_that_removes_ends_the_copy_on_disk(void)
     store_end();
 }
 
-T_MAIN("api_remove", T_CASE(delete_with_any_version_removes_and_returns_the_value),
-       T_CASE(delete_with_a_version_removes_only_that_version),
-       T_CASE(delete_with_of_a_missing_key_misses),
-       T_CASE(delete_with_removes_a_negative_entry_only_without_a_version),
-       T_CASE(delete_with_refuses_one_output_of_two),
-       T_CASE(delete_with_works_in_a_disabled_namespace),
-       T_CASE(delete_with_is_counted_and_heard_once),
-       T_CASE(every_value_deleted_by_threads_was_set_and_is_returned_once),
-       T_CASE(update_that_returns_removed_removes_the_entry),
-       T_CASE(update_that_removes_nothing_misses),
-       T_CASE(update_that_removes_sees_a_set_of_its_own_round),
-       T_CASE(delete_with_returns_a_value_that_is_only_on_disk),
-       T_CASE(delete_with_a_version_never_matches_on_disk),
-       T_CASE(update_that_removes_ends_the_copy_on_disk))
+T_MAIN("api_remove")

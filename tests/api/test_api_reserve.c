@@ -27,7 +27,7 @@ static cellar_pinned reserved(cellar *c, size_t len, int fill)
     return p;
 }
 
-static void set_of_reserved_bytes_takes_them(void)
+T_CASE(set_of_reserved_bytes_takes_them)
 {
     cellar *c = api_open(16 << 20);
     cellar_pinned p = reserved(c, LEN, 'a'), q;
@@ -45,7 +45,7 @@ static void set_of_reserved_bytes_takes_them(void)
     api_shut(c);
 }
 
-static void unpin_without_a_set_frees_the_bytes(void)
+T_CASE(unpin_without_a_set_frees_the_bytes)
 {
     cellar *c = api_open(16 << 20);
     const uint64_t before = used(c);
@@ -59,7 +59,7 @@ static void unpin_without_a_set_frees_the_bytes(void)
     api_shut(c);
 }
 
-static void refused_set_leaves_the_reservation(void)
+T_CASE(refused_set_leaves_the_reservation)
 {
     cellar *c = api_open(16 << 20);
     cellar_set_opts o = cellar_set_opts_default();
@@ -76,7 +76,7 @@ static void refused_set_leaves_the_reservation(void)
     api_shut(c);
 }
 
-static void any_other_set_copies(void)
+T_CASE(any_other_set_copies)
 {
     cellar *c = api_open(16 << 20);
     cellar_pinned p = reserved(c, LEN, 'c'), q;
@@ -97,7 +97,7 @@ static void any_other_set_copies(void)
     api_shut(c);
 }
 
-static void entry_that_goes_while_its_bytes_are_held_frees_them_later(void)
+T_CASE(entry_that_goes_while_its_bytes_are_held_frees_them_later)
 {
     cellar *c = api_open(16 << 20);
     cellar_pinned p = reserved(c, LEN, 'd');
@@ -115,7 +115,7 @@ static void entry_that_goes_while_its_bytes_are_held_frees_them_later(void)
     api_shut(c);
 }
 
-static void reservations_are_bounded_by_the_budget(void)
+T_CASE(reservations_are_bounded_by_the_budget)
 {
     enum { MOST = 16 };
     cellar *c = api_open(8 << 20);
@@ -137,8 +137,4 @@ static void reservations_are_bounded_by_the_budget(void)
     api_shut(c);
 }
 
-T_MAIN("api_reserve", T_CASE(set_of_reserved_bytes_takes_them),
-       T_CASE(unpin_without_a_set_frees_the_bytes), T_CASE(refused_set_leaves_the_reservation),
-       T_CASE(any_other_set_copies),
-       T_CASE(entry_that_goes_while_its_bytes_are_held_frees_them_later),
-       T_CASE(reservations_are_bounded_by_the_budget))
+T_MAIN("api_reserve")

@@ -51,7 +51,7 @@ static void note(const cellar_event *e, void *ctx)
 /* ---- ticks ---- */
 
 /* A tick returns OK exactly when nothing due is left, and OK comes with any time budget. */
-static void tick_returns_ok_when_nothing_is_due(void)
+T_CASE(tick_returns_ok_when_nothing_is_due)
 {
     static const uint64_t budget_us[] = { 0, 1, 100, UINT64_MAX };
     for (size_t b = 0; b < sizeof budget_us / sizeof budget_us[0]; b++) {
@@ -91,7 +91,7 @@ static void tick_inside(const cellar_event *e, void *ctx)
     while ((h->said = cellar_tick(h->tick, 0, NULL)) == CELLAR_PENDING) {}
 }
 
-static void tick_inside_listener_returns(void)
+T_CASE(tick_inside_listener_returns)
 {
     cellar *c = api_open(2u << 20);
     heard h = { .tick = c };
@@ -112,7 +112,7 @@ static void tick_inside_listener_returns(void)
 
 /* ---- listeners and counters ---- */
 
-static void drop_reports_entries_to_listeners_of_namespace(void)
+T_CASE(drop_reports_entries_to_listeners_of_namespace)
 {
     cellar *c = api_open(2u << 20), *v, *w;
     heard h = { .namespace = c };
@@ -136,7 +136,7 @@ static void drop_reports_entries_to_listeners_of_namespace(void)
 }
 
 /* Entries of forgotten generations are counted. */
-static void entries_of_forgotten_generations_are_counted(void)
+T_CASE(entries_of_forgotten_generations_are_counted)
 {
     cellar *c = api_open(8u << 20), *v;
     heard own = { .namespace = NULL }, all = { .namespace = NULL };
@@ -185,7 +185,7 @@ static void every_way(cellar *v)
     T_EQ_I64(cellar_delete(v, "n", 1), CELLAR_OK);
 }
 
-static void ended_counts_match_listener_events(void)
+T_CASE(ended_counts_match_listener_events)
 {
     for (int told = 0; told < 2; told++) {
         cellar *c = api_open(2u << 20), *v;
@@ -220,7 +220,7 @@ static uint64_t full_entries(uint64_t bytes, bool told)
     return kept;
 }
 
-static void listener_does_not_reduce_entry_count(void)
+T_CASE(listener_does_not_reduce_entry_count)
 {
     static const uint64_t bytes[] = { 1u << 20, 8u << 20 };
     for (int i = 0; i < 2; i++) {
@@ -250,7 +250,7 @@ static bool end_namespace(const cellar_scan_entry *e, void *ctx)
     return true;
 }
 
-static void scan_of_dropped_namespace_ends(void)
+T_CASE(scan_of_dropped_namespace_ends)
 {
     for (int how = 0; how < 3; how++) {
         cellar *c = api_open(2u << 20);
@@ -271,7 +271,7 @@ static void scan_of_dropped_namespace_ends(void)
 
 /* ---- budgets ---- */
 
-static void lowered_budget_still_stores_small_values(void)
+T_CASE(lowered_budget_still_stores_small_values)
 {
     static const unsigned from_mib[] = { 8, 64, 512, 1024 };
     static const unsigned to_kib[] = { 1024, 2048, 3072, 4096, 8192 };
@@ -302,7 +302,7 @@ static void lowered_budget_still_stores_small_values(void)
     T_CHECK(refused > 0);
 }
 
-static void shrink_blocked_by_pins_succeeds_after_unpin(void)
+T_CASE(shrink_blocked_by_pins_succeeds_after_unpin)
 {
     enum { PINS = 200 };
     static const char big[100000];
@@ -326,7 +326,7 @@ static void shrink_blocked_by_pins_succeeds_after_unpin(void)
 
 /* ---- times, conditions, lengths ---- */
 
-static void keep_ttl_ignores_negative_and_expired_entries(void)
+T_CASE(keep_ttl_ignores_negative_and_expired_entries)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts keep = cellar_set_opts_default(), none = cellar_set_opts_default();
@@ -350,7 +350,7 @@ static void keep_ttl_ignores_negative_and_expired_entries(void)
     api_shut(c);
 }
 
-static void keep_ttl_in_batch_applies_per_key(void)
+T_CASE(keep_ttl_in_batch_applies_per_key)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts o = cellar_set_opts_default();
@@ -369,7 +369,7 @@ static void keep_ttl_in_batch_applies_per_key(void)
     api_shut(c);
 }
 
-static void version_from_before_clear_never_matches(void)
+T_CASE(version_from_before_clear_never_matches)
 {
     cellar *c = api_open(2u << 20);
     uint64_t old[64], v;
@@ -389,7 +389,7 @@ static void version_from_before_clear_never_matches(void)
     api_shut(c);
 }
 
-static void miss_sets_length_to_zero(void)
+T_CASE(miss_sets_length_to_zero)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts o = cellar_set_opts_default();
@@ -418,7 +418,7 @@ static void miss_sets_length_to_zero(void)
     api_shut(c);
 }
 
-static void stale_window_follows_idle_expiry(void)
+T_CASE(stale_window_follows_idle_expiry)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts o = cellar_set_opts_default();
@@ -442,7 +442,7 @@ static void stale_window_follows_idle_expiry(void)
     api_shut(c);
 }
 
-static void disabled_namespace_still_refuses_bad_items(void)
+T_CASE(disabled_namespace_still_refuses_bad_items)
 {
     cellar *c = api_open(2u << 20);
     T_EQ_I64(cellar_option_set(c, CELLAR_OPT_ENABLED, 0), CELLAR_OK);
@@ -454,7 +454,7 @@ static void disabled_namespace_still_refuses_bad_items(void)
     api_shut(c);
 }
 
-static void negative_set_with_age_bound_is_refused(void)
+T_CASE(negative_set_with_age_bound_is_refused)
 {
     cellar *c = api_open(2u << 20);
     cellar_set_opts o = cellar_set_opts_default();
@@ -469,7 +469,7 @@ static void negative_set_with_age_bound_is_refused(void)
 
 T_ONE_THREAD;
 /* Of a store without threads, and of a table of locks. */
-static void tick_says_when_the_next_one_is_due(void)
+T_CASE(tick_says_when_the_next_one_is_due)
 {
     cellar *c = api_open(8u << 20);
     cellar_set_opts o = cellar_set_opts_default();
@@ -491,15 +491,4 @@ static void tick_says_when_the_next_one_is_due(void)
     api_shut(c);
 }
 
-T_MAIN("api_review", T_CASE(tick_says_when_the_next_one_is_due),
-       T_CASE(tick_returns_ok_when_nothing_is_due),
-       T_CASE(tick_inside_listener_returns), T_CASE(drop_reports_entries_to_listeners_of_namespace),
-       T_CASE(entries_of_forgotten_generations_are_counted),
-       T_CASE(ended_counts_match_listener_events), T_CASE(listener_does_not_reduce_entry_count),
-       T_CASE(scan_of_dropped_namespace_ends), T_CASE(lowered_budget_still_stores_small_values),
-       T_CASE(shrink_blocked_by_pins_succeeds_after_unpin),
-       T_CASE(keep_ttl_ignores_negative_and_expired_entries),
-       T_CASE(keep_ttl_in_batch_applies_per_key), T_CASE(version_from_before_clear_never_matches),
-       T_CASE(miss_sets_length_to_zero), T_CASE(stale_window_follows_idle_expiry),
-       T_CASE(disabled_namespace_still_refuses_bad_items),
-       T_CASE(negative_set_with_age_bound_is_refused))
+T_MAIN("api_review")

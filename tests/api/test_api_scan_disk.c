@@ -179,7 +179,7 @@ static void check_once(cellar *c, size_t buckets)
 
 /* ---- cases ---- */
 
-static void scan_with_disk_visits_what_get_finds(void)
+T_CASE(scan_with_disk_visits_what_get_finds)
 {
     store_begin();
     cellar *c = open_it(200);
@@ -215,7 +215,7 @@ static void scan_with_disk_visits_what_get_finds(void)
     store_end();
 }
 
-static void scan_with_disk_after_a_reopen_visits_what_get_finds(void)
+T_CASE(scan_with_disk_after_a_reopen_visits_what_get_finds)
 {
     store_begin();
     cellar *c = open_it(300);
@@ -236,7 +236,7 @@ static void scan_with_disk_after_a_reopen_visits_what_get_finds(void)
     store_end();
 }
 
-static void entries_that_move_between_the_levels_are_visited(void)
+T_CASE(entries_that_move_between_the_levels_are_visited)
 {
     store_begin();
     cellar *c = open_it(200);
@@ -283,7 +283,7 @@ static bool count_one(const cellar_scan_entry *e, void *ctx)
     return true;
 }
 
-static void scan_with_disk_keeps_pattern_and_namespace(void)
+T_CASE(scan_with_disk_keeps_pattern_and_namespace)
 {
     store_begin();
     cellar *c = open_it(200), *other = NULL, *memory = NULL;
@@ -326,7 +326,7 @@ static void scan_with_disk_keeps_pattern_and_namespace(void)
     store_end();
 }
 
-static void any_cursor_ends_and_invents_no_entry(void)
+T_CASE(any_cursor_ends_and_invents_no_entry)
 {
     store_begin();
     cellar *c = open_it(200);
@@ -348,7 +348,7 @@ static void any_cursor_ends_and_invents_no_entry(void)
     store_end();
 }
 
-static void keys_of_any_length_are_visited(void)
+T_CASE(keys_of_any_length_are_visited)
 {
     store_begin();
     cellar *c = open_it(4);
@@ -377,7 +377,7 @@ static void keys_of_any_length_are_visited(void)
     store_end();
 }
 
-static void scan_with_disk_of_a_full_store_needs_no_free_budget(void)
+T_CASE(scan_with_disk_of_a_full_store_needs_no_free_budget)
 {
     store_begin();
     cellar *c = open_it(0);
@@ -404,7 +404,7 @@ static void scan_with_disk_of_a_full_store_needs_no_free_budget(void)
     store_end();
 }
 
-static void wrong_options_of_a_scan_are_refused(void)
+T_CASE(wrong_options_of_a_scan_are_refused)
 {
     store_begin();
     cellar *c = open_it(0);
@@ -453,7 +453,7 @@ static void *stir(void *arg)
     return NULL;
 }
 
-static void scan_with_disk_beside_threads_visits_what_stays(void)
+T_CASE(scan_with_disk_beside_threads_visits_what_stays)
 {
     store_begin();
     settings cfg = config(500);
@@ -491,11 +491,4 @@ static void scan_with_disk_beside_threads_visits_what_stays(void)
     store_end();
 }
 
-T_MAIN("api_scan_disk", T_CASE(scan_with_disk_visits_what_get_finds),
-       T_CASE(scan_with_disk_after_a_reopen_visits_what_get_finds),
-       T_CASE(entries_that_move_between_the_levels_are_visited),
-       T_CASE(scan_with_disk_keeps_pattern_and_namespace),
-       T_CASE(any_cursor_ends_and_invents_no_entry), T_CASE(keys_of_any_length_are_visited),
-       T_CASE(scan_with_disk_of_a_full_store_needs_no_free_budget),
-       T_CASE(wrong_options_of_a_scan_are_refused),
-       T_CASE(scan_with_disk_beside_threads_visits_what_stays))
+T_MAIN("api_scan_disk")

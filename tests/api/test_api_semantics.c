@@ -19,7 +19,7 @@ static int64_t ttl_left(cellar *c, const char *key)
 
 /* ---- reading ---- */
 
-static void buffer_sizes(void)
+T_CASE(buffer_sizes)
 {
     cellar *c = open_store();
     char buf[8];
@@ -46,7 +46,7 @@ static void buffer_sizes(void)
     api_shut(c);
 }
 
-static void values_of_any_size_are_returned_or_refused(void)
+T_CASE(values_of_any_size_are_returned_or_refused)
 {
     cellar *c = api_open(64u << 20);
     static const size_t sizes[] = { 0, 1, 7, 8, 9, 63, 64, 65, 255, 256, 1023, 1024, 1025, 4095,
@@ -81,7 +81,7 @@ static void values_of_any_size_are_returned_or_refused(void)
     api_shut(c);
 }
 
-static void pinned_bytes_stay_in_place(void)
+T_CASE(pinned_bytes_stay_in_place)
 {
     cellar *c = open_store();
     char value[2000];
@@ -104,7 +104,7 @@ static void pinned_bytes_stay_in_place(void)
     api_shut(c);
 }
 
-static void too_many_pins_return_code(void)
+T_CASE(too_many_pins_return_code)
 {
     enum { MOST = 8192 };
     cellar *c = open_store();
@@ -126,7 +126,7 @@ static void too_many_pins_return_code(void)
     api_shut(c);
 }
 
-static void peek_contains_and_info_count_as_no_use(void)
+T_CASE(peek_contains_and_info_count_as_no_use)
 {
     cellar *c = open_store();
     char buf[8];
@@ -158,7 +158,7 @@ static void peek_contains_and_info_count_as_no_use(void)
 
 /* ---- times ---- */
 
-static void ttl_expires_at_exact_millisecond(void)
+T_CASE(ttl_expires_at_exact_millisecond)
 {
     static const int64_t ttls[] = { 1, 2, 3, 7, 8, 9, 999, 1000, 1001, 65535, 65536, 2147483647,
                                     2147483648, 4294967295, 4294967296, 8640000000, INT64_MAX / 2 };
@@ -180,7 +180,7 @@ static void ttl_expires_at_exact_millisecond(void)
     }
 }
 
-static void longest_ttl_saturates(void)
+T_CASE(longest_ttl_saturates)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -197,7 +197,7 @@ static void longest_ttl_saturates(void)
     api_shut(c);
 }
 
-static void idle_time_slides_up_to_max_age(void)
+T_CASE(idle_time_slides_up_to_max_age)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -223,7 +223,7 @@ static void idle_time_slides_up_to_max_age(void)
     api_shut(c);
 }
 
-static void stale_value_is_returned_only_on_request(void)
+T_CASE(stale_value_is_returned_only_on_request)
 {
     cellar *c = open_store();
     char buf[8];
@@ -261,7 +261,7 @@ static void stale_value_is_returned_only_on_request(void)
     api_shut(c);
 }
 
-static void clock_steps_change_nothing_between_calls(void)
+T_CASE(clock_steps_change_nothing_between_calls)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -278,7 +278,7 @@ static void clock_steps_change_nothing_between_calls(void)
 
 /* ---- conditions ---- */
 
-static void conditional_set_follows_its_condition(void)
+T_CASE(conditional_set_follows_its_condition)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -312,7 +312,7 @@ static void conditional_set_follows_its_condition(void)
     api_shut(c);
 }
 
-static void version_is_returned_on_request(void)
+T_CASE(version_is_returned_on_request)
 {
     cellar *c = open_store();
     cellar_entry_info i = cellar_entry_info_default();
@@ -347,7 +347,7 @@ static uint32_t taken(cellar *c, cellar_err want)
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, CELLAR_GET_TAKE_HITS, &i), want);
     return i.hits;
 }
-static void hits_are_taken_once_also_of_an_expired_entry(void)
+T_CASE(hits_are_taken_once_also_of_an_expired_entry)
 {
     cellar *c = open_store();
     T_EQ_U64(taken(c, CELLAR_MISS), 0);
@@ -365,7 +365,7 @@ static void hits_are_taken_once_also_of_an_expired_entry(void)
     api_shut(c);
 }
 
-static void keep_ttl_keeps_remaining_ttl(void)
+T_CASE(keep_ttl_keeps_remaining_ttl)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -388,7 +388,7 @@ static void keep_ttl_keeps_remaining_ttl(void)
 }
 
 /* With a few spare bytes in the record the entry is overwritten in place. */
-static void set_in_place_respects_max_value_bytes(void)
+T_CASE(set_in_place_respects_max_value_bytes)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -410,7 +410,7 @@ static void set_in_place_respects_max_value_bytes(void)
     api_shut(c);
 }
 
-static void failed_set_removes_old_value(void)
+T_CASE(failed_set_removes_old_value)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -447,7 +447,7 @@ static void failed_set_removes_old_value(void)
 
 /* ---- counters, updates ---- */
 
-static void increment_follows_its_contract(void)
+T_CASE(increment_follows_its_contract)
 {
     cellar *c = open_store();
     int64_t n = 99;
@@ -492,7 +492,7 @@ static void increment_follows_its_contract(void)
 
 /* A new counter has the options of the call, as an entry that cellar_set stores; a live one keeps
  * its own. */
-static void increment_options_belong_to_a_new_counter(void)
+T_CASE(increment_options_belong_to_a_new_counter)
 {
     cellar *c = open_store();
     const cellar_bytes tag = { "t", 1 }, other = { "u", 1 };
@@ -537,7 +537,7 @@ static cellar_err run_script(const void *old, size_t old_len, cellar_buf *out, v
     return s->answer;
 }
 
-static void update_follows_its_contract(void)
+T_CASE(update_follows_its_contract)
 {
     cellar *c = open_store();
     script s = { c, 0, 0, CELLAR_OK, NULL };
@@ -593,7 +593,7 @@ static cellar_err grow(const void *old, size_t old_len, cellar_buf *out, void *c
     return err;
 }
 
-static void update_accepts_values_of_any_length(void)
+T_CASE(update_accepts_values_of_any_length)
 {
     cellar *c = api_open(64u << 20);
     size_t sizes[] = { 0, 1, 512, 513, 100000, 3000000, 5, 0 }, len;
@@ -613,7 +613,7 @@ static void update_accepts_values_of_any_length(void)
 }
 
 /* One code for a value that is too long, with or without memory for it. */
-static void update_over_max_value_bytes_is_refused(void)
+T_CASE(update_over_max_value_bytes_is_refused)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -659,7 +659,7 @@ static cellar_err misuse(const void *old, size_t old_len, cellar_buf *out, void 
     return CELLAR_OK;
 }
 
-static void update_fails_when_its_buffer_refused_bytes(void)
+T_CASE(update_fails_when_its_buffer_refused_bytes)
 {
     cellar *c = open_store();
     api_put(c, "k", "stays", NULL);
@@ -696,7 +696,7 @@ static bool note_entry(const cellar_scan_entry *e, void *ctx)
     return ++s->calls != s->stop_after;
 }
 
-static void scan_visits_every_entry(void)
+T_CASE(scan_visits_every_entry)
 {
     cellar *c = open_store();
     seen *s = calloc(1, sizeof *s);
@@ -751,7 +751,7 @@ static bool sum_entry(const cellar_scan_entry *e, void *ctx)
     return true;
 }
 
-static void scan_matches_pattern_and_describes_entries(void)
+T_CASE(scan_matches_pattern_and_describes_entries)
 {
     cellar *c = open_store();
     cellar_set_opts o = cellar_set_opts_default();
@@ -780,7 +780,7 @@ static void scan_matches_pattern_and_describes_entries(void)
 
 /* ---- options at run time, hooks ---- */
 
-static void options_change_at_run_time(void)
+T_CASE(options_change_at_run_time)
 {
     cellar *c = api_open(16u << 20), *v;
     int64_t value = 0;
@@ -862,7 +862,7 @@ static void hook_free(void *block, size_t size, void *ctx)
     free(block);
 }
 
-static void allocator_of_host_is_used(void)
+T_CASE(allocator_of_host_is_used)
 {
     settings cfg = settings_default();
     cellar *c = NULL, *v = NULL;
@@ -909,7 +909,7 @@ static void *alloc_and_change(size_t size, void *ctx)
     return block;
 }
 
-static void get_alloc_returns_value_changed_during_allocation(void)
+T_CASE(get_alloc_returns_value_changed_during_allocation)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -972,7 +972,7 @@ static void take_line(cellar_log_level level, const char *module, cellar_err cod
     if (l->c != NULL) { (void)cellar_contains(l->c, "x", 1); } /* no lock is held */
 }
 
-static void log_is_quiet_by_default(void)
+T_CASE(log_is_quiet_by_default)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -1008,7 +1008,7 @@ static void log_is_quiet_by_default(void)
     api_shut(c);
 }
 
-static void same_hash_key_gives_same_hashes(void)
+T_CASE(same_hash_key_gives_same_hashes)
 {
     static const uint8_t secret[32] = { 1, 2, 3 };
     uint64_t order[2][3] = { { 0 } };
@@ -1038,7 +1038,7 @@ static void same_hash_key_gives_same_hashes(void)
     T_CHECK(order[0][0] != order[0][1]);
 }
 
-static void small_budgets_hold_mostly_payload(void)
+T_CASE(small_budgets_hold_mostly_payload)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -1064,7 +1064,7 @@ static cellar_err dump(void *c, char *buf, size_t cap, size_t *len)
     return cellar_dump_write(c, buf, cap, len);
 }
 
-static void text_that_does_not_fit_returns_its_length(void)
+T_CASE(text_that_does_not_fit_returns_its_length)
 {
     cellar *c = open_store();
     static char text[100000], part[100];
@@ -1087,7 +1087,7 @@ static void text_that_does_not_fit_returns_its_length(void)
     api_shut(c);
 }
 
-static void tags_are_stored_and_returned(void)
+T_CASE(tags_are_stored_and_returned)
 {
     cellar *c = open_store();
     cellar_entry_info i = cellar_entry_info_default();
@@ -1112,23 +1112,4 @@ static void tags_are_stored_and_returned(void)
     api_shut(c);
 }
 
-T_MAIN("api_semantics", T_CASE(buffer_sizes), T_CASE(values_of_any_size_are_returned_or_refused),
-       T_CASE(pinned_bytes_stay_in_place), T_CASE(too_many_pins_return_code),
-       T_CASE(peek_contains_and_info_count_as_no_use), T_CASE(ttl_expires_at_exact_millisecond),
-       T_CASE(longest_ttl_saturates), T_CASE(idle_time_slides_up_to_max_age),
-       T_CASE(stale_value_is_returned_only_on_request),
-       T_CASE(clock_steps_change_nothing_between_calls),
-       T_CASE(conditional_set_follows_its_condition),
-       T_CASE(version_is_returned_on_request),
-       T_CASE(hits_are_taken_once_also_of_an_expired_entry), T_CASE(keep_ttl_keeps_remaining_ttl),
-       T_CASE(failed_set_removes_old_value),
-       T_CASE(set_in_place_respects_max_value_bytes), T_CASE(increment_follows_its_contract),
-       T_CASE(increment_options_belong_to_a_new_counter),
-       T_CASE(update_follows_its_contract), T_CASE(update_accepts_values_of_any_length),
-       T_CASE(update_over_max_value_bytes_is_refused),
-       T_CASE(update_fails_when_its_buffer_refused_bytes), T_CASE(scan_visits_every_entry),
-       T_CASE(scan_matches_pattern_and_describes_entries), T_CASE(options_change_at_run_time),
-       T_CASE(allocator_of_host_is_used), T_CASE(get_alloc_returns_value_changed_during_allocation),
-       T_CASE(log_is_quiet_by_default),
-       T_CASE(same_hash_key_gives_same_hashes), T_CASE(small_budgets_hold_mostly_payload),
-       T_CASE(text_that_does_not_fit_returns_its_length), T_CASE(tags_are_stored_and_returned))
+T_MAIN("api_semantics")

@@ -134,7 +134,7 @@ static void only_this_field(const cellar_settings *s, const cellar_settings *bas
     if (!T_CHECK(memcmp(s, &want, sizeof want) == 0)) { printf("# %s = %s\n", r->name, r->value); }
 }
 
-static void each_setting_reaches_its_field_and_no_other(void)
+T_CASE(each_setting_reaches_its_field_and_no_other)
 {
     const cellar_settings base = cellar_settings_default();
     for (size_t i = 0; i < ROWS; i++) {
@@ -161,7 +161,7 @@ static void each_setting_reaches_its_field_and_no_other(void)
 }
 
 /* test_base_memory_limit shows of what. */
-static void share_of_memory_is_bytes(void)
+T_CASE(share_of_memory_is_bytes)
 {
     cellar_settings s = cellar_settings_default();
     T_EQ_I64(read_text(&s, "memory = 100%"), CELLAR_OK);
@@ -175,7 +175,7 @@ static void share_of_memory_is_bytes(void)
     T_EQ_U64(s.config.memory_bytes, all / 100 * 99 + all % 100 * 99 / 100);
 }
 
-static void signs_of_jitter_name_its_mode(void)
+T_CASE(signs_of_jitter_name_its_mode)
 {
     cellar_settings s = cellar_settings_default();
     T_EQ_I64(read_text(&s, "jitter = +20%"), CELLAR_OK);
@@ -189,7 +189,7 @@ static void signs_of_jitter_name_its_mode(void)
     T_EQ_I64(s.tuning.jitter_mode, CELLAR_JITTER_PLUSMINUS);
 }
 
-static void texts_are_kept_in_the_struct(void)
+T_CASE(texts_are_kept_in_the_struct)
 {
     cellar_settings s = cellar_settings_default();
     char text[1200], path[1100];
@@ -227,7 +227,7 @@ static void texts_are_kept_in_the_struct(void)
 
 #define DOTENV "tests/data/s2.env"
 
-static void env_file_of_the_documents_is_accepted_as_it_is(void)
+T_CASE(env_file_of_the_documents_is_accepted_as_it_is)
 {
     static const char *const info[] = {
         DOTENV ":3:1: note: REDIS_DB: in process: not needed",
@@ -257,7 +257,7 @@ static void env_file_of_the_documents_is_accepted_as_it_is(void)
     T_EQ_U64(note_count, 3);
 }
 
-static void settings_of_the_documents_open_a_store(void)
+T_CASE(settings_of_the_documents_open_a_store)
 {
     cellar_settings s = cellar_settings_default();
     cellar *c;
@@ -276,7 +276,7 @@ static void settings_of_the_documents_open_a_store(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void policy_of_settings_holds_in_the_store(void)
+T_CASE(policy_of_settings_holds_in_the_store)
 {
     cellar_settings s = cellar_settings_default();
     char path[64], text[100];
@@ -294,7 +294,7 @@ static void policy_of_settings_holds_in_the_store(void)
     T_REQUIRE(unlink(path) == 0);
 }
 
-static void cellar_name_wins_over_the_name_in_the_documents(void)
+T_CASE(cellar_name_wins_over_the_name_in_the_documents)
 {
     cellar_settings s = cellar_settings_default();
     T_EQ_I64(read_text(&s, "CACHE_DEFAULT_TIMEOUT=300\ndefault_ttl=7s"), CELLAR_OK);
@@ -315,7 +315,7 @@ static void cellar_name_wins_over_the_name_in_the_documents(void)
 
 /* ---- sources ---- */
 
-static void later_source_overwrites_what_it_names(void)
+T_CASE(later_source_overwrites_what_it_names)
 {
     char path[64];
     snprintf(path, sizeof path, "/tmp/cellar_settings_%ld", (long)getpid());
@@ -345,7 +345,7 @@ static void later_source_overwrites_what_it_names(void)
     T_EQ_STR(notes[1].text, "/tmp: error: cannot be read: a directory");
 }
 
-static void open_and_text_do_not_read_the_environment(void)
+T_CASE(open_and_text_do_not_read_the_environment)
 {
     cellar_settings s = cellar_settings_default(), same;
     cellar *c;
@@ -361,7 +361,7 @@ static void open_and_text_do_not_read_the_environment(void)
     T_REQUIRE(unsetenv("CELLAR_MEMORY") == 0);
 }
 
-static void open_keeps_the_groups_of_the_program(void)
+T_CASE(open_keeps_the_groups_of_the_program)
 {
     cellar_settings s = cellar_settings_default();
     cellar_host_config own = cellar_host_config_default();
@@ -437,7 +437,7 @@ static const wrong wrongs[] = {
     { "# \x01", 1, 3, "" },
 };
 
-static void error_names_its_place_and_changes_nothing(void)
+T_CASE(error_names_its_place_and_changes_nothing)
 {
     for (size_t i = 0; i < sizeof wrongs / sizeof wrongs[0]; i++) {
         const wrong *w = &wrongs[i];
@@ -480,7 +480,7 @@ static cellar_err hand_routes(const cellar_settings *s, cellar_pool *pool)
     return err;
 }
 
-static void routes_of_the_documents_reach_a_pool(void)
+T_CASE(routes_of_the_documents_reach_a_pool)
 {
     static const struct { const char *value; uint32_t count; } good[] = {
         { "{}", 0 }, { " { } ", 0 }, { "{\"mail\": \"slow\"}", 1 },
@@ -514,7 +514,7 @@ static void routes_of_the_documents_reach_a_pool(void)
     T_EQ_I64(cellar_pool_close(pool), CELLAR_OK);
 }
 
-static void wrong_routes_are_refused_with_their_place(void)
+T_CASE(wrong_routes_are_refused_with_their_place)
 {
     static const struct { const char *value; uint32_t column; } bad[] = {
         { "x", 1 }, { "}", 1 }, { "{", 2 }, { "{}}", 3 }, { "{'a'}", 5 }, { "{'a':}", 6 },
@@ -541,7 +541,7 @@ static void wrong_routes_are_refused_with_their_place(void)
     }
 }
 
-static void settings_of_work_reach_a_pool_and_a_schedule(void)
+T_CASE(settings_of_work_reach_a_pool_and_a_schedule)
 {
     cellar_settings s = cellar_settings_default();
     cellar_pool_config c = cellar_pool_config_default();
@@ -570,7 +570,7 @@ static void settings_of_work_reach_a_pool_and_a_schedule(void)
     T_EQ_U64(s.work.workers, 64);
 }
 
-static void settings_of_a_port_are_kept_in_the_struct(void)
+T_CASE(settings_of_a_port_are_kept_in_the_struct)
 {
     cellar_settings s = cellar_settings_default();
     T_EQ_U64(s.resp.port, 0);
@@ -593,7 +593,7 @@ static void settings_of_a_port_are_kept_in_the_struct(void)
     T_EQ_I64(read_text(&s, "resp_max_clients = 0"), CELLAR_E_CONFIG);
 }
 
-static void hundred_errors_are_reported(void)
+T_CASE(hundred_errors_are_reported)
 {
     static char text[4096];
     cellar_settings s = cellar_settings_default();
@@ -608,7 +608,7 @@ static void hundred_errors_are_reported(void)
     }
 }
 
-static void error_in_the_environment_names_the_variable(void)
+T_CASE(error_in_the_environment_names_the_variable)
 {
     cellar_settings s = cellar_settings_default();
     const cellar_settings before = s;
@@ -624,7 +624,7 @@ static void error_in_the_environment_names_the_variable(void)
               unsetenv("CELLAR_LOG") == 0 && unsetenv("REDIS_DB") == 0);
 }
 
-static void notes_have_no_value(void)
+T_CASE(notes_have_no_value)
 {
     static const char *const lines[] = {
         "REDIS_PASSWORD=x\nREDIS_PASSWORD=%s", "resp_port = %s", "memory = %s",
@@ -642,7 +642,7 @@ static void notes_have_no_value(void)
 
 /* ---- bytes ---- */
 
-static void text_cut_at_every_byte_sets_all_or_nothing(void)
+T_CASE(text_cut_at_every_byte_sets_all_or_nothing)
 {
     static char text[1024], dotenv[800];
     FILE *f = fopen(DOTENV, "r");
@@ -668,7 +668,7 @@ static void text_cut_at_every_byte_sets_all_or_nothing(void)
     T_CHECK(good > 100);
 }
 
-static void nul_is_an_error_and_bom_and_crlf_are_skipped(void)
+T_CASE(nul_is_an_error_and_bom_and_crlf_are_skipped)
 {
     cellar_settings s = cellar_settings_default();
     note_count = 0;
@@ -682,7 +682,7 @@ static void nul_is_an_error_and_bom_and_crlf_are_skipped(void)
     T_EQ_I64(read_text(&s, "\xef\xbb\xbf"), CELLAR_OK);
 }
 
-static void text_over_64_kib_is_an_error(void)
+T_CASE(text_over_64_kib_is_an_error)
 {
     static char text[CELLAR_SETTINGS_TEXT_MAX + 2];
     cellar_settings s = cellar_settings_default();
@@ -708,7 +708,7 @@ static void text_over_64_kib_is_an_error(void)
     T_REQUIRE(unlink(path) == 0);
 }
 
-static void wrong_arguments_are_refused(void)
+T_CASE(wrong_arguments_are_refused)
 {
     cellar_settings s = cellar_settings_default();
     T_EQ_I64(cellar_settings_read(NULL, "n", "", 0, NULL, NULL), CELLAR_E_INVAL);
@@ -726,21 +726,4 @@ static void wrong_arguments_are_refused(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_settings", T_CASE(each_setting_reaches_its_field_and_no_other),
-       T_CASE(share_of_memory_is_bytes), T_CASE(signs_of_jitter_name_its_mode), T_CASE(texts_are_kept_in_the_struct),
-       T_CASE(env_file_of_the_documents_is_accepted_as_it_is),
-       T_CASE(settings_of_the_documents_open_a_store),
-       T_CASE(policy_of_settings_holds_in_the_store),
-       T_CASE(cellar_name_wins_over_the_name_in_the_documents),
-       T_CASE(later_source_overwrites_what_it_names),
-       T_CASE(open_and_text_do_not_read_the_environment),
-       T_CASE(open_keeps_the_groups_of_the_program),
-       T_CASE(error_names_its_place_and_changes_nothing),
-       T_CASE(hundred_errors_are_reported), T_CASE(routes_of_the_documents_reach_a_pool),
-       T_CASE(wrong_routes_are_refused_with_their_place),
-       T_CASE(error_in_the_environment_names_the_variable), T_CASE(notes_have_no_value),
-       T_CASE(text_cut_at_every_byte_sets_all_or_nothing),
-       T_CASE(nul_is_an_error_and_bom_and_crlf_are_skipped), T_CASE(text_over_64_kib_is_an_error),
-       T_CASE(wrong_arguments_are_refused),
-       T_CASE(settings_of_work_reach_a_pool_and_a_schedule),
-       T_CASE(settings_of_a_port_are_kept_in_the_struct))
+T_MAIN("api_settings")

@@ -119,7 +119,7 @@ static void meet_it(cellar *c, int how)
     }
 }
 
-static void truncated_stage_misses_until_next_open(void)
+T_CASE(truncated_stage_misses_until_next_open)
 {
     for (int how = 0; how < 10; how++) {
         begin();
@@ -165,7 +165,7 @@ static void truncated_stage_misses_until_next_open(void)
 }
 
 /* Between the signal and the next look of the worker only the doorbell tells. */
-static void kill_after_truncation_restores_no_dead_entry(void)
+T_CASE(kill_after_truncation_restores_no_dead_entry)
 {
     begin();
     const settings cfg = config();
@@ -219,7 +219,7 @@ static void *reads(void *arg)
     return NULL;
 }
 
-static void concurrent_reads_of_truncated_stage_see_no_wrong_value(void)
+T_CASE(concurrent_reads_of_truncated_stage_see_no_wrong_value)
 {
     for (int round = 0; round < 5; round++) {
         begin();
@@ -252,7 +252,7 @@ static void concurrent_reads_of_truncated_stage_see_no_wrong_value(void)
 }
 
 /* The same for the data file: its repeated reads use a mapping. */
-static void truncated_mapped_file_misses(void)
+T_CASE(truncated_mapped_file_misses)
 {
     const uint32_t count = 10 * KEYS; /* several segments: the last one stays in the stage */
     begin();
@@ -334,7 +334,7 @@ static void touch_and_be_heard(volatile char *page, int times)
     T_EQ_I64(heard, times + 1);
 }
 
-static void foreign_sigbus_reaches_previous_handler(void)
+T_CASE(foreign_sigbus_reaches_previous_handler)
 {
     begin();
     struct sigaction was, ours, now;
@@ -364,7 +364,7 @@ static void foreign_sigbus_reaches_previous_handler(void)
 }
 
 /* Two stores share one handler; the last close removes it. */
-static void sigbus_handler_outlives_stores_closed_in_any_order(void)
+T_CASE(sigbus_handler_outlives_stores_closed_in_any_order)
 {
     begin();
     struct sigaction was, now;
@@ -389,7 +389,7 @@ static void sigbus_handler_outlives_stores_closed_in_any_order(void)
     store_end();
 }
 
-static void store_without_option_installs_no_sigbus_handler(void)
+T_CASE(store_without_option_installs_no_sigbus_handler)
 {
     begin();
     struct sigaction was, now;
@@ -405,7 +405,7 @@ static void store_without_option_installs_no_sigbus_handler(void)
 
 /* Without a handler of the host the process ends as without the library; so does a forked child of
  * a store. */
-static void foreign_sigbus_without_handler_ends_process(void)
+T_CASE(foreign_sigbus_without_handler_ends_process)
 {
     begin();
     volatile char *page = lost_page();
@@ -432,10 +432,4 @@ static void foreign_sigbus_without_handler_ends_process(void)
     store_end();
 }
 
-T_MAIN("api_sigbus", T_CASE(truncated_stage_misses_until_next_open),
-       T_CASE(kill_after_truncation_restores_no_dead_entry),
-       T_CASE(concurrent_reads_of_truncated_stage_see_no_wrong_value),
-       T_CASE(truncated_mapped_file_misses), T_CASE(foreign_sigbus_reaches_previous_handler),
-       T_CASE(sigbus_handler_outlives_stores_closed_in_any_order),
-       T_CASE(store_without_option_installs_no_sigbus_handler),
-       T_CASE(foreign_sigbus_without_handler_ends_process))
+T_MAIN("api_sigbus")

@@ -143,7 +143,7 @@ static void stack_all(const cellar_host_config *host, stack_seen *s)
     cellar_close(c);
 }
 
-static void threads_with_callbacks_have_the_default_stack(void)
+T_CASE(threads_with_callbacks_have_the_default_stack)
 {
     stack_seen s = { 0 };
     pthread_attr_t attr;
@@ -164,7 +164,7 @@ static void threads_with_callbacks_have_the_default_stack(void)
     T_CHECK(atomic_load(&s.least) >= bytes / 8 * 7); /* the guard is not counted */
 }
 
-static void stack_bytes_set_the_stack_of_each_thread(void)
+T_CASE(stack_bytes_set_the_stack_of_each_thread)
 {
     stack_seen s = { 0 };
     cellar_host_config host = cellar_host_config_default();
@@ -175,7 +175,7 @@ static void stack_bytes_set_the_stack_of_each_thread(void)
 }
 
 /* musl adds the thread-local data to each stack: there a stack of 256 KiB is not too small. */
-static void stack_too_small_for_thread_local_data_is_the_default(void)
+T_CASE(stack_too_small_for_thread_local_data_is_the_default)
 {
     stack_seen s = { .shallow = true };
     cellar_host_config host = cellar_host_config_default();
@@ -184,6 +184,4 @@ static void stack_too_small_for_thread_local_data_is_the_default(void)
     T_CHECK(atomic_load(&s.least) >= sizeof stack_local);
 }
 
-T_MAIN("api_stack", T_CASE(threads_with_callbacks_have_the_default_stack),
-       T_CASE(stack_bytes_set_the_stack_of_each_thread),
-       T_CASE(stack_too_small_for_thread_local_data_is_the_default))
+T_MAIN("api_stack")

@@ -210,7 +210,7 @@ static cellar_err use_crypt(void *p)
                                                                                     : err;
 }
 
-static void config_of_every_size(void)
+T_CASE(config_of_every_size)
 {
     cellar_config cfg = cellar_config_default();
     cfg.memory_bytes = CELLAR_MEMORY_MIN;
@@ -224,7 +224,7 @@ static void config_of_every_size(void)
     check_in("cellar_l2_cipher", &crypt, sizeof crypt, FIRST, use_crypt);
 }
 
-static void namespace_options_of_every_struct_size_work(void)
+T_CASE(namespace_options_of_every_struct_size_work)
 {
     open_store();
     CHECK_IN(cellar_namespace_config, cellar_namespace_config_default(), use_namespace_config);
@@ -237,7 +237,7 @@ static void namespace_options_of_every_struct_size_work(void)
     close_store();
 }
 
-static void call_options_of_every_struct_size_work(void)
+T_CASE(call_options_of_every_struct_size_work)
 {
     const cellar_warm_opts warm = one_key();
     open_store();
@@ -254,7 +254,7 @@ static void call_options_of_every_struct_size_work(void)
 }
 
 /* The call must neither follow half a pointer nor read half a number. */
-static void struct_size_inside_a_pointer_is_refused_by_name(void)
+T_CASE(struct_size_inside_a_pointer_is_refused_by_name)
 {
     cellar_config cfg = cellar_config_default();
     cellar *c = NULL;
@@ -267,7 +267,7 @@ static void struct_size_inside_a_pointer_is_refused_by_name(void)
 }
 
 /* A field of an older, shorter struct reaches the library; the same bytes behind it do not. */
-static void only_fields_within_struct_size_count(void)
+T_CASE(only_fields_within_struct_size_count)
 {
     cellar_set_opts o = cellar_set_opts_default();
     cellar_entry_info info = cellar_entry_info_default();
@@ -321,7 +321,7 @@ static cellar_err fill_breaker(void *p)
 {
     return cellar_breaker_info_get(breaker, (cellar_breaker_info *)p);
 }
-static void structs_handed_out_end_where_the_caller_says(void)
+T_CASE(structs_handed_out_end_where_the_caller_says)
 {
     open_store();
     check_out("cellar_entry_info", sizeof(cellar_entry_info), fill_info);
@@ -340,7 +340,7 @@ static void structs_handed_out_end_where_the_caller_says(void)
 }
 
 /* A result must have at least the size it had in 0.2; what a newer caller has behind is its own. */
-static void results_from_their_first_size_on_are_filled(void)
+T_CASE(results_from_their_first_size_on_are_filled)
 {
     open_store();
     for (size_t n = 0; n <= sizeof(cellar_result) + BEHIND; n++) {
@@ -370,7 +370,7 @@ static void results_from_their_first_size_on_are_filled(void)
     X(cellar_warm_report)
 
 /* Zero bytes and the size are the defaults: callers in other languages rely on it. */
-static void zeroed_structs_with_a_size_are_the_defaults(void)
+T_CASE(zeroed_structs_with_a_size_are_the_defaults)
 {
 #define MADE(type) const type made_##type = type##_default();
 #define ROW(type) { #type, sizeof(type), &made_##type, offsetof(type, struct_size) },
@@ -391,7 +391,7 @@ static void zeroed_structs_with_a_size_are_the_defaults(void)
     }
 }
 
-static void foreign_abi_is_refused(void)
+T_CASE(foreign_abi_is_refused)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -403,12 +403,4 @@ static void foreign_abi_is_refused(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_MAIN("api_struct_sizes", T_CASE(config_of_every_size),
-       T_CASE(namespace_options_of_every_struct_size_work),
-       T_CASE(call_options_of_every_struct_size_work),
-       T_CASE(struct_size_inside_a_pointer_is_refused_by_name),
-       T_CASE(only_fields_within_struct_size_count),
-       T_CASE(structs_handed_out_end_where_the_caller_says),
-       T_CASE(results_from_their_first_size_on_are_filled),
-       T_CASE(zeroed_structs_with_a_size_are_the_defaults),
-       T_CASE(foreign_abi_is_refused))
+T_MAIN("api_struct_sizes")

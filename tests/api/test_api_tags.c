@@ -25,7 +25,7 @@ static cellar_err untag(cellar *c, const char *tag, uint32_t mode)
     return cellar_delete_by_tag(c, tag, strlen(tag), mode);
 }
 
-static void hard_tag_delete_misses(void)
+T_CASE(hard_tag_delete_misses)
 {
     cellar *c = kit_open(1u << 20), *v = NULL;
     const char *const both[] = { "red", "blue" };
@@ -54,7 +54,7 @@ static void hard_tag_delete_misses(void)
     kit_close(c);
 }
 
-static void soft_tag_delete_makes_entries_stale(void)
+T_CASE(soft_tag_delete_makes_entries_stale)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
@@ -114,7 +114,7 @@ static void soft_pause_is_the_throttle(int64_t ttl_ms)
     kit_close(c);
 }
 
-static void failed_refresh_after_soft_tag_delete_is_throttled(void)
+T_CASE(failed_refresh_after_soft_tag_delete_is_throttled)
 {
     const int64_t day = (int64_t)24 * 3600 * 1000;
     soft_pause_is_the_throttle(60000);
@@ -137,7 +137,7 @@ static void match_it(source *s, cellar_load *ld)
     T_EQ_U64(removed, 0);
 }
 
-static void tag_delete_during_load_discards_result(void)
+T_CASE(tag_delete_during_load_discards_result)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
@@ -193,7 +193,7 @@ static cellar *open_stale_red(source *s, cellar_load_opts *o)
     return c;
 }
 
-static void not_modified_after_tag_delete_restores_nothing(void)
+T_CASE(not_modified_after_tag_delete_restores_nothing)
 {
     source s = SOURCE_INIT;
     cellar_load_opts o;
@@ -207,7 +207,7 @@ static void not_modified_after_tag_delete_restores_nothing(void)
     kit_close(c);
 }
 
-static void not_modified_keeps_tags(void)
+T_CASE(not_modified_keeps_tags)
 {
     source s = SOURCE_INIT;
     cellar_load_opts o;
@@ -220,7 +220,7 @@ static void not_modified_keeps_tags(void)
     kit_close(c);
 }
 
-static void not_modified_applies_new_tags(void)
+T_CASE(not_modified_applies_new_tags)
 {
     static const cellar_bytes now[] = { { "green", 5 }, { "blue", 4 } };
     source s = SOURCE_INIT;
@@ -257,7 +257,7 @@ static void load_beside(source *s, cellar_load *ld)
 }
 
 /* "Not modified" is about the value that the load has seen. */
-static void not_modified_leaves_the_value_of_another_load(void)
+T_CASE(not_modified_leaves_the_value_of_another_load)
 {
     static const cellar_bytes green = { "green", 5 };
     source s = SOURCE_INIT;
@@ -281,7 +281,7 @@ static void not_modified_leaves_the_value_of_another_load(void)
 
 /* Only "not modified" is about an older value: a new one is stored, whichever load ends last. The
  * next load that is not modified renews it: nothing of the load before is left. */
-static void value_replaces_that_of_a_load_beside(void)
+T_CASE(value_replaces_that_of_a_load_beside)
 {
     source s = SOURCE_INIT;
     cellar_load_opts o;
@@ -361,7 +361,7 @@ static void joiner_after_the_end_loads_itself(int say, bool no_store)
     kit_close(c);
 }
 
-static void waiter_gets_no_value_from_before_tag_delete(void)
+T_CASE(waiter_gets_no_value_from_before_tag_delete)
 {
     joiner_after_the_end_loads_itself(SAY_VALUE, false);
     joiner_after_the_end_loads_itself(SAY_VALUE, true);
@@ -369,7 +369,7 @@ static void waiter_gets_no_value_from_before_tag_delete(void)
     joiner_after_the_end_loads_itself(SAY_NONE, true);
 }
 
-static void waiter_of_lease_gets_no_value_from_before_tag_delete(void)
+T_CASE(waiter_of_lease_gets_no_value_from_before_tag_delete)
 {
     static const cellar_bytes red = { "red", 3 };
     cellar *c = kit_open(1u << 20);
@@ -393,7 +393,7 @@ static void waiter_of_lease_gets_no_value_from_before_tag_delete(void)
     kit_close(c);
 }
 
-static void pattern_delete_during_load_discards_result(void)
+T_CASE(pattern_delete_during_load_discards_result)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
@@ -421,7 +421,7 @@ static void pattern_delete_during_load_discards_result(void)
 }
 
 /* 1,024 records fit a budget of 4 MiB: 6,000 tags fold many times. */
-static void folded_tag_table_never_serves_invalid_entries(void)
+T_CASE(folded_tag_table_never_serves_invalid_entries)
 {
     enum { TAGS = 6000 };
     cellar *c = kit_open(4u << 20);
@@ -462,7 +462,7 @@ static void folded_tag_table_never_serves_invalid_entries(void)
     kit_close(c);
 }
 
-static void pattern_delete_removes_matching_keys_only(void)
+T_CASE(pattern_delete_removes_matching_keys_only)
 {
     cellar *c = kit_open(8u << 20), *v = NULL;
     char key[32];
@@ -490,7 +490,7 @@ static void pattern_delete_removes_matching_keys_only(void)
     kit_close(c);
 }
 
-static void pattern_delete_removes_stale_and_negative_entries(void)
+T_CASE(pattern_delete_removes_stale_and_negative_entries)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
@@ -521,7 +521,7 @@ static cellar_reason why(cellar *c, const char *key)
     return r;
 }
 
-static void why_names_the_tag_or_pattern(void)
+T_CASE(why_names_the_tag_or_pattern)
 {
     cellar *c = kit_open(2u << 20), *v = NULL;
     cellar_namespace_config vo = cellar_namespace_config_default();
@@ -558,7 +558,7 @@ static void why_names_the_tag_or_pattern(void)
 }
 
 /* A tag deleted before the set of an entry is not the cause of its end. */
-static void why_ignores_tags_deleted_before_the_set(void)
+T_CASE(why_ignores_tags_deleted_before_the_set)
 {
     cellar *c = kit_open(1u << 20);
     const char *const both[] = { "red", "blue" };
@@ -597,7 +597,7 @@ static cellar_err put_for(cellar *c, const char *key, int64_t ttl_ms)
 }
 
 /* A tag delete, then the TTL; and the other way round: the first one is the cause. */
-static void why_reports_first_cause(void)
+T_CASE(why_reports_first_cause)
 {
     static const uint8_t known[32] = { 1 }; /* the record keeps the causes of both keys */
     cellar *c = kit_open_known(2u << 20, known);
@@ -626,7 +626,7 @@ static void why_reports_first_cause(void)
     kit_close(c);
 }
 
-static void listeners_receive_tag_and_pattern_causes(void)
+T_CASE(listeners_receive_tag_and_pattern_causes)
 {
     cellar *c = kit_open(1u << 20);
     uint64_t id;
@@ -655,7 +655,7 @@ static void listeners_receive_tag_and_pattern_causes(void)
 }
 
 /* A replace or delete of a tag-deleted entry reports the cause TAG. */
-static void tag_deleted_entry_is_not_reported_as_expired(void)
+T_CASE(tag_deleted_entry_is_not_reported_as_expired)
 {
     cellar *c = kit_open(1u << 20);
     cellar_stats st = cellar_stats_default();
@@ -700,7 +700,7 @@ static void *tag_reader(void *arg)
     return NULL;
 }
 
-static void tag_deletes_with_readers_and_writers_stay_exact(void)
+T_CASE(tag_deletes_with_readers_and_writers_stay_exact)
 {
     cellar *c = kit_open(1u << 20);
     pthread_t t[2];
@@ -719,7 +719,7 @@ static void tag_deletes_with_readers_and_writers_stay_exact(void)
     kit_close(c);
 }
 
-static void bad_input_of_tags_and_patterns(void)
+T_CASE(bad_input_of_tags_and_patterns)
 {
     cellar *c = kit_open(1u << 20), *v = NULL;
     static const char longest[CELLAR_PATTERN_MAX + 1];
@@ -743,21 +743,4 @@ static void bad_input_of_tags_and_patterns(void)
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 }
 
-T_MAIN("cellar_api_tags", T_CASE(hard_tag_delete_misses),
-       T_CASE(soft_tag_delete_makes_entries_stale),
-       T_CASE(failed_refresh_after_soft_tag_delete_is_throttled),
-       T_CASE(tag_delete_during_load_discards_result),
-       T_CASE(not_modified_after_tag_delete_restores_nothing), T_CASE(not_modified_keeps_tags),
-       T_CASE(not_modified_applies_new_tags),
-       T_CASE(not_modified_leaves_the_value_of_another_load),
-       T_CASE(value_replaces_that_of_a_load_beside), T_CASE(waiter_gets_no_value_from_before_tag_delete),
-       T_CASE(waiter_of_lease_gets_no_value_from_before_tag_delete),
-       T_CASE(pattern_delete_during_load_discards_result),
-       T_CASE(folded_tag_table_never_serves_invalid_entries),
-       T_CASE(pattern_delete_removes_matching_keys_only),
-       T_CASE(pattern_delete_removes_stale_and_negative_entries),
-       T_CASE(why_names_the_tag_or_pattern), T_CASE(why_ignores_tags_deleted_before_the_set),
-       T_CASE(why_reports_first_cause), T_CASE(listeners_receive_tag_and_pattern_causes),
-       T_CASE(tag_deleted_entry_is_not_reported_as_expired),
-       T_CASE(tag_deletes_with_readers_and_writers_stay_exact),
-       T_CASE(bad_input_of_tags_and_patterns))
+T_MAIN("cellar_api_tags")

@@ -20,7 +20,7 @@ static cellar_err get_marked(cellar *c, const char *key)
     return err;
 }
 
-static void get_str_needs_one_byte_more_than_the_value(void)
+T_CASE(get_str_needs_one_byte_more_than_the_value)
 {
     cellar *c = api_open(4u << 20);
     T_EQ_I64(cellar_set_str(c, "fits", "1234567", 0), CELLAR_OK);
@@ -39,7 +39,7 @@ static void get_str_needs_one_byte_more_than_the_value(void)
     api_shut(c);
 }
 
-static void get_str_without_a_value_empties_the_buffer(void)
+T_CASE(get_str_without_a_value_empties_the_buffer)
 {
     cellar *c = api_open(4u << 20), *v = NULL;
     cellar_set_opts o = cellar_set_opts_default();
@@ -70,7 +70,7 @@ static void get_str_without_a_value_empties_the_buffer(void)
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 }
 
-static void get_str_copies_binary_zeros(void)
+T_CASE(get_str_copies_binary_zeros)
 {
     cellar *c = api_open(4u << 20);
     T_EQ_I64(cellar_set(c, "k", 1, "a\0b", 3, NULL), CELLAR_OK);
@@ -91,7 +91,7 @@ static void *set_texts(void *arg)
 }
 
 /* The bytes behind the zero byte may be those of the longer value, in the contract of cellar_get. */
-static void get_str_beside_sets_ends_each_text(void)
+T_CASE(get_str_beside_sets_ends_each_text)
 {
     cellar *c = api_open(4u << 20);
     pthread_t writer;
@@ -111,7 +111,7 @@ static void get_str_beside_sets_ends_each_text(void)
     api_shut(c);
 }
 
-static void get_str_without_room_is_refused(void)
+T_CASE(get_str_without_room_is_refused)
 {
     cellar *c = api_open(4u << 20);
     T_EQ_I64(cellar_set_str(c, "k", "", 0), CELLAR_OK);
@@ -123,7 +123,7 @@ static void get_str_without_room_is_refused(void)
     api_shut(c);
 }
 
-static void set_str_stores_the_text_without_its_zero_byte(void)
+T_CASE(set_str_stores_the_text_without_its_zero_byte)
 {
     cellar *c = api_open(4u << 20);
     char buf[16];
@@ -144,7 +144,7 @@ static void set_str_stores_the_text_without_its_zero_byte(void)
     api_shut(c);
 }
 
-static void set_str_takes_its_ttl_or_the_default(void)
+T_CASE(set_str_takes_its_ttl_or_the_default)
 {
     settings cfg = api_config(4u << 20);
     cfg.config.default_ttl_ms = 500;
@@ -164,7 +164,7 @@ static void set_str_takes_its_ttl_or_the_default(void)
     api_shut(c);
 }
 
-static void a_zero_byte_follows_every_value_in_new_memory(void)
+T_CASE(a_zero_byte_follows_every_value_in_new_memory)
 {
     static const size_t sizes[] = { 0, 1, 511, 512, 513, 100000 };
     static unsigned char want[100000];
@@ -193,10 +193,4 @@ static void a_zero_byte_follows_every_value_in_new_memory(void)
     api_shut(c);
 }
 
-T_MAIN("api_text", T_CASE(get_str_needs_one_byte_more_than_the_value),
-       T_CASE(get_str_without_a_value_empties_the_buffer), T_CASE(get_str_copies_binary_zeros),
-       T_CASE(get_str_beside_sets_ends_each_text),
-       T_CASE(get_str_without_room_is_refused),
-       T_CASE(set_str_stores_the_text_without_its_zero_byte),
-       T_CASE(set_str_takes_its_ttl_or_the_default),
-       T_CASE(a_zero_byte_follows_every_value_in_new_memory))
+T_MAIN("api_text")

@@ -66,7 +66,7 @@ static void *count_up(void *arg)
     return NULL;
 }
 
-static void increments_are_not_lost(void)
+T_CASE(increments_are_not_lost)
 {
     cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
@@ -113,7 +113,7 @@ static void *update_some(void *arg)
     return NULL;
 }
 
-static void updates_are_not_lost(void)
+T_CASE(updates_are_not_lost)
 {
     cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
@@ -144,7 +144,7 @@ static void *take_turns(void *arg)
     return NULL;
 }
 
-static void set_if_absent_by_many_threads_stores_once(void)
+T_CASE(set_if_absent_by_many_threads_stores_once)
 {
     cellar *c = open_bytes(16u << 20, 0);
     job jobs[THREADS];
@@ -180,7 +180,7 @@ static void *swap_versions(void *arg)
     return NULL;
 }
 
-static void concurrent_set_by_version_loses_no_change(void)
+T_CASE(concurrent_set_by_version_loses_no_change)
 {
     cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
@@ -214,7 +214,7 @@ static void *ask_until_served(void *arg)
     }
 }
 
-static void seed_counts(void)
+T_CASE(seed_counts)
 {
     for (int round = 0; round < 50; round++) {
         cellar *c = open_bytes(1u << 20, 1);
@@ -295,7 +295,7 @@ static void *read_values(void *arg)
     return NULL;
 }
 
-static void clear_during_writes_hides_old_values(void)
+T_CASE(clear_during_writes_hides_old_values)
 {
     cellar *c = open_bytes(8u << 20, 0);
     race *r = calloc(1, sizeof *r);
@@ -359,7 +359,7 @@ static void *resize_or_copy(void *arg)
     return j->number < 2 ? copy_value(arg) : resize_value(arg);
 }
 
-static void get_alloc_during_writes_returns_whole_values(void)
+T_CASE(get_alloc_during_writes_returns_whole_values)
 {
     cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
@@ -426,7 +426,7 @@ static void *scan_or_churn(void *arg)
     return j->number == 0 ? scan_rounds(arg) : churn(arg);
 }
 
-static void scan_during_changes_visits_every_stable_key(void)
+T_CASE(scan_during_changes_visits_every_stable_key)
 {
     cellar *c = open_bytes(32u << 20, 0);
     job jobs[THREADS];
@@ -460,7 +460,7 @@ static void *open_namespaces(void *arg)
     return NULL;
 }
 
-static void concurrent_namespace_opens_and_closes_work(void)
+T_CASE(concurrent_namespace_opens_and_closes_work)
 {
     cellar *c = open_bytes(8u << 20, 0);
     job jobs[THREADS];
@@ -483,7 +483,7 @@ static void *open_stores(void *arg)
     return NULL;
 }
 
-static void concurrent_store_opens_and_closes_work(void)
+T_CASE(concurrent_store_opens_and_closes_work)
 {
     job jobs[THREADS];
     T_EQ_U64(run_all(NULL, open_stores, NULL, jobs), THREADS * 25);
@@ -497,7 +497,7 @@ static void *end_soon(void *arg)
     return NULL;
 }
 
-static void ended_threads_leave_nothing_in_store(void)
+T_CASE(ended_threads_leave_nothing_in_store)
 {
     cellar *c = open_bytes(4u << 20, 1);
     cellar_stats st = cellar_stats_default();
@@ -517,7 +517,7 @@ static void ended_threads_leave_nothing_in_store(void)
     shut(c);
 }
 
-static void maintenance_thread_reclaims_expired_entries_without_traffic(void)
+T_CASE(maintenance_thread_reclaims_expired_entries_without_traffic)
 {
     cellar *c = open_bytes(32u << 20, 0);
     cellar_set_opts o = cellar_set_opts_default();
@@ -563,7 +563,7 @@ static void *pin_and_end(void *arg)
 
 /* As the contract says: 192 pins on up to 4 processors, twice as many with each doubling. Threads
  * that have ended hold them until another thread unpins. */
-static void pins_of_ended_threads_stay_until_unpinned(void)
+T_CASE(pins_of_ended_threads_stay_until_unpinned)
 {
     static cellar_pinned pin[PINS_MOST + 1];
     cellar *c = open_bytes(8 << 20, 1);
@@ -597,13 +597,4 @@ static void pins_of_ended_threads_stay_until_unpinned(void)
     shut(c);
 }
 
-T_MAIN("api_threads", T_CASE(increments_are_not_lost), T_CASE(updates_are_not_lost),
-       T_CASE(set_if_absent_by_many_threads_stores_once),
-       T_CASE(concurrent_set_by_version_loses_no_change), T_CASE(seed_counts),
-       T_CASE(clear_during_writes_hides_old_values),
-       T_CASE(get_alloc_during_writes_returns_whole_values),
-       T_CASE(scan_during_changes_visits_every_stable_key),
-       T_CASE(concurrent_namespace_opens_and_closes_work),
-       T_CASE(concurrent_store_opens_and_closes_work), T_CASE(ended_threads_leave_nothing_in_store),
-       T_CASE(pins_of_ended_threads_stay_until_unpinned),
-       T_CASE(maintenance_thread_reclaims_expired_entries_without_traffic))
+T_MAIN("api_threads")

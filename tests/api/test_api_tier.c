@@ -15,7 +15,7 @@
 
 /* ---- writes and reads ---- */
 
-static void set_reaches_the_server_and_other_clients(void)
+T_CASE(set_reaches_the_server_and_other_clients)
 {
     begin();
     sets(ns[0], "k", "1");
@@ -27,7 +27,7 @@ static void set_reaches_the_server_and_other_clients(void)
     end();
 }
 
-static void set_elsewhere_ends_the_entry_with_cause_remote(void)
+T_CASE(set_elsewhere_ends_the_entry_with_cause_remote)
 {
     uint64_t id;
     begin();
@@ -49,7 +49,7 @@ static void set_elsewhere_ends_the_entry_with_cause_remote(void)
     end();
 }
 
-static void delete_reaches_the_server_without_an_entry_in_memory(void)
+T_CASE(delete_reaches_the_server_without_an_entry_in_memory)
 {
     begin();
     sets(ns[0], "k", "1");
@@ -60,7 +60,7 @@ static void delete_reaches_the_server_without_an_entry_in_memory(void)
     end();
 }
 
-static void negative_entry_is_shared(void)
+T_CASE(negative_entry_is_shared)
 {
     cellar_set_opts o = cellar_set_opts_default();
     begin();
@@ -74,7 +74,7 @@ static void negative_entry_is_shared(void)
     end();
 }
 
-static void entry_that_memory_must_not_keep_is_read_again(void)
+T_CASE(entry_that_memory_must_not_keep_is_read_again)
 {
     begin();
     sets(ns[0], "k", "1");
@@ -85,7 +85,7 @@ static void entry_that_memory_must_not_keep_is_read_again(void)
     end();
 }
 
-static void life_in_memory_is_bounded(void)
+T_CASE(life_in_memory_is_bounded)
 {
     make_clients();
     one.table.max_ttl_ms = two.table.max_ttl_ms = 5000;
@@ -99,7 +99,7 @@ static void life_in_memory_is_bounded(void)
     end();
 }
 
-static void other_namespaces_do_not_know_the_tier(void)
+T_CASE(other_namespaces_do_not_know_the_tier)
 {
     begin();
     sets(root[0], "k", "1");
@@ -113,7 +113,7 @@ static void other_namespaces_do_not_know_the_tier(void)
 
 /* ---- codes of the server ---- */
 
-static void deferred_write_leaves_memory(void)
+T_CASE(deferred_write_leaves_memory)
 {
     begin();
     sets(ns[0], "k", "1");
@@ -126,7 +126,7 @@ static void deferred_write_leaves_memory(void)
     end();
 }
 
-static void strict_write_returns_timeout(void)
+T_CASE(strict_write_returns_timeout)
 {
     begin();
     one.answer = CELLAR_E_TIMEOUT;
@@ -151,7 +151,7 @@ static void strict_write_returns_timeout(void)
 
 /* ---- many keys ---- */
 
-static void clear_ends_the_entries_of_all_clients(void)
+T_CASE(clear_ends_the_entries_of_all_clients)
 {
     uint64_t id;
     begin();
@@ -169,7 +169,7 @@ static void clear_ends_the_entries_of_all_clients(void)
     end();
 }
 
-static void tag_ends_entries_of_all_clients(void)
+T_CASE(tag_ends_entries_of_all_clients)
 {
     const cellar_bytes tag = { "t", 1 };
     cellar_set_opts o = cellar_set_opts_default();
@@ -189,7 +189,7 @@ static void tag_ends_entries_of_all_clients(void)
     end();
 }
 
-static void pattern_reaches_the_server_once(void)
+T_CASE(pattern_reaches_the_server_once)
 {
     begin();
     sets(ns[0], "k", "1");
@@ -211,7 +211,7 @@ static void end_and_fill(shared_client *m, const char *call)
     has(ns[0], "k", "1");
 }
 
-static void entries_end_within_a_pattern_delete(void)
+T_CASE(entries_end_within_a_pattern_delete)
 {
     begin();
     sets(ns[0], "k", "1");
@@ -224,7 +224,7 @@ static void entries_end_within_a_pattern_delete(void)
 
 /* ---- a reply on its way ---- */
 
-static void reply_on_its_way_brings_nothing_old_back(void)
+T_CASE(reply_on_its_way_brings_nothing_old_back)
 {
     static const char *const acts[] = { "set", "delete", "clear", "tag", "ended", "own" };
     const cellar_bytes tag = { "t", 1 };
@@ -286,7 +286,7 @@ static void increment_overtaken(void)
 
 /* The server orders the older change behind the newer one and does not report it: own changes are
  * not reported. */
-static void change_that_an_end_overtook_leaves_nothing_older_in_memory(void)
+T_CASE(change_that_an_end_overtook_leaves_nothing_older_in_memory)
 {
     static void (*const changes[])(void) = { set_overtaken, set_if_overtaken, delete_overtaken,
                                              increment_overtaken };
@@ -327,7 +327,7 @@ static void make_newer(const cellar_event *e, void *ctx)
 }
 
 /* What the tier judges hides no older change, and neither does what it refuses. */
-static void change_behind_a_judged_or_refused_one_reaches_the_server(void)
+T_CASE(change_behind_a_judged_or_refused_one_reaches_the_server)
 {
     static void (*const newers[])(void) = { set_if_overtaken, increment_overtaken, set_newer };
     static const cellar_err answers[] = { CELLAR_CONFLICT, CELLAR_E_TYPE, CELLAR_E_SPACE,
@@ -366,7 +366,7 @@ static void come_between(shared_client *m, const char *call)
     T_EQ_I64(cellar_set(c, key, 1, "\5\0\0\0\0\0\0\0", 8, NULL), CELLAR_OK);
 }
 
-static void conditions_hold_for_the_server(void)
+T_CASE(conditions_hold_for_the_server)
 {
     begin();
     cellar_set_opts o = cellar_set_opts_default();
@@ -382,7 +382,7 @@ static void conditions_hold_for_the_server(void)
     end();
 }
 
-static void version_is_the_state_of_the_server(void)
+T_CASE(version_is_the_state_of_the_server)
 {
     begin();
     char buf[8];
@@ -414,7 +414,7 @@ static void version_is_the_state_of_the_server(void)
     end();
 }
 
-static void increment_loses_no_update_of_another_process(void)
+T_CASE(increment_loses_no_update_of_another_process)
 {
     begin();
     int64_t now = 0;
@@ -447,7 +447,7 @@ static cellar_err add_two(void *ctx, const cellar_tier_key *k, int64_t delta, in
     return e == NULL ? CELLAR_MISS : CELLAR_OK;
 }
 
-static void tier_that_adds_is_asked_to_add(void)
+T_CASE(tier_that_adds_is_asked_to_add)
 {
     make_clients();
     one.table.add = add_two;
@@ -473,7 +473,7 @@ static cellar_err remove_it(const void *old, size_t old_len, cellar_buf *out, vo
     return CELLAR_REMOVED;
 }
 
-static void update_sees_the_value_of_the_server(void)
+T_CASE(update_sees_the_value_of_the_server)
 {
     begin();
     const cellar_bytes tag = { "t", 1 };
@@ -499,7 +499,7 @@ static void update_sees_the_value_of_the_server(void)
     end();
 }
 
-static void delete_returns_the_old_value_of_the_server(void)
+T_CASE(delete_returns_the_old_value_of_the_server)
 {
     begin();
     void *old = NULL;
@@ -517,7 +517,7 @@ static void delete_returns_the_old_value_of_the_server(void)
     end();
 }
 
-static void touch_sets_the_deadline_for_all(void)
+T_CASE(touch_sets_the_deadline_for_all)
 {
     begin();
     cellar_set_opts o = cellar_set_opts_default();
@@ -536,7 +536,7 @@ static void touch_sets_the_deadline_for_all(void)
 
 /* ---- attach, close, fork ---- */
 
-static void attach_refuses_what_it_cannot_serve(void)
+T_CASE(attach_refuses_what_it_cannot_serve)
 {
     make_clients();
     settings s = plain();
@@ -583,7 +583,7 @@ static void count_free(void *p, size_t size, void *ctx)
     free(p);
 }
 
-static void failed_allocation_changes_nothing(void)
+T_CASE(failed_allocation_changes_nothing)
 {
     make_clients();
     one.table.get_many = shared_get_many;
@@ -623,7 +623,7 @@ static void failed_allocation_changes_nothing(void)
     }
 }
 
-static void host_serves_a_dropped_namespace_until_close(void)
+T_CASE(host_serves_a_dropped_namespace_until_close)
 {
     begin();
     const cellar_tier_host *h = two.host;
@@ -645,7 +645,7 @@ static void host_serves_a_dropped_namespace_until_close(void)
     end();
 }
 
-static void refused_host_ends_the_attach(void)
+T_CASE(refused_host_ends_the_attach)
 {
     make_clients();
     settings s = plain();
@@ -661,7 +661,7 @@ static void refused_host_ends_the_attach(void)
 }
 
 /* A number that the host raises orders sets against what the tier reads behind it. */
-static void set_tells_the_epoch_of_its_begin(void)
+T_CASE(set_tells_the_epoch_of_its_begin)
 {
     begin();
     sets(ns[0], "k", "1");
@@ -674,7 +674,7 @@ static void set_tells_the_epoch_of_its_begin(void)
     end();
 }
 
-static void many_namespaces_share_one_slot(void)
+T_CASE(many_namespaces_share_one_slot)
 {
     enum { MANY = 12 };
     static shared_client more[MANY];
@@ -698,7 +698,7 @@ static void many_namespaces_share_one_slot(void)
     for (unsigned i = 0; i < MANY; i++) { T_EQ_U64(more[i].closes, 1); }
 }
 
-static void forked_child_calls_no_server(void)
+T_CASE(forked_child_calls_no_server)
 {
     begin();
     sets(ns[0], "k", "1");
@@ -759,7 +759,7 @@ static void *reader(void *arg)
     return NULL;
 }
 
-static void read_after_a_set_of_any_client_sees_it(void)
+T_CASE(read_after_a_set_of_any_client_sees_it)
 {
     pthread_t thread[4];
     begin();
@@ -771,22 +771,4 @@ static void read_after_a_set_of_any_client_sees_it(void)
     end();
 }
 
-T_MAIN("api_tier", T_CASE(set_reaches_the_server_and_other_clients),
-       T_CASE(set_elsewhere_ends_the_entry_with_cause_remote),
-       T_CASE(delete_reaches_the_server_without_an_entry_in_memory),
-       T_CASE(negative_entry_is_shared), T_CASE(entry_that_memory_must_not_keep_is_read_again),
-       T_CASE(life_in_memory_is_bounded), T_CASE(other_namespaces_do_not_know_the_tier),
-       T_CASE(deferred_write_leaves_memory), T_CASE(strict_write_returns_timeout),
-       T_CASE(clear_ends_the_entries_of_all_clients), T_CASE(tag_ends_entries_of_all_clients),
-       T_CASE(pattern_reaches_the_server_once), T_CASE(entries_end_within_a_pattern_delete),
-       T_CASE(reply_on_its_way_brings_nothing_old_back),
-       T_CASE(change_that_an_end_overtook_leaves_nothing_older_in_memory),
-       T_CASE(change_behind_a_judged_or_refused_one_reaches_the_server),
-       T_CASE(conditions_hold_for_the_server), T_CASE(version_is_the_state_of_the_server),
-       T_CASE(increment_loses_no_update_of_another_process), T_CASE(tier_that_adds_is_asked_to_add),
-       T_CASE(update_sees_the_value_of_the_server),
-       T_CASE(delete_returns_the_old_value_of_the_server), T_CASE(touch_sets_the_deadline_for_all),
-       T_CASE(attach_refuses_what_it_cannot_serve), T_CASE(failed_allocation_changes_nothing),
-       T_CASE(host_serves_a_dropped_namespace_until_close), T_CASE(refused_host_ends_the_attach),
-       T_CASE(set_tells_the_epoch_of_its_begin), T_CASE(many_namespaces_share_one_slot),
-       T_CASE(forked_child_calls_no_server), T_CASE(read_after_a_set_of_any_client_sees_it))
+T_MAIN("api_tier")

@@ -143,7 +143,7 @@ static void read_past_memory(unsigned way, cellar_tier_proof proof, bool passing
     end();
 }
 
-static void entry_that_differs_from_a_reply_ends(void)
+T_CASE(entry_that_differs_from_a_reply_ends)
 {
     for (unsigned way = 0; way < WAYS; way++) {
         read_past_memory(way, CELLAR_TIER_PROOF_MISS, false);
@@ -154,7 +154,7 @@ static void entry_that_differs_from_a_reply_ends(void)
 }
 
 /* A version comes from the server, also with a proof. */
-static void entry_that_differs_from_a_version_read_ends(void)
+T_CASE(entry_that_differs_from_a_version_read_ends)
 {
     begin_old(CELLAR_TIER_PROOF_MISS);
     change_unheard("new");
@@ -163,7 +163,7 @@ static void entry_that_differs_from_a_version_read_ends(void)
     end();
 }
 
-static void entry_that_equals_a_reply_stays(void)
+T_CASE(entry_that_equals_a_reply_stays)
 {
     for (unsigned way = 0; way < WAYS; way++) {
         begin_old(CELLAR_TIER_PROOF_MISS);
@@ -175,7 +175,7 @@ static void entry_that_equals_a_reply_stays(void)
     }
 }
 
-static void value_ends_by_a_negative_reply(void)
+T_CASE(value_ends_by_a_negative_reply)
 {
     char buf[8];
     begin_old(CELLAR_TIER_PROOF_MISS);
@@ -253,7 +253,7 @@ static void begin_steps(const char *what)
     steps = what;
 }
 
-static void older_reply_behind_a_newer_one_is_not_stored(void)
+T_CASE(older_reply_behind_a_newer_one_is_not_stored)
 {
     begin_steps("c");
     has(ns[1], "k", "old"); /* it began first */
@@ -267,7 +267,7 @@ static void older_reply_behind_a_newer_one_is_not_stored(void)
     end();
 }
 
-static void reply_older_than_one_that_memory_did_not_keep_is_not_stored(void)
+T_CASE(reply_older_than_one_that_memory_did_not_keep_is_not_stored)
 {
     static const char *const newer[] = { "p", "l" };
     for (unsigned i = 0; i < 2; i++) {
@@ -280,7 +280,7 @@ static void reply_older_than_one_that_memory_did_not_keep_is_not_stored(void)
     }
 }
 
-static void reply_older_than_an_overtaken_one_is_not_stored(void)
+T_CASE(reply_older_than_an_overtaken_one_is_not_stored)
 {
     cellar_result r = cellar_result_default();
     cellar_lease lease = { { 0 } };
@@ -316,15 +316,15 @@ static void load_while(const char *what, const char *then)
     end();
 }
 
-static void loaded_value_older_than_a_reply_is_not_stored(void)
+T_CASE(loaded_value_older_than_a_reply_is_not_stored)
 {
     load_while("-c", "new"); /* one look, then the fill */
     load_while("-p", "new");
 }
 
-static void reply_older_than_a_fill_does_not_stay(void) { load_while("-h", "load"); }
+T_CASE(reply_older_than_a_fill_does_not_stay) { load_while("-h", "load"); }
 
-static void reply_older_than_one_that_has_left_memory_is_not_stored(void)
+T_CASE(reply_older_than_one_that_has_left_memory_is_not_stored)
 {
     make_clients();
     two.table.max_ttl_ms = 10;
@@ -354,7 +354,7 @@ static void *load_there(void *want)
 
 /* The second load begins after a read has returned the newer value. It finds the first load on its
  * way, with an older reply. */
-static void load_takes_no_older_reply_from_a_load_before(void)
+T_CASE(load_takes_no_older_reply_from_a_load_before)
 {
     static char old[] = "old", new[] = "new";
     pthread_t first, second;
@@ -397,7 +397,7 @@ static void *load_refused(void *ctx)
 }
 
 /* The tier takes no value and gives no number: calls that wait get the value all the same. */
-static void load_that_the_tier_refuses_answers_all_that_joined(void)
+T_CASE(load_that_the_tier_refuses_answers_all_that_joined)
 {
     pthread_t first, second;
     begin_steps("");
@@ -429,7 +429,7 @@ static cellar_err refuse(const void *old, size_t len, cellar_buf *out, void *wan
     return CELLAR_E_INVAL;
 }
 
-static void entry_older_than_what_an_update_has_seen_ends(void)
+T_CASE(entry_older_than_what_an_update_has_seen_ends)
 {
     static char old[] = "old", new[] = "new";
     begin_old(CELLAR_TIER_PROOF_MISS);
@@ -441,7 +441,7 @@ static void entry_older_than_what_an_update_has_seen_ends(void)
     end();
 }
 
-static void entry_of_another_length_than_a_reply_ends(void)
+T_CASE(entry_of_another_length_than_a_reply_ends)
 {
     cellar_entry_info info = cellar_entry_info_default();
     begin_old(CELLAR_TIER_PROOF_MISS);
@@ -452,7 +452,7 @@ static void entry_of_another_length_than_a_reply_ends(void)
     end();
 }
 
-static void entry_of_a_change_since_the_look_stays_and_is_the_answer(void)
+T_CASE(entry_of_a_change_since_the_look_stays_and_is_the_answer)
 {
     begin_steps("o");
     has(ns[1], "k", "own");
@@ -464,17 +464,4 @@ static void entry_of_a_change_since_the_look_stays_and_is_the_answer(void)
     end();
 }
 
-T_MAIN("api_tier_backwards", T_CASE(entry_that_differs_from_a_reply_ends),
-       T_CASE(entry_that_differs_from_a_version_read_ends),
-       T_CASE(entry_that_equals_a_reply_stays), T_CASE(value_ends_by_a_negative_reply),
-       T_CASE(older_reply_behind_a_newer_one_is_not_stored),
-       T_CASE(reply_older_than_one_that_memory_did_not_keep_is_not_stored),
-       T_CASE(reply_older_than_an_overtaken_one_is_not_stored),
-       T_CASE(loaded_value_older_than_a_reply_is_not_stored),
-       T_CASE(reply_older_than_a_fill_does_not_stay),
-       T_CASE(reply_older_than_one_that_has_left_memory_is_not_stored),
-       T_CASE(load_takes_no_older_reply_from_a_load_before),
-       T_CASE(load_that_the_tier_refuses_answers_all_that_joined),
-       T_CASE(entry_older_than_what_an_update_has_seen_ends),
-       T_CASE(entry_of_another_length_than_a_reply_ends),
-       T_CASE(entry_of_a_change_since_the_look_stays_and_is_the_answer))
+T_MAIN("api_tier_backwards")

@@ -88,7 +88,7 @@ static void bulk_right(bulk *b)
     }
 }
 
-static void keys_are_loaded_once_by_bulk_loads_of_two_processes(void)
+T_CASE(keys_are_loaded_once_by_bulk_loads_of_two_processes)
 {
     static bulk b[2];
     for (unsigned together = 0; together < 2; together++) {
@@ -124,7 +124,7 @@ static void begin_together(void)
     attach_both();
 }
 
-static void bulk_load_asks_for_the_values_of_its_keys_together(void)
+T_CASE(bulk_load_asks_for_the_values_of_its_keys_together)
 {
     static bulk b;
     begin_together();
@@ -165,7 +165,7 @@ static void bulk_meets_silence(unsigned gets, unsigned manys, unsigned leases)
     end();
 }
 
-static void bulk_load_waits_for_no_other_process_when_the_proof_is_gone(void)
+T_CASE(bulk_load_waits_for_no_other_process_when_the_proof_is_gone)
 {
     static bulk b[2];
     pthread_t thread;
@@ -191,7 +191,7 @@ static void bulk_load_waits_for_no_other_process_when_the_proof_is_gone(void)
     end();
 }
 
-static void bulk_load_asks_a_silent_tier_once_and_keeps_nothing(void)
+T_CASE(bulk_load_asks_a_silent_tier_once_and_keeps_nothing)
 {
     begin_together();
     one.get_answer = CELLAR_E_TIMEOUT;
@@ -204,7 +204,7 @@ static void bulk_load_asks_a_silent_tier_once_and_keeps_nothing(void)
     bulk_meets_silence(1, 0, 0);
 }
 
-static void bulk_load_loads_its_own_keys_before_it_waits(void)
+T_CASE(bulk_load_loads_its_own_keys_before_it_waits)
 {
     static bulk b;
     pthread_t thread;
@@ -224,7 +224,7 @@ static void bulk_load_loads_its_own_keys_before_it_waits(void)
     end();
 }
 
-static void equal_keys_of_a_bulk_load_wait_together(void)
+T_CASE(equal_keys_of_a_bulk_load_wait_together)
 {
     static bulk b;
     pthread_t thread;
@@ -244,7 +244,7 @@ static void equal_keys_of_a_bulk_load_wait_together(void)
     end();
 }
 
-static void bulk_wait_for_another_process_ends_at_its_limit(void)
+T_CASE(bulk_wait_for_another_process_ends_at_its_limit)
 {
     for (unsigned no_wait = 0; no_wait < 2; no_wait++) {
         static bulk b;
@@ -268,7 +268,7 @@ static void bulk_wait_for_another_process_ends_at_its_limit(void)
     }
 }
 
-static void change_during_a_bulk_load_ends_the_lease_of_its_key(void)
+T_CASE(change_during_a_bulk_load_ends_the_lease_of_its_key)
 {
     static bulk b;
     begin_leases();
@@ -284,7 +284,7 @@ static void change_during_a_bulk_load_ends_the_lease_of_its_key(void)
     end();
 }
 
-static void bulk_load_without_values_gives_its_leases_back(void)
+T_CASE(bulk_load_without_values_gives_its_leases_back)
 {
     static bulk b;
     pthread_t thread;
@@ -304,7 +304,7 @@ static void bulk_load_without_values_gives_its_leases_back(void)
     end();
 }
 
-static void close_ends_the_bulk_wait_for_another_process(void)
+T_CASE(close_ends_the_bulk_wait_for_another_process)
 {
     static bulk b;
     pthread_t thread;
@@ -344,7 +344,7 @@ static void load_second(const cellar_event *e, void *ctx)
     cellar_result_free(&r);
 }
 
-static void listener_inside_a_bulk_load_does_not_wait_for_its_keys(void)
+T_CASE(listener_inside_a_bulk_load_does_not_wait_for_its_keys)
 {
     static bulk b;
     uint64_t id = 0;
@@ -364,14 +364,4 @@ static void listener_inside_a_bulk_load_does_not_wait_for_its_keys(void)
     end();
 }
 
-T_MAIN("api_tier_bulk", T_CASE(keys_are_loaded_once_by_bulk_loads_of_two_processes),
-       T_CASE(bulk_load_asks_for_the_values_of_its_keys_together),
-       T_CASE(bulk_load_waits_for_no_other_process_when_the_proof_is_gone),
-       T_CASE(bulk_load_asks_a_silent_tier_once_and_keeps_nothing),
-       T_CASE(bulk_load_loads_its_own_keys_before_it_waits),
-       T_CASE(equal_keys_of_a_bulk_load_wait_together),
-       T_CASE(bulk_wait_for_another_process_ends_at_its_limit),
-       T_CASE(change_during_a_bulk_load_ends_the_lease_of_its_key),
-       T_CASE(bulk_load_without_values_gives_its_leases_back),
-       T_CASE(close_ends_the_bulk_wait_for_another_process),
-       T_CASE(listener_inside_a_bulk_load_does_not_wait_for_its_keys))
+T_MAIN("api_tier_bulk")

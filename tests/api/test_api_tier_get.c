@@ -78,7 +78,7 @@ static unsigned end_equal(cellar_err err, const char *want)
     return two.gets;
 }
 
-static void equal_gets_are_one_request(void)
+T_CASE(equal_gets_are_one_request)
 {
     begin();
     sets(ns[0], "k", "value");
@@ -94,7 +94,7 @@ static void equal_gets_are_one_request(void)
     end();
 }
 
-static void equal_gets_of_a_value_that_memory_does_not_keep_ask_each(void)
+T_CASE(equal_gets_of_a_value_that_memory_does_not_keep_ask_each)
 {
     begin();
     two.no_keep = true;
@@ -104,7 +104,7 @@ static void equal_gets_of_a_value_that_memory_does_not_keep_ask_each(void)
     end();
 }
 
-static void get_behind_a_change_does_not_wait_for_an_older_request(void)
+T_CASE(get_behind_a_change_does_not_wait_for_an_older_request)
 {
     begin();
     sets(ns[0], "k", "old");
@@ -124,7 +124,7 @@ static void get_inside(shared_client *m, const char *call)
     has(ns[1], "k", "value");
 }
 
-static void get_inside_the_same_get_asks_for_itself(void)
+T_CASE(get_inside_the_same_get_asks_for_itself)
 {
     begin();
     sets(ns[0], "k", "value");
@@ -168,7 +168,7 @@ static void begin_many(bool together)
     fill_many();
 }
 
-static void missed_keys_are_asked_in_one_request(void)
+T_CASE(missed_keys_are_asked_in_one_request)
 {
     cellar_get_item it[ASKED];
     begin_many(true);
@@ -191,7 +191,7 @@ static void missed_keys_are_asked_in_one_request(void)
     end();
 }
 
-static void silent_tier_gets_one_request_for_many_keys(void)
+T_CASE(silent_tier_gets_one_request_for_many_keys)
 {
     enum { COLD = 300 };
     static cellar_get_item it[COLD];
@@ -211,7 +211,7 @@ static void silent_tier_gets_one_request_for_many_keys(void)
     end();
 }
 
-static void tier_without_get_many_is_asked_key_by_key(void)
+T_CASE(tier_without_get_many_is_asked_key_by_key)
 {
     cellar_get_item it[ASKED];
     begin_many(false);
@@ -220,7 +220,7 @@ static void tier_without_get_many_is_asked_key_by_key(void)
     end();
 }
 
-static void request_reports_all_outcomes_of_a_get(void)
+T_CASE(request_reports_all_outcomes_of_a_get)
 {
     cellar_get_item it[5];
     char buf[5][8];
@@ -254,7 +254,7 @@ static void request_reports_all_outcomes_of_a_get(void)
     end();
 }
 
-static void answer_of_many_that_a_change_overtook_is_not_stored(void)
+T_CASE(answer_of_many_that_a_change_overtook_is_not_stored)
 {
     static const char *const acts[] = { "set 1", "delete 1", "clear", "ended", "own 1", "pattern" };
     for (unsigned i = 0; i < sizeof acts / sizeof acts[0]; i++) {
@@ -271,7 +271,7 @@ static void answer_of_many_that_a_change_overtook_is_not_stored(void)
     }
 }
 
-static void missed_key_that_a_change_brings_is_found(void)
+T_CASE(missed_key_that_a_change_brings_is_found)
 {
     cellar_get_item it[ASKED];
     begin_many(true);
@@ -286,7 +286,7 @@ static void missed_key_that_a_change_brings_is_found(void)
     end();
 }
 
-static void answer_of_a_request_is_stored_unless_the_key_changed(void)
+T_CASE(answer_of_a_request_is_stored_unless_the_key_changed)
 {
     for (unsigned changed = 0; changed < 2; changed++) {
         make_clients();
@@ -324,7 +324,7 @@ static void begin_asking(cellar_tier_proof proof)
 }
 
 /* Another process stores a value between the answer and the next acquire. */
-static void acquire_asks_again_after_a_change(void)
+T_CASE(acquire_asks_again_after_a_change)
 {
     for (unsigned heard_it = 0; heard_it < 2; heard_it++) {
         cellar_lease lease;
@@ -345,7 +345,7 @@ static void acquire_asks_again_after_a_change(void)
 }
 
 /* Another process stores a newer value in a gap; memory keeps the older one as stale. */
-static void acquire_asks_for_a_value_that_a_gap_made_stale(void)
+T_CASE(acquire_asks_for_a_value_that_a_gap_made_stale)
 {
     cellar_lease lease;
     begin_asking(CELLAR_TIER_PROOF_STALE);
@@ -365,7 +365,7 @@ static void acquire_asks_for_a_value_that_a_gap_made_stale(void)
     end();
 }
 
-static void acquire_without_a_change_asks_once(void)
+T_CASE(acquire_without_a_change_asks_once)
 {
     cellar_lease lease;
     begin_asking(CELLAR_TIER_PROOF_STALE);
@@ -383,7 +383,7 @@ static cellar_err load_any(cellar_load *ld, const void *key, size_t len, void *c
     return cellar_load_value(ld, "loaded", 6);
 }
 
-static void load_is_not_kept_if_the_tier_does_not_tell_what_it_has(void)
+T_CASE(load_is_not_kept_if_the_tier_does_not_tell_what_it_has)
 {
     static const cellar_err codes[] = { CELLAR_E_BUSY, CELLAR_E_LIMIT, CELLAR_E_TIMEOUT };
     for (unsigned i = 0; i < sizeof codes / sizeof codes[0]; i++) {
@@ -406,7 +406,7 @@ static void load_is_not_kept_if_the_tier_does_not_tell_what_it_has(void)
 }
 
 /* Memory does not have the old value. */
-static void forced_refresh_replaces_a_value_of_the_server(void)
+T_CASE(forced_refresh_replaces_a_value_of_the_server)
 {
     for (unsigned known = 0; known < 2; known++) {
         cellar_load_opts o = cellar_load_opts_default();
@@ -436,7 +436,7 @@ static void load_inside_put(shared_client *m, const char *call)
 }
 
 /* The server does not report the set to its own client. */
-static void load_during_an_own_set_is_not_kept(void)
+T_CASE(load_during_an_own_set_is_not_kept)
 {
     begin_asking(CELLAR_TIER_PROOF_NONE);
     two.inside = load_inside_put;
@@ -448,7 +448,7 @@ static void load_during_an_own_set_is_not_kept(void)
 
 /* ---- loads and changes ---- */
 
-static void change_elsewhere_during_a_load_discards_its_result(void)
+T_CASE(change_elsewhere_during_a_load_discards_its_result)
 {
     begin();
     cellar_result r = cellar_result_default();
@@ -459,20 +459,4 @@ static void change_elsewhere_during_a_load_discards_its_result(void)
     end();
 }
 
-T_MAIN("api_tier_get", T_CASE(equal_gets_are_one_request),
-       T_CASE(equal_gets_of_a_value_that_memory_does_not_keep_ask_each),
-       T_CASE(get_behind_a_change_does_not_wait_for_an_older_request),
-       T_CASE(get_inside_the_same_get_asks_for_itself), T_CASE(acquire_asks_again_after_a_change),
-       T_CASE(acquire_without_a_change_asks_once),
-       T_CASE(acquire_asks_for_a_value_that_a_gap_made_stale),
-       T_CASE(load_is_not_kept_if_the_tier_does_not_tell_what_it_has),
-       T_CASE(load_during_an_own_set_is_not_kept),
-       T_CASE(forced_refresh_replaces_a_value_of_the_server),
-       T_CASE(missed_keys_are_asked_in_one_request),
-       T_CASE(silent_tier_gets_one_request_for_many_keys),
-       T_CASE(tier_without_get_many_is_asked_key_by_key),
-       T_CASE(request_reports_all_outcomes_of_a_get),
-       T_CASE(answer_of_many_that_a_change_overtook_is_not_stored),
-       T_CASE(missed_key_that_a_change_brings_is_found),
-       T_CASE(answer_of_a_request_is_stored_unless_the_key_changed),
-       T_CASE(change_elsewhere_during_a_load_discards_its_result))
+T_MAIN("api_tier_get")

@@ -37,7 +37,7 @@ static void *load_in_thread(void *arg)
     return NULL;
 }
 
-static void key_is_loaded_once_by_two_processes(void)
+T_CASE(key_is_loaded_once_by_two_processes)
 {
     pthread_t thread[2];
     begin_leases();
@@ -54,7 +54,7 @@ static void key_is_loaded_once_by_two_processes(void)
     end();
 }
 
-static void change_during_a_load_ends_its_lease(void)
+T_CASE(change_during_a_load_ends_its_lease)
 {
     begin_leases();
     cellar_result r = cellar_result_default();
@@ -67,7 +67,7 @@ static void change_during_a_load_ends_its_lease(void)
     end();
 }
 
-static void failed_load_gives_the_lease_back(void)
+T_CASE(failed_load_gives_the_lease_back)
 {
     begin_leases();
     cellar_result r = loaded_by(0, load_fails, CELLAR_E_LOADER);
@@ -97,7 +97,7 @@ static cellar_err load_looks_into_memory(cellar_load *ld, const void *key, size_
     return load_counted(ld, key, len, ctx);
 }
 
-static void lease_ends_a_value_that_came_behind_the_look(void)
+T_CASE(lease_ends_a_value_that_came_behind_the_look)
 {
     begin_leases();
     one.late = true;
@@ -119,7 +119,7 @@ static void load_again(const cellar_event *e, void *ctx)
     cellar_result_free(&r);
 }
 
-static void listener_of_a_value_that_a_lease_ends_loads_the_key(void)
+T_CASE(listener_of_a_value_that_a_lease_ends_loads_the_key)
 {
     uint64_t id = 0;
     begin_leases();
@@ -159,7 +159,7 @@ static void drop_beside(shared_client *m, const char *call)
     cellar_result_free(&r);
 }
 
-static void call_behind_a_lease_does_not_join_a_load_before_it(void)
+T_CASE(call_behind_a_lease_does_not_join_a_load_before_it)
 {
     begin_leases();
     atomic_store(&joiner, 0);
@@ -186,7 +186,7 @@ static void *load_and_exit(void *arg)
     return arg;
 }
 
-static void thread_exit_in_loader_gives_the_lease_back(void)
+T_CASE(thread_exit_in_loader_gives_the_lease_back)
 {
     pthread_t thread;
     begin_leases();
@@ -198,7 +198,7 @@ static void thread_exit_in_loader_gives_the_lease_back(void)
     end();
 }
 
-static void negative_result_is_filled(void)
+T_CASE(negative_result_is_filled)
 {
     begin_leases();
     cellar_result r = cellar_result_default();
@@ -228,7 +228,7 @@ static cellar_err load_joined(cellar_load *ld, const void *key, size_t len, void
     return load_counted(ld, key, len, NULL);
 }
 
-static void load_without_a_lease_reaches_memory_only(void)
+T_CASE(load_without_a_lease_reaches_memory_only)
 {
     pthread_t thread;
     cellar_result r = cellar_result_default();
@@ -246,7 +246,7 @@ static void load_without_a_lease_reaches_memory_only(void)
     end();
 }
 
-static void load_behind_a_silent_get_asks_no_more_and_is_not_kept(void)
+T_CASE(load_behind_a_silent_get_asks_no_more_and_is_not_kept)
 {
     begin_leases();
     one.get_answer = CELLAR_E_TIMEOUT;
@@ -286,7 +286,7 @@ static cellar_err load_during_change(cellar_load *ld, const void *key, size_t le
     return cellar_load_value(ld, "old", 3);
 }
 
-static void blind_fill_does_not_follow_a_change(void)
+T_CASE(blind_fill_does_not_follow_a_change)
 {
     static char own;
     for (unsigned i = 0; i < 2; i++) {
@@ -329,7 +329,7 @@ static void delete_in_fill(shared_client *m, const char *call)
     T_EQ_U64(m->removes + m->clears, 0);
 }
 
-static void delete_waits_for_a_blind_fill(void)
+T_CASE(delete_waits_for_a_blind_fill)
 {
     for (unsigned i = 0; i < 2; i++) {
         all = i != 0;
@@ -370,7 +370,7 @@ static void end_load_inside(shared_client *m, const char *call)
     T_EQ_I64(pthread_join(deleting, NULL), 0);
 }
 
-static void blind_fill_does_not_follow_a_delete_of_many(void)
+T_CASE(blind_fill_does_not_follow_a_delete_of_many)
 {
     for (unsigned i = 0; i < 2; i++) {
         begin_blind();
@@ -387,7 +387,7 @@ static void blind_fill_does_not_follow_a_delete_of_many(void)
     }
 }
 
-static void lost_fill_leaves_memory_alone(void)
+T_CASE(lost_fill_leaves_memory_alone)
 {
     begin_leases();
     one.answer = CELLAR_DEFERRED;
@@ -410,7 +410,7 @@ static void hold_lease(int64_t ms)
     T_EQ_I64(shared_lease(&two, &k, ms, &e, &l), CELLAR_LEASED);
 }
 
-static void lease_of_a_dead_process_ends_by_time(void)
+T_CASE(lease_of_a_dead_process_ends_by_time)
 {
     pthread_t thread;
     int64_t ms = 1500;
@@ -424,7 +424,7 @@ static void lease_of_a_dead_process_ends_by_time(void)
     end();
 }
 
-static void wait_for_another_process_ends_at_its_limit(void)
+T_CASE(wait_for_another_process_ends_at_its_limit)
 {
     pthread_t thread;
     int64_t ms = 100000;
@@ -446,7 +446,7 @@ static void *load_and_wait(void *tid)
     return tid;
 }
 
-static void wait_for_another_process_ends_by_changes_of_its_key(void)
+T_CASE(wait_for_another_process_ends_by_changes_of_its_key)
 {
     pthread_t thread;
     static _Atomic int tid;
@@ -490,7 +490,7 @@ static void begin_alone(cellar_tier_proof proof)
     attach_both();
 }
 
-static void wait_for_another_process_ends_when_the_proof_is_gone(void)
+T_CASE(wait_for_another_process_ends_when_the_proof_is_gone)
 {
     static _Atomic int tid;
     for (unsigned way = 0; way < 4; way++) {
@@ -540,7 +540,7 @@ static void *load_as_one_of_many(void *tid)
     return tid;
 }
 
-static void waits_of_many_calls_end_when_the_proof_is_gone(void)
+T_CASE(waits_of_many_calls_end_when_the_proof_is_gone)
 {
     static _Atomic int tid[CALLERS];
     pthread_t thread[CALLERS];
@@ -565,7 +565,7 @@ static void waits_of_many_calls_end_when_the_proof_is_gone(void)
     end();
 }
 
-static void load_that_must_not_wait_is_pending(void)
+T_CASE(load_that_must_not_wait_is_pending)
 {
     begin_leases();
     hold_lease(1000);
@@ -584,7 +584,7 @@ static void *load_until_closed(void *arg)
     return arg;
 }
 
-static void close_ends_the_wait_for_another_process(void)
+T_CASE(close_ends_the_wait_for_another_process)
 {
     pthread_t thread;
     begin_leases();
@@ -598,7 +598,7 @@ static void close_ends_the_wait_for_another_process(void)
     T_EQ_I64(cellar_close(root[1]), CELLAR_OK);
 }
 
-static void stale_value_is_served_while_another_process_refreshes(void)
+T_CASE(stale_value_is_served_while_another_process_refreshes)
 {
     begin_leases();
     cellar_set_opts o = cellar_set_opts_default();
@@ -665,7 +665,7 @@ static cellar_lease leased_by(unsigned i)
     return lease;
 }
 
-static void lease_of_the_host_is_one_over_processes(void)
+T_CASE(lease_of_the_host_is_one_over_processes)
 {
     begin_far();
     cellar_lease lease = leased_by(0), other;
@@ -691,7 +691,7 @@ static void change_inside(shared_client *m, const char *call)
 }
 
 /* Let the tier grant a lease while memory has a value that was deleted unheard. */
-static void lease_of_the_host_ends_a_value_that_came_behind_the_look(void)
+T_CASE(lease_of_the_host_ends_a_value_that_came_behind_the_look)
 {
     cellar_lease lease;
     begin_far();
@@ -710,7 +710,7 @@ static void lease_of_the_host_ends_a_value_that_came_behind_the_look(void)
     end();
 }
 
-static void lease_of_the_host_keeps_a_stale_value(void)
+T_CASE(lease_of_the_host_keeps_a_stale_value)
 {
     cellar_lease lease;
     cellar_result r = cellar_result_default();
@@ -745,7 +745,7 @@ static void lease_inside(shared_client *m, const char *call)
     inner = leased_by(0);
 }
 
-static void value_on_its_way_does_not_enter_memory_behind_a_lease(void)
+T_CASE(value_on_its_way_does_not_enter_memory_behind_a_lease)
 {
     begin_far();
     sets(ns[1], "k", "theirs");
@@ -798,7 +798,7 @@ static void event_is_a_release(void)
     event_is_a_change();
 }
 
-static void host_that_waits_for_another_process_is_called(void)
+T_CASE(host_that_waits_for_another_process_is_called)
 {
     wait_for_another_process_ends_with(event_is_a_change);
     wait_for_another_process_ends_with(event_is_an_end);
@@ -807,7 +807,7 @@ static void host_that_waits_for_another_process_is_called(void)
     wait_for_another_process_ends_with(event_is_a_release);
 }
 
-static void change_before_the_answer_ends_the_wait_of_the_host(void)
+T_CASE(change_before_the_answer_ends_the_wait_of_the_host)
 {
     begin_far();
     cellar_lease lease = leased_by(0), other;
@@ -822,7 +822,7 @@ static void change_before_the_answer_ends_the_wait_of_the_host(void)
 }
 
 /* A change detaches the first request: the second one meets the lease that the first one brings. */
-static void two_requests_of_one_process_do_not_wait_for_each_other(void)
+T_CASE(two_requests_of_one_process_do_not_wait_for_each_other)
 {
     for (unsigned order = 0; order < 2; order++) {
         cellar_tier_ticket request[2];
@@ -845,7 +845,7 @@ static void two_requests_of_one_process_do_not_wait_for_each_other(void)
     }
 }
 
-static void ended_lease_of_the_host_stores_nothing(void)
+T_CASE(ended_lease_of_the_host_stores_nothing)
 {
     begin_far();
     cellar_lease lease = leased_by(0);
@@ -856,7 +856,7 @@ static void ended_lease_of_the_host_stores_nothing(void)
     end();
 }
 
-static void released_lease_of_the_host_goes_back_to_the_server(void)
+T_CASE(released_lease_of_the_host_goes_back_to_the_server)
 {
     for (int32_t failed = 0; failed < 2; failed++) {
         begin_far();
@@ -870,29 +870,4 @@ static void released_lease_of_the_host_goes_back_to_the_server(void)
     }
 }
 
-T_MAIN("api_tier_lease", T_CASE(key_is_loaded_once_by_two_processes),
-       T_CASE(change_during_a_load_ends_its_lease), T_CASE(failed_load_gives_the_lease_back),
-       T_CASE(thread_exit_in_loader_gives_the_lease_back), T_CASE(negative_result_is_filled),
-       T_CASE(load_without_a_lease_reaches_memory_only),
-       T_CASE(load_behind_a_silent_get_asks_no_more_and_is_not_kept),
-       T_CASE(lost_fill_leaves_memory_alone), T_CASE(blind_fill_does_not_follow_a_change),
-       T_CASE(delete_waits_for_a_blind_fill), T_CASE(blind_fill_does_not_follow_a_delete_of_many),
-       T_CASE(lease_ends_a_value_that_came_behind_the_look),
-       T_CASE(listener_of_a_value_that_a_lease_ends_loads_the_key),
-       T_CASE(call_behind_a_lease_does_not_join_a_load_before_it),
-       T_CASE(lease_of_a_dead_process_ends_by_time),
-       T_CASE(wait_for_another_process_ends_at_its_limit),
-       T_CASE(wait_for_another_process_ends_by_changes_of_its_key),
-       T_CASE(wait_for_another_process_ends_when_the_proof_is_gone),
-       T_CASE(waits_of_many_calls_end_when_the_proof_is_gone),
-       T_CASE(load_that_must_not_wait_is_pending), T_CASE(close_ends_the_wait_for_another_process),
-       T_CASE(stale_value_is_served_while_another_process_refreshes),
-       T_CASE(lease_of_the_host_is_one_over_processes),
-       T_CASE(lease_of_the_host_ends_a_value_that_came_behind_the_look),
-       T_CASE(lease_of_the_host_keeps_a_stale_value),
-       T_CASE(value_on_its_way_does_not_enter_memory_behind_a_lease),
-       T_CASE(host_that_waits_for_another_process_is_called),
-       T_CASE(change_before_the_answer_ends_the_wait_of_the_host),
-       T_CASE(two_requests_of_one_process_do_not_wait_for_each_other),
-       T_CASE(ended_lease_of_the_host_stores_nothing),
-       T_CASE(released_lease_of_the_host_goes_back_to_the_server))
+T_MAIN("api_tier_lease")

@@ -57,7 +57,7 @@ static void begin_proven(cellar_tier_proof proof)
     server.row[0].used = false; /* only memory has it */
 }
 
-static void memory_answers_until_the_proof_ends(void)
+T_CASE(memory_answers_until_the_proof_ends)
 {
     for (unsigned stale = 0; stale < 2; stale++) {
         begin_proven(stale != 0 ? CELLAR_TIER_PROOF_STALE : CELLAR_TIER_PROOF_MISS);
@@ -75,7 +75,7 @@ static void memory_answers_until_the_proof_ends(void)
 }
 
 /* Keys of 8 to 16 bytes have the shortest path: it compares one clock with proof and deadline. */
-static void plain_hit_ends_with_proof_and_deadline(void)
+T_CASE(plain_hit_ends_with_proof_and_deadline)
 {
     for (unsigned i = 0; i < 4; i++) {
         const bool needs = (i & 1) != 0;
@@ -95,7 +95,7 @@ static void plain_hit_ends_with_proof_and_deadline(void)
     }
 }
 
-static void nothing_is_answered_before_the_first_proof(void)
+T_CASE(nothing_is_answered_before_the_first_proof)
 {
     make_clients();
     one.table.proof = CELLAR_TIER_PROOF_MISS;
@@ -107,7 +107,7 @@ static void nothing_is_answered_before_the_first_proof(void)
     end();
 }
 
-static void get_without_proof_asks_the_server(void)
+T_CASE(get_without_proof_asks_the_server)
 {
     begin_proven(CELLAR_TIER_PROOF_MISS);
     server.row[0].used = true;
@@ -117,7 +117,7 @@ static void get_without_proof_asks_the_server(void)
     end();
 }
 
-static void value_without_proof_is_stale_for_calls_that_take_it(void)
+T_CASE(value_without_proof_is_stale_for_calls_that_take_it)
 {
     for (unsigned stale = 0; stale < 2; stale++) {
         begin_proven(stale != 0 ? CELLAR_TIER_PROOF_STALE : CELLAR_TIER_PROOF_MISS);
@@ -145,7 +145,7 @@ static void value_without_proof_is_stale_for_calls_that_take_it(void)
 
 /* ---- a soft end ---- */
 
-static void softly_ended_value_is_stale_and_never_fresh(void)
+T_CASE(softly_ended_value_is_stale_and_never_fresh)
 {
     begin_proven(CELLAR_TIER_PROOF_STALE);
     cellar_entry_info info = cellar_entry_info_default();
@@ -166,7 +166,7 @@ static void softly_ended_value_is_stale_and_never_fresh(void)
     end();
 }
 
-static void softly_ended_value_yields_to_the_server(void)
+T_CASE(softly_ended_value_yields_to_the_server)
 {
     begin_proven(CELLAR_TIER_PROOF_STALE);
     server.row[0].used = true;
@@ -178,7 +178,7 @@ static void softly_ended_value_yields_to_the_server(void)
     end();
 }
 
-static void hard_end_leaves_no_stale_value(void)
+T_CASE(hard_end_leaves_no_stale_value)
 {
     for (unsigned i = 0; i < 6; i++) {
         begin_proven(CELLAR_TIER_PROOF_STALE);
@@ -203,7 +203,7 @@ static void hard_end_leaves_no_stale_value(void)
     }
 }
 
-static void soft_end_without_stale_proof_is_hard(void)
+T_CASE(soft_end_without_stale_proof_is_hard)
 {
     begin_proven(CELLAR_TIER_PROOF_MISS);
     end_softly();
@@ -212,7 +212,7 @@ static void soft_end_without_stale_proof_is_hard(void)
     end();
 }
 
-static void stale_window_bounds_a_softly_ended_value(void)
+T_CASE(stale_window_bounds_a_softly_ended_value)
 {
     begin_proven(CELLAR_TIER_PROOF_STALE);
     cellar_set_opts o = cellar_set_opts_default();
@@ -234,7 +234,7 @@ static void end_inside(shared_client *m, const char *call)
     if (strcmp(call, "get") == 0) { m->host->ended(m->host->ctx, CELLAR_TAG_SOFT); }
 }
 
-static void reply_that_a_soft_end_overtook_is_not_stored(void)
+T_CASE(reply_that_a_soft_end_overtook_is_not_stored)
 {
     begin_proven(CELLAR_TIER_PROOF_STALE);
     two.host->changed(two.host->ctx, "k", 1);
@@ -254,7 +254,7 @@ static cellar_err load_over_a_soft_end(cellar_load *ld, const void *key, size_t 
     return load_new(ld, key, len, ctx);
 }
 
-static void load_that_a_soft_end_overtook_is_stale(void)
+T_CASE(load_that_a_soft_end_overtook_is_stale)
 {
     begin_proven(CELLAR_TIER_PROOF_STALE);
     two.host->changed(two.host->ctx, "k", 1);
@@ -267,7 +267,7 @@ static void load_that_a_soft_end_overtook_is_stale(void)
     end();
 }
 
-static void refresh_of_a_softly_ended_value_asks_the_server_first(void)
+T_CASE(refresh_of_a_softly_ended_value_asks_the_server_first)
 {
     begin_proven(CELLAR_TIER_PROOF_STALE);
     server.row[0].used = true;
@@ -281,7 +281,7 @@ static void refresh_of_a_softly_ended_value_asks_the_server_first(void)
     end();
 }
 
-static void remembered_failure_is_kept_with_stale_proof(void)
+T_CASE(remembered_failure_is_kept_with_stale_proof)
 {
     begin_proven(CELLAR_TIER_PROOF_STALE);
     two.host->changed(two.host->ctx, "k", 1);
@@ -300,7 +300,7 @@ static cellar_err load_same(cellar_load *ld, const void *key, size_t len, void *
     return cellar_load_not_modified(ld);
 }
 
-static void value_found_the_same_is_fresh_until_the_next_soft_end(void)
+T_CASE(value_found_the_same_is_fresh_until_the_next_soft_end)
 {
     begin_proven(CELLAR_TIER_PROOF_STALE);
     cellar_result r = cellar_result_default();
@@ -319,7 +319,7 @@ static void value_found_the_same_is_fresh_until_the_next_soft_end(void)
     end();
 }
 
-static void load_without_proof_runs_the_loader(void)
+T_CASE(load_without_proof_runs_the_loader)
 {
     begin_proven(CELLAR_TIER_PROOF_MISS);
     cellar_result r = cellar_result_default();
@@ -335,7 +335,7 @@ static void load_without_proof_runs_the_loader(void)
     end();
 }
 
-static void namespace_without_handles_hears_changes(void)
+T_CASE(namespace_without_handles_hears_changes)
 {
     begin_proven(CELLAR_TIER_PROOF_MISS);
     server.row[0].used = true;
@@ -354,18 +354,4 @@ static void namespace_without_handles_hears_changes(void)
     end();
 }
 
-T_MAIN("api_tier_proof", T_CASE(memory_answers_until_the_proof_ends),
-       T_CASE(plain_hit_ends_with_proof_and_deadline),
-       T_CASE(nothing_is_answered_before_the_first_proof),
-       T_CASE(get_without_proof_asks_the_server),
-       T_CASE(value_without_proof_is_stale_for_calls_that_take_it),
-       T_CASE(softly_ended_value_is_stale_and_never_fresh),
-       T_CASE(softly_ended_value_yields_to_the_server), T_CASE(hard_end_leaves_no_stale_value),
-       T_CASE(soft_end_without_stale_proof_is_hard),
-       T_CASE(stale_window_bounds_a_softly_ended_value),
-       T_CASE(reply_that_a_soft_end_overtook_is_not_stored),
-       T_CASE(load_that_a_soft_end_overtook_is_stale),
-       T_CASE(refresh_of_a_softly_ended_value_asks_the_server_first),
-       T_CASE(remembered_failure_is_kept_with_stale_proof),
-       T_CASE(value_found_the_same_is_fresh_until_the_next_soft_end),
-       T_CASE(load_without_proof_runs_the_loader), T_CASE(namespace_without_handles_hears_changes))
+T_MAIN("api_tier_proof")

@@ -129,7 +129,7 @@ static void merge(cellar *ns, char said[128])
                                                    append_text, text));
 }
 
-static void call_of_the_kit_keeps_nothing_of_a_lost_round(void)
+T_CASE(call_of_the_kit_keeps_nothing_of_a_lost_round)
 {
     begin();
     compare("status_update", task, task, merge);
@@ -158,7 +158,7 @@ static void command(cellar *ns, char said[128])
 #define REACQUIRE "1cac51482acf5858da00f6d685d68f886cd6b6b2"
 #define INCR_OLD  "f4a7da3e5d8ea3b46642af08427151cae0190400"
 
-static void command_of_the_port_keeps_nothing_of_a_lost_round(void)
+T_CASE(command_of_the_port_keeps_nothing_of_a_lost_round)
 {
     static const struct { const char *first, *second, *line; } cases[] = {
         { NULL, "7", "INCR k" }, { "7", NULL, "INCR k" }, { "7", "8", "DECRBY k 3" },
@@ -186,5 +186,4 @@ static void command_of_the_port_keeps_nothing_of_a_lost_round(void)
     end();
 }
 
-T_MAIN("api_update_again", T_CASE(call_of_the_kit_keeps_nothing_of_a_lost_round),
-       T_CASE(command_of_the_port_keeps_nothing_of_a_lost_round))
+T_MAIN("api_update_again")

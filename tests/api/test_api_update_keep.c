@@ -73,7 +73,7 @@ static cellar_err update(cellar *c, work *w, const cellar_set_opts *o)
     return cellar_update(c, "k", 1, o, change, w);
 }
 
-static void update_keeps_tags_and_user_flags(void)
+T_CASE(update_keeps_tags_and_user_flags)
 {
     static const size_t lens[] = { 1, 40, 1000, 1024, 1025, 5000, LONG - 1 };
     cellar *c = api_open(8 << 20);
@@ -94,7 +94,7 @@ static void update_keeps_tags_and_user_flags(void)
     api_shut(c);
 }
 
-static void entry_without_them_stays_plain(void)
+T_CASE(entry_without_them_stays_plain)
 {
     cellar *c = api_open(8 << 20);
     work w = { .more = 1 };
@@ -105,7 +105,7 @@ static void entry_without_them_stays_plain(void)
     api_shut(c);
 }
 
-static void tags_and_user_flags_of_the_call_replace_them(void)
+T_CASE(tags_and_user_flags_of_the_call_replace_them)
 {
     cellar *c = api_open(8 << 20);
     cellar_set_opts o = cellar_set_opts_default();
@@ -127,7 +127,7 @@ static void tags_and_user_flags_of_the_call_replace_them(void)
     api_shut(c);
 }
 
-static void replace_ends_them(void)
+T_CASE(replace_ends_them)
 {
     cellar *c = api_open(8 << 20);
     cellar_set_opts o = cellar_set_opts_default();
@@ -144,7 +144,7 @@ static void replace_ends_them(void)
 
 static void end_red(cellar *c) { T_EQ_I64(untag(c, "red"), CELLAR_OK); }
 
-static void tag_deleted_during_an_update_ends_the_old_value(void)
+T_CASE(tag_deleted_during_an_update_ends_the_old_value)
 {
     static const size_t lens[] = { 40, 5000 };
     for (size_t i = 0; i < 2; i++) {
@@ -165,7 +165,7 @@ static void same_bytes_flags(cellar *c) { T_EQ_I64(put(c, same_len, "red", 7), C
 static void same_bytes_bare(cellar *c) { T_EQ_I64(put(c, same_len, NULL, 0), CELLAR_OK); }
 
 /* A writer stores the same bytes with other tags or flags while the function runs: it comes first. */
-static void other_tags_on_the_same_bytes_are_kept(void)
+T_CASE(other_tags_on_the_same_bytes_are_kept)
 {
     static const size_t lens[] = { 40, 5000 };
     for (size_t i = 0; i < 2; i++) {
@@ -196,7 +196,7 @@ static void other_tags_on_the_same_bytes_are_kept(void)
     }
 }
 
-static void negative_and_expired_entries_pass_nothing_on(void)
+T_CASE(negative_and_expired_entries_pass_nothing_on)
 {
     cellar *c = api_open(8 << 20);
     const cellar_bytes red = { "red", 3 };
@@ -219,7 +219,7 @@ static void negative_and_expired_entries_pass_nothing_on(void)
 }
 
 /* Tags of the policy come to those of the entry once, however many rounds an update has. */
-static void policy_adds_its_tags_to_the_kept_ones(void)
+T_CASE(policy_adds_its_tags_to_the_kept_ones)
 {
     static const char policy[] = "[*]\nkey k tags=green\n";
     cellar *c = api_open(8 << 20);
@@ -251,7 +251,7 @@ static cellar *open_on_disk(const char *path)
     return api_open_with(&cfg);
 }
 
-static void records_on_disk_carry_them(void)
+T_CASE(records_on_disk_carry_them)
 {
     char path[T_FOLDER_MAX];
     t_folder(path);
@@ -274,10 +274,4 @@ static void records_on_disk_carry_them(void)
     t_wipe(path);
 }
 
-T_MAIN("api_update_keep", T_CASE(update_keeps_tags_and_user_flags),
-       T_CASE(entry_without_them_stays_plain),
-       T_CASE(tags_and_user_flags_of_the_call_replace_them), T_CASE(replace_ends_them),
-       T_CASE(tag_deleted_during_an_update_ends_the_old_value),
-       T_CASE(other_tags_on_the_same_bytes_are_kept),
-       T_CASE(negative_and_expired_entries_pass_nothing_on),
-       T_CASE(policy_adds_its_tags_to_the_kept_ones), T_CASE(records_on_disk_carry_them))
+T_MAIN("api_update_keep")

@@ -64,7 +64,7 @@ static void gone_by(cellar *c, const char *key, cellar_cause cause, int64_t ago_
     T_CHECK(r.ago_ms >= ago_ms - 63 && r.ago_ms <= ago_ms + 63);
 }
 
-static void why_reports_each_cause(void)
+T_CASE(why_reports_each_cause)
 {
     cellar *c = open_store(0);
     T_EQ_U64(why(c, "k").answer, CELLAR_WHY_UNKNOWN);
@@ -108,7 +108,7 @@ static void why_reports_each_cause(void)
     shut(c);
 }
 
-static void why_reports_clear_and_version_increment(void)
+T_CASE(why_reports_clear_and_version_increment)
 {
     cellar *c = open_store(0), *v = NULL;
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
@@ -130,7 +130,7 @@ static void why_reports_clear_and_version_increment(void)
     shut(c);
 }
 
-static void why_distinguishes_evicted_from_live_keys(void)
+T_CASE(why_distinguishes_evicted_from_live_keys)
 {
     cellar *c = open_store(0);
     char key[16], value[1000] = { 0 };
@@ -160,7 +160,7 @@ static void why_distinguishes_evicted_from_live_keys(void)
     shut(c);
 }
 
-static void why_reports_never_seen_only_with_authoritative_filter(void)
+T_CASE(why_reports_never_seen_only_with_authoritative_filter)
 {
     cellar *c = open_store(0);
     T_EQ_I64(bloom_size(c, 1000), CELLAR_OK);
@@ -173,7 +173,7 @@ static void why_reports_never_seen_only_with_authoritative_filter(void)
     shut(c);
 }
 
-static void why_without_record_reports_only_live_entries(void)
+T_CASE(why_without_record_reports_only_live_entries)
 {
     cellar *c = open_store(1);
     T_EQ_I64(put(c, "k", 0), CELLAR_OK);
@@ -184,7 +184,7 @@ static void why_without_record_reports_only_live_entries(void)
     shut(c);
 }
 
-static void bad_input_of_why(void)
+T_CASE(bad_input_of_why)
 {
     cellar *c = open_store(0), *v = NULL, *d = NULL;
     cellar_reason r = cellar_reason_default();
@@ -205,7 +205,4 @@ static void bad_input_of_why(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("api_why", T_CASE(why_reports_each_cause), T_CASE(why_reports_clear_and_version_increment),
-       T_CASE(why_distinguishes_evicted_from_live_keys),
-       T_CASE(why_reports_never_seen_only_with_authoritative_filter),
-       T_CASE(why_without_record_reports_only_live_entries), T_CASE(bad_input_of_why))
+T_MAIN("api_why")

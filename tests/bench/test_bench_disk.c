@@ -123,7 +123,25 @@ static int test_suite(const char *parts)
     return test_run(&suite_l2, &o);
 }
 
-static void crashed_or_hung_peer_is_one_row_and_others_are_measured(void)
+T_CASE(folder_is_made)
+{
+    const char *dir = getenv("TMPDIR");
+    snprintf(test_dir, sizeof test_dir, "%s/cellar-bench-disk-%d", dir != NULL ? dir : "/tmp",
+             (int)getpid());
+    snprintf(test_lines, sizeof test_lines, "%s.jsonl", test_dir);
+    T_EQ_I64(mkdir(test_dir, 0700), 0);
+}
+
+T_CASE(healthy_stores_have_all_rows)
+{
+    script_hangs = script_crashes = "";
+    T_EQ_I64(test_suite("put"), CELL_OK);
+    T_EQ_U64(test_count("\"subject\":\"lmdb\"", "\"metric\":\"l2_put_p999\""), 3);
+    T_EQ_U64(test_count("\"vs\":\"sequential\"", "\"metric\":\"l2_put\""), 3);
+    T_EQ_U64(test_count("\"hang\"", "") + test_count("\"crash\"", ""), 0);
+}
+
+T_CASE(crashed_or_hung_peer_is_one_row_and_others_are_measured)
 {
     script_hangs = "lmdb";
     script_crashes = "rocksblob";
@@ -138,7 +156,7 @@ static void crashed_or_hung_peer_is_one_row_and_others_are_measured(void)
 }
 
 /* Cellar is in every row: if it hangs, the suite ends and names no other store. */
-static void hang_of_cellar_ends_the_suite(void)
+T_CASE(hang_of_cellar_ends_the_suite)
 {
     script_hangs = "cellar";
     script_crashes = "";
@@ -151,16 +169,7 @@ static void hang_of_cellar_ends_the_suite(void)
     T_EQ_U64(test_count("\"subject\":\"cellar\"", "\"crash\":"), 3);
 }
 
-static void healthy_stores_have_all_rows(void)
-{
-    script_hangs = script_crashes = "";
-    T_EQ_I64(test_suite("put"), CELL_OK);
-    T_EQ_U64(test_count("\"subject\":\"lmdb\"", "\"metric\":\"l2_put_p999\""), 3);
-    T_EQ_U64(test_count("\"vs\":\"sequential\"", "\"metric\":\"l2_put\""), 3);
-    T_EQ_U64(test_count("\"hang\"", "") + test_count("\"crash\"", ""), 0);
-}
-
-static void every_store_that_can_be_read_is_reopened(void)
+T_CASE(every_store_that_can_be_read_is_reopened)
 {
     script_hangs = script_crashes = "";
     T_EQ_I64(test_suite("restart"), CELL_OK);
@@ -171,7 +180,7 @@ static void every_store_that_can_be_read_is_reopened(void)
 }
 
 /* The scripted store keeps nothing and seals nothing. */
-static void lost_keys_of_a_store_with_moves_are_counted(void)
+T_CASE(lost_keys_of_a_store_with_moves_are_counted)
 {
     script_hangs = script_crashes = "";
     T_EQ_I64(test_suite("moves"), CELL_OK);
@@ -179,36 +188,24 @@ static void lost_keys_of_a_store_with_moves_are_counted(void)
     T_EQ_U64(test_count("\"metric\":\"l2_sealed\",\"value\":0,", ""), 2);
 }
 
-static void missing_range_of_a_long_value_is_a_failure(void)
+T_CASE(missing_range_of_a_long_value_is_a_failure)
 {
     T_EQ_I64(test_suite("range"), CELL_WRONG);
     T_EQ_U64(test_count("\"crash\":\"an error or a wrong value\"", ""), 2);
     T_EQ_U64(test_count("\"metric\"", ""), 0);
 }
 
-static void unknown_part_of_suite_is_refused(void)
+T_CASE(unknown_part_of_suite_is_refused)
 {
     T_EQ_I64(test_suite("put gett"), CELL_USAGE);
     T_EQ_I64(test_suite("ge"), CELL_USAGE);
     T_EQ_U64(test_count("", ""), 0);
 }
 
-static void folder_is_made(void)
-{
-    const char *dir = getenv("TMPDIR");
-    snprintf(test_dir, sizeof test_dir, "%s/cellar-bench-disk-%d", dir != NULL ? dir : "/tmp",
-             (int)getpid());
-    snprintf(test_lines, sizeof test_lines, "%s.jsonl", test_dir);
-    T_EQ_I64(mkdir(test_dir, 0700), 0);
-}
-static void folder_is_empty_again(void)
+T_CASE(folder_is_empty_again)
 {
     remove(test_lines);
     T_EQ_I64(rmdir(test_dir), 0);
 }
 
-T_MAIN("bench_disk", T_CASE(folder_is_made), T_CASE(healthy_stores_have_all_rows),
-       T_CASE(crashed_or_hung_peer_is_one_row_and_others_are_measured),
-       T_CASE(hang_of_cellar_ends_the_suite), T_CASE(every_store_that_can_be_read_is_reopened),
-       T_CASE(lost_keys_of_a_store_with_moves_are_counted),
-       T_CASE(missing_range_of_a_long_value_is_a_failure), T_CASE(unknown_part_of_suite_is_refused), T_CASE(folder_is_empty_again))
+T_MAIN("bench_disk")

@@ -232,7 +232,7 @@ static long test_switches(void)
     return use.ru_nivcsw;
 }
 
-static void equal_subjects_have_ratio_one(void)
+T_CASE(equal_subjects_have_ratio_one)
 {
     if (no_time_to_measure()) { return; }
     const bench_subject *const list[] = { &raw_subject, &script_uthash64 };
@@ -261,7 +261,7 @@ static void equal_subjects_have_ratio_one(void)
     T_CHECK(ratio >= 0.98 && ratio <= 1.02);
 }
 
-static void slowed_subject_has_its_ratio(void)
+T_CASE(slowed_subject_has_its_ratio)
 {
     if (no_time_to_measure()) { return; }
     if (T_COST > 1) {
@@ -284,7 +284,7 @@ static void slowed_subject_has_its_ratio(void)
     T_CHECK(fabs(ratio - 0.51) < 0.03);
 }
 
-static void wrong_value_fails_the_row(void)
+T_CASE(wrong_value_fails_the_row)
 {
     if (no_time_to_measure()) { return; }
     const bench_subject *const list[] = { &script_wrong };
@@ -295,7 +295,7 @@ static void wrong_value_fails_the_row(void)
     T_CHECK(test_number(line, "\"bad\":") > 0);
 }
 
-static void failed_calls_are_counted_in_the_row(void)
+T_CASE(failed_calls_are_counted_in_the_row)
 {
     if (no_time_to_measure()) { return; }
     const bench_subject *const list[] = { &raw_subject, &script_refuses };
@@ -311,7 +311,7 @@ static void failed_calls_are_counted_in_the_row(void)
 
 /* Each set sleeps once and keeps three records. Threads above the processors take part, the ninth
  * with the trace of the first, and each figure is compared with one thread. */
-static void sleeps_kept_records_and_scaling_are_in_the_row(void)
+T_CASE(sleeps_kept_records_and_scaling_are_in_the_row)
 {
     if (T_TSAN) {
         T_SKIP("the table of RAW takes no lock");
@@ -339,7 +339,7 @@ static void sleeps_kept_records_and_scaling_are_in_the_row(void)
     T_CHECK(test_number(test_line(threads, "\"set_p99\"", ""), "\"value\":") > 50000);
 }
 
-static void leak_is_printed(void)
+T_CASE(leak_is_printed)
 {
     if (no_time_to_measure()) { return; }
     const bench_subject *const list[] = { &script_leaks };
@@ -365,7 +365,7 @@ static int test_forked(const char *subjects, const char *trace_keys)
     return status;
 }
 
-static void crash_is_a_row(void)
+T_CASE(crash_is_a_row)
 {
     if (no_time_to_measure()) { return; }
     script_calls = 0;
@@ -375,7 +375,7 @@ static void crash_is_a_row(void)
 }
 
 /* A crashed or hung subject ends its own rows only; the others are measured without it. */
-static void crash_and_hang_end_their_own_rows_only(void)
+T_CASE(crash_and_hang_end_their_own_rows_only)
 {
     if (no_time_to_measure()) { return; }
     script_calls = 0;
@@ -390,7 +390,7 @@ static void crash_and_hang_end_their_own_rows_only(void)
     T_CHECK(test_line("\"subject\":\"hanging\"", "\"metric\":", "")[0] != '{');
 }
 
-static void missing_peer_is_a_line(void)
+T_CASE(missing_peer_is_a_line)
 {
     if (no_time_to_measure()) { return; }
     T_EQ_I64(test_forked("raw missing", "100"), CELL_OK);
@@ -399,7 +399,7 @@ static void missing_peer_is_a_line(void)
     T_CHECK(test_line("\"subject\":\"raw\"", "\"metric\":\"get\"", "")[0] == '{');
 }
 
-static void too_large_population_is_skipped(void)
+T_CASE(too_large_population_is_skipped)
 {
     if (no_time_to_measure()) { return; }
     T_EQ_I64(test_forked("raw", "2147483647"), CELL_OK);
@@ -438,7 +438,7 @@ static const char *test_json_fault(const char *p)
     }
 }
 
-static void json_is_valid(void)
+T_CASE(json_is_valid)
 {
     if (no_time_to_measure()) { return; }
     char line[4096];
@@ -480,7 +480,7 @@ static void json_is_valid(void)
 
 /* Our first mapping of code from a file. Every page is resident, so that none counts as memory of
  * the store that runs it first. */
-static void code_pages_are_resident_before_memory_is_measured(void)
+T_CASE(code_pages_are_resident_before_memory_is_measured)
 {
     char line[512];
     unsigned long size_kb = 0, rss_kb = 0;
@@ -498,7 +498,7 @@ static void code_pages_are_resident_before_memory_is_measured(void)
     T_EQ_U64(rss_kb, size_kb);
 }
 
-static void histogram_is_exact(void)
+T_CASE(histogram_is_exact)
 {
     static hist h, other;
     static const uint32_t ask[] = { 500000, 990000, 999000, 999900 };
@@ -523,7 +523,7 @@ static void histogram_is_exact(void)
     T_EQ_U64(h.slot[HIST_SLOTS - 1], 1);
 }
 
-static void trace_is_the_same_on_every_machine(void)
+T_CASE(trace_is_the_same_on_every_machine)
 {
     char why[200];
     trace t;
@@ -537,7 +537,7 @@ static void trace_is_the_same_on_every_machine(void)
     trace_free(&t);
 }
 
-static void zipf_trace_follows_its_law(void)
+T_CASE(zipf_trace_follows_its_law)
 {
     char why[200];
     trace t;
@@ -562,7 +562,7 @@ static void zipf_trace_follows_its_law(void)
     trace_free(&t);
 }
 
-static void scramble_is_a_bijection(void)
+T_CASE(scramble_is_a_bijection)
 {
     static const uint64_t sizes[] = { 1, 2, 3, 7, 1000, 1024, 1025 };
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -577,7 +577,7 @@ static void scramble_is_a_bijection(void)
     }
 }
 
-static void truncated_trace_names_its_record(void)
+T_CASE(truncated_trace_names_its_record)
 {
     char why[400];
     unsigned char bytes[40 * 16 + 5] = { 0 };
@@ -605,7 +605,7 @@ static void truncated_trace_names_its_record(void)
     remove(path);
 }
 
-static void bad_workload_names_its_line(void)
+T_CASE(bad_workload_names_its_line)
 {
     static const struct { const char *text, *want; } cases[] = {
         { "trace = zipf 0.99 keys=10 ops=64 seed=1\nkeys = 16\n", ":2: unknown key" },
@@ -637,7 +637,7 @@ static void bad_workload_names_its_line(void)
     T_CHECK(!workload_read(path, &w, why, sizeof why));
 }
 
-static void every_published_workload_parses(void)
+T_CASE(every_published_workload_parses)
 {
     static const char *const names[] = {
         "zipf1m_16_100", "zipf1m_16_100_ttl", "bounded100k_16_100", "bounded100k_16_100_ttl",
@@ -659,7 +659,7 @@ static void every_published_workload_parses(void)
 }
 
 /* "1 2 cores" is 1 and 2 and, on a larger machine, the number of its cores, at most eight. */
-static void core_counts_follow_the_machine(void)
+T_CASE(core_counts_follow_the_machine)
 {
     static const uint32_t cpus[][3] = { { 1, 2, 2 }, { 2, 2, 2 }, { 3, 3, 3 }, { 8, 3, 8 }, { 96, 3,
                                                                                               8 } };
@@ -676,7 +676,7 @@ static void core_counts_follow_the_machine(void)
 }
 
 /* "1 2 4 cores over": cores at their place, however many, and 8, 16, 64 with FULL=1. */
-static void thread_counts_above_the_machine_are_kept_in_order(void)
+T_CASE(thread_counts_above_the_machine_are_kept_in_order)
 {
     static const uint32_t want[] = { 1, 2, 3, 4, 8, 16, 64 };
     char why[600];
@@ -745,7 +745,7 @@ static const bench_subject ring_512 = { .name = "ring512", .caps = BENCH_BOUNDED
     .open = ring_open_512, .close = ring_close, .set = ring_set, .count = ring_count };
 
 /* 3,120,000 bytes hold 20,000 entries of 16 + 100 bytes and 40 more, which grow RSS by 256 each. */
-static void bounds_of_the_same_room_are_found(void)
+T_CASE(bounds_of_the_same_room_are_found)
 {
     const bench_cfg cfg = { .capacity_bytes = 3120000, .key_len = 16, .value_len = 100 };
     room_size ours, got = { 0, 0 };
@@ -760,7 +760,7 @@ static void bounds_of_the_same_room_are_found(void)
 }
 
 /* A repeated window uses new requests where the first try left entries in the store. */
-static void repeated_window_of_bounded_store_uses_new_requests(void)
+T_CASE(repeated_window_of_bounded_store_uses_new_requests)
 {
     trace t = { .count = 65536 };
     workload w = test_workload(1000);
@@ -776,7 +776,7 @@ static void repeated_window_of_bounded_store_uses_new_requests(void)
     }
 }
 
-static void quantiles_are_linear_between_neighbours(void)
+T_CASE(quantiles_are_linear_between_neighbours)
 {
     double v[] = { 4, 1, 3, 2 };
     T_CHECK(fabs(cell_quantile(v, 4, 0.5) - 2.5) < 1e-9);
@@ -805,7 +805,7 @@ static void apart_dies(const void *in, void *out)
 static void apart_ends(const void *in, void *out) { *(uint32_t *)out = *(const uint32_t *)in; }
 
 /* Work in a child process ends the row of this suite and not the bench, whatever it does. */
-static void hung_child_process_does_not_stop_the_bench(void)
+T_CASE(hung_child_process_does_not_stop_the_bench)
 {
     const uint32_t in = 7;
     uint32_t out = 0;
@@ -843,7 +843,7 @@ static int guarded_twice(void *ctx) /* the child of the step reports progress fo
 }
 
 /* Work of any length is waited for. Work without progress is ended, and its position is known. */
-static void guard_ends_work_without_progress(void)
+T_CASE(guard_ends_work_without_progress)
 {
     if (no_time_to_measure()) { return; }
     char why[100] = "as it was", late[100];
@@ -875,7 +875,7 @@ static uint32_t judged(uint64_t preempted, uint64_t waited_ns, uint64_t wall_ns)
 }
 
 /* Ten switches of some microseconds are no disturbance. A long or unknown wait is one. */
-static void window_is_dropped_for_lost_time_not_for_switches(void)
+T_CASE(window_is_dropped_for_lost_time_not_for_switches)
 {
     T_EQ_U64(judged(10, 400000, 40000000), 0);
     T_EQ_U64(judged(2, 9000000, 40000000), 0);
@@ -894,7 +894,7 @@ static void *spin_until(void *stop)
     return NULL;
 }
 
-static void wait_for_a_processor_is_measured(void)
+T_CASE(wait_for_a_processor_is_measured)
 {
     _Atomic bool stop = false;
     pthread_t other;
@@ -941,7 +941,7 @@ static cell_series collected(uint32_t clean, uint32_t dirty, double *room)
     return s;
 }
 
-static void figure_of_busy_machine_is_marked(void)
+T_CASE(figure_of_busy_machine_is_marked)
 {
     double room[64];
     char text[100];
@@ -964,20 +964,4 @@ static void figure_of_busy_machine_is_marked(void)
     T_CHECK(!cell_noisy(&s));
 }
 
-T_MAIN("bench_harness", T_CASE(window_is_dropped_for_lost_time_not_for_switches),
-       T_CASE(hung_child_process_does_not_stop_the_bench), T_CASE(guard_ends_work_without_progress),
-       T_CASE(wait_for_a_processor_is_measured), T_CASE(figure_of_busy_machine_is_marked),
-       T_CASE(code_pages_are_resident_before_memory_is_measured), T_CASE(histogram_is_exact),
-       T_CASE(trace_is_the_same_on_every_machine), T_CASE(zipf_trace_follows_its_law),
-       T_CASE(scramble_is_a_bijection), T_CASE(truncated_trace_names_its_record),
-       T_CASE(bad_workload_names_its_line), T_CASE(every_published_workload_parses),
-       T_CASE(core_counts_follow_the_machine),
-       T_CASE(thread_counts_above_the_machine_are_kept_in_order),
-       T_CASE(sleeps_kept_records_and_scaling_are_in_the_row),
-       T_CASE(bounds_of_the_same_room_are_found),
-       T_CASE(repeated_window_of_bounded_store_uses_new_requests),
-       T_CASE(failed_calls_are_counted_in_the_row), T_CASE(quantiles_are_linear_between_neighbours),
-       T_CASE(wrong_value_fails_the_row), T_CASE(leak_is_printed), T_CASE(crash_is_a_row),
-       T_CASE(crash_and_hang_end_their_own_rows_only), T_CASE(missing_peer_is_a_line),
-       T_CASE(too_large_population_is_skipped), T_CASE(json_is_valid),
-       T_CASE(slowed_subject_has_its_ratio), T_CASE(equal_subjects_have_ratio_one))
+T_MAIN("bench_harness")

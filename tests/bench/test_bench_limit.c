@@ -75,7 +75,16 @@ static int test_suite(void)
 /* Shapes: one key or many, one thread or all cores up to two; each with both clocks. */
 static uint32_t test_shapes(void) { return host_cpu_count() > 1 ? 4 : 2; }
 
-static void healthy_limiters_have_all_rows(void)
+T_CASE(folder_is_made)
+{
+    const char *dir = getenv("TMPDIR");
+    snprintf(test_dir, sizeof test_dir, "%s/cellar-bench-limit-%d", dir != NULL ? dir : "/tmp",
+             (int)getpid());
+    snprintf(test_lines, sizeof test_lines, "%s/lines.jsonl", test_dir);
+    T_EQ_I64(mkdir(test_dir, 0700), 0);
+}
+
+T_CASE(healthy_limiters_have_all_rows)
 {
     test_script("governor", 1000, "exit 1");
     test_script("xtimerate", 1000, "exit 1");
@@ -87,7 +96,7 @@ static void healthy_limiters_have_all_rows(void)
     T_EQ_U64(test_count("", ""), 0);
 }
 
-static void crashed_or_denying_limiter_ends_its_own_rows(void)
+T_CASE(crashed_or_denying_limiter_ends_its_own_rows)
 {
     test_script("governor", 4, "exit 3"); /* in the second shape */
     test_script("xtimerate", 1,
@@ -104,7 +113,7 @@ static void crashed_or_denying_limiter_ends_its_own_rows(void)
     T_EQ_U64(test_count("", ""), 2);
 }
 
-static void hung_limiter_ends_its_own_rows(void)
+T_CASE(hung_limiter_ends_its_own_rows)
 {
     test_script("governor", 1, "exec sleep 60");
     test_script("xtimerate", 1000, "exit 1");
@@ -116,15 +125,7 @@ static void hung_limiter_ends_its_own_rows(void)
     T_EQ_U64(test_count("", ""), 1);
 }
 
-static void folder_is_made(void)
-{
-    const char *dir = getenv("TMPDIR");
-    snprintf(test_dir, sizeof test_dir, "%s/cellar-bench-limit-%d", dir != NULL ? dir : "/tmp",
-             (int)getpid());
-    snprintf(test_lines, sizeof test_lines, "%s/lines.jsonl", test_dir);
-    T_EQ_I64(mkdir(test_dir, 0700), 0);
-}
-static void folder_is_empty_again(void)
+T_CASE(folder_is_empty_again)
 {
     char path[480];
     remove(test_lines);
@@ -135,6 +136,4 @@ static void folder_is_empty_again(void)
     T_EQ_I64(rmdir(test_dir), 0);
 }
 
-T_MAIN("bench_limit", T_CASE(folder_is_made), T_CASE(healthy_limiters_have_all_rows),
-       T_CASE(crashed_or_denying_limiter_ends_its_own_rows), T_CASE(hung_limiter_ends_its_own_rows),
-       T_CASE(folder_is_empty_again))
+T_MAIN("bench_limit")

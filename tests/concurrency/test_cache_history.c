@@ -396,29 +396,25 @@ static void judge(setting how)
     close_all();
 }
 
-static void reads_stay_in_order_with_writes_on_eviction(void)
+T_CASE(reads_stay_in_order_with_writes_on_eviction)
 {
     judge((setting){ CELLAR_L2_WRITE_ON_EVICTION, CELLAR_L2_SYNC_MANUAL, 8, 3, 0, 1 });
 }
-static void reads_stay_in_order_with_writes_of_each_set(void)
+T_CASE(reads_stay_in_order_with_writes_of_each_set)
 {
     judge((setting){ CELLAR_L2_WRITE_ON_SET, CELLAR_L2_SYNC_MANUAL, 8, 3, 0, 1 });
 }
-static void reads_stay_in_order_with_write_through(void)
+T_CASE(reads_stay_in_order_with_write_through)
 {
     judge((setting){ CELLAR_L2_WRITE_THROUGH, CELLAR_L2_SYNC_MANUAL, 8, 3, 0, 1 });
 }
-static void reads_stay_in_order_with_durable_sets(void)
+T_CASE(reads_stay_in_order_with_durable_sets)
 {
     judge((setting){ CELLAR_L2_WRITE_ON_EVICTION, CELLAR_L2_SYNC_PERIODIC, 8, 3, 10, 10 });
 }
-static void reads_stay_in_order_over_keys_that_share_stamps(void)
+T_CASE(reads_stay_in_order_over_keys_that_share_stamps)
 {
     judge((setting){ CELLAR_L2_WRITE_THROUGH, CELLAR_L2_SYNC_MANUAL, 120, 20, 0, 1 });
 }
 
-T_MAIN("cache_history", T_CASE(reads_stay_in_order_with_writes_on_eviction),
-       T_CASE(reads_stay_in_order_with_writes_of_each_set),
-       T_CASE(reads_stay_in_order_with_write_through),
-       T_CASE(reads_stay_in_order_with_durable_sets),
-       T_CASE(reads_stay_in_order_over_keys_that_share_stamps))
+T_MAIN("cache_history")

@@ -246,10 +246,10 @@ static void judge(uint64_t keys, uint32_t longest, uint64_t budget, uint64_t ms)
     kit_close(&lin.k);
 }
 
-static void one_key(void) { judge(1, 1500, KIT_MIB(3), 700); }
-static void four_keys(void) { judge(4, 300, KIT_MIB(3), 700); }
-static void sixty_four_keys(void) { judge(64, 2000, KIT_MIB(3), 900); }
-static void a_million_keys(void) { judge(1000000, 100, KIT_MIB(16), 1200); }
+T_CASE(one_key) { judge(1, 1500, KIT_MIB(3), 700); }
+T_CASE(four_keys) { judge(4, 300, KIT_MIB(3), 700); }
+T_CASE(sixty_four_keys) { judge(64, 2000, KIT_MIB(3), 900); }
+T_CASE(a_million_keys) { judge(1000000, 100, KIT_MIB(16), 1200); }
 
 /* ---- increment ------------------------------------------------------------------------------- */
 enum { COUNTERS = 5, EACH = 60000 };
@@ -281,7 +281,7 @@ static void count_up(void *arg)
     }
 }
 
-static void no_increment_is_lost(void)
+T_CASE(no_increment_is_lost)
 {
     memset(&ctr, 0, sizeof ctr);
     const uint64_t each = kit_scale(EACH);
@@ -305,6 +305,4 @@ static void no_increment_is_lost(void)
     kit_close(&ctr.k);
 }
 
-T_MAIN("l1_linear", T_CASE(one_key), T_CASE(four_keys), T_CASE(sixty_four_keys),
-       T_CASE(a_million_keys),
-       T_CASE(no_increment_is_lost))
+T_MAIN("l1_linear")

@@ -210,10 +210,10 @@ static void run(l2_level level, const cellar_l2_cipher *crypt)
     t_wipe(folder);
 }
 
-static void threads_at_level_drop_read_no_old_value(void) { run(L2_DROP, NULL); }
-static void threads_at_level_keep_read_no_old_value(void) { run(L2_KEEP, NULL); }
+T_CASE(threads_at_level_drop_read_no_old_value) { run(L2_DROP, NULL); }
+T_CASE(threads_at_level_keep_read_no_old_value) { run(L2_KEEP, NULL); }
 
-static void threads_with_a_cipher_read_no_old_value(void)
+T_CASE(threads_with_a_cipher_read_no_old_value)
 {
     static const unsigned char secret[32] = { 7 };
     cellar_l2_cipher crypt = cellar_l2_cipher_default();
@@ -224,6 +224,4 @@ static void threads_with_a_cipher_read_no_old_value(void)
     run(L2_DROP, &crypt);
 }
 
-T_MAIN("l2_threads", T_CASE(threads_at_level_drop_read_no_old_value),
-       T_CASE(threads_at_level_keep_read_no_old_value),
-       T_CASE(threads_with_a_cipher_read_no_old_value))
+T_MAIN("l2_threads")

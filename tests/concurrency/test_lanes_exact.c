@@ -90,7 +90,7 @@ static unsigned looks_above(cellar *part, int64_t most, unsigned looks)
     return above;
 }
 
-static void bounds_of_entries_hold_beside_writers(void)
+T_CASE(bounds_of_entries_hold_beside_writers)
 {
     enum { LOOKS = 10 };
     cellar *c = api_open(8 * MIB), *part;
@@ -142,7 +142,7 @@ static uint64_t filled_by(unsigned writers)
     return s.entries;
 }
 
-static void writers_together_fill_the_budget_as_one_does(void)
+T_CASE(writers_together_fill_the_budget_as_one_does)
 {
     const uint64_t one = filled_by(1), all = filled_by(WRITERS);
     printf("# %" PRIu64 " entries by one, %" PRIu64 " by %u\n", one, all, WRITERS);
@@ -178,7 +178,7 @@ static double ratio_at(uint64_t entries)
  * apart. */
 static bool near(double a, double b) { return a - b < .08 && b - a < .08; }
 
-static void advice_of_writers_together_is_as_near_as_of_one(void)
+T_CASE(advice_of_writers_together_is_as_near_as_of_one)
 {
     cellar *c = run_at(ENTRIES);
     cellar_advice a = cellar_advice_default();
@@ -204,7 +204,7 @@ static void count_cause(cellar *c, const char *key, cellar_cause cause, uint64_t
     *known += r.cause == cause;
 }
 
-static void causes_are_right_beside_writers(void)
+T_CASE(causes_are_right_beside_writers)
 {
     cellar *c = api_open(4 * MIB), *part;
     T_REQUIRE(cellar_namespace_open(c, "part", NULL, &part) == CELLAR_OK);
@@ -245,7 +245,4 @@ static void causes_are_right_beside_writers(void)
     api_shut(c);
 }
 
-T_MAIN("lanes_exact", T_CASE(bounds_of_entries_hold_beside_writers),
-       T_CASE(writers_together_fill_the_budget_as_one_does),
-       T_CASE(advice_of_writers_together_is_as_near_as_of_one),
-       T_CASE(causes_are_right_beside_writers))
+T_MAIN("lanes_exact")

@@ -151,7 +151,7 @@ static void change_all(base_rng *r)
     while (cellar_tick(storm.root, 1000, NULL) == CELLAR_PENDING) {}
 }
 
-static void bounds_hold_beside_sixteen_writers(void)
+T_CASE(bounds_hold_beside_sixteen_writers)
 {
     const uint64_t rounds = t_env_u64("STORM_ROUNDS", 1 + t_share(12) / T_COST);
     pthread_t t[WRITERS];
@@ -188,7 +188,7 @@ static void *live_shortly(void *arg)
     return NULL;
 }
 
-static void threads_that_come_and_go_fill_the_store(void)
+T_CASE(threads_that_come_and_go_fill_the_store)
 {
     const uint64_t lives = t_share(LIVES) / AT_ONCE / T_COST;
     pthread_t t[AT_ONCE];
@@ -230,7 +230,7 @@ static void *set_one_key(void *arg)
     return NULL;
 }
 
-static void key_set_by_sixty_four_threads_has_one_whole_value(void)
+T_CASE(key_set_by_sixty_four_threads_has_one_whole_value)
 {
     pthread_t t[ONE_KEY_THREADS];
     storm.root = open_store(STORE_BYTES);
@@ -243,6 +243,4 @@ static void key_set_by_sixty_four_threads_has_one_whole_value(void)
     T_EQ_I64(cellar_close(storm.root), CELLAR_OK);
 }
 
-T_MAIN("lanes_storm", T_CASE(bounds_hold_beside_sixteen_writers),
-       T_CASE(threads_that_come_and_go_fill_the_store),
-       T_CASE(key_set_by_sixty_four_threads_has_one_whole_value))
+T_MAIN("lanes_storm")

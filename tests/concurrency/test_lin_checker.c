@@ -81,7 +81,7 @@ static size_t parse(const char *text, lin_op *op)
     return n;
 }
 
-static void hand_written_histories_are_judged_right(void)
+T_CASE(hand_written_histories_are_judged_right)
 {
     for (size_t i = 0; i < sizeof by_hand / sizeof by_hand[0]; i++) {
         lin_op op[8];
@@ -172,7 +172,7 @@ static void all_intervals(lin_op *op, size_t made, unsigned used)
     }
 }
 
-static void brute_force_agrees_on_all_small_histories(void)
+T_CASE(brute_force_agrees_on_all_small_histories)
 {
     static const uint64_t count[] = {0, 1, 9, 150, 4305, 185220};
     lin_op op[8];
@@ -186,7 +186,7 @@ static void brute_force_agrees_on_all_small_histories(void)
     }
 }
 
-static void brute_force_agrees_on_equal_times(void)
+T_CASE(brute_force_agrees_on_equal_times)
 {
     kit_rng r = {t_seed()};
     for (uint64_t round = 0; round < kit_scale(300000); round++) {
@@ -291,7 +291,7 @@ static bool plant(lin_op *op, size_t n, size_t at, unsigned kind)
     return kind == 2;
 }
 
-static void planted_violations_are_all_found(void)
+T_CASE(planted_violations_are_all_found)
 {
     static lin_op all[WRITERS * OPS], spoiled[WRITERS * OPS];
     kit_rng r = {t_seed()};
@@ -310,6 +310,4 @@ static void planted_violations_are_all_found(void)
     T_CHECK(planted > kit_scale(120));
 }
 
-T_MAIN("lin_checker", T_CASE(hand_written_histories_are_judged_right),
-       T_CASE(brute_force_agrees_on_all_small_histories), T_CASE(brute_force_agrees_on_equal_times),
-       T_CASE(planted_violations_are_all_found))
+T_MAIN("lin_checker")

@@ -124,7 +124,7 @@ static uint64_t from_disk(cellar *c)
     return st.hits_l2;
 }
 
-static void get_after_change_sees_no_older_backfill(void)
+T_CASE(get_after_change_sees_no_older_backfill)
 {
     static world w;
     settings cfg = settings_default();
@@ -158,4 +158,4 @@ static void get_after_change_sees_no_older_backfill(void)
     wipe();
 }
 
-T_MAIN("load_backfill", T_CASE(get_after_change_sees_no_older_backfill))
+T_MAIN("load_backfill")

@@ -63,7 +63,7 @@ static void storm_run(unsigned threads, unsigned keys)
     kit_close(c);
 }
 
-static void storm_on_one_key_loads_once_per_generation(void)
+T_CASE(storm_on_one_key_loads_once_per_generation)
 {
     storm_run(THREADS_MOST, 1);
     storm_run(THREADS_MOST, 1000 / KIT_SLOW);
@@ -77,7 +77,7 @@ static void storm_on_one_key_loads_once_per_generation(void)
 
 #define SIDES 12
 
-static void loads_without_join_run_each_loader_and_one_value_stays(void)
+T_CASE(loads_without_join_run_each_loader_and_one_value_stays)
 {
     for (int round = 0; round < 40 / KIT_SLOW; round++) {
         cellar *c = kit_open(4 << 20);
@@ -173,7 +173,7 @@ static void bulk_threads(bulk *b, int count, bool enable)
 
 /* A switched-off namespace loads in bulk and keeps nothing, also if it is switched on during the
  * load. */
-static void bulk_loads_of_disabled_namespace_store_nothing(void)
+T_CASE(bulk_loads_of_disabled_namespace_store_nothing)
 {
     for (int round = 0; round < 20 / KIT_SLOW; round++) {
         bulk b = { .c = kit_open(4 << 20) };
@@ -201,7 +201,7 @@ static void bulk_loads_of_disabled_namespace_store_nothing(void)
 }
 
 /* Seed: a thousand callers of one cold key counted a thousand misses. */
-static void seed_counts(void)
+T_CASE(seed_counts)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -226,7 +226,7 @@ static void seed_counts(void)
 }
 
 /* Seed: the lock table grew by one for every requested key. */
-static void seed_locks_grow(void)
+T_CASE(seed_locks_grow)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -266,7 +266,7 @@ static void *ask_main(void *arg)
 
 /* A million distinct keys by four threads: afterwards flights hold exactly the same bytes as
  * before. */
-static void million_loads_return_flight_memory(void)
+T_CASE(million_loads_return_flight_memory)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -290,7 +290,7 @@ static void million_loads_return_flight_memory(void)
 }
 
 /* Seed: one slow load stopped every key of the process. */
-static void seed_slow_load_delays_no_other_key(void)
+T_CASE(seed_slow_load_delays_no_other_key)
 {
     cellar *c = kit_open(4 << 20);
     source slow = SOURCE_INIT, fast = SOURCE_INIT;
@@ -346,7 +346,7 @@ static void *knot_main(void *arg)
 }
 
 /* Two threads, each loading a key that the other waits for: exactly one wait is refused. */
-static void load_cycle_of_two_threads_is_refused(void)
+T_CASE(load_cycle_of_two_threads_is_refused)
 {
     cellar *c = kit_open(4 << 20);
     for (int i = 0; i < 200 / KIT_SLOW; i++) {
@@ -375,7 +375,7 @@ static void load_b_inside(source *s, cellar_load *ld)
 }
 
 /* A caller leads a and waits for b; a worker loads b, and its loader waits for a. */
-static void load_cycle_through_worker_is_refused(void)
+T_CASE(load_cycle_through_worker_is_refused)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -421,7 +421,7 @@ static cellar_err starve_load(cellar_load *ld, const void *key, size_t key_len, 
     return cellar_load_value(ld, "v", 1);
 }
 
-static void worker_that_waits_for_queued_refresh_runs_it(void)
+T_CASE(worker_that_waits_for_queued_refresh_runs_it)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -520,7 +520,7 @@ static void history_write(history *h, uint64_t round)
 
 /* A get that starts after a returned change (delete, clear, version increment, tag or pattern
  * delete, set) sees no value loaded before it. */
-static void get_after_change_sees_no_older_load(void)
+T_CASE(get_after_change_sees_no_older_load)
 {
     for (int how = 0; how <= HISTORY_ALL; how++) {
         history h = { .how = how };
@@ -549,7 +549,7 @@ static void *exit_main(void *arg)
     return NULL;
 }
 
-static void thread_exit_of_leader_hands_load_over(void)
+T_CASE(thread_exit_of_leader_hands_load_over)
 {
     cellar *c = kit_open(4 << 20);
     source dies = SOURCE_INIT, lives = SOURCE_INIT;
@@ -605,7 +605,7 @@ static void queue_refresh(cellar *c, source *s)
 }
 
 /* The refresh holds the last ref of the namespace when its thread ends. */
-static void thread_exit_in_refresh_of_dropped_namespace_ends_load(void)
+T_CASE(thread_exit_in_refresh_of_dropped_namespace_ends_load)
 {
     settings cfg = settings_default();
     cellar *c, *ns;
@@ -634,7 +634,7 @@ static void thread_exit_in_refresh_of_dropped_namespace_ends_load(void)
 }
 
 /* A loader may end the thread of a worker; the next refresh has a worker again. */
-static void worker_that_a_loader_ended_is_replaced(void)
+T_CASE(worker_that_a_loader_ended_is_replaced)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -715,7 +715,7 @@ static void *fuzz_main(void *arg)
 }
 
 /* Threads are cancelled or end anywhere in loads: no thread hangs, no flight stays open. */
-static void cancelled_loading_threads_leave_nothing(void)
+T_CASE(cancelled_loading_threads_leave_nothing)
 {
     cellar *c = kit_open(4 << 20);
     fuzz f = { .c = c, .keys = 5 };
@@ -743,7 +743,7 @@ static void *close_main(void *arg)
 
 /* A close waits for loaders and gives up after close_timeout_ms. Loads that wait go on: for a loader
  * in a thread, for a retry behind a failed one, for a lease. */
-static void close_that_is_busy_ends_no_waiting_load(void)
+T_CASE(close_that_is_busy_ends_no_waiting_load)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -794,7 +794,7 @@ static void close_that_is_busy_ends_no_waiting_load(void)
 }
 
 /* A wait for a lease may never end: once no other load runs, the close ends it. */
-static void close_ends_loads_that_wait_for_a_lease(void)
+T_CASE(close_ends_loads_that_wait_for_a_lease)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -827,7 +827,7 @@ static void close_inside(source *s, cellar_load *ld)
 
 /* It would wait for itself: an hour here. A caller, a fallback, a thread of the store and a tick run
  * the loader. */
-static void close_in_a_loader_is_refused(void)
+T_CASE(close_in_a_loader_is_refused)
 {
     for (uint32_t no_threads = 0; no_threads < 2; no_threads++) {
         settings cfg = settings_default();
@@ -862,7 +862,7 @@ static void close_in_a_loader_is_refused(void)
 
 /* ---- limits ---- */
 
-static void load_limits_return_codes(void)
+T_CASE(load_limits_return_codes)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -889,15 +889,4 @@ static void load_limits_return_codes(void)
     kit_close(c);
 }
 
-T_MAIN("load_storm", T_CASE(storm_on_one_key_loads_once_per_generation), T_CASE(seed_counts),
-       T_CASE(loads_without_join_run_each_loader_and_one_value_stays),
-       T_CASE(bulk_loads_of_disabled_namespace_store_nothing), T_CASE(seed_locks_grow),
-       T_CASE(million_loads_return_flight_memory), T_CASE(seed_slow_load_delays_no_other_key),
-       T_CASE(load_cycle_of_two_threads_is_refused), T_CASE(load_cycle_through_worker_is_refused),
-       T_CASE(worker_that_waits_for_queued_refresh_runs_it),
-       T_CASE(get_after_change_sees_no_older_load), T_CASE(thread_exit_of_leader_hands_load_over),
-       T_CASE(thread_exit_in_refresh_of_dropped_namespace_ends_load),
-       T_CASE(worker_that_a_loader_ended_is_replaced),
-       T_CASE(cancelled_loading_threads_leave_nothing), T_CASE(close_that_is_busy_ends_no_waiting_load),
-       T_CASE(close_ends_loads_that_wait_for_a_lease), T_CASE(close_in_a_loader_is_refused),
-       T_CASE(load_limits_return_codes))
+T_MAIN("load_storm")

@@ -116,7 +116,7 @@ static void *caller(void *arg)
     return NULL;
 }
 
-static void calls_after_a_tag_delete_join_no_older_load(void)
+T_CASE(calls_after_a_tag_delete_join_no_older_load)
 {
     static world w;
     pthread_t t[THREADS];
@@ -135,4 +135,4 @@ static void calls_after_a_tag_delete_join_no_older_load(void)
     kit_close(w.c);
 }
 
-T_MAIN("load_tags", T_CASE(calls_after_a_tag_delete_join_no_older_load))
+T_MAIN("load_tags")

@@ -11,7 +11,7 @@
 
 /* Past hard_timeout_ms exactly one waiter loads again. The late result reaches its own caller and
  * is not stored. */
-static void hard_timeout_hands_load_to_one_waiter(void)
+T_CASE(hard_timeout_hands_load_to_one_waiter)
 {
     cellar *c = kit_open(4 << 20);
     source stuck = SOURCE_INIT, next = SOURCE_INIT;
@@ -46,7 +46,7 @@ static void hard_timeout_hands_load_to_one_waiter(void)
 }
 
 /* A leader past its timeout without a takeover stores its value. */
-static void late_load_without_takeover_is_stored(void)
+T_CASE(late_load_without_takeover_is_stored)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -65,7 +65,7 @@ static void late_load_without_takeover_is_stored(void)
 }
 
 /* Each stuck loader costs a thread: after leader_retries takeovers no further load begins. */
-static void takeovers_are_bounded_by_leader_retries(void)
+T_CASE(takeovers_are_bounded_by_leader_retries)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -92,7 +92,7 @@ static void takeovers_are_bounded_by_leader_retries(void)
     kit_close(c);
 }
 
-static void soft_timeout_serves_stale(void)
+T_CASE(soft_timeout_serves_stale)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -126,7 +126,7 @@ static void soft_timeout_serves_stale(void)
 }
 
 /* A background refresh that ends within soft_timeout_ms gives waiters the fresh value. */
-static void soft_timeout_waits_for_background_refresh(void)
+T_CASE(soft_timeout_waits_for_background_refresh)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -152,7 +152,7 @@ static void soft_timeout_waits_for_background_refresh(void)
 }
 
 /* By the system clock: 99 of 100 waits end within 10 ms of their deadline (idle machine). */
-static void waiter_returns_within_10_ms_of_deadline(void)
+T_CASE(waiter_returns_within_10_ms_of_deadline)
 {
     settings cfg = settings_default();
     cellar *c;
@@ -184,7 +184,7 @@ static void waiter_returns_within_10_ms_of_deadline(void)
     kit_close(c);
 }
 
-static void timed_out_waiters_start_no_stampede(void)
+T_CASE(timed_out_waiters_start_no_stampede)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -213,7 +213,7 @@ static void timed_out_waiters_start_no_stampede(void)
 /* ---- failures shared ---- */
 
 /* Joiners of a failing source take part in 1 + join_retries loads. */
-static void failure_is_shared_after_join_retries(void)
+T_CASE(failure_is_shared_after_join_retries)
 {
     for (uint32_t hand = 0; hand < 3; hand++) {
         cellar *c = kit_open(4 << 20);
@@ -239,7 +239,7 @@ static void failure_is_shared_after_join_retries(void)
     }
 }
 
-static void final_failure_is_shared_immediately(void)
+T_CASE(final_failure_is_shared_immediately)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
@@ -291,7 +291,7 @@ static void *soft_main(void *arg)
     return NULL;
 }
 
-static void soft_waiters_race_with_starting_workers(void)
+T_CASE(soft_waiters_race_with_starting_workers)
 {
     settings cfg = settings_default();
     cellar *c = NULL;
@@ -306,10 +306,4 @@ static void soft_waiters_race_with_starting_workers(void)
     kit_close(c);
 }
 
-T_MAIN("load_timeouts", T_CASE(hard_timeout_hands_load_to_one_waiter),
-       T_CASE(late_load_without_takeover_is_stored),
-       T_CASE(takeovers_are_bounded_by_leader_retries), T_CASE(soft_timeout_serves_stale),
-       T_CASE(soft_timeout_waits_for_background_refresh),
-       T_CASE(waiter_returns_within_10_ms_of_deadline), T_CASE(timed_out_waiters_start_no_stampede),
-       T_CASE(failure_is_shared_after_join_retries), T_CASE(final_failure_is_shared_immediately),
-       T_CASE(soft_waiters_race_with_starting_workers))
+T_MAIN("load_timeouts")

@@ -113,7 +113,7 @@ static void run_threads(void *(*fn)(void *), unsigned n)
     for (unsigned i = 0; i < n; i++) { T_REQUIRE(pthread_join(t[i], NULL) == 0); }
 }
 
-static void lock_never_two_owners(void)
+T_CASE(lock_never_two_owners)
 {
     for (uint32_t barging = 0; barging < 2; barging++) {
         cellar_locks_config cfg = cellar_locks_config_default();
@@ -154,7 +154,7 @@ static void *own_fleeting(void *arg)
     return NULL;
 }
 
-static void records_change_keys_under_their_users(void)
+T_CASE(records_change_keys_under_their_users)
 {
     memset(&store, 0, sizeof store);
     store.t = open_table(NULL);
@@ -185,7 +185,7 @@ static void *stand_in_line(void *arg)
     return NULL;
 }
 
-static void lock_fair_order(void)
+T_CASE(lock_fair_order)
 {
     memset(&line, 0, sizeof line);
     line.t = open_table(NULL);
@@ -223,7 +223,7 @@ static void *hold_bound(void *arg) /* takes a key and ends without giving it bac
     return NULL;
 }
 
-static void lock_timeout_is_never_early(void)
+T_CASE(lock_timeout_is_never_early)
 {
     cellar_locks *t = open_table(NULL);
     cellar_lock lk, other;
@@ -274,7 +274,7 @@ static bool five_inherit_a_hold(int64_t hold_ms)
     return in_time;
 }
 
-static void hold_ends_while_others_wait(void)
+T_CASE(hold_ends_while_others_wait)
 {
     int64_t hold_ms = 150;
     while (hold_ms < 60000 && !five_inherit_a_hold(hold_ms)) { hold_ms *= 2; }
@@ -282,7 +282,7 @@ static void hold_ends_while_others_wait(void)
 }
 
 /* A shorter hold wakes a waiter that sleeps by the longer one. */
-static void shortened_holds_are_noticed(void)
+T_CASE(shortened_holds_are_noticed)
 {
     memset(&line, 0, sizeof line);
     line.t = open_table(NULL);
@@ -322,7 +322,7 @@ static void *wait_for_k(void *arg)
     return NULL;
 }
 
-static void lock_thread_exit_cancel(void)
+T_CASE(lock_thread_exit_cancel)
 {
 #if defined(__SANITIZE_ADDRESS__)
     T_SKIP("AddressSanitizer takes the stack of a cancelled thread for overrun");
@@ -344,7 +344,7 @@ static void lock_thread_exit_cancel(void)
 
 /* A thread ends while it holds a bound lock: a later call gets the lock immediately, a waiter
  * within 100 ms, both long before the end of the hold. */
-static void bound_locks_end_with_their_thread(void)
+T_CASE(bound_locks_end_with_their_thread)
 {
     cellar_locks *t = open_table(NULL);
     cellar_lock lk;
@@ -372,7 +372,7 @@ static void *hold_bound_for_a_while(void *arg)
     return NULL;
 }
 
-static void waiters_notice_a_dead_owner(void)
+T_CASE(waiters_notice_a_dead_owner)
 {
     cellar_locks *t = open_table(NULL);
     pthread_t a, b;
@@ -414,7 +414,7 @@ static void *own_many(void *arg)
     return NULL;
 }
 
-static void many_never_wait_in_a_circle(void)
+T_CASE(many_never_wait_in_a_circle)
 {
     memset(&store, 0, sizeof store);
     store.t = open_table(NULL);
@@ -462,7 +462,7 @@ static void in_the_child(cellar_lock mine)
     _exit(t_failed());
 }
 
-static void child_is_refused_by_the_table_of_its_parent(void)
+T_CASE(child_is_refused_by_the_table_of_its_parent)
 {
     memset(&store, 0, sizeof store);
     atomic_store(&stop, 0u);
@@ -531,7 +531,7 @@ static uint64_t life(uint64_t nth, bool sticky)
     return seen;
 }
 
-static void lock_oom(void)
+T_CASE(lock_oom)
 {
     const uint64_t calls = life(0, false);
     T_CHECK(calls >= 6);
@@ -542,10 +542,4 @@ static void lock_oom(void)
     printf("# %" PRIu64 " allocations, each failed once and for good\n", calls);
 }
 
-T_MAIN("cellar_lock_threads", T_CASE(lock_never_two_owners),
-       T_CASE(records_change_keys_under_their_users), T_CASE(lock_fair_order),
-       T_CASE(lock_timeout_is_never_early), T_CASE(hold_ends_while_others_wait),
-       T_CASE(shortened_holds_are_noticed), T_CASE(lock_thread_exit_cancel),
-       T_CASE(bound_locks_end_with_their_thread), T_CASE(waiters_notice_a_dead_owner),
-       T_CASE(many_never_wait_in_a_circle),
-       T_CASE(child_is_refused_by_the_table_of_its_parent), T_CASE(lock_oom))
+T_MAIN("cellar_lock_threads")

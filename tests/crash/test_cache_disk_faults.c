@@ -106,7 +106,7 @@ static void put_all(cellar *c, uint32_t version)
 
 /* Each write fails with EROFS, reads work: errors -> breaker -> memory alone -> retry -> disk
  * again. */
-static void read_only_mount_leaves_memory_until_disk_recovers(void)
+T_CASE(read_only_mount_leaves_memory_until_disk_recovers)
 {
     begin();
     cellar *c = open_it();
@@ -141,7 +141,7 @@ static void read_only_mount_leaves_memory_until_disk_recovers(void)
 }
 
 /* Each kind of failed call logs one line a second, with file, place and cause. */
-static void failed_disk_call_logs_an_error(void)
+T_CASE(failed_disk_call_logs_an_error)
 {
     begin();
     cellar *c = open_it();
@@ -173,7 +173,7 @@ static void failed_disk_call_logs_an_error(void)
 }
 
 /* Each read of an open fails once: all entries are found. */
-static void open_tries_a_failed_read_again(void)
+T_CASE(open_tries_a_failed_read_again)
 {
     char snap[T_FOLDER_MAX + 24];
     begin();
@@ -194,7 +194,7 @@ static void open_tries_a_failed_read_again(void)
     end();
 }
 
-static void removed_directory_leaves_memory_until_next_open(void)
+T_CASE(removed_directory_leaves_memory_until_next_open)
 {
     begin();
     cellar *c = open_it();
@@ -222,7 +222,7 @@ static void removed_directory_leaves_memory_until_next_open(void)
 }
 
 /* An open tier opens no further file. */
-static void open_tier_works_without_free_descriptors(void)
+T_CASE(open_tier_works_without_free_descriptors)
 {
     begin();
     cellar *c = open_it();
@@ -297,7 +297,7 @@ static void super_of_a_newer_library(const char *path, bool newer)
 
 /* A directory in use, one of another format, a damaged one, one of another program: each has its
  * code and its text. */
-static void refused_directory_states_its_cause(void)
+T_CASE(refused_directory_states_its_cause)
 {
     char path[400], name[420];
     begin();
@@ -329,7 +329,7 @@ static void refused_directory_states_its_cause(void)
 }
 
 /* A link, a folder or a FIFO in place of a file is named. No open follows it or waits. */
-static void link_folder_or_fifo_in_place_of_a_file_is_named(void)
+T_CASE(link_folder_or_fifo_in_place_of_a_file_is_named)
 {
     static const char *const names[] = { "SUPER", "META.1", "stage.buf", "data.seg", "LOCK" };
     char name[420], away[420], words[80];
@@ -351,7 +351,7 @@ static void link_folder_or_fifo_in_place_of_a_file_is_named(void)
 }
 
 /* By default damage stops no open. One line of level ERROR names the old directory. */
-static void damaged_directory_is_set_aside_and_named(void)
+T_CASE(damaged_directory_is_set_aside_and_named)
 {
     char name[420];
     begin();
@@ -384,7 +384,7 @@ static void damaged_directory_is_set_aside_and_named(void)
 }
 
 /* SUPER is made first of the files with contents, so a directory with META lost it. */
-static void removed_superblock_is_damage_and_damaged_meta_is_named(void)
+T_CASE(removed_superblock_is_damage_and_damaged_meta_is_named)
 {
     char name[420];
     begin();
@@ -419,7 +419,7 @@ static void removed_superblock_is_damage_and_damaged_meta_is_named(void)
     end();
 }
 
-static void failed_tier_open_states_its_cause(void)
+T_CASE(failed_tier_open_states_its_cause)
 {
     static const struct {
         const char *site;
@@ -490,7 +490,7 @@ static uint64_t asked_for(settings *cfg, uint64_t memory_bytes)
     return size_of(least);
 }
 
-static void too_small_budget_for_tier_names_sufficient_budget(void)
+T_CASE(too_small_budget_for_tier_names_sufficient_budget)
 {
     static const uint64_t budgets[] = { 3u << 19, 1u << 20 };
     begin();
@@ -517,7 +517,7 @@ static void too_small_budget_for_tier_names_sufficient_budget(void)
 }
 
 /* The segment sizes that cellar.h names, for new directories. */
-static void value_over_half_a_segment_is_not_rejected(void)
+T_CASE(value_over_half_a_segment_is_not_rejected)
 {
     static const struct { uint64_t l2, memory, segment; } rows[] = {
         { 16u << 20, 16u << 20, 512u << 10 }, { 32u << 20, 16u << 20, 1u << 20 },
@@ -541,7 +541,7 @@ static void value_over_half_a_segment_is_not_rejected(void)
     }
 }
 
-static void symbolic_link_as_l2_path_opens_its_target(void)
+T_CASE(symbolic_link_as_l2_path_opens_its_target)
 {
     char link[sizeof folder + 8];
     begin();
@@ -563,7 +563,7 @@ static void symbolic_link_as_l2_path_opens_its_target(void)
     end();
 }
 
-static void file_size_limit_below_l2_bytes_returns_code(void)
+T_CASE(file_size_limit_below_l2_bytes_returns_code)
 {
     struct rlimit was, low;
     begin();
@@ -590,15 +590,4 @@ static void file_size_limit_below_l2_bytes_returns_code(void)
     end();
 }
 
-T_MAIN("cache_disk_faults", T_CASE(read_only_mount_leaves_memory_until_disk_recovers),
-       T_CASE(failed_disk_call_logs_an_error), T_CASE(open_tries_a_failed_read_again),
-       T_CASE(removed_directory_leaves_memory_until_next_open),
-       T_CASE(open_tier_works_without_free_descriptors), T_CASE(failed_tier_open_states_its_cause),
-       T_CASE(refused_directory_states_its_cause),
-       T_CASE(damaged_directory_is_set_aside_and_named),
-       T_CASE(removed_superblock_is_damage_and_damaged_meta_is_named),
-       T_CASE(link_folder_or_fifo_in_place_of_a_file_is_named),
-       T_CASE(too_small_budget_for_tier_names_sufficient_budget),
-       T_CASE(value_over_half_a_segment_is_not_rejected),
-       T_CASE(symbolic_link_as_l2_path_opens_its_target),
-       T_CASE(file_size_limit_below_l2_bytes_returns_code))
+T_MAIN("cache_disk_faults")

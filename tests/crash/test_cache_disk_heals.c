@@ -338,14 +338,13 @@ static void runs(uint32_t count, kind of)
     T_EQ_I64(munmap(now, (KEYS + 1) * sizeof *now), 0);
 }
 
-static void errors_of_any_call_lose_no_entry_once_the_disk_heals(void)
+T_CASE(errors_of_any_call_lose_no_entry_once_the_disk_heals)
 {
     runs((uint32_t)t_share(72), ERRORS);
 }
 
-static void stalls_of_any_call_lose_no_entry(void) { runs((uint32_t)t_share(36), STALLS); }
+T_CASE(stalls_of_any_call_lose_no_entry) { runs((uint32_t)t_share(36), STALLS); }
 
-static void errors_of_an_open_lose_no_entry(void) { runs((uint32_t)t_share(36), OPENS); }
+T_CASE(errors_of_an_open_lose_no_entry) { runs((uint32_t)t_share(36), OPENS); }
 
-T_MAIN("cache_disk_heals", T_CASE(errors_of_any_call_lose_no_entry_once_the_disk_heals),
-       T_CASE(stalls_of_any_call_lose_no_entry), T_CASE(errors_of_an_open_lose_no_entry))
+T_MAIN("cache_disk_heals")

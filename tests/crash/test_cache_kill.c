@@ -349,10 +349,8 @@ static void lives_end_by_kill(int how)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-static void durable_sets_outlive_a_kill(void) { lives_end_by_kill(DURABLE); }
-static void written_through_sets_outlive_a_kill(void) { lives_end_by_kill(WRITE_THROUGH); }
-static void each_set_never_brings_an_old_value_back(void) { lives_end_by_kill(EACH_SET); }
+T_CASE(durable_sets_outlive_a_kill) { lives_end_by_kill(DURABLE); }
+T_CASE(written_through_sets_outlive_a_kill) { lives_end_by_kill(WRITE_THROUGH); }
+T_CASE(each_set_never_brings_an_old_value_back) { lives_end_by_kill(EACH_SET); }
 
-T_MAIN("cache_kill", T_CASE(durable_sets_outlive_a_kill),
-       T_CASE(written_through_sets_outlive_a_kill),
-       T_CASE(each_set_never_brings_an_old_value_back))
+T_MAIN("cache_kill")

@@ -251,9 +251,9 @@ static void each(const char *how, uint32_t ends)
     }
 }
 
-static void closed_lives_are_found(void) { each("closed", 0); }
-static void killed_lives_are_found(void) { each("killed", 1); }
-static void mixed_lives_are_found(void) { each("closed and killed", 2); }
+T_CASE(closed_lives_are_found) { each("closed", 0); }
+T_CASE(killed_lives_are_found) { each("killed", 1); }
+T_CASE(mixed_lives_are_found) { each("closed and killed", 2); }
 
 /* ---- revived ---- */
 
@@ -525,34 +525,29 @@ static void lives_with_ends(uint32_t sync, uint32_t write)
     case_ends();
 }
 
-static void invalidated_entries_stay_away_at_manual_sync(void)
+T_CASE(invalidated_entries_stay_away_at_manual_sync)
 {
     lives_with_ends(CELLAR_L2_SYNC_MANUAL, CELLAR_L2_WRITE_THROUGH);
 }
 
-static void invalidated_entries_stay_away_at_periodic_sync(void)
+T_CASE(invalidated_entries_stay_away_at_periodic_sync)
 {
     lives_with_ends(CELLAR_L2_SYNC_PERIODIC, CELLAR_L2_WRITE_THROUGH);
 }
 
-static void invalidated_entries_stay_away_at_sync_always(void)
+T_CASE(invalidated_entries_stay_away_at_sync_always)
 {
     lives_with_ends(CELLAR_L2_SYNC_ALWAYS, CELLAR_L2_WRITE_THROUGH);
 }
 
-static void saved_entries_of_writes_on_set_are_found(void)
+T_CASE(saved_entries_of_writes_on_set_are_found)
 {
     lives_with_ends(CELLAR_L2_SYNC_PERIODIC, CELLAR_L2_WRITE_ON_SET);
 }
 
-static void saved_entries_of_writes_on_eviction_are_found(void)
+T_CASE(saved_entries_of_writes_on_eviction_are_found)
 {
     lives_with_ends(CELLAR_L2_SYNC_PERIODIC, CELLAR_L2_WRITE_ON_EVICTION);
 }
 
-T_MAIN("cache_lives", T_CASE(closed_lives_are_found), T_CASE(killed_lives_are_found),
-       T_CASE(mixed_lives_are_found), T_CASE(invalidated_entries_stay_away_at_manual_sync),
-       T_CASE(invalidated_entries_stay_away_at_periodic_sync),
-       T_CASE(invalidated_entries_stay_away_at_sync_always),
-       T_CASE(saved_entries_of_writes_on_set_are_found),
-       T_CASE(saved_entries_of_writes_on_eviction_are_found))
+T_MAIN("cache_lives")

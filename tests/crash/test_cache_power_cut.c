@@ -127,11 +127,11 @@ static void one(uint32_t i)
     l2_dev_fini(&crash);
 }
 
-static void power_cut_after_a_heal_leaves_what_was_saved(void)
+T_CASE(power_cut_after_a_heal_leaves_what_was_saved)
 {
     base_rng_seed(&rng, t_seed());
     const uint32_t count = (uint32_t)t_env_u64("CUTS", t_share(144));
     for (uint32_t i = 0; i < count && !t_failed(); i++) { one(i); }
 }
 
-T_MAIN("cache_power_cut", T_CASE(power_cut_after_a_heal_leaves_what_was_saved))
+T_MAIN("cache_power_cut")

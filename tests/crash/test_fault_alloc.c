@@ -233,7 +233,7 @@ static uint64_t run_failing(uint64_t nth, bool sticky, const char **site)
     return calls;
 }
 
-static void each_armed_allocation_fails(void)
+T_CASE(each_armed_allocation_fails)
 {
     if (T_TSAN) {
         T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
@@ -264,7 +264,7 @@ static void each_armed_allocation_fails(void)
     (void)run_failing(0, false, NULL);
 }
 
-static void allocations_that_keep_failing_leave_store_consistent(void)
+T_CASE(allocations_that_keep_failing_leave_store_consistent)
 {
     if (T_TSAN) {
         T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
@@ -279,7 +279,7 @@ static void allocations_that_keep_failing_leave_store_consistent(void)
     (void)run_failing(0, false, NULL);
 }
 
-static void failed_thread_start_leaves_nothing_behind(void)
+T_CASE(failed_thread_start_leaves_nothing_behind)
 {
     if (T_TSAN) {
         T_SKIP("one thread, thousands of runs: too slow under ThreadSanitizer");
@@ -304,6 +304,4 @@ static void failed_thread_start_leaves_nothing_behind(void)
     T_CHECK(refused > 5);
 }
 
-T_MAIN("fault_alloc", T_CASE(each_armed_allocation_fails),
-       T_CASE(allocations_that_keep_failing_leave_store_consistent),
-       T_CASE(failed_thread_start_leaves_nothing_behind))
+T_MAIN("fault_alloc")

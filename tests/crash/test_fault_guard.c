@@ -95,7 +95,7 @@ static void all_of_it(cellar *c, bool must)
     cellar_breaker_destroy(b);
 }
 
-static void failed_allocation_of_guard_returns_code(void)
+T_CASE(failed_allocation_of_guard_returns_code)
 {
     uint64_t nth = 0, seen = 1;
     for (nth = 1; nth <= seen && nth < 2000; nth++) {
@@ -194,7 +194,7 @@ static void fallbacks_of_a_lease(cellar *c, const cellar_load_opts *o, bool must
     }
 }
 
-static void failed_allocation_of_fallback_leaves_nothing(void)
+T_CASE(failed_allocation_of_fallback_leaves_nothing)
 {
     static const cellar_bytes last = { "default", 7 };
     const uint64_t blocks = base_live_blocks(), bytes = base_live_bytes();
@@ -226,5 +226,4 @@ static void failed_allocation_of_fallback_leaves_nothing(void)
     T_CHECK(failed > 10);
 }
 
-T_MAIN("fault_guard", T_CASE(failed_allocation_of_guard_returns_code),
-       T_CASE(failed_allocation_of_fallback_leaves_nothing))
+T_MAIN("fault_guard")

@@ -91,7 +91,7 @@ static void shut(state *st)
     store_shut(st->c);
 }
 
-static void open_without_memory_leaves_nothing(void)
+T_CASE(open_without_memory_leaves_nothing)
 {
     uint64_t nth = 1, failures = 0;
     for (bool more = true, all = true; more && nth < 100; all = !all, nth += all) {
@@ -111,7 +111,7 @@ static void open_without_memory_leaves_nothing(void)
     T_CHECK(nth < 100 && failures >= 2);
 }
 
-static void save_without_memory_is_complete_or_has_no_effect(void)
+T_CASE(save_without_memory_is_complete_or_has_no_effect)
 {
     uint64_t nth = 1, failures = 0;
     /* The segments of the store are most of the allocations: of these some fail. */
@@ -146,7 +146,7 @@ static void save_without_memory_is_complete_or_has_no_effect(void)
     T_CHECK(nth > 2 && nth < 1000);
 }
 
-static void limiter_open_without_memory_leaves_the_snapshot(void)
+T_CASE(limiter_open_without_memory_leaves_the_snapshot)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_DAY_NS, 10);
     uint64_t nth = 1, failures = 0;
@@ -176,6 +176,4 @@ static void limiter_open_without_memory_leaves_the_snapshot(void)
     T_CHECK(nth < 100 && failures >= 2);
 }
 
-T_MAIN("fault_snapshot", T_CASE(open_without_memory_leaves_nothing),
-       T_CASE(save_without_memory_is_complete_or_has_no_effect),
-       T_CASE(limiter_open_without_memory_leaves_the_snapshot))
+T_MAIN("fault_snapshot")

@@ -91,7 +91,7 @@ static cellar_err call_open(state *st)
     return err;
 }
 
-static void open_without_memory_leaves_nothing(void) { each_failing("open", call_open, false); }
+T_CASE(open_without_memory_leaves_nothing) { each_failing("open", call_open, false); }
 
 static cellar_err call_set(state *st)
 {
@@ -103,7 +103,7 @@ static cellar_err call_set_new(state *st)
     return cellar_status_set(st->s, "9", 1, other_value, LONG, "success");
 }
 
-static void set_without_memory_keeps_the_old_value(void)
+T_CASE(set_without_memory_keeps_the_old_value)
 {
     each_failing("set", call_set, false);
     each_failing("set of a new id", call_set_new, false);
@@ -123,7 +123,7 @@ static cellar_err call_get(state *st)
 }
 
 /* The read prolongs the entry; it does not depend on that. */
-static void get_without_memory_returns_the_value(void) { each_failing("get", call_get, true); }
+T_CASE(get_without_memory_returns_the_value) { each_failing("get", call_get, true); }
 
 static cellar_err grow(const void *old, size_t old_len, cellar_buf *out, void *ctx)
 {
@@ -138,7 +138,7 @@ static cellar_err call_update(state *st)
     return cellar_status_update(st->s, "7", 1, "success", grow, NULL);
 }
 
-static void update_without_memory_changes_nothing(void)
+T_CASE(update_without_memory_changes_nothing)
 {
     each_failing("update", call_update, false);
 }
@@ -170,7 +170,7 @@ static cellar_err call_queued(state *st)
     return cellar_status_update(st->s, "new", 3, "success", lose_rounds, &l);
 }
 
-static void update_without_memory_for_its_turn_works(void)
+T_CASE(update_without_memory_for_its_turn_works)
 {
     each_failing("queued update", call_queued, true);
 }
@@ -194,14 +194,10 @@ static cellar_err call_many(state *st)
     return CELLAR_OK;
 }
 
-static void set_many_without_memory_reports_the_item(void)
+T_CASE(set_many_without_memory_reports_the_item)
 {
     each_failing("set_many", call_many, true);
 }
 
 T_ONE_THREAD;
-T_MAIN("fault_status", T_CASE(open_without_memory_leaves_nothing),
-       T_CASE(set_without_memory_keeps_the_old_value), T_CASE(get_without_memory_returns_the_value),
-       T_CASE(update_without_memory_changes_nothing),
-       T_CASE(update_without_memory_for_its_turn_works),
-       T_CASE(set_many_without_memory_reports_the_item))
+T_MAIN("fault_status")

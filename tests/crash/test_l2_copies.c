@@ -159,7 +159,7 @@ static void whole_copies(l2_level level)
     died();
 }
 
-static void a_copy_is_used_only_if_the_store_was_closed(void)
+T_CASE(a_copy_is_used_only_if_the_store_was_closed)
 {
     whole_copies(L2_DROP);
     whole_copies(L2_KEEP);
@@ -212,7 +212,7 @@ static void kill_now(void *ctx)
     if (left > 0 && --left == 0) { l2_dev_clone(&copy, &killed, NULL); }
 }
 
-static void a_copy_killed_during_its_open_serves_no_dead_value(void)
+T_CASE(a_copy_killed_during_its_open_serves_no_dead_value)
 {
     uint32_t kills = 0;
     lived(L2_DROP);
@@ -255,7 +255,7 @@ static bool opened_without_memory(uint64_t nth, const uint32_t *oracle, uint32_t
     return more;
 }
 
-static void a_copy_opened_without_memory_stays_usable(void)
+T_CASE(a_copy_opened_without_memory_stays_usable)
 {
     uint32_t failed = 0;
     lived(L2_DROP);
@@ -283,12 +283,8 @@ static void a_copy_opened_without_memory_stays_usable(void)
     died();
 }
 
-static void a_mixed_copy_at_drop_serves_no_dead_value(void) { mixed_copies(L2_DROP); }
-static void a_mixed_copy_at_keep_serves_no_dead_value(void) { mixed_copies(L2_KEEP); }
+T_CASE(a_mixed_copy_at_drop_serves_no_dead_value) { mixed_copies(L2_DROP); }
+T_CASE(a_mixed_copy_at_keep_serves_no_dead_value) { mixed_copies(L2_KEEP); }
 
 T_ONE_THREAD;
-T_MAIN("l2_copies", T_CASE(a_copy_is_used_only_if_the_store_was_closed),
-       T_CASE(a_mixed_copy_at_drop_serves_no_dead_value),
-       T_CASE(a_mixed_copy_at_keep_serves_no_dead_value),
-       T_CASE(a_copy_killed_during_its_open_serves_no_dead_value),
-       T_CASE(a_copy_opened_without_memory_stays_usable))
+T_MAIN("l2_copies")

@@ -545,7 +545,7 @@ static void end(uint64_t lives)
     l2_dev_fini(&crash2);
 }
 
-static void every_crash_keeps_the_promise_of_its_level(void)
+T_CASE(every_crash_keeps_the_promise_of_its_level)
 {
     uint64_t lives = 0;
     begin(t_.seed, t_env_u64("CRASH_STATES", t_share(20000)), false);
@@ -566,7 +566,7 @@ static void every_crash_keeps_the_promise_of_its_level(void)
 }
 
 /* After a sync a few operations leave few enough loose parts. */
-static void every_subset_of_lost_writes_of_short_runs_keeps_the_promise(void)
+T_CASE(every_subset_of_lost_writes_of_short_runs_keeps_the_promise)
 {
     uint64_t lives = 0;
     least_loose = 1;
@@ -671,7 +671,7 @@ static void past_is_no_damage(l2_level level, uint32_t least, uint32_t most)
     l2_kit_end(&kit, &dev);
 }
 
-static void old_bytes_of_a_used_slot_are_no_damage(void)
+T_CASE(old_bytes_of_a_used_slot_are_no_damage)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         past_is_no_damage((l2_level)level, 1, 4);
@@ -704,7 +704,7 @@ static void chance_is_no_damage(l2_level level, uint32_t off)
     l2_kit_end(&kit, &dev);
 }
 
-static void old_bytes_of_an_unused_slot_are_no_damage(void)
+T_CASE(old_bytes_of_an_unused_slot_are_no_damage)
 {
     for (int level = L2_KEEP; level <= L2_ALWAYS; level++) {
         chance_is_no_damage((l2_level)level, L2_HEAD_BYTES);
@@ -761,7 +761,7 @@ static bool opens_after_a_fault(const l2_rec r[LONG_PUTS], uint32_t lost, uint64
     return failed;
 }
 
-static void an_interrupted_recovery_loses_no_complete_record(void)
+T_CASE(an_interrupted_recovery_loses_no_complete_record)
 {
     l2_rec r[LONG_PUTS];
     uint64_t opens = 0;
@@ -782,8 +782,4 @@ static void an_interrupted_recovery_loses_no_complete_record(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_crash", T_CASE(every_crash_keeps_the_promise_of_its_level),
-       T_CASE(every_subset_of_lost_writes_of_short_runs_keeps_the_promise),
-       T_CASE(old_bytes_of_a_used_slot_are_no_damage),
-       T_CASE(old_bytes_of_an_unused_slot_are_no_damage),
-       T_CASE(an_interrupted_recovery_loses_no_complete_record))
+T_MAIN("l2_crash")

@@ -189,12 +189,12 @@ static void flip_every_bit(bool closed)
     end(closed ? "single bits, closed" : "single bits, killed");
 }
 
-static void any_bit_of_a_closed_store_restores_no_old_value(void) { flip_every_bit(true); }
-static void any_bit_of_a_killed_store_restores_no_old_value(void) { flip_every_bit(false); }
+T_CASE(any_bit_of_a_closed_store_restores_no_old_value) { flip_every_bit(true); }
+T_CASE(any_bit_of_a_killed_store_restores_no_old_value) { flip_every_bit(false); }
 
 /* A check of 0 marks an incomplete record. After a process death such a record is dropped. A
  * tombstone must not be dropped, or the value that it hides comes back. */
-static void a_check_damaged_to_0_restores_no_old_value(void)
+T_CASE(a_check_damaged_to_0_restores_no_old_value)
 {
     begin(false);
     const l2_dev_file *from = l2_dev_find(&dev, "stage.buf");
@@ -279,19 +279,19 @@ static void interrupt_opens_of_a_hole(const staged *at)
     }
 }
 
-static void a_hole_found_by_an_interrupted_open_restores_no_old_value(void)
+T_CASE(a_hole_found_by_an_interrupted_open_restores_no_old_value)
 {
     begin(false);
     each_staged_tombstone(interrupt_opens_of_a_hole);
     end("hole, interrupted");
 }
 
-static void a_tombstone_damaged_with_its_line_in_a_closed_store_stays_in_force(void)
+T_CASE(a_tombstone_damaged_with_its_line_in_a_closed_store_stays_in_force)
 {
     a_tombstone_hurt_with_its_line(true);
 }
 
-static void a_tombstone_damaged_with_its_line_in_a_killed_store_stays_in_force(void)
+T_CASE(a_tombstone_damaged_with_its_line_in_a_killed_store_stays_in_force)
 {
     a_tombstone_hurt_with_its_line(false);
 }
@@ -310,7 +310,7 @@ static void zero_all_but_the_mark(const staged *at)
     if (t_failed()) { printf("# line at %u\n", at->line); }
 }
 
-static void zeros_in_place_of_a_tombstone_restore_no_old_value(void)
+T_CASE(zeros_in_place_of_a_tombstone_restore_no_old_value)
 {
     for (int closed = 0; closed < 2; closed++) {
         begin(closed != 0);
@@ -384,8 +384,8 @@ static void mixtures(bool closed)
     end(closed ? "mixtures, closed" : "mixtures, killed");
 }
 
-static void mixtures_in_a_closed_store_restore_no_old_value(void) { mixtures(true); }
-static void mixtures_in_a_killed_store_restore_no_old_value(void) { mixtures(false); }
+T_CASE(mixtures_in_a_closed_store_restore_no_old_value) { mixtures(true); }
+T_CASE(mixtures_in_a_killed_store_restore_no_old_value) { mixtures(false); }
 
 /* ---- META ---- */
 
@@ -458,19 +458,10 @@ static void one_META_hurt(bool closed, bool taken, bool newer)
     l2_kit_end(&kit, &dev);
 }
 
-static void an_older_meta_restores_no_old_value(void)
+T_CASE(an_older_meta_restores_no_old_value)
 {
     for (unsigned i = 0; i < 8; i++) { one_META_hurt((i & 1) != 0, (i & 2) != 0, (i & 4) != 0); }
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_damage", T_CASE(any_bit_of_a_closed_store_restores_no_old_value),
-       T_CASE(any_bit_of_a_killed_store_restores_no_old_value),
-       T_CASE(mixtures_in_a_closed_store_restore_no_old_value),
-       T_CASE(mixtures_in_a_killed_store_restore_no_old_value),
-       T_CASE(a_hole_found_by_an_interrupted_open_restores_no_old_value),
-       T_CASE(a_tombstone_damaged_with_its_line_in_a_closed_store_stays_in_force),
-       T_CASE(a_tombstone_damaged_with_its_line_in_a_killed_store_stays_in_force),
-       T_CASE(zeros_in_place_of_a_tombstone_restore_no_old_value),
-       T_CASE(a_check_damaged_to_0_restores_no_old_value),
-       T_CASE(an_older_meta_restores_no_old_value))
+T_MAIN("l2_damage")

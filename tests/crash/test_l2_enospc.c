@@ -201,24 +201,21 @@ static void disk_fills_up(bool reserves)
 static void disk_is_full_meanwhile(void) { disk_fills_up(true); }
 static void disk_without_reserve_is_full_meanwhile(void) { disk_fills_up(false); }
 
-static void a_small_disk_gives_a_smaller_store(void)
+T_CASE(a_small_disk_gives_a_smaller_store)
 {
     on_small_disk(24, store_takes_what_there_is);
 }
-static void a_full_disk_fails_the_open_and_a_later_open_works(void)
+T_CASE(a_full_disk_fails_the_open_and_a_later_open_works)
 {
     on_small_disk(6, no_room_fails_the_open);
 }
-static void a_disk_that_fills_up_later_fails_no_sync(void)
+T_CASE(a_disk_that_fills_up_later_fails_no_sync)
 {
     on_small_disk(20, disk_is_full_meanwhile);
 }
-static void a_sync_without_room_works_once_the_disk_has_room(void)
+T_CASE(a_sync_without_room_works_once_the_disk_has_room)
 {
     on_small_disk(20, disk_without_reserve_is_full_meanwhile);
 }
 
-T_MAIN("l2_enospc", T_CASE(a_small_disk_gives_a_smaller_store),
-       T_CASE(a_full_disk_fails_the_open_and_a_later_open_works),
-       T_CASE(a_disk_that_fills_up_later_fails_no_sync),
-       T_CASE(a_sync_without_room_works_once_the_disk_has_room))
+T_MAIN("l2_enospc")

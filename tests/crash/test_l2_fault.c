@@ -133,7 +133,7 @@ static uint32_t calls_of(int site, l2_level level)
     return n;
 }
 
-static void every_call_can_fail_with_every_errno(void)
+T_CASE(every_call_can_fail_with_every_errno)
 {
     runs = failed_opens = hits = 0;
     for (int level = L2_DROP; level <= L2_KEEP; level++) {
@@ -156,7 +156,7 @@ static void every_call_can_fail_with_every_errno(void)
            hits);
 }
 
-static void each_armed_allocation_fails(void)
+T_CASE(each_armed_allocation_fails)
 {
     uint32_t version = 0;
     uint64_t n = 0;
@@ -188,4 +188,4 @@ static void each_armed_allocation_fails(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_fault", T_CASE(every_call_can_fail_with_every_errno), T_CASE(each_armed_allocation_fails))
+T_MAIN("l2_fault")

@@ -44,7 +44,7 @@ static void freeze(void)
     base_store_rlx(&kit.d->beat, base_now_ns() - UINT64_C(2000000000));
 }
 
-static void a_delete_during_a_stall_survives_a_process_death(void)
+T_CASE(a_delete_during_a_stall_survives_a_process_death)
 {
     for (int level = L2_DROP; level <= L2_KEEP; level++) {
         begin((l2_level)level);
@@ -68,7 +68,7 @@ static void a_delete_during_a_stall_survives_a_process_death(void)
     }
 }
 
-static void the_tier_reopens_when_the_disk_answers_again(void)
+T_CASE(the_tier_reopens_when_the_disk_answers_again)
 {
     for (int level = L2_DROP; level <= L2_KEEP; level++) {
         begin((l2_level)level);
@@ -93,7 +93,7 @@ static void the_tier_reopens_when_the_disk_answers_again(void)
 }
 
 /* A key that changes again and again during a stall takes room in the list once. */
-static void changes_of_a_stall_are_logged_once_for_each_key(void)
+T_CASE(changes_of_a_stall_are_logged_once_for_each_key)
 {
     begin(L2_KEEP);
     fill(1);
@@ -110,7 +110,7 @@ static void changes_of_a_stall_are_logged_once_for_each_key(void)
     end();
 }
 
-static void more_changes_than_the_list_holds_empty_the_tier(void)
+T_CASE(more_changes_than_the_list_holds_empty_the_tier)
 {
     begin(L2_KEEP);
     fill(1);
@@ -131,7 +131,7 @@ static void more_changes_than_the_list_holds_empty_the_tier(void)
 }
 
 /* The row of a pattern waits for the reopening; its records are dead before and after. */
-static void a_pattern_and_a_tag_of_a_stall_are_logged_by_the_reopening(void)
+T_CASE(a_pattern_and_a_tag_of_a_stall_are_logged_by_the_reopening)
 {
     begin(L2_KEEP);
     fill(1);
@@ -153,7 +153,7 @@ static void a_pattern_and_a_tag_of_a_stall_are_logged_by_the_reopening(void)
 }
 
 /* The table has room for 256 patterns. The rows of a stall wait for their controls. */
-static void more_patterns_than_the_table_holds_are_taken_during_a_stall(void)
+T_CASE(more_patterns_than_the_table_holds_are_taken_during_a_stall)
 {
     for (int distinct = 0; distinct < 2; distinct++) {
         begin(L2_KEEP);
@@ -178,7 +178,7 @@ static void more_patterns_than_the_table_holds_are_taken_during_a_stall(void)
 }
 
 /* No log has the clear. Records of the old generation must not come back. */
-static void a_clear_during_a_stall_stays_in_force(void)
+T_CASE(a_clear_during_a_stall_stays_in_force)
 {
     begin(L2_DROP);
     l2_namespace v = { 1, 3, 1 };
@@ -211,7 +211,7 @@ static void *answer_a_waiter(void *arg)
     return NULL;
 }
 
-static void without_a_stall_marker_a_change_waits_and_is_counted(void)
+T_CASE(without_a_stall_marker_a_change_waits_and_is_counted)
 {
     begin(L2_KEEP);
     fill(1);
@@ -238,7 +238,7 @@ static uint32_t stuck_after_a_look(void)
     return base_load_rlx(&kit.d->reads_stuck);
 }
 
-static void a_read_that_has_just_begun_is_not_stuck(void)
+T_CASE(a_read_that_has_just_begun_is_not_stuck)
 {
     begin(L2_DROP);
     T_EQ_U64(stuck_after_a_look(), 0);
@@ -252,7 +252,7 @@ static void a_read_that_has_just_begun_is_not_stuck(void)
 
 /* ---- the stall marker ---- */
 
-static void a_failed_look_for_the_stall_marker_empties_the_store(void)
+T_CASE(a_failed_look_for_the_stall_marker_empties_the_store)
 {
     begin(L2_DROP);
     fill(1);
@@ -270,7 +270,7 @@ static void a_failed_look_for_the_stall_marker_empties_the_store(void)
     end();
 }
 
-static void a_copy_leaves_the_stall_marker_to_its_store(void)
+T_CASE(a_copy_leaves_the_stall_marker_to_its_store)
 {
     static l2_dev copy;
     begin(L2_KEEP);
@@ -314,7 +314,7 @@ static int late_bell(void *ctx, const unsigned char id[16], base_vfs_bell how)
     return e;
 }
 
-static void a_late_stall_marker_is_removed(void)
+T_CASE(a_late_stall_marker_is_removed)
 {
     begin(L2_DROP);
     fill(1);
@@ -334,7 +334,7 @@ static void a_late_stall_marker_is_removed(void)
     end();
 }
 
-static void no_change_relies_on_the_stall_marker_of_an_earlier_stall(void)
+T_CASE(no_change_relies_on_the_stall_marker_of_an_earlier_stall)
 {
     begin(L2_DROP);
     fill(1);
@@ -357,7 +357,7 @@ static int bell_in_sync(void *ctx, const unsigned char id[16], base_vfs_bell how
     return l2_dev_bell(ctx, id, how);
 }
 
-static void a_tag_of_a_stall_that_meets_a_sync_enters_the_list_once(void)
+T_CASE(a_tag_of_a_stall_that_meets_a_sync_enters_the_list_once)
 {
     begin(L2_DROP);
     fill(1);
@@ -593,27 +593,13 @@ static void threads_get_on_while_the_disk_stands_still(l2_level level)
     t_wipe(folder);
 }
 
-static void threads_progress_during_a_stall_at_drop(void)
+T_CASE(threads_progress_during_a_stall_at_drop)
 {
     threads_get_on_while_the_disk_stands_still(L2_DROP);
 }
-static void threads_progress_during_a_stall_at_keep(void)
+T_CASE(threads_progress_during_a_stall_at_keep)
 {
     threads_get_on_while_the_disk_stands_still(L2_KEEP);
 }
 
-T_MAIN("l2_frozen", T_CASE(a_delete_during_a_stall_survives_a_process_death),
-       T_CASE(the_tier_reopens_when_the_disk_answers_again),
-       T_CASE(changes_of_a_stall_are_logged_once_for_each_key),
-       T_CASE(more_changes_than_the_list_holds_empty_the_tier),
-       T_CASE(a_pattern_and_a_tag_of_a_stall_are_logged_by_the_reopening),
-       T_CASE(more_patterns_than_the_table_holds_are_taken_during_a_stall),
-       T_CASE(a_clear_during_a_stall_stays_in_force),
-       T_CASE(without_a_stall_marker_a_change_waits_and_is_counted),
-       T_CASE(a_read_that_has_just_begun_is_not_stuck),
-       T_CASE(a_failed_look_for_the_stall_marker_empties_the_store),
-       T_CASE(a_copy_leaves_the_stall_marker_to_its_store), T_CASE(a_late_stall_marker_is_removed),
-       T_CASE(no_change_relies_on_the_stall_marker_of_an_earlier_stall),
-       T_CASE(a_tag_of_a_stall_that_meets_a_sync_enters_the_list_once),
-       T_CASE(threads_progress_during_a_stall_at_drop),
-       T_CASE(threads_progress_during_a_stall_at_keep))
+T_MAIN("l2_frozen")

@@ -509,7 +509,7 @@ static void kill_in(const char *where, uint64_t most, uint64_t calls, bool with_
     segments = 6;
 }
 
-static void killed_at_every_step_on_a_tmpfs_keeps_acknowledged_changes(void)
+T_CASE(killed_at_every_step_on_a_tmpfs_keeps_acknowledged_changes)
 {
     if (access("/dev/shm", W_OK) != 0) {
         T_SKIP("no /dev/shm to write to");
@@ -520,7 +520,7 @@ static void killed_at_every_step_on_a_tmpfs_keeps_acknowledged_changes(void)
     kill_in("/dev/shm", most - most / 2, 4000, true);
 }
 
-static void killed_at_every_step_on_a_disk_keeps_acknowledged_changes(void)
+T_CASE(killed_at_every_step_on_a_disk_keeps_acknowledged_changes)
 {
     const char *tmp = getenv("TMPDIR");
     const uint64_t most = t_env_u64("KILL_DISK", 8);
@@ -576,7 +576,7 @@ static bool long_life(uint64_t cycle, uint32_t version, uint64_t steps)
     return atomic_load(&o->calls) == 0;
 }
 
-static void killed_while_parts_are_put_leaves_no_old_or_torn_value(void)
+T_CASE(killed_while_parts_are_put_leaves_no_old_or_torn_value)
 {
     uint32_t version = 1;
     segments = 32;
@@ -608,7 +608,7 @@ static void killed_while_parts_are_put_leaves_no_old_or_torn_value(void)
 /* A value in parts is put once. It stays whole while its parts, and other records, move. Many lives
  * in a row die at their first copy, so they use slots and free none. The points of a put in parts:
  * killed_while_parts_are_put_leaves_no_old_or_torn_value dies at each. */
-static void killed_at_each_point_of_a_move_keeps_live_records(void)
+T_CASE(killed_at_each_point_of_a_move_keeps_live_records)
 {
     static const char *const point[] = { "l2.moved", "l2.complete", "l2.moves_durable",
                                          "l2.reclaim", "l2.put_named", "l2.sealed" };
@@ -825,7 +825,7 @@ static bool trace_once(uint64_t cycle, uint64_t calls)
     return true;
 }
 
-static void killed_after_any_store_to_the_stage_keeps_acknowledged_changes(void)
+T_CASE(killed_after_any_store_to_the_stage_keeps_acknowledged_changes)
 {
     if (T_COST > 1 || t_patience() > 1) {
         T_SKIP("a sanitizer or an emulator stores, too");
@@ -857,8 +857,4 @@ static void killed_after_any_store_to_the_stage_keeps_acknowledged_changes(void)
     end();
 }
 
-T_MAIN("l2_kill", T_CASE(killed_at_every_step_on_a_tmpfs_keeps_acknowledged_changes),
-       T_CASE(killed_at_every_step_on_a_disk_keeps_acknowledged_changes),
-       T_CASE(killed_while_parts_are_put_leaves_no_old_or_torn_value),
-       T_CASE(killed_at_each_point_of_a_move_keeps_live_records),
-       T_CASE(killed_after_any_store_to_the_stage_keeps_acknowledged_changes))
+T_MAIN("l2_kill")

@@ -369,11 +369,11 @@ static void each_layout(damage how, uint64_t step)
 
 static uint64_t stepped(uint64_t share) { return t_env_u64("OLD_STEP", 211) * share; }
 
-static void any_bit_leaves_the_newest_value_or_a_miss(void) { each_layout(BIT, stepped(1)); }
-static void any_byte_leaves_the_newest_value_or_a_miss(void) { each_layout(BYTE, stepped(3)); }
-static void four_zeros_leave_the_newest_value_or_a_miss(void) { each_layout(ZEROS, stepped(5)); }
-static void a_run_of_bytes_leaves_the_newest_value_or_a_miss(void) { each_layout(RUN, stepped(5)); }
-static void a_lost_sector_leaves_the_newest_value_or_a_miss(void)
+T_CASE(any_bit_leaves_the_newest_value_or_a_miss) { each_layout(BIT, stepped(1)); }
+T_CASE(any_byte_leaves_the_newest_value_or_a_miss) { each_layout(BYTE, stepped(3)); }
+T_CASE(four_zeros_leave_the_newest_value_or_a_miss) { each_layout(ZEROS, stepped(5)); }
+T_CASE(a_run_of_bytes_leaves_the_newest_value_or_a_miss) { each_layout(RUN, stepped(5)); }
+T_CASE(a_lost_sector_leaves_the_newest_value_or_a_miss)
 {
     each_layout(SECTOR, stepped(64));
 }
@@ -411,7 +411,7 @@ static uint64_t harm_lengths(uint64_t seed)
     return met;
 }
 
-static void a_damaged_length_with_a_valid_mark_leaves_no_old_value(void)
+T_CASE(a_damaged_length_with_a_valid_mark_leaves_no_old_value)
 {
     uint64_t met = 0;
     for (uint64_t n = 0; n < 4000 && met < t_share(80) && !t_failed(); n++) {
@@ -501,12 +501,12 @@ static void a_file_of_an_earlier_life(const char *name)
     T_EQ_U64(refused, 0);
 }
 
-static void a_stage_of_an_earlier_run_serves_no_old_value(void)
+T_CASE(a_stage_of_an_earlier_run_serves_no_old_value)
 {
     a_file_of_an_earlier_life("stage.buf");
 }
 
-static void a_data_file_of_an_earlier_run_serves_no_old_value(void)
+T_CASE(a_data_file_of_an_earlier_run_serves_no_old_value)
 {
     a_file_of_an_earlier_life("data.seg");
 }
@@ -515,7 +515,7 @@ static void a_data_file_of_an_earlier_run_serves_no_old_value(void)
 
 /* At level DROP the older copy of SUPER says CLEAN, the newer one DIRTY. After a power cut the
  * stage has no deletes since the sync. */
-static void a_damaged_newer_SUPER_does_not_make_the_store_clean(void)
+T_CASE(a_damaged_newer_SUPER_does_not_make_the_store_clean)
 {
     shape = layouts[0];
     l2_dev_init(&dev);
@@ -550,12 +550,4 @@ static void a_damaged_newer_SUPER_does_not_make_the_store_clean(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_old_values", T_CASE(a_damaged_length_with_a_valid_mark_leaves_no_old_value),
-        T_CASE(any_bit_leaves_the_newest_value_or_a_miss),
-       T_CASE(any_byte_leaves_the_newest_value_or_a_miss),
-       T_CASE(four_zeros_leave_the_newest_value_or_a_miss),
-       T_CASE(a_run_of_bytes_leaves_the_newest_value_or_a_miss),
-       T_CASE(a_lost_sector_leaves_the_newest_value_or_a_miss),
-       T_CASE(a_stage_of_an_earlier_run_serves_no_old_value),
-       T_CASE(a_data_file_of_an_earlier_run_serves_no_old_value),
-       T_CASE(a_damaged_newer_SUPER_does_not_make_the_store_clean))
+T_MAIN("l2_old_values")

@@ -517,7 +517,7 @@ static void fail_each(cellar_journal_level level, disk_fault fault)
     }
 }
 
-static void journal_faults(void)
+T_CASE(journal_faults)
 {
     shim_register();
     fail_each(CELLAR_JOURNAL_PROCESS, FAULT_IO);
@@ -634,7 +634,7 @@ static void schedule(const char *spare)
 }
 
 /* One call fails: the firing runs once, and its task at most once; the due time is settled. */
-static void schedule_faults(void)
+T_CASE(schedule_faults)
 {
     shim_register();
     for (uint64_t n = 1; !t_failed(); n++) {
@@ -714,7 +714,7 @@ static void converse(uint32_t count)
 }
 
 /* One call fails: each accepted message is settled, and none comes back. */
-static void bus_faults(void)
+T_CASE(bus_faults)
 {
     shim_register();
     for (uint64_t n = 1; !t_failed(); n++) {
@@ -766,7 +766,7 @@ static void fill_and_die(int out)
 
 /* The volume is full after a kill, and stays so: the open finds room, each task runs, and all ends
  * are in the file. */
-static void journal_on_a_full_volume_finds_room(void)
+T_CASE(journal_on_a_full_volume_finds_room)
 {
     int ends[2], status;
     uint32_t accepted_count = 0;
@@ -801,7 +801,7 @@ static void journal_on_a_full_volume_finds_room(void)
     t_wipe(folder);
 }
 
-static void journal_power_cuts(void)
+T_CASE(journal_power_cuts)
 {
     shim_register();
     base_rng_seed(&rng, t_seed());
@@ -812,10 +812,9 @@ static void journal_power_cuts(void)
     cut_each(CELLAR_JOURNAL_PROCESS, CUT_KEEPS_SOME, false);
 }
 
-T_MAIN("work_journal_faults", T_CASE(journal_faults), T_CASE(schedule_faults), T_CASE(bus_faults),
-       T_CASE(journal_on_a_full_volume_finds_room), T_CASE(journal_power_cuts))
+T_MAIN("work_journal_faults")
 #else
-static void journal_faults(void) { T_SKIP("this build has no SQLite"); }
+T_CASE(journal_faults) { T_SKIP("this build has no SQLite"); }
 
-T_MAIN("work_journal_faults", T_CASE(journal_faults))
+T_MAIN("work_journal_faults")
 #endif

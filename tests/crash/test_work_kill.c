@@ -317,16 +317,16 @@ static uint64_t cycles_of(uint64_t usual)
     return n != NULL ? strtoull(n, NULL, 10) : t_share(usual);
 }
 
-static void journal_kill9(void)
+T_CASE(journal_kill9)
 {
     level = CELLAR_JOURNAL_PROCESS;
     kills(cycles_of(100));
 }
 
-static void journal_kill9_sync(void)
+T_CASE(journal_kill9_sync)
 {
     level = CELLAR_JOURNAL_SYNC;
     kills(cycles_of(100));
 }
 
-T_MAIN("work_kill", T_CASE(journal_kill9), T_CASE(journal_kill9_sync))
+T_MAIN("work_kill")

@@ -297,13 +297,13 @@ static void cell(bool disk, unsigned threads)
            n - first, atomic_exchange(&calls.due, 0), atomic_exchange(&calls.kept, 0));
 }
 
-static void one_thread_in_memory(void) { cell(false, 1); }
-static void one_thread_on_disk(void) { cell(true, 1); }
-static void four_threads_in_memory(void) { cell(false, CALLS_THREADS); }
-static void four_threads_on_disk(void) { cell(true, CALLS_THREADS); }
+T_ALONE(one_thread_in_memory) { cell(false, 1); }
+T_ALONE(one_thread_on_disk) { cell(true, 1); }
+T_CASE(four_threads_in_memory) { cell(false, CALLS_THREADS); }
+T_CASE(four_threads_on_disk) { cell(true, CALLS_THREADS); }
 
 /* Count the public calls. In a run that is long enough each of them was made. */
-static void every_public_call_was_made(void)
+T_CASE(every_public_call_was_made)
 {
     const bool all = getenv("WORLD") == NULL && t_env_u64("CALLS_SECONDS", 0) >= 120;
     FILE *list = fopen("src/tools/symbols.txt", "r");
@@ -361,6 +361,4 @@ __attribute__((constructor)) static void watch(void)
     if (__sanitizer_set_death_callback != NULL) { __sanitizer_set_death_callback(name_world); }
 }
 
-T_MAIN("calls_fuzz", T_ALONE(one_thread_in_memory), T_ALONE(one_thread_on_disk),
-       T_CASE(four_threads_in_memory), T_CASE(four_threads_on_disk),
-       T_CASE(every_public_call_was_made))
+T_MAIN("calls_fuzz")

@@ -6,7 +6,7 @@
 #include "tests/fuzz/cron.c"
 #include "tests/support/draw.h"
 
-static void cron_parse_fuzz(void)
+T_CASE(cron_parse_fuzz)
 {
     static const char *const words[] = {
         "*", "*", "?", "0", "1", "5", "12", "23", "30", "59", "60", "7", "31", "99999999999", "L",
@@ -38,4 +38,4 @@ static void cron_parse_fuzz(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cron_fuzz", T_CASE(cron_parse_fuzz))
+T_MAIN("cron_fuzz")

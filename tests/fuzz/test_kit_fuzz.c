@@ -50,7 +50,7 @@ static void any_input_of(uint8_t kind)
     fuzz_end();
 }
 
-static void any_parts_come_back_from_their_key(void)
+T_CASE(any_parts_come_back_from_their_key)
 {
     fuzz_keys = 0;
     any_input_of(0);
@@ -58,9 +58,9 @@ static void any_parts_come_back_from_their_key(void)
     any_input_of(1);
 }
 
-static void any_value_is_whole_or_another_type(void) { any_input_of(2); }
+T_CASE(any_value_is_whole_or_another_type) { any_input_of(2); }
 
-static void any_value_of_a_codec_decodes_or_is_removed(void)
+T_CASE(any_value_of_a_codec_decodes_or_is_removed)
 {
     fuzz_good = 0;
     any_input_of(5);
@@ -68,25 +68,21 @@ static void any_value_of_a_codec_decodes_or_is_removed(void)
     T_CHECK(fuzz_good > 100);
 }
 
-static void any_text_loses_its_planted_secret(void)
+T_CASE(any_text_loses_its_planted_secret)
 {
     fuzz_masks = 0;
     any_input_of(3);
     T_CHECK(fuzz_masks > 100);
 }
 
-static void any_change_of_an_address_leads_to_its_host_or_is_denied(void)
+T_CASE(any_change_of_an_address_leads_to_its_host_or_is_denied)
 {
     fuzz_allowed = 0;
     any_input_of(7);
     T_CHECK(fuzz_allowed > 100);
 }
 
-static void any_template_gives_its_values_back(void) { any_input_of(4); }
+T_CASE(any_template_gives_its_values_back) { any_input_of(4); }
 
 T_ONE_THREAD;
-T_MAIN("kit_fuzz", T_CASE(any_parts_come_back_from_their_key),
-       T_CASE(any_value_is_whole_or_another_type),
-       T_CASE(any_value_of_a_codec_decodes_or_is_removed), T_CASE(any_text_loses_its_planted_secret),
-       T_CASE(any_change_of_an_address_leads_to_its_host_or_is_denied),
-       T_CASE(any_template_gives_its_values_back))
+T_MAIN("kit_fuzz")

@@ -4,7 +4,7 @@
  * Method: tests/fuzz/l2.c on seeded inputs: FUZZ_RUNS=n. With coverage: matrix_fuzz.sh. */
 #include "tests/fuzz/l2.c"
 
-static void any_input_is_read_without_a_fault(void)
+T_CASE(any_input_is_read_without_a_fault)
 {
     base_rng rng;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(1500));
@@ -26,4 +26,4 @@ static void any_input_is_read_without_a_fault(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_fuzz", T_CASE(any_input_is_read_without_a_fault))
+T_MAIN("l2_fuzz")

@@ -7,7 +7,7 @@
 
 #include "tests/fuzz/policy.c"
 
-static void any_text_is_a_table_or_has_errors(void)
+T_CASE(any_text_is_a_table_or_has_errors)
 {
     static const char *const word[] = {
         "[*]\n", "[a]\n", "set ", "key ", "glob ", "deny ", "no_l2 ", "a:{x}", "{x}", "*", "[a-c]",
@@ -43,4 +43,4 @@ static void any_text_is_a_table_or_has_errors(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("policy_fuzz", T_CASE(any_text_is_a_table_or_has_errors))
+T_MAIN("policy_fuzz")

@@ -24,7 +24,7 @@ static size_t form_input(uint8_t *to)
     return draw(4) == 0 ? draw(n) : n;
 }
 
-static void form_fuzz(void)
+T_CASE(form_fuzz)
 {
     draw_state = t_seed() + 32;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(20000) / T_COST);
@@ -37,4 +37,4 @@ static void form_fuzz(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("remote_form_fuzz", T_CASE(form_fuzz))
+T_MAIN("remote_form_fuzz")

@@ -57,7 +57,7 @@ static size_t subscriber_input(char *to)
 }
 
 /* The target sees what it looks for: each input is read three times. */
-static void subscriber_hears_each_kind(void)
+T_CASE(subscriber_hears_each_kind)
 {
     for (size_t i = 0; i < 3; i++) {
         static const size_t payload[] = { 1, 2, 9 }; /* two keys, a flush, the marker */
@@ -71,7 +71,7 @@ static void subscriber_hears_each_kind(void)
     T_EQ_U64(fuzz_proofs, 3);
 }
 
-static void subscriber_fuzz(void)
+T_CASE(subscriber_fuzz)
 {
     draw_state = t_seed() + 33;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(3000) / T_COST);
@@ -84,4 +84,4 @@ static void subscriber_fuzz(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("remote_subscriber_fuzz", T_CASE(subscriber_hears_each_kind), T_CASE(subscriber_fuzz))
+T_MAIN("remote_subscriber_fuzz")

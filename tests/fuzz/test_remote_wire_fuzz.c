@@ -45,7 +45,7 @@ static size_t wire_input(char *to)
     return n > 0 && draw(4) == 0 ? draw(n) : n; /* cut */
 }
 
-static void wire_fuzz(void)
+T_CASE(wire_fuzz)
 {
     draw_state = t_seed() + 31;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(3000) / T_COST);
@@ -58,4 +58,4 @@ static void wire_fuzz(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("remote_wire_fuzz", T_CASE(wire_fuzz))
+T_MAIN("remote_wire_fuzz")

@@ -6,7 +6,7 @@
 #include "tests/fuzz/resp.c"
 #include "tests/fuzz/resp_input.h"
 
-static void resp_fuzz(void)
+T_CASE(resp_fuzz)
 {
     draw_state = t_seed() + 29;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(8000) / T_COST);
@@ -20,4 +20,4 @@ static void resp_fuzz(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("resp_fuzz", T_CASE(resp_fuzz))
+T_MAIN("resp_fuzz")

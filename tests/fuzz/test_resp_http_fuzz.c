@@ -27,7 +27,7 @@ static size_t http_request(char *to, size_t cap)
     return (size_t)(n + snprintf(to + n, cap - (size_t)n, "\r\n"));
 }
 
-static void resp_http_fuzz(void)
+T_CASE(resp_http_fuzz)
 {
     draw_state = t_seed() + 31;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(20000) / T_COST);
@@ -44,4 +44,4 @@ static void resp_http_fuzz(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("resp_http_fuzz", T_CASE(resp_http_fuzz))
+T_MAIN("resp_http_fuzz")

@@ -6,7 +6,7 @@
 #include "tests/fuzz/resp_parse.c"
 #include "tests/fuzz/resp_input.h"
 
-static void resp_parse_fuzz(void)
+T_CASE(resp_parse_fuzz)
 {
     draw_state = t_seed() + 29;
     const uint64_t most = t_env_u64("FUZZ_RUNS", t_share(40000) / T_COST);
@@ -19,4 +19,4 @@ static void resp_parse_fuzz(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("resp_parse_fuzz", T_CASE(resp_parse_fuzz))
+T_MAIN("resp_parse_fuzz")

@@ -6,7 +6,7 @@
 #include "tests/fuzz/settings.c"
 #include "tests/support/draw.h"
 
-static void any_text_is_settings_or_changes_nothing(void)
+T_CASE(any_text_is_settings_or_changes_nothing)
 {
     static const char *const words[] = {
         "interval", "task_routes",
@@ -45,4 +45,4 @@ static void any_text_is_settings_or_changes_nothing(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("settings_fuzz", T_CASE(any_text_is_settings_or_changes_nothing))
+T_MAIN("settings_fuzz")

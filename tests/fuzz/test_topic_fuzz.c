@@ -18,7 +18,7 @@ static size_t put_words(uint8_t *in, size_t n, const char *const *words, uint64_
     return n;
 }
 
-static void topic_match_fuzz(void)
+T_CASE(topic_match_fuzz)
 {
     static const char *const in_pattern[] = {
         "#", "#", "*", "*", "a", "b", "user", "", "##", "*a", "[a-b]", "\\", "?",
@@ -41,4 +41,4 @@ static void topic_match_fuzz(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("topic_fuzz", T_CASE(topic_match_fuzz))
+T_MAIN("topic_fuzz")

@@ -21,7 +21,7 @@ printf '%s\n' 'typedef struct cellar_config {' '    int a; /* b; */' '    int (*
     'CELLAR_API int cellar_y(void);' >"$tree/include/cellar.h"
 printf '%s\n' 'Hello.' '```c' 'cellar_get_or_load(c, k)' '}' '```' 'End.' \
     >"$tree/README.md"
-printf '%s\n' 'T_MAIN("x", T_CASE(a_is_b),' '       T_CASE(b_is_c), T_ALONE(c_is_d))' \
+printf '%s\n' 'T_CASE(a_is_b) {} T_CASE(b_is_c) {}' 'T_ALONE(c_is_d) {}' \
     >"$tree/tests/unit/base/test_x.c"
 printf '%s\n' '#!/bin/sh' \
     'echo "floors: ok; largest circle: 3 files (l1); most prototypes: 7 (l1/a.h)"' >"$t_tmp/make"

@@ -2,7 +2,8 @@
  *
  * t: the whole test framework; one program per file, TAP lines, one closing line.
  *
- * PICTURE    T_MAIN -> t_run -> for each case: run, hooks of T_AFTER_EACH, leak count, "ok N - .."
+ * PICTURE    T_CASE(name) { .. } lists a case before main
+ *            T_MAIN -> t_run -> for each case: run, hooks of T_AFTER_EACH, leak count, "ok N - .."
  *                            -> "NAME: N passed, N failed, N skipped", exit status
  * INVARIANTS passed + failed + skipped == cases that ended. A case fails when any check in it
  *            failed, in any thread. A failed case is never counted as skipped.
@@ -15,8 +16,7 @@
  *            than it found fails; a program that keeps a store over several cases opens it before
  *            the first one or says T_KEEPS_BLOCKS at file scope.
  * LIMITS     8 hooks. A forked child has its own flags: end it with `_exit(t_failed())`.
- * TSAN       Programs that say T_ONE_THREAD and cases in T_MAIN as T_ALONE have one thread and are
- *            left out. By name they run.
+ * TSAN       Leaves out T_ONE_THREAD programs and T_ALONE cases. By name they run.
  * SECRETS    The library draws 32 bytes for the secret of a store and 8 for the generator of a
  *            thread from the kernel. Here both come from the seed (getrandom below): otherwise
  *            chance decides in every run which keys share a place of a table. Ids and nonces of a
@@ -85,6 +85,8 @@ typedef struct t_case {
     const char *name;
     void (*run)(void);
     bool alone; /* T_ALONE */
+    int line;   /* of its definition: cases run in this order */
+    struct t_case *next;
 } t_case;
 
 /* One program is one translation unit, so plain statics are enough. */
@@ -93,6 +95,7 @@ static struct t_state {
     uint64_t seed;              /* set before any other constructor, then constant */
     uint64_t share;             /* T_SHARE, at least 1; set with the seed */
     _Atomic uint64_t drawn[2];  /* words of secrets, words for generators: each its own sequence */
+    t_case *cases;              /* filled before main by T_CASE */
     size_t passed, failed, skipped, total; /* cases; written by the main thread only */
     void (*after_each[8])(void); /* hooks, filled before main by T_AFTER_EACH */
     size_t after_each_count;
@@ -304,15 +307,28 @@ T_INLINE void t_live_and_end(void *(*fn)(void *), void *arg)
     while (syscall(SYS_tgkill, getpid(), atomic_load(&l.tid), 0) == 0) { (void)sched_yield(); }
 }
 
-#define T_CASE(fn) { #fn, fn, false }
+T_INLINE void t_list(t_case *c)
+{
+    t_case **at = &t_.cases;
+    while (*at != NULL && (*at)->line < c->line) { at = &(*at)->next; }
+    c->next = *at;
+    *at = c;
+}
+
+/* Define a case: T_CASE(get_after_expiry_misses) { .. } */
+#define T_CASE(fn) T_CASE_(fn, false)
 /* A case without threads in a program with threads in other cases: T_ONE_THREAD of a case. */
-#define T_ALONE(fn) { #fn, fn, true }
-#define T_MAIN(name, ...)                                                       \
-    int main(int argc, char **argv)                                             \
-    {                                                                           \
-        static const t_case cases[] = { __VA_ARGS__ };                          \
-        return t_run(name, cases, sizeof cases / sizeof cases[0], argc, argv);  \
-    }
+#define T_ALONE(fn) T_CASE_(fn, true)
+#define T_CASE_(fn, alone)                                                \
+    static void fn(void);                                                 \
+    __attribute__((constructor)) static void t_list_##fn(void)            \
+    {                                                                     \
+        static t_case t_this = { #fn, fn, alone, __LINE__, NULL };        \
+        t_list(&t_this);                                                  \
+    }                                                                     \
+    static void fn(void)
+#define T_MAIN(name) \
+    int main(int argc, char **argv) { return t_run(name, argc, argv); }
 
 T_INLINE void t_run_one(const t_case *c, size_t number, bool by_name)
 {
@@ -345,15 +361,18 @@ T_INLINE void t_run_one(const t_case *c, size_t number, bool by_name)
     fflush(stdout);
 }
 
-T_INLINE int t_run(const char *name, const t_case *cases, size_t count, int argc, char **argv)
+T_INLINE int t_run(const char *name, int argc, char **argv)
 {
     const char *only = argc > 1 ? argv[1] : "";
+    size_t number = 0;
     t_.name = name;
-    for (size_t i = 0; i < count; i++) t_.total += strstr(cases[i].name, only) != NULL;
+    for (const t_case *c = t_.cases; c != NULL; c = c->next) {
+        t_.total += strstr(c->name, only) != NULL;
+    }
     printf("1..%zu\n", t_.total);
     fflush(stdout);
-    for (size_t i = 0, number = 0; i < count; i++) {
-        if (strstr(cases[i].name, only) != NULL) t_run_one(&cases[i], ++number, *only != '\0');
+    for (const t_case *c = t_.cases; c != NULL; c = c->next) {
+        if (strstr(c->name, only) != NULL) t_run_one(c, ++number, *only != '\0');
     }
     t_closing_line();
     return t_.failed == 0 && t_.total > 0 ? 0 : 1;

@@ -26,7 +26,7 @@ static int64_t coarse(void *ctx)
 }
 static const base_clock clock_ = { precise, coarse, &fake };
 
-static void deadline_is_exact_at_every_offset_and_lag(void)
+T_CASE(deadline_is_exact_at_every_offset_and_lag)
 {
     for (int64_t lag = 0; lag <= BASE_COARSE_LAG_MS; lag++) {
         for (int64_t off = -50; off <= 50; off++) {
@@ -42,7 +42,7 @@ static void deadline_is_exact_at_every_offset_and_lag(void)
     }
 }
 
-static void extreme_deadlines_and_times_are_decided(void)
+T_CASE(extreme_deadlines_and_times_are_decided)
 {
     fake.now = 1000;
     fake.lag = 0;
@@ -82,14 +82,14 @@ static uint64_t late_readings(void)
 }
 
 /* Repeat the readings: the tick of a virtual machine may be late for a while, but not always. */
-static void coarse_and_precise_system_clocks_agree(void)
+T_CASE(coarse_and_precise_system_clocks_agree)
 {
     uint64_t late = UINT64_MAX;
     for (int i = 0; i < 200 && late >= 2000 && !t_failed(); i++) { late = late_readings(); }
     T_CHECK(late < 2000);
 }
 
-static void suspend_is_detected_at_the_next_tick(void)
+T_CASE(suspend_is_detected_at_the_next_tick)
 {
     base_thread_record *self = base_thread_self();
     bool back = false;
@@ -106,7 +106,7 @@ static void suspend_is_detected_at_the_next_tick(void)
     T_CHECK(back);
 }
 
-static void sleep_and_wall_clock_match_the_system(void)
+T_CASE(sleep_and_wall_clock_match_the_system)
 {
     uint64_t a = base_now_ns(), cpu = base_thread_cpu_ns();
     base_sleep_ns(3000000);
@@ -116,7 +116,4 @@ static void sleep_and_wall_clock_match_the_system(void)
     T_CHECK(wall / 1000 >= from - 1 && wall / 1000 <= until + 1);
 }
 
-T_MAIN("base_clock", T_CASE(deadline_is_exact_at_every_offset_and_lag),
-       T_CASE(extreme_deadlines_and_times_are_decided),
-       T_CASE(coarse_and_precise_system_clocks_agree), T_CASE(suspend_is_detected_at_the_next_tick),
-       T_CASE(sleep_and_wall_clock_match_the_system))
+T_MAIN("base_clock")

@@ -89,7 +89,7 @@ static void pass(int64_t ns, uint64_t counts)
 #define SPAN ((uint64_t)BASE_FAR_MS << 16)
 #define HOUR_MS INT64_C(3600000)
 
-static void deadline_is_far_only_after_a_clock_reading(void)
+T_CASE(deadline_is_far_only_after_a_clock_reading)
 {
     forge(SPAN);
     T_CHECK(!far_from_now(HOUR_MS));
@@ -133,16 +133,16 @@ static void far_is_never_reached_by(bool counter)
     T_CHECK(proofs > 1000);
 }
 
-static void deadline_far_by_counter_is_never_reached(void) { far_is_never_reached_by(true); }
+T_CASE(deadline_far_by_counter_is_never_reached) { far_is_never_reached_by(true); }
 
-static void deadline_far_by_coarse_clock_is_never_reached(void)
+T_CASE(deadline_far_by_coarse_clock_is_never_reached)
 {
     far_is_never_reached_by(false);
     T_EQ_U64(forged_counts, 0);
 }
 
 /* The next tick of the coarse clock makes each thread read the boot-time offset again. */
-static void suspend_is_detected_at_the_next_coarse_tick(void)
+T_CASE(suspend_is_detected_at_the_next_coarse_tick)
 {
     forge(SPAN);
     base_clock_choose(false);
@@ -157,7 +157,7 @@ static void suspend_is_detected_at_the_next_coarse_tick(void)
 }
 
 /* A thread with a reading of one proof uses the other proof after the choice has changed. */
-static void thread_follows_a_changed_clock_choice(void)
+T_CASE(thread_follows_a_changed_clock_choice)
 {
     forge(SPAN);
     for (int i = 0; i < 20; i++) {
@@ -171,7 +171,7 @@ static void thread_follows_a_changed_clock_choice(void)
     }
 }
 
-static void choice_follows_measured_costs(void)
+T_CASE(choice_follows_measured_costs)
 {
     forge(SPAN);
     forged_counter_cost_ns = 40;
@@ -184,7 +184,7 @@ static void choice_follows_measured_costs(void)
     T_CHECK(base_pace_choice(466, 456, 1200));  /* the coarse clock is a call to the kernel */
 }
 
-static void choice_is_measured_once_with_a_trusted_counter(void)
+T_CASE(choice_is_measured_once_with_a_trusted_counter)
 {
     forge(0);
     base_store_rlx(&base_far_by, (uint32_t)BASE_FAR_UNASKED);
@@ -204,7 +204,7 @@ static void choice_is_measured_once_with_a_trusted_counter(void)
 
 /* Machine and counter were suspended: until the span ends no thread can detect it. Then the counter
  * is dropped for all threads. */
-static void stopped_counter_is_detected_and_dropped(void)
+T_CASE(stopped_counter_is_detected_and_dropped)
 {
     forge(SPAN);
     T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
@@ -222,7 +222,7 @@ static void stopped_counter_is_detected_and_dropped(void)
     T_CHECK(base_clock_reached(&system_clock, forged_ms()));
 }
 
-static void counter_that_went_back_reads_the_clock(void)
+T_CASE(counter_that_went_back_reads_the_clock)
 {
     forge(SPAN);
     forged_count = (uint64_t)1 << 50;
@@ -242,7 +242,7 @@ static void counter_that_went_back_reads_the_clock(void)
 }
 
 /* A jump ahead (migrated machine, other core) ends the span early and proves nothing false. */
-static void counter_that_jumped_ahead_reads_the_clock(void)
+T_CASE(counter_that_jumped_ahead_reads_the_clock)
 {
     forge(SPAN);
     T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
@@ -254,7 +254,7 @@ static void counter_that_jumped_ahead_reads_the_clock(void)
 
 /* A pause before or after a clock reading makes no deadline far too long and does not make the
  * counter look slow. */
-static void pause_during_a_reading_keeps_far_exact(void)
+T_CASE(pause_during_a_reading_keeps_far_exact)
 {
     forge(SPAN);
     for (int i = 0; i < 64; i++) {
@@ -272,7 +272,7 @@ static void pause_during_a_reading_keeps_far_exact(void)
 
 static int64_t hosts_clock(void *ctx) { return *(int64_t *)ctx; }
 
-static void host_clock_bypasses_the_counter(void)
+T_CASE(host_clock_bypasses_the_counter)
 {
     forge(SPAN);
     T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS));
@@ -285,7 +285,7 @@ static void host_clock_bypasses_the_counter(void)
     T_CHECK(base_clock_reached(&hosts, deadline));
 }
 
-static void untrusted_counter_is_never_read(void)
+T_CASE(untrusted_counter_is_never_read)
 {
     forge(0);
     for (int i = 0; i < 10; i++) {
@@ -299,7 +299,7 @@ static void untrusted_counter_is_never_read(void)
 static int64_t quick_ms(void) { return base_quick_ms(&system_clock); }
 
 /* Check at any rate that moves by a tenth, and any step: the result is the clock's. */
-static void quick_time_is_the_time_of_the_clock(void)
+T_CASE(quick_time_is_the_time_of_the_clock)
 {
     base_rng r;
     base_rng_seed(&r, t_seed());
@@ -334,7 +334,7 @@ static void warm_quick_time(void)
     T_EQ_U64(forged_readings, before);
 }
 
-static void quick_time_survives_a_broken_counter(void)
+T_CASE(quick_time_survives_a_broken_counter)
 {
     warm_quick_time();
     forged_count += (uint64_t)1 << 30; /* jumps ahead: one rate is far too high */
@@ -355,7 +355,7 @@ static void quick_time_survives_a_broken_counter(void)
     T_EQ_I64(quick_ms(), forged_ms());
 }
 
-static void pause_during_a_reading_keeps_quick_time_exact(void)
+T_CASE(pause_during_a_reading_keeps_quick_time_exact)
 {
     warm_quick_time();
     for (int i = 0; i < 64; i++) {
@@ -378,7 +378,7 @@ static void pause_during_a_reading_keeps_quick_time_exact(void)
     }
 }
 
-static void quick_time_of_a_host_or_without_trust_is_the_clock(void)
+T_CASE(quick_time_of_a_host_or_without_trust_is_the_clock)
 {
     int64_t now = 1000;
     const base_clock hosts = { hosts_clock, hosts_clock, &now };
@@ -393,7 +393,7 @@ static void quick_time_of_a_host_or_without_trust_is_the_clock(void)
 }
 
 /* The shared record of threads beyond the limit stores no reading. */
-static void shared_record_keeps_no_reading(void)
+T_CASE(shared_record_keeps_no_reading)
 {
     forge(SPAN);
     base_thread_record *self = base_thread_self();
@@ -409,7 +409,7 @@ static void shared_record_keeps_no_reading(void)
     self->index = index;
 }
 
-static void clock_sure_has_not_passed_and_is_near(void)
+T_CASE(clock_sure_has_not_passed_and_is_near)
 {
     for (int counter = 0; counter < 2; counter++) {
         const int64_t most_ms = counter != 0 ? BASE_FAR_MS : BASE_COARSE_LAG_MS;
@@ -425,7 +425,7 @@ static void clock_sure_has_not_passed_and_is_near(void)
 
 /* A hypervisor pauses the machine: the counter and the precise clock go on, and the coarse clock
  * shows the time of before until the next tick. */
-static void stopped_coarse_clock_keeps_no_entry_alive(void)
+T_CASE(stopped_coarse_clock_keeps_no_entry_alive)
 {
     forge(SPAN);
     T_CHECK(!base_clock_reached(&system_clock, forged_ms() + HOUR_MS)); /* the thread has a span */
@@ -443,7 +443,7 @@ static void stopped_coarse_clock_keeps_no_entry_alive(void)
 
 #if defined(__x86_64__)
 /* The counter of this CPU, if the kernel trusts it, is within the rates that the proof assumes. */
-static void real_counter_is_at_least_as_fast_as_assumed(void)
+T_CASE(real_counter_is_at_least_as_fast_as_assumed)
 {
     if (!base_kernel_counts() || base_counter_span() == 0) {
         T_SKIP("the kernel keeps no time by it");
@@ -458,24 +458,7 @@ static void real_counter_is_at_least_as_fast_as_assumed(void)
     T_CHECK(__builtin_ia32_rdtsc() - counts > UINT64_C(20) * 4 * base_counter_span() / BASE_FAR_MS);
 }
 #else
-static void real_counter_is_at_least_as_fast_as_assumed(void) { T_SKIP("x86-64 only"); }
+T_CASE(real_counter_is_at_least_as_fast_as_assumed) { T_SKIP("x86-64 only"); }
 #endif
 
-T_MAIN("base_counter", T_CASE(deadline_is_far_only_after_a_clock_reading),
-       T_CASE(deadline_far_by_counter_is_never_reached),
-       T_CASE(deadline_far_by_coarse_clock_is_never_reached),
-       T_CASE(suspend_is_detected_at_the_next_coarse_tick),
-       T_CASE(thread_follows_a_changed_clock_choice), T_CASE(choice_follows_measured_costs),
-       T_CASE(choice_is_measured_once_with_a_trusted_counter),
-       T_CASE(stopped_counter_is_detected_and_dropped),
-       T_CASE(counter_that_went_back_reads_the_clock),
-       T_CASE(counter_that_jumped_ahead_reads_the_clock),
-       T_CASE(pause_during_a_reading_keeps_far_exact), T_CASE(host_clock_bypasses_the_counter),
-       T_CASE(untrusted_counter_is_never_read), T_CASE(shared_record_keeps_no_reading),
-       T_CASE(quick_time_is_the_time_of_the_clock),
-       T_CASE(quick_time_survives_a_broken_counter),
-       T_CASE(pause_during_a_reading_keeps_quick_time_exact),
-       T_CASE(quick_time_of_a_host_or_without_trust_is_the_clock),
-       T_CASE(clock_sure_has_not_passed_and_is_near),
-       T_CASE(stopped_coarse_clock_keeps_no_entry_alive),
-       T_CASE(real_counter_is_at_least_as_fast_as_assumed))
+T_MAIN("base_counter")

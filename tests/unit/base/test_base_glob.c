@@ -44,7 +44,7 @@ static bool match(const char *pattern, const char *key)
     return base_glob_match(pattern, strlen(pattern), key, strlen(key));
 }
 
-static void table_of_redis_results_matches(void)
+T_CASE(table_of_redis_results_matches)
 {
     for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++) {
         if (match(facts[i].pattern, facts[i].key) == facts[i].match) { continue; }
@@ -128,7 +128,7 @@ static bool slow_match(const char *p, size_t plen, const char *k, size_t klen)
     return reach[klen];
 }
 
-static void random_pairs_agree_with_a_second_matcher(void)
+T_CASE(random_pairs_agree_with_a_second_matcher)
 {
     static const char alphabet[] = "ab*?[]^-\\!";
     base_rng r;
@@ -153,7 +153,7 @@ static void random_pairs_agree_with_a_second_matcher(void)
 }
 
 /* 500 stars and letters against 1,000 bytes: a recursive matcher would not return. */
-static void exponential_patterns_end_in_bounded_time(void)
+T_CASE(exponential_patterns_end_in_bounded_time)
 {
     char p[BASE_GLOB_MAX], k[1000];
     for (size_t i = 0; i + 2 <= sizeof p; i += 2) { memcpy(p + i, "a*", 2); }
@@ -165,7 +165,7 @@ static void exponential_patterns_end_in_bounded_time(void)
     T_CHECK(base_thread_cpu_ns() - start < UINT64_C(2000000000));
 }
 
-static void prefix_stops_at_the_first_special_byte(void)
+T_CASE(prefix_stops_at_the_first_special_byte)
 {
     static const struct { const char *p; size_t len; bool literal; } c[] = {
         { "", 0, true }, { "abc", 3, true }, { "ab*", 2, false }, { "*a", 0, false },
@@ -178,7 +178,4 @@ static void prefix_stops_at_the_first_special_byte(void)
     }
 }
 
-T_MAIN("base_glob", T_CASE(table_of_redis_results_matches),
-       T_CASE(random_pairs_agree_with_a_second_matcher),
-       T_CASE(exponential_patterns_end_in_bounded_time),
-       T_CASE(prefix_stops_at_the_first_special_byte))
+T_MAIN("base_glob")

@@ -68,7 +68,7 @@ static const struct {
     { 300, 0xffffffffu, UINT64_C(0x53d82dca5936f76a), UINT64_C(0x29b606ae1eaef25b) },
 };
 
-static void vectors_are_bit_exact(void)
+T_CASE(vectors_are_bit_exact)
 {
     make_keys();
     unsigned char key[300];
@@ -80,7 +80,7 @@ static void vectors_are_bit_exact(void)
     }
 }
 
-static void every_secret_word_of_fold_is_odd(void)
+T_CASE(every_secret_word_of_fold_is_odd)
 {
     unsigned char secret[32];
     base_hash_key k;
@@ -95,7 +95,7 @@ static void every_secret_word_of_fold_is_odd(void)
 }
 
 /* A secret of zeros does not protect against attackers, but must not cause collisions. */
-static void weak_secret_spreads_short_keys(void)
+T_CASE(weak_secret_spreads_short_keys)
 {
     enum { KEYS = 4096 };
     static uint64_t seen[KEYS];
@@ -120,7 +120,7 @@ static void weak_secret_spreads_short_keys(void)
 }
 
 /* Each input bit flips each output bit about half of the time: 40 keys of each of 3 lengths. */
-static void each_bit_of_key_and_salt_changes_the_hash(void)
+T_CASE(each_bit_of_key_and_salt_changes_the_hash)
 {
     base_rng r;
     base_rng_seed(&r, t_seed());
@@ -151,7 +151,7 @@ static void each_bit_of_key_and_salt_changes_the_hash(void)
     }
 }
 
-static void appended_zero_byte_changes_the_hash(void)
+T_CASE(appended_zero_byte_changes_the_hash)
 {
     make_keys();
     static const unsigned char zeros[128];
@@ -168,7 +168,7 @@ static void appended_zero_byte_changes_the_hash(void)
 }
 
 /* A read beyond either end faults. */
-static void hash_reads_nothing_outside_the_key(void)
+T_CASE(hash_reads_nothing_outside_the_key)
 {
     make_keys();
     unsigned char *p = mmap(NULL, 3 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -183,6 +183,4 @@ static void hash_reads_nothing_outside_the_key(void)
     munmap(p, 3 * 4096);
 }
 
-T_MAIN("base_hash", T_CASE(vectors_are_bit_exact), T_CASE(every_secret_word_of_fold_is_odd),
-       T_CASE(weak_secret_spreads_short_keys), T_CASE(each_bit_of_key_and_salt_changes_the_hash),
-       T_CASE(appended_zero_byte_changes_the_hash), T_CASE(hash_reads_nothing_outside_the_key))
+T_MAIN("base_hash")

@@ -71,7 +71,7 @@ static int falling(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-static void top_keys_of_zipf_are_found(void)
+T_CASE(top_keys_of_zipf_are_found)
 {
     base_hot *h = begin();
     base_hot_key top[TOP];
@@ -100,7 +100,7 @@ static void top_keys_of_zipf_are_found(void)
     free(h);
 }
 
-static void counts_are_halved_every_30_seconds(void)
+T_CASE(counts_are_halved_every_30_seconds)
 {
     base_hot *h = begin();
     base_hot_key top[2];
@@ -117,7 +117,7 @@ static void counts_are_halved_every_30_seconds(void)
     free(h);
 }
 
-static void without_a_generator_a_full_set_stays(void)
+T_CASE(without_a_generator_a_full_set_stays)
 {
     base_hot *h = malloc(base_hot_bytes(1));
     T_REQUIRE(h != NULL);
@@ -145,7 +145,7 @@ static void *note_often(void *arg)
 }
 
 /* Threads that begin together may give a key two slots of its set. The two keys have two sets. */
-static void samples_of_threads_add_up_to_one_key(void)
+T_CASE(samples_of_threads_add_up_to_one_key)
 {
     base_hot *h = begin();
     base_hot_key top[4];
@@ -163,7 +163,7 @@ static void samples_of_threads_add_up_to_one_key(void)
     free(h);
 }
 
-static void slots_of_one_key_are_shown_as_one(void)
+T_CASE(slots_of_one_key_are_shown_as_one)
 {
     base_hot *h = malloc(base_hot_bytes(1));
     base_hot_key top[4];
@@ -181,7 +181,7 @@ static void slots_of_one_key_are_shown_as_one(void)
     free(h);
 }
 
-static void owners_do_not_mix(void)
+T_CASE(owners_do_not_mix)
 {
     base_hot *h = begin();
     base_hot_key top[4];
@@ -196,7 +196,7 @@ static void owners_do_not_mix(void)
     free(h);
 }
 
-static void long_key_keeps_its_first_bytes(void)
+T_CASE(long_key_keeps_its_first_bytes)
 {
     base_hot *h = begin();
     base_hot_key top[1];
@@ -211,8 +211,4 @@ static void long_key_keeps_its_first_bytes(void)
     free(h);
 }
 
-T_MAIN("base_hot_keys", T_CASE(top_keys_of_zipf_are_found),
-       T_CASE(without_a_generator_a_full_set_stays),
-       T_CASE(samples_of_threads_add_up_to_one_key), T_CASE(slots_of_one_key_are_shown_as_one),
-       T_CASE(counts_are_halved_every_30_seconds),
-       T_CASE(owners_do_not_mix), T_CASE(long_key_keeps_its_first_bytes))
+T_MAIN("base_hot_keys")

@@ -41,7 +41,7 @@ static void start(base_log *l, int level)
     base_log_init(l, &clock_, on_line, &seen, level);
 }
 
-static void line_above_the_level_is_dropped(void)
+T_CASE(line_above_the_level_is_dropped)
 {
     base_log l;
     start(&l, BASE_LOG_WARNING);
@@ -57,7 +57,7 @@ static void line_above_the_level_is_dropped(void)
     T_EQ_I64(seen.lines, 1);
 }
 
-static void log_without_callback_is_silent(void)
+T_CASE(log_without_callback_is_silent)
 {
     base_log l;
     base_log_init(&l, &clock_, NULL, NULL, BASE_LOG_DEBUG);
@@ -65,7 +65,7 @@ static void log_without_callback_is_silent(void)
     T_EQ_I64(base_load_rlx(&l.level), BASE_LOG_OFF);
 }
 
-static void equal_lines_pass_once_a_second(void)
+T_CASE(equal_lines_pass_once_a_second)
 {
     base_log l;
     start(&l, BASE_LOG_DEBUG);
@@ -87,7 +87,7 @@ static void equal_lines_pass_once_a_second(void)
 }
 
 /* With more pairs than slots the longest silent pair loses its slot; first lines always pass. */
-static void more_pairs_than_slots_keep_first_lines(void)
+T_CASE(more_pairs_than_slots_keep_first_lines)
 {
     base_log l;
     start(&l, BASE_LOG_DEBUG);
@@ -102,7 +102,7 @@ static void more_pairs_than_slots_keep_first_lines(void)
     T_EQ_I64(seen.lines, 3 * BASE_LOG_SLOTS + 1);
 }
 
-static void long_line_is_cut_at_511_bytes(void)
+T_CASE(long_line_is_cut_at_511_bytes)
 {
     base_log l;
     start(&l, BASE_LOG_DEBUG);
@@ -118,7 +118,7 @@ static void long_line_is_cut_at_511_bytes(void)
     T_CHECK(strlen(seen.text) <= 511);
 }
 
-static void callback_may_log_again(void)
+T_CASE(callback_may_log_again)
 {
     base_log l;
     start(&l, BASE_LOG_DEBUG);
@@ -128,6 +128,4 @@ static void callback_may_log_again(void)
     T_EQ_STR(seen.module, "inner");
 }
 
-T_MAIN("base_log", T_CASE(line_above_the_level_is_dropped), T_CASE(log_without_callback_is_silent),
-       T_CASE(equal_lines_pass_once_a_second), T_CASE(more_pairs_than_slots_keep_first_lines),
-       T_CASE(long_line_is_cut_at_511_bytes), T_CASE(callback_may_log_again))
+T_MAIN("base_log")

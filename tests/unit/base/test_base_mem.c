@@ -25,7 +25,7 @@ static uint64_t sum_of(base_account *a)
     return sum;
 }
 
-static void the_bound_is_exact(void)
+T_CASE(the_bound_is_exact)
 {
     base_account a;
     base_account_init(&a, 100, NULL);
@@ -61,7 +61,7 @@ static bool make_room(void *ctx, uint64_t bytes)
     return room.helps;
 }
 
-static void refused_charge_calls_make_room_once(void)
+T_CASE(refused_charge_calls_make_room_once)
 {
     base_account a;
     base_account_init(&a, 100, NULL);
@@ -119,7 +119,7 @@ static void watch_main(void *arg)
     }
 }
 
-static void never_above_the_limit(void)
+T_CASE(never_above_the_limit)
 {
     base_account_init(&shared.a, LIMIT, NULL);
     base_store_rlx(&shared.stop, 0u);
@@ -141,7 +141,7 @@ static void never_above_the_limit(void)
 
 /* ---- blocks ---- */
 
-static void blocks_are_zero_aligned_and_charged(void)
+T_CASE(blocks_are_zero_aligned_and_charged)
 {
     base_account a;
     base_account_init(&a, UINT64_C(1) << 40, NULL);
@@ -168,7 +168,7 @@ static void blocks_are_zero_aligned_and_charged(void)
     T_EQ_U64(base_block_bytes(&a, BASE_MAP_BYTES) % BASE_PAGE, 0);
 }
 
-static void freed_large_block_returns_its_pages(void)
+T_CASE(freed_large_block_returns_its_pages)
 {
     base_account a;
     base_account_init(&a, UINT64_C(1) << 40, NULL);
@@ -203,7 +203,7 @@ int munlock(const void *at, size_t bytes)
 
 /* Faulty sequence: munmap fails at the limit of mappings, then madvise, because mlockall locked the
  * pages. The process ended. */
-static void free_of_a_locked_block_at_the_limit_of_mappings_returns(void)
+T_CASE(free_of_a_locked_block_at_the_limit_of_mappings_returns)
 {
     base_account a;
     base_account_init(&a, UINT64_C(1) << 40, NULL);
@@ -222,7 +222,7 @@ static void free_of_a_locked_block_at_the_limit_of_mappings_returns(void)
     }
 }
 
-static void each_armed_allocation_fails(void)
+T_CASE(each_armed_allocation_fails)
 {
     base_account a;
     base_account_init(&a, 1 << 20, NULL);
@@ -275,7 +275,7 @@ static void hook_free(void *p, size_t bytes, void *ctx)
     free(p);
 }
 
-static void hooks_receive_the_size_of_every_block(void)
+T_CASE(hooks_receive_the_size_of_every_block)
 {
     base_alloc_hooks h = { hook_alloc, hook_free, &hook, NULL };
     base_account a;
@@ -304,7 +304,7 @@ typedef struct item {
     UT_hash_handle hh;
 } item;
 
-static void table_on_a_full_budget_stays_consistent(void)
+T_CASE(table_on_a_full_budget_stays_consistent)
 {
     base_account a, *base_table_account = &a;
     base_module base_table_module = BASE_MOD_FLIGHT;
@@ -343,7 +343,7 @@ static uint32_t items_in_order(const item *first)
     return n;
 }
 
-static void table_calls_keep_order_and_survive_a_full_budget(void)
+T_CASE(table_calls_keep_order_and_survive_a_full_budget)
 {
     base_account a, *base_table_account = &a;
     base_module base_table_module = BASE_MOD_FLIGHT;
@@ -376,10 +376,4 @@ static void table_calls_keep_order_and_survive_a_full_budget(void)
     }
 }
 
-T_MAIN("base_mem", T_CASE(the_bound_is_exact), T_CASE(refused_charge_calls_make_room_once),
-       T_CASE(never_above_the_limit), T_CASE(blocks_are_zero_aligned_and_charged),
-       T_CASE(freed_large_block_returns_its_pages),
-       T_CASE(free_of_a_locked_block_at_the_limit_of_mappings_returns), T_CASE(each_armed_allocation_fails),
-       T_CASE(hooks_receive_the_size_of_every_block),
-       T_CASE(table_on_a_full_budget_stays_consistent),
-       T_CASE(table_calls_keep_order_and_survive_a_full_budget))
+T_MAIN("base_mem")

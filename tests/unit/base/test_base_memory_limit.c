@@ -50,7 +50,7 @@ static void limit_is(uint64_t want)
     T_EQ_I64(nftw(root, gone, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
-static void machine_without_cgroups_gives_its_memory(void)
+T_CASE(machine_without_cgroups_gives_its_memory)
 {
     machine(NULL);
     limit_is(1024 * MIB);
@@ -65,7 +65,7 @@ static void machine_without_cgroups_gives_its_memory(void)
     limit_is(1024 * MIB);
 }
 
-static void own_cgroup_and_those_above_limit_the_process(void)
+T_CASE(own_cgroup_and_those_above_limit_the_process)
 {
     machine("0::/pods/one/app\n");
     file(V2 "/pods/one/app/memory.max", "max\n");
@@ -82,7 +82,7 @@ static void own_cgroup_and_those_above_limit_the_process(void)
     limit_is(1024 * MIB);
 }
 
-static void container_sees_its_limit_in_the_topmost_folder(void)
+T_CASE(container_sees_its_limit_in_the_topmost_folder)
 {
     machine("0::/\n");
     file(V2 "/memory.max", "67108864\n");
@@ -95,7 +95,7 @@ static void container_sees_its_limit_in_the_topmost_folder(void)
     limit_is(64 * MIB);
 }
 
-static void cgroups_of_version_1_limit_the_process(void)
+T_CASE(cgroups_of_version_1_limit_the_process)
 {
     machine("12:pids:/docker/1\n9:hugetlb,memory:/docker/1\n1:name=systemd:/docker/1\n0::/x\n");
     file(V1 "/docker/1/memory.limit_in_bytes", "33554432\n");
@@ -108,7 +108,7 @@ static void cgroups_of_version_1_limit_the_process(void)
     limit_is(16 * MIB);
 }
 
-static void limit_above_the_memory_of_the_machine_does_not_count(void)
+T_CASE(limit_above_the_memory_of_the_machine_does_not_count)
 {
     machine("0::/\n");
     file(V2 "/memory.max", "99999999999999999999999\n");
@@ -118,7 +118,7 @@ static void limit_above_the_memory_of_the_machine_does_not_count(void)
     limit_is(1024 * MIB);
 }
 
-static void system_without_files_has_no_known_limit(void)
+T_CASE(system_without_files_has_no_known_limit)
 {
     t_folder(root);
     limit_is(0);
@@ -129,7 +129,7 @@ static void system_without_files_has_no_known_limit(void)
     limit_is(8 * MIB);
 }
 
-static void long_paths_and_files_are_read_in_part(void)
+T_CASE(long_paths_and_files_are_read_in_part)
 {
     static char long_line[20000];
     memset(long_line, 'x', sizeof long_line - 1);
@@ -139,10 +139,4 @@ static void long_paths_and_files_are_read_in_part(void)
     limit_is(16 * MIB);
 }
 
-T_MAIN("base_memory_limit", T_CASE(machine_without_cgroups_gives_its_memory),
-       T_CASE(own_cgroup_and_those_above_limit_the_process),
-       T_CASE(container_sees_its_limit_in_the_topmost_folder),
-       T_CASE(cgroups_of_version_1_limit_the_process),
-       T_CASE(limit_above_the_memory_of_the_machine_does_not_count),
-       T_CASE(system_without_files_has_no_known_limit),
-       T_CASE(long_paths_and_files_are_read_in_part))
+T_MAIN("base_memory_limit")

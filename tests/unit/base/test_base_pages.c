@@ -50,7 +50,7 @@ static size_t resident(const base_region *r, size_t pages)
     return n;
 }
 
-static void region_reads_zero_after_commit_and_discard(void)
+T_CASE(region_reads_zero_after_commit_and_discard)
 {
     base_region r;
     T_REQUIRE(base_region_reserve(&r, (size_t)1 << 30, PAGE));
@@ -76,7 +76,7 @@ static void region_reads_zero_after_commit_and_discard(void)
     base_region_release(&r);
 }
 
-static void discard_of_locked_pages_reads_zero(void)
+T_CASE(discard_of_locked_pages_reads_zero)
 {
     base_region r;
     for (int stuck = 0; stuck < 2; stuck++) {
@@ -95,7 +95,7 @@ static void discard_of_locked_pages_reads_zero(void)
 }
 
 /* A huge page needs an aligned range, and the kernel does not align mappings of odd sizes. */
-static void region_of_a_huge_page_is_aligned(void)
+T_CASE(region_of_a_huge_page_is_aligned)
 {
     enum { REGIONS = 8 };
     base_region r[REGIONS];
@@ -111,7 +111,7 @@ static void region_of_a_huge_page_is_aligned(void)
 }
 
 /* For every range inside four pages: zero inside, unchanged outside. */
-static void discard_zeroes_partial_pages(void)
+T_CASE(discard_zeroes_partial_pages)
 {
     static const size_t edges[] = { 0, 1, 512, PAGE - 1, PAGE, PAGE + 512, 2 * PAGE - 8, 2 * PAGE,
                                     3 * PAGE + 100, 4 * PAGE };
@@ -143,7 +143,7 @@ static bool address_space_is_ours(void)
     return ok;
 }
 
-static void reservation_under_rlimit_is_halved(void)
+T_CASE(reservation_under_rlimit_is_halved)
 {
     if (!address_space_is_ours()) {
         T_SKIP("this program reserves more address space than the limit (sanitizer)");
@@ -168,7 +168,7 @@ static void reservation_under_rlimit_is_halved(void)
     T_EQ_I64(status, 0);
 }
 
-static void each_armed_region_call_fails(void)
+T_CASE(each_armed_region_call_fails)
 {
     base_region r;
     (void)base_fault_alloc_arm(1, true);
@@ -191,7 +191,7 @@ static void each_armed_region_call_fails(void)
     base_region_release(&r);
 }
 
-static void access_to_uncommitted_page_faults(void)
+T_CASE(access_to_uncommitted_page_faults)
 {
     base_region r;
     T_REQUIRE(base_region_reserve(&r, 16 * PAGE, PAGE));
@@ -232,7 +232,7 @@ static bool never_with(const char *setting)
     return never;
 }
 
-static void collapse_follows_the_setting_of_the_system(void)
+T_CASE(collapse_follows_the_setting_of_the_system)
 {
     T_CHECK(never_with("always madvise [never]\n"));
     if (never_with("always [madvise] never\n")) { T_SKIP("this kernel cannot collapse"); }
@@ -240,9 +240,4 @@ static void collapse_follows_the_setting_of_the_system(void)
     T_CHECK(!never_with("")); /* not known: the kernel decides */
 }
 
-T_MAIN("base_pages", T_CASE(region_reads_zero_after_commit_and_discard),
-       T_CASE(discard_of_locked_pages_reads_zero),
-       T_CASE(region_of_a_huge_page_is_aligned), T_CASE(discard_zeroes_partial_pages),
-       T_CASE(reservation_under_rlimit_is_halved), T_CASE(each_armed_region_call_fails),
-       T_CASE(access_to_uncommitted_page_faults),
-       T_CASE(collapse_follows_the_setting_of_the_system))
+T_MAIN("base_pages")

@@ -12,7 +12,7 @@
 
 static uint64_t rotl(uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }
 
-static void next_is_xoroshiro128plusplus(void)
+T_CASE(next_is_xoroshiro128plusplus)
 {
     base_rng r = { { 1, 2 } };
     uint64_t s0 = 1, s1 = 2;
@@ -26,7 +26,7 @@ static void next_is_xoroshiro128plusplus(void)
     }
 }
 
-static void equal_seeds_repeat_others_do_not(void)
+T_CASE(equal_seeds_repeat_others_do_not)
 {
     base_rng a, b, c;
     base_rng_seed(&a, 7);
@@ -39,7 +39,7 @@ static void equal_seeds_repeat_others_do_not(void)
     T_CHECK(a.s[0] != 0 || a.s[1] != 0);
 }
 
-static void below_is_in_range_and_unbiased(void)
+T_CASE(below_is_in_range_and_unbiased)
 {
     base_rng r;
     base_rng_seed(&r, t_seed());
@@ -58,7 +58,7 @@ static void below_is_in_range_and_unbiased(void)
     T_CHECK(upper > 32300 && upper < 34400);
 }
 
-static void kernel_bytes_fill_the_buffer(void)
+T_CASE(kernel_bytes_fill_the_buffer)
 {
     unsigned char a[600], b[600];
     memset(a, 0, sizeof a);
@@ -72,7 +72,7 @@ static void kernel_bytes_fill_the_buffer(void)
 }
 
 /* t.h tells secrets from ids by the length that the library requests. */
-static void secrets_come_from_the_seed_and_ids_do_not(void)
+T_CASE(secrets_come_from_the_seed_and_ids_do_not)
 {
     unsigned char one[32], two[32], again[32], id[2][16];
     const uint64_t drawn = atomic_load(&t_.drawn[1]), seed = t_.seed;
@@ -89,7 +89,7 @@ static void secrets_come_from_the_seed_and_ids_do_not(void)
     T_CHECK(memcmp(id[0], id[1], 16) != 0);
 }
 
-static void arithmetic_saturates_and_rounds(void)
+T_CASE(arithmetic_saturates_and_rounds)
 {
     size_t n;
     T_CHECK(!base_size_add(SIZE_MAX, 1, &n));
@@ -113,7 +113,7 @@ static void arithmetic_saturates_and_rounds(void)
     T_EQ_U64(hi, UINT64_MAX - 1);
 }
 
-static void mix_is_a_bijection_on_samples(void)
+T_CASE(mix_is_a_bijection_on_samples)
 {
     T_EQ_U64(base_mix64(0), 0);
     base_rng r;
@@ -130,7 +130,4 @@ static void mix_is_a_bijection_on_samples(void)
     }
 }
 
-T_MAIN("base_random", T_CASE(next_is_xoroshiro128plusplus),
-       T_CASE(equal_seeds_repeat_others_do_not), T_CASE(below_is_in_range_and_unbiased),
-       T_CASE(kernel_bytes_fill_the_buffer), T_CASE(secrets_come_from_the_seed_and_ids_do_not),
-       T_CASE(arithmetic_saturates_and_rounds), T_CASE(mix_is_a_bijection_on_samples))
+T_MAIN("base_random")

@@ -9,7 +9,7 @@
 #include "base/seqlock.h"
 #include "base/sync.h"
 
-static void moves_at_every_offset_and_length_are_exact(void)
+T_CASE(moves_at_every_offset_and_length_are_exact)
 {
     _Alignas(16) unsigned char a[96], b[96], want[96];
     for (size_t off = 0; off < 17; off++) {
@@ -40,7 +40,7 @@ static void moves_at_every_offset_and_length_are_exact(void)
     }
 }
 
-static void long_moves_are_exact(void)
+T_CASE(long_moves_are_exact)
 {
     static unsigned char a[3000], b[3000];
     for (size_t i = 0; i < sizeof a; i++) { a[i] = (unsigned char)(i * 7); }
@@ -51,7 +51,7 @@ static void long_moves_are_exact(void)
     T_CHECK(!base_seq_equal(b + 1, a + 2, 2900));
 }
 
-static void near_forms_agree_with_plain_forms(void)
+T_CASE(near_forms_agree_with_plain_forms)
 {
     static unsigned char a[600], b[600], want[600];
     for (size_t i = 0; i < sizeof a; i++) { a[i] = (unsigned char)(i * 11 + 3); }
@@ -88,7 +88,7 @@ static void near_forms_agree_with_plain_forms(void)
     }
 }
 
-static void words_at_every_offset_are_exact(void)
+T_CASE(words_at_every_offset_are_exact)
 {
     _Alignas(8) unsigned char a[32];
     for (size_t off = 0; off < 16; off++) {
@@ -150,7 +150,7 @@ static void read_main(void *arg)
     }
 }
 
-static void checked_read_never_returns_a_mix(void)
+T_CASE(checked_read_never_returns_a_mix)
 {
     base_thread writer, reader;
     base_store_rel(&stop, 0u);
@@ -164,6 +164,4 @@ static void checked_read_never_returns_a_mix(void)
     T_EQ_U64(shared.bytes[105], 0);
 }
 
-T_MAIN("base_seqlock", T_CASE(moves_at_every_offset_and_length_are_exact), T_CASE(long_moves_are_exact),
-       T_CASE(near_forms_agree_with_plain_forms), T_CASE(words_at_every_offset_are_exact),
-       T_CASE(checked_read_never_returns_a_mix))
+T_MAIN("base_seqlock")

@@ -33,7 +33,7 @@ static void count_up(void *arg)
     }
 }
 
-static void lock_excludes_other_threads(void)
+T_CASE(lock_excludes_other_threads)
 {
     base_thread t[4];
     counter = 0;
@@ -45,7 +45,7 @@ static void lock_excludes_other_threads(void)
     T_EQ_U64(base_load_rlx(&lock_a.word), 0);
 }
 
-static void try_on_a_held_lock_does_not_wait(void)
+T_CASE(try_on_a_held_lock_does_not_wait)
 {
     T_REQUIRE(sync_try(STATS, &lock_a));
     T_CHECK(!sync_try(STATS, &lock_a));
@@ -148,7 +148,7 @@ static int signal_of(void (*fn)(void))
     return WEXITSTATUS(status) == 0 ? 0 : -2;
 }
 
-static void wrong_lock_order_aborts(void)
+T_CASE(wrong_lock_order_aborts)
 {
     static void (*const broken[])(void) = { break_order, break_equal, break_ascending, break_drop,
                                             break_drop_rank, break_wait, break_log };
@@ -176,7 +176,7 @@ static void ping_main(void *arg)
     }
 }
 
-static void no_wake_up_is_lost(void)
+T_CASE(no_wake_up_is_lost)
 {
     base_thread t[2];
     memset(&ping, 0, sizeof ping);
@@ -187,7 +187,7 @@ static void no_wake_up_is_lost(void)
     T_EQ_U64(ping.rounds, 40000);
 }
 
-static void wait_ends_at_its_deadline(void)
+T_CASE(wait_ends_at_its_deadline)
 {
     _Atomic uint32_t word = 3;
     T_CHECK(sync_wait(&word, 4, UINT64_MAX)); /* the word differs already */
@@ -204,7 +204,7 @@ static void wait_ends_at_its_deadline(void)
 static void on_alarm(int number) { (void)number; }
 
 /* One signal per millisecond, without SA_RESTART: the wait neither ends early nor grows. */
-static void signal_neither_ends_nor_extends_a_wait(void)
+T_CASE(signal_neither_ends_nor_extends_a_wait)
 {
     struct sigaction action = { .sa_handler = on_alarm }, old;
     T_REQUIRE(sigaction(SIGALRM, &action, &old) == 0);
@@ -236,7 +236,7 @@ static void look_around(void *arg)
     born.running = base_load_acq(&born.thread.running);
 }
 
-static void thread_starts_named_with_signals_blocked(void)
+T_CASE(thread_starts_named_with_signals_blocked)
 {
     sigset_t before, after;
     pthread_sigmask(SIG_SETMASK, NULL, &before);
@@ -253,7 +253,7 @@ static void thread_starts_named_with_signals_blocked(void)
     for (int n = 1; n < 32; n++) { T_EQ_I64(sigismember(&after, n), sigismember(&before, n)); }
 }
 
-static void failed_thread_start_returns_a_code(void)
+T_CASE(failed_thread_start_returns_a_code)
 {
     base_thread t;
     (void)base_fault_alloc_arm(1, false);
@@ -281,7 +281,7 @@ static void *sleep_with_a_cancel_pending(void *arg)
 }
 
 /* A waiting thread may hold a lock: no wait of the library is a cancellation point. */
-static void no_wait_is_a_cancellation_point(void)
+T_CASE(no_wait_is_a_cancellation_point)
 {
 #if defined(__SANITIZE_ADDRESS__)
     T_SKIP("AddressSanitizer reports the stack of a cancelled thread as overrun");
@@ -296,8 +296,4 @@ static void no_wait_is_a_cancellation_point(void)
     T_CHECK(end == PTHREAD_CANCELED);
 }
 
-T_MAIN("base_sync", T_CASE(lock_excludes_other_threads), T_CASE(try_on_a_held_lock_does_not_wait),
-       T_CASE(wrong_lock_order_aborts), T_CASE(no_wake_up_is_lost),
-       T_CASE(wait_ends_at_its_deadline), T_CASE(signal_neither_ends_nor_extends_a_wait),
-       T_CASE(thread_starts_named_with_signals_blocked),
-       T_CASE(failed_thread_start_returns_a_code), T_CASE(no_wait_is_a_cancellation_point))
+T_MAIN("base_sync")

@@ -20,7 +20,7 @@ static void *touch(void *arg)
     return NULL;
 }
 
-static void record_of_a_thread_is_stable(void)
+T_CASE(record_of_a_thread_is_stable)
 {
     base_thread_record *s = base_thread_self();
     T_CHECK(s == base_thread_self());
@@ -30,7 +30,7 @@ static void record_of_a_thread_is_stable(void)
     T_CHECK(base_thread_count() > s->index);
 }
 
-static void records_of_ended_threads_are_reused(void)
+T_CASE(records_of_ended_threads_are_reused)
 {
     (void)base_thread_self();
     uint32_t before = base_thread_count();
@@ -52,7 +52,7 @@ static void bunch_main(void *arg)
     while (base_load_acq(&bunch.go) == 0) { (void)sync_wait(&bunch.go, 0, UINT64_MAX); }
 }
 
-static void live_threads_share_no_record(void)
+T_CASE(live_threads_share_no_record)
 {
     uint32_t most = 0;
     for (int round = 0; round < 50; round++) {
@@ -73,7 +73,7 @@ static void live_threads_share_no_record(void)
 }
 
 /* Keep all threads alive until each has its record. */
-static void records_of_live_threads_differ(void)
+T_CASE(records_of_live_threads_differ)
 {
     static base_thread t[BUNCH];
     base_store_rel(&bunch.go, 0u);
@@ -108,7 +108,7 @@ static int grandchild(void)
     return child > 0 && waitpid(child, &status, 0) == child ? status : 1;
 }
 
-static void forked_child_keeps_its_record(void)
+T_CASE(forked_child_keeps_its_record)
 {
     base_thread t;
     base_store_rel(&bunch.go, 0u);
@@ -157,6 +157,4 @@ static void forked_child_keeps_its_record(void)
     base_thread_join(&t);
 }
 
-T_MAIN("base_thread_self", T_CASE(record_of_a_thread_is_stable),
-       T_CASE(records_of_ended_threads_are_reused), T_CASE(live_threads_share_no_record),
-       T_CASE(records_of_live_threads_differ), T_CASE(forked_child_keeps_its_record))
+T_MAIN("base_thread_self")

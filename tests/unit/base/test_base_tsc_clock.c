@@ -68,7 +68,7 @@ static bool near(int64_t most_ns)
     return false;
 }
 
-static void quick_clock_follows_the_clock_at_any_rate(void)
+T_CASE(quick_clock_follows_the_clock_at_any_rate)
 {
     static const uint64_t rates[] = { 24, 100, 1000, 2400, 3999, 5500 }; /* 24 MHz to 5.5 GHz */
     for (size_t r = 0; r < sizeof rates / sizeof rates[0]; r++) {
@@ -91,7 +91,7 @@ static void quick_clock_follows_the_clock_at_any_rate(void)
     }
 }
 
-static void quick_clock_after_a_pause_is_near_the_clock(void)
+T_CASE(quick_clock_after_a_pause_is_near_the_clock)
 {
     forge(2400);
     (void)forged_quick_ns();
@@ -105,7 +105,7 @@ static void quick_clock_after_a_pause_is_near_the_clock(void)
 
 /* After a restart (suspend), a step back or a jump ahead of the counter, the line is measured again
  * at the end of the stretch at the latest. */
-static void restart_or_jump_of_counter_ends_with_the_stretch(void)
+T_CASE(restart_or_jump_of_counter_ends_with_the_stretch)
 {
     static const int64_t leaps[] = { INT64_MIN, -1000000000, -1, 1, 100000000, 2300000000,
                                      INT64_C(2300000000) * 3600 };
@@ -132,7 +132,7 @@ static void restart_or_jump_of_counter_ends_with_the_stretch(void)
 }
 
 /* The rate changes when a virtual machine migrates. */
-static void changed_counter_rate_is_measured_again(void)
+T_CASE(changed_counter_rate_is_measured_again)
 {
     forge(2400);
     for (int i = 0; i < 100; i++) {
@@ -151,7 +151,7 @@ static void changed_counter_rate_is_measured_again(void)
     }
 }
 
-static void untrusted_counter_reads_the_clock(void)
+T_CASE(untrusted_counter_reads_the_clock)
 {
     forge(2400);
     forged.trusted = false;
@@ -164,7 +164,7 @@ static void untrusted_counter_reads_the_clock(void)
 }
 
 /* A reader that arrives while another thread lays the line uses the clock and does not wait. */
-static void reader_during_a_new_line_reads_the_clock(void)
+T_CASE(reader_during_a_new_line_reads_the_clock)
 {
     forge(2400);
     (void)forged_quick_ns();
@@ -194,7 +194,7 @@ static void *look(void *arg)
     return NULL;
 }
 
-static void threads_read_values_near_the_clock(void)
+T_CASE(threads_read_values_near_the_clock)
 {
     uint64_t least = UINT64_MAX;
     /* A pause of the host during a pair spoils one stretch of the line, not every round. */
@@ -208,8 +208,4 @@ static void threads_read_values_near_the_clock(void)
     T_CHECK(least < 80000);
 }
 
-T_MAIN("base_tsc_clock", T_CASE(quick_clock_follows_the_clock_at_any_rate),
-       T_CASE(quick_clock_after_a_pause_is_near_the_clock),
-       T_CASE(restart_or_jump_of_counter_ends_with_the_stretch),
-       T_CASE(changed_counter_rate_is_measured_again), T_CASE(untrusted_counter_reads_the_clock),
-       T_CASE(reader_during_a_new_line_reads_the_clock), T_CASE(threads_read_values_near_the_clock))
+T_MAIN("base_tsc_clock")

@@ -53,7 +53,7 @@ static void end(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-static void file_returns_written_bytes(void)
+T_CASE(file_returns_written_bytes)
 {
     begin();
     base_vfs_file *f;
@@ -105,7 +105,7 @@ static void file_returns_written_bytes(void)
     end();
 }
 
-static void maps_share_and_arm_keeps_contents(void)
+T_CASE(maps_share_and_arm_keeps_contents)
 {
     begin();
     base_vfs_file *f;
@@ -137,7 +137,7 @@ static void maps_share_and_arm_keeps_contents(void)
     end();
 }
 
-static void links_and_other_openers_are_refused(void)
+T_CASE(links_and_other_openers_are_refused)
 {
     begin();
     base_vfs_file *f, *g;
@@ -183,7 +183,7 @@ static uint64_t opened_by(const char *path, bool create, int *e)
     return s.inode;
 }
 
-static void open_dir_follows_links_of_this_user(void)
+T_CASE(open_dir_follows_links_of_this_user)
 {
     char sub[300], link[300], path[301];
     struct stat s;
@@ -217,7 +217,7 @@ static void open_dir_follows_links_of_this_user(void)
     end();
 }
 
-static void open_dir_refuses_links_and_targets_of_another_user(void)
+T_CASE(open_dir_refuses_links_and_targets_of_another_user)
 {
     char sub[300], link[300];
     int e;
@@ -249,7 +249,7 @@ static void open_dir_refuses_links_and_targets_of_another_user(void)
     end();
 }
 
-static void set_aside_renames_the_directory_behind_a_link(void)
+T_CASE(set_aside_renames_the_directory_behind_a_link)
 {
     char sub[300], link[300], bad[310];
     char to[BASE_VFS_ASIDE] = "";
@@ -275,7 +275,7 @@ static void see_xfsz(int number)
 }
 
 /* A counting handler shows that no SIGXFSZ arrives; its default action would end the process. */
-static void write_above_the_file_size_limit_returns_efbig(void)
+T_CASE(write_above_the_file_size_limit_returns_efbig)
 {
     struct rlimit was, low;
     struct sigaction see = { .sa_handler = see_xfsz }, before;
@@ -311,7 +311,7 @@ static void write_above_the_file_size_limit_returns_efbig(void)
     end();
 }
 
-static void file_direct_reports_the_open_mode(void)
+T_CASE(file_direct_reports_the_open_mode)
 {
     begin();
     base_vfs_file *f;
@@ -352,7 +352,7 @@ static bool reading_leaves_its_time(void)
     return s.st_atim.tv_sec == times[0].tv_sec;
 }
 
-static void read_does_not_update_the_access_time(void)
+T_CASE(read_does_not_update_the_access_time)
 {
     begin();
     base_vfs_file *f;
@@ -366,7 +366,7 @@ static void read_does_not_update_the_access_time(void)
 }
 
 /* O_NOATIME is refused on such a file; the open must succeed without it. */
-static void file_of_another_user_is_readable(void)
+T_CASE(file_of_another_user_is_readable)
 {
     if (geteuid() != 0) {
         T_SKIP("needs root to become another user");
@@ -399,7 +399,7 @@ static void file_of_another_user_is_readable(void)
 }
 
 /* A user with write access to the folder must not be able to block an open. */
-static void open_of_a_fifo_fails_without_a_wait(void)
+T_CASE(open_of_a_fifo_fails_without_a_wait)
 {
     begin();
     base_vfs_file *f = NULL;
@@ -422,7 +422,7 @@ static void doorbell_of_this_process(unsigned char id[16])
 }
 
 /* A bell without read permission exists, too, for example one of another user. */
-static void bell_of_another_user_is_ignored(void)
+T_CASE(bell_of_another_user_is_ignored)
 {
     unsigned char id[16] = { 0xce, 0x11, 0xa8, 1 };
     doorbell_of_this_process(id);
@@ -452,7 +452,7 @@ static void bell_of_another_user_is_ignored(void)
     T_EQ_I64(vfs->bell(vfs->ctx, id, BASE_VFS_BELL_REMOVE), 0);
 }
 
-static void bell_that_cannot_be_opened_exists(void)
+T_CASE(bell_that_cannot_be_opened_exists)
 {
     unsigned char id[16] = { 0xce, 0x11, 0xa4 };
     char path[64] = "/dev/shm/cellar-";
@@ -477,7 +477,7 @@ static void count_name(void *ctx, const char *name)
     ++*(unsigned *)ctx;
 }
 
-static void list_returns_every_name(void)
+T_CASE(list_returns_every_name)
 {
     begin();
     base_vfs_file *f;
@@ -532,7 +532,7 @@ static int use_all(void)
     return e;
 }
 
-static void each_armed_disk_call_fails(void)
+T_CASE(each_armed_disk_call_fails)
 {
     static const char *const sites[] = { "open_dir", "open", "lock", "preallocate", "reserve",
         "pwrite", "pread", "map_shared", "map_read", "arm", "zero", "datasync", "stat", "truncate",
@@ -567,7 +567,7 @@ static void each_armed_disk_call_fails(void)
     end();
 }
 
-static void short_transfer_is_reported(void)
+T_CASE(short_transfer_is_reported)
 {
     begin();
     base_vfs_file *f;
@@ -588,7 +588,7 @@ static void short_transfer_is_reported(void)
 }
 
 /* O_DIRECT accepts whole blocks only: a refused transfer uses the page cache. */
-static void refused_direct_transfer_uses_the_page_cache(void)
+T_CASE(refused_direct_transfer_uses_the_page_cache)
 {
     base_vfs_file *f;
     char text[100], back[100];
@@ -611,13 +611,4 @@ static void refused_direct_transfer_uses_the_page_cache(void)
     if (!direct) { T_SKIP("this file system has no O_DIRECT"); }
 }
 
-T_MAIN("base_vfs", T_CASE(file_returns_written_bytes), T_CASE(maps_share_and_arm_keeps_contents),
-       T_CASE(links_and_other_openers_are_refused), T_CASE(open_dir_follows_links_of_this_user),
-       T_CASE(open_dir_refuses_links_and_targets_of_another_user),
-       T_CASE(set_aside_renames_the_directory_behind_a_link),
-       T_CASE(write_above_the_file_size_limit_returns_efbig),
-       T_CASE(file_direct_reports_the_open_mode), T_CASE(read_does_not_update_the_access_time),
-       T_CASE(file_of_another_user_is_readable), T_CASE(open_of_a_fifo_fails_without_a_wait),
-       T_CASE(bell_that_cannot_be_opened_exists), T_CASE(bell_of_another_user_is_ignored),
-       T_CASE(list_returns_every_name), T_CASE(refused_direct_transfer_uses_the_page_cache),
-       T_CASE(each_armed_disk_call_fails), T_CASE(short_transfer_is_reported))
+T_MAIN("base_vfs")

@@ -71,7 +71,7 @@ static uint64_t denied(const bloom *b, uint64_t first, uint64_t count, uint64_t 
 
 /* ---- states ---- */
 
-static void filter_without_authority_never_decides(void)
+T_CASE(filter_without_authority_never_decides)
 {
     fresh_account((uint64_t)1 << 30);
     bloom *b = bloom_create(&account);
@@ -88,7 +88,7 @@ static void filter_without_authority_never_decides(void)
     close_bloom(b);
 }
 
-static void fill_needs_keys_added_since_open(void)
+T_CASE(fill_needs_keys_added_since_open)
 {
     bloom *b = open_bloom(1000, 0.01);
     uint64_t fill = begin_fill(b, 1000, 0.01);
@@ -110,7 +110,7 @@ static void fill_needs_keys_added_since_open(void)
 }
 
 /* A set that only observes is filled itself; any other fill has a second set. */
-static void fill_opens_a_second_set_when_it_must(void)
+T_CASE(fill_opens_a_second_set_when_it_must)
 {
     bloom *b = open_bloom(1000, 0.01);
     cellar_bloom_info f;
@@ -141,7 +141,7 @@ static void fill_opens_a_second_set_when_it_must(void)
     close_bloom(b);
 }
 
-static void doubt_ends_authority_and_discards_feed(void)
+T_CASE(doubt_ends_authority_and_discards_feed)
 {
     bloom *b = open_bloom(1000, 0.01);
     T_CHECK(!bloom_distrust(b, CELLAR_BLOOM_DOUBT_FOUND)); /* it has no authority yet */
@@ -163,7 +163,7 @@ static void doubt_ends_authority_and_discards_feed(void)
     close_bloom(b);
 }
 
-static void filter_of_bad_size_is_refused(void)
+T_CASE(filter_of_bad_size_is_refused)
 {
     fresh_account((uint64_t)1 << 30);
     bloom *b = bloom_create(&account);
@@ -194,7 +194,7 @@ static double rate_of(bloom *b, uint64_t n, uint64_t asked)
     return 1.0 - (double)denied(b, 1, asked, 2) / (double)asked;
 }
 
-static void false_positive_rate_holds_for_all_sizes(void)
+T_ALONE(false_positive_rate_holds_for_all_sizes)
 {
     static const uint64_t sizes[] = { 1, 10, 100, 1000, 10000, 100000, 1000000 };
     static const double rates[] = { 0.05, 0.01, 0.005, 0.001, 0.0001 };
@@ -241,7 +241,7 @@ static void overfill(bloom *b, uint64_t expected, uint64_t times, double most)
 }
 
 /* The rates of cellar_bloom.h, at most 1.1 times. */
-static void outgrown_filter_keeps_every_key_until_rebuild(void)
+T_ALONE(outgrown_filter_keeps_every_key_until_rebuild)
 {
     enum { EXPECTED = 100000 };
     bloom *b = open_bloom(EXPECTED, 0.01);
@@ -278,7 +278,7 @@ static void outgrown_filter_keeps_every_key_until_rebuild(void)
     close_bloom(b);
 }
 
-static void repeated_key_takes_no_room(void)
+T_CASE(repeated_key_takes_no_room)
 {
     bloom *b = open_bloom(1000, 0.01);
     for (int round = 0; round < 50; round++) {
@@ -292,7 +292,7 @@ static void repeated_key_takes_no_room(void)
 }
 
 /* Sizes beyond 2^32 bits: keys of the upper part are set in the upper part. */
-static void filter_over_2e32_bits_uses_all_bits(void)
+T_CASE(filter_over_2e32_bits_uses_all_bits)
 {
     if (sizeof(size_t) == 4) {
         T_SKIP("an address space of 32 bits");
@@ -359,7 +359,7 @@ static void refill(race *r, uint64_t expected, double fpp)
     T_CHECK(err == CELLAR_OK || err == CELLAR_E_LIMIT);
 }
 
-static void rebuild_during_reads_denies_no_added_key(void)
+T_CASE(rebuild_during_reads_denies_no_added_key)
 {
     race r = { .b = open_bloom(1000, 0.01) };
     pthread_t ask, add;
@@ -382,7 +382,7 @@ static void rebuild_during_reads_denies_no_added_key(void)
     close_bloom(r.b);
 }
 
-static void probes_of_added_keys_are_never_denied(void)
+T_ALONE(probes_of_added_keys_are_never_denied)
 {
     const uint64_t asked = t_env_u64("BLOOM_PROBES", 0), keys = 1000000;
     const uint64_t probes = asked != 0 ? asked : 100000000;
@@ -404,7 +404,7 @@ static void probes_of_added_keys_are_never_denied(void)
 
 /* ---- memory ---- */
 
-static void memory_of_replaced_filter_is_returned(void)
+T_CASE(memory_of_replaced_filter_is_returned)
 {
     bloom *b = open_bloom(100000, 0.01);
     fill_and_believe(b);
@@ -429,7 +429,7 @@ static void memory_of_replaced_filter_is_returned(void)
     close_bloom(b);
 }
 
-static void failed_allocation_in_open_returns_code(void)
+T_CASE(failed_allocation_in_open_returns_code)
 {
     for (uint64_t nth = 1; nth < 8; nth++) {
         fresh_account((uint64_t)1 << 30);
@@ -452,7 +452,7 @@ static void failed_allocation_in_open_returns_code(void)
     }
 }
 
-static void full_budget_refuses_rebuild_and_keeps_keys(void)
+T_CASE(full_budget_refuses_rebuild_and_keeps_keys)
 {
     fresh_account(20000);
     bloom *b = bloom_create(&account);
@@ -511,7 +511,7 @@ static bloom *with_image(tape *t, bool sealed)
     return b;
 }
 
-static void image_restores_every_key(void)
+T_CASE(image_restores_every_key)
 {
     tape t;
     bloom *b = with_image(&t, true);
@@ -534,7 +534,7 @@ static void image_restores_every_key(void)
 }
 
 /* After kill -9, a power cut, or changes after the image: the bits are kept without authority. */
-static void image_without_clean_close_only_observes(void)
+T_CASE(image_without_clean_close_only_observes)
 {
     tape t;
     bloom *b = with_image(&t, true);
@@ -555,7 +555,7 @@ static void image_without_clean_close_only_observes(void)
     free(t.bytes);
 }
 
-static void damaged_image_is_refused(void)
+T_CASE(damaged_image_is_refused)
 {
     tape t;
     bloom *b = with_image(&t, true);
@@ -588,15 +588,4 @@ static void damaged_image_is_refused(void)
     free(t.bytes);
 }
 
-T_MAIN("bloom_filter", T_CASE(filter_without_authority_never_decides),
-       T_CASE(fill_needs_keys_added_since_open),
-       T_CASE(fill_opens_a_second_set_when_it_must), T_CASE(doubt_ends_authority_and_discards_feed),
-       T_CASE(filter_of_bad_size_is_refused), T_ALONE(false_positive_rate_holds_for_all_sizes),
-       T_ALONE(outgrown_filter_keeps_every_key_until_rebuild), T_CASE(repeated_key_takes_no_room),
-       T_CASE(filter_over_2e32_bits_uses_all_bits),
-       T_CASE(rebuild_during_reads_denies_no_added_key),
-       T_ALONE(probes_of_added_keys_are_never_denied),
-       T_CASE(memory_of_replaced_filter_is_returned),
-       T_CASE(failed_allocation_in_open_returns_code),
-       T_CASE(full_budget_refuses_rebuild_and_keeps_keys), T_CASE(image_restores_every_key),
-       T_CASE(image_without_clean_close_only_observes), T_CASE(damaged_image_is_refused))
+T_MAIN("bloom_filter")

@@ -41,7 +41,7 @@ static int64_t opened(breaker *b, int64_t now)
     return now + breaker_wait_ms(b, now);
 }
 
-static void breaker_opens_after_failures_in_a_row(void)
+T_CASE(breaker_opens_after_failures_in_a_row)
 {
     breaker b = fresh(100);
     for (int i = 0; i < 4; i++) { call(&b, BREAKER_FAILED, 200); }
@@ -56,7 +56,7 @@ static void breaker_opens_after_failures_in_a_row(void)
     T_EQ_U64(base_load_rlx(&b.rejects), 3);
 }
 
-static void breaker_opens_at_half_of_twenty_in_ten_seconds(void)
+T_CASE(breaker_opens_at_half_of_twenty_in_ten_seconds)
 {
     breaker b = fresh(0);
     for (int i = 0; i < 9; i++) { /* 18 calls, half of them failed: too few to judge */
@@ -79,7 +79,7 @@ static void breaker_opens_at_half_of_twenty_in_ten_seconds(void)
     T_EQ_U64(breaker_state_of(&b), BREAKER_CLOSED);
 }
 
-static void breaker_ignores_calls_without_verdict(void)
+T_CASE(breaker_ignores_calls_without_verdict)
 {
     breaker b = fresh(0);
     for (int i = 0; i < 100; i++) { call(&b, BREAKER_SAID_NOTHING, 10); }
@@ -90,7 +90,7 @@ static void breaker_ignores_calls_without_verdict(void)
     T_EQ_U64(breaker_state_of(&b), BREAKER_HALF_OPEN);
 }
 
-static void breaker_three_probes_close_it(void)
+T_CASE(breaker_three_probes_close_it)
 {
     breaker b = fresh(0);
     const int64_t until = opened(&b, 0);
@@ -101,7 +101,7 @@ static void breaker_three_probes_close_it(void)
     T_EQ_U64(breaker_state_of(&b), BREAKER_CLOSED); /* earlier failures are forgotten */
 }
 
-static void breaker_a_failed_probe_doubles_the_time(void)
+T_CASE(breaker_a_failed_probe_doubles_the_time)
 {
     int64_t longest[8] = { 0 }, shortest = 60000;
     for (int round = 0; round < 300; round++) {
@@ -120,7 +120,7 @@ static void breaker_a_failed_probe_doubles_the_time(void)
     T_CHECK(shortest < 1000); /* full jitter */
 }
 
-static void breaker_ignores_late_reports(void)
+T_CASE(breaker_ignores_late_reports)
 {
     breaker b = fresh(0);
     uint32_t before, probe, other;
@@ -142,7 +142,7 @@ static void breaker_ignores_late_reports(void)
     T_CHECK(!refused(&b, 0));
 }
 
-static void breaker_options_are_checked(void)
+T_CASE(breaker_options_are_checked)
 {
     breaker_rule r = rule;
     T_CHECK(breaker_rule_ok(&r));
@@ -177,7 +177,7 @@ static void *prober(void *arg)
     return NULL;
 }
 
-static void breaker_admits_one_probe_at_a_time(void)
+T_CASE(breaker_admits_one_probe_at_a_time)
 {
     pthread_t t[4];
     shared = fresh(0);
@@ -188,8 +188,4 @@ static void breaker_admits_one_probe_at_a_time(void)
     T_CHECK(atomic_load(&probes) > 0);
 }
 
-T_MAIN("breaker", T_CASE(breaker_opens_after_failures_in_a_row),
-       T_CASE(breaker_opens_at_half_of_twenty_in_ten_seconds),
-       T_CASE(breaker_ignores_calls_without_verdict), T_CASE(breaker_three_probes_close_it),
-       T_CASE(breaker_a_failed_probe_doubles_the_time), T_CASE(breaker_ignores_late_reports),
-       T_CASE(breaker_options_are_checked), T_CASE(breaker_admits_one_probe_at_a_time))
+T_MAIN("breaker")

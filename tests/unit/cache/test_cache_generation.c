@@ -55,7 +55,7 @@ static void expect_nothing_old(cellar *const namespaces[3])
     T_EQ_U64(seen, 0);
 }
 
-static void generation_numbers_restart_after_emptying_store(void)
+T_CASE(generation_numbers_restart_after_emptying_store)
 {
     cellar *c = open_store(), *a, *b;
     T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
@@ -91,7 +91,7 @@ static void generation_numbers_restart_after_emptying_store(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void new_namespace_restarts_generation_numbers(void)
+T_CASE(new_namespace_restarts_generation_numbers)
 {
     cellar *c = open_store(), *a, *b;
     T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
@@ -117,7 +117,7 @@ static cellar *namespace(cellar *c, const char *name)
 }
 
 /* All of L1 is emptied once, no old value returns, namespaces stay separate. */
-static void generation_numbers_run_out_between_clears(void)
+T_CASE(generation_numbers_run_out_between_clears)
 {
     settings cfg = settings_default();
     cfg.config.memory_bytes = 4u << 20;
@@ -166,7 +166,7 @@ static cellar_err restarts_numbers(const void *old, size_t old_len, cellar_buf *
     return cellar_buf_append(out, "x", 1);
 }
 
-static void update_that_spans_a_restart_lands_in_its_namespace(void)
+T_CASE(update_that_spans_a_restart_lands_in_its_namespace)
 {
     settings cfg = settings_default();
     cfg.config.memory_bytes = 4u << 20;
@@ -206,7 +206,7 @@ static cellar *disk_store_at(uint32_t first_generation)
 }
 
 /* Each life is one of the store: closed at its end, opened again by the next. */
-static void disk_goes_on_when_numbers_restart(void)
+T_CASE(disk_goes_on_when_numbers_restart)
 {
     static const uint32_t first[] = { UINT32_MAX - 5, (uint32_t)INT32_MAX - 5 };
     const cellar_namespace_config through = { .struct_size = sizeof through,
@@ -276,7 +276,7 @@ static bool numbers_come_again(void)
 }
 
 /* The process dies without a close: the log alone tells that the records ended. */
-static void numbers_that_come_again_find_no_record(void)
+T_CASE(numbers_that_come_again_find_no_record)
 {
     int status = 0;
     store_begin();
@@ -293,9 +293,4 @@ static void numbers_that_come_again_find_no_record(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cache_generation", T_CASE(generation_numbers_restart_after_emptying_store),
-       T_CASE(new_namespace_restarts_generation_numbers),
-       T_CASE(generation_numbers_run_out_between_clears),
-       T_CASE(update_that_spans_a_restart_lands_in_its_namespace),
-       T_CASE(disk_goes_on_when_numbers_restart),
-       T_CASE(numbers_that_come_again_find_no_record))
+T_MAIN("cache_generation")

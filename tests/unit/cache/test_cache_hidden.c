@@ -304,7 +304,7 @@ static void *crowd_main(void *arg)
     return NULL;
 }
 
-static void readers_never_see_overwritten_values(void)
+T_CASE(readers_never_see_overwritten_values)
 {
     cellar *c;
     crowd w = { .v = open_hidden(&c) };
@@ -335,7 +335,7 @@ static void readers_never_see_overwritten_values(void)
 
 static const size_t sizes[] = { 40, 700, 3000, 30000, 250000 };
 
-static void ended_values_are_in_no_writable_memory(void)
+T_CASE(ended_values_are_in_no_writable_memory)
 {
     if (SHADOWED) {
         T_SKIP("a sanitizer keeps copies of memory");
@@ -358,7 +358,7 @@ static void ended_values_are_in_no_writable_memory(void)
 }
 
 /* The pin keeps the segment, but of its records only the pinned one. */
-static void values_beside_a_pinned_one_are_overwritten(void)
+T_CASE(values_beside_a_pinned_one_are_overwritten)
 {
     if (SHADOWED) {
         T_SKIP("a sanitizer keeps copies of memory");
@@ -380,7 +380,7 @@ static void values_beside_a_pinned_one_are_overwritten(void)
     }
 }
 
-static void copies_inside_calls_are_in_no_writable_memory(void)
+T_CASE(copies_inside_calls_are_in_no_writable_memory)
 {
     if (SHADOWED) {
         T_SKIP("a sanitizer keeps copies of memory");
@@ -396,7 +396,7 @@ static void copies_inside_calls_are_in_no_writable_memory(void)
     }
 }
 
-static void core_dump_leaves_out_values(void)
+T_CASE(core_dump_leaves_out_values)
 {
     cellar *c = kit_open(8u << 20);
     cellar_pinned pin;
@@ -416,7 +416,7 @@ static void core_dump_leaves_out_values(void)
     kit_close(c);
 }
 
-static void hidden_root_is_left_out_from_the_open_on(void)
+T_CASE(hidden_root_is_left_out_from_the_open_on)
 {
     settings cfg = settings_default();
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -434,8 +434,4 @@ static void hidden_root_is_left_out_from_the_open_on(void)
     kit_close(c);
 }
 
-T_MAIN("cache_hidden", T_CASE(ended_values_are_in_no_writable_memory),
-       T_CASE(values_beside_a_pinned_one_are_overwritten),
-       T_CASE(copies_inside_calls_are_in_no_writable_memory), T_CASE(core_dump_leaves_out_values),
-       T_CASE(hidden_root_is_left_out_from_the_open_on),
-       T_CASE(readers_never_see_overwritten_values))
+T_MAIN("cache_hidden")

@@ -301,7 +301,7 @@ static void loads(size_t n)
 /* ---- counts of items ---- */
 
 /* More items than an address space holds: no array is that long. */
-static void impossible_item_count_is_refused(void)
+T_CASE(impossible_item_count_is_refused)
 {
     set_up(0);
     cellar_warm_opts o = cellar_warm_opts_default();
@@ -322,7 +322,7 @@ static void impossible_item_count_is_refused(void)
 
 /* ---- capacities: any is fine ---- */
 
-static void buffer_capacity_of_any_size_is_accepted(void)
+T_CASE(buffer_capacity_of_any_size_is_accepted)
 {
     static char text[1 << 17];
     set_up(0);
@@ -385,7 +385,7 @@ static void limiter_keys(cellar_limiter *l, size_t n)
     ANSWERS(cellar_user_limiter_check(l, no, n, 1, 1, &r), E_INVAL);
 }
 
-static void limiter_checks_length_before_reading_key(void)
+T_CASE(limiter_checks_length_before_reading_key)
 {
     static char text[1 << 16];
     size_t len;
@@ -413,7 +413,7 @@ static void limiter_checks_length_before_reading_key(void)
     tear_down();
 }
 
-static void lock_checks_length_before_reading_key(void)
+T_CASE(lock_checks_length_before_reading_key)
 {
     static char text[1 << 16];
     cellar_locks *t;
@@ -450,11 +450,7 @@ static void lengths_are_checked_first(uint32_t exact_age)
     }
     tear_down();
 }
-static void key_length_is_checked_before_key_is_read(void) { lengths_are_checked_first(0); }
-static void value_length_is_checked_before_value_is_read(void) { lengths_are_checked_first(1); }
+T_CASE(key_length_is_checked_before_key_is_read) { lengths_are_checked_first(0); }
+T_CASE(value_length_is_checked_before_value_is_read) { lengths_are_checked_first(1); }
 
-T_MAIN("cache_huge", T_CASE(key_length_is_checked_before_key_is_read),
-       T_CASE(value_length_is_checked_before_value_is_read),
-       T_CASE(impossible_item_count_is_refused), T_CASE(buffer_capacity_of_any_size_is_accepted),
-       T_CASE(limiter_checks_length_before_reading_key),
-       T_CASE(lock_checks_length_before_reading_key))
+T_MAIN("cache_huge")

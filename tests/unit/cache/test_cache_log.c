@@ -86,7 +86,7 @@ static cellar_err miss(cellar *c)
 
 /* ---- levels ---- */
 
-static void namespace_with_lower_level_talks_alone(void)
+T_CASE(namespace_with_lower_level_talks_alone)
 {
     cellar *c = open_log(CELLAR_LOG_DEFAULT, CELLAR_LOG_KEYS_NONE);
     cellar *loud = namespace_with(c, "loud", CELLAR_LOG_DEBUG, 0);
@@ -116,7 +116,7 @@ static void namespace_with_lower_level_talks_alone(void)
     kit_close(c);
 }
 
-static void namespace_with_higher_level_is_silent_alone(void)
+T_CASE(namespace_with_higher_level_is_silent_alone)
 {
     cellar *c = open_log(CELLAR_LOG_DEBUG, CELLAR_LOG_KEYS_NONE);
     cellar *v = namespace_with(c, "v", CELLAR_LOG_OFF, 0);
@@ -142,7 +142,7 @@ static void namespace_with_higher_level_is_silent_alone(void)
 
 /* ---- keys ---- */
 
-static void line_names_keys_as_asked(void)
+T_CASE(line_names_keys_as_asked)
 {
     static const struct { cellar_log_keys keys; const char *line; } of[] = {
         { CELLAR_LOG_KEYS_DEFAULT, "3 get: miss, key #" },
@@ -167,7 +167,7 @@ static void line_names_keys_as_asked(void)
     }
 }
 
-static void long_key_is_cut_inside_its_line(void)
+T_CASE(long_key_is_cut_inside_its_line)
 {
     static char key[CELLAR_KEY_MAX];
     cellar *c = open_log(CELLAR_LOG_INFO, CELLAR_LOG_KEYS_FULL);
@@ -288,7 +288,7 @@ static void fill_the_filter(cellar *v)
     }
 }
 
-static void no_line_has_planted_key_or_value(void)
+T_CASE(no_line_has_planted_key_or_value)
 {
     store_begin();
     for (uint32_t hidden = 0; hidden < 2; hidden++) {
@@ -333,7 +333,7 @@ static void no_line_has_planted_key_or_value(void)
     store_end();
 }
 
-static void close_by_the_wrong_call_is_refused_and_logged_once(void)
+T_CASE(close_by_the_wrong_call_is_refused_and_logged_once)
 {
     cellar *c = open_log(CELLAR_LOG_WARNING, CELLAR_LOG_KEYS_NONE);
     cellar *v = namespace_with(c, "v", 0, 0);
@@ -353,7 +353,4 @@ static void close_by_the_wrong_call_is_refused_and_logged_once(void)
     T_EQ_I64(cellar_namespace_close(v), CELLAR_E_CLOSED);
 }
 
-T_MAIN("cache_log", T_CASE(namespace_with_lower_level_talks_alone),
-       T_CASE(namespace_with_higher_level_is_silent_alone), T_CASE(line_names_keys_as_asked),
-       T_CASE(long_key_is_cut_inside_its_line), T_CASE(no_line_has_planted_key_or_value),
-       T_CASE(close_by_the_wrong_call_is_refused_and_logged_once))
+T_MAIN("cache_log")

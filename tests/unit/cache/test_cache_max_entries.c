@@ -56,7 +56,7 @@ static void *trim(void *arg)
     return NULL;
 }
 
-static void eviction_for_a_bound_ends_while_a_drop_waits(void)
+T_CASE(eviction_for_a_bound_ends_while_a_drop_waits)
 {
     settings s = settings_default();
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -120,7 +120,7 @@ static void free_memory(void *p, size_t bytes, void *ctx)
     free(p);
 }
 
-static void namespace_that_was_not_created_keeps_no_quota(void)
+T_CASE(namespace_that_was_not_created_keeps_no_quota)
 {
     settings s = settings_default();
     cellar_namespace_config o = cellar_namespace_config_default();
@@ -148,5 +148,4 @@ static void namespace_that_was_not_created_keeps_no_quota(void)
     T_EQ_I64(cellar_close(root), CELLAR_OK);
 }
 
-T_MAIN("cache_max_entries", T_CASE(eviction_for_a_bound_ends_while_a_drop_waits),
-       T_CASE(namespace_that_was_not_created_keeps_no_quota))
+T_MAIN("cache_max_entries")

@@ -60,7 +60,7 @@ static void set(cellar *c, uint32_t key, uint32_t flags)
     T_EQ_I64(cellar_set(c, &key, sizeof key, value, sizeof value, &o), CELLAR_OK);
 }
 
-static void value_set_once_is_written_once(void)
+T_CASE(value_set_once_is_written_once)
 {
     const struct { uint32_t mode, flags, count; uint64_t memory; } how[] = {
         { CELLAR_L2_WRITE_THROUGH, 0, 3000, 8u << 20 },
@@ -81,7 +81,7 @@ static void value_set_once_is_written_once(void)
 }
 
 /* A change of each kind, then a close: each adds one record, written by the change itself. */
-static void changed_entry_is_written_once_by_its_change(void)
+T_CASE(changed_entry_is_written_once_by_its_change)
 {
     cellar_namespace_config v;
     int64_t n = 0;
@@ -101,7 +101,7 @@ static void changed_entry_is_written_once_by_its_change(void)
 }
 
 /* Without write-through the change writes nothing: the close writes it. */
-static void plain_change_of_durable_entry_is_written_at_close(void)
+T_CASE(plain_change_of_durable_entry_is_written_at_close)
 {
     cellar_namespace_config v;
     int64_t n = 0, now = 0;
@@ -125,6 +125,4 @@ static void plain_change_of_durable_entry_is_written_at_close(void)
     end();
 }
 
-T_MAIN("cache_once", T_CASE(value_set_once_is_written_once),
-       T_CASE(changed_entry_is_written_once_by_its_change),
-       T_CASE(plain_change_of_durable_entry_is_written_at_close))
+T_MAIN("cache_once")

@@ -143,7 +143,7 @@ static policy_table *table_of(const char *text, size_t len)
     return t;
 }
 
-static void index_finds_what_a_plain_search_finds(void)
+T_CASE(index_finds_what_a_plain_search_finds)
 {
     static char text[65536];
     base_rng_seed(&rng, t_seed());
@@ -177,7 +177,7 @@ static void index_finds_what_a_plain_search_finds(void)
     T_CHECK(found > 1000 && denied > 100);
 }
 
-static void hidden_rule_matches_nothing_that_the_earlier_one_does_not(void)
+T_CASE(hidden_rule_matches_nothing_that_the_earlier_one_does_not)
 {
     static char text[65536];
     base_rng_seed(&rng, t_seed());
@@ -226,7 +226,7 @@ static uint64_t disk_puts(const cellar *c)
     return st.puts;
 }
 
-static void no_l2_keeps_entries_off_the_disk(void)
+T_CASE(no_l2_keeps_entries_off_the_disk)
 {
     static const char text[] = "[*]\nno_l2 *secret*\nkey here:{x} no_l2\nkey tag:{x} tags=a\n";
     char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
@@ -266,7 +266,7 @@ static cellar_err load_tagged(cellar_load *ld, const void *key, size_t len, void
 
 static shared_server server;
 
-static void texts_of_tags_of_a_rule_reach_the_tier(void)
+T_CASE(texts_of_tags_of_a_rule_reach_the_tier)
 {
     static const char text[] = "[*]\nkey t:{x} tags=red,blue\nkey mine:{x} tags=blue,mine\n";
     static shared_client client;
@@ -327,7 +327,7 @@ static cellar_err load_value(cellar_load *ld, const void *key, size_t len, void 
     return cellar_load_value(ld, "v", 1);
 }
 
-static void reads_never_look_at_the_rules(void)
+T_CASE(reads_never_look_at_the_rules)
 {
     static const char text[] = "[*]\nkey a:{x} ttl=1h refresh=1m stale=1h\ndeny *token*\n";
     settings s = settings_default();
@@ -424,7 +424,7 @@ static void load_fails(cellar *c, cellar_err (*load)(cellar *c))
     T_EQ_I64(rules_set(c, old_rules, sizeof old_rules - 1, NULL, NULL), CELLAR_OK);
 }
 
-static void load_without_memory_keeps_the_rules(void)
+T_CASE(load_without_memory_keeps_the_rules)
 {
     settings s = settings_default();
     cellar *c = NULL;
@@ -440,7 +440,7 @@ static void load_without_memory_keeps_the_rules(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-static void table_beyond_the_budget_is_refused(void)
+T_CASE(table_beyond_the_budget_is_refused)
 {
     static char text[200000];
     settings s = settings_default();
@@ -458,8 +458,4 @@ static void table_beyond_the_budget_is_refused(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_MAIN("cache_policy", T_CASE(index_finds_what_a_plain_search_finds),
-       T_CASE(hidden_rule_matches_nothing_that_the_earlier_one_does_not),
-       T_CASE(no_l2_keeps_entries_off_the_disk), T_CASE(texts_of_tags_of_a_rule_reach_the_tier),
-       T_CASE(reads_never_look_at_the_rules), T_CASE(load_without_memory_keeps_the_rules),
-       T_CASE(table_beyond_the_budget_is_refused))
+T_MAIN("cache_policy")

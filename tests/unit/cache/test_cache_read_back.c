@@ -46,7 +46,7 @@ static void at_point(void)
     if (rounds == 2 || rounds == 3) { set(1 + ++changes); }
 }
 
-static void value_replaced_between_rounds_is_stored_whole(void)
+T_CASE(value_replaced_between_rounds_is_stored_whole)
 {
     store_begin();
     settings cfg = settings_default();
@@ -87,7 +87,7 @@ static void open_on_disk(void)
 }
 
 /* A set that waits for a disk with a thread is woken by it. */
-static void wait_for_room_on_disk_does_not_sleep(void)
+T_CASE(wait_for_room_on_disk_does_not_sleep)
 {
     open_on_disk();
     cache_tier tier = *cache_tier_of(c);
@@ -101,7 +101,7 @@ static void wait_for_room_on_disk_does_not_sleep(void)
     store_end();
 }
 
-static void failed_write_of_a_stall_says_so(void)
+T_CASE(failed_write_of_a_stall_says_so)
 {
     open_on_disk();
     for (uint64_t beat = 0; beat <= 1; beat++) { /* 1 ns after the boot: no progress since */
@@ -117,5 +117,4 @@ static void failed_write_of_a_stall_says_so(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cache_read_back", T_CASE(value_replaced_between_rounds_is_stored_whole),
-       T_CASE(wait_for_room_on_disk_does_not_sleep), T_CASE(failed_write_of_a_stall_says_so))
+T_MAIN("cache_read_back")

@@ -37,7 +37,7 @@ static void fold_now(void)
     sync_drop(TAG, &s->tag_lock);
 }
 
-static void reader_beside_a_fold_finds_no_invalid_entry_valid(void)
+T_CASE(reader_beside_a_fold_finds_no_invalid_entry_valid)
 {
     enum { TAGS = 40 };
     cellar *c = api_open(4u << 20);
@@ -60,4 +60,4 @@ static void reader_beside_a_fold_finds_no_invalid_entry_valid(void)
     api_shut(c);
 }
 
-T_MAIN("cache_tags", T_CASE(reader_beside_a_fold_finds_no_invalid_entry_valid))
+T_MAIN("cache_tags")

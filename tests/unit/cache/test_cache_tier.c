@@ -280,7 +280,7 @@ static void push_out(cellar *c, uint32_t others)
     for (uint32_t i = 1; i <= others; i++) { T_EQ_I64(put(c, i, "filler", 0), CELLAR_OK); }
 }
 
-static void evicted_entry_is_written_to_disk_and_read_back(void)
+T_CASE(evicted_entry_is_written_to_disk_and_read_back)
 {
     cellar *c = open_on(100);
     cellar_stats st = cellar_stats_default();
@@ -324,7 +324,7 @@ static cellar *open_below(const void *value, size_t value_len, int64_t ttl_ms)
     return open_below_with(value, value_len, ttl_ms, 0);
 }
 
-static void peek_does_not_promote_from_disk(void)
+T_CASE(peek_does_not_promote_from_disk)
 {
     cellar *c = open_below("zero", 4, 5000);
     now_ms += 1000;
@@ -363,7 +363,7 @@ static void peek_does_not_promote_from_disk(void)
 }
 
 /* A miss of memory is no answer: neither the disk nor a counter sees the call. */
-static void get_from_memory_touches_no_disk(void)
+T_CASE(get_from_memory_touches_no_disk)
 {
     cellar *c = open_below("zero", 4, 5000);
     cellar_stats st = cellar_stats_default();
@@ -393,7 +393,7 @@ static void get_from_memory_touches_no_disk(void)
     shut(c);
 }
 
-static void get_describes_entry_read_from_disk(void)
+T_CASE(get_describes_entry_read_from_disk)
 {
     cellar *c = open_below("zero", 4, 0);
     char buf[8];
@@ -432,7 +432,7 @@ static cellar_err add_x(const void *old, size_t old_len, cellar_buf *out, void *
     return cellar_buf_append(out, "x", 1);
 }
 
-static void change_promotes_entry_from_disk(void)
+T_CASE(change_promotes_entry_from_disk)
 {
     cellar *c = open_below("zero", 4, 5000);
     cellar_pinned p;
@@ -472,7 +472,7 @@ static void change_promotes_entry_from_disk(void)
     shut(c);
 }
 
-static void condition_applies_to_entry_on_disk(void)
+T_CASE(condition_applies_to_entry_on_disk)
 {
     cellar_set_opts o = cellar_set_opts_default();
     cellar *c = open_below("zero", 4, 5000);
@@ -499,7 +499,7 @@ static void condition_applies_to_entry_on_disk(void)
     shut(c);
 }
 
-static void negative_entry_on_disk_answers_absent(void)
+T_CASE(negative_entry_on_disk_answers_absent)
 {
     for (unsigned op = 0; op < 6; op++) {
         cellar *c = open_below_with(NULL, 0, 5000, CELLAR_NEGATIVE);
@@ -531,7 +531,7 @@ static void negative_entry_on_disk_answers_absent(void)
     }
 }
 
-static void change_during_promotion_wins(void)
+T_CASE(change_during_promotion_wins)
 {
     const int64_t forty = 40;
     int64_t now = 0;
@@ -577,7 +577,7 @@ static void change_during_promotion_wins(void)
     shut(c);
 }
 
-static void entry_stays_on_disk_without_memory_for_promotion(void)
+T_CASE(entry_stays_on_disk_without_memory_for_promotion)
 {
     static unsigned char value[1024]; /* longer than the bytes tried on the stack */
     cellar *c = open_below(value, sizeof value, 5000);
@@ -590,7 +590,7 @@ static void entry_stays_on_disk_without_memory_for_promotion(void)
     shut(c);
 }
 
-static void only_evicted_entries_are_written_to_disk(void)
+T_CASE(only_evicted_entries_are_written_to_disk)
 {
     cellar *c = open_on(0);
     const uint32_t key = 1;
@@ -622,7 +622,7 @@ static void change(cellar *c, unsigned how)
     }
 }
 
-static void every_change_deletes_old_copy_on_disk(void)
+T_CASE(every_change_deletes_old_copy_on_disk)
 {
     const int64_t forty = 40;
     cellar_set_opts o = cellar_set_opts_default();
@@ -640,7 +640,7 @@ static void every_change_deletes_old_copy_on_disk(void)
     }
 }
 
-static void change_after_unlink_stops_demotion(void)
+T_CASE(change_after_unlink_stops_demotion)
 {
     cellar *c = open_on(100);
     put(c, 0, "old", 0);
@@ -654,7 +654,7 @@ static void change_after_unlink_stops_demotion(void)
     shut(c);
 }
 
-static void evicted_bytes_stay_in_place_during_demotion(void)
+T_CASE(evicted_bytes_stay_in_place_during_demotion)
 {
     cellar *c = open_on(500);
     for (uint32_t i = 0; i < 500; i++) { put(c, i, "some bytes that must stay", 0); }
@@ -666,7 +666,7 @@ static void evicted_bytes_stay_in_place_during_demotion(void)
     shut(c);
 }
 
-static void set_during_disk_read_wins_over_backfill(void)
+T_CASE(set_during_disk_read_wins_over_backfill)
 {
     cellar *c = open_below("old", 3, 0);
     low.set_in_get = true;
@@ -677,7 +677,7 @@ static void set_during_disk_read_wins_over_backfill(void)
 }
 
 /* The key is absent from L1 before and after, so only the stamp shows the change. */
-static void delete_during_disk_read_is_not_undone(void)
+T_CASE(delete_during_disk_read_is_not_undone)
 {
     cellar *c = open_below("old", 3, 0);
     low.del_in_get = true;
@@ -688,7 +688,7 @@ static void delete_during_disk_read_is_not_undone(void)
 }
 
 /* Every call that reads the disk misses: it cannot know whether a newer value was already read. */
-static void disk_read_during_pending_change_misses(void)
+T_CASE(disk_read_during_pending_change_misses)
 {
     uint64_t id;
     cellar *c = open_below("old", 3, 0);
@@ -705,7 +705,7 @@ static void disk_read_during_pending_change_misses(void)
     shut(c);
 }
 
-static void key_set_during_disk_read_hits(void)
+T_CASE(key_set_during_disk_read_hits)
 {
     for (unsigned way = 0; way < WAYS; way++) {
         cellar *c = open_below("old", 3, 0);
@@ -720,7 +720,7 @@ static void key_set_during_disk_read_hits(void)
 
 /* Keys share stamp words by hash. One key in 65,536 of those that share a word is taken for the
  * changed key. */
-static void pending_change_of_other_key_hides_nothing(void)
+T_CASE(pending_change_of_other_key_hides_nothing)
 {
     cellar *c = open_with(100, true, CELLAR_L2_WRITE_ON_SET);
     push_out(c, 6000);
@@ -763,7 +763,7 @@ static cellar_err look_beside(unsigned way, unsigned most)
 }
 
 /* A change of another key with the same tag, in a thread that the system has suspended. */
-static void read_waits_for_change_of_key_with_equal_tag(void)
+T_CASE(read_waits_for_change_of_key_with_equal_tag)
 {
     for (unsigned way = 0; way < WAYS; way++) {
         cellar *c = open_below("old", 3, 0);
@@ -780,7 +780,7 @@ static void read_waits_for_change_of_key_with_equal_tag(void)
 
 /* A disk without the key is neither told of changes nor asked for the value. A captured stamp still
  * detects the next change. */
-static void disk_without_key_is_not_called(void)
+T_CASE(disk_without_key_is_not_called)
 {
     cellar *c = open_on(100);
     for (unsigned i = 0; i < 3; i++) { put(c, 0, "here", 0); }
@@ -807,7 +807,7 @@ static void disk_without_key_is_not_called(void)
 
 /* D14, S2:369-389: an entry copied up from the second level has no TTL and never expires. Sequence:
  * set with a TTL, evicted, read back, waited for. */
-static void seed_backfilled_entry_expires_on_time(void)
+T_CASE(seed_backfilled_entry_expires_on_time)
 {
     cellar *c = open_below("timed", 5, 1000);
     cellar_entry_info info = cellar_entry_info_default();
@@ -824,7 +824,7 @@ static void seed_backfilled_entry_expires_on_time(void)
     shut(c);
 }
 
-static void get_many_and_get_alloc_read_disk(void)
+T_CASE(get_many_and_get_alloc_read_disk)
 {
     cellar *c = open_with(100, true, CELLAR_L2_WRITE_ON_SET);
     for (uint32_t i = 0; i < 300; i++) { put(c, i, i % 2 ? "odd" : "even", 0); }
@@ -854,7 +854,7 @@ static void get_many_and_get_alloc_read_disk(void)
     shut(c);
 }
 
-static void change_without_disk_captures_no_stamp(void)
+T_CASE(change_without_disk_captures_no_stamp)
 {
     cellar *c = open_with(100, false, CELLAR_L2_WRITE_ON_EVICTION);
     put(c, 0, "zero", 0);
@@ -864,7 +864,7 @@ static void change_without_disk_captures_no_stamp(void)
     shut(c);
 }
 
-static void entry_tagged_before_epoch_floor_misses(void)
+T_CASE(entry_tagged_before_epoch_floor_misses)
 {
     cellar *c = open_with(0, false, CELLAR_L2_WRITE_ON_EVICTION);
     const cellar_bytes tag = { "red", 3 };
@@ -885,20 +885,4 @@ static void entry_tagged_before_epoch_floor_misses(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cache_tier", T_CASE(evicted_entry_is_written_to_disk_and_read_back),
-       T_CASE(peek_does_not_promote_from_disk), T_CASE(get_from_memory_touches_no_disk),
-       T_CASE(get_describes_entry_read_from_disk),
-       T_CASE(change_promotes_entry_from_disk), T_CASE(condition_applies_to_entry_on_disk),
-       T_CASE(negative_entry_on_disk_answers_absent), T_CASE(change_during_promotion_wins),
-       T_CASE(entry_stays_on_disk_without_memory_for_promotion),
-       T_CASE(only_evicted_entries_are_written_to_disk),
-       T_CASE(every_change_deletes_old_copy_on_disk), T_CASE(change_after_unlink_stops_demotion),
-       T_CASE(evicted_bytes_stay_in_place_during_demotion),
-       T_CASE(set_during_disk_read_wins_over_backfill),
-       T_CASE(delete_during_disk_read_is_not_undone),
-       T_CASE(disk_read_during_pending_change_misses), T_CASE(key_set_during_disk_read_hits),
-       T_CASE(pending_change_of_other_key_hides_nothing),
-       T_CASE(read_waits_for_change_of_key_with_equal_tag), T_CASE(disk_without_key_is_not_called),
-       T_CASE(seed_backfilled_entry_expires_on_time), T_CASE(get_many_and_get_alloc_read_disk),
-       T_CASE(change_without_disk_captures_no_stamp),
-       T_CASE(entry_tagged_before_epoch_floor_misses))
+T_MAIN("cache_tier")

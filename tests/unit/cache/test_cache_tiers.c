@@ -111,7 +111,7 @@ static void has(cellar *c, const char *key, const char *value)
     }
 }
 
-static void each_namespace_writes_to_its_own_tier(void)
+T_CASE(each_namespace_writes_to_its_own_tier)
 {
     stores t = begin();
     sets(t.root, "a", "on disk");
@@ -129,7 +129,7 @@ static void each_namespace_writes_to_its_own_tier(void)
     end(&t);
 }
 
-static void miss_asks_the_tier_of_the_namespace(void)
+T_CASE(miss_asks_the_tier_of_the_namespace)
 {
     stores t = begin();
     sets(t.root, "k", "on disk");
@@ -146,7 +146,7 @@ static void miss_asks_the_tier_of_the_namespace(void)
     end(&t);
 }
 
-static void tier_gets_the_texts_of_tags(void)
+T_CASE(tier_gets_the_texts_of_tags)
 {
     stores t = begin();
     const cellar_bytes tags[2] = { { "red", 3 }, { "blue", 4 } };
@@ -160,7 +160,7 @@ static void tier_gets_the_texts_of_tags(void)
     end(&t);
 }
 
-static void changes_reach_the_tier_of_the_namespace_only(void)
+T_CASE(changes_reach_the_tier_of_the_namespace_only)
 {
     stores t = begin();
     sets(t.root, "k", "1");
@@ -193,7 +193,7 @@ static cellar_err attach_queue(cellar *c)
     return cellar_namespace_batch(c, &cfg, flush, NULL, NULL, NULL);
 }
 
-static void attach_clears_and_refuses_a_second_tier(void)
+T_CASE(attach_clears_and_refuses_a_second_tier)
 {
     stores t = begin();
     sets(t.none, "k", "old");
@@ -213,7 +213,7 @@ static void attach_clears_and_refuses_a_second_tier(void)
     end(&t);
 }
 
-static void change_of_an_ended_generation_is_ignored(void)
+T_CASE(change_of_an_ended_generation_is_ignored)
 {
     stores t = begin();
     const uint32_t before = base_load_acq(&t.none->generation);
@@ -227,7 +227,7 @@ static void change_of_an_ended_generation_is_ignored(void)
     end(&t);
 }
 
-static void forked_child_calls_no_tier(void)
+T_CASE(forked_child_calls_no_tier)
 {
     stores t = begin();
     sets(t.own, "k", "1");
@@ -285,7 +285,7 @@ static stores begin_later(void)
     return begin_with(true);
 }
 
-static void answer_of_a_tier_ends_a_pending_acquire(void)
+T_CASE(answer_of_a_tier_ends_a_pending_acquire)
 {
     stores t = begin_later();
     cellar_lease lease;
@@ -303,7 +303,7 @@ static void answer_of_a_tier_ends_a_pending_acquire(void)
     end(&t);
 }
 
-static void miss_of_a_tier_gives_the_lease_to_one_caller(void)
+T_CASE(miss_of_a_tier_gives_the_lease_to_one_caller)
 {
     stores t = begin_later();
     cellar_lease lease, other;
@@ -319,7 +319,7 @@ static void miss_of_a_tier_gives_the_lease_to_one_caller(void)
     end(&t);
 }
 
-static void tier_that_cannot_answer_gives_the_lease(void)
+T_CASE(tier_that_cannot_answer_gives_the_lease)
 {
     stores t = begin_later();
     cellar_lease lease;
@@ -330,7 +330,7 @@ static void tier_that_cannot_answer_gives_the_lease(void)
     end(&t);
 }
 
-static void change_after_the_request_discards_the_answer(void)
+T_CASE(change_after_the_request_discards_the_answer)
 {
     stores t = begin_later();
     cellar_lease lease;
@@ -347,7 +347,7 @@ static void change_after_the_request_discards_the_answer(void)
     end(&t);
 }
 
-static void answer_after_the_lease_has_ended_has_no_effect(void)
+T_CASE(answer_after_the_lease_has_ended_has_no_effect)
 {
     stores t = begin_later();
     cellar_lease lease;
@@ -378,7 +378,7 @@ static void *load_in_thread(void *arg)
     return NULL;
 }
 
-static void thread_that_loads_waits_for_the_answer(void)
+T_CASE(thread_that_loads_waits_for_the_answer)
 {
     stores t = begin_later();
     cellar_lease lease;
@@ -416,7 +416,7 @@ static cellar_err append(const void *old, size_t len, cellar_buf *out, void *ctx
     return cellar_buf_append(out, "u", 1);
 }
 
-static void policy_changes_the_plan_of_each_write(void)
+T_CASE(policy_changes_the_plan_of_each_write)
 {
     stores t = begin();
     int64_t number;
@@ -455,7 +455,7 @@ static void loaded(cellar *c, const char *key, uint32_t flags)
     cellar_result_free(&r);
 }
 
-static void policy_judges_results_of_loads(void)
+T_CASE(policy_judges_results_of_loads)
 {
     stores t = begin();
     cellar_lease lease;
@@ -475,7 +475,7 @@ static void policy_judges_results_of_loads(void)
     end(&t);
 }
 
-static void tier_gets_the_texts_of_tags_of_a_load(void)
+T_CASE(tier_gets_the_texts_of_tags_of_a_load)
 {
     stores t = begin();
     cellar_result r = cellar_result_default();
@@ -485,7 +485,7 @@ static void tier_gets_the_texts_of_tags_of_a_load(void)
     end(&t);
 }
 
-static void policy_refuses_a_write(void)
+T_CASE(policy_refuses_a_write)
 {
     stores t = begin();
     int64_t number;
@@ -500,16 +500,4 @@ static void policy_refuses_a_write(void)
     end(&t);
 }
 
-T_MAIN("cache_tiers", T_CASE(each_namespace_writes_to_its_own_tier),
-       T_CASE(miss_asks_the_tier_of_the_namespace), T_CASE(tier_gets_the_texts_of_tags),
-       T_CASE(changes_reach_the_tier_of_the_namespace_only),
-       T_CASE(attach_clears_and_refuses_a_second_tier),
-       T_CASE(change_of_an_ended_generation_is_ignored), T_CASE(forked_child_calls_no_tier),
-       T_CASE(answer_of_a_tier_ends_a_pending_acquire),
-       T_CASE(miss_of_a_tier_gives_the_lease_to_one_caller),
-       T_CASE(tier_that_cannot_answer_gives_the_lease),
-       T_CASE(change_after_the_request_discards_the_answer),
-       T_CASE(answer_after_the_lease_has_ended_has_no_effect),
-       T_CASE(thread_that_loads_waits_for_the_answer),
-       T_CASE(policy_changes_the_plan_of_each_write), T_CASE(policy_judges_results_of_loads),
-       T_CASE(tier_gets_the_texts_of_tags_of_a_load), T_CASE(policy_refuses_a_write))
+T_MAIN("cache_tiers")

@@ -6,7 +6,7 @@
 #include "tests/support/settings.h"
 
 /* The table of loads needs memory that values hold, and no eviction runs under a lock. */
-static void first_load_of_full_store_works(void)
+T_CASE(first_load_of_full_store_works)
 {
     for (int extra = 0; extra < 12; extra++) {
         settings cfg = settings_default();
@@ -26,4 +26,4 @@ static void first_load_of_full_store_works(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("load_full", T_CASE(first_load_of_full_store_works))
+T_MAIN("load_full")

@@ -155,7 +155,7 @@ static void found(mistake m, const tour_act *act, const char *text)
 
 enum { MEMORY, STAMPEDE, KILL, LIMITER, WHY, WORK, PORT, REMOTE };
 
-static void correct_library_has_no_finding(void)
+T_CASE(correct_library_has_no_finding)
 {
     for (size_t i = MEMORY; i <= PORT; i++) {
         T_EQ_I64(play(NONE, &tour_acts[i]), CLI_DONE);
@@ -163,7 +163,7 @@ static void correct_library_has_no_finding(void)
     }
 }
 
-static void wrong_values_and_counts_are_found(void)
+T_CASE(wrong_values_and_counts_are_found)
 {
     const tour_act *act = &tour_acts[MEMORY];
     found(OTHER_BYTES, act, "FINDING wrong ");
@@ -175,20 +175,20 @@ static void wrong_values_and_counts_are_found(void)
     found(SET_FAILS, act, "FINDING wrong ");
 }
 
-static void second_load_is_found(void)
+T_CASE(second_load_is_found)
 {
     found(TWO_LOADS, &tour_acts[STAMPEDE], "FINDING loads ");
     found(VALUE_LOST, &tour_acts[STAMPEDE], "FINDING values ");
 }
 
-static void wrong_answers_from_disk_are_found(void)
+T_CASE(wrong_answers_from_disk_are_found)
 {
     found(SHORT_VALUE, &tour_acts[KILL], "FINDING wrong ");
     found(DELETES_LOST, &tour_acts[KILL], "FINDING back ");
     found(NOTHING_FOUND, &tour_acts[KILL], "FINDING found ");
 }
 
-static void exceeded_rate_limit_is_found(void)
+T_CASE(exceeded_rate_limit_is_found)
 {
     const tour_act *act = &tour_acts[LIMITER];
     found(LIMIT_PASSED, act, "FINDING most: ");
@@ -196,24 +196,24 @@ static void exceeded_rate_limit_is_found(void)
     found(LIMIT_ODD, act, "FINDING denied: ");
 }
 
-static void wrong_reasons_are_found(void)
+T_CASE(wrong_reasons_are_found)
 {
     found(WRONG_CAUSE, &tour_acts[WHY], "FINDING tagged ");
     found(NO_REASON, &tour_acts[WHY], "FINDING old ");
 }
 
-static void wrong_tasks_are_found(void)
+T_CASE(wrong_tasks_are_found)
 {
     found(TASK_FAILS, &tour_acts[WORK], "FINDING once ");
     found(TASK_NOT_TRIED_AGAIN, &tour_acts[WORK], "FINDING attempts ");
 }
 
-static void wrong_replies_of_the_port_are_found(void)
+T_CASE(wrong_replies_of_the_port_are_found)
 {
     found(OTHER_BYTES, &tour_acts[PORT], "FINDING same ");
 }
 
-static void findings_of_the_remote_part_are_told(void)
+T_CASE(findings_of_the_remote_part_are_told)
 {
     const tour_page page[4] = { { .compared = 9, .cut = 1 },
                                 { .compared = 9, .cut = 1, .stale = 1 },
@@ -226,7 +226,7 @@ static void findings_of_the_remote_part_are_told(void)
     }
 }
 
-static void act_that_cannot_start_is_3(void)
+T_CASE(act_that_cannot_start_is_3)
 {
     for (size_t i = MEMORY; i <= REMOTE; i++) {
         if (tour_acts[i].memory_bytes == 0) { continue; }
@@ -237,7 +237,7 @@ static void act_that_cannot_start_is_3(void)
     T_EQ_I64(play(OPEN_FAILS, &tour_acts[KILL]), CLI_NO_START);
 }
 
-static void windows_are_half_open(void)
+T_CASE(windows_are_half_open)
 {
     const uint64_t s = CELLAR_SECOND_NS;
     const uint64_t a[] = { 5, 5 + s }, b[] = { 5, 4 + s };
@@ -249,9 +249,4 @@ static void windows_are_half_open(void)
     T_EQ_U64(tour_most(c, 7), 4); /* {s, s + 1, s + 1, s + 2} */
 }
 
-T_MAIN("cli_findings", T_CASE(correct_library_has_no_finding),
-       T_CASE(wrong_values_and_counts_are_found), T_CASE(second_load_is_found),
-       T_CASE(wrong_answers_from_disk_are_found), T_CASE(exceeded_rate_limit_is_found),
-       T_CASE(wrong_reasons_are_found), T_CASE(wrong_tasks_are_found),
-       T_CASE(wrong_replies_of_the_port_are_found), T_CASE(findings_of_the_remote_part_are_told),
-       T_CASE(act_that_cannot_start_is_3), T_CASE(windows_are_half_open))
+T_MAIN("cli_findings")

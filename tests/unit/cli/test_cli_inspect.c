@@ -164,7 +164,7 @@ static unsigned lines_said(void)
     return n;
 }
 
-static void summary_has_at_most_15_lines(void)
+T_CASE(summary_has_at_most_15_lines)
 {
     begin();
     make_store();
@@ -183,7 +183,7 @@ static void summary_has_at_most_15_lines(void)
     end();
 }
 
-static void segments_option_adds_a_row_each(void)
+T_CASE(segments_option_adds_a_row_each)
 {
     begin();
     make_store();
@@ -200,7 +200,7 @@ static void segments_option_adds_a_row_each(void)
     end();
 }
 
-static void verify_keys_and_json_print_every_live_record(void)
+T_CASE(verify_keys_and_json_print_every_live_record)
 {
     begin();
     make_store();
@@ -216,7 +216,7 @@ static void verify_keys_and_json_print_every_live_record(void)
     end();
 }
 
-static void killed_store_has_no_damage(void)
+T_CASE(killed_store_has_no_damage)
 {
     begin();
     const pid_t child = fork();
@@ -245,7 +245,7 @@ static void killed_store_has_no_damage(void)
     end();
 }
 
-static void store_in_use_is_refused_without_force(void)
+T_CASE(store_in_use_is_refused_without_force)
 {
     begin();
     cellar *c = open_store();
@@ -258,7 +258,7 @@ static void store_in_use_is_refused_without_force(void)
     end();
 }
 
-static void damage_is_a_finding(void)
+T_CASE(damage_is_a_finding)
 {
     begin();
     make_store();
@@ -279,7 +279,7 @@ static void damage_is_a_finding(void)
     end();
 }
 
-static void refusal_names_cause_and_remedy(void)
+T_CASE(refusal_names_cause_and_remedy)
 {
     begin();
     T_EQ_I64(run("/nowhere/at/all", NULL, NULL), CLI_USAGE);
@@ -311,7 +311,7 @@ static void refusal_names_cause_and_remedy(void)
     end();
 }
 
-static void filters_are_printed_and_checked(void)
+T_CASE(filters_are_printed_and_checked)
 {
     begin();
     cellar *c = open_store();
@@ -333,7 +333,4 @@ static void filters_are_printed_and_checked(void)
     end();
 }
 
-T_MAIN("cli_inspect", T_CASE(summary_has_at_most_15_lines), T_CASE(segments_option_adds_a_row_each),
-       T_CASE(verify_keys_and_json_print_every_live_record), T_CASE(killed_store_has_no_damage),
-       T_CASE(store_in_use_is_refused_without_force), T_CASE(damage_is_a_finding),
-       T_CASE(refusal_names_cause_and_remedy), T_CASE(filters_are_printed_and_checked))
+T_MAIN("cli_inspect")

@@ -40,7 +40,7 @@ static cli_tiny *open_ten(void)
     return t;
 }
 
-static void new_entry_enters_the_window(void)
+T_CASE(new_entry_enters_the_window)
 {
     cli_tiny *t = open_ten();
     T_EQ_U64(cli_tiny_where(t, 10), CLI_TINY_WINDOW);
@@ -50,7 +50,7 @@ static void new_entry_enters_the_window(void)
     cli_tiny_close(t);
 }
 
-static void new_entry_loses_a_tie(void)
+T_CASE(new_entry_loses_a_tie)
 {
     cli_tiny *t = open_ten();
     T_CHECK(!cli_tiny_request(t, 11)); /* 10, used once, against 1, used once */
@@ -66,7 +66,7 @@ static void new_entry_loses_a_tie(void)
     cli_tiny_close(t);
 }
 
-static void hit_in_probation_protects(void)
+T_CASE(hit_in_probation_protects)
 {
     cli_tiny *t = open_ten();
     for (uint32_t i = 1; i <= 7; i++) { T_CHECK(cli_tiny_request(t, i)); }
@@ -84,7 +84,7 @@ static void hit_in_probation_protects(void)
     cli_tiny_close(t);
 }
 
-static void uses_are_halved_after_ten_requests_an_entry(void)
+T_CASE(uses_are_halved_after_ten_requests_an_entry)
 {
     cli_tiny *t = open_ten(); /* 10 requests */
     for (unsigned i = 0; i < 12; i++) { (void)cli_tiny_request(t, 1); }
@@ -102,7 +102,7 @@ static void uses_are_halved_after_ten_requests_an_entry(void)
     cli_tiny_close(t);
 }
 
-static void one_and_two_entries_work(void)
+T_CASE(one_and_two_entries_work)
 {
     cli_tiny *t = cli_tiny_open(1, 8);
     T_REQUIRE(t != NULL);
@@ -122,7 +122,7 @@ static void one_and_two_entries_work(void)
     cli_tiny_close(t);
 }
 
-static void shares_are_as_published(void)
+T_CASE(shares_are_as_published)
 {
     static const uint64_t at[][3] = { { 1, 1, 0 }, { 2, 1, 0 }, { 10, 1, 7 }, { 100, 1, 79 },
                                       { 101, 2, 79 }, { 1000, 10, 792 }, { 69004, 691, 54650 } };
@@ -184,7 +184,7 @@ static bool model_request(cli_tiny *t, uint32_t key) /* t: for its sketch, alrea
     return false;
 }
 
-static void random_requests_match_the_model(void)
+T_CASE(random_requests_match_the_model)
 {
     cli_tiny *t = cli_tiny_open(HELD, KEYS);
     T_REQUIRE(t != NULL);
@@ -211,7 +211,7 @@ static void random_requests_match_the_model(void)
     cli_tiny_close(t);
 }
 
-static void sketch_never_counts_too_few(void)
+T_CASE(sketch_never_counts_too_few)
 {
     cli_tiny *t = cli_tiny_open(1000, 5000);
     T_REQUIRE(t != NULL);
@@ -228,7 +228,4 @@ static void sketch_never_counts_too_few(void)
     cli_tiny_close(t);
 }
 
-T_MAIN("cli_tinylfu", T_CASE(new_entry_enters_the_window), T_CASE(new_entry_loses_a_tie),
-       T_CASE(hit_in_probation_protects), T_CASE(uses_are_halved_after_ten_requests_an_entry),
-       T_CASE(one_and_two_entries_work), T_CASE(shares_are_as_published),
-       T_CASE(random_requests_match_the_model), T_CASE(sketch_never_counts_too_few))
+T_MAIN("cli_tinylfu")

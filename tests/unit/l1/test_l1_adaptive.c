@@ -31,7 +31,7 @@ static bool take_within(l1_ghosts *g, uint64_t mixed, uint64_t horizon)
     return l1_ghost_take(g, mixed).age < horizon;
 }
 
-static void ghosts_leave_in_fifo_order(void)
+T_CASE(ghosts_leave_in_fifo_order)
 {
     unsigned char table[4 * L1_GHOST_LINE] = {0};
     l1_ghosts g = {table, 1};
@@ -43,7 +43,7 @@ static void ghosts_leave_in_fifo_order(void)
     }
 }
 
-static void ghosts_have_a_horizon(void)
+T_CASE(ghosts_have_a_horizon)
 {
     unsigned char table[L1_GHOST_LINE] = {0};
     l1_ghosts g = {table, 1};
@@ -53,7 +53,7 @@ static void ghosts_have_a_horizon(void)
     T_CHECK(!take_within(&g, kit_mix(27), 38)); /* a take removes it, even beyond the horizon */
 }
 
-static void fingerprint_zero_matches_its_ghost(void)
+T_CASE(fingerprint_zero_matches_its_ghost)
 {
     unsigned char table[L1_GHOST_LINE] = {0};
     l1_ghosts g = {table, 1};
@@ -65,7 +65,7 @@ static void fingerprint_zero_matches_its_ghost(void)
 }
 
 /* All 4,095 fingerprints in all 38 places: 107 lines full of ghosts, every third from main. */
-static void ghost_knows_its_fingerprint_and_queue(void)
+T_CASE(ghost_knows_its_fingerprint_and_queue)
 {
     unsigned char table[L1_GHOST_LINE] = {0};
     l1_ghosts g = {table, 1};
@@ -224,7 +224,7 @@ static void rule_beside_model(unsigned e, uint64_t cap, kit_rng *r, uint64_t req
 /* Ghosts are exact here and fingerprints in lines of 38 there: some answers differ, the hits
  * hardly. With ten entries one kept entry is a point: take the mean of eight stores. A tuned share
  * answers to each ghost that a line loses or finds by mistake. */
-static void each_rule_like_its_model(void)
+T_CASE(each_rule_like_its_model)
 {
     if (too_slow()) { return; }
     static const uint64_t caps[] = {10, 300, 3000};
@@ -269,7 +269,7 @@ static void use(kit *k, uint64_t id, unsigned times)
 }
 
 /* Purpose: hits in small are often one burst. Main is full; key 0 is used three times in small. */
-static void only_a_return_earns_main(void)
+T_CASE(only_a_return_earns_main)
 {
     for (unsigned rule = 0; rule < L1_EXPERTS; rule++) {
         if (l1_rule_at(rule)->clock) { continue; }
@@ -298,7 +298,7 @@ static void note_ghost(kit *k, uint64_t id)
 
 /* Purpose: a key earns the place of main's oldest entry only if it returns sooner than that entry
  * has been there. Key 1000 returns after 18 others left, with an old main and with a young one. */
-static void ghost_older_than_main_stays_out(void)
+T_CASE(ghost_older_than_main_stays_out)
 {
     for (unsigned young = 0; young < 2; young++) {
         kit k;
@@ -318,7 +318,7 @@ static void ghost_older_than_main_stays_out(void)
 }
 
 /* Purpose: a ghost that returns says which queue was too short for it. */
-static void small_follows_the_ghosts(void)
+T_CASE(small_follows_the_ghosts)
 {
     for (unsigned from_main = 0; from_main < 2; from_main++) {
         kit k;
@@ -338,7 +338,7 @@ static void small_follows_the_ghosts(void)
 }
 
 /* Purpose: under plain recency old uses prove little. Key 0 was used three times. */
-static void clock_forgets_uses_after_one_round(void)
+T_CASE(clock_forgets_uses_after_one_round)
 {
     kit k;
     rule_open(&k, 4, 100);
@@ -352,7 +352,7 @@ static void clock_forgets_uses_after_one_round(void)
 }
 
 /* Purpose: used records at the tail do not cost a used record its place. */
-static void looks_go_past_used_records(void)
+T_CASE(looks_go_past_used_records)
 {
     for (uint64_t used = 30; used <= 34; used += 4) {
         kit k;
@@ -367,7 +367,7 @@ static void looks_go_past_used_records(void)
     }
 }
 
-static void ten_entries_stay_ten_in_every_policy(void)
+T_CASE(ten_entries_stay_ten_in_every_policy)
 {
     for (l1_policy p = L1_S3FIFO; p <= L1_ADAPTIVE; p++) {
         kit k;
@@ -418,7 +418,7 @@ static void open_policy(kit *k, l1_policy p, uint64_t entries)
     kit_open(k, KIT_MIB(64), &cfg);
 }
 
-static void loop_is_survived(void)
+T_CASE(loop_is_survived)
 {
     if (too_slow()) { return; }
     double hit[L1_ADAPTIVE + 1];
@@ -438,7 +438,7 @@ static void loop_is_survived(void)
 
 /* Purpose: if nearly all requests missed while the store filled, keep what is inside. A loop from
  * the first request on: the second round hits. */
-static void first_fill_guards_the_inside(void)
+T_CASE(first_fill_guards_the_inside)
 {
     for (unsigned known = 0; known < 2; known++) {
         kit k;
@@ -457,7 +457,7 @@ static void first_fill_guards_the_inside(void)
     }
 }
 
-static void scan_does_not_flush(void)
+T_CASE(scan_does_not_flush)
 {
     if (too_slow()) { return; }
     double hit[L1_ADAPTIVE + 1];
@@ -480,7 +480,7 @@ static void scan_does_not_flush(void)
 }
 
 /* The best rule for this load is known: under a loop, a rule that fills main. */
-static void switches_settle(void)
+T_CASE(switches_settle)
 {
     if (too_slow()) { return; }
     kit k;
@@ -576,7 +576,7 @@ static void ttl_first_among(unsigned uses, uint64_t s3fifo_pct)
     }
 }
 
-static void expired_first_lowers_misses(void)
+T_CASE(expired_first_lowers_misses)
 {
     if (too_slow()) { return; }
     ttl_first_among(6, 2);
@@ -585,7 +585,7 @@ static void expired_first_lowers_misses(void)
 
 /* All entries share one deadline, with a budget in bytes: a set evicts them before any live
  * entry. */
-static void expired_segments_go_first(void)
+T_CASE(expired_segments_go_first)
 {
     kit k;
     uint64_t live = 0;
@@ -609,7 +609,7 @@ static void expired_segments_go_first(void)
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
-static void metadata_is_charged(void)
+T_CASE(metadata_is_charged)
 {
     static const uint64_t entries[] = {4000, 20000, 100000, 400000};
     for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
@@ -648,7 +648,7 @@ static uint64_t advised_load(kit *k, uint64_t requests)
     return hits;
 }
 
-static void advisor_error(void)
+T_CASE(advisor_error)
 {
     if (too_slow()) { return; }
     static const uint32_t pct[L1_ADVICE] = L1_ADVICE_PCT;
@@ -683,7 +683,7 @@ static void advisor_error(void)
 }
 
 /* ---- a hit ----------------------------------------------------------------------------------- */
-static void hit_writes_nothing_shared(void)
+T_CASE(hit_writes_nothing_shared)
 {
     kit k;
     uint64_t buf;
@@ -743,7 +743,7 @@ static void team_switch(void *arg)
 }
 
 /* Samples of gets from before the change come later: they change neither rule nor limit. */
-static void fixed_policy_stays_behind_late_samples(void)
+T_CASE(fixed_policy_stays_behind_late_samples)
 {
     kit k;
     open_policy(&k, L1_ADAPTIVE, 400);
@@ -757,7 +757,7 @@ static void fixed_policy_stays_behind_late_samples(void)
     kit_close(&k);
 }
 
-static void threads_keep_bound_and_rule(void)
+T_CASE(threads_keep_bound_and_rule)
 {
     kit_team t = {.n = 0};
     memset(&team, 0, sizeof team);
@@ -774,7 +774,7 @@ static void threads_keep_bound_and_rule(void)
 }
 
 /* Two threads see the same load in another order: the hit ratio stays. */
-static void two_threads_keep_the_hit_ratio(void)
+T_CASE(two_threads_keep_the_hit_ratio)
 {
     double hit[2];
     for (unsigned n = 1; n <= 2; n++) {
@@ -792,15 +792,4 @@ static void two_threads_keep_the_hit_ratio(void)
     T_CHECK(hit[1] > hit[0] - .01);
 }
 
-T_MAIN("l1_adaptive", T_CASE(ghosts_leave_in_fifo_order), T_CASE(ghosts_have_a_horizon),
-       T_CASE(fingerprint_zero_matches_its_ghost),
-       T_CASE(ghost_knows_its_fingerprint_and_queue), T_CASE(each_rule_like_its_model),
-       T_CASE(only_a_return_earns_main),
-       T_CASE(ghost_older_than_main_stays_out), T_CASE(small_follows_the_ghosts),
-       T_CASE(clock_forgets_uses_after_one_round), T_CASE(looks_go_past_used_records),
-       T_CASE(first_fill_guards_the_inside), T_CASE(ten_entries_stay_ten_in_every_policy), T_CASE(loop_is_survived),
-       T_CASE(scan_does_not_flush), T_CASE(switches_settle), T_CASE(expired_first_lowers_misses),
-       T_CASE(expired_segments_go_first), T_CASE(metadata_is_charged), T_CASE(advisor_error),
-       T_CASE(hit_writes_nothing_shared), T_CASE(fixed_policy_stays_behind_late_samples),
-       T_CASE(threads_keep_bound_and_rule),
-       T_CASE(two_threads_keep_the_hit_ratio))
+T_MAIN("l1_adaptive")

@@ -70,7 +70,7 @@ static unsigned dropped_tail(kit *k, uint64_t n, uint64_t most_before)
     return 1;
 }
 
-static void set_of_uniform_sizes_is_bounded(void)
+T_CASE(set_of_uniform_sizes_is_bounded)
 {
     kit k;
     unsigned tails = 0;
@@ -103,7 +103,7 @@ static void hot(const char *name, uint64_t budget, l1_config cfg, uint64_t sets)
     finish(&k, name, 128);
 }
 
-static void set_into_hot_store_is_bounded(void)
+T_CASE(set_into_hot_store_is_bounded)
 {
     hot("all hot, 2 MiB, 4 stripes", KIT_MIB(2), (l1_config){.stripes = 4}, 100000);
     hot("all hot, 1 MiB", KIT_MIB(1), (l1_config){0}, 50000);
@@ -112,7 +112,7 @@ static void set_into_hot_store_is_bounded(void)
     hot("all hot, 1 MiB, lru", KIT_MIB(1), (l1_config){.policy = L1_LRU}, 50000);
 }
 
-static void set_into_dead_log_is_bounded(void)
+T_CASE(set_into_dead_log_is_bounded)
 {
     kit k;
     start(&k, KIT_MIB(2), (l1_config){.stripes = 4});
@@ -123,7 +123,7 @@ static void set_into_dead_log_is_bounded(void)
     finish(&k, "all dead", 96);
 }
 
-static void set_of_mixed_sizes_is_bounded(void)
+T_CASE(set_of_mixed_sizes_is_bounded)
 {
     kit k;
     kit_rng r = {t_seed()};
@@ -135,7 +135,7 @@ static void set_of_mixed_sizes_is_bounded(void)
     finish(&k, "mixed", 7168);
 }
 
-static void set_of_changing_sizes_is_bounded(void)
+T_CASE(set_of_changing_sizes_is_bounded)
 {
     static const size_t sizes[] = {10, 2000, 30, 6000, 100, 7900, 1};
     kit k;
@@ -149,7 +149,7 @@ static void set_of_changing_sizes_is_bounded(void)
     finish(&k, "phases", 7936);
 }
 
-static void set_under_entry_bound_is_bounded(void)
+T_CASE(set_under_entry_bound_is_bounded)
 {
     kit k;
     kit_rng r = {t_seed()};
@@ -166,7 +166,7 @@ static void set_under_entry_bound_is_bounded(void)
     finish(&k, "entries", 80);
 }
 
-static void set_into_half_pinned_store_is_bounded(void)
+T_CASE(set_into_half_pinned_store_is_bounded)
 {
     kit k;
     static l1_pin_ref ref[100];
@@ -192,7 +192,7 @@ static void on_left(void *ctx, const l1_left *what)
     (void)what;
 }
 
-static void set_into_pinned_store_fails_bounded(void)
+T_CASE(set_into_pinned_store_fails_bounded)
 {
     kit k;
     static l1_pin_ref ref[4096];
@@ -224,7 +224,7 @@ static void set_into_pinned_store_fails_bounded(void)
 }
 
 /* A pinned block cannot make room for its successor; the rest of the store stays. */
-static void pinned_block_does_not_evict_the_store(void)
+T_CASE(pinned_block_does_not_evict_the_store)
 {
     kit k;
     kit_key key;
@@ -271,7 +271,7 @@ static void blocks_after(bool heard)
     kit_close(&k);
 }
 
-static void first_blocks_evict_a_bounded_number(void)
+T_CASE(first_blocks_evict_a_bounded_number)
 {
     blocks_after(false);
     blocks_after(true);
@@ -330,7 +330,7 @@ static void sets_after(uint64_t budget, size_t dead, size_t small)
     kit_close(&k);
 }
 
-static void set_reclaims_a_share_of_dead_blocks(void)
+T_CASE(set_reclaims_a_share_of_dead_blocks)
 {
     sets_after(KIT_MIB(16), 9000, 100);
     sets_after(KIT_MIB(16), KIT_MIB(7), 100); /* piece by piece */
@@ -341,7 +341,7 @@ static void set_reclaims_a_share_of_dead_blocks(void)
 }
 
 /* A tick without time frees a share and returns PENDING, until nothing is left. */
-static void tick_reclaims_a_share_of_dead_blocks(void)
+T_CASE(tick_reclaims_a_share_of_dead_blocks)
 {
     static const size_t len[] = {9000, KIT_MIB(7)};
     for (unsigned i = 0; i < 2; i++) {
@@ -364,7 +364,7 @@ static void tick_reclaims_a_share_of_dead_blocks(void)
 }
 
 /* A call looks at 64 pinned blocks, and short sets look at each only once. */
-static void pinned_dead_blocks_are_checked_in_turns(void)
+T_CASE(pinned_dead_blocks_are_checked_in_turns)
 {
     static l1_pin_ref pin[150];
     kit k;
@@ -389,7 +389,7 @@ static void pinned_dead_blocks_are_checked_in_turns(void)
 }
 
 /* A tick also gives back unused segments, within its time. */
-static void tick_gives_back_idle_segments_one_by_one(void)
+T_CASE(tick_gives_back_idle_segments_one_by_one)
 {
     kit k;
     start(&k, KIT_MIB(16), (l1_config){0});
@@ -408,7 +408,7 @@ static void tick_gives_back_idle_segments_one_by_one(void)
 }
 
 /* Reads, deletes and touches evict nothing. */
-static void other_calls_evict_nothing(void)
+T_CASE(other_calls_evict_nothing)
 {
     kit k;
     kit_rng r = {t_seed()};
@@ -430,13 +430,4 @@ static void other_calls_evict_nothing(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_bounded_work", T_CASE(set_of_uniform_sizes_is_bounded),
-       T_CASE(set_into_hot_store_is_bounded), T_CASE(set_into_dead_log_is_bounded),
-       T_CASE(set_of_mixed_sizes_is_bounded), T_CASE(set_of_changing_sizes_is_bounded),
-       T_CASE(set_under_entry_bound_is_bounded), T_CASE(set_into_half_pinned_store_is_bounded),
-       T_CASE(first_blocks_evict_a_bounded_number), T_CASE(set_reclaims_a_share_of_dead_blocks),
-       T_CASE(tick_reclaims_a_share_of_dead_blocks),
-       T_CASE(pinned_dead_blocks_are_checked_in_turns),
-       T_CASE(tick_gives_back_idle_segments_one_by_one),
-       T_CASE(set_into_pinned_store_fails_bounded), T_CASE(pinned_block_does_not_evict_the_store),
-       T_CASE(other_calls_evict_nothing))
+T_MAIN("l1_bounded_work")

@@ -111,11 +111,11 @@ static void storm(uint64_t budget, uint64_t ms, bool resident)
     free(b.bytes);
 }
 
-static void charges_and_memory_stay_below_64_mib(void) { storm(KIT_MIB(64), 2500, true); }
-static void charges_stay_below_40_mib(void) { storm(KIT_MIB(40), 800, false); }
+T_CASE(charges_and_memory_stay_below_64_mib) { storm(KIT_MIB(64), 2500, true); }
+T_CASE(charges_stay_below_40_mib) { storm(KIT_MIB(40), 800, false); }
 
 /* ---- the least budget ------------------------------------------------------------------------ */
-static void payload_fills_most_of_one_mib(void)
+T_ALONE(payload_fills_most_of_one_mib)
 {
     static const size_t sizes[] = {50,   100,  200,  500,  1000, 1800, 2100, 2500,  3900,
                                    4100, 5450, 7900, 8000, 8200, 9000, 12300, 30000};
@@ -136,7 +136,7 @@ static void payload_fills_most_of_one_mib(void)
     }
 }
 
-static void open_below_least_budget_is_refused(void)
+T_CASE(open_below_least_budget_is_refused)
 {
     kit k;
     kit_init(&k, 8192, t_seed());
@@ -146,7 +146,7 @@ static void open_below_least_budget_is_refused(void)
 }
 
 /* Other parts of the store charge the same budget. */
-static void make_room_evicts_for_other_modules(void)
+T_ALONE(make_room_evicts_for_other_modules)
 {
     kit k;
     kit_open(&k, KIT_MIB(4), NULL);
@@ -162,6 +162,4 @@ static void make_room_evicts_for_other_modules(void)
     kit_close(&k);
 }
 
-T_MAIN("l1_budget", T_CASE(charges_and_memory_stay_below_64_mib),
-       T_CASE(charges_stay_below_40_mib), T_ALONE(payload_fills_most_of_one_mib),
-       T_CASE(open_below_least_budget_is_refused), T_ALONE(make_room_evicts_for_other_modules))
+T_MAIN("l1_budget")

@@ -53,7 +53,7 @@ static double loop_ratio(uint64_t budget, uint64_t entries, uint64_t loop, size_
 }
 
 /* A plain loop over 1.5 times the store. A third is the least: what the loop exceeds the store. */
-static void loop_by_bytes_misses_as_by_entries(void)
+T_CASE(loop_by_bytes_misses_as_by_entries)
 {
     static const struct { uint64_t budget; size_t len; } run[] = {
         { KIT_MIB(4), 100 }, { KIT_KIB(1536), 1900 } };
@@ -69,7 +69,7 @@ static void loop_by_bytes_misses_as_by_entries(void)
     }
 }
 
-static void zipf_by_bytes_misses_as_by_entries(void)
+T_CASE(zipf_by_bytes_misses_as_by_entries)
 {
     if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
     const uint64_t held = held_by(KIT_MIB(2), 100);
@@ -90,7 +90,7 @@ static void zipf_by_bytes_misses_as_by_entries(void)
 
 /* A long value puts small above its share. A main that then took all that leaves small was full of
  * values that no get returns to. */
-static void mixed_lengths_miss_no_more_than_s3fifo(void)
+T_CASE(mixed_lengths_miss_no_more_than_s3fifo)
 {
     if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
     kit_zipf law = { .sum = NULL };
@@ -120,7 +120,7 @@ static void check_fit(kit *k, const char *what)
     T_CHECK(ghosts > have * .7 && ghosts < have * 1.35 + (double)(L1_GHOST_FPS * stripes));
 }
 
-static void tables_fit_the_entries_of_any_size(void)
+T_CASE(tables_fit_the_entries_of_any_size)
 {
     static const size_t len[] = { 20, 100, 2000, 20000 };
     for (size_t i = 0; i < sizeof len / sizeof len[0]; i++) {
@@ -142,7 +142,7 @@ static void tables_fit_the_entries_of_any_size(void)
 /* A set evicts what its size demands also when the tables of a full store must grow. */
 static uint64_t gone;
 static void on_left(void *ctx, const l1_left *what) { (void)ctx, (void)what; gone++; }
-static void growth_of_tables_evicts_little_a_set(void)
+T_CASE(growth_of_tables_evicts_little_a_set)
 {
     kit k;
     uint64_t most = 0;
@@ -163,7 +163,7 @@ static void growth_of_tables_evicts_little_a_set(void)
 }
 
 /* Most ghosts survive tables of another size. */
-static void ghosts_go_along_into_another_table(void)
+T_CASE(ghosts_go_along_into_another_table)
 {
     static unsigned char from[100 * L1_GHOST_LINE], to[200 * L1_GHOST_LINE];
     static const struct { uint64_t lines, least; } run[] = {
@@ -211,7 +211,7 @@ static uint64_t answers(size_t len, uint32_t stripes, bool by_entries)
 
 /* One thread, one hash key: the same calls have the same answers. Choices of lanes by the generator
  * of the thread differed in each run. */
-static void same_calls_have_the_same_answers(void)
+T_CASE(same_calls_have_the_same_answers)
 {
     static const size_t len[] = { 10, 1000, 9000, 60000 };
     if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
@@ -225,8 +225,4 @@ static void same_calls_have_the_same_answers(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_bytes", T_CASE(loop_by_bytes_misses_as_by_entries),
-       T_CASE(zipf_by_bytes_misses_as_by_entries), T_CASE(mixed_lengths_miss_no_more_than_s3fifo),
-       T_CASE(tables_fit_the_entries_of_any_size),
-       T_CASE(growth_of_tables_evicts_little_a_set), T_CASE(ghosts_go_along_into_another_table),
-       T_CASE(same_calls_have_the_same_answers))
+T_MAIN("l1_bytes")

@@ -77,7 +77,7 @@ static void change(kit *k, l1_cap *m, kit_rng *r, uint64_t hashes, bool shrink)
     }
 }
 
-static void list_agrees_with_an_array(void)
+T_CASE(list_agrees_with_an_array)
 {
     kit k;
     kit_rng r = { t_seed() };
@@ -107,4 +107,4 @@ static void list_agrees_with_an_array(void)
     kit_close(&k);
 }
 
-T_MAIN("l1_cap", T_CASE(list_agrees_with_an_array))
+T_MAIN("l1_cap")

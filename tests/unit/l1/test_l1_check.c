@@ -43,7 +43,7 @@ static void damage(volatile void *word, size_t size, uint64_t value, const char 
 }
 #define DAMAGE(word, value) damage(&(word), sizeof(word), (uint64_t)(value), #word)
 
-static void damaged_slot_or_bucket_is_reported(void)
+T_CASE(damaged_slot_or_bucket_is_reported)
 {
     fill();
     for (unsigned i = 0; i < k.c->stripe_count; i++) {
@@ -65,7 +65,7 @@ static void damaged_slot_or_bucket_is_reported(void)
     kit_close(&k);
 }
 
-static void damaged_record_is_reported(void)
+T_CASE(damaged_record_is_reported)
 {
     fill();
     l1_stripe *s = &k.c->stripe[0];
@@ -85,7 +85,7 @@ static void damaged_record_is_reported(void)
 }
 
 /* Decode random headers of plain records: get their parts, or no record. */
-static void random_plain_headers_decode_or_fail(void)
+T_CASE(random_plain_headers_decode_or_fail)
 {
     fill();
     const uint32_t room = k.c->seg_bytes;
@@ -115,7 +115,7 @@ static void random_plain_headers_decode_or_fail(void)
     kit_close(&k);
 }
 
-static void damaged_segment_or_queue_is_reported(void)
+T_CASE(damaged_segment_or_queue_is_reported)
 {
     fill();
     for (unsigned i = 0; i < k.c->stripe_count; i++) {
@@ -140,7 +140,7 @@ static void damaged_segment_or_queue_is_reported(void)
     kit_close(&k);
 }
 
-static void damaged_charge_or_bound_is_reported(void)
+T_CASE(damaged_charge_or_bound_is_reported)
 {
     fill();
     base_account *a = &k.account;
@@ -156,6 +156,4 @@ static void damaged_charge_or_bound_is_reported(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_check", T_CASE(damaged_slot_or_bucket_is_reported), T_CASE(damaged_record_is_reported),
-       T_CASE(random_plain_headers_decode_or_fail), T_CASE(damaged_segment_or_queue_is_reported),
-       T_CASE(damaged_charge_or_bound_is_reported))
+T_MAIN("l1_check")

@@ -74,17 +74,17 @@ static void exactly(uint64_t max, l1_policy policy)
     kit_close(&k);
 }
 
-static void bound_of_ten_holds_ten(void)
+T_CASE(bound_of_ten_holds_ten)
 {
     for (l1_policy p = L1_S3FIFO; p <= L1_FIFO; p++) { exactly(10, p); }
 }
 
-static void bound_of_one_holds_one(void)
+T_CASE(bound_of_one_holds_one)
 {
     for (l1_policy p = L1_S3FIFO; p <= L1_FIFO; p++) { exactly(1, p); }
 }
 
-static void bounds_from_2_to_500_are_exact(void)
+T_CASE(bounds_from_2_to_500_are_exact)
 {
     static const uint64_t bounds[] = {2, 3, 17, 63, 64, 65, 500};
     for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {
@@ -93,7 +93,7 @@ static void bounds_from_2_to_500_are_exact(void)
 }
 
 /* A set evicts expired entries first: their places are not lost. */
-static void set_evicts_expired_entries_first(void)
+T_CASE(set_evicts_expired_entries_first)
 {
     kit k;
     l1_config cfg = {.max_entries = 10, .hooks = {.left = on_left}};
@@ -113,7 +113,7 @@ static void set_evicts_expired_entries_first(void)
     kit_close(&k);
 }
 
-static void bound_holds_over_many_stripes(void)
+T_CASE(bound_holds_over_many_stripes)
 {
     kit k;
     const uint64_t max = 4000;
@@ -148,7 +148,7 @@ static void setter(void *arg)
     }
 }
 
-static void bound_holds_under_threads(void)
+T_CASE(bound_holds_under_threads)
 {
     memset(&t, 0, sizeof t);
     l1_config cfg = {.max_entries = 1000, .stripes = 8};
@@ -172,6 +172,4 @@ static void bound_holds_under_threads(void)
     kit_close(&t.k);
 }
 
-T_MAIN("l1_entries", T_CASE(bound_of_ten_holds_ten), T_CASE(bound_of_one_holds_one),
-       T_CASE(bounds_from_2_to_500_are_exact), T_CASE(set_evicts_expired_entries_first),
-       T_CASE(bound_holds_over_many_stripes), T_CASE(bound_holds_under_threads))
+T_MAIN("l1_entries")

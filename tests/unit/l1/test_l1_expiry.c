@@ -21,7 +21,7 @@ static uint64_t used_bytes(const kit *k)
     return kit_used(k) - base_load_rlx(&k->account.by_module[BASE_MOD_GHOST]);
 }
 
-static void ticks_alone_reclaim_all_bytes(void)
+T_CASE(ticks_alone_reclaim_all_bytes)
 {
     static const struct { uint64_t budget; size_t len; bool listen; } run[] = {
         {64, 40, true}, {64, 40, false}, {64, 400, true}, {256, 2000, false}};
@@ -78,7 +78,7 @@ static uint64_t tick_all(kit *k)
 }
 
 /* Entries of one segment with three deadlines: the pass for one notes the next of those that stay. */
-static void survivors_of_a_pass_end_at_their_own_time(void)
+T_CASE(survivors_of_a_pass_end_at_their_own_time)
 {
     enum { EACH = 500, LIVES = 3 };
     static const int64_t ttl_ms[LIVES] = { 5000, 60000, 3600000 };
@@ -101,7 +101,7 @@ static void survivors_of_a_pass_end_at_their_own_time(void)
 }
 
 /* Move deadlines while the tick runs: touch, renew, set again. None of these entries may end. */
-static void renewed_entries_stay(void)
+T_CASE(renewed_entries_stay)
 {
     kit k;
     kit_rng r = {t_seed()};
@@ -207,7 +207,7 @@ static uint64_t beside_many_due(void)
 }
 
 /* Best of twenty: if both threads share a processor, the holder of a lock may be preempted. */
-static void many_due_entries_do_not_delay_writers(void)
+T_CASE(many_due_entries_do_not_delay_writers)
 {
     const uint64_t limit = 100000 * KIT_SLOW * t_patience();
     uint64_t most = UINT64_MAX;
@@ -216,7 +216,7 @@ static void many_due_entries_do_not_delay_writers(void)
 }
 
 /* A tick stops after its time; the next tick continues there. */
-static void tick_stops_after_its_time(void)
+T_CASE(tick_stops_after_its_time)
 {
     kit k;
     kit_open(&k, KIT_MIB(64), NULL);
@@ -238,6 +238,4 @@ static void tick_stops_after_its_time(void)
     kit_close(&k);
 }
 
-T_MAIN("l1_expiry", T_CASE(ticks_alone_reclaim_all_bytes),
-       T_CASE(survivors_of_a_pass_end_at_their_own_time), T_CASE(renewed_entries_stay),
-       T_CASE(many_due_entries_do_not_delay_writers), T_CASE(tick_stops_after_its_time))
+T_MAIN("l1_expiry")

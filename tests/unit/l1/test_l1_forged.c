@@ -159,7 +159,7 @@ static void close_forgery(uint64_t looks)
     kit_close(&f.k);
 }
 
-static void forged_values_never_hit_in_one_thread(void)
+T_CASE(forged_values_never_hit_in_one_thread)
 {
     open_forgery();
     kit_rng r = {t_seed()};
@@ -206,7 +206,7 @@ static void spy(void *arg)
     }
 }
 
-static void forged_values_never_hit_in_threads(void)
+T_CASE(forged_values_never_hit_in_threads)
 {
     open_forgery();
     f.until_ns = kit_deadline_ns(1500);
@@ -221,5 +221,4 @@ static void forged_values_never_hit_in_threads(void)
     close_forgery(kit_scale(1000));
 }
 
-T_MAIN("l1_forged", T_CASE(forged_values_never_hit_in_one_thread),
-       T_CASE(forged_values_never_hit_in_threads))
+T_MAIN("l1_forged")

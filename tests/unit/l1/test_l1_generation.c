@@ -58,7 +58,7 @@ static bool has(uint32_t generation, uint64_t id)
 }
 
 /* Check that the entries of a dead generation make room for as many new ones. */
-static void dead_generation_frees_its_room(void)
+T_CASE(dead_generation_frees_its_room)
 {
     static const struct { uint64_t mib; size_t len; bool hot, tick; } run[] = {
         {1, 100, false, false}, {4, 100, false, false}, {4, 100, true, false},
@@ -113,7 +113,7 @@ static void dead_generation_frees_its_room(void)
 }
 
 /* Under an entry bound dead entries free their tickets. */
-static void dead_generation_frees_its_tickets(void)
+T_CASE(dead_generation_frees_its_tickets)
 {
     open_owned(KIT_MIB(8), (l1_config){.max_entries = 1000, .stripes = 1}, true);
     for (uint64_t id = 0; id < 500; id++) {
@@ -130,7 +130,7 @@ static void dead_generation_frees_its_tickets(void)
     kit_close(&o.k);
 }
 
-static void dying_is_cheap_whatever_the_size(void)
+T_CASE(dying_is_cheap_whatever_the_size)
 {
     uint64_t ns[2];
     for (unsigned i = 0; i < 2; i++) {
@@ -183,7 +183,7 @@ static void setter(void *arg)
     }
 }
 
-static void deaths_under_load_leave_only_live_entries(void)
+T_CASE(deaths_under_load_leave_only_live_entries)
 {
     open_owned(KIT_MIB(1), (l1_config){.stripes = 2, .seg_bytes = 8192}, true);
     atomic_store(&stop, 0);
@@ -223,7 +223,7 @@ static void nest(void *ctx, const l1_left *what)
     n.depth--;
 }
 
-static void listener_may_set_and_delete(void)
+T_CASE(listener_may_set_and_delete)
 {
     memset(&n, 0, sizeof n);
     l1_config cfg = {.hooks = {.left = nest}};
@@ -243,7 +243,7 @@ static void listener_may_set_and_delete(void)
 
 /* No segment is free and none is available, so live records cannot move. Ticks remove the dead
  * records in place, finish, and do not start again. */
-static void rotation_without_free_segment_ends(void)
+T_CASE(rotation_without_free_segment_ends)
 {
     open_owned(KIT_MIB(2), (l1_config){.stripes = 8, .seg_bytes = 4096}, true);
     uint64_t all = 0, dead = 0, calls = 0;
@@ -278,7 +278,7 @@ static void rotation_without_free_segment_ends(void)
 
 /* Eviction compares the age of a ghost with that of the oldest record of main. A rotation keeps the
  * order of the records and makes none of them younger. */
-static void rotation_is_no_move_into_main(void)
+T_CASE(rotation_is_no_move_into_main)
 {
     open_owned(KIT_MIB(8), (l1_config){.stripes = 1}, true);
     for (uint64_t id = 0; id < 2000; id++) {
@@ -293,7 +293,4 @@ static void rotation_is_no_move_into_main(void)
     kit_close(&o.k);
 }
 
-T_MAIN("l1_generation", T_CASE(dead_generation_frees_its_room),
-       T_CASE(dead_generation_frees_its_tickets), T_CASE(dying_is_cheap_whatever_the_size),
-       T_CASE(deaths_under_load_leave_only_live_entries), T_CASE(listener_may_set_and_delete),
-       T_CASE(rotation_without_free_segment_ends), T_CASE(rotation_is_no_move_into_main))
+T_MAIN("l1_generation")

@@ -92,7 +92,7 @@ static void all_operations(kit *k, const l1_key *key, size_t len)
     T_EQ_I64(l1_del(k->c, key, NULL), CELLAR_OK);
 }
 
-static void keys_of_every_length_work_in_every_store(void)
+T_CASE(keys_of_every_length_work_in_every_store)
 {
     static const uint64_t budgets[] = {KIT_MIB(1), KIT_MIB(3), KIT_MIB(64)};
     static const uint32_t segs[] = {0, 512, 4096};
@@ -119,7 +119,7 @@ static void keys_of_every_length_work_in_every_store(void)
 }
 
 /* Many keys, under pressure: each hit is right, and most of the budget is payload. */
-static void small_store_holds_long_keys(void)
+T_CASE(small_store_holds_long_keys)
 {
     kit k;
     l1_key key;
@@ -141,7 +141,7 @@ static void small_store_holds_long_keys(void)
     kit_close(&k);
 }
 
-static void one_hash_two_keys(void)
+T_CASE(one_hash_two_keys)
 {
     static unsigned char other[MOST];
     const uint32_t some[] = {9000, MOST};
@@ -236,7 +236,7 @@ static void key_reader(void *arg)
     free(buf);
 }
 
-static void no_reader_sees_another_key_or_a_mix(void)
+T_CASE(no_reader_sees_another_key_or_a_mix)
 {
     memset(&g, 0, sizeof g);
     kit_open(&g.k, KIT_MIB(1), NULL);
@@ -258,6 +258,4 @@ static void no_reader_sees_another_key_or_a_mix(void)
     kit_close(&g.k);
 }
 
-T_MAIN("l1_keys", T_CASE(keys_of_every_length_work_in_every_store),
-       T_CASE(small_store_holds_long_keys), T_CASE(one_hash_two_keys),
-       T_CASE(no_reader_sees_another_key_or_a_mix))
+T_MAIN("l1_keys")

@@ -30,7 +30,7 @@ static void set_once(void *arg)
     T_EQ_I64(kit_put(&z, (uint64_t)(uintptr_t)arg, 1, 50), CELLAR_OK);
 }
 
-static void threads_of_one_set_use_all_lanes(void)
+T_CASE(threads_of_one_set_use_all_lanes)
 {
     const l1_config cfg = {.stripes = 16};
     kit_open(&z, KIT_MIB(32), &cfg);
@@ -44,7 +44,7 @@ static void threads_of_one_set_use_all_lanes(void)
     kit_close(&z);
 }
 
-static void stores_of_one_thread_use_all_their_lanes(void)
+T_CASE(stores_of_one_thread_use_all_their_lanes)
 {
     kit few, many;
     const l1_config cfg = {.stripes = 2}, most = {.stripes = 16};
@@ -61,7 +61,7 @@ static void stores_of_one_thread_use_all_their_lanes(void)
     kit_close(&many);
 }
 
-static void tick_without_time_shrinks_the_index(void)
+T_CASE(tick_without_time_shrinks_the_index)
 {
     kit k;
     const l1_config cfg = {.stripes = 4};
@@ -97,7 +97,7 @@ static uint32_t main_segs(kit *k, bool moved)
     return n;
 }
 
-static void segments_move_to_main_beside_deletes(void)
+T_CASE(segments_move_to_main_beside_deletes)
 {
     const l1_config cfg = {.stripes = 1, .policy = L1_ADAPTIVE};
     for (unsigned deletes = 0; deletes < 2; deletes++) {
@@ -149,7 +149,7 @@ static bool main_head_moved(void)
 
 /* All records behind a moved segment end: it becomes the head. It is sealed: the next record of main
  * opens a segment. */
-static void moved_segment_may_be_the_head_of_main(void)
+T_CASE(moved_segment_may_be_the_head_of_main)
 {
     open_with_rule(1); /* far: it fills main */
     for (uint64_t id = 0; id < 60000 && !main_head_moved(); id++) {
@@ -171,7 +171,7 @@ static void moved_segment_may_be_the_head_of_main(void)
 }
 
 /* Also one that was the head of main when its last record ended. */
-static void emptied_store_keeps_no_moved_segment(void)
+T_CASE(emptied_store_keeps_no_moved_segment)
 {
     uint64_t id = 0, removed;
     open_with_rule(L1_RULE_GUARD);
@@ -187,7 +187,7 @@ static void emptied_store_keeps_no_moved_segment(void)
 
 /* A lane of long values has few short records: all of small and most of main in one segment each.
  * Records that stayed in the newest one would be judged again only when main is empty. */
-static void records_of_the_newest_segment_do_not_stay(void)
+T_CASE(records_of_the_newest_segment_do_not_stay)
 {
     open_with_rule(L1_RULE_GUARD);
     const l1_lane *const n = &z.c->lane[0];
@@ -202,7 +202,7 @@ static void records_of_the_newest_segment_do_not_stay(void)
 }
 
 /* 0 means no segment. */
-static void numbers_of_segments_wrap_around(void)
+T_CASE(numbers_of_segments_wrap_around)
 {
     open_with_rule(L1_RULE_GUARD);
     z.c->opened = UINT32_MAX - 40;
@@ -214,7 +214,7 @@ static void numbers_of_segments_wrap_around(void)
 }
 
 /* The cursor is in the middle of a segment that would move, and all behind it is deleted. */
-static void change_to_lru_evicts_what_would_have_moved(void)
+T_CASE(change_to_lru_evicts_what_would_have_moved)
 {
     open_with_rule(L1_RULE_GUARD);
     l1_lane *const n = &z.c->lane[0];
@@ -237,11 +237,4 @@ static void change_to_lru_evicts_what_would_have_moved(void)
     kit_close(&z);
 }
 
-T_MAIN("l1_lanes", T_CASE(threads_of_one_set_use_all_lanes),
-       T_CASE(stores_of_one_thread_use_all_their_lanes),
-       T_CASE(tick_without_time_shrinks_the_index),
-       T_CASE(segments_move_to_main_beside_deletes),
-       T_CASE(moved_segment_may_be_the_head_of_main),
-       T_CASE(emptied_store_keeps_no_moved_segment),
-       T_CASE(records_of_the_newest_segment_do_not_stay), T_CASE(numbers_of_segments_wrap_around),
-       T_CASE(change_to_lru_evicts_what_would_have_moved))
+T_MAIN("l1_lanes")

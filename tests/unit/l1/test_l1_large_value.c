@@ -48,7 +48,7 @@ static void reader(void *arg)
     free(buf);
 }
 
-static void sixty_four_mib_in_a_hundred_and_sixty(void)
+T_CASE(sixty_four_mib_in_a_hundred_and_sixty)
 {
     memset(&g, 0, sizeof g);
     g.len = KIT_MIB(64);
@@ -100,7 +100,7 @@ static void sixty_four_mib_in_a_hundred_and_sixty(void)
     free(value);
 }
 
-static void one_large_value_evicts_all_others(void)
+T_ALONE(one_large_value_evicts_all_others)
 {
     kit k;
     kit_open(&k, KIT_MIB(16), NULL);
@@ -130,7 +130,7 @@ static void ticker(void *arg)
 
 /* A block that another thread reclaims counts as room. Two of these values fit. Each set evicts
  * only the oldest one and finds room. */
-static void reclaim_by_another_thread_costs_no_entry(void)
+T_CASE(reclaim_by_another_thread_costs_no_entry)
 {
     memset(&g, 0, sizeof g);
     g.len = 345000;
@@ -198,7 +198,7 @@ static void scenario(kit *k)
     (void)l1_tick(k->c, UINT64_MAX);
 }
 
-static void each_allocation_failing(void)
+T_ALONE(each_allocation_failing)
 {
     static const char *sites[64];
     unsigned known = 0;
@@ -242,7 +242,7 @@ static void each_allocation_failing(void)
 
 /* Blocks use what the budget has; a used record needs room in the log to move. With no segment left
  * 33 of 100 evictions dropped such a record, by force; now 16. */
-static void blocks_leave_the_log_its_reserve(void)
+T_ALONE(blocks_leave_the_log_its_reserve)
 {
     static const size_t len[] = {65536, 65536, 65536, 8000, 4000, 500};
     static unsigned char buf[65536];
@@ -265,6 +265,4 @@ static void blocks_leave_the_log_its_reserve(void)
     kit_close(&k);
 }
 
-T_MAIN("l1_large_value", T_ALONE(blocks_leave_the_log_its_reserve),
-       T_CASE(sixty_four_mib_in_a_hundred_and_sixty), T_ALONE(one_large_value_evicts_all_others),
-       T_CASE(reclaim_by_another_thread_costs_no_entry), T_ALONE(each_allocation_failing))
+T_MAIN("l1_large_value")

@@ -65,7 +65,7 @@ static void compare(kit *k, kit_rng *r, size_t n, unsigned flags)
     }
 }
 
-static void get_many_equals_single_gets(void)
+T_CASE(get_many_equals_single_gets)
 {
     static const size_t counts[] = {0, 1, 2, 31, 32, 33, 64, 1000};
     kit k;
@@ -80,7 +80,7 @@ static void get_many_equals_single_gets(void)
     kit_close(&k);
 }
 
-static void get_many_raises_counters_like_single_gets(void)
+T_CASE(get_many_raises_counters_like_single_gets)
 {
     kit k;
     kit_open(&k, KIT_MIB(4), NULL);
@@ -105,5 +105,4 @@ static void get_many_raises_counters_like_single_gets(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_many", T_CASE(get_many_equals_single_gets),
-       T_CASE(get_many_raises_counters_like_single_gets))
+T_MAIN("l1_many")

@@ -964,40 +964,40 @@ static void run(const config *cfg, uint64_t ops)
     close_model();
 }
 
-static void fitting_store_forgets_nothing(void)
+T_ALONE(fitting_store_forgets_nothing)
 {
     static const config c = {.name = "fits", .budget = KIT_MIB(64), .keys = 20000, .max_len = 900,
                              .left = true, .fits = true};
     run(&c, 2000000);
 }
-static void fitting_store_without_listener_forgets_nothing(void)
+T_ALONE(fitting_store_without_listener_forgets_nothing)
 {
     static const config c =
         {.name = "fits, no listener", .budget = KIT_MIB(64), .keys = 20000, .max_len = 900,
                              .big_len = 300000, .big_one_in = 4000, .fits = true, .vetoes = true};
     run(&c, 1500000);
 }
-static void small_store_matches_the_map(void)
+T_ALONE(small_store_matches_the_map)
 {
     static const config c =
         {.name = "pressure", .budget = KIT_MIB(1), .keys = 4000, .max_len = 1500,
                              .left = true, .vetoes = true};
     run(&c, 1500000);
 }
-static void many_stripes_match_the_map(void)
+T_ALONE(many_stripes_match_the_map)
 {
     static const config c = {.name = "stripes", .budget = KIT_MIB(4), .keys = 16000, .max_len = 700,
                              .l1 = {.stripes = 8, .seg_bytes = 4096, .mean_entry_bytes = 64},
                              .left = true};
     run(&c, 1500000);
 }
-static void store_without_listener_matches_the_map(void)
+T_ALONE(store_without_listener_matches_the_map)
 {
     static const config c =
         {.name = "pressure, no listener", .budget = KIT_MIB(2), .keys = 8000, .max_len = 1200};
     run(&c, 1000000);
 }
-static void oversized_values_match_the_map(void)
+T_ALONE(oversized_values_match_the_map)
 {
     static const config c =
         {.name = "oversized", .budget = KIT_MIB(6), .keys = 3000, .max_len = 3000,
@@ -1005,14 +1005,14 @@ static void oversized_values_match_the_map(void)
                              .long_keys = true};
     run(&c, 700000);
 }
-static void entry_bound_matches_the_map(void)
+T_ALONE(entry_bound_matches_the_map)
 {
     static const config c = {.name = "entries", .budget = KIT_MIB(8), .keys = 3000, .max_len = 300,
                              .l1 = {.max_entries = 200, .policy = L1_LRU}, .left = true,
                              .changes = true};
     run(&c, 800000);
 }
-static void changing_limits_match_the_map(void)
+T_ALONE(changing_limits_match_the_map)
 {
     static const config c = {.name = "changes", .budget = KIT_MIB(3), .keys = 6000, .max_len = 900,
                              .big_len = 60000, .big_one_in = 300, .left = true, .changes = true};
@@ -1062,7 +1062,7 @@ static void worker(void *arg)
     }
 }
 
-static void threads_report_every_end_once(void)
+T_CASE(threads_report_every_end_once)
 {
     memset(&th, 0, sizeof th);
     l1_config cfg = {.hooks = {.left = on_left_counted}, .stripes = 4, .seg_bytes = 4096};
@@ -1089,9 +1089,4 @@ static void threads_report_every_end_once(void)
     kit_close(&th.k);
 }
 
-T_MAIN("l1_model", T_ALONE(fitting_store_forgets_nothing),
-       T_ALONE(fitting_store_without_listener_forgets_nothing),
-       T_ALONE(small_store_matches_the_map), T_ALONE(many_stripes_match_the_map),
-       T_ALONE(store_without_listener_matches_the_map), T_ALONE(oversized_values_match_the_map),
-       T_ALONE(entry_bound_matches_the_map), T_ALONE(changing_limits_match_the_map),
-       T_CASE(threads_report_every_end_once))
+T_MAIN("l1_model")

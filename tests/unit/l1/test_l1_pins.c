@@ -27,7 +27,7 @@ static cellar_err pin(kit *k, held *h, uint64_t id, uint64_t seq)
 
 static bool whole(const held *h) { return kit_is(h->ref.value, h->ref.value_len, h->id, h->seq); }
 
-static void pin_without_free_slot_is_refused(void)
+T_CASE(pin_without_free_slot_is_refused)
 {
     kit k;
     static held h[SLOTS_MOST];
@@ -62,7 +62,7 @@ static void pin_without_free_slot_is_refused(void)
 
 /* A pin names every segment: none can be reused. Sets may fail for lack of room; gets and pins may
  * not. After the unpins the store works as before. */
-static void set_with_all_segments_pinned_fails(void)
+T_CASE(set_with_all_segments_pinned_fails)
 {
     kit k;
     l1_config cfg = {.stripes = 1, .seg_bytes = 8192};
@@ -92,7 +92,7 @@ static void set_with_all_segments_pinned_fails(void)
     kit_close(&k);
 }
 
-static void pinned_bytes_survive_update_and_delete(void)
+T_ALONE(pinned_bytes_survive_update_and_delete)
 {
     static const size_t sizes[] = {1, 8, 100, 1000, 1024, 1025, 2000, 7000, 50000};
     kit k;
@@ -128,7 +128,7 @@ static void pinned_bytes_survive_update_and_delete(void)
     kit_close(&k);
 }
 
-static void pinned_bytes_survive_incr_and_touch(void)
+T_CASE(pinned_bytes_survive_incr_and_touch)
 {
     kit k;
     kit_open(&k, KIT_MIB(2), NULL);
@@ -211,7 +211,7 @@ static void churner(void *arg)
     }
 }
 
-static void unpin_works_in_another_thread(void)
+T_CASE(unpin_works_in_another_thread)
 {
     memset(&s, 0, sizeof s);
     l1_config cfg = {.stripes = 2, .seg_bytes = 8192};
@@ -238,7 +238,7 @@ static void unpin_works_in_another_thread(void)
     kit_close(&s.k);
 }
 
-static void double_unpin_aborts_in_debug(void)
+T_CASE(double_unpin_aborts_in_debug)
 {
     if (!BASE_DEBUG) {
         T_SKIP("asserts are off");
@@ -267,7 +267,4 @@ static void double_unpin_aborts_in_debug(void)
     }
 }
 
-T_MAIN("l1_pins", T_CASE(pin_without_free_slot_is_refused),
-       T_CASE(set_with_all_segments_pinned_fails), T_ALONE(pinned_bytes_survive_update_and_delete),
-       T_CASE(pinned_bytes_survive_incr_and_touch), T_CASE(unpin_works_in_another_thread),
-       T_CASE(double_unpin_aborts_in_debug))
+T_MAIN("l1_pins")

@@ -197,7 +197,7 @@ static uint64_t differ(l1_policy policy, insert_fn insert, uint64_t cap, uint32_
     return wrong;
 }
 
-static void fifo_matches_its_model(void)
+T_CASE(fifo_matches_its_model)
 {
     static const uint64_t caps[] = {1, 2, 10, 16, 100, 1000};
     double hits;
@@ -206,7 +206,7 @@ static void fifo_matches_its_model(void)
     }
 }
 
-static void lru_matches_its_model(void)
+T_CASE(lru_matches_its_model)
 {
     static const uint64_t caps[] = {1, 2, 10, 16, 100, 1000};
     double hits;
@@ -216,7 +216,7 @@ static void lru_matches_its_model(void)
 }
 
 /* Ghosts are fingerprints in lines here and exact there, and the engine stops after 32 looks. */
-static void s3fifo_matches_the_published_form(void)
+T_CASE(s3fifo_matches_the_published_form)
 {
     static const uint64_t caps[] = {10, 100, 1000, 5000};
     for (size_t i = 0; i < sizeof caps / sizeof caps[0]; i++) {
@@ -249,7 +249,7 @@ static double engine_ratio(kit *k, uint32_t n, size_t len, uint64_t warm, uint64
     return (double)hit / (double)requests;
 }
 
-static void hit_ratio_by_entries_is_not_below_lru(void)
+T_CASE(hit_ratio_by_entries_is_not_below_lru)
 {
     static const struct { uint32_t keys; uint64_t cap; double theta; } run[] = {
         {100000, 10000, .99}, {100000, 1000, .99}, {20000, 10000, .8}, {100000, 5000, .7}};
@@ -273,7 +273,7 @@ static void hit_ratio_by_entries_is_not_below_lru(void)
 }
 
 /* Bounded by bytes: LRU gets as many entries as the full engine holds. */
-static void hit_ratio_by_bytes_is_not_below_lru(void)
+T_CASE(hit_ratio_by_bytes_is_not_below_lru)
 {
     static const struct { uint64_t budget; uint32_t keys; } run[] = {
         {KIT_MIB(1), 50000}, {KIT_MIB(2), 100000}, {KIT_MIB(4), 150000}};
@@ -326,7 +326,7 @@ static uint32_t hot_entries_left(uint64_t seed)
 /* All stripes begin to evict at the same time, and none has a kept segment yet. A stripe may lose
  * its share. Of 502 stores 489 kept 92 % or more, one kept 84 %. The middle of three stores
  * counts. */
-static void used_first_entries_survive_a_flood(void)
+T_CASE(used_first_entries_survive_a_flood)
 {
     uint32_t left[3];
     for (uint32_t i = 0; i < 3; i++) { left[i] = hot_entries_left(t_seed() + i); }
@@ -339,7 +339,7 @@ static void used_first_entries_survive_a_flood(void)
 
 /* The rule with which a store begins keeps a value that was used once; an entry without value needs
  * two uses. A use is a set in place, since a lookup of an entry without value is none. */
-static void negative_entry_needs_two_uses_to_be_kept(void)
+T_CASE(negative_entry_needs_two_uses_to_be_kept)
 {
     enum { EACH = 40, CAP = 1000, DROPPED = 2 * EACH + 5, MORE = CAP - 4 * EACH + DROPPED };
     static const struct { uint8_t kind; uint32_t uses; bool stays; } group[] = {
@@ -375,7 +375,4 @@ static void negative_entry_needs_two_uses_to_be_kept(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_policy", T_CASE(used_first_entries_survive_a_flood),
-       T_CASE(negative_entry_needs_two_uses_to_be_kept), T_CASE(fifo_matches_its_model),
-       T_CASE(lru_matches_its_model), T_CASE(s3fifo_matches_the_published_form),
-       T_CASE(hit_ratio_by_entries_is_not_below_lru), T_CASE(hit_ratio_by_bytes_is_not_below_lru))
+T_MAIN("l1_policy")

@@ -65,7 +65,7 @@ static int open_within(uint64_t budget, uint64_t more)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
 }
 
-static void open_halves_its_reservation(void)
+T_CASE(open_halves_its_reservation)
 {
     if (tools_need_the_space()) { return; }
     static const uint64_t budgets[] = {1, 4, 16, 64};
@@ -125,7 +125,7 @@ static void use_and_close_many(void)
     }
 }
 
-static void two_hundred_stores_work_together(void)
+T_CASE(two_hundred_stores_work_together)
 {
     T_EQ_U64(open_many(KIT_MIB(2)), 200);
     use_and_close_many();
@@ -135,7 +135,7 @@ static void two_hundred_stores_work_together(void)
 }
 
 /* The first stores get all they ask for, later ones the rest, the last ones nothing. */
-static void many_stores_share_little_address_space(void)
+T_CASE(many_stores_share_little_address_space)
 {
     if (tools_need_the_space()) { return; }
     struct rlimit before, limit;
@@ -151,5 +151,4 @@ static void many_stores_share_little_address_space(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_reserve", T_CASE(open_halves_its_reservation), T_CASE(two_hundred_stores_work_together),
-       T_CASE(many_stores_share_little_address_space))
+T_MAIN("l1_reserve")

@@ -41,7 +41,7 @@ static void load(void *arg)
     free(buf);
 }
 
-static void from_a_gigabyte_to_four_megabytes_and_back(void)
+T_CASE(from_a_gigabyte_to_four_megabytes_and_back)
 {
     memset(&z, 0, sizeof z);
     const uint64_t large = KIT_SLOW == 1 ? KIT_MIB(t_share(1024)) : KIT_MIB(32 + 512 / KIT_SLOW);
@@ -96,7 +96,7 @@ static void from_a_gigabyte_to_four_megabytes_and_back(void)
 }
 
 /* Values in blocks, which leave the log a reserve that follows the budget. */
-static void sets_of_blocks_work_while_the_budget_changes(void)
+T_CASE(sets_of_blocks_work_while_the_budget_changes)
 {
     memset(&z, 0, sizeof z);
     kit_open(&z.k, KIT_MIB(16), NULL);
@@ -116,7 +116,7 @@ static void sets_of_blocks_work_while_the_budget_changes(void)
     kit_close(&z.k);
 }
 
-static void shrink_keeps_what_fits(void)
+T_ALONE(shrink_keeps_what_fits)
 {
     static const struct { uint64_t from, to; size_t len; } shrink[] = {
         {64, 32, 100}, {64, 16, 100}, {64, 4, 100}, {64, 16, 4000}, {64, 2, 1000}, {8, 2, 40}};
@@ -162,7 +162,7 @@ static unsigned lower_under_pins(kit *k, size_t len)
 
 static const size_t in_segments_and_in_blocks[] = {1500, 20000};
 
-static void no_set_adds_an_entry_until_a_lowered_budget_holds(void)
+T_CASE(no_set_adds_an_entry_until_a_lowered_budget_holds)
 {
     for (size_t i = 0; i < 2; i++) {
         kit k;
@@ -188,7 +188,7 @@ static void no_set_adds_an_entry_until_a_lowered_budget_holds(void)
     }
 }
 
-static void tick_after_unpins_gives_memory_above_a_lowered_budget_back(void)
+T_CASE(tick_after_unpins_gives_memory_above_a_lowered_budget_back)
 {
     for (size_t i = 0; i < 2; i++) {
         kit k;
@@ -202,7 +202,7 @@ static void tick_after_unpins_gives_memory_above_a_lowered_budget_back(void)
     }
 }
 
-static void resize_beyond_limits_is_refused(void)
+T_ALONE(resize_beyond_limits_is_refused)
 {
     kit k;
     kit_open(&k, KIT_MIB(4), NULL);
@@ -230,7 +230,7 @@ static uint64_t entries_now(l1 *c)
 }
 
 /* Tickets of deleted entries serve the next set, with a key in any stripe. */
-static void tickets_of_deletes_reach_every_stripe(void)
+T_CASE(tickets_of_deletes_reach_every_stripe)
 {
     enum { MOST = 2000, DELETED = 1800 };
     for (unsigned ticks = 0; ticks < 2; ticks++) {
@@ -272,7 +272,7 @@ static void delete_and_tick(void *ctx, const l1_left *what)
 }
 
 /* Tickets that a tick takes from a stripe during a shrink are part of what the shrink removes. */
-static void lowered_bound_holds_beside_deletes_and_ticks(void)
+T_CASE(lowered_bound_holds_beside_deletes_and_ticks)
 {
     const l1_config cfg = {.max_entries = 2000, .stripes = 8, .mean_entry_bytes = 64,
                            .hooks = {.left = delete_and_tick}};
@@ -301,7 +301,7 @@ static void change_bound(void *arg)
     }
 }
 
-static void entry_bound_holds_while_it_changes(void)
+T_CASE(entry_bound_holds_while_it_changes)
 {
     memset(&z, 0, sizeof z);
     l1_config cfg = {.max_entries = 3000, .stripes = 8, .mean_entry_bytes = 64};
@@ -325,7 +325,7 @@ static void entry_bound_holds_while_it_changes(void)
 /* With writers a sum may differ: then the audit names it. Sets go on meanwhile, and the audit changes
  * nothing. Sanitizers check that it reads nothing that another thread changes, and nothing beyond
  * its table while the log grows. */
-static void audit_beside_writers_is_safe(void)
+T_CASE(audit_beside_writers_is_safe)
 {
     memset(&z, 0, sizeof z);
     const l1_config cfg = {.stripes = 4};
@@ -354,11 +354,4 @@ static void audit_beside_writers_is_safe(void)
     kit_close(&z.k);
 }
 
-T_MAIN("l1_resize", T_CASE(from_a_gigabyte_to_four_megabytes_and_back),
-       T_ALONE(shrink_keeps_what_fits), T_CASE(sets_of_blocks_work_while_the_budget_changes),
-       T_CASE(no_set_adds_an_entry_until_a_lowered_budget_holds),
-       T_CASE(tick_after_unpins_gives_memory_above_a_lowered_budget_back),
-       T_ALONE(resize_beyond_limits_is_refused), T_CASE(entry_bound_holds_while_it_changes),
-       T_CASE(tickets_of_deletes_reach_every_stripe),
-       T_CASE(lowered_bound_holds_beside_deletes_and_ticks),
-       T_CASE(audit_beside_writers_is_safe))
+T_MAIN("l1_resize")

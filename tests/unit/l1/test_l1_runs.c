@@ -41,7 +41,7 @@ static uint64_t first_fit(const unsigned char *used, uint64_t count, uint64_t n)
     return UINT64_MAX;
 }
 
-static void take_finds_the_first_free_run(void)
+T_CASE(take_finds_the_first_free_run)
 {
     static const uint64_t budgets[] = {KIT_MIB(1), KIT_MIB(65)};
     for (unsigned b = 0; b < 2; b++) {
@@ -88,7 +88,7 @@ static void take_finds_the_first_free_run(void)
 }
 
 /* ---- holes everywhere ------------------------------------------------------------------------ */
-static void holes_cost_nothing(void)
+T_CASE(holes_cost_nothing)
 {
     kit k;
     kit_open(&k, KIT_MIB(256), NULL);
@@ -123,4 +123,4 @@ static void holes_cost_nothing(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_runs", T_CASE(take_finds_the_first_free_run), T_CASE(holes_cost_nothing))
+T_MAIN("l1_runs")

@@ -84,7 +84,7 @@ static void open_scan(kit *k, uint32_t stripes)
     }
 }
 
-static void scan_without_changes_passes_each_once(void)
+T_CASE(scan_without_changes_passes_each_once)
 {
     kit k;
     walk w = {.k = &k, .seen = calloc(1, STAY + OTHERS), .r = {t_seed()}, .values = true};
@@ -99,7 +99,7 @@ static void scan_without_changes_passes_each_once(void)
     free(w.seen);
 }
 
-static void present_throughout_is_seen(void)
+T_ALONE(present_throughout_is_seen)
 {
     uint64_t splits = 0, merges = 0; /* of all rounds: late ones have few steps, so few changes */
     for (uint64_t round = 0; round < BASE_MAX(kit_scale(8), 2); round++) {
@@ -139,7 +139,7 @@ static bool count_up(void *ctx, const l1_seen *s)
 
 /* A stopped scan continues after the bucket where it stopped. It passes no absent or expired
  * entry. */
-static void stopped_scan_continues_and_hides_expired(void)
+T_CASE(stopped_scan_continues_and_hides_expired)
 {
     kit k;
     open_scan(&k, 2);
@@ -161,7 +161,7 @@ static void stopped_scan_continues_and_hides_expired(void)
 }
 
 /* Unknown cursors end the scan or continue somewhere; they break nothing. */
-static void scan_survives_any_cursor(void)
+T_CASE(scan_survives_any_cursor)
 {
     kit k;
     kit_rng r = {t_seed()};
@@ -211,7 +211,7 @@ static void scanner(void *arg)
     free(w.seen);
 }
 
-static void present_throughout_is_seen_by_threads(void)
+T_CASE(present_throughout_is_seen_by_threads)
 {
     memset(&t, 0, sizeof t);
     open_scan(&t.k, 2);
@@ -227,6 +227,4 @@ static void present_throughout_is_seen_by_threads(void)
     kit_close(&t.k);
 }
 
-T_MAIN("l1_scan", T_CASE(scan_without_changes_passes_each_once),
-       T_ALONE(present_throughout_is_seen), T_CASE(stopped_scan_continues_and_hides_expired),
-       T_CASE(scan_survives_any_cursor), T_CASE(present_throughout_is_seen_by_threads))
+T_MAIN("l1_scan")

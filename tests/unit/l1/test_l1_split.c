@@ -12,7 +12,7 @@
 
 enum { MANY = 1000000, HOT = 500 };
 
-static void every_insert_keeps_the_earlier_ones(void)
+T_ALONE(every_insert_keeps_the_earlier_ones)
 {
     kit k;
     const uint64_t n = kit_scale(MANY);
@@ -67,7 +67,7 @@ static void every_insert_keeps_the_earlier_ones(void)
 }
 
 /* A set takes a half also if l1_ovf_ready found none: splits may have freed one. */
-static void used_up_overflow_area_gives_no_half(void)
+T_CASE(used_up_overflow_area_gives_no_half)
 {
     kit k;
     uint32_t taken = 0;
@@ -107,7 +107,7 @@ static void check_all(kit *k)
     kit_audit(k);
 }
 
-static void growth_refused_by_the_account(void)
+T_ALONE(growth_refused_by_the_account)
 {
     kit k;
     l1_config cfg = {.hooks = {.left = on_left}, .stripes = 4};
@@ -169,7 +169,7 @@ static uint64_t growth_refused_at(uint64_t nth, uint32_t stripes)
 }
 
 /* Pages of buckets of four stripes become writable together: more places with one stripe. */
-static void growth_refused_by_the_system(void)
+T_ALONE(growth_refused_by_the_system)
 {
     uint64_t failed = 0;
     for (uint64_t nth = 1; nth < 200; nth += 1 + nth / 16 * KIT_SLOW) {
@@ -196,7 +196,7 @@ static size_t check_collapsed(const kit *k)
     return done;
 }
 
-static void the_index_becomes_huge_pages(void)
+T_ALONE(the_index_becomes_huge_pages)
 {
     kit k;
     const uint64_t n = 420000; /* with 64 stripes: two full huge pages, a part of a third */
@@ -292,7 +292,7 @@ static void fill_in_mode(l1_huge mode, uint64_t budget, huge_now *filled, huge_n
     kit_close(&k);
 }
 
-static void each_mode_makes_its_huge_pages(void)
+T_ALONE(each_mode_makes_its_huge_pages)
 {
     huge_now filled, ticked;
     fill_in_mode(L1_HUGE_NEVER, KIT_MIB(256), &filled, &ticked);
@@ -362,7 +362,7 @@ static void prober(void *arg)
     }
 }
 
-static void gets_and_deletes_during_splits_are_exact(void)
+T_CASE(gets_and_deletes_during_splits_are_exact)
 {
     memset(&grow, 0, sizeof grow);
     grow.each = kit_scale(200000);
@@ -378,8 +378,4 @@ static void gets_and_deletes_during_splits_are_exact(void)
     kit_close(&grow.k);
 }
 
-T_MAIN("l1_split", T_ALONE(every_insert_keeps_the_earlier_ones),
-       T_CASE(used_up_overflow_area_gives_no_half),
-       T_ALONE(growth_refused_by_the_account), T_ALONE(growth_refused_by_the_system),
-       T_ALONE(the_index_becomes_huge_pages), T_ALONE(each_mode_makes_its_huge_pages),
-       T_CASE(gets_and_deletes_during_splits_are_exact))
+T_MAIN("l1_split")

@@ -92,7 +92,7 @@ static void move_all(kit *k, uint64_t ids, unsigned how)
     }
 }
 
-static void changes_move_records_out_of_a_stopped_lane(void)
+T_CASE(changes_move_records_out_of_a_stopped_lane)
 {
     for (unsigned how = 1; how < 12; how++) {
         kit k;
@@ -118,7 +118,7 @@ static void changes_move_records_out_of_a_stopped_lane(void)
 }
 
 /* The tickets of entries that move come along: none is left in the stopped lane. */
-static void moved_entries_keep_their_tickets(void)
+T_CASE(moved_entries_keep_their_tickets)
 {
     kit k;
     open_store(&k, BOUND);
@@ -152,7 +152,7 @@ static void fill(kit *k, uint64_t from, uint64_t ids)
     }
 }
 
-static void full_store_serves_beside_a_stopped_lane(void)
+T_CASE(full_store_serves_beside_a_stopped_lane)
 {
     for (unsigned bounded = 0; bounded < 2; bounded++) {
         kit k;
@@ -185,7 +185,7 @@ static void set_bound(void *arg)
 }
 
 /* A call that needs all lanes waits for the stopped one, and holds no other meanwhile. */
-static void sets_go_on_beside_a_call_that_needs_all_lanes(void)
+T_CASE(sets_go_on_beside_a_call_that_needs_all_lanes)
 {
     kit k;
     kit_team team = {.n = 0};
@@ -206,7 +206,7 @@ static void sets_go_on_beside_a_call_that_needs_all_lanes(void)
 
 /* The lane keeps its entries and its memory. Ticks soon wait for it no longer, and its deadlines wake
  * no maintenance thread. */
-static void ticks_leave_a_stopped_lane_out(void)
+T_CASE(ticks_leave_a_stopped_lane_out)
 {
     enum { IDS = 20000, TICKS = 6 };
     kit k;
@@ -236,7 +236,7 @@ static void ticks_leave_a_stopped_lane_out(void)
     close_store(&k);
 }
 
-static void budget_changes_beside_a_stopped_lane(void)
+T_CASE(budget_changes_beside_a_stopped_lane)
 {
     kit k;
     open_store(&k, 0);
@@ -254,7 +254,7 @@ static void budget_changes_beside_a_stopped_lane(void)
 }
 
 /* The oldest entries of the namespace lie in the stopped lane, too. */
-static void bound_of_a_namespace_evicts_from_a_stopped_lane(void)
+T_CASE(bound_of_a_namespace_evicts_from_a_stopped_lane)
 {
     kit k;
     open_store(&k, 0);
@@ -274,7 +274,7 @@ static void bound_of_a_namespace_evicts_from_a_stopped_lane(void)
 }
 
 /* The ticket of a set that stopped before its append takes the only place of the namespace. */
-static void set_fails_if_a_stopped_set_has_the_only_place(void)
+T_CASE(set_fails_if_a_stopped_set_has_the_only_place)
 {
     kit k;
     l1_toll t = {.generation = 1};
@@ -289,7 +289,7 @@ static void set_fails_if_a_stopped_set_has_the_only_place(void)
     close_store(&k);
 }
 
-static void one_free_lane_serves_all_sets(void)
+T_CASE(one_free_lane_serves_all_sets)
 {
     kit k;
     open_store(&k, 0);
@@ -342,7 +342,7 @@ static void worker(void *arg)
     atomic_fetch_add(&ended, 1);
 }
 
-static void threads_go_on_beside_a_stopped_lane(void)
+T_CASE(threads_go_on_beside_a_stopped_lane)
 {
     const uint32_t workers = t_env_u64("T_SCALE", 1) > 1 ? 16 : 4;
     for (unsigned bounded = 0; bounded < 2; bounded++) {
@@ -384,7 +384,7 @@ static void put_second(void *arg)
 
 /* The bound is 1, and a thread keeps the lane with the entry for a moment: the set goes round until
  * the lane is free. On a busy machine the moment may be longer than the set waits: once more. */
-static void set_waits_for_the_lane_with_the_only_entry(void)
+T_CASE(set_waits_for_the_lane_with_the_only_entry)
 {
     second_put p = {.err = CELLAR_E_SPACE};
     for (unsigned tries = 0; p.err != CELLAR_OK && tries < 20; tries++) {
@@ -411,12 +411,4 @@ static void set_waits_for_the_lane_with_the_only_entry(void)
     T_EQ_I64(p.err, CELLAR_OK);
 }
 
-T_MAIN("l1_stopped_lane", T_CASE(changes_move_records_out_of_a_stopped_lane),
-       T_CASE(moved_entries_keep_their_tickets), T_CASE(full_store_serves_beside_a_stopped_lane),
-       T_CASE(sets_go_on_beside_a_call_that_needs_all_lanes),
-       T_CASE(ticks_leave_a_stopped_lane_out),
-       T_CASE(budget_changes_beside_a_stopped_lane),
-       T_CASE(bound_of_a_namespace_evicts_from_a_stopped_lane),
-       T_CASE(set_fails_if_a_stopped_set_has_the_only_place),
-       T_CASE(one_free_lane_serves_all_sets), T_CASE(threads_go_on_beside_a_stopped_lane),
-       T_CASE(set_waits_for_the_lane_with_the_only_entry))
+T_MAIN("l1_stopped_lane")

@@ -35,7 +35,7 @@ static void put_until(kit *k, uint64_t id, int64_t deadline)
     T_EQ_I64(kit_put_until(k, 0, id, id, 20, deadline), CELLAR_OK);
 }
 
-static void deadline_is_exact_at_every_offset(void)
+T_CASE(deadline_is_exact_at_every_offset)
 {
     kit k;
     kit_open(&k, KIT_MIB(8), NULL);
@@ -56,7 +56,7 @@ static void deadline_is_exact_at_every_offset(void)
     kit_close(&k);
 }
 
-static void ttl_of_every_size_is_exact(void)
+T_CASE(ttl_of_every_size_is_exact)
 {
     kit k;
     kit_open(&k, KIT_MIB(8), NULL);
@@ -86,7 +86,7 @@ static void ttl_of_every_size_is_exact(void)
 }
 
 /* Clocks one second before a word would wrap. */
-static void deadline_is_exact_when_the_clock_wraps(void)
+T_CASE(deadline_is_exact_when_the_clock_wraps)
 {
     static const unsigned bits[] = {15, 16, 31, 32, 33, 40, 48, 53, 62};
     for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
@@ -111,7 +111,7 @@ static const int64_t DAY = INT64_C(86400000);
 
 /* 60 days without a tick; puts and in-place updates all the time. `due` is relative to a segment
  * that may have been opened long before. */
-static void deadlines_hold_for_sixty_days_without_a_tick(void)
+T_CASE(deadlines_hold_for_sixty_days_without_a_tick)
 {
     kit k;
     kit_open(&k, KIT_MIB(4), NULL);
@@ -149,7 +149,7 @@ static void deadlines_hold_for_sixty_days_without_a_tick(void)
 
 /* The same under pressure: the cursor moves records from young segments into an old head of main. A
  * deadline must survive a move to a segment opened weeks before. */
-static void moved_records_keep_their_deadline(void)
+T_CASE(moved_records_keep_their_deadline)
 {
     kit k;
     l1_config cfg = {.stripes = 1, .seg_bytes = 8192};
@@ -198,7 +198,7 @@ static void moved_records_keep_their_deadline(void)
 }
 
 /* ahead == 2^32 - 2: one more than the field holds. */
-static void farthest_relative_deadline_is_exact(void)
+T_CASE(farthest_relative_deadline_is_exact)
 {
     for (int64_t off = -3; off <= 3; off++) {
         kit k;
@@ -213,7 +213,7 @@ static void farthest_relative_deadline_is_exact(void)
     }
 }
 
-static void earlier_of_idle_and_age_ends_the_entry(void)
+T_CASE(earlier_of_idle_and_age_ends_the_entry)
 {
     kit k;
     kit_open(&k, KIT_MIB(4), NULL);
@@ -252,7 +252,7 @@ static void earlier_of_idle_and_age_ends_the_entry(void)
 
 /* The stale window: dead for a plain get, present on request, and over exactly at its end. Also
  * after a move to a segment opened after the deadline. */
-static void stale_window_ends_exactly(void)
+T_CASE(stale_window_ends_exactly)
 {
     kit k;
     l1_config cfg = {.stripes = 1, .seg_bytes = 8192};
@@ -293,7 +293,7 @@ static void stale_window_ends_exactly(void)
 }
 
 /* A deadline in the past leaves no stale window beyond its own. */
-static void past_deadline_starts_its_own_stale_window(void)
+T_CASE(past_deadline_starts_its_own_stale_window)
 {
     kit k;
     kit_open(&k, KIT_MIB(2), NULL);
@@ -354,18 +354,11 @@ static void exact_by_the_system_clock(bool counter)
     kit_close(&k);
 }
 
-static void exact_by_the_system_clock_and_the_counter(void) { exact_by_the_system_clock(true); }
-static void exact_by_the_system_clock_and_the_coarse_clock(void)
+T_CASE(exact_by_the_system_clock_and_the_counter) { exact_by_the_system_clock(true); }
+T_CASE(exact_by_the_system_clock_and_the_coarse_clock)
 {
     exact_by_the_system_clock(false);
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_time", T_CASE(deadline_is_exact_at_every_offset), T_CASE(ttl_of_every_size_is_exact),
-       T_CASE(deadline_is_exact_when_the_clock_wraps),
-       T_CASE(deadlines_hold_for_sixty_days_without_a_tick),
-       T_CASE(moved_records_keep_their_deadline), T_CASE(farthest_relative_deadline_is_exact),
-       T_CASE(earlier_of_idle_and_age_ends_the_entry), T_CASE(stale_window_ends_exactly),
-       T_CASE(past_deadline_starts_its_own_stale_window),
-       T_CASE(exact_by_the_system_clock_and_the_counter),
-       T_CASE(exact_by_the_system_clock_and_the_coarse_clock))
+T_MAIN("l1_time")

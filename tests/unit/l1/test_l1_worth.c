@@ -64,7 +64,7 @@ static double paid(l1_policy policy, unsigned mix, bool told, uint64_t seed)
     return sum;
 }
 
-static void cost_aware(void)
+T_CASE(cost_aware)
 {
     if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
     popular_open(.8);
@@ -110,7 +110,7 @@ static uint64_t missed(bool objects, l1_policy policy, uint64_t *bytes)
     return n;
 }
 
-static void size_aware(void)
+T_CASE(size_aware)
 {
     if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
     popular_open(.8);
@@ -128,4 +128,4 @@ static void size_aware(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l1_worth", T_CASE(cost_aware), T_CASE(size_aware))
+T_MAIN("l1_worth")

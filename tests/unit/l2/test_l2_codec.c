@@ -142,7 +142,7 @@ static unsigned char *lies_in(const char *file, const void *bytes, size_t n)
     return f != NULL ? memmem(f->live, f->size, bytes, n) : NULL;
 }
 
-static void encrypted_values_are_restored_exactly(void)
+T_CASE(encrypted_values_are_restored_exactly)
 {
     begin();
     open_it();
@@ -182,7 +182,7 @@ static void encrypted_values_are_restored_exactly(void)
 
 static int by_bytes(const void *a, const void *b) { return memcmp(a, b, 12); }
 
-static void no_nonce_is_used_twice(void)
+T_CASE(no_nonce_is_used_twice)
 {
     begin();
     for (int round = 0; round < 20; round++) {
@@ -203,7 +203,7 @@ static void no_nonce_is_used_twice(void)
     end();
 }
 
-static void a_wrong_or_missing_cipher_key_misses_and_writes_nothing(void)
+T_CASE(a_wrong_or_missing_cipher_key_misses_and_writes_nothing)
 {
     begin();
     open_it();
@@ -240,7 +240,7 @@ static void a_wrong_or_missing_cipher_key_misses_and_writes_nothing(void)
     end();
 }
 
-static void a_cipher_that_fails_stores_nothing(void)
+T_CASE(a_cipher_that_fails_stores_nothing)
 {
     begin();
     open_it();
@@ -299,7 +299,7 @@ static spot find_record(uint32_t key)
 
 /* An attacker knows the store's secret and makes every check right, but has no key of the
  * cipher. */
-static void forged_bytes_with_right_checks_miss(void)
+T_CASE(forged_bytes_with_right_checks_miss)
 {
     begin();
     T_EQ_U64(kit.cfg.seg_bytes, 16384);
@@ -336,7 +336,7 @@ static void forged_bytes_with_right_checks_miss(void)
 
 /* Process deaths and power cuts at any moment. The served version is the last one. After a power
  * cut at KEEP it may be one of the last barrier or later. It is never garbage. */
-static void encrypted_values_decrypt_after_crashes(void)
+T_CASE(encrypted_values_decrypt_after_crashes)
 {
     base_rng r;
     base_rng_seed(&r, t_seed());
@@ -441,7 +441,7 @@ static bool no_lz4(void)
     return !base_pack_there();
 }
 
-static void compressed_values_are_restored_exactly(void)
+T_CASE(compressed_values_are_restored_exactly)
 {
     if (no_lz4()) { return; }
     for (int sealed = 0; sealed < 2; sealed++) {
@@ -483,7 +483,7 @@ static void compressed_values_are_restored_exactly(void)
 }
 
 /* d->packs false is a library without LZ4. */
-static void compressed_values_miss_without_lz4(void)
+T_CASE(compressed_values_miss_without_lz4)
 {
     if (no_lz4()) { return; }
     begin_packing(false);
@@ -513,7 +513,7 @@ static void compressed_values_miss_without_lz4(void)
 /* Changed bits with wrong checks are never served. With right checks the result stays inside the
  * buffer (sanitizers watch), or is a miss. Some bits have no effect: padding, or the distance of a
  * repeated word. */
-static void changed_bits_of_compressed_values_stay_in_the_buffer(void)
+T_CASE(changed_bits_of_compressed_values_stay_in_the_buffer)
 {
     if (no_lz4()) { return; }
     begin_packing(false);
@@ -554,7 +554,7 @@ static unsigned char *raw_says(const spot *s)
     return NULL;
 }
 
-static void wrong_raw_lengths_miss(void)
+T_CASE(wrong_raw_lengths_miss)
 {
     if (no_lz4()) { return; }
     begin_packing(false);
@@ -608,7 +608,7 @@ static void wrong_raw_lengths_miss(void)
 
 /* With encryption, right checks do not turn a compressed value into a plain one, nor permit a
  * changed bit. */
-static void encryption_authenticates_how_a_value_is_compressed(void)
+T_CASE(encryption_authenticates_how_a_value_is_compressed)
 {
     if (no_lz4()) { return; }
     begin_packing(true);
@@ -649,7 +649,7 @@ static bool evict(void *ctx, uint64_t bytes)
 
 /* Encryption runs when memory is short. It evicts nothing, which would encrypt again, and the
  * reserved blocks suffice. */
-static void encryption_under_a_full_budget_evicts_nothing(void)
+T_CASE(encryption_under_a_full_budget_evicts_nothing)
 {
     for (int both = 0; both < 2; both++) {
         begin();
@@ -676,11 +676,4 @@ static void encryption_under_a_full_budget_evicts_nothing(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_codec", T_CASE(encrypted_values_are_restored_exactly), T_CASE(no_nonce_is_used_twice),
-       T_CASE(a_wrong_or_missing_cipher_key_misses_and_writes_nothing),
-       T_CASE(a_cipher_that_fails_stores_nothing), T_CASE(forged_bytes_with_right_checks_miss),
-       T_CASE(encrypted_values_decrypt_after_crashes),
-       T_CASE(compressed_values_are_restored_exactly), T_CASE(compressed_values_miss_without_lz4),
-       T_CASE(changed_bits_of_compressed_values_stay_in_the_buffer), T_CASE(wrong_raw_lengths_miss),
-       T_CASE(encryption_authenticates_how_a_value_is_compressed),
-       T_CASE(encryption_under_a_full_budget_evicts_nothing))
+T_MAIN("l2_codec")

@@ -54,7 +54,7 @@ static void all_outlive_power_cuts_but_3(base_rng *r)
     }
 }
 
-static void committed_changes_survive_a_power_cut(void)
+T_CASE(committed_changes_survive_a_power_cut)
 {
     for (int level = L2_KEEP; level <= L2_ALWAYS; level++) {
         base_rng r;
@@ -80,7 +80,7 @@ static void committed_changes_survive_a_power_cut(void)
     }
 }
 
-static void a_commit_without_new_records_needs_no_sync(void)
+T_CASE(a_commit_without_new_records_needs_no_sync)
 {
     begin(L2_ALWAYS);
     l2_kit_fill(&kit, 1);
@@ -129,7 +129,7 @@ static void commit_fails(void)
     T_EQ_I64(l2_commit(kit.d), CELLAR_E_IO);
 }
 
-static void commits_fail_after_a_failed_sync_until_its_bytes_are_stored_again(void)
+T_CASE(commits_fail_after_a_failed_sync_until_its_bytes_are_stored_again)
 {
     base_rng r;
     base_rng_seed(&r, t_.seed);
@@ -150,7 +150,7 @@ static void commits_fail_after_a_failed_sync_until_its_bytes_are_stored_again(vo
 }
 
 /* The kernel dropped a page of the stage, which shows the bytes of the disk now. */
-static void lost_bytes_of_a_failed_sync_empty_the_tier(void)
+T_CASE(lost_bytes_of_a_failed_sync_empty_the_tier)
 {
     base_rng r;
     base_rng_seed(&r, t_.seed);
@@ -168,7 +168,7 @@ static void lost_bytes_of_a_failed_sync_empty_the_tier(void)
     end();
 }
 
-static void commits_fail_while_changes_rely_on_the_stall_marker(void)
+T_CASE(commits_fail_while_changes_rely_on_the_stall_marker)
 {
     base_rng r;
     base_rng_seed(&r, t_.seed);
@@ -189,7 +189,7 @@ static void commits_fail_while_changes_rely_on_the_stall_marker(void)
     end();
 }
 
-static void commits_fail_after_the_files_were_removed(void)
+T_CASE(commits_fail_after_the_files_were_removed)
 {
     begin(L2_ALWAYS);
     l2_kit_fill(&kit, 1);
@@ -207,7 +207,7 @@ static void commits_fail_after_the_files_were_removed(void)
 /* ---- a failed sync and other syncs ---- */
 
 /* The kernel reports an error once. So the next sync of the same round succeeds. */
-static void a_sync_after_a_failed_one_frees_no_slot(void)
+T_CASE(a_sync_after_a_failed_one_frees_no_slot)
 {
     begin(L2_KEEP);
     (void)l2_tick(kit.d, 1000); /* the second slot is READY */
@@ -231,7 +231,7 @@ static void a_sync_after_a_failed_one_frees_no_slot(void)
 }
 
 /* These sync data.seg, too, and get the error of bytes that were written before. */
-static void a_failed_sync_of_a_probe_or_a_resize_stores_bytes_again(void)
+T_CASE(a_failed_sync_of_a_probe_or_a_resize_stores_bytes_again)
 {
     begin(L2_KEEP);
     l2_kit_fill(&kit, 1);
@@ -273,7 +273,7 @@ static int sync_beside(void *ctx, base_vfs_file *file)
     return l2_dev_datasync(ctx, file);
 }
 
-static void a_sync_fails_if_a_commit_fails_meanwhile(void)
+T_CASE(a_sync_fails_if_a_commit_fails_meanwhile)
 {
     base_rng r;
     base_rng_seed(&r, t_.seed);
@@ -317,7 +317,7 @@ static void *leads(void *arg)
 }
 
 /* The leader waits for the disk; the other callers wait for the leader. */
-static void commit_beside_a_stalled_one_ends_after_a_second(void)
+T_CASE(commit_beside_a_stalled_one_ends_after_a_second)
 {
     base_rng r;
     pthread_t t;
@@ -410,7 +410,7 @@ static void *waits_a_second(void *arg)
 
 /* All callers have ended before the disk answers. Syncs of 100 us before that are quick ones; on a
  * busy machine some take longer. */
-static void no_caller_waits_for_a_stalled_sync(void)
+T_CASE(no_caller_waits_for_a_stalled_sync)
 {
     real_begin(100);
     const _Atomic uint64_t *const mean_ns = &real.d->commit_mean_ns;
@@ -439,7 +439,7 @@ static void no_caller_waits_for_a_stalled_sync(void)
 }
 
 /* A hand-over costs more than it is worth then. A sync that takes a second ends that. */
-static void callers_lead_while_syncs_are_quick(void)
+T_CASE(callers_lead_while_syncs_are_quick)
 {
     real_begin(0);
     for (uint32_t i = 0; i < 2; i++) {
@@ -461,7 +461,7 @@ static void callers_lead_while_syncs_are_quick(void)
 /* ---- an unused READY slot ---- */
 
 /* A header left in its slot next to records of the next run would be a gap in the chain. */
-static void an_unused_slot_leaves_no_gap_for_the_next_run(void)
+T_CASE(an_unused_slot_leaves_no_gap_for_the_next_run)
 {
     begin(L2_KEEP);
     for (uint32_t i = 0; i < 8; i++) {
@@ -500,7 +500,7 @@ static void *changes(void *arg)
     return NULL;
 }
 
-static void one_sync_serves_all_waiting_commits(void)
+T_CASE(one_sync_serves_all_waiting_commits)
 {
     char folder[T_FOLDER_MAX];
     t_folder(folder);
@@ -529,17 +529,4 @@ static void one_sync_serves_all_waiting_commits(void)
     t_wipe(folder);
 }
 
-T_MAIN("l2_commit", T_CASE(no_caller_waits_for_a_stalled_sync),
-       T_CASE(callers_lead_while_syncs_are_quick),
-       T_CASE(committed_changes_survive_a_power_cut),
-       T_CASE(a_commit_without_new_records_needs_no_sync),
-       T_CASE(commits_fail_after_a_failed_sync_until_its_bytes_are_stored_again),
-       T_CASE(lost_bytes_of_a_failed_sync_empty_the_tier),
-       T_CASE(commits_fail_while_changes_rely_on_the_stall_marker),
-       T_CASE(commits_fail_after_the_files_were_removed),
-       T_CASE(a_sync_after_a_failed_one_frees_no_slot),
-       T_CASE(a_failed_sync_of_a_probe_or_a_resize_stores_bytes_again),
-       T_CASE(a_sync_fails_if_a_commit_fails_meanwhile),
-       T_CASE(an_unused_slot_leaves_no_gap_for_the_next_run),
-       T_CASE(commit_beside_a_stalled_one_ends_after_a_second),
-       T_CASE(one_sync_serves_all_waiting_commits))
+T_MAIN("l2_commit")

@@ -134,7 +134,7 @@ static void all_end_under_load(void)
     T_EQ_I64(pthread_join(t[3], NULL), 0);
 }
 
-static void all_entries_that_expire_together_miss(void)
+T_CASE(all_entries_that_expire_together_miss)
 {
     /* At least more than the stage holds, or nothing is reclaimed. */
     keys = BASE_MAX((uint32_t)t_env_u64("EXPIRY_KEYS", t_share(250000)) / EXPIRY_SLOW, 50000u) /
@@ -182,4 +182,4 @@ static void all_entries_that_expire_together_miss(void)
     t_wipe(folder);
 }
 
-T_MAIN("l2_expiry", T_CASE(all_entries_that_expire_together_miss))
+T_MAIN("l2_expiry")

@@ -28,7 +28,7 @@ static uint32_t record(unsigned char *at, uint64_t segseq, uint32_t off, const c
     return 24u + r.klen + r.vlen;
 }
 
-static void records_verify_only_at_their_position(void)
+T_CASE(records_verify_only_at_their_position)
 {
     form_make();
     unsigned char at[128] BASE_ALIGNED(8) = { 0 };
@@ -63,7 +63,7 @@ static void records_verify_only_at_their_position(void)
     T_CHECK(!l2_rec_marked(&form, at, 7, 640, 650, &r));
 }
 
-static void lengths_are_readable_before_the_body(void)
+T_CASE(lengths_are_readable_before_the_body)
 {
     form_make();
     unsigned char at[64] BASE_ALIGNED(8) = { 0 };
@@ -76,7 +76,7 @@ static void lengths_are_readable_before_the_body(void)
     T_CHECK(!l2_rec_marked(&form, at, 7, 64, 8192, &r)); /* zeros are no record */
 }
 
-static void any_flipped_bit_of_a_page_is_detected_and_repaired(void)
+T_CASE(any_flipped_bit_of_a_page_is_detected_and_repaired)
 {
     form_make();
     static unsigned char page[L2_PAGE], copy[L2_PAGE];
@@ -117,7 +117,7 @@ static void any_flipped_bit_of_a_page_is_detected_and_repaired(void)
     T_CHECK(!l2_foot_ok(&form, page, 7, 3) && l2_foot_heal(&form, page, 7, 3));
 }
 
-static void sums_are_bit_exact(void)
+T_CASE(sums_are_bit_exact)
 {
     static const struct { size_t len; uint64_t sum; } vectors[] = {
         { 0, UINT64_C(0xc722f66d516e04be) }, { 1, UINT64_C(0x28cb757496b9eba8) },
@@ -160,7 +160,7 @@ static void sums_are_bit_exact(void)
     }
 }
 
-static void unknown_extensions_are_skipped_or_refused(void)
+T_CASE(unknown_extensions_are_skipped_or_refused)
 {
     l2_meta m;
     memset(&m, 0, sizeof m);
@@ -234,10 +234,10 @@ static void words_lost(uint64_t flags, uint64_t most)
     T_EQ_U64(base_load_rlx(&kit.account.used), 0);
 }
 
-static void few_plain_words_are_lost_at_the_intended_load(void) { words_lost(0, 200); } /* 0.1 % */
-static void no_kept_word_is_lost_at_the_intended_load(void) { words_lost(L2_WORD_DURABLE, 0); }
+T_CASE(few_plain_words_are_lost_at_the_intended_load) { words_lost(0, 200); } /* 0.1 % */
+T_CASE(no_kept_word_is_lost_at_the_intended_load) { words_lost(L2_WORD_DURABLE, 0); }
 
-static void size_hints_round_up_a_little(void)
+T_CASE(size_hints_round_up_a_little)
 {
     static l2 d;
     d.form.granule = 8;
@@ -258,9 +258,4 @@ static void size_hints_round_up_a_little(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_format", T_CASE(records_verify_only_at_their_position),
-       T_CASE(lengths_are_readable_before_the_body),
-       T_CASE(any_flipped_bit_of_a_page_is_detected_and_repaired), T_CASE(sums_are_bit_exact),
-       T_CASE(unknown_extensions_are_skipped_or_refused),
-       T_CASE(few_plain_words_are_lost_at_the_intended_load),
-       T_CASE(no_kept_word_is_lost_at_the_intended_load), T_CASE(size_hints_round_up_a_little))
+T_MAIN("l2_format")

@@ -50,7 +50,7 @@ static void pass(int64_t ms)
 static bool is_off(void) { return l2_kit_figures(&kit).off; }
 
 /* Reads fail, deletes continue, then the disk recovers. */
-static void failed_reads_switch_the_tier_off_until_a_probe_succeeds(void)
+T_CASE(failed_reads_switch_the_tier_off_until_a_probe_succeeds)
 {
     begin(L2_DROP);
     fill(1);
@@ -87,7 +87,7 @@ static void failed_reads_switch_the_tier_off_until_a_probe_succeeds(void)
 }
 
 /* Places with failed writes are used again once the disk works. */
-static void places_with_failed_writes_are_used_again(void)
+T_CASE(places_with_failed_writes_are_used_again)
 {
     static const int errors[] = { EIO, ENOSPC, EROFS, EDQUOT };
     for (size_t e = 0; e < 4; e++) {
@@ -119,7 +119,7 @@ static void places_with_failed_writes_are_used_again(void)
 }
 
 /* The source bytes were missing, so the place is not at fault. */
-static void an_unreadable_stage_marks_no_place_as_bad(void)
+T_CASE(an_unreadable_stage_marks_no_place_as_bad)
 {
     begin(L2_DROP);
     fill(1);
@@ -135,7 +135,7 @@ static void an_unreadable_stage_marks_no_place_as_bad(void)
     end();
 }
 
-static void failed_syncs_drop_no_record(void)
+T_CASE(failed_syncs_drop_no_record)
 {
     begin(L2_KEEP);
     fill(1);
@@ -160,7 +160,7 @@ static void failed_syncs_drop_no_record(void)
 
 /* Each sync and each write of SUPER of a call of l2_sync fails once. The next call succeeds, and a
  * power cut finds everything. */
-static void each_failed_call_of_a_sync_drops_no_record(void)
+T_CASE(each_failed_call_of_a_sync_drops_no_record)
 {
     static l2_dev after;
     static const int sites[] = { DEV_DATASYNC, DEV_PWRITE };
@@ -201,7 +201,7 @@ static void each_failed_call_of_a_sync_drops_no_record(void)
 }
 
 /* One damaged record in a thousand is no failing disk; many are. */
-static void many_damaged_records_switch_the_tier_off(void)
+T_CASE(many_damaged_records_switch_the_tier_off)
 {
     begin(L2_DROP);
     fill(1);
@@ -228,7 +228,7 @@ static void many_damaged_records_switch_the_tier_off(void)
     end();
 }
 
-static void removed_files_close_the_tier_until_the_next_open(void)
+T_CASE(removed_files_close_the_tier_until_the_next_open)
 {
     for (int how = 0; how < 4; how++) {
         begin(L2_DROP);
@@ -281,7 +281,7 @@ static int slow_pread(void *ctx, base_vfs_file *file, void *buf, size_t n, uint6
 
 /* Footers that one open could not read are readable at the next. Changes in between were not
  * logged, because no older value was known. Those values must not come back. */
-static void a_hole_found_by_a_slow_read_is_logged(void)
+T_CASE(a_hole_found_by_a_slow_read_is_logged)
 {
     begin(L2_DROP);
     fill(1);
@@ -321,7 +321,7 @@ static void a_hole_found_by_a_slow_read_is_logged(void)
 
 /* The first page of a slot may reach the disk during the write of its header, the last page before
  * it. Neither is readable then, and nothing lies between. */
-static void a_header_interrupted_by_a_power_cut_is_no_damage(void)
+T_CASE(a_header_interrupted_by_a_power_cut_is_no_damage)
 {
     begin(L2_KEEP);
     fill(1);
@@ -346,7 +346,7 @@ static void a_header_interrupted_by_a_power_cut_is_no_damage(void)
     end();
 }
 
-static void the_limits_and_pauses_of_health_are_configurable(void)
+T_CASE(the_limits_and_pauses_of_health_are_configurable)
 {
     begin(L2_DROP);
     fill(1);
@@ -390,7 +390,7 @@ static void the_limits_and_pauses_of_health_are_configurable(void)
 }
 
 /* The worker has checked in this millisecond. A sync must not report success for missing bytes. */
-static void a_sync_of_truncated_files_fails(void)
+T_CASE(a_sync_of_truncated_files_fails)
 {
     static const char *const name[] = { "stage.buf", "data.seg" };
     for (int i = 0; i < 2; i++) {
@@ -411,7 +411,7 @@ static void a_sync_of_truncated_files_fails(void)
 }
 
 /* A stale page in the page cache: the bytes on disk are served, and nothing is damaged. */
-static void a_record_that_does_not_verify_is_read_past_the_page_cache(void)
+T_CASE(a_record_that_does_not_verify_is_read_past_the_page_cache)
 {
     begin(L2_DROP);
     fill(1);
@@ -444,15 +444,4 @@ static void a_record_that_does_not_verify_is_read_past_the_page_cache(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_health", T_CASE(a_header_interrupted_by_a_power_cut_is_no_damage),
-       T_CASE(a_hole_found_by_a_slow_read_is_logged),
-       T_CASE(failed_reads_switch_the_tier_off_until_a_probe_succeeds),
-       T_CASE(places_with_failed_writes_are_used_again),
-       T_CASE(an_unreadable_stage_marks_no_place_as_bad),
-       T_CASE(failed_syncs_drop_no_record),
-       T_CASE(each_failed_call_of_a_sync_drops_no_record),
-       T_CASE(many_damaged_records_switch_the_tier_off),
-       T_CASE(the_limits_and_pauses_of_health_are_configurable),
-       T_CASE(removed_files_close_the_tier_until_the_next_open),
-       T_CASE(a_sync_of_truncated_files_fails),
-       T_CASE(a_record_that_does_not_verify_is_read_past_the_page_cache))
+T_MAIN("l2_health")

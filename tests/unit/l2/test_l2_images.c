@@ -73,7 +73,7 @@ static void crash(void *ctx)
     for (int i = 0; i < 6; i++) { look_at(&rng); }
 }
 
-static void an_image_is_clean_only_if_the_close_wrote_it(void)
+T_CASE(an_image_is_clean_only_if_the_close_wrote_it)
 {
     base_rng_seed(&rng, t_seed());
     l2_dev_init(&dev);
@@ -209,7 +209,7 @@ static void large_open(void)
     l2_kit_warm(&kit);
 }
 
-static void images_of_several_segments_survive_any_crash(void)
+T_CASE(images_of_several_segments_survive_any_crash)
 {
     base_rng_seed(&rng, t_seed());
     l2_dev_init(&dev);
@@ -266,7 +266,7 @@ static uint32_t places_for(uint64_t bytes)
 }
 
 /* A save during a resize to fewer bytes does not change the goal of the resize. */
-static void a_save_during_a_resize_keeps_its_goal(void)
+T_CASE(a_save_during_a_resize_keeps_its_goal)
 {
     l2_dev_init(&dev);
     words = IMAGE_WORDS;
@@ -291,7 +291,7 @@ static void a_save_during_a_resize_keeps_its_goal(void)
 }
 
 /* The tables keep their size after a shrink. An image must be kept all the same. */
-static void a_shrunk_store_has_room_for_images(void)
+T_CASE(a_shrunk_store_has_room_for_images)
 {
     l2_dev_init(&dev);
     words = LARGE_WORDS;
@@ -314,6 +314,4 @@ static void a_shrunk_store_has_room_for_images(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_images", T_CASE(an_image_is_clean_only_if_the_close_wrote_it),
-       T_CASE(images_of_several_segments_survive_any_crash),
-       T_CASE(a_save_during_a_resize_keeps_its_goal), T_CASE(a_shrunk_store_has_room_for_images))
+T_MAIN("l2_images")

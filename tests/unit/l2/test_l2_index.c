@@ -170,7 +170,7 @@ static void reopen(bool kill)
 
 /* ---- cases ---- */
 
-static void all_kept_keys_of_a_bunch_are_found(void)
+T_CASE(all_kept_keys_of_a_bunch_are_found)
 {
     const uint64_t *key = bunch_key[0];
     for (int how = 0; how < 4; how++) { /* staged or sealed; closed or killed */
@@ -190,7 +190,7 @@ static void all_kept_keys_of_a_bunch_are_found(void)
     }
 }
 
-static void deleting_one_key_of_a_bunch_leaves_the_others(void)
+T_CASE(deleting_one_key_of_a_bunch_leaves_the_others)
 {
     const uint64_t *key = bunch_key[0];
     for (int how = 0; how < 12; how++) {
@@ -211,7 +211,7 @@ static void deleting_one_key_of_a_bunch_leaves_the_others(void)
     }
 }
 
-static void reclaiming_one_key_of_a_bunch_leaves_the_others(void)
+T_CASE(reclaiming_one_key_of_a_bunch_leaves_the_others)
 {
     const uint64_t *key = bunch_key[0];
     begin();
@@ -230,7 +230,7 @@ static void reclaiming_one_key_of_a_bunch_leaves_the_others(void)
     end();
 }
 
-static void a_plain_put_leaves_kept_keys_of_its_bunch(void)
+T_CASE(a_plain_put_leaves_kept_keys_of_its_bunch)
 {
     const uint64_t *key = bunch_key[0];
     begin();
@@ -247,7 +247,7 @@ static void a_plain_put_leaves_kept_keys_of_its_bunch(void)
     end();
 }
 
-static void plain_puts_of_one_bunch_leave_each_other(void)
+T_CASE(plain_puts_of_one_bunch_leave_each_other)
 {
     for (int how = 0; how < 8; how++) { /* staged or sealed; closed or killed; change or not */
         begin();
@@ -276,7 +276,7 @@ static void filter_full(void)
 
 /* A plain record is the only word of its bunch. Another key of the bunch changes. Its own record
  * never existed, was deleted, or lies on disk as well. */
-static void plain_record_stays_when_a_key_of_its_bunch_changes(void)
+T_CASE(plain_record_stays_when_a_key_of_its_bunch_changes)
 {
     const uint64_t stays = bunch_key[0][0], other = bunch_key[0][1];
     for (int how = 0; how < 48; how++) {
@@ -310,7 +310,7 @@ static void plain_record_stays_when_a_key_of_its_bunch_changes(void)
 }
 
 /* The tombstone links to a record on disk, so its bunch keeps a word. */
-static void deletes_of_one_key_log_one_tombstone(void)
+T_CASE(deletes_of_one_key_log_one_tombstone)
 {
     const uint64_t key = bunch_key[0][0];
     begin();
@@ -329,7 +329,7 @@ static void deletes_of_one_key_log_one_tombstone(void)
 }
 
 /* A record of the oldest segment moves beside newer records of its bunch. */
-static void plain_record_that_moves_leaves_its_bunch(void)
+T_CASE(plain_record_that_moves_leaves_its_bunch)
 {
     moves = true;
     for (int how = 0; how < 4; how++) {
@@ -375,7 +375,7 @@ static int pread_and_move(void *ctx, base_vfs_file *f, void *buf, size_t n, uint
 }
 
 /* Each key of each bunch is read while its record moves, behind the record of another key. */
-static void record_that_moves_during_a_read_is_found(void)
+T_CASE(record_that_moves_during_a_read_is_found)
 {
     moves = true;
     for (uint32_t i = 0; i < BUNCH_GROUPS * BUNCH_KEYS * 2; i++) {
@@ -487,7 +487,7 @@ static void any_reopen(base_rng *r)
     l2_kit_warm(&kit);
 }
 
-static void any_order_of_calls_keeps_all_keys(void)
+T_CASE(any_order_of_calls_keeps_all_keys)
 {
     base_rng r;
     base_rng_seed(&r, t_seed());
@@ -539,7 +539,7 @@ static void many_put(uint64_t key, uint32_t version, bool kept)
 
 /* Every key is written once, and a third of them again after they lie on disk. A third of the
  * others is deleted then. */
-static void all_of_200000_keys_are_found(void)
+T_CASE(all_of_200000_keys_are_found)
 {
     for (int kept = 0; kept < 2; kept++) {
         l2_dev_init(&dev);
@@ -603,7 +603,7 @@ static uint32_t full_begin(void)
 
 /* Entries that were acknowledged stay in a full index, also in that of the next rebuild. A further
  * one is refused, and plain entries take the places of plain ones. Once an hour a line says so. */
-static void full_index_keeps_durable_entries(void)
+T_CASE(full_index_keeps_durable_entries)
 {
     static bool taken[FULL_KEYS];
     uint32_t count = 0, plain = 0;
@@ -653,7 +653,7 @@ static void full_index_keeps_durable_entries(void)
 
 /* More keys than the index has places: durable entries, then `deleted` keys, then plain entries.
  * After a process death the rebuild finds all entries that were acknowledged. */
-static void rebuild_of_a_full_index_keeps_durable_entries(void)
+T_CASE(rebuild_of_a_full_index_keeps_durable_entries)
 {
     const uint32_t durable = 2500, deleted = 4000;
     const uint64_t plain = UINT64_C(1) << 32;
@@ -682,7 +682,7 @@ static void rebuild_of_a_full_index_keeps_durable_entries(void)
 
 /* More keys than places change in any order, beside process deaths. A rebuild serves no old value,
  * also with changes in the middle, and keeps durable entries. */
-static void any_order_in_a_full_index_serves_no_old_value(void)
+T_CASE(any_order_in_a_full_index_serves_no_old_value)
 {
     static struct { uint32_t now; bool kept; } key[FULL_KEYS];
     base_rng r;
@@ -722,7 +722,7 @@ static void any_order_in_a_full_index_serves_no_old_value(void)
     end();
 }
 
-static void index_has_a_place_for_each_64_kib(void)
+T_CASE(index_has_a_place_for_each_64_kib)
 {
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
@@ -740,7 +740,7 @@ static void index_has_a_place_for_each_64_kib(void)
 }
 
 /* The tables of a store take at most a quarter of the budget, or the places for each 64 KiB. */
-static void tables_take_a_quarter_of_the_budget(void)
+T_CASE(tables_take_a_quarter_of_the_budget)
 {
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
@@ -764,18 +764,4 @@ static void tables_take_a_quarter_of_the_budget(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_index", T_CASE(all_kept_keys_of_a_bunch_are_found),
-       T_CASE(deleting_one_key_of_a_bunch_leaves_the_others),
-       T_CASE(reclaiming_one_key_of_a_bunch_leaves_the_others),
-       T_CASE(a_plain_put_leaves_kept_keys_of_its_bunch),
-       T_CASE(plain_puts_of_one_bunch_leave_each_other),
-       T_CASE(plain_record_stays_when_a_key_of_its_bunch_changes),
-       T_CASE(deletes_of_one_key_log_one_tombstone),
-       T_CASE(plain_record_that_moves_leaves_its_bunch),
-       T_CASE(record_that_moves_during_a_read_is_found),
-       T_CASE(any_order_of_calls_keeps_all_keys), T_CASE(all_of_200000_keys_are_found),
-       T_CASE(full_index_keeps_durable_entries),
-       T_CASE(rebuild_of_a_full_index_keeps_durable_entries),
-       T_CASE(any_order_in_a_full_index_serves_no_old_value),
-       T_CASE(index_has_a_place_for_each_64_kib),
-       T_CASE(tables_take_a_quarter_of_the_budget))
+T_MAIN("l2_index")

@@ -68,7 +68,7 @@ static bool looked(uint64_t *sum)
     return used;
 }
 
-static void a_saved_index_equals_a_rebuilt_one(void)
+T_CASE(a_saved_index_equals_a_rebuilt_one)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         begin((l2_level)level);
@@ -124,7 +124,7 @@ static void another_boot(void) { dev.boot[15]++; }
 
 static void other_stage(void) { l2_dev_find(&dev, "stage.buf")->ino += 100; }
 
-static void an_open_reports_the_source_of_its_index(void)
+T_CASE(an_open_reports_the_source_of_its_index)
 {
     begin(L2_DROP); /* and filled */
     T_EQ_I64(opened_as(&kit), L2_OPENED_EMPTY);
@@ -144,7 +144,7 @@ static void an_open_reports_the_source_of_its_index(void)
 }
 
 /* After a full round of the log, old segments lie in the places of new ones. */
-static void a_full_store_saves_its_index_too(void)
+T_CASE(a_full_store_saves_its_index_too)
 {
     for (uint32_t places = 6; places <= 12; places++) {
         l2_dev_init(&dev);
@@ -199,7 +199,7 @@ static void fill_to_the_top(uint32_t *version)
 
 /* A place that refuses writes keeps its old contents: the oldest segment of all. An open that finds
  * no other place for the open slot must not choose it. */
-static void a_bad_place_is_not_chosen_again(void)
+T_CASE(a_bad_place_is_not_chosen_again)
 {
     uint32_t tried = 0;
     for (uint32_t places = 9; places <= 12; places++) {
@@ -235,7 +235,7 @@ static void a_bad_place_is_not_chosen_again(void)
 }
 
 /* A change after a reopen is logged if a put before the close is still on disk. */
-static void a_change_after_a_saved_index_logs_its_tombstone(void)
+T_CASE(a_change_after_a_saved_index_logs_its_tombstone)
 {
     begin(L2_DROP);
     closed();
@@ -249,7 +249,7 @@ static void a_change_after_a_saved_index_logs_its_tombstone(void)
     end();
 }
 
-static void a_saved_index_of_an_earlier_run_is_not_used(void)
+T_CASE(a_saved_index_of_an_earlier_run_is_not_used)
 {
     begin(L2_KEEP);
     closed();
@@ -282,7 +282,7 @@ static void a_saved_index_of_an_earlier_run_is_not_used(void)
     end();
 }
 
-static void a_saved_index_with_a_flipped_bit_or_another_length_is_not_used(void)
+T_CASE(a_saved_index_with_a_flipped_bit_or_another_length_is_not_used)
 {
     uint64_t want, sum;
     uint32_t used = 0, tried = 0;
@@ -310,7 +310,7 @@ static void a_saved_index_with_a_flipped_bit_or_another_length_is_not_used(void)
     end();
 }
 
-static void another_geometry_or_directory_rebuilds_the_index(void)
+T_CASE(another_geometry_or_directory_rebuilds_the_index)
 {
     uint64_t want, sum;
     begin(L2_DROP);
@@ -334,7 +334,7 @@ static void another_geometry_or_directory_rebuilds_the_index(void)
 }
 
 /* Each call that can fail fails, while the file is written and while it is read. */
-static void a_failing_disk_costs_only_the_saved_index(void)
+T_CASE(a_failing_disk_costs_only_the_saved_index)
 {
     static const int sites[] = { DEV_OPEN, DEV_PREAD, DEV_PWRITE, DEV_DATASYNC, DEV_RENAME,
                                  DEV_UNLINK, DEV_STAT };
@@ -366,7 +366,7 @@ static void a_failing_disk_costs_only_the_saved_index(void)
 }
 
 /* The file counts towards the size of the store. */
-static void the_saved_index_counts_towards_the_size(void)
+T_CASE(the_saved_index_counts_towards_the_size)
 {
     l2_dev_init(&dev);
     l2_dev_init(&cut);
@@ -399,12 +399,4 @@ static void the_saved_index_counts_towards_the_size(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_index_snapshot", T_CASE(a_saved_index_equals_a_rebuilt_one),
-       T_CASE(an_open_reports_the_source_of_its_index), T_CASE(a_full_store_saves_its_index_too),
-       T_CASE(a_bad_place_is_not_chosen_again),
-       T_CASE(a_change_after_a_saved_index_logs_its_tombstone),
-       T_CASE(a_saved_index_of_an_earlier_run_is_not_used),
-       T_CASE(a_saved_index_with_a_flipped_bit_or_another_length_is_not_used),
-       T_CASE(another_geometry_or_directory_rebuilds_the_index),
-       T_CASE(a_failing_disk_costs_only_the_saved_index),
-       T_CASE(the_saved_index_counts_towards_the_size))
+T_MAIN("l2_index_snapshot")

@@ -176,16 +176,16 @@ static void a_whole_store_is_reported(bool closed)
     end();
 }
 
-static void inspect_of_a_closed_store_reports_its_contents(void)
+T_CASE(inspect_of_a_closed_store_reports_its_contents)
 {
     a_whole_store_is_reported(true);
 }
-static void inspect_of_a_killed_store_reports_its_contents(void)
+T_CASE(inspect_of_a_killed_store_reports_its_contents)
 {
     a_whole_store_is_reported(false);
 }
 
-static void inspect_of_a_store_in_use_is_busy(void)
+T_CASE(inspect_of_a_store_in_use_is_busy)
 {
     directory_report r;
     seen s;
@@ -201,7 +201,7 @@ static void inspect_of_a_store_in_use_is_busy(void)
     end();
 }
 
-static void another_boot_begins_empty_unless_clean(void)
+T_CASE(another_boot_begins_empty_unless_clean)
 {
     directory_report r;
     for (int closed = 0; closed < 2; closed++) {
@@ -214,7 +214,7 @@ static void another_boot_begins_empty_unless_clean(void)
     }
 }
 
-static void inspect_reports_bad_superblocks(void)
+T_CASE(inspect_reports_bad_superblocks)
 {
     directory_report r;
     seen s;
@@ -236,7 +236,7 @@ static void inspect_reports_bad_superblocks(void)
 }
 
 /* A flipped bit of a value on disk is one damaged record and nothing else. */
-static void a_flipped_bit_of_a_value_is_one_damaged_record(void)
+T_CASE(a_flipped_bit_of_a_value_is_one_damaged_record)
 {
     directory_report r;
     uint32_t told = 0;
@@ -257,7 +257,7 @@ static void a_flipped_bit_of_a_value_is_one_damaged_record(void)
 }
 
 /* Killed during a stall: some changes are in no log. */
-static void inspect_reports_a_stall_marker(void)
+T_CASE(inspect_reports_a_stall_marker)
 {
     directory_report r;
     begin(false);
@@ -313,14 +313,8 @@ static void mixtures(bool closed)
     end();
 }
 
-static void live_records_of_a_damaged_closed_store_are_those_served(void) { mixtures(true); }
-static void live_records_of_a_damaged_killed_store_are_those_served(void) { mixtures(false); }
+T_CASE(live_records_of_a_damaged_closed_store_are_those_served) { mixtures(true); }
+T_CASE(live_records_of_a_damaged_killed_store_are_those_served) { mixtures(false); }
 
 T_ONE_THREAD;
-T_MAIN("directory_inspect", T_CASE(inspect_of_a_closed_store_reports_its_contents),
-       T_CASE(inspect_of_a_killed_store_reports_its_contents),
-       T_CASE(inspect_of_a_store_in_use_is_busy), T_CASE(another_boot_begins_empty_unless_clean),
-       T_CASE(inspect_reports_bad_superblocks), T_CASE(inspect_reports_a_stall_marker),
-       T_CASE(a_flipped_bit_of_a_value_is_one_damaged_record),
-       T_CASE(live_records_of_a_damaged_closed_store_are_those_served),
-       T_CASE(live_records_of_a_damaged_killed_store_are_those_served))
+T_MAIN("directory_inspect")

@@ -68,7 +68,7 @@ static void match(const char *pattern)
     l2_glob_end(kit.d, walk);
 }
 
-static void tags_are_returned_with_the_value(void)
+T_CASE(tags_are_returned_with_the_value)
 {
     begin();
     const uint64_t fps[CELLAR_TAGS_MAX] = { 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
@@ -91,7 +91,7 @@ static void tags_are_returned_with_the_value(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void a_tag_invalidates_entries_born_before(void)
+T_CASE(a_tag_invalidates_entries_born_before)
 {
     begin();
     T_EQ_I64(put("old", 5, epoch), CELLAR_OK);
@@ -109,7 +109,7 @@ static void a_tag_invalidates_entries_born_before(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void a_soft_tag_invalidation_is_a_miss_on_disk(void)
+T_CASE(a_soft_tag_invalidation_is_a_miss_on_disk)
 {
     begin();
     T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
@@ -123,7 +123,7 @@ static void a_soft_tag_invalidation_is_a_miss_on_disk(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void a_pattern_deletes_entries_put_before(void)
+T_CASE(a_pattern_deletes_entries_put_before)
 {
     begin();
     T_EQ_I64(put("user:1", 0, 0), CELLAR_OK);
@@ -182,7 +182,7 @@ static cellar_err put_ended(void)
     return l2_put(kit.d, &id, "v", 1, &m, &current);
 }
 
-static void an_invalidation_during_a_put_wins(void)
+T_CASE(an_invalidation_during_a_put_wins)
 {
     begin();
     by_tag = true;
@@ -214,7 +214,7 @@ static int read_slowly(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64_
     return e;
 }
 
-static void an_invalidation_reclaimed_during_a_get_still_counts(void)
+T_CASE(an_invalidation_reclaimed_during_a_get_still_counts)
 {
     for (int tag = 0; tag < 2; tag++) {
         begin();
@@ -234,7 +234,7 @@ static void an_invalidation_reclaimed_during_a_get_still_counts(void)
 
 /* ---- limits ---- */
 
-static void a_lost_tag_epoch_is_never_used_again(void)
+T_CASE(a_lost_tag_epoch_is_never_used_again)
 {
     begin();
     const uint64_t first = epoch;
@@ -247,7 +247,7 @@ static void a_lost_tag_epoch_is_never_used_again(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void too_many_tags_invalidate_the_oldest_tagged_entries(void)
+T_CASE(too_many_tags_invalidate_the_oldest_tagged_entries)
 {
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
@@ -273,7 +273,7 @@ static void too_many_tags_invalidate_the_oldest_tagged_entries(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void too_many_patterns_drop_records_before_the_oldest(void)
+T_CASE(too_many_patterns_drop_records_before_the_oldest)
 {
     char text[16];
     l2_dev_init(&dev);
@@ -300,7 +300,7 @@ static void too_many_patterns_drop_records_before_the_oldest(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void too_many_patterns_in_progress_hit_the_limit(void)
+T_CASE(too_many_patterns_in_progress_hit_the_limit)
 {
     uint64_t walk[L2_GLOBS_MAX], more;
     char text[16];
@@ -317,7 +317,7 @@ static void too_many_patterns_in_progress_hit_the_limit(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void rows_are_removed_when_no_older_record_is_left(void)
+T_CASE(rows_are_removed_when_no_older_record_is_left)
 {
     begin();
     T_EQ_I64(put("k", 5, epoch), CELLAR_OK);
@@ -335,7 +335,7 @@ static void rows_are_removed_when_no_older_record_is_left(void)
 
 /* The control of a pattern in progress finds no room. All records on disk are dropped, so the
  * control has no target. The cache may still put matching keys, which must be refused. */
-static void a_pattern_without_a_control_refuses_its_keys(void)
+T_CASE(a_pattern_without_a_control_refuses_its_keys)
 {
     begin();
     for (uint32_t i = 0; put("item:1", 0, 0) == CELLAR_OK; i++) { T_REQUIRE(i < 5000); }
@@ -355,7 +355,7 @@ static void a_pattern_without_a_control_refuses_its_keys(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void meta_keeps_controls_of_reclaimed_segments(void)
+T_CASE(meta_keeps_controls_of_reclaimed_segments)
 {
     begin();
     /* The record lies in one segment, its invalidations in the next one, which the test reclaims
@@ -419,7 +419,7 @@ static void step(uint64_t *now)
     }
 }
 
-static void deletes_tags_and_patterns_agree_with_an_oracle(void)
+T_CASE(deletes_tags_and_patterns_agree_with_an_oracle)
 {
     base_rng_seed(&rng, t_.seed);
     const uint64_t lives = t_env_u64("ENDS_LIVES", t_share(150));
@@ -445,7 +445,7 @@ static void deletes_tags_and_patterns_agree_with_an_oracle(void)
 }
 
 /* Each refused allocation gives an error or a coarser invalidation, never an old entry. */
-static void invalidations_hold_after_any_refused_allocation(void)
+T_CASE(invalidations_hold_after_any_refused_allocation)
 {
     for (uint64_t n = 1; n < 40 && !t_failed(); n++) {
         begin();
@@ -467,17 +467,4 @@ static void invalidations_hold_after_any_refused_allocation(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_invalidations", T_CASE(tags_are_returned_with_the_value),
-       T_CASE(a_tag_invalidates_entries_born_before),
-       T_CASE(a_soft_tag_invalidation_is_a_miss_on_disk),
-       T_CASE(a_pattern_deletes_entries_put_before), T_CASE(an_invalidation_during_a_put_wins),
-       T_CASE(an_invalidation_reclaimed_during_a_get_still_counts),
-       T_CASE(a_lost_tag_epoch_is_never_used_again),
-       T_CASE(too_many_tags_invalidate_the_oldest_tagged_entries),
-       T_CASE(too_many_patterns_drop_records_before_the_oldest),
-       T_CASE(too_many_patterns_in_progress_hit_the_limit),
-       T_CASE(rows_are_removed_when_no_older_record_is_left),
-       T_CASE(a_pattern_without_a_control_refuses_its_keys),
-       T_CASE(meta_keeps_controls_of_reclaimed_segments),
-       T_CASE(deletes_tags_and_patterns_agree_with_an_oracle),
-       T_CASE(invalidations_hold_after_any_refused_allocation))
+T_MAIN("l2_invalidations")

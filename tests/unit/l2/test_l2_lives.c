@@ -62,7 +62,7 @@ static void short_lives(l2_level level, uint32_t how)
     l2_kit_end(&kit, &dev);
 }
 
-static void short_lives_lose_no_entry(void)
+T_CASE(short_lives_lose_no_entry)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         for (uint32_t how = 0; how < 3; how++) { short_lives((l2_level)level, how); }
@@ -111,7 +111,7 @@ static void incomplete_put(l2_level level, bool linked, bool followed)
     l2_kit_end(&kit, &dev);
 }
 
-static void value_shown_after_a_lost_put_stays(void)
+T_CASE(value_shown_after_a_lost_put_stays)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         for (int how = 0; how < 4; how++) {
@@ -121,7 +121,7 @@ static void value_shown_after_a_lost_put_stays(void)
 }
 
 /* A sync fails while the slot has a void record: the bytes are stored again, nothing is dropped. */
-static void failed_sync_keeps_a_slot_with_a_void_record(void)
+T_CASE(failed_sync_keeps_a_slot_with_a_void_record)
 {
     begin(L2_KEEP);
     T_EQ_I64(l2_kit_put(&kit, 1, 7, L2_KIT_GENERATION), CELLAR_OK);
@@ -165,7 +165,7 @@ static void incomplete_delete(l2_level level, bool key)
     l2_kit_end(&kit, &dev);
 }
 
-static void lost_delete_has_one_result_in_all_later_lives(void)
+T_CASE(lost_delete_has_one_result_in_all_later_lives)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         incomplete_delete((l2_level)level, false);
@@ -196,7 +196,7 @@ static void lost_puts(l2_level level, bool first)
     l2_kit_end(&kit, &dev);
 }
 
-static void lives_that_die_in_a_put_take_no_room(void)
+T_CASE(lives_that_die_in_a_put_take_no_room)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         lost_puts((l2_level)level, true);
@@ -229,7 +229,7 @@ static void stage_of_an_earlier_run(l2_level level)
     l2_kit_end(&kit, &dev);
 }
 
-static void stage_of_the_run_before_is_not_believed(void)
+T_CASE(stage_of_the_run_before_is_not_believed)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         stage_of_an_earlier_run((l2_level)level);
@@ -256,7 +256,7 @@ static uint64_t floor_on_disk(const l2_form *form)
 
 /* The header of a READY slot has the highest floor. The slot is wiped by an open that fails at its
  * n-th call from then on. */
-static void floor_of_a_wiped_slot_is_kept(void)
+T_CASE(floor_of_a_wiped_slot_is_kept)
 {
     static l2_dev before;
     begin(L2_KEEP);
@@ -296,7 +296,7 @@ static void floor_of_a_wiped_slot_is_kept(void)
 }
 
 /* After damage the log continues in a new segment, and its floor is in a new header. */
-static void damaged_slot_is_sealed(void)
+T_CASE(damaged_slot_is_sealed)
 {
     begin(L2_DROP);
     const uint64_t first = kit.d->open_slot->head.segseq;
@@ -313,7 +313,7 @@ static void damaged_slot_is_sealed(void)
 }
 
 /* Each round of the worker has a sync. The index rebuild must not take one round for each segment. */
-static void rebuild_is_not_bound_to_syncs(void)
+T_CASE(rebuild_is_not_bound_to_syncs)
 {
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
@@ -395,7 +395,7 @@ static uint32_t values_after_a_cut(uint64_t nth)
 }
 
 /* At level DROP a clean store stays as it is at any number of power cuts. A change ends that. */
-static void power_cuts_take_nothing_while_opens_change_nothing(void)
+T_CASE(power_cuts_take_nothing_while_opens_change_nothing)
 {
     base_rng_seed(&rng, t_seed());
     for (int closes = 0; closes < 2; closes++) {
@@ -419,7 +419,7 @@ static void power_cuts_take_nothing_while_opens_change_nothing(void)
 }
 
 /* The power is cut at each call of the first open at another level. */
-static void power_cut_in_an_open_at_another_level_takes_nothing(void)
+T_CASE(power_cut_in_an_open_at_another_level_takes_nothing)
 {
     base_rng_seed(&rng, t_seed());
     for (int how = 0; how < 4; how++) {
@@ -436,11 +436,4 @@ static void power_cut_in_an_open_at_another_level_takes_nothing(void)
     }
 }
 
-T_MAIN("l2_lives", T_CASE(short_lives_lose_no_entry), T_CASE(value_shown_after_a_lost_put_stays),
-       T_CASE(failed_sync_keeps_a_slot_with_a_void_record),
-       T_CASE(lost_delete_has_one_result_in_all_later_lives),
-       T_CASE(lives_that_die_in_a_put_take_no_room),
-       T_CASE(stage_of_the_run_before_is_not_believed), T_CASE(floor_of_a_wiped_slot_is_kept),
-       T_CASE(damaged_slot_is_sealed), T_CASE(rebuild_is_not_bound_to_syncs),
-       T_CASE(power_cuts_take_nothing_while_opens_change_nothing),
-       T_CASE(power_cut_in_an_open_at_another_level_takes_nothing))
+T_MAIN("l2_lives")

@@ -153,7 +153,7 @@ static uint32_t reads_of_a_get(void)
 
 /* ---- hits ---- */
 
-static void values_of_any_length_are_served(void)
+T_CASE(values_of_any_length_are_served)
 {
     static const uint32_t edge[] = { 32768, 4100, 100000, 262144 };
     char long_key[5000];
@@ -175,7 +175,7 @@ static void values_of_any_length_are_served(void)
     end();
 }
 
-static void long_value_is_read_without_memory_for_it(void)
+T_CASE(long_value_is_read_without_memory_for_it)
 {
     begin();
     put_on_disk(&plain);
@@ -199,7 +199,7 @@ static size_t pread_now(void *ctx, base_vfs_file *f, void *buf, size_t n, uint64
 }
 
 /* The disk is asked to read ahead only for the bytes that memory lacks. */
-static void long_value_in_memory_requests_nothing_of_the_disk(void)
+T_CASE(long_value_in_memory_requests_nothing_of_the_disk)
 {
     const size_t some[] = { 0, 3000, 100000, LONG / 2, SIZE_MAX };
     begin();
@@ -215,7 +215,7 @@ static void long_value_in_memory_requests_nothing_of_the_disk(void)
 }
 
 /* The worker makes no progress, or has no processor. */
-static void read_beside_a_stall_serves_what_memory_has(void)
+T_CASE(read_beside_a_stall_serves_what_memory_has)
 {
     begin();
     put_on_disk(&plain);
@@ -258,7 +258,7 @@ static int xor_open(const unsigned char *nonce, const void *aad, size_t aad_len,
     return 0;
 }
 
-static void compressed_or_encrypted_long_value_is_served(void)
+T_CASE(compressed_or_encrypted_long_value_is_served)
 {
     cellar_l2_cipher cipher = cellar_l2_cipher_default();
     cipher.seal = xor_seal;
@@ -281,7 +281,7 @@ static void compressed_or_encrypted_long_value_is_served(void)
     }
 }
 
-static void too_small_buffer_is_left_alone(void)
+T_CASE(too_small_buffer_is_left_alone)
 {
     begin();
     put_on_disk(&plain);
@@ -301,7 +301,7 @@ static void too_small_buffer_is_left_alone(void)
 }
 
 /* Keys of one bunch have one word of the index. */
-static void value_of_another_key_is_not_copied(void)
+T_CASE(value_of_another_key_is_not_copied)
 {
     char name[20];
     uint64_t word;
@@ -326,7 +326,7 @@ static void value_of_another_key_is_not_copied(void)
     end();
 }
 
-static void ranges_over_the_bounds_of_pieces_are_right(void)
+T_CASE(ranges_over_the_bounds_of_pieces_are_right)
 {
     static const size_t at[] = { 0, 1, 4000, 4100, 131072, 200000, LONG - 1, LONG };
     static const size_t cap[] = { 0, 1, 300, 131072, LONG };
@@ -350,7 +350,7 @@ static void ranges_over_the_bounds_of_pieces_are_right(void)
 }
 
 /* A range reads the parts that it touches, and a part that is lost elsewhere does not matter. */
-static void range_of_a_value_above_256_kib_reads_one_part(void)
+T_CASE(range_of_a_value_above_256_kib_reads_one_part)
 {
     const size_t at = MOST / 2;
     size_t total = 0;
@@ -382,7 +382,7 @@ static void range_of_a_value_above_256_kib_reads_one_part(void)
 
 /* ---- faults ---- */
 
-static void failed_read_of_a_piece_is_repeated_then_a_miss(void)
+T_CASE(failed_read_of_a_piece_is_repeated_then_a_miss)
 {
     static const int error[] = { EIO, EINTR };
     begin();
@@ -404,7 +404,7 @@ static void failed_read_of_a_piece_is_repeated_then_a_miss(void)
     end();
 }
 
-static void short_read_of_a_piece_is_continued(void)
+T_CASE(short_read_of_a_piece_is_continued)
 {
     begin();
     put_on_disk(&plain);
@@ -423,7 +423,7 @@ static void short_read_of_a_piece_is_continued(void)
 static void flip(void *buf, size_t n) { ((unsigned char *)buf)[n / 2] ^= 4; }
 
 /* The first read may get a page of the page cache from before the write of the segment. */
-static void bit_flipped_by_one_read_costs_another_read(void)
+T_CASE(bit_flipped_by_one_read_costs_another_read)
 {
     begin();
     put_on_disk(&plain);
@@ -464,10 +464,10 @@ static void flip_on_disk(bool linked)
     end();
 }
 
-static void bit_flipped_on_disk_is_a_miss(void) { flip_on_disk(false); }
+T_CASE(bit_flipped_on_disk_is_a_miss) { flip_on_disk(false); }
 
 /* A flipped bit of the key made the record one of another key, and its link led to the old value. */
-static void bit_flipped_on_disk_leads_to_no_older_value(void) { flip_on_disk(true); }
+T_CASE(bit_flipped_on_disk_leads_to_no_older_value) { flip_on_disk(true); }
 
 /* ---- changes between two pieces ---- */
 
@@ -519,7 +519,7 @@ static void reclaimed_and_put(void *buf, size_t n)
     put_again(buf, n);
 }
 
-static void change_between_two_pieces_gives_a_whole_value_or_a_miss(void)
+T_CASE(change_between_two_pieces_gives_a_whole_value_or_a_miss)
 {
     static const struct { void (*fn)(void *buf, size_t n); bool ends; } change[] = {
         { put_again, false }, { deleted, false }, { pattern_deleted, true }, { expired, true },
@@ -544,17 +544,4 @@ static void change_between_two_pieces_gives_a_whole_value_or_a_miss(void)
     }
 }
 
-T_MAIN("l2_long_reads", T_CASE(values_of_any_length_are_served),
-       T_CASE(long_value_is_read_without_memory_for_it),
-       T_CASE(long_value_in_memory_requests_nothing_of_the_disk),
-       T_CASE(read_beside_a_stall_serves_what_memory_has),
-       T_CASE(compressed_or_encrypted_long_value_is_served),
-       T_CASE(too_small_buffer_is_left_alone),
-       T_CASE(value_of_another_key_is_not_copied),
-       T_CASE(ranges_over_the_bounds_of_pieces_are_right),
-       T_CASE(range_of_a_value_above_256_kib_reads_one_part),
-       T_CASE(failed_read_of_a_piece_is_repeated_then_a_miss),
-       T_CASE(short_read_of_a_piece_is_continued),
-       T_CASE(bit_flipped_by_one_read_costs_another_read), T_CASE(bit_flipped_on_disk_is_a_miss),
-       T_CASE(bit_flipped_on_disk_leads_to_no_older_value),
-       T_CASE(change_between_two_pieces_gives_a_whole_value_or_a_miss))
+T_MAIN("l2_long_reads")

@@ -87,7 +87,7 @@ static uint32_t served(void)
 
 /* ---- on an in-memory disk ---- */
 
-static void recently_read_pages_need_no_call(void)
+T_CASE(recently_read_pages_need_no_call)
 {
     begin(30);
     T_EQ_U64(kit.d->mapped.bytes, 30 * 16384);
@@ -115,7 +115,7 @@ static void recently_read_pages_need_no_call(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void damaged_bytes_in_the_mapping_miss(void)
+T_CASE(damaged_bytes_in_the_mapping_miss)
 {
     begin(30);
     fill(0, KEYS);
@@ -132,7 +132,7 @@ static void damaged_bytes_in_the_mapping_miss(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void reused_places_serve_their_new_records(void)
+T_CASE(reused_places_serve_their_new_records)
 {
     begin(8);
     for (uint32_t round = 0; round < 6; round++) {
@@ -152,7 +152,7 @@ static void reused_places_serve_their_new_records(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void reads_are_right_before_and_after_a_resize(void)
+T_CASE(reads_are_right_before_and_after_a_resize)
 {
     begin(40);
     fill(0, KEYS);
@@ -180,7 +180,7 @@ static int map_some(void *ctx, base_vfs_file *f, size_t bytes, void **out)
     return bytes > map_limit ? ENOMEM : l2_dev_map_read(ctx, f, bytes, out);
 }
 
-static void short_of_addresses_the_store_maps_less_or_nothing(void)
+T_CASE(short_of_addresses_the_store_maps_less_or_nothing)
 {
     for (map_limit = 0; map_limit <= 40 * 16384; map_limit += 5 * 16384) {
         l2_dev_init(&dev);
@@ -200,7 +200,7 @@ static void short_of_addresses_the_store_maps_less_or_nothing(void)
     }
 }
 
-static void the_mapping_is_bounded_by_memory_and_charged(void)
+T_CASE(the_mapping_is_bounded_by_memory_and_charged)
 {
     uint64_t used[2];
     for (int on = 0; on < 2; on++) {
@@ -248,7 +248,7 @@ static int map_nothing(void *ctx, base_vfs_file *f, size_t bytes, void **out)
     return 0;
 }
 
-static void after_a_mapping_fails_gets_read_the_file(void)
+T_CASE(after_a_mapping_fails_gets_read_the_file)
 {
     system_vfs = base_vfs_system();
     wrapped = *system_vfs;
@@ -271,7 +271,7 @@ static void after_a_mapping_fails_gets_read_the_file(void)
     end_on_files();
 }
 
-static void a_file_truncated_by_others_misses(void)
+T_CASE(a_file_truncated_by_others_misses)
 {
     for (int again = 0; again < 2; again++) {
         begin_on_files(30);
@@ -338,7 +338,7 @@ static void stop_readers(void)
     for (int i = 0; i < 2; i++) { T_EQ_I64(pthread_join(reader[i], NULL), 0); }
 }
 
-static void concurrent_reads_of_truncated_stage_see_no_wrong_value(void)
+T_CASE(concurrent_reads_of_truncated_stage_see_no_wrong_value)
 {
     for (int round = 0; round < 5; round++) {
         begin_on_files(30);
@@ -352,7 +352,7 @@ static void concurrent_reads_of_truncated_stage_see_no_wrong_value(void)
 }
 
 /* The store itself makes the file shorter and longer: no signal, nothing lost. */
-static void threads_continue_to_read_during_a_resize(void)
+T_CASE(threads_continue_to_read_during_a_resize)
 {
     begin_on_files(40);
     fill(0, KEYS);
@@ -378,7 +378,7 @@ static void *shrinks(void *arg)
 }
 
 /* An active reader blocks the truncation; meanwhile the disk is switched off. */
-static void a_failed_resize_keeps_the_mapping(void)
+T_CASE(a_failed_resize_keeps_the_mapping)
 {
     pthread_t thread;
     cellar_err err = CELLAR_OK;
@@ -406,7 +406,7 @@ static void a_failed_resize_keeps_the_mapping(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void a_child_keeps_the_mapping_of_its_parent(void)
+T_CASE(a_child_keeps_the_mapping_of_its_parent)
 {
     begin_on_files(30);
     fill(0, KEYS);
@@ -428,12 +428,4 @@ static void a_child_keeps_the_mapping_of_its_parent(void)
     end_on_files();
 }
 
-T_MAIN("l2_mapped", T_CASE(recently_read_pages_need_no_call),
-       T_CASE(damaged_bytes_in_the_mapping_miss), T_CASE(reused_places_serve_their_new_records),
-       T_CASE(reads_are_right_before_and_after_a_resize),
-       T_CASE(short_of_addresses_the_store_maps_less_or_nothing),
-       T_CASE(the_mapping_is_bounded_by_memory_and_charged),
-       T_CASE(after_a_mapping_fails_gets_read_the_file), T_CASE(a_file_truncated_by_others_misses),
-       T_CASE(concurrent_reads_of_truncated_stage_see_no_wrong_value),
-       T_CASE(threads_continue_to_read_during_a_resize), T_CASE(a_failed_resize_keeps_the_mapping),
-       T_CASE(a_child_keeps_the_mapping_of_its_parent))
+T_MAIN("l2_mapped")

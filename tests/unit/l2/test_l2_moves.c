@@ -138,7 +138,7 @@ static void killed(void)
 }
 
 /* 1,500 records of 248 bytes: 40 % of the room with 64 others, which churn through it. */
-static void live_records_survive_many_laps(void)
+T_CASE(live_records_survive_many_laps)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         for (int kept = 0; kept < 2; kept++) {
@@ -170,7 +170,7 @@ static void live_records_survive_many_laps(void)
 
 /* 3,000 records are 71 % of the room. They move until more than the share is known to be live, then
  * the oldest ones are dropped, and at last the rest moves again. */
-static void segment_above_the_share_is_dropped_with_its_records(void)
+T_CASE(segment_above_the_share_is_dropped_with_its_records)
 {
     begin(L2_DROP);
     uint32_t found = 0;
@@ -192,7 +192,7 @@ static void segment_above_the_share_is_dropped_with_its_records(void)
 }
 
 /* Each way to end a record, while its segment is the oldest and its neighbours move. */
-static void delete_or_expiry_of_a_record_ends_its_copy(void)
+T_CASE(delete_or_expiry_of_a_record_ends_its_copy)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         begin((l2_level)level);
@@ -257,7 +257,7 @@ static int says_valid(void *ctx, uint64_t born, const void *fps, uint32_t count)
 }
 
 /* The worker runs before the cache has read the tags of an earlier run. */
-static void records_of_a_tag_that_the_cache_does_not_know_yet_do_not_move(void)
+T_CASE(records_of_a_tag_that_the_cache_does_not_know_yet_do_not_move)
 {
     begin(L2_KEEP);
     uint64_t floor;
@@ -277,7 +277,7 @@ static void records_of_a_tag_that_the_cache_does_not_know_yet_do_not_move(void)
 }
 
 /* A clear ends all records; those of another namespace move. */
-static void records_of_a_cleared_namespace_do_not_move(void)
+T_CASE(records_of_a_cleared_namespace_do_not_move)
 {
     begin(L2_DROP);
     for (uint32_t key = 0; key < VALUES; key++) { put(key, true); work(); }
@@ -295,7 +295,7 @@ static void records_of_a_cleared_namespace_do_not_move(void)
 }
 
 /* Reads of the disk fail now and then: a record is not given up because of that. */
-static void failed_reads_lose_no_record(void)
+T_CASE(failed_reads_lose_no_record)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         begin((l2_level)level);
@@ -321,7 +321,7 @@ static void failed_reads_lose_no_record(void)
 
 /* Writes fail while records move. A delete that finds no room may drop everything, so few keys
  * change meanwhile. */
-static void full_disk_while_records_move_loses_no_record(void)
+T_CASE(full_disk_while_records_move_loses_no_record)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         for (uint32_t at = 1; at < 12; at += 5) {
@@ -407,7 +407,7 @@ static uint64_t look_long(const char *name)
 }
 
 /* Parts move one by one, away from each other and from their head. */
-static void parts_that_move_during_a_get_are_found(void)
+T_CASE(parts_that_move_during_a_get_are_found)
 {
     begin(L2_KEEP);
     put_long("a", 1);
@@ -421,7 +421,7 @@ static void parts_that_move_during_a_get_are_found(void)
     l2_kit_end(&kit, &dev);
 }
 
-static void parts_of_live_values_move_until_the_value_ends(void)
+T_CASE(parts_of_live_values_move_until_the_value_ends)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         begin((l2_level)level);
@@ -456,7 +456,7 @@ static void parts_of_live_values_move_until_the_value_ends(void)
 /* ---- what ends much in bulk ---- */
 
 /* Dead parts of long values are most of the log: they take no room of records that stay. */
-static void records_stay_while_long_values_are_overwritten(void)
+T_CASE(records_stay_while_long_values_are_overwritten)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         begin((l2_level)level);
@@ -515,7 +515,7 @@ static void records_stay_when_others_end_by(const char *how, l2_level level)
     l2_kit_end(&kit, &dev);
 }
 
-static void records_stay_when_many_others_end_in_bulk(void)
+T_CASE(records_stay_when_many_others_end_in_bulk)
 {
     static const char *const how[] = { "clear", "tag", "expiry" };
     for (uint32_t i = 0; i < 3; i++) {
@@ -526,7 +526,7 @@ static void records_stay_when_many_others_end_in_bulk(void)
 }
 
 /* Two thirds of the room are another namespace, so records are dropped. After its clear none is. */
-static void clear_of_a_namespace_ends_the_drops(void)
+T_CASE(clear_of_a_namespace_ends_the_drops)
 {
     begin(L2_KEEP);
     l2_namespace v = { 2, 6, 1 };
@@ -549,7 +549,7 @@ static void clear_of_a_namespace_ends_the_drops(void)
 }
 
 /* A store that is full of live records drops the oldest, also in its next run. */
-static void share_of_live_records_outlives_the_run(void)
+T_CASE(share_of_live_records_outlives_the_run)
 {
     begin(L2_KEEP);
     const l2_namespace v = { 1, generation, 1 };
@@ -573,7 +573,7 @@ static void share_of_live_records_outlives_the_run(void)
 
 /* ---- bytes read ---- */
 
-static void pass_reads_a_segment_once_and_an_eighth_of_one_that_is_dropped(void)
+T_CASE(pass_reads_a_segment_once_and_an_eighth_of_one_that_is_dropped)
 {
     begin(L2_KEEP);
     l2_close(kit.d);
@@ -651,7 +651,7 @@ static void delete_groups(base_rng *r, uint32_t first, uint64_t deletes, uint64_
 }
 
 /* 10^5 deletes. A delete is forgotten after one lap of the log, so the groups change. */
-static void records_deleted_by_many_tags_and_patterns_stay_away_while_others_move(void)
+T_CASE(records_deleted_by_many_tags_and_patterns_stay_away_while_others_move)
 {
     const uint64_t deletes = t_share(100000) / T_COST;
     base_rng r;
@@ -674,7 +674,7 @@ static void records_deleted_by_many_tags_and_patterns_stay_away_while_others_mov
 }
 
 /* Puts leave slots for moves. A store of fewer than 12 places moves nothing. */
-static void store_shrunk_below_the_places_for_moves_still_takes_puts(void)
+T_CASE(store_shrunk_below_the_places_for_moves_still_takes_puts)
 {
     for (uint32_t places = 6; places < 12; places++) {
         begin(L2_DROP);
@@ -724,7 +724,7 @@ static void any_op(base_rng *r, uint64_t *epoch)
     if (base_rng_below(r, 4) == 0) { (void)l2_tick(kit.d, 0); }
 }
 
-static void any_order_of_calls_keeps_live_records(void)
+T_CASE(any_order_of_calls_keeps_live_records)
 {
     base_rng r;
     base_rng_seed(&r, t_seed());
@@ -754,17 +754,4 @@ static void any_order_of_calls_keeps_live_records(void)
     }
 }
 
-T_MAIN("l2_moves", T_CASE(live_records_survive_many_laps),
-       T_CASE(segment_above_the_share_is_dropped_with_its_records), T_CASE(delete_or_expiry_of_a_record_ends_its_copy),
-       T_CASE(records_of_a_tag_that_the_cache_does_not_know_yet_do_not_move),
-       T_CASE(records_of_a_cleared_namespace_do_not_move), T_CASE(failed_reads_lose_no_record),
-       T_CASE(full_disk_while_records_move_loses_no_record),
-       T_CASE(parts_that_move_during_a_get_are_found),
-       T_CASE(parts_of_live_values_move_until_the_value_ends),
-       T_CASE(records_stay_while_long_values_are_overwritten),
-       T_CASE(records_stay_when_many_others_end_in_bulk), T_CASE(clear_of_a_namespace_ends_the_drops),
-       T_CASE(share_of_live_records_outlives_the_run),
-       T_CASE(pass_reads_a_segment_once_and_an_eighth_of_one_that_is_dropped),
-       T_CASE(records_deleted_by_many_tags_and_patterns_stay_away_while_others_move),
-       T_CASE(store_shrunk_below_the_places_for_moves_still_takes_puts),
-       T_CASE(any_order_of_calls_keeps_live_records))
+T_MAIN("l2_moves")

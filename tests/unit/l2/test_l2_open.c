@@ -81,7 +81,7 @@ static void seal_super(unsigned char *page)
     l2_w64(page + 4088, base_sum(&key, 0, page, 4088));
 }
 
-static void foreign_newer_and_damaged_directories_are_refused(void)
+T_CASE(foreign_newer_and_damaged_directories_are_refused)
 {
     made();
     l2_dev_file *super = l2_dev_find(&dev, "SUPER");
@@ -148,7 +148,7 @@ static void foreign_newer_and_damaged_directories_are_refused(void)
 
 static uint64_t cuts;
 
-static void network_file_systems_are_refused_untouched(void)
+T_CASE(network_file_systems_are_refused_untouched)
 {
     made();
     dev.remote = true;
@@ -161,7 +161,7 @@ static void network_file_systems_are_refused_untouched(void)
 }
 
 /* The check is right: an attacker with write access can make one. */
-static void places_that_never_existed_cost_nothing(void)
+T_CASE(places_that_never_existed_cost_nothing)
 {
     made();
     l2_dev_file *super = l2_dev_find(&dev, "SUPER");
@@ -192,7 +192,7 @@ static int holes_stat(void *ctx, base_vfs_file *f, base_vfs_stat *out)
 }
 
 /* Records after holes are not cut off because larger tables are requested. */
-static void places_in_holes_are_kept(void)
+T_CASE(places_in_holes_are_kept)
 {
     l2_dev_init(&dev);
     l2_dev_init(&cut);
@@ -233,7 +233,7 @@ static void cut_here(void *ctx)
     }
 }
 
-static void an_interrupted_format_is_repeated(void)
+T_CASE(an_interrupted_format_is_repeated)
 {
     base_rng r;
     base_rng_seed(&r, t_.seed);
@@ -250,7 +250,7 @@ static void an_interrupted_format_is_repeated(void)
     gone();
 }
 
-static void a_full_disk_gives_a_smaller_store(void)
+T_CASE(a_full_disk_gives_a_smaller_store)
 {
     l2_dev_init(&dev);
     l2_dev_init(&cut);
@@ -334,7 +334,7 @@ static void of_another_version(unsigned char *page)
     seal_super(page);
 }
 
-static void damaged_directories_are_renamed_on_request(void)
+T_CASE(damaged_directories_are_renamed_on_request)
 {
     unsigned char is[2 * L2_PAGE];
     char path[T_FOLDER_MAX + 40];
@@ -383,7 +383,7 @@ static void damaged_directories_are_renamed_on_request(void)
     real_end();
 }
 
-static void foreign_directories_are_never_renamed(void)
+T_CASE(foreign_directories_are_never_renamed)
 {
     void (*const change[])(unsigned char *page) = { of_another_version, no_magic };
     const cellar_err want[] = { CELLAR_E_NEWER_FORMAT, CELLAR_E_FOREIGN };
@@ -424,7 +424,7 @@ static int lock_looked_at(void *ctx, base_vfs_file *f)
     return vfs->lock(vfs->ctx, f);
 }
 
-static void inspect_keeps_no_store_out(void)
+T_CASE(inspect_keeps_no_store_out)
 {
     directory_report r;
     int e;
@@ -454,7 +454,7 @@ static size_t open_files(void)
     return n;
 }
 
-static void a_second_open_is_busy(void)
+T_CASE(a_second_open_is_busy)
 {
     real_begin();
     const size_t files = open_files();
@@ -499,7 +499,7 @@ static void a_second_open_is_busy(void)
     real_end();
 }
 
-static void impossible_paths_are_refused(void)
+T_CASE(impossible_paths_are_refused)
 {
     real_begin();
     char path[300], target[300];
@@ -523,7 +523,7 @@ static void impossible_paths_are_refused(void)
     real_end();
 }
 
-static void a_copied_directory_is_used_only_when_clean(void)
+T_CASE(a_copied_directory_is_used_only_when_clean)
 {
     made();
     l2_dev_clone(&dev, &cut, NULL); /* closed, then copied: other inodes */
@@ -579,7 +579,7 @@ static bool believed(uint64_t device, int64_t born_ns, uint64_t found_device, in
     return is;
 }
 
-static void a_copy_with_the_same_inode_is_recognized(void)
+T_CASE(a_copy_with_the_same_inode_is_recognized)
 {
     T_CHECK(believed(5, 77, 5, 77, false));
     T_CHECK(!believed(5, 77, 6, 78, false)); /* on another file system */
@@ -624,7 +624,7 @@ static uint32_t looked_at(uint32_t keys)
 }
 
 /* Each round of the worker has a sync. The index rebuild must not take one round for each segment. */
-static void rebuild_is_not_bound_to_syncs(void)
+T_CASE(rebuild_is_not_bound_to_syncs)
 {
     (void)killed_with_segments(L2_KEEP);
     const uint64_t before = l2_kit_figures(&kit).barriers;
@@ -638,7 +638,7 @@ static void rebuild_is_not_bound_to_syncs(void)
 
 /* A get finds the lines of the segments read so far. A get of a key that may be in the others is
  * counted. */
-static void get_during_the_rebuild_finds_what_was_read(void)
+T_CASE(get_during_the_rebuild_finds_what_was_read)
 {
     const uint32_t keys = killed_with_segments(L2_DROP);
     kit.d->sort.due_ns = UINT64_MAX;
@@ -670,7 +670,7 @@ static void get_during_the_rebuild_finds_what_was_read(void)
 }
 
 /* A sync drops the puts that come meanwhile. Without a slot in reserve the first work would sync. */
-static void first_work_of_a_new_store_syncs_nothing(void)
+T_CASE(first_work_of_a_new_store_syncs_nothing)
 {
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
@@ -685,15 +685,4 @@ static void first_work_of_a_new_store_syncs_nothing(void)
     l2_dev_fini(&dev);
 }
 
-T_MAIN("l2_open", T_CASE(first_work_of_a_new_store_syncs_nothing),
-       T_CASE(get_during_the_rebuild_finds_what_was_read),
-       T_CASE(foreign_newer_and_damaged_directories_are_refused),
-       T_CASE(damaged_directories_are_renamed_on_request),
-       T_CASE(foreign_directories_are_never_renamed),
-       T_CASE(network_file_systems_are_refused_untouched),
-       T_CASE(rebuild_is_not_bound_to_syncs),
-       T_CASE(places_that_never_existed_cost_nothing), T_CASE(places_in_holes_are_kept),
-       T_CASE(inspect_keeps_no_store_out), T_CASE(an_interrupted_format_is_repeated),
-       T_CASE(a_full_disk_gives_a_smaller_store), T_CASE(a_second_open_is_busy),
-       T_CASE(impossible_paths_are_refused), T_CASE(a_copied_directory_is_used_only_when_clean),
-       T_CASE(a_copy_with_the_same_inode_is_recognized))
+T_MAIN("l2_open")

@@ -84,7 +84,7 @@ static unsigned char *line_of(const spot *at)
 }
 
 /* A synced record is damaged, and its line is gone: nothing says which key it hides. */
-static void lost_record_without_a_line_hides_all_older_ones(void)
+T_CASE(lost_record_without_a_line_hides_all_older_ones)
 {
     begin();
     put(1, 7);
@@ -115,7 +115,7 @@ static size_t place_of(uint64_t segseq)
 }
 
 /* A power cut brings back an older state of a slot, and its sealed twin is damaged. */
-static void slot_shorter_than_its_sealed_twin_hides_all_older_records(void)
+T_CASE(slot_shorter_than_its_sealed_twin_hides_all_older_records)
 {
     begin();
     put(1, 7);
@@ -156,7 +156,7 @@ static void find_places(l2 *d, l2_finds *f, l2_find at[PLACES + 1])
     for (uint32_t i = 0; i < PLACES; i++) { at[i] = (l2_find){ .segseq = 5 + i, .place = i }; }
 }
 
-static void place_above_the_floor_or_with_the_only_controls_is_not_overwritten(void)
+T_CASE(place_above_the_floor_or_with_the_only_controls_is_not_overwritten)
 {
     l2 *d = malloc(sizeof *d);
     l2_find at[PLACES + 1];
@@ -193,6 +193,4 @@ static void place_above_the_floor_or_with_the_only_controls_is_not_overwritten(v
     free(d);
 }
 
-T_MAIN("l2_recovery", T_CASE(lost_record_without_a_line_hides_all_older_ones),
-       T_CASE(slot_shorter_than_its_sealed_twin_hides_all_older_records),
-       T_CASE(place_above_the_floor_or_with_the_only_controls_is_not_overwritten))
+T_MAIN("l2_recovery")

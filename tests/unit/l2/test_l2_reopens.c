@@ -227,7 +227,7 @@ static void a_store(void)
     l2_dev_fini(&dev);
 }
 
-static void dead_entries_never_come_back_after_reopens(void)
+T_CASE(dead_entries_never_come_back_after_reopens)
 {
     const uint64_t most = t_env_u64("REOPENS", t_share(5000));
     served = had_to = 0;
@@ -239,4 +239,4 @@ static void dead_entries_never_come_back_after_reopens(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_reopens", T_CASE(dead_entries_never_come_back_after_reopens))
+T_MAIN("l2_reopens")

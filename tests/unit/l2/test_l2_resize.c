@@ -75,7 +75,7 @@ static uint32_t served(l2_kit *k)
 
 static uint64_t data_bytes(void) { return l2_dev_find(&dev, "data.seg")->size; }
 
-static void a_resize_keeps_the_newest_records_that_fit(void)
+T_CASE(a_resize_keeps_the_newest_records_that_fit)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         begin((l2_level)level, 12);
@@ -118,7 +118,7 @@ static void a_resize_keeps_the_newest_records_that_fit(void)
 }
 
 /* The reserve of free places follows the new size, not the old one. */
-static void a_resize_to_few_places_keeps_the_newest_records(void)
+T_CASE(a_resize_to_few_places_keeps_the_newest_records)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         for (uint32_t to = 5; to < 10; to++) {
@@ -170,7 +170,7 @@ static void cut_here(void *ctx)
     }
 }
 
-static void a_resize_interrupted_anywhere_leaves_a_valid_store(void)
+T_CASE(a_resize_interrupted_anywhere_leaves_a_valid_store)
 {
     base_rng_seed(&rng, t_.seed);
     for (int level = L2_DROP; level <= L2_KEEP; level++) {
@@ -209,7 +209,7 @@ static void a_resize_interrupted_anywhere_leaves_a_valid_store(void)
 
 /* ---- each call fails ---- */
 
-static void a_resize_with_any_failing_call_leaves_a_valid_store(void)
+T_CASE(a_resize_with_any_failing_call_leaves_a_valid_store)
 {
     static const int sites[] = { DEV_PREALLOCATE, DEV_PREAD, DEV_PWRITE, DEV_DATASYNC,
                                  DEV_TRUNCATE };
@@ -244,7 +244,7 @@ static void a_resize_with_any_failing_call_leaves_a_valid_store(void)
 }
 
 /* The bytes of a failed sync are stored again before anything else, which needs a buffer. */
-static void a_resize_without_memory_to_repeat_a_sync_is_refused(void)
+T_CASE(a_resize_without_memory_to_repeat_a_sync_is_refused)
 {
     for (int i = 0; i < 2; i++) {
         begin(L2_DROP, 20);
@@ -264,7 +264,7 @@ static void a_resize_without_memory_to_repeat_a_sync_is_refused(void)
     }
 }
 
-static void impossible_sizes_are_refused(void)
+T_CASE(impossible_sizes_are_refused)
 {
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
@@ -328,7 +328,7 @@ static void *reads(void *arg)
     return NULL;
 }
 
-static void readers_and_writers_continue_during_a_resize(void)
+T_CASE(readers_and_writers_continue_during_a_resize)
 {
     char folder[T_FOLDER_MAX];
     t_folder(folder);
@@ -473,7 +473,7 @@ static void big_check(uint32_t keys)
     }
 }
 
-static void addresses_reach_4_tib(void)
+T_CASE(addresses_reach_4_tib)
 {
     const uint64_t places = ((uint64_t)4 << 40) / (8 << 20);
     const uint32_t keys = 60;
@@ -537,10 +537,4 @@ static void addresses_reach_4_tib(void)
     memset(&big, 0, sizeof big);
 }
 
-T_MAIN("l2_resize", T_CASE(a_resize_keeps_the_newest_records_that_fit),
-       T_CASE(a_resize_to_few_places_keeps_the_newest_records),
-       T_CASE(a_resize_interrupted_anywhere_leaves_a_valid_store),
-       T_CASE(a_resize_with_any_failing_call_leaves_a_valid_store),
-       T_CASE(a_resize_without_memory_to_repeat_a_sync_is_refused),
-       T_CASE(impossible_sizes_are_refused), T_CASE(readers_and_writers_continue_during_a_resize),
-       T_CASE(addresses_reach_4_tib))
+T_MAIN("l2_resize")

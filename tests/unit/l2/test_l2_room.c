@@ -44,7 +44,7 @@ static cellar_err put(uint32_t key, size_t n)
 
 /* A put is dropped beyond the pages that the worker touched, and without a slot. Each time a round of
  * the worker raises the number on which the caller waits. */
-static void each_reason_to_drop_a_put_ends_with_room(void)
+T_CASE(each_reason_to_drop_a_put_ends_with_room)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         uint32_t ends = 0, key = 0;
@@ -91,7 +91,7 @@ static uint32_t armed_slots(void)
 
 /* A sync writes each page that was touched, and its whole folio. So a store with syncs makes its
  * stage of pages, and touches no more than 256 KiB ahead, unless a record is longer. */
-static void store_with_syncs_touches_few_and_small_pages(void)
+T_CASE(store_with_syncs_touches_few_and_small_pages)
 {
     for (int level = L2_DROP; level <= L2_KEEP; level++) {
         begin();
@@ -133,7 +133,7 @@ static bool is_staged(uint64_t word)
 }
 
 /* If the caller knows the address of the copy on disk, the put replaces it. Else the put links to it. */
-static void put_over_a_known_copy_needs_no_link(void)
+T_CASE(put_over_a_known_copy_needs_no_link)
 {
     begin();
     open_it();
@@ -158,6 +158,4 @@ static void put_over_a_known_copy_needs_no_link(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("l2_room", T_CASE(each_reason_to_drop_a_put_ends_with_room),
-       T_CASE(put_over_a_known_copy_needs_no_link),
-       T_CASE(store_with_syncs_touches_few_and_small_pages))
+T_MAIN("l2_room")

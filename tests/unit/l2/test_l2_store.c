@@ -71,7 +71,7 @@ static cellar_err get(uint32_t key, uint32_t version, size_t n)
     return len == n && memcmp(buf, want, n) == 0 ? CELLAR_OK : CELLAR_CONFLICT;
 }
 
-static void values_are_served_from_stage_from_disk_and_after_a_reopen(void)
+T_CASE(values_are_served_from_stage_from_disk_and_after_a_reopen)
 {
     begin();
     kit.cfg.seg_count = 8;
@@ -107,7 +107,7 @@ static void values_are_served_from_stage_from_disk_and_after_a_reopen(void)
     end();
 }
 
-static void all_fields_are_restored(void)
+T_CASE(all_fields_are_restored)
 {
     begin();
     open_it();
@@ -140,7 +140,7 @@ static void all_fields_are_restored(void)
     end();
 }
 
-static void deadlines_survive_clock_steps(void)
+T_CASE(deadlines_survive_clock_steps)
 {
     begin();
     open_it();
@@ -191,7 +191,7 @@ static void deadlines_survive_clock_steps(void)
     end();
 }
 
-static void refused_puts_count_their_reason(void)
+T_CASE(refused_puts_count_their_reason)
 {
     begin();
     kit.cfg.min_ttl_ms = 10000;
@@ -212,7 +212,7 @@ static void refused_puts_count_their_reason(void)
     end();
 }
 
-static void write_budgets_hold_over_restarts(void)
+T_CASE(write_budgets_hold_over_restarts)
 {
     begin();
     kit.cfg.write_bps = 1000;
@@ -251,7 +251,7 @@ static int64_t clock_at_midnight(void *ctx)
     return l2_kit_now(ctx);
 }
 
-static void a_dropped_put_at_midnight_refunds_the_right_day(void)
+T_CASE(a_dropped_put_at_midnight_refunds_the_right_day)
 {
     begin();
     kit.cfg.seg_count = 6;
@@ -274,7 +274,7 @@ static void a_dropped_put_at_midnight_refunds_the_right_day(void)
     end();
 }
 
-static void the_daily_budget_survives_process_deaths(void)
+T_CASE(the_daily_budget_survives_process_deaths)
 {
     uint32_t stored = 0;
     begin();
@@ -297,7 +297,7 @@ static void the_daily_budget_survives_process_deaths(void)
 }
 
 /* A host clock that restarts with each process. */
-static void a_clock_set_back_does_not_stop_the_budget(void)
+T_CASE(a_clock_set_back_does_not_stop_the_budget)
 {
     begin();
     kit.cfg.write_bps = 1000;
@@ -315,7 +315,7 @@ static cellar_err put_unused(uint32_t key)
     return l2_put(kit.d, &k, "value", 5, &m, NULL);
 }
 
-static void unused_entries_are_stored_at_their_second_put(void)
+T_CASE(unused_entries_are_stored_at_their_second_put)
 {
     begin();
     kit.cfg.seg_count = 8;
@@ -363,7 +363,7 @@ static void unused_entries_are_stored_at_their_second_put(void)
 
 /* After four times as many other keys as words, few keys are remembered. After half as many as fit,
  * most are. */
-static void unused_entries_are_forgotten_after_many_others(void)
+T_CASE(unused_entries_are_forgotten_after_many_others)
 {
     begin();
     open_it();
@@ -399,7 +399,7 @@ static bool never(void *ctx, uint64_t hash, uint64_t stamp)
     return stamp == 42;
 }
 
-static void a_raised_stamp_refuses_the_put(void)
+T_CASE(a_raised_stamp_refuses_the_put)
 {
     begin();
     open_it();
@@ -412,7 +412,7 @@ static void a_raised_stamp_refuses_the_put(void)
     end();
 }
 
-static void an_unchanged_copy_is_not_written_again(void)
+T_CASE(an_unchanged_copy_is_not_written_again)
 {
     begin();
     open_it();
@@ -434,7 +434,7 @@ static void an_unchanged_copy_is_not_written_again(void)
     end();
 }
 
-static void only_keys_that_may_be_on_disk_log_tombstones(void)
+T_CASE(only_keys_that_may_be_on_disk_log_tombstones)
 {
     begin();
     kit.cfg.seg_count = 8;
@@ -460,7 +460,7 @@ static void only_keys_that_may_be_on_disk_log_tombstones(void)
 
 /* The worker has not run yet, and the slots are full. Puts are dropped. Deletes let it work, and lose
  * no record of another key. */
-static void deletes_without_room_wait_and_drop_nothing(void)
+T_CASE(deletes_without_room_wait_and_drop_nothing)
 {
     for (int level = L2_DROP; level <= L2_ALWAYS; level++) {
         begin();
@@ -496,7 +496,7 @@ static void deletes_without_room_wait_and_drop_nothing(void)
 }
 
 /* The disk fails, so that no slot becomes free: deletes rely on the stall marker. */
-static void deletes_without_room_on_a_failing_disk_enter_the_list(void)
+T_CASE(deletes_without_room_on_a_failing_disk_enter_the_list)
 {
     begin();
     open_it();
@@ -533,7 +533,7 @@ static void deletes_without_room_on_a_failing_disk_enter_the_list(void)
 
 /* The reserve of a slot is for changes without another slot. While one is ahead puts use it, and
  * the segment is sealed full. In the last slot they leave it. */
-static void puts_leave_room_for_changes_only_in_the_last_slot(void)
+T_CASE(puts_leave_room_for_changes_only_in_the_last_slot)
 {
     begin();
     kit.cfg.seg_bytes = 65536;
@@ -593,7 +593,7 @@ static void open_small_slots(void)
 
 /* Records in data.seg are not written in stage.buf again, neither at a sync nor when the store is
  * idle. All are found after a process death, and after a power cut that follows the sync. */
-static void sealed_records_are_zeroed_in_the_stage(void)
+T_CASE(sealed_records_are_zeroed_in_the_stage)
 {
     for (int how = 0; how < 4; how++) { /* idle, sync; then a process death, a power cut */
         open_small_slots();
@@ -640,7 +640,7 @@ static void sealed_records_are_zeroed_in_the_stage(void)
 
 /* A file system that cannot zero a range, at first or later, is not asked again. Nothing is
  * lost. */
-static void a_file_system_that_cannot_zero_is_asked_once(void)
+T_CASE(a_file_system_that_cannot_zero_is_asked_once)
 {
     begin();
     kit.cfg.seg_bytes = 65536;
@@ -679,7 +679,7 @@ static void then_there_are_no_blocks(void *ctx)
 
 /* After an error blocks of the stage may be missing. They are allocated again. Without room no
  * thread stores into the stage any more, and the next open knows. */
-static void blocks_lost_by_zeroing_are_allocated_again(void)
+T_CASE(blocks_lost_by_zeroing_are_allocated_again)
 {
     for (int how = 0; how < 3; how++) { /* none missing; when idle; in a sync */
         open_small_slots();
@@ -722,7 +722,7 @@ static void blocks_lost_by_zeroing_are_allocated_again(void)
     }
 }
 
-static void reclaim_keeps_the_newest_records(void)
+T_CASE(reclaim_keeps_the_newest_records)
 {
     begin();
     kit.cfg.seg_count = 6;
@@ -748,7 +748,7 @@ static void reclaim_keeps_the_newest_records(void)
     end();
 }
 
-static void namespaces_and_generations_persist(void)
+T_CASE(namespaces_and_generations_persist)
 {
     begin();
     open_it();
@@ -810,7 +810,7 @@ static void namespaces_and_generations_persist(void)
 }
 
 /* The table of rows is full. A change that removes something finds its row in it. */
-static void dropping_a_namespace_needs_no_memory(void)
+T_CASE(dropping_a_namespace_needs_no_memory)
 {
     begin();
     open_it();
@@ -837,7 +837,7 @@ static void dropping_a_namespace_needs_no_memory(void)
     end();
 }
 
-static void values_survive_a_reopen_on_real_files(void)
+T_CASE(values_survive_a_reopen_on_real_files)
 {
     char path[T_FOLDER_MAX];
     t_folder(path);
@@ -893,7 +893,7 @@ static bool count_visit(void *ctx, const l2_key *k, const void *value, size_t va
 }
 
 /* A scan must not end without the entries of a disk that answers later. */
-static void a_visit_stops_at_a_disk_that_does_not_answer(void)
+T_CASE(a_visit_stops_at_a_disk_that_does_not_answer)
 {
     begin();
     kit.cfg.seg_count = 8;
@@ -956,7 +956,7 @@ static uint32_t many_served(void) { return many_served_of(MANY_KEYS); }
 
 /* Footers of a segment are read many at once, those of a large one in pieces. A piece that cannot
  * be read costs only calls. */
-static void many_footer_pages_take_few_reads(void)
+T_CASE(many_footer_pages_take_few_reads)
 {
     begin();
     dev.flat = true;
@@ -1005,7 +1005,7 @@ static void many_footer_pages_take_few_reads(void)
     end();
 }
 
-static void the_rebuild_needs_memory_only_for_the_longest_footer(void)
+T_CASE(the_rebuild_needs_memory_only_for_the_longest_footer)
 {
     begin();
     kit.cfg.seg_count = 8;
@@ -1055,7 +1055,7 @@ static size_t sealed_in_parts_of(uint32_t key)
     return longest_write;
 }
 
-static void a_fast_disk_gets_larger_writes_than_a_slow_one(void)
+T_CASE(a_fast_disk_gets_larger_writes_than_a_slow_one)
 {
     begin();
     dev.flat = true;
@@ -1078,7 +1078,7 @@ static void a_fast_disk_gets_larger_writes_than_a_slow_one(void)
 
 /* The oldest segment is reclaimed when some of its lines are in the tables and some are not. Its
  * place is reused before the others arrive. */
-static void segments_reclaimed_during_the_rebuild_leave_no_word(void)
+T_CASE(segments_reclaimed_during_the_rebuild_leave_no_word)
 {
     begin();
     dev.flat = true;
@@ -1120,25 +1120,4 @@ static void segments_reclaimed_during_the_rebuild_leave_no_word(void)
     end();
 }
 
-T_MAIN("l2_store", T_CASE(segments_reclaimed_during_the_rebuild_leave_no_word),
-       T_CASE(many_footer_pages_take_few_reads), T_CASE(sealed_records_are_zeroed_in_the_stage),
-       T_CASE(the_rebuild_needs_memory_only_for_the_longest_footer),
-       T_CASE(values_are_served_from_stage_from_disk_and_after_a_reopen),
-       T_CASE(all_fields_are_restored), T_CASE(deadlines_survive_clock_steps),
-       T_CASE(refused_puts_count_their_reason), T_CASE(write_budgets_hold_over_restarts),
-       T_CASE(a_dropped_put_at_midnight_refunds_the_right_day),
-       T_CASE(a_clock_set_back_does_not_stop_the_budget),
-       T_CASE(the_daily_budget_survives_process_deaths),
-       T_CASE(unused_entries_are_stored_at_their_second_put),
-       T_CASE(unused_entries_are_forgotten_after_many_others),
-       T_CASE(a_raised_stamp_refuses_the_put), T_CASE(an_unchanged_copy_is_not_written_again),
-       T_CASE(only_keys_that_may_be_on_disk_log_tombstones),
-       T_CASE(deletes_without_room_wait_and_drop_nothing), T_CASE(reclaim_keeps_the_newest_records),
-       T_CASE(deletes_without_room_on_a_failing_disk_enter_the_list),
-       T_CASE(puts_leave_room_for_changes_only_in_the_last_slot),
-       T_CASE(a_file_system_that_cannot_zero_is_asked_once),
-       T_CASE(blocks_lost_by_zeroing_are_allocated_again),
-       T_CASE(a_fast_disk_gets_larger_writes_than_a_slow_one),
-       T_CASE(namespaces_and_generations_persist), T_CASE(dropping_a_namespace_needs_no_memory),
-       T_CASE(a_visit_stops_at_a_disk_that_does_not_answer),
-       T_CASE(values_survive_a_reopen_on_real_files))
+T_MAIN("l2_store")

@@ -162,7 +162,7 @@ static void ranges_are_right(const char *name, uint32_t version, size_t n)
     range_is(name, n, 6016 * 2, 6016 * 3);
 }
 
-static void values_of_any_length_are_served_from_stage_disk_and_after_a_reopen(void)
+T_CASE(values_of_any_length_are_served_from_stage_disk_and_after_a_reopen)
 {
     static const size_t size[] = { 5700, 5800, 6000, 6016, 6017, 12032, 12033, 30000, LONG };
     begin();
@@ -202,7 +202,7 @@ static void ranges_in_two_lives(int pack)
     ranges_are_right("long", 4, LONG);
 }
 
-static void ranges_of_values_are_the_bytes_of_the_whole(void)
+T_CASE(ranges_of_values_are_the_bytes_of_the_whole)
 {
     begin();
     for (int pack = 0; pack <= 1; pack++) { ranges_in_two_lives(pack); }
@@ -210,7 +210,7 @@ static void ranges_of_values_are_the_bytes_of_the_whole(void)
 }
 
 /* The second read of a page, and later ones, are those of the mapping. */
-static void mapped_ranges_of_values_are_the_bytes_of_the_whole(void)
+T_CASE(mapped_ranges_of_values_are_the_bytes_of_the_whole)
 {
     for (int pack = 0; pack <= 1; pack++) {
         begin();
@@ -237,7 +237,7 @@ static void mapped_ranges_of_values_are_the_bytes_of_the_whole(void)
     }
 }
 
-static void changed_values_are_misses(void)
+T_CASE(changed_values_are_misses)
 {
     begin();
     const l2_key k = key_of("k");
@@ -273,7 +273,7 @@ static void changed_values_are_misses(void)
 
 /* Stop a put of a change after each number of calls: the old value never comes back, and the parts
  * of two values never mix. */
-static void a_put_that_stops_between_parts_leaves_no_old_value(void)
+T_CASE(a_put_that_stops_between_parts_leaves_no_old_value)
 {
     for (int calls = 1; calls < 12; calls++) {
         begin();
@@ -296,7 +296,7 @@ static void a_put_that_stops_between_parts_leaves_no_old_value(void)
     }
 }
 
-static void a_put_whose_stamp_moves_between_parts_stores_nothing(void)
+T_CASE(a_put_whose_stamp_moves_between_parts_stores_nothing)
 {
     begin();
     T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
@@ -311,7 +311,7 @@ static void a_put_whose_stamp_moves_between_parts_stores_nothing(void)
     end();
 }
 
-static void an_unchanged_value_is_not_written_again(void)
+T_CASE(an_unchanged_value_is_not_written_again)
 {
     begin();
     uint64_t where = 0;
@@ -327,7 +327,7 @@ static void an_unchanged_value_is_not_written_again(void)
 
 /* Fill the log until the first part is reclaimed: the whole value is a miss from then on, not its
  * last part. An unchanged value of memory is written again then. */
-static void a_value_without_its_first_part_is_a_miss(void)
+T_CASE(a_value_without_its_first_part_is_a_miss)
 {
     begin();
     uint64_t where = 0;
@@ -353,7 +353,7 @@ static void a_value_without_its_first_part_is_a_miss(void)
 }
 
 /* The words of parts are heavy: a put of another key of the bunch does not replace them. */
-static void no_other_key_takes_the_word_of_a_part(void)
+T_CASE(no_other_key_takes_the_word_of_a_part)
 {
     begin();
     l2_meta m = { .deadline_ms = 0 };
@@ -372,7 +372,7 @@ static void no_other_key_takes_the_word_of_a_part(void)
 }
 
 /* Damage each part in turn. The parts hold whole blocks of 32 bytes that no other place has. */
-static void a_damaged_part_makes_the_whole_value_a_miss(void)
+T_CASE(a_damaged_part_makes_the_whole_value_a_miss)
 {
     begin();
     T_EQ_I64(put("k", 1, LONG), CELLAR_OK);
@@ -402,7 +402,7 @@ static void a_damaged_part_makes_the_whole_value_a_miss(void)
 }
 
 /* Begin a value, let the log lose its first parts, and go on. */
-static void a_put_whose_parts_left_the_log_begins_again(void)
+T_CASE(a_put_whose_parts_left_the_log_begins_again)
 {
     for (int floor = 0; floor <= 1; floor++) {
         begin();
@@ -428,7 +428,7 @@ static void a_put_whose_parts_left_the_log_begins_again(void)
     }
 }
 
-static void a_value_over_the_write_budget_writes_no_part(void)
+T_CASE(a_value_over_the_write_budget_writes_no_part)
 {
     l2_dev_init(&dev);
     l2_kit_init(&kit, &dev);
@@ -448,7 +448,7 @@ static void a_value_over_the_write_budget_writes_no_part(void)
 }
 
 /* Four values at the limit fill the data file. Parts of 6 KiB take a segment of 16 KiB each here. */
-static void values_that_fill_the_file_are_whole_or_misses(void)
+T_CASE(values_that_fill_the_file_are_whole_or_misses)
 {
     static const char *const name[] = { "a", "b", "c", "d" };
     begin();
@@ -465,7 +465,7 @@ static void values_that_fill_the_file_are_whole_or_misses(void)
     end();
 }
 
-static void a_value_that_expires_between_parts_is_a_miss(void)
+T_CASE(a_value_that_expires_between_parts_is_a_miss)
 {
     for (int change = 0; change <= 1; change++) {
         begin();
@@ -560,7 +560,7 @@ static uint32_t look_in_namespace(void)
 }
 
 /* The cache raises the stamp of a key that a call replaces or deletes. */
-static void change_while_parts_are_put_ends_the_value(void)
+T_CASE(change_while_parts_are_put_ends_the_value)
 {
     for (size_t c = 0; c < CHANGES; c++) {
         if (change[c] == filled) { continue; } /* a_put_whose_parts_left_the_log_begins_again */
@@ -622,7 +622,7 @@ static void served_is_whole(bool range)
     T_CHECK(memcmp(got, value + from, n) == 0);
 }
 
-static void change_while_parts_are_read_gives_a_whole_value_or_a_miss(void)
+T_CASE(change_while_parts_are_read_gives_a_whole_value_or_a_miss)
 {
     const uint32_t step = t_reduced() ? 3 : 1;
     for (size_t c = 0; c < 2 * CHANGES; c++) {
@@ -648,7 +648,7 @@ static void change_while_parts_are_read_gives_a_whole_value_or_a_miss(void)
 /* ---- less room ---- */
 
 /* The newest value that fits stays whole. The limit of a value follows the room. */
-static void a_shrink_below_the_live_values_keeps_whole_ones(void)
+T_CASE(a_shrink_below_the_live_values_keeps_whole_ones)
 {
     static const char *const name[] = { "a", "b", "c", "d", "e", "f" };
     const size_t most = (size_t)14 * 16384 / 4;
@@ -679,7 +679,7 @@ static void a_shrink_below_the_live_values_keeps_whole_ones(void)
     }
 }
 
-static void a_full_disk_between_parts_leaves_no_old_value(void)
+T_CASE(a_full_disk_between_parts_leaves_no_old_value)
 {
     begin();
     kit.cfg.off_ms = 1000;
@@ -746,7 +746,7 @@ static int toy_open(const unsigned char *nonce, const void *aad, size_t aad_len,
     return 0;
 }
 
-static void ranges_of_encrypted_values_are_the_bytes_of_the_whole(void)
+T_CASE(ranges_of_encrypted_values_are_the_bytes_of_the_whole)
 {
     const cellar_l2_cipher toy = { .struct_size = sizeof toy, .seal = toy_seal, .open = toy_open,
                                    .overhead_bytes = 8 };
@@ -763,21 +763,4 @@ static void ranges_of_encrypted_values_are_the_bytes_of_the_whole(void)
     }
 }
 
-T_MAIN("l2_values", T_CASE(values_of_any_length_are_served_from_stage_disk_and_after_a_reopen),
-       T_CASE(ranges_of_values_are_the_bytes_of_the_whole),
-       T_CASE(mapped_ranges_of_values_are_the_bytes_of_the_whole), T_CASE(changed_values_are_misses),
-       T_CASE(a_put_that_stops_between_parts_leaves_no_old_value),
-       T_CASE(a_put_whose_stamp_moves_between_parts_stores_nothing),
-       T_CASE(an_unchanged_value_is_not_written_again),
-       T_CASE(a_value_without_its_first_part_is_a_miss),
-       T_CASE(a_damaged_part_makes_the_whole_value_a_miss),
-       T_CASE(no_other_key_takes_the_word_of_a_part),
-       T_CASE(a_put_whose_parts_left_the_log_begins_again),
-       T_CASE(a_value_over_the_write_budget_writes_no_part),
-       T_CASE(values_that_fill_the_file_are_whole_or_misses),
-       T_CASE(a_value_that_expires_between_parts_is_a_miss),
-       T_CASE(change_while_parts_are_put_ends_the_value),
-       T_CASE(change_while_parts_are_read_gives_a_whole_value_or_a_miss),
-       T_CASE(a_shrink_below_the_live_values_keeps_whole_ones),
-       T_CASE(a_full_disk_between_parts_leaves_no_old_value),
-       T_CASE(ranges_of_encrypted_values_are_the_bytes_of_the_whole))
+T_MAIN("l2_values")

@@ -31,7 +31,7 @@ static void period_is(const base_tz *z, uint32_t calendar, int64_t at, int64_t s
     T_CHECK(s == start && n == next);
 }
 
-static void dates_round_trip(void)
+T_CASE(dates_round_trip)
 {
     for (int64_t day = -800000; day < 800000; day += 37) {
         int64_t y;
@@ -44,7 +44,7 @@ static void dates_round_trip(void)
     T_EQ_I64(base_days_of(2000, 3, 1), 11017);
 }
 
-static void limit_calendar_month_ends(void)
+T_CASE(limit_calendar_month_ends)
 {
     base_tz *z = zone_open("UTC");
     period_is(z, CELLAR_PER_MONTH, utc(2024, 2, 29, 12, 0), utc(2024, 2, 1, 0, 0),
@@ -64,7 +64,7 @@ static void limit_calendar_month_ends(void)
     base_tz_close(z);
 }
 
-static void limit_calendar_kathmandu(void)
+T_CASE(limit_calendar_kathmandu)
 {
     base_tz *z = zone_open("Asia/Kathmandu");
     if (z == NULL) { return; }
@@ -75,7 +75,7 @@ static void limit_calendar_kathmandu(void)
     base_tz_close(z);
 }
 
-static void limit_calendar_lord_howe(void)
+T_CASE(limit_calendar_lord_howe)
 {
     /* Half an hour: +11 to +10:30 on 2026-04-05 at 02:00 local = 2026-04-04T15:00Z. */
     base_tz *z = zone_open("Australia/Lord_Howe");
@@ -87,7 +87,7 @@ static void limit_calendar_lord_howe(void)
     base_tz_close(z);
 }
 
-static void autumns_second_two_oclock_is_an_hour_of_its_own(void)
+T_CASE(autumns_second_two_oclock_is_an_hour_of_its_own)
 {
     base_tz *z = zone_open("Europe/Berlin"); /* 2026-10-25T01:00Z: 03:00 becomes 02:00 */
     if (z == NULL) { return; }
@@ -102,7 +102,7 @@ static void autumns_second_two_oclock_is_an_hour_of_its_own(void)
     base_tz_close(z);
 }
 
-static void limit_calendar_without_midnight(void)
+T_CASE(limit_calendar_without_midnight)
 {
     /* Santiago leaps from 24:00 to 01:00 on 2026-09-06: that day begins at 01:00 local = 04:00Z. */
     base_tz *z = zone_open("America/Santiago");
@@ -117,7 +117,7 @@ static void limit_calendar_without_midnight(void)
     base_tz_close(z);
 }
 
-static void limit_calendar_wall_steps(void)
+T_CASE(limit_calendar_wall_steps)
 {
     cellar_limiter *l = kit_open1(cellar_rule_fixed_window(5, CELLAR_PER_DAY));
     const uint64_t day_ms = 86400000, start = UINT64_C(1767225600000); /* 2026-01-01T00:00Z */
@@ -144,7 +144,7 @@ static void limit_calendar_wall_steps(void)
 }
 
 /* Clocks that were never set, or set to anything: no period admits more than its limit. */
-static void limit_calendar_at_the_ends_of_time(void)
+T_CASE(limit_calendar_at_the_ends_of_time)
 {
     static const uint64_t walls[] = { 0, 1, 600000, 86400000, UINT64_C(4102444800000),
                                       UINT64_C(16106127300000), UINT64_C(16106127360000),
@@ -175,7 +175,7 @@ static void limit_calendar_at_the_ends_of_time(void)
 
 /* The wall clock is looked at once a second of the limiter's clock, whatever readings callers
  * bring along. */
-static void a_callers_reading_cannot_stop_the_calendar(void)
+T_CASE(a_callers_reading_cannot_stop_the_calendar)
 {
     const uint64_t start = UINT64_C(1767225600000);
     cellar_limiter *l = kit_open1(cellar_rule_fixed_window(5, CELLAR_PER_MINUTE));
@@ -191,7 +191,7 @@ static void a_callers_reading_cannot_stop_the_calendar(void)
     kit_close(l);
 }
 
-static void unknown_zones_are_refused(void)
+T_CASE(unknown_zones_are_refused)
 {
     static const char *const bad[] = { "Nowhere/Land", "../etc/passwd", "/etc/passwd", "a b", "+99",
                                        "+08:61", "-", "Europe", "x/../UTC" };
@@ -205,7 +205,7 @@ static void unknown_zones_are_refused(void)
     }
 }
 
-static void damaged_zone_files_are_refused_or_sane(void)
+T_CASE(damaged_zone_files_are_refused_or_sane)
 {
     static unsigned char file[65536], copy[65536];
     FILE *f = fopen("/usr/share/zoneinfo/Europe/Berlin", "rb");
@@ -233,10 +233,4 @@ static void damaged_zone_files_are_refused_or_sane(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cellar_limit_calendar", T_CASE(dates_round_trip), T_CASE(limit_calendar_month_ends),
-       T_CASE(limit_calendar_kathmandu), T_CASE(limit_calendar_lord_howe),
-       T_CASE(autumns_second_two_oclock_is_an_hour_of_its_own),
-       T_CASE(limit_calendar_without_midnight), T_CASE(limit_calendar_wall_steps),
-       T_CASE(limit_calendar_at_the_ends_of_time),
-       T_CASE(a_callers_reading_cannot_stop_the_calendar),
-       T_CASE(unknown_zones_are_refused), T_CASE(damaged_zone_files_are_refused_or_sane))
+T_MAIN("cellar_limit_calendar")

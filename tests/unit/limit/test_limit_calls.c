@@ -29,27 +29,27 @@ static void reset_is_exact(cellar_rule rule, uint64_t n)
     T_EQ_U64(kit_admit(l, "other", 2 * n + 5), n);
     kit_close(l);
 }
-static void limit_reset_exact_token_bucket(void)
+T_CASE(limit_reset_exact_token_bucket)
 {
     reset_is_exact(cellar_rule_token_bucket(10, KIT_S, 5), 5);
 }
-static void limit_reset_exact_strict(void)
+T_CASE(limit_reset_exact_strict)
 {
     reset_is_exact(cellar_rule_token_bucket_strict(10, KIT_S, 4), 4);
 }
-static void limit_reset_exact_sliding_log(void)
+T_CASE(limit_reset_exact_sliding_log)
 {
     reset_is_exact(cellar_rule_sliding_log(9, KIT_S), 9);
 }
-static void limit_reset_exact_sliding_window(void)
+T_CASE(limit_reset_exact_sliding_window)
 {
     reset_is_exact(cellar_rule_sliding_window(8, KIT_S), 8);
 }
-static void limit_reset_exact_fixed_window(void)
+T_CASE(limit_reset_exact_fixed_window)
 {
     reset_is_exact(cellar_rule_fixed_window(7, CELLAR_PER_DAY), 7);
 }
-static void limit_reset_exact_concurrency(void)
+T_CASE(limit_reset_exact_concurrency)
 {
     cellar_limiter *l = kit_open1(cellar_rule_concurrency(2));
     uint64_t a, b, c;
@@ -64,7 +64,7 @@ static void limit_reset_exact_concurrency(void)
 
 /* ---- decisions ---- */
 
-static void token_bucket_may_exceed_n_in_a_window_strict_may_not(void)
+T_CASE(token_bucket_may_exceed_n_in_a_window_strict_may_not)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
                                       cellar_rule_token_bucket_strict(10, KIT_S, 5) };
@@ -80,7 +80,7 @@ static void token_bucket_may_exceed_n_in_a_window_strict_may_not(void)
     }
 }
 
-static void result_tells_limit_remaining_and_times(void)
+T_CASE(result_tells_limit_remaining_and_times)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 4));
     cellar_limiter_result r;
@@ -97,7 +97,7 @@ static void result_tells_limit_remaining_and_times(void)
     kit_close(l);
 }
 
-static void denied_calls_charge_only_with_charge_denied(void)
+T_CASE(denied_calls_charge_only_with_charge_denied)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 1));
     T_EQ_U64(kit_admit(l, "k", 100), 1);
@@ -115,7 +115,7 @@ static void denied_calls_charge_only_with_charge_denied(void)
     kit_close(l);
 }
 
-static void limit_dry_run(void)
+T_CASE(limit_dry_run)
 {
     cellar_rule dry[2] = { cellar_rule_token_bucket(1, KIT_S, 1),
         cellar_rule_token_bucket(3, KIT_S, 3) };
@@ -137,7 +137,7 @@ static void limit_dry_run(void)
     }
 }
 
-static void token_bucket_admits_one_unit_after_a_ban(void)
+T_CASE(token_bucket_admits_one_unit_after_a_ban)
 {
     const cellar_rule rules[4] = { cellar_rule_token_bucket(10, KIT_S, 5),
         cellar_rule_sliding_log(5, KIT_S),
@@ -164,7 +164,7 @@ static void token_bucket_admits_one_unit_after_a_ban(void)
     }
 }
 
-static void a_ban_follows_each_denial(void)
+T_CASE(a_ban_follows_each_denial)
 {
     cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 1),
         cellar_rule_sliding_window(3, KIT_S) };
@@ -186,7 +186,7 @@ static void a_ban_follows_each_denial(void)
 
 /* ---- giving back ---- */
 
-static void commit_never_mints(void)
+T_CASE(commit_never_mints)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 10));
     cellar_limiter_ticket t, copy;
@@ -235,7 +235,7 @@ static void limit_take(cellar_limiter *l, const char *key, uint64_t cost, cellar
 }
 
 /* Several tickets of one key at a time: by one word, and under a lock beside another rule. */
-static void two_tickets_never_mint(void)
+T_CASE(two_tickets_never_mint)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 3),
                                       cellar_rule_sliding_log(1000, KIT_S) };
@@ -258,7 +258,7 @@ static void two_tickets_never_mint(void)
 }
 
 /* Tickets given back in reverse come back whole; a take in between keeps its units. */
-static void tickets_in_reverse_come_back_whole(void)
+T_CASE(tickets_in_reverse_come_back_whole)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
                                       cellar_rule_sliding_log(1000, KIT_S) };
@@ -283,7 +283,7 @@ static void tickets_in_reverse_come_back_whole(void)
     }
 }
 
-static void tickets_of_counts_and_logs(void)
+T_CASE(tickets_of_counts_and_logs)
 {
     const cellar_rule rules[3] = { cellar_rule_sliding_log(10, KIT_S),
                                       cellar_rule_sliding_window(10, KIT_S),
@@ -313,7 +313,7 @@ static void tickets_of_counts_and_logs(void)
     }
 }
 
-static void charges_are_debt_and_saturate(void)
+T_CASE(charges_are_debt_and_saturate)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 10));
     T_CHECK(cellar_limiter_adjust(l, "k", 1, 25) == CELLAR_OK);
@@ -341,7 +341,7 @@ static void charges_are_debt_and_saturate(void)
     }
 }
 
-static void reservations_queue_by_virtual_time(void)
+T_CASE(reservations_queue_by_virtual_time)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 1));
     cellar_limiter_ticket t;
@@ -357,7 +357,7 @@ static void reservations_queue_by_virtual_time(void)
 }
 
 /* One unit a day, with all patience: a reservation ends 400 days ahead at most. */
-static void reservation_beyond_400_days_is_limited(void)
+T_CASE(reservation_beyond_400_days_is_limited)
 {
     enum { DAYS = 400 };
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(1, UINT64_C(86400) * KIT_S, 1));
@@ -377,7 +377,7 @@ static void reservation_beyond_400_days_is_limited(void)
     kit_close(l);
 }
 
-static void wait_returns_immediately_when_it_takes_too_long(void)
+T_CASE(wait_returns_immediately_when_it_takes_too_long)
 {
     cellar_limiter_config c = cellar_limiter_config_default();
     c.max_bytes = 1u << 20;
@@ -402,7 +402,7 @@ static void wait_returns_immediately_when_it_takes_too_long(void)
 
 /* ---- several rules ---- */
 
-static void limit_multi_rule_atomic(void)
+T_CASE(limit_multi_rule_atomic)
 {
     const cellar_rule rules[4] = { cellar_rule_token_bucket(100, KIT_S, 100),
                                       cellar_rule_sliding_log(5, KIT_S),
@@ -430,7 +430,7 @@ static void limit_multi_rule_atomic(void)
     kit_close(l);
 }
 
-static void limit_chain_never_over_in_order(void)
+T_CASE(limit_chain_never_over_in_order)
 {
     cellar_limiter *users = kit_open1(cellar_rule_token_bucket(1, KIT_S, 3));
     cellar_limiter *site = kit_open1(cellar_rule_sliding_log(5, KIT_S));
@@ -457,7 +457,7 @@ static void limit_chain_never_over_in_order(void)
 
 /* ---- rules that change ---- */
 
-static void limit_rules_set_keeps_debt(void)
+T_CASE(limit_rules_set_keeps_debt)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 10));
     T_EQ_U64(kit_admit(l, "k", 5), 5); /* half */
@@ -484,7 +484,7 @@ static void limit_rules_set_keeps_debt(void)
     kit_close(l);
 }
 
-static void plans_are_a_keys_own_rules(void)
+T_CASE(plans_are_a_keys_own_rules)
 {
     for (int wide = 0; wide < 2; wide++) {
         const cellar_rule base[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
@@ -518,7 +518,7 @@ static void plans_are_a_keys_own_rules(void)
     }
 }
 
-static void overrides_and_plans_are_bounded(void)
+T_CASE(overrides_and_plans_are_bounded)
 {
     cellar_limiter_config c = kit_config();
     c.max_overrides = 3;
@@ -543,7 +543,7 @@ static void overrides_and_plans_are_bounded(void)
     kit_close(l);
 }
 
-static void check_with_brings_its_rules(void)
+T_CASE(check_with_brings_its_rules)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 2));
     cellar_rule big = cellar_rule_token_bucket(10, KIT_S, 6);
@@ -557,7 +557,7 @@ static void check_with_brings_its_rules(void)
     kit_close(l);
 }
 
-static void check_with_defaults_is_check(void)
+T_CASE(check_with_defaults_is_check)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 2));
     const cellar_check_opts o = cellar_check_opts_default();
@@ -577,7 +577,7 @@ static void check_with_defaults_is_check(void)
     kit_close(l);
 }
 
-static void check_with_joins_time_rules_and_peek(void)
+T_CASE(check_with_joins_time_rules_and_peek)
 {
     const cellar_rule base[2] = { cellar_rule_token_bucket(10, KIT_S, 2),
                                   cellar_rule_token_bucket(1000, KIT_S, 1000) };
@@ -609,7 +609,7 @@ static void check_with_joins_time_rules_and_peek(void)
     }
 }
 
-static void peek_is_the_only_check_of_a_limiter_with_permits(void)
+T_CASE(peek_is_the_only_check_of_a_limiter_with_permits)
 {
     cellar_limiter *l = kit_open1(cellar_rule_concurrency(1));
     cellar_check_opts o = cellar_check_opts_default();
@@ -624,7 +624,7 @@ static void peek_is_the_only_check_of_a_limiter_with_permits(void)
 
 /* ---- permits ---- */
 
-static void permits_end_with_their_hold(void)
+T_CASE(permits_end_with_their_hold)
 {
     cellar_limiter *l = kit_open1(cellar_rule_concurrency(3));
     uint64_t t[4];
@@ -652,7 +652,7 @@ static void permits_end_with_their_hold(void)
     kit_close(l);
 }
 
-static void permits_beside_other_rules(void)
+T_CASE(permits_beside_other_rules)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 2),
         cellar_rule_concurrency(5) };
@@ -672,7 +672,7 @@ static void permits_beside_other_rules(void)
 
 /* ---- the program this stands in for ---- */
 
-static void seed_limiter_reset_takes_effect(void)
+T_CASE(seed_limiter_reset_takes_effect)
 {
     /* There: reset deleted a key without the second in it; the user stayed denied. */
     const cellar_limiter_config c = kit_config();
@@ -689,7 +689,7 @@ static void seed_limiter_reset_takes_effect(void)
     kit_close(l);
 }
 
-static void seed_limiter_no_double_at_second_boundary(void)
+T_CASE(seed_limiter_no_double_at_second_boundary)
 {
     /* There: 10 in the last 30 ms of a second and 10 in the first 30 ms of the next. */
     const cellar_limiter_config c = kit_config();
@@ -720,7 +720,7 @@ static void *race_one(void *arg)
     }
     return NULL;
 }
-static void seed_limiter_first_use_race(void)
+T_CASE(seed_limiter_first_use_race)
 {
     /* There: the first sixteen found no counter and all set it to 1. */
     const cellar_limiter_config c = kit_config();
@@ -752,7 +752,7 @@ static void count_free(void *block, size_t size, void *ctx)
     free(block);
 }
 
-static void host_gives_name_and_memory(void)
+T_CASE(host_gives_name_and_memory)
 {
     int blocks = 0;
     cellar_host_config host = cellar_host_config_default();
@@ -800,7 +800,7 @@ static cellar_rule flagged(cellar_rule r, uint32_t flags)
     return r;
 }
 
-static void calls_without_a_limiter_are_refused(void)
+T_CASE(calls_without_a_limiter_are_refused)
 {
     cellar_limiter_result r;
     cellar_limiter_ticket ticket;
@@ -836,7 +836,7 @@ static void calls_without_a_limiter_are_refused(void)
     cellar_limiter_close(NULL);
 }
 
-static void limit_bad_input(void)
+T_CASE(limit_bad_input)
 {
     T_CHECK(try_open(cellar_rule_token_bucket(10, 0, 1)) == CELLAR_E_INVAL); /* period 0 */
     T_CHECK(try_open(cellar_rule_token_bucket(10, KIT_S, 0)) == CELLAR_E_INVAL); /* burst 0 */
@@ -901,7 +901,7 @@ static void limit_bad_input(void)
     T_CHECK(cellar_limiter_open(&c, eight, 1, &l) == CELLAR_E_INVAL); /* T under 100 ns */
 }
 
-static void bad_keys_and_costs(void)
+T_CASE(bad_keys_and_costs)
 {
     static char huge[CELLAR_KEY_MAX + 1];
     const cellar_rule rules[3] = { cellar_rule_token_bucket(10, KIT_S, 5),
@@ -933,7 +933,7 @@ static void bad_keys_and_costs(void)
     kit_close(l);
 }
 
-static void clocks_that_jump_are_only_stricter(void)
+T_CASE(clocks_that_jump_are_only_stricter)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 5));
     const uint64_t now = kit_clock(NULL);
@@ -951,7 +951,7 @@ static void clocks_that_jump_are_only_stricter(void)
     kit_close(l);
 }
 
-static void clocks_at_their_wraps(void)
+T_CASE(clocks_at_their_wraps)
 {
     const uint64_t starts[4] = { 0, UINT64_C(4294967295) * KIT_MS - KIT_S,
                                  (UINT64_C(1) << 63) - KIT_S, KIT_S / 2 };
@@ -975,7 +975,7 @@ static void clocks_at_their_wraps(void)
 
 /* ---- text, figures, walking ---- */
 
-static void limit_headers(void)
+T_CASE(limit_headers)
 {
     cellar_rule rules[2] = { cellar_rule_token_bucket(100, 60 * KIT_S, 100),
                                 cellar_rule_fixed_window(1000, CELLAR_PER_DAY) };
@@ -1025,7 +1025,7 @@ static void limit_headers(void)
 }
 
 /* A full bucket has more units than the limit of its period. */
-static void headers_never_say_more_than_the_limit(void)
+T_CASE(headers_never_say_more_than_the_limit)
 {
     const cellar_rule rule = cellar_rule_token_bucket(5, KIT_S, 20);
     const cellar_rule gold = cellar_rule_token_bucket(50, KIT_S, 200);
@@ -1046,7 +1046,7 @@ static void headers_never_say_more_than_the_limit(void)
     kit_close(l);
 }
 
-static void metrics_name_every_figure(void)
+T_CASE(metrics_name_every_figure)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, KIT_S, 2));
     char text[8192];
@@ -1088,7 +1088,7 @@ static bool walk_three(const cellar_limiter_entry *e, void *ctx)
     (void)e;
     return ++*(uint32_t *)ctx < 3;
 }
-static void scan_shows_every_key_until_told_to_end(void)
+T_CASE(scan_shows_every_key_until_told_to_end)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
                                       cellar_rule_sliding_log(20, KIT_S) };
@@ -1115,7 +1115,7 @@ static void scan_shows_every_key_until_told_to_end(void)
 }
 
 /* No rule of the open had a ban: the denials of several rules find it under load all the same. */
-static void rules_set_adds_bans_to_several_rules(void)
+T_CASE(rules_set_adds_bans_to_several_rules)
 {
     cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 2),
                              cellar_rule_sliding_window(100, KIT_S) };
@@ -1132,31 +1132,4 @@ static void rules_set_adds_bans_to_several_rules(void)
     kit_close(l);
 }
 
-T_MAIN("cellar_limit_calls", T_CASE(rules_set_adds_bans_to_several_rules),
-       T_CASE(limit_reset_exact_token_bucket),
-       T_CASE(limit_reset_exact_strict),
-       T_CASE(limit_reset_exact_sliding_log), T_CASE(limit_reset_exact_sliding_window),
-       T_CASE(limit_reset_exact_fixed_window), T_CASE(limit_reset_exact_concurrency),
-       T_CASE(token_bucket_may_exceed_n_in_a_window_strict_may_not),
-       T_CASE(result_tells_limit_remaining_and_times),
-       T_CASE(denied_calls_charge_only_with_charge_denied), T_CASE(limit_dry_run),
-       T_CASE(token_bucket_admits_one_unit_after_a_ban), T_CASE(a_ban_follows_each_denial),
-       T_CASE(commit_never_mints), T_CASE(two_tickets_never_mint),
-       T_CASE(tickets_in_reverse_come_back_whole), T_CASE(tickets_of_counts_and_logs),
-       T_CASE(charges_are_debt_and_saturate), T_CASE(reservations_queue_by_virtual_time),
-       T_CASE(reservation_beyond_400_days_is_limited),
-       T_CASE(wait_returns_immediately_when_it_takes_too_long), T_CASE(limit_multi_rule_atomic),
-       T_CASE(limit_chain_never_over_in_order), T_CASE(limit_rules_set_keeps_debt),
-       T_CASE(plans_are_a_keys_own_rules), T_CASE(overrides_and_plans_are_bounded),
-       T_CASE(check_with_brings_its_rules), T_CASE(check_with_defaults_is_check),
-       T_CASE(check_with_joins_time_rules_and_peek),
-       T_CASE(peek_is_the_only_check_of_a_limiter_with_permits),
-       T_CASE(permits_end_with_their_hold),
-       T_CASE(permits_beside_other_rules), T_CASE(seed_limiter_reset_takes_effect),
-       T_CASE(seed_limiter_no_double_at_second_boundary), T_CASE(seed_limiter_first_use_race),
-       T_CASE(host_gives_name_and_memory), T_CASE(limit_bad_input),
-       T_CASE(calls_without_a_limiter_are_refused), T_CASE(bad_keys_and_costs),
-       T_CASE(clocks_that_jump_are_only_stricter), T_CASE(clocks_at_their_wraps),
-       T_CASE(limit_headers),
-       T_CASE(headers_never_say_more_than_the_limit), T_CASE(metrics_name_every_figure),
-       T_CASE(scan_shows_every_key_until_told_to_end))
+T_MAIN("cellar_limit_calls")

@@ -191,14 +191,14 @@ static void try_all(way how)
         for (int kind = 0; kind < KINDS; kind++) { try_one(i * KINDS + (uint64_t)kind, kind, how); }
     }
 }
-static void older_readings_stay_within_every_bound(void) { try_all(OLDER_READINGS); }
-static void clock_that_goes_back_stays_within_every_bound(void) { try_all(CLOCK_GOES_BACK); }
-static void chain_stays_within_every_bound(void) { try_all(CHAIN_ON_SUCH_A_CLOCK); }
+T_CASE(older_readings_stay_within_every_bound) { try_all(OLDER_READINGS); }
+T_CASE(clock_that_goes_back_stays_within_every_bound) { try_all(CLOCK_GOES_BACK); }
+T_CASE(chain_stays_within_every_bound) { try_all(CHAIN_ON_SUCH_A_CLOCK); }
 
 /* ---- permits ---- */
 
 /* Of the permits that were not released, at most N have a hold beyond the newest reading. */
-static void permits_stay_within_their_number(void)
+T_CASE(permits_stay_within_their_number)
 {
     enum { N = 3, MOST = 4000 };
     static struct { uint64_t token, until; } out[MOST];
@@ -240,7 +240,7 @@ static cellar_limiter_result at(cellar_limiter *l, uint64_t now_ns, cellar_err w
     return r;
 }
 
-static void result_tells_the_reading_that_was_used(void)
+T_CASE(result_tells_the_reading_that_was_used)
 {
     const uint64_t t = UINT64_C(2000) * KIT_S;
     set_clock(t);
@@ -269,7 +269,4 @@ static void result_tells_the_reading_that_was_used(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cellar_limit_older", T_CASE(older_readings_stay_within_every_bound),
-       T_CASE(clock_that_goes_back_stays_within_every_bound),
-       T_CASE(chain_stays_within_every_bound), T_CASE(permits_stay_within_their_number),
-       T_CASE(result_tells_the_reading_that_was_used))
+T_MAIN("cellar_limit_older")

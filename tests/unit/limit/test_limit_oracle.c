@@ -624,34 +624,34 @@ static void run1(cellar_rule a, cellar_rule b, uint64_t calls) { run(&a, &b, 1, 
 static uint64_t calls(void) { return t_env_u64("LIMIT_CALLS",
                                                BASE_TSAN ? 30000 : t_share(300000)); }
 
-static void limit_oracle_sequential_token_bucket(void)
+T_CASE(limit_oracle_sequential_token_bucket)
 {
     run1(cellar_rule_token_bucket(10, KIT_S, 5), cellar_rule_token_bucket(20, KIT_S, 6), calls());
     run1(cellar_rule_token_bucket(7, 13 * KIT_MS, 7), cellar_rule_token_bucket(14, 13 * KIT_MS, 7),
          calls());
 }
-static void limit_oracle_sequential_strict(void)
+T_CASE(limit_oracle_sequential_strict)
 {
     run1(cellar_rule_token_bucket_strict(10, 10 * KIT_MS, 4),
          cellar_rule_token_bucket_strict(17, 10 * KIT_MS, 4),
          calls());
 }
-static void limit_oracle_sequential_sliding_log(void)
+T_CASE(limit_oracle_sequential_sliding_log)
 {
     run1(cellar_rule_sliding_log(10, KIT_S), cellar_rule_sliding_log(6, KIT_S), calls());
     run1(cellar_rule_sliding_log(1, 7 * KIT_MS), cellar_rule_sliding_log(1, 5 * KIT_MS), calls());
 }
-static void limit_oracle_sequential_sliding_window(void)
+T_CASE(limit_oracle_sequential_sliding_window)
 {
     run1(cellar_rule_sliding_window(20, KIT_S), cellar_rule_sliding_window(13, KIT_S), calls());
 }
-static void limit_oracle_sequential_fixed_window(void)
+T_CASE(limit_oracle_sequential_fixed_window)
 {
     run1(cellar_rule_fixed_window(30, CELLAR_PER_MINUTE),
          cellar_rule_fixed_window(21, CELLAR_PER_MINUTE),
          calls());
 }
-static void limit_oracle_sequential_multi(void)
+T_CASE(limit_oracle_sequential_multi)
 {
     const cellar_rule two[2] = { cellar_rule_token_bucket(10, KIT_S, 5),
                                     cellar_rule_sliding_log(9, KIT_S) };
@@ -668,7 +668,4 @@ static void limit_oracle_sequential_multi(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cellar_limit_oracle", T_CASE(limit_oracle_sequential_token_bucket),
-       T_CASE(limit_oracle_sequential_strict), T_CASE(limit_oracle_sequential_sliding_log),
-       T_CASE(limit_oracle_sequential_sliding_window), T_CASE(limit_oracle_sequential_fixed_window),
-       T_CASE(limit_oracle_sequential_multi))
+T_MAIN("cellar_limit_oracle")

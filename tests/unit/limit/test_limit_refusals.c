@@ -47,7 +47,7 @@ static void rule_refused(cellar_rule r, cellar_err want, const char *part)
     T_CHECK(strstr(e.text, ": rule 1: ") != NULL);
 }
 
-static void each_broken_rule_is_named(void)
+T_CASE(each_broken_rule_is_named)
 {
     const cellar_rule good = cellar_rule_token_bucket(10, KIT_S, 5);
     char name[80];
@@ -106,7 +106,7 @@ static int no_read(void *buf, size_t buf_cap, size_t *len, void *ctx)
     return 0;
 }
 
-static void each_broken_option_is_named(void)
+T_CASE(each_broken_option_is_named)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 5);
     const cellar_rule fixed = cellar_rule_fixed_window(5, CELLAR_PER_DAY);
@@ -159,7 +159,7 @@ static void each_broken_option_is_named(void)
 #undef BROKEN
 }
 
-static void missing_arguments_are_named(void)
+T_CASE(missing_arguments_are_named)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 5);
     refused(cellar_limiter_open(NULL, &rule, 1, NULL), CELLAR_E_INVAL, "cellar_limiter_open",
@@ -170,7 +170,7 @@ static void missing_arguments_are_named(void)
 }
 
 /* Each allocation of an open fails once: the text names what is missing. */
-static void each_missing_memory_is_named(void)
+T_CASE(each_missing_memory_is_named)
 {
     const cellar_rule rules[2] = { cellar_rule_fixed_window(5, CELLAR_PER_DAY),
                                    cellar_rule_sliding_log(5, KIT_S) };
@@ -195,7 +195,7 @@ static void each_missing_memory_is_named(void)
     T_CHECK(failed >= 5); /* handle, zone, mapping, snapshot, fork */
 }
 
-static void rules_of_calls_are_named(void)
+T_CASE(rules_of_calls_are_named)
 {
     const cellar_rule open_rules[2] = { cellar_rule_sliding_log(5, KIT_S),
                                         cellar_rule_sliding_window(9, KIT_S) };
@@ -226,7 +226,7 @@ static void rules_of_calls_are_named(void)
     kit_close(l);
 }
 
-static void user_limiter_names_its_arguments(void)
+T_CASE(user_limiter_names_its_arguments)
 {
     cellar_limiter *l = NULL;
     const cellar_limiter_config c = kit_config();
@@ -240,6 +240,4 @@ static void user_limiter_names_its_arguments(void)
     kit_close(l);
 }
 
-T_MAIN("limit_refusals", T_CASE(each_broken_rule_is_named), T_CASE(each_broken_option_is_named),
-       T_CASE(missing_arguments_are_named), T_CASE(each_missing_memory_is_named),
-       T_CASE(rules_of_calls_are_named), T_CASE(user_limiter_names_its_arguments))
+T_MAIN("limit_refusals")

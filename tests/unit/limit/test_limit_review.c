@@ -26,7 +26,7 @@ static void fill(cellar_limiter *l)
 }
 
 /* A check of cost 0 takes nothing: no key may be forgotten for it. */
-static void check_of_cost_0_evicts_no_key(void)
+T_CASE(check_of_cost_0_evicts_no_key)
 {
     const cellar_rule one = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
     const cellar_rule several[2] = { one, cellar_rule_token_bucket(1000, CELLAR_DAY_NS, 1000) };
@@ -53,7 +53,7 @@ static void check_of_cost_0_evicts_no_key(void)
 }
 
 /* The same by reserve, and by a ticket committed for the reserved cost. */
-static void tickets_of_cost_0_evict_no_key(void)
+T_CASE(tickets_of_cost_0_evict_no_key)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10));
     fill(l);
@@ -88,7 +88,7 @@ static void tickets_of_cost_0_evict_no_key(void)
 
 /* The windows of a user limiter are longer than the second of its open: no user is dropped before
  * the longest window is over, however many other users come. */
-static void long_windows_survive_a_flood(void)
+T_CASE(long_windows_survive_a_flood)
 {
     const cellar_limiter_config cfg = kit_config();
     cellar_limiter *l = NULL;
@@ -112,7 +112,7 @@ static void long_windows_survive_a_flood(void)
 
 /* Nothing passes before the end of a ban, then one unit, whatever other calls charged, refunded or
  * gave back meanwhile. */
-static void bans_outlive_refunds_of_nothing(void)
+T_CASE(bans_outlive_refunds_of_nothing)
 {
     const cellar_rule rules[3] = { cellar_rule_token_bucket(100, KIT_S, 50),
                                       cellar_rule_sliding_window(100, KIT_S),
@@ -133,7 +133,7 @@ static void bans_outlive_refunds_of_nothing(void)
 }
 
 /* Windows of strict token buckets with every burst: exactly as many as fit, never more than N. */
-static void strict_token_buckets_never_pass_their_limit(void)
+T_CASE(strict_token_buckets_never_pass_their_limit)
 {
     for (uint64_t n = 1; n <= 40; n += 3) {
         for (uint64_t b = 1; b <= n; b += 2) {
@@ -158,7 +158,7 @@ static void strict_token_buckets_never_pass_their_limit(void)
 }
 
 /* Retry-After and reset are in seconds, rounded up, at least 1. */
-static void header_seconds_are_rounded_up(void)
+T_CASE(header_seconds_are_rounded_up)
 {
     cellar_limiter *l = kit_open1(cellar_rule_token_bucket(1000, KIT_S, 1));
     cellar_limiter_result r;
@@ -177,7 +177,7 @@ static void header_seconds_are_rounded_up(void)
 }
 
 /* Four rewrites bring a slot's colour back; resets and plans count alike. */
-static void tickets_end_with_a_reset_whatever_came_between(void)
+T_CASE(tickets_end_with_a_reset_whatever_came_between)
 {
     for (uint32_t wide = 0; wide < 2; wide++) {
         const cellar_rule rules[2] = { cellar_rule_token_bucket(1, KIT_S, 10),
@@ -197,7 +197,7 @@ static void tickets_end_with_a_reset_whatever_came_between(void)
 }
 
 /* Deny all for a moment, and back: what was used stays used. */
-static void a_limit_of_0_for_a_while_forgets_nothing(void)
+T_CASE(a_limit_of_0_for_a_while_forgets_nothing)
 {
     const cellar_rule rules[3] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
                                       cellar_rule_sliding_window(10, CELLAR_HOUR_NS),
@@ -220,7 +220,7 @@ static void a_limit_of_0_for_a_while_forgets_nothing(void)
 
 /* Permits end with their hold. Their records, and the slots of keys that no call asks for any
  * more, then serve other calls. */
-static void lost_permits_do_not_fill_the_tables(void)
+T_CASE(lost_permits_do_not_fill_the_tables)
 {
     cellar_limiter_config c = kit_config();
     const cellar_rule rule = cellar_rule_concurrency(2);
@@ -255,7 +255,7 @@ static void lost_permits_do_not_fill_the_tables(void)
 }
 
 /* Expired bans give their records to new ones. */
-static void old_bans_do_not_fill_the_table(void)
+T_CASE(old_bans_do_not_fill_the_table)
 {
     cellar_limiter_config c = kit_config();
     const cellar_rule rule = cellar_rule_fixed_window(10, CELLAR_PER_DAY);
@@ -281,7 +281,7 @@ static void old_bans_do_not_fill_the_table(void)
 }
 
 /* What a dry run would have denied was not charged: its ticket gives nothing back. */
-static void tickets_of_a_dry_run_give_nothing_back(void)
+T_CASE(tickets_of_a_dry_run_give_nothing_back)
 {
     cellar_rule rules[3] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
                                 cellar_rule_sliding_window(10, CELLAR_HOUR_NS),
@@ -302,7 +302,7 @@ static void tickets_of_a_dry_run_give_nothing_back(void)
 }
 
 /* A clock that leaps by decades: everything is paid, no call waits for old times. */
-static void leaps_of_the_clock_leave_no_debts(void)
+T_CASE(leaps_of_the_clock_leave_no_debts)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(10, KIT_S, 10),
                                       cellar_rule_sliding_log(10, KIT_S) };
@@ -322,7 +322,7 @@ static void leaps_of_the_clock_leave_no_debts(void)
 }
 
 /* Moving the origin keeps every stamp of a log. */
-static void a_log_outlives_a_new_origin(void)
+T_CASE(a_log_outlives_a_new_origin)
 {
     cellar_limiter *l = kit_open1(cellar_rule_sliding_log(10, 30 * CELLAR_DAY_NS));
     for (uint64_t day = 0; day < 1300; day++) { /* three times 1.14 years */
@@ -339,7 +339,7 @@ static void a_log_outlives_a_new_origin(void)
 
 /* A charge that is refunded makes no room that was not there before, however full the log was; and
  * what was charged on top goes over a restart of the ring's numbers, too. */
-static void refunds_of_a_charge_mint_nothing(void)
+T_CASE(refunds_of_a_charge_mint_nothing)
 {
     for (uint64_t over = 1; over < 40; over += 3) {
         cellar_limiter *l = kit_open1(cellar_rule_sliding_log(10, KIT_S));
@@ -368,7 +368,7 @@ static void refunds_of_a_charge_mint_nothing(void)
 }
 
 /* A log counts what it ever wrote in 39 bits; rounds later its stamps are still in order. */
-static void a_log_goes_round_in_its_numbers(void)
+T_CASE(a_log_goes_round_in_its_numbers)
 {
     for (uint64_t n = 1; n < 30; n += 3) {
         cellar_limiter *l = kit_open1(cellar_rule_sliding_log(n, KIT_S));
@@ -401,7 +401,7 @@ static void a_log_goes_round_in_its_numbers(void)
 }
 
 /* Sizes no machine has are refused, not wrapped. */
-static void absurd_sizes_are_refused(void)
+T_CASE(absurd_sizes_are_refused)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
     const cellar_rule conc = cellar_rule_concurrency(2);
@@ -425,7 +425,7 @@ static uint64_t used_of(cellar_limiter *l, const char *key, uint64_t limit)
 }
 
 /* The counts of a key that nothing charges come back with their limit, whatever came between. */
-static void counts_outlast_changes_of_rules(void)
+T_CASE(counts_outlast_changes_of_rules)
 {
     const cellar_rule window = cellar_rule_sliding_window(100, CELLAR_DAY_NS);
     const cellar_rule quota = cellar_rule_fixed_window(100, CELLAR_PER_MONTH);
@@ -506,7 +506,7 @@ static void ticket_others(cellar_limiter *l, int event)
 }
 
 /* What happens to other keys, and rules that return, take nothing from a ticket. */
-static void tickets_outlast_what_happens_to_other_keys(void)
+T_CASE(tickets_outlast_what_happens_to_other_keys)
 {
     for (int n = 0; n < TICKET_FORMS * TICKET_EVENTS; n++) {
         const int form = n / TICKET_EVENTS, event = n % TICKET_EVENTS;
@@ -547,7 +547,7 @@ static void tickets_outlast_what_happens_to_other_keys(void)
 }
 
 /* A ticket gives back, or says that its charge is gone; a share of a window in units of today. */
-static void tickets_of_lost_charges_say_so(void)
+T_CASE(tickets_of_lost_charges_say_so)
 {
     for (int form = 0; form < TICKET_FORMS; form++) {
         const cellar_rule rule = ticket_rule(form, 20), half = ticket_rule(form, 10);
@@ -581,7 +581,7 @@ static void tickets_of_lost_charges_say_so(void)
 }
 
 /* Without losses more keys have tickets than a region remembers. */
-static void tickets_of_many_keys_come_back(void)
+T_CASE(tickets_of_many_keys_come_back)
 {
     static cellar_limiter_ticket t[1000];
     cellar_limiter_config c = kit_config();
@@ -601,15 +601,4 @@ static void tickets_of_many_keys_come_back(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cellar_limit_review", T_CASE(counts_outlast_changes_of_rules),
-       T_CASE(tickets_outlast_what_happens_to_other_keys), T_CASE(tickets_of_lost_charges_say_so),
-       T_CASE(tickets_of_many_keys_come_back), T_CASE(check_of_cost_0_evicts_no_key),
-       T_CASE(tickets_of_cost_0_evict_no_key), T_CASE(long_windows_survive_a_flood),
-       T_CASE(bans_outlive_refunds_of_nothing), T_CASE(strict_token_buckets_never_pass_their_limit),
-       T_CASE(header_seconds_are_rounded_up),
-       T_CASE(tickets_end_with_a_reset_whatever_came_between),
-       T_CASE(a_limit_of_0_for_a_while_forgets_nothing),
-       T_CASE(lost_permits_do_not_fill_the_tables), T_CASE(old_bans_do_not_fill_the_table),
-       T_CASE(tickets_of_a_dry_run_give_nothing_back), T_CASE(leaps_of_the_clock_leave_no_debts),
-       T_CASE(refunds_of_a_charge_mint_nothing), T_CASE(a_log_goes_round_in_its_numbers),
-       T_CASE(a_log_outlives_a_new_origin), T_CASE(absurd_sizes_are_refused))
+T_MAIN("cellar_limit_review")

@@ -53,7 +53,7 @@ static uint64_t refused(cellar_limiter *l)
     return s.snapshots_refused;
 }
 
-static void limit_snapshot_downtime(void)
+T_CASE(limit_snapshot_downtime)
 {
     const cellar_rule rules[4] = { cellar_rule_token_bucket(10, KIT_S, 10),
                                       cellar_rule_sliding_log(20, 2 * KIT_S),
@@ -80,7 +80,7 @@ static void limit_snapshot_downtime(void)
     }
 }
 
-static void limit_snapshot_clock_back(void)
+T_CASE(limit_snapshot_clock_back)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
     memset(&store, 0, sizeof store);
@@ -100,7 +100,7 @@ static void limit_snapshot_clock_back(void)
     memset(&store, 0, sizeof store);
 }
 
-static void limit_snapshot_bit_flips(void)
+T_CASE(limit_snapshot_bit_flips)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
                                       cellar_rule_sliding_log(20, CELLAR_HOUR_NS) };
@@ -132,7 +132,7 @@ static void limit_snapshot_bit_flips(void)
     memset(&store, 0, sizeof store);
 }
 
-static void limit_snapshot_other_rules(void)
+T_CASE(limit_snapshot_other_rules)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
     const cellar_rule twice = cellar_rule_token_bucket(20, CELLAR_HOUR_NS, 20);
@@ -161,7 +161,7 @@ static void reboot(uint64_t down_ms)
 }
 
 /* A log's stamps lie before the clock's beginning then, and before the limiter's in any case. */
-static void limit_snapshot_log_outlives_a_reboot(void)
+T_CASE(limit_snapshot_log_outlives_a_reboot)
 {
     const cellar_rule rule = cellar_rule_sliding_log(10, CELLAR_HOUR_NS);
     memset(&store, 0, sizeof store);
@@ -188,7 +188,7 @@ static void limit_snapshot_log_outlives_a_reboot(void)
 }
 
 /* A user's window is longer than the rule the limiter was opened with. */
-static void limit_snapshot_users_long_windows(void)
+T_CASE(limit_snapshot_users_long_windows)
 {
     cellar_limiter_config c = kit_config();
     cellar_limiter *l = NULL;
@@ -211,7 +211,7 @@ static void limit_snapshot_users_long_windows(void)
 
 /* Sliding windows are numbered by a clock that starts again: nothing is lost, and no call waits for
  * the old number. */
-static void limit_snapshot_count_outlives_a_reboot(void)
+T_CASE(limit_snapshot_count_outlives_a_reboot)
 {
     const uint64_t w = 60 * KIT_S;
     const cellar_rule rules[2] = { cellar_rule_sliding_window(10, w),
@@ -244,7 +244,7 @@ static void limit_snapshot_count_outlives_a_reboot(void)
 }
 
 /* A table as full as it can be comes back with every key: seats are found as at first. */
-static void limit_snapshot_of_a_full_table(void)
+T_CASE(limit_snapshot_of_a_full_table)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
                                       cellar_rule_token_bucket(20, CELLAR_HOUR_NS, 20) };
@@ -277,7 +277,7 @@ static void limit_snapshot_of_a_full_table(void)
 }
 
 /* Into a smaller table: the keys with more debt stay, the others are counted. */
-static void limit_snapshot_into_a_smaller_table(void)
+T_CASE(limit_snapshot_into_a_smaller_table)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
     cellar_limiter_config c = kit_config();
@@ -305,7 +305,7 @@ static void limit_snapshot_into_a_smaller_table(void)
 }
 
 /* What was charged beyond a log stays on top of it. */
-static void limit_snapshot_of_an_overcharged_log(void)
+T_CASE(limit_snapshot_of_an_overcharged_log)
 {
     const cellar_rule rule = cellar_rule_sliding_log(10, CELLAR_HOUR_NS);
     memset(&store, 0, sizeof store);
@@ -323,7 +323,7 @@ static void limit_snapshot_of_an_overcharged_log(void)
 }
 
 /* Debts under a plan are saved as shares of the limiter's rules: plans do not travel. */
-static void limit_snapshot_of_keys_with_plans(void)
+T_CASE(limit_snapshot_of_keys_with_plans)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
     const cellar_rule gold = cellar_rule_token_bucket(1000, CELLAR_HOUR_NS, 100);
@@ -354,7 +354,7 @@ static void count_line(cellar_log_level level, const char *module, cellar_err co
     lines++;
 }
 
-static void refused_snapshot_is_logged_from_warning_on(void)
+T_CASE(refused_snapshot_is_logged_from_warning_on)
 {
     static const cellar_log_level levels[] = { CELLAR_LOG_DEFAULT, CELLAR_LOG_DEBUG,
                                                CELLAR_LOG_WARNING, CELLAR_LOG_ERROR,
@@ -398,7 +398,7 @@ static int save_nothing(const void *bytes, size_t len, bool last, void *ctx)
 }
 
 /* The folder does not exist; the disk is full; the function of the host fails; a save succeeds. */
-static void save_that_fails_at_the_close_is_logged_once(void)
+T_CASE(save_that_fails_at_the_close_is_logged_once)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
     cellar_host_config host = cellar_host_config_default();
@@ -439,7 +439,7 @@ static int load_or_fail(void *buf, size_t cap, size_t *len, void *ctx)
     return fail_read != 0 && --fail_read == 0 ? 1 : store_load(buf, cap, len, ctx);
 }
 
-static void failed_read_is_refused_not_taken_for_no_snapshot(void)
+T_CASE(failed_read_is_refused_not_taken_for_no_snapshot)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
     cellar_limiter_config c = kit_config();
@@ -467,7 +467,7 @@ static void failed_read_is_refused_not_taken_for_no_snapshot(void)
     memset(&store, 0, sizeof store);
 }
 
-static void empty_or_unreadable_file_is_refused_not_taken_for_no_snapshot(void)
+T_CASE(empty_or_unreadable_file_is_refused_not_taken_for_no_snapshot)
 {
     static const char *const sites[] = { "open_dir", "open", "pread" };
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
@@ -496,7 +496,7 @@ static void empty_or_unreadable_file_is_refused_not_taken_for_no_snapshot(void)
     unlink(path);
 }
 
-static void a_file_is_replaced_whole_or_not_at_all(void)
+T_CASE(a_file_is_replaced_whole_or_not_at_all)
 {
     static const char *const sites[] = { "open_dir", "open", "pwrite", "datasync", "rename",
                                          "sync_dir" };
@@ -537,7 +537,7 @@ static uint64_t lives_wall(void *ctx) { (void)ctx; return lives_ns / KIT_MS; }
 
 /* Clocks in ms are rounded, and a clock that starts again may already be later than it was at the
  * save: no window that contains restarts holds more than the limit. */
-static void windows_over_restarts_hold_their_limit(void)
+T_CASE(windows_over_restarts_hold_their_limit)
 {
     const cellar_rule rules[2] = { cellar_rule_sliding_log(8, KIT_S),
                                    cellar_rule_token_bucket_strict(8, KIT_S, 3) };
@@ -616,7 +616,7 @@ static cellar_limiter *ban_event(cellar_limiter *l, int event, const cellar_rule
 }
 
 /* Whatever the rules are and whatever happens, a ban lasts what was said, to the nanosecond. */
-static void bans_outlast_rules_refunds_and_snapshots(void)
+T_CASE(bans_outlast_rules_refunds_and_snapshots)
 {
     for (int n = 0; n < BAN_FORMS * BAN_EVENTS; n++) {
         cellar_rule a[2], b[2];
@@ -648,7 +648,7 @@ static void bans_outlast_rules_refunds_and_snapshots(void)
 }
 
 /* Rules with ban_ns in a limiter that was opened without: each denial bans, beside the word. */
-static void rules_set_adds_bans_to_one_rule(void)
+T_CASE(rules_set_adds_bans_to_one_rule)
 {
     for (int form = 0; form < 3; form++) {
         cellar_rule a[2], b[2];
@@ -671,18 +671,4 @@ static void rules_set_adds_bans_to_one_rule(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cellar_limit_snapshot", T_CASE(limit_snapshot_downtime),
-       T_CASE(windows_over_restarts_hold_their_limit),
-       T_CASE(bans_outlast_rules_refunds_and_snapshots), T_CASE(rules_set_adds_bans_to_one_rule),
-       T_CASE(limit_snapshot_clock_back),
-       T_CASE(limit_snapshot_bit_flips),
-       T_CASE(failed_read_is_refused_not_taken_for_no_snapshot),
-       T_CASE(empty_or_unreadable_file_is_refused_not_taken_for_no_snapshot),
-       T_CASE(limit_snapshot_other_rules),
-       T_CASE(limit_snapshot_log_outlives_a_reboot), T_CASE(limit_snapshot_users_long_windows),
-       T_CASE(limit_snapshot_count_outlives_a_reboot), T_CASE(limit_snapshot_of_a_full_table),
-       T_CASE(limit_snapshot_into_a_smaller_table), T_CASE(limit_snapshot_of_keys_with_plans),
-       T_CASE(limit_snapshot_of_an_overcharged_log),
-       T_CASE(refused_snapshot_is_logged_from_warning_on),
-       T_CASE(save_that_fails_at_the_close_is_logged_once),
-       T_CASE(a_file_is_replaced_whole_or_not_at_all))
+T_MAIN("cellar_limit_snapshot")

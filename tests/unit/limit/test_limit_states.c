@@ -141,7 +141,7 @@ static void one_call(const form *f, int state, int call)
     kit_close(l);
 }
 
-static void each_call_answers_for_a_key_in_each_state(void)
+T_CASE(each_call_answers_for_a_key_in_each_state)
 {
     for (int n = 0; n < FORMS; n++) {
         const form f = form_of(n);
@@ -158,7 +158,7 @@ static void each_call_answers_for_a_key_in_each_state(void)
 }
 
 /* A ban that a permit met is not longer afterwards, and writes nothing else. */
-static void permit_of_a_banned_key_changes_nothing(void)
+T_CASE(permit_of_a_banned_key_changes_nothing)
 {
     const form f = form_of(7);
     cellar_limiter *l = kit_open(f.rule, f.count);
@@ -176,5 +176,4 @@ static void permit_of_a_banned_key_changes_nothing(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("cellar_limit_states", T_CASE(each_call_answers_for_a_key_in_each_state),
-       T_CASE(permit_of_a_banned_key_changes_nothing))
+T_MAIN("cellar_limit_states")

@@ -17,7 +17,7 @@ static cellar_err use_config(void *p)
     return err;
 }
 
-static void config_of_every_size(void)
+T_CASE(config_of_every_size)
 {
     cellar_limiter_config cfg = cellar_limiter_config_default();
     check_in("cellar_limiter_config", &cfg, sizeof cfg, FIRST, use_config);
@@ -28,7 +28,7 @@ static cellar_err use_check_opts(void *p)
     return cellar_limiter_check_with(limiter, "k", 1, 0, (const cellar_check_opts *)p, NULL);
 }
 
-static void check_opts_of_every_size(void)
+T_CASE(check_opts_of_every_size)
 {
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_SECOND_NS, 20);
     T_REQUIRE(cellar_limiter_open(NULL, &rule, 1, &limiter) == CELLAR_OK);
@@ -37,7 +37,7 @@ static void check_opts_of_every_size(void)
 }
 
 /* A zeroed struct with struct_size is the default; abi 0 means that it is not checked. */
-static void defaults_are_zero_and_a_size(void)
+T_CASE(defaults_are_zero_and_a_size)
 {
     cellar_limiter_config config, made_config = cellar_limiter_config_default();
     memset(&config, 0, sizeof config);
@@ -62,7 +62,7 @@ static cellar_err fill_stats(void *p)
     return cellar_limiter_stats_get(limiter, (cellar_limiter_stats *)p);
 }
 
-static void stats_end_where_the_caller_says(void)
+T_CASE(stats_end_where_the_caller_says)
 {
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_SECOND_NS, 20);
     T_REQUIRE(cellar_limiter_open(NULL, &rule, 1, &limiter) == CELLAR_OK);
@@ -70,5 +70,4 @@ static void stats_end_where_the_caller_says(void)
     cellar_limiter_close(limiter);
 }
 
-T_MAIN("limit_struct_sizes", T_CASE(defaults_are_zero_and_a_size), T_CASE(config_of_every_size),
-       T_CASE(check_opts_of_every_size), T_CASE(stats_end_where_the_caller_says))
+T_MAIN("limit_struct_sizes")

@@ -103,7 +103,7 @@ static void short_debts(uint32_t threads, uint64_t total)
     T_CHECK((double)most <= 1.1 * (10 + 10 * seconds));
     T_CHECK(most >= 10);
 }
-static void limit_explosion_short_debts(void)
+T_CASE(limit_explosion_short_debts)
 {
     short_debts(1, flood_keys());
     short_debts(FLOOD_THREADS, flood_keys() / 2);
@@ -121,13 +121,13 @@ static void long_debts(uint32_t threads, uint64_t total)
     T_CHECK((double)most <= 1.1 * bound);
     T_CHECK(most >= 10);
 }
-static void limit_explosion_long_debts(void)
+T_CASE(limit_explosion_long_debts)
 {
     long_debts(1, flood_keys() / 5);
     long_debts(FLOOD_THREADS, flood_keys() / 5);
 }
 
-static void table_filled_to_94_percent_replaces_few_live_keys(void)
+T_ALONE(table_filled_to_94_percent_replaces_few_live_keys)
 {
     const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_DAY_NS, 10);
     cellar_limiter_config c = kit_config();
@@ -151,7 +151,7 @@ static void table_filled_to_94_percent_replaces_few_live_keys(void)
     kit_close(l);
 }
 
-static void policies_of_a_full_table(void)
+T_ALONE(policies_of_a_full_table)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(1, CELLAR_DAY_NS, 10),
                                       cellar_rule_sliding_log(10, CELLAR_DAY_NS) };
@@ -363,7 +363,7 @@ static void window_run(cellar_rule rule, uint64_t bound)
     }
 }
 
-static void limit_window_checker(void)
+T_CASE(limit_window_checker)
 {
     const uint64_t w = KIT_MS;
     window_run(cellar_rule_token_bucket(50, w, 50), 99);
@@ -390,7 +390,7 @@ static void *chain_work(void *arg)
     }
     return NULL;
 }
-static void limit_chain_never_over(void)
+T_CASE(limit_chain_never_over)
 {
     pthread_t t[8];
     memset(&chain, 0, sizeof chain);
@@ -446,7 +446,7 @@ static void *storm_work(void *arg)
     }
     return NULL;
 }
-static void every_call_beside_every_other(void)
+T_CASE(every_call_beside_every_other)
 {
     const cellar_rule rules[2] = { cellar_rule_token_bucket(100, KIT_S, 50),
                                       cellar_rule_sliding_log(40, KIT_S) };
@@ -465,7 +465,7 @@ static void every_call_beside_every_other(void)
 
 /* ---- memory, fork ---- */
 
-static void any_allocation_at_opening_can_fail(void)
+T_CASE(any_allocation_at_opening_can_fail)
 {
     const cellar_rule rules[2] = { cellar_rule_fixed_window(5, CELLAR_PER_DAY),
                                       cellar_rule_concurrency(5) };
@@ -492,7 +492,7 @@ static void any_allocation_at_opening_can_fail(void)
     unlink("build/limit-oom.snapshot");
 }
 
-static void a_forked_child_is_refused_and_takes_nothing(void)
+T_CASE(a_forked_child_is_refused_and_takes_nothing)
 {
     for (uint32_t count = 1; count <= 2; count++) {
         const cellar_rule rules[2] = { cellar_rule_token_bucket(1, CELLAR_DAY_NS, 10),
@@ -514,10 +514,4 @@ static void a_forked_child_is_refused_and_takes_nothing(void)
     }
 }
 
-T_MAIN("cellar_limit_table", T_CASE(limit_explosion_short_debts),
-       T_CASE(limit_explosion_long_debts),
-       T_ALONE(table_filled_to_94_percent_replaces_few_live_keys),
-       T_ALONE(policies_of_a_full_table),
-       T_CASE(limit_window_checker), T_CASE(limit_chain_never_over),
-       T_CASE(every_call_beside_every_other), T_CASE(any_allocation_at_opening_can_fail),
-       T_CASE(a_forked_child_is_refused_and_takes_nothing))
+T_MAIN("cellar_limit_table")

@@ -105,7 +105,7 @@ static bool try_file(const zone_file *f, size_t len, uint64_t *rng)
     return true;
 }
 
-static void every_flipped_bit_is_refused_or_sane(void)
+T_CASE(every_flipped_bit_is_refused_or_sane)
 {
     static const char *const footers[] = { "", "CET-1", "CET-1CEST,M3.5.0,M10.5.0/3",
                                            "<-03>3<-02>,M3.5.0/-2,M10.5.0/-1" };
@@ -127,7 +127,7 @@ static void every_flipped_bit_is_refused_or_sane(void)
     }
 }
 
-static void random_damage_is_refused_or_sane(void)
+T_CASE(random_damage_is_refused_or_sane)
 {
     zone_file f, g;
     uint64_t rng = t_seed() * 3;
@@ -142,7 +142,7 @@ static void random_damage_is_refused_or_sane(void)
     }
 }
 
-static void times_at_the_ends_of_the_scale(void)
+T_CASE(times_at_the_ends_of_the_scale)
 {
     static const int64_t ends[] = { INT64_MIN, INT64_MIN + 1, -1, INT64_MAX - 1, INT64_MAX };
     static const int32_t offsets[] = { 93600, -93600, 93600, -93600, 93600, -93600 };
@@ -170,7 +170,7 @@ static void times_at_the_ends_of_the_scale(void)
     base_tz_close(z);
 }
 
-static void footers_are_read_as_POSIX_says(void)
+T_CASE(footers_are_read_as_POSIX_says)
 {
     static const char *const bad[] = { "X", "CE-1", "CET", "CET-1CEST", "CET-1CEST,M3.5.0",
                                        "CET-1CEST,M13.5.0,M10.5.0", "CET-1CEST,M3.6.0,M10.5.0",
@@ -201,7 +201,7 @@ static void footers_are_read_as_POSIX_says(void)
 }
 
 /* A judge of another house: every hour around each switch of a century. */
-static void the_C_library_agrees(void)
+T_CASE(the_C_library_agrees)
 {
     static const char *const names[] = { "Europe/Berlin", "America/New_York", "America/Santiago",
                                          "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia",
@@ -235,6 +235,4 @@ static void the_C_library_agrees(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("limit_tz", T_CASE(every_flipped_bit_is_refused_or_sane),
-       T_CASE(random_damage_is_refused_or_sane), T_CASE(times_at_the_ends_of_the_scale),
-       T_CASE(footers_are_read_as_POSIX_says), T_CASE(the_C_library_agrees))
+T_MAIN("limit_tz")

@@ -83,7 +83,7 @@ static cellar_err take(cellar_locks *t, const char *key, int64_t hold_ms, cellar
 
 /* ---- owners ---- */
 
-static void one_owner_at_a_time(void)
+T_CASE(one_owner_at_a_time)
 {
     cellar_locks *t = open_table();
     cellar_lock a, b, c;
@@ -104,7 +104,7 @@ static void one_owner_at_a_time(void)
 
 /* S2:341: release() stands in `finally`, though the acquire before it failed: what was dropped was
  * the lock of another owner. */
-static void seed_lock_release_without_acquire_refused(void)
+T_CASE(seed_lock_release_without_acquire_refused)
 {
     cellar_locks *t = open_table();
     cellar_lock owner, loser, copy;
@@ -134,7 +134,7 @@ static void seed_lock_release_without_acquire_refused(void)
 }
 
 /* S2:318: no thread renews the lock; the work may outlive the hold without notice. */
-static void seed_lock_hold_lost_is_seen(void)
+T_CASE(seed_lock_hold_lost_is_seen)
 {
     cellar_locks *t = open_table();
     cellar_lock slow, next, copy;
@@ -171,7 +171,7 @@ static void seed_lock_hold_lost_is_seen(void)
     shut(t);
 }
 
-static void seed_lock_fence_rises(void)
+T_CASE(seed_lock_fence_rises)
 {
     cellar_locks *t = open_table();
     char key[24];
@@ -214,7 +214,7 @@ static void seed_lock_fence_rises(void)
 }
 
 /* The same without fence_start: later tables begin at a later wall clock. */
-static void fences_rise_over_tables(void)
+T_CASE(fences_rise_over_tables)
 {
     cellar_locks *t = open_table();
     cellar_lock a, b;
@@ -232,7 +232,7 @@ static void fences_rise_over_tables(void)
 
 /* ---- holds ---- */
 
-static void holds_end_to_the_millisecond(void)
+T_CASE(holds_end_to_the_millisecond)
 {
     cellar_locks *t = open_table();
     const int64_t holds[] = { 1, 2, 999, 1000, 1001, 30000, INT64_C(86400000) };
@@ -272,7 +272,7 @@ static void note_held(const void *key, size_t key_len, uint64_t fence, int64_t h
     T_EQ_I64(cause, CELLAR_LOCK_LOST_OWNER_DIED);
     held_for = held_ms;
 }
-static void lock_is_never_held_for_less_than_nothing(void)
+T_CASE(lock_is_never_held_for_less_than_nothing)
 {
     cellar_locks *t = open_table();
     pthread_t owner;
@@ -292,7 +292,7 @@ static void lock_is_never_held_for_less_than_nothing(void)
 
 /* On the system's clock a hold of a second or more starts from a bound of the time: never
  * short. */
-static void holds_on_the_system_clock_are_never_short(void)
+T_CASE(holds_on_the_system_clock_are_never_short)
 {
     cellar_locks *t = open_with(NULL);
     for (int i = 0; i < 2000; i++) {
@@ -311,7 +311,7 @@ static void holds_on_the_system_clock_are_never_short(void)
     shut(t);
 }
 
-static void thread_bound_may_go_without_hold(void)
+T_CASE(thread_bound_may_go_without_hold)
 {
     cellar_locks *t = open_table();
     const cellar_lock_opts o = opts(0, 0, CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_END);
@@ -341,7 +341,7 @@ static void *release_in_another_thread(void *arg)
     return (void *)(intptr_t)err;
 }
 
-static void tokens_travel_bound_ones_do_not(void)
+T_CASE(tokens_travel_bound_ones_do_not)
 {
     cellar_locks *t = open_table();
     cellar_lock lk;
@@ -360,7 +360,7 @@ static void tokens_travel_bound_ones_do_not(void)
 
 /* ---- info, watcher ---- */
 
-static void info_get_describes_the_owner(void)
+T_CASE(info_get_describes_the_owner)
 {
     cellar_locks *t = open_table();
     cellar_lock lk;
@@ -413,7 +413,7 @@ static void on_lost(const void *key, size_t key_len, uint64_t fence, int64_t hel
     if (h->inner == CELLAR_OK) { h->inner = cellar_lock_release(h->t, &lk); }
 }
 
-static void losses_are_told_exactly_once(void)
+T_CASE(losses_are_told_exactly_once)
 {
     cellar_locks *t = open_table();
     heard h = { .t = t };
@@ -464,7 +464,7 @@ static void losses_are_told_exactly_once(void)
 
 /* ---- many ---- */
 
-static void many_are_all_or_none(void)
+T_CASE(many_are_all_or_none)
 {
     cellar_locks *t = NULL;
     const cellar_lock_opts o = opts(1, 60000, 0);
@@ -498,7 +498,7 @@ static void many_are_all_or_none(void)
 }
 
 /* NO_WAIT is a word of the call: it is no flag of the lock. */
-static void many_without_a_wait_are_busy(void)
+T_CASE(many_without_a_wait_are_busy)
 {
     cellar_locks *t = open_table();
     const cellar_lock_opts o = opts(0, 60000, CELLAR_LOCK_NO_WAIT);
@@ -529,7 +529,7 @@ static void *wait_by_default(void *t)
     return NULL;
 }
 
-static void hold_of_zero_is_thirty_seconds(void)
+T_CASE(hold_of_zero_is_thirty_seconds)
 {
     cellar_locks *t = open_table();
     const cellar_lock_opts o = cellar_lock_opts_default();
@@ -542,7 +542,7 @@ static void hold_of_zero_is_thirty_seconds(void)
     shut(t);
 }
 
-static void wait_of_zero_is_thirty_seconds(void)
+T_CASE(wait_of_zero_is_thirty_seconds)
 {
     cellar_locks *t = open_table();
     pthread_t waiter;
@@ -562,7 +562,7 @@ static void wait_of_zero_is_thirty_seconds(void)
 
 /* ---- limits, memory ---- */
 
-static void lock_table_shrinks_to_nothing(void)
+T_CASE(lock_table_shrinks_to_nothing)
 {
     cellar_locks *t = open_table();
     const uint64_t bytes = figures(t).bytes;
@@ -598,7 +598,7 @@ static void lock_table_shrinks_to_nothing(void)
     shut(t);
 }
 
-static void limits_are_codes_and_counters(void)
+T_CASE(limits_are_codes_and_counters)
 {
     cellar_locks_config cfg = turnable();
     cfg.max_locks = 5;
@@ -641,7 +641,7 @@ static void limits_are_codes_and_counters(void)
 }
 
 /* Credits of other stripes come back before a call is refused: one thread gets all of max_locks. */
-static void one_thread_gets_every_lock_of_max_locks(void)
+T_CASE(one_thread_gets_every_lock_of_max_locks)
 {
     cellar_locks_config cfg = turnable();
     cfg.max_locks = 500;
@@ -660,7 +660,7 @@ static void one_thread_gets_every_lock_of_max_locks(void)
 
 /* Pairs of new keys write no line that another stripe writes: the count of the table stands still
  * once each stripe has its records. */
-static void pairs_of_new_keys_leave_the_count_of_the_table(void)
+T_CASE(pairs_of_new_keys_leave_the_count_of_the_table)
 {
     cellar_locks *t = open_table();
     const uint64_t warm = (uint64_t)t->stripe_count * LOCK_IDLE_MAX * 3;
@@ -721,7 +721,7 @@ static unsigned lines_of_one_stripe(const cellar_locks *t, const table_copy *c, 
 
 /* A pair of a new key writes a line of its stripe, the head of its chain and that of the record's
  * last key (one line), two lines of the record; the second pair of a key a hint; others one. */
-static void a_pair_writes_lines_of_its_stripe_only(void)
+T_CASE(a_pair_writes_lines_of_its_stripe_only)
 {
     cellar_locks_config cfg = turnable();
     cfg.max_locks = 8192;
@@ -754,7 +754,7 @@ static void a_pair_writes_lines_of_its_stripe_only(void)
     shut(t);
 }
 
-static void keys_are_compared_in_full(void)
+T_CASE(keys_are_compared_in_full)
 {
     cellar_locks *t = open_table();
     static unsigned char key[CELLAR_KEY_MAX];
@@ -779,7 +779,7 @@ static void keys_are_compared_in_full(void)
 }
 
 /* Two keys with equal 64-bit hashes: the hint leads to the wrong one, which is released. */
-static void equal_hashes_are_two_locks(void)
+T_CASE(equal_hashes_are_two_locks)
 {
     cellar_locks *t = open_table();
     cellar_lock a, b;
@@ -810,7 +810,7 @@ static void equal_hashes_are_two_locks(void)
 
 /* ---- bad input, structs, figures ---- */
 
-static void bad_input_is_refused(void)
+T_CASE(bad_input_is_refused)
 {
     cellar_locks *t = open_table();
     cellar_lock lk = { 0, 0 };
@@ -879,7 +879,7 @@ static void bad_input_is_refused(void)
     shut(t);
 }
 
-static void newer_and_older_callers_are_understood(void)
+T_CASE(newer_and_older_callers_are_understood)
 {
     cellar_locks *t = open_table();
     struct { cellar_lock_opts o; unsigned char more[16]; } wide =
@@ -904,7 +904,7 @@ static void newer_and_older_callers_are_understood(void)
     shut(t);
 }
 
-static void figures_add_up(void)
+T_CASE(figures_add_up)
 {
     cellar_locks_config cfg = turnable();
     cellar_host_config host = *cfg.host;
@@ -939,7 +939,7 @@ static void figures_add_up(void)
 }
 
 /* The table copies what it needs: the options may be gone after the open. */
-static void host_options_are_read_by_the_size_rule(void)
+T_CASE(host_options_are_read_by_the_size_rule)
 {
     struct { size_t struct_size; const char *name; } prefix = { sizeof prefix, "" };
     cellar_locks_config cfg = cellar_locks_config_default();
@@ -955,19 +955,4 @@ static void host_options_are_read_by_the_size_rule(void)
     T_EQ_I64(cellar_locks_open(&cfg, &t), CELLAR_E_INVAL);
 }
 
-T_MAIN("cellar_lock_keys", T_CASE(one_owner_at_a_time),
-       T_CASE(seed_lock_release_without_acquire_refused), T_CASE(seed_lock_hold_lost_is_seen),
-       T_CASE(seed_lock_fence_rises), T_CASE(fences_rise_over_tables),
-       T_CASE(holds_end_to_the_millisecond), T_CASE(lock_is_never_held_for_less_than_nothing),
-       T_CASE(holds_on_the_system_clock_are_never_short),
-       T_CASE(thread_bound_may_go_without_hold), T_CASE(tokens_travel_bound_ones_do_not),
-       T_CASE(info_get_describes_the_owner), T_CASE(losses_are_told_exactly_once),
-       T_CASE(many_are_all_or_none), T_CASE(many_without_a_wait_are_busy),
-       T_CASE(hold_of_zero_is_thirty_seconds), T_CASE(wait_of_zero_is_thirty_seconds),
-       T_CASE(lock_table_shrinks_to_nothing), T_CASE(limits_are_codes_and_counters),
-       T_CASE(one_thread_gets_every_lock_of_max_locks),
-       T_CASE(pairs_of_new_keys_leave_the_count_of_the_table),
-       T_CASE(a_pair_writes_lines_of_its_stripe_only),
-       T_CASE(keys_are_compared_in_full), T_CASE(equal_hashes_are_two_locks),
-       T_CASE(bad_input_is_refused), T_CASE(newer_and_older_callers_are_understood),
-       T_CASE(figures_add_up), T_CASE(host_options_are_read_by_the_size_rule))
+T_MAIN("cellar_lock_keys")

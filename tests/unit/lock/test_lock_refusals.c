@@ -22,7 +22,7 @@ static void refused(const cellar_locks_config *c, cellar_err want, const char *p
     }
 }
 
-static void each_broken_option_is_named(void)
+T_CASE(each_broken_option_is_named)
 {
 #define BROKEN(code, part, change) \
     do { \
@@ -51,7 +51,7 @@ static void each_broken_option_is_named(void)
     refused(&newer.c, CELLAR_E_UNSUPPORTED, "a field that this library does not know");
 }
 
-static void missing_out_is_named(void)
+T_CASE(missing_out_is_named)
 {
     cellar_error_info e = cellar_error_info_default();
     T_EQ_I64(cellar_locks_open(NULL, NULL), CELLAR_E_INVAL);
@@ -60,7 +60,7 @@ static void missing_out_is_named(void)
 }
 
 /* Each allocation of an open fails once: the text names what is missing. */
-static void each_missing_memory_is_named(void)
+T_CASE(each_missing_memory_is_named)
 {
     unsigned failed = 0;
     for (uint64_t nth = 1;; nth++) {
@@ -83,5 +83,4 @@ static void each_missing_memory_is_named(void)
     T_CHECK(failed >= 4); /* table, page numbers, mapping, fork */
 }
 
-T_MAIN("lock_refusals", T_CASE(each_broken_option_is_named), T_CASE(missing_out_is_named),
-       T_CASE(each_missing_memory_is_named))
+T_MAIN("lock_refusals")

@@ -22,13 +22,13 @@ static cellar_err use_lock_opts(void *p)
     return err == CELLAR_OK ? cellar_lock_release(locks, &lk) : err;
 }
 
-static void config_of_every_size(void)
+T_CASE(config_of_every_size)
 {
     cellar_locks_config lc = cellar_locks_config_default();
     check_in("cellar_locks_config", &lc, sizeof lc, FIRST, use_locks_config);
 }
 
-static void lock_opts_of_every_size(void)
+T_CASE(lock_opts_of_every_size)
 {
     T_REQUIRE(cellar_locks_open(NULL, &locks) == CELLAR_OK);
     CHECK_IN(cellar_lock_opts, cellar_lock_opts_default(), use_lock_opts);
@@ -44,7 +44,7 @@ static cellar_err fill_locks(void *p)
     return cellar_locks_stats_get(locks, (cellar_locks_stats *)p);
 }
 
-static void structs_handed_out_end_where_the_caller_says(void)
+T_CASE(structs_handed_out_end_where_the_caller_says)
 {
     cellar_lock lk;
     T_REQUIRE(cellar_locks_open(NULL, &locks) == CELLAR_OK);
@@ -64,7 +64,7 @@ static void structs_handed_out_end_where_the_caller_says(void)
         T_CHECK(memcmp(&made, &zero, sizeof zero) == 0);                                           \
     } while (0)
 
-static void defaults_are_zero_and_a_size(void)
+T_CASE(defaults_are_zero_and_a_size)
 {
     DEFAULT_IS_ZERO(cellar_locks_config);
     DEFAULT_IS_ZERO(cellar_lock_opts);
@@ -72,6 +72,4 @@ static void defaults_are_zero_and_a_size(void)
     DEFAULT_IS_ZERO(cellar_locks_stats);
 }
 
-T_MAIN("lock_struct_sizes", T_CASE(defaults_are_zero_and_a_size),
-       T_CASE(config_of_every_size), T_CASE(lock_opts_of_every_size),
-       T_CASE(structs_handed_out_end_where_the_caller_says))
+T_MAIN("lock_struct_sizes")

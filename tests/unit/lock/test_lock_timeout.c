@@ -72,7 +72,7 @@ static void timeouts_are_exact(int64_t look_ms, int64_t clock_rate)
     cellar_locks_close(t);
 }
 
-static void lock_timeout_slack(void)
+T_CASE(lock_timeout_slack)
 {
     timeouts_are_exact(BASE_NEVER_MS, 1);
     timeouts_are_exact(0, 1);
@@ -80,4 +80,4 @@ static void lock_timeout_slack(void)
     timeouts_are_exact(0, 1000);
 }
 
-T_MAIN("lock_timeout", T_CASE(lock_timeout_slack))
+T_MAIN("lock_timeout")

@@ -349,14 +349,14 @@ static void attack_modes(uint64_t faults)
     }
 }
 
-static void one_server_breaks_no_promise(void)
+T_CASE(one_server_breaks_no_promise)
 {
     if (!alone_open()) { return; }
     attack_modes(t_env_u64("ATTACK", t_share(24)));
     node_stop(&nodes[0]);
 }
 
-static void sentinels_break_no_promise(void)
+T_CASE(sentinels_break_no_promise)
 {
     if (!group_open(500)) { return; }
     attack_modes(t_env_u64("ATTACK", t_share(8)));
@@ -371,10 +371,8 @@ static void over_tls(void (*run)(void))
     group_tls[0] = '\0';
 }
 
-static void one_server_over_tls_breaks_no_promise(void) { over_tls(one_server_breaks_no_promise); }
-static void sentinels_over_tls_break_no_promise(void) { over_tls(sentinels_break_no_promise); }
+T_CASE(one_server_over_tls_breaks_no_promise) { over_tls(one_server_breaks_no_promise); }
+T_CASE(sentinels_over_tls_break_no_promise) { over_tls(sentinels_break_no_promise); }
 
-T_MAIN("remote_attack", T_CASE(one_server_breaks_no_promise),
-       T_CASE(one_server_over_tls_breaks_no_promise), T_CASE(sentinels_break_no_promise),
-       T_CASE(sentinels_over_tls_break_no_promise))
+T_MAIN("remote_attack")
 #endif

@@ -25,7 +25,7 @@ static void stop_for_long(attack *a)
     stop_child_for(3 * PROOF_MS);
 }
 
-static void proof_without_an_end_is_found(void)
+T_CASE(proof_without_an_end_is_found)
 {
     uint64_t found = 0;
     if (!alone_open()) { return; }
@@ -38,4 +38,4 @@ static void proof_without_an_end_is_found(void)
     node_stop(&nodes[0]);
 }
 
-T_MAIN("remote_attack_late", T_CASE(proof_without_an_end_is_found))
+T_MAIN("remote_attack_late")

@@ -90,7 +90,7 @@ static void recovers_without_the_old_value(void)
     T_EQ_I64(warnings, 1);
 }
 
-static void slow_server_defers_writes_and_keeps_the_link(void)
+T_CASE(slow_server_defers_writes_and_keeps_the_link)
 {
     T_REQUIRE(engine_start(&server, NULL));
     day_begin(server.socket, 100, NULL);
@@ -107,7 +107,7 @@ static void slow_server_defers_writes_and_keeps_the_link(void)
     day_end();
 }
 
-static void frozen_server_breaks_the_link_once(void)
+T_CASE(frozen_server_breaks_the_link_once)
 {
     T_REQUIRE(engine_start(&server, NULL));
     day_begin(server.socket, 50, NULL);
@@ -129,7 +129,7 @@ static cellar_err load_new(cellar_load *ld, const void *key, size_t len, void *c
     return cellar_load_value(ld, "new", 3);
 }
 
-static void call_waits_once_for_a_frozen_server(void)
+T_CASE(call_waits_once_for_a_frozen_server)
 {
     cellar_result r = cellar_result_default();
     T_REQUIRE(engine_start(&server, NULL));
@@ -158,7 +158,7 @@ static cellar_err load_all_new(cellar_load *ld, const cellar_bytes *keys, size_t
     return CELLAR_OK;
 }
 
-static void bulk_call_waits_once_for_a_frozen_server(void)
+T_CASE(bulk_call_waits_once_for_a_frozen_server)
 {
     enum { COLD = 300 };
     static char key[COLD][8];
@@ -203,7 +203,7 @@ static cellar_err set_tagged(cellar *c)
     return cellar_set(c, "t", 1, "old", 3, &o);
 }
 
-static void tag_of_many_namespaces_is_ended_once(void)
+T_CASE(tag_of_many_namespaces_is_ended_once)
 {
     enum { MORE = 3 };
     static const char *const names[MORE] = { "raw", "x", "y" };
@@ -281,7 +281,7 @@ static void set_durably_by_threads(void)
 }
 
 /* The event loop of this server sleeps for 1 s if nothing happens. */
-static void durable_writes_without_a_replica_are_counted_and_stored(void)
+T_CASE(durable_writes_without_a_replica_are_counted_and_stored)
 {
     static const char *const slow[] = { "--hz", "1", "--dynamic-hz", "no", NULL };
     const uint64_t sets = DURABLE_THREADS * DURABLE_SETS;
@@ -309,7 +309,7 @@ static void durable_writes_without_a_replica_are_counted_and_stored(void)
     day_end();
 }
 
-static void durable_writes_reach_a_replica(void)
+T_CASE(durable_writes_reach_a_replica)
 {
     engine replica;
     T_REQUIRE(engine_start_on(&server, true, NULL));
@@ -332,7 +332,7 @@ static void durable_writes_reach_a_replica(void)
     day_end();
 }
 
-static void dead_server_comes_back_empty(void)
+T_CASE(dead_server_comes_back_empty)
 {
     int64_t now = 0;
     cellar_remote_lock lk, copy, other;
@@ -366,7 +366,7 @@ static void dead_server_comes_back_empty(void)
     day_end();
 }
 
-static void full_server_is_logged_once_and_keeps_counters(void)
+T_CASE(full_server_is_logged_once_and_keeps_counters)
 {
     int64_t now = 0;
     T_REQUIRE(engine_start(&server, NULL));
@@ -387,7 +387,7 @@ static void full_server_is_logged_once_and_keeps_counters(void)
     day_end();
 }
 
-static void demoted_server_is_left_until_it_is_primary(void)
+T_CASE(demoted_server_is_left_until_it_is_primary)
 {
     T_REQUIRE(engine_start(&server, NULL));
     day_begin(server.socket, 10000, NULL);
@@ -400,7 +400,7 @@ static void demoted_server_is_left_until_it_is_primary(void)
     day_end();
 }
 
-static void server_without_its_primary_is_left(void)
+T_CASE(server_without_its_primary_is_left)
 {
     T_REQUIRE(engine_start(&server, NULL));
     day_begin(server.socket, 10000, NULL);
@@ -414,7 +414,7 @@ static void server_without_its_primary_is_left(void)
     day_end();
 }
 
-static void loading_server_is_waited_for(void)
+T_CASE(loading_server_is_waited_for)
 {
     static const char *const slow[] = { "--key-load-delay", "5000",
         "--loading-process-events-interval-bytes", "1024", NULL };
@@ -448,7 +448,7 @@ static void save_now(const char *status)
     T_CHECK(!"saved");
 }
 
-static void server_that_cannot_save_is_left(void)
+T_CASE(server_that_cannot_save_is_left)
 {
     char file[T_FOLDER_MAX + 16];
     T_REQUIRE(engine_start(&server, NULL));
@@ -480,7 +480,7 @@ static void die_with_a_journal(int go)
     _exit(side_set(&a, "k", "lost") == CELLAR_DEFERRED && side_stats(&a).journal_keys == 1 ? 7 : 2);
 }
 
-static void journal_of_a_dead_process_ends_with_the_ttl(void)
+T_CASE(journal_of_a_dead_process_ends_with_the_ttl)
 {
     int go[2], status = 0;
     cellar_remote_config ro = side_patient();
@@ -507,7 +507,7 @@ static void journal_of_a_dead_process_ends_with_the_ttl(void)
     engine_stop(&server);
 }
 
-static void evicted_value_leaves_memory(void)
+T_CASE(evicted_value_leaves_memory)
 {
     T_REQUIRE(engine_start(&server, NULL));
     day_begin(server.socket, 10000, NULL);
@@ -525,7 +525,7 @@ static void evicted_value_leaves_memory(void)
     day_end();
 }
 
-static void flushed_server_empties_memory(void)
+T_CASE(flushed_server_empties_memory)
 {
     T_REQUIRE(engine_start(&server, NULL));
     day_begin(server.socket, 10000, NULL);
@@ -539,7 +539,7 @@ static void flushed_server_empties_memory(void)
 }
 
 /* A right that the user loses while the link stands. */
-static void lost_right_is_named(void)
+T_CASE(lost_right_is_named)
 {
     T_REQUIRE(engine_start(&server, NULL));
     T_CHECK(engine_ask(&server, "ACL SETUSER u reset on >secret ~* &* +@all") != NULL);
@@ -556,15 +556,4 @@ static void lost_right_is_named(void)
     day_end();
 }
 
-T_MAIN("cellar_remote_bad_days", T_CASE(slow_server_defers_writes_and_keeps_the_link),
-       T_CASE(frozen_server_breaks_the_link_once), T_CASE(call_waits_once_for_a_frozen_server),
-       T_CASE(bulk_call_waits_once_for_a_frozen_server),
-       T_CASE(tag_of_many_namespaces_is_ended_once),
-       T_CASE(durable_writes_without_a_replica_are_counted_and_stored),
-       T_CASE(durable_writes_reach_a_replica), T_CASE(dead_server_comes_back_empty),
-       T_CASE(full_server_is_logged_once_and_keeps_counters),
-       T_CASE(demoted_server_is_left_until_it_is_primary),
-       T_CASE(server_without_its_primary_is_left), T_CASE(loading_server_is_waited_for),
-       T_CASE(server_that_cannot_save_is_left), T_CASE(evicted_value_leaves_memory),
-       T_CASE(journal_of_a_dead_process_ends_with_the_ttl),
-       T_CASE(flushed_server_empties_memory), T_CASE(lost_right_is_named))
+T_MAIN("cellar_remote_bad_days")

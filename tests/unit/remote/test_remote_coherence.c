@@ -14,7 +14,7 @@ static uint32_t scale(void)
     return text != NULL && atol(text) > 0 ? (uint32_t)atol(text) : 1;
 }
 
-static void race_of_processes_leaves_no_old_value(void)
+T_CASE(race_of_processes_leaves_no_old_value)
 {
     static engine server;
     run *r = run_all(&server, 210 * scale(), 800, false);
@@ -23,7 +23,7 @@ static void race_of_processes_leaves_no_old_value(void)
     T_CHECK(r->checked > 10000);
 }
 
-static void lost_connections_leave_no_old_value(void)
+T_CASE(lost_connections_leave_no_old_value)
 {
     static engine server;
     run *r = run_all(&server, 60 * scale(), 300, true);
@@ -32,5 +32,4 @@ static void lost_connections_leave_no_old_value(void)
     T_CHECK(r->cut >= RUN_CUTS);
 }
 
-T_MAIN("cellar_remote_coherence", T_CASE(race_of_processes_leaves_no_old_value),
-       T_CASE(lost_connections_leave_no_old_value))
+T_MAIN("cellar_remote_coherence")

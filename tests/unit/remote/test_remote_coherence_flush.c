@@ -30,10 +30,10 @@ CELLAR_PRIVATE void remote_linked(cellar_remote *r)
 
 #include "tests/support/coherence_run.h"
 
-static void entries_that_outlive_a_gap_stay_old(void)
+T_CASE(entries_that_outlive_a_gap_stay_old)
 {
     static engine server;
     T_CHECK(run_until_stale(&server, 60, 300, true));
 }
 
-T_MAIN("cellar_remote_coherence_flush", T_CASE(entries_that_outlive_a_gap_stay_old))
+T_MAIN("cellar_remote_coherence_flush")

@@ -242,20 +242,19 @@ static void mixed_run(cellar_remote_write write, cellar_remote_values values,
     T_CHECK(r->checked > 0 && r->cut >= RUN_CUTS);
 }
 
-static void mixed_calls_leave_no_old_value(void)
+T_CASE(mixed_calls_leave_no_old_value)
 {
     mixed_run(CELLAR_REMOTE_THROUGH, CELLAR_REMOTE_ENVELOPE, CELLAR_REMOTE_MISS);
 }
 
-static void queued_writes_leave_no_old_value(void)
+T_CASE(queued_writes_leave_no_old_value)
 {
     mixed_run(CELLAR_REMOTE_BEHIND, CELLAR_REMOTE_ENVELOPE, CELLAR_REMOTE_SERVE_STALE);
 }
 
-static void raw_values_leave_no_old_value(void)
+T_CASE(raw_values_leave_no_old_value)
 {
     mixed_run(CELLAR_REMOTE_THROUGH, CELLAR_REMOTE_RAW, CELLAR_REMOTE_TRUST);
 }
 
-T_MAIN("cellar_remote_coherence_mixed", T_CASE(mixed_calls_leave_no_old_value),
-       T_CASE(queued_writes_leave_no_old_value), T_CASE(raw_values_leave_no_old_value))
+T_MAIN("cellar_remote_coherence_mixed")

@@ -10,10 +10,10 @@
 
 #include "tests/support/coherence_run.h"
 
-static void reply_stored_as_it_comes_stays_old(void)
+T_CASE(reply_stored_as_it_comes_stays_old)
 {
     static engine server;
     T_CHECK(run_until_stale(&server, 40, 800, false));
 }
 
-T_MAIN("cellar_remote_coherence_no_stamp", T_CASE(reply_stored_as_it_comes_stays_old))
+T_MAIN("cellar_remote_coherence_no_stamp")

@@ -30,10 +30,10 @@ static void own_store(const void *key, const void *value, size_t len)
     (void)l1_put(s->l1, &lk, &p);
 }
 
-static void own_value_stored_unchecked_stays_old(void)
+T_CASE(own_value_stored_unchecked_stays_old)
 {
     static engine server;
     T_CHECK(run_until_stale(&server, 40, 800, false));
 }
 
-T_MAIN("cellar_remote_coherence_own", T_CASE(own_value_stored_unchecked_stays_old))
+T_MAIN("cellar_remote_coherence_own")

@@ -16,7 +16,7 @@ static cellar_err url(const char *u)
     return remote_config_read(u, NULL, &c, text, sizeof text);
 }
 
-static void url_of_a_unix_socket_is_read(void)
+T_CASE(url_of_a_unix_socket_is_read)
 {
     T_EQ_I64(url("unix:///run/r%20s.sock?prefix=app&io_ms=70&proof_ms=400"), CELLAR_OK);
     T_EQ_STR(c.server.host, "/run/r s.sock");
@@ -29,7 +29,7 @@ static void url_of_a_unix_socket_is_read(void)
     T_EQ_U64(strlen(c.uuid), REMOTE_UUID_TEXT);
 }
 
-static void url_of_a_host_is_read(void)
+T_CASE(url_of_a_host_is_read)
 {
     T_EQ_I64(url("redis://me:p%40ss@127.0.0.1:7000/0?close_ms=5"), CELLAR_OK);
     T_EQ_STR(c.user, "me");
@@ -51,7 +51,7 @@ static void url_of_a_host_is_read(void)
     T_EQ_U64(c.server.port, 7001);
 }
 
-static void url_of_sentinels_is_read(void)
+T_CASE(url_of_sentinels_is_read)
 {
     T_EQ_I64(url("redis-sentinel://me@127.0.0.1:7000,[::1],localhost:7002/0?master=main"), CELLAR_OK);
     T_EQ_U64(c.sentinel_count, 3);
@@ -64,7 +64,7 @@ static void url_of_sentinels_is_read(void)
     T_CHECK(!c.tls);
 }
 
-static void url_with_tls_is_read_by_a_build_with_tls(void)
+T_CASE(url_with_tls_is_read_by_a_build_with_tls)
 {
     const cellar_err want = tls_is_built() ? CELLAR_OK : CELLAR_E_UNSUPPORTED;
     T_EQ_I64(url("rediss://db.example.com?tls_ca_file=/a%20b&tls_ca_dir=/d&tls_cert_file=/c&"
@@ -83,7 +83,7 @@ static void url_with_tls_is_read_by_a_build_with_tls(void)
     T_CHECK(!c.tls);
 }
 
-static void refused_urls_have_a_code_and_a_sentence(void)
+T_CASE(refused_urls_have_a_code_and_a_sentence)
 {
     static const struct { const char *url; cellar_err code; const char *part; } cases[] = {
         { "", CELLAR_E_INVAL, "must begin with" },
@@ -144,7 +144,7 @@ static void refused_urls_have_a_code_and_a_sentence(void)
     }
 }
 
-static void options_are_checked_like_the_url(void)
+T_CASE(options_are_checked_like_the_url)
 {
     cellar_remote_config o = cellar_remote_config_default();
     char many[600];
@@ -180,7 +180,7 @@ static void options_are_checked_like_the_url(void)
     T_EQ_I64(remote_config_read("unix:///a", &o, &c, text, sizeof text), CELLAR_E_RANGE);
 }
 
-static void option_of_a_newer_header_is_refused(void)
+T_CASE(option_of_a_newer_header_is_refused)
 {
     struct { cellar_remote_config o; uint64_t newer; } wide =
         { .o = cellar_remote_config_default() };
@@ -195,7 +195,7 @@ static void option_of_a_newer_header_is_refused(void)
     T_EQ_I64(remote_config_read("unix:///a", &wide.o, &c, text, sizeof text), CELLAR_E_INVAL);
 }
 
-static void password_file_must_be_private(void)
+T_CASE(password_file_must_be_private)
 {
     char dir[T_FOLDER_MAX], path[T_FOLDER_MAX + 8], u[T_FOLDER_MAX + 60];
     t_folder(dir);
@@ -213,7 +213,4 @@ static void password_file_must_be_private(void)
     t_wipe(dir);
 }
 
-T_MAIN("remote_config", T_CASE(url_of_a_unix_socket_is_read), T_CASE(url_of_a_host_is_read),
-       T_CASE(url_of_sentinels_is_read), T_CASE(url_with_tls_is_read_by_a_build_with_tls),
-       T_CASE(refused_urls_have_a_code_and_a_sentence), T_CASE(options_are_checked_like_the_url),
-       T_CASE(option_of_a_newer_header_is_refused), T_CASE(password_file_must_be_private))
+T_MAIN("remote_config")

@@ -391,7 +391,7 @@ static const cuts_command through[] = {
     { "update", "old", "new", run_update, NULL, CUTS_KEPT, NULL },
 };
 
-static void writes_cut_at_each_byte_leave_no_old_value(void)
+T_CASE(writes_cut_at_each_byte_leave_no_old_value)
 {
     both_open(NULL);
     CUT_ALL(through);
@@ -403,7 +403,7 @@ static const cuts_command strict[] = {
     { "strict delete", "old", NULL, run_delete, NULL, 0, NULL },
 };
 
-static void strict_writes_cut_at_each_byte_leave_no_old_value(void)
+T_CASE(strict_writes_cut_at_each_byte_leave_no_old_value)
 {
     CUT_ALL_WITH(strict, 1, strict);
 }
@@ -423,7 +423,7 @@ static const cuts_command queued[] = {
     { "BEHIND delete", "old", NULL, run_delete, prepare_queued, CUTS_GONE, NULL },
 };
 
-static void queued_writes_cut_at_each_byte_leave_no_old_value(void)
+T_CASE(queued_writes_cut_at_each_byte_leave_no_old_value)
 {
     CUT_ALL_WITH(write, CELLAR_REMOTE_BEHIND, queued);
 }
@@ -464,7 +464,7 @@ static const cuts_command invalidate[] = {
     { "INVALIDATE delete", "old", NULL, run_delete, prepare_loads, CUTS_LOCAL, NULL },
 };
 
-static void invalidations_cut_at_each_byte_leave_no_old_value(void)
+T_CASE(invalidations_cut_at_each_byte_leave_no_old_value)
 {
     CUT_ALL_WITH(write, CELLAR_REMOTE_INVALIDATE, invalidate);
 }
@@ -481,7 +481,7 @@ static const cuts_command raw[] = {
     { "RAW update", "old", "new", run_update, NULL, CUTS_EITHER, NULL },
 };
 
-static void raw_writes_cut_at_each_byte_leave_no_old_value(void)
+T_CASE(raw_writes_cut_at_each_byte_leave_no_old_value)
 {
     CUT_ALL_WITH(values, CELLAR_REMOTE_RAW, raw);
 }
@@ -523,7 +523,7 @@ static const cuts_command many[] = {
     { "soft delete of a tag", "old", NULL, run_tag_soft, prepare_tagged, 0, NULL },
 };
 
-static void changes_of_many_keys_cut_at_each_byte_leave_no_old_value(void)
+T_CASE(changes_of_many_keys_cut_at_each_byte_leave_no_old_value)
 {
     both_open(NULL);
     CUT_ALL(many);
@@ -576,7 +576,7 @@ static const cuts_command loads[] = {
     { "load that fails", NULL, NULL, run_load_that_fails, prepare_nothing, 0, NULL },
 };
 
-static void loads_cut_at_each_byte_leave_no_old_value(void)
+T_CASE(loads_cut_at_each_byte_leave_no_old_value)
 {
     both_open(NULL);
     CUT_ALL(loads);
@@ -662,7 +662,7 @@ static const cuts_command shared[] = {
     { "limiter", NULL, NULL, run_limiter, NULL, 0, limiter_keeps_the_burst },
 };
 
-static void locks_and_limiters_cut_at_each_byte_keep_their_promise(void)
+T_CASE(locks_and_limiters_cut_at_each_byte_keep_their_promise)
 {
     const cellar_rule rule = cellar_rule_token_bucket(1, 86400 * CELLAR_SECOND_NS, CUTS_BURST);
     cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
@@ -677,11 +677,4 @@ static void locks_and_limiters_cut_at_each_byte_keep_their_promise(void)
     both_close();
 }
 
-T_MAIN("cellar_remote_cuts", T_CASE(writes_cut_at_each_byte_leave_no_old_value),
-       T_CASE(strict_writes_cut_at_each_byte_leave_no_old_value),
-       T_CASE(queued_writes_cut_at_each_byte_leave_no_old_value),
-       T_CASE(invalidations_cut_at_each_byte_leave_no_old_value),
-       T_CASE(raw_writes_cut_at_each_byte_leave_no_old_value),
-       T_CASE(changes_of_many_keys_cut_at_each_byte_leave_no_old_value),
-       T_CASE(loads_cut_at_each_byte_leave_no_old_value),
-       T_CASE(locks_and_limiters_cut_at_each_byte_keep_their_promise))
+T_MAIN("cellar_remote_cuts")

@@ -242,7 +242,7 @@ static bool run_round(bool raw)
 
 /* A busy machine holds up a process now and then: a late round is repeated. A lease that lives too
  * long is late in each. */
-static void another_process_loads_when_the_leader_dies(void)
+T_CASE(another_process_loads_when_the_leader_dies)
 {
     const uint64_t rounds = t_share(4) * t_env_u64("T_SCALE", 1);
     for (uint64_t i = 0, late = 0; i < rounds && !t_failed();) {
@@ -252,4 +252,4 @@ static void another_process_loads_when_the_leader_dies(void)
            (long long)worst_ms[KILL], (long long)worst_ms[STOP], (long long)worst_ms[CUT]);
 }
 
-T_MAIN("remote_deaths", T_CASE(another_process_loads_when_the_leader_dies))
+T_MAIN("remote_deaths")

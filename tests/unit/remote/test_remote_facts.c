@@ -100,7 +100,7 @@ static const char *facts_heard(facts *f)
     return f->heard;
 }
 
-static void changes_by_others_are_reported(void)
+T_CASE(changes_by_others_are_reported)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -121,7 +121,7 @@ static void changes_by_others_are_reported(void)
     facts_close(&f);
 }
 
-static void own_changes_are_not_reported(void)
+T_CASE(own_changes_are_not_reported)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -136,7 +136,7 @@ static void own_changes_are_not_reported(void)
     facts_close(&f);
 }
 
-static void set_nx_get_returns_the_value_and_reports_nothing_if_the_key_is_there(void)
+T_CASE(set_nx_get_returns_the_value_and_reports_nothing_if_the_key_is_there)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -150,7 +150,7 @@ static void set_nx_get_returns_the_value_and_reports_nothing_if_the_key_is_there
     facts_close(&f);
 }
 
-static void own_script_is_reported(void)
+T_CASE(own_script_is_reported)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -185,14 +185,14 @@ static void one_round(bool own_first)
     facts_close(&f);
 }
 
-static void last_writer_of_a_round_decides_about_the_report(void)
+T_CASE(last_writer_of_a_round_decides_about_the_report)
 {
     one_round(true);
     one_round(false);
 }
 
 /* Two commands that are sent together fall in one round. */
-static void own_write_hides_an_own_script_of_its_round(void)
+T_CASE(own_write_hides_an_own_script_of_its_round)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -207,7 +207,7 @@ static void own_write_hides_an_own_script_of_its_round(void)
     facts_close(&f);
 }
 
-static void marker_comes_after_values_of_its_round(void)
+T_CASE(marker_comes_after_values_of_its_round)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -223,7 +223,7 @@ static void marker_comes_after_values_of_its_round(void)
     facts_close(&f);
 }
 
-static void expiry_is_reported(void)
+T_CASE(expiry_is_reported)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -236,7 +236,7 @@ static void expiry_is_reported(void)
     facts_close(&f);
 }
 
-static void flush_is_reported_as_nil(void)
+T_CASE(flush_is_reported_as_nil)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -249,7 +249,7 @@ static void flush_is_reported_as_nil(void)
     facts_close(&f);
 }
 
-static void eviction_is_reported(void)
+T_CASE(eviction_is_reported)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -262,7 +262,7 @@ static void eviction_is_reported(void)
     facts_close(&f);
 }
 
-static void other_database_is_reported_under_the_same_name(void)
+T_CASE(other_database_is_reported_under_the_same_name)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -272,7 +272,7 @@ static void other_database_is_reported_under_the_same_name(void)
     facts_close(&f);
 }
 
-static void data_answers_without_its_subscriber_and_tracking_info_tells(void)
+T_CASE(data_answers_without_its_subscriber_and_tracking_info_tells)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -291,7 +291,7 @@ static void data_answers_without_its_subscriber_and_tracking_info_tells(void)
     facts_close(&f);
 }
 
-static void subscriber_answers_without_data_and_hears_nothing(void)
+T_CASE(subscriber_answers_without_data_and_hears_nothing)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -310,7 +310,7 @@ static void subscriber_answers_without_data_and_hears_nothing(void)
     facts_close(&f);
 }
 
-static void overlapping_prefixes_are_refused(void)
+T_CASE(overlapping_prefixes_are_refused)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -318,7 +318,7 @@ static void overlapping_prefixes_are_refused(void)
     facts_close(&f);
 }
 
-static void full_server_lets_marker_and_unlink_through(void)
+T_CASE(full_server_lets_marker_and_unlink_through)
 {
     static const char *const words[] = { "--maxmemory-policy", "noeviction", NULL };
     facts f;
@@ -334,7 +334,7 @@ static void full_server_lets_marker_and_unlink_through(void)
 }
 
 /* The server looks at its memory at the first write of a script, also one without effect. */
-static void full_server_lets_a_script_write_behind_an_unlink(void)
+T_CASE(full_server_lets_a_script_write_behind_an_unlink)
 {
     static const char script[] = "redis.call('UNLINK',KEYS[1]) redis.call('SET',KEYS[1],'') "
                                  "return redis.call('UNLINK',KEYS[1])";
@@ -346,7 +346,7 @@ static void full_server_lets_a_script_write_behind_an_unlink(void)
     facts_close(&f);
 }
 
-static void replica_and_primary_without_replicas_refuse_the_mark(void)
+T_CASE(replica_and_primary_without_replicas_refuse_the_mark)
 {
     facts f;
     if (!facts_open(&f, NULL)) { return; }
@@ -362,7 +362,7 @@ static void replica_and_primary_without_replicas_refuse_the_mark(void)
 }
 
 /* Empty lines in front of a command and behind a WAIT, which blocks the connection. */
-static void empty_line_has_no_reply(void)
+T_CASE(empty_line_has_no_reply)
 {
     facts f;
     redisReply *r = NULL;
@@ -382,16 +382,4 @@ static void empty_line_has_no_reply(void)
     facts_close(&f);
 }
 
-T_MAIN("remote_facts", T_CASE(changes_by_others_are_reported), T_CASE(own_changes_are_not_reported),
-       T_CASE(set_nx_get_returns_the_value_and_reports_nothing_if_the_key_is_there),
-       T_CASE(own_script_is_reported), T_CASE(last_writer_of_a_round_decides_about_the_report),
-       T_CASE(own_write_hides_an_own_script_of_its_round),
-       T_CASE(marker_comes_after_values_of_its_round), T_CASE(expiry_is_reported),
-       T_CASE(flush_is_reported_as_nil), T_CASE(eviction_is_reported),
-       T_CASE(other_database_is_reported_under_the_same_name),
-       T_CASE(data_answers_without_its_subscriber_and_tracking_info_tells),
-       T_CASE(subscriber_answers_without_data_and_hears_nothing),
-       T_CASE(overlapping_prefixes_are_refused), T_CASE(full_server_lets_marker_and_unlink_through),
-       T_CASE(full_server_lets_a_script_write_behind_an_unlink),
-       T_CASE(replica_and_primary_without_replicas_refuse_the_mark),
-       T_CASE(empty_line_has_no_reply))
+T_MAIN("remote_facts")

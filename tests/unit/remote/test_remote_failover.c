@@ -120,7 +120,7 @@ static void fail_over(int fault)
     AWAIT(whole());
 }
 
-static void failover_brings_nothing_dead_back(void)
+T_CASE(failover_brings_nothing_dead_back)
 {
     const uint64_t n = t_env_u64("FAILOVERS", 8);
     if (!group_open(50)) { return; }
@@ -131,4 +131,4 @@ static void failover_brings_nothing_dead_back(void)
     group_close();
 }
 
-T_MAIN("remote_failover", T_CASE(failover_brings_nothing_dead_back))
+T_MAIN("remote_failover")

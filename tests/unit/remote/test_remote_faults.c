@@ -134,7 +134,7 @@ static bool live_with_fault(engine *e, _Atomic int *fault, int nth)
     return failed;
 }
 
-static void each_allocation_fails_once(void)
+T_CASE(each_allocation_fails_once)
 {
     engine e;
     int n = 1;
@@ -144,7 +144,7 @@ static void each_allocation_fails_once(void)
     engine_stop(&e);
 }
 
-static void each_call_of_the_system_fails_once(void)
+T_CASE(each_call_of_the_system_fails_once)
 {
     engine e;
     int n = 1;
@@ -156,7 +156,7 @@ static void each_call_of_the_system_fails_once(void)
     engine_stop(&e);
 }
 
-static void each_malloc_of_the_parser_fails_once(void)
+T_CASE(each_malloc_of_the_parser_fails_once)
 {
 #if HAVE_MALLOC_FAULTS
     engine e;
@@ -222,7 +222,7 @@ static cellar_err ask_big(link_kit *k, const char *bytes, big_reply *b)
     return remote_ask(k->link, &q, NULL);
 }
 
-static void long_replies_are_charged_to_the_store(void)
+T_CASE(long_replies_are_charged_to_the_store)
 {
     static char value[BIG_BYTES];
     engine e;
@@ -260,7 +260,7 @@ static void long_replies_are_charged_to_the_store(void)
 }
 
 /* Cut one direction of the first connections after `n` bytes. */
-static void connections_cut_at_each_byte_come_back(void)
+T_CASE(connections_cut_at_each_byte_come_back)
 {
     engine e;
     byte_proxy *p = calloc(1, sizeof *p);
@@ -292,6 +292,4 @@ static void connections_cut_at_each_byte_come_back(void)
     engine_stop(&e);
 }
 
-T_MAIN("remote_faults", T_CASE(each_allocation_fails_once),
-       T_CASE(each_malloc_of_the_parser_fails_once), T_CASE(long_replies_are_charged_to_the_store),
-       T_CASE(each_call_of_the_system_fails_once), T_CASE(connections_cut_at_each_byte_come_back))
+T_MAIN("remote_faults")

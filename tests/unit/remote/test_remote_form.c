@@ -17,7 +17,7 @@ static bool same(const void *got, size_t got_len, const void *want, size_t len)
 
 static const remote_names NAMES = { "app", "users" };
 
-static void readable_key_is_named_by_itself(void)
+T_CASE(readable_key_is_named_by_itself)
 {
     remote_name n;
     remote_key_name(&NAMES, "42", 2, &n);
@@ -31,7 +31,7 @@ static void readable_key_is_named_by_itself(void)
     T_CHECK(same(n.text, n.len, "app:users:#x612062", 18));
 }
 
-static void name_of_each_short_key_leads_back_to_it(void)
+T_CASE(name_of_each_short_key_leads_back_to_it)
 {
     for (unsigned i = 0; i < 65536 + 256; i++) {
         const uint8_t key[2] = { (uint8_t)i, (uint8_t)(i >> 8) };
@@ -47,7 +47,7 @@ static void name_of_each_short_key_leads_back_to_it(void)
     }
 }
 
-static void foreign_spelling_of_a_key_names_no_key(void)
+T_CASE(foreign_spelling_of_a_key_names_no_key)
 {
     static const char *const texts[] = { "#", "#x", "#x6", "#x61", "#x0G", "#xFF", "#h00", "#y00",
                                          "a b" };
@@ -57,7 +57,7 @@ static void foreign_spelling_of_a_key_names_no_key(void)
     }
 }
 
-static void long_keys_are_named_by_digest(void)
+T_CASE(long_keys_are_named_by_digest)
 {
     static uint8_t key[CELLAR_KEY_MAX];
     remote_name a, b;
@@ -75,7 +75,7 @@ static void long_keys_are_named_by_digest(void)
 }
 
 /* Processes of all versions agree on it. */
-static void name_of_a_long_key_has_its_sha256(void)
+T_CASE(name_of_a_long_key_has_its_sha256)
 {
     char key[600];
     remote_name n;
@@ -84,7 +84,7 @@ static void name_of_a_long_key_has_its_sha256(void)
     T_CHECK(n.len > 34 && memcmp(n.text + n.len - 34, "#h2d330bc98435ecd7cb32a036c14399b2", 34) == 0);
 }
 
-static void control_names_are_no_names_of_values(void)
+T_CASE(control_names_are_no_names_of_values)
 {
     static const remote_kind kinds[] = { REMOTE_KIND_EPOCH, REMOTE_KIND_GENERATION,
                                          REMOTE_KIND_TAG, REMOTE_KIND_SOFT_TAG,
@@ -106,7 +106,7 @@ static void control_names_are_no_names_of_values(void)
     }
 }
 
-static void names_of_namespaces_are_checked(void)
+T_CASE(names_of_namespaces_are_checked)
 {
     T_CHECK(remote_space_valid("") && remote_space_valid("users") && remote_space_valid("a~b"));
     T_CHECK(!remote_space_valid("~e") && !remote_space_valid("a:b") && !remote_space_valid("+"));
@@ -130,7 +130,7 @@ static remote_form_verdict form_read(const uint8_t *p, size_t len, const char *n
     return remote_form_read(p, len, name, strlen(name), KEY, 100, f);
 }
 
-static void envelope_returns_every_field(void)
+T_CASE(envelope_returns_every_field)
 {
     uint8_t buf[128];
     remote_form f;
@@ -142,7 +142,7 @@ static void envelope_returns_every_field(void)
     T_CHECK(same(f.value.data, f.value.len, "value", 5));
 }
 
-static void envelope_under_another_name_is_damaged(void)
+T_CASE(envelope_under_another_name_is_damaged)
 {
     uint8_t buf[128];
     remote_form f;
@@ -150,7 +150,7 @@ static void envelope_under_another_name_is_damaged(void)
     T_EQ_U64(form_read(buf, len, "m", &f), REMOTE_FORM_DAMAGED);
 }
 
-static void each_flipped_bit_is_a_miss(void)
+T_CASE(each_flipped_bit_is_a_miss)
 {
     uint8_t buf[128];
     remote_form f;
@@ -163,7 +163,7 @@ static void each_flipped_bit_is_a_miss(void)
     T_EQ_U64(form_read(buf, len, "n", &f), REMOTE_FORM_OK);
 }
 
-static void envelope_cut_anywhere_is_a_miss(void)
+T_CASE(envelope_cut_anywhere_is_a_miss)
 {
     uint8_t buf[129];
     remote_form f;
@@ -179,7 +179,7 @@ static void envelope_cut_anywhere_is_a_miss(void)
     T_EQ_U64(form_read(buf, len + 1, "n", &f), REMOTE_FORM_DAMAGED);
 }
 
-static void verdicts_name_the_reason(void)
+T_CASE(verdicts_name_the_reason)
 {
     uint8_t buf[128];
     remote_form f;
@@ -200,10 +200,4 @@ static void verdicts_name_the_reason(void)
     T_EQ_U64(form_read(buf, remote_form_size(&kind), "n", &f), REMOTE_FORM_NEWER);
 }
 
-T_MAIN("cellar_remote_form", T_CASE(readable_key_is_named_by_itself),
-       T_CASE(name_of_each_short_key_leads_back_to_it),
-       T_CASE(foreign_spelling_of_a_key_names_no_key), T_CASE(long_keys_are_named_by_digest),
-       T_CASE(name_of_a_long_key_has_its_sha256), T_CASE(control_names_are_no_names_of_values),
-       T_CASE(names_of_namespaces_are_checked), T_CASE(envelope_returns_every_field),
-       T_CASE(envelope_under_another_name_is_damaged), T_CASE(each_flipped_bit_is_a_miss),
-       T_CASE(envelope_cut_anywhere_is_a_miss), T_CASE(verdicts_name_the_reason))
+T_MAIN("cellar_remote_form")

@@ -646,7 +646,7 @@ static bool compare_case(size_t at, size_t script, const shape *s)
     return false;
 }
 
-static void functions_do_what_redis_does_with_the_texts(void)
+T_CASE(functions_do_what_redis_does_with_the_texts)
 {
     const char *more = getenv("FUNCTIONS");
     const uint64_t count = more != NULL ? strtoull(more, NULL, 10) : 800 / T_COST;
@@ -700,7 +700,7 @@ static void fill(resp_kit *k)
     }
 }
 
-static void full_store_refuses_a_first_write_and_none_behind_it(void)
+T_CASE(full_store_refuses_a_first_write_and_none_behind_it)
 {
     resp_kit k;
     rk_open_on(&k, api_open(16 << 20), small_port);
@@ -754,7 +754,7 @@ static void noted_port(cellar_resp_config *o)
     o->host = &said_host;
 }
 
-static void unknown_text_is_refused_with_the_version_in_the_log(void)
+T_CASE(unknown_text_is_refused_with_the_version_in_the_log)
 {
     static const char *const talk[][2] = {
         { "EVAL return 0", "-ERR scripts are not supported" },
@@ -770,7 +770,7 @@ static void unknown_text_is_refused_with_the_version_in_the_log(void)
     rk_close(&k);
 }
 
-static void texts_run_on_database_0_of_a_shared_port_alone(void)
+T_CASE(texts_run_on_database_0_of_a_shared_port_alone)
 {
     resp_kit k;
     rk_open_on(&k, api_open(16 << 20), rk_all_allowed);
@@ -788,7 +788,7 @@ static void texts_run_on_database_0_of_a_shared_port_alone(void)
 
 /* ---- The table ------------------------------------------------------------------------------- */
 
-static void table_has_the_digest_of_each_text(void)
+T_CASE(table_has_the_digest_of_each_text)
 {
     for (size_t i = 0; i < TEXTS; i++) {
         unsigned char digest[32];
@@ -805,8 +805,4 @@ static void table_has_the_digest_of_each_text(void)
     }
 }
 
-T_MAIN("remote_functions", T_CASE(table_has_the_digest_of_each_text),
-       T_CASE(texts_run_on_database_0_of_a_shared_port_alone),
-       T_CASE(unknown_text_is_refused_with_the_version_in_the_log),
-       T_CASE(full_store_refuses_a_first_write_and_none_behind_it),
-       T_CASE(functions_do_what_redis_does_with_the_texts))
+T_MAIN("remote_functions")

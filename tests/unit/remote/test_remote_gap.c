@@ -83,7 +83,7 @@ static cellar_err look(const side *s, char buf[8])
     return cellar_get_with(s->users, "k", 1, &o, buf, 8, &len);
 }
 
-static void load_of_a_gap_is_not_in_memory_after_it(void)
+T_CASE(load_of_a_gap_is_not_in_memory_after_it)
 {
     for (int offline = 0; offline <= CELLAR_REMOTE_SERVE_STALE; offline++) {
         cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
@@ -112,7 +112,7 @@ static void load_of_a_gap_is_not_in_memory_after_it(void)
     }
 }
 
-static void delete_by_pattern_without_an_answer_ends_all_entries(void)
+T_CASE(delete_by_pattern_without_an_answer_ends_all_entries)
 {
     for (int raw = 0; raw < 2; raw++) {
         cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
@@ -133,7 +133,7 @@ static void delete_by_pattern_without_an_answer_ends_all_entries(void)
     }
 }
 
-static void set_behind_in_a_gap_is_never_an_old_value(void)
+T_CASE(set_behind_in_a_gap_is_never_an_old_value)
 {
     for (int raw = 0; raw < 2; raw++) {
         cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
@@ -162,6 +162,4 @@ static void set_behind_in_a_gap_is_never_an_old_value(void)
     }
 }
 
-T_MAIN("cellar_remote_gap", T_CASE(load_of_a_gap_is_not_in_memory_after_it),
-       T_CASE(delete_by_pattern_without_an_answer_ends_all_entries),
-       T_CASE(set_behind_in_a_gap_is_never_an_old_value))
+T_MAIN("cellar_remote_gap")

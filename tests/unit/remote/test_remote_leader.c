@@ -124,7 +124,7 @@ static bool is_filled(int key)
     return engine_number(engine_ask(&server, "STRLEN app:users:%d", key)) > VALUE;
 }
 
-static void keys_of_a_killed_leader_are_loaded_once(void)
+T_CASE(keys_of_a_killed_leader_are_loaded_once)
 {
     if (!engine_start(&server, NULL)) { return; }
     board *b = mmap(NULL, sizeof *b, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -173,7 +173,7 @@ static cellar_err load_during_changes(cellar_load *load, const cellar_bytes *key
     return CELLAR_OK;
 }
 
-static void change_by_another_client_ends_the_lease_of_its_key(void)
+T_CASE(change_by_another_client_ends_the_lease_of_its_key)
 {
     side a, b;
     if (!engine_start(&server, NULL)) { return; }
@@ -209,7 +209,7 @@ static cellar_err load_during_delete(cellar_load *load, const void *key, size_t 
 }
 
 /* Neither of both has a value that the server could compare. */
-static void delete_during_a_load_leaves_its_value_out(void)
+T_CASE(delete_during_a_load_leaves_its_value_out)
 {
     for (int i = 0; i < 4; i++) {
         side a, b;
@@ -250,7 +250,7 @@ static cellar_err load_beside_another(cellar_load *load, const void *key, size_t
     return cellar_load_value(load, "v", 1);
 }
 
-static void refresh_of_a_key_without_value_is_one_over_processes(void)
+T_CASE(refresh_of_a_key_without_value_is_one_over_processes)
 {
     side a, b;
     if (!engine_start(&server, NULL)) { return; }
@@ -270,7 +270,4 @@ static void refresh_of_a_key_without_value_is_one_over_processes(void)
     engine_stop(&server);
 }
 
-T_MAIN("remote_leader", T_CASE(refresh_of_a_key_without_value_is_one_over_processes),
-       T_CASE(delete_during_a_load_leaves_its_value_out),
-       T_CASE(keys_of_a_killed_leader_are_loaded_once),
-       T_CASE(change_by_another_client_ends_the_lease_of_its_key))
+T_MAIN("remote_leader")

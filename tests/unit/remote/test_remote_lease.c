@@ -108,7 +108,7 @@ static cellar_err fill(member *m, const char *value)
     return fill_with(m, bytes, envelope(m, GENERATION, value, bytes));
 }
 
-static void second_process_finds_the_lease_then_the_value(void)
+T_CASE(second_process_finds_the_lease_then_the_value)
 {
     if (!begin()) { return; }
     member a, b;
@@ -124,7 +124,7 @@ static void second_process_finds_the_lease_then_the_value(void)
     end();
 }
 
-static void keys_of_any_length_have_leases(void)
+T_CASE(keys_of_any_length_have_leases)
 {
     if (!begin()) { return; }
     static char text[1025];
@@ -140,7 +140,7 @@ static void keys_of_any_length_have_leases(void)
     end();
 }
 
-static void foreign_delete_and_set_end_the_lease(void)
+T_CASE(foreign_delete_and_set_end_the_lease)
 {
     if (!begin()) { return; }
     member a, b;
@@ -166,7 +166,7 @@ static void foreign_delete_and_set_end_the_lease(void)
     end();
 }
 
-static void dead_value_is_replaced_by_a_lease(void)
+T_CASE(dead_value_is_replaced_by_a_lease)
 {
     if (!begin()) { return; }
     member a, b;
@@ -191,7 +191,7 @@ static void dead_value_is_replaced_by_a_lease(void)
     end();
 }
 
-static void released_lease_frees_the_key(void)
+T_CASE(released_lease_frees_the_key)
 {
     if (!begin()) { return; }
     member a, b;
@@ -205,7 +205,7 @@ static void released_lease_frees_the_key(void)
     end();
 }
 
-static void refresh_keeps_the_value_readable(void)
+T_CASE(refresh_keeps_the_value_readable)
 {
     if (!begin()) { return; }
     member a, b;
@@ -246,7 +246,7 @@ static void refresh_keeps_the_value_readable(void)
 }
 
 /* Take a lease of each kind, then end the beat of its owner. */
-static void only_a_lease_without_a_beat_ends(void)
+T_CASE(only_a_lease_without_a_beat_ends)
 {
     if (!begin()) { return; }
     for (int beside = 0; beside < 2; beside++) {
@@ -268,7 +268,7 @@ static void only_a_lease_without_a_beat_ends(void)
     end();
 }
 
-static void beat_is_sent_only_while_a_lease_is_held(void)
+T_CASE(beat_is_sent_only_while_a_lease_is_held)
 {
     if (!begin()) { return; }
     const char *const uuid = one.r.cfg.uuid;
@@ -288,7 +288,7 @@ static void beat_is_sent_only_while_a_lease_is_held(void)
 }
 
 /* lease_ms is 120 s: the lives are 60 s, 30 s, 15 s, .. */
-static void beat_lives_half_of_the_patience_at_most(void)
+T_CASE(beat_lives_half_of_the_patience_at_most)
 {
     static const struct { int64_t patience_ms; uint32_t beat; } cases[] = {
         { INT64_MAX, 0 }, { 120000, 0 }, { 119999, 1 }, { 60000, 1 }, { 59999, 2 }, { 1000, 7 },
@@ -305,7 +305,7 @@ static void beat_lives_half_of_the_patience_at_most(void)
 }
 
 /* Two leases of one owner, of a long and of a short beat: the loss of one beat ends one lease. */
-static void lease_ends_with_its_own_beat_alone(void)
+T_CASE(lease_ends_with_its_own_beat_alone)
 {
     enum { SHORT = 3 };
     if (!begin()) { return; }
@@ -339,7 +339,7 @@ static void lease_ends_with_its_own_beat_alone(void)
     end();
 }
 
-static void documented_rights_suffice(void)
+T_CASE(documented_rights_suffice)
 {
     if (!begin()) { return; }
     member a;
@@ -354,7 +354,7 @@ static void documented_rights_suffice(void)
     end();
 }
 
-static void full_server_refuses_leases(void)
+T_CASE(full_server_refuses_leases)
 {
     if (!begin()) { return; }
     member a;
@@ -364,7 +364,7 @@ static void full_server_refuses_leases(void)
     end();
 }
 
-static void each_failed_allocation_is_a_code(void)
+T_CASE(each_failed_allocation_is_a_code)
 {
     if (!begin()) { return; }
     member a;
@@ -440,7 +440,7 @@ static void work_in_threads(board *b)
     share_close(&own);
 }
 
-static void cold_keys_are_loaded_once(void)
+T_CASE(cold_keys_are_loaded_once)
 {
     if (!engine_start(&server, NULL)) { return; } /* no thread here: children start some */
     board *b = share_pages(sizeof *b);
@@ -505,7 +505,7 @@ static int64_t delay_of_a_death(death when, atomic_int *reached)
 
 /* Its beat ends after half of lease_ms: the next process loads, unless the value is there. The best
  * of 20 counts: the machine may be busy. */
-static void dead_leader_delays_no_longer_than_its_beat(void)
+T_CASE(dead_leader_delays_no_longer_than_its_beat)
 {
     if (!engine_start(&server, NULL)) { return; } /* no thread here: children start some */
     atomic_int *reached = share_pages(sizeof *reached);
@@ -521,13 +521,4 @@ static void dead_leader_delays_no_longer_than_its_beat(void)
     engine_stop(&server);
 }
 
-T_MAIN("remote_lease", T_CASE(second_process_finds_the_lease_then_the_value),
-       T_CASE(keys_of_any_length_have_leases), T_CASE(foreign_delete_and_set_end_the_lease),
-       T_CASE(dead_value_is_replaced_by_a_lease), T_CASE(released_lease_frees_the_key),
-       T_CASE(refresh_keeps_the_value_readable), T_CASE(documented_rights_suffice),
-       T_CASE(full_server_refuses_leases),
-       T_CASE(each_failed_allocation_is_a_code), T_CASE(cold_keys_are_loaded_once),
-       T_CASE(dead_leader_delays_no_longer_than_its_beat),
-       T_CASE(only_a_lease_without_a_beat_ends),
-       T_CASE(beat_is_sent_only_while_a_lease_is_held),
-       T_CASE(beat_lives_half_of_the_patience_at_most), T_CASE(lease_ends_with_its_own_beat_alone))
+T_MAIN("remote_lease")

@@ -48,7 +48,7 @@ static uint64_t admitted(cellar_remote_limiter *l, const char *key, uint64_t che
     return n;
 }
 
-static void processes_share_one_burst(void)
+T_CASE(processes_share_one_burst)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
@@ -62,7 +62,7 @@ static void processes_share_one_burst(void)
     end();
 }
 
-static void denial_tells_the_wait_and_needs_no_server(void)
+T_CASE(denial_tells_the_wait_and_needs_no_server)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(5, CELLAR_HOUR_NS, 5);
@@ -81,7 +81,7 @@ static void denial_tells_the_wait_and_needs_no_server(void)
     end();
 }
 
-static void cost_above_the_burst_never_passes(void)
+T_CASE(cost_above_the_burst_never_passes)
 {
     if (!begin()) { return; }
     cellar_remote_limiter *l = limiter(&one, cellar_rule_token_bucket(5, CELLAR_HOUR_NS, 5),
@@ -104,7 +104,7 @@ static void cost_above_the_burst_never_passes(void)
 }
 
 /* A batch of 50 comes with the first check; the other 49 are spent here. */
-static void batch_is_spent_without_the_server(void)
+T_CASE(batch_is_spent_without_the_server)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
@@ -122,7 +122,7 @@ static void batch_is_spent_without_the_server(void)
 }
 
 /* The server grants at least half a batch, or says when to come back. */
-static void less_than_half_a_batch_is_a_denial(void)
+T_CASE(less_than_half_a_batch_is_a_denial)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
@@ -156,7 +156,7 @@ static uint64_t debt_of_k(void) /* in units of that rule */
 
 /* A denied process has its next batch granted for later. It asks for none meanwhile, and spends the
  * batch when the server would have granted it. */
-static void denied_process_has_units_for_later(void)
+T_CASE(denied_process_has_units_for_later)
 {
     if (!begin()) { return; }
     const int64_t from = share_now_ns();
@@ -177,7 +177,7 @@ static void denied_process_has_units_for_later(void)
     end();
 }
 
-static void units_for_later_expire_and_return(void)
+T_CASE(units_for_later_expire_and_return)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(200, CELLAR_SECOND_NS, 100);
@@ -197,7 +197,7 @@ static void units_for_later_expire_and_return(void)
 }
 
 /* A grant for later does not move when other costs are asked for meanwhile. */
-static void later_grant_bounds_all_costs(void)
+T_CASE(later_grant_bounds_all_costs)
 {
     if (!begin()) { return; }
     cellar_remote_limiter *l =
@@ -218,7 +218,7 @@ static void later_grant_bounds_all_costs(void)
     end();
 }
 
-static void unspent_units_return_at_close(void)
+T_CASE(unspent_units_return_at_close)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
@@ -254,7 +254,7 @@ static int64_t debt_after_a_give_back(void)
     engine_ask(&server, "DEL ~app:limit:default:k");
     return left;
 }
-static void give_back_never_mints_units(void)
+T_CASE(give_back_never_mints_units)
 {
     if (!begin()) { return; }
     int64_t left = 0; /* a busy machine lets the debt end before the close */
@@ -264,7 +264,7 @@ static void give_back_never_mints_units(void)
 }
 
 /* A process that stands still for longer than hold_ms finds its units expired. */
-static void held_units_expire(void)
+T_CASE(held_units_expire)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
@@ -303,7 +303,7 @@ static uint64_t spent_after_pause(int64_t hold_ms)
     const uint64_t bound = 400 + (uint64_t)(took_ms + 100);
     return n > bound ? n - bound : 0;
 }
-static void units_without_an_end_exceed_the_bound(void)
+T_CASE(units_without_an_end_exceed_the_bound)
 {
     if (!begin()) { return; }
     T_EQ_U64(spent_after_pause(100), 0);
@@ -314,7 +314,7 @@ static void units_without_an_end_exceed_the_bound(void)
 }
 
 /* A reply that arrives after hold_ms grants nothing: the grant may lie outside of the window. */
-static void late_grant_is_not_spent(void)
+T_CASE(late_grant_is_not_spent)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
@@ -327,7 +327,7 @@ static void late_grant_is_not_spent(void)
     end();
 }
 
-static void fixed_window_follows_the_calendar(void)
+T_CASE(fixed_window_follows_the_calendar)
 {
     if (!begin()) { return; }
     static const uint32_t seconds[] = { 60, 3600, 86400, 604800 };
@@ -358,7 +358,7 @@ static void fixed_window_follows_the_calendar(void)
     end();
 }
 
-static void sliding_log_is_exact(void)
+T_CASE(sliding_log_is_exact)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_sliding_log(4, CELLAR_HOUR_NS);
@@ -397,7 +397,7 @@ static void age_log(const char *us)
         "redis.call('SET',KEYS[1],out) return #out", us)), 4 * 8);
 }
 
-static void stamps_beyond_the_window_are_forgotten(void)
+T_CASE(stamps_beyond_the_window_are_forgotten)
 {
     if (!begin()) { return; }
     cellar_limiter_result x;
@@ -429,7 +429,7 @@ static void stamps_beyond_the_window_are_forgotten(void)
 }
 
 /* The server was ahead by 10 minutes when it noted the debt: a denied call lets the debt drain. */
-static void debt_drains_from_the_first_denial_when_the_clock_was_set_back(void)
+T_CASE(debt_drains_from_the_first_denial_when_the_clock_was_set_back)
 {
     if (!begin()) { return; }
     cellar_limiter_result x;
@@ -469,7 +469,7 @@ static uint64_t admitted_offline(cellar_remote_limiter_offline policy)
     cellar_remote_limiter_close(b);
     return n;
 }
-static void policy_decides_without_the_server(void)
+T_CASE(policy_decides_without_the_server)
 {
     static const uint64_t want[] = { 5, 10, 0, 100 };
     for (int i = 0; i < 4; i++) {
@@ -480,7 +480,7 @@ static void policy_decides_without_the_server(void)
 }
 
 /* A frozen server costs one check io_ms, and the next ones nothing for hold_ms. */
-static void frozen_server_costs_io_ms(void)
+T_CASE(frozen_server_costs_io_ms)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
@@ -498,7 +498,7 @@ static void frozen_server_costs_io_ms(void)
 }
 
 /* A table of 4 slots and 100 keys: each key keeps its own burst. */
-static void full_table_keeps_keys_apart(void)
+T_CASE(full_table_keeps_keys_apart)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(4, CELLAR_HOUR_NS, 4);
@@ -564,7 +564,7 @@ static bool one_asks_for_all(void)
 }
 
 /* A thread of a busy machine may come when hold_ms is over: the best of 20 counts. */
-static void frozen_server_is_asked_for_one_of_many_threads(void)
+T_CASE(frozen_server_is_asked_for_one_of_many_threads)
 {
     bool alone = false;
     for (int i = 0; i < 20 && !alone && !t_failed(); i++) { alone = one_asks_for_all(); }
@@ -582,7 +582,7 @@ static void *crowd_check(void *arg)
     return NULL;
 }
 /* 8 threads, 12 keys, 8 slots: no unit is spent twice while slots change their keys. */
-static void threads_spend_each_unit_once(void)
+T_CASE(threads_spend_each_unit_once)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
@@ -604,7 +604,7 @@ static void threads_spend_each_unit_once(void)
     end();
 }
 
-static void each_failed_allocation_is_a_code(void)
+T_CASE(each_failed_allocation_is_a_code)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10);
@@ -626,7 +626,7 @@ static void each_failed_allocation_is_a_code(void)
     end();
 }
 
-static void documented_rights_suffice(void)
+T_CASE(documented_rights_suffice)
 {
     if (!begin()) { return; }
     const cellar_rule rules[] = { cellar_rule_token_bucket(10, CELLAR_HOUR_NS, 10),
@@ -645,7 +645,7 @@ static void documented_rights_suffice(void)
     end();
 }
 
-static void bad_input_is_refused(void)
+T_CASE(bad_input_is_refused)
 {
     if (!begin()) { return; }
     cellar_remote_limiter *l;
@@ -697,7 +697,7 @@ static void bad_input_is_refused(void)
 }
 
 /* A unit of a later grant would count in a window that has had its units. */
-static void check_that_stood_still_spends_no_later_unit(void)
+T_CASE(check_that_stood_still_spends_no_later_unit)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
@@ -738,7 +738,7 @@ static void take_all_places(cellar_remote_limiter *l)
 }
 
 /* A batch has 50 units, and at most 1 s of them is granted ahead. */
-static void numbers_that_no_script_returns_are_refused(void)
+T_CASE(numbers_that_no_script_returns_are_refused)
 {
     static const struct {
         uint64_t cost;
@@ -771,7 +771,7 @@ static void numbers_that_no_script_returns_are_refused(void)
     end();
 }
 
-static void check_in_a_callback_does_not_ask(void)
+T_CASE(check_in_a_callback_does_not_ask)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
@@ -786,7 +786,7 @@ static void check_in_a_callback_does_not_ask(void)
     end();
 }
 
-static void forked_child_spends_nothing(void)
+T_CASE(forked_child_spends_nothing)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
@@ -808,22 +808,4 @@ static void forked_child_spends_nothing(void)
     end();
 }
 
-T_MAIN("remote_limit", T_CASE(processes_share_one_burst),
-       T_CASE(denial_tells_the_wait_and_needs_no_server),
-       T_CASE(cost_above_the_burst_never_passes), T_CASE(batch_is_spent_without_the_server),
-       T_CASE(less_than_half_a_batch_is_a_denial), T_CASE(denied_process_has_units_for_later),
-       T_CASE(units_for_later_expire_and_return), T_CASE(later_grant_bounds_all_costs),
-       T_CASE(unspent_units_return_at_close),
-       T_CASE(give_back_never_mints_units), T_CASE(held_units_expire),
-       T_CASE(units_without_an_end_exceed_the_bound), T_CASE(late_grant_is_not_spent),
-       T_CASE(fixed_window_follows_the_calendar), T_CASE(sliding_log_is_exact),
-       T_CASE(stamps_beyond_the_window_are_forgotten),
-       T_CASE(debt_drains_from_the_first_denial_when_the_clock_was_set_back),
-       T_CASE(policy_decides_without_the_server), T_CASE(frozen_server_costs_io_ms),
-       T_CASE(frozen_server_is_asked_for_one_of_many_threads),
-       T_CASE(full_table_keeps_keys_apart), T_CASE(threads_spend_each_unit_once),
-       T_CASE(each_failed_allocation_is_a_code), T_CASE(documented_rights_suffice),
-       T_CASE(bad_input_is_refused),
-       T_CASE(check_that_stood_still_spends_no_later_unit),
-       T_CASE(numbers_that_no_script_returns_are_refused),
-       T_CASE(check_in_a_callback_does_not_ask), T_CASE(forked_child_spends_nothing))
+T_MAIN("remote_limit")

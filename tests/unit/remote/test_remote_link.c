@@ -23,7 +23,7 @@ static void ended(engine *e, link_kit *k)
     engine_stop(e);
 }
 
-static void requests_are_answered_in_order(void)
+T_CASE(requests_are_answered_in_order)
 {
     engine e;
     link_kit k;
@@ -44,7 +44,7 @@ static void requests_are_answered_in_order(void)
     ended(&e, &k);
 }
 
-static void posted_requests_end_once(void)
+T_CASE(posted_requests_end_once)
 {
     engine e;
     link_kit k;
@@ -69,7 +69,7 @@ static void posted_requests_end_once(void)
     ended(&e, &k);
 }
 
-static void changes_of_others_are_heard_before_the_fence_returns(void)
+T_CASE(changes_of_others_are_heard_before_the_fence_returns)
 {
     engine e;
     link_kit k;
@@ -90,7 +90,7 @@ static void changes_of_others_are_heard_before_the_fence_returns(void)
     ended(&e, &k);
 }
 
-static void proof_ends_without_markers(void)
+T_CASE(proof_ends_without_markers)
 {
     engine e;
     link_kit k;
@@ -119,7 +119,7 @@ static void proof_ends_without_markers(void)
     ended(&e, &k);
 }
 
-static void killed_connections_come_back(void)
+T_CASE(killed_connections_come_back)
 {
     engine e;
     link_kit k;
@@ -136,7 +136,7 @@ static void killed_connections_come_back(void)
     ended(&e, &k);
 }
 
-static void lost_links_in_a_row_are_logged_once(void)
+T_CASE(lost_links_in_a_row_are_logged_once)
 {
     engine e;
     link_kit k;
@@ -156,7 +156,7 @@ static void lost_links_in_a_row_are_logged_once(void)
     ended(&e, &k);
 }
 
-static void no_marker_is_sent_before_synced(void)
+T_CASE(no_marker_is_sent_before_synced)
 {
     engine e;
     link_kit k;
@@ -172,7 +172,7 @@ static void no_marker_is_sent_before_synced(void)
     ended(&e, &k);
 }
 
-static void new_prefix_is_heard_after_a_gap(void)
+T_CASE(new_prefix_is_heard_after_a_gap)
 {
     engine e;
     link_kit k;
@@ -189,7 +189,7 @@ static void new_prefix_is_heard_after_a_gap(void)
     ended(&e, &k);
 }
 
-static void lost_scripts_are_loaded_again(void)
+T_CASE(lost_scripts_are_loaded_again)
 {
     engine e;
     link_kit k;
@@ -207,7 +207,7 @@ static void lost_scripts_are_loaded_again(void)
 }
 
 /* The scripts are on their way again, and the server holds their reply back. */
-static void new_prefix_while_scripts_are_loaded(void)
+T_CASE(new_prefix_while_scripts_are_loaded)
 {
     engine e;
     link_kit k;
@@ -246,7 +246,7 @@ static void new_prefix_while_scripts_are_loaded(void)
 }
 
 /* No marker is due for 15 s, so only the deadline of the tracking breaks the link. */
-static void frozen_server_does_not_hold_tracking_up(void)
+T_CASE(frozen_server_does_not_hold_tracking_up)
 {
     engine e;
     link_kit k;
@@ -266,7 +266,7 @@ static void frozen_server_does_not_hold_tracking_up(void)
     ended(&e, &k);
 }
 
-static void frozen_server_costs_io_ms_then_nothing(void)
+T_CASE(frozen_server_costs_io_ms_then_nothing)
 {
     engine e;
     link_kit k;
@@ -295,7 +295,7 @@ static void frozen_server_costs_io_ms_then_nothing(void)
     ended(&e, &k);
 }
 
-static void full_ring_is_a_code(void)
+T_CASE(full_ring_is_a_code)
 {
     enum { POSTS = 4096 };
     engine e;
@@ -331,7 +331,7 @@ static void events_must_not_ask(void *ctx, uint32_t index, const remote_reply *r
     T_EQ_I64(remote_marker_now(k->link, 10), CELLAR_E_DEADLOCK);
 }
 
-static void ask_inside_a_reply_is_refused(void)
+T_CASE(ask_inside_a_reply_is_refused)
 {
     engine e;
     link_kit k;
@@ -343,7 +343,7 @@ static void ask_inside_a_reply_is_refused(void)
 }
 
 /* Also a link that begins then, or lost its key: the script makes the key behind an UNLINK. */
-static void full_server_lets_a_link_prove(void)
+T_CASE(full_server_lets_a_link_prove)
 {
     static const char *const policies[] = { "noeviction", "allkeys-random" };
     for (int i = 0; i < 2; i++) {
@@ -360,7 +360,7 @@ static void full_server_lets_a_link_prove(void)
     }
 }
 
-static void longest_fence_has_no_end(void)
+T_CASE(longest_fence_has_no_end)
 {
     engine e;
     link_kit k;
@@ -400,8 +400,8 @@ static void threads_get_their_own_replies(bool no_thread)
     ended(&e, &k);
 }
 
-static void threads_share_the_io_thread(void) { threads_get_their_own_replies(false); }
-static void threads_run_the_link_while_they_wait(void) { threads_get_their_own_replies(true); }
+T_CASE(threads_share_the_io_thread) { threads_get_their_own_replies(false); }
+T_CASE(threads_run_the_link_while_they_wait) { threads_get_their_own_replies(true); }
 
 enum { CALLERS = 80, PATIENCE_MS = 600000 };
 
@@ -455,8 +455,8 @@ static void callers_are_woken(bool killed)
     ended(&e, &k);
 }
 
-static void one_read_wakes_all_callers_it_answers(void) { callers_are_woken(false); }
-static void lost_server_wakes_all_callers(void) { callers_are_woken(true); }
+T_CASE(one_read_wakes_all_callers_it_answers) { callers_are_woken(false); }
+T_CASE(lost_server_wakes_all_callers) { callers_are_woken(true); }
 
 /* Start a server, and a link with a thread that sends no marker for long. */
 static bool started_with_thread(engine *e, link_kit *k)
@@ -470,7 +470,7 @@ static bool started_with_thread(engine *e, link_kit *k)
     return true;
 }
 
-static void waiting_caller_wakes_no_other_thread(void)
+T_CASE(waiting_caller_wakes_no_other_thread)
 {
     engine e;
     link_kit k;
@@ -488,7 +488,7 @@ static void waiting_caller_wakes_no_other_thread(void)
 }
 
 /* The server answers BLPOP after 10 ms, so each spin is in vain. */
-static void spins_in_vain_become_rare(void)
+T_CASE(spins_in_vain_become_rare)
 {
     engine e;
     link_kit k;
@@ -509,7 +509,7 @@ static void *ask_and_live_on(void *arg)
     return NULL;
 }
 
-static void cancel_during_a_request_waits_for_its_end(void)
+T_CASE(cancel_during_a_request_waits_for_its_end)
 {
     engine e;
     link_kit k;
@@ -549,7 +549,7 @@ static void *ask_until_posts_end(void *arg)
     return NULL;
 }
 
-static void posted_requests_end_in_the_thread_of_the_link(void)
+T_CASE(posted_requests_end_in_the_thread_of_the_link)
 {
     engine e;
     link_kit k;
@@ -570,7 +570,7 @@ static void posted_requests_end_in_the_thread_of_the_link(void)
     ended(&e, &k);
 }
 
-static void close_ends_in_every_state(void)
+T_CASE(close_ends_in_every_state)
 {
     engine e;
     link_kit k;
@@ -600,7 +600,7 @@ static void close_ends_in_every_state(void)
     engine_stop(&e);
 }
 
-static void posts_under_way_end_at_close(void)
+T_CASE(posts_under_way_end_at_close)
 {
     engine e;
     link_kit k;
@@ -626,7 +626,7 @@ static unsigned open_fds(void)
     return n;
 }
 
-static void child_of_a_fork_is_detached(void)
+T_CASE(child_of_a_fork_is_detached)
 {
     engine e;
     link_kit k;
@@ -654,7 +654,7 @@ static void child_of_a_fork_is_detached(void)
 }
 
 /* The child keeps copies of the sockets; the server must lose the link all the same. */
-static void close_ends_connections_that_a_child_holds(void)
+T_CASE(close_ends_connections_that_a_child_holds)
 {
     engine e;
     link_kit k;
@@ -682,7 +682,7 @@ static void close_ends_connections_that_a_child_holds(void)
 }
 
 /* A request with less patience than io_ms says nothing about the server. */
-static void short_waits_do_not_break_the_link(void)
+T_CASE(short_waits_do_not_break_the_link)
 {
     engine e;
     link_kit k;
@@ -707,7 +707,7 @@ static void short_waits_do_not_break_the_link(void)
     ended(&e, &k);
 }
 
-static void lost_server_neither_signals_nor_blocks(void)
+T_CASE(lost_server_neither_signals_nor_blocks)
 {
     engine e;
     link_kit k;
@@ -723,7 +723,7 @@ static void lost_server_neither_signals_nor_blocks(void)
     ended(&e, &k);
 }
 
-static void server_clock_is_within_its_error(void)
+T_CASE(server_clock_is_within_its_error)
 {
     engine e;
     link_kit k;
@@ -739,23 +739,4 @@ static void server_clock_is_within_its_error(void)
     ended(&e, &k);
 }
 
-T_MAIN("remote_link", T_CASE(requests_are_answered_in_order),
-       T_CASE(spins_in_vain_become_rare), T_CASE(posted_requests_end_once),
-       T_CASE(changes_of_others_are_heard_before_the_fence_returns),
-       T_CASE(proof_ends_without_markers), T_CASE(killed_connections_come_back),
-       T_CASE(lost_links_in_a_row_are_logged_once),
-       T_CASE(no_marker_is_sent_before_synced), T_CASE(new_prefix_is_heard_after_a_gap),
-       T_CASE(lost_scripts_are_loaded_again), T_CASE(new_prefix_while_scripts_are_loaded),
-       T_CASE(frozen_server_does_not_hold_tracking_up),
-       T_CASE(frozen_server_costs_io_ms_then_nothing),
-       T_CASE(full_ring_is_a_code), T_CASE(ask_inside_a_reply_is_refused),
-       T_CASE(full_server_lets_a_link_prove), T_CASE(longest_fence_has_no_end),
-       T_CASE(threads_share_the_io_thread), T_CASE(threads_run_the_link_while_they_wait),
-       T_CASE(one_read_wakes_all_callers_it_answers), T_CASE(lost_server_wakes_all_callers),
-       T_CASE(waiting_caller_wakes_no_other_thread),
-       T_CASE(cancel_during_a_request_waits_for_its_end),
-       T_CASE(posted_requests_end_in_the_thread_of_the_link),
-       T_CASE(close_ends_in_every_state), T_CASE(posts_under_way_end_at_close),
-       T_CASE(child_of_a_fork_is_detached), T_CASE(lost_server_neither_signals_nor_blocks),
-       T_CASE(close_ends_connections_that_a_child_holds),
-       T_CASE(short_waits_do_not_break_the_link), T_CASE(server_clock_is_within_its_error))
+T_MAIN("remote_link")

@@ -30,7 +30,7 @@ static cellar_lock_opts times(int64_t wait_ms, int64_t hold_ms)
     return o;
 }
 
-static void one_owner_over_processes(void)
+T_CASE(one_owner_over_processes)
 {
     if (!begin()) { return; }
     cellar_remote_lock a, b;
@@ -53,7 +53,7 @@ static void one_owner_over_processes(void)
     end();
 }
 
-static void fence_grows_after_the_server_lost_it(void)
+T_CASE(fence_grows_after_the_server_lost_it)
 {
     if (!begin()) { return; }
     cellar_remote_lock lk;
@@ -76,7 +76,7 @@ static void fence_grows_after_the_server_lost_it(void)
 }
 
 /* A clock that was set back: the key of a lock lives for longer than its hold. */
-static void ended_lock_is_free_after_a_hold_when_the_clock_was_set_back(void)
+T_CASE(ended_lock_is_free_after_a_hold_when_the_clock_was_set_back)
 {
     if (!begin()) { return; }
     cellar_remote_lock a, b;
@@ -91,7 +91,7 @@ static void ended_lock_is_free_after_a_hold_when_the_clock_was_set_back(void)
     end();
 }
 
-static void extended_hold_is_the_one_that_counts(void)
+T_CASE(extended_hold_is_the_one_that_counts)
 {
     if (!begin()) { return; }
     cellar_remote_lock a, b;
@@ -107,7 +107,7 @@ static void extended_hold_is_the_one_that_counts(void)
     end();
 }
 
-static void owner_that_heard_of_the_loss_has_no_time_left(void)
+T_CASE(owner_that_heard_of_the_loss_has_no_time_left)
 {
     if (!begin()) { return; }
     cellar_remote_lock lk;
@@ -139,7 +139,7 @@ static void await_waiters(share *s, uint64_t count)
 }
 
 /* Holds are 60 s here, so that only an invalidation can wake the waiter in the time of the test.  */
-static void release_wakes_a_waiter_of_another_process(void)
+T_CASE(release_wakes_a_waiter_of_another_process)
 {
     if (!begin()) { return; }
     cellar_remote_lock a;
@@ -157,7 +157,7 @@ static void release_wakes_a_waiter_of_another_process(void)
     end();
 }
 
-static void foreign_delete_ends_the_lock(void)
+T_CASE(foreign_delete_ends_the_lock)
 {
     if (!begin()) { return; }
     cellar_remote_lock a;
@@ -188,7 +188,7 @@ static uint64_t scripts_run(void)
 
 /* One request finds the key, one takes the lock; the link has no other scripts here. A waiter that
  * asks again and again is found by the pause. */
-static void key_without_a_ttl_is_waited_for_without_requests(void)
+T_CASE(key_without_a_ttl_is_waited_for_without_requests)
 {
     if (!begin()) { return; }
     waiter w = { .s = &two };
@@ -208,7 +208,7 @@ static void key_without_a_ttl_is_waited_for_without_requests(void)
     end();
 }
 
-static void hold_ends_by_itself(void)
+T_CASE(hold_ends_by_itself)
 {
     if (!begin()) { return; }
     cellar_remote_lock a, b;
@@ -228,7 +228,7 @@ static void hold_ends_by_itself(void)
 }
 
 /* Two steps at most begin in one ms: before a wait of 1 ms and behind it. */
-static void waiter_sleeps_while_another_thread_runs_the_link(void)
+T_CASE(waiter_sleeps_while_another_thread_runs_the_link)
 {
     if (!begin()) { return; }
     cellar_remote_lock a, b;
@@ -244,7 +244,7 @@ static void waiter_sleeps_while_another_thread_runs_the_link(void)
 }
 
 /* The answer does not come, and the server takes the lock later: it is released, not left. */
-static void lock_of_a_lost_answer_is_released(void)
+T_CASE(lock_of_a_lost_answer_is_released)
 {
     if (!begin()) { return; }
     cellar_remote_lock a;
@@ -260,7 +260,7 @@ static void lock_of_a_lost_answer_is_released(void)
     end();
 }
 
-static void dead_server_is_a_code(void)
+T_CASE(dead_server_is_a_code)
 {
     if (!begin()) { return; }
     cellar_remote_lock a;
@@ -289,7 +289,7 @@ static void *stand_in_line(void *arg)
     T_EQ_I64(cellar_remote_lock_release(&two.r, "k", 1, &lk), CELLAR_OK);
     return NULL;
 }
-static void waiters_of_one_process_are_served_in_order(void)
+T_CASE(waiters_of_one_process_are_served_in_order)
 {
     if (!begin()) { return; }
     cellar_remote_lock a;
@@ -323,7 +323,7 @@ static void visit(share *s, room *m, int visits)
         if (cellar_remote_lock_release(&s->r, "room", 4, &lk) != CELLAR_OK) { _exit(4); }
     }
 }
-static void fences_grow_and_owners_exclude_each_other(void)
+T_CASE(fences_grow_and_owners_exclude_each_other)
 {
     if (!engine_start(&server, NULL)) { return; } /* no thread here: children start some */
     room *m = share_pages(sizeof *m);
@@ -350,7 +350,7 @@ static void fences_grow_and_owners_exclude_each_other(void)
 }
 
 /* A killed owner leaves the lock for the rest of its hold; the next owner has a larger fence.  */
-static void killed_owner_loses_the_lock(void)
+T_CASE(killed_owner_loses_the_lock)
 {
     if (!engine_start(&server, NULL)) { return; } /* no thread here: children start some */
     atomic_uint_least64_t *fence = share_pages(sizeof *fence);
@@ -377,7 +377,7 @@ static void killed_owner_loses_the_lock(void)
 }
 
 /* The child has the record of the waiter, but not the thread behind it. */
-static void child_of_a_waiting_process_is_refused(void)
+T_CASE(child_of_a_waiting_process_is_refused)
 {
     if (!begin()) { return; }
     cellar_remote_lock a;
@@ -404,7 +404,7 @@ static void child_of_a_waiting_process_is_refused(void)
     end();
 }
 
-static void documented_rights_suffice(void)
+T_CASE(documented_rights_suffice)
 {
     if (!begin()) { return; }
     cellar_remote_lock lk, other;
@@ -416,7 +416,7 @@ static void documented_rights_suffice(void)
     end();
 }
 
-static void bad_input_is_refused(void)
+T_CASE(bad_input_is_refused)
 {
     if (!begin()) { return; }
     cellar_remote_lock lk;
@@ -439,7 +439,7 @@ static void bad_input_is_refused(void)
     end();
 }
 
-static void failed_allocation_is_a_code(void)
+T_CASE(failed_allocation_is_a_code)
 {
     if (!begin()) { return; }
     cellar_remote_lock lk;
@@ -452,16 +452,4 @@ static void failed_allocation_is_a_code(void)
     end();
 }
 
-T_MAIN("remote_lock", T_CASE(one_owner_over_processes),
-       T_CASE(fence_grows_after_the_server_lost_it),
-       T_CASE(ended_lock_is_free_after_a_hold_when_the_clock_was_set_back),
-       T_CASE(extended_hold_is_the_one_that_counts),
-       T_CASE(owner_that_heard_of_the_loss_has_no_time_left),
-       T_CASE(release_wakes_a_waiter_of_another_process), T_CASE(foreign_delete_ends_the_lock),
-       T_CASE(key_without_a_ttl_is_waited_for_without_requests),
-       T_CASE(hold_ends_by_itself), T_CASE(waiter_sleeps_while_another_thread_runs_the_link),
-       T_CASE(lock_of_a_lost_answer_is_released),
-       T_CASE(dead_server_is_a_code), T_CASE(waiters_of_one_process_are_served_in_order),
-       T_CASE(fences_grow_and_owners_exclude_each_other), T_CASE(killed_owner_loses_the_lock),
-       T_CASE(child_of_a_waiting_process_is_refused), T_CASE(documented_rights_suffice),
-       T_CASE(bad_input_is_refused), T_CASE(failed_allocation_is_a_code))
+T_MAIN("remote_lock")

@@ -98,7 +98,7 @@ static unsigned long long server_gets(void)
 /* Reads of the server that are not for the keys: INFO, a marker. */
 #define READS_BESIDE 8u
 
-static void keys_of_one_call_take_one_round_trip(void)
+T_CASE(keys_of_one_call_take_one_round_trip)
 {
     static const cellar_remote_values as[] = { CELLAR_REMOTE_ENVELOPE, CELLAR_REMOTE_RAW };
     for (int i = 0; i < 2; i++) {
@@ -118,7 +118,7 @@ static void keys_of_one_call_take_one_round_trip(void)
     }
 }
 
-static void unknown_number_of_a_tag_is_read_once(void)
+T_CASE(unknown_number_of_a_tag_is_read_once)
 {
     const cellar_bytes tag = { "news", 4 };
     both_open(CELLAR_REMOTE_ENVELOPE, 10000);
@@ -139,7 +139,7 @@ static cellar_err load_no_more(cellar_load *ld, const cellar_bytes *keys, size_t
     return CELLAR_E_IO;
 }
 
-static void bulk_load_finds_values_of_any_length_together(void)
+T_CASE(bulk_load_finds_values_of_any_length_together)
 {
     static cellar_load_item it[MANY];
     static cellar_result r[MANY];
@@ -192,7 +192,7 @@ static byte_proxy_way *answers_of_b(void)
     return &proxy.line[lines - 2].way[1];
 }
 
-static void change_behind_the_request_is_honoured(void)
+T_CASE(change_behind_the_request_is_honoured)
 {
     pthread_t thread;
     size_t hits = 0;
@@ -215,7 +215,7 @@ static void change_behind_the_request_is_honoured(void)
     both_close();
 }
 
-static void lost_connection_ends_the_answers(void)
+T_CASE(lost_connection_ends_the_answers)
 {
     both_open(CELLAR_REMOTE_ENVELOPE, 10000);
     set_all(NULL);
@@ -227,7 +227,7 @@ static void lost_connection_ends_the_answers(void)
     both_close();
 }
 
-static void close_waits_for_the_request(void)
+T_CASE(close_waits_for_the_request)
 {
     pthread_t thread;
     size_t hits = 1;
@@ -246,7 +246,7 @@ static void close_waits_for_the_request(void)
     engine_stop(&server);
 }
 
-static void deferred_deletes_are_misses_without_the_server(void)
+T_CASE(deferred_deletes_are_misses_without_the_server)
 {
     both_open(CELLAR_REMOTE_ENVELOPE, 300);
     cellar_get_item it[2];
@@ -286,7 +286,7 @@ static void *get_equal(void *arg)
     return NULL;
 }
 
-static void equal_gets_of_a_thousand_threads_are_one(void)
+T_CASE(equal_gets_of_a_thousand_threads_are_one)
 {
     static equal_get get[EQUAL];
     pthread_attr_t small;
@@ -312,10 +312,4 @@ static void equal_gets_of_a_thousand_threads_are_one(void)
     both_close();
 }
 
-T_MAIN("remote_many", T_CASE(keys_of_one_call_take_one_round_trip),
-       T_CASE(equal_gets_of_a_thousand_threads_are_one),
-       T_CASE(unknown_number_of_a_tag_is_read_once),
-       T_CASE(bulk_load_finds_values_of_any_length_together),
-       T_CASE(change_behind_the_request_is_honoured), T_CASE(lost_connection_ends_the_answers),
-       T_CASE(close_waits_for_the_request),
-       T_CASE(deferred_deletes_are_misses_without_the_server))
+T_MAIN("remote_many")

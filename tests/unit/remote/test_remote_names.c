@@ -78,7 +78,7 @@ static void step_until_asked(link_kit *k, int times)
     while (atomic_load(&asked) < times) { T_EQ_I64(remote_link_step(k->link, 1), CELLAR_OK); }
 }
 
-static void silent_resolver_delays_neither_step_nor_close(void)
+T_CASE(silent_resolver_delays_neither_step_nor_close)
 {
     link_kit k;
     link_kit_answer a;
@@ -92,7 +92,7 @@ static void silent_resolver_delays_neither_step_nor_close(void)
     resolver_answers();
 }
 
-static void silent_resolver_delays_no_close_of_a_thread(void)
+T_CASE(silent_resolver_delays_no_close_of_a_thread)
 {
     link_kit k;
     atomic_store(&silent, true);
@@ -108,7 +108,7 @@ static void silent_resolver_delays_no_close_of_a_thread(void)
     resolver_answers();
 }
 
-static void name_with_an_address_is_proven(void)
+T_CASE(name_with_an_address_is_proven)
 {
     engine e;
     link_kit k;
@@ -120,7 +120,7 @@ static void name_with_an_address_is_proven(void)
     engine_stop(&e);
 }
 
-static void late_answer_counts_for_a_later_attempt(void)
+T_CASE(late_answer_counts_for_a_later_attempt)
 {
     engine e;
     link_kit k;
@@ -145,7 +145,7 @@ static void late_answer_counts_for_a_later_attempt(void)
     engine_stop(&e);
 }
 
-static void unknown_name_is_a_reason(void)
+T_CASE(unknown_name_is_a_reason)
 {
     link_kit k;
     remote_refusal why;
@@ -159,7 +159,7 @@ static void unknown_name_is_a_reason(void)
     atomic_store(&unknown, false);
 }
 
-static void unknown_name_of_a_sentinel_is_a_reason(void)
+T_CASE(unknown_name_of_a_sentinel_is_a_reason)
 {
     link_kit k;
     remote_refusal why = { .why = REMOTE_WHY_NONE };
@@ -181,7 +181,7 @@ static void unknown_name_of_a_sentinel_is_a_reason(void)
 }
 
 /* The name of the server is another one when the answer comes. */
-static void answer_for_another_name_is_dropped(void)
+T_CASE(answer_for_another_name_is_dropped)
 {
     link_kit k;
     remote_figures f;
@@ -201,7 +201,7 @@ static void answer_for_another_name_is_dropped(void)
 }
 
 /* A failover by DNS: the name has another address. */
-static void name_with_another_address_is_followed(void)
+T_CASE(name_with_another_address_is_followed)
 {
     engine e, next;
     link_kit k;
@@ -223,7 +223,7 @@ static void name_with_another_address_is_followed(void)
 }
 
 /* The name of the first of three Sentinels comes late; until then the other two are a majority. */
-static void late_name_of_a_sentinel_delays_no_other(void)
+T_CASE(late_name_of_a_sentinel_delays_no_other)
 {
     enum { MANY = 3 };
     engine e, s[MANY];
@@ -262,7 +262,7 @@ static void late_name_of_a_sentinel_delays_no_other(void)
     engine_stop(&e);
 }
 
-static void addresses_and_localhost_need_no_resolver(void)
+T_CASE(addresses_and_localhost_need_no_resolver)
 {
     static const char *const hosts[] = { "127.0.0.1", "localhost" };
     engine e;
@@ -279,7 +279,7 @@ static void addresses_and_localhost_need_no_resolver(void)
     engine_stop(&e);
 }
 
-static void no_thread_for_a_name_is_a_reason(void)
+T_CASE(no_thread_for_a_name_is_a_reason)
 {
     link_kit k;
     remote_refusal why;
@@ -291,7 +291,7 @@ static void no_thread_for_a_name_is_a_reason(void)
     link_kit_close(&k);
 }
 
-static void child_of_a_fork_leaves_the_lookup(void)
+T_CASE(child_of_a_fork_leaves_the_lookup)
 {
     link_kit k;
     int status = -1;
@@ -309,11 +309,4 @@ static void child_of_a_fork_leaves_the_lookup(void)
     link_kit_close(&k);
 }
 
-T_MAIN("remote_names", T_CASE(silent_resolver_delays_neither_step_nor_close),
-       T_CASE(silent_resolver_delays_no_close_of_a_thread), T_CASE(name_with_an_address_is_proven),
-       T_CASE(late_answer_counts_for_a_later_attempt), T_CASE(unknown_name_is_a_reason),
-       T_CASE(unknown_name_of_a_sentinel_is_a_reason),
-       T_CASE(answer_for_another_name_is_dropped), T_CASE(name_with_another_address_is_followed),
-       T_CASE(late_name_of_a_sentinel_delays_no_other),
-       T_CASE(addresses_and_localhost_need_no_resolver), T_CASE(no_thread_for_a_name_is_a_reason),
-       T_CASE(child_of_a_fork_leaves_the_lookup))
+T_MAIN("remote_names")

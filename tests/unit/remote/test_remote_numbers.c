@@ -123,7 +123,7 @@ static void equal_places(char (*out)[16], size_t count)
 
 static char crowd[REMOTE_TAG_PROBES + 2][16];
 
-static void read_number_judges(void)
+T_CASE(read_number_judges)
 {
     numbers_open();
     T_CHECK(life("t") == REMOTE_LIFE_UNKNOWN);
@@ -156,7 +156,7 @@ static void hear_t_and_crowd_it_out(void)
     for (size_t i = 1; i <= REMOTE_TAG_PROBES; i++) { read_tag(crowd[i]); }
 }
 
-static void end_heard_beside_a_reading_is_not_lost(void)
+T_CASE(end_heard_beside_a_reading_is_not_lost)
 {
     static void (*const act[])(void) = { hear_t, hear_t_without_memory, forget_all };
     for (size_t i = 0; i < sizeof act / sizeof *act; i++) {
@@ -176,7 +176,7 @@ static void end_heard_beside_a_reading_is_not_lost(void)
     numbers_close();
 }
 
-static void tags_of_one_place_stay_together(void)
+T_CASE(tags_of_one_place_stay_together)
 {
     numbers_open();
     equal_places(crowd, sizeof crowd / sizeof *crowd);
@@ -189,5 +189,4 @@ static void tags_of_one_place_stay_together(void)
     numbers_close();
 }
 
-T_MAIN("remote_numbers", T_CASE(read_number_judges),
-       T_CASE(end_heard_beside_a_reading_is_not_lost), T_CASE(tags_of_one_place_stay_together))
+T_MAIN("remote_numbers")

@@ -51,7 +51,7 @@ static void wait_for(cellar_remote *r, cellar_remote_state s)
     }
 }
 
-static void remote_is_proven_and_fenced(void)
+T_CASE(remote_is_proven_and_fenced)
 {
     engine e;
     if (!engine_start(&e, NULL)) { return; }
@@ -70,7 +70,7 @@ static void remote_is_proven_and_fenced(void)
     engine_stop(&e);
 }
 
-static void last_error_names_each_reason(void)
+T_CASE(last_error_names_each_reason)
 {
     cellar *c = new_store();
     cellar_remote *r = NULL;
@@ -115,7 +115,7 @@ static void trusting_namespace_is_told(cellar *c, cellar_remote *r, char *text, 
     T_EQ_I64(cellar_namespace_close(trusting), CELLAR_OK);
 }
 
-static void figures_are_written_three_ways(void)
+T_CASE(figures_are_written_three_ways)
 {
     static char text[32768];
     engine e;
@@ -160,7 +160,7 @@ static void figures_are_written_three_ways(void)
     engine_stop(&e);
 }
 
-static void second_store_is_refused(void)
+T_CASE(second_store_is_refused)
 {
     cellar *c = new_store(), *other = new_store(), *users, *orders, *theirs;
     cellar_remote *r = NULL;
@@ -185,7 +185,7 @@ static void second_store_is_refused(void)
 }
 
 /* A proof of before the attach does not count for the new namespace. */
-static void new_namespace_is_not_proven(void)
+T_CASE(new_namespace_is_not_proven)
 {
     engine e;
     cellar *users;
@@ -219,7 +219,7 @@ static void read_page(const char *path, const char *page, char *to, size_t cap)
 }
 
 /* All that a row of the page shows. */
-static void port_shows_the_link(void)
+T_CASE(port_shows_the_link)
 {
     static const char *const columns[] = { "state", "proof_age_ms", "proof_trip_us", "leases_held",
         "leases_waited_total", "journal_keys", "deferred_total" };
@@ -263,6 +263,4 @@ static void port_shows_the_link(void)
     engine_stop(&e);
 }
 
-T_MAIN("remote_open", T_CASE(remote_is_proven_and_fenced), T_CASE(last_error_names_each_reason),
-       T_CASE(figures_are_written_three_ways), T_CASE(port_shows_the_link), T_CASE(second_store_is_refused),
-       T_CASE(new_namespace_is_not_proven))
+T_MAIN("remote_open")

@@ -176,12 +176,12 @@ static void leader_ends(bool raw, bool waits, int signal_number)
     engine_stop(&server);
 }
 
-static void killed_leader_is_followed_within_hard_timeout(void)
+T_CASE(killed_leader_is_followed_within_hard_timeout)
 {
     leader_ends(false, false, SIGKILL);
 }
 
-static void stopped_leader_is_followed_within_wait_timeout(void)
+T_CASE(stopped_leader_is_followed_within_wait_timeout)
 {
     leader_ends(true, true, SIGSTOP);
 }
@@ -205,7 +205,7 @@ static cellar_err load_between_beats(cellar_load *load, const void *key, size_t 
 }
 
 /* The beat lives 468 ms: number 6 of those below lease_ms / 2. */
-static void beats_are_sent_while_a_loader_runs(void)
+T_CASE(beats_are_sent_while_a_loader_runs)
 {
     const board b = { .raw = false };
     side s;
@@ -221,6 +221,4 @@ static void beats_are_sent_while_a_loader_runs(void)
     engine_stop(&server);
 }
 
-T_MAIN("remote_patience", T_CASE(killed_leader_is_followed_within_hard_timeout),
-       T_CASE(stopped_leader_is_followed_within_wait_timeout),
-       T_CASE(beats_are_sent_while_a_loader_runs))
+T_MAIN("remote_patience")

@@ -108,7 +108,7 @@ static void proof_end(proof *p, pid_t child, byte_proxy *proxy)
 }
 
 /* Freeze the process several times while another client writes. */
-static void frozen_process_answers_nothing_old(void)
+T_CASE(frozen_process_answers_nothing_old)
 {
     pid_t child;
     proof *p = proof_begin(&child, NULL, CELLAR_REMOTE_MISS);
@@ -147,20 +147,20 @@ static uint64_t proof_frozen_line(cellar_remote_offline offline, uint32_t which)
     return p->late;
 }
 
-static void frozen_line_answers_nothing_old(void)
+T_CASE(frozen_line_answers_nothing_old)
 {
     T_EQ_U64(proof_frozen_line(CELLAR_REMOTE_MISS, 1), 0);
     T_EQ_U64(proof_frozen_line(CELLAR_REMOTE_MISS, 2), 0);
 }
 
-static void trusted_memory_answers_old_values(void)
+T_CASE(trusted_memory_answers_old_values)
 {
     const uint64_t late = proof_frozen_line(CELLAR_REMOTE_TRUST, 1) +
                           proof_frozen_line(CELLAR_REMOTE_TRUST, 2);
     T_CHECK(late > 0);
 }
 
-static void frozen_server_ends_the_proof(void)
+T_CASE(frozen_server_ends_the_proof)
 {
     pid_t child;
     proof *p = proof_begin(&child, NULL, CELLAR_REMOTE_MISS);
@@ -180,7 +180,7 @@ static void frozen_server_ends_the_proof(void)
 }
 
 /* Its birth is the epoch that the process knows, so it is older than the clear. */
-static void set_before_a_clear_is_heard_has_no_value(void)
+T_CASE(set_before_a_clear_is_heard_has_no_value)
 {
     static byte_proxy p;
     engine e;
@@ -205,7 +205,4 @@ static void set_before_a_clear_is_heard_has_no_value(void)
     engine_stop(&e);
 }
 
-T_MAIN("cellar_remote_proof", T_CASE(frozen_process_answers_nothing_old),
-       T_CASE(frozen_line_answers_nothing_old), T_CASE(trusted_memory_answers_old_values),
-       T_CASE(frozen_server_ends_the_proof),
-       T_CASE(set_before_a_clear_is_heard_has_no_value))
+T_MAIN("cellar_remote_proof")

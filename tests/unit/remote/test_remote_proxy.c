@@ -35,7 +35,7 @@ static bool behind_answers(behind *b, const char *command)
     return r != NULL;
 }
 
-static void line_is_cut_after_the_given_bytes(void)
+T_CASE(line_is_cut_after_the_given_bytes)
 {
     static behind b;
     if (!behind_open(&b)) { return; }
@@ -49,7 +49,7 @@ static void line_is_cut_after_the_given_bytes(void)
     behind_close(&b);
 }
 
-static void frozen_reply_waits_until_it_is_thawed(void)
+T_CASE(frozen_reply_waits_until_it_is_thawed)
 {
     static behind b;
     if (!behind_open(&b)) { return; }
@@ -63,7 +63,7 @@ static void frozen_reply_waits_until_it_is_thawed(void)
     behind_close(&b);
 }
 
-static void reply_is_delayed(void)
+T_CASE(reply_is_delayed)
 {
     static behind b;
     if (!behind_open(&b)) { return; }
@@ -77,5 +77,4 @@ static void reply_is_delayed(void)
     behind_close(&b);
 }
 
-T_MAIN("remote_proxy", T_CASE(line_is_cut_after_the_given_bytes),
-       T_CASE(frozen_reply_waits_until_it_is_thawed), T_CASE(reply_is_delayed))
+T_MAIN("remote_proxy")

@@ -69,7 +69,7 @@ static void none_is_left(void)
     }
 }
 
-static void pattern_delete_ends_queued_values(void)
+T_CASE(pattern_delete_ends_queued_values)
 {
     queue_open(NULL, CELLAR_REMOTE_ENVELOPE);
     queue_many();
@@ -78,7 +78,7 @@ static void pattern_delete_ends_queued_values(void)
     both_close();
 }
 
-static void clear_of_raw_ends_queued_values(void)
+T_CASE(clear_of_raw_ends_queued_values)
 {
     queue_open(NULL, CELLAR_REMOTE_RAW);
     queue_many();
@@ -95,7 +95,7 @@ static cellar_remote_config hasty(void)
 }
 
 /* The clear has no answer; until it has one, the value in the queue counts as cleared. */
-static void clear_without_an_answer_ends_queued_values(void)
+T_CASE(clear_without_an_answer_ends_queued_values)
 {
     const cellar_remote_config ro = hasty();
     queue_open(&ro, CELLAR_REMOTE_ENVELOPE);
@@ -109,7 +109,7 @@ static void clear_without_an_answer_ends_queued_values(void)
 }
 
 /* The journal has room for one key. */
-static void delete_takes_the_place_of_a_queued_value(void)
+T_CASE(delete_takes_the_place_of_a_queued_value)
 {
     for (int raw = 0; raw < 2; raw++) {
         cellar_remote_config ro = hasty();
@@ -135,7 +135,7 @@ static void delete_takes_the_place_of_a_queued_value(void)
 }
 
 /* The server does not report own sets to the process: memory would keep the loaded value. */
-static void load_beside_a_queued_value_is_not_kept(void)
+T_CASE(load_beside_a_queued_value_is_not_kept)
 {
     cellar_remote_config ro = side_patient();
     cellar_load_opts o = cellar_load_opts_default();
@@ -174,7 +174,7 @@ static void late_open(cellar_remote_values values)
     engine_signal(&server, SIGCONT);
 }
 
-static void set_behind_a_deferred_one_stays(void)
+T_CASE(set_behind_a_deferred_one_stays)
 {
     for (int raw = 0; raw < 2; raw++) {
         cellar_err err = CELLAR_DEFERRED;
@@ -188,7 +188,7 @@ static void set_behind_a_deferred_one_stays(void)
 }
 
 /* The counter counts as deleted: it begins again, and stays. */
-static void increment_behind_a_deferred_set_stays(void)
+T_CASE(increment_behind_a_deferred_set_stays)
 {
     for (int raw = 0; raw < 2; raw++) {
         cellar_err err = CELLAR_E_TIMEOUT;
@@ -208,7 +208,7 @@ static void increment_behind_a_deferred_set_stays(void)
 }
 
 /* A clear that waits ends the set as well. */
-static void set_behind_a_deferred_clear_is_deferred(void)
+T_CASE(set_behind_a_deferred_clear_is_deferred)
 {
     cellar_err err = CELLAR_DEFERRED;
     late_open(CELLAR_REMOTE_ENVELOPE);
@@ -273,7 +273,7 @@ static void *thaw(void *unused)
     return unused;
 }
 
-static void close_waits_for_the_link_and_sends_the_journal(void)
+T_CASE(close_waits_for_the_link_and_sends_the_journal)
 {
     pthread_t t;
     far_open(0);
@@ -289,7 +289,7 @@ static void close_waits_for_the_link_and_sends_the_journal(void)
 }
 
 /* The delete finds the lost connection, and only the close runs the link behind it. */
-static void close_without_a_thread_makes_the_link_again(void)
+T_CASE(close_without_a_thread_makes_the_link_again)
 {
     far_open(1);
     far_cut();
@@ -299,7 +299,7 @@ static void close_without_a_thread_makes_the_link_again(void)
 }
 
 /* A wait would last ten minutes. */
-static void close_without_writes_waits_for_no_server(void)
+T_CASE(close_without_writes_waits_for_no_server)
 {
     for (uint32_t no_thread = 0; no_thread < 2; no_thread++) {
         cellar_remote_config ro = side_patient();
@@ -314,13 +314,4 @@ static void close_without_writes_waits_for_no_server(void)
     }
 }
 
-T_MAIN("cellar_remote_queue", T_CASE(pattern_delete_ends_queued_values),
-       T_CASE(clear_of_raw_ends_queued_values),
-       T_CASE(clear_without_an_answer_ends_queued_values),
-       T_CASE(delete_takes_the_place_of_a_queued_value),
-       T_CASE(load_beside_a_queued_value_is_not_kept), T_CASE(set_behind_a_deferred_one_stays),
-       T_CASE(increment_behind_a_deferred_set_stays),
-       T_CASE(set_behind_a_deferred_clear_is_deferred),
-       T_CASE(close_waits_for_the_link_and_sends_the_journal),
-       T_CASE(close_without_a_thread_makes_the_link_again),
-       T_CASE(close_without_writes_waits_for_no_server))
+T_MAIN("cellar_remote_queue")

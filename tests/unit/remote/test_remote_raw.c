@@ -39,7 +39,7 @@ static void *count_up(void *ctx)
     return NULL;
 }
 
-static void increments_of_processes_and_other_clients_add_up(void)
+T_CASE(increments_of_processes_and_other_clients_add_up)
 {
     pthread_t t;
     int64_t now = 0;
@@ -56,7 +56,7 @@ static void increments_of_processes_and_other_clients_add_up(void)
     both_close();
 }
 
-static void counter_keeps_its_ttl_or_the_lack_of_one(void)
+T_CASE(counter_keeps_its_ttl_or_the_lack_of_one)
 {
     int64_t now = 0;
     raw_open(NULL);
@@ -77,7 +77,7 @@ static void counter_keeps_its_ttl_or_the_lack_of_one(void)
     both_close();
 }
 
-static void counter_at_the_limits_of_int64_is_exact(void)
+T_CASE(counter_at_the_limits_of_int64_is_exact)
 {
     int64_t now = 0;
     raw_open(NULL);
@@ -94,7 +94,7 @@ static void counter_at_the_limits_of_int64_is_exact(void)
     both_close();
 }
 
-static void foreign_text_is_no_counter(void)
+T_CASE(foreign_text_is_no_counter)
 {
     static const char *const texts[] = { "3.5", "1 ", "abc", "99999999999999999999" };
     int64_t now = 77;
@@ -121,7 +121,7 @@ static cellar_err set_if(const side *s, const char *value, uint32_t flags, uint6
     return cellar_set(s->users, "k", 1, value, strlen(value), &o);
 }
 
-static void conditions_are_those_of_the_server(void)
+T_CASE(conditions_are_those_of_the_server)
 {
     uint64_t version = 0, other = 12345;
     raw_open(NULL);
@@ -146,7 +146,7 @@ static void conditions_are_those_of_the_server(void)
     both_close();
 }
 
-static void version_of_a_get_is_that_of_the_server(void)
+T_CASE(version_of_a_get_is_that_of_the_server)
 {
     char got[8];
     raw_open(NULL);
@@ -184,7 +184,7 @@ static void *append_many(void *ctx)
     return NULL;
 }
 
-static void updates_of_processes_and_other_clients_lose_nothing(void)
+T_CASE(updates_of_processes_and_other_clients_lose_nothing)
 {
     pthread_t t;
     raw_open(NULL);
@@ -197,7 +197,7 @@ static void updates_of_processes_and_other_clients_lose_nothing(void)
     both_close();
 }
 
-static void update_keeps_the_life_in_the_server(void)
+T_CASE(update_keeps_the_life_in_the_server)
 {
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     cellar_set_opts keep = cellar_set_opts_default();
@@ -216,7 +216,7 @@ static void update_keeps_the_life_in_the_server(void)
     both_close();
 }
 
-static void full_server_refuses_conditions_and_keeps_values(void)
+T_CASE(full_server_refuses_conditions_and_keeps_values)
 {
     uint64_t version = 0;
     int64_t now = 0;
@@ -231,7 +231,7 @@ static void full_server_refuses_conditions_and_keeps_values(void)
     both_close();
 }
 
-static void condition_without_an_answer_deletes_nothing(void)
+T_CASE(condition_without_an_answer_deletes_nothing)
 {
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     cellar_remote_config ro = cellar_remote_config_default();
@@ -255,7 +255,7 @@ static void condition_without_an_answer_deletes_nothing(void)
     engine_stop(&server);
 }
 
-static void conditions_need_through(void)
+T_CASE(conditions_need_through)
 {
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     int64_t now = 0;
@@ -268,11 +268,4 @@ static void conditions_need_through(void)
     both_close();
 }
 
-T_MAIN("cellar_remote_raw", T_CASE(increments_of_processes_and_other_clients_add_up),
-       T_CASE(counter_keeps_its_ttl_or_the_lack_of_one),
-       T_CASE(counter_at_the_limits_of_int64_is_exact), T_CASE(foreign_text_is_no_counter),
-       T_CASE(conditions_are_those_of_the_server), T_CASE(version_of_a_get_is_that_of_the_server),
-       T_CASE(updates_of_processes_and_other_clients_lose_nothing),
-       T_CASE(update_keeps_the_life_in_the_server),
-       T_CASE(full_server_refuses_conditions_and_keeps_values),
-       T_CASE(condition_without_an_answer_deletes_nothing), T_CASE(conditions_need_through))
+T_MAIN("cellar_remote_raw")

@@ -35,7 +35,7 @@ static cellar_remote *remote_of(cellar *store)
     return r;
 }
 
-static void namespaces_that_cannot_be_shared_are_refused(void)
+T_CASE(namespaces_that_cannot_be_shared_are_refused)
 {
     static const char *const names[] = { "a:b", "~a", "+", "a b" };
     cellar_config cfg = cellar_config_default();
@@ -68,7 +68,7 @@ static void namespaces_that_cannot_be_shared_are_refused(void)
     cellar_close(store);
 }
 
-static void namespace_with_a_disk_tier_is_refused(void)
+T_CASE(namespace_with_a_disk_tier_is_refused)
 {
     char dir[T_FOLDER_MAX];
     cellar_config cfg = cellar_config_default();
@@ -87,7 +87,7 @@ static void namespace_with_a_disk_tier_is_refused(void)
 
 /* ---- keys and values ---- */
 
-static void longest_key_is_shared_and_a_longer_one_refused(void)
+T_CASE(longest_key_is_shared_and_a_longer_one_refused)
 {
     static char key[CELLAR_KEY_MAX + 1];
     side a, b;
@@ -110,7 +110,7 @@ static void longest_key_is_shared_and_a_longer_one_refused(void)
 
 /* A value above the limit of the writer is its refusal; above memory_bytes the link is closed, and
  * the value stays. */
-static void values_above_the_limits_are_refused(void)
+T_CASE(values_above_the_limits_are_refused)
 {
     static char value[(16 << 20) + 8192];
     side a;
@@ -166,7 +166,7 @@ static void refused_open(side *s)
     }
 }
 
-static void control_key_of_another_program_is_a_reason(void)
+T_CASE(control_key_of_another_program_is_a_reason)
 {
     static const char *const keys[] = { "app:~e", "app:~g:users" };
     static const char *const texts[] = { NULL, "x", "1.5", "-1", "9007199254740992",
@@ -201,7 +201,7 @@ static bool lost(const side *clears, const side *s, const char *key)
     return side_has(s, key, NULL) && side_has(s, "behind", "1");
 }
 
-static void clear_beside_a_foreign_control_key_is_deferred(void)
+T_CASE(clear_beside_a_foreign_control_key_is_deferred)
 {
     static const char *const keys[] = { "app:~e", "app:~g:users" }, *const texts[] = { NULL, "x" };
     for (size_t i = 0; i < 4; i++) {
@@ -224,7 +224,7 @@ static void clear_beside_a_foreign_control_key_is_deferred(void)
 }
 
 /* The namespace is cleared in place of the tag. */
-static void tag_delete_beside_a_foreign_control_key_is_deferred(void)
+T_CASE(tag_delete_beside_a_foreign_control_key_is_deferred)
 {
     static const char *const texts[] = { NULL, "x" };
     for (size_t i = 0; i < 2; i++) {
@@ -244,7 +244,7 @@ static void tag_delete_beside_a_foreign_control_key_is_deferred(void)
     }
 }
 
-static void reply_that_stops_halfway_ends_the_link(void)
+T_CASE(reply_that_stops_halfway_ends_the_link)
 {
     static char value[8 << 20];
     static byte_proxy p;
@@ -289,11 +289,4 @@ static void reply_that_stops_halfway_ends_the_link(void)
     engine_stop(&server);
 }
 
-T_MAIN("remote_refused", T_CASE(namespaces_that_cannot_be_shared_are_refused),
-       T_CASE(namespace_with_a_disk_tier_is_refused),
-       T_CASE(longest_key_is_shared_and_a_longer_one_refused),
-       T_CASE(values_above_the_limits_are_refused),
-       T_CASE(control_key_of_another_program_is_a_reason),
-       T_CASE(clear_beside_a_foreign_control_key_is_deferred),
-       T_CASE(tag_delete_beside_a_foreign_control_key_is_deferred),
-       T_CASE(reply_that_stops_halfway_ends_the_link))
+T_MAIN("remote_refused")

@@ -47,7 +47,7 @@ static cellar_remote_namespace_config way(int raw)
     return o;
 }
 
-static void lease_without_an_answer_is_released(void)
+T_CASE(lease_without_an_answer_is_released)
 {
     char value[] = "v";
     for (int raw = 0; raw < 2; raw++) {
@@ -74,7 +74,7 @@ static cellar_err load_one(cellar_load *l, const cellar_bytes *keys, size_t coun
     return loader_value(l, 0, ctx, strlen(ctx));
 }
 
-static void lease_of_many_keys_without_an_answer_is_released(void)
+T_CASE(lease_of_many_keys_without_an_answer_is_released)
 {
     char value[] = "v";
     cellar_remote_config ro = side_patient();
@@ -96,7 +96,7 @@ static void lease_of_many_keys_without_an_answer_is_released(void)
 }
 
 /* The server gives the lease; its reply and the connection are lost. */
-static void lease_behind_a_lost_reply_is_released(void)
+T_CASE(lease_behind_a_lost_reply_is_released)
 {
     char value[] = "v";
     for (int raw = 0; raw < 2; raw++) {
@@ -124,7 +124,7 @@ static cellar_err load_beside_a_cut(cellar_load *l, const void *key, size_t key_
     return CELLAR_E_IO;
 }
 
-static void lease_of_a_failed_load_is_released_behind_a_gap(void)
+T_CASE(lease_of_a_failed_load_is_released_behind_a_gap)
 {
     for (int raw = 0; raw < 2; raw++) {
         const cellar_remote_namespace_config o = way(raw);
@@ -140,7 +140,7 @@ static void lease_of_a_failed_load_is_released_behind_a_gap(void)
     }
 }
 
-static void empty_value_of_raw_is_stored(void)
+T_CASE(empty_value_of_raw_is_stored)
 {
     char value[] = "";
     const cellar_remote_namespace_config o = way(1);
@@ -154,8 +154,4 @@ static void empty_value_of_raw_is_stored(void)
     engine_stop(&server);
 }
 
-T_MAIN("cellar_remote_release", T_CASE(lease_without_an_answer_is_released),
-       T_CASE(lease_of_many_keys_without_an_answer_is_released),
-       T_CASE(lease_behind_a_lost_reply_is_released),
-       T_CASE(lease_of_a_failed_load_is_released_behind_a_gap),
-       T_CASE(empty_value_of_raw_is_stored))
+T_MAIN("cellar_remote_release")

@@ -154,7 +154,7 @@ static void use_all(void)
     }
 }
 
-static void least_rights_suffice_for_every_call(void)
+T_CASE(least_rights_suffice_for_every_call)
 {
     rights_read(&least);
     if (!engine_start(&server, NULL)) { return; }
@@ -169,4 +169,4 @@ static void least_rights_suffice_for_every_call(void)
     engine_stop(&server);
 }
 
-T_MAIN("remote_rights", T_CASE(least_rights_suffice_for_every_call))
+T_MAIN("remote_rights")

@@ -84,7 +84,7 @@ static bool promotes(node *next)
     return false;
 }
 
-static void planned_failover_is_followed(void)
+T_CASE(planned_failover_is_followed)
 {
     if (!group_open(500)) { return; }
     side_open_group(&a);
@@ -103,7 +103,7 @@ static void planned_failover_is_followed(void)
 
 /* The primary goes on for its clients, and takes their writes; its replica and the Sentinels do not
  * reach it. */
-static void isolated_primary_proves_nothing(void)
+T_CASE(isolated_primary_proves_nothing)
 {
     if (!group_open(500)) { return; }
     side_open_group(&a);
@@ -122,7 +122,7 @@ static void isolated_primary_proves_nothing(void)
     group_close();
 }
 
-static void without_a_majority_nothing_is_proven(void)
+T_CASE(without_a_majority_nothing_is_proven)
 {
     cellar_error_info why = cellar_error_info_default();
     if (!group_open(500)) { return; }
@@ -152,5 +152,4 @@ static void without_a_majority_nothing_is_proven(void)
     group_close();
 }
 
-T_MAIN("remote_sentinels", T_CASE(without_a_majority_nothing_is_proven),
-       T_CASE(planned_failover_is_followed), T_CASE(isolated_primary_proves_nothing))
+T_MAIN("remote_sentinels")

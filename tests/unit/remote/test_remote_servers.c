@@ -81,7 +81,7 @@ static remote_why answer_with(canned *s, link_kit *k, remote_refusal *why, const
     "$2\r\nid\r\n:7\r\n$4\r\nmode\r\n$" mode "\r\n$4\r\nrole\r\n$" role "\r\n" \
     "$7\r\nmodules\r\n*0\r\n"
 
-static void other_servers_are_refused_by_name(void)
+T_CASE(other_servers_are_refused_by_name)
 {
     static const struct { const char *bytes; remote_why why; cellar_err code; const char *part;
     } cases[] = {
@@ -120,7 +120,7 @@ static void other_servers_are_refused_by_name(void)
 }
 
 /* The server is bad for long; then the next attempt comes within 1 s. */
-static void pause_behind_any_bad_answer_is_below_one_second(void)
+T_CASE(pause_behind_any_bad_answer_is_below_one_second)
 {
     static const char *const bad[] = {
         "-NOAUTH Authentication required.\r\n", "-NOPERM no permissions\r\n",
@@ -152,7 +152,7 @@ static void pause_behind_any_bad_answer_is_below_one_second(void)
 }
 
 /* Its length alone is enough. */
-static void string_above_the_limit_closes(void)
+T_CASE(string_above_the_limit_closes)
 {
     static const char *const replies[] = { "$536870912\r\n", "$1048577\r\nx",
                                            "*2\r\n:1\r\n$9223372036854775800\r\n" };
@@ -168,7 +168,7 @@ static void string_above_the_limit_closes(void)
 }
 
 /* Answer the handshake of a real server cut after `n` bytes, then silence or the end. */
-static void half_a_reply_neither_hangs_nor_leaks(void)
+T_CASE(half_a_reply_neither_hangs_nor_leaks)
 {
     static const char hello[] = HELLO_OF("5\r\n7.0.1", "10\r\nstandalone", "6\r\nmaster");
     canned s;
@@ -217,7 +217,7 @@ static remote_why sentinel_answers(canned *s, remote_refusal *why, const char *b
     return is;
 }
 
-static void answers_of_a_sentinel_that_lead_nowhere_are_reasons(void)
+T_CASE(answers_of_a_sentinel_that_lead_nowhere_are_reasons)
 {
     static const struct { const char *bytes; remote_why why; cellar_err code; const char *part; }
     cases[] = {
@@ -263,7 +263,7 @@ static void sentinel_is_late(link_kit *k, int64_t more_ms, const char *text)
     T_EQ_STR(why.text, text);
 }
 
-static void silent_sentinel_is_named_with_the_last_primary(void)
+T_CASE(silent_sentinel_is_named_with_the_last_primary)
 {
     canned s;
     link_kit k;
@@ -293,7 +293,7 @@ static void silent_sentinel_is_named_with_the_last_primary(void)
     canned_close(&s);
 }
 
-static void absent_server_is_a_reason(void)
+T_CASE(absent_server_is_a_reason)
 {
     link_kit k;
     remote_refusal why;
@@ -321,7 +321,7 @@ static void attempts(link_kit *k, uint64_t n)
 }
 
 /* The name has two addresses, and nothing listens on the second one. */
-static void reason_of_the_address_that_answers_stays(void)
+T_CASE(reason_of_the_address_that_answers_stays)
 {
     engine e;
     link_kit k;
@@ -345,7 +345,7 @@ static void reason_of_the_address_that_answers_stays(void)
 }
 
 /* The name has two addresses: the second one is tried without a pause. */
-static void second_address_is_tried_without_a_pause(void)
+T_CASE(second_address_is_tried_without_a_pause)
 {
     link_kit k;
     link_kit_init(&k, "localhost");
@@ -362,7 +362,7 @@ static void second_address_is_tried_without_a_pause(void)
     link_kit_close(&k);
 }
 
-static void refused_port_is_named(void)
+T_CASE(refused_port_is_named)
 {
     link_kit k;
     remote_refusal why;
@@ -387,7 +387,7 @@ static void as_user(link_kit *k, const engine *e, const char *password)
     T_REQUIRE(link_kit_open(k) == CELLAR_OK);
 }
 
-static void least_rights_suffice_and_each_is_needed(void)
+T_CASE(least_rights_suffice_and_each_is_needed)
 {
     engine e;
     link_kit k;
@@ -412,7 +412,7 @@ static void least_rights_suffice_and_each_is_needed(void)
 }
 
 /* The longest list there can be: a prefix of 32 bytes. */
-static void all_missing_rights_are_named(void)
+T_CASE(all_missing_rights_are_named)
 {
     engine e;
     link_kit k;
@@ -435,7 +435,7 @@ static void all_missing_rights_are_named(void)
     engine_stop(&e);
 }
 
-static void wrong_password_is_named_and_never_shown(void)
+T_CASE(wrong_password_is_named_and_never_shown)
 {
     engine e;
     link_kit k;
@@ -464,7 +464,7 @@ static void keep_password(const link_kit *k, const char *password)
     close(fd);
 }
 
-static void password_file_is_read_again_after_a_change(void)
+T_CASE(password_file_is_read_again_after_a_change)
 {
     engine e;
     link_kit k;
@@ -562,7 +562,7 @@ static bool leaves_password(void *(*fn)(void *), void *arg)
     return leaves;
 }
 
-static void refused_password_stays_in_no_frame(void)
+T_CASE(refused_password_stays_in_no_frame)
 {
     canned s;
     cellar_config cfg = cellar_config_default();
@@ -578,7 +578,7 @@ static void refused_password_stays_in_no_frame(void)
 
 /* ---- bad days of a real server ---- */
 
-static void replica_is_refused(void)
+T_CASE(replica_is_refused)
 {
     engine e;
     link_kit k;
@@ -602,7 +602,7 @@ static void replica_is_refused(void)
     engine_stop(&e);
 }
 
-static void node_of_a_cluster_is_refused(void)
+T_CASE(node_of_a_cluster_is_refused)
 {
     static const char *const words[] = { "--cluster-enabled", "yes", NULL };
     engine e;
@@ -618,7 +618,7 @@ static void node_of_a_cluster_is_refused(void)
     engine_stop(&e);
 }
 
-static void full_server_keeps_its_proof(void)
+T_CASE(full_server_keeps_its_proof)
 {
     engine e;
     link_kit k;
@@ -639,7 +639,7 @@ static void full_server_keeps_its_proof(void)
     engine_stop(&e);
 }
 
-static void sentinel_names_the_server(void)
+T_CASE(sentinel_names_the_server)
 {
     engine e, s;
     link_kit k;
@@ -667,7 +667,7 @@ static void sentinel_names_the_server(void)
 }
 
 /* Two of three Sentinels are not there: one that names the server is no majority. */
-static void minority_of_the_sentinels_names_no_server(void)
+T_CASE(minority_of_the_sentinels_names_no_server)
 {
     engine e, s;
     link_kit k;
@@ -700,7 +700,7 @@ static void minority_of_the_sentinels_names_no_server(void)
     engine_stop(&e);
 }
 
-static void sentinel_with_a_password_is_asked(void)
+T_CASE(sentinel_with_a_password_is_asked)
 {
     static const struct { const char *user, *password; bool right; } cases[] = {
         { "", "", false }, { "", "wrong", false }, { "me", "pass", true }, { "", "secret", true } };
@@ -735,7 +735,7 @@ static void sentinel_with_a_password_is_asked(void)
 }
 
 /* A failover by hand: the elections of Sentinel take seconds. */
-static void new_primary_is_found_by_sentinel(void)
+T_CASE(new_primary_is_found_by_sentinel)
 {
     engine old, new, s;
     link_kit k;
@@ -767,19 +767,4 @@ static void new_primary_is_found_by_sentinel(void)
     engine_stop(&old);
 }
 
-T_MAIN("remote_servers", T_CASE(other_servers_are_refused_by_name),
-       T_CASE(pause_behind_any_bad_answer_is_below_one_second),
-       T_CASE(string_above_the_limit_closes), T_CASE(half_a_reply_neither_hangs_nor_leaks),
-       T_CASE(absent_server_is_a_reason), T_CASE(refused_port_is_named),
-       T_CASE(reason_of_the_address_that_answers_stays),
-       T_CASE(second_address_is_tried_without_a_pause),
-       T_CASE(answers_of_a_sentinel_that_lead_nowhere_are_reasons),
-       T_CASE(silent_sentinel_is_named_with_the_last_primary),
-       T_CASE(node_of_a_cluster_is_refused), T_CASE(least_rights_suffice_and_each_is_needed),
-       T_CASE(all_missing_rights_are_named), T_CASE(wrong_password_is_named_and_never_shown),
-       T_CASE(password_file_is_read_again_after_a_change),
-       T_CASE(refused_password_stays_in_no_frame),
-       T_CASE(replica_is_refused), T_CASE(full_server_keeps_its_proof),
-       T_CASE(sentinel_names_the_server), T_CASE(minority_of_the_sentinels_names_no_server),
-       T_CASE(sentinel_with_a_password_is_asked),
-       T_CASE(new_primary_is_found_by_sentinel))
+T_MAIN("remote_servers")

@@ -138,14 +138,14 @@ static void load_in_processes(void (*work)(const side *s, board *b, int number),
     engine_stop(&server);
 }
 
-static void cold_keys_load_once_over_all_processes(void)
+T_CASE(cold_keys_load_once_over_all_processes)
 {
     for (uint64_t i = t_env_u64("T_SCALE", 1); i > 0 && !t_failed(); i--) {
         load_in_processes(work_by_threads, KEYS, (uint64_t)PROCESSES * THREADS * KEYS);
     }
 }
 
-static void bulk_loads_load_cold_keys_once_over_all_processes(void)
+T_CASE(bulk_loads_load_cold_keys_once_over_all_processes)
 {
     load_in_processes(work_in_bulk, BULK, (uint64_t)PROCESSES * BULK);
 }
@@ -184,7 +184,7 @@ static void *load_by(void *s, cellar_loader_fn fn)
 static void *load_first(void *s) { return load_by(s, load_until_led); }
 static void *load_second(void *s) { return load_by(s, load_alone); }
 
-static void load_waits_for_no_other_process_when_the_server_is_gone(void)
+T_CASE(load_waits_for_no_other_process_when_the_server_is_gone)
 {
     cellar_remote_config ro = cellar_remote_config_default();
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
@@ -268,7 +268,7 @@ static void stale_everywhere(side *s)
     }
 }
 
-static void stale_value_is_refreshed_once_over_all_processes(void)
+T_CASE(stale_value_is_refreshed_once_over_all_processes)
 {
     side s[SIDES];
     if (!engine_start(&server, NULL)) { return; }
@@ -298,7 +298,7 @@ static void stale_value_is_refreshed_once_over_all_processes(void)
 }
 
 /* A process without the old value in memory loads, and keeps what it loaded. */
-static void cold_process_refreshes_a_stale_value_once(void)
+T_CASE(cold_process_refreshes_a_stale_value_once)
 {
     side s[2];
     _Atomic uint64_t loads = 0;
@@ -347,7 +347,7 @@ static void *acquire_value(void *arg)
     return NULL;
 }
 
-static void lease_of_the_host_is_one_over_processes(void)
+T_CASE(lease_of_the_host_is_one_over_processes)
 {
     side a, b;
     cellar_lease lease;
@@ -376,7 +376,7 @@ static void lease_of_the_host_is_one_over_processes(void)
 }
 
 /* The number of the tag is read before the value is judged. */
-static void host_gets_a_value_whose_tag_is_new_to_its_process(void)
+T_CASE(host_gets_a_value_whose_tag_is_new_to_its_process)
 {
     side a, b;
     cellar_lease lease;
@@ -403,7 +403,7 @@ static void *acquire(void *arg)
                    CELLAR_OK ? lk : NULL;
 }
 
-static void limiter_and_lock_use_the_real_link(void)
+T_CASE(limiter_and_lock_use_the_real_link)
 {
     if (!engine_start(&server, NULL)) { return; }
     side a, b;
@@ -441,11 +441,4 @@ static void limiter_and_lock_use_the_real_link(void)
     engine_stop(&server);
 }
 
-T_MAIN("remote_shared_load", T_CASE(cold_keys_load_once_over_all_processes),
-       T_CASE(bulk_loads_load_cold_keys_once_over_all_processes),
-       T_CASE(load_waits_for_no_other_process_when_the_server_is_gone),
-       T_CASE(cold_process_refreshes_a_stale_value_once),
-       T_CASE(stale_value_is_refreshed_once_over_all_processes),
-       T_CASE(lease_of_the_host_is_one_over_processes),
-       T_CASE(host_gets_a_value_whose_tag_is_new_to_its_process),
-       T_CASE(limiter_and_lock_use_the_real_link))
+T_MAIN("remote_shared_load")

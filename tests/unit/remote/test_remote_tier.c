@@ -14,7 +14,7 @@
 #include "tests/support/loader.h"
 #include "tests/support/two_sides.h"
 
-static void set_elsewhere_is_seen_after_a_fence(void)
+T_CASE(set_elsewhere_is_seen_after_a_fence)
 {
     both_open(NULL);
     T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
@@ -29,7 +29,7 @@ static void set_elsewhere_is_seen_after_a_fence(void)
     both_close();
 }
 
-static void get_after_a_get_does_not_ask_again(void)
+T_CASE(get_after_a_get_does_not_ask_again)
 {
     both_open(NULL);
     T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
@@ -41,7 +41,7 @@ static void get_after_a_get_does_not_ask_again(void)
     both_close();
 }
 
-static void change_by_another_client_is_heard(void)
+T_CASE(change_by_another_client_is_heard)
 {
     both_open(NULL);
     T_CHECK(side_set(&a, "k", "1") == CELLAR_OK && side_set(&a, "l\n", "1") == CELLAR_OK);
@@ -60,7 +60,7 @@ static void change_by_another_client_is_heard(void)
     both_close();
 }
 
-static void long_key_is_heard_by_its_digest(void)
+T_CASE(long_key_is_heard_by_its_digest)
 {
     char key[601];
     both_open(NULL);
@@ -74,7 +74,7 @@ static void long_key_is_heard_by_its_digest(void)
     both_close();
 }
 
-static void foreign_bytes_are_a_miss_and_stay(void)
+T_CASE(foreign_bytes_are_a_miss_and_stay)
 {
     both_open(NULL);
     T_CHECK(engine_ask(&server, "SET app:users:json {\"a\":1}") != NULL);
@@ -157,7 +157,7 @@ static void foreign_make(const char *key, int len)
     side_fence(&a);
 }
 
-static void load_overwrites_no_value_of_another_program(void)
+T_CASE(load_overwrites_no_value_of_another_program)
 {
     static const int lens[] = { 2, 48, 49, 55, 56, 200, 0, -1 };
     static const uint32_t flags[] = { 0, CELLAR_LOAD_REFRESH };
@@ -182,7 +182,7 @@ static void load_overwrites_no_value_of_another_program(void)
     both_close();
 }
 
-static void value_above_the_limit_of_the_store_is_a_miss(void)
+T_CASE(value_above_the_limit_of_the_store_is_a_miss)
 {
     enum { LIMIT = 1000 };
     for (int raw = 0; raw < 2; raw++) {
@@ -216,7 +216,7 @@ static void value_above_the_limit_of_the_store_is_a_miss(void)
     }
 }
 
-static void copy_to_another_name_is_a_miss(void)
+T_CASE(copy_to_another_name_is_a_miss)
 {
     both_open(NULL);
     T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
@@ -226,7 +226,7 @@ static void copy_to_another_name_is_a_miss(void)
     both_close();
 }
 
-static void clear_reaches_running_and_later_processes(void)
+T_CASE(clear_reaches_running_and_later_processes)
 {
     side late;
     both_open(NULL);
@@ -259,7 +259,7 @@ static void bytes_bring_back(const char *name)
     T_CHECK(engine_ask(&server, "SET %s %b PX 60000", name, saved, saved_len) != NULL);
 }
 
-static void ended_value_stays_dead_without_its_control_keys(void)
+T_CASE(ended_value_stays_dead_without_its_control_keys)
 {
     static const char *const lost[] = { "DEL app:~g:users", "DEL app:~t:t", "DEL app:~s:t",
                                         "DEL app:~e", "DEL none", "FLUSHALL" };
@@ -291,7 +291,7 @@ static void ended_value_stays_dead_without_its_control_keys(void)
     }
 }
 
-static void numbers_go_back_up_behind_an_older_replica(void)
+T_CASE(numbers_go_back_up_behind_an_older_replica)
 {
     both_open(NULL);
     T_CHECK(side_set(&a, "k", "1") == CELLAR_OK);
@@ -309,7 +309,7 @@ static void numbers_go_back_up_behind_an_older_replica(void)
     both_close();
 }
 
-static void raw_values_are_those_of_other_clients(void)
+T_CASE(raw_values_are_those_of_other_clients)
 {
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     o.values = CELLAR_REMOTE_RAW;
@@ -326,7 +326,7 @@ static void raw_values_are_those_of_other_clients(void)
     both_close();
 }
 
-static void behind_is_read_by_its_writer_and_reaches_others(void)
+T_CASE(behind_is_read_by_its_writer_and_reaches_others)
 {
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     o.write = CELLAR_REMOTE_BEHIND;
@@ -344,7 +344,7 @@ static void behind_is_read_by_its_writer_and_reaches_others(void)
     both_close();
 }
 
-static void invalidate_keeps_values_out_of_the_server(void)
+T_CASE(invalidate_keeps_values_out_of_the_server)
 {
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     o.write = CELLAR_REMOTE_INVALIDATE;
@@ -360,7 +360,7 @@ static void invalidate_keeps_values_out_of_the_server(void)
     both_close();
 }
 
-static void pattern_ends_keys_of_each_spelling(void)
+T_CASE(pattern_ends_keys_of_each_spelling)
 {
     both_open(NULL);
     T_CHECK(side_set(&a, "u:1", "1") == CELLAR_OK && side_set(&a, "u:\t", "1") == CELLAR_OK);
@@ -373,7 +373,7 @@ static void pattern_ends_keys_of_each_spelling(void)
     both_close();
 }
 
-static void write_without_an_answer_is_deleted_later(void)
+T_CASE(write_without_an_answer_is_deleted_later)
 {
     cellar_remote_config ro = cellar_remote_config_default();
     ro.io_ms = 200;
@@ -394,7 +394,7 @@ static void write_without_an_answer_is_deleted_later(void)
     both_close();
 }
 
-static void full_journal_ends_the_namespace(void)
+T_CASE(full_journal_ends_the_namespace)
 {
     cellar_remote_config ro = cellar_remote_config_default();
     T_REQUIRE(engine_start(&server, NULL));
@@ -437,7 +437,7 @@ static void server_is_blamed(void)
     T_EQ_I64(cellar_set(a.users, "", 0, "", 0, NULL), CELLAR_E_INVAL);
 }
 
-static void full_server_loses_the_old_value_too(void)
+T_CASE(full_server_loses_the_old_value_too)
 {
     int64_t sum = 0;
     both_open(NULL);
@@ -491,7 +491,7 @@ static void gap_with(const char *const *commands)
     side_fence(&a);
 }
 
-static void stale_values_outlive_a_gap_unless_something_was_cleared(void)
+T_CASE(stale_values_outlive_a_gap_unless_something_was_cleared)
 {
     static const struct {
         cellar_remote_offline offline;
@@ -540,7 +540,7 @@ static void *load_many(void *ctx)
     return NULL;
 }
 
-static void cold_key_is_loaded_once_over_all_processes(void)
+T_CASE(cold_key_is_loaded_once_over_all_processes)
 {
     pthread_t t[4];
     both_open(NULL);
@@ -565,7 +565,7 @@ static void *count_up(void *ctx)
     return NULL;
 }
 
-static void increments_of_two_processes_lose_nothing(void)
+T_CASE(increments_of_two_processes_lose_nothing)
 {
     pthread_t t;
     int64_t now = 0;
@@ -578,7 +578,7 @@ static void increments_of_two_processes_lose_nothing(void)
     both_close();
 }
 
-static void conditions_are_those_of_the_server(void)
+T_CASE(conditions_are_those_of_the_server)
 {
     cellar_set_opts o = cellar_set_opts_default();
     uint64_t version = 0;
@@ -611,7 +611,7 @@ static void *get_slowly(void *arg)
 }
 
 /* A thread of the parent is inside a call, and the journal has a key. */
-static void child_of_a_fork_closes(void)
+T_CASE(child_of_a_fork_closes)
 {
     cellar_remote_config ro = cellar_remote_config_default();
     pthread_t t;
@@ -662,7 +662,7 @@ static void acquire_here(const cellar_event *e, void *code)
 }
 
 /* The I/O thread would wait behind the thread that only the I/O thread can wake. */
-static void lock_in_a_callback_of_the_remote_is_refused(void)
+T_CASE(lock_in_a_callback_of_the_remote_is_refused)
 {
     cellar_remote_lock held, waited;
     cellar_err code = CELLAR_OK;
@@ -685,21 +685,4 @@ static void lock_in_a_callback_of_the_remote_is_refused(void)
     both_close();
 }
 
-T_MAIN("cellar_remote_tier", T_CASE(set_elsewhere_is_seen_after_a_fence),
-       T_CASE(get_after_a_get_does_not_ask_again), T_CASE(change_by_another_client_is_heard),
-       T_CASE(long_key_is_heard_by_its_digest), T_CASE(foreign_bytes_are_a_miss_and_stay),
-       T_CASE(load_overwrites_no_value_of_another_program),
-       T_CASE(value_above_the_limit_of_the_store_is_a_miss),
-       T_CASE(copy_to_another_name_is_a_miss), T_CASE(clear_reaches_running_and_later_processes),
-       T_CASE(ended_value_stays_dead_without_its_control_keys),
-       T_CASE(numbers_go_back_up_behind_an_older_replica),
-       T_CASE(raw_values_are_those_of_other_clients),
-       T_CASE(behind_is_read_by_its_writer_and_reaches_others),
-       T_CASE(invalidate_keeps_values_out_of_the_server),
-       T_CASE(pattern_ends_keys_of_each_spelling), T_CASE(write_without_an_answer_is_deleted_later),
-       T_CASE(full_journal_ends_the_namespace), T_CASE(full_server_loses_the_old_value_too),
-       T_CASE(stale_values_outlive_a_gap_unless_something_was_cleared),
-       T_CASE(cold_key_is_loaded_once_over_all_processes),
-       T_CASE(increments_of_two_processes_lose_nothing),
-       T_CASE(conditions_are_those_of_the_server),
-       T_CASE(lock_in_a_callback_of_the_remote_is_refused), T_CASE(child_of_a_fork_closes))
+T_MAIN("cellar_remote_tier")

@@ -145,7 +145,7 @@ static void refused(pair *p, int i, const char *part)
 
 /* ---- bytes ---- */
 
-static void long_values_pass_whole_both_ways(void)
+T_CASE(long_values_pass_whole_both_ways)
 {
     enum { LEN = 3 << 20 };
     pair p;
@@ -187,7 +187,7 @@ static void long_values_pass_whole_both_ways(void)
     t_wipe(dir);
 }
 
-static void end_with_and_without_a_goodbye_is_an_end(void)
+T_CASE(end_with_and_without_a_goodbye_is_an_end)
 {
     if (!tls_kit_open(dir)) { return; }
     for (int bye = 0; bye < 2; bye++) {
@@ -213,7 +213,7 @@ static void end_with_and_without_a_goodbye_is_an_end(void)
 
 /* Cut the bytes to the client behind each one: it never reports a byte that did not come whole, and
  * never a handshake before its end. */
-static void stream_cut_at_each_byte_never_passes_as_whole(void)
+T_CASE(stream_cut_at_each_byte_never_passes_as_whole)
 {
     size_t whole = 0, shaken_at = 0;
     if (!tls_kit_open(dir)) { return; }
@@ -248,7 +248,7 @@ static void stream_cut_at_each_byte_never_passes_as_whole(void)
 
 /* ---- certificates ---- */
 
-static void certificate_that_files_do_not_vouch_for_is_refused(void)
+T_CASE(certificate_that_files_do_not_vouch_for_is_refused)
 {
     static const struct { const char *cert, *name, *part; } bad[] = {
         { "wrong.pem", "localhost", "ostname mismatch" },
@@ -282,7 +282,7 @@ static void certificate_that_files_do_not_vouch_for_is_refused(void)
     t_wipe(dir);
 }
 
-static void client_certificate_is_wanted_where_the_server_says_so(void)
+T_CASE(client_certificate_is_wanted_where_the_server_says_so)
 {
     static const struct { const char *cert, *client_part, *server_part; } client[] = {
         { NULL, "wants a client certificate", "sent no certificate" },
@@ -312,7 +312,7 @@ static void client_certificate_is_wanted_where_the_server_says_so(void)
 }
 
 /* The alert of a refused certificate waits unread while the next send fails. */
-static void reason_of_a_refusal_is_found_when_a_send_fails(void)
+T_CASE(reason_of_a_refusal_is_found_when_a_send_fails)
 {
     pair p;
     tls_ticket *ticket = NULL;
@@ -336,7 +336,7 @@ static void reason_of_a_refusal_is_found_when_a_send_fails(void)
     t_wipe(dir);
 }
 
-static void files_that_cannot_be_used_have_a_sentence(void)
+T_CASE(files_that_cannot_be_used_have_a_sentence)
 {
     tls_ticket *ticket = NULL;
     if (!tls_kit_open(dir)) { return; }
@@ -370,7 +370,7 @@ static size_t once(tls_server *server, const tls_files *trust, tls_ticket **tick
     return bytes;
 }
 
-static void ticket_resumes_a_session_and_its_chain_is_verified_again(void)
+T_CASE(ticket_resumes_a_session_and_its_chain_is_verified_again)
 {
     tls_ticket *ticket = NULL;
     if (!tls_kit_open(dir)) { return; }
@@ -396,7 +396,7 @@ static void ticket_resumes_a_session_and_its_chain_is_verified_again(void)
     t_wipe(dir);
 }
 
-static void files_of_a_server_are_read_again_when_they_change(void)
+T_CASE(files_of_a_server_are_read_again_when_they_change)
 {
     tls_ticket *ticket = NULL;
     if (!tls_kit_open(dir)) { return; }
@@ -419,7 +419,7 @@ static void files_of_a_server_are_read_again_when_they_change(void)
 
 /* ---- peers that are none ---- */
 
-static void random_bytes_are_refused_by_both_sides(void)
+T_CASE(random_bytes_are_refused_by_both_sides)
 {
     uint32_t seed = (uint32_t)t_seed();
     if (!tls_kit_open(dir)) { return; }
@@ -469,7 +469,7 @@ static SSL *old_server(pair *p, SSL_CTX **c, int least, int most)
     return s;
 }
 
-static void server_of_tls_1_1_is_refused(void)
+T_CASE(server_of_tls_1_1_is_refused)
 {
     pair p;
     SSL_CTX *c;
@@ -491,7 +491,7 @@ static void server_of_tls_1_1_is_refused(void)
 }
 
 /* A server of TLS 1.2 asks for another handshake: the client goes on without it. */
-static void renegotiation_is_refused_and_bytes_go_on(void)
+T_CASE(renegotiation_is_refused_and_bytes_go_on)
 {
     pair p;
     SSL_CTX *c;
@@ -523,18 +523,8 @@ static void renegotiation_is_refused_and_bytes_go_on(void)
     t_wipe(dir);
 }
 #else
-static void server_of_tls_1_1_is_refused(void) { T_SKIP("built without TLS=1"); }
-static void renegotiation_is_refused_and_bytes_go_on(void) { T_SKIP("built without TLS=1"); }
+T_CASE(server_of_tls_1_1_is_refused) { T_SKIP("built without TLS=1"); }
+T_CASE(renegotiation_is_refused_and_bytes_go_on) { T_SKIP("built without TLS=1"); }
 #endif
 
-T_MAIN("remote_tls", T_CASE(long_values_pass_whole_both_ways),
-       T_CASE(end_with_and_without_a_goodbye_is_an_end),
-       T_CASE(stream_cut_at_each_byte_never_passes_as_whole),
-       T_CASE(certificate_that_files_do_not_vouch_for_is_refused),
-       T_CASE(client_certificate_is_wanted_where_the_server_says_so),
-       T_CASE(reason_of_a_refusal_is_found_when_a_send_fails),
-       T_CASE(files_that_cannot_be_used_have_a_sentence),
-       T_CASE(ticket_resumes_a_session_and_its_chain_is_verified_again),
-       T_CASE(files_of_a_server_are_read_again_when_they_change),
-       T_CASE(random_bytes_are_refused_by_both_sides), T_CASE(server_of_tls_1_1_is_refused),
-       T_CASE(renegotiation_is_refused_and_bytes_go_on))
+T_MAIN("remote_tls")

@@ -37,7 +37,7 @@ static void with_tls(cellar_resp_config *o)
 }
 
 /* Half a handshake: nothing, or the first bytes of one. */
-static void slow_handshakes_are_closed_after_5_seconds(void)
+T_CASE(slow_handshakes_are_closed_after_5_seconds)
 {
     enum { CLIENTS = 64 };
     int fd[CLIENTS];
@@ -69,7 +69,7 @@ static void slow_handshakes_are_closed_after_5_seconds(void)
     t_wipe(pem_folder);
 }
 
-static void expired_certificate_is_a_line_of_the_log(void)
+T_CASE(expired_certificate_is_a_line_of_the_log)
 {
     if (!tls_kit_open(pem_folder)) { return; }
     (void)tls_kit_path(pem, pem_folder, "expired.pem");
@@ -92,5 +92,4 @@ static void expired_certificate_is_a_line_of_the_log(void)
     t_wipe(pem_folder);
 }
 
-T_MAIN("remote_tls_clients", T_CASE(slow_handshakes_are_closed_after_5_seconds),
-       T_CASE(expired_certificate_is_a_line_of_the_log))
+T_MAIN("remote_tls_clients")

@@ -110,7 +110,7 @@ static bool is_back(const side *s)
     return false;
 }
 
-static void values_and_changes_pass_over_tls(void)
+T_CASE(values_and_changes_pass_over_tls)
 {
     enum { LEN = 1 << 20, KEYS = 500 };
     static char value[LEN], got[LEN];
@@ -151,7 +151,7 @@ static void values_and_changes_pass_over_tls(void)
     stop();
 }
 
-static void certificate_that_is_refused_is_named_and_a_right_one_is_taken(void)
+T_CASE(certificate_that_is_refused_is_named_and_a_right_one_is_taken)
 {
     static const struct { const char *cert, *part; } bad[] = {
         { "wrong.pem", "TLS with localhost: certificate refused: hostname mismatch" },
@@ -206,12 +206,12 @@ static void with_each_version(void (*run)(void))
 }
 
 /* A ticket resumes no session that the files do not vouch for any more. */
-static void certificate_revoked_by_rotation_is_refused_at_the_next_connect(void)
+T_CASE(certificate_revoked_by_rotation_is_refused_at_the_next_connect)
 {
     with_each_version(certificate_is_rotated);
 }
 
-static void insecure_link_warns_at_each_connect(void)
+T_CASE(insecure_link_warns_at_each_connect)
 {
     side a;
     if (!start(false)) { return; }
@@ -250,12 +250,12 @@ static void client_certificate_is_wanted(void)
     stop();
 }
 
-static void client_certificate_opens_a_server_that_wants_one(void)
+T_CASE(client_certificate_opens_a_server_that_wants_one)
 {
     with_each_version(client_certificate_is_wanted);
 }
 
-static void server_without_tls_is_named(void)
+T_CASE(server_without_tls_is_named)
 {
     side a;
     if (!start(false)) { return; }
@@ -308,7 +308,7 @@ static bool falls(link_kit *k)
 }
 
 /* Cut the connections behind each count of bytes, each way, until none is cut before the proof. */
-static void link_cut_in_each_state_of_the_handshake_comes_back(void)
+T_CASE(link_cut_in_each_state_of_the_handshake_comes_back)
 {
     static byte_proxy p;
     char port[8];
@@ -338,7 +338,7 @@ static void link_cut_in_each_state_of_the_handshake_comes_back(void)
 }
 
 /* A peer that accepts and says nothing has io_ms x 10. */
-static void silent_peer_has_ten_times_io_ms_for_its_handshake(void)
+T_CASE(silent_peer_has_ten_times_io_ms_for_its_handshake)
 {
     link_kit k;
     remote_refusal why = { .why = REMOTE_WHY_NONE };
@@ -360,7 +360,7 @@ static void silent_peer_has_ten_times_io_ms_for_its_handshake(void)
 }
 
 /* 10^4 random bytes and an end, as a server and as a Sentinel. */
-static void random_bytes_are_no_server_and_no_sentinel(void)
+T_CASE(random_bytes_are_no_server_and_no_sentinel)
 {
     uint32_t seed = (uint32_t)t_seed();
     uint16_t port;
@@ -395,7 +395,7 @@ static void random_bytes_are_no_server_and_no_sentinel(void)
 }
 
 /* Bytes come late, piece by piece: the deadline is that of the whole handshake. */
-static void slow_handshake_has_ten_times_io_ms_in_all(void)
+T_CASE(slow_handshake_has_ten_times_io_ms_in_all)
 {
     enum { IO_MS = 50 };
     static byte_proxy p;
@@ -450,7 +450,7 @@ static void sentinels_side(side *a, uint32_t count, const char *const *names)
 static void sentinel_side(side *a, const char *name) { sentinels_side(a, 1, &name); }
 
 /* Cut the connection to the Sentinel behind each count of bytes, each way, until its answer comes. */
-static void sentinel_cut_in_each_state_of_the_handshake_is_asked_again(void)
+T_CASE(sentinel_cut_in_each_state_of_the_handshake_is_asked_again)
 {
     static const char *const name = "server.pem";
     static byte_proxy p;
@@ -493,7 +493,7 @@ static void sentinel_cut_in_each_state_of_the_handshake_is_asked_again(void)
     stop();
 }
 
-static void sentinel_with_a_wrong_certificate_has_no_vote(void)
+T_CASE(sentinel_with_a_wrong_certificate_has_no_vote)
 {
     static const char *const one_wrong[] = { "wrong.pem", "server.pem", "server.pem" };
     static const char *const two_wrong[] = { "server.pem", "expired.pem", "wrong.pem" };
@@ -512,7 +512,7 @@ static void sentinel_with_a_wrong_certificate_has_no_vote(void)
     stop();
 }
 
-static void sentinel_is_asked_over_tls(void)
+T_CASE(sentinel_is_asked_over_tls)
 {
     side a;
     if (!start(false)) { return; }
@@ -532,14 +532,4 @@ static void sentinel_is_asked_over_tls(void)
     stop();
 }
 
-T_MAIN("remote_tls_link", T_CASE(values_and_changes_pass_over_tls),
-       T_CASE(certificate_that_is_refused_is_named_and_a_right_one_is_taken),
-       T_CASE(certificate_revoked_by_rotation_is_refused_at_the_next_connect),
-       T_CASE(insecure_link_warns_at_each_connect),
-       T_CASE(client_certificate_opens_a_server_that_wants_one), T_CASE(server_without_tls_is_named),
-       T_CASE(link_cut_in_each_state_of_the_handshake_comes_back),
-       T_CASE(silent_peer_has_ten_times_io_ms_for_its_handshake),
-       T_CASE(slow_handshake_has_ten_times_io_ms_in_all), T_CASE(sentinel_is_asked_over_tls),
-       T_CASE(sentinel_with_a_wrong_certificate_has_no_vote),
-       T_CASE(random_bytes_are_no_server_and_no_sentinel),
-       T_CASE(sentinel_cut_in_each_state_of_the_handshake_is_asked_again))
+T_MAIN("remote_tls_link")

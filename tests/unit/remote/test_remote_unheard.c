@@ -46,7 +46,7 @@ static void side_load_many(const side *s, const char *key, uint32_t flags)
 }
 
 /* The digest names no key, and no process has written one. A refresh does not read the server. */
-static void long_key_of_a_load_is_heard(void)
+T_CASE(long_key_of_a_load_is_heard)
 {
     static const uint32_t flags[] = { 0, CELLAR_LOAD_REFRESH, CELLAR_LOAD_NO_L2 };
     for (unsigned i = 0; i < 12; i++) {
@@ -66,7 +66,7 @@ static void long_key_of_a_load_is_heard(void)
 }
 
 /* The server is no disk: a load without the disk reads its value, and shares its own. */
-static void load_without_the_disk_agrees_with_the_server(void)
+T_CASE(load_without_the_disk_agrees_with_the_server)
 {
     both_open(NULL);
     T_CHECK(side_set(&a, "there", "new") == CELLAR_OK);
@@ -78,7 +78,7 @@ static void load_without_the_disk_agrees_with_the_server(void)
     both_close();
 }
 
-static void load_without_a_lease_ends_with_a_delete(void)
+T_CASE(load_without_a_lease_ends_with_a_delete)
 {
     cellar_lease lease;
     cellar_result out = cellar_result_default();
@@ -98,7 +98,7 @@ static void load_without_a_lease_ends_with_a_delete(void)
 }
 
 /* The journal of one process deletes a key that the server never had. */
-static void journal_of_invalidate_is_heard(void)
+T_CASE(journal_of_invalidate_is_heard)
 {
     byte_proxy p;
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
@@ -124,7 +124,7 @@ static void journal_of_invalidate_is_heard(void)
 }
 
 /* The clear of a namespace that one process does not share raises the epoch all the same. */
-static void set_with_a_new_tag_reaches_the_server(void)
+T_CASE(set_with_a_new_tag_reaches_the_server)
 {
     cellar *orders;
     both_open(NULL);
@@ -153,7 +153,7 @@ static cellar_err load_beside_tags(cellar_load *load, const void *key, size_t ke
     return load_old(load, key, key_len, NULL);
 }
 
-static void long_load_reaches_the_server(void)
+T_CASE(long_load_reaches_the_server)
 {
     cellar_result out = cellar_result_default();
     both_open(NULL);
@@ -170,7 +170,7 @@ static cellar_err load_tagged(cellar_load *load, const void *key, size_t key_len
     return load_old(load, key, key_len, ctx);
 }
 
-static void load_with_a_new_tag_reaches_the_server(void)
+T_CASE(load_with_a_new_tag_reaches_the_server)
 {
     cellar *orders;
     cellar_result out = cellar_result_default();
@@ -203,7 +203,7 @@ static bool lease_finds(const side *s, const char *key)
     return found;
 }
 
-static void lease_finds_a_raw_value(void)
+T_CASE(lease_finds_a_raw_value)
 {
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     o.values = CELLAR_REMOTE_RAW;
@@ -213,7 +213,7 @@ static void lease_finds_a_raw_value(void)
     both_close();
 }
 
-static void lease_finds_the_value_of_a_long_key(void)
+T_CASE(lease_finds_the_value_of_a_long_key)
 {
     char key[601];
     both_open(NULL);
@@ -247,7 +247,7 @@ static void scarce_free(void *block, size_t size, void *ctx)
     free(block);
 }
 
-static void flush_without_memory_ends_all(void)
+T_CASE(flush_without_memory_ends_all)
 {
     side s;
     char url[512];
@@ -280,7 +280,7 @@ static void flush_without_memory_ends_all(void)
 }
 
 /* The server closes *subscriber* instead of sending more than its limit. */
-static void message_above_the_output_limit_ends_memory(void)
+T_CASE(message_above_the_output_limit_ends_memory)
 {
     static const char sets[] = "for i = 1, 4000 do "
                                "redis.call('SET', KEYS[1] .. string.rep('x', 400) .. i, 'v') end "
@@ -301,11 +301,4 @@ static void message_above_the_output_limit_ends_memory(void)
     engine_stop(&server);
 }
 
-T_MAIN("cellar_remote_unheard", T_CASE(long_key_of_a_load_is_heard),
-       T_CASE(load_without_the_disk_agrees_with_the_server),
-       T_CASE(message_above_the_output_limit_ends_memory),
-       T_CASE(load_without_a_lease_ends_with_a_delete), T_CASE(journal_of_invalidate_is_heard),
-       T_CASE(set_with_a_new_tag_reaches_the_server), T_CASE(long_load_reaches_the_server),
-       T_CASE(load_with_a_new_tag_reaches_the_server), T_CASE(lease_finds_a_raw_value),
-       T_CASE(lease_finds_the_value_of_a_long_key),
-       T_CASE(flush_without_memory_ends_all))
+T_MAIN("cellar_remote_unheard")

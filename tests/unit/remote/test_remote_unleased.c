@@ -64,8 +64,8 @@ static void pattern_reaches_them(bool full)
     }
 }
 
-static void pattern_delete_is_heard(void) { pattern_reaches_them(false); }
-static void pattern_delete_of_a_full_server_is_heard(void) { pattern_reaches_them(true); }
+T_CASE(pattern_delete_is_heard) { pattern_reaches_them(false); }
+T_CASE(pattern_delete_of_a_full_server_is_heard) { pattern_reaches_them(true); }
 
 static void change_of_a_full_server_is_heard(bool clear)
 {
@@ -86,11 +86,11 @@ static void change_of_a_full_server_is_heard(bool clear)
     }
 }
 
-static void delete_on_a_full_server_is_heard(void) { change_of_a_full_server_is_heard(false); }
-static void clear_on_a_full_server_is_heard(void) { change_of_a_full_server_is_heard(true); }
+T_CASE(delete_on_a_full_server_is_heard) { change_of_a_full_server_is_heard(false); }
+T_CASE(clear_on_a_full_server_is_heard) { change_of_a_full_server_is_heard(true); }
 
 /* Numbers of namespaces are few; each new tag would need more memory. */
-static void full_server_takes_a_new_namespace_but_no_new_tag(void)
+T_CASE(full_server_takes_a_new_namespace_but_no_new_tag)
 {
     cellar *orders;
     both_open(NULL);
@@ -111,7 +111,7 @@ static cellar_err count(const side *s, const char *key, int64_t delta, int64_t *
 }
 
 /* The server refused the change and has the old value: it is not deleted later. */
-static void refused_condition_keeps_the_value(void)
+T_CASE(refused_condition_keeps_the_value)
 {
     int64_t now = 0;
     both_open(NULL);
@@ -132,7 +132,7 @@ static void refused_condition_keeps_the_value(void)
 }
 
 /* Memory would keep the loaded value, and the server the old one. */
-static void forced_refresh_on_a_full_server_is_not_kept(void)
+T_CASE(forced_refresh_on_a_full_server_is_not_kept)
 {
     for (int i = 0; i < WAYS; i++) {
         const cellar_remote_namespace_config o = way(i);
@@ -163,7 +163,7 @@ static cellar_err acquired(const side *s, cellar_lease *lease, cellar_result *r)
 }
 
 /* The request for a lease is a SET, which a full server refuses whether the key has a value. */
-static void acquire_on_a_full_server_finds_the_value(void)
+T_CASE(acquire_on_a_full_server_finds_the_value)
 {
     cellar_lease lease;
     cellar_result r = cellar_result_default();
@@ -179,7 +179,7 @@ static void acquire_on_a_full_server_finds_the_value(void)
     both_close();
 }
 
-static void acquire_on_a_full_server_loads_without_a_lease(void)
+T_CASE(acquire_on_a_full_server_loads_without_a_lease)
 {
     cellar_lease lease;
     cellar_result r = cellar_result_default();
@@ -195,11 +195,4 @@ static void acquire_on_a_full_server_loads_without_a_lease(void)
     both_close();
 }
 
-T_MAIN("cellar_remote_unleased", T_CASE(pattern_delete_is_heard),
-       T_CASE(pattern_delete_of_a_full_server_is_heard), T_CASE(delete_on_a_full_server_is_heard),
-       T_CASE(clear_on_a_full_server_is_heard),
-       T_CASE(full_server_takes_a_new_namespace_but_no_new_tag),
-       T_CASE(refused_condition_keeps_the_value),
-       T_CASE(forced_refresh_on_a_full_server_is_not_kept),
-       T_CASE(acquire_on_a_full_server_finds_the_value),
-       T_CASE(acquire_on_a_full_server_loads_without_a_lease))
+T_MAIN("cellar_remote_unleased")

@@ -114,7 +114,7 @@ static void freeze_for(const pid_t *child, int64_t ms)
     }
 }
 
-static void frozen_and_killed_processes_keep_the_bound(void)
+T_CASE(frozen_and_killed_processes_keep_the_bound)
 {
     if (!engine_start(&server, NULL)) { return; }
     pid_t child[PROCESSES];
@@ -132,7 +132,7 @@ static void frozen_and_killed_processes_keep_the_bound(void)
 }
 
 /* The server forgets its words: one burst more, and no units while it is away (DENY). */
-static void restarted_server_admits_one_burst_more(void)
+T_CASE(restarted_server_admits_one_burst_more)
 {
     if (!engine_start(&server, NULL)) { return; }
     pid_t child[PROCESSES];
@@ -152,7 +152,7 @@ static void restarted_server_admits_one_burst_more(void)
 
 /* The checker finds the mutant: units that do not expire are kept by frozen processes, while the
  * bucket fills again, and are spent together. */
-static void units_without_an_end_are_found(void)
+T_CASE(units_without_an_end_are_found)
 {
     if (!engine_start(&server, NULL)) { return; }
     board *b = share_pages(sizeof *b);
@@ -177,5 +177,4 @@ static void units_without_an_end_are_found(void)
     engine_stop(&server);
 }
 
-T_MAIN("remote_windows", T_CASE(frozen_and_killed_processes_keep_the_bound),
-       T_CASE(restarted_server_admits_one_burst_more), T_CASE(units_without_an_end_are_found))
+T_MAIN("remote_windows")

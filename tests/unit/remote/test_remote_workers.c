@@ -166,7 +166,7 @@ static void workers_end(void) { (void)munmap(seen, sizeof *seen); }
 
 /* ---- cases ---- */
 
-static void four_workers_load_each_key_once(void)
+T_CASE(four_workers_load_each_key_once)
 {
     workers_run(worker_loads, false);
     T_EQ_U64(atomic_load(&seen->loads), KEYS);
@@ -174,7 +174,7 @@ static void four_workers_load_each_key_once(void)
     workers_end();
 }
 
-static void four_workers_share_a_limiter(void)
+T_CASE(four_workers_share_a_limiter)
 {
     workers_run(worker_limits, false);
     T_EQ_U64(atomic_load(&seen->admitted), 100);
@@ -182,7 +182,7 @@ static void four_workers_share_a_limiter(void)
     workers_end();
 }
 
-static void workers_forked_behind_the_open_port_share_a_lock(void)
+T_CASE(workers_forked_behind_the_open_port_share_a_lock)
 {
     /* ThreadSanitizer starts no thread in a child if its parent had one. */
     workers_run(worker_locks, !T_TSAN);
@@ -192,7 +192,7 @@ static void workers_forked_behind_the_open_port_share_a_lock(void)
 }
 
 /* The program that owns the port is a worker as well. */
-static void owner_of_the_port_and_worker_hear_each_other(void)
+T_CASE(owner_of_the_port_and_worker_hear_each_other)
 {
     master m;
     side a, b;
@@ -223,7 +223,7 @@ static void owner_of_the_port_and_worker_hear_each_other(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-static void stranger_clears_what_workers_have(void)
+T_CASE(stranger_clears_what_workers_have)
 {
     master m;
     side a;
@@ -257,7 +257,7 @@ static uint64_t fence_of(const side *s)
     return fence;
 }
 
-static void restarted_port_begins_empty_with_later_fences(void)
+T_CASE(restarted_port_begins_empty_with_later_fences)
 {
     master m;
     side a;
@@ -281,8 +281,4 @@ static void restarted_port_begins_empty_with_later_fences(void)
     T_EQ_I64(rmdir(folder), 0);
 }
 
-T_MAIN("cellar_remote_workers", T_CASE(four_workers_load_each_key_once),
-       T_CASE(four_workers_share_a_limiter), T_CASE(workers_forked_behind_the_open_port_share_a_lock),
-       T_CASE(owner_of_the_port_and_worker_hear_each_other),
-       T_CASE(stranger_clears_what_workers_have),
-       T_CASE(restarted_port_begins_empty_with_later_fences))
+T_MAIN("cellar_remote_workers")

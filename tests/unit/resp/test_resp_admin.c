@@ -85,7 +85,7 @@ static int fetch(const char *request)
 
 /* ---- pages ---- */
 
-static void each_page_has_status_type_and_headers(void)
+T_CASE(each_page_has_status_type_and_headers)
 {
     static const struct { const char *path; int status; const char *type, *part; } row[] = {
         { "/", 200, "text/html; charset=utf-8", "<title>cellar</title>" },
@@ -126,7 +126,7 @@ static void each_page_has_status_type_and_headers(void)
     port_done(fd);
 }
 
-static void figures_follow_the_store(void)
+T_CASE(figures_follow_the_store)
 {
     admin_open();
     T_EQ_I64(cellar_set_str(port_store, "k", "v", 0), CELLAR_OK);
@@ -162,7 +162,7 @@ static void with_figures(cellar_resp_config *o)
     o->figures_ctx = &figures_err;
 }
 
-static void figures_of_the_program_are_behind_the_others(void)
+T_CASE(figures_of_the_program_are_behind_the_others)
 {
     figures_err = CELLAR_OK;
     figures_len = 0;
@@ -199,7 +199,7 @@ static void with_work(cellar_resp_config *o)
     with_figures(o);
 }
 
-static void figures_of_pool_and_bus_are_on_the_pages(void)
+T_CASE(figures_of_pool_and_bus_are_on_the_pages)
 {
     figures_err = CELLAR_OK;
     figures_len = 0;
@@ -218,7 +218,7 @@ static void figures_of_pool_and_bus_are_on_the_pages(void)
     T_EQ_I64(cellar_pool_close(pool), CELLAR_OK);
 }
 
-static void readiness_ends_with_drain_and_health_does_not(void)
+T_CASE(readiness_ends_with_drain_and_health_does_not)
 {
     admin_open();
     cellar_resp_drain(NULL);
@@ -232,7 +232,7 @@ static void readiness_ends_with_drain_and_health_does_not(void)
     port_done(fd);
 }
 
-static void readiness_is_answered_while_the_port_finishes(void)
+T_CASE(readiness_is_answered_while_the_port_finishes)
 {
     bool closed;
     admin_open();
@@ -273,7 +273,7 @@ static void policy_names(const char *page, const char *open, const char *close, 
     T_CHECK(has(port_heard, word)); /* the header of the answer as well */
 }
 
-static void dashboard_is_one_file_that_its_policy_admits(void)
+T_CASE(dashboard_is_one_file_that_its_policy_admits)
 {
     static char page[40000];
     const char *html = NULL;
@@ -299,7 +299,7 @@ static void dashboard_is_one_file_that_its_policy_admits(void)
 
 /* ---- requests ---- */
 
-static void broken_requests_get_400_and_end_the_connection(void)
+T_CASE(broken_requests_get_400_and_end_the_connection)
 {
 #define LINE "GET / HTTP/1.1\r\n"
 #define BROKEN(text) { text, sizeof text - 1 }
@@ -338,7 +338,7 @@ static void broken_requests_get_400_and_end_the_connection(void)
     port_end();
 }
 
-static void other_methods_get_405(void)
+T_CASE(other_methods_get_405)
 {
     static const char *const method[] = { "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "get", "X" };
     char request[200];
@@ -383,7 +383,7 @@ static void heads_over(size_t HEAD)
     port_done(fd);
 }
 
-static void heads_over_the_limit_get_431(void)
+T_CASE(heads_over_the_limit_get_431)
 {
     heads_over(16 << 10);
     head_bytes = 1024;
@@ -391,7 +391,7 @@ static void heads_over_the_limit_get_431(void)
     head_bytes = 0;
 }
 
-static void bodies_up_to_the_limit_are_dropped(void)
+T_CASE(bodies_up_to_the_limit_are_dropped)
 {
     static const char line[] = "GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: ";
     char request[200];
@@ -424,7 +424,7 @@ static void bodies_up_to_the_limit_are_dropped(void)
     port_end();
 }
 
-static void requests_come_in_pieces_or_together(void)
+T_CASE(requests_come_in_pieces_or_together)
 {
     static const char one[] = GET("/healthz");
     static const char three[] = GET("/healthz") GET("/nothing") "HEAD / HTTP/1.0\r\n\r\n" GET("/");
@@ -452,7 +452,7 @@ static void requests_come_in_pieces_or_together(void)
     port_end();
 }
 
-static void half_closed_visitor_gets_its_page(void)
+T_CASE(half_closed_visitor_gets_its_page)
 {
     admin_open();
     const int fd = visitor();
@@ -466,7 +466,7 @@ static void half_closed_visitor_gets_its_page(void)
 
 /* ---- time and numbers ---- */
 
-static void slow_heads_are_closed_after_5_seconds_and_idle_visitors_after_30(void)
+T_CASE(slow_heads_are_closed_after_5_seconds_and_idle_visitors_after_30)
 {
     admin_open();
     const int drip = visitor(), idle = visitor(), good = visitor(), client = peer();
@@ -495,7 +495,7 @@ static void slow_heads_are_closed_after_5_seconds_and_idle_visitors_after_30(voi
     port_end();
 }
 
-static void visitor_that_reads_nothing_costs_a_bounded_amount(void)
+T_CASE(visitor_that_reads_nothing_costs_a_bounded_amount)
 {
     static const char page[] = GET("/metrics");
     admin_open();
@@ -517,7 +517,7 @@ static void visitor_that_reads_nothing_costs_a_bounded_amount(void)
 
 static void two_clients(cellar_resp_config *o) { o->max_clients = 2; }
 
-static void visitors_and_clients_have_places_of_their_own(void)
+T_CASE(visitors_and_clients_have_places_of_their_own)
 {
     enum { PLACES = 16 };
     int fd[PLACES];
@@ -541,7 +541,7 @@ static void visitors_and_clients_have_places_of_their_own(void)
     port_end();
 }
 
-static void half_sent_heads_leave_a_place_for_a_monitor(void)
+T_CASE(half_sent_heads_leave_a_place_for_a_monitor)
 {
     enum { SILENT = 40 };
     int fd[SILENT];
@@ -567,7 +567,7 @@ static void deaf_visitors(int fd[RESP_ADMIN_CLIENTS])
     }
 }
 
-static void unread_pages_leave_a_place_for_this_machine(void)
+T_CASE(unread_pages_leave_a_place_for_this_machine)
 {
     int fd[RESP_ADMIN_CLIENTS];
     admin_open_with(much_memory);
@@ -578,7 +578,7 @@ static void unread_pages_leave_a_place_for_this_machine(void)
     port_end();
 }
 
-static void other_hosts_wait_5_seconds_for_unread_pages(void)
+T_CASE(other_hosts_wait_5_seconds_for_unread_pages)
 {
     int fd[RESP_ADMIN_CLIENTS];
     admin_open_with(much_memory);
@@ -592,7 +592,7 @@ static void other_hosts_wait_5_seconds_for_unread_pages(void)
     port_end();
 }
 
-static void other_hosts_close_no_new_visitor_of_this_machine(void)
+T_CASE(other_hosts_close_no_new_visitor_of_this_machine)
 {
     int fd[RESP_ADMIN_CLIENTS];
     admin_open_with(much_memory);
@@ -611,7 +611,7 @@ static void other_hosts_close_no_new_visitor_of_this_machine(void)
     port_end();
 }
 
-static void port_without_descriptors_pauses_and_goes_on(void)
+T_CASE(port_without_descriptors_pauses_and_goes_on)
 {
     admin_open();
     (void)base_fault_io_arm("accept", EMFILE, 1, true);
@@ -626,7 +626,7 @@ static void port_without_descriptors_pauses_and_goes_on(void)
     port_done(fd);
 }
 
-static void each_failed_allocation_ends_one_page_at_most(void)
+T_CASE(each_failed_allocation_ends_one_page_at_most)
 {
     static const char *const page[] = { GET("/"), GET("/metrics"), GET("/stats.json") };
     admin_open();
@@ -664,7 +664,7 @@ static int dial(void)
     return fd;
 }
 
-static void names_of_the_web_are_refused(void)
+T_CASE(names_of_the_web_are_refused)
 {
     static const struct { const char *name; int status; } row[] = {
         { "localhost", 200 }, { "LocalHost:9180", 200 }, { "127.0.0.1", 200 },
@@ -689,7 +689,7 @@ static void names_of_the_web_are_refused(void)
 
 #define WITH(coded) "GET /metrics HTTP/1.1\r\nHost: any.example\r\nAuthorization: " coded "\r\n\r\n"
 
-static void password_guards_all_pages_but_health(void)
+T_CASE(password_guards_all_pages_but_health)
 {
     /* "me:sixteen bytes or more", ":sixteen bytes or more", "me:wrong", "no colon" */
     static const char good[] = WITH("Basic bWU6c2l4dGVlbiBieXRlcyBvciBtb3Jl");
@@ -734,7 +734,7 @@ static void refused(const cellar_resp_config *o, cellar_err code, const char *wh
     if (!has(info.text, why)) { T_EQ_STR(info.text, why); }
 }
 
-static void bad_addresses_are_refused(void)
+T_CASE(bad_addresses_are_refused)
 {
     static const char *const bad[] = { "", ":", "x", "65536", "123456", "-1", "9180 ", ":9180",
                                        "localhost:9180", "::1:9180", "[::1]", "[::1]:", "[]:1",
@@ -766,7 +766,7 @@ static void bad_addresses_are_refused(void)
 
 static void alone(cellar_resp_config *o) { o->unix_path = NULL; }
 
-static void pages_need_no_port(void)
+T_CASE(pages_need_no_port)
 {
     struct stat st;
     admin_open_with(alone);
@@ -776,7 +776,7 @@ static void pages_need_no_port(void)
     port_end();
 }
 
-static void every_failure_of_open_leaves_nothing(void)
+T_CASE(every_failure_of_open_leaves_nothing)
 {
     static const char *const sites[] = { "socket", "fchmod", "bind", "listen", "setsockopt",
                                          "getsockname", "epoll_ctl" };
@@ -799,24 +799,4 @@ static void every_failure_of_open_leaves_nothing(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("resp_admin", T_CASE(each_page_has_status_type_and_headers),
-       T_CASE(figures_follow_the_store),
-       T_CASE(figures_of_the_program_are_behind_the_others),
-       T_CASE(figures_of_pool_and_bus_are_on_the_pages),
-       T_CASE(readiness_ends_with_drain_and_health_does_not),
-       T_CASE(readiness_is_answered_while_the_port_finishes),
-       T_CASE(dashboard_is_one_file_that_its_policy_admits),
-       T_CASE(broken_requests_get_400_and_end_the_connection), T_CASE(other_methods_get_405),
-       T_CASE(heads_over_the_limit_get_431), T_CASE(bodies_up_to_the_limit_are_dropped),
-       T_CASE(requests_come_in_pieces_or_together), T_CASE(half_closed_visitor_gets_its_page),
-       T_CASE(slow_heads_are_closed_after_5_seconds_and_idle_visitors_after_30),
-       T_CASE(visitor_that_reads_nothing_costs_a_bounded_amount),
-       T_CASE(visitors_and_clients_have_places_of_their_own),
-       T_CASE(half_sent_heads_leave_a_place_for_a_monitor),
-       T_CASE(unread_pages_leave_a_place_for_this_machine),
-       T_CASE(other_hosts_wait_5_seconds_for_unread_pages),
-       T_CASE(other_hosts_close_no_new_visitor_of_this_machine),
-       T_CASE(port_without_descriptors_pauses_and_goes_on),
-       T_CASE(each_failed_allocation_ends_one_page_at_most), T_CASE(names_of_the_web_are_refused),
-       T_CASE(password_guards_all_pages_but_health), T_CASE(bad_addresses_are_refused),
-       T_CASE(pages_need_no_port), T_CASE(every_failure_of_open_leaves_nothing))
+T_MAIN("resp_admin")

@@ -24,7 +24,7 @@ static void batch_end(void)
     port_end();
 }
 
-static void hundred_gets_keep_their_order(void)
+T_CASE(hundred_gets_keep_their_order)
 {
     char in[100 * 12] = "PING\r\n", want[100 * 12] = "+PONG\r\n";
     batch_begin();
@@ -39,7 +39,7 @@ static void hundred_gets_keep_their_order(void)
     batch_end();
 }
 
-static void values_of_any_length_are_whole(void)
+T_CASE(values_of_any_length_are_whole)
 {
     static const size_t lens[] = { 511, 512, 513, 4096, 16354, 16368, 16369, 16384, 100000, 9 };
     static char value[100001];
@@ -71,7 +71,7 @@ static void values_of_any_length_are_whole(void)
     batch_end();
 }
 
-static void get_alone_counts_among_hot_keys(void)
+T_CASE(get_alone_counts_among_hot_keys)
 {
     cellar_hot_key top[2];
     size_t n = 0;
@@ -86,7 +86,7 @@ static void get_alone_counts_among_hot_keys(void)
     batch_end();
 }
 
-static void other_commands_come_in_their_place(void)
+T_CASE(other_commands_come_in_their_place)
 {
     batch_begin();
     const int fd = peer();
@@ -103,7 +103,7 @@ static void other_commands_come_in_their_place(void)
     batch_end();
 }
 
-static void replies_come_before_the_error_of_a_broken_request(void)
+T_CASE(replies_come_before_the_error_of_a_broken_request)
 {
     batch_begin();
     const int fd = peer();
@@ -114,7 +114,7 @@ static void replies_come_before_the_error_of_a_broken_request(void)
     batch_end();
 }
 
-static void dropped_namespace_is_an_error_then_a_new_one(void)
+T_CASE(dropped_namespace_is_an_error_then_a_new_one)
 {
     batch_begin();
     const int fd = peer();
@@ -126,7 +126,7 @@ static void dropped_namespace_is_an_error_then_a_new_one(void)
     batch_end();
 }
 
-static void monitor_sees_each_get(void)
+T_CASE(monitor_sees_each_get)
 {
     batch_begin();
     const int fd = peer(), watcher = peer();
@@ -140,7 +140,4 @@ static void monitor_sees_each_get(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("resp_batch", T_CASE(hundred_gets_keep_their_order), T_CASE(values_of_any_length_are_whole),
-       T_CASE(get_alone_counts_among_hot_keys), T_CASE(other_commands_come_in_their_place),
-       T_CASE(replies_come_before_the_error_of_a_broken_request),
-       T_CASE(dropped_namespace_is_an_error_then_a_new_one), T_CASE(monitor_sees_each_get))
+T_MAIN("resp_batch")

@@ -47,7 +47,7 @@ static size_t emit(const char *topic, const void *data, size_t len)
 
 /* ---- clients ---- */
 
-static void messages_reach_subscribers_of_channels_and_patterns(void)
+T_CASE(messages_reach_subscribers_of_channels_and_patterns)
 {
     port_begin();
     const int a = peer(), b = peer();
@@ -71,7 +71,7 @@ static void messages_reach_subscribers_of_channels_and_patterns(void)
     port_end();
 }
 
-static void gets_between_are_refused_for_a_subscribed_client(void)
+T_CASE(gets_between_are_refused_for_a_subscribed_client)
 {
     static const char no[] = "-ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / "
                              "PING / QUIT / RESET are allowed in this context\r\n";
@@ -86,7 +86,7 @@ static void gets_between_are_refused_for_a_subscribed_client(void)
 
 static void read_only(cellar_resp_config *o) { o->writable = 0; }
 
-static void publish_needs_a_writable_port(void)
+T_CASE(publish_needs_a_writable_port)
 {
     port_begin_with(read_only);
     const int fd = peer();
@@ -95,7 +95,7 @@ static void publish_needs_a_writable_port(void)
     port_done(fd);
 }
 
-static void names_of_any_bytes_are_channels(void)
+T_CASE(names_of_any_bytes_are_channels)
 {
     static char name[70000], request[71000];
     port_begin();
@@ -115,7 +115,7 @@ static void names_of_any_bytes_are_channels(void)
     port_end();
 }
 
-static void subscribed_client_is_never_idle(void)
+T_CASE(subscribed_client_is_never_idle)
 {
     port_begin();
     const int a = peer(), b = peer();
@@ -130,7 +130,7 @@ static void subscribed_client_is_never_idle(void)
     port_end();
 }
 
-static void client_with_10000_channels_leaves_nothing(void)
+T_CASE(client_with_10000_channels_leaves_nothing)
 {
     static char request[10000 * 12];
     port_begin();
@@ -157,7 +157,7 @@ static void client_with_10000_channels_leaves_nothing(void)
 
 static void many_clients(cellar_resp_config *o) { o->max_clients = 1100; }
 
-static void message_reaches_1000_subscribers(void)
+T_CASE(message_reaches_1000_subscribers)
 {
     static int fds[1000];
     struct rlimit most;
@@ -217,7 +217,7 @@ static void note_begin(const char *pattern, cellar_signal_fn fn)
              CELLAR_OK);
 }
 
-static void signals_reach_clients_and_messages_reach_handlers(void)
+T_CASE(signals_reach_clients_and_messages_reach_handlers)
 {
     bus_begin();
     const int a = peer(), b = peer();
@@ -241,7 +241,7 @@ static void signals_reach_clients_and_messages_reach_handlers(void)
     bus_end();
 }
 
-static void channels_that_are_no_topics_reach_clients_only(void)
+T_CASE(channels_that_are_no_topics_reach_clients_only)
 {
     static char request[600];
     bus_begin();
@@ -268,7 +268,7 @@ static void answer(const char *topic, const void *data, size_t len, void *ctx)
     if (len == 3) { T_EQ_U64(emit(topic, "pong", 4), 2); }
 }
 
-static void handler_may_emit_the_same_topic(void)
+T_CASE(handler_may_emit_the_same_topic)
 {
     bus_begin();
     note_begin("q", answer);
@@ -281,7 +281,7 @@ static void handler_may_emit_the_same_topic(void)
     bus_end();
 }
 
-static void two_ports_of_a_bus_hear_each_other(void)
+T_CASE(two_ports_of_a_bus_hear_each_other)
 {
     bus_begin();
     cellar_resp *first = port;
@@ -309,7 +309,7 @@ static void two_ports_of_a_bus_hear_each_other(void)
     bus_end();
 }
 
-static void bus_without_room_for_a_subscriber_refuses_the_port(void)
+T_CASE(bus_without_room_for_a_subscriber_refuses_the_port)
 {
     cellar_bus_config cfg = cellar_bus_config_default();
     cellar_host_config host, bus_host = cellar_host_config_default();
@@ -330,7 +330,7 @@ static void bus_without_room_for_a_subscriber_refuses_the_port(void)
     T_EQ_I64(cellar_bus_close(bus), CELLAR_OK);
 }
 
-static void port_of_a_closed_bus_serves_its_clients(void)
+T_CASE(port_of_a_closed_bus_serves_its_clients)
 {
     bus_begin();
     const int a = peer();
@@ -354,7 +354,7 @@ static size_t drain(int fd)
     return all;
 }
 
-static void signals_beyond_8_mib_are_dropped_and_counted(void)
+T_CASE(signals_beyond_8_mib_are_dropped_and_counted)
 {
     bus_begin();
     const int a = peer();
@@ -373,7 +373,7 @@ static void signals_beyond_8_mib_are_dropped_and_counted(void)
     bus_end();
 }
 
-static void subscriber_that_stops_reading_is_closed(void)
+T_CASE(subscriber_that_stops_reading_is_closed)
 {
     bus_begin();
     const int deaf = peer(), other = peer();
@@ -395,7 +395,7 @@ static void subscriber_that_stops_reading_is_closed(void)
     bus_end();
 }
 
-static void signal_that_finds_its_subscriber_gone_is_freed(void)
+T_CASE(signal_that_finds_its_subscriber_gone_is_freed)
 {
     bus_begin();
     const int a = peer();
@@ -434,7 +434,7 @@ static void visit(void)
     for (int i = 0; i < 4; i++) { (void)cellar_resp_step(port, 0); }
 }
 
-static void each_failed_allocation_costs_one_reply_or_message(void)
+T_CASE(each_failed_allocation_costs_one_reply_or_message)
 {
     bus_begin();
     const int other = peer();
@@ -497,7 +497,7 @@ static void read_ordered(int fd, int count)
     }
 }
 
-static void signals_of_threads_arrive_in_the_order_of_each(void)
+T_CASE(signals_of_threads_arrive_in_the_order_of_each)
 {
     pthread_t thread[EMITTERS];
     int own[EMITTERS];
@@ -516,7 +516,7 @@ static void signals_of_threads_arrive_in_the_order_of_each(void)
     bus_end();
 }
 
-static void port_closes_while_threads_emit(void)
+T_CASE(port_closes_while_threads_emit)
 {
     pthread_t thread[EMITTERS];
     int own[EMITTERS];
@@ -536,7 +536,7 @@ static void port_closes_while_threads_emit(void)
 
 /* ---- fork ---- */
 
-static void child_neither_emits_nor_publishes(void)
+T_CASE(child_neither_emits_nor_publishes)
 {
     bus_begin();
     const int a = peer();
@@ -559,19 +559,4 @@ static void child_neither_emits_nor_publishes(void)
     bus_end();
 }
 
-T_MAIN("resp_channels", T_CASE(messages_reach_subscribers_of_channels_and_patterns),
-       T_CASE(gets_between_are_refused_for_a_subscribed_client),
-       T_CASE(publish_needs_a_writable_port), T_CASE(names_of_any_bytes_are_channels),
-       T_CASE(subscribed_client_is_never_idle), T_CASE(client_with_10000_channels_leaves_nothing),
-       T_CASE(message_reaches_1000_subscribers),
-       T_CASE(signals_reach_clients_and_messages_reach_handlers),
-       T_CASE(channels_that_are_no_topics_reach_clients_only),
-       T_CASE(handler_may_emit_the_same_topic), T_CASE(two_ports_of_a_bus_hear_each_other),
-       T_CASE(bus_without_room_for_a_subscriber_refuses_the_port),
-       T_CASE(port_of_a_closed_bus_serves_its_clients),
-       T_CASE(signals_beyond_8_mib_are_dropped_and_counted),
-       T_CASE(subscriber_that_stops_reading_is_closed),
-       T_CASE(signal_that_finds_its_subscriber_gone_is_freed),
-       T_CASE(each_failed_allocation_costs_one_reply_or_message),
-       T_CASE(signals_of_threads_arrive_in_the_order_of_each),
-       T_CASE(port_closes_while_threads_emit), T_CASE(child_neither_emits_nor_publishes))
+T_MAIN("resp_channels")

@@ -11,7 +11,7 @@ T_ONE_THREAD;
 #define INTEGER "-ERR value is not an integer or out of range"
 #define SYNTAX  "-ERR syntax error"
 
-static void set_options_decide_what_is_stored(void)
+T_CASE(set_options_decide_what_is_stored)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -43,7 +43,7 @@ static void set_options_decide_what_is_stored(void)
     rk_close(&k);
 }
 
-static void values_expire_with_the_clock_of_the_store(void)
+T_CASE(values_expire_with_the_clock_of_the_store)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -59,7 +59,7 @@ static void values_expire_with_the_clock_of_the_store(void)
     rk_close(&k);
 }
 
-static void counters_are_decimal_text(void)
+T_CASE(counters_are_decimal_text)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -87,7 +87,7 @@ static void counters_are_decimal_text(void)
     rk_close(&k);
 }
 
-static void a_counter_of_the_process_reads_as_its_bytes(void)
+T_CASE(a_counter_of_the_process_reads_as_its_bytes)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -102,7 +102,7 @@ static void a_counter_of_the_process_reads_as_its_bytes(void)
     rk_close(&k);
 }
 
-static void parts_of_values_are_read_and_written(void)
+T_CASE(parts_of_values_are_read_and_written)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -128,7 +128,7 @@ static void parts_of_values_are_read_and_written(void)
     rk_close(&k);
 }
 
-static void getdel_and_getex_return_the_value_they_change(void)
+T_CASE(getdel_and_getex_return_the_value_they_change)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -145,7 +145,7 @@ static void getdel_and_getex_return_the_value_they_change(void)
     rk_close(&k);
 }
 
-static void expire_honours_its_conditions(void)
+T_CASE(expire_honours_its_conditions)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -170,7 +170,7 @@ static void expire_honours_its_conditions(void)
     rk_close(&k);
 }
 
-static void several_keys_count_as_named(void)
+T_CASE(several_keys_count_as_named)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -187,7 +187,7 @@ static void several_keys_count_as_named(void)
     rk_close(&k);
 }
 
-static void rename_and_copy_carry_value_and_ttl(void)
+T_CASE(rename_and_copy_carry_value_and_ttl)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -231,7 +231,7 @@ static size_t scan_all(resp_kit *k, const char *words, bool seen[1000])
     return count;
 }
 
-static void scan_shows_each_key(void)
+T_CASE(scan_shows_each_key)
 {
     resp_kit k;
     static bool seen[1000];
@@ -261,7 +261,7 @@ static void scan_shows_each_key(void)
     rk_close(&k);
 }
 
-static void negative_and_stale_entries_are_no_values(void)
+T_CASE(negative_and_stale_entries_are_no_values)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -292,7 +292,7 @@ static void negative_and_stale_entries_are_no_values(void)
     rk_close(&k);
 }
 
-static void invalid_keys_are_refused(void)
+T_CASE(invalid_keys_are_refused)
 {
     static char longest[65537];
     resp_kit k;
@@ -317,7 +317,7 @@ static void invalid_keys_are_refused(void)
 
 static void rk_large_requests(cellar_resp_config *o) { o->resp_buffer_bytes = 8u << 20; }
 
-static void a_write_that_does_not_fit_leaves_the_old_value(void)
+T_CASE(a_write_that_does_not_fit_leaves_the_old_value)
 {
     resp_kit k;
     settings cfg = api_config(8 << 20);
@@ -332,7 +332,7 @@ static void a_write_that_does_not_fit_leaves_the_old_value(void)
     rk_close(&k);
 }
 
-static void a_namespace_that_is_switched_off_is_empty(void)
+T_CASE(a_namespace_that_is_switched_off_is_empty)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -356,7 +356,7 @@ static void a_namespace_that_is_switched_off_is_empty(void)
     rk_close(&k);
 }
 
-static void a_read_only_port_changes_nothing(void)
+T_CASE(a_read_only_port_changes_nothing)
 {
     resp_kit k;
     rk_open(&k, false);
@@ -378,14 +378,4 @@ static void a_read_only_port_changes_nothing(void)
     rk_close(&k);
 }
 
-T_MAIN("resp_commands", T_CASE(set_options_decide_what_is_stored),
-       T_CASE(values_expire_with_the_clock_of_the_store), T_CASE(counters_are_decimal_text),
-       T_CASE(a_counter_of_the_process_reads_as_its_bytes),
-       T_CASE(parts_of_values_are_read_and_written),
-       T_CASE(getdel_and_getex_return_the_value_they_change),
-       T_CASE(expire_honours_its_conditions), T_CASE(several_keys_count_as_named),
-       T_CASE(rename_and_copy_carry_value_and_ttl), T_CASE(scan_shows_each_key),
-       T_CASE(negative_and_stale_entries_are_no_values), T_CASE(invalid_keys_are_refused),
-       T_CASE(a_write_that_does_not_fit_leaves_the_old_value),
-       T_CASE(a_namespace_that_is_switched_off_is_empty),
-       T_CASE(a_read_only_port_changes_nothing))
+T_MAIN("resp_commands")

@@ -25,7 +25,7 @@ static bool has(const char *text, const char *part)
 
 /* ---- Figures and settings -------------------------------------------------------------------- */
 
-static void info_has_what_clients_read(void)
+T_CASE(info_has_what_clients_read)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -49,7 +49,7 @@ static void info_has_what_clients_read(void)
     rk_close(&k);
 }
 
-static void info_counts_keys_with_a_ttl(void)
+T_CASE(info_counts_keys_with_a_ttl)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -73,7 +73,7 @@ static void info_counts_keys_with_a_ttl(void)
     rk_close(&k);
 }
 
-static void settings_take_effect(void)
+T_CASE(settings_take_effect)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -103,7 +103,7 @@ static void settings_take_effect(void)
     rk_close(&k);
 }
 
-static void wrong_settings_change_nothing(void)
+T_CASE(wrong_settings_change_nothing)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -143,7 +143,7 @@ static void wrong_settings_change_nothing(void)
     rk_close(&k);
 }
 
-static void object_and_memory_describe_an_entry(void)
+T_CASE(object_and_memory_describe_an_entry)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -168,7 +168,7 @@ static void object_and_memory_describe_an_entry(void)
     rk_close(&k);
 }
 
-static void save_needs_a_disk_tier(void)
+T_CASE(save_needs_a_disk_tier)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -179,7 +179,7 @@ static void save_needs_a_disk_tier(void)
     rk_close(&k);
 }
 
-static void debug_sleep_refuses_what_is_no_time(void)
+T_CASE(debug_sleep_refuses_what_is_no_time)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -196,7 +196,7 @@ static void debug_sleep_refuses_what_is_no_time(void)
 
 /* ---- Scripts --------------------------------------------------------------------------------- */
 
-static void locks_of_redis_py_work_by_name(void)
+T_CASE(locks_of_redis_py_work_by_name)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -217,7 +217,7 @@ static void locks_of_redis_py_work_by_name(void)
     rk_close(&k);
 }
 
-static void increments_of_django_redis_work_by_name(void)
+T_CASE(increments_of_django_redis_work_by_name)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -231,7 +231,7 @@ static void increments_of_django_redis_work_by_name(void)
     rk_close(&k);
 }
 
-static void unknown_scripts_are_refused(void)
+T_CASE(unknown_scripts_are_refused)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -274,7 +274,7 @@ static size_t script_in(const char *path, const char *from, char *out, size_t ca
     return len;
 }
 
-static void scripts_are_known_by_the_text_of_the_client(void)
+T_CASE(scripts_are_known_by_the_text_of_the_client)
 {
     static const char lock[] = "/usr/lib/python3/dist-packages/redis/lock.py";
     static const char django[] = "/usr/lib/python3/dist-packages/django_redis/client/default.py";
@@ -302,7 +302,7 @@ static void scripts_are_known_by_the_text_of_the_client(void)
 
 /* ---- CL.THROTTLE ----------------------------------------------------------------------------- */
 
-static void throttle_admits_the_burst_and_then_denies(void)
+T_CASE(throttle_admits_the_burst_and_then_denies)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -322,7 +322,7 @@ static void throttle_admits_the_burst_and_then_denies(void)
     rk_close(&k);
 }
 
-static void throttle_refuses_wrong_numbers(void)
+T_CASE(throttle_refuses_wrong_numbers)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -346,7 +346,7 @@ static void throttle_refuses_wrong_numbers(void)
 
 /* ---- Bloom filter ---------------------------------------------------------------------------- */
 
-static void bloom_commands_use_the_filter_of_the_database(void)
+T_CASE(bloom_commands_use_the_filter_of_the_database)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -367,7 +367,7 @@ static void bloom_commands_use_the_filter_of_the_database(void)
 
 /* ---- CELLAR commands ------------------------------------------------------------------------- */
 
-static void why_and_meta_explain_a_key(void)
+T_CASE(why_and_meta_explain_a_key)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -385,7 +385,7 @@ static void why_and_meta_explain_a_key(void)
     rk_close(&k);
 }
 
-static void tags_and_versions_invalidate(void)
+T_CASE(tags_and_versions_invalidate)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -430,7 +430,7 @@ static void write_policy(const char *text)
     T_REQUIRE(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
 }
 
-static void policy_reload_reads_the_file_of_the_port(void)
+T_CASE(policy_reload_reads_the_file_of_the_port)
 {
     resp_kit k;
     char folder[T_FOLDER_MAX], longer[1026];
@@ -457,7 +457,7 @@ static void policy_reload_reads_the_file_of_the_port(void)
     t_wipe(folder);
 }
 
-static void figures_of_the_store_are_complete(void)
+T_CASE(figures_of_the_store_are_complete)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -508,7 +508,7 @@ static size_t scanned(resp_kit *k, const char *words)
     return count;
 }
 
-static void objects_are_listed_and_are_no_strings(void)
+T_CASE(objects_are_listed_and_are_no_strings)
 {
     resp_kit k;
     rk_open(&k, true);
@@ -544,15 +544,4 @@ static void objects_are_listed_and_are_no_strings(void)
     rk_close(&k);
 }
 
-T_MAIN("resp_commands_own", T_CASE(objects_are_listed_and_are_no_strings), T_CASE(policy_reload_reads_the_file_of_the_port),
-       T_CASE(info_has_what_clients_read),
-       T_CASE(info_counts_keys_with_a_ttl), T_CASE(settings_take_effect),
-       T_CASE(wrong_settings_change_nothing), T_CASE(object_and_memory_describe_an_entry),
-       T_CASE(save_needs_a_disk_tier), T_CASE(debug_sleep_refuses_what_is_no_time),
-       T_CASE(locks_of_redis_py_work_by_name), T_CASE(increments_of_django_redis_work_by_name),
-       T_CASE(unknown_scripts_are_refused),
-       T_CASE(scripts_are_known_by_the_text_of_the_client),
-       T_CASE(throttle_admits_the_burst_and_then_denies), T_CASE(throttle_refuses_wrong_numbers),
-       T_CASE(bloom_commands_use_the_filter_of_the_database),
-       T_CASE(why_and_meta_explain_a_key), T_CASE(tags_and_versions_invalidate),
-       T_CASE(figures_of_the_store_are_complete))
+T_MAIN("resp_commands_own")

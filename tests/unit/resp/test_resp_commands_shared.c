@@ -45,7 +45,7 @@ static const char *heard(resp_kit *k)
     return k->text;
 }
 
-static void incr_of_a_client_loses_no_update_of_a_thread(void)
+T_CASE(incr_of_a_client_loses_no_update_of_a_thread)
 {
     resp_kit k;
     pthread_t thread;
@@ -85,7 +85,7 @@ static void *take_locks(void *arg)
     return NULL;
 }
 
-static void set_nx_of_a_client_and_a_thread_has_one_winner(void)
+T_CASE(set_nx_of_a_client_and_a_thread_has_one_winner)
 {
     resp_kit k;
     pthread_t thread;
@@ -136,7 +136,7 @@ static bool scan_lists(resp_kit *k, const char *key)
     return listed;
 }
 
-static void entries_on_disk_are_present(void)
+T_ALONE(entries_on_disk_are_present)
 {
     char path[T_FOLDER_MAX];
     atomic_store(&api_now_ms, API_START_MS);
@@ -181,7 +181,7 @@ static const char *const failing[] = {
     "CELLAR.METRICS", "CELLAR.NAMESPACES", "CELLAR.TAGDEL t", "CONFIG GET *", "INFO", "BF.INFO db0",
 };
 
-static void each_failed_allocation_is_an_error_or_a_closed_connection(void)
+T_ALONE(each_failed_allocation_is_an_error_or_a_closed_connection)
 {
     for (size_t i = 0; i < sizeof failing / sizeof failing[0]; i++) {
         for (uint64_t nth = 1; nth < 40; nth++) {
@@ -200,7 +200,4 @@ static void each_failed_allocation_is_an_error_or_a_closed_connection(void)
     }
 }
 
-T_MAIN("resp_commands_shared", T_CASE(incr_of_a_client_loses_no_update_of_a_thread),
-       T_CASE(set_nx_of_a_client_and_a_thread_has_one_winner),
-       T_ALONE(entries_on_disk_are_present),
-       T_ALONE(each_failed_allocation_is_an_error_or_a_closed_connection))
+T_MAIN("resp_commands_shared")

@@ -570,7 +570,7 @@ static size_t run_batch(size_t client, const command *c, const compare *how, siz
     return wrong;
 }
 
-static void random_commands_get_the_replies_of_the_server(void)
+T_CASE(random_commands_get_the_replies_of_the_server)
 {
     if (!start()) { return; }
     static command batch[BATCH];
@@ -598,7 +598,7 @@ static void set_watched(void)
     T_EQ_U64(run_batch(0, &c, &how, 1), 0);
 }
 
-static void clients_in_turn_get_the_replies_of_the_server(void)
+T_CASE(clients_in_turn_get_the_replies_of_the_server)
 {
     if (!start()) { return; }
     static command batch[TURN];
@@ -730,7 +730,7 @@ static bool heard_the_same(resp_client_kit *server, resp_client_kit *ours, uint3
     return same;
 }
 
-static void channels_get_the_replies_and_messages_of_the_server(void)
+T_CASE(channels_get_the_replies_and_messages_of_the_server)
 {
     resp_client_kit server[TALKERS], ours[TALKERS];
     char text[512];
@@ -762,6 +762,4 @@ static void channels_get_the_replies_and_messages_of_the_server(void)
     stop();
 }
 
-T_MAIN("resp_differential", T_CASE(random_commands_get_the_replies_of_the_server),
-       T_CASE(clients_in_turn_get_the_replies_of_the_server),
-       T_CASE(channels_get_the_replies_and_messages_of_the_server))
+T_MAIN("resp_differential")

@@ -23,7 +23,7 @@ static void send_all(const resp_client_kit *c, const char *text)
     T_EQ_I64(send(c->fd, text, strlen(text), MSG_NOSIGNAL), (int64_t)strlen(text));
 }
 
-static void requests_that_have_arrived_run_to_their_end(void)
+T_CASE(requests_that_have_arrived_run_to_their_end)
 {
     for (int started = 0; started < 2; started++) {
         resp_kit k;
@@ -56,7 +56,7 @@ static void requests_that_have_arrived_run_to_their_end(void)
     }
 }
 
-static void pipeline_of_many_rounds_is_answered_in_full(void)
+T_CASE(pipeline_of_many_rounds_is_answered_in_full)
 {
     enum { REQUESTS = 5000 };
     resp_kit k;
@@ -70,7 +70,7 @@ static void pipeline_of_many_rounds_is_answered_in_full(void)
     rk_close(&k);
 }
 
-static void reader_that_does_not_read_ends_at_the_limit(void)
+T_CASE(reader_that_does_not_read_ends_at_the_limit)
 {
     resp_kit k;
     static char value[4 << 20];
@@ -83,7 +83,7 @@ static void reader_that_does_not_read_ends_at_the_limit(void)
     rk_close(&k);
 }
 
-static void bad_arguments_are_refused(void)
+T_CASE(bad_arguments_are_refused)
 {
     resp_kit k;
     T_EQ_I64(cellar_resp_finish(NULL, 0), CELLAR_E_INVAL);
@@ -93,6 +93,4 @@ static void bad_arguments_are_refused(void)
     rk_close(&k);
 }
 
-T_MAIN("resp_finish", T_CASE(requests_that_have_arrived_run_to_their_end),
-       T_CASE(pipeline_of_many_rounds_is_answered_in_full),
-       T_CASE(reader_that_does_not_read_ends_at_the_limit), T_CASE(bad_arguments_are_refused))
+T_MAIN("resp_finish")

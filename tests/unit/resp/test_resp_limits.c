@@ -17,7 +17,7 @@
 
 /* ---- time ---- */
 
-static void idle_clients_are_closed_and_busy_ones_stay(void)
+T_CASE(idle_clients_are_closed_and_busy_ones_stay)
 {
     port_begin();
     const int idle = peer(), busy = peer(), watcher = peer();
@@ -37,7 +37,7 @@ static void idle_clients_are_closed_and_busy_ones_stay(void)
     port_end();
 }
 
-static void slow_sender_is_served_and_delays_no_other(void)
+T_CASE(slow_sender_is_served_and_delays_no_other)
 {
     static const char request[] = "*2\r\n$4\r\nECHO\r\n$5\r\nhello\r\n";
     port_begin();
@@ -57,7 +57,7 @@ static void slow_sender_is_served_and_delays_no_other(void)
 
 /* ---- ends ---- */
 
-static void half_closed_client_gets_all_replies(void)
+T_CASE(half_closed_client_gets_all_replies)
 {
     enum { REQUESTS = 500 };
     port_begin();
@@ -71,7 +71,7 @@ static void half_closed_client_gets_all_replies(void)
     port_done(fd);
 }
 
-static void requests_of_a_client_that_left_run(void)
+T_CASE(requests_of_a_client_that_left_run)
 {
     port_begin();
     const int fd = peer();
@@ -83,7 +83,7 @@ static void requests_of_a_client_that_left_run(void)
     port_end();
 }
 
-static void close_drops_clients_in_every_state(void)
+T_CASE(close_drops_clients_in_every_state)
 {
     port_begin();
     const int part = peer(), multi = peer(), watcher = peer(), deaf = peer();
@@ -130,7 +130,7 @@ static void fill(int fd, int count)
     }
 }
 
-static void reader_that_stops_is_not_read(void)
+T_CASE(reader_that_stops_is_not_read)
 {
     port_begin();
     const int deaf = peer(), other = peer();
@@ -146,7 +146,7 @@ static void reader_that_stops_is_not_read(void)
     port_end();
 }
 
-static void monitor_that_stops_reading_is_closed(void)
+T_CASE(monitor_that_stops_reading_is_closed)
 {
     static char line[300 * 66];
     size_t len = 0;
@@ -175,7 +175,7 @@ static void monitor_that_stops_reading_is_closed(void)
 
 static void many(cellar_resp_config *o) { o->max_clients = 1000; }
 
-static void thousand_idle_clients_are_cheap(void)
+T_CASE(thousand_idle_clients_are_cheap)
 {
     static int fds[1000];
     struct rlimit limit;
@@ -218,7 +218,7 @@ static bool port_wants(void)
 
 /* Epoll tells the same event again as long as it lasts: a client that waits for the peer or for time
  * must not be one of them. */
-static void clients_that_wait_cause_no_spin(void)
+T_CASE(clients_that_wait_cause_no_spin)
 {
     bool closed;
     port_begin_with(with_password);
@@ -258,7 +258,7 @@ static void clients_that_wait_cause_no_spin(void)
 
 static void little_memory(cellar_resp_config *o) { o->resp_buffer_bytes = 1u << 20; }
 
-static void request_beyond_the_memory_of_the_port_gets_oom(void)
+T_CASE(request_beyond_the_memory_of_the_port_gets_oom)
 {
     static char big[128 << 10];
     bool closed;
@@ -296,7 +296,7 @@ static void send_part(int fd, int mib)
 
 static void much_memory(cellar_resp_config *o) { o->resp_buffer_bytes = 256u << 20; }
 
-static void requests_count_in_the_budget_of_the_store(void)
+T_CASE(requests_count_in_the_budget_of_the_store)
 {
     port_begin_with(much_memory);
     const uint64_t before = store_used();
@@ -316,7 +316,7 @@ static void requests_count_in_the_budget_of_the_store(void)
     api_shut(port_store);
 }
 
-static void request_beyond_the_budget_gets_oom(void)
+T_CASE(request_beyond_the_budget_gets_oom)
 {
     port_begin_with(much_memory); /* a store of 16 MiB */
     const int fd = peer(), other = peer();
@@ -349,7 +349,7 @@ static void visit(void)
     for (int i = 0; i < 4; i++) { (void)cellar_resp_step(port, 0); }
 }
 
-static void each_failed_allocation_ends_one_client_at_most(void)
+T_CASE(each_failed_allocation_ends_one_client_at_most)
 {
     port_begin();
     const int other = peer();
@@ -370,7 +370,7 @@ static void each_failed_allocation_ends_one_client_at_most(void)
     port_end();
 }
 
-static void each_failed_socket_call_ends_one_client_at_most(void)
+T_CASE(each_failed_socket_call_ends_one_client_at_most)
 {
     static const struct { const char *site; int error; } rows[] = {
         { "accept", EMFILE }, { "accept", ECONNABORTED }, { "accept", EPERM }, { "recv", EIO },
@@ -397,7 +397,7 @@ static void each_failed_socket_call_ends_one_client_at_most(void)
     port_end();
 }
 
-static void accept_without_descriptors_pauses(void)
+T_CASE(accept_without_descriptors_pauses)
 {
     port_begin();
     const int other = peer();
@@ -423,7 +423,7 @@ static void pipe_broke(int signal)
     pipes_broken++;
 }
 
-static void closed_peer_raises_no_signal(void)
+T_CASE(closed_peer_raises_no_signal)
 {
     void (*before)(int) = signal(SIGPIPE, pipe_broke);
     port_begin();
@@ -440,7 +440,7 @@ static void closed_peer_raises_no_signal(void)
 
 /* ---- fork ---- */
 
-static void child_has_no_port_and_leaves_that_of_the_parent_alone(void)
+T_CASE(child_has_no_port_and_leaves_that_of_the_parent_alone)
 {
     port_begin();
     const int fd = peer();
@@ -465,7 +465,7 @@ static void child_has_no_port_and_leaves_that_of_the_parent_alone(void)
     port_end();
 }
 
-static void child_of_a_child_keeps_its_descriptors(void)
+T_CASE(child_of_a_child_keeps_its_descriptors)
 {
     port_begin();
     const int fd = peer();
@@ -489,7 +489,7 @@ static void child_of_a_child_keeps_its_descriptors(void)
     port_done(fd);
 }
 
-static void client_of_the_parent_sees_its_end_while_a_child_lives(void)
+T_CASE(client_of_the_parent_sees_its_end_while_a_child_lives)
 {
     int hold[2], ready[2];
     char byte = 0;
@@ -516,7 +516,7 @@ static void client_of_the_parent_sees_its_end_while_a_child_lives(void)
 }
 
 /* The child of a fork that fell between accept and close has such a copy. */
-static void copy_of_a_closed_socket_keeps_neither_connection_nor_event(void)
+T_CASE(copy_of_a_closed_socket_keeps_neither_connection_nor_event)
 {
     port_begin();
     const int fd = peer_connect(), next = dup(fd);
@@ -534,19 +534,4 @@ static void copy_of_a_closed_socket_keeps_neither_connection_nor_event(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("resp_limits", T_CASE(idle_clients_are_closed_and_busy_ones_stay),
-       T_CASE(slow_sender_is_served_and_delays_no_other),
-       T_CASE(half_closed_client_gets_all_replies), T_CASE(requests_of_a_client_that_left_run),
-       T_CASE(close_drops_clients_in_every_state), T_CASE(reader_that_stops_is_not_read),
-       T_CASE(monitor_that_stops_reading_is_closed), T_CASE(thousand_idle_clients_are_cheap),
-       T_CASE(clients_that_wait_cause_no_spin),
-       T_CASE(request_beyond_the_memory_of_the_port_gets_oom),
-       T_CASE(requests_count_in_the_budget_of_the_store),
-       T_CASE(request_beyond_the_budget_gets_oom),
-       T_CASE(each_failed_allocation_ends_one_client_at_most),
-       T_CASE(each_failed_socket_call_ends_one_client_at_most),
-       T_CASE(accept_without_descriptors_pauses), T_CASE(closed_peer_raises_no_signal),
-       T_CASE(child_has_no_port_and_leaves_that_of_the_parent_alone),
-       T_CASE(child_of_a_child_keeps_its_descriptors),
-       T_CASE(client_of_the_parent_sees_its_end_while_a_child_lives),
-       T_CASE(copy_of_a_closed_socket_keeps_neither_connection_nor_event))
+T_MAIN("resp_limits")

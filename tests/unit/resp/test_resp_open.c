@@ -34,7 +34,7 @@ static void give_back(void *block, size_t size, void *ctx)
     (void)block, (void)size, (void)ctx;
 }
 
-static void options_out_of_range_are_refused(void)
+T_CASE(options_out_of_range_are_refused)
 {
     static char path[200];
     port_store_open();
@@ -87,7 +87,7 @@ static void options_out_of_range_are_refused(void)
     T_EQ_I64(cellar_close(port_store), CELLAR_OK);
 }
 
-static void public_addresses_need_consent_and_a_long_password(void)
+T_CASE(public_addresses_need_consent_and_a_long_password)
 {
     port_store_open();
     cellar_resp_config o = port_opts(&host);
@@ -112,7 +112,7 @@ static void public_addresses_need_consent_and_a_long_password(void)
     T_EQ_I64(cellar_close(port_store), CELLAR_OK);
 }
 
-static void socket_file_is_private_and_goes_with_the_port(void)
+T_CASE(socket_file_is_private_and_goes_with_the_port)
 {
     struct stat st;
     const mode_t before = umask(0);
@@ -124,7 +124,7 @@ static void socket_file_is_private_and_goes_with_the_port(void)
     port_end();
 }
 
-static void folder_that_others_may_write_is_refused(void)
+T_CASE(folder_that_others_may_write_is_refused)
 {
     port_store_open();
     cellar_resp_config o = port_opts(&host);
@@ -137,7 +137,7 @@ static void folder_that_others_may_write_is_refused(void)
     port_end();
 }
 
-static void file_of_a_dead_process_is_replaced_and_others_are_kept(void)
+T_CASE(file_of_a_dead_process_is_replaced_and_others_are_kept)
 {
     struct sockaddr_un at = { .sun_family = AF_UNIX };
     cellar_resp *second;
@@ -190,7 +190,7 @@ static void any_port(cellar_resp_config *o)
     o->port = CELLAR_RESP_PORT_ANY;
 }
 
-static void tcp_listens_on_both_loopback_addresses(void)
+T_CASE(tcp_listens_on_both_loopback_addresses)
 {
     port_begin_with(any_port);
     const uint32_t number = (uint32_t)port_stats().port;
@@ -213,7 +213,7 @@ static void tcp_listens_on_both_loopback_addresses(void)
     port_end();
 }
 
-static void machine_without_ipv6_serves_ipv4(void)
+T_CASE(machine_without_ipv6_serves_ipv4)
 {
     port_store_open();
     cellar_resp_config o = port_opts(&host);
@@ -228,7 +228,7 @@ static void machine_without_ipv6_serves_ipv4(void)
     port_end();
 }
 
-static void every_failure_of_open_leaves_nothing(void)
+T_CASE(every_failure_of_open_leaves_nothing)
 {
     static const char *const sites[] = { "socket", "fchmod", "bind", "listen", "setsockopt",
                                          "getsockname", "epoll_create", "eventfd", "epoll_ctl" };
@@ -260,7 +260,7 @@ static void every_failure_of_open_leaves_nothing(void)
 
 static void named(cellar_resp_config *o) { o->namespaces = "0=image_task, 3=users 4="; }
 
-static void databases_are_namespaces_by_name(void)
+T_CASE(databases_are_namespaces_by_name)
 {
     cellar *images, *db1;
     port_begin_with(named);
@@ -284,7 +284,7 @@ static void databases_are_namespaces_by_name(void)
     port_done(fd);
 }
 
-static void descriptor_is_readable_while_work_is_left(void)
+T_CASE(descriptor_is_readable_while_work_is_left)
 {
     port_begin();
     const int fd = peer();
@@ -302,7 +302,7 @@ static void descriptor_is_readable_while_work_is_left(void)
     port_done(fd);
 }
 
-static void figures_are_metrics_and_json(void)
+T_CASE(figures_are_metrics_and_json)
 {
     static char text[8192];
     size_t len = 0, json_len = 0;
@@ -326,7 +326,7 @@ static void figures_are_metrics_and_json(void)
     port_done(fd);
 }
 
-static void thread_serves_until_close(void)
+T_CASE(thread_serves_until_close)
 {
     char reply[16] = "";
     port_store_open();
@@ -348,11 +348,4 @@ static void thread_serves_until_close(void)
     port_done(fd);
 }
 
-T_MAIN("resp_open", T_CASE(options_out_of_range_are_refused),
-       T_CASE(public_addresses_need_consent_and_a_long_password),
-       T_CASE(socket_file_is_private_and_goes_with_the_port),
-       T_CASE(folder_that_others_may_write_is_refused),
-       T_CASE(file_of_a_dead_process_is_replaced_and_others_are_kept),
-       T_CASE(tcp_listens_on_both_loopback_addresses), T_CASE(machine_without_ipv6_serves_ipv4),
-       T_CASE(every_failure_of_open_leaves_nothing), T_CASE(databases_are_namespaces_by_name),
-       T_CASE(figures_are_metrics_and_json), T_CASE(descriptor_is_readable_while_work_is_left), T_CASE(thread_serves_until_close))
+T_MAIN("resp_open")

@@ -68,7 +68,7 @@ static void guess_ten(uint32_t from)
     }
 }
 
-static void wrong_passwords_of_an_address_delay_no_other_client(void)
+T_CASE(wrong_passwords_of_an_address_delay_no_other_client)
 {
     port_begin_with(guarded);
     const int before = peer_from(2); /* of the same address: it is in */
@@ -85,7 +85,7 @@ static void wrong_passwords_of_an_address_delay_no_other_client(void)
     port_end();
 }
 
-static void right_password_is_let_in_within_the_delay(void)
+T_CASE(right_password_is_let_in_within_the_delay)
 {
     port_begin_with(guarded);
     guess_ten(2);
@@ -102,7 +102,7 @@ static void right_password_is_let_in_within_the_delay(void)
     port_end();
 }
 
-static void wrong_password_within_the_delay_closes_its_connection(void)
+T_CASE(wrong_password_within_the_delay_closes_its_connection)
 {
     bool closed;
     port_begin_with(guarded);
@@ -123,7 +123,7 @@ static void wrong_password_within_the_delay_closes_its_connection(void)
 }
 
 /* 40 connections guess as fast as the port lets them, and come again when they are closed. */
-static void more_connections_make_no_more_guesses(void)
+T_CASE(more_connections_make_no_more_guesses)
 {
     enum { CONNECTIONS = 40, MS = 6000, STEP_MS = 10 };
     int fd[CONNECTIONS];
@@ -158,7 +158,7 @@ static void more_connections_make_no_more_guesses(void)
 }
 
 /* Programs that still have the old password after a change of it. */
-static void old_password_delays_no_new_one(void)
+T_CASE(old_password_delays_no_new_one)
 {
     port_begin_with(guarded);
     for (int i = 0; i < 200; i++) {
@@ -174,7 +174,7 @@ static void old_password_delays_no_new_one(void)
     port_done(fd);
 }
 
-static void delay_lasts_a_minute_and_is_one_line_of_the_log(void)
+T_CASE(delay_lasts_a_minute_and_is_one_line_of_the_log)
 {
     port_begin_with(guarded);
     guess_ten(2);
@@ -196,7 +196,7 @@ static void delay_lasts_a_minute_and_is_one_line_of_the_log(void)
     port_end();
 }
 
-static void ten_wrong_passwords_over_more_than_a_minute_begin_no_delay(void)
+T_CASE(ten_wrong_passwords_over_more_than_a_minute_begin_no_delay)
 {
     port_begin_with(guarded);
     for (int i = 0; i < 12; i++) {
@@ -211,7 +211,7 @@ static void ten_wrong_passwords_over_more_than_a_minute_begin_no_delay(void)
 }
 
 /* More addresses than the port remembers: the one that was silent longest is forgotten. */
-static void addresses_beyond_the_table_are_served(void)
+T_CASE(addresses_beyond_the_table_are_served)
 {
     port_begin_with(guarded);
     guess_ten(2);
@@ -233,7 +233,7 @@ static void addresses_beyond_the_table_are_served(void)
 }
 
 /* Visitors that wait for answers to wrong passwords take no place of the pages. */
-static void visitors_with_wrong_passwords_yield_their_places(void)
+T_CASE(visitors_with_wrong_passwords_yield_their_places)
 {
     int fd[16];
     port_begin_with(guarded);
@@ -248,11 +248,4 @@ static void visitors_with_wrong_passwords_yield_their_places(void)
     port_end();
 }
 
-T_MAIN("resp_password", T_CASE(wrong_passwords_of_an_address_delay_no_other_client),
-       T_CASE(right_password_is_let_in_within_the_delay),
-       T_CASE(wrong_password_within_the_delay_closes_its_connection),
-       T_CASE(more_connections_make_no_more_guesses), T_CASE(old_password_delays_no_new_one),
-       T_CASE(delay_lasts_a_minute_and_is_one_line_of_the_log),
-       T_CASE(ten_wrong_passwords_over_more_than_a_minute_begin_no_delay),
-       T_CASE(addresses_beyond_the_table_are_served),
-       T_CASE(visitors_with_wrong_passwords_yield_their_places))
+T_MAIN("resp_password")

@@ -33,7 +33,7 @@ static const char answer[] =
     "-ERR unknown command 'nothing', with args beginning with: 'of' 'that' \r\n"
     "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+PONG\r\n$1\r\nz\r\n";
 
-static void each_cut_gives_the_same_replies(void)
+T_CASE(each_cut_gives_the_same_replies)
 {
     port_begin();
     for (size_t cut = 0; cut < sizeof talk; cut++) {
@@ -50,7 +50,7 @@ static void each_cut_gives_the_same_replies(void)
     port_end();
 }
 
-static void single_bytes_give_the_same_replies(void)
+T_CASE(single_bytes_give_the_same_replies)
 {
     port_begin();
     const int fd = peer();
@@ -63,7 +63,7 @@ static void single_bytes_give_the_same_replies(void)
     port_done(fd);
 }
 
-static void broken_requests_get_the_words_of_redis(void)
+T_CASE(broken_requests_get_the_words_of_redis)
 {
     static const struct { const char *in, *out; } rows[] = {
         { "*a\r\n", "invalid multibulk length" },
@@ -120,7 +120,7 @@ static const char *long_line(const char *start, size_t count, bool *closed)
     return port_heard;
 }
 
-static void long_lines_are_refused(void)
+T_CASE(long_lines_are_refused)
 {
     bool closed;
     port_begin();
@@ -140,7 +140,7 @@ static void long_lines_are_refused(void)
 
 static void short_requests(cellar_resp_config *o) { o->max_request_bytes = 64u << 10; }
 
-static void requests_over_the_limit_are_refused(void)
+T_CASE(requests_over_the_limit_are_refused)
 {
     static char part[40 << 10];
     memset(part, 'x', sizeof part);
@@ -161,7 +161,7 @@ static void requests_over_the_limit_are_refused(void)
 
 static void large_requests(cellar_resp_config *o) { o->resp_buffer_bytes = 48u << 20; }
 
-static void request_of_a_million_arguments_runs_and_one_more_does_not(void)
+T_CASE(request_of_a_million_arguments_runs_and_one_more_does_not)
 {
     const size_t count = 1048576, bytes = count * 7;
     char *request = malloc(bytes);
@@ -180,7 +180,7 @@ static void request_of_a_million_arguments_runs_and_one_more_does_not(void)
     free(request);
 }
 
-static void lines_split_at_blanks_tabs_and_cr(void)
+T_CASE(lines_split_at_blanks_tabs_and_cr)
 {
     port_begin();
     int fd = peer();
@@ -196,7 +196,7 @@ static void lines_split_at_blanks_tabs_and_cr(void)
     port_done(fd);
 }
 
-static void control_bytes_in_lines_end_the_connection(void)
+T_CASE(control_bytes_in_lines_end_the_connection)
 {
     char line[] = "ECHO 'a_b'\r\nPING\r\n";
     uint64_t closed = 0;
@@ -281,7 +281,7 @@ static void no_line_ran(int fd, const char *bytes, size_t len, size_t cut)
 
 static void root_is_database_0(cellar_resp_config *o) { o->namespaces = "0="; }
 
-static void other_protocols_get_one_error_and_run_no_line(void)
+T_CASE(other_protocols_get_one_error_and_run_no_line)
 {
     uint64_t count = 0;
     port_begin_with(root_is_database_0);
@@ -299,7 +299,7 @@ static void other_protocols_get_one_error_and_run_no_line(void)
     port_end();
 }
 
-static void noise_runs_no_line(void)
+T_CASE(noise_runs_no_line)
 {
     uint64_t state = t_seed();
     port_begin_with(root_is_database_0);
@@ -317,7 +317,7 @@ static void noise_runs_no_line(void)
     port_end();
 }
 
-static void first_lines_that_are_commands_run(void)
+T_CASE(first_lines_that_are_commands_run)
 {
     static const char *const rows[][2] = {
         { "GET none\r\n", "$-1\r\n" },
@@ -345,7 +345,7 @@ static void first_lines_that_are_commands_run(void)
     port_done(fd);
 }
 
-static void errors_show_no_line_ends_and_are_cut(void)
+T_CASE(errors_show_no_line_ends_and_are_cut)
 {
     char in[600], name[301];
     port_begin();
@@ -359,7 +359,7 @@ static void errors_show_no_line_ends_and_are_cut(void)
     port_done(fd);
 }
 
-static void long_pipelines_share_the_rounds(void)
+T_CASE(long_pipelines_share_the_rounds)
 {
     enum { REQUESTS = 1000 };
     char pings[6 * REQUESTS + 1], pongs[7 * REQUESTS + 1];
@@ -384,11 +384,4 @@ static void long_pipelines_share_the_rounds(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("resp_protocol", T_CASE(each_cut_gives_the_same_replies),
-       T_CASE(single_bytes_give_the_same_replies), T_CASE(broken_requests_get_the_words_of_redis),
-       T_CASE(long_lines_are_refused), T_CASE(requests_over_the_limit_are_refused),
-       T_CASE(request_of_a_million_arguments_runs_and_one_more_does_not),
-       T_CASE(lines_split_at_blanks_tabs_and_cr), T_CASE(control_bytes_in_lines_end_the_connection),
-       T_CASE(other_protocols_get_one_error_and_run_no_line), T_CASE(noise_runs_no_line),
-       T_CASE(first_lines_that_are_commands_run),
-       T_CASE(errors_show_no_line_ends_and_are_cut), T_CASE(long_pipelines_share_the_rounds))
+T_MAIN("resp_protocol")

@@ -69,7 +69,7 @@ static int count_of(const char *text, const char *part)
     return n;
 }
 
-static void others_are_served_between_two_slices(void)
+T_CASE(others_are_served_between_two_slices)
 {
     static const char *const scans[] = { "KEYS *\r\n", "KEYS nothing\r\n", "DBSIZE\r\n" };
     begin();
@@ -96,7 +96,7 @@ static void others_are_served_between_two_slices(void)
     end();
 }
 
-static void entries_on_disk_are_scanned_in_slices(void)
+T_CASE(entries_on_disk_are_scanned_in_slices)
 {
     t_folder(disk);
     begin();
@@ -123,7 +123,7 @@ static void entries_on_disk_are_scanned_in_slices(void)
 static void small_buffers(cellar_resp_config *o) { o->resp_buffer_bytes = 1u << 20; }
 
 /* A table of 25,000 keys beside the reply would need over 1 MiB. */
-static void scan_of_a_disk_needs_memory_for_its_reply_alone(void)
+T_CASE(scan_of_a_disk_needs_memory_for_its_reply_alone)
 {
     t_folder(disk);
     options = small_buffers;
@@ -139,7 +139,7 @@ static void scan_of_a_disk_needs_memory_for_its_reply_alone(void)
     disk[0] = '\0';
 }
 
-static void key_that_is_written_during_a_scan_is_listed_once(void)
+T_CASE(key_that_is_written_during_a_scan_is_listed_once)
 {
     t_folder(disk);
     begin();
@@ -157,7 +157,7 @@ static void key_that_is_written_during_a_scan_is_listed_once(void)
     disk[0] = '\0';
 }
 
-static void client_that_leaves_ends_its_scan(void)
+T_CASE(client_that_leaves_ends_its_scan)
 {
     begin();
     store_keys(db, 0, KEYS);
@@ -175,7 +175,7 @@ static void client_that_leaves_ends_its_scan(void)
     end();
 }
 
-static void half_closed_client_gets_its_keys(void)
+T_CASE(half_closed_client_gets_its_keys)
 {
     begin();
     store_keys(db, 0, KEYS);
@@ -190,7 +190,7 @@ static void half_closed_client_gets_its_keys(void)
 }
 
 /* Two scans: one is in its second slice, the other one in its first. */
-static void port_is_closed_during_scans(void)
+T_CASE(port_is_closed_during_scans)
 {
     begin();
     store_keys(db, 0, KEYS);
@@ -206,7 +206,7 @@ static void port_is_closed_during_scans(void)
     close(other);
 }
 
-static void scans_of_several_clients_all_end(void)
+T_CASE(scans_of_several_clients_all_end)
 {
     enum { SCANS = 8 };
     int fd[SCANS];
@@ -222,7 +222,7 @@ static void scans_of_several_clients_all_end(void)
     end();
 }
 
-static void flush_by_another_client_ends_the_list(void)
+T_CASE(flush_by_another_client_ends_the_list)
 {
     begin();
     store_keys(db, 0, KEYS);
@@ -243,7 +243,7 @@ static void flush_by_another_client_ends_the_list(void)
     end();
 }
 
-static void keys_present_throughout_are_listed_while_others_change(void)
+T_CASE(keys_present_throughout_are_listed_while_others_change)
 {
     begin();
     store_keys(db, 0, KEYS);
@@ -261,7 +261,7 @@ static void keys_present_throughout_are_listed_while_others_change(void)
     end();
 }
 
-static void dropped_namespace_ends_a_scan_with_an_error(void)
+T_CASE(dropped_namespace_ends_a_scan_with_an_error)
 {
     begin();
     store_keys(db, 0, KEYS);
@@ -276,7 +276,7 @@ static void dropped_namespace_ends_a_scan_with_an_error(void)
     end();
 }
 
-static void transaction_with_a_scan_runs_in_one_round(void)
+T_CASE(transaction_with_a_scan_runs_in_one_round)
 {
     begin();
     store_keys(db, 0, KEYS);
@@ -292,7 +292,7 @@ static void transaction_with_a_scan_runs_in_one_round(void)
     end();
 }
 
-static void scan_without_replies_sends_nothing(void)
+T_CASE(scan_without_replies_sends_nothing)
 {
     begin();
     store_keys(db, 0, KEYS);
@@ -303,7 +303,7 @@ static void scan_without_replies_sends_nothing(void)
     end();
 }
 
-static void monitor_writes_nothing_into_the_keys(void)
+T_CASE(monitor_writes_nothing_into_the_keys)
 {
     begin();
     store_keys(db, 0, KEYS);
@@ -324,7 +324,7 @@ static void monitor_writes_nothing_into_the_keys(void)
     end();
 }
 
-static void random_key_of_a_small_namespace_passes_a_large_one_in_slices(void)
+T_CASE(random_key_of_a_small_namespace_passes_a_large_one_in_slices)
 {
     cellar *large;
     begin();
@@ -339,7 +339,7 @@ static void random_key_of_a_small_namespace_passes_a_large_one_in_slices(void)
     end();
 }
 
-static void slow_log_names_a_scan_once(void)
+T_CASE(slow_log_names_a_scan_once)
 {
     begin();
     store_keys(db, 0, KEYS);
@@ -351,7 +351,7 @@ static void slow_log_names_a_scan_once(void)
     end();
 }
 
-static void each_failed_allocation_is_an_error_or_a_closed_connection(void)
+T_CASE(each_failed_allocation_is_an_error_or_a_closed_connection)
 {
     t_folder(disk);
     begin();
@@ -377,16 +377,4 @@ static void each_failed_allocation_is_an_error_or_a_closed_connection(void)
     disk[0] = '\0';
 }
 
-T_MAIN("resp_scan", T_CASE(others_are_served_between_two_slices),
-       T_CASE(entries_on_disk_are_scanned_in_slices),
-       T_CASE(scan_of_a_disk_needs_memory_for_its_reply_alone),
-       T_CASE(key_that_is_written_during_a_scan_is_listed_once),
-       T_CASE(client_that_leaves_ends_its_scan), T_CASE(half_closed_client_gets_its_keys), T_CASE(port_is_closed_during_scans),
-       T_CASE(scans_of_several_clients_all_end), T_CASE(flush_by_another_client_ends_the_list),
-       T_CASE(keys_present_throughout_are_listed_while_others_change),
-       T_CASE(dropped_namespace_ends_a_scan_with_an_error),
-       T_CASE(transaction_with_a_scan_runs_in_one_round),
-       T_CASE(scan_without_replies_sends_nothing), T_CASE(monitor_writes_nothing_into_the_keys),
-       T_CASE(random_key_of_a_small_namespace_passes_a_large_one_in_slices),
-       T_CASE(slow_log_names_a_scan_once),
-       T_CASE(each_failed_allocation_is_an_error_or_a_closed_connection))
+T_MAIN("resp_scan")

@@ -4,7 +4,7 @@
  * Method: a port without threads on a socket file. The process changes keys beside the port. */
 #include "tests/support/port_kit.h"
 
-static void ping_echo_quit_and_reset(void)
+T_CASE(ping_echo_quit_and_reset)
 {
     port_begin();
     const int fd = peer();
@@ -19,7 +19,7 @@ static void ping_echo_quit_and_reset(void)
     port_done(fd);
 }
 
-static void databases_are_numbers_below_16(void)
+T_CASE(databases_are_numbers_below_16)
 {
     port_begin();
     const int fd = peer();
@@ -33,7 +33,7 @@ static void databases_are_numbers_below_16(void)
     port_done(fd);
 }
 
-static void hello_switches_the_protocol(void)
+T_CASE(hello_switches_the_protocol)
 {
     port_begin();
     const int fd = peer();
@@ -59,7 +59,7 @@ static void hello_switches_the_protocol(void)
 
 static void with_password(cellar_resp_config *o) { o->password = PORT_PASSWORD; }
 
-static void commands_need_the_password(void)
+T_CASE(commands_need_the_password)
 {
     port_begin_with(with_password);
     const int fd = peer();
@@ -79,7 +79,7 @@ static void commands_need_the_password(void)
     port_end();
 }
 
-static void port_without_password_refuses_auth(void)
+T_CASE(port_without_password_refuses_auth)
 {
     port_begin();
     const int fd = peer();
@@ -97,7 +97,7 @@ static void port_without_password_refuses_auth(void)
     port_end();
 }
 
-static void requests_before_auth_are_small(void)
+T_CASE(requests_before_auth_are_small)
 {
     port_begin_with(with_password);
     int fd = peer();
@@ -109,7 +109,7 @@ static void requests_before_auth_are_small(void)
     port_done(fd);
 }
 
-static void wrong_password_holds_the_client(void)
+T_CASE(wrong_password_holds_the_client)
 {
     port_begin_with(with_password);
     const int fd = peer(), other = peer();
@@ -132,7 +132,7 @@ static void wrong_password_holds_the_client(void)
 
 /* ---- CLIENT, COMMAND ---- */
 
-static void clients_have_names_and_ids(void)
+T_CASE(clients_have_names_and_ids)
 {
     port_begin();
     const int fd = peer(), other = peer();
@@ -183,7 +183,7 @@ static void clients_have_names_and_ids(void)
 }
 
 /* More clients than run before their replies are sent; the first is killed by the third. */
-static void clients_of_one_round_are_served_in_it(void)
+T_CASE(clients_of_one_round_are_served_in_it)
 {
     enum { CLIENTS = 20 };
     int fd[CLIENTS];
@@ -205,7 +205,7 @@ static void clients_of_one_round_are_served_in_it(void)
     port_end();
 }
 
-static void client_reply_drops_replies(void)
+T_CASE(client_reply_drops_replies)
 {
     port_begin();
     const int fd = peer();
@@ -216,7 +216,7 @@ static void client_reply_drops_replies(void)
     port_done(fd);
 }
 
-static void commands_are_described(void)
+T_CASE(commands_are_described)
 {
     port_begin();
     const int fd = peer();
@@ -234,7 +234,7 @@ static void commands_are_described(void)
 
 /* ---- transactions ---- */
 
-static void transactions_queue_and_run(void)
+T_CASE(transactions_queue_and_run)
 {
     port_begin();
     const int fd = peer();
@@ -264,7 +264,7 @@ static void transactions_queue_and_run(void)
     port_done(fd);
 }
 
-static void watch_sees_changes_by_the_process(void)
+T_CASE(watch_sees_changes_by_the_process)
 {
     cellar *db0;
     port_begin();
@@ -292,7 +292,7 @@ static void watch_sees_changes_by_the_process(void)
     port_done(fd);
 }
 
-static void watch_sees_a_new_deadline(void)
+T_CASE(watch_sees_a_new_deadline)
 {
     port_begin();
     const int fd = peer();
@@ -321,7 +321,7 @@ static void four_mib(cellar_resp_config *o)
     o->resp_buffer_bytes = 16 << 20;
 }
 
-static void transaction_is_bounded(void)
+T_CASE(transaction_is_bounded)
 {
     static char part[512 << 10];
     memset(part, 'x', sizeof part);
@@ -343,7 +343,7 @@ static void transaction_is_bounded(void)
 
 /* ---- MONITOR, SLOWLOG ---- */
 
-static void monitor_shows_requests_without_passwords(void)
+T_CASE(monitor_shows_requests_without_passwords)
 {
     char want[400];
     port_begin();
@@ -366,7 +366,7 @@ static void monitor_shows_requests_without_passwords(void)
 
 static void slow_1us(cellar_resp_config *o) { o->slow_us = 1; }
 
-static void slowlog_keeps_slow_requests(void)
+T_CASE(slowlog_keeps_slow_requests)
 {
     char in[300 * 16] = "";
     size_t len = 0;
@@ -391,13 +391,4 @@ static void slowlog_keeps_slow_requests(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("resp_session", T_CASE(ping_echo_quit_and_reset), T_CASE(databases_are_numbers_below_16),
-       T_CASE(hello_switches_the_protocol), T_CASE(commands_need_the_password),
-       T_CASE(port_without_password_refuses_auth), T_CASE(requests_before_auth_are_small),
-       T_CASE(wrong_password_holds_the_client),
-       T_CASE(clients_have_names_and_ids),
-       T_CASE(clients_of_one_round_are_served_in_it), T_CASE(client_reply_drops_replies),
-       T_CASE(commands_are_described), T_CASE(transactions_queue_and_run),
-       T_CASE(watch_sees_changes_by_the_process),
-        T_CASE(watch_sees_a_new_deadline), T_CASE(transaction_is_bounded),
-       T_CASE(monitor_shows_requests_without_passwords), T_CASE(slowlog_keeps_slow_requests))
+T_MAIN("resp_session")

@@ -59,7 +59,7 @@ static void worker_end(worker w)
 
 /* ---- the store ---- */
 
-static void database_0_is_a_store_of_its_own(void)
+T_CASE(database_0_is_a_store_of_its_own)
 {
     port_begin_with(with_shared);
     const int a = peer();
@@ -74,7 +74,7 @@ static void database_0_is_a_store_of_its_own(void)
     port_done(a);
 }
 
-static void program_keeps_its_other_databases(void)
+T_CASE(program_keeps_its_other_databases)
 {
     port_begin_with(writable_too);
     const int a = peer();
@@ -90,7 +90,7 @@ static void program_keeps_its_other_databases(void)
 }
 
 /* Each command sees a control key as it sees any other one. */
-static void commands_work_on_control_keys(void)
+T_CASE(commands_work_on_control_keys)
 {
     static const char *const both[] = {
         "SET %s v\r\n", "GET %s\r\n", "SET %s w NX\r\n", "SET %s w NX GET PX 100\r\n",
@@ -118,7 +118,7 @@ static void commands_work_on_control_keys(void)
     port_done(a);
 }
 
-static void watch_sees_changes_of_control_keys(void)
+T_CASE(watch_sees_changes_of_control_keys)
 {
     static const char *const changes[] = { "SET ~k 2\r\n", "PEXPIRE ~k 5000\r\n", "PERSIST ~k\r\n",
                                            "DEL ~k\r\n", "SET ~k 3\r\n", "GET ~k\r\n" };
@@ -135,7 +135,7 @@ static void watch_sees_changes_of_control_keys(void)
 }
 
 /* A value that cannot be sent is not taken. */
-static void refused_getdel_and_getex_keep_the_key(void)
+T_CASE(refused_getdel_and_getex_keep_the_key)
 {
     static const char *const takes[] = { "GETDEL %s\r\n", "GETEX %s PXAT 1\r\n" };
     static const char *const keys[] = { "k", "~k" };
@@ -179,7 +179,7 @@ static void with_creeping_clock(cellar_resp_config *o)
 }
 
 /* A command that finds a control key in its last ms does not give it a life without an end. */
-static void control_key_in_its_last_ms_ends(void)
+T_CASE(control_key_in_its_last_ms_ends)
 {
     static const char *const keeps[] = { "COPY ~%d ~new REPLACE\r\n", "RENAME ~%d ~new\r\n",
                                          "SET ~%d w XX KEEPTTL\r\n" };
@@ -199,7 +199,7 @@ static void control_key_in_its_last_ms_ends(void)
     port_done(a);
 }
 
-static void flood_of_values_evicts_no_control_key(void)
+T_CASE(flood_of_values_evicts_no_control_key)
 {
     port_begin_with(with_shared);
     const int a = peer();
@@ -223,7 +223,7 @@ static void flood_of_values_evicts_no_control_key(void)
     port_done(a);
 }
 
-static void full_table_of_control_keys_refuses_new_ones(void)
+T_CASE(full_table_of_control_keys_refuses_new_ones)
 {
     port_begin_with(with_shared);
     const int a = peer();
@@ -245,7 +245,7 @@ static void full_table_of_control_keys_refuses_new_ones(void)
 
 /* ---- tracking ---- */
 
-static void change_is_heard_by_clients_with_its_prefix(void)
+T_CASE(change_is_heard_by_clients_with_its_prefix)
 {
     port_begin_with(with_shared);
     const worker w = worker_of("PREFIX app:a: PREFIX app:b:");
@@ -264,7 +264,7 @@ static void change_is_heard_by_clients_with_its_prefix(void)
     port_done(a);
 }
 
-static void repeated_on_adds_prefixes(void)
+T_CASE(repeated_on_adds_prefixes)
 {
     port_begin_with(with_shared);
     const worker w = worker_of("NOLOOP PREFIX app:a:");
@@ -286,7 +286,7 @@ static void repeated_on_adds_prefixes(void)
     port_done(a);
 }
 
-static void noloop_hides_own_changes_alone(void)
+T_CASE(noloop_hides_own_changes_alone)
 {
     port_begin_with(with_shared);
     const worker w = worker_of("NOLOOP PREFIX app:");
@@ -304,7 +304,7 @@ static void noloop_hides_own_changes_alone(void)
     port_done(a);
 }
 
-static void refused_on_changes_nothing(void)
+T_CASE(refused_on_changes_nothing)
 {
     char text[128];
     port_begin_with(with_shared);
@@ -324,7 +324,7 @@ static void refused_on_changes_nothing(void)
     port_end();
 }
 
-static void on_without_memory_changes_nothing(void)
+T_CASE(on_without_memory_changes_nothing)
 {
     char text[128];
     port_begin_with(with_shared);
@@ -353,7 +353,7 @@ static void on_without_memory_changes_nothing(void)
 }
 
 /* As in Redis, but a key with two prefixes of the client is in its message once. */
-static void on_without_prefix_hears_all_keys_once(void)
+T_CASE(on_without_prefix_hears_all_keys_once)
 {
     char text[128];
     port_begin_with(with_shared);
@@ -369,7 +369,7 @@ static void on_without_prefix_hears_all_keys_once(void)
     port_end();
 }
 
-static void prefixes_of_a_client_are_bounded(void)
+T_CASE(prefixes_of_a_client_are_bounded)
 {
     static char text[32 * PREFIXES_MAX + 256];
     size_t len = (size_t)snprintf(text, sizeof text, "CLIENT TRACKING ON BCAST");
@@ -388,7 +388,7 @@ static void prefixes_of_a_client_are_bounded(void)
 }
 
 /* A SET with a time in the past is announced as in Redis: other workers may have a value. */
-static void set_in_the_past_is_heard(void)
+T_CASE(set_in_the_past_is_heard)
 {
     static const struct { const char *set; const char *heard; } sets[] = {
         { "SET app:1 v EXAT 1\r\n", ONE("5", "app:1") },
@@ -410,7 +410,7 @@ static void set_in_the_past_is_heard(void)
     port_end();
 }
 
-static void eviction_and_end_of_life_are_heard(void)
+T_CASE(eviction_and_end_of_life_are_heard)
 {
     port_begin_with(with_shared);
     const worker w = worker_of("NOLOOP PREFIX app:");
@@ -436,7 +436,7 @@ static void eviction_and_end_of_life_are_heard(void)
     port_end();
 }
 
-static void clears_are_heard_as_nil(void)
+T_CASE(clears_are_heard_as_nil)
 {
     static const char *const clears[] = { "FLUSHDB\r\n", "FLUSHALL\r\n", "CELLAR.BUMP\r\n",
                                           "CELLAR.TAGDEL red\r\n" };
@@ -479,13 +479,13 @@ static void many_hear_once(const char *begin, const char *what)
     port_done(a);
 }
 
-static void many_clients_hear_each_message_once(void)
+T_CASE(many_clients_hear_each_message_once)
 {
     many_hear_once("HELLO 3\r\nCLIENT TRACKING ON BCAST\r\n", "invalidate\r\n_\r\n");
     many_hear_once("MONITOR\r\n", "\"FLUSHDB\"\r\n");
 }
 
-static void resp3_client_hears_pushes_between_replies(void)
+T_CASE(resp3_client_hears_pushes_between_replies)
 {
     port_begin_with(with_shared);
     const int a = peer(), b = peer();
@@ -500,7 +500,7 @@ static void resp3_client_hears_pushes_between_replies(void)
     port_done(a);
 }
 
-static void redirection_ends_with_its_target(void)
+T_CASE(redirection_ends_with_its_target)
 {
     port_begin_with(with_shared);
     const worker w = worker_of("PREFIX app:");
@@ -512,7 +512,7 @@ static void redirection_ends_with_its_target(void)
     port_done(w.data);
 }
 
-static void client_that_never_reads_is_closed(void)
+T_CASE(client_that_never_reads_is_closed)
 {
     port_begin_with(with_shared);
     const worker w = worker_of("PREFIX app:");
@@ -529,7 +529,7 @@ static void client_that_never_reads_is_closed(void)
 }
 
 /* Without memory for the keys of the changes all keys count as changed. */
-static void changes_without_memory_are_heard_as_nil(void)
+T_CASE(changes_without_memory_are_heard_as_nil)
 {
     port_begin_with(with_shared);
     const worker w = worker_of("PREFIX app:");
@@ -550,7 +550,7 @@ static void changes_without_memory_are_heard_as_nil(void)
     port_done(a);
 }
 
-static void wait_has_no_replica_to_wait_for(void)
+T_CASE(wait_has_no_replica_to_wait_for)
 {
     port_begin_with(with_shared);
     const int a = peer();
@@ -561,7 +561,7 @@ static void wait_has_no_replica_to_wait_for(void)
     port_done(a);
 }
 
-static void info_tells_of_the_shared_store(void)
+T_CASE(info_tells_of_the_shared_store)
 {
     port_begin_with(with_shared);
     const worker w = worker_of("PREFIX app:");
@@ -575,7 +575,7 @@ static void info_tells_of_the_shared_store(void)
     port_end();
 }
 
-static void metrics_tell_of_the_shared_store(void)
+T_CASE(metrics_tell_of_the_shared_store)
 {
     static char text[1 << 16];
     size_t len = 0;
@@ -599,7 +599,7 @@ static void metrics_tell_of_the_shared_store(void)
     port_end();
 }
 
-static void size_of_the_shared_store_changes(void)
+T_CASE(size_of_the_shared_store_changes)
 {
     port_begin_with(writable_too);
     const int a = peer();
@@ -647,7 +647,7 @@ static bool stranger_is_served(gid_t group, bool in)
     return status == 0;
 }
 
-static void socket_file_serves_its_group(void)
+T_CASE(socket_file_serves_its_group)
 {
     if (geteuid() != 0) {
         T_SKIP("only root changes users");
@@ -677,7 +677,7 @@ static void refused(const cellar_resp_config *o, const char *why)
     T_CHECK(strstr(info.text, why) != NULL);
 }
 
-static void group_has_a_name_or_a_number(void)
+T_CASE(group_has_a_name_or_a_number)
 {
     cellar_host_config host;
     port_store_open();
@@ -698,7 +698,7 @@ static void group_has_a_name_or_a_number(void)
 }
 
 /* Fail each allocation of an open in turn: nothing is left of it. */
-static void open_without_memory_leaves_nothing(void)
+T_CASE(open_without_memory_leaves_nothing)
 {
     cellar_host_config host;
     port_store_open();
@@ -719,7 +719,7 @@ static void open_without_memory_leaves_nothing(void)
     api_shut(port_store);
 }
 
-static void options_are_checked(void)
+T_CASE(options_are_checked)
 {
     cellar_host_config host;
     port_store_open();
@@ -733,21 +733,4 @@ static void options_are_checked(void)
     api_shut(port_store);
 }
 
-T_MAIN("cellar_resp_shared", T_CASE(database_0_is_a_store_of_its_own),
-       T_CASE(program_keeps_its_other_databases), T_CASE(commands_work_on_control_keys),
-       T_CASE(watch_sees_changes_of_control_keys),
-       T_CASE(refused_getdel_and_getex_keep_the_key), T_CASE(control_key_in_its_last_ms_ends),
-       T_CASE(flood_of_values_evicts_no_control_key),
-       T_CASE(full_table_of_control_keys_refuses_new_ones),
-       T_CASE(change_is_heard_by_clients_with_its_prefix), T_CASE(repeated_on_adds_prefixes),
-       T_CASE(noloop_hides_own_changes_alone), T_CASE(refused_on_changes_nothing),
-       T_CASE(on_without_memory_changes_nothing), T_CASE(on_without_prefix_hears_all_keys_once),
-       T_CASE(prefixes_of_a_client_are_bounded), T_CASE(set_in_the_past_is_heard),
-       T_CASE(eviction_and_end_of_life_are_heard),
-       T_CASE(clears_are_heard_as_nil),
-       T_CASE(many_clients_hear_each_message_once), T_CASE(resp3_client_hears_pushes_between_replies),
-       T_CASE(redirection_ends_with_its_target), T_CASE(client_that_never_reads_is_closed),
-       T_CASE(changes_without_memory_are_heard_as_nil),
-       T_CASE(wait_has_no_replica_to_wait_for), T_CASE(info_tells_of_the_shared_store), T_CASE(metrics_tell_of_the_shared_store),
-       T_CASE(size_of_the_shared_store_changes), T_CASE(socket_file_serves_its_group), T_CASE(group_has_a_name_or_a_number),
-       T_CASE(open_without_memory_leaves_nothing), T_CASE(options_are_checked))
+T_MAIN("cellar_resp_shared")

@@ -96,7 +96,7 @@ static size_t swallow(int fd)
     return all;
 }
 
-static void silent_subscribers_cost_a_share_and_not_their_publisher(void)
+T_CASE(silent_subscribers_cost_a_share_and_not_their_publisher)
 {
     enum { SILENT = 20, MESSAGES = 1000, LEN = 10000 };
     static char message[LEN + 64];
@@ -133,7 +133,7 @@ static void silent_subscribers_cost_a_share_and_not_their_publisher(void)
 }
 
 /* A hundred messages in one request: no subscriber could read meanwhile. */
-static void burst_to_many_subscribers_closes_none_that_reads(void)
+T_CASE(burst_to_many_subscribers_closes_none_that_reads)
 {
     enum { SUBSCRIBERS = 60, BURST = 20, LEN = 4000 };
     static char burst[BURST * (LEN + 64)];
@@ -164,7 +164,7 @@ static void burst_to_many_subscribers_closes_none_that_reads(void)
 
 /* ---- readers ---- */
 
-static void silent_readers_of_one_value_cost_a_pin(void)
+T_CASE(silent_readers_of_one_value_cost_a_pin)
 {
     enum { SILENT = 40, GETS = 200 };
     int fd[SILENT];
@@ -190,7 +190,7 @@ static void silent_readers_of_one_value_cost_a_pin(void)
     port_end();
 }
 
-static void silent_readers_of_many_values_pin_one_share(void)
+T_CASE(silent_readers_of_many_values_pin_one_share)
 {
     enum { SILENT = 12, LEN = 400 << 10 };
     int fd[SILENT];
@@ -219,7 +219,7 @@ static void silent_readers_of_many_values_pin_one_share(void)
     port_end();
 }
 
-static void silent_readers_of_small_values_cost_a_share(void)
+T_CASE(silent_readers_of_small_values_cost_a_share)
 {
     enum { SILENT = 30, GETS = 2000 };
     int fd[SILENT];
@@ -244,7 +244,7 @@ static void silent_readers_of_small_values_cost_a_share(void)
     port_end();
 }
 
-static void a_value_longer_than_the_share_reaches_a_client_that_reads(void)
+T_CASE(a_value_longer_than_the_share_reaches_a_client_that_reads)
 {
     enum { LEN = 6 << 20 };
     port_begin();
@@ -259,7 +259,7 @@ static void a_value_longer_than_the_share_reaches_a_client_that_reads(void)
     port_end();
 }
 
-static void a_long_reply_that_stands_still_closes_its_client(void)
+T_CASE(a_long_reply_that_stands_still_closes_its_client)
 {
     port_begin();
     put("large", 4 << 20, 3);
@@ -276,7 +276,7 @@ static void a_long_reply_that_stands_still_closes_its_client(void)
     port_end();
 }
 
-static void a_subscriber_reads_a_long_value(void)
+T_CASE(a_subscriber_reads_a_long_value)
 {
     port_begin();
     put("large", 3 << 20, 4);
@@ -288,7 +288,7 @@ static void a_subscriber_reads_a_long_value(void)
     port_done(fd);
 }
 
-static void readers_without_replies_cost_nothing(void)
+T_CASE(readers_without_replies_cost_nothing)
 {
     enum { READERS = 40 };
     int fd[READERS];
@@ -322,7 +322,7 @@ static void evict_it(void)
     (void)put_if_room(key, 700 << 10, 5);
 }
 
-static void a_value_that_changes_while_it_is_sent_arrives_whole(void)
+T_CASE(a_value_that_changes_while_it_is_sent_arrives_whole)
 {
     void (*const change[])(void) = { replace_it, delete_it, evict_it };
     for (size_t i = 0; i < sizeof change / sizeof *change; i++) {
@@ -337,7 +337,7 @@ static void a_value_that_changes_while_it_is_sent_arrives_whole(void)
     }
 }
 
-static void close_drops_values_that_are_half_sent(void)
+T_CASE(close_drops_values_that_are_half_sent)
 {
     port_begin();
     put("large", 3 << 20, 4);
@@ -352,7 +352,7 @@ static void close_drops_values_that_are_half_sent(void)
 
 /* ---- senders ---- */
 
-static void silent_senders_cost_a_share(void)
+T_CASE(silent_senders_cost_a_share)
 {
     enum { SILENT = 40, PART = 200 << 10 };
     static char part[PART];
@@ -395,7 +395,7 @@ static bool send_value(int fd, const char *head, size_t len, unsigned seed, size
 
 #define SET_HEAD(words, key) "*" words "\r\n$3\r\nSET\r\n$" key "\r\n"
 
-static void silent_senders_of_large_values_cost_a_share(void)
+T_CASE(silent_senders_of_large_values_cost_a_share)
 {
     enum { SILENT = 40, LEN = 700 << 10 };
     int fd[SILENT];
@@ -419,7 +419,7 @@ static void silent_senders_of_large_values_cost_a_share(void)
     port_end();
 }
 
-static void a_large_value_is_stored_in_the_block_that_received_it(void)
+T_CASE(a_large_value_is_stored_in_the_block_that_received_it)
 {
     enum { LEN = 9 << 19 }; /* two copies do not fit */
     port_begin_on(api_open(19 << 19), NULL);
@@ -435,7 +435,7 @@ static void a_large_value_is_stored_in_the_block_that_received_it(void)
     port_done(fd);
 }
 
-static void large_values_are_written_beside_slow_readers(void)
+T_CASE(large_values_are_written_beside_slow_readers)
 {
     enum { READERS = 4, LEN = 1 << 20 };
     int fd[READERS];
@@ -460,7 +460,7 @@ static void large_values_are_written_beside_slow_readers(void)
     port_end();
 }
 
-static void a_large_set_that_is_refused_or_broken_leaves_nothing(void)
+T_CASE(a_large_set_that_is_refused_or_broken_leaves_nothing)
 {
     enum { LEN = 600 << 10 };
     port_begin();
@@ -481,7 +481,7 @@ static void a_large_set_that_is_refused_or_broken_leaves_nothing(void)
     port_end();
 }
 
-static void a_request_that_never_fits_closes_no_client(void)
+T_CASE(a_request_that_never_fits_closes_no_client)
 {
     enum { GETS = 400 };
     (void)full_begin();
@@ -497,7 +497,7 @@ static void a_request_that_never_fits_closes_no_client(void)
     port_done(fd);
 }
 
-static void keys_that_never_fit_close_no_client(void)
+T_CASE(keys_that_never_fit_close_no_client)
 {
     enum { KEYS = 12000, GETS = 400 };
     char key[160];
@@ -520,7 +520,7 @@ static void keys_that_never_fit_close_no_client(void)
     port_done(fd);
 }
 
-static void a_message_without_room_closes_its_subscriber(void)
+T_CASE(a_message_without_room_closes_its_subscriber)
 {
     enum { SUBSCRIBERS = 4, LEN = 700 << 10 };
     static char message[LEN + 64];
@@ -551,7 +551,7 @@ static void a_message_without_room_closes_its_subscriber(void)
     port_end();
 }
 
-static void a_reply_without_room_is_oom(void)
+T_CASE(a_reply_without_room_is_oom)
 {
     port_begin();
     put("large", 3 << 20, 4);
@@ -562,20 +562,4 @@ static void a_reply_without_room_is_oom(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("resp_silent", T_CASE(silent_subscribers_cost_a_share_and_not_their_publisher),
-       T_CASE(burst_to_many_subscribers_closes_none_that_reads),
-       T_CASE(silent_readers_of_one_value_cost_a_pin),
-       T_CASE(silent_readers_of_many_values_pin_one_share),
-       T_CASE(silent_readers_of_small_values_cost_a_share),
-       T_CASE(a_value_longer_than_the_share_reaches_a_client_that_reads),
-       T_CASE(a_long_reply_that_stands_still_closes_its_client),
-       T_CASE(a_subscriber_reads_a_long_value), T_CASE(readers_without_replies_cost_nothing),
-       T_CASE(a_value_that_changes_while_it_is_sent_arrives_whole),
-       T_CASE(close_drops_values_that_are_half_sent), T_CASE(silent_senders_cost_a_share),
-       T_CASE(silent_senders_of_large_values_cost_a_share),
-       T_CASE(a_large_value_is_stored_in_the_block_that_received_it),
-       T_CASE(large_values_are_written_beside_slow_readers),
-       T_CASE(a_large_set_that_is_refused_or_broken_leaves_nothing),
-       T_CASE(a_request_that_never_fits_closes_no_client),
-       T_CASE(keys_that_never_fit_close_no_client),
-       T_CASE(a_message_without_room_closes_its_subscriber), T_CASE(a_reply_without_room_is_oom))
+T_MAIN("resp_silent")

@@ -17,7 +17,7 @@ static bool read_i64(const char *text, int64_t *out)
     return resp_to_int(&(cellar_bytes){ text, strlen(text) }, out);
 }
 
-static void integers_are_strict(void)
+T_CASE(integers_are_strict)
 {
     static const char *const refused[] = {
         "", "-", "+5", " 5", "5 ", "05", "-0", "-05", "1.5", "abc", "0x10", "--1", "00",
@@ -42,7 +42,7 @@ static void integers_are_strict(void)
     T_CHECK(!resp_to_int(&(cellar_bytes){ "1\0", 2 }, &v)); /* a zero byte is no end of text */
 }
 
-static void cursors_wrap_like_strtoul(void)
+T_CASE(cursors_wrap_like_strtoul)
 {
     uint64_t v = 7;
     T_CHECK(resp_read_cursor("0018", 4, &v));
@@ -59,7 +59,7 @@ static void cursors_wrap_like_strtoul(void)
     T_CHECK(!resp_read_cursor("+", 1, &v));
 }
 
-static void floats_refuse_what_the_server_refuses(void)
+T_CASE(floats_refuse_what_the_server_refuses)
 {
     static const char *const refused[] = { "", " 1", "\t1", "1 ", "abc", "nan", "1e99999", "1e-99999",
                                            "1,5", "--1" };
@@ -86,7 +86,7 @@ static const char *print(long double v)
     return buf;
 }
 
-static void floats_print_without_zeros_or_exponent(void)
+T_CASE(floats_print_without_zeros_or_exponent)
 {
     T_EQ_STR(print(0.0L), "0");
     T_EQ_STR(print(-0.0L), "0");
@@ -104,7 +104,7 @@ static void floats_print_without_zeros_or_exponent(void)
     }
 }
 
-static void floats_ignore_the_locale_of_the_process(void)
+T_CASE(floats_ignore_the_locale_of_the_process)
 {
     static const char *const with_comma[] = { "de_DE.UTF-8", "fr_FR.UTF-8", "de_DE", "ru_RU.UTF-8" };
     bool found = false;
@@ -139,7 +139,7 @@ static const char *set_error(const char *text, resp_options *o)
     return or_none(resp_options_set(w, words(text, w), o));
 }
 
-static void options_of_set_in_each_wrong_order_are_syntax_errors(void)
+T_CASE(options_of_set_in_each_wrong_order_are_syntax_errors)
 {
     static const char *const wrong[] = {
         "NX XX", "XX NX", "EX", "PX", "EX 1 PX", "EX 1 PX 1", "PX 1 EX 1", "EX 1 EXAT 1",
@@ -152,7 +152,7 @@ static void options_of_set_in_each_wrong_order_are_syntax_errors(void)
     }
 }
 
-static void options_of_set_may_come_in_any_order(void)
+T_CASE(options_of_set_may_come_in_any_order)
 {
     resp_options o;
     T_EQ_STR(set_error("get nX ex 5", &o), "none");
@@ -166,7 +166,7 @@ static void options_of_set_may_come_in_any_order(void)
     T_EQ_U64(o.flags, 0);
 }
 
-static void options_of_getex_exclude_each_other(void)
+T_CASE(options_of_getex_exclude_each_other)
 {
     static const char *const wrong[] = { "NX", "KEEPTTL", "GET", "PERSIST EX 1", "EX 1 PERSIST",
                                          "EX", "EX 1 PX 1", "5" };
@@ -180,7 +180,7 @@ static void options_of_getex_exclude_each_other(void)
     T_EQ_U64(o.flags, RESP_OPT_PERSIST);
 }
 
-static void options_of_expire_name_the_unknown_word(void)
+T_CASE(options_of_expire_name_the_unknown_word)
 {
     cellar_bytes w[8], unknown;
     resp_options o;
@@ -195,7 +195,7 @@ static void options_of_expire_name_the_unknown_word(void)
     T_EQ_U64(o.flags, RESP_OPT_XX | RESP_OPT_GT);
 }
 
-static void options_of_scan_and_copy(void)
+T_CASE(options_of_scan_and_copy)
 {
     cellar_bytes w[8];
     resp_options o;
@@ -226,7 +226,7 @@ static resp_expire_answer at(const char *text, resp_unit unit, bool positive, in
     return resp_expire_read((cellar_bytes){ text, strlen(text) }, unit, 1000000, positive, out);
 }
 
-static void times_are_read_in_their_unit(void)
+T_CASE(times_are_read_in_their_unit)
 {
     int64_t ms = 0;
     T_EQ_U64(at("5", RESP_UNIT_EX, true, &ms), RESP_EXPIRE_OK);
@@ -250,11 +250,4 @@ static void times_are_read_in_their_unit(void)
     T_EQ_I64(resp_expire_ttl(1000001, 1000000), 1);
 }
 
-T_MAIN("resp_text", T_CASE(integers_are_strict), T_CASE(cursors_wrap_like_strtoul),
-       T_CASE(floats_refuse_what_the_server_refuses),
-       T_CASE(floats_print_without_zeros_or_exponent),
-       T_CASE(floats_ignore_the_locale_of_the_process),
-       T_CASE(options_of_set_in_each_wrong_order_are_syntax_errors),
-       T_CASE(options_of_set_may_come_in_any_order), T_CASE(options_of_getex_exclude_each_other),
-       T_CASE(options_of_expire_name_the_unknown_word), T_CASE(options_of_scan_and_copy),
-       T_CASE(times_are_read_in_their_unit))
+T_MAIN("resp_text")

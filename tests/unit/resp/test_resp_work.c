@@ -79,7 +79,7 @@ static bool begins(const char *text, const char *with)
 #define LIST_OF(cursor_len, cursor, count) \
     "*2\r\n$" cursor_len "\r\n" cursor "\r\n*" count "\r\n"
 
-static void tasks_are_listed_by_state_name_and_tag(void)
+T_CASE(tasks_are_listed_by_state_name_and_tag)
 {
     port_begin_with(with_work);
     const int fd = peer();
@@ -104,7 +104,7 @@ static void tasks_are_listed_by_state_name_and_tag(void)
     end(fd);
 }
 
-static void list_of_250_tasks_continues_at_its_cursor(void)
+T_CASE(list_of_250_tasks_continues_at_its_cursor)
 {
     port_begin_with(with_work);
     const int fd = peer();
@@ -124,7 +124,7 @@ static void list_of_250_tasks_continues_at_its_cursor(void)
 
 static void job(const cellar_firing *f, void *ctx) { (void)f, (void)ctx; }
 
-static void schedules_are_listed_in_parts(void)
+T_CASE(schedules_are_listed_in_parts)
 {
     port_begin_with(with_work);
     const int fd = peer();
@@ -152,7 +152,7 @@ static cellar_err load(cellar_load *l, const void *key, size_t key_len, void *ct
     return cellar_load_value(l, "v", 1);
 }
 
-static void refreshes_are_listed_in_resp3(void)
+T_CASE(refreshes_are_listed_in_resp3)
 {
     port_begin_with(with_work);
     const int fd = peer();
@@ -176,7 +176,7 @@ static void refreshes_are_listed_in_resp3(void)
     end(fd);
 }
 
-static void wrong_words_are_refused(void)
+T_CASE(wrong_words_are_refused)
 {
     static const struct { const char *request, *reply; } rows[] = {
         { "CELLAR.TASKS x", "-ERR invalid cursor" },
@@ -205,7 +205,7 @@ static void wrong_words_are_refused(void)
     end(fd);
 }
 
-static void port_without_the_part_says_so(void)
+T_CASE(port_without_the_part_says_so)
 {
     port_begin();
     const int fd = peer();
@@ -217,7 +217,4 @@ static void port_without_the_part_says_so(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("resp_work", T_CASE(tasks_are_listed_by_state_name_and_tag),
-       T_CASE(list_of_250_tasks_continues_at_its_cursor), T_CASE(schedules_are_listed_in_parts),
-       T_CASE(refreshes_are_listed_in_resp3), T_CASE(wrong_words_are_refused),
-       T_CASE(port_without_the_part_says_so))
+T_MAIN("resp_work")

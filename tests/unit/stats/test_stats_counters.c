@@ -45,7 +45,7 @@ static void *add_outcomes(void *arg)
     return NULL;
 }
 
-static void eight_threads_sum_exact(void)
+T_CASE(eight_threads_sum_exact)
 {
     stats *st = open_stats(64u << 20);
     adder a = { st, 0, 1000000 };
@@ -68,13 +68,13 @@ static void eight_threads_sum_exact(void)
     close_stats(st);
 }
 
-static void hit_ratio_without_traffic_is_zero(void)
+T_CASE(hit_ratio_without_traffic_is_zero)
 {
     const uint64_t none[STATS_NAMESPACE_COUNT] = { 0 };
     T_CHECK(stats_hit_ratio(none) == 0);
 }
 
-static void ended_threads_leave_sums_and_no_rows(void)
+T_CASE(ended_threads_leave_sums_and_no_rows)
 {
     stats *st = open_stats(64u << 20);
     adder a = { st, 0, 50 };
@@ -89,7 +89,7 @@ static void ended_threads_leave_sums_and_no_rows(void)
     close_stats(st);
 }
 
-static void reused_slot_starts_at_zero_and_keeps_totals(void)
+T_CASE(reused_slot_starts_at_zero_and_keeps_totals)
 {
     stats *st = open_stats(64u << 20);
     T_REQUIRE(stats_slot_open(st, 5));
@@ -107,7 +107,7 @@ static void reused_slot_starts_at_zero_and_keeps_totals(void)
     close_stats(st);
 }
 
-static void counting_under_a_lock_never_allocates(void)
+T_CASE(counting_under_a_lock_never_allocates)
 {
     stats *st = open_stats(64u << 20);
     const uint64_t before = base_load_rlx(&account.used);
@@ -121,7 +121,7 @@ static void counting_under_a_lock_never_allocates(void)
     close_stats(st);
 }
 
-static void every_slot_number_counts(void)
+T_CASE(every_slot_number_counts)
 {
     static const uint32_t slot[] = { 1, 7, 8, 9, 255, 256, 1000, STATS_SLOTS_MAX - 1 };
     stats *st = open_stats(64u << 20);
@@ -144,7 +144,7 @@ static void count_end(stats_block *block, unsigned cause)
     stats_add(block, (stats_id)(STATS_EVICT_EXPIRED + (int)cause - 1), 1);
 }
 
-static void each_cause_counts_in_its_counter(void)
+T_CASE(each_cause_counts_in_its_counter)
 {
     stats *st = open_stats(64u << 20);
     stats_block *mine = stats_mine(st, 0);
@@ -165,7 +165,7 @@ static void each_cause_counts_in_its_counter(void)
     close_stats(st);
 }
 
-static void refused_block_loses_no_count(void)
+T_CASE(refused_block_loses_no_count)
 {
     stats *st = open_stats(64u << 20);
     base_account_limit(&account, base_load_rlx(&account.used)); /* no free byte */
@@ -201,7 +201,7 @@ static bool evict_and_count(void *ctx, uint64_t bytes)
     return true;
 }
 
-static void count_during_make_room_does_not_recurse(void)
+T_CASE(count_during_make_room_does_not_recurse)
 {
     stats *st = open_stats(64u << 20);
     evicting = st;
@@ -230,7 +230,7 @@ static void count_down_free(void *p, size_t bytes, void *ctx)
     free(p);
 }
 
-static void refused_allocation_leaves_no_memory_behind(void)
+T_CASE(refused_allocation_leaves_no_memory_behind)
 {
     const base_alloc_hooks hooks = { count_down_alloc, count_down_free, NULL, NULL };
     int made = 0;
@@ -256,7 +256,7 @@ static void refused_allocation_leaves_no_memory_behind(void)
 }
 
 /* The smallest budget must keep 60 % for values: eight busy threads take at most 3 % of it. */
-static void small_budgets_pay_little(void)
+T_CASE(small_budgets_pay_little)
 {
     stats *st = open_stats(1u << 20);
     adder a = { st, 0, 1000 };
@@ -288,7 +288,7 @@ static void *move_entries(void *arg)
     return NULL;
 }
 
-static void entries_count_the_last_generation(void)
+T_CASE(entries_count_the_last_generation)
 {
     stats *st = open_stats(64u << 20);
     T_EQ_U64(stats_entries(st, 0), 0);
@@ -323,11 +323,4 @@ static void entries_count_the_last_generation(void)
     close_stats(st);
 }
 
-T_MAIN("stats_counters", T_CASE(entries_count_the_last_generation),
-       T_CASE(eight_threads_sum_exact), T_CASE(hit_ratio_without_traffic_is_zero),
-       T_CASE(ended_threads_leave_sums_and_no_rows),
-       T_CASE(reused_slot_starts_at_zero_and_keeps_totals),
-       T_CASE(counting_under_a_lock_never_allocates), T_CASE(every_slot_number_counts),
-       T_CASE(each_cause_counts_in_its_counter), T_CASE(refused_block_loses_no_count),
-       T_CASE(count_during_make_room_does_not_recurse),
-       T_CASE(refused_allocation_leaves_no_memory_behind), T_CASE(small_budgets_pay_little))
+T_MAIN("stats_counters")

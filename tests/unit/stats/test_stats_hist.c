@@ -25,7 +25,7 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void histogram_quantiles_within_width(void)
+T_CASE(histogram_quantiles_within_width)
 {
     enum { N = 200000 };
     static const uint64_t ppm[] = { 0, 1, 100000, 500000, 900000, 990000, 999000, 999900, 1000000 };
@@ -59,7 +59,7 @@ static void histogram_quantiles_within_width(void)
     free(value);
 }
 
-static void small_values_are_exact_and_large_ones_have_a_place(void)
+T_CASE(small_values_are_exact_and_large_ones_have_a_place)
 {
     stats *st = open_stats();
     T_EQ_U64(stats_quantile(st, STATS_OP_SET, 500000), 0);
@@ -75,7 +75,7 @@ static void small_values_are_exact_and_large_ones_have_a_place(void)
 
 /* D19, S2:652-663: the seed appends every duration to a list without a bound and reports only the
  * mean. Here a million durations use the same bytes as one. */
-static void seed_histogram_size_is_constant(void)
+T_CASE(seed_histogram_size_is_constant)
 {
     stats *st = open_stats();
     stats_time(st, STATS_OP_GET_HIT, 5);
@@ -93,7 +93,7 @@ static void seed_histogram_size_is_constant(void)
     stats_destroy(st);
 }
 
-static void full_bucket_stops_and_sets_saturated(void)
+T_CASE(full_bucket_stops_and_sets_saturated)
 {
     stats *st = open_stats();
     stats_times t;
@@ -117,7 +117,7 @@ static void *time_many(void *arg)
     return NULL;
 }
 
-static void eight_threads_time_exactly(void)
+T_CASE(eight_threads_time_exactly)
 {
     stats *st = open_stats();
     pthread_t id[8];
@@ -131,7 +131,7 @@ static void eight_threads_time_exactly(void)
     stats_destroy(st);
 }
 
-static void sampling_takes_one_in_64_without_a_period(void)
+T_CASE(sampling_takes_one_in_64_without_a_period)
 {
     enum { CALLS = 640000 };
     base_thread_record *self = base_thread_self();
@@ -152,7 +152,4 @@ static void sampling_takes_one_in_64_without_a_period(void)
     for (int i = 0; i < 64; i++) { T_CHECK(by_phase[i] > 60 && by_phase[i] < 300); }
 }
 
-T_MAIN("stats_hist", T_CASE(histogram_quantiles_within_width),
-       T_CASE(small_values_are_exact_and_large_ones_have_a_place),
-       T_CASE(seed_histogram_size_is_constant), T_CASE(full_bucket_stops_and_sets_saturated),
-       T_CASE(eight_threads_time_exactly), T_CASE(sampling_takes_one_in_64_without_a_period))
+T_MAIN("stats_hist")

@@ -163,7 +163,7 @@ static const char *prom_check(const char *all, size_t *samples)
     return NULL;
 }
 
-static void checker_rejects_invalid_texts(void)
+T_CASE(checker_rejects_invalid_texts)
 {
 #define FAMILY "# HELP a_total h\n# TYPE a_total counter\n"
     static const char *const bad[] = {
@@ -225,7 +225,7 @@ static size_t lines_shown(char where, const char *lines)
     return count;
 }
 
-static void prometheus_text_is_valid(void)
+T_CASE(prometheus_text_is_valid)
 {
     stats *st = open_stats();
     fill(st);
@@ -260,7 +260,7 @@ static void prometheus_text_is_valid(void)
     stats_destroy(st);
 }
 
-static void any_buffer_size_is_safe_and_returns_the_length(void)
+T_CASE(any_buffer_size_is_safe_and_returns_the_length)
 {
     stats *st = open_stats();
     fill(st);
@@ -293,7 +293,7 @@ static double sum_of(const char *family, size_t *lines)
     return sum;
 }
 
-static void beyond_256_namespaces_the_busiest_have_lines(void)
+T_CASE(beyond_256_namespaces_the_busiest_have_lines)
 {
     stats *st = open_stats();
     uint64_t total = 0;
@@ -335,7 +335,7 @@ static bool namespace_given(void *ctx, uint32_t slot, stats_namespace_given id, 
     return slot != 0 && (slot != 2 || id == STATS_NAMESPACE_QUOTA_BYTES);
 }
 
-static void known_figures_of_namespaces_are_written(void)
+T_CASE(known_figures_of_namespaces_are_written)
 {
     stats *st = open_stats();
     fill(st);
@@ -367,7 +367,7 @@ static void known_figures_of_namespaces_are_written(void)
 }
 
 /* The metrics and the dump together have each line of the table once. */
-static void dump_has_the_figures_that_metrics_leave_out(void)
+T_CASE(dump_has_the_figures_that_metrics_leave_out)
 {
     stats *st = open_stats();
     fill(st);
@@ -459,7 +459,7 @@ static bool json_valid(const char *p)
     }
 }
 
-static void json_checker_rejects_invalid_texts(void)
+T_CASE(json_checker_rejects_invalid_texts)
 {
     T_CHECK(json_valid("{\"a\":[1,2.5,{\"b\":\"\\u0001\\\"\"}],\"c\":true}"));
     T_CHECK(!json_valid("{\"a\":[1,}"));
@@ -495,7 +495,7 @@ static size_t write_json(stats *st)
     return len;
 }
 
-static void json_is_valid_and_complete(void)
+T_CASE(json_is_valid_and_complete)
 {
     stats *st = open_stats();
     (void)write_json(st);
@@ -515,7 +515,7 @@ static void json_is_valid_and_complete(void)
     stats_destroy(st);
 }
 
-static void python_reads_the_json(void)
+T_CASE(python_reads_the_json)
 {
     if (system("command -v python3 >/dev/null 2>&1") != 0) {
         T_SKIP("python3 is not installed");
@@ -532,7 +532,7 @@ static void python_reads_the_json(void)
 
 #define PROMTOOL_PATH "PATH=$PATH:build/peers/usr/bin; " /* unpacked by deps.sh check */
 
-static void promtool_accepts_the_text(void)
+T_CASE(promtool_accepts_the_text)
 {
     if (system(PROMTOOL_PATH "command -v promtool >/dev/null 2>&1") != 0) {
         T_SKIP("no promtool (package prometheus)");
@@ -550,10 +550,4 @@ static void promtool_accepts_the_text(void)
     stats_destroy(st);
 }
 
-T_MAIN("stats_text", T_CASE(checker_rejects_invalid_texts), T_CASE(prometheus_text_is_valid),
-       T_CASE(any_buffer_size_is_safe_and_returns_the_length),
-       T_CASE(beyond_256_namespaces_the_busiest_have_lines),
-       T_CASE(known_figures_of_namespaces_are_written),
-       T_CASE(dump_has_the_figures_that_metrics_leave_out),
-       T_CASE(json_checker_rejects_invalid_texts), T_CASE(json_is_valid_and_complete),
-       T_CASE(python_reads_the_json), T_CASE(promtool_accepts_the_text))
+T_MAIN("stats_text")

@@ -94,7 +94,7 @@ static void model_pop(void)
     T_CHECK(model_first() > m.now_ms);
 }
 
-static void every_timer_is_popped_once_in_order_of_time(void)
+T_CASE(every_timer_is_popped_once_in_order_of_time)
 {
     state = t_seed();
     for (uint64_t round = 0; round < t_share(40) && !t_failed(); round++) {
@@ -124,7 +124,7 @@ static void every_timer_is_popped_once_in_order_of_time(void)
     }
 }
 
-static void add_of_a_time_that_has_passed_is_due_immediately(void)
+T_CASE(add_of_a_time_that_has_passed_is_due_immediately)
 {
     wheel_timer t = { 0 };
     wheel_init(&w, 1000);
@@ -134,7 +134,7 @@ static void add_of_a_time_that_has_passed_is_due_immediately(void)
     T_CHECK(pop(1000) == &t);
 }
 
-static void equal_times_are_popped_in_order_of_add(void)
+T_CASE(equal_times_are_popped_in_order_of_add)
 {
     wheel_timer t[3] = { { 0 } };
     wheel_init(&w, 0);
@@ -144,7 +144,7 @@ static void equal_times_are_popped_in_order_of_add(void)
 
 /* The time of the next work may lie before the first timer, never after it; following it takes one
  * step a level. */
-static void idle_stretch_takes_a_step_for_each_level(void)
+T_CASE(idle_stretch_takes_a_step_for_each_level)
 {
     wheel_timer t = { 0 };
     int steps = 0;
@@ -158,7 +158,7 @@ static void idle_stretch_takes_a_step_for_each_level(void)
     T_CHECK(steps <= 22); /* 18 blocks of 2^32 ms, four levels */
 }
 
-static void full_slot_is_moved_in_slices(void)
+T_CASE(full_slot_is_moved_in_slices)
 {
     enum { MANY = 5000 };
     static wheel_timer t[MANY];
@@ -175,7 +175,7 @@ static void full_slot_is_moved_in_slices(void)
     T_EQ_I64(calls, 10); /* each timer is looked at twice */
 }
 
-static void far_timers_are_moved_in_slices_and_filed_again(void)
+T_CASE(far_timers_are_moved_in_slices_and_filed_again)
 {
     enum { MANY = 100 };
     static wheel_timer t[MANY];
@@ -196,8 +196,4 @@ static void far_timers_are_moved_in_slices_and_filed_again(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("wheel", T_CASE(every_timer_is_popped_once_in_order_of_time),
-       T_CASE(add_of_a_time_that_has_passed_is_due_immediately),
-       T_CASE(equal_times_are_popped_in_order_of_add),
-       T_CASE(idle_stretch_takes_a_step_for_each_level), T_CASE(full_slot_is_moved_in_slices),
-       T_CASE(far_timers_are_moved_in_slices_and_filed_again))
+T_MAIN("wheel")

@@ -125,7 +125,7 @@ static void close_it(void)
 
 /* ---- triggers ---- */
 
-static void batch_triggers(void)
+T_CASE(batch_triggers)
 {
     cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
@@ -173,7 +173,7 @@ static void batch_triggers(void)
     close_it();
 }
 
-static void batch_by_grace_flush_and_groups(void)
+T_CASE(batch_by_grace_flush_and_groups)
 {
     cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
@@ -251,7 +251,7 @@ static void is(const ends *e, cellar_batch_verdict verdict, uint32_t calls)
 }
 
 /* S3:94-102: a batch that fails is sent item by item; the item that fails is known. */
-static void seed_batch_split_single(void)
+T_CASE(seed_batch_split_single)
 {
     cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
@@ -271,7 +271,7 @@ static void seed_batch_split_single(void)
     close_it();
 }
 
-static void batch_bisect(void)
+T_CASE(batch_bisect)
 {
     cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
@@ -296,7 +296,7 @@ static void batch_bisect(void)
     close_it();
 }
 
-static void batch_retry_backs_off(void)
+T_CASE(batch_retry_backs_off)
 {
     cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
@@ -340,7 +340,7 @@ static void batch_retry_backs_off(void)
 }
 
 /* A failed batch that waits for its retry blocks its track alone. A key is found in any track. */
-static void parallel_group_goes_on_beside_a_retry(void)
+T_CASE(parallel_group_goes_on_beside_a_retry)
 {
     cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
@@ -383,7 +383,7 @@ static cellar_err flush_and_add(const cellar_batch *batch, void *ctx)
     return flush(batch, ctx);
 }
 
-static void newer_item_of_a_key_replaces_the_waiting_one(void)
+T_CASE(newer_item_of_a_key_replaces_the_waiting_one)
 {
     cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
@@ -425,7 +425,7 @@ static void newer_item_of_a_key_replaces_the_waiting_one(void)
 
 /* ---- limits ---- */
 
-static void full_batcher_refuses_and_counts(void)
+T_CASE(full_batcher_refuses_and_counts)
 {
     cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
@@ -453,7 +453,7 @@ static void full_batcher_refuses_and_counts(void)
 
 /* ---- drain ---- */
 
-static void drain_report_exact(void)
+T_CASE(drain_report_exact)
 {
     cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
@@ -497,7 +497,7 @@ static void drain_report_exact(void)
     close_it();
 }
 
-static void close_flushes_what_is_left(void)
+T_CASE(close_flushes_what_is_left)
 {
     cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
@@ -573,7 +573,7 @@ static void random_add(void)
     if (err == CELLAR_OK) { next_item++; }
 }
 
-static void batch_done_exactly_once(void)
+T_CASE(batch_done_exactly_once)
 {
     state = t_seed();
     for (unsigned round = 0; round < 12 && !t_failed(); round++) {
@@ -661,7 +661,7 @@ static unsigned tick_until_empty(void)
     return ended;
 }
 
-static void thread_that_ends_in_a_function_loses_nothing(void)
+T_CASE(thread_that_ends_in_a_function_loses_nothing)
 {
     cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
@@ -691,7 +691,7 @@ static void thread_that_ends_in_a_function_loses_nothing(void)
 
 /* ---- memory, arguments, figures ---- */
 
-static void every_missing_memory_is_a_code(void)
+T_CASE(every_missing_memory_is_a_code)
 {
     uint64_t failed = 0;
     for (uint64_t nth = 1;; nth++) {
@@ -741,7 +741,7 @@ static cellar_err fail_first_attempt(const cellar_batch *batch, void *ctx)
 }
 
 /* Without memory for the array of a call, a batch of 20 has two calls; each has its own attempts. */
-static void missing_memory_of_a_call_makes_it_smaller(void)
+T_CASE(missing_memory_of_a_call_makes_it_smaller)
 {
     cellar_host_config h;
     cellar_batcher_config c = config_of(&h);
@@ -765,7 +765,7 @@ static void missing_memory_of_a_call_makes_it_smaller(void)
     close_it();
 }
 
-static void bad_arguments_are_refused(void)
+T_CASE(bad_arguments_are_refused)
 {
     cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
@@ -800,7 +800,7 @@ static void no_free(void *block, size_t size, void *ctx)
     (void)block, (void)size, (void)ctx;
 }
 
-static void open_is_refused_with_a_reason(void)
+T_CASE(open_is_refused_with_a_reason)
 {
     cellar_error_info e = cellar_error_info_default();
     cellar_batcher *none;
@@ -838,7 +838,7 @@ static void open_is_refused_with_a_reason(void)
     T_EQ_I64(cellar_batcher_open(NULL, flush, NULL, NULL), CELLAR_E_INVAL);
 }
 
-static void metrics_are_those_of_the_registry(void)
+T_CASE(metrics_are_those_of_the_registry)
 {
     char text[8192];
     static char json[16384];
@@ -874,7 +874,7 @@ static void keep_line(cellar_log_level level, const char *module, cellar_err cod
     snprintf(logged, sizeof logged, "%d %s %d %s", (int)level, module, (int)code, text);
 }
 
-static void failed_and_abandoned_items_write_log_lines(void)
+T_CASE(failed_and_abandoned_items_write_log_lines)
 {
     cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
@@ -903,7 +903,7 @@ static cellar_err use_opts(void *p)
 static cellar_err fill_stats(void *p) { return cellar_batcher_stats_get(b, p); }
 static cellar_err fill_report(void *p) { return cellar_batcher_drain(b, 0, p); }
 
-static void structs_follow_the_size_rule(void)
+T_CASE(structs_follow_the_size_rule)
 {
     cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
@@ -915,14 +915,4 @@ static void structs_follow_the_size_rule(void)
     close_it();
 }
 
-T_MAIN("work_batch", T_CASE(batch_triggers), T_CASE(batch_by_grace_flush_and_groups), T_CASE(seed_batch_split_single),
-       T_CASE(batch_bisect), T_CASE(batch_retry_backs_off),
-       T_CASE(parallel_group_goes_on_beside_a_retry),
-       T_CASE(newer_item_of_a_key_replaces_the_waiting_one),
-       T_CASE(full_batcher_refuses_and_counts), T_CASE(drain_report_exact),
-       T_CASE(close_flushes_what_is_left), T_CASE(batch_done_exactly_once),
-       T_CASE(thread_that_ends_in_a_function_loses_nothing),
-       T_CASE(every_missing_memory_is_a_code),
-       T_CASE(missing_memory_of_a_call_makes_it_smaller), T_CASE(bad_arguments_are_refused),
-       T_CASE(open_is_refused_with_a_reason), T_CASE(metrics_are_those_of_the_registry),
-       T_CASE(failed_and_abandoned_items_write_log_lines), T_CASE(structs_follow_the_size_rule))
+T_MAIN("work_batch")

@@ -77,7 +77,7 @@ static cellar_batcher_stats figures(void)
     return st;
 }
 
-static void linger_flushes_on_a_thread_of_the_batcher(void)
+T_CASE(linger_flushes_on_a_thread_of_the_batcher)
 {
     const cellar_batcher_config c = config_of();
     open_with(&c, quick);
@@ -89,7 +89,7 @@ static void linger_flushes_on_a_thread_of_the_batcher(void)
     T_EQ_U64(atomic_load(&ends), 5);
 }
 
-static void group_has_one_call_at_a_time_and_groups_run_in_parallel(void)
+T_CASE(group_has_one_call_at_a_time_and_groups_run_in_parallel)
 {
     cellar_batcher_config c = config_of();
     c.workers = 3;
@@ -109,7 +109,7 @@ static void group_has_one_call_at_a_time_and_groups_run_in_parallel(void)
 
 /* Four items in two calls at a time: when two calls have ended, in any order, all four have begun.
  * An item that waits behind one call passes to the track that is free. */
-static void parallel_calls_of_one_group(void)
+T_CASE(parallel_calls_of_one_group)
 {
     cellar_batcher_config c = config_of();
     c.workers = 3;
@@ -141,7 +141,7 @@ static void *add_blocked(void *result)
     return NULL;
 }
 
-static void add_waits_for_room(void)
+T_CASE(add_waits_for_room)
 {
     cellar_batcher_config c = config_of();
     cellar_err err = CELLAR_E_INVAL;
@@ -193,7 +193,7 @@ static cellar_err waits_for_itself(const cellar_batch *batch, void *ctx)
     return quick(batch, ctx);
 }
 
-static void function_that_would_wait_for_itself_is_refused(void)
+T_CASE(function_that_would_wait_for_itself_is_refused)
 {
     cellar_batcher_config c = config_of();
     c.queue_items = 1;
@@ -207,7 +207,7 @@ static void function_that_would_wait_for_itself_is_refused(void)
 
 /* ---- close ---- */
 
-static void close_waits_for_a_running_flush(void)
+T_CASE(close_waits_for_a_running_flush)
 {
     cellar_batcher_config c = config_of();
     c.close_timeout_ms = 1;
@@ -245,7 +245,7 @@ static void exit_in_done(const cellar_batch_result *r, void *ctx)
     pthread_exit(NULL);
 }
 
-static void function_that_ends_its_thread_loses_nothing(void)
+T_CASE(function_that_ends_its_thread_loses_nothing)
 {
     cellar_batcher_config c = config_of();
     cellar_batch_add_opts o = cellar_batch_add_opts_default();
@@ -291,7 +291,7 @@ static cellar_err forks(const cellar_batch *batch, void *ctx)
     return quick(batch, ctx);
 }
 
-static void forked_child_is_refused_by_the_batcher(void)
+T_CASE(forked_child_is_refused_by_the_batcher)
 {
     cellar_batcher_config c = config_of();
     open_with(&c, held);
@@ -348,7 +348,7 @@ static void *adder(void *arg)
 }
 
 /* Adds, flushes and a drain from many threads: the report and the figures are exact. */
-static void items_of_many_threads_end_once(void)
+T_CASE(items_of_many_threads_end_once)
 {
     each = (unsigned)(t_share(EACH_MOST) / T_COST) + 1;
     if (each > EACH_MOST) { each = EACH_MOST; }
@@ -392,7 +392,7 @@ static void items_of_many_threads_end_once(void)
     }
 }
 
-static void open_without_threads_to_start_is_refused(void)
+T_CASE(open_without_threads_to_start_is_refused)
 {
     unsigned refused = 0;
     for (uint64_t nth = 1;; nth++) {
@@ -408,11 +408,4 @@ static void open_without_threads_to_start_is_refused(void)
     T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
 }
 
-T_MAIN("work_batch_threads", T_CASE(linger_flushes_on_a_thread_of_the_batcher),
-       T_CASE(group_has_one_call_at_a_time_and_groups_run_in_parallel),
-       T_CASE(parallel_calls_of_one_group),
-       T_CASE(add_waits_for_room), T_CASE(function_that_would_wait_for_itself_is_refused),
-       T_CASE(close_waits_for_a_running_flush),
-       T_CASE(function_that_ends_its_thread_loses_nothing),
-       T_CASE(forked_child_is_refused_by_the_batcher), T_CASE(items_of_many_threads_end_once),
-       T_CASE(open_without_threads_to_start_is_refused))
+T_MAIN("work_batch_threads")

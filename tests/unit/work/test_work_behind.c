@@ -154,7 +154,7 @@ static uint64_t items_of(void)
 
 /* ---- what is written ---- */
 
-static void last_write_of_each_key_is_written_once(void)
+T_CASE(last_write_of_each_key_is_written_once)
 {
     begin();
     set("k1", "a");
@@ -184,7 +184,7 @@ static cellar_err remove_it(const void *old, size_t old_len, cellar_buf *out, vo
     return CELLAR_REMOVED;
 }
 
-static void every_call_that_writes_a_key_is_written(void)
+T_CASE(every_call_that_writes_a_key_is_written)
 {
     begin();
     cellar_delete_opts d = cellar_delete_opts_default();
@@ -225,7 +225,7 @@ static cellar_err load_text(cellar_load *ld, const void *key, size_t key_len, vo
 
 /* Loads, touches, negative entries, refused and conditional writes that did not happen, clears,
  * tags, patterns and evictions. */
-static void nothing_else_is_written(void)
+T_CASE(nothing_else_is_written)
 {
     begin();
     unsigned loads = 0;
@@ -275,7 +275,7 @@ static void evict_all(void)
     }
 }
 
-static void evicted_write_is_found_and_written(void)
+T_CASE(evicted_write_is_found_and_written)
 {
     begin();
     set("k1", "a");
@@ -330,7 +330,7 @@ static void change_in_between(const cellar_event *e, void *ctx)
 
 /* A change that is no write, or a write that fails, may overtake a write between memory and the
  * queue. */
-static void write_is_queued_after_a_newer_change_of_memory(void)
+T_CASE(write_is_queued_after_a_newer_change_of_memory)
 {
     for (unsigned which = 0; which < 6; which++) {
         uint64_t id = 0;
@@ -351,7 +351,7 @@ static void write_is_queued_after_a_newer_change_of_memory(void)
 }
 
 /* A load while the delete waits would bring the value back. */
-static void delete_of_negative_entry_is_written(void)
+T_CASE(delete_of_negative_entry_is_written)
 {
     for (unsigned with = 0; with < 2; with++) {
         cellar_set_opts negative = cellar_set_opts_default();
@@ -371,7 +371,7 @@ static void delete_of_negative_entry_is_written(void)
     }
 }
 
-static void deleted_key_is_absent_until_its_delete_is_written(void)
+T_CASE(deleted_key_is_absent_until_its_delete_is_written)
 {
     begin();
     unsigned loads = 0;
@@ -398,7 +398,7 @@ static void deleted_key_is_absent_until_its_delete_is_written(void)
 
 /* A load reads the source while the write waits past its TTL: the end of the write ends the entry
  * of that load. */
-static void write_past_its_ttl_ends_what_a_load_stored(void)
+T_CASE(write_past_its_ttl_ends_what_a_load_stored)
 {
     cellar_batcher_config cfg = cellar_batcher_config_default();
     cfg.linger_ms = 10000;
@@ -421,7 +421,7 @@ static void write_past_its_ttl_ends_what_a_load_stored(void)
 
 /* ---- failures ---- */
 
-static void failed_batch_is_split_and_bad_write_leaves_no_entry(void)
+T_CASE(failed_batch_is_split_and_bad_write_leaves_no_entry)
 {
     begin();
     bad = "k2";
@@ -442,7 +442,7 @@ static void failed_batch_is_split_and_bad_write_leaves_no_entry(void)
 }
 
 /* The value of an attempt stays the same; a newer write follows in a later batch. */
-static void retried_write_is_followed_by_newer_one(void)
+T_CASE(retried_write_is_followed_by_newer_one)
 {
     cellar_batcher_config cfg = cellar_batcher_config_default();
     cfg.on_failure = CELLAR_BATCH_RETRY;
@@ -471,7 +471,7 @@ static void retried_write_is_followed_by_newer_one(void)
 }
 
 /* A full queue: the call returns E_IO, the older write of the key is still served and written. */
-static void write_without_room_does_not_happen(void)
+T_CASE(write_without_room_does_not_happen)
 {
     cellar_batcher_config cfg = cellar_batcher_config_default();
     cfg.queue_items = 2;
@@ -498,7 +498,7 @@ static void set_once_more(const cellar_event *e, void *ctx)
 }
 
 /* The listener runs outside the turn of the key. */
-static void listener_of_a_lost_write_may_write_its_key(void)
+T_CASE(listener_of_a_lost_write_may_write_its_key)
 {
     cellar_batcher_config cfg = cellar_batcher_config_default();
     uint64_t id = 0;
@@ -513,7 +513,7 @@ static void listener_of_a_lost_write_may_write_its_key(void)
     end();
 }
 
-static void queue_bytes_bound_the_values_that_wait(void)
+T_CASE(queue_bytes_bound_the_values_that_wait)
 {
     cellar_batcher_config cfg = cellar_batcher_config_default();
     cfg.max_bytes = 1; /* not used */
@@ -527,7 +527,7 @@ static void queue_bytes_bound_the_values_that_wait(void)
     end();
 }
 
-static void close_writes_what_waits(void)
+T_CASE(close_writes_what_waits)
 {
     begin();
     set("k1", "a");
@@ -543,7 +543,7 @@ static void close_writes_what_waits(void)
     T_EQ_STR(row[2].text, "b");
 }
 
-static void dropped_namespace_writes_what_waits(void)
+T_CASE(dropped_namespace_writes_what_waits)
 {
     begin();
     set("k1", "a");
@@ -559,7 +559,7 @@ static void *half_a_host(size_t size, void *ctx)
     return NULL;
 }
 
-static void bad_input_is_refused(void)
+T_CASE(bad_input_is_refused)
 {
     begin();
     cellar_batcher_config cfg = cellar_batcher_config_default();
@@ -620,7 +620,7 @@ static void *tick_until_exit(void *arg)
 }
 
 /* The thread ends inside flush, then inside `failed`: the write has failed, and nothing leaks. */
-static void functions_that_end_their_thread_lose_nothing(void)
+T_CASE(functions_that_end_their_thread_lose_nothing)
 {
     const uint64_t blocks = base_live_blocks();
     const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock,
@@ -662,7 +662,7 @@ static cellar_err set_in_flush(const cellar_write *w, size_t count, void *ctx)
     return write_rows(w, count, ctx);
 }
 
-static void flush_function_may_write_the_namespace(void)
+T_CASE(flush_function_may_write_the_namespace)
 {
     const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock,
                                     .no_threads = 1 };
@@ -698,7 +698,7 @@ static cellar_err write_nowhere(const cellar_write *w, size_t count, void *ctx)
     return CELLAR_OK;
 }
 
-static void eviction_in_a_close_uses_no_closed_queue(void)
+T_CASE(eviction_in_a_close_uses_no_closed_queue)
 {
     char path[T_FOLDER_MAX], value[4000] = "";
     settings s = settings_default();
@@ -729,7 +729,7 @@ static void eviction_in_a_close_uses_no_closed_queue(void)
     t_wipe(path);
 }
 
-static void forked_child_writes_nothing(void)
+T_CASE(forked_child_writes_nothing)
 {
     begin();
     set("k1", "a");
@@ -787,13 +787,13 @@ static void failed_allocations(bool on)
     T_CHECK(seen > 5 && failed > 2);
 }
 
-static void failed_allocation_loses_no_write(void)
+T_CASE(failed_allocation_loses_no_write)
 {
     failed_allocations(false);
     failed_allocations(true);
 }
 
-static void random_writes_reach_the_source(void)
+T_CASE(random_writes_reach_the_source)
 {
     cellar_batcher_config cfg = cellar_batcher_config_default();
     cfg.max_items = 7;
@@ -880,7 +880,7 @@ static void *write_keys(void *arg)
 }
 
 /* After all writes the source has what the cache has, for every key that the cache has. */
-static void threads_leave_the_same_values_in_cache_and_source(void)
+T_CASE(threads_leave_the_same_values_in_cache_and_source)
 {
     settings s = settings_default();
     cellar_batcher_config cfg = cellar_batcher_config_default();
@@ -915,20 +915,4 @@ static void threads_leave_the_same_values_in_cache_and_source(void)
     printf("# %u calls, %u of 6 keys in memory\n", atomic_load(&thread_calls), held);
 }
 
-T_MAIN("work_behind", T_CASE(last_write_of_each_key_is_written_once),
-       T_CASE(every_call_that_writes_a_key_is_written), T_CASE(nothing_else_is_written),
-       T_CASE(evicted_write_is_found_and_written), T_CASE(delete_of_negative_entry_is_written),
-       T_CASE(write_is_queued_after_a_newer_change_of_memory),
-       T_CASE(deleted_key_is_absent_until_its_delete_is_written),
-       T_CASE(write_past_its_ttl_ends_what_a_load_stored),
-       T_CASE(failed_batch_is_split_and_bad_write_leaves_no_entry),
-       T_CASE(retried_write_is_followed_by_newer_one),
-       T_CASE(write_without_room_does_not_happen),
-       T_CASE(listener_of_a_lost_write_may_write_its_key),
-       T_CASE(queue_bytes_bound_the_values_that_wait), T_CASE(close_writes_what_waits),
-       T_CASE(dropped_namespace_writes_what_waits), T_CASE(bad_input_is_refused),
-       T_CASE(functions_that_end_their_thread_lose_nothing),
-       T_CASE(flush_function_may_write_the_namespace),
-       T_CASE(eviction_in_a_close_uses_no_closed_queue), T_CASE(forked_child_writes_nothing),
-       T_CASE(failed_allocation_loses_no_write), T_CASE(random_writes_reach_the_source),
-       T_CASE(threads_leave_the_same_values_in_cache_and_source))
+T_MAIN("work_behind")

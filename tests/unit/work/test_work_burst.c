@@ -98,7 +98,7 @@ static void finish(void)
     T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
 }
 
-static void taken_tasks_show_their_real_state(void)
+T_CASE(taken_tasks_show_their_real_state)
 {
     open_it(1);
     start("abHdefghijklmnop");
@@ -114,7 +114,7 @@ static void taken_tasks_show_their_real_state(void)
     T_EQ_STR(ran, "abHdefghijklmnop");
 }
 
-static void figures_count_what_ran_before_the_next_lock(void)
+T_CASE(figures_count_what_ran_before_the_next_lock)
 {
     open_it(1);
     start("abHdefghijklmnop");
@@ -126,7 +126,7 @@ static void figures_count_what_ran_before_the_next_lock(void)
     finish();
 }
 
-static void cancelled_task_of_a_burst_does_not_begin(void)
+T_CASE(cancelled_task_of_a_burst_does_not_begin)
 {
     open_it(1);
     start("Hbcdefghijklmnop");
@@ -139,7 +139,7 @@ static void cancelled_task_of_a_burst_does_not_begin(void)
     T_EQ_STR(ran, "Hcdefghiklmnop");
 }
 
-static void paused_queue_begins_no_task_of_a_burst(void)
+T_CASE(paused_queue_begins_no_task_of_a_burst)
 {
     open_it(1);
     start("Hbcdefghijklmnop");
@@ -153,7 +153,7 @@ static void paused_queue_begins_no_task_of_a_burst(void)
     T_EQ_STR(ran, "Hbcdefghijklmnop");
 }
 
-static void higher_priority_goes_before_a_burst(void)
+T_CASE(higher_priority_goes_before_a_burst)
 {
     cellar_submit_opts o = cellar_submit_opts_default();
     o.priority = 9;
@@ -166,7 +166,7 @@ static void higher_priority_goes_before_a_burst(void)
     T_EQ_STR(ran, "H!bcdefghijklmnop");
 }
 
-static void other_queue_gets_its_share_in_spite_of_a_burst(void)
+T_CASE(other_queue_gets_its_share_in_spite_of_a_burst)
 {
     cellar_task_opts o = cellar_task_opts_default();
     o.queue = "other";
@@ -180,7 +180,7 @@ static void other_queue_gets_its_share_in_spite_of_a_burst(void)
     T_CHECK(ran[1] == '!' || ran[2] == '!'); /* equal weights: they take turns */
 }
 
-static void idle_worker_takes_the_rest_of_a_burst(void)
+T_CASE(idle_worker_takes_the_rest_of_a_burst)
 {
     open_it(2);
     start("Hbcdefghijklmnop");
@@ -190,7 +190,7 @@ static void idle_worker_takes_the_rest_of_a_burst(void)
     finish();
 }
 
-static void sleeping_worker_is_not_needed_for_a_burst_to_move_on(void)
+T_CASE(sleeping_worker_is_not_needed_for_a_burst_to_move_on)
 {
     open_it(2);
     start("HbcdefghijklmnoH");
@@ -202,7 +202,7 @@ static void sleeping_worker_is_not_needed_for_a_burst_to_move_on(void)
     T_EQ_U64(atomic_load(&ran_count), TASKS);
 }
 
-static void task_waits_for_another_one_of_its_burst(void)
+T_CASE(task_waits_for_another_one_of_its_burst)
 {
     open_it(2);
     start("Wbcdefghijklmnop");
@@ -214,7 +214,7 @@ static void task_waits_for_another_one_of_its_burst(void)
     T_EQ_I64(atomic_load(&seen), CELLAR_E_DEADLOCK);
 }
 
-static void other_verdicts_end_a_burst(void)
+T_CASE(other_verdicts_end_a_burst)
 {
     open_it(1);
     start("aRcFefghXjklmnop");
@@ -227,7 +227,7 @@ static void other_verdicts_end_a_burst(void)
     finish();
 }
 
-static void progress_in_a_burst_is_of_one_task(void)
+T_CASE(progress_in_a_burst_is_of_one_task)
 {
     cellar_task_status st = cellar_task_status_default();
     open_it(1);
@@ -245,7 +245,7 @@ static void progress_in_a_burst_is_of_one_task(void)
     finish();
 }
 
-static void drain_abandons_what_a_burst_has_not_begun(void)
+T_CASE(drain_abandons_what_a_burst_has_not_begun)
 {
     cellar_drain_report r = cellar_drain_report_default();
     open_it(1);
@@ -266,7 +266,7 @@ static bool count_queued(const cellar_task_status *st, void *ctx)
     return true;
 }
 
-static void list_shows_tasks_of_a_burst_as_queued(void)
+T_CASE(list_shows_tasks_of_a_burst_as_queued)
 {
     uint32_t queued = 0;
     open_it(1);
@@ -278,7 +278,7 @@ static void list_shows_tasks_of_a_burst_as_queued(void)
     finish();
 }
 
-static void task_follows_one_of_a_burst(void)
+T_CASE(task_follows_one_of_a_burst)
 {
     const cellar_task_item item = { "t", "!", 1, NULL };
     open_it(1);
@@ -294,7 +294,7 @@ static void task_follows_one_of_a_burst(void)
     finish();
 }
 
-static void full_pool_counts_tasks_of_a_burst_that_ended(void)
+T_CASE(full_pool_counts_tasks_of_a_burst_that_ended)
 {
     cellar_pool_config c = cellar_pool_config_default();
     open_it(1);
@@ -313,16 +313,4 @@ static void full_pool_counts_tasks_of_a_burst_that_ended(void)
     finish();
 }
 
-T_MAIN("work_burst", T_CASE(taken_tasks_show_their_real_state),
-       T_CASE(figures_count_what_ran_before_the_next_lock),
-       T_CASE(cancelled_task_of_a_burst_does_not_begin),
-       T_CASE(paused_queue_begins_no_task_of_a_burst), T_CASE(higher_priority_goes_before_a_burst),
-       T_CASE(other_queue_gets_its_share_in_spite_of_a_burst),
-       T_CASE(idle_worker_takes_the_rest_of_a_burst),
-       T_CASE(sleeping_worker_is_not_needed_for_a_burst_to_move_on),
-       T_CASE(task_waits_for_another_one_of_its_burst), T_CASE(other_verdicts_end_a_burst),
-       T_CASE(progress_in_a_burst_is_of_one_task),
-       T_CASE(drain_abandons_what_a_burst_has_not_begun),
-       T_CASE(list_shows_tasks_of_a_burst_as_queued),
-       T_CASE(task_follows_one_of_a_burst),
-       T_CASE(full_pool_counts_tasks_of_a_burst_that_ended))
+T_MAIN("work_burst")

@@ -9,7 +9,7 @@
 
 /* ---- routes ---- */
 
-static void message_enters_each_matching_queue_once(void)
+T_CASE(message_enters_each_matching_queue_once)
 {
     open_default(NULL);
     group("a", NULL, NULL);
@@ -38,7 +38,7 @@ static void message_enters_each_matching_queue_once(void)
 }
 
 /* The fault: a routing key with a typing error ends silently in the default queue. */
-static void seed_route_unrouted_is_counted(void)
+T_CASE(seed_route_unrouted_is_counted)
 {
     open_default(NULL);
     group("mail", NULL, NULL);
@@ -64,7 +64,7 @@ static void seed_route_unrouted_is_counted(void)
     close_it();
 }
 
-static void message_keeps_its_fields(void)
+T_CASE(message_keeps_its_fields)
 {
     const cellar_bus_header headers[] = { { "tenant", "7" }, { "", "" } };
     cellar_bus_publish_opts o = cellar_bus_publish_opts_default();
@@ -103,7 +103,7 @@ static void message_keeps_its_fields(void)
 
 /* ---- groups ---- */
 
-static void bus_groups_exactly_once_each(void)
+T_CASE(bus_groups_exactly_once_each)
 {
     open_default(NULL);
     group("q", "one", NULL);
@@ -137,7 +137,7 @@ static void bus_groups_exactly_once_each(void)
     close_it();
 }
 
-static void functions_run_in_tick_in_order(void)
+T_CASE(functions_run_in_tick_in_order)
 {
     open_default(NULL);
     group("q", NULL, NULL);
@@ -156,7 +156,7 @@ static void functions_run_in_tick_in_order(void)
     T_EQ_U64(freed, 1);
 }
 
-static void prefetch_bounds_what_a_member_has_in_hand(void)
+T_CASE(prefetch_bounds_what_a_member_has_in_hand)
 {
     open_default(NULL);
     group("q", NULL, NULL);
@@ -174,7 +174,7 @@ static void prefetch_bounds_what_a_member_has_in_hand(void)
 
 /* ---- ordered, filters ---- */
 
-static void ordered_group_has_one_message_of_a_key_in_hand(void)
+T_CASE(ordered_group_has_one_message_of_a_key_in_hand)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     o.ordered = 1;
@@ -211,7 +211,7 @@ static void ordered_group_has_one_message_of_a_key_in_hand(void)
     close_it();
 }
 
-static void end_of_a_message_offers_the_next_one_of_its_key(void)
+T_CASE(end_of_a_message_offers_the_next_one_of_its_key)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     o.ordered = 1;
@@ -231,7 +231,7 @@ static void end_of_a_message_offers_the_next_one_of_its_key(void)
     close_it();
 }
 
-static void ordered_keys_run_beside_each_other(void)
+T_CASE(ordered_keys_run_beside_each_other)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     char key[16];
@@ -258,7 +258,7 @@ static bool wants_even(const cellar_bus_message *m, void *ctx)
 }
 
 /* S2:479: a consumer with a priority filter and a user-type filter; both must pass. */
-static void filters_combine_by_all_or_any(void)
+T_CASE(filters_combine_by_all_or_any)
 {
     static const char *const types[] = { "gold", "silver" };
     unsigned calls = 0;
@@ -295,7 +295,7 @@ static void filters_combine_by_all_or_any(void)
     close_it();
 }
 
-static void functions_see_what_passes_the_filters(void)
+T_CASE(functions_see_what_passes_the_filters)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     cellar_bus_publish_opts p = cellar_bus_publish_opts_default();
@@ -323,7 +323,7 @@ static cellar_bus_verdict publishes_into_its_queue(const cellar_bus_message *m, 
     return CELLAR_BUS_ACK;
 }
 
-static void only_consumer_never_blocks_on_its_own_queue(void)
+T_CASE(only_consumer_never_blocks_on_its_own_queue)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     cellar_bus_member_config mo = cellar_bus_member_config_default();
@@ -360,7 +360,7 @@ static cellar_bus_verdict leaves(const cellar_bus_message *m, void *ctx)
     return CELLAR_BUS_ACK;
 }
 
-static void member_may_leave_inside_its_function(void)
+T_CASE(member_may_leave_inside_its_function)
 {
     cellar_bus_member_config o = cellar_bus_member_config_default();
     o.fn = leaves;
@@ -396,7 +396,7 @@ static void drop_two(const char *topic, const void *data, size_t len, void *ctx)
     T_EQ_I64(cellar_bus_close(b), CELLAR_E_DEADLOCK);
 }
 
-static void signals_call_in_order_of_subscription(void)
+T_CASE(signals_call_in_order_of_subscription)
 {
     static char one[] = "one", two[] = "two", three[] = "three", other[] = "other";
     size_t called;
@@ -433,7 +433,7 @@ static void signals_call_in_order_of_subscription(void)
 
 /* ---- drain ---- */
 
-static void drain_reports_what_became_of_each_message(void)
+T_CASE(drain_reports_what_became_of_each_message)
 {
     cellar_bus_publish_opts p = cellar_bus_publish_opts_default();
     cellar_bus_group_config o = cellar_bus_group_config_default();
@@ -503,7 +503,7 @@ static void random_group(int i)
 }
 
 /* Random calls: the figures fit after each one, and each delivery is settled once. */
-static void work_counters_invariant(void)
+T_CASE(work_counters_invariant)
 {
     draw_state = t_seed() + 5;
     for (uint64_t round = 0; round < t_share(40) / T_COST + 1 && !t_failed(); round++) {
@@ -566,14 +566,4 @@ static void work_counters_invariant(void)
     }
 }
 
-T_MAIN("work_bus", T_CASE(message_enters_each_matching_queue_once),
-       T_CASE(seed_route_unrouted_is_counted), T_CASE(message_keeps_its_fields),
-       T_CASE(bus_groups_exactly_once_each), T_CASE(functions_run_in_tick_in_order),
-       T_CASE(prefetch_bounds_what_a_member_has_in_hand),
-       T_CASE(ordered_group_has_one_message_of_a_key_in_hand),
-       T_CASE(end_of_a_message_offers_the_next_one_of_its_key),
-       T_CASE(ordered_keys_run_beside_each_other), T_CASE(filters_combine_by_all_or_any),
-       T_CASE(functions_see_what_passes_the_filters),
-       T_CASE(only_consumer_never_blocks_on_its_own_queue),
-       T_CASE(member_may_leave_inside_its_function), T_CASE(signals_call_in_order_of_subscription),
-       T_CASE(drain_reports_what_became_of_each_message), T_CASE(work_counters_invariant))
+T_MAIN("work_bus")

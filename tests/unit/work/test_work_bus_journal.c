@@ -170,7 +170,7 @@ static int64_t rows(void)
 
 static bool same(const char *a, const char *c) { return strcmp(a, c) == 0; }
 
-static void published_messages_survive_a_kill(void)
+T_CASE(published_messages_survive_a_kill)
 {
     start();
     close_both();
@@ -221,7 +221,7 @@ static void published_messages_survive_a_kill(void)
     end();
 }
 
-static void each_group_has_its_own_acknowledgement(void)
+T_CASE(each_group_has_its_own_acknowledgement)
 {
     start();
     T_EQ_I64(add("q", "a"), CELLAR_OK);
@@ -244,7 +244,7 @@ static void each_group_has_its_own_acknowledgement(void)
     end();
 }
 
-static void deliveries_are_counted_over_restarts(void)
+T_CASE(deliveries_are_counted_over_restarts)
 {
     start();
     T_EQ_I64(add("q", NULL), CELLAR_OK);
@@ -276,7 +276,7 @@ static cellar_bus_verdict kills(const cellar_bus_message *m, void *ctx)
     return CELLAR_BUS_ACK;
 }
 
-static void a_message_that_kills_the_process_becomes_a_dead_letter(void)
+T_CASE(a_message_that_kills_the_process_becomes_a_dead_letter)
 {
     int lives = 0, status;
     start();
@@ -319,7 +319,7 @@ static void a_message_that_kills_the_process_becomes_a_dead_letter(void)
     end();
 }
 
-static void dead_letters_of_two_groups_are_two_rows(void)
+T_CASE(dead_letters_of_two_groups_are_two_rows)
 {
     start();
     group_opts.dead_queue = "dead";
@@ -341,7 +341,7 @@ static void dead_letters_of_two_groups_are_two_rows(void)
     end();
 }
 
-static void expiry_goes_on_while_the_process_is_down(void)
+T_CASE(expiry_goes_on_while_the_process_is_down)
 {
     cellar_bus_publish_opts o = cellar_bus_publish_opts_default();
     start();
@@ -367,7 +367,7 @@ static bool refuses(const cellar_bus_message *m, void *ctx)
     return false;
 }
 
-static void ends_without_an_acknowledgement_delete_rows(void)
+T_CASE(ends_without_an_acknowledgement_delete_rows)
 {
     start();
     group_opts.filter_fn = refuses;
@@ -396,7 +396,7 @@ static void ends_without_an_acknowledgement_delete_rows(void)
     end();
 }
 
-static void groups_that_are_not_added_keep_their_messages(void)
+T_CASE(groups_that_are_not_added_keep_their_messages)
 {
     start();
     T_EQ_I64(add("q", "a"), CELLAR_OK);
@@ -423,7 +423,7 @@ static bool list_id(const cellar_bus_message *m, cellar_bus_place place, void *c
     return true;
 }
 
-static void restored_messages_are_listed_by_id(void)
+T_CASE(restored_messages_are_listed_by_id)
 {
     start();
     T_EQ_I64(add("q", NULL), CELLAR_OK);
@@ -451,7 +451,7 @@ static void hear_signal(const char *topic, const void *data, size_t len, void *c
     (void)topic, (void)data, (void)len, (void)ctx;
 }
 
-static void signals_are_not_journaled(void)
+T_CASE(signals_are_not_journaled)
 {
     start();
     T_EQ_I64(cellar_signal_subscribe(b, "#", CELLAR_BUS_AMQP, hear_signal, NULL, NULL, NULL),
@@ -461,7 +461,7 @@ static void signals_are_not_journaled(void)
     end();
 }
 
-static void an_ordered_group_goes_on_in_order(void)
+T_CASE(an_ordered_group_goes_on_in_order)
 {
     start();
     group_opts.ordered = 1;
@@ -481,7 +481,7 @@ static void an_ordered_group_goes_on_in_order(void)
 
 /* ---- the file ---- */
 
-static void one_bus_owns_a_journal(void)
+T_CASE(one_bus_owns_a_journal)
 {
     cellar_bus *other;
     start();
@@ -497,7 +497,7 @@ static void one_bus_owns_a_journal(void)
     t_wipe(folder);
 }
 
-static void damaged_rows_are_refused(void)
+T_CASE(damaged_rows_are_refused)
 {
     static const char *const change[] = {
         "UPDATE message SET key=''", "UPDATE message SET priority=10",
@@ -538,7 +538,7 @@ static void limit_files(rlim_t bytes)
 
 static bool is_disk_error(cellar_err err) { return err == CELLAR_E_SPACE || err == CELLAR_E_IO; }
 
-static void errors_of_the_disk_refuse_a_publish_and_repeat_an_end(void)
+T_CASE(errors_of_the_disk_refuse_a_publish_and_repeat_an_end)
 {
     start();
     group_opts.max_messages = 2;
@@ -572,7 +572,7 @@ static void errors_of_the_disk_refuse_a_publish_and_repeat_an_end(void)
     end();
 }
 
-static void each_allocation_may_fail(void)
+T_CASE(each_allocation_may_fail)
 {
     start();
     T_EQ_I64(add("q", NULL), CELLAR_OK);
@@ -636,7 +636,7 @@ static void *sender(void *ctx)
     return NULL;
 }
 
-static void threads_share_commits(void)
+T_CASE(threads_share_commits)
 {
     cellar_bus_member_config o = cellar_bus_member_config_default();
     cellar_bus_report r = cellar_bus_report_default();
@@ -664,20 +664,9 @@ static void threads_share_commits(void)
     t_wipe(folder);
 }
 
-T_MAIN("work_bus_journal", T_CASE(published_messages_survive_a_kill),
-       T_CASE(each_group_has_its_own_acknowledgement),
-       T_CASE(deliveries_are_counted_over_restarts),
-       T_CASE(a_message_that_kills_the_process_becomes_a_dead_letter),
-       T_CASE(dead_letters_of_two_groups_are_two_rows),
-       T_CASE(expiry_goes_on_while_the_process_is_down),
-       T_CASE(ends_without_an_acknowledgement_delete_rows),
-       T_CASE(groups_that_are_not_added_keep_their_messages),
-       T_CASE(restored_messages_are_listed_by_id), T_CASE(signals_are_not_journaled),
-       T_CASE(an_ordered_group_goes_on_in_order), T_CASE(one_bus_owns_a_journal),
-       T_CASE(damaged_rows_are_refused), T_CASE(errors_of_the_disk_refuse_a_publish_and_repeat_an_end),
-       T_CASE(each_allocation_may_fail), T_CASE(threads_share_commits))
+T_MAIN("work_bus_journal")
 #else
-static void bus_journal(void) { T_SKIP("this build has no SQLite"); }
+T_CASE(bus_journal) { T_SKIP("this build has no SQLite"); }
 
-T_MAIN("work_bus_journal", T_CASE(bus_journal))
+T_MAIN("work_bus_journal")
 #endif

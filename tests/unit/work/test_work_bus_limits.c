@@ -12,7 +12,7 @@
 
 /* ---- limits ---- */
 
-static void bus_backpressure(void)
+T_CASE(bus_backpressure)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     o.max_messages = 2;
@@ -51,7 +51,7 @@ static void bus_backpressure(void)
 }
 
 /* A full group with ERROR keeps the message from all groups; one that drops does not. */
-static void publish_reaches_all_groups_or_none(void)
+T_CASE(publish_reaches_all_groups_or_none)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     o.max_messages = 1;
@@ -72,7 +72,7 @@ static void publish_reaches_all_groups_or_none(void)
     close_it();
 }
 
-static void bytes_are_a_limit_too(void)
+T_CASE(bytes_are_a_limit_too)
 {
     static char body[2 << 20];
     cellar_bus_group_config o = cellar_bus_group_config_default();
@@ -96,7 +96,7 @@ static void bytes_are_a_limit_too(void)
     close_it();
 }
 
-static void tables_have_limits(void)
+T_CASE(tables_have_limits)
 {
     char name[32];
     open_default(NULL);
@@ -119,7 +119,7 @@ static void tables_have_limits(void)
     close_it();
 }
 
-static void message_reaches_at_most_64_queues(void)
+T_CASE(message_reaches_at_most_64_queues)
 {
     const cellar_host_config h = host_of_test();
     cellar_bus_config c = cellar_bus_config_default();
@@ -138,7 +138,7 @@ static void message_reaches_at_most_64_queues(void)
 
 /* ---- bad input, faults, figures ---- */
 
-static void bad_arguments_are_refused(void)
+T_CASE(bad_arguments_are_refused)
 {
     char longer[80];
     cellar_bus_member *m;
@@ -241,7 +241,7 @@ static void bad_arguments_are_refused(void)
     close_it();
 }
 
-static void open_is_refused_with_a_reason(void)
+T_CASE(open_is_refused_with_a_reason)
 {
     cellar_host_config h = cellar_host_config_default();
     cellar_error_info e = cellar_error_info_default();
@@ -268,7 +268,7 @@ static void open_is_refused_with_a_reason(void)
     BAD(default_queue, "");
 }
 
-static void every_missing_memory_is_a_code(void)
+T_CASE(every_missing_memory_is_a_code)
 {
     uint64_t failed = 0;
     static const char *const values[] = { "v" };
@@ -322,7 +322,7 @@ static void every_missing_memory_is_a_code(void)
     T_CHECK(failed >= 12);
 }
 
-static void metrics_are_those_of_the_registry(void)
+T_CASE(metrics_are_those_of_the_registry)
 {
     char text[8192];
     static char json[16384];
@@ -369,7 +369,7 @@ static cellar_err use_publish(void *o) { return cellar_bus_publish(b, "q", "x", 
 static cellar_err fill_stats(void *out) { return cellar_bus_stats_get(b, out); }
 static cellar_err fill_group(void *out) { return cellar_bus_group_stats_get(b, "q", NULL, out); }
 
-static void struct_sizes_of_other_versions(void)
+T_CASE(struct_sizes_of_other_versions)
 {
     const cellar_host_config h = host_of_test();
     cellar_bus_config c = cellar_bus_config_default();
@@ -385,8 +385,4 @@ static void struct_sizes_of_other_versions(void)
     close_it();
 }
 
-T_MAIN("work_bus_limits", T_CASE(bus_backpressure), T_CASE(publish_reaches_all_groups_or_none),
-       T_CASE(bytes_are_a_limit_too), T_CASE(tables_have_limits),
-       T_CASE(message_reaches_at_most_64_queues), T_CASE(bad_arguments_are_refused),
-       T_CASE(open_is_refused_with_a_reason), T_CASE(every_missing_memory_is_a_code),
-       T_CASE(metrics_are_those_of_the_registry), T_CASE(struct_sizes_of_other_versions))
+T_MAIN("work_bus_limits")

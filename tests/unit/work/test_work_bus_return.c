@@ -8,7 +8,7 @@
 
 /* ---- return ---- */
 
-static void nack_returns_now_or_after_its_delay(void)
+T_CASE(nack_returns_now_or_after_its_delay)
 {
     open_default(NULL);
     group("q", NULL, NULL);
@@ -33,7 +33,7 @@ static void nack_returns_now_or_after_its_delay(void)
     close_it();
 }
 
-static void hold_that_ends_delivers_again(void)
+T_CASE(hold_that_ends_delivers_again)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     o.visibility_ms = 1000;
@@ -59,7 +59,7 @@ static void hold_that_ends_delivers_again(void)
     close_it();
 }
 
-static void extended_hold_ends_later(void)
+T_CASE(extended_hold_ends_later)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     o.visibility_ms = 100;
@@ -130,7 +130,7 @@ static const char *list_of(const char *queue, uint64_t *cursor, unsigned most)
     return listed;
 }
 
-static void messages_of_a_group_are_listed(void)
+T_CASE(messages_of_a_group_are_listed)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     uint64_t cursor = 0;
@@ -185,7 +185,7 @@ static bool list_group(const char *queue, const char *name, const cellar_bus_gro
     return --list_left != 0;
 }
 
-static void groups_are_listed_with_depth_and_age(void)
+T_CASE(groups_are_listed_with_depth_and_age)
 {
     open_default(NULL);
     listed[0] = '\0';
@@ -213,7 +213,7 @@ static void groups_are_listed_with_depth_and_age(void)
     close_it();
 }
 
-static void holds_that_end_together_keep_the_order(void)
+T_CASE(holds_that_end_together_keep_the_order)
 {
     open_default(NULL);
     group("q", NULL, NULL);
@@ -233,7 +233,7 @@ static void holds_that_end_together_keep_the_order(void)
     close_it();
 }
 
-static void bus_member_dies(void)
+T_CASE(bus_member_dies)
 {
     open_default(NULL);
     group("q", NULL, NULL);
@@ -261,7 +261,7 @@ static void bus_member_dies(void)
     close_it();
 }
 
-static void bus_dead_letter(void)
+T_CASE(bus_dead_letter)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     o.max_deliver = 2;
@@ -306,7 +306,7 @@ static void bus_dead_letter(void)
     close_it();
 }
 
-static void dead_letters_do_not_expire(void)
+T_CASE(dead_letters_do_not_expire)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     cellar_bus_publish_opts p = cellar_bus_publish_opts_default();
@@ -323,7 +323,7 @@ static void dead_letters_do_not_expire(void)
     close_it();
 }
 
-static void dead_letters_without_a_dead_queue_are_freed(void)
+T_CASE(dead_letters_without_a_dead_queue_are_freed)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     o.dead_queue = "nowhere";
@@ -341,7 +341,7 @@ static void dead_letters_without_a_dead_queue_are_freed(void)
     close_it();
 }
 
-static void verdicts_of_functions_decide(void)
+T_CASE(verdicts_of_functions_decide)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     o.max_deliver = 3;
@@ -370,7 +370,7 @@ static void verdicts_of_functions_decide(void)
     close_it();
 }
 
-static void expired_messages_are_counted(void)
+T_CASE(expired_messages_are_counted)
 {
     cellar_bus_publish_opts o = cellar_bus_publish_opts_default();
     open_default(NULL);
@@ -403,10 +403,4 @@ static void expired_messages_are_counted(void)
     close_it();
 }
 
-T_MAIN("work_bus_return", T_CASE(nack_returns_now_or_after_its_delay),
-       T_CASE(hold_that_ends_delivers_again), T_CASE(extended_hold_ends_later),
-       T_CASE(messages_of_a_group_are_listed), T_CASE(groups_are_listed_with_depth_and_age),
-       T_CASE(holds_that_end_together_keep_the_order), T_CASE(bus_member_dies),
-       T_CASE(bus_dead_letter), T_CASE(dead_letters_do_not_expire),
-       T_CASE(dead_letters_without_a_dead_queue_are_freed), T_CASE(verdicts_of_functions_decide),
-       T_CASE(expired_messages_are_counted))
+T_MAIN("work_bus_return")

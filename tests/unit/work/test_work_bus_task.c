@@ -135,7 +135,7 @@ static void tick(void)
     }
 }
 
-static void a_success_acks_and_a_failure_rejects(void)
+T_ALONE(a_success_acks_and_a_failure_rejects)
 {
     begin();
     start(0);
@@ -161,7 +161,7 @@ static void a_success_acks_and_a_failure_rejects(void)
     end();
 }
 
-static void a_task_that_waits_for_its_retry_keeps_its_message(void)
+T_ALONE(a_task_that_waits_for_its_retry_keeps_its_message)
 {
     begin();
     start(0);
@@ -182,7 +182,7 @@ static void a_task_that_waits_for_its_retry_keeps_its_message(void)
     end();
 }
 
-static void prefetch_bounds_the_tasks(void)
+T_ALONE(prefetch_bounds_the_tasks)
 {
     begin();
     start(0);
@@ -200,7 +200,7 @@ static void prefetch_bounds_the_tasks(void)
     end();
 }
 
-static void an_ordered_group_has_one_task_of_a_key(void)
+T_ALONE(an_ordered_group_has_one_task_of_a_key)
 {
     begin();
     start(1);
@@ -217,7 +217,7 @@ static void an_ordered_group_has_one_task_of_a_key(void)
     end();
 }
 
-static void a_full_pool_leaves_messages_in_the_group(void)
+T_ALONE(a_full_pool_leaves_messages_in_the_group)
 {
     begin();
     config.queue_cap = 2;
@@ -248,7 +248,7 @@ static void a_full_pool_leaves_messages_in_the_group(void)
     end();
 }
 
-static void a_body_that_never_fits_is_rejected(void)
+T_ALONE(a_body_that_never_fits_is_rejected)
 {
     begin();
     config.queue_bytes = 1;
@@ -262,7 +262,7 @@ static void a_body_that_never_fits_is_rejected(void)
     end();
 }
 
-static void a_drain_of_the_pool_returns_messages(void)
+T_ALONE(a_drain_of_the_pool_returns_messages)
 {
     begin();
     start(0);
@@ -289,7 +289,7 @@ static void a_drain_of_the_pool_returns_messages(void)
     end();
 }
 
-static void a_member_that_leaves_returns_messages(void)
+T_ALONE(a_member_that_leaves_returns_messages)
 {
     begin();
     start(0);
@@ -312,7 +312,7 @@ static void a_member_that_leaves_returns_messages(void)
     end();
 }
 
-static void a_close_waits_for_tasks(void)
+T_ALONE(a_close_waits_for_tasks)
 {
     begin();
     start(0);
@@ -326,7 +326,7 @@ static void a_close_waits_for_tasks(void)
     end();
 }
 
-static void tasks_of_a_journal_ack(void)
+T_ALONE(tasks_of_a_journal_ack)
 {
 #ifndef CELLAR_WITH_SQLITE
     T_SKIP("this build has no SQLite");
@@ -355,7 +355,7 @@ static void tasks_of_a_journal_ack(void)
     t_wipe(folder);
 }
 
-static void bad_options_are_refused(void)
+T_ALONE(bad_options_are_refused)
 {
     begin();
     start(0);
@@ -380,7 +380,7 @@ static void bad_options_are_refused(void)
     end();
 }
 
-static void without_memory_messages_wait(void)
+T_ALONE(without_memory_messages_wait)
 {
     begin();
     start(0);
@@ -410,7 +410,7 @@ static cellar_verdict counts(const cellar_task *t, void *ctx)
            : t->attempt == 1 && n % 3 == 0 ? cellar_verdict_retry_after(0) : cellar_verdict_ok();
 }
 
-static void with_threads_each_message_ends_once(void)
+T_CASE(with_threads_each_message_ends_once)
 {
     cellar_pool_config pc = cellar_pool_config_default();
     cellar_bus_member_config o = cellar_bus_member_config_default();
@@ -438,11 +438,4 @@ static void with_threads_each_message_ends_once(void)
     end();
 }
 
-T_MAIN("work_bus_task", T_ALONE(a_success_acks_and_a_failure_rejects),
-       T_ALONE(a_task_that_waits_for_its_retry_keeps_its_message),
-       T_ALONE(prefetch_bounds_the_tasks), T_ALONE(an_ordered_group_has_one_task_of_a_key),
-       T_ALONE(a_full_pool_leaves_messages_in_the_group),
-       T_ALONE(a_body_that_never_fits_is_rejected), T_ALONE(a_drain_of_the_pool_returns_messages),
-       T_ALONE(a_member_that_leaves_returns_messages), T_ALONE(a_close_waits_for_tasks),
-       T_ALONE(tasks_of_a_journal_ack), T_ALONE(bad_options_are_refused),
-       T_ALONE(without_memory_messages_wait), T_CASE(with_threads_each_message_ends_once))
+T_MAIN("work_bus_task")

@@ -146,7 +146,7 @@ static void *take_all(void *arg)
     return NULL;
 }
 
-static void groups_under_load_handle_each_message_once(void)
+T_CASE(groups_under_load_handle_each_message_once)
 {
     static int which[] = { 0, 1 };
     cellar_bus_group_config o = cellar_bus_group_config_default();
@@ -204,7 +204,7 @@ static void *send_one(void *arg)
     return NULL;
 }
 
-static void blocked_publisher_goes_on_with_room_or_drain(void)
+T_CASE(blocked_publisher_goes_on_with_room_or_drain)
 {
     static char q[] = "q";
     cellar_bus_group_config o = cellar_bus_group_config_default();
@@ -234,7 +234,7 @@ static void blocked_publisher_goes_on_with_room_or_drain(void)
 
 /* Whether the publisher sleeps before the second group comes, or looks after it: both groups get
  * the message. */
-static void blocked_publisher_sees_new_groups(void)
+T_CASE(blocked_publisher_sees_new_groups)
 {
     static char q[] = "q";
     cellar_bus_group_config o = cellar_bus_group_config_default();
@@ -277,7 +277,7 @@ static cellar_bus_verdict waits_and_sends(const cellar_bus_message *m, void *ctx
     return CELLAR_BUS_ACK;
 }
 
-static void publisher_on_the_last_worker_never_blocks(void)
+T_CASE(publisher_on_the_last_worker_never_blocks)
 {
     static char next[] = "next";
     cellar_bus_group_config o = cellar_bus_group_config_default();
@@ -306,7 +306,7 @@ static void *take_one(void *arg)
     return NULL;
 }
 
-static void take_waits_for_a_message(void)
+T_CASE(take_waits_for_a_message)
 {
     cellar_bus_member *m;
     pthread_t t[2];
@@ -329,7 +329,7 @@ static void *take_closed(void *arg)
 }
 
 /* Whether the take sleeps before the last ack or comes after it, it returns. */
-static void take_returns_when_a_drained_bus_is_empty(void)
+T_CASE(take_returns_when_a_drained_bus_is_empty)
 {
     for (int i = 0; i < 20; i++) {
         cellar_bus_message got = cellar_bus_message_default();
@@ -352,7 +352,7 @@ static void take_returns_when_a_drained_bus_is_empty(void)
 
 /* ---- functions ---- */
 
-static void hold_ends_while_the_function_runs(void)
+T_CASE(hold_ends_while_the_function_runs)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     o.visibility_ms = 1;
@@ -375,7 +375,7 @@ static cellar_bus_verdict exits(const cellar_bus_message *m, void *ctx)
     return quick(m, ctx);
 }
 
-static void function_may_end_its_thread(void)
+T_CASE(function_may_end_its_thread)
 {
     open_with(1, 0);
     group("q", NULL, NULL);
@@ -396,7 +396,7 @@ static cellar_bus_verdict closes(const cellar_bus_message *m, void *ctx)
     return quick(m, ctx);
 }
 
-static void close_waits_for_functions_or_is_busy(void)
+T_CASE(close_waits_for_functions_or_is_busy)
 {
     open_with(2, 1);
     group("q", NULL, NULL);
@@ -429,7 +429,7 @@ static cellar_bus_verdict ends_during_the_close(const cellar_bus_message *m, voi
     return quick(m, ctx);
 }
 
-static void close_that_fails_delivers_what_it_held_back(void)
+T_CASE(close_that_fails_delivers_what_it_held_back)
 {
     cellar_bus_group_config o = cellar_bus_group_config_default();
     o.on_full = CELLAR_BUS_FULL_DROP_NEW;
@@ -454,7 +454,7 @@ static void close_that_fails_delivers_what_it_held_back(void)
     T_EQ_U64(atomic_load(&runs), 3);
 }
 
-static void member_that_leaves_ends_its_function_first(void)
+T_CASE(member_that_leaves_ends_its_function_first)
 {
     open_with(1, 0);
     group("q", NULL, NULL);
@@ -492,7 +492,7 @@ static void *emit(void *arg)
     return arg;
 }
 
-static void subscriber_is_freed_after_its_last_call(void)
+T_CASE(subscriber_is_freed_after_its_last_call)
 {
     uint64_t id;
     pthread_t t;
@@ -516,7 +516,7 @@ static void ends_thread(const char *topic, const void *data, size_t len, void *c
     pthread_exit(NULL);
 }
 
-static void subscriber_may_end_its_thread(void)
+T_CASE(subscriber_may_end_its_thread)
 {
     pthread_t t;
     open_with(1, 0);
@@ -568,7 +568,7 @@ static int end_of(pid_t child)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
 }
 
-static void forked_child_is_refused_by_the_bus(void)
+T_CASE(forked_child_is_refused_by_the_bus)
 {
     cellar_bus_member *m;
     cellar_bus_message got = cellar_bus_message_default();
@@ -601,7 +601,7 @@ static cellar_bus_verdict forks(const cellar_bus_message *m, void *ctx)
     return quick(m, ctx);
 }
 
-static void fork_inside_a_function(void)
+T_CASE(fork_inside_a_function)
 {
     open_with(1, 0);
     group("q", NULL, NULL);
@@ -613,7 +613,7 @@ static void fork_inside_a_function(void)
 
 /* ---- memory and threads ---- */
 
-static void open_without_memory_is_a_code(void)
+T_CASE(open_without_memory_is_a_code)
 {
     cellar_err err = CELLAR_E_NOMEM;
     for (uint64_t nth = 1; err == CELLAR_E_NOMEM && nth < 20; nth++) {
@@ -626,15 +626,4 @@ static void open_without_memory_is_a_code(void)
     T_EQ_I64(err, CELLAR_OK);
 }
 
-T_MAIN("work_bus_threads", T_CASE(groups_under_load_handle_each_message_once),
-       T_CASE(blocked_publisher_goes_on_with_room_or_drain),
-       T_CASE(blocked_publisher_sees_new_groups),
-       T_CASE(publisher_on_the_last_worker_never_blocks), T_CASE(take_waits_for_a_message),
-       T_CASE(take_returns_when_a_drained_bus_is_empty),
-       T_CASE(hold_ends_while_the_function_runs), T_CASE(function_may_end_its_thread),
-       T_CASE(close_waits_for_functions_or_is_busy),
-       T_CASE(close_that_fails_delivers_what_it_held_back),
-       T_CASE(member_that_leaves_ends_its_function_first),
-       T_CASE(subscriber_is_freed_after_its_last_call), T_CASE(subscriber_may_end_its_thread),
-       T_CASE(forked_child_is_refused_by_the_bus), T_CASE(fork_inside_a_function),
-       T_CASE(open_without_memory_is_a_code))
+T_MAIN("work_bus_threads")

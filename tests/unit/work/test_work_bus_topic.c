@@ -61,7 +61,7 @@ static bool match(const char *pattern, const char *key, cellar_bus_syntax syntax
     return is;
 }
 
-static void bus_topic_match_model(void)
+T_CASE(bus_topic_match_model)
 {
     static const char *const in_pattern[] = { "#", "#", "*", "*", "a", "b", "ab", "", "a*" };
     static const char *const in_key[] = { "a", "a", "b", "ab", "c", "", "a*" };
@@ -84,7 +84,7 @@ static void bus_topic_match_model(void)
     T_CHECK(matched > most / 20 && matched < most);
 }
 
-static void amqp_table(void)
+T_CASE(amqp_table)
 {
     static const struct { const char *pattern, *key; bool is; } row[] = {
         { "user.*.mail", "user.7.mail", true },  { "user.*.mail", "user.mail", false },
@@ -105,7 +105,7 @@ static void amqp_table(void)
     }
 }
 
-static void glob_runs_over_dots(void)
+T_CASE(glob_runs_over_dots)
 {
     T_CHECK(match("user*mail", "user.7.mail", CELLAR_BUS_GLOB));
     T_CHECK(match("news.[ab]?", "news.a1", CELLAR_BUS_GLOB));
@@ -114,7 +114,7 @@ static void glob_runs_over_dots(void)
 }
 
 /* The naive matcher needs 2^15 and more steps here; a match stays at 16 x 16 comparisons. */
-static void hash_chain_is_bounded(void)
+T_CASE(hash_chain_is_bounded)
 {
     char pattern[64] = "", key[64] = "";
     for (int i = 0; i < 8; i++) { strcat(pattern, i < 7 ? "#.a." : "#.b"); }
@@ -127,7 +127,7 @@ static void hash_chain_is_bounded(void)
     T_CHECK(match(pattern, key, CELLAR_BUS_AMQP));
 }
 
-static void limits_of_patterns_and_keys(void)
+T_CASE(limits_of_patterns_and_keys)
 {
     char wide[40] = "", wider[40] = "", longest[300], longer[300];
     bool is;
@@ -151,6 +151,4 @@ static void limits_of_patterns_and_keys(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("work_bus_topic", T_CASE(bus_topic_match_model), T_CASE(amqp_table),
-       T_CASE(glob_runs_over_dots), T_CASE(hash_chain_is_bounded),
-       T_CASE(limits_of_patterns_and_keys))
+T_MAIN("work_bus_topic")

@@ -201,7 +201,7 @@ static int64_t rows(void)
 
 /* ---- what was missed ---- */
 
-static void missed_interval_firings_run_by_coalesce(void)
+T_CASE(missed_interval_firings_run_by_coalesce)
 {
     static const cellar_coalesce how[] = { CELLAR_COALESCE_LATEST, CELLAR_COALESCE_EARLIEST,
                                            CELLAR_COALESCE_ALL };
@@ -235,7 +235,7 @@ static void missed_interval_firings_run_by_coalesce(void)
     }
 }
 
-static void missed_cron_firings_run(void)
+T_CASE(missed_cron_firings_run)
 {
     cellar_schedule_spec o = catches();
     start();
@@ -258,7 +258,7 @@ static void missed_cron_firings_run(void)
     end();
 }
 
-static void a_first_start_catches_up_nothing(void)
+T_CASE(a_first_start_catches_up_nothing)
 {
     const cellar_schedule_spec o = catches();
     start();
@@ -279,7 +279,7 @@ static void a_first_start_catches_up_nothing(void)
     end();
 }
 
-static void skipped_firings_are_not_caught_up(void)
+T_CASE(skipped_firings_are_not_caught_up)
 {
     const cellar_schedule_spec o = catches();
     start();
@@ -295,7 +295,7 @@ static void skipped_firings_are_not_caught_up(void)
     end();
 }
 
-static void firings_of_a_pause_are_settled_by_its_end(void)
+T_CASE(firings_of_a_pause_are_settled_by_its_end)
 {
     const cellar_schedule_spec o = catches();
     start();
@@ -325,7 +325,7 @@ static cellar_err at(int64_t when)
     return schedule_at(s, "a", when, job, NULL, &o);
 }
 
-static void an_instant_runs_once_over_restarts(void)
+T_CASE(an_instant_runs_once_over_restarts)
 {
     start();
     T_EQ_I64(at(START + HOUR), CELLAR_OK);
@@ -346,7 +346,7 @@ static void an_instant_runs_once_over_restarts(void)
 
 /* An interval runs by the monotonic clock, and its due times are told by the wall clock: a step of
  * that clock by 80 ms leaves four of them without a run, and the step back repeats them. */
-static void a_step_of_the_wall_clock_moves_due_times_of_an_interval(void)
+T_CASE(a_step_of_the_wall_clock_moves_due_times_of_an_interval)
 {
     cellar_schedule_spec o = catches();
     o.coalesce = CELLAR_COALESCE_ALL;
@@ -392,7 +392,7 @@ static void killed_life(const cellar_schedule_spec *o)
     open_both();
 }
 
-static void a_killed_firing_runs_again_unless_its_task_was_submitted_with_it(void)
+T_CASE(a_killed_firing_runs_again_unless_its_task_was_submitted_with_it)
 {
     static const struct {
         int submit, kill;
@@ -421,7 +421,7 @@ static void a_killed_firing_runs_again_unless_its_task_was_submitted_with_it(voi
     }
 }
 
-static void earliest_settles_what_it_stands_for(void)
+T_CASE(earliest_settles_what_it_stands_for)
 {
     cellar_schedule_spec o = catches();
     o.coalesce = CELLAR_COALESCE_EARLIEST;
@@ -440,7 +440,7 @@ static void earliest_settles_what_it_stands_for(void)
 
 /* ---- changes ---- */
 
-static void another_spec_begins_a_new_schedule(void)
+T_CASE(another_spec_begins_a_new_schedule)
 {
     cellar_schedule_spec o = catches();
     cellar_cron_opts c = cellar_cron_opts_default();
@@ -476,7 +476,7 @@ static void another_spec_begins_a_new_schedule(void)
     end();
 }
 
-static void a_replaced_schedule_continues(void)
+T_CASE(a_replaced_schedule_continues)
 {
     const cellar_schedule_spec o = catches();
     start();
@@ -498,7 +498,7 @@ static void a_replaced_schedule_continues(void)
     end();
 }
 
-static void remove_deletes_the_row(void)
+T_CASE(remove_deletes_the_row)
 {
     const cellar_schedule_spec o = catches(), plain = cellar_schedule_spec_default();
     start();
@@ -522,7 +522,7 @@ static void remove_deletes_the_row(void)
     end();
 }
 
-static void due_times_in_the_future_begin_anew(void)
+T_CASE(due_times_in_the_future_begin_anew)
 {
     const cellar_schedule_spec o = catches();
     start();
@@ -548,7 +548,7 @@ static void due_times_in_the_future_begin_anew(void)
 
 /* ---- bad input ---- */
 
-static void catch_up_needs_a_journal(void)
+T_CASE(catch_up_needs_a_journal)
 {
     cellar_schedule_spec o = catches();
     cellar_submit_opts with = cellar_submit_opts_default();
@@ -579,7 +579,7 @@ static void catch_up_needs_a_journal(void)
     end();
 }
 
-static void damaged_rows_are_bounded(void)
+T_CASE(damaged_rows_are_bounded)
 {
     static const struct {
         const char *sql;
@@ -629,7 +629,7 @@ static void limit_files(rlim_t bytes)
 
 static bool is_disk_error(cellar_err err) { return err == CELLAR_E_SPACE || err == CELLAR_E_IO; }
 
-static void errors_of_the_disk_change_nothing(void)
+T_CASE(errors_of_the_disk_change_nothing)
 {
     const cellar_schedule_spec o = catches();
     start();
@@ -654,7 +654,7 @@ static void errors_of_the_disk_change_nothing(void)
     end();
 }
 
-static void each_allocation_may_fail(void)
+T_CASE(each_allocation_may_fail)
 {
     const cellar_schedule_spec o = catches();
     start();
@@ -678,18 +678,9 @@ static void each_allocation_may_fail(void)
 
 T_ONE_THREAD;
 
-T_MAIN("work_catch_up", T_CASE(missed_interval_firings_run_by_coalesce),
-       T_CASE(missed_cron_firings_run), T_CASE(a_first_start_catches_up_nothing),
-       T_CASE(skipped_firings_are_not_caught_up), T_CASE(firings_of_a_pause_are_settled_by_its_end),
-       T_CASE(an_instant_runs_once_over_restarts),
-       T_CASE(a_step_of_the_wall_clock_moves_due_times_of_an_interval),
-       T_CASE(a_killed_firing_runs_again_unless_its_task_was_submitted_with_it),
-       T_CASE(earliest_settles_what_it_stands_for), T_CASE(another_spec_begins_a_new_schedule),
-       T_CASE(a_replaced_schedule_continues), T_CASE(remove_deletes_the_row),
-       T_CASE(due_times_in_the_future_begin_anew), T_CASE(catch_up_needs_a_journal),
-       T_CASE(damaged_rows_are_bounded), T_CASE(errors_of_the_disk_change_nothing), T_CASE(each_allocation_may_fail))
+T_MAIN("work_catch_up")
 #else
-static void catch_up(void) { T_SKIP("this build has no SQLite"); }
+T_CASE(catch_up) { T_SKIP("this build has no SQLite"); }
 
-T_MAIN("work_catch_up", T_CASE(catch_up))
+T_MAIN("work_catch_up")
 #endif

@@ -48,7 +48,7 @@ static cellar_err check(const char *expr, size_t *column)
     return cellar_cron_next(expr, NULL, NULL, 0, NULL, 0, column);
 }
 
-static void expression_is_refused_at_its_column(void)
+T_CASE(expression_is_refused_at_its_column)
 {
     static const struct { const char *expr; uint32_t column; } bad[] = {
         { "", 1 }, { "x * * * *", 1 }, { "60 * * * *", 1 }, { "* 24 * * *", 3 },
@@ -77,7 +77,7 @@ static void expression_is_refused_at_its_column(void)
     T_EQ_I64(check("* * * * *", &column), CELLAR_OK);
 }
 
-static void expression_without_a_date_is_refused(void)
+T_CASE(expression_without_a_date_is_refused)
 {
     static const char *const never[] = { "0 0 30 2 *", "0 0 31 4,6,9,11 *", "0 0 30W 2 *",
                                          "0 0 31 2 ?" };
@@ -90,7 +90,7 @@ static void expression_without_a_date_is_refused(void)
     T_EQ_I64(check("0 0 30 2 1", &column), CELLAR_OK); /* either day: Mondays */
 }
 
-static void long_expression_is_refused(void)
+T_CASE(long_expression_is_refused)
 {
     char text[CELLAR_CRON_MAX + 2];
     size_t column;
@@ -124,7 +124,7 @@ static int64_t next(const char *expr, const char *zone, const cellar_cron_opts *
     return at / 1000;
 }
 
-static void instants_of_the_grammar(void)
+T_CASE(instants_of_the_grammar)
 {
     const int64_t from = utc(2024, 1, 31, 12, 0); /* a Wednesday */
     static const struct { const char *expr; int y, mo, d, h, mi; } rows[] = {
@@ -158,7 +158,7 @@ static void instants_of_the_grammar(void)
     T_EQ_I64(next("59 59 23 31 12 *", NULL, NULL, from), utc(2025, 1, 1, 0, 0) - 1);
 }
 
-static void day_and_needs_both_days(void)
+T_CASE(day_and_needs_both_days)
 {
     cellar_cron_opts o = cellar_cron_opts_default();
     o.day_and = 1;
@@ -167,7 +167,7 @@ static void day_and_needs_both_days(void)
     T_EQ_I64(next("0 0 30 2 MON", NULL, &o, utc(2024, 3, 1, 0, 0)), CELLAR_E_NEVER);
 }
 
-static void hashed_values_follow_the_name_alone(void)
+T_CASE(hashed_values_follow_the_name_alone)
 {
     cellar_cron_opts o = cellar_cron_opts_default();
     uint64_t minutes = 0;
@@ -201,7 +201,7 @@ static int64_t of(const char *expr, const char *zone, cellar_cron_gap gap, cella
     return next(expr, zone, &o, after);
 }
 
-static void cron_dst_table(void)
+T_CASE(cron_dst_table)
 {
     const char *berlin = "Europe/Berlin";
     const int64_t gap = utc(2024, 3, 31, 1, 0), fold = utc(2024, 10, 27, 1, 0);
@@ -364,7 +364,7 @@ static void bruteforce_zone(const char *name, int year, uint64_t plans)
     base_tz_close(z);
 }
 
-static void cron_next_bruteforce(void)
+T_CASE(cron_next_bruteforce)
 {
     const uint64_t each = t_share(680) / T_COST + 1;
     state = t_seed();
@@ -374,7 +374,7 @@ static void cron_next_bruteforce(void)
     bruteforce_zone("Australia/Lord_Howe", 2024, each);
 }
 
-static void cron_next_bruteforce_of_installed_zones(void)
+T_CASE(cron_next_bruteforce_of_installed_zones)
 {
     static const struct { const char *name; int year; } zones[] = {
         { "Pacific/Apia", 2010 }, { "Asia/Shanghai", 1989 }, { "America/Sao_Paulo", 2017 },
@@ -404,7 +404,7 @@ static bool plan_is_common(const plan *p)
 }
 
 /* Compare two instants of each expression, in UTC. */
-static void cron_next_agrees_with_croniter(void)
+T_CASE(cron_next_agrees_with_croniter)
 {
     enum { MOST = 4000 };
     static plan p[MOST];
@@ -453,7 +453,7 @@ static void cron_next_agrees_with_croniter(void)
 
 /* ---- calls ---- */
 
-static void next_refuses_bad_arguments(void)
+T_CASE(next_refuses_bad_arguments)
 {
     int64_t out[3];
     size_t found = 9;
@@ -482,7 +482,7 @@ static void next_refuses_bad_arguments(void)
     T_EQ_I64(out[1], 120000);
 }
 
-static void damaged_zone_file_is_refused(void)
+T_CASE(damaged_zone_file_is_refused)
 {
     char dir[] = "/tmp/cellar-zone-XXXXXX", path[64];
     int64_t out;
@@ -498,7 +498,7 @@ static void damaged_zone_file_is_refused(void)
     rmdir(dir);
 }
 
-static void missing_memory_is_reported(void)
+T_CASE(missing_memory_is_reported)
 {
     int64_t out;
     size_t found;
@@ -509,7 +509,7 @@ static void missing_memory_is_reported(void)
     (void)base_fault_alloc_arm(0, false);
 }
 
-static void variable_tz_plays_no_role(void)
+T_CASE(variable_tz_plays_no_role)
 {
     const int64_t before = next("0 2 * * *", NULL, NULL, utc(2024, 5, 1, 0, 0));
     T_REQUIRE(setenv("TZ", "America/New_York", 1) == 0);
@@ -519,11 +519,4 @@ static void variable_tz_plays_no_role(void)
 }
 
 T_ONE_THREAD;
-T_MAIN("work_cron", T_CASE(expression_is_refused_at_its_column),
-       T_CASE(expression_without_a_date_is_refused), T_CASE(long_expression_is_refused),
-       T_CASE(instants_of_the_grammar), T_CASE(day_and_needs_both_days),
-       T_CASE(hashed_values_follow_the_name_alone), T_CASE(cron_dst_table),
-       T_CASE(cron_next_bruteforce), T_CASE(cron_next_bruteforce_of_installed_zones),
-       T_CASE(cron_next_agrees_with_croniter), T_CASE(next_refuses_bad_arguments),
-       T_CASE(damaged_zone_file_is_refused), T_CASE(missing_memory_is_reported),
-       T_CASE(variable_tz_plays_no_role))
+T_MAIN("work_cron")

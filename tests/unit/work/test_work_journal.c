@@ -14,7 +14,7 @@ T_ONE_THREAD;
 
 /* ---- cases ---- */
 
-static void build_without_sqlite_is_unsupported(void)
+T_CASE(build_without_sqlite_is_unsupported)
 {
     if (HAS_SQLITE) {
         T_SKIP("this build has SQLite");
@@ -26,7 +26,7 @@ static void build_without_sqlite_is_unsupported(void)
     end();
 }
 
-static void submitted_tasks_survive_a_crash(void)
+T_CASE(submitted_tasks_survive_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
@@ -56,7 +56,7 @@ static void submitted_tasks_survive_a_crash(void)
     end();
 }
 
-static void close_keeps_what_waits(void)
+T_CASE(close_keeps_what_waits)
 {
     if (without_sqlite()) { return; }
     start();
@@ -76,7 +76,7 @@ static void close_keeps_what_waits(void)
     end();
 }
 
-static void attempts_survive_a_crash(void)
+T_CASE(attempts_survive_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
@@ -102,7 +102,7 @@ static void attempts_survive_a_crash(void)
     end();
 }
 
-static void a_task_that_ends_the_process_becomes_a_dead_letter(void)
+T_CASE(a_task_that_ends_the_process_becomes_a_dead_letter)
 {
     if (without_sqlite()) { return; }
     start();
@@ -133,7 +133,7 @@ static void a_task_that_ends_the_process_becomes_a_dead_letter(void)
     end();
 }
 
-static void a_snoozed_attempt_is_not_counted(void)
+T_CASE(a_snoozed_attempt_is_not_counted)
 {
     if (without_sqlite()) { return; }
     start();
@@ -155,7 +155,7 @@ static void a_snoozed_attempt_is_not_counted(void)
     end();
 }
 
-static void due_times_survive_a_crash(void)
+T_CASE(due_times_survive_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
@@ -188,7 +188,7 @@ static void due_times_survive_a_crash(void)
     end();
 }
 
-static void a_wall_clock_that_went_back_delays_by_the_delay_at_most(void)
+T_CASE(a_wall_clock_that_went_back_delays_by_the_delay_at_most)
 {
     if (without_sqlite()) { return; }
     start();
@@ -206,7 +206,7 @@ static void a_wall_clock_that_went_back_delays_by_the_delay_at_most(void)
     end();
 }
 
-static void overdue_tasks_begin_at_the_restore_rate(void)
+T_CASE(overdue_tasks_begin_at_the_restore_rate)
 {
     if (without_sqlite()) { return; }
     start();
@@ -224,7 +224,7 @@ static void overdue_tasks_begin_at_the_restore_rate(void)
     end();
 }
 
-static void unknown_names_wait(void)
+T_CASE(unknown_names_wait)
 {
     if (without_sqlite()) { return; }
     start();
@@ -249,7 +249,7 @@ static void unknown_names_wait(void)
     end();
 }
 
-static void a_task_of_an_unknown_name_can_be_cancelled(void)
+T_CASE(a_task_of_an_unknown_name_can_be_cancelled)
 {
     if (without_sqlite()) { return; }
     start();
@@ -263,7 +263,7 @@ static void a_task_of_an_unknown_name_can_be_cancelled(void)
     end();
 }
 
-static void unique_keys_are_rebuilt(void)
+T_CASE(unique_keys_are_rebuilt)
 {
     if (without_sqlite()) { return; }
     start();
@@ -294,7 +294,7 @@ static void unique_keys_are_rebuilt(void)
     end();
 }
 
-static void the_ttl_of_a_unique_key_survives_a_crash(void)
+T_CASE(the_ttl_of_a_unique_key_survives_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
@@ -316,7 +316,7 @@ static void the_ttl_of_a_unique_key_survives_a_crash(void)
 }
 
 /* The wall clock goes back by a day before the close, or after it. */
-static void what_has_ended_at_the_close_stays_so_if_the_clock_goes_back(void)
+T_CASE(what_has_ended_at_the_close_stays_so_if_the_clock_goes_back)
 {
     if (without_sqlite()) { return; }
     for (int before = 0; before < 2; before++) {
@@ -359,7 +359,7 @@ static void what_has_ended_at_the_close_stays_so_if_the_clock_goes_back(void)
     }
 }
 
-static void the_ttl_of_a_debounce_survives_a_crash(void)
+T_CASE(the_ttl_of_a_debounce_survives_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
@@ -381,7 +381,7 @@ static void the_ttl_of_a_debounce_survives_a_crash(void)
     end();
 }
 
-static void a_debounced_payload_survives_a_crash(void)
+T_CASE(a_debounced_payload_survives_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
@@ -402,7 +402,7 @@ static void a_debounced_payload_survives_a_crash(void)
     end();
 }
 
-static void own_ids_survive_a_crash(void)
+T_CASE(own_ids_survive_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
@@ -419,7 +419,7 @@ static void own_ids_survive_a_crash(void)
     end();
 }
 
-static void group_completion_survives_a_crash(void)
+T_CASE(group_completion_survives_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
@@ -442,7 +442,7 @@ static void group_completion_survives_a_crash(void)
     end();
 }
 
-static void a_member_that_completes_twice_counts_once(void)
+T_CASE(a_member_that_completes_twice_counts_once)
 {
     if (without_sqlite()) { return; }
     start();
@@ -466,7 +466,7 @@ static void a_member_that_completes_twice_counts_once(void)
     end();
 }
 
-static void a_chain_goes_on_after_a_crash(void)
+T_CASE(a_chain_goes_on_after_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
@@ -486,7 +486,7 @@ static void a_chain_goes_on_after_a_crash(void)
     end();
 }
 
-static void failure_cancels_a_chain_after_a_crash(void)
+T_CASE(failure_cancels_a_chain_after_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
@@ -506,7 +506,7 @@ static void failure_cancels_a_chain_after_a_crash(void)
     end();
 }
 
-static void a_final_state_is_seen_after_its_commit(void)
+T_CASE(a_final_state_is_seen_after_its_commit)
 {
     if (without_sqlite()) { return; }
     start();
@@ -520,7 +520,7 @@ static void a_final_state_is_seen_after_its_commit(void)
     end();
 }
 
-static void no_final_state_comes_back(void)
+T_CASE(no_final_state_comes_back)
 {
     if (without_sqlite()) { return; }
     start();
@@ -542,7 +542,7 @@ static void no_final_state_comes_back(void)
     end();
 }
 
-static void leased_tasks_come_back(void)
+T_CASE(leased_tasks_come_back)
 {
     if (without_sqlite()) { return; }
     start();
@@ -585,7 +585,7 @@ static cellar_task_id submit_giving(const char *payload)
     return id;
 }
 
-static void a_task_that_waits_survives_a_crash(void)
+T_CASE(a_task_that_waits_survives_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
@@ -610,7 +610,7 @@ static void a_task_that_waits_survives_a_crash(void)
 }
 
 /* Each rule meets each end: before the crash, after it, or before the submit. */
-static void the_recorded_state_decides_after_a_crash(void)
+T_CASE(the_recorded_state_decides_after_a_crash)
 {
     if (without_sqlite()) { return; }
     for (int at = 0; at < 3; at++) {
@@ -655,7 +655,7 @@ static cellar_verdict submits_after(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
-static void an_end_that_is_not_committed_decides(void)
+T_CASE(an_end_that_is_not_committed_decides)
 {
     if (without_sqlite()) { return; }
     for (int crashes = 0; crashes < 2; crashes++) {
@@ -678,7 +678,7 @@ static void an_end_that_is_not_committed_decides(void)
     }
 }
 
-static void a_second_end_does_not_decide_again(void)
+T_CASE(a_second_end_does_not_decide_again)
 {
     if (without_sqlite()) { return; }
     start();
@@ -699,7 +699,7 @@ static void a_second_end_does_not_decide_again(void)
     end();
 }
 
-static void a_row_that_was_deleted_by_hand_did_not_succeed(void)
+T_CASE(a_row_that_was_deleted_by_hand_did_not_succeed)
 {
     if (without_sqlite()) { return; }
     start();
@@ -716,7 +716,7 @@ static void a_row_that_was_deleted_by_hand_did_not_succeed(void)
     end();
 }
 
-static void a_refused_submit_after_leaves_the_task_before_it(void)
+T_CASE(a_refused_submit_after_leaves_the_task_before_it)
 {
     if (without_sqlite()) { return; }
     start();
@@ -743,22 +743,4 @@ static void a_refused_submit_after_leaves_the_task_before_it(void)
     end();
 }
 
-T_MAIN("work_journal", T_CASE(build_without_sqlite_is_unsupported),
-       T_CASE(submitted_tasks_survive_a_crash), T_CASE(close_keeps_what_waits),
-       T_CASE(attempts_survive_a_crash), T_CASE(a_task_that_ends_the_process_becomes_a_dead_letter),
-       T_CASE(a_snoozed_attempt_is_not_counted), T_CASE(due_times_survive_a_crash),
-       T_CASE(a_wall_clock_that_went_back_delays_by_the_delay_at_most),
-       T_CASE(overdue_tasks_begin_at_the_restore_rate), T_CASE(unknown_names_wait),
-       T_CASE(a_task_of_an_unknown_name_can_be_cancelled), T_CASE(unique_keys_are_rebuilt),
-       T_CASE(the_ttl_of_a_unique_key_survives_a_crash),
-       T_CASE(what_has_ended_at_the_close_stays_so_if_the_clock_goes_back),
-       T_CASE(the_ttl_of_a_debounce_survives_a_crash),
-       T_CASE(a_debounced_payload_survives_a_crash), T_CASE(own_ids_survive_a_crash),
-       T_CASE(group_completion_survives_a_crash), T_CASE(a_member_that_completes_twice_counts_once),
-       T_CASE(a_chain_goes_on_after_a_crash), T_CASE(failure_cancels_a_chain_after_a_crash),
-       T_CASE(a_final_state_is_seen_after_its_commit), T_CASE(no_final_state_comes_back),
-       T_CASE(leased_tasks_come_back), T_CASE(a_task_that_waits_survives_a_crash),
-       T_CASE(the_recorded_state_decides_after_a_crash),
-       T_CASE(an_end_that_is_not_committed_decides), T_CASE(a_second_end_does_not_decide_again),
-       T_CASE(a_row_that_was_deleted_by_hand_did_not_succeed),
-       T_CASE(a_refused_submit_after_leaves_the_task_before_it))
+T_MAIN("work_journal")

@@ -15,7 +15,7 @@ T_ONE_THREAD;
 
 /* ---- the file ---- */
 
-static void journal_two_owners(void)
+T_CASE(journal_two_owners)
 {
     if (without_sqlite()) { return; }
     start();
@@ -36,7 +36,7 @@ static void journal_two_owners(void)
     end();
 }
 
-static void a_child_has_no_journal(void)
+T_CASE(a_child_has_no_journal)
 {
     if (without_sqlite()) { return; }
     start();
@@ -82,7 +82,7 @@ static void refused_untouched(cellar_err want)
     }
 }
 
-static void a_journal_of_another_schema_is_refused_untouched(void)
+T_CASE(a_journal_of_another_schema_is_refused_untouched)
 {
     if (without_sqlite()) { return; }
     static const char *const change[] = { "PRAGMA user_version=99", "PRAGMA user_version=3",
@@ -97,7 +97,7 @@ static void a_journal_of_another_schema_is_refused_untouched(void)
     }
 }
 
-static void a_foreign_database_is_refused(void)
+T_CASE(a_foreign_database_is_refused)
 {
     if (without_sqlite()) { return; }
     clear();
@@ -115,7 +115,7 @@ static void write_at(off_t at, const char *text)
     T_REQUIRE(close(fd) == 0);
 }
 
-static void journal_damaged(void)
+T_CASE(journal_damaged)
 {
     if (without_sqlite()) { return; }
     static const off_t at[] = { 0, 100, 4096 + 3, 8192 + 1 };
@@ -143,7 +143,7 @@ static void journal_damaged(void)
     }
 }
 
-static void a_row_out_of_range_is_damage(void)
+T_CASE(a_row_out_of_range_is_damage)
 {
     if (without_sqlite()) { return; }
     static const char *const change[] = {
@@ -180,7 +180,7 @@ static void frees(void *payload, size_t len, void *ctx)
     if (freed == 3) { T_EQ_I64(cellar_task_cancel(p, id), CELLAR_OK); }
 }
 
-static void a_free_fn_may_submit(void)
+T_CASE(a_free_fn_may_submit)
 {
     if (without_sqlite()) { return; }
     start();
@@ -209,7 +209,7 @@ static void refused_for(const char *where, const char *reason)
     T_EQ_STR(e.text, text);
 }
 
-static void bad_paths_are_refused(void)
+T_CASE(bad_paths_are_refused)
 {
     if (without_sqlite()) { return; }
     clear();
@@ -228,7 +228,7 @@ static void bad_paths_are_refused(void)
 
 /* ---- errors of the disk ---- */
 
-static void journal_full(void)
+T_CASE(journal_full)
 {
     if (without_sqlite()) { return; }
     start();
@@ -266,7 +266,7 @@ static void journal_full(void)
     end();
 }
 
-static void a_refused_submit_leaves_its_key_and_payload(void)
+T_CASE(a_refused_submit_leaves_its_key_and_payload)
 {
     if (without_sqlite()) { return; }
     start();
@@ -284,7 +284,7 @@ static void a_refused_submit_leaves_its_key_and_payload(void)
     end();
 }
 
-static void close_without_a_disk_runs_the_task_again(void)
+T_CASE(close_without_a_disk_runs_the_task_again)
 {
     if (without_sqlite()) { return; }
     start();
@@ -303,7 +303,7 @@ static void close_without_a_disk_runs_the_task_again(void)
     end();
 }
 
-static void each_allocation_may_fail(void)
+T_CASE(each_allocation_may_fail)
 {
     if (without_sqlite()) { return; }
     start();
@@ -342,7 +342,7 @@ static void each_allocation_may_fail(void)
     end();
 }
 
-static void a_restored_task_has_no_room_for_an_error(void)
+T_CASE(a_restored_task_has_no_room_for_an_error)
 {
     if (without_sqlite()) { return; }
     start();
@@ -358,7 +358,7 @@ static void a_restored_task_has_no_room_for_an_error(void)
     end();
 }
 
-static void throttle_keys_survive_a_crash(void)
+T_CASE(throttle_keys_survive_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
@@ -397,7 +397,7 @@ static void throttle_keys_survive_a_crash(void)
     end();
 }
 
-static void a_refused_throttle_key_is_not_in_force(void)
+T_CASE(a_refused_throttle_key_is_not_in_force)
 {
     if (without_sqlite()) { return; }
     start();
@@ -428,12 +428,4 @@ static void a_refused_throttle_key_is_not_in_force(void)
     end();
 }
 
-T_MAIN("work_journal_file", T_CASE(journal_two_owners), T_CASE(a_child_has_no_journal),
-       T_CASE(a_journal_of_another_schema_is_refused_untouched),
-       T_CASE(a_foreign_database_is_refused), T_CASE(journal_damaged),
-       T_CASE(a_row_out_of_range_is_damage), T_CASE(a_free_fn_may_submit),
-       T_CASE(bad_paths_are_refused), T_CASE(journal_full),
-       T_CASE(a_refused_submit_leaves_its_key_and_payload),
-       T_CASE(close_without_a_disk_runs_the_task_again), T_CASE(each_allocation_may_fail),
-       T_CASE(a_restored_task_has_no_room_for_an_error), T_CASE(throttle_keys_survive_a_crash),
-       T_CASE(a_refused_throttle_key_is_not_in_force))
+T_MAIN("work_journal_file")

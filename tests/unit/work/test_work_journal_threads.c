@@ -117,14 +117,14 @@ static void calls(uint32_t rounds)
     T_EQ_U64(figures().dead, waited);
 }
 
-static void calls_of_many_threads_share_commits(void)
+T_CASE(calls_of_many_threads_share_commits)
 {
     if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
     calls(60 / (T_COST > 1 ? 6 : 1));
     end();
 }
 
-static void the_same_at_level_sync(void)
+T_CASE(the_same_at_level_sync)
 {
     if (!begin(CELLAR_JOURNAL_SYNC)) { return; }
     calls(12 / (T_COST > 1 ? 3 : 1));
@@ -141,7 +141,7 @@ static void frees(void *payload, size_t len, void *ctx)
     T_EQ_I64(cellar_task_submit(p, "t", ctx, 4, &o, NULL), CELLAR_OK);
 }
 
-static void a_free_fn_of_the_journal_thread_may_submit(void)
+T_CASE(a_free_fn_of_the_journal_thread_may_submit)
 {
     if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
     static char bytes[] = "abcd";
@@ -155,7 +155,7 @@ static void a_free_fn_of_the_journal_thread_may_submit(void)
     end();
 }
 
-static void close_leaves_what_waits_to_the_next_open(void)
+T_CASE(close_leaves_what_waits_to_the_next_open)
 {
     if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
     opened = 0;
@@ -196,7 +196,7 @@ static void *attaches(void *arg)
     return NULL;
 }
 
-static void a_task_that_ends_meanwhile_decides(void)
+T_CASE(a_task_that_ends_meanwhile_decides)
 {
     if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
     pthread_t t[THREADS];
@@ -215,7 +215,7 @@ static void a_task_that_ends_meanwhile_decides(void)
     end();
 }
 
-static void a_drain_does_not_wait_for_unknown_names(void)
+T_CASE(a_drain_does_not_wait_for_unknown_names)
 {
     if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
     opened = 0;
@@ -245,7 +245,7 @@ static void limit_files(rlim_t bytes)
     T_REQUIRE(setrlimit(RLIMIT_FSIZE, &l) == 0);
 }
 
-static void ends_are_written_when_the_disk_has_room_again(void)
+T_CASE(ends_are_written_when_the_disk_has_room_again)
 {
     if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
     cellar_task_id id;
@@ -290,7 +290,7 @@ static void frees_beside_a_submit(void *payload, size_t len, void *other)
     }
 }
 
-static void a_submit_beside_a_commit_ends_without_threads(void)
+T_CASE(a_submit_beside_a_commit_ends_without_threads)
 {
     if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
     cellar_host_config host = cellar_host_config_default();
@@ -313,11 +313,4 @@ static void a_submit_beside_a_commit_ends_without_threads(void)
     end();
 }
 
-T_MAIN("work_journal_threads", T_CASE(calls_of_many_threads_share_commits),
-       T_CASE(the_same_at_level_sync),
-       T_CASE(a_free_fn_of_the_journal_thread_may_submit),
-       T_CASE(a_task_that_ends_meanwhile_decides),
-       T_CASE(a_drain_does_not_wait_for_unknown_names),
-       T_CASE(close_leaves_what_waits_to_the_next_open),
-       T_CASE(ends_are_written_when_the_disk_has_room_again),
-       T_CASE(a_submit_beside_a_commit_ends_without_threads))
+T_MAIN("work_journal_threads")

@@ -88,7 +88,7 @@ static void read_s4(void)
     }
 }
 
-static void refresh_s4_table(void)
+T_CASE(refresh_s4_table)
 {
     open_s4();
     for (size_t i = 0; i < S4_ROWS; i++) { add_s4_loader(&s4[i]); }
@@ -118,7 +118,7 @@ static void refresh_s4_table(void)
 }
 
 /* S4:280-284: jobs were configured and never added. Here each row runs, or says that it cannot. */
-static void seed_refresh_every_row_runs(void)
+T_CASE(seed_refresh_every_row_runs)
 {
     open_s4();
     for (size_t i = 0; i < S4_ROWS; i++) {
@@ -151,7 +151,7 @@ static void seed_refresh_every_row_runs(void)
 }
 
 /* S4:182-196: all interval jobs began together. */
-static void seed_refresh_phases_spread(void)
+T_CASE(seed_refresh_phases_spread)
 {
     unsigned in_minute[60] = { 0 };
     int64_t first[60];
@@ -180,7 +180,7 @@ static void seed_refresh_phases_spread(void)
 }
 
 /* S4:226: `if data:` took an empty list for a miss, and asked again. */
-static void seed_refresh_empty_is_a_value(void)
+T_CASE(seed_refresh_empty_is_a_value)
 {
     char buf[8];
     size_t len;
@@ -207,7 +207,7 @@ static void seed_refresh_empty_is_a_value(void)
 /* ---- order, lists, idle rows ---- */
 
 /* Rows that became due together run by priority, and a long row lets a higher one pass. */
-static void higher_priorities_run_first(void)
+T_CASE(higher_priorities_run_first)
 {
     static const char *const keys[] = { "l1", "m1", "h1", "h2", "m2", "l2" };
     open_all();
@@ -235,7 +235,7 @@ static void higher_priorities_run_first(void)
     close_all();
 }
 
-static void keys_of_a_pattern_come_from_its_lister(void)
+T_CASE(keys_of_a_pattern_come_from_its_lister)
 {
     open_all();
     listed.keys[0] = "k:1";
@@ -283,7 +283,7 @@ static cellar_err list_too_many(cellar_refresh_keys *keys, const char *pattern, 
     return CELLAR_E_LIMIT;
 }
 
-static void list_over_its_limit_is_counted(void)
+T_CASE(list_over_its_limit_is_counted)
 {
     cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
     open_all();
@@ -300,7 +300,7 @@ static void list_over_its_limit_is_counted(void)
     close_all();
 }
 
-static void row_without_reads_sleeps_until_a_read(void)
+T_CASE(row_without_reads_sleeps_until_a_read)
 {
     open_all();
     cellar_refresh_opts o = opts(150 * SECOND);
@@ -330,7 +330,7 @@ static bool sleeps_after_a_minute(void)
     return (row_of("k").flags & CELLAR_REFRESH_SLEEPS) != 0;
 }
 
-static void only_reads_that_hit_wake_a_row(void)
+T_CASE(only_reads_that_hit_wake_a_row)
 {
     cellar_result res = cellar_result_default();
     cellar_pinned pinned;
@@ -362,7 +362,7 @@ static void only_reads_that_hit_wake_a_row(void)
     close_all();
 }
 
-static void late_ticks_fold_intervals(void)
+T_CASE(late_ticks_fold_intervals)
 {
     open_all();
     add("k", MINUTE, HOUR);
@@ -382,7 +382,7 @@ static void load_takes_40_s(const void *key, size_t len)
 }
 
 /* A run of four keys takes longer than the interval: it goes on, and the last key has its turn. */
-static void run_longer_than_its_interval_ends(void)
+T_CASE(run_longer_than_its_interval_ends)
 {
     static const char *const keys[] = { "a", "b", "c", "d" };
     open_all();
@@ -401,7 +401,7 @@ static void run_longer_than_its_interval_ends(void)
 
 /* A denied row waits as long as the limiter says, and asks once then. An open breaker ends a run
  * with its first key. */
-static void denied_runs_end_early(void)
+T_CASE(denied_runs_end_early)
 {
     const cellar_rule rule = cellar_rule_token_bucket(1, UINT64_C(300) * CELLAR_SECOND_NS, 1);
     cellar_limiter_config lc = cellar_limiter_config_default();
@@ -473,7 +473,7 @@ static void remove_self(const void *key, size_t len)
     T_EQ_I64(cellar_refresh_add(r, c, "other", 5, "up", MINUTE, NULL), CELLAR_OK);
 }
 
-static void rows_come_and_go(void)
+T_CASE(rows_come_and_go)
 {
     cellar *ns;
     cellar_namespace_config no = cellar_namespace_config_default();
@@ -506,7 +506,7 @@ static void rows_come_and_go(void)
     close_all();
 }
 
-static void reload_replaces_the_rows_of_policies(void)
+T_CASE(reload_replaces_the_rows_of_policies)
 {
     static const char one[] = "[*]\nset prefix=app\nkey top refresh=5m ttl=10m loader=up\n"
                               "glob many:* refresh=5m loader=many\nkey bare:{id} refresh=5m\n"
@@ -536,7 +536,7 @@ static void reload_replaces_the_rows_of_policies(void)
 }
 
 /* The rules are loaded each 25 s, and `turn` changes with each load. */
-static void row_of_an_unchanged_rule_keeps_its_instants(void)
+T_CASE(row_of_an_unchanged_rule_keeps_its_instants)
 {
     uint64_t calls[2];
     size_t rows;
@@ -567,7 +567,7 @@ static void row_of_an_unchanged_rule_keeps_its_instants(void)
     T_EQ_U64(calls[1], calls[0]);
 }
 
-static void row_of_a_changed_rule_is_replaced(void)
+T_CASE(row_of_a_changed_rule_is_replaced)
 {
     static const char *const rule[] = {
         "key a refresh=1m ttl=3m loader=up", "key a refresh=2m ttl=3m loader=up",
@@ -597,7 +597,7 @@ static void row_of_a_changed_rule_is_replaced(void)
     close_all();
 }
 
-static void max_rows_is_a_code_and_a_counter(void)
+T_CASE(max_rows_is_a_code_and_a_counter)
 {
     cellar_host_config h;
     cellar_refresher_config cfg = config_of(&h);
@@ -624,7 +624,7 @@ static void *tick_in_thread(void *ctx)
     return NULL;
 }
 
-static void loader_that_ends_its_thread_has_failed(void)
+T_CASE(loader_that_ends_its_thread_has_failed)
 {
     pthread_t t;
     open_all();
@@ -643,7 +643,7 @@ static void loader_that_ends_its_thread_has_failed(void)
 
 /* ---- memory, arguments, figures ---- */
 
-static void every_missing_memory_is_a_code(void)
+T_CASE(every_missing_memory_is_a_code)
 {
     static const char rules[] = "[*]\nkey a:{n} refresh=5m loader=many at=00:00@Europe/Berlin\n";
     static char dir[4200];
@@ -692,7 +692,7 @@ static void every_missing_memory_is_a_code(void)
     }
 }
 
-static void bad_arguments_are_refused(void)
+T_CASE(bad_arguments_are_refused)
 {
     static char longer[CELLAR_KEY_MAX + 2];
     static char name[CELLAR_NAME_MAX + 2];
@@ -766,7 +766,7 @@ static void no_free(void *block, size_t size, void *ctx)
     (void)block, (void)size, (void)ctx;
 }
 
-static void open_is_refused_with_a_reason(void)
+T_CASE(open_is_refused_with_a_reason)
 {
     cellar_error_info e = cellar_error_info_default();
     cellar_refresher *none;
@@ -797,7 +797,7 @@ static void open_is_refused_with_a_reason(void)
     wall_ms = 0;
 }
 
-static void metrics_have_the_success_ratio(void)
+T_CASE(metrics_have_the_success_ratio)
 {
     char text[16384];
     static char json[16384];
@@ -847,7 +847,7 @@ static cellar_err use_loader(void *p)
 }
 static cellar_err fill_stats(void *p) { return cellar_refresher_stats_get(r, p); }
 
-static void structs_follow_the_size_rule(void)
+T_CASE(structs_follow_the_size_rule)
 {
     cellar_host_config h;
     const cellar_refresher_config cfg = config_of(&h);
@@ -859,16 +859,4 @@ static void structs_follow_the_size_rule(void)
     close_all();
 }
 
-T_MAIN("work_refresh", T_CASE(refresh_s4_table), T_CASE(seed_refresh_every_row_runs),
-       T_CASE(seed_refresh_phases_spread), T_CASE(seed_refresh_empty_is_a_value),
-       T_CASE(higher_priorities_run_first), T_CASE(keys_of_a_pattern_come_from_its_lister),
-       T_CASE(list_over_its_limit_is_counted), T_CASE(row_without_reads_sleeps_until_a_read),
-       T_CASE(only_reads_that_hit_wake_a_row),
-       T_CASE(late_ticks_fold_intervals), T_CASE(run_longer_than_its_interval_ends),
-       T_CASE(denied_runs_end_early), T_CASE(rows_come_and_go),
-       T_CASE(reload_replaces_the_rows_of_policies),
-       T_CASE(row_of_an_unchanged_rule_keeps_its_instants),
-       T_CASE(row_of_a_changed_rule_is_replaced), T_CASE(max_rows_is_a_code_and_a_counter),
-       T_CASE(loader_that_ends_its_thread_has_failed), T_CASE(every_missing_memory_is_a_code),
-       T_CASE(bad_arguments_are_refused), T_CASE(open_is_refused_with_a_reason),
-       T_CASE(metrics_have_the_success_ratio), T_CASE(structs_follow_the_size_rule))
+T_MAIN("work_refresh")

@@ -29,7 +29,7 @@ static void midnight_in_the_load(const void *key, size_t len)
     if (wall_ms % DAY > DAY - 2 * MINUTE) { turn(5 * MINUTE); }
 }
 
-static void refresh_midnight(void)
+T_CASE(refresh_midnight)
 {
     open_all();
     add_daily(15 * MINUTE, 30 * MINUTE, 2 * HOUR);
@@ -63,7 +63,7 @@ static void refresh_midnight(void)
 
 /* What the program stored yesterday ends as well, also of a key that is listed for the first time,
  * and also if the list comes late. A load that began yesterday stores nothing. */
-static void day_ends_what_the_program_stored(void)
+T_CASE(day_ends_what_the_program_stored)
 {
     cellar_lease lease;
     cellar_result res = cellar_result_default();
@@ -113,7 +113,7 @@ static void day_ends_what_the_program_stored(void)
 }
 
 /* No tick comes after midnight: the TTL has ended with the day, and so has the stale window. */
-static void late_refresher_serves_nothing_of_yesterday(void)
+T_CASE(late_refresher_serves_nothing_of_yesterday)
 {
     cellar_get_opts stale = cellar_get_opts_default();
     char text[64];
@@ -129,7 +129,7 @@ static void late_refresher_serves_nothing_of_yesterday(void)
 }
 
 /* The program loads a key while the row still fails: the next try keeps that value. */
-static void next_try_of_a_day_deletes_nothing(void)
+T_CASE(next_try_of_a_day_deletes_nothing)
 {
     open_all();
     add_daily(6 * HOUR, 12 * HOUR, 0);
@@ -174,7 +174,7 @@ static void next_try_of_a_day_deletes_nothing(void)
 }
 
 /* A step of the wall clock computes the time of day again. */
-static void days_follow_the_wall_clock(void)
+T_CASE(days_follow_the_wall_clock)
 {
     open_all();
     add_daily(6 * HOUR, 12 * HOUR, 0);
@@ -193,7 +193,7 @@ static void days_follow_the_wall_clock(void)
 }
 
 /* A worker reads the clocks, stops, and goes on after the timer of a row has fired. */
-static void row_that_fired_after_the_worker_read_the_clock_runs_later(void)
+T_CASE(row_that_fired_after_the_worker_read_the_clock_runs_later)
 {
     int64_t wait_ms;
     open_all();
@@ -211,7 +211,4 @@ static void row_that_fired_after_the_worker_read_the_clock_runs_later(void)
     close_all();
 }
 
-T_MAIN("work_refresh_days", T_CASE(refresh_midnight), T_CASE(day_ends_what_the_program_stored),
-       T_CASE(late_refresher_serves_nothing_of_yesterday),
-       T_CASE(next_try_of_a_day_deletes_nothing), T_CASE(days_follow_the_wall_clock),
-       T_CASE(row_that_fired_after_the_worker_read_the_clock_runs_later))
+T_MAIN("work_refresh_days")

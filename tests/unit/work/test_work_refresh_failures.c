@@ -26,7 +26,7 @@ static void read_it(const void *key, size_t len)
     T_CHECK(n >= 1 && text[0] == '1'); /* the old value */
 }
 
-static void refresh_delete_wins(void)
+T_CASE(refresh_delete_wins)
 {
     open_all();
     add("k", HOUR, 2 * HOUR);
@@ -46,7 +46,7 @@ static void refresh_delete_wins(void)
     close_all();
 }
 
-static void failure_keeps_the_old_value_and_backs_off(void)
+T_CASE(failure_keeps_the_old_value_and_backs_off)
 {
     open_all();
     cellar_refresh_opts o = opts(30 * SECOND);
@@ -78,7 +78,7 @@ static void failure_keeps_the_old_value_and_backs_off(void)
 }
 
 /* A namespace that remembers failures: a failed refresh leaves no error in place of the value. */
-static void remembered_failures_leave_the_old_value(void)
+T_CASE(remembered_failures_leave_the_old_value)
 {
     cellar *ns;
     cellar_namespace_config no = cellar_namespace_config_default();
@@ -106,7 +106,7 @@ static void remembered_failures_leave_the_old_value(void)
 }
 
 /* Pauses: at most 1 s, 2 s, 4 s .. up to the interval. */
-static void pauses_grow_to_the_interval(void)
+T_CASE(pauses_grow_to_the_interval)
 {
     cellar_breaker_config bo = cellar_breaker_config_default();
     cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
@@ -136,7 +136,7 @@ static void pauses_grow_to_the_interval(void)
 }
 
 /* Long failures made the pauses long; a success makes them short again. */
-static void success_of_one_key_shortens_the_pause(void)
+T_CASE(success_of_one_key_shortens_the_pause)
 {
     open_all();
     listed.keys[0] = "a";
@@ -169,7 +169,7 @@ static void read_k_keys(void)
 }
 
 /* One row fails always, and the source of all fails half of the time. */
-static void source_that_fails_in_part_is_no_outage(void)
+T_CASE(source_that_fails_in_part_is_no_outage)
 {
     open_all();
     reads = empty_reads = 0;
@@ -189,7 +189,7 @@ static void source_that_fails_in_part_is_no_outage(void)
     close_all();
 }
 
-static void open_breaker_lets_only_probes_pass(void)
+T_CASE(open_breaker_lets_only_probes_pass)
 {
     open_all();
     for (int i = 0; i < 20; i++) {
@@ -218,7 +218,7 @@ static void open_breaker_lets_only_probes_pass(void)
 }
 
 /* A call of the program holds the key: its load comes first. */
-static void load_of_the_program_comes_first(void)
+T_CASE(load_of_the_program_comes_first)
 {
     cellar_lease lease;
     cellar_result res = cellar_result_default();
@@ -237,7 +237,7 @@ static void load_of_the_program_comes_first(void)
     close_all();
 }
 
-static void disabled_namespace_is_not_refreshed(void)
+T_CASE(disabled_namespace_is_not_refreshed)
 {
     open_all();
     add("k", MINUTE, 2 * MINUTE);
@@ -251,7 +251,7 @@ static void disabled_namespace_is_not_refreshed(void)
     close_all();
 }
 
-static void short_ttl_is_reported(void)
+T_CASE(short_ttl_is_reported)
 {
     open_all();
     add("fine", MINUTE, 2 * MINUTE);
@@ -265,7 +265,7 @@ static void short_ttl_is_reported(void)
     close_all();
 }
 
-static void limiter_bounds_the_calls_of_the_upstream(void)
+T_CASE(limiter_bounds_the_calls_of_the_upstream)
 {
     const cellar_rule rule = cellar_rule_token_bucket(6, UINT64_C(60) * CELLAR_SECOND_NS, 1);
     cellar_limiter_config lc = cellar_limiter_config_default();
@@ -291,10 +291,4 @@ static void limiter_bounds_the_calls_of_the_upstream(void)
     cellar_limiter_close(lo.limiter);
 }
 
-T_MAIN("work_refresh_failures", T_CASE(refresh_delete_wins),
-       T_CASE(failure_keeps_the_old_value_and_backs_off),
-       T_CASE(remembered_failures_leave_the_old_value), T_CASE(pauses_grow_to_the_interval),
-       T_CASE(success_of_one_key_shortens_the_pause),
-       T_CASE(source_that_fails_in_part_is_no_outage), T_CASE(open_breaker_lets_only_probes_pass),
-       T_CASE(load_of_the_program_comes_first), T_CASE(disabled_namespace_is_not_refreshed),
-       T_CASE(short_ttl_is_reported), T_CASE(limiter_bounds_the_calls_of_the_upstream))
+T_MAIN("work_refresh_failures")

@@ -83,7 +83,7 @@ static cellar_err held(cellar_load *l, const void *key, size_t len, void *ctx)
     return quick(l, key, len, ctx);
 }
 
-static void at_most_max_parallel_loads_run(void)
+T_CASE(at_most_max_parallel_loads_run)
 {
     open_with(2, 5000);
     T_EQ_I64(cellar_refresh_loader(r, "held", held, NULL, NULL), CELLAR_OK);
@@ -114,7 +114,7 @@ static cellar_err busy_loader(cellar_load *l, const void *key, size_t len, void 
     return err;
 }
 
-static void loader_may_call_the_refresher(void)
+T_CASE(loader_may_call_the_refresher)
 {
     open_with(2, 5000);
     T_EQ_I64(cellar_refresh_loader(r, "busy", busy_loader, NULL, NULL), CELLAR_OK);
@@ -125,7 +125,7 @@ static void loader_may_call_the_refresher(void)
     T_EQ_U64(atomic_load(&calls), 1);
 }
 
-static void close_and_remove_wait_for_a_load(void)
+T_CASE(close_and_remove_wait_for_a_load)
 {
     open_with(1, 1);
     T_EQ_I64(cellar_refresh_loader(r, "held", held, NULL, NULL), CELLAR_OK);
@@ -157,7 +157,7 @@ static cellar_err leaving_lister(cellar_refresh_keys *keys, const char *pattern,
     pthread_exit(NULL);
 }
 
-static void thread_that_ends_is_replaced(void)
+T_CASE(thread_that_ends_is_replaced)
 {
     cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
     o.lister = leaving_lister;
@@ -191,7 +191,7 @@ static bool count_rows(const cellar_refresh_info *info, void *ctx)
     return true;
 }
 
-static void calls_from_many_threads_keep_every_count(void)
+T_CASE(calls_from_many_threads_keep_every_count)
 {
     pthread_t t[4];
     unsigned first[4];
@@ -213,7 +213,7 @@ static void calls_from_many_threads_keep_every_count(void)
     close_all();
 }
 
-static void forked_child_is_refused_by_the_refresher(void)
+T_CASE(forked_child_is_refused_by_the_refresher)
 {
     open_with(2, 5000);
     T_EQ_I64(cellar_refresh_loader(r, "held", held, NULL, NULL), CELLAR_OK);
@@ -252,7 +252,7 @@ static cellar_err fork_inside(cellar_load *l, const void *key, size_t len, void 
     return err;
 }
 
-static void child_of_a_loader_closes_nothing(void)
+T_CASE(child_of_a_loader_closes_nothing)
 {
     open_with(2, 5000);
     T_EQ_I64(cellar_refresh_loader(r, "fork", fork_inside, NULL, NULL), CELLAR_OK);
@@ -262,7 +262,7 @@ static void child_of_a_loader_closes_nothing(void)
 }
 
 /* Each write of the disk fails: values are refreshed in memory, and count as refreshed. */
-static void sick_disk_leaves_refreshes_in_memory(void)
+T_CASE(sick_disk_leaves_refreshes_in_memory)
 {
     cellar_l2_config l2 = cellar_l2_config_default();
     cellar_config cfg = cellar_config_default();
@@ -296,7 +296,7 @@ static void sick_disk_leaves_refreshes_in_memory(void)
     store_end();
 }
 
-static void open_without_memory_is_refused(void)
+T_CASE(open_without_memory_is_refused)
 {
     cellar_config cfg = cellar_config_default();
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
@@ -316,8 +316,4 @@ static void open_without_memory_is_refused(void)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
 }
 
-T_MAIN("work_refresh_threads", T_CASE(at_most_max_parallel_loads_run),
-       T_CASE(loader_may_call_the_refresher), T_CASE(close_and_remove_wait_for_a_load),
-       T_CASE(thread_that_ends_is_replaced), T_CASE(calls_from_many_threads_keep_every_count),
-       T_CASE(forked_child_is_refused_by_the_refresher), T_CASE(child_of_a_loader_closes_nothing),
-       T_CASE(sick_disk_leaves_refreshes_in_memory), T_CASE(open_without_memory_is_refused))
+T_MAIN("work_refresh_threads")

@@ -134,7 +134,7 @@ static cellar_schedule_spec opts_now(void)
 
 /* ---- intervals ---- */
 
-static void sched_no_drift(void)
+T_CASE(sched_no_drift)
 {
     const cellar_schedule_spec o = opts_now();
     const int64_t start = utc_ms(2024, 1, 1, 0, 0);
@@ -150,7 +150,7 @@ static void sched_no_drift(void)
     close_it();
 }
 
-static void phase_says_when_an_interval_begins(void)
+T_CASE(phase_says_when_an_interval_begins)
 {
     cellar_schedule_spec o = cellar_schedule_spec_default();
     const int64_t start = utc_ms(2024, 1, 1, 0, 0) + 1234;
@@ -180,7 +180,7 @@ static void phase_says_when_an_interval_begins(void)
     close_it();
 }
 
-static void jitter_is_repeatable_and_ends_before_the_next_firing(void)
+T_CASE(jitter_is_repeatable_and_ends_before_the_next_firing)
 {
     cellar_schedule_spec o = opts_now();
     int64_t late[2][200];
@@ -220,7 +220,7 @@ static void late_by(cellar_coalesce coalesce, int64_t grace_ms, int64_t ms)
     (void)pass(ms);
 }
 
-static void sched_misfire_counted(void)
+T_CASE(sched_misfire_counted)
 {
     const int64_t start = utc_ms(2024, 1, 1, 0, 0);
     late_by(CELLAR_COALESCE_LATEST, 0, 10500);
@@ -300,7 +300,7 @@ static void overlapping(cellar_overlap overlap, uint32_t most, uint32_t runs)
     T_EQ_U64(depth, 0);
 }
 
-static void overlap_skips_queues_or_runs_beside(void)
+T_CASE(overlap_skips_queues_or_runs_beside)
 {
     const int64_t start = utc_ms(2024, 1, 1, 0, 0);
     overlapping(CELLAR_OVERLAP_SKIP, 0, 1);
@@ -329,7 +329,7 @@ static void overlap_skips_queues_or_runs_beside(void)
 static unsigned freed[4];
 static void count_free(void *ctx) { ++*(unsigned *)ctx; }
 
-static void sched_conflict_policies(void)
+T_CASE(sched_conflict_policies)
 {
     cellar_schedule_spec o = opts_now();
     open_at(utc_ms(2024, 1, 1, 0, 0));
@@ -376,7 +376,7 @@ static size_t fire_two_hours(const cellar_schedule_spec *spec, int64_t again_ms)
 }
 
 /* A program reads its settings each 25 s and adds all its schedules again. */
-static void schedule_added_again_keeps_its_instants(void)
+T_CASE(schedule_added_again_keeps_its_instants)
 {
     cellar_schedule_spec specs[6];
     static shot once[256];
@@ -401,7 +401,7 @@ static void schedule_added_again_keeps_its_instants(void)
     }
 }
 
-static void paused_schedule_added_again_goes_on_in_its_phase(void)
+T_CASE(paused_schedule_added_again_goes_on_in_its_phase)
 {
     const cellar_schedule_spec o = opts_now();
     cellar_schedule_spec paused = o;
@@ -425,7 +425,7 @@ static void paused_schedule_added_again_goes_on_in_its_phase(void)
 /* S2:421-455: changing a dictionary of the producer does not reach the scheduler; removing an
  * unknown name is silent. Here: the change is in force when the call returns, and an unknown name is
  * a code. */
-static void seed_sched_replace_keep_error(void)
+T_CASE(seed_sched_replace_keep_error)
 {
     cellar_schedule_spec o = opts_now();
     open_at(utc_ms(2024, 1, 1, 0, 0));
@@ -447,7 +447,7 @@ static void remover(const cellar_firing *f, void *ctx)
     T_EQ_STR(f->name, "self");
 }
 
-static void job_may_remove_and_add_schedules(void)
+T_CASE(job_may_remove_and_add_schedules)
 {
     cellar_schedule_spec o = opts_now();
     open_at(utc_ms(2024, 1, 1, 0, 0));
@@ -462,7 +462,7 @@ static void job_may_remove_and_add_schedules(void)
     close_it();
 }
 
-static void full_scheduler_refuses_and_counts(void)
+T_CASE(full_scheduler_refuses_and_counts)
 {
     char name[16];
     open_at(utc_ms(2024, 1, 1, 0, 0));
@@ -487,7 +487,7 @@ static void resume_fire_pause(void)
     T_EQ_I64(cellar_schedule_pause(s, "c", true), CELLAR_OK);
 }
 
-static void a_resume_with_an_old_reading_fires_nothing_again(void)
+T_CASE(a_resume_with_an_old_reading_fires_nothing_again)
 {
     open_at(utc_ms(2026, 6, 1, 12, 0) + 30 * SECOND);
     shot_count = 0;
@@ -503,7 +503,7 @@ static void a_resume_with_an_old_reading_fires_nothing_again(void)
     close_it();
 }
 
-static void pause_holds_until_resume(void)
+T_CASE(pause_holds_until_resume)
 {
     const int64_t start = utc_ms(2024, 1, 1, 0, 0);
     cellar_schedule_spec o = opts_now();
@@ -542,7 +542,7 @@ static void pause_holds_until_resume(void)
     close_it();
 }
 
-static void resume_in_the_millisecond_of_a_firing_does_not_repeat_it(void)
+T_CASE(resume_in_the_millisecond_of_a_firing_does_not_repeat_it)
 {
     const int64_t start = utc_ms(2024, 1, 1, 0, 0);
     const cellar_schedule_spec o = opts_now();
@@ -564,7 +564,7 @@ static void resume_in_the_millisecond_of_a_firing_does_not_repeat_it(void)
     close_it();
 }
 
-static void trigger_runs_once_also_while_paused(void)
+T_CASE(trigger_runs_once_also_while_paused)
 {
     cellar_schedule_spec o = cellar_schedule_spec_default();
     open_at(utc_ms(2024, 1, 1, 0, 0));
@@ -586,7 +586,7 @@ static void trigger_runs_once_also_while_paused(void)
     close_it();
 }
 
-static void instant_fires_once_and_ends(void)
+T_CASE(instant_fires_once_and_ends)
 {
     const int64_t start = utc_ms(2024, 1, 1, 0, 0);
     cellar_schedule_spec o = cellar_schedule_spec_default();
@@ -623,7 +623,7 @@ static void step(int64_t ms)
     (void)tick();
 }
 
-static void wall_clock_steps_follow_the_table(void)
+T_CASE(wall_clock_steps_follow_the_table)
 {
     const int64_t start = utc_ms(2024, 5, 1, 1, 0);
     open_at(start);
@@ -655,7 +655,7 @@ static void wall_clock_steps_follow_the_table(void)
     close_it();
 }
 
-static void interval_does_not_notice_clock_steps(void)
+T_CASE(interval_does_not_notice_clock_steps)
 {
     const cellar_schedule_spec o = opts_now();
     open_at(utc_ms(2024, 1, 1, 0, 0));
@@ -681,7 +681,7 @@ static void zones_of_the_tree(void)
 }
 
 /* S2:401-418: 02:00, 09:00, Mondays 03:00, every 30 s; a day before and after each change. */
-static void beat_schedule_of_seed(void)
+T_CASE(beat_schedule_of_seed)
 {
     static const struct { const char *zone; int y, mo, d; int64_t offset, change, two; } rows[] = {
         { "Europe/Berlin", 2024, 3, 31, 60, 60, 120 }, /* minutes: of UTC; of the change; 02:00 */
@@ -746,7 +746,7 @@ static void decade_run(const cellar_firing *f, void *ctx)
 
 /* Each due instant has at most one run; runs and missed firings together are all of them.
  * SCHED_EVERY_MS=3156 gives 10^8 events. */
-static void sched_ten_years(void)
+T_CASE(sched_ten_years)
 {
     const int64_t each = (int64_t)t_env_u64("SCHED_EVERY_MS", 10 * MINUTE);
     const int64_t start = utc_ms(2024, 1, 1, 0, 0), end = start + 3653 * DAY;
@@ -823,7 +823,7 @@ static void every_run(const cellar_firing *f, void *ctx)
 /* A fixed time fires once for each of its instants that the clock reached since its last step of
  * more than 3 hours. A job that follows the clock fires no instant twice between two steps. An
  * interval notices no step. */
-static void sched_ten_years_of_clock_steps(void)
+T_CASE(sched_ten_years_of_clock_steps)
 {
     const int64_t start = utc_ms(2024, 1, 1, 0, 0), years = 3653 * DAY;
     const int64_t length = t_reduced() ? years / 4 : years;
@@ -889,7 +889,7 @@ static bool list_one(const cellar_schedule_info *info, void *ctx)
     return true;
 }
 
-static void list_shows_each_schedule_in_order(void)
+T_CASE(list_shows_each_schedule_in_order)
 {
     char name[16];
     unsigned n = 0;
@@ -921,7 +921,7 @@ static void list_shows_each_schedule_in_order(void)
     close_it();
 }
 
-static void bad_arguments_are_refused(void)
+T_CASE(bad_arguments_are_refused)
 {
     char long_name[CELLAR_NAME_MAX + 2];
     int64_t out;
@@ -981,7 +981,7 @@ static void no_free(void *block, size_t size, void *ctx)
     (void)block, (void)size, (void)ctx;
 }
 
-static void open_is_refused_with_a_reason(void)
+T_CASE(open_is_refused_with_a_reason)
 {
     cellar_error_info e = cellar_error_info_default();
     cellar_scheduler *none;
@@ -1009,7 +1009,7 @@ static void open_is_refused_with_a_reason(void)
     T_EQ_I64(cellar_scheduler_open(NULL, NULL), CELLAR_E_INVAL);
 }
 
-static void every_missing_memory_is_a_code(void)
+T_CASE(every_missing_memory_is_a_code)
 {
     uint64_t failed = 0;
     zones_of_the_tree();
@@ -1049,7 +1049,7 @@ static void every_missing_memory_is_a_code(void)
     T_CHECK(failed >= 6);
 }
 
-static void metrics_are_those_of_the_registry(void)
+T_CASE(metrics_are_those_of_the_registry)
 {
     char text[4096];
     static char json[16384];
@@ -1084,7 +1084,7 @@ static void keep_line(cellar_log_level level, const char *module, cellar_err cod
     snprintf(logged, sizeof logged, "%d %s %d %s", (int)level, module, (int)code, text);
 }
 
-static void skipped_firing_writes_a_log_line(void)
+T_CASE(skipped_firing_writes_a_log_line)
 {
     cellar_host_config h = cellar_host_config_default();
     cellar_scheduler_config c = cellar_scheduler_config_default();
@@ -1128,7 +1128,7 @@ static cellar_err fill_stats(void *p)
     return cellar_scheduler_stats_get(s, (cellar_scheduler_stats *)p);
 }
 
-static void structs_follow_the_size_rule(void)
+T_CASE(structs_follow_the_size_rule)
 {
     cellar_host_config h = cellar_host_config_default();
     cellar_scheduler_config c = cellar_scheduler_config_default();
@@ -1146,20 +1146,4 @@ static void structs_follow_the_size_rule(void)
     close_it();
 }
 
-T_MAIN("work_sched", T_CASE(sched_no_drift), T_CASE(phase_says_when_an_interval_begins),
-       T_CASE(jitter_is_repeatable_and_ends_before_the_next_firing), T_CASE(sched_misfire_counted),
-       T_CASE(overlap_skips_queues_or_runs_beside), T_CASE(sched_conflict_policies),
-       T_CASE(schedule_added_again_keeps_its_instants),
-       T_CASE(paused_schedule_added_again_goes_on_in_its_phase),
-       T_CASE(seed_sched_replace_keep_error), T_CASE(job_may_remove_and_add_schedules),
-       T_CASE(full_scheduler_refuses_and_counts), T_CASE(pause_holds_until_resume),
-       T_CASE(a_resume_with_an_old_reading_fires_nothing_again),
-       T_CASE(resume_in_the_millisecond_of_a_firing_does_not_repeat_it),
-       T_CASE(trigger_runs_once_also_while_paused), T_CASE(instant_fires_once_and_ends),
-       T_CASE(wall_clock_steps_follow_the_table), T_CASE(interval_does_not_notice_clock_steps),
-       T_CASE(beat_schedule_of_seed), T_CASE(sched_ten_years),
-       T_CASE(sched_ten_years_of_clock_steps),
-       T_CASE(list_shows_each_schedule_in_order), T_CASE(bad_arguments_are_refused),
-       T_CASE(open_is_refused_with_a_reason), T_CASE(every_missing_memory_is_a_code),
-       T_CASE(metrics_are_those_of_the_registry), T_CASE(skipped_firing_writes_a_log_line),
-       T_CASE(structs_follow_the_size_rule))
+T_MAIN("work_sched")

@@ -14,7 +14,7 @@
 
 /* ---- verdicts ---- */
 
-static void ok_runs_once(void)
+T_CASE(ok_runs_once)
 {
     defaults();
     open_with(NULL);
@@ -29,7 +29,7 @@ static void ok_runs_once(void)
     close_it();
 }
 
-static void retry_doubles_its_delay_up_to_the_cap(void)
+T_CASE(retry_doubles_its_delay_up_to_the_cap)
 {
     cellar_task_opts o = no_jitter(6);
     o.cap_ms = 5000;
@@ -53,7 +53,7 @@ static void retry_doubles_its_delay_up_to_the_cap(void)
     close_it();
 }
 
-static void jitter_stays_in_its_range(void)
+T_CASE(jitter_stays_in_its_range)
 {
     for (int half = 0; half < 2; half++) {
         cellar_task_opts o = cellar_task_opts_default();
@@ -78,7 +78,7 @@ static void jitter_stays_in_its_range(void)
     }
 }
 
-static void task_has_four_attempts_by_default(void)
+T_CASE(task_has_four_attempts_by_default)
 {
     defaults();
     open_with(NULL);
@@ -90,7 +90,7 @@ static void task_has_four_attempts_by_default(void)
     close_it();
 }
 
-static void seed_task_permanent_not_retried(void)
+T_CASE(seed_task_permanent_not_retried)
 {
     defaults();
     open_with(NULL);
@@ -113,7 +113,7 @@ static cellar_verdict gives_up(const cellar_task *t, void *ctx)
     return cellar_verdict_fail();
 }
 
-static void seed_task_last_failure_is_failed(void)
+T_CASE(seed_task_last_failure_is_failed)
 {
     const cellar_task_opts o = no_jitter(3);
     cellar_task_id id;
@@ -131,7 +131,7 @@ static void seed_task_last_failure_is_failed(void)
     close_it();
 }
 
-static void seed_task_unknown_is_not_found(void)
+T_CASE(seed_task_unknown_is_not_found)
 {
     cellar_task_status st = cellar_task_status_default();
     defaults();
@@ -152,7 +152,7 @@ static void seed_task_unknown_is_not_found(void)
     close_it();
 }
 
-static void retry_after_and_snooze_take_the_given_delay(void)
+T_CASE(retry_after_and_snooze_take_the_given_delay)
 {
     const cellar_task_opts o = no_jitter(3);
     defaults();
@@ -178,7 +178,7 @@ static void retry_after_and_snooze_take_the_given_delay(void)
     close_it();
 }
 
-static void unknown_verdict_fails(void)
+T_CASE(unknown_verdict_fails)
 {
     defaults();
     open_with(NULL);
@@ -195,7 +195,7 @@ static void unknown_verdict_fails(void)
 
 /* ---- time ---- */
 
-static void delay_and_eta_are_never_early(void)
+T_CASE(delay_and_eta_are_never_early)
 {
     cellar_submit_opts o = cellar_submit_opts_default();
     defaults();
@@ -228,7 +228,7 @@ static void delay_and_eta_are_never_early(void)
     close_it();
 }
 
-static void expired_tasks_do_not_run(void)
+T_CASE(expired_tasks_do_not_run)
 {
     cellar_submit_opts o = cellar_submit_opts_default();
     defaults();
@@ -253,7 +253,7 @@ static void expired_tasks_do_not_run(void)
 
 /* ---- unique keys, ids ---- */
 
-static void task_unique_freed_by_every_end(void)
+T_CASE(task_unique_freed_by_every_end)
 {
     const cellar_task_opts once = no_jitter(1);
     cellar_submit_opts o = keyed("k");
@@ -302,7 +302,7 @@ static void task_unique_freed_by_every_end(void)
     close_it();
 }
 
-static void conflicts_do_what_their_names_say(void)
+T_CASE(conflicts_do_what_their_names_say)
 {
     cellar_submit_opts o = owned();
     cellar_task_id first, id;
@@ -349,7 +349,7 @@ static void conflicts_do_what_their_names_say(void)
     close_it();
 }
 
-static void id_in_is_the_id(void)
+T_CASE(id_in_is_the_id)
 {
     cellar_submit_opts o = cellar_submit_opts_default();
     const cellar_task_id mine = { UINT64_C(0x1234567890abcdef), 42 };
@@ -402,7 +402,7 @@ static cellar_verdict looks(const cellar_task *t, void *ctx)
     return cellar_verdict_retry();
 }
 
-static void function_sees_its_submit(void)
+T_CASE(function_sees_its_submit)
 {
     unsigned char trace[CELLAR_TASK_TRACE_BYTES];
     cellar_submit_opts o = cellar_submit_opts_default();
@@ -425,7 +425,7 @@ static void function_sees_its_submit(void)
     close_it();
 }
 
-static void payload_is_freed_once_by_every_end(void)
+T_CASE(payload_is_freed_once_by_every_end)
 {
     cellar_submit_opts o = owned();
     const cellar_task_opts once = no_jitter(1);
@@ -455,7 +455,7 @@ static void payload_is_freed_once_by_every_end(void)
 
 /* ---- holds ---- */
 
-static void holds_are_acknowledged_extended_and_lost(void)
+T_CASE(holds_are_acknowledged_extended_and_lost)
 {
     const cellar_task *t[4];
     cellar_task_opts o = no_jitter(2);
@@ -517,7 +517,7 @@ static void holds_are_acknowledged_extended_and_lost(void)
 
 /* ---- dead letters ---- */
 
-static void dead_letters_are_listed_requeued_and_bounded(void)
+T_CASE(dead_letters_are_listed_requeued_and_bounded)
 {
     const cellar_task_opts once = no_jitter(2);
     defaults();
@@ -564,7 +564,7 @@ static void keep_line(cellar_log_level level, const char *module, cellar_err cod
     snprintf(logged, sizeof logged, "%s", text);
 }
 
-static void dead_letter_is_logged_without_its_payload(void)
+T_CASE(dead_letter_is_logged_without_its_payload)
 {
     defaults();
     host.log = keep_line;
@@ -578,7 +578,7 @@ static void dead_letter_is_logged_without_its_payload(void)
 
 /* ---- limits ---- */
 
-static void task_limits(void)
+T_CASE(task_limits)
 {
     cellar_task_id id;
     cellar_submit_opts o = cellar_submit_opts_default();
@@ -686,7 +686,7 @@ static bool no_more(const cellar_task_status *st, void *ctx)
 static cellar_err list_sized(void *f) { return cellar_task_list(p, f, NULL, no_more, NULL); }
 static cellar_err stats_sized(void *o) { return cellar_pool_stats_get(p, NULL, o); }
 
-static void structs_of_every_size(void)
+T_CASE(structs_of_every_size)
 {
     defaults();
     config.max_names = 4096;
@@ -713,7 +713,7 @@ static bool list_one(const cellar_task_status *st, void *ctx)
     return strlen(listed) < list_most;
 }
 
-static void list_filters_and_continues(void)
+T_CASE(list_filters_and_continues)
 {
     cellar_submit_opts o = cellar_submit_opts_default();
     cellar_task_filter f = cellar_task_filter_default();
@@ -768,7 +768,7 @@ static void list_filters_and_continues(void)
     close_it();
 }
 
-static void figures_of_names_and_metrics(void)
+T_CASE(figures_of_names_and_metrics)
 {
     char text[8192];
     size_t len;
@@ -803,7 +803,7 @@ static void figures_of_names_and_metrics(void)
 
 /* ---- drain ---- */
 
-static void drain_report_exact(void)
+T_CASE(drain_report_exact)
 {
     cellar_submit_opts o = cellar_submit_opts_default();
     cellar_drain_report r = cellar_drain_report_default();
@@ -850,7 +850,7 @@ static cellar_err all_of_it(void)
     return err;
 }
 
-static void task_oom(void)
+T_CASE(task_oom)
 {
     defaults();
     failing = true;
@@ -939,7 +939,7 @@ static void model_step(size_t i)
     }
 }
 
-static void task_edges(void)
+T_CASE(task_edges)
 {
     cellar_task_opts o = cellar_task_opts_default();
     base_rng_seed(&rng, t_seed());
@@ -959,17 +959,4 @@ static void task_edges(void)
     close_it();
 }
 
-T_MAIN("work_task", T_CASE(ok_runs_once), T_CASE(retry_doubles_its_delay_up_to_the_cap),
-       T_CASE(jitter_stays_in_its_range), T_CASE(task_has_four_attempts_by_default),
-       T_CASE(seed_task_permanent_not_retried), T_CASE(seed_task_last_failure_is_failed),
-       T_CASE(seed_task_unknown_is_not_found), T_CASE(retry_after_and_snooze_take_the_given_delay),
-       T_CASE(unknown_verdict_fails), T_CASE(delay_and_eta_are_never_early),
-       T_CASE(expired_tasks_do_not_run), T_CASE(task_unique_freed_by_every_end),
-       T_CASE(conflicts_do_what_their_names_say), T_CASE(id_in_is_the_id),
-       T_CASE(function_sees_its_submit), T_CASE(payload_is_freed_once_by_every_end),
-       T_CASE(holds_are_acknowledged_extended_and_lost),
-       T_CASE(dead_letters_are_listed_requeued_and_bounded),
-       T_CASE(dead_letter_is_logged_without_its_payload), T_CASE(task_limits),
-       T_CASE(structs_of_every_size), T_CASE(list_filters_and_continues),
-       T_CASE(figures_of_names_and_metrics), T_CASE(drain_report_exact), T_CASE(task_oom),
-       T_CASE(task_edges))
+T_MAIN("work_task")

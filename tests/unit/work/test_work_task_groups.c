@@ -16,7 +16,7 @@ static void open_gives(void)
     name_it("g", gives, NULL);
 }
 
-static void chain_hands_results_on(void)
+T_CASE(chain_hands_results_on)
 {
     cellar_task_item items[8];
     cellar_task_id ids[8];
@@ -61,7 +61,7 @@ static void chain_hands_results_on(void)
     close_it();
 }
 
-static void each_task_of_a_chain_has_its_own_run_on(void)
+T_CASE(each_task_of_a_chain_has_its_own_run_on)
 {
     cellar_task_item items[8];
     cellar_submit_opts always = cellar_submit_opts_default();
@@ -77,7 +77,7 @@ static void each_task_of_a_chain_has_its_own_run_on(void)
     close_it();
 }
 
-static void long_chain_ends_without_recursion(void)
+T_CASE(long_chain_ends_without_recursion)
 {
     enum { LONG = 50000 };
     cellar_task_item *items = malloc(LONG * sizeof *items);
@@ -94,7 +94,7 @@ static void long_chain_ends_without_recursion(void)
     free(items);
 }
 
-static void group_runs_then_after_all(void)
+T_CASE(group_runs_then_after_all)
 {
     cellar_task_item items[8];
     cellar_task_id ids[8];
@@ -119,7 +119,7 @@ static void group_runs_then_after_all(void)
 }
 
 /* A member that fails, is requeued and ends again must not fire the group twice, or early. */
-static void task_group_completion_twice(void)
+T_CASE(task_group_completion_twice)
 {
     cellar_task_item items[3];
     cellar_task_id ids[3];
@@ -149,7 +149,7 @@ static void task_group_completion_twice(void)
     close_it();
 }
 
-static void submit_many_is_all_or_none(void)
+T_CASE(submit_many_is_all_or_none)
 {
     cellar_task_item items[4];
     cellar_task_id ids[4];
@@ -194,7 +194,7 @@ static cellar_verdict big(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
-static void results_are_kept_by_state(void)
+T_CASE(results_are_kept_by_state)
 {
     cellar *store, *results;
     cellar_task_id id;
@@ -258,7 +258,7 @@ static cellar_verdict closes_store(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
-static void task_that_closes_the_store_loses_its_result_only(void)
+T_CASE(task_that_closes_the_store_loses_its_result_only)
 {
     cellar *store, *results;
     cellar_task_id id;
@@ -286,7 +286,7 @@ static void task_that_closes_the_store_loses_its_result_only(void)
     T_EQ_I64(cellar_namespace_close(results), CELLAR_OK);
 }
 
-static void status_of_a_dead_letter_has_its_end(void)
+T_CASE(status_of_a_dead_letter_has_its_end)
 {
     const cellar_task_opts o = no_jitter(1);
     defaults();
@@ -304,7 +304,7 @@ static void status_of_a_dead_letter_has_its_end(void)
     close_it();
 }
 
-static void ids_of_another_pool_are_unknown(void)
+T_CASE(ids_of_another_pool_are_unknown)
 {
     cellar_pool *other;
     defaults();
@@ -328,9 +328,4 @@ static void ids_of_another_pool_are_unknown(void)
     close_it();
 }
 
-T_MAIN("work_task_groups", T_CASE(chain_hands_results_on),
-       T_CASE(each_task_of_a_chain_has_its_own_run_on),
-       T_CASE(long_chain_ends_without_recursion), T_CASE(group_runs_then_after_all),
-       T_CASE(task_group_completion_twice), T_CASE(submit_many_is_all_or_none),
-       T_CASE(results_are_kept_by_state), T_CASE(task_that_closes_the_store_loses_its_result_only),
-       T_CASE(status_of_a_dead_letter_has_its_end), T_CASE(ids_of_another_pool_are_unknown))
+T_MAIN("work_task_groups")

@@ -10,7 +10,7 @@
 
 /* ---- order ---- */
 
-static void priorities_and_order(void)
+T_CASE(priorities_and_order)
 {
     cellar_submit_opts o = cellar_submit_opts_default();
     defaults();
@@ -28,7 +28,7 @@ static void priorities_and_order(void)
     close_it();
 }
 
-static void task_priority_ageing(void)
+T_CASE(task_priority_ageing)
 {
     cellar_submit_opts low = cellar_submit_opts_default(), high = low;
     defaults();
@@ -50,7 +50,7 @@ static void task_priority_ageing(void)
     close_it();
 }
 
-static void queues_share_by_weight_and_pause(void)
+T_CASE(queues_share_by_weight_and_pause)
 {
     defaults();
     open_with(NULL);
@@ -80,7 +80,7 @@ static void queues_share_by_weight_and_pause(void)
     close_it();
 }
 
-static void route_moves_queued_tasks(void)
+T_CASE(route_moves_queued_tasks)
 {
     uint32_t moved;
     defaults();
@@ -104,7 +104,7 @@ static void route_moves_queued_tasks(void)
 
 /* ---- limits of a name ---- */
 
-static void task_rate_parks_in_order(void)
+T_CASE(task_rate_parks_in_order)
 {
     const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_SECOND_NS, 1);
     cellar_limiter_config lc = cellar_limiter_config_default();
@@ -145,7 +145,7 @@ static void task_rate_parks_in_order(void)
     cellar_limiter_close(l);
 }
 
-static void limiter_that_never_admits_fails_the_task(void)
+T_CASE(limiter_that_never_admits_fails_the_task)
 {
     const cellar_rule rule = cellar_rule_sliding_log(0, CELLAR_SECOND_NS);
     cellar_limiter *l;
@@ -175,7 +175,7 @@ static cellar_verdict inside(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
-static void max_running_parks_in_order(void)
+T_CASE(max_running_parks_in_order)
 {
     cellar_task_opts o = cellar_task_opts_default();
     o.max_running = 1;
@@ -217,7 +217,7 @@ static cellar_verdict parks_three(const cellar_task *t, void *ctx)
 }
 
 /* "a" is released to the queue, and meets a name that is busy again: it stays first. */
-static void released_task_that_is_parked_again_keeps_its_place(void)
+T_CASE(released_task_that_is_parked_again_keeps_its_place)
 {
     cellar_task_opts o = cellar_task_opts_default();
     cellar_submit_opts high = cellar_submit_opts_default();
@@ -278,7 +278,7 @@ static void park_submit(uint64_t number, cellar_task_id *id)
     T_EQ_I64(cellar_task_submit(p, park_name[n.name], &n, sizeof n, &o, id), CELLAR_OK);
 }
 
-static void parking_keeps_the_order_of_a_name_and_priority(void)
+T_CASE(parking_keeps_the_order_of_a_name_and_priority)
 {
     const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_HOUR_NS, 1);
     cellar_task_id ids[PARK_TASKS];
@@ -331,9 +331,4 @@ static void parking_keeps_the_order_of_a_name_and_priority(void)
     cellar_limiter_close(l);
 }
 
-T_MAIN("work_task_order", T_CASE(priorities_and_order), T_CASE(task_priority_ageing),
-       T_CASE(queues_share_by_weight_and_pause), T_CASE(route_moves_queued_tasks),
-       T_CASE(task_rate_parks_in_order), T_CASE(limiter_that_never_admits_fails_the_task),
-       T_CASE(max_running_parks_in_order),
-       T_CASE(released_task_that_is_parked_again_keeps_its_place),
-       T_CASE(parking_keeps_the_order_of_a_name_and_priority))
+T_MAIN("work_task_order")

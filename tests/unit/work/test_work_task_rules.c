@@ -62,7 +62,7 @@ static int state_of(cellar_task_id id)
 
 /* ---- queues ---- */
 
-static void strict_queues_run_by_rank(void)
+T_CASE(strict_queues_run_by_rank)
 {
     cellar_task_opts o = cellar_task_opts_default();
     defaults();
@@ -100,7 +100,7 @@ static size_t first_byte(const void *payload, size_t len, void *key, size_t key_
     return *(const char *)payload == '!' ? key_cap + 1 : 1;
 }
 
-static void rate_by_key_delays_that_key_alone(void)
+T_CASE(rate_by_key_delays_that_key_alone)
 {
     const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_SECOND_NS, 1);
     cellar_limiter_config lc = cellar_limiter_config_default();
@@ -143,7 +143,7 @@ static cellar_task_opts breaking(uint32_t after)
     return o;
 }
 
-static void failures_in_a_row_pause_the_name(void)
+T_CASE(failures_in_a_row_pause_the_name)
 {
     const cellar_task_opts o = breaking(2);
     defaults();
@@ -192,7 +192,7 @@ static cellar_verdict probe(const cellar_task *t, void *ctx)
     return *(const char *)t->payload == 'x' ? cellar_verdict_retry() : cellar_verdict_ok();
 }
 
-static void one_attempt_at_a_time_decides_after_a_pause(void)
+T_CASE(one_attempt_at_a_time_decides_after_a_pause)
 {
     cellar_task_opts o = breaking(1);
     o.max_attempts = 1;
@@ -214,7 +214,7 @@ static void one_attempt_at_a_time_decides_after_a_pause(void)
     close_it();
 }
 
-static void snooze_and_cancel_are_no_failures(void)
+T_CASE(snooze_and_cancel_are_no_failures)
 {
     const cellar_task_opts o = breaking(1);
     defaults();
@@ -240,7 +240,7 @@ static cellar_submit_opts keyed(const char *key, int64_t ttl_ms, cellar_task_con
     return o;
 }
 
-static void key_with_ttl_is_free_while_its_task_waits(void)
+T_CASE(key_with_ttl_is_free_while_its_task_waits)
 {
     cellar_submit_opts o = keyed("k", 1000, CELLAR_TASK_CONFLICT_REJECT);
     cellar_task_id id;
@@ -261,7 +261,7 @@ static void key_with_ttl_is_free_while_its_task_waits(void)
     close_it();
 }
 
-static void throttle_drops_until_the_ttl_of_the_last_submit(void)
+T_CASE(throttle_drops_until_the_ttl_of_the_last_submit)
 {
     const cellar_submit_opts o = keyed("k", 1000, CELLAR_TASK_CONFLICT_THROTTLE);
     const cellar_submit_opts other = keyed("l", 1000, CELLAR_TASK_CONFLICT_THROTTLE);
@@ -286,7 +286,7 @@ static void throttle_drops_until_the_ttl_of_the_last_submit(void)
     close_it();
 }
 
-static void throttle_respects_a_live_key_of_another_kind(void)
+T_CASE(throttle_respects_a_live_key_of_another_kind)
 {
     const cellar_submit_opts o = keyed("k", 10, CELLAR_TASK_CONFLICT_THROTTLE);
     cellar_submit_opts plain = keyed("k", 0, CELLAR_TASK_CONFLICT_REJECT);
@@ -307,7 +307,7 @@ static void throttle_respects_a_live_key_of_another_kind(void)
     close_it();
 }
 
-static void throttle_keys_are_bounded_and_leave(void)
+T_CASE(throttle_keys_are_bounded_and_leave)
 {
     char key[2] = "a";
     cellar_submit_opts o = keyed(key, 1000, CELLAR_TASK_CONFLICT_THROTTLE);
@@ -336,7 +336,7 @@ static void throttle_keys_are_bounded_and_leave(void)
     close_it();
 }
 
-static void throttle_without_memory_changes_nothing(void)
+T_CASE(throttle_without_memory_changes_nothing)
 {
     const cellar_submit_opts o = keyed("k", 1000, CELLAR_TASK_CONFLICT_THROTTLE);
     cellar_task_id id;
@@ -399,7 +399,7 @@ static cellar *open_results(void)
     return c;
 }
 
-static void task_runs_after_one_that_was_submitted(void)
+T_CASE(task_runs_after_one_that_was_submitted)
 {
     defaults();
     open_with(NULL);
@@ -420,7 +420,7 @@ static void task_runs_after_one_that_was_submitted(void)
     close_it();
 }
 
-static void failure_decides_about_tasks_after_it(void)
+T_CASE(failure_decides_about_tasks_after_it)
 {
     defaults();
     open_with(NULL);
@@ -444,7 +444,7 @@ static void failure_decides_about_tasks_after_it(void)
     close_it();
 }
 
-static void stored_result_reaches_a_task_after_its_end(void)
+T_CASE(stored_result_reaches_a_task_after_its_end)
 {
     defaults();
     config.results = open_results();
@@ -462,7 +462,7 @@ static void stored_result_reaches_a_task_after_its_end(void)
     T_EQ_I64(cellar_close(config.results), CELLAR_OK);
 }
 
-static void submit_after_refuses_bad_input(void)
+T_CASE(submit_after_refuses_bad_input)
 {
     cellar_task_id id = { 1, 1 };
     cellar_submit_opts o = cellar_submit_opts_default();
@@ -500,7 +500,7 @@ static void submit_after_refuses_bad_input(void)
     close_it();
 }
 
-static void submit_after_without_memory_changes_nothing(void)
+T_CASE(submit_after_without_memory_changes_nothing)
 {
     cellar_err err = CELLAR_E_NOMEM;
     defaults();
@@ -520,7 +520,7 @@ static void submit_after_without_memory_changes_nothing(void)
     close_it();
 }
 
-static void tasks_after_live_ones_are_freed_by_close(void)
+T_CASE(tasks_after_live_ones_are_freed_by_close)
 {
     defaults();
     open_with(NULL);
@@ -553,7 +553,7 @@ static cellar_verdict takes_time(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
-static void histograms_count_waits_and_durations(void)
+T_CASE(histograms_count_waits_and_durations)
 {
     cellar_submit_opts o = cellar_submit_opts_default();
     defaults();
@@ -581,7 +581,7 @@ static void histograms_count_waits_and_durations(void)
     close_it();
 }
 
-static void figures_of_queues_follow_their_tasks(void)
+T_CASE(figures_of_queues_follow_their_tasks)
 {
     cellar_task_opts o = cellar_task_opts_default();
     defaults();
@@ -604,17 +604,4 @@ static void figures_of_queues_follow_their_tasks(void)
     close_it();
 }
 
-T_MAIN("work_task_rules", T_CASE(strict_queues_run_by_rank),
-       T_CASE(rate_by_key_delays_that_key_alone), T_CASE(failures_in_a_row_pause_the_name),
-       T_CASE(one_attempt_at_a_time_decides_after_a_pause),
-       T_CASE(snooze_and_cancel_are_no_failures), T_CASE(key_with_ttl_is_free_while_its_task_waits),
-       T_CASE(throttle_drops_until_the_ttl_of_the_last_submit),
-       T_CASE(throttle_respects_a_live_key_of_another_kind),
-       T_CASE(throttle_keys_are_bounded_and_leave),
-       T_CASE(throttle_without_memory_changes_nothing),
-       T_CASE(task_runs_after_one_that_was_submitted),
-       T_CASE(failure_decides_about_tasks_after_it),
-       T_CASE(stored_result_reaches_a_task_after_its_end), T_CASE(submit_after_refuses_bad_input),
-       T_CASE(submit_after_without_memory_changes_nothing),
-       T_CASE(tasks_after_live_ones_are_freed_by_close),
-       T_CASE(histograms_count_waits_and_durations), T_CASE(figures_of_queues_follow_their_tasks))
+T_MAIN("work_task_rules")

@@ -91,7 +91,7 @@ static cellar_task_opts fast(uint32_t attempts)
     return o;
 }
 
-static void task_runs_on_a_thread_of_the_pool(void)
+T_CASE(task_runs_on_a_thread_of_the_pool)
 {
     open_with(2);
     open_it();
@@ -109,7 +109,7 @@ static void task_runs_on_a_thread_of_the_pool(void)
 
 /* ---- threads that end, attempts that hang ---- */
 
-static void task_pthread_exit(void)
+T_CASE(task_pthread_exit)
 {
     const cellar_task_opts o = fast(20);
     cellar_task_status st = cellar_task_status_default();
@@ -135,7 +135,7 @@ static void *tick_alone(void *arg)
     return arg;
 }
 
-static void function_in_a_tick_may_end_the_thread_of_its_caller(void)
+T_CASE(function_in_a_tick_may_end_the_thread_of_its_caller)
 {
     cellar_host_config h = cellar_host_config_default();
     const cellar_task_opts o = fast(1);
@@ -177,7 +177,7 @@ static cellar_verdict hangs_once(const cellar_task *t, void *ctx)
     return cellar_verdict_fail();
 }
 
-static void hard_timeout_ends_the_attempt_not_the_thread(void)
+T_CASE(hard_timeout_ends_the_attempt_not_the_thread)
 {
     cellar_task_opts o = fast(100); /* a loaded machine may hold up the second attempt as well */
     cellar_submit_opts so = cellar_submit_opts_default();
@@ -212,7 +212,7 @@ static cellar_verdict until_cancelled(const cellar_task *t, void *ctx)
     return cellar_verdict_retry();
 }
 
-static void soft_timeout_sets_the_flag(void)
+T_CASE(soft_timeout_sets_the_flag)
 {
     cellar_task_opts o = fast(2);
     o.timeout_ms = 1;
@@ -228,7 +228,7 @@ static void soft_timeout_sets_the_flag(void)
     close_it();
 }
 
-static void cancel_reaches_a_running_task(void)
+T_CASE(cancel_reaches_a_running_task)
 {
     open_with(1);
     open_it();
@@ -258,7 +258,7 @@ static cellar_verdict waits_for_child(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
-static void wait_inside_a_task_needs_another_worker(void)
+T_CASE(wait_inside_a_task_needs_another_worker)
 {
     for (uint32_t workers = 1; workers <= 2; workers++) {
         open_with(workers);
@@ -285,7 +285,7 @@ static cellar_verdict waits_for_other(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
-static void tasks_that_wait_for_each_other_are_refused(void)
+T_CASE(tasks_that_wait_for_each_other_are_refused)
 {
     atomic_store(&deadlocks, 0);
     open_with(4);
@@ -301,7 +301,7 @@ static void tasks_that_wait_for_each_other_are_refused(void)
     T_EQ_U64(atomic_load(&deadlocks), 1);
 }
 
-static void wait_from_outside_times_out_and_ends(void)
+T_CASE(wait_from_outside_times_out_and_ends)
 {
     cellar_task_status st = cellar_task_status_default();
     open_with(1);
@@ -330,7 +330,7 @@ static cellar_verdict fills(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
-static void block_waits_for_room(void)
+T_CASE(block_waits_for_room)
 {
     open_with(1);
     config.on_full = CELLAR_POOL_BLOCK;
@@ -360,7 +360,7 @@ static void block_waits_for_room(void)
 
 /* ---- drain, close, resize ---- */
 
-static void drain_leaves_what_does_not_end(void)
+T_CASE(drain_leaves_what_does_not_end)
 {
     cellar_drain_report r = cellar_drain_report_default();
     open_with(4);
@@ -403,7 +403,7 @@ static void *release_in_drain(void *arg)
     return arg;
 }
 
-static void drain_report_exact_with_submits_of_tasks(void)
+T_CASE(drain_report_exact_with_submits_of_tasks)
 {
     cellar_drain_report r = cellar_drain_report_default();
     pthread_t t;
@@ -444,7 +444,7 @@ static void *produce(void *arg)
     return arg;
 }
 
-static void pool_resize_under_load(void)
+T_CASE(pool_resize_under_load)
 {
     pthread_t t[PRODUCERS];
     static const uint32_t sizes_of[] = { 1, 8, 3, 5, 2 };
@@ -525,7 +525,7 @@ static void *meddle(void *arg)
     return NULL;
 }
 
-static void calls_from_many_threads_keep_every_count(void)
+T_CASE(calls_from_many_threads_keep_every_count)
 {
     const cellar_task_opts o = fast(2);
     pthread_t t[PRODUCERS];
@@ -546,7 +546,7 @@ static void calls_from_many_threads_keep_every_count(void)
     close_it();
 }
 
-static void results_are_there_when_the_wait_returns(void)
+T_CASE(results_are_there_when_the_wait_returns)
 {
     cellar *store, *results;
     open_with(2);
@@ -587,7 +587,7 @@ static cellar_verdict answers(const cellar_task *t, void *ctx)
     return cellar_verdict_ok();
 }
 
-static void wait_lasts_until_the_result_is_stored(void)
+T_CASE(wait_lasts_until_the_result_is_stored)
 {
     pthread_t self = pthread_self();
     cellar_host_config host = cellar_host_config_default();
@@ -652,7 +652,7 @@ static int end_of(pid_t child)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
 }
 
-static void forked_child_is_refused_by_the_pool(void)
+T_CASE(forked_child_is_refused_by_the_pool)
 {
     cellar_submit_opts o = cellar_submit_opts_default();
     open_with(1);
@@ -682,7 +682,7 @@ static cellar_verdict forks(const cellar_task *t, void *ctx)
     return quick(t, ctx);
 }
 
-static void task_may_fork(void)
+T_CASE(task_may_fork)
 {
     open_with(1);
     open_it();
@@ -692,7 +692,7 @@ static void task_may_fork(void)
     close_it();
 }
 
-static void open_without_memory_is_refused(void)
+T_CASE(open_without_memory_is_refused)
 {
     unsigned failed = 0;
     open_with(2);
@@ -709,15 +709,4 @@ static void open_without_memory_is_refused(void)
     close_it();
 }
 
-T_MAIN("work_task_threads", T_CASE(task_runs_on_a_thread_of_the_pool), T_CASE(task_pthread_exit),
-       T_CASE(function_in_a_tick_may_end_the_thread_of_its_caller),
-       T_CASE(hard_timeout_ends_the_attempt_not_the_thread), T_CASE(soft_timeout_sets_the_flag),
-       T_CASE(cancel_reaches_a_running_task), T_CASE(wait_inside_a_task_needs_another_worker),
-       T_CASE(tasks_that_wait_for_each_other_are_refused),
-       T_CASE(wait_from_outside_times_out_and_ends), T_CASE(block_waits_for_room),
-       T_CASE(drain_leaves_what_does_not_end), T_CASE(drain_report_exact_with_submits_of_tasks),
-       T_CASE(pool_resize_under_load), T_CASE(calls_from_many_threads_keep_every_count),
-       T_CASE(results_are_there_when_the_wait_returns),
-       T_CASE(wait_lasts_until_the_result_is_stored),
-       T_CASE(forked_child_is_refused_by_the_pool), T_CASE(task_may_fork),
-       T_CASE(open_without_memory_is_refused))
+T_MAIN("work_task_threads")

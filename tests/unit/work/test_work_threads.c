@@ -82,7 +82,7 @@ static cellar_scheduler_stats figures(void)
     return st;
 }
 
-static void interval_runs_on_a_thread_of_the_scheduler(void)
+T_CASE(interval_runs_on_a_thread_of_the_scheduler)
 {
     const cellar_schedule_spec o = opts_now();
     open_with(0, 0);
@@ -95,7 +95,7 @@ static void interval_runs_on_a_thread_of_the_scheduler(void)
     T_EQ_U64(atomic_load(&freed), 1);
 }
 
-static void close_waits_for_a_running_job(void)
+T_CASE(close_waits_for_a_running_job)
 {
     const cellar_schedule_spec o = opts_now();
     open_with(1, 1);
@@ -115,7 +115,7 @@ static void close_waits_for_a_running_job(void)
     T_EQ_U64(atomic_load(&freed), 1);
 }
 
-static void close_drops_runs_that_have_not_begun(void)
+T_CASE(close_drops_runs_that_have_not_begun)
 {
     const cellar_schedule_spec o = opts_now();
     open_with(1, 0);
@@ -132,7 +132,7 @@ static void close_drops_runs_that_have_not_begun(void)
     T_EQ_U64(atomic_load(&freed), 2);
 }
 
-static void run_that_waits_moves_to_the_schedule_added_again(void)
+T_CASE(run_that_waits_moves_to_the_schedule_added_again)
 {
     const cellar_schedule_spec o = opts_now();
     open_with(1, 0);
@@ -154,7 +154,7 @@ static void run_that_waits_moves_to_the_schedule_added_again(void)
     T_EQ_U64(atomic_load(&freed), 5);
 }
 
-static void runs_of_a_schedule_added_again_count_for_max_running(void)
+T_CASE(runs_of_a_schedule_added_again_count_for_max_running)
 {
     cellar_schedule_spec o = opts_now();
     o.overlap = CELLAR_OVERLAP_QUEUE;
@@ -176,7 +176,7 @@ static void runs_of_a_schedule_added_again_count_for_max_running(void)
     T_EQ_U64(atomic_load(&freed), 7);
 }
 
-static void job_that_ends_its_thread_has_ended(void)
+T_CASE(job_that_ends_its_thread_has_ended)
 {
     const cellar_schedule_spec o = opts_now();
     open_with(1, 0);
@@ -197,7 +197,7 @@ static void *tick_alone(void *arg)
     return arg;
 }
 
-static void job_in_a_tick_may_end_the_thread_of_its_caller(void)
+T_CASE(job_in_a_tick_may_end_the_thread_of_its_caller)
 {
     cellar_host_config h = cellar_host_config_default();
     cellar_scheduler_config c = cellar_scheduler_config_default();
@@ -219,7 +219,7 @@ static void job_in_a_tick_may_end_the_thread_of_its_caller(void)
     T_EQ_U64(atomic_load(&freed), 1);
 }
 
-static void job_that_closes_its_scheduler_is_refused(void)
+T_CASE(job_that_closes_its_scheduler_is_refused)
 {
     const cellar_schedule_spec o = opts_now();
     open_with(2, 0);
@@ -259,7 +259,7 @@ static int end_of(pid_t child)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
 }
 
-static void forked_child_is_refused_by_the_scheduler(void)
+T_CASE(forked_child_is_refused_by_the_scheduler)
 {
     const cellar_schedule_spec o = opts_now();
     open_with(1, 0);
@@ -285,7 +285,7 @@ static void forks(const cellar_firing *f, void *ctx)
     quick(f, ctx);
 }
 
-static void job_may_fork(void)
+T_CASE(job_may_fork)
 {
     open_with(1, 0);
     T_EQ_I64(schedule_cron(s, "forks", "@yearly", NULL, forks, NULL, NULL), CELLAR_OK);
@@ -320,7 +320,7 @@ static bool count_list(const cellar_schedule_info *info, void *ctx)
     return info->name[0] != '\0';
 }
 
-static void changes_from_many_threads_keep_every_count(void)
+T_CASE(changes_from_many_threads_keep_every_count)
 {
     pthread_t t[CHANGERS];
     open_with(4, 0);
@@ -357,7 +357,7 @@ static void late_look(const cellar_firing *f, void *ctx)
     sem_post(&began);
 }
 
-static void no_run_begins_after_remove_returned(void)
+T_CASE(no_run_begins_after_remove_returned)
 {
     cellar_schedule_spec o = opts_now();
     atomic_uint flag;
@@ -378,7 +378,7 @@ static void no_run_begins_after_remove_returned(void)
     T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
 }
 
-static void open_without_threads_to_start_is_refused(void)
+T_CASE(open_without_threads_to_start_is_refused)
 {
     unsigned failed = 0;
     for (uint64_t nth = 1;; nth++) {
@@ -394,14 +394,4 @@ static void open_without_threads_to_start_is_refused(void)
     T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);
 }
 
-T_MAIN("work_threads", T_CASE(interval_runs_on_a_thread_of_the_scheduler),
-       T_CASE(close_waits_for_a_running_job), T_CASE(close_drops_runs_that_have_not_begun),
-       T_CASE(run_that_waits_moves_to_the_schedule_added_again),
-       T_CASE(runs_of_a_schedule_added_again_count_for_max_running),
-       T_CASE(job_that_ends_its_thread_has_ended),
-       T_CASE(job_in_a_tick_may_end_the_thread_of_its_caller),
-       T_CASE(job_that_closes_its_scheduler_is_refused),
-       T_CASE(forked_child_is_refused_by_the_scheduler), T_CASE(job_may_fork),
-       T_CASE(changes_from_many_threads_keep_every_count),
-       T_CASE(no_run_begins_after_remove_returned),
-       T_CASE(open_without_threads_to_start_is_refused))
+T_MAIN("work_threads")
