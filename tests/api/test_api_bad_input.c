@@ -320,8 +320,7 @@ T_CASE(flags_and_ranges_are_checked)
     REFUSED(cellar_entry_info_get(root, "k", 1, 0, &info), E_INVAL);
     info.struct_size = sizeof info;
     REFUSED(cellar_entry_info_get(root, "k", 1, 0x40u, &info), E_UNSUPPORTED);
-    cellar_set_opts no_store = cellar_set_opts_default();
-    no_store.flags = CELLAR_NO_STORE;
+    cellar_set_opts no_store = { .struct_size = sizeof no_store, .flags = CELLAR_NO_STORE };
     REFUSED(cellar_set(root, "k", 1, "new", 3, &no_store), E_INVAL);
     REFUSED(cellar_touch(root, "k", 1, -1), E_INVAL);
     REFUSED(cellar_touch(root, "k", 1, INT64_MIN), E_INVAL);
@@ -329,8 +328,7 @@ T_CASE(flags_and_ranges_are_checked)
     REFUSED(cellar_increment(root, "n", 1, 1, 0, COUNTER_OPTS(0, CELLAR_KEEP_OLD_VALUE), NULL),
             E_INVAL);
     REFUSED(cellar_increment(root, "n", 1, 1, 0, COUNTER_OPTS(0, 1u << 31), NULL), E_UNSUPPORTED);
-    cellar_set_opts versioned = cellar_set_opts_default();
-    versioned.new_version = &version;
+    cellar_set_opts versioned = { .struct_size = sizeof versioned, .new_version = &version };
     REFUSED(cellar_increment(root, "n", 1, 1, 0, &versioned, NULL), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_BLOOM_KEYS, ((int64_t)1 << 40) + 1), E_INVAL);
     REFUSED(cellar_namespace_open(root, "", NULL, &v), E_INVAL);
@@ -359,8 +357,7 @@ T_CASE(flags_and_ranges_are_checked)
     REFUSED(cellar_option_set(root, CELLAR_OPT_EVICTION, 9), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_STALE_MS, INT64_C(1) << 32), E_INVAL);
     REFUSED(cellar_option_set(root, CELLAR_OPT_IDLE_MS, INT64_C(1) << 32), E_INVAL);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.new_version = &version;
+    cellar_set_opts o = { .struct_size = sizeof o, .new_version = &version };
     REFUSED(cellar_set_many(root, &item, 1, &o, NULL), E_INVAL);
     tear_down();
 }
@@ -399,18 +396,12 @@ T_CASE(set_options_are_checked)
         { 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 1, "E_UNSUPPORTED" },
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        cellar_set_opts o = cellar_set_opts_default();
-        o.ttl_ms = bad[i].ttl;
-        o.idle_ms = bad[i].idle;
-        o.max_age_ms = bad[i].age;
-        o.stale_ms = bad[i].stale;
-        o.flags = bad[i].flags;
-        o.ttl_class = bad[i].cls;
-        o.jitter_pct = bad[i].pct;
-        o.jitter_mode = bad[i].mode;
-        o.tags = bad[i].tag;
-        o.tag_count = bad[i].tags;
-        o.reserved0 = bad[i].r0;
+        cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = bad[i].ttl, .idle_ms = bad[i].idle,
+                              .max_age_ms = bad[i].age, .stale_ms = bad[i].stale,
+                              .flags = bad[i].flags, .ttl_class = bad[i].cls,
+                              .jitter_pct = bad[i].pct, .jitter_mode = bad[i].mode,
+                              .tags = bad[i].tag, .tag_count = bad[i].tags,
+                              .reserved0 = bad[i].r0 };
         cellar_set_item item = { "k", 1, "new", 3, CELLAR_OK, 0 };
         if (!T_EQ_STR(cellar_code_name(cellar_set(root, "k", 1, "new", 3, &o)), bad[i].want)) {
             printf("# row %zu\n", i);
@@ -422,9 +413,8 @@ T_CASE(set_options_are_checked)
         }
         expect_untouched("cellar_set with bad options");
     }
-    cellar_set_opts o = cellar_set_opts_default();
     cellar_error_info e = cellar_error_info_default();
-    o.tag_count = 1;
+    cellar_set_opts o = { .struct_size = sizeof o, .tag_count = 1 };
     REFUSED(cellar_set(root, "k", 1, "new", 3, &o), E_INVAL);
     T_EQ_I64(cellar_last_error(root, &e), CELLAR_OK);
     T_CHECK(strstr(e.text, "0 if tags is NULL") != NULL);
@@ -809,11 +799,9 @@ T_CASE(bounds_of_namespaces_breakers_and_warming_are_exact)
         { 0, 0, 100, 100, CELLAR_OK }, { 0, 0, 101, 100, CELLAR_E_INVAL },
     };
     for (size_t i = 0; i < sizeof rule / sizeof rule[0]; i++) {
-        cellar_breaker_config bo = cellar_breaker_config_default();
-        bo.failure_pct = rule[i].pct;
-        bo.min_calls = rule[i].calls;
-        bo.open_ms = rule[i].open_ms;
-        bo.open_max_ms = rule[i].max_ms;
+        cellar_breaker_config bo = { .struct_size = sizeof bo, .failure_pct = rule[i].pct,
+                                     .min_calls = rule[i].calls, .open_ms = rule[i].open_ms,
+                                     .open_max_ms = rule[i].max_ms };
         if (!T_EQ_I64(cellar_breaker_create(root, &bo, &b), rule[i].want)) {
             printf("# breaker %zu\n", i);
         }
@@ -825,13 +813,10 @@ T_CASE(bounds_of_namespaces_breakers_and_warming_are_exact)
     };
     const cellar_bytes k = { "k", 1 };
     for (size_t i = 0; i < sizeof warm / sizeof warm[0]; i++) {
-        cellar_warm_opts wo = cellar_warm_opts_default();
-        wo.keys = &k;
-        wo.key_count = 1; /* the key is in the cache: nothing is loaded */
-        wo.loader = never_load;
-        wo.keys_per_s = warm[i].rate;
-        wo.max_failure_pct = warm[i].fail;
-        wo.max_used_pct = warm[i].full;
+        cellar_warm_opts wo = { .struct_size = sizeof wo, .keys = &k,
+                                .key_count = 1, /* the key is in the cache: nothing is loaded */
+                                .loader = never_load, .keys_per_s = warm[i].rate,
+                                .max_failure_pct = warm[i].fail, .max_used_pct = warm[i].full };
         if (!T_EQ_I64(cellar_warm(root, &wo, &report), warm[i].want)) { printf("# warm %zu\n", i); }
     }
     tear_down();
@@ -972,8 +957,7 @@ T_CASE(last_error_of_no_handle_names_refused_limiters_and_locks)
     T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_INVAL);
     T_EQ_STR(e.text, "cellar_limiter_open: rule 0: burst must be at least 1");
-    cellar_locks_config cfg = cellar_locks_config_default();
-    cfg.barging = 2;
+    cellar_locks_config cfg = { .struct_size = sizeof cfg, .barging = 2 };
     T_EQ_I64(cellar_locks_open(&cfg, &t), CELLAR_E_INVAL);
     T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
     T_EQ_STR(e.text, "cellar_locks_open: barging must be 0 or 1");

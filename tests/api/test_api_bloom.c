@@ -104,10 +104,9 @@ T_CASE(bloom_seed_bug)
 T_CASE(every_storing_call_adds_key_to_filter)
 {
     settings cfg = settings_default();
-    cellar_namespace_config root = cellar_namespace_config_default();
     cellar *c = NULL;
-    root.bloom_keys = 1000;
-    root.bloom_fpr_ppm = 100;
+    cellar_namespace_config root = { .struct_size = sizeof root, .bloom_keys = 1000,
+                                     .bloom_fpr_ppm = 100 };
     cfg.config.memory_bytes = 8u << 20;
     cfg.config.root = &root;
     cfg.host.no_threads = 1;
@@ -175,8 +174,7 @@ T_CASE(absent_get_with_authority_is_answered_by_filter)
 T_CASE(namespace_options_open_a_filter)
 {
     cellar *c = open_store(8u << 20), *v = NULL;
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.bloom_keys = 1000000;
+    cellar_namespace_config o = { .struct_size = sizeof o, .bloom_keys = 1000000 };
     T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
     const cellar_bloom_info i = info(v);
     T_EQ_U64(i.state, CELLAR_BLOOM_OBSERVING);
@@ -219,9 +217,8 @@ T_CASE(namespace_options_open_a_filter)
 T_CASE(new_size_waits_for_the_next_feed)
 {
     cellar *c = open_store(8u << 20), *v = NULL, *again = NULL;
-    cellar_namespace_config o = cellar_namespace_config_default();
     int64_t keys = 0;
-    o.bloom_keys = 1000;
+    cellar_namespace_config o = { .struct_size = sizeof o, .bloom_keys = 1000 };
     T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
     T_EQ_I64(feed(v, 0, 500, NULL), CELLAR_OK);
     o.bloom_keys = 5000;

@@ -63,11 +63,9 @@ T_CASE(breaker_uses_clock_of_its_store)
 {
     cellar *c = open_store();
     cellar_breaker *b = NULL;
-    cellar_breaker_config o = cellar_breaker_config_default();
     uint32_t pass;
-    o.consecutive_failures = 2;
-    o.half_open_successes = 1;
-    o.open_ms = 100;
+    cellar_breaker_config o = { .struct_size = sizeof o, .consecutive_failures = 2,
+                                .half_open_successes = 1, .open_ms = 100 };
     T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_OK);
     fail(b, 2);
     T_EQ_U64(info(b).state, CELLAR_BREAKER_OPEN);
@@ -118,16 +116,14 @@ T_CASE(bad_input_of_breakers)
     cellar *c = open_store(), *v = NULL;
     cellar_breaker *b = NULL;
     uint32_t pass;
-    cellar_breaker_config o = cellar_breaker_config_default();
     T_EQ_I64(cellar_breaker_create(NULL, NULL, &b), CELLAR_E_INVAL);
     T_EQ_I64(cellar_breaker_create(c, NULL, NULL), CELLAR_E_INVAL);
-    o.failure_pct = 101;
+    cellar_breaker_config o = { .struct_size = sizeof o, .failure_pct = 101 };
     T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_E_INVAL);
     o.failure_pct = 0;
     o.open_ms = -1;
     T_EQ_I64(cellar_breaker_create(c, &o, &b), CELLAR_E_INVAL);
-    cellar_namespace_config vo = cellar_namespace_config_default();
-    vo.breaker = &o;
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .breaker = &o };
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_E_INVAL);
     o.open_ms = 90000; /* max_open_ms follows */
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
@@ -171,14 +167,12 @@ static bool told(cellar *c, cellar_err (*write)(void *, char *, size_t, size_t *
 T_CASE(breaker_of_namespace_is_in_metrics_and_dump)
 {
     cellar *c = open_store(), *v = NULL;
-    cellar_breaker_config o = cellar_breaker_config_default();
-    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_result out = cellar_result_default();
     T_CHECK(!told(c, cellar_metrics_write, "cellar_breaker_state"));
     T_CHECK(!told(c, dump, "breaker"));
-    o.consecutive_failures = 1;
-    o.open_ms = 100;
-    vo.breaker = &o;
+    cellar_breaker_config o = { .struct_size = sizeof o, .consecutive_failures = 1,
+                                .open_ms = 100 };
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .breaker = &o };
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     T_CHECK(told(c, cellar_metrics_write, "cellar_breaker_state{namespace=\"v\"} 0\n"));
     T_CHECK(told(c, dump, ", breaker closed\n"));

@@ -71,9 +71,8 @@ static made read_key(cellar *c, const char *key, size_t len)
         return read_made("get_many", item.status);
     }
     default: {
-        cellar_get_opts o = cellar_get_opts_default();
         cellar_entry_info info = cellar_entry_info_default();
-        o.info = draw(2) == 0 ? &info : NULL;
+        cellar_get_opts o = { .struct_size = sizeof o, .info = draw(2) == 0 ? &info : NULL };
         o.flags = (uint32_t)draw(8); /* ALLOW_STALE, PEEK, WANT_VERSION */
         err = cellar_get_with(c, key, len, &o, buf, cap, &full);
         return (o.flags & CELLAR_GET_PEEK) != 0 ? (made){ "peek", err, COUNTERS, COUNTERS }
@@ -84,13 +83,12 @@ static made read_key(cellar *c, const char *key, size_t len)
 
 static made set_key(cellar *c, const char *key, size_t len)
 {
-    cellar_set_opts o = cellar_set_opts_default();
     const cellar_bytes tag = { "tag", 3 };
     const uint32_t flags[] = { 0, 0, 0, CELLAR_ONLY_IF_ABSENT, CELLAR_ONLY_IF_PRESENT,
                                CELLAR_KEEP_TTL, CELLAR_KEEP_OLD_VALUE, CELLAR_NEGATIVE };
     size_t value_len = draw(10) == 0 ? LONG : draw(200);
     uint64_t version;
-    o.flags = flags[draw(8)];
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = flags[draw(8)] };
     if (draw(2) == 0) { o.ttl_ms = 1 + (int64_t)draw(50); }
     if (draw(3) == 0) { o.stale_ms = 30; }
     if (draw(4) == 0) { o.tags = &tag, o.tag_count = 1; }

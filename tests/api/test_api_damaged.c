@@ -103,8 +103,7 @@ T_CASE(value_replaced_during_decoding_stays)
     T_CHECK(!has(c, "k", NULL, true));
     T_CHECK(has(c, "k", "#99", false));
     T_EQ_U64(damaged(c), 1);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_NEGATIVE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(c, "n", 1, NULL, 0, &o), CELLAR_OK);
     T_EQ_I64(cellar_value_damaged(c, "n", 1, NULL, 0), CELLAR_MISS);
     char buf[8];

@@ -158,9 +158,7 @@ T_CASE(every_call_reads_entries_on_disk)
         const size_t n = round == 0 ? 100 : sizeof big - 1;
         store_begin();
         cellar *c = open_it();
-        cellar_set_opts o = cellar_set_opts_default();
-        o.ttl_ms = 7200000;
-        o.user_flags = 9;
+        cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 7200000, .user_flags = 9 };
         for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
             T_EQ_I64(cellar_set(c, keys[i], strlen(keys[i]), big, n, &o), CELLAR_OK);
         }
@@ -263,11 +261,10 @@ T_CASE(load_answered_from_disk_has_its_flags)
     }
     shut(c);
     c = open_it();
-    cellar_load_opts cached = cellar_load_opts_default();
     cellar_result r = cellar_result_default();
     cellar_load_item it = { "b", 1, fresh_result(), CELLAR_OK, 0 };
     cellar_lease lease;
-    cached.flags = CELLAR_LOAD_ONLY_IF_CACHED;
+    cellar_load_opts cached = { .struct_size = sizeof cached, .flags = CELLAR_LOAD_ONLY_IF_CACHED };
     T_EQ_I64(cellar_get_or_load(c, "a", 1, &cached, NULL, NULL, &r), CELLAR_OK);
     T_EQ_U64(r.source, CELLAR_SOURCE_L2);
     T_EQ_U64(r.user_flags, 7);
@@ -327,13 +324,12 @@ static cellar_err load_never(cellar_load *ld, const void *key, size_t key_len, v
 T_CASE(pinned_load_of_a_value_on_disk_is_copied)
 {
     store_begin();
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_result r = cellar_result_default();
     cellar *c = open_it();
     T_EQ_I64(cellar_set(c, "k", 1, "value", 5, NULL), CELLAR_OK);
     shut(c);
     c = open_it();
-    o.flags = CELLAR_LOAD_PIN;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_PIN };
     T_EQ_I64(cellar_get_or_load(c, "k", 1, &o, load_never, NULL, &r), CELLAR_OK);
     T_EQ_I64(r.source, CELLAR_SOURCE_L2);
     T_EQ_U64(r.flags & CELLAR_RESULT_PINNED, 0);
@@ -392,8 +388,7 @@ T_CASE(hidden_namespace_never_touches_disk)
 {
     store_begin();
     cellar *c = open_it(), *open_namespace, *secret;
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.hidden = 1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .hidden = 1 };
     T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "plainview", NULL, &open_namespace), CELLAR_OK);
     T_EQ_I64(cellar_set(secret, "hiddenkey", 9, "hiddenvalue", 11, NULL), CELLAR_OK);
@@ -441,8 +436,7 @@ T_CASE(long_value_of_a_hidden_namespace_never_touches_disk)
     settings cfg = config();
     cfg.config.memory_bytes = 16u << 20;
     cellar *c = open_with(&cfg), *known, *secret;
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
     T_EQ_I64(cellar_namespace_open(c, "plainview", &o, &known), CELLAR_OK);
     o.hidden = 1;
     T_EQ_I64(cellar_namespace_open(c, "sesame", &o, &secret), CELLAR_OK);
@@ -538,12 +532,11 @@ T_CASE(entries_excluded_from_disk_are_never_written)
     cellar *c = open_with(&cfg);
     cellar_load_opts no = cellar_load_opts_default(), fall = cellar_load_opts_default();
     cellar_load_opts cached = cellar_load_opts_default();
-    cellar_set_opts so = cellar_set_opts_default();
     no.flags = CELLAR_LOAD_NO_L2;
     cached.flags = CELLAR_LOAD_NO_L2 | CELLAR_LOAD_ONLY_IF_CACHED;
     fall.default_value = &last;
     fall.fallback_ttl_ms = 10000000;
-    so.flags = CELLAR_NO_L2;
+    cellar_set_opts so = { .struct_size = sizeof so, .flags = CELLAR_NO_L2 };
     /* The entry is on disk first, then a load bypasses it. */
     T_EQ_STR(loaded(c, "no", NULL, "first", &from), "first");
     T_EQ_STR(loaded(c, "yes", NULL, "first", &from), "first");
@@ -602,13 +595,12 @@ T_CASE(bulk_loads_and_leases_respect_no_disk_options)
     cfg.config.max_entries = 100;
     cfg.config.eviction = CELLAR_EVICT_FIFO;
     cellar *c = open_with(&cfg);
-    cellar_load_opts o = cellar_load_opts_default();
     T_EQ_STR(loaded(c, "bulk", NULL, "old", &from), "old");
     T_EQ_STR(loaded(c, "lease", NULL, "old", &from), "old");
     T_CHECK(there(c, "bulk") && there(c, "lease"));
     push_out(c);
     cellar_load_item item = { "bulk", 4, fresh_result(), CELLAR_OK, 0 };
-    o.flags = CELLAR_LOAD_REFRESH;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_REFRESH };
     T_EQ_I64(cellar_get_or_load_many(c, &item, 1, &o, load_all, text), CELLAR_OK);
     T_EQ_I64(item.status, CELLAR_OK);
     T_EQ_U64(item.result->source, CELLAR_SOURCE_LOADED);
@@ -675,11 +667,8 @@ T_CASE(cipher_encrypts_values_on_disk)
     store_begin();
     uint64_t right = 1234567, wrong = 7654321;
     settings cfg = config();
-    cellar_l2_cipher crypt = cellar_l2_cipher_default();
-    crypt.ctx = &right;
-    crypt.seal = toy_seal;
-    crypt.open = toy_open;
-    crypt.overhead_bytes = sizeof(uint64_t);
+    cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .ctx = &right, .seal = toy_seal,
+                               .open = toy_open, .overhead_bytes = sizeof(uint64_t) };
     cfg.l2.cipher = &crypt;
     cfg.config.max_entries = 100;
     cellar *c = open_with(&cfg);
@@ -739,8 +728,7 @@ T_ALONE(compressed_namespace_holds_more_on_disk)
     enum { PAGES = 12000 };
     store_begin();
     settings cfg = config();
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.l2_lz4 = 1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .l2_lz4 = 1 };
     cfg.config.root = &o;
     cfg.config.memory_bytes = 6u << 20;
     cellar *c = NULL;

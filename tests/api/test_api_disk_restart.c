@@ -88,9 +88,8 @@ T_CASE(clear_version_increment_and_drop_survive_restart)
 /* Open "v" of a store with a version. */
 static cellar *namespace_at(cellar *c, uint32_t version)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
-    o.version = version;
+    cellar_namespace_config o = { .struct_size = sizeof o, .version = version };
     T_REQUIRE(cellar_namespace_open(c, "v", &o, &v) == CELLAR_OK);
     return v;
 }
@@ -128,9 +127,7 @@ T_CASE(tag_and_pattern_deletes_on_disk_survive_restart)
         (void)snprintf(key, sizeof key, "%s:%u", i % 2 == 0 ? "user" : "item", i);
         (void)snprintf(text, sizeof text, "tag%u", i % 10);
         const cellar_bytes tags[2] = { { "all", 3 }, { text, strlen(text) } };
-        cellar_set_opts o = cellar_set_opts_default();
-        o.tags = tags;
-        o.tag_count = 2;
+        cellar_set_opts o = { .struct_size = sizeof o, .tags = tags, .tag_count = 2 };
         T_EQ_I64(cellar_set(c, key, strlen(key), "v", 1, &o), CELLAR_OK);
         /* a read makes it worth a write */
         (void)cellar_get(c, key, strlen(key), buf, sizeof buf, &len);

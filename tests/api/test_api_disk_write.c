@@ -31,8 +31,7 @@ T_CASE(every_change_is_written_in_mode_each_set)
     for (size_t m = 0; m < 2; m++) {
         store_begin();
         settings cfg = config();
-        cellar_namespace_config root = cellar_namespace_config_default();
-        root.l2_write = modes[m];
+        cellar_namespace_config root = { .struct_size = sizeof root, .l2_write = modes[m] };
         cfg.config.root = &root;
         cfg.l2.min_ttl_ms = 1;
         int64_t now = 0;
@@ -40,11 +39,8 @@ T_CASE(every_change_is_written_in_mode_each_set)
         if (pid == 0) {
             cellar *c = open_with(&cfg);
             const cellar_bytes tag = { "red", 3 };
-            cellar_set_opts o = cellar_set_opts_default();
-            o.ttl_ms = 3600000;
-            o.user_flags = 9;
-            o.tags = &tag;
-            o.tag_count = 1;
+            cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 3600000, .user_flags = 9,
+                                  .tags = &tag, .tag_count = 1 };
             memset(value, 'v', sizeof value);
             if (cellar_set(c, "long", 4, value, sizeof value, &o) != CELLAR_OK) { _exit(1); }
             if (cellar_touch(c, "long", 4, 7200000) != CELLAR_OK) { _exit(2); }
@@ -55,11 +51,9 @@ T_CASE(every_change_is_written_in_mode_each_set)
                 }
             }
             if (cellar_update(c, "u", 1, NULL, append, NULL) != CELLAR_OK) { _exit(4); }
-            cellar_load_opts lo = cellar_load_opts_default();
             cellar_result r = cellar_result_default();
-            lo.ttl_ms = 3600000;
-            lo.jitter_pct = CELLAR_OFF;
-            lo.flags = CELLAR_LOAD_REFRESH;
+            cellar_load_opts lo = { .struct_size = sizeof lo, .ttl_ms = 3600000,
+                                    .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_REFRESH };
             for (int i = 0; i < 2; i++) { /* the second one reports not modified */
                 bool again = i == 1;
                 now_ms += 1000;
@@ -136,8 +130,7 @@ T_CASE(unread_entry_is_written_at_first_eviction)
     for (uint32_t i = 0; i < 1000; i++) { left += look(c, i, 1) == CELLAR_OK; }
     /* Two keys of one stamp, see entry_read_long_ago_is_written_at_eviction. */
     T_CHECK(left + figure(c, "cellar_l2_rejected_changed_total") + 2 >= 1000);
-    cellar_set_opts negative = cellar_set_opts_default();
-    negative.flags = CELLAR_NEGATIVE;
+    cellar_set_opts negative = { .struct_size = sizeof negative, .flags = CELLAR_NEGATIVE };
     for (uint32_t i = 2000; i < 2300; i++) {
         T_EQ_I64(cellar_set(c, &i, sizeof i, NULL, 0, &negative), CELLAR_OK);
     }
@@ -152,8 +145,7 @@ static cellar *fill_tier(cellar *c)
 {
     static char value[16384];
     cellar *others;
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
     T_REQUIRE(cellar_namespace_open(c, "others", &o, &others) == CELLAR_OK);
     for (uint32_t i = 0; i < 2000; i++) {
         if (figure(c, "cellar_l2_live_bytes") > CELLAR_L2_BYTES_MIN / 2) { return others; }
@@ -190,8 +182,7 @@ T_CASE(unread_entry_is_not_written_if_tier_is_full)
         hits += err == CELLAR_OK;
     }
     T_CHECK(hits > 850);
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.tier = CELLAR_TIER_L1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
     T_EQ_I64(cellar_namespace_open(c, "hidden", &o, &hidden), CELLAR_OK);
     const uint64_t puts = figure(c, "cellar_l2_kept_out_total");
     for (uint32_t i = 0; i < 500; i++) { T_EQ_I64(put(hidden, i, 1, 0), CELLAR_OK); }
@@ -261,11 +252,8 @@ T_CASE(close_limit_drops_whole_entries)
     store_begin();
     uint64_t key = 1234567;
     settings cfg = config();
-    cellar_l2_cipher crypt = cellar_l2_cipher_default();
-    crypt.ctx = &key;
-    crypt.seal = toy_seal;
-    crypt.open = toy_open;
-    crypt.overhead_bytes = sizeof(uint64_t);
+    cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .ctx = &key, .seal = toy_seal,
+                               .open = toy_open, .overhead_bytes = sizeof(uint64_t) };
     cfg.l2.cipher = &crypt;
     cfg.host.log = keep_close_line;
     cfg.l2.close_ms = CELLAR_TTL_NONE;
@@ -338,8 +326,7 @@ T_CASE(set_in_mode_each_set_or_write_through_is_on_disk_immediately)
     store_begin();
     for (uint32_t mode = CELLAR_L2_WRITE_ON_SET; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
         settings cfg = config();
-        cellar_namespace_config o = cellar_namespace_config_default();
-        o.l2_write = mode;
+        cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = mode };
         cfg.config.root = &o;
         const pid_t pid = fork();
         if (pid == 0) {
@@ -367,8 +354,7 @@ T_CASE(write_through_after_a_sync_waits_for_the_disk)
 {
     store_begin();
     settings cfg = config();
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
     cfg.config.root = &o;
     for (uint32_t threads = 0; threads < 2; threads++) {
         cfg.host.no_threads = threads == 0;
@@ -396,9 +382,8 @@ T_CASE(write_through_reports_refused_disk_write)
     store_begin();
     static char big[300 << 10];
     settings cfg = config();
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar_set_opts so = cellar_set_opts_default();
-    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
     cfg.l2.write_bytes_per_s = 100000;
     cfg.config.root = &o;
     cellar *c = open_with(&cfg);
@@ -514,8 +499,7 @@ T_CASE(sets_over_copies_that_memory_knows_read_nothing_at_reclaim)
 {
     static char value[4000];
     store_begin();
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
     const settings cfg = write_through(&o, CELLAR_L2_BYTES_MIN);
     cellar *c = open_with(&cfg);
     for (uint32_t i = 0; i < 12000; i++) {
@@ -548,12 +532,10 @@ T_CASE(ranges_at_over_and_around_the_end_are_right)
     static const size_t size[] = { 0, 1, 1000, 100000 }; /* the last one has parts on disk */
     static char value[100000];
     store_begin();
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
     const settings cfg = write_through(&o, CELLAR_L2_BYTES_MIN);
     cellar *c = open_with(&cfg);
-    cellar_set_opts absent = cellar_set_opts_default();
-    absent.flags = CELLAR_NEGATIVE;
+    cellar_set_opts absent = { .struct_size = sizeof absent, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(c, "n", 1, NULL, 0, &absent), CELLAR_OK);
     for (size_t i = 0; i < 4; i++) {
         fill_long(value, size[i], 1);
@@ -629,8 +611,7 @@ static void set_on_disk(cellar *c, unsigned key, size_t len)
 T_CASE(values_of_a_quarter_of_the_room_are_stored_and_longer_ones_refused)
 {
     store_begin();
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
     const settings cfg = write_through(&o, CELLAR_L2_BYTES_MIN);
     cellar *c = open_with(&cfg);
     const size_t most = longest();
@@ -783,10 +764,8 @@ T_CASE(change_of_a_long_value_that_left_memory_leaves_no_old_value)
         cfg.config.memory_bytes = 16 << 20;
         cfg.config.l2_bytes = 64 << 20;
         cellar *c = open_with(&cfg);
-        cellar_set_opts o = cellar_set_opts_default();
-        o.tags = &tag;
-        o.tag_count = 1;
-        o.ttl_ms = 3600000;
+        cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1,
+                              .ttl_ms = 3600000 };
         for (unsigned n = 0; n < 30; n++) {
             fill_long(value, sizeof value, n);
             T_EQ_I64(cellar_set(c, &n, sizeof n, value, sizeof value, &o), CELLAR_OK);
@@ -818,8 +797,7 @@ T_CASE(change_of_a_long_value_that_left_memory_leaves_no_old_value)
 static cellar_err put_durable(cellar *c, uint32_t key, uint32_t version)
 {
     char buf[512];
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_DURABLE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_DURABLE };
     return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
 }
 
@@ -843,9 +821,8 @@ T_CASE(durable_set_is_on_disk_when_it_returns)
     await_kill(pid);
     c = open_with(&cfg);
     for (uint32_t i = 0; i < 20; i++) { T_EQ_I64(look(c, i, 1), CELLAR_OK); }
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_DURABLE;
-    o.ttl_ms = 5000; /* the TTL is too short for the disk */
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_DURABLE,
+                          .ttl_ms = 5000 }; /* the TTL is too short for the disk */
     T_EQ_I64(cellar_set(c, "short", 5, "v", 1, &o), CELLAR_E_IO);
     T_EQ_I64(cellar_contains(c, "short", 5), CELLAR_OK);
     cellar_set_item it[2] = { { "m1", 2, "a", 1, CELLAR_OK, 0 },
@@ -854,8 +831,7 @@ T_CASE(durable_set_is_on_disk_when_it_returns)
     size_t stored = 0;
     T_EQ_I64(cellar_set_many(c, it, 2, &o, &stored), CELLAR_OK);
     T_EQ_U64(stored, 2);
-    cellar_namespace_config vo = cellar_namespace_config_default();
-    vo.hidden = 1;
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .hidden = 1 };
     T_EQ_I64(cellar_namespace_open(c, "s", &vo, &v), CELLAR_OK);
     T_EQ_I64(put_durable(v, 1, 1), CELLAR_E_UNSUPPORTED); /* never on disk */
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
@@ -901,8 +877,7 @@ static cellar_err delete_then_remove(const void *old, size_t old_len, cellar_buf
 /* A removal with an unmet condition changes nothing, so its code is not that of the disk. */
 static void refuse_removals(cellar *v)
 {
-    cellar_delete_opts o = cellar_delete_opts_default();
-    o.if_version = 99;
+    cellar_delete_opts o = { .struct_size = sizeof o, .if_version = 99 };
     T_EQ_I64(cellar_delete_with(v, "k", 1, &o), CELLAR_MISS);
     T_EQ_I64(cellar_set(v, "k", 1, "v", 1, NULL), CELLAR_E_IO);
     T_EQ_I64(cellar_delete_with(v, "k", 1, &o), CELLAR_CONFLICT);
@@ -938,8 +913,7 @@ T_CASE(tags_are_written_in_mode_each_set)
 {
     store_begin();
     const settings cfg = config();
-    cellar_namespace_config vo = cellar_namespace_config_default();
-    vo.l2_write = CELLAR_L2_WRITE_ON_SET;
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .l2_write = CELLAR_L2_WRITE_ON_SET };
     for (int life = 0; life < 2; life++) {
         const pid_t pid = fork();
         if (pid == 0) {
@@ -1025,8 +999,7 @@ T_CASE(killed_after_save_finds_entries_without_use)
     for (size_t i = 0; i < 2; i++) {
         store_begin();
         settings cfg = config();
-        cellar_namespace_config root = cellar_namespace_config_default();
-        root.l2_write = modes[i];
+        cellar_namespace_config root = { .struct_size = sizeof root, .l2_write = modes[i] };
         cfg.config.root = &root;
         uint64_t *missed = shared_count(0);
         T_EQ_U64(found_after_save(&cfg, 2000, 300, missed), 2000);

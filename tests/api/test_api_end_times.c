@@ -74,13 +74,10 @@ T_CASE(jitter_stays_within_max_age)
     for (uint32_t mode = CELLAR_JITTER_MINUS; mode <= CELLAR_JITTER_PLUSMINUS; mode++) {
         uint32_t early = 0;
         for (uint32_t i = 0; i < 200; i++) {
-            cellar_set_opts o = cellar_set_opts_default();
             cellar_entry_info info = cellar_entry_info_default();
-            o.idle_ms = 50000;
-            o.max_age_ms = 10000;
-            o.ttl_ms = i % 2 == 0 ? 0 : 9000;
-            o.jitter_pct = 30;
-            o.jitter_mode = mode;
+            cellar_set_opts o = { .struct_size = sizeof o, .idle_ms = 50000, .max_age_ms = 10000,
+                                  .ttl_ms = i % 2 == 0 ? 0 : 9000, .jitter_pct = 30,
+                                  .jitter_mode = mode };
             T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
             T_EQ_I64(cellar_entry_info_get(c, &i, sizeof i, 0, &info), CELLAR_OK);
             T_CHECK(info.ttl_left_ms >= 6000 && info.ttl_left_ms <= 10000);
@@ -95,8 +92,7 @@ T_CASE(jitter_stays_within_max_age)
 static cellar_err load_token(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
     (void)key, (void)key_len, (void)ctx;
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = 10000;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 10000 };
     T_EQ_I64(cellar_load_opts_set(load, &o), CELLAR_OK);
     return cellar_load_value(load, "token", 5);
 }
@@ -160,10 +156,8 @@ T_CASE(jitter_of_longest_ttl_keeps_entry_unlimited)
 {
     cellar *c = open_it();
     for (uint32_t i = 0; i < 200; i++) {
-        cellar_set_opts o = cellar_set_opts_default();
-        o.ttl_ms = CELLAR_TTL_NONE - 1;
-        o.jitter_pct = 90;
-        o.jitter_mode = i % 3;
+        cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = CELLAR_TTL_NONE - 1,
+                              .jitter_pct = 90, .jitter_mode = i % 3 };
         T_EQ_I64(cellar_set(c, &i, sizeof i, "v", 1, &o), CELLAR_OK);
         T_EQ_I64(cellar_contains(c, &i, sizeof i), CELLAR_OK);
     }
@@ -173,12 +167,9 @@ T_CASE(jitter_of_longest_ttl_keeps_entry_unlimited)
 T_CASE(fulfilled_lease_stays_within_max_age)
 {
     cellar *c = open_it();
-    cellar_namespace_config vo = cellar_namespace_config_default();
-    vo.idle_ms = 50000;
-    vo.max_age_ms = 1000;
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .idle_ms = 50000, .max_age_ms = 1000 };
     cellar *v = namespace_of(c, &vo);
-    cellar_load_opts o = cellar_load_opts_default();
-    o.ttl_ms = 30000;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 30000 };
     cellar_lease lease;
     cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_lease_acquire(v, "k", 1, &o, NULL, &lease, &r), CELLAR_LEASED);
@@ -193,14 +184,11 @@ T_CASE(fulfilled_lease_stays_within_max_age)
 T_CASE(fulfilled_value_keeps_its_stale_window)
 {
     cellar *c = open_it();
-    cellar_load_opts o = cellar_load_opts_default();
-    cellar_set_opts so = cellar_set_opts_default();
     cellar_entry_info i = cellar_entry_info_default();
     cellar_lease lease;
     cellar_result r = cellar_result_default();
-    o.ttl_ms = 1000;
-    o.jitter_pct = CELLAR_OFF;
-    so.stale_ms = 5000;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .jitter_pct = CELLAR_OFF };
+    cellar_set_opts so = { .struct_size = sizeof so, .stale_ms = 5000 };
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lease, &r), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "v", 1, &so), CELLAR_OK);
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
@@ -222,10 +210,9 @@ static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, 
 T_CASE(absent_result_of_loader_has_exact_age)
 {
     cellar *c = open_it();
-    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_entry_info i = cellar_entry_info_default();
     cellar_result r = cellar_result_default();
-    vo.exact_age = 1;
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .exact_age = 1 };
     cellar *v = namespace_of(c, &vo);
     now_ms += 700;
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, load_none, NULL, &r), CELLAR_ABSENT);
@@ -272,16 +259,11 @@ T_CASE(use_of_idle_entry_triggers_no_eager_refresh)
 {
     cellar *c = open_it();
     int loads = 0;
-    cellar_namespace_config vo = cellar_namespace_config_default();
-    cellar_load_opts load = cellar_load_opts_default();
-    load.eager_refresh_pct = 80;
-    vo.loader = load_v;
-    vo.loader_ctx = &loads;
-    vo.load = &load;
+    cellar_load_opts load = { .struct_size = sizeof load, .eager_refresh_pct = 80 };
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .loader = load_v, .loader_ctx = &loads,
+                                   .load = &load };
     cellar *v = namespace_of(c, &vo);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = 100000;
-    o.idle_ms = 1000;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 100000, .idle_ms = 1000 };
     T_EQ_I64(cellar_set(v, "k", 1, "v", 1, &o), CELLAR_OK);
     for (int64_t age = 500; age <= 80000; age += 500) {
         cellar_result r = cellar_result_default();
@@ -299,13 +281,12 @@ T_CASE(use_of_idle_entry_triggers_no_eager_refresh)
 static cellar *open_disk(uint32_t mode, cellar **v)
 {
     settings cfg = config();
-    cellar_namespace_config vo = cellar_namespace_config_default();
     cfg.config.l2_path = store;
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
     cfg.l2.min_ttl_ms = 1;
     cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
     cellar *c = open_with(&cfg);
-    vo.l2_write = mode;
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .l2_write = mode };
     *v = namespace_of(c, &vo);
     return c;
 }
@@ -315,10 +296,8 @@ T_CASE(idle_time_continues_on_disk)
     for (uint32_t mode = CELLAR_L2_WRITE_ON_EVICTION; mode <= CELLAR_L2_WRITE_THROUGH; mode++) {
         store_begin();
         cellar *v, *c = open_disk(mode, &v);
-        cellar_set_opts o = cellar_set_opts_default();
-        o.ttl_ms = 3000;
-        o.idle_ms = 1000;
-        o.stale_ms = 100000;
+        cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 3000, .idle_ms = 1000,
+                              .stale_ms = 100000 };
         T_EQ_I64(cellar_set(v, "ends here", 9, "v", 1, &o), CELLAR_OK);
         T_EQ_I64(cellar_set(v, "ends there", 10, "v", 1, &o), CELLAR_OK);
         T_EQ_I64(cellar_set(v, "lives", 5, "v", 1, &o), CELLAR_OK);
@@ -361,9 +340,8 @@ T_CASE(keep_ttl_is_kept_on_disk)
         store_begin();
         cellar *v, *c = open_disk(how < 4 ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_ON_EVICTION,
                                   &v);
-        cellar_set_opts o = cellar_set_opts_default();
         cellar_set_item item = { "k", 1, "w", 1, CELLAR_OK, 0 };
-        o.ttl_ms = 5000;
+        cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 5000 };
         T_EQ_I64(cellar_set(v, "k", 1, "v", 1, &o), CELLAR_OK);
         o.ttl_ms = 100000;
         o.flags = CELLAR_KEEP_TTL | (how < 4 ? 0u : CELLAR_DURABLE);

@@ -45,15 +45,13 @@ static cellar *open_named(cellar *c, const char *name)
 
 static void put(cellar *v, const char *key, const char *value, int64_t ttl_ms)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = ttl_ms;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms };
     T_EQ_I64(cellar_set(v, key, strlen(key), value, strlen(value), &o), CELLAR_OK);
 }
 
 static void put_negative(cellar *v, const char *key)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_NEGATIVE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(v, key, strlen(key), NULL, 0, &o), CELLAR_OK);
 }
 

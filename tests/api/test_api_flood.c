@@ -363,7 +363,6 @@ static uint64_t longest_call(cellar *c, const _Atomic int *done, uint32_t least,
 static bool due_at_once(void)
 {
     settings cfg = settings_default();
-    cellar_set_opts o = cellar_set_opts_default();
     cellar_stats before = cellar_stats_default(), full = cellar_stats_default();
     cellar_stats after = cellar_stats_default();
     static const _Atomic int at_once = 1;
@@ -374,7 +373,7 @@ static bool due_at_once(void)
     cfg.host.clock = read_clock;
     T_REQUIRE(settings_open(&cfg, &t.c) == CELLAR_OK);
     T_EQ_I64(cellar_stats_get(t.c, CELLAR_SCOPE_STORE, &before), CELLAR_OK);
-    o.ttl_ms = 60000;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 60000 };
     for (uint32_t i = 0; i < DUE; i++) {
         if (!T_EQ_I64(cellar_set(t.c, &i, sizeof i, "0123456789", 10, &o), CELLAR_OK)) { break; }
     }

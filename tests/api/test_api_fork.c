@@ -129,10 +129,8 @@ static void parent_opens(void)
     T_EQ_I64(cellar_namespace_open(p.c, "v", NULL, &p.v), CELLAR_OK);
     T_EQ_I64(cellar_set(p.c, "k", 1, "value", 5, NULL), CELLAR_OK);
     T_EQ_I64(cellar_set(p.v, "long", 4, value, sizeof value, NULL), CELLAR_OK);
-    cellar_object_config oc = cellar_object_config_default();
-    cellar_namespace_config objects = cellar_namespace_config_default();
-    oc.free_fn = object_freed;
-    objects.object = &oc;
+    cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = object_freed };
+    cellar_namespace_config objects = { .struct_size = sizeof objects, .object = &oc };
     freed_objects = 0;
     T_REQUIRE(cellar_namespace_open(p.c, "objects", &objects, &p.objects) == CELLAR_OK);
     T_EQ_I64(cellar_object_set(p.objects, "k", 1, value, 1, NULL), CELLAR_OK);
@@ -149,13 +147,10 @@ static void parent_opens(void)
     T_EQ_I64(cellar_limiter_reserve(p.limiter, "u", 1, 1, 0, &p.ticket, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_locks_open(NULL, &p.locks), CELLAR_OK);
     T_EQ_I64(cellar_lock_acquire(p.locks, "k", 1, NULL, &p.lock), CELLAR_OK);
-    cellar_pool_config tasks = cellar_pool_config_default();
-    cellar_host_config host = cellar_host_config_default();
-    cellar_task_opts leased = cellar_task_opts_default();
     uint32_t taken = 0;
-    host.no_threads = 1;
-    tasks.host = &host;
-    leased.queue = "q";
+    cellar_host_config host = { .struct_size = sizeof host, .no_threads = 1 };
+    cellar_pool_config tasks = { .struct_size = sizeof tasks, .host = &host };
+    cellar_task_opts leased = { .struct_size = sizeof leased, .queue = "q" };
     T_REQUIRE(cellar_pool_open(&tasks, &p.pool) == CELLAR_OK);
     T_EQ_I64(cellar_task_register(p.pool, "t", NULL, NULL, &leased), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p.pool, "t", "x", 1, NULL, NULL), CELLAR_OK);
@@ -281,8 +276,7 @@ static void stores_are_refused(cellar *c)
     cellar_reason reason = cellar_reason_default();
     cellar_error_info error = cellar_error_info_default();
     cellar_hot_key hot;
-    cellar_tier_table table = cellar_tier_table_default();
-    table.attached = attached;
+    cellar_tier_table table = { .struct_size = sizeof table, .attached = attached };
     REFUSED(cellar_namespace_open(c, "new", NULL, &other));
     REFUSED(cellar_namespace_drop(c, "v"));
     REFUSED(cellar_namespace_list(c, named, NULL));
@@ -546,13 +540,11 @@ static cellar_err fork_and_report(cellar_load *load, const void *key, size_t key
 
 T_CASE(child_of_a_loader_reports_no_object)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
-    cellar_object_config oc = cellar_object_config_default();
     cellar *ns, *c = api_open(4u << 20);
     cellar_held h;
     int object;
-    oc.free_fn = count_in_child;
-    o.object = &oc;
+    cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = count_in_child };
+    cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
     T_REQUIRE(cellar_namespace_open(c, "things", &o, &ns) == CELLAR_OK);
     T_EQ_I64(cellar_object_get_or_load(ns, "k", 1, NULL, fork_and_report, &object, &h), CELLAR_OK);
     cellar_object_release(&h);

@@ -115,14 +115,10 @@ T_CASE(open_breaker_stops_loads_and_serves_stale)
     source s = SOURCE_INIT;
     char text[64], key[16];
     cellar_result r;
-    cellar_breaker_config bo = cellar_breaker_config_default();
-    cellar_namespace_config vo = cellar_namespace_config_default();
-    bo.consecutive_failures = 3;
-    bo.half_open_successes = 1;
-    bo.open_ms = 1000;
-    vo.breaker = &bo;
-    vo.default_ttl_ms = 100;
-    vo.stale_ms = 1000000;
+    cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 3,
+                                 .half_open_successes = 1, .open_ms = 1000 };
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .breaker = &bo, .default_ttl_ms = 100,
+                                   .stale_ms = 1000000 };
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(kit_load(v, "old", NULL, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 200);
@@ -166,15 +162,12 @@ T_CASE(breaker_pass_of_lost_loader_is_returned)
 {
     cellar *c = kit_open(8 << 20);
     cellar_breaker *b = NULL;
-    cellar_breaker_config bo = cellar_breaker_config_default();
-    cellar_load_opts o = cellar_load_opts_default();
     source s = SOURCE_INIT;
     char text[64];
-    bo.consecutive_failures = 1;
-    bo.half_open_successes = 1;
-    bo.open_ms = 1;
+    cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 1,
+                                 .half_open_successes = 1, .open_ms = 1 };
     T_EQ_I64(cellar_breaker_create(c, &bo, &b), CELLAR_OK);
-    o.breaker = b;
+    cellar_load_opts o = { .struct_size = sizeof o, .breaker = b };
     atomic_store(&s.say, SAY_FAIL);
     T_EQ_I64(kit_load(c, "x", &o, &s, text, NULL), CELLAR_E_LOADER);
     atomic_fetch_add(&kit_now_ms, 2);
@@ -202,11 +195,9 @@ T_CASE(fallbacks_run_in_documented_order)
     char text[64];
     cellar_result r;
     const cellar_bytes last = { "default", 7 };
-    cellar_load_opts o = cellar_load_opts_default();
     s.text = "source";
     f2.text = "second";
-    o.ttl_ms = 60000;
-    o.jitter_pct = CELLAR_OFF;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 60000, .jitter_pct = CELLAR_OFF };
     o.fallback[0] = (cellar_fallback){ source_load, &f1 };
     o.fallback[1] = (cellar_fallback){ source_load, &f2 };
     o.default_value = &last;
@@ -250,15 +241,13 @@ T_CASE(fallbacks_serve_an_open_breaker)
 {
     cellar *c = kit_open(8 << 20);
     cellar_breaker *b = NULL;
-    cellar_breaker_config bo = cellar_breaker_config_default();
-    cellar_load_opts o = cellar_load_opts_default();
     source s = SOURCE_INIT;
     const cellar_bytes last = { "", 0 };
     char text[64];
     cellar_result r;
-    bo.consecutive_failures = 1;
+    cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 1 };
     T_EQ_I64(cellar_breaker_create(c, &bo, &b), CELLAR_OK);
-    o.breaker = b;
+    cellar_load_opts o = { .struct_size = sizeof o, .breaker = b };
     atomic_store(&s.say, SAY_FAIL);
     T_EQ_I64(kit_load(c, "a", &o, &s, text, NULL), CELLAR_E_LOADER);
     o.default_value = &last;
@@ -321,8 +310,7 @@ T_CASE(why_reports_loads)
     atomic_store(&s.say, SAY_NONE);
     T_EQ_I64(kit_load(c, "n", NULL, &s, text, NULL), CELLAR_ABSENT);
     T_EQ_U64(why_cause(c, "n"), 100 + CELLAR_WHY_NEGATIVE);
-    cellar_load_opts o = cellar_load_opts_default();
-    o.error_ttl_ms = 1000;
+    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 1000 };
     atomic_store(&s.say, SAY_FAIL);
     T_EQ_I64(kit_load(c, "e", &o, &s, text, NULL), CELLAR_E_LOADER);
     T_EQ_U64(why_cause(c, "e"), 100 + CELLAR_WHY_ERROR);
@@ -438,8 +426,7 @@ T_CASE(failed_write_through_invalidates_key)
     T_EQ_I64(cellar_write_through(c, "q", 1, "new", 3, NULL, write_row, &t), CELLAR_E_IO);
     T_EQ_I64(cellar_bloom_check(c, "q", 1), CELLAR_OK); /* the source may still have the key */
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_KEEP_OLD_VALUE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_KEEP_OLD_VALUE };
     t.say = CELLAR_OK;
     t.calls = 0;
     T_EQ_I64(cellar_write_through(c, "k", 1, big, 0, &o, NULL, &t), CELLAR_E_INVAL);
@@ -531,7 +518,6 @@ T_CASE(warm_report_counts_every_key)
     for (uint32_t parallel = 0; parallel <= 4; parallel += 2) {
         cellar *c = kit_open(8 << 20);
         _Atomic int calls = 0;
-        cellar_warm_opts o = cellar_warm_opts_default();
         cellar_warm_report r = cellar_warm_report_default();
         for (uint32_t i = 0; i < KEYS; i++) {
             number[i] = i;
@@ -540,11 +526,8 @@ T_CASE(warm_report_counts_every_key)
                 T_EQ_I64(cellar_set(c, &i, sizeof i, "x", 1, NULL), CELLAR_OK);
             }
         }
-        o.keys = keys;
-        o.key_count = KEYS;
-        o.loader = odd_source;
-        o.loader_ctx = &calls;
-        o.threads = parallel;
+        cellar_warm_opts o = { .struct_size = sizeof o, .keys = keys, .key_count = KEYS,
+                               .loader = odd_source, .loader_ctx = &calls, .threads = parallel };
         T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
         sums_up(&r);
         T_EQ_U64(r.keys, KEYS);
@@ -644,14 +627,10 @@ T_CASE(bulk_warm_keeps_its_limits)
     cellar *c = kit_open(8 << 20);
     _Atomic int calls = 0;
     names n = { 0, 1000 };
-    cellar_warm_opts o = cellar_warm_opts_default();
     cellar_warm_report r = cellar_warm_report_default();
-    o.next = next_name;
-    o.next_ctx = &n;
-    o.loader_many = load_all;
-    o.loader_ctx = &calls;
-    o.batch_keys = 100;
-    o.threads = 1;
+    cellar_warm_opts o = { .struct_size = sizeof o, .next = next_name, .next_ctx = &n,
+                           .loader_many = load_all, .loader_ctx = &calls, .batch_keys = 100,
+                           .threads = 1 };
     T_EQ_I64(cellar_warm(c, &o, &r), CELLAR_OK);
     sums_up(&r);
     T_EQ_U64(r.loaded, 1000);
@@ -763,9 +742,7 @@ T_CASE(memoized_call_runs_once)
     memset(city, 'x', 2000);
     T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 1, NULL, weather, NULL, &r, 7, &city[0]), CELLAR_OK);
     cellar_result_free(&r);
-    cellar_load_opts o = cellar_load_opts_default();
-    o.ttl_ms = 100;
-    o.stale_ms = 1000;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .stale_ms = 1000 };
     T_EQ_I64(CELLAR_MEMOIZE(c, "weather", 3, &o, weather, NULL, &r, 1, "b"), CELLAR_OK);
     cellar_result_free(&r);
     atomic_fetch_add(&kit_now_ms, 150);

@@ -49,10 +49,9 @@ T_CASE(most_read_key_comes_first)
 T_CASE(scope_limits_the_keys_to_a_namespace)
 {
     cellar *c = begin(), *a = NULL, *hidden = NULL;
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar_hot_key top[8];
     size_t n;
-    o.hidden = true;
+    cellar_namespace_config o = { .struct_size = sizeof o, .hidden = true };
     T_EQ_I64(cellar_namespace_open(c, "a", NULL, &a), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "secret", &o, &hidden), CELLAR_OK);
     read_many(c, "k", GETS);
@@ -87,10 +86,9 @@ T_CASE(json_names_hot_keys_as_log_keys_says)
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         static char text[1 << 16];
         settings s = api_config(16u << 20);
-        cellar_namespace_config o = cellar_namespace_config_default();
         cellar *c = NULL, *hidden = NULL;
         s.host.log_keys = row[i].log_keys;
-        o.hidden = true;
+        cellar_namespace_config o = { .struct_size = sizeof o, .hidden = true };
         T_EQ_I64(settings_open(&s, &c), CELLAR_OK);
         T_EQ_I64(cellar_namespace_open(c, "h", &o, &hidden), CELLAR_OK);
         read_many(c, "ab grüße", GETS);
@@ -173,10 +171,9 @@ T_CASE(each_call_that_loads_or_copies_counts)
 {
     cellar *c = begin();
     cellar_hot_key top[CALLS + 2];
-    cellar_get_opts peek = cellar_get_opts_default();
     char key[CALLS][8], buf[16];
     size_t n;
-    peek.flags = CELLAR_GET_PEEK;
+    cellar_get_opts peek = { .struct_size = sizeof peek, .flags = CELLAR_GET_PEEK };
     for (unsigned i = 0; i < CALLS; i++) {
         (void)snprintf(key[i], sizeof key[i], "by %u", i);
         T_EQ_I64(cellar_set_str(c, key[i], "value", 0), CELLAR_OK);
@@ -202,9 +199,7 @@ T_CASE(hits_of_read_through_count)
     size_t n;
     for (unsigned i = 0; i < GETS / 8; i++) {
         char buf[8];
-        cellar_result r = cellar_result_default();
-        r.buf = buf;
-        r.buf_cap = sizeof buf;
+        cellar_result r = { .struct_size = sizeof r, .buf = buf, .buf_cap = sizeof buf };
         T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, load, NULL, &r), CELLAR_OK);
         cellar_result_free(&r);
     }

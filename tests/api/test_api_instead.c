@@ -88,9 +88,8 @@ T_CASE(bulk_load_calls_fallbacks_for_each_failed_key)
     source f = SOURCE_INIT, never = SOURCE_INIT;
     bulk b = { 0, CELLAR_OK };
     cellar_load_item it[KEYS];
-    cellar_load_opts o = cellar_load_opts_default();
     cycles = 0;
-    o.jitter_pct = CELLAR_OFF;
+    cellar_load_opts o = { .struct_size = sizeof o, .jitter_pct = CELLAR_OFF };
     o.fallback[0] = (cellar_fallback){ source_load, &never };
     o.fallback[1] = (cellar_fallback){ knows_b, &f };
     o.default_value = &last;
@@ -127,14 +126,12 @@ T_CASE(bulk_load_behind_open_breaker_calls_fallbacks)
 {
     cellar *c = inside_store = kit_open(8 << 20);
     cellar_breaker *breaker = NULL;
-    cellar_breaker_config bo = cellar_breaker_config_default();
     source f = SOURCE_INIT;
     bulk b = { 0, CELLAR_E_IO };
     cellar_load_item it[KEYS];
-    cellar_load_opts o = cellar_load_opts_default();
-    bo.consecutive_failures = 1;
+    cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 1 };
     T_EQ_I64(cellar_breaker_create(c, &bo, &breaker), CELLAR_OK);
-    o.breaker = breaker;
+    cellar_load_opts o = { .struct_size = sizeof o, .breaker = breaker };
     ask(c, "d", &o, &b, it);
     is(&it[0], CELLAR_E_LOADER, CELLAR_SOURCE_NONE, NULL);
     o.fallback[2] = (cellar_fallback){ knows_b, &f };
@@ -228,7 +225,6 @@ T_CASE(lease_released_with_error_calls_fallbacks)
 {
     cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_lease a, b;
     cellar_result r = cellar_result_default();
     uint32_t from;
@@ -236,7 +232,7 @@ T_CASE(lease_released_with_error_calls_fallbacks)
     void *args[3] = { c, waited, &r };
     pthread_t waits;
     atomic_store(&told, 0);
-    o.jitter_pct = CELLAR_OFF;
+    cellar_load_opts o = { .struct_size = sizeof o, .jitter_pct = CELLAR_OFF };
     o.fallback[1] = (cellar_fallback){ source_load, &f };
     o.fallback_ttl_ms = 500;
     f.text = "instead";
@@ -306,14 +302,12 @@ T_CASE(refused_lease_calls_fallbacks_immediately)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source f = SOURCE_INIT;
-    cellar_breaker_config bo = cellar_breaker_config_default();
-    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_load_opts o = cellar_load_opts_default();
     cellar_lease a;
     uint32_t from;
     char text[64];
-    bo.consecutive_failures = 1;
-    vo.breaker = &bo;
+    cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 1 };
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .breaker = &bo };
     f.text = "instead";
     atomic_store(&told, 0);
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
@@ -360,14 +354,12 @@ T_CASE(thread_exit_inside_lease_fallback_leaves_nothing)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source f = SOURCE_INIT;
-    cellar_breaker_config bo = cellar_breaker_config_default();
-    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_load_opts o = cellar_load_opts_default();
     cellar_lease a, b;
     char text[64];
     pthread_t lost;
-    bo.consecutive_failures = 1;
-    vo.breaker = &bo;
+    cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 1 };
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .breaker = &bo };
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     atomic_store(&f.say, SAY_EXIT);
     o.fallback[0] = (cellar_fallback){ source_load, &f };
@@ -462,15 +454,13 @@ T_CASE(fallback_does_not_shorten_retry_after)
 {
     cellar *c = kit_open(8 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     char text[64];
     cellar_result r;
     s.said_err = 503;
     s.retry_after_ms = 60000;
     f.text = "instead";
-    o.error_ttl_ms = 100;
-    o.fallback_ttl_ms = 500;
-    o.jitter_pct = CELLAR_OFF;
+    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 100, .fallback_ttl_ms = 500,
+                           .jitter_pct = CELLAR_OFF };
     o.fallback[0] = (cellar_fallback){ source_load, &f };
     atomic_store(&s.say, SAY_FAIL);
     for (int i = 0; i < 3; i++) {
@@ -531,10 +521,8 @@ T_CASE(bulk_load_of_remembered_failure_calls_fallbacks)
     source f = SOURCE_INIT;
     bulk b = { 0, CELLAR_OK };
     cellar_load_item it[KEYS];
-    cellar_load_opts o = cellar_load_opts_default();
-    o.error_ttl_ms = 2000;
-    o.fallback_ttl_ms = 10;
-    o.jitter_pct = CELLAR_OFF;
+    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 2000, .fallback_ttl_ms = 10,
+                           .jitter_pct = CELLAR_OFF };
     ask(c, "bd", &o, &b, it);
     is(&it[0], CELLAR_E_LOADER, CELLAR_SOURCE_NONE, NULL);
     is(&it[1], CELLAR_E_NO_RESULT, CELLAR_SOURCE_NONE, NULL);
@@ -564,12 +552,10 @@ T_CASE(lease_of_remembered_failure_calls_fallbacks_immediately)
 {
     cellar *c = kit_open(4 << 20);
     source f = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_lease a;
     uint32_t from;
     char text[64];
-    o.error_ttl_ms = 2000;
-    o.fallback_ttl_ms = 10;
+    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 2000, .fallback_ttl_ms = 10 };
     T_EQ_I64(begin(c, &o, &a, text, NULL), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(begin(c, &o, &a, text, &from), CELLAR_E_LOADER);
@@ -732,9 +718,8 @@ T_CASE(thread_exit_in_fallback_of_remembered_failure_leaves_nothing)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT, f = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     char text[64];
-    o.error_ttl_ms = 2000;
+    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 2000 };
     atomic_store(&s.say, SAY_FAIL);
     atomic_store(&f.say, SAY_EXIT);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_LOADER);

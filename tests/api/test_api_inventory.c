@@ -33,8 +33,7 @@ static cellar_err put(cellar *c, const char *key, const char *value)
 
 static cellar_err put_ttl(cellar *c, const char *key, const char *value, int64_t ttl_ms)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = ttl_ms;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms };
     return cellar_set(c, key, strlen(key), value, strlen(value), &o);
 }
 
@@ -100,8 +99,7 @@ T_CASE(version_increment_makes_old_entries_unreachable)
 T_CASE(namespaces_have_their_own_default_ttl)
 {
     cellar *c = open_store();
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.default_ttl_ms = 300000;
+    cellar_namespace_config o = { .struct_size = sizeof o, .default_ttl_ms = 300000 };
     cellar *llm = open_namespace(c, "llm:", &o);
     o.default_ttl_ms = 86400000;
     cellar *emb = open_namespace(c, "emb:", &o);
@@ -130,10 +128,8 @@ static const cellar_ttl_class task_classes[] = {
 
 static cellar *open_tasks(cellar *c)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.ttl_classes = task_classes;
-    o.ttl_class_count = 4;
-    o.ttl_class_fallback = 1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .ttl_classes = task_classes,
+                                  .ttl_class_count = 4, .ttl_class_fallback = 1 };
     return open_namespace(c, "image_task", &o);
 }
 
@@ -188,14 +184,12 @@ T_CASE(values_are_bytes_with_flags)
 {
     static const char bytes[] = "\0\xff\n\"not json";
     cellar *c = open_store();
-    cellar_set_opts o = cellar_set_opts_default();
-    o.user_flags = 0xdeadbeef;
+    cellar_set_opts o = { .struct_size = sizeof o, .user_flags = 0xdeadbeef };
     T_EQ_I64(cellar_set(c, "k", 1, bytes, sizeof bytes, &o), CELLAR_OK);
     char out[64];
     size_t len = 0;
     cellar_entry_info info = cellar_entry_info_default();
-    cellar_get_opts get = cellar_get_opts_default();
-    get.info = &info;
+    cellar_get_opts get = { .struct_size = sizeof get, .info = &info };
     T_EQ_I64(cellar_get_with(c, "k", 1, &get, out, sizeof out, &len), CELLAR_OK);
     T_EQ_U64(len, sizeof bytes);
     T_EQ_MEM(out, bytes, sizeof bytes);
@@ -206,8 +200,7 @@ T_CASE(values_are_bytes_with_flags)
 T_CASE(entry_info_states_age_ttl_and_version)
 {
     cellar *c = open_store();
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.exact_age = 1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .exact_age = 1 };
     cellar *v = open_namespace(c, "zsxq", &o);
     cellar_entry_info info = cellar_entry_info_default(), later = cellar_entry_info_default();
     put_ttl(v, "k", "value", 7200000);
@@ -249,11 +242,10 @@ T_CASE(seed_empty_value)
 T_CASE(seed_null_string)
 {
     cellar *c = open_store();
-    cellar_set_opts o = cellar_set_opts_default();
     put(c, "text", "NULL");
     T_EQ_STR(api_look(c, "text"), "NULL");
     T_EQ_I64(cellar_contains(c, "text", 4), CELLAR_OK);
-    o.flags = CELLAR_NEGATIVE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(c, "none", 4, NULL, 0, &o), CELLAR_OK);
     T_EQ_STR(api_look(c, "none"), "ABSENT");
     T_EQ_I64(cellar_contains(c, "none", 4), CELLAR_MISS);
@@ -265,11 +257,9 @@ T_CASE(seed_null_string)
 T_CASE(seed_negative_is_not_data)
 {
     cellar *c = open_store();
-    cellar_set_opts o = cellar_set_opts_default();
     char buf[16] = "untouched";
     size_t len = 77;
-    o.flags = CELLAR_NEGATIVE;
-    o.ttl_ms = 300000;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE, .ttl_ms = 300000 };
     T_EQ_I64(cellar_set(c, "user:404", 8, NULL, 0, &o), CELLAR_OK);
     T_EQ_I64(cellar_get(c, "user:404", 8, buf, sizeof buf, &len), CELLAR_ABSENT);
     T_EQ_STR(buf, "untouched");
@@ -288,9 +278,8 @@ T_CASE(seed_negative_is_not_data)
 T_CASE(seed_zero_ttl)
 {
     cellar *c = open_store();
-    cellar_set_opts o = cellar_set_opts_default();
     cellar_entry_info info = cellar_entry_info_default();
-    o.jitter_pct = 10;
+    cellar_set_opts o = { .struct_size = sizeof o, .jitter_pct = 10 };
     for (int mode = CELLAR_JITTER_MINUS; mode <= CELLAR_JITTER_PLUSMINUS; mode++) {
         o.jitter_mode = (uint32_t)mode;
         for (int i = 0; i < 2000; i++) {
@@ -308,13 +297,11 @@ T_CASE(jitter_is_even_and_below_ten_seconds_too)
 {
     enum { DRAWS = 20000 };
     cellar *c = open_store();
-    cellar_set_opts o = cellar_set_opts_default();
     cellar_entry_info info = cellar_entry_info_default();
     static const int64_t least[3] = { 4500, 5000, 4500 };
     static const int64_t most[3] = { 5000, 5500, 5500 };
     static const int64_t mean[3] = { 4750, 5250, 5000 };
-    o.ttl_ms = 5000;
-    o.jitter_pct = 10;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 5000, .jitter_pct = 10 };
     for (int mode = CELLAR_JITTER_MINUS; mode <= CELLAR_JITTER_PLUSMINUS; mode++) {
         int64_t sum = 0, low = INT64_MAX, high = 0;
         o.jitter_mode = (cellar_jitter)mode;
@@ -347,9 +334,8 @@ static cellar_err append_arg(const void *old, size_t old_len, cellar_buf *out, v
 T_CASE(merge_of_missing_key_creates_nothing)
 {
     cellar *c = open_store();
-    cellar_set_opts o = cellar_set_opts_default();
     char word[] = "x";
-    o.flags = CELLAR_ONLY_IF_PRESENT;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
     T_EQ_I64(cellar_update(c, "task", 4, &o, append_arg, word), CELLAR_MISS);
     T_EQ_I64(cellar_contains(c, "task", 4), CELLAR_MISS);
     close_all(NULL, c);
@@ -414,9 +400,8 @@ T_CASE(seed_status_merges_both_survive)
 T_CASE(get_many_keeps_order_of_caller)
 {
     cellar *c = open_store();
-    cellar_set_opts negative = cellar_set_opts_default();
     char buf[6][8];
-    negative.flags = CELLAR_NEGATIVE;
+    cellar_set_opts negative = { .struct_size = sizeof negative, .flags = CELLAR_NEGATIVE };
     put(c, "a", "1");
     put(c, "b", "22");
     cellar_set(c, "n", 1, NULL, 0, &negative);
@@ -451,11 +436,10 @@ T_CASE(get_many_returns_user_flags_of_each_value)
     static const char *const key[8] = { "plain", "flags", "none", "idle", "absent", "gone",
                                         "flags", "big" };
     cellar *c = open_store();
-    cellar_set_opts o = cellar_set_opts_default();
     cellar_get_item item[9];
     memset(long_key, 'k', sizeof long_key);
     put(c, "plain", "1");
-    o.user_flags = 0xdeadbeef;
+    cellar_set_opts o = { .struct_size = sizeof o, .user_flags = 0xdeadbeef };
     T_EQ_I64(cellar_set(c, "flags", 5, "22", 2, &o), CELLAR_OK);
     T_EQ_I64(cellar_set(c, long_key, sizeof long_key, "1", 1, &o), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "big", 3, big, sizeof big, &o), CELLAR_OK);
@@ -509,8 +493,7 @@ T_CASE(cache_examples_return_what_the_document_prints)
     T_EQ_I64(cellar_contains(c, "user:1", 6), CELLAR_OK); /* True */
     T_EQ_I64(cellar_delete(c, "user:1", 6), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, "user:1", 6), CELLAR_MISS);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = 1800000;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1800000 };
     for (unsigned i = 0; i < 3; i++) {
         set[i] = (cellar_set_item){ key[i], 6, name[i], strlen(name[i]), CELLAR_E_IO, 0 };
         get[i] = (cellar_get_item){ key[i], 6, buf[i], sizeof buf[i], 0, CELLAR_E_IO, 0 };

@@ -141,10 +141,8 @@ static cellar *open_counted(bool breaker)
 {
     settings cfg = settings_default();
     cellar_namespace_config root = cellar_namespace_config_default();
-    cellar_breaker_config bo = cellar_breaker_config_default();
-    cellar_set_opts so = cellar_set_opts_default();
     cellar *c = NULL;
-    bo.consecutive_failures = 1;
+    cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 1 };
     if (breaker) { root.breaker = &bo; }
     cfg.config.root = &root;
     cfg.config.memory_bytes = 4u << 20;
@@ -154,8 +152,7 @@ static cellar *open_counted(bool breaker)
     cfg.host.free = counted_free;
     atomic_store(&kit_now_ms, 1000000);
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    so.ttl_ms = 10;
-    so.stale_ms = 100000;
+    cellar_set_opts so = { .struct_size = sizeof so, .ttl_ms = 10, .stale_ms = 100000 };
     T_EQ_I64(cellar_set(c, "s", 1, "stale", 5, &so), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 20);
     return c;

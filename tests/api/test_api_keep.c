@@ -524,8 +524,7 @@ T_CASE(filter_of_unopened_namespace_is_kept)
     shut(c);
     T_EQ_I64(cellar_namespace_close(a), CELLAR_OK);
     c = open_it(); /* opened without the disk: added keys are not noted */
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.tier = CELLAR_TIER_L1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
     a = namespace_with(c, "a", &o);
     T_EQ_U64(info_of(a).state, CELLAR_BLOOM_OFF);
     const uint32_t k = 21;
@@ -599,8 +598,7 @@ T_CASE(filter_of_hidden_namespace_stays_in_memory)
 {
     begin();
     cellar *c = open_it();
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.hidden = 1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .hidden = 1 };
     cellar *v = namespace_with(c, "hidden", &o);
     sealed(v, 100, 20);
     T_EQ_I64(cellar_sync(c), CELLAR_OK);
@@ -630,9 +628,8 @@ static uint64_t bytes_of_files(void)
 T_CASE(default_filter_is_kept_with_smallest_l2_bytes)
 {
     char value[30000] = "v";
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.bloom_keys = 1000000;
-    o.l2_write = CELLAR_L2_WRITE_ON_SET;
+    cellar_namespace_config o = { .struct_size = sizeof o, .bloom_keys = 1000000,
+                                  .l2_write = CELLAR_L2_WRITE_ON_SET };
     begin();
     const pid_t pid = fork();
     T_REQUIRE(pid >= 0);

@@ -185,15 +185,11 @@ typedef struct model { /* what the model answers */
 static cellar_err ask(cellar_load *load, const cellar_llm_request *req, void *ctx)
 {
     model *m = ctx;
-    cellar_llm_usage u = cellar_llm_usage_default();
     T_CHECK(req->model.len != 0);
     m->calls++;
     if (m->err != CELLAR_OK) { return m->err; }
-    u.tokens_in = 10;
-    u.tokens_out = 20;
-    u.upstream_ms = 300;
-    u.cost = 4000;
-    u.complete = m->complete;
+    cellar_llm_usage u = { .struct_size = sizeof u, .tokens_in = 10, .tokens_out = 20,
+                           .upstream_ms = 300, .cost = 4000, .complete = m->complete };
     T_EQ_I64(cellar_llm_set_answer(load, "a draft, longer than the answer", 31, &u), CELLAR_OK);
     return cellar_llm_set_answer(load, m->text, strlen(m->text), &u);
 }
@@ -201,8 +197,7 @@ static cellar_err ask(cellar_load *load, const cellar_llm_request *req, void *ct
 static cellar_err answer(cellar_llm *llm, const request *q, model *m, char out[64])
 {
     cellar_result r = cellar_result_default();
-    cellar_llm_answer a = cellar_llm_answer_default();
-    a.result = &r;
+    cellar_llm_answer a = { .struct_size = sizeof a, .result = &r };
     const cellar_err err = cellar_llm_get_or_call(llm, &q->r, ask, m, &a);
     if (err == CELLAR_OK) {
         T_REQUIRE(a.text_len < 64);
@@ -277,12 +272,11 @@ T_CASE(mode_decides_which_requests_are_cached)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cellar *c = api_open(STORE_BYTES);
         cellar_llm *llm = NULL;
-        cellar_llm_config o = cellar_llm_config_default();
         model m = { "x", 1, 0, CELLAR_OK };
         char got[64];
         request q;
         request_new(&q);
-        o.mode = rows[i].mode;
+        cellar_llm_config o = { .struct_size = sizeof o, .mode = rows[i].mode };
         q.p[0].value = CELLAR_ARG(rows[i].temperature);
         if (rows[i].seed) { q.p[2] = (cellar_llm_param){ "seed", CELLAR_ARG(7) }; }
         T_EQ_I64(cellar_llm_open(c, &o, &llm), CELLAR_OK);
@@ -381,9 +375,8 @@ static cellar_err embed(cellar_embeddings_call *call, const cellar_bytes *texts,
 
 static cellar_embeddings *embeddings(cellar *c, cellar_vector_type type, uint32_t batch)
 {
-    cellar_embeddings_config o = cellar_embeddings_config_default();
     cellar_embeddings *e = NULL;
-    o.scope = text_of("app");
+    cellar_embeddings_config o = { .struct_size = sizeof o, .scope = text_of("app") };
     o.model = text_of("small");
     o.dim = DIM;
     o.type = type;
@@ -531,15 +524,13 @@ T_CASE(halves_are_the_nearest_ones)
                                     5.9604645e-08f, 0.0f, 5.9604645e-08f, 1.0f, 1.001953125f,
                                     0.33325195f };
     cellar *c = api_open(STORE_BYTES);
-    cellar_embeddings_config o = cellar_embeddings_config_default();
     cellar_embeddings *e = NULL;
     const cellar_bytes text = text_of("x");
     float out[12], input[12];
     cellar_err status;
     memcpy(input, in, sizeof in);
-    o.model = text_of("m");
-    o.dim = 12;
-    o.type = CELLAR_VECTOR_F16;
+    cellar_embeddings_config o = { .struct_size = sizeof o, .model = text_of("m"), .dim = 12,
+                                   .type = CELLAR_VECTOR_F16 };
     T_EQ_I64(cellar_embeddings_open(c, &o, &e), CELLAR_OK);
     T_EQ_I64(cellar_embeddings_get_many(e, &text, 1, embed_one, input, out, &status), CELLAR_OK);
     for (size_t i = 0; i < 12; i++) { T_CHECK(out[i] == want[i]); }
@@ -554,9 +545,7 @@ T_CASE(bad_options_are_refused)
     cellar_llm *llm = NULL;
     cellar_load_opts load = cellar_load_opts_default();
     for (int i = 0; i < 6; i++) {
-        cellar_embeddings_config o = cellar_embeddings_config_default();
-        o.model = text_of("m");
-        o.dim = 4;
+        cellar_embeddings_config o = { .struct_size = sizeof o, .model = text_of("m"), .dim = 4 };
         switch (i) {
         case 0: o.dim = 0; break;
         case 1: o.dim = 65537; break;
@@ -571,8 +560,7 @@ T_CASE(bad_options_are_refused)
         T_EQ_I64(cellar_embeddings_open(c, &o, &e), CELLAR_E_INVAL);
         T_CHECK(e == NULL);
     }
-    cellar_llm_config o = cellar_llm_config_default();
-    o.mode = (cellar_llm_mode)3;
+    cellar_llm_config o = { .struct_size = sizeof o, .mode = (cellar_llm_mode)3 };
     T_EQ_I64(cellar_llm_open(c, &o, &llm), CELLAR_E_INVAL);
     o = cellar_llm_config_default();
     o.load = &load;

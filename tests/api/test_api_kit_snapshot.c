@@ -132,8 +132,7 @@ static void charge(const limits *of, uint64_t cost)
 /* Check that every key has `units` left. */
 static void left_is(const limits *of, uint64_t units)
 {
-    cellar_check_opts peek = cellar_check_opts_default();
-    peek.flags = CELLAR_CHECK_PEEK;
+    cellar_check_opts peek = { .struct_size = sizeof peek, .flags = CELLAR_CHECK_PEEK };
     uint32_t wrong = 0;
     for (uint32_t k = 0; k < KEYS; k++) {
         cellar_limiter_result r = { 0 };
@@ -260,7 +259,6 @@ static void do_harm(cellar *c, harm what)
 {
     struct { char magic[8]; uint32_t slot, pieces; } head;
     static unsigned char piece[8192];
-    cellar_set_opts negative = cellar_set_opts_default();
     cellar *ns = NULL;
     size_t len = 0;
     T_EQ_I64(cellar_namespace_open(c, "limits", NULL, &ns), CELLAR_OK);
@@ -270,7 +268,7 @@ static void do_harm(cellar *c, harm what)
     const uint32_t first[2] = { head.slot, 0 }, second[2] = { head.slot, 1 };
     T_EQ_I64(cellar_get(ns, first, sizeof first, piece, sizeof piece, &len), CELLAR_OK);
     T_EQ_U64(len, 4096);
-    negative.flags = CELLAR_NEGATIVE;
+    cellar_set_opts negative = { .struct_size = sizeof negative, .flags = CELLAR_NEGATIVE };
     switch (what) {
     case HARM_BYTE:
         piece[3000] ^= 1;

@@ -114,18 +114,15 @@ T_CASE(unknown_state_is_the_fallback_and_is_counted)
     T_EQ_STR(look(s, "d"), "batch y");
     cellar_status_close(s);
 
-    cellar_status_config o = cellar_status_config_default();
-    o.states = states;
-    o.state_count = 2;
-    o.state_fallback = 2;
+    cellar_status_config o = { .struct_size = sizeof o, .states = states, .state_count = 2,
+                               .state_fallback = 2 };
     T_EQ_I64(cellar_status_open(c, "own", &o, &s), CELLAR_OK);
     put(s, "7", "x", "");
     T_EQ_STR(look(s, "7"), "old x");
     later(5000);
     T_EQ_STR(look(s, "7"), "MISS");
     cellar *ns = NULL; /* a number of no state, as another program may have stored it */
-    cellar_set_opts other = cellar_set_opts_default();
-    other.user_flags = 9;
+    cellar_set_opts other = { .struct_size = sizeof other, .user_flags = 9 };
     T_EQ_I64(cellar_namespace_open(c, "own", NULL, &ns), CELLAR_OK);
     T_EQ_I64(api_put(ns, "8", "z", &other), CELLAR_OK);
     T_EQ_STR(look(s, "8"), "old z");
@@ -485,12 +482,8 @@ static cellar_status_config hot_opts(uint32_t reads)
     static const cellar_ttl_class states[] = {
         { "short", 10000 }, { "long", 1000000 }, { "never", CELLAR_TTL_NONE }
     };
-    cellar_status_config o = cellar_status_config_default();
-    o.states = states;
-    o.state_count = 3;
-    o.hot_reads = reads;
-    o.hot_extra_ms = 3000;
-    o.clock = api_clock;
+    cellar_status_config o = { .struct_size = sizeof o, .states = states, .state_count = 3,
+                               .hot_reads = reads, .hot_extra_ms = 3000, .clock = api_clock };
     return o;
 }
 
@@ -566,9 +559,8 @@ T_CASE(hot_entry_never_passes_its_greatest_age)
 T_CASE(entries_that_gain_nothing)
 {
     cellar *c = api_open(STORE_BYTES);
-    cellar_namespace_config idle = cellar_namespace_config_default();
     cellar_status_config o = hot_opts(1);
-    idle.idle_ms = 5000;
+    cellar_namespace_config idle = { .struct_size = sizeof idle, .idle_ms = 5000 };
     o.ns = &idle;
     cellar_status *s = status_open(c, &o); /* idle time: each use prolongs the entry anyway */
     put(s, "7", "data", "short");
@@ -921,9 +913,7 @@ T_CASE(bad_input_is_refused)
     cellar_namespace_config ns = cellar_namespace_config_default();
     cellar_status *s = NULL;
     for (int i = 0; i < 11; i++) {
-        cellar_status_config o = cellar_status_config_default();
-        o.states = fine;
-        o.state_count = 1;
+        cellar_status_config o = { .struct_size = sizeof o, .states = fine, .state_count = 1 };
         switch (i) {
         case 0: o.state_count = 0; break;
         case 1: o.state_count = 17; break;
@@ -940,8 +930,7 @@ T_CASE(bad_input_is_refused)
         T_EQ_I64(cellar_status_open(c, NULL, &o, &s), CELLAR_E_INVAL);
         T_CHECK(s == NULL);
     }
-    cellar_status_config o = cellar_status_config_default();
-    o.reserved0 = 1;
+    cellar_status_config o = { .struct_size = sizeof o, .reserved0 = 1 };
     T_EQ_I64(cellar_status_open(c, NULL, &o, &s), CELLAR_E_UNSUPPORTED);
     T_EQ_I64(cellar_status_open(c, "", NULL, &s), CELLAR_E_INVAL);
     T_EQ_I64(cellar_status_open(NULL, NULL, NULL, &s), CELLAR_E_INVAL);

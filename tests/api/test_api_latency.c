@@ -82,9 +82,8 @@ T_CASE(each_read_and_write_of_the_disk_is_timed)
     T_CHECK(r.samples > KEYS / 2 && r.samples <= KEYS); /* the last slot stays in the stage */
     T_CHECK(r.p50_ns > 0);
     T_EQ_U64(figure(c, "cellar_op_seconds_count{op=\"l2_read\"}"), r.samples);
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *through = NULL;
-    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
     T_REQUIRE(cellar_namespace_open(c, "through", &o, &through) == CELLAR_OK);
     for (unsigned i = 0; i < KEYS; i++) {
         T_EQ_I64(cellar_set(through, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);

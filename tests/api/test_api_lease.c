@@ -157,11 +157,9 @@ T_CASE(forgotten_lease_is_taken_over)
 T_CASE(lease_of_stale_entry_serves_stale_value)
 {
     cellar *c = kit_open(4 << 20);
-    cellar_set_opts so = cellar_set_opts_default();
     cellar_lease a, b;
     char text[64];
-    so.ttl_ms = 100;
-    so.stale_ms = 10000;
+    cellar_set_opts so = { .struct_size = sizeof so, .ttl_ms = 100, .stale_ms = 10000 };
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, &so), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 100);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_STALE);
@@ -190,12 +188,10 @@ static cellar_err begin_with(cellar *c, const cellar_load_opts *o, cellar_lease 
 T_CASE(released_lease_uses_options_of_its_acquire)
 {
     cellar *c = kit_open(4 << 20);
-    cellar_load_opts o = cellar_load_opts_default();
-    cellar_set_opts so = cellar_set_opts_default();
     cellar_lease a;
     cellar_result r;
-    o.error_ttl_ms = 1000;
-    o.error_ttl_max_ms = 1000;
+    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 1000,
+                           .error_ttl_max_ms = 1000 };
     T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_E_LOADER); /* the failure is remembered */
@@ -208,8 +204,7 @@ T_CASE(released_lease_uses_options_of_its_acquire)
     T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(begin_with(c, NULL, &a, &r), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
-    so.ttl_ms = 100;
-    so.stale_ms = 100000;
+    cellar_set_opts so = { .struct_size = sizeof so, .ttl_ms = 100, .stale_ms = 100000 };
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, &so), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 200);
     o.retry_throttle_ms = 7;
@@ -249,12 +244,11 @@ T_CASE(fallback_of_released_lease_reads_copy_of_trace)
     cellar *c = kit_open(4 << 20);
     unsigned char trace[CELLAR_LOAD_TRACE_BYTES], want[CELLAR_LOAD_TRACE_BYTES];
     unsigned char seen[CELLAR_LOAD_TRACE_BYTES] = { 0 };
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_lease a;
     cellar_result r;
     memset(trace, 0x77, sizeof trace);
     memset(want, 0x77, sizeof want);
-    o.trace = trace;
+    cellar_load_opts o = { .struct_size = sizeof o, .trace = trace };
     o.fallback[0] = (cellar_fallback){ fallback_with_trace, seen };
     o.default_value = &last;
     T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_LEASED);
@@ -279,7 +273,6 @@ T_CASE(lease_keeps_its_options_while_fallbacks_set_tags)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
     const cellar_bytes last = { "default", 7 };
-    cellar_load_opts o = cellar_load_opts_default();
     settings cfg = settings_default();
     cellar_lease a;
     cellar_result r;
@@ -293,7 +286,7 @@ T_CASE(lease_keeps_its_options_while_fallbacks_set_tags)
     cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
     cfg.host.no_threads = 1;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    o.default_value = &last;
+    cellar_load_opts o = { .struct_size = sizeof o, .default_value = &last };
     for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) { o.fallback[i].fn = fallback_with_tags; }
     for (int last_works = 0; last_works < 2; last_works++) {
         if (last_works != 0) { o.fallback[CELLAR_FALLBACKS_MAX - 1].ctx = &told; }
@@ -316,14 +309,11 @@ T_CASE(lease_keeps_its_options_while_fallbacks_set_tags)
 T_CASE(fulfilled_lease_uses_options_of_its_acquire)
 {
     cellar *c = kit_open(4 << 20);
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_set_opts so = cellar_set_opts_default();
     cellar_lease a;
     cellar_result r;
-    o.ttl_ms = 1000;
-    o.stale_ms = 500;
-    o.negative_ttl_ms = 300;
-    o.jitter_pct = CELLAR_OFF;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 500,
+                           .negative_ttl_ms = 300, .jitter_pct = CELLAR_OFF };
     for (int how = 0; how < 5; how++) {
         static const int64_t left[5] = { 1000, 1000, 250, 300, -1 };
         const bool none = how >= 3;
@@ -367,8 +357,7 @@ T_CASE(lease_and_loading_thread_share_one_flight)
     o.flags |= CELLAR_LOAD_NO_WAIT;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_PENDING);
     T_EQ_I64(atomic_load(&s.calls), 0);
-    cellar_set_opts so = cellar_set_opts_default();
-    so.flags = CELLAR_NEGATIVE;
+    cellar_set_opts so = { .struct_size = sizeof so, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_lease_fulfill(c, &a, NULL, 0, &so), CELLAR_OK);
     T_EQ_I64(kit_load(c, "k", NULL, &s, text, NULL), CELLAR_ABSENT);
     kit_close(c);
@@ -446,8 +435,6 @@ T_CASE(bad_input_of_leases)
     cellar *c = kit_open(4 << 20), *v;
     cellar_lease a, b = { { 0, 0 } };
     cellar_result r = cellar_result_default();
-    cellar_load_opts o = cellar_load_opts_default();
-    cellar_set_opts so = cellar_set_opts_default();
     const cellar_subscriber no_fn = { NULL, NULL };
     char text[64];
     T_EQ_I64(cellar_lease_acquire(NULL, "k", 1, NULL, NULL, &a, &r), CELLAR_E_INVAL);
@@ -455,7 +442,7 @@ T_CASE(bad_input_of_leases)
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &a, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, &no_fn, &a, &r), CELLAR_E_INVAL);
-    o.flags = CELLAR_LOAD_NO_JOIN;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_NO_JOIN };
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &a, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_lease_fulfill(NULL, &b, "v", 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_lease_fulfill(c, NULL, "v", 1, NULL), CELLAR_E_INVAL);
@@ -472,7 +459,7 @@ T_CASE(bad_input_of_leases)
     T_EQ_I64(cellar_lease_fulfill(c, &forged, "v", 1, NULL), CELLAR_E_LEASE);
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
     T_EQ_I64(cellar_lease_fulfill(v, &a, "v", 1, NULL), CELLAR_E_LEASE);
-    so.flags = CELLAR_ONLY_IF_ABSENT;
+    cellar_set_opts so = { .struct_size = sizeof so, .flags = CELLAR_ONLY_IF_ABSENT };
     T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, &so), CELLAR_E_INVAL);
     T_EQ_I64(cellar_lease_fulfill(c, &a, NULL, 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_lease_fulfill(c, &a, text, (size_t)CELLAR_VALUE_MAX, NULL), CELLAR_E_TOOBIG);
@@ -485,13 +472,12 @@ T_CASE(bad_input_of_leases)
 T_CASE(refused_value_of_lease_brings_default_value)
 {
     cellar *c = kit_open(4 << 20);
-    cellar_load_opts o = cellar_load_opts_default();
     const cellar_bytes d = { "default", 7 };
     cellar_result r = cellar_result_default();
     cellar_lease a;
     char text[64];
     size_t len;
-    o.default_value = &d;
+    cellar_load_opts o = { .struct_size = sizeof o, .default_value = &d };
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &a, &r), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_fulfill(c, &a, text, (size_t)CELLAR_VALUE_MAX, NULL), CELLAR_E_TOOBIG);
     T_EQ_I64(cellar_get(c, "k", 1, text, sizeof text, &len), CELLAR_OK);
@@ -563,13 +549,12 @@ T_CASE(bad_input_of_bulk_loads)
     cellar *c = kit_open(4 << 20), *v;
     bulk b = { 0 };
     cellar_lease lease = { { 0, 0 } };
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_load_item it[3] = { item("a"), item("b"), item("a") };
     T_EQ_I64(cellar_get_or_load_many(NULL, it, 1, NULL, bulk_load, &b), CELLAR_E_INVAL);
     T_EQ_I64(cellar_get_or_load_many(c, NULL, 1, NULL, bulk_load, &b), CELLAR_E_INVAL);
     T_EQ_I64(cellar_get_or_load_many(c, NULL, 0, NULL, bulk_load, &b), CELLAR_OK);
     T_EQ_I64(cellar_get_or_load_many(c, it, 1, NULL, NULL, NULL), CELLAR_E_INVAL);
-    o.ttl_ms = -1;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = -1 };
     T_EQ_I64(cellar_get_or_load_many(c, it, 1, &o, bulk_load, &b), CELLAR_E_INVAL);
     T_EQ_U64(b.calls, 0);
     it[0].key_len = 0; /* one bad item: the other items are served */
@@ -745,9 +730,8 @@ static cellar_err listener_got;
 static void load_next_key(const cellar_event *e, void *ctx)
 {
     cellar_load_item it = item("next");
-    cellar_load_opts o = cellar_load_opts_default();
     (void)e;
-    o.wait_timeout_ms = 50;
+    cellar_load_opts o = { .struct_size = sizeof o, .wait_timeout_ms = 50 };
     T_EQ_I64(cellar_get_or_load_many(ctx, &it, 1, &o, quiet_bulk, NULL), CELLAR_OK);
     listener_got = (cellar_err)it.status;
     cellar_result_free(it.result);
@@ -758,12 +742,11 @@ T_CASE(listener_of_bulk_load_does_not_wait_for_it)
     cellar *c = NULL;
     uint64_t id = 0;
     settings cfg = settings_default();
-    cellar_load_opts o = cellar_load_opts_default();
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     T_EQ_I64(cellar_set(c, "first", 5, "old", 3, NULL), CELLAR_OK);
     T_EQ_I64(cellar_listener_add(c, CELLAR_CAUSE_BIT(REPLACED), load_next_key, c, &id), CELLAR_OK);
     cellar_load_item it[] = { item("first"), item("next") };
-    o.flags = CELLAR_LOAD_REFRESH;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_REFRESH };
     T_EQ_I64(cellar_get_or_load_many(c, it, 2, &o, quiet_bulk, NULL), CELLAR_OK);
     check_item(&it[0], CELLAR_OK, "v");
     check_item(&it[1], CELLAR_OK, "v");
@@ -802,7 +785,6 @@ static void fault_scenario(void)
     source s = SOURCE_INIT;
     bulk b = { 0 };
     cellar_lease lease, ticket;
-    cellar_load_opts o = cellar_load_opts_default();
     cfg.config.memory_bytes = 2 << 20;
     cfg.host.no_threads = 1;
     cfg.host.clock = kit_clock;
@@ -810,9 +792,8 @@ static void fault_scenario(void)
     cfg.host.free = mem_free;
     s.text = "v";
     if (settings_open(&cfg, &c) != CELLAR_OK) { return; }
-    o.ttl_ms = 100;
-    o.stale_ms = 100000;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .stale_ms = 100000,
+                           .flags = CELLAR_LOAD_CTX_STATIC };
     (void)kit_load(c, "k", &o, &s, text, NULL);
     atomic_fetch_add(&kit_now_ms, 200);
     (void)kit_load(c, "k", &o, &s, text, NULL);
@@ -847,7 +828,6 @@ static void fault_run(void)
     settings cfg = settings_default();
     cellar *c;
     cellar_lease lease, ticket;
-    cellar_load_opts o = cellar_load_opts_default();
     static char long_key[300];
     char text[64];
     cfg.config.memory_bytes = 2 << 20;
@@ -857,10 +837,8 @@ static void fault_run(void)
     cfg.host.free = mem_free;
     if (settings_open(&cfg, &c) != CELLAR_OK) { return; }
     memset(long_key, 'l', sizeof long_key);
-    o.ttl_ms = 100;
-    o.stale_ms = 100000;
-    o.error_ttl_ms = 100;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .stale_ms = 100000,
+                           .error_ttl_ms = 100, .flags = CELLAR_LOAD_CTX_STATIC };
     const struct { const char *key; size_t len; void *fails; } call[] = {
         { "k", 1, NULL }, { "k", 1, NULL }, { long_key, sizeof long_key, NULL },
         { "fails", 5, &o }, { "k", 1, NULL },
@@ -901,7 +879,6 @@ T_CASE(lease_without_memory_logs_its_key)
         settings cfg = settings_default();
         cellar *c;
         cellar_lease lease;
-        cellar_load_opts o = cellar_load_opts_default();
         cellar_result r = cellar_result_default();
         cfg.host.no_threads = 1;
         cfg.host.alloc = mem_alloc;
@@ -913,7 +890,7 @@ T_CASE(lease_without_memory_logs_its_key)
         lines_with_key = 0;
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         mem.fail_at = mem.calls + n;
-        o.ttl_ms = 100;
+        cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 100 };
         const cellar_err err = cellar_lease_acquire(c, key, sizeof key, &o, NULL, &lease, &r);
         T_CHECK(err == CELLAR_LEASED || err == CELLAR_E_NOMEM);
         T_EQ_U64(lines_with_key, 1);
@@ -956,13 +933,10 @@ static cellar_err begin_one(cellar *v, const char *key, cellar_lease *lease)
 T_CASE(lease_asks_breaker_of_its_namespace)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
-    cellar_namespace_config vo = cellar_namespace_config_default();
-    cellar_breaker_config bo = cellar_breaker_config_default();
     cellar_lease l, probe;
-    bo.consecutive_failures = 2;
-    bo.half_open_successes = 1;
-    bo.open_ms = 1000;
-    vo.breaker = &bo;
+    cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 2,
+                                 .half_open_successes = 1, .open_ms = 1000 };
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .breaker = &bo };
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     for (int i = 0; i < 5; i++) { /* released without an error: no verdict */
         T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
@@ -992,16 +966,11 @@ T_CASE(lost_lease_is_recorded_as_breaker_failure)
 {
     for (int how = 0; how < 3; how++) {
         cellar *c = kit_open(4 << 20), *v = NULL;
-        cellar_namespace_config vo = cellar_namespace_config_default();
-        cellar_breaker_config bo = cellar_breaker_config_default();
         cellar_lease l, probe;
-        bo.consecutive_failures = 1;
-        bo.half_open_successes = 1;
-        bo.open_ms = 1000;
-        cellar_load_opts load = cellar_load_opts_default();
-        load.hard_timeout_ms = 100;
-        vo.breaker = &bo;
-        vo.load = &load;
+        cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 1,
+                                     .half_open_successes = 1, .open_ms = 1000 };
+        cellar_load_opts load = { .struct_size = sizeof load, .hard_timeout_ms = 100 };
+        cellar_namespace_config vo = { .struct_size = sizeof vo, .breaker = &bo, .load = &load };
         T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
         T_EQ_I64(begin_one(v, "a", &l), CELLAR_LEASED);
         T_EQ_I64(cellar_lease_release(v, &l, 5), CELLAR_OK);

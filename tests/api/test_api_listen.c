@@ -63,7 +63,6 @@ T_CASE(each_removal_has_its_cause)
     heard h;
     uint64_t id;
     static char big[300000];
-    cellar_set_opts o = cellar_set_opts_default();
     memset(&h, 0, sizeof h);
     T_EQ_I64(cellar_listener_add(c, 0, note, &h, &id), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
@@ -77,8 +76,7 @@ T_CASE(each_removal_has_its_cause)
     expect(&h, "deleted", "k", "much longer than before, so that it moves");
     T_EQ_I64(cellar_delete(c, "k", 1), CELLAR_MISS);
     T_EQ_U64(h.total, 0);
-    o.ttl_ms = 50;
-    o.user_flags = 42;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 50, .user_flags = 42 };
     api_put(v, "t", "timed", &o);
     atomic_fetch_add(&api_now_ms, 50);
     T_EQ_I64(cellar_get(v, "t", 1, NULL, 0, NULL), CELLAR_MISS);

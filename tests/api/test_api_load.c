@@ -64,9 +64,7 @@ T_CASE(result_uses_buffer_of_caller)
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char buf[4];
-    cellar_result r = cellar_result_default();
-    r.buf = buf;
-    r.buf_cap = sizeof buf;
+    cellar_result r = { .struct_size = sizeof r, .buf = buf, .buf_cap = sizeof buf };
     s.text = "four";
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
     T_CHECK(r.value == buf && r.opaque[0] == 0);
@@ -129,8 +127,7 @@ T_CASE(seed_negative_is_not_data)
     T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, &len), CELLAR_ABSENT);
     T_EQ_U64(len, 0);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_MISS);
-    cellar_set_opts so = cellar_set_opts_default();
-    so.flags = CELLAR_ONLY_IF_ABSENT;
+    cellar_set_opts so = { .struct_size = sizeof so, .flags = CELLAR_ONLY_IF_ABSENT };
     T_EQ_I64(cellar_set(c, "k", 1, "v", 1, &so), CELLAR_OK);
     atomic_store(&s.say, SAY_VALUE);
     KIT_LOADS(c, "k", NULL, &s, text, NULL, "v");
@@ -143,9 +140,7 @@ T_CASE(seed_zero_ttl)
 {
     cellar *c = kit_open(4 << 20);
     char text[64], key[16];
-    cellar_load_opts o = cellar_load_opts_default();
-    o.ttl_ms = 1;
-    o.jitter_pct = 100;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1, .jitter_pct = 100 };
     for (int i = 0; i < 2000 && !t_failed(); i++) {
         source s = SOURCE_INIT;
         cellar_result r;
@@ -193,16 +188,14 @@ T_CASE(seed_store_failure)
 T_CASE(stale_window_of_none_ends_the_value_with_its_ttl)
 {
     cellar *c = kit_open(4 << 20);
-    cellar_namespace_config n = cellar_namespace_config_default();
     cellar_set_opts o = cellar_set_opts_default();
-    cellar_load_opts cached = cellar_load_opts_default();
     source s = SOURCE_INIT;
     char text[64];
     cellar *v;
-    n.default_ttl_ms = 100;
-    n.stale_ms = 1000;
+    cellar_namespace_config n = { .struct_size = sizeof n, .default_ttl_ms = 100,
+                                  .stale_ms = 1000 };
     T_EQ_I64(cellar_namespace_open(c, "n", &n, &v), CELLAR_OK);
-    cached.flags = CELLAR_LOAD_ONLY_IF_CACHED;
+    cellar_load_opts cached = { .struct_size = sizeof cached, .flags = CELLAR_LOAD_ONLY_IF_CACHED };
     s.stale_ms = o.stale_ms = CELLAR_TTL_NONE;
     T_EQ_I64(cellar_set(v, "set", 3, "v", 1, &o), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "stale", 5, "v", 1, NULL), CELLAR_OK);
@@ -222,9 +215,8 @@ T_CASE(negative_entry_has_its_own_ttl)
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
-    cellar_load_opts o = cellar_load_opts_default();
-    o.jitter_pct = CELLAR_OFF;
-    o.negative_ttl_ms = 500;
+    cellar_load_opts o = { .struct_size = sizeof o, .jitter_pct = CELLAR_OFF,
+                           .negative_ttl_ms = 500 };
     atomic_store(&s.say, SAY_NONE);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_ABSENT);
     atomic_fetch_add(&kit_now_ms, 499);
@@ -290,9 +282,7 @@ T_CASE(remembered_errors_back_off_until_success)
     source s = SOURCE_INIT;
     char text[64], buf[8];
     cellar_result r;
-    cellar_load_opts o = cellar_load_opts_default();
-    o.error_ttl_ms = 100;
-    o.error_ttl_max_ms = 400;
+    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 100, .error_ttl_max_ms = 400 };
     atomic_store(&s.say, SAY_FAIL);
     s.said_err = 7;
     const int64_t most[] = { 100, 200, 400, 400, 400 };
@@ -330,11 +320,8 @@ T_CASE(stale_is_served_when_loader_fails)
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
-    cellar_load_opts o = cellar_load_opts_default();
-    o.ttl_ms = 1000;
-    o.stale_ms = 100000;
-    o.retry_throttle_ms = 2000;
-    o.jitter_pct = CELLAR_OFF;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
+                           .retry_throttle_ms = 2000, .jitter_pct = CELLAR_OFF };
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     atomic_store(&s.say, SAY_FAIL);
@@ -390,11 +377,8 @@ T_CASE(loader_reads_old_value_attempts_and_cancellation)
     char text[64];
     cellar_lease lost;
     cellar_result r = cellar_result_default();
-    cellar_load_opts o = cellar_load_opts_default();
-    o.ttl_ms = 1000;
-    o.stale_ms = 100000;
-    o.jitter_pct = CELLAR_OFF;
-    o.hard_timeout_ms = 500;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
+                           .jitter_pct = CELLAR_OFF, .hard_timeout_ms = 500 };
     s.during = read_info;
     s.arg = c;
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lost, &r), CELLAR_LEASED);
@@ -413,11 +397,8 @@ T_CASE(stale_is_served_while_refresh_waits)
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
-    cellar_load_opts o = cellar_load_opts_default();
-    o.ttl_ms = 1000;
-    o.stale_ms = 100000;
-    o.jitter_pct = CELLAR_OFF;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
+                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     for (int i = 0; i < 5; i++) {
@@ -488,11 +469,8 @@ T_CASE(background_load_reads_copy_of_trace)
     char text[64];
     unsigned char seen[1 + CELLAR_LOAD_TRACE_BYTES] = { 0 };
     unsigned char trace[CELLAR_LOAD_TRACE_BYTES], want[CELLAR_LOAD_TRACE_BYTES];
-    cellar_load_opts o = cellar_load_opts_default();
-    o.ttl_ms = 1000;
-    o.stale_ms = 100000;
-    o.jitter_pct = CELLAR_OFF;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
+                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     s.during = note_trace;
     s.arg = seen;
@@ -522,11 +500,8 @@ T_CASE(delete_before_queued_refresh_drops_refresh)
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
-    cellar_load_opts o = cellar_load_opts_default();
-    o.ttl_ms = 1000;
-    o.stale_ms = 100000;
-    o.jitter_pct = CELLAR_OFF;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
+                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);
@@ -543,10 +518,8 @@ T_CASE(not_modified_extends_ttl_only)
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
-    cellar_load_opts o = cellar_load_opts_default();
-    o.ttl_ms = 1000;
-    o.stale_ms = 100000;
-    o.jitter_pct = CELLAR_OFF;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 100000,
+                           .jitter_pct = CELLAR_OFF };
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     for (int i = 0; i < 3; i++) {
         atomic_fetch_add(&kit_now_ms, 1500);
@@ -572,11 +545,8 @@ T_CASE(eager_refresh_starts_past_its_percentage)
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
-    cellar_load_opts o = cellar_load_opts_default();
-    o.ttl_ms = 1000;
-    o.eager_refresh_pct = 80;
-    o.jitter_pct = CELLAR_OFF;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .eager_refresh_pct = 80,
+                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 799);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
@@ -601,8 +571,7 @@ T_CASE(flags_bypass_refresh_and_restrict_to_cache)
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
     char text[64];
-    cellar_load_opts o = cellar_load_opts_default();
-    o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_ONLY_IF_CACHED };
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_MISS);
     T_EQ_I64(atomic_load(&s.calls), 0);
     o.flags = CELLAR_LOAD_BYPASS;
@@ -638,15 +607,11 @@ T_CASE(namespaces_have_their_own_loader_and_defaults)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
-    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_result r = cellar_result_default();
-    cellar_load_opts load = cellar_load_opts_default();
-    load.jitter_pct = CELLAR_OFF;
-    vo.loader = source_load;
-    vo.loader_ctx = &s;
-    vo.load = &load;
-    vo.default_ttl_ms = 1000;
-    vo.stale_ms = 5000;
+    cellar_load_opts load = { .struct_size = sizeof load, .jitter_pct = CELLAR_OFF };
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .loader = source_load,
+                                   .loader_ctx = &s, .load = &load, .default_ttl_ms = 1000,
+                                   .stale_ms = 5000 };
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, NULL, NULL, &r), CELLAR_E_INVAL);
     T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, NULL, NULL, &r), CELLAR_OK);
@@ -771,9 +736,7 @@ T_CASE(xfetch_refreshes_at_its_expected_rate)
     };
     static const uint32_t COUNT = 4000;
     cellar *c = kit_open(16u << 20);
-    cellar_load_opts o = cellar_load_opts_default();
-    o.ttl_ms = 60000;
-    o.jitter_pct = CELLAR_OFF;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 60000, .jitter_pct = CELLAR_OFF };
     for (uint32_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         o.xfetch_beta_x100 = row[i].beta;
         T_EQ_I64(dear_calls(c, &o, i * COUNT, COUNT), COUNT);
@@ -798,18 +761,15 @@ T_CASE(jitter_spreads_expiry_evenly)
     cellar *c = kit_open(64 << 20);
     static unsigned bucket[200];
     const int64_t from = 54000;
-    cellar_load_opts o = cellar_load_opts_default();
     const unsigned entries = 100000 / KIT_SLOW;
     const int64_t began = atomic_load(&kit_now_ms);
     source s = SOURCE_INIT;
-    o.ttl_ms = 60000;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 60000 };
     s.text = "v";
     memset(bucket, 0, sizeof bucket);
     for (uint32_t i = 0; i < entries; i++) {
         char buf[8];
-        cellar_result r = cellar_result_default();
-        r.buf = buf;
-        r.buf_cap = sizeof buf;
+        cellar_result r = { .struct_size = sizeof r, .buf = buf, .buf_cap = sizeof buf };
         atomic_store(&kit_now_ms, began + (int64_t)i * 1000 / entries);
         T_EQ_I64(cellar_get_or_load(c, &i, sizeof i, &o, source_load, &s, &r), CELLAR_OK);
         const int64_t end = atomic_load(&kit_now_ms) + r.ttl_left_ms - began;
@@ -837,13 +797,11 @@ T_CASE(jitter_of_a_call_keeps_its_mode_over_that_of_the_store)
     settings cfg = settings_default();
     cellar *c;
     source s = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     unsigned shorter = 0;
     cfg.tuning.jitter_mode = CELLAR_JITTER_PLUS;
     cfg.host.clock = kit_clock;
     cfg.host.no_threads = 1;
-    o.ttl_ms = 3600000;
-    o.jitter_pct = 50;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 3600000, .jitter_pct = 50 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     for (char key[] = "a"; key[0] <= 'z'; key[0]++) {
         char text[64];
@@ -867,13 +825,11 @@ T_CASE(jitter_repeats_with_the_secret)
         source s = SOURCE_INIT;
         char text[64];
         cellar_result r;
-        cellar_load_opts o = cellar_load_opts_default();
         cfg.tuning.hash_key = secret;
         cfg.host.clock = kit_clock;
         cfg.host.no_threads = 1;
-        o.ttl_ms = 3600000;
-        o.jitter_mode = CELLAR_JITTER_PLUS;
-        o.jitter_pct = 50;
+        cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 3600000,
+                               .jitter_mode = CELLAR_JITTER_PLUS, .jitter_pct = 50 };
         atomic_store(&kit_now_ms, 5000);
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         T_EQ_I64(kit_load(c, "a", &o, &s, text, &r), CELLAR_OK);
@@ -896,11 +852,8 @@ T_CASE(failed_refresh_is_throttled)
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
-    cellar_load_opts o = cellar_load_opts_default();
-    o.ttl_ms = 100;
-    o.jitter_pct = CELLAR_OFF;
-    o.stale_ms = 1000000;
-    o.retry_throttle_ms = 700;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .jitter_pct = CELLAR_OFF,
+                           .stale_ms = 1000000, .retry_throttle_ms = 700 };
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 100);
     atomic_store(&s.say, SAY_FAIL);
@@ -992,17 +945,14 @@ T_CASE(loads_bulk_gets_and_refreshes_are_logged_like_gets)
     cellar *c = open_with_log(CELLAR_LOG_DEBUG);
     source s = SOURCE_INIT;
     char text[64], buf[64];
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_load_item item = { .key = "k", .key_len = 1, .result = fresh_result() };
     cellar_get_item two[2] = { { .key = "k", .key_len = 1, .buf = buf, .buf_cap = 64 },
                                { .key = "none", .key_len = 4, .buf = buf, .buf_cap = 64 } };
     cellar_get_opts go = cellar_get_opts_default();
     void *copy;
     size_t len;
-    o.ttl_ms = 60000;
-    o.stale_ms = 60000;
-    o.jitter_pct = CELLAR_OFF;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 60000, .stale_ms = 60000,
+                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_CHECK(was_logged("3 load 1: miss\n"));
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);

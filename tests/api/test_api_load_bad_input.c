@@ -40,9 +40,8 @@ T_CASE(bad_input_options_are_refused)
             printf("# row %zu\n", i);
         }
     }
-    cellar_load_opts o = cellar_load_opts_default();
-    o.soft_timeout_ms = 500;
-    o.hard_timeout_ms = 499;
+    cellar_load_opts o = { .struct_size = sizeof o, .soft_timeout_ms = 500,
+                           .hard_timeout_ms = 499 };
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_E_INVAL);
     o = cellar_load_opts_default();
     o.eager_refresh_pct = 50;
@@ -120,11 +119,10 @@ T_CASE(no_negative_of_a_namespace_joins_the_flags_of_a_call)
 {
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
-    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_load_opts lo = cellar_load_opts_default(), o = cellar_load_opts_default();
     char text[64];
     lo.flags = CELLAR_LOAD_NO_NEGATIVE;
-    vo.load = &lo;
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .load = &lo };
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_OK);
     o.flags = CELLAR_LOAD_PIN;
     atomic_store(&s.say, SAY_NONE);
@@ -180,7 +178,6 @@ T_CASE(soft_timeout_over_hard_timeout_is_refused)
     cellar *c = kit_open(4 << 20), *v = NULL;
     source s = SOURCE_INIT;
     cellar_load_opts o = cellar_load_opts_default();
-    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_load_opts lo = cellar_load_opts_default();
     cellar_lease lease;
     cellar_result r = cellar_result_default();
@@ -190,7 +187,7 @@ T_CASE(soft_timeout_over_hard_timeout_is_refused)
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, &o, NULL, &lease, &r), CELLAR_E_INVAL);
     o.soft_timeout_ms = 30000;
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
-    vo.load = &lo;
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .load = &lo };
     lo.soft_timeout_ms = 30001;
     T_EQ_I64(cellar_namespace_open(c, "v", &vo, &v), CELLAR_E_INVAL);
     lo.soft_timeout_ms = 500;

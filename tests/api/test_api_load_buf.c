@@ -53,10 +53,8 @@ T_CASE(load_buf_of_any_length_is_the_result)
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         size_t len = lengths[i];
         char key[16], room[2048];
-        cellar_result r = cellar_result_default();
         snprintf(key, sizeof key, "%zu", len);
-        r.buf = room;
-        r.buf_cap = sizeof room;
+        cellar_result r = { .struct_size = sizeof r, .buf = room, .buf_cap = sizeof room };
         T_EQ_I64(cellar_get_or_load(c, key, strlen(key), NULL, append_pieces, &len, &r), CELLAR_OK);
         T_EQ_I64(r.source, CELLAR_SOURCE_LOADED);
         T_EQ_U64(r.value_len, len);
@@ -223,7 +221,6 @@ T_CASE(load_buf_that_failed_fails_the_load)
 T_CASE(empty_load_buf_is_replaced_by_another_result)
 {
     cellar *c = open_short();
-    cellar_load_opts o = cellar_load_opts_default();
     const cellar_err twice = CELLAR_E_RESULT_TWICE;
     struct row { step steps[8]; cellar_err err; const char *value; } rows[] = {
         { { EMPTY, END }, CELLAR_OK, "" },
@@ -238,7 +235,7 @@ T_CASE(empty_load_buf_is_replaced_by_another_result)
         { { EMPTY, ABSENT, AFTER_TWICE, END }, twice, NULL },
         { { EMPTY, UNCHANGED, NO_BUFFER, END }, twice, NULL },
     };
-    o.flags = CELLAR_LOAD_REFRESH;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_REFRESH };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         cellar_result r;
         cellar_error_info e = cellar_error_info_default();
@@ -290,12 +287,11 @@ T_CASE(load_buf_of_a_fallback_is_a_new_one)
 static cellar_err set_by_letter(cellar_load *ld, const cellar_bytes *keys, size_t count, void *ctx)
 {
     cellar_buf *b = NULL;
-    cellar_set_opts o = cellar_set_opts_default();
     (void)ctx;
     T_CHECK(cellar_load_buf(ld) == NULL);
     T_EQ_I64(cellar_load_select(ld, count), CELLAR_E_INVAL);
     T_EQ_I64(cellar_load_value(ld, "x", 1), CELLAR_E_INVAL);
-    o.user_flags = 1;
+    cellar_set_opts o = { .struct_size = sizeof o, .user_flags = 1 };
     T_EQ_I64(cellar_load_opts_set(ld, &o), CELLAR_OK); /* of all keys */
     for (size_t i = 0; i < count; i++) {
         T_EQ_I64(cellar_load_select(ld, i), CELLAR_OK);
@@ -356,9 +352,8 @@ T_CASE(selected_key_of_a_bulk_loader_takes_each_call)
     cellar *c = open_store();
     cellar_result r[COUNT];
     cellar_load_item it[COUNT];
-    cellar_load_opts o = cellar_load_opts_default();
-    o.flags = CELLAR_LOAD_REFRESH;
-    o.error_ttl_ms = 1000;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_REFRESH,
+                           .error_ttl_ms = 1000 };
     T_EQ_I64(cellar_set(c, "s", 1, "old", 3, NULL), CELLAR_OK);
     for (size_t i = 0; i < COUNT; i++) {
         r[i] = cellar_result_default();
@@ -492,8 +487,7 @@ T_CASE(load_buf_without_memory_is_a_code)
 
 static cellar_load_opts pinning(void)
 {
-    cellar_load_opts o = cellar_load_opts_default();
-    o.flags = CELLAR_LOAD_PIN;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_PIN };
     return o;
 }
 
@@ -509,17 +503,13 @@ T_CASE(pinned_hit_is_not_copied)
 {
     cellar *c = open_store();
     const cellar_load_opts o = pinning();
-    cellar_set_opts so = cellar_set_opts_default();
-    cellar_result r = cellar_result_default();
     cellar_pinned p;
     char room[64];
     int calls = 0;
-    so.user_flags = 9;
-    so.ttl_ms = 60000;
+    cellar_set_opts so = { .struct_size = sizeof so, .user_flags = 9, .ttl_ms = 60000 };
     T_EQ_I64(api_put(c, "k", "stored", &so), CELLAR_OK);
     T_EQ_I64(cellar_pin(c, "k", 1, &p), CELLAR_OK);
-    r.buf = room;
-    r.buf_cap = sizeof room;
+    cellar_result r = { .struct_size = sizeof r, .buf = room, .buf_cap = sizeof room };
     T_EQ_I64(cellar_get_or_load(c, "k", 1, &o, load_text, &calls, &r), CELLAR_OK);
     T_CHECK(r.value == p.value); /* in place, and not in the buffer */
     cellar_unpin(&p);
@@ -623,11 +613,9 @@ T_CASE(values_that_are_no_plain_hit_are_copied)
 {
     cellar *c = open_store();
     cellar_load_opts o = pinning();
-    cellar_set_opts so = cellar_set_opts_default();
     cellar_result r;
     int calls = 0;
-    so.ttl_ms = 1000;
-    so.stale_ms = 1000;
+    cellar_set_opts so = { .struct_size = sizeof so, .ttl_ms = 1000, .stale_ms = 1000 };
     T_EQ_I64(api_put(c, "k", "stored", &so), CELLAR_OK);
     o.eager_refresh_pct = 90;
     T_EQ_I64(load(c, "k", &o, load_text, &calls, &r), CELLAR_OK);
@@ -692,14 +680,11 @@ T_CASE(a_deleted_tag_ends_pinned_hits)
 {
     cellar *c = open_store();
     cellar_load_opts o = pinning();
-    cellar_set_opts so = cellar_set_opts_default();
     const cellar_bytes tag = { "red", 3 };
     cellar_result held, r;
     int calls = 0;
-    so.tags = &tag;
-    so.tag_count = 1;
-    so.ttl_ms = 60000;
-    so.stale_ms = 60000;
+    cellar_set_opts so = { .struct_size = sizeof so, .tags = &tag, .tag_count = 1, .ttl_ms = 60000,
+                           .stale_ms = 60000 };
     o.flags |= CELLAR_LOAD_ONLY_IF_CACHED;
     T_EQ_I64(api_put(c, "k", "stored", &so), CELLAR_OK);
     T_EQ_I64(load(c, "k", &o, NULL, NULL, &held), CELLAR_OK);

@@ -180,12 +180,11 @@ T_CASE(options_of_the_namespace_count_on_both_ways)
     drawn = t_seed();
     for (unsigned row = 0; row < 3; row++) {
         cellar *c = kit_open(8 << 20), *v;
-        cellar_namespace_config n = cellar_namespace_config_default();
         cellar_load_opts l = cellar_load_opts_default();
         if (row == 0) { l.soft_timeout_ms = 100; }
         if (row == 1) { l.eager_refresh_pct = 50; }
         if (row == 2) { l.xfetch_beta_x100 = 100; }
-        n.load = &l;
+        cellar_namespace_config n = { .struct_size = sizeof n, .load = &l };
         T_EQ_I64(cellar_namespace_open(c, "n", &n, &v), CELLAR_OK);
         compare(v, t_share(60000));
         T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
@@ -198,19 +197,14 @@ T_CASE(options_of_the_namespace_count_on_both_ways)
 T_CASE(eager_namespace_refreshes_hits_without_options)
 {
     cellar *c = kit_open(8 << 20), *v;
-    cellar_namespace_config n = cellar_namespace_config_default();
-    cellar_load_opts l = cellar_load_opts_default();
     source s = SOURCE_INIT;
     char text[16];
-    l.eager_refresh_pct = 50;
-    l.jitter_pct = CELLAR_OFF;
-    n.default_ttl_ms = 1000;
-    n.load = &l;
+    cellar_load_opts l = { .struct_size = sizeof l, .eager_refresh_pct = 50,
+                           .jitter_pct = CELLAR_OFF };
+    cellar_namespace_config n = { .struct_size = sizeof n, .default_ttl_ms = 1000, .load = &l };
     T_EQ_I64(cellar_namespace_open(c, "n", &n, &v), CELLAR_OK);
     for (int i = 0; i < 3; i++) {
-        cellar_result r = cellar_result_default();
-        r.buf = text;
-        r.buf_cap = sizeof text;
+        cellar_result r = { .struct_size = sizeof r, .buf = text, .buf_cap = sizeof text };
         T_EQ_I64(cellar_get_or_load(v, "k", 1, NULL, source_load, &s, &r), CELLAR_OK);
         T_EQ_I64(atomic_load(&s.calls), i == 2 ? 2 : 1);
         cellar_result_free(&r);
@@ -234,11 +228,10 @@ static cellar_err by(cellar *c, const char *key, int way, cellar_result *r)
 {
     static char text[64];
     const size_t len = strlen(key);
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_lease lease;
     *r = cellar_result_default();
     if (way != BY_LOAD_OWNED) { r->buf = text, r->buf_cap = sizeof text; }
-    o.ttl_ms = 60000;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 60000 };
     if (way == BY_PIN) { o.flags = CELLAR_LOAD_PIN; }
     if (way == BY_CACHED) { o.flags = CELLAR_LOAD_ONLY_IF_CACHED; }
     switch (way) {
@@ -255,9 +248,7 @@ static cellar_err by(cellar *c, const char *key, int way, cellar_result *r)
 
 static cellar_err set_flagged(cellar *c, const char *key, uint32_t flags, int64_t stale_ms)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.user_flags = 7;
-    o.flags = flags;
+    cellar_set_opts o = { .struct_size = sizeof o, .user_flags = 7, .flags = flags };
     if (stale_ms != 0) { o.ttl_ms = 1000, o.stale_ms = stale_ms; }
     return cellar_set(c, key, strlen(key), "v", flags == CELLAR_NEGATIVE ? 0 : 1, &o);
 }
@@ -310,8 +301,7 @@ T_CASE(user_flags_are_the_same_in_each_result)
 T_CASE(each_hit_has_its_age_with_exact_age)
 {
     cellar *c = kit_open(8 << 20), *v;
-    cellar_namespace_config n = cellar_namespace_config_default();
-    n.exact_age = 1;
+    cellar_namespace_config n = { .struct_size = sizeof n, .exact_age = 1 };
     T_EQ_I64(cellar_namespace_open(c, "n", &n, &v), CELLAR_OK);
     store(v);
     atomic_fetch_add(&kit_now_ms, 1500);

@@ -41,9 +41,7 @@ static cellar_err sum_load(cellar_load *ld, const void *key, size_t key_len, voi
 /* Return f(n) = f(n - 1) + f(n - 2), modulo 2^32. */
 static cellar_err sum_of(uint32_t n, uint32_t *sum)
 {
-    cellar_result r = cellar_result_default();
-    r.buf = sum;
-    r.buf_cap = sizeof *sum;
+    cellar_result r = { .struct_size = sizeof r, .buf = sum, .buf_cap = sizeof *sum };
     const cellar_err err = cellar_get_or_load(c, &n, sizeof n, &with, sum_load, NULL, &r);
     cellar_result_free(&r);
     return err;

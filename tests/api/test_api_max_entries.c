@@ -19,9 +19,8 @@
 
 static cellar *open_bound(cellar *c, const char *name, uint32_t max)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
-    o.max_entries = max;
+    cellar_namespace_config o = { .struct_size = sizeof o, .max_entries = max };
     T_REQUIRE(cellar_namespace_open(c, name, &o, &v) == CELLAR_OK);
     return v;
 }
@@ -212,12 +211,11 @@ T_CASE(set_over_an_entry_is_a_use)
 T_CASE(change_of_an_entry_evicts_nothing)
 {
     cellar *c = api_open(8u << 20), *v = open_bound(c, "v", 3);
-    cellar_set_opts o = cellar_set_opts_default();
     put(v, "a");
     put(v, "b");
     put(v, "c");
     T_EQ_I64(api_put(v, "a", "in the place of the old value, but longer", NULL), CELLAR_OK);
-    o.ttl_ms = 9000;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 9000 };
     T_EQ_I64(api_put(v, "b", "v", &o), CELLAR_OK);
     T_EQ_I64(cellar_touch(v, "c", 1, 70000), CELLAR_OK);
     o.flags = CELLAR_ONLY_IF_ABSENT;
@@ -331,8 +329,7 @@ T_CASE(bound_holds_when_a_call_returns_although_another_still_sets_it)
 T_CASE(options_at_open_set_the_bound)
 {
     settings s = api_config(8u << 20);
-    cellar_namespace_config root = cellar_namespace_config_default();
-    root.max_entries = 7;
+    cellar_namespace_config root = { .struct_size = sizeof root, .max_entries = 7 };
     s.config.root = &root;
     cellar *c = api_open_with(&s), *v, *again;
     put_numbers(c, 0, 30);
@@ -407,9 +404,8 @@ T_CASE(cleared_and_dropped_namespaces_start_from_0)
 T_CASE(expired_entries_count_until_they_are_reclaimed)
 {
     cellar *c = api_open(8u << 20), *v = open_bound(c, "v", 4);
-    cellar_set_opts o = cellar_set_opts_default();
     cellar_stats st = cellar_stats_default();
-    o.ttl_ms = 10;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 10 };
     T_EQ_I64(api_put(v, "x", "v", &o), CELLAR_OK);
     T_EQ_I64(api_put(v, "y", "v", &o), CELLAR_OK);
     put(v, "a");
@@ -508,7 +504,6 @@ T_CASE(evicted_entries_go_to_disk_and_come_back)
 T_CASE(bound_and_quota_of_the_root_hold_over_a_disk)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8], rules[T_FOLDER_MAX + 8], key[16];
-    cellar_namespace_config root = cellar_namespace_config_default();
     cellar_stats st = cellar_stats_default();
     t_folder(folder);
     (void)snprintf(path, sizeof path, "%s/store", folder);
@@ -518,8 +513,8 @@ T_CASE(bound_and_quota_of_the_root_hold_over_a_disk)
     T_CHECK(fputs("[*]\nset quota_max=40%\n", f) >= 0);
     T_EQ_I64(fclose(f), 0);
     settings s = api_config(16u << 20);
-    root.max_entries = 10;
-    root.l2_write = CELLAR_L2_WRITE_ON_SET;
+    cellar_namespace_config root = { .struct_size = sizeof root, .max_entries = 10,
+                                     .l2_write = CELLAR_L2_WRITE_ON_SET };
     s.config.root = &root;
     rules_of_file(&s.config, rules);
     s.config.l2_path = path;

@@ -177,9 +177,8 @@ static void run_threads(bool heard)
     mix m = { .root = api_open(8u << 20) };
     uint64_t id;
     for (unsigned i = 0; i < NAMESPACES; i++) {
-        cellar_namespace_config o = cellar_namespace_config_default();
-        o.max_entries = most[i];
-        o.quota_max_pct = i == 2 ? 30 : 0;
+        cellar_namespace_config o = { .struct_size = sizeof o, .max_entries = most[i],
+                                      .quota_max_pct = i == 2 ? 30 : 0 };
         T_REQUIRE(cellar_namespace_open(m.root, names[i], &o, &m.v[i]) == CELLAR_OK);
     }
     if (heard) { T_EQ_I64(cellar_listener_add(m.root, 0, hear, NULL, &id), CELLAR_OK); }

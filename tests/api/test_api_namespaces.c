@@ -94,8 +94,7 @@ T_CASE(list_has_each_namespace_but_hidden_ones)
 {
     cellar *c = open_bytes(4u << 20), *hidden = NULL;
     cellar *a = namespace(c, "a"), *b = namespace(c, "b"), *d = namespace(c, "d");
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.hidden = 1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .hidden = 1 };
     T_EQ_I64(cellar_namespace_open(c, "h", &o, &hidden), CELLAR_OK);
     put(a, "k", "v");
     put(b, "k", "v");
@@ -196,22 +195,18 @@ T_CASE(namespace_options_and_ttl_classes_apply)
     cellar *c = open_bytes(4u << 20), *v, *same;
     const cellar_ttl_class three[3] = { { "processing", 300000 }, { "success", 3600000 },
                                         { "forever", CELLAR_TTL_NONE } };
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar_entry_info i = cellar_entry_info_default();
     uint32_t cls = 9;
-    o.default_ttl_ms = 5000;
-    o.ttl_classes = three;
-    o.ttl_class_count = 3;
-    o.ttl_class_fallback = 2;
-    o.exact_age = 1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .default_ttl_ms = 5000,
+                                  .ttl_classes = three, .ttl_class_count = 3,
+                                  .ttl_class_fallback = 2, .exact_age = 1 };
     T_EQ_I64(cellar_namespace_open(c, "v", &o, &v), CELLAR_OK);
     T_EQ_I64(cellar_ttl_class_find(v, "processing", &cls), CELLAR_OK);
     T_EQ_U64(cls, 1);
     T_EQ_I64(cellar_ttl_class_find(v, "unknown", &cls), CELLAR_OK);
     T_EQ_U64(cls, 2);
     T_EQ_I64(cellar_ttl_class_find(v, "forever", &cls), CELLAR_OK);
-    cellar_set_opts s = cellar_set_opts_default();
-    s.ttl_class = cls;
+    cellar_set_opts s = { .struct_size = sizeof s, .ttl_class = cls };
     T_EQ_I64(cellar_set(v, "k", 1, "x", 1, &s), CELLAR_OK);
     T_EQ_I64(cellar_entry_info_get(v, "k", 1, 0, &i), CELLAR_OK);
     T_EQ_I64(i.ttl_left_ms, CELLAR_TTL_NONE);
@@ -348,9 +343,8 @@ T_CASE(version_increment_counts_up)
 /* Open "v" with a version. */
 static cellar *namespace_at(cellar *c, uint32_t version)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
-    o.version = version;
+    cellar_namespace_config o = { .struct_size = sizeof o, .version = version };
     T_REQUIRE(cellar_namespace_open(c, "v", &o, &v) == CELLAR_OK);
     return v;
 }
@@ -406,14 +400,12 @@ T_CASE(many_stores_are_independent)
 T_CASE(root_has_options_and_name)
 {
     settings cfg = settings_default();
-    cellar_namespace_config o = cellar_namespace_config_default();
     const cellar_ttl_class one = { "only", 1000 };
     cellar *c;
     uint32_t cls;
     static char text[100000];
-    o.ttl_classes = &one;
-    o.ttl_class_count = 1;
-    o.default_ttl_ms = 4000;
+    cellar_namespace_config o = { .struct_size = sizeof o, .ttl_classes = &one,
+                                  .ttl_class_count = 1, .default_ttl_ms = 4000 };
     cfg.config.root = &o;
     cfg.host.name = "main";
     o.version = 7;

@@ -111,11 +111,10 @@ T_CASE(negative_entries_hold_at_most_an_eighth)
 T_CASE(negative_entry_without_victim_is_not_stored)
 {
     cellar *c = open_store(CELLAR_EVICT_ADAPTIVE, 0);
-    cellar_set_opts none = cellar_set_opts_default();
     char key[240];
     uint64_t refused = 0, loads_refused = 0;
     memset(key, 'x', sizeof key);
-    none.flags = CELLAR_NEGATIVE;
+    cellar_set_opts none = { .struct_size = sizeof none, .flags = CELLAR_NEGATIVE };
     for (int i = 0; i < BYTES / 4 / (int)sizeof key; i++) {
         (void)name(key, 'n', i);
         T_EQ_I64(cellar_set(c, key, sizeof key, "", 0, &none), CELLAR_OK);
@@ -155,11 +154,10 @@ T_CASE(entry_changes_between_value_and_negative)
     cellar *c = open_store(CELLAR_EVICT_ADAPTIVE, 0);
     char key[24], text[64];
     uint64_t rng = 7;
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_set_opts none = cellar_set_opts_default(), dear = cellar_set_opts_default();
     none.flags = CELLAR_NEGATIVE;
     dear.cost_us = 1000;
-    o.error_ttl_ms = 1000;
+    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 1000 };
     for (int i = 0; i < 4000; i++) {
         rng = rng * UINT64_C(6364136223846793005) + 1;
         const int what = (int)(rng >> 60) % 6;

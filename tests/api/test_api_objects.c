@@ -88,11 +88,9 @@ static void reset(void)
 static cellar *begin(uint64_t budget, cellar **ns)
 {
     settings s = api_config(budget);
-    cellar_namespace_config o = cellar_namespace_config_default();
-    cellar_object_config oc = cellar_object_config_default();
     cellar *c = NULL;
-    oc.free_fn = free_thing;
-    o.object = &oc;
+    cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = free_thing };
+    cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
     reset();
     T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(c, "things", &o, ns) == CELLAR_OK);
@@ -158,9 +156,8 @@ T_CASE(each_end_of_an_entry_frees_its_object_once)
     drop(&more);
     T_EQ_U64(count(CELLAR_CAUSE_CLEARED), 1);
     /* expired, tagged, versioned */
-    cellar_set_opts o = cellar_set_opts_default();
     const cellar_bytes tag = { "t", 1 };
-    o.ttl_ms = 10;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 10 };
     thing *t = new_thing(5);
     T_EQ_I64(cellar_object_set(ns, "x", 1, t, 5, &o), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 11);
@@ -197,12 +194,9 @@ T_CASE(each_end_of_an_entry_frees_its_object_once)
 T_CASE(second_open_names_the_same_objects)
 {
     cellar *ns, *again, *bytes, *c = begin(4u << 20, &ns);
-    cellar_namespace_config o = cellar_namespace_config_default();
-    cellar_object_config oc = cellar_object_config_default();
-    oc.free_fn = free_thing;
-    o.object = &oc;
-    o.default_ttl_ms = 1000;
-    o.max_entries = 3;
+    cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = free_thing };
+    cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc, .default_ttl_ms = 1000,
+                                  .max_entries = 3 };
     T_REQUIRE(cellar_namespace_open(c, "things", &o, &again) == CELLAR_OK);
     T_CHECK(again == ns);
     T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
@@ -336,12 +330,10 @@ T_CASE(root_holds_objects_and_long_keys_do)
 {
     static char key[60000];
     settings s = api_config(4u << 20);
-    cellar_namespace_config o = cellar_namespace_config_default();
-    cellar_object_config oc = cellar_object_config_default();
     cellar *c = NULL;
     cellar_held h;
-    oc.free_fn = free_thing;
-    o.object = &oc;
+    cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = free_thing };
+    cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
     s.config.root = &o;
     reset();
     memset(key, 'k', sizeof key);
@@ -388,9 +380,7 @@ T_CASE(calls_of_bytes_and_of_objects_refuse_each_other)
     T_EQ_I64(cellar_increment(ns, "k", 1, 1, 0, NULL, &n), CELLAR_E_TYPE);
     T_EQ_I64(cellar_value_damaged(ns, "k", 1, "v", 1), CELLAR_E_TYPE);
     T_EQ_I64(cellar_get_or_load(ns, "k", 1, NULL, NULL, NULL, &r), CELLAR_E_TYPE);
-    cellar_delete_opts d = cellar_delete_opts_default();
-    d.old_value = &value;
-    d.old_value_len = &len;
+    cellar_delete_opts d = { .struct_size = sizeof d, .old_value = &value, .old_value_len = &len };
     T_EQ_I64(put(ns, "empty", 0), CELLAR_OK);
     T_EQ_I64(cellar_delete_with(ns, "empty", 5, &d), CELLAR_E_TYPE);
     T_EQ_I64(cellar_contains(ns, "empty", 5), CELLAR_OK);
@@ -399,9 +389,8 @@ T_CASE(calls_of_bytes_and_of_objects_refuse_each_other)
     T_EQ_I64(cellar_entry_info_get(ns, "k", 1, 0, &info), CELLAR_OK);
     T_EQ_I64(info.kind, CELLAR_KIND_OBJECT);
     T_EQ_U64(info.value_len, 1);
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar_object_config oc = cellar_object_config_default();
-    o.object = &oc;
+    cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
     T_EQ_I64(cellar_namespace_open(c, "bad", &o, &bad), CELLAR_E_INVAL);
     oc.free_fn = free_thing;
     o.tier = CELLAR_TIER_L2;
@@ -491,10 +480,8 @@ T_CASE(loads_and_leases_hand_out_holds)
     T_EQ_I64(cellar_lease_release(ns, &lease, -1), CELLAR_OK);
     forget(t);
     /* PIN pins no object: a hit without the short path, charge 0 */
-    cellar_load_opts pins = cellar_load_opts_default();
-    cellar_set_opts so = cellar_set_opts_default();
-    pins.flags = CELLAR_LOAD_PIN;
-    so.user_flags = 1;
+    cellar_load_opts pins = { .struct_size = sizeof pins, .flags = CELLAR_LOAD_PIN };
+    cellar_set_opts so = { .struct_size = sizeof so, .user_flags = 1 };
     t = new_thing(0);
     T_EQ_I64(cellar_object_set(ns, "p", 1, t, 0, &so), CELLAR_OK);
     T_EQ_I64(cellar_object_get_or_load(ns, "p", 1, &pins, load_thing, NULL, &h), CELLAR_OK);
@@ -502,10 +489,8 @@ T_CASE(loads_and_leases_hand_out_holds)
     hold(&h);
     drop(&h);
     /* stale: the old object while the load fails */
-    cellar_load_opts lo = cellar_load_opts_default();
-    lo.ttl_ms = 10;
-    lo.stale_ms = 60000;
-    lo.jitter_pct = CELLAR_OFF;
+    cellar_load_opts lo = { .struct_size = sizeof lo, .ttl_ms = 10, .stale_ms = 60000,
+                            .jitter_pct = CELLAR_OFF };
     T_EQ_I64(cellar_object_get_or_load(ns, "s", 1, &lo, load_thing, NULL, &h), CELLAR_OK);
     void *old = h.object;
     hold(&h);
@@ -537,16 +522,13 @@ static cellar_err load_too_big(cellar_load *load, const void *key, size_t key_le
 
 T_CASE(free_fn_of_a_refused_object_runs_alone)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
-    cellar_object_config oc = cellar_object_config_default();
     cellar *c = api_open(4u << 20);
     cellar_held h;
     cellar_stats st = cellar_stats_default();
     unsigned frees = 0;
     free_deepest = 0;
-    oc.free_fn = free_in_steps;
-    oc.ctx = &frees;
-    o.object = &oc;
+    cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = free_in_steps, .ctx = &frees };
+    cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
     T_REQUIRE(cellar_namespace_open(c, "steps", &o, &free_deletes) == CELLAR_OK);
     T_EQ_I64(cellar_object_set(free_deletes, "other", 5, &o, 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_object_get_or_load(free_deletes, "k", 1, NULL, load_too_big, &oc, &h),

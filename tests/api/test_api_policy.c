@@ -45,8 +45,7 @@ T_CASE(seed_filled_entry_has_its_rows_ttl)
     T_EQ_I64(ttl_after_set(c, "project:7:8:topics"), 2 * H);
     T_EQ_I64(ttl_after_set(c, "xzsxq:project:7:topics"), 2 * H);
     T_EQ_I64(ttl_after_set(root, "project:7:topics"), CELLAR_TTL_NONE);
-    cellar_set_opts none = cellar_set_opts_default();
-    none.flags = CELLAR_NEGATIVE;
+    cellar_set_opts none = { .struct_size = sizeof none, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(c, "project:8:topics", 16, NULL, 0, &none), CELLAR_OK);
     T_EQ_I64(ttl_of(c, "project:8:topics"), 60 * S);
     T_EQ_I64(api_put(c, "my:Access-Token:7", "v", NULL), CELLAR_E_DENIED);
@@ -61,9 +60,8 @@ T_CASE(namespace_that_opens_later_gets_its_section)
     cellar *root = api_open(4 << 20);
     T_EQ_I64(rules(root, "[late]\nset default_ttl=5s\n[other]\nset default_ttl=6s\n[*]\nset default_ttl=7s\n",
                    NULL), CELLAR_OK);
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *late = space(root, "late"), *named = NULL;
-    o.policy_section = "other";
+    cellar_namespace_config o = { .struct_size = sizeof o, .policy_section = "other" };
     T_EQ_I64(cellar_namespace_open(root, "named", &o, &named), CELLAR_OK);
     T_EQ_I64(ttl_after_set(late, "k"), 5 * S);
     T_EQ_I64(ttl_after_set(named, "k"), 6 * S);
@@ -175,8 +173,7 @@ T_CASE(loads_leases_and_warm_obey_the_rules)
     cellar *c = api_open_with(&cfg);
     T_EQ_I64(rules(c, "[*]\nkey r:{x} ttl=2s stale=3s tags=rows negative=4s\nglob m:* ttl_max=6s\n"
                       "deny *token*\n", NULL), CELLAR_OK);
-    cellar_load_opts o = cellar_load_opts_default();
-    o.ttl_ms = 7 * S;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 7 * S };
     T_EQ_I64(load_key(c, "r:1", NULL, NULL), CELLAR_OK);
     T_EQ_I64(ttl_of(c, "r:1"), 2 * S);
     cellar_entry_info info = cellar_entry_info_default();
@@ -203,11 +200,9 @@ T_CASE(loads_leases_and_warm_obey_the_rules)
     T_EQ_I64(cellar_delete_by_tag(c, "rows", 4, CELLAR_TAG_HARD), CELLAR_OK);
     T_EQ_STR(api_look(c, "r:1"), "MISS");
     const cellar_bytes keys[2] = { { "r:5", 3 }, { "m:5", 3 } };
-    cellar_warm_opts w = cellar_warm_opts_default();
     cellar_warm_report report = cellar_warm_report_default();
-    w.keys = keys;
-    w.key_count = 2;
-    w.loader = load_row;
+    cellar_warm_opts w = { .struct_size = sizeof w, .keys = keys, .key_count = 2,
+                           .loader = load_row };
     T_EQ_I64(cellar_warm(c, &w, &report), CELLAR_OK);
     T_EQ_I64(ttl_of(c, "r:5"), 2 * S);
     T_EQ_I64(ttl_of(c, "m:5"), 6 * S);
@@ -260,14 +255,13 @@ T_CASE(class_of_a_rule_holds_for_each_call_that_stores)
                                         "c:load", "c:bulk", "c:lease", "c:warm" };
     settings cfg = api_config(4 << 20);
     const cellar_ttl_class classes[2] = { { "hot", 5 * S }, { "cold", 50 * S } };
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *root = NULL, *c = NULL;
     unsigned written = 0;
     int64_t now = 0;
     cfg.tuning.jitter_pct = CELLAR_OFF;
     root = api_open_with(&cfg);
-    o.ttl_classes = classes;
-    o.ttl_class_count = 2;
+    cellar_namespace_config o = { .struct_size = sizeof o, .ttl_classes = classes,
+                                  .ttl_class_count = 2 };
     T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
     T_EQ_I64(rules(root, "[a]\nset negative=9s\nkey c:{x} class=cold\nkey u:{x} class=warm\n"
                          "[*]\nkey u:{x} class=warm\n", NULL), CELLAR_OK);
@@ -288,11 +282,9 @@ T_CASE(class_of_a_rule_holds_for_each_call_that_stores)
     T_EQ_I64(cellar_lease_acquire(c, "c:lease", 7, NULL, NULL, &lease, &r), CELLAR_LEASED);
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "row", 3, NULL), CELLAR_OK);
     const cellar_bytes warm = { "c:warm", 6 };
-    cellar_warm_opts w = cellar_warm_opts_default();
     cellar_warm_report report = cellar_warm_report_default();
-    w.keys = &warm;
-    w.key_count = 1;
-    w.loader = load_row;
+    cellar_warm_opts w = { .struct_size = sizeof w, .keys = &warm, .key_count = 1,
+                           .loader = load_row };
     T_EQ_I64(cellar_warm(c, &w, &report), CELLAR_OK);
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         T_EQ_I64(ttl_of(c, keys[i]), 50 * S);
@@ -337,10 +329,9 @@ static cellar_err fetch_many(cellar_load *ld, const cellar_bytes *keys, size_t c
 static cellar *refreshing(const char *text)
 {
     settings cfg = api_config(4 << 20);
-    cellar_namespace_config o = cellar_namespace_config_default();
     cfg.tuning.jitter_pct = CELLAR_OFF;
-    o.loader = fetch;
-    o.loader_many = fetch_many;
+    cellar_namespace_config o = { .struct_size = sizeof o, .loader = fetch,
+                                  .loader_many = fetch_many };
     cfg.config.root = &o;
     cellar *c = api_open_with(&cfg);
     T_EQ_I64(rules(c, text, NULL), CELLAR_OK);
@@ -438,8 +429,7 @@ T_CASE(each_writing_call_stores_the_refresh_time)
 T_CASE(failed_refresh_pauses_and_unmodified_value_gets_a_new_time)
 {
     cellar *c = refreshing("[*]\nkey r:{x} ttl=100s refresh=4s\n");
-    cellar_load_opts o = cellar_load_opts_default();
-    o.retry_throttle_ms = 2 * S;
+    cellar_load_opts o = { .struct_size = sizeof o, .retry_throttle_ms = 2 * S };
     T_EQ_I64(api_put(c, "r:1", "old", NULL), CELLAR_OK);
     later(c, 4 * S);
     fetch_how = "fail";
@@ -499,8 +489,7 @@ T_CASE(due_value_is_refreshed_by_leases_bulk_loads_and_pins)
     cellar *c = refreshing("[*]\nkey r:{x} ttl=10s refresh=4s\n");
     static const char *const keys[] = { "r:1", "r:2", "r:3" };
     for (int i = 0; i < 3; i++) { T_EQ_I64(api_put(c, keys[i], "old", NULL), CELLAR_OK); }
-    cellar_load_opts pin = cellar_load_opts_default();
-    pin.flags = CELLAR_LOAD_PIN;
+    cellar_load_opts pin = { .struct_size = sizeof pin, .flags = CELLAR_LOAD_PIN };
     cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(c, "r:3", 3, &pin, NULL, NULL, &r), CELLAR_OK);
     T_EQ_U64(r.flags, CELLAR_RESULT_PINNED);
@@ -558,8 +547,7 @@ static cellar *open_heard(void)
 T_CASE(quota_of_a_section_is_applied_at_open_and_at_reload)
 {
     cellar *root = open_heard(), *own = NULL;
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.quota_max_pct = 10;
+    cellar_namespace_config o = { .struct_size = sizeof o, .quota_max_pct = 10 };
     cellar *none = space(root, "none");
     T_EQ_I64(cellar_namespace_open(root, "own", &o, &own), CELLAR_OK);
     T_EQ_I64(rules(root, "[a]\nset quota_max=10%\n[b]\nglob * quota_max=20%\n"
@@ -642,14 +630,12 @@ T_CASE(quota_of_the_root_is_applied_at_open)
 T_CASE(call_wins_over_rule_over_set_over_namespace)
 {
     cellar *root = api_open(4 << 20), *c = NULL;
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.default_ttl_ms = 100 * S;
+    cellar_namespace_config o = { .struct_size = sizeof o, .default_ttl_ms = 100 * S };
     T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
     T_EQ_I64(rules(root, "[*]\nset default_ttl=50s stale=9s\n"
                          "[a]\nset jitter=0%\nkey r:{x} ttl=20s\nglob m:* ttl=20s ttl_max=30s\n",
                    NULL), CELLAR_OK);
-    cellar_set_opts of_call = cellar_set_opts_default();
-    of_call.ttl_ms = 40 * S;
+    cellar_set_opts of_call = { .struct_size = sizeof of_call, .ttl_ms = 40 * S };
     T_EQ_I64(ttl_after_set(c, "r:1"), 20 * S);
     T_EQ_I64(ttl_after_set(c, "free"), 50 * S);
     T_EQ_I64(api_put(c, "r:1", "v", &of_call), CELLAR_OK);
@@ -666,20 +652,18 @@ T_CASE(call_wins_over_rule_over_set_over_namespace)
 T_CASE(maximum_age_of_call_and_rule_wins_over_the_namespace)
 {
     cellar *root = api_open(4 << 20), *c = NULL;
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar_result r = cellar_result_default();
     cellar_lease lease;
-    o.idle_ms = 1000 * S;
-    o.max_age_ms = 100 * S;
+    cellar_namespace_config o = { .struct_size = sizeof o, .idle_ms = 1000 * S,
+                                  .max_age_ms = 100 * S };
     T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
     T_EQ_I64(rules(root, "[a]\nkey age:{x} max_age=200s\nkey never:{x} idle=never\n"
                          "key idle:{x} idle=900s\n", NULL), CELLAR_OK);
-    cellar_set_opts of_call = cellar_set_opts_default();
     T_EQ_I64(ttl_after_set(c, "free"), 100 * S);
     T_EQ_I64(ttl_after_set(c, "age:1"), 200 * S);
     T_EQ_I64(ttl_after_set(c, "never:1"), CELLAR_TTL_NONE);
     T_EQ_I64(ttl_after_set(c, "idle:1"), 100 * S);
-    of_call.ttl_ms = 150 * S;
+    cellar_set_opts of_call = { .struct_size = sizeof of_call, .ttl_ms = 150 * S };
     T_EQ_I64(api_put(c, "age:1", "v", &of_call), CELLAR_OK);
     T_EQ_I64(ttl_of(c, "age:1"), 150 * S);
     T_EQ_I64(cellar_lease_acquire(c, "age:2", 5, NULL, NULL, &lease, &r), CELLAR_LEASED);
@@ -732,9 +716,8 @@ T_CASE(options_of_a_rule_reach_the_entry)
 {
     cellar *c = NULL, *root = api_open(4 << 20);
     const cellar_ttl_class classes[2] = { { "hot", 5 * S }, { "cold", 50 * S } };
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.ttl_classes = classes;
-    o.ttl_class_count = 2;
+    cellar_namespace_config o = { .struct_size = sizeof o, .ttl_classes = classes,
+                                  .ttl_class_count = 2 };
     T_EQ_I64(cellar_namespace_open(root, "a", &o, &c), CELLAR_OK);
     T_EQ_I64(rules(root, "[a]\nkey i:{n} ttl=20s idle=3s max_age=10s\nkey s:{n} ttl=4s stale=2s\n"
                          "key c:{n} class=cold\nkey t:{n} tags=red,blue\n"
@@ -764,10 +747,8 @@ T_CASE(options_of_a_rule_reach_the_entry)
     check_spread(c, 'j', 100 * S, 150 * S);
     check_spread(c, 'l', 50 * S, 100 * S);
     check_spread(c, 'b', 50 * S, 150 * S);
-    cellar_set_opts tagged = cellar_set_opts_default();
     const cellar_bytes mine = { "mine", 4 };
-    tagged.tags = &mine;
-    tagged.tag_count = 1;
+    cellar_set_opts tagged = { .struct_size = sizeof tagged, .tags = &mine, .tag_count = 1 };
     T_EQ_I64(api_put(c, "t:1", "v", &tagged), CELLAR_OK);
     T_EQ_I64(api_put(c, "t:2", "v", NULL), CELLAR_OK);
     cellar_set_item items[2] = { { .key = "t:3", .key_len = 3, .value = "v", .value_len = 1 },

@@ -372,9 +372,7 @@ T_CASE(file_cut_at_every_byte_is_read_or_refused)
 
 static cellar_policy_rule key_rule(const char *pattern, int64_t ttl_ms)
 {
-    cellar_policy_rule r = cellar_policy_rule_default();
-    r.pattern = pattern;
-    r.ttl_ms = ttl_ms;
+    cellar_policy_rule r = { .struct_size = sizeof r, .pattern = pattern, .ttl_ms = ttl_ms };
     return r;
 }
 
@@ -382,10 +380,8 @@ T_CASE(structs_say_what_a_file_says)
 {
     cellar *root = api_open(4 << 20), *c = NULL;
     const cellar_ttl_class classes[1] = { { "cold", 50 * S } };
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.ttl_classes = classes;
-    o.ttl_class_count = 1;
-    o.quota_max_pct = 1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .ttl_classes = classes,
+                                  .ttl_class_count = 1, .quota_max_pct = 1 };
     cellar_policy_rule r[10];
     for (size_t i = 0; i < 10; i++) { r[i] = key_rule(NULL, 0); }
     r[0].kind = CELLAR_POLICY_SET;
@@ -436,8 +432,7 @@ T_CASE(structs_say_what_a_file_says)
     T_CHECK(spread >= 100 * S && spread <= 150 * S);
     const int64_t day = ttl_after_set(c, "at/1");
     T_CHECK(day > 0 && day <= 30 * S); /* or less, before midnight */
-    cellar_set_opts none = cellar_set_opts_default();
-    none.flags = CELLAR_NEGATIVE;
+    cellar_set_opts none = { .struct_size = sizeof none, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(c, "neg", 3, NULL, 0, &none), CELLAR_OK);
     T_EQ_I64(ttl_of(c, "neg"), 7 * S);
     T_EQ_I64(api_put(c, "my-token", "v", NULL), CELLAR_E_DENIED);
@@ -555,11 +550,9 @@ T_CASE(text_becomes_structs)
 {
     static const char text[] = "[a]\nset quota_max=7% default_ttl=2h\n\nkey x:{y} ttl=1h30m jitter=0%"
                                " at=00:00@UTC\n[*]\nno_l2 *secret*\n";
-    cellar_policy_opts o = cellar_policy_opts_default();
     cellar_policy_rule *r;
     size_t count;
-    o.text = text;
-    o.text_len = sizeof text - 1;
+    cellar_policy_opts o = { .struct_size = sizeof o, .text = text, .text_len = sizeof text - 1 };
     T_REQUIRE(cellar_policy_read("t", &o, NULL, NULL, &r, &count) == CELLAR_OK);
     T_EQ_U64(count, 3);
     T_CHECK(r[0].kind == CELLAR_POLICY_SET && r[0].pattern == NULL && r[0].line == 2);
@@ -604,14 +597,10 @@ T_CASE(options_of_every_struct_size_work)
 static cellar_err lint(const cellar_policy_space *spaces, uint32_t count, const char *text,
                        notes *n)
 {
-    cellar_policy_opts o = cellar_policy_opts_default();
     cellar_policy_rule *rules = NULL;
     size_t rule_count;
-    o.text = text;
-    o.text_len = strlen(text);
-    o.lint = 1;
-    o.spaces = spaces;
-    o.space_count = count;
+    cellar_policy_opts o = { .struct_size = sizeof o, .text = text, .text_len = strlen(text),
+                             .lint = 1, .spaces = spaces, .space_count = count };
     memset(n, 0, sizeof *n);
     const cellar_err err = cellar_policy_read("p", &o, note, n, &rules, &rule_count);
     cellar_free(rules);
@@ -660,10 +649,9 @@ T_CASE(linter_has_a_finding_for_each_mistake)
         T_EQ_STR(n.text, "");
     }
     memset(&n, 0, sizeof n);
-    cellar_policy_opts o = cellar_policy_opts_default();
     cellar_policy_rule *rules = NULL;
     size_t count;
-    o.lint = 1;
+    cellar_policy_opts o = { .struct_size = sizeof o, .lint = 1 };
     T_EQ_I64(cellar_policy_read("tests/data/s4.policy", &o, note, &n, &rules, &count), CELLAR_OK);
     T_EQ_STR(n.text, "");
     cellar_free(rules);
@@ -681,9 +669,8 @@ static cellar_err no_load(cellar_load *ld, const void *key, size_t len, void *ct
 T_CASE(linter_compares_with_namespaces)
 {
     const cellar_ttl_class classes[2] = { { "hot", 5 * S }, { "cold", 50 * S } };
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.ttl_classes = classes;
-    o.ttl_class_count = 2;
+    cellar_namespace_config o = { .struct_size = sizeof o, .ttl_classes = classes,
+                                  .ttl_class_count = 2 };
     const cellar_policy_space spaces[2] = { { "", NULL }, { "a", &o } };
     notes n;
     T_EQ_I64(lint(spaces, 2, "[b]\nkey x ttl=1s\nkey y ttl=1s\n[*]\nkey z ttl=1s\n", &n), CELLAR_OK);

@@ -27,9 +27,8 @@ static cellar *open_store(uint64_t bytes, uint64_t entries, uint32_t eviction)
 
 static cellar *open_namespace(cellar *c, const char *name, uint32_t most)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
-    o.quota_max_pct = most;
+    cellar_namespace_config o = { .struct_size = sizeof o, .quota_max_pct = most };
     T_REQUIRE(cellar_namespace_open(c, name, &o, &v) == CELLAR_OK);
     return v;
 }
@@ -195,9 +194,8 @@ T_CASE(quota_stats_follow_namespace)
 
 static cellar_err try_namespace(cellar *c, const char *name, uint32_t most)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
-    o.quota_max_pct = most;
+    cellar_namespace_config o = { .struct_size = sizeof o, .quota_max_pct = most };
     const cellar_err err = cellar_namespace_open(c, name, &o, &v);
     if (err == CELLAR_OK) { T_EQ_I64(cellar_namespace_close(v), CELLAR_OK); }
     return err;
@@ -227,8 +225,7 @@ T_CASE(impossible_quotas_are_refused)
 T_ALONE(root_namespace_accepts_quota)
 {
     settings cfg = api_config(8u << 20);
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.quota_max_pct = 25;
+    cellar_namespace_config o = { .struct_size = sizeof o, .quota_max_pct = 25 };
     cfg.config.root = &o;
     cellar *c = api_open_with(&cfg);
     const uint64_t fit = (8u << 20) / 150;

@@ -19,19 +19,16 @@ typedef struct old_value {
 /* cellar_delete_with that returns the old value in *old. */
 static cellar_err delete_old(cellar *c, const char *key, uint64_t if_version, old_value *old)
 {
-    cellar_delete_opts o = cellar_delete_opts_default();
     old->bytes = old; /* anything but NULL */
     old->len = 77;
-    o.if_version = if_version;
-    o.old_value = &old->bytes;
-    o.old_value_len = &old->len;
+    cellar_delete_opts o = { .struct_size = sizeof o, .if_version = if_version,
+                             .old_value = &old->bytes, .old_value_len = &old->len };
     return cellar_delete_with(c, key, strlen(key), &o);
 }
 
 static cellar_err delete_version(cellar *c, const char *key, uint64_t if_version)
 {
-    cellar_delete_opts o = cellar_delete_opts_default();
-    o.if_version = if_version;
+    cellar_delete_opts o = { .struct_size = sizeof o, .if_version = if_version };
     return cellar_delete_with(c, key, strlen(key), &o);
 }
 
@@ -63,10 +60,8 @@ T_CASE(delete_with_a_version_removes_only_that_version)
 {
     cellar *c = open_store();
     old_value old;
-    cellar_set_opts o = cellar_set_opts_default();
     uint64_t first = 0, second = 0;
-    o.new_version = &first;
-    o.ttl_ms = 5000;
+    cellar_set_opts o = { .struct_size = sizeof o, .new_version = &first, .ttl_ms = 5000 };
     T_EQ_I64(api_put(c, "k", "one", &o), CELLAR_OK);
     o.new_version = &second;
     T_EQ_I64(api_put(c, "k", "two", &o), CELLAR_OK);
@@ -98,14 +93,13 @@ T_CASE(delete_with_of_a_missing_key_misses)
 {
     cellar *c = open_store();
     old_value old;
-    cellar_set_opts o = cellar_set_opts_default();
     T_EQ_I64(delete_version(c, "k", 0), CELLAR_MISS);
     T_EQ_I64(delete_version(c, "k", 7), CELLAR_MISS);
     T_EQ_I64(delete_old(c, "k", 0, &old), CELLAR_MISS);
     T_CHECK(no_value(&old));
     T_EQ_I64(delete_old(c, "k", 7, &old), CELLAR_MISS);
     T_CHECK(no_value(&old));
-    o.ttl_ms = 10;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 10 };
     T_EQ_I64(api_put(c, "k", "expired", &o), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 10);
     T_EQ_I64(delete_old(c, "k", 0, &old), CELLAR_MISS);
@@ -117,8 +111,7 @@ T_CASE(delete_with_removes_a_negative_entry_only_without_a_version)
 {
     cellar *c = open_store();
     old_value old;
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_NEGATIVE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_OK);
     T_EQ_I64(delete_version(c, "k", 7), CELLAR_MISS);
     T_EQ_STR(api_look(c, "k"), "ABSENT");
@@ -200,9 +193,8 @@ T_CASE(delete_with_is_counted_and_heard_once)
     old_value old;
     heard h = { 0, CELLAR_CAUSE_NONE, "" };
     uint64_t id = 0, version = 0;
-    cellar_set_opts o = cellar_set_opts_default();
     cellar_stats st = cellar_stats_default();
-    o.new_version = &version;
+    cellar_set_opts o = { .struct_size = sizeof o, .new_version = &version };
     T_EQ_I64(cellar_listener_add(c, 0, hear, &h, &id), CELLAR_OK);
     T_EQ_I64(api_put(c, "a", "one", NULL), CELLAR_OK);
     T_EQ_I64(delete_old(c, "a", 0, &old), CELLAR_OK);
@@ -243,8 +235,7 @@ typedef struct race {
 static void *set_and_delete(void *arg)
 {
     race *r = arg;
-    cellar_set_opts so = cellar_set_opts_default();
-    so.flags = CELLAR_ONLY_IF_ABSENT;
+    cellar_set_opts so = { .struct_size = sizeof so, .flags = CELLAR_ONLY_IF_ABSENT };
     for (uint32_t i = 0; i < t_share(ROUNDS); i++) {
         const uint32_t key = i % KEYS, value = r->first + r->stored;
         const cellar_err set = cellar_set(r->c, &key, sizeof key, &value, sizeof value, &so);
@@ -253,9 +244,8 @@ static void *set_and_delete(void *arg)
         void *old = NULL;
         size_t len = 0;
         uint32_t was = 0;
-        cellar_delete_opts o = cellar_delete_opts_default();
-        o.old_value = &old;
-        o.old_value_len = &len;
+        cellar_delete_opts o = { .struct_size = sizeof o, .old_value = &old,
+                                 .old_value_len = &len };
         const uint32_t other = (i / 2) % KEYS;
         const cellar_err err = cellar_delete_with(r->c, &other, sizeof other, &o);
         T_CHECK(err == CELLAR_OK || err == CELLAR_MISS || err == CELLAR_E_BUSY);
@@ -346,12 +336,11 @@ T_CASE(update_that_removes_nothing_misses)
 {
     cellar *c = open_store();
     remover r = { 0 };
-    cellar_set_opts o = cellar_set_opts_default();
     T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_MISS);
     T_EQ_U64(r.calls, 1);
     T_EQ_STR(r.seen[0], "-");
     T_EQ_STR(api_look(c, "k"), "MISS");
-    o.flags = CELLAR_ONLY_IF_PRESENT;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
     T_EQ_I64(cellar_update(c, "k", 1, &o, remove_it, &r), CELLAR_MISS);
     T_EQ_U64(r.calls, 1); /* the function did not run */
     T_EQ_I64(api_put(c, "k", "v", NULL), CELLAR_OK);
@@ -433,9 +422,8 @@ T_CASE(delete_with_a_version_never_matches_on_disk)
     store_begin();
     old_value old;
     uint64_t version = 0;
-    cellar_set_opts o = cellar_set_opts_default();
     cellar *c = open_disk();
-    o.new_version = &version;
+    cellar_set_opts o = { .struct_size = sizeof o, .new_version = &version };
     T_EQ_I64(api_put(c, "a", "one", &o), CELLAR_OK);
     T_EQ_I64(api_put(c, "b", "two", NULL), CELLAR_OK);
     c = reopen(c);

@@ -62,8 +62,7 @@ T_CASE(unpin_without_a_set_frees_the_bytes)
 T_CASE(refused_set_leaves_the_reservation)
 {
     cellar *c = api_open(16 << 20);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_ONLY_IF_ABSENT;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
     cellar_pinned p = reserved(c, LEN, 'b');
     const void *place = p.value;

@@ -96,8 +96,7 @@ T_CASE(tick_inside_listener_returns)
     cellar *c = api_open(2u << 20);
     heard h = { .tick = c };
     uint64_t id;
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = 50;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 50 };
     T_EQ_I64(cellar_listener_add(c, 0, tick_inside, &h, &id), CELLAR_OK);
     for (uint32_t i = 0; i < 300; i++) { T_EQ_I64(put_id(c, i, 10, &o), CELLAR_OK); }
     atomic_fetch_add(&api_now_ms, 50);
@@ -353,13 +352,9 @@ T_CASE(keep_ttl_ignores_negative_and_expired_entries)
 T_CASE(keep_ttl_in_batch_applies_per_key)
 {
     cellar *c = api_open(2u << 20);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = 100;
-    o.idle_ms = 70;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .idle_ms = 70 };
     T_EQ_I64(api_put(c, "a", "1", &o), CELLAR_OK);
-    cellar_set_opts keep = cellar_set_opts_default();
-    keep.flags = CELLAR_KEEP_TTL;
-    keep.ttl_ms = 9000;
+    cellar_set_opts keep = { .struct_size = sizeof keep, .flags = CELLAR_KEEP_TTL, .ttl_ms = 9000 };
     cellar_set_item it[] = { { "a", 1, "2", 1, CELLAR_OK, 0 }, { "b", 1, "2", 1, CELLAR_OK, 0 },
                              { "a", 1, "3", 1, CELLAR_OK, 0 }, { "c", 1, "2", 1, CELLAR_OK, 0 } };
     T_EQ_I64(cellar_set_many(c, it, 4, &keep, NULL), CELLAR_OK);
@@ -392,10 +387,9 @@ T_CASE(version_from_before_clear_never_matches)
 T_CASE(miss_sets_length_to_zero)
 {
     cellar *c = api_open(2u << 20);
-    cellar_set_opts o = cellar_set_opts_default();
     cellar_get_opts g = cellar_get_opts_default();
     char buf[16];
-    o.ttl_ms = 50;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 50 };
     T_EQ_I64(api_put(c, "k", "value", &o), CELLAR_OK);
     atomic_fetch_add(&api_now_ms, 50);
     for (int cap = 0; cap <= 16; cap += 16) {
@@ -421,11 +415,9 @@ T_CASE(miss_sets_length_to_zero)
 T_CASE(stale_window_follows_idle_expiry)
 {
     cellar *c = api_open(2u << 20);
-    cellar_set_opts o = cellar_set_opts_default();
     cellar_entry_info i = cellar_entry_info_default();
-    o.ttl_ms = 1000;
-    o.stale_ms = 500;
-    o.idle_ms = 300;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 500,
+                          .idle_ms = 300 };
     T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
     T_EQ_I64(i.ttl_left_ms, 300);
@@ -457,9 +449,7 @@ T_CASE(disabled_namespace_still_refuses_bad_items)
 T_CASE(negative_set_with_age_bound_is_refused)
 {
     cellar *c = api_open(2u << 20);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_NEGATIVE;
-    o.max_age_ms = 100;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE, .max_age_ms = 100 };
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_E_INVAL);
     o.idle_ms = 50; /* a negative entry has no idle time that the age could bound */
     T_EQ_I64(cellar_set(c, "k", 1, NULL, 0, &o), CELLAR_E_INVAL);
@@ -472,12 +462,11 @@ T_ONE_THREAD;
 T_CASE(tick_says_when_the_next_one_is_due)
 {
     cellar *c = api_open(8u << 20);
-    cellar_set_opts o = cellar_set_opts_default();
     cellar_locks *t = NULL;
     int64_t wait_ms = -1;
     T_EQ_I64(cellar_tick(c, 1000000, &wait_ms), CELLAR_OK);
     T_EQ_I64(wait_ms, 500); /* nothing is due: the longest wait */
-    o.ttl_ms = 300;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 300 };
     T_EQ_I64(put_id(c, 1, 40, &o), CELLAR_OK);
     T_EQ_I64(cellar_tick(c, 1000000, &wait_ms), CELLAR_OK);
     T_CHECK(wait_ms >= 1 && wait_ms <= 300);

@@ -59,8 +59,7 @@ static void put(cellar *c, uint32_t number, size_t value_len, int64_t ttl_ms)
     char key[32], got[20000];
     const size_t n = key_of(key, number);
     size_t len = 0;
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = ttl_ms;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms };
     memset(value, (int)('a' + number % 26), value_len);
     T_EQ_I64(cellar_set(c, key, n, value, value_len, &o), CELLAR_OK);
     T_EQ_I64(cellar_get(c, key, n, got, sizeof got, &len), CELLAR_OK);
@@ -107,9 +106,8 @@ static bool note(const cellar_scan_entry *e, void *ctx)
 
 static cellar_scan_opts disk_opts(size_t buckets)
 {
-    cellar_scan_opts o = cellar_scan_opts_default();
-    o.flags = CELLAR_SCAN_DISK;
-    o.bucket_count = buckets;
+    cellar_scan_opts o = { .struct_size = sizeof o, .flags = CELLAR_SCAN_DISK,
+                           .bucket_count = buckets };
     return o;
 }
 
@@ -287,9 +285,8 @@ T_CASE(scan_with_disk_keeps_pattern_and_namespace)
 {
     store_begin();
     cellar *c = open_it(200), *other = NULL, *memory = NULL;
-    cellar_namespace_config vo = cellar_namespace_config_default();
     T_EQ_I64(cellar_namespace_open(c, "other", NULL, &other), CELLAR_OK);
-    vo.tier = CELLAR_TIER_L1;
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .tier = CELLAR_TIER_L1 };
     T_EQ_I64(cellar_namespace_open(c, "memory", &vo, &memory), CELLAR_OK);
     fill(c, 0, KEYS / 2);
     fill(other, KEYS / 2, KEYS);
@@ -410,8 +407,7 @@ T_CASE(wrong_options_of_a_scan_are_refused)
     cellar *c = open_it(0);
     uint64_t cursor = 0;
     uint32_t n = 0;
-    cellar_scan_opts o = cellar_scan_opts_default();
-    o.flags = 2;
+    cellar_scan_opts o = { .struct_size = sizeof o, .flags = 2 };
     T_EQ_I64(cellar_scan(c, &cursor, &o, count_one, &n), CELLAR_E_UNSUPPORTED);
     o = cellar_scan_opts_default();
     o.reserved0 = 1;

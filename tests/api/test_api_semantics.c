@@ -132,17 +132,14 @@ T_CASE(peek_contains_and_info_count_as_no_use)
     char buf[8];
     cellar_entry_info i = cellar_entry_info_default();
     cellar_stats st = cellar_stats_default();
-    cellar_set_opts o = cellar_set_opts_default();
-    cellar_get_opts g = cellar_get_opts_default();
-    o.idle_ms = 100;
+    cellar_set_opts o = { .struct_size = sizeof o, .idle_ms = 100 };
     api_put(c, "k", "v", &o);
     atomic_fetch_add(&api_now_ms, 60);
     T_EQ_I64(peek(c, "k", 1, buf, 8, NULL), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, "k", 1), CELLAR_OK);
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
     T_EQ_U64(i.hits, 0);
-    g.flags = CELLAR_GET_PEEK;
-    g.info = &i;
+    cellar_get_opts g = { .struct_size = sizeof g, .flags = CELLAR_GET_PEEK, .info = &i };
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, NULL), CELLAR_OK);
     T_EQ_I64(ttl_left(c, "k"), 40);
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
@@ -164,8 +161,7 @@ T_CASE(ttl_expires_at_exact_millisecond)
                                     2147483648, 4294967295, 4294967296, 8640000000, INT64_MAX / 2 };
     for (size_t i = 0; i < sizeof ttls / sizeof ttls[0]; i++) {
         cellar *c = open_store();
-        cellar_set_opts o = cellar_set_opts_default();
-        o.ttl_ms = ttls[i];
+        cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = ttls[i] };
         T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
         T_EQ_I64(ttl_left(c, "k"), ttls[i]);
         atomic_fetch_add(&api_now_ms, ttls[i] - 1);
@@ -183,8 +179,7 @@ T_CASE(ttl_expires_at_exact_millisecond)
 T_CASE(longest_ttl_saturates)
 {
     cellar *c = open_store();
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = INT64_MAX - 1;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = INT64_MAX - 1 };
     T_EQ_I64(api_put(c, "far", "v", &o), CELLAR_OK);
     o.ttl_ms = CELLAR_TTL_NONE;
     T_EQ_I64(api_put(c, "never", "v", &o), CELLAR_OK);
@@ -200,9 +195,7 @@ T_CASE(longest_ttl_saturates)
 T_CASE(idle_time_slides_up_to_max_age)
 {
     cellar *c = open_store();
-    cellar_set_opts o = cellar_set_opts_default();
-    o.idle_ms = 100;
-    o.max_age_ms = 350;
+    cellar_set_opts o = { .struct_size = sizeof o, .idle_ms = 100, .max_age_ms = 350 };
     T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
     for (int i = 0; i < 4; i++) {
         atomic_fetch_add(&api_now_ms, 80);
@@ -229,12 +222,8 @@ T_CASE(stale_value_is_returned_only_on_request)
     char buf[8];
     size_t len;
     cellar_entry_info i = cellar_entry_info_default();
-    cellar_set_opts o = cellar_set_opts_default();
-    cellar_get_opts g = cellar_get_opts_default();
-    g.flags = CELLAR_GET_ALLOW_STALE;
-    g.info = &i;
-    o.ttl_ms = 100;
-    o.stale_ms = 50;
+    cellar_get_opts g = { .struct_size = sizeof g, .flags = CELLAR_GET_ALLOW_STALE, .info = &i };
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .stale_ms = 50 };
     T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, &len), CELLAR_OK);
     T_EQ_I64(i.stale_left_ms, 150);
@@ -264,8 +253,7 @@ T_CASE(stale_value_is_returned_only_on_request)
 T_CASE(clock_steps_change_nothing_between_calls)
 {
     cellar *c = open_store();
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = 1000;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000 };
     api_put(c, "short", "v", &o);
     api_put(c, "long", "v", NULL);
     atomic_fetch_add(&api_now_ms, INT64_C(10) * 365 * 86400 * 1000);
@@ -281,9 +269,8 @@ T_CASE(clock_steps_change_nothing_between_calls)
 T_CASE(conditional_set_follows_its_condition)
 {
     cellar *c = open_store();
-    cellar_set_opts o = cellar_set_opts_default();
     uint64_t v1 = 0, v2 = 0;
-    o.flags = CELLAR_ONLY_IF_PRESENT;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
     T_EQ_I64(api_put(c, "k", "x", &o), CELLAR_MISS);
     T_EQ_STR(api_look(c, "k"), "MISS");
     o.flags = CELLAR_ONLY_IF_ABSENT;
@@ -316,7 +303,6 @@ T_CASE(version_is_returned_on_request)
 {
     cellar *c = open_store();
     cellar_entry_info i = cellar_entry_info_default();
-    cellar_set_opts o = cellar_set_opts_default();
     api_put(c, "k", "a", NULL);
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);
     T_CHECK((i.flags & CELLAR_INFO_VERSION) == 0);
@@ -326,15 +312,13 @@ T_CASE(version_is_returned_on_request)
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, CELLAR_GET_WANT_VERSION, &i), CELLAR_OK);
     T_EQ_U64(i.version, version);
     T_EQ_STR(api_look(c, "k"), "a");
-    o.flags = CELLAR_ONLY_IF_VERSION;
-    o.if_version = version;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_VERSION,
+                          .if_version = version };
     T_EQ_I64(api_put(c, "k", "b", &o), CELLAR_OK);
     T_EQ_I64(api_put(c, "k", "c", &o), CELLAR_CONFLICT);
     T_EQ_I64(cellar_entry_info_get(c, "none", 4, CELLAR_GET_WANT_VERSION, &i), CELLAR_MISS);
     char buf[8];
-    cellar_get_opts g = cellar_get_opts_default();
-    g.flags = CELLAR_GET_WANT_VERSION;
-    g.info = &i;
+    cellar_get_opts g = { .struct_size = sizeof g, .flags = CELLAR_GET_WANT_VERSION, .info = &i };
     T_EQ_I64(cellar_get_with(c, "k", 1, &g, buf, 8, NULL), CELLAR_OK);
     T_CHECK(i.version > version);
     api_shut(c);
@@ -342,8 +326,7 @@ T_CASE(version_is_returned_on_request)
 
 static uint32_t taken(cellar *c, cellar_err want)
 {
-    cellar_entry_info i = cellar_entry_info_default();
-    i.hits = 9;
+    cellar_entry_info i = { .struct_size = sizeof i, .hits = 9 };
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, CELLAR_GET_TAKE_HITS, &i), want);
     return i.hits;
 }
@@ -351,8 +334,7 @@ T_CASE(hits_are_taken_once_also_of_an_expired_entry)
 {
     cellar *c = open_store();
     T_EQ_U64(taken(c, CELLAR_MISS), 0);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = 1000;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000 };
     api_put(c, "k", "a", &o);
     (void)taken(c, CELLAR_OK);
     T_EQ_U64(taken(c, CELLAR_OK), 0);
@@ -368,8 +350,7 @@ T_CASE(hits_are_taken_once_also_of_an_expired_entry)
 T_CASE(keep_ttl_keeps_remaining_ttl)
 {
     cellar *c = open_store();
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = 1000;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000 };
     api_put(c, "k", "a", &o);
     atomic_fetch_add(&api_now_ms, 300);
     o.flags = CELLAR_KEEP_TTL;
@@ -419,9 +400,8 @@ T_CASE(failed_set_removes_old_value)
     cfg.host.no_threads = 1;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     static char big[1001];
-    cellar_set_opts o = cellar_set_opts_default();
     api_put(c, "k", "old", NULL);
-    o.flags = CELLAR_KEEP_OLD_VALUE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_KEEP_OLD_VALUE };
     T_EQ_I64(cellar_set(c, "k", 1, big, 1001, &o), CELLAR_E_TOOBIG);
     T_EQ_STR(api_look(c, "k"), "old");
     o.flags = CELLAR_ONLY_IF_ABSENT; /* the condition would have prevented the set */
@@ -481,8 +461,7 @@ T_CASE(increment_follows_its_contract)
     T_EQ_I64(n, -1);
     T_EQ_I64(cellar_increment(c, "m", 1, INT64_MIN, 0, NULL, &n), CELLAR_E_RANGE);
     T_EQ_I64(n, INT64_MIN);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_NEGATIVE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(c, "g", 1, NULL, 0, &o), CELLAR_OK);
     T_EQ_I64(cellar_increment(c, "g", 1, 5, 1, COUNTER_PRESENT, &n), CELLAR_MISS);
     T_EQ_I64(cellar_increment(c, "g", 1, 5, 1, NULL, &n), CELLAR_OK);
@@ -496,13 +475,10 @@ T_CASE(increment_options_belong_to_a_new_counter)
 {
     cellar *c = open_store();
     const cellar_bytes tag = { "t", 1 }, other = { "u", 1 };
-    cellar_set_opts o = cellar_set_opts_default();
     cellar_entry_info i = cellar_entry_info_default();
     int64_t n = 0;
-    o.ttl_ms = 5000;
-    o.tags = &tag;
-    o.tag_count = 1;
-    o.user_flags = 7;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 5000, .tags = &tag, .tag_count = 1,
+                          .user_flags = 7 };
     T_EQ_I64(cellar_increment(c, "n", 1, 1, 1, &o, &n), CELLAR_OK);
     T_EQ_I64(n, 2);
     o.tags = &other;
@@ -541,8 +517,7 @@ T_CASE(update_follows_its_contract)
 {
     cellar *c = open_store();
     script s = { c, 0, 0, CELLAR_OK, NULL };
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_ONLY_IF_PRESENT;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
     T_EQ_I64(cellar_update(c, "k", 1, &o, run_script, &s), CELLAR_MISS);
     T_EQ_U64(s.runs, 0);
     T_EQ_I64(cellar_update(c, "k", 1, NULL, run_script, &s), CELLAR_OK);
@@ -754,12 +729,10 @@ static bool sum_entry(const cellar_scan_entry *e, void *ctx)
 T_CASE(scan_matches_pattern_and_describes_entries)
 {
     cellar *c = open_store();
-    cellar_set_opts o = cellar_set_opts_default();
     uint64_t cursor = 0;
     told t = { 0, 0, 0, 0, 0 };
     api_put(c, "user:1", "one", NULL);
-    o.ttl_ms = 500;
-    o.user_flags = 6;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 500, .user_flags = 6 };
     api_put(c, "user:2", "three", &o);
     api_put(c, "group:1", "x", NULL);
     T_EQ_I64(cellar_scan(c, &cursor, SCAN("user:*", 6, 100000), sum_entry, &t), CELLAR_OK);
@@ -1091,11 +1064,8 @@ T_CASE(tags_are_stored_and_returned)
 {
     cellar *c = open_store();
     cellar_entry_info i = cellar_entry_info_default();
-    cellar_set_opts o = cellar_set_opts_default();
     const cellar_bytes tags[2] = { { "red", 3 }, { "green", 5 } };
-    o.tags = tags;
-    o.tag_count = 2;
-    o.cost_us = 1500;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = tags, .tag_count = 2, .cost_us = 1500 };
     T_EQ_I64(api_put(c, "k", "v", &o), CELLAR_OK);
     T_EQ_STR(api_look(c, "k"), "v");
     T_EQ_I64(cellar_entry_info_get(c, "k", 1, 0, &i), CELLAR_OK);

@@ -364,11 +364,10 @@ T_CASE(open_and_text_do_not_read_the_environment)
 T_CASE(open_keeps_the_groups_of_the_program)
 {
     cellar_settings s = cellar_settings_default();
-    cellar_host_config own = cellar_host_config_default();
     cellar *c = NULL;
     int64_t level = 0;
-    own.log_level = CELLAR_LOG_ERROR;
-    own.no_threads = 1;
+    cellar_host_config own = { .struct_size = sizeof own, .log_level = CELLAR_LOG_ERROR,
+                               .no_threads = 1 };
     s.host.log_level = CELLAR_LOG_DEBUG; /* no effect: config points to `own` */
     s.config.host = &own;
     s.config.memory_bytes = 2 << 20;
@@ -488,11 +487,9 @@ T_CASE(routes_of_the_documents_reach_a_pool)
         { "{\"mail\":{\"queue\":\"slow\"}}", 1 },
     };
     cellar_settings s = cellar_settings_default();
-    cellar_pool_config c = cellar_pool_config_default();
-    cellar_host_config h = cellar_host_config_default();
     cellar_pool *pool;
-    h.no_threads = 1;
-    c.host = &h;
+    cellar_host_config h = { .struct_size = sizeof h, .no_threads = 1 };
+    cellar_pool_config c = { .struct_size = sizeof c, .host = &h };
     T_REQUIRE(cellar_pool_open(&c, &pool) == CELLAR_OK);
     T_EQ_I64(cellar_task_register(pool, "mail", nothing, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_pool_set(pool, CELLAR_POOL_SET_WEIGHT, "slow", 2), CELLAR_E_NOT_FOUND);
@@ -544,8 +541,6 @@ T_CASE(wrong_routes_are_refused_with_their_place)
 T_CASE(settings_of_work_reach_a_pool_and_a_schedule)
 {
     cellar_settings s = cellar_settings_default();
-    cellar_pool_config c = cellar_pool_config_default();
-    cellar_host_config h = cellar_host_config_default();
     cellar_pool *pool;
     int64_t next_ms;
     size_t found;
@@ -553,9 +548,8 @@ T_CASE(settings_of_work_reach_a_pool_and_a_schedule)
     T_EQ_STR(s.work.zone, "");
     T_EQ_I64(read_text(&s, "workers = 2\ntz = +08:00\n"), CELLAR_OK);
     T_EQ_U64(s.work.workers, 2);
-    h.no_threads = 1;
-    c.host = &h;
-    c.workers = s.work.workers;
+    cellar_host_config h = { .struct_size = sizeof h, .no_threads = 1 };
+    cellar_pool_config c = { .struct_size = sizeof c, .host = &h, .workers = s.work.workers };
     T_REQUIRE(cellar_pool_open(&c, &pool) == CELLAR_OK);
     T_EQ_I64(cellar_pool_close(pool), CELLAR_OK);
     T_EQ_I64(cellar_cron_next("0 8 * * *", s.work.zone, NULL, 0, &next_ms, 1, &found), CELLAR_OK);

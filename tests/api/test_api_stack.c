@@ -93,27 +93,24 @@ static void stack_all(const cellar_host_config *host, stack_seen *s)
     cfg.host = host;
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
 
-    cellar_refresher_config refresh = cellar_refresher_config_default();
     cellar_refresher *r;
-    refresh.host = host;
+    cellar_refresher_config refresh = { .struct_size = sizeof refresh, .host = host };
     T_REQUIRE(cellar_refresher_open(c, &refresh, &r) == CELLAR_OK);
     T_EQ_I64(cellar_refresh_loader(r, "load", stack_load, s, NULL), CELLAR_OK);
     T_EQ_I64(cellar_refresh_add(r, c, "key", 3, "load", 1, NULL), CELLAR_OK);
     stack_wait(s, 1);
     T_EQ_I64(cellar_refresher_close(r), CELLAR_OK);
 
-    cellar_pool_config pool = cellar_pool_config_default();
     cellar_pool *p;
-    pool.host = host;
+    cellar_pool_config pool = { .struct_size = sizeof pool, .host = host };
     T_REQUIRE(cellar_pool_open(&pool, &p) == CELLAR_OK);
     T_EQ_I64(cellar_task_register(p, "task", stack_task, s, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "task", "", 0, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, INT32_MAX, NULL), CELLAR_OK);
     T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
 
-    cellar_batcher_config batch = cellar_batcher_config_default();
     cellar_batcher *b;
-    batch.host = host;
+    cellar_batcher_config batch = { .struct_size = sizeof batch, .host = host };
     T_REQUIRE(cellar_batcher_open(&batch, stack_flush, s, &b) == CELLAR_OK);
     T_EQ_I64(cellar_batch_add(b, "group", "item", 4, NULL), CELLAR_OK);
     T_EQ_I64(cellar_batcher_close(b, NULL), CELLAR_OK);
@@ -129,9 +126,8 @@ static void stack_all(const cellar_host_config *host, stack_seen *s)
     T_EQ_I64(cellar_bus_drain(u, INT32_MAX, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bus_close(u), CELLAR_OK);
 
-    cellar_scheduler_config schedule = cellar_scheduler_config_default();
     cellar_scheduler *j;
-    schedule.host = host;
+    cellar_scheduler_config schedule = { .struct_size = sizeof schedule, .host = host };
     T_REQUIRE(cellar_scheduler_open(&schedule, &j) == CELLAR_OK);
     T_EQ_I64(schedule_every(j, "job", 3600000, stack_job, s, NULL), CELLAR_OK);
     const uint32_t before = atomic_load(&s->calls);
@@ -167,8 +163,7 @@ T_CASE(threads_with_callbacks_have_the_default_stack)
 T_CASE(stack_bytes_set_the_stack_of_each_thread)
 {
     stack_seen s = { 0 };
-    cellar_host_config host = cellar_host_config_default();
-    host.stack_bytes = 1 << 20;
+    cellar_host_config host = { .struct_size = sizeof host, .stack_bytes = 1 << 20 };
     stack_all(&host, &s);
     T_CHECK(atomic_load(&s.least) >= (1 << 20) / 8 * 7);
     T_CHECK(atomic_load(&s.most) <= 4 << 20); /* libc reuses stacks of up to four times the size */
@@ -178,8 +173,7 @@ T_CASE(stack_bytes_set_the_stack_of_each_thread)
 T_CASE(stack_too_small_for_thread_local_data_is_the_default)
 {
     stack_seen s = { .shallow = true };
-    cellar_host_config host = cellar_host_config_default();
-    host.stack_bytes = 1;
+    cellar_host_config host = { .struct_size = sizeof host, .stack_bytes = 1 };
     stack_all(&host, &s);
     T_CHECK(atomic_load(&s.least) >= sizeof stack_local);
 }

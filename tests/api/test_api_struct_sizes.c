@@ -55,8 +55,7 @@ static cellar_err use_namespace_config(void *p)
 
 static cellar_err use_namespace_load(void *p)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.load = (const cellar_load_opts *)p;
+    cellar_namespace_config o = { .struct_size = sizeof o, .load = (const cellar_load_opts *)p };
     return use_namespace_config(&o);
 }
 
@@ -172,10 +171,8 @@ static cellar_err use_memo_opts(void *p)
 static cellar_warm_opts one_key(void)
 {
     static const cellar_bytes key = { "w", 1 };
-    cellar_warm_opts o = cellar_warm_opts_default();
-    o.keys = &key;
-    o.key_count = 1;
-    o.loader = load_x;
+    cellar_warm_opts o = { .struct_size = sizeof o, .keys = &key, .key_count = 1,
+                           .loader = load_x };
     return o;
 }
 
@@ -201,8 +198,7 @@ static int keep_bytes(const unsigned char *nonce, const void *aad, size_t aad_le
 /* A shorter struct lacks one of the two functions: E_INVAL. */
 static cellar_err use_crypt(void *p)
 {
-    cellar_l2_config disk = cellar_l2_config_default();
-    disk.cipher = (const cellar_l2_cipher *)p;
+    cellar_l2_config disk = { .struct_size = sizeof disk, .cipher = (const cellar_l2_cipher *)p };
     cellar_err err = use_l2_config(&disk);
     size_t size;
     memcpy(&size, p, sizeof size);
@@ -218,9 +214,8 @@ T_CASE(config_of_every_size)
     CHECK_IN(cellar_l2_config, cellar_l2_config_default(), use_l2_config);
     CHECK_IN(cellar_host_config, cellar_host_config_default(), use_host_config);
     CHECK_IN(cellar_tuning_config, cellar_tuning_config_default(), use_tuning_config);
-    cellar_l2_cipher crypt = cellar_l2_cipher_default();
-    crypt.seal = keep_bytes;
-    crypt.open = keep_bytes;
+    cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .seal = keep_bytes,
+                               .open = keep_bytes };
     check_in("cellar_l2_cipher", &crypt, sizeof crypt, FIRST, use_crypt);
 }
 
@@ -231,8 +226,7 @@ T_CASE(namespace_options_of_every_struct_size_work)
     CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_namespace_load);
     CHECK_IN(cellar_breaker_config, cellar_breaker_config_default(), use_namespace_breaker);
     CHECK_IN(cellar_breaker_config, cellar_breaker_config_default(), use_breaker_config);
-    cellar_object_config objects = cellar_object_config_default();
-    objects.free_fn = never_free;
+    cellar_object_config objects = { .struct_size = sizeof objects, .free_fn = never_free };
     check_in("cellar_object_config", &objects, sizeof objects, FIRST, use_object_config);
     close_store();
 }
@@ -247,8 +241,7 @@ T_CASE(call_options_of_every_struct_size_work)
     CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_load_opts);
     CHECK_IN(cellar_load_opts, cellar_load_opts_default(), use_memo_opts);
     check_in("cellar_warm_opts", &warm, sizeof warm, FIRST, use_warm_opts);
-    cellar_policy_rule rule = cellar_policy_rule_default();
-    rule.pattern = "none";
+    cellar_policy_rule rule = { .struct_size = sizeof rule, .pattern = "none" };
     check_in("cellar_policy_rule", &rule, sizeof rule, FIRST, use_policy_rule);
     close_store();
 }
@@ -269,10 +262,9 @@ T_CASE(struct_size_inside_a_pointer_is_refused_by_name)
 /* A field of an older, shorter struct reaches the library; the same bytes behind it do not. */
 T_CASE(only_fields_within_struct_size_count)
 {
-    cellar_set_opts o = cellar_set_opts_default();
     cellar_entry_info info = cellar_entry_info_default();
     open_store();
-    o.ttl_ms = 5000;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 5000 };
     T_EQ_I64(use_set_opts(lay_out(&o, sizeof o, offsetof(cellar_set_opts, idle_ms))), CELLAR_OK);
     T_EQ_I64(cellar_entry_info_get(store, "s", 1, 0, &info), CELLAR_OK);
     T_CHECK(info.ttl_left_ms > 0 && info.ttl_left_ms <= 5000);
@@ -287,8 +279,7 @@ static cellar_err fill_info(void *p) { return cellar_entry_info_get(store, "k", 
                                                                     (cellar_entry_info *)p); }
 static cellar_err fill_info_of_get(void *p)
 {
-    cellar_get_opts o = cellar_get_opts_default();
-    o.info = (cellar_entry_info *)p;
+    cellar_get_opts o = { .struct_size = sizeof o, .info = (cellar_entry_info *)p };
     return use_get_opts(&o);
 }
 static cellar_err fill_stats(void *p)

@@ -9,10 +9,8 @@
 static cellar_err put(cellar *c, const char *key, const char *const *tags, uint32_t count)
 {
     cellar_bytes b[CELLAR_TAGS_MAX];
-    cellar_set_opts o = cellar_set_opts_default();
     for (uint32_t i = 0; i < count; i++) { b[i] = (cellar_bytes){ tags[i], strlen(tags[i]) }; }
-    o.tags = b;
-    o.tag_count = count;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = b, .tag_count = count };
     return cellar_set(c, key, strlen(key), "value", 5, &o);
 }
 
@@ -58,13 +56,12 @@ T_CASE(soft_tag_delete_makes_entries_stale)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     const cellar_bytes tag = { "red", 3 };
     char text[64];
     cellar_result r;
     s.tags = &tag;
     s.tag_count = 1;
-    o.ttl_ms = 60000;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 60000 };
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
     T_EQ_I64(has(c, "k"), CELLAR_MISS); /* a plain get returns nothing stale */
@@ -93,14 +90,12 @@ static void soft_pause_is_the_throttle(int64_t ttl_ms)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     const cellar_bytes tag = { "red", 3 };
     char text[64];
     cellar_result r;
     s.tags = &tag;
     s.tag_count = 1;
-    o.ttl_ms = ttl_ms;
-    o.jitter_pct = CELLAR_OFF;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms, .jitter_pct = CELLAR_OFF };
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_SOFT), CELLAR_OK);
     atomic_store(&s.say, SAY_FAIL);
@@ -373,14 +368,12 @@ T_CASE(waiter_of_lease_gets_no_value_from_before_tag_delete)
 {
     static const cellar_bytes red = { "red", 3 };
     cellar *c = kit_open(1u << 20);
-    cellar_set_opts o = cellar_set_opts_default();
     cellar_result r = cellar_result_default();
     cellar_lease lease;
     source fresh = SOURCE_INIT;
     asker b;
-    o.tags = &red;
-    o.tag_count = 1;
-    o.flags = CELLAR_NEGATIVE;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = &red, .tag_count = 1,
+                          .flags = CELLAR_NEGATIVE };
     fresh.text = "new";
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
     T_EQ_I64(untag(c, "red", CELLAR_TAG_HARD), CELLAR_OK);
@@ -407,8 +400,7 @@ T_CASE(pattern_delete_during_load_discards_result)
     T_EQ_I64(kit_load(c, "other", NULL, &s, text, &r), CELLAR_OK); /* does not match the pattern */
     T_EQ_I64(has(c, "other"), CELLAR_OK);
     /* bulk loads and leases are detached as well */
-    cellar_load_opts o = cellar_load_opts_default();
-    o.flags = CELLAR_LOAD_NO_JOIN;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_NO_JOIN };
     T_EQ_I64(kit_load(c, "key2", &o, &s, text, &r), CELLAR_OK);
     T_EQ_I64(has(c, "key2"), CELLAR_MISS);
     cellar_lease lease;
@@ -494,12 +486,10 @@ T_CASE(pattern_delete_removes_stale_and_negative_entries)
 {
     cellar *c = kit_open(1u << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     char text[64];
     uint64_t removed;
-    o.ttl_ms = 1000;
-    o.stale_ms = 60000;
-    o.jitter_pct = CELLAR_OFF;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 60000,
+                           .jitter_pct = CELLAR_OFF };
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 2000);
     T_EQ_I64(cellar_delete_by_pattern(c, "[k]", 3, &removed), CELLAR_OK);
@@ -524,7 +514,6 @@ static cellar_reason why(cellar *c, const char *key)
 T_CASE(why_names_the_tag_or_pattern)
 {
     cellar *c = kit_open(2u << 20), *v = NULL;
-    cellar_namespace_config vo = cellar_namespace_config_default();
     cellar_reason r;
     const char *const both[] = { "red", "blue" };
     T_EQ_I64(put(c, "k", both, 2), CELLAR_OK);
@@ -546,7 +535,7 @@ T_CASE(why_names_the_tag_or_pattern)
     r = why(c, "user:1"); /* the ring has overwritten the record */
     T_EQ_U64(r.cause, CELLAR_CAUSE_PATTERN);
     T_EQ_U64(r.by_len, 0);
-    vo.hidden = 1;
+    cellar_namespace_config vo = { .struct_size = sizeof vo, .hidden = 1 };
     T_EQ_I64(cellar_namespace_open(c, "hidden", &vo, &v), CELLAR_OK);
     T_EQ_I64(cellar_set(v, "key", 3, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_delete_by_pattern(v, "k*", 2, NULL), CELLAR_OK);
@@ -589,10 +578,7 @@ static void hear(const cellar_event *e, void *ctx)
 static cellar_err put_for(cellar *c, const char *key, int64_t ttl_ms)
 {
     const cellar_bytes tags[] = { { "red", 3 }, { "blue", 4 } };
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = ttl_ms;
-    o.tags = tags;
-    o.tag_count = 2;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms, .tags = tags, .tag_count = 2 };
     return cellar_set(c, key, strlen(key), "value", 5, &o);
 }
 

@@ -42,12 +42,11 @@ T_CASE(get_str_needs_one_byte_more_than_the_value)
 T_CASE(get_str_without_a_value_empties_the_buffer)
 {
     cellar *c = api_open(4u << 20), *v = NULL;
-    cellar_set_opts o = cellar_set_opts_default();
     static char huge[CELLAR_KEY_MAX + 2];
     memset(huge, 'k', sizeof huge - 1);
     T_EQ_I64(get_marked(c, "none"), CELLAR_MISS);
     T_EQ_U64(room[0], 0);
-    o.flags = CELLAR_NEGATIVE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(c, "absent", 6, NULL, 0, &o), CELLAR_OK);
     T_EQ_I64(get_marked(c, "absent"), CELLAR_ABSENT);
     T_EQ_U64(room[0], 0);
@@ -173,7 +172,6 @@ T_CASE(a_zero_byte_follows_every_value_in_new_memory)
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         void *value = NULL;
         size_t len = 0;
-        cellar_delete_opts o = cellar_delete_opts_default();
         T_EQ_I64(cellar_set(c, "k", 1, want, sizes[i], NULL), CELLAR_OK);
         T_EQ_I64(cellar_get_alloc(c, "k", 1, &value, &len), CELLAR_OK);
         T_REQUIRE(value != NULL);
@@ -181,8 +179,8 @@ T_CASE(a_zero_byte_follows_every_value_in_new_memory)
         T_EQ_MEM(value, want, sizes[i]);
         T_EQ_U64(((unsigned char *)value)[len], 0);
         cellar_free(value);
-        o.old_value = &value;
-        o.old_value_len = &len;
+        cellar_delete_opts o = { .struct_size = sizeof o, .old_value = &value,
+                                 .old_value_len = &len };
         T_EQ_I64(cellar_delete_with(c, "k", 1, &o), CELLAR_OK);
         T_REQUIRE(value != NULL);
         T_EQ_U64(len, sizes[i]);

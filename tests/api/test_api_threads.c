@@ -131,8 +131,7 @@ static void *take_turns(void *arg)
     job *j = arg;
     char key[16];
     for (int i = 0; i < 5000; i++) {
-        cellar_set_opts o = cellar_set_opts_default();
-        o.flags = CELLAR_ONLY_IF_ABSENT;
+        cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
         const int len = snprintf(key, sizeof key, "turn%d", i);
         const cellar_err err = cellar_set(j->c, key, (size_t)len, &j->number, sizeof(int), &o);
         if (err == CELLAR_OK) {
@@ -158,14 +157,12 @@ static void *swap_versions(void *arg)
     for (int i = 0; i < 5000; i++) {
         int64_t n = 0;
         cellar_entry_info info = cellar_entry_info_default();
-        cellar_get_opts g = cellar_get_opts_default();
-        cellar_set_opts o = cellar_set_opts_default();
-        g.flags = CELLAR_GET_WANT_VERSION;
-        g.info = &info;
+        cellar_get_opts g = { .struct_size = sizeof g, .flags = CELLAR_GET_WANT_VERSION,
+                              .info = &info };
         if (cellar_get_with(j->c, "v", 1, &g, &n, sizeof n, NULL) != CELLAR_OK) { continue; }
         n++;
-        o.flags = CELLAR_ONLY_IF_VERSION;
-        o.if_version = info.version;
+        cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_VERSION,
+                              .if_version = info.version };
         const uint64_t before = info.version;
         uint64_t after = 0;
         o.new_version = &after;
@@ -520,9 +517,8 @@ T_CASE(ended_threads_leave_nothing_in_store)
 T_CASE(maintenance_thread_reclaims_expired_entries_without_traffic)
 {
     cellar *c = open_bytes(32u << 20, 0);
-    cellar_set_opts o = cellar_set_opts_default();
     cellar_stats st = cellar_stats_default();
-    o.ttl_ms = 100;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 100 };
     for (int i = 0; i < 100000; i++) {
         T_EQ_I64(cellar_set(c, &i, sizeof i, "0123456789", 10, &o), CELLAR_OK);
     }

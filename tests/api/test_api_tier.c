@@ -62,10 +62,8 @@ T_CASE(delete_reaches_the_server_without_an_entry_in_memory)
 
 T_CASE(negative_entry_is_shared)
 {
-    cellar_set_opts o = cellar_set_opts_default();
     begin();
-    o.flags = CELLAR_NEGATIVE;
-    o.ttl_ms = 1000;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE, .ttl_ms = 1000 };
     T_EQ_I64(cellar_set(ns[0], "k", 1, NULL, 0, &o), CELLAR_OK);
     char buf[8];
     T_EQ_I64(cellar_get(ns[1], "k", 1, buf, sizeof buf, NULL), CELLAR_ABSENT);
@@ -172,10 +170,8 @@ T_CASE(clear_ends_the_entries_of_all_clients)
 T_CASE(tag_ends_entries_of_all_clients)
 {
     const cellar_bytes tag = { "t", 1 };
-    cellar_set_opts o = cellar_set_opts_default();
     begin();
-    o.tags = &tag;
-    o.tag_count = 1;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
     T_EQ_I64(cellar_set(ns[0], "k", 1, "1", 1, &o), CELLAR_OK);
     sets(ns[0], "other", "1");
     has(ns[1], "k", "1");
@@ -229,9 +225,7 @@ T_CASE(reply_on_its_way_brings_nothing_old_back)
     static const char *const acts[] = { "set", "delete", "clear", "tag", "ended", "own" };
     const cellar_bytes tag = { "t", 1 };
     for (unsigned i = 0; i < sizeof acts / sizeof acts[0]; i++) {
-        cellar_set_opts o = cellar_set_opts_default();
-        o.tags = &tag;
-        o.tag_count = 1;
+        cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
         begin();
         T_EQ_I64(cellar_set(ns[0], "k", 1, "old", 3, &o), CELLAR_OK);
         two.inside = outside;
@@ -261,8 +255,7 @@ static void set_overtaken(void) { sets(ns[1], "k", "1"); }
 
 static void set_if_overtaken(void)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_ONLY_IF_PRESENT;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
     (void)cellar_set(ns[1], "k", 1, "1", 1, &o);
 }
 
@@ -369,9 +362,8 @@ static void come_between(shared_client *m, const char *call)
 T_CASE(conditions_hold_for_the_server)
 {
     begin();
-    cellar_set_opts o = cellar_set_opts_default();
     sets(ns[0], "k", "1");
-    o.flags = CELLAR_ONLY_IF_ABSENT;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
     T_EQ_I64(cellar_set(ns[1], "k", 1, "2", 1, &o), CELLAR_EXISTS);
     T_EQ_I64(cellar_set(ns[1], "new", 3, "2", 1, &o), CELLAR_OK);
     has(ns[0], "new", "2");
@@ -387,25 +379,21 @@ T_CASE(version_is_the_state_of_the_server)
     begin();
     char buf[8];
     uint64_t version = 0;
-    cellar_set_opts o = cellar_set_opts_default();
-    cellar_get_opts g = cellar_get_opts_default();
     cellar_entry_info info = cellar_entry_info_default();
     sets(ns[0], "k", "1");
-    g.flags = CELLAR_GET_WANT_VERSION;
-    g.info = &info;
+    cellar_get_opts g = { .struct_size = sizeof g, .flags = CELLAR_GET_WANT_VERSION,
+                          .info = &info };
     T_EQ_I64(cellar_get_with(ns[1], "k", 1, &g, buf, sizeof buf, NULL), CELLAR_OK);
     T_EQ_U64(info.version, server.row[0].check);
-    o.flags = CELLAR_ONLY_IF_VERSION;
-    o.if_version = info.version;
-    o.new_version = &version;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_VERSION,
+                          .if_version = info.version, .new_version = &version };
     T_EQ_I64(cellar_set(ns[0], "k", 1, "2", 1, &o), CELLAR_OK);
     T_EQ_U64(version, server.row[0].check);
     T_EQ_I64(cellar_set(ns[0], "k", 1, "3", 1, &o), CELLAR_CONFLICT);
     T_EQ_I64(cellar_set(ns[0], "none", 4, "3", 1, &o), CELLAR_CONFLICT);
     T_EQ_I64(cellar_entry_info_get(ns[1], "k", 1, CELLAR_GET_WANT_VERSION, &info), CELLAR_OK);
     T_EQ_U64(info.version, version);
-    cellar_delete_opts d = cellar_delete_opts_default();
-    d.if_version = version + 1;
+    cellar_delete_opts d = { .struct_size = sizeof d, .if_version = version + 1 };
     T_EQ_I64(cellar_delete_with(ns[1], "k", 1, &d), CELLAR_CONFLICT);
     d.if_version = version;
     T_EQ_I64(cellar_delete_with(ns[1], "k", 1, &d), CELLAR_OK);
@@ -477,10 +465,7 @@ T_CASE(update_sees_the_value_of_the_server)
 {
     begin();
     const cellar_bytes tag = { "t", 1 };
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = &tag;
-    o.tag_count = 1;
-    o.user_flags = 7;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1, .user_flags = 7 };
     T_EQ_I64(cellar_set(ns[0], "k", 1, "a", 1, &o), CELLAR_OK);
     T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, append, (void *)(uintptr_t)"b"), CELLAR_OK);
     has(ns[0], "k", "ab");
@@ -504,9 +489,7 @@ T_CASE(delete_returns_the_old_value_of_the_server)
     begin();
     void *old = NULL;
     size_t len = 0;
-    cellar_delete_opts d = cellar_delete_opts_default();
-    d.old_value = &old;
-    d.old_value_len = &len;
+    cellar_delete_opts d = { .struct_size = sizeof d, .old_value = &old, .old_value_len = &len };
     sets(ns[0], "k", "1");
     T_EQ_I64(cellar_delete_with(ns[1], "k", 1, &d), CELLAR_OK);
     T_EQ_U64(len, 1);
@@ -520,8 +503,7 @@ T_CASE(delete_returns_the_old_value_of_the_server)
 T_CASE(touch_sets_the_deadline_for_all)
 {
     begin();
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = 1000;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000 };
     T_EQ_I64(cellar_set(ns[0], "k", 1, "1", 1, &o), CELLAR_OK);
     T_EQ_I64(cellar_touch(ns[1], "k", 1, 60000), CELLAR_OK);
     now_ms += 5000;
@@ -555,9 +537,8 @@ T_CASE(attach_refuses_what_it_cannot_serve)
     t = one.table;
     t.blind_fill = 2;
     T_EQ_I64(cellar_tier_attach(c, &t), CELLAR_E_INVAL);
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *hidden = NULL;
-    o.hidden = 1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .hidden = 1 };
     T_EQ_I64(cellar_namespace_open(root[0], "hidden", &o, &hidden), CELLAR_OK);
     T_EQ_I64(cellar_tier_attach(hidden, &one.table), CELLAR_E_UNSUPPORTED);
     T_EQ_I64(cellar_namespace_close(hidden), CELLAR_OK);
@@ -680,8 +661,7 @@ T_CASE(many_namespaces_share_one_slot)
     static shared_client more[MANY];
     cellar *c[MANY];
     begin();
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.tier = CELLAR_TIER_L1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
     for (unsigned i = 0; i < MANY; i++) {
         char name[8];
         (void)snprintf(name, sizeof name, "n%u", i);

@@ -71,8 +71,7 @@ static void bulk_make(bulk *b, intptr_t client, size_t count, cellar_loader_many
 static void *bulk_run(void *arg)
 {
     bulk *b = arg;
-    cellar_load_opts o = cellar_load_opts_default();
-    o.flags = b->flags;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = b->flags };
     T_EQ_I64(cellar_get_or_load_many(ns[b->client], b->item, b->count, &o, b->fn,
                                      (void *)b->client), CELLAR_OK);
     return NULL;

@@ -224,11 +224,10 @@ T_CASE(request_reports_all_outcomes_of_a_get)
 {
     cellar_get_item it[5];
     char buf[5][8];
-    cellar_set_opts o = cellar_set_opts_default();
     make_clients();
     two.table.get_many = shared_get_many;
     attach_both();
-    o.user_flags = 7;
+    cellar_set_opts o = { .struct_size = sizeof o, .user_flags = 7 };
     T_EQ_I64(cellar_set(ns[0], "flags", 5, "1", 1, &o), CELLAR_OK);
     sets(ns[0], "long", "much too long");
     o = cellar_set_opts_default();
@@ -409,9 +408,8 @@ T_CASE(load_is_not_kept_if_the_tier_does_not_tell_what_it_has)
 T_CASE(forced_refresh_replaces_a_value_of_the_server)
 {
     for (unsigned known = 0; known < 2; known++) {
-        cellar_load_opts o = cellar_load_opts_default();
         cellar_result r = cellar_result_default();
-        o.flags = CELLAR_LOAD_REFRESH;
+        cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_REFRESH };
         begin_asking(CELLAR_TIER_PROOF_NONE);
         sets(ns[0], "k", "old");
         if (known == 1) { has(ns[1], "k", "old"); }

@@ -152,8 +152,7 @@ static void drop_beside(shared_client *m, const char *call)
     if (strcmp(call, "get") != 0) { return; }
     m->inside = NULL;
     server.row[0].used = false;
-    cellar_load_opts o = cellar_load_opts_default();
-    o.flags = CELLAR_LOAD_NO_JOIN;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_NO_JOIN };
     cellar_result r = cellar_result_default();
     T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, &o, load_held, &behind, &r), CELLAR_OK);
     cellar_result_free(&r);
@@ -202,8 +201,7 @@ T_CASE(negative_result_is_filled)
 {
     begin_leases();
     cellar_result r = cellar_result_default();
-    cellar_load_opts o = cellar_load_opts_default();
-    o.negative_ttl_ms = 1000;
+    cellar_load_opts o = { .struct_size = sizeof o, .negative_ttl_ms = 1000 };
     T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, &o, load_none, NULL, &r), CELLAR_ABSENT);
     T_EQ_U64(one.fills, 1);
     T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, &o, load_counted, NULL, &r), CELLAR_ABSENT);
@@ -570,8 +568,7 @@ T_CASE(load_that_must_not_wait_is_pending)
     begin_leases();
     hold_lease(1000);
     cellar_result r = cellar_result_default();
-    cellar_load_opts o = cellar_load_opts_default();
-    o.flags = CELLAR_LOAD_NO_WAIT;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_NO_WAIT };
     T_EQ_I64(cellar_get_or_load(ns[0], "k", 1, &o, load_counted, NULL, &r), CELLAR_PENDING);
     end();
 }
@@ -601,9 +598,7 @@ T_CASE(close_ends_the_wait_for_another_process)
 T_CASE(stale_value_is_served_while_another_process_refreshes)
 {
     begin_leases();
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = 1000;
-    o.stale_ms = 10000;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 10000 };
     T_EQ_I64(cellar_set(ns[0], "k", 1, "old", 3, &o), CELLAR_OK);
     now_ms += 2000;
     pthread_mutex_lock(&server.lock);

@@ -123,9 +123,8 @@ T_CASE(value_without_proof_is_stale_for_calls_that_take_it)
         begin_proven(stale != 0 ? CELLAR_TIER_PROOF_STALE : CELLAR_TIER_PROOF_MISS);
         two.lease_answer = CELLAR_E_IO; /* the server is away */
         char buf[8];
-        cellar_get_opts o = cellar_get_opts_default();
         cellar_entry_info info = cellar_entry_info_default();
-        o.flags = CELLAR_GET_ALLOW_STALE;
+        cellar_get_opts o = { .struct_size = sizeof o, .flags = CELLAR_GET_ALLOW_STALE };
         now_ms += 5000;
         const cellar_err want = stale != 0 ? CELLAR_STALE : CELLAR_MISS;
         T_EQ_I64(cellar_get_with(ns[1], "k", 1, &o, buf, sizeof buf, NULL), want);
@@ -183,9 +182,7 @@ T_CASE(hard_end_leaves_no_stale_value)
     for (unsigned i = 0; i < 6; i++) {
         begin_proven(CELLAR_TIER_PROOF_STALE);
         const cellar_bytes tag = { "t", 1 };
-        cellar_set_opts o = cellar_set_opts_default();
-        o.tags = &tag;
-        o.tag_count = 1;
+        cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
         T_EQ_I64(cellar_set(ns[1], "k", 1, "old", 3, &o), CELLAR_OK);
         server.row[0].used = false;
         end_softly();
@@ -215,9 +212,7 @@ T_CASE(soft_end_without_stale_proof_is_hard)
 T_CASE(stale_window_bounds_a_softly_ended_value)
 {
     begin_proven(CELLAR_TIER_PROOF_STALE);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = 1000;
-    o.stale_ms = 500;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 500 };
     T_EQ_I64(cellar_set(ns[1], "k", 1, "old", 3, &o), CELLAR_OK);
     server.row[0].used = false;
     end_softly();
@@ -286,8 +281,7 @@ T_CASE(remembered_failure_is_kept_with_stale_proof)
     begin_proven(CELLAR_TIER_PROOF_STALE);
     two.host->changed(two.host->ctx, "k", 1);
     cellar_result r = cellar_result_default();
-    cellar_load_opts o = cellar_load_opts_default();
-    o.error_ttl_ms = 1000;
+    cellar_load_opts o = { .struct_size = sizeof o, .error_ttl_ms = 1000 };
     two.lease_answer = CELLAR_E_IO; /* a released lease is a change that is heard */
     T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, &o, load_fails, NULL, &r), CELLAR_E_LOADER);
     T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, &o, load_new, NULL, &r), CELLAR_E_LOADER);
@@ -323,8 +317,7 @@ T_CASE(load_without_proof_runs_the_loader)
 {
     begin_proven(CELLAR_TIER_PROOF_MISS);
     cellar_result r = cellar_result_default();
-    cellar_load_opts o = cellar_load_opts_default();
-    o.flags = CELLAR_LOAD_PIN;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_PIN };
     T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, load_new, NULL, &r), CELLAR_OK);
     T_EQ_MEM(r.value, "old", 3);
     cellar_result_free(&r);

@@ -39,11 +39,8 @@ static void begin(void)
     static const char *const names[] = { "plain", "shared" };
     cellar *store = api_open(8 << 20), *ns[2];
     for (int i = 0; i < 2; i++) {
-        cellar_namespace_config o = cellar_namespace_config_default();
-        cellar_status_config s = cellar_status_config_default();
-        o.tier = CELLAR_TIER_L1;
-        s.ns = &o;
-        s.clock = api_clock;
+        cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
+        cellar_status_config s = { .struct_size = sizeof s, .ns = &o, .clock = api_clock };
         T_REQUIRE(cellar_status_open(store, names[i], &s, &statuses[i]) == CELLAR_OK);
         T_REQUIRE(cellar_namespace_open(store, names[i], NULL, &ns[i]) == CELLAR_OK);
     }

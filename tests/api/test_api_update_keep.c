@@ -15,11 +15,8 @@ static char room[LONG];
 static cellar_err put(cellar *c, size_t len, const char *tag, uint32_t user_flags)
 {
     const cellar_bytes tags[1] = { { tag, tag != NULL ? strlen(tag) : 0 } };
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = CELLAR_TTL_NONE;
-    o.tags = tags;
-    o.tag_count = tag != NULL;
-    o.user_flags = user_flags;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = CELLAR_TTL_NONE, .tags = tags,
+                          .tag_count = tag != NULL, .user_flags = user_flags };
     memset(room, 'v', len);
     return cellar_set(c, "k", 1, room, len, &o);
 }
@@ -108,11 +105,10 @@ T_CASE(entry_without_them_stays_plain)
 T_CASE(tags_and_user_flags_of_the_call_replace_them)
 {
     cellar *c = api_open(8 << 20);
-    cellar_set_opts o = cellar_set_opts_default();
     const cellar_bytes blue = { "blue", 4 };
     work w = { .more = 1 };
     T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK);
-    o.user_flags = 9;
+    cellar_set_opts o = { .struct_size = sizeof o, .user_flags = 9 };
     T_EQ_I64(update(c, &w, &o), CELLAR_OK);
     T_EQ_U64(flags_of(c), 9);
     o.user_flags = 0;
@@ -130,9 +126,8 @@ T_CASE(tags_and_user_flags_of_the_call_replace_them)
 T_CASE(replace_ends_them)
 {
     cellar *c = api_open(8 << 20);
-    cellar_set_opts o = cellar_set_opts_default();
     work w = { .more = 1 };
-    o.flags = CELLAR_REPLACE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_REPLACE };
     T_EQ_I64(put(c, 40, "red", 6), CELLAR_OK);
     T_EQ_I64(update(c, &w, &o), CELLAR_OK);
     T_EQ_U64(flags_of(c), 0);
@@ -200,11 +195,8 @@ T_CASE(negative_and_expired_entries_pass_nothing_on)
 {
     cellar *c = api_open(8 << 20);
     const cellar_bytes red = { "red", 3 };
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = &red;
-    o.tag_count = 1;
-    o.user_flags = 6;
-    o.ttl_ms = 1000;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = &red, .tag_count = 1, .user_flags = 6,
+                          .ttl_ms = 1000 };
     for (int negative = 0; negative < 2; negative++) {
         work w = { .more = 1 };
         o.flags = negative ? CELLAR_NEGATIVE : 0;

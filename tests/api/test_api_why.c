@@ -29,8 +29,7 @@ static cellar *open_store(uint32_t no_explain)
     cfg.host.no_threads = 1;
     cfg.host.clock = read_clock;
     cfg.tuning.no_explain = no_explain;
-    cellar_namespace_config root = cellar_namespace_config_default();
-    root.exact_age = 1;
+    cellar_namespace_config root = { .struct_size = sizeof root, .exact_age = 1 };
     cfg.config.root = &root;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
@@ -44,8 +43,7 @@ static void shut(cellar *c)
 
 static cellar_err put(cellar *c, const char *key, int64_t ttl_ms)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = ttl_ms;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms };
     return cellar_set(c, key, strlen(key), "value", 5, &o);
 }
 
@@ -91,9 +89,7 @@ T_CASE(why_reports_each_cause)
     gone_by(c, "e", CELLAR_CAUSE_EXPIRED, 4000);
     T_CHECK(why(c, "e").age_ms >= 2900);
     /* stale, negative */
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = 100;
-    o.stale_ms = 10000;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .stale_ms = 10000 };
     T_EQ_I64(cellar_set(c, "s", 1, "x", 1, &o), CELLAR_OK);
     now_ms += 200;
     T_EQ_U64(why(c, "s").answer, CELLAR_WHY_STALE);

@@ -189,9 +189,8 @@ static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *c
 static void act_load(actor *a, uint32_t key)
 {
     step s = { a, key, 0, new_id() };
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_result r = cellar_result_default();
-    o.ttl_ms = 3600000;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 3600000 };
     const uint64_t start = base_now_ns();
     const cellar_err err = cellar_get_or_load(all.c, &key, sizeof key, &o, load, &s, &r);
     const uint64_t end = base_now_ns();
@@ -333,7 +332,6 @@ static void run_round(actor *actors)
 static void open_all(const setting *how)
 {
     settings cfg = settings_default();
-    cellar_namespace_config root = cellar_namespace_config_default();
     memset(&all, 0, sizeof all);
     all.how = how;
     all.threads = (uint32_t)base_clamp(t_env_u64("HISTORY_THREADS", 4), 1, THREADS_MAX);
@@ -346,7 +344,7 @@ static void open_all(const setting *how)
         T_REQUIRE(lin_open(&all.log[i], BATCH * all.round_ops + how->keys));
     }
     store_begin();
-    root.l2_write = how->l2_write;
+    cellar_namespace_config root = { .struct_size = sizeof root, .l2_write = how->l2_write };
     cfg.config.memory_bytes = CELLAR_MEMORY_MIN;
     cfg.config.max_entries = how->in_memory;
     cfg.config.eviction = CELLAR_EVICT_LRU;

@@ -216,11 +216,9 @@ T_CASE(threads_at_level_keep_read_no_old_value) { run(L2_KEEP, NULL); }
 T_CASE(threads_with_a_cipher_read_no_old_value)
 {
     static const unsigned char secret[32] = { 7 };
-    cellar_l2_cipher crypt = cellar_l2_cipher_default();
     base_sum_key_init(&toy_key, secret);
-    crypt.seal = toy_seal;
-    crypt.open = toy_open;
-    crypt.overhead_bytes = sizeof(uint64_t);
+    cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .seal = toy_seal, .open = toy_open,
+                               .overhead_bytes = sizeof(uint64_t) };
     run(L2_DROP, &crypt);
 }
 

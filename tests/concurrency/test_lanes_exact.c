@@ -94,8 +94,7 @@ T_CASE(bounds_of_entries_hold_beside_writers)
 {
     enum { LOOKS = 10 };
     cellar *c = api_open(8 * MIB), *part;
-    cellar_namespace_config n = cellar_namespace_config_default();
-    n.max_entries = 200;
+    cellar_namespace_config n = { .struct_size = sizeof n, .max_entries = 200 };
     T_REQUIRE(cellar_namespace_open(c, "part", &n, &part) == CELLAR_OK);
     crowd store = {.c = c, .keys = 40000, .writers = WRITERS / 2 };
     crowd bound = {.c = part, .keys = 4000, .writers = WRITERS / 2 };
@@ -209,8 +208,7 @@ T_CASE(causes_are_right_beside_writers)
     cellar *c = api_open(4 * MIB), *part;
     T_REQUIRE(cellar_namespace_open(c, "part", NULL, &part) == CELLAR_OK);
     crowd w = {.c = c, .keys = 100000, .writers = WRITERS };
-    cellar_set_opts brief = cellar_set_opts_default();
-    brief.ttl_ms = 100;
+    cellar_set_opts brief = { .struct_size = sizeof brief, .ttl_ms = 100 };
     const uint64_t rounds = 10 + t_share(2000) / T_COST;
     uint64_t known = 0;
     crowd_begin(&w);

@@ -83,10 +83,9 @@ T_CASE(loads_without_join_run_each_loader_and_one_value_stays)
         cellar *c = kit_open(4 << 20);
         source s = SOURCE_INIT;
         static caller k[SIDES];
-        cellar_load_opts o = cellar_load_opts_default();
         char kept[64] = "";
         int stored = 0;
-        o.flags = CELLAR_LOAD_NO_JOIN;
+        cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_NO_JOIN };
         atomic_store(&s.gate, 1);
         for (int i = 0; i < SIDES; i++) { start(&k[i], c, &s, &o, "k"); }
         wait_for(&s.inside, SIDES); /* all loaders run at once, so none waits for another */
@@ -230,11 +229,9 @@ T_CASE(seed_locks_grow)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
-    cellar_result r = cellar_result_default();
     char buf[8];
     s.text = "v";
-    r.buf = buf;
-    r.buf_cap = sizeof buf;
+    cellar_result r = { .struct_size = sizeof r, .buf = buf, .buf_cap = sizeof buf };
     T_EQ_U64(figures(c).load_bytes, 0); /* nothing before the first load */
     T_EQ_I64(cellar_get_or_load(c, "first", 5, NULL, source_load, &s, &r), CELLAR_OK);
     const uint64_t baseline = figures(c).load_bytes;
@@ -254,9 +251,7 @@ static void *ask_main(void *arg)
     char buf[8];
     char key[100] = { 0 };
     for (uint32_t i = a->from; i < a->from + a->count; i++) {
-        cellar_result r = cellar_result_default();
-        r.buf = buf;
-        r.buf_cap = sizeof buf;
+        cellar_result r = { .struct_size = sizeof r, .buf = buf, .buf_cap = sizeof buf };
         memcpy(key, &i, sizeof i); /* every tenth key is longer than a spare record takes */
         (void)cellar_get_or_load(a->c, key, i % 10 == 0 ? sizeof key : 8, NULL, source_load, a->s,
                                  &r);
@@ -381,16 +376,13 @@ T_CASE(load_cycle_through_worker_is_refused)
     cellar *c;
     source b = SOURCE_INIT;
     char text[64];
-    cellar_load_opts o = cellar_load_opts_default();
     cfg.host.clock = kit_clock;
     cfg.host.load_threads = 1;
     cfg.config.memory_bytes = 4 << 20;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     source a = SOURCE_INIT;
-    o.ttl_ms = 100;
-    o.stale_ms = 60000;
-    o.jitter_pct = CELLAR_OFF;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .stale_ms = 60000,
+                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
     T_EQ_I64(kit_load(c, "b", &o, &b, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 100);
     /* the refresh of b gets a, and its load gets b: b is stale, so no thread waits */
@@ -425,21 +417,16 @@ T_CASE(worker_that_waits_for_queued_refresh_runs_it)
 {
     settings cfg = settings_default();
     cellar *c;
-    cellar_load_opts o = cellar_load_opts_default();
     cfg.host.clock = kit_clock;
     cfg.host.load_threads = 1;
     cfg.config.memory_bytes = 4 << 20;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     source s = SOURCE_INIT;
     s.arg = c;
-    o.ttl_ms = 100;
-    o.stale_ms = 60000;
-    o.jitter_pct = CELLAR_OFF;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .stale_ms = 60000,
+                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
     T_EQ_I64(cellar_set(c, "a", 1, "x", 1, NULL), CELLAR_OK);
-    cellar_set_opts so = cellar_set_opts_default();
-    so.ttl_ms = 100;
-    so.stale_ms = 60000;
+    cellar_set_opts so = { .struct_size = sizeof so, .ttl_ms = 100, .stale_ms = 60000 };
     T_EQ_I64(cellar_set(c, "a", 1, "x", 1, &so), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "b", 1, "x", 1, &so), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 100);
@@ -593,12 +580,9 @@ static void *tick_main(void *arg)
 /* Make "k" stale in c and queue its refresh by s. */
 static void queue_refresh(cellar *c, source *s)
 {
-    cellar_load_opts o = cellar_load_opts_default();
     char text[64];
-    o.ttl_ms = 1000;
-    o.stale_ms = 60000;
-    o.jitter_pct = CELLAR_OFF;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 60000,
+                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
     T_EQ_I64(kit_load(c, "k", &o, s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     T_EQ_I64(kit_load(c, "k", &o, s, text, NULL), CELLAR_STALE);
@@ -639,16 +623,13 @@ T_CASE(worker_that_a_loader_ended_is_replaced)
     settings cfg = settings_default();
     cellar *c;
     source s = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     char text[64];
     cfg.config.memory_bytes = 4 << 20;
     cfg.host.load_threads = 1;
     cfg.host.clock = kit_clock;
-    o.ttl_ms = 1000;
-    o.stale_ms = 3600000;
-    o.retry_throttle_ms = 1;
-    o.jitter_pct = CELLAR_OFF;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 3600000,
+                           .retry_throttle_ms = 1, .jitter_pct = CELLAR_OFF,
+                           .flags = CELLAR_LOAD_CTX_STATIC };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     for (int i = 0; i < 3; i++) {
         atomic_store(&s.say, SAY_VALUE);
@@ -833,7 +814,6 @@ T_CASE(close_in_a_loader_is_refused)
         settings cfg = settings_default();
         cellar *c;
         source s = SOURCE_INIT, fails = SOURCE_INIT;
-        cellar_load_opts o = cellar_load_opts_default();
         char text[64];
         cfg.config.memory_bytes = 4 << 20;
         cfg.host.no_threads = no_threads;
@@ -842,9 +822,8 @@ T_CASE(close_in_a_loader_is_refused)
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         s.during = close_inside;
         s.arg = c;
-        o.flags = CELLAR_LOAD_CTX_STATIC;
-        o.ttl_ms = 1000;
-        o.stale_ms = 1000000;
+        cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_CTX_STATIC,
+                               .ttl_ms = 1000, .stale_ms = 1000000 };
         T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
         atomic_fetch_add(&kit_now_ms, 2000);
         T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_STALE);

@@ -15,11 +15,10 @@ T_CASE(hard_timeout_hands_load_to_one_waiter)
 {
     cellar *c = kit_open(4 << 20);
     source stuck = SOURCE_INIT, next = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     static caller k[9];
     char text[64];
-    o.hard_timeout_ms = 1000;
-    o.wait_timeout_ms = 100000;
+    cellar_load_opts o = { .struct_size = sizeof o, .hard_timeout_ms = 1000,
+                           .wait_timeout_ms = 100000 };
     stuck.text = "late";
     next.text = "new";
     atomic_store(&stuck.gate, 1);
@@ -50,9 +49,8 @@ T_CASE(late_load_without_takeover_is_stored)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     caller k;
-    o.hard_timeout_ms = 1000;
+    cellar_load_opts o = { .struct_size = sizeof o, .hard_timeout_ms = 1000 };
     atomic_store(&s.gate, 1);
     start(&k, c, &s, &o, "k");
     wait_for(&s.inside, 1);
@@ -69,11 +67,9 @@ T_CASE(takeovers_are_bounded_by_leader_retries)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     static caller k[4];
     char text[64];
-    o.hard_timeout_ms = 1000;
-    o.leader_retries = 2;
+    cellar_load_opts o = { .struct_size = sizeof o, .hard_timeout_ms = 1000, .leader_retries = 2 };
     atomic_store(&s.gate, 1);
     for (int i = 0; i < 3; i++) {
         start(&k[i], c, &s, &o, "k");
@@ -96,13 +92,10 @@ T_CASE(soft_timeout_serves_stale)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     caller k, w;
     char text[64];
-    o.ttl_ms = 1000;
-    o.stale_ms = 60000;
-    o.soft_timeout_ms = 200;
-    o.jitter_pct = CELLAR_OFF;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 60000,
+                           .soft_timeout_ms = 200, .jitter_pct = CELLAR_OFF };
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     atomic_store(&s.gate, 1);
@@ -131,18 +124,14 @@ T_CASE(soft_timeout_waits_for_background_refresh)
     settings cfg = settings_default();
     cellar *c;
     source s = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     char text[64];
     cellar_result r;
     cfg.host.clock = kit_clock;
     cfg.config.memory_bytes = 4 << 20;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
-    o.ttl_ms = 1000;
-    o.stale_ms = 60000;
-    o.soft_timeout_ms = 30000;
-    o.hard_timeout_ms = 60000;
-    o.jitter_pct = CELLAR_OFF;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 60000,
+                           .soft_timeout_ms = 30000, .hard_timeout_ms = 60000,
+                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
     T_EQ_I64(kit_load(c, "k", &o, &s, text, NULL), CELLAR_OK);
     atomic_fetch_add(&kit_now_ms, 1000);
     T_EQ_I64(kit_load(c, "k", &o, &s, text, &r), CELLAR_OK);
@@ -188,9 +177,8 @@ T_CASE(timed_out_waiters_start_no_stampede)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     static caller k[33];
-    o.wait_timeout_ms = 100;
+    cellar_load_opts o = { .struct_size = sizeof o, .wait_timeout_ms = 100 };
     atomic_store(&s.gate, 1);
     start(&k[0], c, &s, &o, "k");
     wait_for(&s.inside, 1);
@@ -243,9 +231,8 @@ T_CASE(final_failure_is_shared_immediately)
 {
     cellar *c = kit_open(4 << 20);
     source s = SOURCE_INIT;
-    cellar_load_opts o = cellar_load_opts_default();
     caller k[2];
-    o.join_retries = 8;
+    cellar_load_opts o = { .struct_size = sizeof o, .join_retries = 8 };
     s.said_err = 42;
     s.fail_flags = CELLAR_FAIL_FINAL;
     atomic_store(&s.say, SAY_FAIL);
@@ -274,11 +261,8 @@ static cellar_err soft_load(cellar_load *ld, const void *key, size_t key_len, vo
 
 static void *soft_main(void *arg)
 {
-    cellar_load_opts o = cellar_load_opts_default();
-    o.ttl_ms = 1000;
-    o.stale_ms = 10000000;
-    o.soft_timeout_ms = 50;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 10000000,
+                           .soft_timeout_ms = 50, .flags = CELLAR_LOAD_CTX_STATIC };
     for (uint32_t i = 0; i < 8000 / KIT_SLOW; i++) {
         const uint32_t key = i % 20;
         cellar_result r = cellar_result_default();

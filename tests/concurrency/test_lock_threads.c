@@ -47,10 +47,8 @@ static void wait_for_waiters(cellar_locks *t, uint64_t count)
 
 static cellar_lock_opts opts(int64_t wait_timeout_ms, int64_t hold_ms, uint32_t flags)
 {
-    cellar_lock_opts o = cellar_lock_opts_default();
-    o.wait_timeout_ms = wait_timeout_ms;
-    o.hold_ms = hold_ms;
-    o.flags = flags;
+    cellar_lock_opts o = { .struct_size = sizeof o, .wait_timeout_ms = wait_timeout_ms,
+                           .hold_ms = hold_ms, .flags = flags };
     return o;
 }
 
@@ -116,8 +114,7 @@ static void run_threads(void *(*fn)(void *), unsigned n)
 T_CASE(lock_never_two_owners)
 {
     for (uint32_t barging = 0; barging < 2; barging++) {
-        cellar_locks_config cfg = cellar_locks_config_default();
-        cfg.barging = barging;
+        cellar_locks_config cfg = { .struct_size = sizeof cfg, .barging = barging };
         memset(&store, 0, sizeof store);
         store.t = open_table(&cfg);
         store.ops = t_env_u64("LOCK_OPS", t_share(1100000 / SLOW)) / (barging != 0 ? 10 : 1);

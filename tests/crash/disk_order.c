@@ -40,9 +40,7 @@ static cellar *open_it(void)
     cfg.memory_bytes = 8u << 20;
     cfg.l2_path = store;
     cfg.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cellar_host_config host = cellar_host_config_default();
-    host.clock = read_clock;
-    host.no_threads = 1;
+    cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock, .no_threads = 1 };
     cfg.host = &host;
     cellar_l2_config l2 = cellar_l2_config_default();
     l2.optional = 1; /* a call that fails leaves the store in memory */

@@ -263,13 +263,10 @@ static int xor_open(const unsigned char *nonce, const void *aad, size_t aad_len,
 static void child_opens(uint64_t dir)
 {
     static unsigned char secret = 77;
-    cellar_l2_cipher crypt = cellar_l2_cipher_default();
     cellar_namespace_config v = cellar_namespace_config_default();
     settings cfg = settings_default();
-    crypt.ctx = &secret;
-    crypt.seal = xor_seal;
-    crypt.open = xor_open;
-    crypt.overhead_bytes = 8;
+    cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .ctx = &secret, .seal = xor_seal,
+                               .open = xor_open, .overhead_bytes = 8 };
     v.l2_write = mode == DURABLE ? CELLAR_L2_WRITE_ON_EVICTION
                 : mode == EACH_SET ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_THROUGH;
     cfg.config.root = &v;

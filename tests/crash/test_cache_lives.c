@@ -86,8 +86,7 @@ static cellar *open_it(uint32_t sync, uint64_t l2_bytes)
 {
     cellar *c = NULL;
     settings cfg = settings_default();
-    cellar_namespace_config v = cellar_namespace_config_default();
-    v.l2_write = CELLAR_L2_WRITE_THROUGH;
+    cellar_namespace_config v = { .struct_size = sizeof v, .l2_write = CELLAR_L2_WRITE_THROUGH };
     cfg.config.root = &v;
     cfg.config.memory_bytes = (uint64_t)16 << 20;
     cfg.config.l2_path = store;
@@ -285,8 +284,7 @@ static void tag_of(uint32_t writer, uint32_t group, char out[2])
 /* Open the store and the namespaces. */
 static cellar *open_all(uint32_t sync)
 {
-    cellar_namespace_config v = cellar_namespace_config_default();
-    v.l2_write = write_mode;
+    cellar_namespace_config v = { .struct_size = sizeof v, .l2_write = write_mode };
     cellar *c = open_it(sync, (uint64_t)16 << 20);
     for (uint32_t i = 0; i < WRITERS && c != NULL; i++) {
         const char name[] = { 'n', (char)('0' + i), 0 };
@@ -301,13 +299,11 @@ static void write_set(uint32_t writer, uint32_t key)
     unsigned char buf[VALUE_MAX];
     char name[24], tag[2];
     const cellar_bytes tags = { tag, sizeof tag };
-    cellar_set_opts opts = cellar_set_opts_default();
     entry *e = &seen->entry[writer][key];
     const uint32_t version = atomic_fetch_add(&seen->version, 1) + 1;
     const uint32_t n = fill(buf, writer, key, version);
     tag_of(writer, key % GROUPS, tag);
-    opts.tags = &tags;
-    opts.tag_count = 1;
+    cellar_set_opts opts = { .struct_size = sizeof opts, .tags = &tags, .tag_count = 1 };
     atomic_store(&e->next, version);
     if (cellar_set(ns[writer], name, name_of(key, name), buf, n, &opts) == CELLAR_OK) {
         atomic_store(&e->now, version);

@@ -123,9 +123,8 @@ static void use_namespaces(run *r, cellar *c)
 {
     static const cellar_ttl_class cls = { "one", 50 };
     char name[16];
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.ttl_classes = &cls;
-    o.ttl_class_count = 1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .ttl_classes = &cls,
+                                  .ttl_class_count = 1 };
     for (int i = 0; i < 70; i++) { /* pages, tables of names and of generations grow */
         cellar *v;
         snprintf(name, sizeof name, "namespace%d", i % 100);
@@ -160,11 +159,9 @@ static cellar_err load_object(cellar_load *load, const void *key, size_t key_len
 static void use_objects(run *r, cellar *c)
 {
     static char thing;
-    cellar_object_config oc = cellar_object_config_default();
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v;
-    oc.free_fn = free_object;
-    o.object = &oc;
+    cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = free_object };
+    cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
     if (!FINE(cellar_namespace_open(c, "objects", &o, &v))) { return; }
     for (uint32_t i = 0; i < 600; i++) { /* cells grow */
         objects += FINE(cellar_object_set(v, &i, sizeof i, &thing, 100, NULL));

@@ -53,8 +53,6 @@ static bool fine(cellar_err err)
 static void all_of_it(cellar *c, bool must)
 {
     cellar_breaker *b = NULL;
-    cellar_load_opts o = cellar_load_opts_default();
-    cellar_warm_opts w = cellar_warm_opts_default();
     cellar_warm_report report = cellar_warm_report_default();
     cellar_result r = cellar_result_default();
     static char text[700];
@@ -71,16 +69,13 @@ static void all_of_it(cellar *c, bool must)
     }
     err = cellar_breaker_create(c, NULL, &b);
     T_CHECK(fine(err) && (!must || err == CELLAR_OK) && (b != NULL) == (err == CELLAR_OK));
-    o.breaker = b;
-    o.default_value = &last;
+    cellar_load_opts o = { .struct_size = sizeof o, .breaker = b, .default_value = &last };
     err = cellar_get_or_load(c, &key, sizeof key, &o, give_number, NULL, &r);
     T_CHECK(fine(err) && (!must || err == CELLAR_OK));
     cellar_result_free(&r);
     n = 0;
-    w.next = next_number;
-    w.next_ctx = &n;
-    w.loader = give_number;
-    w.threads = 1;
+    cellar_warm_opts w = { .struct_size = sizeof w, .next = next_number, .next_ctx = &n,
+                           .loader = give_number, .threads = 1 };
     err = cellar_warm(c, &w, &report);
     T_CHECK(fine(err) && (!must || err == CELLAR_OK));
     T_EQ_U64(report.keys, report.hits + report.loaded + report.absent + report.failed +
@@ -199,9 +194,7 @@ T_CASE(failed_allocation_of_fallback_leaves_nothing)
     static const cellar_bytes last = { "default", 7 };
     const uint64_t blocks = base_live_blocks(), bytes = base_live_bytes();
     uint64_t nth, seen = 1, failed = 0;
-    cellar_load_opts o = cellar_load_opts_default();
-    o.ttl_ms = 1000;
-    o.fallback_ttl_ms = 500;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .fallback_ttl_ms = 500 };
     o.fallback[0] = (cellar_fallback){ load_b, NULL };
     o.default_value = &last;
     o.trace = (const unsigned char *)"a trace context of thirty-two bytes";

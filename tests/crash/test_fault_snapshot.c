@@ -74,8 +74,7 @@ static uint64_t left(state *st)
 {
     cellar_limiter_stats s = cellar_limiter_stats_default();
     cellar_limiter_result r = { 0 }, first = { 0 };
-    cellar_check_opts peek = cellar_check_opts_default();
-    peek.flags = CELLAR_CHECK_PEEK;
+    cellar_check_opts peek = { .struct_size = sizeof peek, .flags = CELLAR_CHECK_PEEK };
     T_EQ_I64(cellar_limiter_stats_get(st->l, &s), CELLAR_OK);
     bool same = s.snapshots_refused == 0;
     for (uint32_t k = 0; k < KEYS; k++) {

@@ -21,9 +21,7 @@ static char long_value[LONG], other_value[LONG];
 
 static void begin(state *st)
 {
-    cellar_status_config o = cellar_status_config_default();
-    o.hot_reads = 1;
-    o.clock = api_clock;
+    cellar_status_config o = { .struct_size = sizeof o, .hot_reads = 1, .clock = api_clock };
     memset(long_value, 'l', LONG);
     memset(other_value, 'o', LONG);
     st->c = api_open(STORE_BYTES);
@@ -46,9 +44,7 @@ static void as_begun(state *st)
     cellar_entry_info info = cellar_entry_info_default();
     size_t len = 0;
     T_EQ_I64(cellar_namespace_open(st->c, "image_task", NULL, &ns), CELLAR_OK);
-    cellar_get_opts o = cellar_get_opts_default();
-    o.info = &info;
-    o.flags = CELLAR_GET_PEEK;
+    cellar_get_opts o = { .struct_size = sizeof o, .info = &info, .flags = CELLAR_GET_PEEK };
     T_EQ_I64(cellar_get_with(ns, "7", 1, &o, got, sizeof got, &len), CELLAR_OK);
     T_EQ_U64(len, LONG);
     T_EQ_MEM(got, long_value, LONG);

@@ -361,21 +361,13 @@ static cellar_verdict runs(const cellar_task *t, void *ctx)
 
 static cellar_err open_pool(cellar_journal_level level)
 {
-    cellar_host_config host = cellar_host_config_default();
-    cellar_pool_config config = cellar_pool_config_default();
-    host.clock = read_mono;
-    host.no_threads = 1;
-    host.log = hear_nothing;
-    config.host = &host;
-    config.close_timeout_ms = 1; /* of the clock of the system */
-    config.grace_ms = 1;
-    config.wall_clock = read_wall;
-    config.journal_path = path;
-    config.journal_level = level;
-    config.restore_rate = 1000000;
-    config.queue_cap = queue_cap;
-    config.dead_cap = 16;
-    config.max_names = 4;
+    cellar_host_config host = { .struct_size = sizeof host, .clock = read_mono, .no_threads = 1,
+                                .log = hear_nothing };
+    cellar_pool_config config = { .struct_size = sizeof config, .host = &host,
+                                  .close_timeout_ms = 1, /* of the clock of the system */
+                                  .grace_ms = 1, .wall_clock = read_wall, .journal_path = path,
+                                  .journal_level = level, .restore_rate = 1000000,
+                                  .queue_cap = queue_cap, .dead_cap = 16, .max_names = 4 };
     const cellar_err err = cellar_pool_open(&config, &p);
     if (err == CELLAR_OK) {
         T_EQ_I64(cellar_task_register(p, "t", runs, NULL, NULL), CELLAR_OK);
@@ -399,8 +391,7 @@ static cellar_task_id id_of[TASKS];
 static void submit(size_t n, int64_t delay_ms)
 {
     const char payload = (char)('a' + n);
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.delay_ms = delay_ms;
+    cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = delay_ms };
     const cellar_err err = cellar_task_submit(p, "t", &payload, 1, &o, &id_of[n]);
     T_CHECK(err == CELLAR_OK || (now.failed && is_refusal(err)));
     task_of[n].acknowledged = err == CELLAR_OK;
@@ -590,10 +581,9 @@ static cellar_err fired_task;
 static void fires(const cellar_firing *f, void *ctx)
 {
     const char payload = 'a';
-    cellar_submit_opts o = cellar_submit_opts_default();
     (void)ctx;
     firings++;
-    o.firing = f;
+    cellar_submit_opts o = { .struct_size = sizeof o, .firing = f };
     fired_task = cellar_task_submit(p, "t", &payload, 1, &o, &id_of[0]);
     T_CHECK(fired_task == CELLAR_OK || (now.failed && is_refusal(fired_task)));
     task_of[0].acknowledged = fired_task == CELLAR_OK;
@@ -602,16 +592,12 @@ static void fires(const cellar_firing *f, void *ctx)
 /* Open both, add an interval of 10 s, and fire it; a failed call is made again. */
 static void schedule(const char *spare)
 {
-    cellar_host_config host = cellar_host_config_default();
-    cellar_scheduler_config config = cellar_scheduler_config_default();
-    cellar_schedule_spec o = cellar_schedule_spec_default();
     cellar_scheduler *s;
-    host.clock = read_mono;
-    host.no_threads = 1;
-    config.host = &host;
-    config.wall_clock = read_wall;
-    o.catch_up_on_start = 1;
-    o.phase = CELLAR_PHASE_NOW;
+    cellar_host_config host = { .struct_size = sizeof host, .clock = read_mono, .no_threads = 1 };
+    cellar_scheduler_config config = { .struct_size = sizeof config, .host = &host,
+                                       .wall_clock = read_wall };
+    cellar_schedule_spec o = { .struct_size = sizeof o, .catch_up_on_start = 1,
+                               .phase = CELLAR_PHASE_NOW };
     if (open_pool(CELLAR_JOURNAL_SYNC) != CELLAR_OK) {
         T_CHECK(now.failed);
         T_REQUIRE(open_pool(CELLAR_JOURNAL_SYNC) == CELLAR_OK);
@@ -679,14 +665,11 @@ static void consume(cellar_bus_member *m)
 /* Open both, publish up to `count` messages, and consume them; a failed call is made again. */
 static void converse(uint32_t count)
 {
-    cellar_host_config host = cellar_host_config_default();
-    cellar_bus_config config = cellar_bus_config_default();
     cellar_bus_member *m;
     cellar_bus *b = NULL;
-    host.clock = read_mono;
-    host.no_threads = 1;
-    host.log = hear_nothing;
-    config.host = &host;
+    cellar_host_config host = { .struct_size = sizeof host, .clock = read_mono, .no_threads = 1,
+                                .log = hear_nothing };
+    cellar_bus_config config = { .struct_size = sizeof config, .host = &host };
     for (int tries = 0; tries < 2 && open_pool(CELLAR_JOURNAL_SYNC) != CELLAR_OK; tries++) {
         T_CHECK(now.failed && tries == 0);
     }

@@ -165,16 +165,10 @@ static void look(uint32_t n)
 
 static void child_opens(void)
 {
-    cellar_pool_config config = cellar_pool_config_default();
-    cellar_task_opts opts = cellar_task_opts_default();
-    config.journal_path = path;
-    config.journal_level = level;
-    config.workers = 3;
-    config.queue_cap = 2000;
-    config.dead_cap = 1u << 20;
-    config.restore_rate = 1000000;
-    opts.base_ms = 1;
-    opts.max_attempts = ATTEMPTS;
+    cellar_pool_config config = { .struct_size = sizeof config, .journal_path = path,
+                                  .journal_level = level, .workers = 3, .queue_cap = 2000,
+                                  .dead_cap = 1u << 20, .restore_rate = 1000000 };
+    cellar_task_opts opts = { .struct_size = sizeof opts, .base_ms = 1, .max_attempts = ATTEMPTS };
     cellar_err err = cellar_pool_open(&config, &p);
     if (err == CELLAR_OK) { err = cellar_task_register(p, "t", runs, NULL, &opts); }
     opts.max_attempts = POISON_ATTEMPTS;

@@ -903,16 +903,12 @@ static void calls_log(cellar_log_level level, const char *module, cellar_err cod
 
 static cellar_host_config draw_host(const char *name)
 {
-    cellar_host_config h = cellar_host_config_default();
-    h.name = name;
-    h.clock = calls_clock;
-    h.alloc = calls_alloc;
-    h.free = calls_free;
-    h.log = calls_log;
-    h.log_level = (cellar_log_level)ONE_OF(0, 1, 2, 3, 4, 5);
-    h.log_keys = (cellar_log_keys)ONE_OF(0, 1, 2, 3, 4);
-    h.no_threads = calls_exact() || chance(30);
-    h.load_threads = (uint32_t)ONE_OF(0, 1, 3);
+    cellar_host_config h = { .struct_size = sizeof h, .name = name, .clock = calls_clock,
+                             .alloc = calls_alloc, .free = calls_free, .log = calls_log,
+                             .log_level = (cellar_log_level)ONE_OF(0, 1, 2, 3, 4, 5),
+                             .log_keys = (cellar_log_keys)ONE_OF(0, 1, 2, 3, 4),
+                             .no_threads = calls_exact() || chance(30),
+                             .load_threads = (uint32_t)ONE_OF(0, 1, 3) };
     MAYBE(h.stack_bytes, 0, 1 << 20);
     h.load_queue = (uint32_t)ONE_OF(0, 1, 16);
     return h;

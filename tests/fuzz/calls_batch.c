@@ -26,8 +26,7 @@ static void batch_done(const cellar_batch_result *r, void *ctx)
 
 static cellar_batcher_config draw_batcher(const cellar_host_config *host)
 {
-    cellar_batcher_config cfg = cellar_batcher_config_default();
-    cfg.host = host;
+    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .host = host };
     MAYBE(cfg.max_bytes, 0, 10, 1000);
     MAYBE(cfg.linger_ms, 0, 1, 1000);
     MAYBE(cfg.max_delay_ms, 0, 5000);

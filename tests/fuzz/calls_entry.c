@@ -215,9 +215,8 @@ static void row_read(void)
 static void read_loaded(calls_look l)
 {
     cellar *c = space_of(&l.key);
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_result r = cellar_result_default();
-    o.flags = CELLAR_LOAD_ONLY_IF_CACHED;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_ONLY_IF_CACHED };
     const cellar_err err = told(c, CALL(cellar_get_or_load)(c, l.key.bytes, l.key.len, &o, NULL,
                                                             NULL, &r));
     if (err == CELLAR_OK) { look_judge(&l, r.value, r.value_len, true, "cached load"); }
@@ -527,8 +526,7 @@ static void row_touch(void)
     const int64_t ttl = ONE_OF(BAD_MS);
     calls_slot *s = slot_of(&k);
     const uint64_t due = due_now(&k), touched = atomic_load(&s->due.touched);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = ttl;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = ttl };
     const int64_t end = least_end_of(&k, &o, atomic_load(&calls.now_ms));
     if (end < s->due.end_ms) { s->due.end_ms = end; }
     atomic_store(&s->due.sure, 0); /* the disk may lose its copy until the entry leaves memory */

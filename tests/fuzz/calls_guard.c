@@ -308,10 +308,9 @@ static void lock_lost(const void *key, size_t key_len, uint64_t fence, int64_t h
 
 static void locks_open(void)
 {
-    cellar_locks_config cfg = cellar_locks_config_default();
     cellar_host_config host = draw_host("locks");
     host.clock = NULL; /* waits end by the clock of the system */
-    cfg.host = &host;
+    cellar_locks_config cfg = { .struct_size = sizeof cfg, .host = &host };
     MAYBE(cfg.max_locks, 0, 1, 1000);
     MAYBE(cfg.max_bytes, 0, 256 << 10, 1000);
     MAYBE(cfg.fence_start, 0, 1, 1000);
@@ -326,10 +325,9 @@ static void row_lock(void)
     cellar_locks *t = calls_locks;
     const unsigned at = draw(4);
     const char key[] = { 'k', (char)('0' + at) };
-    cellar_lock_opts o = cellar_lock_opts_default();
     if (t == NULL || calls_me->number >= calls.threads) { return; }
-    o.wait_timeout_ms = 1;
-    o.hold_ms = ONE_OF(3600000, 3600000, 3600000, -1);
+    cellar_lock_opts o = { .struct_size = sizeof o, .wait_timeout_ms = 1,
+                           .hold_ms = ONE_OF(3600000, 3600000, 3600000, -1) };
     if (chance(20)) { o.note = "note"; }
     o.flags = chance(70) ? CELLAR_LOCK_NO_WAIT : 0;
     if (chance(2)) { o.flags = (uint32_t)ONE_OF(2, 8); }

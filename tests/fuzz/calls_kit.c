@@ -14,15 +14,13 @@ static void kit_open(void)
     cellar_load_opts load;
     cellar_breaker_config breaker;
     cellar_namespace_config o = draw_namespace(2, &load, &breaker);
-    cellar_llm_config lo = cellar_llm_config_default();
     cellar_embeddings_config eo = cellar_embeddings_config_default();
-    cellar_status_config so = cellar_status_config_default();
     o.loader = NULL, o.loader_many = NULL;
     if (told(world.store, CALL(cellar_namespace_open)(world.store, "kit", &o, &calls_kit)) !=
         CELLAR_OK) {
         return;
     }
-    lo.mode = (cellar_llm_mode)draw(3);
+    cellar_llm_config lo = { .struct_size = sizeof lo, .mode = (cellar_llm_mode)draw(3) };
     bool bad = spoil(&lo, sizeof lo);
     cellar_err err = plain(CALL(cellar_llm_open)(calls_kit, &lo, &calls_llm));
     refused(bad, err);
@@ -31,7 +29,7 @@ static void kit_open(void)
     MAYBE(eo.max_batch, 0, 1, 2);
     err = plain(CALL(cellar_embeddings_open)(calls_kit, &eo, &calls_embeddings));
     MUST((err == CELLAR_OK) == (eo.dim == 4) || err == CELLAR_E_NOMEM);
-    so.clock = calls_clock;
+    cellar_status_config so = { .struct_size = sizeof so, .clock = calls_clock };
     MAYBE(so.hot_extra_ms, 0, 1000);
     MAYBE(so.hot_reads, 0, 1, 5, CELLAR_OFF);
     bad = spoil(&so, sizeof so);

@@ -36,9 +36,7 @@ static bool set_result_options(cellar_load *load, uint32_t *tags)
     cellar_bytes list[CALLS_TAGS];
     uint32_t count = 0;
     const uint32_t mask = draw_tags(list, &count);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = list;
-    o.tag_count = count;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = list, .tag_count = count };
     const bool set = chance(40) && plain(CALL(cellar_load_opts_set)(load, &o)) == CELLAR_OK;
     *tags = set ? mask : 0;
     o = cellar_set_opts_default();
@@ -64,9 +62,7 @@ static cellar_err confirm(cellar_load *load, const calls_key *k, const calls_val
             list[count++] = (cellar_bytes){ calls_tags[i], strlen(calls_tags[i]) };
         }
     }
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = list;
-    o.tag_count = tagged ? count : 0;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = list, .tag_count = tagged ? count : 0 };
     const cellar_err err = CALL(cellar_load_opts_set)(load, &o);
     if (err != CELLAR_OK) { return err; }
     slot_confirmed(k);
@@ -485,9 +481,7 @@ static void row_memoize(void)
 static cellar_err answer(cellar_load *load, const cellar_llm_request *req, void *ctx)
 {
     (void)ctx;
-    cellar_llm_usage u = cellar_llm_usage_default();
-    u.complete = chance(80);
-    u.tokens_out = 7;
+    cellar_llm_usage u = { .struct_size = sizeof u, .complete = chance(80), .tokens_out = 7 };
     calls_back();
     if (chance(5)) { return plain(CALL(cellar_load_value)(load, "not an answer", 13)); }
     return plain(CALL(cellar_llm_set_answer)(load, (const char *)req->prompt.data, req->prompt.len,
@@ -501,7 +495,6 @@ static void row_llm(void)
 {
     cellar_llm_request q = cellar_llm_request_default();
     cellar_result r = cellar_result_default();
-    cellar_llm_answer a = cellar_llm_answer_default();
     const cellar_llm_param param = { "temperature", CELLAR_ARG(0.0) };
     char key[CELLAR_KEY_BUILT_MAX];
     size_t len = 0;
@@ -514,7 +507,7 @@ static void row_llm(void)
     (void)spoil(&q, sizeof q);
     plain(CALL(cellar_llm_key)(&q, key, (size_t)ONE_OF(0, 10, CELLAR_KEY_BUILT_MAX), &len));
     if (calls_llm == NULL) { return; }
-    a.result = &r;
+    cellar_llm_answer a = { .struct_size = sizeof a, .result = &r };
     if (plain(CALL(cellar_llm_get_or_call)(calls_llm, &q, answer, NULL, &a)) == CELLAR_OK) {
         MUST(a.text_len == q.prompt.len && memcmp(a.text, q.prompt.data, a.text_len) == 0);
     }
@@ -645,10 +638,8 @@ static void thing_calls(cellar *v)
 static void row_thing(void)
 {
     cellar *c = atomic_load(&world.space[0].c), *v = NULL;
-    cellar_object_config oc = cellar_object_config_default();
-    cellar_namespace_config o = cellar_namespace_config_default();
-    oc.free_fn = free_thing;
-    o.object = &oc;
+    cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = free_thing };
+    cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
     if (c == NULL) { return; }
     if (told(c, CALL(cellar_namespace_open)(c, "things", &o, &v)) != CELLAR_OK) { return; }
     thing_calls(v);

@@ -261,7 +261,6 @@ static void bulk_small(cellar *c)
 /* Write twice the size of the disk, and end most of it: by overwrites, a clear, a tag, deletes. */
 static void row_bulk(void)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
     const bool small = chance(50);
     const size_t len = small ? 1 : (size_t)ONE_OF(60000, 200000, 700000);
     const unsigned keys = len > 60000 ? 1 + draw(3) : (unsigned)ONE_OF(1, 30), how = draw(4);
@@ -270,7 +269,7 @@ static void row_bulk(void)
     cellar_bytes tag = { "bulk", 4 };
     cellar_set_opts so = cellar_set_opts_default();
     if (!world.strict || !calls.disk || world.sync == CELLAR_L2_SYNC_ALWAYS) { return; }
-    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
     if (told(world.store, CALL(cellar_namespace_open)(world.store, "bulk", &o, &c)) != CELLAR_OK) {
         return;
     }
@@ -319,10 +318,9 @@ static void row_policy(void)
         break;
     case 1: {
         const cellar_policy_space space = { "a", NULL };
-        cellar_policy_opts o = cellar_policy_opts_default();
         cellar_policy_rule *rules = NULL;
         size_t count = 0;
-        o.text = calls_policy;
+        cellar_policy_opts o = { .struct_size = sizeof o, .text = calls_policy };
         o.text_len = chance(20) ? 0 : chance(70) ? sizeof calls_policy - 1
                                                  : draw(sizeof calls_policy);
         o.lint = chance(50);
@@ -441,9 +439,8 @@ static cellar_err tier_remove(void *ctx, const cellar_tier_key *k, const cellar_
 static void row_tier(void)
 {
     cellar_tier_table t = cellar_tier_table_default();
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *c = NULL;
-    o.tier = CELLAR_TIER_L1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
     t.attached = tier_attached, t.get = tier_get, t.put = tier_put, t.remove = tier_remove;
     (void)spoil(&t, sizeof t);
     if (told(world.store, CALL(cellar_namespace_open)(world.store, "tier", &o, &c)) != CELLAR_OK) {
@@ -470,13 +467,11 @@ static char calls_socket[T_FOLDER_MAX + 16];
 
 static void port_open(void)
 {
-    cellar_resp_config o = cellar_resp_config_default();
     const cellar_host_config host = draw_host("port");
     if (!chance(40)) { return; }
     snprintf(calls_socket, sizeof calls_socket, "%s/socket", calls_folder);
-    o.host = &host;
-    o.unix_path = calls_socket;
-    o.writable = chance(80);
+    cellar_resp_config o = { .struct_size = sizeof o, .host = &host, .unix_path = calls_socket,
+                             .writable = chance(80) };
     o.danger = chance(20);
     o.namespaces = chance(50) ? "0=port 1=port1" : NULL;
     MAYBE(o.resp_buffer_bytes, 0, 1 << 20);
@@ -678,10 +673,8 @@ static bool store_open(void)
         MAYBE(l2.close_ms, 0, 5000, CELLAR_TTL_NONE);
         MAYBE(l2.open_ready_ms, 0, 1, CELLAR_TTL_NONE);
     }
-    cellar_policy_rule rule = cellar_policy_rule_default();
-    rule.kind = CELLAR_POLICY_GLOB;
-    rule.pattern = "k1*";
-    rule.ttl_ms = 300000;
+    cellar_policy_rule rule = { .struct_size = sizeof rule, .kind = CELLAR_POLICY_GLOB,
+                                .pattern = "k1*", .ttl_ms = 300000 };
     if (chance(15) && !world.strict) { cfg.rules = &rule, cfg.rule_count = 1; }
     if (world.strict) { cfg.default_ttl_ms = ONE_OF(CALLS_LASTS), cfg.idle_ms = 0; }
     if (world.roomy) {

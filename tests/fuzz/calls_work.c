@@ -56,10 +56,8 @@ static size_t rate_key(const void *payload, size_t len, void *key, size_t cap, v
 static void pool_open(void)
 {
     const cellar_host_config host = draw_host("pool");
-    cellar_pool_config cfg = cellar_pool_config_default();
     char path[T_FOLDER_MAX + 16];
-    cfg.host = &host;
-    cfg.wall_clock = calls_wall;
+    cellar_pool_config cfg = { .struct_size = sizeof cfg, .host = &host, .wall_clock = calls_wall };
     if (chance(60)) {
         (void)told(world.store,
                    CALL(cellar_namespace_open)(world.store, "results", NULL, &calls_results));
@@ -340,8 +338,7 @@ static cellar_err group_add(const char *queue, const char *group)
 static void bus_open(void)
 {
     const cellar_host_config host = draw_host("bus");
-    cellar_bus_config cfg = cellar_bus_config_default();
-    cfg.host = &host;
+    cellar_bus_config cfg = { .struct_size = sizeof cfg, .host = &host };
     if (chance(50)) { cfg.default_queue = "q0"; }
     cfg.close_timeout_ms = 1;
     MAYBE(cfg.max_message_bytes, 0, 50);
@@ -413,9 +410,8 @@ static void row_bus(void)
         plain(CALL(cellar_bus_route)(b, pattern, queue, syntax, chance(50)));
         break;
     case 5: {
-        cellar_bus_member_config o = cellar_bus_member_config_default();
-        o.fn = handle_message;
-        o.free_fn = free_context;
+        cellar_bus_member_config o = { .struct_size = sizeof o, .fn = handle_message,
+                                       .free_fn = free_context };
         if (chance(30)) { o.fn = NULL, o.pool = calls_pool, o.task = "work"; }
         (void)spoil(&o, sizeof o);
         atomic_fetch_add(&calls_contexts, 1);
@@ -515,9 +511,8 @@ static bool take_schedule(const cellar_schedule_info *i, void *ctx)
 static void scheduler_open(void)
 {
     const cellar_host_config host = draw_host("scheduler");
-    cellar_scheduler_config cfg = cellar_scheduler_config_default();
-    cfg.host = &host;
-    cfg.wall_clock = calls_wall;
+    cellar_scheduler_config cfg = { .struct_size = sizeof cfg, .host = &host,
+                                    .wall_clock = calls_wall };
     if (chance(40)) { cfg.pool = calls_pool; }
     cfg.close_timeout_ms = 1;
     MAYBE(cfg.max_schedules, 0, 2);
@@ -626,16 +621,13 @@ static bool take_refresh(const cellar_refresh_info *i, void *ctx)
 static void refresher_open(void)
 {
     const cellar_host_config host = draw_host("refresh");
-    cellar_refresher_config cfg = cellar_refresher_config_default();
-    cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
     if (atomic_load(&world.space[1].c) == NULL ||
         told(world.store, CALL(cellar_namespace_open)(world.store, "a", NULL, &calls_refreshed)) !=
             CELLAR_OK) {
         return;
     }
-    cfg.host = &host;
-    cfg.wall_clock = calls_wall;
-    cfg.close_timeout_ms = 1;
+    cellar_refresher_config cfg = { .struct_size = sizeof cfg, .host = &host,
+                                    .wall_clock = calls_wall, .close_timeout_ms = 1 };
     MAYBE(cfg.max_rows, 0, 2);
     MAYBE(cfg.max_parallel, 0, 1, 64, 65);
     const bool bad = spoil(&cfg, sizeof cfg);
@@ -643,7 +635,7 @@ static void refresher_open(void)
         told(NULL, CALL(cellar_refresher_open)(world.store, &cfg, &calls_refresher));
     refused(bad, err);
     if (err != CELLAR_OK) { return; }
-    o.lister = list_keys;
+    cellar_refresh_loader_opts o = { .struct_size = sizeof o, .lister = list_keys };
     if (chance(40)) { o.breaker = calls_breaker; }
     if (chance(40)) { o.limiter = calls_limiter; }
     (void)spoil(&o, sizeof o);

@@ -72,8 +72,7 @@ static uint64_t fuzz_keys, fuzz_masks, fuzz_good, fuzz_allowed; /* inputs that c
 static void fuzz_begin(void)
 {
     cellar_config cfg = cellar_config_default();
-    cellar_host_config host = cellar_host_config_default();
-    host.no_threads = 1;
+    cellar_host_config host = { .struct_size = sizeof host, .no_threads = 1 };
     cfg.host = &host;
     cfg.memory_bytes = (uint64_t)8 << 20;
     FUZZ_CHECK(cellar_open(&cfg, &fuzz_store) == CELLAR_OK);
@@ -329,9 +328,8 @@ static void fuzz_calls_of_a_builder(fuzz_in *in)
 
 static cellar_err fuzz_answer(cellar_load *load, const cellar_llm_request *req, void *ctx)
 {
-    cellar_llm_usage u = cellar_llm_usage_default();
     (void)req, (void)ctx;
-    u.complete = 1;
+    cellar_llm_usage u = { .struct_size = sizeof u, .complete = 1 };
     return cellar_llm_set_answer(load, "made", 4, &u);
 }
 
@@ -340,13 +338,12 @@ static void fuzz_stored_answer(const void *value, size_t len)
     cellar_llm *llm = NULL;
     cellar_llm_request q = cellar_llm_request_default();
     cellar_result r = cellar_result_default();
-    cellar_llm_answer a = cellar_llm_answer_default();
     unsigned char key[CELLAR_KEY_BUILT_MAX];
     size_t key_len = 0;
     q.model = (cellar_bytes){ "m", 1 };
     q.prompt = (cellar_bytes){ "p", 1 };
     q.flags = CELLAR_LLM_SHARED;
-    a.result = &r;
+    cellar_llm_answer a = { .struct_size = sizeof a, .result = &r };
     FUZZ_CHECK(cellar_llm_key(&q, key, sizeof key, &key_len) == CELLAR_OK);
     FUZZ_CHECK(cellar_set(fuzz_store, key, key_len, value, len, NULL) == CELLAR_OK);
     FUZZ_CHECK(cellar_llm_open(fuzz_store, NULL, &llm) == CELLAR_OK);

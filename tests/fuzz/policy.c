@@ -46,7 +46,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     static const unsigned char secret[32] = { 1 };
     uint32_t notes[2] = { 0, 0 }; /* errors, warnings */
     char said[POLICY_SAID];
-    cellar_policy_opts o = cellar_policy_opts_default();
     cellar_policy_rule *rules;
     size_t count;
     policy_table *t = NULL;
@@ -54,9 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     base_hash_key hash;
     if (n < 2) { return 0; }
     const size_t len = BASE_MIN((size_t)1 + data[0] % 40, n - 1);
-    o.text = (const char *)data + 1 + len;
-    o.text_len = n - 1 - len;
-    o.lint = 1;
+    cellar_policy_opts o = { .struct_size = sizeof o, .text = (const char *)data + 1 + len,
+                             .text_len = n - 1 - len, .lint = 1 };
     const cellar_err err = cellar_policy_read("f", &o, fuzz_note, notes, &rules, &count);
     if ((err == CELLAR_OK) != (rules != NULL) || (err == CELLAR_OK && notes[0] != 0) ||
         (err == CELLAR_E_CONFIG) != (notes[0] > 0) || notes[0] > KIT_NOTES_MAX ||

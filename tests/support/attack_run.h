@@ -398,14 +398,13 @@ static void attack_get_or_load(attack_child *c, uint32_t k)
 {
     attack_source from = { c, k };
     char key[16];
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_result r = cellar_result_default();
     const size_t key_len = attack_key_text(k, key);
     /* A load of RAW may overwrite a change that this process has not heard yet. */
     if (k % 2 == 0 || c->a->opts.values == CELLAR_REMOTE_RAW) { return; }
     if (atomic_load(&c->a->key[k].begun) == 0) { return; }
     atomic_fetch_add(&c->a->operations, 1);
-    o.hard_timeout_ms = 500;
+    cellar_load_opts o = { .struct_size = sizeof o, .hard_timeout_ms = 500 };
     const uint64_t seen = atomic_load(&c->seen[k]);
     const int64_t bound_ms = attack_bound_ms(c), asked_ms = now_ms();
     const cellar_err err = cellar_get_or_load(c->s.users, key, key_len, &o, attack_load, &from, &r);
@@ -421,13 +420,11 @@ static void attack_lock_once(attack_child *c, uint32_t k)
 {
     attack *a = c->a;
     attack_lock *l = &a->lock[k];
-    cellar_lock_opts o = cellar_lock_opts_default();
     cellar_remote_lock lk;
     char key[16];
     const size_t key_len = (size_t)snprintf(key, sizeof key, "lock:%u", k);
     atomic_fetch_add(&a->operations, 1);
-    o.hold_ms = LOCK_MS;
-    o.wait_timeout_ms = 200;
+    cellar_lock_opts o = { .struct_size = sizeof o, .hold_ms = LOCK_MS, .wait_timeout_ms = 200 };
     const uint64_t before = atomic_load(&l->fence);
     if (cellar_remote_lock_acquire(c->s.r, key, key_len, &o, &lk) != CELLAR_OK) { return; }
     const int64_t owned_ms = atomic_load(&l->until_ms), at_ms = attack_now_ms(CLOCK_BOOTTIME);
@@ -533,8 +530,6 @@ static void attack_check(attack_child *c)
 static void attack_open(attack_child *c)
 {
     const cellar_rule rule = cellar_rule_token_bucket(RATE, CELLAR_SECOND_NS, BURST);
-    cellar_remote_limiter_config lo = cellar_remote_limiter_config_default();
-    cellar_remote_config o = cellar_remote_config_default();
     char url[1024], ca[T_FOLDER_MAX + 32] = "";
     const bool over_tls = group_tls[0] != '\0';
     if (over_tls) { (void)snprintf(ca, sizeof ca, "&tls_ca_file=%s/ca.pem", group_tls); }
@@ -542,10 +537,9 @@ static void attack_open(attack_child *c)
                                                              : "%s://%s?%s%s",
                    over_tls ? "rediss" : "redis", sentinel_list[0] != '\0' ? sentinel_list : attack_at,
                    "prefix=app", ca);
-    o.io_ms = 200;
-    o.proof_ms = PROOF_MS;
-    lo.hold_ms = HOLD_MS;
-    lo.offline = CELLAR_REMOTE_LIMITER_DENY;
+    cellar_remote_config o = { .struct_size = sizeof o, .io_ms = 200, .proof_ms = PROOF_MS };
+    cellar_remote_limiter_config lo = { .struct_size = sizeof lo, .hold_ms = HOLD_MS,
+                                        .offline = CELLAR_REMOTE_LIMITER_DENY };
     T_REQUIRE(cellar_open(NULL, &c->s.store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(c->s.store, "users", NULL, &c->s.users) == CELLAR_OK);
     T_REQUIRE(cellar_remote_open(c->s.store, url, &o, &c->s.r) == CELLAR_OK);

@@ -22,22 +22,16 @@ static inline int64_t read_clock(void *ctx)
 
 static inline cellar_host_config host_of_test(void)
 {
-    cellar_host_config h = cellar_host_config_default();
-    h.clock = read_clock;
-    h.no_threads = 1;
+    cellar_host_config h = { .struct_size = sizeof h, .clock = read_clock, .no_threads = 1 };
     return h;
 }
 
 static inline void open_default(const char *default_queue)
 {
     const cellar_host_config h = host_of_test();
-    cellar_bus_config c = cellar_bus_config_default();
-    c.host = &h;
-    c.default_queue = default_queue;
-    c.max_groups = 8;
-    c.max_routes = 80;
-    c.max_members = 8;
-    c.max_subscribers = 8;
+    cellar_bus_config c = { .struct_size = sizeof c, .host = &h, .default_queue = default_queue,
+                            .max_groups = 8, .max_routes = 80, .max_members = 8,
+                            .max_subscribers = 8 };
     now_ms = 1000000;
     freed = 0;
     T_REQUIRE(cellar_bus_open(&c, &b) == CELLAR_OK);
@@ -89,9 +83,8 @@ static inline void group(const char *queue, const char *name, const cellar_bus_g
 
 static inline cellar_bus_member *member(const char *queue, const char *name, uint32_t prefetch)
 {
-    cellar_bus_member_config o = cellar_bus_member_config_default();
     cellar_bus_member *m;
-    o.prefetch = prefetch;
+    cellar_bus_member_config o = { .struct_size = sizeof o, .prefetch = prefetch };
     T_REQUIRE(cellar_bus_join(b, queue, name, &o, &m) == CELLAR_OK);
     return m;
 }
@@ -147,9 +140,7 @@ static inline cellar_bus_verdict note(const cellar_bus_message *m, void *ctx)
 
 static inline void join_note(const char *queue, const char *name)
 {
-    cellar_bus_member_config o = cellar_bus_member_config_default();
-    o.fn = note;
-    o.free_fn = count_free;
+    cellar_bus_member_config o = { .struct_size = sizeof o, .fn = note, .free_fn = count_free };
     seen[0] = '\0';
     answer = CELLAR_BUS_ACK;
     T_REQUIRE(cellar_bus_join(b, queue, name, &o, NULL) == CELLAR_OK);

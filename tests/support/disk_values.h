@@ -55,8 +55,7 @@ static inline size_t value_of(char *buf, size_t cap, uint32_t key, uint32_t vers
 static inline cellar_err put(cellar *c, uint32_t key, uint32_t version, int64_t ttl_ms)
 {
     char buf[512];
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = ttl_ms;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms };
     return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
 }
 
@@ -64,9 +63,7 @@ static inline cellar_err put_tagged(cellar *c, uint32_t key, uint32_t version)
 {
     char buf[512];
     const cellar_bytes tag = { &"0123"[key % 4], 1 };
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = &tag;
-    o.tag_count = 1;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
     return cellar_set(c, &key, sizeof key, buf, value_of(buf, sizeof buf, key, version), &o);
 }
 

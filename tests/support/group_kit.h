@@ -174,12 +174,8 @@ T_INLINE bool whole(void)
 
 T_INLINE void side_open_group(side *s)
 {
-    cellar_remote_config o = cellar_remote_config_default();
-    o.prefix = "app";
-    o.sentinels = sentinel_list;
-    o.master = "main";
-    o.io_ms = 2000;
-    o.proof_ms = 1000;
+    cellar_remote_config o = { .struct_size = sizeof o, .prefix = "app", .sentinels = sentinel_list,
+                               .master = "main", .io_ms = 2000, .proof_ms = 1000 };
     side_open(s, "", &o, NULL);
 }
 

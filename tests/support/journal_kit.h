@@ -201,10 +201,8 @@ static inline void clear(void)
 
 static inline cellar_task_opts no_jitter(uint32_t attempts)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    o.jitter = CELLAR_TASK_JITTER_NONE;
-    o.max_attempts = attempts;
-    o.base_ms = 1000;
+    cellar_task_opts o = { .struct_size = sizeof o, .jitter = CELLAR_TASK_JITTER_NONE,
+                           .max_attempts = attempts, .base_ms = 1000 };
     return o;
 }
 

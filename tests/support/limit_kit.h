@@ -68,16 +68,14 @@ T_INLINE void kit_close(cellar_limiter *l)
 T_INLINE cellar_err kit_look(cellar_limiter *l, const void *key, size_t key_len, uint64_t cost,
                              cellar_limiter_result *r)
 {
-    cellar_check_opts o = cellar_check_opts_default();
-    o.flags = CELLAR_CHECK_PEEK;
+    cellar_check_opts o = { .struct_size = sizeof o, .flags = CELLAR_CHECK_PEEK };
     return cellar_limiter_check_with(l, key, key_len, cost, &o, r);
 }
 /* Decide at a reading of the clock. */
 T_INLINE cellar_err kit_check_at(cellar_limiter *l, const void *key, size_t key_len, uint64_t cost,
                                  uint64_t now_ns, cellar_limiter_result *r)
 {
-    cellar_check_opts o = cellar_check_opts_default();
-    o.now_ns = now_ns;
+    cellar_check_opts o = { .struct_size = sizeof o, .now_ns = now_ns };
     return cellar_limiter_check_with(l, key, key_len, cost, &o, r);
 }
 /* Decide by rules of the call. */
@@ -85,9 +83,7 @@ T_INLINE cellar_err kit_check_rules(cellar_limiter *l, const void *key, size_t k
                                     uint64_t cost, const cellar_rule *rules, uint32_t count,
                                     cellar_limiter_result *r)
 {
-    cellar_check_opts o = cellar_check_opts_default();
-    o.rules = rules;
-    o.rule_count = count;
+    cellar_check_opts o = { .struct_size = sizeof o, .rules = rules, .rule_count = count };
     return cellar_limiter_check_with(l, key, key_len, cost, &o, r);
 }
 /* 1 admitted, 0 denied. */

@@ -10,23 +10,19 @@
 
 static inline cellar_err loader_tags(cellar_load *load, const cellar_bytes *tags, size_t count)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = tags;
-    o.tag_count = (uint32_t)count;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = tags, .tag_count = (uint32_t)count };
     return cellar_load_opts_set(load, &o);
 }
 
 static inline cellar_err loader_ttl(cellar_load *load, int64_t ttl_ms)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = ttl_ms;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms };
     return cellar_load_opts_set(load, &o);
 }
 
 static inline cellar_err loader_cost(cellar_load *load, uint32_t cost_us)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.cost_us = cost_us;
+    cellar_set_opts o = { .struct_size = sizeof o, .cost_us = cost_us };
     return cellar_load_opts_set(load, &o);
 }
 

@@ -33,14 +33,12 @@ T_INLINE void port_store_open(void) { port_store = api_open(16u << 20); }
  * as the options. */
 T_INLINE cellar_resp_config port_opts(cellar_host_config *host)
 {
-    cellar_resp_config o = cellar_resp_config_default();
     t_folder(port_folder);
     (void)snprintf(port_path, sizeof port_path, "%s/port", port_folder);
     *host = cellar_host_config_default();
     host->clock = api_clock;
-    o.host = host;
-    o.unix_path = port_path;
-    o.writable = 1;
+    cellar_resp_config o = { .struct_size = sizeof o, .host = host, .unix_path = port_path,
+                             .writable = 1 };
     return o;
 }
 

@@ -105,23 +105,19 @@ static inline cellar_err list(cellar_refresh_keys *keys, const char *pattern, vo
 
 static inline cellar_refresher_config config_of(cellar_host_config *h)
 {
-    cellar_refresher_config cfg = cellar_refresher_config_default();
     *h = cellar_host_config_default();
     h->clock = read_clock;
     h->no_threads = 1;
     h->log = keep_line;
-    cfg.host = h;
-    cfg.wall_clock = read_wall;
+    cellar_refresher_config cfg = { .struct_size = sizeof cfg, .host = h, .wall_clock = read_wall };
     return cfg;
 }
 
 static inline void open_store(const cellar_namespace_config *root)
 {
     cellar_config cfg = cellar_config_default();
-    cellar_host_config h = cellar_host_config_default();
-    h.clock = read_clock;
-    h.no_threads = 1;
-    h.log_level = CELLAR_LOG_OFF;
+    cellar_host_config h = { .struct_size = sizeof h, .clock = read_clock, .no_threads = 1,
+                             .log_level = CELLAR_LOG_OFF };
     cfg.memory_bytes = UINT64_C(8) << 20;
     cfg.host = &h;
     cfg.root = root;
@@ -136,9 +132,8 @@ static inline void open_store(const cellar_namespace_config *root)
 
 static inline void add_loader(const char *name, bool lists)
 {
-    cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
-    o.lister = lists ? list : NULL;
-    o.lister_ctx = "lister";
+    cellar_refresh_loader_opts o = { .struct_size = sizeof o, .lister = lists ? list : NULL,
+                                     .lister_ctx = "lister" };
     T_EQ_I64(cellar_refresh_loader(r, name, load, "upstream", &o), CELLAR_OK);
 }
 
@@ -199,8 +194,7 @@ static inline void pass(int64_t ms, int64_t step, void (*look)(void))
 
 static inline cellar_refresh_opts opts(int64_t ttl_ms)
 {
-    cellar_refresh_opts o = cellar_refresh_opts_default();
-    o.ttl_ms = ttl_ms;
+    cellar_refresh_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms };
     return o;
 }
 

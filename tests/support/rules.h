@@ -11,11 +11,9 @@
 T_INLINE cellar_err rules_set(cellar *c, const char *text, size_t len, cellar_settings_note_fn fn,
                               void *ctx)
 {
-    cellar_policy_opts o = cellar_policy_opts_default();
     cellar_policy_rule *rules;
     size_t count;
-    o.text = text;
-    o.text_len = len;
+    cellar_policy_opts o = { .struct_size = sizeof o, .text = text, .text_len = len };
     cellar_err err = cellar_policy_read("policy", &o, fn, ctx, &rules, &count);
     if (err != CELLAR_OK) { return err; }
     err = cellar_policy_set(c, rules, count);

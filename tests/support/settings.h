@@ -45,8 +45,7 @@ T_INLINE cellar_err settings_open(const settings *s, cellar **out)
 T_INLINE cellar_err peek(cellar *c, const void *key, size_t key_len, void *buf, size_t buf_cap,
                          size_t *value_len)
 {
-    cellar_get_opts o = cellar_get_opts_default();
-    o.flags = CELLAR_GET_PEEK;
+    cellar_get_opts o = { .struct_size = sizeof o, .flags = CELLAR_GET_PEEK };
     return cellar_get_with(c, key, key_len, &o, buf, buf_cap, value_len);
 }
 

@@ -30,9 +30,7 @@ T_INLINE bool side_proven(const side *s)
 /* Return options with which a loaded machine breaks no promise in time. */
 T_INLINE cellar_remote_config side_patient(void)
 {
-    cellar_remote_config ro = cellar_remote_config_default();
-    ro.io_ms = 10000;
-    ro.proof_ms = 60000;
+    cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 10000, .proof_ms = 60000 };
     return ro;
 }
 
@@ -48,9 +46,8 @@ T_INLINE void side_open_limited(side *s, const char *socket, const cellar_remote
     const cellar_remote_config patient = side_patient();
     char url[512];
     cellar_config cfg = cellar_config_default();
-    cellar_tuning_config tuning = cellar_tuning_config_default();
     cfg.memory_bytes = 16u << 20;
-    tuning.max_value_bytes = max_value;
+    cellar_tuning_config tuning = { .struct_size = sizeof tuning, .max_value_bytes = max_value };
     cfg.tuning = &tuning;
     (void)snprintf(url, sizeof url, "unix://%s?prefix=app", socket);
     T_REQUIRE(cellar_open(&cfg, &s->store) == CELLAR_OK);
@@ -83,10 +80,8 @@ T_INLINE cellar_err side_set(const side *s, const char *key, const char *value)
 T_INLINE cellar_err side_set_tagged(const side *s, const char *key, const char *value,
                                     const char *tag)
 {
-    cellar_set_opts o = cellar_set_opts_default();
     const cellar_bytes t = { tag, strlen(tag) };
-    o.tags = &t;
-    o.tag_count = 1;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = &t, .tag_count = 1 };
     return cellar_set(s->users, key, strlen(key), value, strlen(value), &o);
 }
 

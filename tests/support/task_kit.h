@@ -69,16 +69,14 @@ static inline cellar_task_status status_of(cellar_task_id id)
 
 static inline cellar_task_opts no_jitter(uint32_t attempts)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    o.jitter = CELLAR_TASK_JITTER_NONE;
-    o.max_attempts = attempts;
+    cellar_task_opts o = { .struct_size = sizeof o, .jitter = CELLAR_TASK_JITTER_NONE,
+                           .max_attempts = attempts };
     return o;
 }
 
 static inline cellar_submit_opts keyed(const char *key)
 {
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.unique_key = key;
+    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = key };
     return o;
 }
 
@@ -102,9 +100,8 @@ static inline void note_free(void *payload, size_t len, void *ctx)
 
 static inline cellar_submit_opts owned(void)
 {
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.free_fn = note_free;
-    o.free_ctx = &freed_count;
+    cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = note_free,
+                             .free_ctx = &freed_count };
     return o;
 }
 

@@ -44,8 +44,7 @@ static inline settings plain(void)
 
 static inline cellar *open_store(unsigned i, const settings *s)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.tier = CELLAR_TIER_L1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
     T_EQ_I64(settings_open(s, &root[i]), CELLAR_OK);
     T_EQ_I64(cellar_namespace_open(root[i], "users", &o, &ns[i]), CELLAR_OK);
     return ns[i];
@@ -153,8 +152,7 @@ static inline void end_softly(void) { two.host->ended(two.host->ctx, CELLAR_TAG_
 static inline cellar_err read_stale(const char *want)
 {
     char buf[8] = "";
-    cellar_get_opts o = cellar_get_opts_default();
-    o.flags = CELLAR_GET_ALLOW_STALE;
+    cellar_get_opts o = { .struct_size = sizeof o, .flags = CELLAR_GET_ALLOW_STALE };
     const cellar_err err = cellar_get_with(ns[1], "k", 1, &o, buf, sizeof buf - 1, NULL);
     if (want != NULL) { T_EQ_STR(buf, want); }
     return err;

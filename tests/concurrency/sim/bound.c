@@ -92,12 +92,11 @@ static void bound_run(void)
 {
     static const uint8_t secret[32] = { 6 };
     settings cfg = settings_default();
-    cellar_namespace_config o = cellar_namespace_config_default();
     cfg.config.memory_bytes = 1u << 20;
     cfg.host.no_threads = 1;
     cfg.tuning.hash_key = secret;
     cfg.tuning.stripes = 2;
-    o.max_entries = BOUND_MAX;
+    cellar_namespace_config o = { .struct_size = sizeof o, .max_entries = BOUND_MAX };
     base_sim_calm(true);
     BASE_SIM_CHECK(settings_open(&cfg, &bound.store) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_namespace_open(bound.store, "v", &o, &bound.v) == CELLAR_OK);

@@ -39,9 +39,7 @@ static void swept_take(void)
 {
     void *value = NULL;
     size_t len = 0;
-    cellar_delete_opts o = cellar_delete_opts_default();
-    o.old_value = &value;
-    o.old_value_len = &len;
+    cellar_delete_opts o = { .struct_size = sizeof o, .old_value = &value, .old_value_len = &len };
     const cellar_err err = cellar_delete_with(swept.v, "k", 1, &o);
     BASE_SIM_CHECK(err == CELLAR_OK || err == CELLAR_MISS || err == CELLAR_E_BUSY);
     if (err == CELLAR_OK) { cellar_free(value); }

@@ -510,9 +510,7 @@ static void sky_unmatch(void)
 static void sky_set_tagged(void)
 {
     const uint64_t value = ++sky.db;
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = &sky_tag;
-    o.tag_count = 1;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = &sky_tag, .tag_count = 1 };
     BASE_POINT("sky.source");
     BASE_SIM_CHECK(cellar_set(sky.c, "k", 1, &value, sizeof value, &o) == CELLAR_OK);
     sky_made_sure(value);

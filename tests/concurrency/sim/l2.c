@@ -719,9 +719,7 @@ static void sim_ends_setter(void *arg)
         const uint32_t key = first == 1 ? 1 : 2 * (uint32_t)base_sim_below(2);
         const uint32_t version = ++ends.next, was = ends.now[key];
         const cellar_bytes tag = { sim_ends_key[key], 1 };
-        cellar_set_opts o = cellar_set_opts_default();
-        o.tags = &tag;
-        o.tag_count = 1;
+        cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
         if (base_sim_below(2) == 0) { base_sim_hold(base_sim_below(250)); } /* pending meanwhile */
         BASE_SIM_CHECK(cellar_set(ends.c, sim_ends_key[key], 2, &version, sizeof version, &o) ==
                        CELLAR_OK);

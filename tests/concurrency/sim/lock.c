@@ -48,11 +48,9 @@ static void lock_watched(const void *key, size_t key_len, uint64_t fence, int64_
 
 static void lock_open(uint64_t max_locks, uint32_t barging)
 {
-    cellar_locks_config cfg = cellar_locks_config_default();
     memset(&locks, 0, sizeof locks);
-    cfg.max_locks = max_locks;
-    cfg.fence_start = 1000;
-    cfg.barging = barging;
+    cellar_locks_config cfg = { .struct_size = sizeof cfg, .max_locks = max_locks,
+                                .fence_start = 1000, .barging = barging };
     base_sim_calm(true);
     BASE_SIM_CHECK(cellar_locks_open(&cfg, &locks.t) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_locks_watch(locks.t, lock_watched, NULL) == CELLAR_OK);
@@ -123,10 +121,9 @@ static void lock_judge_last(unsigned char k, uint64_t fence)
 static cellar_err lock_take(unsigned char k, int64_t wait_timeout_ms, int64_t hold_ms,
                             uint32_t flags, cellar_lock *lk)
 {
-    cellar_lock_opts o = cellar_lock_opts_default();
-    o.wait_timeout_ms = wait_timeout_ms;
-    o.hold_ms = hold_ms;
-    o.flags = flags | (wait_timeout_ms == 0 ? CELLAR_LOCK_NO_WAIT : 0);
+    cellar_lock_opts o = { .struct_size = sizeof o, .wait_timeout_ms = wait_timeout_ms,
+                           .hold_ms = hold_ms,
+                           .flags = flags | (wait_timeout_ms == 0 ? CELLAR_LOCK_NO_WAIT : 0) };
     const cellar_err err = cellar_lock_acquire(locks.t, &k, 1, &o, lk);
     base_sim_note("take %u: %d, fence %u", k, (int)err, (unsigned)lk->fence);
     if (err != CELLAR_OK) {

@@ -50,9 +50,8 @@ static cellar_err task_pool_set(cellar_pool_setting what, int64_t value)
 
 static void task_open(cellar_pool_config *cfg, uint32_t workers)
 {
-    cellar_host_config host = cellar_host_config_default();
     memset(&tasks, 0, sizeof tasks);
-    host.no_threads = workers == 0;
+    cellar_host_config host = { .struct_size = sizeof host, .no_threads = workers == 0 };
     cfg->host = &host;
     cfg->workers = workers;
     BASE_SIM_CHECK(cellar_pool_open(cfg, &tasks.p) == CELLAR_OK);
@@ -65,10 +64,8 @@ static void task_name(const char *name, cellar_task_fn fn, const cellar_task_opt
 
 static cellar_task_opts task_quick_retries(uint32_t attempts)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    o.max_attempts = attempts;
-    o.base_ms = 1;
-    o.cap_ms = 1;
+    cellar_task_opts o = { .struct_size = sizeof o, .max_attempts = attempts, .base_ms = 1,
+                           .cap_ms = 1 };
     return o;
 }
 
@@ -323,9 +320,8 @@ static void task_keyed_submitter(void *arg)
     static const char *const keys[] = { "0", "1" };
     (void)arg;
     for (int i = 0; i < 4; i++) {
-        cellar_submit_opts o = cellar_submit_opts_default();
         cellar_err err;
-        o.delay_ms = (int64_t)base_sim_below(3);
+        cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = (int64_t)base_sim_below(3) };
         if (base_sim_below(4) == 0) { o.expires_ms = 1 + (int64_t)base_sim_below(3); }
         if (base_sim_below(3) != 0) { o.unique_key = keys[base_sim_below(TASK_KEYS)]; }
         o.on_conflict = (cellar_task_conflict)base_sim_below(3);
@@ -540,13 +536,12 @@ static void task_group_run(void)
     cellar_pool_config cfg = cellar_pool_config_default();
     cellar_task_item items[TASK_MEMBERS + 1];
     cellar_task_id ids[TASK_MEMBERS + 1];
-    cellar_submit_opts o = cellar_submit_opts_default();
     const cellar_task_run_on on = (cellar_task_run_on)base_sim_below(3);
     task_open(&cfg, 2);
     task_name("member", task_member, NULL);
     task_name("then", task_then, NULL);
     base_sim_no_rescue();
-    o.free_fn = task_free_row;
+    cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = task_free_row };
     tasks.rows = TASK_MEMBERS + 1;
     for (uint32_t i = 0; i < tasks.rows; i++) {
         task_row *r = &tasks.row[i];
@@ -594,8 +589,7 @@ static void task_opener(void *arg)
     (void)arg;
     cellar_err err = CELLAR_OK;
     for (int i = 0; err == CELLAR_OK && i < 6; i++) {
-        cellar_submit_opts o = cellar_submit_opts_default();
-        o.delay_ms = (int64_t)base_sim_below(3);
+        cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = (int64_t)base_sim_below(3) };
         (void)task_submit_row("gated", &o, &err);
         base_yield();
     }

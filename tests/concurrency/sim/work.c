@@ -49,12 +49,9 @@ static const char *const bus_group_name[] = { "left", "right" };
 
 static void bus_open(bool threads)
 {
-    cellar_host_config host = cellar_host_config_default();
-    cellar_bus_config cfg = cellar_bus_config_default();
     memset(&bus, 0, sizeof bus);
-    host.no_threads = threads ? 0 : 1;
-    cfg.host = &host;
-    cfg.workers = 2;
+    cellar_host_config host = { .struct_size = sizeof host, .no_threads = threads ? 0 : 1 };
+    cellar_bus_config cfg = { .struct_size = sizeof cfg, .host = &host, .workers = 2 };
     BASE_SIM_CHECK(cellar_bus_open(&cfg, &bus.b) == CELLAR_OK);
 }
 
@@ -119,9 +116,8 @@ static void bus_settle(cellar_bus_member *m, bus_row *r, const cellar_bus_messag
 static void bus_taker(void *arg)
 {
     const uint32_t group = (uint32_t)(uintptr_t)arg;
-    cellar_bus_member_config o = cellar_bus_member_config_default();
     cellar_bus_member *m;
-    o.prefetch = 2;
+    cellar_bus_member_config o = { .struct_size = sizeof o, .prefetch = 2 };
     BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", bus_group_name[group], &o, &m) == CELLAR_OK);
     for (int i = 0; i < 4; i++) {
         cellar_bus_message msg = cellar_bus_message_default();
@@ -223,10 +219,8 @@ static cellar_verdict bus_task(const cellar_task *t, void *ctx)
 static cellar_bus_member *bus_task_member(void)
 {
     cellar_bus_member *m;
-    cellar_bus_member_config o = cellar_bus_member_config_default();
-    o.pool = bus_pool;
-    o.task = "t";
-    o.prefetch = 1 + (uint32_t)base_sim_below(3);
+    cellar_bus_member_config o = { .struct_size = sizeof o, .pool = bus_pool, .task = "t",
+                                   .prefetch = 1 + (uint32_t)base_sim_below(3) };
     BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", bus_group_name[0], &o, &m) == CELLAR_OK);
     return m;
 }
@@ -250,14 +244,11 @@ static void bus_pool_ticker(void *arg)
 
 static void bus_task_run(void)
 {
-    cellar_host_config host = cellar_host_config_default();
-    cellar_pool_config cfg = cellar_pool_config_default();
-    cellar_bus_group_config o = cellar_bus_group_config_default();
     bus_open(false);
-    host.no_threads = 1;
-    cfg.host = &host;
-    cfg.queue_cap = 1 + (uint32_t)base_sim_below(3);
-    o.ordered = base_sim_below(2) == 0;
+    cellar_host_config host = { .struct_size = sizeof host, .no_threads = 1 };
+    cellar_pool_config cfg = { .struct_size = sizeof cfg, .host = &host,
+                               .queue_cap = 1 + (uint32_t)base_sim_below(3) };
+    cellar_bus_group_config o = { .struct_size = sizeof o, .ordered = base_sim_below(2) == 0 };
     bus_leaves = base_sim_below(2) == 0;
     bus_failed = 0;
     BASE_SIM_CHECK(cellar_pool_open(&cfg, &bus_pool) == CELLAR_OK);
@@ -315,11 +306,9 @@ static cellar_bus_verdict bus_handle(const cellar_bus_message *m, void *ctx)
 
 static void bus_leaver(void *arg)
 {
-    cellar_bus_member_config o = cellar_bus_member_config_default();
     cellar_bus_member *m;
     (void)arg;
-    o.fn = bus_handle;
-    o.ctx = (void *)3;
+    cellar_bus_member_config o = { .struct_size = sizeof o, .fn = bus_handle, .ctx = (void *)3 };
     BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", "left", &o, &m) == CELLAR_OK);
     base_sim_point("sim.member");
     BASE_SIM_CHECK(cellar_bus_leave(m) == CELLAR_OK);
@@ -327,20 +316,18 @@ static void bus_leaver(void *arg)
 
 static void bus_function_run(void)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    cellar_bus_member_config mo = cellar_bus_member_config_default();
     cellar_bus_report report = cellar_bus_report_default();
     bus_open(true);
     bus.ordered = base_sim_below(2) == 0;
-    o.ordered = bus.ordered;
-    o.max_deliver = 1000000;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .ordered = bus.ordered,
+                                  .max_deliver = 1000000 };
     if (base_sim_below(2) == 0) {
         o.max_messages = 1 + (uint32_t)base_sim_below(2);
         o.on_full = CELLAR_BUS_FULL_BLOCK;
     }
     bus_group(0, &o);
     bus_routes();
-    mo.fn = bus_handle;
+    cellar_bus_member_config mo = { .struct_size = sizeof mo, .fn = bus_handle };
     for (uintptr_t i = 0; i < 1 + base_sim_below(2); i++) {
         mo.ctx = (void *)i;
         BASE_SIM_CHECK(cellar_bus_join(bus.b, "q", "left", &mo, NULL) == CELLAR_OK);
@@ -488,9 +475,8 @@ static void batch_adder(void *arg)
     const uint32_t adder = (uint32_t)(uintptr_t)arg;
     const char *group = adder == 2 ? "b" : "a";
     for (uint64_t k = 1 + base_sim_below(4); k > 0; k--) {
-        cellar_batch_add_opts o = cellar_batch_add_opts_default();
         const batch_item it = { batch.rows++, adder };
-        o.done = batch_done;
+        cellar_batch_add_opts o = { .struct_size = sizeof o, .done = batch_done };
         if (batch.coalesces && base_sim_below(2) == 0) {
             o.coalesce_key = "k";
             o.coalesce_key_len = 1;
@@ -534,10 +520,9 @@ static void batch_shut(const cellar_batch_report *r)
 
 static void batch_ends(uint32_t tracks)
 {
-    cellar_batcher_config cfg = cellar_batcher_config_default();
     cellar_batch_report r = cellar_batch_report_default();
-    cfg.parallel = tracks;
-    cfg.linger_ms = 1 + (int64_t)base_sim_below(3);
+    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .parallel = tracks,
+                                  .linger_ms = 1 + (int64_t)base_sim_below(3) };
     cfg.max_items = 1 + (uint32_t)base_sim_below(3);
     cfg.on_failure = (cellar_batch_on_failure)base_sim_below(3);
     cfg.retry_base_ms = cfg.retry_cap_ms = 1;
@@ -626,9 +611,7 @@ static void behind_reader(void *arg)
         const uint64_t least = behind.written;
         const bool may_miss = behind.deleted || least == 0;
         uint64_t seen = 0;
-        cellar_result r = cellar_result_default();
-        r.buf = &seen;
-        r.buf_cap = sizeof seen;
+        cellar_result r = { .struct_size = sizeof r, .buf = &seen, .buf_cap = sizeof seen };
         if (base_sim_below(2) == 0) { BASE_SIM_CHECK(cellar_clear(behind.ns) == CELLAR_OK); }
         const cellar_err err =
             cellar_get_or_load(behind.ns, "k", 1, NULL, behind_load, NULL, &r);
@@ -652,7 +635,6 @@ static void behind_ticker(void *arg)
 static void write_behind_run(void)
 {
     settings cfg = settings_default();
-    cellar_batcher_config batch_cfg = cellar_batcher_config_default();
     static const uint8_t secret[32] = { 6 };
     uint64_t seen = 0;
     size_t len = 0;
@@ -661,9 +643,8 @@ static void write_behind_run(void)
     cfg.host.no_threads = 1;
     cfg.tuning.hash_key = secret;
     cfg.tuning.stripes = 1;
-    batch_cfg.host = &cfg.host;
-    batch_cfg.on_failure = CELLAR_BATCH_RETRY;
-    batch_cfg.max_attempts = 1000;
+    cellar_batcher_config batch_cfg = { .struct_size = sizeof batch_cfg, .host = &cfg.host,
+                                        .on_failure = CELLAR_BATCH_RETRY, .max_attempts = 1000 };
     batch_cfg.retry_base_ms = batch_cfg.retry_cap_ms = 1;
     base_sim_calm(true);
     BASE_SIM_CHECK(settings_open(&cfg, &behind.store) == CELLAR_OK);
@@ -750,11 +731,10 @@ static void sched_job(const cellar_firing *f, void *ctx)
 
 static void sched_add(cellar_schedule_conflict conflict)
 {
-    cellar_schedule_spec o = cellar_schedule_spec_default();
     sched_row *r = &sched.row[sched.rows++];
-    o.free_fn = sched_free;
-    o.max_running = sched.max_running;
-    o.overlap = (cellar_overlap)base_sim_below(2);
+    cellar_schedule_spec o = { .struct_size = sizeof o, .free_fn = sched_free,
+                               .max_running = sched.max_running,
+                               .overlap = (cellar_overlap)base_sim_below(2) };
     o.coalesce = (cellar_coalesce)base_sim_below(3);
     o.phase = (cellar_phase)base_sim_below(3);
     o.conflict = conflict;
@@ -805,14 +785,11 @@ static cellar_scheduler_stats sched_figures(void)
 
 static void sched_fire_run(void)
 {
-    cellar_host_config host = cellar_host_config_default();
-    cellar_scheduler_config cfg = cellar_scheduler_config_default();
     memset(&sched, 0, sizeof sched);
     sched.sleeps = true;
     sched.max_running = 1 + (uint32_t)base_sim_below(2);
-    host.no_threads = base_sim_below(2) == 0;
-    cfg.host = &host;
-    cfg.workers = 2;
+    cellar_host_config host = { .struct_size = sizeof host, .no_threads = base_sim_below(2) == 0 };
+    cellar_scheduler_config cfg = { .struct_size = sizeof cfg, .host = &host, .workers = 2 };
     BASE_SIM_CHECK(cellar_scheduler_open(&cfg, &sched.s) == CELLAR_OK);
     sched_add(CELLAR_CONFLICT_REPLACE);
     base_sim_spawn("changer-1", sched_changer, NULL);
@@ -844,11 +821,10 @@ const base_sim_scenario sim_sched_fire = { "sched_fire", "each firing runs once"
 
 static void sched_close_run(void)
 {
-    cellar_scheduler_config cfg = cellar_scheduler_config_default();
     memset(&sched, 0, sizeof sched);
     sched.max_running = 2;
-    cfg.workers = 2;
-    cfg.close_timeout_ms = WORK_LONG_MS;
+    cellar_scheduler_config cfg = { .struct_size = sizeof cfg, .workers = 2,
+                                    .close_timeout_ms = WORK_LONG_MS };
     BASE_SIM_CHECK(cellar_scheduler_open(&cfg, &sched.s) == CELLAR_OK);
     base_sim_no_rescue();
     sched_add(CELLAR_CONFLICT_REPLACE);

@@ -91,11 +91,10 @@ static unsigned char room[300000];
 
 static cellar *open_hidden(cellar **c)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
     *c = kit_open(8u << 20);
     T_EQ_I64(cellar_option_set(*c, CELLAR_OPT_EVICTION, CELLAR_EVICT_FIFO), CELLAR_OK);
-    o.hidden = 1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .hidden = 1 };
     T_REQUIRE(cellar_namespace_open(*c, "hidden", &o, &v) == CELLAR_OK);
     return v;
 }
@@ -216,16 +215,13 @@ static bool see(const cellar_scan_entry *e, void *ctx)
 
 static void copy_each_way(cellar *c, cellar *v, size_t len)
 {
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_result r = cellar_result_default();
     void *copy;
     size_t n;
     uint64_t cursor = 0;
     copy_len = len;
-    o.ttl_ms = 1000;
-    o.stale_ms = 600000;
-    o.jitter_pct = CELLAR_OFF;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 600000,
+                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
     for (int i = 0; i < 3; i++) { /* a miss, a hit, a stale hit with a refresh */
         const cellar_err err = cellar_get_or_load(v, "l", 1, &o, load_pattern, NULL, &r);
         T_EQ_I64(err, i < 2 ? CELLAR_OK : CELLAR_STALE);
@@ -402,8 +398,7 @@ T_CASE(core_dump_leaves_out_values)
     cellar_pinned pin;
     for (int hidden = 0; hidden < 2; hidden++) {
         cellar *v = NULL;
-        cellar_namespace_config o = cellar_namespace_config_default();
-        o.hidden = (uint32_t)hidden;
+        cellar_namespace_config o = { .struct_size = sizeof o, .hidden = (uint32_t)hidden };
         T_EQ_I64(cellar_namespace_open(c, hidden ? "hidden" : "plain", &o, &v), CELLAR_OK);
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
             put_blank(v, "k", sizes[i]);
@@ -419,10 +414,9 @@ T_CASE(core_dump_leaves_out_values)
 T_CASE(hidden_root_is_left_out_from_the_open_on)
 {
     settings cfg = settings_default();
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *c = NULL;
     cellar_pinned pin;
-    o.hidden = 1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .hidden = 1 };
     cfg.config.root = &o;
     cfg.config.memory_bytes = 8u << 20;
     cfg.host.no_threads = 1;

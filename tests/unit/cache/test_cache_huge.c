@@ -38,12 +38,11 @@ static int64_t still(void *ctx)
 static void set_up(uint32_t exact_age)
 {
     settings cfg = settings_default();
-    cellar_namespace_config namespace = cellar_namespace_config_default();
     cfg.config.memory_bytes = 4u << 20;
     cfg.tuning.max_value_bytes = 4096;
     cfg.host.no_threads = 1;
     cfg.host.clock = still;
-    namespace.exact_age = exact_age;
+    cellar_namespace_config namespace = { .struct_size = sizeof namespace, .exact_age = exact_age };
     cfg.config.root = &namespace;
     if (no == NULL) {
         no = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -140,7 +139,6 @@ static void keys_apart(size_t n)
     cellar_delete_item del = { no, n, CELLAR_OK, 0 };
     cellar_load_item load = { no, n, fresh_result(), CELLAR_OK, 0 };
     const cellar_bytes key = { no, n };
-    cellar_warm_opts o = cellar_warm_opts_default();
     cellar_warm_report report = cellar_warm_report_default();
     cellar_arg arg = { CELLAR_ARG_BYTES, 0, { 0 } };
     arg.as.bytes = key;
@@ -152,9 +150,8 @@ static void keys_apart(size_t n)
     ANSWERS(del.status, E_INVAL);
     const cellar_err err = cellar_get_or_load_many(root, &load, 1, NULL, NULL, NULL);
     T_CHECK(err == CELLAR_E_INVAL || (err == CELLAR_OK && load.status == CELLAR_E_INVAL));
-    o.keys = &key;
-    o.key_count = 1;
-    o.loader = never_load;
+    cellar_warm_opts o = { .struct_size = sizeof o, .keys = &key, .key_count = 1,
+                           .loader = never_load };
     ANSWERS(cellar_warm(root, &o, &report), E_INVAL);
     ANSWERS(cellar_bloom_feed(root, huge_key, &n, NULL), E_INVAL);
     ANSWERS(cellar_memo_key("f", 1, &arg, 1, buf, sizeof buf, NULL), E_INVAL);
@@ -168,11 +165,8 @@ static void keys_apart(size_t n)
 static void set_as(size_t n, uint32_t flags, uint32_t tag_count)
 {
     static const cellar_bytes tag = { "t", 1 };
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = flags;
-    o.tags = &tag;
-    o.tag_count = tag_count;
-    o.ttl_ms = 50;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = flags, .tags = &tag,
+                          .tag_count = tag_count, .ttl_ms = 50 };
     ANSWERS(cellar_set(root, "v", 1, no, n, &o), E_TOOBIG);
     cellar_set_item item = { "v", 1, no, n, CELLAR_OK, 0 };
     const bool present = (flags & CELLAR_ONLY_IF_PRESENT) != 0;
@@ -184,9 +178,7 @@ static void set_as(size_t n, uint32_t flags, uint32_t tag_count)
 static void set_with_bad_tags(size_t n)
 {
     const cellar_bytes tag = { no, n };
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = &tag;
-    o.tag_count = 1;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
     ANSWERS(cellar_set(root, "v", 1, "x", 1, &o), E_INVAL);
     o.tags = no;
     o.tag_count = UINT32_MAX;
@@ -253,9 +245,8 @@ static cellar_err load_huge(cellar_load *ld, const void *key, size_t key_len, vo
     const loading *l = ctx;
     void *p;
     const cellar_bytes tag = { no, l->n };
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = &tag;
-    o.tag_count = l->how == 3 ? UINT32_MAX : 1;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag,
+                          .tag_count = l->how == 3 ? UINT32_MAX : 1 };
     (void)key, (void)key_len;
     switch (l->how) {
     case 0: return cellar_load_value(ld, no, l->n);
@@ -293,8 +284,7 @@ static void loads(size_t n)
     cellar_result_free(item.result);
     const cellar_bytes instead = { no, n };
     cellar_result r = cellar_result_default();
-    cellar_load_opts o = cellar_load_opts_default();
-    o.default_value = &instead;
+    cellar_load_opts o = { .struct_size = sizeof o, .default_value = &instead };
     ANSWERS(cellar_get_or_load(root, "load", 4, &o, never_load, NULL, &r), E_INVAL);
 }
 
@@ -304,10 +294,8 @@ static void loads(size_t n)
 T_CASE(impossible_item_count_is_refused)
 {
     set_up(0);
-    cellar_warm_opts o = cellar_warm_opts_default();
     cellar_warm_report report = cellar_warm_report_default();
-    o.keys = no;
-    o.loader = never_load;
+    cellar_warm_opts o = { .struct_size = sizeof o, .keys = no, .loader = never_load };
     for (size_t i = 0; i < 3; i++) {
         const size_t n = lengths[i];
         o.key_count = n;
@@ -331,14 +319,12 @@ T_CASE(buffer_capacity_of_any_size_is_accepted)
         char buf[64];
         size_t len = 0;
         cellar_get_item item = { "k", 1, buf, n, 0, CELLAR_OK, 0 };
-        cellar_result r = cellar_result_default();
         cellar_arg arg = cellar_arg_u64(7), back[1];
         T_CHECK(cellar_get(root, "k", 1, buf, n, &len) == CELLAR_OK && len == 5);
         T_CHECK(peek(root, "k", 1, buf, n, &len) == CELLAR_OK && len == 5);
         T_CHECK(cellar_get_with(root, "k", 1, NULL, buf, n, &len) == CELLAR_OK && len == 5);
         T_CHECK(cellar_get_many(root, &item, 1, NULL) == CELLAR_OK && item.value_len == 5);
-        r.buf = buf;
-        r.buf_cap = n;
+        cellar_result r = { .struct_size = sizeof r, .buf = buf, .buf_cap = n };
         T_EQ_I64(cellar_get_or_load(root, "k", 1, NULL, never_load, NULL, &r), CELLAR_OK);
         T_CHECK(r.value_len == 5);
         cellar_result_free(&r);

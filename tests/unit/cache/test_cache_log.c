@@ -71,10 +71,8 @@ static cellar *open_log(uint32_t level, cellar_log_keys keys)
 
 static cellar *namespace_with(cellar *c, const char *name, uint32_t level, uint32_t hidden)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
-    o.log_level = level;
-    o.hidden = hidden;
+    cellar_namespace_config o = { .struct_size = sizeof o, .log_level = level, .hidden = hidden };
     T_REQUIRE(cellar_namespace_open(c, name, &o, &v) == CELLAR_OK);
     return v;
 }
@@ -217,12 +215,9 @@ static void load_in_all_ways(cellar *c, cellar *v)
 {
     source s = SOURCE_INIT;
     char text[64];
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_load_item item = { .key = KEY, .key_len = sizeof KEY - 1, .result = fresh_result() };
-    o.ttl_ms = 60000;
-    o.stale_ms = 600000;
-    o.jitter_pct = CELLAR_OFF;
-    o.flags = CELLAR_LOAD_CTX_STATIC;
+    cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 60000, .stale_ms = 600000,
+                           .jitter_pct = CELLAR_OFF, .flags = CELLAR_LOAD_CTX_STATIC };
     s.text = VALUE;
     T_EQ_I64(kit_load(v, KEY, &o, &s, text, NULL), CELLAR_OK);
     T_EQ_I64(kit_load(v, KEY, &o, &s, text, NULL), CELLAR_OK);
@@ -295,8 +290,6 @@ T_CASE(no_line_has_planted_key_or_value)
         settings cfg = config(CELLAR_LOG_DEBUG, hidden ? CELLAR_LOG_KEYS_FULL
                                                        : CELLAR_LOG_KEYS_DEFAULT);
         cellar_namespace_config root = cellar_namespace_config_default();
-        cellar_namespace_config o = cellar_namespace_config_default();
-        cellar_breaker_config breaker = cellar_breaker_config_default();
         cellar *c = NULL, *v = NULL;
         root.l2_write = CELLAR_L2_WRITE_ON_SET;
         cfg.config.root = &root;
@@ -304,10 +297,10 @@ T_CASE(no_line_has_planted_key_or_value)
         cfg.config.l2_path = store;
         cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
         cfg.l2.fail_errors = 2;
-        breaker.consecutive_failures = 3;
-        breaker.open_ms = 60000;
-        o.breaker = &breaker;
-        o.hidden = hidden;
+        cellar_breaker_config breaker = { .struct_size = sizeof breaker, .consecutive_failures = 3,
+                                          .open_ms = 60000 };
+        cellar_namespace_config o = { .struct_size = sizeof o, .breaker = &breaker,
+                                      .hidden = hidden };
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         T_REQUIRE(cellar_namespace_open(c, "v", &o, &v) == CELLAR_OK);
         read_in_all_ways(v);

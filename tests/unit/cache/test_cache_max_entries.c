@@ -59,7 +59,6 @@ static void *trim(void *arg)
 T_CASE(eviction_for_a_bound_ends_while_a_drop_waits)
 {
     settings s = settings_default();
-    cellar_namespace_config o = cellar_namespace_config_default();
     uint64_t id;
     pthread_t t, holder;
     store_begin();
@@ -68,7 +67,7 @@ T_CASE(eviction_for_a_bound_ends_while_a_drop_waits)
     s.config.l2_bytes = CELLAR_L2_BYTES_MIN;
     s.host.no_threads = 1;
     T_REQUIRE(settings_open(&s, &root) == CELLAR_OK);
-    o.max_entries = 10;
+    cellar_namespace_config o = { .struct_size = sizeof o, .max_entries = 10 };
     T_REQUIRE(cellar_namespace_open(root, "v", &o, &bounded) == CELLAR_OK);
     for (char key = 'a'; key < 'k'; key++) {
         T_EQ_I64(cellar_set(bounded, &key, 1, "v", 1, NULL), CELLAR_OK);
@@ -123,7 +122,6 @@ static void free_memory(void *p, size_t bytes, void *ctx)
 T_CASE(namespace_that_was_not_created_keeps_no_quota)
 {
     settings s = settings_default();
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *v = NULL;
     pthread_t t;
     s.config.memory_bytes = 4u << 20;
@@ -132,7 +130,7 @@ T_CASE(namespace_that_was_not_created_keeps_no_quota)
     s.host.free = free_memory;
     T_REQUIRE(settings_open(&s, &root) == CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, load_rules, NULL) == 0);
-    o.max_entries = 10;
+    cellar_namespace_config o = { .struct_size = sizeof o, .max_entries = 10 };
     atomic_store(&armed, 1);
     T_EQ_I64(cellar_namespace_open(root, "v", &o, &v), CELLAR_E_NOMEM);
     T_EQ_I64(pthread_join(t, NULL), 0);

@@ -54,8 +54,7 @@ static uint64_t records(void)
 static void set(cellar *c, uint32_t key, uint32_t flags)
 {
     unsigned char value[200];
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = flags;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = flags };
     memset(value, (int)(key & 0x7f), sizeof value);
     T_EQ_I64(cellar_set(c, &key, sizeof key, value, sizeof value, &o), CELLAR_OK);
 }
@@ -105,11 +104,10 @@ T_CASE(plain_change_of_durable_entry_is_written_at_close)
 {
     cellar_namespace_config v;
     int64_t n = 0, now = 0;
-    cellar_set_opts o = cellar_set_opts_default();
     cellar_entry_info info = cellar_entry_info_default();
     begin();
     cellar *c = open_it(CELLAR_L2_WRITE_ON_EVICTION, 8u << 20, &v);
-    o.flags = CELLAR_DURABLE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_DURABLE };
     T_EQ_I64(cellar_set(c, "n", 1, "\5\0\0\0\0\0\0\0", 8, &o), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "t", 1, "v", 1, &o), CELLAR_OK);
     T_EQ_I64(cellar_increment(c, "n", 1, 2, 0, NULL, &n), CELLAR_OK);

@@ -117,11 +117,9 @@ static size_t random_file(char *out, size_t cap, unsigned rules)
 
 static kit_policy structs_of(const char *text, size_t len)
 {
-    cellar_policy_opts o = cellar_policy_opts_default();
     cellar_policy_rule *rules = NULL;
     size_t count;
-    o.text = text;
-    o.text_len = len;
+    cellar_policy_opts o = { .struct_size = sizeof o, .text = text, .text_len = len };
     T_REQUIRE(cellar_policy_read("t", &o, NULL, NULL, &rules, &count) == CELLAR_OK);
     return (kit_policy){ rules, count };
 }
@@ -214,8 +212,7 @@ T_CASE(hidden_rule_matches_nothing_that_the_earlier_one_does_not)
 
 static cellar_err set(cellar *c, const char *key, uint32_t flags)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = flags;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = flags };
     return cellar_set(c, key, strlen(key), "v", 1, &o);
 }
 
@@ -280,9 +277,7 @@ T_CASE(texts_of_tags_of_a_rule_reach_the_tier)
     T_EQ_I64(cellar_tier_attach(c, &client.table), CELLAR_OK);
     T_EQ_I64(rules_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
     const cellar_bytes mine = { "mine", 4 };
-    cellar_set_opts tagged = cellar_set_opts_default();
-    tagged.tags = &mine;
-    tagged.tag_count = 1;
+    cellar_set_opts tagged = { .struct_size = sizeof tagged, .tags = &mine, .tag_count = 1 };
     T_EQ_I64(cellar_set(c, "t:1", 3, "v", 1, NULL), CELLAR_OK);
     T_EQ_STR(shared_tags(&server, "t:1"), "red,blue,");
     T_EQ_I64(cellar_set(c, "t:2", 3, "v", 1, &tagged), CELLAR_OK);

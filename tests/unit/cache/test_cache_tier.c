@@ -159,12 +159,11 @@ static cellar_err read_by(unsigned way, uint32_t key)
     size_t len = 0;
     cellar_entry_info info = cellar_entry_info_default();
     cellar_pinned pin = { 0 };
-    cellar_get_opts o = cellar_get_opts_default();
     cellar_get_item item = { .key = &key, .key_len = sizeof key, .buf = buf,
                              .buf_cap = sizeof buf };
     cellar_err err = CELLAR_OK;
-    o.flags = way == 1 ? CELLAR_GET_PEEK : 0;
-    o.info = way == 2 ? &info : NULL;
+    cellar_get_opts o = { .struct_size = sizeof o, .flags = way == 1 ? CELLAR_GET_PEEK : 0,
+                          .info = way == 2 ? &info : NULL };
     switch (way) {
     case 0: return cellar_get(low.c, &key, sizeof key, buf, sizeof buf, NULL);
     case 1:
@@ -218,10 +217,8 @@ static settings settings_here(uint64_t max_entries, const cellar_l2_cipher *ciph
 
 static cellar *open_with(uint64_t max_entries, bool disk, cellar_l2_write write)
 {
-    cellar_l2_cipher cipher = cellar_l2_cipher_default();
     cellar *c = NULL;
-    cipher.seal = seal;
-    cipher.open = unseal;
+    cellar_l2_cipher cipher = { .struct_size = sizeof cipher, .seal = seal, .open = unseal };
     settings cfg = settings_here(max_entries, &cipher);
     cfg.l2.write = write;
     if (!disk) {
@@ -257,9 +254,7 @@ static l2_stats disk_stats(const cellar *c)
 
 static cellar_err put(cellar *c, uint32_t key, const char *value, int64_t ttl_ms)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = ttl_ms;
-    o.user_flags = 5;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms, .user_flags = 5 };
     return cellar_set(c, &key, sizeof key, value, strlen(value), &o);
 }
 
@@ -309,10 +304,8 @@ static cellar *open_below_with(const void *value, size_t value_len, int64_t ttl_
 {
     cellar *c = open_with(100, true, flags != 0 ? CELLAR_L2_WRITE_ON_SET
                                                 : CELLAR_L2_WRITE_ON_EVICTION);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = ttl_ms;
-    o.user_flags = 5;
-    o.flags = flags;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms, .user_flags = 5,
+                          .flags = flags };
     T_EQ_I64(cellar_set(c, &zero, sizeof zero, value, value_len, &o), CELLAR_OK);
     push_out(c, 300);
     T_REQUIRE(below(c, 0) == (flags == 0 ? CELLAR_OK : CELLAR_ABSENT));
@@ -335,9 +328,7 @@ T_CASE(peek_does_not_promote_from_disk)
         char buf[8];
         size_t len = 0;
         cellar_entry_info info = cellar_entry_info_default(), got = cellar_entry_info_default();
-        cellar_get_opts o = cellar_get_opts_default();
-        o.flags = CELLAR_GET_PEEK;
-        o.info = &got;
+        cellar_get_opts o = { .struct_size = sizeof o, .flags = CELLAR_GET_PEEK, .info = &got };
         T_EQ_I64(cellar_contains(c, &zero, sizeof zero), CELLAR_OK);
         T_EQ_I64(peek(c, &zero, sizeof zero, buf, sizeof buf, &len), CELLAR_OK);
         T_EQ_U64(len, 4);
@@ -367,12 +358,11 @@ T_CASE(get_from_memory_touches_no_disk)
 {
     cellar *c = open_below("zero", 4, 5000);
     cellar_stats st = cellar_stats_default();
-    cellar_get_opts o = cellar_get_opts_default();
     char buf[8];
     size_t len = 7;
     T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_NAMESPACE, &st), CELLAR_OK);
     const uint64_t calls = st.gets, misses = st.misses, hits = st.hits_l1, gets = disk_stats(c).gets;
-    o.flags = CELLAR_GET_MEMORY;
+    cellar_get_opts o = { .struct_size = sizeof o, .flags = CELLAR_GET_MEMORY };
     T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_MISS);
     T_EQ_U64(len, 0);
     T_EQ_I64(cellar_get_with(c, "none", 4, &o, buf, sizeof buf, &len), CELLAR_MISS);
@@ -399,8 +389,7 @@ T_CASE(get_describes_entry_read_from_disk)
     char buf[8];
     const uint64_t gets = disk_stats(c).gets;
     cellar_entry_info info = cellar_entry_info_default();
-    cellar_get_opts o = cellar_get_opts_default();
-    o.info = &info;
+    cellar_get_opts o = { .struct_size = sizeof o, .info = &info };
     T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, NULL), CELLAR_OK);
     T_EQ_U64(info.tier, CELLAR_TIER_L2);
     T_EQ_U64(info.user_flags, 5);
@@ -417,9 +406,8 @@ T_CASE(get_describes_entry_read_from_disk)
                                                   &info)
                           : cellar_get_with(c, &zero, sizeof zero, &o, buf, 8, NULL), CELLAR_OK);
         T_CHECK((info.flags & CELLAR_INFO_VERSION) != 0 && info.version != 0);
-        cellar_set_opts so = cellar_set_opts_default();
-        so.flags = CELLAR_ONLY_IF_VERSION;
-        so.if_version = info.version;
+        cellar_set_opts so = { .struct_size = sizeof so, .flags = CELLAR_ONLY_IF_VERSION,
+                               .if_version = info.version };
         T_EQ_I64(cellar_set(c, &zero, sizeof zero, "one", 3, &so), CELLAR_OK);
         shut(c);
     }
@@ -474,9 +462,8 @@ T_CASE(change_promotes_entry_from_disk)
 
 T_CASE(condition_applies_to_entry_on_disk)
 {
-    cellar_set_opts o = cellar_set_opts_default();
     cellar *c = open_below("zero", 4, 5000);
-    o.flags = CELLAR_ONLY_IF_ABSENT;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
     T_EQ_I64(cellar_set(c, &zero, sizeof zero, "one", 3, &o), CELLAR_EXISTS);
     T_EQ_STR(look(c, 0), "zero");
     shut(c);
@@ -504,8 +491,7 @@ T_CASE(negative_entry_on_disk_answers_absent)
     for (unsigned op = 0; op < 6; op++) {
         cellar *c = open_below_with(NULL, 0, 5000, CELLAR_NEGATIVE);
         cellar_entry_info info = cellar_entry_info_default();
-        cellar_set_opts o = cellar_set_opts_default();
-        o.flags = CELLAR_ONLY_IF_ABSENT;
+        cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
         int64_t now = 0;
         switch (op) {
         case 0: T_EQ_I64(cellar_contains(c, &zero, sizeof zero), CELLAR_MISS); break;
@@ -545,9 +531,8 @@ T_CASE(change_during_promotion_wins)
     char buf[8];
     size_t len = 0;
     cellar_entry_info info = cellar_entry_info_default(), later = cellar_entry_info_default();
-    cellar_get_opts o = cellar_get_opts_default();
-    o.flags = CELLAR_GET_WANT_VERSION;
-    o.info = &info;
+    cellar_get_opts o = { .struct_size = sizeof o, .flags = CELLAR_GET_WANT_VERSION,
+                          .info = &info };
     T_EQ_I64(cellar_get_with(c, &zero, sizeof zero, &o, buf, sizeof buf, &len), CELLAR_OK);
     T_EQ_U64(len, 5); /* a version belongs to the bytes that come with it */
     T_EQ_MEM(buf, "newer", 5);
@@ -625,8 +610,7 @@ static void change(cellar *c, unsigned how)
 T_CASE(every_change_deletes_old_copy_on_disk)
 {
     const int64_t forty = 40;
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_ONLY_IF_ABSENT;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
     for (unsigned how = 0; how < 6; how++) {
         cellar *c = open_below(&forty, sizeof forty, 5000);
         T_EQ_I64(cellar_set(c, &zero, sizeof zero, "x", 1, &o), CELLAR_EXISTS);
@@ -868,9 +852,7 @@ T_CASE(entry_tagged_before_epoch_floor_misses)
 {
     cellar *c = open_with(0, false, CELLAR_L2_WRITE_ON_EVICTION);
     const cellar_bytes tag = { "red", 3 };
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = &tag;
-    o.tag_count = 1;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
     T_EQ_I64(cellar_set(c, "a", 1, "tagged", 6, &o), CELLAR_OK);
     T_EQ_I64(cellar_set(c, "b", 1, "plain", 5, NULL), CELLAR_OK);
     T_EQ_I64(cellar_contains(c, "a", 1), CELLAR_OK);

@@ -31,9 +31,8 @@ typedef struct stores {
 
 static cellar *open_without(cellar *root, const char *name)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar *c = NULL;
-    o.tier = CELLAR_TIER_L1;
+    cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
     T_EQ_I64(cellar_namespace_open(root, name, &o, &c), CELLAR_OK);
     return c;
 }
@@ -150,9 +149,7 @@ T_CASE(tier_gets_the_texts_of_tags)
 {
     stores t = begin();
     const cellar_bytes tags[2] = { { "red", 3 }, { "blue", 4 } };
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = tags;
-    o.tag_count = 2;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = tags, .tag_count = 2 };
     T_EQ_I64(cellar_set(t.own, "k", 1, "v", 1, &o), CELLAR_OK);
     T_EQ_STR(shared_tags(&server, "k"), "red,blue,");
     T_EQ_I64(cellar_delete_by_tag(t.own, "blue", 4, CELLAR_TAG_HARD), CELLAR_OK);
@@ -186,10 +183,8 @@ static cellar_err flush(const cellar_write *writes, size_t count, void *ctx)
 
 static cellar_err attach_queue(cellar *c)
 {
-    cellar_batcher_config cfg = cellar_batcher_config_default();
-    cellar_host_config host = cellar_host_config_default();
-    host.no_threads = 1;
-    cfg.host = &host;
+    cellar_host_config host = { .struct_size = sizeof host, .no_threads = 1 };
+    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .host = &host };
     return cellar_namespace_batch(c, &cfg, flush, NULL, NULL, NULL);
 }
 

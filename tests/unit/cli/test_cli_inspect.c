@@ -63,9 +63,8 @@ static cellar *open_store(void)
 
 static void fill(cellar *c, unsigned keys)
 {
-    cellar_namespace_config vc = cellar_namespace_config_default();
     cellar *v = NULL;
-    vc.l2_write = CELLAR_L2_WRITE_ON_SET;
+    cellar_namespace_config vc = { .struct_size = sizeof vc, .l2_write = CELLAR_L2_WRITE_ON_SET };
     T_REQUIRE(cellar_namespace_open(c, "people", &vc, &v) == CELLAR_OK);
     for (unsigned i = 0; i < keys; i++) {
         char key[16], value[64];

@@ -260,10 +260,8 @@ static int xor_open(const unsigned char *nonce, const void *aad, size_t aad_len,
 
 T_CASE(compressed_or_encrypted_long_value_is_served)
 {
-    cellar_l2_cipher cipher = cellar_l2_cipher_default();
-    cipher.seal = xor_seal;
-    cipher.open = xor_open;
-    cipher.overhead_bytes = 1;
+    cellar_l2_cipher cipher = { .struct_size = sizeof cipher, .seal = xor_seal, .open = xor_open,
+                                .overhead_bytes = 1 };
     for (int i = 1; i < 4; i++) {
         const l2_meta m = { .pack = (i & 1) != 0 };
         begin();

@@ -585,11 +585,8 @@ T_CASE(check_with_joins_time_rules_and_peek)
     for (uint32_t n = 1; n <= 2; n++) {
         cellar_limiter *l = kit_open(base, n);
         cellar_limiter_result r;
-        cellar_check_opts o = cellar_check_opts_default();
-        o.now_ns = kit_clock(NULL) + 500 * KIT_MS;
-        o.flags = CELLAR_CHECK_PEEK;
-        o.rules = big;
-        o.rule_count = n;
+        cellar_check_opts o = { .struct_size = sizeof o, .now_ns = kit_clock(NULL) + 500 * KIT_MS,
+                                .flags = CELLAR_CHECK_PEEK, .rules = big, .rule_count = n };
         for (int i = 0; i < 3; i++) { /* no effect */
             T_EQ_I64(cellar_limiter_check_with(l, "k", 1, 5, &o, &r), CELLAR_OK);
             T_EQ_U64(r.remaining, 6);
@@ -755,11 +752,8 @@ static void count_free(void *block, size_t size, void *ctx)
 T_CASE(host_gives_name_and_memory)
 {
     int blocks = 0;
-    cellar_host_config host = cellar_host_config_default();
-    host.name = "api";
-    host.alloc = count_alloc;
-    host.free = count_free;
-    host.alloc_ctx = &blocks;
+    cellar_host_config host = { .struct_size = sizeof host, .name = "api", .alloc = count_alloc,
+                                .free = count_free, .alloc_ctx = &blocks };
     cellar_limiter_config c = kit_config();
     const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 2);
     cellar_limiter *l = NULL;

@@ -360,9 +360,8 @@ T_CASE(refused_snapshot_is_logged_from_warning_on)
                                                CELLAR_LOG_WARNING, CELLAR_LOG_ERROR,
                                                CELLAR_LOG_OFF };
     const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
-    cellar_host_config host = cellar_host_config_default();
     cellar_limiter_config c = kit_config();
-    host.log = count_line;
+    cellar_host_config host = { .struct_size = sizeof host, .log = count_line };
     c.host = &host;
     c.snapshot_write = store_save;
     c.snapshot_read = store_load;
@@ -401,7 +400,6 @@ static int save_nothing(const void *bytes, size_t len, bool last, void *ctx)
 T_CASE(save_that_fails_at_the_close_is_logged_once)
 {
     const cellar_rule rule = cellar_rule_token_bucket(10, KIT_S, 10);
-    cellar_host_config host = cellar_host_config_default();
     char path[64], full[160];
     snprintf(path, sizeof path, "build/limit-%d.unsaved", (int)getpid());
     snprintf(full, sizeof full, "cellar_limiter_close: snapshot not saved (no space left on the "
@@ -413,8 +411,8 @@ T_CASE(save_that_fails_at_the_close_is_logged_once)
         { NULL, "cellar_limiter_close: snapshot not saved (the function failed): snapshot_write" },
         { path, "" },
     };
-    host.log = note_line;
-    host.log_level = CELLAR_LOG_ERROR;
+    cellar_host_config host = { .struct_size = sizeof host, .log = note_line,
+                                .log_level = CELLAR_LOG_ERROR };
     for (unsigned i = 0; i < sizeof want / sizeof want[0]; i++) {
         cellar_limiter_config c = kit_config();
         cellar_limiter *l = NULL;

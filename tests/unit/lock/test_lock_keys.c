@@ -27,11 +27,10 @@ static int64_t read_clock(void *ctx)
 static cellar_locks_config turnable(void)
 {
     static cellar_host_config host;
-    cellar_locks_config cfg = cellar_locks_config_default();
     host = cellar_host_config_default();
     host.clock = read_clock;
     atomic_store(&now_ms, 1000000);
-    cfg.host = &host;
+    cellar_locks_config cfg = { .struct_size = sizeof cfg, .host = &host };
     return cfg;
 }
 
@@ -68,10 +67,8 @@ static void shut(cellar_locks *t)
 
 static cellar_lock_opts opts(int64_t wait_timeout_ms, int64_t hold_ms, uint32_t flags)
 {
-    cellar_lock_opts o = cellar_lock_opts_default();
-    o.wait_timeout_ms = wait_timeout_ms;
-    o.hold_ms = hold_ms;
-    o.flags = flags;
+    cellar_lock_opts o = { .struct_size = sizeof o, .wait_timeout_ms = wait_timeout_ms,
+                           .hold_ms = hold_ms, .flags = flags };
     return o;
 }
 
@@ -858,23 +855,20 @@ T_CASE(bad_input_is_refused)
         { 0, 0, 0, "a name of more than sixty-four bytes, which is more than a label of", 0 },
     };
     for (size_t i = 0; i < sizeof cfgs / sizeof cfgs[0]; i++) {
-        cellar_locks_config cfg = cellar_locks_config_default();
         cellar_host_config host = cellar_host_config_default();
         cellar_locks *u = t;
-        cfg.host = &host;
-        cfg.max_locks = cfgs[i].locks;
-        cfg.max_bytes = cfgs[i].bytes;
-        cfg.fence_start = cfgs[i].fence;
+        cellar_locks_config cfg = { .struct_size = sizeof cfg, .host = &host,
+                                    .max_locks = cfgs[i].locks, .max_bytes = cfgs[i].bytes,
+                                    .fence_start = cfgs[i].fence };
         host.name = cfgs[i].name;
         cfg.barging = cfgs[i].barging;
         T_EQ_I64(cellar_locks_open(&cfg, &u), CELLAR_E_INVAL);
         T_CHECK(u == NULL);
     }
     /* The list of free pages of 2^24 locks does not fit the least max_bytes. */
-    cellar_locks_config cfg = cellar_locks_config_default();
     cellar_locks *u = NULL;
-    cfg.max_locks = 1u << 24;
-    cfg.max_bytes = 256u << 10;
+    cellar_locks_config cfg = { .struct_size = sizeof cfg, .max_locks = 1u << 24,
+                                .max_bytes = 256u << 10 };
     T_EQ_I64(cellar_locks_open(&cfg, &u), CELLAR_E_SPACE);
     shut(t);
 }

@@ -40,18 +40,15 @@ static int64_t read_clock(void *ctx)
 /* look_ms 0: that of a clock of the program; BASE_NEVER_MS: that of the clock of the system. */
 static void timeouts_are_exact(int64_t look_ms, int64_t clock_rate)
 {
-    cellar_host_config host = cellar_host_config_default();
-    cellar_locks_config cfg = cellar_locks_config_default();
     cellar_locks *t;
     cellar_lock lk, other;
-    host.clock = read_clock;
-    cfg.host = &host;
+    cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock };
+    cellar_locks_config cfg = { .struct_size = sizeof cfg, .host = &host };
     rate = clock_rate;
     asleep_ns = sleeps = 0;
     T_REQUIRE(cellar_locks_open(&cfg, &t) == CELLAR_OK);
     if (look_ms != 0) { t->look_ms = look_ms; }
-    cellar_lock_opts o = cellar_lock_opts_default();
-    o.hold_ms = INT64_C(1000000000);
+    cellar_lock_opts o = { .struct_size = sizeof o, .hold_ms = INT64_C(1000000000) };
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, &o, &lk), CELLAR_OK);
     uint64_t most = 0;
     for (int64_t wait_ms = 1; wait_ms <= 4096; wait_ms += wait_ms < 64 ? 1 : wait_ms) {

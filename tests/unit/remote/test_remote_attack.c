@@ -308,12 +308,10 @@ enum { MODES = sizeof modes / sizeof modes[0] };
 /* Run one mode. Return the findings. */
 static uint64_t attack_mode(const mode *m, uint64_t faults)
 {
-    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     const bool group = sentinel_list[0] != '\0';
     const int now = group ? primary_now() : 0;
-    o.write = m->write;
-    o.values = m->values;
-    o.offline = m->offline;
+    cellar_remote_namespace_config o = { .struct_size = sizeof o, .write = m->write,
+                                         .values = m->values, .offline = m->offline };
     T_REQUIRE(now >= 0 && engine_ask(&nodes[now].e, "FLUSHALL") != NULL);
     attack *a = attack_begin_run(&o);
     a->primary = now;

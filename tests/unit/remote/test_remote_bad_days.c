@@ -33,9 +33,8 @@ static void count_line(cellar_log_level level, const char *module, cellar_err co
 static void day_begin(const char *socket, int64_t io_ms, const char *user)
 {
     cellar_remote_config ro = side_patient();
-    cellar_host_config host = cellar_host_config_default();
-    host.log = count_line;
-    host.log_level = CELLAR_LOG_DEBUG;
+    cellar_host_config host = { .struct_size = sizeof host, .log = count_line,
+                                .log_level = CELLAR_LOG_DEBUG };
     ro.host = &host;
     ro.io_ms = io_ms;
     ro.user = user;
@@ -197,9 +196,7 @@ static unsigned long long server_sets(void)
 static cellar_err set_tagged(cellar *c)
 {
     const cellar_bytes tag = { "tag", 3 };
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = &tag;
-    o.tag_count = 1;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
     return cellar_set(c, "t", 1, "old", 3, &o);
 }
 
@@ -247,10 +244,8 @@ enum { DURABLE_THREADS = 6, DURABLE_SETS = 4 };
 static void durable_begin(int64_t io_ms, cellar_remote_write write)
 {
     cellar_remote_config ro = side_patient();
-    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     ro.io_ms = io_ms;
-    o.durable = 1;
-    o.write = write;
+    cellar_remote_namespace_config o = { .struct_size = sizeof o, .durable = 1, .write = write };
     side_open(&a, server.socket, &ro, &o);
     side_fence(&a);
 }
@@ -285,10 +280,9 @@ T_CASE(durable_writes_without_a_replica_are_counted_and_stored)
 {
     static const char *const slow[] = { "--hz", "1", "--dynamic-hz", "no", NULL };
     const uint64_t sets = DURABLE_THREADS * DURABLE_SETS;
-    cellar_set_opts absent = cellar_set_opts_default();
     cellar_result r = cellar_result_default();
     int64_t now = 0;
-    absent.flags = CELLAR_ONLY_IF_ABSENT;
+    cellar_set_opts absent = { .struct_size = sizeof absent, .flags = CELLAR_ONLY_IF_ABSENT };
     T_REQUIRE(engine_start(&server, slow));
     durable_begin(1000, CELLAR_REMOTE_THROUGH);
     set_durably_by_threads();

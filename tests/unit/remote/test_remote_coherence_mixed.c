@@ -69,8 +69,7 @@ static cellar_err mixed_update(const void *old, size_t old_len, cellar_buf *out,
 /* A lease that its owner does not use any more ends soon. */
 static cellar_load_opts mixed_opts(void)
 {
-    cellar_load_opts o = cellar_load_opts_default();
-    o.hard_timeout_ms = 200;
+    cellar_load_opts o = { .struct_size = sizeof o, .hard_timeout_ms = 200 };
     return o;
 }
 

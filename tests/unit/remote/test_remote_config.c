@@ -146,9 +146,8 @@ T_CASE(refused_urls_have_a_code_and_a_sentence)
 
 T_CASE(options_are_checked_like_the_url)
 {
-    cellar_remote_config o = cellar_remote_config_default();
     char many[600];
-    o.sentinels = "127.0.0.1:26379,localhost";
+    cellar_remote_config o = { .struct_size = sizeof o, .sentinels = "127.0.0.1:26379,localhost" };
     T_EQ_I64(remote_config_read(NULL, &o, &c, text, sizeof text), CELLAR_OK);
     T_EQ_U64(c.sentinel_count, 2);
     T_EQ_U64(c.sentinel[1].port, 26379);

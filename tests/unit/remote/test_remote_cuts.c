@@ -330,8 +330,7 @@ static cellar_err run_set_ttl(void)
 
 static cellar_err run_set_if_absent(void)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_ONLY_IF_ABSENT;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
     return cellar_set(a.users, key, strlen(key), "new", 3, &o);
 }
 
@@ -339,24 +338,21 @@ static uint64_t old_version;
 
 static void prepare_version(void)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.new_version = &old_version;
+    cellar_set_opts o = { .struct_size = sizeof o, .new_version = &old_version };
     T_REQUIRE(cellar_set(a.users, key, strlen(key), "old", 3, &o) == CELLAR_OK);
     T_REQUIRE(side_has(&b, key, "old"));
 }
 
 static cellar_err run_set_if_version(void)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_ONLY_IF_VERSION;
-    o.if_version = old_version;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_VERSION,
+                          .if_version = old_version };
     return cellar_set(a.users, key, strlen(key), "new", 3, &o);
 }
 
 static cellar_err run_delete_if_version(void)
 {
-    cellar_delete_opts o = cellar_delete_opts_default();
-    o.if_version = old_version;
+    cellar_delete_opts o = { .struct_size = sizeof o, .if_version = old_version };
     return cellar_delete_with(a.users, key, strlen(key), &o);
 }
 
@@ -665,9 +661,8 @@ static const cuts_command shared[] = {
 T_CASE(locks_and_limiters_cut_at_each_byte_keep_their_promise)
 {
     const cellar_rule rule = cellar_rule_token_bucket(1, 86400 * CELLAR_SECOND_NS, CUTS_BURST);
-    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
-    o.batch = 1;
-    o.offline = CELLAR_REMOTE_LIMITER_DENY;
+    cellar_remote_limiter_config o = { .struct_size = sizeof o, .batch = 1,
+                                       .offline = CELLAR_REMOTE_LIMITER_DENY };
     both_open(NULL);
     T_REQUIRE(cellar_remote_limiter_open(a.r, &rule, &o, &limiter_a) == CELLAR_OK);
     T_REQUIRE(cellar_remote_limiter_open(b.r, &rule, &o, &limiter_b) == CELLAR_OK);

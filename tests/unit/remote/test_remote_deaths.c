@@ -46,11 +46,9 @@ static int64_t now_ms(void)
 
 static void open_side(side *s, const char *socket, const board *b)
 {
-    cellar_remote_config ro = cellar_remote_config_default();
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
-    ro.io_ms = 1000;
-    ro.proof_ms = PROOF_MS;
-    ro.lease_ms = LEASE_MS;
+    cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 1000, .proof_ms = PROOF_MS,
+                                .lease_ms = LEASE_MS };
     if (b->raw) { o.values = CELLAR_REMOTE_RAW; }
     side_open(s, socket, &ro, &o);
 }
@@ -100,7 +98,6 @@ static void run_leader(board *b, int number)
     side s;
     char dir[T_FOLDER_MAX], key[8], got[16];
     static leader l;
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_result r = cellar_result_default();
     t_folder(dir);
     byte_proxy_open(&l.p, dir, server.socket);
@@ -108,7 +105,7 @@ static void run_leader(board *b, int number)
     l.number = number;
     l.s = &s;
     open_side(&s, l.p.path, b);
-    o.hard_timeout_ms = 60000;
+    cellar_load_opts o = { .struct_size = sizeof o, .hard_timeout_ms = 60000 };
     T_EQ_I64(cellar_get_or_load(s.users, key, key_of(number, key), &o, lead_until_harm, &l, &r),
              CELLAR_OK);
     T_EQ_MEM(r.value, "leader", 6);
@@ -138,11 +135,10 @@ static void *wait_for_leader(void *arg)
     const waiter *w = arg;
     death *d = &w->b->death[w->number];
     char key[8];
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_result r = cellar_result_default();
     while (atomic_load(&d->led_ms) == 0) { engine_pause_ms(1); }
-    o.hard_timeout_ms = HARD_MS;
-    o.wait_timeout_ms = 60000;
+    cellar_load_opts o = { .struct_size = sizeof o, .hard_timeout_ms = HARD_MS,
+                           .wait_timeout_ms = 60000 };
     const cellar_err err = cellar_get_or_load(w->s->users, key, key_of(w->number, key), &o,
                                               load_next, d, &r);
     const bool right = err == CELLAR_OK && r.value_len == 6 && memcmp(r.value, "waiter", 6) == 0;

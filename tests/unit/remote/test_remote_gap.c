@@ -76,10 +76,9 @@ static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *c
 /* Return what memory of the side has, also as a stale value. */
 static cellar_err look(const side *s, char buf[8])
 {
-    cellar_get_opts o = cellar_get_opts_default();
     size_t len = 0;
     memset(buf, 0, 8);
-    o.flags = CELLAR_GET_ALLOW_STALE;
+    cellar_get_opts o = { .struct_size = sizeof o, .flags = CELLAR_GET_ALLOW_STALE };
     return cellar_get_with(s->users, "k", 1, &o, buf, 8, &len);
 }
 

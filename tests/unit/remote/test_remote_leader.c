@@ -48,9 +48,8 @@ static batch *batch_new(int first, int count)
 static void batch_run(batch *b, const side *s, int64_t hard_ms, cellar_loader_many_fn fn,
                       void *ctx)
 {
-    cellar_load_opts o = cellar_load_opts_default();
-    o.hard_timeout_ms = hard_ms;
-    o.wait_timeout_ms = 60000;
+    cellar_load_opts o = { .struct_size = sizeof o, .hard_timeout_ms = hard_ms,
+                           .wait_timeout_ms = 60000 };
     T_EQ_I64(cellar_get_or_load_many(s->users, b->item, (size_t)b->count, &o, fn, ctx), CELLAR_OK);
 }
 
@@ -258,9 +257,8 @@ T_CASE(refresh_of_a_key_without_value_is_one_over_processes)
     side_open(&b, server.socket, NULL, NULL);
     for (uint32_t flags = 0; flags <= CELLAR_LOAD_REFRESH; flags += CELLAR_LOAD_REFRESH) {
         const char key[] = { (char)('0' + flags) };
-        cellar_load_opts o = cellar_load_opts_default();
         cellar_result r = cellar_result_default();
-        o.flags = flags;
+        cellar_load_opts o = { .struct_size = sizeof o, .flags = flags };
         T_EQ_I64(cellar_get_or_load(a.users, key, 1, &o, load_beside_another, &b, &r), CELLAR_OK);
         T_EQ_U64(r.flags, 0);
         cellar_result_free(&r);

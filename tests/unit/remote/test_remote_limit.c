@@ -25,11 +25,9 @@ static void end(void)
 
 static cellar_remote_limiter *limiter(share *s, cellar_rule rule, int64_t hold_ms, uint32_t batch)
 {
-    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
     cellar_remote_limiter *l;
-    o.hold_ms = hold_ms;
-    o.batch = batch;
-    o.offline = CELLAR_REMOTE_LIMITER_DENY;
+    cellar_remote_limiter_config o = { .struct_size = sizeof o, .hold_ms = hold_ms, .batch = batch,
+                                       .offline = CELLAR_REMOTE_LIMITER_DENY };
     T_REQUIRE(cellar_remote_limiter_open(&s->r, &rule, &o, &l) == CELLAR_OK);
     return l;
 }
@@ -502,11 +500,9 @@ T_CASE(full_table_keeps_keys_apart)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(4, CELLAR_HOUR_NS, 4);
-    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
     cellar_remote_limiter *l;
-    o.max_keys = 4;
-    o.hold_ms = 60000;
-    o.batch = 2;
+    cellar_remote_limiter_config o = { .struct_size = sizeof o, .max_keys = 4, .hold_ms = 60000,
+                                       .batch = 2 };
     T_REQUIRE(cellar_remote_limiter_open(&one.r, &rule, &o, &l) == CELLAR_OK);
     uint64_t n = 0;
     for (int round = 0; round < 6; round++) {
@@ -586,12 +582,10 @@ T_CASE(threads_spend_each_unit_once)
 {
     if (!begin()) { return; }
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
-    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
     crowd c = { .l = NULL };
     pthread_t t[8];
-    o.max_keys = 8;
-    o.hold_ms = 60000;
-    o.batch = 7;
+    cellar_remote_limiter_config o = { .struct_size = sizeof o, .max_keys = 8, .hold_ms = 60000,
+                                       .batch = 7 };
     T_REQUIRE(cellar_remote_limiter_open(&one.r, &rule, &o, &c.l) == CELLAR_OK);
     for (int i = 0; i < 8; i++) { T_REQUIRE(pthread_create(&t[i], NULL, crowd_check, &c) == 0); }
     for (int i = 0; i < 8; i++) { pthread_join(t[i], NULL); }
@@ -676,8 +670,7 @@ T_CASE(bad_input_is_refused)
         T_EQ_I64(e.code, rules[i].want);
         if (strstr(e.text, rules[i].text) == NULL) { T_EQ_STR(e.text, rules[i].text); }
     }
-    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
-    o.name = "a:b";
+    cellar_remote_limiter_config o = { .struct_size = sizeof o, .name = "a:b" };
     T_EQ_I64(cellar_remote_limiter_open(&one.r, &good, &o, &l), CELLAR_E_INVAL);
     o = cellar_remote_limiter_config_default();
     o.hold_ms = 60001;

@@ -24,9 +24,8 @@ static void end(void)
 
 static cellar_lock_opts times(int64_t wait_ms, int64_t hold_ms)
 {
-    cellar_lock_opts o = cellar_lock_opts_default();
-    o.wait_timeout_ms = wait_ms;
-    o.hold_ms = hold_ms;
+    cellar_lock_opts o = { .struct_size = sizeof o, .wait_timeout_ms = wait_ms,
+                           .hold_ms = hold_ms };
     return o;
 }
 

@@ -26,13 +26,10 @@ static cellar_get_item item[MANY];
 /* io_ms: of the second store. */
 static void both_open(cellar_remote_values values, int64_t io_ms)
 {
-    cellar_remote_config ro = cellar_remote_config_default();
-    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     T_REQUIRE(engine_start(&server, NULL));
     byte_proxy_open(&proxy, server.dir, server.socket);
-    ro.proof_ms = 60000;
-    ro.io_ms = 10000;
-    o.values = values;
+    cellar_remote_config ro = { .struct_size = sizeof ro, .proof_ms = 60000, .io_ms = 10000 };
+    cellar_remote_namespace_config o = { .struct_size = sizeof o, .values = values };
     side_open(&a, server.socket, &ro, &o);
     ro.io_ms = io_ms;
     side_open(&b, proxy.path, &ro, &o);
@@ -51,9 +48,7 @@ static void both_close(void)
 /* Set all keys by the first store: plain ones, one that is not printable, one with a digest. */
 static void set_all(const cellar_bytes *tag)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = tag;
-    o.tag_count = tag != NULL ? 1 : 0;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = tag, .tag_count = tag != NULL ? 1 : 0 };
     for (unsigned i = 0; i < MANY; i++) {
         (void)snprintf(key[i], sizeof key[i], i == 5 ? "\n%0600u" : i == 6 ? "\n%u" : "%u", i);
         T_CHECK(cellar_set(a.users, key[i], strlen(key[i]), key[i], 1, &o) == CELLAR_OK);

@@ -31,12 +31,9 @@ static cellar *new_store(void)
 
 static cellar_remote *new_remote(cellar *c, const engine *e, uint32_t no_thread)
 {
-    cellar_remote_config o = cellar_remote_config_default();
-    cellar_host_config host = cellar_host_config_default();
     cellar_remote *r = NULL;
-    host.log = count_line;
-    o.host = &host;
-    o.no_thread = no_thread;
+    cellar_host_config host = { .struct_size = sizeof host, .log = count_line };
+    cellar_remote_config o = { .struct_size = sizeof o, .host = &host, .no_thread = no_thread };
     snprintf(url, sizeof url, "unix://%s?prefix=app", e->socket);
     T_REQUIRE(cellar_remote_open(c, url, &o, &r) == CELLAR_OK);
     return r;
@@ -101,8 +98,7 @@ static void trusting_namespace_is_told(cellar *c, cellar_remote *r, char *text, 
 {
     cellar *trusting;
     cellar_remote_stats s = cellar_remote_stats_default();
-    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
-    o.offline = CELLAR_REMOTE_TRUST;
+    cellar_remote_namespace_config o = { .struct_size = sizeof o, .offline = CELLAR_REMOTE_TRUST };
     T_EQ_I64(cellar_namespace_open(c, "trusting", NULL, &trusting), CELLAR_OK);
     T_EQ_I64(cellar_remote_attach(r, trusting, &o), CELLAR_OK);
     T_EQ_I64(cellar_remote_stats_get(r, &s), CELLAR_OK);
@@ -230,11 +226,9 @@ T_CASE(port_shows_the_link)
     if (!engine_start(&e, NULL)) { return; }
     cellar *c = new_store();
     cellar_remote *r = new_remote(c, &e, 0);
-    cellar_resp_config o = cellar_resp_config_default();
     wait_for(r, CELLAR_REMOTE_PROVEN);
     snprintf(admin, sizeof admin, "%s/admin", e.dir);
-    o.admin = admin;
-    o.remote = r;
+    cellar_resp_config o = { .struct_size = sizeof o, .admin = admin, .remote = r };
     T_REQUIRE(cellar_resp_open(c, &o, &port) == CELLAR_OK);
     T_REQUIRE(cellar_resp_start(port) == CELLAR_OK);
     read_page(admin, "/metrics", text, sizeof text);

@@ -33,12 +33,11 @@ static void open_side(side *s, const board *b)
     char url[512];
     cellar_remote_config ro = side_patient();
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
-    cellar_namespace_config nc = cellar_namespace_config_default();
     cellar_load_opts lo = cellar_load_opts_default();
     ro.lease_ms = 60000;
     if (b->raw) { o.values = CELLAR_REMOTE_RAW; }
     if (b->waits) { lo.wait_timeout_ms = PATIENCE_MS; } else { lo.hard_timeout_ms = PATIENCE_MS; }
-    nc.load = &lo;
+    cellar_namespace_config nc = { .struct_size = sizeof nc, .load = &lo };
     (void)snprintf(url, sizeof url, "unix://%s?prefix=app", server.socket);
     T_REQUIRE(cellar_open(NULL, &s->store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(s->store, "users", &nc, &s->users) == CELLAR_OK);

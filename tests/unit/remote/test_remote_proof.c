@@ -43,11 +43,9 @@ static void proof_judge(proof *p, int64_t began_ns, uint64_t value)
 static void proof_child(proof *p, const char *socket, cellar_remote_offline offline)
 {
     side s;
-    cellar_remote_config ro = cellar_remote_config_default();
-    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
-    ro.proof_ms = PROOF_MS;
-    o.values = CELLAR_REMOTE_RAW;
-    o.offline = offline;
+    cellar_remote_config ro = { .struct_size = sizeof ro, .proof_ms = PROOF_MS };
+    cellar_remote_namespace_config o = { .struct_size = sizeof o, .values = CELLAR_REMOTE_RAW,
+                                         .offline = offline };
     side_open(&s, socket, &ro, &o);
     atomic_store(&p->ready, true);
     while (!atomic_load(&p->stop)) {

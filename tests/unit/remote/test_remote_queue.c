@@ -22,9 +22,8 @@ static cellar_err load(cellar_load *ld, const void *key, size_t key_len, void *c
 /* Open two processes. Writes of `a` wait in its queue. */
 static void queue_open(const cellar_remote_config *ro, cellar_remote_values values)
 {
-    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     T_REQUIRE(engine_start(&server, NULL));
-    o.values = values;
+    cellar_remote_namespace_config o = { .struct_size = sizeof o, .values = values };
     side_open(&b, server.socket, NULL, &o);
     o.write = CELLAR_REMOTE_BEHIND;
     side_open(&a, server.socket, ro, &o);
@@ -138,9 +137,8 @@ T_CASE(delete_takes_the_place_of_a_queued_value)
 T_CASE(load_beside_a_queued_value_is_not_kept)
 {
     cellar_remote_config ro = side_patient();
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_result r = cellar_result_default();
-    o.flags = CELLAR_LOAD_REFRESH;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = CELLAR_LOAD_REFRESH };
     queue_open(&ro, CELLAR_REMOTE_ENVELOPE);
     engine_signal(&server, SIGSTOP);
     T_EQ_I64(side_set(&a, "k", "set"), CELLAR_OK);
@@ -159,10 +157,9 @@ T_CASE(load_beside_a_queued_value_is_not_kept)
  * the server goes on. */
 static void late_open(cellar_remote_values values)
 {
-    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     cellar_remote_config ro = hasty();
     ro.proof_ms = 8000; /* the journal waits for a proof, 2 s */
-    o.values = values;
+    cellar_remote_namespace_config o = { .struct_size = sizeof o, .values = values };
     T_REQUIRE(engine_start(&server, NULL));
     side_open(&a, server.socket, &ro, &o);
     side_open(&b, server.socket, NULL, &o); /* io_ms of `a` is too short for a busy machine */

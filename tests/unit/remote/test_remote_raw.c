@@ -114,10 +114,9 @@ T_CASE(foreign_text_is_no_counter)
 
 static cellar_err set_if(const side *s, const char *value, uint32_t flags, uint64_t *version)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = flags;
-    o.if_version = flags == CELLAR_ONLY_IF_VERSION ? *version : 0;
-    o.new_version = version;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = flags,
+                          .if_version = flags == CELLAR_ONLY_IF_VERSION ? *version : 0,
+                          .new_version = version };
     return cellar_set(s->users, "k", 1, value, strlen(value), &o);
 }
 
@@ -137,8 +136,7 @@ T_CASE(conditions_are_those_of_the_server)
     T_CHECK(server_has("k", "6"));
     side_fence(&b);
     T_CHECK(side_has(&b, "k", "6"));
-    cellar_delete_opts d = cellar_delete_opts_default();
-    d.if_version = other;
+    cellar_delete_opts d = { .struct_size = sizeof d, .if_version = other };
     T_EQ_I64(cellar_delete_with(b.users, "k", 1, &d), CELLAR_CONFLICT);
     d.if_version = version;
     T_EQ_I64(cellar_delete_with(b.users, "k", 1, &d), CELLAR_OK);
@@ -152,11 +150,10 @@ T_CASE(version_of_a_get_is_that_of_the_server)
     raw_open(NULL);
     T_CHECK(engine_ask(&server, "SET app:users:k old PX 600000") != NULL);
     for (int i = 0; i < 2; i++) { /* from the server, from memory */
-        cellar_get_opts o = cellar_get_opts_default();
         cellar_entry_info info = cellar_entry_info_default();
         size_t len;
-        o.info = &info;
-        o.flags = CELLAR_GET_WANT_VERSION;
+        cellar_get_opts o = { .struct_size = sizeof o, .info = &info,
+                              .flags = CELLAR_GET_WANT_VERSION };
         T_EQ_I64(cellar_get_with(a.users, "k", 1, &o, got, sizeof got, &len), CELLAR_OK);
         uint64_t version = info.version;
         T_EQ_I64(set_if(&a, "old", CELLAR_ONLY_IF_VERSION, &version), CELLAR_OK);
@@ -199,11 +196,9 @@ T_CASE(updates_of_processes_and_other_clients_lose_nothing)
 
 T_CASE(update_keeps_the_life_in_the_server)
 {
-    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
-    cellar_set_opts keep = cellar_set_opts_default();
-    o.local_ttl_ms = 50;
+    cellar_remote_namespace_config o = { .struct_size = sizeof o, .local_ttl_ms = 50 };
     raw_open(&o);
-    keep.flags = CELLAR_KEEP_TTL;
+    cellar_set_opts keep = { .struct_size = sizeof keep, .flags = CELLAR_KEEP_TTL };
     T_CHECK(engine_ask(&server, "SET app:users:k a PX 600000") != NULL);
     T_CHECK(side_has(&a, "k", "a"));
     T_EQ_I64(cellar_update(a.users, "k", 1, &keep, append_x, NULL), CELLAR_OK);
@@ -233,12 +228,9 @@ T_CASE(full_server_refuses_conditions_and_keeps_values)
 
 T_CASE(condition_without_an_answer_deletes_nothing)
 {
-    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
-    cellar_remote_config ro = cellar_remote_config_default();
     int64_t now = 0;
-    ro.io_ms = 300;
-    ro.proof_ms = 60000;
-    o.values = CELLAR_REMOTE_RAW;
+    cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 300, .proof_ms = 60000 };
+    cellar_remote_namespace_config o = { .struct_size = sizeof o, .values = CELLAR_REMOTE_RAW };
     T_REQUIRE(engine_start(&server, NULL));
     side_open(&a, server.socket, &ro, &o);
     side_fence(&a);
@@ -257,10 +249,9 @@ T_CASE(condition_without_an_answer_deletes_nothing)
 
 T_CASE(conditions_need_through)
 {
-    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     int64_t now = 0;
     uint64_t version = 0;
-    o.write = CELLAR_REMOTE_BEHIND;
+    cellar_remote_namespace_config o = { .struct_size = sizeof o, .write = CELLAR_REMOTE_BEHIND };
     raw_open(&o);
     T_EQ_I64(add(&a, 1, 0, 0, 0, &now), CELLAR_E_UNSUPPORTED);
     T_EQ_I64(set_if(&a, "1", CELLAR_ONLY_IF_ABSENT, &version), CELLAR_E_UNSUPPORTED);

@@ -29,8 +29,7 @@ static bool said(const cellar_remote *r, cellar_err code, const char *part)
 static cellar_remote *remote_of(cellar *store)
 {
     cellar_remote *r = NULL;
-    cellar_remote_config o = cellar_remote_config_default();
-    o.no_thread = 1; /* no server is asked */
+    cellar_remote_config o = { .struct_size = sizeof o, .no_thread = 1 }; /* no server is asked */
     T_REQUIRE(cellar_remote_open(store, "unix:///nowhere/r.sock", &o, &r) == CELLAR_OK);
     return r;
 }
@@ -39,8 +38,6 @@ T_CASE(namespaces_that_cannot_be_shared_are_refused)
 {
     static const char *const names[] = { "a:b", "~a", "+", "a b" };
     cellar_config cfg = cellar_config_default();
-    cellar_namespace_config hidden = cellar_namespace_config_default();
-    cellar_remote_namespace_config bad = cellar_remote_namespace_config_default();
     cellar *store = NULL, *c = NULL;
     T_REQUIRE(cellar_open(&cfg, &store) == CELLAR_OK);
     cellar_remote *r = remote_of(store);
@@ -50,14 +47,14 @@ T_CASE(namespaces_that_cannot_be_shared_are_refused)
         T_CHECK(said(NULL, CELLAR_E_INVAL, "without ':', no '~' in front"));
         cellar_namespace_close(c);
     }
-    hidden.hidden = 1;
+    cellar_namespace_config hidden = { .struct_size = sizeof hidden, .hidden = 1 };
     T_REQUIRE(cellar_namespace_open(store, "hidden", &hidden, &c) == CELLAR_OK);
     T_EQ_I64(cellar_remote_attach(r, c, NULL), CELLAR_E_UNSUPPORTED);
     T_CHECK(said(NULL, CELLAR_E_UNSUPPORTED, "hidden"));
     cellar_namespace_close(c);
     T_REQUIRE(cellar_namespace_open(store, "users", NULL, &c) == CELLAR_OK);
-    bad.values = CELLAR_REMOTE_RAW;
-    bad.write = CELLAR_REMOTE_INVALIDATE;
+    cellar_remote_namespace_config bad = { .struct_size = sizeof bad, .values = CELLAR_REMOTE_RAW,
+                                           .write = CELLAR_REMOTE_INVALIDATE };
     T_EQ_I64(cellar_remote_attach(r, c, &bad), CELLAR_E_INVAL);
     T_CHECK(said(NULL, CELLAR_E_INVAL, "RAW needs write"));
     T_EQ_I64(cellar_remote_attach(r, c, NULL), CELLAR_OK);

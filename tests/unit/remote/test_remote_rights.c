@@ -55,12 +55,11 @@ static void use_every_kind(void)
 /* Increments and conditions, which RAW sends by scripts of its own. */
 static void use_conditions(void)
 {
-    cellar_set_opts o = cellar_set_opts_default();
     int64_t now = 0;
     T_EQ_I64(cellar_increment(a.users, "c", 1, 1, 0, NULL, &now), CELLAR_OK);
     T_EQ_I64(cellar_increment(a.users, "c", 1, 1, 0, NULL, &now), CELLAR_OK);
     T_EQ_I64(now, 2);
-    o.flags = CELLAR_ONLY_IF_PRESENT;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_PRESENT };
     T_EQ_I64(cellar_set(a.users, "c", 1, "3", 1, &o), CELLAR_OK);
 }
 
@@ -70,13 +69,11 @@ static void use_limiters(void)
                                   cellar_rule_fixed_window(10, CELLAR_PER_MONTH),
                                   cellar_rule_sliding_log(10, CELLAR_HOUR_NS) };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
-        cellar_remote_limiter_config lo = cellar_remote_limiter_config_default();
         cellar_remote_limiter *l;
         cellar_limiter_result x;
         char name[2] = { (char)('a' + i), '\0' };
-        lo.name = name;
-        lo.hold_ms = 60000;
-        lo.batch = 6;
+        cellar_remote_limiter_config lo = { .struct_size = sizeof lo, .name = name,
+                                            .hold_ms = 60000, .batch = 6 };
         T_REQUIRE(cellar_remote_limiter_open(a.r, &rules[i], &lo, &l) == CELLAR_OK);
         T_EQ_I64(cellar_remote_limiter_check(l, "k", 1, 1, &x), CELLAR_OK);
         cellar_remote_limiter_close(l); /* gives units back */

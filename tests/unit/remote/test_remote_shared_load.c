@@ -186,10 +186,8 @@ static void *load_second(void *s) { return load_by(s, load_alone); }
 
 T_CASE(load_waits_for_no_other_process_when_the_server_is_gone)
 {
-    cellar_remote_config ro = cellar_remote_config_default();
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
-    ro.proof_ms = 1000;
-    ro.close_ms = 1;
+    cellar_remote_config ro = { .struct_size = sizeof ro, .proof_ms = 1000, .close_ms = 1 };
     for (unsigned way = 0; way < 4; way++) {
         side a, b;
         pthread_t t[2];
@@ -252,9 +250,8 @@ static void *refresh(void *arg)
 /* Bring a value that expires soon into the memory of all sides, and wait until it is stale. */
 static void stale_everywhere(side *s)
 {
-    cellar_set_opts o = cellar_set_opts_default();
     bool all = false;
-    o.stale_ms = 60000;
+    cellar_set_opts o = { .struct_size = sizeof o, .stale_ms = 60000 };
     for (int i = 0; i < 1000 && !all; i++) {
         o.ttl_ms = 50 + 10 * i;
         T_EQ_I64(cellar_set(s[0].users, "k", 1, "old", 3, &o), CELLAR_OK);
@@ -302,11 +299,9 @@ T_CASE(cold_process_refreshes_a_stale_value_once)
 {
     side s[2];
     _Atomic uint64_t loads = 0;
-    cellar_set_opts o = cellar_set_opts_default();
     if (!engine_start(&server, NULL)) { return; }
     side_open(&s[0], server.socket, NULL, NULL);
-    o.ttl_ms = 50;
-    o.stale_ms = 60000;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 50, .stale_ms = 60000 };
     T_EQ_I64(cellar_set(s[0].users, "k", 1, "old", 3, &o), CELLAR_OK);
     while (!side_has(&s[0], "k", NULL)) { engine_pause_ms(1); }
     side_open(&s[1], server.socket, NULL, NULL);
@@ -410,12 +405,9 @@ T_CASE(limiter_and_lock_use_the_real_link)
     cellar_remote_limiter *la, *lb;
     cellar_remote_lock lk, next;
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
-    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
-    cellar_remote_config ro = cellar_remote_config_default();
     uint64_t n = 0;
-    o.hold_ms = 60000;
-    o.batch = 40;
-    ro.io_ms = 5000;
+    cellar_remote_limiter_config o = { .struct_size = sizeof o, .hold_ms = 60000, .batch = 40 };
+    cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 5000 };
     side_open(&a, server.socket, &ro, NULL);
     side_open(&b, server.socket, &ro, NULL);
     T_REQUIRE(cellar_remote_limiter_open(a.r, &rule, &o, &la) == CELLAR_OK);

@@ -126,8 +126,7 @@ static void load_own_by(unsigned way, const char *key, uint32_t flags)
 {
     cellar_result r = cellar_result_default();
     cellar_load_item it = { key, strlen(key), &r, CELLAR_OK, 0 };
-    cellar_load_opts o = cellar_load_opts_default();
-    o.flags = flags;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = flags };
     if (way == BY_CALL) {
         it.status = cellar_get_or_load(a.users, key, it.key_len, &o, load_own, NULL, &r);
     } else if (way == BY_BULK) {
@@ -311,8 +310,7 @@ T_CASE(numbers_go_back_up_behind_an_older_replica)
 
 T_CASE(raw_values_are_those_of_other_clients)
 {
-    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
-    o.values = CELLAR_REMOTE_RAW;
+    cellar_remote_namespace_config o = { .struct_size = sizeof o, .values = CELLAR_REMOTE_RAW };
     both_open(&o);
     T_CHECK(engine_ask(&server, "SET app:users:k hello PX 60000") != NULL);
     T_CHECK(side_has(&a, "k", "hello"));
@@ -328,8 +326,7 @@ T_CASE(raw_values_are_those_of_other_clients)
 
 T_CASE(behind_is_read_by_its_writer_and_reaches_others)
 {
-    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
-    o.write = CELLAR_REMOTE_BEHIND;
+    cellar_remote_namespace_config o = { .struct_size = sizeof o, .write = CELLAR_REMOTE_BEHIND };
     both_open(&o);
     for (int i = 0; i < 200; i++) {
         char key[8];
@@ -375,8 +372,7 @@ T_CASE(pattern_ends_keys_of_each_spelling)
 
 T_CASE(write_without_an_answer_is_deleted_later)
 {
-    cellar_remote_config ro = cellar_remote_config_default();
-    ro.io_ms = 200;
+    cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 200 };
     both_open_with(&ro, NULL);
     T_CHECK(side_set(&a, "k", "old") == CELLAR_OK && side_has(&b, "k", "old"));
     engine_signal(&server, SIGSTOP);
@@ -396,10 +392,8 @@ T_CASE(write_without_an_answer_is_deleted_later)
 
 T_CASE(full_journal_ends_the_namespace)
 {
-    cellar_remote_config ro = cellar_remote_config_default();
     T_REQUIRE(engine_start(&server, NULL));
-    ro.io_ms = 200;
-    ro.journal_keys = 2;
+    cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 200, .journal_keys = 2 };
     side_open(&a, server.socket, &ro, NULL);
     side_open(&b, server.socket, NULL, NULL);
     T_CHECK(side_set(&a, "1", "v") == CELLAR_OK && side_set(&a, "9", "v") == CELLAR_OK);
@@ -468,8 +462,7 @@ static cellar_err load_slowly(cellar_load *load, const void *key, size_t key_len
 static cellar_err stale_of(const side *s, const char *key, const char *want)
 {
     char got[64] = "";
-    cellar_get_opts o = cellar_get_opts_default();
-    o.flags = CELLAR_GET_ALLOW_STALE;
+    cellar_get_opts o = { .struct_size = sizeof o, .flags = CELLAR_GET_ALLOW_STALE };
     const cellar_err err = cellar_get_with(s->users, key, strlen(key), &o, got, sizeof got, NULL);
     if (err == CELLAR_OK || err == CELLAR_STALE) { T_EQ_STR(got, want); }
     return err;
@@ -509,9 +502,8 @@ T_CASE(stale_values_outlive_a_gap_unless_something_was_cleared)
         { CELLAR_REMOTE_MISS, CELLAR_REMOTE_ENVELOPE, CELLAR_MISS, { "DEL app:users:k" } },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
-        o.offline = rows[i].offline;
-        o.values = rows[i].values;
+        cellar_remote_namespace_config o = { .struct_size = sizeof o, .offline = rows[i].offline,
+                                             .values = rows[i].values };
         both_open(&o);
         T_CHECK(side_set(&a, "k", "1") == CELLAR_OK && side_has(&a, "k", "1"));
         for (int n = 0; n < 3; n++) { side_fence(&a); } /* the proofs reach the epoch */
@@ -580,11 +572,10 @@ T_CASE(increments_of_two_processes_lose_nothing)
 
 T_CASE(conditions_are_those_of_the_server)
 {
-    cellar_set_opts o = cellar_set_opts_default();
     uint64_t version = 0;
     both_open(NULL);
-    o.flags = CELLAR_ONLY_IF_ABSENT;
-    o.new_version = &version;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT,
+                          .new_version = &version };
     T_CHECK(cellar_set(a.users, "k", 1, "1", 1, &o) == CELLAR_OK);
     T_CHECK(cellar_set(b.users, "k", 1, "2", 1, &o) == CELLAR_EXISTS);
     o.flags = CELLAR_ONLY_IF_VERSION;
@@ -613,11 +604,9 @@ static void *get_slowly(void *arg)
 /* A thread of the parent is inside a call, and the journal has a key. */
 T_CASE(child_of_a_fork_closes)
 {
-    cellar_remote_config ro = cellar_remote_config_default();
     pthread_t t;
     int status = -1;
-    ro.io_ms = 200;
-    ro.proof_ms = 60000;
+    cellar_remote_config ro = { .struct_size = sizeof ro, .io_ms = 200, .proof_ms = 60000 };
     T_REQUIRE(engine_start(&server, NULL));
     side_open(&a, server.socket, &ro, NULL);
     engine_signal(&server, SIGSTOP);
@@ -654,10 +643,9 @@ static void *wait_for_lock(void *out)
 /* Acquire in the I/O thread the lock for which another thread waits. */
 static void acquire_here(const cellar_event *e, void *code)
 {
-    cellar_lock_opts o = cellar_lock_opts_default();
     cellar_remote_lock lk;
     (void)e;
-    o.wait_timeout_ms = 100;
+    cellar_lock_opts o = { .struct_size = sizeof o, .wait_timeout_ms = 100 };
     *(cellar_err *)code = cellar_remote_lock_acquire(a.r, "lock", 4, &o, &lk);
 }
 

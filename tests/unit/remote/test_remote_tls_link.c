@@ -72,9 +72,8 @@ static void note(cellar_log_level level, const char *module, cellar_err code, co
 static void tls_side(side *s, const char *host, unsigned port, const char *more)
 {
     char url[1024], ca[TLS_KIT_PATH];
-    cellar_host_config h = cellar_host_config_default();
     cellar_remote_config o = side_patient();
-    h.log = note;
+    cellar_host_config h = { .struct_size = sizeof h, .log = note };
     o.io_ms = 500; /* the handshake has 5 s */
     o.host = &h;
     snprintf(url, sizeof url, "rediss://%s:%u?prefix=app&tls_ca_file=%s%s", host, port,

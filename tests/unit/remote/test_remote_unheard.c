@@ -17,9 +17,8 @@ static cellar_err load_old(cellar_load *load, const void *key, size_t key_len, v
 
 static void side_load_with(const side *s, const char *key, uint32_t flags)
 {
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_result out = cellar_result_default();
-    o.flags = flags;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = flags };
     T_CHECK(cellar_get_or_load(s->users, key, strlen(key), &o, load_old, NULL, &out) ==
             CELLAR_OK);
     cellar_result_free(&out);
@@ -37,10 +36,9 @@ static cellar_err load_old_of_all(cellar_load *load, const cellar_bytes *keys, s
 
 static void side_load_many(const side *s, const char *key, uint32_t flags)
 {
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_result out = cellar_result_default();
     cellar_load_item item = { .key = key, .key_len = strlen(key), .result = &out };
-    o.flags = flags;
+    cellar_load_opts o = { .struct_size = sizeof o, .flags = flags };
     T_CHECK(cellar_get_or_load_many(s->users, &item, 1, &o, load_old_of_all, NULL) == CELLAR_OK);
     cellar_result_free(&out);
 }
@@ -205,8 +203,7 @@ static bool lease_finds(const side *s, const char *key)
 
 T_CASE(lease_finds_a_raw_value)
 {
-    cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
-    o.values = CELLAR_REMOTE_RAW;
+    cellar_remote_namespace_config o = { .struct_size = sizeof o, .values = CELLAR_REMOTE_RAW };
     both_open(&o);
     T_CHECK(engine_ask(&server, "SET app:users:k hello PX 60000") != NULL);
     T_CHECK(lease_finds(&a, "k"));
@@ -251,11 +248,10 @@ T_CASE(flush_without_memory_ends_all)
 {
     side s;
     char url[512];
-    cellar_host_config host = cellar_host_config_default();
     cellar_config cfg = cellar_config_default();
     T_REQUIRE(engine_start(&server, NULL));
-    host.alloc = scarce_alloc;
-    host.free = scarce_free;
+    cellar_host_config host = { .struct_size = sizeof host, .alloc = scarce_alloc,
+                                .free = scarce_free };
     cfg.memory_bytes = 16u << 20;
     cfg.host = &host;
     (void)snprintf(url, sizeof url, "unix://%s?prefix=app", server.socket);

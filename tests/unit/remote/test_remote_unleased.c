@@ -136,13 +136,12 @@ T_CASE(forced_refresh_on_a_full_server_is_not_kept)
 {
     for (int i = 0; i < WAYS; i++) {
         const cellar_remote_namespace_config o = way(i);
-        cellar_load_opts forced = cellar_load_opts_default();
         cellar_result out = cellar_result_default();
         if (o.write == CELLAR_REMOTE_INVALIDATE) { continue; } /* the server has no values */
         both_open(&o);
         T_EQ_I64(side_set(&b, "k", "new"), CELLAR_OK);
         for (int n = 0; n < 1000 && side_stats(&b).queue_entries != 0; n++) { side_fence(&b); }
-        forced.flags = CELLAR_LOAD_REFRESH;
+        cellar_load_opts forced = { .struct_size = sizeof forced, .flags = CELLAR_LOAD_REFRESH };
         server_full(true);
         T_EQ_I64(cellar_get_or_load(a.users, "k", 1, &forced, load_old, NULL, &out), CELLAR_OK);
         server_full(false);

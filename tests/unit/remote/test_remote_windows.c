@@ -30,11 +30,9 @@ static void check_all_the_time(board *b, int64_t hold_ms, uint32_t batch)
 {
     share own;
     const cellar_rule rule = cellar_rule_token_bucket((uint64_t)b->rate, CELLAR_SECOND_NS, BURST);
-    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
     cellar_remote_limiter *l;
-    o.hold_ms = hold_ms;
-    o.batch = batch;
-    o.offline = CELLAR_REMOTE_LIMITER_DENY;
+    cellar_remote_limiter_config o = { .struct_size = sizeof o, .hold_ms = hold_ms, .batch = batch,
+                                       .offline = CELLAR_REMOTE_LIMITER_DENY };
     share_open(&own, &server);
     T_REQUIRE(cellar_remote_limiter_open(&own.r, &rule, &o, &l) == CELLAR_OK);
     atomic_fetch_add(&b->open, 1);

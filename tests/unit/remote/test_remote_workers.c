@@ -39,10 +39,9 @@ static void folder_begin(void)
 static void master_open(master *m)
 {
     cellar_config cfg = cellar_config_default();
-    cellar_resp_config o = cellar_resp_config_default();
     cfg.memory_bytes = 16u << 20;
-    o.unix_path = path;
-    o.shared_bytes = 32u << 20;
+    cellar_resp_config o = { .struct_size = sizeof o, .unix_path = path,
+                             .shared_bytes = 32u << 20 };
     T_REQUIRE(cellar_open(&cfg, &m->store) == CELLAR_OK);
     T_REQUIRE(cellar_resp_open(m->store, &o, &m->port) == CELLAR_OK);
     T_REQUIRE(cellar_resp_start(m->port) == CELLAR_OK);
@@ -83,11 +82,10 @@ static void worker_loads(side *s)
 static void worker_limits(side *s)
 {
     const cellar_rule rule = cellar_rule_token_bucket(100, CELLAR_HOUR_NS, 100);
-    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
     cellar_remote_limiter *l;
-    o.batch = 1;
-    o.hold_ms = 60000; /* a slow machine loses no unit */
-    o.offline = CELLAR_REMOTE_LIMITER_DENY;
+    cellar_remote_limiter_config o = { .struct_size = sizeof o, .batch = 1,
+                                       .hold_ms = 60000, /* a slow machine loses no unit */
+                                       .offline = CELLAR_REMOTE_LIMITER_DENY };
     T_REQUIRE(cellar_remote_limiter_open(s->r, &rule, &o, &l) == CELLAR_OK);
     for (int i = 0; i < CHECKS; i++) {
         const cellar_err err = cellar_remote_limiter_check(l, "ip", 2, 1, NULL);

@@ -186,11 +186,9 @@ static cellar_bus *bus;
 
 static void with_work(cellar_resp_config *o)
 {
-    cellar_host_config quiet = cellar_host_config_default();
     cellar_pool_config p = cellar_pool_config_default();
     cellar_bus_config b = cellar_bus_config_default();
-    quiet.clock = api_clock;
-    quiet.no_threads = 1;
+    cellar_host_config quiet = { .struct_size = sizeof quiet, .clock = api_clock, .no_threads = 1 };
     p.host = b.host = &quiet;
     T_REQUIRE(cellar_pool_open(&p, &pool) == CELLAR_OK);
     T_REQUIRE(cellar_bus_open(&b, &bus) == CELLAR_OK);

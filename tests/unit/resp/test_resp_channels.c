@@ -19,10 +19,8 @@ static void with_bus(cellar_resp_config *o) { o->bus = bus; o->resp_buffer_bytes
 
 static void bus_begin(void)
 {
-    cellar_bus_config cfg = cellar_bus_config_default();
-    cellar_host_config host = cellar_host_config_default();
-    host.no_threads = 1;
-    cfg.host = &host;
+    cellar_host_config host = { .struct_size = sizeof host, .no_threads = 1 };
+    cellar_bus_config cfg = { .struct_size = sizeof cfg, .host = &host };
     T_REQUIRE(cellar_bus_open(&cfg, &bus) == CELLAR_OK);
     port_begin_on(api_open(128 << 20), with_bus);
 }
@@ -311,11 +309,9 @@ T_CASE(two_ports_of_a_bus_hear_each_other)
 
 T_CASE(bus_without_room_for_a_subscriber_refuses_the_port)
 {
-    cellar_bus_config cfg = cellar_bus_config_default();
     cellar_host_config host, bus_host = cellar_host_config_default();
     bus_host.no_threads = 1;
-    cfg.host = &bus_host;
-    cfg.max_subscribers = 1;
+    cellar_bus_config cfg = { .struct_size = sizeof cfg, .host = &bus_host, .max_subscribers = 1 };
     T_REQUIRE(cellar_bus_open(&cfg, &bus) == CELLAR_OK);
     note_begin("#", note);
     port_store_open();

@@ -265,8 +265,7 @@ T_CASE(negative_and_stale_entries_are_no_values)
 {
     resp_kit k;
     rk_open(&k, true);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_NEGATIVE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(k.db, "no", 2, NULL, 0, &o), CELLAR_OK);
     o = cellar_set_opts_default();
     o.ttl_ms = 100;

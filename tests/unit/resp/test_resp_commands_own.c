@@ -390,9 +390,7 @@ T_CASE(tags_and_versions_invalidate)
     resp_kit k;
     rk_open(&k, true);
     const cellar_bytes tag = { "team", 4 };
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = &tag;
-    o.tag_count = 1;
+    cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
     T_EQ_I64(cellar_set(k.db, "a", 1, "1", 1, &o), CELLAR_OK);
     T_CHECK(has(rk_line(&k, "CELLAR.META a"), "tagged :1"));
     T_EQ_STR(rk_line(&k, "CELLAR.TAGDEL team"), "+OK");
@@ -448,10 +446,9 @@ T_CASE(policy_reload_reads_the_file_of_the_port)
     write_policy("[*]\nkey\n");
     T_CHECK(has(rk_line(&k, "CELLAR.POLICY RELOAD"), ":2:4: error: the rule has no pattern"));
     T_CHECK(has(rk_line(&k, "SET secret 1"), "denied"));
-    cellar_resp_config o = cellar_resp_config_default();
     memset(longer, 'a', sizeof longer);
     longer[1024] = '\0';
-    o.policy_file = longer;
+    cellar_resp_config o = { .struct_size = sizeof o, .policy_file = longer };
     T_EQ_I64(cellar_resp_open(k.store, &o, &none), CELLAR_E_INVAL);
     rk_close(&k);
     t_wipe(folder);
@@ -514,11 +511,8 @@ T_CASE(objects_are_listed_and_are_no_strings)
     rk_open(&k, true);
     unsigned frees = 0;
     cellar *ns = NULL;
-    cellar_object_config oc = cellar_object_config_default();
-    cellar_namespace_config o = cellar_namespace_config_default();
-    oc.free_fn = count_free;
-    oc.ctx = &frees;
-    o.object = &oc;
+    cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = count_free, .ctx = &frees };
+    cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
     T_REQUIRE(cellar_namespace_open(k.store, "db1", &o, &ns) == CELLAR_OK);
     T_EQ_I64(cellar_object_set(ns, "k", 1, &k, 100, NULL), CELLAR_OK);
 #define WRONG "-WRONGTYPE Operation against a key holding the wrong kind of value"

@@ -73,8 +73,7 @@ static _Atomic uint64_t locks_taken;
 static void *take_locks(void *arg)
 {
     cellar *db = arg;
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_ONLY_IF_ABSENT;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_ONLY_IF_ABSENT };
     for (uint64_t i = 0; i < t_share(ROUNDS) / T_COST; i++) {
         char key[24];
         const int len = snprintf(key, sizeof key, "lock:%" PRIu64, i);

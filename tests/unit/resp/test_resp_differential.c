@@ -70,9 +70,7 @@ static void start_port(void)
 {
     snprintf(pair.port_path, sizeof pair.port_path, "%s/port", pair.folder);
     T_REQUIRE(cellar_open(NULL, &pair.store) == CELLAR_OK);
-    cellar_resp_config o = cellar_resp_config_default();
-    o.unix_path = pair.port_path;
-    o.writable = 1;
+    cellar_resp_config o = { .struct_size = sizeof o, .unix_path = pair.port_path, .writable = 1 };
     T_REQUIRE(cellar_resp_open(pair.store, &o, &pair.port) == CELLAR_OK);
     T_REQUIRE(cellar_resp_start(pair.port) == CELLAR_OK);
     for (size_t i = 0; i < CLIENTS; i++) { T_REQUIRE(rc_connect(&pair.ours[i], pair.port_path)); }

@@ -206,8 +206,7 @@ T_CASE(tcp_listens_on_both_loopback_addresses)
     } else {
         printf("# no IPv6 loopback here\n");
     }
-    cellar_resp_config o = cellar_resp_config_default();
-    o.port = number;
+    cellar_resp_config o = { .struct_size = sizeof o, .port = number };
     refused(&o, CELLAR_E_BUSY, "port is in use");
     close(v4);
     port_end();

@@ -19,8 +19,7 @@ static char disk[T_FOLDER_MAX];
 
 static void store_keys(cellar *ns, int from, int to)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = CELLAR_TTL_NONE;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = CELLAR_TTL_NONE };
     for (int i = from; i < to; i++) {
         char key[16];
         const size_t len = (size_t)snprintf(key, sizeof key, "key:%04d", i);

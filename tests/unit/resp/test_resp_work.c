@@ -22,9 +22,7 @@ static int64_t wall(void *ctx)
 
 static void with_work(cellar_resp_config *o)
 {
-    cellar_host_config host = cellar_host_config_default();
-    host.clock = api_clock;
-    host.no_threads = 1;
+    cellar_host_config host = { .struct_size = sizeof host, .clock = api_clock, .no_threads = 1 };
     cellar_pool_config p = cellar_pool_config_default();
     cellar_scheduler_config s = cellar_scheduler_config_default();
     cellar_refresher_config r = cellar_refresher_config_default();
@@ -58,9 +56,7 @@ static cellar_verdict fails(const cellar_task *t, void *ctx)
 
 static void submit(const char *name, const char *tag)
 {
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.tag = tag;
-    o.priority = 7;
+    cellar_submit_opts o = { .struct_size = sizeof o, .tag = tag, .priority = 7 };
     T_EQ_I64(cellar_task_submit(work.pool, name, "secret", 6, &o, NULL), CELLAR_OK);
 }
 
@@ -159,8 +155,7 @@ T_CASE(refreshes_are_listed_in_resp3)
     T_EQ_I64(cellar_refresh_loader(work.refresher, "rates", load, NULL, NULL), CELLAR_OK);
     T_EQ_I64(cellar_refresh_add(work.refresher, port_store, "EUR", 3, "rates", 60000, NULL),
              CELLAR_OK);
-    cellar_refresh_opts o = cellar_refresh_opts_default();
-    o.pattern = 1;
+    cellar_refresh_opts o = { .struct_size = sizeof o, .pattern = 1 };
     T_EQ_I64(cellar_refresh_add(work.refresher, port_store, "x:*", 3, "none", 60000, &o),
              CELLAR_OK);
     port_pass(60000);

@@ -67,11 +67,10 @@ static cellar_err flush(const cellar_batch *batch, void *ctx)
 
 static cellar_batcher_config config_of(cellar_host_config *h)
 {
-    cellar_batcher_config c = cellar_batcher_config_default();
     *h = cellar_host_config_default();
     h->clock = read_clock;
     h->no_threads = 1;
-    c.host = h;
+    cellar_batcher_config c = { .struct_size = sizeof c, .host = h };
     return c;
 }
 
@@ -234,12 +233,10 @@ static void note_end(const cellar_batch_result *r, void *ctx)
 
 static void add_noted(const char *group, const char *text, const char *key, ends *e)
 {
-    cellar_batch_add_opts o = cellar_batch_add_opts_default();
     *e = (ends){ 0 };
-    o.done = note_end;
-    o.done_ctx = e;
-    o.coalesce_key = key;
-    o.coalesce_key_len = key != NULL ? strlen(key) : 0;
+    cellar_batch_add_opts o = { .struct_size = sizeof o, .done = note_end, .done_ctx = e,
+                                .coalesce_key = key,
+                                .coalesce_key_len = key != NULL ? strlen(key) : 0 };
     T_EQ_I64(cellar_batch_add(b, group, text, strlen(text), &o), CELLAR_OK);
 }
 
@@ -558,9 +555,8 @@ static void random_add(void)
     const uint32_t number = (uint32_t)next_item;
     const char group[] = { (char)('0' + draw(8)), '\0' };
     const char key[] = { (char)('a' + draw(5)), '\0' };
-    cellar_batch_add_opts o = cellar_batch_add_opts_default();
-    o.done = note_end;
-    o.done_ctx = &all[number];
+    cellar_batch_add_opts o = { .struct_size = sizeof o, .done = note_end,
+                                .done_ctx = &all[number] };
     has_key[number] = draw(3) == 0;
     if (has_key[number]) {
         o.coalesce_key = key;
@@ -665,7 +661,6 @@ T_CASE(thread_that_ends_in_a_function_loses_nothing)
 {
     cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
-    cellar_batch_add_opts o = cellar_batch_add_opts_default();
     ends e[4];
     now_ms = 1000000;
     T_REQUIRE(cellar_batcher_open(&c, exit_in_flush, NULL, &b) == CELLAR_OK);
@@ -676,7 +671,7 @@ T_CASE(thread_that_ends_in_a_function_loses_nothing)
     for (int i = 0; i < 4; i++) { is(&e[i], i == 0 ? CELLAR_BATCH_FAILED : CELLAR_BATCH_OK, 2); }
     T_EQ_I64(e[0].err, CELLAR_E_CANCELLED);
 
-    o.done = exit_in_done;
+    cellar_batch_add_opts o = { .struct_size = sizeof o, .done = exit_in_done };
     for (int i = 0; i < 4; i++) {
         e[i] = (ends){ 0 };
         o.done_ctx = &e[i];
@@ -706,12 +701,10 @@ T_CASE(every_missing_memory_is_a_code)
         const cellar_err opened = cellar_batcher_open(&c, flush, "ctx", &b);
         if (opened == CELLAR_OK) {
             for (int i = 0; i < 40; i++) {
-                cellar_batch_add_opts o = cellar_batch_add_opts_default();
                 e[i] = (ends){ 0 };
-                o.done = note_end;
-                o.done_ctx = &e[i];
-                o.coalesce_key = &i;
-                o.coalesce_key_len = sizeof i;
+                cellar_batch_add_opts o = { .struct_size = sizeof o, .done = note_end,
+                                            .done_ctx = &e[i], .coalesce_key = &i,
+                                            .coalesce_key_len = sizeof i };
                 err[i] = cellar_batch_add(b, i < 30 ? "g" : "h", "x", 1, &o);
                 any |= err[i] != CELLAR_OK;
                 T_CHECK(err[i] == CELLAR_OK || err[i] == CELLAR_E_NOMEM);
@@ -769,7 +762,6 @@ T_CASE(bad_arguments_are_refused)
 {
     cellar_host_config h;
     const cellar_batcher_config c = config_of(&h);
-    cellar_batch_add_opts o = cellar_batch_add_opts_default();
     static char name[CELLAR_BATCH_KEY_MAX + 2];
     memset(name, 'n', sizeof name - 1);
     open_with(&c);
@@ -778,7 +770,7 @@ T_CASE(bad_arguments_are_refused)
     T_EQ_I64(cellar_batch_add(b, name, "x", 1, NULL), CELLAR_E_TOOBIG);
     T_EQ_I64(cellar_batch_add(b, name + 1, "x", 1, NULL), CELLAR_OK);
     T_EQ_I64(cellar_batcher_flush(b, name), CELLAR_E_NOT_FOUND);
-    o.coalesce_key_len = 1;
+    cellar_batch_add_opts o = { .struct_size = sizeof o, .coalesce_key_len = 1 };
     T_EQ_I64(cellar_batch_add(b, "g", "x", 1, &o), CELLAR_E_INVAL);
     o.coalesce_key = name;
     o.coalesce_key_len = 0;

@@ -23,8 +23,7 @@ static void wait_for(sem_t *sem)
 
 static cellar_batcher_config config_of(void)
 {
-    cellar_batcher_config c = cellar_batcher_config_default();
-    c.linger_ms = 1;
+    cellar_batcher_config c = { .struct_size = sizeof c, .linger_ms = 1 };
     return c;
 }
 
@@ -63,9 +62,7 @@ static void count_end(const cellar_batch_result *r, void *ctx)
 
 static cellar_err add(const char *group, atomic_uint *counter)
 {
-    cellar_batch_add_opts o = cellar_batch_add_opts_default();
-    o.done = count_end;
-    o.done_ctx = counter;
+    cellar_batch_add_opts o = { .struct_size = sizeof o, .done = count_end, .done_ctx = counter };
     return cellar_batch_add(b, group, "x", 1, &o);
 }
 
@@ -248,11 +245,10 @@ static void exit_in_done(const cellar_batch_result *r, void *ctx)
 T_CASE(function_that_ends_its_thread_loses_nothing)
 {
     cellar_batcher_config c = config_of();
-    cellar_batch_add_opts o = cellar_batch_add_opts_default();
     c.workers = 2;
     c.max_items = 4;
     c.close_timeout_ms = 600000;
-    o.done = exit_in_done;
+    cellar_batch_add_opts o = { .struct_size = sizeof o, .done = exit_in_done };
     open_with(&c, exits);
     for (int i = 0; i < 40; i++) {
         T_EQ_I64(cellar_batch_add(b, i % 2 == 0 ? "g" : "h", "x", 1, i % 3 == 0 ? &o : NULL),
@@ -332,9 +328,8 @@ static void *adder(void *arg)
     const uintptr_t me = (uintptr_t)arg;
     for (unsigned i = 0; i < each; i++) {
         const char group[] = { (char)('a' + i % 5), '\0' };
-        cellar_batch_add_opts o = cellar_batch_add_opts_default();
-        o.done = count_end;
-        o.done_ctx = &item_ends[me][i];
+        cellar_batch_add_opts o = { .struct_size = sizeof o, .done = count_end,
+                                    .done_ctx = &item_ends[me][i] };
         if (i % 4 == 0) {
             o.coalesce_key = &me;
             o.coalesce_key_len = sizeof me;

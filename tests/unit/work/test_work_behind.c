@@ -187,7 +187,6 @@ static cellar_err remove_it(const void *old, size_t old_len, cellar_buf *out, vo
 T_CASE(every_call_that_writes_a_key_is_written)
 {
     begin();
-    cellar_delete_opts d = cellar_delete_opts_default();
     void *old = NULL;
     size_t old_len = 0;
     set("k1", "a");
@@ -206,8 +205,8 @@ T_CASE(every_call_that_writes_a_key_is_written)
     calls[0] = '\0';
     T_EQ_I64(cellar_delete(ns, "k1", 2), CELLAR_OK);
     T_EQ_I64(cellar_delete(ns, "k9", 2), CELLAR_MISS); /* the source may have it */
-    d.old_value = &old;
-    d.old_value_len = &old_len;
+    cellar_delete_opts d = { .struct_size = sizeof d, .old_value = &old,
+                             .old_value_len = &old_len };
     T_EQ_I64(cellar_delete_with(ns, "k3", 2, &d), CELLAR_OK);
     cellar_free(old);
     T_EQ_I64(cellar_update(ns, "k4", 2, NULL, remove_it, NULL), CELLAR_REMOVED);
@@ -230,13 +229,12 @@ T_CASE(nothing_else_is_written)
     begin();
     unsigned loads = 0;
     cellar_result r = cellar_result_default();
-    cellar_set_opts o = cellar_set_opts_default();
     const cellar_bytes tag = { "t", 1 };
     uint64_t removed = 0;
     T_EQ_I64(cellar_get_or_load(ns, "k1", 2, NULL, load_text, &loads, &r), CELLAR_OK);
     cellar_result_free(&r);
     T_EQ_I64(cellar_touch(ns, "k1", 2, 5000), CELLAR_OK);
-    o.flags = CELLAR_NEGATIVE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(ns, "k2", 2, NULL, 0, &o), CELLAR_OK);
     o.flags = CELLAR_ONLY_IF_ABSENT;
     T_EQ_I64(cellar_set(ns, "k1", 2, "x", 1, &o), CELLAR_EXISTS);
@@ -334,8 +332,7 @@ T_CASE(write_is_queued_after_a_newer_change_of_memory)
 {
     for (unsigned which = 0; which < 6; which++) {
         uint64_t id = 0;
-        cellar_batcher_config cfg = cellar_batcher_config_default();
-        cfg.queue_bytes = sizeof big;
+        cellar_batcher_config cfg = { .struct_size = sizeof cfg, .queue_bytes = sizeof big };
         begin_with(cfg);
         set("k1", "a");
         T_EQ_I64(cellar_listener_add(ns, CELLAR_CAUSE_BIT(REPLACED),
@@ -354,11 +351,10 @@ T_CASE(write_is_queued_after_a_newer_change_of_memory)
 T_CASE(delete_of_negative_entry_is_written)
 {
     for (unsigned with = 0; with < 2; with++) {
-        cellar_set_opts negative = cellar_set_opts_default();
         cellar_delete_opts o = cellar_delete_opts_default();
         void *old = NULL;
         size_t old_len = 0;
-        negative.flags = CELLAR_NEGATIVE;
+        cellar_set_opts negative = { .struct_size = sizeof negative, .flags = CELLAR_NEGATIVE };
         o.old_value = &old, o.old_value_len = &old_len;
         begin();
         set("k1", "a");
@@ -400,13 +396,11 @@ T_CASE(deleted_key_is_absent_until_its_delete_is_written)
  * of that load. */
 T_CASE(write_past_its_ttl_ends_what_a_load_stored)
 {
-    cellar_batcher_config cfg = cellar_batcher_config_default();
-    cfg.linger_ms = 10000;
+    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .linger_ms = 10000 };
     begin_with(cfg);
     unsigned loads = 0;
     cellar_result r = cellar_result_default();
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = 100;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 100 };
     T_EQ_I64(cellar_set(ns, "k1", 2, "a", 1, &o), CELLAR_OK);
     now_ms += 200;
     T_EQ_STR(value_of("k1"), "");
@@ -444,9 +438,8 @@ T_CASE(failed_batch_is_split_and_bad_write_leaves_no_entry)
 /* The value of an attempt stays the same; a newer write follows in a later batch. */
 T_CASE(retried_write_is_followed_by_newer_one)
 {
-    cellar_batcher_config cfg = cellar_batcher_config_default();
-    cfg.on_failure = CELLAR_BATCH_RETRY;
-    cfg.max_attempts = 3;
+    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .on_failure = CELLAR_BATCH_RETRY,
+                                  .max_attempts = 3 };
     begin_with(cfg);
     fail_calls = 1;
     set("k1", "a");
@@ -473,9 +466,8 @@ T_CASE(retried_write_is_followed_by_newer_one)
 /* A full queue: the call returns E_IO, the older write of the key is still served and written. */
 T_CASE(write_without_room_does_not_happen)
 {
-    cellar_batcher_config cfg = cellar_batcher_config_default();
-    cfg.queue_items = 2;
-    cfg.on_failure = CELLAR_BATCH_RETRY;
+    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .queue_items = 2,
+                                  .on_failure = CELLAR_BATCH_RETRY };
     cfg.retry_base_ms = cfg.retry_cap_ms = 1000000;
     begin_with(cfg);
     fail_calls = 1;
@@ -500,9 +492,8 @@ static void set_once_more(const cellar_event *e, void *ctx)
 /* The listener runs outside the turn of the key. */
 T_CASE(listener_of_a_lost_write_may_write_its_key)
 {
-    cellar_batcher_config cfg = cellar_batcher_config_default();
     uint64_t id = 0;
-    cfg.queue_bytes = sizeof big;
+    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .queue_bytes = sizeof big };
     begin_with(cfg);
     T_EQ_I64(cellar_listener_add(ns, CELLAR_CAUSE_BIT(DELETED), set_once_more, NULL, &id),
              CELLAR_OK);
@@ -515,9 +506,8 @@ T_CASE(listener_of_a_lost_write_may_write_its_key)
 
 T_CASE(queue_bytes_bound_the_values_that_wait)
 {
-    cellar_batcher_config cfg = cellar_batcher_config_default();
-    cfg.max_bytes = 1; /* not used */
-    cfg.queue_bytes = sizeof big;
+    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .max_bytes = 1, /* not used */
+                                  .queue_bytes = sizeof big };
     begin_with(cfg);
     set("k1", "a");
     T_EQ_I64(cellar_set(ns, "k1", 2, big, sizeof big, NULL), CELLAR_E_IO);
@@ -571,10 +561,8 @@ T_CASE(bad_input_is_refused)
     T_EQ_I64(cellar_namespace_batch(ns, NULL, write_rows, NULL, NULL, &b), CELLAR_E_BUSY);
     cfg.max_items = CELLAR_BATCH_ITEMS_MAX + 1;
     T_EQ_I64(cellar_namespace_batch(store, &cfg, write_rows, NULL, NULL, &b), CELLAR_E_INVAL);
-    cellar_host_config half = cellar_host_config_default();
-    half.log_level = (cellar_log_level)9;
-    cellar_batcher_config other = cellar_batcher_config_default();
-    other.host = &half;
+    cellar_host_config half = { .struct_size = sizeof half, .log_level = (cellar_log_level)9 };
+    cellar_batcher_config other = { .struct_size = sizeof other, .host = &half };
     T_EQ_I64(cellar_namespace_batch(store, &other, write_rows, NULL, NULL, &b), CELLAR_E_INVAL);
     half.log_level = CELLAR_LOG_DEFAULT;
     half.alloc = half_a_host; /* without free */
@@ -583,8 +571,7 @@ T_CASE(bad_input_is_refused)
     cfg.workers = 65;
     T_EQ_I64(cellar_namespace_batch(store, &cfg, write_rows, NULL, NULL, &b), CELLAR_E_INVAL);
     T_EQ_I64(cellar_contains(store, "kept", 4), CELLAR_OK);
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_DURABLE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_DURABLE };
     T_EQ_I64(cellar_set(ns, "k1", 2, "v", 1, &o), CELLAR_E_UNSUPPORTED);
     cellar *closed = NULL;
     T_EQ_I64(cellar_namespace_open(store, "x", NULL, &closed), CELLAR_OK);
@@ -625,10 +612,9 @@ T_CASE(functions_that_end_their_thread_lose_nothing)
     const uint64_t blocks = base_live_blocks();
     const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock,
                                     .no_threads = 1 };
-    cellar_batcher_config cfg = cellar_batcher_config_default();
     pthread_t thread;
     begin();
-    cfg.host = &host;
+    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .host = &host };
     cellar *other = NULL;
     T_REQUIRE(cellar_namespace_open(store, "exits", NULL, &other) == CELLAR_OK);
     T_EQ_I64(cellar_namespace_batch(other, &cfg, exit_in_flush, exit_in_failed, "source", &batcher),
@@ -666,10 +652,9 @@ T_CASE(flush_function_may_write_the_namespace)
 {
     const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock,
                                     .no_threads = 1 };
-    cellar_batcher_config cfg = cellar_batcher_config_default();
     begin();
     T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
-    cfg.host = &host;
+    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .host = &host };
     T_REQUIRE(cellar_namespace_open(store, "sets", NULL, &ns) == CELLAR_OK);
     T_EQ_I64(cellar_namespace_batch(ns, &cfg, set_in_flush, NULL, "source", &batcher), CELLAR_OK);
     sets_left = 1;
@@ -702,10 +687,8 @@ T_CASE(eviction_in_a_close_uses_no_closed_queue)
 {
     char path[T_FOLDER_MAX], value[4000] = "";
     settings s = settings_default();
-    cellar_batcher_config cfg = cellar_batcher_config_default();
     const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock,
                                     .alloc = take_block, .free = give_block, .no_threads = 1 };
-    cellar_namespace_config o = cellar_namespace_config_default();
     cellar_stats st = cellar_stats_default();
     t_folder(path);
     s.config.memory_bytes = 8u << 20;
@@ -713,8 +696,8 @@ T_CASE(eviction_in_a_close_uses_no_closed_queue)
     s.config.l2_bytes = CELLAR_L2_BYTES_MIN;
     s.host.clock = read_clock;
     s.host.no_threads = 1;
-    cfg.host = &host;
-    o.tier = CELLAR_TIER_L1;
+    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .host = &host };
+    cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
     T_REQUIRE(settings_open(&s, &store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(store, "rows", &o, &ns) == CELLAR_OK);
     T_REQUIRE(cellar_set(store, "k", 1, "v", 1, NULL) == CELLAR_OK);
@@ -795,12 +778,9 @@ T_CASE(failed_allocation_loses_no_write)
 
 T_CASE(random_writes_reach_the_source)
 {
-    cellar_batcher_config cfg = cellar_batcher_config_default();
-    cfg.max_items = 7;
-    cfg.on_failure = CELLAR_BATCH_RETRY;
-    cfg.max_attempts = 1000;
-    cfg.retry_base_ms = 10;
-    cfg.retry_cap_ms = 20;
+    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .max_items = 7,
+                                  .on_failure = CELLAR_BATCH_RETRY, .max_attempts = 1000,
+                                  .retry_base_ms = 10, .retry_cap_ms = 20 };
     begin_with(cfg);
     base_rng rng;
     base_rng_seed(&rng, t_seed());
@@ -883,16 +863,13 @@ static void *write_keys(void *arg)
 T_CASE(threads_leave_the_same_values_in_cache_and_source)
 {
     settings s = settings_default();
-    cellar_batcher_config cfg = cellar_batcher_config_default();
     pthread_t thread[THREADS];
     memset(row, 0, sizeof row);
     s.config.memory_bytes = 4u << 20;
     T_REQUIRE(settings_open(&s, &store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(store, "rows", NULL, &ns) == CELLAR_OK);
-    cfg.linger_ms = 1;
-    cfg.max_items = 3;
-    cfg.on_failure = CELLAR_BATCH_RETRY;
-    cfg.max_attempts = 100;
+    cellar_batcher_config cfg = { .struct_size = sizeof cfg, .linger_ms = 1, .max_items = 3,
+                                  .on_failure = CELLAR_BATCH_RETRY, .max_attempts = 100 };
     cfg.retry_base_ms = cfg.retry_cap_ms = 1;
     T_EQ_I64(cellar_namespace_batch(ns, &cfg, write_rows_of_threads, NULL, NULL, &batcher),
              CELLAR_OK);

@@ -47,9 +47,8 @@ static cellar_verdict act(const cellar_task *t, void *ctx)
 
 static void open_it(uint32_t workers)
 {
-    cellar_pool_config c = cellar_pool_config_default();
-    c.workers = workers;
-    c.close_timeout_ms = 60000;
+    cellar_pool_config c = { .struct_size = sizeof c, .workers = workers,
+                             .close_timeout_ms = 60000 };
     memset(ran, 0, sizeof ran);
     atomic_store(&ran_count, 0);
     T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
@@ -155,8 +154,7 @@ T_CASE(paused_queue_begins_no_task_of_a_burst)
 
 T_CASE(higher_priority_goes_before_a_burst)
 {
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.priority = 9;
+    cellar_submit_opts o = { .struct_size = sizeof o, .priority = 9 };
     open_it(1);
     start("Hbcdefghijklmnop");
     wait_for(&began);
@@ -168,8 +166,7 @@ T_CASE(higher_priority_goes_before_a_burst)
 
 T_CASE(other_queue_gets_its_share_in_spite_of_a_burst)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    o.queue = "other";
+    cellar_task_opts o = { .struct_size = sizeof o, .queue = "other" };
     open_it(1);
     T_EQ_I64(cellar_task_register(p, "o", act, NULL, &o), CELLAR_OK);
     start("Hbcdefghijklmnop");
@@ -296,12 +293,10 @@ T_CASE(task_follows_one_of_a_burst)
 
 T_CASE(full_pool_counts_tasks_of_a_burst_that_ended)
 {
-    cellar_pool_config c = cellar_pool_config_default();
     open_it(1);
     T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
-    c.workers = 1;
-    c.queue_cap = TASKS;
-    c.close_timeout_ms = 60000;
+    cellar_pool_config c = { .struct_size = sizeof c, .workers = 1, .queue_cap = TASKS,
+                             .close_timeout_ms = 60000 };
     T_REQUIRE(cellar_pool_open(&c, &p) == CELLAR_OK);
     T_REQUIRE(cellar_task_register(p, "t", act, NULL, NULL) == CELLAR_OK);
     start("abHdefghijklmnop");

@@ -67,10 +67,8 @@ T_CASE(seed_route_unrouted_is_counted)
 T_CASE(message_keeps_its_fields)
 {
     const cellar_bus_header headers[] = { { "tenant", "7" }, { "", "" } };
-    cellar_bus_publish_opts o = cellar_bus_publish_opts_default();
-    o.headers = headers;
-    o.header_count = 2;
-    o.priority = 9;
+    cellar_bus_publish_opts o = { .struct_size = sizeof o, .headers = headers, .header_count = 2,
+                                  .priority = 9 };
     for (size_t i = 0; i < sizeof o.trace; i++) { o.trace[i] = (uint8_t)(i + 1); }
     open_default(NULL);
     group("q", "g", NULL);
@@ -176,9 +174,7 @@ T_CASE(prefetch_bounds_what_a_member_has_in_hand)
 
 T_CASE(ordered_group_has_one_message_of_a_key_in_hand)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.ordered = 1;
-    o.visibility_ms = 100;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .ordered = 1, .visibility_ms = 100 };
     open_default(NULL);
     group("q", NULL, &o);
     T_EQ_I64(cellar_bus_route(b, "#", "q", CELLAR_BUS_AMQP, true), CELLAR_OK);
@@ -213,8 +209,7 @@ T_CASE(ordered_group_has_one_message_of_a_key_in_hand)
 
 T_CASE(end_of_a_message_offers_the_next_one_of_its_key)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.ordered = 1;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .ordered = 1 };
     open_default(NULL);
     group("q", NULL, &o);
     T_EQ_I64(cellar_bus_route(b, "#", "q", CELLAR_BUS_AMQP, true), CELLAR_OK);
@@ -233,10 +228,9 @@ T_CASE(end_of_a_message_offers_the_next_one_of_its_key)
 
 T_CASE(ordered_keys_run_beside_each_other)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
     char key[16];
     unsigned in_hand = 0;
-    o.ordered = 1;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .ordered = 1 };
     open_default(NULL);
     group("q", NULL, &o);
     T_EQ_I64(cellar_bus_route(b, "#", "q", CELLAR_BUS_AMQP, true), CELLAR_OK);
@@ -262,13 +256,10 @@ T_CASE(filters_combine_by_all_or_any)
 {
     static const char *const types[] = { "gold", "silver" };
     unsigned calls = 0;
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.filter_priority = 5;
-    o.filter_header = "type";
-    o.filter_values = types;
-    o.filter_value_count = 2;
-    o.filter_fn = wants_even;
-    o.filter_ctx = &calls;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .filter_priority = 5,
+                                  .filter_header = "type", .filter_values = types,
+                                  .filter_value_count = 2, .filter_fn = wants_even,
+                                  .filter_ctx = &calls };
     open_default(NULL);
     group("q", "all", &o);
     o.filter_any = 1;
@@ -276,10 +267,8 @@ T_CASE(filters_combine_by_all_or_any)
     cellar_bus_member *all = member("q", "all", 100), *any = member("q", "any", 100);
     for (int i = 0; i < 8; i++) { /* bit 0: priority, bit 1: header, bit 2: even */
         const cellar_bus_header header = { "type", (i & 2) != 0 ? "silver" : "bronze" };
-        cellar_bus_publish_opts p = cellar_bus_publish_opts_default();
-        p.headers = &header;
-        p.header_count = 1;
-        p.priority = (i & 1) != 0 ? 5 : 4;
+        cellar_bus_publish_opts p = { .struct_size = sizeof p, .headers = &header,
+                                      .header_count = 1, .priority = (i & 1) != 0 ? 5 : 4 };
         T_EQ_I64(bus_send(b, "q", "xxx", (i & 4) != 0 ? 2 : 1, &p), CELLAR_OK);
     }
     cellar_bus_message got = cellar_bus_message_default();
@@ -297,14 +286,12 @@ T_CASE(filters_combine_by_all_or_any)
 
 T_CASE(functions_see_what_passes_the_filters)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    cellar_bus_publish_opts p = cellar_bus_publish_opts_default();
-    o.filter_priority = 3;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .filter_priority = 3 };
     open_default(NULL);
     group("q", NULL, &o);
     join_note("q", NULL);
     T_EQ_I64(send("q", "low"), CELLAR_OK);
-    p.priority = 3;
+    cellar_bus_publish_opts p = { .struct_size = sizeof p, .priority = 3 };
     T_EQ_I64(bus_send(b, "q", "high", 4, &p), CELLAR_OK);
     tick();
     T_EQ_STR(seen, "high ");
@@ -325,11 +312,9 @@ static cellar_bus_verdict publishes_into_its_queue(const cellar_bus_message *m, 
 
 T_CASE(only_consumer_never_blocks_on_its_own_queue)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    cellar_bus_member_config mo = cellar_bus_member_config_default();
-    o.max_messages = 1;
-    o.on_full = CELLAR_BUS_FULL_BLOCK; /* without a time limit */
-    mo.fn = publishes_into_its_queue;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .max_messages = 1,
+                                  .on_full = CELLAR_BUS_FULL_BLOCK }; /* without a time limit */
+    cellar_bus_member_config mo = { .struct_size = sizeof mo, .fn = publishes_into_its_queue };
     open_default(NULL);
     group("q", NULL, &o);
     T_EQ_I64(cellar_bus_join(b, "q", NULL, &mo, NULL), CELLAR_OK);
@@ -362,9 +347,7 @@ static cellar_bus_verdict leaves(const cellar_bus_message *m, void *ctx)
 
 T_CASE(member_may_leave_inside_its_function)
 {
-    cellar_bus_member_config o = cellar_bus_member_config_default();
-    o.fn = leaves;
-    o.free_fn = count_free;
+    cellar_bus_member_config o = { .struct_size = sizeof o, .fn = leaves, .free_fn = count_free };
     open_default(NULL);
     group("q", NULL, NULL);
     T_EQ_I64(cellar_bus_join(b, "q", NULL, &o, &myself), CELLAR_OK);
@@ -435,16 +418,13 @@ T_CASE(signals_call_in_order_of_subscription)
 
 T_CASE(drain_reports_what_became_of_each_message)
 {
-    cellar_bus_publish_opts p = cellar_bus_publish_opts_default();
-    cellar_bus_group_config o = cellar_bus_group_config_default();
     cellar_bus_report r = cellar_bus_report_default();
-    o.dead_queue = "dead";
-    o.max_deliver = 1;
-    o.filter_priority = 1;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .dead_queue = "dead", .max_deliver = 1,
+                                  .filter_priority = 1 };
     open_default(NULL);
     group("q", NULL, &o);
     group("dead", NULL, NULL);
-    p.priority = 1;
+    cellar_bus_publish_opts p = { .struct_size = sizeof p, .priority = 1 };
     T_EQ_I64(send("q", "filtered"), CELLAR_OK);
     T_EQ_I64(bus_send(b, "q", "dies", 4, &p), CELLAR_OK);
     T_EQ_I64(bus_send(b, "dead", "waits", 5, &p), CELLAR_OK);

@@ -28,27 +28,19 @@ static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
 
 static cellar_err open_pool(const char *journal, uint32_t no_threads)
 {
-    cellar_host_config h = cellar_host_config_default();
-    cellar_pool_config c = cellar_pool_config_default();
-    h.clock = read_mono;
-    h.no_threads = no_threads;
-    h.log = hear_nothing;
-    c.host = &h;
-    c.wall_clock = read_wall;
-    c.journal_path = journal;
+    cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = no_threads,
+                             .log = hear_nothing };
+    cellar_pool_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall,
+                             .journal_path = journal };
     c.close_timeout_ms = c.grace_ms = 1;
     return cellar_pool_open(&c, &p);
 }
 
 static cellar_err open_bus(cellar_bus **out, uint32_t no_threads)
 {
-    cellar_host_config h = cellar_host_config_default();
-    cellar_bus_config c = cellar_bus_config_default();
-    h.clock = read_mono;
-    h.no_threads = no_threads;
-    h.log = hear_nothing;
-    c.host = &h;
-    c.pool = p;
+    cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = no_threads,
+                             .log = hear_nothing };
+    cellar_bus_config c = { .struct_size = sizeof c, .host = &h, .pool = p };
     return cellar_bus_open(&c, out);
 }
 
@@ -176,15 +168,12 @@ T_CASE(published_messages_survive_a_kill)
     close_both();
     const pid_t child = fork();
     if (child == 0) {
-        cellar_bus_publish_opts o = cellar_bus_publish_opts_default();
         const cellar_bus_header headers[] = { { "kind", "mail" }, { "empty", "" } };
         open_both();
         (void)add("q", NULL);
         (void)cellar_bus_route(b, "user.#", "q", CELLAR_BUS_AMQP, true);
-        o.headers = headers;
-        o.header_count = 2;
-        o.priority = 7;
-        o.trace[5] = 9;
+        cellar_bus_publish_opts o = { .struct_size = sizeof o, .headers = headers,
+                                      .header_count = 2, .priority = 7, .trace[5] = 9 };
         if (cellar_bus_publish(b, "user.7", "one", 3, &o) == CELLAR_OK &&
             send_one("") == CELLAR_OK) {
             (void)kill(getpid(), SIGKILL);
@@ -289,8 +278,7 @@ T_CASE(a_message_that_kills_the_process_becomes_a_dead_letter)
     do { /* a member with a function, until it gets no message */
         const pid_t child = fork();
         if (child == 0) {
-            cellar_bus_member_config o = cellar_bus_member_config_default();
-            o.fn = kills;
+            cellar_bus_member_config o = { .struct_size = sizeof o, .fn = kills };
             open_both();
             (void)add("q", NULL);
             (void)add("dead", NULL);
@@ -343,10 +331,9 @@ T_CASE(dead_letters_of_two_groups_are_two_rows)
 
 T_CASE(expiry_goes_on_while_the_process_is_down)
 {
-    cellar_bus_publish_opts o = cellar_bus_publish_opts_default();
     start();
     T_EQ_I64(add("q", NULL), CELLAR_OK);
-    o.expires_ms = 4000;
+    cellar_bus_publish_opts o = { .struct_size = sizeof o, .expires_ms = 4000 };
     T_EQ_I64(bus_send(b, "q", "a", 1, &o), CELLAR_OK);
     o.expires_ms = 6000;
     T_EQ_I64(bus_send(b, "q", "b", 1, &o), CELLAR_OK);
@@ -638,7 +625,6 @@ static void *sender(void *ctx)
 
 T_CASE(threads_share_commits)
 {
-    cellar_bus_member_config o = cellar_bus_member_config_default();
     cellar_bus_report r = cellar_bus_report_default();
     pthread_t thread[SENDERS];
     start();
@@ -647,7 +633,7 @@ T_CASE(threads_share_commits)
     T_REQUIRE(open_pool(path, 0) == CELLAR_OK && open_bus(&b, 0) == CELLAR_OK);
     T_EQ_I64(add("q", "a"), CELLAR_OK);
     T_EQ_I64(add("q", "c"), CELLAR_OK);
-    o.fn = handles;
+    cellar_bus_member_config o = { .struct_size = sizeof o, .fn = handles };
     T_EQ_I64(cellar_bus_join(b, "q", "a", &o, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bus_join(b, "q", "a", &o, NULL), CELLAR_OK);
     T_EQ_I64(cellar_bus_join(b, "q", "c", &o, NULL), CELLAR_OK);

@@ -14,8 +14,7 @@
 
 T_CASE(bus_backpressure)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.max_messages = 2;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .max_messages = 2 };
     open_default(NULL);
     group("error", NULL, &o);
     o.on_full = CELLAR_BUS_FULL_DROP_NEW;
@@ -53,8 +52,7 @@ T_CASE(bus_backpressure)
 /* A full group with ERROR keeps the message from all groups; one that drops does not. */
 T_CASE(publish_reaches_all_groups_or_none)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.max_messages = 1;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .max_messages = 1 };
     open_default(NULL);
     group("q", "wide", NULL);
     o.on_full = CELLAR_BUS_FULL_DROP_NEW;
@@ -75,8 +73,7 @@ T_CASE(publish_reaches_all_groups_or_none)
 T_CASE(bytes_are_a_limit_too)
 {
     static char body[2 << 20];
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.max_bytes = 100;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .max_bytes = 100 };
     open_default(NULL);
     group("q", NULL, &o);
     o.on_full = CELLAR_BUS_FULL_DROP_OLDEST;
@@ -122,9 +119,8 @@ T_CASE(tables_have_limits)
 T_CASE(message_reaches_at_most_64_queues)
 {
     const cellar_host_config h = host_of_test();
-    cellar_bus_config c = cellar_bus_config_default();
     char name[32];
-    c.host = &h;
+    cellar_bus_config c = { .struct_size = sizeof c, .host = &h };
     T_REQUIRE(cellar_bus_open(&c, &b) == CELLAR_OK);
     for (int i = 0; i < 65; i++) {
         snprintf(name, sizeof name, "q%d", i);
@@ -274,17 +270,13 @@ T_CASE(every_missing_memory_is_a_code)
     static const char *const values[] = { "v" };
     for (uint64_t nth = 1;; nth++) {
         const cellar_host_config h = host_of_test();
-        cellar_bus_config c = cellar_bus_config_default();
-        cellar_bus_group_config o = cellar_bus_group_config_default();
-        cellar_bus_member_config mo = cellar_bus_member_config_default();
         cellar_err err[7] = { CELLAR_OK };
         cellar_bus_member *m = NULL;
-        o.filter_header = "h";
-        o.filter_values = values;
-        o.filter_value_count = 1;
-        o.ordered = 1;
-        mo.free_fn = count_free;
-        c.host = &h;
+        cellar_bus_group_config o = { .struct_size = sizeof o, .filter_header = "h",
+                                      .filter_values = values, .filter_value_count = 1,
+                                      .ordered = 1 };
+        cellar_bus_member_config mo = { .struct_size = sizeof mo, .free_fn = count_free };
+        cellar_bus_config c = { .struct_size = sizeof c, .host = &h };
         freed = 0;
         (void)base_fault_alloc_arm(nth, false);
         err[0] = cellar_bus_open(&c, &b);
@@ -372,8 +364,7 @@ static cellar_err fill_group(void *out) { return cellar_bus_group_stats_get(b, "
 T_CASE(struct_sizes_of_other_versions)
 {
     const cellar_host_config h = host_of_test();
-    cellar_bus_config c = cellar_bus_config_default();
-    c.host = &h;
+    cellar_bus_config c = { .struct_size = sizeof c, .host = &h };
     open_default("q");
     group("q", NULL, NULL);
     check_in("cellar_bus_config", &c, sizeof c, FIRST, use_config);

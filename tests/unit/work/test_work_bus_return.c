@@ -35,8 +35,7 @@ T_CASE(nack_returns_now_or_after_its_delay)
 
 T_CASE(hold_that_ends_delivers_again)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.visibility_ms = 1000;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .visibility_ms = 1000 };
     open_default(NULL);
     group("q", NULL, &o);
     cellar_bus_member *slow = member("q", NULL, 1), *m = member("q", NULL, 4);
@@ -61,8 +60,7 @@ T_CASE(hold_that_ends_delivers_again)
 
 T_CASE(extended_hold_ends_later)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.visibility_ms = 100;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .visibility_ms = 100 };
     open_default(NULL);
     group("q", NULL, &o);
     cellar_bus_member *m = member("q", NULL, 2);
@@ -132,10 +130,9 @@ static const char *list_of(const char *queue, uint64_t *cursor, unsigned most)
 
 T_CASE(messages_of_a_group_are_listed)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
     uint64_t cursor = 0;
     char want[4096] = "";
-    o.dead_queue = "dead";
+    cellar_bus_group_config o = { .struct_size = sizeof o, .dead_queue = "dead" };
     open_default(NULL);
     group("q", NULL, &o);
     group("q", "other", NULL);
@@ -263,9 +260,7 @@ T_CASE(bus_member_dies)
 
 T_CASE(bus_dead_letter)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.max_deliver = 2;
-    o.dead_queue = "dead";
+    cellar_bus_group_config o = { .struct_size = sizeof o, .max_deliver = 2, .dead_queue = "dead" };
     open_default(NULL);
     group("q", "g", &o);
     o.max_messages = 2;
@@ -308,10 +303,8 @@ T_CASE(bus_dead_letter)
 
 T_CASE(dead_letters_do_not_expire)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    cellar_bus_publish_opts p = cellar_bus_publish_opts_default();
-    o.dead_queue = "dead";
-    p.expires_ms = 100;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .dead_queue = "dead" };
+    cellar_bus_publish_opts p = { .struct_size = sizeof p, .expires_ms = 100 };
     open_default(NULL);
     group("q", NULL, &o);
     group("dead", NULL, NULL);
@@ -325,10 +318,8 @@ T_CASE(dead_letters_do_not_expire)
 
 T_CASE(dead_letters_without_a_dead_queue_are_freed)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.dead_queue = "nowhere";
-    o.visibility_ms = 10;
-    o.max_deliver = 1;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .dead_queue = "nowhere",
+                                  .visibility_ms = 10, .max_deliver = 1 };
     open_default(NULL);
     group("q", NULL, &o);
     cellar_bus_member *m = member("q", NULL, 4);
@@ -343,9 +334,7 @@ T_CASE(dead_letters_without_a_dead_queue_are_freed)
 
 T_CASE(verdicts_of_functions_decide)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.max_deliver = 3;
-    o.retry_ms = 100;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .max_deliver = 3, .retry_ms = 100 };
     open_default(NULL);
     group("q", NULL, &o);
     join_note("q", NULL);
@@ -372,11 +361,10 @@ T_CASE(verdicts_of_functions_decide)
 
 T_CASE(expired_messages_are_counted)
 {
-    cellar_bus_publish_opts o = cellar_bus_publish_opts_default();
     open_default(NULL);
     group("q", NULL, NULL);
     cellar_bus_member *m = member("q", NULL, 4);
-    o.expires_ms = 100;
+    cellar_bus_publish_opts o = { .struct_size = sizeof o, .expires_ms = 100 };
     T_EQ_I64(bus_send(b, "q", "a", 1, &o), CELLAR_OK);
     pass(99);
     T_EQ_U64(figures().live, 1);

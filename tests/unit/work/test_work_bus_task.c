@@ -59,10 +59,8 @@ static uint64_t tasks(void)
 static cellar_bus_member *join(uint32_t prefetch)
 {
     cellar_bus_member *m;
-    cellar_bus_member_config o = cellar_bus_member_config_default();
-    o.pool = p;
-    o.task = "t";
-    o.prefetch = prefetch;
+    cellar_bus_member_config o = { .struct_size = sizeof o, .pool = p, .task = "t",
+                                   .prefetch = prefetch };
     T_REQUIRE(cellar_bus_join(b, "q", NULL, &o, &m) == CELLAR_OK);
     return m;
 }
@@ -82,21 +80,15 @@ static void begin(void)
 
 static void start(uint32_t ordered)
 {
-    cellar_bus_config bc = cellar_bus_config_default();
-    cellar_bus_group_config go = cellar_bus_group_config_default();
-    cellar_task_opts to = cellar_task_opts_default();
-    bc.host = &host;
-    bc.close_timeout_ms = 1;
+    cellar_bus_config bc = { .struct_size = sizeof bc, .host = &host, .close_timeout_ms = 1 };
     T_REQUIRE(cellar_pool_open(&config, &p) == CELLAR_OK);
-    to.jitter = CELLAR_TASK_JITTER_NONE;
-    to.max_attempts = 2;
-    to.base_ms = 3600000;
-    to.cap_ms = 3600000;
+    cellar_task_opts to = { .struct_size = sizeof to, .jitter = CELLAR_TASK_JITTER_NONE,
+                            .max_attempts = 2, .base_ms = 3600000, .cap_ms = 3600000 };
     T_REQUIRE(cellar_task_register(p, "t", note, NULL, &to) == CELLAR_OK);
     T_REQUIRE(cellar_bus_open(&bc, &b) == CELLAR_OK);
     T_REQUIRE(cellar_bus_group_add(b, "dead", NULL, NULL) == CELLAR_OK);
-    go.ordered = ordered;
-    go.dead_queue = "dead";
+    cellar_bus_group_config go = { .struct_size = sizeof go, .ordered = ordered,
+                                   .dead_queue = "dead" };
     T_REQUIRE(cellar_bus_group_add(b, "q", NULL, &go) == CELLAR_OK);
     T_REQUIRE(cellar_bus_route(b, "#", "q", CELLAR_BUS_AMQP, true) == CELLAR_OK);
 }
@@ -109,8 +101,7 @@ static void end(void)
 
 static void publish(const char *key, const char *bodies)
 {
-    cellar_bus_publish_opts o = cellar_bus_publish_opts_default();
-    o.trace[0] = 7;
+    cellar_bus_publish_opts o = { .struct_size = sizeof o, .trace[0] = 7 };
     for (; *bodies != '\0'; bodies++) {
         T_EQ_I64(cellar_bus_publish(b, key, bodies, 1, &o), CELLAR_OK);
     }
@@ -223,10 +214,8 @@ T_ALONE(a_full_pool_leaves_messages_in_the_group)
     config.queue_cap = 2;
     start(0);
     (void)join(0);
-    cellar_submit_opts o = cellar_submit_opts_default();
     const unsigned char trace[CELLAR_TASK_TRACE_BYTES] = { 7 };
-    o.tag = "k";
-    o.trace = trace;
+    cellar_submit_opts o = { .struct_size = sizeof o, .tag = "k", .trace = trace };
     T_EQ_I64(cellar_task_submit(p, "t", "1", 1, &o, NULL), CELLAR_OK);
     T_EQ_I64(cellar_task_submit(p, "t", "2", 1, &o, NULL), CELLAR_OK);
     publish("k", "a");
@@ -359,9 +348,8 @@ T_ALONE(bad_options_are_refused)
 {
     begin();
     start(0);
-    cellar_bus_member_config o = cellar_bus_member_config_default();
     cellar_bus_member *m;
-    o.task = "t";
+    cellar_bus_member_config o = { .struct_size = sizeof o, .task = "t" };
     T_EQ_I64(cellar_bus_join(b, "q", NULL, &o, &m), CELLAR_E_INVAL);
     o.pool = p;
     o.task = NULL;
@@ -412,17 +400,14 @@ static cellar_verdict counts(const cellar_task *t, void *ctx)
 
 T_CASE(with_threads_each_message_ends_once)
 {
-    cellar_pool_config pc = cellar_pool_config_default();
-    cellar_bus_member_config o = cellar_bus_member_config_default();
     const uint32_t messages = 1500 / (T_COST > 1 ? 5 : 1);
     atomic_store(&count, 0);
-    pc.queue_cap = 8; /* often full */
+    cellar_pool_config pc = { .struct_size = sizeof pc, .queue_cap = 8 }; /* often full */
     T_REQUIRE(cellar_pool_open(&pc, &p) == CELLAR_OK);
     T_REQUIRE(cellar_task_register(p, "t", counts, NULL, NULL) == CELLAR_OK);
     T_REQUIRE(cellar_bus_open(NULL, &b) == CELLAR_OK);
     T_REQUIRE(cellar_bus_group_add(b, "q", NULL, NULL) == CELLAR_OK);
-    o.pool = p;
-    o.task = "t";
+    cellar_bus_member_config o = { .struct_size = sizeof o, .pool = p, .task = "t" };
     cellar_bus_member *m[3];
     for (uint32_t i = 0; i < 3; i++) {
         T_REQUIRE(cellar_bus_join(b, "q", NULL, &o, &m[i]) == CELLAR_OK);

@@ -21,9 +21,8 @@ static atomic_uint runs, freed;
 
 static void open_with(uint32_t workers, int64_t close_timeout_ms)
 {
-    cellar_bus_config c = cellar_bus_config_default();
-    c.workers = workers;
-    c.close_timeout_ms = close_timeout_ms;
+    cellar_bus_config c = { .struct_size = sizeof c, .workers = workers,
+                            .close_timeout_ms = close_timeout_ms };
     T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
     atomic_store(&runs, 0);
     atomic_store(&freed, 0);
@@ -57,11 +56,9 @@ static void group(const char *queue, const char *name, const cellar_bus_group_co
 
 static cellar_bus_member *join(const char *queue, const char *name, cellar_bus_fn fn, void *ctx)
 {
-    cellar_bus_member_config o = cellar_bus_member_config_default();
     cellar_bus_member *m;
-    o.fn = fn;
-    o.ctx = ctx;
-    o.free_fn = count_free;
+    cellar_bus_member_config o = { .struct_size = sizeof o, .fn = fn, .ctx = ctx,
+                                   .free_fn = count_free };
     T_REQUIRE(cellar_bus_join(b, queue, name, &o, &m) == CELLAR_OK);
     return m;
 }
@@ -149,7 +146,6 @@ static void *take_all(void *arg)
 T_CASE(groups_under_load_handle_each_message_once)
 {
     static int which[] = { 0, 1 };
-    cellar_bus_group_config o = cellar_bus_group_config_default();
     pthread_t publisher[PUBLISHERS], taker[2];
     uint32_t who[PUBLISHERS];
     cellar_bus_member_config pulls = cellar_bus_member_config_default();
@@ -159,9 +155,8 @@ T_CASE(groups_under_load_handle_each_message_once)
     memset(inside, 0, sizeof inside);
     memset(last_of, 0, sizeof last_of);
     open_with(3, 0);
-    o.max_messages = 50;
-    o.on_full = CELLAR_BUS_FULL_BLOCK;
-    o.max_deliver = 100;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .max_messages = 50,
+                                  .on_full = CELLAR_BUS_FULL_BLOCK, .max_deliver = 100 };
     group("q", "plain", &o);
     group("q", "pulled", &o);
     o.ordered = 1;
@@ -207,12 +202,11 @@ static void *send_one(void *arg)
 T_CASE(blocked_publisher_goes_on_with_room_or_drain)
 {
     static char q[] = "q";
-    cellar_bus_group_config o = cellar_bus_group_config_default();
     cellar_bus_message got = cellar_bus_message_default();
     cellar_bus_member *m;
     pthread_t t;
-    o.max_messages = 1;
-    o.on_full = CELLAR_BUS_FULL_BLOCK;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .max_messages = 1,
+                                  .on_full = CELLAR_BUS_FULL_BLOCK };
     open_with(1, 0);
     group(q, NULL, &o);
     T_REQUIRE(cellar_bus_join(b, q, NULL, NULL, &m) == CELLAR_OK);
@@ -237,9 +231,8 @@ T_CASE(blocked_publisher_goes_on_with_room_or_drain)
 T_CASE(blocked_publisher_sees_new_groups)
 {
     static char q[] = "q";
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.max_messages = 1;
-    o.on_full = CELLAR_BUS_FULL_BLOCK;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .max_messages = 1,
+                                  .on_full = CELLAR_BUS_FULL_BLOCK };
     open_with(1, 0);
     for (int i = 0; i < 20; i++) {
         cellar_bus_message got = cellar_bus_message_default();
@@ -280,11 +273,10 @@ static cellar_bus_verdict waits_and_sends(const cellar_bus_message *m, void *ctx
 T_CASE(publisher_on_the_last_worker_never_blocks)
 {
     static char next[] = "next";
-    cellar_bus_group_config o = cellar_bus_group_config_default();
     open_with(1, 0);
     group("first", NULL, NULL);
-    o.max_messages = 1;
-    o.on_full = CELLAR_BUS_FULL_BLOCK;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .max_messages = 1,
+                                  .on_full = CELLAR_BUS_FULL_BLOCK };
     group(next, NULL, &o);
     (void)join("first", NULL, waits_and_sends, next);
     (void)join(next, NULL, quick, NULL);
@@ -354,8 +346,7 @@ T_CASE(take_returns_when_a_drained_bus_is_empty)
 
 T_CASE(hold_ends_while_the_function_runs)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.visibility_ms = 1;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .visibility_ms = 1 };
     open_with(2, 0);
     group("q", NULL, &o);
     (void)join("q", NULL, held, NULL);
@@ -431,9 +422,8 @@ static cellar_bus_verdict ends_during_the_close(const cellar_bus_message *m, voi
 
 T_CASE(close_that_fails_delivers_what_it_held_back)
 {
-    cellar_bus_group_config o = cellar_bus_group_config_default();
-    o.on_full = CELLAR_BUS_FULL_DROP_NEW;
-    o.max_messages = 1;
+    cellar_bus_group_config o = { .struct_size = sizeof o, .on_full = CELLAR_BUS_FULL_DROP_NEW,
+                                  .max_messages = 1 };
     atomic_store(&close_returned, false);
     open_with(2, 100);
     group("q", NULL, NULL);

@@ -72,20 +72,16 @@ static void clear(void)
 
 static cellar_host_config host_opts(void)
 {
-    cellar_host_config h = cellar_host_config_default();
-    h.clock = read_mono;
-    h.no_threads = 1;
-    h.log = hear_nothing;
+    cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1,
+                             .log = hear_nothing };
     return h;
 }
 
 static cellar_err open_pool(const char *journal)
 {
     const cellar_host_config h = host_opts();
-    cellar_pool_config c = cellar_pool_config_default();
-    c.host = &h;
-    c.wall_clock = read_wall;
-    c.journal_path = journal;
+    cellar_pool_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall,
+                             .journal_path = journal };
     c.close_timeout_ms = c.grace_ms = 1;
     const cellar_err err = cellar_pool_open(&c, &p);
     if (err == CELLAR_OK) { T_EQ_I64(cellar_task_register(p, "t", task, NULL, NULL), CELLAR_OK); }
@@ -95,10 +91,8 @@ static cellar_err open_pool(const char *journal)
 static void open_scheduler(cellar_pool *pool)
 {
     const cellar_host_config h = host_opts();
-    cellar_scheduler_config c = cellar_scheduler_config_default();
-    c.host = &h;
-    c.wall_clock = read_wall;
-    c.pool = pool;
+    cellar_scheduler_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall,
+                                  .pool = pool };
     T_REQUIRE(cellar_scheduler_open(&c, &s) == CELLAR_OK);
 }
 
@@ -150,9 +144,8 @@ static void pass(int64_t ms)
 
 static cellar_schedule_spec catches(void)
 {
-    cellar_schedule_spec o = cellar_schedule_spec_default();
-    o.catch_up_on_start = 1;
-    o.phase = CELLAR_PHASE_NOW;
+    cellar_schedule_spec o = { .struct_size = sizeof o, .catch_up_on_start = 1,
+                               .phase = CELLAR_PHASE_NOW };
     return o;
 }
 
@@ -443,7 +436,6 @@ T_CASE(earliest_settles_what_it_stands_for)
 T_CASE(another_spec_begins_a_new_schedule)
 {
     cellar_schedule_spec o = catches();
-    cellar_cron_opts c = cellar_cron_opts_default();
     start();
     every(MINUTE, &o);
     cron("* * * * *", "UTC", &o);
@@ -458,7 +450,7 @@ T_CASE(another_spec_begins_a_new_schedule)
     pass(0);
     T_EQ_U64(fired, 0);
     restart(HOUR);
-    c.gap = CELLAR_CRON_GAP_SKIP;
+    cellar_cron_opts c = { .struct_size = sizeof c, .gap = CELLAR_CRON_GAP_SKIP };
     o.cron_opts = &c;
     cron("*/2 * * * *", "Europe/Berlin", &o);
     pass(0);
@@ -551,7 +543,6 @@ T_CASE(due_times_in_the_future_begin_anew)
 T_CASE(catch_up_needs_a_journal)
 {
     cellar_schedule_spec o = catches();
-    cellar_submit_opts with = cellar_submit_opts_default();
     cellar_firing f = cellar_firing_default();
     start();
     o.max_running = 2;
@@ -567,7 +558,7 @@ T_CASE(catch_up_needs_a_journal)
     T_REQUIRE(open_pool(NULL) == CELLAR_OK);
     open_scheduler(p);
     T_EQ_I64(schedule_every(s, "e", 1, job, NULL, &o), CELLAR_E_UNSUPPORTED);
-    with.firing = &f;
+    cellar_submit_opts with = { .struct_size = sizeof with, .firing = &f };
     f.name = "e";
     T_EQ_I64(cellar_task_submit(p, "t", "x", 1, &with, NULL), CELLAR_E_UNSUPPORTED);
     T_EQ_I64(cellar_scheduler_close(s), CELLAR_OK);

@@ -160,8 +160,7 @@ T_CASE(instants_of_the_grammar)
 
 T_CASE(day_and_needs_both_days)
 {
-    cellar_cron_opts o = cellar_cron_opts_default();
-    o.day_and = 1;
+    cellar_cron_opts o = { .struct_size = sizeof o, .day_and = 1 };
     T_EQ_I64(next("0 0 13 * FRI", NULL, &o, utc(2024, 1, 31, 0, 0)), utc(2024, 9, 13, 0, 0));
     T_EQ_I64(next("0 0 29 2 MON", NULL, &o, utc(2024, 3, 1, 0, 0)), utc(2044, 2, 29, 0, 0));
     T_EQ_I64(next("0 0 30 2 MON", NULL, &o, utc(2024, 3, 1, 0, 0)), CELLAR_E_NEVER);
@@ -195,9 +194,7 @@ T_CASE(hashed_values_follow_the_name_alone)
 static int64_t of(const char *expr, const char *zone, cellar_cron_gap gap, cellar_cron_fold fold,
                   int64_t after)
 {
-    cellar_cron_opts o = cellar_cron_opts_default();
-    o.gap = gap;
-    o.fold = fold;
+    cellar_cron_opts o = { .struct_size = sizeof o, .gap = gap, .fold = fold };
     return next(expr, zone, &o, after);
 }
 
@@ -471,8 +468,7 @@ T_CASE(next_refuses_bad_arguments)
     T_EQ_I64(cellar_cron_next(NULL, NULL, NULL, 0, out, 1, &found), CELLAR_E_INVAL);
     T_EQ_I64(cellar_cron_next("* * * * *", NULL, NULL, 0, NULL, 1, &found), CELLAR_E_INVAL);
     T_EQ_I64(cellar_cron_next("* * * * *", NULL, NULL, 0, out, 1, NULL), CELLAR_E_INVAL);
-    cellar_cron_opts o = cellar_cron_opts_default();
-    o.fold = (cellar_cron_fold)3;
+    cellar_cron_opts o = { .struct_size = sizeof o, .fold = (cellar_cron_fold)3 };
     T_EQ_I64(cellar_cron_next("* * * * *", NULL, &o, 0, out, 1, &found), CELLAR_E_INVAL);
     T_EQ_I64(cellar_cron_next("* * * * *", NULL, NULL, 253402300799999, out, 3, &found), CELLAR_OK);
     T_EQ_U64(found, 3);

@@ -30,12 +30,9 @@ T_CASE(submitted_tasks_survive_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
-    cellar_submit_opts o = cellar_submit_opts_default();
     unsigned char trace[CELLAR_TASK_TRACE_BYTES] = { 1, 2, 3 };
-    o.tag = "blue";
-    o.content_type = "text/plain";
-    o.trace = trace;
-    o.priority = 7;
+    cellar_submit_opts o = { .struct_size = sizeof o, .tag = "blue", .content_type = "text/plain",
+                             .trace = trace, .priority = 7 };
     const cellar_task_id a = submit("a", &o), b = submit("b", NULL);
     crash();
     T_EQ_U64(figures().restored, 2);
@@ -159,8 +156,7 @@ T_CASE(due_times_survive_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.delay_ms = 10000;
+    cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 10000 };
     (void)submit("d", &o);
     o.delay_ms = 0;
     o.eta_wall_ms = wall_ms + 20000;
@@ -192,8 +188,7 @@ T_CASE(a_wall_clock_that_went_back_delays_by_the_delay_at_most)
 {
     if (without_sqlite()) { return; }
     start();
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.delay_ms = 10000;
+    cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 10000 };
     (void)submit("d", &o);
     crash_copy();
     wall_ms -= 86400000;
@@ -267,8 +262,7 @@ T_CASE(unique_keys_are_rebuilt)
 {
     if (without_sqlite()) { return; }
     start();
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.unique_key = "k";
+    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k" };
     const cellar_task_id a = submit("a", &o);
     crash();
     names();
@@ -298,10 +292,8 @@ T_CASE(the_ttl_of_a_unique_key_survives_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.unique_key = "k";
-    o.unique_ttl_ms = 5000;
-    o.delay_ms = 60000;
+    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .unique_ttl_ms = 5000,
+                             .delay_ms = 60000 };
     (void)submit("a", &o);
     crash();
     names();
@@ -363,11 +355,8 @@ T_CASE(the_ttl_of_a_debounce_survives_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.unique_key = "k";
-    o.unique_ttl_ms = 5000;
-    o.on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE;
-    o.delay_ms = 60000;
+    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .unique_ttl_ms = 5000,
+                             .on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE, .delay_ms = 60000 };
     (void)submit("a", &o);
     pass(4000);
     (void)submit("b", &o);
@@ -385,10 +374,8 @@ T_CASE(a_debounced_payload_survives_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.unique_key = "k";
-    o.on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE;
-    o.delay_ms = 1000;
+    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k",
+                             .on_conflict = CELLAR_TASK_CONFLICT_DEBOUNCE, .delay_ms = 1000 };
     const cellar_task_id a = submit("a", &o);
     pass(500);
     (void)submit("b", &o);
@@ -406,9 +393,8 @@ T_CASE(own_ids_survive_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
-    cellar_submit_opts o = cellar_submit_opts_default();
     const cellar_task_id mine = { 77, 0 };
-    o.id_in = &mine;
+    cellar_submit_opts o = { .struct_size = sizeof o, .id_in = &mine };
     (void)submit("a", &o);
     crash();
     names();
@@ -524,14 +510,13 @@ T_CASE(no_final_state_comes_back)
 {
     if (without_sqlite()) { return; }
     start();
-    cellar_submit_opts o = cellar_submit_opts_default();
     (void)submit("a", NULL);
     answer = cellar_verdict_cancelled();
     tick();
     answer = cellar_verdict_fail();
     const cellar_task_id dead = submit("b", NULL);
     tick();
-    o.expires_ms = 1;
+    cellar_submit_opts o = { .struct_size = sizeof o, .expires_ms = 1 };
     (void)submit("c", &o);
     pass(2);
     const cellar_task_id gone = submit("d", NULL);

@@ -185,8 +185,7 @@ T_CASE(a_free_fn_may_submit)
     if (without_sqlite()) { return; }
     start();
     freed = 0;
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.free_fn = frees;
+    cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = frees };
     const cellar_task_id a = submit("a", &o);
     pass(1);
     T_EQ_U64(freed, 5);
@@ -270,10 +269,8 @@ T_CASE(a_refused_submit_leaves_its_key_and_payload)
 {
     if (without_sqlite()) { return; }
     start();
-    cellar_submit_opts o = cellar_submit_opts_default();
     const cellar_task_id mine = { 9, 9 };
-    o.unique_key = "k";
-    o.id_in = &mine;
+    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .id_in = &mine };
     signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
     T_CHECK(is_disk_error(cellar_task_submit(p, "t", "b", 1, &o, NULL)));
@@ -328,8 +325,7 @@ T_CASE(each_allocation_may_fail)
         }
     }
     names();
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.unique_key = "k";
+    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k" };
     for (uint64_t nth = 1;; nth++) {
         (void)base_fault_alloc_arm(nth, false);
         const cellar_err err = cellar_task_submit(p, "t", "b", 1, &o, NULL);
@@ -362,11 +358,9 @@ T_CASE(throttle_keys_survive_a_crash)
 {
     if (without_sqlite()) { return; }
     start();
-    cellar_submit_opts o = cellar_submit_opts_default();
     cellar_task_id id, other;
-    o.unique_key = "k";
-    o.unique_ttl_ms = 5000;
-    o.on_conflict = CELLAR_TASK_CONFLICT_THROTTLE;
+    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .unique_ttl_ms = 5000,
+                             .on_conflict = CELLAR_TASK_CONFLICT_THROTTLE };
     const cellar_task_id a = submit("a", &o);
     tick();
     pass(2000);
@@ -401,10 +395,8 @@ T_CASE(a_refused_throttle_key_is_not_in_force)
 {
     if (without_sqlite()) { return; }
     start();
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.unique_key = "k";
-    o.unique_ttl_ms = 5000;
-    o.on_conflict = CELLAR_TASK_CONFLICT_THROTTLE;
+    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = "k", .unique_ttl_ms = 5000,
+                             .on_conflict = CELLAR_TASK_CONFLICT_THROTTLE };
     signal(SIGXFSZ, SIG_IGN);
     limit_files(4096);
     T_CHECK(is_disk_error(cellar_task_submit(p, "t", "b", 1, &o, NULL)));

@@ -74,11 +74,10 @@ static void end(void)
 
 static void *caller(void *arg)
 {
-    cellar_submit_opts later = cellar_submit_opts_default();
     const cellar_task_item items[] = { { "t", "abcd", 4, NULL }, { "t", "ab", 2, NULL },
                                        { "t", "abcde", 5, NULL } };
     cellar_task_id id, ids[3];
-    later.delay_ms = 1000000;
+    cellar_submit_opts later = { .struct_size = sizeof later, .delay_ms = 1000000 };
     for (uint32_t i = 0; i < (uint32_t)(uintptr_t)arg; i++) {
         T_EQ_I64(cellar_task_submit(p, "t", "ab", 2, NULL, &id), CELLAR_OK);
         const cellar_err err = cellar_task_wait(p, id, 20000, NULL);
@@ -135,9 +134,8 @@ static void frees(void *payload, size_t len, void *ctx)
 {
     (void)payload, (void)len;
     const bool more = atomic_fetch_add(&waited, 1) == 0;
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.free_fn = more ? frees : NULL;
-    o.free_ctx = ctx;
+    cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = more ? frees : NULL,
+                             .free_ctx = ctx };
     T_EQ_I64(cellar_task_submit(p, "t", ctx, 4, &o, NULL), CELLAR_OK);
 }
 
@@ -145,9 +143,7 @@ T_CASE(a_free_fn_of_the_journal_thread_may_submit)
 {
     if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
     static char bytes[] = "abcd";
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.free_fn = frees;
-    o.free_ctx = bytes;
+    cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = frees, .free_ctx = bytes };
     T_EQ_I64(cellar_task_submit(p, "t", bytes, 4, &o, NULL), CELLAR_OK);
     while (atomic_load(&ran) < 3) { usleep(200); }
     T_EQ_I64(cellar_pool_drain(p, CELLAR_DRAIN_ALL, 60000, NULL), CELLAR_OK);
@@ -293,17 +289,15 @@ static void frees_beside_a_submit(void *payload, size_t len, void *other)
 T_CASE(a_submit_beside_a_commit_ends_without_threads)
 {
     if (!begin(CELLAR_JOURNAL_PROCESS)) { return; }
-    cellar_host_config host = cellar_host_config_default();
-    host.no_threads = 1;
+    cellar_host_config host = { .struct_size = sizeof host, .no_threads = 1 };
     config.host = &host;
     T_EQ_I64(cellar_pool_close(p), CELLAR_OK);
     open_it();
     pthread_t other;
     cellar_task_id id;
     int64_t wait;
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.free_fn = frees_beside_a_submit;
-    o.free_ctx = &other;
+    cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = frees_beside_a_submit,
+                             .free_ctx = &other };
     T_EQ_I64(cellar_task_submit(p, "t", "abcd", 4, &o, &id), CELLAR_OK);
     while (cellar_tick(p, 0, &wait) == CELLAR_PENDING) {}
     T_EQ_I64(pthread_join(other, NULL), 0);

@@ -50,9 +50,8 @@ static cellar_err list_s4(cellar_refresh_keys *keys, const char *pattern, void *
 
 static void add_s4_loader(const struct s4_row *row)
 {
-    cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
-    o.lister = list_s4;
-    o.lister_ctx = (void *)(uintptr_t)row;
+    cellar_refresh_loader_opts o = { .struct_size = sizeof o, .lister = list_s4,
+                                     .lister_ctx = (void *)(uintptr_t)row };
     T_EQ_I64(cellar_refresh_loader(r, row->loader, load, "upstream", &o), CELLAR_OK);
 }
 
@@ -71,10 +70,9 @@ static uint64_t reads, late_reads, empty_reads;
 static void read_s4(void)
 {
     for (size_t i = 0; i < S4_ROWS; i++) {
-        cellar_get_opts o = cellar_get_opts_default();
         char text[64];
         size_t len;
-        o.flags = CELLAR_GET_ALLOW_STALE;
+        cellar_get_opts o = { .struct_size = sizeof o, .flags = CELLAR_GET_ALLOW_STALE };
         const cellar_err err = cellar_get_with(c, s4[i].key, strlen(s4[i].key), &o, text,
                                                sizeof text - 1, &len);
         reads++;
@@ -285,9 +283,8 @@ static cellar_err list_too_many(cellar_refresh_keys *keys, const char *pattern, 
 
 T_CASE(list_over_its_limit_is_counted)
 {
-    cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
     open_all();
-    o.lister = list_too_many;
+    cellar_refresh_loader_opts o = { .struct_size = sizeof o, .lister = list_too_many };
     T_EQ_I64(cellar_refresh_loader(r, "flood", load, "upstream", &o), CELLAR_OK);
     T_EQ_I64(add_pattern(r, c, "*", "flood", HOUR, NULL), CELLAR_OK);
     while (figures().lists_failed == 0) { turn(tick()); }
@@ -334,11 +331,10 @@ T_CASE(only_reads_that_hit_wake_a_row)
 {
     cellar_result res = cellar_result_default();
     cellar_pinned pinned;
-    cellar_get_opts peek = cellar_get_opts_default();
     cellar_refresh_opts o = opts(20 * MINUTE);
     char text[64];
     size_t len;
-    peek.flags = CELLAR_GET_PEEK;
+    cellar_get_opts peek = { .struct_size = sizeof peek, .flags = CELLAR_GET_PEEK };
     o.stop_idle = 1;
     open_all();
     T_EQ_I64(cellar_refresh_add(r, c, "k", 1, "up", MINUTE, &o), CELLAR_OK);
@@ -406,7 +402,6 @@ T_CASE(denied_runs_end_early)
     const cellar_rule rule = cellar_rule_token_bucket(1, UINT64_C(300) * CELLAR_SECOND_NS, 1);
     cellar_limiter_config lc = cellar_limiter_config_default();
     cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
-    cellar_breaker_config bo = cellar_breaker_config_default();
     static const char *const keys[] = { "a", "b", "c", "d" };
     lc.clock_ns = limit_ns;
     open_all();
@@ -426,7 +421,7 @@ T_CASE(denied_runs_end_early)
     cellar_limiter_close(lo.limiter);
 
     open_all();
-    bo.consecutive_failures = 1;
+    cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 1 };
     bo.open_ms = bo.open_max_ms = DAY;
     lo = cellar_refresh_loader_opts_default();
     lo.lister = list;
@@ -659,9 +654,8 @@ T_CASE(every_missing_memory_is_a_code)
         const cellar_err opened = cellar_refresher_open(c, &cfg, &r);
         bool failed = opened != CELLAR_OK, armed = true;
         if (opened == CELLAR_OK) {
-            cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
-            lo.lister = list;
-            lo.lister_ctx = "lister";
+            cellar_refresh_loader_opts lo = { .struct_size = sizeof lo, .lister = list,
+                                              .lister_ctx = "lister" };
             listed.keys[0] = "a:1";
             listed.count = 1;
             const cellar_err err[] = {

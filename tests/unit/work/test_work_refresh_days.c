@@ -115,10 +115,9 @@ T_CASE(day_ends_what_the_program_stored)
 /* No tick comes after midnight: the TTL has ended with the day, and so has the stale window. */
 T_CASE(late_refresher_serves_nothing_of_yesterday)
 {
-    cellar_get_opts stale = cellar_get_opts_default();
     char text[64];
     size_t len;
-    stale.flags = CELLAR_GET_ALLOW_STALE;
+    cellar_get_opts stale = { .struct_size = sizeof stale, .flags = CELLAR_GET_ALLOW_STALE };
     open_all();
     add_daily(15 * MINUTE, 2 * HOUR, 2 * HOUR);
     pass(12 * HOUR - 1, MINUTE, NULL);
@@ -144,10 +143,9 @@ T_CASE(next_try_of_a_day_deletes_nothing)
     T_EQ_STR(read_key("daily"), "today");
     close_all();
 
-    cellar_breaker_config bo = cellar_breaker_config_default();
     cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
     cellar_refresh_opts o = opts(2 * DAY);
-    bo.consecutive_failures = 1;
+    cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 1 };
     bo.open_ms = bo.open_max_ms = DAY;
     o.stale_ms = 2 * DAY;
     o.at = "00:00@UTC";
@@ -164,10 +162,9 @@ T_CASE(next_try_of_a_day_deletes_nothing)
     pass(1, 1, NULL);
     T_EQ_U64(figures().skipped_breaker, 1);
     T_EQ_U64(up.calls, calls);
-    cellar_get_opts stale = cellar_get_opts_default();
     char text[64];
     size_t len;
-    stale.flags = CELLAR_GET_ALLOW_STALE;
+    cellar_get_opts stale = { .struct_size = sizeof stale, .flags = CELLAR_GET_ALLOW_STALE };
     T_EQ_I64(cellar_get_with(c, "daily", 5, &stale, text, sizeof text, &len), CELLAR_MISS);
     close_all();
     cellar_breaker_destroy(lo.breaker);

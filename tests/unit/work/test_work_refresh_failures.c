@@ -64,8 +64,7 @@ T_CASE(failure_keeps_the_old_value_and_backs_off)
     T_CHECK(strstr(logged, "2 refresh ") == logged && strstr(logged, "\"up\" failed") != NULL);
     pass(MINUTE, SECOND, NULL);
     T_EQ_STR(read_key("k"), ""); /* cellar_get takes no stale value */
-    cellar_get_opts stale = cellar_get_opts_default();
-    stale.flags = CELLAR_GET_ALLOW_STALE;
+    cellar_get_opts stale = { .struct_size = sizeof stale, .flags = CELLAR_GET_ALLOW_STALE };
     char text[64];
     size_t len;
     T_EQ_I64(cellar_get_with(c, "k", 1, &stale, text, sizeof text, &len), CELLAR_STALE);
@@ -81,12 +80,10 @@ T_CASE(failure_keeps_the_old_value_and_backs_off)
 T_CASE(remembered_failures_leave_the_old_value)
 {
     cellar *ns;
-    cellar_namespace_config no = cellar_namespace_config_default();
-    cellar_load_opts lo = cellar_load_opts_default();
     char text[64];
     size_t len;
-    lo.error_ttl_ms = MINUTE;
-    no.load = &lo;
+    cellar_load_opts lo = { .struct_size = sizeof lo, .error_ttl_ms = MINUTE };
+    cellar_namespace_config no = { .struct_size = sizeof no, .load = &lo };
     open_all();
     T_EQ_I64(cellar_namespace_open(c, "ns", &no, &ns), CELLAR_OK);
     const cellar_refresh_opts o = opts(HOUR);
@@ -108,11 +105,10 @@ T_CASE(remembered_failures_leave_the_old_value)
 /* Pauses: at most 1 s, 2 s, 4 s .. up to the interval. */
 T_CASE(pauses_grow_to_the_interval)
 {
-    cellar_breaker_config bo = cellar_breaker_config_default();
     cellar_refresh_loader_opts lo = cellar_refresh_loader_opts_default();
     int64_t last_ms = 0, most_ms = 0;
-    bo.consecutive_failures = 63;
-    bo.min_calls = 1000000;
+    cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 63,
+                                 .min_calls = 1000000 };
     open_all();
     T_EQ_I64(cellar_breaker_create(c, &bo, &lo.breaker), CELLAR_OK);
     T_EQ_I64(cellar_refresh_loader(r, "patient", load, "upstream", &lo), CELLAR_OK);

@@ -26,10 +26,9 @@ static void wait_for(sem_t *sem)
 
 static void open_with(uint32_t parallel, int64_t close_ms)
 {
-    cellar_refresher_config cfg = cellar_refresher_config_default();
     cellar_config store_cfg = cellar_config_default();
-    cfg.max_parallel = parallel;
-    cfg.close_timeout_ms = close_ms;
+    cellar_refresher_config cfg = { .struct_size = sizeof cfg, .max_parallel = parallel,
+                                    .close_timeout_ms = close_ms };
     T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
     atomic_store(&calls, 0);
     atomic_store(&inside, 0);
@@ -159,13 +158,11 @@ static cellar_err leaving_lister(cellar_refresh_keys *keys, const char *pattern,
 
 T_CASE(thread_that_ends_is_replaced)
 {
-    cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
-    o.lister = leaving_lister;
+    cellar_refresh_loader_opts o = { .struct_size = sizeof o, .lister = leaving_lister };
     open_with(2, 5000);
     T_EQ_I64(cellar_refresh_loader(r, "leave", leave, NULL, &o), CELLAR_OK);
     add("k", "leave");
-    cellar_refresh_opts all = cellar_refresh_opts_default();
-    all.pattern = 1;
+    cellar_refresh_opts all = { .struct_size = sizeof all, .pattern = 1 };
     T_EQ_I64(cellar_refresh_add(r, c, "*", 1, "leave", 1, &all), CELLAR_OK);
     for (int i = 0; i < 6; i++) { wait_for(&began); }
     close_all();
@@ -266,18 +263,15 @@ T_CASE(sick_disk_leaves_refreshes_in_memory)
 {
     cellar_l2_config l2 = cellar_l2_config_default();
     cellar_config cfg = cellar_config_default();
-    cellar_host_config h = cellar_host_config_default();
-    cellar_refresher_config rc = cellar_refresher_config_default();
     char buf[8];
     size_t len;
     store_begin();
-    h.clock = read_clock;
-    h.no_threads = 1;
+    cellar_host_config h = { .struct_size = sizeof h, .clock = read_clock, .no_threads = 1 };
     cfg.host = &h;
     cfg.l2 = &l2;
     cfg.l2_path = store;
     cfg.l2_bytes = UINT64_C(64) << 20;
-    rc.host = &h;
+    cellar_refresher_config rc = { .struct_size = sizeof rc, .host = &h };
     atomic_store(&calls, 0);
     T_REQUIRE(cellar_open(&cfg, &c) == CELLAR_OK);
     T_REQUIRE(cellar_refresher_open(c, &rc, &r) == CELLAR_OK);

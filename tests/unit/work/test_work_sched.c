@@ -49,13 +49,9 @@ static int64_t utc_ms(int year, int month, int day, int hour, int minute)
 
 static void open_at(int64_t wall)
 {
-    cellar_host_config h = cellar_host_config_default();
-    cellar_scheduler_config c = cellar_scheduler_config_default();
-    h.clock = read_mono;
-    h.no_threads = 1;
-    c.host = &h;
-    c.wall_clock = read_wall;
-    c.max_schedules = 100;
+    cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1 };
+    cellar_scheduler_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall,
+                                  .max_schedules = 100 };
     mono_ms = 1000000;
     wall_ms = wall;
     T_REQUIRE(cellar_scheduler_open(&c, &s) == CELLAR_OK);
@@ -127,8 +123,7 @@ static void expect(size_t i, int64_t due, int64_t at)
 
 static cellar_schedule_spec opts_now(void)
 {
-    cellar_schedule_spec o = cellar_schedule_spec_default();
-    o.phase = CELLAR_PHASE_NOW;
+    cellar_schedule_spec o = { .struct_size = sizeof o, .phase = CELLAR_PHASE_NOW };
     return o;
 }
 
@@ -566,10 +561,9 @@ T_CASE(resume_in_the_millisecond_of_a_firing_does_not_repeat_it)
 
 T_CASE(trigger_runs_once_also_while_paused)
 {
-    cellar_schedule_spec o = cellar_schedule_spec_default();
     open_at(utc_ms(2024, 1, 1, 0, 0));
     shot_count = 0;
-    o.paused = 1;
+    cellar_schedule_spec o = { .struct_size = sizeof o, .paused = 1 };
     T_EQ_I64(schedule_cron(s, "t", "@yearly", NULL, note, NULL, &o), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(s, "t"), CELLAR_OK);
     T_EQ_I64(cellar_schedule_trigger(s, "t"), CELLAR_E_BUSY);
@@ -589,11 +583,10 @@ T_CASE(trigger_runs_once_also_while_paused)
 T_CASE(instant_fires_once_and_ends)
 {
     const int64_t start = utc_ms(2024, 1, 1, 0, 0);
-    cellar_schedule_spec o = cellar_schedule_spec_default();
     open_at(start);
     memset(freed, 0, sizeof freed);
     shot_count = 0;
-    o.free_fn = count_free;
+    cellar_schedule_spec o = { .struct_size = sizeof o, .free_fn = count_free };
     T_EQ_I64(schedule_at(s, "soon", start + 5, note, &freed[0], &o), CELLAR_OK);
     T_EQ_I64(tick(), 5);
     (void)pass(5);
@@ -1018,12 +1011,9 @@ T_CASE(every_missing_memory_is_a_code)
         shot_count = 0;
         cellar_schedule_spec o = opts_now();
         o.free_fn = count_free;
-        cellar_host_config h = cellar_host_config_default();
-        cellar_scheduler_config c = cellar_scheduler_config_default();
-        h.clock = read_mono;
-        h.no_threads = 1;
-        c.host = &h;
-        c.wall_clock = read_wall;
+        cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1 };
+        cellar_scheduler_config c = { .struct_size = sizeof c, .host = &h,
+                                      .wall_clock = read_wall };
         (void)base_fault_alloc_arm(nth, false);
         cellar_err err = cellar_scheduler_open(&c, &s);
         if (err == CELLAR_OK) {
@@ -1086,14 +1076,10 @@ static void keep_line(cellar_log_level level, const char *module, cellar_err cod
 
 T_CASE(skipped_firing_writes_a_log_line)
 {
-    cellar_host_config h = cellar_host_config_default();
-    cellar_scheduler_config c = cellar_scheduler_config_default();
     cellar_schedule_spec o = opts_now();
-    h.clock = read_mono;
-    h.no_threads = 1;
-    h.log = keep_line;
-    c.host = &h;
-    c.wall_clock = read_wall;
+    cellar_host_config h = { .struct_size = sizeof h, .clock = read_mono, .no_threads = 1,
+                             .log = keep_line };
+    cellar_scheduler_config c = { .struct_size = sizeof c, .host = &h, .wall_clock = read_wall };
     T_REQUIRE(cellar_scheduler_open(&c, &s) == CELLAR_OK);
     o.misfire_grace_ms = 10;
     T_EQ_I64(schedule_every(s, "poll", 1000, note, NULL, &o), CELLAR_OK);
@@ -1130,15 +1116,11 @@ static cellar_err fill_stats(void *p)
 
 T_CASE(structs_follow_the_size_rule)
 {
-    cellar_host_config h = cellar_host_config_default();
-    cellar_scheduler_config c = cellar_scheduler_config_default();
-    h.no_threads = 1;
-    c.host = &h;
+    cellar_host_config h = { .struct_size = sizeof h, .no_threads = 1 };
+    cellar_scheduler_config c = { .struct_size = sizeof c, .host = &h };
     open_at(0);
     check_in("cellar_scheduler_config", &c, sizeof c, FIRST, use_config);
-    cellar_schedule_spec spec = cellar_schedule_spec_default();
-    spec.fn = note;
-    spec.interval_ms = 1000;
+    cellar_schedule_spec spec = { .struct_size = sizeof spec, .fn = note, .interval_ms = 1000 };
     check_in("cellar_schedule_spec", &spec, sizeof spec, offsetof(cellar_schedule_spec, cron),
              use_spec);
     CHECK_IN(cellar_cron_opts, cellar_cron_opts_default(), use_cron_opts);

@@ -197,10 +197,9 @@ T_CASE(unknown_verdict_fails)
 
 T_CASE(delay_and_eta_are_never_early)
 {
-    cellar_submit_opts o = cellar_submit_opts_default();
     defaults();
     open_with(NULL);
-    o.delay_ms = 500;
+    cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 500 };
     (void)submit("d", &o);
     o.delay_ms = 0;
     o.eta_wall_ms = wall_ms + 1000;
@@ -230,11 +229,9 @@ T_CASE(delay_and_eta_are_never_early)
 
 T_CASE(expired_tasks_do_not_run)
 {
-    cellar_submit_opts o = cellar_submit_opts_default();
     defaults();
     open_with(NULL);
-    o.delay_ms = 100;
-    o.expires_ms = 100;
+    cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 100, .expires_ms = 100 };
     (void)submit("a", &o);
     (void)pass(100);
     T_EQ_U64(figures().expired, 1);
@@ -351,13 +348,11 @@ T_CASE(conflicts_do_what_their_names_say)
 
 T_CASE(id_in_is_the_id)
 {
-    cellar_submit_opts o = cellar_submit_opts_default();
     const cellar_task_id mine = { UINT64_C(0x1234567890abcdef), 42 };
     cellar_task_id id;
     defaults();
     open_with(NULL);
-    o.id_in = &mine;
-    o.tag = "group 1";
+    cellar_submit_opts o = { .struct_size = sizeof o, .id_in = &mine, .tag = "group 1" };
     id = submit("a", &o);
     T_CHECK(id.hi == mine.hi && id.lo == mine.lo);
     T_EQ_I64(cellar_task_submit(p, "t", "b", 1, &o, &id), CELLAR_EXISTS);
@@ -405,17 +400,14 @@ static cellar_verdict looks(const cellar_task *t, void *ctx)
 T_CASE(function_sees_its_submit)
 {
     unsigned char trace[CELLAR_TASK_TRACE_BYTES];
-    cellar_submit_opts o = cellar_submit_opts_default();
     cellar_task_id id;
     memset(trace, 7, sizeof trace);
     defaults();
     clear();
     open_it();
     name_it("look", looks, NULL);
-    o.trace = trace;
-    o.tag = "tag";
-    o.content_type = "text/plain";
-    o.delay_ms = 10;
+    cellar_submit_opts o = { .struct_size = sizeof o, .trace = trace, .tag = "tag",
+                             .content_type = "text/plain", .delay_ms = 10 };
     T_EQ_I64(cellar_task_submit(p, "look", "hello", 5, &o, &id), CELLAR_OK);
     T_EQ_U64(id.hi >> 16, (uint64_t)wall_ms);
     memset(trace, 0, sizeof trace);
@@ -581,7 +573,6 @@ T_CASE(dead_letter_is_logged_without_its_payload)
 T_CASE(task_limits)
 {
     cellar_task_id id;
-    cellar_submit_opts o = cellar_submit_opts_default();
     char text[300];
     defaults();
     config.queue_cap = 4;
@@ -606,7 +597,7 @@ T_CASE(task_limits)
     T_EQ_U64(figures().rejected_limit, 1);
     T_EQ_I64(cellar_task_register(p, "", note, NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_task_register(p, text, note, NULL, NULL), CELLAR_E_INVAL);
-    o.tag = text;
+    cellar_submit_opts o = { .struct_size = sizeof o, .tag = text };
     T_EQ_I64(cellar_task_submit(p, "t", NULL, 0, &o, &id), CELLAR_E_INVAL);
     o.tag = NULL;
     o.unique_key = text;
@@ -941,9 +932,8 @@ static void model_step(size_t i)
 
 T_CASE(task_edges)
 {
-    cellar_task_opts o = cellar_task_opts_default();
     base_rng_seed(&rng, t_seed());
-    o.max_attempts = 3;
+    cellar_task_opts o = { .struct_size = sizeof o, .max_attempts = 3 };
     defaults();
     open_it();
     name_it("m", model_run, &o);

@@ -44,8 +44,7 @@ T_CASE(chain_hands_results_on)
     T_EQ_STR(heard, "x c- ");
     T_EQ_U64(figures().cancelled, 3);
     /* Delay after the predecessor; cancel of a waiting task ends the rest. */
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.delay_ms = 100;
+    cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 100 };
     items_of("abc", items);
     items[1].opts = &o;
     memset(heard, 0, sizeof heard);
@@ -64,8 +63,7 @@ T_CASE(chain_hands_results_on)
 T_CASE(each_task_of_a_chain_has_its_own_run_on)
 {
     cellar_task_item items[8];
-    cellar_submit_opts always = cellar_submit_opts_default();
-    always.run_on = CELLAR_TASK_ALWAYS;
+    cellar_submit_opts always = { .struct_size = sizeof always, .run_on = CELLAR_TASK_ALWAYS };
     defaults();
     open_gives();
     items_of("xbcx", items);
@@ -123,8 +121,7 @@ T_CASE(task_group_completion_twice)
 {
     cellar_task_item items[3];
     cellar_task_id ids[3];
-    cellar_submit_opts late = cellar_submit_opts_default();
-    late.delay_ms = 1000;
+    cellar_submit_opts late = { .struct_size = sizeof late, .delay_ms = 1000 };
     defaults();
     open_with(NULL);
     items[0] = (cellar_task_item){ "t", "a", 1, NULL };
@@ -201,10 +198,8 @@ T_CASE(results_are_kept_by_state)
     char buf[16];
     size_t len;
     cellar_config sc = cellar_config_default();
-    cellar_host_config sh = cellar_host_config_default();
     defaults();
-    sh.clock = read_mono;
-    sh.no_threads = 1;
+    cellar_host_config sh = { .struct_size = sizeof sh, .clock = read_mono, .no_threads = 1 };
     sc.host = &sh;
     sc.memory_bytes = 1u << 20;
     T_REQUIRE(cellar_open(&sc, &store) == CELLAR_OK);
@@ -263,10 +258,8 @@ T_CASE(task_that_closes_the_store_loses_its_result_only)
     cellar *store, *results;
     cellar_task_id id;
     cellar_config sc = cellar_config_default();
-    cellar_host_config sh = cellar_host_config_default();
     defaults();
-    sh.clock = read_mono;
-    sh.no_threads = 1;
+    cellar_host_config sh = { .struct_size = sizeof sh, .clock = read_mono, .no_threads = 1 };
     sc.host = &sh;
     sc.memory_bytes = 1u << 20;
     T_REQUIRE(cellar_open(&sc, &store) == CELLAR_OK);

@@ -54,8 +54,7 @@ T_CASE(queues_share_by_weight_and_pause)
 {
     defaults();
     open_with(NULL);
-    cellar_task_opts o = cellar_task_opts_default();
-    o.queue = "slow";
+    cellar_task_opts o = { .struct_size = sizeof o, .queue = "slow" };
     name_it("u", note, &o);
     T_EQ_I64(cellar_pool_set(p, CELLAR_POOL_SET_WEIGHT, "default", 3), CELLAR_OK);
     for (int i = 0; i < 40; i++) {
@@ -111,12 +110,10 @@ T_CASE(task_rate_parks_in_order)
     cellar_limiter *l;
     defaults();
     T_REQUIRE(cellar_limiter_open(&lc, &rule, 1, &l) == CELLAR_OK);
-    cellar_task_opts o = cellar_task_opts_default();
-    o.rate = l;
+    cellar_task_opts o = { .struct_size = sizeof o, .rate = l };
     open_with(&o);
     name_it("free", note, NULL);
-    cellar_submit_opts high = cellar_submit_opts_default();
-    high.priority = 9;
+    cellar_submit_opts high = { .struct_size = sizeof high, .priority = 9 };
     cellar_task_id ids[5];
     for (int i = 0; i < 4; i++) {
         const char payload[2] = { (char)('a' + i), 0 };
@@ -154,8 +151,7 @@ T_CASE(limiter_that_never_admits_fails_the_task)
         return;
     }
     defaults();
-    cellar_task_opts o = cellar_task_opts_default();
-    o.rate = l;
+    cellar_task_opts o = { .struct_size = sizeof o, .rate = l };
     open_with(&o);
     const cellar_task_id id = submit("a", NULL);
     (void)tick();
@@ -177,8 +173,7 @@ static cellar_verdict inside(const cellar_task *t, void *ctx)
 
 T_CASE(max_running_parks_in_order)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    o.max_running = 1;
+    cellar_task_opts o = { .struct_size = sizeof o, .max_running = 1 };
     defaults();
     clear();
     open_it();
@@ -219,10 +214,8 @@ static cellar_verdict parks_three(const cellar_task *t, void *ctx)
 /* "a" is released to the queue, and meets a name that is busy again: it stays first. */
 T_CASE(released_task_that_is_parked_again_keeps_its_place)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    cellar_submit_opts high = cellar_submit_opts_default();
-    high.priority = 9;
-    o.max_running = 1;
+    cellar_submit_opts high = { .struct_size = sizeof high, .priority = 9 };
+    cellar_task_opts o = { .struct_size = sizeof o, .max_running = 1 };
     defaults();
     clear();
     open_it();
@@ -271,10 +264,9 @@ static cellar_verdict park_run(const cellar_task *t, void *ctx)
 
 static void park_submit(uint64_t number, cellar_task_id *id)
 {
-    cellar_submit_opts o = cellar_submit_opts_default();
     const park_note n = { (uint32_t)base_rng_below(&park_rng, PARK_NAMES),
                           4 + (uint32_t)base_rng_below(&park_rng, 3), number };
-    o.priority = n.priority;
+    cellar_submit_opts o = { .struct_size = sizeof o, .priority = n.priority };
     T_EQ_I64(cellar_task_submit(p, park_name[n.name], &n, sizeof n, &o, id), CELLAR_OK);
 }
 
@@ -294,9 +286,8 @@ T_CASE(parking_keeps_the_order_of_a_name_and_priority)
         config.age_ms = INT64_MAX / 4;
         open_it();
         for (uint32_t i = 0; i < PARK_NAMES; i++) {
-            cellar_task_opts o = cellar_task_opts_default();
-            o.max_running = i < 2 ? i + 1 : 0;
-            o.rate = i == 2 ? l : NULL;
+            cellar_task_opts o = { .struct_size = sizeof o, .max_running = i < 2 ? i + 1 : 0,
+                                   .rate = i == 2 ? l : NULL };
             name_it(park_name[i], park_run, &o);
         }
         while (number < PARK_TASKS) {

@@ -64,11 +64,10 @@ static int state_of(cellar_task_id id)
 
 T_CASE(strict_queues_run_by_rank)
 {
-    cellar_task_opts o = cellar_task_opts_default();
     defaults();
     config.order = CELLAR_POOL_STRICT;
     open_with(NULL);
-    o.queue = "first";
+    cellar_task_opts o = { .struct_size = sizeof o, .queue = "first" };
     name_it("u", note, &o);
     o.queue = "same";
     name_it("v", note, &o);
@@ -104,12 +103,10 @@ T_CASE(rate_by_key_delays_that_key_alone)
 {
     const cellar_rule rule = cellar_rule_token_bucket(1, CELLAR_SECOND_NS, 1);
     cellar_limiter_config lc = cellar_limiter_config_default();
-    cellar_task_opts o = cellar_task_opts_default();
     cellar_limiter *l;
     defaults();
     T_REQUIRE(cellar_limiter_open(&lc, &rule, 1, &l) == CELLAR_OK);
-    o.rate = l;
-    o.rate_key = first_byte;
+    cellar_task_opts o = { .struct_size = sizeof o, .rate = l, .rate_key = first_byte };
     open_with(&o);
     (void)submit("a", NULL);
     const cellar_task_id second = submit("a", NULL);
@@ -137,9 +134,7 @@ T_CASE(rate_by_key_delays_that_key_alone)
 
 static cellar_task_opts breaking(uint32_t after)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    o.break_after = after;
-    o.break_ms = 5000;
+    cellar_task_opts o = { .struct_size = sizeof o, .break_after = after, .break_ms = 5000 };
     return o;
 }
 
@@ -233,10 +228,8 @@ T_CASE(snooze_and_cancel_are_no_failures)
 
 static cellar_submit_opts keyed(const char *key, int64_t ttl_ms, cellar_task_conflict on_conflict)
 {
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.unique_key = key;
-    o.unique_ttl_ms = ttl_ms;
-    o.on_conflict = on_conflict;
+    cellar_submit_opts o = { .struct_size = sizeof o, .unique_key = key, .unique_ttl_ms = ttl_ms,
+                             .on_conflict = on_conflict };
     return o;
 }
 
@@ -555,13 +548,12 @@ static cellar_verdict takes_time(const cellar_task *t, void *ctx)
 
 T_CASE(histograms_count_waits_and_durations)
 {
-    cellar_submit_opts o = cellar_submit_opts_default();
     defaults();
     host.name = "p";
     open_with(NULL);
     name_it("s", takes_time, NULL);
     T_EQ_I64(cellar_task_submit(p, "s", NULL, 0, NULL, NULL), CELLAR_OK);
-    o.delay_ms = 100;
+    cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 100 };
     T_EQ_I64(cellar_task_submit(p, "s", NULL, 0, &o, NULL), CELLAR_OK);
     (void)tick();
     (void)pass(120); /* due after 95: queued 25 late, and begun in the same moment */

@@ -84,10 +84,8 @@ static cellar_verdict exits(const cellar_task *t, void *ctx)
 
 static cellar_task_opts fast(uint32_t attempts)
 {
-    cellar_task_opts o = cellar_task_opts_default();
-    o.base_ms = 1;
-    o.cap_ms = 1;
-    o.max_attempts = attempts;
+    cellar_task_opts o = { .struct_size = sizeof o, .base_ms = 1, .cap_ms = 1,
+                           .max_attempts = attempts };
     return o;
 }
 
@@ -98,8 +96,7 @@ T_CASE(task_runs_on_a_thread_of_the_pool)
     name_it("q", quick, NULL);
     for (int i = 0; i < 5; i++) { (void)submit("q"); }
     for (int i = 0; i < 5; i++) { wait_for(&began); }
-    cellar_submit_opts o = cellar_submit_opts_default();
-    o.delay_ms = 3;
+    cellar_submit_opts o = { .struct_size = sizeof o, .delay_ms = 3 };
     T_EQ_I64(cellar_task_submit(p, "q", NULL, 0, &o, NULL), CELLAR_OK);
     wait_for(&began);
     close_it();
@@ -137,12 +134,11 @@ static void *tick_alone(void *arg)
 
 T_CASE(function_in_a_tick_may_end_the_thread_of_its_caller)
 {
-    cellar_host_config h = cellar_host_config_default();
     const cellar_task_opts o = fast(1);
     pthread_t t;
     void *result = &t;
     open_with(1);
-    h.no_threads = 1;
+    cellar_host_config h = { .struct_size = sizeof h, .no_threads = 1 };
     config.host = &h;
     open_it();
     name_it("exits", exits, &o);
@@ -180,14 +176,12 @@ static cellar_verdict hangs_once(const cellar_task *t, void *ctx)
 T_CASE(hard_timeout_ends_the_attempt_not_the_thread)
 {
     cellar_task_opts o = fast(100); /* a loaded machine may hold up the second attempt as well */
-    cellar_submit_opts so = cellar_submit_opts_default();
     o.timeout_ms = 1;
     o.hard_timeout_ms = 20;
     open_with(1);
     open_it();
     name_it("h", hangs_once, &o);
-    so.free_fn = note_free;
-    so.tag = "tag";
+    cellar_submit_opts so = { .struct_size = sizeof so, .free_fn = note_free, .tag = "tag" };
     char *payload = malloc(7);
     T_REQUIRE(payload != NULL);
     memcpy(payload, "payload", 7);
@@ -590,15 +584,13 @@ static cellar_verdict answers(const cellar_task *t, void *ctx)
 T_CASE(wait_lasts_until_the_result_is_stored)
 {
     pthread_t self = pthread_self();
-    cellar_host_config host = cellar_host_config_default();
     cellar_config cfg = cellar_config_default();
     cellar *store;
     char buf[4];
     size_t len;
     open_with(1);
-    host.clock = clock_that_stops;
-    host.clock_ctx = &self;
-    host.no_threads = 1;
+    cellar_host_config host = { .struct_size = sizeof host, .clock = clock_that_stops,
+                                .clock_ctx = &self, .no_threads = 1 };
     cfg.host = &host;
     T_REQUIRE(cellar_open(&cfg, &store) == CELLAR_OK);
     config.results = store;
@@ -654,11 +646,10 @@ static int end_of(pid_t child)
 
 T_CASE(forked_child_is_refused_by_the_pool)
 {
-    cellar_submit_opts o = cellar_submit_opts_default();
     open_with(1);
     open_it();
     name_it("held", held, NULL);
-    o.free_fn = note_free;
+    cellar_submit_opts o = { .struct_size = sizeof o, .free_fn = note_free };
     for (int i = 0; i < 2; i++) {
         T_EQ_I64(cellar_task_submit(p, "held", malloc(4), 4, &o, NULL), CELLAR_OK);
     }

@@ -21,9 +21,8 @@ static _Atomic pthread_t runner;
 
 static void open_with(uint32_t workers, int64_t close_timeout_ms)
 {
-    cellar_scheduler_config c = cellar_scheduler_config_default();
-    c.workers = workers;
-    c.close_timeout_ms = close_timeout_ms;
+    cellar_scheduler_config c = { .struct_size = sizeof c, .workers = workers,
+                                  .close_timeout_ms = close_timeout_ms };
     T_REQUIRE(sem_init(&began, 0, 0) == 0 && sem_init(&go_on, 0, 0) == 0);
     atomic_store(&runs, 0);
     atomic_store(&freed, 0);
@@ -69,9 +68,8 @@ static void count_free(void *ctx)
 
 static cellar_schedule_spec opts_now(void)
 {
-    cellar_schedule_spec o = cellar_schedule_spec_default();
-    o.phase = CELLAR_PHASE_NOW;
-    o.free_fn = count_free;
+    cellar_schedule_spec o = { .struct_size = sizeof o, .phase = CELLAR_PHASE_NOW,
+                               .free_fn = count_free };
     return o;
 }
 
@@ -199,13 +197,11 @@ static void *tick_alone(void *arg)
 
 T_CASE(job_in_a_tick_may_end_the_thread_of_its_caller)
 {
-    cellar_host_config h = cellar_host_config_default();
-    cellar_scheduler_config c = cellar_scheduler_config_default();
     pthread_t t;
     void *result = &t;
     const cellar_schedule_spec o = opts_now();
-    h.no_threads = 1;
-    c.host = &h;
+    cellar_host_config h = { .struct_size = sizeof h, .no_threads = 1 };
+    cellar_scheduler_config c = { .struct_size = sizeof c, .host = &h };
     atomic_store(&freed, 0);
     T_REQUIRE(sem_init(&began, 0, 0) == 0);
     T_REQUIRE(cellar_scheduler_open(&c, &s) == CELLAR_OK);
