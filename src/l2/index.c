@@ -227,8 +227,8 @@ static const l2_sort_line *l2_aside_next(const l2 *d, const l2_bunch *c, uint32_
 static void l2_turn_away(l2 *d, const l2_bunch *c, uint32_t place, uint64_t word)
 {
     l2_shard *s = &d->index.shard[c->shard];
-    const uint32_t mask = d->index.aside_room - 1;
-    if (s->aside == NULL || s->asides > mask / 4 * 3) {
+    const uint32_t mask = s->aside != NULL ? d->index.aside_room - 1 : 0;
+    if (s->asides >= mask / 4 * 3) {
         l2_pair_close(d, c);
         return;
     }
@@ -584,7 +584,7 @@ static size_t l2_bits_bytes(const l2 *d) { return d->index.buckets / 8 + 1; }
 static size_t l2_place_bytes(const l2 *d) { return l2_index_bytes(d) / 2; }
 static size_t l2_aside_bytes(const l2 *d)
 {
-    return (size_t)d->index.aside_room * L2_SHARDS * sizeof(l2_sort_line);
+    return (size_t)d->index.aside_rows * sizeof(l2_sort_line);
 }
 
 CELLAR_PRIVATE bool l2_index_rebuild_begin(l2 *d, uint64_t lines)
@@ -601,13 +601,42 @@ CELLAR_PRIVATE bool l2_index_rebuild_begin(l2 *d, uint64_t lines)
     const uint64_t most = d->cfg.memory_bytes / 16 / L2_SHARDS / sizeof(l2_sort_line);
     const uint64_t rows = base_pow2_floor(BASE_MIN(lines / L2_SHARDS * 2 + 64, most) | 4);
     if (d->index.place == NULL) { return true; } /* the hash48 of a word is unknown */
-    d->index.aside_room = (uint32_t)rows;
+    d->index.aside_rows = (uint32_t)rows * L2_SHARDS;
     d->index.aside = base_alloc(d->cfg.account, BASE_MOD_L2_INDEX, l2_aside_bytes(d), NULL);
-    for (uint32_t i = 0; i < L2_SHARDS && d->index.aside != NULL; i++) {
-        d->index.shard[i].aside = d->index.aside + i * rows;
-        d->index.shard[i].asides = 0;
-    }
     return true;
+}
+
+CELLAR_PRIVATE uint32_t l2_index_rebuild_parts(const l2 *d, uint64_t lines)
+{
+    const uint64_t ways = (uint64_t)d->index.buckets * L2_WAYS * L2_SHARDS / 8 * 7;
+    const uint64_t most = lines > ways ? (lines - ways) / L2_SHARDS * 9 / 8 + 64 : 0;
+    const uint64_t rows = d->index.aside_rows / L2_SHARDS;
+    uint32_t parts = 1;
+    while (d->index.aside != NULL && parts < L2_SHARDS && most > rows * parts / 4 * 3) {
+        parts *= 2;
+    }
+    return parts;
+}
+
+CELLAR_PRIVATE void l2_index_rebuild_part(l2 *d, uint32_t part, uint32_t parts)
+{
+    const uint32_t count = L2_SHARDS / parts;
+    if (d->index.aside == NULL) { return; }
+    for (uint32_t i = 0; i < L2_SHARDS; i++) {
+        l2_shard *s = &d->index.shard[i];
+        sync_take(L2_SHARD, &s->lock);
+        s->aside = NULL;
+        s->asides = 0;
+        sync_drop(L2_SHARD, &s->lock);
+    }
+    memset(d->index.aside, 0, l2_aside_bytes(d));
+    d->index.aside_room = d->index.aside_rows / count;
+    for (uint32_t i = 0; i < count; i++) {
+        l2_shard *s = &d->index.shard[part * count + i];
+        sync_take(L2_SHARD, &s->lock);
+        s->aside = d->index.aside + (size_t)i * d->index.aside_room;
+        sync_drop(L2_SHARD, &s->lock);
+    }
 }
 
 CELLAR_PRIVATE void l2_index_rebuild_end(l2 *d)

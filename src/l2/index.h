@@ -24,6 +24,10 @@ CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr);
 CELLAR_PRIVATE void l2_index_replay(l2 *d, uint32_t shard, const l2_sort_line *line, uint32_t n);
 /* Prepare for up to `lines` lines. */
 CELLAR_PRIVATE bool l2_index_rebuild_begin(l2 *d, uint64_t lines);
+/* Return the number of parts of the shards, so that each line of one part has a way or a row. */
+CELLAR_PRIVATE uint32_t l2_index_rebuild_parts(const l2 *d, uint64_t lines);
+/* Give all rows to the shards of this part. Before it, a full pair takes no older line. */
+CELLAR_PRIVATE void l2_index_rebuild_part(l2 *d, uint32_t part, uint32_t parts);
 /* Remove all words for which `dead` returns true. Works without footers. */
 CELLAR_PRIVATE void l2_index_sweep(l2 *d, bool (*dead)(const l2 *d, uint64_t word, uint64_t arg),
                                    uint64_t arg);

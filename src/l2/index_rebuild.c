@@ -14,6 +14,9 @@
  *            are skipped.
  *            The filter is complete when `rebuilding` ends. Until then each change logs a tombstone
  *            and leaves a tomb word.
+ * PARTS      Lines without a way take rows (index.c). If all lines may need more rows, the footers
+ *            are read once to look for a durable put. If there is one, they are read once for each
+ *            part of the shards, and all rows are for that part.
  * LOCKING    Worker only; shard locks as in index.c.
  * LIMITS     The buffer takes 1/8 of the store's memory, at most 64 MiB, during the rebuild. With
  *            less memory areas are smaller; without memory lines are added one by one.
@@ -39,24 +42,30 @@ BASE_SIZE_BEGIN
 
 /* ---- lines, by shard ---- */
 
+/* Take the lines of all shards in one reading. */
+static void l2_rebuild_whole(l2 *d)
+{
+    d->sort.parts = 1;
+    l2_index_rebuild_part(d, 0, 1);
+}
+
 CELLAR_PRIVATE bool l2_rebuild_begin(l2 *d)
 {
     base_account *a = d->cfg.account;
     l2_sort *s = &d->sort;
     s->due_ns = base_now_ns() + L2_SORT_NS;
-    uint64_t most = 0;
     uint32_t longest = 0; /* longest footer, in pages */
     for (uint32_t i = 0; i < d->order_count; i++) {
-        const uint32_t pages = d->seg[d->order[i]].footer_pages;
-        most += (uint64_t)pages * L2_FOOT_ENTRIES;
-        longest = BASE_MAX(longest, pages);
+        longest = BASE_MAX(longest, d->seg[d->order[i]].footer_pages);
     }
-    if (!l2_index_rebuild_begin(d, most)) { return false; }
+    if (!l2_index_rebuild_begin(d, s->lines)) { return false; }
+    if (l2_index_rebuild_parts(d, s->lines) == 1) { l2_rebuild_whole(d); }
     /* Without this buffer pages are read one by one. */
     d->footers.room = BASE_MIN((size_t)BASE_MAX(longest, 1u) * L2_PAGE, L2_FOOTERS_BYTES);
     d->footers.buf = base_alloc(a, BASE_MOD_L2, d->footers.room, NULL);
     const uint64_t bytes = BASE_MIN(d->cfg.memory_bytes / 8, L2_SORT_MOST);
-    most = BASE_MIN(most / L2_SHARDS * 9 / 8, bytes / L2_SHARDS / sizeof(l2_sort_line));
+    uint64_t most = BASE_MIN(s->lines / L2_SHARDS * 9 / 8,
+                             bytes / L2_SHARDS / sizeof(l2_sort_line));
     most = BASE_MAX(most, L2_SORT_LEAST);
     for (s->room = (uint32_t)most; s->room >= L2_SORT_LEAST && s->line == NULL; s->room /= 2) {
         s->line = base_alloc(a, BASE_MOD_L2, (size_t)s->room * L2_SHARDS * sizeof *s->line, NULL);
@@ -72,6 +81,7 @@ CELLAR_PRIVATE void l2_rebuild_free(l2 *d)
     l2_sort *s = &d->sort;
     base_free(a, BASE_MOD_L2, d->footers.buf, d->footers.room);
     base_free(a, BASE_MOD_L2, s->line, (size_t)s->room * L2_SHARDS * sizeof *s->line);
+    base_free(a, BASE_MOD_L2, s->kept, s->kept_room * sizeof *s->kept);
     d->footers = (l2_footers){ 0 };
     *s = (l2_sort){ 0 };
 }
@@ -123,11 +133,12 @@ static bool l2_sort_due(l2 *d)
     return lines > 0;
 }
 
-static void l2_sort_add(l2 *d, uint64_t h48, uint64_t word)
+static void l2_sort_add(l2 *d, l2_sort_line one)
 {
     l2_sort *s = &d->sort;
-    l2_sort_line one = { (uint32_t)word, (uint32_t)(word >> 32), (uint32_t)(h48 >> 16) };
     const uint32_t shard = one.place >> 26;
+    s->durable |= (one.word_lo & (L2_WORD_DURABLE | L2_WORD_TOMB)) == L2_WORD_DURABLE;
+    if (s->parts == 0 || shard / (L2_SHARDS / s->parts) != s->part) { return; }
     if (s->room == 0) {
         l2_sort_take(d, shard, &one, 1);
         return;
@@ -141,6 +152,7 @@ static void l2_sort_add(l2 *d, uint64_t h48, uint64_t word)
 typedef struct l2_rebuilt {
     uint32_t seg;
     uint64_t segseq;
+    bool keep; /* copy the lines */
 } l2_rebuilt;
 
 static void l2_rebuild_line(l2 *d, void *ctx, const l2_entry *e)
@@ -150,7 +162,10 @@ static void l2_rebuild_line(l2 *d, void *ctx, const l2_entry *e)
     if (l2_lsn(d, w->segseq, e->off) < base_load_acq(&d->floor_lsn)) { return; }
     const uint64_t word = l2_word_make(d, w->seg, e->off, e->h48, e->bytes) |
                           L2_WORD_FLAGS(e->flags);
-    l2_sort_add(d, e->h48, e->kind == L2_KIND_PUT ? word : word | L2_WORD_TOMB);
+    const l2_sort_line one = { (uint32_t)word | (e->kind == L2_KIND_PUT ? 0 : L2_WORD_TOMB),
+                               (uint32_t)(word >> 32), (uint32_t)(e->h48 >> 16) };
+    if (w->keep) { d->sort.kept[d->sort.kept_count++] = one; }
+    l2_sort_add(d, one);
 }
 
 BASE_SIZE_BEGIN
@@ -164,8 +179,29 @@ static bool l2_word_over(const l2 *d, uint64_t word, uint64_t floor)
 
 CELLAR_PRIVATE void l2_rebuild_slot(l2 *d, const l2_slot *s)
 {
-    l2_rebuilt w = { d->order[d->order_at++], s->head.segseq };
+    l2_sort *t = &d->sort;
+    t->first = d->order_at + 1;
+    if (t->parts == 0) { /* later slots may have overwritten this one when a part needs it */
+        t->kept_room = BASE_MAX(s->entries, 1u);
+        t->kept = base_alloc(d->cfg.account, BASE_MOD_L2, t->kept_room * sizeof *t->kept, NULL);
+        if (t->kept == NULL) { l2_rebuild_whole(d); }
+    }
+    l2_rebuilt w = { d->order[d->order_at++], s->head.segseq, t->kept != NULL };
     (void)l2_slot_lines(d, s, true, l2_rebuild_line, &w); /* l2_slot_keep has checked them */
+}
+
+/* Begin with the next part after all segments were read. Return false if no part is left. */
+static bool l2_rebuild_next(l2 *d)
+{
+    l2_sort *s = &d->sort;
+    const bool counted = s->parts == 0;
+    if (counted) { s->parts = s->durable ? l2_index_rebuild_parts(d, s->lines) : 1; }
+    if (!counted && ++s->part == s->parts) { return false; }
+    l2_index_rebuild_part(d, s->part, s->parts);
+    d->order_at = s->first;
+    s->shown = 0;
+    for (uint32_t i = 0; i < s->kept_count; i++) { l2_sort_add(d, s->kept[i]); }
+    return true;
 }
 
 /* Drop everything below `lsn`, which is unknown: `segments`. Log that floor. */
@@ -256,13 +292,15 @@ CELLAR_PRIVATE bool l2_rebuild_step(l2 *d)
     if (base_load_rlx(&d->rebuilding) == 0) { return false; }
     if (l2_sort_due(d)) { return true; }
     if (d->order_at == d->order_count) {
+        if (l2_rebuild_next(d)) { return true; }
         l2_rebuild_done(d);
         return false;
     }
     l2_rebuilt w = { .seg = (uint32_t)d->order[d->order_at++] };
     l2_seg *g = &d->seg[w.seg];
     w.segseq = L2_SEG_SEQ(base_load_acq(&g->word));
-    if (!g->unread) { return true; } /* reclaimed meanwhile */
+    const bool dead = l2_lsn(d, w.segseq + 1, 0) <= base_load_acq(&d->floor_lsn);
+    if (!g->unread || dead) { return true; } /* reclaimed meanwhile, or behind a hole */
     bool ok = true;
     for (uint32_t p = g->footer_pages; p > 0 && ok; p--) {
         l2_rebuild_read(d, g, p);

@@ -84,7 +84,7 @@ CELLAR_PRIVATE bool l2_reclaim(l2 *d)
      * first. */
     base_store_rel(&d->leaving_lsn, l2_lsn(d, next, 0)); /* acquire in l2_get_word */
     /* an index rebuild in progress may have added some */
-    const bool words = !g->unread || d->order_at > 0;
+    const bool words = !g->unread || d->order_at > 0 || d->sort.part > 0;
     if (g->unread) { l2_rebuild_skip(d, seg); }
     if (words) { l2_reclaim_words(d, seg, L2_SEG_SEQ(w)); }
     BASE_POINT("l2.reclaim");

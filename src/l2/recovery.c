@@ -62,6 +62,7 @@ static SYNC_HOLDS(L2_LOG) void l2_adopt(l2 *d, l2_finds *f)
         s->era = l2_era_begin(d, g->segseq);
         s->controls = g->controls;
         s->footer_pages = g->footer_pages;
+        d->sort.lines += g->entries;
         s->data_end = g->data_end;
         s->unread = true;
         base_store_rlx(&s->future, g->base_wall_ms > wall + L2_FUTURE_MS ? 1u : 0u);

@@ -162,7 +162,8 @@ typedef struct l2_index {
     _Atomic uint64_t *way; /* all shards; one block, so that each bucket is a cache line */
     unsigned char *closed; /* all shards; NULL without an index rebuild; worker only */
     uint32_t *place;       /* all shards; also NULL if the budget refuses it */
-    l2_sort_line *aside;   /* all shards; as `place` */
+    l2_sort_line *aside;   /* all shards of a part; as `place` */
+    uint32_t aside_rows;   /* rows of `aside`, a power of two */
     uint32_t aside_room;   /* rows per shard, a power of two */
     uint32_t buckets;      /* per shard; constant */
     _Atomic uint64_t full; /* words that were refused, or removed for newer words */
@@ -379,6 +380,12 @@ typedef struct l2_sort { /* index rebuild: lines that wait for the tables; worke
     uint32_t shown;        /* segments read when the areas were due last */
     uint64_t due_ns;       /* time at which the areas are due again */
     uint32_t count[L2_SHARDS];
+    uint64_t lines;        /* of all segments */
+    uint32_t part, parts;  /* part of the shards that takes lines; 0 parts: lines are looked at */
+    bool durable;          /* a line is of a durable put */
+    uint32_t first;        /* index in `order` of the first segment that is no slot */
+    l2_sort_line *kept;    /* kept_room lines of the slot in which the log continues, or NULL */
+    uint32_t kept_count, kept_room;
 } l2_sort;
 
 typedef struct l2_goal { /* target of a resize; worker only */
