@@ -83,7 +83,9 @@ extern "C" {
 
 /* POWER CUT
  * SYNC_MANUAL: the state of the last cellar_sync or clean close survives if nothing changed
- * since, else nothing. Opens alone change nothing, but the first one after another level does.
+ * since, else nothing. Opens alone change nothing, also after another level. The first open of a
+ * namespace is a change, and so is another `tier`, `hidden` or `version` of it.
+ *
  * SYNC_PERIODIC: everything before the last sync survives, one each sync_interval_ms, and some
  * later changes. SYNC_ALWAYS: a call that changes a key or a namespace returns when a power cut
  * cannot undo it. One sync serves all waiting calls. E_IO: done in memory, and a power cut may

@@ -38,6 +38,7 @@
 #include "l2/index_snapshot.h"
 #include "l2/invalidations.h"
 #include "l2/io.h"
+#include "l2/log.h"
 #include "l2/owner_images.h"
 #include "l2/progress.h"
 #include "l2/recovery.h"
@@ -261,6 +262,22 @@ static int l2_places_bound(l2 *d)
     return 0;
 }
 
+/* Store SUPER of this run. At level DROP a store that a power cut would have left as it was stays
+ * so: the stores of the open are synced, and SUPER says CLEAN. Return an errno, or 0. */
+static int l2_run_store(l2 *d)
+{
+    const bool drop = d->cfg.level == L2_DROP, stays = drop && d->lasting;
+    int e = 0;
+    if (!d->unmarked && (!drop || stays)) { e = d->vfs->datasync(d->vfs->ctx, d->stage_file); }
+    d->super.state = stays ? L2_CLEAN : L2_DIRTY; /* without a mark `stays` holds */
+    sync_take(L2_LOG, &d->log_lock);
+    if (stays) { d->super.clean_lsn = l2_log_end(d); }
+    sync_drop(L2_LOG, &d->log_lock);
+    d->super.closed = 0;
+    d->super.level = (uint32_t)d->cfg.level;
+    return e == 0 ? l2_super_store(d) : e;
+}
+
 static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
 {
     bool whole = false, kept = false;
@@ -291,22 +308,20 @@ static cellar_err l2_open_ours(l2 *d, const l2_census *c, int *sys_errno)
     if (d->opened == L2_OPENED_NO_SNAP && d->snap_file != NULL) { d->opened = L2_OPENED_UNFIT; }
     if (!untouched) { l2_snap_close(d); }
     if (c->rest) { (void)d->vfs->unlink(d->vfs->ctx, d->dir, "bloom.new"); }
+    d->lasting = alive && (d->super.state == L2_CLEAN || d->super.level != L2_DROP);
     base_store_rlx(&d->floor_lsn, d->super.floor_lsn);
     const cellar_err err = l2_recover(d, alive, same_boot, !kept, &stage_was, sys_errno);
     l2_snap_close(d);
     if (err != CELLAR_OK) { return err; }
-    if (!d->unmarked) { d->super.state = L2_DIRTY; }
-    d->super.closed = 0;
-    d->super.level = (uint32_t)d->cfg.level;
     memcpy(d->super.boot_id, boot, 16);
-    if (d->cfg.level != L2_DROP) { e = d->vfs->datasync(d->vfs->ctx, d->stage_file); }
-    if (e == 0) { e = l2_super_store(d); }
+    e = l2_run_store(d);
     /* The stall marker of a copied store belongs to that store. */
     if (e == 0 && marked && l2_stage_is(&stage_was, &d->super.stage, same_boot)) {
         l2_marker_remove(d);
     }
     l2_marker_name(d, &d->super.stage);
-    base_store_rel(&d->dirty, d->unmarked ? (uint32_t)L2_NOW_CLEAN : (uint32_t)L2_NOW_DIRTY);
+    base_store_rel(&d->dirty, d->super.state == L2_CLEAN ? (uint32_t)L2_NOW_CLEAN
+                                                         : (uint32_t)L2_NOW_DIRTY);
     l2_goal_set(d);
     (void)l2_prepare(d); /* else the first work of the thread drops the first puts: it disarms */
     l2_arm_wish(d);

@@ -191,7 +191,7 @@ static int l2_scan(l2 *d, l2_finds *f)
     if (e != 0) { return e; }
     e = d->vfs->datasync(d->vfs->ctx, d->data_file);
     /* The process may have died before that sync; headers will rely on META. */
-    if (e == 0 && d->cfg.level != L2_DROP) {
+    if (e == 0 && (d->cfg.level != L2_DROP || d->lasting)) {
         e = d->vfs->datasync(d->vfs->ctx, d->meta[d->meta_serial & 1]);
     }
     l2_tables_reset(d);

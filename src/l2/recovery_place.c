@@ -177,7 +177,8 @@ CELLAR_PRIVATE int l2_found_dirty(l2 *d, const l2_finds *f)
     const l2_stage_id stage = d->super.stage;
     d->super.state = L2_DIRTY;
     d->super.closed = 0;
-    d->super.level = (uint32_t)d->cfg.level; /* DIRTY at DROP begins empty after a power cut */
+    /* DIRTY at DROP would begin empty after a power cut. The open ends with a sync. */
+    d->super.level = (uint32_t)BASE_MAX(d->cfg.level, L2_KEEP);
     /* After its slots are sealed a copy no longer shows what it lacks. So an interrupted copy has
      * no stage in SUPER and begins empty. */
     if (f->copy) { d->super.stage.inode = 0; }

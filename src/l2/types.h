@@ -537,6 +537,7 @@ struct l2 {
     void *page_raw;
     bool super_owed;          /* the last write of SUPER failed */
     bool unmarked;            /* no change came since the open: the run has no mark yet */
+    bool lasting;             /* a power cut at the begin of the open would have taken nothing */
     uint64_t data_syncs;      /* completed syncs of data.seg */
     size_t chunk;             /* bytes per write of a segment */
     uint64_t meta_serial, meta_lsn, meta_controls;

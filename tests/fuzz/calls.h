@@ -386,6 +386,7 @@ static struct calls_world {
     bool opened;                /* the open is complete */
     bool clean;                 /* nothing changed since a close, not even to SYNC_MANUAL */
     bool manual;                /* since the last close, a life at SYNC_MANUAL may have changed it */
+    bool rooted;                /* the root of the last life was on disk */
     bool blind;                 /* the last open read no boot id */
     bool cut;                   /* the next one does not */
     _Atomic bool crowded;       /* the index of the disk may have no place for ordinary entries */

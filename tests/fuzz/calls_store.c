@@ -692,9 +692,11 @@ static bool store_open(void)
     world.writes = calls.disk && l2.write_bytes_per_s == 0;
     world.space[0].through = root.l2_write == CELLAR_L2_WRITE_THROUGH;
     world.refusals = 0;
-    world.clean &= l2.sync != CELLAR_L2_SYNC_MANUAL || world.sync == CELLAR_L2_SYNC_MANUAL;
     world.sync = l2.sync;
-    world.manual |= l2.sync == CELLAR_L2_SYNC_MANUAL;
+    if (world.rooted == world.space[0].memory_only && l2.sync == CELLAR_L2_SYNC_MANUAL) {
+        world.clean = false;
+        world.manual = true; /* the open tells the disk that the root comes or goes */
+    }
     world.opened = false;
     atomic_store(&world.failed, false);
     namespace_bounds(0, &root);
@@ -708,6 +710,7 @@ static bool store_open(void)
     MUST((err == CELLAR_OK) == (world.store != NULL));
     if (err != CELLAR_OK) { return false; }
     world.blind = world.cut;
+    world.rooted = !world.space[0].memory_only;
     if (world.idle) { (void)kill(getpid(), SIGKILL); }
     world.manual = l2.sync == CELLAR_L2_SYNC_MANUAL;
     world.clean = world.cut = false;
