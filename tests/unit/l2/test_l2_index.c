@@ -652,14 +652,9 @@ T_CASE(full_index_keeps_durable_entries)
 }
 
 /* More keys than the index has places: durable entries, then `deleted` keys, then plain entries.
-<<<<<<< HEAD
- * After a process death the rebuild finds all entries that were acknowledged. */
-T_CASE(rebuild_of_a_full_index_keeps_durable_entries)
-=======
  * After a process death the rebuild finds all entries that were acknowledged, also if its memory
  * has no rows for the lines without a way. */
-static void rebuild_of_a_full_index_keeps_durable_entries(void)
->>>>>>> aabcf8d8 (l2: keep acknowledged entries beside many deleted keys)
+T_CASE(rebuild_of_a_full_index_keeps_durable_entries)
 {
     const uint32_t durable = 2500, deleted = 4000;
     const uint64_t plain = UINT64_C(1) << 32;

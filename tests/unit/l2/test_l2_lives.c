@@ -431,14 +431,9 @@ T_CASE(power_cuts_take_nothing_while_opens_change_nothing)
     }
 }
 
-<<<<<<< HEAD
-/* The power is cut at each call of the first open at another level. */
-T_CASE(power_cut_in_an_open_at_another_level_takes_nothing)
-=======
 /* The power is cut at each call of an open without a change: at another level, and after a run at
  * DROP that filled its slot. */
-static void power_cut_in_an_open_takes_nothing(void)
->>>>>>> d3668c1e (l2: let opens at SYNC_MANUAL outlive power cuts)
+T_CASE(power_cut_in_an_open_takes_nothing)
 {
     static const l2_level from[] = { L2_DROP, L2_DROP, L2_KEEP, L2_ALWAYS, L2_DROP },
                           to[] = { L2_KEEP, L2_ALWAYS, L2_DROP, L2_DROP, L2_DROP };
@@ -457,15 +452,4 @@ static void power_cut_in_an_open_takes_nothing(void)
     }
 }
 
-<<<<<<< HEAD
 T_MAIN("l2_lives")
-=======
-T_MAIN("l2_lives", T_CASE(short_lives_lose_no_entry), T_CASE(value_shown_after_a_lost_put_stays),
-       T_CASE(failed_sync_keeps_a_slot_with_a_void_record),
-       T_CASE(lost_delete_has_one_result_in_all_later_lives),
-       T_CASE(lives_that_die_in_a_put_take_no_room),
-       T_CASE(stage_of_the_run_before_is_not_believed), T_CASE(floor_of_a_wiped_slot_is_kept),
-       T_CASE(damaged_slot_is_sealed), T_CASE(rebuild_is_not_bound_to_syncs),
-       T_CASE(power_cuts_take_nothing_while_opens_change_nothing),
-       T_CASE(power_cut_in_an_open_takes_nothing))
->>>>>>> d3668c1e (l2: let opens at SYNC_MANUAL outlive power cuts)
