@@ -143,11 +143,8 @@ CELLAR_PRIVATE cellar_err resp_control_set(cellar_resp *r, cellar_bytes key, cel
         resp_control *now = resp_control_new(r, key, value);
         if (now == NULL) { return CELLAR_E_SPACE; }
         k = resp_control_find(r, key); /* it may have expired */
-        if (k != NULL) { resp_control_delete(r, k); }
-        if (!resp_control_add(r, now, resp_control_hash(r, key))) {
-            if (k != NULL) { resp_changed(r, NULL, key); }
-            return CELLAR_E_SPACE;
-        }
+        if (!resp_control_add(r, now, resp_control_hash(r, key))) { return CELLAR_E_SPACE; }
+        if (k != NULL) { resp_control_delete(r, k); } /* the table ends with its last key */
         k = now;
     } else if (value.len > 0) {
         memmove(k->bytes + k->key_len, value.data, value.len);

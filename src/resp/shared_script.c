@@ -8,7 +8,8 @@
  *            doubles as in Lua 5.1, replies are cut to integers. A text that changes there needs a
  *            new row here: the test of the table prints it.
  *            A full store refuses the first write of a function if that write needs memory, and
- *            none behind it.
+ *            none behind it. If the process has no memory, a later write may fail: the reply is
+ *            -OOM, and the first key is as before; an epoch or a marker may have risen or be gone.
  *            All arguments that are numbers are read first. One that is none is refused before any
  *            write; the remote tier sends none.
  * LOCKING    None: the thread of the port.

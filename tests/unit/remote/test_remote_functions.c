@@ -16,6 +16,7 @@
 #include <math.h>
 
 #include "../../../src/remote/script.c"
+#include "base/fault.h"
 #include "remote/link_inside.h"
 #include "resp/shared_script.h"
 
@@ -563,6 +564,13 @@ static void text_for_test(bytes *out, const char *text)
     say(out, "%s", text);
 }
 
+static void load_own(resp_kit *k, size_t i)
+{
+    const rc_word own[] = { { "SCRIPT", 6 }, { "LOAD", 4 }, { text_of(i), strlen(text_of(i)) } };
+    T_REQUIRE(strlen(rk_words(k, own, 3)) == 40);
+    memcpy(both.sha[1][i], k->text, 40);
+}
+
 static void load(resp_client_kit *redis, size_t i)
 {
     size_t len;
@@ -573,9 +581,7 @@ static void load(resp_client_kit *redis, size_t i)
     const char *sha = rc_reply(redis, &len);
     T_REQUIRE(len == 47 && sha[0] == '$');
     memcpy(both.sha[0][i], sha + 5, 40);
-    const rc_word own[] = { { "SCRIPT", 6 }, { "LOAD", 4 }, { text_of(i), strlen(text_of(i)) } };
-    T_REQUIRE(strlen(rk_words(&both.k, own, 3)) == 40);
-    memcpy(both.sha[1][i], both.k.text, 40);
+    load_own(&both.k, i);
 }
 
 static void shared_port(cellar_resp_config *o) { o->shared_bytes = (uint64_t)16 << 20; }
@@ -732,6 +738,93 @@ T_CASE(full_store_refuses_a_first_write_and_none_behind_it)
     T_EQ_STR(run_text(&k, REMOTE_SCRIPTS, "1 ~p:marker:1"), "[:1 1700000000 0]");
     T_EQ_STR(run_text(&k, REMOTE_SCRIPTS, "1 ~p:marker:2 x"), "[:1 1700000000 0]");
     T_EQ_STR(run_text(&k, REMOTE_SCRIPT_ADD, "1 p:n 2 9 40 1000"), "42");
+    rk_close(&k);
+}
+
+/* ---- No memory ------------------------------------------------------------------------------- */
+
+#define CASES 24 /* of each text */
+
+/* Give the keys of the case their state. */
+static void keys_set(resp_kit *k)
+{
+    for (uint32_t i = 0; i < one.keys; i++) {
+        const rc_word set[] = { { "SET", 3 }, { one.key[i], strlen(one.key[i]) },
+                                { one.state[i].at, one.state[i].len } };
+        (void)rk(k, "DEL", one.key[i], NULL);
+        if (one.set[i]) { T_EQ_STR(rk_words(k, set, 3), "+OK"); }
+    }
+}
+
+/* Write the values of the first keys of the case. */
+static void keys_read(resp_kit *k, uint32_t keys, char text[KEYS_MAX * 2048])
+{
+    text[0] = '\0';
+    for (uint32_t i = 0; i < keys; i++) {
+        (void)snprintf(text + strlen(text), 2048, "%.2000s|", rk(k, "GET", one.key[i], NULL));
+    }
+}
+
+static const char *run_function(resp_kit *k, uint64_t fault)
+{
+    rc_word w[3 + KEYS_MAX + ARGS_MAX] = { { "EVALSHA", 7 }, { both.sha[1][one.script], 40 } };
+    char count[8];
+    size_t n = 3;
+    (void)snprintf(count, sizeof count, "%u", one.keys);
+    w[2] = (rc_word){ count, strlen(count) };
+    for (uint32_t i = 0; i < one.keys; i++) { w[n++] = (rc_word){ one.key[i], strlen(one.key[i]) }; }
+    for (uint32_t i = 0; i < one.args; i++) { w[n++] = (rc_word){ one.arg[i].at, one.arg[i].len }; }
+    rc_queue_words(&k->client, w, n);
+    (void)base_fault_alloc_arm(fault, false);
+    rk_flush(k);
+    return rk_wait(k);
+}
+
+/* Return whether a function that had no memory may leave `now` as its first key: what was there, or
+ * what it is after the whole function, or a number that rose or is gone: workers hear of that. */
+static bool is_safe(const char *before, const char *after, const char *now)
+{
+    const bool number = one.script == REMOTE_SCRIPT_END || one.script == REMOTE_SCRIPT_KNOW ||
+                        one.script == REMOTE_SCRIPTS;
+    return strcmp(before, now) == 0 || strncmp(after, now, strlen(now)) == 0 ||
+           (number && (strcmp(now, "nil|") == 0 || strtod(now, NULL) >= strtod(before, NULL)));
+}
+
+/* A function without memory does all that it does with memory, or says -OOM. */
+T_CASE(function_without_memory_is_whole_or_refused)
+{
+    static char before[KEYS_MAX * 2048], after[KEYS_MAX * 2048], now[KEYS_MAX * 2048];
+    static char reply[64 << 10];
+    resp_kit k;
+    int64_t us = INT64_C(1700000000000000);
+    uint64_t refused = 0;
+    rk_open_on(&k, api_open(16 << 20), shared_port);
+    port->wall_us = sample_clock;
+    draw_state = t_seed();
+    for (size_t i = 0; i < TEXTS; i++) { load_own(&k, i); }
+    for (size_t i = 0; i < TEXTS * CASES; i++) {
+        draw_case(i / CASES, &us);
+        clock_us = one.us;
+        keys_set(&k);
+        keys_read(&k, 1, before);
+        (void)snprintf(reply, sizeof reply, "%s", run_function(&k, 0));
+        keys_read(&k, one.keys, after);
+        bool fired = true;
+        for (uint64_t n = 1; fired; n++) {
+            keys_set(&k);
+            const bool whole = strcmp(run_function(&k, n), reply) == 0;
+            fired = base_fault_alloc_site() != NULL;
+            (void)base_fault_alloc_arm(0, false);
+            if (!whole) { T_EQ_MEM(k.text, "-OOM ", 5); }
+            keys_read(&k, whole ? one.keys : 1, now);
+            if (whole) { T_EQ_STR(now, after); }
+            if (!whole && !T_CHECK(is_safe(before, after, now))) {
+                printf("# text %d: %s -> %s\n", (int)one.script, before, now);
+            }
+            refused += !whole;
+        }
+    }
+    T_CHECK(refused > TEXTS);
     rk_close(&k);
 }
 

@@ -4,6 +4,7 @@
  *         hear of each change once, in order, and of nothing else; control keys are never evicted.
  * Method: a port on a socket file, driven by steps, on the clock of the test. */
 #include <grp.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -162,6 +163,25 @@ T_CASE(refused_getdel_and_getex_keep_the_key)
             close(b);
             port_run();
         }
+    }
+    port_done(a);
+}
+
+/* The table may have this key alone: it ends with its last key, and begins again. */
+T_CASE(write_without_memory_keeps_a_control_key)
+{
+    char text[128];
+    bool fired = true;
+    port_begin_with(with_shared);
+    const int a = peer();
+    for (uint64_t n = 1; fired; n++) {
+        T_EQ_STR(ask(a, "DEL ~k\r\nSET ~k v\r\n") + 4, "+OK\r\n");
+        (void)snprintf(text, sizeof text, "SET ~k %064d\r\n", 1);
+        (void)base_fault_alloc_arm(n, false);
+        const bool refused = strncmp(ask(a, text), "-OOM", 4) == 0;
+        fired = base_fault_alloc_site() != NULL;
+        (void)base_fault_alloc_arm(0, false);
+        T_EQ_STR(ask(a, "STRLEN ~k\r\n"), refused ? ":1\r\n" : ":64\r\n");
     }
     port_done(a);
 }
@@ -485,6 +505,46 @@ T_CASE(many_clients_hear_each_message_once)
     many_hear_once("MONITOR\r\n", "\"FLUSHDB\"\r\n");
 }
 
+#define TRACKERS 1000 /* more than a backlog of connections */
+
+/* A full backlog loses no connection that it took, and each of them hears. */
+T_CASE(thousand_clients_that_track_hear)
+{
+    static int fds[TRACKERS];
+    struct rlimit had;
+    T_REQUIRE(getrlimit(RLIMIT_NOFILE, &had) == 0);
+    if (had.rlim_max < 4096) {
+        T_SKIP("fewer than 4,096 descriptors");
+        return;
+    }
+    T_REQUIRE(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 4096, had.rlim_max }) == 0);
+    port_begin_with(with_shared);
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+    memcpy(to.sun_path, port_path, strlen(port_path));
+    bool full = false;
+    for (int i = 0; i < TRACKERS; i++) {
+        fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        while (connect(fds[i], (struct sockaddr *)&to, sizeof to) != 0) {
+            T_REQUIRE(errno == EAGAIN);
+            full = true;
+            port_run();
+        }
+        T_CHECK(tell_text(fds[i], "HELLO 3\r\nCLIENT TRACKING ON BCAST PREFIX k\r\n"));
+    }
+    port_run();
+    T_CHECK(full);
+    T_EQ_U64(port_stats().clients, TRACKERS);
+    for (int i = 0; i < TRACKERS; i++) { T_CHECK(strstr(heard(fds[i]), "+OK\r\n") != NULL); }
+    (void)tell_text(fds[0], "SET k1 v\r\n");
+    port_run();
+    for (int i = 0; i < TRACKERS; i++) {
+        T_CHECK(strstr(heard(fds[i]), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$2\r\nk1\r\n") != NULL);
+        close(fds[i]);
+    }
+    port_end();
+    T_REQUIRE(setrlimit(RLIMIT_NOFILE, &had) == 0);
+}
+
 T_CASE(resp3_client_hears_pushes_between_replies)
 {
     port_begin_with(with_shared);
@@ -616,6 +676,39 @@ T_CASE(size_of_the_shared_store_changes)
     T_EQ_STR(ask(a, "CONFIG SET maxmemory 8mb\r\n"), "+OK\r\n");
     T_CHECK(strstr(ask(a, "INFO shared\r\n"), "shared_control_max:1048576\r\n") != NULL);
     port_done(a);
+}
+
+/* Values are evicted for a bound below what is held, and each of them is heard. */
+T_CASE(lower_bound_evicts_values_that_are_heard)
+{
+    static char text[2200], value[2048];
+    memset(value, 'v', sizeof value - 1);
+    port_begin_with(writable_too);
+    const worker w = worker_of("PREFIX app:");
+    uint32_t there = 0, gone = 0;
+    for (int i = 0; i < 1200; i++) {
+        (void)snprintf(text, sizeof text, "SET app:%d %s\r\n", i, value);
+        T_EQ_STR(ask(w.data, text), "+OK\r\n");
+    }
+    T_EQ_STR(ask(w.data, "SET app:~e 7\r\n"), "+OK\r\n");
+    for (bool more = true; more;) { more = *heard(w.hears) != '\0'; }
+    T_EQ_STR(ask(w.data, "CONFIG SET maxmemory 2mb\r\n"), "+OK\r\n");
+    port_pass(101);
+    T_CHECK(strstr(ask(w.data, "INFO memory\r\n"), "\r\nmaxmemory:2097152\r\n") != NULL);
+    char *const said = strdup(heard(w.hears));
+    for (int i = 0; i < 1200; i++) {
+        (void)snprintf(text, sizeof text, "EXISTS app:%d\r\n", i);
+        const bool here = strcmp(ask(w.data, text), ":1\r\n") == 0;
+        (void)snprintf(text, sizeof text, "\r\napp:%d\r\n", i);
+        there += here;
+        gone += strstr(said, text) != NULL;
+        T_CHECK(here || strstr(said, text) != NULL);
+    }
+    T_CHECK(there > 0 && gone > 0);
+    T_EQ_STR(ask(w.data, "GET app:~e\r\n"), "$1\r\n7\r\n");
+    free(said);
+    worker_end(w);
+    port_end();
 }
 
 /* ---- options ---- */
