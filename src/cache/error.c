@@ -65,9 +65,12 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, 
                                                    size_t key_len, const char *rest)
 {
     char text[CACHE_ERROR_TEXT];
-    if (cache_key_bad(key, key_len)) {
+    if (key == NULL) {
+        (void)snprintf(text, sizeof text, "%s: key must not be NULL (its length is %llu)", call,
+                       (unsigned long long)key_len);
+    } else if (cache_key_bad(key, key_len)) {
         (void)snprintf(text, sizeof text, "%s: key must have 1..65,535 bytes (got %llu)", call,
-                       key != NULL ? (unsigned long long)key_len : 0);
+                       (unsigned long long)key_len);
     } else {
         (void)snprintf(text, sizeof text, "%s: %s", call, rest);
     }
@@ -79,6 +82,20 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rul
     char text[CACHE_ERROR_TEXT];
     (void)snprintf(text, sizeof text, "%s (got %lld)", rule, (long long)got);
     return cache_refuse(c, text);
+}
+
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_flags(cellar *c, const char *call,
+                                                     uint32_t unknown)
+{
+    char text[CACHE_ERROR_TEXT];
+    if (unknown != 0) {
+        (void)snprintf(text, sizeof text, "%s: flag 0x%x is unknown", call, (unsigned)unknown);
+    } else {
+        (void)snprintf(text, sizeof text,
+                       "%s: a field is set that this library does not know: start from the "
+                       "default of the options", call);
+    }
+    return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, text);
 }
 
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_long(cellar *c, const char *what)

@@ -20,6 +20,9 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, 
                                                    size_t key_len, const char *rest);
 /* Refuse a call with E_INVAL: with the rule, and the number that breaks it. */
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rule, int64_t got);
+/* Refuse options with flags, or with a field (unknown is 0), that this library does not know:
+ * E_UNSUPPORTED. */
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_flags(cellar *c, const char *call, uint32_t unknown);
 /* Refuse a value that is longer than max_value_bytes: E_TOOBIG. */
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_long(cellar *c, const char *what);
 CELLAR_PRIVATE cellar_err cache_closed(cellar *c);

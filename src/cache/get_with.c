@@ -92,8 +92,7 @@ static cellar_err cache_get_opts_read(cellar *c, const cellar_get_opts *o, cella
     const uint32_t known = CELLAR_GET_ALLOW_STALE | CELLAR_GET_PEEK | CELLAR_GET_WANT_VERSION |
                            CELLAR_GET_MEMORY;
     if (err != CELLAR_OK || (out->flags & ~known) != 0 || out->reserved0 != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
-                          "cellar_get_with: options have an unknown flag or field");
+        return cache_fail_flags(c, "cellar_get_with", out->flags & ~known);
     }
     return out->info != NULL ? cache_info_check(c, out->info) : CELLAR_OK;
 }

@@ -44,7 +44,7 @@ BASE_ALWAYS_INLINE cellar_err cache_set_opts_check(const cellar_set_opts *o, uin
                                                    const char **why)
 {
     if ((o->flags & ~CACHE_SET_FLAGS) != 0 || o->reserved0 != 0) {
-        *why = "set options: an unknown flag or field is set";
+        *why = NULL;
         return CELLAR_E_UNSUPPORTED;
     }
     if ((o->flags & CELLAR_DURABLE) != 0 && (o->flags & CELLAR_NO_L2) != 0) {
@@ -147,13 +147,21 @@ static cellar_err cache_plan_durable(const cellar *c, const char **why)
     return CELLAR_E_UNSUPPORTED;
 }
 
+/* Keep why options are refused. why NULL: they have an unknown flag or field. */
+static cellar_err cache_set_opts_fail(cellar *c, const cellar_set_opts *o, cellar_err err,
+                                      const char *why)
+{
+    return why != NULL ? cache_fail(c, err, 0, why)
+                       : cache_fail_flags(c, "set options", o->flags & ~CACHE_SET_FLAGS);
+}
+
 CELLAR_PRIVATE cellar_err cache_set_opts_read(cellar *c, const cellar_set_opts *o, uint32_t banned,
                                               cellar_set_opts *full)
 {
     const char *why = cache_set_opts_start;
     cellar_err err = base_opts_in(full, sizeof *full, o);
     if (err == CELLAR_OK) { err = cache_set_opts_check(full, banned, &why); }
-    return err == CELLAR_OK ? err : cache_fail(c, err, 0, why);
+    return err == CELLAR_OK ? err : cache_set_opts_fail(c, full, err, why);
 }
 
 /* Convert options of the size of this library into the plan. */
@@ -238,7 +246,7 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
         }
         if (err == CELLAR_OK) { err = cache_plan_opts(c, o, banned, plan, &why); }
         if (err != CELLAR_OK) {
-            (void)cache_fail(c, err, 0, why);
+            (void)cache_set_opts_fail(c, o, err, why);
             return err;
         }
     }

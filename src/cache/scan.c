@@ -192,8 +192,7 @@ CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const cellar_scan
         return cache_fail(c, err, 0, "cellar_scan: start from cellar_scan_opts_default()");
     }
     if (err != CELLAR_OK || (full.flags & ~CELLAR_SCAN_DISK) != 0 || full.reserved0 != 0) {
-        return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
-                          "cellar_scan: options have an unknown flag or field");
+        return cache_fail_flags(c, "cellar_scan", full.flags & ~CELLAR_SCAN_DISK);
     }
     if (full.pattern != NULL ? full.pattern_len == 0 || full.pattern_len > CELLAR_PATTERN_MAX
                              : full.pattern_len != 0) {

@@ -257,7 +257,8 @@ static void kit_setting_set(kit_settings_run *run, size_t i, bool own, const cha
     const char *why = kit_value_put(r, v, loses ? &run->scratch : &run->to);
     if (why == NULL) { return; }
     if (why[0] == '\0') {
-        kit_note(&run->notes, CELLAR_LOG_ERROR, at + v->at, name, "out of range: %s", r->range);
+        kit_note(&run->notes, CELLAR_LOG_ERROR, at + v->at, name, "%.*s is out of range: %s",
+                          (int)BASE_MIN(v->len, 32u), v->p, r->range);
     } else {
         const bool words = r->kind == KIT_CHOICE;
         kit_note(&run->notes, CELLAR_LOG_ERROR, at + v->at, name, "%s%s%s", why,

@@ -26,6 +26,7 @@
 #include "cache/bloom_guard.h"
 #include "cache/change.h"
 #include "cache/change_shared.h"
+#include "cache/error.h"
 #include "cache/explain_record.h"
 #include "cache/generation.h"
 #include "cache/plan.h"
@@ -590,6 +591,10 @@ static bool cache_settle_failed(struct cellar_load *ld, cellar_err err, int32_t 
     const int64_t after_ms = ld->r.retry_after_ms;
     const int64_t retry_at_ms = after_ms > 0 ? base_add_sat(call->now_ms, after_ms) : 0;
     if ((int)BASE_LOG_WARNING <= cache_log_limit(call->c)) { cache_failed_tell(call, err, code); }
+    if (err == CELLAR_E_NO_RESULT) {
+        cache_error_keep(call->c, err, 0, "load: the loader returned without a result: let it call "
+                                          "cellar_load_value, _absent or _fail");
+    }
     if (after_ms > 0 && call->p->ms[CACHE_ERROR_TTL] > 0) { call->hold_ms = retry_at_ms; }
     const bool brought = cache_fallbacks(&instead);
     stats_add(cache_mine(call->c), STATS_LOAD_FAILED, 1);

@@ -208,7 +208,6 @@ static const char *cache_load_call_check(const cache_load_plan *p)
 {
     const uint32_t both = CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED;
     const cellar_bytes *d = p->default_value;
-    if ((p->flags & ~CACHE_LOAD_FLAGS) != 0) { return "load: flags has an unknown bit"; }
     const char *why = cache_load_plan_check(p);
     if (why != NULL) { return why; }
     if (p->stale_ms > CACHE_WINDOW_MAX) { return "load: stale_ms must be at most 2^32 - 1"; }
@@ -294,6 +293,10 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
     if (given) {
         const cache_load_plan rest = *p;
         cache_load_plan_read(o, p);
+        if ((p->flags & ~CACHE_LOAD_FLAGS) != 0) {
+            return cache_fail_number(c, "load: flags has an unknown bit",
+                                     (int64_t)(p->flags & ~CACHE_LOAD_FLAGS));
+        }
         const char *why = cache_load_call_check(p);
         if (why != NULL) { return cache_refuse(c, why); }
         if (p->default_value != NULL && c->object_class != UINT32_MAX) {

@@ -6,6 +6,8 @@
  * SEE ALSO   settings.c: options at the open. */
 #include "store/option.h"
 
+#include <stdio.h>
+
 #include "cache/bloom_guard.h"
 #include "cache/call.h"
 #include "cache/error.h"
@@ -166,15 +168,18 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
     if (value < 0) {
         return cache_fail_number(c, "cellar_option_set: value must be 0 or more", value);
     }
+    int64_t most = -1;
     switch (option) {
     case CELLAR_OPT_MEMORY_BYTES: return cache_set_memory(c, value);
     case CELLAR_OPT_MAX_ENTRIES: return cache_set_max_entries(c, value);
     case CELLAR_OPT_EVICTION: return cache_set_eviction(c, value);
     case CELLAR_OPT_LOG_LEVEL:
-        if (value > CELLAR_LOG_OFF) { break; }
+        most = CELLAR_LOG_OFF;
+        if (value > most) { break; }
         return cache_set_log_level(c, value);
     case CELLAR_OPT_MAINTENANCE_THREAD:
-        if (value > 1) { break; }
+        most = 1;
+        if (value > most) { break; }
         return cache_set_thread(c, value);
     case CELLAR_OPT_DEFAULT_TTL_MS:
     case CELLAR_OPT_NEGATIVE_TTL_MS:
@@ -185,13 +190,21 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_NAMESPACE_MAX_ENTRIES: return cache_set_namespace_max_entries(c, value);
     case CELLAR_OPT_L2_CLOSE_MS: return cache_set_disk_close(c, value);
     case CELLAR_OPT_BLOOM_KEYS:
-        if ((uint64_t)value > BLOOM_KEYS_MAX) { break; }
+        most = (int64_t)BLOOM_KEYS_MAX;
+        if (value > most) { break; }
         return cache_set_bloom_keys(c, value);
     case CELLAR_OPT_ENABLED:
-        if (value > 1) { break; }
+        most = 1;
+        if (value > most) { break; }
         return cache_set_enabled(c, value);
     }
-    return cache_refuse(c, "cellar_option_set: unknown option, or value out of range");
+    if (most < 0) {
+        return cache_fail_number(c, "cellar_option_set: option is unknown", (int64_t)option);
+    }
+    char rule[64];
+    (void)snprintf(rule, sizeof rule, "cellar_option_set: value must be at most %lld",
+                   (long long)most);
+    return cache_fail_number(c, rule, value);
 }
 
 static int64_t cache_log_level_public(uint32_t level)
@@ -231,7 +244,8 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
     case CELLAR_OPT_L2_CLOSE_MS: *value = base_load_rlx(&s->disk_close_ms); break;
     case CELLAR_OPT_BLOOM_KEYS: *value = (int64_t)base_load_rlx(&c->bloom_keys); break;
     case CELLAR_OPT_ENABLED: *value = (base_load_rlx(&c->state) & CACHE_OFF) == 0; break;
-    default: return cache_refuse(c, "cellar_option_get: unknown option");
+    default:
+        return cache_fail_number(c, "cellar_option_get: option is unknown", (int64_t)option);
     }
     return CELLAR_OK;
 }

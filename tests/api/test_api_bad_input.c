@@ -1022,6 +1022,49 @@ T_CASE(last_error_is_kept_per_handle)
     tear_down();
 }
 
+static const char *said(cellar_err given, cellar_err want)
+{
+    static cellar_error_info e;
+    e = cellar_error_info_default();
+    T_EQ_I64(given, want);
+    T_EQ_I64(cellar_last_error(root, &e), CELLAR_OK);
+    return e.text;
+}
+
+static cellar_err say_nothing(cellar_load *load, const void *key, size_t len, void *ctx)
+{
+    (void)load, (void)key, (void)len, (void)ctx;
+    return CELLAR_OK;
+}
+
+T_CASE(error_text_names_the_flag_and_the_number)
+{
+    char b[8];
+    cellar_set_opts so = cellar_set_opts_default();
+    cellar_get_opts go = cellar_get_opts_default();
+    cellar_load_opts lo = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
+    set_up();
+    so.flags = go.flags = lo.flags = 1u << 30;
+    T_EQ_STR(said(cellar_get(root, NULL, 3, b, sizeof b, NULL), CELLAR_E_INVAL),
+             "cellar_get: key must not be NULL (its length is 3)");
+    T_EQ_STR(said(cellar_set(root, "k", 1, "v", 1, &so), CELLAR_E_UNSUPPORTED),
+             "set options: flag 0x40000000 is unknown");
+    T_EQ_STR(said(cellar_get_with(root, "k", 1, &go, b, sizeof b, NULL), CELLAR_E_UNSUPPORTED),
+             "cellar_get_with: flag 0x40000000 is unknown");
+    T_EQ_STR(said(cellar_get_or_load(root, "k", 1, &lo, say_nothing, NULL, &r), CELLAR_E_INVAL),
+             "load: flags has an unknown bit (got 1073741824)");
+    T_EQ_STR(said(cellar_get_or_load(root, "n", 1, NULL, say_nothing, NULL, &r),
+                  CELLAR_E_NO_RESULT),
+             "load: the loader returned without a result: let it call cellar_load_value, _absent "
+             "or _fail");
+    T_EQ_STR(said(cellar_option_set(root, CELLAR_OPT_ENABLED, 7), CELLAR_E_INVAL),
+             "cellar_option_set: value must be at most 1 (got 7)");
+    T_EQ_STR(said(cellar_option_set(root, (cellar_option)999, 7), CELLAR_E_INVAL),
+             "cellar_option_set: option is unknown (got 999)");
+    tear_down();
+}
+
 T_CASE(every_code_has_name_and_text)
 {
 #define CODE(name, number, text)                                                                   \
