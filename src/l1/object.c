@@ -380,6 +380,7 @@ static void l1_holds_count(l1_cells *o, l1_cell *b)
             const uint64_t w = base_load_sc(&line->slot[i]);
             if (L1_HOLD_CELL(w) != name || (w & L1_HOLD_COUNTED) != 0) { continue; }
             (void)base_add_ar(&b->word, (uint64_t)1);
+            BASE_POINT("l1.hold.added");
             if (!base_cas_sc(&line->slot[i], w, w | L1_HOLD_COUNTED)) { /* released meanwhile */
                 (void)base_sub_ar(&b->word, (uint64_t)1);
             }
@@ -390,6 +391,7 @@ static void l1_holds_count(l1_cells *o, l1_cell *b)
 CELLAR_PRIVATE void l1_cell_unlink(l1_cells *o, l1_cell *b, unsigned cause)
 {
     l1_holds_count(o, b);
+    BASE_POINT("l1.hold.ended");
     uint64_t w, now;
     do {
         w = base_load_rlx(&b->word);
@@ -458,6 +460,7 @@ CELLAR_PRIVATE bool l1_hold_take(l1_cells *o, l1_cell *b, const _Atomic uint32_t
         const uint64_t word = n << 33 | (l1_cell_number(o, b) + 1) << 1;
         base_store_rlx(&line->acquires, n);
         base_store_sc(slot, word);
+        BASE_POINT("l1.hold.published");
         const uint64_t place = (uint64_t)(slot - &l1_line_at(o, 0)->slot[0]) + 1;
         if (BASE_LIKELY(base_load_sc(ver) == want)) {
             l1_held_set(out, o, b, word, place);
@@ -467,10 +470,12 @@ CELLAR_PRIVATE bool l1_hold_take(l1_cells *o, l1_cell *b, const _Atomic uint32_t
         l1_hold_end(out);
         return false;
     }
+    BASE_POINT("l1.hold.no_slot");
     if (!l1_cell_count(b)) { /* it ended: then the version is another one */
         if (base_load_sc(ver) == want) { *err = CELLAR_E_LIMIT; }
         return false;
     }
+    BASE_POINT("l1.hold.counted");
     if (base_load_sc(ver) == want) {
         l1_held_counted(o, b, out);
         return true;
@@ -508,6 +513,7 @@ CELLAR_PRIVATE void l1_hold_end(cellar_held *held)
     if (place != 0) {
         _Atomic uint64_t *const slot = &l1_line_at(o, 0)->slot[0] + (place - 1);
         if (BASE_LIKELY(base_cas_sc(slot, word, (uint64_t)0))) { return; }
+        BASE_POINT("l1.hold.converted");
         if (!base_cas_sc(slot, word | L1_HOLD_COUNTED, (uint64_t)0)) {
             l1_hold_twice(o);
             return;

@@ -4,13 +4,12 @@
  *         last hold is released; a hold keeps it through each end of the entry. What the store did
  *         not accept stays with the caller. Calls of bytes and of objects refuse each other.
  * Method: A ledger: each object knows how often it is held, whether it is stored, and that it was
- *         freed. free_fn checks all three. Threads run random calls over few keys in a full store. */
+ *         freed. free_fn checks all three. Random calls of threads: test_object_ledger.c. */
 #include "tests/support/api_kit.h"
 #include "tests/support/scan.h"
 
 #include "cellar_object.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -23,8 +22,7 @@ typedef struct thing {
     size_t charge;
 } thing;
 
-static _Atomic uint64_t born, freed, uses, causes[CELLAR_CAUSE_COUNT];
-static _Atomic bool keep_memory; /* freed things stay readable: a second free is seen */
+static _Atomic uint64_t born, freed, causes[CELLAR_CAUSE_COUNT];
 static cellar *in_free;          /* free_fn calls this namespace */
 
 static thing *new_thing(size_t charge)
@@ -47,7 +45,7 @@ static void free_thing(void *object, size_t charge, cellar_cause why, void *ctx)
     T_REQUIRE((unsigned)why < CELLAR_CAUSE_COUNT);
     atomic_fetch_add(&causes[why], 1);
     atomic_fetch_add(&freed, 1);
-    if (!atomic_load(&keep_memory)) { free(t); }
+    free(t);
     if (in_free != NULL) { (void)cellar_delete(in_free, "nested", 6); }
 }
 
@@ -65,7 +63,6 @@ static void hold(cellar_held *h)
     T_REQUIRE(atomic_load(&t->alive) == ALIVE);
     T_REQUIRE(h->charge == t->charge);
     atomic_fetch_add(&t->held, 1);
-    atomic_fetch_add(&uses, 1);
 }
 
 static void drop(cellar_held *h)
@@ -596,78 +593,6 @@ T_CASE(second_release_of_a_hold_aborts_or_is_counted)
         T_REQUIRE(waitpid(child, &status, 0) == child);
         T_CHECK(status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT));
     }
-}
-
-/* ---- the ledger ---- */
-
-#define KEYS 24u
-static cellar *shared;
-static unsigned rounds = 60000;
-
-static void random_call(cellar *ns, cellar_held *h, unsigned *n, uint64_t draw)
-{
-    char key[8];
-    (void)snprintf(key, sizeof key, "k%u", (unsigned)(draw % KEYS));
-    const unsigned op = (unsigned)(draw >> 8) % 64;
-    if (op < 30) {
-        if (*n < 12 && take(ns, key, &h[*n]) == CELLAR_OK) { ++*n; }
-    } else if (op < 52) {
-        if (*n != 0) {
-            const unsigned i = (unsigned)(draw >> 20) % *n;
-            drop(&h[i]);
-            h[i] = h[--*n];
-        }
-    } else if (op < 57) {
-        (void)put(ns, key, (size_t)(draw >> 20) % 60000);
-    } else if (op < 59) {
-        if (*n < 12 && *n != 0 && cellar_object_retain(&h[0], &h[*n]) == CELLAR_OK) {
-            hold(&h[*n]);
-            ++*n;
-        }
-    } else if (op < 61) {
-        (void)cellar_delete(ns, key, strlen(key));
-    } else if (op < 62) {
-        (void)cellar_touch(ns, key, strlen(key), (draw & 1) != 0 ? 1000 : CELLAR_TTL_NONE);
-    } else if (op < 63) {
-        if (*n < 12 && cellar_object_get_or_load(ns, key, strlen(key), NULL, load_thing, NULL,
-                                                 &h[*n]) == CELLAR_OK) {
-            hold(&h[*n]);
-            ++*n;
-        }
-    } else if ((draw >> 20) % 8 == 0) {
-        (void)cellar_clear(ns);
-    } else if ((draw >> 20) % 8 == 1) {
-        (void)cellar_tick(ns, 100, NULL);
-    }
-}
-
-static void *worker(void *arg)
-{
-    cellar_held h[12];
-    unsigned n = 0;
-    uint64_t x = t_seed() ^ (uint64_t)(uintptr_t)arg * 0x9e3779b97f4a7c15u;
-    for (unsigned i = 0; i < rounds; i++) {
-        x = x * 6364136223846793005u + 1442695040888963407u;
-        random_call(shared, h, &n, x >> 16);
-    }
-    while (n != 0) { drop(&h[--n]); }
-    return NULL;
-}
-
-T_CASE(objects_are_freed_once_beside_threads)
-{
-    pthread_t thread[4];
-    cellar *c = begin(1u << 20, &shared);
-    for (uintptr_t i = 0; i < 4; i++) {
-        T_EQ_I64(pthread_create(&thread[i], NULL, worker, (void *)(i + 1)), 0);
-    }
-    for (unsigned i = 0; i < 4; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
-    cellar_stats st = cellar_stats_default();
-    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
-    T_EQ_U64(st.objects_held, 0);
-    T_EQ_U64(st.release_errors, 0);
-    end(c, shared);
-    T_CHECK(atomic_load(&uses) > 1000);
 }
 
 T_MAIN("api_objects")

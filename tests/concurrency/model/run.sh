@@ -64,6 +64,27 @@ q fail l1_get REUSE_BEFORE_UNLINK EVICT FOREIGN
 q fail l1_get BUSY_IGNORED EVICT FOREIGN
 q fail l1_get LS_NO_COUNT SPLIT MERGE SET
 q fail l1_get MERGED_EVEN SPLIT MERGE SET
+q ok   l1_hold HOLDS=1
+q ok   l1_hold COUNTS HOLDS=1
+q ok   l1_hold TSO=1 HOLDS=1
+q ok   l1_hold CLOSE COUNTS HOLDS=1 ENDS=1
+q ok   l1_hold CLOSE RETAIN HOLDS=1 ENDS=1
+c ok   l1_hold TSO=1 COUNTS HOLDS=1 ENDS=1
+c ok   l1_hold TSO=1 CLOSE HOLDS=1 ENDS=1
+c ok   l1_hold
+f ok   l1_hold TWO HOLDS=1 ENDS=1
+f ok   l1_hold COUNTS
+f ok   l1_hold CLOSE COUNTS HOLDS=1
+q fail l1_hold HOLD_NO_LOOK HOLDS=1
+q fail l1_hold HOLD_COUNT_NO_LOOK COUNTS HOLDS=1
+q fail l1_hold HOLD_FROM_0 COUNTS HOLDS=1
+q fail l1_hold HOLD_NOT_CONVERTED HOLDS=1
+q fail l1_hold HOLD_COUNT_KEPT HOLDS=1
+q fail l1_hold HOLD_MARKED_FIRST HOLDS=1
+q fail l1_hold HOLD_RELEASE_BLIND HOLDS=1
+q fail l1_hold HOLD_PLAIN_STORE TSO=1 HOLDS=1
+q fail l1_hold HOLD_SCAN_FIRST HOLDS=1
+q fail l1_hold HOLD_DROP_FIRST HOLDS=1
 q ok   l1_pin FALL WRITES=1 CURSOR=1
 q ok   l1_pin TWO CURSOR=1
 q ok   l1_pin TSO=1 WRITES=1 CURSOR=1

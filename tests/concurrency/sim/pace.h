@@ -16,7 +16,7 @@
     X(l1_pin, 5700) X(l1_big, 6000) X(l1_apart, 6700) X(l1_expire, 9500) X(l1_idle, 4800) \
     X(l1_resize, 3900) X(l1_scan, 3800) X(l1_count, 7800) X(l1_fault, 6900) X(l1_forged, 5500) \
     X(l1_pin_write, 12000) X(l1_split_read, 5200) X(l1_regrow, 2800) X(l1_sample, 10000) \
-    X(bound, 1700) X(clear_change, 3300) X(l1_tags, 8500) \
+    X(bound, 1700) X(clear_change, 3300) X(objects, 2600) X(l1_tags, 8500) \
     X(quota, 3400) X(bloom, 1700) X(bloom_bits, 2800) X(breaker, 220000) \
     X(lock_schedules, 6100) X(lock_hold, 7100) X(lock_queue, 7900) X(lock_records, 4100) \
     X(lock_copies, 8600) X(limit_slot, 20000) X(limit_swap, 22000) X(limit_move, 14000) \

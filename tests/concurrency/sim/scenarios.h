@@ -17,7 +17,7 @@
     X(l1_kv) X(l1_split) X(l1_contract) X(l1_evict) X(l1_pin) X(l1_big) X(l1_apart) \
     X(l1_expire) X(l1_idle) X(l1_resize) X(l1_scan) X(l1_count) X(l1_fault) X(l1_forged) \
     X(l1_inspect) X(l1_pin_write) X(l1_split_read) X(l1_regrow) X(l1_sample) X(l1_absent) \
-    X(l1_tags) X(l1_lanes) X(quota) X(bound) X(clear_change) \
+    X(l1_tags) X(l1_lanes) X(quota) X(bound) X(clear_change) X(objects) \
     X(bloom) X(bloom_bits) X(breaker) \
     X(lock_schedules) X(lock_hold) X(lock_queue) X(lock_records) X(lock_copies) \
     X(limit_slot) X(limit_swap) X(limit_move) X(limit_rules) X(limit_same) X(limit_ticket) \
