@@ -15,7 +15,8 @@
  *            kept out. A store opened meanwhile gives E_BUSY. `force` takes no lock; writes of a
  *            running store may look like damage.
  * LIMITS     About 12 bytes of memory per record, and twice the slots of stage.buf. Without verify
- *            a footer line decides: expired records and those of cleared namespaces count as live.
+ *            a footer line decides: records that expired, or were cleared or invalidated, count as
+ *            live. The index here has a place for each record.
  *            Recovery here ignores index.snap (l2/index_snapshot.c). An open that uses index.snap
  *            also serves a segment with a damaged footer, and omits segments reclaimed shortly
  *            before the close.

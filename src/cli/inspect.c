@@ -210,9 +210,10 @@ static void inspect_print_records(const inspect_run *r, const directory_report *
 {
     char n[3][CLI_TEXT], t[2][CLI_TEXT];
     printf("namespaces  %s\n", cli_count(n[0], r->space_count));
-    printf("records     %s: %s live, %s tombstones\n", cli_count(n[0], p->records),
-           cli_count(n[1], p->live), cli_count(n[2], p->tombstones));
-    printf("bytes       %s live, %s dead\n", cli_bytes(n[0], p->live_bytes),
+    const char *most = r->verify || r->keys ? "live" : "live at most";
+    printf("records     %s: %s %s, %s tombstones\n", cli_count(n[0], p->records),
+           cli_count(n[1], p->live), most, cli_count(n[2], p->tombstones));
+    printf("bytes       %s %s, %s dead\n", cli_bytes(n[0], p->live_bytes), most,
            cli_bytes(n[1], p->dead_bytes));
     printf("live from   %s to %s UTC (start of their segments)\n",
            inspect_time(t[0], p->oldest_wall_ms), inspect_time(t[1], p->newest_wall_ms));
@@ -221,7 +222,8 @@ static void inspect_print_records(const inspect_run *r, const directory_report *
                cli_count(n[0], p->old_generation), cli_count(n[1], p->expired),
                cli_count(n[2], p->ended));
     } else {
-        puts("checked     the footers of the segments; --verify checks every record");
+        puts("checked     the footers of the segments; --verify checks every record, also whether\n"
+             "            it expired or was invalidated");
     }
 }
 
@@ -371,7 +373,9 @@ const cli_command cli_inspect = {
     "\n"
     "Prints a summary of the disk tier in DIR: format version, last sync, segments by state,\n"
     "records, live and dead bytes, tombstones, damage. A record is live if the next open on this\n"
-    "machine would serve it. No byte of the directory changes.\n"
+    "machine would serve it, with a place in its index for each record (mean_entry_bytes).\n"
+    "Without --verify or --keys records that expired, or were cleared or invalidated, count as\n"
+    "live, too. No byte of the directory changes.\n"
     "\n"
     "  --segments  print the namespaces and segments, too: one line each\n"
     "  --verify    read and check every record, not only the footers of the segments\n"

@@ -217,7 +217,7 @@
     X(sealed_bytes, "cellar_l2_sealed_bytes_total", "", DUMP) \
     X(reclaimed, "cellar_l2_reclaimed_total", "", DUMP) /* Segments reclaimed for new ones. */ \
     X(live_bytes, "cellar_l2_live_bytes", "", \
-      METRIC("Estimate of the bytes of live entries on disk, made when room is needed.")) \
+      METRIC("Bytes of live entries on disk, counted when room was last needed; 0 before that.")) \
     X(moved, "cellar_l2_moved_total", "", DUMP) /* Live entries written again to keep them. */ \
     X(moved_bytes, "cellar_l2_moved_bytes_total", "", \
       METRIC("Bytes of live entries that were written again because their segment was needed.")) \
