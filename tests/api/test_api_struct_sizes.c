@@ -94,9 +94,11 @@ static void never_free(void *object, size_t charge, cellar_cause why, void *ctx)
 
 static cellar_err use_object_config(void *p)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.object = (const cellar_object_config *)p;
-    const cellar_err err = use_namespace_config(&o);
+    cellar_namespace_config o = { .struct_size = sizeof o,
+                                  .object = (const cellar_object_config *)p };
+    cellar *v = NULL; /* not that of use_namespace_config, which holds bytes */
+    const cellar_err err = cellar_namespace_open(store, "objects", &o, &v);
+    if (err == CELLAR_OK) cellar_namespace_close(v);
     size_t size; /* a shorter struct lacks free_fn: E_INVAL */
     memcpy(&size, p, sizeof size);
     return err == CELLAR_E_INVAL && size == FIRST ? CELLAR_OK : err;
