@@ -203,10 +203,8 @@ static void ledger_end_many(cellar *ns, uint64_t draw)
 /* Open the namespace. With held objects alone in the budget there is no room for it. */
 static void ledger_open_ns(void)
 {
-    cellar_namespace_config o = cellar_namespace_config_default();
-    cellar_object_config oc = cellar_object_config_default();
-    oc.free_fn = ledger_free;
-    o.object = &oc;
+    cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = ledger_free };
+    cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
     const cellar_err err = cellar_namespace_open(ledger_store, "things", &o, &ledger_ns);
     T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOMEM || err == CELLAR_E_SPACE);
 }

@@ -122,16 +122,14 @@ static void objects_run(void)
 {
     static const uint8_t secret[32] = { 9 };
     settings cfg = settings_default();
-    cellar_namespace_config o = cellar_namespace_config_default();
-    cellar_object_config oc = cellar_object_config_default();
     cellar_held late;
     memset(&objects, 0, sizeof objects);
     cfg.config.memory_bytes = 1u << 20;
     cfg.host.no_threads = 1;
     cfg.tuning.hash_key = secret;
     cfg.tuning.stripes = 1;
-    oc.free_fn = objects_free;
-    o.object = &oc;
+    cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = objects_free };
+    cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
     base_sim_calm(true);
     BASE_SIM_CHECK(settings_open(&cfg, &objects.store) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_namespace_open(objects.store, "v", &o, &objects.v) == CELLAR_OK);
