@@ -237,7 +237,7 @@ static void l2_rebuild_filter(l2 *d, void *ctx, const l2_entry *e)
 CELLAR_PRIVATE void l2_rebuild_skip(l2 *d, uint32_t seg)
 {
     l2_seg *g = &d->seg[seg];
-    l2_rebuilt w = { seg, L2_SEG_SEQ(base_load_acq(&g->word)) };
+    l2_rebuilt w = { .seg = seg, .segseq = L2_SEG_SEQ(base_load_acq(&g->word)) };
     g->unread = false;
     sync_take(L2_LOG, &d->log_lock);
     const bool open = d->open_slot != NULL;
