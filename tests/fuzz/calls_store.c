@@ -245,6 +245,8 @@ static void row_check(void)
     }
 }
 
+#define BULK_FULL 6000u
+
 /* Set and delete keys in a burst, with no work of the disk in between. */
 static void bulk_small(cellar *c)
 {
@@ -255,6 +257,28 @@ static void bulk_small(cellar *c)
         const size_t len = (size_t)snprintf(key, sizeof key, "small%u", i / 2 % keys);
         (void)plain(i % 2 == 0 ? cellar_set(c, key, len, calls_tags, 40, NULL)
                                : cellar_delete(c, key, len));
+    }
+}
+
+/* Store more acknowledged entries than a small index has places. Each set that returned OK stays, the
+ * others are refused. */
+static void bulk_full(cellar *c)
+{
+    static bool taken[BULK_FULL];
+    char key[16], value[40];
+    size_t len = 0;
+    atomic_store(&world.crowded, true);
+    for (unsigned i = 0; i < BULK_FULL; i++) {
+        const size_t key_len = (size_t)snprintf(key, sizeof key, "full%u", i);
+        taken[i] = plain(cellar_set(c, key, key_len, calls_tags, 40, NULL)) == CELLAR_OK;
+    }
+    const bool judged = calls_exact() && !atomic_load(&world.failed) && world.writes &&
+                        cellar_l2_ready(world.store, 60000) == CELLAR_OK;
+    for (unsigned i = draw(8); i < BULK_FULL && judged; i += 8) {
+        const size_t key_len = (size_t)snprintf(key, sizeof key, "full%u", i);
+        if (taken[i] && cellar_get(c, key, key_len, value, sizeof value, &len) != CELLAR_OK) {
+            calls_fault("entry %u of %u in a full index is gone", i, BULK_FULL);
+        }
     }
 }
 
@@ -276,7 +300,11 @@ static void row_bulk(void)
     void *value = calloc(1, len);
     MUST(value != NULL);
     so.tags = &tag, so.tag_count = 1;
-    if (small) { bulk_small(c); }
+    if (small && chance(40)) {
+        bulk_full(c);
+    } else if (small) {
+        bulk_small(c);
+    }
     for (unsigned i = 0; i < count; i++) {
         char key[16];
         const size_t key_len = (size_t)snprintf(key, sizeof key, "bulk%u", i % keys);
