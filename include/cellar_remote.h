@@ -501,7 +501,8 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * With no_thread the steps extend it. Calls of other processes that wait for the value get these
  * results; none of them fails for it:
  * kill, crash            another process runs its loader within lease_ms, and 200 ms for it; if the
- *                        times of the namespace are shorter, within the wait of the call
+ *                        times of the namespace are shorter, within the wait of the call. With a
+ *                        PORT OF CELLAR as a rule within 50 ms
  * stop, cut link         the same. When the process goes on, its own callers get its value with
  *                        CELLAR_RESULT_INVALIDATED; the server and memory do not
  * thread ends in loader  another process runs its loader immediately

@@ -83,6 +83,13 @@ CELLAR_PRIVATE bool base_net_peer_trusted(int fd)
     return err >= 0 && (peer.uid == 0 || peer.uid == geteuid());
 }
 
+CELLAR_PRIVATE int64_t base_net_peer_process(int fd)
+{
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 ? peer.pid : 0;
+}
+
 CELLAR_PRIVATE bool base_net_peer_in(int fd, uint32_t group)
 {
     gid_t groups[NET_GROUPS];

@@ -21,6 +21,8 @@ BASE_SPARE CELLAR_PRIVATE int base_net_listen(int fd, const struct sockaddr *at,
                                               int backlog);
 BASE_SPARE CELLAR_PRIVATE int base_net_accept(int fd, struct sockaddr_storage *peer,
                                               socklen_t *len);
+/* Return the process that connected a unix socket; 0: not known, or not of this namespace. */
+BASE_SPARE CELLAR_PRIVATE int64_t base_net_peer_process(int fd);
 /* Return whether the peer of a unix socket belongs to this user or to root. */
 BASE_SPARE CELLAR_PRIVATE bool base_net_peer_trusted(int fd);
 /* Return whether it is in a group. */

@@ -114,6 +114,7 @@ CELLAR_PRIVATE resp_client *resp_client_add(cellar_resp *r, int fd, uint32_t fla
     c->fd = fd;
     c->slot = slot;
     c->peer = peer;
+    c->process = r->shared.store != NULL && (flags & RESP_C_UNIX) ? base_net_peer_process(fd) : 0;
     c->flags = flags | RESP_C_FIRST | (r->has_password ? 0 : RESP_C_AUTH);
     c->protocol = 2;
     c->bulk_len = -1;
@@ -192,6 +193,10 @@ CELLAR_PRIVATE void resp_client_free(resp_client *c)
     (void)base_net_watch(r->epoll, EPOLL_CTL_DEL, c->fd, 0, NULL);
     base_store_rel(&r->fd_of[c->slot], -1);
     base_net_close(c->fd);
+    if (c->process != 0 && r->shared.waits != NULL) {
+        r->shared.look_ms = r->now_ms;
+        r->shared.look_until_ms = r->now_ms + RESP_LOOK_FOR_MS;
+    }
     base_free(&r->obj.account, BASE_MOD_STORE, c, sizeof *c);
 }
 

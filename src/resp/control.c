@@ -27,6 +27,7 @@ struct resp_control {
     UT_hash_handle hh;
     int64_t ends_ms;       /* port clock; INT64_MAX: no end */
     uint64_t version;      /* another one after each change */
+    int64_t writer;        /* process of the last write by a plain command; 0: not known */
     size_t key_len, value_len, value_cap;
     unsigned char bytes[]; /* key, value */
 };
@@ -83,6 +84,8 @@ CELLAR_PRIVATE cellar_bytes resp_control_value(const resp_control *k)
 
 CELLAR_PRIVATE uint64_t resp_control_version(const resp_control *k) { return k->version; }
 
+CELLAR_PRIVATE int64_t resp_control_writer(const resp_control *k) { return k->writer; }
+
 CELLAR_PRIVATE int64_t resp_control_ttl(const cellar_resp *r, const resp_control *k)
 {
     if (k->ends_ms == INT64_MAX) { return CELLAR_TTL_NONE; }
@@ -136,7 +139,7 @@ static bool resp_control_add(cellar_resp *r, resp_control *k, uint32_t hash)
 }
 
 CELLAR_PRIVATE cellar_err resp_control_set(cellar_resp *r, cellar_bytes key, cellar_bytes value,
-                                           int64_t ttl_ms)
+                                           int64_t ttl_ms, int64_t writer)
 {
     resp_control *k = resp_control_find(r, key);
     if (k == NULL || (size_t)base_round_up(value.len, RESP_CONTROL_STEP) != k->value_cap) {
@@ -150,6 +153,7 @@ CELLAR_PRIVATE cellar_err resp_control_set(cellar_resp *r, cellar_bytes key, cel
         memmove(k->bytes + k->key_len, value.data, value.len);
     }
     k->value_len = value.len;
+    k->writer = writer;
     resp_control_touch(r, k, ttl_ms);
     return CELLAR_OK;
 }

@@ -19,10 +19,12 @@ CELLAR_PRIVATE cellar_bytes resp_control_value(const resp_control *k);
 CELLAR_PRIVATE uint64_t resp_control_version(const resp_control *k);
 /* Return the life that a key has left, from 1; CELLAR_TTL_NONE: no end. */
 CELLAR_PRIVATE int64_t resp_control_ttl(const cellar_resp *r, const resp_control *k);
+/* Return the process that wrote a key last; 0: not known. */
+CELLAR_PRIVATE int64_t resp_control_writer(const resp_control *k);
 /* Write a value. ttl_ms from 1, or CELLAR_TTL_NONE. Return OK or E_SPACE: the table is full, and
  * nothing has changed. */
 CELLAR_PRIVATE cellar_err resp_control_set(cellar_resp *r, cellar_bytes key, cellar_bytes value,
-                                           int64_t ttl_ms);
+                                           int64_t ttl_ms, int64_t writer);
 CELLAR_PRIVATE void resp_control_touch(cellar_resp *r, resp_control *k, int64_t ttl_ms);
 CELLAR_PRIVATE void resp_control_delete(cellar_resp *r, resp_control *k);
 CELLAR_PRIVATE void resp_control_clear(cellar_resp *r);

@@ -76,7 +76,8 @@ static cellar_err resp_store_control(resp_client *c, cellar_bytes key, cellar_by
     if (k != NULL && (o->flags & CELLAR_KEEP_TTL) != 0) { ttl_ms = resp_control_ttl(r, k); }
     const bool beyond = r->shared.in_function && r->shared.wrote;
     if (beyond) { base_account_limit(&r->shared.account, UINT64_MAX); }
-    const cellar_err err = resp_control_set(r, key, value, ttl_ms);
+    const cellar_err err = resp_control_set(r, key, value, ttl_ms,
+                                            r->shared.in_function ? 0 : c->process);
     if (beyond) { base_account_limit(&r->shared.account, base_load_rlx(&r->shared.most_bytes)); }
     return err;
 }

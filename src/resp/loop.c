@@ -23,6 +23,7 @@
 #include "resp/loop.h"
 #include "resp/serve.h"
 #include "resp/shared.h"
+#include "resp/shared_wait.h"
 
 #define RESP_EVENTS 64
 #define RESP_TURN 8u /* clients that run before their replies are sent */
@@ -287,7 +288,8 @@ static int resp_wait_ms(const cellar_resp *r, int timeout_ms)
         wait_ms = BASE_MIN(wait_ms, BASE_MAX(left_ms, 0));
     }
     if (r->shared.store != NULL) {
-        wait_ms = BASE_MIN(wait_ms, BASE_MAX(r->shared.tick_ms - now_ms, 0));
+        const int64_t next_ms = BASE_MIN(r->shared.tick_ms, r->shared.look_ms);
+        wait_ms = BASE_MIN(wait_ms, BASE_MAX(next_ms - now_ms, 0));
     }
     for (const resp_client *c = r->admin_first; c != NULL; c = c->next) {
         const int64_t left_ms = resp_admin_end_ms(c) - now_ms;
@@ -308,6 +310,7 @@ CELLAR_PRIVATE cellar_err resp_round(cellar_resp *r, int timeout_ms)
     for (int i = 0; i < n; i++) { resp_event(r, &event[i], &turn); }
     resp_turn_end(&turn);
     resp_hear(r);
+    resp_wait_look(r);
     resp_shared_tick(r);
     resp_pending(r);
     resp_deadlines(r);

@@ -23,6 +23,7 @@
 #include "resp/parse.h"
 #include "resp/room.h"
 #include "resp/shared.h"
+#include "resp/shared_wait.h"
 #include "resp/table.h"
 #include "resp/trace.h"
 #include "stats/text.h"
@@ -218,6 +219,7 @@ static void resp_parts_free(cellar_resp *r)
     const size_t bytes = resp_slots(r) * sizeof *r->fd_of;
     while (r->first != NULL) { resp_client_free(r->first); }
     while (r->admin_first != NULL) { resp_client_free(r->admin_first); }
+    resp_wait_clear(r);
     resp_shared_close(r);
     for (int i = 0; i < RESP_PLACES; i++) { resp_listen_close(r, i); }
     tls_server_close(r->tls);

@@ -37,6 +37,7 @@ CELLAR_PRIVATE cellar_err resp_shared_open(cellar_resp *r, const cellar_resp_con
     cellar_host_config own = *host;
     cellar_config cfg = cellar_config_default();
     uint64_t id;
+    s->look_ms = INT64_MAX;
     if (o->shared_bytes == 0) { return CELLAR_OK; }
     own.no_threads = 1;
     cfg.host = &own;

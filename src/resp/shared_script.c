@@ -20,6 +20,7 @@
 #include "resp/entry.h"
 #include "resp/shared.h"
 #include "resp/shared_script.h"
+#include "resp/shared_wait.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -31,8 +32,6 @@ BASE_SIZE_BEGIN
 #define SCRIPT_DIGITS 320u       /* of a double without an exponent, final zero included */
 #define SCRIPT_MEMBER_MS 10000   /* for so long a process counts as a user of a limiter */
 #define SCRIPT_MEMBERS 1024u
-#define SCRIPT_CHECK_AT 48u      /* of the check of an envelope: remote/form.h */
-#define SCRIPT_CHECK_LEN 8u
 #define SCRIPT_BAD_TIME "ERR invalid expire time in 'set' command"
 #define SCRIPT_EXACT 9007199254740992.0 /* 2^53 */
 
@@ -185,9 +184,9 @@ static bool script_same(const cellar_bytes *a, const cellar_bytes *b)
 /* Return whether the check of an envelope is this one. */
 static bool script_check_is(const cellar_bytes *value, const cellar_bytes *check)
 {
-    const size_t from = BASE_MIN(value->len, SCRIPT_CHECK_AT);
+    const size_t from = BASE_MIN(value->len, RESP_CHECK_AT);
     const cellar_bytes part = { (const char *)value->data + from,
-                                BASE_MIN(value->len - from, SCRIPT_CHECK_LEN) };
+                                BASE_MIN(value->len - from, RESP_CHECK_LEN) };
     return script_same(&part, check);
 }
 
@@ -277,11 +276,12 @@ static void script_know(const script_call *x)
 
 /* ---- Values ---------------------------------------------------------------------------------- */
 
-/* Return whether the key that must be absent is there. */
-static bool script_barred(const script_call *x)
+/* Return whether the key that must be absent is there: a beat, for a release. */
+static bool script_barred(const script_call *x, bool release)
 {
     cellar_bytes v;
-    return x->keys > 1 && script_get(x, &x->key[1], &v);
+    return x->keys > 1 && script_get(x, &x->key[1], &v) &&
+           !(release && !resp_wait_note(x->c, x->key[1], x->key[0], x->arg[0]));
 }
 
 static void script_change(const script_call *x)
@@ -289,7 +289,7 @@ static void script_change(const script_call *x)
     cellar_bytes v;
     const bool there = script_get(x, &x->key[0], &v);
     const bool same = x->arg[0].len == 0 ? !there : there && script_check_is(&v, &x->arg[0]);
-    if (!same || script_barred(x)) {
+    if (!same || script_barred(x, x->arg[1].len == 0)) {
         resp_int(x->c, 0);
     } else if (x->arg[1].len == 0) {
         (void)script_unlink(x, &x->key[0]);
@@ -692,9 +692,10 @@ static void script_keep(const script_call *x)
     (void)script_get(x, &x->key[0], &v);
     const unsigned char *const blank = v.len > 0 ? memchr(v.data, ' ', v.len) : NULL;
     if (blank != NULL) { v.len = (size_t)(blank - (const unsigned char *)v.data); }
-    if (!script_same(&v, &x->arg[0]) || script_barred(x)) {
+    const bool release = resp_is(&x->arg[1], "0");
+    if (!script_same(&v, &x->arg[0]) || script_barred(x, release)) {
         script_one(x, 0);
-    } else if (resp_is(&x->arg[1], "0")) {
+    } else if (release) {
         (void)script_unlink(x, &x->key[0]);
         script_one(x, 1);
     } else if (resp_need_int(x->c, &x->arg[1], &ms)) {

@@ -182,6 +182,7 @@ struct resp_client {
     resp_client *pending_next;
     cellar_resp *of;
     uint64_t id;                 /* from 1, never used twice */
+    int64_t process;             /* of a unix socket of a port with a shared store; 0: not known */
     uint64_t peer;               /* keyed hash of its address without the port; not 0 */
     int fd;
     tls *tls;                    /* NULL: plain */
@@ -269,10 +270,13 @@ typedef struct resp_shared {
     cellar_pinned read[RESP_READS];       /* values that a function has read */
     uint32_t reads;
     int64_t tick_ms;             /* port clock: of the next tick of the store */
+    struct resp_waiter *waits;     /* leases that processes wait for, the newest first */
+    int64_t look_ms, look_until_ms; /* port clock: of the next look for dead owners of them */
     bool in_function;            /* EVALSHA runs a function */
     bool wrote;                  /* it has written */
 } resp_shared;
 
+#define RESP_LOOK_FOR_MS 100 /* for dead owners of leases, behind a client that left */
 #define RESP_PREFIX_MAX 255u /* bytes of a prefix */
 #define RESP_PREFIXES_MAX 1024u /* of a client */
 

@@ -182,7 +182,7 @@ endif
 # The program for suites port and workers, without debug information.
 .PHONY: $(BENCH_B)/serve
 $(BENCH_B)/serve:
-	$(BENCH_Q)$(MAKE) --no-print-directory -s STATIC=1 NOLINK=1 all
+	$(BENCH_Q)$(MAKE) --no-print-directory -s STATIC=1 NOLINK=1 REMOTE= all
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)strip -o $@ $$($(MAKE) --no-print-directory -s STATIC=1 where)/cellar
 

@@ -14,6 +14,9 @@
 #include "tests/support/t.h"
 
 #include <math.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 
 #include "../../../src/remote/script.c"
 #include "base/fault.h"
@@ -825,6 +828,114 @@ T_CASE(function_without_memory_is_whole_or_refused)
         }
     }
     T_CHECK(refused > TEXTS);
+    rk_close(&k);
+}
+
+/* ---- Owners that die ------------------------------------------------------------------------- */
+
+#define BEAT "~p:beat:1"
+#define LEASE "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvAAAAAAAAvv" /* check: A */
+
+/* Start a process that takes a lease with its beat. leaves: then it closes its socket, and lives. */
+static pid_t owner_start(bool leaves)
+{
+    static const char words[] = "SET " BEAT " x PX 2000\r\nSET p:k " LEASE "\r\n";
+    int told[2];
+    T_REQUIRE(pipe(told) == 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        char reply[16] = "";
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        const int fd = peer_connect();
+        (void)fcntl(fd, F_SETFL, 0);
+        const bool ok = send(fd, words, sizeof words - 1, MSG_NOSIGNAL) == sizeof words - 1 &&
+                        recv(fd, reply, 10, MSG_WAITALL) == 10;
+        if (leaves) { close(fd); }
+        if (ok && write(told[1], "1", 1) == 1) { for (;;) { pause(); } }
+        _exit(1);
+    }
+    T_REQUIRE(pid > 0 && fcntl(told[0], F_SETFL, O_NONBLOCK) == 0);
+    for (char byte; read(told[0], &byte, 1) != 1;) { (void)cellar_resp_step(port, 1); }
+    close(told[0]);
+    close(told[1]);
+    port_run();
+    return pid;
+}
+
+/* Kill it. Its parent does not wait for it yet: it is a zombie. */
+static void owner_kill(pid_t pid)
+{
+    siginfo_t info;
+    T_EQ_I64(kill(pid, SIGKILL), 0);
+    T_EQ_I64(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+    port_run();
+}
+
+/* Ask for the lease to be released if its beat has ended. */
+static const char *waiter_asks(resp_kit *k)
+{
+    const rc_word w[] = { { "EVALSHA", 7 }, { both.sha[1][REMOTE_SCRIPT_CHANGE], 40 }, { "2", 1 },
+                          { "p:k", 3 }, { BEAT, strlen(BEAT) }, { "AAAAAAAA", 8 }, { "", 0 } };
+    return rk_words(k, w, 7);
+}
+
+T_CASE(lease_of_a_dead_process_ends_when_its_socket_closes)
+{
+    resp_kit k;
+    rk_open_on(&k, api_open(16 << 20), shared_port);
+    load_own(&k, REMOTE_SCRIPT_CHANGE);
+    const int hears = peer();
+    T_CHECK(strstr(ask(hears, "HELLO 3\r\nCLIENT TRACKING ON BCAST PREFIX p:\r\n"), "+OK\r\n") != NULL);
+    const pid_t pid = owner_start(false);
+    T_EQ_STR(waiter_asks(&k), ":0");
+    (void)ask(hears, "");
+    owner_kill(pid);
+    T_CHECK(strstr(ask(hears, ""), "invalidate\r\n*1\r\n$3\r\np:k\r\n") != NULL);
+    T_EQ_STR(rk(&k, "EXISTS", "p:k", BEAT, NULL), ":0");
+    T_EQ_I64(waitpid(pid, NULL, 0), pid);
+    close(hears);
+    rk_close(&k);
+}
+
+T_CASE(lease_of_a_living_process_outlives_its_socket)
+{
+    resp_kit k;
+    rk_open_on(&k, api_open(16 << 20), shared_port);
+    load_own(&k, REMOTE_SCRIPT_CHANGE);
+    const pid_t pid = owner_start(true);
+    T_EQ_STR(waiter_asks(&k), ":0");
+    for (int i = 0; i < 60; i++) { port_pass(2); }
+    T_EQ_STR(rk(&k, "EXISTS", "p:k", BEAT, NULL), ":2");
+    T_EQ_STR(waiter_asks(&k), ":0");
+    owner_kill(pid); /* no socket tells of it: the next waiter finds out */
+    T_EQ_STR(rk(&k, "EXISTS", "p:k", BEAT, NULL), ":2");
+    T_EQ_STR(waiter_asks(&k), ":1");
+    T_EQ_STR(rk(&k, "EXISTS", "p:k", BEAT, NULL), ":0");
+    T_EQ_I64(waitpid(pid, NULL, 0), pid);
+    rk_close(&k);
+}
+
+/* Notes of waiters are bounded; a lease that changed meanwhile stays. */
+T_CASE(notes_of_waiters_are_bounded)
+{
+    resp_kit k;
+    char lease[16];
+    rk_open_on(&k, api_open(16 << 20), shared_port);
+    load_own(&k, REMOTE_SCRIPT_CHANGE);
+    const pid_t pid = owner_start(false);
+    for (int i = 0; i < 70; i++) {
+        (void)snprintf(lease, sizeof lease, "p:%d", i);
+        const rc_word w[] = { { "EVALSHA", 7 }, { both.sha[1][REMOTE_SCRIPT_CHANGE], 40 }, { "2", 1 },
+                              { lease, strlen(lease) }, { BEAT, strlen(BEAT) }, { "AAAAAAAA", 8 },
+                              { "", 0 } };
+        T_EQ_STR(rk(&k, "SET", lease, LEASE, NULL), "+OK");
+        T_EQ_STR(rk_words(&k, w, 7), ":0");
+    }
+    T_EQ_STR(rk(&k, "SET", "p:69", "another", NULL), "+OK");
+    owner_kill(pid);
+    T_EQ_STR(rk(&k, "DBSIZE", NULL), ":8"); /* p:k, six without a note, and the changed one */
+    T_EQ_STR(rk(&k, "EXISTS", "p:k", "p:0", "p:5", "p:69", NULL), ":4");
+    T_EQ_I64(waitpid(pid, NULL, 0), pid);
     rk_close(&k);
 }
 
