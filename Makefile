@@ -20,7 +20,7 @@
 # The library, in floor order, which is also the order of the amalgamation. `make floors` reports a
 # file that is missing here.
 SRC_BASE  = err text opts fault futex hash random hot_keys thread_record user_callback fd sigbus sync \
-            mem clock tsc_clock timezone seqlock table glob log vfs pages pack pool open_error process \
+            borrow mem clock tsc_clock timezone seqlock table glob log vfs pages pack pool open_error process \
             service
 # What src/base has for guests alone; environment.h, a header without a .c, is for them as well.
 GUEST_BASE = sha256 net float_text memory_limit

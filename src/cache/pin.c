@@ -118,8 +118,8 @@ CELLAR_API cellar_err cellar_reserve(cellar *c, size_t value_len, cellar_pinned 
         return cache_fail(c, err, 0,
                           "cellar_reserve: no room, or all pin slots are in use: unpin values");
     }
-    cache_pin_out(c, &ref, out);
-    out->opaque[1] |= CACHE_RESERVED;
+    *out = (cellar_pinned){ ref.value, ref.value_len,
+                            { (uint64_t)(uintptr_t)c->l1, ref.slot | CACHE_RESERVED } };
     return CELLAR_OK;
 }
 
@@ -151,6 +151,7 @@ CELLAR_API void cellar_unpin(cellar_pinned *p)
     if (BASE_UNLIKELY((p->opaque[1] & CACHE_RESERVED) != 0)) {
         l1_reserve_end(level, p->value, (uint32_t)p->opaque[1]);
     } else {
+        base_borrow_end(level, p->value);
         l1_unpin_slot(level, (uint32_t)p->opaque[1]);
     }
     memset(p, 0, sizeof *p);

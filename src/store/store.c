@@ -9,6 +9,7 @@
  * INVARIANTS cellar_open undoes unfinished steps in reverse order. A second cellar_close of one
  *            handle finds no store, so it touches no freed memory.
  * SEE ALSO   cache/handle.c (refs), namespace.c (the root), maintenance.c (the thread), fork.c. */
+#include "base/borrow.h"
 #include "base/hot_keys.h"
 #include "base/service.h"
 #include "cache/bloom_guard.h"
@@ -345,6 +346,7 @@ static cellar_err cache_store_end(cache_store *s)
     cache_load_destroy(s);
     cache_objects_close(s);
     s->l1 = NULL;
+    base_borrow_end(gone, NULL);
     l1_close(gone);
     cache_tags_close(s);
     cache_why_close(s);

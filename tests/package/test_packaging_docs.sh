@@ -90,7 +90,7 @@ names_of_the_guide() { # each name in backquotes stands in a header
     [ -s "$t_tmp/names" ] || return 1
     while read -r name; do
         short=${name#CELLAR_}
-        cat include/*.h src/base/pack.c src/work/journal.c src/stats/metrics.h | grep -qE "\\<($name|X\\(${short#CAUSE_})\\>" ||
+        cat include/*.h src/base/borrow.h src/base/pack.c src/work/journal.c src/stats/metrics.h | grep -qE "\\<($name|X\\(${short#CAUSE_})\\>" ||
             { echo "no $name"; missing=1; }
     done <"$t_tmp/names"
     [ -z "${missing-}" ]

@@ -25,7 +25,7 @@ indexes() { # PAGE PLACE...: each one is in the index
     [ ! -s "$t_tmp/lost" ]
 }
 pages_are_indexed() {
-    indexes "$1" cellar headers life guide when-not moving work kit port remote security changes contributing cellar.h \
+    indexes "$1" cellar headers life guide when-not debug moving work kit port remote security changes contributing cellar.h \
         cellar_remote.h
 }
 names_have_a_place() { # each type, constant, option and field of the headers; types by a place of their own

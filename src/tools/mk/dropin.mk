@@ -69,7 +69,7 @@ APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$
            -v date='$(DATE)' -v readme='$(wildcard README.md)' \
            -f src/tools/apidoc.awk
 HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
-PAGES     = $(wildcard README.md $(patsubst %,include/%.md,README life guide when-not processes moving work kit port \
+PAGES     = $(wildcard README.md $(patsubst %,include/%.md,README life guide when-not debug processes moving work kit port \
               remote) $(patsubst %,.github/%.md,SECURITY CHANGES CONTRIBUTING))
 dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) src/tools/apidoc.awk src/tools/site.awk \
   src/tools/symbols.txt $(PAGES) $(wildcard bench/reads.svg include/life.svg) $(if $(CLI),$(B)/cellar)
