@@ -191,9 +191,8 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
     cache_store *s = c->store;
-    cellar_reason r = cellar_reason_default();
-    r.answer = CELLAR_WHY_UNKNOWN;
-    r.lost_ago_ms = CELLAR_TTL_NONE;
+    cellar_reason r = { .struct_size = sizeof r, .answer = CELLAR_WHY_UNKNOWN,
+                        .lost_ago_ms = CELLAR_TTL_NONE };
     const int64_t now = base_now_ms(&s->clock);
     l1_key k;
     cache_key(c, &k, key, key_len);

@@ -68,13 +68,6 @@ static bool cache_get_item_bad(const cellar_get_item *it)
     return cache_key_bad(it->key, it->key_len) || (it->buf == NULL && it->buf_cap != 0);
 }
 
-/* Return whether a shared tier is asked for many keys together. */
-BASE_COLD static bool cache_asks_together(const cellar *c)
-{
-    const cache_shared *h = cache_shared_of(c);
-    return h != NULL && h->t.get_many != NULL;
-}
-
 /* Complete the items of a group that are neither plain hits nor plain misses, or that a tier may
  * have. `good`: their arguments are valid. */
 BASE_NOINLINE static void cache_get_others(cellar *c, cellar_get_item *items, uint32_t others,
@@ -90,7 +83,7 @@ BASE_NOINLINE static void cache_get_others(cellar *c, cellar_get_item *items, ui
             continue;
         }
         const bool below = it->status == CELLAR_MISS && cache_tier_of(c) != NULL;
-        if (below && cache_asks_together(c)) {
+        if (below && cache_shared_asks_many(c)) {
             it->value_len = 0;
             it->user_flags = 0;
             it->status = CELLAR_PENDING;

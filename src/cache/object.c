@@ -76,8 +76,7 @@ CELLAR_PRIVATE bool cache_object_differs(const cellar *c, const cellar_namespace
 
 CELLAR_PRIVATE bool cache_object_alone(const cellar_namespace_config *o)
 {
-    cellar_namespace_config alone = cellar_namespace_config_default();
-    alone.object = o->object;
+    cellar_namespace_config alone = { .struct_size = sizeof alone, .object = o->object };
     return o->object != NULL && memcmp(&alone, o, sizeof alone) == 0;
 }
 

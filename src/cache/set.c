@@ -142,7 +142,6 @@ CELLAR_API cellar_err cellar_set_str(cellar *c, const char *key, const char *val
     if (key == NULL || value == NULL) {
         return cache_fail_key(c, "cellar_set_str", key, 1, "value must not be NULL");
     }
-    cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = ttl_ms;
+    cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = ttl_ms };
     return cellar_set(c, key, strlen(key), value, strlen(value), &o);
 }

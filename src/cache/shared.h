@@ -65,6 +65,13 @@ BASE_INLINE uint32_t cache_shared_rest(const cellar *c, uint32_t tag_count)
     return h != NULL && h->life != 0 && tag_count != 0 ? tag_count - 1 : tag_count;
 }
 
+/* Return whether the namespace has a shared tier that is asked for many keys together. */
+BASE_INLINE bool cache_shared_asks_many(const cellar *c)
+{
+    const cache_shared *h = cache_shared_of(c);
+    return h != NULL && h->t.get_many != NULL;
+}
+
 BASE_INLINE cellar_tier_key cache_shared_key(const void *bytes, size_t len, uint64_t hash)
 {
     return (cellar_tier_key){ bytes, len, hash };

@@ -47,10 +47,9 @@ static void check_note(const cellar_settings_note *n, void *ctx)
 static bool check_file(check_run *r, const char *file, int *code)
 {
     cellar_settings s = cellar_settings_default();
-    cellar_policy_opts o = cellar_policy_opts_default();
     cellar_policy_rule *rules = NULL;
     size_t count;
-    o.lint = 1;
+    cellar_policy_opts o = { .struct_size = sizeof o, .lint = 1 };
     r->file = file;
     const cellar_err err = r->settings
         ? cellar_settings_read(&s, file, NULL, 0, check_note, r)

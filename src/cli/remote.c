@@ -339,12 +339,9 @@ static int remote_try(const char *url, bool plain)
 {
     cellar *store;
     cellar_remote *r;
-    cellar_host_config host = cellar_host_config_default();
-    cellar_remote_config o = cellar_remote_config_default();
-    host.log = remote_log;
-    o.host = &host;
-    o.allow_plaintext = plain;
-    o.no_thread = 1; /* this thread runs the link, and may look at it */
+    cellar_host_config host = { .struct_size = sizeof host, .log = remote_log };
+    cellar_remote_config o = { .struct_size = sizeof o, .host = &host, .allow_plaintext = plain,
+                               .no_thread = 1 }; /* this thread runs the link, and may look at it */
     if (cellar_open(NULL, &store) != CELLAR_OK) {
         cli_complain("remote", "cannot open a store; give the program more memory");
         return CLI_NO_START;

@@ -295,11 +295,9 @@ static void tour_reason(tour_report *r, const char *name, const void *key, size_
 static bool tour_why(tour_report *r)
 {
     const cellar_bytes tag = { "user:17", 7 };
-    cellar_set_opts tagged = cellar_set_opts_default();
     cellar_reason why = cellar_reason_default();
     uint32_t old = 0;
-    tagged.tags = &tag;
-    tagged.tag_count = 1;
+    cellar_set_opts tagged = { .struct_size = sizeof tagged, .tags = &tag, .tag_count = 1 };
     for (uint32_t n = 0; n < 20000; n++) { (void)tour_set(r->c, n); }
     while (why.answer != CELLAR_WHY_GONE && ++old < 20000) { /* some evicted keys are remembered */
         (void)cellar_why(r->c, &old, sizeof old, &why);
@@ -334,14 +332,11 @@ static cellar_verdict tour_task(const cellar_task *t, void *ctx)
 static bool tour_work(tour_report *r)
 {
     _Atomic unsigned char done[TOUR_TASKS] = { 0 };
-    cellar_pool_config cfg = cellar_pool_config_default();
     cellar_pool_stats st = cellar_pool_stats_default();
-    cellar_task_opts o = cellar_task_opts_default();
     cellar_pool *p;
     uint64_t once = 0;
-    cfg.workers = 4;
-    cfg.queue_cap = TOUR_TASKS;
-    o.base_ms = 5;
+    cellar_pool_config cfg = { .struct_size = sizeof cfg, .workers = 4, .queue_cap = TOUR_TASKS };
+    cellar_task_opts o = { .struct_size = sizeof o, .base_ms = 5 };
     if (cellar_pool_open(&cfg, &p) != CELLAR_OK) { return false; }
     bool fine = cellar_task_register(p, "tour", tour_task, (void *)done, &o) == CELLAR_OK;
     for (uint32_t i = 0; fine && i < TOUR_TASKS; i++) {
@@ -359,12 +354,11 @@ static bool tour_work(tour_report *r)
 static bool tour_port(tour_report *r)
 {
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
-    cellar_resp_config o = cellar_resp_config_default();
     cellar_resp_stats st = cellar_resp_stats_default();
     cellar_resp *port = NULL;
     uint64_t same = 0;
-    o.listen = "127.0.0.1";
-    o.port = CELLAR_RESP_PORT_ANY;
+    cellar_resp_config o = { .struct_size = sizeof o, .listen = "127.0.0.1",
+                             .port = CELLAR_RESP_PORT_ANY };
     o.namespaces = "0="; /* the root */
     bool fine = cellar_resp_open(r->c, &o, &port) == CELLAR_OK &&
                 cellar_resp_stats_get(port, &st) == CELLAR_OK &&

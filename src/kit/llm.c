@@ -191,8 +191,7 @@ CELLAR_API cellar_err cellar_llm_set_answer(cellar_load *load, const char *text,
     kit_w64(p + 16, u.cost);
     if (text_len != 0) { memcpy(p + KIT_LLM_HEAD, text, text_len); }
     if (u.complete != 0) { return CELLAR_OK; }
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_NO_STORE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NO_STORE };
     return cellar_load_opts_set(load, &o);
 }
 
@@ -292,8 +291,7 @@ CELLAR_API cellar_err cellar_llm_get_or_call(cellar_llm *llm, const cellar_llm_r
     if (err == CELLAR_OK) { err = kit_llm_read(req, &r); }
     if (err != CELLAR_OK) { return err; }
     if (a.result == NULL) { return CELLAR_E_INVAL; }
-    cellar_llm_answer out = cellar_llm_answer_default();
-    out.result = a.result;
+    cellar_llm_answer out = { .struct_size = sizeof out, .result = a.result };
     err = kit_llm_run(llm, &r, &(kit_llm_call){ req, fn, ctx }, &out);
     (void)base_opts_out(answer, &out, sizeof out);
     return err;

@@ -56,9 +56,8 @@ static cellar_err kit_snapshot_get(const cellar_limiter_snapshot *p, const void 
 static bool kit_snapshot_set(const cellar_limiter_snapshot *p, const void *key, size_t key_len,
                              const void *value, size_t len)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_KEEP_OLD_VALUE;
-    o.ttl_ms = CELLAR_TTL_NONE;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_KEEP_OLD_VALUE,
+                          .ttl_ms = CELLAR_TTL_NONE };
     return cellar_set(p->ns, key, key_len, value, len, &o) == CELLAR_OK;
 }
 
@@ -131,8 +130,7 @@ CELLAR_API cellar_err cellar_limiter_snapshot_open(cellar *c, const char *name,
     cellar_limiter_snapshot *p = base_alloc_raw(NULL, sizeof *p);
     if (p == NULL) { return CELLAR_E_NOMEM; }
     memset(p, 0, sizeof *p);
-    cellar_namespace_config o = cellar_namespace_config_default();
-    o.l2_write = CELLAR_L2_WRITE_THROUGH;
+    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
     err = cellar_namespace_open(c, name, &o, &p->ns);
     if (err != CELLAR_OK) {
         base_free_raw(NULL, p, sizeof *p);

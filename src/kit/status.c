@@ -96,10 +96,8 @@ static uint32_t kit_status_of(const cellar_status *s, uint32_t user_flags)
 
 static cellar_set_opts kit_status_opts(uint32_t state)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    o.flags = CELLAR_KEEP_OLD_VALUE;
-    o.ttl_class = state + 1;
-    o.user_flags = state;
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_KEEP_OLD_VALUE,
+                          .ttl_class = state + 1, .user_flags = state };
     return o;
 }
 
@@ -176,10 +174,9 @@ static void kit_status_prolong(cellar_status *s, const void *id, size_t id_len)
     void *value = small;
     size_t len = 0, cap = sizeof small;
     cellar_entry_info info = cellar_entry_info_default();
-    cellar_get_opts get = cellar_get_opts_default();
     cellar_set_opts set;
-    get.flags = CELLAR_GET_PEEK | CELLAR_GET_WANT_VERSION;
-    get.info = &info;
+    cellar_get_opts get = { .struct_size = sizeof get,
+                            .flags = CELLAR_GET_PEEK | CELLAR_GET_WANT_VERSION, .info = &info };
     cellar_err err = cellar_get_with(s->ns, id, id_len, &get, value, cap, &len);
     if (err == CELLAR_E_BUFFER) {
         cap = len;
@@ -300,9 +297,8 @@ static void kit_status_get_one(cellar_status *s, cellar_status_get_item *it)
 {
     size_t len = 0;
     cellar_entry_info info = cellar_entry_info_default();
-    cellar_get_opts o = cellar_get_opts_default();
     cellar_set_opts longer;
-    o.info = &info;
+    cellar_get_opts o = { .struct_size = sizeof o, .info = &info };
     const void *id = it->reserved0 == 0 ? it->id : NULL; /* NULL: E_INVAL */
     it->status = cellar_get_with(s->ns, id, it->id_len, &o, it->buf, it->buf_cap, &len);
     const bool there = it->status == CELLAR_OK || it->status == CELLAR_E_BUFFER;
@@ -357,8 +353,7 @@ static cellar_locks *kit_status_locks(cellar_status *s)
 {
     cellar_locks *t = base_load_acq(&s->locks); /* compare-exchange below */
     if (t != NULL) { return t; }
-    cellar_locks_config cfg = cellar_locks_config_default();
-    cfg.max_locks = KIT_STATUS_LOCKS;
+    cellar_locks_config cfg = { .struct_size = sizeof cfg, .max_locks = KIT_STATUS_LOCKS };
     if (cellar_locks_open(&cfg, &t) != CELLAR_OK) { return NULL; }
     if (base_cas_ar(&s->locks, (cellar_locks *)NULL, t)) { return t; }
     cellar_locks_close(t);
@@ -373,9 +368,8 @@ static cellar_err kit_status_in_turn(cellar_status *s, const void *id, size_t id
 {
 #ifndef CELLAR_OMIT_LIMIT
     cellar_lock lk = { 0, 0 };
-    cellar_lock_opts wait = cellar_lock_opts_default();
-    wait.wait_timeout_ms = KIT_STATUS_WAIT_MS;
-    wait.flags = CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_END;
+    cellar_lock_opts wait = { .struct_size = sizeof wait, .wait_timeout_ms = KIT_STATUS_WAIT_MS,
+                              .flags = CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_END };
     cellar_locks *t = kit_status_locks(s);
     if (t != NULL) { (void)cellar_lock_acquire(t, id, id_len, &wait, &lk); }
 #endif

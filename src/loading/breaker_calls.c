@@ -176,8 +176,7 @@ CELLAR_API cellar_err cellar_breaker_info_get(cellar_breaker *b, cellar_breaker_
 {
     if (b == NULL || out == NULL) { return CELLAR_E_INVAL; }
     if (cache_is_forked(b->c)) { return CELLAR_E_FORKED; }
-    cellar_breaker_info i = cellar_breaker_info_default();
-    i.state = (uint32_t)breaker_state_of(&b->b);
+    cellar_breaker_info i = { .struct_size = sizeof i, .state = (uint32_t)breaker_state_of(&b->b) };
     i.retry_after_ms = breaker_wait_ms(&b->b, base_now_ms(&b->c->store->clock));
     i.calls = base_load_rlx(&b->b.calls);
     i.failures = base_load_rlx(&b->b.failures);

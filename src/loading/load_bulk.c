@@ -93,7 +93,7 @@ static void cache_bulk_enter(cache_bulk *b, cache_call *call)
     cache_look_first(call);
     b->silent = b->silent || call->unsure;
     if (call->state == CACHE_CALL_ANSWERED) { return; }
-    call->asks = b->silent || cache_shared_looks_together(call->c); /* in cache_bulk_lease */
+    call->asks = b->silent || cache_shared_asks_many(call->c); /* in cache_bulk_lease */
     (void)cache_acquire(call, FLIGHT_CALL, call->old == NULL, NULL);
     b->silent = b->silent || call->unsure;
     call->asks = false;

@@ -220,12 +220,6 @@ static bool cache_shared_looked(cache_call *call, flight_bytes *b, cellar_tier_g
     return false;
 }
 
-CELLAR_PRIVATE bool cache_shared_looks_together(const cellar *c)
-{
-    const cache_shared *h = cache_shared_of(c);
-    return h != NULL && h->t.get_many != NULL;
-}
-
 /* Look into the tier with one request, and with another one for the long values. */
 static void cache_shared_look_many(cache_call *const *calls, size_t count)
 {
@@ -298,7 +292,7 @@ static bool cache_shared_lease_many(cache_call *const *calls, size_t count)
 
 CELLAR_PRIVATE bool cache_shared_lead_many(cache_call *const *calls, size_t count, bool silent)
 {
-    if (!silent && count != 0 && cache_shared_looks_together(calls[0]->c)) {
+    if (!silent && count != 0 && cache_shared_asks_many(calls[0]->c)) {
         cache_shared_look_many(calls, count);
         for (size_t i = 0; i < count; i++) { silent = silent || calls[i]->unsure; }
     }

@@ -48,8 +48,6 @@ CELLAR_PRIVATE void cache_tier_answered(cache_store *s, const cellar_tier_ticket
 
 #define CACHE_SHARED_CLAIMS 32u /* keys of one request for leases */
 
-/* Return whether led calls of a bulk load look into the tier together. */
-CELLAR_PRIVATE bool cache_shared_looks_together(const cellar *c);
 /* Ask for the values and leases of up to CACHE_SHARED_CLAIMS calls that LEAD, with one plan;
  * `silent`: ask nothing. Afterwards each LEADS, is ANSWERED, ELSEWHERE, or LOOKS; then
  * cache_shared_drop follows. Return true if the tier did not answer in time. */

@@ -180,14 +180,13 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_ad
         return cache_refuse(c, "cellar_advice_get: scope is unknown, or out is NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c); }
-    cellar_advice full = cellar_advice_default();
     const uint32_t slot = scope == CELLAR_SCOPE_NAMESPACE ? c->slot : CACHE_WHOLE_STORE;
     uint64_t v[STATS_NAMESPACE_COUNT];
     l1_advice a;
     cache_read_counters(c->store, slot, v);
     const cellar_err said = cache_advise(c->store, slot, v, &a);
-    full.hit_ratio_now = stats_hit_ratio(v);
-    full.requests = a.requests;
+    cellar_advice full = { .struct_size = sizeof full, .hit_ratio_now = stats_hit_ratio(v),
+                           .requests = a.requests };
     for (unsigned i = 0; i < L1_ADVICE; i++) {
         full.budget_pct[i] = pct[i];
         full.hit_ratio[i] = a.ratio[i];

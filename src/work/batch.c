@@ -447,12 +447,9 @@ static void batch_item_end(cellar_batcher *b, batch_item *i)
 static void batch_done_call(void *arg)
 {
     const batch_item *i = arg;
-    cellar_batch_result r = cellar_batch_result_default();
-    r.data = i->len != 0 ? i->bytes : NULL;
-    r.len = i->len;
-    r.verdict = i->verdict;
-    r.err = (int32_t)i->err;
-    r.calls = i->calls;
+    cellar_batch_result r = { .struct_size = sizeof r, .data = i->len != 0 ? i->bytes : NULL,
+                              .len = i->len, .verdict = i->verdict, .err = (int32_t)i->err,
+                              .calls = i->calls };
     i->done(&r, i->done_ctx);
 }
 

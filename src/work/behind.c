@@ -285,9 +285,7 @@ static cellar_err behind_write(behind *w, const cellar_tier_key *k, const void *
     }
     behind_value_drop(w, old);
     if (!add) { return CELLAR_OK; }
-    cellar_batch_add_opts o = cellar_batch_add_opts_default();
-    o.done = behind_done;
-    o.done_ctx = w;
+    cellar_batch_add_opts o = { .struct_size = sizeof o, .done = behind_done, .done_ctx = w };
     const cellar_err err = cellar_batch_add(w->batcher, "", &n, sizeof(n), &o);
     if (err != CELLAR_OK) {
         sync_take(WHEEL, &w->lock);
@@ -374,14 +372,9 @@ static cellar_err behind_config_in(const cellar_batcher_config *cfg, cellar_batc
 
 static cellar_err behind_attach(cellar *ns, behind *w)
 {
-    cellar_tier_table t = cellar_tier_table_default();
-    t.ctx = w;
-    t.attached = behind_attached;
-    t.get = behind_get;
-    t.put = behind_put;
-    t.remove = behind_remove;
-    t.tick = behind_tick;
-    t.close = behind_close;
+    cellar_tier_table t = { .struct_size = sizeof t, .ctx = w, .attached = behind_attached,
+                            .get = behind_get, .put = behind_put, .remove = behind_remove,
+                            .tick = behind_tick, .close = behind_close };
     return cellar_tier_attach(ns, &t);
 }
 

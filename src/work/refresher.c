@@ -366,14 +366,13 @@ static bool refresher_admitted(refresher_ticket *t)
 static void refresher_load_key(refresher_ticket *t)
 {
     const refresher_row *row = t->row;
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_result res = cellar_result_default();
     const refresher_key *k = t->key;
     if (!refresher_admitted(t)) { return; }
-    o.flags = CELLAR_LOAD_REFRESH | CELLAR_LOAD_NO_WAIT;
-    o.negative_ttl_ms = row->negative_ttl_ms;
-    o.stale_ms = row->stale_ms;
-    o.breaker = t->loader->breaker;
+    cellar_load_opts o = { .struct_size = sizeof o,
+                           .flags = CELLAR_LOAD_REFRESH | CELLAR_LOAD_NO_WAIT,
+                           .negative_ttl_ms = row->negative_ttl_ms, .stale_ms = row->stale_ms,
+                           .breaker = t->loader->breaker };
     if ((row->flags & CELLAR_REFRESH_POLICY) == 0) { o.ttl_ms = row->ttl_ms; }
     if (row->zone != NULL) { o.jitter_pct = CELLAR_OFF; }
     t->err = cellar_get_or_load(row->c, k + 1, k->len, &o, refresher_loader_fn, t, &res);

@@ -658,15 +658,6 @@ CELLAR_PRIVATE void task_fire(cellar_pool *p, int64_t *next_ms)
 
 /* ---- inside a task ---- */
 
-static task_run *task_run_in(const cellar_task *t)
-{
-    union {
-        const cellar_task *in;
-        task_run *out; /* its first field */
-    } at = { .in = t };
-    return at.out;
-}
-
 CELLAR_API bool cellar_task_cancelled(const cellar_task *t)
 {
     return t != NULL && base_load_rlx(&task_run_in(t)->cancelled) != 0;

@@ -69,16 +69,6 @@ CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_
     return *found != 0 ? CELLAR_OK : err;
 }
 
-/* Return the run of a hold. */
-static task_run *task_take_of(const cellar_task *t)
-{
-    union {
-        const cellar_task *in;
-        task_run *out; /* its first field */
-    } at = { .in = t };
-    return at.out;
-}
-
 /* Let a hold end `hold_ms` from now. */
 static cellar_err task_extend(task_run *r, int64_t hold_ms)
 {
@@ -98,8 +88,8 @@ static cellar_err task_extend(task_run *r, int64_t hold_ms)
 
 CELLAR_API cellar_err cellar_task_settle(const cellar_task *t, cellar_verdict verdict)
 {
-    if (t == NULL || !task_take_of(t)->taken) { return CELLAR_E_INVAL; }
-    task_run *r = task_take_of(t);
+    if (t == NULL || !task_run_in(t)->taken) { return CELLAR_E_INVAL; }
+    task_run *r = task_run_in(t);
     cellar_pool *p = r->of;
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     if (verdict.kind == CELLAR_VERDICT_EXTEND) { return task_extend(r, verdict.delay_ms); }

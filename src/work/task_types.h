@@ -209,6 +209,16 @@ typedef struct task_run { /* one attempt */
     task *burst[TASK_BURST_MAX];
 } task_run;
 
+/* Return the run of what a task function or a taken task gets. */
+BASE_INLINE task_run *task_run_in(const cellar_task *t)
+{
+    union {
+        const cellar_task *in;
+        task_run *out; /* its first field */
+    } at = { .in = t };
+    return at.out;
+}
+
 /* The task before one with option `after`. */
 typedef struct task_before {
     cellar_task_id id;
