@@ -174,7 +174,7 @@ static SYNC_HOLDS(L1_LANE) bool l1_keep(l1 *c, l1_lane *n, const l1_entry *e, ui
         l1_lock_key(c, hash, &h, false);
         if (!l1_find_pos(c, &h, l1_tag_of(hash), pos, &slot) || !l1_decode(c, pos, r)) {
             l1_unlock(c, &h);
-            l1_log_undo(c, n, l1_seg_queue(&c->seg[l1_seg_of(c, to)]), to, e->slot.rec.size);
+            l1_log_undo(c, to, e->slot.rec.size);
             return false;
         }
         l1_copy_record(c, pos, to, r, r->size > L1_SMALL_COPY);
@@ -381,15 +381,16 @@ BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) l1_verdict
     return verdict;
 }
 
-/* Return whether a kept record would take the last free segments from the sets that free room for
- * them. The first kept record is exempt: lanes begin to evict together. Half of them would drop
- * their oldest and most requested records. */
+/* Return whether a kept record would take one of the last free segments from the sets that free
+ * room for them: its lane keeps what it looks at and owes much. The first kept record is exempt:
+ * lanes begin to evict together. Half of them would drop their oldest and most requested records.
+ */
 BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) bool l1_under_crowds(const l1 *c, const l1_lane *n,
                                                              uint32_t size)
 {
     const uint32_t head = n->queue[1].head;
     return head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes < size &&
-           base_load_rlx(&c->low) == 2;
+           n->owed >= c->seg_bytes / 4 && base_load_rlx(&c->low) == 2;
 }
 
 /* Copy a record to the head of its next queue. END: there is no room. */

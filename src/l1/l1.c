@@ -221,7 +221,7 @@ CELLAR_PRIVATE cellar_err l1_open(const l1_config *cfg, l1 **out)
     c->record_max = BASE_MAX(c->seg_bytes / 4, BASE_MIN(c->seg_bytes / 3, 8192u)) & ~7u;
     c->record_sure = c->record_max;
     if (l1_is_small(budget) && c->seg_bytes >= 8192 && c->seg_bytes <= L1_SEG_SHORT) {
-        c->record_max = c->seg_bytes / 2; /* if little stays empty: l1_packs */
+        c->record_max = c->seg_bytes / 2; /* while little stays empty: l1_packs */
         c->record_sure = 2048;
     }
     /* A key of that length and all optional fields fit into the smallest segment. */

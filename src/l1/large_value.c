@@ -7,11 +7,12 @@
  *            for the log (APART) the record holds block and hash. The bytes lie in a run of units
  *            (large_alloc.c) and never change in place.
  *                block |header|value, if BIG|key, if APART|
- * LIFE       A record over record_max (a quarter of a segment, or up to 8 KiB; in a small store one
- *            that fills segments badly, too: l1_packs) gets a block before
- *            any lock. Eviction judges its small record, with the block's bytes as weight. The
- *            unlink hands the value to the tier (cache/events.c), then the block goes to the retire
- *            list until no pin names it. The tier has a limit of its own (cellar_l2.h, SIZES).
+ * LIFE       A record over record_max (a quarter of a segment, or up to 8 KiB; in a small store
+ *            one over 2 KiB while such records fill segments badly, too: l1_packs) gets a block
+ *            before any lock. Eviction judges its small record, with the block's bytes as weight.
+ *            The unlink hands the value to the tier (cache/events.c), then the block goes to the
+ *            retire list until no pin names it. The tier has a limit of its own (cellar_l2.h,
+ *            SIZES).
  * RESERVE    A caller may make the block first and fill it: it is pinned, and waits in the list of
  *            blocks in hand. The set of its bytes takes it in place of a copy.
  * LOCKING    None while a block is made: each step takes its own locks.

@@ -203,7 +203,7 @@ static SYNC_UNCHECKED cellar_err l1_rewrite(l1 *c, const l1_key *k, const l1_edi
             } else {
                 /* The cursor must find a record here. The reserved bytes are the last of their
                  * segment: undo. */
-                l1_log_undo(c, n, q, pos, size);
+                l1_log_undo(c, pos, size);
             }
         }
         base_sub_ar(&old->busy, 1u);

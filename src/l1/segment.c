@@ -336,6 +336,32 @@ static void l1_sparse_find(l1 *c, l1_lane *n)
     *hand = seg != L1_NONE ? l1_pass_of(c, seg) : (l1_pass){0};
 }
 
+/* Return the segment before the head, unless the cursor works there; NONE: none. */
+static uint32_t l1_seg_before(const l1 *c, const l1_lane *n, unsigned q)
+{
+    const l1_queue *const queue = &n->queue[q];
+    const uint32_t before = queue->head != L1_NONE ? c->seg[queue->head].prev : L1_NONE;
+    return before != queue->tail ? before : L1_NONE;
+}
+
+/* Return the bytes behind the last record of a segment. */
+static uint32_t l1_seg_rest(const l1 *c, uint32_t seg)
+{
+    return seg != L1_NONE ? c->seg_bytes - c->seg[seg].used_bytes : 0;
+}
+
+/* Learn how well records fill segments. One that mostly has records of blocks shows only that these
+ * are short. L1_SEG is held. */
+static void l1_seg_closed(l1 *c, uint32_t seg)
+{
+    if (seg == L1_NONE) { return; }
+    const uint64_t weight = L1_LIVE_BYTES(L1_LIVE_LINKED(base_load_rlx(&c->seg[seg].live)));
+    const uint32_t mean = base_load_rlx(&c->unfilled), rest = l1_seg_rest(c, seg);
+    if (rest > mean / 16 || weight <= 4 * (uint64_t)c->seg[seg].used_bytes) {
+        base_store_rlx(&c->unfilled, mean - mean / 16 + rest);
+    }
+}
+
 static uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
 {
     int64_t now = base_coarse_ms(c->clock);
@@ -350,6 +376,7 @@ static uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
     }
     c->free_least = BASE_MIN(c->free_least, c->free.count);
     l1_judge_low(c);
+    if (seg != L1_NONE) { l1_seg_closed(c, l1_seg_before(c, n, q)); }
     sync_drop(L1_SEG, &c->seg_lock);
     if (seg == L1_NONE) { return L1_NONE; }
     BASE_POINT("l1.seg.scan");
@@ -366,6 +393,7 @@ static uint32_t l1_seg_take(l1 *c, l1_lane *n, unsigned q)
     base_store_rlx(&c->seg_base_ms[seg], (uint64_t)now);
     if (base_load_rlx(&c->rough_ms) < now) { base_store_rlx(&c->rough_ms, now); }
     l1_queue *queue = &n->queue[q];
+    n->spare[q] = l1_seg_rest(c, queue->head);
     g->next = L1_NONE;
     g->prev = queue->head;
     if (queue->head != L1_NONE) { c->seg[queue->head].next = seg; } else { queue->tail = seg; }
@@ -384,6 +412,11 @@ CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_lane *n, unsigned q, uint32_t size,
 {
     BASE_ASSERT(size <= c->seg_bytes);
     uint32_t head = n->queue[q].head;
+    if (BASE_UNLIKELY(size <= n->spare[q])) { /* shorter than the record that opened it */
+        const uint32_t before = l1_seg_before(c, n, q), rest = l1_seg_rest(c, before);
+        n->spare[q] = rest >= size ? rest - size : 0;
+        head = rest >= size ? before : head;
+    }
     if (head != L1_NONE && c->seg_bytes - c->seg[head].used_bytes >= size) {
         int64_t age = base_load_rlx(&c->rough_ms) - (int64_t)base_load_rlx(&c->seg_base_ms[head]);
         if (BASE_UNLIKELY(age > (int64_t)INT32_MAX)) { head = L1_NONE; }
@@ -399,11 +432,10 @@ CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_lane *n, unsigned q, uint32_t size,
     return true;
 }
 
-CELLAR_PRIVATE void l1_log_undo(l1 *c, l1_lane *n, unsigned q, uint64_t pos, uint32_t size)
+CELLAR_PRIVATE void l1_log_undo(l1 *c, uint64_t pos, uint32_t size)
 {
-    uint32_t seg = l1_seg_of(c, pos);
-    l1_seg *g = &c->seg[seg];
-    if (n->queue[q].head == seg && g->used_bytes == ((uint32_t)pos & (c->seg_bytes - 1)) + size) {
+    l1_seg *const g = &c->seg[l1_seg_of(c, pos)];
+    if (g->used_bytes == ((uint32_t)pos & (c->seg_bytes - 1)) + size) {
         g->used_bytes -= size;
         if (BASE_UNLIKELY(base_load_rlx(&c->wipes) != 0)) { l1_zero(c, pos, size); }
     }

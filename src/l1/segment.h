@@ -83,10 +83,11 @@ CELLAR_PRIVATE void l1_full_of_blocks(l1 *c);
 CELLAR_PRIVATE bool l1_log_open(l1 *c);
 /* Return the segments that blocks leave to the log. */
 CELLAR_PRIVATE uint32_t l1_reserve_segs(const l1 *c, uint64_t budget);
-/* Reserve `size` bytes at the head of queue q; the record there is not linked. */
+/* Reserve `size` bytes at the head of queue q, or in the segment before it, which a longer record
+ * closed; the record there is not linked. */
 CELLAR_PRIVATE bool l1_log_reserve(l1 *c, l1_lane *n, unsigned q, uint32_t size, uint64_t *pos)
     SYNC_HOLDS(L1_LANE);
-CELLAR_PRIVATE void l1_log_undo(l1 *c, l1_lane *n, unsigned q, uint64_t pos, uint32_t size)
+CELLAR_PRIVATE void l1_log_undo(l1 *c, uint64_t pos, uint32_t size)
     SYNC_HOLDS(L1_LANE);
 /* Return the queue of a segment: exact under its lane lock. */
 BASE_INLINE unsigned l1_seg_queue(const l1_seg *g)

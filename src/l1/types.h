@@ -217,6 +217,7 @@ typedef struct l1_lane { /* part of the log: two queues of segments; keys of any
     _Atomic uint32_t granted;   /* entry tickets; a record that moves away takes its own along */
     _Atomic uint32_t held_segs; /* segments in its queues; L1_SEG, read anywhere (steal) */
     uint32_t owed;              /* bytes that its sets left to later ones to free */
+    uint32_t spare[2];          /* by queue: bytes free in the segment before the head; a hint */
     uint32_t swept_round;       /* last dead-generation round this lane finished */
     l1_ahead ahead[2];          /* by queue */
     uint32_t stay_seq, stay_at; /* tail of small that moves to main as a whole, 0: none; cursor */
@@ -320,6 +321,7 @@ struct l1 {
     uint32_t over_max;   /* longest value a plain set may write over another */
     uint32_t record_max; /* longest record in the log; longer ones keep key or value in a block */
     uint32_t record_sure; /* up to it a record is in the log whatever stays empty behind it */
+    _Atomic uint32_t unfilled; /* bytes that stay empty in a closed segment, mean x 16; L1_SEG */
     uint32_t key_max;    /* keys up to this length always lie in the log */
     base_region arena_region, index_region, overflow_region, table_region, base_region_;
     size_t stripe_stride; /* address space of a stripe in the index, and in the overflow region */

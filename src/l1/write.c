@@ -310,7 +310,7 @@ static SYNC_UNCHECKED cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *
             ? L1_ROOM_AGAIN
             : l1_room_for(c, n, q, im->rec.size, !present, &toll, &v, &pos);
         if (room == L1_ROOM_OK && v.n == L1_VICTIMS) {
-            l1_log_undo(c, n, q, pos, im->rec.size); /* the old entry needs a victim place */
+            l1_log_undo(c, pos, im->rec.size); /* the old entry needs a victim place */
             room = L1_ROOM_AGAIN;
         }
         err = CELLAR_E_SPACE;
@@ -329,7 +329,7 @@ static SYNC_UNCHECKED cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *
                 if (BASE_UNLIKELY(p->cost != 0)) { l1_cost_seen(n, p->cost); }
                 l1_appended(c, n, s, k->hash, pos + im->rec.size, im->block != NULL);
             } else {
-                l1_log_undo(c, n, q, pos, im->rec.size);
+                l1_log_undo(c, pos, im->rec.size);
             }
         }
         l1_cap_unused(c, &toll);
@@ -661,7 +661,7 @@ static BASE_NOINLINE SYNC_UNCHECKED l1_over_done
             l1_due_ends(c, pos, deadline_ms);
             l1_appended(c, n, s, k->hash, pos + size, false);
         } else {
-            l1_log_undo(c, n, q, pos, size);
+            l1_log_undo(c, pos, size);
         }
     }
     if (BASE_UNLIKELY(toll.ticket != 0)) { l1_cap_unused(c, &toll); }
@@ -681,10 +681,11 @@ CELLAR_PRIVATE bool l1_set_new(l1 *c, const l1_key *k, const void *value, size_t
            L1_OVER_DONE;
 }
 
-/* Return whether records of that size leave little of a segment empty. Else blocks hold more. */
+/* Return whether a record of that size lies in the log: long ones only while the segments that such
+ * records closed are filled well. Else blocks hold more. */
 static bool l1_packs(const l1 *c, uint32_t size)
 {
-    return size <= c->record_sure || c->seg_bytes % size <= c->seg_bytes / 12;
+    return size <= c->record_sure || base_load_rlx(&c->unfilled) / 16 <= c->seg_bytes / 12;
 }
 
 /* Choose what lies in the log: everything if it is short enough; else a long key goes into a block,
