@@ -96,7 +96,8 @@ typedef struct cellar_resp cellar_resp;
  * evicted: if it is full, a new one gets -OOM. CLIENT TRACKING with BCAST tells clients of changes.
  * The store begins empty, has no disk tier and no replicas: WAIT answers 0. Each worker takes two
  * of max_clients, which is 1,024 by default. With unix_group a peer is served if it has that group.
- * Figures of the store: INFO, CELLAR.METRICS of database 0, cellar_port_shared_ of the pages.
+ * Figures of the store: INFO, CELLAR.METRICS of database 0, cellar_port_shared_ of the pages. If
+ * another port has the socket file, clients are closed within 200 ms, and connect to that port.
  *
  * ADMIN PAGES. `admin` opens pages over HTTP: / (a dashboard), /metrics (Prometheus), /stats.json,
  * /healthz, and /readyz (503 after cellar_resp_drain). Each of them is also below /_cellar. The

@@ -84,6 +84,22 @@ CELLAR_PRIVATE void resp_shared_close(cellar_resp *r)
     s->store = NULL;
 }
 
+/* Close the clients if another port has the place of the socket file: its clients would not hear of
+ * their changes. They connect again, to that port. */
+static void resp_shared_replaced(cellar_resp *r)
+{
+    if (r->shared.replaced || !base_net_unix_taken(r->unix_path[0], &r->unix_file[0])) { return; }
+    r->shared.replaced = true;
+    base_log(&r->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_BUSY,
+             "another process has the socket file %s: clients of this one are closed",
+             r->unix_path[0]);
+    for (resp_client *c = r->first; c != NULL; c = c->next) {
+        if (!(c->flags & RESP_C_UNIX)) { continue; }
+        c->flags |= RESP_C_BROKEN;
+        resp_wake(c);
+    }
+}
+
 CELLAR_PRIVATE void resp_shared_tick(cellar_resp *r)
 {
     resp_shared *s = &r->shared;
@@ -91,6 +107,7 @@ CELLAR_PRIVATE void resp_shared_tick(cellar_resp *r)
     if (s->store == NULL || r->now_ms < s->tick_ms) { return; }
     resp_control_sweep(r);
     (void)cellar_tick(s->store, RESP_TICK_US, &wait_ms);
+    resp_shared_replaced(r);
     s->tick_ms = r->now_ms + BASE_MIN(BASE_MAX(wait_ms, 1), RESP_TICK_MS);
     resp_announce(r);
 }

@@ -711,6 +711,34 @@ T_CASE(lower_bound_evicts_values_that_are_heard)
     port_end();
 }
 
+/* Workers of two ports would not hear each other. */
+T_CASE(port_leaves_its_clients_to_the_one_with_its_file)
+{
+    cellar_host_config host = cellar_host_config_default();
+    cellar_resp_config o = cellar_resp_config_default();
+    cellar_resp *first;
+    port_begin_with(with_shared);
+    const int a = peer();
+    T_EQ_I64(unlink(port_path), 0);
+    port_pass(101);
+    T_EQ_STR(ask(a, "PING\r\n"), "+PONG\r\n");
+    first = port;
+    host.clock = api_clock;
+    o.host = &host;
+    o.unix_path = port_path;
+    o.shared_bytes = SHARED_BYTES;
+    T_REQUIRE(cellar_resp_open(port_store, &o, &port) == CELLAR_OK);
+    const int b = peer();
+    T_EQ_STR(ask(b, "PING\r\n"), "+PONG\r\n");
+    atomic_fetch_add(&api_now_ms, 101);
+    for (int i = 0; i < 3; i++) { T_CHECK(cellar_resp_step(first, 0) >= CELLAR_OK); }
+    T_CHECK(is_closed(a) && !is_closed(b));
+    cellar_resp_close(first);
+    T_EQ_STR(ask(b, "SET k v\r\n"), "+OK\r\n");
+    close(a);
+    port_done(b);
+}
+
 /* ---- options ---- */
 
 static char group_text[16];
