@@ -63,12 +63,14 @@ static void lock_after_wake(lock_after *a, lock_waiter *w)
     a->wake[a->wake_count++] = &w->event;
 }
 
-/* Wake the first waiter, so that it looks at hold and owner again. */
+/* Let the first waiter look at hold and owner again. Awake it does so before it sleeps. */
 static void lock_kick(lock_record *r, lock_after *a)
 {
     lock_waiter *first = r->first;
     if (first == NULL) { return; }
-    base_store_rel(&first->event, base_load_rlx(&first->event) + 2);
+    const uint32_t event = base_load_rlx(&first->event);
+    if ((event & LOCK_SLEEPS) == 0) { return; }
+    base_store_rel(&first->event, event - LOCK_SLEEPS + LOCK_KICK);
     lock_after_wake(a, first);
 }
 
@@ -101,7 +103,7 @@ BASE_COLD static void lock_hand_over(cellar_locks *t, lock_stripe *s, lock_recor
                                      uint64_t fence, lock_after *a) SYNC_HOLDS(LOCK)
 {
     lock_waiter *first = r->first;
-    const uint32_t event = base_load_rlx(&first->event) | 1u;
+    const uint32_t event = base_load_rlx(&first->event) | LOCK_GRANTED;
     lock_dequeue(s, r, first);
     fence++;
     lock_tell(t, base_thread_self(), r, fence, first->want);
@@ -110,7 +112,7 @@ BASE_COLD static void lock_hand_over(cellar_locks *t, lock_stripe *s, lock_recor
     lock_settle(t, s, r, fence, true, false, a);
     BASE_POINT("lock.grant");
     base_store_rel(&first->event, event);
-    lock_after_wake(a, first);
+    if ((event & LOCK_SLEEPS) != 0) { lock_after_wake(a, first); }
     lock_kick(r, a);
 }
 
@@ -190,24 +192,34 @@ static void lock_wait_leave(cellar_locks *t, lock_stripe *s, lock_record *r, loc
     s->count[STATS_LOCK_TIMEOUT]++;
 }
 
+/* Wait a moment for the turn of this waiter: a wake-up costs more than a short tenure. */
+static void lock_wait_awake(const lock_waiter *me)
+{
+    for (int i = sync_spins() * LOCK_AWAKE; i > 0; i--) {
+        if ((base_load_rlx(&me->event) & LOCK_GRANTED) != 0) { return; }
+        base_pause();
+    }
+}
+
 /* Wait in the queue. Caller holds the stripe lock; the function drops it. */
 static cellar_err lock_wait(cellar_locks *t, lock_stripe *s, lock_record *r, lock_waiter *me,
                             int64_t now_ms, lock_after *a, cellar_lock *out) SYNC_DROPS(LOCK)
 {
     for (;;) {
         const uint32_t seen = base_load_rlx(&me->event);
-        const uint64_t until_ns = lock_sleep_until(t, r, me, now_ms);
+        const bool sleeps = (seen & LOCK_SLEEPS) != 0;
+        const uint64_t until_ns = sleeps ? lock_sleep_until(t, r, me, now_ms) : 0;
         lock_leave(t, s, a);
         memset(a, 0, sizeof *a);
         BASE_POINT("lock.wait");
-        if ((seen & 1u) == 0) { (void)sync_wait(&me->event, seen, until_ns); }
-        if ((base_load_acq(&me->event) & 1u) != 0) {
+        if (sleeps) { (void)sync_wait(&me->event, seen, until_ns); } else { lock_wait_awake(me); }
+        if ((base_load_acq(&me->event) & LOCK_GRANTED) != 0) {
             lock_out(t, s, r, me->fence, out);
             return CELLAR_OK;
         }
         sync_take(LOCK, &s->lock);
         now_ms = base_now_ms(&t->obj.clock);
-        const bool granted = (base_load_acq(&me->event) & 1u) != 0;
+        const bool granted = (base_load_acq(&me->event) & LOCK_GRANTED) != 0;
         if (granted || (r->first == me && lock_wait_take(t, s, r, now_ms, a))) {
             lock_leave(t, s, a);
             lock_out(t, s, r, me->fence, out);
@@ -218,6 +230,7 @@ static cellar_err lock_wait(cellar_locks *t, lock_stripe *s, lock_record *r, loc
             lock_leave(t, s, a);
             return CELLAR_E_TIMEOUT;
         }
+        if (!sleeps) { base_store_rlx(&me->event, seen | LOCK_SLEEPS); }
     }
 }
 

@@ -33,6 +33,7 @@
 #define LOCK_LINE_HEADS 16u  /* heads of chains in a line */
 #define LOCK_PARTS 4u        /* of a stripe; lines of heads are dealt to them in turn */
 #define LOCK_PRECISE_MS 1000 /* shorter holds are measured from a precise reading of the clock */
+#define LOCK_AWAKE 4         /* times sync_spins: pauses of a waiter before it sleeps */
 #define LOCK_LOOK_MS 10      /* interval at which a waiter reads a clock of the caller */
 #define LOCK_ALIVE_MS 100    /* interval at which the first waiter checks the thread of the owner */
 #define LOCK_WAIT_DEFAULT_MS 30000  /* of cellar_lock_opts.wait_timeout_ms */
@@ -42,6 +43,9 @@
 #define LOCK_HELD UINT64_C(1)
 #define LOCK_FROZEN UINT64_C(2)
 #define LOCK_BITS (LOCK_HELD | LOCK_FROZEN)
+#define LOCK_GRANTED 1u /* in lock_waiter.event: set once, with the fence */
+#define LOCK_SLEEPS 2u  /* the waiter needs a wake-up to look again */
+#define LOCK_KICK 4u    /* the rest counts kicks */
 #define LOCK_NOTED (UINT32_C(1) << 31) /* in lock_record.flags: `note` belongs to this tenure */
 
 /* Request for a lock, checked. */
@@ -57,12 +61,13 @@ typedef struct lock_want {
     uint32_t flags;        /* CELLAR_LOCK_... */
 } lock_want;
 
-/* Lies on the stack of the waiting thread. The stripe lock guards all fields except `event`. */
+/* Lies on the stack of the waiting thread. The stripe lock guards all fields. The waiter reads
+ * `event` without it. */
 typedef struct lock_waiter {
     struct lock_waiter *next, *prev; /* a ring; the record points to the first */
     const lock_want *want;           /* read by the thread that passes the lock on */
-    uint64_t fence;                  /* granted; written before event's bit 0 */
-    _Atomic uint32_t event;          /* bit 0 granted, the rest counts kicks; release, acquire */
+    uint64_t fence;                  /* granted; written before LOCK_GRANTED */
+    _Atomic uint32_t event;          /* LOCK_GRANTED, LOCK_SLEEPS, kicks; release, acquire */
 } lock_waiter;
 
 /* Tenure fields belong to the tenure of `hold_of`. The owner, or the thread that passes the lock
