@@ -65,22 +65,20 @@ static void l2_bytes_lost(l2 *d)
 
 /* ---- bytes stored again ---- */
 
-/* Return true if a record verifies, or is below the floor. voids: recovery may have dropped
- * incomplete records of the segment. */
+/* Return true if a record verifies, is void by its footer line, or is below the floor. */
 static bool l2_record_holds(const l2 *d, const unsigned char *seg, uint64_t segseq, uint32_t off,
-                            uint32_t end, bool voids)
+                            uint32_t end, const unsigned char *line)
 {
+    static const uint64_t none = L2_VOID_H48;
     l2_rec r;
     if (l2_lsn(d, segseq, off) < base_load_acq(&d->floor_lsn)) { return true; }
     if (!l2_rec_marked(&d->form, seg + off, segseq, off, end, &r)) { return false; }
-    return (voids && l2_r32(seg + off) == 0) ||
-           l2_rec_whole(&d->form, seg + off, segseq, off, &r);
+    return l2_rec_whole(&d->form, seg + off, segseq, off, &r) ||
+           (l2_r32(seg + off) == 0 && line[9] == L2_KIND_TOMB && memcmp(line, &none, 6) == 0);
 }
 
-/* Verify the records of a segment by the footer lines in its last pages. Records below `kept_end`
- * may be void. */
-static bool l2_records_hold(const l2 *d, const unsigned char *seg, uint64_t segseq, uint32_t pos,
-                            uint32_t entries, uint32_t kept_end)
+CELLAR_PRIVATE bool l2_records_hold(const l2 *d, const unsigned char *seg, uint64_t segseq,
+                                    uint32_t pos, uint32_t entries)
 {
     uint32_t off = 0;
     for (uint32_t i = 0; i < entries; i++) {
@@ -93,7 +91,7 @@ static bool l2_records_hold(const l2 *d, const unsigned char *seg, uint64_t segs
             off = l2_r32(page + 8) * d->form.granule;
         }
         if (off < L2_HEAD_BYTES || off > pos - L2_RECORD_HEAD ||
-            !l2_record_holds(d, seg, segseq, off, pos, off < kept_end)) {
+            !l2_record_holds(d, seg, segseq, off, pos, line)) {
             return false;
         }
         uint32_t dist = 0;
@@ -112,7 +110,7 @@ static bool l2_slot_again(l2 *d, const l2_slot *s, uint32_t pos, uint32_t entrie
     if (*e == 0) { *e = l2_arm_pages(d, s, seg - (size_t)(pages + 1) * L2_PAGE, seg); }
     l2_head h;
     return *e != 0 || (l2_head_read(&d->form, s->base, &h) && h.segseq == s->head.segseq &&
-                       l2_records_hold(d, s->base, h.segseq, pos, entries, s->kept_end));
+                       l2_records_hold(d, s->base, h.segseq, pos, entries));
 }
 
 /* Make all bytes of the stage dirty that data.seg may lack. Return false if some are lost. */
@@ -128,20 +126,6 @@ static bool l2_stage_again(l2 *d, int *e)
         if (state != L2_SLOT_FREE) { whole = l2_slot_again(d, s, pos, entries, e); }
     }
     return whole;
-}
-
-/* Return the slot that still has the bytes of a sealed segment, or NULL. */
-static const l2_slot *l2_slot_of(l2 *d, uint32_t seg, uint64_t segseq)
-{
-    const l2_slot *found = NULL;
-    sync_take(L2_LOG, &d->log_lock);
-    for (uint32_t i = 0; i < d->nstage; i++) {
-        const l2_slot *s = &d->slot[i];
-        const bool has = s->state == L2_SLOT_WRITTEN && s->seg == seg && s->head.segseq == segseq;
-        if (has) { found = s; }
-    }
-    sync_drop(L2_LOG, &d->log_lock);
-    return found;
 }
 
 /* Write a sealed segment once more. The bytes come from its slot, or from the disk past the page
@@ -161,7 +145,7 @@ static bool l2_segment_again(l2 *d, uint32_t seg, uint64_t segseq, int *e)
         l2_trailer t;
         whole = *e != 0 || (l2_trailer_read(&d->form, to + bytes - L2_PAGE, &t) &&
                             t.head.segseq == segseq && t.data_end == d->seg[seg].data_end &&
-                            l2_records_hold(d, to, segseq, t.data_end, t.entries, t.data_end));
+                            l2_records_hold(d, to, segseq, t.data_end, t.entries));
         from = to;
     }
     if (whole && *e == 0) { *e = l2_write(d, d->data_direct, from, bytes, at); }

@@ -48,16 +48,16 @@ static const struct { const char *name, *text; } l2_losses[] = {
 _Static_assert(L2_LOSS_COUNT < 16, "l2.loss");
 #define L2_LOST_MEAN 1024u /* bytes of an entry, if no better number is known */
 
-/* Return the bytes of the segments that hold records. */
-static uint64_t l2_log_bytes(const l2 *d)
+CELLAR_PRIVATE uint32_t l2_segs_used(const l2 *d)
 {
-    uint64_t n = 0;
+    uint32_t n = 0;
     for (uint32_t i = 0; i < base_load_acq(&d->nseg_seen); i++) {
-        const uint32_t state = L2_SEG_STATE(base_load_acq(&d->seg[i].word));
-        n += state == L2_SEG_STAGE || state == L2_SEG_DISK;
+        n += L2_SEG_USED(base_load_acq(&d->seg[i].word));
     }
-    return n * d->form.seg_bytes;
+    return n;
 }
+
+static uint64_t l2_log_bytes(const l2 *d) { return (uint64_t)l2_segs_used(d) * d->form.seg_bytes; }
 
 CELLAR_PRIVATE void l2_lost_entries(l2 *d, l2_loss why, uint64_t entries, uint64_t bytes)
 {

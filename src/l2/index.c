@@ -127,7 +127,7 @@ CELLAR_PRIVATE uint32_t l2_word_bytes(const l2 *d, uint64_t word)
 CELLAR_PRIVATE uint64_t l2_word_lsn(const l2 *d, uint64_t word)
 {
     const uint64_t g = base_load_acq(&d->seg[l2_word_seg(d, word)].word);
-    if (L2_SEG_STATE(g) != L2_SEG_STAGE && L2_SEG_STATE(g) != L2_SEG_DISK) { return 0; }
+    if (!L2_SEG_USED(g)) { return 0; }
     return l2_lsn(d, L2_SEG_SEQ(g), l2_word_off(d, word));
 }
 

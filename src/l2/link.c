@@ -139,9 +139,7 @@ CELLAR_PRIVATE uint64_t l2_link_word(l2 *d, uint64_t lsn)
     for (uint32_t i = 0; i < nseg; i++) {
         const l2_seg *g = &d->seg[i];
         const uint64_t state = base_load_acq(&g->word);
-        const bool there = L2_SEG_STATE(state) == L2_SEG_STAGE ||
-                           L2_SEG_STATE(state) == L2_SEG_DISK;
-        if (!there || L2_SEG_SEQ(state) != segseq) { continue; }
+        if (!L2_SEG_USED(state) || L2_SEG_SEQ(state) != segseq) { continue; }
         unsigned char head[L2_RECORD_HEAD] BASE_ALIGNED(8) = { 0 };
         l2_rec r;
         static const unsigned char none[L2_RECORD_HEAD];

@@ -33,6 +33,7 @@
 #include "l2/log.h"
 #include "l2/progress.h"
 #include "l2/read.h"
+#include "l2/slot.h"
 #include "l2/superblock.h"
 #include "l2/write.h"
 
@@ -105,8 +106,7 @@ static uint32_t l2_live_where(const l2 *d, uint64_t lsn)
     uint32_t back = 1; /* passes since then: one for each newer segment */
     for (uint32_t i = 0; i < d->nseg; i++) {
         const uint64_t w = base_load_acq(&d->seg[i].word);
-        const bool used = L2_SEG_STATE(w) == L2_SEG_STAGE || L2_SEG_STATE(w) == L2_SEG_DISK;
-        back += used && L2_SEG_SEQ(w) > lsn / d->form.seg_bytes;
+        back += L2_SEG_USED(w) && L2_SEG_SEQ(w) > lsn / d->form.seg_bytes;
     }
     if (lsn == 0 || back >= round) { return L2_ROUND; }
     return (uint32_t)((uint64_t)((d->moves.passed + round - back) % round) * L2_ROUND / round);
@@ -363,11 +363,10 @@ static void l2_move_set(l2 *d, uint32_t seg, uint64_t segseq, bool all)
 /* Begin with the oldest segment, unless it cannot be reclaimed now. */
 static void l2_move_begin(l2 *d)
 {
-    uint64_t next;
-    const uint32_t seg = l2_seg_oldest(d, 0, &next);
+    uint64_t w, next;
+    const uint32_t seg = l2_seg_oldest(d, 0, &w, &next);
     if (seg == UINT32_MAX || next == UINT64_MAX) { return; }
-    const uint64_t w = base_load_acq(&d->seg[seg].word);
-    if (L2_SEG_STATE(w) != L2_SEG_DISK || l2_seg_kept(d, seg, L2_SEG_SEQ(w))) { return; }
+    if (L2_SEG_STATE(w) != L2_SEG_DISK || l2_slot_of(d, seg, L2_SEG_SEQ(w)) != NULL) { return; }
     d->moves.copies_all = !d->moves.over;
     l2_move_set(d, seg, L2_SEG_SEQ(w), d->moves.copies_all);
 }
@@ -376,9 +375,8 @@ static void l2_move_begin(l2 *d)
 static void l2_survey_begin(l2 *d)
 {
     l2_moves *m = &d->moves;
-    uint64_t next;
-    const uint32_t seg = l2_seg_oldest(d, m->segseq + 1, &next);
-    const uint64_t w = seg != UINT32_MAX ? base_load_acq(&d->seg[seg].word) : 0;
+    uint64_t w, next;
+    const uint32_t seg = l2_seg_oldest(d, m->segseq + 1, &w, &next);
     m->copies_all = false;
     m->counted = L2_SEG_STATE(w) != L2_SEG_DISK;
     if (!m->counted) { l2_move_set(d, seg, L2_SEG_SEQ(w), d->places < L2_SURVEY_PLACES); }

@@ -13,6 +13,7 @@
 #include "l2/index_rebuild.h"
 #include "l2/io.h"
 #include "l2/progress.h"
+#include "l2/slot.h"
 #include "l2/superblock.h"
 
 BASE_SIZE_BEGIN
@@ -36,47 +37,15 @@ static void l2_reclaim_words(l2 *d, uint32_t seg, uint64_t segseq)
     }
 }
 
-CELLAR_PRIVATE uint32_t l2_seg_oldest(const l2 *d, uint64_t from, uint64_t *next)
-{
-    uint32_t oldest = UINT32_MAX;
-    uint64_t least = UINT64_MAX;
-    *next = UINT64_MAX;
-    for (uint32_t i = 0; i < d->nseg; i++) {
-        const uint64_t w = base_load_acq(&d->seg[i].word);
-        const bool used = L2_SEG_STATE(w) == L2_SEG_STAGE || L2_SEG_STATE(w) == L2_SEG_DISK;
-        if (!used || L2_SEG_SEQ(w) < from) { continue; }
-        if (L2_SEG_SEQ(w) < least) {
-            *next = least;
-            least = L2_SEG_SEQ(w);
-            oldest = i;
-        } else if (L2_SEG_SEQ(w) < *next) {
-            *next = L2_SEG_SEQ(w);
-        }
-    }
-    return oldest;
-}
-
-CELLAR_PRIVATE bool l2_seg_kept(l2 *d, uint32_t seg, uint64_t segseq)
-{
-    bool kept = false;
-    sync_take(L2_LOG, &d->log_lock); /* a put may be opening another slot */
-    for (uint32_t i = 0; i < d->nstage; i++) {
-        const l2_slot *s = &d->slot[i];
-        kept = kept ||
-               (s->state == L2_SLOT_WRITTEN && s->seg == seg && s->head.segseq == segseq);
-    }
-    sync_drop(L2_LOG, &d->log_lock);
-    return kept;
-}
-
 CELLAR_PRIVATE bool l2_reclaim(l2 *d)
 {
-    uint64_t next;
-    const uint32_t seg = l2_seg_oldest(d, 0, &next);
+    uint64_t w, next;
+    const uint32_t seg = l2_seg_oldest(d, 0, &w, &next);
     if (seg == UINT32_MAX || next == UINT64_MAX) { return false; }
     l2_seg *g = &d->seg[seg];
-    const uint64_t w = base_load_acq(&g->word);
-    if (L2_SEG_STATE(w) != L2_SEG_DISK || l2_seg_kept(d, seg, L2_SEG_SEQ(w))) { return false; }
+    if (L2_SEG_STATE(w) != L2_SEG_DISK || l2_slot_of(d, seg, L2_SEG_SEQ(w)) != NULL) {
+        return false;
+    }
     if (g->controls > 0 && d->meta_lsn < l2_lsn(d, L2_SEG_SEQ(w) + 1, 0) && l2_meta_store(d) != 0) {
         return false;
     }

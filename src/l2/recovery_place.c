@@ -79,38 +79,20 @@ static l2_find *l2_find_seq(l2_finds *f, uint64_t segseq)
     return NULL;
 }
 
-/* Return true for the footer line of a void record at `at`. */
-static bool l2_line_is_void(const unsigned char *line, const unsigned char *at)
-{
-    const uint64_t none = L2_VOID_H48;
-    return l2_r32(at) == 0 && line[9] == L2_KIND_TOMB && memcmp(line, &none, 6) == 0;
-}
-
 /* Return true if every byte of the segment at `place` verifies. */
 static bool l2_place_whole(l2 *d, const l2_find *g)
 {
     const size_t bytes = d->form.seg_bytes;
     unsigned char *seg = base_alloc(d->cfg.account, BASE_MOD_L2, bytes, NULL);
     if (seg == NULL) { return false; }
-    bool ok = l2_read(d, d->data_file, seg, bytes, (uint64_t)g->place * bytes) == 0;
-    uint32_t seen = 0;
+    bool ok = l2_read(d, d->data_file, seg, bytes, (uint64_t)g->place * bytes) == 0 &&
+              g->footer_pages == (g->entries + L2_FOOT_ENTRIES - 1) / L2_FOOT_ENTRIES;
     for (uint32_t p = 0; p < g->footer_pages && ok; p++) {
-        unsigned char *foot = seg + bytes - (size_t)(p + 2) * L2_PAGE;
-        ok = l2_foot_ok(&d->form, foot, g->segseq, p);
-        uint64_t off = ok ? (uint64_t)l2_r32(foot + 8) * d->form.granule : 0;
-        for (uint32_t i = 0; ok && i < l2_r16(foot + 12); i++, seen++) {
-            l2_rec r;
-            uint32_t dist = 0;
-            memcpy(&dist, l2_foot_entry(foot, i) + 6, 3);
-            ok = off < g->data_end &&
-                 l2_rec_marked(&d->form, seg + off, g->segseq, (uint32_t)off, g->data_end, &r) &&
-                 (l2_rec_whole(&d->form, seg + off, g->segseq, (uint32_t)off, &r) ||
-                  l2_line_is_void(l2_foot_entry(foot, i), seg + off));
-            off += (uint64_t)dist * d->form.granule;
-        }
+        ok = l2_foot_ok(&d->form, seg + bytes - (size_t)(p + 2) * L2_PAGE, g->segseq, p);
     }
+    ok = ok && l2_records_hold(d, seg, g->segseq, g->data_end, g->entries);
     base_free(d->cfg.account, BASE_MOD_L2, seg, bytes);
-    return ok && seen == g->entries;
+    return ok;
 }
 
 static l2_find *l2_place_find(const l2_finds *f, uint32_t place)

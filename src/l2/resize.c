@@ -290,16 +290,6 @@ static int l2_move_sealed(l2 *d, uint32_t seg, uint32_t to, bool *moved)
     return e;
 }
 
-static uint32_t l2_live(const l2 *d)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < d->nseg; i++) {
-        const uint32_t state = L2_SEG_STATE(base_load_acq(&d->seg[i].word));
-        n += state == L2_SEG_STAGE || state == L2_SEG_DISK;
-    }
-    return n;
-}
-
 static cellar_err l2_shrunk(l2 *d, uint32_t to, uint64_t bytes)
 {
     l2_floor_to(d, base_load_rlx(&d->oldest_lsn)); /* above all reclaimed segments */
@@ -322,7 +312,7 @@ static cellar_err l2_shrink_step(l2 *d, uint32_t to, uint64_t bytes, bool *moved
 {
     int e = 0;
     *moved = true;
-    if (l2_live(d) + d->keep_free > to) {
+    if (l2_segs_used(d) + d->keep_free > to) {
         (void)l2_dirty_now(d); /* nothing moves while SUPER says CLEAN */
         *moved = l2_room_step(d);
         return CELLAR_PENDING;

@@ -134,6 +134,42 @@ CELLAR_PRIVATE void l2_slot_unmake(l2 *d, l2_slot *s)
     s->state = L2_SLOT_FREE;
 }
 
+/* ---- search ---- */
+
+CELLAR_PRIVATE uint32_t l2_seg_oldest(const l2 *d, uint64_t from, uint64_t *word, uint64_t *next)
+{
+    uint32_t oldest = UINT32_MAX;
+    uint64_t least = UINT64_MAX;
+    *word = 0;
+    *next = UINT64_MAX;
+    for (uint32_t i = 0; i < base_load_acq(&d->nseg_seen); i++) {
+        const uint64_t w = base_load_acq(&d->seg[i].word);
+        if (!L2_SEG_USED(w) || L2_SEG_SEQ(w) < from) { continue; }
+        if (L2_SEG_SEQ(w) < least) {
+            *next = least;
+            least = L2_SEG_SEQ(w);
+            oldest = i;
+            *word = w;
+        } else if (L2_SEG_SEQ(w) < *next) {
+            *next = L2_SEG_SEQ(w);
+        }
+    }
+    return oldest;
+}
+
+CELLAR_PRIVATE const l2_slot *l2_slot_of(l2 *d, uint32_t seg, uint64_t segseq)
+{
+    const l2_slot *found = NULL;
+    sync_take(L2_LOG, &d->log_lock); /* a put may be opening another slot */
+    for (uint32_t i = 0; i < d->nstage; i++) {
+        const l2_slot *s = &d->slot[i];
+        const bool has = s->state == L2_SLOT_WRITTEN && s->seg == seg && s->head.segseq == segseq;
+        if (has) { found = s; }
+    }
+    sync_drop(L2_LOG, &d->log_lock);
+    return found;
+}
+
 BASE_SIZE_END
 
 /* ---- footer lines ---- */

@@ -25,4 +25,10 @@ CELLAR_PRIVATE void l2_slot_unmake(l2 *d, l2_slot *s) SYNC_HOLDS(L2_LOG);
 /* Set the distance in the newest footer line: the next record begins at `next`. */
 CELLAR_PRIVATE void l2_slot_dist(const l2 *d, const l2_slot *s, uint32_t next);
 
+/* Return the live segment with the lowest number from `from` on, or UINT32_MAX. *word: its word.
+ * *next: the second lowest number. Any thread. */
+CELLAR_PRIVATE uint32_t l2_seg_oldest(const l2 *d, uint64_t from, uint64_t *word, uint64_t *next);
+/* Return the slot that keeps the bytes of a sealed segment for the next sync, or NULL. */
+CELLAR_PRIVATE const l2_slot *l2_slot_of(l2 *d, uint32_t seg, uint64_t segseq);
+
 #endif

@@ -5,6 +5,7 @@
  * LOCKING    None: counters are relaxed, tables are read through their atomic copies. */
 #include "l2/types.h"
 
+#include "l2/health.h"
 #include "l2/invalidations.h"
 
 BASE_SIZE_BEGIN
@@ -22,9 +23,9 @@ CELLAR_PRIVATE void l2_stats_get(l2 *d, l2_stats *out)
     out->invalidated += out->denied + out->remembered;
     l2_invalidation_count(d, out);
     const uint32_t nseg = base_load_acq(&d->nseg_seen), places = base_load_acq(&d->places_seen);
+    out->segments_live = l2_segs_used(d);
     for (uint32_t i = 0; i < nseg; i++) {
         const uint32_t state = L2_SEG_STATE(base_load_acq(&d->seg[i].word));
-        out->segments_live += state == L2_SEG_STAGE || state == L2_SEG_DISK;
         out->segments_free += state == L2_SEG_FREE;
         out->bad_places += state == L2_SEG_BAD;
     }

@@ -31,12 +31,6 @@ CELLAR_PRIVATE void l2_recycle(l2 *d);
 /* Free the place of the oldest segment. Return false if that is not possible now. */
 CELLAR_PRIVATE bool l2_reclaim(l2 *d);
 
-/* Return the live segment with the lowest number from `from` on, or UINT32_MAX. *next: the second
- * lowest number. */
-CELLAR_PRIVATE uint32_t l2_seg_oldest(const l2 *d, uint64_t from, uint64_t *next);
-/* Return true if a slot keeps the bytes of the segment for the next sync. */
-CELLAR_PRIVATE bool l2_seg_kept(l2 *d, uint32_t seg, uint64_t segseq);
-
 /* ---- move.c ---- */
 
 /* Free places if few are left: live records of the oldest segment move, or it is reclaimed with
@@ -65,6 +59,9 @@ CELLAR_PRIVATE uint64_t l2_part_lsn(l2 *d, uint64_t index);
 CELLAR_PRIVATE int l2_prepare(l2 *d);
 /* Sync stage or data.seg. Return an errno, or 0; EIO while l2_resync is owed. */
 CELLAR_PRIVATE int l2_sync_file(l2 *d, base_vfs_file *f);
+/* Verify the records of a segment by the footer lines in its last pages. */
+CELLAR_PRIVATE bool l2_records_hold(const l2 *d, const unsigned char *seg, uint64_t segseq,
+                                    uint32_t pos, uint32_t entries);
 /* Store the bytes of failed syncs again. Return 0 if no sync is owed any more, else an errno. */
 CELLAR_PRIVATE int l2_resync(l2 *d);
 /* Sync stage and data.seg if that is due, or if a slot waits for it. */

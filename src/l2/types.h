@@ -236,6 +236,8 @@ enum { L2_SEG_FREE, L2_SEG_STAGE, L2_SEG_DISK, L2_SEG_BAD, L2_SEG_GONE };
 #define L2_SEG_STATE(w) ((uint32_t)(w) & 0xffu)
 #define L2_SEG_SLOT(w) ((uint32_t)((w) >> 8) & 0xffu)
 #define L2_SEG_SEQ(w) ((w) >> 16)
+/* The segment has records. */
+#define L2_SEG_USED(w) (L2_SEG_STATE(w) == L2_SEG_STAGE || L2_SEG_STATE(w) == L2_SEG_DISK)
 
 typedef struct l2_seg {
     _Atomic uint64_t word;  /* L2_SEG_WORD; seq_cst, paired with a slot's pins */

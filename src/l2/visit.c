@@ -19,6 +19,7 @@
 #include "l2/format.h"
 #include "l2/io.h"
 #include "l2/progress.h"
+#include "l2/slot.h"
 
 #define L2_VISIT_KEYS 64u           /* keys of one round */
 #define L2_VISIT_BYTES (128u << 10) /* of their keys: at least one of the greatest length */
@@ -223,33 +224,16 @@ static void l2_visit_place(l2 *d, uint64_t segseq, uint32_t place, uint32_t off,
 
 /* ---- rounds ---- */
 
-/* Return the live segment with the lowest number from `segseq` on; UINT32_MAX: none. */
-static uint32_t l2_visit_segment(const l2 *d, uint64_t segseq, uint64_t *state)
-{
-    uint32_t found = UINT32_MAX;
-    const uint32_t nseg = base_load_acq(&d->nseg_seen);
-    for (uint32_t i = 0; i < nseg; i++) {
-        const uint64_t w = base_load_acq(&d->seg[i].word);
-        const bool live = L2_SEG_STATE(w) == L2_SEG_STAGE || L2_SEG_STATE(w) == L2_SEG_DISK;
-        if (live && L2_SEG_SEQ(w) >= segseq &&
-            (found == UINT32_MAX || L2_SEG_SEQ(w) < L2_SEG_SEQ(*state))) {
-            found = i;
-            *state = w;
-        }
-    }
-    return found;
-}
-
 /* Collect keys from `at` on. wait: report an incomplete record in `again`. Else pass over one that
  * has no writer: its process died. */
 static void l2_visit_collect(l2 *d, uint64_t at, uint32_t generation, bool wait, l2_visit_round *b)
 {
-    uint64_t state = 0;
+    uint64_t state, next;
     b->seen = b->keys = b->used = 0;
     b->end = b->again = b->stalled = false;
     at = BASE_MAX(at, BASE_MAX(base_load_acq(&d->floor_lsn), base_load_acq(&d->leaving_lsn)));
     b->next = at;
-    const uint32_t i = l2_visit_segment(d, at / d->form.seg_bytes, &state);
+    const uint32_t i = l2_seg_oldest(d, at / d->form.seg_bytes, &state, &next);
     if (i == UINT32_MAX) {
         b->end = true;
         return;
