@@ -47,7 +47,10 @@ extern "C" {
  * the key is being written, a read waits .15 s at most and then misses, earlier if the disk does
  * not answer (FAILURES). Keys share this state by hash: one change holds up one other key in 2^24
  * to 2^30, two at a time one in 2^16 to 2^28. A read that finds no memory for an entry on disk
- * misses; a pin, touch or update needs room for the entry itself. */
+ * misses; a pin, touch or update needs room for the entry itself.
+ *
+ * Such a miss is false, and so is one while the index is read back (READY), or while the disk or
+ * the thread of the store stands still (FAILURES): a read after that finds the entry. */
 
 /* READY
  * After a kill the index is read back from disk, newest entries first. cellar_open waits for it,
