@@ -411,7 +411,8 @@ typedef struct cellar_advice {
 CELLAR_STRUCT(cellar_advice, hit_ratio);
 
 /* Estimate the hit ratio at other memory budgets of the store. Eight small copies of the cache,
- * keys only, run at other sizes under the current policy. Mean error within two points.
+ * keys only, run at other sizes under the current policy. Mean error within two points of what such
+ * a store counts for the same gets since its open: the misses of its first fill are part of it.
  * in:      scope CELLAR_SCOPE_NAMESPACE (hits of this namespace) or _STORE; out->struct_size set
  * out:     *out; with PENDING and E_UNSUPPORTED only hit_ratio_now
  * returns: OK; PENDING (fewer than 512 sampled gets, or a namespace beyond the first 64);
