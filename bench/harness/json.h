@@ -54,6 +54,7 @@ typedef struct json_row {
     X("l2_flip_wrong", "values", 'l') X("l2_l1_speed", "x", 'h') X("l2_l1_more_ns", "ns", 'l') \
     X("l2_frozen_p999", "x", 'l') X("l2_frozen_max", "ns", 'l') \
     X("l2_read_hot", "MB/s", 'h') X("l2_read_cold", "MB/s", 'h') X("l2_sealed", "x", 'l') \
+    X("l2_sleeps", "sleeps/MB", 'l') \
     X("l2_mixed", "ops/s", 'h') X("l2_mixed_hit", "%", 'h') \
     X("set_p99", "ns", 'l') X("set_p999", "ns", 'l')                                         \
     X("get_many64", "Mops/s", 'h') X("storm_rss", "x", 'l') X("storm_over", "B", 'l')       \

@@ -54,7 +54,7 @@
 #include "cellar_l2.h"
 
 #define DISK_THERE_MS 120000
-#define DISK_PARTS "put there get restart reopen flip long range moves mixed l1 frozen slow"
+#define DISK_PARTS "put there get restart reopen flip long range moves small mixed l1 frozen slow"
 
 typedef struct disk_entry {
     const disk_subject *subject; /* NULL: `missing` says why */
@@ -126,7 +126,7 @@ void disk_clear(const char *dir)
     (void)mkdir(dir, 0700);
 }
 
-static uint64_t disk_written(void)
+uint64_t disk_written(void)
 {
     char line[128];
     uint64_t n = 0, cancelled = 0;
@@ -1067,6 +1067,7 @@ static int disk_run_suite(const cell_options *o)
         { "range", "range64k", disk_part_range, 8, 16 << 20, 15, false, false, 0 },
         { "range", "range64k", disk_part_range, 8, 16 << 20, 15, true, false, 0 },
         { "moves", "moves", disk_part_moves, 26214, 1008, 1, false, false, 0 },
+        { "small", "small", disk_part_small, 0, 0, 1, false, false, 0 },
         { "mixed", "mixed", disk_part_mixed, 327680, 1008, 0, false, false, 0 },
         { "l1", "l1_cost", disk_part_cost, 0, 0, 0, false, false, 0 },
         { "frozen", "frozen", disk_part_frozen, 0, 0, 0, false, false, 0 },

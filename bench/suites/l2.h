@@ -50,6 +50,8 @@ int disk_get_one(disk_bench *b, const disk_subject *s, void *store, uint64_t id,
                  uint32_t value_len);
 /* Wait until the index is complete: a key that is not read yet misses. */
 void disk_warm(void *store);
+/* Return the bytes that the process has written to disks. */
+uint64_t disk_written(void);
 /* Return a random number below `n`, which is below 2^32. */
 uint64_t disk_draw(disk_bench *b, uint64_t n);
 
@@ -63,6 +65,7 @@ void disk_row(const char *subject, const char *name, const char *metric, const c
 void disk_part_long(disk_bench *b, const disk_part *p);
 void disk_part_range(disk_bench *b, const disk_part *p);
 void disk_part_moves(disk_bench *b, const disk_part *p);
+void disk_part_small(disk_bench *b, const disk_part *p);
 void disk_part_mixed(disk_bench *b, const disk_part *p);
 
 #endif

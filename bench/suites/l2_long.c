@@ -9,6 +9,8 @@
  *                     cold beside pread with O_DIRECT
  *            moves    a store of 64 MiB of which 40 % live: bytes sealed a byte put, keys lost, when
  *                     all keys change and when 5 % of them change
+ *            small    THROUGH sets of one thread of the whole cache in tiers of 64 to 512 MiB: MB/s,
+ *                     bytes written a byte put, sleeps of the thread for each MB; 5 % or 40 % live
  *            mixed    the whole cache, ten times more data than memory, Zipf gets, set after a miss:
  *                     calls a second and hit ratio, with a disk tier and without
  * ROUNDS     Both sides of a round run one after another, in another order each round.
@@ -22,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "bench/harness/host.h"
@@ -354,6 +357,94 @@ void disk_part_moves(disk_bench *b, const disk_part *p)
 {
     moves_row(b, p, "moves_all", p->keys);
     moves_row(b, p, "moves_5pct", p->keys / 20);
+}
+
+/* ---- small tiers ---- */
+
+typedef struct small_tier {
+    const char *name;
+    uint32_t disk_mib, memory_mib, value_len, live_pct;
+    cellar_l2_sync sync;
+} small_tier;
+
+/* Set values of random keys below `keys`, `bytes` in all. */
+static bool small_sets(disk_bench *b, cellar *c, const small_tier *t, uint64_t keys, uint64_t bytes)
+{
+    unsigned char key[VERIFY_KEY_MAX];
+    bool ok = true;
+    for (uint64_t n = bytes / (t->value_len + DISK_KEY); n > 0 && ok; n--) {
+        const uint64_t id = disk_draw(b, keys);
+        verify_make_key(key, id, DISK_KEY);
+        verify_stamp(b->value, t->value_len, id);
+        ok = cellar_set(c, key, DISK_KEY, b->value, t->value_len, NULL) == CELLAR_OK;
+        if (n % 1024 == 0) {
+            host_beat();
+        }
+    }
+    return ok;
+}
+
+static long small_sleeps(void)
+{
+    struct rusage u;
+    return getrusage(RUSAGE_THREAD, &u) == 0 ? u.ru_nvcsw : 0;
+}
+
+static void small_row(disk_bench *b, const small_tier *t)
+{
+    const uint64_t room = (uint64_t)t->disk_mib << 20;
+    const uint64_t keys = room / 100 * t->live_pct / (t->value_len + DISK_KEY);
+    cellar_config cfg = cellar_config_default();
+    cellar_l2_config disk = cellar_l2_config_default();
+    cellar *c = NULL;
+    host_at(DISK_OURS);
+    disk_clear(b->dir[DISK_OURS]);
+    disk.write = CELLAR_L2_WRITE_THROUGH;
+    disk.sync = t->sync;
+    cfg.memory_bytes = (uint64_t)t->memory_mib << 20;
+    cfg.l2 = &disk;
+    cfg.l2_path = b->dir[DISK_OURS];
+    cfg.l2_bytes = room;
+    bool ok = cellar_open(&cfg, &c) == CELLAR_OK;
+    ok = ok && small_sets(b, c, t, keys, room) && cellar_sync(c) == CELLAR_OK;
+    const uint64_t written = disk_written(), start = host_wall_ns();
+    const long slept = small_sleeps();
+    ok = ok && small_sets(b, c, t, keys, 2 * room) && cellar_sync(c) == CELLAR_OK;
+    const double mb = (double)(2 * room) / 1e6;
+    const double rate = mb * 1e9 / (double)(host_wall_ns() - start);
+    const double sleeps = (double)(small_sleeps() - slept) / mb;
+    const double waf = (double)(disk_written() - written) / (double)(2 * room);
+    if (c != NULL) {
+        (void)cellar_close(c);
+    }
+    disk_clear(b->dir[DISK_OURS]);
+    if (!ok) {
+        disk_wrong(b, "cellar", t->name);
+        return;
+    }
+    disk_row("cellar", t->name, "l2_put", NULL, &rate, NULL, 1);
+    disk_row("cellar", t->name, "l2_written", NULL, &waf, NULL, 1);
+    disk_row("cellar", t->name, "l2_sleeps", NULL, &sleeps, NULL, 1);
+}
+
+void disk_part_small(disk_bench *b, const disk_part *p)
+{
+    static const small_tier tier[] = {
+        { "small64", 64, 16, 1000, 5, CELLAR_L2_SYNC_MANUAL },
+        { "small64_periodic", 64, 16, 1000, 5, CELLAR_L2_SYNC_PERIODIC },
+        { "small64_16k", 64, 16, 16384, 5, CELLAR_L2_SYNC_MANUAL },
+        { "small64_live40", 64, 16, 1000, 40, CELLAR_L2_SYNC_MANUAL },
+        { "small64_live40_periodic", 64, 16, 1000, 40, CELLAR_L2_SYNC_PERIODIC },
+        { "small64_memory64", 64, 64, 1000, 5, CELLAR_L2_SYNC_MANUAL },
+        { "small256", 256, 64, 1000, 5, CELLAR_L2_SYNC_MANUAL },
+        { "small256_periodic", 256, 64, 1000, 5, CELLAR_L2_SYNC_PERIODIC },
+        { "small512", 512, 128, 1000, 5, CELLAR_L2_SYNC_MANUAL },
+    };
+    (void)p;
+    for (size_t i = 0; i < sizeof tier / sizeof tier[0]; i++) {
+        small_row(b, &tier[i]);
+    }
+    verify_fill(b->value, sizeof b->value);
 }
 
 /* ---- memory and disk ---- */
