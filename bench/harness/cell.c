@@ -172,7 +172,8 @@ bool cell_chosen(const cell_options *o, const workload *w, const char *subject)
 {
     const bool tier = strncmp(subject, "cellar_", 7) == 0;
     const bool ours = strcmp(subject, "raw") == 0 || strcmp(subject, "cellar") == 0 || tier;
-    const bool only_named = strncmp(subject, "rocks_", 6) == 0 || tier;
+    const bool only_named = strncmp(subject, "rocks_", 6) == 0 || tier ||
+                            strcmp(subject, "shared_ptr64") == 0;
     const bool small = strstr(subject, "_value") != NULL;
     if ((w != NULL && !workload_wants(w, subject)) || (small && w == NULL) ||
         (only_named && (w == NULL || w->subjects[0] == '\0'))) {
@@ -956,7 +957,8 @@ static const char *cell_reference(const cell_set *c, const char *self, uint32_t 
     if (i < n) {
         return refs[i];
     }
-    for (uint32_t k = 0; strcmp(self, "cellar") == 0 && k < c->subject_count; k++) {
+    const bool ours = strcmp(self, "cellar") == 0 || strcmp(self, "cellar_object") == 0;
+    for (uint32_t k = 0; ours && k < c->subject_count; k++) {
         bool known = strcmp(c->subject[k]->name, self) == 0;
         for (uint32_t r = 0; r < n; r++) {
             known = known || strcmp(c->subject[k]->name, refs[r]) == 0;

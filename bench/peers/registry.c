@@ -68,6 +68,11 @@ const bench_entry bench_registry[] = {
     { "rocks_hyper", NULL, "rocksdb/cache.h not found (librocksdb-dev), or no C++ compiler" },
     { "rocks_lru", NULL, "rocksdb/cache.h not found (librocksdb-dev), or no C++ compiler" },
 #endif
+#if BENCH_HAVE_CXX
+    { "shared_ptr64", &shared_ptr64_subject, NULL },
+#else
+    { "shared_ptr64", NULL, "no C++ compiler" },
+#endif
 #if BENCH_HAVE_SQLITE
     { "sqlite", &sqlite_subject, NULL },
 #else
@@ -85,10 +90,12 @@ const bench_entry bench_registry[] = {
     { "cellar", &cellar_subject, NULL },
     { "cellar_disk", &cellar_disk_subject, NULL },
     { "cellar_listener", &cellar_listener_subject, NULL },
+    { "cellar_object", &cellar_object_subject, NULL },
 #else
     { "cellar", NULL, "built without the library" },
     { "cellar_disk", NULL, "built without the library" },
     { "cellar_listener", NULL, "built without the library" },
+    { "cellar_object", NULL, "built without the library" },
 #endif
 };
 const size_t bench_registry_count = sizeof bench_registry / sizeof bench_registry[0];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1, many, hot, pin, scale, peers, servers: the suites that are lists of workloads
+ * l1, many, hot, pin, objects, scale, peers, servers: the suites that are lists of workloads
  * (bench/mixes/NAME.wl says the rest).
  *
  * l1    get, 95:5, 50:50, write-only, latency at 95:5, with 1 and 2 threads; read-through with room
@@ -10,6 +10,7 @@
  * scale    full stores of 4 MiB to 1 GiB with room for a tenth of the keys: rates of 1 to 64
  *          threads, and what each further thread adds; latency of a set.
  * pin      reading 4 KiB and 64 KiB values in place, compared with copying them.
+ * objects  holds of objects beside gets that copy, and beside caches of pointers; sets that evict.
  * peers    the reference workload, without and with a TTL on each entry, read-through with a bound in entries and in bytes, one hot key
  *          and large values with every subject, those of other languages too; each block of rounds
  *          has a time limit.
@@ -40,6 +41,10 @@ static const char *const suite_pin_list[] = { "pin4k", "pin4k_ttl", NULL };
 static const char *const suite_pin_full[] = { "pin64k", NULL };
 const bench_suite suite_pin = { "pin", "reading in place against copying", NULL, suite_pin_list,
                                 suite_pin_full, false, false, 0 };
+
+static const char *const suite_objects_list[] = { "objects1m", "objects1m_16", "objects16m", NULL };
+const bench_suite suite_objects = { "objects", "holds of objects beside caches of pointers", NULL,
+                                    suite_objects_list, NULL, true, false, 12 };
 
 static const char *const suite_scale_list[] = { "scale16m", "scale16m_new", "scale16m_ttl",
                                                 "scale16m_tiers", "scale16m_entries",

@@ -9,6 +9,8 @@
  * TIERS      cellar_disk has a disk tier of four budgets in a folder of its own, written on
  *            eviction; cellar_listener has a listener for evicted entries that does nothing. Both
  *            take part where a workload names them.
+ * OBJECTS    cellar_object stores blocks of malloc as objects, which free_fn frees. A get holds the
+ *            object and reads its first and last 8 bytes in place.
  * LIMITS     get_many up to 128 keys a call: the item array stands on the stack, and building it is
  *            part of what is measured. */
 #include <dirent.h>
@@ -21,6 +23,7 @@
 #include "cellar_entry.h"
 #include "cellar_l2.h"
 #include "cellar_load.h"
+#include "cellar_object.h"
 #include "cellar_observe.h"
 #include "cellar_admin.h"
 #include "bench/harness/verify.h"
@@ -48,7 +51,7 @@ static uint64_t cellar_subject_budget(const bench_cfg *cfg)
     return 64 * CELLAR_SUBJECT_MIB + payload + payload / 4 + entries * 64;
 }
 
-static void *cellar_subject_open_as(const bench_cfg *cfg, bool disk)
+static void *cellar_subject_open_as(const bench_cfg *cfg, bool disk, cellar_object_free_fn free_fn)
 {
     cellar_subject_store *s = calloc(1, sizeof *s);
     if (s == NULL) {
@@ -66,6 +69,11 @@ static void *cellar_subject_open_as(const bench_cfg *cfg, bool disk)
     cellar_tuning_config tuning = cellar_tuning_config_default();
     tuning.hash_key = secret;
     c.tuning = &tuning;
+    cellar_object_config objects = cellar_object_config_default();
+    cellar_namespace_config root = cellar_namespace_config_default();
+    objects.free_fn = free_fn;
+    root.object = &objects;
+    c.root = free_fn != NULL ? &root : NULL;
     s->ttl_ms = cfg->ttl_ms;
     cellar_l2_config below = cellar_l2_config_default();
     if (disk) {
@@ -84,12 +92,12 @@ static void *cellar_subject_open_as(const bench_cfg *cfg, bool disk)
 
 static void *cellar_subject_open(const bench_cfg *cfg)
 {
-    return cellar_subject_open_as(cfg, false);
+    return cellar_subject_open_as(cfg, false, NULL);
 }
 
 static void *cellar_subject_open_disk(const bench_cfg *cfg)
 {
-    return cellar_subject_open_as(cfg, true);
+    return cellar_subject_open_as(cfg, true, NULL);
 }
 
 static void cellar_subject_heard(const cellar_event *e, void *ctx)
@@ -100,7 +108,7 @@ static void cellar_subject_heard(const cellar_event *e, void *ctx)
 
 static void *cellar_subject_open_listener(const bench_cfg *cfg)
 {
-    cellar_subject_store *s = cellar_subject_open_as(cfg, false);
+    cellar_subject_store *s = cellar_subject_open_as(cfg, false, NULL);
     uint64_t id;
     if (s != NULL && cellar_listener_add(s->root, CELLAR_CAUSE_BIT(EVICTED), cellar_subject_heard,
                                          NULL, &id) != CELLAR_OK) {
@@ -230,6 +238,61 @@ static int cellar_subject_load(void *store, const void *key, size_t key_len, ben
     return err == CELLAR_OK ? 1 : err > 0 ? 0 : -1;
 }
 
+/* ---- objects ---- */
+
+typedef struct cellar_subject_block {
+    size_t len;
+    unsigned char bytes[];
+} cellar_subject_block;
+
+static void cellar_subject_free(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)charge, (void)why, (void)ctx;
+    free(object);
+}
+
+static void *cellar_subject_open_object(const bench_cfg *cfg)
+{
+    return cellar_subject_open_as(cfg, false, cellar_subject_free);
+}
+
+static int cellar_subject_get_object(void *store, const void *key, size_t key_len, void *buf,
+                                     size_t buf_cap, size_t *value_len)
+{
+    const cellar_subject_store *s = store;
+    cellar_held held;
+    const cellar_err err = cellar_object_acquire(s->root, key, key_len, &held);
+    if (err != CELLAR_OK) {
+        return err > 0 ? 0 : -1;
+    }
+    const cellar_subject_block *b = held.object;
+    const size_t len = b->len;
+    if (len <= buf_cap) {
+        const size_t end = len < 8 ? len : 8;
+        memcpy(buf, b->bytes, end);
+        memcpy((unsigned char *)buf + len - end, b->bytes + len - end, end);
+    }
+    *value_len = len;
+    cellar_object_release(&held);
+    return len <= buf_cap ? 1 : -1;
+}
+
+static int cellar_subject_set_object(void *store, const void *key, size_t key_len,
+                                     const void *value, size_t value_len, int64_t ttl_ms)
+{
+    const cellar_subject_store *s = store;
+    cellar_subject_block *b = malloc(sizeof *b + value_len);
+    if (b == NULL || ttl_ms != s->ttl_ms) {
+        free(b);
+        return -1;
+    }
+    b->len = value_len;
+    memcpy(b->bytes, value, value_len);
+    if (cellar_object_set(s->root, key, key_len, b, value_len, NULL) == CELLAR_OK) { return 0; }
+    free(b);
+    return -1;
+}
+
 static cellar_stats cellar_subject_stats(void *store)
 {
     const cellar_subject_store *s = store;
@@ -273,3 +336,13 @@ static uint64_t cellar_subject_kept(void *store)
 CELLAR_SUBJECT(cellar_subject, "cellar", cellar_subject_open);
 CELLAR_SUBJECT(cellar_disk_subject, "cellar_disk", cellar_subject_open_disk);
 CELLAR_SUBJECT(cellar_listener_subject, "cellar_listener", cellar_subject_open_listener);
+const bench_subject cellar_object_subject = {
+    .name = "cellar_object", .semantics = "ref",
+    .version = CELLAR_SUBJECT_VERSION(CELLAR_VERSION_MAJOR, CELLAR_VERSION_MINOR,
+                                      CELLAR_VERSION_PATCH),
+    .caps = BENCH_BOUNDED | BENCH_TTL | BENCH_DEL | BENCH_BYTES,
+    .open = cellar_subject_open_object, .close = cellar_subject_close,
+    .get = cellar_subject_get_object, .set = cellar_subject_set_object, .del = cellar_subject_del,
+    .count = cellar_subject_count, .accounted_bytes = cellar_subject_accounted,
+    .kept = cellar_subject_kept,
+};

@@ -49,7 +49,8 @@ BENCH_SQLITE  = $(call bench_once,BENCH_SQLITE,\
 BENCH_JOURNAL = $(if $(filter 1,$(BENCH_SQLITE)),-DCELLAR_WITH_SQLITE=1)
 BENCH_PEERS   = raw uthash cellar redis memcached $(if $(filter 1,$(BENCH_GLIB)),glib) \
                 $(if $(filter 1,$(BENCH_CK)),ck) $(if $(filter 1,$(BENCH_SQLITE)),sqlite)
-BENCH_CXXS    = $(if $(filter 1,$(BENCH_CUCKOO)),libcuckoo) $(if $(filter 1,$(BENCH_TBB)),tbb) \
+BENCH_HAVECXX = $(call bench_once,BENCH_HAVECXX,$(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,mutex))
+BENCH_CXXS    = $(if $(filter 1,$(BENCH_HAVECXX)),shared_ptr) $(if $(filter 1,$(BENCH_CUCKOO)),libcuckoo) $(if $(filter 1,$(BENCH_TBB)),tbb) \
                 $(if $(filter 1,$(BENCH_ROCKC)),rocks_cache)
 BENCH_ROCKS   = $(call bench_once,BENCH_ROCKS,\
                   $(call bench_has,$(BENCH_CC) -x c,rocksdb/c.h))
@@ -75,7 +76,7 @@ BENCH_COMPILE = $(BENCH_CC) -std=c11 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD
 BENCH_CPP     = -I. -Isrc -Iinclude $(BENCH_GLIB_I:-I%=-isystem %) -DBENCH_HAVE_CELLAR=1 \
                 -DBENCH_HAVE_GLIB=$(BENCH_GLIB) -DBENCH_HAVE_CUCKOO=$(BENCH_CUCKOO) \
                 -DBENCH_HAVE_TBB=$(BENCH_TBB) -DBENCH_HAVE_CK=$(BENCH_CK) \
-                -DBENCH_HAVE_SQLITE=$(BENCH_SQLITE) -DBENCH_HAVE_ROCKSDB=$(BENCH_ROCKS) \
+                -DBENCH_HAVE_CXX=$(BENCH_HAVECXX) -DBENCH_HAVE_SQLITE=$(BENCH_SQLITE) -DBENCH_HAVE_ROCKSDB=$(BENCH_ROCKS) \
                 -DBENCH_HAVE_ROCKS_CACHE=$(BENCH_ROCKC) \
                 -DBENCH_HAVE_LMDB=$(BENCH_LMDB) -DBENCH_HAVE_F2=$(BENCH_F2) -DBENCH_HAVE_REMOTE=$(BENCH_REMOTE) \
                 -DBENCH_HAVE_TLS=$(if $(HAVE_TLS),1,0) \
