@@ -34,7 +34,7 @@ CELLAR_PRIVATE bool l1_acquire_hit(l1 *c, const l1_key *k, cellar_held *out)
         BASE_UNLIKELY(!base_seq_equal(p + key_at, k->bytes, k->len))) {
         return false;
     }
-    const uint64_t cell = base_seq_u64(p + value_at);
+    const uint64_t name = base_seq_u64(p + value_at), object = base_seq_u64(p + value_at + 8);
     if (due != 0) {
         const int64_t at =
             (int64_t)(base_load_rlx(&c->seg_base_ms[l1_seg_of(c, a.pos)]) + due - 1);
@@ -43,9 +43,9 @@ CELLAR_PRIVATE bool l1_acquire_hit(l1 *c, const l1_key *k, cellar_held *out)
         }
     }
     cellar_err err;
-    if (BASE_UNLIKELY(!l1_unchanged(a.primary, a.ver) || (cell & 1u) == 0) ||
-        BASE_UNLIKELY(!l1_hold_take(base_load_acq(&c->cells), (l1_cell *)(uintptr_t)(cell - 1),
-                                    &a.primary->ver, a.ver, out, &err))) {
+    if (BASE_UNLIKELY(!l1_unchanged(a.primary, a.ver) || (name & 1u) == 0) ||
+        BASE_UNLIKELY(!l1_hold_take(base_load_acq(&c->cells), name, object, &a.primary->ver, a.ver,
+                                    out, &err))) {
         return false;
     }
     l1_freq_hit(a.b, a.i);
@@ -69,8 +69,11 @@ static SYNC_UNCHECKED l1_look l1_acquire_round(l1 *c, const l1_key *k, bool lock
     if (look == L1_LOOK_AGAIN) { return look; }
     *err = CELLAR_MISS;
     l1_cell *b = NULL;
+    uint64_t name = 0, object = 0;
     if (look == L1_LOOK_FOUND) {
         b = l1_cell_of(c, p.at.pos, &p.at.rec); /* perhaps torn: see the next check */
+        const unsigned char *const at = l1_at(c, p.at.pos) + p.at.rec.value_off;
+        if (b != NULL) { name = base_seq_u64(at), object = base_seq_u64(at + 8); }
         *err = l1_judge(c, p.at.pos, &p.at.rec, flags);
         if (info != NULL) {
             l1_info_of(c, p.at.pos, &p.at.rec, info);
@@ -85,7 +88,7 @@ static SYNC_UNCHECKED l1_look l1_acquire_round(l1 *c, const l1_key *k, bool lock
         const uint32_t want = base_load_rlx(&p.primary->ver); /* odd, with the lock */
         bool held;
         if (info == NULL) {
-            held = l1_hold_take(base_load_acq(&c->cells), b, &p.primary->ver,
+            held = l1_hold_take(base_load_acq(&c->cells), name, object, &p.primary->ver,
                                 locked ? want : p.ver, out, err);
         } else {
             held = l1_cell_count(b);

@@ -229,7 +229,7 @@ CELLAR_PRIVATE l1_cell *l1_cell_take(l1_cells *o, uint32_t class_number, void *o
     }
     (void)base_add_rlx(&o->live, (uint64_t)1);
     base_store_rlx(&b->object, (uint64_t)(uintptr_t)object);
-    b->charge = charge;
+    base_store_rlx(&b->charge, charge);
     base_store_rlx(&b->births, base_load_rlx(&b->births) + 1);
     base_store_rel(&b->word, (uint64_t)class_number << L1_CELL_CLASS_SHIFT | 1);
     return b;
@@ -247,7 +247,7 @@ typedef struct l1_freeing { /* a running free_fn, on the stack of its thread */
 static void l1_cell_end(l1_cells *o, l1_cell *b)
 {
     if ((base_load_rlx(&b->word) & L1_CELL_FREE) == 0) {
-        base_uncharge(o->account, BASE_MOD_OBJECT, b->charge);
+        base_uncharge(o->account, BASE_MOD_OBJECT, base_load_rlx(&b->charge));
     }
     l1_free_push(o, b);
     l1_cells_drop(o);
@@ -261,8 +261,8 @@ static void l1_free_call(void *arg)
     const l1_class *const of = l1_class_at(f->o, L1_CELL_CLASS(w));
     sync_assert_none();
     if (cause == L1_CELL_REFUSED) { return; }
-    of->free_fn((void *)(uintptr_t)base_load_rlx(&f->now->object), (size_t)f->now->charge,
-                (cellar_cause)cause, of->ctx);
+    of->free_fn((void *)(uintptr_t)base_load_rlx(&f->now->object),
+                (size_t)base_load_rlx(&f->now->charge), (cellar_cause)cause, of->ctx);
 }
 
 /* Free the cells of the list, the first one already: its free_fn has run. The thread may end in a
@@ -431,39 +431,36 @@ BASE_INLINE l1_hold_line *l1_line_mine(l1_cells *o)
     return BASE_LIKELY(open) || l1_line_open(o, t) ? l1_line_at(o, t) : NULL;
 }
 
-/* Describe a hold. The caller has it. place: the number of its slot + 1; of a counted hold the
- * births of its cell << 32. */
-BASE_ALWAYS_INLINE void l1_held_set(cellar_held *out, l1_cells *o, const l1_cell *b, uint64_t word,
-                                    uint64_t place)
-{
-    out->object = (void *)(uintptr_t)base_load_rlx(&b->object);
-    out->charge = (size_t)b->charge;
-    out->opaque[0] = (uint64_t)(uintptr_t)o;
-    out->opaque[1] = word;
-    out->opaque[2] = place;
-}
-
 CELLAR_PRIVATE void l1_held_counted(l1_cells *o, const l1_cell *b, cellar_held *out)
 {
-    l1_held_set(out, o, b, (l1_cell_number(o, b) + 1) << 1 | L1_HOLD_COUNTED,
-                (uint64_t)base_load_rlx(&b->births) << 32);
+    out->object = (void *)(uintptr_t)base_load_rlx(&b->object);
+    out->charge = (size_t)base_load_rlx(&b->charge);
+    out->opaque[0] = (uint64_t)(uintptr_t)o;
+    out->opaque[1] = (l1_cell_number(o, b) + 1) << 1 | L1_HOLD_COUNTED;
+    out->opaque[2] = (uint64_t)base_load_rlx(&b->births) << 32;
 }
 
-CELLAR_PRIVATE bool l1_hold_take(l1_cells *o, l1_cell *b, const _Atomic uint32_t *ver,
-                                 uint32_t want, cellar_held *out, cellar_err *err)
+CELLAR_PRIVATE bool l1_hold_take(l1_cells *o, uint64_t name, uint64_t object,
+                                 const _Atomic uint32_t *ver, uint32_t want, cellar_held *out,
+                                 cellar_err *err)
 {
+    const uint64_t number = (uint32_t)(name >> 1);
     l1_hold_line *const line = l1_line_mine(o);
     for (unsigned i = 0; line != NULL && i < L1_HOLD_SLOTS; i++) {
         _Atomic uint64_t *const slot = &line->slot[i];
         if (base_load_rlx(slot) != 0) { continue; }
         const uint64_t n = base_load_rlx(&line->acquires) + 1;
-        const uint64_t word = n << 33 | (l1_cell_number(o, b) + 1) << 1;
+        const uint64_t word = n << 33 | (number + 1) << 1;
         base_store_rlx(&line->acquires, n);
         base_store_sc(slot, word);
         BASE_POINT("l1.hold.published");
         const uint64_t place = (uint64_t)(slot - &l1_line_at(o, 0)->slot[0]) + 1;
-        if (BASE_LIKELY(base_load_sc(ver) == want)) {
-            l1_held_set(out, o, b, word, place);
+        if (BASE_LIKELY(base_load_sc(ver) == want)) { /* the record was true: no look at the cell */
+            out->object = (void *)(uintptr_t)object;
+            out->charge = (size_t)l1_cell_charge_of(o, name);
+            out->opaque[0] = (uint64_t)(uintptr_t)o;
+            out->opaque[1] = word;
+            out->opaque[2] = place;
             return true;
         }
         *out = (cellar_held){.opaque = {(uint64_t)(uintptr_t)o, word, place}};
@@ -471,6 +468,7 @@ CELLAR_PRIVATE bool l1_hold_take(l1_cells *o, l1_cell *b, const _Atomic uint32_t
         return false;
     }
     BASE_POINT("l1.hold.no_slot");
+    l1_cell *const b = l1_cell_at(o, number);
     if (!l1_cell_count(b)) { /* it ended: then the version is another one */
         if (base_load_sc(ver) == want) { *err = CELLAR_E_LIMIT; }
         return false;

@@ -6,6 +6,7 @@
 #define L1_OBJECT_H
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "base/sync.h"
 #include "cellar_object.h"
 #include "l1/l1.h"
@@ -24,7 +25,7 @@
 struct l1_cell { /* one accepted object; its memory is a cell as long as the table exists */
     _Atomic uint64_t word;   /* L1_CELL_...; count 0: free, or free_fn is due */
     _Atomic uint64_t object; /* constant while the count is above 0, as `charge` */
-    uint64_t charge;
+    _Atomic uint64_t charge;
     _Atomic uint32_t next;   /* number + 1 in a list: free, or free_fn is due */
     _Atomic uint32_t births; /* objects that had the cell: tells a hold of an earlier one */
 };
@@ -72,6 +73,27 @@ BASE_INLINE uint64_t l1_cell_number(const l1_cells *o, const l1_cell *b)
     return (uint64_t)(b - (const l1_cell *)(const void *)o->region.base);
 }
 
+/* The first word of a record of an object, which has its pointer behind it: charge << 33 |
+ * number of the cell << 1 | 1. A larger charge stands in the cell alone. */
+#define L1_CHARGE_LARGE ((UINT64_C(1) << 31) - 1)
+BASE_INLINE uint64_t l1_cell_name(const l1_cells *o, const l1_cell *b)
+{
+    const uint64_t charge = base_load_rlx(&b->charge);
+    return BASE_MIN(charge, L1_CHARGE_LARGE) << 33 | l1_cell_number(o, b) << 1 | 1u;
+}
+/* Return the cell of such a word; a word of a torn record may name none: NULL. */
+BASE_INLINE l1_cell *l1_cell_named(const l1_cells *o, uint64_t name)
+{
+    const uint64_t number = (uint32_t)(name >> 1);
+    return o != NULL && number < base_load_acq(&o->made)
+               ? (l1_cell *)(void *)o->region.base + number : NULL;
+}
+BASE_INLINE uint64_t l1_cell_charge_of(const l1_cells *o, uint64_t name)
+{
+    const l1_cell *const b = name >> 33 == L1_CHARGE_LARGE ? l1_cell_named(o, name) : NULL;
+    return b != NULL ? base_load_rlx(&b->charge) : name >> 33;
+}
+
 /* Take a cell for an object, with one count. NULL: no memory. */
 CELLAR_PRIVATE l1_cell *l1_cell_take(l1_cells *o, uint32_t class_number, void *object,
                                      uint64_t charge);
@@ -81,9 +103,10 @@ CELLAR_PRIVATE bool l1_cell_count(l1_cell *b);
 BASE_INLINE void l1_cell_link(l1_cell *b) { (void)base_add_ar(&b->word, L1_CELL_LINK); }
 /* End the link of an entry with its count: each hold in a slot gets a count before. */
 CELLAR_PRIVATE void l1_cell_unlink(l1_cells *o, l1_cell *b, unsigned cause);
-/* Hold a cell that `ver` of a bucket showed at `want`. False: it changed, try again; E_LIMIT in
- * *err: no room for a count. */
-CELLAR_PRIVATE bool l1_hold_take(l1_cells *o, l1_cell *b, const _Atomic uint32_t *ver,
-                                 uint32_t want, cellar_held *out, cellar_err *err);
+/* Hold the object of a record (l1_cell_name) that `ver` of a bucket showed at `want`. False: it
+ * changed, try again; E_LIMIT in *err: no room for a count. */
+CELLAR_PRIVATE bool l1_hold_take(l1_cells *o, uint64_t name, uint64_t object,
+                                 const _Atomic uint32_t *ver, uint32_t want, cellar_held *out,
+                                 cellar_err *err);
 
 #endif

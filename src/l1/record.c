@@ -121,9 +121,13 @@ CELLAR_PRIVATE const unsigned char *l1_value_at(const l1 *c, uint64_t pos, const
     const unsigned char *p = l1_at(c, pos) + r->value_off;
     *len = r->vlen;
     if (BASE_LIKELY((r->w0 & L1_W0_BIG) == 0)) { return p; }
+    const uint64_t at = base_seq_u64(p);
+    if ((at & 1u) != 0) {
+        *len = l1_cell_charge_of(base_load_acq(&c->cells), at);
+        return NULL;
+    }
     *len = base_seq_u64(p + 8);
-    if (l1_cell_of(c, pos, r) != NULL) { return NULL; }
-    return l1_big_bytes((l1_big *)(uintptr_t)base_seq_u64(p));
+    return l1_big_bytes((l1_big *)(uintptr_t)at);
 }
 
 CELLAR_PRIVATE l1_big *l1_block_of(const l1 *c, uint64_t pos, const l1_rec *r)
@@ -382,10 +386,10 @@ CELLAR_PRIVATE void l1_write_value(l1 *c, uint64_t pos, const l1_image *im)
     const l1_rec *r = &im->rec;
     unsigned char *p = l1_at(c, pos) + r->value_off;
     if ((r->w0 & L1_W0_BIG) != 0) {
-        const uint64_t at = im->cell != NULL ? (uint64_t)(uintptr_t)im->cell + 1
-                                             : (uint64_t)(uintptr_t)im->block;
-        base_seq_store_u64(p, at);
-        base_seq_store_u64(p + 8, im->value_len);
+        const l1_cell *const b = im->cell;
+        base_seq_store_u64(p, b != NULL ? l1_cell_name(base_load_acq(&c->cells), b)
+                                        : (uint64_t)(uintptr_t)im->block);
+        base_seq_store_u64(p + 8, b != NULL ? base_load_rlx(&b->object) : im->value_len);
     } else if (r->vlen != 0) {
         BASE_ASSERT((uintptr_t)p + r->vlen <= (uintptr_t)im->value ||
                     (uintptr_t)im->value + r->vlen <= (uintptr_t)p);

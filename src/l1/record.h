@@ -76,12 +76,12 @@ CELLAR_PRIVATE int64_t l1_expires(const l1 *c, uint64_t pos, const l1_rec *r, in
 /* Return whether the record has exactly this key; of length 0: any key with this hash. Under its
  * bucket lock. */
 CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const l1_key *k);
-/* Return the cell of an object; NULL: the record has none. */
+/* Return the cell of an object; NULL: the record has none. Of a torn record any cell. */
 BASE_INLINE l1_cell *l1_cell_of(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     if (BASE_LIKELY((r->w0 & L1_W0_BIG) == 0)) { return NULL; }
     const uint64_t at = base_seq_u64(l1_at(c, pos) + r->value_off);
-    return (at & 1u) != 0 ? (l1_cell *)(uintptr_t)(at - 1) : NULL;
+    return (at & 1u) != 0 ? l1_cell_named(base_load_acq(&c->cells), at) : NULL;
 }
 /* Return the bytes of the key: of a linked record under its bucket lock, or of a victim. */
 CELLAR_PRIVATE const unsigned char *l1_key_at(const l1 *c, uint64_t pos, const l1_rec *r);

@@ -18,7 +18,7 @@
  *              8  u32 generation             if GENERATION: the generation (0 is not stored)
  *                 u32 mask, fields      if EXT, in the order of L1_FIELDS
  *                 key, value            BIG: the value is a 16-byte descriptor {block, length}, or
- *                                       {cell + 1, charge} of an object.
+ *                                       {charge, cell; pointer} of an object (l1_cell_name).
  *                                       APART: no key here, the field names {block, hash}
  *                 tag block             if L1_X_TAGS, at the next multiple of 4
  *            last_use and born are absolute u64 milliseconds.

@@ -237,6 +237,33 @@ T_CASE(held_object_outlives_its_store)
     T_EQ_U64(count(CELLAR_CAUSE_CLOSED), 2);
 }
 
+/* A record has 31 bits of a charge; a larger one stands in the cell. The budget is a number. */
+T_CASE(charge_of_gigabytes_is_told_and_counted)
+{
+    if (sizeof(size_t) < 8) { return; }
+    const uint64_t charges[] = { 0, (UINT64_C(1) << 31) - 2, (UINT64_C(1) << 31) - 1,
+                                 UINT64_C(1) << 31, (UINT64_C(1) << 32) + 5 };
+    cellar *ns, *c = begin(UINT64_C(16) << 30, &ns);
+    for (unsigned i = 0; i < sizeof charges / sizeof charges[0]; i++) {
+        cellar_held h, kept;
+        cellar_entry_info info = cellar_entry_info_default();
+        cellar_stats st = cellar_stats_default();
+        T_EQ_I64(put(ns, "k", (size_t)charges[i]), CELLAR_OK);
+        T_EQ_I64(take(ns, "k", &h), CELLAR_OK);
+        T_EQ_U64(h.charge, charges[i]);
+        T_EQ_I64(cellar_touch(ns, "k", 1, 60000), CELLAR_OK); /* the record is written again */
+        T_EQ_I64(take(ns, "k", &kept), CELLAR_OK);
+        T_EQ_U64(kept.charge, charges[i]);
+        T_EQ_I64(cellar_entry_info_get(ns, "k", 1, 0, &info), CELLAR_OK);
+        T_EQ_U64(info.value_len, charges[i]);
+        T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+        T_CHECK(st.used_bytes > charges[i]);
+        drop(&h);
+        drop(&kept);
+    }
+    end(c, ns);
+}
+
 T_CASE(charge_counts_and_held_objects_leave_no_room)
 {
     enum { MOST = 64 };
