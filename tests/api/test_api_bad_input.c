@@ -37,11 +37,8 @@ static int64_t still(void *ctx)
 
 static void set_up(void)
 {
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = 4u << 20;
-    cfg.tuning.max_value_bytes = 4096;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = still;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20,
+                     .tuning.max_value_bytes = 4096, .host.no_threads = 1, .host.clock = still };
     T_REQUIRE(settings_open(&cfg, &root) == CELLAR_OK);
     T_REQUIRE(cellar_set(root, "k", 1, "value", 5, NULL) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(root, "gone", NULL, &other) == CELLAR_OK);
@@ -555,9 +552,8 @@ T_CASE(config_fields_are_checked)
         T_EQ_I64(e.code, t[i].want);
         T_CHECK(e.text[0] != '\0');
     }
-    settings half = settings_default();
-    half.host.free = NULL;
-    half.host.alloc = (cellar_alloc_fn)(void (*)(void))never_update;
+    settings half = { SETTINGS_SIZES, .host.free = NULL,
+                      .host.alloc = (cellar_alloc_fn)(void (*)(void))never_update };
     T_EQ_I64(settings_open(&half, &c), CELLAR_E_INVAL);
 }
 
@@ -641,7 +637,6 @@ T_CASE(open_with_any_budget_returns_store_or_code)
     set_up();
     for (unsigned bit = 0; bit < 64; bit++) {
         for (int off = -1; off < 2; off++) {
-            settings cfg = settings_default();
             cellar *c = NULL;
             const uint64_t bytes = ((uint64_t)1 << bit) + (uint64_t)(int64_t)off;
             if (bytes == 0) { continue; } /* the default */
@@ -649,8 +644,7 @@ T_CASE(open_with_any_budget_returns_store_or_code)
             /* The mapping succeeds, but an emulator keeps a note of each page. */
             if (t_patience() > 1 && bit > 27 && bit < 48) { continue; }
             const bool bad = bytes < CELLAR_MEMORY_MIN;
-            cfg.config.memory_bytes = bytes;
-            cfg.host.no_threads = 1;
+            settings cfg = { SETTINGS_SIZES, .config.memory_bytes = bytes, .host.no_threads = 1 };
             const cellar_err err = settings_open(&cfg, &c);
             bool ok = T_CHECK(bad || bytes > INT64_MAX ? err == CELLAR_E_INVAL
                                                        : err == CELLAR_OK || err == CELLAR_E_NOMEM);
@@ -674,12 +668,10 @@ T_CASE(open_with_any_mean_entry_length_works)
     const uint64_t mean[] = { 1, 2, 3, 8, 15, 16, 17, 1 << 20, UINT32_MAX };
     const uint64_t budget[] = { CELLAR_MEMORY_MIN, 0 };
     for (size_t i = 0; i < sizeof mean / sizeof mean[0] * 2; i++) {
-        settings cfg = settings_default();
         cellar_stats st = cellar_stats_default();
         cellar *c = NULL;
-        cfg.config.memory_bytes = budget[i % 2];
-        cfg.tuning.expected_entry_bytes = mean[i / 2];
-        cfg.host.no_threads = 1;
+        settings cfg = { SETTINGS_SIZES, .config.memory_bytes = budget[i % 2],
+                         .tuning.expected_entry_bytes = mean[i / 2], .host.no_threads = 1 };
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         for (uint32_t k = 0; k < 20000; k++) {
             T_EQ_I64(cellar_set(c, &k, sizeof k, "v", 1, NULL), CELLAR_OK);
@@ -699,12 +691,11 @@ T_CASE(expected_entry_length_lowers_no_lock_domains)
 {
     uint64_t domains[2];
     for (size_t i = 0; i < 2; i++) {
-        settings cfg = settings_default();
         cellar *c = NULL;
         cellar_stats st = cellar_stats_default();
-        cfg.config.memory_bytes = 256u << 20;
-        cfg.tuning.expected_entry_bytes = i == 0 ? 0 : 10u << 20;
-        cfg.host.no_threads = 1;
+        settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 256u << 20,
+                         .tuning.expected_entry_bytes = i == 0 ? 0 : 10u << 20,
+                         .host.no_threads = 1 };
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
         domains[i] = st.stripes;
@@ -718,12 +709,10 @@ T_CASE(expected_entry_length_lowers_no_lock_domains)
 T_CASE(too_long_a_value_is_refused_with_the_bound)
 {
     static char value[600001];
-    settings cfg = settings_default();
     cellar *c = NULL;
     cellar_pinned p;
-    cfg.config.memory_bytes = 1u << 20;
-    cfg.tuning.max_value_bytes = 600000;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 1u << 20,
+                     .tuning.max_value_bytes = 600000, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     for (int how = 0; how < 2; how++) {
         cellar_error_info e = cellar_error_info_default();
@@ -739,17 +728,14 @@ T_CASE(too_long_a_value_is_refused_with_the_bound)
 T_CASE(bounds_of_namespaces_breakers_and_warming_are_exact)
 {
     const int64_t window = UINT32_MAX, day = 86400000;
-    settings cfg = settings_default();
     cellar_namespace_config vo = cellar_namespace_config_default();
     cellar *c = NULL, *v = NULL;
     cellar_breaker *b = NULL;
     cellar_warm_report report = cellar_warm_report_default();
     set_up();
-    cfg.config.memory_bytes = 1u << 20;
-    cfg.host.no_threads = 1;
-    cfg.tuning.expected_entry_bytes = UINT32_MAX;
-    cfg.l2.mean_entry_bytes = UINT32_MAX;
-    cfg.config.max_entries = INT64_MAX;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 1u << 20, .host.no_threads = 1,
+                     .tuning.expected_entry_bytes = UINT32_MAX, .l2.mean_entry_bytes = UINT32_MAX,
+                     .config.max_entries = INT64_MAX };
     cfg.config.idle_ms = cfg.config.stale_ms = window;
     cfg.l2.retry_ms = cfg.l2.retry_max_ms = day;
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_OK);
@@ -974,12 +960,10 @@ T_CASE(refused_numbers_of_bytes_are_shown_as_sizes)
           "tuning.max_value_bytes must be 0..1G - 1, or 0 for its default (got 1G)" },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        settings cfg = settings_default();
         cellar_error_info e = cellar_error_info_default();
         cellar *c;
-        cfg.config.memory_bytes = rows[i].memory;
-        cfg.config.l2_bytes = rows[i].l2;
-        cfg.tuning.max_value_bytes = rows[i].value;
+        settings cfg = { SETTINGS_SIZES, .config.memory_bytes = rows[i].memory,
+                         .config.l2_bytes = rows[i].l2, .tuning.max_value_bytes = rows[i].value };
         T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_INVAL);
         T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
         T_CHECK(strncmp(e.text, "cellar_open: ", 13) == 0);
@@ -989,14 +973,13 @@ T_CASE(refused_numbers_of_bytes_are_shown_as_sizes)
 
 T_CASE(budget_beyond_the_machine_names_its_remedy)
 {
-    settings cfg = settings_default();
     cellar_error_info e = cellar_error_info_default();
     cellar *c;
     if (sizeof(void *) < 8) {
         T_SKIP("the number does not fit into 32 bits");
         return;
     }
-    cfg.config.memory_bytes = UINT64_C(1) << 60;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = UINT64_C(1) << 60 };
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_NOMEM);
     T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
     T_EQ_STR(e.text, "cellar_open: no memory for memory_bytes: lower it");

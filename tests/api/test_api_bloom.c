@@ -19,10 +19,8 @@
 
 static cellar *open_store(uint64_t bytes)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.config.memory_bytes = bytes;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = bytes, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
@@ -103,13 +101,11 @@ T_CASE(bloom_seed_bug)
 
 T_CASE(every_storing_call_adds_key_to_filter)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
     cellar_namespace_config root = { .struct_size = sizeof root, .bloom_keys = 1000,
                                      .bloom_fpr_ppm = 100 };
-    cfg.config.memory_bytes = 8u << 20;
-    cfg.config.root = &root;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.root = &root,
+                     .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     T_CHECK(info(c).false_positive_rate > 0.000099 && info(c).false_positive_rate < 0.000101);
     uint32_t keys[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
@@ -198,11 +194,9 @@ T_CASE(namespace_options_open_a_filter)
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
     T_EQ_I64(cellar_namespace_drop(c, "v"), CELLAR_OK);
     shut(c);
-    settings cfg = settings_default();
     o.bloom_fpr_ppm = 500000;
-    cfg.config.root = &o;
-    cfg.host.no_threads = 1;
-    cfg.config.memory_bytes = 1u << 20;
+    settings cfg = { SETTINGS_SIZES, .config.root = &o, .host.no_threads = 1,
+                     .config.memory_bytes = 1u << 20 };
     o.bloom_keys = 10000000;
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_SPACE);
     T_CHECK(c == NULL);

@@ -31,14 +31,11 @@ static void count_line(cellar_log_level level, const char *module, cellar_err co
 
 static cellar *open_store(void)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
     now_ms = 1000;
     lines = 0;
-    cfg.config.memory_bytes = 2u << 20;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = read_clock;
-    cfg.host.log = count_line;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 2u << 20, .host.no_threads = 1,
+                     .host.clock = read_clock, .host.log = count_line };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }

@@ -17,10 +17,8 @@
 
 static settings config(void)
 {
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = 4u << 20;
-    cfg.host.clock = read_clock;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.clock = read_clock,
+                     .host.no_threads = 1 };
     return cfg;
 }
 

@@ -203,10 +203,8 @@ static uint64_t plain_table_compares(const key_set *s, hash_fn hash, unsigned co
 
 static cellar *open_flood(void)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.config.memory_bytes = 16u << 20;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 16u << 20, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
@@ -362,15 +360,13 @@ static uint64_t longest_call(cellar *c, const _Atomic int *done, uint32_t least,
 /* Return false if a call took longer than the bound for a quiet machine. */
 static bool due_at_once(void)
 {
-    settings cfg = settings_default();
     cellar_stats before = cellar_stats_default(), full = cellar_stats_default();
     cellar_stats after = cellar_stats_default();
     static const _Atomic int at_once = 1;
     ticker t = { NULL, 0, 0 };
     atomic_store(&now_ms, 1000000);
-    cfg.config.memory_bytes = 256u << 20;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = read_clock;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 256u << 20, .host.no_threads = 1,
+                     .host.clock = read_clock };
     T_REQUIRE(settings_open(&cfg, &t.c) == CELLAR_OK);
     T_EQ_I64(cellar_stats_get(t.c, CELLAR_SCOPE_STORE, &before), CELLAR_OK);
     cellar_set_opts o = { .struct_size = sizeof o, .ttl_ms = 60000 };

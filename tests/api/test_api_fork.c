@@ -103,10 +103,8 @@ static cellar_err attached(void *ctx, const cellar_tier_host *host)
 
 static settings disk_config(void)
 {
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = 8u << 20;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = store,
+                     .config.l2_bytes = CELLAR_L2_BYTES_MIN };
     return cfg;
 }
 
@@ -431,8 +429,7 @@ T_CASE(each_call_on_an_object_of_the_parent_is_refused)
 {
     parent_opens();
     cellar_error_info error = cellar_error_info_default();
-    settings bad = settings_default();
-    bad.config.memory_bytes = 1;
+    settings bad = { SETTINGS_SIZES, .config.memory_bytes = 1 };
     cellar *none = NULL;
     T_EQ_I64(settings_open(&bad, &none), CELLAR_E_INVAL);
     fflush(stdout);
@@ -562,9 +559,7 @@ static void *opens_and_closes(void *shared)
     char name[16];
     for (uint32_t i = 0; atomic_load(&stop) == 0; i++) {
         cellar *v = NULL, *c = NULL;
-        settings cfg = settings_default();
-        cfg.config.memory_bytes = 1u << 20;
-        cfg.host.no_threads = 1;
+        settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 1u << 20, .host.no_threads = 1 };
         if (i % 2 == 0) {
             cfg.config.l2_path = store;
             cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;

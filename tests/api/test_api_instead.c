@@ -664,16 +664,14 @@ T_CASE(waiter_of_failed_load_calls_its_own_fallbacks)
 
 T_CASE(waiter_past_its_timeout_gets_the_default)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
     source s = SOURCE_INIT, f = SOURCE_INIT, other = SOURCE_INIT;
     cellar_load_opts none = cellar_load_opts_default(), o = cellar_load_opts_default();
     cellar_load_opts slow = cellar_load_opts_default();
     char text[64];
     cellar_result r;
-    cfg.config.memory_bytes = 8 << 20;
-    cfg.host.clock = kit_clock;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8 << 20, .host.clock = kit_clock,
+                     .host.no_threads = 1 };
     cfg.tuning.max_loads = cfg.tuning.max_load_waiters = 1;
     atomic_store(&kit_now_ms, 1000000);
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);

@@ -139,17 +139,13 @@ static cellar_err begin(cellar *c, const char *key, const cellar_load_opts *o,
 
 static cellar *open_counted(bool breaker)
 {
-    settings cfg = settings_default();
     cellar_namespace_config root = cellar_namespace_config_default();
     cellar *c = NULL;
     cellar_breaker_config bo = { .struct_size = sizeof bo, .consecutive_failures = 1 };
     if (breaker) { root.breaker = &bo; }
-    cfg.config.root = &root;
-    cfg.config.memory_bytes = 4u << 20;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = kit_clock;
-    cfg.host.alloc = counted_alloc;
-    cfg.host.free = counted_free;
+    settings cfg = { SETTINGS_SIZES, .config.root = &root, .config.memory_bytes = 4u << 20,
+                     .host.no_threads = 1, .host.clock = kit_clock, .host.alloc = counted_alloc,
+                     .host.free = counted_free };
     atomic_store(&kit_now_ms, 1000000);
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     cellar_set_opts so = { .struct_size = sizeof so, .ttl_ms = 10, .stale_ms = 100000 };

@@ -34,13 +34,9 @@ static void begin(void)
 
 static cellar *open_it(void)
 {
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = 16u << 20;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = l2_bytes;
-    cfg.host.clock = read_clock;
-    cfg.host.no_threads = 1;
-    cfg.host.log_level = CELLAR_LOG_OFF;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 16u << 20, .config.l2_path = store,
+                     .config.l2_bytes = l2_bytes, .host.clock = read_clock, .host.no_threads = 1,
+                     .host.log_level = CELLAR_LOG_OFF };
     cellar *c = NULL;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;

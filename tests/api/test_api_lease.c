@@ -273,7 +273,6 @@ T_CASE(lease_keeps_its_options_while_fallbacks_set_tags)
 {
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
     const cellar_bytes last = { "default", 7 };
-    settings cfg = settings_default();
     cellar_lease a;
     cellar_result r;
     char value[8];
@@ -281,10 +280,8 @@ T_CASE(lease_keeps_its_options_while_fallbacks_set_tags)
     cellar *c;
     t_folder(folder);
     (void)snprintf(path, sizeof path, "%s/store", folder);
-    cfg.config.memory_bytes = 4 << 20;
-    cfg.config.l2_path = path;
-    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4 << 20, .config.l2_path = path,
+                     .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     cellar_load_opts o = { .struct_size = sizeof o, .default_value = &last };
     for (unsigned i = 0; i < CELLAR_FALLBACKS_MAX; i++) { o.fallback[i].fn = fallback_with_tags; }
@@ -779,17 +776,13 @@ static void mem_free(void *p, size_t size, void *ctx)
 
 static void fault_scenario(void)
 {
-    settings cfg = settings_default();
     cellar *c;
     char text[64];
     source s = SOURCE_INIT;
     bulk b = { 0 };
     cellar_lease lease, ticket;
-    cfg.config.memory_bytes = 2 << 20;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = kit_clock;
-    cfg.host.alloc = mem_alloc;
-    cfg.host.free = mem_free;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 2 << 20, .host.no_threads = 1,
+                     .host.clock = kit_clock, .host.alloc = mem_alloc, .host.free = mem_free };
     s.text = "v";
     if (settings_open(&cfg, &c) != CELLAR_OK) { return; }
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .stale_ms = 100000,
@@ -825,16 +818,12 @@ static cellar_err quiet_load(cellar_load *ld, const void *key, size_t key_len, v
 /* As above, but every code is allowed: the check is that nothing hangs, leaks or breaks. */
 static void fault_run(void)
 {
-    settings cfg = settings_default();
     cellar *c;
     cellar_lease lease, ticket;
     static char long_key[300];
     char text[64];
-    cfg.config.memory_bytes = 2 << 20;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = kit_clock;
-    cfg.host.alloc = mem_alloc;
-    cfg.host.free = mem_free;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 2 << 20, .host.no_threads = 1,
+                     .host.clock = kit_clock, .host.alloc = mem_alloc, .host.free = mem_free };
     if (settings_open(&cfg, &c) != CELLAR_OK) { return; }
     memset(long_key, 'l', sizeof long_key);
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .stale_ms = 100000,
@@ -876,16 +865,13 @@ T_CASE(lease_without_memory_logs_its_key)
     static char key[200]; /* too long for a record that is kept */
     memset(key, 'k', sizeof key);
     for (uint64_t n = 1; n < 10; n++) {
-        settings cfg = settings_default();
         cellar *c;
         cellar_lease lease;
         cellar_result r = cellar_result_default();
-        cfg.host.no_threads = 1;
-        cfg.host.alloc = mem_alloc;
-        cfg.host.free = mem_free;
-        cfg.host.log = take_line;
-        cfg.host.log_level = CELLAR_LOG_DEBUG;
-        cfg.host.log_keys = CELLAR_LOG_KEYS_FULL;
+        settings cfg = { SETTINGS_SIZES, .host.no_threads = 1, .host.alloc = mem_alloc,
+                         .host.free = mem_free, .host.log = take_line,
+                         .host.log_level = CELLAR_LOG_DEBUG,
+                         .host.log_keys = CELLAR_LOG_KEYS_FULL };
         memset(&mem, 0, sizeof mem);
         lines_with_key = 0;
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);

@@ -794,13 +794,11 @@ T_CASE(jitter_spreads_expiry_evenly)
 /* A call that names a percent names the mode, too: MINUS is 0. */
 T_CASE(jitter_of_a_call_keeps_its_mode_over_that_of_the_store)
 {
-    settings cfg = settings_default();
     cellar *c;
     source s = SOURCE_INIT;
     unsigned shorter = 0;
-    cfg.tuning.jitter_mode = CELLAR_JITTER_PLUS;
-    cfg.host.clock = kit_clock;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .tuning.jitter_mode = CELLAR_JITTER_PLUS,
+                     .host.clock = kit_clock, .host.no_threads = 1 };
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 3600000, .jitter_pct = 50 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     for (char key[] = "a"; key[0] <= 'z'; key[0]++) {
@@ -820,14 +818,12 @@ T_CASE(jitter_repeats_with_the_secret)
     uint8_t secret[32] = { 7 };
     int64_t left[2][2];
     for (int i = 0; i < 2; i++) {
-        settings cfg = settings_default();
         cellar *c;
         source s = SOURCE_INIT;
         char text[64];
         cellar_result r;
-        cfg.tuning.hash_key = secret;
-        cfg.host.clock = kit_clock;
-        cfg.host.no_threads = 1;
+        settings cfg = { SETTINGS_SIZES, .tuning.hash_key = secret, .host.clock = kit_clock,
+                         .host.no_threads = 1 };
         cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 3600000,
                                .jitter_mode = CELLAR_JITTER_PLUS, .jitter_pct = 50 };
         atomic_store(&kit_now_ms, 5000);
@@ -898,14 +894,10 @@ static bool was_logged(const char *line)
 
 static cellar *open_with_log(uint32_t level)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.config.memory_bytes = 4 << 20;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = kit_clock;
-    cfg.host.log = take_line;
-    cfg.host.log_level = level;
-    cfg.host.log_keys = CELLAR_LOG_KEYS_NONE;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4 << 20, .host.no_threads = 1,
+                     .host.clock = kit_clock, .host.log = take_line, .host.log_level = level,
+                     .host.log_keys = CELLAR_LOG_KEYS_NONE };
     logged[0] = '\0';
     atomic_store(&kit_now_ms, 1000000);
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
@@ -999,13 +991,11 @@ static cellar_err ask_time_left(cellar_load *load, const void *key, size_t key_l
 T_CASE(time_left_of_load_is_never_negative)
 {
     _Atomic int64_t now = 1000;
-    settings cfg = settings_default();
     cellar_load_opts o = cellar_load_opts_default();
     cellar_result r = cellar_result_default();
     cellar *c = NULL;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = clock_of_7_ms_a_reading;
-    cfg.host.clock_ctx = &now;
+    settings cfg = { SETTINGS_SIZES, .host.no_threads = 1, .host.clock = clock_of_7_ms_a_reading,
+                     .host.clock_ctx = &now };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     for (o.hard_timeout_ms = 100; o.hard_timeout_ms < 107; o.hard_timeout_ms++) {
         (void)cellar_get_or_load(c, &o.hard_timeout_ms, 1, &o, ask_time_left, NULL, &r);

@@ -259,14 +259,10 @@ T_CASE(user_flags_are_the_same_in_each_result)
     char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
     t_folder(folder);
     (void)snprintf(path, sizeof path, "%s/store", folder);
-    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.config.memory_bytes = 8u << 20;
-    cfg.config.l2_path = path;
-    cfg.config.l2_bytes = 64u << 20;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = kit_clock;
-    cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = path,
+                     .config.l2_bytes = 64u << 20, .host.no_threads = 1, .host.clock = kit_clock,
+                     .l2.sync = CELLAR_L2_SYNC_PERIODIC };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     static const char *const names[] = { "fresh", "stale", "none", "disk" };
     for (size_t i = 0; i < 4; i++) {

@@ -9,10 +9,8 @@
 
 static cellar *open_bytes(uint64_t bytes)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.config.memory_bytes = bytes;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = bytes, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
@@ -136,12 +134,10 @@ T_CASE(namespace_names_are_bytes)
 
 T_CASE(namespaces_over_limit_are_refused)
 {
-    settings cfg = settings_default();
     cellar *c, *v[200], *more;
     char name[32];
-    cfg.config.memory_bytes = 4u << 20;
-    cfg.host.no_threads = 1;
-    cfg.tuning.max_namespaces = 101; /* the root is one */
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.no_threads = 1,
+                     .tuning.max_namespaces = 101 }; /* the root is one */
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     for (int i = 0; i < 100; i++) {
         snprintf(name, sizeof name, "namespace-%d", i);
@@ -399,15 +395,13 @@ T_CASE(many_stores_are_independent)
 
 T_CASE(root_has_options_and_name)
 {
-    settings cfg = settings_default();
     const cellar_ttl_class one = { "only", 1000 };
     cellar *c;
     uint32_t cls;
     static char text[100000];
     cellar_namespace_config o = { .struct_size = sizeof o, .ttl_classes = &one,
                                   .ttl_class_count = 1, .default_ttl_ms = 4000 };
-    cfg.config.root = &o;
-    cfg.host.name = "main";
+    settings cfg = { SETTINGS_SIZES, .config.root = &o, .host.name = "main" };
     o.version = 7;
     cfg.config.default_ttl_ms = 9000;
     cfg.host.no_threads = 1;

@@ -17,14 +17,10 @@ enum { RULES = sizeof rules / sizeof rules[0] };
 
 static cellar *open_store(uint32_t rule, uint64_t max_entries)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.config.memory_bytes = (uint64_t)BYTES;
-    cfg.config.max_entries = max_entries;
-    cfg.config.eviction = rule;
-    cfg.tuning.stripes = 4;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = kit_clock;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = (uint64_t)BYTES,
+                     .config.max_entries = max_entries, .config.eviction = rule,
+                     .tuning.stripes = 4, .host.no_threads = 1, .host.clock = kit_clock };
     atomic_store(&kit_now_ms, 1000000);
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;

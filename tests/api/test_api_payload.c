@@ -94,9 +94,7 @@ static uint64_t fill(cellar *c, unsigned generation, size_t len, uint64_t count)
  * host never calls cellar_tick. */
 static uint64_t payload_after(uint64_t budget, size_t from, size_t to, unsigned way)
 {
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = budget;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = budget, .host.no_threads = 1 };
     cellar *c = api_open_with(&cfg);
     const uint64_t before = budget * 2 / (from + KEY);
     char key[KEY + 1];
@@ -175,10 +173,8 @@ static uint64_t payload_of(cellar *c)
 static void sizes_one_after_another(cellar_eviction eviction, unsigned least_part)
 {
     enum { STORE = 5 << 20, STEPS = 24 };
-    settings cfg = settings_default();
-    cfg.config.eviction = eviction;
-    cfg.config.memory_bytes = STORE;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.eviction = eviction, .config.memory_bytes = STORE,
+                     .host.no_threads = 1 };
     cellar *c = api_open_with(&cfg);
     uint64_t rng = t_seed(), worst = STORE;
     for (unsigned step = 0; step < STEPS; step++) {

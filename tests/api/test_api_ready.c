@@ -48,14 +48,10 @@ ssize_t pread(int fd, void *buf, size_t n, off_t at)
 
 static settings config(bool threads)
 {
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = 8u << 20;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = 4 * CELLAR_L2_BYTES_MIN;
-    cfg.l2.write = CELLAR_L2_WRITE_THROUGH;
-    cfg.l2.open_ready_ms = CELLAR_TTL_NONE;
-    cfg.host.clock = read_clock;
-    cfg.host.no_threads = !threads;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = store,
+                     .config.l2_bytes = 4 * CELLAR_L2_BYTES_MIN,
+                     .l2.write = CELLAR_L2_WRITE_THROUGH, .l2.open_ready_ms = CELLAR_TTL_NONE,
+                     .host.clock = read_clock, .host.no_threads = !threads };
     return cfg;
 }
 

@@ -94,14 +94,13 @@ static int use(cellar *c, uint32_t from, uint32_t to, uint32_t *refused)
  * sufficient. */
 static int a_gib_with(enum scarce what, uint64_t more, bool must_open)
 {
-    settings cfg = settings_default();
     cellar_stats st = cellar_stats_default();
     struct rlimit all;
     cellar *c = NULL;
     uint32_t refused = 0;
     const uint64_t fits = more / 4 < UINT64_C(190000) * VALUE ? more / 4 / VALUE : 190000;
-    cfg.config.memory_bytes = UINT64_C(1) << 30;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = UINT64_C(1) << 30,
+                     .host.no_threads = 1 };
     if (!limit_is(what, &all) || !leave(what, more)) { return NOT_HERE; }
     const cellar_err err = settings_open(&cfg, &c);
     if (err != CELLAR_OK) { return c == NULL && err == CELLAR_E_NOMEM && !must_open ? 0 : 2; }

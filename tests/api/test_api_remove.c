@@ -370,13 +370,10 @@ T_CASE(update_that_removes_sees_a_set_of_its_own_round)
 
 static cellar *open_disk(void)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.config.memory_bytes = 8u << 20;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.host.clock = read_clock;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = store,
+                     .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.clock = read_clock,
+                     .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     return c;

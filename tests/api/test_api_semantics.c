@@ -371,12 +371,10 @@ T_CASE(keep_ttl_keeps_remaining_ttl)
 /* With a few spare bytes in the record the entry is overwritten in place. */
 T_CASE(set_in_place_respects_max_value_bytes)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
     static char big[128];
-    cfg.config.memory_bytes = 2u << 20;
-    cfg.tuning.max_value_bytes = 97;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 2u << 20, .tuning.max_value_bytes = 97,
+                     .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     for (size_t len = 98; len < 112; len++) {
         cellar_set_item it[1] = { { "k", 1, big, len, CELLAR_OK, 0 } };
@@ -393,11 +391,9 @@ T_CASE(set_in_place_respects_max_value_bytes)
 
 T_CASE(failed_set_removes_old_value)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.config.memory_bytes = 2u << 20;
-    cfg.tuning.max_value_bytes = 1000;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 2u << 20,
+                     .tuning.max_value_bytes = 1000, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     static char big[1001];
     api_put(c, "k", "old", NULL);
@@ -837,16 +833,13 @@ static void hook_free(void *block, size_t size, void *ctx)
 
 T_CASE(allocator_of_host_is_used)
 {
-    settings cfg = settings_default();
     cellar *c = NULL, *v = NULL;
     void *copy;
     size_t len;
     char *big = calloc(1, 300000);
-    cfg.config.memory_bytes = 4u << 20;
-    cfg.host.no_threads = 1;
-    cfg.host.alloc = hook_alloc;
-    cfg.host.free = hook_free;
-    cfg.host.alloc_ctx = &hook_blocks;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.no_threads = 1,
+                     .host.alloc = hook_alloc, .host.free = hook_free,
+                     .host.alloc_ctx = &hook_blocks };
     T_REQUIRE(big != NULL && settings_open(&cfg, &c) == CELLAR_OK);
     T_CHECK(hook_blocks > 0);
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
@@ -884,16 +877,13 @@ static void *alloc_and_change(size_t size, void *ctx)
 
 T_CASE(get_alloc_returns_value_changed_during_allocation)
 {
-    settings cfg = settings_default();
     cellar *c;
     static char value[20000];
     /* longer, shorter, almost as long, absent */
     static const size_t next[4] = { 9000, 20, 700, 0 };
-    cfg.config.memory_bytes = 4u << 20;
-    cfg.host.no_threads = 1;
-    cfg.host.alloc = alloc_and_change;
-    cfg.host.free = hook_free;
-    cfg.host.alloc_ctx = &hook_blocks;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.no_threads = 1,
+                     .host.alloc = alloc_and_change, .host.free = hook_free,
+                     .host.alloc_ctx = &hook_blocks };
     hook_blocks = hook_bytes = 0;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     memset(value, 'o', sizeof value);
@@ -947,18 +937,14 @@ static void take_line(cellar_log_level level, const char *module, cellar_err cod
 
 T_CASE(log_is_quiet_by_default)
 {
-    settings cfg = settings_default();
     cellar *c;
     lines l = { { 0 }, "", NULL };
     char buf[8];
     int64_t level;
     atomic_store(&api_now_ms, 1000);
-    cfg.config.memory_bytes = 2u << 20;
-    cfg.tuning.max_value_bytes = 100000;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = api_clock;
-    cfg.host.log = take_line;
-    cfg.host.log_ctx = &l;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 2u << 20,
+                     .tuning.max_value_bytes = 100000, .host.no_threads = 1,
+                     .host.clock = api_clock, .host.log = take_line, .host.log_ctx = &l };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     l.c = c;
     api_put(c, "secret-key", "secret-value", NULL);
@@ -987,15 +973,12 @@ T_CASE(same_hash_key_gives_same_hashes)
     uint64_t order[2][3] = { { 0 } };
     for (uint32_t hash = CELLAR_HASH_DEFAULT; hash <= CELLAR_HASH_SIPHASH13; hash++) {
         for (int run = 0; run < 2; run++) {
-            settings cfg = settings_default();
             cellar *c;
             uint64_t cursor = 0, digest = 0;
             seen *s = calloc(1, sizeof *s);
             T_REQUIRE(s != NULL);
-            cfg.config.memory_bytes = 4u << 20;
-            cfg.host.no_threads = 1;
-            cfg.tuning.hash = hash;
-            cfg.tuning.hash_key = secret;
+            settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.no_threads = 1,
+                             .tuning.hash = hash, .tuning.hash_key = secret };
             T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
             for (int i = 0; i < 1000; i++) { cellar_set(c, &i, sizeof i, "x", 1, NULL); }
             do {
@@ -1013,13 +996,12 @@ T_CASE(same_hash_key_gives_same_hashes)
 
 T_CASE(small_budgets_hold_mostly_payload)
 {
-    settings cfg = settings_default();
     cellar *c;
     static char value[1000];
     uint64_t payload = 0;
     cellar_stats st = cellar_stats_default();
-    cfg.config.memory_bytes = CELLAR_MEMORY_MIN;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = CELLAR_MEMORY_MIN,
+                     .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     for (int i = 0; i < 3000; i++) {
         T_EQ_I64(cellar_set(c, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);

@@ -386,8 +386,8 @@ T_CASE(zeroed_structs_with_a_size_are_the_defaults)
 
 T_CASE(foreign_abi_is_refused)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
+    settings cfg = settings_default();
     cfg.config.abi = CELLAR_ABI + 1;
     T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_ABI);
     T_CHECK(c == NULL);

@@ -20,10 +20,8 @@ enum { THREADS = 4 };
 
 static cellar *open_bytes(uint64_t bytes, uint32_t no_threads)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.config.memory_bytes = bytes;
-    cfg.host.no_threads = no_threads;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = bytes, .host.no_threads = no_threads };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }

@@ -22,13 +22,10 @@ static int64_t read_clock(void *ctx)
 
 static cellar *open_store(uint32_t no_explain)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
     now_ms = 100000;
-    cfg.config.memory_bytes = 2u << 20;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = read_clock;
-    cfg.tuning.no_explain = no_explain;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 2u << 20, .host.no_threads = 1,
+                     .host.clock = read_clock, .tuning.no_explain = no_explain };
     cellar_namespace_config root = { .struct_size = sizeof root, .exact_age = 1 };
     cfg.config.root = &root;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
@@ -195,8 +192,7 @@ T_CASE(bad_input_of_why)
     shut(c);
     T_EQ_I64(cellar_why(v, "k", 1, &r), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
-    settings cfg = settings_default();
-    cfg.tuning.no_explain = 2;
+    settings cfg = { SETTINGS_SIZES, .tuning.no_explain = 2 };
     T_EQ_I64(settings_open(&cfg, &d), CELLAR_E_INVAL);
 }
 

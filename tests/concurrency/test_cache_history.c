@@ -331,7 +331,6 @@ static void run_round(actor *actors)
 
 static void open_all(const setting *how)
 {
-    settings cfg = settings_default();
     memset(&all, 0, sizeof all);
     all.how = how;
     all.threads = (uint32_t)base_clamp(t_env_u64("HISTORY_THREADS", 4), 1, THREADS_MAX);
@@ -345,13 +344,10 @@ static void open_all(const setting *how)
     }
     store_begin();
     cellar_namespace_config root = { .struct_size = sizeof root, .l2_write = how->l2_write };
-    cfg.config.memory_bytes = CELLAR_MEMORY_MIN;
-    cfg.config.max_entries = how->in_memory;
-    cfg.config.eviction = CELLAR_EVICT_LRU;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.l2.sync = how->l2_sync;
-    cfg.config.root = &root;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = CELLAR_MEMORY_MIN,
+                     .config.max_entries = how->in_memory, .config.eviction = CELLAR_EVICT_LRU,
+                     .config.l2_path = store, .config.l2_bytes = CELLAR_L2_BYTES_MIN,
+                     .l2.sync = how->l2_sync, .config.root = &root };
     T_REQUIRE(settings_open(&cfg, &all.c) == CELLAR_OK);
 }
 

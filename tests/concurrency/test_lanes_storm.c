@@ -31,9 +31,8 @@ static struct storm {
 
 static cellar *open_store(int64_t bytes)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.config.memory_bytes = (uint64_t)bytes;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = (uint64_t)bytes };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }

@@ -127,14 +127,11 @@ static uint64_t from_disk(cellar *c)
 T_CASE(get_after_change_sees_no_older_backfill)
 {
     static world w;
-    settings cfg = settings_default();
     pthread_t t[READERS];
     t_folder(folder);
     snprintf(store, sizeof store, "%s/store", folder);
-    cfg.config.memory_bytes = 2u << 20;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.host.clock = kit_clock;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 2u << 20, .config.l2_path = store,
+                     .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.clock = kit_clock };
     atomic_store(&kit_now_ms, 1000000);
     cfg.host.no_threads = 1;
     T_REQUIRE(settings_open(&cfg, &w.c) == CELLAR_OK);

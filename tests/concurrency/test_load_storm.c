@@ -372,13 +372,11 @@ static void load_b_inside(source *s, cellar_load *ld)
 /* A caller leads a and waits for b; a worker loads b, and its loader waits for a. */
 T_CASE(load_cycle_through_worker_is_refused)
 {
-    settings cfg = settings_default();
     cellar *c;
     source b = SOURCE_INIT;
     char text[64];
-    cfg.host.clock = kit_clock;
-    cfg.host.load_threads = 1;
-    cfg.config.memory_bytes = 4 << 20;
+    settings cfg = { SETTINGS_SIZES, .host.clock = kit_clock, .host.load_threads = 1,
+                     .config.memory_bytes = 4 << 20 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     source a = SOURCE_INIT;
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 100, .stale_ms = 60000,
@@ -415,11 +413,9 @@ static cellar_err starve_load(cellar_load *ld, const void *key, size_t key_len, 
 
 T_CASE(worker_that_waits_for_queued_refresh_runs_it)
 {
-    settings cfg = settings_default();
     cellar *c;
-    cfg.host.clock = kit_clock;
-    cfg.host.load_threads = 1;
-    cfg.config.memory_bytes = 4 << 20;
+    settings cfg = { SETTINGS_SIZES, .host.clock = kit_clock, .host.load_threads = 1,
+                     .config.memory_bytes = 4 << 20 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     source s = SOURCE_INIT;
     s.arg = c;
@@ -591,15 +587,11 @@ static void queue_refresh(cellar *c, source *s)
 /* The refresh holds the last ref of the namespace when its thread ends. */
 T_CASE(thread_exit_in_refresh_of_dropped_namespace_ends_load)
 {
-    settings cfg = settings_default();
     cellar *c, *ns;
     source s = SOURCE_INIT;
     caller k;
-    cfg.config.memory_bytes = 4 << 20;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = kit_clock;
-    cfg.host.alloc = wiped_alloc;
-    cfg.host.free = wiped_free;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4 << 20, .host.no_threads = 1,
+                     .host.clock = kit_clock, .host.alloc = wiped_alloc, .host.free = wiped_free };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(c, "ns", NULL, &ns) == CELLAR_OK);
     queue_refresh(ns, &s);
@@ -620,13 +612,11 @@ T_CASE(thread_exit_in_refresh_of_dropped_namespace_ends_load)
 /* A loader may end the thread of a worker; the next refresh has a worker again. */
 T_CASE(worker_that_a_loader_ended_is_replaced)
 {
-    settings cfg = settings_default();
     cellar *c;
     source s = SOURCE_INIT;
     char text[64];
-    cfg.config.memory_bytes = 4 << 20;
-    cfg.host.load_threads = 1;
-    cfg.host.clock = kit_clock;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4 << 20, .host.load_threads = 1,
+                     .host.clock = kit_clock };
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 3600000,
                            .retry_throttle_ms = 1, .jitter_pct = CELLAR_OFF,
                            .flags = CELLAR_LOAD_CTX_STATIC };
@@ -726,16 +716,14 @@ static void *close_main(void *arg)
  * in a thread, for a retry behind a failed one, for a lease. */
 T_CASE(close_that_is_busy_ends_no_waiting_load)
 {
-    settings cfg = settings_default();
     cellar *c;
     source s = SOURCE_INIT, failing = SOURCE_INIT, none = SOURCE_INIT;
     cellar_result r = cellar_result_default();
     cellar_lease lease;
     caller k, f, w[3], e = { .err = CELLAR_E_INVAL };
     char text[64];
-    cfg.host.no_threads = 1;
-    cfg.config.memory_bytes = 4 << 20;
-    cfg.tuning.close_timeout_ms = 50;
+    settings cfg = { SETTINGS_SIZES, .host.no_threads = 1, .config.memory_bytes = 4 << 20,
+                     .tuning.close_timeout_ms = 50 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     T_EQ_I64(cellar_lease_acquire(c, "leased", 6, NULL, NULL, &lease, &r), CELLAR_LEASED);
     atomic_store(&s.gate, 1);
@@ -777,14 +765,13 @@ T_CASE(close_that_is_busy_ends_no_waiting_load)
 /* A wait for a lease may never end: once no other load runs, the close ends it. */
 T_CASE(close_ends_loads_that_wait_for_a_lease)
 {
-    settings cfg = settings_default();
     cellar *c;
     source s = SOURCE_INIT;
     cellar_result r = cellar_result_default();
     cellar_lease lease;
     caller w[2];
-    cfg.config.memory_bytes = 4 << 20;
-    cfg.tuning.close_timeout_ms = 3600000;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4 << 20,
+                     .tuning.close_timeout_ms = 3600000 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
     for (int i = 0; i < 2; i++) { start(&w[i], c, &s, NULL, "k"); }
@@ -811,14 +798,12 @@ static void close_inside(source *s, cellar_load *ld)
 T_CASE(close_in_a_loader_is_refused)
 {
     for (uint32_t no_threads = 0; no_threads < 2; no_threads++) {
-        settings cfg = settings_default();
         cellar *c;
         source s = SOURCE_INIT, fails = SOURCE_INIT;
         char text[64];
-        cfg.config.memory_bytes = 4 << 20;
-        cfg.host.no_threads = no_threads;
-        cfg.host.clock = kit_clock;
-        cfg.tuning.close_timeout_ms = 3600000;
+        settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4 << 20,
+                         .host.no_threads = no_threads, .host.clock = kit_clock,
+                         .tuning.close_timeout_ms = 3600000 };
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         s.during = close_inside;
         s.arg = c;
@@ -843,16 +828,12 @@ T_CASE(close_in_a_loader_is_refused)
 
 T_CASE(load_limits_return_codes)
 {
-    settings cfg = settings_default();
     cellar *c;
     source s = SOURCE_INIT;
     caller k, w;
     char text[64];
-    cfg.host.no_threads = 1;
-    cfg.config.memory_bytes = 4 << 20;
-    cfg.host.clock = kit_clock;
-    cfg.tuning.max_loads = 1;
-    cfg.tuning.max_load_waiters = 1;
+    settings cfg = { SETTINGS_SIZES, .host.no_threads = 1, .config.memory_bytes = 4 << 20,
+                     .host.clock = kit_clock, .tuning.max_loads = 1, .tuning.max_load_waiters = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     atomic_store(&s.gate, 1);
     start(&k, c, &s, NULL, "k");

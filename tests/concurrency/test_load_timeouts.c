@@ -121,13 +121,11 @@ T_CASE(soft_timeout_serves_stale)
 /* A background refresh that ends within soft_timeout_ms gives waiters the fresh value. */
 T_CASE(soft_timeout_waits_for_background_refresh)
 {
-    settings cfg = settings_default();
     cellar *c;
     source s = SOURCE_INIT;
     char text[64];
     cellar_result r;
-    cfg.host.clock = kit_clock;
-    cfg.config.memory_bytes = 4 << 20;
+    settings cfg = { SETTINGS_SIZES, .host.clock = kit_clock, .config.memory_bytes = 4 << 20 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     cellar_load_opts o = { .struct_size = sizeof o, .ttl_ms = 1000, .stale_ms = 60000,
                            .soft_timeout_ms = 30000, .hard_timeout_ms = 60000,
@@ -143,13 +141,11 @@ T_CASE(soft_timeout_waits_for_background_refresh)
 /* By the system clock: 99 of 100 waits end within 10 ms of their deadline (idle machine). */
 T_CASE(waiter_returns_within_10_ms_of_deadline)
 {
-    settings cfg = settings_default();
     cellar *c;
     source s = SOURCE_INIT;
     cellar_load_opts o = cellar_load_opts_default();
     caller k, w;
-    cfg.host.no_threads = 1;
-    cfg.config.memory_bytes = 4 << 20;
+    settings cfg = { SETTINGS_SIZES, .host.no_threads = 1, .config.memory_bytes = 4 << 20 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     atomic_store(&s.gate, 1);
     start(&k, c, &s, NULL, "k");
@@ -277,11 +273,9 @@ static void *soft_main(void *arg)
 
 T_CASE(soft_waiters_race_with_starting_workers)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
     pthread_t t[3];
-    cfg.config.memory_bytes = 4 << 20;
-    cfg.host.clock = kit_clock;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4 << 20, .host.clock = kit_clock };
     atomic_store(&kit_now_ms, 1000000);
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     for (int i = 0; i < 3; i++) { T_REQUIRE(pthread_create(&t[i], NULL, soft_main, c) == 0); }

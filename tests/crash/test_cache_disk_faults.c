@@ -40,17 +40,12 @@ static void end(void)
 
 static settings config(void)
 {
-    settings cfg = settings_default();
     each_set = cellar_namespace_config_default();
     each_set.l2_write = CELLAR_L2_WRITE_ON_SET;
-    cfg.config.root = &each_set;
-    cfg.config.memory_bytes = 8u << 20;
-    cfg.config.max_entries = 64;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.host.clock = read_clock;
-    cfg.host.log = listen_to;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.root = &each_set, .config.memory_bytes = 8u << 20,
+                     .config.max_entries = 64, .config.l2_path = store,
+                     .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.clock = read_clock,
+                     .host.log = listen_to, .host.no_threads = 1 };
     return cfg;
 }
 

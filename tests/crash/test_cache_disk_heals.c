@@ -123,17 +123,11 @@ static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 /* Return NULL if the store does not open. */
 static cellar *try_open(const run *r)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.config.memory_bytes = 8u << 20;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = 2 * CELLAR_L2_BYTES_MIN;
-    cfg.l2.write = r->write;
-    cfg.l2.sync = r->sync;
-    cfg.l2.sync_interval_ms = 20;
-    cfg.l2.retry_ms = 20;
-    cfg.l2.retry_max_ms = 20;
-    cfg.l2.min_ttl_ms = 0;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = store,
+                     .config.l2_bytes = 2 * CELLAR_L2_BYTES_MIN, .l2.write = r->write,
+                     .l2.sync = r->sync, .l2.sync_interval_ms = 20, .l2.retry_ms = 20,
+                     .l2.retry_max_ms = 20, .l2.min_ttl_ms = 0 };
     return settings_open(&cfg, &c) == CELLAR_OK ? c : NULL;
 }
 

@@ -264,16 +264,13 @@ static void child_opens(uint64_t dir)
 {
     static unsigned char secret = 77;
     cellar_namespace_config v = cellar_namespace_config_default();
-    settings cfg = settings_default();
     cellar_l2_cipher crypt = { .struct_size = sizeof crypt, .ctx = &secret, .seal = xor_seal,
                                .open = xor_open, .overhead_bytes = 8 };
     v.l2_write = mode == DURABLE ? CELLAR_L2_WRITE_ON_EVICTION
                 : mode == EACH_SET ? CELLAR_L2_WRITE_ON_SET : CELLAR_L2_WRITE_THROUGH;
-    cfg.config.root = &v;
-    cfg.config.memory_bytes = 2u << 20;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = 24u << 20;
-    cfg.l2.sync = mode == DURABLE ? 1 + dir % 2 : dir % 3;
+    settings cfg = { SETTINGS_SIZES, .config.root = &v, .config.memory_bytes = 2u << 20,
+                     .config.l2_path = store, .config.l2_bytes = 24u << 20,
+                     .l2.sync = mode == DURABLE ? 1 + dir % 2 : dir % 3 };
     if (dir % 4 == 1) { cfg.l2.cipher = &crypt; }
     cfg.l2.sigbus_handler = cfg.l2.mmap_read = dir % 4 == 2;
     v.l2_lz4 = dir % 4 == 3;

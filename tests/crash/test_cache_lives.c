@@ -85,13 +85,9 @@ static uint64_t now_us(void)
 static cellar *open_it(uint32_t sync, uint64_t l2_bytes)
 {
     cellar *c = NULL;
-    settings cfg = settings_default();
     cellar_namespace_config v = { .struct_size = sizeof v, .l2_write = CELLAR_L2_WRITE_THROUGH };
-    cfg.config.root = &v;
-    cfg.config.memory_bytes = (uint64_t)16 << 20;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = l2_bytes;
-    cfg.l2.sync = sync;
+    settings cfg = { SETTINGS_SIZES, .config.root = &v, .config.memory_bytes = (uint64_t)16 << 20,
+                     .config.l2_path = store, .config.l2_bytes = l2_bytes, .l2.sync = sync };
     const uint64_t since_us = now_us();
     const cellar_err err = settings_open(&cfg, &c);
     const uint32_t n = atomic_fetch_add(&seen->opens, 1);

@@ -32,20 +32,13 @@ static cellar *open_on(l2_dev *d, cellar_l2_sync sync, cellar_l2_write write)
 {
     static base_vfs vfs[2];
     base_vfs *v = &vfs[d == &crash];
-    settings cfg = settings_default();
     cellar *c = NULL;
     *v = l2_dev_vfs(d);
     const l2_config disk = { .vfs = v, .seg_bytes = 16384, .seg_count = 24, .stage_count = 2 };
-    cfg.config.memory_bytes = 4u << 20;
-    cfg.config.l2_path = "d";
-    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.l2.sync = sync;
-    cfg.l2.write = write;
-    cfg.l2.retry_ms = 20;
-    cfg.l2.retry_max_ms = 20;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = read_clock;
-    cfg.tuning.hash_key = l2_kit_secret;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .config.l2_path = "d",
+                     .config.l2_bytes = CELLAR_L2_BYTES_MIN, .l2.sync = sync, .l2.write = write,
+                     .l2.retry_ms = 20, .l2.retry_max_ms = 20, .host.no_threads = 1,
+                     .host.clock = read_clock, .tuning.hash_key = l2_kit_secret };
     const cellar_config linked = settings_config(&cfg);
     T_REQUIRE(cache_open(&linked, &disk, 0, &c) == CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}

@@ -184,14 +184,12 @@ static void use_objects(run *r, cellar *c)
 
 static void scenario(run *r, bool threads)
 {
-    settings cfg = settings_default();
     cellar *c;
     unsigned heard = 0;
     uint64_t id = 0;
     atomic_store(&now_ms, 1000);
-    cfg.config.memory_bytes = 3u << 20;
-    cfg.host.clock = read_clock;
-    cfg.host.no_threads = !threads;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 3u << 20, .host.clock = read_clock,
+                     .host.no_threads = !threads };
     if (!FINE(settings_open(&cfg, &c))) {
         T_CHECK(c == NULL);
         return;

@@ -33,11 +33,9 @@ T_INLINE int64_t api_clock(void *ctx)
 
 T_INLINE settings api_config(uint64_t budget_bytes)
 {
-    settings cfg = settings_default();
     atomic_store(&api_now_ms, API_START_MS);
-    cfg.config.memory_bytes = budget_bytes;
-    cfg.host.clock = api_clock;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = budget_bytes, .host.clock = api_clock,
+                     .host.no_threads = 1 };
     return cfg;
 }
 

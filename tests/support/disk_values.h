@@ -15,12 +15,9 @@
 
 static inline settings config(void)
 {
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = 8u << 20;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.host.clock = read_clock;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = store,
+                     .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.clock = read_clock,
+                     .host.no_threads = 1 };
     return cfg;
 }
 

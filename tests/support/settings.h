@@ -18,11 +18,15 @@ typedef struct settings {
     cellar_tuning_config tuning;
 } settings;
 
+/* The first fields of an initialiser: the others are zero, the defaults. */
+#define SETTINGS_SIZES \
+    .config.struct_size = sizeof(cellar_config), .config.abi = CELLAR_ABI, \
+    .l2.struct_size = sizeof(cellar_l2_config), .host.struct_size = sizeof(cellar_host_config), \
+    .tuning.struct_size = sizeof(cellar_tuning_config)
+
 T_INLINE settings settings_default(void)
 {
-    const settings s = { cellar_config_default(), cellar_l2_config_default(),
-                         cellar_host_config_default(), cellar_tuning_config_default() };
-    return s;
+    return (settings){ SETTINGS_SIZES };
 }
 
 /* Return the configuration with its pointers into `s`. */

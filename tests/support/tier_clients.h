@@ -35,10 +35,8 @@ static inline void hear(const cellar_event *e, void *ctx)
 
 static inline settings plain(void)
 {
-    settings s = settings_default();
-    s.config.memory_bytes = 4u << 20;
-    s.host.clock = read_clock;
-    s.host.no_threads = 1;
+    settings s = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.clock = read_clock,
+                   .host.no_threads = 1 };
     return s;
 }
 

@@ -91,11 +91,8 @@ static void bound_watcher(void *arg)
 static void bound_run(void)
 {
     static const uint8_t secret[32] = { 6 };
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = 1u << 20;
-    cfg.host.no_threads = 1;
-    cfg.tuning.hash_key = secret;
-    cfg.tuning.stripes = 2;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 1u << 20, .host.no_threads = 1,
+                     .tuning.hash_key = secret, .tuning.stripes = 2 };
     cellar_namespace_config o = { .struct_size = sizeof o, .max_entries = BOUND_MAX };
     base_sim_calm(true);
     BASE_SIM_CHECK(settings_open(&cfg, &bound.store) == CELLAR_OK);

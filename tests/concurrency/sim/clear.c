@@ -69,11 +69,8 @@ static void swept_clearer(void *arg)
 static void clear_change_run(void)
 {
     static const uint8_t secret[32] = { 8 };
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = 1u << 20;
-    cfg.host.no_threads = 1;
-    cfg.tuning.hash_key = secret;
-    cfg.tuning.stripes = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 1u << 20, .host.no_threads = 1,
+                     .tuning.hash_key = secret, .tuning.stripes = 1 };
     base_sim_calm(true);
     BASE_SIM_CHECK(settings_open(&cfg, &swept.store) == CELLAR_OK);
     BASE_SIM_CHECK(cellar_namespace_open(swept.store, "v", NULL, &swept.v) == CELLAR_OK);

@@ -40,7 +40,6 @@ static const cellar_bytes sky_tag = { "red", 3 };
 
 static void sky_open(void)
 {
-    settings cfg = settings_default();
     static const uint8_t secret[32] = { 3 };
     const cellar_load_opts none = cellar_load_opts_default();
     memset(&sky, 0, sizeof sky);
@@ -48,10 +47,8 @@ static void sky_open(void)
     sky.db = 1;
     sky.o.hard_timeout_ms = 86400000;
     sky.o.wait_timeout_ms = CELLAR_TTL_NONE;
-    cfg.config.memory_bytes = 1u << 20;
-    cfg.host.no_threads = 1;
-    cfg.tuning.hash_key = secret;
-    cfg.tuning.stripes = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 1u << 20, .host.no_threads = 1,
+                     .tuning.hash_key = secret, .tuning.stripes = 1 };
     base_sim_calm(true);
     BASE_SIM_CHECK(settings_open(&cfg, &sky.c) == CELLAR_OK);
     base_sim_calm(false);

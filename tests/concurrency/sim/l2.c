@@ -795,7 +795,6 @@ static void sim_ends_killer(void *arg)
 /* Open a store on the disk made of memory, with one entry in memory. */
 static void sim_ends_open(cellar_l2_write write)
 {
-    settings cfg = settings_default();
     memset(&disk, 0, sizeof disk);
     memset(&ends, 0, sizeof ends);
     l2_dev_init(&disk.dev);
@@ -806,16 +805,11 @@ static void sim_ends_open(cellar_l2_write write)
     ends.cipher = cellar_l2_cipher_default();
     ends.cipher.seal = sim_ends_seal;
     ends.cipher.open = sim_ends_unseal;
-    cfg.config.memory_bytes = 1u << 20;
-    cfg.config.max_entries = 1;
-    cfg.config.eviction = CELLAR_EVICT_FIFO;
-    cfg.config.l2_path = "d";
-    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.l2.write = write;
-    cfg.l2.cipher = &ends.cipher;
-    cfg.host.no_threads = 1;
-    cfg.tuning.stripes = 1;
-    cfg.tuning.hash_key = l2_kit_secret;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 1u << 20, .config.max_entries = 1,
+                     .config.eviction = CELLAR_EVICT_FIFO, .config.l2_path = "d",
+                     .config.l2_bytes = CELLAR_L2_BYTES_MIN, .l2.write = write,
+                     .l2.cipher = &ends.cipher, .host.no_threads = 1, .tuning.stripes = 1,
+                     .tuning.hash_key = l2_kit_secret };
     const cellar_config linked = settings_config(&cfg);
     BASE_SIM_CHECK(cache_open(&linked, &ends.disk, 0, &ends.c) == CELLAR_OK);
     disk.kit.d = ends.c->store->disk; /* of sim_l2_worker */

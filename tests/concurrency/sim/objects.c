@@ -121,13 +121,10 @@ static void objects_ender(void *arg)
 static void objects_run(void)
 {
     static const uint8_t secret[32] = { 9 };
-    settings cfg = settings_default();
     cellar_held late;
     memset(&objects, 0, sizeof objects);
-    cfg.config.memory_bytes = 1u << 20;
-    cfg.host.no_threads = 1;
-    cfg.tuning.hash_key = secret;
-    cfg.tuning.stripes = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 1u << 20, .host.no_threads = 1,
+                     .tuning.hash_key = secret, .tuning.stripes = 1 };
     cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = objects_free };
     cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
     base_sim_calm(true);

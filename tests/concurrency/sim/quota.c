@@ -44,12 +44,9 @@ static void share_clearer(void *arg)
 static void quota_run(void)
 {
     static const uint8_t secret[32] = { 5 };
-    settings cfg = settings_default();
     cellar_stats st = cellar_stats_default();
-    cfg.config.memory_bytes = 1u << 20;
-    cfg.host.no_threads = 1;
-    cfg.tuning.hash_key = secret;
-    cfg.tuning.stripes = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 1u << 20, .host.no_threads = 1,
+                     .tuning.hash_key = secret, .tuning.stripes = 1 };
     cellar_namespace_config o = { .struct_size = sizeof o, .quota_max_pct = 30 };
     base_sim_calm(true);
     BASE_SIM_CHECK(settings_open(&cfg, &share.store) == CELLAR_OK);

@@ -634,15 +634,12 @@ static void behind_ticker(void *arg)
 
 static void write_behind_run(void)
 {
-    settings cfg = settings_default();
     static const uint8_t secret[32] = { 6 };
     uint64_t seen = 0;
     size_t len = 0;
     memset(&behind, 0, sizeof behind);
-    cfg.config.memory_bytes = 1u << 20;
-    cfg.host.no_threads = 1;
-    cfg.tuning.hash_key = secret;
-    cfg.tuning.stripes = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 1u << 20, .host.no_threads = 1,
+                     .tuning.hash_key = secret, .tuning.stripes = 1 };
     cellar_batcher_config batch_cfg = { .struct_size = sizeof batch_cfg, .host = &cfg.host,
                                         .on_failure = CELLAR_BATCH_RETRY, .max_attempts = 1000 };
     batch_cfg.retry_base_ms = batch_cfg.retry_cap_ms = 1;

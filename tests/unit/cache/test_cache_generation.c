@@ -35,10 +35,8 @@ static void use_up_numbers(cellar *c)
 
 static cellar *open_store(void)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.config.memory_bytes = 128u << 20;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 128u << 20, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }
@@ -119,9 +117,7 @@ static cellar *namespace(cellar *c, const char *name)
 /* All of L1 is emptied once, no old value returns, namespaces stay separate. */
 T_CASE(generation_numbers_run_out_between_clears)
 {
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = 4u << 20;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.no_threads = 1 };
     const cellar_config linked = settings_config(&cfg);
     cellar *c = NULL;
     T_REQUIRE(cache_open(&linked, NULL, UINT32_MAX - 3, &c) == CELLAR_OK);
@@ -168,9 +164,7 @@ static cellar_err restarts_numbers(const void *old, size_t old_len, cellar_buf *
 
 T_CASE(update_that_spans_a_restart_lands_in_its_namespace)
 {
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = 4u << 20;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.no_threads = 1 };
     cellar *c = NULL;
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     cellar *a = namespace(c, "a"), *b = namespace(c, "b");
@@ -193,13 +187,9 @@ static bool is_there(cellar *v, const char *key)
 
 static cellar *disk_store_at(uint32_t first_generation)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
-    cfg.config.memory_bytes = 4u << 20;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = 64u << 20;
-    cfg.host.no_threads = 1;
-    cfg.host.log = listen_to;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .config.l2_path = store,
+                     .config.l2_bytes = 64u << 20, .host.no_threads = 1, .host.log = listen_to };
     const cellar_config linked = settings_config(&cfg);
     T_REQUIRE(cache_open(&linked, NULL, first_generation, &c) == CELLAR_OK);
     return c;

@@ -413,13 +413,11 @@ T_CASE(core_dump_leaves_out_values)
 
 T_CASE(hidden_root_is_left_out_from_the_open_on)
 {
-    settings cfg = settings_default();
     cellar *c = NULL;
     cellar_pinned pin;
     cellar_namespace_config o = { .struct_size = sizeof o, .hidden = 1 };
-    cfg.config.root = &o;
-    cfg.config.memory_bytes = 8u << 20;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.root = &o, .config.memory_bytes = 8u << 20,
+                     .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     put_blank(c, "k", 100);
     T_EQ_I64(cellar_pin(c, "k", 1, &pin), CELLAR_OK);

@@ -37,11 +37,8 @@ static int64_t still(void *ctx)
 
 static void set_up(uint32_t exact_age)
 {
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = 4u << 20;
-    cfg.tuning.max_value_bytes = 4096;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = still;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20,
+                     .tuning.max_value_bytes = 4096, .host.no_threads = 1, .host.clock = still };
     cellar_namespace_config namespace = { .struct_size = sizeof namespace, .exact_age = exact_age };
     cfg.config.root = &namespace;
     if (no == NULL) {

@@ -49,13 +49,9 @@ static bool logged(const char *line)
 
 static settings config(uint32_t level, cellar_log_keys keys)
 {
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = 8u << 20;
-    cfg.host.no_threads = 1;
-    cfg.host.clock = kit_clock;
-    cfg.host.log = note_line;
-    cfg.host.log_level = (cellar_log_level)level;
-    cfg.host.log_keys = keys;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .host.no_threads = 1,
+                     .host.clock = kit_clock, .host.log = note_line,
+                     .host.log_level = (cellar_log_level)level, .host.log_keys = keys };
     memset(&seen, 0, sizeof seen);
     atomic_store(&kit_now_ms, 1000000);
     return cfg;

@@ -58,14 +58,11 @@ static void *trim(void *arg)
 
 T_CASE(eviction_for_a_bound_ends_while_a_drop_waits)
 {
-    settings s = settings_default();
     uint64_t id;
     pthread_t t, holder;
     store_begin();
-    s.config.memory_bytes = 4u << 20;
-    s.config.l2_path = store;
-    s.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    s.host.no_threads = 1;
+    settings s = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .config.l2_path = store,
+                   .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&s, &root) == CELLAR_OK);
     cellar_namespace_config o = { .struct_size = sizeof o, .max_entries = 10 };
     T_REQUIRE(cellar_namespace_open(root, "v", &o, &bounded) == CELLAR_OK);
@@ -121,13 +118,10 @@ static void free_memory(void *p, size_t bytes, void *ctx)
 
 T_CASE(namespace_that_was_not_created_keeps_no_quota)
 {
-    settings s = settings_default();
     cellar *v = NULL;
     pthread_t t;
-    s.config.memory_bytes = 4u << 20;
-    s.host.no_threads = 1;
-    s.host.alloc = some_memory;
-    s.host.free = free_memory;
+    settings s = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.no_threads = 1,
+                   .host.alloc = some_memory, .host.free = free_memory };
     T_REQUIRE(settings_open(&s, &root) == CELLAR_OK);
     T_REQUIRE(pthread_create(&t, NULL, load_rules, NULL) == 0);
     cellar_namespace_config o = { .struct_size = sizeof o, .max_entries = 10 };

@@ -16,15 +16,11 @@ static char folder[T_FOLDER_MAX], store[T_FOLDER_MAX + 8];
 static cellar *open_it(uint32_t mode, uint64_t memory, cellar_namespace_config *v)
 {
     cellar *c = NULL;
-    settings cfg = settings_default();
     *v = cellar_namespace_config_default();
     v->l2_write = mode;
-    cfg.config.root = v;
-    cfg.config.memory_bytes = memory;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = (uint64_t)32 << 20;
-    cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.root = v, .config.memory_bytes = memory,
+                     .config.l2_path = store, .config.l2_bytes = (uint64_t)32 << 20,
+                     .l2.sync = CELLAR_L2_SYNC_PERIODIC, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     return c;
 }

@@ -267,12 +267,10 @@ T_CASE(texts_of_tags_of_a_rule_reach_the_tier)
 {
     static const char text[] = "[*]\nkey t:{x} tags=red,blue\nkey mine:{x} tags=blue,mine\n";
     static shared_client client;
-    settings s = settings_default();
     cellar *c = NULL;
     shared_server_init(&server);
     shared_client_init(&client, &server);
-    s.config.memory_bytes = 4u << 20;
-    s.host.no_threads = 1;
+    settings s = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
     T_EQ_I64(cellar_tier_attach(c, &client.table), CELLAR_OK);
     T_EQ_I64(rules_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
@@ -325,13 +323,11 @@ static cellar_err load_value(cellar_load *ld, const void *key, size_t len, void 
 T_CASE(reads_never_look_at_the_rules)
 {
     static const char text[] = "[*]\nkey a:{x} ttl=1h refresh=1m stale=1h\ndeny *token*\n";
-    settings s = settings_default();
     cellar *c = NULL;
     char buf[8];
     size_t len;
     int64_t n = 0;
-    s.config.memory_bytes = 2u << 20;
-    s.host.no_threads = 1;
+    settings s = { SETTINGS_SIZES, .config.memory_bytes = 2u << 20, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
     T_EQ_I64(rules_set(c, text, sizeof text - 1, NULL, NULL), CELLAR_OK);
     T_CHECK(c->policy == policy_write);
@@ -421,10 +417,8 @@ static void load_fails(cellar *c, cellar_err (*load)(cellar *c))
 
 T_CASE(load_without_memory_keeps_the_rules)
 {
-    settings s = settings_default();
     cellar *c = NULL;
-    s.config.memory_bytes = 2u << 20;
-    s.host.no_threads = 1;
+    settings s = { SETTINGS_SIZES, .config.memory_bytes = 2u << 20, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
     T_EQ_I64(rules_set(c, old_rules, sizeof old_rules - 1, NULL, NULL), CELLAR_OK);
     T_CHECK(ttl_of(c, "a") > 3599000);
@@ -438,10 +432,8 @@ T_CASE(load_without_memory_keeps_the_rules)
 T_CASE(table_beyond_the_budget_is_refused)
 {
     static char text[200000];
-    settings s = settings_default();
     cellar *c = NULL;
-    s.config.memory_bytes = CELLAR_MEMORY_MIN;
-    s.host.no_threads = 1;
+    settings s = { SETTINGS_SIZES, .config.memory_bytes = CELLAR_MEMORY_MIN, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
     size_t n = (size_t)snprintf(text, sizeof text, "[*]\n");
     for (unsigned i = 0; i < 4096; i++) {

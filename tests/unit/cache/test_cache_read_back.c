@@ -49,12 +49,8 @@ static void at_point(void)
 T_CASE(value_replaced_between_rounds_is_stored_whole)
 {
     store_begin();
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = 32u << 20;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = 64u << 20;
-    cfg.host.clock = read_clock;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 32u << 20, .config.l2_path = store,
+                     .config.l2_bytes = 64u << 20, .host.clock = read_clock, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
     while (cellar_tick(c, 100000, NULL) == CELLAR_PENDING) {}
     set(1);
@@ -78,11 +74,8 @@ T_CASE(value_replaced_between_rounds_is_stored_whole)
 static void open_on_disk(void)
 {
     store_begin();
-    settings cfg = settings_default();
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = 64u << 20;
-    cfg.host.clock = read_clock;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.l2_path = store, .config.l2_bytes = 64u << 20,
+                     .host.clock = read_clock, .host.no_threads = 1 };
     T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
 }
 

@@ -201,17 +201,12 @@ static unsigned char secret[32] = { 9, 8, 7 };
 
 static settings settings_here(uint64_t max_entries, const cellar_l2_cipher *cipher)
 {
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = 4u << 20;
-    cfg.config.max_entries = max_entries;
-    cfg.config.eviction = CELLAR_EVICT_FIFO;
-    cfg.config.l2_path = store;
-    cfg.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    cfg.l2.min_ttl_ms = 1;
-    cfg.l2.cipher = cipher;
-    cfg.host.clock = read_clock;
-    cfg.host.no_threads = 1;
-    cfg.tuning.hash_key = secret; /* the same victims in each run */
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20,
+                     .config.max_entries = max_entries, .config.eviction = CELLAR_EVICT_FIFO,
+                     .config.l2_path = store, .config.l2_bytes = CELLAR_L2_BYTES_MIN,
+                     .l2.min_ttl_ms = 1, .l2.cipher = cipher, .host.clock = read_clock,
+                     .host.no_threads = 1,
+                     .tuning.hash_key = secret }; /* the same victims in each run */
     return cfg;
 }
 

@@ -39,7 +39,6 @@ static cellar *open_without(cellar *root, const char *name)
 
 static stores begin_with(bool asks)
 {
-    settings s = settings_default();
     stores t = { NULL, NULL, NULL };
     store_begin();
     shared_server_init(&server);
@@ -49,13 +48,10 @@ static stores begin_with(bool asks)
         far.table.ask = shared_ask;
         far.table.lease = NULL;
     }
-    s.config.memory_bytes = 4u << 20;
-    s.config.l2_path = store;
-    s.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    s.l2.min_ttl_ms = 1;
-    s.l2.write = CELLAR_L2_WRITE_ON_SET;
-    s.host.clock = read_clock;
-    s.host.no_threads = 1;
+    settings s = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .config.l2_path = store,
+                   .config.l2_bytes = CELLAR_L2_BYTES_MIN, .l2.min_ttl_ms = 1,
+                   .l2.write = CELLAR_L2_WRITE_ON_SET, .host.clock = read_clock,
+                   .host.no_threads = 1 };
     T_REQUIRE(settings_open(&s, &t.root) == CELLAR_OK);
     t.own = open_without(t.root, "own");
     t.none = open_without(t.root, "none");

@@ -9,12 +9,11 @@
 T_CASE(first_load_of_full_store_works)
 {
     for (int extra = 0; extra < 12; extra++) {
-        settings cfg = settings_default();
         cellar *c = NULL;
         char key[24], text[64], value[100] = { 0 };
         source s = SOURCE_INIT;
-        cfg.config.memory_bytes = (2u << 20) + (uint64_t)extra * 5000;
-        cfg.host.no_threads = 1;
+        settings cfg = { SETTINGS_SIZES, .config.memory_bytes = (2u << 20) + (uint64_t)extra * 5000,
+                         .host.no_threads = 1 };
         T_REQUIRE(settings_open(&cfg, &c) == CELLAR_OK);
         for (int i = 0; i < 40000; i++) {
             const size_t len = (size_t)snprintf(key, sizeof key, "v%08d", i);

@@ -111,12 +111,8 @@ T_CASE(set_nx_of_a_client_and_a_thread_has_one_winner)
 
 static cellar *open_on_disk(const char *path)
 {
-    settings cfg = settings_default();
-    cfg.config.memory_bytes = 8 << 20;
-    cfg.config.l2_path = path;
-    cfg.config.l2_bytes = 32 << 20;
-    cfg.host.clock = api_clock;
-    cfg.host.no_threads = 1;
+    settings cfg = { SETTINGS_SIZES, .config.memory_bytes = 8 << 20, .config.l2_path = path,
+                     .config.l2_bytes = 32 << 20, .host.clock = api_clock, .host.no_threads = 1 };
     return api_open_with(&cfg);
 }
 

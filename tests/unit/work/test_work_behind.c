@@ -87,7 +87,6 @@ static void write_failed(const cellar_write *w, cellar_err err, void *ctx)
 /* Open a store with a namespace of `bytes` memory. */
 static void begin_with(cellar_batcher_config cfg)
 {
-    settings s = settings_default();
     cellar_namespace_config o = cellar_namespace_config_default();
     static cellar_host_config host;
     host = cellar_host_config_default();
@@ -97,9 +96,8 @@ static void begin_with(cellar_batcher_config cfg)
     bad = NULL;
     failed_err = 0;
     now_ms = 1000000;
-    s.config.memory_bytes = 4u << 20;
-    s.host.clock = read_clock;
-    s.host.no_threads = 1;
+    settings s = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20, .host.clock = read_clock,
+                   .host.no_threads = 1 };
     T_REQUIRE(settings_open(&s, &store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(store, "rows", &o, &ns) == CELLAR_OK);
     host.clock = read_clock;
@@ -686,16 +684,13 @@ static cellar_err write_nowhere(const cellar_write *w, size_t count, void *ctx)
 T_CASE(eviction_in_a_close_uses_no_closed_queue)
 {
     char path[T_FOLDER_MAX], value[4000] = "";
-    settings s = settings_default();
     const cellar_host_config host = { .struct_size = sizeof host, .clock = read_clock,
                                     .alloc = take_block, .free = give_block, .no_threads = 1 };
     cellar_stats st = cellar_stats_default();
     t_folder(path);
-    s.config.memory_bytes = 8u << 20;
-    s.config.l2_path = path;
-    s.config.l2_bytes = CELLAR_L2_BYTES_MIN;
-    s.host.clock = read_clock;
-    s.host.no_threads = 1;
+    settings s = { SETTINGS_SIZES, .config.memory_bytes = 8u << 20, .config.l2_path = path,
+                   .config.l2_bytes = CELLAR_L2_BYTES_MIN, .host.clock = read_clock,
+                   .host.no_threads = 1 };
     cellar_batcher_config cfg = { .struct_size = sizeof cfg, .host = &host };
     cellar_namespace_config o = { .struct_size = sizeof o, .tier = CELLAR_TIER_L1 };
     T_REQUIRE(settings_open(&s, &store) == CELLAR_OK);
@@ -862,10 +857,9 @@ static void *write_keys(void *arg)
 /* After all writes the source has what the cache has, for every key that the cache has. */
 T_CASE(threads_leave_the_same_values_in_cache_and_source)
 {
-    settings s = settings_default();
     pthread_t thread[THREADS];
     memset(row, 0, sizeof row);
-    s.config.memory_bytes = 4u << 20;
+    settings s = { SETTINGS_SIZES, .config.memory_bytes = 4u << 20 };
     T_REQUIRE(settings_open(&s, &store) == CELLAR_OK);
     T_REQUIRE(cellar_namespace_open(store, "rows", NULL, &ns) == CELLAR_OK);
     cellar_batcher_config cfg = { .struct_size = sizeof cfg, .linger_ms = 1, .max_items = 3,
