@@ -864,7 +864,8 @@ BASE_NOINLINE CELLAR_PRIVATE bool cache_overwrite(cellar *c, const l1_key *k, co
     const uint32_t tiers = base_load_rlx(&s->observers_tier_only);
     if (base_load_rlx(&s->observers) > tiers) { return false; }
     cache_scope_push(&f, c, true, false);
-    const bool done = l1_set_hit(c->l1, k, value, value_len, deadline_ms) == L1_OVER_DONE;
+    const bool done =
+        l1_set_hit(c->l1, k, value, value_len, deadline_ms, INT64_MAX) == L1_OVER_DONE;
     if (BASE_LIKELY(f.raised == 0 && !f.ordered.listed)) {
         cache_scope_pop(&f);
     } else {

@@ -98,11 +98,11 @@ BASE_ALWAYS_INLINE cellar_err cache_get_proven(cellar *c, uint32_t state, const 
 
 /* Read a key that is no plain hit: an entry with tags or user flags first. */
 BASE_NOINLINE static cellar_err cache_get_marked(cellar *c, const base_thread_record *self,
-                                                 const l1_key *k, void *buf, size_t buf_cap,
-                                                 size_t *value_len)
+                                                 const l1_key *k, const l1_found *at, void *buf,
+                                                 size_t buf_cap, size_t *value_len)
 {
     size_t len;
-    if (!l1_get_marked(c->l1, k, buf, buf_cap, &len, NULL, 0)) {
+    if (BASE_UNLIKELY(!l1_hit_marked(c->l1, k, at, buf, buf_cap, &len))) {
         return cache_get_rest(c, k, 0, false, true, buf, buf_cap, value_len);
     }
     if (value_len != NULL) { *value_len = len; }
@@ -133,14 +133,16 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
         return cache_get_rest(c, &k, 0, true, false, buf, buf_cap, value_len);
     }
     size_t len;
-    if (BASE_UNLIKELY(!l1_hit(c->l1, self, key, klen, generation, hash, buf, buf_cap, &len))) {
+    l1_found at;
+    if (BASE_UNLIKELY(!l1_hit(c->l1, self, key, klen, generation, hash, buf, buf_cap, &len, &at))) {
+        const l1_key k = { key, klen, generation, hash };
+        if (at.b != NULL) { return cache_get_marked(c, self, &k, &at, buf, buf_cap, value_len); }
         if (base_load_acq(&c->bloom) == NULL && cache_tier_of(c) == NULL && l1_none(c->l1, hash)) {
             if (value_len != NULL) { *value_len = 0; }
             stats_add_mine(c->stats, c->stats_tag, self, STATS_MISS, 1);
             return CELLAR_MISS;
         }
-        const l1_key k = { key, klen, generation, hash };
-        return cache_get_marked(c, self, &k, buf, buf_cap, value_len);
+        return cache_get_rest(c, &k, 0, false, true, buf, buf_cap, value_len);
     }
     if (value_len != NULL) { *value_len = len; }
     stats_add_mine(c->stats, c->stats_tag, self, STATS_HIT_L1, 1);

@@ -38,8 +38,9 @@ BASE_ALWAYS_INLINE bool cache_set_ttl_alone(const cellar_set_opts *o)
 }
 
 /* Compute the deadline of a set that has only a time to live, its own or that of the namespace (0).
- * Return false in doubt. */
-BASE_ALWAYS_INLINE bool cache_set_plain(const cellar *c, int64_t ttl_ms, int64_t *deadline_ms)
+ * *now_ms: the time, INT64_MAX if there is no deadline. Return false in doubt. */
+BASE_ALWAYS_INLINE bool cache_set_plain(const cellar *c, int64_t ttl_ms, int64_t *deadline_ms,
+                                        int64_t *now_ms)
 {
     if (BASE_UNLIKELY(base_load_acq(&c->state) != 0 || base_load_rlx(&c->carries) != 0 ||
                       base_load_acq(&c->bloom) != NULL) ||
@@ -47,8 +48,11 @@ BASE_ALWAYS_INLINE bool cache_set_plain(const cellar *c, int64_t ttl_ms, int64_t
         return false;
     }
     const int64_t ttl = ttl_ms != 0 ? ttl_ms : cache_default(c, CACHE_TTL);
-    *deadline_ms =
-        ttl == CELLAR_TTL_NONE ? BASE_NEVER_MS : base_add_sat(base_quick_ms(&c->store->clock), ttl);
+    *now_ms = *deadline_ms = BASE_NEVER_MS;
+    if (ttl != CELLAR_TTL_NONE) {
+        *now_ms = base_quick_ms(&c->store->clock);
+        *deadline_ms = base_add_sat(*now_ms, ttl);
+    }
     return true;
 }
 
@@ -74,18 +78,18 @@ BASE_ALWAYS_INLINE bool cache_set_short(cellar *c, const base_thread_record *sel
                                         const void *value, size_t value_len, int64_t ttl_ms,
                                         bool *tagged)
 {
-    int64_t deadline;
+    int64_t deadline, now_ms;
     if (BASE_UNLIKELY(cache_is_observed(c->store))) {
         *tagged = l1_tagged(c->l1, k);
-        if (!*tagged || !cache_set_plain(c, ttl_ms, &deadline) ||
+        if (!*tagged || !cache_set_plain(c, ttl_ms, &deadline, &now_ms) ||
             !cache_overwrite(c, k, value, value_len, deadline)) {
             return false;
         }
         cache_set_replaced(c, self, k);
         return true;
     }
-    if (!cache_set_plain(c, ttl_ms, &deadline)) { return false; }
-    const l1_over_done done = l1_set_hit(c->l1, k, value, value_len, deadline);
+    if (!cache_set_plain(c, ttl_ms, &deadline, &now_ms)) { return false; }
+    const l1_over_done done = l1_set_hit(c->l1, k, value, value_len, deadline, now_ms);
     if (BASE_LIKELY(done == L1_OVER_DONE)) {
         cache_set_replaced(c, self, k);
         return true;

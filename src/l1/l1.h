@@ -170,15 +170,26 @@ CELLAR_PRIVATE void l1_close(l1 *c);
 CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len, unsigned flags);
 
+/* Where a read that was no plain hit found the fingerprint of its key. */
+typedef struct l1_found {
+    struct l1_bucket *primary, *b; /* b NULL: nowhere, and nothing else is set */
+    uint32_t ver; /* of `primary`, before the look */
+    unsigned i;
+} l1_found;
 /* Read a plain hit only, for a key of 8..16 bytes: true means CELLAR_OK of l1_get. False proves
- * nothing: call l1_get. For the one caller that needs the shortest path. */
+ * nothing, and sets *at: call l1_hit_marked. For the one caller that needs the shortest path. */
 CELLAR_PRIVATE bool l1_hit(l1 *c, const base_thread_record *self, const void *key, uint32_t key_len,
                            uint32_t generation, uint64_t hash, void *buf, size_t buf_cap,
-                           size_t *value_len);
-/* Read for a load, after l1_get_plain returned false. *user_flags, *value_len: with OK. */
-CELLAR_PRIVATE cellar_err l1_get_load(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
-                                      size_t *value_len, uint32_t *user_flags);
-/* Read a plain hit only, for any key. False proves nothing. */
+                           size_t *value_len, l1_found *at);
+/* Read like l1_get_marked, after l1_hit returned false and set at->b. */
+CELLAR_PRIVATE bool l1_hit_marked(l1 *c, const l1_key *k, const l1_found *at, void *buf,
+                                  size_t buf_cap, size_t *value_len);
+/* Read for a load, after l1_get_plain returned false. seen: its *value_len. *user_flags,
+ * *value_len: with OK. */
+CELLAR_PRIVATE cellar_err l1_get_load(l1 *c, const l1_key *k, size_t seen, void *buf,
+                                      size_t buf_cap, size_t *value_len, uint32_t *user_flags);
+/* Read a plain hit only, for any key. False proves nothing; then *value_len is 0 if no record had
+ * the fingerprint of the key. */
 CELLAR_PRIVATE bool l1_get_plain(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len);
 /* Read a hit with tags, user flags or both and no other field; *user_flags: NULL: not wanted. False
@@ -207,9 +218,10 @@ typedef enum l1_over_done {
     L1_OVER_NOT, L1_OVER_DONE, L1_OVER_VETOED, L1_OVER_ABSENT
 } l1_over_done;
 /* Overwrite in place a plain entry of the same padded size, as l1_put with L1_CHANGE_SET. Any key
- * length. ABSENT: call l1_set_new. NOT, VETOED: call l1_put. */
+ * length. now_ms: the time if the caller has read it, else INT64_MAX. ABSENT: call l1_set_new. NOT,
+ * VETOED: call l1_put. */
 CELLAR_PRIVATE l1_over_done l1_set_hit(l1 *c, const l1_key *k, const void *value,
-                                       size_t value_len, int64_t deadline_ms);
+                                       size_t value_len, int64_t deadline_ms, int64_t now_ms);
 /* Store a plain entry of an absent key, after l1_tagged returned false or l1_set_hit ABSENT. False:
  * nothing is stored; call l1_put. */
 CELLAR_PRIVATE bool l1_set_new(l1 *c, const l1_key *k, const void *value, size_t value_len,

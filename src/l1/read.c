@@ -271,34 +271,47 @@ BASE_ALWAYS_INLINE bool l1_take(l1 *c, const l1_aim *a, const void *key, uint32_
     return true;
 }
 
-BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const base_thread_record *self, const void *key,
-                                    uint32_t klen, bool near_key, uint32_t generation,
-                                    uint64_t hash, void *buf, size_t buf_cap, size_t *value_len,
-                                    unsigned flags, int64_t end_ms, l1_life *life)
+/* Read a plain hit. Set *at if the key is none; NULL: not wanted. */
+BASE_ALWAYS_INLINE bool l1_get_at(l1 *c, const base_thread_record *self, const void *key,
+                                  uint32_t klen, bool near_key, uint32_t generation, uint64_t hash,
+                                  void *buf, size_t buf_cap, size_t *value_len, unsigned flags,
+                                  int64_t end_ms, l1_life *life, l1_found *at)
 {
     l1_aim a;
     l1_aim_at(c, hash, &a);
-    if (BASE_UNLIKELY(!l1_spot(c, hash, &a))) { return false; }
+    if (BASE_UNLIKELY(!l1_spot(c, hash, &a))) {
+        if (at != NULL) { at->b = NULL; }
+        return false;
+    }
     BASE_PREFETCH(l1_at(c, a.pos) + 64);
     if (BASE_UNLIKELY(!l1_take(c, &a, key, klen, near_key, generation, buf, buf_cap, value_len,
                                flags, self, NULL, end_ms, life))) {
+        if (at != NULL) { *at = (l1_found){ a.primary, a.b, a.ver, a.i }; }
         return false;
     }
     if (BASE_UNLIKELY(hash < base_load_rlx(&c->sample_limit))) { l1_sampled(c, hash, generation); }
     return true;
 }
 
-BASE_ALWAYS_INLINE bool l1_take_marked(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
-                                       size_t *value_len, uint32_t *user_flags, unsigned flags)
+BASE_ALWAYS_INLINE bool l1_get_fast(l1 *c, const base_thread_record *self, const void *key,
+                                    uint32_t klen, bool near_key, uint32_t generation,
+                                    uint64_t hash, void *buf, size_t buf_cap, size_t *value_len,
+                                    unsigned flags, int64_t end_ms, l1_life *life)
 {
-    l1_aim a;
-    l1_aim_at(c, k->hash, &a);
-    if (!l1_spot(c, k->hash, &a)) { return false; }
-    const unsigned char *const p = l1_at(c, a.pos);
+    return l1_get_at(c, self, key, klen, near_key, generation, hash, buf, buf_cap, value_len,
+                     flags, end_ms, life, NULL);
+}
+
+BASE_ALWAYS_INLINE bool l1_take_marked(l1 *c, const l1_key *k, const l1_found *a, void *buf,
+                                       size_t buf_cap, size_t *value_len, uint32_t *user_flags,
+                                       unsigned flags)
+{
+    const uint64_t pos = l1_pos(c, base_load_rlx(&a->b->off[a->i]));
+    const unsigned char *const p = l1_at(c, pos);
     BASE_POINT("l1.probe.matched");
     const uint32_t w0 = base_seq_u32(p), vlen = L1_W0_VLEN(w0), own = k->generation != 0;
     const uint32_t mask_at = 8u + 4u * own;
-    const uint32_t room = c->seg_bytes - ((uint32_t)a.pos & (c->seg_bytes - 1));
+    const uint32_t room = c->seg_bytes - ((uint32_t)pos & (c->seg_bytes - 1));
     if ((w0 & L1_W0_EXT) == 0 || mask_at + 8 > room) { return false; }
     l1_rec r = { .due = base_seq_u32(p + 4), .mask = base_seq_u32(p + mask_at) };
     const uint32_t tags = r.mask & L1_X_TAGS, marks = r.mask & L1_X_FLAGS;
@@ -307,18 +320,19 @@ BASE_ALWAYS_INLINE bool l1_take_marked(l1 *c, const l1_key *k, void *buf, size_t
     if (r.mask != (tags | marks) || vlen > buf_cap ||
         !l1_head_is(w0 ^ (L1_W0_EXT | (tags != 0 ? L1_W0_SPECIAL : 0u)), k->len, own) ||
         value_at + vlen > room || (own != 0 && base_seq_u32(p + 8) != k->generation) ||
-        !base_seq_equal(p + key_at, k->bytes, k->len)) {
+        !(k->len - 4u <= 28u ? base_seq_equal_near(p + key_at, k->bytes, k->len)
+                             : base_seq_equal(p + key_at, k->bytes, k->len))) {
         return false;
     }
     if (tags != 0) {
         if (r.tag_off + L1_TAG_BLOCK(0) > room) { return false; }
         r.tag_count = base_seq_u32(p + r.tag_off) & 255u;
         if (r.tag_count > L1_TAG_MAX || r.tag_off + L1_TAG_BLOCK(r.tag_count) > room ||
-            l1_tags_judge(c, a.pos, &r) != 0) {
+            l1_tags_judge(c, pos, &r) != 0) {
             return false;
         }
     }
-    if (r.due != 0 && base_clock_reached(c->clock, l1_deadline(c, a.pos, &r))) { return false; }
+    if (r.due != 0 && base_clock_reached(c->clock, l1_deadline(c, pos, &r))) { return false; }
     const uint32_t marked = marks != 0 ? base_seq_u32(p + mask_at + 4) : 0;
     if (BASE_UNLIKELY(vlen > BASE_SEQ_NEAR)) {
         base_seq_load(buf, p + value_at, vlen);
@@ -326,11 +340,11 @@ BASE_ALWAYS_INLINE bool l1_take_marked(l1 *c, const l1_key *k, void *buf, size_t
         base_seq_load_near(buf, p + value_at, vlen);
     }
     BASE_POINT("l1.probe.copied");
-    if (!l1_unchanged(a.primary, a.ver)) { return false; }
+    if (!l1_unchanged(a->primary, a->ver)) { return false; }
     BASE_POINT("l1.probe.validated");
     *value_len = vlen;
     if (user_flags != NULL) { *user_flags = marked; }
-    if ((flags & L1_PEEK) == 0) { l1_freq_hit(a.b, a.i); }
+    if ((flags & L1_PEEK) == 0) { l1_freq_hit(a->b, a->i); }
     if (BASE_UNLIKELY(k->hash < base_load_rlx(&c->sample_limit))) {
         l1_sampled(c, k->hash, k->generation);
     }
@@ -340,16 +354,26 @@ BASE_ALWAYS_INLINE bool l1_take_marked(l1 *c, const l1_key *k, void *buf, size_t
 CELLAR_PRIVATE bool l1_get_marked(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                   size_t *value_len, uint32_t *user_flags, unsigned flags)
 {
-    return l1_take_marked(c, k, buf, buf_cap, value_len, user_flags, flags);
+    l1_aim a;
+    l1_aim_at(c, k->hash, &a);
+    if (!l1_spot(c, k->hash, &a)) { return false; }
+    const l1_found at = { a.primary, a.b, a.ver, a.i };
+    return l1_take_marked(c, k, &at, buf, buf_cap, value_len, user_flags, flags);
+}
+
+CELLAR_PRIVATE bool l1_hit_marked(l1 *c, const l1_key *k, const l1_found *at, void *buf,
+                                  size_t buf_cap, size_t *value_len)
+{
+    return l1_take_marked(c, k, at, buf, buf_cap, value_len, NULL, 0);
 }
 
 /* Serve the one caller that needs the shortest path: compilers that see both inline it there. */
 CELLAR_PRIVATE bool l1_hit(l1 *c, const base_thread_record *self, const void *key, uint32_t klen,
                            uint32_t generation, uint64_t hash, void *buf, size_t buf_cap,
-                           size_t *value_len)
+                           size_t *value_len, l1_found *at)
 {
-    return l1_get_fast(c, self, key, klen, true, generation, hash, buf, buf_cap, value_len, 0,
-                       BASE_NEVER_MS, NULL);
+    return l1_get_at(c, self, key, klen, true, generation, hash, buf, buf_cap, value_len, 0,
+                     BASE_NEVER_MS, NULL, at);
 }
 
 CELLAR_PRIVATE bool l1_hit_before(l1 *c, const base_thread_record *self, const void *key,
@@ -406,8 +430,13 @@ CELLAR_PRIVATE cellar_err l1_get(l1 *c, const l1_key *k, void *buf, size_t buf_c
 CELLAR_PRIVATE bool l1_get_plain(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
                                  size_t *value_len)
 {
-    return l1_get_fast(c, base_thread_self(), k->bytes, k->len, false, k->generation, k->hash, buf,
-                       buf_cap, value_len, 0, BASE_NEVER_MS, NULL);
+    l1_found at;
+    if (l1_get_at(c, base_thread_self(), k->bytes, k->len, false, k->generation, k->hash, buf,
+                  buf_cap, value_len, 0, BASE_NEVER_MS, NULL, &at)) {
+        return true;
+    }
+    *value_len = at.b != NULL;
+    return false;
 }
 
 CELLAR_PRIVATE BASE_NOINLINE l1_part l1_spot_half(const l1_stripe *s, uint64_t number, uint16_t n,
@@ -445,12 +474,11 @@ CELLAR_PRIVATE BASE_NOINLINE bool l1_none(l1 *c, uint64_t hash)
     return l1_unchanged(primary, ver) && base_load_acq(&s->ls) == ls;
 }
 
-CELLAR_PRIVATE cellar_err l1_get_load(l1 *c, const l1_key *k, void *buf, size_t buf_cap,
-                                      size_t *value_len, uint32_t *user_flags)
+CELLAR_PRIVATE cellar_err l1_get_load(l1 *c, const l1_key *k, size_t seen, void *buf,
+                                      size_t buf_cap, size_t *value_len, uint32_t *user_flags)
 {
-    /* a load that finds no plain value finds mostly none */
-    if (l1_none(c, k->hash)) { return CELLAR_MISS; }
-    return l1_take_marked(c, k, buf, buf_cap, value_len, user_flags, 0)
+    if (seen == 0 && l1_none(c, k->hash)) { return CELLAR_MISS; }
+    return l1_get_marked(c, k, buf, buf_cap, value_len, user_flags, 0)
                ? CELLAR_OK
                : l1_get_general(c, k, buf, buf_cap, value_len, user_flags, L1_NOT_DUE);
 }

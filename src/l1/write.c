@@ -438,6 +438,7 @@ typedef struct l1_over { /* a plain record that replaces one of its key */
     const void *value;
     uint32_t vlen, own, head, word; /* own: it has a generation; word: its word 0 */
     int64_t deadline_ms;
+    int64_t now_ms; /* when the caller read the clock; INT64_MAX: it did not */
     l1_change change;
     uint64_t *stamp;
     const l1_put_spec *same; /* NULL, or its same_bytes have to be the old value */
@@ -465,9 +466,10 @@ BASE_ALWAYS_INLINE l1_over_done l1_over_slot(l1 *c, const l1_over *o, l1_bucket 
                               ((o->head + k->len + o->vlen + pad) & ~pad))) {
         return L1_OVER_NOT;
     }
-    if (old != 0 && base_clock_reached(c->clock, (int64_t)(base_load_rlx(
-                        &c->seg_base_ms[l1_seg_of(c, pos)]) + old - 1))) {
-        return L1_OVER_NOT;
+    if (old != 0) {
+        const uint64_t base_ms = base_load_rlx(&c->seg_base_ms[l1_seg_of(c, pos)]);
+        const int64_t end_ms = (int64_t)(base_ms + old - 1);
+        if (end_ms <= o->now_ms && base_clock_reached(c->clock, end_ms)) { return L1_OVER_NOT; }
     }
     if (o->same != NULL &&
         (L1_W0_VLEN(w0) != o->same->same->value_len ||
@@ -490,7 +492,7 @@ BASE_ALWAYS_INLINE l1_over_done l1_over_slot(l1 *c, const l1_over *o, l1_bucket 
  * any doubt; the caller starts over. */
 static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void *value,
                                               uint32_t vlen, int64_t deadline_ms,
-                                              l1_change change, uint64_t *stamp)
+                                              int64_t now_ms, l1_change change, uint64_t *stamp)
 {
     const uint64_t hash = k->hash;
     const uint16_t tag = l1_tag_of(hash);
@@ -521,7 +523,7 @@ static BASE_NOINLINE l1_over_done l1_put_over(l1 *c, const l1_key *k, const void
     const uint32_t own = k->generation != 0;
     const l1_over o = { k, value, vlen, own, 8u + 4u * own,
                         k->len | vlen << 8 | L1_W0_ALWAYS | own * L1_W0_GENERATION, deadline_ms,
-                        change, stamp, NULL };
+                        now_ms, change, stamp, NULL };
     /* A listener may exist since the first look. A later listener sees later changes only. */
     l1_over_done done =
         BASE_UNLIKELY(base_load_rlx(&c->want_left) != 0) ? L1_OVER_NOT : L1_OVER_ABSENT;
@@ -544,7 +546,7 @@ static BASE_NOINLINE l1_over_done l1_put_over_same(l1 *c, const l1_key *k, l1_pu
     const uint32_t vlen = (uint32_t)p->value_len, own = k->generation != 0;
     const l1_over o = { k, p->value, vlen, own, 8u + 4u * own,
                         k->len | vlen << 8 | L1_W0_ALWAYS | own * L1_W0_GENERATION, p->deadline_ms,
-                        p->change, &p->stamp, p };
+                        INT64_MAX, p->change, &p->stamp, p };
     l1_hold h;
     l1_lock_key(c, k->hash, &h, false);
     l1_over_done done = base_load_rlx(&c->want_left) != 0 ? L1_OVER_NOT : L1_OVER_ABSENT;
@@ -559,11 +561,12 @@ static BASE_NOINLINE l1_over_done l1_put_over_same(l1 *c, const l1_key *k, l1_pu
 }
 
 CELLAR_PRIVATE l1_over_done l1_set_hit(l1 *c, const l1_key *k, const void *value,
-                                       size_t value_len, int64_t deadline_ms)
+                                       size_t value_len, int64_t deadline_ms, int64_t now_ms)
 {
     uint64_t stamp;
     if (value_len > c->over_max || k->len >= L1_KLEN_LONG) { return L1_OVER_NOT; }
-    return l1_put_over(c, k, value, (uint32_t)value_len, deadline_ms, L1_CHANGE_SET, &stamp);
+    return l1_put_over(c, k, value, (uint32_t)value_len, deadline_ms, now_ms, L1_CHANGE_SET,
+                       &stamp);
 }
 
 typedef struct l1_place_seen { /* of a new key: its chain at one version */
@@ -786,7 +789,8 @@ CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p)
             p->replaced = done == L1_OVER_DONE;
             if (done == L1_OVER_ABSENT) { done = L1_OVER_NOT; }
         } else if (tagged) {
-            done = l1_put_over(c, k, p->value, vlen, p->deadline_ms, p->change, &p->stamp);
+            done = l1_put_over(c, k, p->value, vlen, p->deadline_ms, INT64_MAX, p->change,
+                               &p->stamp);
             p->replaced = done == L1_OVER_DONE;
         }
         if (done == L1_OVER_ABSENT) {

@@ -51,7 +51,7 @@ CELLAR_PRIVATE bool cache_hit_known(cellar *c, const void *key, size_t key_len,
     return true;
 }
 
-CELLAR_PRIVATE BASE_NOINLINE cellar_err cache_hit_marked(cellar *c, const l1_key *k,
+CELLAR_PRIVATE BASE_NOINLINE cellar_err cache_hit_marked(cellar *c, const l1_key *k, size_t seen,
                                                          cellar_result *out)
 {
     size_t len;
@@ -59,7 +59,8 @@ CELLAR_PRIVATE BASE_NOINLINE cellar_err cache_hit_marked(cellar *c, const l1_key
     if ((base_load_rlx(&c->carries) & CACHE_CARRIES_BIRTH) != 0) {
         return l1_none(c->l1, k->hash) ? CELLAR_MISS : CELLAR_PENDING;
     }
-    const cellar_err err = l1_get_load(c->l1, k, out->buf, out->buf_cap, &len, &user_flags);
+    const cellar_err err = l1_get_load(c->l1, k, seen, out->buf, out->buf_cap, &len,
+                                       &user_flags);
     if (err != CELLAR_OK) { return err; }
     cache_hit_out(out, len);
     out->user_flags = user_flags;

@@ -345,7 +345,8 @@ BASE_ALWAYS_INLINE void cache_hit_out(cellar_result *out, size_t len)
     out->opaque[0] = 0;
 }
 /* Try a hit that is not plain. PENDING: only a call with a plan fills all fields of the result. */
-CELLAR_PRIVATE cellar_err cache_hit_marked(cellar *c, const l1_key *k, cellar_result *out);
+CELLAR_PRIVATE cellar_err cache_hit_marked(cellar *c, const l1_key *k, size_t seen,
+                                           cellar_result *out);
 /* Try the plain hit of a key. `k` is set in any case. */
 BASE_ALWAYS_INLINE cellar_err cache_hit_plain(cellar *c, l1_key *k, const void *key, size_t key_len,
                                               cellar_result *out)
@@ -353,7 +354,7 @@ BASE_ALWAYS_INLINE cellar_err cache_hit_plain(cellar *c, l1_key *k, const void *
     size_t len;
     cache_key(c, k, key, key_len);
     if (BASE_UNLIKELY(!l1_get_plain(c->l1, k, out->buf, out->buf_cap, &len))) {
-        return cache_hit_marked(c, k, out);
+        return cache_hit_marked(c, k, len, out);
     }
     cache_hit_out(out, len);
     stats_add(cache_mine(c), STATS_HIT_L1, 1);
