@@ -20,6 +20,7 @@ BASE_SIZE_BEGIN
 
 #define L2_ARM_MS 500
 #define L2_WINDOW_LEAST ((uint32_t)256 << 10)
+#define L2_WINDOW_SYNCED ((uint32_t)128 << 10) /* where the stage is synced */
 #define L2_WINDOW_IDLE ((uint32_t)16 << 10)
 
 typedef struct l2_arming { /* a slot as it was under the lock */
@@ -100,10 +101,12 @@ CELLAR_PRIVATE void l2_arm_work(l2 *d)
     const uint64_t at = d->open_slot != NULL ? l2_lsn(d, d->open_slot->head.segseq,
                                                       d->open_slot->pos) : 0;
     sync_drop(L2_LOG, &d->log_lock);
-    const uint32_t least = BASE_MIN(L2_WINDOW_LEAST, d->form.seg_bytes);
+    const bool synced = d->cfg.level != L2_DROP;
+    const uint32_t least = BASE_MIN(synced ? L2_WINDOW_SYNCED : L2_WINDOW_LEAST,
+                                    d->form.seg_bytes);
     /* A sync writes what was touched, also without a record. So where the stage is synced, the
      * window grows only for a record that does not fit into it. */
-    const bool bounded = d->cfg.level != L2_DROP && at != d->arm_lsn;
+    const bool bounded = synced && at != d->arm_lsn;
     if (wanted == L2_ARM_MORE) {
         d->arm_window = BASE_MIN(BASE_MAX(d->arm_window, least / 2) * 2,
                                  bounded ? least : d->form.seg_bytes);

@@ -90,7 +90,7 @@ static uint32_t armed_slots(void)
 }
 
 /* A sync writes each page that was touched, and its whole folio. So a store with syncs makes its
- * stage of pages, and touches no more than 256 KiB ahead, unless a record is longer. */
+ * stage of pages, and touches no more than 128 KiB ahead, unless a record is longer. */
 T_CASE(store_with_syncs_touches_few_and_small_pages)
 {
     for (int level = L2_DROP; level <= L2_KEEP; level++) {
@@ -116,7 +116,7 @@ T_CASE(store_with_syncs_touches_few_and_small_pages)
             kit.now_ms += 20;
             (void)l2_tick(kit.d, 0);
         }
-        T_EQ_I64(most_armed > 300000, level == L2_DROP);
+        T_EQ_I64(most_armed > 160000, level == L2_DROP);
         cellar_err err = CELLAR_DROPPED;
         for (int i = 0; i < 8 && err == CELLAR_DROPPED; i++) {
             err = put(9999, 262144);
