@@ -301,7 +301,7 @@ CELLAR_API cellar_err cellar_memory_charge(cellar *c, int64_t bytes);
  *          for more than 2 ms, entries that it may evict stay due); PENDING (the time ran out, or
  *          another thread does the work: call again); E_INVAL, E_CLOSED, E_FORKED, E_UNSUPPORTED
  *          (the object has no work); of a limiter the codes of its snapshot. In a listener of a
- *          store OK also while another tick runs
+ *          store and in free_fn OK also while another tick runs
  * thread:  any; listeners, watchers and, with no_threads, functions of the program run inside
  * cost:    budget_us plus one bounded step at most: of a store 64 entries or dead blocks, or one
  *          huge page, for which the kernel copies 2 MiB. A limiter: at most 16 regions of 4,096

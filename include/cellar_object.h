@@ -43,9 +43,10 @@ extern "C" {
 /* FREE
  * free_fn runs exactly once for each accepted object: when its entry is gone and the last hold is
  * released, in the thread that releases or removes last, without locks. It may block and call the
- * library, but not close its store, and it must return. Inside another free_fn of the store it
- * waits until that returns. `why` is the cause of the end of the entry; CELLAR_CAUSE_NONE: the
- * object never was an entry.
+ * library, but not close its store, and it must return. Objects that end inside a free_fn of the
+ * store are freed when it returns, and count in memory_bytes until then: in a full store calls of
+ * a free_fn may be E_SPACE, E_NOMEM or E_BUSY. `why` is the cause of the end of the entry;
+ * CELLAR_CAUSE_NONE: the object never was an entry.
  *
  * Objects of expired, cleared and dropped entries are freed by the set or the tick that reclaims
  * the entry: all of them by the next cellar_tick that returns OK, except those in a part of the log

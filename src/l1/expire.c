@@ -112,8 +112,6 @@ CELLAR_PRIVATE cellar_err l1_upkeep(l1 *c, uint64_t budget_us, uint64_t *removed
     const uint64_t now = (uint64_t)BASE_MAX(base_now_ms(c->clock), 1);
     base_store_rlx(&c->rough_ms, BASE_MAX(base_load_rlx(&c->rough_ms), base_coarse_ms(c->clock)));
     const bool swept = l1_retired_turn(c, end_ns);
-    l1_cells *const cells = base_load_acq(&c->cells);
-    if (cells != NULL) { l1_cells_late(cells); }
     bool done = true;
     const uint32_t first = c->sweep_lane;
     uint32_t i = 0;

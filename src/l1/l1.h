@@ -409,8 +409,6 @@ CELLAR_PRIVATE uint64_t l1_cells_close(l1_cells *o);
 CELLAR_PRIVATE void l1_cells_forked(l1_cells *o); /* releases do nothing any more */
 CELLAR_PRIVATE uint64_t l1_cells_held(const l1_cells *o);
 CELLAR_PRIVATE uint64_t l1_cells_twice(const l1_cells *o);
-/* Free the objects that ended in calls with a role, unless this call has one. */
-CELLAR_PRIVATE void l1_cells_late(l1_cells *o);
 /* Find the number of a class of objects: OK; E_LIMIT (4,096), E_NOMEM. */
 CELLAR_PRIVATE cellar_err l1_class_take(l1_cells *o, const cellar_object_config *of,
                                         uint32_t *number);

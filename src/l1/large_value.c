@@ -117,7 +117,6 @@ CELLAR_PRIVATE cellar_err l1_cell_new(l1 *c, uint32_t class_number, void *object
 {
     l1_cells *const o = base_load_acq(&c->cells);
     *out = NULL;
-    l1_cells_late(o);
     if (charge > base_load_rlx(&c->account->limit) / 2) { return CELLAR_E_TOOBIG; }
     if (base_fault_alloc("l1.object")) { return CELLAR_E_NOMEM; }
     if (!l1_cell_charge(c, charge)) { return CELLAR_E_SPACE; }

@@ -20,6 +20,7 @@
  * SEE ALSO   acquire.c; README.md, Objects: the proof. */
 #include "l1/object.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -112,7 +113,6 @@ CELLAR_PRIVATE uint64_t l1_cells_close(l1_cells *o)
             l1_cell_unlink(o, b, CELLAR_CAUSE_CLOSED);
         }
     }
-    l1_cells_late(o);
     const uint64_t held = base_load_acq(&o->live) - 1;
     l1_cells_drop(o);
     return held;
@@ -238,8 +238,9 @@ CELLAR_PRIVATE l1_cell *l1_cell_take(l1_cells *o, uint32_t class_number, void *o
 /* ---- free_fn --------------------------------------------------------------------------------- */
 typedef struct l1_freeing { /* a running free_fn, on the stack of its thread */
     l1_cells *o;
-    l1_cell *now;
+    l1_cell *now;         /* NULL: all are freed */
     uint64_t first, last; /* cells that wait for it: numbers + 1 */
+    uint32_t depth;       /* of the thread before: free_fn counts as a listener that runs */
     struct l1_freeing *outer;
 } l1_freeing;
 
@@ -266,15 +267,17 @@ static void l1_free_call(void *arg)
 }
 
 /* Free the cells of the list, the first one already: its free_fn has run. The thread may end in a
- * free_fn: this function then runs once more. */
+ * free_fn: this function then runs once more, and again for each further one that ends it. */
 static void l1_free_rest(void *arg)
 {
     l1_freeing *const f = arg;
     base_thread_record *const self = base_thread_self();
-    for (;;) {
+    while (f->now != NULL) {
         l1_cell *const done = f->now;
         if (f->first == 0) {
+            f->now = NULL;
             self->frees = f->outer;
+            self->depth = f->depth;
             l1_cell_end(f->o, done); /* may end the table */
             return;
         }
@@ -285,7 +288,10 @@ static void l1_free_rest(void *arg)
     }
 }
 
-/* Free an object without a holder, now or behind the free_fn that runs. */
+static void l1_late_run(sync_late *call);
+
+/* Free an object without a holder: now, behind the free_fn that runs, or behind the roles of this
+ * thread. */
 static void l1_cell_free(l1_cells *o, l1_cell *b)
 {
     base_thread_record *const self = base_thread_self();
@@ -297,6 +303,10 @@ static void l1_cell_free(l1_cells *o, l1_cell *b)
             head = base_load_rlx(&o->late);
             base_store_rlx(&b->next, (uint32_t)head);
         } while (!base_cas_ar(&o->late, head, l1_cell_number(o, b) + 1));
+        if (head == 0) { /* else the thread that put the call off has not made it */
+            o->late_call.run = l1_late_run;
+            sync_put_off(&o->late_call);
+        }
         return;
     }
     for (l1_freeing *f = own ? self->frees : NULL; f != NULL; f = f->outer) {
@@ -310,8 +320,11 @@ static void l1_cell_free(l1_cells *o, l1_cell *b)
         f->last = number;
         return;
     }
-    l1_freeing f = { .o = o, .now = b, .outer = own ? self->frees : NULL };
-    if (own) { self->frees = &f; }
+    l1_freeing f = { .o = o, .now = b, .outer = self->frees, .depth = self->depth };
+    if (own) {
+        self->frees = &f;
+        self->depth++;
+    }
     const int cancel = base_cancel_off();
     base_run_callback(l1_free_call, l1_free_rest, &f, base_cancel_off());
     if (own) {
@@ -322,9 +335,9 @@ static void l1_cell_free(l1_cells *o, l1_cell *b)
     base_cancel_set(cancel);
 }
 
-CELLAR_PRIVATE void l1_cells_late(l1_cells *o)
+static void l1_late_run(sync_late *call)
 {
-    if (BASE_LIKELY(base_load_rlx(&o->late) == 0) || sync_has_role()) { return; }
+    l1_cells *const o = (l1_cells *)(void *)((char *)call - offsetof(l1_cells, late_call));
     for (uint64_t at = base_xchg_ar(&o->late, (uint64_t)0); at != 0;) {
         l1_cell *const b = l1_cell_at(o, at - 1);
         at = base_load_rlx(&b->next);

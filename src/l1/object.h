@@ -62,7 +62,8 @@ struct l1_cells {
     uint32_t classes;          /* L1_CELL */
     l1_class *class_at[L1_CLASS_CHUNKS]; /* constant once set; L1_CELL, and what has a number */
     _Atomic uint64_t twice;    /* releases of a hold that was released */
-    _Atomic uint64_t late;     /* list of cells: free_fn waits for a call without a role */
+    _Atomic uint64_t late;     /* list of cells: free_fn waits for the end of a role */
+    sync_late late_call;       /* put off by the thread that found `late` empty */
     _Atomic uint64_t made BASE_ALIGNED(BASE_PAD); /* cells made so far */
     _Atomic uint64_t free;     /* list of cells: changes << 32 | number + 1 */
     _Atomic uint64_t live;     /* objects that are not freed; + 1 until the store is closed */

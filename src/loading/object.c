@@ -67,8 +67,12 @@ CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, si
     memset(lease, 0, sizeof *lease);
     if (!cache_has_objects(c)) { return cache_no_objects(c); }
     cellar_result r = cellar_result_default();
-    const cellar_err err = cache_lease_begin(c, key, key_len, o, waiter, lease, &r);
-    return cache_held_of(c, err, &r, out);
+    const cellar_err err =
+        cache_held_of(c, cache_lease_begin(c, key, key_len, o, waiter, lease, &r), &r, out);
+    if (err < 0 && lease->opaque[0] != 0) { /* no hold: another caller refreshes */
+        (void)cellar_lease_release(c, lease, 0);
+    }
+    return err;
 }
 
 CELLAR_API cellar_err cellar_object_lease_fulfill(cellar *c, cellar_lease *lease, void *object,

@@ -179,6 +179,18 @@ static void use_objects(run *r, cellar *c)
             cellar_object_release(&more);
         }
     }
+    for (uint32_t i = 610; i < 620; i++) {
+        cellar_held h;
+        cellar_lease lease;
+        const cellar_err err = cellar_object_lease_acquire(v, &i, sizeof i, NULL, NULL, &lease, &h);
+        if (err != CELLAR_LEASED) {
+            (void)FINE(err);
+        } else if (FINE(cellar_object_lease_fulfill(v, &lease, &thing, 100, NULL))) {
+            objects++;
+        } else {
+            T_CHECK(lease.opaque[0] == 0);
+        }
+    }
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
 }
 

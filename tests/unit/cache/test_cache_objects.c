@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    An object with as many holds as its count has room for refuses further ones by E_LIMIT,
+ *         in each call that would give one, and is freed once when they end.
+ * Method: The test writes the count of the cell, as if as many holds existed, and puts it back. */
+#include "tests/support/api_kit.h"
+
+#include "cellar_object.h"
+#include "l1/object.h"
+
+static unsigned freed;
+
+static void free_number(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)object, (void)charge, (void)why, (void)ctx;
+    freed++;
+}
+
+static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)load, (void)key, (void)key_len, (void)ctx;
+    return CELLAR_E_IO;
+}
+
+T_CASE(hold_beyond_the_count_is_refused)
+{
+    settings s = api_config(4u << 20);
+    const cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = free_number };
+    const cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
+    cellar_set_opts ends = cellar_set_opts_default();
+    cellar_load_opts lo = cellar_load_opts_default();
+    cellar *c, *ns;
+    cellar_held h[L1_HOLD_SLOTS], more;
+    cellar_lease lease;
+    ends.ttl_ms = 10;
+    ends.stale_ms = 1000;
+    freed = 0;
+    T_REQUIRE(settings_open(&s, &c) == CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, "things", &o, &ns) == CELLAR_OK);
+    T_EQ_I64(cellar_object_set(ns, "a", 1, &s, 100, &ends), CELLAR_OK);
+    for (unsigned i = 0; i < L1_HOLD_SLOTS; i++) {
+        T_REQUIRE(cellar_object_acquire(ns, "a", 1, &h[i]) == CELLAR_OK);
+    }
+    l1_cells *const cells = (l1_cells *)(uintptr_t)h[0].opaque[0];
+    l1_cell *const b = (l1_cell *)(void *)cells->region.base + (L1_HOLD_CELL(h[0].opaque[1]) >> 1)
+                       - 1;
+    const uint64_t most = L1_CELL_COUNT_MOST - L1_CELL_COUNT(base_load_rlx(&b->word));
+    (void)base_add_ar(&b->word, most - 1);
+    T_EQ_I64(cellar_object_acquire(ns, "a", 1, &more), CELLAR_OK); /* the last one */
+    cellar_held last = more;
+    T_EQ_I64(cellar_object_acquire(ns, "a", 1, &more), CELLAR_E_LIMIT);
+    T_CHECK(more.object == NULL);
+    T_EQ_I64(cellar_object_retain(&last, &more), CELLAR_E_LIMIT);
+    T_CHECK(more.object == NULL);
+    lo.flags = CELLAR_LOAD_ONLY_IF_CACHED;
+    T_EQ_I64(cellar_object_get_or_load(ns, "a", 1, &lo, load_none, NULL, &more), CELLAR_E_LIMIT);
+    atomic_fetch_add(&api_now_ms, 20); /* stale: a lease comes with the hold */
+    lo = cellar_load_opts_default();
+    T_EQ_I64(cellar_object_lease_acquire(ns, "a", 1, &lo, NULL, &lease, &more), CELLAR_E_LIMIT);
+    T_CHECK(lease.opaque[0] == 0 && more.object == NULL);
+    (void)base_sub_ar(&b->word, (uint64_t)1); /* room for the call, but not for the hold */
+    T_EQ_I64(cellar_object_lease_acquire(ns, "a", 1, &lo, NULL, &lease, &more), CELLAR_E_LIMIT);
+    T_CHECK(lease.opaque[0] == 0 && more.object == NULL);
+    (void)base_sub_ar(&b->word, most - 2);
+    T_EQ_I64(cellar_object_lease_acquire(ns, "a", 1, &lo, NULL, &lease, &more), CELLAR_STALE);
+    T_CHECK(lease.opaque[0] != 0); /* the one that had no hold was given back */
+    T_EQ_I64(cellar_lease_release(ns, &lease, 0), CELLAR_OK);
+    /* the end of the entry counts the slots, also above the limit */
+    (void)base_add_ar(&b->word, most - 2);
+    T_EQ_I64(cellar_delete(ns, "a", 1), CELLAR_MISS); /* its TTL has passed */
+    (void)base_sub_ar(&b->word, most - 2);
+    cellar_object_release(&more);
+    cellar_object_release(&last);
+    for (unsigned i = 0; i < L1_HOLD_SLOTS; i++) {
+        T_EQ_U64(freed, 0);
+        cellar_object_release(&h[i]);
+    }
+    T_EQ_U64(freed, 1);
+    T_EQ_I64(cellar_namespace_close(ns), CELLAR_OK);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
+T_MAIN("cache_objects")
