@@ -200,7 +200,8 @@ CELLAR_API cellar_err cellar_refresher_close(cellar_refresher *r);
 /* ---- Loaders -------------------------------------------------------------------------------- */
 
 /* Give a loader a name, for rows and for loader= of a policy file.
- * in:      name of 1..64 bytes; fn as in cellar_get_or_load; o NULL = defaults
+ * in:      name of 1..64 bytes; fn as in cellar_get_or_load, for rows of objects as in
+ *          cellar_object_get_or_load; o NULL = defaults
  * returns: OK; EXISTS (the name has a loader: nothing changes), E_NOMEM, E_INVAL, E_UNSUPPORTED
  *          (unknown field; a limiter with CELLAR_OMIT_LIMIT), E_FORKED
  * owns:    ctx, lister_ctx, breaker and limiter must live until the refresher is closed

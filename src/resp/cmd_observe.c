@@ -261,7 +261,10 @@ RESP_CALL(resp_cmd_object)
     cellar_entry_info info;
     if (!resp_need_entry(c, argv[2], &ns, &info)) { return; }
     switch (sub) {
-    case 0: resp_bulk_text(c, resp_encoding(ns, argv[2], info.value_len)); break;
+    case 0:
+        resp_bulk_text(c, info.kind == CELLAR_KIND_OBJECT
+                              ? "object" : resp_encoding(ns, argv[2], info.value_len));
+        break;
     case 1: resp_int(c, (int64_t)info.hits); break;
     case 2: resp_int(c, resp_idle_s(&info)); break;
     default: resp_int(c, 1); break;

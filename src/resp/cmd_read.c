@@ -5,6 +5,8 @@
  * INVARIANTS Nothing here changes a value or its TTL.
  * LOCKING    None. */
 #include "resp/data.h"
+
+#include "cellar_object.h"
 #include "resp/entry.h"
 #include "resp/value.h"
 
@@ -81,7 +83,7 @@ RESP_CALL(resp_cmd_exists)
     resp_int(c, count);
 }
 
-/* Like EXISTS, and a use of each entry: a get of no bytes. */
+/* Like EXISTS, and a use of each entry: a get of no bytes, or a hold of an object. */
 RESP_CALL(resp_cmd_touch)
 {
     cellar *ns = resp_ns(c);
@@ -89,7 +91,11 @@ RESP_CALL(resp_cmd_touch)
     int64_t count = 0;
     for (uint32_t i = 1; i < argc; i++) {
         count += resp_has(c, ns, argv[i]);
-        (void)cellar_get(ns, argv[i].data, argv[i].len, NULL, 0, NULL);
+        if (cellar_get(ns, argv[i].data, argv[i].len, NULL, 0, NULL) == CELLAR_E_TYPE) {
+            cellar_held h;
+            (void)cellar_object_acquire(ns, argv[i].data, argv[i].len, &h);
+            cellar_object_release(&h);
+        }
     }
     resp_int(c, count);
 }

@@ -19,6 +19,7 @@
 #include "cellar_admin.h"
 #include "cellar_entry.h"
 #include "cellar_load.h"
+#include "cellar_object.h"
 #ifndef CELLAR_OMIT_LIMIT
 #include "cellar_limit.h"
 #endif
@@ -378,6 +379,13 @@ static void refresher_load_key(refresher_ticket *t)
     t->err = cellar_get_or_load(row->c, k + 1, k->len, &o, refresher_loader_fn, t, &res);
     t->stored = (res.flags & CELLAR_RESULT_NOT_STORED) == 0;
     cellar_result_free(&res);
+    if (t->err == CELLAR_E_TYPE) { /* a namespace of objects */
+        cellar_held held;
+        t->err = cellar_object_get_or_load(row->c, k + 1, k->len, &o, refresher_loader_fn, t,
+                                           &held);
+        t->stored = cellar_contains(row->c, k + 1, k->len) == CELLAR_OK;
+        cellar_object_release(&held);
+    }
     if (row->stop_idle != 0) { /* the load is no read */
         cellar_entry_info info = cellar_entry_info_default();
         (void)cellar_entry_info_get(row->c, k + 1, k->len, CELLAR_GET_TAKE_HITS, &info);

@@ -522,6 +522,8 @@ T_CASE(objects_are_listed_and_are_no_strings)
         { "GET k", WRONG }, { "STRLEN k", WRONG }, { "SET k v", WRONG }, { "APPEND k v", WRONG },
         { "INCR k", WRONG }, { "GETRANGE k 0 1", WRONG }, { "RENAME k q", WRONG },
         { "COPY k q", WRONG }, { "GETDEL k", WRONG }, { "SETEX k 10 v", WRONG },
+        { "OBJECT FREQ k", ":0" }, { "TOUCH k q", ":1" }, { "OBJECT FREQ k", ":1" },
+        { "OBJECT ENCODING k", "object" },
         { "EXPIRE k 100", ":1" }, { "TTL k", ":100" }, { "EXISTS k q", ":1" }, { "DEL k", ":1" },
         { "TYPE k", "+none" },
     };

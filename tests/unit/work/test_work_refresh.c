@@ -9,6 +9,7 @@
 #include "cellar_limit.h"
 #include "cellar_observe.h"
 #include "tests/support/rules.h" /* before refresh_kit.h: its `c` shadows parameters */
+#include "cellar_object.h"
 #include "tests/support/refresh_kit.h"
 #include "tests/support/same_metrics.h"
 #include "tests/support/struct_sizes.h"
@@ -851,6 +852,44 @@ T_CASE(structs_follow_the_size_rule)
     CHECK_IN(cellar_refresh_loader_opts, cellar_refresh_loader_opts_default(), use_loader);
     check_out("cellar_refresher_stats", sizeof(cellar_refresher_stats), fill_stats);
     close_all();
+}
+
+static void free_number(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)object, (void)charge, (void)why;
+    ++*(unsigned *)ctx;
+}
+
+static cellar_err load_number(cellar_load *l, const void *key, size_t len, void *ctx)
+{
+    (void)key, (void)len;
+    up.calls++;
+    return cellar_load_object(l, ctx, 100);
+}
+
+T_CASE(objects_are_refreshed_as_values)
+{
+    unsigned frees = 0;
+    cellar *things;
+    cellar_held h;
+    const cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = free_number,
+                                      .ctx = &frees };
+    const cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
+    open_all();
+    T_EQ_I64(cellar_refresh_loader(r, "things", load_number, &up, NULL), CELLAR_OK);
+    T_REQUIRE(cellar_namespace_open(c, "things", &o, &things) == CELLAR_OK);
+    T_EQ_I64(cellar_refresh_add(r, things, "k", 1, "things", MINUTE, NULL), CELLAR_OK);
+    pass(3 * MINUTE, SECOND, NULL);
+    T_CHECK(up.calls >= 3);
+    T_EQ_U64(figures().failed, 0);
+    T_EQ_U64(frees, up.calls - 1); /* each run replaces the object */
+    T_EQ_I64(cellar_object_acquire(things, "k", 1, &h), CELLAR_OK);
+    T_CHECK(h.object == &up);
+    cellar_object_release(&h);
+    T_EQ_I64(cellar_refresh_remove(r, things, "k", 1), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(things), CELLAR_OK);
+    close_all();
+    T_EQ_U64(frees, up.calls);
 }
 
 T_MAIN("work_refresh")
