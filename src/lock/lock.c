@@ -207,12 +207,12 @@ static cellar_err lock_wait(cellar_locks *t, lock_stripe *s, lock_record *r, loc
 {
     for (;;) {
         const uint32_t seen = base_load_rlx(&me->event);
-        const bool sleeps = (seen & LOCK_SLEEPS) != 0;
-        const uint64_t until_ns = sleeps ? lock_sleep_until(t, r, me, now_ms) : 0;
+        const bool asleep = (seen & LOCK_SLEEPS) != 0;
+        const uint64_t until_ns = asleep ? lock_sleep_until(t, r, me, now_ms) : 0;
         lock_leave(t, s, a);
         memset(a, 0, sizeof *a);
         BASE_POINT("lock.wait");
-        if (sleeps) { (void)sync_wait(&me->event, seen, until_ns); } else { lock_wait_awake(me); }
+        if (asleep) { (void)sync_wait(&me->event, seen, until_ns); } else { lock_wait_awake(me); }
         if ((base_load_acq(&me->event) & LOCK_GRANTED) != 0) {
             lock_out(t, s, r, me->fence, out);
             return CELLAR_OK;
@@ -230,7 +230,7 @@ static cellar_err lock_wait(cellar_locks *t, lock_stripe *s, lock_record *r, loc
             lock_leave(t, s, a);
             return CELLAR_E_TIMEOUT;
         }
-        if (!sleeps) { base_store_rlx(&me->event, seen | LOCK_SLEEPS); }
+        if (!asleep) { base_store_rlx(&me->event, seen | LOCK_SLEEPS); }
     }
 }
 
