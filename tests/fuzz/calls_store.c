@@ -250,7 +250,7 @@ static void row_check(void)
 /* Set and delete keys in a burst, with no work of the disk in between. */
 static void bulk_small(cellar *c)
 {
-    const unsigned keys = (unsigned)ONE_OF(500, t_env_u64("BULK", 0) != 0 ? 30000 : 20);
+    const unsigned keys = (unsigned)ONE_OF(500, 30000);
     if (keys > 500) { atomic_store(&world.crowded, true); }
     for (unsigned i = 0; i < 60000; i++) {
         char key[16];
