@@ -33,7 +33,7 @@ typedef struct held_thing {
 
 static _Atomic uint64_t born, freed, acquired, causes[CELLAR_CAUSE_COUNT];
 static cellar *ledger_store, *ledger_ns;
-static _Atomic bool closing; /* free_fn calls no cache while it closes */
+static _Thread_local bool calling; /* free_fn calls the cache: no close can be beside it */
 static pthread_rwlock_t handle = PTHREAD_RWLOCK_INITIALIZER; /* of `ledger_ns` */
 
 /* Holds that one thread leaves to another. */
@@ -71,7 +71,7 @@ static void ledger_free(void *object, size_t charge, cellar_cause why, void *ctx
     atomic_fetch_add(&freed, 1);
     free(t);
     const uint32_t n = atomic_fetch_add(&turn, 1);
-    if (n % 16 != 0 || atomic_load(&closing)) { return; }
+    if (n % 16 != 0 || !calling) { return; }
     if (pthread_rwlock_tryrdlock(&handle) != 0) { return; }
     char key[8];
     (void)snprintf(key, sizeof key, "k%u", n / 16 % KEYS);
@@ -280,9 +280,11 @@ static void *ledger_worker(void *arg)
     ledger_thread *const me = arg;
     held_thing h[HOLDS + 1];
     unsigned n = 0;
+    calling = true;
     for (uint64_t i = 0; i < me->acquires * 2; i++) { ledger_call(h, &n, ledger_draw(&me->state)); }
     const bool ends = ledger_draw(&me->state) % 2 == 0;
     while (ends && n != 0) { ledger_park(&h[--n]); } /* and ends: its holds stay */
+    calling = false;
     (void)pthread_barrier_wait(me->closes);
     if (ends) { return NULL; }
     while (n != 0) { ledger_release(&h[--n]); } /* beside the close */
@@ -298,7 +300,6 @@ static void ledger_life(uint64_t *state, uint64_t acquires)
     settings s = api_config(1u << 20);
     T_REQUIRE(settings_open(&s, &ledger_store) == CELLAR_OK);
     ledger_open_ns();
-    atomic_store(&closing, false);
     T_REQUIRE(pthread_barrier_init(&closes, NULL, THREADS + 1) == 0);
     for (unsigned i = 0; i < THREADS; i++) {
         arg[i] = (ledger_thread){ ledger_draw(state), acquires / THREADS, &closes };
@@ -308,7 +309,6 @@ static void ledger_life(uint64_t *state, uint64_t acquires)
     cellar_stats st = cellar_stats_default();
     T_EQ_I64(cellar_stats_get(ledger_store, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
     T_EQ_U64(st.release_errors, 0);
-    atomic_store(&closing, true);
     T_EQ_I64(cellar_namespace_close(ledger_ns), CELLAR_OK);
     T_EQ_I64(cellar_close(ledger_store), CELLAR_OK);
     for (unsigned i = 0; i < THREADS; i++) { T_EQ_I64(pthread_join(thread[i], NULL), 0); }
