@@ -222,8 +222,9 @@ static const l2_sort_line *l2_aside_next(const l2 *d, const l2_bunch *c, uint32_
     return NULL;
 }
 
-/* Index rebuild: note that a word has no way, so that no older record of its hash48 gets one. If
- * the rows are full, its pair takes no older word at all. */
+/* Index rebuild: note that a word has no way, so that no older record of its hash48 gets one. A
+ * newer word takes the row of an older one. If the rows are full, its pair takes no older word at
+ * all. */
 static void l2_turn_away(l2 *d, const l2_bunch *c, uint32_t place, uint64_t word)
 {
     l2_shard *s = &d->index.shard[c->shard];
@@ -233,9 +234,14 @@ static void l2_turn_away(l2 *d, const l2_bunch *c, uint32_t place, uint64_t word
         return;
     }
     uint32_t at = l2_aside_first(c);
-    while (l2_line_word(&s->aside[at & mask]) != 0) { at++; }
-    s->aside[at & mask] = (l2_sort_line){ (uint32_t)word, (uint32_t)(word >> 32), place };
-    s->asides++;
+    l2_sort_line *l = &s->aside[at & mask];
+    while (l2_line_word(l) != 0 &&
+           (l->place != place || L2_WORD_TAG(l2_line_word(l)) != c->tag)) {
+        l = &s->aside[++at & mask];
+    }
+    s->asides += l2_line_word(l) == 0;
+    s->lacks = s->lacks || (word & (L2_WORD_DURABLE | L2_WORD_TOMB)) == L2_WORD_DURABLE;
+    *l = (l2_sort_line){ (uint32_t)word, (uint32_t)(word >> 32), place };
 }
 
 static void l2_way_store(l2 *d, l2_shard *s, _Atomic uint64_t *way, uint64_t word, uint32_t place)
@@ -627,6 +633,7 @@ CELLAR_PRIVATE void l2_index_rebuild_part(l2 *d, uint32_t part, uint32_t parts)
         sync_take(L2_SHARD, &s->lock);
         s->aside = NULL;
         s->asides = 0;
+        s->lacks = false;
         sync_drop(L2_SHARD, &s->lock);
     }
     memset(d->index.aside, 0, l2_aside_bytes(d));
@@ -637,6 +644,52 @@ CELLAR_PRIVATE void l2_index_rebuild_part(l2 *d, uint32_t part, uint32_t parts)
         s->aside = d->index.aside + (size_t)i * d->index.aside_room;
         sync_drop(L2_SHARD, &s->lock);
     }
+}
+
+/* Return true if an ended record may lose this way, as the only word of its bunch: no older value
+ * follows. */
+static bool l2_way_spares(const l2 *d, uint32_t shard, uint32_t at, uint64_t w)
+{
+    const uint32_t tag = L2_WORD_TAG(w), b = at / L2_WAYS;
+    const l2_bunch c = { shard, b, l2_other(d, tag, b), tag };
+    uint32_t row = l2_aside_first(&c);
+    return (w & L2_WORD_TWIN) == 0 && l2_aside_next(d, &c, &row) == NULL;
+}
+
+CELLAR_PRIVATE bool l2_index_spare(l2 *d, uint32_t shard, uint64_t *at, uint64_t *word)
+{
+    l2_shard *s = &d->index.shard[shard];
+    const uint32_t ways = d->index.buckets * L2_WAYS;
+    *word = 0;
+    sync_take(L2_SHARD, &s->lock);
+    const uint64_t end = s->lacks ? (uint64_t)ways + d->index.aside_room : 0;
+    const uint64_t stop = BASE_MIN(*at + L2_SWEEP * L2_WAYS, end);
+    for (; *at < stop && *word == 0; ++*at) {
+        const bool row = *at >= ways;
+        const uint64_t w = row ? l2_line_word(&s->aside[*at - ways]) : base_load_rlx(&s->way[*at]);
+        const bool durable = (w & (L2_WORD_DURABLE | L2_WORD_TOMB)) == L2_WORD_DURABLE;
+        *word = durable && (row || l2_way_spares(d, shard, (uint32_t)*at, w)) ? w : 0;
+    }
+    sync_drop(L2_SHARD, &s->lock);
+    return *word != 0 || *at < end;
+}
+
+CELLAR_PRIVATE void l2_index_spare_way(l2 *d, uint32_t shard, uint64_t at, uint64_t word,
+                                       bool ended)
+{
+    l2_shard *s = &d->index.shard[shard];
+    const uint32_t ways = d->index.buckets * L2_WAYS;
+    sync_take(L2_SHARD, &s->lock);
+    if (at >= ways) {
+        const l2_sort_line *l = &s->aside[at - ways];
+        const l2_bunch c = l2_bunch_at(d, l->place, L2_WORD_TAG(l2_line_word(l)));
+        const bool same = l2_line_word(l) == word && !l2_pair_closed(d, &c);
+        if (same && !ended) { (void)l2_aside_back(d, &c, L2_RANK_ALL); }
+    } else if (ended && base_load_rlx(&s->way[at]) == word &&
+               l2_way_spares(d, shard, (uint32_t)at, word)) {
+        l2_way_store(d, s, &s->way[at], 0, 0);
+    }
+    sync_drop(L2_SHARD, &s->lock);
 }
 
 CELLAR_PRIVATE void l2_index_rebuild_end(l2 *d)

@@ -17,6 +17,8 @@
  * PARTS      Lines without a way take rows (index.c). If all lines may need more rows, the footers
  *            are read once to look for a durable put. If there is one, they are read once for each
  *            part of the shards, and all rows are for that part.
+ * ENDED      Lines do not say that their record ended, and such records may hold all ways. So if a
+ *            durable line of a part has none, the heads of the durable records are read.
  * LOCKING    Worker only; shard locks as in index.c.
  * LIMITS     The buffer takes 1/8 of the store's memory, at most 64 MiB, during the rebuild. With
  *            less memory areas are smaller; without memory lines are added one by one.
@@ -28,14 +30,18 @@
 #include "l2/health.h"
 #include "l2/index.h"
 #include "l2/io.h"
+#include "l2/link.h"
 #include "l2/log.h"
 #include "l2/progress.h"
+#include "l2/read.h"
 #include "l2/superblock.h"
 #include "l2/tombstone_filter.h"
 
 #define L2_SORT_MOST ((uint64_t)64 << 20)
 #define L2_SORT_LEAST 8u /* lines per area */
 #define L2_SORT_STEP 16384u /* lines per step: about 1 ms */
+#define L2_SPARE_STEP 64u /* records read per step */
+#define L2_SPARE_NS UINT64_C(10000000000) /* for all of them: nothing is reclaimed meanwhile */
 #define L2_SORT_NS UINT64_C(200000000) /* between two passes through the areas */
 
 BASE_SIZE_BEGIN
@@ -190,6 +196,44 @@ CELLAR_PRIVATE void l2_rebuild_slot(l2 *d, const l2_slot *s)
     (void)l2_slot_lines(d, s, true, l2_rebuild_line, &w); /* l2_slot_keep has checked them */
 }
 
+/* ---- places of records that ended ---- */
+
+/* Return true if the record of a word ended: by its namespace, TTL, tags, patterns, or floor. */
+static bool l2_rebuild_ended(l2 *d, uint64_t word)
+{
+    const l2_seg *g = &d->seg[l2_word_seg(d, word)];
+    const uint64_t state = base_load_acq(&g->word), lsn = l2_word_lsn(d, word);
+    const uint32_t off = l2_word_off(d, word);
+    const uint32_t n = BASE_MIN(BASE_MIN(l2_word_bytes(d, word), d->form.seg_bytes - off), L2_PAGE);
+    l2_rec r;
+    l2_beat(d);
+    return L2_SEG_USED(state) && l2_record_head(d, g, state, off, d->page, n) &&
+           l2_r32(d->page) != 0 &&
+           l2_rec_marked(&d->form, d->page, L2_SEG_SEQ(state), off, d->form.seg_bytes, &r) &&
+           L2_RECORD_HEAD + (size_t)r.ext * 8 + r.klen <= n && r.kind == L2_KIND_PUT &&
+           !l2_record_valid(d, d->page, &r, lsn, base_load_rlx(&g->future) != 0);
+}
+
+/* Read the durable records of each shard that put such a line aside: ended ones lose their ways,
+ * others get them. Return false at the end. */
+static bool l2_rebuild_spare(l2 *d)
+{
+    l2_sort *s = &d->sort;
+    const uint64_t since_ns = base_now_ns();
+    if (s->parts == 0 || s->spare_ns >= L2_SPARE_NS) { return false; }
+    for (uint32_t i = 0; s->spare_shard < L2_SHARDS && i < L2_SPARE_STEP; i++) {
+        uint64_t word;
+        if (!l2_index_spare(d, s->spare_shard, &s->spare_at, &word)) {
+            s->spare_shard++;
+            s->spare_at = 0;
+        } else if (word != 0) {
+            l2_index_spare_way(d, s->spare_shard, s->spare_at - 1, word, l2_rebuild_ended(d, word));
+        }
+    }
+    s->spare_ns += base_now_ns() - since_ns;
+    return s->spare_shard < L2_SHARDS;
+}
+
 /* Begin with the next part after all segments were read. Return false if no part is left. */
 static bool l2_rebuild_next(l2 *d)
 {
@@ -199,7 +243,7 @@ static bool l2_rebuild_next(l2 *d)
     if (!counted && ++s->part == s->parts) { return false; }
     l2_index_rebuild_part(d, s->part, s->parts);
     d->order_at = s->first;
-    s->shown = 0;
+    s->shown = s->spare_shard = 0;
     for (uint32_t i = 0; i < s->kept_count; i++) { l2_sort_add(d, s->kept[i]); }
     return true;
 }
@@ -292,7 +336,7 @@ CELLAR_PRIVATE bool l2_rebuild_step(l2 *d)
     if (base_load_rlx(&d->rebuilding) == 0) { return false; }
     if (l2_sort_due(d)) { return true; }
     if (d->order_at == d->order_count) {
-        if (l2_rebuild_next(d)) { return true; }
+        if (l2_rebuild_spare(d) || l2_rebuild_next(d)) { return true; }
         l2_rebuild_done(d);
         return false;
     }

@@ -155,6 +155,7 @@ typedef struct l2_shard {
     uint32_t *place;       /* upper 32 bits of each word's hash48; NULL: no index rebuild */
     l2_sort_line *aside;   /* lines without a way, by bunch; NULL: no index rebuild, no memory */
     uint32_t asides;
+    bool lacks;            /* a line of a durable put was put aside */
 } l2_shard;
 
 typedef struct l2_index {
@@ -388,6 +389,9 @@ typedef struct l2_sort { /* index rebuild: lines that wait for the tables; worke
     uint32_t first;        /* index in `order` of the first segment that is no slot */
     l2_sort_line *kept;    /* kept_room lines of the slot in which the log continues, or NULL */
     uint32_t kept_count, kept_room;
+    uint32_t spare_shard;  /* position of l2_rebuild_spare */
+    uint64_t spare_at;
+    uint64_t spare_ns;     /* time that it took */
 } l2_sort;
 
 typedef struct l2_goal { /* target of a resize; worker only */

@@ -598,6 +598,8 @@ static uint32_t full_begin(void)
     kit.cfg.avg_object_bytes = UINT32_MAX;
     kit.cfg.memory_bytes = 8u << 20;
     T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    const l2_namespace v = { 1, BUNCH_GENERATION, 1 };
+    T_EQ_I64(l2_namespace_set(kit.d, &v, "v", 1), CELLAR_OK);
     return kit.d->index.buckets * L2_WAYS * L2_SHARDS;
 }
 
@@ -680,6 +682,63 @@ T_CASE(rebuild_of_a_full_index_keeps_durable_entries)
     }
     T_EQ_U64(kit.d->n.reclaimed, 0);
     end();
+}
+
+/* Let the index rebuild run on, with changes of keys that it may have put aside. */
+static void full_change(uint32_t *now, uint32_t keys)
+{
+    for (uint32_t i = 0; i < keys; i += 5) {
+        const bool goes = i % 10 == 0;
+        if (!goes && put(i, 200, true) == CELLAR_OK) {
+            now[i] = 200;
+        } else {
+            del(i);
+            now[i] = 0;
+        }
+        kit.d->sort.due_ns = 0;
+        if (i % 20 == 0) { (void)l2_tick(kit.d, 0); }
+    }
+}
+
+/* Durable entries of a cleared namespace, or with a TTL that is over, have more lines than a smaller
+ * index has places. They take none from older durable entries that live. What changes during the
+ * rebuild does not come back. */
+T_CASE(rebuild_gives_no_place_to_entries_that_ended)
+{
+    const uint32_t lives = 2500;
+    uint32_t now[2500];
+    for (uint32_t how = 0; how < 8; how++) {
+        const bool ttl = (how & 1) != 0, changes = (how & 2) != 0;
+        T_CHECK(full_begin() < FULL_KEYS);
+        l2_close(kit.d);
+        kit.cfg.avg_object_bytes = 256;
+        if ((how & 4) != 0) { kit.cfg.memory_bytes = 262144; } /* the shards in parts */
+        dev.locked = false;
+        T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+        l2_namespace other = { 2, BUNCH_GENERATION + 1, 1 };
+        T_EQ_I64(l2_namespace_set(kit.d, &other, "w", 1), CELLAR_OK);
+        for (uint32_t i = 0; i < lives; i++) {
+            T_EQ_I64(full_put(i, true), CELLAR_OK);
+            now[i] = 1 + i % 100;
+        }
+        for (uint64_t i = 0; i < FULL_KEYS; i++) {
+            const l2_key k = l2_kit_key(&kit, &i, sizeof i, (uint32_t)other.generation);
+            const l2_meta m = { .deadline_ms = ttl ? kit.now_ms + 1000 : BASE_NEVER_MS,
+                                .durable = true };
+            while (l2_put(kit.d, &k, "v", 1, &m, NULL) == CELLAR_DROPPED) {
+                (void)l2_tick(kit.d, 1000);
+            }
+        }
+        other.generation++;
+        if (!ttl) { T_EQ_I64(l2_namespace_set(kit.d, &other, "w", 1), CELLAR_OK); }
+        kit.now_ms += 2000;
+        kit.cfg.avg_object_bytes = UINT32_MAX;
+        reopen_cold(true);
+        if (changes) { full_change(now, lives); }
+        l2_kit_warm(&kit);
+        for (uint32_t i = 0; i < lives; i++) { T_EQ_U64(look(i), now[i]); }
+        end();
+    }
 }
 
 /* More keys than places change in any order, beside process deaths. A rebuild serves no old value,
