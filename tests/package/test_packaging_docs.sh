@@ -109,6 +109,14 @@ guide_settings() { # the same table, shorter
         $1 -v readme="$t_tmp/less.md" -f src/tools/settings.awk src/kit/settings_list.h \
             >"$t_tmp/readme.md" && diff include/guide.md "$t_tmp/readme.md"
 }
+recipes_are_short() { # at most 60 lines behind the includes; the guide has a link to each
+    for f in tests/examples/*.txt tests/examples/*.sh; do
+        for program in "${f%.*}".c*; do
+            awk '/^#include/ { n = 0 } { n++ } END { exit n > 60 }' "$program" &&
+                grep -q "(../$program)" include/guide.md || { echo "$program"; return 1; }
+        done
+    done
+}
 list_of_metrics_is_named() { # the file that the author of a metric changes
     list=$(sed -n 's/^1. One line in a list of `\([^`]*\)`.*/\1/p' .github/CONTRIBUTING.md)
     grep -q '^#define STATS_.*(X)' "$list"
@@ -150,6 +158,7 @@ t_case settings_table_is_made_from_the_list settings_table awk
 if [ -f README.md ]; then
     t_case readme_code_compiles readme_blocks
     t_case names_of_the_guide_exist names_of_the_guide
+    t_case recipes_are_short_and_named_in_the_guide recipes_are_short
     t_case list_of_metrics_is_named list_of_metrics_is_named
     t_case guide_settings_are_made_from_the_list guide_settings awk
 fi

@@ -5,12 +5,13 @@
 # PROGRAMS   test_*.c: one program each, on the debug objects (asserts, lock ranks) -> $(B)/t/
 #            test_api_*.c: a second time, on the drop-in -> $(B)/dist/: those that include a header
 #            of a guest on the pair cellar_all, all others on the pair cellar
-#            examples: as a user builds them, on the archive -> $(B)/examples/
+#            examples: as a user builds them, on the archive -> $(B)/examples/. A recipe, a program
+#            without checks of its own, has them beside it: NAME.txt, its output, or NAME.sh
 #            sim/: the schedule driver on the sim objects, which yield at each seam -> build/sim
 #            mutants/: the same of a copy of the sources with every patch -> build/sim-mutants
 # NAMES      T= accepts every form of a name that a report prints: cli_replay,
 #            test_cli_replay.sh, dist/test_api_load, tests/unit/l1/test_l1_large_value.c,
-#            examples/read_through, simulation. The name of a test is unique in all folders.
+#            examples/sessions, simulation. The name of a test is unique in all folders.
 # CORE       `make test-core`: the core without its guests, in a build folder of its own, and every
 #            test, example and scenario that includes no header of a guest, also through a kit.
 # LEVELS     Optimizing the tests took half of the time of `make test`. A test program is compiled
@@ -70,7 +71,10 @@ NOT_TSAN   := $(if $(T),,$(if $(findstring thread,$(SAN)),$(call source_of,test_
 TESTS_LIB  := $(filter-out $(ONE_THREAD) $(NOT_TSAN),$(TESTS_C))
 TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(filter %.sh,$(TESTS_HERE)))
 # prefork links libcellar-remote; a build of a check has none.
-EXAMPLES   := $(filter-out $(if $(CORE),$(OF_GUESTS)) \
+UV_WORDS   := $(if $(findstring memory,$(SAN)),,$(shell pkg-config --cflags --libs libuv 2>/dev/null))
+HAVE_UV    := $(if $(UV_WORDS),$(call probe_link,uv.h,$(UV_WORDS)))
+LACK_LIB   := $(if $(filter shared,$(SQLITE3)),,html_pages) $(if $(HAVE_UV),,uv_loop)
+EXAMPLES   := $(filter-out $(if $(CORE),$(OF_GUESTS)) $(LACK_LIB:%=$(EXAMPLE)/%.c) \
                 $(if $(HAVE_REMOTE),$(if $(strip $(SAN)$(DROPIN)$(PLAIN)),%/prefork.c),%/prefork.c),\
                 $(wildcard $(TEST_NAMES:%=$(EXAMPLE)/%.c)))
 EXAMPLESXX := $(filter-out $(if $(CORE),$(OF_GUESTS)),$(wildcard $(if $(T),$(patsubst \
@@ -78,6 +82,11 @@ EXAMPLESXX := $(filter-out $(if $(CORE),$(OF_GUESTS)),$(wildcard $(if $(T),$(pat
 HAVE_CXX   := $(shell command -v $(firstword $(CXX)) 2>/dev/null)
 HAVE_DIST  := $(if $(SAN),,$(HEADERS))
 
+example_of = $(EXAMPLE)/$(patsubst %_cc,%,$(notdir $(1)))
+run_example = $(if $(wildcard $(example_of).sh),'t|examples/$(notdir $(1))|sh $(example_of).sh $(1)',\
+                $(if $(wildcard $(example_of).txt),'x|examples/$(notdir $(1))|(cd $(dir $(1)) && \
+                  ./$(notdir $(1))) >$(1).out && diff $(example_of).txt $(1).out',\
+                'x|examples/$(notdir $(1))|$(1)'))
 programs  = $(patsubst %.c,$(B)/$(1)/%,$(notdir $(2)))
 RUN_C     = $(call programs,t,$(TESTS_LIB))
 SHARE    ?= $(if $(SAN)$(DROPIN)$(PLAIN),1,4)
@@ -177,6 +186,8 @@ $(B)/examples/prefork: EX_LIBS = $(WITH_LIBS) $(REMOTE_LIBS)
 $(B)/examples/prefork: $(B)/libcellar-remote.a
 $(B)/examples/patterns: EX_LIBS += $(shell pkg-config --exists libpcre2-8 2>/dev/null && \
   echo -DWITH_PCRE2 && pkg-config --cflags --libs libpcre2-8)
+$(B)/examples/html_pages: EX_LIBS += -lsqlite3
+$(B)/examples/uv_loop: EX_LIBS += $(UV_WORDS)
 $(B)/examples/%: $(EXAMPLE)/%.c $(EX_LIB)
 	$(say) CC examples/$*
 	$(Q)mkdir -p $(@D)
@@ -241,7 +252,8 @@ test-now: names test-programs
 	$(tell_seed)
 	$(Q)T_SHARE=$(or $(T_PART),$(SHARE)) sh $(SUPPORT)/run.sh -l $(or $(T_LIMIT),300) -o $(B)/log \
 	  $(call items,$(WAITING)) 'w|' $(call items,$(WORKING)) \
-	  $(foreach e,$(RUN_EX),'x|examples/$(notdir $(e))|$(e)') \
+	  $(foreach e,$(RUN_EX),$(call run_example,$(e))) \
+	  $(foreach e,$(filter $(TEST_NAMES:*=%),$(LACK_LIB)),'s|examples/$(e)|its library is not installed') \
 	  $(if $(EXAMPLES),$(if $(WHY_NO_FORK),'s|examples/fork_server|$(strip $(WHY_NO_FORK))')) \
 	  $(if $(WHY_NO_CXX),$(foreach e,$(EXAMPLESXX),'s|$(e)|$(strip $(WHY_NO_CXX))')) \
 	  $(if $(LEFT_OUT),$(if $(LEAN),,'s|remote tests|$(if $(REMOTE),$(NO_HIREDIS),built with REMOTE=1 by make check)')) \
