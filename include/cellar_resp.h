@@ -97,7 +97,8 @@ typedef struct cellar_resp cellar_resp;
  * The store begins empty, has no disk tier and no replicas: WAIT answers 0. Each worker takes two
  * of max_clients, which is 1,024 by default. With unix_group a peer is served if it has that group.
  * Figures of the store: INFO, CELLAR.METRICS of database 0, cellar_port_shared_ of the pages. If
- * another port has the socket file, clients are closed within 200 ms, and connect to that port.
+ * another port has the socket file, clients are closed within 200 ms, and connect to that port. If
+ * the file was removed, they go on, no other one can connect, and the log has a warning.
  *
  * ADMIN PAGES. `admin` opens pages over HTTP: / (a dashboard), /metrics (Prometheus), /stats.json,
  * /healthz, and /readyz (503 after cellar_resp_drain). Each of them is also below /_cellar. The

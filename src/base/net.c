@@ -190,22 +190,16 @@ CELLAR_PRIVATE int base_net_unix(const char *path, int backlog, base_net_file *f
     return fd;
 }
 
-/* Return whether a socket file is at a path: this one, or another one. */
-static bool net_unix_at(const char *path, const base_net_file *file, bool this_one)
+CELLAR_PRIVATE int base_net_unix_look(const char *path, const base_net_file *file)
 {
     struct stat st;
-    if (file->inode == 0 || lstat(path, &st) != 0 || !S_ISSOCK(st.st_mode)) { return false; }
-    return (st.st_ino == file->inode && st.st_dev == file->device) == this_one;
+    if (lstat(path, &st) != 0 || !S_ISSOCK(st.st_mode)) { return -ENOENT; }
+    return st.st_ino == file->inode && st.st_dev == file->device ? 0 : -EEXIST;
 }
 
 CELLAR_PRIVATE void base_net_unix_remove(const char *path, const base_net_file *file)
 {
-    if (net_unix_at(path, file, true)) { (void)unlink(path); }
-}
-
-CELLAR_PRIVATE bool base_net_unix_taken(const char *path, const base_net_file *file)
-{
-    return net_unix_at(path, file, false);
+    if (file->inode != 0 && base_net_unix_look(path, file) == 0) { (void)unlink(path); }
 }
 
 CELLAR_PRIVATE int base_net_local_port(int fd, uint32_t *port)

@@ -41,10 +41,10 @@ typedef struct base_net_file {
 BASE_SPARE CELLAR_PRIVATE int base_net_unix(const char *path, int backlog, base_net_file *file);
 /* Give a socket file to a group: mode 0660. Return 0 or a negative errno. */
 BASE_SPARE CELLAR_PRIVATE int base_net_unix_share(const char *path, uint32_t group);
-/* Remove a socket file, unless another one has its place. */
+/* Return 0 if a socket file has its place, -EEXIST if another one has it, -ENOENT if none has. */
+BASE_SPARE CELLAR_PRIVATE int base_net_unix_look(const char *path, const base_net_file *file);
+/* Remove a socket file that has its place. */
 BASE_SPARE CELLAR_PRIVATE void base_net_unix_remove(const char *path, const base_net_file *file);
-/* Return whether another socket file has its place. */
-BASE_SPARE CELLAR_PRIVATE bool base_net_unix_taken(const char *path, const base_net_file *file);
 /* Send small replies at once instead of collecting them. */
 BASE_SPARE CELLAR_PRIVATE void base_net_no_delay(int fd);
 BASE_SPARE CELLAR_PRIVATE ssize_t base_net_recv(int fd, void *buf, size_t n);

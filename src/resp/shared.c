@@ -8,6 +8,8 @@
  *            function is atomic, and no change reaches the announcer late.
  *            A listener of the store notes what is evicted and what expires (track.c).
  * LIMITS     A function has up to four values at hand. */
+#include <errno.h>
+
 #include "base/num.h"
 #include "base/open_error.h"
 #include "cellar_admin.h"
@@ -84,15 +86,20 @@ CELLAR_PRIVATE void resp_shared_close(cellar_resp *r)
     s->store = NULL;
 }
 
-/* Close the clients if another port has the place of the socket file: its clients would not hear of
- * their changes. They connect again, to that port. */
-static void resp_shared_replaced(cellar_resp *r)
+/* Look whether the socket file has its place. If another port has it, close the clients: they would
+ * not hear of the changes of its clients. They connect again, to that port. */
+static void resp_shared_file(cellar_resp *r)
 {
-    if (r->shared.replaced || !base_net_unix_taken(r->unix_path[0], &r->unix_file[0])) { return; }
-    r->shared.replaced = true;
-    base_log(&r->obj.log, BASE_LOG_WARNING, "resp", (int)CELLAR_E_BUSY,
-             "another process has the socket file %s: clients of this one are closed",
-             r->unix_path[0]);
+    const int before = r->shared.file;
+    if (r->unix_file[0].inode == 0) { return; }
+    r->shared.file = base_net_unix_look(r->unix_path[0], &r->unix_file[0]);
+    if (r->shared.file == before || r->shared.file == 0) { return; }
+    const bool taken = r->shared.file == -EEXIST;
+    base_log(&r->obj.log, BASE_LOG_WARNING, "resp", (int)(taken ? CELLAR_E_BUSY : CELLAR_E_IO),
+             taken ? "another process has the socket file %s: clients of this one are closed"
+                   : "the socket file %s was removed: no client can connect until the port is "
+                     "opened again", r->unix_path[0]);
+    if (!taken) { return; }
     for (resp_client *c = r->first; c != NULL; c = c->next) {
         if (!(c->flags & RESP_C_UNIX)) { continue; }
         c->flags |= RESP_C_BROKEN;
@@ -107,7 +114,7 @@ CELLAR_PRIVATE void resp_shared_tick(cellar_resp *r)
     if (s->store == NULL || r->now_ms < s->tick_ms) { return; }
     resp_control_sweep(r);
     (void)cellar_tick(s->store, RESP_TICK_US, &wait_ms);
-    resp_shared_replaced(r);
+    resp_shared_file(r);
     s->tick_ms = r->now_ms + BASE_MIN(BASE_MAX(wait_ms, 1), RESP_TICK_MS);
     resp_announce(r);
 }

@@ -3,8 +3,11 @@
  * Aim:    worker processes share one cache through a port with shared_bytes as they do through a
  *         Redis: one load of a key for all of them, one limiter, one lock, one order of changes.
  * Method: the workers fork before the test has a thread, and wait for a byte. The test opens store
- *         and port, lets them run, and compares what they counted in shared memory. */
+ *         and port, lets them run, and compares what they counted in shared memory. A port with few
+ *         descriptors is a process of its own. */
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "cellar_invalidate.h"
@@ -12,15 +15,16 @@
 #include "cellar_resp.h"
 #include "tests/support/shared_side.h"
 
-enum { WORKERS = 4, KEYS = 1000, CHECKS = 100, TURNS = 25 };
+enum { WORKERS = 4, MANY = 100, KEYS = 1000, CHECKS = 100, TURNS = 25, DESCRIPTORS = 64 };
 
 /* What the workers count. */
 typedef struct counts {
-    _Atomic uint32_t loads, wrong, admitted, ready;
+    _Atomic uint32_t loads, wrong, admitted, ready, pauses, ends;
     uint64_t turns, fence; /* of the owner of the lock */
 } counts;
 
 static counts *seen;
+static int workers; /* of the case */
 static char folder[T_FOLDER_MAX], path[T_FOLDER_MAX + 8];
 
 /* ---- the port ---- */
@@ -113,6 +117,25 @@ static void worker_locks(side *s)
     }
 }
 
+/* Come, use what the others use, and go: each second one without a close. */
+static void worker_visits(side *s)
+{
+    char own[16];
+    cellar_remote_lock lk;
+    cellar_result got = cellar_result_default();
+    (void)snprintf(own, sizeof own, "%ld", (long)getpid());
+    bool right = cellar_get_or_load(s->users, "page", 4, NULL, slow_value, NULL, &got) == CELLAR_OK &&
+                 side_set(s, own, own) == CELLAR_OK && side_has(s, own, own) &&
+                 cellar_remote_lock_acquire(s->r, "turn", 4, NULL, &lk) == CELLAR_OK;
+    cellar_result_free(&got);
+    if (right) {
+        seen->turns++;
+        right = cellar_remote_lock_release(s->r, "turn", 4, &lk) == CELLAR_OK;
+    }
+    if (!right) { atomic_fetch_add(&seen->wrong, 1); }
+    if (getpid() % 2 == 0) { _exit(0); }
+}
+
 /* Run in a process of its own: wait for the byte, open, wait for all workers, work. */
 static void worker_main(int from, void (*work)(side *s))
 {
@@ -121,24 +144,62 @@ static void worker_main(int from, void (*work)(side *s))
     if (read(from, &byte, 1) != 1) { _exit(2); }
     side_open(&s, path, NULL, NULL);
     atomic_fetch_add(&seen->ready, 1);
-    while (atomic_load(&seen->ready) < WORKERS) { engine_pause_ms(1); }
+    while (atomic_load(&seen->ready) < (uint32_t)workers) { engine_pause_ms(1); }
     work(&s);
     side_close(&s);
     _exit(0);
 }
 
-/* late: the workers fork behind the open port. */
-static void workers_run(void (*work)(side *s), bool late)
+static void seen_begin(void)
 {
-    pid_t pid[WORKERS];
-    int go[2];
-    master m;
     seen = mmap(NULL, sizeof *seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    T_REQUIRE(seen != MAP_FAILED && pipe(go) == 0);
+    T_REQUIRE(seen != MAP_FAILED);
     folder_begin();
     (void)fflush(stdout);
+}
+
+static void seen_end(void)
+{
+    (void)munmap(seen, sizeof *seen);
+    T_EQ_I64(rmdir(folder), 0);
+}
+
+/* Return how many descriptors are open. */
+static int descriptors(void)
+{
+    int n = 0;
+    for (int fd = 0; fd < 1024; fd++) { n += fcntl(fd, F_GETFD) != -1; }
+    return n;
+}
+
+static cellar_resp_stats master_stats(const master *m)
+{
+    cellar_resp_stats s = cellar_resp_stats_default();
+    T_CHECK(cellar_resp_stats_get(m->port, &s) == CELLAR_OK);
+    return s;
+}
+
+/* The workers have ended: nothing is left of them in the port. */
+static void master_left(const master *m, int open_before)
+{
+    for (int i = 0; i < 5000 && (master_stats(m).clients > 0 || descriptors() > open_before); i++) {
+        engine_pause_ms(2);
+    }
+    T_EQ_U64(master_stats(m).clients, 0);
+    T_EQ_I64(descriptors(), open_before);
+}
+
+/* late: the workers fork behind the open port. */
+static void workers_run(void (*work)(side *s), int count, bool late)
+{
+    pid_t pid[MANY];
+    int go[2];
+    master m;
+    seen_begin();
+    T_REQUIRE(pipe(go) == 0);
+    workers = count;
     if (late) { master_open(&m); }
-    for (int i = 0; i < WORKERS; i++) {
+    for (int i = 0; i < count; i++) {
         pid[i] = fork();
         if (pid[i] == 0) {
             (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -149,44 +210,115 @@ static void workers_run(void (*work)(side *s), bool late)
     }
     close(go[0]);
     if (!late) { master_open(&m); }
-    T_REQUIRE(write(go[1], "gogo", WORKERS) == WORKERS);
-    for (int i = 0; i < WORKERS; i++) {
+    const int open_before = descriptors();
+    for (int i = 0; i < count; i++) { T_REQUIRE(write(go[1], "g", 1) == 1); }
+    for (int i = 0; i < count; i++) {
         int status = -1;
         T_REQUIRE(waitpid(pid[i], &status, 0) == pid[i]);
         T_EQ_I64(status, 0);
     }
+    master_left(&m, open_before);
     close(go[1]);
     master_close(&m);
-    T_EQ_I64(rmdir(folder), 0);
 }
-
-static void workers_end(void) { (void)munmap(seen, sizeof *seen); }
 
 /* ---- cases ---- */
 
 T_CASE(four_workers_load_each_key_once)
 {
-    workers_run(worker_loads, false);
+    workers_run(worker_loads, WORKERS, false);
     T_EQ_U64(atomic_load(&seen->loads), KEYS);
     T_EQ_U64(atomic_load(&seen->wrong), 0);
-    workers_end();
+    seen_end();
 }
 
 T_CASE(four_workers_share_a_limiter)
 {
-    workers_run(worker_limits, false);
+    workers_run(worker_limits, WORKERS, false);
     T_EQ_U64(atomic_load(&seen->admitted), 100);
     T_EQ_U64(atomic_load(&seen->wrong), 0);
-    workers_end();
+    seen_end();
 }
 
 T_CASE(workers_forked_behind_the_open_port_share_a_lock)
 {
     /* ThreadSanitizer starts no thread in a child if its parent had one. */
-    workers_run(worker_locks, !T_TSAN);
+    workers_run(worker_locks, WORKERS, !T_TSAN);
     T_EQ_U64(seen->turns, WORKERS * TURNS);
     T_EQ_U64(atomic_load(&seen->wrong), 0);
-    workers_end();
+    seen_end();
+}
+
+T_CASE(many_workers_leave_nothing)
+{
+    const int count = (int)t_share(T_COST > 1 ? MANY / 10 : MANY);
+    workers_run(worker_visits, count, false);
+    T_EQ_U64(atomic_load(&seen->loads), 1);
+    T_EQ_U64(atomic_load(&seen->wrong), 0);
+    T_EQ_U64(seen->turns, count);
+    seen_end();
+}
+
+/* Run a port that may have few descriptors. */
+static void poor_master(void)
+{
+    master m;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    T_REQUIRE(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ DESCRIPTORS, DESCRIPTORS }) == 0);
+    master_open(&m);
+    const int open_before = descriptors();
+    atomic_store(&seen->ready, 1);
+    while (atomic_load(&seen->ends) == 0) {
+        atomic_store(&seen->pauses, (uint32_t)master_stats(&m).accept_pauses);
+        engine_pause_ms(1);
+    }
+    master_left(&m, open_before);
+    master_close(&m);
+    _exit(t_failed() ? 1 : 0);
+}
+
+static int visitor(void)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    memcpy(at.sun_path, path, strlen(path));
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    T_REQUIRE(fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof at) == 0);
+    T_REQUIRE(send(fd, "PING\r\n", 6, MSG_NOSIGNAL) == 6);
+    return fd;
+}
+
+/* Workers that are linked go on; others wait until a descriptor is free. */
+T_CASE(port_without_descriptors_serves_when_some_are_free)
+{
+    int fd[MANY], answered = 0, status = -1;
+    char byte;
+    side a, b;
+    seen_begin();
+    const pid_t pid = fork();
+    if (pid == 0) { poor_master(); }
+    T_REQUIRE(pid > 0);
+    while (atomic_load(&seen->ready) == 0) { engine_pause_ms(1); }
+    side_open(&a, path, NULL, NULL);
+    for (int i = 0; i < MANY; i++) { fd[i] = visitor(); }
+    while (atomic_load(&seen->pauses) == 0) { engine_pause_ms(1); }
+    T_EQ_I64(side_set(&a, "1", "x"), CELLAR_OK);
+    side_fence(&a);
+    T_CHECK(side_has(&a, "1", "x"));
+    for (int i = 0; i < MANY; i++) { answered += recv(fd[i], &byte, 1, MSG_DONTWAIT) == 1; }
+    T_CHECK(answered > 0 && answered < DESCRIPTORS);
+    for (int i = 0; i < MANY - 20; i++) { close(fd[i]); }
+    for (int i = MANY - 20; i < MANY; i++) {
+        T_EQ_I64(recv(fd[i], &byte, 1, 0), 1);
+        close(fd[i]);
+    }
+    side_open(&b, path, NULL, NULL);
+    T_CHECK(side_has(&b, "1", "x"));
+    side_close(&a);
+    side_close(&b);
+    atomic_store(&seen->ends, 1);
+    T_REQUIRE(waitpid(pid, &status, 0) == pid);
+    T_EQ_I64(status, 0);
+    seen_end();
 }
 
 /* The program that owns the port is a worker as well. */

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "tests/support/port_kit.h"
+#include "tests/support/said.h"
 
 #include "base/fault.h"
 
@@ -695,18 +696,18 @@ T_CASE(lower_bound_evicts_values_that_are_heard)
     T_EQ_STR(ask(w.data, "CONFIG SET maxmemory 2mb\r\n"), "+OK\r\n");
     port_pass(101);
     T_CHECK(strstr(ask(w.data, "INFO memory\r\n"), "\r\nmaxmemory:2097152\r\n") != NULL);
-    char *const said = strdup(heard(w.hears));
+    char *const keys = strdup(heard(w.hears));
     for (int i = 0; i < 1200; i++) {
         (void)snprintf(text, sizeof text, "EXISTS app:%d\r\n", i);
         const bool here = strcmp(ask(w.data, text), ":1\r\n") == 0;
         (void)snprintf(text, sizeof text, "\r\napp:%d\r\n", i);
         there += here;
-        gone += strstr(said, text) != NULL;
-        T_CHECK(here || strstr(said, text) != NULL);
+        gone += strstr(keys, text) != NULL;
+        T_CHECK(here || strstr(keys, text) != NULL);
     }
     T_CHECK(there > 0 && gone > 0);
     T_EQ_STR(ask(w.data, "GET app:~e\r\n"), "$1\r\n7\r\n");
-    free(said);
+    free(keys);
     worker_end(w);
     port_end();
 }
@@ -737,6 +738,33 @@ T_CASE(port_leaves_its_clients_to_the_one_with_its_file)
     T_EQ_STR(ask(b, "SET k v\r\n"), "+OK\r\n");
     close(a);
     port_done(b);
+}
+
+static void with_log(cellar_resp_config *o)
+{
+    with_shared(o);
+    ((cellar_host_config *)(uintptr_t)o->host)->log = listen_to;
+}
+
+/* Clients that are there stay: the log says why no other one comes. */
+T_CASE(removed_socket_file_is_logged_once)
+{
+    char away[sizeof port_path + 4];
+    port_begin_with(with_log);
+    const int a = peer();
+    (void)snprintf(away, sizeof away, "%s.old", port_path);
+    for (int n = 1; n < 3; n++) {
+        T_EQ_I64(rename(port_path, away), 0);
+        for (int i = 0; i < 3; i++) { port_pass(1001); }
+        T_EQ_I64(lines_with("was removed: no client can connect"), n);
+        T_EQ_STR(ask(a, "PING\r\n"), "+PONG\r\n");
+        T_EQ_I64(rename(away, port_path), 0);
+        port_pass(101);
+        const int b = peer();
+        T_EQ_STR(ask(b, "PING\r\n"), "+PONG\r\n");
+        close(b);
+    }
+    port_done(a);
 }
 
 /* ---- options ---- */
