@@ -283,7 +283,7 @@ T_CASE(durable_writes_without_a_replica_are_counted_and_stored)
     cellar_result r = cellar_result_default();
     int64_t now = 0;
     cellar_set_opts absent = { .struct_size = sizeof absent, .flags = CELLAR_ONLY_IF_ABSENT };
-    T_REQUIRE(engine_start(&server, slow));
+    T_REQUIRE(engine_start(&server, engine_is_port() ? NULL : slow));
     durable_begin(1000, CELLAR_REMOTE_THROUGH);
     set_durably_by_threads();
     T_EQ_U64(side_stats(&a).replicas_short, sets);
