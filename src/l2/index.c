@@ -240,7 +240,7 @@ static void l2_turn_away(l2 *d, const l2_bunch *c, uint32_t place, uint64_t word
         l = &s->aside[++at & mask];
     }
     s->asides += l2_line_word(l) == 0;
-    s->lacks = s->lacks || (word & (L2_WORD_DURABLE | L2_WORD_TOMB)) == L2_WORD_DURABLE;
+    s->lacks = s->lacks || (word & L2_WORD_TOMB) == 0;
     *l = (l2_sort_line){ (uint32_t)word, (uint32_t)(word >> 32), place };
 }
 
@@ -633,7 +633,7 @@ CELLAR_PRIVATE void l2_index_rebuild_part(l2 *d, uint32_t part, uint32_t parts)
         sync_take(L2_SHARD, &s->lock);
         s->aside = NULL;
         s->asides = 0;
-        s->lacks = false;
+        s->lacks = s->spared = false;
         sync_drop(L2_SHARD, &s->lock);
     }
     memset(d->index.aside, 0, l2_aside_bytes(d));
@@ -668,7 +668,9 @@ CELLAR_PRIVATE bool l2_index_spare(l2 *d, uint32_t shard, uint64_t *at, uint64_t
         const bool row = *at >= ways;
         const uint64_t w = row ? l2_line_word(&s->aside[*at - ways]) : base_load_rlx(&s->way[*at]);
         const bool durable = (w & (L2_WORD_DURABLE | L2_WORD_TOMB)) == L2_WORD_DURABLE;
-        *word = durable && (row || l2_way_spares(d, shard, (uint32_t)*at, w)) ? w : 0;
+        const bool due = row ? durable || (s->spared && (w & L2_WORD_TOMB) == 0)
+                             : durable && l2_way_spares(d, shard, (uint32_t)*at, w);
+        *word = due ? w : 0;
     }
     sync_drop(L2_SHARD, &s->lock);
     return *word != 0 || *at < end;
@@ -684,10 +686,12 @@ CELLAR_PRIVATE void l2_index_spare_way(l2 *d, uint32_t shard, uint64_t at, uint6
         const l2_sort_line *l = &s->aside[at - ways];
         const l2_bunch c = l2_bunch_at(d, l->place, L2_WORD_TAG(l2_line_word(l)));
         const bool same = l2_line_word(l) == word && !l2_pair_closed(d, &c);
-        if (same && !ended) { (void)l2_aside_back(d, &c, L2_RANK_ALL); }
+        const uint32_t drops = (word & L2_WORD_DURABLE) != 0 ? L2_RANK_ALL : L2_RANK_LIGHT;
+        if (same && !ended) { (void)l2_aside_back(d, &c, drops); }
     } else if (ended && base_load_rlx(&s->way[at]) == word &&
                l2_way_spares(d, shard, (uint32_t)at, word)) {
         l2_way_store(d, s, &s->way[at], 0, 0);
+        s->spared = true;
     }
     sync_drop(L2_SHARD, &s->lock);
 }

@@ -28,9 +28,9 @@ CELLAR_PRIVATE bool l2_index_rebuild_begin(l2 *d, uint64_t lines);
 CELLAR_PRIVATE uint32_t l2_index_rebuild_parts(const l2 *d, uint64_t lines);
 /* Give all rows to the shards of this part. Before it, a full pair takes no older line. */
 CELLAR_PRIVATE void l2_index_rebuild_part(l2 *d, uint32_t part, uint32_t parts);
-/* Find the next durable put, from *at on, in a shard that put such aside: words that can leave,
- * then lines that were put aside. All lines of the shard are added. *at: behind it; *word 0: none
- * so far. Return false at the end. */
+/* Find the next put, from *at on, in a shard that put some aside: durable words that can leave,
+ * then lines aside, plain ones only if a word left. All lines of the shard are added. *at: behind
+ * it; *word 0: none so far. Return false at the end. */
 CELLAR_PRIVATE bool l2_index_spare(l2 *d, uint32_t shard, uint64_t *at, uint64_t *word);
 /* Remove that word if its record ended; give that line a way unless its record ended. */
 CELLAR_PRIVATE void l2_index_spare_way(l2 *d, uint32_t shard, uint64_t at, uint64_t word,

@@ -18,7 +18,7 @@
  *            are read once to look for a durable put. If there is one, they are read once for each
  *            part of the shards, and all rows are for that part.
  * ENDED      Lines do not say that their record ended, and such records may hold all ways. So if a
- *            durable line of a part has none, the heads of the durable records are read.
+ *            put of a part has none, the heads of the durable records are read.
  * LOCKING    Worker only; shard locks as in index.c.
  * LIMITS     The buffer takes 1/8 of the store's memory, at most 64 MiB, during the rebuild. With
  *            less memory areas are smaller; without memory lines are added one by one.
@@ -214,8 +214,8 @@ static bool l2_rebuild_ended(l2 *d, uint64_t word)
            !l2_record_valid(d, d->page, &r, lsn, base_load_rlx(&g->future) != 0);
 }
 
-/* Read the durable records of each shard that put such a line aside: ended ones lose their ways,
- * others get them. Return false at the end. */
+/* Read the durable records of each shard that put a put aside: ended ones lose their ways. Records
+ * aside that live get them. Return false at the end. */
 static bool l2_rebuild_spare(l2 *d)
 {
     l2_sort *s = &d->sort;

@@ -155,7 +155,8 @@ typedef struct l2_shard {
     uint32_t *place;       /* upper 32 bits of each word's hash48; NULL: no index rebuild */
     l2_sort_line *aside;   /* lines without a way, by bunch; NULL: no index rebuild, no memory */
     uint32_t asides;
-    bool lacks;            /* a line of a durable put was put aside */
+    bool lacks;            /* a line of a put was put aside */
+    bool spared;           /* then a word of a record that ended left its way */
 } l2_shard;
 
 typedef struct l2_index {

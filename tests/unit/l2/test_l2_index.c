@@ -700,28 +700,28 @@ static void full_change(uint32_t *now, uint32_t keys)
     }
 }
 
-/* Durable entries of a cleared namespace, or with a TTL that is over, have more lines than a smaller
- * index has places. They take none from older durable entries that live. What changes during the
- * rebuild does not come back. */
+/* Durable entries of a cleared namespace, or with a TTL that is over, hold most places of a smaller
+ * index, or have more lines than that. They take none from older entries that live, durable or not.
+ * What changes during the rebuild does not come back. */
 T_CASE(rebuild_gives_no_place_to_entries_that_ended)
 {
     const uint32_t lives = 2500;
     uint32_t now[2500];
     for (uint32_t how = 0; how < 8; how++) {
-        const bool ttl = (how & 1) != 0, changes = (how & 2) != 0;
+        const bool ttl = (how & 1) != 0, changes = (how & 2) != 0, parts = (how & 4) != 0;
         T_CHECK(full_begin() < FULL_KEYS);
         l2_close(kit.d);
         kit.cfg.avg_object_bytes = 256;
-        if ((how & 4) != 0) { kit.cfg.memory_bytes = 262144; } /* the shards in parts */
+        if (parts) { kit.cfg.memory_bytes = 262144; }
         dev.locked = false;
         T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
         l2_namespace other = { 2, BUNCH_GENERATION + 1, 1 };
         T_EQ_I64(l2_namespace_set(kit.d, &other, "w", 1), CELLAR_OK);
         for (uint32_t i = 0; i < lives; i++) {
-            T_EQ_I64(full_put(i, true), CELLAR_OK);
+            T_EQ_I64(full_put(i, ttl ? parts : i % 3 != 0), CELLAR_OK);
             now[i] = 1 + i % 100;
         }
-        for (uint64_t i = 0; i < FULL_KEYS; i++) {
+        for (uint64_t i = 0; i < (ttl ? FULL_KEYS / 2 : FULL_KEYS); i++) {
             const l2_key k = l2_kit_key(&kit, &i, sizeof i, (uint32_t)other.generation);
             const l2_meta m = { .deadline_ms = ttl ? kit.now_ms + 1000 : BASE_NEVER_MS,
                                 .durable = true };
