@@ -5,8 +5,9 @@
  * PICTURE    index word -> newest record -link-> older record of the bunch -link-> ...
  *            link = bytes of the record on disk (format.c); the index has one word per chain
  * PROTOCOL   newest word of the bunch:
- *            own key            the new record takes over its link, a put DURABLE, too
+ *            own key            the new record takes over its link
  *            other or unknown   the new record links to it
+ *            DURABLE            a put is DURABLE, too: it may be of that key, or leads to it
  *            record that moves: the copy takes over nothing from its own word
  * INVARIANTS A word has no room for a key. So a writer recognizes its own key only in a slot, or if
  *            the caller knows the record. All other records are linked, so none of another key is
@@ -86,11 +87,11 @@ CELLAR_PRIVATE void l2_link_plan(l2 *d, uint64_t h48, const l2_key *k, const l2_
         out->alone = n == 1 && !linked;
         out->known = (out->word & (L2_WORD_TOMB | L2_WORD_TWIN)) == L2_WORD_TOMB;
         out->flags = linked || (tomb && n > 1) ? L2_FLAG_LINKED : 0;
-        if (!tomb && (out->word & L2_WORD_DURABLE) != 0) { out->flags |= L2_FLAG_DURABLE; }
     } else {
         out->to = newest;
         out->flags = L2_FLAG_LINKED;
     }
+    if (!tomb && (out->word & L2_WORD_DURABLE) != 0) { out->flags |= L2_FLAG_DURABLE; }
 }
 
 CELLAR_PRIVATE bool l2_bunch_same(l2 *d, uint64_t h48, const uint64_t *word, uint32_t count)

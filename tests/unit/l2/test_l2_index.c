@@ -653,6 +653,18 @@ T_CASE(full_index_keeps_durable_entries)
     end();
 }
 
+/* A plain put over a durable record on disk, which may be of another key, keeps its place. */
+T_CASE(plain_copy_of_a_durable_entry_keeps_its_place)
+{
+    (void)full_begin();
+    for (uint32_t i = 0; i < 500; i++) { T_EQ_I64(full_put(i, true), CELLAR_OK); }
+    seal();
+    for (uint32_t i = 0; i < 500; i++) { T_EQ_I64(full_put(i, false), CELLAR_OK); }
+    for (uint32_t i = 500; i < FULL_KEYS; i++) { (void)full_put(i, true); }
+    for (uint32_t i = 0; i < 500; i++) { T_EQ_U64(look(i), 1 + i % 100); }
+    end();
+}
+
 /* More keys than the index has places: durable entries, then `deleted` keys, then plain entries.
  * After a process death the rebuild finds all entries that were acknowledged, also if its memory
  * has no rows for the lines without a way. */
