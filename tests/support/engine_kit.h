@@ -18,6 +18,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/prctl.h>
@@ -262,7 +263,11 @@ T_INLINE bool engine_start_sentinel(engine *e, const char *config)
 /* Send a signal: SIGSTOP freezes the server, SIGCONT continues it. */
 T_INLINE void engine_signal(const engine *e, int signal_number)
 {
+    siginfo_t seen;
     T_EQ_I64(kill(e->pid, signal_number), 0);
+    if (signal_number != SIGSTOP) { return; }
+    /* kill returns before the server stops */
+    while (waitid(P_PID, (id_t)e->pid, &seen, WSTOPPED) != 0 && errno == EINTR) { }
 }
 
 /* End the server as a crash does. engine_restart starts it again. */
