@@ -6,8 +6,8 @@
  *         state, the script, then all keys and their TTLs. In the texts for redis-server a key of
  *         the test stands for TIME. The clock goes back and forward.
  *         Values and numbers are equal, TTLs within 50 ms, errors have one first word.
- * NEEDS   redis-server; without it the comparison is skipped. FUNCTIONS=n: cases of each text,
- *         10^5 for the whole. */
+ * NEEDS   redis-server; without it the comparison is skipped. FUNCTIONS=n: cases of each text;
+ *         slow_remote_functions.sh has 10^5. */
 #include "tests/support/draw.h"
 #include "tests/support/engine_kit.h"
 #include "tests/support/port_kit.h"

@@ -1,0 +1,16 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    the functions of a port do what redis-server does with the scripts of the remote tier, in
+#         100,000 states and arguments of each; the remote tests compare 800. FUNCTIONS=n: n.
+# Method: the case of test_remote_functions with that number; a minute of one CPU.
+. tests/support/t.sh
+unset T SAN DROPIN
+: "${CELLAR_BUILD:=$($MAKE --no-print-directory -s where)}"
+$MAKE --no-print-directory test-programs T=remote_functions REMOTE=1 NOLINK=1 >/dev/null || exit 2
+case=functions_do_what_redis_does_with_the_texts
+if [ ! -x "$CELLAR_BUILD/t/test_remote_functions" ]; then
+    t_skip $case "no hiredis (libhiredis-dev)"
+    t_end slow_remote_functions
+fi
+FUNCTIONS=${FUNCTIONS:-100000} exec "$CELLAR_BUILD/t/test_remote_functions" $case
