@@ -190,6 +190,17 @@ CELLAR_PRIVATE int base_net_unix(const char *path, int backlog, base_net_file *f
     return fd;
 }
 
+CELLAR_PRIVATE void base_net_unix_path(const char *path, char *to, size_t cap)
+{
+    size_t at = 0;
+    if (*path != '/' && getcwd(to, cap) != NULL && *to == '/' &&
+        strlen(to) + strlen(path) + 2 <= cap) {
+        at = strlen(to);
+        to[at++] = '/';
+    }
+    memcpy(to + at, path, strlen(path) + 1);
+}
+
 CELLAR_PRIVATE int base_net_unix_look(const char *path, const base_net_file *file)
 {
     struct stat st;

@@ -39,6 +39,8 @@ typedef struct base_net_file {
  * replaced. Return the socket, or: -EPERM (other users may write to its folder), -EEXIST (the file
  * is no socket), -EADDRINUSE (a process listens on it), -ENAMETOOLONG, another errno. */
 BASE_SPARE CELLAR_PRIVATE int base_net_unix(const char *path, int backlog, base_net_file *file);
+/* Copy the path of a socket file, absolute if that fits: the process may change its folder. */
+BASE_SPARE CELLAR_PRIVATE void base_net_unix_path(const char *path, char *to, size_t cap);
 /* Give a socket file to a group: mode 0660. Return 0 or a negative errno. */
 BASE_SPARE CELLAR_PRIVATE int base_net_unix_share(const char *path, uint32_t group);
 /* Return 0 if a socket file has its place, -EEXIST if another one has it, -ENOENT if none has. */

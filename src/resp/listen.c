@@ -72,7 +72,7 @@ static cellar_err resp_listen_unix(cellar_resp *r, int number, const resp_place 
     }
     if (fd < 0) { return resp_listen_fail(CELLAR_E_IO, -fd, "cannot bind ", name, ""); }
     const int shared = at->has_group ? base_net_unix_share(at->unix_path, r->unix_group) : 0;
-    memcpy(r->unix_path[number], at->unix_path, strlen(at->unix_path));
+    base_net_unix_path(at->unix_path, r->unix_path[number], sizeof r->unix_path[number]);
     r->listener[number * RESP_SOCKETS] = fd;
     return shared >= 0 ? CELLAR_OK
                        : resp_listen_fail(CELLAR_E_DENIED, -shared, "the user of this process "

@@ -91,7 +91,7 @@ CELLAR_PRIVATE void resp_shared_close(cellar_resp *r)
 static void resp_shared_file(cellar_resp *r)
 {
     const int before = r->shared.file;
-    if (r->unix_file[0].inode == 0) { return; }
+    if (r->unix_file[0].inode == 0 || r->unix_path[0][0] != '/') { return; }
     r->shared.file = base_net_unix_look(r->unix_path[0], &r->unix_file[0]);
     if (r->shared.file == before || r->shared.file == 0) { return; }
     const bool taken = r->shared.file == -EEXIST;

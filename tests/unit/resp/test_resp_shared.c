@@ -767,6 +767,26 @@ T_CASE(removed_socket_file_is_logged_once)
     port_done(a);
 }
 
+/* The path is the one at the open, also for the end of the file. */
+T_CASE(port_knows_its_socket_file_from_any_folder)
+{
+    cellar_host_config host;
+    port_store_open();
+    cellar_resp_config o = port_opts(&host);
+    with_log(&o);
+    o.unix_path = "port";
+    said[0] = '\0';
+    const int here = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    T_REQUIRE(here >= 0 && chdir(port_folder) == 0);
+    T_REQUIRE(cellar_resp_open(port_store, &o, &port) == CELLAR_OK);
+    T_REQUIRE(chdir("/") == 0);
+    port_pass(101);
+    T_EQ_STR(said, "");
+    port_end();
+    T_REQUIRE(fchdir(here) == 0);
+    close(here);
+}
+
 /* ---- options ---- */
 
 static char group_text[16];
