@@ -396,8 +396,10 @@ BASE_INLINE cellar *resp_main_store(const cellar_resp *r)
 
 /* Read the figures: see stats_service. */
 CELLAR_PRIVATE const char *resp_figures(void *object, uint64_t *value);
+#ifndef CELLAR_OMIT_TEXT
 /* Write the figures of the shared store, if there is one. */
 CELLAR_PRIVATE void resp_shared_figures(stats_out *o, const stats_owner *owner, void *object,
                                         const uint64_t *value);
+#endif
 
 #endif
