@@ -126,7 +126,7 @@ VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(
              cksum | cut -d' ' -f1)
 B       := build/$(VARIANT)
 Q        = $(if $(filter 1,$(V)),,@)
-say      = $(if $(filter 1,$(V)),@:,@printf '%-5s %s\n')
+say      = $(if $(filter 1,$(V)),@:,@printf '%-5s $(step)%s\n')
 COMPILE  = $(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) $(CFLAGS) $(SAN_FLAGS) -MMD -MP
 # The programs that users start are linked into build/ itself. Builds that only serve a check
 # leave those links alone.
@@ -143,6 +143,13 @@ VERSION := $(MAJOR).$(MINOR).$(PATCH)
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 DEV     := $(if $(filter 1,$(call header_number,CELLAR_VERSION_DEV)),-dev)
 SOURCE_ID := $(VERSION)$(DEV)$(if $(COMMIT), $(COMMIT))
+
+# `make` numbers its steps, [n/m]. A dry run counts them, in .2 s; without a count there is no number.
+ifeq ($(filter-out all lib,$(or $(MAKECMDGOALS),$(.DEFAULT_GOAL)))$(origin STEPS),undefined)
+STEPS   := $(filter-out 0,$(shell echo '$(SOURCE_ID)' | cmp -s - build/source-id && old='-o build/source-id'; \
+             $(MAKE) -n $$old STEPS= $(MAKEOVERRIDES) $(MAKECMDGOALS) 2>/dev/null | grep -c "^printf '%-5s"))
+endif
+step     = $(if $(STEPS),$(eval STEP += x)[$(words $(STEP))/$(STEPS)] )
 
 OBJ_LIB  = $(SRC_BUILT:src/%.c=$(B)/lib/%.o)
 OBJ_DBG  = $(SRC_BUILT:src/%.c=$(B)/dbg/%.o)

@@ -114,4 +114,9 @@ t_case examples_and_the_simulation_have_names others
 t_case unknown_test_is_reported_with_nearest_names no_such l1_pinss 'l1_pinss; nearest: l1_pins l[^ ]* [a-z]'
 t_case each_unknown_name_is_reported no_such 'api_dsik.c l1_pins relay' 'api_dsik.c; nearest: api_disk ' \
     'relay; nearest: cli_replay '
+steps() { # of a build from nothing: 1/m .. m/m
+    $MAKE -n lib CPPFLAGS=-DNO_BUILD_HAS_THIS | sed -n "s|^printf '%-5s .\([0-9]*\)/\([0-9]*\)\].*|\1 \2|p" |
+        awk '$1 != NR { bad = 1 } { m = $2 } END { exit bad || NR < 100 || m != NR }'
+}
+t_case steps_of_a_build_are_numbered steps
 t_end packaging_runner
