@@ -76,6 +76,7 @@ ok tour_checks_itself
 [ "$(grep -Ecx 'memory and speed|a stampede|kill -9|a limiter at its bound|why' "$tmp/out")" -eq 5 ]
 ok tour_has_five_acts
 says '^  held  *|#* *| [0-9,]* KiB at most$'; ok small_budget_is_held
+says '^  found  *|#* *| [0-9,]* values: 2 MiB hold no more$'; ok tour_says_why_it_finds_less
 says '^  loads  *|# *| 1 of the source$' && says '^  values  *|#* *| 64 returned$'
 ok missing_key_is_loaded_once
 says '^  wrong  *| *| 0 of them$' && says '^  back  *| *| 0 of 3,200 deleted ones$'
