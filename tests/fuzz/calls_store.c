@@ -300,7 +300,7 @@ static void row_bulk(void)
     void *value = calloc(1, len);
     MUST(value != NULL);
     so.tags = &tag, so.tag_count = 1;
-    if (small && chance(40)) {
+    if (small && t_env_u64("BULK", 0) != 0 && chance(40)) {
         bulk_full(c);
     } else if (small) {
         bulk_small(c);
