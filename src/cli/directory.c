@@ -597,7 +597,8 @@ static cellar_err look_open(layer *y, const l2_super *s, uint64_t records,
     const uint64_t objects = records + LOOK_SLACK;
     l2_config cfg = {
         .account = &y->account, .log = &log, .clock = how->clock != NULL ? how->clock : &clock,
-        .vfs = &vfs, .path = how->path, .bytes = s->l2_bytes,
+        .vfs = &vfs, .path = how->path,
+        .bytes = BASE_MIN(s->l2_bytes, (uint64_t)s->nseg * s->seg_bytes * 2), /* else damaged */
         .memory_bytes = BASE_MAX(objects * 48, (uint64_t)64 << 20), .level = L2_DROP,
         .avg_object_bytes = (uint64_t)s->nseg * s->seg_bytes / objects, .no_thread = true,
         .wall_ms = how->wall_ms, .wall_ctx = how->wall_ctx,

@@ -20,7 +20,8 @@ BASE_SIZE_BEGIN
 
 #define L2_ARM_MS 500
 #define L2_WINDOW_LEAST ((uint32_t)256 << 10)
-#define L2_WINDOW_SYNCED ((uint32_t)128 << 10) /* where the stage is synced */
+/* Where the stage is synced. A part of a long value fits beside the reserve. */
+#define L2_WINDOW_SYNCED ((uint32_t)192 << 10)
 #define L2_WINDOW_IDLE ((uint32_t)16 << 10)
 
 typedef struct l2_arming { /* a slot as it was under the lock */

@@ -239,6 +239,7 @@ static void l2_turn_away(l2 *d, const l2_bunch *c, uint32_t place, uint64_t word
            (l->place != place || L2_WORD_TAG(l2_line_word(l)) != c->tag)) {
         l = &s->aside[++at & mask];
     }
+    if (l2_line_word(l) != 0 && l2_word_lsn(d, l2_line_word(l)) > l2_word_lsn(d, word)) { return; }
     s->asides += l2_line_word(l) == 0;
     s->lacks = s->lacks || (word & L2_WORD_TOMB) == 0;
     *l = (l2_sort_line){ (uint32_t)word, (uint32_t)(word >> 32), place };
@@ -518,19 +519,35 @@ static bool l2_aside_has(const l2 *d, const l2_bunch *c, uint32_t place)
     return l != NULL;
 }
 
-/* Give the lines of a bunch that were put aside ways again: an older record may link past them.
- * Return false if one finds none. */
+/* Find the newest line of a bunch that was put aside and has no way; NULL: none. */
+static const l2_sort_line *l2_aside_newest(const l2 *d, const l2_bunch *c, l2_found *its)
+{
+    const l2_sort_line *newest = NULL;
+    uint32_t at = l2_aside_first(c);
+    for (const l2_sort_line *l; (l = l2_aside_next(d, c, &at)) != NULL;) {
+        const l2_found f = l2_way_look(d, c, l->place);
+        if (f.there || (newest != NULL && l2_word_lsn(d, l2_line_word(l)) <
+                                              l2_word_lsn(d, l2_line_word(newest)))) {
+            continue;
+        }
+        newest = l;
+        *its = f;
+    }
+    return newest;
+}
+
+/* Give the lines of a bunch that were put aside ways again: an older record may link past them. The
+ * newest comes first, so that one without a way is older than all words of its bunch. Return false
+ * then. */
 static bool l2_aside_back(l2 *d, const l2_bunch *c, uint32_t drops)
 {
-    uint32_t at = l2_aside_first(c);
-    bool ok = true;
-    for (const l2_sort_line *l; ok && (l = l2_aside_next(d, c, &at)) != NULL;) {
-        const l2_found f = l2_way_look(d, c, l->place);
-        const bool added = !f.there && l2_way_add(d, c, l->place, l2_line_word(l), &f, drops);
-        (void)base_add_rlx(&d->index.words, (uint64_t)added);
-        ok = f.there || added;
+    l2_found f;
+    uint32_t left = d->index.shard[c->shard].asides;
+    for (const l2_sort_line *l; left > 0 && (l = l2_aside_newest(d, c, &f)) != NULL; left--) {
+        if (!l2_way_add(d, c, l->place, l2_line_word(l), &f, drops)) { return false; }
+        (void)base_add_rlx(&d->index.words, (uint64_t)1);
     }
-    return ok;
+    return true;
 }
 
 /* Add one word during the index rebuild. A put may take the way of a tombstone, a durable one that

@@ -307,6 +307,10 @@ CELLAR_PRIVATE cellar_err l2_recover(l2 *d, bool alive, bool same_boot, bool cop
         } else if (slotted) {
             e = l2_found_dirty(d, &f);
             if (e == 0) { e = l2_first_slot(d) ? 0 : EIO; }
+            /* The new header must be on disk before the old ones are wiped, as at KEEP. */
+            if (e == 0 && d->cfg.level == L2_DROP && d->lasting) {
+                e = d->vfs->datasync(d->vfs->ctx, d->stage_file);
+            }
             if (e == 0) { l2_slots_wipe(d); }
             sync_take(L2_LOG, &d->log_lock);
             d->super.born = d->newest_segseq; /* of the open slot */

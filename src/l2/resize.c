@@ -354,6 +354,11 @@ CELLAR_PRIVATE bool l2_resize_work(l2 *d)
 {
     l2_goal *g = &d->goal;
     if (!g->on) { return false; }
+    /* Nothing moves during an index rebuild: a shrink would drop what lives. */
+    if (g->places < d->places && base_load_acq(&d->rebuilding) != 0 && l2_move_may(d)) {
+        g->moved_ns = base_now_ns();
+        return false;
+    }
     /* The reserve of the small store. That of the large one would drop records needlessly. */
     if (g->places < d->places) { d->keep_free = l2_free_kept(g->places); }
     bool moved = true;

@@ -116,7 +116,7 @@ T_CASE(store_with_syncs_touches_few_and_small_pages)
             kit.now_ms += 20;
             (void)l2_tick(kit.d, 0);
         }
-        T_EQ_I64(most_armed > 160000, level == L2_DROP);
+        T_EQ_I64(most_armed > 230000, level == L2_DROP);
         cellar_err err = CELLAR_DROPPED;
         for (int i = 0; i < 8 && err == CELLAR_DROPPED; i++) {
             err = put(9999, 262144);
