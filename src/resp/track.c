@@ -220,14 +220,19 @@ CELLAR_PRIVATE void resp_redirect_set(resp_client *c, resp_client *to)
     if (to != NULL) { to->redirects++; }
 }
 
+CELLAR_PRIVATE void resp_prefix_end(resp_sub *s)
+{
+    if (s->channel->count == 1) { s->client->of->tracking.lengths[s->channel->len]--; }
+    resp_sub_end(s);
+}
+
 CELLAR_PRIVATE void resp_tracking_off(resp_client *c)
 {
-    cellar_resp *r = c->of;
     if (!(c->flags & RESP_C_TRACKING)) { return; }
     while (c->subs[RESP_PREFIX] != NULL) { resp_prefix_end(c->subs[RESP_PREFIX]); }
     resp_redirect_set(c, NULL);
     c->flags &= ~(RESP_C_TRACKING | RESP_C_NOLOOP | RESP_C_REDIRECT);
-    r->tracking.clients--;
+    c->of->tracking.clients--;
 }
 
 CELLAR_PRIVATE void resp_tracking_end(resp_client *c)
@@ -236,36 +241,6 @@ CELLAR_PRIVATE void resp_tracking_end(resp_client *c)
     for (resp_client *o = c->of->first; o != NULL && c->redirects != 0; o = o->next) {
         if (o->redirect == c) { resp_redirect_set(o, NULL); }
     }
-}
-
-CELLAR_PRIVATE bool resp_prefix_free(resp_client *c, const cellar_bytes *prefix)
-{
-    for (const resp_sub *s = c->subs[RESP_PREFIX]; s != NULL; s = s->client_next) {
-        const cellar_bytes have = { s->channel->name, s->channel->len };
-        if (!resp_prefixes_meet(prefix, &have)) { continue; }
-        resp_error(c, RESP_ERR_PREFIX, (int)prefix->len, (const char *)prefix->data, "an existing",
-                   (int)have.len, (const char *)have.data);
-        return false;
-    }
-    return true;
-}
-
-CELLAR_PRIVATE bool resp_prefix_add(resp_client *c, const cellar_bytes *prefix)
-{
-    cellar_resp *r = c->of;
-    const bool fresh = resp_channel_find(r, RESP_PREFIX, prefix) == NULL;
-    if (!resp_sub_add(c, RESP_PREFIX, prefix)) {
-        resp_fail(c, CELLAR_E_NOMEM);
-        return false;
-    }
-    r->tracking.lengths[prefix->len] += fresh;
-    return true;
-}
-
-CELLAR_PRIVATE void resp_prefix_end(resp_sub *s)
-{
-    if (s->channel->count == 1) { s->client->of->tracking.lengths[s->channel->len]--; }
-    resp_sub_end(s);
 }
 
 BASE_SIZE_END

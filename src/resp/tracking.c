@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * tracking: CLIENT TRACKING ON|OFF with BCAST, PREFIX, NOLOOP and REDIRECT. */
+#include <string.h>
+
+#include "base/num.h"
+#include "resp/channel.h"
 #include "resp/command.h"
 #include "resp/track.h"
 #include "resp/tracking.h"
@@ -11,8 +15,22 @@ BASE_SIZE_BEGIN
 typedef struct resp_tracking_words {
     bool bcast, no_loop, redirects;
     resp_client *redirect;
-    uint32_t prefixes; /* arguments with one */
+    uint32_t prefixes;
+    const cellar_bytes *prefix[RESP_PREFIXES_MAX];
 } resp_tracking_words;
+
+/* Add a prefix of keys to those of a client. False: an error was written. */
+static bool resp_prefix_add(resp_client *c, const cellar_bytes *prefix)
+{
+    const bool fresh = resp_channel_find(c->of, RESP_PREFIX, prefix) == NULL;
+    if (!resp_sub_add(c, RESP_PREFIX, prefix)) {
+        resp_fail(c, CELLAR_E_NOMEM);
+        return false;
+    }
+    c->of->tracking.lengths[prefix->len] += fresh;
+    return true;
+}
+
 
 static resp_client *resp_client_of_id(const cellar_resp *r, int64_t id)
 {
@@ -41,6 +59,7 @@ static bool resp_tracking_read(resp_client *c, const cellar_bytes *argv, uint32_
                 resp_error(c, "ERR a client may have at most %u prefixes", RESP_PREFIXES_MAX);
                 return false;
             }
+            w->prefix[w->prefixes - 1] = &argv[i];
         } else if (resp_is(&argv[i], "redirect") && i + 1 < argc) {
             if (!resp_need_int(c, &argv[++i], &id)) { return false; }
             w->redirects = id != 0;
@@ -62,28 +81,30 @@ static bool resp_tracking_read(resp_client *c, const cellar_bytes *argv, uint32_
     return w->bcast;
 }
 
-/* Return the place of the next prefix, from the word at `i` on; argc: there is none. */
-static uint32_t resp_prefix_word(const cellar_bytes *argv, uint32_t argc, uint32_t i)
+/* Return whether one of two prefixes begins with the other; an error was written. */
+static bool resp_prefixes_meet(resp_client *c, const cellar_bytes *a, const cellar_bytes *b,
+                               const char *which)
 {
-    for (; i < argc; i++) {
-        if (resp_is(&argv[i], "prefix")) { return i + 1; }
-        if (resp_is(&argv[i], "redirect")) { i++; }
-    }
-    return argc;
+    const size_t len = BASE_MIN(a->len, b->len);
+    if (len != 0 && memcmp(a->data, b->data, len) != 0) { return false; }
+    resp_error(c, "ERR Prefix '%.*s' overlaps with %s prefix '%.*s'. Prefixes for a single client "
+               "must not overlap.", (int)a->len, (const char *)a->data, which, (int)b->len,
+               (const char *)b->data);
+    return true;
 }
 
 /* Check that no prefix meets another one. False: an error was written. */
-static bool resp_prefixes_check(resp_client *c, const cellar_bytes *argv, uint32_t argc)
+static bool resp_prefixes_check(resp_client *c, const resp_tracking_words *w)
 {
-    uint32_t i = 3;
-    while ((i = resp_prefix_word(argv, argc, i)) < argc) {
-        const cellar_bytes *one = &argv[i++];
-        if (!resp_prefix_free(c, one)) { return false; }
-        for (uint32_t k = i; (k = resp_prefix_word(argv, argc, k)) < argc; k++) {
-            if (!resp_prefixes_meet(one, &argv[k])) { continue; }
-            resp_error(c, RESP_ERR_PREFIX, (int)one->len, (const char *)one->data,
-                       "another provided", (int)argv[k].len, (const char *)argv[k].data);
-            return false;
+    for (uint32_t i = 0; i < w->prefixes; i++) {
+        for (const resp_sub *s = c->subs[RESP_PREFIX]; s != NULL; s = s->client_next) {
+            const cellar_bytes have = { s->channel->name, s->channel->len };
+            if (resp_prefixes_meet(c, w->prefix[i], &have, "an existing")) { return false; }
+        }
+        for (uint32_t k = i + 1; k < w->prefixes; k++) {
+            if (resp_prefixes_meet(c, w->prefix[i], w->prefix[k], "another provided")) {
+                return false;
+            }
         }
     }
     return true;
@@ -91,16 +112,13 @@ static bool resp_prefixes_check(resp_client *c, const cellar_bytes *argv, uint32
 
 /* Add the prefixes of the words, or the empty one in place of those that the client has. False: an
  * error was written, and nothing has changed. */
-static bool resp_prefixes_add(resp_client *c, const cellar_bytes *argv, uint32_t argc,
-                              const resp_tracking_words *w)
+static bool resp_prefixes_add(resp_client *c, const resp_tracking_words *w)
 {
     const cellar_bytes every = { "", 0 };
     resp_sub *const *had = c->subs[RESP_PREFIX] != NULL ? c->subs_end[RESP_PREFIX]
                                                         : &c->subs[RESP_PREFIX];
     bool fine = w->prefixes != 0 || resp_prefix_add(c, &every);
-    for (uint32_t i = 3; fine && (i = resp_prefix_word(argv, argc, i)) < argc; i++) {
-        fine = resp_prefix_add(c, &argv[i]);
-    }
+    for (uint32_t i = 0; fine && i < w->prefixes; i++) { fine = resp_prefix_add(c, w->prefix[i]); }
     while (!fine && *had != NULL) { resp_prefix_end(*had); }
     while (fine && w->prefixes == 0 && c->subs[RESP_PREFIX]->client_next != NULL) {
         resp_prefix_end(c->subs[RESP_PREFIX]);
@@ -118,8 +136,8 @@ CELLAR_PRIVATE void resp_tracking_call(resp_client *c, const cellar_bytes *argv,
         resp_ok(c);
     } else if (!resp_is(&argv[2], "on")) {
         resp_syntax(c);
-    } else if (resp_tracking_read(c, argv, argc, &w) && resp_prefixes_check(c, argv, argc) &&
-               resp_prefixes_add(c, argv, argc, &w)) {
+    } else if (resp_tracking_read(c, argv, argc, &w) && resp_prefixes_check(c, &w) &&
+               resp_prefixes_add(c, &w)) {
         c->of->tracking.clients += !(c->flags & RESP_C_TRACKING);
         c->flags &= ~(RESP_C_NOLOOP | RESP_C_REDIRECT);
         c->flags |= RESP_C_TRACKING | (w.no_loop ? RESP_C_NOLOOP : 0) |
