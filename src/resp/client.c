@@ -43,6 +43,13 @@ static void resp_client_unlink(resp_client *c)
     if (c->next != NULL) { c->next->prev = c->prev; } else { *last = c->prev; }
 }
 
+CELLAR_PRIVATE resp_client *resp_client_by_id(const cellar_resp *r, int64_t id)
+{
+    resp_client *c = r->first;
+    while (c != NULL && (int64_t)c->id != id) { c = c->next; }
+    return c;
+}
+
 CELLAR_PRIVATE void resp_client_active(resp_client *c)
 {
     c->active_ms = c->of->now_ms;

@@ -36,6 +36,8 @@ CELLAR_PRIVATE void resp_client_reset(resp_client *c);
 CELLAR_PRIVATE bool resp_client_text(char *to, size_t cap, const cellar_bytes *text);
 /* Name a client. False: not a name. */
 CELLAR_PRIVATE bool resp_client_name(resp_client *c, const cellar_bytes *name);
+/* Return the client of Redis with an id; NULL: none. */
+CELLAR_PRIVATE resp_client *resp_client_by_id(const cellar_resp *r, int64_t id);
 /* Mark a client as the most recently active one. */
 CELLAR_PRIVATE void resp_client_active(resp_client *c);
 /* Count a client among those with a deadline of their own, or not any more. */

@@ -95,8 +95,7 @@ CELLAR_PRIVATE int64_t resp_control_ttl(const cellar_resp *r, const resp_control
 CELLAR_PRIVATE void resp_control_touch(cellar_resp *r, resp_control *k, int64_t ttl_ms)
 {
     k->version = ++r->shared.last_version;
-    k->ends_ms = ttl_ms == CELLAR_TTL_NONE ? INT64_MAX
-                                           : base_add_sat(resp_control_now(r), ttl_ms);
+    k->ends_ms = base_add_sat(resp_control_now(r), ttl_ms); /* TTL_NONE: INT64_MAX */
 }
 
 /* ---- room ---- */

@@ -51,13 +51,6 @@ static void resp_client_info(resp_client *c)
     resp_verbatim(c, "txt", line, BASE_MIN(t.len, sizeof line - 1));
 }
 
-static resp_client *resp_client_by_id(cellar_resp *r, int64_t id)
-{
-    resp_client *c = r->first;
-    while (c != NULL && (int64_t)c->id != id) { c = c->next; }
-    return c;
-}
-
 /* Return whether a client is of a type of Redis. */
 static bool resp_client_type_is(const resp_client *c, const cellar_bytes *type)
 {

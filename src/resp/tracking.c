@@ -5,6 +5,7 @@
 
 #include "base/num.h"
 #include "resp/channel.h"
+#include "resp/client.h"
 #include "resp/command.h"
 #include "resp/track.h"
 #include "resp/tracking.h"
@@ -32,13 +33,6 @@ static bool resp_prefix_add(resp_client *c, const cellar_bytes *prefix)
 }
 
 
-static resp_client *resp_client_of_id(const cellar_resp *r, int64_t id)
-{
-    resp_client *c = r->first;
-    while (c != NULL && (int64_t)c->id != id) { c = c->next; }
-    return c;
-}
-
 /* Read the words after ON. False: an error was written. */
 static bool resp_tracking_read(resp_client *c, const cellar_bytes *argv, uint32_t argc,
                                resp_tracking_words *w)
@@ -63,7 +57,7 @@ static bool resp_tracking_read(resp_client *c, const cellar_bytes *argv, uint32_
         } else if (resp_is(&argv[i], "redirect") && i + 1 < argc) {
             if (!resp_need_int(c, &argv[++i], &id)) { return false; }
             w->redirects = id != 0;
-            w->redirect = resp_client_of_id(c->of, id);
+            w->redirect = resp_client_by_id(c->of, id);
             if (w->redirects && w->redirect == NULL) {
                 resp_error(c, "ERR The client ID you want redirect to does not exist");
                 return false;
