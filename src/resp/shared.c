@@ -136,6 +136,7 @@ CELLAR_PRIVATE void resp_shared_end(resp_client *c)
 CELLAR_PRIVATE bool resp_shared_get(resp_client *c, cellar_bytes key, cellar_bytes *value)
 {
     resp_shared *s = &c->of->shared;
+    *value = (cellar_bytes){ "", 0 };
     if (resp_is_control(key)) {
         const resp_control *k = resp_control_find(c->of, key);
         if (k != NULL) { *value = resp_control_value(k); }
@@ -155,13 +156,13 @@ CELLAR_PRIVATE int64_t resp_shared_pttl(resp_client *c, cellar_bytes key)
     return info.ttl_left_ms == CELLAR_TTL_NONE ? -1 : info.ttl_left_ms;
 }
 
-CELLAR_PRIVATE int64_t resp_shared_now_us(const resp_client *c) { return c->of->wall_us(); }
-
-CELLAR_PRIVATE cellar_err resp_shared_set(resp_client *c, cellar_bytes key, cellar_bytes value,
-                                          int64_t ttl_ms)
+CELLAR_PRIVATE bool resp_shared_set(resp_client *c, cellar_bytes key, cellar_bytes value,
+                                    int64_t ttl_ms)
 {
     const cellar_set_opts o = ttl_ms == RESP_TTL_KEEP ? resp_keep_opts() : resp_write_opts(ttl_ms);
-    return resp_store(c, c->of->shared.store, key, value, &o);
+    const cellar_err err = resp_store(c, c->of->shared.store, key, value, &o);
+    if (err < 0) { resp_fail(c, err); }
+    return err >= 0;
 }
 
 CELLAR_PRIVATE bool resp_shared_unlink(resp_client *c, cellar_bytes key)

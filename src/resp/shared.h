@@ -27,16 +27,14 @@ CELLAR_PRIVATE void resp_shared_tick(cellar_resp *r);
 CELLAR_PRIVATE void resp_shared_begin(resp_client *c);
 /* End it, with the right of its reads. */
 CELLAR_PRIVATE void resp_shared_end(resp_client *c);
-/* Read a value. False: there is none. *value is valid until the next write or the fourth next
- * read. */
+/* Read a value. False: there is none, and *value is empty. *value is valid until the next write or
+ * the fourth next read. */
 CELLAR_PRIVATE bool resp_shared_get(resp_client *c, cellar_bytes key, cellar_bytes *value);
 /* Return the life that a key has left: -1: without an end, -2: no such key. */
 CELLAR_PRIVATE int64_t resp_shared_pttl(resp_client *c, cellar_bytes key);
-/* Return the time of the command TIME in microseconds since 1970. */
-CELLAR_PRIVATE int64_t resp_shared_now_us(const resp_client *c);
-/* Write a value. ttl_ms 0: without an end. Return OK or the code for resp_fail. */
-CELLAR_PRIVATE cellar_err resp_shared_set(resp_client *c, cellar_bytes key, cellar_bytes value,
-                                          int64_t ttl_ms);
+/* Write a value. ttl_ms 0: without an end. False: an error was written. */
+CELLAR_PRIVATE bool resp_shared_set(resp_client *c, cellar_bytes key, cellar_bytes value,
+                                    int64_t ttl_ms);
 /* Delete a key. Return whether it was there. */
 CELLAR_PRIVATE bool resp_shared_unlink(resp_client *c, cellar_bytes key);
 /* Set the life of a key; 0 and less: delete it. Return whether it was there. */

@@ -124,29 +124,13 @@ static bool script_pair(const cellar_bytes *b, double *first, double *second)
 
 /* ---- Reads and writes ------------------------------------------------------------------------ */
 
-/* Read a key. False: it is absent, *value is empty. Valid until the next write. */
-static bool script_get(const script_call *x, const cellar_bytes *key, cellar_bytes *value)
-{
-    *value = (cellar_bytes){ "", 0 };
-    return resp_shared_get(x->c, *key, value);
-}
-
-/* Set a key. False: an error was written. */
-static bool script_set(const script_call *x, const cellar_bytes *key, const void *value,
-                       size_t len, int64_t ttl_ms)
-{
-    const cellar_err err = resp_shared_set(x->c, *key, (cellar_bytes){ value, len }, ttl_ms);
-    if (err < 0) { resp_fail(x->c, err); }
-    return err >= 0;
-}
-
-/* Set a key for a time in ms that a script counts. */
-static bool script_set_for(const script_call *x, const cellar_bytes *key, const void *value,
-                           size_t len, double ttl_ms)
+/* Set the first key for a time in ms that a script counts. */
+static bool script_set_for(const script_call *x, const void *value, size_t len, double ttl_ms)
 {
     return !(ttl_ms < 1e17) ? script_error(x, RESP_ERR_INTEGER) /* a text of Lua with an exponent */
          : ttl_ms < 1 ? script_error(x, SCRIPT_BAD_TIME)
-                      : script_set(x, key, value, len, (int64_t)ttl_ms);
+                      : resp_shared_set(x->c, x->key[0], (cellar_bytes){ value, len },
+                                        (int64_t)ttl_ms);
 }
 
 /* Set a key for a time in ms that is an argument. */
@@ -156,13 +140,7 @@ static bool script_set_px(const script_call *x, const cellar_bytes *key, const c
     int64_t ttl_ms;
     if (!resp_need_int(x->c, px, &ttl_ms)) { return false; }
     return ttl_ms <= 0 || ttl_ms > INT64_MAX - (int64_t)x->us / 1000
-         ? script_error(x, SCRIPT_BAD_TIME) : script_set(x, key, value->data, value->len, ttl_ms);
-}
-
-/* Delete a key. Return whether it was there. */
-static bool script_unlink(const script_call *x, const cellar_bytes *key)
-{
-    return resp_shared_unlink(x->c, *key);
+         ? script_error(x, SCRIPT_BAD_TIME) : resp_shared_set(x->c, *key, *value, ttl_ms);
 }
 
 /* Set a key to a whole number without an end. */
@@ -170,7 +148,7 @@ static bool script_set_number(const script_call *x, const cellar_bytes *key, dou
 {
     char text[SCRIPT_DIGITS];
     const int len = snprintf(text, sizeof text, "%.0f", v);
-    return script_set(x, key, text, (size_t)len, 0);
+    return resp_shared_set(x->c, *key, (cellar_bytes){ text, (size_t)len }, 0);
 }
 
 static void script_bulk_number(const script_call *x, double v)
@@ -234,7 +212,7 @@ static bool script_control(const script_call *x, const cellar_bytes *key, double
 {
     cellar_bytes v;
     *n = 0;
-    if (!script_get(x, key, &v)) { return true; }
+    if (!resp_shared_get(x->c, *key, &v)) { return true; }
     if (v.len > 0 && v.len <= 16 && script_digits(&v, 0) == v.len) {
         *n = script_number(v.data, v.len);
     } else {
@@ -251,7 +229,7 @@ static bool script_end(script_call *x)
         return false;
     }
     const double e = script_max(script_max(script_max(epoch, own), known) + 1, x->us);
-    (void)script_unlink(x, &x->key[1]);
+    (void)resp_shared_unlink(x->c, x->key[1]);
     if (script_set_number(x, &x->key[0], e) && script_set_number(x, &x->key[1], e)) {
         script_bulk_number(x, e);
     }
@@ -265,7 +243,7 @@ static bool script_know_write(const script_call *x, uint32_t i, double v)
     const char *name = x->key[i].data;
     const char ch = kind < x->key[i].len ? name[kind] : '\0';
     if (!resp_is(&x->arg[i], "0") || (ch != 't' && ch != 's')) {
-        (void)script_unlink(x, &x->key[i]);
+        (void)resp_shared_unlink(x->c, x->key[i]);
     }
     return script_set_number(x, &x->key[i], v);
 }
@@ -306,7 +284,7 @@ static bool script_know(script_call *x)
 static bool script_barred(const script_call *x, bool release)
 {
     cellar_bytes v;
-    return x->keys > 1 && script_get(x, &x->key[1], &v) &&
+    return x->keys > 1 && resp_shared_get(x->c, x->key[1], &v) &&
            !(release && !resp_wait_note(x->c, x->key[1], x->key[0], x->arg[0]));
 }
 
@@ -315,14 +293,14 @@ static bool script_put(script_call *x, bool drop, const cellar_bytes *value,
                        const cellar_bytes *px)
 {
     x->out[0] = 1;
-    if (drop) { (void)script_unlink(x, &x->key[0]); }
+    if (drop) { (void)resp_shared_unlink(x->c, x->key[0]); }
     return drop || script_set_px(x, &x->key[0], value, px);
 }
 
 static bool script_change(script_call *x)
 {
     cellar_bytes v;
-    const bool there = script_get(x, &x->key[0], &v), drop = x->arg[1].len == 0;
+    const bool there = resp_shared_get(x->c, x->key[0], &v), drop = x->arg[1].len == 0;
     const bool same = x->arg[0].len == 0 ? !there : there && script_check_is(&v, &x->arg[0]);
     if (!same || script_barred(x, drop)) { return true; }
     if (!drop && x->args < 3) { return script_error(x, "ERR the script takes a time"); }
@@ -332,7 +310,7 @@ static bool script_change(script_call *x)
 static bool script_swap(script_call *x)
 {
     cellar_bytes v;
-    const bool there = script_get(x, &x->key[0], &v);
+    const bool there = resp_shared_get(x->c, x->key[0], &v);
     if (there != (x->args > 2) || (there && !script_same(&v, &x->arg[2]))) { return true; }
     return script_put(x, resp_is(&x->arg[1], "0"), &x->arg[0], &x->arg[1]);
 }
@@ -342,7 +320,7 @@ static bool script_sum(script_call *x)
     cellar_bytes v;
     int64_t n, delta;
     char text[24];
-    if (!script_get(x, &x->key[0], &v)) {
+    if (!resp_shared_get(x->c, x->key[0], &v)) {
         if (resp_is(&x->arg[3], "0")) {
             resp_null(x->c);
             return false;
@@ -356,7 +334,7 @@ static bool script_sum(script_call *x)
     const bool over = __builtin_add_overflow(n, delta, &n);
     const int len = snprintf(text, sizeof text, "%" PRId64, n);
     const cellar_bytes sum = over ? x->arg[1] : (cellar_bytes){ text, (size_t)len };
-    if (!script_set(x, &x->key[0], sum.data, sum.len, RESP_TTL_KEEP)) { return false; }
+    if (!resp_shared_set(x->c, x->key[0], sum, RESP_TTL_KEEP)) { return false; }
     if (over) { return script_error(x, "ERR increment or decrement would overflow"); }
     resp_bulk(x->c, text, (size_t)len);
     return false;
@@ -364,17 +342,17 @@ static bool script_sum(script_call *x)
 
 static bool script_drop(script_call *x)
 {
-    (void)script_unlink(x, &x->key[0]);
-    if (!script_set(x, &x->key[0], "", 0, 1000)) { return false; }
-    x->out[0] = script_unlink(x, &x->key[0]);
+    (void)resp_shared_unlink(x->c, x->key[0]);
+    if (!resp_shared_set(x->c, x->key[0], (cellar_bytes){ "", 0 }, 1000)) { return false; }
+    x->out[0] = resp_shared_unlink(x->c, x->key[0]);
     return true;
 }
 
 static bool script_marker(script_call *x)
 {
     if (x->args > 0) {
-        (void)script_unlink(x, &x->key[0]);
-        if (!script_set(x, &x->key[0], "", 0, 0)) { return false; }
+        (void)resp_shared_unlink(x->c, x->key[0]);
+        if (!resp_shared_set(x->c, x->key[0], (cellar_bytes){ "", 0 }, 0)) { return false; }
     }
     const bool there = resp_shared_pexpire(x->c, x->key[0], 60000);
     resp_array(x->c, 3);
@@ -423,7 +401,7 @@ static bool script_list(script_call *x)
     char own[32];
     const double ms = script_floor(x->us / 1000);
     const size_t len = (size_t)snprintf(own, sizeof own, ":%.0f;", ms);
-    (void)script_get(x, &x->key[1], &list);
+    (void)resp_shared_get(x->c, x->key[1], &list);
     if (!script_room(x, (double)(x->arg[0].len + len + list.len))) { return false; }
     script_append(x, x->arg[0].data, x->arg[0].len);
     script_append(x, own, len);
@@ -436,7 +414,8 @@ static bool script_list(script_call *x)
             script_append(x, id.data, id.len + 1 + since.len + 1);
         }
     }
-    return script_set(x, &x->key[1], x->text.bytes, x->text.len, SCRIPT_MEMBER_MS);
+    return resp_shared_set(x->c, x->key[1], (cellar_bytes){ x->text.bytes, x->text.len },
+                           SCRIPT_MEMBER_MS);
 }
 
 /* Begin a script of a limiter with so many numbers behind its process. False: an error was
@@ -446,7 +425,7 @@ static bool script_limit_begin(script_call *x, uint32_t numbers)
     if (!script_numbers(x, 1, numbers, x->number) || (x->arg[0].len > 0 && !script_list(x))) {
         return false;
     }
-    (void)script_get(x, &x->key[0], &x->state);
+    (void)resp_shared_get(x->c, x->key[0], &x->state);
     return true;
 }
 
@@ -463,7 +442,7 @@ static bool script_set_pair(const script_call *x, double first, double second, d
 {
     char text[2 * SCRIPT_DIGITS];
     const int len = snprintf(text, sizeof text, "%.0f %.0f", first, second);
-    return script_set_for(x, &x->key[0], text, (size_t)len, ttl_ms);
+    return script_set_for(x, text, (size_t)len, ttl_ms);
 }
 
 static bool script_set_debt(const script_call *x, double debt)
@@ -556,7 +535,7 @@ static bool script_log_add(script_call *x, double old, double count, double n, d
     if (!script_room(x, (double)kept + script_ceil(script_max(0, n)) * 8)) { return false; }
     script_append(x, (const char *)x->state.data + (size_t)old * 8, kept);
     for (double i = 0; i < n; i++) { script_append(x, now, sizeof now); }
-    return script_set_for(x, &x->key[0], x->text.bytes, x->text.len,
+    return script_set_for(x, x->text.bytes, x->text.len,
                           script_ceil(x->number[2] / 1000) + 1) &&
            script_four(x, n, 0, x->live, 0);
 }
@@ -593,7 +572,7 @@ static bool script_lock(script_call *x)
 {
     cellar_bytes v;
     double last;
-    if (script_get(x, &x->key[0], &v)) {
+    if (resp_shared_get(x->c, x->key[0], &v)) {
         const size_t at = script_second(&v, true);
         x->out[1] = (double)resp_shared_pttl(x->c, x->key[0]);
         const double lease = at > 0 ? script_number((const char *)v.data + at, v.len - at)
@@ -604,7 +583,8 @@ static bool script_lock(script_call *x)
         }
         return true;
     }
-    if (!script_get(x, &x->key[1], &v) || !base_double_read(v.data, v.len, &last)) { last = 0; }
+    (void)resp_shared_get(x->c, x->key[1], &v);
+    if (!base_double_read(v.data, v.len, &last)) { last = 0; }
     x->out[0] = 1;
     x->out[1] = script_max(last + 1, x->us);
     return script_set_number(x, &x->key[1], x->out[1]) && script_hold(x, &x->arg[0], &x->arg[1]);
@@ -614,7 +594,7 @@ static bool script_keep(script_call *x)
 {
     cellar_bytes v;
     int64_t ms;
-    (void)script_get(x, &x->key[0], &v);
+    (void)resp_shared_get(x->c, x->key[0], &v);
     const unsigned char *const blank = v.len > 0 ? memchr(v.data, ' ', v.len) : NULL;
     if (blank != NULL) { v.len = (size_t)(blank - (const unsigned char *)v.data); }
     const bool release = resp_is(&x->arg[1], "0");
@@ -629,9 +609,9 @@ static bool script_keep(script_call *x)
 static bool script_beside(script_call *x)
 {
     cellar_bytes v;
-    if (!script_get(x, &x->key[0], &v) || !script_same(&v, &x->arg[0])) { return true; }
-    (void)script_unlink(x, &x->key[0]);
-    (void)script_get(x, &x->key[1], &v);
+    if (!resp_shared_get(x->c, x->key[0], &v) || !script_same(&v, &x->arg[0])) { return true; }
+    (void)resp_shared_unlink(x->c, x->key[0]);
+    (void)resp_shared_get(x->c, x->key[1], &v);
     if (x->arg[1].len > 1 && !script_check_is(&v, &x->arg[1])) { return true; }
     x->out[0] = 1;
     return script_set_px(x, &x->key[1], &x->arg[2], &x->arg[3]);
@@ -704,7 +684,7 @@ CELLAR_PRIVATE void resp_shared_script_run(resp_client *c, const resp_shared_scr
                                            const cellar_bytes *argv, uint32_t keys, uint32_t args)
 {
     script_call x = { .c = c, .key = argv, .arg = argv + keys, .keys = keys, .args = args,
-                      .us = (double)resp_shared_now_us(c),
+                      .us = (double)c->of->wall_us(),
                       .text.account = &c->of->obj.account };
     if (keys < s->keys || args < s->args) {
         resp_error(c, "ERR this script takes %u keys and %u arguments", s->keys, s->args);
