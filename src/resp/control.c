@@ -114,7 +114,8 @@ static void *resp_control_alloc(cellar_resp *r, size_t bytes)
     return base_alloc(&r->shared.account, BASE_MOD_STORE, bytes, NULL);
 }
 
-/* Make an allocation for a key and its value. */
+/* Put a new allocation for a key and its value into the table, in place of that which the key has.
+ * NULL: no room, and nothing has changed. */
 static resp_control *resp_control_new(cellar_resp *r, cellar_bytes key, cellar_bytes value)
 {
     const size_t cap = (size_t)base_round_up(value.len, RESP_CONTROL_STEP);
@@ -124,17 +125,15 @@ static resp_control *resp_control_new(cellar_resp *r, cellar_bytes key, cellar_b
     k->value_cap = cap;
     memcpy(k->bytes, key.data, key.len);
     if (value.len > 0) { memcpy(k->bytes + key.len, value.data, value.len); }
-    return k;
-}
-
-/* Put an allocation into the table. False: no memory, and it is freed. */
-static bool resp_control_add(cellar_resp *r, resp_control *k, uint32_t hash)
-{
+    resp_control *old = resp_control_find(r, key); /* it may have expired */
     BASE_TABLE_CHARGE(&r->shared.account, BASE_MOD_STORE);
-    BASE_TABLE_ADD(hh, r->shared.first, k->bytes, k->key_len, hash, k);
-    if (k->hh.tbl != NULL) { return true; }
-    base_free(&r->shared.account, BASE_MOD_STORE, k, resp_control_bytes(k));
-    return false;
+    BASE_TABLE_ADD(hh, r->shared.first, k->bytes, key.len, resp_control_hash(r, key), k);
+    if (k->hh.tbl == NULL) {
+        base_free(&r->shared.account, BASE_MOD_STORE, k, resp_control_bytes(k));
+        return NULL;
+    }
+    if (old != NULL) { resp_control_delete(r, old); } /* the table ends with its last key */
+    return k;
 }
 
 CELLAR_PRIVATE cellar_err resp_control_set(cellar_resp *r, cellar_bytes key, cellar_bytes value,
@@ -142,12 +141,8 @@ CELLAR_PRIVATE cellar_err resp_control_set(cellar_resp *r, cellar_bytes key, cel
 {
     resp_control *k = resp_control_find(r, key);
     if (k == NULL || (size_t)base_round_up(value.len, RESP_CONTROL_STEP) != k->value_cap) {
-        resp_control *now = resp_control_new(r, key, value);
-        if (now == NULL) { return CELLAR_E_SPACE; }
-        k = resp_control_find(r, key); /* it may have expired */
-        if (!resp_control_add(r, now, resp_control_hash(r, key))) { return CELLAR_E_SPACE; }
-        if (k != NULL) { resp_control_delete(r, k); } /* the table ends with its last key */
-        k = now;
+        k = resp_control_new(r, key, value);
+        if (k == NULL) { return CELLAR_E_SPACE; }
     } else if (value.len > 0) {
         memmove(k->bytes + k->key_len, value.data, value.len);
     }

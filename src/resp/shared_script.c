@@ -374,17 +374,10 @@ static bool script_member(const cellar_bytes *list, size_t *at, cellar_bytes *id
                           cellar_bytes *since)
 {
     const unsigned char *const p = list->data;
-    size_t i = *at;
-    while (i < list->len) {
-        if (!script_is_word(p[i])) {
-            i++;
-            continue;
-        }
-        const size_t from = i;
-        while (i < list->len && script_is_word(p[i])) { i++; }
-        if (i == list->len || p[i] != ':') { continue; }
-        const size_t end = script_digits(list, i + 1);
-        if (end > i + 1 && end < list->len && p[end] == ';') {
+    for (size_t from = *at, i; from < list->len; from = i + 1) {
+        for (i = from; i < list->len && script_is_word(p[i]);) { i++; }
+        const size_t end = i < list->len && p[i] == ':' ? script_digits(list, i + 1) : 0;
+        if (i > from && end > i + 1 && end < list->len && p[end] == ';') {
             *id = (cellar_bytes){ p + from, i - from };
             *since = (cellar_bytes){ p + i + 1, end - i - 1 };
             *at = end + 1;

@@ -44,16 +44,14 @@ static bool resp_tracking_read(resp_client *c, const cellar_bytes *argv, uint32_
         } else if (resp_is(&argv[i], "noloop")) {
             w->no_loop = true;
         } else if (resp_is(&argv[i], "prefix") && i + 1 < argc) {
-            w->prefixes++;
-            if (argv[++i].len > RESP_PREFIX_MAX) {
-                resp_error(c, "ERR a prefix must have at most %u bytes", RESP_PREFIX_MAX);
+            const bool is_long = argv[++i].len > RESP_PREFIX_MAX;
+            if (is_long || w->prefixes + c->sub_count[RESP_PREFIX] >= RESP_PREFIXES_MAX) {
+                resp_error(c, is_long ? "ERR a prefix must have at most %u bytes"
+                                      : "ERR a client may have at most %u prefixes",
+                           is_long ? RESP_PREFIX_MAX : RESP_PREFIXES_MAX);
                 return false;
             }
-            if (w->prefixes + c->sub_count[RESP_PREFIX] > RESP_PREFIXES_MAX) {
-                resp_error(c, "ERR a client may have at most %u prefixes", RESP_PREFIXES_MAX);
-                return false;
-            }
-            w->prefix[w->prefixes - 1] = &argv[i];
+            w->prefix[w->prefixes++] = &argv[i];
         } else if (resp_is(&argv[i], "redirect") && i + 1 < argc) {
             if (!resp_need_int(c, &argv[++i], &id)) { return false; }
             w->redirects = id != 0;
@@ -67,10 +65,9 @@ static bool resp_tracking_read(resp_client *c, const cellar_bytes *argv, uint32_
             return false;
         }
     }
-    if (!w->bcast && w->prefixes != 0) {
-        resp_error(c, "ERR PREFIX option requires BCAST mode to be enabled");
-    } else if (!w->bcast) {
-        resp_error(c, "ERR the port tracks no single keys: use BCAST");
+    if (!w->bcast) {
+        resp_error(c, w->prefixes != 0 ? "ERR PREFIX option requires BCAST mode to be enabled"
+                                       : "ERR the port tracks no single keys: use BCAST");
     }
     return w->bcast;
 }
