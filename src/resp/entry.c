@@ -84,8 +84,7 @@ static cellar_err resp_store_control(resp_client *c, cellar_bytes key, cellar_by
 
 /* An update of a control key. */
 typedef struct resp_control_update {
-    cellar_bytes old;
-    bool found;
+    cellar_bytes old; /* data NULL: none */
     cellar_update_fn fn;
     void *ctx;
     cellar_err err; /* of fn */
@@ -95,7 +94,7 @@ static cellar_err resp_update_one(const void *old, size_t old_len, cellar_buf *o
 {
     resp_control_update *u = ctx;
     (void)old, (void)old_len;
-    u->err = u->fn(u->found ? u->old.data : NULL, u->old.len, out, u->ctx);
+    u->err = u->fn(u->old.data, u->old.len, out, u->ctx);
     return u->err;
 }
 
@@ -105,7 +104,7 @@ static cellar_err resp_update_control(resp_client *c, cellar *ns, cellar_bytes k
 {
     cellar_resp *r = c->of;
     resp_control *k = resp_control_find(r, key);
-    resp_control_update u = { .found = k != NULL, .fn = fn, .ctx = ctx, .err = CELLAR_OK };
+    resp_control_update u = { .fn = fn, .ctx = ctx, .err = CELLAR_OK };
     cellar_pinned made;
     if (k == NULL && (o->flags & CELLAR_ONLY_IF_PRESENT) != 0) { return CELLAR_MISS; }
     if (k != NULL) { u.old = resp_control_value(k); }

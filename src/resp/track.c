@@ -85,46 +85,6 @@ static bool resp_hears_change(const resp_client *c, const resp_change *change)
     return !(c->flags & RESP_C_NOLOOP) || change->by != c->id;
 }
 
-/* Begin a message to a tracking client. NULL: no client takes it. *muted: for resp_message_end. */
-static resp_client *resp_message_begin(const resp_client *c, uint32_t *muted)
-{
-    resp_client *to = c->flags & RESP_C_REDIRECT ? c->redirect : (resp_client *)(uintptr_t)c;
-    if (to == NULL || (to->flags & (RESP_C_CLOSE | RESP_C_BROKEN)) ||
-        (to->protocol < 3 && (!(c->flags & RESP_C_REDIRECT) || !resp_is_subscribed(to)))) {
-        return NULL;
-    }
-    *muted = to->flags & RESP_C_MUTED;
-    to->flags &= ~*muted;
-    if (to->protocol < 3) {
-        resp_array(to, 3);
-        resp_bulk_text(to, "message");
-        resp_bulk_text(to, RESP_INVALIDATE);
-    } else {
-        resp_push(to, 2);
-        resp_bulk_text(to, "invalidate");
-    }
-    return to;
-}
-
-static void resp_message_end(resp_client *to, uint32_t muted)
-{
-    to->flags |= muted;
-    resp_add(to->of, RESP_COUNT_messages, 1);
-    resp_wake(to);
-}
-
-static void resp_announce_all(cellar_resp *r)
-{
-    uint32_t muted;
-    const resp_client *c = resp_chain(r, RESP_C_TRACKING);
-    for (; c != NULL; c = c->chain_next) {
-        resp_client *to = resp_message_begin(c, &muted);
-        if (to == NULL) { continue; }
-        if (to->protocol < 3) { resp_null_array(to); } else { resp_null(to); }
-        resp_message_end(to, muted);
-    }
-}
-
 /* Return the first subscription of clients to a prefix of a key, from a length on. */
 static const resp_sub *resp_prefix_next(const cellar_resp *r, cellar_bytes key, size_t *len)
 {
@@ -172,24 +132,45 @@ static resp_client *resp_changes_count(cellar_resp *r)
     return first;
 }
 
-/* Write the message of a client. */
-static void resp_changes_put(resp_client *c)
+/* Write the message of a client: its keys, or nil: all keys may have changed. */
+static void resp_message_put(resp_client *c, bool all)
 {
     const resp_tracking *t = &c->of->tracking;
+    const bool redirected = (c->flags & RESP_C_REDIRECT) != 0;
     const uint64_t count = c->changes;
-    uint32_t muted;
+    resp_client *to = redirected ? c->redirect : c;
     cellar_bytes key;
     c->changes = 0;
-    resp_client *to = resp_message_begin(c, &muted);
-    if (to == NULL) { return; }
-    resp_array(to, count);
-    for (size_t at = 0; at < t->used;) {
+    if (to == NULL || (to->flags & (RESP_C_CLOSE | RESP_C_BROKEN)) ||
+        (to->protocol < 3 && (!redirected || !resp_is_subscribed(to)))) {
+        return;
+    }
+    const uint32_t muted = to->flags & RESP_C_MUTED;
+    to->flags &= ~muted;
+    if (to->protocol < 3) {
+        resp_array(to, 3);
+        resp_bulk_text(to, "message");
+        resp_bulk_text(to, RESP_INVALIDATE);
+    } else {
+        resp_push(to, 2);
+        resp_bulk_text(to, "invalidate");
+    }
+    if (!all) {
+        resp_array(to, count);
+    } else if (to->protocol < 3) {
+        resp_null_array(to);
+    } else {
+        resp_null(to);
+    }
+    for (size_t at = 0; !all && at < t->used;) {
         const resp_change change = resp_change_at(t, &at, &key);
         if (resp_hears_change(c, &change) && resp_has_prefix(c, key)) {
             resp_bulk_copy(to, key.data, key.len);
         }
     }
-    resp_message_end(to, muted);
+    to->flags |= muted;
+    resp_add(to->of, RESP_COUNT_messages, 1);
+    resp_wake(to);
 }
 
 CELLAR_PRIVATE void resp_announce(cellar_resp *r)
@@ -197,12 +178,13 @@ CELLAR_PRIVATE void resp_announce(cellar_resp *r)
     resp_tracking *t = &r->tracking;
     if (t->all) {
         t->all = false;
-        resp_announce_all(r);
+        resp_client *c = resp_chain(r, RESP_C_TRACKING);
+        for (; c != NULL; c = c->chain_next) { resp_message_put(c, true); }
     }
     if (t->used == 0) { return; }
     for (resp_client *c = resp_changes_count(r), *next; c != NULL; c = next) {
         next = c->chain_next;
-        resp_changes_put(c);
+        resp_message_put(c, false);
     }
     t->used = 0;
     if (t->cap <= RESP_CHANGES_KEPT) { return; }
