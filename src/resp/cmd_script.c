@@ -17,6 +17,7 @@
 #include "resp/shared.h"
 #include "resp/shared_script.h"
 
+#include <stdio.h>
 #include <string.h>
 
 BASE_SIZE_BEGIN
@@ -98,75 +99,38 @@ static void resp_script_incr_present(resp_client *c, cellar *ns, const cellar_by
 
 /* ---- Texts ----------------------------------------------------------------------------------- */
 
-typedef struct resp_script {
-    char sha1[RESP_SHA1_TEXT + 1]; /* the name of the text for clients */
-    uint32_t args;                 /* after the one key */
-    void (*run)(resp_client *c, cellar *ns, const cellar_bytes *argv); /* key, then arguments */
-    unsigned char sha256[32];      /* of the text */
-} resp_script;
-
 static const resp_script resp_scripts[] = {
-    { "c3f8721cbb97f72bc19e972846bd7aaf91901658", 1, resp_script_release,
-      { 0x4e, 0x78, 0x5f, 0xa3, 0x41, 0x18, 0xdf, 0xed,
-        0x04, 0x10, 0x99, 0x84, 0x44, 0x7f, 0x98, 0xea,
-        0xba, 0xf0, 0xdd, 0x03, 0x51, 0x00, 0x1e, 0xf9,
-        0xa2, 0xb9, 0xcb, 0xda, 0x35, 0xe3, 0x31, 0x95 } },
-    { "a4e8783852e6b949f9ef3a97212805108459a890", 3, resp_script_extend,
-      { 0xe4, 0xad, 0x08, 0x40, 0xa6, 0xbe, 0x6b, 0xe6,
-        0xa9, 0xc8, 0xf5, 0xf9, 0xa9, 0xcc, 0x77, 0x9a,
-        0xe3, 0xec, 0x28, 0x14, 0x5c, 0x88, 0xe1, 0xb7,
-        0xc8, 0xe9, 0xc4, 0x1f, 0x70, 0x5d, 0xf7, 0x25 } },
-    { "1cac51482acf5858da00f6d685d68f886cd6b6b2", 2, resp_script_reacquire,
-      { 0xac, 0x88, 0xae, 0x65, 0xa6, 0x62, 0xf8, 0xe0,
-        0xc0, 0x11, 0xa4, 0xfb, 0x13, 0xed, 0xa2, 0x0a,
-        0x33, 0x05, 0x75, 0x81, 0x25, 0x0a, 0xa4, 0xa0,
-        0xd3, 0x04, 0xb8, 0x76, 0x8a, 0x39, 0x11, 0xc8 } },
-    { "f4a7da3e5d8ea3b46642af08427151cae0190400", 1, resp_script_incr_present,
-      { 0xb9, 0x45, 0x1c, 0x2d, 0xc7, 0x0d, 0x02, 0x77,
-        0xb6, 0x75, 0x55, 0xf8, 0x36, 0xe9, 0xc3, 0x62,
-        0xce, 0x54, 0xb2, 0x5b, 0xab, 0xa8, 0xac, 0x98,
-        0xd9, 0xdf, 0x03, 0xd4, 0x98, 0x62, 0x6c, 0x50 } },
-    { "4d15273b16b10c15e1d9202cbe93c959ab7d250b", 1, resp_script_incr,
-      { 0xbe, 0xce, 0xf4, 0x07, 0xfb, 0x61, 0xe9, 0xd9,
-        0x76, 0x90, 0x86, 0x02, 0xce, 0x81, 0x74, 0xd3,
-        0x91, 0x97, 0xc1, 0xba, 0x6c, 0x8c, 0x44, 0x0e,
-        0xc1, 0x74, 0x0b, 0xbe, 0x47, 0xf7, 0x15, 0x47 } },
+    { "c3f8721cbb97f72bc19e972846bd7aaf91901658", 1, 1, resp_script_release, NULL, 0, 0,
+      "4e785fa34118dfed04109984447f98eabaf0dd0351001ef9a2b9cbda35e33195" },
+    { "a4e8783852e6b949f9ef3a97212805108459a890", 1, 3, resp_script_extend, NULL, 0, 0,
+      "e4ad0840a6be6be6a9c8f5f9a9cc779ae3ec28145c88e1b7c8e9c41f705df725" },
+    { "1cac51482acf5858da00f6d685d68f886cd6b6b2", 1, 2, resp_script_reacquire, NULL, 0, 0,
+      "ac88ae65a662f8e0c011a4fb13eda20a33057581250aa4a0d304b8768a3911c8" },
+    { "f4a7da3e5d8ea3b46642af08427151cae0190400", 1, 1, resp_script_incr_present, NULL, 0, 0,
+      "b9451c2dc70d0277b67555f836e9c362ce54b25baba8ac98d9df03d498626c50" },
+    { "4d15273b16b10c15e1d9202cbe93c959ab7d250b", 1, 1, resp_script_incr, NULL, 0, 0,
+      "becef407fb61e9d976908602ce8174d39197c1ba6c8c440ec1740bbe47f71547" },
 };
 #define RESP_SCRIPTS (sizeof resp_scripts / sizeof resp_scripts[0])
 
-/* A script of either table; of no table: both NULL. */
-typedef struct resp_found {
-    const resp_script *own;
-    const resp_shared_script *shared;
-} resp_found;
+/* Find a script by a digest in hexadecimal digits. NULL: none. */
+static const resp_script *resp_script_of(const cellar_resp *r, const cellar_bytes *digest,
+                                         bool sha256)
+{
+    const resp_script *s = resp_script_find(resp_scripts, RESP_SCRIPTS, digest, sha256);
+    return s != NULL || r->shared.store == NULL ? s : resp_shared_script_find(digest, sha256);
+}
 
-static bool resp_found_none(const resp_found *f) { return f->own == NULL && f->shared == NULL; }
-
-static resp_found resp_script_of_text(const cellar_resp *r, const cellar_bytes *text)
+static const resp_script *resp_script_of_text(const cellar_resp *r, const cellar_bytes *text)
 {
     unsigned char digest[32];
-    resp_found f = { NULL, NULL };
+    char hex[65];
     base_sha256 sum;
     base_sha256_init(&sum);
     base_sha256_add(&sum, text->data, text->len);
     base_sha256_end(&sum, digest);
-    for (size_t i = 0; i < RESP_SCRIPTS; i++) {
-        if (memcmp(digest, resp_scripts[i].sha256, sizeof digest) == 0) {
-            f.own = &resp_scripts[i];
-        }
-    }
-    if (r->shared.store != NULL) { f.shared = resp_shared_script_of(digest); }
-    return f;
-}
-
-static resp_found resp_script_of_name(const cellar_resp *r, const cellar_bytes *name)
-{
-    resp_found f = { NULL, NULL };
-    for (size_t i = 0; i < RESP_SCRIPTS; i++) {
-        if (resp_is(name, resp_scripts[i].sha1)) { f.own = &resp_scripts[i]; }
-    }
-    if (r->shared.store != NULL) { f.shared = resp_shared_script_named(name); }
-    return f;
+    for (size_t i = 0; i < 32; i++) { (void)snprintf(hex + 2 * i, 3, "%02x", digest[i]); }
+    return resp_script_of(r, &(cellar_bytes){ hex, 64 }, true);
 }
 
 /* Read the number of keys. False: an error was written. */
@@ -182,14 +146,13 @@ static bool resp_script_keys(resp_client *c, const cellar_bytes *argv, uint32_t 
     return *keys >= 0;
 }
 
-static void resp_script_run(resp_client *c, const resp_found *f, const cellar_bytes *argv,
+static void resp_script_run(resp_client *c, const resp_script *s, const cellar_bytes *argv,
                             uint32_t argc, int64_t keys)
 {
-    const resp_script *const s = f->own;
-    if (f->shared != NULL && !resp_is_shared(c)) {
+    if (s->shared != NULL && !resp_is_shared(c)) {
         resp_error(c, "ERR this script runs on database 0");
-    } else if (f->shared != NULL) {
-        resp_shared_script_run(c, f->shared, argv + 3, (uint32_t)keys, argc - 3 - (uint32_t)keys);
+    } else if (s->shared != NULL) {
+        resp_shared_script_run(c, s, argv + 3, (uint32_t)keys, argc - 3 - (uint32_t)keys);
     } else if (keys != 1 || argc != 4 + s->args) {
         resp_error(c, "ERR this script takes 1 key and %u arguments", s->args);
     } else if (argv[3].len == 0 || argv[3].len > CELLAR_KEY_MAX) {
@@ -215,23 +178,23 @@ RESP_CALL(resp_cmd_eval)
 {
     int64_t keys;
     if (!resp_script_keys(c, argv, argc, &keys)) { return; }
-    const resp_found f = resp_script_of_text(c->of, &argv[1]);
-    if (resp_found_none(&f)) {
+    const resp_script *const s = resp_script_of_text(c->of, &argv[1]);
+    if (s == NULL) {
         resp_script_unknown(c);
     } else {
-        resp_script_run(c, &f, argv, argc, keys);
+        resp_script_run(c, s, argv, argc, keys);
     }
 }
 
 RESP_CALL(resp_cmd_evalsha)
 {
     int64_t keys;
-    const resp_found f = resp_script_of_name(c->of, &argv[1]);
+    const resp_script *const s = resp_script_of(c->of, &argv[1], false);
     if (argv[1].len == RESP_SHA1_TEXT && !resp_script_keys(c, argv, argc, &keys)) { return; }
-    if (resp_found_none(&f)) {
+    if (s == NULL) {
         resp_error(c, "NOSCRIPT No matching script. Please use EVAL.");
     } else {
-        resp_script_run(c, &f, argv, argc, keys);
+        resp_script_run(c, s, argv, argc, keys);
     }
 }
 
@@ -242,11 +205,11 @@ RESP_CALL(resp_cmd_script)
             resp_wrong_arity(c, "script|load");
             return;
         }
-        const resp_found f = resp_script_of_text(c->of, &argv[2]);
-        if (resp_found_none(&f)) {
+        const resp_script *const s = resp_script_of_text(c->of, &argv[2]);
+        if (s == NULL) {
             resp_script_unknown(c);
         } else {
-            resp_bulk_text(c, f.own != NULL ? f.own->sha1 : resp_shared_script_name(f.shared));
+            resp_bulk_text(c, s->sha1);
         }
     } else if (resp_is(&argv[1], "exists")) {
         if (argc < 3) {
@@ -255,8 +218,7 @@ RESP_CALL(resp_cmd_script)
         }
         resp_array(c, argc - 2);
         for (uint32_t i = 2; i < argc; i++) {
-            const resp_found f = resp_script_of_name(c->of, &argv[i]);
-            resp_int(c, !resp_found_none(&f));
+            resp_int(c, resp_script_of(c->of, &argv[i], false) != NULL);
         }
     } else {
         resp_unknown_sub(c, argv, "SCRIPT");

@@ -17,6 +17,7 @@
  * SEE ALSO   cmd_script.c: scripts of other clients. */
 #include "base/float_text.h"
 #include "base/num.h"
+#include "base/text.h"
 #include "base/timezone.h"
 #include "resp/data.h"
 #include "resp/entry.h"
@@ -97,17 +98,12 @@ static double script_number(const void *digits, size_t len)
          : len > 0 && !base_double_read(p, len, &v) ? 0 : v;
 }
 
-static bool script_is_hex(unsigned char ch)
-{
-    return script_is_digit(ch) || (ch >= 'a' && ch <= 'f') || (ch >= 'A' && ch <= 'F');
-}
-
 /* Return where the second number of "%d+ %d+" begins; hex: of "%x+ %d+". 0: another text. */
 static size_t script_second(const cellar_bytes *b, bool hex)
 {
     const unsigned char *p = b->data;
     size_t i = 0;
-    while (i < b->len && (hex ? script_is_hex(p[i]) : script_is_digit(p[i]))) { i++; }
+    while (i < b->len && (hex ? base_hex_digit(p[i]) >= 0 : script_is_digit(p[i]))) { i++; }
     return i > 0 && i + 1 < b->len && p[i] == ' ' && script_digits(b, i + 1) == b->len ? i + 1 : 0;
 }
 
@@ -612,68 +608,53 @@ static bool script_beside(script_call *x)
 
 /* ---- The table ------------------------------------------------------------------------------- */
 
-struct resp_shared_script {
-    const char *sha1;    /* of the text, hexadecimal */
-    uint32_t keys, args; /* at least so many */
-    uint32_t numbers;    /* of a limiter: script_limit_begin; 0: none */
-    uint32_t table;      /* the reply is a table of so many numbers; 0: one number */
-    bool (*run)(script_call *x); /* false: the reply was written */
-    const char *sha256;
-};
-
-static const resp_shared_script resp_shared_scripts[] = {
-    { "f710b23c6b1929013c9212c8f00017c12a84216e", 2, 1, 0, 0, script_end,
+static const resp_script resp_shared_scripts[] = {
+    { "f710b23c6b1929013c9212c8f00017c12a84216e", 2, 1, NULL, script_end, 0, 0,
       "0fa4bfe075647f59a61bce26c2d64f2707cb4ec6cd048c07a8f946a0463e8a7d" },
-    { "f4e0e57e5b774f513d40ee92733c45ab90798bf2", 1, 1, 0, 0, script_know,
+    { "f4e0e57e5b774f513d40ee92733c45ab90798bf2", 1, 1, NULL, script_know, 0, 0,
       "a17427579faa10c021aca7aacefa5884a665a6d32e5c76f9cb405042ea8e5744" },
-    { "abf97b31edb03fd334af5d61313859c5de0c8827", 1, 2, 0, 0, script_change,
+    { "abf97b31edb03fd334af5d61313859c5de0c8827", 1, 2, NULL, script_change, 0, 0,
       "439e74f00500dab287456d53d186e932940dd729fefa9ac36a316288633df40e" },
-    { "7fc6655d118776e2b5ca946a4d387c79611366b0", 1, 0, 0, 0, script_drop,
+    { "7fc6655d118776e2b5ca946a4d387c79611366b0", 1, 0, NULL, script_drop, 0, 0,
       "8711e513d885d4eb8b84c1fbcbfdd6dfe6bd49ebf13e3111b0d019cb0f4148cc" },
-    { "fba732120703c0c3b455680d78ae892b36d37a74", 1, 2, 0, 0, script_swap,
+    { "fba732120703c0c3b455680d78ae892b36d37a74", 1, 2, NULL, script_swap, 0, 0,
       "5579b158a11ffbb82fb6ba3033c778095833d016eb59246fe61f193db43f734d" },
-    { "bfeb69aafd6983d1107fdc3316a819027331a896", 1, 4, 0, 0, script_sum,
+    { "bfeb69aafd6983d1107fdc3316a819027331a896", 1, 4, NULL, script_sum, 0, 0,
       "ff6522d32970f0c74dec68b451fcb2ecfc934652982bfa95102236aca1a7e63c" },
-    { "f4ea41c4e68cbacd48e9814ef8a50e11d36f7e94", 2, 6, 5, 4, script_bucket,
+    { "f4ea41c4e68cbacd48e9814ef8a50e11d36f7e94", 2, 6, NULL, script_bucket, 5, 4,
       "2689fd87111c04f7322f08f51c4ed4b44d9009b06fe7d77469de66733142fdc1" },
-    { "f5d3146a73531eea94e63d9f66a6e8b099789e77", 2, 6, 5, 4, script_window,
+    { "f5d3146a73531eea94e63d9f66a6e8b099789e77", 2, 6, NULL, script_window, 5, 4,
       "3d5733ef1477e44d4faf3ecffe8098c33bd49b1082d2db8d3d445898d55bee6f" },
-    { "cf5b6833499f59f70a06e45a695eb9274762a15c", 2, 6, 4, 4, script_log,
+    { "cf5b6833499f59f70a06e45a695eb9274762a15c", 2, 6, NULL, script_log, 4, 4,
       "d16c24d3650fa033876d20061c74caaa6d55eb0bdc2b98c70f71923a50116a6f" },
-    { "f14d45ea02cac6dbc2eca1df54db0fa6f341c5e2", 2, 5, 4, 4, script_give,
+    { "f14d45ea02cac6dbc2eca1df54db0fa6f341c5e2", 2, 5, NULL, script_give, 4, 4,
       "3a542a0e22d25032984deedcc3da0feece52190d3cd8b202a44fa0e8f98c5f96" },
-    { "dd2e63dbabdb421e6fe84294c11c54c788f00fb7", 2, 2, 0, 2, script_lock,
+    { "dd2e63dbabdb421e6fe84294c11c54c788f00fb7", 2, 2, NULL, script_lock, 0, 2,
       "451bf3787600d8b56a7bd64c0713cdc404f0bb9f0f7bf4bb84f39d411f0f315f" },
-    { "e39c3970eaa1e5f4712c69c2c39f9089f682ff43", 1, 2, 0, 1, script_keep,
+    { "e39c3970eaa1e5f4712c69c2c39f9089f682ff43", 1, 2, NULL, script_keep, 0, 1,
       "d6777237ab1271af8f252f387cd3bcb68d4b0eb3500cac0fdc4f7f54da3d6e23" },
-    { "0a3479eb8348d817be7bdaf1f962c80f462d41e7", 2, 4, 0, 1, script_beside,
+    { "0a3479eb8348d817be7bdaf1f962c80f462d41e7", 2, 4, NULL, script_beside, 0, 1,
       "14ed52c997cfd5af34f45f8daf139a73ed9e43fd3bf76a65a7dfac20876e7f34" },
-    { "392abbd9b0580d593d32fffdba9f43c7d73ce0d6", 1, 0, 0, 0, script_marker,
+    { "392abbd9b0580d593d32fffdba9f43c7d73ce0d6", 1, 0, NULL, script_marker, 0, 0,
       "94d29e7e6391051992889aed103482b6b972dc7d1cfa7e52591e2d7549799400" },
 };
 #define RESP_SHARED_SCRIPTS (sizeof resp_shared_scripts / sizeof resp_shared_scripts[0])
 
-CELLAR_PRIVATE const char *resp_shared_script_name(const resp_shared_script *s) { return s->sha1; }
-
-CELLAR_PRIVATE const resp_shared_script *resp_shared_script_named(const cellar_bytes *name)
+CELLAR_PRIVATE const resp_script *resp_script_find(const resp_script *table, size_t count,
+                                                   const cellar_bytes *digest, bool sha256)
 {
-    for (size_t i = 0; i < RESP_SHARED_SCRIPTS; i++) {
-        if (resp_is(name, resp_shared_scripts[i].sha1)) { return &resp_shared_scripts[i]; }
+    for (const resp_script *s = table; s < table + count; s++) {
+        if (resp_is(digest, sha256 ? s->sha256 : s->sha1)) { return s; }
     }
     return NULL;
 }
 
-CELLAR_PRIVATE const resp_shared_script *resp_shared_script_of(const unsigned char sha256[32])
+CELLAR_PRIVATE const resp_script *resp_shared_script_find(const cellar_bytes *digest, bool sha256)
 {
-    char text[65];
-    for (size_t i = 0; i < 32; i++) { (void)snprintf(text + 2 * i, 3, "%02x", sha256[i]); }
-    for (size_t i = 0; i < RESP_SHARED_SCRIPTS; i++) {
-        if (strcmp(text, resp_shared_scripts[i].sha256) == 0) { return &resp_shared_scripts[i]; }
-    }
-    return NULL;
+    return resp_script_find(resp_shared_scripts, RESP_SHARED_SCRIPTS, digest, sha256);
 }
 
-CELLAR_PRIVATE void resp_shared_script_run(resp_client *c, const resp_shared_script *s,
+CELLAR_PRIVATE void resp_shared_script_run(resp_client *c, const resp_script *s,
                                            const cellar_bytes *argv, uint32_t keys, uint32_t args)
 {
     script_call x = { .c = c, .key = argv, .arg = argv + keys, .keys = keys, .args = args,
@@ -690,7 +671,7 @@ CELLAR_PRIVATE void resp_shared_script_run(resp_client *c, const resp_shared_scr
         }
     }
     resp_shared_begin(c);
-    if ((s->numbers == 0 || script_limit_begin(&x, s->numbers)) && s->run(&x)) {
+    if ((s->numbers == 0 || script_limit_begin(&x, s->numbers)) && s->shared(&x)) {
         if (s->table > 0) { resp_array(c, s->table); }
         for (uint32_t i = 0; i == 0 || i < s->table; i++) { resp_int(c, script_int(x.out[i])); }
     }

@@ -1012,15 +1012,14 @@ T_CASE(table_has_the_digest_of_each_text)
 {
     for (size_t i = 0; i < TEXTS; i++) {
         unsigned char digest[32];
+        char hex[65];
         base_sha256 sum;
         base_sha256_init(&sum);
         base_sha256_add(&sum, text_of(i), strlen(text_of(i)));
         base_sha256_end(&sum, digest);
-        const resp_shared_script *const s = resp_shared_script_of(digest);
-        if (!T_CHECK(s != NULL)) {
-            printf("# src/resp/shared_script.c needs a row for text %zu, SHA-256 ", i);
-            for (size_t b = 0; b < sizeof digest; b++) { printf("%02x", digest[b]); }
-            printf("\n");
+        for (size_t b = 0; b < 32; b++) { snprintf(hex + 2 * b, 3, "%02x", digest[b]); }
+        if (!T_CHECK(resp_shared_script_find(&(cellar_bytes){ hex, 64 }, true) != NULL)) {
+            printf("# src/resp/shared_script.c needs a row for text %zu, SHA-256 %s\n", i, hex);
         }
     }
 }
