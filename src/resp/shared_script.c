@@ -513,24 +513,10 @@ static double script_at(const cellar_bytes *log, double i)
     return v;
 }
 
-/* Write the units from `old` to `count` and n of now. */
-static bool script_log_add(script_call *x, double old, double count, double n, double us)
+static bool script_log(script_call *x)
 {
     unsigned char now[8];
     uint64_t bits;
-    memcpy(&bits, &us, sizeof bits);
-    for (size_t b = 0; b < 8; b++) { now[b] = (unsigned char)(bits >> (56 - 8 * b)); }
-    const size_t kept = (size_t)(count - old) * 8;
-    if (!script_room(x, (double)kept + script_ceil(script_max(0, n)) * 8)) { return false; }
-    script_append(x, (const char *)x->state.data + (size_t)old * 8, kept);
-    for (double i = 0; i < n; i++) { script_append(x, now, sizeof now); }
-    return script_set_for(x, x->text.bytes, x->text.len,
-                          script_ceil(x->number[2] / 1000) + 1) &&
-           script_four(x, n, 0, x->live, 0);
-}
-
-static bool script_log(script_call *x)
-{
     double us = x->us, old = 0;
     const double least = x->number[1], w = x->number[2], top = x->number[3];
     const double all = (double)(x->state.len / 8);
@@ -539,10 +525,19 @@ static bool script_log(script_call *x)
     if (count > 0) { us = script_max(us, script_at(&x->state, count - 1)); }
     while (old < count && script_at(&x->state, old) <= us - w) { old++; }
     const double n = script_min(x->number[0], top - (count - old));
-    if (!(n < least)) { return script_log_add(x, old, count, n, us); }
-    const double i = count - top + least - 1;
-    return i >= 0 && i < all ? script_four(x, 0, script_at(&x->state, i) + w - us, x->live, 0)
-                             : script_error(x, "ERR the log of the limiter is too short");
+    if (n < least) {
+        const double i = count - top + least - 1;
+        return i >= 0 && i < all ? script_four(x, 0, script_at(&x->state, i) + w - us, x->live, 0)
+                                 : script_error(x, "ERR the log of the limiter is too short");
+    }
+    const size_t kept = (size_t)(count - old) * 8;
+    if (!script_room(x, (double)kept + script_ceil(script_max(0, n)) * 8)) { return false; }
+    memcpy(&bits, &us, sizeof bits);
+    for (size_t b = 0; b < 8; b++) { now[b] = (unsigned char)(bits >> (56 - 8 * b)); }
+    script_append(x, (const char *)x->state.data + (size_t)old * 8, kept);
+    for (double i = 0; i < n; i++) { script_append(x, now, sizeof now); }
+    return script_set_for(x, x->text.bytes, x->text.len, script_ceil(w / 1000) + 1) &&
+           script_four(x, n, 0, x->live, 0);
 }
 
 /* ---- Locks and leases ------------------------------------------------------------------------ */
