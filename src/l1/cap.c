@@ -14,9 +14,12 @@
  *            a lane. So L1_CAP_SPARE nodes always suffice, and no window allocates.
  *            A new generation starts an empty list in O(1): the older one has ended before.
  *            A ticket is held under a lane lock only.
+ *            The cursor, a split and a rewrite move records without a look at a list. A victim is
+ *            found by one look-up of its hash.
  * LOCKING    L1_CAP, inside windows. Memory is allocated before it and freed after it.
- * LIMITS     2^31 - 1 entries; 24 bytes for each entry of such a namespace.
- * SEE ALSO   cap_evict.c: victims. README.md, "Bound of a namespace": costs, rejected designs. */
+ * LIMITS     2^31 - 1 entries; 24 bytes for each entry of such a namespace. Without such a bound
+ *            `quotas` is NULL: one test covers shares and bounds.
+ * SEE ALSO   cap_evict.c: victims. README.md, "bound of a namespace": costs, rejected designs. */
 #include <string.h>
 
 #include "l1/cap.h"

@@ -6,7 +6,11 @@
  *                hash of the oldest entry -> its record -> over: drop
  *                used: to the head of the list, counter - 1 (LRU: 0)   else: drop, CAPACITY
  *            first bound of a namespace: scan the store once for each eighth of its age, so that
- *            the list starts with its older entries
+ *            the list starts with its older entries; then for all, because entries moved meanwhile
+ *            a set with the generation that a clear ended: no ticket; the set is repeated
+ * INVARIANTS A list is whole when it has all entries of its generation. While one call still reads
+ *            the entries from before the bound, each other call that sets the bound reads them,
+ *            too: at its return the bound holds.
  * LOCKING    One lane lock at a time, L1_CAP inside it.
  * LIMITS     One eviction examines up to L1_CAP_LOOKS used entries, then it drops the next one.
  * SEE ALSO   cap.c: the lists. room.c: tickets. */

@@ -7,6 +7,8 @@
  *              1/16, 1/8, 1/4, 1/2 of the budget used -> estimate by the entries so far
  *              first full; a quarter more or less than counted last -> count
  *            l1_judge_low notes that it is due; the set that sees the note does it (l1_after_set).
+ *            Ghosts, shadow caches, scores and the rule go along. The figures of the advisor begin
+ *            again.
  * INVARIANTS What was learned stays: ghosts, shadow caches, their scores, the rule.
  *            A full store has no room for larger tables: sets free it first, a little each
  *            (fit_segs).

@@ -8,8 +8,12 @@
  *            Entries without value (negative entries, remembered errors) hold at most an eighth of
  *            a lane, in bytes and entries. A set of one more first drops others of them in place.
  *            The set is refused when L1_QUOTA_LOOKS records had none to drop.
+ *            The set of a value starts to search before the ceiling, so a run of values refuses
+ *            few entries without value. A flood of absent keys displaces other absent keys.
  * LOCKING    Lane lock.
- * LIMITS     README.md, "Shares of namespaces".
+ * LIMITS     A set examines L1_QUOTA_LOOKS records of its generation: a generation exceeds its
+ *            ceiling by at most 1/128 of the store and one round of appends.
+ * NOT HERE   A share that no other namespace may take: that is a store of its own.
  * SEE ALSO   quota_count.c: the counts and sums. evict.c: the cursor. */
 #include <limits.h>
 
