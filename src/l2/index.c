@@ -442,6 +442,24 @@ CELLAR_PRIVATE bool l2_index_link(l2 *d, uint64_t h48, uint64_t word, uint64_t b
     return stored;
 }
 
+CELLAR_PRIVATE bool l2_index_ease(l2 *d, uint64_t h48, bool (*own)(l2 *d, uint64_t word))
+{
+    const l2_bunch c = l2_bunch_of(d, h48);
+    l2_shard *s = &d->index.shard[c.shard];
+    bool eased = false;
+    for (uint32_t i = 0; i < 2 * L2_WAYS; i++) {
+        _Atomic uint64_t *way = l2_pair_way(d, &c, i);
+        const uint64_t w = base_load_acq(way);
+        if ((w & L2_WORD_TOMB) == 0 || (w & L2_WORD_DURABLE) == 0 || !own(d, w)) { continue; }
+        sync_take(L2_SHARD, &s->lock);
+        const bool same = base_load_rlx(way) == w;
+        if (same) { base_store_rel(way, w & ~L2_WORD_DURABLE); }
+        sync_drop(L2_SHARD, &s->lock);
+        eased = eased || same;
+    }
+    return eased;
+}
+
 CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr)
 {
     const l2_bunch c = l2_bunch_of(d, h48);

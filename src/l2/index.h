@@ -17,6 +17,9 @@ CELLAR_PRIVATE uint32_t l2_index_all(l2 *d, uint64_t h48, uint64_t word[L2_BUNCH
 /* Replace `behind`, a word of the bunch, by `word`. behind 0, or gone meanwhile: add `word`. Return
  * false if the bucket pair is full of durable words: then no word of the key is there. */
 CELLAR_PRIVATE bool l2_index_link(l2 *d, uint64_t h48, uint64_t word, uint64_t behind);
+/* Let a full pair drop the tombstones in the place of durable entries that are `own`: of their key.
+ * Return true if there are any. */
+CELLAR_PRIVATE bool l2_index_ease(l2 *d, uint64_t h48, bool (*own)(l2 *d, uint64_t word));
 /* Remove the word of the bunch that names `addr`. */
 CELLAR_PRIVATE void l2_index_drop(l2 *d, uint64_t h48, uint64_t addr);
 /* Add words of one shard during the index rebuild. A line is skipped if its hash48 has a word, or

@@ -45,6 +45,7 @@ BASE_SIZE_BEGIN
 #define L2_PARTS_AHEAD 64u /* parts that the disk reads while one is checked */
 #define L2_PART_BESIDE 128u /* head, link, extensions, key and rounding of it */
 #define L2_OWNER_BYTES 512u /* read of a head, with most keys */
+#define L2_OWN_RECORDS 16u   /* behind a tombstone; more of one key: unknown */
 #define L2_OWNER_MOST (L2_RECORD_HEAD + L2_LINK_BYTES + L2_EXT_MAX + CELLAR_KEY_MAX)
 
 typedef struct l2_part {
@@ -177,7 +178,7 @@ typedef struct l2_owner { /* the newest record with the hash48 of a part's head 
     uint32_t generation; /* of the value */
     uint64_t total;      /* its bytes; both 0 unless that record is its head */
     uint32_t step;       /* bytes of a part */
-    uint64_t link;       /* of the last record that was read */
+    uint64_t link, its;  /* of the last record that was read; its hash48, 0: unknown */
 } l2_owner;
 
 /* Check `n` bytes of a record, from its begin. Return false if they end before its key does. */
@@ -196,8 +197,8 @@ static bool l2_owner_judge(l2 *d, l2_owner *o, const unsigned char *at, uint32_t
     const unsigned char *key = at + L2_RECORD_HEAD + ext;
     if (L2_RECORD_HEAD + ext + r.klen > n) { return false; }
     o->link = link != 0 ? l2_link_read(&d->form, at + L2_RECORD_HEAD, lsn) : 0;
-    o->found = r.generation != 0 && o->h48 == l2_h48(base_hash(&d->hash_key, r.generation, key,
-                                                              r.klen));
+    o->its = l2_h48(base_hash(&d->hash_key, r.generation, key, r.klen));
+    o->found = r.generation != 0 && o->h48 == o->its;
     memset(&m, 0, offsetof(l2_meta, tags));
     o->wanted = o->found && r.kind == L2_KIND_PUT &&
                 l2_ext_read(at + L2_RECORD_HEAD + link, ext - link, &m) && m.part_id == o->id &&
@@ -266,6 +267,22 @@ CELLAR_PRIVATE bool l2_part_wanted(l2 *d, const unsigned char *key, uint32_t kle
     return v->value_wanted;
 }
 
+/* Return true if all records behind the tombstone of a word are of its key. */
+static bool l2_tomb_own(l2 *d, uint64_t word)
+{
+    l2_owner o = { .id = 0 };
+    uint64_t lsn = l2_word_lsn(d, word), first = 0;
+    for (uint32_t n = 0; word != 0 && n < L2_OWN_RECORDS; n++) {
+        o.link = o.its = 0;
+        if (word != L2_LINK_LOST) { l2_owner_read(d, &o, word); }
+        first = n == 0 ? o.its : first;
+        if (o.its == 0 || o.its != first) { return false; }
+        lsn = o.link < lsn ? o.link : 0;
+        word = lsn != 0 ? l2_link_word(d, lsn) : 0;
+    }
+    return word == 0;
+}
+
 CELLAR_PRIVATE uint64_t l2_part_lsn(l2 *d, uint64_t index)
 {
     l2_part part;
@@ -299,6 +316,18 @@ static bool l2_parts_same(l2 *d, const l2_key *k, size_t len, const l2_meta *put
     return l2_read_record(d, &w) == CELLAR_E_BUFFER && m.part_id != 0 && m.part_total == len &&
            m.deadline_ms == put->deadline_ms && l2_parts_there(d, l2_h48(k->hash), &m) &&
            l2_is_current(terms);
+}
+
+/* Store a record. If the index has no place for a durable one, let tombstones give theirs up, and
+ * try again. */
+static cellar_err l2_put_placed(l2 *d, const l2_key *k, const void *value, size_t len,
+                                const l2_meta *m, const l2_current *current)
+{
+    cellar_err err = l2_put_record(d, k, value, len, m, current);
+    if (err == L2_REFUSED && m->durable && l2_index_ease(d, l2_h48(k->hash), l2_tomb_own)) {
+        err = l2_put_record(d, k, value, len, m, current);
+    }
+    return err;
 }
 
 /* Begin a value in parts. OK: p->id is its number. EXISTS: the log has it. */
@@ -338,7 +367,7 @@ static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *valu
             return L2_REFUSED;
         }
         l2_part_name(d, l2_h48(k->hash), p->id, p->done / size, &part);
-        err = l2_put_record(d, &part.key, value + p->done, n, &each, NULL);
+        err = l2_put_placed(d, &part.key, value + p->done, n, &each, NULL);
         if (err == CELLAR_OK) {
             BASE_POINT("l2.part");
             L2_COUNT(d, parts);
@@ -356,7 +385,7 @@ static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *valu
         L2_COUNT(d, dropped);
         return CELLAR_DROPPED;
     }
-    return l2_put_record(d, k, NULL, 0, &head, current);
+    return l2_put_placed(d, k, NULL, 0, &head, current);
 }
 
 CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size_t value_len,
@@ -375,7 +404,7 @@ CELLAR_PRIVATE cellar_err l2_put(l2 *d, const l2_key *k, const void *value, size
     const bool whole = value_len <= L2_WHOLE_MOST &&
                        l2_record_fits(d, L2_EXT_MAX + k->len, value_len);
     if (whole || value_len > l2_value_max(d)) { /* the record refuses it */
-        return l2_put_record(d, k, value, value_len, meta, current);
+        return l2_put_placed(d, k, value, value_len, meta, current);
     }
     return l2_parts_put(d, k, value, value_len, meta, current);
 }

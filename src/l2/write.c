@@ -88,6 +88,7 @@ static SYNC_HOLDS(L2_TOMBSTONE_LOCK) l2_took l2_tombstone_logged(l2 *d, l2_tombs
     L2_COUNT(d, tombstones);
     uint64_t word = l2_word_make(d, at.seg, at.off, h48, r.bytes);
     word |= L2_WORD_TOMB | L2_WORD_FLAGS(r.flags);
+    if (link.to != 0) { word |= link.word & L2_WORD_DURABLE; } /* perhaps of another key */
     l2_tombstone_indexed(d, g, h48, &link, rebuilding, word);
     return L2_TOOK;
 }
