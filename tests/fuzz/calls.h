@@ -310,6 +310,7 @@ typedef struct calls_due {
     bool memory_only;           /* the set said so */
     _Atomic bool disk;          /* it left memory, and the disk has to have it */
     _Atomic unsigned sure;      /* 1: a call promised that a kill leaves it; 2: also a power cut */
+    _Atomic bool plain;         /* only a close promised it: a full index may drop it later */
     uint64_t kept;              /* the value that the disk must have at the next open; 0: none */
     int64_t left_ms;            /* its least life then */
 } calls_due;
@@ -565,11 +566,17 @@ static bool due_refused(void)
     return more;
 }
 
+/* Return whether the disk keeps the value, whatever else it takes. */
+static bool due_sure(const calls_due *d)
+{
+    return atomic_load(&d->sure) != 0 && !(atomic_load(&d->plain) && atomic_load(&world.crowded));
+}
+
 /* Return whether something may have ended the value that was due at a touch. */
 static bool due_ended(const calls_key *k, uint64_t due, uint64_t touched)
 {
     const calls_due *d = &slot_of(k)->due;
-    const bool sure = atomic_load(&d->sure) != 0;
+    const bool sure = due_sure(d);
     return due == 0 || (!sure && atomic_load(&world.crowded)) ||
            (!sure && atomic_load(&d->disk) && !calls_exact() && due_refused()) ||
            atomic_load(&d->touched) != touched || d->number != due ||
@@ -633,6 +640,7 @@ static uint64_t slot_number(const calls_key *k)
     const uint64_t number = atomic_fetch_add(&slot_of(k)->next, 1) + 1;
     due_touch(slot_of(k));
     atomic_store(&slot_of(k)->due.sure, 0);
+    atomic_store(&slot_of(k)->due.plain, false);
     slot_of(k)->deadline[number % CALLS_DEADLINES] = INT64_MAX;
     return number;
 }

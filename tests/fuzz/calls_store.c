@@ -300,7 +300,7 @@ static void row_bulk(void)
     void *value = calloc(1, len);
     MUST(value != NULL);
     so.tags = &tag, so.tag_count = 1;
-    if (small && t_env_u64("BULK", 0) != 0 && chance(40)) {
+    if (small && chance(40)) {
         bulk_full(c);
     } else if (small) {
         bulk_small(c);
@@ -603,7 +603,9 @@ static void due_keep(void)
             const bool due = d->number != 0 && d->loads_seen == atomic_load(&d->loads) &&
                              !due_ended(&k, d->number, d->seen);
             due_keep_one(&world.space[i], d, due && disk);
-            if (d->kept != 0) { atomic_store(&d->sure, 2); } /* a close syncs */
+            if (d->kept == 0) { continue; }
+            if (atomic_load(&d->sure) == 0) { atomic_store(&d->plain, true); }
+            atomic_store(&d->sure, 2); /* a close syncs */
         }
     }
 }
@@ -622,8 +624,8 @@ static void due_keep_killed(void)
             due_keep_one(x, d, due && atomic_load(&world.killing) == 0 &&
                                    !atomic_load(&world.failed) &&
                                    atomic_load(&calls.now_ms) < d->end_ms &&
-                                   (sure != 0 || (atomic_load(&d->disk) && calls_exact() &&
-                                                  !atomic_load(&world.crowded))));
+                                   (due_sure(d) || (atomic_load(&d->disk) && calls_exact() &&
+                                                    !atomic_load(&world.crowded))));
         }
         if (lost || x->memory_only) { d->kept = 0; }
     }
@@ -635,23 +637,28 @@ static void due_again(void)
     const bool disk = cellar_l2_ready(world.store, 60000) == CELLAR_OK, all = chance(20);
     for (unsigned i = 0; i < CALLS_SPACES; i++) {
         for (unsigned j = 0; j < CALLS_KEYS; j++) {
-            calls_look l;
-            calls_name_key(&l.key, i, j);
-            calls_due *d = &slot_of(&l.key)->due;
+            calls_key k;
+            calls_name_key(&k, i, j);
+            calls_due *d = &slot_of(&k)->due;
             const int64_t least = atomic_load(&world.space[i].least_ms), now = calls_clock(NULL);
             const int64_t left = least < d->left_ms ? least : d->left_ms;
-            if (d->kept == 0 || !disk || world.space[i].memory_only || space_of(&l.key) == NULL) {
+            if (d->kept == 0 || !disk || world.space[i].memory_only || space_of(&k) == NULL) {
                 continue;
             }
-            const calls_begun was = due_begin(&l.key);
-            due_stored(&l.key, d->kept, &was, UINT32_MAX, left == INT64_MAX ? INT64_MAX : now + left,
+            const calls_begun was = due_begin(&k);
+            due_stored(&k, d->kept, &was, UINT32_MAX, left == INT64_MAX ? INT64_MAX : now + left,
                        false);
             atomic_fetch_add(&calls.kept, 1);
-            if (!all) { continue; }
-            look_begin_at(&l);
-            l.due = d->number; /* of each owner */
-            read_key(l);
         }
+    }
+    for (unsigned i = 0; i < CALLS_SPACES * CALLS_KEYS && all; i++) {
+        calls_look l;
+        calls_name_key(&l.key, i / CALLS_KEYS, i % CALLS_KEYS);
+        const calls_due *d = &slot_of(&l.key)->due;
+        if (d->number == 0 || due_ended(&l.key, d->number, d->seen)) { continue; }
+        look_begin_at(&l);
+        l.due = d->number; /* of each owner */
+        read_key(l);
     }
 }
 
