@@ -199,7 +199,7 @@ static bool quick_masks(quick_state *q, uint32_t set_pct)
 {
     for (uint32_t t = 0; t < q->threads_max; t++) {
         free(q->masks[t]);
-        q->masks[t] = trace_set_mask(q->traces[t].count, set_pct, QUICK_SEED + t);
+        q->masks[t] = trace_mask(q->traces[t].count, 0, set_pct, QUICK_SEED + t);
         if (q->masks[t] == NULL) {
             return false;
         }

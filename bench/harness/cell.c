@@ -47,6 +47,7 @@
 #include "bench/harness/window.h"
 
 #define CELL_SUBJECTS 40
+#define CELL_REFERENCES "uthash64 uthash1 raw uthash64t"
 #define CELL_USUAL "uthash1 uthash64 uthash64t" /* not uthash16 and glib1 */
 #define CELL_LANES (CELL_SUBJECTS * WORKLOAD_CELLS)
 #define CELL_ROUNDS_NEEDED 9
@@ -101,8 +102,9 @@ typedef struct cell_set {
     char bound_path[480];                     /* the workload with another bound; "": none */
     room_size ours;                                /* of the budget; measured for w->room */
     trace *traces, *hot;                      /* one a thread, owned up to CELL_TRACES */
-    uint32_t **masks[WORKLOAD_CELLS];         /* the same */
+    uint32_t **masks[WORKLOAD_CELLS];         /* the same; behind those of sets, of deletes */
     uint32_t *lengths, length_mask;
+    int64_t *ttls;                            /* NULL: one TTL for all */
     window_pool *pool;
     cell_lane lane[CELL_LANES];               /* of the running block */
     uint32_t lane_count, round_count, round_room;
@@ -191,17 +193,21 @@ static bool cell_too_slow(const cell_options *o, const workload *w, const bench_
     return (s->caps & BENCH_SLOW) != 0 && w->subjects[0] == '\0' && o->peers == NULL && !o->full;
 }
 
-/* Return whether the subject takes part. RAW keeps no deadlines and is compared nevertheless. */
-static bool cell_able(const bench_subject *s, const workload *w)
+/* Return why the subject cannot take part; NULL: it can. RAW keeps no deadlines and is compared
+ * nevertheless. */
+static const char *cell_unable(const bench_subject *s, const workload *w)
 {
     const bool raw = strcmp(s->name, "raw") == 0;
     if ((s->caps & BENCH_SMALL) && w->value_len > BENCH_SMALL_LEN) {
-        return false;
+        return "holds values of at most 103 bytes";
     }
     if ((w->capacity_entries != 0 || w->capacity_bytes != 0) && !(s->caps & BENCH_BOUNDED)) {
-        return false;
+        return "holds no bound";
     }
-    return w->ttl_ms == 0 || raw || (s->caps & BENCH_TTL);
+    if (s->driver != NULL && w->ttl.law != WORKLOAD_FIXED) {
+        return "a process takes one TTL for all entries";
+    }
+    return w->ttl_ms == 0 || raw || (s->caps & BENCH_TTL) ? NULL : "has no TTL for each entry";
 }
 
 static void cell_close(cell_set *c)
@@ -224,6 +230,7 @@ static void cell_close(cell_set *c)
         for (uint32_t k = 0; k < WORKLOAD_CELLS; k++) {
             if (c->masks[k] != NULL) {
                 free(c->masks[k][t]);
+                free(c->masks[k][c->thread_max + t]);
             }
         }
     }
@@ -233,6 +240,7 @@ static void cell_close(cell_set *c)
     free(c->traces);
     free(c->hot);
     free(c->lengths);
+    free(c->ttls);
     free(c->result);
     free(c->c2c_ns);
     free(c->latency);
@@ -266,17 +274,22 @@ static bool cell_make_traces(cell_set *c)
         }
     }
     for (uint32_t k = 0; k < c->w->cell_count; k++) {
-        c->masks[k] = calloc(c->thread_max, sizeof c->masks[k][0]);
+        const workload_cell *cell = &c->w->cell[k];
+        const uint32_t sets = cell->set_pct, both = sets + cell->del_pct;
+        c->masks[k] = calloc((size_t)2 * c->thread_max, sizeof c->masks[k][0]);
         for (uint32_t t = 0; c->masks[k] != NULL && t < c->trace_count; t++) {
-            const uint64_t n = c->w->cell[k].hot ? c->hot[t].count : c->traces[t].count;
-            c->masks[k][t] = trace_set_mask(n, c->w->cell[k].set_pct,
-                                            c->w->trace.seed + 31 * t + k);
-            if (c->masks[k][t] == NULL) {
+            const uint64_t n = cell->hot ? c->hot[t].count : c->traces[t].count;
+            const uint64_t seed = c->w->trace.seed + 31 * t + k;
+            uint32_t **deletes = &c->masks[k][c->thread_max + t];
+            c->masks[k][t] = trace_mask(n, 0, sets, seed);
+            *deletes = both > sets ? trace_mask(n, sets, both, seed) : NULL;
+            if (c->masks[k][t] == NULL || (both > sets && *deletes == NULL)) {
                 return false;
             }
         }
         for (uint32_t t = c->trace_count; c->masks[k] != NULL && t < c->thread_max; t++) {
             c->masks[k][t] = c->masks[k][t % c->trace_count];
+            c->masks[k][c->thread_max + t] = c->masks[k][c->thread_max + t % c->trace_count];
         }
     }
     for (uint32_t t = c->trace_count; t < c->thread_max; t++) {
@@ -284,7 +297,8 @@ static bool cell_make_traces(cell_set *c)
         c->hot[t] = c->hot[t % c->trace_count];
     }
     c->lengths = workload_lengths(c->w, &c->traces[0], &c->length_mask);
-    return c->lengths != NULL;
+    c->ttls = c->w->ttl.law != WORKLOAD_FIXED ? workload_ttls(c->w) : NULL;
+    return c->lengths != NULL && (c->w->ttl.law == WORKLOAD_FIXED || c->ttls != NULL);
 }
 
 static bool cell_fill(cell_set *c, uint32_t i)
@@ -305,7 +319,9 @@ static bool cell_fill(cell_set *c, uint32_t i)
         verify_fill(value, len);
         verify_stamp(value, len, id);
         verify_make_key(key, id, w->key_len);
-        refused += c->subject[i]->set(c->store[i], key, w->key_len, value, len, w->ttl_ms) < 0;
+        refused += c->subject[i]->set(c->store[i], key, w->key_len, value, len,
+                                      c->ttls != NULL ? c->ttls[id % WORKLOAD_TTLS]
+                                                      : w->ttl_ms) < 0;
     }
     free(value);
     if (refused > 0) {
@@ -434,7 +450,9 @@ static void cell_open_subjects(cell_set *c, const bench_subject *const *list, ui
     };
     for (uint32_t k = 0; k < count && c->subject_count < CELL_SUBJECTS; k++) {
         const uint32_t i = c->subject_count;
-        if (!cell_able(list[k], w)) {
+        const char *unable = cell_unable(list[k], w);
+        if (unable != NULL) {
+            json_say(c->bench, list[k]->name, w->name, "skip", unable);
             continue;
         }
         if (list[k]->driver != NULL && c->trace_path[0] == '\0' && !cell_write_trace(c)) {
@@ -598,6 +616,9 @@ static bool cell_window(cell_set *c, const cell_lane *l, uint64_t position, uint
         .value_cap = (c->w->value_len + 63) & ~UINT32_C(63),
         .traces = cell->hot ? c->hot : c->traces,
         .set_masks = c->masks[l->cell],
+        .del_masks = cell->del_pct > 0 ? c->masks[l->cell] + c->thread_max : NULL,
+        .ttls = c->ttls,
+        .miss_us = c->w->miss_us,
         .lengths = c->lengths,
         .length_mask = c->length_mask,
         .through = cell->through,
@@ -644,7 +665,8 @@ static bool cell_can_run(const bench_subject *s, const workload_cell *cell, uint
 {
     return (s->threads_max == 0 || threads <= s->threads_max) &&
            (cell->op != WORKLOAD_MANY || s->get_many != NULL) &&
-           (cell->op != WORKLOAD_PIN || s->pin != NULL) && (!cell->through || s->driver == NULL);
+           (cell->op != WORKLOAD_PIN || s->pin != NULL) &&
+           (cell->del_pct == 0 || s->del != NULL) && (!cell->through || s->driver == NULL);
 }
 
 /* Batches and pins are compared with plain reads of the same round: they share a block. */
@@ -662,6 +684,11 @@ static void cell_make_lanes(cell_set *c, uint32_t first, uint32_t last)
 {
     c->lane_count = 0;
     for (uint32_t k = first; k <= last; k++) {
+        for (uint32_t i = 0; i < c->subject_count && c->w->cell[k].del_pct > 0; i++) {
+            if (c->subject[i]->del == NULL) {
+                json_say(c->bench, c->subject[i]->name, c->w->name, "skip", "cannot delete here");
+            }
+        }
         for (uint32_t t = 0; t < c->w->thread_count && c->w->thread[t] <= c->thread_max; t++) {
             for (uint32_t i = 0; i < c->subject_count; i++) {
                 if (!c->dead[i] && c->lane_count < CELL_LANES &&
@@ -948,12 +975,12 @@ static void cell_emit(const cell_set *c, uint32_t l, cell_series *s, const char 
     row->cause = NULL; /* the text ends with this call */
 }
 
-/* Ours to every peer in turn; the others to the references. */
+/* Ours to every peer in turn; the others to the references, the one of the caller among them. */
 static const char *cell_reference(const cell_set *c, const char *self, uint32_t i)
 {
-    static const char *const refs[] = { "uthash64", "uthash1", "raw", "uthash64t", "own",
-                                       "one_thread" };
-    const uint32_t n = sizeof refs / sizeof refs[0];
+    const char *const refs[] = { "uthash64", "uthash1", "raw", "uthash64t", "own", "one_thread",
+                                 c->o->ref };
+    const uint32_t n = c->o->ref != NULL && !cell_named(CELL_REFERENCES, c->o->ref) ? 7 : 6;
     if (i < n) {
         return refs[i];
     }
@@ -1042,16 +1069,21 @@ static void cell_emit_scaling(const cell_set *c, cell_state state, uint32_t l, d
            row.note != NULL ? row.note : "");
 }
 
-/* For the plot of latencies: ns and the share of slower gets, one file for each lane. */
+/* Buckets of each lane: a line of its own in the JSON, and for the plot a file with the share of
+ * slower gets. */
 static void cell_write_latency(const cell_set *c)
 {
-    const bool wanted = c->latency != NULL && (c->o->all_subjects || c->o->full);
-    for (uint32_t l = 0; wanted && l < c->lane_count; l++) {
+    const bool plot = c->o->all_subjects || c->o->full;
+    for (uint32_t l = 0; c->latency != NULL && l < c->lane_count; l++) {
         const hist *h = &c->latency[c->latency[l].count > 0 ? l : c->lane_count + l];
+        const workload_cell *cell = &c->w->cell[c->lane[l].cell];
+        const char *name = c->subject[c->lane[l].subject]->name;
         char path[600];
+        json_histogram(c->bench, name, c->w->name, cell->through ? "set" : "get",
+                       c->lane[l].threads, h, c->latency_unit[l]);
         snprintf(path, sizeof path, "%s/latency_%s_%s_%s_%u.tsv", c->o->scratch, c->bench,
-                 c->w->name, c->subject[c->lane[l].subject]->name, c->lane[l].threads);
-        FILE *f = h->count > 0 ? fopen(path, "we") : NULL;
+                 c->w->name, name, c->lane[l].threads);
+        FILE *f = plot && h->count > 0 ? fopen(path, "we") : NULL;
         if (f == NULL) {
             continue;
         }
@@ -1372,7 +1404,7 @@ int cell_run_forked(const cell_options *o, const char *bench, const char *worklo
     const bench_subject *list[CELL_SUBJECTS];
     uint32_t count = 0;
     workload w;
-    char path[400], why[500];
+    char path[400], why[1000];
     if (strchr(workload_name, '/') != NULL) {
         snprintf(path, sizeof path, "%s", workload_name);
     } else {

@@ -16,6 +16,7 @@
 typedef struct cell_options {
     const char *mixes;     /* folder of .wl files */
     const char *peers;     /* NULL: the usual ones; else names or beginnings of names */
+    const char *ref;       /* NULL; else a subject to which all ratios are printed as well */
     const char *scratch;   /* folder for files; exists */
     uint32_t rounds, window_ms;
     bool quick, full, warm; /* warm: each subject alone in a child of its own */

@@ -7,11 +7,12 @@
  *            "regime":..,"rounds":..,"dropped":..,"disturbed":..,"cause":..,"c2c_ns":..,"c2c":..,
  *            "alloc":..,"semantics":..,"hit":..,"bad":..,"failed":..,"bg_cpu_ns":..,"slept":..,
  *            "kept":..,"note":..,"commit":..,"cc":..,"flags":..,"cpu":..,"quick":0}
+ *            buckets of timed calls: see json_histogram
  *            skips, crashes, leaks: {"bench":..,"subject":..,"workload":..,"skip":"reason"}
  * INVARIANTS one object a line, no nested objects, keys in this order: awk reads it without a
  *            parser. Absent fields are left out, never null. A line is written by one fwrite and
  *            flushed, so a crash of the next cell loses nothing.
- * LIMITS     one file a process; a row is shorter than 2 KB. */
+ * LIMITS     one file a process; a row other than a histogram is shorter than 2 KB. */
 #include "bench/harness/json.h"
 
 #include <inttypes.h>
@@ -54,7 +55,8 @@ static const struct json_metric {
 static const struct json_metric *json_metric_find(const char *metric)
 {
     for (size_t i = 0; i < sizeof json_metrics / sizeof json_metrics[0]; i++) {
-        if (strcmp(json_metrics[i].name, metric) == 0) {
+        const char *name = strncmp(metric, "mix_", 4) == 0 ? "mix" : metric; /* mix_P_Q_R */
+        if (strcmp(json_metrics[i].name, name) == 0) {
             return &json_metrics[i];
         }
     }
@@ -238,6 +240,54 @@ void json_write(const json_row *row)
     json_str(&l, "cpu", host_cpu_name());
     json_u64(&l, "quick", json_.quick ? 1 : 0);
     json_end(&l);
+}
+
+/* Begin a line with a list, which may be longer than a json_line. */
+static void json_list(const char *bench, const char *subject, const char *of,
+                      const char *kind, const char *name, uint64_t number, const char *list)
+{
+    json_line l = { .used = 0 };
+    json_str(&l, "bench", bench);
+    json_str(&l, "subject", subject);
+    json_str(&l, "workload", of);
+    json_str(&l, kind, name);
+    json_u64(&l, list[0] == 'h' ? "threads" : "count", number);
+    json_str(&l, "commit", json_commit());
+    json_key(&l, list);
+    fwrite(l.text, 1, l.used, json_.file);
+}
+
+void json_series(const char *bench, const char *subject, const char *of, const char *name,
+                 const double *values, uint32_t count)
+{
+    if (json_.file == NULL) {
+        return;
+    }
+    json_list(bench, subject, of, "series", name, count, "values");
+    for (uint32_t i = 0; i < count; i++) {
+        fprintf(json_.file, "%c%.5f", i == 0 ? '[' : ',', values[i]);
+    }
+    fputs("]}\n", json_.file);
+    fflush(json_.file);
+}
+
+void json_histogram(const char *bench, const char *subject, const char *of,
+                    const char *call, uint32_t threads, const hist *h, double ns_per_unit)
+{
+    if (json_.file == NULL || h->count == 0) {
+        return;
+    }
+    json_list(bench, subject, of, "call", call, threads, "hist");
+    char before = '[';
+    for (uint32_t i = 0; i < HIST_SLOTS; i++) {
+        if (h->slot[i] > 0) {
+            fprintf(json_.file, "%c%.1f,%" PRIu64, before, (double)hist_middle(i) * ns_per_unit,
+                    h->slot[i]);
+            before = ',';
+        }
+    }
+    fputs("]}\n", json_.file);
+    fflush(json_.file);
 }
 
 void json_say(const char *bench, const char *subject, const char *name, const char *kind,

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "bench/harness/hist.h"
+
 /* One published figure. NULL and NAN fields are left out of the line. */
 typedef struct json_row {
     const char *bench, *subject, *workload;
@@ -32,6 +34,7 @@ typedef struct json_row {
 /* All names of a metric, with unit and better direction. Matched exactly. */
 #define JSON_METRICS(X)                                                                    \
     X("get", "Mops/s", 'h') X("mix95", "Mops/s", 'h') X("mix50", "Mops/s", 'h')            \
+    X("mix", "Mops/s", 'h')                                                              \
     X("write", "Mops/s", 'h') X("readthrough", "Mops/s", 'h') X("hot", "Mops/s", 'h')      \
     X("hot95", "Mops/s", 'h') X("get_many1", "Mops/s", 'h') X("get_many8", "Mops/s", 'h')  \
     X("get_many32", "Mops/s", 'h') X("get_many128", "Mops/s", 'h') X("pin", "Mops/s", 'h') \
@@ -121,6 +124,13 @@ void json_facts(bool quick, const char *alloc);
 bool json_open(const char *path);
 void json_close(void);
 void json_write(const json_row *row); /* ends the process when the metric is not on the list */
+/* Write the buckets of timed calls ("get", "set"): "hist":[ns,count,ns,count,...], ns the middle
+ * of a bucket, `ns_per_unit` for one unit of the histogram. An empty one writes nothing. */
+void json_histogram(const char *bench, const char *subject, const char *of,
+                    const char *call, uint32_t threads, const hist *h, double ns_per_unit);
+/* Write "series":name,"values":[...]: a figure over the course of one run. */
+void json_series(const char *bench, const char *subject, const char *of, const char *name,
+                 const double *values, uint32_t count);
 /* kind: "skip", "crash", "leak"; name: of the workload. Printed on stdout too. */
 void json_say(const char *bench, const char *subject, const char *name, const char *kind,
               const char *text);

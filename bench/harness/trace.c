@@ -166,11 +166,12 @@ void trace_free(trace *t)
     memset(t, 0, sizeof *t);
 }
 
-uint32_t *trace_set_mask(uint64_t count, uint32_t set_pct, uint64_t seed)
+uint32_t *trace_mask(uint64_t count, uint32_t from_pct, uint32_t to_pct, uint64_t seed)
 {
     uint32_t *mask = calloc(count / 32 + 1, sizeof mask[0]);
     for (uint64_t i = 0; mask != NULL && i < count; i++) {
-        if (trace_random(&seed) % 100 < set_pct) {
+        const uint64_t draw = trace_random(&seed) % 100;
+        if (draw >= from_pct && draw < to_pct) {
             mask[i / 32] |= UINT32_C(1) << (i % 32);
         }
     }

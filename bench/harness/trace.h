@@ -34,8 +34,9 @@ typedef struct trace {
 bool trace_make(trace_spec *spec, uint32_t thread, trace *out, char *why, size_t why_cap);
 void trace_free(trace *t);
 
-/* Which requests are sets: bit i of word w belongs to request 32 w + i. Caller frees. */
-uint32_t *trace_set_mask(uint64_t count, uint32_t set_pct, uint64_t seed);
+/* Mark each request with a draw of 0..99 within [from, to): bit i of word w belongs to request
+ * 32 w + i. Sets are drawn from 0 on, deletes behind them. Caller frees. */
+uint32_t *trace_mask(uint64_t count, uint32_t from_pct, uint32_t to_pct, uint64_t seed);
 
 /* FNV-1a over the first `count` keys (16-byte form) and set bits: equal in every language. */
 uint64_t trace_digest(const trace *t, const uint32_t *set_mask, uint64_t count);

@@ -78,7 +78,8 @@ static void window_set(window_worker *w, const window_job *j, const unsigned cha
     const size_t len = j->lengths[(uint32_t)id & j->length_mask];
     w->sets++;
     verify_stamp(w->write_buf, len, id);
-    w->errors += j->subject->set(j->store, key, j->key_len, w->write_buf, len, j->ttl_ms) < 0;
+    const int64_t ttl_ms = j->ttls != NULL ? j->ttls[id % WORKLOAD_TTLS] : j->ttl_ms;
+    w->errors += j->subject->set(j->store, key, j->key_len, w->write_buf, len, ttl_ms) < 0;
     if (len > 8) {
         w->write_buf[len - 1] = VERIFY_FILL;
     }
@@ -111,7 +112,25 @@ static uint64_t window_next(uint64_t position, const trace *t)
     return position >= t->count ? 0 : position;
 }
 
-/* Gets and sets of any share, and read-through. */
+/* Deletes have bits of their own: a request is a set, a delete or a get. */
+static uint32_t window_deletes(const window_worker *w, const window_job *j, uint64_t at)
+{
+    return j->del_masks != NULL ? j->del_masks[w->index][at / WINDOW_BATCH] : 0;
+}
+
+/* What the origin of a missed value takes: short ones by turning, long ones asleep. */
+static void window_miss(const window_job *j)
+{
+    const uint64_t end = host_wall_ns() + j->miss_us * UINT64_C(1000);
+    if (j->miss_us >= 100) {
+        nanosleep(&(struct timespec){ j->miss_us / 1000000, (long)(j->miss_us % 1000000) * 1000 },
+                  NULL);
+    }
+    while (host_wall_ns() < end) {
+    }
+}
+
+/* Gets, sets and deletes of any share, and read-through. */
 static void window_mix(window_worker *w, const window_job *j)
 {
     const trace *t = &j->traces[w->index];
@@ -119,9 +138,9 @@ static void window_mix(window_worker *w, const window_job *j)
     const bool readthrough = j->op == WORKLOAD_READTHROUGH;
     unsigned char key[VERIFY_KEY_MAX];
     for (uint64_t at = window_first(w, j); !window_stopped(w); at = window_next(at, t)) {
-        uint32_t mask = masks[at / WINDOW_BATCH];
-        w->gets += WINDOW_BATCH - (uint32_t)__builtin_popcount(mask);
-        for (uint32_t i = 0; i < WINDOW_BATCH; i++, mask >>= 1) {
+        uint32_t mask = masks[at / WINDOW_BATCH], deletes = window_deletes(w, j, at);
+        w->gets += WINDOW_BATCH - (uint32_t)__builtin_popcount(mask | deletes);
+        for (uint32_t i = 0; i < WINDOW_BATCH; i++, mask >>= 1, deletes >>= 1) {
             const uint64_t id = t->ids[at + i];
             size_t len = 0;
             verify_make_key(key, id, j->key_len);
@@ -129,9 +148,14 @@ static void window_mix(window_worker *w, const window_job *j)
                 window_set(w, j, key, id);
                 continue;
             }
+            if (deletes & 1) {
+                w->errors += j->subject->del(j->store, key, j->key_len) < 0;
+                continue;
+            }
             const int answer = j->subject->get(j->store, key, j->key_len, w->read_buf,
                                                j->value_cap, &len);
             if (!window_judge(w, j, answer, w->read_buf, len, id) && readthrough) {
+                if (j->miss_us > 0) { window_miss(j); }
                 window_set(w, j, key, id);
             }
         }
@@ -146,14 +170,18 @@ static void window_latency(window_worker *w, const window_job *j)
     unsigned char key[VERIFY_KEY_MAX];
     hist_clear(w->latency);
     for (uint64_t at = window_first(w, j); !window_stopped(w); at = window_next(at, t)) {
-        uint32_t mask = masks[at / WINDOW_BATCH];
-        w->gets += WINDOW_BATCH - (uint32_t)__builtin_popcount(mask);
-        for (uint32_t i = 0; i < WINDOW_BATCH; i++, mask >>= 1) {
+        uint32_t mask = masks[at / WINDOW_BATCH], deletes = window_deletes(w, j, at);
+        w->gets += WINDOW_BATCH - (uint32_t)__builtin_popcount(mask | deletes);
+        for (uint32_t i = 0; i < WINDOW_BATCH; i++, mask >>= 1, deletes >>= 1) {
             const uint64_t id = t->ids[at + i];
             size_t len = 0;
             verify_make_key(key, id, j->key_len);
             if (mask & 1) {
                 window_set(w, j, key, id);
+                continue;
+            }
+            if (deletes & 1) {
+                w->errors += j->subject->del(j->store, key, j->key_len) < 0;
                 continue;
             }
             uint64_t start = j->through ? 0 : host_ticks();

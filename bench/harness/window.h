@@ -18,6 +18,9 @@ typedef struct window_job {
     uint32_t key_len, value_cap; /* bytes; value_cap holds the longest value */
     const trace *traces;
     uint32_t *const *set_masks;
+    uint32_t *const *del_masks;  /* NULL: no deletes */
+    const int64_t *ttls;         /* of an id: ttls[id % WORKLOAD_TTLS]; NULL: ttl_ms of all */
+    uint32_t miss_us;            /* wait before the set of a missed read-through */
     const uint32_t *lengths;     /* value length of an id: lengths[id & length_mask] */
     uint32_t length_mask;
     bool through;                /* workload_cell has it */

@@ -16,9 +16,27 @@ typedef enum workload_op {
 
 /* Others than ours: bounded as they count, by the entries or by the memory that ours then has. */
 typedef enum workload_room { WORKLOAD_OWN, WORKLOAD_ENTRIES, WORKLOAD_RSS } workload_room;
-typedef enum workload_law { WORKLOAD_FIXED, WORKLOAD_LOGNORMAL, WORKLOAD_TRACE } workload_law;
+typedef enum workload_law {
+    WORKLOAD_FIXED,
+    WORKLOAD_LOGNORMAL,   /* a: mean, b: of the logarithm */
+    WORKLOAD_EXPONENTIAL, /* a: mean */
+    WORKLOAD_EVEN,        /* a: least */
+    WORKLOAD_CHOICE,      /* choices */
+    WORKLOAD_TRACE
+} workload_law;
+
+#define WORKLOAD_CHOICES 8
+typedef struct workload_draws {
+    workload_law law;
+    double a, b;
+    uint64_t most;           /* FIXED: the value; else the largest */
+    uint64_t choice[WORKLOAD_CHOICES];
+    double upto[WORKLOAD_CHOICES]; /* sum of the weights up to it */
+    uint32_t choice_count;
+} workload_draws;
 
 #define WORKLOAD_CELLS 8
+#define WORKLOAD_TTLS 4096u
 #define WORKLOAD_THREADS 8
 
 /* One measured operation mix. */
@@ -28,7 +46,8 @@ typedef struct workload_cell {
     uint32_t many;    /* MANY: keys a call */
     bool hot;         /* one key for all threads */
     bool through;     /* LATENCY: of each set of a read-through */
-    const char *metric; /* static text */
+    char metric[16];
+    uint32_t del_pct;   /* MIX, LATENCY */
 } workload_cell;
 
 typedef struct workload {
@@ -36,14 +55,15 @@ typedef struct workload {
     char path[400];          /* of the file; empty when made by hand */
     trace_spec trace;
     uint32_t key_len;        /* 8 or 16 */
-    workload_law law;
-    uint32_t value_len;      /* FIXED: the length; else the largest */
-    double value_mean, value_sigma; /* LOGNORMAL: of the lengths; of their logarithm */
+    workload_draws value;
+    uint32_t value_len;      /* of a fixed law the length; else the largest */
     workload_cell cell[WORKLOAD_CELLS];
     uint32_t cell_count;
     uint64_t capacity_entries, capacity_bytes; /* 0: no bound */
     workload_room room;
-    int64_t ttl_ms;          /* on every set; 0: none */
+    workload_draws ttl;
+    int64_t ttl_ms;          /* on every set; 0: none; of a law the largest */
+    uint32_t miss_us;        /* READTHROUGH: cost of a miss before its set */
     uint32_t thread[WORKLOAD_THREADS]; /* ascending */
     uint32_t thread_count;
     bool cores;              /* also the number of the machine's cores */
@@ -60,6 +80,8 @@ bool workload_read(const char *path, workload *out, char *why, size_t why_cap);
 
 /* Length of the value of each id: table[id & mask]. Caller frees. NULL: out of memory. */
 uint32_t *workload_lengths(const workload *w, const trace *t, uint32_t *mask);
+/* TTL of the entry of each id: table[id % WORKLOAD_TTLS], for a law. Caller frees. */
+int64_t *workload_ttls(const workload *w);
 
 /* Keys and values of all prefilled entries, in bytes. */
 uint64_t workload_payload(const workload *w, const uint32_t *lengths, uint32_t mask);

@@ -73,8 +73,9 @@ static void churn_draw_lengths(uint32_t (*length)[CHURN_LENGTHS], double mean_ou
 {
     for (uint32_t p = 0; p < CHURN_PHASES; p++) {
         const struct churn_law *law = &churn_laws[p];
-        workload w = { .law = WORKLOAD_LOGNORMAL, .value_mean = law->mean,
-                       .value_sigma = law->sigma, .value_len = law->high };
+        workload w = { .value = { .law = WORKLOAD_LOGNORMAL, .a = law->mean,
+                                  .b = law->sigma, .most = law->high },
+                       .value_len = law->high };
         uint32_t mask;
         w.trace.seed = p;
         uint32_t *drawn = law->sigma > 0 ? workload_lengths(&w, NULL, &mask) : NULL;

@@ -17,7 +17,9 @@
  *            HITRATIO_SHORT requests; with FULL=1 all, and peers that need 100 us a call too.
  * PATIENCE   A child, a process or the tool is ended when it does not answer (host_patience). A
  *            subject that crashed or hung is not run again: it would hang at each size and trace.
- * FIGURES    miss_ratio  misses / requests; ours is the default policy. */
+ * FIGURES    miss_ratio  misses / requests; ours is the default policy. A line with "series" has the
+ *            hits of each of 32 equal stretches of the requests (subjects of this process, first
+ *            seed). */
 #include "bench/suites/suite.h"
 
 #include <inttypes.h>
@@ -40,6 +42,7 @@
 #define HITRATIO_SHORT 200000u
 #define HITRATIO_SUBJECTS 64u
 #define HITRATIO_SEEDS 16u
+#define HITRATIO_STRETCHES 32u
 #define HITRATIO_BUDGET UINT64_C(1572864)
 #define HITRATIO_ROOM UINT64_C(16777216)
 #define HITRATIO_ZIPF UINT64_C(3000000)
@@ -48,6 +51,7 @@ static bool hitratio_gone[HITRATIO_SUBJECTS]; /* crashed or hung; as the registr
 
 typedef struct hitratio_count {
     uint64_t misses, bad;
+    uint64_t missed[HITRATIO_STRETCHES]; /* of each stretch of the requests */
     bool done;
 } hitratio_count;
 
@@ -121,6 +125,7 @@ static void hitratio_child(const void *in, void *count)
         } else {
             verify_stamp(value, p->value_len, id);
             out->misses++;
+            out->missed[(n - 1) * HITRATIO_STRETCHES / p->requests % HITRATIO_STRETCHES]++;
             out->bad += s->set(store, key, 16, value, p->value_len, 0) < 0;
         }
         if (n % 64 == 0 && s->settle != NULL) {
@@ -152,6 +157,18 @@ static bool hitratio_there(const hitratio_plan *p, hitratio_count *out, char *wh
     return out->done;
 }
 
+/* Write the share of hits in each stretch. */
+static void hitratio_series(const hitratio_plan *p, const hitratio_count *n)
+{
+    double hits[HITRATIO_STRETCHES];
+    for (uint64_t i = 0; i < HITRATIO_STRETCHES; i++) {
+        const uint64_t from = (i * p->requests + HITRATIO_STRETCHES - 1) / HITRATIO_STRETCHES;
+        const uint64_t to = ((i + 1) * p->requests + HITRATIO_STRETCHES - 1) / HITRATIO_STRETCHES;
+        hits[i] = to > from ? 1 - (double)n->missed[i] / (double)(to - from) : 0;
+    }
+    json_series("hitratio", p->subject->name, p->name, "hits", hits, HITRATIO_STRETCHES);
+}
+
 /* Run one subject and print its row. */
 static int hitratio_one(hitratio_plan *p, uint32_t index)
 {
@@ -161,7 +178,7 @@ static int hitratio_one(hitratio_plan *p, uint32_t index)
     uint64_t bad = 0;
     char why[300] = "did not finish";
     for (uint32_t i = 0; i < seeds; i++) {
-        hitratio_count n = { 0, 0, false };
+        hitratio_count n = { .done = false };
         p->seed = 7 + i;
         const bool ok = s->driver != NULL ? hitratio_there(p, &n, why, sizeof why)
                                           : host_apart(hitratio_child, p, &n, sizeof n, why,
@@ -174,6 +191,7 @@ static int hitratio_one(hitratio_plan *p, uint32_t index)
         }
         ratio[i] = (double)n.misses / (double)p->requests;
         bad += n.bad;
+        if (i == 0 && s->driver == NULL) { hitratio_series(p, &n); }
     }
     suite_say("hitratio", s->name, p->name, "miss_ratio", ratio, seeds, NULL,
               bad > 0 ? "wrong values" : NULL);
@@ -285,6 +303,23 @@ static int hitratio_room(hitratio_plan *p, uint32_t index, int way, const room_s
     return hitratio_one(p, index);
 }
 
+/* Return false for a subject that cannot take part in rows of the same room, after a line that says
+ * why when it was asked for. */
+static bool hitratio_present(const cell_options *o, const workload *w, uint32_t i)
+{
+    const bench_entry *e = &bench_registry[i];
+    const bool process = e->subject != NULL && e->subject->driver != NULL;
+    const char *why = e->subject == NULL ? e->missing
+                      : !process ? NULL
+                      : (e->subject->caps & (BENCH_BOUNDED | BENCH_BYTES)) == BENCH_BOUNDED
+                          ? "its bound is in entries alone" : driver_missing(e->subject->driver);
+    if (why != NULL && cell_chosen(o, w, e->name) &&
+        (e->subject == NULL || (e->subject->caps & BENCH_BOUNDED))) {
+        json_say("hitratio", e->name, "zipf16m", "skip", why);
+    }
+    return why == NULL;
+}
+
 static int hitratio_rooms(const cell_options *o, const char *path)
 {
     static const char *const names[] = { "zipf16m_bytes", "zipf16m_entries", "zipf16m_rss" };
@@ -296,6 +331,10 @@ static int hitratio_rooms(const cell_options *o, const char *path)
     room_size ours;
     int worst = CELL_OK;
     const bench_cfg cfg = hitratio_cfg(&p);
+    bool there[HITRATIO_SUBJECTS] = { false };
+    for (uint32_t i = 0; i < bench_registry_count && i < HITRATIO_SUBJECTS; i++) {
+        there[i] = hitratio_present(o, &any, i);
+    }
     if (reference == NULL || !room_measure(reference, &cfg, &ours, why, sizeof why) ||
         !hitratio_make_zipf(path)) {
         json_say("hitratio", NULL, "zipf16m", "skip", "no room of ours, or no trace");
@@ -305,11 +344,7 @@ static int hitratio_rooms(const cell_options *o, const char *path)
         p.name = names[way];
         for (uint32_t i = 0; i < bench_registry_count; i++) {
             p.subject = bench_registry[i].subject;
-            if (!hitratio_takes_part(o, &any, i) ||
-                (p.subject->driver != NULL && (!(p.subject->caps & BENCH_BYTES) ||
-                                               driver_missing(p.subject->driver) != NULL))) {
-                continue;
-            }
+            if (!there[i] || !hitratio_takes_part(o, &any, i)) { continue; }
             const int status = hitratio_room(&p, i, way, &ours);
             worst = status > worst ? status : worst;
         }

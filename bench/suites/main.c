@@ -100,18 +100,29 @@ void suite_say_rate(const suite_rate *r)
     json_write(&row);
 }
 
+static void main_help(FILE *to)
+{
+    fprintf(to, "usage: cellar-bench [OPTION]...   run suites, or a workload of your own, and print "
+                "ratios\n"
+                "  --suite NAME       one suite of --list, or several: --suite \"l1 hot\"\n"
+                "  --workload FILE    a workload (.wl) instead of suites; bench/mixes has examples\n"
+                "  --peers \"NAME ..\" only these subjects beside raw and cellar; names or their "
+                "beginnings\n"
+                "  --ref NAME         ratios to this subject as well\n"
+                "  --json FILE        append one line for each figure\n"
+                "  --quick, --full    9 short rounds; all shapes and sizes\n"
+                "  --warm             each subject alone in a process\n"
+                "  --all-subjects     other languages too, where they are built\n"
+                "  --rounds N --window-ms N --most-s N --patience-ms N\n"
+                "  --mixes DIR --scratch DIR   workloads of suites; files of a run\n"
+                "  --list, --metrics, --help   print what there is, and end\n"
+                "exit status: 0 done, 1 a wrong value or a crash, 2 usage\n");
+}
+
 static int main_usage(const char *what, const char *arg)
 {
-    fprintf(stderr, "cellar-bench: %s%s%s\n", what, arg != NULL ? ": " : "",
-            arg != NULL ? arg : "");
-    fprintf(stderr, "usage: cellar-bench [--suite NAME]... [--workload FILE.wl] [--quick]\n"
-                    "       [--full] [--warm] [--all-subjects] [--peers \"NAME NAME\"]\n"
-                    "       [--json FILE] [--mixes DIR] [--scratch DIR] [--rounds N] [--window-ms N]\n"
-                    "       [--patience-ms N] [--most-s N] [--list | --metrics]\nsuites:");
-    for (size_t i = 0; i < sizeof main_suites / sizeof main_suites[0]; i++) {
-        fprintf(stderr, " %s", main_suites[i]->name);
-    }
-    fprintf(stderr, "\n");
+    fprintf(stderr, "cellar-bench: %s: %s\n", what, arg != NULL ? arg : "no argument");
+    main_help(stderr);
     return CELL_USAGE;
 }
 
@@ -198,6 +209,7 @@ static bool main_option(main_args *a, const char *name, const char *value)
     const struct { const char *name; const char **to; } texts[] = {
         { "--json", &a->json },       { "--mixes", &a->o.mixes },
         { "--scratch", &a->o.scratch }, { "--workload", &a->workload },
+        { "--ref", &a->o.ref },
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (strcmp(name, texts[i].name) == 0) {
@@ -332,6 +344,10 @@ int main(int argc, char **argv)
     }
     if (argc == 2 && strcmp(argv[1], "--list") == 0) {
         return main_list();
+    }
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        main_help(stdout);
+        return CELL_OK;
     }
     const int parsed = main_parse(&a, argc, argv);
     if (parsed != CELL_OK) {

@@ -30,7 +30,7 @@ refuses() { # MESSAGE ARGUMENT...: words of the message, arguments
     [ $? -eq 2 ] && grep -q "$words" "$t_tmp/err" || { cat "$t_tmp/out" "$t_tmp/err"; return 1; }
 }
 bad_file() {
-    printf 'key = 16\nvalue = 100\nops = get 91 set 9\n' >"$t_tmp/bad.wl"
+    printf 'key = 16\nvalue = 100\nops = get 91 set 10\n' >"$t_tmp/bad.wl"
     refuses 'bad.wl:3: value not understood' --workload "$t_tmp/bad.wl"
 }
 bad_subject() { # of a workload; and lists with unknown names
@@ -49,6 +49,51 @@ own_workload() {
         grep -q '"skip":"built without the library"' "$t_tmp/own.jsonl" &&
         ! grep -q '"subject":"uthash1"' "$t_tmp/own.jsonl" && ! grep -q '"bad":[1-9]' "$t_tmp/own.jsonl"
 }
+any_shares_and_draws() { # gets, sets and deletes of any share; values, TTLs by a draw; a reference; a miss that takes time
+    printf 'trace = uniform keys=2000 ops=4096 seed=1\nkey = 16\nvalue = choice 100:9 4000:1\nthreads = 1\n' >"$t_tmp/any.wl"
+    printf 'ops = get 71 set 18 delete 11 | lat get 60 set 20 delete 20\nttl_ms = exponential 60000 120000\n' >>"$t_tmp/any.wl"
+    rm -f "$t_tmp/any.jsonl"
+    "$bench" --workload "$t_tmp/any.wl" --rounds 9 --window-ms 2 --peers "uthash1 uthash64t moka" --ref uthash1 --json "$t_tmp/any.jsonl" >"$t_tmp/out" || return 1
+    grep -q '"subject":"raw".*"metric":"mix_71_18_11".*"unit":"Mops/s"' "$t_tmp/any.jsonl" &&
+        grep -q '"subject":"uthash64t".*"metric":"mix_71_18_11".*"vs":"uthash1"' "$t_tmp/any.jsonl" &&
+        grep '"subject":"raw".*"metric":"mix_71_18_11"' "$t_tmp/any.jsonl" | grep -q '"hit":0\.[3-8]' && # 11 % end what 18 % bring
+        ! grep -q '"bad":[1-9]' "$t_tmp/any.jsonl" || { cat "$t_tmp/any.jsonl"; return 1; }
+    python3 -c 'import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+for r in (r for r in rows if "hist" in r): # pairs of ns and count, ascending
+    assert r["call"] == "get" and sum(r["hist"][1::2]) > 0 and r["threads"] == 1 and r["hist"][::2] == sorted(r["hist"][::2]), r
+assert {r["subject"] for r in rows if "hist" in r} >= {"raw", "uthash64t"}' "$t_tmp/any.jsonl" || return 1
+    sed -i 's/^ops.*/ops = readthrough/; s/^ttl_ms.*/miss_us = 2000\ncapacity = entries 1\nprefill = none\nwindow_ms = 70/' "$t_tmp/any.wl"
+    rm -f "$t_tmp/any.jsonl"
+    "$bench" --workload "$t_tmp/any.wl" --rounds 1 --quick --peers "uthash1" --json "$t_tmp/any.jsonl" >"$t_tmp/out" || return 1
+    grep '"subject":"uthash1".*"metric":"readthrough"' "$t_tmp/any.jsonl" | grep -q '"value":0\.000[0-5]' || { cat "$t_tmp/any.jsonl"; return 1; }
+}
+table_of_an_own_run_is_short() { # at most 30 lines; it says what it leaves out, gets that never hit, and the path
+    awk 'BEGIN { for (m = 1; m <= 8; m++) for (s = 1; s <= 12; s++) for (t = 1; t <= 4; t *= 2)
+        printf "{\"bench\":\"own\",\"subject\":\"s%d\",\"workload\":\"w\",\"threads\":%d,\"metric\":\"mix_%d_0_0\",\"value\":%d,\"rounds\":9,\"hit\":%d,\"unit\":\"Mops/s\"}\n", s, t, m, s, s != 3
+        print "{\"bench\":\"own\",\"subject\":\"otter\",\"workload\":\"w\",\"skip\":\"not built: make bench-peers\"}" }' >"$t_tmp/t.jsonl"
+    awk -v ref=s5 -v json=J -v logfile=L -f bench/report/lines.awk -f bench/report/own.awk "$t_tmp/t.jsonl" >"$t_tmp/out"
+    [ "$(wc -l <"$t_tmp/out")" -le 30 ] && grep -q '^left out: otter: not built' "$t_tmp/out" && grep -q 'more rows stand in the JSON' "$t_tmp/out" &&
+        grep -q 'no get found its key: mix_1_0_0 of s3, mix_2_0_0 of s3,' "$t_tmp/out" && tail -n 1 "$t_tmp/out" | grep -q '^JSON: J' || { cat "$t_tmp/out"; return 1; }
+}
+own_file_is_checked_before_the_build() { # without the bench; the line, what stands there, what was expected
+    $CC -std=c11 -D_GNU_SOURCE $t_warn -I. -o "$t_tmp/wl_check" bench/wl_check.c bench/harness/workload.c bench/harness/trace.c -lm || return 1
+    printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get 80 set 30\nthreads = 1\n' >"$t_tmp/c.wl"
+    "$t_tmp/wl_check" "$t_tmp/c.wl" "" "" raw uthash1 2>"$t_tmp/err"
+    [ $? -eq 2 ] && grep -q 'c.wl:4: value not understood: "get 80 set 30"; expected .*sum 100' "$t_tmp/err" || { cat "$t_tmp/err"; return 1; }
+    sed -i 's/set 30/set 20/' "$t_tmp/c.wl"
+    "$t_tmp/wl_check" "$t_tmp/c.wl" "ut" "" raw uthash1 && ! "$t_tmp/wl_check" "$t_tmp/c.wl" "" "ut" raw uthash1 2>"$t_tmp/err" &&
+        grep -q 'REF: unknown subject ut; there are: raw uthash1' "$t_tmp/err"
+}
+missing_peers_of_a_room_are_said() { # and the hits of a run are a series
+    rm -f "$t_tmp/r.jsonl"
+    "$bench" --suite hitratio --quick --scratch "$t_tmp" --peers "uthash1 otter glib" --json "$t_tmp/r.jsonl" >"$t_tmp/out"
+    grep -q '"subject":"otter","workload":"zipf16m","skip":"not built' "$t_tmp/r.jsonl" &&
+        grep -q '"subject":"uthash1","workload":"mix_10","series":"hits","count":32.*"values":\[0\.[0-9]*,' "$t_tmp/r.jsonl" || { cat "$t_tmp/r.jsonl"; return 1; }
+}
+help_is_help() {
+    "$bench" --help >"$t_tmp/out" 2>"$t_tmp/err" && grep -q -- '--workload FILE' "$t_tmp/out" && [ ! -s "$t_tmp/err" ]
+}
 lines_are_json() {
     python3 -c 'import json,sys
 for line in open(sys.argv[1]):
@@ -60,7 +105,7 @@ bounded_workload() { # MS of the window; the bound holds a tenth, so many but no
     printf 'threads = 1\ncapacity = entries 2000\nprefill = none\nttl_ms = 3600000\n' >>"$t_tmp/b.wl"
     rm -f "$t_tmp/b.jsonl"
     "$bench" --workload "$t_tmp/b.wl" --rounds 9 --window-ms "$1" --peers uthash64 --json "$t_tmp/b.jsonl" >"$t_tmp/out" || return 1
-    grep -q '"subject":"uthash64".*"hit":0\.[5-8]' "$t_tmp/b.jsonl" && ! grep -q '"subject":"raw"' "$t_tmp/b.jsonl"
+    grep -q '"subject":"uthash64".*"hit":0\.[5-8]' "$t_tmp/b.jsonl" && grep -q '"subject":"raw".*"skip":"holds no bound"' "$t_tmp/b.jsonl"
 }
 suites_without_peers_state_it() {
     "$bench" --suite "limit lock load l2" --json "$t_tmp/lib.jsonl" >"$t_tmp/out" 2>&1 &&
@@ -365,6 +410,11 @@ t_case missing_workload_is_refused refuses 'cannot be opened' --workload "$t_tmp
 t_case malformed_workload_names_its_line bad_file
 t_case unknown_subject_of_a_workload_names_its_line bad_subject
 t_case workload_from_file_runs own_workload
+t_case own_file_is_checked_before_the_build own_file_is_checked_before_the_build
+t_case table_of_an_own_run_is_short table_of_an_own_run_is_short
+t_case help_is_help help_is_help
+t_case missing_peers_of_a_room_are_said missing_peers_of_a_room_are_said
+if t_have python3; then t_case any_shares_and_draws any_shares_and_draws; else t_skip any_shares_and_draws "no python3"; fi
 if t_have python3; then t_case lines_are_json lines_are_json; else t_skip lines_are_json "no python3"; fi
 t_case bounded_workload_runs within bounded_workload 2 20 200
 t_case suites_without_peers_state_it suites_without_peers_state_it

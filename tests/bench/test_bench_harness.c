@@ -175,7 +175,7 @@ static workload test_workload(uint64_t keys)
                    .thread_count = 1, .thread = { 1 }, .prefill = UINT64_MAX };
     w.trace = (trace_spec){ .kind = TRACE_ZIPF, .zipf_s = 0.99, .key_count = keys,
                             .op_count = 65536, .seed = 3 };
-    w.cell[0] = (workload_cell){ WORKLOAD_MIX, 0, 0, false, false, "get" };
+    w.cell[0] = (workload_cell){ WORKLOAD_MIX, 0, 0, false, false, "get", 0 };
     return w;
 }
 
@@ -300,7 +300,7 @@ T_CASE(failed_calls_are_counted_in_the_row)
     if (no_time_to_measure()) { return; }
     const bench_subject *const list[] = { &raw_subject, &script_refuses };
     workload w = test_workload(1000);
-    w.cell[0] = (workload_cell){ WORKLOAD_MIX, 5, 0, false, false, "mix95" };
+    w.cell[0] = (workload_cell){ WORKLOAD_MIX, 5, 0, false, false, "mix95", 0 };
     script_calls = 0;
     T_EQ_I64(test_run(&w, list, 2), CELL_OK);
     const double failed = test_number(test_line("\"subject\":\"refusing\"", "\"mix95\"", ""),
@@ -321,8 +321,8 @@ T_CASE(sleeps_kept_records_and_scaling_are_in_the_row)
     const bench_subject *const list[] = { &script_sleeps };
     workload w = test_workload(1000);
     w.cell_count = 2;
-    w.cell[0] = (workload_cell){ WORKLOAD_MIX, 50, 0, false, false, "mix50" };
-    w.cell[1] = (workload_cell){ WORKLOAD_LATENCY, 0, 0, false, true, "set_p99" };
+    w.cell[0] = (workload_cell){ WORKLOAD_MIX, 50, 0, false, false, "mix50", 0 };
+    w.cell[1] = (workload_cell){ WORKLOAD_LATENCY, 0, 0, false, true, "set_p99", 0 };
     w.thread_count = 2;
     w.thread[1] = host_cpu_count() + 9;
     w.over = true;
@@ -408,7 +408,7 @@ T_CASE(too_large_population_is_skipped)
 
 /* ---- JSON ----------------------------------------------------------------------------------- */
 
-/* Check for one flat object: strings without control bytes, numbers, nothing else. Return NULL if
+/* Check for one flat object: strings without control bytes, numbers, a list of numbers. Return NULL if
  * valid. */
 static const char *test_json_fault(const char *p)
 {
@@ -428,9 +428,14 @@ static const char *test_json_fault(const char *p)
             }
             p++;
         } else {
-            char *end;
-            strtod(p, &end);
-            if (end == p) return "no value";
+            const bool list = *p == '[';
+            char *end = (char *)(uintptr_t)p;
+            do {
+                p = end + (list ? 1 : 0);
+                strtod(p, &end);
+                if (end == p) return "no value";
+            } while (list && *end == ',');
+            if (list && *end++ != ']') return "list not closed";
             p = end;
         }
         if (*p == '}') return p[1] == '\n' && p[2] == '\0' ? NULL : "text behind }";
@@ -441,12 +446,12 @@ static const char *test_json_fault(const char *p)
 T_CASE(json_is_valid)
 {
     if (no_time_to_measure()) { return; }
-    char line[4096];
+    static char line[1 << 16]; /* a histogram is long */
     uint32_t count = 0;
     const bench_subject *const list[] = { &raw_subject, &script_uthash64 };
     workload w = test_workload(1000);
     w.cell_count = 2;
-    w.cell[1] = (workload_cell){ WORKLOAD_LATENCY, 5, 0, false, false, "p999" };
+    w.cell[1] = (workload_cell){ WORKLOAD_LATENCY, 5, 0, false, false, "p999", 0 };
     T_EQ_I64(test_run(&w, list, 2), CELL_OK);
     json_row row;
     json_row_init(&row);
@@ -467,7 +472,8 @@ T_CASE(json_is_valid)
         }
         T_CHECK(fault == NULL);
         T_CHECK(strstr(line, "\"bench\":") == line + 1);
-        T_CHECK(strstr(line, "\"skip\":") != NULL || strstr(line, "\"unit\":") != NULL);
+        T_CHECK(strstr(line, "\"skip\":") != NULL || strstr(line, "\"unit\":") != NULL ||
+                strstr(line, "\"hist\":[") != NULL);
         count++;
     }
     fclose(f);
@@ -529,7 +535,7 @@ T_CASE(trace_is_the_same_on_every_machine)
     trace t;
     trace_spec s = { .kind = TRACE_UNIFORM, .key_count = 1000000, .op_count = 131072, .seed = 3 };
     T_REQUIRE(trace_make(&s, 0, &t, why, sizeof why));
-    uint32_t *mask = trace_set_mask(t.count, 5, 9);
+    uint32_t *mask = trace_mask(t.count, 0, 5, 9);
     T_REQUIRE(mask != NULL);
     /* Computed separately by a few lines of Python: same seeds, splitmix64, FNV-1a. */
     T_EQ_U64(trace_digest(&t, mask, 100000), UINT64_C(0xcf94b16689b022d));
@@ -610,7 +616,12 @@ T_CASE(bad_workload_names_its_line)
     static const struct { const char *text, *want; } cases[] = {
         { "trace = zipf 0.99 keys=10 ops=64 seed=1\nkeys = 16\n", ":2: unknown key" },
         { "key = 16\nvalue = lots\n", ":2: value not understood" },
-        { "ops = get 90 set 10\n", ":1: value not understood" },
+        { "ops = get 90 set 10 delete 1\n", ":1: value not understood: \"get 90 set 10 delete" },
+        { "ops = get 90 get 10\n", ":1: value not understood" },
+        { "ops = hot 90 set 10\n", ":1: value not understood" },
+        { "value = choice 100:1 200\n", ":1: value not understood" },
+        { "value = uniform 200 100\n", "expected N | uniform LOW HIGH" },
+        { "ttl_ms = exponential 0 10\n", ":1: value not understood" },
         { "ops = get 95 set 6\n", ":1: value not understood" },
         { "threads = 2 1\n", ":1: value not understood" },
         { "nonsense\n", ":1: no `key = value`" },

@@ -15,7 +15,8 @@
 #            PEERS="uthash" only these and raw      FULL=1  all shapes and sizes
 #            MOST=seconds   nothing new begins after so long (bench-peers: 30 minutes)
 #            JSON=file      append lines to it instead of a fresh file in build/bench
-#            WL=file.wl     a workload of your own  CHECK=1 (bench-report) exit 1 below a floor
+#            WL=file.wl     a workload of your own  REF=name  ratios of it to this subject
+#            CHECK=1 (bench-report) exit 1 below a floor
 #            FASTER=folder  a checkout of github.com/microsoft/FASTER: suite l2 measures F2 too
 #            BENCH_CFLAGS="-O3 -march=native"       an extra for all subjects alike
 #            BENCH_CFLAGS="-O2 -DBASE_FAR_BY=2"     deadlines by the CPU's counter; 3: by the coarse
@@ -28,7 +29,7 @@ BENCH_WARN    = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototyp
                 -Wmissing-prototypes -Wvla -Wundef
 # A peer in C or C++ is built in when a program of one line with its header compiles. The probe runs
 # once, and only when a goal needs its result: these headers take a second to compile.
-BENCH_WANTED  = $(filter bench bench-build guard $(BENCH_B)/%,$(MAKECMDGOALS))
+BENCH_WANTED  = $(filter $(if $(WL),,bench) bench-own bench-build guard $(BENCH_B)/%,$(MAKECMDGOALS))
 bench_once    = $(eval $(1) := $(2))$($(1))
 BENCH_GLIB    = $(call bench_once,BENCH_GLIB,$(shell \
                   pkg-config --exists glib-2.0 2>/dev/null && echo 1 || echo 0))
@@ -91,7 +92,7 @@ BENCH_FREEZE  = $(foreach c,pread pwrite fdatasync madvise,-Wl,--wrap=$(c))
 BENCH_NAME    = $(or $(firstword $(SUITE)),$(if $(WL),own),all)
 BENCH_JSON    = $(or $(JSON),$(BENCH_B)/$(BENCH_NAME).jsonl)
 BENCH_ARGS    = $(if $(SUITE),--suite "$(SUITE)") $(if $(PEERS),--peers "$(PEERS)") \
-                $(if $(WL),--workload "$(WL)") $(if $(filter 1,$(QUICK)),--quick) \
+                $(if $(WL),--workload "$(WL)") $(if $(REF),--ref $(REF)) $(if $(filter 1,$(QUICK)),--quick) \
                 $(if $(MOST),--most-s $(MOST)) $(if $(filter 1,$(FULL)),--full) \
                 $(if $(filter 1,$(ALL_SUBJECTS)),--all-subjects)
 BENCH_ENV     = BENCH_COMMIT="$$(git describe --always --dirty 2>/dev/null)" BENCH_CC='$(BENCH_CC)'
@@ -100,7 +101,7 @@ BENCH_TABLE   = $(or $(AWK),awk) -v only="$(SUITE)" -f bench/report/lines.awk \
 BENCH_Q       = $(if $(filter 1,$(V)),,@)
 bench_say     = $(if $(filter 1,$(V)),@:,@printf '%-5s %s\n')
 
-.PHONY: bench bench-build bench-peers bench-drivers bench-report bench-numbers guard silent
+.PHONY: bench bench-own bench-build bench-peers bench-drivers bench-report bench-numbers guard silent
 
 # Other flags or another compiler compile everything again.
 $(BENCH_B)/words: FORCE
@@ -168,6 +169,23 @@ bench: build/cellar
 	$(BENCH_Q)mkdir -p $(BENCH_B)
 	$(BENCH_Q)$(if $(JSON),:,rm -f $(BENCH_JSON))
 	$(BENCH_Q)$(BENCH_ENV) sh bench/suites/replay.sh build/cellar-replay $(BENCH_JSON)
+else ifneq ($(WL),)
+# A file of the caller is checked before the bench is built.
+bench: $(BENCH_B)/wl_check
+	$(BENCH_Q)$< "$(WL)" "$(PEERS)" "$(REF)" $$(grep -oE '^    [{] "[a-z0-9_]+"|REGISTRY_ROW.[a-z0-9_]+.' \
+	  bench/peers/registry.c | sed 's/.*[{] "//; s/REGISTRY_ROW.//; s/[")]$$//' | sort -u | grep -vx id)
+	$(BENCH_Q)$(MAKE) --no-print-directory bench-own
+BENCH_OWN     = $(basename $(notdir $(WL)))
+bench-own: BENCH_NAME = own.$(BENCH_OWN)
+bench-own: $(BENCH_B)/cellar-bench
+	$(BENCH_Q)$(if $(JSON),:,rm -f $(BENCH_JSON))
+	$(BENCH_Q)printf 'bench: %s runs, with its log in %s\n' $(WL) $(BENCH_B)/own.$(BENCH_OWN).log
+	$(BENCH_Q)status=0; $(BENCH_ENV) $< $(BENCH_ARGS) --json $(BENCH_JSON) >$(BENCH_B)/own.$(BENCH_OWN).log || \
+	  status=$$?; $(or $(AWK),awk) -v ref=$(or $(REF),uthash64) -v json=$(BENCH_JSON) \
+	  -v logfile=$(BENCH_B)/own.$(BENCH_OWN).log -f bench/report/lines.awk -f bench/report/own.awk $(BENCH_JSON); exit $$status
+$(BENCH_B)/wl_check: bench/wl_check.c $(addprefix bench/harness/,workload.c trace.c verify.h workload.h trace.h)
+	$(BENCH_Q)mkdir -p $(BENCH_B)
+	$(BENCH_Q)$(BENCH_CC) -std=c11 -D_GNU_SOURCE -O0 -I. -o $@ $(filter %.c,$^) -lm
 else
 ifneq ($(filter port workers,$(SUITE)),)
 BENCH_ENV += BENCH_SERVE=$(BENCH_B)/serve
