@@ -31,10 +31,7 @@ CELLAR_PRIVATE base_log_level base_log_level_of(uint32_t level)
 CELLAR_PRIVATE void base_log_init(base_log *l, const base_clock *clock,
                                   cellar_log_fn fn, void *ctx, int level)
 {
-    memset(l, 0, sizeof *l);
-    l->fn = fn;
-    l->ctx = ctx;
-    l->clock = clock;
+    *l = (base_log){ .fn = fn, .ctx = ctx, .clock = clock };
     base_store_rlx(&l->level, fn != NULL ? level : (int)BASE_LOG_OFF);
 }
 

@@ -76,9 +76,7 @@ CELLAR_PRIVATE cellar_err cache_shared_fresh(const cellar *c, const l1_key *k, v
 {
     const cache_shared *h = cache_shared_of(c);
     const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
-    memset(e, 0, sizeof *e);
-    e->deadline_ms = BASE_NEVER_MS;
-    e->flags = CELLAR_TIER_FRESH;
+    *e = (cellar_tier_entry){ .deadline_ms = BASE_NEVER_MS, .flags = CELLAR_TIER_FRESH };
     const cellar_err err = h->t.get(h->t.ctx, &key, buf, buf_cap, value_len, e);
     const bool there = err == CELLAR_OK || err == CELLAR_E_BUFFER;
     return there && base_clock_reached(&c->store->clock, e->deadline_ms) ? CELLAR_MISS : err;
@@ -209,14 +207,9 @@ static cellar_err cache_touch_round(cellar *c, l1_key *k, int64_t deadline_ms, s
         *cap = len;
         err = CELLAR_CONFLICT;
     } else if (err == CELLAR_OK) {
-        l1_put_spec p;
-        memset(&p, 0, sizeof p);
-        p.value = buf;
-        p.value_len = len;
-        p.deadline_ms = deadline_ms;
-        p.stale_ms = e.stale_ms;
-        p.user_flags = e.user_flags;
-        p.tag_born = base_load_acq(&c->store->tag_epoch);
+        l1_put_spec p = { .value = buf, .value_len = len, .deadline_ms = deadline_ms,
+                          .stale_ms = e.stale_ms, .user_flags = e.user_flags,
+                          .tag_born = base_load_acq(&c->store->tag_epoch) };
         uint64_t check = e.check;
         err = cache_shared_change(c, k, &p, CELLAR_TIER_SAME_TAGS, &check);
     }

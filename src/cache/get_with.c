@@ -44,17 +44,11 @@ static void cache_info_fill(const cellar *c, const l1_info *in, cellar_err err, 
 static void cache_info_below(const cellar *c, const l2_meta *m, size_t value_len,
                              cellar_err err, cellar_entry_info *out)
 {
-    l1_info in;
-    memset(&in, 0, sizeof in);
-    in.kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m->kind;
-    in.value_len = value_len;
-    in.user_flags = m->user_flags;
-    in.cost = m->cost;
-    in.tag_count = m->tag_count;
-    in.deadline_ms = m->deadline_ms;
-    in.expires_ms = m->idle_ms != 0 && m->until_ms != 0 ? m->until_ms : m->deadline_ms;
-    in.idle_ms = m->idle_ms;
-    in.stale_ms = m->stale_ms;
+    l1_info in = { .kind = err == CELLAR_ABSENT ? (uint8_t)L1_NEGATIVE : m->kind,
+                   .value_len = value_len, .user_flags = m->user_flags, .cost = m->cost,
+                   .tag_count = m->tag_count, .deadline_ms = m->deadline_ms,
+                   .expires_ms = m->idle_ms != 0 && m->until_ms != 0 ? m->until_ms : m->deadline_ms,
+                   .idle_ms = m->idle_ms, .stale_ms = m->stale_ms };
     if (cache_shared_of(c) != NULL) { in.version = m->version; }
     cache_info_fill(c, &in, err, CELLAR_TIER_L2, out);
 }
@@ -116,8 +110,7 @@ static cellar_err cache_get_here(cellar *c, const l1_key *k, const cellar_get_op
         const cellar_err err = l1_get(c->l1, k, buf, buf_cap, len, flags);
         return unproven ? cache_unproven_code(c, err) : err;
     }
-    l1_info info;
-    memset(&info, 0, sizeof info);
+    l1_info info = {0};
     cellar_err err = cache_inspect(c, k, buf, buf_cap, &info, flags,
                                    (o->flags & CELLAR_GET_WANT_VERSION) != 0);
     if (unproven) { err = cache_unproven_code(c, err); }
@@ -220,8 +213,7 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
  * ABSENT, MISS, an error, or CONFLICT: look again. */
 static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cellar_entry_info *out)
 {
-    l1_info info;
-    memset(&info, 0, sizeof info);
+    l1_info info = {0};
     const bool unproven = cache_is_unproven(c);
     cellar_err err = cache_inspect(c, k, NULL, 0, &info, L1_PEEK | L1_STALE_OK,
                                    version && cache_shared_of(c) == NULL);

@@ -116,19 +116,13 @@ static bool cache_asks(void *ctx)
 
 CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
 {
-    out->ctx = s;
-    out->commit = cache_commit;
-    out->informs = &s->windows;
-    out->left = cache_left;
-    out->cause = cache_left_cause;
-    out->generation_alive = cache_hook_generation_alive;
-    out->quota_of = cache_quota_of;
-    out->namespace_of = cache_namespace_of;
-    out->tags_valid = cache_tags_valid;
-    out->tag_epoch = &s->tag_epoch;
-    out->tags_ended = cache_tags_ended;
-    out->ended = cache_ended;
-    out->writing = cache_ordered_any; /* tier_store.c reads the entry back */
-    out->asks = cache_asks;
-    out->soon = s->why != NULL ? cache_why_soon : NULL;
+    *out = (l1_hooks){
+        .ctx = s, .commit = cache_commit, .informs = &s->windows, .left = cache_left,
+        .cause = cache_left_cause, .generation_alive = cache_hook_generation_alive,
+        .quota_of = cache_quota_of, .namespace_of = cache_namespace_of,
+        .tags_valid = cache_tags_valid, .tag_epoch = &s->tag_epoch,
+        .tags_ended = cache_tags_ended, .ended = cache_ended, .asks = cache_asks,
+        .writing = cache_ordered_any, /* tier_store.c reads the entry back */
+        .soon = s->why != NULL ? cache_why_soon : NULL,
+    };
 }

@@ -16,9 +16,7 @@ BASE_SIZE_BEGIN
 static void cache_hot_out(const cellar *v, const base_hot_key *in, uint64_t samples,
                           int64_t window_ms, cellar_hot_key *out)
 {
-    memset(out, 0, sizeof *out);
-    out->hash = in->hash;
-    out->key_len = in->key_len;
+    *out = (cellar_hot_key){ .hash = in->hash, .key_len = in->key_len };
     memcpy(out->key, in->key, BASE_MIN(in->key_len, (uint16_t)CELLAR_HOT_KEY_BYTES));
     memcpy(out->namespace_name, v->name, v->name_len);
     out->share = samples > 0 ? in->count / (double)samples : 0;

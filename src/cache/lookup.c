@@ -103,22 +103,14 @@ static cellar_err cache_backfill(cellar *c, const l1_key *k, const void *value, 
                                  const cache_found *found, uint64_t expect, uint64_t globs)
 {
     const l2_meta *m = &found->e;
-    l1_put_spec p;
-    memset(&p, 0, sizeof p);
-    p.value = value;
-    p.value_len = value_len;
-    p.deadline_ms = m->deadline_ms;
-    p.flags = L1_IF_ABSENT | L1_KEEP_OLD | cache_carried(base_load_rlx(&c->carries));
-    p.change = L1_CHANGE_BACKFILL;
-    p.idle_ms = m->idle_ms;
-    p.stale_ms = m->stale_ms;
-    p.user_flags = m->user_flags;
-    p.kind = m->kind;
-    p.cost = m->cost;
-    p.l2_addr = m->addr;
-    p.tag_fps = m->tags;
-    p.tag_count = m->tag_count;
-    p.tag_born = m->tag_born;
+    const unsigned carried = cache_carried(base_load_rlx(&c->carries));
+    l1_put_spec p = {
+        .value = value, .value_len = value_len, .deadline_ms = m->deadline_ms,
+        .flags = L1_IF_ABSENT | L1_KEEP_OLD | carried, .change = L1_CHANGE_BACKFILL,
+        .idle_ms = m->idle_ms, .stale_ms = m->stale_ms, .user_flags = m->user_flags,
+        .kind = m->kind, .cost = m->cost, .l2_addr = m->addr, .tag_fps = m->tags,
+        .tag_count = m->tag_count, .tag_born = m->tag_born,
+    };
     cache_scope f;
     cache_scope_push(&f, c, true, false);
     f.expect = expect;
@@ -353,10 +345,8 @@ CELLAR_PRIVATE bool cache_tier_describe(const cellar *c, const l1_key *k, bool w
         return false;
     }
     seen->globs = base_load_acq(&c->store->glob_epoch);
-    memset(get, 0, sizeof *get);
-    get->key = cache_shared_key(k->bytes, k->len, k->hash);
-    get->buf = buf;
-    get->buf_cap = buf_cap;
+    *get = (cellar_tier_get){ .key = cache_shared_key(k->bytes, k->len, k->hash), .buf = buf,
+                              .buf_cap = buf_cap };
     get->e.deadline_ms = BASE_NEVER_MS;
     return true;
 }

@@ -45,9 +45,7 @@ CELLAR_PRIVATE cellar_err cache_shared_get(const cache_shared *h, const l1_key *
 {
     const cellar_tier_key key = cache_shared_key(k->bytes, k->len, k->hash);
     const uint64_t born = base_load_acq(&h->store->tag_epoch);
-    cellar_tier_entry e;
-    memset(&e, 0, sizeof e);
-    e.deadline_ms = BASE_NEVER_MS;
+    cellar_tier_entry e = { .deadline_ms = BASE_NEVER_MS };
     base_thread_self()->in_tier++;
     const cellar_err err = h->t.get(h->t.ctx, &key, buf, buf_cap, value_len, &e);
     base_thread_self()->in_tier--;
@@ -64,15 +62,10 @@ CELLAR_PRIVATE bool cache_shared_ask(const cache_shared *h, const l1_key *k,
 
 CELLAR_PRIVATE cellar_tier_entry cache_shared_entry(const l1_put_spec *p)
 {
-    cellar_tier_entry e;
-    memset(&e, 0, sizeof e);
-    e.deadline_ms = p->deadline_ms;
-    e.stale_ms = p->stale_ms;
-    e.user_flags = p->user_flags;
-    e.cost = p->cost;
-    e.tags = p->tag_text;
-    e.tag_count = p->tag_text != NULL ? p->tag_count : 0;
-    e.born = p->tag_born;
+    cellar_tier_entry e = { .deadline_ms = p->deadline_ms, .stale_ms = p->stale_ms,
+                            .user_flags = p->user_flags, .cost = p->cost, .tags = p->tag_text,
+                            .tag_count = p->tag_text != NULL ? p->tag_count : 0,
+                            .born = p->tag_born };
     if (p->kind == (uint8_t)L1_NEGATIVE) { e.flags |= CELLAR_TIER_NEGATIVE; }
     return e;
 }

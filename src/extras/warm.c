@@ -418,10 +418,7 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
     if (err != CELLAR_OK) { return err; }
     warm_call *w = base_alloc_raw(NULL, sizeof *w);
     if (w == NULL) { return CELLAR_E_NOMEM; }
-    memset(w, 0, sizeof *w);
-    w->c = c;
-    w->o = full;
-    w->since_ns = base_now_ns();
+    *w = (warm_call){ .c = c, .o = full, .since_ns = base_now_ns() };
     const int cancel = base_cancel_off();
     base_run_callback(warm_run, warm_caller_left, w, cancel);
     warm_finish(w);

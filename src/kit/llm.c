@@ -156,10 +156,7 @@ CELLAR_API cellar_err cellar_llm_open(cellar *c, const cellar_llm_config *o, cel
     }
     cellar_llm *llm = base_alloc_raw(NULL, sizeof *llm);
     if (llm == NULL) { return CELLAR_E_NOMEM; }
-    memset(llm, 0, sizeof *llm);
-    llm->c = c;
-    llm->load = load;
-    llm->mode = full.mode;
+    *llm = (cellar_llm){ .c = c, .load = load, .mode = full.mode };
     *out = llm;
     return CELLAR_OK;
 }

@@ -72,8 +72,7 @@ CELLAR_API cellar_err cellar_template_compile(const char *prefix, const char *te
                                               cellar_template *out)
 {
     if (text == NULL || *text == '\0' || out == NULL) { return CELLAR_E_INVAL; }
-    kit_template t;
-    memset(&t, 0, sizeof t);
+    kit_template t = {0};
     size_t used = prefix != NULL ? strlen(prefix) : 0;
     while (used > 0 && prefix[used - 1] == KIT_SEPARATOR) { used--; }
     if (used >= CELLAR_TEMPLATE_MAX) { return CELLAR_E_TOOBIG; }

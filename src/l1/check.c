@@ -154,8 +154,7 @@ static const char *l1_audit_quotas(const l1 *c, const l1_tally *t)
 
 CELLAR_PRIVATE const char *l1_audit(l1 *c)
 {
-    l1_tally t;
-    memset(&t, 0, sizeof t);
+    l1_tally t = {0};
     sync_take(L1_SEG, &c->seg_lock);
     t.fresh = c->fresh; /* writers of other threads may raise it */
     sync_drop(L1_SEG, &c->seg_lock);

@@ -40,9 +40,7 @@ static cellar_err cache_delete_round(cellar *c, l1_key *k, uint64_t if_version, 
  * a value came first. */
 static cellar_err cache_delete_rest(cellar *c, l1_key *k)
 {
-    l1_put_spec none;
-    memset(&none, 0, sizeof none);
-    none.flags = L1_IF_ABSENT;
+    l1_put_spec none = { .flags = L1_IF_ABSENT };
     const cellar_err err = cache_delete_if(c, k, &none, false);
     const bool lost = err == CELLAR_EXISTS || !cache_generation_alive(c->store, k->generation);
     return lost ? CELLAR_CONFLICT : err;
@@ -75,10 +73,7 @@ static cellar_err cache_delete_old(cellar *c, l1_key *k, const cellar_delete_opt
  * one. */
 static cellar_err cache_delete_version(cellar *c, l1_key *k, uint64_t if_version)
 {
-    l1_put_spec same;
-    memset(&same, 0, sizeof same);
-    same.flags = L1_IF_PRESENT | L1_IF_VERSION;
-    same.if_version = if_version;
+    l1_put_spec same = { .flags = L1_IF_PRESENT | L1_IF_VERSION, .if_version = if_version };
     cellar_err err = cache_delete_if(c, k, &same, false);
     if (err == CELLAR_MISS && cache_brought(c, k)) { err = CELLAR_CONFLICT; }
     return err;

@@ -318,8 +318,7 @@ static void cache_remember_error(struct cellar_load *ld, int32_t loader_err)
     const uint32_t fails = BASE_MIN((uint32_t)call->fails + 1u, 255u), flags = call->flags;
     int64_t pause = cache_backoff_ms(ld, fails);
     pause = BASE_MAX(pause, ld->r.retry_after_ms);
-    l1_put_spec p;
-    memset(&p, 0, sizeof p);
+    l1_put_spec p = {0};
     call->retry_at_ms = base_add_sat(call->now_ms, pause);
     p.kind = (uint8_t)L1_ERROR;
     p.fails = (uint8_t)fails;

@@ -710,9 +710,7 @@ static void remote_link_free(remote_link *l)
 
 static void remote_link_init(remote_link *l, const remote_config *c, const remote_events *e)
 {
-    memset(l, 0, sizeof *l);
-    l->c = c;
-    l->e = *e;
+    *l = (remote_link){ .c = c, .e = *e };
     l->epoll = l->bell = -1;
     l->gap_told = true;
     l->beat_ms = INT64_MAX;

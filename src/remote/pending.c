@@ -128,11 +128,8 @@ static remote_pending *remote_pending_make(remote_space *s, const remote_name *n
     const size_t size = sizeof(remote_pending) + n->len + key.len + bytes.len;
     remote_pending *p = s->host->alloc(s->host->ctx, size);
     if (p == NULL) { return NULL; }
-    memset(p, 0, sizeof *p);
-    p->size = size;
-    p->name_len = n->len;
-    p->key_len = key.len;
-    p->bytes_len = bytes.len;
+    *p = (remote_pending){ .size = size, .name_len = n->len, .key_len = key.len,
+                           .bytes_len = bytes.len };
     memcpy(p->text, n->text, n->len);
     memcpy(p->text + n->len, key.data, key.len);
     if (bytes.len != 0) { memcpy(p->text + n->len + key.len, bytes.data, bytes.len); }

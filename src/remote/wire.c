@@ -299,9 +299,7 @@ static bool remote_wire_parse(remote_wire *w)
 CELLAR_PRIVATE void remote_wire_init(remote_wire *w, const remote_memory *memory,
                       void (*take)(void *ctx, const remote_reply *reply), void *ctx)
 {
-    memset(w, 0, sizeof *w);
-    w->fd = -1;
-    w->memory = memory;
+    *w = (remote_wire){ .fd = -1, .memory = memory };
     w->unsent = (remote_bytes){ .memory = memory };
     w->long_min = REMOTE_LONG_BYTES;
     w->take = take;

@@ -161,6 +161,23 @@ static cellar_err cache_set_enabled(cellar *c, int64_t on)
     return closed ? cache_closed(c) : CELLAR_OK;
 }
 
+/* Options besides the defaults of times: how each is set, and its greatest value. */
+static const struct cache_option {
+    cellar_err (*set)(cellar *c, int64_t value);
+    int64_t most;
+} cache_options[] = {
+    [CELLAR_OPT_MEMORY_BYTES] = { cache_set_memory, INT64_MAX },
+    [CELLAR_OPT_MAX_ENTRIES] = { cache_set_max_entries, INT64_MAX },
+    [CELLAR_OPT_EVICTION] = { cache_set_eviction, INT64_MAX },
+    [CELLAR_OPT_LOG_LEVEL] = { cache_set_log_level, CELLAR_LOG_OFF },
+    [CELLAR_OPT_MAINTENANCE_THREAD] = { cache_set_thread, 1 },
+    [CELLAR_OPT_L2_BYTES] = { cache_set_disk_bytes, INT64_MAX },
+    [CELLAR_OPT_NAMESPACE_MAX_ENTRIES] = { cache_set_namespace_max_entries, INT64_MAX },
+    [CELLAR_OPT_L2_CLOSE_MS] = { cache_set_disk_close, INT64_MAX },
+    [CELLAR_OPT_BLOOM_KEYS] = { cache_set_bloom_keys, (int64_t)BLOOM_KEYS_MAX },
+    [CELLAR_OPT_ENABLED] = { cache_set_enabled, 1 },
+};
+
 CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t value)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
@@ -168,42 +185,17 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
     if (value < 0) {
         return cache_fail_number(c, "cellar_option_set: value must be 0 or more", value);
     }
-    int64_t most = -1;
-    switch (option) {
-    case CELLAR_OPT_MEMORY_BYTES: return cache_set_memory(c, value);
-    case CELLAR_OPT_MAX_ENTRIES: return cache_set_max_entries(c, value);
-    case CELLAR_OPT_EVICTION: return cache_set_eviction(c, value);
-    case CELLAR_OPT_LOG_LEVEL:
-        most = CELLAR_LOG_OFF;
-        if (value > most) { break; }
-        return cache_set_log_level(c, value);
-    case CELLAR_OPT_MAINTENANCE_THREAD:
-        most = 1;
-        if (value > most) { break; }
-        return cache_set_thread(c, value);
-    case CELLAR_OPT_DEFAULT_TTL_MS:
-    case CELLAR_OPT_NEGATIVE_TTL_MS:
-    case CELLAR_OPT_IDLE_MS:
-    case CELLAR_OPT_MAX_AGE_MS:
-    case CELLAR_OPT_STALE_MS: return cache_set_default(c, CACHE_OPT_DEFAULT(option), value);
-    case CELLAR_OPT_L2_BYTES: return cache_set_disk_bytes(c, value);
-    case CELLAR_OPT_NAMESPACE_MAX_ENTRIES: return cache_set_namespace_max_entries(c, value);
-    case CELLAR_OPT_L2_CLOSE_MS: return cache_set_disk_close(c, value);
-    case CELLAR_OPT_BLOOM_KEYS:
-        most = (int64_t)BLOOM_KEYS_MAX;
-        if (value > most) { break; }
-        return cache_set_bloom_keys(c, value);
-    case CELLAR_OPT_ENABLED:
-        most = 1;
-        if (value > most) { break; }
-        return cache_set_enabled(c, value);
+    const size_t at = (size_t)option;
+    if (CACHE_OPT_DEFAULT(option) <= CACHE_OPT_DEFAULT(CELLAR_OPT_STALE_MS)) {
+        return cache_set_default(c, CACHE_OPT_DEFAULT(option), value);
     }
-    if (most < 0) {
+    if (at >= sizeof cache_options / sizeof cache_options[0] || cache_options[at].set == NULL) {
         return cache_fail_number(c, "cellar_option_set: option is unknown", (int64_t)option);
     }
+    if (value <= cache_options[at].most) { return cache_options[at].set(c, value); }
     char rule[64];
     (void)snprintf(rule, sizeof rule, "cellar_option_set: value must be at most %lld",
-                   (long long)most);
+                   (long long)cache_options[at].most);
     return cache_fail_number(c, rule, value);
 }
 

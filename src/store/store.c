@@ -109,11 +109,7 @@ static cache_store *cache_shell_new(const cache_settings *cfg)
 
 static cellar_err cache_l1_open(cache_store *s, const cache_settings *cfg)
 {
-    l1_config lc;
-    memset(&lc, 0, sizeof lc);
-    lc.account = &s->account;
-    lc.hash_key = &s->hash_key;
-    lc.clock = &s->clock;
+    l1_config lc = { .account = &s->account, .hash_key = &s->hash_key, .clock = &s->clock };
     cache_hooks(s, &lc.hooks);
     lc.max_entries = cfg->config.max_entries;
     lc.max_value_bytes = cfg->tuning.max_value_bytes;

@@ -121,8 +121,7 @@ static void cache_table_answered(void *ctx, const cellar_tier_ticket *ticket,
 {
     cache_shared *h = ctx;
     const cellar_tier_ticket t = *ticket; /* the tier may use its memory for the next request */
-    cache_found m;
-    memset(&m, 0, sizeof m);
+    cache_found m = {0};
     if ((err == CELLAR_LEASED || err == CELLAR_PENDING) && entry != NULL && h->leases != NULL) {
         cellar *c = cache_table_enter(h);
         if (c == NULL || !cache_load_begin(c)) {

@@ -349,9 +349,7 @@ static behind *behind_make(const cellar_batcher_config *cfg, const cellar_host_c
                     ? base_alloc_raw(&hooks, behind_bytes(room)) : NULL;
     if (raw == NULL) { return NULL; }
     behind *w = (void *)(uintptr_t)base_round_up((uintptr_t)raw, BASE_PAD);
-    memset(w, 0, sizeof *w);
-    w->raw = raw;
-    w->room = room;
+    *w = (behind){ .raw = raw, .room = room };
     base_hash_key_init(&w->hash_key, BASE_HASH_FOLD, secret);
     base_account_init(&w->account,
                       cfg->queue_bytes != 0 ? cfg->queue_bytes : BEHIND_QUEUE_BYTES, &hooks);

@@ -178,10 +178,7 @@ static cellar_err refresher_row_make(cellar_refresher *r, const refresher_spec *
     const size_t len = s->prefix.len + s->key.len;
     refresher_row *row = base_alloc(&r->obj.account, BASE_MOD_STORE, sizeof *row + len + 1, NULL);
     if (row == NULL) { return CELLAR_E_NOMEM; }
-    memset(row, 0, sizeof *row);
-    row->of = r;
-    row->c = s->c;
-    row->key_len = (uint32_t)len;
+    *row = (refresher_row){ .of = r, .c = s->c, .key_len = (uint32_t)len };
     if (s->prefix.len != 0) { memcpy(row->key, s->prefix.data, s->prefix.len); }
     memcpy(row->key + s->prefix.len, s->key.data, s->key.len);
     row->key[len] = '\0';
