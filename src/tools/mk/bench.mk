@@ -221,6 +221,12 @@ bench-peers:
 	  SUITE="$(or $(SUITE),$(BENCH_PEER_SUITES))" \
 	  JSON=$(or $(JSON),$(BENCH_B)/peers.jsonl)
 
+## bench-compare: two commits in one process, a verdict for each row (A= B=; B=. is this tree; REPS= PLANT=)
+.PHONY: bench-compare
+bench-compare:
+	$(BENCH_Q)CC='$(BENCH_CC)' CFLAGS='$(BENCH_CFLAGS)' sh bench/compare/compare.sh $(BENCH_B)/compare \
+	  '$(or $(A),HEAD)' '$(if $(filter command%,$(origin B)),$(B),.)' $(if $(REPS),--reps=$(REPS)) $(if $(PLANT),--plant=$(PLANT))
+
 ## bench-report: last figures against their floors; tables of bench/results.md, picture, plots
 bench-report:
 	$(BENCH_Q)sh bench/report/report.sh $(if $(filter 1,$(CHECK)),--check) $(or $(JSON),$(BENCH_B))
