@@ -247,16 +247,21 @@ static void row_check(void)
 
 #define BULK_FULL 6000u
 
-/* Set and delete keys in a burst, with no work of the disk in between. */
+/* Set and delete keys in a burst, with no work of the disk in between. Long keys are all set, then
+ * all deleted: the tombstones of the row need more room than the stage has. */
 static void bulk_small(cellar *c)
 {
-    const unsigned keys = (unsigned)ONE_OF(500, 30000);
-    if (keys > 500) { atomic_store(&world.crowded, true); }
-    for (unsigned i = 0; i < 60000; i++) {
-        char key[16];
-        const size_t len = (size_t)snprintf(key, sizeof key, "small%u", i / 2 % keys);
-        (void)plain(i % 2 == 0 ? cellar_set(c, key, len, calls_tags, 40, NULL)
-                               : cellar_delete(c, key, len));
+    char key[1000] = { 0 };
+    const unsigned keys = (unsigned)ONE_OF(500, 2500, 30000);
+    const bool row = keys == 2500;
+    if (keys > 500) { atomic_store(&world.crowded, true); } /* tombstones keep their words */
+    for (unsigned i = 0; i < (row ? 2 * keys : 60000); i++) {
+        const unsigned number = row ? i % keys : i / 2 % keys;
+        const size_t len = (size_t)snprintf(key, sizeof key, "small%u", number);
+        const size_t key_len = row ? sizeof key : len;
+        const bool sets = row ? i < keys : i % 2 == 0;
+        (void)plain(sets ? cellar_set(c, key, key_len, calls_tags, 40, NULL)
+                         : cellar_delete(c, key, key_len));
     }
 }
 
@@ -831,7 +836,7 @@ static void store_close(void)
 static void store_died(void)
 {
     if (atomic_exchange(&world.killing, 0) != 0) { due_end(CALLS_SPACES, 0); }
-    world.cut = world.cut || world.blind || chance(30);
+    world.cut = world.cut || world.blind || chance(world.idle ? 60 : 30);
     due_keep_killed();
     due_end(CALLS_SPACES, 0);
     atomic_store(&world.opening, false);

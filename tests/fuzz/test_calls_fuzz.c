@@ -215,13 +215,13 @@ static void one_life(void)
     }
 }
 
-/* Live in a child that dies. The model is in shared memory. */
-static void one_life_dies(void)
+/* Live in a child that dies. The model is in shared memory. `idle`: it opens the store alone. */
+static void one_life_dies(bool idle)
 {
     const int64_t bytes = atomic_load(&calls.bytes);
     int status = 0;
     calls.dies = true;
-    world.idle = chance(20);
+    world.idle = idle;
     atomic_store(&calls.moments, chance(20) ? 1 + draw(50) : 1 + draw(20000));
     alarm(0);
     fflush(NULL);
@@ -236,12 +236,13 @@ static void one_life_dies(void)
     MUST(waitpid(pid, &status, 0) == pid);
     if (WIFEXITED(status) ? WEXITSTATUS(status) != 0 : WTERMSIG(status) != SIGKILL) { abort(); }
     alarm(60 * t_patience());
-    calls.dies = world.idle = false;
+    calls.dies = false;
     atomic_store(&calls.bytes, bytes);
     atomic_store(&calls.fail_alloc, 0);
     atomic_store(&calls.drawing, 0);
     calls_me->state += 1; /* the child has drawn from here on */
     if (WIFSIGNALED(status)) { store_died(); }
+    world.idle = false;
 }
 
 static void *one_world(void *arg)
@@ -267,7 +268,8 @@ static void *one_world(void *arg)
     write_file("policy", calls_policy);
     write_file("settings", "memory = 16M\nnegative_ttl = 5s\n");
     for (unsigned lives = calls.disk ? 1 + draw(4) : 1; lives > 0; lives--) {
-        if (calls.disk && chance(40)) { one_life_dies(); } else { one_life(); }
+        if (calls.disk && chance(20)) { one_life_dies(true); }
+        if (calls.disk && chance(40)) { one_life_dies(false); } else { one_life(); }
     }
     t_wipe(calls_directory);
     t_wipe(calls_folder);
