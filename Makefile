@@ -4,17 +4,19 @@
 #
 # PICTURE    src/*/*.c -> build/<variant>/{lib,dbg,sim,cli}/*.o -> libcellar.a .so, cellar, tests
 #            include/*.h + SRC -> dist/cellar.h, .c, dist/cellar_all.h, .c (the drop-in)
-# FILES      src/tools/mk/: optional.mk (mimalloc, liblz4, SQLite, OpenSSL), remote.mk (the remote tier),
+# FILES      src/tools/mk/: optional.mk (what is linked, hardening), remote.mk (the remote tier),
 #            dropin.mk (drop-in, man pages, dist), install.mk, test.mk, check.mk (form, sanitizers, models, matrix), bench.mk
 # VARIANT    A checksum of compiler and flags names the build folder. A changed flag therefore
 #            never mixes with stale objects. build/cellar and its like link to the latest variant.
 # VARIABLES  CC CXX AR OBJCOPY CFLAGS CPPFLAGS LDFLAGS LDLIBS come from the caller; the Makefile
 #            adds to them and replaces none. PREFIX LIBDIR INCDIR BINDIR MANDIR DESTDIR for install.
-#            SAN=address|undefined|thread (or a list with commas)   MIMALLOC=off|shared|object
-#            LZ4=off|shared   SQLITE3=off|shared   T=name one test   SEED=n|random   AUDIT=1
+#            LZ4=1 SQLITE=1 MIMALLOC=1 TLS=1 link that library into archive, .so and program;
+#            ALL_LIBS=1 those that are there (run, test and check do that)
 #            REMOTE=1 with the remote tier (needs libhiredis-dev)
-#            TLS=1 with TLS in the program and the remote tier (needs libssl-dev)
+#            SAN=address|undefined|thread (or a list with commas)
+#            T=name one test   SEED=n|random   AUDIT=1
 #            V=1 shows commands   DEPS=off|print   STATIC=1
+#            Without CFLAGS and SAN what is installed is hardened (HARDEN in optional.mk)
 # NEEDS      make, a C compiler, sh, awk, sed; src/tools/deps.sh probes everything else.
 
 # The library, in floor order, which is also the order of the amalgamation. `make floors` reports a
@@ -121,13 +123,15 @@ MK       := src/tools/mk
 include $(MK)/optional.mk
 
 VARIANT := $(shell { $(CC) --version 2>&1 | head -n 1; echo '$(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) \
-             $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(MIMALLOC) $(LZ4) $(SQLITE3) $(HAVE_TLS) \
+             $(CFLAGS) $(SAN_FLAGS) $(LDFLAGS) $(LDLIBS) $(HARDEN) $(WITH_FLAGS) $(MI_FLAGS) \
              $(DROPIN) $(STATIC) $(CORE)'; } | \
              cksum | cut -d' ' -f1)
 B       := build/$(VARIANT)
 Q        = $(if $(filter 1,$(V)),,@)
 say      = $(if $(filter 1,$(V)),@:,@printf '%-5s $(step)%s\n')
 COMPILE  = $(CC) $(CPP_OWN) $(CPPFLAGS) $(C_OWN) $(CFLAGS) $(SAN_FLAGS) -MMD -MP
+# What is installed: with the libraries that were asked for, and hardened.
+PRODUCT  = $(COMPILE) $(WITH_FLAGS) $(MI_FLAGS) $(PROTECT) $(HARDEN)
 # The programs that users start are linked into build/ itself. Builds that only serve a check
 # leave those links alone.
 link     = $(if $(SAN)$(DROPIN)$(CORE)$(NOLINK),,$(Q)ln -sfn $(VARIANT)/$(1) build/$(2))
@@ -154,14 +158,6 @@ step     = $(if $(STEPS),$(eval STEP += x)[$(words $(STEP))/$(STEPS)] )
 OBJ_LIB  = $(SRC_BUILT:src/%.c=$(B)/lib/%.o)
 OBJ_DBG  = $(SRC_BUILT:src/%.c=$(B)/dbg/%.o)
 OBJ_SIM  = $(foreach m,$(if $(CORE),$(filter-out $(GUESTS),$(MODULES)),$(MODULES)),$(B)/sim/$(m).o)
-# Four files are compiled a second time, with the libraries that optional.mk found. libcellar never
-# has OpenSSL: its tls.o is the one that refuses.
-OBJ_WITH = $(foreach o,$(OBJ_LIB),$(if $(filter base/pack work/journal tls/tls,$(o:$(B)/lib/%.o=%)),\
-             $(o:$(B)/lib/%=$(B)/with/%),$(o)))
-OBJ_MI   = $(if $(filter off,$(MIMALLOC)),$(OBJ_WITH),\
-             $(patsubst $(B)/lib/base/mem.o,$(B)/mi/base/mem.o,$(OBJ_WITH)))
-OBJ_SO   = $(if $(filter shared,$(MIMALLOC)),$(OBJ_MI),$(OBJ_WITH))
-OBJ_CORE = $(OBJ_SO:$(B)/with/tls/%=$(B)/lib/tls/%)
 OBJ_CLI  = $(CLI:src/%.c=$(B)/cli/%.o)
 # `cellar replay`: a command of the program, and with bench/replay/main.c a program of its own.
 OBJ_REPLAY = $(patsubst bench/%.c,$(B)/cli/bench/%.o,$(filter-out %/main.c,$(wildcard bench/replay/*.c bench/replay/policies/*.c)))
@@ -174,9 +170,11 @@ PROGRAM  = $(B)/$(if $(HAVE_REMOTE),remote/)cellar
 
 ## all: static and shared library, build/cellar, build/cellar-replay (what `make` does)
 all: lib $(if $(CLI),build/cellar) $(if $(REMOTE),remote)
+	$(if $(findstring s,$(firstword -$(MAKEFLAGS))),,@echo 'linked: $(LINKED)')
 lib: $(B)/libcellar.a $(B)/$(SO)
 	$(call link,libcellar.a,libcellar.a)
 	$(call link,$(SO),libcellar.so)
+	$(call link,$(SO),libcellar.so.$(ABI))
 
 ## core: the library without its guests (GUESTS), in a build folder of its own
 core:
@@ -188,19 +186,11 @@ $(B)/.uthash:
 	  $(CC) $(CPP_OWN) $(CPPFLAGS) -E -x c - >/dev/null 2>&1 && : >$@ || { \
 	  echo 'uthash.h is missing: install the package uthash-dev (as root: make deps), or give' \
 	    'UTHASH_DIR=the folder that has it' >&2; exit 2; }
-$(foreach k,lib mi dbg cli,$(ID_SRC:src/%.c=$(B)/$(k)/%.o)) $(ID_SIM): build/source-id
+$(foreach k,lib dbg cli,$(ID_SRC:src/%.c=$(B)/$(k)/%.o)) $(ID_SIM): build/source-id
 $(B)/lib/%.o: src/%.c | $(B)/.uthash
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) $(ID) -fno-lto -c -o $@ $<
-$(B)/mi/%.o: src/%.c | $(B)/.uthash
-	$(say) CC "$* (mimalloc)"
-	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) $(ID) -fno-lto $(MI_FLAGS) -c -o $@ $<
-$(B)/with/%.o: src/%.c | $(B)/.uthash
-	$(say) CC "$* (optional libraries)"
-	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) -fno-lto $(WITH_FLAGS) -c -o $@ $<
+	$(Q)$(PRODUCT) $(ID) -fno-lto -c -o $@ $<
 $(B)/dbg/%.o: src/%.c | $(B)/.uthash
 	$(say) CC "$* (debug)"
 	$(Q)mkdir -p $(@D)
@@ -216,7 +206,7 @@ $(OBJ_SIM): $(B)/sim/%.o: $(B)/sim/%.c | $(B)/.uthash
 $(B)/cli/%.o: src/%.c | $(B)/.uthash
 	$(say) CC $*
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) $(ID) -c -o $@ $<
+	$(Q)$(PRODUCT) $(ID) -c -o $@ $<
 
 # The archive is one object, and its hidden names are local: a `base_alloc` of the host and that of
 # the library must not meet.
@@ -235,30 +225,20 @@ $(B)/libcellar.map: src/tools/symbols.txt include/cellar.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(AWK) -v node=CELLAR_$(ABI) 'BEGIN { print node " {\nglobal:" } \
 	  /^[a-z]/ && !/^cellar_remote_/ { print "    " $$1 ";" } END { print "local:\n    *;\n};" }' $< >$@
-# The shared library may use mimalloc: libc comes first in lookup order, so the host keeps its
-# malloc. The archive never uses mimalloc: that would replace malloc in the program that links it.
-$(B)/$(SO): $(OBJ_CORE) $(B)/libcellar.map
+# A host keeps its malloc when it links the shared library: libc comes first in lookup order. A program
+# that links the archive of MIMALLOC=1 names -lmimalloc, which then serves all of it.
+$(B)/$(SO): $(OBJ_LIB) $(B)/libcellar.map
 	$(say) LD $@
 	$(Q)$(LINK) -shared -Wl,-soname,libcellar.so.$(ABI) $(if $(SAN),,-Wl$(comma)-z$(comma)defs) \
-	  -Wl,-z,nodelete -Wl,-z,relro,-z,now -Wl,--version-script=$(B)/libcellar.map -o $@ \
-	  $(OBJ_CORE) $(MI_LIBS) $(filter-out $(TLS_LIBS),$(WITH_LIBS)) $(LDLIBS)
-$(B)/cellar: $(B)/cli/cli/main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
+	  -Wl,-z,nodelete $(RELRO) -Wl,--version-script=$(B)/libcellar.map -o $@ \
+	  $(OBJ_LIB) $(MI_LIBS) $(WITH_LIBS) $(LDLIBS)
+link_program = $(LINK) $(HARDEN_EXE) $(RELRO) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(WITH_LIBS)
+$(B)/cellar: $(B)/cli/cli/main.o $(OBJ_BOTH) $(OBJ_LIB)
 	$(say) LD $@
-	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(WITH_LIBS) -lm $(LDLIBS)
-$(B)/cellar-replay: $(B)/cli/bench/replay/main.o $(OBJ_BOTH) $(OBJ_MI) $(MI_OBJ)
+	$(Q)$(link_program) -lm $(LDLIBS)
+$(B)/cellar-replay: $(B)/cli/bench/replay/main.o $(OBJ_BOTH) $(OBJ_LIB)
 	$(say) LD $@
-	$(Q)$(LINK) $(if $(STATIC),-static) -o $@ $^ $(MI_LIBS) $(WITH_LIBS) -lm $(LDLIBS)
-# MIMALLOC=object: one object without override, built from the distribution's source package.
-$(B)/mimalloc.o: build/mimalloc/src/static.c
-	$(say) CC mimalloc
-	$(Q)$(CC) $(CFLAGS) -std=gnu11 -fPIC -pthread -DNDEBUG -Ibuild/mimalloc/include -c -o $@ $<
-build/mimalloc/src/static.c:
-	$(Q)mkdir -p build/mimalloc && cd build/mimalloc && \
-	  apt-get source --download-only -q mimalloc || { \
-	  echo "MIMALLOC=object needs a deb-src line in apt's sources, or MIMALLOC_OBJ=path"; exit 2; }
-	$(Q)cd build/mimalloc && tar -xf mimalloc_*.orig.tar.* --strip-components=1 && \
-	  touch -c src/static.c
-$(B)/mi/base/mem.o: $(if $(MIMALLOC_OBJ),,$(if $(MI_OBJ),build/mimalloc/src/static.c))
+	$(Q)$(link_program) -lm $(LDLIBS)
 build/cellar: $(PROGRAM) $(B)/cellar-replay
 	$(call link,$(PROGRAM:$(B)/%=%),cellar)
 	$(call link,cellar-replay,cellar-replay)

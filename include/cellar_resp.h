@@ -63,8 +63,8 @@ struct cellar_scheduler;
 typedef struct cellar_resp cellar_resp;
 
 /* TLS. With tls_cert_file all TCP clients, of the pages too, must speak TLS 1.2 or later; unix
- * sockets stay plain. It needs a build with OpenSSL: libcellar-remote of TLS=1, or a drop-in with
- * -DCELLAR_WITH_TLS; libcellar returns E_UNSUPPORTED. Files that change are read again; if they
+ * sockets stay plain. It needs a build with OpenSSL: `make TLS=1`, or a drop-in with
+ * -DCELLAR_WITH_TLS; any other returns E_UNSUPPORTED. Files that change are read again; if they
  * cannot be used, the present ones stay, and the log has a warning, as it has of a certificate that
  * has expired. A client that does not end its handshake within 5 s is closed. OpenSSL keeps about
  * 40 KiB for a busy client, outside the budget.

@@ -16,8 +16,9 @@
 #include "cli/cli.h"
 #include "tls/tls.h"
 
-/* mimalloc, where the program is linked with it. */
+/* mimalloc and SQLite, where the program is linked with them. */
 extern int mi_version(void) __attribute__((weak));
+extern const char *sqlite3_libversion(void) __attribute__((weak));
 
 static int cli_version_run(int argc, char **argv, const cli_terminal *term);
 static int cli_help_run(int argc, char **argv, const cli_terminal *term);
@@ -126,6 +127,7 @@ static int cli_version_run(int argc, char **argv, const cli_terminal *term)
            __STDC_VERSION__, sizeof(void *) * 8);
     printf("allocator  %s\n", mi_version != NULL ? "mimalloc" : "malloc");
     printf("lz4        %s\n", base_pack_there() ? "yes" : "no");
+    printf("SQLite     %s\n", sqlite3_libversion != NULL ? "yes" : "no");
     printf("TLS        %s\n", tls_is_built() ? "yes" : "no");
     return CLI_DONE;
 }

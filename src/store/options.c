@@ -104,7 +104,7 @@ CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_config *ful
         err = CELLAR_E_INVAL;
     }
     if (err == CELLAR_OK && full->l2_lz4 != 0 && !base_pack_there()) {
-        *why = "namespace: l2_lz4 must be 0: this library was built without liblz4";
+        *why = "namespace: l2_lz4 must be 0: this library was built without LZ4 (make LZ4=1)";
         err = CELLAR_E_UNSUPPORTED;
     }
     if (err == CELLAR_OK) { err = cache_breaker_check(full->breaker, why); }

@@ -131,7 +131,7 @@ function copyright(    line) {
 }
 
 function opening(name, other, where) {
-    print "/* SPDX-License-Identifier: MIT"
+    print "/* SPDX-License-Identifier: MIT AND BSD-1-Clause"
     print " *"
     print " * " name ", version " version ", source " source_id
     print " * One half of the drop-in; the other is " other "."

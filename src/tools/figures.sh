@@ -3,7 +3,7 @@
 #
 # figures: prints how large the engine, the drop-in, the interface and the README are.
 #
-# USE        make figures      SQLITE=path of a sqlite3.c: compiles it and the drop-in, for the time
+# USE        make figures      SQLITE3_C=path of a sqlite3.c: compiles it and the drop-in, for the time
 #            sh src/tools/figures.sh --text      only what needs no compiler
 #            Both run in the root of the project.
 # COUNTED    engine lines   lines of src/*/*.[ch] and include/*.h with code after comments are taken
@@ -26,7 +26,7 @@
 set -u
 LC_ALL=C
 export LC_ALL
-: "${CC:=cc}" "${AWK:=awk}" "${MAKE:=make}" "${SQLITE:=}"
+: "${CC:=cc}" "${AWK:=awk}" "${MAKE:=make}" "${SQLITE3_C:=}"
 
 say() { printf '%-52s %s\n' "$1" "$2"; }
 
@@ -120,13 +120,13 @@ say "cellar_all.c, loaded bytes at -O2" "$(loaded cellar_all -O2)"
 say "cellar.c, loaded bytes at -O2, all OMIT" "$(loaded cellar -O2 $(omit_all))"
 say "cellar.c, loaded bytes at -Os" "$(loaded cellar -Os)"
 if command -v valgrind >/dev/null; then
-    $CC -O1 -g -Iinclude -o "$tmp/figures" bench/figures.c "${CELLAR_A:-build/libcellar.a}" -pthread -lm || exit 1
+    $CC -O1 -g -Iinclude -o "$tmp/figures" bench/figures.c "${CELLAR_A:-build/libcellar.a}" ${CELLAR_LIBS-} -pthread -lm || exit 1
     say "files that a get hit runs through" "$(files path_get)"
     say "files that a set runs through" "$(files path_set)"
     say "files that a load miss runs through" "$(files path_load)"
 fi
-if [ -n "$SQLITE" ]; then
-    ours=$(seconds dist/cellar.c -std=c11) theirs=$(seconds "$SQLITE") || exit 1
+if [ -n "$SQLITE3_C" ]; then
+    ours=$(seconds dist/cellar.c -std=c11) theirs=$(seconds "$SQLITE3_C") || exit 1
     say "cellar.c, seconds to compile at -O2" "$ours"
     say "sqlite3.c, seconds to compile at -O2" "$theirs"
     say "cellar.c / sqlite3.c" "$(echo "$ours $theirs" | $AWK '{ printf "%.2f\n", $1 / $2 }')"

@@ -704,7 +704,7 @@ CELLAR_PRIVATE cellar_err journal_open(base_account *account, const char *path, 
                                        journal **out, const char **why)
 {
     (void)account, (void)path, (void)sync, (void)out;
-    *why = "this library was built without SQLite: -DCELLAR_WITH_SQLITE, -lsqlite3";
+    *why = "this library was built without SQLite (make SQLITE=1)";
     return CELLAR_E_UNSUPPORTED;
 }
 

@@ -20,7 +20,7 @@ calls=openat,pwrite64,pread64,fdatasync,fsync,sync_file_range,rename,renameat,re
 calls=$calls,fallocate,unlink,unlinkat
 
 build() { $CC -std=c11 -D_GNU_SOURCE $t_warn -Iinclude -o "$bin" tests/crash/disk_order.c \
-    "$CELLAR_A" -pthread -lm; }
+    "$CELLAR_A" ${CELLAR_LIBS-} -pthread -lm; }
 fresh() { rm -rf "$store" && mkdir "$store"; }
 watch() { strace -f -y -xx -s 160 -o "$t_tmp/log" -e trace="$calls" "$@"; }
 

@@ -193,7 +193,7 @@ stripped_musl() { # size of the smallest program
         "$t_tmp/small" && echo "stripped: $(wc -c <"$t_tmp/small") bytes" >"$t_tmp/measured"
 }
 split_agrees() { # a million operations, the same digest
-    $CC -O2 -Iinclude -include cellar_admin.h $consumers/trace.c "$CELLAR_A" -pthread -o "$t_tmp/split" &&
+    $CC -O2 -Iinclude -include cellar_admin.h $consumers/trace.c "$CELLAR_A" ${CELLAR_LIBS-} -pthread -o "$t_tmp/split" &&
         $CC -O2 -Idist $consumers/trace.c "$object" -pthread -o "$t_tmp/one" || return 1
     split=$("$t_tmp/split") && one=$("$t_tmp/one") || return 1
     echo "split $split, drop-in $one"

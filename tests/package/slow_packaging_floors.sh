@@ -7,7 +7,7 @@
 #         fault, with file and line, and nothing else, so that none hides another. One copy has all
 #         texts that look like a fault and are none.
 . tests/support/t.sh
-export MIMALLOC=off LZ4=off # nothing is compiled here, so no make needs to look for them
+export ALL_LIBS= # nothing is compiled here, so no make needs to look for libraries
 
 fresh() { # a scratch copy of what the checks read
     rm -rf "$t_tmp/tree"

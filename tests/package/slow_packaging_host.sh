@@ -46,7 +46,7 @@ no_foreign_names() { # every hidden name of the archive exists a second time in 
     echo "$(wc -l <"$t_tmp/clash.c") names twice"
     [ -s "$t_tmp/clash.c" ] &&
         $CC -w -fno-builtin -c "$t_tmp/clash.c" -o "$t_tmp/clash.o" &&
-        $CC -Iinclude tests/package/consumers/consumer.c "$t_tmp/clash.o" "$CELLAR_A" -pthread \
+        $CC -Iinclude tests/package/consumers/consumer.c "$t_tmp/clash.o" "$CELLAR_A" ${CELLAR_LIBS-} -pthread \
             -o "$t_tmp/clash" && "$t_tmp/clash"
 }
 hidden_copy() { # the drop-in inside a file of the host, all its names static: one name is exported

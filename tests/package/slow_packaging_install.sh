@@ -10,6 +10,8 @@ consumers=tests/package/consumers
 version=$(sed -n 's/^#define CELLAR_VERSION_M[AI][JN]OR *\([0-9]*\).*/\1/p
     s/^#define CELLAR_VERSION_PATCH *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd. -)
 
+# A plain `make` links no library; one case asks for some.
+export ALL_LIBS=
 install_to() { $MAKE -s install PREFIX="$prefix" LIBDIR="$libdir"; }
 expected_files() {
     for f in include/cellar.h include/cellar.hpp "$libdir/libcellar.a" "$libdir/libcellar.so" \
@@ -111,6 +113,20 @@ for libdir in lib lib/x86_64-linux-gnu; do
 done
 if t_have pkg-config; then t_case prefix_with_a_blank_works by_pkg_config_with_a_blank
 else t_skip prefix_with_a_blank_works "no pkg-config"; fi
+asked_for() { # pkg-config and CMake name what the archive needs
+    prefix=$t_tmp/asked libdir=lib
+    $MAKE -s install PREFIX="$prefix" LIBDIR=lib $1 && pc --static --libs cellar | grep -q -- "$2" &&
+        [ "$("$prefix/bin/cellar" version | grep -c ' yes$')" -eq 1 ] &&
+        $CC $consumers/consumer.c $(pc --cflags cellar) "$prefix/lib/libcellar.a" $2 -pthread \
+            -o "$t_tmp/asked-by-hand" && "$t_tmp/asked-by-hand" || return 1
+    n=asked
+    ! t_have cmake || by_cmake
+}
+if t_have pkg-config && echo '#include <lz4.h>' | $CC -E - >/dev/null 2>&1; then
+    t_case library_that_was_asked_for_is_named asked_for LZ4=1 -llz4
+else
+    t_skip library_that_was_asked_for_is_named "no pkg-config or no liblz4-dev"
+fi
 prefix=$t_tmp/shared
 t_case uninstall_leaves_files_and_folders_of_others others_stay
 t_case destdir_is_only_a_stage destdir_is_only_a_stage

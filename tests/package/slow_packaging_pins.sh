@@ -92,7 +92,7 @@ t_case read_after_close_is_found finds c cellar_close
 t_case the_drop_in_compiles_with_tsan built tsan -fsanitize=thread dist/cellar.c
 t_case tsan_says_nothing_of_a_right_program says_nothing $fixed "$t_tmp/tsan"
 if t_have valgrind; then
-    t_case a_program_with_the_archive_links built plain "$CELLAR_A"
+    t_case the_drop_in_compiles_for_valgrind built plain dist/cellar.c
     t_case valgrind_says_nothing_of_a_right_program says_nothing valgrind -q --error-exitcode=9 \
         --leak-check=full "$t_tmp/plain"
 else

@@ -114,6 +114,13 @@ t_case examples_and_the_simulation_have_names others
 t_case unknown_test_is_reported_with_nearest_names no_such l1_pinss 'l1_pinss; nearest: l1_pins l[^ ]* [a-z]'
 t_case each_unknown_name_is_reported no_such 'api_dsik.c l1_pins relay' 'api_dsik.c; nearest: api_disk ' \
     'relay; nearest: cli_replay '
+nothing_unasked() { # a plain make links no library; words of older versions are refused
+    ! ALL_LIBS= asked lib V=1 B=build/none | grep -e DCELLAR_WITH -e lmimalloc -e llz4 &&
+        ! asked lib LZ4=off && grep -q 'LZ4=off: 1 links it, 0 does not' "$t_tmp/said" &&
+        ! asked lib LZ4=1 CPPFLAGS=-nostdinc &&
+        grep -q 'LZ4=1 needs liblz4-dev' "$t_tmp/said"
+}
+t_case plain_make_links_what_was_asked_for nothing_unasked
 steps() { # of a build from nothing: 1/m .. m/m
     $MAKE -n lib CPPFLAGS=-DNO_BUILD_HAS_THIS | sed -n "s|^printf '%-5s .\([0-9]*\)/\([0-9]*\)\].*|\1 \2|p" |
         awk '$1 != NR { bad = 1 } { m = $2 } END { exit bad || NR < 100 || m != NR }'

@@ -70,6 +70,28 @@ soname_is_the_abi() {
     readelf -d "$so" | grep -q "SONAME.*libcellar.so.$abi]"
 }
 stays_loaded() { readelf -d "$so" | grep -q NODELETE; }
+links() { # FILE: the optional libraries that it calls
+    for prefix in LZ4_ sqlite3_ SSL_ mi_; do
+        { nm "$1"; nm -D "$1"; } 2>/dev/null | grep -q " U $prefix" && echo $prefix
+    done
+}
+one_product() { # archive, shared library and program of one make have the same features
+    links "$a" >"$t_tmp/of_a"
+    for f in "$so" $([ ! -x "${CELLAR_BIN-}" ] || echo "$CELLAR_BIN"); do
+        links "$f" | diff "$t_tmp/of_a" - || { echo "$f"; return 1; }
+    done
+    [ "$(grep -c . "$t_tmp/of_a")" = "$(echo "${CELLAR_LIBS-}" | tr ' ' '\n' | grep -vc -e crypto -e '^$')" ]
+}
+hardened_objects() { # canaries, checked calls of libc and, on x86, returns by a shadow stack
+    nm "$a" | grep -q ' U __stack_chk_fail' && nm "$a" | grep -q ' U __[a-z]*_chk$' || return 1
+    readelf -hW "$a" | grep -q 'Machine: .*X86-64' || return 0
+    readelf -nW "$a" | grep -q 'SHSTK'
+}
+hardened_file() { # FILE: full RELRO, no stack that runs, a place drawn at each start
+    readelf -lW "$1" >"$t_tmp/head" && grep -q GNU_RELRO "$t_tmp/head" &&
+        ! grep 'GNU_STACK' "$t_tmp/head" | grep -q RWE && readelf -dW "$1" | grep -q BIND_NOW &&
+        readelf -hW "$1" | grep -q 'Type: *DYN'
+}
 
 if ! t_have nm; then
     t_skip symbols_match_list "no nm"
@@ -92,4 +114,12 @@ for c in gcc clang; do
     done
 done
 t_case shared_library_stays_loaded stays_loaded
+t_case archive_shared_library_and_program_have_the_same_features one_product
+if [ "${CELLAR_HARDENED-}" = 1 ]; then
+    t_case objects_are_hardened hardened_objects
+    t_case shared_library_is_hardened hardened_file "$so"
+    if [ -x "${CELLAR_BIN-}" ]; then t_case program_is_hardened hardened_file "$CELLAR_BIN"; fi
+else
+    t_skip objects_are_hardened "the caller gave CFLAGS"
+fi
 t_end packaging_symbols

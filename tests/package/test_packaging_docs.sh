@@ -62,10 +62,6 @@ same_with() { # awk
     done
     diff -r "$t_tmp/first" "$t_tmp/second"
 }
-remote_libs() { # ARCHIVE: what a program with it links
-    echo -lhiredis
-    ! nm "$1" 2>/dev/null | grep -q ' U SSL_' || echo -lssl -lcrypto
-}
 readme_blocks() { # each ```c block with a main is a program; the others are compiled, and those of
                   # the remote tier if it is not built
     awk -v out="$t_tmp/readme" '/^```c$/ { n++; on = 1; next } /^```/ { on = 0 }
@@ -77,7 +73,7 @@ readme_blocks() { # each ```c block with a main is a program; the others are com
         if grep -q 'main(' "$block" && [ -f "$archive" ]; then
             # shellcheck disable=SC2046
             $CC -std=c11 -D_GNU_SOURCE -Wall -Iinclude "$block" "$archive" -pthread \
-                $([ "$archive" = "$CELLAR_A" ] || remote_libs "$archive") -o "$t_tmp/readme" && (cd "$t_tmp" && timeout 300 ./readme) ||
+                $([ "$archive" = "$CELLAR_A" ] || echo -lhiredis) ${CELLAR_LIBS-} -o "$t_tmp/readme" && (cd "$t_tmp" && timeout 300 ./readme) ||
                 { echo "$block"; return 1; }
         else
             $CC -std=c11 -D_GNU_SOURCE -Iinclude -fsyntax-only "$block" ||

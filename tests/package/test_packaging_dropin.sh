@@ -10,7 +10,7 @@ generate() { # folder, awk, more words for make -> checksums
     rm -rf "$1/t"
     mkdir -p "$1/t"
     cp -R src include Makefile LICENSE "$1/t"
-    (cd "$1/t" && MIMALLOC=off LZ4=off $MAKE -s dropin AWK="$2" SOURCE_ID='0 test' $3 &&
+    (cd "$1/t" && ALL_LIBS= $MAKE -s dropin AWK="$2" SOURCE_ID='0 test' $3 &&
         cksum dist/cellar.h dist/cellar.c dist/cellar_all.h dist/cellar_all.c)
 }
 first() { generate "$t_tmp/a" awk >"$t_tmp/first" && cat "$t_tmp/first"; }

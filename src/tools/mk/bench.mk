@@ -47,7 +47,6 @@ BENCH_CK      = $(call bench_once,BENCH_CK,\
                   $(call bench_has,$(BENCH_CC) -x c,ck_ht.h))
 BENCH_SQLITE  = $(call bench_once,BENCH_SQLITE,\
                   $(call bench_has,$(BENCH_CC) -x c,sqlite3.h))
-BENCH_JOURNAL = $(if $(filter 1,$(BENCH_SQLITE)),-DCELLAR_WITH_SQLITE=1)
 BENCH_PEERS   = raw uthash cellar redis memcached $(if $(filter 1,$(BENCH_GLIB)),glib) \
                 $(if $(filter 1,$(BENCH_CK)),ck) $(if $(filter 1,$(BENCH_SQLITE)),sqlite)
 BENCH_HAVECXX = $(call bench_once,BENCH_HAVECXX,$(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,mutex))
@@ -66,7 +65,7 @@ BENCH_SRC     = $(wildcard bench/harness/*.c bench/suites/*.c bench/peers/*.c) \
 BENCH_REMOTE  = $(if $(HAVE_REMOTE),1,0)
 BENCH_WORDS   = $(shell $(BENCH_CC) --version 2>&1 | head -n 1) $(BENCH_CC) $(BENCH_CFLAGS) \
                 $(BENCH_GLIB) $(BENCH_CXXS) $(BENCH_PEERS) $(BENCH_DISKS) $(BENCH_F2) $(FASTER) \
-                $(BENCH_REMOTE) $(HAVE_TLS)
+                $(BENCH_REMOTE) $(WITH_FLAGS)
 BENCH_OBJ     = $(BENCH_B)/o
 BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) \
                 $(BENCH_CXXS:%=$(BENCH_OBJ)/peers/%/subject.o) \
@@ -86,7 +85,7 @@ BENCH_LIBS    = $(if $(BENCH_CXXS)$(filter 1,$(BENCH_F2)),-lstdc++) $(if $(filte
                 $(if $(filter 1,$(BENCH_F2)),-laio -luuid) \
                 $(if $(filter 1,$(BENCH_CK)),-lck) $(if $(filter 1,$(BENCH_SQLITE)),-lsqlite3) \
                 $(if $(filter 1,$(BENCH_ROCKS) $(BENCH_ROCKC)),-lrocksdb) $(if $(filter 1,$(BENCH_LMDB)),-llmdb) \
-                $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) $(REMOTE_LIBS) $(TLS_LIBS) -lm
+                $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) $(REMOTE_LIBS) $(WITH_LIBS) -lm
 # Disk calls that harness/freeze.c can block.
 BENCH_FREEZE  = $(foreach c,pread pwrite fdatasync madvise,-Wl,--wrap=$(c))
 BENCH_NAME    = $(or $(firstword $(SUITE)),$(if $(WL),own),all)
@@ -111,7 +110,7 @@ $(BENCH_B)/words: FORCE
 $(BENCH_OBJ)/cellar.o: dist/cellar_all.c dist/cellar_all.h $(BENCH_B)/words
 	$(bench_say) CC "dist/cellar_all.c (bench)"
 	$(BENCH_Q)mkdir -p $(@D)
-	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_JOURNAL) -c -o $@ $<
+	$(BENCH_Q)$(BENCH_COMPILE) $(WITH_FLAGS) -c -o $@ $<
 $(BENCH_OBJ)/cellar_remote.o: dist/cellar_remote.c dist/cellar_remote.h dist/cellar.h $(BENCH_B)/words
 	$(bench_say) CC "dist/cellar_remote.c (bench)"
 	$(BENCH_Q)mkdir -p $(@D)
@@ -255,7 +254,7 @@ guard: $(if $(BENCH_WANTED),$(BENCH_VALGRIND))
 $(BENCH_B)/guard: bench/guard.c $(BENCH_OBJ)/cellar.o
 	$(bench_say) CC bench/guard
 	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_WARN) -Iinclude -o $@ $< $(BENCH_OBJ)/cellar.o -lm \
-	  $(if $(BENCH_JOURNAL),-lsqlite3)
+	  $(WITH_LIBS)
 
 # What `cellar bench` measures with and beside, in the program: one object with one global name.
 QUICK_SRC = $(addprefix bench/,quick.c $(addprefix harness/,window.c trace.c hist.c host.c rss.c verify.c) \
@@ -264,7 +263,7 @@ QUICK_OBJ = $(QUICK_SRC:bench/%.c=$(B)/cli/bench/%.o)
 $(QUICK_OBJ) $(OBJ_REPLAY) $(B)/cli/bench/replay/main.o: $(B)/cli/bench/%.o: bench/%.c
 	$(say) CC "$* (bench, in the program)"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) -I. -fno-lto -c -o $@ $<
+	$(Q)$(PRODUCT) -I. -fno-lto -c -o $@ $<
 $(B)/cli/quick.o: $(QUICK_OBJ)
 	$(say) LD $@
 	$(Q)$(CC) $(LDFLAGS) -nostdlib -r -o $@ $^

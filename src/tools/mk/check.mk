@@ -34,7 +34,7 @@ contracts:
 symbols: lib dropin
 	$(Q)sh $(PACKAGE)/slow_packaging_symbols.sh
 ## figures: sizes of core, guests, drop-in, interface, README and tests; files that a call runs through
-## (SQLITE=path of sqlite3.c: the time to compile the drop-in and that file, too)
+## (SQLITE3_C=path of sqlite3.c: the time to compile the drop-in and that file, too)
 figures: dropin lib
 	+$(Q)sh src/tools/figures.sh
 ## deps: look for what is missing and, as root, install it (GROUP=build|test|check|bench|torture)
@@ -61,9 +61,7 @@ LANES_QUICK = 'x|form|$(MAKE) -s form' 'x|language|$(MAKE) -s language' \
 # The suite with a third of the repetitions runs as on a machine that has just booted: the clocks of
 # each program began three seconds ago, if the kernel allows a time namespace.
 # The tests of the remote tier; those that read bytes of a stranger once more under sanitizers.
-REMOTE_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=1 REMOTE=1 $(IF_TLS) \
-  T="remote_*"
-IF_TLS    = $(if $(CAN_TLS),TLS=1)
+REMOTE_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=1 REMOTE=1 T="remote_*"
 REMOTE_SAN_IN = $(MAKE) -j$(CPUS) --no-print-directory $(1) NOLINK=1 SHARE=1 REMOTE=1 \
   SAN=address$(comma)undefined T="$(REMOTE_FUZZ:test_%=%)"
 REMOTE_FUZZ = $(basename $(notdir $(call in_dirs,test_remote_*fuzz*.c)))

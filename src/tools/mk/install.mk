@@ -21,6 +21,9 @@ I_CMAKE   = $(I_LIB)/cmake/cellar
 relative  = $(shell realpath -m --relative-to='$(I_CMAKE)' '$(1)')
 SAME_UP_TO = $(if $(filter 0,$(MAJOR)),$(MAJOR).$(MINOR),$(MAJOR))
 
+# What a program with the archive links as well.
+LIBS_BEHIND = $(strip $(MI_LIBS) $(WITH_LIBS))
+blank    := $() $()
 define PC_FILE
 prefix=$(PREFIX)
 libdir=$(I_LIB)
@@ -30,7 +33,7 @@ Name: cellar
 Description: in-process cache with one hard memory budget
 Version: $(VERSION)
 Libs: -L"$${libdir}" -lcellar
-Libs.private: -pthread
+Libs.private: $(strip $(LIBS_BEHIND) -pthread)
 Cflags: -I"$${includedir}"
 endef
 # libcellar-remote stands in for libcellar and needs hiredis.
@@ -43,7 +46,7 @@ Name: cellar-remote
 Description: cellar with namespaces that processes share through Redis or Valkey
 Version: $(VERSION)
 Libs: -L"$${libdir}" -lcellar-remote
-Libs.private: -lhiredis $(TLS_LIBS) -pthread
+Libs.private: -lhiredis $(strip $(LIBS_BEHIND) -pthread)
 Cflags: -I"$${includedir}"
 endef
 define CMAKE_CONFIG
@@ -63,7 +66,7 @@ if(NOT TARGET cellar::cellar)
   set_target_properties(cellar::cellar-static PROPERTIES
     IMPORTED_LOCATION "$${_cellar_lib}/libcellar.a"
     INTERFACE_INCLUDE_DIRECTORIES "$${_cellar_inc}"
-    INTERFACE_LINK_LIBRARIES Threads::Threads)
+    INTERFACE_LINK_LIBRARIES "$(subst $(blank),;,$(strip Threads::Threads $(LIBS_BEHIND)))")
 endif()
 unset(_cellar_lib)
 unset(_cellar_inc)

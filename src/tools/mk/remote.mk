@@ -19,6 +19,7 @@ ifeq ($(HAVE_REMOTE),1)
 remote: $(B)/libcellar-remote.a $(B)/$(SO_REMOTE) dropin-remote
 	$(call link,libcellar-remote.a,libcellar-remote.a)
 	$(call link,$(SO_REMOTE),libcellar-remote.so)
+	$(call link,$(SO_REMOTE),libcellar-remote.so.$(ABI))
 else
 remote:
 	@echo "$(NO_HIREDIS)"
@@ -26,7 +27,7 @@ endif
 .PHONY: remote
 
 # The archive is one object with local hidden names, as libcellar.a is.
-$(B)/cellar-remote.o: $(OBJ_LIB:$(B)/lib/tls/%=$(B)/with/tls/%) $(OBJ_REMOTE)
+$(B)/cellar-remote.o: $(OBJ_LIB) $(OBJ_REMOTE)
 	$(say) LD $@
 	$(Q)$(CC) $(LDFLAGS) -nostdlib -r -o $@ $^
 	$(Q)$(OBJCOPY) --localize-hidden $@
@@ -39,19 +40,19 @@ $(B)/libcellar-remote.map: src/tools/symbols.txt include/cellar.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(AWK) -v node=CELLAR_$(ABI) 'BEGIN { print node " {\nglobal:" } \
 	  /^[a-z]/ { print "    " $$1 ";" } END { print "local:\n    *;\n};" }' $< >$@
-$(B)/$(SO_REMOTE): $(OBJ_SO) $(OBJ_REMOTE) $(B)/libcellar-remote.map
+$(B)/$(SO_REMOTE): $(OBJ_LIB) $(OBJ_REMOTE) $(B)/libcellar-remote.map
 	$(say) LD $@
 	$(Q)$(LINK) -shared -Wl,-soname,libcellar-remote.so.$(ABI) \
-	  $(if $(SAN),,-Wl$(comma)-z$(comma)defs) -Wl,-z,nodelete -Wl,-z,relro,-z,now \
+	  $(if $(SAN),,-Wl$(comma)-z$(comma)defs) -Wl,-z,nodelete $(RELRO) \
 	  -Wl,--version-script=$(B)/libcellar-remote.map -o $@ \
-	  $(OBJ_SO) $(OBJ_REMOTE) $(MI_LIBS) $(WITH_LIBS) $(REMOTE_LIBS) $(LDLIBS)
+	  $(OBJ_LIB) $(OBJ_REMOTE) $(MI_LIBS) $(WITH_LIBS) $(REMOTE_LIBS) $(LDLIBS)
 # The program with the remote tier: two of its files are compiled a second time.
 OBJ_CLI_REMOTE = $(B)/remote/cli/tour.o $(B)/remote/cli/remote.o
 $(B)/remote/%.o: src/%.c | $(B)/.uthash
 	$(say) CC "$* (remote)"
 	$(Q)mkdir -p $(@D)
-	$(Q)$(COMPILE) -DCELLAR_WITH_REMOTE=1 -c -o $@ $<
+	$(Q)$(PRODUCT) -DCELLAR_WITH_REMOTE=1 -c -o $@ $<
 $(B)/remote/cellar: $(B)/cli/cli/main.o $(filter-out %/tour.o %/remote.o,$(OBJ_BOTH)) \
-  $(OBJ_CLI_REMOTE) $(OBJ_MI) $(OBJ_REMOTE) $(MI_OBJ)
+  $(OBJ_CLI_REMOTE) $(OBJ_LIB) $(OBJ_REMOTE)
 	$(say) LD $@
-	$(Q)$(LINK) -o $@ $^ $(MI_LIBS) $(WITH_LIBS) $(REMOTE_LIBS) -lm $(LDLIBS)
+	$(Q)$(link_program) $(REMOTE_LIBS) -lm $(LDLIBS)

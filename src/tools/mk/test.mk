@@ -73,7 +73,7 @@ TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(filter %.sh,$(TESTS_HERE)))
 # prefork links libcellar-remote; a build of a check has none.
 UV_WORDS   := $(if $(findstring memory,$(SAN)),,$(shell pkg-config --cflags --libs libuv 2>/dev/null))
 HAVE_UV    := $(if $(UV_WORDS),$(call probe_link,uv.h,$(UV_WORDS)))
-LACK_LIB   := $(if $(filter shared,$(SQLITE3)),,html_pages) $(if $(HAVE_UV),,uv_loop)
+LACK_LIB   := $(if $(HAVE_SQLITE),,html_pages) $(if $(HAVE_UV),,uv_loop)
 EXAMPLES   := $(filter-out $(if $(CORE),$(OF_GUESTS)) $(LACK_LIB:%=$(EXAMPLE)/%.c) \
                 $(if $(HAVE_REMOTE),$(if $(strip $(SAN)$(DROPIN)$(PLAIN)),%/prefork.c),%/prefork.c),\
                 $(wildcard $(TEST_NAMES:%=$(EXAMPLE)/%.c)))
@@ -173,7 +173,7 @@ $(call dist_obj,cellar) $(call dist_obj,cellar_all): $(call dist_obj,%): dist/%.
 # A build that only serves a check compiles the library once: its examples link what its tests do.
 LEAN      = $(strip $(SAN)$(DROPIN)$(PLAIN))
 EX_LIB    = $(if $(LEAN),$(call test_lib,all),$(B)/libcellar.a)
-EX_LIBS   = $(if $(LEAN),$(WITH_LIBS))
+EX_LIBS   = $(if $(LEAN),,$(MI_LIBS)) $(WITH_LIBS)
 WARN_CXX  = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wold-style-cast \
             -Wzero-as-null-pointer-constant -Wnon-virtual-dtor
 $(B)/examples/%_cc: $(EXAMPLE)/%.cc $(EX_LIB)
@@ -182,7 +182,7 @@ $(B)/examples/%_cc: $(EXAMPLE)/%.cc $(EX_LIB)
 	$(Q)$(CXX) -std=c++17 -Iinclude $(CPPFLAGS) -pthread $(WARN_CXX) $(CXXFLAGS) $(SAN_FLAGS) \
 	  -MMD -MP -MT $@ -MF $@.d -o $@ $< $(EX_LIB) $(EX_LIBS) $(LDFLAGS) $(LDLIBS)
 $(B)/examples/prefork: EX_LIB = $(B)/libcellar-remote.a
-$(B)/examples/prefork: EX_LIBS = $(WITH_LIBS) $(REMOTE_LIBS)
+$(B)/examples/prefork: EX_LIBS += $(REMOTE_LIBS)
 $(B)/examples/prefork: $(B)/libcellar-remote.a
 $(B)/examples/patterns: EX_LIBS += $(shell pkg-config --exists libpcre2-8 2>/dev/null && \
   echo -DWITH_PCRE2 && pkg-config --cflags --libs libpcre2-8)
@@ -214,6 +214,8 @@ export CELLAR_BUILD = $(B)
 export CELLAR_BIN = $(B)/cellar
 export CELLAR_SO = $(B)/$(SO)
 export CELLAR_A = $(B)/libcellar.a
+export CELLAR_HARDENED = $(if $(HARDEN),1)
+export CELLAR_LIBS = $(strip $(MI_LIBS) $(WITH_LIBS))
 export CELLAR_DIST = $(call dist_obj,cellar)
 
 NEED_LIB = $(strip $(if $(LEAN),,$(if $(T),$(TESTS_SH) $(TESTS_API),yes)))
