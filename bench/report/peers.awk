@@ -2,7 +2,7 @@
 #
 # peers: the first of each metric, and our place; the second table of bench/results.md.
 #
-# USE        awk -f lines.awk -f peers.awk [-v md=1] [-v causes=causes.tsv] RESULTS.jsonl...
+# USE        awk -f lines.awk -f peers.awk [-v md=1] [-v day=2026-11-27] [-v causes=causes.tsv] RESULTS.jsonl...
 # INPUT      lines of the suites peers, scale, servers, memory, grow, churn, open, storm, stampede,
 #            expire, hitratio, limit, l2 (bench/harness/json.c writes them). Of several cross-core states of a
 #            figure the one with most rounds counts, which is the same for all subjects; later lines
@@ -13,7 +13,7 @@
 # WHY        A subject before us, or a map without a bound that is faster than 1 / 0.8 of ours, has a
 #            cause in causes.tsv, printed once below the table under the number of the row. Rows
 #            without a cause are named there; noisy ones apart, since an uncertain value has no cause.
-# HEAD       md=1: processor, compiler, and the commits with the suites that ran at each of them.
+# HEAD       md=1: processor, compiler, the commits with the suites that ran at each of them, and `day`.
 # TROUBLE    below the table: subjects that crashed, hung, leaked or were left out, with the text.
 # PLACE      a place behind the first is printed bold: a losing row is printed like a winning one.
 #            ~: over a fifth of its windows was disturbed, or fewer than 9 were not; such a value
@@ -142,13 +142,13 @@ BEGIN {
 END {
     if (bad) exit bad
     if (figures == 0) exit 0
-    if (quick) print "QUICK run: not for publication\n"
+    if (quick) print "A short run: not for publication.\n"
     if (md) {
         if (machine != "" && commits > 0) {
             printf "%s; commit", machine
             for (i = 1; i <= commits; i++)
                 printf "%s %s (%s)", (i > 1 ? "," : ""), commit_at[i], suites[commit_at[i]]
-            print "\n"
+            print (day == "" ? "" : "; " day) "\n"
         }
         print "| suite, workload | threads | metric | first with a bound | its value | cellar | place | cellar / first | fastest map without a bound | cellar / it | all subjects |"
         print "|---|--:|---|---|--:|--:|---|--:|---|--:|---|"

@@ -3,12 +3,13 @@
 #
 # report: the figures of the last runs against their floors, tables of bench/results.md, plots.
 #
-# USE      report.sh [--check] FOLDER|FILE.jsonl
+# USE      report.sh [--check] [--quick] FOLDER|FILE.jsonl
 # WALK     the .jsonl lines of the last full run and of single suites after it, in order of time ->
-#          table on stdout -> if they are no quick run: Markdown between the markers of
-#          bench/results.md, ours among the peers between a second pair -> plots into the folder,
-#          where gnuplot is found -> bench/reads.svg, the picture of README.md, from the table of
-#          bench/results.md. Without results only the picture is drawn, from the table as it is.
+#          table on stdout -> if they are no quick run, or with --quick: Markdown between the markers
+#          of bench/results.md, ours among the peers between a second pair -> from that table: what
+#          users ask, the table of README.md, and its picture bench/reads.svg -> plots into the
+#          folder, where gnuplot is found. Without results the tables that come from the page are
+#          made from it as it is.
 # EXIT     with --check 1 when a figure is under its floor; 2 without results.
 set -u
 LC_ALL=C
@@ -16,6 +17,11 @@ export LC_ALL
 check=
 if [ "${1-}" = --check ]; then
     check='-v check=1'
+    shift
+fi
+short=
+if [ "${1-}" = --quick ]; then
+    short=1
     shift
 fi
 from=${1:-build/bench}
@@ -27,12 +33,20 @@ else
     files=$from out=$(dirname "$from")
     [ -f "$from" ] || files=
 fi
-picture() { # into another file first: a table without the row leaves the old picture
-    ${AWK:-awk} -f $here/picture.awk bench/results.md >"$1" && cat "$1" >bench/reads.svg && rm "$1" &&
-        echo "report: picture in bench/reads.svg"
+between() { # MARK FILE PAGE: the lines between the markers of a page
+    ${AWK:-awk} -v mark="$1" -v text="$2" '
+        $0 == "<!-- " mark ":begin -->" { print; while ((getline line < text) > 0) print line; inside = 1 }
+        $0 == "<!-- " mark ":end -->" { inside = 0 }
+        !inside { print }' "$3" >"$2.page" && cat "$2.page" >"$3" && rm "$2.page"
+}
+of_the_page() { # FILE: first into it: a table without its rows leaves the old texts
+    $awk -f $here/answers.awk bench/results.md >"$1" && between answers "$1" bench/results.md &&
+        $awk -v readme=1 -f $here/answers.awk bench/results.md >"$1" && between figures "$1" README.md &&
+        ${AWK:-awk} -f $here/picture.awk bench/results.md >"$1" && cat "$1" >bench/reads.svg && rm "$1" &&
+        echo "report: what users ask, table and picture of README.md from bench/results.md"
 }
 if [ -z "$files" ]; then
-    picture "${TMPDIR:-/tmp}/reads.$$"
+    of_the_page "${TMPDIR:-/tmp}/reads.$$"
     echo "report: no results in $from: run make bench" >&2
     exit 2
 fi
@@ -45,21 +59,16 @@ status=$?
 $awk -f $here/peers.awk -v causes=$here/causes.tsv $files && $awk -f $here/threads.awk $files
 
 # shellcheck disable=SC2086
-if grep -q '"quick":1' $files; then
+if [ -z "$short" ] && grep -q '"quick":1' $files; then
     echo "report: quick figures among them: bench/results.md is left as it is"
 elif [ -f bench/results.md ]; then
     $awk -v md=1 -f $here/table.awk $here/targets.tsv $files >"$out/table.md"
-    $awk -v md=1 -v causes=$here/causes.tsv -f $here/peers.awk $files >"$out/peers.md"
+    day=$(date -u -r "$(echo $files | sed 's/.* //')" +%Y-%m-%d)
+    $awk -v md=1 -v day="$day" -v causes=$here/causes.tsv -f $here/peers.awk $files >"$out/peers.md"
     # shellcheck disable=SC2086
     $awk -f $here/threads.awk $files >>"$out/peers.md"
     [ -s "$out/peers.md" ] || echo 'Not measured yet: `make bench-peers`.' >"$out/peers.md"
-    ${AWK:-awk} -v table="$out/table.md" -v peers="$out/peers.md" '
-        /<!-- bench:begin -->/ { print; while ((getline line < table) > 0) print line; inside = 1 }
-        /<!-- bench:end -->/ { inside = 0 }
-        /<!-- peers:begin -->/ { print; while ((getline line < peers) > 0) print line; inside = 1 }
-        /<!-- peers:end -->/ { inside = 0 }
-        !inside { print }
-        ' bench/results.md >"$out/results.new" && cp "$out/results.new" bench/results.md
+    between bench "$out/table.md" bench/results.md && between peers "$out/peers.md" bench/results.md
 fi
 
 if command -v gnuplot >/dev/null 2>&1; then
@@ -69,5 +78,5 @@ if command -v gnuplot >/dev/null 2>&1; then
 else
     echo "report: gnuplot not found, no plots"
 fi
-[ -f bench/results.md ] && picture "$out/reads.svg"
+[ -f bench/results.md ] && of_the_page "$out/page.new"
 exit $status

@@ -4,7 +4,7 @@
 #
 # USE        awk -f lines.awk -f table.awk [-v md=1] [-v check=1] [-v slack=0.8] [-v only="l1 hot"] targets.tsv
 #            RESULTS.jsonl...
-#            md: Markdown for bench/results.md.   check: exit 1 when a row is under its floor.
+#            md: Markdown for bench/results.md, without capitals.   check: exit 1 when a row is under its floor.
 #            slack: floors are multiplied (h) or divided (l) by it: the coarse check in CI.
 #            only: rows of these suites (what was not run is not called missing).
 # INPUT      one JSON object a line, no nesting, as bench/harness/json.c writes it. Later lines of
@@ -38,7 +38,7 @@ function line(i, verdict, median, low, high, state, rounds,    spread) {
     if (md)
         return "| " ID[i] " | " WHAT[i] " | " show(median) " | " spread " | " show(FLOOR[i]) " | " \
                show(WANT[i]) " | " dash(state) " | " dash(rounds) " | " \
-               (verdict == "UNDER" ? "**UNDER**" : verdict) " |"
+               (verdict == "UNDER" ? "**under**" : verdict) " |"
     return sprintf("%-7s %-8s %-52s %9s  %-20s %8s %8s  %-4s %4s", verdict, ID[i], WHAT[i], \
                    show(median), spread, show(FLOOR[i]), show(WANT[i]), dash(state), dash(rounds))
 }

@@ -145,21 +145,6 @@ hang_is_printed_below_the_figures() {
     { row get uthash64 8 7.9 8.1 far; echo '{"bench":"l1","subject":"moka","workload":"w","hang":"no answer within 9 ms"}'; } >"$t_tmp/in.jsonl"
     report; grep -q '^hang: l1 w moka: no answer within 9 ms$' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
-# The table of README.md: of two states the one with more rounds, a missed floor bold, noise, the
-# commit.
-numbers_name_their_commit() {
-    { row get uthash64 5.9 5.8 6.1 far '' raw; row get uthash64 3.25 3 4 far
-      row get uthash64 9 8 9 near | sed 's/"rounds":21/"rounds":3/'
-      row readthrough uthash64 1 1 1 far | sed 's/"value":1.5,//'
-      row p999 raw 1.2 1.1 1.3 far noisy; } | sed 's/"cpu"/"commit":"abc1234","cc":"gcc","cpu"/' >"$t_tmp/in.jsonl"
-    "${AWK:-awk}" -f $lines -f bench/report/numbers.awk "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" >"$t_tmp/out" &&
-        grep -q '^Commit abc1234; c, gcc' "$t_tmp/out" &&
-        grep -q '^| get x uthash .* (RAW itself: 5.90) | \*\*3.25\*\* | 6 |$' "$t_tmp/out" &&
-        grep -q "^| p99.9 of get at 95:5 x RAW's | 1.20~ | 1.5 |\$" "$t_tmp/out" &&
-        grep -q '^| bounded read-through x the same.* | - | 0 |$' "$t_tmp/out" &&
-        grep -q '^| hot key x the same | - |' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
-}
-# The table of figures: the commits of its own rows, whatever other files hold.
 figures_name_their_commits() {
     { row other peer 1 1 1 far | sed 's/"cpu"/"commit":"older00","cc":"gcc","cpu"/'
       row get uthash64 8 7 9 far | sed 's/"cpu"/"commit":"abc1234","cc":"gcc","cpu"/'
@@ -189,50 +174,58 @@ picture_without_a_row_is_refused() {
     "${AWK:-awk}" -f bench/report/picture.awk "$t_tmp/in.md" >"$t_tmp/out" 2>&1
     [ $? -eq 2 ]
 }
-# Each id that the table asks for is a row of targets.tsv.
-numbers_come_from_their_rows() {
-    "${AWK:-awk}" -f $lines -f bench/report/numbers.awk bench/report/targets.tsv /dev/null >"$t_tmp/out" &&
-        [ "$(grep -c '^| ' "$t_tmp/out")" -gt 10 ] && ! grep '| *|$' "$t_tmp/out"
+# What users ask: a row where another cache is better stays and is bold; of several forms of a peer the
+# best counts; maps without a bound and wrong values do not, stores on disk do.
+page() { # rows of the table of peers
+    echo '<!-- peers:begin -->'
+    echo 'c; gcc -O2; commit abc1234 (peers); 2026-11-27'
+    echo '| suite, workload | threads | metric | first | its value | cellar | place | x | map | x | all subjects |'
+    while IFS=';' read -r figure ours all; do echo "| $figure | f | 1 | $ours | 1 | 1 | - | - | $all |"; done
+    echo '<!-- peers:end -->'
 }
-# Rows with peers: a faster peer makes the row bold. A peer with wrong or failed calls does not
-# count; neither do maps without a bound (stores on disk do). A peer without a row is named below.
-numbers_are_listed_with_peers() {
-    said() { # suite workload threads subject metric value more
-        printf '{"bench":"%s","subject":"%s","workload":"%s",%s"metric":"%s","value":%s,"rounds":9,"bad":0%s,' \
-            "$1" "$4" "$2" "${3:+\"threads\":$3,}" "$5" "$6" "${7-}"
-        printf '"commit":"feed123","cpu":"c","cc":"gcc","flags":"-O2"}\n'
-    }
-    { for m in get get_many64; do
-          said servers servers 1 cellar $m 16; said servers servers 1 redis $m 0.02; said servers servers 1 memcached $m 99
-      done
-      said servers servers 1 cellar get 16 ',"vs":"raw"'
-      said peers zipf1m_16_100 2 cellar get 8; said peers zipf1m_16_100 2 moka get 16; said peers zipf1m_16_100 2 raw get 99
-      said peers zipf1m_16_100 2 otter get 50 ',"failed":2' ; said peers zipf1m_16_100 2 dashmap get 50
-      said peers zipf1m_16_100 2 cellar mix95 8; said peers zipf1m_16_100 2 moka mix95 4 ',"note":"noisy"'
-      said hitratio mix_1 '' cellar miss_ratio 0.25 ',"p25":0.24,"p75":0.26'; said hitratio mix_1 '' caffeine miss_ratio 0.375
-      said hitratio mix_10 '' cellar miss_ratio 0.25; said hitratio mix_10 '' caffeine miss_ratio 0.125
-      for w in mix_1_bytes mix_10_bytes zipf16m_bytes zipf16m_entries zipf16m_rss; do
-          said hitratio $w '' cellar miss_ratio 0.125 ',"p25":0.125,"p75":0.125'; said hitratio $w '' caffeine miss_ratio 0.5
-      done
-      said peers zipf1m_16_100_ttl 2 cellar get 9; said peers zipf1m_16_100_ttl 2 moka get 4
-      said limit limit100k_16 2 cellar check 9 ',"vs":"uthash"'; said limit limit100k_16 2 cellar check 1 ',"vs":"governor"'
-      said limit limit100k_16 2 governor check 3; said limit limit100k_16 2 uthash check 2
-      said l2 put256 '' cellar l2_put 10; said l2 put256 '' lmdb l2_put 4
-      said l2 put256 '' sequential l2_put 20
-    } >"$t_tmp/peers.jsonl"
-    "${AWK:-awk}" -f $lines -f bench/report/numbers.awk bench/report/targets.tsv /dev/null peers=1 "$t_tmp/peers.jsonl" >"$t_tmp/out" &&
-        grep -q '^Commit feed123; c, gcc -O2\.' "$t_tmp/out" &&
-        grep -q '^| get x redis over a unix socket.* | 800 | - |$' "$t_tmp/out" &&
-        grep -q '^| get x the best other cache .* | \*\*0.50\*\* (moka) | - |$' "$t_tmp/out" &&
-        grep -q '^| 95:5 x the same | 2~ (moka) | - |$' "$t_tmp/out" &&
-        grep -q '^| hits on a mix.* | 75.0 % \[74.0 76.0\] against 62.5 % (caffeine) | - |$' "$t_tmp/out" &&
-        grep -q '^| the same with room for 10 % | \*\*75.0 %\*\* against 87.5 % (caffeine) | - |$' "$t_tmp/out" &&
-        [ "$(grep -c '| 87.5 % against 50.0 % (caffeine) | - |$' "$t_tmp/out")" = 5 ] &&
-        grep -q '^| the same with a TTL on every entry | 2.25 (moka) | - |$' "$t_tmp/out" &&
-        grep -q '^| put to disk, 256 B, .* | 2.50 (lmdb) | - |$' "$t_tmp/out" &&
-        grep -q '^| limiter, .* | 3 (governor) | - |$' "$t_tmp/out" &&
-        grep -q '^Left out, .*): bounded read-through x the same; the same, 4 KiB\.$' "$t_tmp/out" &&
-        [ "$(grep -c 'the same, 4 KiB' "$t_tmp/out")" = 1 ] || { cat "$t_tmp/out"; return 1; }
+answers() { "${AWK:-awk}" -f $lines -f bench/report/answers.awk "$@" "$t_tmp/page.md" >"$t_tmp/out"; }
+answers_show_places_and_best_forms() {
+    page >"$t_tmp/page.md" <<'P'
+peers zipf1m_16_100 | 1 | get;4 [3 5];raw 99, dashmap 9, uthash64 5, uthash1 4.5~, moka 4.2 (WRONG VALUES), cellar 4, moka_value 3, moka 2
+peers zipf1m_16_100 | 2 | get;8 [8 8];cellar 8, uthash1 5, cellar_disk 4
+hitratio zipf16m_rss | - | miss_ratio;.25 [.24 .26];cellar .25 (7 entries, 1.5 MB), otter .5 (9 entries, 1.5 MB)
+l2 put256 | - | l2_put;10;sequential 20, lmdb 12, cellar 10
+P
+    answers && grep -q '^c; gcc -O2; commit abc1234 (peers); 2026-11-27$' "$t_tmp/out" &&
+        grep -qF '| **Reads**: get, 1 thread | M/s | 4 [3 5] | **2** of 3 | uthash + LRU under locks 5, moka 3 |' "$t_tmp/out" &&
+        grep -qF '| get, 2 threads | M/s | 8 | 1 of 2 | uthash + LRU under locks 5 |' "$t_tmp/out" &&
+        grep -qF ' | hits | 75.0 % [74.0 76.0] | 1 of 2 | otter 50.0 % |' "$t_tmp/out" &&
+        grep -qF '| **Threads**: get: 2 threads / 1 | x | 2 | 1 of 2 | uthash + LRU under locks 1.11 |' "$t_tmp/out" &&
+        grep -qF '| **Disk**: put of 256 B | MB/s | 10.0 | **2** of 2 | LMDB 12.0 |' "$t_tmp/out" &&
+        grep -q '^Not measured yet: Reads: get of one hot key' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+    answers -v readme=1 && grep -qx '| get | 1.60 | uthash + LRU under locks |' "$t_tmp/out" &&
+        grep -q '| 1.50 (75.0 % against 50.0 %) | otter |' "$t_tmp/out" &&
+        grep -qx '| put to disk, 256 B | .83 | LMDB |' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+}
+between() { sed -n "/^<!-- $1:begin -->\$/,/^<!-- $1:end -->\$/p" "$2" | sed '1d;$d'; }
+page_agrees_with_its_tables_under() { # awk: what users ask, and the table of README.md
+    $1 -f $lines -f bench/report/answers.awk bench/results.md >"$t_tmp/page" &&
+        between answers bench/results.md | cmp - "$t_tmp/page" &&
+        $1 -f $lines -f bench/report/answers.awk -v readme=1 bench/results.md >"$t_tmp/page" &&
+        between figures README.md | cmp - "$t_tmp/page"
+}
+all_goes_on() { # bench-all: a suite that ended stays; the page is made of all
+    all=$t_tmp/all
+    mkdir -p "$all/build" && cp -r bench "$all" && cp README.md "$all" || return 1
+    cat >"$all/build/cellar-bench" <<'P'
+#!/bin/sh
+[ "$1 $2 $3 $4" != "--suite ends --quick --most-s" ] || [ -f there ] || { : >there; kill -TERM $$; }
+printf '{"bench":"peers","subject":"%s","workload":"zipf1m_16_100","threads":2,"metric":"get","value":%s,"rounds":9,"bad":0,"commit":"%s","cc":"gcc","cpu":"c","quick":1}\n' \
+    cellar 6 "$BENCH_COMMIT" moka 3 "$BENCH_COMMIT" >"$7"
+P
+    chmod +x "$all/build/cellar-bench"
+    (cd "$all" && BENCH_ALL='one:1 ends:1' && export BENCH_ALL &&
+        ! sh bench/report/all.sh build 2 >said 2>&1 && grep -q 'ends was ended: run it again' said &&
+        ! grep -q 'short run' bench/results.md && sh bench/report/all.sh build 2 >said 2>&1 &&
+        grep -q '^bench-all: one is there' said && grep -q '^A short run: .*; commit none (peers); 20' bench/results.md &&
+        grep -q '^| .*get, 2 threads | M/s | 6 | 1 of 2 | moka 3 |$' bench/results.md &&
+        grep -qx '| get | 2.00 | moka |' README.md) || { head -n 12 "$all/bench/results.md"; return 1; }
+    ! (cd "$all" && sh bench/report/all.sh build 1h) 2>"$t_tmp/out" && grep -q 'MINUTES=1h must be' "$t_tmp/out"
 }
 threads_are_columns() { # in order; the state with most rounds; a ratio to another subject is no cell
     said() { # threads value rounds more
@@ -247,14 +240,6 @@ threads_are_columns() { # in order; the state with most rounds; a ratio to anoth
         { cat "$t_tmp/out"; return 1; }
 }
 t_case threads_are_columns threads_are_columns
-numbers_are_the_same_under() { # awk
-    { row get uthash64 5.9 5.8 6.1 far; row readthrough uthash64 2 2 2 far; } >"$t_tmp/in.jsonl"
-    for a in awk "$1"; do
-        $a -f $lines -f bench/report/numbers.awk "$t_tmp/targets.tsv" "$t_tmp/in.jsonl" peers=1 "$t_tmp/peers.jsonl" \
-            >"$t_tmp/of_${a%% *}" || return 1
-    done
-    [ -s "$t_tmp/of_awk" ] && cmp "$t_tmp/of_awk" "$t_tmp/of_${1%% *}"
-}
 malformed_causes_name_their_line() {
     printf '# comment\npeers\tw\tget\tmoka\twhy\n' >"$t_tmp/causes.tsv"
     "${AWK:-awk}" -v md=1 -v causes="$t_tmp/causes.tsv" -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out" 2>&1
@@ -350,15 +335,14 @@ done
 t_case peer_that_refused_sets_has_no_place peer_that_refused_sets_has_no_place
 t_case peer_with_failed_calls_is_marked peer_with_failed_calls_is_marked
 t_case hang_is_printed_below_the_figures hang_is_printed_below_the_figures
-t_case numbers_name_their_commit numbers_name_their_commit
 t_case figures_name_their_commits figures_name_their_commits
 t_case peers_head_lists_commits_by_suite peers_head_lists_commits_by_suite
 t_case picture_without_a_row_is_refused picture_without_a_row_is_refused
-t_case numbers_come_from_their_rows numbers_come_from_their_rows
-t_case numbers_are_listed_with_peers numbers_are_listed_with_peers
+t_case answers_show_places_and_best_forms answers_show_places_and_best_forms
+t_case all_goes_on_where_it_ended all_goes_on
 for a in mawk gawk "busybox awk"; do
-    if t_have "${a%% *}"; then t_case "numbers_are_the_same_under_${a%% *}" numbers_are_the_same_under "$a"
-    else t_skip "numbers_are_the_same_under_${a%% *}" "not installed"; fi
+    if t_have "${a%% *}"; then t_case "page_agrees_with_its_tables_under_${a%% *}" page_agrees_with_its_tables_under "$a"
+    else t_skip "page_agrees_with_its_tables_under_${a%% *}" "not installed"; fi
     if t_have "${a%% *}"; then
         t_case "picture_agrees_with_the_table_under_${a%% *}" picture_agrees_with_the_table_under "$a"
     else t_skip "picture_agrees_with_the_table_under_${a%% *}" "not installed"; fi

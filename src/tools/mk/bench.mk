@@ -14,6 +14,7 @@
 #            SUITE=replay alone: traces through the engine, BENCH_TRACES=folder for the public ones
 #            PEERS="uthash" only these and raw      FULL=1  all shapes and sizes
 #            MOST=seconds   nothing new begins after so long (bench-peers: 30 minutes)
+#            MINUTES=n      bench-all ends after so long, 170 if not given
 #            JSON=file      append lines to it instead of a fresh file in build/bench
 #            WL=file.wl     a workload of your own  REF=name  ratios of it to this subject
 #            CHECK=1 (bench-report) exit 1 below a floor
@@ -100,7 +101,7 @@ BENCH_TABLE   = $(or $(AWK),awk) -v only="$(SUITE)" -f bench/report/lines.awk \
 BENCH_Q       = $(if $(filter 1,$(V)),,@)
 bench_say     = $(if $(filter 1,$(V)),@:,@printf '%-5s %s\n')
 
-.PHONY: bench bench-own bench-build bench-peers bench-drivers bench-report bench-numbers guard silent
+.PHONY: bench bench-all bench-own bench-build bench-peers bench-drivers bench-report guard silent
 
 # Other flags or another compiler compile everything again.
 $(BENCH_B)/words: FORCE
@@ -230,12 +231,13 @@ bench-compare:
 bench-report:
 	$(BENCH_Q)sh bench/report/report.sh $(if $(filter 1,$(CHECK)),--check) $(or $(JSON),$(BENCH_B))
 
-## bench-numbers: the table of bench/README.md, "Numbers", with its commit, out of the last full run
-## (rows of peers and disks: of the last bench-peers and bench SUITE=l2, where there were any)
-bench-numbers:
-	$(BENCH_Q)$(or $(AWK),awk) -f bench/report/lines.awk -f bench/report/numbers.awk \
-	  bench/report/targets.tsv $(or $(JSON),$(BENCH_B)/all.jsonl) \
-	  peers=1 $(wildcard $(BENCH_B)/peers.jsonl $(BENCH_B)/l2.jsonl)
+## bench-all: the page bench/results.md, table and picture of README.md, within MINUTES (170); a rerun
+## of the same commit goes on where it ended; below 60 minutes: short windows
+bench-all:
+	$(Q)sh src/tools/deps.sh bench
+	$(Q)$(MAKE) --no-print-directory bench-drivers
+	$(Q)$(MAKE) --no-print-directory bench-build build/cellar $(BENCH_B)/serve REMOTE=1
+	$(BENCH_Q)BENCH_CC='$(BENCH_CC)' sh bench/report/all.sh $(BENCH_B) $(or $(MINUTES),170)
 
 ## silent: a normal client of `cellar serve` beside silent ones (SILENT="2000 60": clients, seconds)
 silent: build/cellar $(BENCH_B)/silent

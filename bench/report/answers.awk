@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+#
+# answers: what a user asks first, beside named caches; the first table of bench/results.md, and the
+# table of README.md.
+#
+# USE        awk -f lines.awk -f answers.awk [-v readme=1] bench/results.md     (make bench-report)
+# INPUT      the lines between the peers markers, as peers.awk writes them.
+# ROWS       chosen here, before any run. A row where another cache is better stays: its place is
+#            bold. A row that was not measured is named below the table.
+# OTHERS     the best three, best first, each in its best form: of several forms of one peer the best
+#            counts. Maps without a bound are no caches; on disk all stores count. A subject with a
+#            wrong value, with refused sets or over one failed call in a hundred does not count.
+# SPREAD     [a b]: p25 and p75 of ours. ~: disturbed, as in the table that has all subjects.
+# README     rows with a label for it: ours by the best of the others.
+# LIMITS     POSIX awk (mawk, gawk, busybox).
+BEGIN {
+    # group|question|suite workload threads metric|unit, h higher l lower is better|label of README.md
+    rows = split("Reads|get, 1 thread|peers zipf1m_16_100 1 get|M/s h|\n" \
+        "Reads|get, 2 threads|peers zipf1m_16_100 2 get|M/s h|get\n" \
+        "Reads|get of one hot key, 2 threads|peers peers_hot 2 hot|M/s h|\n" \
+        "Reads|get of 4 KiB, 2 threads|peers peers_4k 2 get|M/s h|\n" \
+        "Reads|get, beside servers on a unix socket, 1 thread|servers servers 1 get|M/s h|\n" \
+        "Writes|95 % gets, 5 % sets, 2 threads|peers zipf1m_16_100 2 mix95|M/s h|95 % gets, 5 % sets\n" \
+        "Writes|50 % gets, 50 % sets, 2 threads|peers zipf1m_16_100 2 mix50|M/s h|\n" \
+        "Writes|sets of present keys, 2 threads|peers zipf1m_16_100 2 write|M/s h|\n" \
+        "Read-through|a full cache of 100,000 entries, 2 threads|peers bounded100k_16_100 2 readthrough|M/s h|read-through with eviction\n" \
+        "Read-through|a full cache of 16 MiB, 2 threads|peers bounded16m_16_100 2 readthrough|M/s h|\n" \
+        "Read-through|64 threads ask for one missing key: loads|stampede stampede64 - load_calls|loads l|\n" \
+        "Read-through|the same: until the last thread has the value|stampede stampede64 - load_last_us|us l|\n" \
+        "Hits at equal memory|zipf 0.99, the memory of our 16 MiB|hitratio zipf16m_rss - miss_ratio|hits|hits on zipf alone, as much RSS as ours with 16 MiB\n" \
+        "Hits at equal memory|zipf 0.99, as many entries as in our 16 MiB|hitratio zipf16m_entries - miss_ratio|hits|the same, as many entries as in our 16 MiB\n" \
+        "Hits at equal memory|zipf, scans and loops, bytes for 1 % of the names|hitratio mix_1_bytes - miss_ratio|hits|hits on zipf, scans and loops, `memory_bytes` that hold 1 %\n" \
+        "Hits at equal memory|the same, 10 %|hitratio mix_10_bytes - miss_ratio|hits|`memory_bytes` that hold 10 %\n" \
+        "Hits at equal memory|the same, entries for 1 % of the names|hitratio mix_1 - miss_ratio|hits|`max_entries` of 1 %\n" \
+        "Hits at equal memory|the same, 10 %|hitratio mix_10 - miss_ratio|hits|`max_entries` of 10 %\n" \
+        "Tails|p99.9 of a get at 95 % gets, 2 threads|peers zipf1m_16_100 2 p999|ns l|\n" \
+        "Tails|p99 of a get by the clock, half of the capacity|open open100k_16_100 - open50_p99|ns l|\n" \
+        "Tails|longest set while 2 M entries come|grow grow2m_16_100 - grow_max|us l|\n" \
+        "Threads|get: 2 threads / 1|peers zipf1m_16_100 2 get / peers zipf1m_16_100 1 get|x h|\n" \
+        "Threads|read-through, 16 MiB: 2 threads / 1|scale scale16m 2 readthrough / scale scale16m 1 readthrough|x h|\n" \
+        "TTLs|get, a TTL of an hour on each entry, 2 threads|peers zipf1m_16_100_ttl 2 get|M/s h|get, a TTL on each entry\n" \
+        "TTLs|longest call while a million entries expire|expire expire1m_16_100 - expire_max|us l|\n" \
+        "Disk|put of 256 B|l2 put256 - l2_put|MB/s h|put to disk, 256 B\n" \
+        "Disk|put of 4 KiB|l2 put4k - l2_put|MB/s h|\n" \
+        "Disk|get of 4 KiB from the page cache|l2 get4k - l2_get_hot|gets/s h|\n" \
+        "Disk|get of 4 KiB from the disk|l2 get4k - l2_get_cold|gets/s h|\n" \
+        "Restart|open of a store that was closed|l2 restart256 - l2_reopen_ms|ms l|\n" \
+        "Limiter|checks of 100,000 keys, 2 threads|limit limit100k_16 2 check|M/s h|limiter, 100,000 keys\n" \
+        "Limiter|checks of one key, 2 threads|limit limit_hot 2 check_hot|M/s h|\n" \
+        "Size|memory of an entry beyond key and value, 1 M entries|memory fill1m_16_100 - meta_bytes|B l|\n" \
+        "Size|memory / budget while sizes change|storm storm64m - storm_rss|x l|\n" \
+        "Size|memory / budget after five phases of other sizes|churn churn5_short - rss_churn|x l|", row, "\n")
+    split("raw sequential glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile", list, " ")
+    for (i in list) map[list[i]] = 1
+    split("sqlite rocksdb rocksblob lmdb f2", list, " ")
+    for (i in list) store[list[i]] = 1
+    n = split("uthash=uthash + LRU under locks;caffeine=Caffeine;moka=moka;quick_cache=quick_cache;foyer_hybrid=foyer (disk);" \
+              "foyer=foyer;redis=Redis;lmdb=LMDB;rocksblob=RocksDB (blobs);rocksdb=RocksDB;f2=F2 (FASTER);" \
+              "lru_cache=lru-cache;sqlite=SQLite;xtimerate=x/time/rate", list, ";")
+    for (i = 1; i <= n; i++) { split(list[i], part, "="); form[i] = part[1]; pretty[i] = part[2] }
+    forms = n
+}
+/<!-- peers:begin -->/ { inside = 1; next }
+/<!-- peers:end -->/ { inside = 0 }
+inside && /^A short run/ { short = $0 " " }
+inside && head == "" && /; commit / { head = short $0; next }
+inside && /^\| [a-z0-9]+ [A-Za-z0-9_]+ \| / {
+    cells = split($0, cell, / *\| */)
+    key = cell[2] " " cell[3] " " cell[4]
+    every[key] = cell[cells - 1]
+    ours_as[key] = cell[7]
+}
+# Return the name of the peer of which a subject is a form.
+function family(name,    i) {
+    for (i = 1; i <= forms; i++) if (index(name, form[i]) == 1) return pretty[i]
+    return name
+}
+# Read the subjects of figure `key` into value[], shaky[]; `on_disk`: stores count.
+function read_row(key, value, shaky, on_disk,    n, subject, i, part, v) {
+    split("", value); split("", shaky)
+    text_of = every[key]
+    gsub(/ \([^),]*, [^)]*\)/, "", text_of) # the room of a subject, after its value
+    n = split(text_of, subject, ", ")
+    for (i = 1; i <= n; i++) {
+        if (subject[i] ~ /WRONG|REFUSED|FAILED|wrong values|sets refused|calls failed/) continue
+        split(subject[i], part, " ")
+        if (part[1] in map || (part[1] in store && !on_disk)) continue
+        v = part[2]
+        shaky[part[1]] = v ~ /~/ ? "~" : ""
+        value[part[1]] = v + 0
+    }
+}
+function figure(v, how) {
+    if (how == "hits") return sprintf("%.1f %%", 100 * (1 - v))
+    return v >= 1000 ? sprintf("%.0f", v) : v >= 100 ? sprintf("%.0f", v) : v >= 10 ? sprintf("%.1f", v) : \
+           v == int(v) ? sprintf("%d", v) : sprintf("%.2f", v)
+}
+function before(a, b, how) { return how ~ /h$/ ? a > b : a < b }
+# Quartiles of ours, "" if they are one number.
+function quartiles(key, how,    s, part, a, b) {
+    s = ours_as[key]
+    if (!match(s, /\[[^]]*\]/)) return ""
+    split(substr(s, RSTART + 1, RLENGTH - 2), part, " ")
+    if (how == "hits") { a = figure(part[2], how); b = figure(part[1], how) }
+    else { a = figure(part[1], how); b = figure(part[2], how) }
+    sub(/ %$/, "", a); sub(/ %$/, "", b)
+    return a == b ? "" : " [" a " " b "]"
+}
+END {
+    if (head == "") { print "answers: no head line in the table of peers" >"/dev/stderr"; exit 2 }
+    if (readme) {
+        print "| figure | times the best other cache | its name |\n|---|--:|---|"
+    } else {
+        print head "\n"
+        print "| question | unit | cellar | place | the best others |\n|---|---|--:|---|---|"
+    }
+    for (r = 1; r <= rows; r++) {
+        split(row[r], f, "|")
+        split(f[3], two, " / ")
+        how = f[4]
+        unit = how; sub(/ [hl]$/, "", unit)
+        if (readme && f[5] == "") continue
+        read_row(two[1], v, shaky, f[3] ~ /^l2 /)
+        q = quartiles(two[1], how)
+        if (two[2] != "" && (two[2] in every)) {
+            read_row(two[2], one, unsure, 0)
+            for (k in v) if (k in one && one[k] > 0) v[k] = v[k] / one[k]; else delete v[k]
+            q = ""
+        } else if (two[2] != "") split("", v)
+        if (!("cellar" in v)) { without = without (without == "" ? "" : "; ") f[1] ": " f[2]; continue }
+        split("", best); split("", named); count = 0; place = 1
+        for (k in v) {
+            if (k ~ /^cellar/) continue
+            name = family(k)
+            if (!(name in best)) { list[++count] = name; best[name] = v[k]; named[name] = k }
+            else if (before(v[k], best[name], how)) { best[name] = v[k]; named[name] = k }
+        }
+        for (a = 2; a <= count; a++)
+            for (b = a; b > 1 && (before(best[list[b]], best[list[b - 1]], how) || (best[list[b]] == best[list[b - 1]] && list[b] < list[b - 1])); b--) {
+                swap = list[b]; list[b] = list[b - 1]; list[b - 1] = swap
+            }
+        for (a = 1; a <= count; a++) if (before(best[list[a]], v["cellar"], how)) place++
+        if (readme) {
+            if (count == 0) continue
+            top = list[1]
+            if (how == "hits") times = sprintf("%.2f (%s against %s)", (1 - v["cellar"]) / (1 - best[top]), figure(v["cellar"], how), figure(best[top], how))
+            else times = sprintf("%.2f", how ~ /h$/ ? v["cellar"] / best[top] : best[top] / v["cellar"])
+            sub(/^0\./, ".", times)
+            print "| " f[5] " | " times " | " top " |"
+            continue
+        }
+        others = ""
+        for (a = 1; a <= count && a <= 3; a++)
+            others = others (a > 1 ? ", " : "") list[a] " " figure(best[list[a]], how) shaky[named[list[a]]]
+        print "| " (f[1] != said ? "**" f[1] "**: " : "") f[2] " | " unit " | " figure(v["cellar"], how) shaky["cellar"] q " | " \
+              (place > 1 ? "**" place "**" : 1) " of " count + 1 " | " (others == "" ? "-" : others) " |"
+        said = f[1]
+    }
+    if (without != "" && !readme) print "\nNot measured yet: " without "."
+}
