@@ -428,6 +428,10 @@ static bool l2_bunch_store(l2 *d, l2_shard *s, const l2_bunch *c, uint32_t place
         mates = 1; /* or removed with that bunch */
     }
     if (mates > 0 && l2_bunch_twins(d, c)) { word |= L2_WORD_TWIN; }
+    /* Index rebuild: the word behind the link is gone, so a put that ends keeps its way. */
+    if (s->closed != NULL && (word & (L2_WORD_LINKED | L2_WORD_TOMB)) == L2_WORD_LINKED) {
+        word |= L2_WORD_TWIN;
+    }
     if (to != NULL) { l2_way_store(d, s, to, word, place); }
     return to != NULL;
 }
@@ -682,13 +686,14 @@ CELLAR_PRIVATE void l2_index_rebuild_part(l2 *d, uint32_t part, uint32_t parts)
 }
 
 /* Return true if an ended record may lose this way, as the only word of its bunch: no older value
- * follows. */
+ * follows. A link of a closed pair may lead to a record that has no word. */
 static bool l2_way_spares(const l2 *d, uint32_t shard, uint32_t at, uint64_t w)
 {
     const uint32_t tag = L2_WORD_TAG(w), b = at / L2_WAYS;
     const l2_bunch c = { shard, b, l2_other(d, tag, b), tag };
     uint32_t row = l2_aside_first(&c);
-    return (w & L2_WORD_TWIN) == 0 && l2_aside_next(d, &c, &row) == NULL;
+    const bool leads = (w & L2_WORD_LINKED) != 0 && l2_pair_closed(d, &c);
+    return (w & L2_WORD_TWIN) == 0 && !leads && l2_aside_next(d, &c, &row) == NULL;
 }
 
 CELLAR_PRIVATE bool l2_index_spare(l2 *d, uint32_t shard, uint64_t *at, uint64_t *word)

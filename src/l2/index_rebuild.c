@@ -26,6 +26,7 @@
  *            measurements. */
 #include "l2/index_rebuild.h"
 
+#include "l2/codec.h"
 #include "l2/format.h"
 #include "l2/health.h"
 #include "l2/index.h"
@@ -198,20 +199,30 @@ CELLAR_PRIVATE void l2_rebuild_slot(l2 *d, const l2_slot *s)
 
 /* ---- places of records that ended ---- */
 
-/* Return true if the record of a word ended: by its namespace, TTL, tags, patterns, or floor. */
+/* Return true if the record of a word ended: by its namespace, TTL, tags, patterns, or floor. Its
+ * head and key tell, but wrong bytes end nothing: a later read may be right. */
 static bool l2_rebuild_ended(l2 *d, uint64_t word)
 {
     const l2_seg *g = &d->seg[l2_word_seg(d, word)];
     const uint64_t state = base_load_acq(&g->word), lsn = l2_word_lsn(d, word);
     const uint32_t off = l2_word_off(d, word);
     const uint32_t n = BASE_MIN(BASE_MIN(l2_word_bytes(d, word), d->form.seg_bytes - off), L2_PAGE);
+    unsigned char *whole = d->page;
     l2_rec r;
     l2_beat(d);
-    return L2_SEG_USED(state) && l2_record_head(d, g, state, off, d->page, n) &&
-           l2_r32(d->page) != 0 &&
-           l2_rec_marked(&d->form, d->page, L2_SEG_SEQ(state), off, d->form.seg_bytes, &r) &&
-           L2_RECORD_HEAD + (size_t)r.ext * 8 + r.klen <= n && r.kind == L2_KIND_PUT &&
-           !l2_record_valid(d, d->page, &r, lsn, base_load_rlx(&g->future) != 0);
+    if (!L2_SEG_USED(state) || !l2_record_head(d, g, state, off, d->page, n) ||
+        l2_r32(d->page) == 0 ||
+        !l2_rec_marked(&d->form, d->page, L2_SEG_SEQ(state), off, d->form.seg_bytes, &r) ||
+        L2_RECORD_HEAD + (size_t)r.ext * 8 + r.klen > n || r.kind != L2_KIND_PUT ||
+        l2_record_valid(d, d->page, &r, lsn, base_load_rlx(&g->future) != 0)) {
+        return false;
+    }
+    if (r.bytes > n) { whole = l2_alloc(d, r.bytes); }
+    const bool ended = whole != NULL &&
+                       (r.bytes <= n || l2_record_head(d, g, state, off, whole, r.bytes)) &&
+                       l2_rec_whole(&d->form, whole, L2_SEG_SEQ(state), off, &r);
+    if (whole != d->page) { base_free(d->cfg.account, BASE_MOD_L2, whole, r.bytes); }
+    return ended;
 }
 
 /* Read the durable records of each shard that put a put aside: ended ones lose their ways. Records

@@ -4,6 +4,8 @@
  *         of the bunch restores an older value of another one.
  * Method: keys of one bunch in a small store. Puts, deletes, seals, closes, process deaths and
  *         tables of another size follow in any order and are compared with an oracle. */
+#include "l2/index.h"
+#include "l2/index_rebuild.h"
 #include "tests/support/l2_kit.h"
 
 #define BUNCH_GENERATION 3u
@@ -788,6 +790,150 @@ T_CASE(rebuild_gives_no_place_to_entries_that_ended)
         l2_kit_warm(&kit);
         for (uint32_t i = 0; i < lives; i++) { T_EQ_U64(look(i), now[i]); }
         end();
+    }
+}
+
+/* A page cache that shows wrong bytes ends no record: the rebuild of a smaller index keeps as many
+ * entries as it has places. */
+T_CASE(rebuild_takes_no_place_for_wrong_bytes)
+{
+    uint32_t found = 0;
+    (void)full_begin();
+    l2_close(kit.d);
+    kit.cfg.avg_object_bytes = 256;
+    dev.locked = false;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    const uint64_t tag = 77;
+    const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .user_flags = 1, .version = 1,
+                        .tag_fps = &tag, .tag_count = 1, .durable = true };
+    for (uint32_t i = 0; i < FULL_KEYS; i++) {
+        while (put_as(i, &m) == CELLAR_DROPPED) { (void)l2_tick(kit.d, 1000); }
+    }
+    kit.cfg.avg_object_bytes = UINT32_MAX;
+    reopen_cold(true);
+    while (l2_rebuild_step(kit.d)) { /* the last reads are those of records */
+        if (kit.d->order_at == kit.d->order_count) { dev.stale = 1000000; }
+    }
+    T_CHECK(dev.stale < 1000000);
+    dev.stale = 0;
+    for (uint32_t i = 0; i < FULL_KEYS; i++) { found += look(i) != 0; }
+    T_CHECK(found > kit.d->index.buckets * L2_WAYS * L2_SHARDS / 10 * 9);
+    end();
+}
+
+/* ---- lines of the rebuild, one by one ---- */
+
+#define ROWS_TAG 0xfffeu
+#define ROWS_PLACE 1000u /* and those that follow: first bucket 0 of shard 0 */
+
+static uint64_t rows_h48(uint32_t place, uint32_t tag) { return (uint64_t)place << 16 | tag; }
+
+/* Return the word of a durable record at `off` of the open segment. */
+static uint64_t rows_word(uint64_t h48, uint32_t off)
+{
+    return l2_word_make(kit.d, kit.d->open_slot->seg, off, h48, 64) | L2_WORD_DURABLE;
+}
+
+static void rows_line(uint32_t place, uint32_t tag, uint32_t off, uint64_t flags)
+{
+    const uint64_t word = rows_word(rows_h48(place, tag), off) | flags;
+    const l2_sort_line line = { (uint32_t)word, (uint32_t)(word >> 32), place };
+    l2_index_replay(kit.d, 0, &line, 1);
+}
+
+/* Add durable lines to shard 0 until `rows` of them found no place. */
+static void rows_fill(uint32_t rows)
+{
+    for (uint32_t i = 0; kit.d->index.shard[0].asides < rows; i++) {
+        T_REQUIRE(i < 1000);
+        rows_line(i * 2654435761u >> 6, 1 + i, 200000 - i * 8, 0);
+    }
+}
+
+static void rows_begin(void)
+{
+    (void)full_begin();
+    l2_kit_warm(&kit);
+    T_REQUIRE(l2_index_rebuild_begin(kit.d, 0));
+    l2_index_rebuild_part(kit.d, 0, 1);
+}
+
+/* Say that the record at `off` of a way ended, or that of a row lives. off 0: of any. */
+static void rows_spare(uint32_t off, bool row)
+{
+    const l2_shard *s = &kit.d->index.shard[0];
+    const uint32_t ways = kit.d->index.buckets * L2_WAYS;
+    for (uint32_t i = 0; i < (row ? kit.d->index.aside_room : ways); i++) {
+        const uint64_t w = row ? (uint64_t)s->aside[i].word_hi << 32 | s->aside[i].word_lo
+                               : base_load_rlx(&s->way[i]);
+        if (w == 0 || (off != 0 && l2_word_off(kit.d, w) != off)) { continue; }
+        l2_index_spare_way(kit.d, 0, row ? ways + i : i, w, !row);
+        return;
+    }
+    T_CHECK(false);
+}
+
+/* Check that the bunch has one word, of the record at `off`. */
+static void rows_has(uint32_t off)
+{
+    uint64_t word[L2_BUNCH_WORDS] = { 0 };
+    T_EQ_U64(l2_index_all(kit.d, rows_h48(ROWS_PLACE, ROWS_TAG), word), 1);
+    T_EQ_U64(l2_word_off(kit.d, word[0]), off);
+}
+
+static void rows_end(void)
+{
+    l2_index_rebuild_end(kit.d);
+    end();
+}
+
+/* A line and a change of one bunch found no way. The only way that becomes free is for the newer one:
+ * the older record may link past it to an old record of its key. */
+T_CASE(rows_of_a_bunch_get_ways_by_age)
+{
+    rows_begin();
+    rows_fill(20);
+    rows_line(ROWS_PLACE, ROWS_TAG, 20000, 0);
+    const uint64_t h48 = rows_h48(ROWS_PLACE + 1, ROWS_TAG);
+    T_CHECK(!l2_index_link(kit.d, h48, rows_word(h48, 30000), 0));
+    rows_spare(0, false);
+    rows_spare(20000, true);
+    rows_has(30000);
+    rows_end();
+}
+
+T_CASE(older_word_never_takes_the_row_of_a_newer_one)
+{
+    rows_begin();
+    rows_fill(20);
+    const uint64_t h48 = rows_h48(ROWS_PLACE, ROWS_TAG);
+    T_CHECK(!l2_index_link(kit.d, h48, rows_word(h48, 30000), 0));
+    T_CHECK(!l2_index_link(kit.d, h48, rows_word(h48, 20000), 0));
+    rows_spare(0, false);
+    rows_spare(30000, true);
+    rows_has(30000);
+    rows_end();
+}
+
+/* The record of a word ended. Its link leads to one that has no word: a line that found neither way
+ * nor row, or the word that a change of this run replaced. */
+T_CASE(ended_word_that_leads_to_others_keeps_its_way)
+{
+    for (int changes = 0; changes < 2; changes++) {
+        rows_begin();
+        const uint64_t h48 = rows_h48(ROWS_PLACE, ROWS_TAG);
+        if (changes) {
+            rows_line(ROWS_PLACE + 1, ROWS_TAG, 20000, 0);
+            T_CHECK(l2_index_link(kit.d, h48, rows_word(h48, 30000) | L2_WORD_LINKED,
+                                  rows_word(h48, 20000)));
+        } else {
+            rows_line(ROWS_PLACE, ROWS_TAG, 30000, L2_WORD_LINKED);
+            rows_fill(45);
+            rows_line(ROWS_PLACE + 1, ROWS_TAG, 20000, 0);
+        }
+        rows_spare(30000, false);
+        rows_has(30000);
+        rows_end();
     }
 }
 
