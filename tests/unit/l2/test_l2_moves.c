@@ -689,6 +689,25 @@ T_CASE(store_shrunk_below_the_places_for_moves_still_takes_puts)
     }
 }
 
+/* After a kill the index shows what lives when it is complete: a shrink waits for that. */
+T_CASE(store_shrunk_during_the_index_rebuild_keeps_live_records)
+{
+    begin(L2_KEEP);
+    for (uint32_t key = 0; key < 64; key++) { put(key, true); work(); }
+    churn(1500, 64, true);
+    all_are_found(0, 64);
+    l2_kit_kill(&kit);
+    dev.locked = false;
+    T_REQUIRE(l2_kit_open(&kit) == CELLAR_OK);
+    T_EQ_U64(base_load_acq(&kit.d->rebuilding), 1);
+    const uint32_t places = PLACES / 2;
+    T_EQ_I64(l2_resize_to(kit.d, places, kit.cfg.bytes / PLACES * places), CELLAR_OK);
+    T_EQ_U64(kit.d->places, places);
+    all_are_found(0, 64);
+    all_are_found(VALUES, VALUES + 64);
+    l2_kit_end(&kit, &dev);
+}
+
 /* ---- any order ---- */
 
 static void any_op(base_rng *r, uint64_t *epoch)
