@@ -266,6 +266,19 @@ CELLAR_STRUCT(cellar_policy_rule, separator);
 CELLAR_API cellar_err cellar_policy_set(cellar *c, const cellar_policy_rule *rules,
                                         size_t rule_count);
 
+/* Called for one rule. Return false to end the list. It must not set rules. */
+typedef bool (*cellar_policy_list_fn)(const cellar_policy_rule *rule, void *ctx);
+
+/* Call a function for each rule that holds for keys of a namespace, in their order. A number that
+ * the rule does not set is that of its section, or of "*"; prefix and separator are of its section.
+ * in:      c: namespace
+ * returns: OK (also without a rule); E_INVAL, E_CLOSED, E_FORKED
+ * owns:    rule and texts are borrowed until fn returns
+ * thread:  any; fn runs on it. cellar_policy_set waits for the end of the list
+ * cost:    O(rules)
+ * example: cellar_policy_list(c, print_rule, stdout);                                            */
+CELLAR_API cellar_err cellar_policy_list(cellar *c, cellar_policy_list_fn fn, void *ctx);
+
 /* ---- Memory of the host ---------------------------------------------------------------------- */
 
 /* Count memory of the host in the budget of the store, so that one number bounds both. Entries are

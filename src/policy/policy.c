@@ -583,46 +583,65 @@ CELLAR_PRIVATE cellar_err policy_write(cellar *c, const void *key, size_t key_le
 
 BASE_SIZE_BEGIN
 
-static cellar_bytes policy_borrowed(const policy_values *v, unsigned option)
+static const char *policy_text(const policy_values *v, unsigned option)
 {
-    const policy_bytes b = v->text[option - POLICY_LOADER];
-    return policy_has(v, option) ? (cellar_bytes){ b.at, b.len } : (cellar_bytes){ "", 0 };
+    return policy_has(v, option) ? v->text[option - POLICY_LOADER].at : NULL;
 }
 
-/* Describe a rule for the refresher. False: it has no refresh interval. */
-static bool policy_refresh_rule(const policy_section *of, const policy_rule *r,
-                                cache_refresh_rule *out)
+static int64_t policy_said(const policy_match *m, unsigned option)
 {
-    const policy_section *s = &of->table->section[r->section];
-    const policy_match m = { r, s, s->given_all | r->v.given };
     int64_t n;
-    if ((s != of && s != of->all) || (r->kind != POLICY_KEY && r->kind != POLICY_GLOB) ||
-        !policy_number(&m, POLICY_REFRESH, &out->refresh_ms)) {
-        return false;
-    }
-    out->prefix = policy_borrowed(&s->v, POLICY_PREFIX);
-    out->separator = policy_separator(s);
-    out->pattern = (cellar_bytes){ r->pattern.at, r->pattern.len };
-    out->loader = policy_borrowed(&r->v, POLICY_LOADER);
-    out->at = policy_borrowed(&r->v, POLICY_AT);
-    out->is_key = r->kind == POLICY_KEY && r->part_count == 1;
-    out->ttl_ms = policy_number(&m, POLICY_TTL, &n) ? n : 0;
-    out->priority = policy_number(&m, POLICY_PRIORITY, &n) ? (uint32_t)n : 0;
-    return true;
+    return policy_number(m, option, &n) ? n : 0;
 }
 
-CELLAR_PRIVATE void cache_refresh_rules(cellar *c, bool (*fn)(const cache_refresh_rule *, void *),
-                                        void *ctx)
+/* Write a rule as a struct, with the options that its section and section "*" set for it. */
+static void policy_describe(const policy_section *s, const policy_rule *r, const char *separator,
+                            cellar_policy_rule *out)
 {
+    const policy_match m = { r, s, s->given_all | r->v.given };
+    int64_t jitter;
+    *out = (cellar_policy_rule){
+        .struct_size = sizeof *out, .kind = (cellar_policy_kind)r->kind, .section = s->name.at,
+        .pattern = r->pattern.at, .ttl_ms = policy_said(&m, POLICY_TTL),
+        .ttl_max_ms = policy_said(&m, POLICY_TTL_MAX), .idle_ms = policy_said(&m, POLICY_IDLE),
+        .max_age_ms = policy_said(&m, POLICY_MAX_AGE),
+        .negative_ttl_ms = policy_said(&m, POLICY_NEGATIVE),
+        .stale_ms = policy_said(&m, POLICY_STALE), .refresh_ms = policy_said(&m, POLICY_REFRESH),
+        .priority = (uint32_t)policy_said(&m, POLICY_PRIORITY),
+        .quota_max_pct = (uint32_t)policy_said(&m, POLICY_QUOTA),
+        .no_l2 = (uint32_t)policy_said(&m, POLICY_DISK_OFF), .line = r->place.line,
+        .ttl_class = policy_text(&r->v, POLICY_CLASS), .tags = policy_text(&r->v, POLICY_TAGS),
+        .at = policy_text(&r->v, POLICY_AT), .loader = policy_text(&r->v, POLICY_LOADER),
+        .prefix = policy_text(&s->v, POLICY_PREFIX), .separator = separator,
+    };
+    if (policy_number(&m, POLICY_JITTER, &jitter)) {
+        const uint32_t pct = (uint32_t)jitter % POLICY_JITTER_MODE;
+        out->jitter_pct = pct != 0 ? pct : CELLAR_OFF;
+        out->jitter_mode = (cellar_jitter)(jitter / POLICY_JITTER_MODE);
+    }
+}
+
+CELLAR_API cellar_err cellar_policy_list(cellar *c, cellar_policy_list_fn fn, void *ctx)
+{
+    if (c == NULL || fn == NULL) {
+        return cache_refuse(c, "cellar_policy_list: fn must not be NULL");
+    }
+    if (cache_is_closed(c)) { return cache_closed(c); }
     cache_policies *p = policy_of(c->store);
-    const policy_section *s;
-    if (p == NULL) { return; }
-    _Atomic uint32_t *inside = policy_enter(p, c, &s);
-    for (uint32_t i = 0; s != NULL && i < s->table->rule_count; i++) {
-        cache_refresh_rule rule;
-        if (policy_refresh_rule(s, &s->table->rule[i], &rule) && !fn(&rule, ctx)) { break; }
+    const policy_section *own;
+    if (p == NULL) { return CELLAR_OK; }
+    _Atomic uint32_t *inside = policy_enter(p, c, &own);
+    for (uint32_t i = 0; own != NULL && i < own->table->rule_count; i++) {
+        const policy_rule *r = &own->table->rule[i];
+        const policy_section *s = &own->table->section[r->section];
+        const char separator[2] = { policy_separator(s), '\0' };
+        cellar_policy_rule rule;
+        if (s != own && s != own->all) { continue; }
+        policy_describe(s, r, separator, &rule);
+        if (!fn(&rule, ctx)) { break; }
     }
     policy_leave(inside);
+    return CELLAR_OK;
 }
 
 CELLAR_PRIVATE void policy_count(cellar *c, cellar_err err)

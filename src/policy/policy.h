@@ -47,20 +47,4 @@ CELLAR_PRIVATE void policy_count(cellar *c, cellar_err err);
 /* Wait until no call uses sections that the namespaces have lost before. No lock held. */
 CELLAR_PRIVATE void policy_wait(cache_policies *p);
 
-typedef struct cache_refresh_rule { /* a policy rule with a refresh interval; texts are borrowed */
-    cellar_bytes prefix;  /* of its section; len 0: none */
-    char separator;       /* between prefix and key, unless the prefix ends with it */
-    cellar_bytes pattern;
-    cellar_bytes loader;  /* len 0: none */
-    cellar_bytes at;      /* "HH:MM@zone"; len 0: none */
-    bool is_key;          /* the pattern has no placeholder and is no glob pattern */
-    int64_t refresh_ms;
-    int64_t ttl_ms;       /* 0: of the namespace */
-    uint32_t priority;    /* 1 low, 2 mid, 3 high; 0: none */
-} cache_refresh_rule;
-/* Call `fn` for each rule of the namespace that has a refresh interval, in their order,
- * until it returns false. cellar_policy_set waits meanwhile: `fn` must not call it. */
-CELLAR_PRIVATE void cache_refresh_rules(cellar *c, bool (*fn)(const cache_refresh_rule *, void *),
-                                        void *ctx);
-
 #endif

@@ -283,11 +283,13 @@ static const char *policy_key_check(const char *p, size_t len, uint32_t *places)
 
 /* ---- pass 2 ---- */
 
+/* Copy a text, with a NUL behind it. */
 static policy_bytes policy_keep(policy_builder *r, policy_bytes b)
 {
     const policy_bytes kept = { r->pool, b.len };
     if (b.len > 0) { memcpy(r->pool, b.at, b.len); }
-    r->pool += b.len;
+    r->pool[b.len] = '\0';
+    r->pool += b.len + 1;
     return kept;
 }
 
@@ -386,7 +388,7 @@ static bool policy_keep_set(policy_builder *r)
 static void policy_count_texts(policy_builder *r)
 {
     for (unsigned i = 0; i < POLICY_TEXTS; i++) {
-        if (policy_has(&r->v, POLICY_LOADER + i)) { r->bytes += r->v.text[i].len; }
+        if (policy_has(&r->v, POLICY_LOADER + i)) { r->bytes += r->v.text[i].len + 1; }
     }
 }
 
@@ -402,7 +404,7 @@ static bool policy_section_take(policy_builder *r, const char *name)
     }
     r->named = b;
     r->sections++;
-    r->bytes += b.len;
+    r->bytes += b.len + 1;
     if (r->t != NULL) { policy_keep_section(r, b); }
     return true;
 }
@@ -437,7 +439,7 @@ static bool policy_rule_take(policy_builder *r, const cellar_policy_rule *rule)
     policy_count_texts(r);
     if (set) { return r->t == NULL || policy_keep_set(r); }
     r->rules++;
-    r->bytes += pattern.len;
+    r->bytes += pattern.len + 1;
     r->parts += rule->kind == CELLAR_POLICY_KEY ? places + 1 : 0;
     r->tags += r->line_tags;
     if (r->t != NULL) { policy_keep_rule(r, (policy_kind)rule->kind, pattern); }
@@ -484,7 +486,7 @@ static policy_table *policy_table_new(const policy_builder *r, base_account *a, 
     size_t bytes = sizeof(policy_table) + sizeof(policy_section) * r->sections +
                    sizeof(policy_rule) * r->rules + sizeof(policy_bytes) * (r->parts + r->tags) +
                    sizeof(uint64_t) * r->tags + POLICY_INDEX_BYTES(r->rules, r->sections) +
-                   r->bytes + 1;
+                   r->bytes;
     policy_table *t = base_alloc(a, BASE_MOD_POLICY, bytes, refused);
     if (t == NULL) { return NULL; }
     t->bytes = bytes;

@@ -27,7 +27,7 @@ typedef enum policy_kind {
 } policy_kind;
 
 typedef struct policy_bytes {
-    const char *at; /* not terminated */
+    const char *at; /* with a NUL behind it, but for a part and a tag */
     uint32_t len;
 } policy_bytes;
 

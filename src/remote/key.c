@@ -55,8 +55,8 @@ CELLAR_PRIVATE uint64_t remote_check(uint64_t h, const void *bytes, size_t len)
         g = remote_check_word(g, remote_word(p + i + 48));
         j = remote_check_word(j, remote_word(p + i + 56));
     }
-    const uint64_t lane[] = { a, b, c, d, e, f, g, j };
-    for (size_t k = 0; k < 8 && i != 0; k++) { h = remote_check_word(h, lane[k]); }
+    const uint64_t sum[] = { a, b, c, d, e, f, g, j };
+    for (size_t k = 0; k < 8 && i != 0; k++) { h = remote_check_word(h, sum[k]); }
     for (; len - i >= 8; i += 8) { h = remote_check_word(h, remote_word(p + i)); }
     for (size_t k = 0; i + k < len; k++) { last |= (uint64_t)p[i + k] << (8 * k); }
     if (i < len) { h = remote_check_word(h, last); }

@@ -10,7 +10,6 @@
 
 #include "base/hash.h"
 #include "base/opts.h"
-#include "policy/policy.h"
 #include "work/cron.h"
 #include "work/refresher.h"
 
@@ -387,22 +386,28 @@ static void refresher_decide(refresher_policies *p, const refresher_spec *s)
     sync_drop(WHEEL, &r->lock);
 }
 
-static bool refresher_add_rule(const cache_refresh_rule *rule, void *ctx)
+static cellar_bytes refresher_bytes(const char *text)
+{
+    return text != NULL ? (cellar_bytes){ text, strlen(text) } : (cellar_bytes){ "", 0 };
+}
+
+static bool refresher_add_rule(const cellar_policy_rule *rule, void *ctx)
 {
     refresher_policies *p = ctx;
     char prefix[CELLAR_PATTERN_MAX + 1];
-    refresher_spec s = { .c = p->c, .key = rule->pattern, .loader = rule->loader, .at = rule->at,
+    if (rule->refresh_ms == 0 || rule->kind > CELLAR_POLICY_GLOB) { return true; }
+    refresher_spec s = { .c = p->c, .key = refresher_bytes(rule->pattern),
+                         .loader = refresher_bytes(rule->loader), .at = refresher_bytes(rule->at),
                          .interval_ms = BASE_MIN(rule->refresh_ms, REFRESHER_INTERVAL_MAX_MS),
                          .flags = CELLAR_REFRESH_POLICY, .o = cellar_refresh_opts_default() };
     s.o.ttl_ms = rule->ttl_ms != CELLAR_TTL_NONE ? rule->ttl_ms : 0;
     s.o.priority = (cellar_refresh_priority)rule->priority;
-    if (!rule->is_key) {
+    if (rule->kind != CELLAR_POLICY_KEY || strchr(rule->pattern, '{') != NULL) {
         s.flags |= CELLAR_REFRESH_PATTERN;
-    } else if (rule->prefix.len != 0 && rule->prefix.len <= CELLAR_PATTERN_MAX) {
-        const char *from = rule->prefix.data;
-        size_t len = rule->prefix.len;
-        memcpy(prefix, from, len);
-        if (from[len - 1] != rule->separator) { prefix[len++] = rule->separator; }
+    } else if (rule->prefix != NULL) {
+        size_t len = strlen(rule->prefix);
+        memcpy(prefix, rule->prefix, len);
+        if (prefix[len - 1] != rule->separator[0]) { prefix[len++] = rule->separator[0]; }
         s.prefix = (cellar_bytes){ prefix, len };
     }
     if (!p->makes) {
@@ -460,13 +465,14 @@ CELLAR_API cellar_err cellar_refresh_add_policies(cellar_refresher *r, cellar *c
     if (c == NULL) { return CELLAR_E_INVAL; }
     refresher_policies p = { .r = r, .c = c };
     refresher_doubt(r, c);
-    cache_refresh_rules(c, refresher_add_rule, &p);
+    err = cellar_policy_list(c, refresher_add_rule, &p);
+    if (err != CELLAR_OK) { return err; }
     do { err = refresher_drop_rule(r, c); } while (err == CELLAR_OK);
     if (err != CELLAR_E_NOT_FOUND) { return err; }
     p.makes = true;
-    cache_refresh_rules(c, refresher_add_rule, &p);
+    err = cellar_policy_list(c, refresher_add_rule, &p);
     if (count != NULL) { *count = p.count; }
-    return p.err;
+    return err != CELLAR_OK ? err : p.err;
 }
 
 /* ---- list ---- */

@@ -103,6 +103,13 @@ static bool never_list(const char *name, const cellar_stats *st, void *ctx)
     return false;
 }
 
+static bool never_rule(const cellar_policy_rule *r, void *ctx)
+{
+    (void)r, (void)ctx;
+    T_CHECK(false);
+    return false;
+}
+
 static void never_listen(const cellar_event *e, void *ctx)
 {
     (void)ctx, (void)e;
@@ -264,6 +271,8 @@ T_CASE(null_pointer_is_refused)
     REFUSED(cellar_stats_get(root, CELLAR_SCOPE_NAMESPACE, NULL), E_INVAL);
     REFUSED(cellar_namespace_list(NULL, never_list, NULL), E_INVAL);
     REFUSED(cellar_namespace_list(root, NULL, NULL), E_INVAL);
+    REFUSED(cellar_policy_list(NULL, never_rule, NULL), E_INVAL);
+    REFUSED(cellar_policy_list(root, NULL, NULL), E_INVAL);
     REFUSED(cellar_latency_get(NULL, CELLAR_OP_SET, &lat), E_INVAL);
     REFUSED(cellar_latency_get(root, CELLAR_OP_SET, NULL), E_INVAL);
     REFUSED(cellar_metrics_write(NULL, buf, 8, &len), E_INVAL);
@@ -866,6 +875,7 @@ static void expect_closed(cellar *v)
     T_EQ_I64(cellar_version_set(v, 1, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_option_set(v, CELLAR_OPT_ENABLED, 1), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_policy_set(v, NULL, 0), CELLAR_E_CLOSED);
+    T_EQ_I64(cellar_policy_list(v, never_rule, NULL), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_ttl_class_find(v, "x", &number), CELLAR_E_CLOSED);
     T_EQ_I64(cellar_get(v, "k", 1, buf, 8, &len), CELLAR_E_CLOSED);
     cellar_get_opts g = cellar_get_opts_default();

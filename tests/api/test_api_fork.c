@@ -80,6 +80,13 @@ static bool seen(const cellar_scan_entry *e, void *ctx)
     return true;
 }
 
+static bool ruled(const cellar_policy_rule *r, void *ctx)
+{
+    (void)r;
+    (void)ctx;
+    return true;
+}
+
 static bool named(const char *name, const cellar_stats *stats, void *ctx)
 {
     (void)name;
@@ -300,6 +307,7 @@ static void stores_are_refused(cellar *c)
     REFUSED(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 4 << 20));
     REFUSED(cellar_option_get(c, CELLAR_OPT_MEMORY_BYTES, &option));
     REFUSED(cellar_policy_set(c, NULL, 0));
+    REFUSED(cellar_policy_list(c, ruled, NULL));
     REFUSED(cellar_memory_charge(c, 1));
     REFUSED(cellar_tick(c, 1000, &wait_ms));
     REFUSED(cellar_integrity_check(c));

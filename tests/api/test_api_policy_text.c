@@ -451,6 +451,51 @@ T_CASE(structs_say_what_a_file_says)
     api_shut(root);
 }
 
+/* Add a rule to the text at `ctx` of 400 bytes. End the list behind a rule named "last". */
+static bool add_rule(const cellar_policy_rule *r, void *ctx)
+{
+    char *text = ctx;
+    const size_t len = strlen(text);
+    T_EQ_U64(r->struct_size, sizeof *r);
+    snprintf(text + len, 400 - len, "%s:%d %s ttl %lld refresh %lld jitter %d/%u by %s tags %s in %s%s;",
+             r->section, (int)r->kind, r->pattern, (long long)r->ttl_ms, (long long)r->refresh_ms,
+             (int)r->jitter_mode, r->jitter_pct == CELLAR_OFF ? 999 : r->jitter_pct,
+             r->loader != NULL ? r->loader : "-", r->tags != NULL ? r->tags : "-",
+             r->prefix != NULL ? r->prefix : "-", r->separator);
+    return strcmp(r->pattern, "last") != 0;
+}
+
+T_CASE(rules_in_force_are_listed)
+{
+    cellar *root = api_open(4 << 20), *c = NULL;
+    char text[400] = "";
+    cellar_policy_rule r[] = { key_rule(NULL, 30 * S), key_rule("u:{id}", 0), key_rule("other", S),
+                               key_rule("*Secret*", 0), key_rule("last", 2 * S),
+                               key_rule("behind", S) };
+    r[0].kind = CELLAR_POLICY_SET;
+    r[0].prefix = "app";
+    r[0].separator = "/";
+    r[1].refresh_ms = S;
+    r[1].loader = "db";
+    r[1].tags = "red,blue";
+    r[1].jitter_pct = CELLAR_OFF;
+    r[3].kind = CELLAR_POLICY_DENY;
+    r[4].jitter_pct = 20;
+    r[4].jitter_mode = CELLAR_JITTER_PLUS;
+    r[0].section = r[1].section = "a";
+    r[2].section = "b";
+    T_EQ_I64(cellar_namespace_open(root, "a", NULL, &c), CELLAR_OK);
+    T_EQ_I64(cellar_policy_list(c, add_rule, text), CELLAR_OK);
+    T_EQ_STR(text, "");
+    T_EQ_I64(cellar_policy_set(root, r, 6), CELLAR_OK);
+    T_EQ_I64(cellar_policy_list(c, add_rule, text), CELLAR_OK);
+    T_EQ_STR(text, "a:0 u:{id} ttl 30000 refresh 1000 jitter 0/999 by db tags red,blue in app/;"
+                   "*:2 *secret* ttl 0 refresh 0 jitter 0/0 by - tags - in -:;"
+                   "*:0 last ttl 2000 refresh 0 jitter 1/20 by - tags - in -:;");
+    T_EQ_I64(cellar_namespace_close(c), CELLAR_OK);
+    api_shut(root);
+}
+
 #define WRONG(says, ...) { cellar_policy_rule w = key_rule("k", S); __VA_ARGS__; \
     const cellar_policy_rule two[2] = { key_rule("good", S), w }; \
     T_EQ_I64(cellar_policy_set(c, two, 2), CELLAR_E_CONFIG); \

@@ -337,6 +337,13 @@ static void take_policy_note(const cellar_settings_note *note, void *ctx)
     MUST(note->text[0] != '\0');
 }
 
+static bool take_rule(const cellar_policy_rule *rule, void *ctx)
+{
+    (void)ctx;
+    MUST(rule->section != NULL && strlen(rule->pattern) <= CELLAR_PATTERN_MAX);
+    return !chance(10);
+}
+
 static void row_policy(void)
 {
     char path[T_FOLDER_MAX + 16];
@@ -345,7 +352,7 @@ static void row_policy(void)
     snprintf(path, sizeof path, "%s/policy", calls_folder);
     atomic_store(&world.policies, true);
     due_end(CALLS_SPACES, 0);
-    switch (draw(4)) {
+    switch (draw(5)) {
     case 0:
         plain(CALL(cellar_policy_reload)(c, chance(70) ? path : "/none", take_policy_note, NULL));
         break;
@@ -381,6 +388,7 @@ static void row_policy(void)
         (void)told(c, CALL(cellar_policy_set)(c, r, draw(3)));
         break;
     }
+    case 3: plain(CALL(cellar_policy_list)(c, take_rule, NULL)); break;
     default: (void)told(c, CALL(cellar_policy_set)(c, NULL, 0));
     }
 }
