@@ -708,9 +708,9 @@ function html_unit(k,    about) {
 }
 
 function html_family(f,    i) {
-    print "</p><pre>" > page
+    print "</p><pre class=\"call\">" > page
     for (i = first_of[f]; i <= functions && fn_family[i] == f; i++) {
-        print fn_type[i] (fn_type[i] ~ /\*$/ ? "" : " ") fn_name[i] "(" fn_args[i] ");" > page
+        print html(fn_type[i] (fn_type[i] ~ /\*$/ ? "" : " ")) fn_name[i] "(" html(fn_args[i]) ");" > page
     }
     print "</pre><p>" html(field[f, "summary"]) "</p><dl>" > page
     html_row("Status", status_of[header_of[f]])

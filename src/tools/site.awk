@@ -149,6 +149,7 @@ FNR == 1 { folder = FILENAME; sub(/[^\/]*$/, "", folder); page = page_of(FILENAM
     next
 }
 fenced { add(pre escape($0)); pre = ""; next }
+/^<!-- .* -->$/ { next } # a mark for a program that writes the lines behind it
 /^#+ / { match($0, /^#+/); heading(RLENGTH, substr($0, RLENGTH + 2)); next }
 /^\|[-:| ]+\|$/ { next }
 /^\|/ {
@@ -199,12 +200,13 @@ END {
     print "*{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;margin:0;color:var(--text);" \
           "background:var(--back)}"
     print "a{color:var(--link)}main{max-width:56em;padding:0 1em 4em;overflow-wrap:break-word}"
-    print "pre,code{background:var(--pale);font-size:.9em}pre{padding:.6em;overflow-x:auto}"
+    print "pre,code{background:var(--pale);font-size:.9em}pre{padding:.6em;overflow-x:auto;font-size:.85em}" \
+          ".call{white-space:pre-wrap}dt{margin-top:.4em}dd{margin-left:1.5em}"
     print ".wide{overflow-x:auto}table{border-collapse:collapse}th,td{border:1px solid var(--line);" \
           "padding:.3em .6em;text-align:left;vertical-align:top;overflow-wrap:normal}"
     print "svg{max-width:100%;height:auto}dt{font-weight:bold}section:target>:first-child{background:var(--pale)}"
     print "nav{padding:1em;border-bottom:1px solid var(--line)}nav input{width:100%;font:inherit;padding:.4em;" \
-          "color:inherit;background:var(--pale);border:1px solid var(--line)}"
+          "color:inherit;background:var(--pale);border:1px solid var(--line)}summary{margin-top:.6em;cursor:pointer}"
     print "nav ul{list-style:none;padding:0;margin:.5em 0;max-height:40vh;overflow:auto;overflow-wrap:anywhere}"
     print ".page{font-weight:bold;margin-top:.4em}.part{padding-left:1em}.part small{opacity:.75}"
     print "@media(min-width:60em){body{display:flex}nav{width:21em;flex:none;position:sticky;top:0;height:100vh;" \
