@@ -458,8 +458,9 @@ typedef struct cellar_set_opts {
     uint32_t jitter_pct;        /* spreads the TTL, never beyond max_age_ms. Range 0..100         */
     cellar_jitter jitter_mode;  /* with jitter_pct. Default MINUS                                 */
     uint32_t reserved0;         /* must be 0                                                      */
+    uint64_t weight_bytes;      /* charged beyond key and value: WEIGHT. Default 0                */
 } cellar_set_opts;
-CELLAR_STRUCT(cellar_set_opts, reserved0);
+CELLAR_STRUCT(cellar_set_opts, weight_bytes);
 
 /* NO ROOM
  * A set returns E_SPACE in four cases:
@@ -469,6 +470,16 @@ CELLAR_STRUCT(cellar_set_opts, reserved0);
  *     places      sets that do not end for seconds hold every place of max_entries
  *     server      of a shared namespace, is out of memory: raise its maxmemory */
 
+/* WEIGHT
+ * weight_bytes stand for memory of the program that an entry keeps alive. They count like bytes of
+ * the value: in memory_bytes, eviction, shares of namespaces, advice and figures. max_value_bytes
+ * does not bound them; more than half of memory_bytes is E_TOOBIG. Of a negative entry they count
+ * in its eighth.
+ *     starts      with the set, update, load or lease that gives them, for each key of a batch
+ *     stays       with cellar_touch, cellar_increment and a load that was not modified
+ *     ends        with the entry: each set and update gives its own, or 0
+ *     not stored  on disk, in a snapshot, in a shared tier: what returns from there has none */
+
 /* Store a value.
  * in:      key; value, NULL with value_len 0; o NULL = defaults of the namespace. TTL: ttl_ms, else
  *          the TTL class, else the namespace, else none. An entry with idle time expires at the
@@ -476,9 +487,9 @@ CELLAR_STRUCT(cellar_set_opts, reserved0);
  *          stale window: max_age_ms is E_INVAL with it
  * out:     *o->new_version
  * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED;
- *          E_TOOBIG (over max_value_bytes), E_SPACE (NO ROOM), E_NOMEM: the old value is removed,
- *          unless CELLAR_KEEP_OLD_VALUE is set, so that readers never get the replaced value.
- *          E_BUSY (64 clears of the namespace during the call), E_IO (cellar_l2.h), E_RANGE
+ *          E_TOOBIG (over max_value_bytes, WEIGHT), E_SPACE (NO ROOM), E_NOMEM: the old value is
+ *          removed, unless CELLAR_KEEP_OLD_VALUE is set, so that readers never get the replaced
+ *          value. E_BUSY (64 clears of the namespace during the call), E_IO (cellar_l2.h), E_RANGE
  *          (idle_ms or stale_ms); E_DENIED (KEY POLICIES in cellar_admin.h: any call that stores)
  * owns:    the bytes are copied
  * thread:  any; atomic per key

@@ -315,9 +315,9 @@ CELLAR_API cellar_err cellar_load_not_modified(cellar_load *load);
 
 /* Set options of this one result; they override call and namespace. A field that is 0 keeps what
  * was set before.
- * in:      load of the running loader; o: ttl_ms, stale_ms, cost_us, user_flags, tags (in place of
- *          earlier ones), flags CELLAR_NO_STORE, and CELLAR_NEGATIVE: ttl_ms is that of "absent".
- *          All other fields 0
+ * in:      load of the running loader; o: ttl_ms, stale_ms, cost_us, user_flags, weight_bytes, tags
+ *          (in place of earlier ones), flags CELLAR_NO_STORE, and CELLAR_NEGATIVE: ttl_ms is that
+ *          of "absent". All other fields 0
  * returns: OK; as cellar_set for refused options; E_NOMEM (tags). Unless OK nothing is set
  * owns:    tags are copied
  * thread:  the thread that runs the loader

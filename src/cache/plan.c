@@ -181,6 +181,7 @@ static cellar_err cache_plan_opts(cellar *c, const cellar_set_opts *o, uint32_t 
         p->l2_addr = CACHE_NOT_ON_DISK;
     }
     p->cost = cache_cost_code(o->cost_us);
+    p->charge = o->weight_bytes;
     p->if_version = o->if_version;
     plan->version_out = o->new_version;
     plan->given = (uint8_t)(((o->ttl_ms | (int64_t)o->ttl_class) != 0 ? CACHE_GIVEN_TTL : 0u) |
@@ -221,10 +222,11 @@ BASE_INLINE void cache_plan_defaults(const cellar *c, cache_plan *plan)
 BASE_INLINE void cache_spec_clear(l1_put_spec *p)
 {
     unsigned char *bytes = (unsigned char *)p;
-    _Static_assert(sizeof *p > 128 && sizeof *p <= 192, "three pieces");
+    _Static_assert(sizeof *p > 128 && sizeof *p <= 256, "four pieces");
     memset(bytes, 0, 64);
     memset(bytes + 64, 0, 64);
-    memset(bytes + 128, 0, sizeof *p - 128);
+    memset(bytes + 128, 0, BASE_MIN(sizeof *p - 128, 64));
+    memset(bytes + BASE_MIN(sizeof *p, 192), 0, sizeof *p - BASE_MIN(sizeof *p, 192));
 }
 
 CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,

@@ -34,7 +34,7 @@ BASE_ALWAYS_INLINE bool cache_set_ttl_alone(const cellar_set_opts *o)
     }
     return ((uint64_t)(o->idle_ms | o->max_age_ms | o->stale_ms) | o->if_version |
             (uintptr_t)o->new_version | (uintptr_t)o->tags | o->ttl_class | o->cost_us |
-            o->jitter_pct | (uint32_t)o->jitter_mode | o->reserved0) == 0;
+            o->jitter_pct | (uint32_t)o->jitter_mode | o->reserved0 | o->weight_bytes) == 0;
 }
 
 /* Compute the deadline of a set that has only a time to live, its own or that of the namespace (0).

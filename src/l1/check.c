@@ -21,6 +21,7 @@ typedef struct l1_tally { /* what the slots of all buckets link */
     uint64_t *live;   /* L1_LIVE of each segment */
     uint64_t *absent; /* L1_LIVE of the entries without value of each lane */
     uint64_t capped;  /* entries of namespaces with a bound */
+    uint64_t charges; /* L1_X_CHARGE */
     uint64_t bytes[L1_QUOTAS], entries[L1_QUOTAS]; /* as the words of a stripe count them */
 } l1_tally;
 
@@ -30,6 +31,7 @@ static void l1_audit_count(const l1 *c, l1_tally *t, uint64_t pos, const l1_rec 
     const uint64_t weight = l1_weight(c, pos, r);
     const l1_seg *g = &c->seg[l1_seg_of(c, pos)];
     t->live[g - c->seg] += L1_LIVE(weight, 1);
+    t->charges += l1_get_u64(c, pos, r, L1_X_CHARGE, 0);
     if (l1_is_absent(c, pos, r)) {
         t->absent[base_load_rlx(&g->lane) & c->stripe_mask] += L1_LIVE(weight, 1);
     }
@@ -187,6 +189,7 @@ CELLAR_PRIVATE const char *l1_audit(l1 *c)
     base_free_raw(&c->account->hooks, t.live, bytes);
     if (wrong == NULL) { wrong = l1_audit_quotas(c, &t); }
     if (wrong != NULL) { return wrong; }
+    if (t.charges > base_load_rlx(&c->charges)) { return "charges of entries are missing"; }
     if (t.capped != l1_caps_count(c)) { return "lists of namespaces differ"; }
     base_account *a = c->account;
     uint64_t max = base_load_rlx(&c->max_entries);

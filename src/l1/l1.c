@@ -269,6 +269,7 @@ CELLAR_PRIVATE void l1_close(l1 *c)
     l1_runs_close(c);
     uint64_t segs = (uint64_t)base_load_rlx(&c->held) + c->free.count + c->parked.count;
     base_uncharge(a, BASE_MOD_SEGMENT, segs * c->seg_bytes);
+    base_uncharge(a, BASE_MOD_OBJECT, base_load_rlx(&c->charges));
     base_uncharge(a, BASE_MOD_LOG_TABLE, c->table_charged + c->base_charged);
     l1_samples_close(c);
     l1_shadow_close(c, base_load_rlx(&c->shadow));

@@ -279,7 +279,7 @@ typedef struct l1_info {
     int64_t born_ms;     /* exact when born_exact, else opening time of its segment */
     int64_t idle_ms, stale_ms; /* 0: none */
     uint64_t version;    /* 0: none stored */
-    uint64_t l2_addr;
+    uint64_t l2_addr, charge;
     uint32_t user_flags, generation, retry_at, loader_code, tag_count;
     uint8_t kind, fails, cost, uses;
     bool born_exact, stale, object; /* object: value_len is its charge */
@@ -343,6 +343,7 @@ typedef struct l1_put_spec {
     const l1_info *same;     /* with L1_IF_SAME: the result of l1_inspect */
     const void *same_bytes;  /* and the bytes it copied (values <= 1 KiB) */
     uint64_t l2_addr;        /* 0: not stored */
+    uint64_t charge;         /* bytes that count in the budget beyond those of the entry; 0: none */
     const uint64_t *tag_fps; /* tag_count hashes of tags */
     const cellar_bytes *tag_text; /* their texts; NULL: not known. Passed on, not stored */
     uint32_t tag_count;      /* <= BASE_TAGS_MAX */

@@ -63,6 +63,13 @@ CELLAR_PRIVATE l1_big *l1_retired_keep(l1 *c, uint64_t want);
 CELLAR_PRIVATE void l1_retired_wait(l1 *c);
 
 /* ---- large_value.c ---- */
+/* Count bytes beyond those of the log in the budget; evict for them. E_TOOBIG, E_SPACE, E_NOMEM. */
+CELLAR_PRIVATE cellar_err l1_charge(l1 *c, uint64_t bytes);
+BASE_INLINE void l1_uncharge(l1 *c, uint64_t bytes)
+{
+    base_sub_rlx(&c->charges, bytes);
+    base_uncharge(c->account, BASE_MOD_OBJECT, bytes);
+}
 /* Make a block with these bytes for k, in the hand of this thread. apart: its key follows the
  * value; either may be missing. */
 CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value, uint64_t len,

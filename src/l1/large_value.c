@@ -96,8 +96,8 @@ CELLAR_PRIVATE cellar_err l1_big_make(l1 *c, const l1_key *k, const void *value,
 
 CELLAR_PRIVATE void l1_cells_set(l1 *c, l1_cells *o) { base_store_rel(&c->cells, o); }
 
-/* Charge the bytes of an object. Evict for them in rounds, as l1_big_make does. */
-static bool l1_cell_charge(l1 *c, uint64_t charge)
+/* Charge bytes outside the log. Evict for them in rounds, as l1_big_make does. */
+static bool l1_charge_rounds(l1 *c, uint64_t charge)
 {
     l1_round at = {0};
     for (unsigned round = 0; round <= 16; round++) {
@@ -112,14 +112,37 @@ static bool l1_cell_charge(l1 *c, uint64_t charge)
     return false;
 }
 
+static cellar_err l1_charge_outside(l1 *c, uint64_t charge)
+{
+    if (charge > base_load_rlx(&c->account->limit) / 2) { return CELLAR_E_TOOBIG; }
+    if (base_fault_alloc("l1.object")) { return CELLAR_E_NOMEM; }
+    return l1_charge_rounds(c, charge) ? CELLAR_OK : CELLAR_E_SPACE;
+}
+
+/* Let the log follow what is charged outside it. */
+static void l1_charged(l1 *c)
+{
+    const bool more = base_load_rlx(&c->account->used) >= base_load_rlx(&c->fit_at);
+    if (base_load_rlx(&c->low) != 0 || more) { (void)l1_unpark(c, 0); }
+    if (base_load_rlx(&c->refill) != 0) { l1_log_refill(c); }
+}
+
+CELLAR_PRIVATE cellar_err l1_charge(l1 *c, uint64_t bytes)
+{
+    const cellar_err err = l1_charge_outside(c, bytes);
+    if (err != CELLAR_OK) { return err; }
+    (void)base_add_rlx(&c->charges, bytes);
+    l1_charged(c);
+    return CELLAR_OK;
+}
+
 CELLAR_PRIVATE cellar_err l1_cell_new(l1 *c, uint32_t class_number, void *object, uint64_t charge,
                                       l1_cell **out)
 {
     l1_cells *const o = base_load_acq(&c->cells);
     *out = NULL;
-    if (charge > base_load_rlx(&c->account->limit) / 2) { return CELLAR_E_TOOBIG; }
-    if (base_fault_alloc("l1.object")) { return CELLAR_E_NOMEM; }
-    if (!l1_cell_charge(c, charge)) { return CELLAR_E_SPACE; }
+    const cellar_err err = l1_charge_outside(c, charge);
+    if (err != CELLAR_OK) { return err; }
     *out = l1_cell_take(o, class_number, object, charge);
     if (*out == NULL && l1_make_room(c, L1_CELLS_STEP)) {
         *out = l1_cell_take(o, class_number, object, charge);
@@ -128,9 +151,7 @@ CELLAR_PRIVATE cellar_err l1_cell_new(l1 *c, uint32_t class_number, void *object
         base_uncharge(c->account, BASE_MOD_OBJECT, charge);
         return CELLAR_E_SPACE;
     }
-    const bool more = base_load_rlx(&c->account->used) >= base_load_rlx(&c->fit_at);
-    if (base_load_rlx(&c->low) != 0 || more) { (void)l1_unpark(c, 0); }
-    if (base_load_rlx(&c->refill) != 0) { l1_log_refill(c); }
+    l1_charged(c);
     return CELLAR_OK;
 }
 

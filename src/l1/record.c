@@ -132,7 +132,7 @@ CELLAR_PRIVATE const unsigned char *l1_value_at(const l1 *c, uint64_t pos, const
 
 CELLAR_PRIVATE l1_big *l1_block_of(const l1 *c, uint64_t pos, const l1_rec *r)
 {
-    if (BASE_LIKELY(l1_form_of(r) == 0)) { return NULL; }
+    if (BASE_LIKELY((l1_form_of(r) & (L1_FORM_BIG | L1_FORM_APART)) == 0)) { return NULL; }
     const bool apart = (r->mask & L1_X_APART) != 0;
     if (!apart && l1_cell_of(c, pos, r) != NULL) { return NULL; }
     const uint32_t at = apart ? l1_field(r, L1_X_APART) : r->value_off;
@@ -177,7 +177,8 @@ CELLAR_PRIVATE bool l1_rec_is(const l1 *c, uint64_t pos, const l1_rec *r, const 
 CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r)
 {
     if (BASE_LIKELY(l1_form_of(r) == 0)) { return r->size; }
-    return r->size + l1_outside(c, pos, r) + ((r->mask & L1_X_APART) != 0 ? r->klen : 0u);
+    return r->size + l1_outside(c, pos, r) + ((r->mask & L1_X_APART) != 0 ? r->klen : 0u) +
+           l1_get_u64(c, pos, r, L1_X_CHARGE, 0);
 }
 
 BASE_SIZE_BEGIN
@@ -216,6 +217,7 @@ CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *ou
     out->user_flags = l1_get_u32(c, pos, r, L1_X_FLAGS, 0);
     out->version = l1_get_u64(c, pos, r, L1_X_VERSION, 0);
     out->l2_addr = l1_get_u64(c, pos, r, L1_X_L2, 0);
+    out->charge = l1_get_u64(c, pos, r, L1_X_CHARGE, 0);
 }
 
 CELLAR_PRIVATE void l1_left_of(l1 *c, uint64_t pos, const l1_rec *r, l1_left *out)
@@ -256,7 +258,7 @@ CELLAR_PRIVATE bool l1_due_far(const l1 *c, int64_t deadline_ms)
  * record. */
 CELLAR_PRIVATE bool l1_is_plain(const l1 *c, const l1_key *k, const l1_put_spec *p)
 {
-    const int64_t rare = p->idle_ms | p->stale_ms | (int64_t)p->l2_addr |
+    const int64_t rare = p->idle_ms | p->stale_ms | (int64_t)(p->l2_addr | p->charge) |
                          (int64_t)(p->user_flags | p->retry_at | p->loader_code | p->tag_count) |
                          (int64_t)(p->kind | p->fails | p->cost) |
                          (int64_t)(p->flags & (L1_WANT_VERSION | L1_WANT_BORN));
@@ -285,6 +287,7 @@ CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p
     if (p->user_flags != 0) { mask |= L1_X_FLAGS; }
     if ((p->flags & L1_WANT_VERSION) != 0) { mask |= L1_X_VERSION; }
     if (p->l2_addr != 0) { mask |= L1_X_L2; }
+    if (p->charge != 0) { mask |= L1_X_CHARGE; }
     if (p->tag_count != 0) { mask |= L1_X_TAGS; }
     int64_t now = 0;
     if ((mask & (L1_X_IDLE | L1_X_BORN)) != 0) { now = base_now_ms(c->clock); }
@@ -359,6 +362,7 @@ static void l1_write_fields(l1 *c, uint64_t pos, const l1_image *im)
     l1_set_u32(p, r, L1_X_FLAGS, 0, s->user_flags);
     l1_set_u64(p, r, L1_X_VERSION, 0, im->version);
     l1_set_u64(p, r, L1_X_L2, 0, s->l2_addr);
+    l1_set_u64(p, r, L1_X_CHARGE, 0, s->charge);
     if ((r->mask & L1_X_TAGS) != 0) {
         base_seq_store_u64(p + r->tag_off, r->tag_count);
         base_seq_store_u64(p + r->tag_off + 8, s->tag_born);

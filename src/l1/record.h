@@ -9,6 +9,7 @@
 /* Parts outside the log: L1_FORM_BIG the value, L1_FORM_APART the key. */
 #define L1_FORM_BIG 1u
 #define L1_FORM_APART 2u
+#define L1_FORM_CHARGED 4u /* no part, but bytes that the entry counts for: L1_X_CHARGE */
 
 typedef struct l1_image { /* a record about to be written */
     l1_rec rec;
@@ -24,7 +25,8 @@ typedef struct l1_image { /* a record about to be written */
 BASE_INLINE unsigned l1_form_of(const l1_rec *r)
 {
     return ((r->w0 & L1_W0_BIG) != 0 ? L1_FORM_BIG : 0u) |
-           ((r->mask & L1_X_APART) != 0 ? L1_FORM_APART : 0u);
+           ((r->mask & L1_X_APART) != 0 ? L1_FORM_APART : 0u) |
+           ((r->mask & L1_X_CHARGE) != 0 ? L1_FORM_CHARGED : 0u);
 }
 
 BASE_INLINE uint32_t l1_pad(const l1 *c, uint32_t n)
@@ -104,7 +106,7 @@ CELLAR_PRIVATE int64_t l1_born(const l1 *c, uint64_t pos, const l1_rec *r);
 CELLAR_PRIVATE void l1_info_of(l1 *c, uint64_t pos, const l1_rec *r, l1_info *out);
 /* Describe an entry that ended. The pointers lead into the record and its block. */
 CELLAR_PRIVATE void l1_left_of(l1 *c, uint64_t pos, const l1_rec *r, l1_left *out);
-/* Return the bytes that the entry counts for: its record and its bytes in a block. */
+/* Return the bytes that the entry counts for: its record, its bytes in a block, its charge. */
 CELLAR_PRIVATE uint64_t l1_weight(const l1 *c, uint64_t pos, const l1_rec *r);
 /* Lay out a record. Return false if it is longer than `most`. At record_max, key or value must then
  * go into a block. A rewritten record may grow by some fields up to seg_bytes. */

@@ -110,6 +110,7 @@ static bool l1_image_of(l1 *c, const l1_key *k, const l1_slot *slot, const l1_ed
     spec->retry_at = e->renew != NULL ? e->renew->retry_at : info.retry_at;
     spec->loader_code = e->renew != NULL ? e->renew->loader_code : info.loader_code;
     spec->l2_addr = l1_addr_changed(info.l2_addr);
+    spec->charge = info.charge;
     l1_image_tags(c, slot, e, spec, fps);
     if (!l1_layout(c, k, spec, l1_form_of(r), c->seg_bytes, im)) { return false; }
     im->block = l1_block_of(c, slot->pos, r);

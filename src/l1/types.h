@@ -79,7 +79,7 @@
  * mask. */
 #define L1_FIELDS(X) \
     X(KLEN, 4) X(APART, 16) X(DEADLINE, 8) X(KIND, 4) X(ERR, 8) X(IDLE, 12) X(BORN, 8) \
-    X(STALE, 4) X(FLAGS, 4) X(VERSION, 8) X(L2, 8) X(TAGS, 0)
+    X(STALE, 4) X(FLAGS, 4) X(VERSION, 8) X(L2, 8) X(CHARGE, 8) X(TAGS, 0)
 enum {
 #define L1_X(name, bytes) L1_XI_##name,
     L1_FIELDS(L1_X)
@@ -367,6 +367,7 @@ struct l1 {
     l1_bigs hand;  /* in one thread: made, not yet linked; or unlinked, not yet retired */
     _Atomic uint32_t sweepers; /* calls that may hold a retired block */
     _Atomic uint64_t retired_bytes, big_bytes, big_blocks; /* written under L1_BIG; read anywhere */
+    _Atomic uint64_t charges;    /* L1_X_CHARGE of records, in all; in OBJECT of the account */
     _Atomic uint64_t left_bytes; /* of blocks that hooks pinned when their entry left, in all */
     _Atomic uint64_t retired_fresh; /* retired bytes that are not stuck; the same */
 
@@ -483,6 +484,7 @@ BASE_INLINE unsigned char *l1_big_bytes(l1_big *b) { return (unsigned char *)b +
 typedef struct l1_victim {
     uint64_t pos, stamp, hash;
     uint8_t cause, uses;
+    bool untold; /* no listener: only its charge ends */
 } l1_victim;
 typedef struct l1_victims { /* entries unlinked under locks, handed over after them */
     unsigned n;

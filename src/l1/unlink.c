@@ -34,21 +34,23 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
     unsigned uses = l1_freq(slot->b, slot->i);
     if (cause == L1_LEFT_CAPACITY && l1_was_used(c, slot)) { uses = BASE_MAX(uses, 1u); }
     l1_big *block = NULL;
-    bool object = false; /* its end may run free_fn: never in the window */
+    bool object = false, charged = false; /* an end may run free_fn: never in the window */
     if (BASE_UNLIKELY(l1_form_of(&slot->rec) != 0)) {
         block = l1_block_of(c, slot->pos, &slot->rec);
         object = l1_cell_of(c, slot->pos, &slot->rec) != NULL;
+        charged = (slot->rec.mask & L1_X_CHARGE) != 0;
         if (block != NULL) { l1_big_to(c, block, L1_IN_HAND); }
     }
     l1_slot_clear(slot);
     BASE_POINT("l1.evict.unlinked");
-    if (base_load_rlx(&c->want_left) != 0 ||
-        (cause == L1_LEFT_CAPACITY && base_load_rlx(&c->want_evicted) != 0) ||
-        BASE_UNLIKELY(object)) {
+    const bool told = base_load_rlx(&c->want_left) != 0 ||
+        (cause == L1_LEFT_CAPACITY && base_load_rlx(&c->want_evicted) != 0) || object;
+    if (told || BASE_UNLIKELY(charged)) {
         BASE_ASSERT(out->n < L1_VICTIMS);
         base_add_ar(&c->seg[l1_seg_of(c, slot->pos)].busy, 1u);
         out->v[out->n++] = (l1_victim){.pos = slot->pos, .stamp = stamp, .hash = hash,
-                                       .cause = (uint8_t)cause, .uses = (uint8_t)uses};
+                                       .cause = (uint8_t)cause, .uses = (uint8_t)uses,
+                                       .untold = !told};
     } else if (block != NULL) {
         l1_large_retire(c, block);
     }
@@ -77,8 +79,9 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
         l1_big *const block = l1_block_of(c, x->pos, &r);
         left.block = left.value_len != 0 ? block : NULL;
         sync_assert_none();
-        if (c->hooks.left != NULL) { c->hooks.left(c->hooks.ctx, &left); }
+        if (c->hooks.left != NULL && !x->untold) { c->hooks.left(c->hooks.ctx, &left); }
         BASE_POINT("l1.evict.handed");
+        const uint64_t charge = l1_get_u64(c, x->pos, &r, L1_X_CHARGE, 0);
         l1_wipe(c, x->pos, &r);
         if (block != NULL) {
             l1_large_retire(c, block);
@@ -88,8 +91,11 @@ CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
         if (left.cell != NULL) {
             const unsigned why = c->hooks.cause != NULL ? c->hooks.cause(c->hooks.ctx, &left) : 0;
             l1_cell_unlink(base_load_acq(&c->cells), left.cell, why);
-            /* Judge `low` again: sets must not evict for a shortage that is over. */
-            if (base_load_rlx(&c->low) != 0) { (void)l1_unpark(c, 0); }
+        }
+        if (charge != 0) { l1_uncharge(c, charge); }
+        /* Judge `low` again: sets must not evict for a shortage that is over. */
+        if ((left.cell != NULL || charge != 0) && base_load_rlx(&c->low) != 0) {
+            (void)l1_unpark(c, 0);
         }
     }
     v->n = 0;

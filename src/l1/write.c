@@ -128,7 +128,8 @@ BASE_SIZE_END
 static bool l1_fits_in_place(const l1 *c, const l1_slot *slot, const l1_image *im)
 {
     const l1_rec *r = &slot->rec, *n = &im->rec;
-    if (r->size != n->size || r->mask != n->mask || ((r->w0 | n->w0) & L1_W0_BIG) != 0) {
+    if (r->size != n->size || r->mask != n->mask || ((r->w0 | n->w0) & L1_W0_BIG) != 0 ||
+        (n->mask & L1_X_CHARGE) != 0) { /* the old charge ends */
         return false;
     }
     if (r->vlen > L1_SMALL_COPY || n->vlen > L1_SMALL_COPY) { return false; }
@@ -290,7 +291,7 @@ static SYNC_UNCHECKED cellar_err l1_append(l1 *c, const l1_key *k, l1_put_spec *
 {
     l1_stripe *const s = l1_stripe_of(c, k->hash);
     const uint64_t weight = im->rec.size + ((im->rec.w0 & L1_W0_BIG) != 0 ? im->value_len : 0) +
-                            ((im->rec.mask & L1_X_APART) != 0 ? im->rec.klen : 0);
+                            ((im->rec.mask & L1_X_APART) != 0 ? im->rec.klen : 0) + p->charge;
     l1_victims v;
     l1_toll toll = { .generation = k->generation, .weight = weight,
                      .absent = p->kind != (uint8_t)L1_VALUE ? weight : 0 };
@@ -760,8 +761,11 @@ static BASE_NOINLINE cellar_err l1_put_any(l1 *c, const l1_key *k, l1_put_spec *
     if (!object && p->value_len > c->max_value_bytes) {
         return l1_put_failed(c, k, p, CELLAR_E_TOOBIG);
     }
+    cellar_err err = p->charge != 0 ? l1_charge(c, p->charge) : CELLAR_OK;
+    if (err != CELLAR_OK) { return l1_put_failed(c, k, p, err); }
     p->own = &own;
-    const cellar_err err = l1_put_rounds(c, k, p, tagged);
+    err = l1_put_rounds(c, k, p, tagged);
+    if (err != CELLAR_OK && p->charge != 0) { l1_uncharge(c, p->charge); }
     p->own = NULL;
     p->kept = (l1_times){ p->deadline_ms, p->idle_ms, p->stale_ms };
     l1_times_set(p, &own);

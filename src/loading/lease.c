@@ -311,6 +311,7 @@ static void cache_fulfil(struct cellar_load *ld, cache_plan *plan, const cellar_
     }
     ld->call->old_current = true; /* perhaps: an old value must not stay */
     ld->opts.user_flags = plan->spec.user_flags;
+    ld->opts.weight_bytes = plan->spec.charge;
     ld->opts.tag_count = plan->spec.tag_count;
     if (ld->opts.tag_count != 0) {
         memcpy(ld->opts.fps, plan->spec.tag_fps, ld->opts.tag_count * sizeof ld->opts.fps[0]);

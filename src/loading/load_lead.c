@@ -217,6 +217,7 @@ static void cache_publish_value(struct cellar_load *ld, flight_bytes *value)
     p->value_len = value->len;
     if (BASE_UNLIKELY(call->c->object_class != UINT32_MAX)) { p->flags |= L1_OBJECT; }
     p->user_flags = ld->opts.user_flags;
+    p->charge = ld->opts.weight_bytes;
     /* The last look found no value, unless it did not ask. */
     p->untagged = call->old == NULL && (call->p->flags & CELLAR_LOAD_REFRESH) == 0;
     call->deadline_ms = p->deadline_ms;

@@ -261,7 +261,8 @@ CELLAR_API cellar_err cellar_load_opts_set(cellar_load *load, const cellar_set_o
     if (err != CELLAR_OK) { return err; }
     if (full.idle_ms != 0 || full.max_age_ms != 0 || full.if_version != 0 ||
         full.new_version != NULL || (full.ttl_class | full.jitter_pct | full.jitter_mode) != 0) {
-        return cache_refuse(c, "cellar_load_opts_set: set times, tags, cost_us, user_flags, flags");
+        return cache_refuse(c, "cellar_load_opts_set: set times, tags, cost_us, user_flags, "
+                               "weight_bytes, flags");
     }
     cache_result_opts *opts = cache_opts_at(load);
     if (opts == NULL ||
@@ -273,6 +274,7 @@ CELLAR_API cellar_err cellar_load_opts_set(cellar_load *load, const cellar_set_o
     if (full.stale_ms != 0) { opts->stale_ms = cache_stale_of(full.stale_ms); }
     if (full.cost_us != 0) { opts->cost_us = full.cost_us; }
     if (full.user_flags != 0) { opts->user_flags = full.user_flags; }
+    if (full.weight_bytes != 0) { opts->weight_bytes = full.weight_bytes; }
     opts->no_store = opts->no_store || (full.flags & CELLAR_NO_STORE) != 0;
     return CELLAR_OK;
 }

@@ -131,6 +131,7 @@ typedef struct cache_result_opts { /* how a result is stored: of the plan, else 
     int64_t ttl_ms, negative_ttl_ms, stale_ms;
     bool no_store;
     uint32_t cost_us, user_flags, tag_count;
+    uint64_t weight_bytes;
     const cellar_bytes *tag_text; /* texts of the tags, kept by the flight; NULL: not known */
     uint64_t fps[BASE_TAGS_MAX];  /* tag_count of them are set */
 } cache_result_opts;

@@ -93,6 +93,138 @@ T_CASE(version_in_a_store_without_room_copies_no_evicted_value)
     api_shut(c);
 }
 
+/* ---- weights ---- */
+
+static cellar_err weigh(cellar *c, int key, uint64_t weight, uint32_t flags)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    o.weight_bytes = weight;
+    o.flags = flags;
+    const bool negative = (flags & CELLAR_NEGATIVE) != 0;
+    if (negative) { o.ttl_ms = 1000; }
+    return cellar_set(c, &key, sizeof key, negative ? NULL : "12345678", negative ? 0 : 8, &o);
+}
+
+static bool holds(uint64_t used, uint64_t before, uint64_t weight)
+{
+    const uint64_t slack = MIB; /* segments and the index come and go */
+    return used + slack >= before + weight && used <= before + weight + slack;
+}
+
+T_CASE(weight_evicts_as_bytes_of_values_do)
+{
+    static const char value[10000];
+    uint64_t entries[2] = { 0 };
+    for (unsigned real = 0; real < 2; real++) {
+        cellar *c = api_open(16 * MIB);
+        for (int i = 0; i < 10000; i++) {
+            T_EQ_I64(real ? cellar_set(c, &i, sizeof i, value, sizeof value, NULL)
+                          : weigh(c, i, sizeof value, 0), CELLAR_OK);
+            if (i % 1000 == 0) { T_CHECK(stats_of(c).used_bytes <= 16 * MIB); }
+        }
+        T_CHECK(stats_of(c).used_bytes <= 16 * MIB && stats_of(c).used_bytes >= 14 * MIB);
+        T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+        entries[real] = stats_of(c).entries;
+        T_EQ_I64(cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, (int64_t)(8 * MIB)), CELLAR_OK);
+        T_CHECK(stats_of(c).used_bytes <= 8 * MIB && stats_of(c).entries >= entries[real] / 3);
+        for (int i = 0; i < 1000; i++) { T_EQ_I64(cellar_set(c, &i, 4, "v", 1, NULL), CELLAR_OK); }
+        T_EQ_I64(cellar_integrity_check(c), CELLAR_OK);
+        api_shut(c); /* asserts that the account is empty */
+    }
+    T_CHECK(entries[0] > entries[1] * 95 / 100 && entries[0] < entries[1] * 112 / 100);
+}
+
+static cellar_err append(const void *old, size_t len, cellar_buf *out, void *ctx)
+{
+    (void)ctx;
+    return cellar_buf_append(out, old, len);
+}
+
+T_CASE(weight_ends_with_its_entry)
+{
+    cellar *c = api_open(64 * MIB);
+    int64_t sum = 0;
+    int key = 1;
+    T_EQ_I64(weigh(c, 0, 0, 0), CELLAR_OK);
+    const uint64_t before = stats_of(c).used_bytes;
+    for (int round = 0; round < 2; round++) { /* of the same size, of another one */
+        T_EQ_I64(weigh(c, key, (uint64_t)(8 * MIB), 0), CELLAR_OK);
+        T_EQ_I64(weigh(c, key, (uint64_t)((8 - 4 * round) * MIB), 0), CELLAR_OK);
+        T_CHECK(holds(stats_of(c).used_bytes, before, (uint64_t)((8 - 4 * round) * MIB)));
+    }
+    T_EQ_I64(cellar_touch(c, &key, sizeof key, 60000), CELLAR_OK);
+    T_EQ_I64(cellar_increment(c, &key, sizeof key, 1, 0, NULL, &sum), CELLAR_OK);
+    T_CHECK(holds(stats_of(c).used_bytes, before, 4 * MIB));
+    T_EQ_I64(weigh(c, key, 8 * MIB, CELLAR_ONLY_IF_ABSENT), CELLAR_EXISTS);
+    T_EQ_I64(weigh(c, 2, 8 * MIB, CELLAR_ONLY_IF_PRESENT), CELLAR_MISS);
+    T_CHECK(holds(stats_of(c).used_bytes, before, 4 * MIB));
+    T_EQ_I64(cellar_update(c, &key, sizeof key, NULL, append, NULL), CELLAR_OK);
+    T_CHECK(holds(stats_of(c).used_bytes, before, 0));
+    T_EQ_I64(weigh(c, key, 8 * MIB, 0), CELLAR_OK);
+    T_EQ_I64(cellar_set(c, &key, sizeof key, "12345678", 8, NULL), CELLAR_OK);
+    T_CHECK(holds(stats_of(c).used_bytes, before, 0));
+    T_EQ_I64(weigh(c, key, 8 * MIB, 0), CELLAR_OK);
+    T_EQ_I64(cellar_delete(c, &key, sizeof key), CELLAR_OK);
+    T_CHECK(holds(stats_of(c).used_bytes, before, 0));
+    const uint64_t empty = stats_of(c).used_bytes;
+    T_EQ_I64(weigh(c, key, MIB / 16, CELLAR_NEGATIVE), CELLAR_OK);
+    T_CHECK(stats_of(c).used_bytes >= empty + MIB / 16);
+    atomic_fetch_add(&api_now_ms, 2000);
+    T_EQ_I64(cellar_tick(c, 1000000, NULL), CELLAR_OK);
+    T_CHECK(holds(stats_of(c).used_bytes, before, 0));
+    T_EQ_I64(weigh(c, key, 8 * MIB, 0), CELLAR_OK);
+    T_EQ_I64(cellar_clear(c), CELLAR_OK);
+    T_EQ_I64(cellar_tick(c, 1000000, NULL), CELLAR_OK);
+    T_CHECK(holds(stats_of(c).used_bytes, before, 0));
+    api_shut(c);
+}
+
+T_CASE(weight_above_half_of_the_budget_is_too_big)
+{
+    cellar *c = api_open(16 * MIB);
+    cellar_error_info why = cellar_error_info_default();
+    int key = 1;
+    T_EQ_I64(weigh(c, key, 7 * MIB, 0), CELLAR_OK);
+    T_EQ_I64(weigh(c, key, 8 * MIB + 1, CELLAR_KEEP_OLD_VALUE), CELLAR_E_TOOBIG);
+    T_EQ_I64(cellar_contains(c, &key, sizeof key), CELLAR_OK);
+    T_EQ_I64(weigh(c, key, UINT64_MAX, 0), CELLAR_E_TOOBIG);
+    T_EQ_I64(cellar_contains(c, &key, sizeof key), CELLAR_MISS);
+    T_EQ_I64(cellar_last_error(c, &why), CELLAR_OK);
+    T_CHECK(strstr(why.text, "weight_bytes must be at most half of memory_bytes") != NULL);
+    T_EQ_I64(weigh(c, key, 3 * MIB, CELLAR_NEGATIVE), CELLAR_E_SPACE); /* above their eighth */
+    T_CHECK(stats_of(c).used_bytes < 4 * MIB);
+    api_shut(c);
+}
+
+static cellar_err load_heavy(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    o.weight_bytes = 4 * MIB;
+    T_EQ_I64(cellar_load_opts_set(load, &o), CELLAR_OK);
+    return cellar_load_value(load, "value", 5);
+}
+
+T_CASE(loaded_and_leased_values_have_weights)
+{
+    cellar *c = api_open(64 * MIB);
+    cellar_result r = cellar_result_default();
+    cellar_lease lease;
+    cellar_set_opts o = cellar_set_opts_default();
+    const uint64_t before = stats_of(c).used_bytes;
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, load_heavy, NULL, &r), CELLAR_OK);
+    cellar_result_free(&r);
+    T_CHECK(holds(stats_of(c).used_bytes, before, 4 * MIB));
+    T_EQ_I64(cellar_lease_acquire(c, "l", 1, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    cellar_result_free(&r);
+    o.weight_bytes = 8 * MIB;
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "value", 5, &o), CELLAR_OK);
+    T_CHECK(holds(stats_of(c).used_bytes, before, 12 * MIB));
+    api_shut(c);
+}
+
 /* With small entries the history of evicted keys takes a fifth of the budget. */
 T_CASE(shrink_beside_a_charge_makes_the_history_smaller)
 {
