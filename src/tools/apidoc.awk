@@ -703,12 +703,12 @@ function html_unit(k,    about) {
     about = unit_about[k] ~ /^----/ ? "" : unit_about[k]
     html_here = place[k]
     print "<section id=\"" place[k] (unit_of[place[k]] == k ? "" : "-" k) "\"><h3>" place[k] "</h3><p>" html(about) > page
-    print "</p><pre>" html(unit_text[k]) "</pre></section>" > page
+    print "</p><pre>#include \"" html_header "\"\n\n" html(unit_text[k]) "</pre></section>" > page
     html_here = ""
 }
 
 function html_family(f,    i) {
-    print "</p><pre class=\"call\">" > page
+    print "</p><pre class=\"call\">#include \"" header_of[f] "\"\n" > page
     for (i = first_of[f]; i <= functions && fn_family[i] == f; i++) {
         print html(fn_type[i] (fn_type[i] ~ /\*$/ ? "" : " ")) fn_name[i] "(" html(fn_args[i]) ");" > page
     }

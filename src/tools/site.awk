@@ -32,7 +32,7 @@ function slug(text)
 # The name of a page: "guide" of include/guide.md, "headers" of include/README.md. "": no page.
 function page_of(path,    i)
 {
-    if (path ~ /^include\/cellar[a-z_0-9]*\.h$/) return substr(path, 9)
+    if (path ~ /^include\/cellar[a-z_0-9]*\.h(pp)?$/) return substr(path, 9)
     for (i = 1; i < ARGC && ARGV[i] != path; i++) { }
     if (i == ARGC) return ""
     if (path ~ /README\.md$/) return path == "README.md" ? "cellar" : "headers"
@@ -138,7 +138,7 @@ BEGIN {
         if (match(line, /^<section id="[^"]*">/)) call[substr(line, 14, RLENGTH - 15)] = 1
         contract[++contracts] = line
     }
-    for (i in call) if (i ~ /\.h$/) delete call[i]
+    for (i in call) if (i ~ /\.h(pp)?$/) delete call[i]
 }
 
 FNR == 1 { folder = FILENAME; sub(/[^\/]*$/, "", folder); page = page_of(FILENAME) }
@@ -187,7 +187,7 @@ END {
             gsub(/<[^>]*>/, "", text)
             sub(/<\/h[23]>.*$/, "", name)
             gsub(/<[^>]*>/, "", name)
-            entry(id, name, text, id ~ /\.h$/ ? "page" : "part")
+            entry(id, name, text, id ~ /\.h(pp)?$/ ? "page" : "part")
         }
         add(contract[i])
     }

@@ -44,9 +44,19 @@ essays_have_a_place() {
         cellar_entry.h-pins cellar_remote.h-offline &&
         grep -q '[Ss]ee <a href="#cellar_load.h-stale-values">STALE VALUES</a>' "$1"
 }
+wrapper_is_there() { # each class of cellar.hpp has a place, each of its public functions is in the text
+    for class in $(sed -n '/^namespace detail/,/^} .*namespace detail/d; s/^class \([a-z]*\).*/\1/p' include/cellar.hpp); do
+        grep -q "<section id=\"cellarpp-$class\">" "$1" || { echo "no place: $class"; return 1; }
+    done
+    sed -n '/^namespace detail/,/^} .*namespace detail/d; s/^public:/+/p; s/^private:/-/p; /^    [a-zA-Z]/p' include/cellar.hpp |
+        awk '/^[-+]/ { on = /+/ } on && match($0, /[a-z_]+\(/) { print substr($0, RSTART, RLENGTH) }' | sort -u >"$t_tmp/members"
+    sed -n '/id="cellarpp-error"/,$p' "$1" | grep -oE '[a-z_]+\(' | sort -u | comm -13 - "$t_tmp/members" >"$t_tmp/lost"
+    cat "$t_tmp/lost"
+    [ "$(grep -c . "$t_tmp/members")" -gt 30 ] && [ ! -s "$t_tmp/lost" ]
+}
 words_are_found() { # in the text that the search reads, in small letters
     printf '%s\n' stampede 'thundering herd' dogpile prefork persist 'thread safe' 'memory leak' sendfile \
-        stale-while-revalidate mean_entry_bytes 'power cut' cellar_load_no_wait 'report a vulnerability' | sort >"$t_tmp/words"
+        stale-while-revalidate mean_entry_bytes 'power cut' cellar_load_no_wait 'c++ wrapper' 'report a vulnerability' | sort >"$t_tmp/words"
     tr 'A-Z' 'a-z' <"$1" | sed 's/<[^>]*>//g' | grep -oFf "$t_tmp/words" | sort -u | comm -13 - "$t_tmp/words" >"$t_tmp/lost"
     cat "$t_tmp/lost"
     [ ! -s "$t_tmp/lost" ]
@@ -125,6 +135,7 @@ t_case every_call_is_in_the_index calls_are_indexed $site
 t_case every_page_is_in_the_index pages_are_indexed $site
 t_case every_public_name_has_a_place names_have_a_place $site
 t_case every_essay_has_a_place essays_have_a_place $site
+t_case wrapper_in_cxx_has_its_places wrapper_is_there $site
 t_case words_of_people_are_found words_are_found $site
 t_case every_link_leads_to_a_place links_resolve $site
 see_without_an_end_is_refused() {

@@ -7,7 +7,7 @@
 #            names of HEADERS --> dist/include/*.h, one line each: the header of the pair
 #            cellar_remote.h + SRC_REMOTE -- amalgamate.awk --> dist/cellar_remote.h, .c
 #            include/*.h, program's --help -- apidoc.awk --> dist/doc/man?
-#            README.md, include/*.md, include/*.h -- apidoc.awk, site.awk --> dist/doc/index.html
+#            README.md, include/*.md, include/*.h, .hpp -- apidoc.awk, cppdoc.awk, site.awk --> dist/doc/index.html
 #            tree + drop-in --> dist/cellar-VERSION.tar.gz, dist/SHA256SUMS
 
 # The drop-in depends on the sources, the licence and the words in build/dropin-words: two settings
@@ -71,12 +71,13 @@ APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$
 HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
 PAGES     = $(wildcard README.md $(patsubst %,include/%.md,README life guide when-not debug processes moving work kit port \
               remote) $(patsubst %,.github/%.md,SECURITY CHANGES CONTRIBUTING))
-dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) src/tools/apidoc.awk src/tools/site.awk \
+dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) $(WRAPPER) src/tools/apidoc.awk src/tools/cppdoc.awk src/tools/site.awk \
   src/tools/symbols.txt $(PAGES) $(wildcard bench/reads.svg include/life.svg) $(if $(CLI),$(B)/cellar)
 	$(say) GEN dist/doc
 	$(Q)rm -rf dist/doc && mkdir -p dist/doc/man1 dist/doc/man3 dist/doc/man7
 	$(Q)$(APIDOC) -v mode=man $(HEADERS) $(REMOTE_HEADERS)
 	$(Q)$(APIDOC) -v mode=html $(HEADERS) $(REMOTE_HEADERS)
+	$(Q)$(AWK) -f src/tools/cppdoc.awk $(WRAPPER) >>dist/doc/calls.html
 	$(Q)$(AWK) -v version='$(VERSION)' -v calls=dist/doc/calls.html -f src/tools/site.awk $(PAGES) \
 	  >dist/doc/index.html && rm dist/doc/calls.html
 	$(if $(CLI),$(Q){ $(B)/cellar --help; for c in $(HELPS); do echo "== $$c"; \
