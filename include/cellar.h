@@ -317,6 +317,17 @@ static inline cellar_config cellar_config_default(void)
  *     if (cellar_open(&cfg, &c) != CELLAR_OK) return 1;                                          */
 CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out);
 
+/* Open a store by its bounds alone, without a struct: for callers of other languages, which have
+ * neither the inline defaults nor the layout of cellar_config.
+ * in:      memory_bytes, max_entries as in cellar_config; 0 = its default
+ * out:     *out, NULL on failure
+ * returns: as cellar_open
+ * owns:    the caller closes *out with cellar_close
+ * thread:  any
+ * cost:    as cellar_open
+ * example: cellar_open_sized(64u << 20, 0, &c);                                                  */
+CELLAR_API cellar_err cellar_open_sized(uint64_t memory_bytes, uint64_t max_entries, cellar **out);
+
 /* Close a store.
  * in:      the handle from cellar_open; NULL is fine
  * returns: OK; DROPPED (all is closed, but entries of memory are not on disk: cellar_l2.h, CLOSE);

@@ -289,6 +289,14 @@ CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out)
     return cache_open(cfg, NULL, 0, out);
 }
 
+CELLAR_API cellar_err cellar_open_sized(uint64_t memory_bytes, uint64_t max_entries, cellar **out)
+{
+    cellar_config cfg = cellar_config_default();
+    cfg.memory_bytes = memory_bytes;
+    cfg.max_entries = max_entries;
+    return cache_open(&cfg, NULL, 0, out);
+}
+
 /* ---- close ---- */
 
 /* Close all open namespaces so that it can be undone, or open these again. */

@@ -203,6 +203,8 @@ T_CASE(null_pointer_is_refused)
     cellar_latency lat = cellar_latency_default();
     set_up();
     REFUSED(cellar_open(NULL, NULL), E_INVAL);
+    REFUSED(cellar_open_sized(0, 0, NULL), E_INVAL);
+    REFUSED(cellar_open_sized(4096, 0, &v), E_INVAL);
     REFUSED(cellar_namespace_open(root, NULL, NULL, &v), E_INVAL);
     REFUSED(cellar_namespace_open(root, "v", NULL, NULL), E_INVAL);
     REFUSED(cellar_namespace_open(NULL, "v", NULL, &v), E_INVAL);

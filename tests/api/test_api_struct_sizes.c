@@ -221,6 +221,22 @@ T_CASE(config_of_every_size)
     check_in("cellar_l2_cipher", &crypt, sizeof crypt, FIRST, use_crypt);
 }
 
+T_CASE(open_by_bounds_alone_has_these_bounds)
+{
+    cellar *c;
+    cellar_stats st = cellar_stats_default();
+    T_REQUIRE(cellar_open_sized(UINT64_C(8) << 20, 100, &c) == CELLAR_OK);
+    for (uint64_t id = 0; id < 1000; id++) {
+        T_EQ_I64(cellar_set(c, &id, sizeof id, "value", 5, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(cellar_stats_get(c, CELLAR_SCOPE_STORE, &st), CELLAR_OK);
+    T_CHECK(st.entries > 50 && st.entries <= 100);
+    T_EQ_U64(st.budget_bytes, UINT64_C(8) << 20);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    T_REQUIRE(cellar_open_sized(0, 0, &c) == CELLAR_OK); /* the defaults */
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+}
+
 T_CASE(namespace_options_of_every_struct_size_work)
 {
     open_store();
