@@ -1192,8 +1192,8 @@ static void cell_add_threads(workload *w, uint32_t n)
     }
 }
 
-/* "cores" and "over" of its thread counts. */
-static void cell_add_cores(workload *w, uint32_t cpus, bool full)
+/* "cores" and "over" of its thread counts. Columns that the machine has no processors for are said. */
+static void cell_add_cores(const char *bench, workload *w, uint32_t cpus, bool full)
 {
     const uint32_t n = w->over || cpus < CELL_TRACES ? cpus : CELL_TRACES;
     if (w->cores && (w->over || n > w->thread[w->thread_count - 1])) {
@@ -1201,14 +1201,20 @@ static void cell_add_cores(workload *w, uint32_t cpus, bool full)
     }
     for (uint32_t i = 0; w->over && i < 3; i++) {
         const uint32_t more = (const uint32_t[]){ 8, 16, 64 }[i];
-        if (full || more <= cpus) { cell_add_threads(w, more); }
+        if (full || more <= cpus) {
+            cell_add_threads(w, more);
+        } else {
+            char text[64];
+            snprintf(text, sizeof text, "%u threads on %u CPUs: FULL=1", more, cpus);
+            json_say(bench, NULL, w->name, "skip", text);
+        }
     }
 }
 
 static bool cell_prepare(cell_set *c, const bench_subject *const *subjects, uint32_t count)
 {
     const uint32_t cpus = host_cpu_count();
-    cell_add_cores(&c->own, cpus, c->o->full);
+    cell_add_cores(c->bench, &c->own, cpus, c->o->full);
     for (uint32_t t = 0; t < c->w->thread_count; t++) {
         if (c->w->thread[t] <= cpus || c->w->over) {
             c->thread_max = c->w->thread[t];

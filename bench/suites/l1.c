@@ -51,7 +51,8 @@ static const char *const suite_scale_list[] = { "scale16m", "scale16m_new", "sca
                                                 "scale16m_rss", "", "scale4m", "scale4m_new",
                                                 "scale64m", "scale64m_new", NULL };
 static const char *const suite_scale_full[] = { "scale256m", "scale256m_new", "scale1g",
-                                                "scale1g_new", NULL };
+                                                "scale1g_new", "zipf20k_16_100", "miss10us",
+                                                "miss1ms", NULL };
 const bench_suite suite_scale = { "scale", "what each further thread adds to a full store", NULL,
                                   suite_scale_list, suite_scale_full, true, false, 15 };
 

@@ -657,7 +657,8 @@ T_CASE(every_published_workload_parses)
         "many1m_ttl", "many1m_uniform", "many10m", "many10m_ttl", "many10m_uniform", "hot",
         "hot_ttl", "pin4k", "pin4k_ttl", "pin64k", "scale4m", "scale4m_new", "scale16m",
         "scale16m_new", "scale16m_ttl", "scale16m_tiers", "scale64m", "scale64m_new", "scale256m",
-        "scale256m_new", "scale1g", "scale1g_new", "scale16m_entries", "scale16m_rss" };
+        "scale256m_new", "scale1g", "scale1g_new", "scale16m_entries", "scale16m_rss",
+        "first", "zipf20k_16_100", "miss10us", "miss1ms" };
     char path[200], why[600];
     workload w;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -680,7 +681,7 @@ T_CASE(core_counts_follow_the_machine)
     T_CHECK(read.cores && read.thread_count == 2);
     for (size_t i = 0; i < sizeof cpus / sizeof cpus[0]; i++) {
         workload w = read;
-        cell_add_cores(&w, cpus[i][0], true);
+        cell_add_cores("test", &w, cpus[i][0], true);
         T_EQ_U64(w.thread_count, cpus[i][1]);
         T_EQ_U64(w.thread[w.thread_count - 1], cpus[i][2]);
     }
@@ -694,14 +695,14 @@ T_CASE(thread_counts_above_the_machine_are_kept_in_order)
     workload read;
     T_REQUIRE(workload_read("bench/mixes/scale16m.wl", &read, why, sizeof why));
     workload w = read;
-    cell_add_cores(&w, 2, false);
+    cell_add_cores("test", &w, 2, false);
     T_EQ_U64(w.thread_count, 3);
     w = read;
-    cell_add_cores(&w, 3, true);
+    cell_add_cores("test", &w, 3, true);
     T_EQ_U64(w.thread_count, 7);
     T_EQ_MEM(w.thread, want, sizeof want);
     w = read;
-    cell_add_cores(&w, 16, false);
+    cell_add_cores("test", &w, 16, false);
     T_EQ_U64(w.thread_count, 5); /* 1 2 4 8 16: the columns of suite scale */
     T_EQ_U64(w.thread[w.thread_count - 1], 16);
 }
