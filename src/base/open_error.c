@@ -8,9 +8,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
-#include "base/atomic.h"
 #include "base/opts.h"
 #include "base/sync.h"
 

@@ -19,7 +19,6 @@
 
 #include "base/fd.h"
 #include "base/num.h"
-#include "base/vfs.h"
 
 BASE_SIZE_BEGIN
 

@@ -29,7 +29,6 @@
 #include <sys/statfs.h>
 #include <sys/uio.h>
 
-#include "base/atomic.h"
 #include "base/fd.h"
 #include "base/mem.h"
 #include "base/num.h"

@@ -12,7 +12,6 @@
 #include "cache/change_shared.h"
 
 #include "cache/call.h"
-#include "cache/error.h"
 
 BASE_SIZE_BEGIN
 

@@ -12,7 +12,6 @@
  * FORK       The child resets the lock of the list. It keeps the stores of its parent, marked. */
 #include "cache/handle.h"
 
-#include "cache/error.h"
 
 static sync_lock cache_registry_lock; /* rank NAMESPACE; never held together with another lock */
 static cache_store *cache_stores;     /* registry lock */

@@ -7,7 +7,6 @@
  * SEE ALSO   table.c: records and references; wait.c; src/flight/README.md: proofs. */
 #include "flight/flight.h"
 
-#include "base/user_callback.h"
 
 /* ---- enter ---- */
 

@@ -10,7 +10,6 @@
  * LIMITS     2,048 bytes of an address. */
 #include "cellar_kit.h"
 
-#include "base/num.h"
 #include "kit/ascii.h"
 
 #include <arpa/inet.h>

@@ -17,7 +17,6 @@
  *            slot from the version read before the copy.
  * SEE ALSO   room.c: what moves the cursor. ghost.c, policy_select.c. README.md: worth
  *            of a record, rejected designs. */
-#include <string.h>
 
 #include "l1/evict.h"
 #include "l1/index.h"

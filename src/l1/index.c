@@ -11,7 +11,6 @@
  * LIMITS     A set that needs a 16th half gets CELLAR_E_SPACE. A reader stopped for exactly 2^31
  *            changes of one bucket would accept a changed version. */
 #include "l1/index.h"
-#include "l1/large.h"
 #include "l1/quota_count.h"
 #include "l1/record.h"
 #include "l1/segment.h"

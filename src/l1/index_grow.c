@@ -15,7 +15,6 @@
  *            hash the keys -> place -> publish ls inside the windows -> unlock. A merge is the
  *            mirror image. README.md has the proof for readers.
  * SEE ALSO   README.md: proof, rejected loads and layouts. Litwin 1980, linear hashing. */
-#include <string.h>
 
 #include "l1/index.h"
 #include "l1/record.h"

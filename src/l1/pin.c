@@ -7,7 +7,6 @@
  *            In-place writers: the pinner sets PINNED (atomic or), then reads the version again.
  *            The writer locks (CAS seq_cst), then reads w0. README.md has the proof.
  * SEE ALSO   README.md: proof of the pin protocol, measurements. Michael 2004, hazard pointers. */
-#include <string.h>
 
 #include "l1/index.h"
 #include "l1/pin_slots.h"

@@ -20,7 +20,6 @@
  *            they never change in place.
  * SEE ALSO   rewrite.c: changes of an entry that keep its value or add to it.
  *            README.md: measurements of the write path. */
-#include <string.h>
 
 #include "l1/cap.h"
 #include "l1/change.h"

@@ -17,7 +17,6 @@
  * SEE ALSO   health.c: errors, and when the disk is off. */
 #include "l2/heartbeat.h"
 
-#include <errno.h>
 
 #include "l2/format.h"
 #include "l2/health.h"

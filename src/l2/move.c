@@ -28,7 +28,6 @@
 #include "l2/format.h"
 #include "l2/health.h"
 #include "l2/index.h"
-#include "l2/invalidations.h"
 #include "l2/io.h"
 #include "l2/log.h"
 #include "l2/progress.h"

@@ -28,7 +28,6 @@
 
 #include "l2/format.h"
 #include "l2/geometry.h"
-#include "l2/health.h"
 #include "l2/image.h"
 #include "l2/io.h"
 #include "l2/progress.h"

@@ -32,7 +32,6 @@
 #include <errno.h>
 
 #include "l2/format.h"
-#include "l2/log.h"
 
 BASE_SIZE_BEGIN
 

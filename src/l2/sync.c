@@ -15,7 +15,6 @@
 #include <errno.h>
 
 #include "l2/heartbeat.h"
-#include "l2/io.h"
 #include "l2/log.h"
 #include "l2/progress.h"
 #include "l2/steps.h"

@@ -24,7 +24,6 @@
  * SEE ALSO   README.md, "Values in parts": kills, ciphers, measurements. */
 #include "l2/types.h"
 
-#include "base/random.h"
 #include "l2/admission.h"
 #include "l2/codec.h"
 #include "l2/format.h"

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/open_error.h"
-#include "limit/calendar.h"
 #include "limit/convert.h"
 #include "limit/overrides.h"
 #include "limit/run.h"

@@ -14,7 +14,6 @@
 #include "base/user_callback.h"
 #include "loading/refresh.h"
 
-#include "cache/handle.h"
 #include "cache/talk.h"
 #include "loading/load_shared.h"
 

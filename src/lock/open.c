@@ -3,7 +3,6 @@
  * open: open and close a table of locks.
  *
  * FORK       The child marks the table: its calls refuse, or do nothing. */
-#include <string.h>
 
 #include "base/open_error.h"
 #include "base/random.h"

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "base/num.h"
 #include "base/opts.h"
 
 BASE_SIZE_BEGIN

@@ -8,9 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/fd.h"
 #include "base/net.h"
-#include "base/num.h"
 #include "cellar_admin.h"
 #include "resp/channel.h"
 #include "resp/client.h"

@@ -10,7 +10,6 @@
 #include "resp/data.h"
 
 #include "base/glob.h"
-#include "base/num.h"
 
 BASE_SIZE_BEGIN
 

@@ -12,8 +12,6 @@
 #include "resp/data.h"
 #include "resp/shared.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 BASE_SIZE_BEGIN

@@ -12,7 +12,6 @@
 #include "cellar_kit.h"
 #include "cellar_observe.h"
 #include "resp/data.h"
-#include "resp/entry.h"
 #include "resp/track.h"
 
 #include <stdio.h>

@@ -14,7 +14,6 @@
 #include "base/sha256.h"
 #include "resp/data.h"
 #include "resp/entry.h"
-#include "resp/shared.h"
 #include "resp/shared_script.h"
 
 #include <stdio.h>

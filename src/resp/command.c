@@ -5,7 +5,6 @@
  * WALK       resp_run: row -> arity -> password -> danger -> READONLY -> MULTI: queue, else
  *            resp_call: count, monitors, run, slow log.
  * LIMITS     A transaction holds at most max_request_bytes. */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/net.h"
 #include "base/num.h"
 #include "base/text.h"
 #include "resp/calls.h"

@@ -10,7 +10,6 @@
  * SEE ALSO   resp_serve_send in serve.c. */
 #include "resp/finish.h"
 
-#include "base/num.h"
 #include "resp/listen.h"
 #include "resp/loop.h"
 #include "resp/reply.h"

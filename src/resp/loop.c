@@ -14,12 +14,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/fd.h"
 #include "base/net.h"
 #include "base/num.h"
 #include "resp/admin.h"
 #include "resp/channel.h"
-#include "resp/command.h"
 #include "resp/loop.h"
 #include "resp/serve.h"
 #include "resp/shared.h"

@@ -11,7 +11,6 @@
 #include "base/net.h"
 #include "base/num.h"
 #include "base/open_error.h"
-#include "base/opts.h"
 #include "base/random.h"
 #include "base/service.h"
 #include "base/text.h"

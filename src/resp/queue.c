@@ -5,7 +5,6 @@
  * LIMITS     max_request_bytes for all requests of a transaction. */
 #include <string.h>
 
-#include "base/num.h"
 #include "resp/queue.h"
 
 BASE_SIZE_BEGIN

@@ -6,7 +6,6 @@
  * WALK       A bulk that is read from the store is reserved behind the widest possible header;
  *            resp_bulk_commit writes the header, and moves the value left by the digits saved.
  * LIMITS     Blocks are charged to the bound of the port, which keeps RESP_KEPT_MAX free ones. */
-#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -11,7 +11,6 @@
 #include <errno.h>
 
 #include "base/num.h"
-#include "base/open_error.h"
 #include "cellar_admin.h"
 #include "cellar_observe.h"
 #include "resp/control.h"

@@ -19,7 +19,6 @@
 #include "base/num.h"
 #include "base/text.h"
 #include "base/timezone.h"
-#include "resp/data.h"
 #include "resp/entry.h"
 #include "resp/shared.h"
 #include "resp/shared_script.h"

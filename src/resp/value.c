@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/num.h"
 #include "resp/control.h"
 #include "resp/value.h"
 

@@ -6,7 +6,6 @@
  * SEE ALSO   base/mem.c: the account, which evicts for a charge. */
 #include "cache/call.h"
 #include "cache/error.h"
-#include "cache/handle.h"
 #include "store/charge.h"
 
 BASE_SIZE_BEGIN

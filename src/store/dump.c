@@ -8,7 +8,6 @@
 #include "cache/error.h"
 #include "cache/handle.h"
 #include "loading/breaker_calls.h"
-#include "store/l2_tier.h"
 #include "store/metrics.h"
 #include "store/stat.h"
 

@@ -12,7 +12,6 @@
 #include "cache/error.h"
 #include "store/options.h"
 
-#include <stdio.h>
 
 #include "base/open_error.h"
 #include "base/text.h"

@@ -13,13 +13,11 @@
 
 #include "cache/call.h"
 #include "cache/change.h"
-#include "cache/error.h"
 #include "cache/generation.h"
 #include "cache/handle.h"
 #include "cache/stamp.h"
 #include "cache/tier_calls.h"
 #include "cache/write_order.h"
-#include "store/store.h"
 
 BASE_SIZE_BEGIN
 

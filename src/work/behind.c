@@ -20,7 +20,6 @@
 #include "base/hash.h"
 #include "base/num.h"
 #include "base/open_error.h"
-#include "base/opts.h"
 #include "base/random.h"
 #include "base/service.h"
 #include "base/sync.h"

@@ -14,7 +14,6 @@
  * LOCKING    bus_types.h. */
 #include <string.h>
 
-#include "base/opts.h"
 #include "work/bus.h"
 #include "work/bus_journal.h"
 #include "work/bus_message.h"

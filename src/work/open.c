@@ -7,10 +7,8 @@
  * COMPLETION Each run gives its place back: after its function, from the cleanup handler of a
  *            thread that ends inside it, or without having begun. The close waits for `running`;
  *            a worker between the queue and `running` is waited for by the join. */
-#include <string.h>
 
 #include "base/open_error.h"
-#include "base/opts.h"
 #include "base/service.h"
 #include "work/sched.h"
 

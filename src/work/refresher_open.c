@@ -6,10 +6,8 @@
  *            close: no step begins -> wait for those that run -> join both kinds of threads -> free
  * COMPLETION Each step gives its ticket back, also from the cleanup handler of a thread that ends
  *            inside it. The close waits for `ended`; the join waits for a worker behind it. */
-#include <string.h>
 
 #include "base/open_error.h"
-#include "base/opts.h"
 #include "base/service.h"
 #include "work/refresher.h"
 

@@ -17,7 +17,6 @@
 #include "work/task_burst.h"
 
 #include "work/task_queue.h"
-#include "work/task_slab.h"
 #include "work/task_state.h"
 
 BASE_SIZE_BEGIN

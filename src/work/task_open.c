@@ -8,7 +8,6 @@
  *            close: drain -> join the threads -> free
  * INVARIANTS After a drain each live task runs; live tasks of its begin == finished + abandoned +
  *            still_running, with the tasks that running tasks submitted meanwhile. */
-#include <string.h>
 
 #include "base/open_error.h"
 #include "base/opts.h"

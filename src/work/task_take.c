@@ -8,7 +8,6 @@
  * INVARIANTS A run of a hold belongs to the caller of the take until its verdict, in time or late.
  * LIMITS     As many holds as tasks; max_running of a name holds for them.
  * SEE ALSO   task_run.c */
-#include <string.h>
 
 #include "work/task_queue.h"
 #include "work/task_result.h"
