@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    the tools of include/debug.md say nothing of a right program, and find a pin that is read
-#         after its end.
-# Method: the drop-in compiled along with a caller by AddressSanitizer, which takes the switch of
-#         debug pins, and by ThreadSanitizer; the archive under valgrind.
+#         after its end. The commands of that page and of README.md do what they say.
+# Method: the commands as they stand in the pages, in a folder with app.c and dist: the drop-in
+#         compiled along by AddressSanitizer, which takes the switch of debug pins, and by
+#         ThreadSanitizer; the two commands of README.md, and their program under valgrind.
 . tests/support/t.sh
 
 cat >"$t_tmp/app.c" <<'END'
@@ -65,11 +66,11 @@ int main(int argc, char **argv)
 }
 END
 
-built() { # NAME FLAG...
-    name=$1
-    shift
-    $CC -std=c11 -D_GNU_SOURCE -O0 -g1 -Idist -Idist/include "$t_tmp/app.c" "$@" -pthread -lm \
-        -o "$t_tmp/$name"
+# The commands of compilers in a page, those with WORD; all of one page make one program.
+by_page() { # NAME PAGE WORD
+    ln -sfn "$t_root/dist" "$t_tmp/dist"
+    sed -n '/^```/,/^```/s/ *#.*//; /^cc .*'"$3"'/p' "$t_root/$2" >"$t_tmp/block" && [ -s "$t_tmp/block" ] || return 1
+    (cd "$t_tmp" && sed "s|^cc |$CC |" block >run && sh -e ./run && mv a.out "$1")
 }
 says_nothing() { # PROGRAM...: of a right program
     rm -rf "$t_tmp/l2"
@@ -84,15 +85,14 @@ finds() { # WHAT: a read after this end is named
 }
 
 fixed=$(setarch -R true 2>/dev/null && echo setarch -R) # some maps of addresses end TSan
-t_case the_drop_in_compiles_along built asan -fsanitize=address,undefined -DCELLAR_DEBUG_PINS \
-    dist/cellar.c
+t_case command_of_the_page_for_asan_compiles by_page asan include/debug.md address
 t_case asan_says_nothing_of_a_right_program says_nothing "$t_tmp/asan"
 t_case read_after_unpin_is_found finds u cellar_unpin
 t_case read_after_close_is_found finds c cellar_close
-t_case the_drop_in_compiles_with_tsan built tsan -fsanitize=thread dist/cellar.c
+t_case command_of_the_page_for_tsan_compiles by_page tsan include/debug.md thread
 t_case tsan_says_nothing_of_a_right_program says_nothing $fixed "$t_tmp/tsan"
+t_case commands_of_the_readme_compile by_page plain README.md ''
 if t_have valgrind; then
-    t_case the_drop_in_compiles_for_valgrind built plain dist/cellar.c
     t_case valgrind_says_nothing_of_a_right_program says_nothing valgrind -q --error-exitcode=9 \
         --leak-check=full "$t_tmp/plain"
 else
