@@ -13,8 +13,8 @@
  * VERDICT    The interval of the median by order statistics (99 % at 15 repetitions). B is slower if
  *            it lies above 1.01 and the median above 1.02, faster likewise; "same" if the median is
  *            within 2 % and the interval within 5 %; else "unclear": more repetitions.
- * PLANT      --plant=P: each call of B is followed by work of P percent of its row's cost; a check of
- *            this program. --busy: both sides are a loop of integers, so that on a loaded machine
+ * PLANT      --plant=P: 64 calls of B are followed by work of P percent of their cost on A; a check
+ *            of this program. --busy: both sides are a loop of integers, so that on a loaded machine
  *            the statistics alone are checked.
  * EXIT       0 measured, 1 a library or a store cannot be opened, 2 usage. */
 #include <dlfcn.h>
@@ -76,7 +76,7 @@ typedef struct compare_run {
     uint32_t reps;
     double plant, window_us;      /* percent; CPU time of one window */
     uint64_t calls[COMPARE_ROWS]; /* of one window; measured once, on A */
-    uint64_t spin[COMPARE_ROWS];  /* steps of planted work behind each call of B */
+    uint64_t spin[COMPARE_ROWS];  /* steps of planted work behind 64 calls of B */
 } compare_run;
 
 typedef struct compare_job {
@@ -132,7 +132,7 @@ static void *compare_work(void *arg)
         /* the smaller of two draws: some keys come more often */
         const uint64_t a = x >> 11, b = verify_mix64(x) >> 11;
         compare_call(j->run, j->side, a < b ? a : b, buf);
-        if (j->spin > 0) { compare_spin(j->spin, x); }
+        if (j->spin > 0 && i % 64 == 63) { compare_spin(j->spin, x); }
     }
     j->cpu_ns = compare_cpu_ns() - start;
     return NULL;
@@ -184,7 +184,7 @@ static void compare_calibrate(compare_run *r, size_t row)
         step = one < step ? one : step;
     }
     r->calls[row] = (uint64_t)(r->window_us * 1e3 / call) + 1;
-    r->spin[row] = (uint64_t)(call * r->plant / 100 / step + .5);
+    r->spin[row] = (uint64_t)(64 * call * r->plant / 100 / step + .5);
 }
 
 static bool compare_open(compare_run *r, const compare_kind *k, uint32_t rep)
