@@ -9,6 +9,7 @@
  * SEE ALSO   include/cellar.h: error codes and their texts. log.c: log lines. */
 #include "base/check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #if BASE_SIM
