@@ -257,7 +257,7 @@ run:
 page:
 	$(Q)sh src/tools/page.sh src/resp/dashboard.html >src/resp/page.new
 	$(Q)mv src/resp/page.new src/resp/page.h
-# For scripts: the build folder of a variant (make -s where SAN=address).
+# For scripts: the build folder of the tests of a variant (make -s where SAN=address).
 where:
 	@echo $(B)
 ## clean: remove build/ and dist/

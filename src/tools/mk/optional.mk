@@ -24,7 +24,7 @@ probe_link = $(shell mkdir -p build && p=build/.probe.$$$$ && \
 
 GOALS    := $(or $(MAKECMDGOALS),$(.DEFAULT_GOAL))
 BENCHING := $(filter bench bench-% guard silent,$(GOALS))
-ifneq ($(BENCHING)$(filter run test test-% check check-% matrix-now,$(GOALS)),)
+ifneq ($(BENCHING)$(filter run test test-% check check-% matrix-now where,$(GOALS)),)
 export ALL_LIBS ?= 1
 endif
 STATICALLY := $(STATIC)$(filter -static,$(LDFLAGS) $(CFLAGS))
