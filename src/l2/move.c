@@ -436,7 +436,6 @@ static bool l2_move_step(l2 *d)
         if (l2_sync_file(d, d->stage_file) != 0) { return false; }
     }
     BASE_POINT("l2.moves_durable");
-    l2_move_end(d);
     if (m->spared) { /* it is passed once more */
         m->on = false;
         m->live = 0;
@@ -494,7 +493,6 @@ CELLAR_PRIVATE bool l2_room_work(l2 *d)
     sync_drop(L2_LOG, &d->log_lock);
     if (!may) { /* the store shrank meanwhile */
         d->moves.on = false;
-        l2_move_end(d);
     } else if (rebuilding) {
         return false;
     } else if (soon && !d->moves.on && d->moves.counted) {
@@ -503,7 +501,9 @@ CELLAR_PRIVATE bool l2_room_work(l2 *d)
     sync_take(L2_LOG, &d->log_lock);
     const bool moving = d->moving;
     sync_drop(L2_LOG, &d->log_lock);
-    return ((moving ? soon : few) || d->moves.on) && l2_room_step(d);
+    const bool due = (moving ? soon : few) || d->moves.on;
+    if (!due) { l2_move_end(d); }
+    return due && l2_room_step(d);
 }
 
 BASE_SIZE_END
