@@ -14,7 +14,8 @@
  * MODES      object: capacity in entries, values of 8 bytes, memory far above need, no TTL.
  *            byte: capacity is the whole budget of the store, index included; values have the size
  *            in the trace; TTLs of the trace are used. A hit of another size is stored again. As in
- *            a program, the store is told no mean size, unless --mean is given.
+ *            a program, the store is told no mean size, unless --mean is given. A value above 64
+ *            bytes is its size in 8 bytes, and a weight: no byte is copied (--copy: all of them).
  *            budget: capacity in entries, as in object mode, but the store is bounded by the memory
  *            budget in which the default policy holds as many values of one size. The size is
  *            larger than --value-bytes where the budget would be below REPLAY_BUDGET_LEAST.
@@ -46,6 +47,10 @@
 #define REPLAY_LEAST_DEFAULT 16u /* entries; smaller default capacities are left out */
 #define REPLAY_START_MS INT64_C(1000000)
 #define REPLAY_VALUE 8u          /* bytes of a value in object mode */
+#define REPLAY_STORED 64u        /* byte mode: of a longer value only the size is stored */
+#define REPLAY_BLOCK 8192u
+#define REPLAY_RECORD 16u        /* bytes of a record with key, without value */
+#define REPLAY_WEIGHED 40u       /* bytes of a record with key, size and weight */
 #define REPLAY_BUDGET_VALUE 200u
 #define REPLAY_BUDGET_LEAST UINT64_C(1572864)
 #define REPLAY_BUDGET_TRIES 8u
@@ -61,8 +66,9 @@ typedef struct replay_worker {
 
 typedef struct replay_engine { /* a store and its workers */
     cellar *store;
-    bool byte_mode;
+    bool byte_mode, copy;
     uint64_t max_value, value_len; /* value_len: of all values; byte mode: of none */
+    uint64_t stored;               /* bytes of the longest value that is stored */
     _Atomic int64_t now_ms; /* clock of the store; written by workers */
     unsigned char *value;   /* zeros: the value of every set */
     const cli_request *piece;
@@ -217,6 +223,17 @@ static int64_t replay_clock(void *ctx)
     return atomic_load_explicit(&e->now_ms, memory_order_relaxed);
 }
 
+/* Return the weight that charges a value of 8 bytes like one of its size; 0: store all bytes. */
+static uint64_t replay_weight(const replay_engine *e, uint64_t size)
+{
+    if (!e->byte_mode || e->copy || size <= REPLAY_STORED) { return 0; }
+    if (size > REPLAY_BLOCK) { /* stored in units outside the log, with a head of 32 bytes */
+        const uint64_t unit = e->bytes < (uint64_t)64 << 20 ? 512 : 2048;
+        return (size + 32 + unit - 1) / unit * unit;
+    }
+    return (size + REPLAY_RECORD + 7) / 8 * 8 - REPLAY_WEIGHED;
+}
+
 static void replay_store(replay_engine *e, replay_worker *w, const cli_request *r)
 {
     const uint64_t len = e->byte_mode ? r->size : e->value_len;
@@ -224,10 +241,14 @@ static void replay_store(replay_engine *e, replay_worker *w, const cli_request *
         w->counts.refused++;
         return;
     }
+    const uint64_t weight = replay_weight(e, len);
     cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = r->ttl_ms;
-    const cellar_err err = cellar_set(e->store, &r->id, sizeof r->id, e->value, (size_t)len,
-                                      e->byte_mode && r->ttl_ms != 0 ? &o : NULL);
+    o.ttl_ms = e->byte_mode ? r->ttl_ms : 0;
+    o.weight_bytes = weight;
+    const cellar_err err =
+        cellar_set(e->store, &r->id, sizeof r->id, weight != 0 ? (const void *)&r->size : e->value,
+                   weight != 0 ? sizeof r->size : (size_t)len,
+                   o.ttl_ms != 0 || weight != 0 ? &o : NULL);
     if (err == CELLAR_E_TOOBIG || err == CELLAR_E_SPACE) {
         w->counts.refused++;
     } else if (err != CELLAR_OK && w->error == CELLAR_OK) {
@@ -246,10 +267,14 @@ static void replay_one(replay_engine *e, replay_worker *w, const cli_request *r)
     }
     size_t len = 0;
     const cellar_err err =
-        cellar_get(e->store, &r->id, sizeof r->id, w->buf, (size_t)e->max_value, &len);
+        cellar_get(e->store, &r->id, sizeof r->id, w->buf, (size_t)e->stored, &len);
     w->counts.requests++;
     w->counts.bytes += r->size;
-    if (err == CELLAR_OK && (!e->byte_mode || len == r->size)) { return; }
+    uint64_t size = len;
+    if (err == CELLAR_OK && replay_weight(e, r->size) != 0 && len == sizeof size) {
+        memcpy(&size, w->buf, sizeof size);
+    }
+    if (err == CELLAR_OK && (!e->byte_mode || size == r->size)) { return; }
     if (err == CELLAR_MISS) {
         w->counts.misses++;
         w->counts.missed_bytes += r->size;
@@ -341,6 +366,7 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
     tuning.hash_key = secret;
     tuning.stripes = (uint32_t)o->stripes;
     e->byte_mode = o->byte_mode;
+    e->copy = o->copy;
     if (o->byte_mode) {
         cfg.memory_bytes = capacity;
         if (o->mean && t->ids.count != 0) {
@@ -485,10 +511,12 @@ static bool replay_by_engine(replay_run *run, replay_take take, void *ctx, repla
                  capacity, cellar_strerror(err));
         return false;
     }
-    bool ok = (e->value = calloc(1, (size_t)e->max_value + 1)) != NULL;
+    const bool weighs = e->byte_mode && !e->copy && e->max_value > REPLAY_STORED;
+    e->stored = weighs ? REPLAY_STORED : e->max_value;
+    bool ok = (e->value = calloc(1, (size_t)e->stored + 1)) != NULL;
     for (uint64_t i = 0; i < e->threads; i++) {
         e->worker[i].engine = e;
-        ok = ok && (e->worker[i].buf = malloc((size_t)e->max_value + 1)) != NULL;
+        ok = ok && (e->worker[i].buf = malloc((size_t)e->stored + 1)) != NULL;
     }
     if (!ok) { (void)replay_out_of_memory(run->why); }
     if (ok) {
@@ -664,6 +692,7 @@ static bool replay_cell(replay_run *run, uint64_t capacity)
             if (ok && r.has_advice) { ok = replay_check_advice(run, &r); }
         }
         if (!ok) { return false; }
+        if (o->budget) { r.bytes = run->budget; }
         r.has_reduction = compare;
         r.reduction = replay_reduction(fifo.miss_ratio, r.miss_ratio);
         if (!replay_add(run, &r)) { return false; }
@@ -888,6 +917,7 @@ static const char *replay_parse_one(int c, replay_options *o)
         return replay_parse_unit(optarg, &o->how.per_second) ? NULL
             : "--time-unit must be s, ms, us or ns";
     case 'e': o->mean = true; return NULL;
+    case 'y': o->copy = true; return NULL;
     case 'b':
         return cli_parse_count(optarg, 1, CELLAR_VALUE_MAX, &o->value_bytes) ? NULL
             : "--value-bytes must be 1..1073741823";
@@ -925,6 +955,7 @@ static int replay_parse(int argc, char **argv, replay_options *o)
         { "mode", required_argument, NULL, 'm' }, { "format", required_argument, NULL, 'f' },
         { "columns", required_argument, NULL, 'k' }, { "time-unit", required_argument, NULL, 'u' },
         { "value-bytes", required_argument, NULL, 'b' }, { "mean", no_argument, NULL, 'e' },
+        { "copy", no_argument, NULL, 'y' },
         { "stripes", required_argument, NULL, 's' }, { "threads", required_argument, NULL, 't' },
         { "seeds", required_argument, NULL, 'n' },
         { "json", required_argument, NULL, 'j' }, { "plot", required_argument, NULL, 'g' },
@@ -1005,6 +1036,8 @@ const cli_command cli_replay = {
     "  --value-bytes=N   byte: size of a value where the trace tells none, or 1; budget: of all\n"
     "                    values. Default 200, more where the budget would be below 1.5 MiB\n"
     "  --mean            byte: tell the store the mean size of the entries\n"
+    "  --copy            byte: store all bytes of the values. Default: those above 64 bytes are\n"
+    "                    weights, so that capacities may exceed the memory of the machine\n"
     "  --favor=F         bytes, or objects: small entries stay longer. Default bytes\n"
     "  --format=F        ctr oracle lis twitter csv txt. Default by name and first line.\n"
     "                    The installed zstd and gzip unpack .zst and .gz\n"

@@ -174,17 +174,27 @@ static const char *const replay_colours[] = { "#000000", "#0072b2", "#d55e00", "
                                               "#e69f00", "#cc79a7", "#808080" };
 #define REPLAY_COLOURS (sizeof replay_colours / sizeof replay_colours[0])
 
-/* Print a tic for each capacity of the run: those of the first policy. */
+/* Return where a result stands on the axis: bytes where bytes bound the store. */
+static uint64_t replay_bound(const replay_run *run, const replay_result *r)
+{
+    return run->o->budget ? r->bytes : r->capacity;
+}
+
+/* Print a tic for each capacity of the run: those of the first policy. No two tics are equal. */
 static void replay_tics(const replay_run *run, FILE *to)
 {
     const char *before = "set xtics rotate by -40 (";
     uint64_t least = UINT64_MAX, most = 1;
+    char last[CLI_TEXT] = "";
     for (size_t i = 0; i < run->result_n; i++) {
         if (run->result[i].policy != run->o->policy[0]) { continue; }
         char label[CLI_TEXT];
-        const uint64_t c = run->result[i].capacity;
-        fprintf(to, "%s\"%s\" %" PRIu64, before,
-                run->o->byte_mode ? cli_bytes(label, c) : cli_count(label, c), c);
+        const uint64_t c = replay_bound(run, &run->result[i]);
+        const bool bytes = run->o->byte_mode || run->o->budget;
+        (void)(bytes ? cli_bytes(label, c) : cli_count(label, c));
+        if (strcmp(label, last) == 0) { (void)cli_count(label, c); }
+        (void)snprintf(last, sizeof last, "%s", label);
+        fprintf(to, "%s\"%s\" %" PRIu64, before, label, c);
         before = ", ";
         least = c < least ? c : least;
         most = c > most ? c : most;
@@ -207,7 +217,7 @@ static void replay_script(const replay_run *run, const char *file, FILE *to)
             "set ylabel 'miss ratio'\nset format y '%%.2f'\nset grid lc rgb '#d0d0d0'\n"
             "set key outside right top Left reverse\n"
             "set offsets graph 0, graph 0, graph 0.02, graph 0.02\n",
-            o->byte_mode ? "bytes" : "entries");
+            o->byte_mode || o->budget ? "bytes" : "entries");
     replay_tics(run, to);
     fputs("plot ", to);
     for (unsigned p = 0; p < o->policy_count; p++) {
@@ -220,7 +230,8 @@ static void replay_script(const replay_run *run, const char *file, FILE *to)
     for (unsigned p = 0; p < o->policy_count; p++) {
         for (size_t i = 0; i < run->result_n; i++) {
             if (run->result[i].policy != o->policy[p]) { continue; }
-            fprintf(to, "%" PRIu64 " %.6f\n", run->result[i].capacity, run->result[i].miss_ratio);
+            fprintf(to, "%" PRIu64 " %.6f\n", replay_bound(run, &run->result[i]),
+                    run->result[i].miss_ratio);
         }
         fputs("e\n", to);
     }

@@ -42,7 +42,7 @@ typedef struct replay_options {
     replay_capacity capacity[REPLAY_CAPACITIES_MAX];
     unsigned capacity_count;
     /* budget: capacities are entries; the bound is the memory budget that holds as many */
-    bool default_capacities, byte_mode, budget, objects, advisor, mean;
+    bool default_capacities, byte_mode, copy, budget, objects, advisor, mean;
     cli_trace_how how;
     uint64_t stripes, threads, value_bytes;
     uint64_t seeds; /* 0: REPLAY_SEEDS for the default policy, 1 for the others */

@@ -209,6 +209,22 @@ textbook() { # 9 of 10 stay under LIRS while the loop is twice as long; the othe
             'BEGIN { exit !(b > .2 && b <= g && b <= l) }'
 }
 t_case textbook_policies_on_a_loop textbook
+weights_stand_for_bytes() { # figures beside a store of all bytes; a capacity above any memory
+    awk 'BEGIN { for (i = 0; i < 9000; i++) { x = (x * 16807 + 11) % 2147483647; k = int(exp(x / 2147483647 * 7))
+                 print k "," 2000 + k * 37 % 30000 } }' >"$d/sizes.csv"
+    for p in lru s3fifo; do
+        run --mode=byte --policy=$p --capacity=3M --columns=key,size "$d/sizes.csv"
+        weighed=$(line $p 3145728)
+        run --mode=byte --policy=$p --capacity=3M --columns=key,size --copy "$d/sizes.csv"
+        awk -v a="$weighed" -v b="$(line $p 3145728)" 'BEGIN { d = a - b; exit !(a > .1 && d < .02 && d > -.02) }' ||
+            return 1
+    done
+    awk 'BEGIN { for (i = 0; i < 3000; i++) print i % 300 "," 900000000 }' >"$d/huge.csv"
+    run --mode=byte --policy=lru,exact-lru --capacity=200G --columns=key,size "$d/huge.csv"
+    [ $rc -eq 0 ] && [ "$(line exact-lru 214748364800)" = 1.000000 ] && grep -q '^cellar-lru' "$t_tmp/out"
+}
+t_case a_weight_stands_for_the_bytes_of_a_value weights_stand_for_bytes
+
 t_case policies_of_entries_refuse_bytes refused 2 'policy sieve ignores sizes' --mode=byte \
     --policy=sieve "$d/a.ctr"
 example() { # the policy that the page of the replay shows
