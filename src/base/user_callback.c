@@ -109,7 +109,7 @@ base_run_callback(void (*fn)(void *), void (*left)(void *), void *arg, int cance
     base_thread_record *self = base_thread_self();
     if (self->index != 0 && self->stack_high == 0) { base_stack_bounds(self); }
     pthread_cleanup_push(base_left_clean, &l);
-    base_cancel_set(cancel);
+    if (cancel != BASE_CANCEL_STAYS) { base_cancel_set(cancel); }
     fn(arg);
     (void)base_cancel_off();
     pthread_cleanup_pop(0);
@@ -119,7 +119,7 @@ CELLAR_PRIVATE void base_run_callback(void (*fn)(void *), void (*left)(void *), 
                                       int cancel)
 {
     pthread_cleanup_push(left, arg);
-    base_cancel_set(cancel);
+    if (cancel != BASE_CANCEL_STAYS) { base_cancel_set(cancel); }
     fn(arg);
     (void)base_cancel_off();
     pthread_cleanup_pop(0);

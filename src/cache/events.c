@@ -31,11 +31,11 @@ BASE_SIZE_BEGIN
 
 /* ---- causes as the public list names them ---- */
 
-static cellar_cause cache_cause(const l1_left *what, cellar_cause dead_by)
+static cellar_cause cache_cause(l1_cause cause, cellar_cause dead_by)
 {
     const cache_scope *scope = base_thread_self()->change_scopes;
     const bool stores = scope != NULL && scope->stores;
-    switch (what->cause) {
+    switch (cause) {
     case L1_LEFT_CAPACITY: return CELLAR_CAUSE_EVICTED;
     case L1_LEFT_EXPIRED: return CELLAR_CAUSE_EXPIRED;
     case L1_LEFT_REPLACED:
@@ -215,7 +215,7 @@ static bool cache_event_report(cache_store *s, const l1_left *what, cellar *name
             .ns = info->dropped ? NULL : namespace,
             .key = what->key, .key_len = what->key_len,
             .value = what->value, .value_len = what->value_len,
-            .cause = cache_cause(what, info->dead_by),
+            .cause = cache_cause(what->cause, info->dead_by),
             .user_flags = what->user_flags,
             .kind = what->cell != NULL ? CELLAR_KIND_OBJECT : (cellar_kind)what->kind,
         },
@@ -251,12 +251,11 @@ CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what)
 
 BASE_SIZE_BEGIN
 
-CELLAR_PRIVATE unsigned cache_left_cause(void *ctx, const l1_left *what)
+CELLAR_PRIVATE unsigned cache_left_cause(void *ctx, l1_cause cause, uint32_t generation)
 {
-    cache_generation_info info;
-    cellar *namespace = cache_generation_namespace(ctx, what->generation, &info);
-    if (namespace != NULL) { cache_namespace_release(namespace); }
-    return (unsigned)cache_cause(what, info.dead_by);
+    return (unsigned)cache_cause(cause, cause == L1_LEFT_CLEARED
+                                            ? cache_generation_cause(ctx, generation)
+                                            : CELLAR_CAUSE_NONE);
 }
 
 /* ---- add and remove ---- */

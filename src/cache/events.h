@@ -8,6 +8,6 @@
 
 CELLAR_PRIVATE void cache_left(void *ctx, const l1_left *what);
 /* Hook of L1: why an entry of an object ended. */
-CELLAR_PRIVATE unsigned cache_left_cause(void *ctx, const l1_left *what);
+CELLAR_PRIVATE unsigned cache_left_cause(void *ctx, l1_cause cause, uint32_t generation);
 
 #endif

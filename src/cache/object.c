@@ -2,13 +2,15 @@
  *
  * object: store and hold objects.
  *
- * WALK       set: charge and cell -> cache_put: its window links the cell -> own count dropped
+ * WALK       set: charge and cell -> l1_set_object: its window links the cell, with the own count;
+ *            else cache_put: its window links the cell -> own count dropped
  *            acquire: l1_acquire_hit, else l1_acquire -> counters
  * INVARIANTS A set that is not OK leaves the object with the caller: its cell is refused.
  * LIFETIME   The table of cells holds the shell of the store until the last object is freed.
  * SEE ALSO   src/l1/object.c; loading/object.c: loads. */
 #include "cache/object.h"
 
+#include "cache/bloom_guard.h"
 #include "cache/call.h"
 #include "cache/change.h"
 #include "cache/error.h"
@@ -106,6 +108,24 @@ CELLAR_PRIVATE cellar_err cache_cell_failed(cellar *c, cellar_err err)
                       : "object: no room: raise memory_bytes, or release objects");
 }
 
+/* Store an object under a new key, if nothing but the table of cells observes the store. Return
+ * false in doubt, with nothing done. */
+static bool cache_object_new(cellar *c, const l1_key *k, cache_plan *plan)
+{
+    if (base_load_rlx(&c->store->observers) != 1 || base_load_rlx(&c->carries) != 0 ||
+        base_load_acq(&c->bloom) != NULL) {
+        return false;
+    }
+    plan->spec.deadline_ms = cache_plan_deadline(c, plan, k->hash);
+    if (!l1_set_object(c->l1, k, &plan->spec)) { return false; }
+    stats_block *const mine = cache_mine(c);
+    cache_filter none = { NULL, 0, 0 };
+    cache_filter_end(c, k, &none);
+    stats_add(mine, STATS_SET, 1);
+    cache_entry_counted(c, k, mine, STATS_ENTRY_IN);
+    return true;
+}
+
 CELLAR_API cellar_err cellar_object_set(cellar *c, const void *key, size_t key_len, void *object,
                                         size_t charge, const cellar_set_opts *o)
 {
@@ -124,6 +144,7 @@ CELLAR_API cellar_err cellar_object_set(cellar *c, const void *key, size_t key_l
     plan.spec.flags |= L1_OBJECT;
     plan.spec.value = b;
     plan.spec.value_len = charge;
+    if (made == CELLAR_OK && cache_object_new(c, &k, &plan)) { return CELLAR_OK; }
     if (made != CELLAR_OK) { plan.spec.loader_code = (uint32_t)made; }
     err = cache_put(c, &k, &plan);
     if (made != CELLAR_OK) { return err == made ? cache_cell_failed(c, err) : err; }

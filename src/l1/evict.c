@@ -288,7 +288,7 @@ static SYNC_HOLDS(L1_LANE) uint32_t l1_cursor_see(l1 *c, uint64_t pos, uint64_t 
 {
     l1_rec r;
     uint32_t size;
-    if (BASE_LIKELY(l1_decode_plain(c, pos, &r))) {
+    if (BASE_LIKELY(l1_decode_plain(c, pos, &r, L1_W0_BIG))) {
         size = r.size;
         *hash = base_hash(c->hash_key, 0, l1_at(c, pos) + r.key_off, r.klen);
     } else {
@@ -336,7 +336,7 @@ BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) void l1_under_read(l1 *c, l1_lane *n, uns
                                                            l1_under *u)
 {
     l1_rec *const r = &u->e.slot.rec;
-    const bool ok = l1_decode_plain(c, u->pos, r) || l1_decode(c, u->pos, r);
+    const bool ok = l1_decode_plain(c, u->pos, r, L1_W0_BIG) || l1_decode(c, u->pos, r);
     l1_seg *g = &c->seg[l1_seg_of(c, u->pos)];
     u->stays = u->at != &g->cursor;
     u->size = r->size;

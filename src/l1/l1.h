@@ -103,9 +103,8 @@ typedef struct l1_hooks {
     /* Receive an entry that ended (l1_left). May call l1 again. Called only while l1_want_left or
      * l1_want_evicted is on. */
     void (*left)(void *ctx, const l1_left *what);
-    /* Return why an entry of an object ended, as free_fn hears it. Without locks; the pointers
-     * in *what are not valid any more. */
-    unsigned (*cause)(void *ctx, const l1_left *what);
+    /* Return why an entry of an object ended, as free_fn hears it. Without locks. */
+    unsigned (*cause)(void *ctx, l1_cause cause, uint32_t generation);
     /* Return whether a generation is current. Called under a lane lock; O(1). NULL: all are. */
     bool (*generation_alive)(void *ctx, uint32_t generation);
     /* Return the share that counts entries of this generation: 1..L1_QUOTAS; 0: none. Called in
@@ -362,6 +361,9 @@ typedef struct l1_put_spec {
 /* Store an entry. OK; EXISTS, MISS, CONFLICT (condition or veto; nothing changed). E_TOOBIG,
  * E_SPACE, E_NOMEM: the old value is removed unless L1_KEEP_OLD. */
 CELLAR_PRIVATE cellar_err l1_put(l1 *c, const l1_key *k, l1_put_spec *p);
+/* Store the object of a spec of L1_OBJECT, if the key is absent and the entry plain. The entry
+ * takes the count of the caller. False: nothing is stored; call l1_put. */
+CELLAR_PRIVATE bool l1_set_object(l1 *c, const l1_key *k, const l1_put_spec *p);
 typedef struct l1_renewal {
     bool times;              /* renew deadline, stale window and birth; else they stay */
     int64_t deadline_ms, stale_ms;

@@ -120,10 +120,11 @@ static cellar_err l1_charge_outside(l1 *c, uint64_t charge)
 }
 
 /* Let the log follow what is charged outside it. */
-static void l1_charged(l1 *c)
+static void l1_charged(l1 *c, uint64_t bytes)
 {
-    const bool more = base_load_rlx(&c->account->used) >= base_load_rlx(&c->fit_at);
-    if (base_load_rlx(&c->low) != 0 || more) { (void)l1_unpark(c, 0); }
+    const uint64_t used = base_load_rlx(&c->account->used);
+    if (used >= base_load_rlx(&c->fit_at)) { (void)l1_unpark(c, 0); }
+    l1_used_moved(c, used - bytes);
     if (base_load_rlx(&c->refill) != 0) { l1_log_refill(c); }
 }
 
@@ -132,7 +133,7 @@ CELLAR_PRIVATE cellar_err l1_charge(l1 *c, uint64_t bytes)
     const cellar_err err = l1_charge_outside(c, bytes);
     if (err != CELLAR_OK) { return err; }
     (void)base_add_rlx(&c->charges, bytes);
-    l1_charged(c);
+    l1_charged(c, bytes);
     return CELLAR_OK;
 }
 
@@ -151,7 +152,7 @@ CELLAR_PRIVATE cellar_err l1_cell_new(l1 *c, uint32_t class_number, void *object
         base_uncharge(c->account, BASE_MOD_OBJECT, charge);
         return CELLAR_E_SPACE;
     }
-    l1_charged(c);
+    l1_charged(c, charge);
     return CELLAR_OK;
 }
 

@@ -284,7 +284,7 @@ static void l1_free_rest(void *arg)
         f->now = l1_cell_at(f->o, f->first - 1);
         f->first = base_load_rlx(&f->now->next);
         l1_cell_end(f->o, done);
-        base_run_callback(l1_free_call, l1_free_rest, f, base_cancel_off());
+        base_run_callback(l1_free_call, l1_free_rest, f, BASE_CANCEL_STAYS);
     }
 }
 
@@ -326,7 +326,7 @@ static void l1_cell_free(l1_cells *o, l1_cell *b)
         self->depth++;
     }
     const int cancel = base_cancel_off();
-    base_run_callback(l1_free_call, l1_free_rest, &f, base_cancel_off());
+    base_run_callback(l1_free_call, l1_free_rest, &f, BASE_CANCEL_STAYS);
     if (own) {
         l1_free_rest(&f);
     } else {

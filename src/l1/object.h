@@ -102,6 +102,8 @@ CELLAR_PRIVATE l1_cell *l1_cell_take(l1_cells *o, uint32_t class_number, void *o
 CELLAR_PRIVATE bool l1_cell_count(l1_cell *b);
 /* Note that an entry links the cell. The caller has a count. */
 BASE_INLINE void l1_cell_link(l1_cell *b) { (void)base_add_ar(&b->word, L1_CELL_LINK); }
+/* Note the same, and let the entry take the count of the caller. */
+BASE_INLINE void l1_cell_link_own(l1_cell *b) { (void)base_add_ar(&b->word, L1_CELL_LINK - 1); }
 /* End the link of an entry with its count: each hold in a slot gets a count before. */
 CELLAR_PRIVATE void l1_cell_unlink(l1_cells *o, l1_cell *b, unsigned cause);
 /* Hold the object of a record (l1_cell_name) that `ver` of a bucket showed at `want`. False: it

@@ -50,7 +50,7 @@ CELLAR_PRIVATE bool l1_decode(const l1 *c, uint64_t pos, l1_rec *r)
     const unsigned char *p = l1_at(c, pos);
     const uint32_t room = c->seg_bytes - ((uint32_t)pos & (c->seg_bytes - 1));
     if (room < 12) { return false; }
-    if (BASE_LIKELY(l1_decode_plain(c, pos, r))) {
+    if (BASE_LIKELY(l1_decode_plain(c, pos, r, 0))) {
         return r->klen - 1 < L1_KLEN_LONG - 1 && r->size <= room;
     }
     if ((r->w0 & L1_W0_ALWAYS) == 0) { return false; }
@@ -142,10 +142,10 @@ CELLAR_PRIVATE l1_big *l1_block_of(const l1 *c, uint64_t pos, const l1_rec *r)
 /* Return the bytes of the value that lie in a block, or the charge of its object. */
 static uint64_t l1_outside(const l1 *c, uint64_t pos, const l1_rec *r)
 {
-    uint64_t len;
     if ((r->w0 & L1_W0_BIG) == 0) { return 0; }
-    (void)l1_value_at(c, pos, r, &len);
-    return len;
+    const unsigned char *const p = l1_at(c, pos) + r->value_off;
+    const uint64_t at = base_seq_u64(p);
+    return (at & 1u) == 0 ? base_seq_u64(p + 8) : l1_cell_charge_of(base_load_acq(&c->cells), at);
 }
 
 CELLAR_PRIVATE const unsigned char *l1_key_at(const l1 *c, uint64_t pos, const l1_rec *r)

@@ -34,15 +34,15 @@ BASE_INLINE uint32_t l1_pad(const l1 *c, uint32_t n)
     return (uint32_t)base_round_up(n, 1u << c->gshift);
 }
 /* Decode a record with only key and value, without a check of its bounds. False: it has more, or
- * there is none; w0 and due are set. Most records are plain; l1_decode takes twice the steps. */
-BASE_ALWAYS_INLINE bool l1_decode_plain(const l1 *c, uint64_t pos, l1_rec *r)
+ * there is none; w0 and due are set. Most records are plain; l1_decode takes twice the steps.
+ * apart: 0, or L1_W0_BIG: a value outside the log is no more. */
+BASE_ALWAYS_INLINE bool l1_decode_plain(const l1 *c, uint64_t pos, l1_rec *r, uint32_t apart)
 {
     const unsigned char *p = l1_at(c, pos);
     r->w0 = base_seq_u32(p);
     r->due = base_seq_u32(p + 4);
-    if ((r->w0 & (L1_W0_ALWAYS | L1_W0_GENERATION | L1_W0_EXT | L1_W0_BIG)) != L1_W0_ALWAYS) {
-        return false;
-    }
+    const uint32_t more = (L1_W0_GENERATION | L1_W0_EXT | L1_W0_BIG) & ~apart;
+    if ((r->w0 & (L1_W0_ALWAYS | more)) != L1_W0_ALWAYS) { return false; }
     r->generation = r->mask = r->tag_off = r->tag_count = 0;
     r->field_off = r->key_off = 8;
     r->klen = L1_W0_KLEN(r->w0);

@@ -123,6 +123,15 @@ BASE_INLINE SYNC_HOLDS(L1_LANE) void l1_free_emptied(l1 *c, l1_lane *n)
 }
 /* Check up to `limit` parked segments again and judge `low`. Return true when one became free. */
 CELLAR_PRIVATE bool l1_unpark(l1 *c, unsigned limit);
+/* Judge `low` again after a charge of objects, `used` bytes before: sets must not evict for a
+ * shortage that is over. It depends on whole segments of room. */
+BASE_INLINE void l1_used_moved(l1 *c, uint64_t used)
+{
+    const uint64_t limit = base_load_rlx(&c->account->limit);
+    const uint64_t now = base_load_rlx(&c->account->used);
+    const bool segment = (limit - used) >> c->seg_shift != (limit - now) >> c->seg_shift;
+    if (segment && base_load_rlx(&c->low) != 0) { (void)l1_unpark(c, 0); }
+}
 /* Give back free segments until the budget has `bytes` free or the log has only `leave` left.
  * Return whether the budget has them free. */
 CELLAR_PRIVATE bool l1_give_back(l1 *c, uint64_t bytes, uint32_t leave);

@@ -483,6 +483,8 @@ BASE_INLINE unsigned char *l1_big_bytes(l1_big *b) { return (unsigned char *)b +
 
 typedef struct l1_victim {
     uint64_t pos, stamp, hash;
+    l1_cell *cell;       /* only the end of this object is due: the record is not read again */
+    uint32_t generation;
     uint8_t cause, uses;
     bool untold; /* no listener: only its charge ends */
 } l1_victim;

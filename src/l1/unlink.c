@@ -34,23 +34,30 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
     unsigned uses = l1_freq(slot->b, slot->i);
     if (cause == L1_LEFT_CAPACITY && l1_was_used(c, slot)) { uses = BASE_MAX(uses, 1u); }
     l1_big *block = NULL;
-    bool object = false, charged = false; /* an end may run free_fn: never in the window */
+    l1_cell *cell = NULL; /* its end may run free_fn: never in the window */
+    bool charged = false;
     if (BASE_UNLIKELY(l1_form_of(&slot->rec) != 0)) {
-        block = l1_block_of(c, slot->pos, &slot->rec);
-        object = l1_cell_of(c, slot->pos, &slot->rec) != NULL;
+        cell = l1_cell_of(c, slot->pos, &slot->rec);
         charged = (slot->rec.mask & L1_X_CHARGE) != 0;
+        const bool has = cell == NULL || (slot->rec.mask & L1_X_APART) != 0;
+        block = has ? l1_block_of(c, slot->pos, &slot->rec) : NULL;
         if (block != NULL) { l1_big_to(c, block, L1_IN_HAND); }
     }
     l1_slot_clear(slot);
     BASE_POINT("l1.evict.unlinked");
-    const bool told = base_load_rlx(&c->want_left) != 0 ||
-        (cause == L1_LEFT_CAPACITY && base_load_rlx(&c->want_evicted) != 0) || object;
-    if (told || BASE_UNLIKELY(charged)) {
+    const bool wanted = base_load_rlx(&c->want_left) != 0 ||
+                        (cause == L1_LEFT_CAPACITY && base_load_rlx(&c->want_evicted) != 0);
+    if (wanted || BASE_UNLIKELY(cell != NULL || charged)) {
         BASE_ASSERT(out->n < L1_VICTIMS);
-        base_add_ar(&c->seg[l1_seg_of(c, slot->pos)].busy, 1u);
-        out->v[out->n++] = (l1_victim){.pos = slot->pos, .stamp = stamp, .hash = hash,
-                                       .cause = (uint8_t)cause, .uses = (uint8_t)uses,
-                                       .untold = !told};
+        l1_victim *const x = &out->v[out->n++];
+        *x = (l1_victim){.pos = slot->pos, .stamp = stamp, .hash = hash,
+                         .generation = slot->rec.generation, .untold = !wanted,
+                         .cause = (uint8_t)cause, .uses = (uint8_t)uses};
+        if (wanted || block != NULL || charged) {
+            base_add_ar(&c->seg[l1_seg_of(c, slot->pos)].busy, 1u);
+        } else {
+            x->cell = cell;
+        }
     } else if (block != NULL) {
         l1_large_retire(c, block);
     }
@@ -60,45 +67,53 @@ CELLAR_PRIVATE void l1_unlink(l1 *c, l1_hold *h, l1_slot *slot, l1_cause cause, 
 BASE_SIZE_BEGIN
 
 /* ---- victims --------------------------------------------------------------------------------- */
+/* Hand one victim over: left hook, retire list, busy down. Return the cell of its object, NULL:
+ * none. */
+static l1_cell *l1_hand_over_one(l1 *c, const l1_victim *x, bool *blocks)
+{
+    l1_rec r;
+    bool ok = l1_decode(c, x->pos, &r);
+    BASE_ASSERT(ok);
+    if (!ok) { return NULL; }
+    l1_left left;
+    l1_left_of(c, x->pos, &r, &left);
+    left.hash = x->hash;
+    left.stamp = x->stamp;
+    left.cause = (l1_cause)x->cause;
+    left.uses = x->uses;
+    l1_big *const block = l1_block_of(c, x->pos, &r);
+    left.block = left.value_len != 0 ? block : NULL;
+    sync_assert_none();
+    if (c->hooks.left != NULL && !x->untold) { c->hooks.left(c->hooks.ctx, &left); }
+    BASE_POINT("l1.evict.handed");
+    const uint64_t charge = l1_get_u64(c, x->pos, &r, L1_X_CHARGE, 0);
+    l1_wipe(c, x->pos, &r);
+    if (block != NULL) {
+        l1_large_retire(c, block);
+        *blocks = true;
+    }
+    base_sub_ar(&c->seg[l1_seg_of(c, x->pos)].busy, 1u);
+    if (charge != 0) { l1_uncharge(c, charge); }
+    return left.cell;
+}
+
 CELLAR_PRIVATE void l1_hand_over(l1 *c, l1_victims *v)
 {
     if (v->n == 0) { return; }
+    const uint64_t used = base_load_rlx(&c->account->used);
     bool blocks = false;
     for (unsigned i = 0; i < v->n; i++) {
         const l1_victim *x = &v->v[i];
-        l1_rec r;
-        bool ok = l1_decode(c, x->pos, &r);
-        BASE_ASSERT(ok);
-        if (!ok) { continue; }
-        l1_left left;
-        l1_left_of(c, x->pos, &r, &left);
-        left.hash = x->hash;
-        left.stamp = x->stamp;
-        left.cause = (l1_cause)x->cause;
-        left.uses = x->uses;
-        l1_big *const block = l1_block_of(c, x->pos, &r);
-        left.block = left.value_len != 0 ? block : NULL;
-        sync_assert_none();
-        if (c->hooks.left != NULL && !x->untold) { c->hooks.left(c->hooks.ctx, &left); }
-        BASE_POINT("l1.evict.handed");
-        const uint64_t charge = l1_get_u64(c, x->pos, &r, L1_X_CHARGE, 0);
-        l1_wipe(c, x->pos, &r);
-        if (block != NULL) {
-            l1_large_retire(c, block);
-            blocks = true;
-        }
-        base_sub_ar(&c->seg[l1_seg_of(c, x->pos)].busy, 1u);
-        if (left.cell != NULL) {
-            const unsigned why = c->hooks.cause != NULL ? c->hooks.cause(c->hooks.ctx, &left) : 0;
-            l1_cell_unlink(base_load_acq(&c->cells), left.cell, why);
-        }
-        if (charge != 0) { l1_uncharge(c, charge); }
-        /* Judge `low` again: sets must not evict for a shortage that is over. */
-        if ((left.cell != NULL || charge != 0) && base_load_rlx(&c->low) != 0) {
-            (void)l1_unpark(c, 0);
+        l1_cell *const cell = x->cell != NULL ? x->cell : l1_hand_over_one(c, x, &blocks);
+        if (cell != NULL) {
+            const l1_hooks *const h = &c->hooks;
+            const l1_cause cause = (l1_cause)x->cause;
+            l1_cell_unlink(base_load_acq(&c->cells), cell,
+                           h->cause != NULL ? h->cause(h->ctx, cause, x->generation) : 0);
         }
     }
     v->n = 0;
+    l1_used_moved(c, used);
     if (blocks && base_load_rlx(&c->wipes) != 0) { (void)l1_retired_sweep(c, UINT64_MAX); }
 }
 

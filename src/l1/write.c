@@ -596,10 +596,11 @@ BASE_ALWAYS_INLINE void l1_place_see(const l1_stripe *s, uint64_t hash, l1_place
 }
 
 /* Link a written plain record of a key that is absent, in its window. NOT: the key is there by now,
- * or its chain has no room. */
+ * or its chain has no room. cell: NULL, or of its object. */
 BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE) SYNC_UNCHECKED
 l1_over_done l1_link_new(l1 *c, l1_stripe *s, const l1_key *k, const l1_place_seen *at,
-                         uint64_t pos, uint32_t size, l1_change change, uint64_t *stamp, l1_toll *t)
+                         uint64_t pos, uint64_t weight, l1_change change, uint64_t *stamp,
+                         l1_cell *cell, l1_toll *t)
 {
     l1_hold h;
     l1_slot slot = { .b = at->b, .i = (unsigned)__builtin_ctz(at->free | 1u << L1_SLOTS) };
@@ -618,7 +619,8 @@ l1_over_done l1_link_new(l1 *c, l1_stripe *s, const l1_key *k, const l1_place_se
         done = l1_commit_plain(c, k, change, stamp) ? L1_OVER_DONE : L1_OVER_VETOED;
     }
     if (done == L1_OVER_DONE) {
-        l1_count_in(c, s, pos, k->generation, k->hash, size, false, t);
+        l1_count_in(c, s, pos, k->generation, k->hash, weight, false, t);
+        if (cell != NULL) { l1_cell_link_own(cell); }
         l1_slot_set(&slot, l1_tag_of(k->hash), (uint32_t)(pos >> c->gshift), 0);
     }
     l1_unlock_now(c, &h);
@@ -626,10 +628,11 @@ l1_over_done l1_link_new(l1 *c, l1_stripe *s, const l1_key *k, const l1_place_se
 }
 
 /* Store a plain record of an absent key without a listener, as l1_append does, on a short path.
- * NOT: any doubt, or no room without a wait; the caller starts over. */
-static BASE_NOINLINE SYNC_UNCHECKED l1_over_done
-    l1_put_new(l1 *c, const l1_key *k, const void *value, uint32_t vlen, int64_t deadline_ms,
-               l1_change change, uint64_t *stamp)
+ * NOT: any doubt, or no room without a wait; the caller starts over. cell: NULL, or of an object:
+ * the value is its descriptor, with `charge` bytes elsewhere. */
+BASE_ALWAYS_INLINE SYNC_UNCHECKED l1_over_done
+    l1_put_new_form(l1 *c, const l1_key *k, const void *value, uint32_t vlen, int64_t deadline_ms,
+                    l1_change change, uint64_t *stamp, l1_cell *cell, uint64_t charge)
 {
     l1_stripe *const s = l1_stripe_of(c, k->hash);
     const uint32_t klen = k->len, generation = k->generation, own = generation != 0,
@@ -640,7 +643,7 @@ static BASE_NOINLINE SYNC_UNCHECKED l1_over_done
         return L1_OVER_NOT;
     }
     l1_over_done done = L1_OVER_NOT;
-    l1_toll toll = {.generation = generation};
+    l1_toll toll = {.generation = generation, .weight = cell != NULL ? size + charge : 0};
     l1_victims v;
     l1_place_seen seen;
     uint64_t pos;
@@ -653,13 +656,14 @@ static BASE_NOINLINE SYNC_UNCHECKED l1_over_done
     if (BASE_LIKELY(l1_room_for(c, n, q, size, true, &toll, &v, &pos) == L1_ROOM_OK)) {
         unsigned char *const at = l1_at(c, pos);
         base_fence_rel(); /* as in l1_append */
-        base_seq_store_u32(at, klen | (vlen << 8) | L1_W0_ALWAYS | own * L1_W0_GENERATION);
+        const uint32_t form = cell != NULL ? L1_W0_ALWAYS | L1_W0_BIG : L1_W0_ALWAYS;
+        base_seq_store_u32(at, klen | (vlen << 8) | form | own * L1_W0_GENERATION);
         base_seq_store_u32(at + 4, l1_encode_due(c, pos, deadline_ms, 0));
         if (own != 0) { base_seq_store_u32(at + 8, generation); }
         base_seq_store(at + head, k->bytes, klen);
         if (vlen != 0) { base_seq_store(at + head + klen, value, vlen); }
         BASE_POINT("l1.append.written");
-        done = l1_link_new(c, s, k, &seen, pos, size, change, stamp, &toll);
+        done = l1_link_new(c, s, k, &seen, pos, size + charge, change, stamp, cell, &toll);
         if (BASE_LIKELY(done == L1_OVER_DONE)) {
             l1_due_ends(c, pos, deadline_ms);
             l1_appended(c, n, s, k->hash, pos + size, false);
@@ -672,6 +676,28 @@ static BASE_NOINLINE SYNC_UNCHECKED l1_over_done
     if (BASE_UNLIKELY(v.n != 0)) { l1_hand_over(c, &v); }
     l1_after_set(c, false);
     return done;
+}
+
+static BASE_NOINLINE l1_over_done l1_put_new(l1 *c, const l1_key *k, const void *value,
+                                             uint32_t vlen, int64_t deadline_ms, l1_change change,
+                                             uint64_t *stamp)
+{
+    return l1_put_new_form(c, k, value, vlen, deadline_ms, change, stamp, NULL, 0);
+}
+
+CELLAR_PRIVATE bool l1_set_object(l1 *c, const l1_key *k, const l1_put_spec *p)
+{
+    uint64_t stamp;
+    if (p->flags != L1_OBJECT || base_load_rlx(&c->want_left) != 0 || !l1_is_plain(c, k, p)) {
+        return false;
+    }
+    l1_cell *const b = (l1_cell *)(uintptr_t)p->value;
+    const uint64_t value[2] = { l1_cell_name(base_load_acq(&c->cells), b),
+                                base_load_rlx(&b->object) };
+    _Static_assert(sizeof value == L1_DESCRIPTOR, "the bytes of the record of an object");
+    l1_ghost_prefetch(&l1_stripe_of(c, k->hash)->ghost, l1_ghost_mix(k->hash));
+    return l1_put_new_form(c, k, value, L1_DESCRIPTOR, p->deadline_ms, L1_CHANGE_SET, &stamp, b,
+                           p->value_len) == L1_OVER_DONE;
 }
 
 CELLAR_PRIVATE bool l1_set_new(l1 *c, const l1_key *k, const void *value, size_t value_len,
