@@ -31,6 +31,7 @@
 #include "cellar_limit.h"
 #include "cellar_load.h"
 #include "cellar_lock.h"
+#include "cellar_object.h"
 #include "cellar_task.h"
 
 #define GUARD_OPS 20000
@@ -59,6 +60,8 @@ typedef enum guard_kind {
     GUARD_SMALL,    /* a store that is full after half of the keys of a row */
     GUARD_DISK,     /* a store with a disk tier that writes what leaves memory */
     GUARD_THROUGH,  /* the disk tier has each change when the call returns */
+    GUARD_OBJECTS,  /* a store of objects */
+    GUARD_OBJECTS_SMALL, /* as GUARD_SMALL */
     GUARD_LOCKS,
     GUARD_LIMITER,
     GUARD_POOL
@@ -301,6 +304,31 @@ static uint32_t guard_check(const guard_key *key)
     return cellar_limiter_check(guard_limiter, key, 16, 1, NULL) == CELLAR_OK;
 }
 
+static void guard_freed(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)object, (void)charge, (void)why, (void)ctx;
+}
+static uint32_t guard_object_set(const guard_key *key)
+{
+    return cellar_object_set(guard_store, key, 16, guard_value, GUARD_VALUE, NULL) == CELLAR_OK;
+}
+static uint32_t guard_object_hold(const guard_key *key)
+{
+    cellar_held h;
+    const bool held = cellar_object_acquire(guard_store, key, 16, &h) == CELLAR_OK;
+    const bool right = held && h.object == guard_value;
+    cellar_object_release(&h);
+    return right;
+}
+static uint32_t guard_object_load(const guard_key *key)
+{
+    cellar_held h;
+    const bool held = cellar_object_get_or_load(guard_store, key, 16, NULL, guard_no_loader, NULL,
+                                                &h) == CELLAR_OK;
+    cellar_object_release(&h);
+    return held;
+}
+
 static cellar_verdict guard_task(const cellar_task *t, void *ctx)
 {
     (void)t, (void)ctx;
@@ -349,6 +377,12 @@ static const guard_row guard_rows[] = {
     { "set_through", GUARD_THROUGH, guard_set, guard_set, GUARD_FEW, GUARD_FEW, 0, false },
     { "incr", GUARD_STORE, guard_incr, guard_incr, GUARD_OPS, GUARD_KEYS, 0, false },
     { "del", GUARD_STORE, guard_set, guard_del, GUARD_OPS, GUARD_OPS, 0, false },
+    { "object_hold", GUARD_OBJECTS, guard_object_set, guard_object_hold, GUARD_OPS, GUARD_KEYS, 0,
+      false },
+    { "object_load_hit", GUARD_OBJECTS, guard_object_set, guard_object_load, GUARD_OPS, GUARD_KEYS,
+      0, false },
+    { "object_evict", GUARD_OBJECTS_SMALL, guard_object_set, guard_object_set, GUARD_OPS,
+      GUARD_OPS, GUARD_OTHERS, false },
     { "lock_release", GUARD_LOCKS, NULL, guard_lock, GUARD_OPS, 1, 0, true },
     { "limit_check", GUARD_LIMITER, NULL, guard_check, GUARD_OPS, 1000, 0, true },
     { "task_run", GUARD_POOL, NULL, guard_run, GUARD_FEW, GUARD_FEW, 0, true },
@@ -363,7 +397,13 @@ static cellar_err guard_open_store(guard_kind kind, const cellar_host_config *ho
     cellar_tuning_config tuning = cellar_tuning_config_default();
     cellar_l2_config disk = cellar_l2_config_default();
     tuning.hash_key = secret;
-    cfg.memory_bytes = kind == GUARD_SMALL ? 2u << 20 : 64u << 20;
+    cellar_object_config object = cellar_object_config_default();
+    cellar_namespace_config root = cellar_namespace_config_default();
+    object.free_fn = guard_freed;
+    root.object = &object;
+    const bool small = kind == GUARD_SMALL || kind == GUARD_OBJECTS_SMALL;
+    cfg.memory_bytes = small ? 2u << 20 : 64u << 20;
+    if (kind == GUARD_OBJECTS || kind == GUARD_OBJECTS_SMALL) { cfg.root = &root; }
     cfg.host = host;
     cfg.tuning = &tuning;
     if (kind == GUARD_ADAPTIVE) { cfg.eviction = CELLAR_EVICT_ADAPTIVE; }

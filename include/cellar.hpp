@@ -942,12 +942,14 @@ public:
     held<const T> get_or_load(std::string_view key, F &&fn, const cellar_load_opts *o = nullptr)
     {
         held<const T> h;
+        cellar_result r = cellar_result_default();
+        const cellar_load_opts own = with_result(o, &r);
         h.code_ = check(load_with<detail::object_loader<T>>(
-            fn, o != nullptr ? *o : cellar_load_opts_default(),
+            fn, own,
             [&](const cellar_load_opts *with, cellar_loader_fn loader, void *ctx) {
                 return cellar_object_get_or_load(c_, key.data(), key.size(), with, loader, ctx,
                                                  &h.h_);
-            }), c_);
+            }), c_, *own.result);
         return h;
     }
     /* Hold the object of a key; on a miss, load it with the loader of the namespace. Rethrow what
@@ -955,10 +957,12 @@ public:
     held<const T> get_or_load(std::string_view key, const cellar_load_opts *o = nullptr)
     {
         held<const T> h;
+        cellar_result r = cellar_result_default();
+        const cellar_load_opts with = with_result(o, &r);
         h.code_ = check(load_with_own([&] {
-            return cellar_object_get_or_load(c_, key.data(), key.size(), o, nullptr, nullptr,
+            return cellar_object_get_or_load(c_, key.data(), key.size(), &with, nullptr, nullptr,
                                              &h.h_);
-        }), c_);
+        }), c_, *with.result);
         return h;
     }
     /* Read through the cache without a loader. The hold has an object, or its code is LEASED: bring
@@ -986,6 +990,13 @@ public:
     }
 
 private:
+    /* Options of a load that also tells its result. */
+    static cellar_load_opts with_result(const cellar_load_opts *o, cellar_result *r)
+    {
+        cellar_load_opts with = o != nullptr ? *o : cellar_load_opts_default();
+        if (with.result == nullptr) { with.result = r; }
+        return with;
+    }
     /* Options of a namespace, with the objects. */
     class config {
     public:

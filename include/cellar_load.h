@@ -168,7 +168,7 @@ typedef struct cellar_fallback {
  * loader overrides them with cellar_load_opts_set; flags of call and namespace are combined. In
  * cellar_namespace_config.load these must be 0: ttl_ms, negative_ttl_ms, stale_ms (the namespace
  * has fields of its own), fallback_ttl_ms, fallback, default_value, breaker, ctx_bytes,
- * ctx_retain, ctx_release, trace, and all flags but CELLAR_LOAD_NO_NEGATIVE. */
+ * ctx_retain, ctx_release, trace, result, and all flags but CELLAR_LOAD_NO_NEGATIVE. */
 typedef struct cellar_load_opts {
     size_t   struct_size;       /* set by cellar_load_opts_default()                              */
     int64_t  ttl_ms;            /* Default none                                                   */
@@ -207,8 +207,11 @@ typedef struct cellar_load_opts {
     cellar_breaker *breaker;           /* outlives the load. NULL = that of the namespace         */
     const unsigned char *trace; /* CELLAR_LOAD_TRACE_BYTES for cellar_load_info. The library      */
                                 /* never reads them. Copied. NULL = none                          */
+    cellar_result *result;      /* of a load of an object, from cellar_result_default(): gets     */
+                                /* what such a result tells, with value NULL and without buf. No  */
+                                /* effect on loads of bytes. NULL = none                          */
 } cellar_load_opts;
-CELLAR_STRUCT(cellar_load_opts, trace);
+CELLAR_STRUCT(cellar_load_opts, result);
 
 /* ---- One key --------------------------------------------------------------------------------- */
 

@@ -119,7 +119,8 @@ CELLAR_API void cellar_object_release(cellar_held *held);
 /* Hold the object of a key; on a miss, load it.
  * in:      as cellar_get_or_load; the loader reports with cellar_load_object. A default value is
  *          E_UNSUPPORTED
- * out:     *out, with OK and STALE; else zeroed
+ * out:     *out, with OK and STALE; else zeroed; *o->result, if it is set: loader_err of E_LOADER,
+ *          source, flags (INVALIDATED: held, not stored), times
  * returns: as cellar_get_or_load; E_TYPE (a namespace of bytes), E_LIMIT (holds)
  * owns:    one cellar_object_release for each OK and STALE
  * thread:  any; waits for the loader
@@ -131,7 +132,8 @@ CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size
 
 /* Hold the object of a key; on a miss, take the lease to load it.
  * in:      as cellar_lease_acquire
- * out:     *lease as there; *out with OK and STALE, else zeroed
+ * out:     *lease as there; *out with OK and STALE, else zeroed; *o->result as in
+ *          cellar_object_get_or_load
  * returns: as cellar_lease_acquire; E_TYPE (a namespace of bytes), E_LIMIT (holds)
  * owns:    one cellar_object_release for each OK and STALE; the lease
  * thread:  any; never waits

@@ -237,8 +237,8 @@ BASE_INLINE void l1_due_ends(l1 *c, uint64_t pos, int64_t deadline_ms)
 }
 
 /* Finish the append of a linked record. `end`: the end of its bytes. */
-BASE_INLINE SYNC_HOLDS(L1_LANE) void l1_appended(l1 *c, l1_lane *n, l1_stripe *s, uint64_t hash,
-                                                 uint64_t end, bool block)
+BASE_ALWAYS_INLINE SYNC_HOLDS(L1_LANE)
+void l1_appended(l1 *c, l1_lane *n, l1_stripe *s, uint64_t hash, uint64_t end, bool block)
 {
     l1_counted(&n->inserts);
     l1_lane_used(c, n, hash, block);

@@ -106,8 +106,8 @@ static const char *cache_load_namespace_extra(const cellar_load_opts *o)
         }
     }
     if (o->fallback_ttl_ms != 0 || o->default_value != NULL || o->ctx_bytes != 0 ||
-        o->ctx_retain != NULL || o->ctx_release != NULL || o->trace != NULL) {
-        return "load: fallback_ttl_ms, default_value, ctx and trace are options of calls";
+        o->ctx_retain != NULL || o->ctx_release != NULL || o->trace != NULL || o->result != NULL) {
+        return "load: fallback_ttl_ms, default_value, ctx, trace and result are options of calls";
     }
     return o->breaker != NULL ? "load.breaker: set breaker in the namespace options" : NULL;
 }

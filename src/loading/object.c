@@ -15,9 +15,28 @@
 
 BASE_SIZE_BEGIN
 
-/* Turn the result of a load into a hold. */
-static cellar_err cache_held_of(cellar *c, cellar_err err, cellar_result *r, cellar_held *out)
+static const char cache_result_size[] =
+    "load: o->result: start from cellar_result_default() of this library";
+
+/* Copy a result without its value to where the options want it. Return E_INVAL or E_ABI for a
+ * struct of another size than results have. */
+static cellar_err cache_result_tell(const cellar_load_opts *o, const cellar_result *r)
 {
+    const size_t has = offsetof(cellar_load_opts, result) + sizeof o->result;
+    if (o == NULL || o->struct_size < has || o->result == NULL) { return CELLAR_OK; }
+    cellar_result told = *r;
+    told.buf = NULL;
+    told.buf_cap = 0;
+    told.value = NULL;
+    memset(told.opaque, 0, sizeof told.opaque);
+    return base_opts_out(o->result, &told, sizeof told);
+}
+
+/* Turn the result of a load into a hold. */
+static cellar_err cache_held_of(cellar *c, cellar_err err, const cellar_load_opts *o,
+                                cellar_result *r, cellar_held *out)
+{
+    (void)cache_result_tell(o, r); /* its size was right before */
     if (err == CELLAR_OK || err == CELLAR_STALE) {
         l1_cell *const b = (l1_cell *)(uintptr_t)r->value;
         if (l1_cell_count(b)) {
@@ -41,16 +60,20 @@ CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size
     }
     if (!cache_has_objects(c)) { return cache_no_objects(c); }
     cellar_result r = cellar_result_default();
+    if (cache_result_tell(o, &r) != CELLAR_OK) { return cache_refuse(c, cache_result_size); }
     l1_key k;
-    if (base_load_acq(&c->state) == CACHE_OBJECTS && cache_load_opts_are_easy(c, o)) {
+    const bool may_run = fn != NULL || base_load_rlx(&c->has_loader);
+    if (may_run && base_load_acq(&c->state) == CACHE_OBJECTS && cache_load_opts_are_easy(c, o)) {
         cache_key(c, &k, key, key_len);
         if (l1_acquire_hit(c->l1, &k, out)) {
             stats_add(cache_mine(c), STATS_HIT_L1, 1);
             cache_hot_sample(c, base_thread_self(), &k);
-            return CELLAR_OK;
+            cache_hit_out(&r, out->charge);
+            return cache_result_tell(o, &r);
         }
     }
-    return cache_held_of(c, cache_load_call(c, key, key_len, o, fn, ctx, false, &r), &r, out);
+    const cellar_err err = cache_load_call(c, key, key_len, o, fn, ctx, false, &r);
+    return cache_held_of(c, err, o, &r, out);
 }
 
 CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, size_t key_len,
@@ -67,8 +90,9 @@ CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, si
     memset(lease, 0, sizeof *lease);
     if (!cache_has_objects(c)) { return cache_no_objects(c); }
     cellar_result r = cellar_result_default();
-    const cellar_err err =
-        cache_held_of(c, cache_lease_begin(c, key, key_len, o, waiter, lease, &r), &r, out);
+    if (cache_result_tell(o, &r) != CELLAR_OK) { return cache_refuse(c, cache_result_size); }
+    const cellar_err said = cache_lease_begin(c, key, key_len, o, waiter, lease, &r);
+    const cellar_err err = cache_held_of(c, said, o, &r, out);
     if (err < 0 && lease->opaque[0] != 0) { /* no hold: another caller refreshes */
         (void)cellar_lease_release(c, lease, 0);
     }

@@ -620,6 +620,8 @@ T_CASE(namespace_options_are_checked)
     BAD_NAMESPACE(E_INVAL, l.fallback[2].ctx = &o);
     BAD_NAMESPACE(E_INVAL, l.ctx_bytes = 8);
     BAD_NAMESPACE(E_INVAL, l.trace = (const unsigned char *)"12345678901234567890123456789012");
+    cellar_result told = cellar_result_default();
+    BAD_NAMESPACE(E_INVAL, l.result = &told);
     static const cellar_bytes text = { "x", 1 };
     BAD_NAMESPACE(E_INVAL, l.default_value = &text);
     BAD_NAMESPACE(E_INVAL, l.fallback[0].fn = (cellar_loader_fn)(void (*)(void))never_update);

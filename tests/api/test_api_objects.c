@@ -527,6 +527,48 @@ T_CASE(loads_and_leases_hand_out_holds)
     end(c, ns);
 }
 
+static cellar_err load_fails(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    return cellar_load_fail(load, -77, 0, CELLAR_FAIL_FINAL);
+}
+
+T_CASE(result_of_a_load_tells_error_source_and_flags)
+{
+    cellar *ns, *c = begin(4u << 20, &ns);
+    cellar_held h;
+    cellar_lease lease;
+    cellar_result r = cellar_result_default(), small = { .struct_size = 12 };
+    cellar_load_opts lo = { .struct_size = sizeof lo, .result = &r };
+    T_EQ_I64(cellar_object_get_or_load(ns, "e", 1, &lo, load_fails, NULL, &h), CELLAR_E_LOADER);
+    T_EQ_I64(r.loader_err, -77);
+    T_CHECK(h.object == NULL);
+    T_EQ_I64(cellar_object_get_or_load(ns, "l", 1, &lo, load_thing, ns, &h), CELLAR_OK);
+    hold(&h);
+    T_EQ_I64(r.source, CELLAR_SOURCE_LOADED);
+    T_EQ_U64(r.flags & CELLAR_RESULT_INVALIDATED, CELLAR_RESULT_INVALIDATED);
+    T_EQ_I64(r.loader_err, 0);
+    T_EQ_U64(r.value_len, 30);
+    T_CHECK(r.value == NULL && r.buf == NULL && r.opaque[0] == 0);
+    drop(&h);
+    T_EQ_I64(put(ns, "k", 50), CELLAR_OK);
+    T_EQ_I64(cellar_object_get_or_load(ns, "k", 1, &lo, NULL, NULL, &h), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_object_get_or_load(ns, "k", 1, &lo, load_fails, NULL, &h), CELLAR_OK);
+    hold(&h);
+    drop(&h);
+    T_EQ_I64(r.source, CELLAR_SOURCE_L1);
+    T_EQ_U64(r.flags, 0);
+    T_EQ_U64(r.value_len, 50);
+    T_EQ_I64(cellar_object_lease_acquire(ns, "k", 1, &lo, NULL, &lease, &h), CELLAR_OK);
+    hold(&h);
+    drop(&h);
+    T_EQ_I64(r.source, CELLAR_SOURCE_L1);
+    lo.result = &small;
+    T_EQ_I64(cellar_object_get_or_load(ns, "k", 1, &lo, load_fails, NULL, &h), CELLAR_E_INVAL);
+    T_EQ_I64(cellar_object_lease_acquire(ns, "k", 1, &lo, NULL, &lease, &h), CELLAR_E_INVAL);
+    end(c, ns);
+}
+
 static unsigned free_depth, free_deepest;
 static cellar *free_deletes; /* free_fn deletes keys of this namespace */
 static void free_in_steps(void *object, size_t charge, cellar_cause why, void *ctx)

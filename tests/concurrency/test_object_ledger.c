@@ -129,10 +129,23 @@ static cellar_err ledger_load(cellar_load *load, const void *key, size_t key_len
     const uint64_t draw = *(const uint64_t *)ctx;
     if (draw % 8 == 0) { (void)cellar_delete(ledger_ns, key, key_len); }
     if (draw % 8 == 1) { return CELLAR_ABSENT; }
+    if (draw % 8 == 3) { return cellar_load_fail(load, -5, 0, 0); }
     const size_t charge = (size_t)(draw >> 8) % 60000;
     const cellar_err err = cellar_load_object(load, ledger_born(charge), charge);
     if (draw % 32 == 2) { (void)cellar_load_object(load, ledger_born(1), 1); }
     return err;
+}
+
+static cellar_err ledger_instead(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    return cellar_load_object(load, ledger_born(88), 88);
+}
+
+static void ledger_hear(const cellar_event *e, void *ctx)
+{
+    (void)ctx;
+    T_REQUIRE(e->value == NULL || e->value_len == 0); /* an object, or a negative entry */
 }
 
 /* ---- one call of each kind ---- */
@@ -147,6 +160,13 @@ static void ledger_set(cellar *ns, const char *key, uint64_t draw)
         o.tag_count = 1;
     }
     if ((draw & 6) == 4) { o.flags = CELLAR_ONLY_IF_ABSENT; }
+    if ((draw & 126) == 6) {
+        o.flags = CELLAR_NEGATIVE;
+        (void)cellar_set(ns, key, strlen(key), NULL, 0, &o);
+        return;
+    }
+    if ((draw & 62) == 38) { o.idle_ms = 30; }
+    if ((draw & 62) == 22) { o.flags = CELLAR_KEEP_TTL; }
     thing *const t = ledger_born(charge);
     if (cellar_object_set(ns, key, strlen(key), t, charge, &o) != CELLAR_OK) { ledger_kept(t); }
 }
@@ -165,7 +185,11 @@ static void ledger_lease_end(cellar *ns, cellar_lease *lease, uint64_t draw)
 
 static bool ledger_get(cellar *ns, const char *key, uint64_t draw, held_thing *out)
 {
+    static const uint32_t flags[8] = { 0, 0, 0, CELLAR_LOAD_REFRESH, CELLAR_LOAD_BYPASS,
+                                       CELLAR_LOAD_NO_STORE, CELLAR_LOAD_NO_JOIN,
+                                       CELLAR_LOAD_NO_WAIT };
     cellar_load_opts lo = cellar_load_opts_default();
+    cellar_result r = cellar_result_default();
     cellar_lease lease;
     const size_t len = strlen(key);
     cellar_err err;
@@ -174,6 +198,11 @@ static bool ledger_get(cellar *ns, const char *key, uint64_t draw, held_thing *o
     } else if (draw % 16 < 15) {
         lo.ttl_ms = 1 + (int64_t)(draw >> 4) % 40;
         lo.stale_ms = 20;
+        lo.flags = flags[draw >> 12 & 7];
+        lo.eager_refresh_pct = (draw >> 15 & 7) == 0 ? 50 : 0;
+        lo.ctx_bytes = (draw >> 22 & 1) != 0 ? (uint32_t)sizeof draw : 0;
+        if ((draw >> 18 & 3) == 0) { lo.fallback[0].fn = ledger_instead; }
+        if ((draw >> 20 & 3) == 0) { lo.result = &r; }
         err = cellar_object_get_or_load(ns, key, len, &lo, ledger_load, &draw, &out->h);
     } else {
         err = cellar_object_lease_acquire(ns, key, len, &lo, NULL, &lease, &out->h);
@@ -188,7 +217,7 @@ static bool ledger_get(cellar *ns, const char *key, uint64_t draw, held_thing *o
 static void ledger_end_many(cellar *ns, uint64_t draw)
 {
     uint64_t n;
-    switch (draw % 8) {
+    switch (draw % 9) {
     case 0: (void)cellar_clear(ns); break;
     case 1: (void)cellar_delete_by_tag(ns, (draw & 8) != 0 ? "a" : "b", 1, CELLAR_TAG_HARD); break;
     case 2: (void)cellar_delete_by_pattern(ns, "k1*", 3, &n); break;
@@ -196,7 +225,13 @@ static void ledger_end_many(cellar *ns, uint64_t draw)
     case 4: (void)cellar_option_set(ledger_store, CELLAR_OPT_MEMORY_BYTES, 3 << 20); break;
     case 5: (void)cellar_tick(ns, 100, NULL); break;
     case 6: atomic_fetch_add(&api_now_ms, 1 + (int64_t)(draw >> 4) % 20); break;
-    default: (void)cellar_version_set(ns, 0, NULL); break;
+    case 7: (void)cellar_version_set(ns, 0, NULL); break;
+    default: /* ends are told for a while */
+        if (cellar_listener_add(ns, 0, ledger_hear, NULL, &n) != CELLAR_OK) { return; }
+        (void)cellar_clear(ns);
+        (void)cellar_tick(ns, 100, NULL);
+        T_EQ_I64(cellar_listener_remove(ns, n), CELLAR_OK);
+        break;
     }
 }
 
@@ -204,7 +239,9 @@ static void ledger_end_many(cellar *ns, uint64_t draw)
 static void ledger_open_ns(void)
 {
     cellar_object_config oc = { .struct_size = sizeof oc, .free_fn = ledger_free };
-    cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc };
+    static unsigned bound; /* under the write lock of `handle` */
+    cellar_namespace_config o = { .struct_size = sizeof o, .object = &oc,
+                                  .max_entries = ++bound % 3 == 0 ? 9 : 0 };
     const cellar_err err = cellar_namespace_open(ledger_store, "things", &o, &ledger_ns);
     T_CHECK(err == CELLAR_OK || err == CELLAR_E_NOMEM || err == CELLAR_E_SPACE);
 }

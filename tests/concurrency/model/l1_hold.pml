@@ -6,7 +6,8 @@
  *            the acquire << 3 | COUNTED << 2 | cell. A cell that was freed gets another object.
  * THREADS    HOLDS=n  n acquires and releases of each of two holders (l1_hold_take, l1_hold_end);
  *                     with COUNTS also without a free slot; with RETAIN a second hold
- *            ENDS=n   n sets or deletes of Ender 1 (l1_cell_take, l1_cell_unlink); TWO: of two
+ *            ENDS=n   n sets or deletes of Ender 1 (l1_cell_take, l1_cell_unlink); TWO: of two;
+ *                     with OWN an entry takes the count of its set (l1_cell_link_own)
  *            CLOSE    l1_cells_close behind the last call, beside releases
  * GHOSTS     alive[c], births[c] of the object in a cell; hold[i] = cell that holder i was given.
  * SHOWN      A holder has the object that it looked at, alive until it releases it. Each object is
@@ -171,10 +172,14 @@ proctype Ender(byte p) { byte v, o, n, w, i, rounds; bool last;
      o = mem[LNK]; if :: o != 0 -> HOLDS_COUNT(p, o) :: else fi;
 #endif
      LOCK(p, v); o = mem[LNK];
+#ifndef OWN
      if :: n != 0 -> atomic { mem[CNT(n)] = mem[CNT(n)] + 1 } :: else fi; /* the link */
+#endif
      ST(p, LNK, n); UNLOCK(p, v);
      if :: o != 0 -> DRAINED(p); UNLINK(p, o) :: else fi;
+#ifndef OWN
      if :: n != 0 -> DROP(p, n) :: else fi;
+#endif
      d_step { v = 0; o = 0; n = 0 }
   :: else -> break
   od; DRAINED(p); rounds = 0; calls--; working-- }

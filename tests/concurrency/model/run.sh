@@ -69,10 +69,11 @@ q ok   l1_hold COUNTS HOLDS=1
 q ok   l1_hold TSO=1 HOLDS=1
 q ok   l1_hold CLOSE COUNTS HOLDS=1 ENDS=1
 q ok   l1_hold CLOSE RETAIN HOLDS=1 ENDS=1
+q ok   l1_hold OWN COUNTS HOLDS=1
 c ok   l1_hold TSO=1 COUNTS HOLDS=1 ENDS=1
 c ok   l1_hold TSO=1 CLOSE HOLDS=1 ENDS=1
 c ok   l1_hold
-f ok   l1_hold TWO HOLDS=1 ENDS=1
+c ok   l1_hold TWO HOLDS=1 ENDS=1
 f ok   l1_hold COUNTS
 f ok   l1_hold CLOSE COUNTS HOLDS=1
 q fail l1_hold HOLD_NO_LOOK HOLDS=1
