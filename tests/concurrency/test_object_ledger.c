@@ -227,10 +227,10 @@ static void ledger_end_many(cellar *ns, uint64_t draw)
     case 6: atomic_fetch_add(&api_now_ms, 1 + (int64_t)(draw >> 4) % 20); break;
     case 7: (void)cellar_version_set(ns, 0, NULL); break;
     default: /* ends are told for a while */
-        if (cellar_listener_add(ns, 0, ledger_hear, NULL, &n) != CELLAR_OK) { return; }
+        if (cellar_listener_add(ledger_store, 0, ledger_hear, NULL, &n) != CELLAR_OK) { return; }
         (void)cellar_clear(ns);
         (void)cellar_tick(ns, 100, NULL);
-        T_EQ_I64(cellar_listener_remove(ns, n), CELLAR_OK);
+        T_EQ_I64(cellar_listener_remove(ledger_store, n), CELLAR_OK);
         break;
     }
 }
