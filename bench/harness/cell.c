@@ -177,8 +177,10 @@ bool cell_chosen(const cell_options *o, const workload *w, const char *subject)
     const bool only_named = strncmp(subject, "rocks_", 6) == 0 || tier ||
                             strcmp(subject, "shared_ptr64") == 0;
     const bool small = strstr(subject, "_value") != NULL;
+    const bool named = w != NULL ? w->subjects[0] != '\0'
+                                 : o->peers != NULL && cell_named(o->peers, subject);
     if ((w != NULL && !workload_wants(w, subject)) || (small && w == NULL) ||
-        (only_named && (w == NULL || w->subjects[0] == '\0'))) {
+        (only_named && !named)) {
         return false;
     }
     if (ours || o->full || o->all_subjects || o->peers != NULL) {
@@ -984,7 +986,7 @@ static const char *cell_reference(const cell_set *c, const char *self, uint32_t 
     if (i < n) {
         return refs[i];
     }
-    const bool ours = strcmp(self, "cellar") == 0 || strcmp(self, "cellar_object") == 0;
+    const bool ours = strcmp(self, "cellar") == 0 || strncmp(self, "cellar_object", 13) == 0;
     for (uint32_t k = 0; ours && k < c->subject_count; k++) {
         bool known = strcmp(c->subject[k]->name, self) == 0;
         for (uint32_t r = 0; r < n; r++) {

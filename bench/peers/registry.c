@@ -91,6 +91,7 @@ const bench_entry bench_registry[] = {
     { "cellar_disk", &cellar_disk_subject, NULL },
     { "cellar_listener", &cellar_listener_subject, NULL },
     { "cellar_object", &cellar_object_subject, NULL },
+    { "cellar_object_load", &cellar_object_load_subject, NULL },
 #else
     { "cellar", NULL, "built without the library" },
     { "cellar_disk", NULL, "built without the library" },

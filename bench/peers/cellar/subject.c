@@ -256,16 +256,13 @@ static void *cellar_subject_open_object(const bench_cfg *cfg)
     return cellar_subject_open_as(cfg, false, cellar_subject_free);
 }
 
-static int cellar_subject_get_object(void *store, const void *key, size_t key_len, void *buf,
-                                     size_t buf_cap, size_t *value_len)
+static inline int cellar_subject_read_object(cellar_err err, cellar_held *held, void *buf,
+                                             size_t buf_cap, size_t *value_len)
 {
-    const cellar_subject_store *s = store;
-    cellar_held held;
-    const cellar_err err = cellar_object_acquire(s->root, key, key_len, &held);
     if (err != CELLAR_OK) {
         return err > 0 ? 0 : -1;
     }
-    const cellar_subject_block *b = held.object;
+    const cellar_subject_block *b = held->object;
     const size_t len = b->len;
     if (len <= buf_cap) {
         const size_t end = len < 8 ? len : 8;
@@ -273,8 +270,36 @@ static int cellar_subject_get_object(void *store, const void *key, size_t key_le
         memcpy((unsigned char *)buf + len - end, b->bytes + len - end, end);
     }
     *value_len = len;
-    cellar_object_release(&held);
+    cellar_object_release(held);
     return len <= buf_cap ? 1 : -1;
+}
+
+static int cellar_subject_get_object(void *store, const void *key, size_t key_len, void *buf,
+                                     size_t buf_cap, size_t *value_len)
+{
+    const cellar_subject_store *s = store;
+    cellar_held held;
+    return cellar_subject_read_object(cellar_object_acquire(s->root, key, key_len, &held), &held,
+                                      buf, buf_cap, value_len);
+}
+
+static cellar_err cellar_subject_no_object(cellar_load *load, const void *key, size_t key_len,
+                                           void *ctx)
+{
+    (void)key, (void)key_len, (void)ctx;
+    return cellar_load_absent(load);
+}
+
+/* Hold an object by a call that could load it. */
+static int cellar_subject_load_object(void *store, const void *key, size_t key_len, void *buf,
+                                      size_t buf_cap, size_t *value_len)
+{
+    const cellar_subject_store *s = store;
+    cellar_held held;
+    return cellar_subject_read_object(cellar_object_get_or_load(s->root, key, key_len, NULL,
+                                                                cellar_subject_no_object, NULL,
+                                                                &held),
+                                      &held, buf, buf_cap, value_len);
 }
 
 static int cellar_subject_set_object(void *store, const void *key, size_t key_len,
@@ -336,13 +361,17 @@ static uint64_t cellar_subject_kept(void *store)
 CELLAR_SUBJECT(cellar_subject, "cellar", cellar_subject_open);
 CELLAR_SUBJECT(cellar_disk_subject, "cellar_disk", cellar_subject_open_disk);
 CELLAR_SUBJECT(cellar_listener_subject, "cellar_listener", cellar_subject_open_listener);
-const bench_subject cellar_object_subject = {
-    .name = "cellar_object", .semantics = "ref",
-    .version = CELLAR_SUBJECT_VERSION(CELLAR_VERSION_MAJOR, CELLAR_VERSION_MINOR,
-                                      CELLAR_VERSION_PATCH),
-    .caps = BENCH_BOUNDED | BENCH_TTL | BENCH_DEL | BENCH_BYTES,
-    .open = cellar_subject_open_object, .close = cellar_subject_close,
-    .get = cellar_subject_get_object, .set = cellar_subject_set_object, .del = cellar_subject_del,
-    .count = cellar_subject_count, .accounted_bytes = cellar_subject_accounted,
-    .kept = cellar_subject_kept,
-};
+#define CELLAR_SUBJECT_OBJECT(var, text, getter)                                           \
+    const bench_subject var = {                                                            \
+        .name = text, .semantics = "ref",                                                  \
+        .version = CELLAR_SUBJECT_VERSION(CELLAR_VERSION_MAJOR, CELLAR_VERSION_MINOR,      \
+                                          CELLAR_VERSION_PATCH),                           \
+        .caps = BENCH_BOUNDED | BENCH_TTL | BENCH_DEL | BENCH_BYTES,                       \
+        .open = cellar_subject_open_object, .close = cellar_subject_close,                 \
+        .get = getter, .set = cellar_subject_set_object, .del = cellar_subject_del,        \
+        .count = cellar_subject_count, .accounted_bytes = cellar_subject_accounted,        \
+        .kept = cellar_subject_kept,                                                       \
+    }
+CELLAR_SUBJECT_OBJECT(cellar_object_subject, "cellar_object", cellar_subject_get_object);
+CELLAR_SUBJECT_OBJECT(cellar_object_load_subject, "cellar_object_load",
+                      cellar_subject_load_object);
