@@ -750,6 +750,7 @@ static void replay_name(replay_trace *t)
 static bool replay_is_file(const char *path)
 {
     struct stat st;
+    if (strcmp(path, "-") == 0) { return false; }
     return stat(path, &st) != 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
 }
 
@@ -1020,7 +1021,7 @@ const cli_command cli_replay = {
     "replay", "", "measure miss ratios of request traces",
     "Usage: cellar replay [OPTION]... TRACE...\n"
     "\n"
-    "Sends the requests of each TRACE through a cache: a get, and a set after a miss, on the\n"
+    "Sends the requests of each TRACE (-: standard input) through a cache: a get, and a set after a miss, on the\n"
     "clock of the trace. Prints for each policy and capacity the miss ratio, the reduction of\n"
     "the misses of FIFO, time per request, and metadata bytes per entry; then one JSON line\n"
     "each.\n"
@@ -1041,7 +1042,8 @@ const cli_command cli_replay = {
     "  --favor=F         bytes, or objects: small entries stay longer. Default bytes\n"
     "  --format=F        ctr oracle lis twitter csv txt. Default by name and first line.\n"
     "                    The installed zstd and gzip unpack .zst and .gz\n"
-    "  --columns=A,..    columns of csv: time, key, size, ttl, - for others\n"
+    "  --columns=A,..    columns of csv: time, key, size, ttl, - for others. Default: the names\n"
+    "                    in its first line. A time is a number or of ISO 8601\n"
     "  --time-unit=U     unit of the time column of csv: s ms us ns. Default s\n"
     "  --stripes=N       stripes of the store, a power of two. Range 1..1024. Default 64, fewer\n"
     "                    for small capacities\n"

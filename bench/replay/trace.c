@@ -10,7 +10,8 @@
  *            lis      text, blanks between: start count ignored request; one line is count ids
  *            twitter  time,key,key size,value size,client,operation,ttl: get and gets are requests,
  *                     set add replace cas append prepend incr decr are writes, the rest is skipped
- *            csv      columns of --columns: time, key, size, ttl
+ *            csv      columns of --columns, or of a first line of names: time, key, size, ttl;
+ *                     "," or ";" between; a time is a number or 2026-01-31T12:00:00.5+01:00
  *            txt      one key a line
  *            Text keys become ids by a 64-bit hash. Every id is mixed once more: dense numbers
  *            would make any index look better than it is.
@@ -48,6 +49,7 @@ struct cli_trace {
     pid_t child;           /* decompressor; 0: none */
     const char *tool;      /* name of the decompressor; NULL: none */
     bool words;            /* format guessed: a line is one word */
+    char by;               /* CSV: what separates columns */
     unsigned char *buf;    /* TRACE_BUFFER + 1 */
     size_t at, end;        /* unread bytes of buf */
     bool eof, again;
@@ -410,13 +412,36 @@ static int trace_twitter(cli_trace *t, cli_request *r, char *why)
     return read || write ? 1 : 2;
 }
 
+/* Parse a time of ISO 8601, in `unit`s a second since 1970. Without a zone it is UTC. */
+static bool trace_iso(trace_field f, int64_t unit, int64_t *out)
+{
+    char text[48], sign = 'Z';
+    int y, mo, d, h, mi, zh = 0, zm = 0, n = 0;
+    double s;
+    if (f.n >= sizeof text) { return false; }
+    memcpy(text, f.p, f.n);
+    text[f.n] = '\0';
+    if (sscanf(text, "%4d-%2d-%2d%*1[T ]%2d:%2d:%lf%n", &y, &mo, &d, &h, &mi, &s, &n) != 6 ||
+        n == 0 || !(y >= 1900 && y < 2200 && mo >= 1 && mo <= 12 && s >= 0 && s < 61)) {
+        return false;
+    }
+    const int zone = sscanf(text + n, "%1[Z+-]%2d:%2d", &sign, &zh, &zm);
+    if (text[n] != '\0' && zone < 1) { return false; }
+    const int64_t a = mo <= 2 ? y - 1 : y, day = (153 * ((mo + 9) % 12) + 2) / 5 + d - 1;
+    const int64_t days = a * 365 + a / 4 - a / 100 + a / 400 + day - 719468;
+    const int64_t ahead = (zh * 60 + zm) * 60 * (sign == '-' ? -1 : sign == '+');
+    const int64_t whole = days * 86400 + h * 3600 + mi * 60 + (int64_t)s - ahead;
+    *out = whole * unit + (int64_t)((s - (double)(int64_t)s) * (double)unit);
+    return true;
+}
+
 static int trace_csv(cli_trace *t, cli_request *r, char *why)
 {
     trace_field line, f[CLI_COLUMNS_MAX + 1];
     const int got = trace_line(t, &line, why);
     if (got != 1) { return got; }
     const unsigned n = t->how.column_count;
-    if (trace_split(line, ',', f, n) != n) {
+    if (trace_split(line, t->by, f, n) != n) {
         char reason[64];
         snprintf(reason, sizeof reason, "not %u columns", n);
         return trace_bad(t, why, reason);
@@ -426,8 +451,8 @@ static int trace_csv(cli_trace *t, cli_request *r, char *why)
         switch (t->how.column[i]) {
         case CLI_COLUMN_SKIP: break;
         case CLI_COLUMN_TIME:
-            if (!trace_number(f[i], &time, true)) {
-                return trace_bad(t, why, "the time is not a number");
+            if (!trace_number(f[i], &time, true) && !trace_iso(f[i], t->how.per_second, &time)) {
+                return trace_bad(t, why, "the time is neither a number nor of ISO 8601");
             }
             trace_time(t, time, r);
             break;
@@ -533,6 +558,53 @@ static bool trace_unpack(cli_trace *t, char *why)
     return true;
 }
 
+static bool trace_has_digit(trace_field f)
+{
+    for (size_t i = 0; i < f.n; i++) {
+        if (f.p[i] >= '0' && f.p[i] <= '9') { return true; }
+    }
+    return false;
+}
+
+/* Look at the first line of a csv: what separates columns, and whether it has names. Without
+ * --columns the names tell the columns. Return false if there is no line, or no key among them. */
+static bool trace_names_read(cli_trace *t, char *why)
+{
+    static const char *const names[][5] = {
+        [CLI_COLUMN_TIME] = { "time", "timestamp", "ts", "clock_time" },
+        [CLI_COLUMN_KEY] = { "key", "id", "obj_id", "object", "url" },
+        [CLI_COLUMN_SIZE] = { "size", "bytes", "obj_size", "value_size" },
+        [CLI_COLUMN_TTL] = { "ttl" },
+    };
+    trace_field line, f[CLI_COLUMNS_MAX + 1];
+    cli_trace_column found[CLI_COLUMNS_MAX] = { CLI_COLUMN_SKIP };
+    const size_t at = t->at;
+    const uint64_t record = t->record;
+    bool key = false, named = false;
+    if (trace_line(t, &line, why) != 1) { return false; }
+    t->by = memchr(line.p, ',', line.n) == NULL && memchr(line.p, ';', line.n) != NULL ? ';' : ',';
+    const unsigned n = trace_split(line, t->by, f, CLI_COLUMNS_MAX);
+    for (unsigned i = 0; i < n && i < CLI_COLUMNS_MAX; i++) {
+        for (unsigned c = CLI_COLUMN_TIME; c <= CLI_COLUMN_TTL; c++) {
+            for (unsigned k = 0; k < 5 && names[c][k] != NULL; k++) {
+                if (trace_is(f[i], names[c][k])) { found[i] = (cli_trace_column)c; }
+            }
+        }
+        key = key || found[i] == CLI_COLUMN_KEY;
+        named = named || (t->how.column_count > i && t->how.column[i] > CLI_COLUMN_SKIP &&
+                          t->how.column[i] != CLI_COLUMN_KEY && !trace_has_digit(f[i]));
+    }
+    if (t->how.column_count == 0 && key && n <= CLI_COLUMNS_MAX) {
+        memcpy(t->how.column, found, sizeof found);
+        t->how.column_count = n;
+        return true;
+    }
+    if (named || (key && t->how.column_count != 0)) { return true; } /* the first line is read */
+    t->at = at;
+    t->record = record;
+    return t->how.column_count != 0;
+}
+
 /* Choose the format by the name, else by the first line. Return CLI_TRACE_AUTO on an error. */
 static cli_trace_format trace_guess(cli_trace *t, const char *name, size_t n, char *why)
 {
@@ -548,9 +620,21 @@ static cli_trace_format trace_guess(cli_trace *t, const char *name, size_t n, ch
     const uint64_t record = t->record;
     const int got = trace_line(t, &line, why);
     if (got < 0) { return CLI_TRACE_AUTO; }
-    const bool seven = got == 1 && trace_split(line, ',', f, 7) == 7;
+    const bool seven = got == 1 && trace_split(line, ',', f, 7) == 7 && trace_has_digit(f[0]);
+    const bool columns = got == 1 && (memchr(line.p, ',', line.n) || memchr(line.p, ';', line.n));
     t->at = at; /* the buffer has not moved: the first fill reads all that a line needs */
     t->record = record;
+    if (columns && !seven) {
+        if (trace_names_read(t, why)) {
+            t->at = at; /* it is read again */
+            t->record = record;
+            t->how.column_count = 0;
+            return CLI_TRACE_CSV;
+        }
+        t->at = at;
+        t->record = record;
+        t->how.column_count = 0;
+    }
     t->words = !seven;
     return seven ? CLI_TRACE_TWITTER : CLI_TRACE_TXT;
 }
@@ -585,7 +669,8 @@ cli_trace *cli_trace_open(const char *path, const cli_trace_how *how, bool *wron
     t->path = path;
     t->how = *how;
     t->file = -1;
-    t->fd = open(path, O_RDONLY | O_CLOEXEC);
+    t->fd = strcmp(path, "-") == 0 ? fcntl(0, F_DUPFD_CLOEXEC, 3)
+                                   : open(path, O_RDONLY | O_CLOEXEC);
     if (t->fd < 0 || fstat(t->fd, &st) != 0) {
         snprintf(why, CLI_TRACE_WHY, "cannot read %.250s: %s; name a file that can be read", path,
                  cli_errno_text(errno));
@@ -616,10 +701,11 @@ cli_trace *cli_trace_open(const char *path, const cli_trace_how *how, bool *wron
     if (*wrong) { goto fail; }
     /* Only csv has a unit to choose. */
     if (t->how.format != CLI_TRACE_CSV) { t->how.per_second = 1; }
-    if (t->how.format == CLI_TRACE_CSV && t->how.column_count == 0) {
+    if (t->how.format == CLI_TRACE_CSV && !trace_names_read(t, why) &&
+        t->how.column_count == 0) {
         snprintf(why, CLI_TRACE_WHY,
-                 "%.250s: csv needs --columns, such as "
-                 "--columns=time,key,size",
+                 "%.250s: csv needs a first line of names (time, key, size, ttl), or "
+                 "--columns, such as --columns=time,key,size",
                  path);
         goto fail;
     }

@@ -209,6 +209,22 @@ textbook() { # 9 of 10 stay under LIRS while the loop is twice as long; the othe
             'BEGIN { exit !(b > .2 && b <= g && b <= l) }'
 }
 t_case textbook_policies_on_a_loop textbook
+{ echo 'level;size;obj_id;timestamp'; for id in $ids; do echo "x;70;$id;2026-02-28T23:00:05.5+01:00"; done; } >"$d/names.csv"
+t_case a_line_of_names_tells_the_columns same "$d/names.csv"
+{ echo 'level,key,time,size'; cat "$d/a.csv"; } >"$d/head.csv"
+t_case a_line_of_names_above_columns_is_no_request same --columns=-,key,time,size "$d/head.csv"
+iso_times_count_in_seconds() { # a leap day, a zone, a fraction: an entry of 10 s has expired after 11 s
+    printf 'key,time,ttl\na,2024-02-28T23:59:55Z,10\na,2024-02-29 00:00:04Z,10\na,2024-02-29T01:00:06.9+01:00,10\n' >"$d/iso.csv"
+    run --mode=byte --policy=lru --capacity=1M --value-bytes=1000000 "$d/iso.csv" --seeds=1
+    printf 'key,time\na,2024-02-30x\n' >"$d/bad.csv"
+    refused 1 'line 2: the time is neither a number nor of ISO 8601 in "a,2024-02-30x"' "$d/bad.csv"
+}
+t_case iso_times_are_read_or_refused iso_times_count_in_seconds
+standard_input_is_a_trace() {
+    "$bin" replay --policy=lru --capacity=20 - <"$d/names.csv" >"$t_tmp/out" && [ "$(line lru 20)" = 0.400000 ]
+}
+t_case standard_input_is_a_trace standard_input_is_a_trace
+
 weights_stand_for_bytes() { # figures beside a store of all bytes; a capacity above any memory
     awk 'BEGIN { for (i = 0; i < 9000; i++) { x = (x * 16807 + 11) % 2147483647; k = int(exp(x / 2147483647 * 7))
                  print k "," 2000 + k * 37 % 30000 } }' >"$d/sizes.csv"
@@ -353,7 +369,7 @@ no_escape() {
 t_case line_in_an_error_cannot_control_the_terminal no_escape
 
 # ---- wrong usage ----
-t_case csv_needs_columns refused 2 'csv needs --columns, such as' --format=csv "$d/n.csv"
+t_case csv_needs_columns refused 2 'csv needs a first line of names' --format=csv "$d/n.csv"
 t_case no_such_file refused 2 'cannot read .*nothing.ctr: no such file.*; name a file' "$d/nothing.ctr"
 t_case a_folder refused 2 'is a folder; name the trace files in it' "$d"
 t_case capacity_zero refused 2 'a.ctr: a capacity must be at least 1 entry (got 0)' --capacity=0 \
