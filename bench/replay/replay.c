@@ -909,7 +909,7 @@ static const char *replay_parse_one(int c, replay_options *o)
             : "--mode must be object, byte or budget";
     case 'f':
         return cli_trace_format_of(optarg, &o->how.format) ? NULL
-            : "--format must be ctr, oracle, lis, twitter, csv, txt or auto";
+            : "--format must be ctr, oracle, vscsi, lis, twitter, csv, txt or auto";
     case 'k':
         return cli_trace_columns_of(optarg, &o->how) ? NULL
             : "--columns must be names of time, key, size, ttl and -, in the order of the file, "
@@ -1021,10 +1021,10 @@ const cli_command cli_replay = {
     "replay", "", "measure miss ratios of request traces",
     "Usage: cellar replay [OPTION]... TRACE...\n"
     "\n"
-    "Sends the requests of each TRACE (-: standard input) through a cache: a get, and a set after a miss, on the\n"
-    "clock of the trace. Prints for each policy and capacity the miss ratio, the reduction of\n"
-    "the misses of FIFO, time per request, and metadata bytes per entry; then one JSON line\n"
-    "each.\n"
+    "Sends the requests of each TRACE (-: standard input) through a cache: a get, and a set\n"
+    "after a miss, on the clock of the trace. Prints for each policy and capacity the miss\n"
+    "ratio, the reduction of the misses of FIFO, time per request, and metadata bytes per\n"
+    "entry; then one JSON line each.\n"
     "\n"
     "  --policy=P,..     of cellar: adaptive s3fifo lru fifo; textbook code: exact-lru exact-fifo\n"
     "                    gdsf w-tinylfu belady bound 2q arc lirs sieve. Default the first six.\n"
@@ -1040,7 +1040,8 @@ const cli_command cli_replay = {
     "  --copy            byte: store all bytes of the values. Default: those above 64 bytes are\n"
     "                    weights, so that capacities may exceed the memory of the machine\n"
     "  --favor=F         bytes, or objects: small entries stay longer. Default bytes\n"
-    "  --format=F        ctr oracle lis twitter csv txt. Default by name and first line.\n"
+    "  --format=F        ctr oracle vscsi lis twitter csv txt. Default by name and first\n"
+    "                    line.\n"
     "                    The installed zstd and gzip unpack .zst and .gz\n"
     "  --columns=A,..    columns of csv: time, key, size, ttl, - for others. Default: the names\n"
     "                    in its first line. A time is a number or of ISO 8601\n"

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * trace: read the requests of a trace file in pieces; six formats, packed or not.
+ * trace: read the requests of a trace file in pieces; seven formats, packed or not.
  *
  * PICTURE    file [-> zstd -dc | gzip -dc -> pipe] -> 1 MiB buffer -> all fixed records in it, or
  *            one line at a time
  * FORMAT     ctr      16 B little-endian: u64 id, u32 size, u32 seconds; no header
  *            oracle   24 B packed little-endian (libCacheSim oracleGeneral): u32 seconds, u64 id,
  *                     u32 size, i64 next use (ignored)
+ *            vscsi    libCacheSim: 32 B {u32 number, length, segments, u16 command, version, u64
+ *                     block, us}, or 40 B {u16 command, version, u32 number, length, segments, u64
+ *                     block, us, response}; version: high byte 1 or 2
  *            lis      text, blanks between: start count ignored request; one line is count ids
  *            twitter  time,key,key size,value size,client,operation,ttl: get and gets are requests,
  *                     set add replace cas append prepend incr decr are writes, the rest is skipped
@@ -49,6 +52,7 @@ struct cli_trace {
     pid_t child;           /* decompressor; 0: none */
     const char *tool;      /* name of the decompressor; NULL: none */
     bool words;            /* format guessed: a line is one word */
+    bool second;           /* vscsi: of version 2 */
     char by;               /* CSV: what separates columns */
     unsigned char *buf;    /* TRACE_BUFFER + 1 */
     size_t at, end;        /* unread bytes of buf */
@@ -72,6 +76,8 @@ static const struct trace_name {
     { "ctr", CLI_TRACE_CTR, "ctr records of 16 bytes: u64 id, u32 size, u32 seconds" },
     { "oracle", CLI_TRACE_ORACLE,
       "oracle records of 24 bytes: u32 seconds, u64 id, u32 size, i64 next use" },
+    { "vscsi", CLI_TRACE_VSCSI,
+      "vscsi records of libCacheSim: 32 bytes of version 1, or 40 of version 2" },
     { "lis", CLI_TRACE_LIS, "4 numbers a line: start count ignored request" },
     { "twitter", CLI_TRACE_TWITTER,
       "7 columns a line: time,key,key size,value size,client,operation,ttl" },
@@ -119,11 +125,16 @@ bool cli_trace_columns_of(const char *text, cli_trace_how *how)
 
 /* ---- bytes ---- */
 
+static bool trace_is_fixed(cli_trace_format f)
+{
+    return f == CLI_TRACE_CTR || f == CLI_TRACE_ORACLE || f == CLI_TRACE_VSCSI;
+}
+
 /* Write "FILE: line N: REASON in "LINE"; expected FORM" into `why`. */
 static void trace_reason(const cli_trace *t, char *why, const char *reason)
 {
     const cli_trace_format f = t->how.format;
-    const bool binary = f == CLI_TRACE_CTR || f == CLI_TRACE_ORACLE;
+    const bool binary = trace_is_fixed(f);
     const int shown = t->line_len < 40 ? (int)t->line_len : 40;
     snprintf(why, CLI_TRACE_WHY, "%.250s: %s %" PRIu64 ": %s%s%.*s%s; expected %s", t->path,
              binary ? "record" : "line", t->record, reason, t->line != NULL ? " in \"" : "", shown,
@@ -337,19 +348,37 @@ static int trace_ttl(const cli_trace *t, trace_field f, int64_t *ttl_ms, char *w
  * Return their number; 0 at the end, or on an error (*wrong). */
 static size_t trace_fixed(cli_trace *t, cli_request *out, size_t most, bool *wrong, char *why)
 {
-    const bool ctr = t->how.format == CLI_TRACE_CTR;
-    const size_t each = ctr ? 16 : 24;
-    *wrong = !trace_fill(t, each, why);
+    const bool ctr = t->how.format == CLI_TRACE_CTR, vscsi = t->how.format == CLI_TRACE_VSCSI;
+    *wrong = !trace_fill(t, 40, why);
     if (*wrong) { return 0; }
+    if (vscsi && t->record == 0 && t->end - t->at >= 40) {
+        const unsigned char *p = t->buf + t->at; /* a number of version 1 may look like version 2 */
+        t->second = p[3] == 2 && (t->end - t->at < 80 || p[43] == 2);
+    }
+    const size_t each = ctr ? 16 : vscsi ? (t->second ? 40 : 32) : 24;
     const size_t have = (t->end - t->at) / each, n = have < most ? have : most;
     if (n == 0 && t->at != t->end) {
         t->record++;
-        trace_reason(t, why, ctr ? "cut short: the length is no multiple of 16"
-                                 : "cut short: the length is no multiple of 24");
+        char reason[64];
+        snprintf(reason, sizeof reason, "cut short: the length is no multiple of %zu", each);
+        trace_reason(t, why, reason);
         *wrong = true;
     }
     const unsigned char *p = t->buf + t->at;
     for (cli_request *r = out; r < out + n; r++, p += each) {
+        if (vscsi) {
+            const unsigned char *at = p + 16, *version = t->second ? p + 2 : p + 14;
+            if (version[1] != (t->second ? 2 : 1)) {
+                t->record += (uint64_t)(r - out) + 1;
+                trace_reason(t, why, "the version is neither 1 nor 2");
+                *wrong = true;
+                return 0;
+            }
+            *r = (cli_request){ .id = trace_mix(trace_u64(at)),
+                                .size = trace_u32(t->second ? p + 8 : p + 4) };
+            trace_time(t, (int64_t)(trace_u64(at + 8) / 1000), r);
+            continue;
+        }
         *r = (cli_request){ .id = trace_mix(trace_u64(ctr ? p : p + 4)),
                              .size = trace_u32(ctr ? p + 8 : p + 12) };
         trace_time(t, (int64_t)trace_u32(ctr ? p + 12 : p), r);
@@ -484,7 +513,7 @@ size_t cli_trace_read(cli_trace *t, cli_request *out, size_t most, bool *wrong, 
     size_t n = 0;
     *wrong = false;
     while (n < most) {
-        if (t->how.format == CLI_TRACE_CTR || t->how.format == CLI_TRACE_ORACLE) {
+        if (trace_is_fixed(t->how.format)) {
             const size_t more = trace_fixed(t, out + n, most - n, wrong, why);
             if (more == 0) { break; }
             n += more;
@@ -496,7 +525,8 @@ size_t cli_trace_read(cli_trace *t, cli_request *out, size_t most, bool *wrong, 
         switch (t->how.format) {
         case CLI_TRACE_AUTO:
         case CLI_TRACE_CTR:
-        case CLI_TRACE_ORACLE: break; /* above */
+        case CLI_TRACE_ORACLE:
+        case CLI_TRACE_VSCSI: break; /* above */
         case CLI_TRACE_LIS: got = trace_lis(t, r, why); break;
         case CLI_TRACE_TWITTER: got = trace_twitter(t, r, why); break;
         case CLI_TRACE_CSV: got = trace_csv(t, r, why); break;
@@ -613,6 +643,9 @@ static cli_trace_format trace_guess(cli_trace *t, const char *name, size_t n, ch
         trace_ends(name, n, ".oracleGeneral.bin")) {
         return CLI_TRACE_ORACLE;
     }
+    if (trace_ends(name, n, ".vscsi") || trace_ends(name, n, ".vscsitrace")) {
+        return CLI_TRACE_VSCSI;
+    }
     if (trace_ends(name, n, ".lis")) { return CLI_TRACE_LIS; }
     if (t->how.column_count != 0) { return CLI_TRACE_CSV; }
     trace_field line, f[8];
@@ -695,12 +728,14 @@ cli_trace *cli_trace_open(const char *path, const cli_trace_how *how, bool *wron
         t->how.format = trace_guess(t, path, n, why);
         *wrong = t->how.format == CLI_TRACE_AUTO;
     }
-    if (t->how.format == CLI_TRACE_CTR || t->how.format == CLI_TRACE_ORACLE) {
+    if (trace_is_fixed(t->how.format)) {
         *wrong = !trace_is_binary(t, why);
     }
     if (*wrong) { goto fail; }
     /* Only csv has a unit to choose. */
-    if (t->how.format != CLI_TRACE_CSV) { t->how.per_second = 1; }
+    if (t->how.format != CLI_TRACE_CSV) {
+        t->how.per_second = t->how.format == CLI_TRACE_VSCSI ? 1000 : 1;
+    }
     if (t->how.format == CLI_TRACE_CSV && !trace_names_read(t, why) &&
         t->how.column_count == 0) {
         snprintf(why, CLI_TRACE_WHY,

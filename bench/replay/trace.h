@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * trace: read the requests of a trace file in pieces; six formats, packed or not. */
+ * trace: read the requests of a trace file in pieces; seven formats, packed or not. */
 #ifndef BENCH_REPLAY_TRACE_H
 #define BENCH_REPLAY_TRACE_H
 
@@ -10,8 +10,8 @@
 #include <sys/types.h>
 
 typedef enum cli_trace_format {
-    CLI_TRACE_AUTO = 0, CLI_TRACE_CTR, CLI_TRACE_ORACLE, CLI_TRACE_LIS, CLI_TRACE_TWITTER,
-    CLI_TRACE_CSV, CLI_TRACE_TXT
+    CLI_TRACE_AUTO = 0, CLI_TRACE_CTR, CLI_TRACE_ORACLE, CLI_TRACE_VSCSI, CLI_TRACE_LIS,
+    CLI_TRACE_TWITTER, CLI_TRACE_CSV, CLI_TRACE_TXT
 } cli_trace_format;
 
 typedef enum cli_trace_column { /* of --columns */

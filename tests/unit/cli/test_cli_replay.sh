@@ -225,6 +225,16 @@ standard_input_is_a_trace() {
 }
 t_case standard_input_is_a_trace standard_input_is_a_trace
 
+for id in $ids; do
+    printf "$(u32 1)$(u32 70)$zero\\052\\000\\377\\001$(u32 "$id")$zero$(u32 5000000)$zero"
+done >"$d/one.vscsi"
+for id in $ids; do
+    printf "\\052\\000\\377\\002$(u32 1)$(u32 70)$zero$(u32 "$id")$zero$(u32 5000000)$zero$zero$zero"
+done >"$d/two.vscsi"
+t_case vscsi_of_version_1 same "$d/one.vscsi"
+t_case vscsi_of_version_2 same "$d/two.vscsi"
+t_case vscsi_of_another_kind refused 1 'record 1: the version is neither 1 nor 2; expected vscsi' --format=vscsi "$d/a.ctr"
+
 weights_stand_for_bytes() { # figures beside a store of all bytes; a capacity above any memory
     awk 'BEGIN { for (i = 0; i < 9000; i++) { x = (x * 16807 + 11) % 2147483647; k = int(exp(x / 2147483647 * 7))
                  print k "," 2000 + k * 37 % 30000 } }' >"$d/sizes.csv"
