@@ -802,6 +802,25 @@ static int replay_all(replay_run *run)
     return CLI_DONE;
 }
 
+/* Write requests as ctr records. Sets and times to live have no place there. */
+static bool replay_take_write(void *ctx, const cli_request *r, size_t n, char *why)
+{
+    replay_run *run = ctx;
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t size = r[i].size < UINT32_MAX ? r[i].size : UINT32_MAX;
+        const uint64_t word[2] = { r[i].id, size | (uint64_t)r[i].time_ms / 1000 << 32 };
+        unsigned char record[16];
+        for (unsigned k = 0; k < 16; k++) {
+            record[k] = (unsigned char)(word[k / 8] >> 8 * (k % 8));
+        }
+        if (fwrite(record, sizeof record, 1, run->out) == 1) { continue; }
+        snprintf(why, CLI_TRACE_WHY, "--write cannot write %.250s: %s; name a file with room",
+                 run->o->write, cli_errno_text(errno));
+        return false;
+    }
+    return true;
+}
+
 static int replay_trace_run(replay_run *run, const char *path, bool several)
 {
     memset(&run->trace, 0, sizeof run->trace);
@@ -809,11 +828,12 @@ static int replay_trace_run(replay_run *run, const char *path, bool several)
     run->result_n = 0;
     run->code = CLI_NO_START; /* all but the errors that set it */
     replay_name(&run->trace);
-    int code = replay_all(run);
+    int code = run->out == NULL ? replay_all(run)
+               : replay_pass(run, replay_take_write, run) ? CLI_DONE : run->code;
     replay_live_end(run);
     if (code != CLI_DONE) {
         cli_complain("replay", "%s", run->why);
-    } else {
+    } else if (run->out == NULL) {
         replay_print(run);
         replay_print_json(run, run->json != NULL ? run->json : stdout);
         if (run->o->plot != NULL) { code = replay_plot(run, several); }
@@ -889,6 +909,7 @@ static const char *replay_parse_one(int c, replay_options *o)
     switch (c) {
     case 'j': o->json = optarg; return NULL;
     case 'g': o->plot = optarg; return NULL;
+    case 'w': o->write = optarg; return NULL;
     case 'a': o->advisor = true; return NULL;
     case 'p':
         return replay_parse_policies(optarg, o) ? NULL
@@ -960,6 +981,7 @@ static int replay_parse(int argc, char **argv, replay_options *o)
         { "stripes", required_argument, NULL, 's' }, { "threads", required_argument, NULL, 't' },
         { "seeds", required_argument, NULL, 'n' },
         { "json", required_argument, NULL, 'j' }, { "plot", required_argument, NULL, 'g' },
+        { "write", required_argument, NULL, 'w' },
         { "advisor", no_argument, NULL, 'a' },
         { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
     };
@@ -1004,11 +1026,21 @@ static int replay_main(int argc, char **argv, const cli_terminal *term)
                      o.json, cli_errno_text(errno));
         code = CLI_USAGE;
     }
+    if (o.write != NULL && (run.out = fopen(o.write, "we")) == NULL) {
+        cli_complain("replay", "--write cannot write %s: %s; name a file that can be written",
+                     o.write, cli_errno_text(errno));
+        code = CLI_USAGE;
+    }
     for (int i = optind; i < argc && code == CLI_DONE; i++) {
         code = replay_trace_run(&run, argv[i], argc - optind > 1);
     }
     if (run.json != NULL && fclose(run.json) != 0 && code == CLI_DONE) {
         cli_complain("replay", "--json cannot write %s: %s; name a file with room", o.json,
+                     cli_errno_text(errno));
+        code = CLI_INTERNAL;
+    }
+    if (run.out != NULL && fclose(run.out) != 0 && code == CLI_DONE) {
+        cli_complain("replay", "--write cannot write %s: %s; name a file with room", o.write,
                      cli_errno_text(errno));
         code = CLI_INTERNAL;
     }
@@ -1054,6 +1086,8 @@ const cli_command cli_replay = {
     "  --threads=N       threads that send requests. Range 1..64. Default 1\n"
     "  --json=FILE       append the JSON lines to FILE instead of printing them\n"
     "  --plot=FILE       draw the miss ratios with gnuplot, .svg or .png; one file a trace\n"
+    "  --write=FILE      convert: write the requests of all TRACEs as one ctr file, and replay\n"
+    "                    nothing. Sets become requests, times to live are left out\n"
     "  --advisor         compare the hit ratios that the advisor expects at eight other sizes\n"
     "                    with runs at these sizes (adaptive, from 1,000 entries on)\n"
     "  --help            print this text\n"

@@ -46,7 +46,7 @@ typedef struct replay_options {
     cli_trace_how how;
     uint64_t stripes, threads, value_bytes;
     uint64_t seeds; /* 0: REPLAY_SEEDS for the default policy, 1 for the others */
-    const char *json, *plot;
+    const char *json, *plot, *write;
 } replay_options;
 
 typedef struct replay_counts {
@@ -87,7 +87,7 @@ typedef struct replay_run {
     char doing[64];      /* for the live line */
     uint64_t shown_ns;
     bool live;
-    FILE *json;
+    FILE *json, *out; /* out: of --write; NULL: replay */
     uint64_t seed;          /* of the hash key of the store */
     uint64_t value_bytes, budget; /* budget mode: of the capacity in progress */
 } replay_run;

@@ -235,6 +235,13 @@ t_case vscsi_of_version_1 same "$d/one.vscsi"
 t_case vscsi_of_version_2 same "$d/two.vscsi"
 t_case vscsi_of_another_kind refused 1 'record 1: the version is neither 1 nor 2; expected vscsi' --format=vscsi "$d/a.ctr"
 
+converted_trace_has_the_same_figures() {
+    "$bin" replay --write="$d/new.ctr" - <"$d/names.csv" >"$t_tmp/out" && [ ! -s "$t_tmp/out" ] &&
+        [ "$(wc -c <"$d/new.ctr")" -eq 4800 ] && same "$d/new.ctr" && grep -q '300 requests, 120 objects, 8' "$t_tmp/out"
+}
+t_case converted_trace_has_the_same_figures converted_trace_has_the_same_figures
+t_case write_to_no_file refused 2 'write cannot write /nowhere/x' --write=/nowhere/x "$d/a.ctr"
+
 weights_stand_for_bytes() { # figures beside a store of all bytes; a capacity above any memory
     awk 'BEGIN { for (i = 0; i < 9000; i++) { x = (x * 16807 + 11) % 2147483647; k = int(exp(x / 2147483647 * 7))
                  print k "," 2000 + k * 37 % 30000 } }' >"$d/sizes.csv"
