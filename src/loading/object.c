@@ -60,7 +60,9 @@ CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size
     }
     if (!cache_has_objects(c)) { return cache_no_objects(c); }
     cellar_result r = cellar_result_default();
-    if (cache_result_tell(o, &r) != CELLAR_OK) { return cache_refuse(c, cache_result_size); }
+    if (o != NULL && cache_result_tell(o, &r) != CELLAR_OK) {
+        return cache_refuse(c, cache_result_size);
+    }
     l1_key k;
     const bool may_run = fn != NULL || base_load_rlx(&c->has_loader);
     if (may_run && base_load_acq(&c->state) == CACHE_OBJECTS && cache_load_opts_are_easy(c, o)) {
@@ -68,6 +70,7 @@ CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size
         if (l1_acquire_hit(c->l1, &k, out)) {
             stats_add(cache_mine(c), STATS_HIT_L1, 1);
             cache_hot_sample(c, base_thread_self(), &k);
+            if (o == NULL) { return CELLAR_OK; }
             cache_hit_out(&r, out->charge);
             return cache_result_tell(o, &r);
         }
