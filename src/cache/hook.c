@@ -106,12 +106,15 @@ static void cache_ended(void *ctx, uint64_t hash, uint32_t generation, l1_cause 
     cache_why_ended(s, hash, why, born_ms, uses);
 }
 
-/* Return whether misses are half of the sets at least: some sets come without a request. */
-static bool cache_asks(void *ctx)
+/* Return whether few requests hit, and misses are half of the sets at least: some sets come without
+ * a request. */
+static bool cache_few_hit(void *ctx)
 {
     const cache_store *s = ctx;
+    const uint64_t hits = stats_read_sum(s->stats, STATS_HIT_L1);
     const uint64_t misses = stats_read_sum(s->stats, STATS_MISS);
-    return misses != 0 && misses * 2 >= stats_read_sum(s->stats, STATS_SET);
+    return l1_few_hit(hits, hits + misses) &&
+           misses * 2 >= stats_read_sum(s->stats, STATS_SET);
 }
 
 CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
@@ -121,7 +124,7 @@ CELLAR_PRIVATE void cache_hooks(cache_store *s, l1_hooks *out)
         .cause = cache_left_cause, .generation_alive = cache_hook_generation_alive,
         .quota_of = cache_quota_of, .namespace_of = cache_namespace_of,
         .tags_valid = cache_tags_valid, .tag_epoch = &s->tag_epoch,
-        .tags_ended = cache_tags_ended, .ended = cache_ended, .asks = cache_asks,
+        .tags_ended = cache_tags_ended, .ended = cache_ended, .few_hit = cache_few_hit,
         .writing = cache_ordered_any, /* tier_store.c reads the entry back */
         .soon = s->why != NULL ? cache_why_soon : NULL,
     };

@@ -126,10 +126,14 @@ typedef struct l1_hooks {
      * entry if the log has room. Called under a lane lock, for entries with L1_ADDR_LATER.
      * NULL: no. */
     bool (*writing)(void *ctx, uint64_t hash, uint32_t generation, const void *key, size_t key_len);
-    /* Return whether the program asks for keys before it stores them: else no rule can be judged by
-     * its hits. Called when the first shadow cache is full; takes no lock. NULL: it does. */
-    bool (*asks)(void *ctx);
+    /* Return l1_few_hit of all requests, if the program asks for keys before it stores them: else
+     * no rule can be judged by its hits. Called when the first shadow cache is full; takes no lock.
+     * NULL: the sampled requests tell. */
+    bool (*few_hit)(void *ctx);
 } l1_hooks;
+
+/* Return whether nearly all requests missed while the store filled. */
+BASE_INLINE bool l1_few_hit(uint64_t hits, uint64_t requests) { return hits * 10 < requests; }
 
 typedef enum l1_huge { L1_HUGE_LATER = 0, L1_HUGE_NOW = 1, L1_HUGE_NEVER = 2 } l1_huge;
 

@@ -121,8 +121,9 @@ CELLAR_PRIVATE void l1_ghosts_close(l1 *c);
 /* Open shadow caches for a store of so many entries. ring_bytes: what the rings take. False: no
  * memory. */
 CELLAR_PRIVATE bool l1_shadow_open(l1 *c, uint64_t entries, uint64_t ring_bytes);
-/* Make the shadow caches larger if the entries allow it. They keep their content. */
-CELLAR_PRIVATE void l1_shadow_grow(l1 *c, uint64_t entries, uint64_t ring_bytes);
+/* Make the shadow caches larger if the entries allow it, and no larger than the store. They keep
+ * what fits of their content. */
+CELLAR_PRIVATE void l1_shadow_resize(l1 *c, uint64_t entries, uint64_t ring_bytes);
 /* Free shadow caches. NULL accepted. */
 CELLAR_PRIVATE void l1_shadow_close(l1 *c, struct l1_shadow *w);
 /* Adapt to a new bound or budget, or to entries of other sizes. */

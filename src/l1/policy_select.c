@@ -11,15 +11,15 @@
  *            Advisor: eight more caches of .25 to 8 times the size, all under the current rule.
  * INVARIANTS A node is free or in exactly one queue, and its key finds it.
  *            Epoch: C/10 requests. At its end another rule replaces the current one if it has
- *            more hits, by two and .7 of a standard deviation of the requests on which the two
- *            disagree. Older hits lose weight, by .8 every 8 C requests.
+ *            more hits, by 1.4 standard deviations of the requests on which the two disagree.
+ *            Older hits lose weight, by .8 every 8 C requests.
  *            A new rule moves no data: the queues drift to the new shares.
  * LOCKING    One flag, by exchange. A get never waits for it: if the flag is taken, the sample is
  *            dropped. The advisor waits. Under the flag a thread takes no lock,
  *            allocates nothing and calls no user code.
- * LIMITS     n = 24..512, so that all tables together stay below 4 B per entry (or 16 KiB); 32
- *            nodes examined per request; figures for up to 64 namespaces. A store with C <= 24
- *            sees every key.
+ * LIMITS     n = 24..512, so that all tables together stay below 4.6 B per entry (or 17 KiB),
+ *            from 8,192 entries on below 3.6 B and 8 KiB; 32 nodes examined per request; figures
+ *            for up to 64 namespaces. A store with C <= 24 sees every key.
  * SEE ALSO   README.md: rules, switch, advisor, rejected designs. Waldspurger et al. 2015, 2017
  *            (spatial sampling); McNemar 1947; Yang et al. 2023 (S3-FIFO). */
 #include <string.h>
@@ -36,9 +36,8 @@
 #define L1_ADVISOR_SURE 512u  /* sampled requests before the advisor answers */
 #define L1_ADVICE_NOW 3u       /* index of 100 % among the sizes */
 #define L1_SHADOW_TABLES ((uint64_t)16 << 10) /* bytes the eviction tables may always take */
+#define L1_SHADOW_MORE ((uint64_t)8 << 10)    /* the most of one more byte an entry */
 #define L1_SHADOW_UNIT 1024                   /* score of one hit */
-#define L1_SHADOW_DOUBT (2 * L1_SHADOW_UNIT) /* more hits that prove nothing yet */
-#define L1_SHADOW_FEW 10u   /* hits while it fills are few: one of so many requests */
 
 typedef struct l1_shade { /* a node: an entry of a shadow cache */
     uint32_t key;         /* hash bits, then main (bit 2) and counter (bits 0..1) */
@@ -83,7 +82,7 @@ struct l1_shadow {
     int64_t score[L1_EXPERTS];
     int64_t differ[L1_EXPERTS][L1_EXPERTS]; /* requests that hit in one and missed in the other */
     l1_advisor *advisor; /* NULL: none; fixed at open */
-    l1_shadow_set *set;  /* l1_fit replaces it by a larger one */
+    l1_shadow_set *set;  /* l1_fit replaces it by one of another size */
 };
 
 /* ---- one cache ------------------------------------------------------------------------------- */
@@ -238,7 +237,8 @@ static uint32_t l1_shadow_size(const l1 *c, uint64_t entries, uint64_t ring_byte
     const uint64_t spent = base_block_bytes(c->account, c->ghost_bytes) +
                            base_block_bytes(c->account, (size_t)ring_bytes) +
                            base_block_bytes(c->account, sizeof(struct l1_shadow));
-    const uint64_t may = BASE_MAX(L1_SHADOW_TABLES, entries * 15 / 4);
+    const uint64_t may =
+        BASE_MAX(L1_SHADOW_TABLES, entries * 18 / 5) + BASE_MIN(L1_SHADOW_MORE, entries);
     uint32_t n = (uint32_t)BASE_MIN(entries, base_clamp(entries / 50, 128, L1_SHADOW_MOST));
     while (n > L1_SHADOW_LEAST &&
            spent + base_block_bytes(c->account, l1_shadow_set_bytes(n)) > may) {
@@ -252,12 +252,18 @@ static uint32_t l1_advised_size(uint32_t n, unsigned i)
     return BASE_MAX(n * l1_advice_pct[i] / 100, 1);
 }
 
-/* Take over the nodes, in their order, the ghosts and what was learned. `to` is empty and has at
- * least as many nodes. */
+/* Take over the nodes, in their order, the ghosts and what was learned. `to` is empty; if it has
+ * fewer nodes, the oldest ones are left out. */
 static void l1_shadow_cache_move(l1_shadow_cache *to, const l1_shadow_cache *from)
 {
+    const uint32_t have = (uint32_t)from->queue[0].n + from->queue[1].n;
+    uint32_t skip = have > to->capacity ? have - to->capacity : 0;
     for (unsigned q = 0; q < 2; q++) {
         for (uint16_t at = from->queue[q].tail; at != 0; at = from->node[at - 1].next) {
+            if (skip != 0) {
+                skip--;
+                continue;
+            }
             const uint16_t number = to->free;
             l1_shade *x = &to->node[number - 1];
             to->free = x->next;
@@ -336,13 +342,15 @@ CELLAR_PRIVATE bool l1_shadow_open(l1 *c, uint64_t entries, uint64_t ring_bytes)
 
 static void l1_shadow_give(struct l1_shadow *w) { base_store_rel(&w->busy, 0u); }
 
-CELLAR_PRIVATE void l1_shadow_grow(l1 *c, uint64_t entries, uint64_t ring_bytes)
+CELLAR_PRIVATE void l1_shadow_resize(l1 *c, uint64_t entries, uint64_t ring_bytes)
 {
     struct l1_shadow *w = base_load_acq(&c->shadow);
     if (w == NULL) { return; }
     l1_shadow_set *const old = w->set; /* l1_fit alone replaces it */
     const uint32_t n = l1_shadow_size(c, entries, ring_bytes);
-    l1_shadow_set *set = n > old->n + old->n / 4 ? l1_shadow_set_open(c, n) : NULL;
+    /* Else as it is: a copy of ghosts loses some of them. */
+    const bool other = n > old->n + old->n / 4 || entries < old->n;
+    l1_shadow_set *set = other ? l1_shadow_set_open(c, n) : NULL;
     if (set == NULL) { return; }
     if (base_xchg_ar(&w->busy, 1u) == 0) { /* else a thread is inside: a set does not wait */
         for (unsigned e = 0; e < L1_EXPERTS; e++) {
@@ -381,10 +389,10 @@ static void l1_shadow_judge(l1 *c, struct l1_shadow *w)
     w->since = 0;
     if (now < L1_EXPERTS) {
         for (unsigned e = 0; e < L1_EXPERTS; e++) {
-            const int64_t more = w->score[e] - w->score[now] - L1_SHADOW_DOUBT;
-            /* more / UNIT > sqrt(differ / UNIT / 2) */
+            const int64_t more = w->score[e] - w->score[now];
+            /* more / UNIT > sqrt(2 * differ / UNIT): one or two hits prove nothing */
             if (more > 0 && w->score[e] > w->score[best] &&
-                more * 2 / L1_SHADOW_UNIT * more > w->differ[e][now]) {
+                more * more / L1_SHADOW_UNIT > 2 * w->differ[e][now]) {
                 best = e;
             }
         }
@@ -505,15 +513,15 @@ BASE_SIZE_END
 
 /* Look once, when the first cache fills. If nearly all requests missed, no key outside is better
  * known than those inside: guard them. Not in a store that is only written: its newest entries are
- * as good as the oldest. */
+ * as good as the oldest. The program counts all hits; the sample may lack the hot keys. */
 static void l1_shadow_filling(l1 *c, struct l1_shadow *w, uint32_t count, uint32_t hits)
 {
     w->fill_requests += count;
     w->fill_hits += hits;
     w->filled = w->set->cache[0].free == 0;
-    if (w->filled && base_load_rlx(&c->rule) == 0 &&
-        w->fill_hits * (uint64_t)L1_SHADOW_FEW < w->fill_requests &&
-        (c->hooks.asks == NULL || c->hooks.asks(c->hooks.ctx))) {
+    if (!w->filled || base_load_rlx(&c->rule) != 0) { return; }
+    if (c->hooks.few_hit != NULL ? c->hooks.few_hit(c->hooks.ctx)
+                                 : l1_few_hit(w->fill_hits, w->fill_requests)) {
         base_store_rlx(&c->rule, (uint32_t)L1_RULE_GUARD);
         base_add_rlx(&c->rule_switches, 1u);
     }

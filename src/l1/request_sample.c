@@ -60,7 +60,7 @@ CELLAR_PRIVATE bool l1_samples_open(l1 *c)
 CELLAR_PRIVATE void l1_samples_fit(l1 *c, uint64_t entries)
 {
     const struct l1_samples *s = base_load_acq(&c->samples);
-    if (s != NULL) { l1_shadow_grow(c, entries, s->bytes); }
+    if (s != NULL) { l1_shadow_resize(c, entries, s->bytes); }
     l1_shadow_refit(c);
 }
 

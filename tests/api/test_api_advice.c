@@ -4,6 +4,7 @@
  *         for each namespace. It writes to cellar_advice_get and to the dump. It
  *         states nothing before it has seen enough; 0 never means "unknown". It can be switched
  *         off. Together with the record of cellar_why it takes at most 1.2 % of the budget.
+ *         The first look at the hits of a store counts all of them.
  * Method: A skewed load (its hit ratio depends on the budget) runs with one namespace that always
  *         hits and one that never hits. Stores of half and twice the budget run the same load. The
  *         hash key is fixed, so that each run has the same sample. */
@@ -309,6 +310,23 @@ T_CASE(advisor_and_why_take_at_most_1_2_percent_of_budget)
                why, pct);
         T_CHECK(why > 0 && (advisor > 0) == (mib[i] >= 16));
         T_CHECK(pct <= 1.2);
+        api_shut(c);
+    }
+}
+
+/* A hot key is rarely among the sampled ones. All hits of the store count in its first look, at the
+ * choice of the rule that guards what a loop finds inside. */
+T_CASE(hot_key_outside_the_sample_keeps_the_first_rule)
+{
+    for (unsigned hits = 0; hits < 20; hits += 19) {
+        cellar *c = open_store(ENTRIES);
+        for (uint64_t id = 1; id < 3 * ENTRIES; id++) {
+            for (unsigned i = 0; i < hits; i++) { ask(c, 0); }
+            ask(c, id);
+        }
+        const uint64_t rule = figure(c, "cellar_l1_rule");
+        printf("# %u of %u requests hit: rule %u\n", hits, hits + 1, (unsigned)rule);
+        T_EQ_U64(rule, hits == 0 ? 2 : 0); /* guard, near */
         api_shut(c);
     }
 }

@@ -625,7 +625,7 @@ T_CASE(metadata_is_charged)
                               base_load_rlx(&k.account.by_module[BASE_MOD_SHADOW]);
             kit_close(&k);
         }
-        const uint64_t may = BASE_MAX(budget * 3 / 100, KIT_KIB(16));
+        const uint64_t may = BASE_MAX(budget * 3 / 100, KIT_KIB(20));
         const uint64_t may_by_bytes = BASE_MAX(budget, KIT_MIB(1)) * 3 / 100;
         printf("# %6" PRIu64 " entries: %" PRIu64 " bytes, %.2f %% (by bytes %.2f %%)\n",
                entries[i], bytes[0], (double)bytes[0] * 100 / (double)budget,

@@ -170,6 +170,22 @@ T_CASE(tables_fit_the_entries_of_any_size)
     }
 }
 
+/* A store of few long values expects many short ones. Shadow caches larger than the store judge the
+ * rules by hits that it cannot have. */
+T_CASE(shadow_caches_shrink_with_the_entries)
+{
+    kit k;
+    kit_open(&k, KIT_KIB(1536), &(l1_config){ .policy = L1_ADAPTIVE });
+    const uint64_t before = base_load_rlx(&k.account.by_module[BASE_MOD_SHADOW]);
+    for (uint64_t id = 0; id < 200; id++) { T_EQ_I64(kit_put(&k, id, 1, 36000), CELLAR_OK); }
+    const uint64_t after = base_load_rlx(&k.account.by_module[BASE_MOD_SHADOW]);
+    const uint64_t held = kit_stats(&k).entries;
+    printf("# %" PRIu64 " entries: shadow caches %" PRIu64 " -> %" PRIu64 " bytes\n", held, before,
+           after);
+    T_CHECK(held < 50 && after < before * 3 / 4);
+    kit_close(&k);
+}
+
 /* A set evicts what its size demands also when the tables of a full store must grow. */
 static uint64_t gone;
 static void on_left(void *ctx, const l1_left *what) { (void)ctx, (void)what; gone++; }
