@@ -710,17 +710,16 @@ BASE_ALWAYS_INLINE bool cache_change_may_repeat(const cache_change *ch, cache_ch
 }
 
 /* Note why a change failed. Return its code. cache_ack has noted the code of a tier. */
-BASE_COLD static cellar_err cache_change_failed(const cache_change *ch, cache_change_kind kind)
+BASE_COLD static cellar_err cache_change_failed(cellar *c, cache_change_kind kind, cellar_err err,
+                                                cellar_err below, const l1_put_spec *spec)
 {
-    cellar *const c = ch->c;
-    const cellar_err err = ch->err;
     if (err == CELLAR_E_CLOSED) { return cache_closed(c); }
     if (err == CELLAR_E_BUSY) {
         stats_count(c->stats, STATS_LIMIT_RETRIES, 1);
         return cache_fail(c, err, 0, "the namespace was cleared in each of 64 tries: retry");
     }
-    if (kind != CACHE_PUT || err == CELLAR_E_IO || err == ch->below) { return err; }
-    if (err == CELLAR_E_TOOBIG && ch->spec->value_len <= l1_max_value(c->l1)) {
+    if (kind != CACHE_PUT || err == CELLAR_E_IO || err == below) { return err; }
+    if (err == CELLAR_E_TOOBIG && spec->value_len <= l1_max_value(c->l1)) {
         return cache_fail(c, err, 0, "weight_bytes must be at most half of memory_bytes");
     }
     if (err == CELLAR_E_TOOBIG) { return cache_fail_long(c, "the value"); }
@@ -734,7 +733,8 @@ BASE_ALWAYS_INLINE cellar_err cache_change_end(cache_change *ch, cache_change_ki
 {
     CACHE_PARTS(CACHE_PART_END)
     return BASE_LIKELY(ch->err >= 0) ? ch->err
-                                     : cache_change_failed(ch, kind);
+                                     : cache_change_failed(ch->c, kind, ch->err, ch->below,
+                                                           kind == CACHE_PUT ? ch->spec : NULL);
 }
 
 /* Count the entry that a step of a delete removed, or that a step of an increment made. A later
@@ -768,7 +768,7 @@ BASE_NOINLINE CELLAR_PRIVATE cellar_err cache_change_run(cache_change *ch)
         ch->flags = (ch->flags & ~CACHE_STEPPED) | CACHE_COUNTED;
     } while (cache_change_may_repeat(ch, ch->kind) && cache_change_repeats(ch, ++rounds));
     if (ch->err == CELLAR_E_BUSY || ch->err == CELLAR_E_CLOSED) {
-        return cache_change_failed(ch, ch->kind);
+        return cache_change_failed(ch->c, ch->kind, ch->err, ch->below, NULL);
     }
     return cache_change_end(ch, ch->kind);
 }
