@@ -2,7 +2,7 @@
 #
 # cellar: one Makefile, no configure step. `make help` prints the targets.
 #
-# PICTURE    src/*/*.c -> build/<variant>/{lib,dbg,sim,cli}/*.o -> libcellar.a .so, cellar, tests
+# PICTURE    src/*/*/*.c -> build/<variant>/{lib,dbg,sim,cli}/*.o -> libcellar.a .so, cellar, tests
 #            include/*.h + SRC -> dist/cellar.h, .c, dist/cellar_all.h, .c (the drop-in)
 # FILES      src/tools/mk/: optional.mk (what is linked, hardening), remote.mk (the remote tier),
 #            dropin.mk (drop-in, man pages, dist), install.mk, test.mk, check.mk (form, sanitizers, models, matrix), bench.mk
@@ -24,7 +24,7 @@
 SRC_BASE  = err text opts fault futex hash random hot_keys thread_record user_callback fd sigbus sync \
             borrow mem clock tsc_clock timezone seqlock table glob log vfs pages pack pool open_error process \
             service
-# What src/base has for guests alone; environment.h, a header without a .c, is for them as well.
+# What src/core/base has for guests alone; environment.h, a header without a .c, is for them as well.
 GUEST_BASE = sha256 net float_text memory_limit
 SRC_STATS = counters hist text
 SRC_L1    = record object judge pin_slots cap segment quota_count large_list large_alloc retire index \
@@ -62,19 +62,19 @@ SRC_RESP  = reply queue key_list channel track control trace command parse clien
             finish open
 MODULES  := base stats l1 l2 flight bloom breaker limit lock wheel \
             cache policy loading store extras work kit tls resp
-SRC      := $(SRC_BASE:%=src/base/%.c) $(GUEST_BASE:%=src/base/%.c) $(SRC_STATS:%=src/stats/%.c) $(SRC_L1:%=src/l1/%.c) \
-            $(SRC_L2:%=src/l2/%.c) $(SRC_FLIGHT:%=src/flight/%.c) \
-            src/bloom/filter.c src/breaker/breaker.c \
-            $(SRC_LIMIT:%=src/limit/%.c) $(SRC_LOCK:%=src/lock/%.c) src/wheel/wheel.c \
-            $(SRC_CACHE:%=src/cache/%.c) $(SRC_POLICY:%=src/policy/%.c) \
-            $(SRC_LOADING:%=src/loading/%.c) $(SRC_STORE:%=src/store/%.c) \
-            $(SRC_EXTRAS:%=src/extras/%.c) \
-            $(SRC_WORK:%=src/work/%.c) $(SRC_KIT:%=src/kit/%.c) src/tls/tls.c $(SRC_RESP:%=src/resp/%.c)
+SRC      := $(SRC_BASE:%=src/core/base/%.c) $(GUEST_BASE:%=src/core/base/%.c) $(SRC_STATS:%=src/core/stats/%.c) $(SRC_L1:%=src/core/l1/%.c) \
+            $(SRC_L2:%=src/core/l2/%.c) $(SRC_FLIGHT:%=src/core/flight/%.c) \
+            src/core/bloom/filter.c src/core/breaker/breaker.c \
+            $(SRC_LIMIT:%=src/core/limit/%.c) $(SRC_LOCK:%=src/core/lock/%.c) src/guests/wheel/wheel.c \
+            $(SRC_CACHE:%=src/core/cache/%.c) $(SRC_POLICY:%=src/core/policy/%.c) \
+            $(SRC_LOADING:%=src/core/loading/%.c) $(SRC_STORE:%=src/core/store/%.c) \
+            $(SRC_EXTRAS:%=src/core/extras/%.c) \
+            $(SRC_WORK:%=src/guests/work/%.c) $(SRC_KIT:%=src/guests/kit/%.c) src/guests/tls/tls.c $(SRC_RESP:%=src/guests/resp/%.c)
 # The guests: parts over the cache. libcellar and dist/cellar_all.c have them, dist/cellar.c has
-# not, nor what src/base has for them alone. `make floors` keeps the core free of their headers,
+# not, nor what src/core/base has for them alone. `make floors` keeps the core free of their headers,
 # slow_packaging_pairs.sh compares with the includes.
 GUESTS     = wheel work kit tls resp
-SRC_GUESTS = $(foreach g,$(GUESTS),$(filter src/$(g)/%,$(SRC))) $(GUEST_BASE:%=src/base/%.c)
+SRC_GUESTS = $(filter src/guests/%,$(SRC)) $(GUEST_BASE:%=src/core/base/%.c)
 SRC_CORE  := $(filter-out $(SRC_GUESTS),$(SRC))
 # CORE=1 (make core, make test-core): what is built, in a build folder of its own.
 SRC_BUILT := $(if $(CORE),$(SRC_CORE),$(SRC))
@@ -82,7 +82,7 @@ SRC_BUILT := $(if $(CORE),$(SRC_CORE),$(SRC))
 SRC_REMOTE = config memory wire resolve reason key form ticket pipeline marker handshake \
              subscriber state sentinel link share lease limit lock script control pending get \
              put coherence attach stat open
-REMOTE_SRC := $(SRC_REMOTE:%=src/remote/%.c)
+REMOTE_SRC := $(SRC_REMOTE:%=src/guests/remote/%.c)
 CLI      := $(if $(CORE),,$(wildcard src/cli/*.c))
 # The public headers in the order in which the header of a pair folds them: of the cache, of the
 # guests.
@@ -117,7 +117,7 @@ comma    := ,
 hash     := \#
 SAN_FLAGS = $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -g \
               $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=all))
-CPP_OWN   = -D_GNU_SOURCE -Iinclude -Isrc $(if $(UTHASH_DIR),-I$(UTHASH_DIR))
+CPP_OWN   = -D_GNU_SOURCE -Iinclude -Isrc -Isrc/core -Isrc/guests $(if $(UTHASH_DIR),-I$(UTHASH_DIR))
 C_OWN     = -std=c11 -fvisibility=hidden -fPIC -fno-semantic-interposition -pthread $(WARN)
 MK       := src/tools/mk
 include $(MK)/optional.mk
@@ -164,7 +164,7 @@ OBJ_REPLAY = $(patsubst bench/%.c,$(B)/cli/bench/%.o,$(filter-out %/main.c,$(wil
 OBJ_BOTH = $(filter-out $(B)/cli/cli/main.o,$(OBJ_CLI)) $(OBJ_REPLAY) $(B)/cli/quick.o
 ID_SRC  := $(shell grep -l CELLAR_SOURCE_ID $(SRC) $(CLI) 2>/dev/null)
 ID       = $(if $(filter $(ID_SRC) $(ID_SIM:.o=.c),$<),-DCELLAR_SOURCE_ID='"$(SOURCE_ID)"')
-ID_SIM   = $(foreach m,$(MODULES),$(if $(filter src/$(m)/%,$(ID_SRC)),$(B)/sim/$(m).o))
+ID_SIM   = $(foreach m,$(MODULES),$(if $(filter src/core/$(m)/% src/guests/$(m)/%,$(ID_SRC)),$(B)/sim/$(m).o))
 SO       = libcellar.so.$(VERSION)
 PROGRAM  = $(B)/$(if $(HAVE_REMOTE),remote/)cellar
 
@@ -198,7 +198,7 @@ $(B)/dbg/%.o: src/%.c | $(B)/.uthash
 # The simulation compiles each module as one unit: at -O1 the headers are most of the work.
 SIM_WORDS = -I. -DBASE_DEBUG=1 -DBASE_SIM=1 -O1 $(if $(CORE),-DSIM_CORE=1)
 $(B)/sim/%.c: FORCE
-	$(Q)mkdir -p $(@D); printf '#include "%s"\n' $(filter src/$*/%,$(SRC_BUILT)) >$@.new; \
+	$(Q)mkdir -p $(@D); printf '#include "%s"\n' $(filter src/core/$*/% src/guests/$*/%,$(SRC_BUILT)) >$@.new; \
 	  if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 $(OBJ_SIM): $(B)/sim/%.o: $(B)/sim/%.c | $(B)/.uthash
 	$(say) CC "$* (sim)"
@@ -253,10 +253,10 @@ run:
 	$(Q)sh src/tools/deps.sh build
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)build/cellar $(or $(ARGS),tour)
-## page: src/resp/page.h, the dashboard as bytes, from src/resp/dashboard.html
+## page: src/guests/resp/page.h, the dashboard as bytes, from src/guests/resp/dashboard.html
 page:
-	$(Q)sh src/tools/page.sh src/resp/dashboard.html >src/resp/page.new
-	$(Q)mv src/resp/page.new src/resp/page.h
+	$(Q)sh src/tools/page.sh src/guests/resp/dashboard.html >src/guests/resp/page.new
+	$(Q)mv src/guests/resp/page.new src/guests/resp/page.h
 # For scripts: the build folder of the tests of a variant (make -s where SAN=address).
 where:
 	@echo $(B)

@@ -4,7 +4,7 @@
 #
 # USE        awk -f src/tools/amalgamate.awk -v what=h|c -v version=V -v source_id=ID
 #                -v uthash=PATH|external -v headers="include/cellar.h ..."
-#                -v src="src/base/err.c ..." [-v lines=1 for #line directives]
+#                -v src="src/core/base/err.c ..." [-v lines=1 for #line directives]
 #                -v pair=cellar (the cache) | cellar_all (the cache and its guests) |
 #                        cellar_remote (the remote tier, beside either)
 #            `headers` and `src` decide what a pair holds: the Makefile has the lists.
@@ -79,13 +79,13 @@ function fold(file, inside,    line, number, target, level, unclean, sim, omit, 
                 printf "/* %s: for the simulation only */\n", target
             } else if (index(target, "/") == 0) {
                 printf "/* %s: in the drop-in's %s.h */\n", target, pair
-            } else if (("src/" target) in folded) {
+            } else if (place(target) in folded) {
                 printf "/* %s: above */\n", target
             } else {
                 if (unclean[level] > 0) {
                     fail(file ":" number ": \"" target "\" is included inside a conditional")
                 }
-                fold("src/" target, inside)
+                fold(place(target), inside)
                 mark_line(number + 1, file)
             }
         } else if (line ~ /amalgamate: external/ && line ~ /#[ ]*include[ ]*</) {
@@ -98,6 +98,16 @@ function fold(file, inside,    line, number, target, level, unclean, sim, omit, 
     if (status < 0) fail("cannot read " file)
     close(file)
     if (omit != "") printf "#endif /* %s */\n", omit
+}
+
+# The path of the file that an include names.
+function place(target,    line) {
+    if (!(target in place_of)) {
+        place_of[target] = "src/core/" target
+        if ((getline line < place_of[target]) < 0) place_of[target] = "src/guests/" target
+        close(place_of[target])
+    }
+    return place_of[target]
 }
 
 function is_clean(line, file, level) {
@@ -294,7 +304,7 @@ function write_guards() {
 
 # The remote tier: all of it static, a part of the program that links hiredis.
 function write_remote_banner() {
-    opening("cellar_remote.c", "cellar_remote.h", "src/remote/")
+    opening("cellar_remote.c", "cellar_remote.h", "src/guests/remote/")
     print " * COMPILE    cc -O2 -c cellar_remote.c     beside cellar.c or cellar_all.c of the"
     print " *                                          same version, with its header;"
     print " *                                          link with -lhiredis -pthread; with"

@@ -138,7 +138,7 @@ missing() { # fills $tmp/needed and $tmp/optional with table rows
     : >"$tmp/optional"
     echo "$table" | while IFS='|' read -r package groups need kind argument lost word; do
         case " $groups " in *" $group "*) ;; *) continue ;; esac
-        if [ -n "$word" ] && ! cat src/*/*.[ch] 2>/dev/null | grep -qF "$word"; then continue; fi
+        if [ -n "$word" ] && ! cat src/*/*.[ch] src/*/*/*.[ch] 2>/dev/null | grep -qF "$word"; then continue; fi
         probe "$kind" "$argument" && continue
         echo "$package|$kind|$argument|$lost" >>"$tmp/$need"
         [ "$need" = needed ] && cp "$tmp/why" "$tmp/why-$package"

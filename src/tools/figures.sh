@@ -6,11 +6,10 @@
 # USE        make figures      SQLITE3_C=path of a sqlite3.c: compiles it and the drop-in, for the time
 #            sh src/tools/figures.sh --text      only what needs no compiler
 #            Both run in the root of the project.
-# COUNTED    engine lines   lines of src/*/*.[ch] and include/*.h with code after comments are taken
-#                           out, without src/cli, src/extras and the parts that come later (their
+# COUNTED    engine lines   lines of src/core/*/*.[ch] and include/*.h with code after comments are taken
+#                           out, without src/core/extras and the parts that come later (their
 #                           folders and headers)
-#            core, guests   the same of the folders of src/: of GUESTS in the Makefile and remote; of all
-#                           others but cli and tools. What base/ has for guests alone is in neither
+#            core, guests   the same of src/core and src/guests. What base/ has for guests alone is in neither
 #            tests          all lines of all files below tests/
 #            public calls   lines that begin with CELLAR_API in include/, and `;` inside its structs
 #            files          of src/ and include/ in which instructions run (callgrind, -O2): a get that
@@ -33,10 +32,9 @@ say() { printf '%-52s %s\n' "$1" "$2"; }
 count() { $AWK -f src/tools/code.awk -f src/tools/figures.awk "$@"; }
 engine_lines() {
     set --
-    for f in src/*/*.[ch] include/*.h; do
+    for f in src/core/*/*.[ch] include/*.h; do
         case ${f#*/} in
-        cli/* | extras/* | work/* | wheel/* | kit/* | tls/* | resp/* | gateway/*) ;;
-        remote/* | cellar_work.h | cellar_schedule.h | cellar_task.h | cellar_bus.h) ;;
+        core/extras/* | cellar_work.h | cellar_schedule.h | cellar_task.h | cellar_bus.h) ;;
         cellar_batch.h | cellar_refresh.h | cellar_kit.h | cellar_resp.h | cellar_tier.h) ;;
         cellar_remote.h) ;;
         *) set -- "$@" "$f" ;;
@@ -49,15 +47,11 @@ wing_lines() { # core | guests
     base=" $(of_makefile GUEST_BASE) environment "
     wing=$1
     set --
-    for f in src/*/*.[ch]; do
-        module=${f#src/} unit=${f##*/}
-        case " $(of_makefile GUESTS) remote " in
-        *" ${module%%/*} "*) is=guests ;;
-        *) is=core ;;
-        esac
-        case ${module%%/*}$base in
-        cli* | tools* | base*" ${unit%.*} "*) ;;
-        *) [ $is != "$wing" ] || set -- "$@" "$f" ;;
+    for f in src/"$wing"/*/*.[ch]; do
+        unit=${f##*/}
+        case $f$base in
+        src/core/base/*" ${unit%.*} "*) ;;
+        *) set -- "$@" "$f" ;;
         esac
     done
     count "$@"
@@ -81,7 +75,7 @@ omit_all() {
 files() { # function of figures.c -> files that it runs through
     valgrind --tool=callgrind --toggle-collect="$1" --callgrind-out-file="$tmp/calls" "$tmp/figures" \
         >"$tmp/said" 2>&1 || { cat "$tmp/said" >&2; return 1; }
-    grep -oE '^f[lie]=.*' "$tmp/calls" | grep -oE '(src/[a-z0-9]+|include)/[a-z0-9_]+\.[ch]$' |
+    grep -oE '^f[lie]=.*' "$tmp/calls" | grep -oE '(src/[a-z]+/[a-z0-9]+|include)/[a-z0-9_]+\.[ch]$' |
         grep -v mmintrin | sort -u | grep -c .
 }
 seconds() { # source, flags... -> median of 5

@@ -5,7 +5,7 @@
 # USE        awk -f src/tools/code.awk -f src/tools/floors.awk -v listed="SRC of the Makefile"
 #                -v guests="GUESTS remote" -v guest_headers="cellar_kit.h ..."
 #                -v guest_base="sha256 ..." src/tools/floors.txt FILE...
-#            FILE: all of src/*/*.[ch] and include/*.h
+#            FILE: all of src/*/*.[ch], src/*/*/*.[ch] and include/*.h
 #            with -v form=1 the lines longer than 100 are reported as well (make form)
 #            with -v arrows=1 each arrow inside a module is printed, with a name that makes it
 # RULES      include   `"mod/x.h"` only of the own module or of one floors.txt allows; `x_int.h`
@@ -126,7 +126,7 @@ code ~ /^[ ]*#[ ]*include[ ]*</ {
     if (!has_seam(module) && is_system_seam(target)) {
         bad("seam: <" target "> belongs to base/")
     }
-    if (target == "uthash.h" && FILENAME !~ /base\/table\.h$|src\/remote\//) {
+    if (target == "uthash.h" && FILENAME !~ /base\/table\.h$|src\/guests\/remote\//) {
         bad("seam: uthash only through base/table.h or in remote/")
     }
 }
@@ -388,12 +388,12 @@ END {
         if (in_src[file] > 1) src_bad(file " stands twice in SRC")
         if (!(file in file_seen)) src_bad(file " is in SRC but not in src/")
         split(file, path, "/")
-        if (floor_order[path[2]] < last) src_bad(file " stands after a module of a higher floor")
-        last = floor_order[path[2]]
+        if (floor_order[path[3]] < last) src_bad(file " stands after a module of a higher floor")
+        last = floor_order[path[3]]
     }
     check_order()
     if (errors) { printf "floors: %d failures\n", errors; exit 1 }
-    sub(/^.*src\//, "", most_header)
+    sub(/^.*src\/(core\/|guests\/)?/, "", most_header)
     circle = most_circle ? most_circle " files (" most_module ")" : "none"
     printf "floors: ok; largest circle: %s; most prototypes: %d (%s)\n", circle,
         most_prototypes, most_header

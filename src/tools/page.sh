@@ -3,7 +3,7 @@
 #
 # page: turns the dashboard into a C array.
 #
-# USE        sh src/tools/page.sh src/resp/dashboard.html >src/resp/page.h     (`make page`)
+# USE        sh src/tools/page.sh src/guests/resp/dashboard.html >src/guests/resp/page.h     (`make page`)
 # WALK       leave out indents, empty lines, notes of // and blanks -> SHA-256 of style and script
 #            into the policy -> numbers of bytes, for a string of C has at most 4,095 characters
 # LIMITS     ASCII alone; no text of the script goes over several lines or has an escaped quote,

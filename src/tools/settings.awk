@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 #
 # settings: makes the tables of settings in include/cellar_kit.h and guide.md from
-# src/kit/settings_list.h.
+# src/guests/kit/settings_list.h.
 #
-# USE        awk -f src/tools/settings.awk src/kit/settings_list.h             prints the table
+# USE        awk -f src/tools/settings.awk src/guests/kit/settings_list.h             prints the table
 #            awk -f src/tools/settings.awk -v header=include/cellar_kit.h \
-#                src/kit/settings_list.h >new.h         prints the header with the table in its place
-#            awk -f src/tools/settings.awk -v readme=include/guide.md src/kit/settings_list.h >new.md
+#                src/guests/kit/settings_list.h >new.h         prints the header with the table in its place
+#            awk -f src/tools/settings.awk -v readme=include/guide.md src/guests/kit/settings_list.h >new.md
 #                                                       prints the guide, the same
 # FORMAT     The table follows the line ` *     name ...` of the header. That of the guide follows
 #            `| value | settings ...` and has a row for each kind of value.

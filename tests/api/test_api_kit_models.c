@@ -488,7 +488,7 @@ T_CASE(stored_vector_of_another_form_is_loaded_again)
     unsigned char key[CELLAR_KEY_BUILT_MAX];
     size_t len;
     cellar_key_builder b;
-    cellar_key_begin(&b); /* as written in the head of src/kit/embedding.c */
+    cellar_key_begin(&b); /* as written in the head of src/guests/kit/embedding.c */
     (void)cellar_key_add(&b, CELLAR_ARG("emb1"));
     (void)cellar_key_add(&b, CELLAR_ARG("app"));
     (void)cellar_key_add(&b, cellar_arg_null());

@@ -78,7 +78,7 @@ T_CASE(each_read_and_write_of_the_disk_is_timed)
         found += cellar_get(c, &i, sizeof i, value, sizeof value, &len) == CELLAR_OK;
     }
     const cellar_latency r = latency(c, CELLAR_OP_L2_READ);
-    T_CHECK(found >= KEYS - 2); /* keys of one class share a word (src/l2/README.md) */
+    T_CHECK(found >= KEYS - 2); /* keys of one class share a word (src/core/l2/README.md) */
     T_CHECK(r.samples > KEYS / 2 && r.samples <= KEYS); /* the last slot stays in the stage */
     T_CHECK(r.p50_ns > 0);
     T_EQ_U64(figure(c, "cellar_op_seconds_count{op=\"l2_read\"}"), r.samples);

@@ -9,11 +9,11 @@
 bench=$t_tmp/cellar-bench
 build() {
     # shellcheck disable=SC2046,SC2086
-    $CC -std=c11 -D_GNU_SOURCE -O1 $t_warn -I. -Isrc -Iinclude -DBENCH_HAVE_CELLAR=0 -DBENCH_HAVE_GLIB=0 \
+    $CC -std=c11 -D_GNU_SOURCE -O1 $t_warn -I. -Isrc -Isrc/core -Isrc/guests -Iinclude -DBENCH_HAVE_CELLAR=0 -DBENCH_HAVE_GLIB=0 \
         -DBENCH_HAVE_CXX=0 -DBENCH_HAVE_CUCKOO=0 -DBENCH_HAVE_TBB=0 -DBENCH_HAVE_ROCKS_CACHE=0 -DBENCH_HAVE_CK=0 -DBENCH_HAVE_SQLITE=0 -DBENCH_HAVE_REMOTE=0 \
         '-DBENCH_FLAGS="-O1"' -pthread -o "$bench" bench/harness/*.c bench/suites/*.c bench/peers/*.c \
         bench/peers/raw/subject.c bench/peers/uthash/subject.c bench/peers/redis/subject.c \
-        bench/peers/memcached/subject.c src/base/hash.c -lm
+        bench/peers/memcached/subject.c src/core/base/hash.c -lm
 }
 # A time limit may fail on a machine that stops for a moment: try again with each of these
 # milliseconds until the fact holds.

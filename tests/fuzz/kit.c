@@ -376,7 +376,7 @@ static void fuzz_stored_vector(const void *value, size_t len)
         o.model = (cellar_bytes){ "m", 1 };
         o.dim = 3;
         o.type = (cellar_vector_type)type;
-        cellar_key_begin(&b); /* as written in the head of src/kit/embedding.c */
+        cellar_key_begin(&b); /* as written in the head of src/guests/kit/embedding.c */
         (void)cellar_key_add(&b, CELLAR_ARG("emb1"));
         (void)cellar_key_add(&b, CELLAR_ARG(""));
         (void)cellar_key_add(&b, cellar_arg_null());

@@ -9,13 +9,14 @@
 #         FUZZ_SECONDS (60) each; the targets of the port, of replies and of messages begin with
 #         seeds, a line a conversation, as printf reads it.
 . tests/support/t.sh
-l2="$(ls src/base/*.c src/stats/*.c src/l2/*.c)"
-all="$(ls src/*/*.c | grep -v -e '^src/cli/' -e '^src/remote/')"
+l2="$(ls src/core/base/*.c src/core/stats/*.c src/core/l2/*.c)"
+all="$(ls src/*/*/*.c | grep -v '^src/guests/remote/')"
 
 # fuzz COMPILER TARGET SOURCES
 fuzz() {
     rm -f "$t_tmp"/crash-* "$t_tmp"/timeout-* "$t_tmp"/oom-* "$t_tmp"/leak-*
     "$1" -std=c11 -D_GNU_SOURCE -DBASE_DEBUG=1 '-DCELLAR_SOURCE_ID="0"' -O1 -g -I. -Iinclude -Isrc \
+        -Isrc/core -Isrc/guests \
         -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread \
         -o "$t_tmp/fuzz" "tests/fuzz/$2.c" $3 -lm || return 1
     rm -rf "$t_tmp/corpus"
@@ -49,15 +50,15 @@ if [ -n "$found" ]; then
     t_case heads_of_http_of_any_bytes_read_equally_in_pieces fuzz $found resp_http "$all"
     if [ -f /usr/include/hiredis/hiredis.h ]; then
         t_case replies_of_any_bytes_read_equally_in_pieces fuzz $found remote_wire \
-            "src/remote/wire.c -lhiredis"
+            "src/guests/remote/wire.c -lhiredis"
         t_case messages_of_any_bytes_are_heard_equally_in_pieces fuzz $found remote_subscriber \
-            "$all $(ls src/remote/*.c) -lhiredis"
+            "$all $(ls src/guests/remote/*.c) -lhiredis"
     else
         t_skip replies_of_any_bytes_read_equally_in_pieces "no libhiredis-dev"
         t_skip messages_of_any_bytes_are_heard_equally_in_pieces "no libhiredis-dev"
     fi
     t_case envelopes_with_any_wrong_bit_are_misses fuzz $found remote_form \
-        "src/remote/form.c src/remote/key.c"
+        "src/guests/remote/form.c src/guests/remote/key.c"
 else
     t_skip l2_reader_takes_any_input "no clang with libFuzzer"
     t_skip kit_takes_any_input "no clang with libFuzzer"

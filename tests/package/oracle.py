@@ -23,7 +23,7 @@ def same(what, got, want):
         sys.exit(print(f"{what}\n  got  {got}\n  want {want}") or 1)
 
 
-# ---- keys: an encoder of its own, after the FORMAT of src/kit/key.c ----
+# ---- keys: an encoder of its own, after the FORMAT of src/guests/kit/key.c ----
 
 def leb128(n):
     out = bytearray()

@@ -44,7 +44,7 @@ present_is_not_listed() {
 each_row_is_used() { # that asks for a word of the source
     sed -n 's/.*|\([^|]*[^|]\)$/\1/p' src/tools/deps.sh | while read -r word; do
         case $word in *[!a-z0-9./]*) continue ;; esac
-        cat src/*/*.[ch] | grep -qF "$word" || { echo "no file has $word"; exit 1; }
+        cat src/*/*.[ch] src/*/*/*.[ch] | grep -qF "$word" || { echo "no file has $word"; exit 1; }
     done
 }
 # One sentence that names the package, before any file is compiled.

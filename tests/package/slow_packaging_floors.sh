@@ -35,9 +35,9 @@ tell_cases() {
     while IFS='|' read -r fact message; do t_case "$fact" told "$message"; done <"$t_tmp/cases"
     : >"$t_tmp/cases"
 }
-some_l1=$(ls src/l1/*.c 2>/dev/null | head -n 1)
-some_cache=$(ls src/cache/*.c 2>/dev/null | head -n 1)
-: "${some_l1:=src/base/err.c}" "${some_cache:=$some_l1}"
+some_l1=$(ls src/core/l1/*.c 2>/dev/null | head -n 1)
+some_cache=$(ls src/core/cache/*.c 2>/dev/null | head -n 1)
+: "${some_l1:=src/core/base/err.c}" "${some_cache:=$some_l1}"
 
 t_case floors_hold $MAKE -s floors
 t_case contracts_complete $MAKE -s contracts
@@ -53,14 +53,14 @@ tell_cases
 # ---- all faults together ----
 fresh
 planted=0
-echo '/* SPDX-License-Identifier: MIT */' >"$t_tmp/tree/src/base/forgotten.c"
-where=src/base/forgotten.c:1: planted=$((planted + 1))
+echo '/* SPDX-License-Identifier: MIT */' >"$t_tmp/tree/src/core/base/forgotten.c"
+where=src/core/base/forgotten.c:1: planted=$((planted + 1))
 case_of every_source_is_listed " listed: this file is missing in SRC"
 order="src/tools/floors.txt: order: "
 where=$order planted=$((planted + 1))
 case_of every_source_has_a_group "base/forgotten stands in no group"
-rm "$t_tmp/tree/src/base/err.c"
-where="Makefile: listed: src/base/err.c " planted=$((planted + 1))
+rm "$t_tmp/tree/src/core/base/err.c"
+where="Makefile: listed: src/core/base/err.c " planted=$((planted + 1))
 case_of listed_source_must_exist "is in SRC but not in src"
 where=$order planted=$((planted + 1))
 case_of grouped_source_must_exist "base/err is no file"
@@ -75,7 +75,7 @@ plant include/cellar_load.h '#include "cellar_task.h"'
 case_of guest_in_a_public_header_of_the_core_is_refused 'wings: the core includes "cellar_task.h" of a guest'
 plant "$some_cache" '#include "base/net.h"'
 case_of base_of_guests_in_the_core_is_refused 'wings: the core includes "base/net.h" of a guest'
-plant src/base/text.c '#include "base/environment.h"'
+plant src/core/base/text.c '#include "base/environment.h"'
 case_of base_of_guests_in_base_is_refused 'wings: the core includes "base/environment.h" of a guest'
 sed -i 's/^resp: base/resp: cache base/' "$t_tmp/tree/src/tools/floors.txt"
 where="src/tools/floors.txt:" planted=$((planted + 1))
@@ -86,7 +86,7 @@ plant "$some_l1" '#include "index.h"'
 case_of include_without_folder_is_refused 'include: "index.h" has no folder and is no public header'
 plant "$some_l1" '#ifdef __linux__'
 case_of conditional_outside_base_is_refused "ifdef: a conditional outside base"
-plant src/base/text.c 'void base_x(char *a) { strcpy(a, "x"); }'
+plant src/core/base/text.c 'void base_x(char *a) { strcpy(a, "x"); }'
 case_of banned_function_is_refused "banned: strcpy"
 plant "$some_l1" 'void *l1_x(void) { return malloc(1); }'
 case_of naked_malloc_is_refused "seam: malloc"
@@ -94,12 +94,12 @@ plant "$some_l1" 'int l1_x(void) { return pthread_create(0, 0, 0, 0); }'
 case_of naked_thread_is_refused "seam: pthread_create"
 plant "$some_l1" '#include <time.h>'
 case_of naked_time_is_refused "seam: <time.h>"
-plant src/base/timezone.c 'int base_above(void) { return 1; }'
-plant src/base/text.c 'int base_below(void) { return base_above(); }'
+plant src/core/base/timezone.c 'int base_above(void) { return 1; }'
+plant src/core/base/text.c 'int base_below(void) { return base_above(); }'
 where=$order planted=$((planted - 1))
 case_of use_of_a_higher_file_is_refused "base/text.c uses base/timezone.c (base_above), above it"
-plant src/base/glob.h 'BASE_INLINE int base_between(void) { return base_above(); }'
-plant src/base/hash.c 'int base_far(void) { return base_between(); }'
+plant src/core/base/glob.h 'BASE_INLINE int base_between(void) { return base_above(); }'
+plant src/core/base/hash.c 'int base_far(void) { return base_between(); }'
 where=$order planted=$((planted - 1))
 case_of use_through_an_inline_function_is_refused \
     "base/hash.c uses base/timezone.c (base_above), above it"

@@ -32,7 +32,7 @@ refused() { # words of the complaint
     grep -qF -e "$1" "$t_tmp/said"
 }
 stale_patch() {
-    fresh && : >"$t_tmp/tree/src/lock/lock.c" &&
+    fresh && : >"$t_tmp/tree/src/core/lock/lock.c" &&
         refused "$mutants/lock.release_blind.diff does not apply"
 }
 patch_without_a_line() {

@@ -16,7 +16,7 @@ lines() { # one word a line
     for word; do echo "$word"; done
 }
 files_of() { # files folded into cellar.c
-    sed -n 's|^/\* ---- src/\([a-z0-9_/]*\.[ch]\) ---- \*/$|\1|p' dist/cellar.c
+    sed -n 's|^/\* ---- src/[a-z]*/\([a-z0-9_/]*\.[ch]\) ---- \*/$|\1|p' dist/cellar.c
 }
 guest='\(batch\|behind\|bus\|cron\|journal\|kit\|refresh\|resp\|sched\|task\|wheel\)_.*'
 guests=$(sed -n 's|^#include "\(cellar_[a-z]*\.h\)"|include/\1|p' include/cellar_work.h)
@@ -56,12 +56,12 @@ header_declares_no_guest() {
 # there has a header, if any, that another file of the pair includes.
 left_out_are_the_files_of_guests() {
     files_of >"$t_tmp/files"
-    for f in src/base/*.h src/stats/*.h; do
-        name=${f#src/} one=0 in=no
+    for f in src/core/base/*.h src/core/stats/*.h; do
+        name=${f#src/core/} one=0 in=no
         [ -f "${f%.h}.c" ] || continue
         if grep -qx "${name%.h}.c" "$t_tmp/files"; then in=yes; fi
-        for user in $(grep -l "^#include \"$name\"" src/*/*.[ch]); do
-            user=${user#src/}
+        for user in $(grep -l "^#include \"$name\"" src/*/*/*.[ch]); do
+            user=${user#src/*/}
             if [ "${user%.*}" != "${name%.h}" ] && grep -qx "$user" "$t_tmp/files"; then one=1; fi
         done
         case $in$one in

@@ -12,7 +12,7 @@ make="${MAKE:-make} --no-print-directory -s NOLINK=1"
 
 bare=$t_tmp/bare # the tree without the remote tier; its source id is that of this tree
 mkdir "$bare" && cp -r Makefile LICENSE README.md include src bench "$bare" &&
-    rm -rf "$bare/src/remote" "$bare/include/cellar_remote.h" &&
+    rm -rf "$bare/src/guests/remote" "$bare/include/cellar_remote.h" &&
     sed -i '/^SRC_REMOTE *=/,/[^\\]$/s/.*//; s/^REMOTE_SRC .*/REMOTE_SRC :=/' "$bare/Makefile"
 id=$(cat build/source-id)
 same_dropin() {
@@ -52,7 +52,7 @@ absent() { # a build by a compiler that does not find hiredis
     chmod +x "$t_tmp/cc"
     $make -n REMOTE=1 CC="$t_tmp/cc" all >"$t_tmp/absent" &&
         grep -q 'the remote tier needs libhiredis-dev' "$t_tmp/absent" &&
-        ! grep -q 'lhiredis\|src/remote' "$t_tmp/absent"
+        ! grep -q 'lhiredis\|src/guests/remote' "$t_tmp/absent"
 }
 
 $make dropin dropin-remote >/dev/null

@@ -16,7 +16,7 @@ same_tree_gives_same_seed() {
     [ "$first" = "$again" ] && [ "$first" -gt 0 ]
 }
 changed_library_gives_another_seed() {
-    before=$(seed) && echo '/* */' >>"$copy/src/base/err.c" && source=$(seed) &&
+    before=$(seed) && echo '/* */' >>"$copy/src/core/base/err.c" && source=$(seed) &&
         echo '/* */' >>"$copy/include/cellar.h" && header=$(seed) || return 1
     echo "$before, $source, $header"
     [ "$before" != "$source" ] && [ "$source" != "$header" ]

@@ -86,23 +86,23 @@ names_of_the_guide() { # each name in backquotes stands in a header
     [ -s "$t_tmp/names" ] || return 1
     while read -r name; do
         short=${name#CELLAR_}
-        cat include/*.h src/base/borrow.h src/base/pack.c src/work/journal.c src/stats/metrics.h | grep -qE "\\<($name|X\\(${short#CAUSE_})\\>" ||
+        cat include/*.h src/core/base/borrow.h src/core/base/pack.c src/guests/work/journal.c src/core/stats/metrics.h | grep -qE "\\<($name|X\\(${short#CAUSE_})\\>" ||
             { echo "no $name"; missing=1; }
     done <"$t_tmp/names"
     [ -z "${missing-}" ]
 }
 settings_table() { # of the header, made from the list of the settings
-    $1 -v header=include/cellar_kit.h -f src/tools/settings.awk src/kit/settings_list.h >"$t_tmp/kit.h" &&
+    $1 -v header=include/cellar_kit.h -f src/tools/settings.awk src/guests/kit/settings_list.h >"$t_tmp/kit.h" &&
         diff include/cellar_kit.h "$t_tmp/kit.h" &&
         sed '/^ \*     load_queue/d' include/cellar_kit.h >"$t_tmp/less.h" &&
-        $1 -v header="$t_tmp/less.h" -f src/tools/settings.awk src/kit/settings_list.h >"$t_tmp/kit.h" &&
+        $1 -v header="$t_tmp/less.h" -f src/tools/settings.awk src/guests/kit/settings_list.h >"$t_tmp/kit.h" &&
         diff include/cellar_kit.h "$t_tmp/kit.h"
 }
 guide_settings() { # the same table, shorter
-    $1 -v readme=include/guide.md -f src/tools/settings.awk src/kit/settings_list.h >"$t_tmp/readme.md" &&
+    $1 -v readme=include/guide.md -f src/tools/settings.awk src/guests/kit/settings_list.h >"$t_tmp/readme.md" &&
         diff include/guide.md "$t_tmp/readme.md" &&
         sed '/^| share/d' include/guide.md >"$t_tmp/less.md" &&
-        $1 -v readme="$t_tmp/less.md" -f src/tools/settings.awk src/kit/settings_list.h \
+        $1 -v readme="$t_tmp/less.md" -f src/tools/settings.awk src/guests/kit/settings_list.h \
             >"$t_tmp/readme.md" && diff include/guide.md "$t_tmp/readme.md"
 }
 recipes_are_short() { # at most 60 lines behind the includes; the guide has a link to each
@@ -126,14 +126,14 @@ help_names_targets() {
 }
 
 map_names_each_file() { # the README of a module has each of its files, by its name or without the ending
-    for f in src/*/*.[ch]; do
+    for f in src/*/*.[ch] src/*/*/*.[ch]; do
         name=${f##*/}
         grep -qE "[\`/]${name%.*}(\.[ch])?\`" "${f%/*}/README.md" || { echo "${f%/*}/README.md: no $f"; return 1; }
     done
 }
 map_names_each_module() { # the map of the core has at most 200 lines, and names its modules
     [ "$(grep -c '' src/README.md)" -le 200 ] || return 1
-    for d in src/*/; do
+    for d in src/*/ src/*/*/; do
         grep -qw "$(basename "$d")" src/README.md src/guests.md || { echo "no map names $d"; return 1; }
     done
 }

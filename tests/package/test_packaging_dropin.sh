@@ -58,7 +58,7 @@ late() { # standard: system headers first, then cellar.c
 }
 unknown_processor() { # only the headers of the compiler: the system's headers are for this processor
     refused "x86-64, aarch64 and i386" -std=c11 -ffreestanding -U__x86_64__ -U__i386__ \
-        -U__aarch64__ -x c -c src/base/port.h
+        -U__aarch64__ -x c -c src/core/base/port.h
 }
 late_uthash() {
     printf '%s\n' '#define _GNU_SOURCE 1' '#include <uthash.h>' '#include "cellar.c"' \
@@ -72,7 +72,7 @@ whole_pair_is_silent() {
 
 lines_form() {
     made=$t_tmp/l/t/dist
-    generate "$t_tmp/l" awk LINES=1 >/dev/null && grep -q '^#line 1 "src/base/' "$made/cellar.c" &&
+    generate "$t_tmp/l" awk LINES=1 >/dev/null && grep -q '^#line 1 "src/core/base/' "$made/cellar.c" &&
         $CC -I"$made" -fsyntax-only "$made/cellar.c"
 }
 version_agrees() { # compare with the object that plain left

@@ -7,22 +7,22 @@
 . tests/support/t.sh
 
 tree=$t_tmp/tree
-mkdir -p "$tree/src/base" "$tree/src/cli" "$tree/src/extras" "$tree/src/kit" "$tree/include" \
-    "$tree/tests/unit/base"
+mkdir -p "$tree/src/core/base" "$tree/src/cli" "$tree/src/core/extras" "$tree/src/guests/kit" "$tree/include" \
+    "$tree/tests/unit/core/base"
 cp -R src/tools "$tree/src"
 # Three lines with code, one of them with a comment sign in a string.
 printf '%s\n' '/* int a; */' 'int b; /* more' 'int c; */' '' '// int d;' 'char e[] = "/*";' \
-    'int f;' >"$tree/src/base/a.c"
-echo 'int x;' >"$tree/src/base/net.c"
+    'int f;' >"$tree/src/core/base/a.c"
+echo 'int x;' >"$tree/src/core/base/net.c"
 printf '%s\n' 'GUESTS     = wheel kit' 'GUEST_BASE = sha256 net' >"$tree/Makefile"
-for f in cli/b.c extras/c.c kit/d.c; do echo 'int x;' >"$tree/src/$f"; done
+for f in cli/b.c core/extras/c.c guests/kit/d.c; do echo 'int x;' >"$tree/src/$f"; done
 printf '%s\n' 'typedef struct cellar_config {' '    int a; /* b; */' '    int (*c)(int d);' \
     '} cellar_config;' 'CELLAR_API int cellar_x(int a,' '                        int b);' \
     'CELLAR_API int cellar_y(void);' >"$tree/include/cellar.h"
 printf '%s\n' 'Hello.' '```c' 'cellar_get_or_load(c, k)' '}' '```' 'End.' \
     >"$tree/README.md"
 printf '%s\n' 'T_CASE(a_is_b) {} T_CASE(b_is_c) {}' 'T_ALONE(c_is_d) {}' \
-    >"$tree/tests/unit/base/test_x.c"
+    >"$tree/tests/unit/core/base/test_x.c"
 printf '%s\n' '#!/bin/sh' \
     'echo "floors: ok; largest circle: 3 files (l1); most prototypes: 7 (l1/a.h)"' >"$t_tmp/make"
 chmod +x "$t_tmp/make"

@@ -8,7 +8,7 @@
 . tests/support/t.sh
 awk=${AWK:-awk}
 
-sources="tests/*/test_* tests/unit/*/test_* tests/*/slow_* tests/unit/*/slow_* tests/*/matrix_* \
+sources="tests/*/test_* tests/unit/*/test_* tests/unit/*/*/test_* tests/*/slow_* tests/unit/*/slow_* tests/unit/*/*/slow_* tests/*/matrix_* \
     tests/concurrency/sim/*.c tests/concurrency/sim/mutants.txt"
 inventory=tests/support/inventory.awk
 check() { # folder of README.md, promises.tsv and inventory.tsv; the sources are always the real ones
@@ -39,13 +39,13 @@ refuses_log() { # a test that failed in the last run
 none_is_long() {
     awk 'FNR > 180 || length > 300 { print FILENAME ": " FNR; bad = 1 } END { exit bad }' tests/README.md &&
         awk 'FNR > 200 { print FILENAME ": " FNR; bad = 1 } END { exit bad }' bench/README.md &&
-        awk 'FNR == 1201 { print FILENAME; bad = 1 } END { exit bad }' tests/*/*.[ch] tests/*/*/*.[ch]
+        awk 'FNR == 1201 { print FILENAME; bad = 1 } END { exit bad }' tests/*/*.[ch] tests/*/*/*.[ch] tests/*/*/*/*.[ch]
 }
 # A test that reads a clock of the system stands in the section Clocks of the page, with its margin.
 clocks='clock_gettime\(|base_now_ns\(\)|thread_cpu_n[s]|base_now_ms\(&(host|system)|_real_ms\(|(share|mono)_now'
 clocks="$clocks"'|kit_time_lef[t]|kit_real_cloc[k]|AWAI[T]|alarm\(|took_m[s]|[^_]time\(NULL|[^T] timeout [0-9]|date \+'
 clocks_are_named() { # page
-    grep -lE "$clocks" tests/*/test_* tests/unit/*/test_* tests/*/slow_* tests/unit/*/slow_* | $awk -v page="$1" '
+    grep -lE "$clocks" tests/*/test_* tests/unit/*/test_* tests/unit/*/*/test_* tests/*/slow_* tests/unit/*/slow_* tests/unit/*/*/slow_* | $awk -v page="$1" '
         BEGIN { while ((getline line <page) > 0) { if (line ~ /^## /) on = line ~ /Clocks/; if (on) text = text line } }
         { name = $0; sub(/.*\//, "", name); sub(/^test_/, "", name); sub(/\..*/, "", name) }
         !index(text, "`" name "`") { print $0 " reads a clock: name it in Clocks of " page; bad = 1 }
@@ -70,8 +70,8 @@ t_case a_missing_test_of_a_continued_row_is_refused refuses 'P12: no test is cal
 t_case a_line_that_continues_no_row_is_refused refuses 'continues no row' promises.tsv '1i\
 		`seed_empty_value`'
 t_case an_unknown_table_is_refused refuses 'no table is called l9' promises.tsv 's/^l1	/l9	/'
-t_case later_row_of_existing_part_is_refused refuses 'waits for src/l1/read.c, which is there' \
-    inventory.tsv 's,doc: README.md,later: src/l1/read.c,'
+t_case later_row_of_existing_part_is_refused refuses 'waits for src/core/l1/read.c, which is there' \
+    inventory.tsv 's,doc: README.md,later: src/core/l1/read.c,'
 t_case row_of_a_missing_example_is_refused refuses 'tests/examples/e2e_editor.c does not exist' \
     inventory.tsv 's,e2e_image_editor.c,e2e_editor.c,'
 t_case a_missing_name_of_a_table_is_refused refuses 'no test is called storm_loads_uncounted' \

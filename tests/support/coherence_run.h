@@ -61,7 +61,7 @@ static cellar_err run_put(void *ctx, const cellar_tier_key *k, const void *value
 
 #define remote_get run_get
 #define remote_put run_put
-#include "src/remote/attach.c"
+#include "src/guests/remote/attach.c"
 #undef remote_get
 #undef remote_put
 

@@ -10,7 +10,7 @@
  * ENGINE     CELLAR_TEST_ENGINE=path names another server, Valkey for instance. Default: redis-server
  *            of PATH, or redis-check-rdb of the package redis-tools, which is the same program; else
  *            the program `cellar` of this build: its port is a server of the remote tier. The cases
- *            of unit/remote/port_exempt.txt are skipped there.
+ *            of unit/guests/remote/port_exempt.txt are skipped there.
  * END        The kernel ends the server with the thread of the test that started it. */
 #ifndef CELLAR_TESTS_ENGINE_KIT_H
 #define CELLAR_TESTS_ENGINE_KIT_H
@@ -75,7 +75,7 @@ T_INLINE const char *engine_exempt(const char *case_name)
     static char line[256], why[256];
     char name[64], one[128];
     const char *const program = program_invocation_short_name; /* test_remote_.. */
-    FILE *f = engine_is_port() ? fopen("tests/unit/remote/port_exempt.txt", "r") : NULL;
+    FILE *f = engine_is_port() ? fopen("tests/unit/guests/remote/port_exempt.txt", "r") : NULL;
     bool found = false;
     while (f != NULL && !found && fgets(line, sizeof line, f) != NULL) {
         found = sscanf(line, "%63s %127s %255[^\n]", name, one, why) == 3 &&

@@ -17,13 +17,13 @@
 #include "tests/support/no_wait.h"
 #include "tests/support/rights.h"
 
-#include "src/remote/key.c"
-#include "src/remote/form.c"
-#include "src/remote/script.c"
-#include "src/remote/share.c"
-#include "src/remote/lease.c"
-#include "src/remote/limit.c"
-#include "src/remote/lock.c"
+#include "src/guests/remote/key.c"
+#include "src/guests/remote/form.c"
+#include "src/guests/remote/script.c"
+#include "src/guests/remote/share.c"
+#include "src/guests/remote/lease.c"
+#include "src/guests/remote/limit.c"
+#include "src/guests/remote/lock.c"
 
 enum { SHARE_CONNECTIONS = 128 };
 

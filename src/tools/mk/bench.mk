@@ -74,7 +74,7 @@ BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) \
                 $(BENCH_OBJ)/glob.o $(BENCH_OBJ)/wheel.o $(BENCH_OBJ)/cellar.o $(BENCH_OBJ)/l2lib.o $(BENCH_OBJ)/bare.o \
                 $(if $(HAVE_REMOTE),$(BENCH_OBJ)/cellar_remote.o)
 BENCH_COMPILE = $(BENCH_CC) -std=c11 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP
-BENCH_CPP     = -I. -Isrc -Iinclude $(BENCH_GLIB_I:-I%=-isystem %) -DBENCH_HAVE_CELLAR=1 \
+BENCH_CPP     = -I. -Isrc -Isrc/core -Isrc/guests -Iinclude $(BENCH_GLIB_I:-I%=-isystem %) -DBENCH_HAVE_CELLAR=1 \
                 -DBENCH_HAVE_GLIB=$(BENCH_GLIB) -DBENCH_HAVE_CUCKOO=$(BENCH_CUCKOO) \
                 -DBENCH_HAVE_TBB=$(BENCH_TBB) -DBENCH_HAVE_CK=$(BENCH_CK) \
                 -DBENCH_HAVE_CXX=$(BENCH_HAVECXX) -DBENCH_HAVE_SQLITE=$(BENCH_SQLITE) -DBENCH_HAVE_ROCKSDB=$(BENCH_ROCKS) \
@@ -118,12 +118,12 @@ $(BENCH_OBJ)/cellar_remote.o: dist/cellar_remote.c dist/cellar_remote.h dist/cel
 	$(BENCH_Q)$(BENCH_COMPILE) $(if $(HAVE_TLS),-DCELLAR_WITH_TLS=1) -c -o $@ $<
 # Wheel, keyed hash and matcher a second time, for suites and peers: their names are static in the
 # object above.
-$(BENCH_OBJ)/wheel.o: $(BENCH_OBJ)/%.o: src/wheel/%.c $(BENCH_B)/words
+$(BENCH_OBJ)/wheel.o: $(BENCH_OBJ)/%.o: src/guests/wheel/%.c $(BENCH_B)/words
 	$(BENCH_Q)mkdir -p $(@D)
-	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Iinclude -c -o $@ $<
-$(BENCH_OBJ)/hash.o $(BENCH_OBJ)/glob.o: $(BENCH_OBJ)/%.o: src/base/%.c $(BENCH_B)/words
+	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Isrc/core -Isrc/guests -Iinclude -c -o $@ $<
+$(BENCH_OBJ)/hash.o $(BENCH_OBJ)/glob.o: $(BENCH_OBJ)/%.o: src/core/base/%.c $(BENCH_B)/words
 	$(BENCH_Q)mkdir -p $(@D)
-	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Iinclude -c -o $@ $<
+	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Isrc/core -Isrc/guests -Iinclude -c -o $@ $<
 # The library a second time, with the names of its disk tier and of the inspection global and no
 # others.
 BENCH_L2_NAMES = l2_open l2_close l2_put l2_get l2_get_range l2_sync l2_commit l2_hash_key \
@@ -133,7 +133,7 @@ $(BENCH_OBJ)/l2lib.o: dist/cellar.c dist/cellar.h src/cli/directory.c $(BENCH_B)
 	$(bench_say) CC "dist/cellar.c (bench, l2 alone)"
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) '-DCELLAR_PRIVATE=__attribute__((visibility("hidden")))' -c -o $@.all $<
-	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Iinclude -MT $@ -c -o $@.dir src/cli/directory.c
+	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Isrc/core -Isrc/guests -Iinclude -MT $@ -c -o $@.dir src/cli/directory.c
 	$(BENCH_Q)$(BENCH_CC) $(BENCH_CFLAGS) -nostdlib -r -o $@ $@.all $@.dir
 	$(BENCH_Q)objcopy $(BENCH_L2_NAMES:%=-G %) $@
 # The library a third time: no call of it counts or samples, and its names begin with bare.

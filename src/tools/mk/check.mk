@@ -13,7 +13,7 @@
 FLOORS    = $(AWK) -v listed='$(SRC) $(REMOTE_SRC)' -v guests='$(GUESTS) remote' \
   -v guest_headers='$(notdir $(HEADERS_GUESTS) $(REMOTE_HEADERS))' \
   -v guest_base='$(GUEST_BASE) environment' -f src/tools/code.awk -f src/tools/floors.awk
-ALL_FILES = $(sort $(wildcard src/*/*.c src/*/*.h include/*.h))
+ALL_FILES = $(sort $(wildcard src/*/*.[ch] src/*/*/*.[ch] include/*.h))
 ## floors: includes point down, inside modules too; the core includes no guest; SRC complete; no conditional outside base, no
 ## banned call; the largest circle of files and the header with the most prototypes
 floors:

@@ -23,7 +23,7 @@ LINES_WANTED = $(if $(filter 1,$(LINES)),1)
 DROPIN_WORDS = $(SOURCE_ID) $(UTHASH) $(LINES_WANTED)
 build/dropin-words: FORCE
 	$(call keep_if_same,$(DROPIN_WORDS))
-DROPIN_FROM = $(SRC) $(wildcard src/*/*.h) $(HEADERS) src/tools/amalgamate.awk LICENSE \
+DROPIN_FROM = $(SRC) $(wildcard src/*/*/*.h) $(HEADERS) src/tools/amalgamate.awk LICENSE \
               build/dropin-words
 dist/cellar.h dist/cellar_all.h: dist/%.h: $(DROPIN_FROM)
 	$(say) GEN $@
@@ -47,9 +47,9 @@ PAIR_FILES = $(foreach p,cellar cellar_all,dist/$(p).h dist/$(p).c)
 dropin: $(PAIR_FILES) dist/cellar.hpp $(ONE_CACHE) $(ONE_GUESTS)
 # The pair of the remote tier stands beside either and is compiled with -lhiredis.
 FOLD_REMOTE = $(AWK) -v version='$(VERSION)$(DEV)' -v source_id='$(SOURCE_ID)' -v pair=cellar_remote \
-              -v headers='$(REMOTE_HEADERS)' -v src='src/base/sha256.c src/tls/tls.c $(REMOTE_SRC)' -v lines='$(LINES_WANTED)' \
+              -v headers='$(REMOTE_HEADERS)' -v src='src/core/base/sha256.c src/guests/tls/tls.c $(REMOTE_SRC)' -v lines='$(LINES_WANTED)' \
               -f src/tools/amalgamate.awk
-REMOTE_FROM = $(wildcard src/base/sha256.* src/base/port.h src/tls/*) $(REMOTE_SRC) $(wildcard src/remote/*.h) $(REMOTE_HEADERS) src/tools/amalgamate.awk \
+REMOTE_FROM = $(wildcard src/core/base/sha256.* src/core/base/port.h src/guests/tls/*) $(REMOTE_SRC) $(wildcard src/guests/remote/*.h) $(REMOTE_HEADERS) src/tools/amalgamate.awk \
               LICENSE build/dropin-words
 dist/cellar_remote.h: $(REMOTE_FROM)
 	$(say) GEN $@

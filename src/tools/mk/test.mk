@@ -10,7 +10,7 @@
 #            sim/: the schedule driver on the sim objects, which yield at each seam -> build/sim
 #            mutants/: the same of a copy of the sources with every patch -> build/sim-mutants
 # NAMES      T= accepts every form of a name that a report prints: cli_replay,
-#            test_cli_replay.sh, dist/test_api_load, tests/unit/l1/test_l1_large_value.c,
+#            test_cli_replay.sh, dist/test_api_load, tests/unit/core/l1/test_l1_large_value.c,
 #            examples/sessions, simulation. The name of a test is unique in all folders.
 # CORE       `make test-core`: the core without its guests, in a build folder of its own, and every
 #            test, example and scenario that includes no header of a guest, also through a kit.
@@ -23,7 +23,7 @@
 #            drop-in, and takes two to three minutes. SHARE=1 does all: a lane of `make check`,
 #            and the default of every other suite.
 
-TEST_DIRS  := $(patsubst %/,%,$(wildcard tests/unit/*/)) $(addprefix tests/,api crash concurrency \
+TEST_DIRS  := $(patsubst %/,%,$(wildcard tests/unit/*/*/) tests/unit/cli/) $(addprefix tests/,api crash concurrency \
                 package bench fuzz)
 SUPPORT    := tests/support
 SIM        := tests/concurrency/sim
@@ -45,7 +45,7 @@ WITH_GUESTS := $(shell $(AWK) -v headers='$(notdir $(HEADERS_GUESTS)) cellar_rem
               $(wildcard $(SUPPORT)/*.h tests/fuzz/*.[ch] $(SIM)/*.c $(EXAMPLE)/*.c*))
 NEED_GUESTS := $(patsubst %.c,%,$(notdir $(call named,test_api_%,$(WITH_GUESTS))))
 # CORE=1: these are left out, and the tests of the program, of packages and of the benches.
-OF_GUESTS   = $(WITH_GUESTS) $(foreach d,$(GUESTS:%=unit/%) unit/remote unit/cli package bench,\
+OF_GUESTS   = $(WITH_GUESTS) $(foreach d,unit/guests unit/cli package bench,\
                 tests/$(d)/%)
 
 TEST_NAMES := $(if $(T),$(patsubst test_%,%,$(basename $(notdir $(T)))),*)
@@ -114,13 +114,13 @@ RUN_EX    = $(filter-out $(if $(WHY_NO_FORK),%/fork_server),\
             $(if $(WHY_NO_CXX),,$(EXAMPLESXX:$(EXAMPLE)/%.cc=$(B)/examples/%_cc))
 
 # A test in tests/unit/ of a module of floors 0 to 2 links that module and the floors below it:
-# tests/unit/l1 links base, stats and l1. All others link the whole library.
+# tests/unit/core/l1 links base, stats and l1. All others link the whole library.
 BELOW_base  = base
 BELOW_stats = base stats
 LOW_MODULES = l1 l2 flight bloom breaker limit lock wheel
-module_of   = $(patsubst tests/unit/%/,%,$(filter tests/unit/%,$(dir $(call source_of,$(1)))))
+module_of   = $(notdir $(patsubst %/,%,$(filter tests/unit/%,$(dir $(call source_of,$(1))))))
 below_of    = $(or $(BELOW_$(1)),$(if $(filter $(LOW_MODULES),$(1)),base stats $(1)),all)
-only        = $(foreach m,$(1),$(filter $(B)/dbg/$(m)/%,$(OBJ_DBG)))
+only        = $(foreach m,$(1),$(filter $(B)/dbg/core/$(m)/% $(B)/dbg/guests/$(m)/%,$(OBJ_DBG)))
 define test_archive
 $(B)/dbg-$(1).a: $$(if $$(filter all,$$(call below_of,$(1))),$$(OBJ_DBG),\
                    $$(call only,$$(call below_of,$(1))))
@@ -196,7 +196,7 @@ $(B)/examples/%: $(EXAMPLE)/%.c $(EX_LIB)
 
 # The seed of everything random in test and check is a checksum of the library. A commit that passed
 # passes again, and each change of the library meets new schedules. SEED=random draws a seed.
-SEED_OF_TREE   = $(shell cat $(sort $(wildcard src/*/*.c src/*/*.h include/*.h)) | cksum | \
+SEED_OF_TREE   = $(shell cat $(sort $(wildcard src/*/*.[ch] src/*/*/*.[ch] include/*.h)) | cksum | \
                    cut -d' ' -f1)
 SEED_AT_RANDOM = $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 SEED_GIVEN    := $(SEED)
@@ -285,9 +285,10 @@ build/sim: $(B)/simdrv
 # name in quotes. Each mistake is chosen at run time: one build serves all.
 MUTANTS  := tests/concurrency/mutants
 MUTATED   = $(B)/mutants
-MUT_WORDS = -iquote $(MUTATED) -iquote $(MUTATED)/src -include $(SIM)/mutant.h $(SIM_WORDS)
+MUT_WORDS = -iquote $(MUTATED) -iquote $(MUTATED)/src/core -iquote $(MUTATED)/src/guests \
+            -include $(SIM)/mutant.h $(SIM_WORDS)
 $(MUTATED)/done: $(MUTANTS) $(MUTANTS)/plant.sh $(SIM)/mutants.txt \
-  $(wildcard $(MUTANTS)/*.diff src/*/ src/*/*.c src/*/*.h)
+  $(wildcard $(MUTANTS)/*.diff src/*/*/ src/*/*/*.[ch])
 	$(say) PATCH $(MUTATED)/src
 	$(Q)sh $(MUTANTS)/plant.sh $(MUTATED) && touch $@
 $(OBJ_SIM:$(B)/sim/%=$(MUTATED)/%): $(MUTATED)/%.o: $(B)/sim/%.c $(MUTATED)/done

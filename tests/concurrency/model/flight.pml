@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * flight: single flight as src/flight/flight.c and src/loading/load*.c build it: the window of the
+ * flight: single flight as src/core/flight/flight.c and src/core/loading/load*.c build it: the window of the
  * key's bucket and the lock of the flight table, taken inside it too.
  *
  * PICTURE    source -> loader -> entry[g] (one key; g its generation)   table[g] -> flight records

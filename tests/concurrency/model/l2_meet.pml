@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * l2_meet: the end of a pattern, or of a tag, meets one entry that goes down and comes back, as
- * built in src/cache/delete_pattern.c and stamp.c, and in src/l2/invalidations.c, write.c, read.c,
+ * built in src/core/cache/delete_pattern.c and stamp.c, and in src/core/l2/invalidations.c, write.c, read.c,
  * log.c and meta.c.
  *
  * PICTURE    end:   row entered -> ends + 1 -> control reserved, whole -> row knows its lsn
@@ -12,7 +12,7 @@
  *            worker: META {lsn, then rows}; reclaim {META first, if a control is in it; word out;
  *                   given up}; the next header's floor; rows below it are forgotten
  *            move:  before that: ends noted -> row or tag? -> log {ends as noted? word as noted?
- *                   reserve} -> copy (src/l2/move.c)
+ *                   reserve} -> copy (src/core/l2/move.c)
  *            A place of the log is a segment of its own, and each may be the last under a header.
  * HOLDS      No read that begins after an invalidation returned serves an entry that it made dead.
  *            The entry is not in L1, nor in the process that opens the disk after a kill at any

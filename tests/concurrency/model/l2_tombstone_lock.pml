@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * l2_tombstone_lock: stamps, tombstone_locks, filter, memo and doorbell of the disk level, one key, as built in
- * src/l2/write.c, tombstone_filter.c, stall.c, reopen.c and src/cache/stamp.c.
+ * src/core/l2/write.c, tombstone_filter.c, stall.c, reopen.c and src/core/cache/stamp.c.
  *
  * PICTURE    change: L1's step raises the stamp -> kill: filter says maybe -> gate {memo does not
  *            know: tombstone, whole; word out; memo in} -> acknowledged

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * l2_watch: a change leaves a stamp unchanged when the tier has nothing of the key and no thread
- * has captured the stamp, as built in src/cache/stamp.c.
+ * has captured the stamp, as built in src/core/cache/stamp.c.
  *
  * PICTURE    change: bucket {word; tier: nothing? word: unwatched and the same -> L1's step; else
  *            raise, unwatch, pending; tier: nothing? pending back} -> kill, pending back -> acked

@@ -3,7 +3,7 @@
  * limit_cas: two keys, two slots, charges by compare-exchange while others rewrite the slots.
  *
  * PICTURE    slot {fp, word = 4 * tat + colour}; burst 1, T = 1: a key passes when tat <= now
- * THREADS    Clock; Check(X) twice over, Check(Y); Reset(Y). src/limit/run.c, steps 1 to 6; the
+ * THREADS    Clock; Check(X) twice over, Check(Y); Reset(Y). src/core/limit/run.c, steps 1 to 6; the
  *            region's lock is one bit. Nobody is moved.
  * GHOSTS     adm[n]: admissions of X with reading n (high_water included); owed: what X's history
  *            comes to

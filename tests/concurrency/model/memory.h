@@ -7,7 +7,7 @@
  *            of Drain. A read-modify-write, a seq_cst store or a lock in the code is guarded by
  *            DRAINED(p) and then accesses mem directly.
  * RULES      no thread here loads a word it has itself in its buffer: forwarding is not modelled.
- *            AT(step) names a BASE_POINT of src/l1 and is no step of the model.
+ *            AT(step) names a BASE_POINT of src/core/l1 and is no step of the model.
  * LIMITS     weaker memory than TSO is not shown; SBN stores wait at most. */
 #define AT(step)
 #ifndef TSO

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * remote_turn: callers and the I/O thread that run one link in turns (link.c of src/remote).
+ * remote_turn: callers and the I/O thread that run one link in turns (link.c of src/guests/remote).
  *
  * PICTURE    ticket -> inbox -> owner of the turn: send, choose the reader -> reader: read, wake
  * THREADS    Caller x NC (remote_ask, remote_run, remote_turn_end; Caller 0 may time out: TIMEOUT),

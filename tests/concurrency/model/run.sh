@@ -8,7 +8,7 @@
 #            verdict: ok = 0 errors;  fail = an assertion or an invalid end state must be found;
 #            live = 0 errors of its ltl formula under weak fairness
 # ALSO       step names: AT(m.x) in the models and BASE_POINT("m.x") in src/m are one set (l1;
-#            flight: src/flight, src/cache, src/loading; tier: src/cache; l2: the files of l2_steps)
+#            flight: src/core/flight, src/core/cache, src/core/loading; tier: src/core/cache; l2: the files of l2_steps)
 #            with the mutants' patches; mutants: each BASE_MUTANT("m.x") of a patch is a switch X
 #            that fails here, or in not_shown. Steps of no_protocol are left out.
 # ENDS       "cellar_model: N passed, N failed, N skipped". No spin: one skip, names are compared.
@@ -360,8 +360,8 @@ l1.shadow.fed l1.shadow.taken l1.quota.moved l1.quota.generation
 tier.read_back
 l2.head_copy l2.head_begun l2.slot_open l2.overflow l2.seal_chunk l2.sealed l2.prepared
 l2.run_mark l2.moves_durable"
-l2_steps="src/l2/invalidations.c src/l2/write.c src/l2/tombstone_filter.c src/l2/stall.c src/l2/reopen.c src/l2/log.c
-src/l2/slot.c src/l2/seal.c src/l2/barrier.c src/l2/reclaim.c src/l2/move.c src/l2/log.h"
+l2_steps="src/core/l2/invalidations.c src/core/l2/write.c src/core/l2/tombstone_filter.c src/core/l2/stall.c src/core/l2/reopen.c src/core/l2/log.c
+src/core/l2/slot.c src/core/l2/seal.c src/core/l2/barrier.c src/core/l2/reclaim.c src/core/l2/move.c src/core/l2/log.h"
 
 say() { # passed? line
     if [ "$1" = 0 ]; then echo "ok   $2"; else echo "FAIL $2"; fi
@@ -437,8 +437,8 @@ fi
 
 # Print the sources that have models, with the mutants in them: the models have their steps, too.
 modelled() {
-    for file in src/l1/*.c src/flight/*.c src/cache/*.c src/policy/*.c src/loading/*.c \
-        src/store/*.c $l2_steps; do
+    for file in src/core/l1/*.c src/core/flight/*.c src/core/cache/*.c src/core/policy/*.c src/core/loading/*.c \
+        src/core/store/*.c $l2_steps; do
         echo "$dir/$file"
     done
 }

@@ -34,7 +34,7 @@ for diff in "$here"/*.diff; do
 done
 
 sed 's/#.*//' $scenarios/mutants.txt | awk 'NF == 3 { print $1 }' | sort -u >"$copy/listed"
-cat "$copy"/src/*/*.[ch] $scenarios/*.c | names >"$copy/planted"
+cat "$copy"/src/*/*/*.[ch] $scenarios/*.c | names >"$copy/planted"
 for m in $(comm -13 "$copy/listed" "$copy/planted"); do
     complain "$m has no line in $scenarios/mutants.txt"
 done

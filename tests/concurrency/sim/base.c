@@ -3,7 +3,7 @@
  * Aim:    The base of every protocol holds in every interleaving: lock, event, account,
  *         sequence-locked bytes, threads. The driver itself detects planted mistakes.
  * Method: Small fibers with mistakes that can be switched on (BASE_MUTANT). "sim.*" are planted
- *         here to test the driver, "sync.*" are in src/base/sync.c. */
+ *         here to test the driver, "sync.*" are in src/core/base/sync.c. */
 #include "tests/concurrency/sim/scenarios.h"
 
 #include <string.h>

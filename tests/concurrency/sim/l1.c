@@ -3,7 +3,7 @@
  * Aim:    The promises of L1 hold in every interleaving. A hit is the latest set, deletes win,
  *         values are whole and belong to their key, nothing is lost below the budget. Each removal
  *         is announced once, pinned bytes stay, the account is never over its limit. Some scenario
- *         here must catch each mistake that can be switched on in src/l1 ("l1.*").
+ *         here must catch each mistake that can be switched on in src/core/l1 ("l1.*").
  * Method: A few fibers with random operations on a few keys in one small store. Every value carries
  *         a number of its own. At the end the history of each key is checked by its rules, l1_audit walks
  *         the structure, and all memory must be returned. The store, its operations and the rules

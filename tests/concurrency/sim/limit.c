@@ -2,7 +2,7 @@
  *
  * Aim:    No interleaving of checks, takeovers of slots, moves, resets, rule changes, tickets and
  *         permits admits more than the algorithm's bound, or denies a key that its own history
- *         lets pass. Scenarios catch the mistakes that can be switched on in src/limit
+ *         lets pass. Scenarios catch the mistakes that can be switched on in src/core/limit
  *         ("limit.*").
  * Method: A few fibers with random calls on few keys in a table of few slots, and a clock that any
  *         of them turns. Every admission is recorded with the reading its decision used and with

@@ -3,7 +3,7 @@
  * Aim:    Keyed locks hold in every interleaving. One owner at any hold time, rising fences, no
  *         call hangs, a lock handed over is never lost, a late owner takes nothing from the next
  *         one. Records that change keys under a fast taker change nothing. Scenarios here catch the
- *         mistakes that can be switched on in src/lock ("lock.*").
+ *         mistakes that can be switched on in src/core/lock ("lock.*").
  * Method: Fibers acquire, try, extend and release a few keys in one table on the driver's clock. An
  *         owner notes itself in a plain variable. It fails if it finds another owner there with a
  *         running hold. Every fence is compared with the last one of its key. At the end the

@@ -1,0 +1,1027 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Aim:    the functions of the port (resp/shared_script.c) do what redis-server does with the texts
+ *         of the remote tier, and the table of the port has the digests of these texts.
+ * Method: random states and arguments for each text go to both sides inside MULTI and EXEC: the
+ *         state, the script, then all keys and their TTLs. In the texts for redis-server a key of
+ *         the test stands for TIME. The clock goes back and forward.
+ *         Values and numbers are equal, TTLs within 50 ms, errors have one first word.
+ * NEEDS   redis-server; without it the comparison is skipped. FUNCTIONS=n: cases of each text;
+ *         slow_remote_functions.sh has 10^5. */
+#include "tests/support/draw.h"
+#include "tests/support/engine_kit.h"
+#include "tests/support/port_kit.h"
+#include "tests/support/t.h"
+
+#include <math.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "../../../../src/guests/remote/script.c"
+#include "base/fault.h"
+#include "remote/link_inside.h"
+#include "resp/shared_script.h"
+
+#define TEXTS (REMOTE_SCRIPTS + 1) /* the last one: of the marker */
+#define TIME_OF "redis.call('TIME')"
+#define TIME_IS "{string.match(redis.call('GET','@t'),'(%d+) (%d+)')}"
+#define KEYS_MAX 5u
+#define ARGS_MAX 6u
+#define BATCH 32u
+#define NEAR_MS 50
+
+static const char *text_of(size_t i)
+{
+    return i < REMOTE_SCRIPTS ? remote_script_text(NULL, i) : REMOTE_MARKER_SCRIPT;
+}
+
+/* ---- One case -------------------------------------------------------------------------------- */
+
+typedef struct bytes {
+    size_t len;
+    char at[24000];
+} bytes;
+
+typedef struct sample {
+    size_t script;
+    int64_t us;              /* time of both servers */
+    uint32_t keys, args;
+    const char *key[KEYS_MAX];
+    bool set[KEYS_MAX];      /* the key has `state` before */
+    int64_t px[KEYS_MAX];    /* for so long; 0: without an end */
+    bytes state[KEYS_MAX], arg[ARGS_MAX];
+} sample;
+
+static sample one;
+static int64_t clock_us;
+
+static int64_t sample_clock(void) { return clock_us; }
+
+static void say(bytes *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void say(bytes *b, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    const int n = vsnprintf(b->at + b->len, sizeof b->at - b->len, format, list);
+    va_end(list);
+    T_REQUIRE(n >= 0 && (size_t)n < sizeof b->at - b->len);
+    b->len += (size_t)n;
+}
+
+static void say_bytes(bytes *b, const void *p, size_t len)
+{
+    T_REQUIRE(len <= sizeof b->at - b->len);
+    memcpy(b->at + b->len, p, len);
+    b->len += len;
+}
+
+static bool often(uint32_t of) { return draw(of) != 0; }
+static int64_t about(int64_t n, int64_t range)
+{
+    return n - range + (int64_t)draw(2 * (uint64_t)range + 1);
+}
+
+/* Say a number as the remote tier or a stranger may have written it. */
+static void say_number(bytes *b, bool stranger)
+{
+    static const char *const odd[] = {
+        "", "x", "12x", "-5", " 5", "5 ", "1.5", "+7", "0x10", "1e3", "inf", "nan", "007",
+        "9007199254740991", "9007199254740992", "9007199254740993", "99999999999999999",
+        "123456789012345678901234567890", "-0", "1e400", "18446744073709551616", ".5", "0.",
+    };
+    switch (draw(stranger ? 6 : 4)) {
+    case 0: say(b, "%d", (int)draw(10)); break;
+    case 1: say(b, "%" PRId64, about(one.us, 2000000)); break;
+    case 2: say(b, "%" PRIu64, draw(UINT64_C(1) << 53)); break;
+    case 3: say(b, "%" PRId64, about(one.us, 10)); break;
+    default: say(b, "%s", odd[draw(sizeof odd / sizeof odd[0])]); break;
+    }
+}
+
+/* Add an argument that is a number. */
+static void arg(int64_t n) { say(&one.arg[one.args++], "%" PRId64, n); }
+static bytes *arg_new(void) { return &one.arg[one.args++]; }
+
+/* Add a time in ms. */
+static void arg_px(void)
+{
+    static const char *const odd[] = { "0", "-1", "x", "", "1.5", "99999999999999999999" };
+    if (often(12)) {
+        arg(1 + (int64_t)draw(often(3) ? 100000 : INT64_C(1000000000000)));
+    } else {
+        say(arg_new(), "%s", odd[draw(sizeof odd / sizeof odd[0])]);
+    }
+}
+
+static bytes *key_new(const char *name, uint32_t present)
+{
+    const uint32_t i = one.keys++;
+    one.key[i] = name;
+    one.set[i] = draw(4) < present;
+    one.px[i] = draw(2) == 0 ? 0 : 2000 + (int64_t)draw(100000);
+    return &one.state[i];
+}
+
+/* ---- The cases of each text ------------------------------------------------------------------ */
+
+static void end_case(void)
+{
+    say_number(key_new("~p:e", 3), true);
+    say_number(key_new("~p:tx", 3), true);
+    say_number(arg_new(), false);
+}
+
+static void know_case(void)
+{
+    static const char *const names[] = { "~p:ga", "~p:ta", "~p:sa", "~p:t" };
+    const uint32_t more = (uint32_t)draw(KEYS_MAX);
+    const bool stranger = draw(6) == 0;
+    say_number(key_new("~p:e", 3), stranger);
+    say_number(arg_new(), false);
+    for (uint32_t i = 0; i < more; i++) {
+        say_number(key_new(names[i], 2), stranger);
+        if (draw(2) == 0) { arg(0); } else { say_number(arg_new(), false); }
+    }
+}
+
+/* Say an envelope: 48 bytes, the check, what follows; or less. */
+static void say_envelope(bytes *b, char check)
+{
+    char v[80];
+    memset(v, 'v', sizeof v);
+    memset(v + 48, check, 8);
+    say_bytes(b, v, often(8) ? 48 + draw(32) : draw(60));
+}
+
+static void say_check(bytes *b, char check)
+{
+    static const char *const odd[] = { "", "A", "AAAAAAA", "AAAAAAAAA", "*", "vvvvvvvv" };
+    const char v[9] = { check, check, check, check, check, check, check, check, '\0' };
+    say(b, "%s", often(5) ? v : odd[draw(sizeof odd / sizeof odd[0])]);
+}
+
+static char check_new(void) { return draw(4) == 0 ? 'B' : 'A'; }
+
+static void change_case(void)
+{
+    say_envelope(key_new("p:k", 3), 'A');
+    if (draw(3) == 0) { say(key_new("~p:beat:1", 2), "1"); }
+    say_check(arg_new(), check_new());
+    bytes *v = arg_new();
+    if (draw(3) != 0) {
+        say_envelope(v, 'C');
+        arg_px();
+    } else if (draw(2) == 0) {
+        arg_px();
+    }
+    if (v->len != 0 && one.args < 3) { arg_px(); }
+}
+
+static void drop_case(void) { say(key_new("p:k", 2), "%" PRIu64, draw(100)); }
+
+static void swap_case(void)
+{
+    static const char *const values[] = { "", "a", "b", "0" };
+    say(key_new("p:k", 3), "%s", values[draw(4)]);
+    say(arg_new(), "%s", values[draw(4)]);
+    if (draw(4) == 0) { arg(0); } else { arg_px(); }
+    if (draw(3) != 0) { say(arg_new(), "%s", values[draw(4)]); }
+}
+
+static void say_counter(bytes *b)
+{
+    static const char *const odd[] = {
+        "", "x", "-1", "007", "+1", " 1", "1 ", "1.5", "-0", "9223372036854775807",
+        "9223372036854775800", "-9223372036854775808", "-9223372036854775800",
+        "9223372036854775808",
+    };
+    if (draw(2) == 0) {
+        say(b, "%" PRId64, about(0, 1000));
+    } else {
+        say(b, "%s", odd[draw(sizeof odd / sizeof odd[0])]);
+    }
+}
+
+static void sum_case(void)
+{
+    say_counter(key_new("p:k", 3));
+    say_counter(arg_new());
+    say(arg_new(), "%s", draw(2) == 0 ? "9223372036854775807" : "-9223372036854775808");
+    arg(about(0, 100));
+    if (draw(3) == 0) { arg(0); } else { arg_px(); }
+}
+
+/* Say two numbers, the state of a limiter: times around now, and what a stranger may write. */
+static void say_pair(bytes *b, int64_t first, int64_t range, uint64_t second)
+{
+    static const char *const odd[] = {
+        "", " ", "1", "1 ", " 1", "1  2", "1 2 ", "-1 2", "1 -2", "1.5 2", "x 2", "1 2x", "0 0",
+        "00000000000000000001 2",
+    };
+    const uint64_t kind = draw(24);
+    if (kind == 0) {
+        say(b, "%s", odd[draw(sizeof odd / sizeof odd[0])]);
+    } else if (kind == 1) {
+        for (uint64_t n = 1 + draw(400); n > 0; n--) { say(b, "%d", (int)draw(10)); }
+        say(b, " ");
+        for (uint64_t n = 1 + draw(400); n > 0; n--) { say(b, "%d", (int)draw(10)); }
+    } else {
+        say(b, "%" PRId64 " %" PRIu64, kind % 4 == 2 ? about(first, 5) : about(first, range),
+            draw(second));
+    }
+}
+
+/* Say a list of processes. */
+static void say_members(bytes *b)
+{
+    static const char *const odd[] = { ";", ":", "a:", "a:1", ":1;", "a b:1;", "a:b:2;", "a:-1;",
+                                       "a::1;", "_:1;", "a:1.5;", "a:1:2;", "\n" };
+    const int64_t ms = one.us / 1000;
+    uint64_t n = draw(40) == 0 ? 1020 + draw(8) : draw(6);
+    for (; n > 0; n--) {
+        if (draw(8) == 0) {
+            say(b, "%s", odd[draw(sizeof odd / sizeof odd[0])]);
+        } else {
+            say(b, "%c%d:%" PRId64 ";", 'a' + (int)draw(3), (int)draw(900),
+                draw(6) == 0 ? about(ms, 100000) : about(ms, 10005));
+        }
+    }
+}
+
+/* Begin a case of a limiter. Units are asked for now or, seldom, none. */
+static bytes *limit_begin(int64_t most)
+{
+    bytes *state = key_new("~p:limit:n:k", 3);
+    say_members(key_new("~p:members:n", 3));
+    if (draw(3) == 0) { (void)arg_new(); } else { say(arg_new(), "a%d", (int)draw(900)); }
+    const int64_t n = 1 + (int64_t)draw((uint64_t)most);
+    arg(n);
+    arg((int64_t)draw((uint64_t)n + 1));
+    return state;
+}
+
+static void bucket_case(void)
+{
+    static const int64_t units[] = { 16, 128, 12800, 1280000, 128000000, 12345677 };
+    bytes *state = limit_begin(20);
+    const int64_t unit = units[draw(6)], top = unit * (1 + (int64_t)draw(30));
+    say_pair(state, one.us, 1 + top / 64, 2 * (uint64_t)top);
+    arg(unit);
+    arg(top);
+    arg(draw(2) == 0 ? 0 : (int64_t)draw(1000000));
+}
+
+static void give_case(void)
+{
+    static const int64_t units[] = { 16, 128, 12800, 1280000, 128000000, 12345677 };
+    bytes *state = key_new("~p:limit:n:k", 4);
+    say_members(key_new("~p:members:n", 1));
+    const int64_t unit = units[draw(6)], n = 1 + (int64_t)draw(20);
+    (void)arg_new();
+    say_pair(state, one.us, unit, (uint64_t)(unit * 40));
+    arg(n);
+    arg(0);
+    arg(unit);
+    arg(about(one.us, 1 + unit * n / 64));
+}
+
+static void window_case(void)
+{
+    static const int64_t periods[] = { 0, 60, 3600, 86400, 7 * 86400, 28 * 86400 };
+    bytes *state = limit_begin(20);
+    const size_t p = draw(6);
+    const int64_t period = periods[p], s = one.us / 1000000, limit = (int64_t)draw(40);
+    const int64_t shift = p == 4 ? 3 * 86400 : 0, span = period == 0 ? 31 * 86400 : period;
+    const int64_t from = (s + shift) / span * span - shift;
+    say_pair(state, draw(2) == 0 ? from : s, span * 2, 60);
+    arg(period);
+    arg(limit);
+    arg(shift);
+}
+
+static void say_stamp(bytes *b, double v)
+{
+    unsigned char p[8];
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    for (size_t i = 0; i < 8; i++) { p[i] = (unsigned char)(bits >> (56 - 8 * i)); }
+    say_bytes(b, p, 8);
+}
+
+static void log_case(void)
+{
+    bytes *state = limit_begin(12);
+    const int64_t window = 1 + (int64_t)draw(often(3) ? 3000000 : 100);
+    const int64_t top = 1 + (int64_t)draw(20);
+    int64_t at = one.us - window - window / 4;
+    for (uint64_t n = draw(26); n > 0; n--) {
+        at += (int64_t)draw((uint64_t)window / 8 + 2);
+        const uint64_t kind = draw(60);
+        say_stamp(state, kind == 0 ? -(double)at : kind == 1 ? (double)INFINITY
+                       : kind == 2 ? (double)NAN : kind == 3 ? (double)at + 0.5
+                       : kind == 4 ? (double)(at + 3 * window) : (double)at);
+    }
+    if (draw(10) == 0) { say(state, "%.*s", (int)draw(8), "abcdefgh"); }
+    arg(window);
+    arg(top);
+    arg(0);
+}
+
+static void say_lock(bytes *b)
+{
+    static const char *const odd[] = {
+        "", "abc", "abc ", " 5", "abc 5 ", "xyz 500", "ABC0 500", "abc 99999999999999999999",
+        "abc  5", "abc 0", "abc -5", "token 5",
+    };
+    if (often(4)) {
+        say(b, "%s %d", draw(3) == 0 ? "beef" : "cafe", (int)draw(200000));
+    } else {
+        say(b, "%s", odd[draw(sizeof odd / sizeof odd[0])]);
+    }
+}
+
+static void lock_case(void)
+{
+    say_lock(key_new("p:~k:k", 2));
+    say_number(key_new("~p:fence", 3), true);
+    say(arg_new(), "cafe");
+    arg_px();
+}
+
+static void keep_case(void)
+{
+    static const char *const tokens[] = { "cafe", "cafe", "cafe", "beef", "", "abc" };
+    say_lock(key_new("p:~k:k", 3));
+    if (draw(3) == 0) { say(key_new("~p:beat:1", 2), "1"); }
+    say(arg_new(), "%s", tokens[draw(6)]);
+    if (draw(3) == 0) { arg(0); } else { arg_px(); }
+}
+
+static void beside_case(void)
+{
+    static const char *const leases[] = { "1", "2", "" };
+    say(key_new("~p:lease:s:k", 3), "%s", leases[draw(3)]);
+    say_envelope(key_new("p:k", 3), check_new());
+    say(arg_new(), "%s", leases[draw(3)]);
+    say_check(arg_new(), 'A');
+    say_envelope(arg_new(), 'C');
+    arg_px();
+}
+
+static void marker_case(void)
+{
+    say(key_new("~p:marker:1", 3), "%d", (int)draw(2));
+    if (draw(2) == 0) { (void)arg_new(); }
+}
+
+static void (*const case_of[TEXTS])(void) = {
+    [REMOTE_SCRIPT_END] = end_case,       [REMOTE_SCRIPT_KNOW] = know_case,
+    [REMOTE_SCRIPT_CHANGE] = change_case, [REMOTE_SCRIPT_DROP] = drop_case,
+    [REMOTE_SCRIPT_SWAP] = swap_case,     [REMOTE_SCRIPT_ADD] = sum_case,
+    [REMOTE_SCRIPT_BUCKET] = bucket_case, [REMOTE_SCRIPT_GIVE] = give_case,
+    [REMOTE_SCRIPT_WINDOW] = window_case, [REMOTE_SCRIPT_LOG] = log_case,
+    [REMOTE_SCRIPT_LOCK] = lock_case,     [REMOTE_SCRIPT_KEEP] = keep_case,
+    [REMOTE_SCRIPT_BESIDE] = beside_case, [REMOTE_SCRIPTS] = marker_case,
+};
+
+/* Draw a case. The clock steps by seconds, seldom by years. */
+static void draw_case(size_t script, int64_t *us)
+{
+    *us = often(20) ? about(*us, 3000000)
+                    : INT64_C(1000000000000000) + (int64_t)draw(UINT64_C(1000000000000000));
+    memset(one.set, 0, sizeof one.set);
+    for (size_t i = 0; i < KEYS_MAX; i++) { one.state[i].len = 0; }
+    for (size_t i = 0; i < ARGS_MAX; i++) { one.arg[i].len = 0; }
+    one.keys = one.args = 0;
+    one.script = script;
+    one.us = *us;
+    case_of[script]();
+}
+
+/* ---- Both servers ---------------------------------------------------------------------------- */
+
+static struct both {
+    engine e;
+    resp_kit k;
+    resp_client_kit redis;
+    char sha[2][TEXTS][48]; /* of redis-server, of the port */
+    char said[BATCH][40000]; /* replies of the port */
+    size_t said_len[BATCH];
+    char shown[BATCH][400];
+} both;
+
+static void queue_text(resp_client_kit *c, const char *format, ...)
+{
+    char line[256];
+    rc_word w[16];
+    size_t n = 0;
+    va_list list;
+    va_start(list, format);
+    (void)vsnprintf(line, sizeof line, format, list);
+    va_end(list);
+    for (char *p = line; *p != '\0';) {
+        const size_t len = strcspn(p, " ");
+        w[n++] = (rc_word){ p, len };
+        p += len + (p[len] == ' ');
+    }
+    rc_queue_words(c, w, n);
+}
+
+/* Queue the transaction of the case. */
+static void queue_case(resp_client_kit *c, size_t side)
+{
+    rc_word w[3 + KEYS_MAX + ARGS_MAX + 4];
+    char px[24], count[8];
+    queue_text(c, "MULTI");
+    queue_text(c, "TIME");
+    for (uint32_t i = 0; i < one.keys; i++) {
+        queue_text(c, "DEL %s", one.key[i]);
+        if (!one.set[i]) { continue; }
+        (void)snprintf(px, sizeof px, "%" PRId64, one.px[i]);
+        const rc_word set[] = { { "SET", 3 }, { one.key[i], strlen(one.key[i]) },
+                                { one.state[i].at, one.state[i].len }, { "PX", 2 },
+                                { px, strlen(px) } };
+        rc_queue_words(c, set, one.px[i] != 0 ? 5 : 3);
+    }
+    size_t n = 0;
+    (void)snprintf(count, sizeof count, "%u", one.keys);
+    w[n++] = (rc_word){ "EVALSHA", 7 };
+    w[n++] = (rc_word){ both.sha[side][one.script], 40 };
+    w[n++] = (rc_word){ count, strlen(count) };
+    for (uint32_t i = 0; i < one.keys; i++) {
+        w[n++] = (rc_word){ one.key[i], strlen(one.key[i]) };
+    }
+    for (uint32_t i = 0; i < one.args; i++) {
+        w[n++] = (rc_word){ one.arg[i].at, one.arg[i].len };
+    }
+    rc_queue_words(c, w, n);
+    for (uint32_t i = 0; i < one.keys; i++) {
+        queue_text(c, "PTTL %s", one.key[i]);
+        queue_text(c, "GET %s", one.key[i]);
+    }
+    queue_text(c, "TIME");
+    queue_text(c, "EXEC");
+}
+
+/* Take the line of a reply at *p: its kind and its number; the bytes of a bulk. */
+typedef struct part {
+    char kind;
+    long long n;
+    const char *line, *bulk;
+    size_t line_len;
+} part;
+
+static part part_next(const char **p)
+{
+    const char *end = strstr(*p, "\r\n");
+    T_REQUIRE(end != NULL);
+    part t = { **p, strtoll(*p + 1, NULL, 10), *p + 1, end + 2, (size_t)(end - *p) - 1 };
+    *p = end + 2;
+    if (t.kind == '$' && t.n >= 0) { *p += t.n + 2; }
+    return t;
+}
+
+static bool part_same(const part *a, const part *b, long long near)
+{
+    if (a->kind != b->kind) { return false; }
+    if (a->kind == ':' && near > 0) { return llabs(a->n - b->n) <= near; }
+    if (a->kind == '-') {
+        const size_t word = strcspn(a->line, " \r");
+        return word == strcspn(b->line, " \r") && memcmp(a->line, b->line, word) == 0;
+    }
+    return a->n == b->n && (a->kind != '$' || a->n <= 0 ||
+                            memcmp(a->bulk, b->bulk, (size_t)a->n) == 0);
+}
+
+/* Skip one reply, and compare it; `near`: numbers may differ by that. */
+static bool same_reply(const char **a, const char **b, long long near)
+{
+    bool same = true;
+    for (long long left = 1; left > 0; left--) {
+        const part x = part_next(a), y = part_next(b);
+        same = same && part_same(&x, &y, near);
+        if (x.kind == '*' && x.kind == y.kind && x.n == y.n) { left += x.n; }
+    }
+    return same;
+}
+
+/* What the replies of a case are compared by. */
+typedef struct shape {
+    uint32_t lead, keys; /* replies before that of the script; keys behind it */
+    bool timed;          /* the script returns a TTL */
+} shape;
+
+/* Take the reply of TIME, in ms. */
+static long long time_next(const char **p)
+{
+    long long ms = part_next(p).n == 2 ? 0 : -1;
+    T_REQUIRE(ms == 0);
+    ms = strtoll(part_next(p).bulk, NULL, 10) * 1000;
+    return ms + strtoll(part_next(p).bulk, NULL, 10) / 1000;
+}
+
+/* Return for how long a reply of EXEC of redis-server was under way. */
+static long long took_ms(const char *p, const shape *s)
+{
+    (void)part_next(&p);
+    const long long from = time_next(&p);
+    for (uint32_t i = 0; i < s->lead + 1 + 2 * s->keys; i++) {
+        const char *same = p;
+        (void)same_reply(&p, &same, 0);
+    }
+    return time_next(&p) - from;
+}
+
+/* Compare two replies of EXEC; `a` is of redis-server. A short TTL may have ended on one side. */
+static bool same_case(const char *a, const char *b, const shape *s)
+{
+    const char *const whole = a;
+    part x = part_next(&a), y = part_next(&b);
+    if (x.kind != '*' || !part_same(&x, &y, 0)) { return false; }
+    const long long near = NEAR_MS + took_ms(whole, s);
+    (void)time_next(&a), (void)time_next(&b);
+    for (uint32_t i = 0; i < s->lead; i++) { (void)same_reply(&a, &b, 0); }
+    if (!same_reply(&a, &b, s->timed ? near : 0)) { return false; }
+    for (uint32_t i = 0; i < s->keys; i++) {
+        x = part_next(&a), y = part_next(&b);
+        const bool ended = (x.n == -2) != (y.n == -2);
+        const long long left = x.n == -2 ? y.n : x.n;
+        if (ended ? left > near || left == -1
+                  : (x.n == -1) != (y.n == -1) || !part_same(&x, &y, near)) {
+            return false;
+        }
+        if (!same_reply(&a, &b, 0) && !ended) { return false; }
+    }
+    return true;
+}
+
+/* Replace TIME in a text by a read of a key. */
+static void text_for_test(bytes *out, const char *text)
+{
+    out->len = 0;
+    for (const char *t; (t = strstr(text, TIME_OF)) != NULL; text = t + strlen(TIME_OF)) {
+        say_bytes(out, text, (size_t)(t - text));
+        say(out, "%s", TIME_IS);
+    }
+    say(out, "%s", text);
+}
+
+static void load_own(resp_kit *k, size_t i)
+{
+    const rc_word own[] = { { "SCRIPT", 6 }, { "LOAD", 4 }, { text_of(i), strlen(text_of(i)) } };
+    T_REQUIRE(strlen(rk_words(k, own, 3)) == 40);
+    memcpy(both.sha[1][i], k->text, 40);
+}
+
+static void load(resp_client_kit *redis, size_t i)
+{
+    size_t len;
+    text_for_test(&one.arg[0], text_of(i));
+    const rc_word words[] = { { "SCRIPT", 6 }, { "LOAD", 4 }, { one.arg[0].at, one.arg[0].len } };
+    rc_queue_words(redis, words, 3);
+    rc_flush(redis);
+    const char *sha = rc_reply(redis, &len);
+    T_REQUIRE(len == 47 && sha[0] == '$');
+    memcpy(both.sha[0][i], sha + 5, 40);
+    load_own(&both.k, i);
+}
+
+static void shared_port(cellar_resp_config *o) { o->shared_bytes = (uint64_t)16 << 20; }
+
+static bool both_open(void)
+{
+    if (!engine_start(&both.e, NULL)) { return false; }
+    T_REQUIRE(rc_connect(&both.redis, both.e.socket));
+    rk_open_on(&both.k, api_open(16 << 20), shared_port);
+    port->wall_us = sample_clock;
+    for (size_t i = 0; i < TEXTS; i++) { load(&both.redis, i); }
+    return true;
+}
+
+static void both_close(void)
+{
+    rc_close(&both.redis);
+    rk_close(&both.k);
+    engine_stop(&both.e);
+}
+
+/* Run the case on the port, and queue it for redis-server. */
+static void run_case(size_t at, shape *s)
+{
+    resp_client_kit *c = &both.k.client;
+    clock_us = one.us;
+    *s = (shape){ one.keys, one.keys, one.script == REMOTE_SCRIPT_LOCK };
+    for (uint32_t i = 0; i < one.keys; i++) { s->lead += one.set[i]; }
+    queue_case(c, 1);
+    rk_flush(&both.k);
+    for (uint32_t n = s->lead + 2 * s->keys + 5; n > 0; n--) { (void)rk_wait(&both.k); }
+    T_REQUIRE(c->taken < sizeof both.said[0]);
+    memcpy(both.said[at], c->in, c->taken);
+    rc_text t = { both.shown[at], 0, sizeof both.shown[0] - 1 };
+    for (uint32_t i = 0; i < one.keys; i++) {
+        if (one.set[i]) { rc_say(&t, one.state[i].at, one.state[i].len); }
+        rc_say(&t, " | ", 3);
+    }
+    for (uint32_t i = 0; i < one.args; i++) {
+        rc_say(&t, " ", 1);
+        rc_say(&t, one.arg[i].at, one.arg[i].len);
+    }
+    t.out[t.len] = '\0';
+    char now[48];
+    (void)snprintf(now, sizeof now, "%" PRId64 " %" PRId64, one.us / 1000000, one.us % 1000000);
+    const rc_word set[] = { { "SET", 3 }, { "@t", 2 }, { now, strlen(now) } };
+    rc_queue_words(&both.redis, set, 3);
+    queue_case(&both.redis, 0);
+}
+
+static bool compare_case(size_t at, size_t script, const shape *s)
+{
+    size_t len;
+    const char *said = NULL;
+    for (uint32_t n = s->lead + 2 * s->keys + 6; n > 0; n--) {
+        said = rc_reply(&both.redis, &len);
+    }
+    if (same_case(said, both.said[at], s)) { return true; }
+    char text[2][1200];
+    const char *reply[2] = { said, both.said[at] };
+    for (size_t i = 0; i < 2; i++) {
+        rc_text t = { text[i], 0, sizeof text[i] - 1 };
+        (void)rc_render(&t, reply[i]);
+        text[i][t.len] = '\0';
+    }
+    T_CHECK(!"both servers say the same");
+    printf("# text %zu: %s\n# redis %s\n# port  %s\n", script, both.shown[at], text[0], text[1]);
+    return false;
+}
+
+T_CASE(functions_do_what_redis_does_with_the_texts)
+{
+    const char *more = getenv("FUNCTIONS");
+    const uint64_t count = more != NULL ? strtoull(more, NULL, 10) : 800 / T_COST;
+    int64_t us = INT64_C(1700000000000000);
+    uint32_t failures = 0;
+    if (!both_open()) { return; }
+    draw_state = t_seed();
+    for (size_t script = 0; script < TEXTS; script++) {
+        for (uint64_t n = 0; n < count && failures < 5; n += BATCH) {
+            shape s[BATCH];
+            for (size_t i = 0; i < BATCH; i++) {
+                draw_case(script, &us);
+                run_case(i, &s[i]);
+            }
+            rc_flush(&both.redis);
+            for (size_t i = 0; i < BATCH; i++) { failures += !compare_case(i, script, &s[i]); }
+        }
+    }
+    both_close();
+}
+
+/* ---- A full store ---------------------------------------------------------------------------- */
+
+static void small_port(cellar_resp_config *o) { o->shared_bytes = (uint64_t)2 << 20; }
+
+/* Run the text i of the remote tier: number of keys, keys, arguments. */
+static const char *run_text(resp_kit *k, size_t i, const char *words)
+{
+    char line[256];
+    const rc_word own[] = { { "SCRIPT", 6 }, { "LOAD", 4 }, { text_of(i), strlen(text_of(i)) } };
+    (void)snprintf(line, sizeof line, "EVALSHA %.40s %s", rk_words(k, own, 3), words);
+    return rk_line(k, line);
+}
+
+/* Fill the room of control keys to the last byte that a key of one letter needs. */
+static void fill(resp_kit *k)
+{
+    static const int lens[] = { 4000, 100, 0 };
+    char key[32], value[4001];
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = '\0';
+    for (size_t i = 0; i < 3; i++) {
+        for (int n = 0;; n++) {
+            (void)snprintf(key, sizeof key, "~%zu:%d", i, n);
+            const char *said = rk(k, "SET", key, value + sizeof value - 1 - lens[i], NULL);
+            if (strcmp(said, "+OK") != 0) {
+                T_EQ_MEM(said, "-OOM", 4);
+                break;
+            }
+        }
+    }
+}
+
+T_CASE(full_store_refuses_a_first_write_and_none_behind_it)
+{
+    resp_kit k;
+    rk_open_on(&k, api_open(16 << 20), small_port);
+    port->wall_us = sample_clock;
+    clock_us = INT64_C(1700000000000000);
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_LOCK, "2 p:~k:held ~p:fence cafe 9000"),
+             "[:1 :1700000000000000]");
+    T_EQ_STR(rk(&k, "DEL", "~p:fence", NULL), ":1");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPTS, "1 ~p:marker:1 x"), "[:1 1700000000 0]");
+    fill(&k);
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_KNOW, "1 ~p:e 0"), "[1700000000000000]");
+    T_EQ_MEM(run_text(&k, REMOTE_SCRIPT_KNOW, "2 ~p:e ~p:tx 0 0"), "-OOM ", 5);
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_KNOW, "2 ~p:e ~p:gx 0 0"),
+             "[1700000000000000 1700000000000000]");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_END, "2 ~p:e ~p:ty 0"), "1700000000000001");
+    T_EQ_STR(rk(&k, "GET", "~p:ty", NULL), "1700000000000001");
+    T_EQ_MEM(run_text(&k, REMOTE_SCRIPT_LOCK, "2 p:~k:new ~p:fence cafe 9000"), "-OOM ", 5);
+    T_EQ_MEM(run_text(&k, REMOTE_SCRIPT_BUCKET, "2 ~p:limit:n:k ~p:members:n a1 1 1 128 128 0"),
+             "-OOM ", 5);
+    T_EQ_MEM(run_text(&k, REMOTE_SCRIPT_WINDOW, "2 ~p:limit:n:k ~p:members:n a1 1 1 60 9 0"),
+             "-OOM ", 5);
+    T_EQ_MEM(run_text(&k, REMOTE_SCRIPT_LOG, "2 ~p:limit:n:k ~p:members:n a1 1 1 60 9 0"),
+             "-OOM ", 5);
+    T_EQ_STR(rk(&k, "EXISTS", "~p:tx", "p:~k:new", "~p:fence", "~p:members:n", "~p:limit:n:k",
+                NULL), ":0");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_KEEP, "1 p:~k:held cafe 80000"), "[:1]");
+    T_EQ_STR(rk(&k, "GET", "p:~k:held", NULL), "cafe 80000");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_DROP, "1 p:~p:x"), ":1");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPTS, "1 ~p:marker:1"), "[:1 1700000000 0]");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPTS, "1 ~p:marker:2 x"), "[:1 1700000000 0]");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_ADD, "1 p:n 2 9 40 1000"), "42");
+    rk_close(&k);
+}
+
+/* ---- No memory ------------------------------------------------------------------------------- */
+
+#define CASES 24 /* of each text */
+
+/* Give the keys of the case their state. */
+static void keys_set(resp_kit *k)
+{
+    for (uint32_t i = 0; i < one.keys; i++) {
+        const rc_word set[] = { { "SET", 3 }, { one.key[i], strlen(one.key[i]) },
+                                { one.state[i].at, one.state[i].len } };
+        (void)rk(k, "DEL", one.key[i], NULL);
+        if (one.set[i]) { T_EQ_STR(rk_words(k, set, 3), "+OK"); }
+    }
+}
+
+/* Write the values of the first keys of the case. */
+static void keys_read(resp_kit *k, uint32_t keys, char text[KEYS_MAX * 2048])
+{
+    text[0] = '\0';
+    for (uint32_t i = 0; i < keys; i++) {
+        (void)snprintf(text + strlen(text), 2048, "%.2000s|", rk(k, "GET", one.key[i], NULL));
+    }
+}
+
+static const char *run_function(resp_kit *k, uint64_t fault)
+{
+    rc_word w[3 + KEYS_MAX + ARGS_MAX] = { { "EVALSHA", 7 }, { both.sha[1][one.script], 40 } };
+    char count[8];
+    size_t n = 3;
+    (void)snprintf(count, sizeof count, "%u", one.keys);
+    w[2] = (rc_word){ count, strlen(count) };
+    for (uint32_t i = 0; i < one.keys; i++) { w[n++] = (rc_word){ one.key[i], strlen(one.key[i]) }; }
+    for (uint32_t i = 0; i < one.args; i++) { w[n++] = (rc_word){ one.arg[i].at, one.arg[i].len }; }
+    rc_queue_words(&k->client, w, n);
+    (void)base_fault_alloc_arm(fault, false);
+    rk_flush(k);
+    return rk_wait(k);
+}
+
+/* Return whether a function that had no memory may leave `now` as its first key: what was there, or
+ * what it is after the whole function, or a number that rose or is gone: workers hear of that. */
+static bool is_safe(const char *before, const char *after, const char *now)
+{
+    const bool number = one.script == REMOTE_SCRIPT_END || one.script == REMOTE_SCRIPT_KNOW ||
+                        one.script == REMOTE_SCRIPTS;
+    return strcmp(before, now) == 0 || strncmp(after, now, strlen(now)) == 0 ||
+           (number && (strcmp(now, "nil|") == 0 || strtod(now, NULL) >= strtod(before, NULL)));
+}
+
+/* A function without memory does all that it does with memory, or says -OOM. */
+T_CASE(function_without_memory_is_whole_or_refused)
+{
+    static char before[KEYS_MAX * 2048], after[KEYS_MAX * 2048], now[KEYS_MAX * 2048];
+    static char reply[64 << 10];
+    resp_kit k;
+    int64_t us = INT64_C(1700000000000000);
+    uint64_t refused = 0;
+    rk_open_on(&k, api_open(16 << 20), shared_port);
+    port->wall_us = sample_clock;
+    draw_state = t_seed();
+    for (size_t i = 0; i < TEXTS; i++) { load_own(&k, i); }
+    for (size_t i = 0; i < TEXTS * CASES; i++) {
+        draw_case(i / CASES, &us);
+        clock_us = one.us;
+        keys_set(&k);
+        keys_read(&k, 1, before);
+        (void)snprintf(reply, sizeof reply, "%s", run_function(&k, 0));
+        keys_read(&k, one.keys, after);
+        bool fired = true;
+        for (uint64_t n = 1; fired; n++) {
+            keys_set(&k);
+            const bool whole = strcmp(run_function(&k, n), reply) == 0;
+            fired = base_fault_alloc_site() != NULL;
+            (void)base_fault_alloc_arm(0, false);
+            if (!whole) { T_EQ_MEM(k.text, "-OOM ", 5); }
+            keys_read(&k, whole ? one.keys : 1, now);
+            if (whole) { T_EQ_STR(now, after); }
+            if (!whole && !T_CHECK(is_safe(before, after, now))) {
+                printf("# text %d: %s -> %s\n", (int)one.script, before, now);
+            }
+            refused += !whole;
+        }
+    }
+    T_CHECK(refused > TEXTS);
+    rk_close(&k);
+}
+
+/* ---- Owners that die ------------------------------------------------------------------------- */
+
+#define BEAT "~p:beat:1"
+#define LEASE "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvAAAAAAAAvv" /* check: A */
+
+/* Return whether the system tells of the end of a process. */
+static bool ends_are_told(void)
+{
+    const int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    if (fd < 0) {
+        T_SKIP("no pidfd_open");
+        return false;
+    }
+    close(fd);
+    return true;
+}
+
+/* Start a process that takes a lease with its beat. leaves: then it closes its socket, and lives. */
+static pid_t owner_start(bool leaves)
+{
+    static const char words[] = "SET " BEAT " x PX 2000\r\nSET p:k " LEASE "\r\n";
+    int told[2];
+    T_REQUIRE(pipe(told) == 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        char reply[16] = "";
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        const int fd = peer_connect();
+        (void)fcntl(fd, F_SETFL, 0);
+        const bool ok = send(fd, words, sizeof words - 1, MSG_NOSIGNAL) == sizeof words - 1 &&
+                        recv(fd, reply, 10, MSG_WAITALL) == 10;
+        if (leaves) { close(fd); }
+        if (ok && write(told[1], "1", 1) == 1) { for (;;) { pause(); } }
+        _exit(1);
+    }
+    T_REQUIRE(pid > 0 && fcntl(told[0], F_SETFL, O_NONBLOCK) == 0);
+    for (char byte; read(told[0], &byte, 1) != 1;) { (void)cellar_resp_step(port, 1); }
+    close(told[0]);
+    close(told[1]);
+    port_run();
+    return pid;
+}
+
+/* Kill it. Its parent does not wait for it yet: it is a zombie. */
+static void owner_kill(pid_t pid)
+{
+    siginfo_t info;
+    T_EQ_I64(kill(pid, SIGKILL), 0);
+    T_EQ_I64(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+    port_run();
+}
+
+/* Ask for the lease to be released if its beat has ended. */
+static const char *waiter_asks(resp_kit *k)
+{
+    const rc_word w[] = { { "EVALSHA", 7 }, { both.sha[1][REMOTE_SCRIPT_CHANGE], 40 }, { "2", 1 },
+                          { "p:k", 3 }, { BEAT, strlen(BEAT) }, { "AAAAAAAA", 8 }, { "", 0 } };
+    return rk_words(k, w, 7);
+}
+
+T_CASE(lease_of_a_dead_process_ends_when_its_socket_closes)
+{
+    resp_kit k;
+    if (!ends_are_told()) { return; }
+    rk_open_on(&k, api_open(16 << 20), shared_port);
+    load_own(&k, REMOTE_SCRIPT_CHANGE);
+    const int hears = peer();
+    T_CHECK(strstr(ask(hears, "HELLO 3\r\nCLIENT TRACKING ON BCAST PREFIX p:\r\n"), "+OK\r\n") != NULL);
+    const pid_t pid = owner_start(false);
+    T_EQ_STR(waiter_asks(&k), ":0");
+    (void)ask(hears, "");
+    owner_kill(pid);
+    T_CHECK(strstr(ask(hears, ""), "invalidate\r\n*1\r\n$3\r\np:k\r\n") != NULL);
+    T_EQ_STR(rk(&k, "EXISTS", "p:k", BEAT, NULL), ":0");
+    T_EQ_I64(waitpid(pid, NULL, 0), pid);
+    close(hears);
+    rk_close(&k);
+}
+
+T_CASE(lease_of_a_living_process_outlives_its_socket)
+{
+    resp_kit k;
+    if (!ends_are_told()) { return; }
+    rk_open_on(&k, api_open(16 << 20), shared_port);
+    load_own(&k, REMOTE_SCRIPT_CHANGE);
+    const pid_t pid = owner_start(true);
+    T_EQ_STR(waiter_asks(&k), ":0");
+    for (int i = 0; i < 60; i++) { port_pass(2); }
+    T_EQ_STR(rk(&k, "EXISTS", "p:k", BEAT, NULL), ":2");
+    T_EQ_STR(waiter_asks(&k), ":0");
+    owner_kill(pid); /* no socket tells of it: the next waiter finds out */
+    T_EQ_STR(rk(&k, "EXISTS", "p:k", BEAT, NULL), ":2");
+    T_EQ_STR(waiter_asks(&k), ":1");
+    T_EQ_STR(rk(&k, "EXISTS", "p:k", BEAT, NULL), ":0");
+    T_EQ_I64(waitpid(pid, NULL, 0), pid);
+    rk_close(&k);
+}
+
+/* Notes of waiters are bounded; a lease that changed meanwhile stays. */
+T_CASE(notes_of_waiters_are_bounded)
+{
+    resp_kit k;
+    char lease[16];
+    if (!ends_are_told()) { return; }
+    rk_open_on(&k, api_open(16 << 20), shared_port);
+    load_own(&k, REMOTE_SCRIPT_CHANGE);
+    const pid_t pid = owner_start(false);
+    for (int i = 0; i < 70; i++) {
+        (void)snprintf(lease, sizeof lease, "p:%d", i);
+        const rc_word w[] = { { "EVALSHA", 7 }, { both.sha[1][REMOTE_SCRIPT_CHANGE], 40 }, { "2", 1 },
+                              { lease, strlen(lease) }, { BEAT, strlen(BEAT) }, { "AAAAAAAA", 8 },
+                              { "", 0 } };
+        T_EQ_STR(rk(&k, "SET", lease, LEASE, NULL), "+OK");
+        T_EQ_STR(rk_words(&k, w, 7), ":0");
+    }
+    T_EQ_STR(rk(&k, "SET", "p:69", "another", NULL), "+OK");
+    owner_kill(pid);
+    T_EQ_STR(rk(&k, "DBSIZE", NULL), ":8"); /* p:k, six without a note, and the changed one */
+    T_EQ_STR(rk(&k, "EXISTS", "p:k", "p:0", "p:5", "p:69", NULL), ":4");
+    T_EQ_I64(waitpid(pid, NULL, 0), pid);
+    rk_close(&k);
+}
+
+/* ---- Other texts ----------------------------------------------------------------------------- */
+
+static char said[4096];
+static void note_line(cellar_log_level level, const char *module, cellar_err code,
+                      const char *text, void *ctx)
+{
+    (void)level, (void)module, (void)code, (void)ctx;
+    (void)snprintf(said + strlen(said), sizeof said - strlen(said), "%s\n", text);
+}
+
+static cellar_host_config said_host;
+static void noted_port(cellar_resp_config *o)
+{
+    shared_port(o);
+    said_host = *o->host;
+    said_host.log = note_line;
+    o->host = &said_host;
+}
+
+T_CASE(unknown_text_is_refused_with_the_version_in_the_log)
+{
+    static const char *const talk[][2] = {
+        { "EVAL return 0", "-ERR scripts are not supported" },
+        { "SCRIPT LOAD return", "-ERR scripts are not supported" },
+        { "EVALSHA 7fc6655d118776e2b5ca946a4d387c79611366b1 0",
+          "-NOSCRIPT No matching script. Please use EVAL." },
+    };
+    resp_kit k;
+    said[0] = '\0';
+    rk_open_on(&k, api_open(16 << 20), noted_port);
+    rk_talk(&k, talk, 3);
+    T_CHECK(strstr(said, cellar_version()) != NULL);
+    rk_close(&k);
+}
+
+T_CASE(texts_run_on_database_0_of_a_shared_port_alone)
+{
+    resp_kit k;
+    rk_open_on(&k, api_open(16 << 20), rk_all_allowed);
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_DROP, "1 k"),
+             "-NOSCRIPT No matching script. Please use EVAL.");
+    rk_close(&k);
+    rk_open_on(&k, api_open(16 << 20), shared_port);
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_DROP, "1 k"), ":1");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_DROP, "0"),
+             "-ERR this script takes 1 keys and 0 arguments");
+    T_EQ_STR(rk(&k, "SELECT", "1", NULL), "+OK");
+    T_EQ_STR(run_text(&k, REMOTE_SCRIPT_DROP, "1 k"), "-ERR this script runs on database 0");
+    rk_close(&k);
+}
+
+/* ---- The table ------------------------------------------------------------------------------- */
+
+T_CASE(table_has_the_digest_of_each_text)
+{
+    for (size_t i = 0; i < TEXTS; i++) {
+        unsigned char digest[32];
+        char hex[65];
+        base_sha256 sum;
+        base_sha256_init(&sum);
+        base_sha256_add(&sum, text_of(i), strlen(text_of(i)));
+        base_sha256_end(&sum, digest);
+        for (size_t b = 0; b < 32; b++) { snprintf(hex + 2 * b, 3, "%02x", digest[b]); }
+        if (!T_CHECK(resp_shared_script_find(&(cellar_bytes){ hex, 64 }, true) != NULL)) {
+            printf("# src/guests/resp/shared_script.c needs a row for text %zu, SHA-256 %s\n", i, hex);
+        }
+    }
+}
+
+T_MAIN("remote_functions")
