@@ -254,17 +254,6 @@ CELLAR_PRIVATE bool l1_due_far(const l1 *c, int64_t deadline_ms)
            deadline_ms - base_load_rlx(&c->rough_ms) >= (int64_t)INT32_MAX;
 }
 
-/* Return whether a record has nothing but key, value and a near deadline: the most common
- * record. */
-CELLAR_PRIVATE bool l1_is_plain(const l1 *c, const l1_key *k, const l1_put_spec *p)
-{
-    const int64_t rare = p->idle_ms | p->stale_ms | (int64_t)(p->l2_addr | p->charge) |
-                         (int64_t)(p->user_flags | p->retry_at | p->loader_code | p->tag_count) |
-                         (int64_t)(p->kind | p->fails | p->cost) |
-                         (int64_t)(p->flags & (L1_WANT_VERSION | L1_WANT_BORN));
-    return rare == 0 && k->len < L1_KLEN_LONG && !l1_due_far(c, p->deadline_ms);
-}
-
 CELLAR_PRIVATE bool l1_layout(const l1 *c, const l1_key *k, const l1_put_spec *p, unsigned form,
                               uint32_t most, l1_image *im)
 {
