@@ -264,7 +264,9 @@ T_CASE(answer_of_many_that_a_change_overtook_is_not_stored)
         (void)get_all(it);
         two.inside = NULL;
         const bool one_key = i < 2 || i == 4;
-        T_CHECK(in_memory(ns[1], &two, "2") == one_key); /* a key that nothing changed */
+        unsigned stored = 0; /* keys that nothing changed; some may share a stamp with one */
+        for (unsigned k = 2; k < 12; k++) { stored += in_memory(ns[1], &two, many_key[k]); }
+        T_CHECK(one_key ? stored >= 5 : stored == 0);
         has(ns[1], "1", i == 0 || i == 4 ? "new" : i == 3 ? "1" : NULL);
         end();
     }
