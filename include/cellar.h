@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar: an in-process cache with one hard memory budget. This header is the core: 21 calls.
+ * cellar: an in-process cache with one hard memory budget. This header is the core: 22 calls.
  *
  * CALL PATTERN
  *     #include "cellar.h"
@@ -484,11 +484,11 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
 /* WEIGHT
  * weight_bytes stand for memory of the program that an entry keeps alive. They count like bytes of
  * the value: in memory_bytes, eviction, shares of namespaces, advice and figures. max_value_bytes
- * does not bound them; more than half of memory_bytes is E_TOOBIG. Of a negative entry they count
- * in its eighth.
+ * does not bound them; more than half of memory_bytes is E_TOOBIG. The weight of a negative entry
+ * counts in the eighth that negative entries may use.
  *     starts      with the set, update, load or lease that gives them, for each key of a batch
  *     stays       with cellar_touch, cellar_increment and a load that was not modified
- *     ends        with the entry: each set and update gives its own, or 0
+ *     ends        with the entry. A set or update replaces it; without weight_bytes it is 0
  *     not stored  on disk, in a snapshot, in a shared tier: what returns from there has none */
 
 /* Store a value.

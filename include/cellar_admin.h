@@ -269,8 +269,8 @@ CELLAR_API cellar_err cellar_policy_set(cellar *c, const cellar_policy_rule *rul
 /* Called for one rule. Return false to end the list. It must not set rules. */
 typedef bool (*cellar_policy_list_fn)(const cellar_policy_rule *rule, void *ctx);
 
-/* Call a function for each rule that holds for keys of a namespace, in their order. A number that
- * the rule does not set is that of its section, or of "*"; prefix and separator are of its section.
+/* Call a function for each rule of a namespace, in the order of rules. A number that a rule does
+ * not set comes from its section, else from "*". Prefix and separator come from its section.
  * in:      c: namespace
  * returns: OK (also without a rule); E_INVAL, E_CLOSED, E_FORKED
  * owns:    rule and texts are borrowed until fn returns

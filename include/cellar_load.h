@@ -207,9 +207,9 @@ typedef struct cellar_load_opts {
     cellar_breaker *breaker;           /* outlives the load. NULL = that of the namespace         */
     const unsigned char *trace; /* CELLAR_LOAD_TRACE_BYTES for cellar_load_info. The library      */
                                 /* never reads them. Copied. NULL = none                          */
-    cellar_result *result;      /* of a load of an object, from cellar_result_default(): gets     */
-                                /* what such a result tells, with value NULL and without buf. No  */
-                                /* effect on loads of bytes. NULL = none                          */
+    cellar_result *result;      /* from cellar_result_default(): receives loader_err, source,     */
+                                /* flags and times of a load of an object; its value is NULL.     */
+                                /* Loads of bytes ignore it. NULL = none                          */
 } cellar_load_opts;
 CELLAR_STRUCT(cellar_load_opts, result);
 

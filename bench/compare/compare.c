@@ -10,7 +10,7 @@
  * INVARIANTS Both sides get the same keys at the same places, so they do the same work. A ratio uses
  *            two neighbouring windows. Stores are opened again in each repetition: where the memory of
  *            one lies can cost 5 %, and would be the same in all windows.
- * VERDICT    The interval of the median by order statistics (99 % at 15 repetitions). B is slower if
+ * VERDICT    The interval of the median by order statistics (99 %). B is slower if
  *            it lies above 1.01 and the median above 1.02, faster likewise; "same" if the median is
  *            within 2 % and the interval within 5 %; else "unclear": more repetitions.
  * PLANT      --plant=P: 64 calls of B are followed by work of P percent of their cost on A; a check
@@ -30,7 +30,7 @@
 #include "bench/harness/verify.h"
 
 #define COMPARE_REPS_MAX 101
-#define COMPARE_PAIRS 5
+#define COMPARE_PAIRS 3
 #define COMPARE_REPS_LEAST 8 /* fewer have no interval of 99 % */
 #define COMPARE_VALUE_MAX 4096
 #define COMPARE_MISS UINT64_C(0x40000000) /* ids from here on are never stored */
@@ -328,7 +328,7 @@ static const compare_side *compare_load(const char *path)
 
 int main(int argc, char **argv)
 {
-    compare_run r = { .reps = 15, .window_us = 5000 };
+    compare_run r = { .reps = 45, .window_us = 3000 };
     int at = 1;
     bool busy = false;
     for (; at < argc && argv[at][0] == '-'; at++) {

@@ -30,6 +30,7 @@ static cellar_err render(cellar_load *load, const void *name, size_t name_len, v
         const cellar_bytes tag = { team, strlen(team) };
         cellar_set_opts o = cellar_set_opts_default();
         o.tags = &tag, o.tag_count = 1;
+        /* a program escapes name and team for HTML here */
         snprintf(html, sizeof html, "<p>%.*s of %s", (int)name_len, (const char *)name, team);
         err = cellar_load_opts_set(load, &o);
         if (err == CELLAR_OK) { err = cellar_load_value(load, html, strlen(html)); }

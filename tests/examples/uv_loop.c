@@ -40,8 +40,8 @@ static void serve(void)
 
 static void on_bell(uv_async_t *a)
 {
-    while (answered < 3) { serve(); } /* the requests that wait */
-    uv_stop(a->loop);
+    for (int waiting = 3 - answered; waiting > 0; waiting--) { serve(); }
+    if (answered == 3) { uv_stop(a->loop); }
 }
 
 static void on_upkeep(uv_timer_t *t)
