@@ -225,6 +225,81 @@ T_CASE(loaded_and_leased_values_have_weights)
     api_shut(c);
 }
 
+/* The condition is judged before memory is freed for the weight. */
+T_CASE(refused_set_with_a_weight_evicts_nothing)
+{
+    static const char value[100000];
+    cellar *c = api_open(16 * MIB);
+    for (int i = 0; i < 400; i++) {
+        T_EQ_I64(cellar_set(c, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
+    }
+    T_EQ_I64(weigh(c, 400, 0, 0), CELLAR_OK);
+    const uint64_t entries = stats_of(c).entries;
+    T_EQ_I64(weigh(c, 400, 4 * MIB, CELLAR_ONLY_IF_ABSENT), CELLAR_EXISTS);
+    T_EQ_I64(weigh(c, 401, 4 * MIB, CELLAR_ONLY_IF_PRESENT), CELLAR_MISS);
+    T_EQ_U64(stats_of(c).entries, entries);
+    api_shut(c);
+}
+
+/* ctx: the store, filled so that the entry is evicted; NULL: it stays. */
+static cellar_err load_same(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    static const char value[1000];
+    (void)key;
+    (void)key_len;
+    for (int i = 1000; ctx != NULL && i < 60000; i++) {
+        T_EQ_I64(cellar_set(ctx, &i, sizeof i, value, sizeof value, NULL), CELLAR_OK);
+    }
+    return cellar_load_not_modified(load);
+}
+
+static cellar_err load_none(cellar_load *load, const void *key, size_t key_len, void *ctx)
+{
+    cellar_set_opts o = cellar_set_opts_default();
+    (void)key;
+    (void)key_len;
+    (void)ctx;
+    o.weight_bytes = MIB / 16;
+    T_EQ_I64(cellar_load_opts_set(load, &o), CELLAR_OK);
+    return cellar_load_absent(load);
+}
+
+/* The end of the entry "k" gives its weight back; a page of the index may come beside it. */
+static void gives_back(cellar *c, uint64_t weight)
+{
+    const uint64_t used = stats_of(c).used_bytes;
+    (void)cellar_delete(c, "k", 1);
+    T_CHECK(used - stats_of(c).used_bytes + 8192 >= weight);
+}
+
+T_CASE(weight_stays_with_a_value_that_is_not_modified)
+{
+    for (int evicted = 0; evicted < 2; evicted++) {
+        cellar *c = api_open(16 * MIB);
+        cellar_result r = cellar_result_default();
+        cellar_load_opts lo = cellar_load_opts_default();
+        cellar_set_opts o = cellar_set_opts_default();
+        o.weight_bytes = 6 * MIB;
+        o.ttl_ms = 60000;
+        lo.flags = CELLAR_LOAD_REFRESH;
+        T_EQ_I64(cellar_set(c, "k", 1, "value", 5, &o), CELLAR_OK);
+        T_EQ_I64(cellar_get_or_load(c, "k", 1, &lo, load_same, evicted ? c : NULL, &r), CELLAR_OK);
+        cellar_result_free(&r);
+        gives_back(c, 6 * MIB);
+        api_shut(c);
+    }
+}
+
+T_CASE(loaded_absence_has_a_weight)
+{
+    cellar *c = api_open(64 * MIB);
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(c, "k", 1, NULL, load_none, NULL, &r), CELLAR_ABSENT);
+    cellar_result_free(&r);
+    gives_back(c, MIB / 16);
+    api_shut(c);
+}
+
 /* With small entries the history of evicted keys takes a fifth of the budget. */
 T_CASE(shrink_beside_a_charge_makes_the_history_smaller)
 {

@@ -288,7 +288,7 @@ static size_t l1_advisor_bytes(uint32_t n)
 /* Return the largest key that the advisor sees. */
 static uint32_t l1_advisor_limit(const l1_advisor *a, uint32_t shadow_n)
 {
-    return a->n == shadow_n ? UINT32_MAX : UINT32_MAX / shadow_n * a->n;
+    return a->n >= shadow_n ? UINT32_MAX : UINT32_MAX / shadow_n * a->n;
 }
 
 /* Open the advisor. NULL: switched off, no memory, or a store too small for a useful sample. */

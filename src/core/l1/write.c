@@ -737,8 +737,9 @@ static unsigned l1_choose_form(const l1 *c, const l1_key *k, const l1_put_spec *
 }
 
 /* Store one key in rounds until no other writer interferes. tagged: the result of l1_tagged. If it
- * is false, there is nothing to update in place. */
-static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tagged)
+ * is false, there is nothing to update in place. The charge comes after the condition: a set that
+ * is refused evicts nothing. */
+static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tagged, bool *charged)
 {
     for (unsigned round = 0;; round++) {
         l1_image im;
@@ -753,6 +754,11 @@ static cellar_err l1_put_rounds(l1 *c, const l1_key *k, l1_put_spec *p, bool tag
                 : l1_put_in_place(c, k, p, &im, &err, NULL);
             if (done == L1_DONE) { return err; }
             if (done == L1_AGAIN && round < 64) { continue; }
+        }
+        if (p->charge != 0 && !*charged) {
+            err = l1_charge(c, p->charge);
+            if (err != CELLAR_OK) { return l1_put_failed(c, k, p, err); }
+            *charged = true;
         }
         const bool big = (form & L1_FORM_BIG) != 0 && im.cell == NULL;
         const bool apart = (form & L1_FORM_APART) != 0;
@@ -786,11 +792,10 @@ static BASE_NOINLINE cellar_err l1_put_any(l1 *c, const l1_key *k, l1_put_spec *
     if (!object && p->value_len > c->max_value_bytes) {
         return l1_put_failed(c, k, p, CELLAR_E_TOOBIG);
     }
-    cellar_err err = p->charge != 0 ? l1_charge(c, p->charge) : CELLAR_OK;
-    if (err != CELLAR_OK) { return l1_put_failed(c, k, p, err); }
+    bool charged = false;
     p->own = &own;
-    err = l1_put_rounds(c, k, p, tagged);
-    if (err != CELLAR_OK && p->charge != 0) { l1_uncharge(c, p->charge); }
+    const cellar_err err = l1_put_rounds(c, k, p, tagged, &charged);
+    if (err != CELLAR_OK && BASE_UNLIKELY(charged)) { l1_uncharge(c, p->charge); }
     p->own = NULL;
     p->kept = (l1_times){ p->deadline_ms, p->idle_ms, p->stale_ms };
     l1_times_set(p, &own);

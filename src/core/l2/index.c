@@ -453,10 +453,11 @@ CELLAR_PRIVATE bool l2_index_ease(l2 *d, uint64_t h48, bool (*own)(l2 *d, uint64
     bool eased = false;
     for (uint32_t i = 0; i < 2 * L2_WAYS; i++) {
         _Atomic uint64_t *way = l2_pair_way(d, &c, i);
-        const uint64_t w = base_load_acq(way);
+        const uint64_t w = base_load_acq(way), lsn = l2_word_lsn(d, w);
         if ((w & L2_WORD_TOMB) == 0 || (w & L2_WORD_DURABLE) == 0 || !own(d, w)) { continue; }
         sync_take(L2_SHARD, &s->lock);
-        const bool same = base_load_rlx(way) == w;
+        /* Its segment may have been reclaimed while its records were read. */
+        const bool same = base_load_rlx(way) == w && l2_word_lsn(d, w) == lsn;
         if (same) { base_store_rel(way, w & ~L2_WORD_DURABLE); }
         sync_drop(L2_SHARD, &s->lock);
         eased = eased || same;

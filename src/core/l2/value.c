@@ -177,7 +177,7 @@ typedef struct l2_owner { /* the newest record with the hash48 of a part's head 
     uint32_t generation; /* of the value */
     uint64_t total;      /* its bytes; both 0 unless that record is its head */
     uint32_t step;       /* bytes of a part */
-    uint64_t link, its;  /* of the last record that was read; its hash48, 0: unknown */
+    uint64_t link, its;  /* of the last record that was read; its hash48, 0: unknown, or its link */
 } l2_owner;
 
 /* Check `n` bytes of a record, from its begin. Return false if they end before its key does. */
@@ -196,8 +196,9 @@ static bool l2_owner_judge(l2 *d, l2_owner *o, const unsigned char *at, uint32_t
     const unsigned char *key = at + L2_RECORD_HEAD + ext;
     if (L2_RECORD_HEAD + ext + r.klen > n) { return false; }
     o->link = link != 0 ? l2_link_read(&d->form, at + L2_RECORD_HEAD, lsn) : 0;
-    o->its = l2_h48(base_hash(&d->hash_key, r.generation, key, r.klen));
-    o->found = r.generation != 0 && o->h48 == o->its;
+    const uint64_t its = l2_h48(base_hash(&d->hash_key, r.generation, key, r.klen));
+    o->its = link == 0 || o->link != 0 ? its : 0;
+    o->found = r.generation != 0 && o->h48 == its;
     memset(&m, 0, offsetof(l2_meta, tags));
     o->wanted = o->found && r.kind == L2_KIND_PUT &&
                 l2_ext_read(at + L2_RECORD_HEAD + link, ext - link, &m) && m.part_id == o->id &&

@@ -236,6 +236,7 @@ static void cache_publish_none(struct cellar_load *ld)
     if (plan == NULL || (ttl == 0 && !call->old_current)) { return; }
     l1_put_spec *p = cache_publish_spec(ld, plan);
     if (ttl == 0) { p->deadline_ms = call->now_ms; } /* dead immediately */
+    p->charge = ttl != 0 ? ld->opts.weight_bytes : 0;
     p->stale_ms = 0;
     cache_publish(ld, p);
 }
@@ -266,6 +267,7 @@ static void cache_publish_same(struct cellar_load *ld)
     cache_call *call = ld->call;
     cache_plan own;
     ld->opts.user_flags = call->found.user_flags;
+    ld->opts.weight_bytes = call->found.charge;
     cache_found_tags(call);
     cache_plan *plan = cache_publish_plan(ld, L1_VALUE, ld->opts.ttl_ms, &own);
     const uint32_t tags = cache_shared_rest(call->c, call->found.tag_count);
