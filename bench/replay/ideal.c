@@ -357,31 +357,33 @@ static void ideal_forget(cli_ideal *p, uint32_t n)
     if (p->kind == CLI_IDEAL_GDSF) { ideal_tree_set(p, n, INFINITY); }
 }
 
+static void ideal_drop(cli_ideal *p, uint32_t n)
+{
+    p->held -= p->size[n];
+    p->size[n] = 0;
+    ideal_forget(p, n);
+}
+
 static void ideal_insert(cli_ideal *p, uint32_t n, uint64_t size)
 {
     uint32_t old;
-    if (p->size[n] != 0) { /* stored with another size */
-        p->held -= p->size[n];
-        p->size[n] = 0;
-        ideal_forget(p, n);
-    }
+    if (p->size[n] != 0) { ideal_drop(p, n); } /* stored with another size */
     if (size > p->capacity) { return; }
-    while (p->held + size > p->capacity && ideal_victim(p, &old)) {
-        p->held -= p->size[old];
-        p->size[old] = 0;
-        ideal_forget(p, old);
-    }
+    while (p->held + size > p->capacity && ideal_victim(p, &old)) { ideal_drop(p, old); }
     p->size[n] = size;
     p->held += size;
     if (p->kind == CLI_IDEAL_BELADY) { ideal_push(p, n); }
     if (ideal_has_list(p)) { ideal_to_front(p, n); }
 }
 
+/* A policy of code has no delete: a deleted number, of size 2, keeps its place until evicted. */
 static bool ideal_by_code(cli_ideal *p, uint32_t n)
 {
-    if (p->size[n] != 0) {
+    const uint64_t was = p->size[n];
+    if (was != 0) {
+        p->size[n] = 1;
         p->code->hit(p->state, n);
-        return true;
+        return was == 1;
     }
     if (p->held == p->capacity) {
         p->size[p->code->evict(p->state, n)] = 0;
@@ -422,4 +424,15 @@ bool cli_ideal_request(cli_ideal *p, uint32_t n, uint64_t size)
 void cli_ideal_write(cli_ideal *p, uint32_t n, uint64_t size)
 {
     (void)cli_ideal_request(p, n, size);
+}
+
+void cli_ideal_delete(cli_ideal *p, uint32_t n, bool foreseeing)
+{
+    if (foreseeing) {
+        p->newest[n] = IDEAL_NEVER; /* the next request is the first one again */
+    } else if (p->kind == CLI_IDEAL_CODE) {
+        p->size[n] = p->size[n] != 0 ? 2 : 0;
+    } else if (p->kind != CLI_IDEAL_BOUND && p->size[n] != 0) {
+        ideal_drop(p, n);
+    }
 }

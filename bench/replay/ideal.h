@@ -41,6 +41,8 @@ bool cli_ideal_foresee(cli_ideal *p, uint32_t number, uint64_t size);
 bool cli_ideal_request(cli_ideal *p, uint32_t number, uint64_t size);
 /* Store an entry without a request. */
 void cli_ideal_write(cli_ideal *p, uint32_t number, uint64_t size);
+/* Delete an entry; `foreseeing`: in the order of cli_ideal_foresee. */
+void cli_ideal_delete(cli_ideal *p, uint32_t number, bool foreseeing);
 bool cli_ideal_failed(const cli_ideal *p); /* a request ran out of memory */
 void cli_ideal_close(cli_ideal *p);
 

@@ -145,13 +145,15 @@ static bool replay_take_scan(void *ctx, const cli_request *r, size_t n, char *wh
     replay_trace *t = ctx;
     for (size_t i = 0; i < n; i++) {
         bool fresh;
+        t->deletes += r[i].op == CLI_DELETE;
+        if (r[i].op == CLI_DELETE) { continue; }
         if (cli_ids_add(&t->ids, r[i].id, &fresh) == CLI_IDS_NONE) {
             return replay_out_of_memory(why);
         }
         if (fresh) { t->unique_bytes += r[i].size; }
         t->largest = r[i].size > t->largest ? r[i].size : t->largest;
-        t->requests += !r[i].write;
-        t->writes += r[i].write;
+        t->requests += r[i].op == CLI_GET;
+        t->writes += r[i].op == CLI_SET;
     }
     return true;
 }
@@ -172,6 +174,10 @@ static bool replay_take_exact(void *ctx, const cli_request *r, size_t n, char *w
     const uint64_t start = cli_clock_ns();
     for (size_t i = 0; i < n; i++) {
         const uint32_t number = cli_ids_find(x->ids, r[i].id);
+        if (r[i].op == CLI_DELETE) {
+            if (number != CLI_IDS_NONE) { cli_ideal_delete(x->policy, number, x->foreseeing); }
+            continue;
+        }
         if (number == CLI_IDS_NONE) {
             x->changed = true;
             snprintf(why, CLI_TRACE_WHY, "the trace changed during the run; run it again");
@@ -181,7 +187,7 @@ static bool replay_take_exact(void *ctx, const cli_request *r, size_t n, char *w
             if (!cli_ideal_foresee(x->policy, number, r[i].size)) { return replay_out_of_memory(why); }
             continue;
         }
-        if (r[i].write) {
+        if (r[i].op == CLI_SET) {
             cli_ideal_write(x->policy, number, r[i].size);
             continue;
         }
@@ -261,11 +267,16 @@ static void replay_one(replay_engine *e, replay_worker *w, const cli_request *r)
     if (atomic_load_explicit(&e->now_ms, memory_order_relaxed) < r->time_ms + REPLAY_START_MS) {
         atomic_store_explicit(&e->now_ms, r->time_ms + REPLAY_START_MS, memory_order_relaxed);
     }
-    if (r->write) {
+    if (r->op == CLI_SET) {
         replay_store(e, w, r);
         return;
     }
     size_t len = 0;
+    if (r->op == CLI_DELETE) {
+        const cellar_err err = cellar_delete(e->store, &r->id, sizeof r->id);
+        if (err != CELLAR_OK && err != CELLAR_MISS && w->error == CELLAR_OK) { w->error = err; }
+        return;
+    }
     const cellar_err err =
         cellar_get(e->store, &r->id, sizeof r->id, w->buf, (size_t)e->stored, &len);
     w->counts.requests++;
@@ -738,7 +749,7 @@ static int replay_size(replay_run *run, const replay_capacity *c, uint64_t *out)
 static void replay_name(replay_trace *t)
 {
     static const char *const ends[] = { ".zst", ".gz", ".bin", ".ctr", ".oracleGeneral", ".og",
-                                        ".lis", ".csv", ".txt" };
+                                        ".lis", ".csv", ".jsonl", ".txt" };
     const char *slash = strrchr(t->path, '/');
     snprintf(t->name, sizeof t->name, "%s", slash != NULL ? slash + 1 : t->path);
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
@@ -802,7 +813,7 @@ static int replay_all(replay_run *run)
     return CLI_DONE;
 }
 
-/* Write requests as ctr records. Sets and times to live have no place there. */
+/* Write requests as ctr records. Sets, deletes and times to live have no place there. */
 static bool replay_take_write(void *ctx, const cli_request *r, size_t n, char *why)
 {
     replay_run *run = ctx;
@@ -810,6 +821,7 @@ static bool replay_take_write(void *ctx, const cli_request *r, size_t n, char *w
         const uint64_t size = r[i].size < UINT32_MAX ? r[i].size : UINT32_MAX;
         const uint64_t word[2] = { r[i].id, size | (uint64_t)r[i].time_ms / 1000 << 32 };
         unsigned char record[16];
+        if (r[i].op == CLI_DELETE) { continue; }
         for (unsigned k = 0; k < 16; k++) {
             record[k] = (unsigned char)(word[k / 8] >> 8 * (k % 8));
         }
@@ -930,11 +942,11 @@ static const char *replay_parse_one(int c, replay_options *o)
             : "--mode must be object, byte or budget";
     case 'f':
         return cli_trace_format_of(optarg, &o->how.format) ? NULL
-            : "--format must be ctr, oracle, vscsi, lis, twitter, csv, txt or auto";
+            : "--format must be ctr, oracle, vscsi, lis, twitter, csv, json, txt or auto";
     case 'k':
         return cli_trace_columns_of(optarg, &o->how) ? NULL
-            : "--columns must be names of time, key, size, ttl and -, in the order of the file, "
-              "with key among them";
+            : "--columns must be names of time, key, size, ttl, op and -, in the order of the "
+              "file, with key among them";
     case 'u':
         return replay_parse_unit(optarg, &o->how.per_second) ? NULL
             : "--time-unit must be s, ms, us or ns";
@@ -1072,12 +1084,13 @@ const cli_command cli_replay = {
     "  --copy            byte: store all bytes of the values. Default: those above 64 bytes are\n"
     "                    weights, so that capacities may exceed the memory of the machine\n"
     "  --favor=F         bytes, or objects: small entries stay longer. Default bytes\n"
-    "  --format=F        ctr oracle vscsi lis twitter csv txt. Default by name and first\n"
-    "                    line.\n"
+    "  --format=F        ctr oracle vscsi lis twitter csv json (an object a line) txt. Default\n"
+    "                    by name and first line.\n"
     "                    The installed zstd and gzip unpack .zst and .gz\n"
-    "  --columns=A,..    columns of csv: time, key, size, ttl, - for others. Default: the names\n"
-    "                    in its first line. A time is a number or of ISO 8601\n"
-    "  --time-unit=U     unit of the time column of csv: s ms us ns. Default s\n"
+    "  --columns=A,..    columns of csv: time, key, size, ttl, op, - for others. Default: the\n"
+    "                    names in its first line. Op: get, set, delete or words like them. A\n"
+    "                    time is a number or of ISO 8601\n"
+    "  --time-unit=U     unit of the times of csv and json: s ms us ns. Default s\n"
     "  --stripes=N       stripes of the store, a power of two. Range 1..1024. Default 64, fewer\n"
     "                    for small capacities\n"
     "  --seeds=N         hash keys of the store; the table has the median and the range of the\n"
@@ -1087,7 +1100,7 @@ const cli_command cli_replay = {
     "  --json=FILE       append the JSON lines to FILE instead of printing them\n"
     "  --plot=FILE       draw the miss ratios with gnuplot, .svg or .png; one file a trace\n"
     "  --write=FILE      convert: write the requests of all TRACEs as one ctr file, and replay\n"
-    "                    nothing. Sets become requests, times to live are left out\n"
+    "                    nothing. Sets become requests; deletes, times to live are left out\n"
     "  --advisor         compare the hit ratios that the advisor expects at eight other sizes\n"
     "                    with runs at these sizes (adaptive, from 1,000 entries on)\n"
     "  --help            print this text\n"

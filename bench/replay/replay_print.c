@@ -44,6 +44,7 @@ static void replay_table(const replay_run *run)
     printf(": %s requests, %s objects, %s", cli_count(a, t->requests), cli_count(b, t->ids.count),
            cli_bytes(c, t->unique_bytes));
     if (t->writes != 0) { printf(", %s writes", cli_count(a, t->writes)); }
+    if (t->deletes != 0) { printf(", %s deletes", cli_count(a, t->deletes)); }
     if (t->backwards != 0) {
         printf("; %s times ran backwards and were replaced by the time before",
                cli_count(a, t->backwards));
@@ -93,7 +94,8 @@ static void replay_lines(const replay_run *run, FILE *to)
         }
         if (r->has_reduction) { fprintf(to, ",\"reduction\":%.6f", r->reduction); }
         if (r->has_metadata) { fprintf(to, ",\"metadata_bytes_per_entry\":%.3f", r->metadata); }
-        fprintf(to, ",\"objects\":%u,\"source\":", run->trace.ids.count);
+        fprintf(to, ",\"objects\":%u,\"writes\":%" PRIu64 ",\"deletes\":%" PRIu64 ",\"source\":",
+                run->trace.ids.count, run->trace.writes, run->trace.deletes);
         cli_json_string(to, run->trace.path);
         fprintf(to, ",\"version\":\"%s\",\"commit\":", cellar_version());
         cli_json_string(to, commit != NULL ? commit : "");

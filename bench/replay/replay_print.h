@@ -70,7 +70,7 @@ typedef struct replay_result { /* one policy at one capacity */
 typedef struct replay_trace { /* results of the scan */
     const char *path, *form;
     char name[96];
-    uint64_t requests, writes, unique_bytes, backwards, largest;
+    uint64_t requests, writes, deletes, unique_bytes, backwards, largest;
     cli_ids ids;
     bool again, scanned;
 } replay_trace;

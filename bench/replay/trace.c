@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * trace: read the requests of a trace file in pieces; seven formats, packed or not.
+ * trace: read the requests of a trace file in pieces; eight formats, packed or not.
  *
  * PICTURE    file [-> zstd -dc | gzip -dc -> pipe] -> 1 MiB buffer -> all fixed records in it, or
  *            one line at a time
@@ -11,15 +11,16 @@
  *                     block, us}, or 40 B {u16 command, version, u32 number, length, segments, u64
  *                     block, us, response}; version: high byte 1 or 2
  *            lis      text, blanks between: start count ignored request; one line is count ids
- *            twitter  time,key,key size,value size,client,operation,ttl: get and gets are requests,
- *                     set add replace cas append prepend incr decr are writes, the rest is skipped
- *            csv      columns of --columns, or of a first line of names: time, key, size, ttl;
+ *            twitter  time,key,key size,value size,client,operation,ttl
+ *            csv      columns of --columns, or of a first line of names: time, key, size, ttl, op;
  *                     "," or ";" between; a time is a number or 2026-01-31T12:00:00.5+01:00
+ *            json     an object a line, with the same names; other members, and null, are ignored;
+ *                     a key is the text between its quotes
  *            txt      one key a line
  *            Text keys become ids by a 64-bit hash. Every id is mixed once more: dense numbers
  *            would make any index look better than it is.
- *            Without --format the name decides; then the first line: 7 columns are twitter, else
- *            the file must have one word a line, or it is refused.
+ *            Without --format the name decides; then the first line: "{" is json, 7 columns are
+ *            twitter, else the file must have one word a line, or it is refused.
  * INVARIANTS Memory does not grow with the file. An error names the first wrong line or record,
  *            counted from 1, and the expected form. A time earlier than the one before is replaced
  *            by that one, and counted.
@@ -33,6 +34,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -53,7 +55,7 @@ struct cli_trace {
     const char *tool;      /* name of the decompressor; NULL: none */
     bool words;            /* format guessed: a line is one word */
     bool second;           /* vscsi: of version 2 */
-    char by;               /* CSV: what separates columns */
+    char by;               /* what separates columns */
     unsigned char *buf;    /* TRACE_BUFFER + 1 */
     size_t at, end;        /* unread bytes of buf */
     bool eof, again;
@@ -81,7 +83,10 @@ static const struct trace_name {
     { "lis", CLI_TRACE_LIS, "4 numbers a line: start count ignored request" },
     { "twitter", CLI_TRACE_TWITTER,
       "7 columns a line: time,key,key size,value size,client,operation,ttl" },
-    { "csv", CLI_TRACE_CSV, "the columns of --columns, with numbers as time, size and ttl" },
+    { "csv", CLI_TRACE_CSV,
+      "the columns of --columns, with numbers as time, size and ttl, get, set or delete as op" },
+    { "json", CLI_TRACE_JSON,
+      "an object a line, such as {\"key\":\"a\",\"time\":1,\"size\":9,\"op\":\"get\",\"ttl\":60}" },
     { "txt", CLI_TRACE_TXT, "one key a line" },
 };
 #define TRACE_NAMES (sizeof trace_names / sizeof trace_names[0])
@@ -105,14 +110,14 @@ const char *cli_trace_form(const cli_trace *t)
 
 bool cli_trace_columns_of(const char *text, cli_trace_how *how)
 {
-    static const char *const name[] = { "-", "time", "key", "size", "ttl" };
+    static const char *const name[] = { "-", "time", "key", "size", "ttl", "op" };
     bool key = false;
     how->column_count = 0;
     for (;;) {
         const size_t n = strcspn(text, ",");
         unsigned c = 0;
-        while (c < 5 && !(strlen(name[c]) == n && memcmp(text, name[c], n) == 0)) { c++; }
-        if (c == 5 || how->column_count == CLI_COLUMNS_MAX) { return false; }
+        while (c < 6 && !(strlen(name[c]) == n && memcmp(text, name[c], n) == 0)) { c++; }
+        if (c == 6 || how->column_count == CLI_COLUMNS_MAX) { return false; }
         for (unsigned i = 0; i < how->column_count; i++) {
             if (c != CLI_COLUMN_SKIP && how->column[i] == (cli_trace_column)c) { return false; }
         }
@@ -412,39 +417,10 @@ static int trace_lis(cli_trace *t, cli_request *r, char *why)
     return 1;
 }
 
-static int trace_twitter(cli_trace *t, cli_request *r, char *why)
-{
-    static const char *const writes[] = { "set", "add", "replace", "cas", "append", "prepend",
-                                          "incr", "decr" };
-    trace_field line, f[8];
-    const int got = trace_line(t, &line, why);
-    if (got != 1) { return got; }
-    if (trace_split(line, ',', f, 7) != 7) {
-        return trace_bad(t, why, "not 7 columns");
-    }
-    int64_t time;
-    uint64_t key_size;
-    if (!trace_number(f[0], &time, false)) { return trace_bad(t, why, "the time is not a number"); }
-    if (trace_size(t, f[2], &key_size, why) < 0 || trace_size(t, f[3], &r->size, why) < 0 ||
-        trace_ttl(t, f[6], &r->ttl_ms, why) < 0) {
-        return -1;
-    }
-    if (f[1].n == 0) { return trace_bad(t, why, "no key"); }
-    bool read = trace_is(f[5], "get") || trace_is(f[5], "gets"), write = false;
-    for (size_t i = 0; i < sizeof writes / sizeof writes[0]; i++) {
-        write = write || trace_is(f[5], writes[i]);
-    }
-    trace_time(t, time, r);
-    r->size = r->size <= UINT64_MAX - key_size ? r->size + key_size : r->size;
-    r->id = trace_key(f[1].p, f[1].n);
-    r->write = write;
-    return read || write ? 1 : 2;
-}
-
 /* Parse a time of ISO 8601, in `unit`s a second since 1970. Without a zone it is UTC. */
 static bool trace_iso(trace_field f, int64_t unit, int64_t *out)
 {
-    char text[48], sign = 'Z';
+    char text[48], sign[2] = "Z";
     int y, mo, d, h, mi, zh = 0, zm = 0, n = 0;
     double s;
     if (f.n >= sizeof text) { return false; }
@@ -454,19 +430,66 @@ static bool trace_iso(trace_field f, int64_t unit, int64_t *out)
         n == 0 || !(y >= 1900 && y < 2200 && mo >= 1 && mo <= 12 && s >= 0 && s < 61)) {
         return false;
     }
-    const int zone = sscanf(text + n, "%1[Z+-]%2d:%2d", &sign, &zh, &zm);
+    const int zone = sscanf(text + n, "%1[Z+-]%2d:%2d", sign, &zh, &zm);
     if (text[n] != '\0' && zone < 1) { return false; }
     const int64_t a = mo <= 2 ? y - 1 : y, day = (153 * ((mo + 9) % 12) + 2) / 5 + d - 1;
     const int64_t days = a * 365 + a / 4 - a / 100 + a / 400 + day - 719468;
-    const int64_t ahead = (zh * 60 + zm) * 60 * (sign == '-' ? -1 : sign == '+');
+    const int64_t ahead = (zh * 60 + zm) * 60 * (sign[0] == '-' ? -1 : sign[0] == '+');
     const int64_t whole = days * 86400 + h * 3600 + mi * 60 + (int64_t)s - ahead;
     *out = whole * unit + (int64_t)((s - (double)(int64_t)s) * (double)unit);
     return true;
 }
 
+static int trace_op(const cli_trace *t, trace_field f, cli_op *op, char *why)
+{
+    static const char *const names[][13] = {
+        [CLI_GET] = { "get", "gets", "read", "r", "head" },
+        [CLI_SET] = { "set", "add", "replace", "cas", "append", "prepend", "incr", "decr", "put",
+                      "write", "w", "update" },
+        [CLI_DELETE] = { "delete", "del", "remove" },
+    };
+    for (unsigned i = CLI_GET; i <= CLI_DELETE; i++) {
+        for (unsigned k = 0; names[i][k] != NULL; k++) {
+            if (strlen(names[i][k]) != f.n ||
+                strncasecmp(names[i][k], (const char *)f.p, f.n) != 0) {
+                continue;
+            }
+            *op = (cli_op)i;
+            return 1;
+        }
+    }
+    return trace_bad(t, why, "the operation is unknown");
+}
+
+/* Read one column, or one member of JSON, into the request. */
+static int trace_take(cli_trace *t, cli_trace_column column, trace_field f, cli_request *r,
+                      char *why)
+{
+    int64_t time;
+    switch (column) {
+    case CLI_COLUMN_SKIP: break;
+    case CLI_COLUMN_TIME:
+        if (!trace_number(f, &time, true) && !trace_iso(f, t->how.per_second, &time)) {
+            return trace_bad(t, why, "the time is not a number, nor of ISO 8601");
+        }
+        trace_time(t, time, r);
+        break;
+    case CLI_COLUMN_KEY:
+        if (f.n == 0) { return trace_bad(t, why, "no key"); }
+        r->id = trace_key(f.p, f.n);
+        break;
+    case CLI_COLUMN_SIZE: return trace_size(t, f, &r->size, why);
+    case CLI_COLUMN_TTL: return trace_ttl(t, f, &r->ttl_ms, why);
+    case CLI_COLUMN_OP: return trace_op(t, f, &r->op, why);
+    }
+    return 1;
+}
+
+/* Read a line of csv or of twitter: there the size is that of key and value. */
 static int trace_csv(cli_trace *t, cli_request *r, char *why)
 {
     trace_field line, f[CLI_COLUMNS_MAX + 1];
+    uint64_t key_size = 0;
     const int got = trace_line(t, &line, why);
     if (got != 1) { return got; }
     const unsigned n = t->how.column_count;
@@ -476,26 +499,106 @@ static int trace_csv(cli_trace *t, cli_request *r, char *why)
         return trace_bad(t, why, reason);
     }
     for (unsigned i = 0; i < n; i++) {
-        int64_t time;
-        switch (t->how.column[i]) {
-        case CLI_COLUMN_SKIP: break;
-        case CLI_COLUMN_TIME:
-            if (!trace_number(f[i], &time, true) && !trace_iso(f[i], t->how.per_second, &time)) {
-                return trace_bad(t, why, "the time is neither a number nor of ISO 8601");
-            }
-            trace_time(t, time, r);
-            break;
-        case CLI_COLUMN_KEY:
-            if (f[i].n == 0) { return trace_bad(t, why, "no key"); }
-            r->id = trace_key(f[i].p, f[i].n);
-            break;
-        case CLI_COLUMN_SIZE:
-            if (trace_size(t, f[i], &r->size, why) < 0) { return -1; }
-            break;
-        case CLI_COLUMN_TTL:
-            if (trace_ttl(t, f[i], &r->ttl_ms, why) < 0) { return -1; }
-            break;
+        if (trace_take(t, t->how.column[i], f[i], r, why) < 0) { return -1; }
+    }
+    const bool twitter = t->how.format == CLI_TRACE_TWITTER;
+    if (twitter && trace_size(t, f[2], &key_size, why) < 0) { return -1; }
+    r->size = r->size <= UINT64_MAX - key_size ? r->size + key_size : r->size;
+    return 1;
+}
+
+/* ---- JSON lines ---- */
+
+static void trace_blanks(trace_field *f)
+{
+    while (f->n != 0 && (f->p[0] == ' ' || f->p[0] == '\t')) {
+        *f = (trace_field){ f->p + 1, f->n - 1 };
+    }
+}
+
+/* Take one character, with blanks before and behind it. */
+static bool trace_json_mark(trace_field *f, unsigned char mark)
+{
+    trace_blanks(f);
+    if (f->n == 0 || f->p[0] != mark) { return false; }
+    *f = (trace_field){ f->p + 1, f->n - 1 };
+    trace_blanks(f);
+    return true;
+}
+
+/* Take a value: of a string the text between its quotes, of an object or an array all of it. Return
+ * false if there is none. */
+static bool trace_json_value(trace_field *f, trace_field *out)
+{
+    const unsigned char *const p = f->p;
+    size_t n = 0, depth = 0;
+    bool quoted = false;
+    const bool string = f->n != 0 && p[0] == '"';
+    const bool nested = f->n != 0 && (p[0] == '{' || p[0] == '[');
+    if (!string && !nested) {
+        while (n < f->n && strchr("-+.0123456789Eaeflnrstu", p[n]) != NULL) { n++; }
+        *out = (trace_field){ p, n };
+        *f = (trace_field){ p + n, f->n - n };
+        return n != 0;
+    }
+    do {
+        if (n == f->n) { return false; }
+        if (quoted && p[n] == '\\') { n++; } else if (p[n] == '"') { quoted = !quoted; }
+        if (!quoted && (p[n] == '{' || p[n] == '[')) { depth++; }
+        if (!quoted && (p[n] == '}' || p[n] == ']')) { depth--; }
+        n++;
+    } while (n < f->n && (quoted || depth != 0));
+    if (n > f->n || quoted || depth != 0) { return false; }
+    *out = string ? (trace_field){ p + 1, n - 2 } : (trace_field){ p, n };
+    *f = (trace_field){ p + n, f->n - n };
+    return true;
+}
+
+/* Return the column of a name; *rank: the lower, the better the name. */
+static cli_trace_column trace_named(trace_field f, unsigned *rank)
+{
+    static const char *const names[][6] = {
+        [CLI_COLUMN_TIME] = { "time", "timestamp", "ts", "clock_time" },
+        [CLI_COLUMN_KEY] = { "key", "id", "obj_id", "object", "url" },
+        [CLI_COLUMN_SIZE] = { "size", "bytes", "obj_size", "value_size" },
+        [CLI_COLUMN_TTL] = { "ttl" },
+        [CLI_COLUMN_OP] = { "op", "operation", "command", "cmd", "method" },
+    };
+    for (unsigned c = CLI_COLUMN_TIME; c <= CLI_COLUMN_OP; c++) {
+        for (*rank = 0; names[c][*rank] != NULL; ++*rank) {
+            if (trace_is(f, names[c][*rank])) { return (cli_trace_column)c; }
         }
+    }
+    return CLI_COLUMN_SKIP;
+}
+
+static int trace_json(cli_trace *t, cli_request *r, char *why)
+{
+    trace_field rest, name = { NULL, 0 }, value = name, found[CLI_COLUMN_OP + 1] = { { NULL, 0 } };
+    unsigned rank, best[CLI_COLUMN_OP + 1] = { 0 };
+    const int got = trace_line(t, &rest, why);
+    if (got != 1) { return got; }
+    bool ok = trace_json_mark(&rest, '{'), more = ok && !trace_json_mark(&rest, '}');
+    while (ok && more) {
+        ok = rest.n != 0 && rest.p[0] == '"' && trace_json_value(&rest, &name) &&
+             trace_json_mark(&rest, ':') && trace_json_value(&rest, &value);
+        if (!ok) { break; }
+        const cli_trace_column c = trace_named(name, &rank);
+        const bool none = trace_is(value, "null") && value.p[-1] != '"';
+        if (!none && (found[c].p == NULL || rank < best[c])) {
+            found[c] = value;
+            best[c] = rank;
+        }
+        more = trace_json_mark(&rest, ',');
+        ok = more || trace_json_mark(&rest, '}');
+    }
+    if (!ok || rest.n != 0) { return trace_bad(t, why, "not one object of JSON"); }
+    if (found[CLI_COLUMN_KEY].p == NULL) { return trace_bad(t, why, "no key"); }
+    for (unsigned c = CLI_COLUMN_TIME; c <= CLI_COLUMN_OP; c++) {
+        if (found[c].p == NULL) { continue; }
+        t->line = found[c].p; /* what an error shows */
+        t->line_len = found[c].n;
+        if (trace_take(t, (cli_trace_column)c, found[c], r, why) < 0) { return -1; }
     }
     return 1;
 }
@@ -528,8 +631,9 @@ size_t cli_trace_read(cli_trace *t, cli_request *out, size_t most, bool *wrong, 
         case CLI_TRACE_ORACLE:
         case CLI_TRACE_VSCSI: break; /* above */
         case CLI_TRACE_LIS: got = trace_lis(t, r, why); break;
-        case CLI_TRACE_TWITTER: got = trace_twitter(t, r, why); break;
+        case CLI_TRACE_TWITTER:
         case CLI_TRACE_CSV: got = trace_csv(t, r, why); break;
+        case CLI_TRACE_JSON: got = trace_json(t, r, why); break;
         case CLI_TRACE_TXT: got = trace_txt(t, r, why); break;
         }
         if (got == 2) { continue; }
@@ -600,26 +704,17 @@ static bool trace_has_digit(trace_field f)
  * --columns the names tell the columns. Return false if there is no line, or no key among them. */
 static bool trace_names_read(cli_trace *t, char *why)
 {
-    static const char *const names[][5] = {
-        [CLI_COLUMN_TIME] = { "time", "timestamp", "ts", "clock_time" },
-        [CLI_COLUMN_KEY] = { "key", "id", "obj_id", "object", "url" },
-        [CLI_COLUMN_SIZE] = { "size", "bytes", "obj_size", "value_size" },
-        [CLI_COLUMN_TTL] = { "ttl" },
-    };
     trace_field line, f[CLI_COLUMNS_MAX + 1];
     cli_trace_column found[CLI_COLUMNS_MAX] = { CLI_COLUMN_SKIP };
     const size_t at = t->at;
     const uint64_t record = t->record;
     bool key = false, named = false;
+    unsigned rank;
     if (trace_line(t, &line, why) != 1) { return false; }
     t->by = memchr(line.p, ',', line.n) == NULL && memchr(line.p, ';', line.n) != NULL ? ';' : ',';
     const unsigned n = trace_split(line, t->by, f, CLI_COLUMNS_MAX);
     for (unsigned i = 0; i < n && i < CLI_COLUMNS_MAX; i++) {
-        for (unsigned c = CLI_COLUMN_TIME; c <= CLI_COLUMN_TTL; c++) {
-            for (unsigned k = 0; k < 5 && names[c][k] != NULL; k++) {
-                if (trace_is(f[i], names[c][k])) { found[i] = (cli_trace_column)c; }
-            }
-        }
+        found[i] = trace_named(f[i], &rank);
         key = key || found[i] == CLI_COLUMN_KEY;
         named = named || (t->how.column_count > i && t->how.column[i] > CLI_COLUMN_SKIP &&
                           t->how.column[i] != CLI_COLUMN_KEY && !trace_has_digit(f[i]));
@@ -647,6 +742,7 @@ static cli_trace_format trace_guess(cli_trace *t, const char *name, size_t n, ch
         return CLI_TRACE_VSCSI;
     }
     if (trace_ends(name, n, ".lis")) { return CLI_TRACE_LIS; }
+    if (trace_ends(name, n, ".jsonl") || trace_ends(name, n, ".ndjson")) { return CLI_TRACE_JSON; }
     if (t->how.column_count != 0) { return CLI_TRACE_CSV; }
     trace_field line, f[8];
     const size_t at = t->at;
@@ -657,6 +753,7 @@ static cli_trace_format trace_guess(cli_trace *t, const char *name, size_t n, ch
     const bool columns = got == 1 && (memchr(line.p, ',', line.n) || memchr(line.p, ';', line.n));
     t->at = at; /* the buffer has not moved: the first fill reads all that a line needs */
     t->record = record;
+    if (got == 1 && line.p[0] == '{') { return CLI_TRACE_JSON; }
     if (columns && !seven) {
         if (trace_names_read(t, why)) {
             t->at = at; /* it is read again */
@@ -732,14 +829,21 @@ cli_trace *cli_trace_open(const char *path, const cli_trace_how *how, bool *wron
         *wrong = !trace_is_binary(t, why);
     }
     if (*wrong) { goto fail; }
-    /* Only csv has a unit to choose. */
-    if (t->how.format != CLI_TRACE_CSV) {
+    if (t->how.format == CLI_TRACE_TWITTER) {
+        static const cli_trace_column column[] = { CLI_COLUMN_TIME, CLI_COLUMN_KEY, CLI_COLUMN_SKIP,
+            CLI_COLUMN_SIZE, CLI_COLUMN_SKIP, CLI_COLUMN_OP, CLI_COLUMN_TTL };
+        t->by = ',';
+        t->how.column_count = 7;
+        memcpy(t->how.column, column, sizeof column);
+    }
+    /* Only csv and json have a unit to choose. */
+    if (t->how.format != CLI_TRACE_CSV && t->how.format != CLI_TRACE_JSON) {
         t->how.per_second = t->how.format == CLI_TRACE_VSCSI ? 1000 : 1;
     }
     if (t->how.format == CLI_TRACE_CSV && !trace_names_read(t, why) &&
         t->how.column_count == 0) {
         snprintf(why, CLI_TRACE_WHY,
-                 "%.250s: csv needs a first line of names (time, key, size, ttl), or "
+                 "%.250s: csv needs a first line of names (time, key, size, ttl, op), or "
                  "--columns, such as --columns=time,key,size",
                  path);
         goto fail;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * trace: read the requests of a trace file in pieces; seven formats, packed or not. */
+ * trace: read the requests of a trace file in pieces; eight formats, packed or not. */
 #ifndef BENCH_REPLAY_TRACE_H
 #define BENCH_REPLAY_TRACE_H
 
@@ -11,11 +11,12 @@
 
 typedef enum cli_trace_format {
     CLI_TRACE_AUTO = 0, CLI_TRACE_CTR, CLI_TRACE_ORACLE, CLI_TRACE_VSCSI, CLI_TRACE_LIS,
-    CLI_TRACE_TWITTER, CLI_TRACE_CSV, CLI_TRACE_TXT
+    CLI_TRACE_TWITTER, CLI_TRACE_CSV, CLI_TRACE_JSON, CLI_TRACE_TXT
 } cli_trace_format;
 
-typedef enum cli_trace_column { /* of --columns */
-    CLI_COLUMN_SKIP = 0, CLI_COLUMN_TIME, CLI_COLUMN_KEY, CLI_COLUMN_SIZE, CLI_COLUMN_TTL
+typedef enum cli_trace_column { /* of --columns; members of JSON */
+    CLI_COLUMN_SKIP = 0, CLI_COLUMN_TIME, CLI_COLUMN_KEY, CLI_COLUMN_SIZE, CLI_COLUMN_TTL,
+    CLI_COLUMN_OP
 } cli_trace_column;
 #define CLI_COLUMNS_MAX 16
 
@@ -26,12 +27,14 @@ typedef struct cli_trace_how {
     int64_t per_second; /* units of the time column in a second: 1, 1000, 1000000, 1000000000 */
 } cli_trace_how;
 
+typedef enum cli_op { CLI_GET = 0, CLI_SET, CLI_DELETE } cli_op;
+
 typedef struct cli_request {
     uint64_t id;      /* mixed: never the number in the file */
     uint64_t size;    /* bytes; 1 where the format has none */
     int64_t time_ms;  /* since the first request; never falls */
     int64_t ttl_ms;   /* 0: none */
-    bool write;       /* a set, not a request that can hit */
+    cli_op op;        /* only a get can hit */
 } cli_request;
 
 typedef struct cli_trace cli_trace;

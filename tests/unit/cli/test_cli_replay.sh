@@ -47,6 +47,9 @@ done >"$d/a.oracleGeneral"
 for id in $ids; do echo "5,k$id,10,60,1,get,0"; done >"$d/a.twitter"
 for id in $ids; do echo "x,$id,5.25,70"; done >"$d/a.csv"
 for id in $ids; do echo "key-$id"; done >"$d/a.txt"
+for id in $ids; do # names in any order, other members, null, text with quotes, braces and commas
+    echo "{ \"note\": \"a \\\"}, {\", \"at\": {\"key\": [1, \"]\"]}, \"size\":70,\"id\":$id ,\"ttl\":null, \"ts\":5.25, \"op\":\"GET\"}"
+done >"$d/a.jsonl"
 
 same() { # ARGUMENT...: exact FIFO and LRU of the trace above
     run --policy=exact-fifo,exact-lru,gdsf,w-tinylfu,belady,s3fifo,lru,fifo --capacity=10,20,120 "$@"
@@ -64,6 +67,9 @@ t_case format_lis same "$d/a.lis"
 t_case format_twitter_is_seen_by_its_columns same "$d/a.twitter"
 t_case format_csv same --columns=-,key,time,size "$d/a.csv"
 t_case format_txt same "$d/a.txt"
+t_case format_json_lines same "$d/a.jsonl"
+cp "$d/a.jsonl" "$d/a.log"
+t_case format_json_is_seen_by_its_first_line same "$d/a.log"
 t_case format_by_name same --format=txt "$d/a.csv"
 if t_have gzip; then
     gzip -k "$d/a.ctr" "$d/a.txt"
@@ -217,7 +223,7 @@ iso_times_count_in_seconds() { # a leap day, a zone, a fraction: an entry of 10 
     printf 'key,time,ttl\na,2024-02-28T23:59:55Z,10\na,2024-02-29 00:00:04Z,10\na,2024-02-29T01:00:06.9+01:00,10\n' >"$d/iso.csv"
     run --mode=byte --policy=lru --capacity=1M --value-bytes=1000000 "$d/iso.csv" --seeds=1
     printf 'key,time\na,2024-02-30x\n' >"$d/bad.csv"
-    refused 1 'line 2: the time is neither a number nor of ISO 8601 in "a,2024-02-30x"' "$d/bad.csv"
+    refused 1 'line 2: the time is not a number, nor of ISO 8601 in "a,2024-02-30x"' "$d/bad.csv"
 }
 t_case iso_times_are_read_or_refused iso_times_count_in_seconds
 standard_input_is_a_trace() {
@@ -276,6 +282,20 @@ ttl() { # stored for 1 s, asked for again after 2
     [ $rc -eq 0 ] && grep -q '120,000 writes' "$t_tmp/out" && [ "$(line s3fifo 1048576)" = 0.750000 ]
 }
 t_case ttl_and_writes_of_twitter ttl
+deletes_are_counted() { # NAME ARGUMENT...: of 5 gets the first one of a, and the one behind its delete, miss
+    name=$1
+    shift
+    run --policy=exact-lru,exact-fifo,gdsf,belady,bound,sieve,2q,arc,lirs,w-tinylfu,lru,fifo,s3fifo \
+        --capacity=2 "$@" "$d/$name"
+    [ $rc -eq 0 ] && grep -q '5 requests, 2 objects, .*, 1 writes, 3 deletes' "$t_tmp/out" &&
+        [ "$(grep -c '"value":0.400000.*"requests":5,.*"writes":1,"deletes":3,' "$t_tmp/out")" -eq 13 ]
+}
+for word in get get set delete get get get delete delete; do echo "$word"; done >"$t_tmp/words"
+awk '{ k = NR == 3 || NR == 6 ? "b" : NR == 9 ? "none" : "a"; print "5," k ",1,9,c," $1 ",0"
+       print "{\"key\":\"" k "\",\"op\":\"" $1 "\"}" >j; print k ";" toupper($1) >c }' \
+    j="$d/del.jsonl" c="$d/del.csv" "$t_tmp/words" >"$d/del.tw"
+sed -i 1i'key;operation' "$d/del.csv"
+for kind in tw jsonl csv; do t_case "deletes_of_${kind}_run_and_are_counted" deletes_are_counted "del.$kind"; done
 backwards() {
     printf '5,a\n7,b\n6,c\n9,a\n' >"$d/back.csv"
     run --columns=time,key --capacity=2 "$d/back.csv"
@@ -353,6 +373,21 @@ t_case csv_negative_size refused 1 'n.csv: line 1: a negative size in "1,-3"; ex
 printf '1,3\n1\n' >"$d/m.csv"
 t_case csv_columns_missing refused 1 'm.csv: line 2: not 2 columns' --columns=key,size "$d/m.csv"
 printf 'a\n\000b\n' >"$d/z.txt"
+printf '0,a,1,1,c,get,0\n0,a,1,1,c,touch,0\n' >"$d/o.tw"
+t_case twitter_operation_unknown refused 1 'o.tw: line 2: the operation is unknown in "0,a,1,1,c,touch,0"; expected 7' "$d/o.tw"
+wrong_json() { # LINE REASON: behind a good line; the error shows what stands there
+    printf '{"key":"a","time":1}\n%s\n' "$1" >"$d/w.jsonl"
+    refused 1 "w.jsonl: line 2: $2; expected an object a line, such as {\"key\":\"a\",\"time\":1," "$d/w.jsonl"
+}
+t_case json_size_no_number wrong_json '{"key":"a","size":"9x"}' 'the size is not a number in "9x"'
+t_case json_time_no_number wrong_json '{"key":"a","time":"noon"}' 'the time is not a number, nor of ISO 8601 in "noon"'
+t_case json_negative_ttl wrong_json '{"key":"a","ttl":-4}' 'a negative ttl in "-4"'
+t_case json_operation_unknown wrong_json '{"op":"touch","key":"a"}' 'the operation is unknown in "touch"'
+t_case json_without_a_key wrong_json '{"size":9}' 'no key in "{"size":9}"'
+for line in '["a"]' '{"key":"a"' '{"key":"a"} x' '{"key":"a",}' '{"key" "a"}' '{"key":}' '{"key":"a}' '{"key":"a\' \
+    '{"key":[1}' '{key:1}' 'a'; do
+    t_case "json_line_wrong_$((wrongs = ${wrongs:-0} + 1))" wrong_json "$line" 'not one object of JSON in .*'
+done
 t_case text_with_a_zero refused 1 'z.txt: line 2: a zero byte' "$d/z.txt"
 head -c 70000 /dev/zero | tr '\000' 'k' >"$d/long.txt"
 t_case line_too_long refused 1 'long.txt: line 1: longer than 65,535 bytes' "$d/long.txt"
