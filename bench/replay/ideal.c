@@ -376,6 +376,19 @@ static void ideal_insert(cli_ideal *p, uint32_t n, uint64_t size)
     if (ideal_has_list(p)) { ideal_to_front(p, n); }
 }
 
+static uint32_t ideal_left(const cli_ideal *p)
+{
+    return p->code->left != NULL ? p->code->left(p->state) : POLICY_NONE;
+}
+
+static void ideal_leave(cli_ideal *p, uint32_t n)
+{
+    for (; n != POLICY_NONE; n = ideal_left(p)) {
+        p->size[n] = 0;
+        p->held--;
+    }
+}
+
 /* A policy of code has no delete: a deleted number, of size 2, keeps its place until evicted. */
 static bool ideal_by_code(cli_ideal *p, uint32_t n)
 {
@@ -383,12 +396,10 @@ static bool ideal_by_code(cli_ideal *p, uint32_t n)
     if (was != 0) {
         p->size[n] = 1;
         p->code->hit(p->state, n);
+        ideal_leave(p, ideal_left(p));
         return was == 1;
     }
-    if (p->held == p->capacity) {
-        p->size[p->code->evict(p->state, n)] = 0;
-        p->held--;
-    }
+    if (p->held == p->capacity) { ideal_leave(p, p->code->evict(p->state, n)); }
     p->code->insert(p->state, n);
     p->size[n] = 1;
     p->held++;

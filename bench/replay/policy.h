@@ -22,12 +22,16 @@ typedef struct replay_code {
     void (*hit)(void *state, uint32_t number);
     uint32_t (*evict)(void *state, uint32_t number);
     void (*insert)(void *state, uint32_t number);
+    /* NULL, or after `hit` and `evict`: return one more number that leaves, or POLICY_NONE. */
+    uint32_t (*left)(void *state);
 } replay_code;
 
 /* Add a policy to those of --policy. */
 void replay_policy_add(const replay_code *code);
-#define REPLAY_POLICY(id, text)                                                                  \
-    static const replay_code id##_code = { text, id##_open, id##_hit, id##_evict, id##_insert }; \
+#define REPLAY_POLICY(id, text) REPLAY_POLICY_LEFT(id, text, NULL)
+#define REPLAY_POLICY_LEFT(id, text, left)                                                   \
+    static const replay_code id##_code = { text,       id##_open,   id##_hit,                \
+                                           id##_evict, id##_insert, left };                  \
     __attribute__((constructor)) static void id##_add(void) { replay_policy_add(&id##_code); }
 
 /* ---- Lists of numbers, in one block with the state of a policy ---------------------------------- */

@@ -926,7 +926,7 @@ static const char *replay_parse_one(int c, replay_options *o)
     case 'p':
         return replay_parse_policies(optarg, o) ? NULL
             : "--policy must be different names of adaptive s3fifo lru fifo exact-lru exact-fifo "
-              "gdsf w-tinylfu belady bound 2q arc lirs sieve, with commas between";
+              "gdsf w-tinylfu w-tinylfu-lcs belady bound 2q arc lirs sieve, with commas between";
     case 'c':
         return replay_parse_capacities(optarg, o) ? NULL
             : "--capacity must be numbers (4096, 64M) or shares of 0..100 % (0.1%, 5%), with "
@@ -1071,8 +1071,9 @@ const cli_command cli_replay = {
     "entry; then one JSON line each.\n"
     "\n"
     "  --policy=P,..     of cellar: adaptive s3fifo lru fifo; textbook code: exact-lru exact-fifo\n"
-    "                    gdsf w-tinylfu belady bound 2q arc lirs sieve. Default the first six.\n"
-    "                    bound: what no policy is below, by bytes too\n"
+    "                    gdsf w-tinylfu w-tinylfu-lcs belady bound 2q arc lirs sieve. Default the\n"
+    "                    first six. w-tinylfu-lcs: with the faults of libCacheSim's; bound: what\n"
+    "                    no policy is below, by bytes too\n"
     "  --capacity=C,..   entries, bytes (64M), or a share of the objects or bytes of the trace.\n"
     "                    Default 0.1%,1%,5%,10%,20%, without those below 16 entries or 1 MiB\n"
     "  --mode=M          object: capacity in entries, sizes and TTLs are ignored; byte: capacity\n"

@@ -61,6 +61,7 @@ END {
             l = ref["lru", ct[i], cc[i]]
             same = name
             sub(/^cellar-/, "", same)
+            if (same == "w-tinylfu-lcs") same = "wtinylfu" # not w-tinylfu, which is the paper's
             if ((same, ct[i], cc[i]) in ref) {
                 diff = (v - ref[same, ct[i], cc[i]]) * 100
                 d++
