@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * wl_check: checks a workload of the caller before anything else is compiled. `make bench WL=` calls
- * it.
+ * wl_check: checks a workload of the caller, and the first requests of its trace, before anything
+ * else is compiled. `make bench WL=` calls it.
  *
  * USE        wl_check FILE.wl "PEERS" "REF" NAME...     NAME: each subject that the bench knows
- * EXIT       0 fine, 2 a fault: the file with its line, or the unknown subject */
+ * EXIT       0 fine, 2 a fault: the line of the workload or of its trace, or the unknown subject */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bench/harness/workload.h"
 
@@ -33,6 +32,17 @@ static bool wl_check_names(const char *what, const char *list, bool prefix, char
     return true;
 }
 
+/* Read the first requests of a file. */
+static bool wl_check_trace(const trace_spec *spec, char *why)
+{
+    static cli_request first[1024];
+    bool wrong = false;
+    cli_trace *t = cli_trace_open(spec->path, &spec->how, &wrong, why);
+    if (t != NULL) { (void)cli_trace_read(t, first, 1024, &wrong, why); }
+    cli_trace_close(t);
+    return t != NULL && !wrong;
+}
+
 int main(int argc, char **argv)
 {
     workload w;
@@ -44,8 +54,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench: %s\n", why);
         return 2;
     }
-    if (w.trace.kind == TRACE_FILE && access(w.trace.path, R_OK) != 0) {
-        fprintf(stderr, "bench: %s: trace %s cannot be read\n", argv[1], w.trace.path);
+    if (w.trace.kind == TRACE_FILE && !wl_check_trace(&w.trace, why)) {
+        fprintf(stderr, "bench: %s: %s\n", argv[1], why);
         return 2;
     }
     snprintf(why, sizeof why, "%s:%u", argv[1], w.subjects_line);

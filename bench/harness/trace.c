@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * trace: makes zipf, uniform and constant sequences; reads .ctr files.
+ * trace: makes zipf, uniform and constant sequences; takes those of files.
  *
  * WALK       zipf: rank by rejection-inversion -> scrambled by a bijection -> id. Every thread
  *            draws from the same distribution with its own seed.
- * FORMAT     .ctr: records of 16 bytes, little-endian, no header: u64 id (1 + rank of first
- *            appearance, so dense), u32 size, u32 time in seconds. Sizes are kept per id, times
- *            are not used.
+ *            file: the reader of `cellar replay`; a key becomes the rank of its first appearance,
+ *            its size is that of its first request. Times are not used, deletes left out.
  * LIMITS     2^31 ids; files up to 2^31 records.
  * SOURCE     Hörmann and Derflinger 1996, rejection-inversion for monotone discrete distributions:
  *            exact for any number of keys without a table. */
@@ -19,6 +18,9 @@
 #include <string.h>
 
 #include "bench/harness/verify.h"
+#include "bench/replay/ideal.h"
+
+#define TRACE_PIECE 1024u
 
 uint64_t trace_scramble(uint64_t rank, uint64_t n)
 {
@@ -62,64 +64,60 @@ static void trace_fill_zipf(const trace_spec *spec, uint64_t seed, trace *out)
     }
 }
 
-static bool trace_say(char *why, size_t cap, const char *text, const char *path, uint64_t record)
+/* Add one request; its key becomes the rank of its first appearance. Return false without
+ * memory. */
+static bool trace_add(trace *out, cli_ids *ids, const cli_request *r)
 {
-    snprintf(why, cap, "%s: %s (record %" PRIu64 ")", path, text, record);
-    return false;
+    const uint64_t n = out->count;
+    if ((n & (n - 1)) == 0) { /* full: a power of two */
+        const uint64_t room = n < TRACE_PIECE ? TRACE_PIECE : 2 * n;
+        uint32_t *more = realloc(out->ids, room * sizeof out->ids[0]);
+        if (more == NULL) { return false; }
+        out->ids = more;
+        more = realloc(out->sizes, room * sizeof out->sizes[0]);
+        if (more == NULL) { return false; }
+        out->sizes = more;
+    }
+    bool fresh;
+    const uint32_t id = cli_ids_add(ids, r->id, &fresh);
+    if (id > INT32_MAX) { return false; }
+    if (fresh) { out->sizes[id] = r->size < UINT32_MAX ? (uint32_t)r->size : UINT32_MAX; }
+    out->ids[out->count++] = id;
+    return true;
 }
 
-/* Ids become 0-based; sizes[id] is the size of the first request. */
-static bool trace_parse(FILE *f, trace_spec *spec, trace *out, char *why, size_t cap)
+/* Read the requests of a file. Deletes are left out: the shares of a workload say what is done. */
+static bool trace_file(trace_spec *spec, trace *out, char *why)
 {
-    unsigned char rec[16];
-    uint64_t room = 1 << 20, used = 0, seen = 0;
-    size_t got;
-    out->ids = malloc(room * sizeof out->ids[0]);
-    out->sizes = malloc(room * sizeof out->sizes[0]);
-    while (out->ids != NULL && out->sizes != NULL && (got = fread(rec, 1, 16, f)) > 0) {
-        uint64_t id;
-        if (got != 16) {
-            return trace_say(why, cap, "torn record", spec->path, used + 1);
+    static cli_request piece[TRACE_PIECE];
+    cli_ids ids = { NULL, NULL, 0, 0 };
+    bool wrong = false, ok = true;
+    cli_trace *f = cli_trace_open(spec->path, &spec->how, &wrong, why);
+    if (f == NULL) { return false; }
+    for (size_t n; ok && (n = cli_trace_read(f, piece, TRACE_PIECE, &wrong, why)) > 0;) {
+        for (size_t i = 0; ok && i < n; i++) {
+            ok = piece[i].op == CLI_DELETE || trace_add(out, &ids, &piece[i]);
         }
-        memcpy(&id, rec, 8);
-        if (id == 0 || id > seen + 1 || id > INT32_MAX) {
-            return trace_say(why, cap, "ids are not dense", spec->path, used + 1);
-        }
-        if (used == room) {
-            room *= 2;
-            uint32_t *ids = realloc(out->ids, room * sizeof out->ids[0]);
-            out->ids = ids != NULL ? ids : out->ids;
-            uint32_t *sizes = realloc(out->sizes, room * sizeof out->sizes[0]);
-            out->sizes = sizes != NULL ? sizes : out->sizes;
-            if (ids == NULL || sizes == NULL) {
-                return trace_say(why, cap, "out of memory", spec->path, used);
-            }
-        }
-        if (id == seen + 1) {
-            memcpy(&out->sizes[seen++], rec + 8, 4);
-        }
-        out->ids[used++] = (uint32_t)(id - 1);
     }
-    if (out->ids == NULL || out->sizes == NULL) {
-        return trace_say(why, cap, "out of memory", spec->path, used);
+    if (!ok) {
+        snprintf(why, CLI_TRACE_WHY, "%s: out of memory", spec->path);
+    } else if (!wrong && out->count < 32) {
+        ok = false;
+        snprintf(why, CLI_TRACE_WHY, "%s: shorter than 32 records", spec->path);
     }
-    if (used < 32) {
-        return trace_say(why, cap, "shorter than 32 records", spec->path, used);
-    }
-    spec->key_count = seen;
-    out->count = used & ~UINT64_C(31);
-    return true;
+    spec->key_count = ids.count;
+    out->count &= ~UINT64_C(31);
+    cli_trace_close(f);
+    cli_ids_free(&ids);
+    return ok && !wrong;
 }
 
 static bool trace_read(trace_spec *spec, trace *out, char *why, size_t cap)
 {
-    FILE *f = fopen(spec->path, "rbe");
-    if (f == NULL) {
-        return trace_say(why, cap, "cannot be opened", spec->path, 0);
-    }
-    const bool ok = trace_parse(f, spec, out, why, cap);
-    fclose(f);
+    char text[CLI_TRACE_WHY];
+    const bool ok = trace_file(spec, out, text);
     if (!ok) {
+        snprintf(why, cap, "%s", text);
         trace_free(out);
     } else if (spec->op_count > out->count) {
         printf("trace: %s has %" PRIu64 " of %" PRIu64 " requests: it wraps\n", spec->path,

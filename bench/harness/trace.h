@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bench/replay/trace.h"
+
 typedef enum trace_kind { TRACE_ZIPF, TRACE_UNIFORM, TRACE_CONST, TRACE_FILE } trace_kind;
 
 typedef struct trace_spec {
@@ -19,7 +21,8 @@ typedef struct trace_spec {
     uint64_t key_count;  /* ids 0 .. key_count - 1; TRACE_FILE: set when it is read */
     uint64_t op_count;   /* requests a thread; rounded down to a multiple of 32 */
     uint64_t seed;
-    char path[256];      /* TRACE_FILE: .ctr, records of 16 bytes, decompressed */
+    char path[256];      /* TRACE_FILE: what `cellar replay` reads */
+    cli_trace_how how;   /* the same: as told */
 } trace_spec;
 
 typedef struct trace {
@@ -29,8 +32,8 @@ typedef struct trace {
 } trace;
 
 /* Make the sequence of thread `thread`: same spec and thread, same ids, on every machine with the
- * same libm. Return false with the fault in `why` (a file that is missing, torn, or not dense in
- * its ids). */
+ * same libm. Return false with the fault in `why` (a file that is missing, or its first
+ * wrong line or record). */
 bool trace_make(trace_spec *spec, uint32_t thread, trace *out, char *why, size_t why_cap);
 void trace_free(trace *t);
 

@@ -58,6 +58,21 @@ static bool workload_made(const trace_spec *t) /* not from a file */
     return t->key_count > 0 && t->key_count <= INT32_MAX && t->op_count >= 32;
 }
 
+static bool workload_file(trace_spec *t, const char *text)
+{
+    char word[16], value[128];
+    int used = 0;
+    bool ok = sscanf(text, "file %255s%n", t->path, &used) == 1;
+    t->kind = TRACE_FILE;
+    for (text += used; ok && sscanf(text, " %15[a-z]=%127s%n", word, value, &used) == 2;
+         text += used) {
+        ok = strcmp(word, "format") == 0 ? cli_trace_format_of(value, &t->how.format)
+                                         : strcmp(word, "columns") == 0 &&
+                                               cli_trace_columns_of(value, &t->how);
+    }
+    return ok && *text == '\0';
+}
+
 static bool workload_trace(workload *w, const char *text)
 {
     trace_spec *t = &w->trace;
@@ -72,8 +87,7 @@ static bool workload_trace(workload *w, const char *text)
         t->kind = TRACE_UNIFORM;
         return workload_made(t);
     }
-    t->kind = TRACE_FILE;
-    return sscanf(text, "file %255s%n", t->path, &used) == 1 && text[used] == '\0';
+    return workload_file(t, text);
 }
 
 static bool workload_key(workload *w, const char *text)
@@ -318,7 +332,8 @@ static const struct workload_word {
     const char *form;
 } workload_words[] = {
     { "trace", workload_trace, "zipf S keys=N ops=N seed=N | uniform keys=N ops=N seed=N | "
-                               "file PATH (S not 1, N below 2^31, ops from 32)" },
+                               "file PATH [format=F] [columns=C,..] as of cellar replay (S not 1, "
+                               "N below 2^31, ops from 32)" },
     { "key", workload_key, "8 | 16" },
     { "value", workload_value, WORKLOAD_DRAW " | trace MAX (at least 8 bytes)" },
     { "ops", workload_ops, "OP | OP .. with OP: get P set Q delete R (sum 100), readthrough, pin, "

@@ -717,7 +717,8 @@ static bool trace_names_read(cli_trace *t, char *why)
         found[i] = trace_named(f[i], &rank);
         key = key || found[i] == CLI_COLUMN_KEY;
         named = named || (t->how.column_count > i && t->how.column[i] > CLI_COLUMN_SKIP &&
-                          t->how.column[i] != CLI_COLUMN_KEY && !trace_has_digit(f[i]));
+                          t->how.column[i] != CLI_COLUMN_KEY &&
+                          t->how.column[i] != CLI_COLUMN_OP && !trace_has_digit(f[i]));
     }
     if (t->how.column_count == 0 && key && n <= CLI_COLUMNS_MAX) {
         memcpy(t->how.column, found, sizeof found);

@@ -7,7 +7,6 @@
  *            CLI_SENTENCE bytes of an error are printed; the rest is cut off. */
 #include "cli/cli.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 #include <time.h>
@@ -33,25 +32,6 @@ uint64_t cli_clock_ns(void)
     struct timespec now = { 0, 0 };
     clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail on Linux with this clock */
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-const char *cli_errno_text(int error)
-{
-    switch (error) {
-    case EACCES: return "permission denied";
-    case EPERM: return "not permitted";
-    case ENOENT: return "no such file or folder";
-    case ENOTDIR: return "not a folder";
-    case ELOOP: return "too many symbolic links";
-    case ENAMETOOLONG: return "name too long";
-    case EMFILE: return "too many open files (see ulimit -n)";
-    case ENFILE: return "too many open files on this machine";
-    case ENOMEM: return "out of memory";
-    case ENOSPC: return "no space left";
-    case EPIPE: return "the reading program has ended";
-    case EIO: return "input or output error";
-    default: return "system error";
-    }
 }
 
 char *cli_count(char out[CLI_TEXT], uint64_t n)

@@ -77,7 +77,8 @@ table_of_an_own_run_is_short() { # at most 30 lines; it says what it leaves out,
         grep -q 'no get found its key: mix_1_0_0 of s3, mix_2_0_0 of s3,' "$t_tmp/out" && tail -n 1 "$t_tmp/out" | grep -q '^JSON: J' || { cat "$t_tmp/out"; return 1; }
 }
 own_file_is_checked_before_the_build() { # without the bench; the line, what stands there, what was expected
-    $CC -std=c11 -D_GNU_SOURCE $t_warn -I. -o "$t_tmp/wl_check" bench/wl_check.c bench/harness/workload.c bench/harness/trace.c -lm || return 1
+    $CC -std=c11 -D_GNU_SOURCE $t_warn -I. -o "$t_tmp/wl_check" bench/wl_check.c \
+        -Isrc -Isrc/core -Iinclude bench/harness/workload.c bench/harness/trace.c bench/replay/trace.c bench/replay/ideal.c src/cli/error.c -lm || return 1
     printf 'trace = zipf 0.99 keys=2000 ops=4096 seed=1\nkey = 16\nvalue = 100\nops = get 80 set 30\nthreads = 1\n' >"$t_tmp/c.wl"
     "$t_tmp/wl_check" "$t_tmp/c.wl" "" "" raw uthash1 2>"$t_tmp/err"
     [ $? -eq 2 ] && grep -q 'c.wl:4: value not understood: "get 80 set 30"; expected .*sum 100' "$t_tmp/err" || { cat "$t_tmp/err"; return 1; }
@@ -183,7 +184,7 @@ malformed_public_trace_is_refused() { # refused by the tool, or truncated inside
     PATH=$t_tmp/bin:$PATH BENCH_TRACES=$t_tmp/public "$bench" --suite hitratio --scratch "$t_tmp" --peers uthash1 \
         --json "$t_tmp/y.jsonl" >"$t_tmp/out" 2>"$t_tmp/err"
     [ $? -eq 2 ] && grep -q "public/odd.ctr.zst: zstd cannot unpack it" "$t_tmp/err" &&
-        grep -q "public/torn.ctr.zst: torn record (record 3)" "$t_tmp/err" &&
+        grep -q "public/torn.ctr.zst: record 3: cut short" "$t_tmp/err" &&
         grep -q '"workload":"mix_10","metric":"miss_ratio"' "$t_tmp/y.jsonl" || { cat "$t_tmp/out" "$t_tmp/err"; return 1; }
 }
 metrics_are_those_of_the_page() { # one list, in bench/README.md and in the program
@@ -411,7 +412,7 @@ bad_trace() { # a file of records of 16 bytes that ends inside its third record
     # shellcheck disable=SC2059
     printf "$one$one\001\000" >"$t_tmp/torn.ctr"
     printf 'trace = file %s\nkey = 16\nvalue = 100\nops = get\nthreads = 1\n' "$t_tmp/torn.ctr" >"$t_tmp/torn.wl"
-    refuses 'torn record (record 3)' --workload "$t_tmp/torn.wl" --peers raw
+    refuses 'torn.ctr: record 3: cut short' --workload "$t_tmp/torn.wl" --peers raw
 }
 t_case too_long_list_is_refused too_long_a_list
 t_case torn_trace_is_refused bad_trace

@@ -19,6 +19,9 @@
 #include "bench/harness/rss.c"
 #include "bench/harness/trace.c"
 #include "bench/harness/verify.c"
+#include "bench/replay/ideal.c"
+#include "bench/replay/trace.c"
+#include "src/cli/error.c"
 #include "tests/support/bench_lines.h"
 #include "tests/support/t.h"
 

@@ -18,6 +18,9 @@
 #include "bench/harness/window.c"
 #include "bench/harness/workload.c"
 #include "bench/peers/raw/subject.c"
+#include "bench/replay/ideal.c"
+#include "bench/replay/trace.c"
+#include "src/cli/error.c"
 #include "tests/support/t.h"
 
 #include <sys/resource.h>
@@ -600,7 +603,7 @@ T_CASE(truncated_trace_names_its_record)
     fwrite(bytes, 1, sizeof bytes, f);
     fclose(f);
     T_CHECK(!trace_make(&s, 0, &t, why, sizeof why));
-    T_CHECK(strstr(why, "torn record (record 41)") != NULL);
+    T_CHECK(strstr(why, "record 41: cut short") != NULL);
     f = fopen(path, "wb");
     fwrite(bytes, 1, 40 * 16, f);
     fclose(f);
@@ -609,6 +612,50 @@ T_CASE(truncated_trace_names_its_record)
     T_EQ_U64(s.key_count, 40);
     trace_free(&t);
     remove(path);
+}
+
+/* Each kind of file that the replay reads: keys by first appearance, sizes, no deletes. */
+T_CASE(traces_of_the_replay_are_workloads)
+{
+    enum { ROWS = 64, KEYS = 40, LEAST = 100 };
+    static const struct {
+        const char *name, *how, *head, *front, *between, *end, *drop;
+    } kinds[] = {
+        { "t.csv", "", "size;key\n", "", ";k", "\n", "" },
+        { "t.csv", " columns=size,key format=csv", "", "", ",k", "\n", "" },
+        { "t.jsonl", "", "", "{\"size\":", ",\"key\":\"", "\"}\n",
+          "{\"key\":\"x\",\"op\":\"delete\"}\n" },
+        { "t.tw", " format=csv columns=-,size,key,op", "", "9,", ",k", ",read\n", "9,1,x,del\n" },
+    };
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        const char *path = test_path(kinds[k].name);
+        workload w = { .key_len = 0 };
+        char line[400], why[600];
+        trace t;
+        FILE *f = fopen(path, "w");
+        T_REQUIRE(f != NULL);
+        fputs(kinds[k].head, f);
+        for (unsigned i = 0; i < ROWS; i++) {
+            fprintf(f, "%s%u%s%u%s%s", kinds[k].front, LEAST + i, kinds[k].between, i % KEYS * 7,
+                    kinds[k].end, kinds[k].drop);
+        }
+        fclose(f);
+        snprintf(line, sizeof line, "file %.250s%s", path, kinds[k].how);
+        T_REQUIRE(workload_trace(&w, line));
+        T_REQUIRE(trace_make(&w.trace, 0, &t, why, sizeof why));
+        T_EQ_U64(t.count, ROWS);
+        T_EQ_U64(w.trace.key_count, KEYS);
+        for (unsigned i = 0; i < ROWS; i++) {
+            T_EQ_U64(t.ids[i], i % KEYS);
+            T_EQ_U64(t.sizes[i % KEYS], LEAST + i % KEYS);
+        }
+        trace_free(&t);
+        remove(path);
+    }
+    workload w = { .key_len = 0 };
+    T_CHECK(!workload_trace(&w, "file x format=tar"));
+    T_CHECK(!workload_trace(&w, "file x columns=size"));
+    T_CHECK(!workload_trace(&w, "file x y"));
 }
 
 T_CASE(bad_workload_names_its_line)

@@ -60,8 +60,10 @@ BENCH_LMDB    = $(call bench_once,BENCH_LMDB,\
 BENCH_F2      = $(if $(FASTER),$(call bench_once,BENCH_F2,\
                   $(call bench_has,$(BENCH_CXX) -x c++ -std=c++20 -I$(FASTER)/cc/src,core/f2.h)),0)
 BENCH_DISKS   = cellar sequential $(if $(filter 1,$(BENCH_ROCKS)),rocksdb) $(if $(filter 1,$(BENCH_LMDB)),lmdb)
+# What reads traces, as in `cellar replay`.
+BENCH_READER  = bench/replay/trace.c bench/replay/ideal.c
 BENCH_SRC     = $(wildcard bench/harness/*.c bench/suites/*.c bench/peers/*.c) \
-                $(BENCH_PEERS:%=bench/peers/%/subject.c) $(BENCH_DISKS:%=bench/peers/%/disk.c)
+                $(BENCH_PEERS:%=bench/peers/%/subject.c) $(BENCH_DISKS:%=bench/peers/%/disk.c) $(BENCH_READER)
 # The suite `remote` needs dist/cellar_remote.c and hiredis: REMOTE=1.
 BENCH_REMOTE  = $(if $(HAVE_REMOTE),1,0)
 BENCH_WORDS   = $(shell $(BENCH_CC) --version 2>&1 | head -n 1) $(BENCH_CC) $(BENCH_CFLAGS) \
@@ -72,6 +74,7 @@ BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) \
                 $(BENCH_CXXS:%=$(BENCH_OBJ)/peers/%/subject.o) \
                 $(if $(filter 1,$(BENCH_F2)),$(BENCH_OBJ)/peers/f2/disk.o) $(BENCH_OBJ)/hash.o \
                 $(BENCH_OBJ)/glob.o $(BENCH_OBJ)/wheel.o $(BENCH_OBJ)/cellar.o $(BENCH_OBJ)/l2lib.o $(BENCH_OBJ)/bare.o \
+                $(BENCH_OBJ)/error.o \
                 $(if $(HAVE_REMOTE),$(BENCH_OBJ)/cellar_remote.o)
 BENCH_COMPILE = $(BENCH_CC) -std=c11 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP
 BENCH_CPP     = -I. -Isrc -Isrc/core -Isrc/guests -Iinclude $(BENCH_GLIB_I:-I%=-isystem %) -DBENCH_HAVE_CELLAR=1 \
@@ -119,6 +122,9 @@ $(BENCH_OBJ)/cellar_remote.o: dist/cellar_remote.c dist/cellar_remote.h dist/cel
 # Wheel, keyed hash and matcher a second time, for suites and peers: their names are static in the
 # object above.
 $(BENCH_OBJ)/wheel.o: $(BENCH_OBJ)/%.o: src/guests/wheel/%.c $(BENCH_B)/words
+	$(BENCH_Q)mkdir -p $(@D)
+	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Isrc/core -Isrc/guests -Iinclude -c -o $@ $<
+$(BENCH_OBJ)/error.o: $(BENCH_OBJ)/%.o: src/cli/%.c $(BENCH_B)/words
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Isrc/core -Isrc/guests -Iinclude -c -o $@ $<
 $(BENCH_OBJ)/hash.o $(BENCH_OBJ)/glob.o: $(BENCH_OBJ)/%.o: src/core/base/%.c $(BENCH_B)/words
@@ -183,9 +189,10 @@ bench-own: $(BENCH_B)/cellar-bench
 	$(BENCH_Q)status=0; $(BENCH_ENV) $< $(BENCH_ARGS) --json $(BENCH_JSON) >$(BENCH_B)/own.$(BENCH_OWN).log || \
 	  status=$$?; $(or $(AWK),awk) -v ref=$(or $(REF),uthash64) -v json=$(BENCH_JSON) \
 	  -v logfile=$(BENCH_B)/own.$(BENCH_OWN).log -f bench/report/lines.awk -f bench/report/own.awk $(BENCH_JSON); exit $$status
-$(BENCH_B)/wl_check: bench/wl_check.c $(addprefix bench/harness/,workload.c trace.c verify.h workload.h trace.h)
+$(BENCH_B)/wl_check: bench/wl_check.c $(addprefix bench/harness/,workload.c trace.c verify.h workload.h trace.h) \
+                       $(BENCH_READER) $(BENCH_READER:.c=.h) src/cli/error.c
 	$(BENCH_Q)mkdir -p $(BENCH_B)
-	$(BENCH_Q)$(BENCH_CC) -std=c11 -D_GNU_SOURCE -O0 -I. -o $@ $(filter %.c,$^) -lm
+	$(BENCH_Q)$(BENCH_CC) -std=c11 -D_GNU_SOURCE -O0 -I. -Isrc -Isrc/core -Iinclude -o $@ $(filter %.c,$^) -lm
 else
 ifneq ($(filter port workers,$(SUITE)),)
 BENCH_ENV += BENCH_SERVE=$(BENCH_B)/serve

@@ -309,6 +309,8 @@ awk '{ k = NR == 3 || NR == 6 ? "b" : NR == 9 ? "none" : "a"; print "5," k ",1,9
        print "{\"key\":\"" k "\",\"op\":\"" $1 "\"}" >j; print k ";" toupper($1) >c }' \
     j="$d/del.jsonl" c="$d/del.csv" "$t_tmp/words" >"$d/del.tw"
 sed -i 1i'key;operation' "$d/del.csv"
+sed 1d "$d/del.csv" | tr \; , >"$d/plain.csv" # words of an operation are no line of names
+t_case operations_of_a_csv_without_names deletes_are_counted plain.csv --columns=key,op
 for kind in tw jsonl csv; do t_case "deletes_of_${kind}_run_and_are_counted" deletes_are_counted "del.$kind"; done
 backwards() {
     printf '5,a\n7,b\n6,c\n9,a\n' >"$d/back.csv"
