@@ -116,6 +116,7 @@ static cellar_verdict wrong_retry(void)
 #define cellar_why wrong_why
 #define cellar_verdict_retry wrong_retry
 #include "cli/program.c"
+#include "cli/error.c"
 #include "cli/text.c"
 #include "cli/tour.c"
 

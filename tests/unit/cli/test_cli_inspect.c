@@ -15,6 +15,7 @@
 #include "cli/directory.c"
 #include "cli/inspect.c"
 #include "cli/program.c"
+#include "cli/error.c"
 #include "cli/text.c"
 #include "cellar.h"
 #include "cellar_load.h"
