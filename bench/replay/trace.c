@@ -329,22 +329,18 @@ static bool trace_is(trace_field f, const char *word)
     return strlen(word) == f.n && memcmp(f.p, word, f.n) == 0;
 }
 
-static int trace_size(const cli_trace *t, trace_field f, uint64_t *size, char *why)
+static int trace_count(const cli_trace *t, trace_field f, const char *what, uint64_t *out,
+                       char *why)
 {
     int64_t n;
-    if (!trace_number(f, &n, false)) { return trace_bad(t, why, "the size is not a number"); }
-    if (n < 0) { return trace_bad(t, why, "a negative size"); }
-    *size = (uint64_t)n;
-    return 1;
-}
-
-static int trace_ttl(const cli_trace *t, trace_field f, int64_t *ttl_ms, char *why)
-{
-    int64_t n;
-    if (!trace_number(f, &n, false)) { return trace_bad(t, why, "the ttl is not a number"); }
-    if (n < 0) { return trace_bad(t, why, "a negative ttl"); }
-    *ttl_ms = n < INT64_MAX / 2000 ? n * 1000 : INT64_MAX / 2;
-    return 1;
+    char reason[40];
+    const bool number = trace_number(f, &n, false);
+    if (number && n >= 0) {
+        *out = (uint64_t)n;
+        return 1;
+    }
+    snprintf(reason, sizeof reason, number ? "a negative %s" : "the %s is not a number", what);
+    return trace_bad(t, why, reason);
 }
 
 /* ---- records; each returns 1 for a request, 0 at the end, -1 on an error, 2 to skip ---- */
@@ -466,6 +462,7 @@ static int trace_take(cli_trace *t, cli_trace_column column, trace_field f, cli_
                       char *why)
 {
     int64_t time;
+    uint64_t ttl;
     switch (column) {
     case CLI_COLUMN_SKIP: break;
     case CLI_COLUMN_TIME:
@@ -478,8 +475,11 @@ static int trace_take(cli_trace *t, cli_trace_column column, trace_field f, cli_
         if (f.n == 0) { return trace_bad(t, why, "no key"); }
         r->id = trace_key(f.p, f.n);
         break;
-    case CLI_COLUMN_SIZE: return trace_size(t, f, &r->size, why);
-    case CLI_COLUMN_TTL: return trace_ttl(t, f, &r->ttl_ms, why);
+    case CLI_COLUMN_SIZE: return trace_count(t, f, "size", &r->size, why);
+    case CLI_COLUMN_TTL:
+        if (trace_count(t, f, "ttl", &ttl, why) < 0) { return -1; }
+        r->ttl_ms = ttl < INT64_MAX / 2000 ? (int64_t)ttl * 1000 : INT64_MAX / 2;
+        break;
     case CLI_COLUMN_OP: return trace_op(t, f, &r->op, why);
     }
     return 1;
@@ -502,7 +502,7 @@ static int trace_csv(cli_trace *t, cli_request *r, char *why)
         if (trace_take(t, t->how.column[i], f[i], r, why) < 0) { return -1; }
     }
     const bool twitter = t->how.format == CLI_TRACE_TWITTER;
-    if (twitter && trace_size(t, f[2], &key_size, why) < 0) { return -1; }
+    if (twitter && trace_count(t, f[2], "size", &key_size, why) < 0) { return -1; }
     r->size = r->size <= UINT64_MAX - key_size ? r->size + key_size : r->size;
     return 1;
 }
@@ -755,17 +755,11 @@ static cli_trace_format trace_guess(cli_trace *t, const char *name, size_t n, ch
     t->at = at; /* the buffer has not moved: the first fill reads all that a line needs */
     t->record = record;
     if (got == 1 && line.p[0] == '{') { return CLI_TRACE_JSON; }
-    if (columns && !seven) {
-        if (trace_names_read(t, why)) {
-            t->at = at; /* it is read again */
-            t->record = record;
-            t->how.column_count = 0;
-            return CLI_TRACE_CSV;
-        }
-        t->at = at;
-        t->record = record;
-        t->how.column_count = 0;
-    }
+    const bool csv = columns && !seven && trace_names_read(t, why);
+    t->at = at;
+    t->record = record;
+    t->how.column_count = 0; /* the names are read again */
+    if (csv) { return CLI_TRACE_CSV; }
     t->words = !seven;
     return seven ? CLI_TRACE_TWITTER : CLI_TRACE_TXT;
 }

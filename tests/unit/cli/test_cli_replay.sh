@@ -233,9 +233,14 @@ t_case tinylfu_of_libcachesim_misses_the_same tinylfu_of_libcachesim
 t_case a_line_of_names_tells_the_columns same "$d/names.csv"
 { echo 'level,key,time,size'; cat "$d/a.csv"; } >"$d/head.csv"
 t_case a_line_of_names_above_columns_is_no_request same --columns=-,key,time,size "$d/head.csv"
-iso_times_count_in_seconds() { # a leap day, a zone, a fraction: an entry of 10 s has expired after 11 s
-    printf 'key,time,ttl\na,2024-02-28T23:59:55Z,10\na,2024-02-29 00:00:04Z,10\na,2024-02-29T01:00:06.9+01:00,10\n' >"$d/iso.csv"
-    run --mode=byte --policy=lru --capacity=1M --value-bytes=1000000 "$d/iso.csv" --seeds=1
+iso_times_count_in_seconds() { # a leap day, a zone, a fraction: of 5 gets one hits, the entry of 10 s has expired after 11 s
+    printf '%s\n' key,time,ttl a,2024-02-28T23:59:55Z,10 'a,2024-02-29 00:00:04Z,10' a,2024-02-29T01:00:06.9+01:00,10 \
+        b,2024-02-28T19:00:08-05:00,0 c,2024-02-29T00:00:09,0 >"$d/iso.csv"
+    sed 1d "$d/iso.csv" | sed 's/\(.*\),\(.*\),\(.*\)/{"ts":"\2","ttl":\3,"key":"\1"}/' >"$d/iso.jsonl"
+    for file in csv jsonl; do
+        run --mode=byte --policy=lru --capacity=1100000 --value-bytes=400000 "$d/iso.$file"
+        [ $rc -eq 0 ] && [ "$(line lru 1100000)" = 0.800000 ] && ! grep -q backwards "$t_tmp/out" || return 1
+    done
     printf 'key,time\na,2024-02-30x\n' >"$d/bad.csv"
     refused 1 'line 2: the time is not a number, nor of ISO 8601 in "a,2024-02-30x"' "$d/bad.csv"
 }
