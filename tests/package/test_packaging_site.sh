@@ -49,7 +49,7 @@ wrapper_is_there() { # each class of cellar.hpp has a place, each of its public 
         grep -q "<section id=\"cellarpp-$class\">" "$1" || { echo "no place: $class"; return 1; }
     done
     sed -n '/^namespace detail/,/^} .*namespace detail/d; s/^public:/+/p; s/^private:/-/p; /^    [a-zA-Z]/p' include/cellar.hpp |
-        awk '/^[-+]/ { on = /+/ } on && match($0, /[a-z_]+\(/) { print substr($0, RSTART, RLENGTH) }' | sort -u >"$t_tmp/members"
+        awk '/^[-+]/ { on = /^[+]/ } on && match($0, /[a-z_]+\(/) { print substr($0, RSTART, RLENGTH) }' | sort -u >"$t_tmp/members"
     sed -n '/id="cellarpp-error"/,$p' "$1" | grep -oE '[a-z_]+\(' | sort -u | comm -13 - "$t_tmp/members" >"$t_tmp/lost"
     cat "$t_tmp/lost"
     [ "$(grep -c . "$t_tmp/members")" -gt 30 ] && [ ! -s "$t_tmp/lost" ]
