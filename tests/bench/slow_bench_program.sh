@@ -13,7 +13,8 @@ build() {
         -DBENCH_HAVE_CXX=0 -DBENCH_HAVE_CUCKOO=0 -DBENCH_HAVE_TBB=0 -DBENCH_HAVE_ROCKS_CACHE=0 -DBENCH_HAVE_CK=0 -DBENCH_HAVE_SQLITE=0 -DBENCH_HAVE_REMOTE=0 \
         '-DBENCH_FLAGS="-O1"' -pthread -o "$bench" bench/harness/*.c bench/suites/*.c bench/peers/*.c \
         bench/peers/raw/subject.c bench/peers/uthash/subject.c bench/peers/redis/subject.c \
-        bench/peers/memcached/subject.c src/core/base/hash.c -lm
+        bench/peers/memcached/subject.c bench/replay/trace.c bench/replay/ideal.c \
+        src/cli/error.c src/core/base/hash.c -lm
 }
 # A time limit may fail on a machine that stops for a moment: try again with each of these
 # milliseconds until the fact holds.
