@@ -103,7 +103,7 @@ plant src/core/base/hash.c 'int base_far(void) { return base_between(); }'
 where=$order planted=$((planted - 1))
 case_of use_through_an_inline_function_is_refused \
     "base/hash.c uses base/timezone.c (base_above), above it"
-sed -i 's/^in cli: text/circle cli: text/' "$t_tmp/tree/src/tools/floors.txt"
+sed -i 's/^in cli: error/circle cli: error/' "$t_tmp/tree/src/tools/floors.txt"
 where=$order planted=$((planted + 1))
 case_of circle_that_became_smaller_is_refused "a listed circle is smaller: cli/"
 t_case all_faults_together_are_refused ask floors
