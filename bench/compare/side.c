@@ -4,8 +4,7 @@
  * shared object that exports the table alone. */
 #include "bench/compare/side.h"
 
-#include "cellar.h"
-#include "cellar_admin.h"
+#include "cellar.h" /* of dist: all headers in one */
 
 static const char *side_version(void) { return cellar_version(); }
 
