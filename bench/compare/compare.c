@@ -10,7 +10,7 @@
  * INVARIANTS Both sides get the same keys at the same places, so they do the same work. A ratio uses
  *            two neighbouring windows. Stores are opened again in each repetition: where the memory of
  *            one lies can cost 5 %, and would be the same in all windows.
- * VERDICT    The interval of the median by order statistics (99 %). B is slower if
+ * VERDICT    The interval of the median by order statistics (99.9 %). B is slower if
  *            it lies above 1.01 and the median above 1.02, faster likewise; "same" if the median is
  *            within 2 % and the interval within 5 %; else "unclear": more repetitions.
  * PLANT      --plant=P: 64 calls of B are followed by work of P percent of their cost on A; a check
@@ -31,7 +31,7 @@
 
 #define COMPARE_REPS_MAX 101
 #define COMPARE_PAIRS 3
-#define COMPARE_REPS_LEAST 8 /* fewer have no interval of 99 % */
+#define COMPARE_REPS_LEAST 11 /* fewer have no interval of 99.9 % */
 #define COMPARE_VALUE_MAX 4096
 #define COMPARE_MISS UINT64_C(0x40000000) /* ids from here on are never stored */
 
@@ -226,7 +226,7 @@ static double compare_pairs(compare_run *r, size_t row, uint32_t rep, double ns[
     return compare_at(ratio, COMPARE_PAIRS, .5);
 }
 
-/* Return how many values the interval of the median leaves out on each side: at most .5 % lie there
+/* Return how many values the interval of the median leaves out on each side: at most .05 % lie there
  * by chance. */
 static uint32_t compare_rank(uint32_t n)
 {
@@ -235,7 +235,7 @@ static uint32_t compare_rank(uint32_t n)
     for (uint32_t i = 0; i < n; i++) { term /= 2; }
     for (; k < n / 2; k++) {
         sum += term;
-        if (sum > .005) { break; }
+        if (sum > .0005) { break; }
         term = term * (n - k) / (k + 1);
     }
     return k > 0 ? k - 1 : 0;
@@ -276,7 +276,7 @@ static void compare_report(const compare_run *r)
 {
     uint32_t count[4] = { 0 };
     printf("%-5s %-12s %-7s %9s %9s %7s  %-15s %-15s %s\n", "store", "calls", "threads", "A ns",
-           "B ns", "B / A", "p25 p75", "99 % interval", "verdict");
+           "B ns", "B / A", "p25 p75", "99.9 % interval", "verdict");
     for (size_t row = 0; row < COMPARE_ROWS; row++) {
         const uint32_t n = r->reps, cut = compare_rank(n);
         double *v = compare_ratio[row];
