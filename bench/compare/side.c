@@ -4,18 +4,14 @@
  * shared object that exports the table alone. */
 #include "bench/compare/side.h"
 
-#include "cellar.h" /* of dist: all headers in one */
+#include "cellar.h"
 
 static const char *side_version(void) { return cellar_version(); }
 
 static void *side_open(uint64_t bytes, uint64_t entries)
 {
-    static const unsigned char key[32] = { 1 }; /* the same collisions and victims in both */
     cellar *c = NULL;
-    cellar_tuning_config tuning = cellar_tuning_config_default();
-    tuning.hash_key = key;
     cellar_config cfg = cellar_config_default();
-    cfg.tuning = &tuning;
     cfg.memory_bytes = bytes;
     cfg.max_entries = entries;
     return cellar_open(&cfg, &c) == CELLAR_OK ? c : NULL;
