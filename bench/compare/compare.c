@@ -10,9 +10,9 @@
  * INVARIANTS Both sides get the same keys at the same places, so they do the same work. A ratio uses
  *            two neighbouring windows. Stores are opened again in each repetition: where the memory of
  *            one lies can cost 5 %, and would be the same in all windows.
- * VERDICT    The interval of the median by order statistics (99.9 %). B is slower if
- *            it lies above 1.01 and the median above 1.02, faster likewise; "same" if the median is
- *            within 2 % and the interval within 5 %; else "unclear": more repetitions.
+ * VERDICT    The interval of the median by order statistics (99.9 %). B is slower if it lies above
+ *            1.01 and the median above 1.02, faster likewise; "same" if the median is within 2 % and
+ *            the interval within 5 %; else "unclear": more repetitions.
  * PLANT      --plant=P: 64 calls of B are followed by work of P percent of their cost on A; a check
  *            of this program. --busy: both sides are a loop of integers, so that on a loaded machine
  *            the statistics alone are checked.
