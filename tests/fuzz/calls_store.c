@@ -699,7 +699,8 @@ static bool store_open(void)
     MAYBE(tuning.hash, 0, 1);
     MAYBE(tuning.optimize, 0, 1);
     MAYBE(tuning.jitter_pct, 0, 1, 100, CELLAR_OFF);
-    MAYBE(tuning.stripes, 0, 1, 64, 1024);
+    MAYBE(tuning.stripes, 0, 1, 2, 4, 8, 16, 32, 64, 1024);
+    tuning.stripes = (uint32_t)t_env_u64("STRIPES", tuning.stripes);
     MAYBE(tuning.max_namespaces, 0, 300);
     MAYBE(tuning.max_loads, 0, 3);
     MAYBE(tuning.max_load_waiters, 0, 3);

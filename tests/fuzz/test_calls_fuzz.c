@@ -5,7 +5,8 @@
  *         all bytes accounted for, and refuses what is invalid in words.
  * Method: calls.h: random worlds in four cells, memory and disk with 1 and 4 threads: one world of
  *         each cell, or worlds for CALLS_SECONDS (slow_calls_fuzz.sh). From 120 s on each public
- *         call must have been made. WORLD=n runs one world, STEPS=n ends a life early. */
+ *         call must have been made. WORLD=n runs one world, STEPS=n ends a life early, STRIPES=n
+ *         sets the lanes of all stores. */
 #include "tests/fuzz/calls.h"
 
 #include "tests/fuzz/calls_entry.c"
