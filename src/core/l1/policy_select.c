@@ -58,6 +58,7 @@ typedef struct l1_shadow_cache {
 typedef struct l1_advised { uint32_t requests, hits[L1_ADVICE]; } l1_advised;
 typedef struct l1_advisor {
     uint32_t n, limit;  /* entries at 100 %; largest key it sees */
+    uint32_t most;      /* n that the block has room for */
     uint32_t namespace_count;
     /* their numbers, in the order of their first request */
     uint16_t namespace[L1_ADVISOR_NAMESPACES];
@@ -285,10 +286,22 @@ static size_t l1_advisor_bytes(uint32_t n)
     return sum;
 }
 
-/* Return the largest key that the advisor sees. */
-static uint32_t l1_advisor_limit(const l1_advisor *a, uint32_t shadow_n)
+/* Give the advisor the nodes of a shadow cache, as far as its block has them, and the keys that
+ * they stand for. Begin again if their number changes. */
+static void l1_advisor_fit(l1_advisor *a, uint32_t shadow_n)
 {
-    return a->n >= shadow_n ? UINT32_MAX : UINT32_MAX / shadow_n * a->n;
+    const size_t head = (size_t)base_round_up(sizeof *a, 64);
+    const uint32_t n = BASE_MIN(shadow_n, a->most);
+    a->limit = n == shadow_n ? UINT32_MAX : UINT32_MAX / shadow_n * n;
+    if (n == a->n) { return; }
+    unsigned char *block = (unsigned char *)a + head;
+    memset(block, 0, a->bytes - head);
+    memset(&a->all, 0, sizeof a->all);
+    a->namespace_count = 0;
+    a->n = n;
+    for (unsigned i = 0; i < L1_ADVICE; i++) {
+        block = l1_shadow_cache_open(&a->cache[i], l1_advised_size(n, i), block);
+    }
 }
 
 /* Open the advisor. NULL: switched off, no memory, or a store too small for a useful sample. */
@@ -302,13 +315,9 @@ static l1_advisor *l1_advisor_open(l1 *c, uint32_t shadow_n, uint64_t entries)
     unsigned char *block = base_alloc_held(c->account, BASE_MOD_ADVISOR, bytes, NULL);
     if (block == NULL) { return NULL; }
     l1_advisor *a = (l1_advisor *)(void *)block;
-    a->n = n;
-    a->limit = l1_advisor_limit(a, shadow_n);
+    a->most = n;
     a->bytes = bytes;
-    block += base_round_up(sizeof *a, 64);
-    for (unsigned i = 0; i < L1_ADVICE; i++) {
-        block = l1_shadow_cache_open(&a->cache[i], l1_advised_size(n, i), block);
-    }
+    l1_advisor_fit(a, shadow_n);
     return a;
 }
 
@@ -357,7 +366,7 @@ CELLAR_PRIVATE void l1_shadow_resize(l1 *c, uint64_t entries, uint64_t ring_byte
             l1_shadow_cache_move(&set->cache[e], &old->cache[e]);
         }
         w->set = set;
-        if (w->advisor != NULL) { w->advisor->limit = l1_advisor_limit(w->advisor, n); }
+        if (w->advisor != NULL) { l1_advisor_fit(w->advisor, n); }
         l1_shadow_give(w);
         set = old;
     }

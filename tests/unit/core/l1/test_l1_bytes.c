@@ -272,4 +272,35 @@ T_CASE(same_calls_have_the_same_answers)
 }
 
 T_ONE_THREAD;
+/* Long values, then short ones. Return the share of the requests of short ones that hit. */
+static double hits_after_long(uint64_t budget, const kit_zipf *law, l1_advice *a)
+{
+    kit k;
+    kit_init(&k, budget, 7); /* the same sample each time */
+    T_REQUIRE(kit_try_open(&k, &(l1_config){ .policy = L1_ADAPTIVE }) == CELLAR_OK);
+    (void)misses(&k, 3000, 0, law, 60000);
+    (void)misses(&k, 60000, 0, law, 4000);
+    const double hit = 1 - misses(&k, 60000, 0, law, 4000);
+    if (a != NULL) { T_EQ_I64(l1_advise(k.c, L1_NO_NAMESPACE, hit, a), CELLAR_OK); }
+    kit_close(&k);
+    return hit;
+}
+
+/* Few long values leave the shadow caches fewer nodes than the advisor has at its open. */
+T_CASE(advice_fits_entries_that_were_long)
+{
+    static const uint32_t pct[L1_ADVICE] = L1_ADVICE_PCT;
+    if (KIT_SLOW > 8) { T_SKIP("one thread only"); return; }
+    kit_zipf law = { .sum = NULL };
+    l1_advice a;
+    kit_zipf_open(&law, 30000, .8);
+    (void)hits_after_long(KIT_MIB(16), &law, &a);
+    for (unsigned i = 0; pct[i] < 100; i++) {
+        const double is = hits_after_long(KIT_MIB(16) * pct[i] / 100, &law, NULL);
+        printf("# at %u %%: %.4f estimated, %.4f measured\n", pct[i], a.ratio[i], is);
+        T_CHECK(a.ratio[i] < is + .03 && a.ratio[i] > is - .03);
+    }
+    free(law.sum);
+}
+
 T_MAIN("l1_bytes")
