@@ -705,6 +705,65 @@ T_CASE(deleted_durable_entries_make_room_in_a_full_index)
     end();
 }
 
+/* Delete a durable entry of a bunch over one of another key. Return the word of the tombstone. */
+static uint64_t full_tombstone(const uint64_t key[BUNCH_KEYS])
+{
+    uint64_t word[L2_BUNCH_WORDS];
+    for (uint32_t n = 0; n < 2; n++) { T_EQ_I64(full_put(key[n], true), CELLAR_OK); }
+    seal();
+    del(key[1]);
+    seal();
+    T_REQUIRE(l2_index_all(kit.d, l2_h48(key_of(&key[1]).hash), word) == 1);
+    T_REQUIRE((word[0] & L2_WORD_TOMB) != 0 && (word[0] & L2_WORD_DURABLE) != 0);
+    return word[0];
+}
+
+/* A tombstone keeps its place if one read of its record has a wrong link: what is behind it is not
+ * known. */
+T_CASE(tombstone_with_an_unreadable_link_keeps_its_place)
+{
+    (void)full_begin();
+    if (bunch_key[0][0] == 0) { bunch_search(); }
+    const uint64_t *key = bunch_key[0], word = full_tombstone(key);
+    unsigned char bytes[L2_LINK_BYTES];
+    unsigned char *link =
+        l2_dev_find(&dev, "data.seg")->live + L2_RECORD_HEAD + l2_word_off(kit.d, word) +
+        (size_t)kit.d->seg[l2_word_seg(kit.d, word)].place * kit.d->form.seg_bytes;
+    memcpy(bytes, link, sizeof bytes);
+    memset(link, 0, sizeof bytes);
+    for (uint32_t i = 0; i < FULL_KEYS; i++) { (void)full_put(i, true); }
+    memcpy(link, bytes, sizeof bytes);
+    T_EQ_U64(look(key[0]), 1 + key[0] % 100);
+    T_EQ_U64(look(key[1]), 0);
+    end();
+}
+
+static uint64_t eased_to; /* state of the segment of the next word that is asked for; 0: as it is */
+
+static bool eased_own(l2 *d, uint64_t word)
+{
+    if (eased_to != 0) { base_store_rel(&d->seg[l2_word_seg(d, word)].word, eased_to); }
+    return true;
+}
+
+/* The segment of a tombstone is used again while its records are read: the equal word that is there
+ * then is of another record. */
+T_CASE(tombstone_of_a_reclaimed_segment_keeps_its_place)
+{
+    (void)full_begin();
+    if (bunch_key[0][0] == 0) { bunch_search(); }
+    const uint64_t word = full_tombstone(bunch_key[0]);
+    const uint64_t h48 = l2_h48(key_of(&bunch_key[0][1]).hash);
+    l2_seg *seg = &kit.d->seg[l2_word_seg(kit.d, word)];
+    const uint64_t state = base_load_acq(&seg->word);
+    eased_to = L2_SEG_WORD(L2_SEG_STATE(state), L2_SEG_SLOT(state), L2_SEG_SEQ(state) + 16);
+    T_CHECK(!l2_index_ease(kit.d, h48, eased_own));
+    base_store_rel(&seg->word, state);
+    eased_to = 0;
+    T_CHECK(l2_index_ease(kit.d, h48, eased_own));
+    end();
+}
+
 /* More keys than the index has places: durable entries, then `deleted` keys, then plain entries.
  * After a process death the rebuild finds all entries that were acknowledged, also if its memory
  * has no rows for the lines without a way. */
