@@ -1205,7 +1205,7 @@ static void cell_add_cores(const char *bench, workload *w, uint32_t cpus, bool f
         const uint32_t more = (const uint32_t[]){ 8, 16, 64 }[i];
         if (full || more <= cpus) {
             cell_add_threads(w, more);
-        } else {
+        } else if (more > w->thread[w->thread_count - 1]) {
             char text[64];
             snprintf(text, sizeof text, "%u threads on %u CPUs: FULL=1", more, cpus);
             json_say(bench, NULL, w->name, "skip", text);

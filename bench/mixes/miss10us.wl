@@ -6,5 +6,6 @@ value      = 100
 ops        = readthrough
 capacity   = bytes 16777216
 miss_us    = 10
-threads    = 1 2 8 16
+threads    = 1 2 8 16 cores over
 prefill    = 1000000
+subjects   = uthash64t rocks_hyper rocks_lru cellar

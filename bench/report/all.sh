@@ -8,8 +8,9 @@
 #          FOLDER/all/COMMIT/SUITE.jsonl -> the report of that folder.
 # AGAIN    The lines of a suite that ended stay. A rerun of the same commit runs only the others.
 #          A suite that an interrupt ended begins from its first line.
-# TIME     Nothing new of a suite begins after its part; twice its part ends it, and what it printed
-#          counts. Below 60 minutes windows are short (--quick), and the page says so.
+# TIME     No workload of a suite begins after its part. Suites of one subject after the other go on,
+#          so that no subject is missing: twice the part, or half of the time left, ends them, and
+#          what they printed counts. Below 60 minutes windows are short (--quick), and the page says so.
 # COMMIT   of the sources that are measured: changes of texts alone are no other commit.
 set -u
 LC_ALL=C
@@ -27,22 +28,34 @@ quick=
 lines=$folder/all/$BENCH_COMMIT${quick:+-short}
 mkdir -p "$lines"
 
-# Names and weights: what users ask comes first. The list may be given, for a test.
-suites=${BENCH_ALL:-'peers:24 hitratio:14 scale:10 l2:14 grow:6 memory:5 churn:6 open:8 storm:4 stampede:2
-    expire:4 limit:4 servers:6 l1:6 many:3 hot:3 pin:2 lock:2 load:3 objects:4 dropin:2 kit:4 work:6
-    port:4 remote:5 workers:4 replay:4'}
+# Names and parts, in tens of seconds of an hour: what users ask comes first. Suites without a limit
+# of their own take as long as they need there. The list may be given, for a test.
+suites=${BENCH_ALL:-'peers:85 servers:8 limit:4 stampede:2 hitratio:25 scale:38 sceptic:17 l2:32 memory:16 grow:17
+    churn:17 storm:12 expire:10 open:22 l1:12 objects:6 lock:2 load:4 kit:6 work:8 port:5 remote:6 workers:6
+    hot:3 many:4 pin:2 dropin:4 replay:4'}
+measure() { # COMMAND...: within `most` seconds
+    # In the background, since a trap runs only when the shell itself waits.
+    timeout -k 5 $most "$@" &
+    child=$!
+    wait $child
+}
 run() { # SUITE SECONDS: lines into the folder once the suite has ended
     part=$lines/$1.part
     rm -f "$part"
-    case $1 in
-    replay) timeout -k 5 $(($2 * 2)) sh bench/suites/replay.sh build/cellar-replay "$part" ;;
-    *) timeout -k 5 $(($2 * 2)) "$folder/cellar-bench" --suite "$1" $quick --most-s "$2" --json "$part" ;;
+    set -- "$1" "$2" "$folder/cellar-bench" --suite "$1" $quick --most-s "$2" --json "$part"
+    suite=$1 most=$(($2 * 2 > left / 2 ? $2 * 2 : left / 2))
+    shift 2
+    case $suite in
+    replay) measure sh bench/suites/replay.sh build/cellar-replay "$part" ;;
+    grow | memory) measure "$@" --all-subjects ;;
+    churn) measure "$@" && measure "$@" --all-subjects ;; # floors, then all peers
+    *) measure "$@" ;;
     esac
-    status=$?
-    [ $status -lt 128 ] || [ $status -eq 137 ] || return 1
-    [ ! -f "$part" ] || mv "$part" "$lines/$1.jsonl"
+    case $? in 129 | 130 | 143) return 1 ;; esac # ended from outside; a crash is a row
+    [ ! -f "$part" ] || mv "$part" "$lines/$suite.jsonl"
 }
-trap 'exit 130' INT TERM HUP
+child=
+trap '[ -z "$child" ] || kill $child 2>/dev/null; exit 130' INT TERM HUP
 weights=0
 for s in $suites; do [ -f "$lines/${s%:*}.jsonl" ] || weights=$((weights + ${s#*:})); done
 end=$(($(date +%s) + minutes * 60))

@@ -3,7 +3,7 @@
 # answers: what a user asks first, beside named caches; the first table of bench/results.md, and the
 # table of README.md.
 #
-# USE        awk -f lines.awk -f answers.awk [-v readme=1] bench/results.md     (make bench-report)
+# USE        awk -f lines.awk -f answers.awk [-v readme=1] bench/results_all.md     (make bench-report)
 # INPUT      the lines between the peers markers, as peers.awk writes them.
 # ROWS       chosen here, before any run. A row where another cache is better stays: its place is
 #            bold. A row that was not measured is named below the table.

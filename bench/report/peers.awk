@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: MIT
 #
-# peers: the first of each metric, and our place; the second table of bench/results.md.
+# peers: the first of each metric, and our place; tables of bench/results.md and bench/results_all.md.
 #
-# USE        awk -f lines.awk -f peers.awk [-v md=1] [-v day=2026-11-27] [-v causes=causes.tsv] RESULTS.jsonl...
-# INPUT      lines of the suites peers, scale, servers, memory, grow, churn, open, storm, stampede,
-#            expire, hitratio, limit, l2 (bench/harness/json.c writes them). Of several cross-core states of a
-#            figure the one with most rounds counts, which is the same for all subjects; later lines
-#            of the same state replace earlier ones.
+# USE        awk -f lines.awk -f peers.awk [-v md=1|2] [-v day=2026-11-27] [-v causes=causes.tsv] RESULTS.jsonl...
+#            md=1: results_all.md, every subject of a row; md=2: results.md, the best three of a row
+# INPUT      lines of the suites of `wanted` (bench/harness/json.c writes them). Of several cross-core
+#            states of a figure the one with most rounds counts, which is the same for all subjects;
+#            later lines of the same state replace earlier ones.
 # WALK       figure = suite, workload, threads, metric -> all subjects by value, best first -> a line:
 #            first of those with a bound, ours, our place among them, ours / first; the fastest of the
 #            unbounded maps and ours / that one; all values. First and ours with p25 and p75.
 # WHY        A subject before us, or a map without a bound that is faster than 1 / 0.8 of ours, has a
 #            cause in causes.tsv, printed once below the table under the number of the row. Rows
 #            without a cause are named there; noisy ones apart, since an uncertain value has no cause.
-# HEAD       md=1: processor, compiler, the commits with the suites that ran at each of them, and `day`.
-# TROUBLE    below the table: subjects that crashed, hung, leaked or were left out, with the text.
+# HEAD       md: processor, compiler, the commit, and `day`; of several commits the suites of each.
+# TROUBLE    below the table, but for md=2: subjects that crashed, hung, leaked or were left out.
 # PLACE      a place behind the first is printed bold: a losing row is printed like a winning one.
 #            ~: over a fifth of its windows was disturbed, or fewer than 9 were not; such a value
 #            proves nothing. ~~: fewer than 5 were not, and it is the median of the disturbed ones.
@@ -147,9 +147,14 @@ END {
         if (machine != "" && commits > 0) {
             printf "%s; commit", machine
             for (i = 1; i <= commits; i++)
-                printf "%s %s (%s)", (i > 1 ? "," : ""), commit_at[i], suites[commit_at[i]]
+                printf "%s %s%s", (i > 1 ? "," : ""), commit_at[i], (commits > 1 ? " (" suites[commit_at[i]] ")" : "")
             print (day == "" ? "" : "; " day) "\n"
         }
+    }
+    if (md == 2) {
+        print "| figure | cellar | place | times the best other | the best others | map without a bound |"
+        print "|---|--:|---|--:|---|---|"
+    } else if (md) {
         print "| suite, workload | threads | metric | first with a bound | its value | cellar | place | cellar / first | fastest map without a bound | cellar / it | all subjects |"
         print "|---|--:|---|---|--:|--:|---|--:|---|--:|---|"
     } else printf "%-46s %-14s %10s %10s %6s %7s\n", "figure", "first", "value", "cellar", "place", "ours/it"
@@ -163,8 +168,9 @@ END {
                 swap = name[b]; name[b] = name[b - 1]; name[b - 1] = swap
             }
         ours = (f, "cellar") in value ? value[f, "cellar"] : ""
-        first = map = every = ""
+        first = map = every = three = other = ""
         place = 1
+        bounded = named = 0
         for (a = 1; a <= n; a++) {
             k = f SUBSEP name[a]
             every = every (every == "" ? "" : ", ") name[a] " " show(value[k]) \
@@ -172,6 +178,10 @@ END {
             if (name[a] in unbounded) { if (map == "" && name[a] !~ /^(raw|sequential)$/) map = name[a]; continue }
             if (wrong[k] != "") continue
             if (first == "") first = name[a]
+            bounded++
+            if (name[a] != "cellar" && other == "") other = name[a]
+            if (name[a] != "cellar" && named++ < 3)
+                three = three (three == "" ? "" : ", ") name[a] " " show(value[k]) noisy[k]
             if (ours != "" && better(value[k], ours, m)) place++
         }
         if (first == "" || n == 1) continue # no subject to compare with
@@ -180,7 +190,13 @@ END {
         because = ours != "" && place > 1 ? why(first) : ""
         over = map == "" || ours == "" ? "-" : times(ours, value[f, map], m)
         if (over != "-" && over != "inf" && over < 0.8) over = over why(map)
-        if (md)
+        if (md == 2)
+            print "| " part[1] " " part[2] (part[3] == "-" ? "" : ", " part[3] " thread" (part[3] > 1 ? "s" : "")) ", " m ", " \
+                  unit[f] " | " (ours == "" ? "-" : spread(f SUBSEP "cellar") noisy[f, "cellar"]) " | " \
+                  (rank == 1 ? "1 of " bounded : ours == "" ? rank : "**" rank "** of " bounded) because " | " \
+                  (ours == "" || other == "" ? "-" : times(ours, value[f, other], m)) " | " \
+                  (three == "" ? "-" : three) " | " (map == "" ? "-" : map " " show(value[f, map]) noisy[f, map] " (x " over ")") " |"
+        else if (md)
             print "| " part[1] " " part[2] " | " part[3] " | " m " | " first " | " spread(f SUBSEP first) " " unit[f] \
                   noisy[f, first] " | " (ours == "" ? "-" : spread(f SUBSEP "cellar") noisy[f, "cellar"]) " | " \
                   (rank == 1 && ours != "" ? "1" : "**" rank "**") because " | " against " | " \
@@ -195,6 +211,7 @@ END {
     for (i = 1; i <= notes; i++) print (md ? "* " : "  ") "(" i ") " noted[i]
     if (without != "") print (md ? "\n" : "") "cause not examined yet: " without
     if (shaky != "") print (md ? "\n" : "") "behind by noisy values, which prove nothing: " shaky
+    if (md == 2) exit 0
     if (tellings > 0) print (md ? "\n" : "") "crashed, hung, leaked or left out:" (md ? "\n" : "")
     for (i = 1; i <= tellings; i++) print (md ? "* " : "  ") told[i] " (" trouble[told[i]] ")"
 }

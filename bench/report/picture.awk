@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 #
-# picture: one row of the table "Among the peers" as an SVG with bars; the picture of README.md.
+# picture: one row of the table of all subjects as an SVG with bars; the picture of README.md.
 #
-# USE        awk -f picture.awk bench/results.md >bench/reads.svg     (make bench-report)
+# USE        awk -f picture.awk bench/results_all.md >bench/reads.svg     (make bench-report)
 # INPUT      the lines between the peers markers, as peers.awk writes them: the head line with
-#            processor, compiler and the commit of each suite, and the row of ROW.
+#            processor, compiler and the commit, or the commit of each suite, and the row of ROW.
 # OUTPUT     the fastest BARS subjects of that row, fastest first, whichever subjects they are.
 #            Colours tell apart cellar, caches with a bound, maps without a bound, and raw.
 # EXIT       2 when the head line or the row is missing.
@@ -24,6 +24,7 @@ inside && index($0, ROW) == 1 { row = $0 }
 # Return the commit of `suite` in the head line.
 function commit_of(suite,    rest, commit, suites) {
     rest = substr(head, index(head, "; commit ") + 9)
+    if (match(rest, /^[^ ,(;]+;/)) return substr(rest, 1, RLENGTH - 1) # one for all suites
     while (match(rest, /[^ ,(]+ \([^)]*\)/)) {
         commit = substr(rest, RSTART, RLENGTH)
         rest = substr(rest, RSTART + RLENGTH)
@@ -81,7 +82,6 @@ END {
     y = 62 + 20 * n + 18
     printf "<text x=\"12\" y=\"%d\" font-size=\"12\">1,000,000 entries of 16 + 100 bytes, keys by " \
            "zipf 0.99; the fastest %d of %d subjects; ~: noisy</text>\n", y, n, split(cell[cells - 1], part, ", ")
-    printf "<text x=\"12\" y=\"%d\" font-size=\"12\">%s, commit %s; make bench-peers, " \
-           "make bench-report</text>\n", y + 17, escape(machine), escape(commit)
+    printf "<text x=\"12\" y=\"%d\" font-size=\"12\">%s, commit %s; make bench-all</text>\n", y + 17, escape(machine), escape(commit)
     print "</svg>"
 }

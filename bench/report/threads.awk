@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 #
-# threads: suite scale with a column for each thread count; below the second table of results.md.
+# threads: suites scale and sceptic with a column for each thread count.
 #
-# USE        awk -f lines.awk -f threads.awk RESULTS.jsonl...
+# USE        awk -f lines.awk -f threads.awk [-v only=REGEX] RESULTS.jsonl...
+#            only: names of workloads
 # CELL       the median, and in brackets x of one thread; - not measured. Of several cross-core states
 #            the one with most rounds counts, and later lines replace earlier ones of the same state.
 # LIMITS     POSIX awk (mawk, gawk, busybox).
-/"bench":"scale"/ && /"metric":/ {
+/"bench":"(scale|sceptic)"/ && /"metric":/ {
+    if (only != "" && text("workload") !~ only) next
     if (/"vs":/ && text("vs") != "one_thread" || text("clock") == "cpu") next
     row = text("workload") SUBSEP text("metric") SUBSEP text("subject")
     at = row SUBSEP number("threads")
@@ -25,7 +27,7 @@
 }
 END {
     if (rows == 0) exit
-    printf "\nFull stores, by threads (Mops/s or ns; in brackets x one thread):\n\n| workload | metric | subject | hits |"
+    printf "\nBy threads (Mops/s or ns; in brackets x one thread):\n\n| workload | metric | subject | hits |"
     for (i = 1; i <= columns; i++) printf " %d |", count[i]
     printf "\n|---|---|---|--:|"
     for (i = 1; i <= columns; i++) printf "--:|"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * l1, many, hot, pin, objects, scale, peers, servers: the suites that are lists of workloads
+ * l1, many, hot, pin, objects, scale, sceptic, peers, servers: the suites that are lists of workloads
  * (bench/mixes/NAME.wl says the rest).
  *
  * l1    get, 95:5, 50:50, write-only, latency at 95:5, with 1 and 2 threads; read-through with room
@@ -9,6 +9,8 @@
  * hot      all threads on one key.
  * scale    full stores of 4 MiB to 1 GiB with room for a tenth of the keys: rates of 1 to 64
  *          threads, and what each further thread adds; latency of a set.
+ * sceptic  20 thousand, 100 thousand and a million entries, by value and by reference, with 1 to 16
+ *          threads; a miss that costs 10 us and 1 ms.
  * pin      reading 4 KiB and 64 KiB values in place, compared with copying them.
  * objects  holds of objects beside gets that copy, and beside caches of pointers; sets that evict.
  * peers    the reference workload, without and with a TTL on each entry, read-through with a bound in entries and in bytes, one hot key
@@ -46,15 +48,19 @@ static const char *const suite_objects_list[] = { "objects1m", "objects1m_16", "
 const bench_suite suite_objects = { "objects", "holds of objects beside caches of pointers", NULL,
                                     suite_objects_list, NULL, true, false, 12 };
 
-static const char *const suite_scale_list[] = { "scale16m", "scale16m_new", "scale16m_ttl",
-                                                "scale16m_tiers", "scale16m_entries",
-                                                "scale16m_rss", "", "scale4m", "scale4m_new",
+static const char *const suite_scale_list[] = { "scale16m", "scale16m_rss", "scale16m_entries",
+                                                "scale16m_new", "scale16m_ttl",
+                                                "scale16m_tiers", "", "scale4m", "scale4m_new",
                                                 "scale64m", "scale64m_new", NULL };
 static const char *const suite_scale_full[] = { "scale256m", "scale256m_new", "scale1g",
-                                                "scale1g_new", "zipf20k_16_100", "miss10us",
-                                                "miss1ms", NULL };
+                                                "scale1g_new", NULL };
 const bench_suite suite_scale = { "scale", "what each further thread adds to a full store", NULL,
                                   suite_scale_list, suite_scale_full, true, false, 15 };
+
+static const char *const suite_sceptic_list[] = { "zipf20k_16_100", "miss10us", "miss1ms",
+                                                  "sceptic100k", "sceptic1m", NULL };
+const bench_suite suite_sceptic = { "sceptic", "few entries, many threads, costs of a miss", NULL,
+                                    suite_sceptic_list, NULL, true, false, 10 };
 
 static const char *const suite_peers_list[] = { "zipf1m_16_100", "zipf1m_16_100_ttl",
                                                 "bounded100k_16_100", "bounded16m_16_100",

@@ -20,14 +20,15 @@
 #include "bench/harness/json.h"
 #include "bench/suites/suite.h"
 
-#define MAIN_SUITES 26
+#define MAIN_SUITES 27
 #define MAIN_PATIENCE 3u /* of the host's: a suite runs several steps between two lines */
 
 static const bench_suite *const main_suites[] = { &suite_l1,   &suite_many,   &suite_hot,
                                                   &suite_pin,  &suite_grow,   &suite_memory,
                                                   &suite_churn, &suite_dropin, &suite_lock,
                                                   &suite_limit,  &suite_load,
-                                                  &suite_objects, &suite_scale, &suite_peers, &suite_servers,
+                                                  &suite_objects, &suite_scale, &suite_sceptic,
+                                                  &suite_peers, &suite_servers,
                                                   &suite_storm,
                                                   &suite_stampede, &suite_expire,
                                                   &suite_hitratio, &suite_open, &suite_l2, &suite_kit,

@@ -18,7 +18,8 @@ typedef struct bench_suite {
     uint32_t block_s;                    /* cell_options has it; none with FULL=1 */
 } bench_suite;
 
-extern const bench_suite suite_l1, suite_many, suite_hot, suite_pin, suite_objects, suite_scale;
+extern const bench_suite suite_l1, suite_many, suite_hot, suite_pin, suite_objects, suite_scale,
+    suite_sceptic;
 extern const bench_suite suite_grow, suite_memory, suite_churn, suite_dropin, suite_lock, suite_limit,
     suite_load, suite_peers, suite_servers, suite_storm, suite_stampede, suite_expire,
     suite_hitratio, suite_open, suite_l2, suite_kit, suite_work, suite_port, suite_remote, suite_workers;

@@ -705,7 +705,7 @@ T_CASE(every_published_workload_parses)
         "hot_ttl", "pin4k", "pin4k_ttl", "pin64k", "scale4m", "scale4m_new", "scale16m",
         "scale16m_new", "scale16m_ttl", "scale16m_tiers", "scale64m", "scale64m_new", "scale256m",
         "scale256m_new", "scale1g", "scale1g_new", "scale16m_entries", "scale16m_rss",
-        "first", "zipf20k_16_100", "miss10us", "miss1ms" };
+        "first", "zipf20k_16_100", "sceptic100k", "sceptic1m", "miss10us", "miss1ms" };
     char path[200], why[600];
     workload w;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

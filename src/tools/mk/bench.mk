@@ -223,7 +223,7 @@ bench-peers:
 	$(Q)$(MAKE) --no-print-directory bench-drivers
 	$(Q)$(if $(JSON)$(SUITE),:,if [ -f $(BENCH_B)/peers.jsonl ]; then \
 	  mv $(BENCH_B)/peers.jsonl $(BENCH_B)/peers.jsonl.before; fi)
-	$(Q)$(MAKE) --no-print-directory bench EVERYONE=1 \
+	$(Q)$(MAKE) --no-print-directory bench ALL_SUBJECTS=1 \
 	  MOST=$(or $(MOST),$(if $(filter 1,$(FULL)),,1800)) \
 	  SUITE="$(or $(SUITE),$(BENCH_PEER_SUITES))" \
 	  JSON=$(or $(JSON),$(BENCH_B)/peers.jsonl)
@@ -238,7 +238,7 @@ bench-compare:
 bench-report:
 	$(BENCH_Q)sh bench/report/report.sh $(if $(filter 1,$(CHECK)),--check) $(or $(JSON),$(BENCH_B))
 
-## bench-all: the page bench/results.md, table and picture of README.md, within MINUTES (170); a rerun
+## bench-all: bench/results.md, results_all.md, table and picture of README.md, in MINUTES (170); a rerun
 ## of the same commit goes on where it ended; below 60 minutes: short windows
 bench-all:
 	$(Q)sh src/tools/deps.sh bench
