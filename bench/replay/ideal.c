@@ -355,6 +355,7 @@ static void ideal_forget(cli_ideal *p, uint32_t n)
 {
     if (ideal_has_list(p)) { ideal_unlink(p, n); }
     if (p->kind == CLI_IDEAL_GDSF) { ideal_tree_set(p, n, INFINITY); }
+    if (p->kind == CLI_IDEAL_CODE) { p->code->drop(p->state, n); }
 }
 
 static void ideal_drop(cli_ideal *p, uint32_t n)
@@ -389,7 +390,7 @@ static void ideal_leave(cli_ideal *p, uint32_t n)
     }
 }
 
-/* A policy of code has no delete: a deleted number, of size 2, keeps its place until evicted. */
+/* Without `drop` a deleted number, of size 2, keeps its place until evicted. */
 static bool ideal_by_code(cli_ideal *p, uint32_t n)
 {
     const uint64_t was = p->size[n];
@@ -441,8 +442,8 @@ void cli_ideal_delete(cli_ideal *p, uint32_t n, bool foreseeing)
 {
     if (foreseeing) {
         p->newest[n] = IDEAL_NEVER; /* the next request is the first one again */
-    } else if (p->kind == CLI_IDEAL_CODE) {
-        p->size[n] = p->size[n] != 0 ? 2 : 0;
+    } else if (p->kind == CLI_IDEAL_CODE && p->size[n] != 0 && p->code->drop == NULL) {
+        p->size[n] = 2;
     } else if (p->kind != CLI_IDEAL_BOUND && p->size[n] != 0) {
         ideal_drop(p, n);
     }

@@ -22,16 +22,18 @@ typedef struct replay_code {
     void (*hit)(void *state, uint32_t number);
     uint32_t (*evict)(void *state, uint32_t number);
     void (*insert)(void *state, uint32_t number);
-    /* NULL, or after `hit` and `evict`: return one more number that leaves, or POLICY_NONE. */
+    /* Both may be NULL. Delete a stored number; without it the number keeps its place. */
+    void (*drop)(void *state, uint32_t number);
+    /* After `hit` and `evict`: return one more number that leaves, or POLICY_NONE. */
     uint32_t (*left)(void *state);
 } replay_code;
 
-/* Add a policy to those of --policy. */
+/* Add a policy to those of --policy; end the program if its name is taken. */
 void replay_policy_add(const replay_code *code);
-#define REPLAY_POLICY(id, text) REPLAY_POLICY_LEFT(id, text, NULL)
-#define REPLAY_POLICY_LEFT(id, text, left)                                                   \
-    static const replay_code id##_code = { text,       id##_open,   id##_hit,                \
-                                           id##_evict, id##_insert, left };                  \
+/* Make a policy of id_open, id_hit, id_evict, id_insert: its name, then .drop and .left, if any. */
+#define REPLAY_POLICY(id, ...)                                                               \
+    static const replay_code id##_code = { .open = id##_open, .hit = id##_hit,               \
+        .evict = id##_evict, .insert = id##_insert, .name = __VA_ARGS__ };                   \
     __attribute__((constructor)) static void id##_add(void) { replay_policy_add(&id##_code); }
 
 /* ---- Lists of numbers, in one block with the state of a policy ---------------------------------- */
@@ -104,6 +106,14 @@ static inline uint32_t policy_pop(policy_lists *l, unsigned list)
     const uint32_t number = policy_oldest(l, list);
     policy_take(l, number);
     return number;
+}
+
+/* `.drop` of a policy that keeps no other account of a number. */
+__attribute__((unused)) static void policy_drop(void *state, uint32_t number)
+{
+    policy_lists *l = state;
+    policy_take(l, number);
+    l->mark[number] = 0;
 }
 
 #endif

@@ -21,8 +21,7 @@
  *            larger than --value-bytes where the budget would be below REPLAY_BUDGET_LEAST.
  * TIME       ns a request: engine without reading; with one thread processor time.
  * LIMITS     2^32 - 1 objects. Memory grows with the objects, not with the length of the trace
- *            (belady: 4 bytes a request). A pipe is read once: one engine policy, one capacity as a
- *            number.
+ *            (belady: 4 bytes a request). A pipe is copied to a temporary file first.
  * SEE ALSO   replay_print.c, trace.c (formats), ideal.c (exact policies), README.md (what threads
  *            change). */
 #include <errno.h>
@@ -112,12 +111,13 @@ static bool replay_pass(replay_run *run, replay_take take, void *ctx)
 {
     uint64_t done = 0;
     bool wrong = false, ok = true;
-    cli_trace *t = cli_trace_open(run->trace.path, &run->o->how, &wrong, run->why);
+    cli_trace_how how = run->o->how;
+    how.spooled = run->trace.spool != NULL ? fileno(run->trace.spool) : 0;
+    cli_trace *t = cli_trace_open(run->trace.path, &how, &wrong, run->why);
     if (t == NULL) {
         run->code = wrong ? CLI_FINDING : CLI_USAGE;
         return false;
     }
-    run->trace.again = cli_trace_again(t);
     for (size_t n; ok; done += n) {
         n = cli_trace_read(t, run->piece, REPLAY_PIECE, &wrong, run->why);
         if (n == 0) { break; }
@@ -384,7 +384,7 @@ static cellar_err replay_open(replay_run *run, replay_engine *e, uint32_t evicti
             tuning.expected_entry_bytes = t->unique_bytes / t->ids.count + sizeof(uint64_t) + 1;
         }
         const uint64_t most = capacity / 2 < CELLAR_VALUE_MAX ? capacity / 2 : CELLAR_VALUE_MAX;
-        e->max_value = t->scanned && t->largest < most ? t->largest : most;
+        e->max_value = t->largest < most ? t->largest : most;
         tuning.max_value_bytes = e->max_value;
     } else if (o->budget) {
         cfg.memory_bytes = run->budget;
@@ -510,15 +510,15 @@ static void replay_threads_end(replay_engine *e)
     pthread_mutex_destroy(&e->start);
 }
 
-static bool replay_by_engine(replay_run *run, replay_take take, void *ctx, replay_engine *e,
-                             uint32_t eviction, uint64_t capacity, replay_result *out)
+static bool replay_by_engine(replay_run *run, replay_engine *e, uint32_t eviction,
+                             uint64_t capacity, replay_result *out)
 {
     e->threads = run->o->threads;
     const cellar_err err = replay_open(run, e, eviction, capacity);
     if (err != CELLAR_OK) {
         snprintf(run->why, CLI_TRACE_WHY,
                  "cannot open a store of capacity %" PRIu64
-                 ": %s; free memory or give a smaller --capacity",
+                 ": %s; free memory, or give --mean or a smaller --capacity",
                  capacity, cellar_strerror(err));
         return false;
     }
@@ -531,7 +531,7 @@ static bool replay_by_engine(replay_run *run, replay_take take, void *ctx, repla
     }
     if (!ok) { (void)replay_out_of_memory(run->why); }
     if (ok) {
-        ok = replay_threads_start(e, run->why) && replay_pass(run, take, ctx);
+        ok = replay_threads_start(e, run->why) && replay_pass(run, replay_take_engine, e);
         replay_threads_end(e);
     }
     for (uint64_t i = 0; i < e->threads; i++) {
@@ -556,18 +556,6 @@ static bool replay_by_engine(replay_run *run, replay_take take, void *ctx, repla
     free(e->value);
     cellar_close(e->store);
     return ok;
-}
-
-/* A pipe is read once: scan and engine take each piece together. */
-typedef struct replay_both {
-    replay_trace *trace;
-    replay_engine *engine;
-} replay_both;
-
-static bool replay_take_both(void *ctx, const cli_request *r, size_t n, char *why)
-{
-    replay_both *b = ctx;
-    return replay_take_scan(b->trace, r, n, why) && replay_take_engine(b->engine, r, n, why);
 }
 
 /* ---- a trace ---- */
@@ -617,11 +605,7 @@ static bool replay_engine_once(replay_run *run, unsigned policy, uint64_t capaci
 {
     replay_engine *e = calloc(1, sizeof *e);
     if (e == NULL) { return replay_out_of_memory(run->why); }
-    replay_both both = { &run->trace, e };
-    const bool again = run->trace.again;
-    const bool ok = replay_by_engine(run, again ? replay_take_engine : replay_take_both,
-                                     again ? (void *)e : (void *)&both, e,
-                                     replay_policies[policy].eviction, capacity, out);
+    const bool ok = replay_by_engine(run, e, replay_policies[policy].eviction, capacity, out);
     free(e);
     replay_finish(out);
     return ok;
@@ -638,7 +622,7 @@ static int replay_by_misses(const void *a, const void *b)
 static bool replay_engine_at(replay_run *run, unsigned policy, uint64_t capacity,
                              replay_result *out)
 {
-    const bool one = !run->trace.again || run->o->advisor || run->o->threads != 1;
+    const bool one = run->o->advisor || run->o->threads != 1;
     const uint64_t usual = policy == 0 && !one ? REPLAY_SEEDS : 1;
     const uint64_t n = run->o->seeds != 0 ? run->o->seeds : usual;
     replay_result at[REPLAY_SEEDS_MAX] = { *out };
@@ -684,8 +668,7 @@ static bool replay_cell(replay_run *run, uint64_t capacity)
     replay_result fifo = { .capacity = capacity };
     if (o->budget && !replay_budget(run, capacity)) { return false; }
     snprintf(run->doing, sizeof run->doing, "exact-fifo at %" PRIu64, capacity);
-    const bool compare = run->trace.again;
-    if (compare && !replay_exactly(run, &exact_fifo, capacity, &fifo)) { return false; }
+    if (!replay_exactly(run, &exact_fifo, capacity, &fifo)) { return false; }
     replay_finish(&fifo);
     for (unsigned i = 0; i < o->policy_count; i++) {
         const replay_policy *p = &replay_policies[o->policy[i]];
@@ -704,7 +687,6 @@ static bool replay_cell(replay_run *run, uint64_t capacity)
         }
         if (!ok) { return false; }
         if (o->budget) { r.bytes = run->budget; }
-        r.has_reduction = compare;
         r.reduction = replay_reduction(fifo.miss_ratio, r.miss_ratio);
         if (!replay_add(run, &r)) { return false; }
     }
@@ -729,7 +711,7 @@ static int replay_size(replay_run *run, const replay_capacity *c, uint64_t *out)
                  "%.250s: a capacity must be at least 1 entry (got 0); "
                  "name a larger number or share",
                  t->path);
-    } else if (*out > all && t->scanned) {
+    } else if (*out > all) {
         snprintf(run->why, CLI_TRACE_WHY,
                  "%.250s: capacity %" PRIu64 " is larger than the whole "
                  "trace (%" PRIu64 " %s): nothing is evicted, so the figures of all policies say "
@@ -758,56 +740,49 @@ static void replay_name(replay_trace *t)
     }
 }
 
-static bool replay_is_file(const char *path)
+/* Copy what is no regular file (a pipe) into a temporary file, which each pass reads. */
+static bool replay_spool(replay_run *run)
 {
     struct stat st;
-    if (strcmp(path, "-") == 0) { return false; }
-    return stat(path, &st) != 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
-}
-
-/* Run a trace that can be read only once, without a scan before. */
-static int replay_once(replay_run *run)
-{
-    const replay_options *o = run->o;
-    if (o->seeds > 1 || o->policy_count != 1 || o->capacity_count != 1 || o->capacity[0].share ||
-        replay_policies[o->policy[0]].exact || o->advisor) {
-        snprintf(run->why, CLI_TRACE_WHY,
-                 "%.250s is no regular file and is read only once; give "
-                 "one policy of the engine and one capacity as a number%s",
-                 run->trace.path, o->advisor ? ", without --advisor" : "");
-        return CLI_USAGE;
+    const char *path = run->trace.path;
+    const bool input = strcmp(path, "-") == 0;
+    FILE **spool = &run->trace.spool;
+    if ((input ? fstat(0, &st) : stat(path, &st)) != 0 || S_ISREG(st.st_mode) ||
+        S_ISDIR(st.st_mode)) {
+        return true; /* the open says what is wrong */
     }
-    uint64_t capacity;
-    int code = replay_size(run, &o->capacity[0], &capacity);
-    run->trace.again = false;
-    if (code == CLI_DONE && !replay_cell(run, capacity)) { code = run->code; }
-    run->trace.scanned = true;
-    return code != CLI_DONE ? code : replay_size(run, &o->capacity[0], &capacity);
+    const int from = input ? 0 : open(path, O_RDONLY | O_CLOEXEC);
+    bool ok = from >= 0 && (*spool = tmpfile()) != NULL;
+    for (ssize_t n = 1; ok && n != 0;) {
+        n = read(from, run->piece, REPLAY_PIECE * sizeof *run->piece);
+        if (n < 0 && errno == EINTR) { continue; }
+        ok = n >= 0 && fwrite(run->piece, 1, (size_t)n, *spool) == (size_t)n;
+    }
+    ok = ok && fflush(*spool) == 0;
+    if (!ok) {
+        snprintf(run->why, CLI_TRACE_WHY, "cannot copy %.250s to /tmp: %s; make room there", path,
+                 cli_errno_text(errno));
+    }
+    if (from > 0) { close(from); }
+    return ok;
 }
 
 static int replay_all(replay_run *run)
 {
     const replay_options *o = run->o;
     snprintf(run->doing, sizeof run->doing, "reading");
-    const bool again = replay_is_file(run->trace.path);
-    if (!again) {
-        const int code = replay_once(run);
-        if (code != CLI_DONE) { return code; }
-    } else if (!replay_pass(run, replay_take_scan, &run->trace)) {
-        return run->code;
-    }
-    run->trace.scanned = true;
+    if (!replay_pass(run, replay_take_scan, &run->trace)) { return run->code; }
     if (run->trace.requests == 0) {
         snprintf(run->why, CLI_TRACE_WHY, "%.250s: no request before the end; expected %s",
                  run->trace.path, run->trace.form);
         return CLI_FINDING;
     }
     uint64_t capacity[REPLAY_CAPACITIES_MAX];
-    for (unsigned i = 0; again && i < o->capacity_count; i++) {
+    for (unsigned i = 0; i < o->capacity_count; i++) {
         const int code = replay_size(run, &o->capacity[i], &capacity[i]);
         if (code != CLI_DONE) { return code; }
     }
-    for (unsigned i = 0; again && i < o->capacity_count; i++) {
+    for (unsigned i = 0; i < o->capacity_count; i++) {
         if (capacity[i] != 0 && !replay_cell(run, capacity[i])) { return run->code; }
     }
     return CLI_DONE;
@@ -840,7 +815,8 @@ static int replay_trace_run(replay_run *run, const char *path, bool several)
     run->result_n = 0;
     run->code = CLI_NO_START; /* all but the errors that set it */
     replay_name(&run->trace);
-    int code = run->out == NULL ? replay_all(run)
+    int code = !replay_spool(run) ? CLI_NO_START
+               : run->out == NULL ? replay_all(run)
                : replay_pass(run, replay_take_write, run) ? CLI_DONE : run->code;
     replay_live_end(run);
     if (code != CLI_DONE) {
@@ -851,17 +827,11 @@ static int replay_trace_run(replay_run *run, const char *path, bool several)
         if (run->o->plot != NULL) { code = replay_plot(run, several); }
     }
     cli_ids_free(&run->trace.ids);
+    if (run->trace.spool != NULL) { fclose(run->trace.spool); }
     return code;
 }
 
 /* ---- options ---- */
-
-/* Compare the name of a policy. The first word of those of the engine may be left out. */
-static bool replay_is(const replay_policy *p, const char *name)
-{
-    return strcmp(p->name, name) == 0 ||
-           (!p->exact && strcmp(strchr(p->name, '-') + 1, name) == 0);
-}
 
 static bool replay_parse_policies(char *text, replay_options *o)
 {
@@ -915,6 +885,17 @@ static bool replay_parse_unit(const char *text, int64_t *per_second)
     return false;
 }
 
+/* Return the rule of --policy, with the names of this build. */
+static const char *replay_policy_rule(void)
+{
+    static char rule[40 + REPLAY_POLICIES * 24] = "--policy must be different names of";
+    for (unsigned i = 0; i < replay_policy_count; i++) {
+        const size_t n = strlen(rule);
+        (void)snprintf(rule + n, sizeof rule - n, "%s %s", i != 0 ? "," : "", replay_policies[i].name);
+    }
+    return rule;
+}
+
 /* Read the value of one option from optarg. Return NULL, or the rule that the value breaks. */
 static const char *replay_parse_one(int c, replay_options *o)
 {
@@ -924,9 +905,7 @@ static const char *replay_parse_one(int c, replay_options *o)
     case 'w': o->write = optarg; return NULL;
     case 'a': o->advisor = true; return NULL;
     case 'p':
-        return replay_parse_policies(optarg, o) ? NULL
-            : "--policy must be different names of adaptive s3fifo lru fifo exact-lru exact-fifo "
-              "gdsf w-tinylfu w-tinylfu-lcs belady bound 2q arc lirs sieve, with commas between";
+        return replay_parse_policies(optarg, o) ? NULL : replay_policy_rule();
     case 'c':
         return replay_parse_capacities(optarg, o) ? NULL
             : "--capacity must be numbers (4096, 64M) or shares of 0..100 % (0.1%, 5%), with "
@@ -1086,17 +1065,17 @@ const cli_command cli_replay = {
     "                    weights, so that capacities may exceed the memory of the machine\n"
     "  --favor=F         bytes, or objects: small entries stay longer. Default bytes\n"
     "  --format=F        ctr oracle vscsi lis twitter csv json (an object a line) txt. Default\n"
-    "                    by name and first line.\n"
-    "                    The installed zstd and gzip unpack .zst and .gz\n"
-    "  --columns=A,..    columns of csv: time, key, size, ttl, op, - for others. Default: the\n"
-    "                    names in its first line. Op: get, set, delete or words like them. A\n"
-    "                    time is a number or of ISO 8601\n"
+    "                    by name and first line. The installed zstd and gzip unpack what they\n"
+    "                    packed\n"
+    "  --columns=A,..    columns of csv (, ; or a tab between): time, key, size, ttl, op, - for\n"
+    "                    others. Default: the names in its first line. Op: get, set, delete or\n"
+    "                    words like them. A time is a number or of ISO 8601\n"
     "  --time-unit=U     unit of the times of csv and json: s ms us ns. Default s\n"
     "  --stripes=N       stripes of the store, a power of two. Range 1..1024. Default 64, fewer\n"
     "                    for small capacities\n"
     "  --seeds=N         hash keys of the store; the table has the median and the range of the\n"
     "                    runs. Range 1..64. Default 8 for adaptive, 1 for others, with several\n"
-    "                    threads, --advisor and a pipe\n"
+    "                    threads and --advisor\n"
     "  --threads=N       threads that send requests. Range 1..64. Default 1\n"
     "  --json=FILE       append the JSON lines to FILE instead of printing them\n"
     "  --plot=FILE       draw the miss ratios with gnuplot, .svg or .png; one file a trace\n"

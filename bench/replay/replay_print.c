@@ -27,9 +27,23 @@ replay_policy replay_policies[REPLAY_POLICIES] = {
 };
 unsigned replay_policy_count = 9;
 
+bool replay_is(const replay_policy *p, const char *name)
+{
+    return strcmp(p->name, name) == 0 ||
+           (!p->exact && strcmp(strchr(p->name, '-') + 1, name) == 0);
+}
+
 void replay_policy_add(const replay_code *code)
 {
-    if (replay_policy_count == REPLAY_POLICIES) { return; }
+    bool taken = replay_policy_count == REPLAY_POLICIES;
+    for (unsigned i = 0; i < replay_policy_count && !taken; i++) {
+        taken = replay_is(&replay_policies[i], code->name);
+    }
+    if (taken) {
+        cli_complain("replay", "policy %s: the name is taken, or %u policies are there; change "
+                     "the name in its file", code->name, REPLAY_POLICIES);
+        exit(CLI_USAGE);
+    }
     replay_policies[replay_policy_count++] =
         (replay_policy){ code->name, true, 0, CLI_IDEAL_CODE, code };
 }
@@ -56,8 +70,7 @@ static void replay_table(const replay_run *run)
         (void)snprintf(b, sizeof b, r->seeds > 1 ? "%.4f..%.4f" : "-", r->low, r->high);
         printf("%-15s %12s %10.4f %15s %10.4f ", replay_policies[r->policy].name,
                cli_count(a, r->capacity), r->miss_ratio, b, r->byte_miss_ratio);
-        if (r->has_reduction) { printf("%9.4f ", r->reduction); } else { printf("%9s ", "-"); }
-        printf("%8.1f ", r->ns);
+        printf("%9.4f %8.1f ", r->reduction, r->ns);
         if (r->has_metadata) { printf("%8.2f\n", r->metadata); } else { printf("%8s\n", "-"); }
     }
     for (size_t i = 0; i < run->result_n; i++) {
@@ -92,7 +105,7 @@ static void replay_lines(const replay_run *run, FILE *to)
                     "\"memory_bytes\":%" PRIu64 ",\"entries\":%" PRIu64, r->seeds, r->low,
                     r->high, r->bytes, r->entries);
         }
-        if (r->has_reduction) { fprintf(to, ",\"reduction\":%.6f", r->reduction); }
+        fprintf(to, ",\"reduction\":%.6f", r->reduction);
         if (r->has_metadata) { fprintf(to, ",\"metadata_bytes_per_entry\":%.3f", r->metadata); }
         fprintf(to, ",\"objects\":%u,\"writes\":%" PRIu64 ",\"deletes\":%" PRIu64 ",\"source\":",
                 run->trace.ids.count, run->trace.writes, run->trace.deletes);

@@ -30,6 +30,8 @@ typedef struct replay_policy {
 /* Engine policies first; their names begin with "cellar-", which a caller may leave out. */
 extern replay_policy replay_policies[REPLAY_POLICIES];
 extern unsigned replay_policy_count;
+/* Compare the name of a policy. The first word of those of the engine may be left out. */
+bool replay_is(const replay_policy *p, const char *name);
 
 typedef struct replay_capacity { /* as given */
     bool share;                  /* share of the objects or of their bytes; else a number */
@@ -61,7 +63,7 @@ typedef struct replay_result { /* one policy at one capacity */
     double low, high;
     replay_counts counts;
     double miss_ratio, byte_miss_ratio, reduction, ns, metadata;
-    bool has_reduction, has_metadata;
+    bool has_metadata;
     bool has_advice;
     double said[CELLAR_ADVICE_COUNT]; /* hit ratios by the advisor */
     double is[CELLAR_ADVICE_COUNT];   /* hit ratios of replays */
@@ -72,7 +74,7 @@ typedef struct replay_trace { /* results of the scan */
     char name[96];
     uint64_t requests, writes, deletes, unique_bytes, backwards, largest;
     cli_ids ids;
-    bool again, scanned;
+    FILE *spool; /* what a pipe had; NULL: a regular file */
 } replay_trace;
 
 typedef struct replay_run {

@@ -13,7 +13,8 @@
  *            lis      text, blanks between: start count ignored request; one line is count ids
  *            twitter  time,key,key size,value size,client,operation,ttl
  *            csv      columns of --columns, or of a first line of names: time, key, size, ttl, op;
- *                     "," or ";" between; a time is a number or 2026-01-31T12:00:00.5+01:00
+ *                     ",", ";" or a tab between; fields may be in quotes; a time is a number or
+ *                     2026-01-31T12:00:00.5+01:00
  *            json     an object a line, with the same names; other members, and null, are ignored;
  *                     a key is the text between its quotes
  *            txt      one key a line
@@ -24,7 +25,7 @@
  * INVARIANTS Memory does not grow with the file. An error names the first wrong line or record,
  *            counted from 1, and the expected form. A time earlier than the one before is replaced
  *            by that one, and counted.
- * LIMITS     Lines of 64 KiB. The installed zstd and gzip unpack. */
+ * LIMITS     Lines of 64 KiB: no line ends in a quoted field. The installed zstd and gzip unpack. */
 #include "bench/replay/trace.h"
 
 #include <errno.h>
@@ -58,7 +59,7 @@ struct cli_trace {
     char by;               /* what separates columns */
     unsigned char *buf;    /* TRACE_BUFFER + 1 */
     size_t at, end;        /* unread bytes of buf */
-    bool eof, again;
+    bool eof;
     const unsigned char *line; /* in buf: the line being read; NULL: none */
     size_t line_len;
     uint64_t record;       /* number of the record or line being read */
@@ -252,8 +253,8 @@ static int trace_bad(const cli_trace *t, char *why, const char *reason)
 static const char *trace_no_word(const unsigned char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (p[i] == ' ' || p[i] == '\t') { return "a blank"; }
-        if (p[i] == ',') { return "several columns"; }
+        if (p[i] == ' ') { return "a blank"; }
+        if (p[i] == ',' || p[i] == '\t') { return "several columns"; }
         if (p[i] < 0x20 || p[i] == 0x7f) { return "a control character"; }
     }
     return NULL;
@@ -276,6 +277,10 @@ static int trace_line(cli_trace *t, trace_field *out, char *why)
         }
         size_t n = nl != NULL ? (size_t)(nl - p) : have;
         t->at += nl != NULL ? n + 1 : n;
+        if (t->record == 1 && n >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) { /* a mark of UTF-8 */
+            p += 3;
+            n -= 3;
+        }
         if (memchr(p, '\0', n) != NULL) {
             return trace_bad(t, why, "a zero byte, so this is no text");
         }
@@ -295,8 +300,6 @@ static bool trace_number(trace_field f, int64_t *out, bool fraction)
     size_t i = 0;
     bool minus = false;
     uint64_t v = 0;
-    while (f.n != 0 && f.p[0] == ' ') { f = (trace_field){ f.p + 1, f.n - 1 }; }
-    while (f.n != 0 && f.p[f.n - 1] == ' ') { f.n--; }
     if (f.n != 0 && f.p[0] == '-') { minus = i++ == 0; }
     const size_t from = i;
     for (; i < f.n && f.p[i] >= '0' && f.p[i] <= '9'; i++) {
@@ -311,17 +314,35 @@ static bool trace_number(trace_field f, int64_t *out, bool fraction)
     return i == f.n;
 }
 
+/* Return the length of a field in quotes, with them; 0: not closed. Two quotes in it are text. */
+static size_t trace_quoted(trace_field f)
+{
+    for (size_t n = 1; n < f.n; n++) {
+        if (f.p[n] != '"') { continue; }
+        if (n + 1 == f.n || f.p[n + 1] != '"') { return n + 1; }
+        n++;
+    }
+    return 0;
+}
+
+/* Split a line into at most `most` fields, without blanks and quotes around them. Return their
+ * number; most + 1: more; 0: a quote is not closed. */
 static unsigned trace_split(trace_field line, char by, trace_field *out, unsigned most)
 {
-    unsigned n = 0;
-    while (n < most) {
-        const unsigned char *cut = memchr(line.p, by, line.n);
+    for (unsigned n = 0; n < most;) {
+        while (line.n != 0 && line.p[0] == ' ') { line = (trace_field){ line.p + 1, line.n - 1 }; }
+        const bool quotes = line.n != 0 && line.p[0] == '"';
+        const size_t quoted = quotes ? trace_quoted(line) : 0;
+        if (quotes && quoted == 0) { return 0; }
+        const unsigned char *cut = memchr(line.p + quoted, by, line.n - quoted);
         const size_t len = cut != NULL ? (size_t)(cut - line.p) : line.n;
-        out[n++] = (trace_field){ line.p, len };
+        trace_field f = { line.p, len };
+        while (f.n != 0 && f.p[f.n - 1] == ' ') { f.n--; }
+        out[n++] = quotes ? (trace_field){ line.p + 1, quoted - 2 } : f;
         if (cut == NULL) { return n; }
         line = (trace_field){ cut + 1, line.n - len - 1 };
     }
-    return n + 1; /* more than `most` fields */
+    return most + 1;
 }
 
 static bool trace_is(trace_field f, const char *word)
@@ -492,10 +513,10 @@ static int trace_csv(cli_trace *t, cli_request *r, char *why)
     uint64_t key_size = 0;
     const int got = trace_line(t, &line, why);
     if (got != 1) { return got; }
-    const unsigned n = t->how.column_count;
-    if (trace_split(line, t->by, f, n) != n) {
+    const unsigned n = t->how.column_count, found = trace_split(line, t->by, f, n);
+    if (found != n) {
         char reason[64];
-        snprintf(reason, sizeof reason, "not %u columns", n);
+        snprintf(reason, sizeof reason, found == 0 ? "a quote is not closed" : "not %u columns", n);
         return trace_bad(t, why, reason);
     }
     for (unsigned i = 0; i < n; i++) {
@@ -566,7 +587,10 @@ static cli_trace_column trace_named(trace_field f, unsigned *rank)
     };
     for (unsigned c = CLI_COLUMN_TIME; c <= CLI_COLUMN_OP; c++) {
         for (*rank = 0; names[c][*rank] != NULL; ++*rank) {
-            if (trace_is(f, names[c][*rank])) { return (cli_trace_column)c; }
+            const char *name = names[c][*rank];
+            if (strlen(name) == f.n && strncasecmp(name, (const char *)f.p, f.n) == 0) {
+                return (cli_trace_column)c;
+            }
         }
     }
     return CLI_COLUMN_SKIP;
@@ -653,6 +677,17 @@ static bool trace_ends(const char *path, size_t n, const char *end)
     return n > e && memcmp(path + n - e, end, e) == 0;
 }
 
+/* Return the program that unpacks a file, by its name or its first bytes; NULL: none. */
+static const char *trace_tool(const cli_trace *t, size_t *n)
+{
+    unsigned char mark[4] = { 0 };
+    const bool zst = trace_ends(t->path, *n, ".zst"), gz = trace_ends(t->path, *n, ".gz");
+    *n -= zst ? 4 : gz ? 3 : 0;
+    if (pread(t->fd, mark, sizeof mark, 0) != sizeof mark) { return zst ? "zstd" : gz ? "gzip" : NULL; }
+    return zst || memcmp(mark, "\x28\xb5\x2f\xfd", 4) == 0 ? "zstd"
+           : gz || (memcmp(mark, "\x1f\x8b\x08", 3) == 0 && mark[3] < 32) ? "gzip" : NULL;
+}
+
 /* Start the decompressor and read its output instead of the file. */
 static bool trace_unpack(cli_trace *t, char *why)
 {
@@ -700,6 +735,14 @@ static bool trace_has_digit(trace_field f)
     return false;
 }
 
+/* Return what separates the columns of a csv: the first of , ; and tab that its first line has. */
+static char trace_separator(trace_field line)
+{
+    const char *by = ",;\t";
+    while (*by != '\0' && memchr(line.p, *by, line.n) == NULL) { by++; }
+    return *by != '\0' ? *by : ',';
+}
+
 /* Look at the first line of a csv: what separates columns, and whether it has names. Without
  * --columns the names tell the columns. Return false if there is no line, or no key among them. */
 static bool trace_names_read(cli_trace *t, char *why)
@@ -711,7 +754,7 @@ static bool trace_names_read(cli_trace *t, char *why)
     bool key = false, named = false;
     unsigned rank;
     if (trace_line(t, &line, why) != 1) { return false; }
-    t->by = memchr(line.p, ',', line.n) == NULL && memchr(line.p, ';', line.n) != NULL ? ';' : ',';
+    t->by = trace_separator(line);
     const unsigned n = trace_split(line, t->by, f, CLI_COLUMNS_MAX);
     for (unsigned i = 0; i < n && i < CLI_COLUMNS_MAX; i++) {
         found[i] = trace_named(f[i], &rank);
@@ -751,7 +794,7 @@ static cli_trace_format trace_guess(cli_trace *t, const char *name, size_t n, ch
     const int got = trace_line(t, &line, why);
     if (got < 0) { return CLI_TRACE_AUTO; }
     const bool seven = got == 1 && trace_split(line, ',', f, 7) == 7 && trace_has_digit(f[0]);
-    const bool columns = got == 1 && (memchr(line.p, ',', line.n) || memchr(line.p, ';', line.n));
+    const bool columns = got == 1 && memchr(line.p, trace_separator(line), line.n) != NULL;
     t->at = at; /* the buffer has not moved: the first fill reads all that a line needs */
     t->record = record;
     if (got == 1 && line.p[0] == '{') { return CLI_TRACE_JSON; }
@@ -794,8 +837,9 @@ cli_trace *cli_trace_open(const char *path, const cli_trace_how *how, bool *wron
     t->path = path;
     t->how = *how;
     t->file = -1;
-    t->fd = strcmp(path, "-") == 0 ? fcntl(0, F_DUPFD_CLOEXEC, 3)
-                                   : open(path, O_RDONLY | O_CLOEXEC);
+    t->fd = how->spooled != 0 ? fcntl(how->spooled, F_DUPFD_CLOEXEC, 3)
+            : strcmp(path, "-") == 0 ? fcntl(0, F_DUPFD_CLOEXEC, 3)
+                                     : open(path, O_RDONLY | O_CLOEXEC);
     if (t->fd < 0 || fstat(t->fd, &st) != 0) {
         snprintf(why, CLI_TRACE_WHY, "cannot read %.250s: %s; name a file that can be read", path,
                  cli_errno_text(errno));
@@ -805,16 +849,10 @@ cli_trace *cli_trace_open(const char *path, const cli_trace_how *how, bool *wron
         snprintf(why, CLI_TRACE_WHY, "%.250s is a folder; name the trace files in it", path);
         goto fail;
     }
-    t->again = S_ISREG(st.st_mode);
-    t->bytes = t->again ? (uint64_t)st.st_size : 0;
+    (void)lseek(t->fd, 0, SEEK_SET); /* a duplicate continues where the last pass ended */
+    t->bytes = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
     size_t n = strlen(path);
-    if (trace_ends(path, n, ".zst")) {
-        t->tool = "zstd";
-        n -= 4;
-    } else if (trace_ends(path, n, ".gz")) {
-        t->tool = "gzip";
-        n -= 3;
-    }
+    t->tool = trace_tool(t, &n);
     if (t->tool != NULL && !trace_unpack(t, why)) { goto fail; }
     if (t->how.format == CLI_TRACE_AUTO) {
         t->how.format = trace_guess(t, path, n, why);
@@ -860,7 +898,6 @@ void cli_trace_close(cli_trace *t)
 }
 
 uint64_t cli_trace_backwards(const cli_trace *t) { return t->backwards; }
-bool cli_trace_again(const cli_trace *t) { return t->again; }
 
 void cli_trace_place(const cli_trace *t, uint64_t *at, uint64_t *of)
 {

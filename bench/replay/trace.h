@@ -24,6 +24,7 @@ typedef struct cli_trace_how {
     cli_trace_format format;
     cli_trace_column column[CLI_COLUMNS_MAX]; /* CSV */
     unsigned column_count;
+    int spooled;        /* 0, or an open regular file: the content of the path, a pipe */
     int64_t per_second; /* units of the time column in a second: 1, 1000, 1000000, 1000000000 */
 } cli_trace_how;
 
@@ -48,8 +49,6 @@ cli_trace *cli_trace_open(const char *path, const cli_trace_how *how, bool *wron
 size_t cli_trace_read(cli_trace *t, cli_request *out, size_t most, bool *wrong, char *why);
 /* Return the number of times so far that were earlier than the one before. */
 uint64_t cli_trace_backwards(const cli_trace *t);
-/* Return whether the file can be opened a second time: no pipe. */
-bool cli_trace_again(const cli_trace *t);
 /* Return position and length of the stored file, for the live line; 0 of 0 if unknown. */
 void cli_trace_place(const cli_trace *t, uint64_t *at, uint64_t *of);
 void cli_trace_close(cli_trace *t);

@@ -9,7 +9,6 @@ enum { ARC_ONCE, ARC_OFTEN, ARC_ONCE_GHOST, ARC_OFTEN_GHOST };
 typedef struct arc {
     policy_lists l;
     double aim; /* entries of ARC_ONCE */
-    bool ghost; /* the number to be inserted was one */
 } arc;
 
 static void *arc_open(uint64_t capacity, uint32_t objects)
@@ -42,7 +41,6 @@ static uint32_t arc_evict(void *state, uint32_t number)
     policy_lists *l = &a->l;
     const unsigned in = l->in[number];
     const double most = (double)l->capacity;
-    a->ghost = in == ARC_ONCE_GHOST || in == ARC_OFTEN_GHOST;
     if (in == ARC_ONCE_GHOST) {
         a->aim += arc_step(l, ARC_ONCE_GHOST, ARC_OFTEN_GHOST);
         a->aim = a->aim < most ? a->aim : most;
@@ -55,15 +53,15 @@ static uint32_t arc_evict(void *state, uint32_t number)
     } else if (l->n[0] + l->n[1] + l->n[2] + l->n[3] >= 2 * l->capacity) {
         (void)policy_pop(l, ARC_OFTEN_GHOST);
     }
-    policy_take(l, number);
     return arc_replace(a, in == ARC_OFTEN_GHOST);
 }
 
 static void arc_insert(void *state, uint32_t number)
 {
-    arc *a = state;
-    policy_push(&a->l, a->ghost ? ARC_OFTEN : ARC_ONCE, number);
-    a->ghost = false;
+    policy_lists *l = state;
+    const unsigned in = l->in[number];
+    const bool ghost = in == ARC_ONCE_GHOST || in == ARC_OFTEN_GHOST;
+    policy_push(l, ghost ? ARC_OFTEN : ARC_ONCE, number);
 }
 
-REPLAY_POLICY(arc, "arc")
+REPLAY_POLICY(arc, "arc", .drop = policy_drop)

@@ -101,4 +101,13 @@ static void lirs_insert(void *state, uint32_t number)
     }
 }
 
-REPLAY_POLICY(lirs, "lirs")
+static void lirs_drop(void *state, uint32_t number)
+{
+    lirs *s = state;
+    s->low -= s->l.mark[number];
+    policy_drop(s, number);
+    policy_take(&s->l, number + s->size);
+    lirs_prune(s);
+}
+
+REPLAY_POLICY(lirs, "lirs", .drop = lirs_drop)

@@ -35,4 +35,11 @@ static uint32_t sieve_evict(void *state, uint32_t number)
 
 static void sieve_insert(void *state, uint32_t number) { policy_push(state, 0, number); }
 
-REPLAY_POLICY(sieve, "sieve")
+static void sieve_drop(void *state, uint32_t number)
+{
+    sieve *s = state;
+    if (s->hand == number) { s->hand = policy_newer(&s->l, number); }
+    policy_drop(s, number);
+}
+
+REPLAY_POLICY(sieve, "sieve", .drop = sieve_drop)

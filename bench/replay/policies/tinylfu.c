@@ -115,4 +115,4 @@ static void tinylfu_insert(void *state, uint32_t number)
     }
 }
 
-REPLAY_POLICY(tinylfu, "w-tinylfu")
+REPLAY_POLICY(tinylfu, "w-tinylfu", .drop = policy_drop)

@@ -40,8 +40,9 @@ static uint32_t twoq_evict(void *state, uint32_t number)
 static void twoq_insert(void *state, uint32_t number)
 {
     twoq *t = state;
-    policy_push(&t->l, t->back ? TWOQ_MAIN : TWOQ_IN, number);
+    const bool back = t->back || t->l.in[number] == TWOQ_OUT;
+    policy_push(&t->l, back ? TWOQ_MAIN : TWOQ_IN, number);
     t->back = false;
 }
 
-REPLAY_POLICY(twoq, "2q")
+REPLAY_POLICY(twoq, "2q", .drop = policy_drop)

@@ -137,4 +137,4 @@ static uint32_t wtiny_left(void *state)
     return l->n[WTINY_LEFT] != 0 ? policy_pop(l, WTINY_LEFT) : POLICY_NONE;
 }
 
-REPLAY_POLICY_LEFT(wtiny, "w-tinylfu-lcs", wtiny_left)
+REPLAY_POLICY(wtiny, "w-tinylfu-lcs", .drop = policy_drop, .left = wtiny_left)
