@@ -92,21 +92,6 @@ in_body {
     if ($0 ~ /;/) end_declaration()
     next
 }
-/^#define CELLAR_CODES\(X\)/ { in_codes = 1; next }
-in_codes {
-    if (match($0, /X\([A-Z0-9_]+, *-?[0-9]+, *"[^"]*"\)/)) {
-        code_line = substr($0, RSTART + 2, RLENGTH - 3)
-        split(code_line, part, /, */)
-        codes++
-        code_name[codes] = part[1]
-        code_number[codes] = part[2]
-        sub(/^[^"]*"/, "", code_line)
-        sub(/"$/, "", code_line)
-        code_text[codes] = code_line
-    }
-    if ($0 !~ /\\$/) in_codes = 0
-    next
-}
 in_unit || is_unit($0) {
     take_unit($0)
     ready = 0
@@ -119,7 +104,7 @@ in_unit || is_unit($0) {
 function is_unit(line) {
     return line ~ /^typedef / && line !~ /^typedef char / ||
            line ~ /^#define CELLAR_[A-Z0-9_]+[ (]/ &&
-           line !~ /^#define CELLAR_(API|ZERO|SIZEOF_FIELD|PACKED|STRUCT|CODES)[ (]/
+           line !~ /^#define CELLAR_(API|ZERO|SIZEOF_FIELD|PACKED|STRUCT)[ (]/
 }
 
 function take_unit(line,    plain) {
@@ -318,7 +303,104 @@ function title_place(title, header,    at) {
 
 # The place of a name in a contract, or "".
 function name_place(name) {
-    return name in family_of ? name : name in unit_of ? place[unit_of[name]] : ""
+    if (name in family_of || name in row_at || name in essay_of) return name
+    sub(/_default$/, "", name)
+    return name in unit_of ? place[unit_of[name]] : ""
+}
+
+function unit_title(k) { return place[k] == "type-cellar" ? "cellar" : place[k] }
+
+# ---- rows: fields, constants, codes ----
+
+# Read the rows of unit `k`; return their number. 0: the unit is shown word for word. A row has the
+# name of its place ("": none), a declaration and a note; one of a list has a number, too.
+function unit_rows(k,    text, i, n, line, list, at, note, open, ended) {
+    text = unit_text[k]
+    rows = 0
+    if (match(text, /CELLAR_[A-Z_]+\(CELLAR_[A-Z_]+_ENUM\)/)) {
+        at = substr(text, RSTART, index(substr(text, RSTART), "(") - 1)
+        match(text, /CELLAR_[A-Z_]*##name/)
+        return list_rows(unit_text[unit_of[at]], substr(text, RSTART, RLENGTH - 6))
+    }
+    if (text ~ /^#define [A-Z_]+\(X\)/) return list_rows(text, "")
+    if (text ~ /^#define/ ? text ~ /\\\n|#define [A-Z0-9_]+\(/ : text !~ /\{/) return 0
+    n = split(text, list, "\n")
+    for (i = 1; i <= n; i++) {
+        line = list[i]
+        if (line ~ /^(typedef.*\{|}.*;)$/ || line == "") continue
+        at = open ? 1 : index(line, "/*")
+        note = at ? substr(line, at) : ""
+        if (at) line = substr(line, 1, at - 1)
+        open = (open || at) && note !~ /\*\//
+        sub(/ *\*\/ *$/, "", note)
+        sub(/^ *(\/?\*)? */, "", note)
+        if (line ~ /[^ ]/) {
+            if (ended || rows == 0) new_row()
+            row_decl[rows] = row_decl[rows] " " trim(line)
+            ended = line ~ /^#define|[;{,] *$/ && (line !~ /, *$/ || text ~ /^typedef enum/)
+        } else if (at == 5 && list[i] ~ /^    \/\*/) {
+            new_row()
+            ended = 0
+        }
+        row_note[rows] = trim(row_note[rows] " " note)
+    }
+    for (i = 1; i <= rows; i++) {
+        row_decl[i] = trim(row_decl[i])
+        row_name[i] = row_place(k, row_decl[i])
+        sub(/^#define /, "", row_decl[i])
+        gsub(/  +/, " ", row_decl[i])
+    }
+    return rows
+}
+
+function new_row() { rows++; row_decl[rows] = row_note[rows] = row_number[rows] = "" }
+
+# The name of a declaration as a place: CELLAR_NAME, or STRUCT.FIELD.
+function row_place(k, text) {
+    if (match(text, /^(#define )?CELLAR_[A-Z0-9_]+/)) {
+        text = substr(text, RSTART, RLENGTH)
+        sub(/#define /, "", text)
+        return text
+    }
+    if (text !~ /;$/ || text ~ /^}/) return ""
+    if (match(text, /\(\*[a-z0-9_]+\)/)) text = substr(text, RSTART + 2, RLENGTH - 3)
+    else { sub(/(\[.*)?;$/, "", text); sub(/^.*[ *]/, "", text) }
+    return place[k] "." text
+}
+
+# The rows of X(NAME, NUMBER, .. "TEXT"), with `prefix` before the names.
+function list_rows(text, prefix,    i, n, list, line, at) {
+    n = split(text, list, "\n")
+    for (i = 1; i <= n; i++) {
+        if (!match(list[i], /X\(.*\)/) || list[i] ~ /^#/) continue
+        line = substr(list[i], RSTART + 2, RLENGTH - 3)
+        new_row()
+        at = index(line, ",")
+        row_name[rows] = prefix == "" ? "" : prefix substr(line, 1, at - 1)
+        row_decl[rows] = prefix substr(line, 1, at - 1)
+        line = trim(substr(line, at + 1))
+        if (match(line, /^-?[0-9]+, */)) {
+            row_number[rows] = line + 0
+            row_decl[rows] = row_decl[rows] " = " row_number[rows]
+            line = substr(line, RLENGTH + 1)
+        }
+        gsub(/", "/, ": ", line)
+        gsub(/"/, "", line)
+        row_note[rows] = line
+    }
+    return rows
+}
+
+# Keep the places of all rows, so that texts before them can name them.
+function keep_rows(    k, i, n) {
+    for (k = 1; k <= units; k++) {
+        n = unit_rows(k)
+        for (i = 1; i <= n; i++) {
+            if (row_name[i] == "") continue
+            if (!(row_name[i] in unit_of)) unit_of[row_name[i]] = k
+            if (unit_of[row_name[i]] == k && row_name[i] != place[k]) row_at[row_name[i]] = 1
+        }
+    }
 }
 
 # "see LEAVE A WAIT, or .." -> the longest title behind `see`; `said` gets its words. "": none
@@ -563,7 +645,8 @@ function concepts(h,    i, n, name, title, list, text, heading, rest) {
     for (i = 1; i <= items; i++) {
         if (item_header[i] != header || item[i] ~ /^call/) continue
         n = substr(item[i], 6)
-        title = item[i] ~ /^part/ ? part_title[n] : place[n]
+        if (place[n] == "CELLAR_CODES" && item[i] ~ /^unit/) continue
+        title = item[i] ~ /^part/ ? part_title[n] : unit_title(n)
         text = item[i] ~ /^part/ ? part_text[n] : unit_text[n]
         if (item[i] ~ /^unit/ && unit_about[n] !~ /^(----|$)/) text = unit_about[n] "\n\n" text
         print ".Sh " title > page
@@ -574,9 +657,10 @@ function concepts(h,    i, n, name, title, list, text, heading, rest) {
     if (h == 1) {
         print ".Sh CODES" > page
         print ".Bl -tag -width CELLAR_E_RESULT_TWICE" > page
-        for (i = 1; i <= codes; i++) {
-            print ".It Dv CELLAR_" code_name[i] " Pq " code_number[i] > page
-            prose(code_text[i])
+        n = unit_rows(unit_of["cellar_err"])
+        for (i = 1; i <= n; i++) {
+            print ".It Dv " row_name[i] " Pq " row_number[i] > page
+            prose(row_note[i])
         }
         print ".El" > page
     }
@@ -655,7 +739,7 @@ function program_line(text) {
 
 # ---- HTML: sections for site.awk ----
 
-function html(text,    out, name, to) {
+function html(text,    out, name, to, words, at) {
     gsub(/&/, "\\&amp;", text)
     gsub(/</, "\\&lt;", text)
     gsub(/>/, "\\&gt;", text)
@@ -663,60 +747,148 @@ function html(text,    out, name, to) {
         text = substr(text, 1, RSTART - 1) "<code>" substr(text, RSTART + 1, RLENGTH - 2) \
                "</code>" substr(text, RSTART + RLENGTH)
     }
-    while (match(text, /(cellar|CELLAR)_[A-Za-z0-9_]+|[Ss]ee [A-Z][A-Z]+([ -][A-Z]+)*/)) {
-        name = substr(text, RSTART, RLENGTH)
+    while (match(text, /(cellar|CELLAR)_[A-Za-z0-9_]+(\.[a-z0-9_]+)?|cellar\.h|[A-Z][A-Z0-9_]+([ -][A-Z]+)*/)) {
+        name = words = substr(text, RSTART, RLENGTH)
         out = out substr(text, 1, RSTART - 1)
         text = substr(text, RSTART + RLENGTH)
-        if (name ~ /^[Ss]ee /) {
-            to = seen_title(name, html_header)
-            if (to != "") {
-                text = substr(name, length(said) + 1) text
-                out = out substr(said, 1, 4) "<a href=\"#" title_place(to, html_header) "\">" to "</a>"
-                continue
-            }
-        }
         to = name_place(name)
+        if (to == "" && match(name, /\./)) {
+            text = substr(name, RSTART) text
+            name = words = substr(name, 1, RSTART - 1)
+            to = name_place(name)
+        }
+        if (to == "" && name ~ /_/) to = name_place("CELLAR_" name)
+        if (to == "" && name !~ /_/) {
+            for (; words != ""; sub(/[ -]?[A-Z0-9]+$/, "", words)) {
+                to = essay_place(words, substr(name, length(words) + 1) text, out)
+                if (to != "") break
+            }
+            if (to == "") words = name
+            if (to == "" && html_codes) to = name_place("CELLAR_" name)
+            text = substr(name, length(words) + 1) text
+            name = words
+        }
         out = out (to != "" && to != html_here ? "<a href=\"#" to "\">" name "</a>" : name)
     }
     return out text
+}
+
+# The place of an essay that a text names in capitals: one of its own header, one "in cellar_x.h",
+# or one behind "see".
+function essay_place(title, rest, before,    header) {
+    if ((html_header, title) in title_at) return title_place(title, html_header)
+    if (match(rest, /^ (in|of) cellar[a-z_0-9]*\.h/)) {
+        header = substr(rest, 5, RLENGTH - 4)
+        return (header, title) in title_at ? title_place(title, header) : ""
+    }
+    return before ~ /[Ss]ee $/ ? title_place(title, html_header) : ""
 }
 
 function html_row(title, text) {
     if (text != "") print "<dt>" title "</dt><dd>" html(text) "</dd>" > page
 }
 
-function html_essay(header,    i, n, list) {
+# Running text with lists; lines with an indent are a list of words with their meaning, or a picture.
+function html_prose(text,    i, n, list, kind, line, now) {
+    n = split(text "\n\n", list, "\n")
+    for (i = 1; i <= n; i++) {
+        line = list[i]
+        now = line == "" ? "" : line ~ /^- / ? "ul" : line ~ /^ / ? (kind == "ul" ? "ul" : "pre") : "p"
+        if (line == "" && kind == "pre" && list[i + 1] ~ /^ /) now = "pre"
+        if (now != kind) {
+            if (kind == "pre") html_block()
+            else if (kind != "") print (kind == "ul" ? "</li></ul>" : "</p>") > page
+            if (now != "pre" && now != "") print "<" now ">" > page
+        }
+        if (now == "pre") block[++blocks] = line
+        else if (line ~ /^- /) print (kind == "ul" ? "</li>" : "") "<li>" html(substr(line, 3)) > page
+        else if (now != "") print html(trim(line)) > page
+        kind = now
+    }
+}
+
+# Print the lines of block[]: "WORD  MEANING" with one column for all meanings, or as they are.
+function html_block(    i, base, column, words, word) {
+    match(block[1], /^ */)
+    base = RLENGTH + 1
+    for (i = 1; i <= blocks; i++) {
+        match(block[i], /^ */)
+        if (block[i] != "" && RLENGTH >= base && (!column || RLENGTH < column)) column = RLENGTH + 1
+    }
+    if (!column && match(block[1], /[^ ]  +/)) column = RSTART + RLENGTH
+    words = column > 0
+    for (i = 1; i <= blocks && words; i++) {
+        words = block[i] == "" || substr(block[i], column - 1, 2) ~ /^ [^ ]$/ && substr(block[i], base) !~ /^[^ ]*[;(#=]/
+    }
+    print words ? "<dl>" : "<pre>" > page
+    for (i = 1; i <= blocks; i++) {
+        if (!words) print html(substr(block[i], base)) > page
+        else if (block[i] != "") {
+            word = trim(substr(block[i], 1, column - 1))
+            print (word == "" ? "" : (i > 1 ? "</dd>" : "") "<dt>" html(word) "</dt><dd>") \
+                  html(substr(block[i], column)) > page
+        }
+    }
+    print words ? "</dd></dl>" : "</pre>" > page
+    blocks = 0
+}
+
+function html_essay(header,    i, n, list, text, title) {
     n = split(essay_of[header], list, "\n")
-    print "<section id=\"" header "\"><h2>" header "</h2><p>" > page
-    print "</p><pre>" > page
-    for (i = 1; i <= n; i++) if (list[i] !~ /SPDX-License/) print html(substr(list[i], 2)) > page
-    print "</pre></section>" > page
+    print "<section id=\"" header "\"><h2>" header "</h2>" > page
+    for (i = 1; i <= n; i++) {
+        if (list[i] ~ /SPDX-License/) continue
+        if (is_heading(list[i])) {
+            html_prose(text)
+            text = title = substr(list[i], 2)
+            sub(/  .*$/, "", title)
+            print "<h4>" title "</h4>" > page
+            sub(/^[A-Z ,]*/, "", text)
+            if (text != "") text = text "\n"
+        } else text = text substr(list[i], 2) "\n"
+    }
+    html_prose(text)
+    print "</section>" > page
 }
 
 function html_part(k) {
-    print "<section id=\"" html_header "-" slug(part_title[k]) "\"><h3>" part_title[k] "</h3><p>" > page
-    print "</p><pre>" html(part_text[k]) "</pre></section>" > page
+    print "<section id=\"" html_header "-" slug(part_title[k]) "\"><h3>" part_title[k] "</h3>" > page
+    html_prose(part_text[k])
+    print "</section>" > page
 }
 
-# A type or constants, word for word.
-function html_unit(k,    about) {
-    about = unit_about[k] ~ /^----/ ? "" : unit_about[k]
+# A type or constants.
+function html_unit(k,    i, n, kind) {
     html_here = place[k]
-    print "<section id=\"" place[k] (unit_of[place[k]] == k ? "" : "-" k) "\"><h3>" place[k] "</h3><p>" html(about) > page
-    print "</p><pre>#include \"" html_header "\"\n\n" html(unit_text[k]) "</pre></section>" > page
+    print "<section id=\"" place[k] (unit_of[place[k]] == k ? "" : "-" k) "\"><h3>" unit_title(k) "</h3>" > page
+    if (unit_about[k] !~ /^----/) html_prose(unit_about[k])
+    kind = unit_text[k] ~ /^typedef enum/ ? "enum " : unit_text[k] ~ /^typedef struct/ ? "struct " : ""
+    n = unit_rows(k)
+    print "<pre>#include \"" html_header "\"" (n ? "" : "\n\n" html(unit_text[k])) "</pre>" > page
+    if (n) print "<table class=\"rows\"><tr><th>" (kind == "struct " ? "Field" : "Name") "</th><th>Meaning</th></tr>" > page
+    for (i = 1; i <= n; i++) {
+        html_here = row_name[i] != "" ? row_name[i] : place[k]
+        print "<tr" ((html_here in row_at) && unit_of[html_here] == k ? " id=\"" html_here "\"" : "") "><td><code>" html(row_decl[i]) "</code></td><td>" \
+              html(row_note[i]) "</td></tr>" > page
+    }
+    print (n ? "</table>" : "") "</section>" > page
     html_here = ""
 }
 
 function html_family(f,    i) {
-    print "</p><pre class=\"call\">#include \"" header_of[f] "\"\n" > page
+    print "<pre class=\"call\">#include \"" header_of[f] "\"\n" > page
     for (i = first_of[f]; i <= functions && fn_family[i] == f; i++) {
         print html(fn_type[i] (fn_type[i] ~ /\*$/ ? "" : " ")) fn_name[i] "(" html(fn_args[i]) ");" > page
     }
-    print "</pre><p>" html(field[f, "summary"]) "</p><dl>" > page
+    print "</pre>" > page
+    html_prose(field[f, "summary"])
+    print "<dl>" > page
     html_row("Status", status_of[header_of[f]])
     html_row("In", field[f, "in"])
     html_row("Out", field[f, "out"])
+    html_codes = 1
     html_row("Return values", field[f, "returns"] != "" ? field[f, "returns"] : "None.")
+    html_codes = 0
     html_row("Ownership", field[f, "owns"] != "" ? field[f, "owns"] : "Nothing changes hands.")
     html_row("Threads", field[f, "thread"])
     html_row("Cost", field[f, "cost"])
@@ -726,9 +898,9 @@ function html_family(f,    i) {
 
 function html_call(n,    f) {
     f = fn_family[n]
-    print "<section id=\"" fn_name[n] "\"><h3>" fn_name[n] "</h3><p>" html(one_line(f)) > page
+    print "<section id=\"" fn_name[n] "\"><h3>" fn_name[n] "</h3>" > page
     if (first_of[f] == n) html_family(f)
-    else print "</p><p>See " html(fn_name[first_of[f]]) ".</p>" > page
+    else print "<p>" html(one_line(f)) ". See " html(fn_name[first_of[f]]) ".</p>" > page
     print "</section>" > page
 }
 
@@ -745,13 +917,6 @@ function html_page(    h, i, n) {
             else html_unit(n)
         }
     }
-    print "<section id=\"codes\"><h2>Codes</h2><p>" > page
-    print "</p><dl>" > page
-    for (n = 1; n <= codes; n++) {
-        print "<dt>CELLAR_" code_name[n] " (" code_number[n] ")</dt>" > page
-        print "<dd>" html(code_text[n]) "</dd>" > page
-    }
-    print "</dl></section>" > page
     close(page)
 }
 
@@ -767,6 +932,7 @@ END {
     }
     if (functions == 0) complain("no CELLAR_API function found")
     check_places()
+    keep_rows()
     if (mode == "check") {
         if (errors) { printf "contracts: %d failures\n", errors; exit 1 }
         printf "contracts: ok (%d calls, %d inline)\n", functions - inlines, inlines

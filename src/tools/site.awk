@@ -2,16 +2,20 @@
 #
 # site: joins README, guide and contracts into one page that needs no server.
 #
-# USE        awk -f src/tools/site.awk -v version=V -v calls=dist/doc/calls.html README.md
-#                include/README.md include/guide.md ..        writes the page on stdout
+# USE        awk -f src/tools/site.awk -v version=V -v calls=dist/doc/calls.html
+#                -v words=src/tools/words.txt README.md include/guide.md dist/doc/calls.html
+#                tests/examples/sessions.c ..        writes the page on stdout
 #            calls: sections that apidoc.awk writes (mode=html); each begins with a line
-#            <section id="PLACE"><h3>NAME</h3><p>FIRST SENTENCE
-# PICTURE    page of Markdown -> <section> for each heading, with an id -> index (a list of links)
-#            search: a script hides the links of the sections that lack one of the words
-# READS      headings, paragraphs, lists of one level, tables, blocks of code; `code`, **bold**, links,
-#            pictures of SVG, which are copied into the page
-# LINKS      to a page, a heading or a header of the site: inside the page. Other links are text: the
-#            page loads nothing and leads nowhere else.
+#            <section id="PLACE"><h2 or h3>NAME
+#            words: what users type into the search, and the places that answer
+# PICTURE    file -> <article>; heading -> <section> with an id; both -> contents (lists that fold)
+#            The article of the target of the address is shown alone, by CSS; `#all` shows all.
+#            search: a script ranks sections, fields and constants: name, words, part of a name, text
+# READS      Markdown: headings, paragraphs, lists of one level, tables, blocks of code; `code`,
+#            **bold**, links, pictures of SVG, which are copied into the page. Files that do not end
+#            in .md are shown word for word.
+# LINKS      to a page, a heading, a program or a header of the site: inside the page. Other links are
+#            text: the page loads nothing and leads nowhere else.
 
 function escape(text)
 {
@@ -29,15 +33,21 @@ function slug(text)
     return text
 }
 
-# The name of a page: "guide" of include/guide.md, "headers" of include/README.md. "": no page.
+# The name of a page: "guide" of include/guide.md, "headers" of include/README.md, "bench/peers" of
+# its README, the file of a program. "": no page.
 function page_of(path,    i)
 {
     if (path ~ /^include\/cellar[a-z_0-9]*\.h(pp)?$/) return substr(path, 9)
-    for (i = 1; i < ARGC && ARGV[i] != path; i++) { }
+    if (path == "tests/examples") return first_program
+    sub(/\/$/, "", path)
+    for (i = 1; i < ARGC && ARGV[i] != path && ARGV[i] != path "/README.md"; i++) { }
     if (i == ARGC) return ""
-    if (path ~ /README\.md$/) return path == "README.md" ? "cellar" : "headers"
+    path = ARGV[i]
+    if (path == "README.md") return "cellar"
+    if (path == "include/README.md") return "headers"
+    if (sub(/\/README\.md$/, "", path)) return path
     sub(/^.*\//, "", path)
-    return tolower(substr(path, 1, length(path) - 3))
+    return sub(/\.md$/, "", path) ? tolower(path) : path
 }
 
 # The path from the root of what the present page calls `path`.
@@ -45,7 +55,7 @@ function from_root(path)
 {
     path = folder path
     while (sub(/[^\/.]+\/\.\.\/|\.[a-z]+\/\.\.\//, "", path)) { }
-    return path == "include" ? "include/README.md" : path
+    return path
 }
 
 # The place that a link of the present page names, or "" if it is not in the site.
@@ -75,7 +85,7 @@ function inline(text,    out, at, label, to)
         if (label ~ /^\*/) { out = out "<b>" substr(label, 3, length(label) - 4) "</b>"; continue }
         at = index(label, "](")
         to = substr(label, at + 2, length(label) - at - 2)
-        if (label ~ /^!/) { out = out picture(to); continue }
+        if (label ~ /^!/) { out = out picture(to, substr(label, 3, at - 3)); continue }
         label = substr(label, 2, at - 2)
         to = place(to)
         out = out (to == "" ? label : "<a href=\"" to "\">" label "</a>")
@@ -83,22 +93,53 @@ function inline(text,    out, at, label, to)
     return out text
 }
 
-function picture(path,    line, out)
+function picture(path, alt,    line, out)
 {
     path = folder path
     while ((getline line < path) > 0) out = out line "\n"
     close(path)
-    sub(/ xmlns="[^"]*"/, "", out)
+    sub(/ xmlns="[^"]*"/, " role=\"img\" aria-label=\"" alt "\"", out)
     return out
 }
 
 # Lines and index entries are kept one by one: some awks copy a text that grows at each step.
 function add(text) { body[++lines] = text }
 
-function entry(id, name, text, class)
+# Add a place to the contents; a page begins an article.
+function entry(id, name, is_page)
 {
-    list[++entries] = "<li class=\"" class "\"><a href=\"#" id "\">" name "</a>" \
-           (text == "" ? "" : " <small>" text "</small>") "</li>"
+    ids[id] = 1
+    place_name[++entries] = name
+    place_id[entries] = id
+    if (!is_page) return
+    page_at[++pages] = entries
+    part_of[pages] = part
+    if (pages > 1) add(turn())
+    add("<article>")
+}
+
+# The links that end an article; the next page is not known yet.
+function turn() { return "\001" pages - 1 }
+
+# A line of a program, with links to the calls and constants that it names.
+function linked(text,    out, name)
+{
+    text = escape(text)
+    while (match(text, /(cellar|CELLAR)_[A-Za-z0-9_]+(\.h)?|cellar\.h/)) {
+        name = substr(text, RSTART, RLENGTH)
+        out = out substr(text, 1, RSTART - 1) (name in call ? "<a href=\"#" name "\">" name "</a>" : name)
+        text = substr(text, RSTART + RLENGTH)
+    }
+    return out text
+}
+
+function close_section()
+{
+    close_block()
+    if (FNR == 1 && is_program) add("</pre>")
+    is_program = FILENAME !~ /\.(md|html)$/
+    if (in_section) add("</section>")
+    in_section = 0
 }
 
 # End the paragraph, list item or table that is open.
@@ -106,6 +147,14 @@ function flush()
 {
     if (para != "") add((kind == "p" ? "<p>" : "<li>") inline(para) (kind == "p" ? "</p>" : "</li>"))
     para = ""
+}
+
+# The text of a cell as an attribute.
+function plain(text)
+{
+    gsub(/[`*]/, "", text)
+    gsub(/"/, "\\&quot;", text)
+    return text
 }
 
 function close_block()
@@ -128,27 +177,52 @@ function heading(level, text,    id)
 {
     close_block()
     id = level == 1 ? page : page "-" slug(text)
-    if (sections++) add("</section>")
+    if (in_section) add("</section>")
+    entry(id, escape(text), level == 1)
     add("<section id=\"" id "\"><h" level ">" escape(text) "</h" level ">")
-    entry(id, escape(text), "", level == 1 ? "page" : "part")
+    in_section = 1
 }
 
 BEGIN {
-    while ((getline line < calls) > 0) {
+    while (calls != "" && (getline line < calls) > 0) {
         if (match(line, /^<section id="[^"]*">/)) call[substr(line, 14, RLENGTH - 15)] = 1
-        contract[++contracts] = line
+        if (match(line, /^<tr id="CELLAR_[^"]*">/)) call[substr(line, 9, RLENGTH - 10)] = 1
     }
-    for (i in call) if (i ~ /\.h(pp)?$/) delete call[i]
+    for (i = ARGC - 1; i > 0; i--) if (ARGV[i] ~ /^tests\/examples\//) first_program = ARGV[i]
+    sub(/^.*\//, "", first_program)
 }
 
-FNR == 1 { folder = FILENAME; sub(/[^\/]*$/, "", folder); page = page_of(FILENAME) }
+FNR == 1 {
+    close_section()
+    folder = FILENAME
+    sub(/[^\/]*$/, "", folder)
+    page = page_of(FILENAME)
+    part = FILENAME == calls ? "Reference" : folder ~ /^(include\/)?$/ ? "Guide" : \
+           folder ~ /^tests\/examples\// ? "Programs" : "Project"
+    if (FILENAME != calls && FILENAME !~ /\.md$/) {
+        heading(1, page)
+        add("<p><code>" FILENAME "</code></p><pre>")
+    }
+}
+FILENAME == calls {
+    if (match($0, /^<section id="[^"]*">/)) {
+        id = substr($0, 14, RLENGTH - 15)
+        name = $0
+        sub(/<\/h[23]>.*$/, "", name)
+        gsub(/<[^>]*>/, "", name)
+        entry(id, name, id ~ /^cellar[a-z_0-9]*\.h(pp)?$/)
+    } else if (match($0, /^<tr id="[^"]*">/)) ids[substr($0, 9, RLENGTH - 10)] = 1
+    add($0)
+    next
+}
+FILENAME !~ /\.md$/ { add(linked($0)); next }
 /^```/ {
     close_block()
     fenced = !fenced
     if (fenced) pre = "<pre>"; else add(pre "</pre>")
     next
 }
-fenced { add(pre escape($0)); pre = ""; next }
+fenced { add(pre linked($0)); pre = ""; next }
 /^<!-- .* -->$/ { next } # a mark for a program that writes the lines behind it
 /^#+ / { match($0, /^#+/); heading(RLENGTH, substr($0, RLENGTH + 2)); next }
 /^\|[-:| ]+\|$/ { next }
@@ -157,13 +231,17 @@ fenced { add(pre escape($0)); pre = ""; next }
     open_block("table")
     n = split(substr($0, 3), column, / *\| */) - 1
     row = ""
-    for (i = 1; i <= n; i++) row = row "<" cell ">" inline(column[i]) "</" cell ">"
+    for (i = 1; i <= n; i++) {
+        if (cell == "th") label[i] = plain(column[i])
+        row = row "<" cell (cell == "td" && i > 1 && label[i] != "" ? " data-h=\"" label[i] "\"" : "") ">" \
+              inline(column[i]) "</" cell ">"
+    }
     add("<tr>" row "</tr>")
     next
 }
-/^(- |[0-9]+\. )/ {
+/^([-*] |[0-9]+\. )/ {
     flush()
-    open_block($0 ~ /^-/ ? "ul" : "ol")
+    open_block($0 ~ /^[-*]/ ? "ul" : "ol")
     kind = "li"
     para = substr($0, index($0, " ") + 1)
     next
@@ -176,60 +254,106 @@ $0 == "" { if (kind == "p") close_block(); else flush(); next }
     para = para (para == "" ? "" : " ") $0
 }
 
-END {
-    close_block()
-    add("</section>")
-    for (i = 1; i <= contracts; i++) {
-        if (match(contract[i], /^<section id="[^"]*">/)) {
-            id = substr(contract[i], 14, RLENGTH - 15)
-            text = name = contract[i]
-            sub(/^.*<p>/, "", text)
-            gsub(/<[^>]*>/, "", text)
-            sub(/<\/h[23]>.*$/, "", name)
-            gsub(/<[^>]*>/, "", name)
-            entry(id, name, text, id ~ /\.h(pp)?$/ ? "page" : "part")
-        }
-        add(contract[i])
+# The line of the contents for entry `i`, and the list of the parts of its page.
+function contents(n,    i, last)
+{
+    if (part_of[n] != part_of[n - 1]) print "<li class=\"group\">" part_of[n] "</li>"
+    i = page_at[n]
+    last = n < pages ? page_at[n + 1] - 1 : entries
+    print "<li>" (last > i ? "<details><summary>" : "")
+    print "<a href=\"#" place_id[i] "\">" place_name[i] "</a>" (last > i ? "</summary><ul>" : "")
+    while (i++ < last) print "<li><a href=\"#" place_id[i] "\">" place_name[i] "</a></li>"
+    print (last > page_at[n] ? "</ul></details>" : "") "</li>"
+}
+
+function step(n, class)
+{
+    if (n < 1 || n > pages) return ""
+    return "<a class=\"" class "\" href=\"#" place_id[page_at[n]] "\">" place_name[page_at[n]] "</a>"
+}
+
+# Print "word":"place" for each word of the search that has a place in this site.
+function aliases(    line, at, n, i, list)
+{
+    while (words != "" && (getline line < words) > 0) {
+        if (line ~ /^#/ || (at = index(line, ": ")) == 0) continue
+        if (!(substr(line, 1, at - 1) in ids)) continue
+        n = split(substr(line, at + 2), list, /, */)
+        for (i = 1; i <= n; i++) print "\"" list[i] "\":\"" substr(line, 1, at - 1) "\","
     }
+}
+
+END {
+    FNR = 1
+    close_section()
     print "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">"
     print "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
     print "<title>cellar " version "</title><style>"
-    print ":root{color-scheme:light dark;--text:#1c1c1c;--back:#fff;--pale:#f2f3f5;--line:#d0d4da;--link:#0b57a4}"
-    print "@media(prefers-color-scheme:dark){:root{--text:#e4e6e9;--back:#15171a;--pale:#22262b;--line:#3b4148;" \
-          "--link:#7db7f5}}"
+    print ":root{color-scheme:light dark;--text:#1c1c1c;--back:#fff;--pale:#f2f3f5;--line:#d0d4da;" \
+          "--link:#0b57a4;--soft:#5a6068}"
+    print "@media(prefers-color-scheme:dark){:root{--text:#e4e6e9;--back:#15171a;--pale:#22262b;" \
+          "--line:#3b4148;--link:#7db7f5;--soft:#a3aab3}}"
     print "*{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;margin:0;color:var(--text);" \
           "background:var(--back)}"
     print "a{color:var(--link)}main{max-width:56em;padding:0 1em 4em;overflow-wrap:break-word}"
-    print "pre,code{background:var(--pale);font-size:.9em}pre{padding:.6em;overflow-x:auto;font-size:.85em}" \
-          ".call{white-space:pre-wrap}dt{margin-top:.4em}dd{margin-left:1.5em}"
+    print "body:not(:target):not(:has(article :target)) article~article," \
+          "body:has(article :target) article:not(:has(:target)){display:none}"
+    print "pre,code{background:var(--pale);font-size:.9em}pre{padding:.6em;overflow-x:auto;font-size:.85em;" \
+          "line-height:1.4}pre code{font-size:1em}.call{white-space:pre-wrap}"
+    print "dt{margin-top:.4em;font-weight:bold}dd{margin-left:1.5em}h4{margin:1.2em 0 .4em}"
     print ".wide{overflow-x:auto}table{border-collapse:collapse}th,td{border:1px solid var(--line);" \
-          "padding:.3em .6em;text-align:left;vertical-align:top;overflow-wrap:normal}"
-    print "svg{max-width:100%;height:auto}dt{font-weight:bold}section:target>:first-child{background:var(--pale)}"
-    print "nav{padding:1em;border-bottom:1px solid var(--line)}nav input{width:100%;font:inherit;padding:.4em;" \
-          "color:inherit;background:var(--pale);border:1px solid var(--line)}summary{margin-top:.6em;cursor:pointer}"
-    print "nav ul{list-style:none;padding:0;margin:.5em 0;max-height:40vh;overflow:auto;overflow-wrap:anywhere}"
-    print ".page{font-weight:bold;margin-top:.4em}.part{padding-left:1em}.part small{opacity:.75}"
-    print "@media(min-width:60em){body{display:flex}nav{width:21em;flex:none;position:sticky;top:0;height:100vh;" \
-          "border:0;border-right:1px solid var(--line)}nav ul{max-height:calc(100vh - 6em)}main{min-width:0}}"
-    print "@media(max-width:40em){table,tr,td,th{display:block;border:0}tr{border:1px solid var(--line)}" \
-          "td:first-child{font-weight:bold}code{overflow-wrap:anywhere}}"
-    print "</style></head><body><nav><input id=\"find\" type=\"search\" placeholder=\"Search\" " \
-          "aria-label=\"Search\"><details id=\"fold\" open><summary>Contents</summary><ul id=\"index\">"
-    for (i = 1; i <= entries; i++) print list[i]
-    print "</ul></details></nav><main>"
-    for (i = 1; i <= lines; i++) print body[i]
+          "padding:.3em .6em;text-align:left;vertical-align:top;overflow-wrap:normal}" \
+          ".rows{width:100%}.rows td:first-child{width:45%}.rows code{overflow-wrap:anywhere}"
+    print "svg{max-width:100%;height:auto}svg,svg text{fill:var(--text)}svg [fill=\"#ffffff\"]{fill:none}"
+    print "section:target>:first-child,tr:target{background:var(--pale)}"
+    print ".at{margin-left:.4em;color:var(--soft);font-weight:normal;text-decoration:none}"
+    print ".turn{display:flex;flex-wrap:wrap;gap:1em;margin-top:3em;padding-top:1em;" \
+          "border-top:1px solid var(--line)}.next{margin-left:auto}" \
+          ".before::before{content:\"\\2190  \"}.next::after{content:\" \\2192\"}"
+    print "nav{padding:1em;border-bottom:1px solid var(--line);overflow-wrap:anywhere}nav input{width:100%;" \
+          "font:inherit;padding:.4em;color:inherit;background:var(--pale);border:1px solid var(--soft)}"
+    print "nav ul{list-style:none;padding:0;margin:.3em 0}nav ul ul{padding-left:1.2em}nav li{margin:.25em 0}"
+    print "summary{cursor:pointer}small,#note{color:var(--soft);font-size:.85em}#found small{display:block}" \
+          "#found{max-height:60vh;overflow:auto}"
+    print ".group{font-weight:bold;margin-top:.8em}[aria-current]{background:var(--pale);font-weight:bold}"
+    print "@media(min-width:60em){body{display:flex}nav{width:21em;flex:none;position:sticky;top:0;" \
+          "height:100vh;overflow:auto;border:0;border-right:1px solid var(--line)}" \
+          "#found{max-height:none}main{min-width:0;flex:1}}"
+    print "@media(max-width:40em){table,tbody,tr,td{display:block;border:0}tr{border:1px solid var(--line)}" \
+          "th{display:none}td:first-child,.rows td:first-child{font-weight:bold;width:auto}td:empty{display:none}" \
+          "[data-h]::before{content:attr(data-h) \": \";color:var(--soft)}code{overflow-wrap:anywhere}" \
+          "dd{margin-left:.8em}}"
+    print "@media print{nav,.turn{display:none}article{display:block!important}}"
+    print "</style></head><body id=\"all\"><nav><input id=\"find\" type=\"search\" " \
+          "placeholder=\"Search\" aria-label=\"Search\" hidden>"
+    print "<p id=\"note\" aria-live=\"polite\"></p><ul id=\"found\"></ul>"
+    print "<details id=\"fold\"><summary>Contents</summary><ul id=\"index\">"
+    for (i = 1; i <= pages; i++) contents(i)
+    print "<li class=\"group\"><a href=\"#all\">All pages at once</a></li></ul></details></nav><main>"
+    for (i = 1; i <= lines; i++) {
+        if (body[i] ~ /^\001/) end_article(substr(body[i], 2) + 0)
+        else print anchored(body[i])
+    }
+    end_article(pages)
     print "</main><script>"
-    print "const find=document.getElementById('find'),fold=document.getElementById('fold')"
-    print "const index=document.getElementById('index')"
-    print "fold.open=matchMedia('(min-width:60em)').matches"
-    print "const rows=[...document.querySelectorAll('#index li')].map(li=>{"
-    print "const at=document.getElementById(li.firstChild.hash.slice(1))"
-    print "return{li,text:(li.textContent+' '+at.textContent).toLowerCase(),name:li.firstChild.textContent}})"
-    print "find.oninput=()=>{const words=find.value.toLowerCase().split(/\\s+/).filter(w=>w)"
-    print "for(const r of rows)r.li.hidden=!words.every(w=>r.text.includes(w))"
-    print "for(const r of rows)r.li.style.order=words.some(w=>r.name.toLowerCase().includes(w))?0:1"
-    print "if(words.length)fold.open=true"
-    print "index.style.display=words.length?'flex':''}"
-    print "index.style.flexDirection='column'"
+    print "const also={"
+    aliases()
+    print "}"
+    while (script != "" && (getline line < script) > 0) if (line !~ /^ *\/\//) print line
     print "</script></body></html>"
+}
+
+function end_article(n)
+{
+    print "<p class=\"turn\">" step(n - 1, "before") step(n + 1, "next") "</p></article>"
+}
+
+# The first line of a section with a link to itself behind its heading.
+function anchored(text,    id)
+{
+    if (!match(text, /^<section id="[^"]*">/)) return text
+    id = substr(text, 14, RLENGTH - 15)
+    match(text, /<\/h[1-6]>/)
+    return substr(text, 1, RSTART - 1) "<a class=\"at\" href=\"#" id "\" aria-label=\"Link to this\">#</a>" \
+           substr(text, RSTART)
 }

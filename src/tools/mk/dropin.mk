@@ -70,16 +70,19 @@ APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$
            -f src/tools/apidoc.awk
 HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
 PAGES     = $(wildcard README.md $(patsubst %,include/%.md,README life guide when-not debug processes moving work kit port \
-              remote) $(patsubst %,.github/%.md,SECURITY CHANGES CONTRIBUTING))
-dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) $(WRAPPER) src/tools/apidoc.awk src/tools/cppdoc.awk src/tools/site.awk \
-  src/tools/symbols.txt $(PAGES) $(wildcard bench/reads.svg include/life.svg) $(if $(CLI),$(B)/cellar)
+              remote) $(patsubst %,.github/%.md,SECURITY CHANGES CONTRIBUTING) bench/results.md bench/README.md \
+              bench/fairness.md bench/*/README.md src/README.md src/cli/README.md tests/README.md LICENSE)
+PROGRAMS  = $(wildcard $(sort $(shell grep -oh 'tests/examples/[a-z0-9_/]*\.[a-z]*' /dev/null $(wildcard README.md include/*.md))))
+dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) $(WRAPPER) src/tools/apidoc.awk src/tools/cppdoc.awk src/tools/site.awk src/tools/site.js src/tools/words.txt \
+  src/tools/symbols.txt $(PAGES) $(PROGRAMS) $(wildcard bench/reads.svg include/life.svg) $(if $(CLI),$(B)/cellar)
 	$(say) GEN dist/doc
 	$(Q)rm -rf dist/doc && mkdir -p dist/doc/man1 dist/doc/man3 dist/doc/man7
 	$(Q)$(APIDOC) -v mode=man $(HEADERS) $(REMOTE_HEADERS)
 	$(Q)$(APIDOC) -v mode=html $(HEADERS) $(REMOTE_HEADERS)
 	$(Q)$(AWK) -f src/tools/cppdoc.awk $(WRAPPER) >>dist/doc/calls.html
-	$(Q)$(AWK) -v version='$(VERSION)' -v calls=dist/doc/calls.html -f src/tools/site.awk $(PAGES) \
-	  >dist/doc/index.html && rm dist/doc/calls.html
+	$(Q)$(AWK) -v version='$(VERSION)' -v calls=dist/doc/calls.html -v words=src/tools/words.txt \
+	  -v script=src/tools/site.js -f src/tools/site.awk $(filter README.md include/%,$(PAGES)) $(PROGRAMS) \
+	  dist/doc/calls.html $(filter-out README.md include/%,$(PAGES)) >dist/doc/index.html && rm dist/doc/calls.html
 	$(if $(CLI),$(Q){ $(B)/cellar --help; for c in $(HELPS); do echo "== $$c"; \
 	  $(B)/cellar $$c --help; done; } | $(APIDOC) -v mode=program)
 	$(Q)touch $@
