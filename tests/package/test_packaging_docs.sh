@@ -51,8 +51,10 @@ links_lead_to_pages() { # several functions share one page
         [ -f "dist/doc/$page" ] && ! grep -q '^\.so ' "dist/doc/$page" || { echo "no page $page"; exit 1; }
     done
 }
-same_with() { # awk
+same_with() { # awk; the first form is made once
     for m in first second; do
+        [ "$m" = second ] || [ ! -d "$t_tmp/first" ] || continue
+        rm -rf "$t_tmp/$m"
         mkdir -p "$t_tmp/$m/man3" "$t_tmp/$m/man7"
         [ $m = first ] && awk=awk || awk=$1
         for mode in man html; do
