@@ -5,6 +5,6 @@ key        = 16
 value      = 100
 ops        = readthrough | get 50 set 50
 capacity   = bytes 16777216 same rss
-threads    = 1 2 4 cores over
+threads    = 1 2 4 8 16 cores over
 prefill    = none
 subjects   = uthash64t quick_cache quick_cache_value moka moka_value cellar
