@@ -2,7 +2,7 @@
  *
  * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, Belady, a bound.
  *
- * PICTURE    FIFO, LRU  one doubly linked list over numbers; LRU moves a hit to the front
+ * PICTURE    FIFO, LRU  one list over numbers; LRU makes a hit the newest
  *            Belady     a heap of (next use, number), the farthest use on top; a heap entry that a
  *                       later use made dead is dropped when it reaches the top
  *            GDSF       a tree over the numbers; a node has the least of its halves. Priority = age
@@ -92,7 +92,7 @@ struct cli_ideal {
     bool bytes, failed;
     uint64_t capacity, held;
     uint32_t objects;
-    uint32_t *next, *prev; /* list through numbers; [objects] is its head */
+    policy_lists *list;    /* FIFO, LRU: list 0 has what is stored */
     uint64_t *size;        /* stored bytes (or 1) of an object; 0: not stored */
     uint32_t *when;        /* Belady: per request the next request of the same object */
     uint32_t *newest;      /* per object: its last request in cli_ideal_foresee, then its next */
@@ -165,10 +165,8 @@ cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t
         p->state = code->open(capacity, objects);
         ok = ok && p->state != NULL;
     } else {
-        p->next = malloc(n * sizeof *p->next);
-        p->prev = malloc(n * sizeof *p->prev);
-        ok = ok && p->next != NULL && p->prev != NULL;
-        if (ok) { p->next[objects] = p->prev[objects] = objects; }
+        p->list = policy_open(sizeof *p->list, capacity, objects);
+        ok = ok && p->list != NULL;
     }
     if (ok) { return p; }
     cli_ideal_close(p);
@@ -178,8 +176,7 @@ cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t
 void cli_ideal_close(cli_ideal *p)
 {
     if (p == NULL) { return; }
-    free(p->next);
-    free(p->prev);
+    free(p->list);
     free(p->size);
     free(p->when);
     free(p->newest);
@@ -257,23 +254,6 @@ bool cli_ideal_foresee(cli_ideal *p, uint32_t number, uint64_t size)
     return true;
 }
 
-/* ---- the list ---- */
-
-static void ideal_unlink(cli_ideal *p, uint32_t n)
-{
-    p->next[p->prev[n]] = p->next[n];
-    p->prev[p->next[n]] = p->prev[n];
-}
-
-static void ideal_to_front(cli_ideal *p, uint32_t n)
-{
-    const uint32_t head = p->objects;
-    p->next[n] = p->next[head];
-    p->prev[n] = head;
-    p->prev[p->next[n]] = n;
-    p->next[head] = n;
-}
-
 /* ---- the heap ---- */
 
 static void ideal_sift(ideal_future *h, size_t n, size_t at)
@@ -332,8 +312,8 @@ static bool ideal_victim(cli_ideal *p, uint32_t *n)
         return true;
     }
     if (p->kind != CLI_IDEAL_BELADY) {
-        *n = p->prev[p->objects];
-        return *n != p->objects;
+        *n = policy_oldest(p->list, 0);
+        return *n != POLICY_NONE;
     }
     while (p->heap_n != 0) {
         const ideal_future top = p->heap[0];
@@ -346,23 +326,13 @@ static bool ideal_victim(cli_ideal *p, uint32_t *n)
     return false;
 }
 
-static bool ideal_has_list(const cli_ideal *p)
-{
-    return p->kind == CLI_IDEAL_FIFO || p->kind == CLI_IDEAL_LRU;
-}
-
-static void ideal_forget(cli_ideal *p, uint32_t n)
-{
-    if (ideal_has_list(p)) { ideal_unlink(p, n); }
-    if (p->kind == CLI_IDEAL_GDSF) { ideal_tree_set(p, n, INFINITY); }
-    if (p->kind == CLI_IDEAL_CODE) { p->code->drop(p->state, n); }
-}
-
 static void ideal_drop(cli_ideal *p, uint32_t n)
 {
     p->held -= p->size[n];
     p->size[n] = 0;
-    ideal_forget(p, n);
+    if (p->list != NULL) { policy_take(p->list, n); }
+    if (p->kind == CLI_IDEAL_GDSF) { ideal_tree_set(p, n, INFINITY); }
+    if (p->kind == CLI_IDEAL_CODE) { p->code->drop(p->state, n); }
 }
 
 static void ideal_insert(cli_ideal *p, uint32_t n, uint64_t size)
@@ -374,7 +344,7 @@ static void ideal_insert(cli_ideal *p, uint32_t n, uint64_t size)
     p->size[n] = size;
     p->held += size;
     if (p->kind == CLI_IDEAL_BELADY) { ideal_push(p, n); }
-    if (ideal_has_list(p)) { ideal_to_front(p, n); }
+    if (p->list != NULL) { policy_push(p->list, 0, n); }
 }
 
 static uint32_t ideal_left(const cli_ideal *p)
@@ -422,8 +392,7 @@ bool cli_ideal_request(cli_ideal *p, uint32_t n, uint64_t size)
     if (!hit || p->size[n] != weight) {
         ideal_insert(p, n, weight);
     } else if (p->kind == CLI_IDEAL_LRU) {
-        ideal_unlink(p, n);
-        ideal_to_front(p, n);
+        policy_push(p->list, 0, n);
     } else if (p->kind == CLI_IDEAL_BELADY) {
         ideal_push(p, n);
     }
@@ -431,11 +400,6 @@ bool cli_ideal_request(cli_ideal *p, uint32_t n, uint64_t size)
         ideal_tree_set(p, n, p->age + (double)p->uses[n] / (double)p->size[n]);
     }
     return hit;
-}
-
-void cli_ideal_write(cli_ideal *p, uint32_t n, uint64_t size)
-{
-    (void)cli_ideal_request(p, n, size);
 }
 
 void cli_ideal_delete(cli_ideal *p, uint32_t n, bool foreseeing)

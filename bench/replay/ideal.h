@@ -37,10 +37,8 @@ cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t
 /* Belady and the bound: add a future request, in order, before the first request. Return false
  * without memory. */
 bool cli_ideal_foresee(cli_ideal *p, uint32_t number, uint64_t size);
-/* Request an entry; store it after a miss. Return whether it was a hit. */
+/* Request or write an entry; store it after a miss. Return whether it was a hit. */
 bool cli_ideal_request(cli_ideal *p, uint32_t number, uint64_t size);
-/* Store an entry without a request. */
-void cli_ideal_write(cli_ideal *p, uint32_t number, uint64_t size);
 /* Delete an entry; `foreseeing`: in the order of cli_ideal_foresee. */
 void cli_ideal_delete(cli_ideal *p, uint32_t number, bool foreseeing);
 bool cli_ideal_failed(const cli_ideal *p); /* a request ran out of memory */

@@ -187,11 +187,8 @@ static bool replay_take_exact(void *ctx, const cli_request *r, size_t n, char *w
             if (!cli_ideal_foresee(x->policy, number, r[i].size)) { return replay_out_of_memory(why); }
             continue;
         }
-        if (r[i].op == CLI_SET) {
-            cli_ideal_write(x->policy, number, r[i].size);
-            continue;
-        }
         const bool hit = cli_ideal_request(x->policy, number, r[i].size);
+        if (r[i].op == CLI_SET) { continue; }
         x->counts.requests++;
         x->counts.bytes += r[i].size;
         x->counts.misses += !hit;
@@ -664,11 +661,10 @@ static bool replay_check_advice(replay_run *run, replay_result *r)
 static bool replay_cell(replay_run *run, uint64_t capacity)
 {
     const replay_options *o = run->o;
-    static const replay_policy exact_fifo = { .exact = true, .ideal = CLI_IDEAL_FIFO };
     replay_result fifo = { .capacity = capacity };
     if (o->budget && !replay_budget(run, capacity)) { return false; }
     snprintf(run->doing, sizeof run->doing, "exact-fifo at %" PRIu64, capacity);
-    if (!replay_exactly(run, &exact_fifo, capacity, &fifo)) { return false; }
+    if (!replay_exactly(run, &replay_policies[REPLAY_FIFO], capacity, &fifo)) { return false; }
     replay_finish(&fifo);
     for (unsigned i = 0; i < o->policy_count; i++) {
         const replay_policy *p = &replay_policies[o->policy[i]];
@@ -994,6 +990,26 @@ static int replay_parse(int argc, char **argv, replay_options *o)
     return CLI_GO_ON;
 }
 
+/* Open a file of --json or --write; close it. An error is a code, and said once. */
+static FILE *replay_file(const char *option, const char *path, const char *mode, int *code)
+{
+    FILE *f = path != NULL ? fopen(path, mode) : NULL;
+    if (f == NULL && path != NULL) {
+        cli_complain("replay", "--%s cannot write %s: %s; name a file that can be written", option,
+                     path, cli_errno_text(errno));
+        *code = CLI_USAGE;
+    }
+    return f;
+}
+
+static void replay_file_close(const char *option, const char *path, FILE *f, int *code)
+{
+    if (f == NULL || fclose(f) == 0 || *code != CLI_DONE) { return; }
+    cli_complain("replay", "--%s cannot write %s: %s; name a file with room", option, path,
+                 cli_errno_text(errno));
+    *code = CLI_INTERNAL;
+}
+
 static int replay_main(int argc, char **argv, const cli_terminal *term)
 {
     static const double share[] = { .001, .01, .05, .1, .2 };
@@ -1012,29 +1028,13 @@ static int replay_main(int argc, char **argv, const cli_terminal *term)
         cli_complain("replay", "out of memory; end other programs");
         return CLI_NO_START;
     }
-    if (o.json != NULL && (run.json = fopen(o.json, "ae")) == NULL) {
-        cli_complain("replay", "--json cannot write %s: %s; name a file that can be written",
-                     o.json, cli_errno_text(errno));
-        code = CLI_USAGE;
-    }
-    if (o.write != NULL && (run.out = fopen(o.write, "we")) == NULL) {
-        cli_complain("replay", "--write cannot write %s: %s; name a file that can be written",
-                     o.write, cli_errno_text(errno));
-        code = CLI_USAGE;
-    }
+    run.json = replay_file("json", o.json, "ae", &code);
+    run.out = replay_file("write", o.write, "we", &code);
     for (int i = optind; i < argc && code == CLI_DONE; i++) {
         code = replay_trace_run(&run, argv[i], argc - optind > 1);
     }
-    if (run.json != NULL && fclose(run.json) != 0 && code == CLI_DONE) {
-        cli_complain("replay", "--json cannot write %s: %s; name a file with room", o.json,
-                     cli_errno_text(errno));
-        code = CLI_INTERNAL;
-    }
-    if (run.out != NULL && fclose(run.out) != 0 && code == CLI_DONE) {
-        cli_complain("replay", "--write cannot write %s: %s; name a file with room", o.write,
-                     cli_errno_text(errno));
-        code = CLI_INTERNAL;
-    }
+    replay_file_close("json", o.json, run.json, &code);
+    replay_file_close("write", o.write, run.out, &code);
     free(run.result);
     free(run.piece);
     return code;

@@ -5,13 +5,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
-
-extern char **environ;
 
 /* Those of policies/ follow: their constructors add them. */
 replay_policy replay_policies[REPLAY_POLICIES] = {
@@ -126,19 +122,25 @@ static double replay_advice_error(const replay_result *r)
     return sum * 100 / CELLAR_ADVICE_COUNT;
 }
 
+static void replay_advice_row(const char *name, const char *unit, const double *value)
+{
+    printf("\n  %-10s", name);
+    for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) {
+        printf(" %*.*f%s", unit[0] != 0 ? 6 : 7, unit[0] != 0 ? 2 : 4, value[k], unit);
+    }
+}
+
 static void replay_advice(const replay_run *run)
 {
     char a[CLI_TEXT];
     for (size_t i = 0; i < run->result_n; i++) {
         const replay_result *r = &run->result[i];
         if (!r->has_advice) { continue; }
-        printf("advisor at %s, mean error %.2f points\n%-12s", cli_count(a, r->capacity),
-               replay_advice_error(r), "  size");
-        for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) { printf(" %6.2fx", replay_scale[k]); }
-        printf("\n%-12s", "  said");
-        for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) { printf(" %7.4f", r->said[k]); }
-        printf("\n%-12s", "  replayed");
-        for (unsigned k = 0; k < CELLAR_ADVICE_COUNT; k++) { printf(" %7.4f", r->is[k]); }
+        printf("advisor at %s, mean error %.2f points", cli_count(a, r->capacity),
+               replay_advice_error(r));
+        replay_advice_row("size", "x", replay_scale);
+        replay_advice_row("said", "", r->said);
+        replay_advice_row("replayed", "", r->is);
         printf("\n");
     }
 }
@@ -268,34 +270,18 @@ int replay_plot(const replay_run *run, bool several)
                      sizeof file - 1);
         return CLI_USAGE;
     }
-    FILE *script = tmpfile();
+    FILE *script = popen("command -v gnuplot >/dev/null || exit 127; exec gnuplot", "we");
     if (script == NULL) {
-        cli_complain("replay",
-                     "--plot cannot make a temporary file: %s; set TMPDIR to a folder "
-                     "with room",
-                     cli_errno_text(errno));
+        cli_complain("replay", "--plot cannot start a shell: %s", cli_errno_text(errno));
         return CLI_NO_START;
     }
     replay_script(run, file, script);
-    (void)fseek(script, 0, SEEK_SET);
-    (void)lseek(fileno(script), 0, SEEK_SET);
-    char *const argv[] = { (char *)(uintptr_t)"gnuplot", NULL };
-    posix_spawn_file_actions_t act;
-    pid_t child = 0;
-    int status = 0, err = posix_spawn_file_actions_init(&act);
-    if (err == 0) { err = posix_spawn_file_actions_adddup2(&act, fileno(script), 0); }
-    if (err == 0) { err = posix_spawnp(&child, "gnuplot", &act, NULL, argv, environ); }
-    posix_spawn_file_actions_destroy(&act);
-    if (err == 0) {
-        while (waitpid(child, &status, 0) < 0 && errno == EINTR) { }
-    }
-    fclose(script);
-    if (err != 0) {
-        cli_complain("replay", "--plot needs gnuplot (%s); install it or leave out --plot",
-                     err == ENOENT ? "not installed" : cli_errno_text(err));
+    const int status = pclose(script);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 127) {
+        cli_complain("replay", "--plot needs gnuplot (not installed); install it or leave out --plot");
         return CLI_NO_START;
     }
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+    if (status != 0) {
         cli_complain("replay", "gnuplot could not draw %s; name a file that can be written", file);
         return CLI_INTERNAL;
     }

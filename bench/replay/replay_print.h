@@ -15,6 +15,7 @@
 
 #define REPLAY_POLICIES 32u
 #define REPLAY_DEFAULT 6u /* policies at the start of the table: the default */
+#define REPLAY_FIFO 5u    /* exact-fifo: the others reduce its misses */
 #define REPLAY_CAPACITIES_MAX 64u
 #define REPLAY_SEEDS_MAX 64u
 #define REPLAY_SEEDS 8u /* of the default policy, which a hash key changes; else 1 */

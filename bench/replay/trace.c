@@ -749,11 +749,9 @@ static bool trace_names_read(cli_trace *t, char *why)
 {
     trace_field line, f[CLI_COLUMNS_MAX + 1];
     cli_trace_column found[CLI_COLUMNS_MAX] = { CLI_COLUMN_SKIP };
-    const size_t at = t->at;
-    const uint64_t record = t->record;
     bool key = false, named = false;
     unsigned rank;
-    if (trace_line(t, &line, why) != 1) { return false; }
+    if (trace_line(t, &line, why) != 1) { return t->how.column_count != 0; }
     t->by = trace_separator(line);
     const unsigned n = trace_split(line, t->by, f, CLI_COLUMNS_MAX);
     for (unsigned i = 0; i < n && i < CLI_COLUMNS_MAX; i++) {
@@ -769,8 +767,7 @@ static bool trace_names_read(cli_trace *t, char *why)
         return true;
     }
     if (named || (key && t->how.column_count != 0)) { return true; } /* the first line is read */
-    t->at = at;
-    t->record = record;
+    t->at = t->record = 0;
     return t->how.column_count != 0;
 }
 
@@ -789,20 +786,13 @@ static cli_trace_format trace_guess(cli_trace *t, const char *name, size_t n, ch
     if (trace_ends(name, n, ".jsonl") || trace_ends(name, n, ".ndjson")) { return CLI_TRACE_JSON; }
     if (t->how.column_count != 0) { return CLI_TRACE_CSV; }
     trace_field line, f[8];
-    const size_t at = t->at;
-    const uint64_t record = t->record;
     const int got = trace_line(t, &line, why);
     if (got < 0) { return CLI_TRACE_AUTO; }
     const bool seven = got == 1 && trace_split(line, ',', f, 7) == 7 && trace_has_digit(f[0]);
     const bool columns = got == 1 && memchr(line.p, trace_separator(line), line.n) != NULL;
-    t->at = at; /* the buffer has not moved: the first fill reads all that a line needs */
-    t->record = record;
+    t->at = t->record = 0; /* the buffer has not moved: the first fill reads all that a line needs */
     if (got == 1 && line.p[0] == '{') { return CLI_TRACE_JSON; }
-    const bool csv = columns && !seven && trace_names_read(t, why);
-    t->at = at;
-    t->record = record;
-    t->how.column_count = 0; /* the names are read again */
-    if (csv) { return CLI_TRACE_CSV; }
+    if (columns && !seven && trace_names_read(t, why)) { return CLI_TRACE_CSV; }
     t->words = !seven;
     return seven ? CLI_TRACE_TWITTER : CLI_TRACE_TXT;
 }
@@ -873,8 +863,7 @@ cli_trace *cli_trace_open(const char *path, const cli_trace_how *how, bool *wron
     if (t->how.format != CLI_TRACE_CSV && t->how.format != CLI_TRACE_JSON) {
         t->how.per_second = t->how.format == CLI_TRACE_VSCSI ? 1000 : 1;
     }
-    if (t->how.format == CLI_TRACE_CSV && !trace_names_read(t, why) &&
-        t->how.column_count == 0) {
+    if (t->how.format == CLI_TRACE_CSV && t->record == 0 && !trace_names_read(t, why)) {
         snprintf(why, CLI_TRACE_WHY,
                  "%.250s: csv needs a first line of names (time, key, size, ttl, op), or "
                  "--columns, such as --columns=time,key,size",
