@@ -56,9 +56,7 @@ typedef struct json_row {
     X("l2_key_bytes", "B", 'l') X("l2_keys_lost", "%", 'l') X("l2_flip_left", "%", 'h')     \
     X("l2_flip_wrong", "values", 'l') X("l2_l1_speed", "x", 'h') X("l2_l1_more_ns", "ns", 'l') \
     X("l2_frozen_p999", "x", 'l') X("l2_frozen_max", "ns", 'l') \
-    X("l2_read_hot", "MB/s", 'h') X("l2_read_cold", "MB/s", 'h') X("l2_sealed", "x", 'l') \
-    X("l2_sleeps", "sleeps/MB", 'l') \
-    X("l2_mixed", "ops/s", 'h') X("l2_mixed_hit", "%", 'h') \
+    X("l2_read_cold", "MB/s", 'h') \
     X("set_p99", "ns", 'l') X("set_p999", "ns", 'l')                                         \
     X("get_many64", "Mops/s", 'h') X("storm_rss", "x", 'l') X("storm_over", "B", 'l')       \
     X("storm_set", "kops/s", 'h') X("expire_max", "us", 'l') X("expire_p999", "ns", 'l')    \

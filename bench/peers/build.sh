@@ -60,9 +60,8 @@ with_java() { # name, folder of Main.java
     javac -d "$jars/classes" -cp "$jars/lib/*" "$here/lib/java/Driver.java" "$here/$2/src/"*.java \
         >"$log" 2>&1 || { skip "$1" "$(last)"; return 0; }
     # A heap of its full size from the start, except where memory itself is measured: there the heap
-    # may grow and shrink (BENCH_HEAP). JMH forks JVMs of its own, with their own heaps.
+    # may grow and shrink (BENCH_HEAP).
     heap='${BENCH_HEAP:--Xms3g -Xmx3g}'
-    [ "$1" != caffeine_jmh ] || heap=
     program "$1" "exec java $heap -cp '$jars/classes:$jars/lib/*' Main"
 }
 with_python() {

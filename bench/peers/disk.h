@@ -22,9 +22,6 @@ typedef struct disk_cfg {
     uint32_t value_len;
     bool mapping;           /* ours: records are read through a mapping (l2_mmap_read) */
     bool exact;             /* ours: the index for `keys` and no more */
-    uint8_t level;          /* ours: l2_level; at ALWAYS a put returns when it is durable */
-    uint8_t move_pct;       /* ours: l2_config.move_pct */
-    uint64_t room;          /* ours: bytes of the files; 0: more than `bytes` */
 } disk_cfg;
 
 typedef struct disk_subject {
@@ -43,13 +40,10 @@ extern const disk_subject disk_cellar, disk_sequential, disk_rocksdb, disk_rocks
     disk_f2;
 
 typedef struct disk_figures { /* ours only */
-    uint64_t index_bytes, filter_bytes, objects, retried, segments, lost_words, sealed_bytes;
+    uint64_t index_bytes, filter_bytes;
     bool warming;
 } disk_figures;
 void disk_cellar_figures(void *store, disk_figures *out);
-/* Get `len` bytes of a value from `offset` on. Return 1, 0, -1: all of them, a miss, an error. */
-int disk_cellar_range(void *store, const void *key, size_t key_len, uint64_t offset, void *buf,
-                      size_t len);
 /* Live records of a closed store, each of them read. */
 uint64_t disk_cellar_live(const char *dir);
 

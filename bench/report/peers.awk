@@ -82,7 +82,7 @@ BEGIN {
           "expire_left load_calls load_last_us miss_ratio room_rss limit_key_bytes grow_max grow_p9999 grow_over_1ms " \
           "grow_wall rss_churn over_budget open20_p50 open20_p99 open20_p999 open50_p50 open50_p99 open50_p999 " \
           "open80_p50 open80_p99 open80_p999 open90_p50 open90_p99 open90_p999 " \
-          "l2_written l2_sealed l2_sleeps l2_put_p50 l2_put_p99 l2_put_p999 l2_reopen_ms l2_reopen l2_key_bytes l2_keys_lost " \
+          "l2_written l2_put_p50 l2_put_p99 l2_put_p999 l2_reopen_ms l2_reopen l2_key_bytes l2_keys_lost " \
           "l2_flip_wrong l2_l1_more_ns l2_frozen_p999 l2_frozen_max dropin_bytes dropin_text dropin_seconds " \
           "dropin_guests dropin_guests_left " \
           "load_miss_over load_bare_us load_last_x absent_get absent_load bloom_over worst_points_above_lru " \

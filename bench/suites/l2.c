@@ -24,7 +24,7 @@
  *            later parts run without it. Ours is in every row: its crash ends the part, its hang
  *            the suite.
  * VARIABLE   BENCH_L2="get l1": only these of DISK_PARTS.
- * LIMITS     A 1 MB/s writer takes 90 s: FULL=1, or by name. Reopen: 1 M keys, FULL=1 10 M. */
+ * LIMITS     Reopen: 1 M keys, FULL=1 10 M. */
 #include "bench/suites/l2.h"
 
 #include "bench/harness/json.h"
@@ -54,7 +54,7 @@
 #include "cellar_l2.h"
 
 #define DISK_THERE_MS 120000
-#define DISK_PARTS "put there get restart reopen flip long range moves small mixed l1 frozen slow"
+#define DISK_PARTS "put there get restart reopen flip long l1 frozen"
 
 typedef struct disk_entry {
     const disk_subject *subject; /* NULL: `missing` says why */
@@ -903,28 +903,6 @@ static void disk_frozen_row(disk_bench *b, bool quick)
     disk_clear(b->dir[DISK_OURS]);
 }
 
-/* ---- a slow writer ---- */
-
-static void disk_slow_row(disk_bench *b)
-{
-    const uint64_t keys = 90 << 10 >> 2; /* 90 MiB of 4 KiB at 1 MiB a second */
-    const disk_cfg cfg = disk_config(b, DISK_OURS, keys, 4096);
-    disk_clear(cfg.dir);
-    const uint64_t written = disk_written();
-    void *store = disk_cellar.open(&cfg);
-    for (uint64_t id = 0; id < keys && store != NULL; id++) {
-        const struct timespec pause = { 0, 3800000 };
-        (void)disk_put_one(b, &disk_cellar, store, id, 4096);
-        nanosleep(&pause, NULL);
-    }
-    if (store != NULL) {
-        disk_cellar.close(store);
-    }
-    const double waf = (double)(disk_written() - written) / (double)cfg.bytes;
-    disk_row("cellar", "slow4k", "l2_written", NULL, &waf, NULL, 1);
-    disk_clear(cfg.dir);
-}
-
 /* ---- all of it ---- */
 
 uint32_t disk_rounds(const disk_bench *b, const disk_part *p)
@@ -958,7 +936,6 @@ static void disk_part_frozen(disk_bench *b, const disk_part *p)
     (void)p;
     disk_frozen_row(b, b->o->quick);
 }
-static void disk_part_slow(disk_bench *b, const disk_part *p) { (void)p; disk_slow_row(b); }
 
 /* BENCH_L2="get l1": only these parts; empty: all. */
 static const char *disk_only(void)
@@ -1039,39 +1016,27 @@ static int disk_run_suite(const cell_options *o)
     const uint64_t scale = o->full ? 8 : 1;
     const uint32_t large = 65536 - 512;
     const disk_part puts[] = {
-        { "put", "put256", disk_part_put, 400000 * scale, 256, 0, false, false, 0 },
-        { "put", "put4k", disk_part_put, 40000 * scale, 4096, 0, false, false, 0 },
-        { "put", "put64k", disk_part_put, 3000 * scale, large, 0, false, false, 0 },
+        { "put", "put256", disk_part_put, 400000 * scale, 256, 0, false, false },
+        { "put", "put4k", disk_part_put, 40000 * scale, 4096, 0, false, false },
+        { "put", "put64k", disk_part_put, 3000 * scale, large, 0, false, false },
     };
     const disk_part parts[] = {
-        { "get", "get256", disk_part_get, 200000, 256, 15, false, false, 0 },
-        { "get", "get4k", disk_part_get, 20000, 4096, 15, false, false, 0 },
-        { "get", "get4k", disk_part_get, 20000 * scale, 4096, 0, true, false, 0 },
-        { "get", "map256", disk_part_get, 200000, 256, 15, false, true, 0 },
-        { "get", "map4k", disk_part_get, 20000, 4096, 15, false, true, 0 },
-        { "get", "map4k", disk_part_get, 20000 * scale, 4096, 0, true, true, 0 },
-        { "restart", "restart256", disk_part_restart, 400000 * scale, 256, 0, false, false, 0 },
+        { "get", "get256", disk_part_get, 200000, 256, 15, false, false },
+        { "get", "get4k", disk_part_get, 20000, 4096, 15, false, false },
+        { "get", "get4k", disk_part_get, 20000 * scale, 4096, 0, true, false },
+        { "get", "map256", disk_part_get, 200000, 256, 15, false, true },
+        { "get", "map4k", disk_part_get, 20000, 4096, 15, false, true },
+        { "get", "map4k", disk_part_get, 20000 * scale, 4096, 0, true, true },
+        { "restart", "restart256", disk_part_restart, 400000 * scale, 256, 0, false, false },
         { "reopen", "reopen", disk_part_reopen, o->full ? 10000000 : 1000000, 100, 0, false,
-          false, 0 },
-        { "flip", "flip256", disk_part_flip, 200000 * scale, 256, 0, false, false, 0 },
-        { "flip", "flip64k", disk_part_flip, 3000 * scale, large, 0, false, false, 0 },
-        { "long", "long1m", disk_part_long, 256, 1 << 20, 0, false, false, 0 },
-        { "long", "long16m", disk_part_long, 16, 16 << 20, 0, false, false, 0 },
-        { "long", "long64m", disk_part_long, 4, 64 << 20, 0, false, false, 0 },
-        { "long", "long1m_periodic", disk_part_long, 256, 1 << 20, 0, false, false, 1 },
-        { "long", "long16m_periodic", disk_part_long, 16, 16 << 20, 0, false, false, 1 },
-        { "long", "long64m_periodic", disk_part_long, 4, 64 << 20, 0, false, false, 1 },
-        { "long", "long1m_always", disk_part_long, 256, 1 << 20, 0, false, false, 2 },
-        { "long", "long16m_always", disk_part_long, 16, 16 << 20, 0, false, false, 2 },
-        { "long", "long64m_always", disk_part_long, 4, 64 << 20, 0, false, false, 2 },
-        { "range", "range64k", disk_part_range, 8, 16 << 20, 15, false, false, 0 },
-        { "range", "range64k", disk_part_range, 8, 16 << 20, 15, true, false, 0 },
-        { "moves", "moves", disk_part_moves, 26214, 1008, 1, false, false, 0 },
-        { "small", "small", disk_part_small, 0, 0, 1, false, false, 0 },
-        { "mixed", "mixed", disk_part_mixed, 327680, 1008, 0, false, false, 0 },
-        { "l1", "l1_cost", disk_part_cost, 0, 0, 0, false, false, 0 },
-        { "frozen", "frozen", disk_part_frozen, 0, 0, 0, false, false, 0 },
-        { "slow", "slow4k", disk_part_slow, 0, 0, 0, false, false, 0 },
+          false },
+        { "flip", "flip256", disk_part_flip, 200000 * scale, 256, 0, false, false },
+        { "flip", "flip64k", disk_part_flip, 3000 * scale, large, 0, false, false },
+        { "long", "long1m", disk_part_long, 256, 1 << 20, 0, false, false },
+        { "long", "long16m", disk_part_long, 16, 16 << 20, 0, false, false },
+        { "long", "long64m", disk_part_long, 4, 64 << 20, 0, false, false },
+        { "l1", "l1_cost", disk_part_cost, 0, 0, 0, false, false },
+        { "frozen", "frozen", disk_part_frozen, 0, 0, 0, false, false },
     };
     const size_t put_count = sizeof puts / sizeof puts[0];
     const char *unknown = disk_unknown_part();
@@ -1101,8 +1066,7 @@ static int disk_run_suite(const cell_options *o)
         disk_there(&b, "foyer_hybrid", puts[i].name, puts[i].keys, puts[i].value_len);
     }
     for (size_t i = 0; i < sizeof parts / sizeof parts[0] && moving; i++) {
-        const bool wanted = strcmp(parts[i].word, "slow") != 0 || o->full || disk_only() != NULL;
-        if (wanted && disk_wanted(parts[i].word)) {
+        if (disk_wanted(parts[i].word)) {
             moving = disk_run_part(&b, &parts[i]);
         }
     }

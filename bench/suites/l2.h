@@ -32,7 +32,6 @@ typedef struct disk_part {
     uint64_t keys;
     uint32_t value_len, rounds; /* rounds 0: those of the run */
     bool cold, mapping;
-    uint8_t level; /* disk_cfg.level */
 } disk_part;
 
 /* Remove all that is in a folder, or make it. */
@@ -63,9 +62,5 @@ void disk_row(const char *subject, const char *name, const char *metric, const c
 
 /* l2_long.c */
 void disk_part_long(disk_bench *b, const disk_part *p);
-void disk_part_range(disk_bench *b, const disk_part *p);
-void disk_part_moves(disk_bench *b, const disk_part *p);
-void disk_part_small(disk_bench *b, const disk_part *p);
-void disk_part_mixed(disk_bench *b, const disk_part *p);
 
 #endif

@@ -182,22 +182,6 @@ T_CASE(every_store_that_can_be_read_is_reopened)
     T_EQ_U64(test_count("\"subject\":\"sequential\"", ""), 0);
 }
 
-/* The scripted store keeps nothing and seals nothing. */
-T_CASE(lost_keys_of_a_store_with_moves_are_counted)
-{
-    script_hangs = script_crashes = "";
-    T_EQ_I64(test_suite("moves"), CELL_OK);
-    T_EQ_U64(test_count("\"metric\":\"l2_keys_lost\",\"value\":100,", ""), 2);
-    T_EQ_U64(test_count("\"metric\":\"l2_sealed\",\"value\":0,", ""), 2);
-}
-
-T_CASE(missing_range_of_a_long_value_is_a_failure)
-{
-    T_EQ_I64(test_suite("range"), CELL_WRONG);
-    T_EQ_U64(test_count("\"crash\":\"an error or a wrong value\"", ""), 2);
-    T_EQ_U64(test_count("\"metric\"", ""), 0);
-}
-
 T_CASE(unknown_part_of_suite_is_refused)
 {
     T_EQ_I64(test_suite("put gett"), CELL_USAGE);

@@ -19,8 +19,6 @@ typedef struct disk_ours {
     base_clock clock;
     base_log log;
     l2 *d;
-    uint64_t retried;
-    bool commits; /* after each put */
 } disk_ours;
 
 static void *disk_ours_open(const disk_cfg *cfg)
@@ -33,8 +31,7 @@ static void *disk_ours_open(const disk_cfg *cfg)
     base_account_init(&o->account, UINT64_C(1) << 50, NULL);
     base_log_init(&o->log, &o->clock, NULL, NULL, BASE_LOG_OFF);
     const uint64_t spare = cfg->bytes / 4 + ((uint64_t)64 << 20);
-    const uint64_t room = cfg->room != 0 ? cfg->room : cfg->bytes + spare;
-    o->commits = cfg->level == L2_ALWAYS;
+    const uint64_t room = cfg->bytes + spare;
     /* A long value is stored in parts, and each part has a word of the index. */
     const uint64_t mean = BASE_MIN((uint64_t)cfg->value_len, (uint64_t)64000) + 64;
     const l2_config c = {
@@ -42,16 +39,11 @@ static void *disk_ours_open(const disk_cfg *cfg)
         .account = &o->account, .log = &o->log, .clock = &o->clock, .path = cfg->dir,
         .bytes = room, .memory_bytes = cfg->memory_bytes,
         .avg_object_bytes = cfg->exact ? room / cfg->keys : mean,
-        .level = (l2_level)cfg->level, .move_pct = cfg->move_pct,
     };
     int sys_errno;
     if (l2_open(&c, &o->d, &sys_errno) != CELLAR_OK) {
         free(o);
         return NULL;
-    }
-    if (cfg->move_pct != 0) { /* only records of a namespace move */
-        const l2_namespace v = { 1, DISK_GENERATION, 1 };
-        (void)l2_namespace_set(o->d, &v, "bench", 5);
     }
     return o;
 }
@@ -78,10 +70,9 @@ static bool disk_ours_put(void *store, const void *key, size_t key_len, const vo
     const l2_meta m = { .deadline_ms = BASE_NEVER_MS, .parts = &parts };
     cellar_err err;
     while ((err = l2_put(o->d, &k, value, value_len, &m, NULL)) == CELLAR_DROPPED) {
-        o->retried++;
         sched_yield(); /* a cache would let it go; here all subjects end with the same data */
     }
-    return err == CELLAR_OK && (!o->commits || l2_commit(o->d) == CELLAR_OK);
+    return err == CELLAR_OK;
 }
 
 static int disk_ours_get(void *store, const void *key, size_t key_len, void *buf, size_t cap,
@@ -92,17 +83,6 @@ static int disk_ours_get(void *store, const void *key, size_t key_len, void *buf
     l2_meta m;
     const cellar_err err = l2_get(o->d, &k, buf, cap, len, &m);
     return err == CELLAR_OK ? 1 : err == CELLAR_MISS ? 0 : -1;
-}
-
-int disk_cellar_range(void *store, const void *key, size_t key_len, uint64_t offset, void *buf,
-                      size_t len)
-{
-    disk_ours *o = store;
-    const l2_key k = disk_ours_key(o, key, key_len);
-    size_t total = 0;
-    l2_meta m;
-    const cellar_err err = l2_get_range(o->d, &k, offset, buf, len, &total, &m);
-    return err == CELLAR_MISS ? 0 : err == CELLAR_OK && total >= offset + len ? 1 : -1;
 }
 
 static bool disk_ours_settle(void *store)
@@ -119,8 +99,6 @@ void disk_cellar_figures(void *store, disk_figures *out)
     *out = (disk_figures){
         .index_bytes = o->account.by_module[BASE_MOD_L2_INDEX],
         .filter_bytes = o->account.by_module[BASE_MOD_L2_FILTER],
-        .objects = s.entries, .retried = o->retried, .segments = s.segments_live,
-        .lost_words = s.index_full, .sealed_bytes = s.sealed_bytes,
         .warming = s.rebuilding,
     };
 }

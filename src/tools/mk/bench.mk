@@ -104,7 +104,7 @@ BENCH_TABLE   = $(or $(AWK),awk) -v only="$(SUITE)" -f bench/report/lines.awk \
 BENCH_Q       = $(if $(filter 1,$(V)),,@)
 bench_say     = $(if $(filter 1,$(V)),@:,@printf '%-5s %s\n')
 
-.PHONY: bench bench-all bench-own bench-build bench-peers bench-drivers bench-report guard silent
+.PHONY: bench bench-all bench-own bench-build bench-peers bench-drivers bench-report guard
 
 # Other flags or another compiler compile everything again.
 $(BENCH_B)/words: FORCE
@@ -132,8 +132,8 @@ $(BENCH_OBJ)/hash.o $(BENCH_OBJ)/glob.o: $(BENCH_OBJ)/%.o: src/core/base/%.c $(B
 	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Isrc/core -Isrc/guests -Iinclude -c -o $@ $<
 # The library a second time, with the names of its disk tier and of the inspection global and no
 # others.
-BENCH_L2_NAMES = l2_open l2_close l2_put l2_get l2_get_range l2_sync l2_commit l2_hash_key \
-                l2_stats_get l2_namespace_set directory_inspect base_account_init base_log_init
+BENCH_L2_NAMES = l2_open l2_close l2_put l2_get l2_sync l2_hash_key l2_stats_get \
+                directory_inspect base_account_init base_log_init
 $(BENCH_OBJ)/l2lib.o: dist/cellar.c dist/cellar.h src/cli/directory.c $(BENCH_B)/words \
                 $(MK)/bench.mk
 	$(bench_say) CC "dist/cellar.c (bench, l2 alone)"
@@ -245,14 +245,6 @@ bench-all:
 	$(Q)$(MAKE) --no-print-directory bench-drivers
 	$(Q)$(MAKE) --no-print-directory bench-build build/cellar $(BENCH_B)/serve REMOTE=1
 	$(BENCH_Q)BENCH_CC='$(BENCH_CC)' sh bench/report/all.sh $(BENCH_B) $(or $(MINUTES),170)
-
-## silent: a normal client of `cellar serve` beside silent ones (SILENT="2000 60": clients, seconds)
-silent: build/cellar $(BENCH_B)/silent
-	$(BENCH_Q)$(BENCH_B)/silent build/cellar $(SILENT)
-$(BENCH_B)/silent: bench/silent.c
-	$(bench_say) CC bench/silent
-	$(BENCH_Q)mkdir -p $(BENCH_B)
-	$(BENCH_Q)$(BENCH_COMPILE) $(BENCH_WARN) -o $@ $<
 
 ## guard: instructions per operation against bench/baseline.json (BASELINE=1 writes a new entry)
 BENCH_VALGRIND = $(shell echo '$(hash)include <valgrind/callgrind.h>' | \

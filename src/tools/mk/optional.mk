@@ -23,7 +23,7 @@ probe_link = $(shell mkdir -p build && p=build/.probe.$$$$ && \
   rm -f $$p $$p.c)
 
 GOALS    := $(or $(MAKECMDGOALS),$(.DEFAULT_GOAL))
-BENCHING := $(filter bench bench-% guard silent,$(GOALS))
+BENCHING := $(filter bench bench-% guard,$(GOALS))
 ifneq ($(BENCHING)$(filter run test test-% check check-% matrix-now where,$(GOALS)),)
 export ALL_LIBS ?= 1
 endif
