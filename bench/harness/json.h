@@ -33,75 +33,69 @@ typedef struct json_row {
 
 /* All names of a metric, with unit and better direction. Matched exactly. */
 #define JSON_METRICS(X)                                                                    \
-    X("get", "Mops/s", 'h') X("mix95", "Mops/s", 'h') X("mix50", "Mops/s", 'h')            \
-    X("mix", "Mops/s", 'h')                                                              \
-    X("write", "Mops/s", 'h') X("readthrough", "Mops/s", 'h') X("hot", "Mops/s", 'h')      \
-    X("hot95", "Mops/s", 'h') X("get_many1", "Mops/s", 'h') X("get_many8", "Mops/s", 'h')  \
+    X("get", "Mops/s", 'h') X("mix95", "Mops/s", 'h') X("mix50", "Mops/s", 'h') \
+    X("mix", "Mops/s", 'h') \
+    X("write", "Mops/s", 'h') X("readthrough", "Mops/s", 'h') X("hot", "Mops/s", 'h') \
+    X("hot95", "Mops/s", 'h') X("get_many1", "Mops/s", 'h') X("get_many8", "Mops/s", 'h') \
     X("get_many32", "Mops/s", 'h') X("get_many128", "Mops/s", 'h') X("pin", "Mops/s", 'h') \
-    X("pin_copy", "Mops/s", 'h') X("scaling", "x", 'h') X("p50", "ns", 'l')                \
+    X("pin_copy", "Mops/s", 'h') X("scaling", "x", 'h') X("p50", "ns", 'l') \
     X("p99", "ns", 'l') X("p999", "ns", 'l') X("p9999", "ns", 'l') X("grow_max", "us", 'l')\
-    X("grow_p9999", "us", 'l') X("grow_over_1ms", "ops", 'l') X("grow_wall", "ns", 'l')    \
-    X("meta_bytes", "B", 'l') X("meta_accounted", "B", 'l') X("rss_churn", "x", 'l')       \
-    X("over_budget", "B", 'l') X("payload_held", "x", 'h') X("churn_write", "MB/s", 'h')   \
-    X("dropin_bytes", "B", 'l') X("dropin_text", "B", 'l') X("dropin_seconds", "s", 'l')    \
-    X("dropin_guests", "B", 'l') X("dropin_guests_left", "functions", 'l')                 \
-    X("lock_pair", "Mops/s", 'h') X("check", "Mops/s", 'h') X("check_at", "Mops/s", 'h')    \
-    X("check_hot", "Mops/s", 'h') X("limit_key_bytes", "B", 'l')     \
-    X("load_hit", "x", 'h') X("load_miss_over", "ns", 'l') X("load_calls", "calls", 'l')    \
-    X("load_last_us", "us", 'l') X("load_bare_us", "us", 'l') X("load_last_x", "x", 'l')    \
-    X("absent_get", "x", 'l') X("absent_load", "x", 'l') X("bloom_over", "x", 'l')          \
-    X("l2_put", "MB/s", 'h') X("l2_written", "x", 'l') X("l2_put_p50", "ns", 'l')           \
-    X("l2_put_p99", "ns", 'l') X("l2_put_p999", "ns", 'l') X("l2_get_hot", "gets/s", 'h')   \
-    X("l2_get_cold", "gets/s", 'h') X("l2_reopen_ms", "ms", 'l') X("l2_reopen", "x", 'l')   \
-    X("l2_key_bytes", "B", 'l') X("l2_keys_lost", "%", 'l') X("l2_flip_left", "%", 'h')     \
+    X("grow_p9999", "us", 'l') X("grow_over_1ms", "ops", 'l') X("grow_wall", "ns", 'l') \
+    X("meta_bytes", "B", 'l') X("meta_accounted", "B", 'l') X("rss_churn", "x", 'l') \
+    X("over_budget", "B", 'l') X("payload_held", "x", 'h') X("churn_write", "MB/s", 'h') \
+    X("dropin_bytes", "B", 'l') X("dropin_text", "B", 'l') X("dropin_seconds", "s", 'l') \
+    X("dropin_guests", "B", 'l') \
+    X("lock_pair", "Mops/s", 'h') X("check", "Mops/s", 'h') X("check_at", "Mops/s", 'h') \
+    X("check_hot", "Mops/s", 'h') X("limit_key_bytes", "B", 'l') \
+    X("load_hit", "x", 'h') X("load_miss_over", "ns", 'l') X("load_calls", "calls", 'l') \
+    X("load_last_us", "us", 'l') X("load_bare_us", "us", 'l') X("load_last_x", "x", 'l') \
+    X("absent_get", "x", 'l') X("absent_load", "x", 'l') X("bloom_over", "x", 'l') \
+    X("l2_put", "MB/s", 'h') X("l2_written", "x", 'l') X("l2_put_p50", "ns", 'l') \
+    X("l2_put_p99", "ns", 'l') X("l2_put_p999", "ns", 'l') X("l2_get_hot", "gets/s", 'h') \
+    X("l2_get_cold", "gets/s", 'h') X("l2_reopen_ms", "ms", 'l') X("l2_reopen", "x", 'l') \
+    X("l2_key_bytes", "B", 'l') X("l2_keys_lost", "%", 'l') X("l2_flip_left", "%", 'h') \
     X("l2_flip_wrong", "values", 'l') X("l2_l1_speed", "x", 'h') X("l2_l1_more_ns", "ns", 'l') \
     X("l2_frozen_p999", "x", 'l') X("l2_frozen_max", "ns", 'l') \
     X("l2_read_cold", "MB/s", 'h') \
-    X("set_p99", "ns", 'l') X("set_p999", "ns", 'l')                                         \
-    X("get_many64", "Mops/s", 'h') X("storm_rss", "x", 'l') X("storm_over", "B", 'l')       \
-    X("storm_set", "kops/s", 'h') X("expire_max", "us", 'l') X("expire_p999", "ns", 'l')    \
-    X("expire_left", "entries", 'l') X("miss_ratio", "x", 'l')                         \
-    X("room_entries", "entries", 'h') X("room_rss", "B", 'l')                                \
-    X("open_capacity", "kops/s", 'h') X("open50_p50", "ns", 'l') X("open50_p99", "ns", 'l')  \
-    X("open50_p999", "ns", 'l') X("open80_p50", "ns", 'l') X("open80_p99", "ns", 'l')        \
-    X("open80_p999", "ns", 'l') X("open20_p50", "ns", 'l') X("open20_p99", "ns", 'l')        \
-    X("open20_p999", "ns", 'l') X("open90_p50", "ns", 'l') X("open90_p99", "ns", 'l')        \
-    X("open90_p999", "ns", 'l')                                                              \
-    X("kit_get_many", "x", 'h') X("kit_set_many", "x", 'h') X("kit_stats_get", "x", 'h')     \
+    X("set_p99", "ns", 'l') X("set_p999", "ns", 'l') \
+    X("get_many64", "Mops/s", 'h') X("storm_rss", "x", 'l') X("storm_over", "B", 'l') \
+    X("storm_set", "kops/s", 'h') X("expire_max", "us", 'l') X("expire_p999", "ns", 'l') \
+    X("expire_left", "entries", 'l') X("miss_ratio", "x", 'l') \
+    X("room_entries", "entries", 'h') X("room_rss", "B", 'l') \
+    X("open_capacity", "kops/s", 'h') X("open50_p50", "ns", 'l') X("open50_p99", "ns", 'l') \
+    X("open50_p999", "ns", 'l') X("open80_p50", "ns", 'l') X("open80_p99", "ns", 'l') \
+    X("open80_p999", "ns", 'l') X("open20_p50", "ns", 'l') X("open20_p99", "ns", 'l') \
+    X("open20_p999", "ns", 'l') X("open90_p50", "ns", 'l') X("open90_p99", "ns", 'l') \
+    X("open90_p999", "ns", 'l') \
+    X("kit_get_many", "x", 'h') X("kit_set_many", "x", 'h') \
     X("kit_rules_set", "ns", 'l') X("kit_rules_get", "x", 'h') \
-    X("kit_pattern_keys", "x", 'h') X("kit_pattern_stall", "us", 'l')                        \
-    X("kit_pattern_idle", "us", 'l') X("kit_tag_end", "us", 'l') X("kit_tag_get", "x", 'h')  \
-    X("kit_vector_bytes", "x", 'h') X("kit_vector_read", "x", 'h')                           \
-    X("kit_llm_key", "us", 'l') X("kit_status_update", "Mops/s", 'h')                        \
-    X("kit_hot_recall", "x", 'h') X("kit_hot_bytes", "B", 'l')                               \
-    X("work_wheel_add", "ns", 'l') X("work_wheel_cancel", "ns", 'l')                         \
-    X("work_wheel_fire", "ns", 'l') X("work_task", "Mops/s", 'h')                            \
+    X("kit_pattern_keys", "x", 'h') X("kit_pattern_stall", "us", 'l') \
+    X("kit_pattern_idle", "us", 'l') X("kit_tag_end", "us", 'l') X("kit_tag_get", "x", 'h') \
+    X("kit_status_update", "Mops/s", 'h') \
+    X("work_wheel_add", "ns", 'l') X("work_wheel_cancel", "ns", 'l') \
+    X("work_wheel_fire", "ns", 'l') X("work_task", "Mops/s", 'h') \
     X("work_task_bytes", "B", 'l') X("work_late", "us", 'l') X("work_publish", "Mops/s", 'h') \
-    X("work_cron", "us", 'l') X("work_l1", "x", 'h') X("work_result", "ops/s", 'h')          \
-    X("work_result_x", "x", 'h') X("work_journal_one", "x", 'h') X("work_journal_many", "x", 'h')                         \
-    X("work_journal_threads", "x", 'h') X("work_journal_run", "x", 'h')                      \
-    X("work_journal_replay", "ms", 'l')                                                      \
-    X("port_get", "Mops/s", 'h') X("port_set", "Mops/s", 'h') X("port_mset", "Mops/s", 'h')    \
-    X("port_p99", "x", 'l') X("port_start", "ms", 'l') X("port_rss", "B", 'l')               \
-    X("port_binary", "B", 'l') X("port_client", "B", 'l') X("port_beside", "x", 'h')         \
-    X("port_page", "ms", 'l')                                                                \
-    X("remote_hit", "x", 'h') X("remote_beside", "x", 'h') X("remote_heard", "x", 'l')       \
-    X("remote_heard_p99", "us", 'l') X("remote_get_many", "x", 'h')                          \
-    X("remote_tls_get", "x", 'h') X("remote_tls_get_many", "x", 'h')                       \
-    X("remote_misses", "x", 'h') X("remote_large", "x", 'l')                                 \
-    X("remote_back", "ms", 'l') X("remote_loads", "calls", 'l')                              \
-    X("remote_last", "ms", 'l') X("remote_check", "ns", 'l')                                 \
-    X("remote_batch", "x", 'h') X("remote_over", "calls", 'l')                               \
-    X("remote_frozen_p999", "x", 'l') X("remote_frozen_call", "ms", 'l')                     \
-    X("remote_breaker_call", "us", 'l')                                                      \
-    X("workers_time", "x", 'l') X("workers_cpu", "x", 'l') X("workers_call", "us", 'l')      \
+    X("work_cron", "us", 'l') X("work_l1", "x", 'h') \
+    X("work_journal_one", "x", 'h') X("work_journal_many", "x", 'h') \
+    X("work_journal_threads", "x", 'h') X("work_journal_run", "x", 'h') \
+    X("work_journal_replay", "ms", 'l') \
+    X("port_get", "Mops/s", 'h') X("port_set", "Mops/s", 'h') X("port_mset", "Mops/s", 'h') \
+    X("port_p99", "x", 'l') X("port_start", "ms", 'l') X("port_rss", "B", 'l') \
+    X("port_binary", "B", 'l') X("port_client", "B", 'l') X("port_beside", "x", 'h') \
+    X("port_page", "ms", 'l') \
+    X("remote_hit", "x", 'h') X("remote_beside", "x", 'h') X("remote_heard", "x", 'l') \
+    X("remote_heard_p99", "us", 'l') X("remote_get_many", "x", 'h') \
+    X("remote_tls_get", "x", 'h') X("remote_tls_get_many", "x", 'h') \
+    X("remote_misses", "x", 'h') X("remote_large", "x", 'l') \
+    X("remote_check", "ns", 'l') \
+    X("remote_frozen_p999", "x", 'l') X("remote_frozen_call", "ms", 'l') \
+    X("remote_breaker_call", "us", 'l') \
+    X("workers_time", "x", 'l') X("workers_cpu", "x", 'l') X("workers_call", "us", 'l') \
     X("workers_heard", "x", 'l') X("workers_heard_p99", "x", 'l') X("workers_hit", "x", 'l') \
-    X("workers_loads", "calls", 'l') X("workers_admitted", "calls", 'l')                     \
-    X("workers_dead", "ms", 'l')                                                             \
     /* written by suites/replay.sh and report/replay.awk */                                  \
-    X("mean_reduction", "x", 'h') X("worst_points_above_lru", "points", 'l')                 \
-    X("won_or_tied_lowest", "x", 'h') X("points_from_reference", "points", 'l')              \
-    X("million_requests_a_second", "M/s", 'h') X("throughput", "x", 'h')                     \
+    X("mean_reduction", "x", 'h') X("worst_points_above_lru", "points", 'l') \
+    X("won_or_tied_lowest", "x", 'h') X("points_from_reference", "points", 'l') \
+    X("million_requests_a_second", "M/s", 'h') X("throughput", "x", 'h') \
     X("object_reduction", "x", 'h') X("advice_error", "points", 'l')
 
 bool json_metric_known(const char *metric);

@@ -84,16 +84,15 @@ BEGIN {
           "open80_p50 open80_p99 open80_p999 open90_p50 open90_p99 open90_p999 " \
           "l2_written l2_put_p50 l2_put_p99 l2_put_p999 l2_reopen_ms l2_reopen l2_key_bytes l2_keys_lost " \
           "l2_flip_wrong l2_l1_more_ns l2_frozen_p999 l2_frozen_max dropin_bytes dropin_text dropin_seconds " \
-          "dropin_guests dropin_guests_left " \
+          "dropin_guests " \
           "load_miss_over load_bare_us load_last_x absent_get absent_load bloom_over worst_points_above_lru " \
           "points_from_reference advice_error kit_rules_set kit_pattern_stall kit_pattern_idle kit_tag_end " \
-          "kit_llm_key kit_hot_bytes work_wheel_add work_wheel_cancel " \
+          "work_wheel_add work_wheel_cancel " \
           "work_wheel_fire work_task_bytes work_late work_cron work_journal_replay " \
           "port_p99 port_start port_page port_rss port_binary port_client " \
-          "remote_heard remote_heard_p99 remote_back remote_large remote_loads remote_last remote_check remote_over " \
+          "remote_heard remote_heard_p99 remote_large remote_check " \
           "remote_frozen_p999 remote_frozen_call remote_breaker_call " \
-          "workers_time workers_cpu workers_call workers_heard workers_heard_p99 workers_hit " \
-          "workers_loads workers_admitted workers_dead", list, " ")
+          "workers_time workers_cpu workers_call workers_heard workers_heard_p99 workers_hit", list, " ")
     for (i in list) less[list[i]] = 1
 }
 # The last text of each subject about a workload; a driver that was never built prints it only once.

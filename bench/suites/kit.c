@@ -4,8 +4,6 @@
  *
  * FIGURES    kit_set_many  kit_get_many   100 items in one call / 100 calls: 1 M keys, popularity
  *                            1 / rank (workload many100), or uniform (many100_uniform)
- *            kit_stats_get   cellar_get / cellar_get of a library built without counters, samples
- *                            and hot keys: 1 M keys, popularity 1 / rank
  *            kit_rules_set   ns of a set under 50 rules, less ns of the same set without rules; the
  *                            namespace has a default TTL, so that both store a deadline
  *            kit_rules_get   gets of the same keys, with the rules / without
@@ -16,7 +14,8 @@
  *            kit_tag_end     cellar_delete_by_tag with 10^5 entries that have the tag
  *            kit_tag_get     gets of entries with 2 tags / without tags, no tag deleted (tags2), or
  *                            after 10^4 other tags were deleted (tags2_ended)
- *            The rest is in kit_ready.c.
+ *            kit_status_update merges a second of one id by 2 threads / by a mutex, uthash and two
+ *                              copies (uthash1): a value of 128 bytes with a counter
  * WALK       Rounds. In each both sides have four turns on the same keys, in the order A B B A; the
  *            fastest turn of each counts. A ratio or a difference is taken within its round.
  * CLOCK      CPU time of the thread; wall for the stalls, the one tag call and two threads. A get
@@ -39,12 +38,15 @@
 #include "base/glob.h"
 #include "bench/harness/host.h"
 #include "bench/harness/trace.h"
-#include "bench/suites/kit.h"
+#include "cellar.h"
 #include "cellar_admin.h"
 #include "cellar_invalidate.h"
 #include "cellar_kit.h"
 #include "cellar_observe.h"
 
+#define KIT_KEY_LEN 16u
+#define KIT_VALUE_LEN 100u
+#define KIT_BATCH 50000u /* operations of one turn */
 #define KIT_TURNS 4u
 #define KIT_MANY 100u
 #define KIT_MANY_KEYS 1000000u
@@ -56,7 +58,15 @@
 
 static const char kit_value[KIT_VALUE_LEN];
 
-int kit_say(const char *shape, const char *metric, const char *clock, double *values,
+/* Run one turn of a side; return ns an operation, and count failed calls in *bad. */
+typedef double (*kit_side)(void *ctx, uint64_t *bad);
+
+typedef enum kit_form {
+    KIT_RATIO, /* speed of ours / speed of the other */
+    KIT_MORE   /* ns of ours - ns of the other */
+} kit_form;
+
+static int kit_say(const char *shape, const char *metric, const char *clock, double *values,
             uint32_t rounds, uint64_t bad)
 {
     suite_say("kit", "cellar", shape, metric, values, rounds, clock, bad != 0 ? "bad" : NULL);
@@ -64,8 +74,9 @@ int kit_say(const char *shape, const char *metric, const char *clock, double *va
     return bad != 0 ? CELL_WRONG : CELL_OK;
 }
 
-int kit_pair(const char *shape, const char *metric, kit_form form, kit_side ours, kit_side other,
-             void *ctx, uint32_t rounds)
+/* Measure both sides in turns and write the row. Return CELL_OK, or CELL_WRONG after failed calls. */
+static int kit_pair(const char *shape, const char *metric, kit_form form, kit_side ours,
+                    kit_side other, void *ctx, uint32_t rounds)
 {
     double out[SUITE_ROUNDS_MAX];
     uint64_t bad = 0;
@@ -84,7 +95,8 @@ int kit_pair(const char *shape, const char *metric, kit_form form, kit_side ours
     return kit_say(shape, metric, "cpu", out, rounds, bad);
 }
 
-cellar *kit_open(uint64_t memory_bytes)
+/* Open a store without threads of its own; NULL: refused. */
+static cellar *kit_open(uint64_t memory_bytes)
 {
     cellar_config cfg = cellar_config_default();
     cellar_host_config host = cellar_host_config_default();
@@ -95,7 +107,8 @@ cellar *kit_open(uint64_t memory_bytes)
     return cellar_open(&cfg, &c) == CELLAR_OK ? c : NULL;
 }
 
-void kit_key(char key[KIT_KEY_LEN], const char *prefix, uint32_t number)
+/* Write the key of a number: 16 bytes, not terminated. */
+static void kit_key(char key[KIT_KEY_LEN], const char *prefix, uint32_t number)
 {
     char text[32];
     snprintf(text, sizeof text, "%s%016u", prefix, number);
@@ -104,7 +117,8 @@ void kit_key(char key[KIT_KEY_LEN], const char *prefix, uint32_t number)
     memcpy(key + len, text + len + len, KIT_KEY_LEN - len);
 }
 
-uint32_t kit_rank(uint64_t *state, uint32_t count)
+/* Return a rank below `count` with probability 1 / rank. */
+static uint32_t kit_rank(uint64_t *state, uint32_t count)
 {
     const uint32_t octaves = 32u - (uint32_t)__builtin_clz(count - 1);
     const uint32_t octave = (uint32_t)(trace_random(state) % octaves);
@@ -147,16 +161,13 @@ static double kit_since(uint64_t from_ns)
     return (double)(host_thread_cpu_ns() - from_ns) / KIT_BATCH;
 }
 
-typedef cellar_err kit_get_fn(cellar *c, const void *key, size_t key_len, void *buf, size_t buf_cap,
-                              size_t *value_len);
-
-static double kit_gets(kit_get_fn *get, cellar *c, char (*keys)[KIT_KEY_LEN], uint64_t *bad)
+static double kit_gets(cellar *c, char (*keys)[KIT_KEY_LEN], uint64_t *bad)
 {
     char buf[KIT_VALUE_LEN];
     const uint64_t from = host_thread_cpu_ns();
     for (uint32_t i = 0; i < KIT_BATCH; i++) {
         size_t len;
-        *bad += get(c, keys[i], KIT_KEY_LEN, buf, sizeof buf, &len) != CELLAR_OK;
+        *bad += cellar_get(c, keys[i], KIT_KEY_LEN, buf, sizeof buf, &len) != CELLAR_OK;
     }
     return kit_since(from);
 }
@@ -164,13 +175,13 @@ static double kit_gets(kit_get_fn *get, cellar *c, char (*keys)[KIT_KEY_LEN], ui
 static double kit_get_a(void *ctx, uint64_t *bad)
 {
     const kit_work *w = ctx;
-    return kit_gets(cellar_get, w->a, w->keys, bad);
+    return kit_gets(w->a, w->keys, bad);
 }
 
 static double kit_get_b(void *ctx, uint64_t *bad)
 {
     const kit_work *w = ctx;
-    return kit_gets(cellar_get, w->b, w->keys, bad);
+    return kit_gets(w->b, w->keys, bad);
 }
 
 static double kit_sets(const kit_work *w, uint64_t *bad)
@@ -244,48 +255,6 @@ static int kit_many(uint32_t rounds)
                  kit_many_shape(c, "many100_uniform", true, rounds);
     }
     cellar_close(c);
-    return status;
-}
-
-/* ---- statistics ---- */
-
-/* The library without counters and samples, under other names (bench.mk). */
-cellar_err bare_open(const cellar_config *cfg, cellar **out);
-cellar_err bare_close(cellar *c);
-cellar_err bare_set(cellar *c, const void *key, size_t key_len, const void *value,
-                    size_t value_len, const cellar_set_opts *o);
-kit_get_fn bare_get;
-
-static double kit_get_bare(void *ctx, uint64_t *bad)
-{
-    const kit_work *w = ctx;
-    return kit_gets(bare_get, w->b, w->keys, bad);
-}
-
-static int kit_stats(uint32_t rounds)
-{
-    cellar_config cfg = cellar_config_default();
-    cellar_host_config host = cellar_host_config_default();
-    kit_work w = { .a = kit_open(512ull << 20) };
-    uint64_t bad = 0;
-    cfg.memory_bytes = 512ull << 20;
-    host.no_threads = 1;
-    cfg.host = &host;
-    int status = CELL_WRONG;
-    if (w.a != NULL && bare_open(&cfg, &w.b) == CELLAR_OK &&
-        kit_draw(&w, "", KIT_MANY_KEYS, false)) {
-        for (uint32_t i = 0; i < KIT_MANY_KEYS; i++) {
-            char key[KIT_KEY_LEN];
-            kit_key(key, "", i);
-            bad += cellar_set(w.a, key, sizeof key, kit_value, sizeof kit_value, NULL) != CELLAR_OK;
-            bad += bare_set(w.b, key, sizeof key, kit_value, sizeof kit_value, NULL) != CELLAR_OK;
-        }
-        status = bad != 0 ? CELL_WRONG : kit_pair("stats1m", "kit_stats_get", KIT_RATIO, kit_get_a,
-                                                  kit_get_bare, &w, rounds);
-    }
-    free(w.keys);
-    if (w.b != NULL) { bare_close(w.b); }
-    cellar_close(w.a);
     return status;
 }
 
@@ -598,13 +567,167 @@ static int kit_patterns(uint32_t rounds)
     return kit_say("pattern1m", "kit_pattern_idle", "wall", idle, rounds, bad);
 }
 
+/* ---- status of one task, two threads ---- */
+
+#define KIT_STATUS_THREADS 2u
+#define KIT_STATUS_TASK_LEN 128u
+
+typedef struct kit_status_task { /* the usual way */
+    UT_hash_handle hh;
+    char id[KIT_KEY_LEN];
+    unsigned char value[KIT_STATUS_TASK_LEN];
+} kit_status_task;
+
+typedef struct kit_status {
+    cellar_status *ours;
+    pthread_mutex_t lock; /* guards table */
+    kit_status_task *table;
+    char id[KIT_KEY_LEN];
+} kit_status;
+
+static void kit_status_raise(unsigned char *value)
+{
+    uint64_t n;
+    memcpy(&n, value, sizeof n);
+    n++;
+    memcpy(value, &n, sizeof n);
+}
+
+static cellar_err kit_status_merge(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    void *value;
+    (void)ctx;
+    const cellar_err err = cellar_buf_resize(out, old_len, &value);
+    if (err != CELLAR_OK || old_len != KIT_STATUS_TASK_LEN) { return CELLAR_E_TYPE; }
+    memcpy(value, old, old_len);
+    kit_status_raise(value);
+    return CELLAR_OK;
+}
+
+static void kit_status_update_ours(kit_status *s)
+{
+    if (cellar_status_update(s->ours, s->id, sizeof s->id, "processing", kit_status_merge, NULL) !=
+        CELLAR_OK) {
+        abort();
+    }
+}
+
+static void kit_status_update_usual(kit_status *s)
+{
+    unsigned char value[KIT_STATUS_TASK_LEN];
+    kit_status_task *task;
+    pthread_mutex_lock(&s->lock);
+    HASH_FIND(hh, s->table, s->id, KIT_KEY_LEN, task);
+    if (task == NULL) { abort(); }
+    memcpy(value, task->value, sizeof value);
+    kit_status_raise(value);
+    memcpy(task->value, value, sizeof value);
+    pthread_mutex_unlock(&s->lock);
+}
+
+typedef struct kit_status_worker {
+    kit_status *status;
+    void (*update)(kit_status *s);
+    uint64_t until_ns, updates;
+    uint32_t index;
+} kit_status_worker;
+
+static void *kit_status_work(void *arg)
+{
+    kit_status_worker *w = arg;
+    host_pin(w->index);
+    do {
+        for (uint32_t i = 0; i < 64; i++) { w->update(w->status); }
+        w->updates += 64;
+    } while (host_wall_ns() < w->until_ns);
+    return NULL;
+}
+
+/* Return millions of merges a second of both threads; add the merges to *updates. */
+static double kit_status_window(kit_status *s, void (*update)(kit_status *), uint32_t window_ms,
+                           uint64_t *updates)
+{
+    kit_status_worker w[KIT_STATUS_THREADS];
+    pthread_t t[KIT_STATUS_THREADS];
+    const uint64_t from = host_wall_ns();
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < KIT_STATUS_THREADS; i++) {
+        w[i] = (kit_status_worker){ s, update, from + window_ms * UINT64_C(1000000), 0, i };
+        if (pthread_create(&t[i], NULL, kit_status_work, &w[i]) != 0) { abort(); }
+    }
+    for (uint32_t i = 0; i < KIT_STATUS_THREADS; i++) {
+        pthread_join(t[i], NULL);
+        sum += w[i].updates;
+    }
+    *updates += sum;
+    return (double)sum * 1e3 / (double)(host_wall_ns() - from);
+}
+
+static int kit_status_rounds(const cell_options *o, kit_status *s, kit_status_task *task)
+{
+    static double ours[SUITE_ROUNDS_MAX], ratio[SUITE_ROUNDS_MAX];
+    const uint32_t rounds = o->rounds < SUITE_ROUNDS_MAX ? o->rounds : SUITE_ROUNDS_MAX;
+    unsigned char value[KIT_STATUS_TASK_LEN] = { 0 };
+    uint64_t merged[2] = { 0, 0 }, counted[2];
+    const uint64_t c2c = host_c2c_ns();
+    for (uint32_t n = 0; n < rounds; n++) {
+        double usual = 0;
+        for (uint32_t side = 0; side < 2; side++) {
+            if ((side ^ (n & 1)) == 0) {
+                ours[n] = kit_status_window(s, kit_status_update_ours, o->window_ms, &merged[0]);
+            } else {
+                usual = kit_status_window(s, kit_status_update_usual, o->window_ms, &merged[1]);
+            }
+        }
+        ratio[n] = ours[n] / usual;
+        host_beat();
+    }
+    if (cellar_status_get(s->ours, s->id, sizeof s->id, value, sizeof value, NULL, NULL) !=
+        CELLAR_OK) {
+        return CELL_WRONG;
+    }
+    memcpy(&counted[0], value, 8);
+    memcpy(&counted[1], task->value, 8);
+    if (memcmp(counted, merged, sizeof counted) != 0) { return CELL_WRONG; }
+    suite_say_rate(&(suite_rate){
+        .bench = "kit", .subject = "cellar", .workload = "one_id", .metric = "kit_status_update",
+        .clock = "wall", .unit = "Mmerges", .threads = KIT_STATUS_THREADS, .rounds = rounds,
+        .c2c_ns = c2c, .mops = ours, .vs = "uthash1", .ratio = ratio });
+    return CELL_OK;
+}
+
+static int kit_status_one_id(const cell_options *o)
+{
+    static const unsigned char zero[KIT_STATUS_TASK_LEN];
+    cellar *c = kit_open(64ull << 20);
+    kit_status s = { .lock = PTHREAD_MUTEX_INITIALIZER };
+    kit_status_task task = { .value = { 0 } };
+    int status = CELL_WRONG;
+    kit_key(s.id, "task", 7);
+    memcpy(task.id, s.id, KIT_KEY_LEN);
+    HASH_ADD(hh, s.table, id, KIT_KEY_LEN, &task);
+    if (host_cpu_count() < KIT_STATUS_THREADS) {
+        json_say("kit", "cellar", "one_id", "skip", "one processor");
+        status = CELL_OK;
+    } else if (c != NULL && s.table != NULL &&
+               cellar_status_open(c, NULL, NULL, &s.ours) == CELLAR_OK &&
+               cellar_status_set(s.ours, s.id, sizeof s.id, zero, sizeof zero, "processing") ==
+                   CELLAR_OK) {
+        status = kit_status_rounds(o, &s, &task);
+    }
+    HASH_CLEAR(hh, s.table);
+    cellar_status_close(s.ours);
+    cellar_close(c);
+    return status;
+}
+
 static int kit_run(const cell_options *o)
 {
     const uint32_t rounds = o->rounds < SUITE_ROUNDS_MAX ? o->rounds : SUITE_ROUNDS_MAX;
     printf("\nkit  (%u rounds)\n", rounds);
-    return kit_many(rounds) | kit_stats(rounds) | kit_policy(rounds) |
+    return kit_many(rounds) | kit_policy(rounds) |
            kit_tag_ends(rounds) | kit_tags(rounds) | kit_patterns(rounds < 9 ? rounds : 9) |
-           kit_ready_run(o);
+           kit_status_one_id(o);
 }
 #endif
 

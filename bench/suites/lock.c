@@ -6,8 +6,6 @@
  *            uthash_freed  one mutex over a uthash of per-key mutexes; an entry lives while it is
  *                          used: as bounded as ours, and the reference. (uthash frees its table
  *                          with the last entry; one thread alone meets that at each pair.)
- *            uthash_kept   the same with entries that stay: one find, no count, no
- *                          removal; it grows by every key ever locked
  *            None of the peers has a deadline, a hold, a fence or a fair queue.
  * WALK       rounds; in each, all subjects one after the other on the same keys in the same order,
  *            every second round backwards; threads pinned, started together; ratios within a round.
@@ -57,7 +55,7 @@ typedef struct lock_bench {
     uint64_t *counters; /* a line each */
     uint32_t key_count;
     cellar_locks *ours;
-    lock_usual freed, kept;
+    lock_usual freed;
 } lock_bench;
 
 static lock_entry *lock_enter(lock_usual *u, const char *key)
@@ -103,13 +101,6 @@ static void lock_pair_freed(lock_bench *b, uint32_t k)
     lock_exit_freed(&b->freed, e);
 }
 
-static void lock_pair_kept(lock_bench *b, uint32_t k)
-{
-    lock_entry *e = lock_enter(&b->kept, b->keys[k]); /* `users` only rises */
-    b->counters[k * 8]++;
-    pthread_mutex_unlock(&e->mutex);
-}
-
 static void lock_pair_ours(lock_bench *b, uint32_t k)
 {
     cellar_lock lk;
@@ -126,8 +117,7 @@ static const struct lock_subject {
     const char *name;
     lock_pair_fn *pair;
 } lock_subjects[] = { { "cellar", lock_pair_ours },
-                      { "uthash_freed", lock_pair_freed },
-                      { "uthash_kept", lock_pair_kept } };
+                      { "uthash_freed", lock_pair_freed } };
 #define LOCK_SUBJECTS (sizeof lock_subjects / sizeof lock_subjects[0])
 
 typedef struct lock_worker {
@@ -259,9 +249,7 @@ static int lock_keys(const cell_options *o, const char *shape, uint32_t key_coun
     unsigned char secret[32];
     memset(secret, 7, sizeof secret);
     base_hash_key_init(&b.freed.hash_key, BASE_HASH_FOLD, secret);
-    b.kept.hash_key = b.freed.hash_key;
     pthread_mutex_init(&b.freed.mutex, NULL);
-    pthread_mutex_init(&b.kept.mutex, NULL);
     b.keys = malloc((size_t)key_count * LOCK_KEY_LEN);
     b.counters = calloc(key_count, 64);
     if (b.keys == NULL || b.counters == NULL || cellar_locks_open(NULL, &b.ours) != CELLAR_OK) {
@@ -276,11 +264,6 @@ static int lock_keys(const cell_options *o, const char *shape, uint32_t key_coun
     for (uint32_t threads = 1; threads <= LOCK_THREADS && threads <= host_cpu_count(); threads++) {
         const int s = lock_shape(o, &b, shape, threads);
         status = s > status ? s : status;
-        lock_entry *e, *next; /* entries that uthash_kept kept */
-        HASH_ITER(hh, b.kept.table, e, next) {
-            HASH_DELETE(hh, b.kept.table, e);
-            free(e);
-        }
     }
     cellar_locks_close(b.ours);
     free(b.keys);

@@ -14,12 +14,7 @@
  *            remote_misses    1, 4, 16 threads of gets that miss in memory x as many connections of
  *                             hiredis
  *            remote_large     time of a get or set of 1 MiB x that of hiredis
- *            remote_back      a killed connection to PROVEN, ms
- *            remote_loads     loads of a cold key, 8 processes x 8 threads; remote_last: the last
- *                             thread after the fill, ms
  *            remote_check     a check of a hot key of a shared limiter, ns
- *            remote_batch     admissions for each call to the server, 3 processes, 10,000/s;
- *                             remote_over: admissions above the bound in the worst window of 100 ms
  *            remote_frozen_p999  p99.9 of gets of a private namespace while the server is frozen x
  *                             before; remote_frozen_call: a call of the shared one beyond io_ms, ms;
  *                             remote_breaker_call: the same while the breaker is open, us
@@ -39,15 +34,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "bench/harness/host.h"
 #include "bench/peers/server.h"
 #include "cellar.h"
-#include "cellar_load.h"
 #include "cellar_observe.h"
 #include "cellar_remote.h"
 
@@ -65,7 +57,6 @@
 #define REMOTE_LIMIT_PER_S 10000u
 #define REMOTE_BURST 1000u
 #define REMOTE_HOLD_MS 50
-#define REMOTE_ADMITTED_MAX 200000u
 
 typedef struct remote_bench {
     const cell_options *o;
@@ -501,142 +492,6 @@ static int remote_large_bench(remote_bench *b)
     return ok ? CELL_OK : CELL_WRONG;
 }
 
-/* ---- a killed connection ---- */
-
-static int remote_back_bench(remote_bench *b)
-{
-    static double ms[200];
-    const uint32_t count = b->o->quick ? 20 : 200;
-    remote_store s;
-    redisContext *c = remote_hiredis(b, false);
-    bool ok = c != NULL && remote_store_open(&s, b->unix_url, 0, CELLAR_REMOTE_ENVELOPE);
-    if (!ok) { return CELL_WRONG; }
-    for (uint32_t i = 0; ok && i < count; i++) {
-        cellar_remote_stats before = cellar_remote_stats_default(), now = before;
-        cellar_remote_stats_get(s.r, &before);
-        const uint64_t from = host_wall_ns(), until = from + 5000000000u;
-        ok = remote_do(c, "CLIENT KILL TYPE %s SKIPME yes", i % 2 == 0 ? "pubsub" : "normal");
-        do {
-            cellar_remote_stats_get(s.r, &now);
-        } while ((now.gaps == before.gaps || now.state != CELLAR_REMOTE_PROVEN) &&
-                 host_wall_ns() < until);
-        ok = ok && host_wall_ns() < until;
-        ms[i] = (double)(host_wall_ns() - from) / 1e6;
-        remote_pause_ms(20); /* not a break while the last one is still handled */
-    }
-    redisFree(c);
-    remote_store_close(&s);
-    if (ok) { remote_say("kill", "remote_back", "wall", ms, count); }
-    return ok ? CELL_OK : CELL_WRONG;
-}
-
-/* ---- processes ---- */
-
-typedef struct remote_page { /* shared by the processes of a figure */
-    _Atomic uint32_t ready, go, failed, loads, admitted;
-    _Atomic uint64_t filled_ns, last_ns, calls;
-    uint64_t when[REMOTE_ADMITTED_MAX];
-} remote_page;
-
-typedef bool (*remote_child_fn)(remote_page *p, remote_store *s);
-
-/* Run `fn` in `count` processes with a store each, which begin together. */
-static bool remote_processes(const remote_bench *b, remote_page *p, uint32_t count,
-                             remote_child_fn fn)
-{
-    pid_t pid[8];
-    for (uint32_t i = 0; i < count; i++) {
-        pid[i] = host_fork();
-        if (pid[i] != 0) { continue; }
-        remote_store s;
-        bool ok = remote_store_open(&s, b->unix_url, 0, CELLAR_REMOTE_ENVELOPE);
-        atomic_fetch_add(&p->ready, 1);
-        while (atomic_load(&p->go) == 0) { remote_pause_ms(1); }
-        ok = ok && fn(p, &s);
-        atomic_fetch_add(&p->failed, !ok);
-        if (s.r != NULL) { remote_store_close(&s); }
-        _exit(0);
-    }
-    while (atomic_load(&p->ready) < count) { remote_pause_ms(1); }
-    atomic_store(&p->go, 1);
-    for (uint32_t i = 0; i < count; i++) { waitpid(pid[i], NULL, 0); }
-    host_beat();
-    return atomic_load(&p->failed) == 0;
-}
-
-static remote_page *remote_page_open(void)
-{
-    void *p = mmap(NULL, sizeof(remote_page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                   -1, 0);
-    return p != MAP_FAILED ? p : NULL;
-}
-
-/* ---- one cold key ---- */
-
-static cellar_err remote_load(struct cellar_load *load, const void *key, size_t key_len, void *ctx)
-{
-    (void)key;
-    (void)key_len;
-    remote_page *p = ctx;
-    remote_pause_ms(2);
-    atomic_fetch_add(&p->loads, 1);
-    atomic_store(&p->filled_ns, host_wall_ns());
-    return cellar_load_value(load, "value", 5);
-}
-
-typedef struct remote_waiter {
-    remote_page *p;
-    cellar *ns;
-    pthread_t thread;
-} remote_waiter;
-
-static void *remote_wait_main(void *arg)
-{
-    remote_waiter *w = arg;
-    cellar_result r = cellar_result_default();
-    if (cellar_get_or_load(w->ns, "cold", 4, NULL, remote_load, w->p, &r) != CELLAR_OK) {
-        atomic_fetch_add(&w->p->failed, 1);
-    }
-    cellar_result_free(&r);
-    const uint64_t now = host_wall_ns();
-    uint64_t last = atomic_load(&w->p->last_ns);
-    while (last < now && !atomic_compare_exchange_weak(&w->p->last_ns, &last, now)) { }
-    return NULL;
-}
-
-static bool remote_cold_child(remote_page *p, remote_store *s)
-{
-    remote_waiter w[8];
-    for (int i = 0; i < 8; i++) {
-        w[i] = (remote_waiter){ .p = p, .ns = s->shared };
-        if (pthread_create(&w[i].thread, NULL, remote_wait_main, &w[i]) != 0) { return false; }
-    }
-    for (int i = 0; i < 8; i++) { pthread_join(w[i].thread, NULL); }
-    return true;
-}
-
-static int remote_cold_bench(remote_bench *b)
-{
-    double loads[9], last_ms[9];
-    redisContext *c = remote_hiredis(b, false);
-    bool ok = c != NULL;
-    for (uint32_t n = 0; ok && n < 9; n++) {
-        remote_page *p = remote_page_open();
-        ok = p != NULL && remote_do(c, "UNLINK bench:shared:%s", "cold") &&
-             remote_processes(b, p, 8, remote_cold_child);
-        if (ok) {
-            loads[n] = atomic_load(&p->loads);
-            last_ms[n] = (double)(atomic_load(&p->last_ns) - atomic_load(&p->filled_ns)) / 1e6;
-        }
-        if (p != NULL) { munmap(p, sizeof *p); }
-    }
-    if (c != NULL) { redisFree(c); }
-    if (!ok) { return CELL_WRONG; }
-    remote_say("cold", "remote_loads", NULL, loads, 9);
-    remote_say("cold", "remote_last", "wall", last_ms, 9);
-    return CELL_OK;
-}
-
 /* ---- limits ---- */
 
 static cellar_remote_limiter *remote_limiter(cellar_remote *r)
@@ -647,58 +502,6 @@ static cellar_remote_limiter *remote_limiter(cellar_remote *r)
     cellar_remote_limiter *l;
     o.hold_ms = REMOTE_HOLD_MS;
     return cellar_remote_limiter_open(r, &rule, &o, &l) == CELLAR_OK ? l : NULL;
-}
-
-static bool remote_limit_child(remote_page *p, remote_store *s)
-{
-    const uint64_t until = host_wall_ns() + 3000000000u;
-    cellar_remote_limiter_stats st = cellar_remote_limiter_stats_default();
-    cellar_remote_limiter *l = remote_limiter(s->r);
-    if (l == NULL) { return false; }
-    while (host_wall_ns() < until) {
-        if (cellar_remote_limiter_check(l, "hot", 3, 1, NULL) == CELLAR_OK) {
-            const uint32_t at = atomic_fetch_add(&p->admitted, 1);
-            if (at < REMOTE_ADMITTED_MAX) { p->when[at] = host_wall_ns(); }
-        }
-    }
-    const bool ok = cellar_remote_limiter_stats_get(l, &st) == CELLAR_OK;
-    atomic_fetch_add(&p->calls, st.calls);
-    cellar_remote_limiter_close(l);
-    return ok;
-}
-
-static int remote_earlier(const void *a, const void *b)
-{
-    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* Return the admissions above the bound in the worst window of 100 ms. */
-static double remote_over(uint64_t *when, uint32_t count)
-{
-    const double bound = REMOTE_LIMIT_PER_S * (100 + REMOTE_HOLD_MS) / 1e3 + REMOTE_BURST;
-    uint32_t first = 0, most = 0;
-    qsort(when, count, sizeof *when, remote_earlier);
-    for (uint32_t i = 0; i < count; i++) {
-        while (when[i] - when[first] >= 100000000u) { first++; }
-        most = i - first + 1 > most ? i - first + 1 : most;
-    }
-    return fmax(0, most - bound);
-}
-
-static int remote_limit_bench(remote_bench *b)
-{
-    remote_page *p = remote_page_open();
-    if (p == NULL || !remote_processes(b, p, 3, remote_limit_child) || atomic_load(&p->calls) == 0 ||
-        atomic_load(&p->admitted) > REMOTE_ADMITTED_MAX) {
-        return CELL_WRONG;
-    }
-    double batch = (double)atomic_load(&p->admitted) / (double)atomic_load(&p->calls);
-    double over = remote_over(p->when, atomic_load(&p->admitted));
-    remote_say("processes3", "remote_batch", NULL, &batch, 1);
-    remote_say("processes3", "remote_over", NULL, &over, 1);
-    munmap(p, sizeof *p);
-    return CELL_OK;
 }
 
 static int remote_check_bench(remote_bench *b)
@@ -798,8 +601,7 @@ static int remote_parts(remote_bench *b)
         { "hits", remote_hits }, { "set", remote_heard_bench }, { "unix", remote_get_many_unix },
         { "tcp", remote_get_many_tcp }, { "tls", remote_tls_bench },
         { "threads", remote_misses_bench }, { "large", remote_large_bench },
-        { "kill", remote_back_bench }, { "cold", remote_cold_bench }, { "hot", remote_check_bench },
-        { "processes3", remote_limit_bench }, { "frozen", remote_frozen_bench },
+        { "hot", remote_check_bench }, { "frozen", remote_frozen_bench },
     };
     int status = CELL_OK;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {

@@ -13,7 +13,7 @@
  *            work_cron     us for the next instant of a schedule, its look-up included; 2,000
  *                          random expressions in Europe/Berlin
  *            work_l1       gets of a store beside an idle pool / without a pool
- *            The rest is in work_peers.c and work_journal.c.
+ *            The rest is in work_journal.c.
  * WALK       Rounds; both sides of a ratio have their turn in each, every second round backwards.
  * CHECKED    Each task and each message runs once; the timers fire in order. */
 #include "bench/suites/work.h"
@@ -519,7 +519,7 @@ static int work_run(const cell_options *o)
     if (host_cpu_count() < 2) {
         json_say("work", "cellar", NULL, "skip", "one processor");
     } else {
-        status |= work_tasks(o) | work_publish(o) | work_peers_run(o);
+        status |= work_tasks(o) | work_publish(o);
     }
     return status | work_journal_run(o);
 }

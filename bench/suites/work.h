@@ -12,8 +12,6 @@ int work_say(const char *subject, const char *shape, const char *metric, const c
 /* Return a tenth for QUICK=1. */
 uint32_t work_count(const cell_options *o, uint32_t count);
 
-/* The figures that need Celery or APScheduler. */
-int work_peers_run(const cell_options *o);
 /* The figures that need SQLite. */
 int work_journal_run(const cell_options *o);
 

@@ -10,9 +10,6 @@
  *            workers_heard     change in one worker to its event in another one, p50, x with
  *                              redis-server; workers_heard_p99: its p99
  *            workers_hit       time of a hit in the memory of a worker x that of a namespace alone
- *            workers_loads     loads of 1,000 keys by 4 workers, the loader takes 5 ms
- *            workers_admitted  checks that a limiter of 100 admits of 400 by 4 workers
- *            workers_dead      ms from the death of a worker that loads to the load of another one
  * WALK       Both servers run all the time, with 2 workers each, then with 4, for get16 with 16. A
  *            round is four turns, A B B A; a side counts by its shorter turn, and a figure is the
  *            median over the rounds.
@@ -26,13 +23,10 @@
 #include <limits.h>
 #include <math.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,7 +34,6 @@
 #include "bench/peers/server.h"
 #include "cellar.h"
 #include "cellar_batch.h"
-#include "cellar_load.h"
 #include "cellar_observe.h"
 #include "cellar_remote.h"
 
@@ -50,9 +43,7 @@
 #define WORKERS_BATCH 128u
 #define WORKERS_HEARD 200u  /* changes a turn */
 #define WORKERS_HITS 50000u
-#define WORKERS_FORKED 4u
-#define WORKERS_LOADS 1000u
-#define WORKERS_LIMIT 100u
+#define WORKERS_FEW 4u
 
 typedef struct workers_client {
     cellar *store, *shared, *alone; /* alone: a private namespace */
@@ -85,20 +76,12 @@ static void workers_pause_ms(int64_t ms)
     nanosleep(&t, NULL);
 }
 
-static cellar_remote_limiter *workers_limiter(cellar_remote *r, const char *name, cellar_rule rule)
-{
-    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
-    cellar_remote_limiter *l;
-    o.name = name;
-    o.offline = CELLAR_REMOTE_LIMITER_DENY;
-    return cellar_remote_limiter_open(r, &rule, &o, &l) == CELLAR_OK ? l : NULL;
-}
-
 /* Open a worker that keeps at most `entries` in memory. */
 static bool workers_open(workers_client *c, const char *url, uint32_t entries)
 {
     cellar_namespace_config n = cellar_namespace_config_default();
     cellar_config o = cellar_config_default();
+    cellar_remote_limiter_config limit = cellar_remote_limiter_config_default();
     memset(c, 0, sizeof *c);
     o.memory_bytes = 8u << 20;
     n.default_ttl_ms = 3600000; /* as a remote gives to the shared one */
@@ -112,11 +95,14 @@ static bool workers_open(workers_client *c, const char *url, uint32_t entries)
         cellar_remote_attach(c->r, c->shared, NULL) != CELLAR_OK) {
         return false;
     }
-    c->limiter = workers_limiter(c->r, "calls", cellar_rule_sliding_log(10, CELLAR_SECOND_NS));
+    const cellar_rule rule = cellar_rule_sliding_log(10, CELLAR_SECOND_NS);
+    limit.name = "calls";
+    limit.offline = CELLAR_REMOTE_LIMITER_DENY;
+    if (cellar_remote_limiter_open(c->r, &rule, &limit, &c->limiter) != CELLAR_OK) { return false; }
     for (int ms = 0; ms < 5000 && cellar_remote_state_get(c->r) != CELLAR_REMOTE_PROVEN; ms++) {
         workers_pause_ms(1);
     }
-    return c->limiter != NULL && cellar_remote_state_get(c->r) == CELLAR_REMOTE_PROVEN;
+    return cellar_remote_state_get(c->r) == CELLAR_REMOTE_PROVEN;
 }
 
 static void workers_close(workers_client *c)
@@ -268,7 +254,7 @@ static int workers_calls(workers_bench *b, uint32_t more)
     };
     int status = CELL_OK;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        if ((shapes[i].workers > WORKERS_FORKED) != (more != 0)) { continue; }
+        if ((shapes[i].workers > WORKERS_FEW) != (more != 0)) { continue; }
         if (workers_shape_run(b, &shapes[i]) == CELL_OK) { continue; }
         json_say("workers", "cellar", shapes[i].name, "crash", "a call failed");
         status = CELL_WRONG;
@@ -367,119 +353,6 @@ static int workers_hits(workers_bench *b)
     return bad == 0 ? CELL_OK : CELL_WRONG;
 }
 
-/* ---- processes ---- */
-
-typedef struct workers_page { /* shared by the processes */
-    _Atomic uint32_t ready, go, wrong, loads, admitted;
-    _Atomic int leader;       /* process of the load that does not end */
-    _Atomic uint64_t next_ns; /* begin of the load behind it */
-} workers_page;
-
-static cellar_err workers_load(struct cellar_load *load, const void *key, size_t key_len, void *ctx)
-{
-    workers_page *p = ctx;
-    atomic_fetch_add(&p->loads, 1);
-    workers_pause_ms(5);
-    return cellar_load_value(load, key, key_len);
-}
-
-/* Load and stand still; a second process that loads tells its time. */
-static cellar_err workers_stuck(struct cellar_load *load, const void *key, size_t key_len,
-                                void *ctx)
-{
-    workers_page *p = ctx;
-    if (atomic_fetch_add(&p->loads, 1) == 0) {
-        atomic_store(&p->leader, (int)getpid());
-        for (;;) { pause(); }
-    }
-    atomic_store(&p->next_ns, host_wall_ns());
-    return cellar_load_value(load, key, key_len);
-}
-
-static void workers_ask(workers_page *p, workers_client *c, const char *key, cellar_loader_fn load)
-{
-    cellar_result r = cellar_result_default();
-    const cellar_err err = cellar_get_or_load(c->shared, key, strlen(key), NULL, load, p, &r);
-    if (err != CELLAR_OK || r.value_len != strlen(key) || memcmp(r.value, key, r.value_len) != 0) {
-        atomic_fetch_add(&p->wrong, 1);
-    }
-    cellar_result_free(&r);
-}
-
-static void workers_share(workers_page *p, workers_client *c)
-{
-    char key[16];
-    cellar_remote_limiter *l =
-        workers_limiter(c->r, "all", cellar_rule_sliding_log(WORKERS_LIMIT, CELLAR_DAY_NS));
-    for (uint32_t i = 0; i < WORKERS_LOADS; i++) {
-        snprintf(key, sizeof key, "page:%u", i);
-        workers_ask(p, c, key, workers_load);
-    }
-    for (uint32_t i = 0; l != NULL && i < WORKERS_LIMIT; i++) {
-        const cellar_err err = cellar_remote_limiter_check(l, "user", 4, 1, NULL);
-        atomic_fetch_add(&p->admitted, err == CELLAR_OK);
-    }
-    cellar_remote_limiter_close(l);
-}
-
-static void workers_die(workers_page *p, workers_client *c)
-{
-    workers_ask(p, c, "stuck", workers_stuck);
-}
-
-/* Run `fn` in processes that begin together. killed_ns not NULL: kill the leader of the load. */
-static bool workers_run(workers_bench *b, workers_page *p, uint64_t *killed_ns,
-                        void (*fn)(workers_page *p, workers_client *c))
-{
-    pid_t pid[WORKERS_FORKED];
-    memset(p, 0, sizeof *p);
-    for (uint32_t i = 0; i < WORKERS_FORKED; i++) {
-        pid[i] = host_fork();
-        if (pid[i] != 0) { continue; }
-        workers_client c;
-        const bool ok = workers_open(&c, b->side[0].url, 0);
-        atomic_fetch_add(&p->wrong, !ok);
-        atomic_fetch_add(&p->ready, 1);
-        while (atomic_load(&p->go) == 0) { workers_pause_ms(1); }
-        if (ok) { fn(p, &c); }
-        workers_close(&c);
-        _exit(0);
-    }
-    while (atomic_load(&p->ready) < WORKERS_FORKED) { workers_pause_ms(1); }
-    atomic_store(&p->go, 1);
-    if (killed_ns != NULL) {
-        for (int i = 0; i < 10000 && atomic_load(&p->leader) == 0; i++) { workers_pause_ms(1); }
-        workers_pause_ms(100); /* the others wait for it */
-        *killed_ns = host_wall_ns();
-        if (atomic_load(&p->leader) != 0) { kill((pid_t)atomic_load(&p->leader), SIGKILL); }
-    }
-    for (uint32_t i = 0; i < WORKERS_FORKED; i++) { waitpid(pid[i], NULL, 0); }
-    host_beat();
-    return atomic_load(&p->wrong) == 0;
-}
-
-static int workers_processes(workers_bench *b)
-{
-    double ms[3];
-    uint64_t killed;
-    workers_page *p = mmap(NULL, sizeof *p, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                           -1, 0);
-    if (p == MAP_FAILED || !workers_run(b, p, NULL, workers_share)) { return CELL_WRONG; }
-    double loads = atomic_load(&p->loads), admitted = atomic_load(&p->admitted);
-    workers_say("processes4", "workers_loads", NULL, &loads, 1);
-    workers_say("processes4", "workers_admitted", NULL, &admitted, 1);
-    for (uint32_t n = 0; n < 3; n++) {
-        if (!workers_run(b, p, &killed, workers_die) ||
-            cellar_delete(b->side[0].c[0].shared, "stuck", 5) < CELLAR_OK) {
-            return CELL_WRONG;
-        }
-        ms[n] = ((double)atomic_load(&p->next_ns) - (double)killed) / 1e6;
-    }
-    workers_say("killed", "workers_dead", "wall", ms, 3);
-    munmap(p, sizeof *p);
-    return CELL_OK;
-}
-
 /* ---- both servers ---- */
 
 /* Open workers from..to-1 of both sides. */
@@ -510,9 +383,9 @@ static int workers_parts(workers_bench *b)
 {
     if (!workers_more(b, 0, 2) || !workers_fill(b)) { return CELL_WRONG; }
     int status = workers_heard(b) | workers_hits(b);
-    if (!workers_more(b, 2, WORKERS_FORKED)) { return CELL_WRONG; }
-    status |= workers_calls(b, 0) | workers_processes(b);
-    return workers_more(b, WORKERS_FORKED, WORKERS_MAX) ? workers_calls(b, 1) | status : CELL_WRONG;
+    if (!workers_more(b, 2, WORKERS_FEW)) { return CELL_WRONG; }
+    status |= workers_calls(b, 0);
+    return workers_more(b, WORKERS_FEW, WORKERS_MAX) ? workers_calls(b, 1) | status : CELL_WRONG;
 }
 
 static void workers_side_close(workers_side *side)

@@ -77,13 +77,11 @@ golang-github-dgraph-io-ristretto-dev|bench|optional|glob|/usr/share/gocode/src/
 python3-cachetools|bench|optional|python|cachetools|peer cachetools is left out
 python3-diskcache|bench|optional|python|diskcache|peer diskcache is left out
 python3-dogpile.cache|bench|optional|python|dogpile.cache|peer dogpile is left out
-python3-celery|bench|optional|python|celery|no comparison with Celery
-python3-redis|check bench torture|optional|python|redis|redis-py is not tried, no comparison with Celery
+python3-redis|check torture|optional|python|redis|redis-py is not tried
 openssl|check torture|optional|tool|openssl|TLS is not tried|openssl/ssl.h
 libhiredis-dev|check bench torture|optional|link|hiredis/hiredis.h -lhiredis|no remote tier, hiredis is not tried
 libssl-dev|check bench torture|optional|link|openssl/provider.h -lssl|TLS is not built and not tried|openssl/ssl.h
 python3-venv|torture|optional|python|ensurepip|the newest redis-py is not tried
-python3-apscheduler|bench|optional|python|apscheduler|no comparison with APScheduler
 nodejs|bench|optional|tool|node|peers in JavaScript are left out
 npm|bench|optional|tool|npm|peers in JavaScript are left out
 chromium|torture|optional|tool|chromium|the dashboard is not tried in a browser

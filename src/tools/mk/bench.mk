@@ -73,7 +73,7 @@ BENCH_OBJ     = $(BENCH_B)/o
 BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) \
                 $(BENCH_CXXS:%=$(BENCH_OBJ)/peers/%/subject.o) \
                 $(if $(filter 1,$(BENCH_F2)),$(BENCH_OBJ)/peers/f2/disk.o) $(BENCH_OBJ)/hash.o \
-                $(BENCH_OBJ)/glob.o $(BENCH_OBJ)/wheel.o $(BENCH_OBJ)/cellar.o $(BENCH_OBJ)/l2lib.o $(BENCH_OBJ)/bare.o \
+                $(BENCH_OBJ)/glob.o $(BENCH_OBJ)/wheel.o $(BENCH_OBJ)/cellar.o $(BENCH_OBJ)/l2lib.o \
                 $(BENCH_OBJ)/error.o \
                 $(if $(HAVE_REMOTE),$(BENCH_OBJ)/cellar_remote.o)
 BENCH_COMPILE = $(BENCH_CC) -std=c11 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP
@@ -142,15 +142,6 @@ $(BENCH_OBJ)/l2lib.o: dist/cellar.c dist/cellar.h src/cli/directory.c $(BENCH_B)
 	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Isrc/core -Isrc/guests -Iinclude -MT $@ -c -o $@.dir src/cli/directory.c
 	$(BENCH_Q)$(BENCH_CC) $(BENCH_CFLAGS) -nostdlib -r -o $@ $@.all $@.dir
 	$(BENCH_Q)objcopy $(BENCH_L2_NAMES:%=-G %) $@
-# The library a third time: no call of it counts or samples, and its names begin with bare.
-BENCH_BARE    = open close set get
-$(BENCH_OBJ)/bare.o: dist/cellar.c bench/suites/bare.awk $(BENCH_B)/words
-	$(bench_say) CC "dist/cellar.c (bench, without statistics)"
-	$(BENCH_Q)mkdir -p $(@D)
-	$(BENCH_Q)$(or $(AWK),awk) -f bench/suites/bare.awk $< >$(@:.o=.c)
-	$(BENCH_Q)$(BENCH_COMPILE) -Idist -MT $@ -c -o $@.all $(@:.o=.c)
-	$(BENCH_Q)objcopy $(foreach n,$(BENCH_BARE),--redefine-sym cellar_$(n)=bare_$(n)) \
-	  $(BENCH_BARE:%=-G bare_%) $@.all $@
 $(BENCH_OBJ)/%.o: bench/%.c $(BENCH_B)/words
 	$(bench_say) CC "bench/$*"
 	$(BENCH_Q)mkdir -p $(@D)
