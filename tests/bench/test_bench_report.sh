@@ -209,17 +209,18 @@ page_agrees_with_its_tables_under() { # awk: what users ask, and the table of RE
         $1 -f $lines -f bench/report/answers.awk -v readme=1 bench/results_all.md >"$t_tmp/page" &&
         between figures README.md | cmp - "$t_tmp/page"
 }
-all_goes_on() { # bench-all: a suite that ended stays; the page is made of all
+all_goes_on() { # bench-all: a suite that ended stays, one that crashes ends no other; the page is made of all
     all=$t_tmp/all
     mkdir -p "$all/build" && cp -r bench "$all" && cp README.md "$all" || return 1
     cat >"$all/build/cellar-bench" <<'P'
 #!/bin/sh
 [ "$1 $2 $3 $4" != "--suite ends --quick --most-s" ] || [ -f there ] || { : >there; kill -TERM $$; }
+[ "$2" != dies ] || kill -SEGV $$
 printf '{"bench":"peers","subject":"%s","workload":"zipf1m_16_100","threads":2,"metric":"get","value":%s,"rounds":9,"bad":0,"commit":"%s","cc":"gcc","cpu":"c","quick":1}\n' \
     cellar 6 "$BENCH_COMMIT" moka 3 "$BENCH_COMMIT" >"$7"
 P
     chmod +x "$all/build/cellar-bench"
-    (cd "$all" && BENCH_ALL='one:1 ends:1' && export BENCH_ALL &&
+    (cd "$all" && BENCH_ALL='one:1 dies:1 ends:1' && export BENCH_ALL &&
         ! sh bench/report/all.sh build 2 >said 2>&1 && grep -q 'ends was ended: run it again' said &&
         ! grep -q 'short run' bench/results.md && sh bench/report/all.sh build 2 >said 2>&1 &&
         grep -q '^bench-all: one is there' said && grep -q '^A short run: .*; commit none; 20' bench/results.md &&
