@@ -109,7 +109,9 @@ function quartiles(key, how,    s, part, a, b) {
 END {
     if (head == "") { print "answers: no head line in the table of peers" >"/dev/stderr"; exit 2 }
     if (readme) {
-        print "| figure | times the best other cache | its name |\n|---|--:|---|"
+        when = match(head, /; commit [^ ,(]+; 20[0-9-]+$/) ? " (" substr(head, RSTART + 2) ")" : ""
+        sub(/;/, ",", when)
+        print "| figure" when " | times the best other cache | its name |\n|---|--:|---|"
     } else {
         print head "\n"
         print "| question | unit | cellar | place | the best others |\n|---|---|--:|---|---|"

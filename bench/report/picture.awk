@@ -54,6 +54,7 @@ END {
     n = split(cell[cells - 1], subject, ", ")
     if (n > BARS) n = BARS
     machine = substr(head, 1, index(head, "; commit ") - 1)
+    if (match(head, /; 20[0-9-]+$/)) commit = commit substr(head, RSTART)
     height = 62 + 20 * n + 44
     printf "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"720\" height=\"%d\" ", height
     printf "viewBox=\"0 0 720 %d\" font-family=\"sans-serif\" fill=\"#222222\">\n", height
