@@ -117,10 +117,12 @@ END {
         $0 = said[i]
         kind = index($0, "\"skip\":") ? "skip" : index($0, "\"crash\":") ? "crash" : \
                index($0, "\"hang\":") ? "hang" : "leak"
-        # A second run of one file repeats its lines.
-        words = kind ": " text("bench") " " text("workload") " " text("subject") ": " text(kind)
-        if (!(words in told)) print (md ? "* " : "") words
-        told[words] = 1
+        # A second run of one file repeats its lines. The page has a line for each reason.
+        words = kind ": " text("bench") (md ? "" : " " text("workload") " " text("subject")) ": " text(kind)
+        if (!(words in told)) { told[words] = ""; reason[++reasons] = words }
+        who = " " text("subject")
+        if (md && index(told[words] " ", who " ") == 0) told[words] = told[words] who
     }
+    for (i = 1; i <= reasons; i++) print (md ? "* " : "") reason[i] (told[reason[i]] ~ /[^ ]/ ? " (" substr(told[reason[i]], 2) ")" : "")
     if (check && (tally["UNDER"] > 0 || WRONG > 0)) exit 1
 }
