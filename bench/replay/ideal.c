@@ -3,15 +3,14 @@
  * ideal: textbook policies to compare with: exact FIFO, exact LRU, GDSF, Belady, a bound.
  *
  * PICTURE    FIFO, LRU  one list over numbers; LRU makes a hit the newest
- *            Belady     a heap of (next use, number), the farthest use on top; a heap entry that a
- *                       later use made dead is dropped when it reaches the top
  *            GDSF       a tree over the numbers; a node has the least of its halves. Priority = age
  *                       + uses / size; the age is the priority of the last evicted object.
+ *            Belady     the same tree; priority = - next use
  *            bound      PFOO-L: an entry between two requests costs its size times the requests
  *                       between; the cheapest ones hit, as many as capacity x requests pay. No
  *                       policy misses less, with sizes too.
- * INVARIANTS Bytes or entries stored <= capacity after every request. Only the newest heap entry of
- *            an object is live. A full heap drops its dead entries before it grows.
+ * INVARIANTS Bytes or entries stored <= capacity after every request. The priority of an object
+ *            that is not stored is infinite.
  * LIMITS     2^32 - 1 objects and requests. Belady keeps 4 bytes a request and has entries only:
  *            with sizes the best choice is a knapsack. An object above the capacity is not stored.
  * SEE ALSO   policy.h (others). The engine shares no code with these policies, so that a fault
@@ -83,10 +82,6 @@ uint32_t cli_ids_find(const cli_ids *ids, uint64_t id)
 
 #define IDEAL_NEVER UINT32_MAX
 
-typedef struct ideal_future {
-    uint32_t next, number;
-} ideal_future;
-
 struct cli_ideal {
     cli_ideal_kind kind;
     bool bytes, failed;
@@ -95,20 +90,18 @@ struct cli_ideal {
     policy_lists *list;    /* FIFO, LRU: list 0 has what is stored */
     uint64_t *size;        /* stored bytes (or 1) of an object; 0: not stored */
     uint32_t *when;        /* Belady: per request the next request of the same object */
-    uint32_t *newest;      /* per object: its last request in cli_ideal_foresee, then its next */
+    uint32_t *newest;      /* per object: its last request in cli_ideal_foresee */
     uint32_t foreseen, foreseen_room, now;
-    ideal_future *heap;
-    size_t heap_n, heap_room;
-    double *priority, age;  /* GDSF: of stored objects; infinite for others */
+    double *priority, age;  /* tree: of stored objects; infinite for others */
     uint64_t *cost, limit;  /* bound: per request; those below the limit hit, and */
     uint64_t ties;          /* as many of the limit itself */
-    uint32_t *uses, *least; /* GDSF; least[k]: number with the least priority below node k */
+    uint32_t *uses, *least; /* tree; least[k]: number with the least priority below node k */
     uint32_t leaves;        /* power of two above `objects` */
     const replay_code *code; /* CLI_IDEAL_CODE, with its state */
     void *state;
 };
 
-/* ---- the tree of GDSF ---- */
+/* ---- the tree of GDSF and Belady ---- */
 
 static uint32_t ideal_tree_at(const cli_ideal *p, uint32_t node)
 {
@@ -125,7 +118,9 @@ static void ideal_tree_set(cli_ideal *p, uint32_t number, double priority)
 {
     p->priority[number] = priority;
     for (uint32_t node = (number + p->leaves) / 2; node >= 1; node /= 2) {
+        const uint32_t was = p->least[node];
         ideal_tree_node(p, node);
+        if (was == p->least[node] && was != number) { return; } /* and so are all above */
     }
 }
 
@@ -159,12 +154,13 @@ cli_ideal *cli_ideal_open(cli_ideal_kind kind, const replay_code *code, uint64_t
         p->newest = malloc(n * sizeof *p->newest);
         ok = ok && p->newest != NULL;
         for (size_t i = 0; ok && i < n; i++) { p->newest[i] = IDEAL_NEVER; }
-    } else if (kind == CLI_IDEAL_GDSF) {
+    }
+    if (kind == CLI_IDEAL_GDSF || kind == CLI_IDEAL_BELADY) {
         ok = ok && ideal_tree_open(p, n);
     } else if (kind == CLI_IDEAL_CODE) {
         p->state = code->open(capacity, objects);
         ok = ok && p->state != NULL;
-    } else {
+    } else if (kind != CLI_IDEAL_BOUND) {
         p->list = policy_open(sizeof *p->list, capacity, objects);
         ok = ok && p->list != NULL;
     }
@@ -180,7 +176,6 @@ void cli_ideal_close(cli_ideal *p)
     free(p->size);
     free(p->when);
     free(p->newest);
-    free(p->heap);
     free(p->cost);
     free(p->priority);
     free(p->uses);
@@ -254,76 +249,18 @@ bool cli_ideal_foresee(cli_ideal *p, uint32_t number, uint64_t size)
     return true;
 }
 
-/* ---- the heap ---- */
-
-static void ideal_sift(ideal_future *h, size_t n, size_t at)
-{
-    const ideal_future x = h[at];
-    for (size_t child; (child = 2 * at + 1) < n; at = child) {
-        if (child + 1 < n && h[child + 1].next > h[child].next) { child++; }
-        if (h[child].next <= x.next) { break; }
-        h[at] = h[child];
-    }
-    h[at] = x;
-}
-
-static bool ideal_alive(const cli_ideal *p, const ideal_future *f)
-{
-    return p->size[f->number] != 0 && p->newest[f->number] == f->next;
-}
-
-static void ideal_push(cli_ideal *p, uint32_t number)
-{
-    if (p->heap_n == p->heap_room) {
-        size_t live = 0;
-        for (size_t i = 0; i < p->heap_n; i++) {
-            if (ideal_alive(p, &p->heap[i])) { p->heap[live++] = p->heap[i]; }
-        }
-        p->heap_n = live;
-        for (size_t i = live / 2; i-- > 0;) { ideal_sift(p->heap, live, i); }
-        if (live > p->heap_room / 2 || p->heap_room == 0) {
-            const size_t room = p->heap_room != 0 ? p->heap_room * 2 : 1024;
-            ideal_future *more = realloc(p->heap, room * sizeof *more);
-            if (more == NULL) {
-                p->failed = true;
-                return;
-            }
-            p->heap = more;
-            p->heap_room = room;
-        }
-    }
-    const ideal_future x = { p->newest[number], number };
-    size_t at = p->heap_n++;
-    while (at != 0 && p->heap[(at - 1) / 2].next < x.next) {
-        p->heap[at] = p->heap[(at - 1) / 2];
-        at = (at - 1) / 2;
-    }
-    p->heap[at] = x;
-}
-
-/* Choose the object to evict: the last of the list, the farthest use, the least priority. Return
+/* Choose the object to evict: the last of the list, the one with the least priority. Return
  * false if nothing is stored. */
 static bool ideal_victim(cli_ideal *p, uint32_t *n)
 {
-    if (p->kind == CLI_IDEAL_GDSF) {
-        *n = ideal_tree_at(p, 1);
-        if (p->priority[*n] == INFINITY) { return false; }
-        p->age = p->priority[*n];
-        return true;
-    }
-    if (p->kind != CLI_IDEAL_BELADY) {
+    if (p->list != NULL) {
         *n = policy_oldest(p->list, 0);
         return *n != POLICY_NONE;
     }
-    while (p->heap_n != 0) {
-        const ideal_future top = p->heap[0];
-        const bool alive = ideal_alive(p, &top);
-        p->heap[0] = p->heap[--p->heap_n];
-        if (p->heap_n != 0) { ideal_sift(p->heap, p->heap_n, 0); }
-        *n = top.number;
-        if (alive) { return true; }
-    }
-    return false;
+    *n = ideal_tree_at(p, 1);
+    if (p->priority[*n] == INFINITY) { return false; }
+    p->age = p->priority[*n];
+    return true;
 }
 
 static void ideal_drop(cli_ideal *p, uint32_t n)
@@ -331,7 +268,7 @@ static void ideal_drop(cli_ideal *p, uint32_t n)
     p->held -= p->size[n];
     p->size[n] = 0;
     if (p->list != NULL) { policy_take(p->list, n); }
-    if (p->kind == CLI_IDEAL_GDSF) { ideal_tree_set(p, n, INFINITY); }
+    if (p->least != NULL) { ideal_tree_set(p, n, INFINITY); }
     if (p->kind == CLI_IDEAL_CODE) { p->code->drop(p->state, n); }
 }
 
@@ -343,7 +280,6 @@ static void ideal_insert(cli_ideal *p, uint32_t n, uint64_t size)
     while (p->held + size > p->capacity && ideal_victim(p, &old)) { ideal_drop(p, old); }
     p->size[n] = size;
     p->held += size;
-    if (p->kind == CLI_IDEAL_BELADY) { ideal_push(p, n); }
     if (p->list != NULL) { policy_push(p->list, 0, n); }
 }
 
@@ -387,16 +323,15 @@ bool cli_ideal_request(cli_ideal *p, uint32_t n, uint64_t size)
         return cost < p->limit || (cost == p->limit && p->ties > 0 && p->ties-- > 0);
     }
     const bool hit = p->size[n] != 0;
-    if (p->kind == CLI_IDEAL_BELADY) { p->newest[n] = p->when[p->now++]; }
-    if (p->kind == CLI_IDEAL_GDSF) { p->uses[n] = hit ? p->uses[n] + 1 : 1; }
+    if (p->least != NULL) { p->uses[n] = hit ? p->uses[n] + 1 : 1; }
     if (!hit || p->size[n] != weight) {
         ideal_insert(p, n, weight);
     } else if (p->kind == CLI_IDEAL_LRU) {
         policy_push(p->list, 0, n);
-    } else if (p->kind == CLI_IDEAL_BELADY) {
-        ideal_push(p, n);
     }
-    if (p->kind == CLI_IDEAL_GDSF && p->size[n] != 0) {
+    if (p->kind == CLI_IDEAL_BELADY) {
+        ideal_tree_set(p, n, -(double)p->when[p->now++]);
+    } else if (p->kind == CLI_IDEAL_GDSF && p->size[n] != 0) {
         ideal_tree_set(p, n, p->age + (double)p->uses[n] / (double)p->size[n]);
     }
     return hit;
