@@ -223,8 +223,8 @@ CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t 
 CELLAR_API cellar_err cellar_buf_resize(cellar_buf *b, size_t len, void **data);
 
 /* Compute a new value from the old one; old is NULL when the key has no live value. Return OK to
- * store the bytes of `out` (none = an empty value), REMOVED to remove the entry, another code to
- * change nothing. May run more than once. */
+ * store the bytes of `out` (none = an empty value), REMOVED to remove the entry as cellar_delete
+ * does, another code to change nothing. May run more than once. */
 typedef cellar_err (*cellar_update_fn)(const void *old, size_t old_len, cellar_buf *out,
                                        void *ctx);
 

@@ -349,6 +349,25 @@ T_CASE(update_that_removes_nothing_misses)
     api_shut(c);
 }
 
+/* Like a delete, it ends a load that began before it, and a negative entry. */
+T_CASE(update_that_removes_nothing_ends_a_load)
+{
+    cellar *c = open_store();
+    cellar_lease lease;
+    cellar_result res = cellar_result_default();
+    remover r = { 0 };
+    T_EQ_I64(cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &res), CELLAR_LEASED);
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_MISS);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "older", 5, NULL), CELLAR_INVALIDATED);
+    T_EQ_STR(api_look(c, "k"), "MISS");
+    cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
+    T_EQ_I64(api_put(c, "k", "", &o), CELLAR_OK);
+    T_EQ_STR(api_look(c, "k"), "ABSENT");
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_MISS);
+    T_EQ_STR(api_look(c, "k"), "MISS");
+    api_shut(c);
+}
+
 T_CASE(update_that_removes_sees_a_set_of_its_own_round)
 {
     cellar *c = open_store();

@@ -91,11 +91,16 @@ CELLAR_PRIVATE cellar_err cache_remove_same(cellar *c, l1_key *k, const l1_info 
     return cache_delete_if(c, k, &same, copy);
 }
 
-/* Remove the entry, because the update function returned REMOVED. */
+/* Remove the entry, because the update function returned REMOVED. If there is none, detach a load
+ * that runs, as cellar_delete does. */
 static cellar_err cache_update_remove(cellar *c, l1_key *k, const l1_info *info,
                                       const cellar_buf *old, bool there, bool *fn_said)
 {
-    if (!there) { return CELLAR_MISS; }
+    if (!there) {
+        l1_put_spec none = { .flags = L1_IF_ABSENT };
+        (void)cache_delete_if(c, k, &none, false); /* EXISTS: a value came after it */
+        return CELLAR_MISS;
+    }
     const cellar_err err = cache_remove_same(c, k, info, old, 0, false);
     *fn_said = err == CELLAR_OK;
     if (err == CELLAR_OK) { return CELLAR_REMOVED; }
