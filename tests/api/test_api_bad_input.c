@@ -960,7 +960,7 @@ T_CASE(last_error_of_no_handle_names_refused_limiters_and_locks)
     cellar_locks_config cfg = { .struct_size = sizeof cfg, .barging = 2 };
     T_EQ_I64(cellar_locks_open(&cfg, &t), CELLAR_E_INVAL);
     T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
-    T_EQ_STR(e.text, "cellar_locks_open: barging must be 0 or 1");
+    T_EQ_STR(e.text, "cellar_locks_open: barging must be 0 or 1 (got 2)");
 }
 
 T_CASE(refused_numbers_of_bytes_are_shown_as_sizes)
@@ -969,9 +969,9 @@ T_CASE(refused_numbers_of_bytes_are_shown_as_sizes)
         { 4096, 0, 0, "memory_bytes must be at least 1M, or 0 for its default (got 4k)" },
         { 1000, 0, 0, "memory_bytes must be at least 1M, or 0 for its default (got 1000)" },
         { 0, 5u << 20, 0, "l2_bytes must be 16M..4T, or 0 without l2_path (got 5M)" },
-        { 0, UINT64_MAX, 0, "l2_bytes must be 16M..4T, or 0 without l2_path (got -1)" },
-        { 0, 0, 1u << 30,
-          "tuning.max_value_bytes must be 0..1G - 1, or 0 for its default (got 1G)" },
+        { 0, UINT64_MAX, 0,
+          "l2_bytes must be 16M..4T, or 0 without l2_path (got 18446744073709551615)" },
+        { 0, 0, 1u << 30, "tuning.max_value_bytes must be 0..1G - 1 (got 1G)" },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         cellar_error_info e = cellar_error_info_default();
@@ -1034,6 +1034,79 @@ static cellar_err say_nothing(cellar_load *load, const void *key, size_t len, vo
     return CELLAR_OK;
 }
 
+T_CASE(refused_set_options_name_call_field_and_number)
+{
+    const cellar_bytes long_tag = { "t", 129 };
+    const struct { cellar_set_opts o; const char *text; } rows[] = {
+#define SET(text, ...) { { .struct_size = sizeof(cellar_set_opts), __VA_ARGS__ }, text }
+        SET("ttl_ms must be 0 or more (got -5)", .ttl_ms = -5),
+        SET("idle_ms must be 0 or more (got -1)", .idle_ms = -1),
+        SET("idle_ms must be at most 2^32 - 1 (got 4294967296)", .idle_ms = INT64_C(1) << 32),
+        SET("stale_ms must be at most 2^32 - 1 (got 4294967296)", .stale_ms = INT64_C(1) << 32),
+        SET("max_age_ms must be 0 or more (got -9)", .max_age_ms = -9),
+        SET("max_age_ms needs an idle_ms, or use ttl_ms (got 9)", .max_age_ms = 9),
+        SET("jitter_pct must be 0..100 (got 101)", .jitter_pct = 101),
+        SET("jitter_mode must be 0..2 (got 3)", .jitter_mode = (cellar_jitter)3),
+        SET("tag_count must be 0..16, and 0 if tags is NULL (got 1)", .tag_count = 1),
+        SET("a tag must have 1..128 bytes (got 129)", .tags = &long_tag, .tag_count = 1),
+        SET("ttl_class is no class of this namespace: see cellar_ttl_class_find (got 4)",
+            .ttl_class = 4),
+        SET("flags has one that this call does not take, see its contract (got 512)",
+            .flags = CELLAR_NO_STORE),
+        SET("set CELLAR_ONLY_IF_ABSENT, or one of _PRESENT and _VERSION, not both",
+            .flags = CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT),
+#undef SET
+    };
+    cellar_set_item item = { "k", 1, "v", 1, CELLAR_OK, 0 };
+    set_up();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char want[240];
+        const cellar_err err = cellar_set(root, "k", 1, "v", 1, &rows[i].o);
+        (void)snprintf(want, sizeof want, "cellar_set: %s", rows[i].text);
+        T_EQ_STR(said(err, err), want);
+        T_CHECK(err < 0);
+        T_EQ_I64(cellar_set_many(root, &item, 1, &rows[i].o, NULL), err);
+        (void)snprintf(want, sizeof want, "cellar_set_many: %s", rows[i].text);
+        T_EQ_STR(said(err, err), want);
+    }
+    tear_down();
+}
+
+T_CASE(refused_options_of_namespaces_and_loads_name_field_and_number)
+{
+    const cellar_breaker_config broken = { .struct_size = sizeof broken, .failure_pct = 101 };
+    const cellar_load_opts load = { .struct_size = sizeof load, .wait_timeout_ms = -2 };
+    const cellar_ttl_class class = { "a", 0 };
+    const struct { cellar_namespace_config o; const char *text; } rows[] = {
+#define NAMED(text, ...) { { .struct_size = sizeof(cellar_namespace_config), __VA_ARGS__ }, text }
+        NAMED("negative_ttl_ms must be 0 or more (got -2)", .negative_ttl_ms = -2),
+        NAMED("quota_max_pct must be 0..100 (got 101)", .quota_max_pct = 101),
+        NAMED("log_level must be 0..5, a cellar_log_level (got 6)", .log_level = 6),
+        NAMED("ttl_ms of a TTL class must be at least 1 (got 0)", .ttl_classes = &class,
+              .ttl_class_count = 1),
+        NAMED("breaker.failure_pct must be 1..100 (got 101)", .breaker = &broken),
+        NAMED("load.wait_timeout_ms must be 0 or more (got -2)", .load = &load),
+#undef NAMED
+    };
+    cellar *c;
+    cellar_result r = cellar_result_default();
+    set_up();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char want[240];
+        (void)snprintf(want, sizeof want, "cellar_namespace_open: %s", rows[i].text);
+        T_EQ_STR(said(cellar_namespace_open(root, "n", &rows[i].o, &c), CELLAR_E_INVAL), want);
+        settings cfg = { SETTINGS_SIZES, .config.root = &rows[i].o };
+        T_EQ_I64(settings_open(&cfg, &c), CELLAR_E_INVAL);
+        cellar_error_info e = cellar_error_info_default();
+        T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+        (void)snprintf(want, sizeof want, "cellar_open: root: %s", rows[i].text);
+        T_EQ_STR(e.text, want);
+    }
+    T_EQ_STR(said(cellar_get_or_load(root, "k", 1, &load, say_nothing, NULL, &r), CELLAR_E_INVAL),
+             "cellar_get_or_load: wait_timeout_ms must be 0 or more (got -2)");
+    tear_down();
+}
+
 T_CASE(error_text_names_the_flag_and_the_number)
 {
     char b[8];
@@ -1044,17 +1117,28 @@ T_CASE(error_text_names_the_flag_and_the_number)
     set_up();
     so.flags = go.flags = lo.flags = 1u << 30;
     T_EQ_STR(said(cellar_get(root, NULL, 3, b, sizeof b, NULL), CELLAR_E_INVAL),
-             "cellar_get: key must not be NULL (its length is 3)");
+             "cellar_get: key must not be NULL (key_len is 3)");
     T_EQ_STR(said(cellar_set(root, "k", 1, "v", 1, &so), CELLAR_E_UNSUPPORTED),
-             "set options: flag 0x40000000 is unknown");
+             "cellar_set: flag 0x40000000 is unknown: this library and its header do not have it");
     T_EQ_STR(said(cellar_get_with(root, "k", 1, &go, b, sizeof b, NULL), CELLAR_E_UNSUPPORTED),
-             "cellar_get_with: flag 0x40000000 is unknown");
+             "cellar_get_with: flag 0x40000000 is unknown: this library and its header do not have "
+             "it");
     T_EQ_STR(said(cellar_get_or_load(root, "k", 1, &lo, say_nothing, NULL, &r), CELLAR_E_INVAL),
-             "load: flags has an unknown bit (got 1073741824)");
+             "cellar_get_or_load: flags has an unknown bit: this library and its header do not "
+             "have it (got 1073741824)");
     T_EQ_STR(said(cellar_get_or_load(root, "n", 1, NULL, say_nothing, NULL, &r),
                   CELLAR_E_NO_RESULT),
              "load: the loader returned without a result: let it call cellar_load_value, _absent "
              "or _fail");
+    cellar_lease none = { { 0 } };
+    T_EQ_STR(said(cellar_lease_fulfill(root, &none, "v", 1, NULL), CELLAR_E_LEASE),
+             "cellar_lease_fulfill or _release: no such lease of this namespace: it was used, or "
+             "hard_timeout_ms passed");
+    T_EQ_STR(said(cellar_delete_by_tag(root, "t", 129, CELLAR_TAG_HARD), CELLAR_E_INVAL),
+             "cellar_delete_by_tag: tag must have 1..128 bytes (got 129)");
+    T_EQ_STR(said(cellar_object_acquire(root, "k", 1, &(cellar_held){ 0 }), CELLAR_E_TYPE),
+             "cellar_object_acquire: the namespace holds bytes: objects need "
+             "cellar_namespace_config.object");
     T_EQ_STR(said(cellar_option_set(root, CELLAR_OPT_ENABLED, 7), CELLAR_E_INVAL),
              "cellar_option_set: value must be at most 1 (got 7)");
     T_EQ_STR(said(cellar_option_set(root, (cellar_option)999, 7), CELLAR_E_INVAL),

@@ -82,7 +82,7 @@ CELLAR_API cellar_err cellar_bloom_add(cellar *c, const void *key, size_t key_le
     if (c == NULL || cache_key_bad(key, key_len)) {
         return cache_fail_key(c, "cellar_bloom_add", key, key_len, "");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     bloom *b = base_load_acq(&c->bloom);
     if (b == NULL || bloom_state_of(b) == CELLAR_BLOOM_OFF) { return CELLAR_MISS; }
     bloom_add(b, cache_filter_hash(c, key, key_len));
@@ -158,7 +158,7 @@ CELLAR_API cellar_err cellar_bloom_check(cellar *c, const void *key, size_t key_
     if (c == NULL || cache_key_bad(key, key_len)) {
         return cache_fail_key(c, "cellar_bloom_check", key, key_len, "");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     const bloom *b = base_load_acq(&c->bloom);
     if (b == NULL) { return CELLAR_OK; }
     const bloom_answer said = bloom_ask(b, cache_filter_hash(c, key, key_len));
@@ -260,7 +260,7 @@ CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void
     if (c == NULL || next == NULL) {
         return cache_refuse(c, "cellar_bloom_feed: c and next must not be NULL");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     cache_feed f = { c, base_load_acq(&c->bloom), 0 };
     if (f.b == NULL || bloom_state_of(f.b) == CELLAR_BLOOM_OFF) {
         return cache_refuse(c, "cellar_bloom_feed: no filter: set bloom_keys first");
@@ -290,7 +290,7 @@ CELLAR_API cellar_err cellar_bloom_info_get(cellar *c, cellar_bloom_info *out)
     if (c == NULL || out == NULL) {
         return cache_refuse(c, "cellar_bloom_info_get: c and out must not be NULL");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     cellar_bloom_info i = cellar_bloom_info_default();
     const bloom *b = base_load_acq(&c->bloom);
     if (b != NULL) { bloom_figures_get(b, &i); }

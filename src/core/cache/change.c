@@ -647,7 +647,7 @@ static bool cache_change_brings(cache_change *ch)
 static bool cache_change_creates(cache_change *ch)
 {
     if (ch->err != CELLAR_MISS || ch->plan == NULL || ch->spec != NULL) { return false; }
-    ch->err = cache_plan_make(ch->c, ch->opts, 0, ch->plan);
+    ch->err = cache_plan_make(ch->c, ch->opts, CACHE_FOR_INCREMENT, ch->plan);
     if (ch->err != CELLAR_OK) { return false; }
     ch->spec = &ch->plan->spec;
     ch->spec->change = L1_CHANGE_INCR;
@@ -713,14 +713,15 @@ BASE_ALWAYS_INLINE bool cache_change_may_repeat(const cache_change *ch, cache_ch
 BASE_COLD static cellar_err cache_change_failed(cellar *c, cache_change_kind kind, cellar_err err,
                                                 cellar_err below, const l1_put_spec *spec)
 {
-    if (err == CELLAR_E_CLOSED) { return cache_closed(c); }
+    if (err == CELLAR_E_CLOSED) { return cache_closed(c, __func__); }
     if (err == CELLAR_E_BUSY) {
         stats_count(c->stats, STATS_LIMIT_RETRIES, 1);
         return cache_fail(c, err, 0, "the namespace was cleared in each of 64 tries: retry");
     }
     if (kind != CACHE_PUT || err == CELLAR_E_IO || err == below) { return err; }
     if (err == CELLAR_E_TOOBIG && spec->value_len <= l1_max_value(c->l1)) {
-        return cache_fail(c, err, 0, "weight_bytes must be at most half of memory_bytes");
+        return cache_fail(c, err, 0, "weight_bytes must be at most half of memory_bytes: raise "
+                                     "memory_bytes");
     }
     if (err == CELLAR_E_TOOBIG) { return cache_fail_long(c, "the value"); }
     if (err == CELLAR_E_SPACE) {

@@ -170,7 +170,7 @@ CELLAR_PRIVATE cellar_err cache_increment_shared(cellar *c, l1_key *k, int64_t d
 {
     const cache_shared *h = cache_shared_of(c);
     cache_plan plan;
-    cellar_err err = cache_plan_make(c, if_new, 0, &plan);
+    cellar_err err = cache_plan_make(c, if_new, CACHE_FOR_INCREMENT, &plan);
     if (err == CELLAR_OK) { err = cache_plan_judge(c, k, &plan); }
     if (err != CELLAR_OK) { return err; }
     plan.spec.deadline_ms = cache_plan_deadline(c, &plan, k->hash);

@@ -42,7 +42,10 @@ static cellar_err cache_generation(cellar *c, cellar_cause cause, uint64_t versi
         if (drawn) { c->unreported += s->tier != NULL; }
         if (drawn && now != NULL) { *now = c->version; }
         sync_drop(NAMESPACE, &s->namespace_lock);
-        if (closed) { return cache_closed(c); }
+        if (closed) {
+            return cache_closed(c, cause == CELLAR_CAUSE_VERSION ? "cellar_version_set"
+                                                                 : "cellar_clear");
+        }
         if (over) {
             return cache_fail(c, CELLAR_E_RANGE, 0,
                               "cellar_version_set: version is at its maximum 2^32 - 1");
@@ -101,14 +104,14 @@ static cellar_err cache_generation_shared(cellar *c, cellar_cause cause, uint64_
 CELLAR_API cellar_err cellar_clear(cellar *c)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     return cache_generation_shared(c, CELLAR_CAUSE_CLEARED, 0, NULL);
 }
 
 CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version, uint32_t *now)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     return cache_generation_shared(c, CELLAR_CAUSE_VERSION,
                                    version != 0 ? version : (uint64_t)UINT32_MAX + 1, now);
 }

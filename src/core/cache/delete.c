@@ -13,7 +13,9 @@ CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len)
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len))) {
         return cache_fail_key(c, "cellar_delete", key, key_len, "");
     }
-    if (BASE_UNLIKELY((base_load_acq(&c->state) & CACHE_CLOSED) != 0)) { return cache_closed(c); }
+    if (BASE_UNLIKELY((base_load_acq(&c->state) & CACHE_CLOSED) != 0)) {
+        return cache_closed(c, __func__);
+    }
     l1_key k;
     cache_key(c, &k, key, key_len);
     const bool sampled = stats_sample(base_thread_self());

@@ -155,10 +155,14 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
     uint64_t count = 0;
     bool literal;
     if (removed != NULL) { *removed = 0; }
-    if (c == NULL || pattern == NULL || pattern_len == 0 || pattern_len > CELLAR_PATTERN_MAX) {
-        return cache_refuse(c, "cellar_delete_by_pattern: pattern must have 1..1,024 bytes");
+    if (c == NULL || pattern == NULL) {
+        return cache_refuse(c, "cellar_delete_by_pattern: c and pattern must not be NULL");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (pattern_len == 0 || pattern_len > CELLAR_PATTERN_MAX) {
+        return cache_fail_number(c, "cellar_delete_by_pattern: pattern must have 1..1,024 bytes",
+                                 (int64_t)pattern_len);
+    }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     (void)base_add_rlx(&c->refs, 1u); /* the handle of the caller is open: refs >= 1 */
     cellar_err err = CELLAR_OK;
     (void)base_glob_prefix(pattern, pattern_len, &literal);

@@ -66,7 +66,7 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, 
 {
     char text[CACHE_ERROR_TEXT];
     if (key == NULL) {
-        (void)snprintf(text, sizeof text, "%s: key must not be NULL (its length is %llu)", call,
+        (void)snprintf(text, sizeof text, "%s: key must not be NULL (key_len is %llu)", call,
                        (unsigned long long)key_len);
     } else if (cache_key_bad(key, key_len)) {
         (void)snprintf(text, sizeof text, "%s: key must have 1..65,535 bytes (got %llu)", call,
@@ -84,12 +84,32 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rul
     return cache_refuse(c, text);
 }
 
+CELLAR_PRIVATE void cache_broken_text(const cache_broken *b, const char *call,
+                                      char text[CACHE_ERROR_TEXT])
+{
+    int n = snprintf(text, CACHE_ERROR_TEXT, "%s: %s%s%s", call, b->part != NULL ? b->part : "",
+                     b->part != NULL ? "." : "", b->rule);
+    if (b->numbered && n >= 0 && n < (int)CACHE_ERROR_TEXT) {
+        (void)snprintf(text + n, CACHE_ERROR_TEXT - (size_t)n, " (got %lld)", (long long)b->got);
+    }
+}
+
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_broken(cellar *c, cellar_err err, const char *call,
+                                                      const cache_broken *b)
+{
+    char text[CACHE_ERROR_TEXT];
+    cache_broken_text(b, call, text);
+    return cache_fail(c, err, 0, text);
+}
+
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_flags(cellar *c, const char *call,
                                                      uint32_t unknown)
 {
     char text[CACHE_ERROR_TEXT];
     if (unknown != 0) {
-        (void)snprintf(text, sizeof text, "%s: flag 0x%x is unknown", call, (unsigned)unknown);
+        (void)snprintf(text, sizeof text,
+                       "%s: flag 0x%x is unknown: this library and its header do not have it", call,
+                       (unsigned)unknown);
     } else {
         (void)snprintf(text, sizeof text,
                        "%s: a field is set that this library does not know: start from the "
@@ -107,13 +127,17 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_long(cellar *c, const char *what)
     return cache_fail(c, CELLAR_E_TOOBIG, 0, text);
 }
 
-CELLAR_PRIVATE cellar_err cache_closed(cellar *c)
+BASE_COLD CELLAR_PRIVATE cellar_err cache_closed(cellar *c, const char *call)
 {
+    cache_broken b = { .rule = "the namespace or its store is closed: open it again" };
+    cellar_err err = CELLAR_E_CLOSED;
     /* Without both bits the link of a shared namespace is closed. */
     if ((base_load_acq(&c->state) & (CACHE_CLOSED | CACHE_OBJECTS)) == CACHE_OBJECTS) {
-        return cache_fail(c, CELLAR_E_TYPE, 0, "the namespace holds objects: see cellar_object.h");
+        b.rule = "the namespace holds objects: use the calls of cellar_object.h";
+        err = CELLAR_E_TYPE;
     }
-    return cache_fail(c, CELLAR_E_CLOSED, 0, "the namespace or its store is closed: open it again");
+    const bool named = strncmp(call, "cellar_", 7) == 0;
+    return named ? cache_fail_broken(c, err, call, &b) : cache_fail(c, err, 0, b.rule);
 }
 
 CELLAR_API cellar_err cellar_last_error(cellar *c, cellar_error_info *out)

@@ -20,11 +20,40 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, 
                                                    size_t key_len, const char *rest);
 /* Refuse a call with E_INVAL: with the rule, and the number that breaks it. */
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rule, int64_t got);
+
+/* The rule that options break, and the number that breaks it. */
+typedef struct cache_broken {
+    const char *rule; /* NULL: a flag or field is unknown */
+    int64_t     got;
+    bool        numbered;
+    const char *part; /* struct of the options that the rule is of; NULL: the options themselves */
+} cache_broken;
+
+BASE_INLINE cellar_err cache_breaks(cache_broken *b, cellar_err code, const char *rule)
+{
+    *b = (cache_broken){ .rule = rule };
+    return code;
+}
+
+BASE_INLINE cellar_err cache_breaks_by(cache_broken *b, cellar_err code, const char *rule,
+                                       int64_t got)
+{
+    *b = (cache_broken){ rule, got, true, NULL };
+    return code;
+}
+
+/* Write "call: rule (got number)". */
+CELLAR_PRIVATE void cache_broken_text(const cache_broken *b, const char *call,
+                                      char text[CACHE_ERROR_TEXT]);
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_broken(cellar *c, cellar_err err, const char *call,
+                                                      const cache_broken *b);
 /* Refuse options with flags, or with a field (unknown is 0), that this library does not know:
  * E_UNSUPPORTED. */
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_flags(cellar *c, const char *call, uint32_t unknown);
 /* Refuse a value that is longer than max_value_bytes: E_TOOBIG. */
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_long(cellar *c, const char *what);
-CELLAR_PRIVATE cellar_err cache_closed(cellar *c);
+/* Refuse a call on a handle that is closed, or on bytes in a namespace of objects. `call` has the
+ * name of a public function, else the text names none. */
+CELLAR_PRIVATE cellar_err cache_closed(cellar *c, const char *call);
 
 #endif

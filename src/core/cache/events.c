@@ -268,9 +268,10 @@ CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_lis
         return cache_refuse(c, "cellar_listener_add: c, fn and id must not be NULL");
     }
     if ((causes >> CELLAR_CAUSE_COUNT) != 0 || (causes & 1u) != 0) {
-        return cache_refuse(c, "cellar_listener_add: causes has an unknown bit");
+        return cache_fail_number(c, "cellar_listener_add: causes has an unknown bit: use "
+                                    "CELLAR_CAUSE_BIT", causes);
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     cache_store *s = c->store;
     cache_listener *l = NULL;
     sync_take(LISTEN, &s->listen_lock);
@@ -310,7 +311,7 @@ static bool cache_listener_is(cache_store *s, const cache_listener *l, uint64_t 
 CELLAR_API cellar_err cellar_listener_remove(cellar *c, uint64_t id)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     cache_store *s = c->store;
     cache_listener *l = NULL;
     cellar *namespace = NULL;

@@ -189,7 +189,7 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
         return cache_fail_key(c, "cellar_why", key, key_len, "out must not be NULL");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     cache_store *s = c->store;
     cellar_reason r = { .struct_size = sizeof r, .answer = CELLAR_WHY_UNKNOWN,
                         .lost_ago_ms = CELLAR_TTL_NONE };

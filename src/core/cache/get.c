@@ -56,7 +56,7 @@ BASE_NOINLINE static cellar_err cache_get_any(cellar *c, const void *key, size_t
     const uint32_t state = base_load_acq(&c->state);
     if (BASE_UNLIKELY((state & (CACHE_CLOSED | CACHE_OBJECTS)) != 0)) {
         if (value_len != NULL) { *value_len = 0; }
-        return cache_closed(c);
+        return cache_closed(c, "cellar_get");
     }
     const bool sampled = stats_sample(base_thread_self());
     if (state == CACHE_FILTER && !sampled && cache_filter_never(c, key, key_len)) {

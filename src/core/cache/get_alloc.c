@@ -64,7 +64,7 @@ CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_le
         return cache_fail_key(c, "cellar_get_alloc", key, key_len,
                               "value and value_len must not be NULL");
     }
-    if (cache_no_bytes(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
     stats_id outcome = STATS_MISS;
     cellar_err err = CELLAR_MISS;
     unsigned char *copy = NULL;

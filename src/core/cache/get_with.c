@@ -187,7 +187,7 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
     cellar_get_opts full;
     cellar_err err = cache_get_opts_read(c, o, &full);
     if (err != CELLAR_OK) { return err; }
-    if (cache_no_bytes(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
     stats_id outcome = STATS_MISS;
     size_t len = 0;
     err = CELLAR_MISS;
@@ -238,7 +238,7 @@ static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cell
 static cellar_err cache_meta(cellar *c, const void *key, size_t key_len, bool version,
                              cellar_entry_info *out)
 {
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, "a read without the value"); }
     if (cache_is_off(c)) { return CELLAR_MISS; }
     l1_key k;
     cache_key(c, &k, key, key_len);

@@ -31,7 +31,7 @@ CELLAR_API cellar_err cellar_hot_keys(cellar *c, cellar_scope scope, cellar_hot_
         scope > CELLAR_SCOPE_STORE) {
         return cache_refuse(c, "cellar_hot_keys: out and count must not be NULL, scope be known");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     cache_store *s = c->store;
     base_hot_key top[CACHE_HOT_GROUP];
     uint64_t samples;

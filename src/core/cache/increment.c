@@ -15,9 +15,11 @@ BASE_COLD static cellar_err cache_incr_failed(cellar *c, cellar_err err)
 {
     switch ((int)err) {
     case CELLAR_E_TYPE:
-        return cache_fail(c, err, 0, "cellar_increment: the value is not an 8-byte counter");
-    case CELLAR_E_RANGE: return cache_fail(c, err, 0,
-                                           "cellar_increment: the sum does not fit int64");
+        return cache_fail(c, err, 0,
+                          "cellar_increment: the value is no counter of 8 bytes: set it");
+    case CELLAR_E_RANGE:
+        return cache_fail(c, err, 0,
+                          "cellar_increment: the sum does not fit int64: it has the limit");
     case CELLAR_E_SPACE:
     case CELLAR_E_NOMEM:
         return cache_fail(c, err, 0, "cellar_increment: no memory: raise memory_bytes");
@@ -35,14 +37,15 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
     cellar_set_opts full = cellar_set_opts_default();
     if (o != NULL) {
         const cellar_err err =
-            cache_set_opts_read(c, o, ~(uint32_t)CELLAR_ONLY_IF_PRESENT, &full);
+            cache_set_opts_read(c, o, CACHE_FOR_INCREMENT |
+                                      (CACHE_SET_FLAGS & ~CELLAR_ONLY_IF_PRESENT), &full);
         if (err != CELLAR_OK) { return err; }
         if (full.new_version != NULL) {
             return cache_refuse(c, "cellar_increment: new_version must be NULL");
         }
     }
     const cellar_set_opts *if_new = full.flags == 0 ? &full : NULL;
-    if (cache_no_bytes(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
     l1_key k;
     cache_key(c, &k, key, key_len);
     if (BASE_UNLIKELY(cache_is_off(c))) { return CELLAR_DISABLED; }

@@ -22,9 +22,11 @@
 #define CACHE_GROUP 32u
 #define CACHE_FEW 2u /* up to so many keys are read one after the other */
 
-static cellar_err cache_many_bad(cellar *c)
+static cellar_err cache_many_bad(cellar *c, const char *call)
 {
-    return cache_refuse(c, "many: items is NULL, or count is too large");
+    static const cache_broken items = { .rule = "items must not be NULL, nor count items be more "
+                                                "than memory can have" };
+    return cache_fail_broken(c, CELLAR_E_INVAL, call, &items);
 }
 
 /* ---- get ---- */
@@ -180,7 +182,7 @@ BASE_NOINLINE static cellar_err cache_get_groups(cellar *c, cellar_get_item *ite
                                                  size_t *hits)
 {
     cache_tally t = { .hits = 0 };
-    if (cache_no_bytes(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c, "cellar_get_many"); }
     if (cache_is_off(c)) {
         cache_get_many_off(items, count, &t);
     } else {
@@ -220,7 +222,9 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
                                       size_t *hits)
 {
     if (hits != NULL) { *hits = 0; }
-    if (c == NULL || cache_items_bad(items, count, sizeof *items)) { return cache_many_bad(c); }
+    if (c == NULL || cache_items_bad(items, count, sizeof *items)) {
+        return cache_many_bad(c, __func__);
+    }
     if (!cache_get_is_few(c, items, count)) { return cache_get_groups(c, items, count, hits); }
     const uint32_t n = (uint32_t)count, generation = base_load_acq(&c->generation);
     uint32_t none;
@@ -272,10 +276,12 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
                                       const cellar_set_opts *o, size_t *stored)
 {
     if (stored != NULL) { *stored = 0; }
-    if (c == NULL || cache_items_bad(items, count, sizeof *items)) { return cache_many_bad(c); }
-    if (cache_no_bytes(c)) { return cache_closed(c); }
+    if (c == NULL || cache_items_bad(items, count, sizeof *items)) {
+        return cache_many_bad(c, __func__);
+    }
+    if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
     cache_plan plan;
-    cellar_err err = cache_plan_make(c, o, 0, &plan);
+    cellar_err err = cache_plan_make(c, o, CACHE_FOR_SET_MANY, &plan);
     if (err != CELLAR_OK) { return err; }
     if (plan.version_out != NULL) {
         return cache_refuse(c, "cellar_set_many: new_version must be NULL");
@@ -325,8 +331,10 @@ CELLAR_API cellar_err cellar_delete_many(cellar *c, cellar_delete_item *items, s
                                          size_t *deleted)
 {
     if (deleted != NULL) { *deleted = 0; }
-    if (c == NULL || cache_items_bad(items, count, sizeof *items)) { return cache_many_bad(c); }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (c == NULL || cache_items_bad(items, count, sizeof *items)) {
+        return cache_many_bad(c, __func__);
+    }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     for (size_t i = 0; i < count; i += CACHE_GROUP) {
         cache_del_group(c, items + i, BASE_MIN(count - i, (size_t)CACHE_GROUP));
     }

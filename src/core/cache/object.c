@@ -94,18 +94,19 @@ CELLAR_PRIVATE void cache_objects_close(cache_store *s)
     }
 }
 
-CELLAR_PRIVATE cellar_err cache_no_objects(cellar *c)
+CELLAR_PRIVATE cellar_err cache_no_objects(cellar *c, const char *call)
 {
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    return cache_fail(c, CELLAR_E_TYPE, 0, "the namespace holds bytes: objects need "
-                                           "cellar_namespace_config.object");
+    static const cache_broken bytes = { .rule = "the namespace holds bytes: objects need "
+                                                "cellar_namespace_config.object" };
+    return cache_is_closed(c) ? cache_closed(c, call)
+                              : cache_fail_broken(c, CELLAR_E_TYPE, call, &bytes);
 }
 
 CELLAR_PRIVATE cellar_err cache_cell_failed(cellar *c, cellar_err err)
 {
     return cache_fail(c, err, 0, err == CELLAR_E_TOOBIG
-                      ? "object: charge must be at most half of memory_bytes"
-                      : "object: no room: raise memory_bytes, or release objects");
+                      ? "cellar_object: charge must be at most half of memory_bytes: raise it"
+                      : "cellar_object: no room: raise memory_bytes, or release objects");
 }
 
 /* Store an object under a new key, if nothing but the table of cells observes the store. Return
@@ -132,11 +133,12 @@ CELLAR_API cellar_err cellar_object_set(cellar *c, const void *key, size_t key_l
     if (c == NULL || cache_key_bad(key, key_len) || object == NULL) {
         return cache_fail_key(c, "cellar_object_set", key, key_len, "object must not be NULL");
     }
-    if (!cache_has_objects(c)) { return cache_no_objects(c); }
+    if (!cache_has_objects(c)) { return cache_no_objects(c, __func__); }
     cache_plan plan;
     l1_key k;
     l1_cell *b;
-    cellar_err err = cache_plan_make(c, o, CELLAR_NEGATIVE | CELLAR_DURABLE, &plan);
+    cellar_err err = cache_plan_make(c, o, CACHE_FOR_OBJECT | CELLAR_NEGATIVE | CELLAR_DURABLE,
+                                     &plan);
     if (err != CELLAR_OK) { return err; }
     if (cache_is_off(c)) { return CELLAR_DISABLED; }
     cache_key(c, &k, key, key_len);
@@ -161,7 +163,7 @@ BASE_NOINLINE static cellar_err cache_acquire_rest(cellar *c, const void *key, s
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
         return cache_fail_key(c, "cellar_object_acquire", key, key_len, "out must not be NULL");
     }
-    if (!cache_has_objects(c)) { return cache_no_objects(c); }
+    if (!cache_has_objects(c)) { return cache_no_objects(c, "cellar_object_acquire"); }
     l1_key k;
     cache_key(c, &k, key, key_len);
     const cellar_err err = cache_is_off(c) ? CELLAR_MISS : l1_acquire(c->l1, &k, out);

@@ -12,7 +12,7 @@ BASE_INLINE bool cache_has_objects(const cellar *c)
     return (base_load_acq(&c->state) & (CACHE_OBJECTS | CACHE_CLOSED)) == CACHE_OBJECTS;
 }
 /* Refuse a call of objects: the namespace is closed or holds bytes. */
-CELLAR_PRIVATE cellar_err cache_no_objects(cellar *c);
+CELLAR_PRIVATE cellar_err cache_no_objects(cellar *c, const char *call);
 /* Refuse an object that got no cell. */
 CELLAR_PRIVATE cellar_err cache_cell_failed(cellar *c, cellar_err err);
 /* Let a new namespace hold objects, if its options say so. E_NOMEM, E_LIMIT. */

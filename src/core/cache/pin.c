@@ -23,7 +23,7 @@ BASE_NOINLINE static cellar_err cache_pin_rest(cellar *c, const void *key, size_
     if (c == NULL || cache_key_bad(key, key_len) || out == NULL) {
         return cache_fail_key(c, "cellar_pin", key, key_len, "out must not be NULL");
     }
-    if (cache_no_bytes(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c, "cellar_pin"); }
     cellar_err err = CELLAR_MISS;
     bool below = false;
     l1_pin_ref ref;
@@ -83,7 +83,7 @@ CELLAR_API cellar_err cellar_get_range(cellar *c, const void *key, size_t key_le
         return cache_fail_key(c, "cellar_get_range", key, key_len,
                               "total must not be NULL, nor buf with buf_cap > 0");
     }
-    if (cache_no_bytes(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
     bool below = false;
     l1_key k;
     cache_key(c, &k, key, key_len);
@@ -108,7 +108,7 @@ CELLAR_API cellar_err cellar_reserve(cellar *c, size_t value_len, cellar_pinned 
     if (c == NULL || out == NULL || value_len == 0) {
         return cache_refuse(c, "cellar_reserve: c and out must not be NULL, value_len not 0");
     }
-    if (cache_no_bytes(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
     if (value_len > l1_max_value(c->l1)) {
         return cache_fail_long(c, "cellar_reserve: the value");
     }

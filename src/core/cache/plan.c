@@ -12,11 +12,6 @@
 #include "cache/error.h"
 #include "cache/tier_store.h"
 
-#define CACHE_SET_FLAGS                                                                            \
-    (CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION |               \
-     CELLAR_KEEP_OLD_VALUE | CELLAR_KEEP_TTL | CELLAR_NEGATIVE | CELLAR_DURABLE | CELLAR_NO_L2 | \
-     CELLAR_REPLACE | CELLAR_NO_STORE)
-
 /* Encode a cost in microseconds as 1 + {5 bits exponent, 3 bits mantissa}, within 6 percent; 0:
  * none. */
 CELLAR_PRIVATE uint8_t cache_cost_code(uint32_t us)
@@ -37,47 +32,81 @@ CELLAR_PRIVATE uint32_t cache_cost_us(uint8_t code)
     return us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
 }
 
-static const char cache_set_opts_start[] =
-    "set options: start from cellar_set_opts_default() of this library";
+/* Say why options of another size could not be copied. */
+static void cache_start_broken(cellar_set_opts *full, cellar_err err, cache_broken *why)
+{
+    if (err == CELLAR_E_UNSUPPORTED) { full->flags = 0; } /* an unknown field */
+    (void)cache_breaks(why, err, err == CELLAR_E_UNSUPPORTED
+        ? NULL : "set options have a wrong struct_size: start from cellar_set_opts_default()");
+}
+
+/* Name the first time of the options that is negative, or too long for its field. */
+BASE_COLD static void cache_time_broken(const cellar_set_opts *o, bool negative, cache_broken *b)
+{
+    const struct { int64_t ms; const char *sign, *most; } of[] = {
+        { o->idle_ms, "idle_ms must be 0 or more", "idle_ms must be at most 2^32 - 1" },
+        { o->stale_ms, "stale_ms must be 0 or more", "stale_ms must be at most 2^32 - 1" },
+        { o->ttl_ms, "ttl_ms must be 0 or more", NULL },
+        { o->max_age_ms, "max_age_ms must be 0 or more", NULL },
+    };
+    unsigned at = 0;
+    while (negative ? of[at].ms >= 0
+                    : of[at].ms <= CACHE_WINDOW_MAX || of[at].ms == CELLAR_TTL_NONE) { at++; }
+    (void)cache_breaks_by(b, CELLAR_E_INVAL, negative ? of[at].sign : of[at].most, of[at].ms);
+}
+
+/* Say which flags do not go together, or not with the call. */
+BASE_COLD static void cache_flags_broken(uint32_t flags, uint32_t banned, cache_broken *b)
+{
+    if ((flags & banned) == 0) {
+        (void)cache_breaks(b, CELLAR_E_INVAL, "set CELLAR_ONLY_IF_ABSENT, or one of _PRESENT and "
+                                              "_VERSION, not both");
+        return;
+    }
+    (void)cache_breaks_by(b, CELLAR_E_INVAL, "flags has one that this call does not take, see its "
+                                             "contract", (int64_t)(flags & banned));
+}
 
 BASE_ALWAYS_INLINE cellar_err cache_set_opts_check(const cellar_set_opts *o, uint32_t banned,
-                                                   const char **why)
+                                                   cache_broken *why)
 {
     if ((o->flags & ~CACHE_SET_FLAGS) != 0 || o->reserved0 != 0) {
-        *why = NULL;
-        return CELLAR_E_UNSUPPORTED;
+        return cache_breaks(why, CELLAR_E_UNSUPPORTED, NULL);
     }
     if ((o->flags & CELLAR_DURABLE) != 0 && (o->flags & CELLAR_NO_L2) != 0) {
-        *why = "set options: set CELLAR_DURABLE or CELLAR_NO_L2, not both";
-        return CELLAR_E_INVAL;
+        return cache_breaks(why, CELLAR_E_INVAL, "set CELLAR_DURABLE or CELLAR_NO_L2, not both");
     }
     const uint32_t absent = CELLAR_ONLY_IF_ABSENT;
     const uint32_t there = CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION;
     if ((o->flags & banned) != 0 || ((o->flags & absent) != 0 && (o->flags & there) != 0)) {
-        *why = "set options: flags exclude each other, or do not fit this call";
+        cache_flags_broken(o->flags, banned, why);
         return CELLAR_E_INVAL;
     }
     if ((o->ttl_ms | o->idle_ms | o->max_age_ms | o->stale_ms) < 0) {
-        *why = "set options: a duration is negative: use 0 or more";
+        cache_time_broken(o, true, why);
         return CELLAR_E_INVAL;
     }
     if ((o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) ||
         (o->stale_ms > CACHE_WINDOW_MAX && o->stale_ms != CELLAR_TTL_NONE)) {
-        *why = "set options: idle_ms and stale_ms must be at most 2^32 - 1";
+        cache_time_broken(o, false, why);
         return CELLAR_E_RANGE;
     }
-    if (o->jitter_pct > 100 || o->jitter_mode > CELLAR_JITTER_PLUSMINUS) {
-        *why = "set options: jitter_pct must be 0..100, and jitter_mode known";
-        return CELLAR_E_INVAL;
+    if (o->jitter_pct > 100) {
+        return cache_breaks_by(why, CELLAR_E_INVAL, "jitter_pct must be 0..100", o->jitter_pct);
+    }
+    if (o->jitter_mode > CELLAR_JITTER_PLUSMINUS) {
+        return cache_breaks_by(why, CELLAR_E_INVAL, "jitter_mode must be 0..2", o->jitter_mode);
     }
     if (o->tag_count > CELLAR_TAGS_MAX || (o->tag_count != 0 && o->tags == NULL)) {
-        *why = "set options: tag_count must be 0..16, and 0 if tags is NULL";
-        return CELLAR_E_INVAL;
+        return cache_breaks_by(why, CELLAR_E_INVAL, "tag_count must be 0..16, and 0 if tags is "
+                                                    "NULL", o->tag_count);
     }
     for (uint32_t i = 0; i < o->tag_count; i++) {
         if (o->tags[i].data == NULL || o->tags[i].len == 0 || o->tags[i].len > CELLAR_TAG_MAX) {
-            *why = "set options: a tag must have 1..128 bytes";
-            return CELLAR_E_INVAL;
+            return cache_breaks_by(why, CELLAR_E_INVAL,
+                                   o->tags[i].data == NULL ? "a tag must not be NULL"
+                                                           : "a tag must have 1..128 bytes",
+                                   (int64_t)o->tags[i].len);
         }
     }
     return CELLAR_OK;
@@ -105,14 +134,14 @@ static uint32_t cache_l1_flags(uint32_t flags)
 
 /* Merge times to live, idle times and stale windows for this write. Set *why to a broken rule. */
 static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_plan *plan,
-                                   const char **why)
+                                   cache_broken *why)
 {
     const bool negative = (o->flags & CELLAR_NEGATIVE) != 0;
     int64_t ttl = o->ttl_ms;
     if (o->ttl_class != 0) {
         if (o->ttl_class > base_load_acq(&c->class_count)) {
-            *why = "set options: ttl_class is no class of this namespace";
-            return CELLAR_E_INVAL;
+            return cache_breaks_by(why, CELLAR_E_INVAL, "ttl_class is no class of this namespace: "
+                                                        "see cellar_ttl_class_find", o->ttl_class);
         }
         if (ttl == 0) { ttl = base_load_rlx(&c->class_ttl_ms[o->ttl_class - 1]); }
     }
@@ -120,8 +149,8 @@ static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_pl
     int64_t idle = o->idle_ms != 0 ? o->idle_ms : cache_default(c, CACHE_IDLE);
     if (idle == CELLAR_TTL_NONE || negative) { idle = 0; }
     if (o->max_age_ms != 0 && idle == 0) {
-        *why = "set options: max_age_ms needs an idle_ms";
-        return CELLAR_E_INVAL;
+        return cache_breaks_by(why, CELLAR_E_INVAL, "max_age_ms needs an idle_ms, or use ttl_ms",
+                               o->max_age_ms);
     }
     plan->most_ms = BASE_NEVER_MS;
     plan->asked_ms = ttl;
@@ -138,35 +167,40 @@ static cellar_err cache_plan_times(cellar *c, const cellar_set_opts *o, cache_pl
     return CELLAR_OK;
 }
 
-static cellar_err cache_plan_durable(const cellar *c, const char **why)
+static cellar_err cache_plan_durable(const cellar *c, cache_broken *why)
 {
     const cache_tier *t = cache_tier_of(c);
     if (t != NULL && t->commits) { return CELLAR_OK; }
-    *why = "set options: CELLAR_DURABLE needs a working disk tier, and not "
-           "CELLAR_L2_SYNC_MANUAL";
-    return CELLAR_E_UNSUPPORTED;
+    return cache_breaks(why, CELLAR_E_UNSUPPORTED,
+                        "CELLAR_DURABLE needs a working disk tier, and not CELLAR_L2_SYNC_MANUAL");
 }
 
-/* Keep why options are refused. why NULL: they have an unknown flag or field. */
-static cellar_err cache_set_opts_fail(cellar *c, const cellar_set_opts *o, cellar_err err,
-                                      const char *why)
+/* Keep why options are refused. */
+BASE_COLD static cellar_err cache_set_opts_fail(cellar *c, const cellar_set_opts *o,
+                                                uint32_t banned, cellar_err err,
+                                                const cache_broken *why)
 {
-    return why != NULL ? cache_fail(c, err, 0, why)
-                       : cache_fail_flags(c, "set options", o->flags & ~CACHE_SET_FLAGS);
+    static const char *const calls[] = { "cellar_set", "cellar_set_many", "cellar_update",
+                                         "cellar_increment", "cellar_object_set",
+                                         "cellar_lease_fulfill", "cellar_load_opts_set" };
+    const char *const call = calls[banned >> CACHE_FOR_SHIFT];
+    return why->rule != NULL ? cache_fail_broken(c, err, call, why)
+                             : cache_fail_flags(c, call, o->flags & ~CACHE_SET_FLAGS);
 }
 
 CELLAR_PRIVATE cellar_err cache_set_opts_read(cellar *c, const cellar_set_opts *o, uint32_t banned,
                                               cellar_set_opts *full)
 {
-    const char *why = cache_set_opts_start;
+    cache_broken why;
     cellar_err err = base_opts_in(full, sizeof *full, o);
+    cache_start_broken(full, err, &why);
     if (err == CELLAR_OK) { err = cache_set_opts_check(full, banned, &why); }
-    return err == CELLAR_OK ? err : cache_set_opts_fail(c, full, err, why);
+    return err == CELLAR_OK ? err : cache_set_opts_fail(c, full, banned, err, &why);
 }
 
 /* Convert options of the size of this library into the plan. */
 static cellar_err cache_plan_opts(cellar *c, const cellar_set_opts *o, uint32_t banned,
-                                  cache_plan *plan, const char **why)
+                                  cache_plan *plan, cache_broken *why)
 {
     cellar_err err = cache_set_opts_check(o, banned | CELLAR_NO_STORE, why);
     if (err == CELLAR_OK) { err = cache_plan_times(c, o, plan, why); }
@@ -239,16 +273,17 @@ CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, u
     if (o == NULL) {
         cache_plan_defaults(c, plan);
     } else {
-        const char *why = cache_set_opts_start;
+        cache_broken why;
         cellar_set_opts full;
         cellar_err err = CELLAR_OK;
         if (BASE_UNLIKELY(o->struct_size != sizeof full)) {
             err = base_opts_in(&full, sizeof full, o);
+            cache_start_broken(&full, err, &why);
             o = &full;
         }
         if (err == CELLAR_OK) { err = cache_plan_opts(c, o, banned, plan, &why); }
         if (err != CELLAR_OK) {
-            (void)cache_set_opts_fail(c, o, err, why);
+            (void)cache_set_opts_fail(c, o, banned, err, &why);
             return err;
         }
     }

@@ -35,7 +35,23 @@ BASE_INLINE int64_t cache_stale_of(int64_t stale_ms)
     return stale_ms == CELLAR_TTL_NONE ? 0 : stale_ms;
 }
 
-/* Copy the options of a caller to *full and check them, without flags of `banned`. */
+#define CACHE_SET_FLAGS                                                                            \
+    (CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT | CELLAR_ONLY_IF_VERSION |                     \
+     CELLAR_KEEP_OLD_VALUE | CELLAR_KEEP_TTL | CELLAR_NEGATIVE | CELLAR_DURABLE | CELLAR_NO_L2 |   \
+     CELLAR_REPLACE | CELLAR_NO_STORE)
+
+/* The call that has the options, for the text of a refusal: above all flags in `banned`. */
+#define CACHE_FOR_SHIFT     16
+#define CACHE_FOR_SET       0u
+#define CACHE_FOR_SET_MANY  (1u << CACHE_FOR_SHIFT)
+#define CACHE_FOR_UPDATE    (2u << CACHE_FOR_SHIFT)
+#define CACHE_FOR_INCREMENT (3u << CACHE_FOR_SHIFT)
+#define CACHE_FOR_OBJECT    (4u << CACHE_FOR_SHIFT)
+#define CACHE_FOR_FULFILL   (5u << CACHE_FOR_SHIFT)
+#define CACHE_FOR_LOADER    (6u << CACHE_FOR_SHIFT)
+
+/* Copy the options of a caller to *full and check them, without flags of `banned`, which also names
+ * the call. */
 CELLAR_PRIVATE cellar_err cache_set_opts_read(cellar *c, const cellar_set_opts *o, uint32_t banned,
                                               cellar_set_opts *full);
 CELLAR_PRIVATE cellar_err cache_plan_make(cellar *c, const cellar_set_opts *o, uint32_t banned,

@@ -112,7 +112,7 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
         return cache_set_refuse(c, key, key_len);
     }
     if (BASE_UNLIKELY(cache_no_bytes(c)) && (cache_is_closed(c) || !cache_is_negative(o))) {
-        return cache_closed(c);
+        return cache_closed(c, __func__);
     }
     base_thread_record *const self = base_thread_self();
     const bool sampled = stats_sample(self);
@@ -124,7 +124,7 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
         return CELLAR_OK;
     }
     cache_plan plan;
-    cellar_err err = cache_plan_make(c, o, 0, &plan);
+    cellar_err err = cache_plan_make(c, o, CACHE_FOR_SET, &plan);
     if (BASE_UNLIKELY(err != CELLAR_OK)) { return err; }
     if (plan.spec.kind == (uint8_t)L1_NEGATIVE && value_len != 0) {
         return cache_set_refuse(c, key, key_len);

@@ -360,11 +360,18 @@ CELLAR_PRIVATE void cache_tag_delete(cellar *c, const void *tag, size_t tag_len,
 CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t tag_len,
                                            uint32_t mode)
 {
-    if (c == NULL || tag == NULL || tag_len == 0 || tag_len > CELLAR_TAG_MAX ||
-        mode > CELLAR_TAG_SOFT) {
-        return cache_refuse(c, "cellar_delete_by_tag: tag must have 1..128 bytes, mode be known");
+    if (c == NULL || tag == NULL) {
+        return cache_refuse(c, "cellar_delete_by_tag: c and tag must not be NULL");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (tag_len == 0 || tag_len > CELLAR_TAG_MAX) {
+        return cache_fail_number(c, "cellar_delete_by_tag: tag must have 1..128 bytes",
+                                 (int64_t)tag_len);
+    }
+    if (mode > CELLAR_TAG_SOFT) {
+        return cache_fail_number(c, "cellar_delete_by_tag: mode must be 0 or 1, a cellar_tag_mode",
+                                 mode);
+    }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     const cellar_err said = cache_shared_tag(c->store, tag, tag_len, mode);
     cache_tag_delete(c, tag, tag_len, mode);
     return said != CELLAR_OK ? cache_tier_code(c, said) : cache_acked(c, CELLAR_OK);

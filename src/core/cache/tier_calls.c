@@ -174,7 +174,7 @@ CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)
 CELLAR_API cellar_err cellar_sync(cellar *c)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     l2 *d = cache_disk(c->store);
     if (d == NULL) { return CELLAR_DISABLED; }
     l2_images_save(d, false);
@@ -185,8 +185,10 @@ CELLAR_API cellar_err cellar_sync(cellar *c)
 CELLAR_API cellar_err cellar_l2_ready(cellar *c, int64_t timeout_ms)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    if (timeout_ms < 0) { return cache_refuse(c, "cellar_l2_ready: timeout_ms is negative"); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
+    if (timeout_ms < 0) {
+        return cache_fail_number(c, "cellar_l2_ready: timeout_ms must be 0 or more", timeout_ms);
+    }
     l2 *d = cache_disk(c->store);
     if (d == NULL) { return CELLAR_DISABLED; }
     return l2_ready(d, timeout_ms) ? CELLAR_OK

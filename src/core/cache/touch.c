@@ -15,7 +15,7 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
     if (ttl_ms < 0) {
         return cache_fail_number(c, "cellar_touch: ttl_ms must be 0 or more", ttl_ms);
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     if (cache_is_off(c)) { return CELLAR_DISABLED; }
     const int64_t ttl = ttl_ms != 0 ? ttl_ms : cache_default(c, CACHE_TTL);
     const int64_t deadline = ttl == CELLAR_TTL_NONE

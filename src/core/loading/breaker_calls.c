@@ -19,15 +19,33 @@ static const breaker_rule cache_breaker_default = { 50, 20, 5, 3, 5000, 60000 };
 
 BASE_SIZE_BEGIN
 
+/* Name the number of a rule that is out of its range. */
+static cellar_err cache_breaker_broken(const breaker_rule *r, cache_broken *why)
+{
+    unsigned i = 0;
+    const struct { const char *rule; int64_t got, min, max; } of[] = {
+        { "failure_pct must be 1..100", r->failure_pct, 1, 100 },
+        { "min_calls must be 1..1,000,000", r->min_calls, 1, 1000000 },
+        { "consecutive_failures must be 1..63", r->consecutive_failures, 1, 63 },
+        { "half_open_successes must be 1..15", r->half_open_successes, 1, 15 },
+        { "open_ms must be at least 1", r->open_ms, 1, INT64_MAX },
+        { "open_max_ms must be open_ms..2^40", r->open_max_ms, r->open_ms, (int64_t)1 << 40 },
+    };
+    while (i < 5 && of[i].got >= of[i].min && of[i].got <= of[i].max) { i++; }
+    return cache_breaks_by(why, CELLAR_E_INVAL, of[i].rule, of[i].got);
+}
+
 static cellar_err cache_breaker_rule(const cellar_breaker_config *o, breaker_rule *r,
-                                     const char **why)
+                                     cache_broken *why)
 {
     *r = cache_breaker_default;
     if (o == NULL) { return CELLAR_OK; }
     cellar_breaker_config full;
     const cellar_err err = base_opts_in(&full, sizeof full, o);
-    *why = "breaker: start from cellar_breaker_config_default() of this library";
-    if (err != CELLAR_OK) { return err; }
+    if (err != CELLAR_OK) {
+        return cache_breaks(why, err,
+                            "struct_size is wrong: start from cellar_breaker_config_default()");
+    }
     if (full.failure_pct != 0) { r->failure_pct = full.failure_pct; }
     if (full.min_calls != 0) { r->min_calls = full.min_calls; }
     if (full.consecutive_failures != 0) { r->consecutive_failures = full.consecutive_failures; }
@@ -35,14 +53,15 @@ static cellar_err cache_breaker_rule(const cellar_breaker_config *o, breaker_rul
     if (full.open_ms != 0) { r->open_ms = full.open_ms; }
     if (full.open_max_ms != 0) { r->open_max_ms = full.open_max_ms; }
     if (full.open_max_ms == 0 && r->open_ms > r->open_max_ms) { r->open_max_ms = r->open_ms; }
-    *why = "breaker: a number is out of its range, see cellar_breaker_config";
-    return breaker_rule_ok(r) ? CELLAR_OK : CELLAR_E_INVAL;
+    return breaker_rule_ok(r) ? CELLAR_OK : cache_breaker_broken(r, why);
 }
 
-CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_config *o, const char **why)
+CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_config *o, cache_broken *why)
 {
     breaker_rule r;
-    return cache_breaker_rule(o, &r, why);
+    const cellar_err err = cache_breaker_rule(o, &r, why);
+    why->part = "breaker";
+    return err;
 }
 
 static cellar_breaker *cache_breaker_new(cellar *c, const breaker_rule *r)
@@ -64,10 +83,10 @@ CELLAR_API cellar_err cellar_breaker_create(cellar *c, const cellar_breaker_conf
         return cache_refuse(c, "cellar_breaker_create: c and out must not be NULL");
     }
     breaker_rule r;
-    const char *why = "";
+    cache_broken why;
     const cellar_err err = cache_breaker_rule(o, &r, &why);
-    if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (err != CELLAR_OK) { return cache_fail_broken(c, err, __func__, &why); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     *out = cache_breaker_new(c, &r);
     if (*out == NULL) {
         return cache_fail(c, CELLAR_E_NOMEM, 0, "cellar_breaker_create: no memory");
@@ -93,7 +112,7 @@ CELLAR_API void cellar_breaker_destroy(cellar_breaker *b)
 CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_config *o)
 {
     breaker_rule r;
-    const char *why;
+    cache_broken why;
     cache_store *s = c->store;
     if (base_load_acq(&c->breaker) != NULL) { return CELLAR_OK; }
     const cellar_err err = cache_breaker_rule(o, &r, &why);

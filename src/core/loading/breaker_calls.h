@@ -4,9 +4,10 @@
 #ifndef LOADING_BREAKER_CALLS_H
 #define LOADING_BREAKER_CALLS_H
 
+#include "cache/error.h"
 #include "cache/types.h"
 
-CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_config *o, const char **why);
+CELLAR_PRIVATE cellar_err cache_breaker_check(const cellar_breaker_config *o, cache_broken *why);
 CELLAR_PRIVATE cellar_err cache_breaker_start(cellar *c, const cellar_breaker_config *o);
 CELLAR_PRIVATE int cache_breaker_state(const cellar *c); /* CELLAR_BREAKER_...; -1: no breaker */
 /* Ask whether the source may be called. Report every pass once. */

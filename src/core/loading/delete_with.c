@@ -149,7 +149,9 @@ CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_
         *full.old_value = NULL;
         *full.old_value_len = 0;
     }
-    if (full.old_value != NULL ? cache_no_bytes(c) : cache_is_closed(c)) { return cache_closed(c); }
+    if (full.old_value != NULL ? cache_no_bytes(c) : cache_is_closed(c)) {
+        return cache_closed(c, __func__);
+    }
     l1_key k;
     cache_key(c, &k, key, key_len);
     (void)base_add_rlx(&c->refs, 1u); /* the handle of the caller is open: refs >= 1 */

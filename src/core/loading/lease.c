@@ -182,7 +182,7 @@ CELLAR_PRIVATE cellar_err cache_lease_begin(cellar *c, const void *key, size_t k
 {
     cache_call call;
     cache_load_plan plan;
-    const cellar_err err = cache_load_plan_make(c, o, &plan);
+    const cellar_err err = cache_load_plan_make(c, o, "cellar_lease_acquire", &plan);
     if (err != CELLAR_OK) { return err; }
     plan.flags &= ~CELLAR_LOAD_RECURSE;
     if ((plan.flags & CACHE_LEASE_BANNED) != 0) {
@@ -193,7 +193,7 @@ CELLAR_PRIVATE cellar_err cache_lease_begin(cellar *c, const void *key, size_t k
     cache_call_begin(&call, c, &plan, key, key_len);
     const cache_shared *t = cache_shared_of(c);
     call.asks = t != NULL && t->t.ask != NULL;
-    if (!cache_call_enter(&call)) { return cache_closed(c); }
+    if (!cache_call_enter(&call)) { return cache_closed(c, "cellar_lease_acquire"); }
     flight_sub *sub = NULL;
     if (call.t != NULL && waiter != NULL) { sub = flight_sub_new(call.t, waiter->fn, waiter->ctx); }
     if (call.t == NULL || (waiter != NULL && sub == NULL)) {
@@ -220,7 +220,7 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
         cache_hit_known(c, key, key_len, out)) {
         return CELLAR_OK;
     }
-    if (cache_no_bytes(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
     return cache_lease_begin(c, key, key_len, o, waiter, lease, out);
 }
 
@@ -232,22 +232,30 @@ typedef struct cache_claimed { /* a lease that this call ends */
     struct cellar_load ld;
 } cache_claimed;
 
+/* Refuse a lease that this namespace does not have. */
+static cellar_err cache_no_lease(cellar *c, const char *call)
+{
+    static const cache_broken none = {
+        .rule = "no such lease of this namespace: it was used, or hard_timeout_ms passed" };
+    return cache_fail_broken(c, CELLAR_E_LEASE, call, &none);
+}
+
 /* Claim the lease, to end it like a load. Return its code. */
 static cellar_err cache_claim(cellar *c, cellar_lease *lease, cache_claimed *m)
 {
     const flight_lease l = { lease->opaque[0], lease->opaque[1] };
-    if (!cache_load_begin(c)) { return cache_closed(c); }
+    if (!cache_load_begin(c)) { return cache_closed(c, __func__); }
     flight_table *t = base_load_sc(&c->store->flights);
     flight *f = t != NULL ? flight_claim(t, &l, c->id) : NULL;
     if (f == NULL) { /* perhaps a lease of another namespace: its holder keeps it */
         cache_load_end(c->store);
-        return CELLAR_E_LEASE;
+        return cache_no_lease(c, "cellar_lease_fulfill or _release");
     }
     memset(lease, 0, sizeof *lease);
     const flight_bytes *kept = flight_kept(f);
     const cache_kept *k = kept != NULL ? (const cache_kept *)(const void *)kept->data : NULL;
     const bool given = k != NULL && k->p.given;
-    if (!given) { (void)cache_load_plan_make(c, NULL, &m->now); } /* cannot be refused */
+    if (!given) { (void)cache_load_plan_make(c, NULL, "", &m->now); } /* cannot be refused */
     cache_call_of(&m->call, c, given ? &k->p : &m->now, f);
     m->call.unsure = k != NULL && k->unsure;
     m->call.leased = k != NULL && k->leased;
@@ -322,7 +330,7 @@ CELLAR_PRIVATE cellar_err cache_lease_end(cellar *c, cellar_lease *lease, const 
                                           size_t value_len, flight_bytes **object,
                                           cellar_err failed, const cellar_set_opts *o)
 {
-    const uint32_t banned = CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT |
+    const uint32_t banned = CACHE_FOR_FULFILL | CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT |
                             CELLAR_ONLY_IF_VERSION | CELLAR_KEEP_TTL | CELLAR_DURABLE;
     cache_plan plan;
     cache_claimed m;
@@ -372,7 +380,7 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
         return cache_refuse(c, "cellar_lease_fulfill: c, lease and value must not be NULL");
     }
     const bool none = o != NULL && (o->flags & CELLAR_NEGATIVE) != 0;
-    if (cache_is_closed(c) || (cache_no_bytes(c) && !none)) { return cache_closed(c); }
+    if (cache_is_closed(c) || (cache_no_bytes(c) && !none)) { return cache_closed(c, __func__); }
     return cache_lease_end(c, lease, value, value_len, NULL, CELLAR_OK, o);
 }
 
@@ -382,7 +390,7 @@ CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32
     if (c == NULL || lease == NULL) {
         return cache_refuse(c, "cellar_lease_release: c and lease must not be NULL");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     const cellar_err err = cache_claim(c, lease, &m);
     if (err != CELLAR_OK) { return err; }
     if (loader_err == 0) {
@@ -404,14 +412,14 @@ CELLAR_API cellar_err cellar_lease_unsubscribe(cellar *c, cellar_lease *ticket)
     if (c == NULL || ticket == NULL) {
         return cache_refuse(c, "cellar_lease_unsubscribe: c and ticket must not be NULL");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     const flight_lease l = { ticket->opaque[0], ticket->opaque[1] };
-    if (!cache_load_begin(c)) { return cache_closed(c); }
+    if (!cache_load_begin(c)) { return cache_closed(c, __func__); }
     flight_table *t = base_load_sc(&c->store->flights);
     const bool found = t != NULL && flight_withdraw(t, &l);
     if (found) { memset(ticket, 0, sizeof *ticket); }
     cache_load_end(c->store);
-    return found ? CELLAR_OK : CELLAR_E_LEASE;
+    return found ? CELLAR_OK : cache_no_lease(c, __func__);
 }
 
 /* ---- leases that a tier holds ---- */

@@ -114,8 +114,8 @@ CELLAR_PRIVATE cellar_err cache_load_call(cellar *c, const void *key, size_t key
 {
     cache_call call;
     cache_load_plan plan;
-    if (cache_is_closed(c)) { return cache_closed(c); }
-    cellar_err err = cache_load_plan_make(c, o, &plan);
+    if (cache_is_closed(c)) { return cache_closed(c, "cellar_get_or_load"); }
+    cellar_err err = cache_load_plan_make(c, o, "cellar_get_or_load", &plan);
     if (err != CELLAR_OK) { return err; }
     cache_call_begin(&call, c, &plan, key, key_len);
     call.audit = audit;
@@ -123,7 +123,7 @@ CELLAR_PRIVATE cellar_err cache_load_call(cellar *c, const void *key, size_t key
         return cache_refuse(c, "cellar_get_or_load: no loader: set fn, or namespace loader");
     }
     if (cache_call_pins(&call, out)) { return CELLAR_OK; }
-    if (!cache_call_enter(&call)) { return cache_closed(c); }
+    if (!cache_call_enter(&call)) { return cache_closed(c, "cellar_get_or_load"); }
     if (cache_is_off(c)) { plan.flags |= CELLAR_LOAD_NO_STORE; }
     while (call.state != CACHE_CALL_ANSWERED) { cache_round(&call); }
     return cache_call_end(&call, out);
@@ -133,7 +133,7 @@ BASE_NOINLINE static cellar_err cache_load_bytes(cellar *c, const void *key, siz
                                                  const cellar_load_opts *o, cellar_loader_fn fn,
                                                  void *ctx, bool audit, cellar_result *out)
 {
-    if (cache_no_bytes(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c, "cellar_get_or_load"); }
     return cache_load_call(c, key, key_len, o, fn, ctx, audit, out);
 }
 
@@ -150,7 +150,7 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
 {
     if (BASE_UNLIKELY(c == NULL || cache_key_bad(key, key_len) || cache_result_bad(out))) {
         return cache_fail_key(c, "cellar_get_or_load", key, key_len,
-                              "start out from cellar_result_default()");
+                              "start from cellar_result_default(), with buf if buf_cap is set");
     }
     bool audit = false;
     if (BASE_UNLIKELY(fn == NULL) && !cache_call_may_run(c, o)) {

@@ -361,8 +361,8 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
     if (c == NULL || cache_items_bad(items, count, sizeof *items)) {
         return cache_refuse(c, "cellar_get_or_load_many: items is NULL, or count is too large");
     }
-    if (cache_no_bytes(c)) { return cache_closed(c); }
-    cellar_err err = cache_load_plan_make(c, o, &plan);
+    if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
+    cellar_err err = cache_load_plan_make(c, o, __func__, &plan);
     if (err != CELLAR_OK) { return err; }
     plan.flags &= ~CELLAR_LOAD_RECURSE;
     if (fn == NULL) {
@@ -375,7 +375,7 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
         return cache_refuse(c, "cellar_get_or_load_many: no loader: set fn, or loader_many");
     }
     if (cache_is_off(c)) { plan.flags |= CELLAR_LOAD_NO_STORE; }
-    if (!cache_load_begin(c)) { return cache_closed(c); }
+    if (!cache_load_begin(c)) { return cache_closed(c, __func__); }
     const int cancel = base_cancel_off();
     const cache_many_call m = { c, &plan, fn, ctx, cancel };
     size_t missing = 0;

@@ -30,7 +30,7 @@ static const uint32_t cache_load_n_default[CACHE_LOAD_NUMBERS] = {
 /* ---- checks for call, namespace and store ---- */
 
 static const char cache_load_soft_over_hard[] =
-    "load: hard_timeout_ms must be at least soft_timeout_ms";
+    "hard_timeout_ms must be at least soft_timeout_ms";
 
 /* Copy the options. 0: not set. */
 static void cache_load_plan_read(const cellar_load_opts *o, cache_load_plan *p)
@@ -54,39 +54,69 @@ static void cache_load_plan_read(const cellar_load_opts *o, cache_load_plan *p)
 
 static bool cache_above(uint32_t n, uint32_t most) { return n > most && n != CELLAR_OFF; }
 
-/* Return the rule broken by options that a call and a namespace share; NULL: none. */
-static const char *cache_load_plan_check(const cache_load_plan *p)
+/* Name the time that is negative. */
+static cellar_err cache_load_time_broken(const cache_load_plan *p, cache_broken *why)
+{
+    const struct { const char *rule; int64_t ms; } of[] = {
+        { "ttl_ms must be 0 or more", p->ttl_ms },
+        { "negative_ttl_ms must be 0 or more", p->negative_ttl_ms },
+        { "stale_ms must be 0 or more", p->stale_ms },
+        { "fallback_ttl_ms must be 0 or more", p->fallback_ttl_ms },
+        { "error_ttl_ms must be 0 or more", p->ms[CACHE_ERROR_TTL] },
+        { "error_ttl_max_ms must be 0 or more", p->ms[CACHE_ERROR_MAX] },
+        { "retry_throttle_ms must be 0 or more", p->ms[CACHE_THROTTLE] },
+        { "soft_timeout_ms must be 0 or more", p->ms[CACHE_SOFT] },
+        { "hard_timeout_ms must be 0 or more", p->ms[CACHE_HARD] },
+        { "wait_timeout_ms must be 0 or more", p->ms[CACHE_WAIT] },
+    };
+    unsigned at = 0;
+    while (of[at].ms >= 0) { at++; }
+    return cache_breaks_by(why, CELLAR_E_INVAL, of[at].rule, of[at].ms);
+}
+
+/* Check the options that a call and a namespace share. */
+static cellar_err cache_load_plan_check(const cache_load_plan *p, cache_broken *why)
 {
     static const struct { uint32_t most; const char *why; } rule[CACHE_LOAD_NUMBERS] = {
-        [CACHE_EAGER] = { 99, "load: eager_refresh_pct must be 1..99 or CELLAR_OFF (0: default)" },
-        [CACHE_XFETCH] = { 100000, "load: xfetch_beta_x100 must be 1..100,000 or CELLAR_OFF "
+        [CACHE_EAGER] = { 99, "eager_refresh_pct must be 1..99 or CELLAR_OFF (0: default)" },
+        [CACHE_XFETCH] = { 100000, "xfetch_beta_x100 must be 1..100,000 or CELLAR_OFF "
                                    "(0: default)" },
-        [CACHE_HANDOVERS] = { 8, "load: join_retries must be 1..8 or CELLAR_OFF (0: default)" },
-        [CACHE_TAKEOVERS] = { 15, "load: leader_retries must be 1..15 or CELLAR_OFF (0: default)" },
+        [CACHE_HANDOVERS] = { 8, "join_retries must be 1..8 or CELLAR_OFF (0: default)" },
+        [CACHE_TAKEOVERS] = { 15, "leader_retries must be 1..15 or CELLAR_OFF (0: default)" },
     };
+    const cellar_err bad = CELLAR_E_INVAL;
     const int64_t hard = p->ms[CACHE_HARD], soft = p->ms[CACHE_SOFT];
+    const int64_t error_max = p->ms[CACHE_ERROR_MAX];
     const uint32_t eager = p->n[CACHE_EAGER], xfetch = p->n[CACHE_XFETCH];
     int64_t all = p->ttl_ms | p->negative_ttl_ms | p->stale_ms | p->fallback_ttl_ms;
     for (unsigned i = 0; i < CACHE_LOAD_TIMES; i++) { all |= p->ms[i]; }
-    if (all < 0) { return "load: a duration is negative: use 0 or more"; }
-    if (hard > CACHE_HARD_MAX_MS) { return "load: hard_timeout_ms must be at most 24 h"; }
-    if (hard != 0 && soft != CELLAR_TTL_NONE && hard < soft) { return cache_load_soft_over_hard; }
-    if (p->ms[CACHE_ERROR_MAX] > CACHE_HARD_MAX_MS) {
-        return "load: error_ttl_max_ms must be at most 24 h";
+    if (all < 0) { return cache_load_time_broken(p, why); }
+    if (hard > CACHE_HARD_MAX_MS) {
+        return cache_breaks_by(why, bad, "hard_timeout_ms must be at most 24 h", hard);
+    }
+    if (hard != 0 && soft != CELLAR_TTL_NONE && hard < soft) {
+        return cache_breaks_by(why, bad, cache_load_soft_over_hard, hard);
+    }
+    if (error_max > CACHE_HARD_MAX_MS) {
+        return cache_breaks_by(why, bad, "error_ttl_max_ms must be at most 24 h", error_max);
     }
     if (cache_above(p->n[CACHE_JITTER_PCT], 100)) {
-        return "load: jitter_pct must be 1..100 or CELLAR_OFF (0: default)";
+        return cache_breaks_by(why, bad, "jitter_pct must be 1..100 or CELLAR_OFF (0: default)",
+                               p->n[CACHE_JITTER_PCT]);
     }
     if (p->n[CACHE_JITTER_MODE] > CELLAR_JITTER_PLUSMINUS) {
-        return "load: jitter_mode must be a cellar_jitter";
+        return cache_breaks_by(why, bad, "jitter_mode must be 0..2, a cellar_jitter",
+                               p->n[CACHE_JITTER_MODE]);
     }
     for (unsigned i = CACHE_EAGER; i < CACHE_LOAD_NUMBERS; i++) {
-        if (cache_above(p->n[i], rule[i].most)) { return rule[i].why; }
+        if (cache_above(p->n[i], rule[i].most)) {
+            return cache_breaks_by(why, bad, rule[i].why, p->n[i]);
+        }
     }
     if (eager != 0 && eager != CELLAR_OFF && xfetch != 0 && xfetch != CELLAR_OFF) {
-        return "load: set eager_refresh_pct or xfetch_beta_x100, not both";
+        return cache_breaks(why, bad, "set eager_refresh_pct or xfetch_beta_x100, not both");
     }
-    return NULL;
+    return CELLAR_OK;
 }
 
 /* ---- namespace and store ---- */
@@ -113,21 +143,22 @@ static const char *cache_load_namespace_extra(const cellar_load_opts *o)
 }
 
 CELLAR_PRIVATE cellar_err cache_load_namespace_check(const cellar_namespace_config *o,
-                                                     const char **why)
+                                                     cache_broken *why)
 {
     cellar_load_opts full = cellar_load_opts_default();
     const cellar_err err = o->load != NULL ? base_opts_in(&full, sizeof full, o->load) : CELLAR_OK;
     if (err != CELLAR_OK) {
-        *why = "load: start from cellar_load_opts_default()";
-        return err;
+        return cache_breaks(why, err, "load: start from cellar_load_opts_default()");
     }
     cache_load_plan p;
     cache_load_plan_read(&full, &p);
     /* Then a load without options is never refused. */
     if (p.ms[CACHE_HARD] == 0) { p.ms[CACHE_HARD] = cache_load_ms_default[CACHE_HARD]; }
-    *why = cache_load_namespace_extra(&full);
-    if (*why == NULL) { *why = cache_load_plan_check(&p); }
-    return *why == NULL ? CELLAR_OK : CELLAR_E_INVAL;
+    const char *const extra = cache_load_namespace_extra(&full);
+    if (extra != NULL) { return cache_breaks(why, CELLAR_E_INVAL, extra); }
+    const cellar_err broken = cache_load_plan_check(&p, why);
+    why->part = "load";
+    return broken;
 }
 
 CELLAR_PRIVATE void cache_load_defaults(cellar *v, const cellar_load_opts *o)
@@ -204,22 +235,36 @@ CELLAR_PRIVATE bool cache_load_opts_are_easy(const cellar *c, const cellar_load_
            (!rest || cache_load_rest_is_easy(c, o));
 }
 
-static const char *cache_load_call_check(const cache_load_plan *p)
+static cellar_err cache_load_call_check(const cache_load_plan *p, cache_broken *why)
 {
     const uint32_t both = CELLAR_LOAD_BYPASS | CELLAR_LOAD_ONLY_IF_CACHED;
+    const uint32_t unknown = p->flags & ~CACHE_LOAD_FLAGS;
     const cellar_bytes *d = p->default_value;
-    const char *why = cache_load_plan_check(p);
-    if (why != NULL) { return why; }
-    if (p->stale_ms > CACHE_WINDOW_MAX) { return "load: stale_ms must be at most 2^32 - 1"; }
+    const cellar_err bad = CELLAR_E_INVAL;
+    if (unknown != 0) {
+        return cache_breaks_by(why, bad, "flags has an unknown bit: this library and its "
+                                         "header do not have it", unknown);
+    }
+    const cellar_err err = cache_load_plan_check(p, why);
+    if (err != CELLAR_OK) { return err; }
+    if (p->stale_ms > CACHE_WINDOW_MAX) {
+        return cache_breaks_by(why, bad, "stale_ms must be at most 2^32 - 1", p->stale_ms);
+    }
     if (d != NULL && (d->len > CELLAR_VALUE_MAX || (d->data == NULL && d->len != 0))) {
-        return "load: default_value has NULL data, or is too long";
+        return cache_breaks_by(why, bad, "default_value must have data, and at most 2^30 - 1 bytes",
+                               (int64_t)d->len);
     }
-    if ((p->flags & both) == both) { return "load: set BYPASS or ONLY_IF_CACHED, not both"; }
-    if (p->ctx_bytes > CELLAR_LOAD_CTX_MAX) { return "load: ctx_bytes must be at most 256"; }
+    if ((p->flags & both) == both) {
+        return cache_breaks(why, bad, "set BYPASS or ONLY_IF_CACHED, not both");
+    }
+    if (p->ctx_bytes > CELLAR_LOAD_CTX_MAX) {
+        return cache_breaks_by(why, bad, "ctx_bytes must be at most 256",
+                               (int64_t)p->ctx_bytes);
+    }
     if ((p->ctx_retain == NULL) != (p->ctx_release == NULL)) {
-        return "load: set both ctx_retain and ctx_release";
+        return cache_breaks(why, bad, "set both ctx_retain and ctx_release");
     }
-    return NULL;
+    return CELLAR_OK;
 }
 
 CELLAR_PRIVATE uint32_t cache_fallbacks_of(const cache_load_plan *p)
@@ -276,16 +321,18 @@ static void cache_load_plan_fill(cache_load_plan *p, const cache_load_plan *rest
 }
 
 CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts *o,
-                                               cache_load_plan *p)
+                                               const char *call, cache_load_plan *p)
 {
     cellar_load_opts full;
+    cache_broken why;
     const bool given = o != NULL;
     if (given && o->struct_size != sizeof full) {
         const cellar_err err = base_opts_in(&full, sizeof full, o);
         if (err != CELLAR_OK) {
-            return cache_fail(c, err, 0, err == CELLAR_E_INVAL || err == CELLAR_E_ABI
-                              ? "load: start from cellar_load_opts_default()"
-                              : "load: options have a field that this library does not know");
+            if (err == CELLAR_E_UNSUPPORTED) { return cache_fail_flags(c, call, 0); }
+            (void)cache_breaks(&why, err, "struct_size of the options is wrong: start from "
+                                          "cellar_load_opts_default()");
+            return cache_fail_broken(c, err, call, &why);
         }
         o = &full;
     }
@@ -293,15 +340,11 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
     if (given) {
         const cache_load_plan rest = *p;
         cache_load_plan_read(o, p);
-        if ((p->flags & ~CACHE_LOAD_FLAGS) != 0) {
-            return cache_fail_number(c, "load: flags has an unknown bit",
-                                     (int64_t)(p->flags & ~CACHE_LOAD_FLAGS));
+        cellar_err err = cache_load_call_check(p, &why);
+        if (err == CELLAR_OK && p->default_value != NULL && c->object_class != UINT32_MAX) {
+            err = cache_breaks(&why, CELLAR_E_UNSUPPORTED, "objects have no default_value");
         }
-        const char *why = cache_load_call_check(p);
-        if (why != NULL) { return cache_refuse(c, why); }
-        if (p->default_value != NULL && c->object_class != UINT32_MAX) {
-            return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "load: objects have no default_value");
-        }
+        if (err != CELLAR_OK) { return cache_fail_broken(c, err, call, &why); }
         cache_load_plan_fill(p, &rest);
         const cache_tier *t = cache_tier_of(c);
         /* It is no disk. */
@@ -313,7 +356,8 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
     if (p->ms[CACHE_SOFT] <= p->ms[CACHE_HARD]) { return CELLAR_OK; }
     /* one set by the call, one by the namespace */
     if (given && (o->soft_timeout_ms | o->hard_timeout_ms) != 0) {
-        return cache_refuse(c, cache_load_soft_over_hard);
+        (void)cache_breaks_by(&why, CELLAR_E_INVAL, cache_load_soft_over_hard, p->ms[CACHE_HARD]);
+        return cache_fail_broken(c, CELLAR_E_INVAL, call, &why);
     }
     /* the namespace changed between two reads: not a fault of the call */
     p->ms[CACHE_SOFT] = p->ms[CACHE_HARD];

@@ -32,7 +32,7 @@ CELLAR_PRIVATE cellar_err cache_load_twice(cellar_load *ld)
     it->twice = true;
     cache_result_drop(ld, it);
     return cache_fail(ld->call->c, CELLAR_E_RESULT_TWICE, 0,
-                      "loader: a second result fails the load of its key: set one result");
+                      "load: the loader set a second result, which fails the load: set one");
 }
 
 CELLAR_PRIVATE bool cache_load_has_buf(cellar_load *ld)
@@ -91,7 +91,10 @@ CELLAR_API cellar_err cellar_load_select(cellar_load *load, size_t index)
 
 CELLAR_API cellar_err cellar_load_value(cellar_load *load, const void *value, size_t value_len)
 {
-    if (value == NULL && value_len != 0) { return CELLAR_E_INVAL; }
+    if (load != NULL && value == NULL && value_len != 0) {
+        return cache_fail_number(load->call->c, "cellar_load_value: value must not be NULL with "
+                                                "value_len", (int64_t)value_len);
+    }
     const cellar_err err = cache_report_value(load, NULL, value_len, NULL, NULL);
     if (err == CELLAR_OK && value_len != 0) {
         memcpy(cache_result_of(load)->value->data, value, value_len);
@@ -257,7 +260,8 @@ CELLAR_API cellar_err cellar_load_opts_set(cellar_load *load, const cellar_set_o
     cellar_set_opts full;
     if (load == NULL || o == NULL) { return CELLAR_E_INVAL; }
     cellar *c = load->call->c;
-    const cellar_err err = cache_set_opts_read(c, o, ~flags, &full);
+    const cellar_err err =
+        cache_set_opts_read(c, o, CACHE_FOR_LOADER | (CACHE_SET_FLAGS & ~flags), &full);
     if (err != CELLAR_OK) { return err; }
     if (full.idle_ms != 0 || full.max_age_ms != 0 || full.if_version != 0 ||
         full.new_version != NULL || (full.ttl_class | full.jitter_pct | full.jitter_mode) != 0) {

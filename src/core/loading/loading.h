@@ -196,9 +196,9 @@ CELLAR_PRIVATE cellar_err cache_lease_end(cellar *c, cellar_lease *lease, const 
 
 #define CACHE_RECURSE_MAX 1000u /* with CELLAR_LOAD_RECURSE, in place of FLIGHT_DEPTH_MAX */
 
-/* Check the options (NULL: none) and fill the plan. */
+/* Check the options (NULL: none) of `call` and fill the plan. */
 CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts *o,
-                                               cache_load_plan *p);
+                                               const char *call, cache_load_plan *p);
 /* Return true only for options that are valid and have no effect on a hit of a plain record, but
  * CELLAR_LOAD_PIN. NULL: true. False proves nothing. */
 CELLAR_PRIVATE bool cache_load_opts_are_easy(const cellar *c, const cellar_load_opts *o);

@@ -58,7 +58,7 @@ CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size
         return cache_fail_key(c, "cellar_object_get_or_load", key, key_len,
                               "out must not be NULL");
     }
-    if (!cache_has_objects(c)) { return cache_no_objects(c); }
+    if (!cache_has_objects(c)) { return cache_no_objects(c, __func__); }
     cellar_result r = cellar_result_default();
     if (o != NULL && cache_result_tell(o, &r) != CELLAR_OK) {
         return cache_refuse(c, cache_result_size);
@@ -91,7 +91,7 @@ CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, si
                               "lease, out and waiter->fn must not be NULL");
     }
     memset(lease, 0, sizeof *lease);
-    if (!cache_has_objects(c)) { return cache_no_objects(c); }
+    if (!cache_has_objects(c)) { return cache_no_objects(c, __func__); }
     cellar_result r = cellar_result_default();
     if (cache_result_tell(o, &r) != CELLAR_OK) { return cache_refuse(c, cache_result_size); }
     const cellar_err said = cache_lease_begin(c, key, key_len, o, waiter, lease, &r);
@@ -108,7 +108,7 @@ CELLAR_API cellar_err cellar_object_lease_fulfill(cellar *c, cellar_lease *lease
     if (c == NULL || lease == NULL || object == NULL) {
         return cache_refuse(c, "cellar_object_lease_fulfill: no argument may be NULL");
     }
-    if (!cache_has_objects(c)) { return cache_no_objects(c); }
+    if (!cache_has_objects(c)) { return cache_no_objects(c, __func__); }
     if (o != NULL && (o->flags & CELLAR_NEGATIVE) != 0) {
         return cache_refuse(c, "cellar_object_lease_fulfill: an object is no negative entry");
     }

@@ -258,10 +258,11 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
     if (c == NULL || cache_key_bad(key, key_len) || fn == NULL) {
         return cache_fail_key(c, "cellar_update", key, key_len, "fn must not be NULL");
     }
-    if (cache_no_bytes(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
     cache_plan plan;
     cellar_err err = cache_plan_make(
-        c, o, CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_VERSION | CELLAR_NEGATIVE, &plan);
+        c, o, CACHE_FOR_UPDATE | CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_VERSION | CELLAR_NEGATIVE,
+        &plan);
     if (err != CELLAR_OK) { return err; }
     if (cache_is_off(c)) { return CELLAR_DISABLED; }
     plan.spec.change = L1_CHANGE_UPDATE;
@@ -292,7 +293,7 @@ CELLAR_API cellar_err cellar_value_damaged(cellar *c, const void *key, size_t ke
     if (c == NULL || cache_key_bad(key, key_len) || (bytes == NULL && len != 0)) {
         return cache_fail_key(c, "cellar_value_damaged", key, key_len, "bytes must not be NULL");
     }
-    if (cache_no_bytes(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
     stats_add(cache_mine(c), STATS_DECODE_ERROR, 1);
     cache_buf_init(&old, c->store, room);
     cache_key(c, &k, key, key_len);

@@ -626,7 +626,7 @@ CELLAR_API cellar_err cellar_policy_list(cellar *c, cellar_policy_list_fn fn, vo
     if (c == NULL || fn == NULL) {
         return cache_refuse(c, "cellar_policy_list: fn must not be NULL");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     cache_policies *p = policy_of(c->store);
     const policy_section *own;
     if (p == NULL) { return CELLAR_OK; }

@@ -27,7 +27,7 @@ static cellar_err cache_uncharge(cellar *c, uint64_t bytes)
 CELLAR_API cellar_err cellar_memory_charge(cellar *c, int64_t bytes)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     cache_store *s = c->store;
     if (bytes < 0) { return cache_uncharge(c, 0 - (uint64_t)bytes); }
     if (!base_charge_room(&s->account, BASE_MOD_HOST, (uint64_t)bytes)) {

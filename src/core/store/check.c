@@ -43,7 +43,7 @@ SYNC_HOLDS(NAMESPACE) static const char *cache_audit_namespaces(cache_store *s)
 CELLAR_API cellar_err cellar_integrity_check(cellar *c)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     cache_store *s = c->store;
     sync_take(NAMESPACE, &s->namespace_lock);
     const char *wrong = cache_audit_namespaces(s);

@@ -130,7 +130,7 @@ CELLAR_API cellar_err cellar_dump_write(cellar *c, char *buf, size_t cap, size_t
     if (c == NULL || (buf == NULL && cap != 0)) {
         return cache_refuse(c, "cellar_dump_write: buf must not be NULL");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     cache_store *s = c->store;
     cache_names names;
     const stats_source from = cache_source(s, &names);

@@ -82,7 +82,7 @@ static cellar_err cache_tick_all(cache_store *s, uint64_t budget_us, int64_t *wa
 CELLAR_PRIVATE cellar_err cache_tick(void *object, uint64_t budget_us, int64_t *wait_ms)
 {
     cellar *c = object;
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, "cellar_tick"); }
     const cellar_err err = cache_tick_all(c->store, budget_us, wait_ms);
     /* Tiers and loads have deadlines of their own. */
     flight_table *t = base_load_acq(&c->store->flights);
@@ -106,7 +106,7 @@ CELLAR_API cellar_err cellar_save(cellar *c, uint64_t *missed)
     if (missed == NULL) { missed = &none; }
     *missed = 0;
     if (c == NULL) { return CELLAR_E_INVAL; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     const cellar_err err = cache_disk_save(c->store, missed);
     if (err >= 0) { return err; }
     return cache_fail(c, err, 0, err == CELLAR_E_NOMEM ? "cellar_save: no memory for the walk"

@@ -141,7 +141,9 @@ static void cache_hot_find(cellar *c, cache_hot *h, stats_source *from)
 CELLAR_PRIVATE cellar_err cache_text(void *object, bool json, char *buf, size_t cap, size_t *full)
 {
     cellar *c = object;
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) {
+        return cache_closed(c, json ? "cellar_stats_json" : "cellar_metrics_write");
+    }
     cache_store *s = c->store;
     cache_names names;
     stats_source from = cache_source(s, &names);

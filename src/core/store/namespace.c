@@ -348,14 +348,15 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
     }
     const size_t len = cache_name_len(name);
     if (len == 0 || len > CELLAR_NAME_MAX) {
-        return cache_refuse(c, "cellar_namespace_open: name must have 1..64 bytes");
+        return cache_fail_number(c, "cellar_namespace_open: name must have 1..64 bytes",
+                                 (int64_t)len);
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     cellar_namespace_config full;
     if (o != NULL) {
-        const char *why = "";
+        cache_broken why;
         const cellar_err err = cache_namespace_opts_read(&full, o, &why);
-        if (err != CELLAR_OK) { return cache_fail(c, err, 0, why); }
+        if (err != CELLAR_OK) { return cache_fail_broken(c, err, __func__, &why); }
         o = &full;
     }
     cache_store *s = c->store;
@@ -406,11 +407,12 @@ CELLAR_API cellar_err cellar_namespace_drop(cellar *c, const char *name)
     if (c == NULL || name == NULL) {
         return cache_refuse(c, "cellar_namespace_drop: c and name must not be NULL");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     cache_store *s = c->store;
     const size_t len = cache_name_len(name);
     if (len == 0 || len > CELLAR_NAME_MAX) {
-        return cache_refuse(c, "cellar_namespace_drop: name must have 1..64 bytes");
+        return cache_fail_number(c, "cellar_namespace_drop: name must have 1..64 bytes",
+                                 (int64_t)len);
     }
     sync_take(NAMESPACE, &s->namespace_lock);
     cellar *v = cache_namespace_find(s, name, len);
@@ -443,7 +445,7 @@ CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_
         return cache_refuse(c, "cellar_ttl_class_find: no argument may be NULL");
     }
     *class_number = 0;
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     cache_store *s = c->store;
     uint32_t found = 0;
     sync_take(NAMESPACE, &s->namespace_lock);

@@ -158,7 +158,7 @@ static cellar_err cache_set_enabled(cellar *c, int64_t on)
         base_store_rel(&c->state, rest | (on != 0 ? 0u : CACHE_OFF));
     }
     sync_drop(NAMESPACE, &s->namespace_lock);
-    return closed ? cache_closed(c) : CELLAR_OK;
+    return closed ? cache_closed(c, "cellar_option_set") : CELLAR_OK;
 }
 
 /* Options besides the defaults of times: how each is set, and its greatest value. */
@@ -181,7 +181,7 @@ static const struct cache_option {
 CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t value)
 {
     if (c == NULL) { return CELLAR_E_INVAL; }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     if (value < 0) {
         return cache_fail_number(c, "cellar_option_set: value must be 0 or more", value);
     }
@@ -212,7 +212,7 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
     if (c == NULL || value == NULL) {
         return cache_refuse(c, "cellar_option_get: c and value must not be NULL");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     const cache_store *s = c->store;
     switch (option) {
     case CELLAR_OPT_MEMORY_BYTES: *value = (int64_t)base_load_rlx(&s->account.limit); break;

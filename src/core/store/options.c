@@ -19,93 +19,111 @@
 BASE_SIZE_BEGIN
 
 #define CACHE_NAMESPACE(field, max, text) \
-    BASE_NUMBER(cellar_namespace_config, field, 0, 0, max, "namespace: " text)
+    BASE_NUMBER(cellar_namespace_config, field, 0, 0, max, text)
 
 static const base_number cache_namespace_numbers[] = {
     CACHE_NAMESPACE(stale_ms, CACHE_WINDOW_MAX, "stale_ms must be at most 2^32 - 1"),
-    CACHE_NAMESPACE(tier, CELLAR_TIER_L2, "tier must be a cellar_tier"),
+    CACHE_NAMESPACE(tier, CELLAR_TIER_L2, "tier must be 0..2, a cellar_tier"),
     CACHE_NAMESPACE(hidden, 1, "hidden must be 0 or 1"),
-    CACHE_NAMESPACE(l2_write, CELLAR_L2_WRITE_THROUGH, "l2_write must be a cellar_l2_write"),
+    CACHE_NAMESPACE(l2_write, CELLAR_L2_WRITE_THROUGH, "l2_write must be 0..2, a cellar_l2_write"),
     CACHE_NAMESPACE(l2_lz4, 1, "l2_lz4 must be 0 or 1"),
     CACHE_NAMESPACE(exact_age, 1, "exact_age must be 0 or 1"),
-    CACHE_NAMESPACE(quota_max_pct, 100, "a quota must be 0..100 percent"),
+    CACHE_NAMESPACE(quota_max_pct, 100, "quota_max_pct must be 0..100"),
     CACHE_NAMESPACE(bloom_keys, BLOOM_KEYS_MAX, "bloom_keys must be at most 2^40"),
     BASE_NUMBER(cellar_namespace_config, bloom_fpr_ppm, 0, 100, 500000,
-                "namespace: bloom_fpr_ppm must be 100..500,000"),
-    CACHE_NAMESPACE(log_level, CELLAR_LOG_OFF, "log_level must be a cellar_log_level"),
+                "bloom_fpr_ppm must be 100..500,000"),
+    CACHE_NAMESPACE(log_level, CELLAR_LOG_OFF, "log_level must be 0..5, a cellar_log_level"),
     CACHE_NAMESPACE(ttl_class_count, CELLAR_TTL_CLASSES_MAX, "ttl_class_count must be at most 16"),
 };
 
-static const char *cache_namespace_opts_range(cellar_namespace_config *o)
+/* Check the TTL classes. */
+static cellar_err cache_classes_check(const cellar_namespace_config *o, cache_broken *why)
 {
-    const int64_t times[CACHE_DEFAULTS] = CACHE_TIMES(o);
-    for (size_t i = 0; i < CACHE_DEFAULTS; i++) {
-        if (times[i] < 0) { return "namespace: a duration is negative: use 0 or more"; }
-    }
-    uint64_t got;
-    const base_number *r = base_numbers_in(o, BASE_NUMBERS(cache_namespace_numbers), &got);
-    if (r != NULL) { return r->why; }
-    if (o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) {
-        return "namespace: idle_ms must be at most 2^32 - 1";
-    }
-    if (o->policy_section != NULL && strlen(o->policy_section) > CELLAR_NAME_MAX) {
-        return "namespace: policy_section must have at most 64 bytes";
-    }
+    const cellar_err err = CELLAR_E_INVAL;
     if (o->ttl_class_count > 0 && o->ttl_classes == NULL) {
-        return "namespace: ttl_classes must not be NULL";
+        return cache_breaks_by(why, err, "ttl_classes must not be NULL with ttl_class_count",
+                               o->ttl_class_count);
     }
     if (o->ttl_class_fallback > o->ttl_class_count) {
-        return "namespace: ttl_class_fallback must be 0..ttl_class_count";
+        return cache_breaks_by(why, err, "ttl_class_fallback must be 0..ttl_class_count",
+                               o->ttl_class_fallback);
     }
     for (uint32_t i = 0; i < o->ttl_class_count; i++) {
         const cellar_ttl_class *t = &o->ttl_classes[i];
-        if (t->name == NULL || t->name[0] == '\0' || t->ttl_ms < 1) {
-            return "namespace: a TTL class needs a name and ttl_ms >= 1";
+        const size_t len = t->name != NULL ? strlen(t->name) : 0;
+        if (len == 0 || len > CELLAR_TTL_CLASS_NAME_MAX) {
+            return cache_breaks_by(why, err, "the name of a TTL class must have 1..31 bytes",
+                                   (int64_t)len);
         }
-        if (strlen(t->name) > CELLAR_TTL_CLASS_NAME_MAX) {
-            return "namespace: the name of a TTL class is too long";
+        if (t->ttl_ms < 1) {
+            return cache_breaks_by(why, err, "ttl_ms of a TTL class must be at least 1", t->ttl_ms);
         }
         for (uint32_t k = 0; k < i; k++) {
             if (strcmp(o->ttl_classes[k].name, t->name) == 0) {
-                return "namespace: two TTL classes have the same name";
+                return cache_breaks_by(why, err, "two of ttl_classes have one name: rename the "
+                                                 "second", i);
             }
         }
     }
-    return NULL;
+    return CELLAR_OK;
+}
+
+static cellar_err cache_namespace_opts_range(cellar_namespace_config *o, cache_broken *why)
+{
+    static const char *const names[CACHE_DEFAULTS] = {
+        [CACHE_TTL] = "default_ttl_ms must be 0 or more",
+        [CACHE_NEGATIVE_TTL] = "negative_ttl_ms must be 0 or more",
+        [CACHE_IDLE] = "idle_ms must be 0 or more",
+        [CACHE_MAX_AGE] = "max_age_ms must be 0 or more",
+        [CACHE_STALE] = "stale_ms must be 0 or more" };
+    const int64_t times[CACHE_DEFAULTS] = CACHE_TIMES(o);
+    for (size_t i = 0; i < CACHE_DEFAULTS; i++) {
+        if (times[i] < 0) { return cache_breaks_by(why, CELLAR_E_INVAL, names[i], times[i]); }
+    }
+    uint64_t got;
+    const base_number *r = base_numbers_in(o, BASE_NUMBERS(cache_namespace_numbers), &got);
+    if (r != NULL) { return cache_breaks_by(why, CELLAR_E_INVAL, r->why, (int64_t)got); }
+    if (o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) {
+        return cache_breaks_by(why, CELLAR_E_INVAL, "idle_ms must be at most 2^32 - 1", o->idle_ms);
+    }
+    if (o->policy_section != NULL && strlen(o->policy_section) > CELLAR_NAME_MAX) {
+        return cache_breaks_by(why, CELLAR_E_INVAL, "policy_section must have at most 64 bytes",
+                               (int64_t)strlen(o->policy_section));
+    }
+    return cache_classes_check(o, why);
 }
 
 /* Check the options of a namespace of objects. */
-static cellar_err cache_object_check(const cellar_namespace_config *o, const char **why)
+static cellar_err cache_object_check(const cellar_namespace_config *o, cache_broken *why)
 {
     cellar_object_config of;
-    const cellar_err err = base_opts_in(&of, sizeof of, o->object);
-    *why = "namespace: object needs free_fn: start from cellar_object_config_default()";
-    if (err != CELLAR_OK) { return err; }
-    if (of.free_fn == NULL) { return CELLAR_E_INVAL; }
-    *why = "namespace: objects are in memory only: no tier L2, l2_write, l2_lz4, default_value";
+    cellar_err err = base_opts_in(&of, sizeof of, o->object);
+    if (err == CELLAR_OK && of.free_fn == NULL) { err = CELLAR_E_INVAL; }
+    if (err != CELLAR_OK) {
+        return cache_breaks(why, err,
+                            "object needs free_fn: start from cellar_object_config_default()");
+    }
     const bool below = o->tier == CELLAR_TIER_L2 || o->l2_write != 0 || o->l2_lz4 != 0;
-    return below || (o->load != NULL && o->load->default_value != NULL) ? CELLAR_E_UNSUPPORTED
-                                                                         : CELLAR_OK;
+    if (!below && (o->load == NULL || o->load->default_value == NULL)) { return CELLAR_OK; }
+    return cache_breaks(why, CELLAR_E_UNSUPPORTED,
+                        "objects are in memory only: no tier L2, l2_write, l2_lz4, default_value");
 }
 
 CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_config *full,
                                                     const cellar_namespace_config *o,
-                                                    const char **why)
+                                                    cache_broken *why)
 {
     cellar_err err = base_opts_in(full, sizeof *full, o);
     if (err != CELLAR_OK) {
-        *why = err == CELLAR_E_UNSUPPORTED
-                   ? "namespace: options have a field that this library does not know"
-                   : "namespace: start from cellar_namespace_config_default()";
-        return err;
+        return cache_breaks(why, err, err == CELLAR_E_UNSUPPORTED
+                   ? "options have a field that this library does not know: use its header"
+                   : "struct_size is wrong: start from cellar_namespace_config_default()");
     }
     err = cache_load_namespace_check(full, why);
-    if (err == CELLAR_OK && (*why = cache_namespace_opts_range(full)) != NULL) {
-        err = CELLAR_E_INVAL;
-    }
+    if (err == CELLAR_OK) { err = cache_namespace_opts_range(full, why); }
     if (err == CELLAR_OK && full->l2_lz4 != 0 && !base_pack_there()) {
-        *why = "namespace: l2_lz4 must be 0: this library was built without LZ4 (make LZ4=1)";
-        err = CELLAR_E_UNSUPPORTED;
+        err = cache_breaks(why, CELLAR_E_UNSUPPORTED,
+                           "l2_lz4 must be 0: this library was built without LZ4 (make LZ4=1)");
     }
     if (err == CELLAR_OK) { err = cache_breaker_check(full->breaker, why); }
     if (err == CELLAR_OK && full->object != NULL) { err = cache_object_check(full, why); }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "base/service.h"
+#include "cache/error.h"
 #include "cache/types.h"
 
 /* The defaults of a cellar_namespace_config or cellar_config. */
@@ -16,7 +17,7 @@
 /* Copy the options of the caller and check them. */
 CELLAR_PRIVATE cellar_err cache_namespace_opts_read(cellar_namespace_config *full,
                                                     const cellar_namespace_config *o,
-                                                    const char **why);
+                                                    cache_broken *why);
 /* Set a default of the namespace; 0: the default of the store. */
 CELLAR_PRIVATE void cache_default_set(cellar *c, unsigned which, int64_t own);
 /* Set the quota of the root like cache_quota_take, and with `o` its bound of entries, while nothing

@@ -178,7 +178,7 @@ CELLAR_API cellar_err cellar_policy_set(cellar *c, const cellar_policy_rule *rul
     if (c == NULL || (rules == NULL && rule_count != 0)) {
         return cache_refuse(c, "cellar_policy_set: rules must not be NULL");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     cache_store *s = c->store;
     char said[POLICY_SAID], text[CACHE_ERROR_TEXT];
     sync_role_take(&s->reloading);

@@ -78,12 +78,12 @@ static const base_number cache_tuning_numbers[] = {
 
 BASE_SIZE_BEGIN
 
-static void cache_number_add(base_text *t, bool size, uint64_t n)
+static void cache_number_add(base_text *t, bool size, bool time, uint64_t n)
 {
     if (size && n <= INT64_MAX) {
         base_text_size(t, n);
     } else {
-        base_text_add(t, "%lld", (long long)n);
+        base_text_add(t, time ? "%lld" : "%llu", (unsigned long long)n);
     }
 }
 
@@ -93,17 +93,24 @@ static cellar_err cache_number_refuse(const base_number *r, uint64_t got)
     char text[BASE_ERROR_TEXT];
     base_text t = { text, sizeof text, 0 };
     const bool size = strstr(r->why, "_bytes") != NULL;
+    const bool time = strstr(r->why, "_ms") != NULL;
     const bool below = size && r->max % 1024 == 1023;
-    base_text_add(&t, "%s must be %s", r->why, r->max == INT64_MAX ? "at least " : "");
-    cache_number_add(&t, size, r->min);
-    if (r->max != INT64_MAX) {
+    base_text_add(&t, "%s must be ", r->why);
+    if (r->max == INT64_MAX && r->min != 0) { base_text_add(&t, "at least "); }
+    cache_number_add(&t, size, time, r->min);
+    if (r->max == INT64_MAX) {
+        base_text_add(&t, "%s", r->min != 0 ? "" : time ? " or more" : "..2^63 - 1");
+    } else if (r->max != r->min) {
         base_text_add(&t, "..");
-        cache_number_add(&t, size, r->max + below);
+        cache_number_add(&t, size, time, r->max + below);
         base_text_add(&t, "%s", below ? " - 1" : "");
     }
-    base_text_add(&t, ", or 0 %s (got ", strcmp(r->why, "l2_bytes") == 0 ? "without l2_path"
-                                                                       : "for its default");
-    cache_number_add(&t, size, got);
+    if (r->min != 0) {
+        base_text_add(&t, ", or 0 %s", strcmp(r->why, "l2_bytes") == 0 ? "without l2_path"
+                                                                     : "for its default");
+    }
+    base_text_add(&t, " (got ");
+    cache_number_add(&t, size, time, got);
     return base_open_fail(CELLAR_E_INVAL, 0, "cellar_open: %s)", text);
 }
 
@@ -166,9 +173,12 @@ static cellar_err cache_root_read(cache_settings *o)
 {
     o->root = cellar_namespace_config_default();
     if (o->config.root == NULL) { return CELLAR_OK; }
-    const char *why = "";
+    cache_broken why;
+    char text[CACHE_ERROR_TEXT];
     const cellar_err err = cache_namespace_opts_read(&o->root, o->config.root, &why);
-    return err == CELLAR_OK ? err : cache_open_refuse(err, why);
+    if (err == CELLAR_OK) { return err; }
+    cache_broken_text(&why, "root", text);
+    return cache_open_refuse(err, text);
 }
 
 CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_config *cfg)
@@ -179,7 +189,8 @@ CELLAR_PRIVATE cellar_err cache_settings_read(cache_settings *out, const cellar_
     cellar_err err = cache_struct_read(&out->config, sizeof out->config, cfg, "cellar_config",
                                        BASE_NUMBERS(cache_config_numbers));
     if (out->config.abi != 0 && out->config.abi != CELLAR_ABI) {
-        return cache_open_refuse(CELLAR_E_ABI, "the header belongs to another library");
+        return base_open_fail(CELLAR_E_ABI, 0, "cellar_open: abi of the header is %u, that of this "
+                              "library %u: build with its header", out->config.abi, CELLAR_ABI);
     }
     if (err == CELLAR_OK) {
         err = cache_struct_read(&out->l2, sizeof out->l2, out->config.l2, "cellar_l2_config",

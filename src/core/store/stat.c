@@ -132,9 +132,10 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
 {
     if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_NAMESPACE &&
                                      scope != CELLAR_SCOPE_STORE)) {
-        return cache_refuse(c, "cellar_stats_get: scope is unknown, or out is NULL");
+        return cache_fail_number(
+            c, "cellar_stats_get: out must not be NULL, scope be a cellar_scope", scope);
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     const uint32_t slot = scope == CELLAR_SCOPE_NAMESPACE ? c->slot : CACHE_WHOLE_STORE;
     const cellar_stats full = cache_stats_of(c->store, slot, c->quota);
     return cache_fail(c, base_opts_out(out, &full, sizeof full), 0,
@@ -146,7 +147,7 @@ CELLAR_API cellar_err cellar_namespace_list(cellar *c, cellar_namespace_fn fn, v
     if (c == NULL || fn == NULL) {
         return cache_refuse(c, "cellar_namespace_list: fn must not be NULL");
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     cache_store *s = c->store;
     bool more = true;
     for (uint32_t slot = 0; slot < CACHE_NAMESPACES_MAX && more; slot++) {
@@ -177,9 +178,10 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_ad
     _Static_assert(L1_ADVICE == CELLAR_ADVICE_COUNT, "one place for each size");
     if (c == NULL || out == NULL || (scope != CELLAR_SCOPE_NAMESPACE &&
                                      scope != CELLAR_SCOPE_STORE)) {
-        return cache_refuse(c, "cellar_advice_get: scope is unknown, or out is NULL");
+        return cache_fail_number(
+            c, "cellar_advice_get: out must not be NULL, scope be a cellar_scope", scope);
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     const uint32_t slot = scope == CELLAR_SCOPE_NAMESPACE ? c->slot : CACHE_WHOLE_STORE;
     uint64_t v[STATS_NAMESPACE_COUNT];
     l1_advice a;
@@ -205,9 +207,10 @@ CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency
                                    STATS_OP_DELETE, STATS_OP_TICK, STATS_OP_LOAD, STATS_OP_L2_READ,
                                    STATS_OP_L2_WRITE };
     if (c == NULL || out == NULL || (unsigned)op > CELLAR_OP_L2_WRITE) {
-        return cache_refuse(c, "cellar_latency_get: op is unknown, or out is NULL");
+        return cache_fail_number(c, "cellar_latency_get: out must not be NULL, op be a cellar_op",
+                                 op);
     }
-    if (cache_is_closed(c)) { return cache_closed(c); }
+    if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     stats_times t;
     stats_read_times(c->store->stats, of[op], &t);
     const cellar_latency full = { sizeof full, t.count, t.p50_ns, t.p90_ns, t.p99_ns, t.p999_ns,

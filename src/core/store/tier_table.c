@@ -232,6 +232,25 @@ static cellar_err cache_queue_join(cellar *c, cache_shared *h)
 
 /* ---- attach ---- */
 
+/* Return the rule that a table breaks; NULL: none. */
+static const char *cache_table_check(const cellar_tier_table *t)
+{
+    if (t->attached == NULL || t->get == NULL || t->put == NULL || t->remove == NULL) {
+        return "cellar_tier_attach: attached, get, put and remove must be set";
+    }
+    if (t->lease != NULL && (t->fill == NULL || t->unlease == NULL)) {
+        return "cellar_tier_attach: with lease, fill and unlease must be set";
+    }
+    if (t->ask_lease != NULL && (t->lease == NULL || t->ask == NULL)) {
+        return "cellar_tier_attach: with ask_lease, lease and ask must be set";
+    }
+    if (t->max_ttl_ms < 0 || t->alone_ms < 0) {
+        return "cellar_tier_attach: max_ttl_ms and alone_ms must be 0 or more";
+    }
+    return t->blind_fill > 1 || t->proof > CELLAR_TIER_PROOF_STALE
+               ? "cellar_tier_attach: blind_fill must be 0 or 1, proof 0..2" : NULL;
+}
+
 /* Copy and check a table. */
 static cellar_err cache_table_read(cellar *c, const cellar_tier_table *t, cellar_tier_table *out)
 {
@@ -244,15 +263,8 @@ static cellar_err cache_table_read(cellar *c, const cellar_tier_table *t, cellar
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0,
                           "cellar_tier_attach: this library has no shared tiers, or no queues");
     }
-    if (out->attached == NULL || out->get == NULL || out->put == NULL || out->remove == NULL ||
-        (out->lease != NULL && (out->fill == NULL || out->unlease == NULL)) ||
-        (out->ask_lease != NULL && (out->lease == NULL || out->ask == NULL)) ||
-        out->max_ttl_ms < 0 || out->alone_ms < 0 || out->blind_fill > 1 ||
-        out->proof > CELLAR_TIER_PROOF_STALE) {
-        return cache_refuse(c, "cellar_tier_attach: attached, get, put and remove must be set, "
-                               "fill and unlease with lease, lease and ask with ask_lease; "
-                               "max_ttl_ms, alone_ms, proof and blind_fill in range");
-    }
+    const char *const why = cache_table_check(out);
+    if (why != NULL) { return cache_refuse(c, why); }
     if (c->secret && out->tick == NULL) {
         return cache_fail(c, CELLAR_E_UNSUPPORTED, 0, "cellar_tier_attach: a hidden namespace");
     }
@@ -311,7 +323,7 @@ CELLAR_API cellar_err cellar_tier_attach(cellar *c, const cellar_tier_table *t)
 {
     cellar_tier_table full;
     if (c == NULL || t == NULL) { return cache_refuse(c, "cellar_tier_attach: t is NULL"); }
-    if (cache_no_bytes(c)) { return cache_closed(c); }
+    if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
     cellar_err err = cache_table_read(c, t, &full);
     if (err != CELLAR_OK) { return err; }
     sync_role_take(&c->store->attaching);
