@@ -454,8 +454,9 @@ static bool replay_budget(replay_run *run, uint64_t capacity)
     return true;
 }
 
-/* Return the metadata bytes of the eviction policy for each entry, out of the dump of the store. */
-static double replay_metadata(cellar *store)
+/* Return the metadata bytes of the eviction policy for each entry, out of the dump of the store. Its
+ * first line has the commit of the library, if the build knows one. */
+static double replay_metadata(cellar *store, char commit[static REPLAY_COMMIT])
 {
     static const char *const module[] = { "  ghost ", "  sketch ", "  shadow " };
     cellar_stats st = cellar_stats_default();
@@ -465,6 +466,7 @@ static double replay_metadata(cellar *store)
     (void)cellar_dump_write(store, NULL, 0, &len);
     char *text = malloc(len + 1);
     if (text != NULL && cellar_dump_write(store, text, len + 1, &len) == CELLAR_OK) {
+        (void)sscanf(text, "cellar %*[^ \n]%*1[ ]%39[^ \n]", commit);
         for (size_t i = 0; i < sizeof module / sizeof module[0]; i++) {
             const char *at = strstr(text, module[i]);
             if (at != NULL) { sum += strtoull(at + strlen(module[i]), NULL, 10); }
@@ -544,7 +546,7 @@ static bool replay_by_engine(replay_run *run, replay_engine *e, uint32_t evictio
     out->ns = (double)e->elapsed_ns;
     out->bytes = e->bytes;
     out->entries = replay_entries(e->store);
-    out->metadata = replay_metadata(e->store);
+    out->metadata = replay_metadata(e->store, run->commit);
     out->has_metadata = true;
     cellar_advice a = cellar_advice_default();
     out->has_advice = run->o->advisor &&

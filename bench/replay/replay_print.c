@@ -107,7 +107,7 @@ static void replay_lines(const replay_run *run, FILE *to)
                 run->trace.ids.count, run->trace.writes, run->trace.deletes);
         cli_json_string(to, run->trace.path);
         fprintf(to, ",\"version\":\"%s\",\"commit\":", cellar_version());
-        cli_json_string(to, commit != NULL ? commit : "");
+        cli_json_string(to, commit != NULL ? commit : run->commit);
         fputs("}\n", to);
     }
 }

@@ -16,6 +16,7 @@
 #define REPLAY_POLICIES 32u
 #define REPLAY_DEFAULT 6u /* policies at the start of the table: the default */
 #define REPLAY_FIFO 5u    /* exact-fifo: the others reduce its misses */
+#define REPLAY_COMMIT 40u
 #define REPLAY_CAPACITIES_MAX 64u
 #define REPLAY_SEEDS_MAX 64u
 #define REPLAY_SEEDS 8u /* of the default policy, which a hash key changes; else 1 */
@@ -88,6 +89,7 @@ typedef struct replay_run {
     char why[CLI_TRACE_WHY]; /* sentence of the first error */
     int code;            /* exit code of that error */
     char doing[64];      /* for the live line */
+    char commit[REPLAY_COMMIT]; /* of the library; "": none is known, or no run of the engine */
     uint64_t shown_ns;
     bool live;
     FILE *json, *out; /* out: of --write; NULL: replay */

@@ -189,7 +189,10 @@ seeds() { # the median is within the range, one hash key gives less of a spread 
         grep -q '^cellar-adaptive  *300  *0\.[0-9]*  *0\.[0-9]*\.\.0\.[0-9]* ' "$t_tmp/out" &&
         grep -q '"source":".*/long.txt","version":"[0-9a-z.-]*","commit":"c0ffee"' "$t_tmp/out" &&
         run --seeds=1 --policy=adaptive --capacity=300 "$d/long.txt" &&
-        grep -q '"seed":0,"seeds":1,' "$t_tmp/out"
+        grep -q '"seed":0,"seeds":1,' "$t_tmp/out" &&
+        of=$("$bin" version | sed -n '1s/.*(source [^ ]* *\(.*\))/\1/p') &&
+        (unset BENCH_COMMIT && run --policy=lru --capacity=300 "$d/long.txt") &&
+        grep -q "\"commit\":\"$of\"" "$t_tmp/out"
 }
 BENCH_COMMIT=c0ffee
 export BENCH_COMMIT
