@@ -48,7 +48,7 @@
 
 #define CELL_SUBJECTS 40
 #define CELL_REFERENCES "uthash64 uthash1 raw uthash64t"
-#define CELL_USUAL "uthash1 uthash64 uthash64t" /* not uthash16 and glib1 */
+#define CELL_USUAL "uthash1 uthash64 uthash64t" /* not uthash16 */
 #define CELL_LANES (CELL_SUBJECTS * WORKLOAD_CELLS)
 #define CELL_ROUNDS_NEEDED 9
 #define CELL_DROPPED_MAX 0.20

@@ -71,27 +71,22 @@ typedef struct json_row {
     X("kit_rules_set", "ns", 'l') X("kit_rules_get", "x", 'h') \
     X("kit_pattern_keys", "x", 'h') X("kit_pattern_stall", "us", 'l') \
     X("kit_pattern_idle", "us", 'l') X("kit_tag_end", "us", 'l') X("kit_tag_get", "x", 'h') \
-    X("kit_status_update", "Mops/s", 'h') \
-    X("work_wheel_add", "ns", 'l') X("work_wheel_cancel", "ns", 'l') \
-    X("work_wheel_fire", "ns", 'l') X("work_task", "Mops/s", 'h') \
+    X("work_task", "Mops/s", 'h') \
     X("work_task_bytes", "B", 'l') X("work_late", "us", 'l') X("work_publish", "Mops/s", 'h') \
-    X("work_cron", "us", 'l') X("work_l1", "x", 'h') \
+    X("work_cron", "us", 'l') \
     X("work_journal_one", "x", 'h') X("work_journal_many", "x", 'h') \
     X("work_journal_threads", "x", 'h') X("work_journal_run", "x", 'h') \
     X("work_journal_replay", "ms", 'l') \
     X("port_get", "Mops/s", 'h') X("port_set", "Mops/s", 'h') X("port_mset", "Mops/s", 'h') \
     X("port_p99", "x", 'l') X("port_start", "ms", 'l') X("port_rss", "B", 'l') \
-    X("port_binary", "B", 'l') X("port_client", "B", 'l') X("port_beside", "x", 'h') \
-    X("port_page", "ms", 'l') \
+    X("port_binary", "B", 'l') \
     X("remote_hit", "x", 'h') X("remote_beside", "x", 'h') X("remote_heard", "x", 'l') \
     X("remote_heard_p99", "us", 'l') X("remote_get_many", "x", 'h') \
     X("remote_tls_get", "x", 'h') X("remote_tls_get_many", "x", 'h') \
     X("remote_misses", "x", 'h') X("remote_large", "x", 'l') \
     X("remote_check", "ns", 'l') \
-    X("remote_frozen_p999", "x", 'l') X("remote_frozen_call", "ms", 'l') \
-    X("remote_breaker_call", "us", 'l') \
     X("workers_time", "x", 'l') X("workers_cpu", "x", 'l') X("workers_call", "us", 'l') \
-    X("workers_heard", "x", 'l') X("workers_heard_p99", "x", 'l') X("workers_hit", "x", 'l') \
+    X("workers_heard", "x", 'l') X("workers_heard_p99", "x", 'l') \
     /* written by suites/replay.sh and report/replay.awk */                                  \
     X("mean_reduction", "x", 'h') X("worst_points_above_lru", "points", 'l') \
     X("won_or_tied_lowest", "x", 'h') X("points_from_reference", "points", 'l') \

@@ -9,7 +9,6 @@
 extern const bench_subject raw_subject;
 extern const bench_subject uthash1_subject, uthash16_subject, uthash64_subject;
 extern const bench_subject uthash64t_subject; /* tuned */
-extern const bench_subject glib1_subject;  /* built when bench.mk finds the headers */
 extern const bench_subject cellar_subject, cellar_disk_subject, cellar_listener_subject;
 extern const bench_subject cellar_object_subject, cellar_object_load_subject; /* suite objects */
 extern const bench_subject shared_ptr64_subject;

@@ -41,11 +41,6 @@ const bench_entry bench_registry[] = {
     { "uthash16", &uthash16_subject, NULL },
     { "uthash64", &uthash64_subject, NULL },
     { "uthash64t", &uthash64t_subject, NULL },
-#if BENCH_HAVE_GLIB
-    { "glib1", &glib1_subject, NULL },
-#else
-    { "glib1", NULL, "glib.h not found (libglib2.0-dev)" },
-#endif
 #if BENCH_HAVE_CUCKOO
     { "libcuckoo", &libcuckoo_subject, NULL },
 #else

@@ -50,7 +50,7 @@ BEGIN {
         "Size|memory of an entry beyond key and value, 1 M entries|memory fill1m_16_100 - meta_bytes|B l|\n" \
         "Size|memory / budget while sizes change|storm storm64m - storm_rss|x l|\n" \
         "Size|memory / budget after five phases of other sizes|churn churn5_short - rss_churn|x l|", row, "\n")
-    split("raw sequential glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile", list, " ")
+    split("raw sequential libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile", list, " ")
     for (i in list) map[list[i]] = 1
     split("sqlite rocksdb rocksblob lmdb f2", list, " ")
     for (i in list) store[list[i]] = 1

@@ -74,7 +74,7 @@ function read_causes(    line, field, n) {
 }
 BEGIN {
     read_causes()
-    split("raw glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite rocksdb rocksblob lmdb f2 sequential", list, " ")
+    split("raw libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map dogpile sqlite rocksdb rocksblob lmdb f2 sequential", list, " ")
     for (i in list) unbounded[list[i]] = 1
     split("peers scale servers memory grow churn open limit storm stampede expire hitratio l2", list, " ")
     for (i in list) wanted[list[i]] = 1
@@ -87,12 +87,10 @@ BEGIN {
           "dropin_guests " \
           "load_miss_over load_bare_us load_last_x absent_get absent_load bloom_over worst_points_above_lru " \
           "points_from_reference advice_error kit_rules_set kit_pattern_stall kit_pattern_idle kit_tag_end " \
-          "work_wheel_add work_wheel_cancel " \
-          "work_wheel_fire work_task_bytes work_late work_cron work_journal_replay " \
-          "port_p99 port_start port_page port_rss port_binary port_client " \
+          "work_task_bytes work_late work_cron work_journal_replay " \
+          "port_p99 port_start port_rss port_binary " \
           "remote_heard remote_heard_p99 remote_large remote_check " \
-          "remote_frozen_p999 remote_frozen_call remote_breaker_call " \
-          "workers_time workers_cpu workers_call workers_heard workers_heard_p99 workers_hit", list, " ")
+          "workers_time workers_cpu workers_call workers_heard workers_heard_p99", list, " ")
     for (i in list) less[list[i]] = 1
 }
 # The last text of each subject about a workload; a driver that was never built prints it only once.

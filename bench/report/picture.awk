@@ -13,7 +13,7 @@ BEGIN {
     ROW = "| peers zipf1m_16_100 | 2 | get |"
     SUITE = "peers"
     BARS = 12
-    n = split("glib1 libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map", list, " ")
+    n = split("libcuckoo tbb_chm ck_ht dashmap jvm_chm node_map", list, " ")
     for (i = 1; i <= n; i++) unbounded[list[i]] = 1
 }
 /<!-- peers:begin -->/ { inside = 1; next }

@@ -86,7 +86,7 @@ END {
     curves = "raw cellar uthash64 caffeine moka quick_cache foyer otter ristretto theine cachetools lru_cache"
     m = split("get mix95 mix50 write", metric, " ")
     any = n = 0
-    for (i = split("glib1 uthash1 uthash16 uthash64 uthash64t cellar raw", name, " "); i >= 1; i--)
+    for (i = split("uthash1 uthash16 uthash64 uthash64t cellar raw", name, " "); i >= 1; i--)
         if (name[i] in l1_seen) subject[++n] = name[i]
     for (key in value) any = 1
     file = out "/throughput.dat"

@@ -14,8 +14,6 @@
  *            kit_tag_end     cellar_delete_by_tag with 10^5 entries that have the tag
  *            kit_tag_get     gets of entries with 2 tags / without tags, no tag deleted (tags2), or
  *                            after 10^4 other tags were deleted (tags2_ended)
- *            kit_status_update merges a second of one id by 2 threads / by a mutex, uthash and two
- *                              copies (uthash1): a value of 128 bytes with a counter
  * WALK       Rounds. In each both sides have four turns on the same keys, in the order A B B A; the
  *            fastest turn of each counts. A ratio or a difference is taken within its round.
  * CLOCK      CPU time of the thread; wall for the stalls, the one tag call and two threads. A get
@@ -567,167 +565,12 @@ static int kit_patterns(uint32_t rounds)
     return kit_say("pattern1m", "kit_pattern_idle", "wall", idle, rounds, bad);
 }
 
-/* ---- status of one task, two threads ---- */
-
-#define KIT_STATUS_THREADS 2u
-#define KIT_STATUS_TASK_LEN 128u
-
-typedef struct kit_status_task { /* the usual way */
-    UT_hash_handle hh;
-    char id[KIT_KEY_LEN];
-    unsigned char value[KIT_STATUS_TASK_LEN];
-} kit_status_task;
-
-typedef struct kit_status {
-    cellar_status *ours;
-    pthread_mutex_t lock; /* guards table */
-    kit_status_task *table;
-    char id[KIT_KEY_LEN];
-} kit_status;
-
-static void kit_status_raise(unsigned char *value)
-{
-    uint64_t n;
-    memcpy(&n, value, sizeof n);
-    n++;
-    memcpy(value, &n, sizeof n);
-}
-
-static cellar_err kit_status_merge(const void *old, size_t old_len, cellar_buf *out, void *ctx)
-{
-    void *value;
-    (void)ctx;
-    const cellar_err err = cellar_buf_resize(out, old_len, &value);
-    if (err != CELLAR_OK || old_len != KIT_STATUS_TASK_LEN) { return CELLAR_E_TYPE; }
-    memcpy(value, old, old_len);
-    kit_status_raise(value);
-    return CELLAR_OK;
-}
-
-static void kit_status_update_ours(kit_status *s)
-{
-    if (cellar_status_update(s->ours, s->id, sizeof s->id, "processing", kit_status_merge, NULL) !=
-        CELLAR_OK) {
-        abort();
-    }
-}
-
-static void kit_status_update_usual(kit_status *s)
-{
-    unsigned char value[KIT_STATUS_TASK_LEN];
-    kit_status_task *task;
-    pthread_mutex_lock(&s->lock);
-    HASH_FIND(hh, s->table, s->id, KIT_KEY_LEN, task);
-    if (task == NULL) { abort(); }
-    memcpy(value, task->value, sizeof value);
-    kit_status_raise(value);
-    memcpy(task->value, value, sizeof value);
-    pthread_mutex_unlock(&s->lock);
-}
-
-typedef struct kit_status_worker {
-    kit_status *status;
-    void (*update)(kit_status *s);
-    uint64_t until_ns, updates;
-    uint32_t index;
-} kit_status_worker;
-
-static void *kit_status_work(void *arg)
-{
-    kit_status_worker *w = arg;
-    host_pin(w->index);
-    do {
-        for (uint32_t i = 0; i < 64; i++) { w->update(w->status); }
-        w->updates += 64;
-    } while (host_wall_ns() < w->until_ns);
-    return NULL;
-}
-
-/* Return millions of merges a second of both threads; add the merges to *updates. */
-static double kit_status_window(kit_status *s, void (*update)(kit_status *), uint32_t window_ms,
-                           uint64_t *updates)
-{
-    kit_status_worker w[KIT_STATUS_THREADS];
-    pthread_t t[KIT_STATUS_THREADS];
-    const uint64_t from = host_wall_ns();
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < KIT_STATUS_THREADS; i++) {
-        w[i] = (kit_status_worker){ s, update, from + window_ms * UINT64_C(1000000), 0, i };
-        if (pthread_create(&t[i], NULL, kit_status_work, &w[i]) != 0) { abort(); }
-    }
-    for (uint32_t i = 0; i < KIT_STATUS_THREADS; i++) {
-        pthread_join(t[i], NULL);
-        sum += w[i].updates;
-    }
-    *updates += sum;
-    return (double)sum * 1e3 / (double)(host_wall_ns() - from);
-}
-
-static int kit_status_rounds(const cell_options *o, kit_status *s, kit_status_task *task)
-{
-    static double ours[SUITE_ROUNDS_MAX], ratio[SUITE_ROUNDS_MAX];
-    const uint32_t rounds = o->rounds < SUITE_ROUNDS_MAX ? o->rounds : SUITE_ROUNDS_MAX;
-    unsigned char value[KIT_STATUS_TASK_LEN] = { 0 };
-    uint64_t merged[2] = { 0, 0 }, counted[2];
-    const uint64_t c2c = host_c2c_ns();
-    for (uint32_t n = 0; n < rounds; n++) {
-        double usual = 0;
-        for (uint32_t side = 0; side < 2; side++) {
-            if ((side ^ (n & 1)) == 0) {
-                ours[n] = kit_status_window(s, kit_status_update_ours, o->window_ms, &merged[0]);
-            } else {
-                usual = kit_status_window(s, kit_status_update_usual, o->window_ms, &merged[1]);
-            }
-        }
-        ratio[n] = ours[n] / usual;
-        host_beat();
-    }
-    if (cellar_status_get(s->ours, s->id, sizeof s->id, value, sizeof value, NULL, NULL) !=
-        CELLAR_OK) {
-        return CELL_WRONG;
-    }
-    memcpy(&counted[0], value, 8);
-    memcpy(&counted[1], task->value, 8);
-    if (memcmp(counted, merged, sizeof counted) != 0) { return CELL_WRONG; }
-    suite_say_rate(&(suite_rate){
-        .bench = "kit", .subject = "cellar", .workload = "one_id", .metric = "kit_status_update",
-        .clock = "wall", .unit = "Mmerges", .threads = KIT_STATUS_THREADS, .rounds = rounds,
-        .c2c_ns = c2c, .mops = ours, .vs = "uthash1", .ratio = ratio });
-    return CELL_OK;
-}
-
-static int kit_status_one_id(const cell_options *o)
-{
-    static const unsigned char zero[KIT_STATUS_TASK_LEN];
-    cellar *c = kit_open(64ull << 20);
-    kit_status s = { .lock = PTHREAD_MUTEX_INITIALIZER };
-    kit_status_task task = { .value = { 0 } };
-    int status = CELL_WRONG;
-    kit_key(s.id, "task", 7);
-    memcpy(task.id, s.id, KIT_KEY_LEN);
-    HASH_ADD(hh, s.table, id, KIT_KEY_LEN, &task);
-    if (host_cpu_count() < KIT_STATUS_THREADS) {
-        json_say("kit", "cellar", "one_id", "skip", "one processor");
-        status = CELL_OK;
-    } else if (c != NULL && s.table != NULL &&
-               cellar_status_open(c, NULL, NULL, &s.ours) == CELLAR_OK &&
-               cellar_status_set(s.ours, s.id, sizeof s.id, zero, sizeof zero, "processing") ==
-                   CELLAR_OK) {
-        status = kit_status_rounds(o, &s, &task);
-    }
-    HASH_CLEAR(hh, s.table);
-    cellar_status_close(s.ours);
-    cellar_close(c);
-    return status;
-}
-
 static int kit_run(const cell_options *o)
 {
     const uint32_t rounds = o->rounds < SUITE_ROUNDS_MAX ? o->rounds : SUITE_ROUNDS_MAX;
     printf("\nkit  (%u rounds)\n", rounds);
     return kit_many(rounds) | kit_policy(rounds) |
-           kit_tag_ends(rounds) | kit_tags(rounds) | kit_patterns(rounds < 9 ? rounds : 9) |
-           kit_status_one_id(o);
+           kit_tag_ends(rounds) | kit_tags(rounds) | kit_patterns(rounds < 9 ? rounds : 9);
 }
 #endif
 

@@ -9,10 +9,6 @@
  *            port_start    ms from fork to the reply to PING
  *            port_rss      bytes that a server without keys and clients holds
  *            port_binary   bytes of the program, static and stripped
- *            port_client   bytes of RSS an idle client, of 500 that have sent one PING
- *            port_page     ms of a GET of the page of metrics of a store with 100 namespaces
- *            port_beside   gets of a thread beside 50 busy clients of a port of its process /
- *                          while they stand still
  * WALK       Rounds; both servers have their turn in each, every second round backwards. A turn is a
  *            new run of redis-benchmark.
  * INPUT      environment: BENCH_SERVE, the program `cellar` (make bench SUITE=port builds it with
@@ -22,29 +18,18 @@
 #include "bench/harness/json.h"
 
 #if BENCH_HAVE_CELLAR
-#include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bench/harness/host.h"
-#include "bench/harness/trace.h"
 #include "bench/peers/server.h"
-#include "cellar.h"
-#include "cellar_resp.h"
 
 #define PORT_REDIS "/usr/bin/redis-check-rdb" /* redis-server under the name of another tool */
 #define PORT_KEYS 10000u
-#define PORT_IDLE 500u
 #define PORT_STARTS 21u
-#define PORT_PAGES 101u
-#define PORT_GETS 50000u
-#define PORT_TURNS 8u
 
 /* ---- servers ---- */
 
@@ -208,25 +193,6 @@ static int port_start(const cell_options *o)
            port_say("serve", "port_rss", NULL, rss, PORT_STARTS);
 }
 
-static int port_clients(const cell_options *o)
-{
-    static server_line line[PORT_IDLE];
-    char reply[8];
-    server *s = port_cellar(o, "idle");
-    bool ok = s != NULL && port_ping(s);
-    const uint64_t before = ok ? host_rss_of(s->pid) : 0;
-    uint32_t count = 0;
-    for (; ok && count < PORT_IDLE; count++) {
-        line[count].fd = server_connect(s);
-        ok = line[count].fd >= 0 && server_send(&line[count], "PING\r\n", 6) &&
-             read(line[count].fd, reply, sizeof reply) == 7;
-    }
-    double bytes = ok ? ((double)host_rss_of(s->pid) - (double)before) / PORT_IDLE : 0;
-    for (uint32_t i = 0; i < count; i++) { close(line[i].fd); }
-    server_stop(s);
-    return ok ? port_say("idle500", "port_client", NULL, &bytes, 1) : CELL_WRONG;
-}
-
 static int port_binary(void)
 {
     struct stat st;
@@ -236,141 +202,6 @@ static int port_binary(void)
     }
     double bytes = (double)st.st_size;
     return port_say("static", "port_binary", NULL, &bytes, 1);
-}
-
-/* ---- the page of metrics ---- */
-
-/* Ask for the page once on an open connection. Return its bytes; 0: no whole answer came. */
-static size_t port_page_get(int fd)
-{
-    static const char ask[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    static char page[4u << 20];
-    size_t have = 0, want = sizeof page - 1;
-    if (write(fd, ask, sizeof ask - 1) != (ssize_t)(sizeof ask - 1)) { return 0; }
-    while (have < want) {
-        const ssize_t n = read(fd, page + have, want - have);
-        if (n <= 0) { return 0; }
-        have += (size_t)n;
-        page[have] = '\0';
-        const char *body = strstr(page, "\r\n\r\n"), *len = strstr(page, "Content-Length: ");
-        if (body != NULL && len != NULL && len < body) {
-            want = (size_t)(body + 4 - page) + (size_t)strtoul(len + 16, NULL, 10);
-        }
-    }
-    return have;
-}
-
-static int port_page(const cell_options *o)
-{
-    server here = { .pid = getpid() };
-    double ms[PORT_PAGES];
-    cellar *c;
-    cellar_resp *r = NULL;
-    cellar_resp_config opts = cellar_resp_config_default();
-    if (cellar_open(NULL, &c) != CELLAR_OK) { return CELL_WRONG; }
-    for (int i = 0; i < 100; i++) {
-        char name[32];
-        cellar *ns;
-        snprintf(name, sizeof name, "namespace_%d", i);
-        if (cellar_namespace_open(c, name, NULL, &ns) != CELLAR_OK) { return CELL_WRONG; }
-        (void)cellar_set(ns, "k", 1, "v", 1, NULL);
-    }
-    snprintf(here.path, sizeof here.path, "%s/page.%d.sock", o->scratch, (int)getpid());
-    opts.admin = here.path;
-    bool ok = cellar_resp_open(c, &opts, &r) == CELLAR_OK && cellar_resp_start(r) == CELLAR_OK;
-    const int fd = ok ? server_connect(&here) : -1;
-    for (uint32_t n = 0; n < PORT_PAGES && fd >= 0; n++) {
-        const uint64_t from = host_wall_ns();
-        ok = port_page_get(fd) > 10000 && ok;
-        ms[n] = (double)(host_wall_ns() - from) / 1e6;
-    }
-    close(fd);
-    cellar_resp_close(r);
-    cellar_close(c);
-    return ok && fd >= 0 ? port_say("pages", "port_page", "wall", ms, PORT_PAGES) : CELL_WRONG;
-}
-
-/* ---- a get beside busy clients ---- */
-
-static double port_gets(cellar *c, uint64_t *bad)
-{
-    uint64_t state = 5;
-    char buf[100];
-    const uint64_t from = host_thread_cpu_ns();
-    for (uint32_t i = 0; i < PORT_GETS; i++) {
-        const uint64_t key[2] = { trace_random(&state) % PORT_KEYS, 0 };
-        *bad += cellar_get(c, key, sizeof key, buf, sizeof buf, NULL) != CELLAR_OK;
-    }
-    return (double)(host_thread_cpu_ns() - from) / PORT_GETS;
-}
-
-/* Start redis-benchmark with 50 clients, and wait until they are connected. 0: it did not start. */
-static pid_t port_busy(const cellar_resp *r, const char *path)
-{
-    cellar_resp_stats now = cellar_resp_stats_default();
-    const pid_t pid = host_fork();
-    if (pid == 0) {
-        if (freopen("/dev/null", "w", stdout) != NULL && freopen("/dev/null", "w", stderr) != NULL) {
-            execlp("redis-benchmark", "redis-benchmark", "-s", path, "-t", "get", "-c", "50", "-n",
-                   "1000000000", "-r", "10000", "-d", "100", (char *)NULL);
-        }
-        _exit(127);
-    }
-    for (int i = 0; pid > 0 && i < 5000 && now.clients < 50; i++) {
-        const struct timespec ms = { 0, 1000000 };
-        nanosleep(&ms, NULL);
-        if (cellar_resp_stats_get(r, &now) != CELLAR_OK) { break; }
-    }
-    return pid > 0 && now.clients >= 50 ? pid : 0;
-}
-
-/* The least ns a get of some turns, in turn with clients that stand still and that run, A B B A. */
-static int port_beside_rounds(cellar *c, pid_t clients, uint32_t rounds)
-{
-    double x[SUITE_ROUNDS_MAX];
-    uint64_t bad = 0;
-    for (uint32_t n = 0; n < rounds; n++) {
-        double ns[2] = { INFINITY, INFINITY };
-        for (uint32_t turn = 0; turn < 2 * PORT_TURNS; turn++) {
-            const uint32_t busy = (n ^ turn ^ turn >> 1) & 1;
-            kill(clients, busy ? SIGCONT : SIGSTOP);
-            ns[busy] = fmin(ns[busy], port_gets(c, &bad));
-        }
-        x[n] = ns[0] / ns[1];
-        host_beat();
-    }
-    return bad == 0 ? port_say("clients50", "port_beside", "cpu", x, rounds) : CELL_WRONG;
-}
-
-static int port_beside(const cell_options *o)
-{
-    static const char value[100];
-    server here = { .pid = getpid() };
-    port_turn fill;
-    cellar *c;
-    cellar_resp *r = NULL;
-    cellar_resp_config opts = cellar_resp_config_default();
-    int status = CELL_WRONG;
-    if (cellar_open(NULL, &c) != CELLAR_OK) { return CELL_WRONG; }
-    for (uint64_t i = 0; i < PORT_KEYS; i++) {
-        const uint64_t key[2] = { i, 0 };
-        (void)cellar_set(c, key, sizeof key, value, sizeof value, NULL);
-    }
-    snprintf(here.path, sizeof here.path, "%s/beside.%d.sock", o->scratch, (int)getpid());
-    opts.unix_path = here.path;
-    opts.writable = 1;
-    if (cellar_resp_open(c, &opts, &r) == CELLAR_OK && cellar_resp_start(r) == CELLAR_OK &&
-        port_ask(&here, "set", 64, 20 * PORT_KEYS, &fill)) {
-        const pid_t clients = port_busy(r, here.path);
-        if (clients > 0) {
-            status = port_beside_rounds(c, clients, o->rounds);
-            kill(clients, SIGKILL);
-            waitpid(clients, NULL, 0);
-        }
-    }
-    cellar_resp_close(r);
-    cellar_close(c);
-    return status;
 }
 
 static bool port_has(const char *program)
@@ -389,11 +220,11 @@ static int port_run(const cell_options *o)
         return CELL_OK;
     }
     if (port_has("redis-benchmark") && access(PORT_REDIS, X_OK) == 0) {
-        status = port_against_redis(o) | port_beside(o);
+        status = port_against_redis(o);
     } else {
         json_say("port", "redis", NULL, "skip", "redis-tools is missing");
     }
-    return status | port_start(o) | port_clients(o) | port_page(o) | port_binary();
+    return status | port_start(o) | port_binary();
 }
 #endif
 

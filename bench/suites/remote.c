@@ -15,9 +15,6 @@
  *                             hiredis
  *            remote_large     time of a get or set of 1 MiB x that of hiredis
  *            remote_check     a check of a hot key of a shared limiter, ns
- *            remote_frozen_p999  p99.9 of gets of a private namespace while the server is frozen x
- *                             before; remote_frozen_call: a call of the shared one beyond io_ms, ms;
- *                             remote_breaker_call: the same while the breaker is open, us
  * INPUT      make bench SUITE=remote REMOTE=1 TLS=1; redis-tools, libhiredis-dev; for TLS libssl-dev
  *            and the program openssl. */
 #include "bench/suites/suite.h"
@@ -29,7 +26,6 @@
 #include <limits.h>
 #include <math.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -525,59 +521,6 @@ static int remote_check_bench(remote_bench *b)
     return CELL_OK;
 }
 
-/* ---- a frozen server ---- */
-
-static double remote_p999_ns(cellar *ns, uint64_t wall_ns)
-{
-    static double took[1000000];
-    char key[16], value[100];
-    uint32_t count = 0;
-    const uint64_t until = host_wall_ns() + wall_ns;
-    while (host_wall_ns() < until) {
-        const size_t len = remote_key(key, count % 1000);
-        const uint64_t from = host_wall_ns();
-        (void)cellar_get(ns, key, len, value, sizeof value, NULL);
-        took[count++ % 1000000] = (double)(host_wall_ns() - from);
-        if (count % 1000 == 0) { host_beat(); }
-    }
-    return cell_quantile(took, count < 1000000 ? count : 1000000, .999);
-}
-
-static double remote_call_ns(cellar *ns, uint32_t i)
-{
-    char key[16], value[100];
-    const size_t len = remote_key(key, 50000 + i);
-    const uint64_t from = host_wall_ns();
-    (void)cellar_get(ns, key, len, value, sizeof value, NULL);
-    return (double)(host_wall_ns() - from);
-}
-
-static int remote_frozen_bench(remote_bench *b)
-{
-    static double open_us[1000];
-    const uint64_t part_ns = b->o->quick ? 1000000000u : 10000000000u;
-    remote_store s;
-    if (!remote_store_open(&s, b->unix_url, 0, CELLAR_REMOTE_ENVELOPE) ||
-        !remote_fill(s.alone, 1000)) {
-        return CELL_WRONG;
-    }
-    const double before = remote_p999_ns(s.alone, part_ns);
-    kill(b->s->pid, SIGSTOP);
-    double call_ms = remote_call_ns(s.shared, 0) / 1e6 - 50; /* io_ms, its default */
-    double x = remote_p999_ns(s.alone, part_ns) / before;
-    for (uint32_t i = 0; i < 1000; i++) { /* the breaker opens by the first ones */
-        open_us[i] = remote_call_ns(s.shared, i) / 1e3;
-        if (i % 10 == 0) { host_beat(); }
-    }
-    double breaker_us = cell_quantile(open_us, 1000, .5);
-    kill(b->s->pid, SIGCONT);
-    remote_store_close(&s);
-    remote_say("frozen", "remote_frozen_p999", "wall", &x, 1);
-    remote_say("frozen", "remote_frozen_call", "wall", &call_ms, 1);
-    remote_say("frozen", "remote_breaker_call", "wall", &breaker_us, 1);
-    return CELL_OK;
-}
-
 static server *remote_server(const cell_options *o, char port[8])
 {
     static char path[108], tls_port[8], cert[300], make[400];
@@ -601,7 +544,7 @@ static int remote_parts(remote_bench *b)
         { "hits", remote_hits }, { "set", remote_heard_bench }, { "unix", remote_get_many_unix },
         { "tcp", remote_get_many_tcp }, { "tls", remote_tls_bench },
         { "threads", remote_misses_bench }, { "large", remote_large_bench },
-        { "hot", remote_check_bench }, { "frozen", remote_frozen_bench },
+        { "hot", remote_check_bench },
     };
     int status = CELL_OK;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {

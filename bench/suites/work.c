@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * work: tasks, timers, messages and schedules, in time and in bytes.
+ * work: tasks, messages and schedules, in time and in bytes.
  *
- * FIGURES    work_wheel_add _cancel _fire  ns: 10^6 timers of 600 s (wheel1m) or 10^5 of 60 s, every
- *                          second one cancelled, the rest popped by ticks of 1 ms
- *            work_task     empty tasks a second, 16 bytes of payload: one thread submits, one runs.
+ * FIGURES    work_task     empty tasks a second, 16 bytes of payload: one thread submits, one runs.
  *                          Reference `condvar`: a ring under a mutex with two condition variables,
  *                          which copies its payload as well
  *            work_task_bytes  bytes of a delayed task without its payload; second half of a pool
@@ -12,10 +10,9 @@
  *            work_publish  messages a second of 64 bytes: one thread publishes, one handles
  *            work_cron     us for the next instant of a schedule, its look-up included; 2,000
  *                          random expressions in Europe/Berlin
- *            work_l1       gets of a store beside an idle pool / without a pool
  *            The rest is in work_journal.c.
  * WALK       Rounds; both sides of a ratio have their turn in each, every second round backwards.
- * CHECKED    Each task and each message runs once; the timers fire in order. */
+ * CHECKED    Each task and each message runs once. */
 #include "bench/suites/work.h"
 
 #include "bench/harness/json.h"
@@ -35,7 +32,6 @@
 #include "cellar_bus.h"
 #include "cellar_schedule.h"
 #include "cellar_task.h"
-#include "wheel/wheel.h"
 
 #define WORK_TASKS 500000u
 #define WORK_RING 65536u
@@ -44,8 +40,7 @@
 #define WORK_LATE_MS 5000u
 #define WORK_MESSAGES 500000u
 #define WORK_EXPRESSIONS 2000u
-#define WORK_L1_KEYS 100000u
-#define WORK_L1_TURNS 8u
+
 int work_say(const char *subject, const char *shape, const char *metric, const char *clock,
              double *values, uint32_t rounds, uint64_t bad)
 {
@@ -59,71 +54,6 @@ uint32_t work_count(const cell_options *o, uint32_t count) { return o->quick ? c
 static uint32_t work_rounds(const cell_options *o, uint32_t most)
 {
     return o->rounds < most ? o->rounds : most;
-}
-
-/* ---- timers ---- */
-
-static double work_per(uint64_t from_ns, uint32_t count)
-{
-    return (double)(host_thread_cpu_ns() - from_ns) / count;
-}
-
-/* Measure one round; return the number of timers that fired late or out of order. */
-static uint64_t work_wheel_round(wheel_timer *timers, uint32_t count, int64_t span_ms, double ns[3])
-{
-    static wheel w;
-    uint64_t state = 20240601, bad = 0, fired = 0;
-    memset(timers, 0, count * sizeof *timers);
-    wheel_init(&w, 0);
-    uint64_t from = host_thread_cpu_ns();
-    for (uint32_t i = 0; i < count; i++) {
-        wheel_add(&w, &timers[i], 1 + (int64_t)(trace_random(&state) % (uint64_t)span_ms));
-    }
-    ns[0] = work_per(from, count);
-    from = host_thread_cpu_ns();
-    for (uint32_t i = 0; i < count; i += 2) { wheel_cancel(&w, &timers[i]); }
-    ns[1] = work_per(from, count / 2);
-    from = host_thread_cpu_ns();
-    for (int64_t now = 1; now <= span_ms; now++) {
-        uint32_t budget = UINT32_MAX;
-        const wheel_timer *t;
-        while ((t = wheel_pop(&w, now, &budget)) != NULL) {
-            fired++;
-            bad += t->due_ms != now;
-        }
-    }
-    ns[2] = work_per(from, count / 2);
-    return bad + (fired != count / 2);
-}
-
-static int work_wheel_shape(const cell_options *o, const char *shape, uint32_t count,
-                            int64_t span_ms)
-{
-    static const char *const metric[3] = { "work_wheel_add", "work_wheel_cancel",
-                                           "work_wheel_fire" };
-    double ns[3][SUITE_ROUNDS_MAX];
-    const uint32_t rounds = work_rounds(o, 9);
-    uint64_t bad = 0;
-    int status = CELL_OK;
-    wheel_timer *timers = malloc(count * sizeof *timers);
-    if (timers == NULL) { return CELL_WRONG; }
-    for (uint32_t n = 0; n < rounds; n++) {
-        double one[3];
-        bad += work_wheel_round(timers, count, span_ms, one);
-        for (int k = 0; k < 3; k++) { ns[k][n] = one[k]; }
-        host_beat();
-    }
-    free(timers);
-    for (int k = 0; k < 3; k++) {
-        status |= work_say("cellar", shape, metric[k], "cpu", ns[k], rounds, bad);
-    }
-    return status;
-}
-
-static int work_wheel(const cell_options *o)
-{
-    return work_wheel_shape(o, "wheel100k", 100000, 60000) |
-           work_wheel_shape(o, "wheel1m", 1000000, 600000);
 }
 
 /* ---- the usual queue ---- */
@@ -452,7 +382,7 @@ static int work_cron(const cell_options *o)
             snprintf(name, sizeof name, "job%u", i);
             bad += cellar_schedule_next(s, name, &next, 1, &found) != CELLAR_OK || found != 1;
         }
-        us[n] = work_per(from, WORK_EXPRESSIONS) / 1e3;
+        us[n] = (double)(host_thread_cpu_ns() - from) / WORK_EXPRESSIONS / 1e3;
     }
     cellar_scheduler_close(s);
     if (bad == WORK_EXPRESSIONS * (rounds + 1)) {
@@ -462,60 +392,10 @@ static int work_cron(const cell_options *o)
     return work_say("cellar", "cron2k", "work_cron", "cpu", us, rounds, bad);
 }
 
-/* ---- a get beside an idle pool ---- */
-
-static double work_gets(cellar *c, uint64_t *bad)
-{
-    uint64_t state = 5;
-    char buf[100];
-    const uint64_t from = host_thread_cpu_ns();
-    for (uint32_t i = 0; i < WORK_L1_KEYS; i++) {
-        const uint64_t key[2] = { trace_random(&state) % WORK_L1_KEYS, 0 };
-        *bad += cellar_get(c, key, sizeof key, buf, sizeof buf, NULL) != CELLAR_OK;
-    }
-    return work_per(from, WORK_L1_KEYS);
-}
-
-/* Return the least ns a get of some turns, in turn with and without a pool, A B B A. */
-static void work_l1_round(cellar *c, uint32_t n, double ns[2], uint64_t *bad)
-{
-    uint64_t ran = 0;
-    ns[0] = ns[1] = INFINITY;
-    for (uint32_t turn = 0; turn < 2 * WORK_L1_TURNS; turn++) {
-        const uint32_t side = (n ^ turn ^ turn >> 1) & 1;
-        cellar_pool *p = side == 0 ? work_pool(4, work_task_fn, &ran) : NULL;
-        const double one = work_gets(c, bad);
-        ns[side] = one < ns[side] ? one : ns[side];
-        cellar_pool_close(p);
-    }
-}
-
-static int work_l1(const cell_options *o)
-{
-    double x[SUITE_ROUNDS_MAX];
-    const uint32_t rounds = work_rounds(o, 21);
-    static const char value[100];
-    uint64_t bad = 0;
-    cellar *c;
-    if (cellar_open(NULL, &c) != CELLAR_OK) { return CELL_WRONG; }
-    for (uint32_t i = 0; i < WORK_L1_KEYS; i++) {
-        const uint64_t key[2] = { i, 0 };
-        bad += cellar_set(c, key, sizeof key, value, sizeof value, NULL) != CELLAR_OK;
-    }
-    for (uint32_t n = 0; n < rounds; n++) {
-        double ns[2];
-        work_l1_round(c, n, ns, &bad);
-        x[n] = ns[1] / ns[0];
-        host_beat();
-    }
-    cellar_close(c);
-    return work_say("cellar", "idle_pool", "work_l1", "cpu", x, rounds, bad);
-}
-
 static int work_run(const cell_options *o)
 {
     printf("\nwork\n");
-    int status = work_wheel(o) | work_task_bytes() | work_late(o) | work_cron(o) | work_l1(o);
+    int status = work_task_bytes() | work_late(o) | work_cron(o);
     if (host_cpu_count() < 2) {
         json_say("work", "cellar", NULL, "skip", "one processor");
     } else {
@@ -525,4 +405,4 @@ static int work_run(const cell_options *o)
 }
 #endif
 
-SUITE_OF_LIBRARY(work, "tasks, timers, messages, schedules", work_run, false);
+SUITE_OF_LIBRARY(work, "tasks, messages, schedules", work_run, false);

@@ -9,7 +9,6 @@
  *            workers_cpu       CPU time of the server for such a call, x redis-server
  *            workers_heard     change in one worker to its event in another one, p50, x with
  *                              redis-server; workers_heard_p99: its p99
- *            workers_hit       time of a hit in the memory of a worker x that of a namespace alone
  * WALK       Both servers run all the time, with 2 workers each, then with 4, for get16 with 16. A
  *            round is four turns, A B B A; a side counts by its shorter turn, and a figure is the
  *            median over the rounds.
@@ -42,11 +41,10 @@
 #define WORKERS_MAX 16u
 #define WORKERS_BATCH 128u
 #define WORKERS_HEARD 200u  /* changes a turn */
-#define WORKERS_HITS 50000u
 #define WORKERS_FEW 4u
 
 typedef struct workers_client {
-    cellar *store, *shared, *alone; /* alone: a private namespace */
+    cellar *store, *shared;
     cellar_remote *r;
     cellar_remote_limiter *limiter;
     uint32_t next; /* key of the next call */
@@ -84,13 +82,9 @@ static bool workers_open(workers_client *c, const char *url, uint32_t entries)
     cellar_remote_limiter_config limit = cellar_remote_limiter_config_default();
     memset(c, 0, sizeof *c);
     o.memory_bytes = 8u << 20;
-    n.default_ttl_ms = 3600000; /* as a remote gives to the shared one */
-    if (cellar_open(&o, &c->store) != CELLAR_OK ||
-        cellar_namespace_open(c->store, "alone", &n, &c->alone) != CELLAR_OK) {
-        return false;
-    }
     n.max_entries = entries;
-    if (cellar_namespace_open(c->store, "shared", &n, &c->shared) != CELLAR_OK ||
+    if (cellar_open(&o, &c->store) != CELLAR_OK ||
+        cellar_namespace_open(c->store, "shared", &n, &c->shared) != CELLAR_OK ||
         cellar_remote_open(c->store, url, NULL, &c->r) != CELLAR_OK ||
         cellar_remote_attach(c->r, c->shared, NULL) != CELLAR_OK) {
         return false;
@@ -317,42 +311,6 @@ static int workers_heard(workers_bench *b)
     return CELL_OK;
 }
 
-/* ---- hits ---- */
-
-static double workers_hits_ns(cellar *ns, uint64_t *bad)
-{
-    char key[16], value[100];
-    const size_t len = workers_key(key, 1);
-    const uint64_t from = host_thread_cpu_ns();
-    for (uint32_t i = 0; i < WORKERS_HITS; i++) {
-        *bad += cellar_get(ns, key, len, value, sizeof value, NULL) != CELLAR_OK;
-    }
-    return (double)(host_thread_cpu_ns() - from) / WORKERS_HITS;
-}
-
-static int workers_hits(workers_bench *b)
-{
-    static const char value[100];
-    double x[SUITE_ROUNDS_MAX];
-    char key[16];
-    uint64_t bad = 0;
-    cellar *of[2] = { b->side[0].c[0].shared, b->side[0].c[0].alone };
-    for (uint32_t i = 0; i < 2; i++) {
-        bad += cellar_set(of[i], key, workers_key(key, 1), value, sizeof value, NULL) != CELLAR_OK;
-    }
-    for (uint32_t n = 0; n < b->o->rounds; n++) {
-        double ns[2] = { INFINITY, INFINITY };
-        for (uint32_t turn = 0; turn < 16; turn++) {
-            const uint32_t side = (n ^ turn ^ turn >> 1) & 1;
-            ns[side] = fmin(ns[side], workers_hits_ns(of[side], &bad));
-        }
-        x[n] = ns[0] / ns[1];
-        host_beat();
-    }
-    workers_say("hits", "workers_hit", "cpu", x, b->o->rounds);
-    return bad == 0 ? CELL_OK : CELL_WRONG;
-}
-
 /* ---- both servers ---- */
 
 /* Open workers from..to-1 of both sides. */
@@ -382,7 +340,7 @@ static bool workers_fill(workers_bench *b)
 static int workers_parts(workers_bench *b)
 {
     if (!workers_more(b, 0, 2) || !workers_fill(b)) { return CELL_WRONG; }
-    int status = workers_heard(b) | workers_hits(b);
+    int status = workers_heard(b);
     if (!workers_more(b, 2, WORKERS_FEW)) { return CELL_WRONG; }
     status |= workers_calls(b, 0);
     return workers_more(b, WORKERS_FEW, WORKERS_MAX) ? workers_calls(b, 1) | status : CELL_WRONG;

@@ -60,7 +60,7 @@ busybox|check torture|optional|tool|busybox|scripts are not tried with busybox
 gcc-aarch64-linux-gnu|check torture|optional|tool|aarch64-linux-gnu-gcc|the aarch64 build is skipped
 libc6-dev-arm64-cross|check torture|optional|glob|/usr/aarch64-linux-gnu/include/errno.h|the aarch64 build is skipped
 qemu-user|check torture|optional|tool|qemu-aarch64|aarch64 programs are not run
-libglib2.0-dev|bench|optional|glob|/usr/include/glib-2.0/glib.h|peer glib is left out
+libglib2.0-dev|bench|optional|glob|/usr/include/glib-2.0/glib.h|the adapter for libCacheSim is not built
 libck-dev|bench|optional|header|ck_ht.h|peer ck is left out
 libtbb-dev|bench|optional|glob|/usr/include/tbb/concurrent_hash_map.h|peer tbb is left out
 libcuckoo-dev|bench|optional|glob|/usr/include/libcuckoo/cuckoohash_map.hh|peer cuckoo is left out

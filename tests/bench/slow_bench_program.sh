@@ -3,13 +3,13 @@
 #
 # Aim:    cellar-bench refuses unknown words with exit status 2 and the line number, and runs a
 #         workload from a file.
-# Method: The program is built without the library and without glib, which takes a second or two.
+# Method: The program is built without the library, which takes a second or two.
 . tests/support/t.sh
 
 bench=$t_tmp/cellar-bench
 build() {
     # shellcheck disable=SC2046,SC2086
-    $CC -std=c11 -D_GNU_SOURCE -O1 $t_warn -I. -Isrc -Isrc/core -Isrc/guests -Iinclude -DBENCH_HAVE_CELLAR=0 -DBENCH_HAVE_GLIB=0 \
+    $CC -std=c11 -D_GNU_SOURCE -O1 $t_warn -I. -Isrc -Isrc/core -Isrc/guests -Iinclude -DBENCH_HAVE_CELLAR=0 \
         -DBENCH_HAVE_CXX=0 -DBENCH_HAVE_CUCKOO=0 -DBENCH_HAVE_TBB=0 -DBENCH_HAVE_ROCKS_CACHE=0 -DBENCH_HAVE_CK=0 -DBENCH_HAVE_SQLITE=0 -DBENCH_HAVE_REMOTE=0 \
         '-DBENCH_FLAGS="-O1"' -pthread -o "$bench" bench/harness/*.c bench/suites/*.c bench/peers/*.c \
         bench/peers/raw/subject.c bench/peers/uthash/subject.c bench/peers/redis/subject.c \
@@ -89,7 +89,7 @@ own_file_is_checked_before_the_build() { # without the bench; the line, what sta
 }
 missing_peers_of_a_room_are_said() { # and the hits of a run are a series
     rm -f "$t_tmp/r.jsonl"
-    "$bench" --suite hitratio --quick --scratch "$t_tmp" --peers "uthash1 otter glib" --json "$t_tmp/r.jsonl" >"$t_tmp/out"
+    "$bench" --suite hitratio --quick --scratch "$t_tmp" --peers "uthash1 otter" --json "$t_tmp/r.jsonl" >"$t_tmp/out"
     grep -q '"subject":"otter","workload":"zipf16m","skip":"not built' "$t_tmp/r.jsonl" &&
         grep -q '"subject":"uthash1","workload":"mix_10","series":"hits","count":32.*"values":\[0\.[0-9]*,' "$t_tmp/r.jsonl" || { cat "$t_tmp/r.jsonl"; return 1; }
 }

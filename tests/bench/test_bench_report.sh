@@ -95,14 +95,14 @@ place_among_peers_is_by_value() { # "behind" is printed, maps without a bound ar
           printf '{"bench":"peers","subject":"otter","workload":"%s","hang":"no answer within 9 ms"}\n' $w
       done
       printf '{"bench":"memory","subject":"ck_ht","workload":"m","leak":"grew by 90 B"}\n'
-      printf '{"bench":"l1","subject":"glib1","workload":"m","skip":"not of this table"}\n'
+      printf '{"bench":"l1","subject":"uthash1","workload":"m","skip":"not of this table"}\n'
     } >"$t_tmp/in.jsonl"
     "${AWK:-awk}" -v md=1 -f $lines -f bench/report/peers.awk "$t_tmp/in.jsonl" >"$t_tmp/out"
     grep -q '| peers w | 1 | get | moka | 5 Mops/s | 4 | \*\*2\*\* | 0.80 | dashmap 8 | 0.50 |.*foyer 9 (WRONG VALUES)' "$t_tmp/out" &&
         grep -q '| storm s | - | storm_rss | cellar | 1.100 x | 1.100 | 1 | 1.00 | - |' "$t_tmp/out" &&
         grep -q 'first in 1, behind in 1' "$t_tmp/out" &&
         grep -q '^\* hang: otter: no answer within 9 ms (peers w, peers v)$' "$t_tmp/out" &&
-        grep -q '^\* leak: ck_ht: grew by 90 B (memory m)$' "$t_tmp/out" && ! grep -q glib1 "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
+        grep -q '^\* leak: ck_ht: grew by 90 B (memory m)$' "$t_tmp/out" && ! grep -q uthash1 "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
 }
 value() { # subject metric value state rounds dropped more...
     printf '{"bench":"peers","subject":"%s","workload":"w","threads":2,"metric":"%s","value":%s,"unit":"Mops/s",' "$1" "$2" "$3"

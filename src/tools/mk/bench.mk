@@ -32,9 +32,6 @@ BENCH_WARN    = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototyp
 # once, and only when a goal needs its result: these headers take a second to compile.
 BENCH_WANTED  = $(filter $(if $(WL),,bench) bench-own bench-build guard $(BENCH_B)/%,$(MAKECMDGOALS))
 bench_once    = $(eval $(1) := $(2))$($(1))
-BENCH_GLIB    = $(call bench_once,BENCH_GLIB,$(shell \
-                  pkg-config --exists glib-2.0 2>/dev/null && echo 1 || echo 0))
-BENCH_GLIB_I  = $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --cflags-only-I glib-2.0))
 BENCH_CXX     = $(or $(CXX),c++)
 bench_has     = $(shell echo '$(hash)include <$(2)>' | $(1) - -fsyntax-only >/dev/null 2>&1 && \
                   echo 1 || echo 0)
@@ -48,7 +45,7 @@ BENCH_CK      = $(call bench_once,BENCH_CK,\
                   $(call bench_has,$(BENCH_CC) -x c,ck_ht.h))
 BENCH_SQLITE  = $(call bench_once,BENCH_SQLITE,\
                   $(call bench_has,$(BENCH_CC) -x c,sqlite3.h))
-BENCH_PEERS   = raw uthash cellar redis memcached $(if $(filter 1,$(BENCH_GLIB)),glib) \
+BENCH_PEERS   = raw uthash cellar redis memcached \
                 $(if $(filter 1,$(BENCH_CK)),ck) $(if $(filter 1,$(BENCH_SQLITE)),sqlite)
 BENCH_HAVECXX = $(call bench_once,BENCH_HAVECXX,$(call bench_has,$(BENCH_CXX) -x c++ -std=c++20,mutex))
 BENCH_CXXS    = $(if $(filter 1,$(BENCH_HAVECXX)),shared_ptr) $(if $(filter 1,$(BENCH_CUCKOO)),libcuckoo) $(if $(filter 1,$(BENCH_TBB)),tbb) \
@@ -67,18 +64,18 @@ BENCH_SRC     = $(wildcard bench/harness/*.c bench/suites/*.c bench/peers/*.c) \
 # The suite `remote` needs dist/cellar_remote.c and hiredis: REMOTE=1.
 BENCH_REMOTE  = $(if $(HAVE_REMOTE),1,0)
 BENCH_WORDS   = $(shell $(BENCH_CC) --version 2>&1 | head -n 1) $(BENCH_CC) $(BENCH_CFLAGS) \
-                $(BENCH_GLIB) $(BENCH_CXXS) $(BENCH_PEERS) $(BENCH_DISKS) $(BENCH_F2) $(FASTER) \
+                $(BENCH_CXXS) $(BENCH_PEERS) $(BENCH_DISKS) $(BENCH_F2) $(FASTER) \
                 $(BENCH_REMOTE) $(WITH_FLAGS)
 BENCH_OBJ     = $(BENCH_B)/o
 BENCH_OBJS    = $(BENCH_SRC:bench/%.c=$(BENCH_OBJ)/%.o) \
                 $(BENCH_CXXS:%=$(BENCH_OBJ)/peers/%/subject.o) \
                 $(if $(filter 1,$(BENCH_F2)),$(BENCH_OBJ)/peers/f2/disk.o) $(BENCH_OBJ)/hash.o \
-                $(BENCH_OBJ)/glob.o $(BENCH_OBJ)/wheel.o $(BENCH_OBJ)/cellar.o $(BENCH_OBJ)/l2lib.o \
+                $(BENCH_OBJ)/glob.o $(BENCH_OBJ)/cellar.o $(BENCH_OBJ)/l2lib.o \
                 $(BENCH_OBJ)/error.o \
                 $(if $(HAVE_REMOTE),$(BENCH_OBJ)/cellar_remote.o)
 BENCH_COMPILE = $(BENCH_CC) -std=c11 -D_GNU_SOURCE $(BENCH_CFLAGS) -pthread -MMD -MP
-BENCH_CPP     = -I. -Isrc -Isrc/core -Isrc/guests -Iinclude $(BENCH_GLIB_I:-I%=-isystem %) -DBENCH_HAVE_CELLAR=1 \
-                -DBENCH_HAVE_GLIB=$(BENCH_GLIB) -DBENCH_HAVE_CUCKOO=$(BENCH_CUCKOO) \
+BENCH_CPP     = -I. -Isrc -Isrc/core -Isrc/guests -Iinclude -DBENCH_HAVE_CELLAR=1 \
+                -DBENCH_HAVE_CUCKOO=$(BENCH_CUCKOO) \
                 -DBENCH_HAVE_TBB=$(BENCH_TBB) -DBENCH_HAVE_CK=$(BENCH_CK) \
                 -DBENCH_HAVE_CXX=$(BENCH_HAVECXX) -DBENCH_HAVE_SQLITE=$(BENCH_SQLITE) -DBENCH_HAVE_ROCKSDB=$(BENCH_ROCKS) \
                 -DBENCH_HAVE_ROCKS_CACHE=$(BENCH_ROCKC) \
@@ -89,7 +86,7 @@ BENCH_LIBS    = $(if $(BENCH_CXXS)$(filter 1,$(BENCH_F2)),-lstdc++) $(if $(filte
                 $(if $(filter 1,$(BENCH_F2)),-laio -luuid) \
                 $(if $(filter 1,$(BENCH_CK)),-lck) $(if $(filter 1,$(BENCH_SQLITE)),-lsqlite3) \
                 $(if $(filter 1,$(BENCH_ROCKS) $(BENCH_ROCKC)),-lrocksdb) $(if $(filter 1,$(BENCH_LMDB)),-llmdb) \
-                $(if $(filter 1,$(BENCH_GLIB)),$(shell pkg-config --libs glib-2.0)) $(REMOTE_LIBS) $(WITH_LIBS) -lm
+                $(REMOTE_LIBS) $(WITH_LIBS) -lm
 # Disk calls that harness/freeze.c can block.
 BENCH_FREEZE  = $(foreach c,pread pwrite fdatasync madvise,-Wl,--wrap=$(c))
 BENCH_NAME    = $(or $(firstword $(SUITE)),$(if $(WL),own),all)
@@ -119,11 +116,8 @@ $(BENCH_OBJ)/cellar_remote.o: dist/cellar_remote.c dist/cellar_remote.h dist/cel
 	$(bench_say) CC "dist/cellar_remote.c (bench)"
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) $(if $(HAVE_TLS),-DCELLAR_WITH_TLS=1) -c -o $@ $<
-# Wheel, keyed hash and matcher a second time, for suites and peers: their names are static in the
-# object above.
-$(BENCH_OBJ)/wheel.o: $(BENCH_OBJ)/%.o: src/guests/wheel/%.c $(BENCH_B)/words
-	$(BENCH_Q)mkdir -p $(@D)
-	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Isrc/core -Isrc/guests -Iinclude -c -o $@ $<
+# Keyed hash and matcher a second time, for suites and peers: their names are static in the object
+# above.
 $(BENCH_OBJ)/error.o: $(BENCH_OBJ)/%.o: src/cli/%.c $(BENCH_B)/words
 	$(BENCH_Q)mkdir -p $(@D)
 	$(BENCH_Q)$(BENCH_COMPILE) -Isrc -Isrc/core -Isrc/guests -Iinclude -c -o $@ $<
