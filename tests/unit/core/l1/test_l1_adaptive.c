@@ -757,6 +757,24 @@ T_CASE(fixed_policy_stays_behind_late_samples)
     kit_close(&k);
 }
 
+/* Purpose: a lead that chance explains changes no rule. Independent draws from one law: all rules
+ * hit about as often, and each epoch another one leads. The samples are the same in each run. */
+T_CASE(lead_by_chance_changes_no_rule)
+{
+    kit k;
+    open_policy(&k, L1_ADAPTIVE, 400);
+    zipf_open(2000, .9);
+    kit_rng r = {1};
+    for (uint32_t i = 0; i < 20000; i++) {
+        const l1_asked one = {.n = 1, .key = {(uint32_t)kit_mix(zipf(&r) + 1)}, .count = {1}};
+        T_CHECK(l1_shadow_feed(k.c, &one));
+    }
+    const uint64_t changes = kit_stats(&k).rule_switches;
+    printf("# %" PRIu64 " changes of the rule in 20,000 samples\n", changes);
+    T_CHECK(changes <= 4);
+    kit_close(&k);
+}
+
 T_CASE(threads_keep_bound_and_rule)
 {
     kit_team t = {.n = 0};
