@@ -29,9 +29,10 @@ lines=$folder/all/$BENCH_COMMIT${quick:+-short}
 mkdir -p "$lines"
 
 # Names and parts, in tens of seconds of an hour: what users ask comes first. Suites without a limit
-# of their own take as long as they need there. The list may be given, for a test.
-suites=${BENCH_ALL:-'peers:85 servers:8 limit:4 stampede:2 hitratio:25 scale:38 sceptic:17 l2:32 memory:16 grow:17
-    churn:17 storm:12 expire:10 open:22 l1:12 objects:6 lock:2 load:4 kit:6 work:8 port:5 remote:6 workers:6
+# of their own take as long as they need there; l2, with what users ask first, is behind those of
+# one subject after the other. The list may be given, for a test.
+suites=${BENCH_ALL:-'peers:85 servers:8 limit:4 stampede:2 hitratio:25 scale:38 sceptic:17 memory:16 grow:17
+    churn:17 storm:12 expire:12 open:22 l2:32 l1:12 objects:6 lock:2 load:4 kit:6 work:8 port:5 remote:6 workers:6
     hot:3 many:4 pin:2 dropin:4 replay:4'}
 measure() { # COMMAND...: within `most` seconds
     # In the background, since a trap runs only when the shell itself waits.
