@@ -80,11 +80,9 @@ typedef struct json_row {
     X("port_get", "Mops/s", 'h') X("port_set", "Mops/s", 'h') X("port_mset", "Mops/s", 'h') \
     X("port_p99", "x", 'l') X("port_start", "ms", 'l') X("port_rss", "B", 'l') \
     X("port_binary", "B", 'l') \
-    X("remote_hit", "x", 'h') X("remote_beside", "x", 'h') X("remote_heard", "x", 'l') \
-    X("remote_heard_p99", "us", 'l') X("remote_get_many", "x", 'h') \
+    X("remote_get_many", "x", 'h') \
     X("remote_tls_get", "x", 'h') X("remote_tls_get_many", "x", 'h') \
     X("remote_misses", "x", 'h') X("remote_large", "x", 'l') \
-    X("remote_check", "ns", 'l') \
     X("workers_time", "x", 'l') X("workers_cpu", "x", 'l') X("workers_call", "us", 'l') \
     X("workers_heard", "x", 'l') X("workers_heard_p99", "x", 'l') \
     /* written by suites/replay.sh and report/replay.awk */                                  \

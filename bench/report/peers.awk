@@ -89,7 +89,7 @@ BEGIN {
           "points_from_reference advice_error kit_rules_set kit_pattern_stall kit_pattern_idle kit_tag_end " \
           "work_task_bytes work_late work_cron work_journal_replay " \
           "port_p99 port_start port_rss port_binary " \
-          "remote_heard remote_heard_p99 remote_large remote_check " \
+          "remote_large " \
           "workers_time workers_cpu workers_call workers_heard workers_heard_p99", list, " ")
     for (i in list) less[list[i]] = 1
 }

@@ -2,19 +2,12 @@
  *
  * remote: namespaces shared through a redis-server of the suite, beside hiredis.
  *
- * FIGURES    remote_hit       hits of a shared namespace x those of a private one of the same store,
- *                             with entries of the same life (max_ttl_ms)
- *            remote_beside    hits of a private namespace with a remote attached to another one of
- *                             its store x those of a store without a remote
- *            remote_heard     SET by a stranger to the event of its invalidation, p50, x p50 of the
- *                             round trip of that SET; remote_heard_p99: its p99, us
- *            remote_get_many  get_many of 128 keys, none in memory, x one GET a call of hiredis
+ * FIGURES    remote_get_many  get_many of 128 keys, none in memory, x one GET a call of hiredis
  *            remote_tls_get   gets that miss in memory, over TLS x plain TCP; remote_tls_get_many:
  *                             get_many of 128 likewise
  *            remote_misses    1, 4, 16 threads of gets that miss in memory x as many connections of
  *                             hiredis
  *            remote_large     time of a get or set of 1 MiB x that of hiredis
- *            remote_check     a check of a hot key of a shared limiter, ns
  * INPUT      make bench SUITE=remote REMOTE=1 TLS=1; redis-tools, libhiredis-dev; for TLS libssl-dev
  *            and the program openssl. */
 #include "bench/suites/suite.h"
@@ -26,7 +19,6 @@
 #include <limits.h>
 #include <math.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,23 +28,16 @@
 #include "bench/harness/host.h"
 #include "bench/peers/server.h"
 #include "cellar.h"
-#include "cellar_observe.h"
 #include "cellar_remote.h"
 
 #define REMOTE_SERVER "/usr/bin/redis-check-rdb" /* redis-server under the name of another tool */
 #define REMOTE_PORT 16399
 #define REMOTE_TLS_PORT 16398
 #define REMOTE_KEYS 100000u
-#define REMOTE_HITS 50000u
-#define REMOTE_HIT_KEYS 1000u
-#define REMOTE_LIFE_MS 3600000 /* default of max_ttl_ms */
 #define REMOTE_TURNS 8u
 #define REMOTE_BATCH 128u
 #define REMOTE_THREADS 16u
 #define REMOTE_LARGE 1000000u
-#define REMOTE_LIMIT_PER_S 10000u
-#define REMOTE_BURST 1000u
-#define REMOTE_HOLD_MS 50
 
 typedef struct remote_bench {
     const cell_options *o;
@@ -63,7 +48,7 @@ typedef struct remote_bench {
 } remote_bench;
 
 typedef struct remote_store {
-    cellar *store, *shared, *alone; /* alone: a private namespace */
+    cellar *store, *shared;
     cellar_remote *r;
 } remote_store;
 
@@ -89,24 +74,20 @@ static bool remote_proven_soon(const cellar_remote *r)
     return false;
 }
 
-/* Open a store with a shared namespace of at most `entries` in memory. `url` NULL: no remote. */
-static bool remote_store_open(remote_store *s, const char *url, uint32_t entries,
-                              cellar_remote_values values)
+/* Open a store with a shared namespace of at most `entries` in memory. */
+static bool remote_store_open(remote_store *s, const char *url, uint32_t entries)
 {
-    cellar_namespace_config n = cellar_namespace_config_default(), alone = n;
+    cellar_namespace_config n = cellar_namespace_config_default();
     cellar_remote_namespace_config o = cellar_remote_namespace_config_default();
     memset(s, 0, sizeof *s);
     n.max_entries = entries;
-    alone.default_ttl_ms = REMOTE_LIFE_MS;
-    o.values = values;
+    o.values = CELLAR_REMOTE_ENVELOPE;
     if (cellar_open(NULL, &s->store) != CELLAR_OK ||
-        cellar_namespace_open(s->store, "alone", &alone, &s->alone) != CELLAR_OK ||
         cellar_namespace_open(s->store, "shared", &n, &s->shared) != CELLAR_OK) {
         return false;
     }
-    return url == NULL || (cellar_remote_open(s->store, url, NULL, &s->r) == CELLAR_OK &&
-                           cellar_remote_attach(s->r, s->shared, &o) == CELLAR_OK &&
-                           remote_proven_soon(s->r));
+    return cellar_remote_open(s->store, url, NULL, &s->r) == CELLAR_OK &&
+           cellar_remote_attach(s->r, s->shared, &o) == CELLAR_OK && remote_proven_soon(s->r);
 }
 
 static void remote_store_close(remote_store *s)
@@ -149,106 +130,6 @@ static bool remote_fill(cellar *ns, uint32_t count)
     return true;
 }
 
-/* ---- hits ---- */
-
-static double remote_hits_ns(cellar *ns, uint64_t *bad)
-{
-    static char key[REMOTE_HIT_KEYS][16];
-    char value[100];
-    size_t len = 0;
-    for (uint32_t i = 0; i < REMOTE_HIT_KEYS; i++) { len = remote_key(key[i], i); }
-    const uint64_t from = host_thread_cpu_ns();
-    for (uint32_t i = 0; i < REMOTE_HITS; i++) {
-        const char *k = key[i % REMOTE_HIT_KEYS];
-        *bad += cellar_get(ns, k, len, value, sizeof value, NULL) != CELLAR_OK;
-    }
-    return (double)(host_thread_cpu_ns() - from) / REMOTE_HITS;
-}
-
-/* The least time of some turns of two namespaces, A B B A. */
-static int remote_hits_of(const remote_bench *b, cellar *measured, cellar *other,
-                          const char *metric)
-{
-    double x[SUITE_ROUNDS_MAX];
-    uint64_t bad = 0;
-    if (!remote_fill(measured, REMOTE_HIT_KEYS) || !remote_fill(other, REMOTE_HIT_KEYS)) {
-        return CELL_WRONG;
-    }
-    for (uint32_t n = 0; n < b->o->rounds; n++) {
-        double ns[2] = { INFINITY, INFINITY };
-        for (uint32_t turn = 0; turn < 2 * REMOTE_TURNS; turn++) {
-            const uint32_t side = (n ^ turn ^ turn >> 1) & 1;
-            ns[side] = fmin(ns[side], remote_hits_ns(side == 0 ? measured : other, &bad));
-        }
-        x[n] = ns[1] / ns[0];
-        host_beat();
-    }
-    remote_say("hits", metric, "cpu", x, b->o->rounds);
-    return bad == 0 ? CELL_OK : CELL_WRONG;
-}
-
-static int remote_hits(remote_bench *b)
-{
-    remote_store s, none;
-    int status = CELL_WRONG;
-    if (remote_store_open(&s, b->unix_url, 0, CELLAR_REMOTE_ENVELOPE) &&
-        remote_store_open(&none, NULL, 0, CELLAR_REMOTE_ENVELOPE) &&
-        remote_fill(none.shared, REMOTE_HIT_KEYS)) { /* both stores have the same entries */
-        status = remote_hits_of(b, s.shared, s.alone, "remote_hit") |
-                 remote_hits_of(b, s.alone, none.alone, "remote_beside");
-        remote_store_close(&none);
-        remote_store_close(&s);
-    }
-    return status;
-}
-
-/* ---- invalidations ---- */
-
-static _Atomic uint64_t remote_heard_ns;
-
-static void remote_on_heard(const cellar_event *e, void *ctx)
-{
-    (void)e;
-    (void)ctx;
-    atomic_store(&remote_heard_ns, host_wall_ns());
-}
-
-static int remote_heard_bench(remote_bench *b)
-{
-    static double after[20000], trip[20000];
-    const uint32_t count = b->o->quick ? 2000 : 20000;
-    remote_store s;
-    char value[100];
-    uint64_t id;
-    redisContext *c = remote_hiredis(b, false);
-    if (c == NULL || !remote_store_open(&s, b->unix_url, 0, CELLAR_REMOTE_RAW) ||
-        cellar_listener_add(s.shared, CELLAR_CAUSE_BIT(REMOTE), remote_on_heard, NULL, &id) !=
-            CELLAR_OK) {
-        return CELL_WRONG;
-    }
-    /* The fence: a get beside the message of this SET would not enter memory. */
-    bool ok = remote_do(c, "SET bench:shared:heard %s", "0") &&
-              cellar_remote_fence(s.r, 1000) == CELLAR_OK;
-    for (uint32_t i = 0; ok && i < count; i++) {
-        ok = cellar_get(s.shared, "heard", 5, value, sizeof value, NULL) == CELLAR_OK;
-        atomic_store(&remote_heard_ns, 0);
-        const uint64_t from = host_wall_ns(), until = from + 2000000000u;
-        ok = ok && remote_do(c, "SET bench:shared:heard %s", "1");
-        trip[i] = (double)(host_wall_ns() - from);
-        while (atomic_load(&remote_heard_ns) == 0 && host_wall_ns() < until) { }
-        ok = ok && atomic_load(&remote_heard_ns) != 0;
-        after[i] = (double)(atomic_load(&remote_heard_ns) - from);
-    }
-    redisFree(c);
-    remote_store_close(&s);
-    if (!ok) { return CELL_WRONG; }
-    double x = cell_quantile(after, count, .5) / cell_quantile(trip, count, .5);
-    double p99_us = cell_quantile(after, count, .99) / 1e3;
-    remote_say("set", "remote_heard", "wall", &x, 1);
-    remote_say("set", "remote_heard_p99", "wall", &p99_us, 1);
-    return CELL_OK;
-}
-
 /* ---- values that only the server has ---- */
 
 static double remote_many_ns(remote_bench *b, cellar *ns, uint64_t *bad)
@@ -286,7 +167,7 @@ static int remote_get_many_of(remote_bench *b, const char *url, bool tcp)
     uint64_t bad = 0;
     remote_store s;
     redisContext *c = remote_hiredis(b, tcp);
-    if (c == NULL || !remote_store_open(&s, url, 1000, CELLAR_REMOTE_ENVELOPE) ||
+    if (c == NULL || !remote_store_open(&s, url, 1000) ||
         !remote_fill(s.shared, REMOTE_KEYS)) {
         return CELL_WRONG;
     }
@@ -351,7 +232,7 @@ static int remote_tls_bench(remote_bench *b)
     snprintf(url[1], sizeof url[1], "rediss://127.0.0.1:%d?prefix=bench&io_ms=2000&"
              "tls_ca_file=%.250s/ca.pem", REMOTE_TLS_PORT, b->o->scratch);
     for (int i = 0; i < 2; i++) {
-        if (!remote_store_open(&s[i], url[i], 1000, CELLAR_REMOTE_ENVELOPE)) { return CELL_WRONG; }
+        if (!remote_store_open(&s[i], url[i], 1000)) { return CELL_WRONG; }
     }
     if (!remote_fill(s[0].shared, REMOTE_KEYS)) { return CELL_WRONG; }
     for (size_t p = 0; p < 2; p++) {
@@ -416,7 +297,7 @@ static int remote_misses_bench(remote_bench *b)
     double x[SUITE_ROUNDS_MAX];
     redisContext *c[REMOTE_THREADS];
     remote_store s;
-    bool ok = remote_store_open(&s, b->patient_url, 1000, CELLAR_REMOTE_ENVELOPE) &&
+    bool ok = remote_store_open(&s, b->patient_url, 1000) &&
               remote_fill(s.shared, REMOTE_KEYS);
     for (uint32_t i = 0; i < REMOTE_THREADS; i++) {
         c[i] = remote_hiredis(b, false);
@@ -467,7 +348,7 @@ static int remote_large_bench(remote_bench *b)
     double x[SUITE_ROUNDS_MAX];
     redisContext *c = remote_hiredis(b, false);
     remote_store s;
-    bool ok = c != NULL && remote_store_open(&s, b->patient_url, 2, CELLAR_REMOTE_ENVELOPE);
+    bool ok = c != NULL && remote_store_open(&s, b->patient_url, 2);
     if (!ok) { return CELL_WRONG; }
     for (uint32_t set = 2; ok && set-- > 0;) {
         for (uint32_t n = 0; ok && n < b->o->rounds; n++) {
@@ -486,39 +367,6 @@ static int remote_large_bench(remote_bench *b)
     redisFree(c);
     remote_store_close(&s);
     return ok ? CELL_OK : CELL_WRONG;
-}
-
-/* ---- limits ---- */
-
-static cellar_remote_limiter *remote_limiter(cellar_remote *r)
-{
-    const cellar_rule rule =
-        cellar_rule_token_bucket(REMOTE_LIMIT_PER_S, CELLAR_SECOND_NS, REMOTE_BURST);
-    cellar_remote_limiter_config o = cellar_remote_limiter_config_default();
-    cellar_remote_limiter *l;
-    o.hold_ms = REMOTE_HOLD_MS;
-    return cellar_remote_limiter_open(r, &rule, &o, &l) == CELLAR_OK ? l : NULL;
-}
-
-static int remote_check_bench(remote_bench *b)
-{
-    double ns[SUITE_ROUNDS_MAX];
-    remote_store s;
-    if (!remote_store_open(&s, b->unix_url, 0, CELLAR_REMOTE_ENVELOPE)) { return CELL_WRONG; }
-    cellar_remote_limiter *l = remote_limiter(s.r);
-    for (uint32_t n = 0; l != NULL && n < b->o->rounds; n++) {
-        const uint64_t from = host_thread_cpu_ns();
-        for (uint32_t i = 0; i < 200000; i++) {
-            (void)cellar_remote_limiter_check(l, "hot", 3, 1, NULL);
-        }
-        ns[n] = (double)(host_thread_cpu_ns() - from) / 200000;
-        host_beat();
-    }
-    cellar_remote_limiter_close(l);
-    remote_store_close(&s);
-    if (l == NULL) { return CELL_WRONG; }
-    remote_say("hot", "remote_check", "cpu", ns, b->o->rounds);
-    return CELL_OK;
 }
 
 static server *remote_server(const cell_options *o, char port[8])
@@ -541,10 +389,9 @@ static server *remote_server(const cell_options *o, char port[8])
 static int remote_parts(remote_bench *b)
 {
     static const struct { const char *name; int (*run)(remote_bench *b); } parts[] = {
-        { "hits", remote_hits }, { "set", remote_heard_bench }, { "unix", remote_get_many_unix },
+        { "unix", remote_get_many_unix },
         { "tcp", remote_get_many_tcp }, { "tls", remote_tls_bench },
         { "threads", remote_misses_bench }, { "large", remote_large_bench },
-        { "hot", remote_check_bench },
     };
     int status = CELL_OK;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
