@@ -665,9 +665,9 @@ CELLAR_STRUCT(cellar_error_info, text);
 
 /* Return the last error of this handle, of any thread. Outcomes, E_BUFFER and the error of a loader
  * do not change it: compare out->code with the code of the call.
- * in:      a handle; NULL = the last failed open of the process: of a store, a limiter, a table of
- *          locks or a pool, or rules that a limiter refused. Other refusals without a handle are
- *          not kept
+ * in:      a handle; NULL = the last refusal of the process outside a store: of an open, of rules
+ *          and keys of limiters, of an acquire or extend of a lock, of a schedule or a task. Others
+ *          without a handle are not kept
  * out:     *out
  * returns: OK; E_INVAL
  * thread:  any; works on handles of a closed store

@@ -14,6 +14,7 @@
 
 #include <string.h>
 
+#include "base/open_error.h"
 #include "base/opts.h"
 #include "limit/convert.h"
 #include "limit/quick.h"
@@ -45,10 +46,28 @@ BASE_ALWAYS_INLINE cellar_err limit_check_now(cellar_limiter *l, uint64_t fp, ui
     return limit_run(l, fp, now_ns, &op);
 }
 
+/* Keep why a check is refused. */
+BASE_COLD static cellar_err limit_check_refuse(const cellar_limiter *l, const void *key,
+                                               size_t key_len)
+{
+    if (l == NULL || key == NULL) {
+        return base_refuse(CELLAR_E_INVAL, "cellar_limiter_check", "l and key must not be NULL");
+    }
+    if (key_len == 0 || key_len > CELLAR_KEY_MAX) {
+        return base_open_fail(CELLAR_E_INVAL, 0,
+                              "cellar_limiter_check: key must have 1..65,535 bytes (got %zu)",
+                              key_len);
+    }
+    return base_refuse(CELLAR_E_INVAL, "cellar_limiter_check",
+                       "a limiter of permits alone checks nothing: use cellar_limiter_acquire");
+}
+
 CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, size_t key_len,
                                            uint64_t cost, cellar_limiter_result *out)
 {
-    if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
+    if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) {
+        return limit_check_refuse(l, key, key_len);
+    }
     const uint64_t fp = limit_fp(l, key, key_len);
     limit_prefetch(l, fp);
     return limit_check_now(l, fp, limit_now(l), false, cost, out);

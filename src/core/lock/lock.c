@@ -26,6 +26,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/open_error.h"
 #include "base/opts.h"
 #include "lock/record.h"
 #include "lock/tick.h"
@@ -426,30 +427,68 @@ refuse:
     return err;
 }
 
+/* Keep why options are refused: those of cellar_lock_acquire_many, too. */
+BASE_COLD static cellar_err lock_want_refuse(const cellar_lock_opts *o, cellar_err err)
+{
+    const uint32_t known = CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_END | CELLAR_LOCK_NO_WAIT;
+    if (err == CELLAR_E_UNSUPPORTED) {
+        return base_open_fail(err, 0, "cellar_lock_acquire: flags 0x%x or reserved0 are unknown: "
+                              "this library and its header do not have them",
+                              (unsigned)(o->flags & ~known));
+    }
+    if (o->wait_timeout_ms < 0) {
+        return base_open_fail(err, 0, "cellar_lock_acquire: wait_timeout_ms must be 0 or more "
+                              "(got %lld)", (long long)o->wait_timeout_ms);
+    }
+    if (o->hold_ms < 0) {
+        return base_open_fail(err, 0, "cellar_lock_acquire: hold_ms must be 0 or more (got %lld)",
+                              (long long)o->hold_ms);
+    }
+    return base_refuse(err, "cellar_lock_acquire",
+                       (o->flags & CELLAR_LOCK_NO_END) != 0
+                           ? "CELLAR_LOCK_NO_END needs CELLAR_LOCK_THREAD_BOUND"
+                           : "note must have at most 23 bytes");
+}
+
+/* Refuse arguments of a call. */
+BASE_COLD static cellar_err lock_call_refuse(const char *call, const void *key, size_t key_len)
+{
+    if (key == NULL || key_len - 1 < CELLAR_KEY_MAX) {
+        return base_refuse(CELLAR_E_INVAL, call, "t, key and out must not be NULL");
+    }
+    return base_open_fail(CELLAR_E_INVAL, 0, "%s: key must have 1..65,535 bytes (got %zu)", call,
+                          key_len);
+}
+
 /* Copy and check the options of a call. */
 static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w)
 {
     cellar_lock_opts copy;
     if (BASE_UNLIKELY(o->struct_size != sizeof copy)) {
         const cellar_err err = base_opts_in(&copy, sizeof copy, o);
-        if (err != CELLAR_OK) { return err; }
+        if (err == CELLAR_E_UNSUPPORTED) { return lock_want_refuse(&copy, err); }
+        if (err != CELLAR_OK) {
+            return base_refuse(err, "cellar_lock_acquire", "start from cellar_lock_opts_default()");
+        }
         o = &copy;
     }
     const uint32_t known = CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_END | CELLAR_LOCK_NO_WAIT;
     if (BASE_UNLIKELY((o->flags & ~known) != 0 || o->reserved0 != 0)) {
-        return CELLAR_E_UNSUPPORTED;
+        return lock_want_refuse(o, CELLAR_E_UNSUPPORTED);
     }
     if (BASE_UNLIKELY((o->flags & CELLAR_LOCK_NO_END) != 0)) {
-        if ((o->flags & CELLAR_LOCK_THREAD_BOUND) == 0) { return CELLAR_E_INVAL; }
+        if ((o->flags & CELLAR_LOCK_THREAD_BOUND) == 0) {
+            return lock_want_refuse(o, CELLAR_E_INVAL);
+        }
         w->hold_ms = BASE_NEVER_MS;
     } else {
-        if (BASE_UNLIKELY(o->hold_ms < 0)) { return CELLAR_E_INVAL; }
+        if (BASE_UNLIKELY(o->hold_ms < 0)) { return lock_want_refuse(o, CELLAR_E_INVAL); }
         w->hold_ms = o->hold_ms != 0 ? o->hold_ms : LOCK_HOLD_DEFAULT_MS;
     }
     if (BASE_UNLIKELY(o->wait_timeout_ms < 0 ||
                       (o->note != NULL &&
                        strnlen(o->note, CELLAR_LOCK_NOTE_MAX + 1) > CELLAR_LOCK_NOTE_MAX))) {
-        return CELLAR_E_INVAL;
+        return lock_want_refuse(o, CELLAR_E_INVAL);
     }
     w->note = o->note;
     w->flags = o->flags & ~CELLAR_LOCK_NO_WAIT; /* the lock has the others */
@@ -461,10 +500,10 @@ static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w)
 CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size_t key_len,
                                           const cellar_lock_opts *o, cellar_lock *out)
 {
-    if (BASE_UNLIKELY(out == NULL)) { return CELLAR_E_INVAL; }
+    if (BASE_UNLIKELY(out == NULL)) { return lock_call_refuse("cellar_lock_acquire", NULL, 0); }
     *out = (cellar_lock){ 0, 0 };
     if (BASE_UNLIKELY(t == NULL || key == NULL || key_len - 1 >= CELLAR_KEY_MAX)) {
-        return CELLAR_E_INVAL;
+        return lock_call_refuse("cellar_lock_acquire", key, key_len);
     }
     if (BASE_UNLIKELY(t->obj.forked)) { return CELLAR_E_FORKED; }
     const base_thread_record *self = base_thread_self();
@@ -586,7 +625,10 @@ CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk,
 {
     lock_stripe *s = NULL;
     lock_record *r = NULL;
-    if (hold_ms < 1) { return CELLAR_E_INVAL; }
+    if (hold_ms < 1) {
+        return base_open_fail(CELLAR_E_INVAL, 0, "cellar_lock_extend: hold_ms must be at least 1 "
+                              "(got %lld)", (long long)hold_ms);
+    }
     cellar_err err = lock_handle(t, lk, &s, &r);
     if (err != CELLAR_OK) { return err; }
     lock_after a = { .chunk = NULL };

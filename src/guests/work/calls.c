@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/open_error.h"
 #include "base/opts.h"
 #include "work/sched.h"
 
@@ -18,6 +19,8 @@ BASE_SIZE_BEGIN
 #define SCHED_INTERVAL_MAX_MS (INT64_C(366) * 86400000)
 #define SCHED_LIST_BATCH 8
 #define SCHED_TEXT_EXTRA 48 /* room of the text of a schedule beside an expression */
+
+#define SCHED_ADD "cellar_schedule_add"
 
 static cellar_err sched_check(const cellar_scheduler *s, const char *name)
 {
@@ -30,24 +33,40 @@ static cellar_err sched_check(const cellar_scheduler *s, const char *name)
 
 /* ---- add ---- */
 
+/* Return the rule that a spec breaks; NULL: none. */
+static const char *sched_spec_broken(const cellar_schedule_spec *o)
+{
+    const char *why = NULL;
+    const int times = (o->interval_ms != 0) + (o->cron != NULL) + (o->at_wall_ms != 0);
+    (void)(base_broken(o->fn == NULL, "fn must not be NULL", &why) ||
+           base_broken(times != 1, "set one of interval_ms, cron and at_wall_ms", &why) ||
+           base_broken(o->interval_ms < 0 || o->interval_ms > SCHED_INTERVAL_MAX_MS ||
+                       o->jitter_ms < 0 || o->jitter_ms > SCHED_INTERVAL_MAX_MS ||
+                       o->misfire_grace_ms < 0,
+                       "interval_ms, jitter_ms or misfire_grace_ms is out of its range", &why) ||
+           base_broken((unsigned)o->coalesce > CELLAR_COALESCE_ALL ||
+                       (unsigned)o->overlap > CELLAR_OVERLAP_QUEUE ||
+                       (unsigned)o->phase > CELLAR_PHASE_ALIGNED ||
+                       (unsigned)o->conflict > CELLAR_CONFLICT_ERROR,
+                       "coalesce, overlap, phase or conflict is no number of its enum", &why) ||
+           base_broken(o->paused > 1 || o->catch_up_on_start > 1 || o->reserved0 != 0,
+                       "paused and catch_up_on_start must be 0 or 1, reserved0 0", &why) ||
+           base_broken(o->max_running > CELLAR_SCHEDULE_RUNS_MAX ||
+                       (o->catch_up_on_start != 0 && o->max_running > 1),
+                       "max_running is above its range, or above 1 with catch_up_on_start", &why));
+    return why;
+}
+
 /* Copy and check the spec of a schedule. */
 static cellar_err sched_spec_in(const cellar_schedule_spec *spec, cellar_schedule_spec *full,
                                 cellar_cron_opts *cron_opts, uint32_t *flags)
 {
     const cellar_err err = spec != NULL ? base_opts_in(full, sizeof *full, spec) : CELLAR_E_INVAL;
-    if (err != CELLAR_OK) { return err; }
-    const int times = (full->interval_ms != 0) + (full->cron != NULL) + (full->at_wall_ms != 0);
-    if (full->fn == NULL || times != 1 || full->interval_ms < 0 ||
-        full->interval_ms > SCHED_INTERVAL_MAX_MS || full->misfire_grace_ms < 0 ||
-        full->jitter_ms < 0 || full->jitter_ms > SCHED_INTERVAL_MAX_MS ||
-        (unsigned)full->coalesce > CELLAR_COALESCE_ALL ||
-        (unsigned)full->overlap > CELLAR_OVERLAP_QUEUE ||
-        (unsigned)full->phase > CELLAR_PHASE_ALIGNED ||
-        (unsigned)full->conflict > CELLAR_CONFLICT_ERROR || full->paused > 1 ||
-        full->max_running > CELLAR_SCHEDULE_RUNS_MAX || full->catch_up_on_start > 1 ||
-        (full->catch_up_on_start != 0 && full->max_running > 1) || full->reserved0 != 0) {
-        return CELLAR_E_INVAL;
+    if (err != CELLAR_OK) {
+        return base_refuse(err, SCHED_ADD, "start from cellar_schedule_spec_default()");
     }
+    const char *const why = sched_spec_broken(full);
+    if (why != NULL) { return base_refuse(CELLAR_E_INVAL, SCHED_ADD, why); }
     if (full->at_wall_ms < 0 || full->at_wall_ms > CRON_WALL_MAX_MS) { return CELLAR_E_RANGE; }
     if (full->max_running == 0) { full->max_running = 1; }
     if (full->misfire_grace_ms == 0) { full->misfire_grace_ms = BASE_NEVER_MS; }
@@ -219,12 +238,22 @@ CELLAR_API cellar_err cellar_schedule_add(cellar_scheduler *s, const char *name,
     sched_entry *e;
     cron c = { .every_ms = 0 };
     cellar_err err = sched_check(s, name);
+    if (err == CELLAR_E_INVAL) {
+        return base_refuse(err, SCHED_ADD, "s must not be NULL, name must have 1..64 bytes");
+    }
     if (err == CELLAR_OK) { err = sched_spec_in(spec, &full, &cron_opts, &flags); }
     if (err != CELLAR_OK) { return err; }
     const char *hashed = cron_opts.hash_name != NULL ? cron_opts.hash_name : name;
     const char *zone = full.zone != NULL && full.cron != NULL ? full.zone : "";
     if (full.cron != NULL) {
         err = cron_parse(full.cron, cron_hash(hashed), flags, &c, own, &column);
+        if (err == CELLAR_E_NEVER) {
+            return base_refuse(err, SCHED_ADD, "cron never comes: no month has that day");
+        }
+        if (err != CELLAR_OK) {
+            return base_open_fail(err, 0, SCHED_ADD ": cron is wrong at character %u: five or six "
+                                  "fields, or @daily and the like", column);
+        }
     }
     if (err == CELLAR_OK) { err = sched_make(s, name, &full, &e); }
     if (err != CELLAR_OK) { return err; }
@@ -238,7 +267,9 @@ CELLAR_API cellar_err cellar_schedule_add(cellar_scheduler *s, const char *name,
     }
     if (err != CELLAR_OK) {
         sched_free(e, false);
-        return err;
+        return base_refuse(err, SCHED_ADD, err == CELLAR_E_NOT_FOUND
+                           ? "zone is unknown: give a name of the zone database, as Europe/Berlin"
+                           : "the file of zone cannot be read, or there is no memory for it");
     }
     int len = full.cron != NULL ? snprintf(text, sizeof text, "%s", full.cron)
               : full.interval_ms != 0

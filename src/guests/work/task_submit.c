@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/glob.h"
+#include "base/open_error.h"
 #include "base/opts.h"
 #include "work/task_burst.h"
 #include "work/task_commit.h"
@@ -110,11 +111,15 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
 {
     cellar_task_opts full;
     if (p == NULL || name == NULL || *name == '\0' || !task_text_ok(name, CELLAR_NAME_MAX)) {
-        return CELLAR_E_INVAL;
+        return base_refuse(CELLAR_E_INVAL, "cellar_task_register",
+                           "p must not be NULL, name must have 1..64 bytes");
     }
     if (p->obj.forked) { return CELLAR_E_FORKED; }
     cellar_err err = task_opts_in(o, &full);
-    if (err != CELLAR_OK) { return err; }
+    if (err != CELLAR_OK) {
+        return base_refuse(err, "cellar_task_register", "a field of cellar_task_opts is out of its "
+                           "range, see cellar_task.h: start from cellar_task_opts_default()");
+    }
     if (fn == NULL && (full.rate != NULL || full.hard_timeout_ms != 0 || full.break_after != 0)) {
         return CELLAR_E_INVAL;
     }
@@ -695,7 +700,14 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
                                          cellar_task_id *id)
 {
     const cellar_task_item item = { name, payload, payload_len, o };
-    return task_submit(p, &item, NULL, id);
+    const cellar_err err = task_submit(p, &item, NULL, id);
+    if (err == CELLAR_E_NOT_FOUND) {
+        return base_refuse(err, "cellar_task_submit", "no task is registered with this name: call "
+                                                      "cellar_task_register first");
+    }
+    return err != CELLAR_E_INVAL ? err : base_refuse(err, "cellar_task_submit",
+        "p and name must not be NULL, payload not with payload_len, and each field of "
+        "cellar_submit_opts in its range, see cellar_task.h");
 }
 
 /* ---- several tasks ---- */

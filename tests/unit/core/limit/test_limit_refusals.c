@@ -167,6 +167,13 @@ T_CASE(missing_arguments_are_named)
     open_refused(NULL, NULL, 1, CELLAR_E_INVAL, "rules must not be NULL");
     open_refused(NULL, &rule, 0, CELLAR_E_INVAL, "rule_count must be 1..7 (got 0)");
     open_refused(NULL, &rule, 8, CELLAR_E_INVAL, "rule_count must be 1..7 (got 8)");
+    refused(cellar_limiter_check(NULL, "k", 1, 1, NULL), CELLAR_E_INVAL, "cellar_limiter_check",
+            "l and key must not be NULL");
+    cellar_limiter *l = NULL;
+    T_EQ_I64(cellar_limiter_open(NULL, &rule, 1, &l), CELLAR_OK);
+    refused(cellar_limiter_check(l, "k", 0, 1, NULL), CELLAR_E_INVAL, "cellar_limiter_check",
+            "1..65,535 bytes (got 0)");
+    cellar_limiter_close(l);
 }
 
 /* Each allocation of an open fails once: the text names what is missing. */

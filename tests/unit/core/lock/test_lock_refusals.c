@@ -59,6 +59,40 @@ T_CASE(missing_out_is_named)
     T_EQ_STR(e.text, "cellar_locks_open: out must not be NULL");
 }
 
+static void call_refused(cellar_err got, cellar_err want, const char *text)
+{
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(got, want);
+    base_open_error_get(&e);
+    T_EQ_I64(e.code, want);
+    T_EQ_STR(e.text, text);
+}
+
+T_CASE(refused_acquire_and_extend_name_their_arguments)
+{
+    cellar_locks *t;
+    cellar_lock lk;
+    const cellar_lock_opts past = { .struct_size = sizeof past, .hold_ms = -4 };
+    const cellar_lock_opts flag = { .struct_size = sizeof flag, .flags = 64 };
+    const cellar_lock_opts end = { .struct_size = sizeof end, .flags = CELLAR_LOCK_NO_END };
+    T_EQ_I64(cellar_locks_open(NULL, &t), CELLAR_OK);
+    call_refused(cellar_lock_acquire(t, NULL, 3, NULL, &lk), CELLAR_E_INVAL,
+                 "cellar_lock_acquire: t, key and out must not be NULL");
+    call_refused(cellar_lock_acquire(t, "k", 0, NULL, &lk), CELLAR_E_INVAL,
+                 "cellar_lock_acquire: key must have 1..65,535 bytes (got 0)");
+    call_refused(cellar_lock_acquire(t, "k", 1, &past, &lk), CELLAR_E_INVAL,
+                 "cellar_lock_acquire: hold_ms must be 0 or more (got -4)");
+    call_refused(cellar_lock_acquire(t, "k", 1, &flag, &lk), CELLAR_E_UNSUPPORTED,
+                 "cellar_lock_acquire: flags 0x40 or reserved0 are unknown: this library and its "
+                 "header do not have them");
+    call_refused(cellar_lock_acquire(t, "k", 1, &end, &lk), CELLAR_E_INVAL,
+                 "cellar_lock_acquire: CELLAR_LOCK_NO_END needs CELLAR_LOCK_THREAD_BOUND");
+    T_EQ_I64(cellar_lock_acquire(t, "k", 1, NULL, &lk), CELLAR_OK);
+    call_refused(cellar_lock_extend(t, &lk, 0), CELLAR_E_INVAL,
+                 "cellar_lock_extend: hold_ms must be at least 1 (got 0)");
+    cellar_locks_close(t);
+}
+
 /* Each allocation of an open fails once: the text names what is missing. */
 T_CASE(each_missing_memory_is_named)
 {

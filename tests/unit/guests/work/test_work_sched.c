@@ -933,6 +933,10 @@ T_CASE(bad_arguments_are_refused)
     T_EQ_I64(schedule_every(s, "n", 1000, NULL, NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(schedule_cron(s, "n", NULL, NULL, note, NULL, NULL), CELLAR_E_INVAL);
     T_EQ_I64(schedule_cron(s, "n", "* * * *", NULL, note, NULL, NULL), CELLAR_E_INVAL);
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_EQ_STR(e.text, "cellar_schedule_add: cron is wrong at character 8: five or six fields, or "
+                     "@daily and the like");
     T_EQ_I64(schedule_cron(s, "n", "0 0 30 2 *", NULL, note, NULL, NULL), CELLAR_E_NEVER);
     T_EQ_I64(schedule_cron(s, "n", "* * * * *", "No/Where", note, NULL, NULL),
              CELLAR_E_NOT_FOUND);
