@@ -10,6 +10,7 @@
 
 #include "cellar_load.h"
 
+enum { TOKEN_MAX = 8192 }; /* a JWT has more than 1,000 bytes */
 static int fetched;
 
 /* POST /oauth/token, here without a network: {"access_token": "token-1", "expires_in": 3600}. */
@@ -24,11 +25,14 @@ static cellar_err fetch(cellar_load *load, const void *scope, size_t scope_len, 
     return err != CELLAR_OK ? err : cellar_load_value(load, token, strlen(token));
 }
 
-static void token_get(cellar *tokens, char token[64])
+/* Copy the token, or an empty text: the service is down. */
+static void token_get(cellar *tokens, char token[TOKEN_MAX])
 {
     cellar_result r = cellar_result_default();
     const cellar_err err = cellar_get_or_load(tokens, "orders", 6, NULL, NULL, NULL, &r);
-    snprintf(token, 64, "%.*s", err >= 0 ? (int)r.value_len : 0, (const char *)r.value);
+    const size_t len = err >= 0 && r.value_len < TOKEN_MAX ? r.value_len : 0;
+    if (len > 0) { memcpy(token, r.value, len); }
+    token[len] = '\0';
     cellar_result_free(&r);
 }
 
@@ -42,7 +46,7 @@ static cellar_err remove_refused(const void *old, size_t len, cellar_buf *out, v
 
 int main(void)
 {
-    char token[64], again[64];
+    char token[TOKEN_MAX], again[TOKEN_MAX];
     cellar_load_opts early = cellar_load_opts_default();
     early.eager_refresh_pct = 80;
     early.error_ttl_ms = 1000; /* a service that is down is asked once a second, then more rarely */
@@ -58,5 +62,6 @@ int main(void)
         token_get(tokens, again);
         printf("%s, fetched %d\n", again, fetched);
     }
+    cellar_namespace_close(tokens);
     return cellar_close(store) == CELLAR_OK ? 0 : 1;
 }

@@ -25,15 +25,16 @@ static cellar_err render(cellar_load *load, const void *name, size_t name_len, v
     const int step = sqlite3_step(row);
     if (step == SQLITE_DONE) { err = cellar_load_absent(load); }
     if (step == SQLITE_ROW) {
-        const char *const team = (const char *)sqlite3_column_text(row, 0);
-        char html[200];
-        const cellar_bytes tag = { team, strlen(team) };
+        const cellar_bytes tag = { sqlite3_column_text(row, 0),
+                                   (size_t)sqlite3_column_bytes(row, 0) };
         cellar_set_opts o = cellar_set_opts_default();
+        cellar_buf *const html = cellar_load_buf(load); /* grows; its first error fails the load */
         o.tags = &tag, o.tag_count = 1;
-        /* a program escapes name and team for HTML here */
-        snprintf(html, sizeof html, "<p>%.*s of %s", (int)name_len, (const char *)name, team);
-        err = cellar_load_opts_set(load, &o);
-        if (err == CELLAR_OK) { err = cellar_load_value(load, html, strlen(html)); }
+        err = cellar_load_opts_set(load, &o); /* no team, NULL: an error too */
+        cellar_buf_append(html, "<p>", 3);
+        cellar_buf_append(html, name, name_len); /* a program escapes name and team for HTML */
+        cellar_buf_append(html, " of ", 4);
+        cellar_buf_append(html, tag.data, tag.len);
     }
     sqlite3_finalize(row);
     return err;

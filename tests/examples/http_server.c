@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "cellar_invalidate.h"
@@ -28,10 +29,11 @@ static cellar_err render(cellar_load *load, const void *path, size_t path_len, v
 
 static void answer(int fd, cellar *pages, cellar_limiter *clients, const struct in_addr *client)
 {
-    char in[2000] = "", path[256], lines[256];
+    char in[2000] = "", path[256], lines[256]; /* a longer path, which would be cut: no answer */
     cellar_limiter_result limit;
     cellar_result page = cellar_result_default();
-    if (read(fd, in, sizeof in - 1) <= 0 || sscanf(in, "%*s %255s", path) != 1) { return; }
+    if (read(fd, in, sizeof in - 1) <= 0 ||
+        sscanf(in, "%*s %255s HTTP/%9[0-9.]", path, lines) != 2) { return; }
     if (cellar_limiter_check(clients, client, sizeof *client, 1, &limit) == CELLAR_LIMITED) {
         cellar_limiter_headers_write(clients, &limit, CELLAR_HEADERS_RETRY_AFTER, lines, 256, NULL);
         dprintf(fd, "HTTP/1.0 429 Too Many Requests\r\n%s\r\n", lines);
@@ -40,8 +42,10 @@ static void answer(int fd, cellar *pages, cellar_limiter *clients, const struct 
         dprintf(fd, "HTTP/1.0 204 No Content\r\n\r\n");
     } else {
         const int e = cellar_get_or_load(pages, path, strlen(path), NULL, NULL, NULL, &page);
-        dprintf(fd, "HTTP/1.0 %s\r\nX-Cache: %s\r\n\r\n%.*s", e >= 0 ? "200 OK" : "502 Bad Gateway",
-                e == CELLAR_STALE ? "old" : "fresh", (int)page.value_len, (const char *)page.value);
+        dprintf(fd, "HTTP/1.0 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n"
+                "X-Cache: %s\r\n\r\n", e >= 0 ? "200 OK" : "502 Bad Gateway", page.value_len,
+                e == CELLAR_STALE ? "old" : "fresh"); /* text/html: escape the path in render */
+        send(fd, page.value, page.value_len, 0);
         cellar_result_free(&page);
     }
 }
@@ -51,6 +55,7 @@ int main(int argc, char **argv)
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
     socklen_t len = sizeof at;
     const cellar_rule rule = cellar_rule_sliding_log(5, 60 * CELLAR_MINUTE_NS);
+    const struct timeval most = { .tv_sec = 5 }; /* a silent client holds the others so long */
     cellar_namespace_config root = cellar_namespace_config_default();
     cellar_config cfg = cellar_config_default();
     cellar_limiter *clients;
@@ -65,6 +70,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN); /* a client may leave before its answer */
     printf("http://127.0.0.1:%d/\n", ntohs(at.sin_port));
     for (int fd = fflush(stdout); (fd = accept(listener, (void *)&at, &len)) >= 0; close(fd)) {
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most);
         answer(fd, pages, clients, &at.sin_addr);
     }
     return 1;

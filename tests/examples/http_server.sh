@@ -17,7 +17,7 @@ asks() { # ANSWER CURL-WORD..: the answer has these lines
     for line in $answer; do grep -q "$line" "$t_tmp/answer" || { cat "$t_tmp/answer"; return 1; }; done
 }
 if t_have curl; then
-    t_case page_is_rendered asks '200.OK fresh ^/$'
+    t_case page_is_rendered asks '200.OK Type:.text/plain Length:.1$ fresh ^/$'
     t_case page_is_cached asks '200.OK fresh ^/$'
     t_case post_makes_it_old asks '204.No' -X POST
     t_case old_page_is_sent asks '200.OK old ^/$'

@@ -25,10 +25,10 @@ static cellar_err image_store(cellar *images, const char *name)
     return err;
 }
 
-/* Answer a request; range: "bytes=a-b" or "bytes=a-". */
+/* Answer a request; range: "bytes=a-b" or "bytes=a-". Of others a server sends the whole image. */
 static void image_answer(cellar *images, const char *name, const char *range)
 {
-    static unsigned char part[PART_MAX];
+    unsigned char part[PART_MAX];
     uint64_t first = 0, last = UINT64_MAX;
     size_t total = 0;
     const int numbers = sscanf(range, "bytes=%" SCNu64 "-%" SCNu64, &first, &last);

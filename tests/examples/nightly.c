@@ -24,7 +24,8 @@ static void submit(const cellar_firing *firing, void *pool)
 {
     cellar_submit_opts o = cellar_submit_opts_default();
     o.unique_key = firing->name;
-    cellar_task_submit(pool, firing->name, NULL, 0, &o, NULL);
+    const cellar_err err = cellar_task_submit(pool, firing->name, NULL, 0, &o, NULL);
+    if (err < 0) { fprintf(stderr, "%s: %s\n", firing->name, cellar_strerror(err)); }
 }
 
 static int add_all(cellar_scheduler *s, cellar_pool *pool)

@@ -43,7 +43,7 @@ int main(int argc, char **argv)
 {
     const char *const folder = argc > 1 ? argv[1] : "sessions.cache";
     session s = { "ada", 0 };
-    unsigned char id[16]; /* for the cookie */
+    unsigned char id[16]; /* for the cookie; keys are readable on disk: better store its SHA-256 */
     cellar *sessions = sessions_open(folder);
     if (sessions == NULL || getrandom(id, sizeof id, 0) != (ssize_t)sizeof id ||
         cellar_set(sessions, id, sizeof id, &s, sizeof s, NULL) != CELLAR_OK) { return 1; }
@@ -52,6 +52,7 @@ int main(int argc, char **argv)
         if (s.pages == 2) { /* a new version of the program starts */
             if (cellar_close(sessions) != CELLAR_OK) { return 1; }
             sessions = sessions_open(folder);
+            if (sessions == NULL) { return 1; }
         }
         if (s.pages == 3) { cellar_delete(sessions, id, sizeof id); } /* log out */
     }

@@ -33,7 +33,8 @@ static void serve(void)
         backend.data = "a page";
         uv_timer_start(&backend, on_answer, 1, 0); /* 1 ms later; fulfill rings the bell */
         break;
-    default: break; /* PENDING: the bell will ring */
+    case CELLAR_PENDING: break; /* the bell will ring; a failed backend: cellar_lease_release */
+    default: printf("%d: 503\n", ++answered); /* no bell */
     }
     cellar_result_free(&r);
 }
