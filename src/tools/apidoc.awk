@@ -110,6 +110,7 @@ function is_unit(line) {
 function take_unit(line,    plain) {
     if (!in_unit && !(joins && line ~ /^#define/)) {
         place[++units] = ""
+        item_of[units] = header
         item[++items] = "unit " units
         item_header[items] = header
         unit_about[units] = ""
@@ -391,14 +392,20 @@ function list_rows(text, prefix,    i, n, list, line, at) {
     return rows
 }
 
+function keep_field(name, at) { if (name in field_at) field_at[name] = ""; else field_at[name] = at }
+
 # Keep the places of all rows, so that texts before them can name them.
-function keep_rows(    k, i, n) {
+function keep_rows(    k, i, n, name) {
     for (k = 1; k <= units; k++) {
         n = unit_rows(k)
         for (i = 1; i <= n; i++) {
             if (row_name[i] == "") continue
             if (!(row_name[i] in unit_of)) unit_of[row_name[i]] = k
             if (unit_of[row_name[i]] == k && row_name[i] != place[k]) row_at[row_name[i]] = 1
+            if (row_name[i] ~ /^CELLAR/) continue
+            name = substr(row_name[i], index(row_name[i], ".") + 1)
+            keep_field(name, row_name[i])
+            keep_field(item_of[k] " " name, row_name[i])
         }
     }
 }
@@ -747,7 +754,7 @@ function html(text,    out, name, to, words, at) {
         text = substr(text, 1, RSTART - 1) "<code>" substr(text, RSTART + 1, RLENGTH - 2) \
                "</code>" substr(text, RSTART + RLENGTH)
     }
-    while (match(text, /(cellar|CELLAR)_[A-Za-z0-9_]+(\.[a-z0-9_]+)?|cellar\.h|[A-Z][A-Z0-9_]+([ -][A-Z]+)*/)) {
+    while (match(text, /(cellar|CELLAR)_[A-Za-z0-9_]+(\.[a-z0-9_]+)?|cellar\.h|[A-Z][A-Z0-9_]+([ -][A-Z]+)*|[a-z0-9]+_[a-z0-9_]+/)) {
         name = words = substr(text, RSTART, RLENGTH)
         out = out substr(text, 1, RSTART - 1)
         text = substr(text, RSTART + RLENGTH)
@@ -757,7 +764,8 @@ function html(text,    out, name, to, words, at) {
             name = words = substr(name, 1, RSTART - 1)
             to = name_place(name)
         }
-        if (to == "" && name ~ /_/) to = name_place("CELLAR_" name)
+        if (to == "" && name ~ /_/) to = name ~ /^[a-z]/ ? field_place(name) : name_place("CELLAR_" name)
+        if (to == "" && name ~ /_/) to = name_place(header_prefix(html_header) name)
         if (to == "" && name !~ /_/) {
             for (; words != ""; sub(/[ -]?[A-Z0-9]+$/, "", words)) {
                 to = essay_place(words, substr(name, length(words) + 1) text, out)
@@ -773,6 +781,20 @@ function html(text,    out, name, to, words, at) {
     return out text
 }
 
+# "CELLAR_LOAD_" of cellar_load.h: contracts leave it out.
+function header_prefix(header) { return toupper(substr(header, 1, length(header) - 2)) "_" }
+
+# The place of a field that a text names: of the struct around it, else of the only struct of its
+# header or of all headers with such a field. An argument of the call is none.
+function field_place(name,    at) {
+    at = html_here
+    sub(/\..*$/, "", at)
+    if ((at "." name) in row_at) return at "." name
+    if (!html_fields || index(html_args, name)) return ""
+    at = html_header " " name
+    return at in field_at ? field_at[at] : name in field_at ? field_at[name] : ""
+}
+
 # The place of an essay that a text names in capitals: one of its own header, one "in cellar_x.h",
 # or one behind "see".
 function essay_place(title, rest, before,    header) {
@@ -784,13 +806,21 @@ function essay_place(title, rest, before,    header) {
     return before ~ /[Ss]ee $/ ? title_place(title, html_header) : ""
 }
 
+function html_note(text) {
+    html_fields = 1
+    text = html(text)
+    html_fields = 0
+    return text
+}
+
 function html_row(title, text) {
-    if (text != "") print "<dt>" title "</dt><dd>" html(text) "</dd>" > page
+    if (text != "") print "<dt>" title "</dt><dd>" html_note(text) "</dd>" > page
 }
 
 # Running text with lists; lines with an indent are a list of words with their meaning, or a picture.
 function html_prose(text,    i, n, list, kind, line, now) {
     n = split(text "\n\n", list, "\n")
+    html_fields = 1
     for (i = 1; i <= n; i++) {
         line = list[i]
         now = line == "" ? "" : line ~ /^- / ? "ul" : line ~ /^ / ? (kind == "ul" ? "ul" : "pre") : "p"
@@ -805,6 +835,7 @@ function html_prose(text,    i, n, list, kind, line, now) {
         else if (now != "") print html(trim(line)) > page
         kind = now
     }
+    html_fields = 0
 }
 
 # Print the lines of block[]: "WORD  MEANING" with one column for all meanings, or as they are.
@@ -869,7 +900,7 @@ function html_unit(k,    i, n, kind) {
     for (i = 1; i <= n; i++) {
         html_here = row_name[i] != "" ? row_name[i] : place[k]
         print "<tr" ((html_here in row_at) && unit_of[html_here] == k ? " id=\"" html_here "\"" : "") "><td><code>" html(row_decl[i]) "</code></td><td>" \
-              html(row_note[i]) "</td></tr>" > page
+              html_note(row_note[i]) "</td></tr>" > page
     }
     print (n ? "</table>" : "") "</section>" > page
     html_here = ""
@@ -898,10 +929,12 @@ function html_family(f,    i) {
 
 function html_call(n,    f) {
     f = fn_family[n]
+    html_args = fn_args[n]
     print "<section id=\"" fn_name[n] "\"><h3>" fn_name[n] "</h3>" > page
     if (first_of[f] == n) html_family(f)
     else print "<p>" html(one_line(f)) ". See " html(fn_name[first_of[f]]) ".</p>" > page
     print "</section>" > page
+    html_args = ""
 }
 
 function html_page(    h, i, n) {

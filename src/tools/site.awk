@@ -68,9 +68,39 @@ function place(to,    at, path, anchor)
     return path == "" ? "" : "#" path anchor
 }
 
-function code(text)
+# The place of a field that a text names: of the struct that its prefix stands for in the guide, or
+# of the only struct that has it.
+function field_place(text,    part, to)
 {
-    return text in call ? "<a href=\"#" text "\"><code>" text "</code></a>" : "<code>" text "</code>"
+    if (split(text, part, ".") == 1) return text in only ? only[text] : ""
+    to = part[1] == "n" ? "cellar_namespace_config" : part[1] == "l" ? "cellar_load_opts" : \
+         part[1] == "cfg" ? "cellar_config" : "cellar_" part[1] "_config"
+    to = to "." part[2]
+    return to in call ? to : ""
+}
+
+# Code, with links to the calls, types, constants and headers that it names.
+function linked(text,    out, name, to)
+{
+    while (match(text, /(cellar|CELLAR)_[A-Za-z0-9_]+(\.[a-z_0-9]+)?|cellar\.h/)) {
+        name = substr(text, RSTART, RLENGTH)
+        out = out substr(text, 1, RSTART - 1)
+        text = substr(text, RSTART + RLENGTH)
+        if (!(name in call) && match(name, /\./)) {
+            text = substr(name, RSTART) text
+            name = substr(name, 1, RSTART - 1)
+        }
+        to = name
+        if (!(to in call)) sub(/_default$/, "", to)
+        out = out (to in call ? "<a href=\"#" to "\">" name "</a>" : name)
+    }
+    return out text
+}
+
+function code(text,    to)
+{
+    to = text ~ /^[a-z0-9]+[_.][a-z0-9_]+$/ ? field_place(text) : ""
+    return "<code>" (to != "" ? "<a href=\"#" to "\">" text "</a>" : linked(text)) "</code>"
 }
 
 # One paragraph: code, pictures, links, bold.
@@ -120,18 +150,6 @@ function entry(id, name, is_page)
 
 # The links that end an article; the next page is not known yet.
 function turn() { return "\001" pages - 1 }
-
-# A line of a program, with links to the calls and constants that it names.
-function linked(text,    out, name)
-{
-    text = escape(text)
-    while (match(text, /(cellar|CELLAR)_[A-Za-z0-9_]+(\.h)?|cellar\.h/)) {
-        name = substr(text, RSTART, RLENGTH)
-        out = out substr(text, 1, RSTART - 1) (name in call ? "<a href=\"#" name "\">" name "</a>" : name)
-        text = substr(text, RSTART + RLENGTH)
-    }
-    return out text
-}
 
 function close_section()
 {
@@ -186,7 +204,12 @@ function heading(level, text,    id)
 BEGIN {
     while (calls != "" && (getline line < calls) > 0) {
         if (match(line, /^<section id="[^"]*">/)) call[substr(line, 14, RLENGTH - 15)] = 1
-        if (match(line, /^<tr id="CELLAR_[^"]*">/)) call[substr(line, 9, RLENGTH - 10)] = 1
+        if (!match(line, /^<tr id="[^"]*">/)) continue
+        id = substr(line, 9, RLENGTH - 10)
+        call[id] = 1
+        if (!sub(/^.*\./, "", id)) continue
+        if (id in only) only[id] = ""
+        else only[id] = substr(line, 9, RLENGTH - 10)
     }
     for (i = ARGC - 1; i > 0; i--) if (ARGV[i] ~ /^tests\/examples\//) first_program = ARGV[i]
     sub(/^.*\//, "", first_program)
@@ -202,6 +225,8 @@ FNR == 1 {
     if (FILENAME != calls && FILENAME !~ /\.md$/) {
         heading(1, page)
         add("<p><code>" FILENAME "</code></p><pre>")
+        about = ""
+        about_line = lines
     }
 }
 FILENAME == calls {
@@ -215,14 +240,26 @@ FILENAME == calls {
     add($0)
     next
 }
-FILENAME !~ /\.md$/ { add(linked($0)); next }
+FILENAME !~ /\.md$/ {
+    if (FNR > 2 && about_line) {
+        text = $0
+        if (sub(/^ \* ?/, "", text) && text !~ /^ *$|^  |\*\/$/) about = about " " text
+        else {
+            sub(/^ [a-z_ ]*: /, "", about)
+            if (about != "") body[about_line] = "<p>" escape(about) "</p>" body[about_line]
+            about_line = 0
+        }
+    }
+    add(linked(escape($0)))
+    next
+}
 /^```/ {
     close_block()
     fenced = !fenced
     if (fenced) pre = "<pre>"; else add(pre "</pre>")
     next
 }
-fenced { add(pre linked($0)); pre = ""; next }
+fenced { add(pre linked(escape($0))); pre = ""; next }
 /^<!-- .* -->$/ { next } # a mark for a program that writes the lines behind it
 /^#+ / { match($0, /^#+/); heading(RLENGTH, substr($0, RLENGTH + 2)); next }
 /^\|[-:| ]+\|$/ { next }
@@ -313,7 +350,7 @@ END {
     print "nav{padding:1em;border-bottom:1px solid var(--line);overflow-wrap:anywhere}nav input{width:100%;" \
           "font:inherit;padding:.4em;color:inherit;background:var(--pale);border:1px solid var(--soft)}"
     print "nav ul{list-style:none;padding:0;margin:.3em 0}nav ul ul{padding-left:1.2em}nav li{margin:.25em 0}"
-    print "summary{cursor:pointer}small,#note{color:var(--soft);font-size:.85em}#found small{display:block}" \
+    print "summary{cursor:pointer;padding-left:1.1em;text-indent:-1.1em}small,#note{color:var(--soft);font-size:.85em}#found small{display:block}" \
           "#found{max-height:60vh;overflow:auto}"
     print ".group{font-weight:bold;margin-top:.8em}[aria-current]{background:var(--pale);font-weight:bold}"
     print "@media(min-width:60em){body{display:flex}nav{width:21em;flex:none;position:sticky;top:0;" \

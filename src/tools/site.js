@@ -37,7 +37,7 @@ find.oninput = () => {
         const li = document.createElement('li'), a = document.createElement('a'), small = document.createElement('small')
         a.href = '#' + row.id
         a.textContent = row.name
-        small.textContent = (row.page === row.name ? '' : row.page + ': ') + row.about.slice(0, 90)
+        small.textContent = (row.page === row.name ? '' : row.page + ': ') + (row.about.length > 90 ? row.about.slice(0, 90).replace(/\s+\S*$/, ' ..') : row.about)
         li.append(a, small)
         return li
     }))

@@ -43,7 +43,8 @@ links_of_pages_lead_somewhere() { # each link of the pages of users to a file: t
         esac
         grep -qxF "$to" "$t_tmp/led" || { echo "dead: $to"; return 1; }
     done <"$t_tmp/named"
-    [ "$(grep -c . "$t_tmp/named")" -gt 50 ] && grep -q '<a href="#cellar_open">cellar_open</a>(&amp;' "$1"
+    sed -n 's/.*<code><a href="#cellar_namespace_config\.idle_ms">n\.idle_ms<.*/found/p' "$1" | grep -q found || return 1
+    [ "$(grep -c '^<article>' "$1")" -eq "$(grep -c '^<p class="turn"><a ' "$1")" ] && [ "$(grep -c . "$t_tmp/named")" -gt 50 ] && grep -q '<a href="#cellar_open">cellar_open</a>(&amp;' "$1"
 }
 rows_have_places() { # fields, constants and codes have places; contracts lead to them
     for place in cellar_config.memory_bytes cellar_set_opts.tag_count CELLAR_E_BUSY CELLAR_OPT_IDLE_MS CELLAR_LOAD_NO_WAIT \
@@ -53,6 +54,7 @@ rows_have_places() { # fields, constants and codes have places; contracts lead t
     sed -n '/<section id="cellar_err"/,/<\/section>/p' "$1" | grep -q 'CELLAR_E_BUSY = -6</code></td><td>in use' &&
         ! grep -q 'CELLAR_CODE_ENUM' "$1" && ! grep -q '>type-cellar<' "$1" &&
         sed -n '/<section id="cellar_get"/,/<\/section>/p' "$1" | grep -q '<a href="#CELLAR_E_BUFFER">E_BUFFER</a>' &&
+        sed -n '/<section id="cellar_l2.h-written"/,/<\/section>/p' "$1" | grep -q '<a href="#cellar_l2_config.min_ttl_ms">min_ttl_ms</a>' &&
         sed -n '/<section id="cellar_config"/,/<\/section>/p' "$1" |
         grep -q '<a href="#cellar_admin.h-key-policies">KEY POLICIES</a> in <a href="#cellar_admin.h">'
 }
@@ -145,19 +147,23 @@ const first = Object.entries({ mean_entry_bytes: 'cellar_l2_config.mean_entry_by
 const prefix = type('cellar_get_or_lo')[0], said = type('Retry-After').length > 0 && get('note').textContent.includes('result')
 const none = type('no-such-word').length + (get('note').textContent.startsWith('No result') ? 'said' : 'silent')
 type('')
-document.title = [seen.length ? 'wide:' + seen.map(a => a.firstElementChild.id) : 'fits', folded, only, first.length ? first : 'found',
-    prefix, said, none, getComputedStyle(document.body).backgroundColor].join(' ')
+document.title = [innerWidth, seen.length ? 'wide:' + seen.map(a => a.firstElementChild.id) : 'fits', folded, only, first.length ? first : 'found',
+    prefix, said, none, getComputedStyle(document.querySelector('svg rect')).fill,
+    getComputedStyle(document.querySelector('svg text')).fill === getComputedStyle(document.body).color,
+    getComputedStyle(document.body).backgroundColor].join(' ')
 </script>
 H
-    for width in 360 1200; do
+    for width in 360 1200; do # a window of this browser has 500 px at least, a frame has any
+        echo "<title></title><iframe src=browser.html style='width:${width}px;height:800px;border:0' onload='document.title =" \
+            "this.contentDocument.title'></iframe>" >"$t_tmp/frame.html"
         for scheme in 'rgb(21, 23, 26)' 'rgb(255, 255, 255)'; do # 0: dark, 1: light
             [ "$scheme" = 'rgb(21, 23, 26)' ] && number=0 || number=1
             timeout 120 chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage \
-                --user-data-dir="$t_tmp/profile" --window-size=$width,800 \
-                --blink-settings=preferredColorScheme=$number --dump-dom "file://$t_tmp/browser.html" \
+                --user-data-dir="$t_tmp/profile" --window-size=1280,800 --allow-file-access-from-files \
+                --blink-settings=preferredColorScheme=$number --dump-dom "file://$t_tmp/frame.html" \
                 2>/dev/null | sed -n 's/.*<title>\([^<]*\)<.*/\1/p' >"$t_tmp/title"
             [ $width = 360 ] && folded=folded || folded=open
-            [ "$(head -n 1 "$t_tmp/title")" = "fits $folded cellar found cellar_get_or_load true 0said $scheme" ] ||
+            [ "$(head -n 1 "$t_tmp/title")" = "$width fits $folded cellar found cellar_get_or_load true 0said none true $scheme" ] ||
                 { echo "$width $scheme:"; cat "$t_tmp/title"; return 1; }
         done
     done
