@@ -754,19 +754,23 @@ function html(text,    out, name, to, words, at) {
         text = substr(text, 1, RSTART - 1) "<code>" substr(text, RSTART + 1, RLENGTH - 2) \
                "</code>" substr(text, RSTART + RLENGTH)
     }
-    while (match(text, /(cellar|CELLAR)_[A-Za-z0-9_]+(\.[a-z0-9_]+)?|cellar\.h|[A-Z][A-Z0-9_]+([ -][A-Z]+)*|[a-z0-9]+_[a-z0-9_]+/)) {
-        name = words = substr(text, RSTART, RLENGTH)
+    while (match(text, /[A-Za-z0-9_]*[A-Z_][A-Za-z0-9_]*|cellar\.h/)) {
+        name = substr(text, RSTART, RLENGTH)
         out = out substr(text, 1, RSTART - 1)
         text = substr(text, RSTART + RLENGTH)
+        if (match(text, name ~ /^[A-Z][A-Z0-9]+$/ ? "^([ -][A-Z]+)+" : name ~ /^cellar_/ ? "^[.][a-z0-9_]+" : "^$")) {
+            name = name substr(text, 1, RLENGTH)
+            text = substr(text, RLENGTH + 1)
+        }
+        words = name
         to = name_place(name)
         if (to == "" && match(name, /\./)) {
             text = substr(name, RSTART) text
             name = words = substr(name, 1, RSTART - 1)
             to = name_place(name)
         }
-        if (to == "" && name ~ /_/) to = name ~ /^[a-z]/ ? field_place(name) : name_place("CELLAR_" name)
-        if (to == "" && name ~ /_/) to = name_place(header_prefix(html_header) name)
-        if (to == "" && name !~ /_/) {
+        if (to == "" && name ~ /_/) to = name ~ /^[a-z]/ ? field_place(name) : flag_place(name)
+        if (to == "" && name ~ /^[A-Z][A-Z0-9 -]+$/) {
             for (; words != ""; sub(/[ -]?[A-Z0-9]+$/, "", words)) {
                 to = essay_place(words, substr(name, length(words) + 1) text, out)
                 if (to != "") break
@@ -781,8 +785,12 @@ function html(text,    out, name, to, words, at) {
     return out text
 }
 
-# "CELLAR_LOAD_" of cellar_load.h: contracts leave it out.
-function header_prefix(header) { return toupper(substr(header, 1, length(header) - 2)) "_" }
+# The place of a constant that a text names without CELLAR or, in cellar_load.h, CELLAR_LOAD.
+function flag_place(name,    to) {
+    sub(/^_/, "", name)
+    to = name_place("CELLAR_" name)
+    return to != "" ? to : name_place(toupper(substr(html_header, 1, length(html_header) - 2)) "_" name)
+}
 
 # The place of a field that a text names: of the struct around it, else of the only struct of its
 # header or of all headers with such a field. An argument of the call is none.
@@ -864,7 +872,7 @@ function html_block(    i, base, column, words, word) {
     blocks = 0
 }
 
-function html_essay(header,    i, n, list, text, title) {
+function html_essay(header,    i, n, list, text, title, inside) {
     n = split(essay_of[header], list, "\n")
     print "<section id=\"" header "\"><h2>" header "</h2>" > page
     for (i = 1; i <= n; i++) {
@@ -874,9 +882,10 @@ function html_essay(header,    i, n, list, text, title) {
             text = title = substr(list[i], 2)
             sub(/  .*$/, "", title)
             print "<h4>" title "</h4>" > page
-            sub(/^[A-Z ,]*/, "", text)
-            if (text != "") text = text "\n"
-        } else text = text substr(list[i], 2) "\n"
+            sub(/^[A-Z ,]*[A-Z]($|  +)/, "", text)
+            inside = text != ""
+            if (inside) text = text "\n"
+        } else text = text (inside ? trim(list[i]) : substr(list[i], 2)) "\n"
     }
     html_prose(text)
     print "</section>" > page
@@ -899,6 +908,7 @@ function html_unit(k,    i, n, kind) {
     if (n) print "<table class=\"rows\"><tr><th>" (kind == "struct " ? "Field" : "Name") "</th><th>Meaning</th></tr>" > page
     for (i = 1; i <= n; i++) {
         html_here = row_name[i] != "" ? row_name[i] : place[k]
+        if (row_note[i] == "" && row_name[i] ~ /\.struct_size$/) row_note[i] = "set by " place[k] "_default()"
         print "<tr" ((html_here in row_at) && unit_of[html_here] == k ? " id=\"" html_here "\"" : "") "><td><code>" html(row_decl[i]) "</code></td><td>" \
               html_note(row_note[i]) "</td></tr>" > page
     }

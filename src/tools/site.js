@@ -9,13 +9,13 @@ function readRows() {
         const field = at.tagName === 'TR', head = at.closest('section').firstElementChild
         const name = field ? at.id : head.textContent.replace(/#$/, ''), page = at.closest('article').querySelector('h1,h2')
         const about = field ? at.lastElementChild : at.querySelector('p')
-        return { id: at.id, name, low: name.toLowerCase(), page: page.textContent.replace(/#$/, ''),
+        return { id: at.id, name, field, low: name.toLowerCase(), page: page.textContent.replace(/#$/, ''),
             about: about ? about.textContent.trim() : '', text: at.textContent.toLowerCase() }
     })
 }
-// The smaller, the better; 9: not found. A name counts with and without "cellar_" and its struct.
+// The smaller, the better; 9: not found. A name counts with and without "cellar_", a field without its struct.
 function rank(row, query, words) {
-    const names = [row.low, row.low.replace(/^cellar_/, ''), row.low.replace(/^.*\./, '')]
+    const names = [row.low, row.low.replace(row.field ? /^.*\./ : /^cellar_/, '')]
     if (names.includes(query)) return 0
     if (Object.keys(also).some(w => also[w] === row.id && w === query)) return 1
     if (names.some(n => n.startsWith(query))) return 2
@@ -28,7 +28,8 @@ function search(text) {
     const query = text.trim().toLowerCase(), words = query.split(/\s+/)
     rows = rows || readRows()
     return query === '' ? [] : rows.map(row => ({ row, rank: rank(row, query, words) }))
-        .filter(r => r.rank < 9).sort((a, b) => a.rank - b.rank).map(r => r.row)
+        .filter(r => r.rank < 9).sort((a, b) => a.rank - b.rank || a.row.field - b.row.field ||
+            (a.rank < 5 ? a.row.name.length - b.row.name.length : 0)).map(r => r.row)
 }
 find.hidden = false
 find.oninput = () => {
