@@ -358,7 +358,7 @@ END {
           "#found{max-height:none}main{min-width:0;flex:1}}"
     print "@media(max-width:40em){table,tbody,tr,td{display:block;border:0}tr{border:1px solid var(--line)}" \
           "th{display:none}td:first-child,.rows td:first-child{font-weight:bold;width:auto}td:empty{display:none}" \
-          "[data-h]::before{content:attr(data-h) \": \";color:var(--soft)}code{overflow-wrap:anywhere}" \
+          "[data-h]::before{content:attr(data-h) \": \";color:var(--soft)}td,code{overflow-wrap:anywhere}" \
           "dd{margin-left:.8em}}"
     print "@media print{nav,.turn{display:none}article{display:block!important}}"
     print "</style></head><body id=\"all\"><nav><input id=\"find\" type=\"search\" " \
