@@ -4,34 +4,40 @@
  * row. `make bench-compare A=COMMIT B=COMMIT` builds both and calls it.
  *
  * PICTURE    repetition: open A and B (the other one first each time), fill both
- *                        row: A B | B A | A B | ...   windows of equal calls, CPU time of the threads
- *            row's ratio of a repetition: the median of B / A over its pairs
- *            verdict: the repetitions' ratios, their median and an interval of it
- * INVARIANTS Both sides get the same keys at the same places, so they do the same work. A ratio uses
- *            two neighbouring windows. Stores are opened again in each repetition: where the memory of
- *            one lies can cost 5 %, and would be the same in all windows.
- * VERDICT    The interval of the median by order statistics (99.9 %). B is slower if it lies above
- *            1.01 and the median above 1.02, faster likewise; "same" if the median is within 2 % and
- *            the interval within 5 %; else "unclear": more repetitions.
+ *                        row: A B B A (next repetition: B A A B)   windows of equal calls
+ *            ratio of a repetition: the smaller CPU time of B's windows / that of A's
+ *            verdict: the logarithms of the ratios, their centre and an interval of it
+ * INVARIANTS Both sides get the same keys and draw the same random bytes (getrandom is replaced), so
+ *            both hash, collide and evict alike. No huge pages: a store gets them at another moment in
+ *            each repetition, or not at all, which is 5 % of a row. The unit of the statistics is one
+ *            opening of both: windows of one opening share the places of its memory.
+ * VERDICT    Centre: the median of the means of all pairs of repetitions (Hodges and Lehmann). Interval:
+ *            that of the signed-rank test, 99.9 %. The test asks that ratios of equal builds are
+ *            symmetric, and the alternating order makes them so. It is as narrow as that of the median
+ *            with half as many repetitions. B is slower if the interval lies above 1.01 and the centre
+ *            above 1.02, faster likewise; "same" if the centre is within 2 % and the interval within
+ *            5 %; else "unclear": more repetitions.
  * PLANT      --plant=P: 64 calls of B are followed by work of P percent of their cost on A; a check
  *            of this program. --busy: both sides are a loop of integers, so that on a loaded machine
  *            the statistics alone are checked.
  * EXIT       0 measured, 1 a library or a store cannot be opened, 2 usage. */
 #include <dlfcn.h>
 #include <inttypes.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include "bench/compare/side.h"
 #include "bench/harness/verify.h"
 
-#define COMPARE_REPS_MAX 101
-#define COMPARE_PAIRS 3
-#define COMPARE_REPS_LEAST 11 /* fewer have no interval of 99.9 % */
+#define COMPARE_REPS_MAX 1000
+#define COMPARE_REPS_LEAST 14 /* fewer have no interval of 99.9 % */
 #define COMPARE_VALUE_MAX 4096
 #define COMPARE_MISS UINT64_C(0x40000000) /* ids from here on are never stored */
 
@@ -187,6 +193,18 @@ static void compare_calibrate(compare_run *r, size_t row)
     r->spin[row] = (uint64_t)(64 * call * r->plant / 100 / step + .5);
 }
 
+static uint64_t compare_seed;
+
+/* Fill `buf` with the bytes of this repetition. Both libraries call this one. */
+ssize_t getrandom(void *buf, size_t len, unsigned flags)
+{
+    (void)flags;
+    for (size_t i = 0; i < len; i++) {
+        ((unsigned char *)buf)[i] = (unsigned char)verify_mix64(compare_seed * 256 + i + 1);
+    }
+    return (ssize_t)len;
+}
+
 static bool compare_open(compare_run *r, const compare_kind *k, uint32_t rep)
 {
     static unsigned char value[COMPARE_VALUE_MAX];
@@ -206,46 +224,43 @@ static bool compare_open(compare_run *r, const compare_kind *k, uint32_t rep)
     return true;
 }
 
-/* Pairs of one row in one repetition: return the median of B / A, and the ns of a call. */
-static double compare_pairs(compare_run *r, size_t row, uint32_t rep, double ns[2])
+/* Measure one row in one repetition: `ns` of a call of each side, the faster of two windows. */
+static void compare_windows(compare_run *r, size_t row, uint32_t rep, double ns[2])
 {
-    double ratio[COMPARE_PAIRS], cost[2][COMPARE_PAIRS];
+    ns[0] = ns[1] = 1e12;
     for (uint32_t side = 0; side < 2; side++) { /* not recorded: caches and branches */
         (void)compare_window(r, side, r->calls[row] / 4 + 1, side ? r->spin[row] : 0, rep + 7);
     }
-    for (uint32_t p = 0; p < COMPARE_PAIRS; p++) {
-        for (uint32_t i = 0; i < 2; i++) {
-            const uint32_t side = i ^ ((p + rep) & 1);
-            cost[side][p] = compare_window(r, side, r->calls[row], side ? r->spin[row] : 0,
-                                           rep * 100 + p) / (double)r->calls[row];
-        }
-        ratio[p] = cost[1][p] / cost[0][p];
+    for (uint32_t i = 0; i < 4; i++) {
+        const uint32_t side = (i == 1 || i == 2) ^ (rep & 1);
+        const double cost = compare_window(r, side, r->calls[row], side ? r->spin[row] : 0,
+                                           rep * 100 + i / 2) / (double)r->calls[row];
+        ns[side] = cost < ns[side] ? cost : ns[side];
     }
-    ns[0] = compare_at(cost[0], COMPARE_PAIRS, .5);
-    ns[1] = compare_at(cost[1], COMPARE_PAIRS, .5);
-    return compare_at(ratio, COMPARE_PAIRS, .5);
 }
 
-/* Return how many values the interval of the median leaves out on each side: at most .05 % lie there
- * by chance. */
-static uint32_t compare_rank(uint32_t n)
+static double compare_mean[COMPARE_REPS_MAX * (COMPARE_REPS_MAX + 1) / 2];
+
+/* Return the centre of `v` and its interval of 99.9 %: 3.29 deviations of the signed-rank sum. */
+static double compare_centre(const double *v, uint32_t n, double *low, double *high)
 {
-    double sum = 0, term = 1;
-    uint32_t k = 0;
-    for (uint32_t i = 0; i < n; i++) { term /= 2; }
-    for (; k < n / 2; k++) {
-        sum += term;
-        if (sum > .0005) { break; }
-        term = term * (n - k) / (k + 1);
+    uint32_t m = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t k = i; k < n; k++) { compare_mean[m++] = (v[i] + v[k]) / 2; }
     }
-    return k > 0 ? k - 1 : 0;
+    const double all = m, rank = all / 2 - 3.2905 * sqrt(all * (2 * n + 1) / 12);
+    const uint32_t cut = rank > 0 ? (uint32_t)rank : 0;
+    const double centre = compare_at(compare_mean, m, .5);
+    *low = compare_mean[cut];
+    *high = compare_mean[m - 1 - cut];
+    return centre;
 }
 
-static const char *compare_verdict(double median, double low, double high)
+static const char *compare_verdict(double centre, double low, double high)
 {
-    if (low > 1.01 && median > 1.02) { return "B slower"; }
-    if (high < .99 && median < .98) { return "B faster"; }
-    return median > .98 && median < 1.02 && low > .95 && high < 1.05 ? "same" : "unclear";
+    if (low > 1.01 && centre > 1.02) { return "B slower"; }
+    if (high < .99 && centre < .98) { return "B faster"; }
+    return centre > .98 && centre < 1.02 && low > .95 && high < 1.05 ? "same" : "unclear";
 }
 
 static double compare_ratio[COMPARE_ROWS][COMPARE_REPS_MAX];
@@ -254,16 +269,18 @@ static double compare_ns[COMPARE_ROWS][2][COMPARE_REPS_MAX];
 static bool compare_measure(compare_run *r)
 {
     for (uint32_t rep = 0; rep < r->reps; rep++) {
+        compare_seed = rep;
         for (uint32_t k = 0; k < sizeof compare_kinds / sizeof compare_kinds[0]; k++) {
             if (!compare_open(r, &compare_kinds[k], rep)) { return false; }
             for (size_t row = 0; row < COMPARE_ROWS; row++) {
                 if (compare_rows[row].kind != k) { continue; }
-                double one[2];
+                double ns[2];
                 r->row = &compare_rows[row];
                 if (rep == 0) { compare_calibrate(r, row); }
-                compare_ratio[row][rep] = compare_pairs(r, row, rep, one);
-                compare_ns[row][0][rep] = one[0];
-                compare_ns[row][1][rep] = one[1];
+                compare_windows(r, row, rep, ns);
+                compare_ratio[row][rep] = log(ns[1] / ns[0]);
+                compare_ns[row][0][rep] = ns[0];
+                compare_ns[row][1][rep] = ns[1];
             }
             r->side[0]->close(r->store[0]);
             r->side[1]->close(r->store[1]);
@@ -278,16 +295,18 @@ static void compare_report(const compare_run *r)
     printf("%-5s %-12s %-7s %9s %9s %7s  %-15s %-15s %s\n", "store", "calls", "threads", "A ns",
            "B ns", "B / A", "p25 p75", "99.9 % interval", "verdict");
     for (size_t row = 0; row < COMPARE_ROWS; row++) {
-        const uint32_t n = r->reps, cut = compare_rank(n);
-        double *v = compare_ratio[row];
-        const double median = compare_at(v, n, .5), low = v[cut], high = v[n - 1 - cut];
-        const char *verdict = compare_verdict(median, low, high);
+        const uint32_t n = r->reps;
+        double *v = compare_ratio[row], low, high;
+        const double centre = exp(compare_centre(v, n, &low, &high));
+        low = exp(low);
+        high = exp(high);
+        const char *verdict = compare_verdict(centre, low, high);
         count[verdict[0] == 's' ? 0 : verdict[0] == 'u' ? 1 : verdict[2] == 's' ? 2 : 3]++;
         printf("%-5s %-12s %-7u %9.1f %9.1f %7.3f  [%.3f %.3f]   [%.3f %.3f]   %s\n",
                compare_kinds[compare_rows[row].kind].name, compare_rows[row].name,
                compare_rows[row].threads, compare_at(compare_ns[row][0], n, .5),
-               compare_at(compare_ns[row][1], n, .5), median, compare_at(v, n, .25),
-               compare_at(v, n, .75), low, high, verdict);
+               compare_at(compare_ns[row][1], n, .5), centre, exp(compare_at(v, n, .25)),
+               exp(compare_at(v, n, .75)), low, high, verdict);
     }
     printf("\ncompare: %u same, %u unclear, B slower in %u, faster in %u of %zu rows\n", count[0],
            count[1], count[2], count[3], COMPARE_ROWS);
@@ -328,7 +347,7 @@ static const compare_side *compare_load(const char *path)
 
 int main(int argc, char **argv)
 {
-    compare_run r = { .reps = 45, .window_us = 3000 };
+    compare_run r = { .reps = 300, .window_us = 3000 };
     int at = 1;
     bool busy = false;
     for (; at < argc && argv[at][0] == '-'; at++) {
@@ -355,6 +374,7 @@ int main(int argc, char **argv)
     r.side[0] = busy ? &compare_busy : compare_load(argv[at]);
     r.side[1] = busy ? &compare_busy : compare_load(argv[at + 1]);
     if (r.side[0] == NULL || r.side[1] == NULL) { return 1; }
+    (void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); /* a refusal makes the intervals wider */
     printf("compare: A %s, B %s\n", r.side[0]->version(), r.side[1]->version());
     if (!compare_measure(&r)) { return 1; }
     compare_report(&r);

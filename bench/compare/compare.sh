@@ -34,5 +34,5 @@ so_of() { # COMMIT PLACE: builds, and prints the path of an object that is of th
 so_of "$a" A || exit $?
 so_of "$b" B || exit $?
 # shellcheck disable=SC2086
-$CC -std=c11 -D_GNU_SOURCE -O2 -pthread -I. -o "$out/compare" bench/compare/compare.c -ldl || exit 1
+$CC -std=c11 -D_GNU_SOURCE -O2 -pthread -rdynamic -I. -o "$out/compare" bench/compare/compare.c -ldl -lm || exit 1
 exec "$out/compare" "$@" "$out/A.so" "$out/B.so"
