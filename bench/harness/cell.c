@@ -183,6 +183,9 @@ bool cell_chosen(const cell_options *o, const workload *w, const char *subject)
         (only_named && !named)) {
         return false;
     }
+    if (o->ref != NULL && strcmp(o->ref, subject) == 0) {
+        return true;
+    }
     if (ours || o->full || o->all_subjects || o->peers != NULL) {
         return ours || o->peers == NULL || cell_named(o->peers, subject);
     }

@@ -2,12 +2,18 @@
 #
 # own: the table of `make bench WL=my.wl`: at most 30 lines.
 #
-# USE        awk -f lines.awk -f own.awk -v ref=uthash64 -v json=PATH -v logfile=PATH RESULTS.jsonl
+# USE        awk -f lines.awk -f own.awk -v ref=uthash64 -v keep="PEERS" -v json=PATH -v logfile=PATH RESULTS.jsonl
 # ROWS       a line for each operation and subject, best first; a column for each thread count:
 #            the median, and in brackets x ref of the same rounds. ~: noisy. hits: at the most threads.
 # SAID       subjects that took no part, gets without a single hit, wrong values, rows that the
-#            30 lines leave out: of each operation the best, ours and ref stay longest.
+#            30 lines leave out: of each operation the best, ours, ref and those that keep names (or begins) stay longest.
 # LIMITS     POSIX awk (mawk, gawk, busybox).
+function kept(name,   n, i, word) {
+    if (name == "cellar" || name == ref) return 1
+    n = split(keep, word, /[ ,]+/)
+    for (i = 1; i <= n; i++) if (word[i] != "" && index(name, word[i]) == 1) return 1
+    return 0
+}
 function field(at) {
     if (!(at in value)) return "-"
     return show(value[at]) mark[at] (at in times ? sprintf(" (%.2f)", times[at]) : "")
@@ -30,7 +36,7 @@ function field(at) {
     rounds = number("rounds") + number("dropped")
     wrong += number("bad")
     if (at in most && rounds < most[at] && text("c2c") != state[at]) next
-    if (text("vs") == ref) { times[at] = number("ratio"); next }
+    if (text("vs") == ref) { times[at] = number("ratio"); ratios = 1; next }
     if (text("vs") != "" || number("value") == "") next
     most[at] = rounds; state[at] = text("c2c")
     if (!(metric in seen)) { seen[metric] = 1; metrics[++metric_count] = metric }
@@ -60,7 +66,7 @@ END {
         share = int(room * n / (rows > 0 ? rows : 1)) - 2
         for (k = 1; k <= n; k++) {
             if ((metric, name[k]) in hit && hit[metric, name[k]] == 0 && metric != "write") none = none ", " metric " of " name[k]
-            if (shown >= room || (k > 1 && k > share && name[k] != "cellar" && name[k] != ref)) { cut++; continue }
+            if (shown >= room || (k > 1 && k > share && !kept(name[k]))) { cut++; continue }
             shown++
             printf "%-12s %-17s", metric " " (unit[metric] == "ns" ? "ns" : ""), name[k]
             for (i = 1; i <= columns; i++) printf " %16s", field(metric SUBSEP name[k] SUBSEP column[i])
@@ -71,7 +77,7 @@ END {
     if (rows == 0) print "no figure was measured: see the log"
     for (i = 1; i <= why_count && i <= 6; i++) print "left out:" substr(left[whys[i]], 1, 90) ": " whys[i]
     if (wrong > 0) print "WRONG VALUES: " wrong
-    print "Mops/s (higher is better) or ns (lower); in brackets x " ref "; ~ noisy" quick
+    print "Mops/s (higher is better) or ns (lower); " (ratios ? "in brackets x " ref : "no ratios: " ref " took no part") "; ~ noisy" quick
     if (cut > 0) print cut " more rows stand in the JSON"
     print "JSON: " json "   log: " logfile
 }

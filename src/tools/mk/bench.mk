@@ -92,7 +92,7 @@ BENCH_FREEZE  = $(foreach c,pread pwrite fdatasync madvise,-Wl,--wrap=$(c))
 BENCH_NAME    = $(or $(firstword $(SUITE)),$(if $(WL),own),all)
 BENCH_JSON    = $(or $(JSON),$(BENCH_B)/$(BENCH_NAME).jsonl)
 BENCH_ARGS    = $(if $(SUITE),--suite "$(SUITE)") $(if $(PEERS),--peers "$(PEERS)") \
-                $(if $(WL),--workload "$(WL)") $(if $(REF),--ref $(REF)) $(if $(filter 1,$(QUICK)),--quick) \
+                $(if $(WL),--workload "$(if $(findstring /,$(WL)),,./)$(WL)") $(if $(REF),--ref $(REF)) $(if $(filter 1,$(QUICK)),--quick) \
                 $(if $(MOST),--most-s $(MOST)) $(if $(filter 1,$(FULL)),--full) \
                 $(if $(filter 1,$(ALL_SUBJECTS)),--all-subjects)
 BENCH_ENV     = BENCH_COMMIT="$$(git describe --always --dirty 2>/dev/null)" BENCH_CC='$(BENCH_CC)'
@@ -172,7 +172,7 @@ bench-own: $(BENCH_B)/cellar-bench
 	$(BENCH_Q)$(if $(JSON),:,rm -f $(BENCH_JSON))
 	$(BENCH_Q)printf 'bench: %s runs, with its log in %s\n' $(WL) $(BENCH_B)/own.$(BENCH_OWN).log
 	$(BENCH_Q)status=0; $(BENCH_ENV) $< $(BENCH_ARGS) --json $(BENCH_JSON) >$(BENCH_B)/own.$(BENCH_OWN).log || \
-	  status=$$?; $(or $(AWK),awk) -v ref=$(or $(REF),uthash64) -v json=$(BENCH_JSON) \
+	  status=$$?; $(or $(AWK),awk) -v ref=$(or $(REF),uthash64) -v keep="$(PEERS)" -v json=$(BENCH_JSON) \
 	  -v logfile=$(BENCH_B)/own.$(BENCH_OWN).log -f bench/report/lines.awk -f bench/report/own.awk $(BENCH_JSON); exit $$status
 $(BENCH_B)/wl_check: bench/wl_check.c $(addprefix bench/harness/,workload.c trace.c verify.h workload.h trace.h) \
                        $(BENCH_READER) $(BENCH_READER:.c=.h) src/cli/error.c
