@@ -12,8 +12,9 @@ grep -q cellar_lcs "$list" || sed -i '0,/^  } else {$/{s/^  } else {$/  } else i
     cache = cellar_lcs_init(cc_params, eviction_params);\
   } else {/}' "$list"
 mkdir -p "$to/b"
-cmake -S "$to" -B "$to/b" -DCMAKE_BUILD_TYPE=Release -DCMAKE_EXE_LINKER_FLAGS="-L$lib -Wl,-rpath,$lib,--no-as-needed -lcellar_lcs -lcellar"
+cmake -S "$to" -B "$to/b" -DCMAKE_BUILD_TYPE=Release # makes config.h; cmake then knows the compiler, and asks no more of the flags
 # shellcheck disable=SC2046
 ${CC:-cc} -O2 -fPIC -shared -I"$here/../../../include" -I"$to/libCacheSim/include" -I"$to/b/libCacheSim/include" \
     $(pkg-config --cflags glib-2.0) -o "$lib/libcellar_lcs.so" "$here/cellar.c" -L"$lib" -lcellar
+cmake -S "$to" -B "$to/b" -DCMAKE_EXE_LINKER_FLAGS="-L$lib -Wl,-rpath,$lib,--no-as-needed -lcellar_lcs -lcellar"
 make -C "$to/b" cachesim

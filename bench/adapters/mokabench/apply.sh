@@ -6,7 +6,7 @@
 # USE        sh bench/adapters/mokabench/apply.sh CHECKOUT FOLDER-OF-LIBCELLAR
 set -eu
 here=$(cd "$(dirname "$0")" && pwd) to=$1 lib=$(cd "$2" && pwd)
-cp "$here/cellar.rs" "$to/src/core/cache/cellar.rs"
+cp "$here/cellar.rs" "$to/src/cache/cellar.rs"
 grep -q 'mod cellar;' "$to/src/cache.rs" || {
     sed -i 's/^pub(crate) mod moka_driver;/&\npub(crate) mod cellar;/' "$to/src/cache.rs"
     cat >>"$to/src/lib.rs" <<'R'
