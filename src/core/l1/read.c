@@ -326,10 +326,13 @@ BASE_ALWAYS_INLINE bool l1_take_marked(l1 *c, const l1_key *k, const l1_found *a
     }
     if (tags != 0) {
         if (r.tag_off + L1_TAG_BLOCK(0) > room) { return false; }
-        r.tag_count = base_seq_u32(p + r.tag_off) & 255u;
-        if (r.tag_count > L1_TAG_MAX || r.tag_off + L1_TAG_BLOCK(r.tag_count) > room ||
-            l1_tags_judge(c, pos, &r) != 0) {
-            return false;
+        const _Atomic uint64_t *const epoch = c->hooks.tag_epoch;
+        if (epoch == NULL || base_seq_u64(p + r.tag_off + 8) < base_load_acq(epoch)) {
+            r.tag_count = base_seq_u32(p + r.tag_off) & 255u; /* a tag was deleted since */
+            if (r.tag_count > L1_TAG_MAX || r.tag_off + L1_TAG_BLOCK(r.tag_count) > room ||
+                l1_tags_judge(c, pos, &r) != 0) {
+                return false;
+            }
         }
     }
     if (r.due != 0 && base_clock_reached(c->clock, l1_deadline(c, pos, &r))) { return false; }
