@@ -7,6 +7,8 @@
  *              -> hits of each, weighted by age -> the best rule -> one word that all lanes read
  *            A shadow cache holds n of the C entries of the store and sees the n / C of the keys
  *            with the lowest hashes. So it does to its keys what the store would do to all keys.
+ *            By chance fewer keys are there: then it holds as many as the store at its first
+ *            eviction, below n.
  *            shadow cache = nodes (key with counter and queue, chain, next) in two FIFOs + ghosts
  *            Advisor: eight more caches of .25 to 8 times the size, all under the current rule.
  * INVARIANTS A node is free or in exactly one queue, and its key finds it.
@@ -51,7 +53,7 @@ typedef struct l1_shadow_cache {
     struct { uint16_t tail, head, n; } queue[2]; /* 0 small, 1 main; number + 1 */
     l1_ghosts ghost;
     l1_learned learned;
-    uint32_t capacity;
+    uint32_t capacity; /* nodes it may hold, at most those it has */
 } l1_shadow_cache;
 
 /* One cache per size, all under the current rule, fed with a part of the same sample. */
@@ -116,6 +118,11 @@ static uint16_t l1_shade_pop(l1_shadow_cache *s, unsigned q)
     return number;
 }
 
+static bool l1_shade_full(const l1_shadow_cache *s)
+{
+    return (uint32_t)s->queue[0].n + s->queue[1].n >= s->capacity;
+}
+
 static uint64_t l1_shade_mix(uint32_t key) { return base_mix64((uint64_t)(key >> 3) + 1); }
 
 /* Move the oldest record of main to its head if it was used since the last pass. Return false if it
@@ -160,11 +167,11 @@ static bool l1_shade_request(l1_shadow_cache *s, const l1_rule *r, uint32_t key,
     }
     l1_learn_set(&s->learned, s->capacity);
     const l1_ghost g = l1_ghost_take(&s->ghost, l1_shade_mix(key));
-    const uint64_t mainq = s->free == 0 ? s->queue[1].n : 0;
+    const uint64_t mainq = l1_shade_full(s) ? s->queue[1].n : 0;
     bool ghost = g.age != UINT64_MAX && l1_ghost_earns(g, r, &s->learned, s->capacity, mainq);
-    if (s->free == 0) {
+    if (l1_shade_full(s)) {
         if (ghost && r->gate && s->queue[1].n != 0) { ghost = !l1_shade_carry(s, r); }
-        for (unsigned looks = 0; s->free == 0; looks++) {
+        for (unsigned looks = 0; l1_shade_full(s); looks++) {
             l1_shade_step(s, r, looks >= L1_LOOKS);
         }
     }
@@ -375,7 +382,7 @@ CELLAR_PRIVATE void l1_shadow_resize(l1 *c, uint64_t entries, uint64_t ring_byte
 
 /* ---- the controller -------------------------------------------------------------------------- */
 /* Count the entries of the full store: as bounded, else as seen, else as expected. Adapt the
- * sampled part of the keys to them. The shadow caches stay n entries large. */
+ * sampled part of the keys to them. The shadow caches stay as large. */
 static void l1_shadow_fit(l1 *c, struct l1_shadow *w)
 {
     uint64_t entries = l1_entries_of(c, base_load_rlx(&c->account->limit));
@@ -520,6 +527,20 @@ CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t namespace)
 
 BASE_SIZE_END
 
+/* Fill the caches when the store evicts first. By chance it holds fewer than n sampled keys, and a
+ * shadow cache larger than its share holds loops that the store does not. */
+static void l1_shadow_trim(const l1 *c, l1_shadow_set *set)
+{
+    const uint32_t held = (uint32_t)set->cache[0].queue[0].n + set->cache[0].queue[1].n;
+    uint64_t evicted = 0;
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        evicted += base_load_rlx(&c->lane[i].evicted);
+    }
+    /* With fewer, the store has entries that no request asked for. */
+    if (evicted == 0 || held < set->n * 3 / 4) { return; }
+    for (unsigned e = 0; e < L1_EXPERTS; e++) { set->cache[e].capacity = held; }
+}
+
 /* Look once, when the first cache fills. If nearly all requests missed, no key outside is better
  * known than those inside: guard them. Not in a store that is only written: its newest entries are
  * as good as the oldest. The program counts all hits; the sample may lack the hot keys. */
@@ -527,7 +548,8 @@ static void l1_shadow_filling(l1 *c, struct l1_shadow *w, uint32_t count, uint32
 {
     w->fill_requests += count;
     w->fill_hits += hits;
-    w->filled = w->set->cache[0].free == 0;
+    l1_shadow_trim(c, w->set);
+    w->filled = l1_shade_full(&w->set->cache[0]);
     if (!w->filled || base_load_rlx(&c->rule) != 0) { return; }
     if (c->hooks.few_hit != NULL ? c->hooks.few_hit(c->hooks.ctx)
                                  : l1_few_hit(w->fill_hits, w->fill_requests)) {
