@@ -840,7 +840,9 @@ function html_prose(text,    i, n, list, kind, line, now) {
         }
         if (now == "pre") block[++blocks] = line
         else if (line ~ /^- /) print (kind == "ul" ? "</li>" : "") "<li>" html(substr(line, 3)) > page
-        else if (now != "") print html(trim(line)) > page
+        else if (now == "p" && match(line, /^[A-Z][A-Z ,-]*[A-Z]  /)) {
+            print "<b>" trim(substr(line, 1, RLENGTH)) "</b> " html(trim(substr(line, RLENGTH))) > page
+        } else if (now != "") print html(trim(line)) > page
         kind = now
     }
     html_fields = 0

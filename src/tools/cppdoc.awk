@@ -18,7 +18,7 @@ function escape(text)
 function section(id, name, about)
 {
     print "<section id=\"" id "\"><h" (id == "cellar.hpp" ? 2 : 3) ">" escape(name) "</h" (id == "cellar.hpp" ? 2 : 3) "><p>" escape(about)
-    print "</p><pre class=\"call\">"
+    print "</p><pre" (id == "cellar.hpp" ? "" : " class=\"call\"") ">"
 }
 # Begin the section of a class; a specialization has a number in its place.
 function begin(name)
