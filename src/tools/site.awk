@@ -148,7 +148,7 @@ function entry(id, name, is_page)
     add("<article>")
 }
 
-# The links that end an article; the next page is not known yet.
+# Mark the end of an article: END prints the links to its neighbours there.
 function turn() { return "\001" pages - 1 }
 
 function close_section()
@@ -291,7 +291,7 @@ $0 == "" { if (kind == "p") close_block(); else flush(); next }
     para = para (para == "" ? "" : " ") $0
 }
 
-# The line of the contents for entry `i`, and the list of the parts of its page.
+# Print page `n` and its parts for the contents; the first page of a group also prints the group.
 function contents(n,    i, last)
 {
     if (part_of[n] != part_of[n - 1]) print "<li class=\"group\">" part_of[n] "</li>"
