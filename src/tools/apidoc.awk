@@ -899,6 +899,33 @@ function html_part(k) {
     print "</section>" > page
 }
 
+# The meaning of a field without a comment, where its name, its neighbours or the comment of its
+# struct give it; else "". A comment that ends in ", by NOUN" holds for the fields after it, too.
+function field_note(k, i,    at, name, base, type) {
+    at = place[k] "."
+    name = base = substr(row_name[i], length(at) + 1)
+    if (name == "struct_size") return "set by " place[k] "_default()"
+    if (name == "opaque" || name ~ /^reserved[0-9]*$/) return "used by the library alone"
+    if (i > 1 && row_note[i - 1] ~ /, by [a-z]+$/) return row_note[i - 1]
+    if (match(unit_about[k], /as in cellar_[a-z_]+/)) {
+        type = substr(unit_about[k], RSTART + 6, RLENGTH - 6)
+        if ((type "." name) in row_at) return "as `" type "." name "`"
+    }
+    if (name == "len" && i > 1) return "bytes of `" substr(row_name[i - 1], length(at) + 1) "`"
+    if (sub(/_(len|cap)$/, "", base) && (at base) in row_at) return "bytes of `" base "`"
+    if (sub(/_count$/, "s", base) && (at base) in row_at) return "number of `" base "`"
+    if (sub(/_?ctx$/, "", base)) {
+        if ((at base) in row_at) return "given to `" base "`"
+        base = base (base == "" ? "" : "_") "fn"
+        return (at base) in row_at ? "given to `" base "`" : ""
+    }
+    if ((at name "_len") in row_at) return "`" name "_len` bytes"
+    if ((at name "_cap") in row_at) return "room for `" name "_cap` bytes"
+    type = row_decl[i]
+    sub(/ .*$/, "", type)
+    return (type in unit_of) && unit_text[unit_of[type]] ~ /^typedef enum/ ? "a `" type "`" : ""
+}
+
 # A type or constants.
 function html_unit(k,    i, n, kind) {
     html_here = place[k]
@@ -910,7 +937,7 @@ function html_unit(k,    i, n, kind) {
     if (n) print "<table class=\"rows\"><tr><th>" (kind == "struct " ? "Field" : "Name") "</th><th>Meaning</th></tr>" > page
     for (i = 1; i <= n; i++) {
         html_here = row_name[i] != "" ? row_name[i] : place[k]
-        if (row_note[i] == "" && row_name[i] ~ /\.struct_size$/) row_note[i] = "set by " place[k] "_default()"
+        if (row_note[i] == "" && kind == "struct ") row_note[i] = field_note(k, i)
         print "<tr" ((html_here in row_at) && unit_of[html_here] == k ? " id=\"" html_here "\"" : "") "><td><code>" html(row_decl[i]) "</code></td><td>" \
               html_note(row_note[i]) "</td></tr>" > page
     }
