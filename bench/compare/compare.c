@@ -4,17 +4,17 @@
  * row. `make bench-compare A=COMMIT B=COMMIT` builds both and calls it.
  *
  * PICTURE    repetition: open A and B (the other one first each time), fill both
- *                        row: A B B A (next repetition: B A A B)   windows of equal calls
- *            ratio of a repetition: the smaller CPU time of B's windows / that of A's
+ *                        row: A B A B (next repetition: B A B A)   windows of equal calls;
+ *                        each follows one of the other side, which has filled the caches
+ *            ratio of a repetition: the smaller CPU time of B's windows / that of A's; the unit
+ *            of the statistics is the mean of two repetitions, which cancels what the order does
  *            verdict: the logarithms of the ratios, their centre and an interval of it
  * INVARIANTS Both sides get the same keys and draw the same random bytes (getrandom is replaced), so
  *            both hash, collide and evict alike. No huge pages: a store gets them at another moment in
- *            each repetition, or not at all, which is 5 % of a row. The unit of the statistics is one
- *            opening of both: windows of one opening share the places of its memory.
- * VERDICT    Centre: the median of the means of all pairs of repetitions (Hodges and Lehmann). Interval:
+ *            each repetition, or not at all, which is 5 % of a row.
+ * VERDICT    Centre: the median of the means of all pairs of units (Hodges and Lehmann). Interval:
  *            that of the signed-rank test, 99.9 %. The test asks that ratios of equal builds are
- *            symmetric, and the alternating order makes them so. It is as narrow as that of the median
- *            with half as many repetitions. B is slower if the interval lies above 1.01 and the centre
+ *            symmetric, and the alternating order makes them so. B is slower if the interval lies above 1.01 and the centre
  *            above 1.02, faster likewise; "same" if the centre is within 2 % and the interval within
  *            5 %; else "unclear": more repetitions.
  * PLANT      --plant=P: 64 calls of B are followed by work of P percent of their cost on A; a check
@@ -37,7 +37,7 @@
 #include "bench/harness/verify.h"
 
 #define COMPARE_REPS_MAX 1000
-#define COMPARE_REPS_LEAST 14 /* fewer have no interval of 99.9 % */
+#define COMPARE_REPS_LEAST 28 /* fewer have no interval of 99.9 % */
 #define COMPARE_VALUE_MAX 4096
 #define COMPARE_MISS UINT64_C(0x40000000) /* ids from here on are never stored */
 
@@ -215,11 +215,12 @@ static bool compare_open(compare_run *r, const compare_kind *k, uint32_t rep)
             fprintf(stderr, "compare: %s: store %s cannot be opened\n", side ? "B" : "A", k->name);
             return false;
         }
-        for (uint64_t id = 0; id < k->keys; id++) {
-            unsigned char key[VERIFY_KEY_MAX];
-            verify_make_key(key, id, 16);
-            r->side[side]->set(r->store[side], key, 16, value, k->value_len);
-        }
+    }
+    for (uint64_t i = 0; i < 2 * k->keys; i++) { /* in turns: the caches then hold as much of both */
+        const uint32_t side = (uint32_t)(i ^ rep) & 1;
+        unsigned char key[VERIFY_KEY_MAX];
+        verify_make_key(key, i / 2, 16);
+        r->side[side]->set(r->store[side], key, 16, value, k->value_len);
     }
     return true;
 }
@@ -233,14 +234,14 @@ static void compare_windows(compare_run *r, size_t row, uint32_t rep, double ns[
         (void)compare_window(r, side, r->calls[row] / 4 + 1, side ? r->spin[row] : 0, rep + 7);
     }
     for (uint32_t i = 0; i < 4; i++) {
-        const uint32_t side = (i == 1 || i == 2) ^ (rep & 1);
+        const uint32_t side = (i ^ rep) & 1;
         const double cost = compare_window(r, side, r->calls[row], side ? r->spin[row] : 0,
                                            rep * 100 + i / 2) / (double)r->calls[row];
         ns[side] = cost < ns[side] ? cost : ns[side];
     }
 }
 
-static double compare_mean[COMPARE_REPS_MAX * (COMPARE_REPS_MAX + 1) / 2];
+static double compare_mean[COMPARE_REPS_MAX / 2 * (COMPARE_REPS_MAX / 2 + 1) / 2];
 
 /* Return the centre of `v` and its interval of 99.9 %: 3.29 deviations of the signed-rank sum. */
 static double compare_centre(const double *v, uint32_t n, double *low, double *high)
@@ -264,7 +265,7 @@ static const char *compare_verdict(double centre, double low, double high)
     return centre > .98 && centre < 1.02 && low > .95 && high < 1.05 ? "same" : "unclear";
 }
 
-static double compare_ratio[COMPARE_ROWS][COMPARE_REPS_MAX];
+static double compare_ratio[COMPARE_ROWS][COMPARE_REPS_MAX / 2]; /* of two repetitions, logarithm */
 static double compare_ns[COMPARE_ROWS][2][COMPARE_REPS_MAX];
 
 static bool compare_measure(compare_run *r)
@@ -279,7 +280,7 @@ static bool compare_measure(compare_run *r)
                 r->row = &compare_rows[row];
                 if (rep == 0) { compare_calibrate(r, row); }
                 compare_windows(r, row, rep, ns);
-                compare_ratio[row][rep] = log(ns[1] / ns[0]);
+                compare_ratio[row][rep / 2] += log(ns[1] / ns[0]) / 2;
                 compare_ns[row][0][rep] = ns[0];
                 compare_ns[row][1][rep] = ns[1];
             }
@@ -296,7 +297,7 @@ static void compare_report(const compare_run *r)
     printf("%-5s %-12s %-7s %9s %9s %7s  %-15s %-15s %s\n", "store", "calls", "threads", "A ns",
            "B ns", "B / A", "p25 p75", "99.9 % interval", "verdict");
     for (size_t row = 0; row < COMPARE_ROWS; row++) {
-        const uint32_t n = r->reps;
+        const uint32_t n = r->reps / 2;
         double *v = compare_ratio[row], low, high;
         const double centre = exp(compare_centre(v, n, &low, &high));
         low = exp(low);
@@ -305,8 +306,8 @@ static void compare_report(const compare_run *r)
         count[verdict[0] == 's' ? 0 : verdict[0] == 'u' ? 1 : verdict[2] == 's' ? 2 : 3]++;
         printf("%-5s %-12s %-7u %9.1f %9.1f %7.3f  [%.3f %.3f]   [%.3f %.3f]   %s\n",
                compare_kinds[compare_rows[row].kind].name, compare_rows[row].name,
-               compare_rows[row].threads, compare_at(compare_ns[row][0], n, .5),
-               compare_at(compare_ns[row][1], n, .5), centre, exp(compare_at(v, n, .25)),
+               compare_rows[row].threads, compare_at(compare_ns[row][0], r->reps, .5),
+               compare_at(compare_ns[row][1], r->reps, .5), centre, exp(compare_at(v, n, .25)),
                exp(compare_at(v, n, .75)), low, high, verdict);
     }
     printf("\ncompare: %u same, %u unclear, B slower in %u, faster in %u of %zu rows\n", count[0],
@@ -375,6 +376,7 @@ int main(int argc, char **argv)
     r.side[0] = busy ? &compare_busy : compare_load(argv[at]);
     r.side[1] = busy ? &compare_busy : compare_load(argv[at + 1]);
     if (r.side[0] == NULL || r.side[1] == NULL) { return 1; }
+    r.reps -= r.reps % 2;
     (void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); /* a refusal makes the intervals wider */
     printf("compare: A %s, B %s\n", r.side[0]->version(), r.side[1]->version());
     if (!compare_measure(&r)) { return 1; }

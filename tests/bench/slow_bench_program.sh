@@ -96,8 +96,8 @@ missing_peers_of_a_room_are_said() { # and the hits of a run are a series
 compare_finds_what_is_planted() { # and nothing where both sides do the same; CPU time of loops, which no load changes much
     $CC -std=c11 -D_GNU_SOURCE -O2 $t_warn -pthread -I. -o "$t_tmp/compare" bench/compare/compare.c -ldl -lm &&
         $CC -std=c11 -O2 $t_warn -I. -Iinclude -c -o "$t_tmp/side.o" bench/compare/side.c || return 1
-    "$t_tmp/compare" --busy --reps=15 --window-us=400 >"$t_tmp/out" && grep -q 'B slower in 0, faster in 0 of 20 rows' "$t_tmp/out" &&
-        "$t_tmp/compare" --busy --reps=15 --window-us=400 --plant=25 >"$t_tmp/out" &&
+    "$t_tmp/compare" --busy --reps=28 --window-us=400 >"$t_tmp/out" && grep -q 'B slower in 0, faster in 0 of 20 rows' "$t_tmp/out" &&
+        "$t_tmp/compare" --busy --reps=28 --window-us=400 --plant=25 >"$t_tmp/out" &&
         grep -qE 'B slower in (1[5-9]|20), faster in 0 of 20' "$t_tmp/out" || { cat "$t_tmp/out"; return 1; }
     "$t_tmp/compare" /none.so /none.so 2>"$t_tmp/err"
     [ $? -eq 1 ] && grep -q 'none.so' "$t_tmp/err" && ! "$t_tmp/compare" --busy --reps=2 2>/dev/null
