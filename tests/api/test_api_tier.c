@@ -484,6 +484,25 @@ T_CASE(update_sees_the_value_of_the_server)
     end();
 }
 
+static cellar_err older_than_a_removal(cellar_load *load, const void *key, size_t len, void *ctx)
+{
+    (void)ctx;
+    T_EQ_I64(cellar_update(ns[1], key, len, NULL, remove_it, NULL), CELLAR_MISS);
+    return cellar_load_value(load, "old", 3);
+}
+
+T_CASE(update_that_removes_nothing_ends_a_load)
+{
+    begin();
+    cellar_result r = cellar_result_default();
+    T_EQ_I64(cellar_get_or_load(ns[1], "k", 1, NULL, older_than_a_removal, NULL, &r), CELLAR_OK);
+    T_EQ_U64(r.value_len, 3);
+    cellar_result_free(&r);
+    has(ns[1], "k", NULL);
+    has(ns[0], "k", NULL);
+    end();
+}
+
 T_CASE(delete_returns_the_old_value_of_the_server)
 {
     begin();

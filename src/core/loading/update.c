@@ -180,7 +180,11 @@ static cellar_err cache_update_shared(cellar *c, l1_key *k, const cache_update *
         *fn_said = err != CELLAR_CONFLICT;
         return err == CELLAR_OK ? CELLAR_REMOVED : err;
     }
-    if (err != CELLAR_OK) { return err == CELLAR_REMOVED ? CELLAR_MISS : err; }
+    if (err == CELLAR_REMOVED) {
+        err = cache_delete(c, k, false); /* as of a missing key: it ends a load that runs */
+        return err == CELLAR_OK ? CELLAR_MISS : err;
+    }
+    if (err != CELLAR_OK) { return err; }
     if (out->failed != CELLAR_OK) { return out->failed; }
     plan->spec.value = out->bytes;
     plan->spec.value_len = out->len;
