@@ -215,12 +215,11 @@ static bool compare_open(compare_run *r, const compare_kind *k, uint32_t rep)
             fprintf(stderr, "compare: %s: store %s cannot be opened\n", side ? "B" : "A", k->name);
             return false;
         }
-    }
-    for (uint64_t i = 0; i < 2 * k->keys; i++) { /* in turns: the caches then hold as much of both */
-        const uint32_t side = (uint32_t)(i ^ rep) & 1;
-        unsigned char key[VERIFY_KEY_MAX];
-        verify_make_key(key, i / 2, 16);
-        r->side[side]->set(r->store[side], key, 16, value, k->value_len);
+        for (uint64_t id = 0; id < k->keys; id++) {
+            unsigned char key[VERIFY_KEY_MAX];
+            verify_make_key(key, id, 16);
+            r->side[side]->set(r->store[side], key, 16, value, k->value_len);
+        }
     }
     return true;
 }
