@@ -241,7 +241,8 @@ typedef struct cellar_namespace_config {
                                  /* cellar_version_set                                            */
     uint32_t exact_age;          /* 1: each entry stores its birth, 8 bytes: exact ages, also in  */
                                  /* each hit of a load (Age: of HTTP)                             */
-    uint32_t quota_max_pct;      /* share that the namespace never exceeds. Range 1..100. 0: none */
+    uint32_t quota_max_pct;      /* most of all entry bytes, see cellar_namespace_open. Range     */
+                                 /* 1..100 percent. Default 0: no quota                           */
     uint32_t hidden;             /* 1: memory only, and absent from metrics, dumps and explains   */
     uint32_t l2_lz4;             /* 1: LZ4 on disk; read when the namespace is first opened       */
     cellar_tier        tier;     /* CELLAR_TIER_L1: memory only; read when first opened           */
@@ -348,9 +349,9 @@ CELLAR_API cellar_err cellar_close(cellar *c);
 /* Open a namespace, create it if it is new. A namespace has its own keys, options and counters.
  * in:      any handle of the store; name of 1..64 bytes; o NULL = defaults. For an existing
  *          namespace a given o replaces its options, unless only `object` is set. quota_max_pct:
- *          the namespace evicts its own entries to stay below this share of all entry bytes. Other
- *          namespaces use what a namespace leaves free. A quota is given at creation and may
- *          change later
+ *          the namespace evicts its own entries to stay below this share of all entry bytes; it
+ *          passes the share by 1/40 of memory_bytes at most. Other namespaces use what a namespace
+ *          leaves free. A quota is given at creation and may change later
  * out:     *out, NULL on failure
  * returns: OK; E_INVAL (also: a quota for a namespace created without), E_TYPE (object: the
  *          namespace holds bytes, or objects of another free_fn or ctx), E_UNSUPPORTED (unknown

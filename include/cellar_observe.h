@@ -71,7 +71,7 @@ typedef struct cellar_stats {
     uint64_t index_bytes;       /* store: part of used_bytes                                      */
     uint64_t log_bytes;         /* store: part of used_bytes: segments with records               */
     double   hit_ratio;         /* (gets - misses) / gets; 0 without gets                         */
-    uint64_t loads;             /* loader calls; a bulk loader call counts once                   */
+    uint64_t loads;             /* loader calls; a bulk loader call counts once, a lease not      */
     uint64_t loads_failed;      /* loads that returned neither a value nor "absent"               */
     uint64_t loads_joined;      /* gets that got the result of another call's load; no misses     */
     uint64_t loads_not_stored;  /* results returned, not stored                                   */
