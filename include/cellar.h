@@ -32,9 +32,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CELLAR_VERSION_MAJOR 0
-#define CELLAR_VERSION_MINOR 3
-#define CELLAR_VERSION_PATCH 0
+#define CELLAR_VERSION_MAJOR 0 /* first number of the version of this header                      */
+#define CELLAR_VERSION_MINOR 3 /* its second number                                               */
+#define CELLAR_VERSION_PATCH 0 /* its third number                                                */
 #define CELLAR_VERSION_DEV   1 /* 1: on the way to this version; 0: its release                   */
 #define CELLAR_ABI           3 /* rises with every incompatible change; number of the .so */
 
@@ -112,7 +112,7 @@ typedef enum cellar_err {
 
 /* ---- Limits and types ----------------------------------------------------------------------- */
 
-#define CELLAR_KEY_MAX            65535u
+#define CELLAR_KEY_MAX            65535u      /* bytes of a key                                   */
 #define CELLAR_VALUE_MAX          1073741823u /* 2^30 - 1; max_value_bytes is usually smaller     */
 #define CELLAR_NAME_MAX           64u         /* bytes of the name of a namespace                 */
 #define CELLAR_TAG_MAX            128u        /* bytes of one tag                                 */
@@ -126,11 +126,11 @@ typedef enum cellar_err {
 
 /* Eviction policy. ADAPTIVE switches between the rules below as the hit ratio demands. */
 typedef enum cellar_eviction {
-    CELLAR_EVICT_DEFAULT = 0, /* ADAPTIVE */
-    CELLAR_EVICT_ADAPTIVE = 1,
-    CELLAR_EVICT_S3FIFO = 2,
-    CELLAR_EVICT_LRU = 3,
-    CELLAR_EVICT_FIFO = 4
+    CELLAR_EVICT_DEFAULT = 0,  /* ADAPTIVE */
+    CELLAR_EVICT_ADAPTIVE = 1, /* switches between rules */
+    CELLAR_EVICT_S3FIFO = 2,   /* a queue of new and one of used entries */
+    CELLAR_EVICT_LRU = 3,      /* evicts the least recently used entry */
+    CELLAR_EVICT_FIFO = 4      /* evicts the oldest entry */
 } cellar_eviction;
 
 /* Where an entry was found, or the lowest tier that a namespace uses. */
@@ -158,7 +158,7 @@ typedef enum cellar_jitter {
 typedef struct cellar cellar;
 
 typedef struct cellar_bytes {
-    const void *data;
+    const void *data; /* `len` bytes; NULL is allowed with len 0 */
     size_t      len;
 } cellar_bytes;
 
@@ -455,7 +455,7 @@ typedef struct cellar_set_opts {
     int64_t  ttl_ms;            /* Default 0: TTL class, else the namespace                       */
     int64_t  idle_ms;           /* maximum time without use. Default 0: the namespace             */
     int64_t  max_age_ms;        /* maximum age of an entry with idle time. Default 0: namespace   */
-    int64_t  stale_ms;          /* stale window after the TTL. Default 0: the namespace           */
+    int64_t  stale_ms;          /* stale window after the TTL. Default 0: the namespace.          */
                                 /* idle_ms and stale_ms: to 2^32 - 1, or CELLAR_TTL_NONE: none,   */
                                 /* also in a namespace that has one                               */
     uint64_t if_version;        /* with ONLY_IF_VERSION; from cellar_entry_info.version           */

@@ -14,8 +14,8 @@ extern "C" {
 /* ---- Host and tuning ------------------------------------------------------------------------- */
 
 typedef enum cellar_hash {
-    CELLAR_HASH_DEFAULT = 0, /* wyhash class, keyed */
-    CELLAR_HASH_SIPHASH13 = 1
+    CELLAR_HASH_DEFAULT = 0,  /* wyhash class, keyed */
+    CELLAR_HASH_SIPHASH13 = 1 /* SipHash-1-3, keyed */
 } cellar_hash;
 
 /* Goal of the policies ADAPTIVE and S3FIFO. Under both, entries with a cost_us above the mean stay
@@ -29,8 +29,8 @@ typedef enum cellar_optimize {
 typedef enum cellar_huge_pages {
     CELLAR_HUGE_PAGES_LATER = 0,   /* by ticks, from a budget of 32 MiB on, unless
                                       the system is set to have none */
-    CELLAR_HUGE_PAGES_AT_OPEN = 1,
-    CELLAR_HUGE_PAGES_NEVER = 2
+    CELLAR_HUGE_PAGES_AT_OPEN = 1, /* asked for at the open */
+    CELLAR_HUGE_PAGES_NEVER = 2    /* not used */
 } cellar_huge_pages;
 
 /* Least important level that is logged. Each module writes one line a second for each code; the
@@ -43,7 +43,7 @@ typedef enum cellar_log_level {
     CELLAR_LOG_WARNING = 2, /* a loader failed; a part is switched off or works again */
     CELLAR_LOG_INFO = 3,    /* misses of gets, bulk gets and loads; refreshes */
     CELLAR_LOG_DEBUG = 4,   /* hits */
-    CELLAR_LOG_OFF = 5
+    CELLAR_LOG_OFF = 5      /* no lines */
 } cellar_log_level;
 
 /* How a log line names a key. Lines about a hidden namespace never have more than the hash. */
@@ -70,7 +70,7 @@ typedef struct cellar_host_config {
     cellar_clock_fn clock;      /* Default: monotonic clock of the system, suspend included       */
     void    *clock_ctx;
     cellar_alloc_fn alloc;      /* with free. Default: malloc, or mimalloc                        */
-    cellar_free_fn  free;
+    cellar_free_fn  free;       /* frees blocks of alloc; with alloc                              */
     void    *alloc_ctx;
     cellar_log_fn log;          /* Default: silent                                                */
     void    *log_ctx;
@@ -96,9 +96,9 @@ typedef struct cellar_tuning_config {
     int64_t  close_timeout_ms;    /* wait of the root close for running loads. Default 5,000      */
     const uint8_t *hash_key;      /* 32 bytes, copied: repeatable hashes for tests. Default NULL: */
                                   /* random                                                       */
-    cellar_hash       hash;
-    cellar_huge_pages huge_pages;
-    cellar_optimize   optimize;
+    cellar_hash       hash;       /* of keys. Default HASH_DEFAULT                                */
+    cellar_huge_pages huge_pages; /* for entries and index. Default LATER                         */
+    cellar_optimize   optimize;   /* goal of eviction. Default BYTES                              */
     cellar_jitter     jitter_mode; /* with jitter_pct. Default MINUS                              */
     uint32_t jitter_pct;          /* spreads the TTL of loads. Range 1..100 or CELLAR_OFF.        */
                                   /* Default 10                                                   */
@@ -214,17 +214,17 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
 
 /* Kinds of a cellar_policy_rule. */
 typedef enum cellar_policy_kind {
-    CELLAR_POLICY_KEY = 0,
-    CELLAR_POLICY_GLOB = 1,
-    CELLAR_POLICY_DENY = 2,
-    CELLAR_POLICY_NO_L2 = 3,
-    CELLAR_POLICY_SET = 4   /* options of the section, for keys without; it has no pattern       */
+    CELLAR_POLICY_KEY = 0,   /* pattern of literals and {name}: options                          */
+    CELLAR_POLICY_GLOB = 1,  /* pattern of cellar_delete_by_pattern: options                     */
+    CELLAR_POLICY_DENY = 2,  /* writes of keys that match return E_DENIED                        */
+    CELLAR_POLICY_NO_L2 = 3, /* keys that match are never written to disk                        */
+    CELLAR_POLICY_SET = 4    /* options of the section, for keys without; it has no pattern      */
 } cellar_policy_kind;
 
 /* A rule: see KEY POLICIES. 0 or NULL: the option is not set. DENY and NO_L2 have no options. */
 typedef struct cellar_policy_rule {
     size_t      struct_size;     /* set by cellar_policy_rule_default()                           */
-    cellar_policy_kind kind;
+    cellar_policy_kind kind;     /* Default CELLAR_POLICY_KEY                                     */
     uint32_t    no_l2;           /* 1: never written to disk                                      */
     const char *section;         /* NULL: "*"                                                     */
     const char *pattern;         /* to 1,024 bytes                                                */
@@ -234,9 +234,9 @@ typedef struct cellar_policy_rule {
     int64_t     max_age_ms;      /* maximum age with idle_ms                                      */
     int64_t     negative_ttl_ms; /* TTL of negative entries                                       */
     int64_t     stale_ms;        /* stale window after the TTL                                    */
-    int64_t     refresh_ms;
+    int64_t     refresh_ms;      /* a load refreshes a value that is older: see REFRESH. To 2^52  */
     uint32_t    jitter_pct;      /* Range 1..100, or CELLAR_OFF: 0 %                              */
-    cellar_jitter jitter_mode;
+    cellar_jitter jitter_mode;   /* with jitter_pct. Default MINUS                                */
     uint32_t    priority;        /* 1 low, 2 mid, 3 high                                          */
     uint32_t    quota_max_pct;   /* Range 1..100                                                  */
     uint32_t    line;            /* of its text, for E_DENIED and warnings of quotas. 0: none     */

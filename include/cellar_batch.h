@@ -60,18 +60,18 @@ typedef enum cellar_batch_on_full {
 
 /* Why a group was flushed. */
 typedef enum cellar_batch_trigger {
-    CELLAR_BATCH_BY_ITEMS = 1,
-    CELLAR_BATCH_BY_BYTES = 2,
-    CELLAR_BATCH_BY_LINGER = 3,
+    CELLAR_BATCH_BY_ITEMS = 1,  /* it has max_items items                                         */
+    CELLAR_BATCH_BY_BYTES = 2,  /* its items reach max_bytes                                      */
+    CELLAR_BATCH_BY_LINGER = 3, /* linger_ms or max_delay_ms passed                               */
     CELLAR_BATCH_BY_GROUPS = 4, /* more than max_groups groups; this one was the oldest           */
-    CELLAR_BATCH_BY_FLUSH = 5,
-    CELLAR_BATCH_BY_DRAIN = 6
+    CELLAR_BATCH_BY_FLUSH = 5,  /* cellar_batcher_flush                                           */
+    CELLAR_BATCH_BY_DRAIN = 6   /* a drain or a close                                             */
 } cellar_batch_trigger;
 
 /* How an item ended. */
 typedef enum cellar_batch_verdict {
-    CELLAR_BATCH_OK = 0,
-    CELLAR_BATCH_FAILED = 1,
+    CELLAR_BATCH_OK = 0,       /* a call with the item succeeded                                  */
+    CELLAR_BATCH_FAILED = 1,   /* its last call failed                                            */
     CELLAR_BATCH_REPLACED = 2, /* an item with the same coalesce_key came before its flush        */
     CELLAR_BATCH_ABANDONED = 3 /* the time of a drain was over                                    */
 } cellar_batch_verdict;
@@ -87,7 +87,7 @@ typedef struct cellar_batch_item {
 typedef struct cellar_batch {
     size_t   struct_size;
     const char *group;       /* valid until the function returns, as items                        */
-    const cellar_batch_item *items;
+    const cellar_batch_item *items; /* in the order of their adds                                 */
     size_t   item_count;     /* from 1                                                            */
     size_t   bytes;          /* sum of the lengths                                                */
     cellar_batch_trigger trigger;
@@ -156,12 +156,12 @@ CELLAR_STRUCT(cellar_batch_add_opts, coalesce_key_len);
  * was called. live == ok + failed + replaced + abandoned + still_running. */
 typedef struct cellar_batch_report {
     size_t   struct_size;
-    uint64_t live;
-    uint64_t ok;
+    uint64_t live;           /* items that had not ended at the call                              */
+    uint64_t ok;             /* items that ended since, by verdict                                */
     uint64_t failed;
     uint64_t replaced;
     uint64_t abandoned;
-    uint64_t still_running;
+    uint64_t still_running;  /* items that have not ended at the return                           */
 } cellar_batch_report;
 CELLAR_STRUCT(cellar_batch_report, still_running);
 

@@ -48,14 +48,14 @@ extern "C" {
 /* ---- Build a filter -------------------------------------------------------------------------- */
 
 typedef enum cellar_bloom_state {
-    CELLAR_BLOOM_OFF = 0,
-    CELLAR_BLOOM_OBSERVING = 1,
-    CELLAR_BLOOM_AUTHORITATIVE = 2
+    CELLAR_BLOOM_OFF = 0,          /* no filter */
+    CELLAR_BLOOM_OBSERVING = 1,    /* collects keys, and rejects none */
+    CELLAR_BLOOM_AUTHORITATIVE = 2 /* rejects the keys that it does not know */
 } cellar_bloom_state;
 
 /* Why a filter is no longer AUTHORITATIVE. */
 typedef enum cellar_bloom_doubt {
-    CELLAR_BLOOM_DOUBT_NONE = 0,
+    CELLAR_BLOOM_DOUBT_NONE = 0,    /* no doubt */
     CELLAR_BLOOM_DOUBT_FOUND = 1,   /* the source had a key that the filter does not know */
     CELLAR_BLOOM_DOUBT_FULL = 2,    /* more than 4 times expected_keys keys */
     CELLAR_BLOOM_DOUBT_RESTORED = 4 /* read after a kill, a power cut, or from a copy */

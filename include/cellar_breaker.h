@@ -28,9 +28,9 @@ typedef enum cellar_breaker_state {
 
 /* Outcome of a call that was allowed. */
 typedef enum cellar_breaker_outcome {
-    CELLAR_BREAKER_SUCCESS = 0,
-    CELLAR_BREAKER_FAILURE = 1,
-    CELLAR_BREAKER_IGNORED = 2 /* cancelled, or not made: counts as neither */
+    CELLAR_BREAKER_SUCCESS = 0, /* the call succeeded */
+    CELLAR_BREAKER_FAILURE = 1, /* the call failed */
+    CELLAR_BREAKER_IGNORED = 2  /* cancelled, or not made: counts as neither */
 } cellar_breaker_outcome;
 
 /* When a breaker opens and closes. */

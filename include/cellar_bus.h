@@ -43,8 +43,8 @@ extern "C" {
 #define CELLAR_BUS_WORDS_MAX   16u   /* words of a key, or of an AMQP pattern                     */
 #define CELLAR_BUS_QUEUES_MAX  64u   /* queues that one message reaches                           */
 #define CELLAR_BUS_HEADERS_MAX 64u   /* headers of a message, values of a filter                  */
-#define CELLAR_BUS_PRIORITY_MAX 9u
-#define CELLAR_BUS_TRACE_BYTES 32u
+#define CELLAR_BUS_PRIORITY_MAX 9u   /* largest priority                                          */
+#define CELLAR_BUS_TRACE_BYTES 32u   /* bytes of the trace context                                */
 
 typedef struct cellar_bus cellar_bus;
 typedef struct cellar_bus_member cellar_bus_member; /* a member that takes messages */
@@ -64,7 +64,7 @@ typedef enum cellar_bus_on_full {
 
 /* Result of a member function, or of cellar_bus_settle. */
 typedef enum cellar_bus_verdict {
-    CELLAR_BUS_ACK = 0,
+    CELLAR_BUS_ACK = 0,    /* handled: it leaves the group                                        */
     CELLAR_BUS_RETRY = 1,  /* deliver again; of a function: after retry_ms                        */
     CELLAR_BUS_REJECT = 2, /* a dead letter now                                                   */
     CELLAR_BUS_EXTEND = 3  /* a new hold; of a function: as RETRY                                 */
@@ -81,11 +81,11 @@ typedef enum cellar_bus_place {
 typedef enum cellar_bus_dead {
     CELLAR_BUS_DEAD_NONE = 0,       /* it is none                                                 */
     CELLAR_BUS_DEAD_DELIVERIES = 1, /* max_deliver                                                */
-    CELLAR_BUS_DEAD_REJECTED = 2
+    CELLAR_BUS_DEAD_REJECTED = 2    /* CELLAR_BUS_REJECT                                          */
 } cellar_bus_dead;
 
 typedef struct cellar_bus_header {
-    const char *name, *value;
+    const char *name, *value; /* texts, terminated */
 } cellar_bus_header;
 
 /* A message. All pointers stay valid until the member function returns, or until the member settles
@@ -95,18 +95,18 @@ typedef struct cellar_bus_message {
     const void *body;
     size_t   body_len;
     const char *key;         /* of cellar_bus_publish                                             */
-    const char *queue;
-    const char *group;
-    const cellar_bus_header *headers;
+    const char *queue;       /* of the group                                                      */
+    const char *group;       /* that got this copy                                                */
+    const cellar_bus_header *headers; /* of the publish                                           */
     uint64_t id;             /* rises with each message of the bus; equal in all groups           */
     uint64_t delivery;       /* for cellar_bus_settle                                             */
     int64_t  published_ms;   /* on the clock of host                                              */
     const char *dead_queue;  /* of a dead letter: queue in which it died; else NULL               */
     cellar_bus_dead dead;
     uint32_t attempt;        /* number of the delivery in this group, from 1                      */
-    uint32_t priority;
+    uint32_t priority;       /* 0..CELLAR_BUS_PRIORITY_MAX                                        */
     uint32_t header_count;
-    uint8_t  trace[CELLAR_BUS_TRACE_BYTES];
+    uint8_t  trace[CELLAR_BUS_TRACE_BYTES]; /* of the publish                                     */
 } cellar_bus_message;
 CELLAR_STRUCT(cellar_bus_message, trace);
 
@@ -153,7 +153,7 @@ typedef struct cellar_bus_group_config {
     void    *filter_ctx;
     const char *filter_header; /* filter: the value of this header is one of filter_values.       */
                              /* Copied. Default NULL: none                                        */
-    const char *const *filter_values;
+    const char *const *filter_values; /* texts, copied; with filter_header                        */
     uint32_t filter_value_count; /* with filter_header. Range 1..CELLAR_BUS_HEADERS_MAX           */
     uint32_t filter_priority; /* filter: least priority. Range 1..9. Default 0: none              */
     uint32_t filter_any;     /* 1: one filter that passes is enough. Default 0: all must pass     */
@@ -200,11 +200,11 @@ CELLAR_STRUCT(cellar_bus_publish_opts, trace);
 typedef struct cellar_bus_report {
     size_t   struct_size;
     uint64_t live;           /* copies in the groups when the drain began                         */
-    uint64_t acked;
-    uint64_t dropped;
+    uint64_t acked;          /* acknowledged by a member                                          */
+    uint64_t dropped;        /* by a full group, or with a removed one                            */
     uint64_t dead;           /* freed as dead letters; one in a dead_queue counts below           */
-    uint64_t expired;
-    uint64_t filtered;
+    uint64_t expired;        /* waited longer than expires_ms                                     */
+    uint64_t filtered;       /* did not pass the filters                                          */
     uint64_t left;           /* still in a group                                                  */
 } cellar_bus_report;
 CELLAR_STRUCT(cellar_bus_report, left);
@@ -215,16 +215,16 @@ typedef struct cellar_bus_stats {
     size_t   struct_size;
     uint64_t copies;         /* messages that entered a group                                     */
     uint64_t delivered;      /* deliveries to members                                             */
-    uint64_t acked;
+    uint64_t acked;          /* copies acknowledged by a member                                   */
     uint64_t requeued;       /* returned by RETRY, a hold that ended, a member that left          */
     uint64_t holds_lost;     /* of requeued and dead: the hold ended                              */
     uint64_t late;           /* verdicts after the end of the hold                                */
-    uint64_t dropped_new;
-    uint64_t dropped_oldest;
+    uint64_t dropped_new;    /* messages that a full group did not take                           */
+    uint64_t dropped_oldest; /* copies that left a full group for newer ones                      */
     uint64_t dropped_removed; /* in a group when it was removed                                   */
     uint64_t dead;           /* dead letters; one that enters a dead_queue is a copy there, too   */
-    uint64_t expired;
-    uint64_t filtered;
+    uint64_t expired;        /* copies that waited longer than expires_ms                         */
+    uint64_t filtered;       /* copies that did not pass the filters                              */
     uint64_t thread_ends;    /* functions that ended their thread                                 */
     uint64_t published;      /* messages accepted                                                 */
     uint64_t unrouted;       /* keys that matched no route                                        */
@@ -238,10 +238,10 @@ typedef struct cellar_bus_stats {
     uint64_t waiting;        /* copies ready for a member                                         */
     uint64_t delayed;        /* copies that wait after a RETRY                                    */
     uint64_t held;           /* copies in hands of members                                        */
-    uint64_t groups;
-    uint64_t members;
-    uint64_t routes;
-    uint64_t subscribers;
+    uint64_t groups;         /* consumer groups                                                   */
+    uint64_t members;        /* members of all groups                                             */
+    uint64_t routes;         /* routes                                                            */
+    uint64_t subscribers;    /* subscribers of signals                                            */
     uint64_t bytes;          /* bytes of memory of the bus                                        */
 } cellar_bus_stats;
 CELLAR_STRUCT(cellar_bus_stats, bytes);

@@ -12,7 +12,7 @@ extern "C" {
 #endif
 
 typedef enum cellar_kind {
-    CELLAR_KIND_VALUE = 0,
+    CELLAR_KIND_VALUE = 0,    /* bytes */
     CELLAR_KIND_NEGATIVE = 1, /* known to be absent */
     CELLAR_KIND_ERROR = 2,    /* remembered error of a loader */
     CELLAR_KIND_OBJECT = 3    /* cellar_object.h */
@@ -23,7 +23,7 @@ typedef enum cellar_kind {
                                   /* entry was moved in memory since, a lower bound               */
 #define CELLAR_INFO_VERSION    2u /* version is set                                               */
 #define CELLAR_INFO_STALE      4u /* past its TTL, in its stale window                            */
-#define CELLAR_INFO_TAGGED     8u
+#define CELLAR_INFO_TAGGED     8u /* the entry has tags                                           */
 
 /* Description of an entry. Filled up to the caller's struct_size. */
 typedef struct cellar_entry_info {

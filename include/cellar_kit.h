@@ -260,7 +260,7 @@ static inline cellar_load_opts cellar_load_opts_module(void)
  * a key at a time. Only a complete answer is stored; a joined call gets any answer. */
 
 typedef struct cellar_llm_message {
-    cellar_bytes role;
+    cellar_bytes role;       /* as sent                                                           */
     cellar_bytes name;       /* data NULL = absent, also below                                    */
     cellar_bytes content;    /* as sent: text, or its parts                                       */
     cellar_bytes tool_calls; /* as sent                                                           */
@@ -279,10 +279,10 @@ typedef struct cellar_llm_request {
     cellar_bytes tenant;      /* the credential; the key has its SHA-256. Without it SHARED must  */
                               /* be set                                                           */
     cellar_bytes provider;    /* or the address of the service                                    */
-    cellar_bytes model;
+    cellar_bytes model;       /* as sent, 1 byte or more                                          */
     const cellar_llm_message *messages; /* with message_count; or prompt                          */
     size_t       message_count;
-    cellar_bytes prompt;
+    cellar_bytes prompt;      /* instead of messages, as sent                                     */
     cellar_bytes tools;       /* as sent                                                          */
     cellar_bytes response_format; /* as sent                                                      */
     const cellar_llm_param *params; /* each name once; the order does not matter                  */
@@ -295,20 +295,21 @@ CELLAR_STRUCT(cellar_llm_request, flags);
 /* What an answer took. 0 = not known. */
 typedef struct cellar_llm_usage {
     size_t   struct_size;     /* set by cellar_llm_usage_default()                                */
-    uint32_t tokens_in;
-    uint32_t tokens_out;
-    uint32_t upstream_ms;
+    uint32_t tokens_in;       /* tokens of the request                                            */
+    uint32_t tokens_out;      /* tokens of the answer                                             */
+    uint32_t upstream_ms;     /* time that the service took                                       */
     uint32_t complete;        /* 1: a finish reason was seen; else the answer is not stored       */
     uint64_t cost;            /* millionths of the caller's currency                              */
 } cellar_llm_usage;
 CELLAR_STRUCT(cellar_llm_usage, cost);
 
+/* An answer, and what it took when it was made, as in cellar_llm_usage. */
 typedef struct cellar_llm_answer {
     size_t        struct_size; /* set by cellar_llm_answer_default()                              */
     cellar_result *result;     /* in: from cellar_result_default(); it owns the text              */
     const char   *text;        /* not terminated                                                  */
     size_t        text_len;
-    uint32_t      tokens_in;   /* what the answer took when it was made                           */
+    uint32_t      tokens_in;
     uint32_t      tokens_out;
     uint32_t      upstream_ms;
     uint32_t      complete;
@@ -318,16 +319,16 @@ CELLAR_STRUCT(cellar_llm_answer, cost);
 
 /* Which requests are cached. */
 typedef enum cellar_llm_mode {
-    CELLAR_LLM_ALWAYS = 0,
+    CELLAR_LLM_ALWAYS = 0,        /* all */
     CELLAR_LLM_DETERMINISTIC = 1, /* with temperature 0 or a seed */
-    CELLAR_LLM_NEVER = 2
+    CELLAR_LLM_NEVER = 2          /* none */
 } cellar_llm_mode;
 
 typedef struct cellar_llm_config {
     size_t   struct_size;   /* set by cellar_llm_config_default()                                 */
     const cellar_load_opts *load; /* TTL and the like; NULL = of the namespace; copied. Its ctx   */
                               /* options must be 0                                                */
-    cellar_llm_mode mode;
+    cellar_llm_mode mode;     /* Default ALWAYS                                                   */
     uint32_t reserved0;       /* must be 0                                                        */
 } cellar_llm_config;
 CELLAR_STRUCT(cellar_llm_config, reserved0);
@@ -338,10 +339,10 @@ typedef struct cellar_llm_stats {
     size_t   struct_size;     /* set by cellar_llm_stats_default()                                */
     uint64_t answers;         /* answers in all                                                   */
     uint64_t calls;           /* of these: made by this call                                      */
-    uint64_t saved_tokens_in;
-    uint64_t saved_tokens_out;
-    uint64_t saved_ms;
-    uint64_t saved_cost;
+    uint64_t saved_tokens_in; /* tokens of requests that were not sent                            */
+    uint64_t saved_tokens_out; /* tokens of their answers                                         */
+    uint64_t saved_ms;        /* sum of their upstream_ms                                         */
+    uint64_t saved_cost;      /* sum of their cost                                                */
 } cellar_llm_stats;
 CELLAR_STRUCT(cellar_llm_stats, saved_cost);
 
@@ -425,7 +426,7 @@ CELLAR_API cellar_err cellar_llm_stats_get(cellar_llm *llm, cellar_llm_stats *ou
  * about a fifth of its JSON text. F16 halves that, I8 quarters it; both lose precision. */
 
 typedef enum cellar_vector_type {
-    CELLAR_VECTOR_F32 = 1,
+    CELLAR_VECTOR_F32 = 1, /* float */
     CELLAR_VECTOR_F16 = 2, /* IEEE 754 binary16 */
     CELLAR_VECTOR_I8 = 3   /* 8 bits and one scale for the vector */
 } cellar_vector_type;
@@ -552,7 +553,7 @@ typedef struct cellar_status_set_item {
     size_t      id_len;
     const void *value;
     size_t      value_len;
-    const char *state;
+    const char *state;     /* as in cellar_status_set */
     cellar_err  status;    /* out: the code of cellar_set for this id */
     uint32_t    reserved0; /* must be 0 */
 } cellar_status_set_item;
@@ -569,9 +570,9 @@ typedef struct cellar_status_stats {
     size_t   struct_size;     /* set by cellar_status_stats_default()                             */
     uint64_t gets;            /* of the namespace since the store was opened, as the next five    */
     uint64_t hits;            /* in memory or on disk                                             */
-    uint64_t misses;
+    uint64_t misses;          /* gets that found no value                                         */
     uint64_t sets;            /* values stored: set, updated, prolonged                           */
-    uint64_t expired;
+    uint64_t expired;         /* entries that expired                                             */
     uint64_t unknown_states;  /* sets and updates with the fallback state                         */
     uint64_t updates_queued;  /* of this handle: updates that took the lock of their id           */
     uint64_t prolonged;       /* of this handle: hot entries                                      */
@@ -910,11 +911,11 @@ CELLAR_STRUCT(cellar_resp_settings, admin_body_bytes);
  * into it. The program may change every field, and opens with cellar_settings_open. */
 typedef struct cellar_settings {
     size_t   struct_size;       /* set by cellar_settings_default(); of this header exactly       */
-    cellar_config         config;
-    cellar_l2_config        l2;
+    cellar_config         config; /* options of the store                                         */
+    cellar_l2_config        l2; /* of its disk tier                                               */
     cellar_host_config      host; /* without a log function `log` has no effect                   */
-    cellar_tuning_config    tuning;
-    cellar_namespace_config root;
+    cellar_tuning_config    tuning; /* of its tuning                                              */
+    cellar_namespace_config root; /* of its root namespace                                        */
     cellar_work_settings  work; /* for a pool of tasks and for schedules                          */
     cellar_resp_settings  resp; /* for a port                                                     */
     uint32_t disabled;          /* 1: the program sets CELLAR_OPT_ENABLED of its namespaces to 0  */

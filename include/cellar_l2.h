@@ -196,15 +196,15 @@ extern "C" {
 
 /* What a power cut may take; see POWER CUT. */
 typedef enum cellar_l2_sync {
-    CELLAR_L2_SYNC_MANUAL = 0,
-    CELLAR_L2_SYNC_PERIODIC = 1,
-    CELLAR_L2_SYNC_ALWAYS = 2
+    CELLAR_L2_SYNC_MANUAL = 0,   /* the last cellar_sync or close stays if nothing changed since */
+    CELLAR_L2_SYNC_PERIODIC = 1, /* what the last sync wrote stays: one each sync_interval_ms */
+    CELLAR_L2_SYNC_ALWAYS = 2    /* each change stays: it waits for a sync */
 } cellar_l2_sync;
 
 /* What to do with a directory with a damaged head; see FAILURES. */
 typedef enum cellar_l2_damage {
-    CELLAR_L2_SET_ASIDE = 0,
-    CELLAR_L2_REFUSE = 1
+    CELLAR_L2_SET_ASIDE = 0, /* rename it, and create a new one */
+    CELLAR_L2_REFUSE = 1     /* cellar_open returns E_CORRUPT */
 } cellar_l2_damage;
 
 /* A cipher for values on disk: AES-GCM, ChaCha20-Poly1305 or another AEAD.
@@ -223,11 +223,13 @@ typedef enum cellar_l2_damage {
  *     disk.cipher = &a;                                                                          */
 typedef struct cellar_l2_cipher {
     size_t   struct_size;    /* set by cellar_l2_cipher_default()                                 */
+    /* Encrypt `in` to `out`, and authenticate `aad` with it. */
     int    (*seal)(const unsigned char *nonce, const void *aad, size_t aad_len,
                    const void *in, size_t in_len, void *out, void *ctx);
+    /* Check and decrypt `in` to `out`. */
     int    (*open)(const unsigned char *nonce, const void *aad, size_t aad_len,
                    const void *in, size_t in_len, void *out, void *ctx);
-    void    *ctx;
+    void    *ctx;            /* given to both                                                     */
     uint32_t overhead_bytes; /* the sealed form is longer by this. Range 0..256                   */
     uint32_t reserved0;      /* must be 0                                                         */
 } cellar_l2_cipher;

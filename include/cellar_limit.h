@@ -53,35 +53,35 @@ extern "C" {
 #define CELLAR_LIMITER_NAME_MAX  63u    /* bytes in the name of a rule, plan or limiter           */
 #define CELLAR_SLIDING_LOG_MAX   4096u  /* largest limit of a sliding log                         */
 #define CELLAR_USER_LIMIT_MAX    256u   /* largest limit of a user limiter                        */
-#define CELLAR_SECOND_NS         UINT64_C(1000000000)
-#define CELLAR_MINUTE_NS         (60 * CELLAR_SECOND_NS)
-#define CELLAR_HOUR_NS           (60 * CELLAR_MINUTE_NS)
-#define CELLAR_DAY_NS            (24 * CELLAR_HOUR_NS)
-#define CELLAR_PERIOD_MAX_NS     (400 * CELLAR_DAY_NS)
-#define CELLAR_NEVER_NS          UINT64_MAX
+#define CELLAR_SECOND_NS         UINT64_C(1000000000) /* one second in ns                         */
+#define CELLAR_MINUTE_NS         (60 * CELLAR_SECOND_NS) /* one minute                            */
+#define CELLAR_HOUR_NS           (60 * CELLAR_MINUTE_NS) /* one hour                              */
+#define CELLAR_DAY_NS            (24 * CELLAR_HOUR_NS) /* 24 hours                                */
+#define CELLAR_PERIOD_MAX_NS     (400 * CELLAR_DAY_NS) /* longest period of a rule                */
+#define CELLAR_NEVER_NS          UINT64_MAX /* `retry_after_ns` of a result: it never passes      */
 #define CELLAR_RULE_BAN          UINT32_MAX /* `rule` of a result: the key is banned              */
 
 typedef enum cellar_algorithm {
-    CELLAR_RULE_TOKEN_BUCKET = 1,
-    CELLAR_RULE_SLIDING_LOG = 2,
-    CELLAR_RULE_SLIDING_WINDOW = 3,
-    CELLAR_RULE_FIXED_WINDOW = 4,
-    CELLAR_RULE_CONCURRENCY = 5
+    CELLAR_RULE_TOKEN_BUCKET = 1,   /* burst b, then N for each period */
+    CELLAR_RULE_SLIDING_LOG = 2,    /* at most N in any window, exact */
+    CELLAR_RULE_SLIDING_WINDOW = 3, /* about N in any window */
+    CELLAR_RULE_FIXED_WINDOW = 4,   /* at most N in each calendar period */
+    CELLAR_RULE_CONCURRENCY = 5     /* at most N permits at any instant */
 } cellar_algorithm;
 
 typedef enum cellar_calendar {
-    CELLAR_PER_MINUTE = 1,
-    CELLAR_PER_HOUR = 2,
-    CELLAR_PER_DAY = 3,
-    CELLAR_PER_WEEK = 4,     /* ISO weeks, from Monday                                            */
-    CELLAR_PER_MONTH = 5
+    CELLAR_PER_MINUTE = 1, /* calendar minutes                                                    */
+    CELLAR_PER_HOUR = 2,   /* calendar hours                                                      */
+    CELLAR_PER_DAY = 3,    /* days, from midnight                                                 */
+    CELLAR_PER_WEEK = 4,   /* ISO weeks, from Monday                                              */
+    CELLAR_PER_MONTH = 5   /* months, from the first day                                          */
 } cellar_calendar;
 
 /* What a limiter does with a new key when both its buckets are full of live keys. */
 typedef enum cellar_overflow {
     CELLAR_OVERFLOW_LEAST_LOSS = 0, /* evict the key that loses least                             */
-    CELLAR_OVERFLOW_DENY_NEW = 1,
-    CELLAR_OVERFLOW_ALLOW_NEW = 2
+    CELLAR_OVERFLOW_DENY_NEW = 1,   /* deny the new key                                           */
+    CELLAR_OVERFLOW_ALLOW_NEW = 2   /* admit the new key, uncounted                               */
 } cellar_overflow;
 
 /* Compilers with short enums would disagree with the library about the layout of structs. */
@@ -189,19 +189,19 @@ typedef char cellar_limiter_ticket_is_frozen[sizeof(cellar_limiter_ticket) == 12
 /* One key, as cellar_limiter_scan reports it. */
 typedef struct cellar_limiter_entry {
     uint64_t fingerprint;    /* that of cellar_limiter_fingerprint                                */
-    uint32_t rule_count;
+    uint32_t rule_count;     /* rules of the limiter                                              */
     uint32_t overridden;     /* 1: the key has a plan, rules or a ban of its own                  */
-    uint64_t remaining[CELLAR_LIMITER_RULES_MAX];
+    uint64_t remaining[CELLAR_LIMITER_RULES_MAX]; /* units left, for each rule                    */
     uint64_t reset_after_ns[CELLAR_LIMITER_RULES_MAX]; /* 0: no debt in this rule                 */
     uint64_t banned_ns;      /* time left of a ban; 0: no ban                                     */
 } cellar_limiter_entry;
 
 /* One limiter of a chain. */
 typedef struct cellar_limiter_link {
-    cellar_limiter *limiter;
+    cellar_limiter *limiter; /* decides about the key */
     const void *key;
     size_t   key_len;
-    uint64_t cost;
+    uint64_t cost;           /* units, as in cellar_limiter_check */
 } cellar_limiter_link;
 
 #define CELLAR_CHECK_PEEK 1u /* decide without effect                                             */
@@ -239,7 +239,7 @@ typedef struct cellar_limiter_stats {
     uint64_t bytes;          /* all memory of the limiter                                         */
     uint64_t overrides;      /* keys with a plan or ban of their own                              */
     uint64_t permits;        /* permits that exist                                                */
-    uint64_t denied_by_rule[CELLAR_LIMITER_RULES_MAX];
+    uint64_t denied_by_rule[CELLAR_LIMITER_RULES_MAX]; /* of denied, by number of the rule        */
 } cellar_limiter_stats;
 CELLAR_STRUCT(cellar_limiter_stats, denied_by_rule);
 
@@ -259,7 +259,7 @@ typedef bool (*cellar_limiter_scan_fn)(const cellar_limiter_entry *e, void *ctx)
 typedef struct cellar_limiter_config {
     size_t   struct_size;
     uint32_t abi;            /* CELLAR_ABI; 0: not checked                                        */
-    cellar_overflow overflow;
+    cellar_overflow overflow; /* new keys of a full table. Default LEAST_LOSS                     */
     uint64_t max_bytes;      /* all memory of the limiter. Default 16 MiB                         */
     uint32_t max_overrides;  /* keys with a plan or ban of their own. Default 65,536, or what     */
                              /* fits into 1/16 of max_bytes. CELLAR_OFF: none                     */
@@ -273,14 +273,14 @@ typedef struct cellar_limiter_config {
     cellar_limiter_clock_fn clock_ns; /* Default: the monotonic clock of the system               */
     cellar_limiter_clock_fn wall_ms;  /* Default: the wall clock of the system                    */
     cellar_limiter_clock_fn boot_ms;  /* Default: the system's, including suspend. For snapshots  */
-    void    *clock_ctx;
+    void    *clock_ctx;      /* given to the three clocks                                         */
     const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name      */
                              /* (printable ASCII; "" counts as "default"), alloc and free (for    */
                              /* the handle and, during open, the time zone), log, log_level       */
     const char *snapshot_path; /* file of the snapshot; its folder must exist. Default: none      */
     cellar_snapshot_write_fn snapshot_write; /* these two in place of snapshot_path               */
-    cellar_snapshot_read_fn  snapshot_read;
-    void    *snapshot_ctx;
+    cellar_snapshot_read_fn  snapshot_read; /* reads the snapshot at the open                     */
+    void    *snapshot_ctx;   /* given to these two                                                */
     uint64_t snapshot_interval_ms; /* cellar_tick (cellar_admin.h), which the program calls,      */
                              /* saves when the last snapshot is older. Default 0: only close      */
 } cellar_limiter_config;

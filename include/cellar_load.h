@@ -87,7 +87,7 @@ extern "C" {
 
 /* Where a result came from. */
 typedef enum cellar_source {
-    CELLAR_SOURCE_NONE = 0,
+    CELLAR_SOURCE_NONE = 0,               /* no value */
     CELLAR_SOURCE_L1 = 1,                 /* memory */
     CELLAR_SOURCE_L2 = 2,                 /* disk */
     CELLAR_SOURCE_LOADED = 3,             /* the loader of this call */
@@ -98,7 +98,7 @@ typedef enum cellar_source {
     CELLAR_SOURCE_STALE_IF_ERROR = 8,     /* stale: the load failed */
     CELLAR_SOURCE_STALE_REVALIDATE = 9,   /* stale: a refresh runs */
     CELLAR_SOURCE_BLOOM = 10,             /* absent by the Bloom filter */
-    CELLAR_SOURCE_FALLBACK = 11,
+    CELLAR_SOURCE_FALLBACK = 11,          /* a fallback of the loader */
     CELLAR_SOURCE_DEFAULT = 12            /* default_value */
 } cellar_source;
 
@@ -152,9 +152,9 @@ CELLAR_STRUCT(cellar_result, opaque);
 #define CELLAR_LOAD_RECURSE        0x400u /* inside a loader: no E_DEPTH, no E_DEADLOCK; see      */
                                           /* RECURSION                                            */
 
-#define CELLAR_LOAD_CTX_MAX 256u
-#define CELLAR_LOAD_TRACE_BYTES 32u
-#define CELLAR_FALLBACKS_MAX 3u
+#define CELLAR_LOAD_CTX_MAX 256u          /* most ctx_bytes                                       */
+#define CELLAR_LOAD_TRACE_BYTES 32u       /* bytes of the trace context                           */
+#define CELLAR_FALLBACKS_MAX 3u           /* fallbacks of a load                                  */
 
 typedef struct cellar_breaker cellar_breaker; /* cellar_breaker.h */
 
@@ -338,12 +338,12 @@ typedef struct cellar_load_info {
     size_t      struct_size;    /* set by cellar_load_info_default()                              */
     const void *stale_value;    /* the value that this load replaces: stale, or fresh when it is  */
                                 /* refreshed early                                                */
-    size_t      stale_len;
+    size_t      stale_len;      /* bytes of `stale_value`                                         */
     const unsigned char *trace; /* of cellar_load_opts; NULL = none. A background load and the    */
                                 /* fallbacks of a lease have a copy; a waiter has no part in it   */
     int64_t     time_left_ms;   /* until a waiter may take over this load; 0 = it may now         */
     uint32_t    has_stale;      /* 1: there is a stale_value                                      */
-    uint32_t    stale_user_flags;
+    uint32_t    stale_user_flags; /* of `stale_value`, as given to its set                        */
     uint32_t    attempt;        /* loads of this key, lost or failed in a row before this one, as */
                                 /* this call saw them                                             */
     uint32_t    cancelled;      /* 1: the result will not be stored, and no other call waits for  */
@@ -416,7 +416,7 @@ typedef struct cellar_lease {
 /* Called once when the load behind a PENDING has ended, in the thread that ended it, with no lock
  * held; must not block. Then call cellar_lease_acquire again: it returns the value or the lease. */
 typedef struct cellar_subscriber {
-    void (*fn)(void *ctx);
+    void (*fn)(void *ctx); /* NULL = none */
     void  *ctx;
 } cellar_subscriber;
 

@@ -86,13 +86,13 @@ CELLAR_STRUCT(cellar_lock_opts, reserved0);
 /* Description of a held lock. */
 typedef struct cellar_lock_info {
     size_t   struct_size;
-    uint64_t fence;
+    uint64_t fence;          /* fencing token of the owner                                        */
     int64_t  held_ms;        /* time since the owner acquired the lock                            */
     int64_t  hold_left_ms;   /* INT64_MAX: no hold time                                           */
     uint64_t waiters;        /* threads in the queue                                              */
     int32_t  owner_tid;      /* thread that acquired the lock                                     */
     uint32_t flags;          /* CELLAR_LOCK_THREAD_BOUND, _NO_END                                 */
-    char     note[CELLAR_LOCK_NOTE_MAX + 1];
+    char     note[CELLAR_LOCK_NOTE_MAX + 1]; /* as given to the acquire; terminated               */
 } cellar_lock_info;
 CELLAR_STRUCT(cellar_lock_info, note);
 

@@ -12,20 +12,20 @@ extern "C" {
 
 /* ---- Arguments ------------------------------------------------------------------------------- */
 
-#define CELLAR_MEMO_ARGS_MAX 16u
+#define CELLAR_MEMO_ARGS_MAX 16u /* arguments of one call */
 #define CELLAR_MEMO_NAME_MAX 255u /* bytes of the name of a function */
 
 typedef enum cellar_arg_type {
-    CELLAR_ARG_I64 = 1,
-    CELLAR_ARG_U64 = 2,
-    CELLAR_ARG_F32 = 3,
-    CELLAR_ARG_F64 = 4,
-    CELLAR_ARG_TEXT = 5,
-    CELLAR_ARG_BYTES = 6,
-    CELLAR_ARG_BOOL = 7, /* from here on: parts of cellar_key_add, no arguments of a function */
-    CELLAR_ARG_NULL = 8,
-    CELLAR_ARG_LIST = 9, /* begins a list */
-    CELLAR_ARG_MAP = 10  /* begins a map */
+    CELLAR_ARG_I64 = 1,   /* int64_t */
+    CELLAR_ARG_U64 = 2,   /* uint64_t */
+    CELLAR_ARG_F32 = 3,   /* float */
+    CELLAR_ARG_F64 = 4,   /* double */
+    CELLAR_ARG_TEXT = 5,  /* bytes of a text */
+    CELLAR_ARG_BYTES = 6, /* bytes */
+    CELLAR_ARG_BOOL = 7,  /* from here on: parts of cellar_key_add, no arguments of a function */
+    CELLAR_ARG_NULL = 8,  /* no value */
+    CELLAR_ARG_LIST = 9,  /* begins a list */
+    CELLAR_ARG_MAP = 10   /* begins a map */
 } cellar_arg_type;
 
 /* One argument of a memoized function, or one part of a key. CELLAR_ARG(x) makes one from any
@@ -34,11 +34,11 @@ typedef enum cellar_arg_type {
 typedef struct cellar_arg {
     cellar_arg_type type;
     uint32_t reserved0; /* must be 0 */
-    union {
+    union { /* `as`: the value, in the member of its type */
         int64_t      i64; /* of a BOOL 0 or 1; 0 of NULL, LIST, MAP */
-        uint64_t     u64;
-        float        f32;
-        double       f64;
+        uint64_t     u64; /* of U64 */
+        float        f32; /* of F32 */
+        double       f64; /* of F64 */
         cellar_bytes bytes; /* also text, without its zero byte; data NULL = a NULL pointer */
     } as;
 } cellar_arg;

@@ -70,8 +70,8 @@ CELLAR_STRUCT(cellar_object_config, ctx);
 
 /* A hold of an object. Zeroed: none. */
 typedef struct cellar_held {
-    void    *object;
-    size_t   charge;
+    void    *object; /* as given to the set; NULL: no hold */
+    size_t   charge; /* bytes charged for the object */
     uint64_t opaque[3];
 } cellar_held;
 

@@ -43,26 +43,26 @@ typedef enum cellar_cause {
 /* ---- Counters -------------------------------------------------------------------------------- */
 
 typedef enum cellar_scope {
-    CELLAR_SCOPE_NAMESPACE = 0,
-    CELLAR_SCOPE_STORE = 1
+    CELLAR_SCOPE_NAMESPACE = 0, /* the namespace of the handle */
+    CELLAR_SCOPE_STORE = 1      /* all namespaces of its store */
 } cellar_scope;
 
 /* Counters. Filled up to the caller's struct_size. */
 typedef struct cellar_stats {
     size_t   struct_size;       /* set by cellar_stats_default()                                  */
     uint64_t gets;              /* hits_l1 + hits_l2 + stale_hits + negative_hits + misses        */
-    uint64_t hits_l1;
+    uint64_t hits_l1;           /* gets that found the value in memory, or joined a load          */
     uint64_t hits_l2;           /* 0 without disk tier                                            */
-    uint64_t stale_hits;
-    uint64_t negative_hits;
-    uint64_t misses;
+    uint64_t stale_hits;        /* gets that got a value past its TTL                             */
+    uint64_t negative_hits;     /* gets that found a negative entry                               */
+    uint64_t misses;            /* all other gets; also those that ran a loader                   */
     uint64_t sets;              /* values stored: set, update, increment                          */
     uint64_t deletes;           /* deletes that removed a live value                              */
     uint64_t write_errors;      /* writes that failed: E_TOOBIG, E_SPACE, E_NOMEM                 */
     uint64_t ended[CELLAR_CAUSE_COUNT]; /* entries removed, by cause                              */
     uint64_t ttl_class_fallbacks; /* unknown names of TTL classes                                 */
-    uint64_t clears;
-    uint64_t version_changes;
+    uint64_t clears;            /* calls of cellar_clear                                          */
+    uint64_t version_changes;   /* changes of the version of a namespace                          */
     uint64_t events_skipped;    /* store: events counted, not delivered; see SKIPPED EVENTS       */
     uint64_t entries;           /* store: in the index, with dead ones of cleared namespaces;     */
                                 /* beside writers one that moves may count twice                  */
@@ -258,7 +258,7 @@ typedef struct cellar_scan_entry {
     size_t      key_len;
     const void *value;       /* NULL for long values (some KiB): read them with cellar_get */
     size_t      value_len;
-    uint32_t    user_flags;
+    uint32_t    user_flags;  /* as given to the set */
     cellar_kind kind;
     int64_t     ttl_left_ms; /* CELLAR_TTL_NONE = never expires */
 } cellar_scan_entry;
@@ -317,7 +317,7 @@ typedef struct cellar_event {
     size_t      value_len;
     cellar_cause cause;
     cellar_kind kind;
-    uint32_t    user_flags;
+    uint32_t    user_flags;  /* as given to the set                                               */
     uint32_t    reserved0;
 } cellar_event;
 
@@ -366,21 +366,21 @@ CELLAR_API cellar_err cellar_listener_remove(cellar *c, uint64_t id);
 /* ---- Latencies ------------------------------------------------------------------------------- */
 
 typedef enum cellar_op {
-    CELLAR_OP_GET_HIT = 0,
-    CELLAR_OP_GET_MISS = 1,
-    CELLAR_OP_SET = 2,
-    CELLAR_OP_DELETE = 3,
-    CELLAR_OP_TICK = 4,
-    CELLAR_OP_LOAD = 5,          /* a loader call                                                 */
-    CELLAR_OP_L2_READ = 6,       /* a read of a record from the disk by a lookup                  */
-    CELLAR_OP_L2_WRITE = 7       /* a write to a file of the disk tier                            */
+    CELLAR_OP_GET_HIT = 0,  /* a get that finds a value                                           */
+    CELLAR_OP_GET_MISS = 1, /* a get that finds none                                              */
+    CELLAR_OP_SET = 2,      /* a set                                                              */
+    CELLAR_OP_DELETE = 3,   /* a delete                                                           */
+    CELLAR_OP_TICK = 4,     /* a tick of the maintenance                                          */
+    CELLAR_OP_LOAD = 5,     /* a loader call                                                      */
+    CELLAR_OP_L2_READ = 6,  /* a read of a record from the disk by a lookup                       */
+    CELLAR_OP_L2_WRITE = 7  /* a write to a file of the disk tier                                 */
 } cellar_op;
 
 /* Latency of one kind of operation. Quantiles are upper bounds within 6.25 %. */
 typedef struct cellar_latency {
     size_t   struct_size; /* set by cellar_latency_default()                                      */
     uint64_t samples;     /* get, set, delete: about one in 64 is timed; others: each one         */
-    uint64_t p50_ns, p90_ns, p99_ns, p999_ns;
+    uint64_t p50_ns, p90_ns, p99_ns, p999_ns; /* quantiles of the samples                         */
     uint64_t max_ns;      /* of the samples, exact                                                */
 } cellar_latency;
 CELLAR_STRUCT(cellar_latency, max_ns);
@@ -398,7 +398,7 @@ CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency
 
 /* ---- Advice and dump ------------------------------------------------------------------------- */
 
-#define CELLAR_ADVICE_COUNT 8
+#define CELLAR_ADVICE_COUNT 8   /* budgets in cellar_advice                                       */
 /* Hit ratios at other budgets, estimated from sampled keys. Filled up to the caller's
  * struct_size. */
 typedef struct cellar_advice {

@@ -50,9 +50,9 @@ typedef struct cellar_refresh_keys cellar_refresh_keys;
 
 /* Which row runs first. The numbers are those of a policy file. */
 typedef enum cellar_refresh_priority {
-    CELLAR_REFRESH_LOW = 1,
-    CELLAR_REFRESH_MID = 2,
-    CELLAR_REFRESH_HIGH = 3
+    CELLAR_REFRESH_LOW = 1, /* last */
+    CELLAR_REFRESH_MID = 2, /* default */
+    CELLAR_REFRESH_HIGH = 3 /* first */
 } cellar_refresh_priority;
 
 /* List the keys of a pattern: call cellar_refresh_keys_add for each. After any other code than
@@ -117,7 +117,7 @@ typedef struct cellar_refresh_info {
     const void *key;         /* or pattern; valid until the function returns                      */
     size_t   key_len;
     const char *loader;      /* its name; valid until the function returns                        */
-    int64_t  interval_ms;
+    int64_t  interval_ms;    /* from one run to the next                                          */
     int64_t  ttl_ms;         /* 0: of the namespace                                               */
     int64_t  next_ms;        /* from now until the next run; 0: now                               */
     int64_t  ok_age_ms;      /* since the last refresh that succeeded; -1: none                   */

@@ -160,7 +160,7 @@ CELLAR_STRUCT(cellar_remote_namespace_config, reserved0);
 /* Figures of a remote; see CELLAR_REMOTE_COUNTS for the counters. */
 typedef struct cellar_remote_stats {
     size_t   struct_size;
-#define CELLAR_REMOTE_FIELD(name, help) uint64_t name;
+#define CELLAR_REMOTE_FIELD(name, help) uint64_t name; /* see CELLAR_REMOTE_COUNTS */
     CELLAR_REMOTE_COUNTS(CELLAR_REMOTE_FIELD)
 #undef CELLAR_REMOTE_FIELD
     uint64_t journal_keys;   /* deletes and leases to release in the journal now                  */

@@ -186,7 +186,7 @@ CELLAR_STRUCT(cellar_resp_config, shared_bytes);
 /* See CELLAR_RESP_COUNTS for the counters. */
 typedef struct cellar_resp_stats {
     size_t   struct_size;
-#define CELLAR_RESP_FIELD(name, help) uint64_t name;
+#define CELLAR_RESP_FIELD(name, help) uint64_t name; /* see CELLAR_RESP_COUNTS */
     CELLAR_RESP_COUNTS(CELLAR_RESP_FIELD)
 #undef CELLAR_RESP_FIELD
     uint64_t clients;        /* connections now                                                   */

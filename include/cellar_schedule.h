@@ -44,14 +44,14 @@ extern "C" {
 /* What happens to a fixed time that the zone skips in spring. */
 typedef enum cellar_cron_gap {
     CELLAR_CRON_GAP_RUN = 0, /* fires once, at the first instant after the gap */
-    CELLAR_CRON_GAP_SKIP = 1
+    CELLAR_CRON_GAP_SKIP = 1 /* does not fire */
 } cellar_cron_gap;
 
 /* What happens to a fixed time that occurs twice in autumn. */
 typedef enum cellar_cron_fold {
-    CELLAR_CRON_FOLD_FIRST = 0,
-    CELLAR_CRON_FOLD_SECOND = 1,
-    CELLAR_CRON_FOLD_BOTH = 2
+    CELLAR_CRON_FOLD_FIRST = 0,  /* once, at the first one */
+    CELLAR_CRON_FOLD_SECOND = 1, /* once, at the second one */
+    CELLAR_CRON_FOLD_BOTH = 2    /* at both */
 } cellar_cron_fold;
 
 /* Options of a cron expression. Start from cellar_cron_opts_default(). */
@@ -92,9 +92,9 @@ CELLAR_API cellar_err cellar_cron_next(const char *expr, const char *zone,
 typedef struct cellar_scheduler cellar_scheduler;
 
 typedef enum cellar_schedule_kind {
-    CELLAR_SCHEDULE_EVERY = 1,
-    CELLAR_SCHEDULE_CRON = 2,
-    CELLAR_SCHEDULE_AT = 3
+    CELLAR_SCHEDULE_EVERY = 1, /* interval_ms, or "@every" */
+    CELLAR_SCHEDULE_CRON = 2,  /* times of `cron` */
+    CELLAR_SCHEDULE_AT = 3     /* once, at at_wall_ms */
 } cellar_schedule_kind;
 
 /* Which of several missed firings run. */
@@ -119,9 +119,9 @@ typedef enum cellar_phase {
 
 /* What a call does when a schedule of its name exists. */
 typedef enum cellar_schedule_conflict {
-    CELLAR_CONFLICT_REPLACE = 0,
-    CELLAR_CONFLICT_KEEP = 1, /* keeps the present schedule; the call returns EXISTS              */
-    CELLAR_CONFLICT_ERROR = 2 /* the same; the call returns E_BUSY                                */
+    CELLAR_CONFLICT_REPLACE = 0, /* replaces the present schedule                                 */
+    CELLAR_CONFLICT_KEEP = 1,    /* keeps the present schedule; the call returns EXISTS           */
+    CELLAR_CONFLICT_ERROR = 2    /* the same; the call returns E_BUSY                             */
 } cellar_schedule_conflict;
 
 /* One firing, for the function of its schedule. */

@@ -42,9 +42,9 @@ extern "C" {
 #define CELLAR_TASK_TEXT_MAX     255u /* bytes of an error text, of a unique key, of a tag        */
 #define CELLAR_TASK_MESSAGE_MAX  127u /* bytes of the message of a progress                       */
 #define CELLAR_TASK_TRACE_BYTES  32u  /* bytes of the trace context                               */
-#define CELLAR_TASK_PRIORITY_MAX 9u
+#define CELLAR_TASK_PRIORITY_MAX 9u   /* largest priority                                         */
 #define CELLAR_TASK_GROUP_MAX    65536u /* tasks of one cellar_task_submit_many                  */
-#define CELLAR_POOL_WORKERS_MAX  64u
+#define CELLAR_POOL_WORKERS_MAX  64u  /* most threads of a pool                                   */
 #define CELLAR_POOL_DELAY_MAX_MS (INT64_C(366) * 86400000) /* largest delay and expiry            */
 
 struct cellar_limiter;
@@ -54,30 +54,30 @@ typedef struct cellar_pool cellar_pool;
 
 /* Identify a task. Ids compare by `hi`, then `lo`: by the time of their submit. Both 0: no task. */
 typedef struct cellar_task_id {
-    uint64_t hi, lo;
+    uint64_t hi, lo; /* 128 bits */
 } cellar_task_id;
 
 /* State of a task; see STATES. */
 typedef enum cellar_task_state {
     CELLAR_TASK_WAITING = 1,   /* for the tasks before it                                         */
     CELLAR_TASK_SCHEDULED = 2, /* for its due time                                                */
-    CELLAR_TASK_QUEUED = 3,
-    CELLAR_TASK_RUNNING = 4,
+    CELLAR_TASK_QUEUED = 3,    /* due: waits for a thread                                         */
+    CELLAR_TASK_RUNNING = 4,   /* an attempt runs                                                 */
     CELLAR_TASK_RETRY = 5,     /* for its next attempt                                            */
-    CELLAR_TASK_SUCCEEDED = 6,
+    CELLAR_TASK_SUCCEEDED = 6, /* final                                                           */
     CELLAR_TASK_FAILED = 7,    /* a dead letter                                                   */
-    CELLAR_TASK_CANCELLED = 8,
-    CELLAR_TASK_EXPIRED = 9
+    CELLAR_TASK_CANCELLED = 8, /* final                                                           */
+    CELLAR_TASK_EXPIRED = 9    /* final: expires_ms passed first                                  */
 } cellar_task_state;
 
 typedef enum cellar_verdict_kind {
-    CELLAR_VERDICT_OK = 0,
-    CELLAR_VERDICT_FAIL = 1,
-    CELLAR_VERDICT_RETRY = 2,
-    CELLAR_VERDICT_RETRY_AFTER = 3,
-    CELLAR_VERDICT_SNOOZE = 4,
-    CELLAR_VERDICT_CANCELLED = 5,
-    CELLAR_VERDICT_EXTEND = 6 /* of cellar_task_settle; of a function: as FAIL                    */
+    CELLAR_VERDICT_OK = 0,          /* the task has succeeded                                     */
+    CELLAR_VERDICT_FAIL = 1,        /* the task has failed for good: a dead letter                */
+    CELLAR_VERDICT_RETRY = 2,       /* again after a backoff, up to max_attempts                  */
+    CELLAR_VERDICT_RETRY_AFTER = 3, /* again after delay_ms, up to max_attempts                   */
+    CELLAR_VERDICT_SNOOZE = 4,      /* again after delay_ms; costs no attempt                     */
+    CELLAR_VERDICT_CANCELLED = 5,   /* the task is cancelled                                      */
+    CELLAR_VERDICT_EXTEND = 6       /* of cellar_task_settle; of a function: as FAIL              */
 } cellar_verdict_kind;
 
 /* Result of one attempt. Make it with the functions below. */
@@ -128,7 +128,7 @@ static inline cellar_verdict cellar_verdict_extend(int64_t hold_ms)
 typedef struct cellar_task {
     size_t   struct_size;
     cellar_task_id id;          /* the same for all attempts                                      */
-    const char *name;
+    const char *name;           /* of the submit                                                  */
     const void *payload;        /* bytes of the submit, not copied                                */
     size_t   payload_len;
     const char *content_type;   /* of the submit; ""                                              */
@@ -136,7 +136,7 @@ typedef struct cellar_task {
     const unsigned char *trace; /* CELLAR_TASK_TRACE_BYTES of the submit; NULL: none              */
     int64_t  late_ms;           /* from the due time to the start of the attempt                  */
     uint32_t attempt;           /* from 1                                                         */
-    uint32_t max_attempts;
+    uint32_t max_attempts;      /* of the name                                                    */
     uint32_t input_count;       /* tasks before it in its chain or group; cellar_task_input       */
     uint32_t reserved0;         /* 0                                                              */
 } cellar_task;
@@ -190,7 +190,7 @@ typedef enum cellar_journal_damaged {
 typedef enum cellar_task_jitter {
     CELLAR_TASK_JITTER_FULL = 0,  /* uniform in [1 ms, delay]                                     */
     CELLAR_TASK_JITTER_EQUAL = 1, /* uniform in [delay / 2, delay]                                */
-    CELLAR_TASK_JITTER_NONE = 2
+    CELLAR_TASK_JITTER_NONE = 2   /* the delay itself                                             */
 } cellar_task_jitter;
 
 /* What a submit does when a live task has its unique key. */
@@ -207,7 +207,7 @@ typedef enum cellar_task_conflict {
 /* How the tasks of one cellar_task_submit_many depend on each other. A task that waits gets the
  * results of those before it from cellar_task_input. */
 typedef enum cellar_task_links {
-    CELLAR_LINKS_NONE = 0,
+    CELLAR_LINKS_NONE = 0,  /* no task waits for another                                          */
     CELLAR_LINKS_CHAIN = 1, /* each task waits for the one before it                              */
     CELLAR_LINKS_GROUP = 2  /* the last task waits for all others                                 */
 } cellar_task_links;
@@ -216,7 +216,7 @@ typedef enum cellar_task_links {
 typedef enum cellar_task_run_on {
     CELLAR_TASK_ON_SUCCESS = 0, /* all succeeded; else it is cancelled                            */
     CELLAR_TASK_ON_FAILURE = 1, /* at least one did not succeed; else it is cancelled             */
-    CELLAR_TASK_ALWAYS = 2
+    CELLAR_TASK_ALWAYS = 2      /* all have ended                                                 */
 } cellar_task_run_on;
 
 /* Options of a pool. Start from cellar_pool_config_default(). */
@@ -318,7 +318,7 @@ CELLAR_STRUCT(cellar_submit_opts, priority);
 
 /* One task of cellar_task_submit_many. */
 typedef struct cellar_task_item {
-    const char *name;
+    const char *name;               /* as in cellar_task_submit                                   */
     const void *payload;
     size_t      payload_len;
     const cellar_submit_opts *opts; /* NULL = defaults                                            */
@@ -327,25 +327,25 @@ typedef struct cellar_task_item {
 /* Description of a task. */
 typedef struct cellar_task_status {
     size_t   struct_size;
-    cellar_task_id id;
-    int64_t  submitted_wall_ms;
+    cellar_task_id id;         /* of the submit                                                   */
+    int64_t  submitted_wall_ms; /* UNIX ms of the submit, as the next three                       */
     int64_t  due_wall_ms;      /* of SCHEDULED and RETRY; else 0                                  */
     int64_t  started_wall_ms;  /* of RUNNING, and of a task that an attempt ended: begin of that  */
                                /* attempt; else, and of a dead letter, 0                          */
     int64_t  ended_wall_ms;    /* of a finished task; else 0                                      */
     uint64_t progress_current; /* of the running attempt: cellar_task_progress                    */
-    uint64_t progress_total;
+    uint64_t progress_total;   /* of the same call                                                */
     uint64_t result_len;       /* of a finished task                                              */
     cellar_task_state state;
     uint32_t attempt;          /* attempts that began                                             */
-    uint32_t max_attempts;
+    uint32_t max_attempts;     /* of the name                                                     */
     uint32_t priority;         /* 0..CELLAR_TASK_PRIORITY_MAX                                     */
     uint32_t cancel_requested; /* 1: a running task was cancelled, or its time-out passed         */
     uint32_t result_lost;      /* 1: the result did not fit into the namespace                    */
-    char     name[CELLAR_NAME_MAX + 1];
+    char     name[CELLAR_NAME_MAX + 1]; /* of the task                                            */
     char     message[CELLAR_TASK_MESSAGE_MAX + 1]; /* of the progress                             */
     char     error[CELLAR_TASK_TEXT_MAX + 1]; /* of the last attempt that did not succeed; ""     */
-    char     tag[CELLAR_TASK_TEXT_MAX + 1];
+    char     tag[CELLAR_TASK_TEXT_MAX + 1]; /* of the submit; ""                                  */
     unsigned char reserved0[7]; /* 0                                                              */
 } cellar_task_status;
 CELLAR_STRUCT(cellar_task_status, reserved0);
@@ -378,7 +378,7 @@ typedef struct cellar_drain_report {
     uint64_t journaled;        /* wait in the journal for the next open                           */
     uint64_t abandoned;        /* cancelled by the drain; they did not run at its end. 0 with a   */
                                /* journal                                                         */
-    uint64_t still_running;
+    uint64_t still_running;    /* run at the end of the drain                                     */
 } cellar_drain_report;
 CELLAR_STRUCT(cellar_drain_report, still_running);
 

@@ -45,7 +45,7 @@ typedef enum cellar_tier_proof {
 
 /* A key of the namespace. */
 typedef struct cellar_tier_key {
-    const void *bytes;
+    const void *bytes;   /* `len` bytes, from 1                                                   */
     size_t      len;
     uint64_t    hash;    /* equal for equal keys until the namespace is cleared                   */
 } cellar_tier_key;
@@ -65,14 +65,14 @@ typedef struct cellar_tier_entry {
     uint64_t tag_fp[CELLAR_TAGS_MAX]; /* of `get`: tag_fp() of each tag                           */
     const cellar_bytes *tags;  /* of `put`, `fill`: the texts                                     */
     uint32_t tag_count;
-    uint32_t user_flags;
+    uint32_t user_flags;       /* as given to the set                                             */
     uint32_t flags;            /* CELLAR_TIER_..., below                                          */
     uint32_t cost;             /* code of the load cost, 0..255                                   */
 } cellar_tier_entry;
 
 /* One key of `get_many`: arguments and results of one `get`. */
 typedef struct cellar_tier_get {
-    cellar_tier_key   key;
+    cellar_tier_key   key;         /* in                                                          */
     void             *buf;
     size_t            buf_cap;
     size_t            value_len;   /* out                                                         */
@@ -90,7 +90,7 @@ typedef struct cellar_tier_get {
 
 /* A get that the tier answers later. It is the store's: the tier copies and returns it. */
 typedef struct cellar_tier_ticket {
-    uint32_t generation;
+    uint32_t generation;       /* of the namespace at the request                                 */
     uint32_t reserved;
     uint64_t changes, globs;   /* as a back-fill compares them                                    */
     uint64_t id, check;        /* the lease that waits for the answer                             */
@@ -104,7 +104,7 @@ typedef struct cellar_tier_lease {
 
 /* One key of `lease_many`: arguments and results of one `lease`. */
 typedef struct cellar_tier_claim {
-    cellar_tier_key   key;
+    cellar_tier_key   key;         /* in                                                          */
     cellar_tier_entry e;           /* in: as for `lease`; out                                     */
     cellar_tier_lease l;           /* out                                                         */
     cellar_err        err;         /* out: the code of `lease`                                    */
@@ -116,10 +116,10 @@ typedef struct cellar_tier_claim {
  * listeners. */
 typedef struct cellar_tier_host {
     size_t      struct_size;
-    void       *ctx;
+    void       *ctx;           /* given to each function of the host                              */
     const char *name;          /* of the namespace; "": the root. Ends with a zero byte           */
-    int64_t   (*now_ms)(void *ctx);
-    uint64_t  (*tag_fp)(void *ctx, const void *tag, size_t len);
+    int64_t   (*now_ms)(void *ctx); /* clock of the store                                         */
+    uint64_t  (*tag_fp)(void *ctx, const void *tag, size_t len); /* fingerprint of a tag          */
     /* Report a change of a key by another process: memory loses the entry (cause REMOTE), running
      * loads of the key store nothing. The table is not called. */
     void      (*changed)(void *ctx, const void *key, size_t len);
@@ -141,8 +141,9 @@ typedef struct cellar_tier_host {
     void      (*answered)(void *ctx, const cellar_tier_ticket *ticket, const cellar_tier_key *key,
                           cellar_err err, const void *value, size_t value_len,
                           const cellar_tier_entry *entry);
-    /* Memory inside the budget of the store; NULL: none left. `size` of release: as allocated. */
+    /* Allocate memory inside the budget of the store; NULL: none left. */
     void     *(*alloc)(void *ctx, size_t size);
+    /* Free memory of alloc; `size` as allocated. */
     void      (*release)(void *ctx, void *p, size_t size);
     const void *store;         /* equal for all namespaces of one store; only to be compared      */
     uint64_t    max_value_bytes; /* of the store: a set of a longer value returns E_TOOBIG        */
@@ -158,9 +159,9 @@ typedef struct cellar_tier_host {
  * of the store have the default stack of the process, or host option stack_bytes. */
 typedef struct cellar_tier_table {
     size_t      struct_size;     /* set by cellar_tier_table_default()                            */
-    void       *ctx;
+    void       *ctx;             /* given to each function of the table                           */
     int64_t     max_ttl_ms;      /* longest life of an entry in memory. Default 0: no limit       */
-    cellar_tier_proof proof;
+    cellar_tier_proof proof;     /* what memory answers without a proof. Default NONE             */
     uint32_t    blind_fill;      /* 1: a change does not end the lease of a load; see `fill`      */
     /* Take the host, valid until `close` returns. Not OK: the attach fails with that
      * code, and no other function of the table is called. Required. */

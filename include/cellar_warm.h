@@ -43,11 +43,11 @@ typedef struct cellar_warm_report {
     size_t   struct_size; /* set by cellar_warm_report_default()                                  */
     uint64_t keys;        /* keys given                                                           */
     uint64_t hits;        /* keys in the cache, or loaded by another call                         */
-    uint64_t loaded;
+    uint64_t loaded;      /* keys that a loader of this call loaded                               */
     uint64_t absent;      /* the source has no value                                              */
-    uint64_t failed;
+    uint64_t failed;      /* keys with a failed load                                              */
     uint64_t skipped;     /* keys left when it stopped                                            */
-    uint64_t elapsed_ms;
+    uint64_t elapsed_ms;  /* duration of the call                                                 */
     cellar_err stopped;   /* OK = it did not stop early; E_TIMEOUT, E_SPACE (max_used_pct),       */
                           /* E_LOADER (max_failure_pct, or a loader ended its thread), E_CLOSED   */
     uint32_t reserved0;

@@ -328,7 +328,7 @@ function unit_rows(k,    text, i, n, line, list, at, note, open, ended) {
     n = split(text, list, "\n")
     for (i = 1; i <= n; i++) {
         line = list[i]
-        if (line ~ /^(typedef.*\{|}.*;)$/ || line == "") continue
+        if (line ~ /^(typedef.*\{| *}.*;)$/ || line == "") continue
         at = open ? 1 : index(line, "/*")
         note = at ? substr(line, at) : ""
         if (at) line = substr(line, 1, at - 1)

@@ -118,7 +118,11 @@ faults_are_found() {
         finds links_resolve 's/ id="guide-measure"//' && finds links_resolve 's/ id="kit"/ id="port"/' &&
         finds nothing_is_loaded 's|<style>|<link rel="stylesheet" href="https://example.org/x.css"><style>|' &&
         finds nothing_is_loaded 's|href="#guide"|href="https://example.org/"|' &&
-        finds nothing_is_loaded 's|<script>$|<script src="x.js">|'
+        finds nothing_is_loaded 's|<script>$|<script src="x.js">|' &&
+        finds each_row_has_a_meaning 's|</code></td><td>[^<]*</td></tr>|</code></td><td></td></tr>|'
+}
+each_row_has_a_meaning() { # of the tables of fields and constants
+    grep -q '<table class="rows">' "$1" && ! grep -n '</code></td><td></td></tr>' "$1"
 }
 same_with() { # AWK
     mkdir -p "$t_tmp/out"
@@ -189,6 +193,7 @@ marks_are_not_shown() { # of programs that write lines into a page
     grep -q '<!-- ' README.md && ! grep -n '&lt;!--' "$1"
 }
 t_case marks_of_generators_are_not_shown marks_are_not_shown $site
+t_case each_field_and_constant_has_a_meaning each_row_has_a_meaning $site
 t_case nothing_is_loaded_from_elsewhere nothing_is_loaded $site
 t_case planted_faults_are_found faults_are_found
 for a in mawk gawk 'busybox awk'; do
