@@ -269,15 +269,15 @@ CELLAR_STRUCT(cellar_namespace_config, object);
 typedef struct cellar_config {
     size_t   struct_size;     /* set by cellar_config_default(), with abi                         */
     uint32_t abi;             /* CELLAR_ABI of the caller's header; 0 = not checked               */
-    cellar_eviction eviction; /* Default ADAPTIVE                                                 */
+    cellar_eviction eviction; /* eviction policy. Default ADAPTIVE                                */
     uint64_t memory_bytes;    /* the one budget. From CELLAR_MEMORY_MIN. Default 64 MiB           */
-    uint64_t max_entries;     /* second bound. Default 0: none                                    */
-    int64_t  default_ttl_ms;  /* Default 0: none                                                  */
+    uint64_t max_entries;     /* most entries in memory. Default 0: no bound                      */
+    int64_t  default_ttl_ms;  /* TTL of entries stored without one. Default 0: none               */
     int64_t  negative_ttl_ms; /* Default 60,000. Negative entries and remembered errors hold 1/8  */
                               /* of memory_bytes and of max_entries at most                       */
-    int64_t  idle_ms;         /* to 2^32 - 1. Default 0: none                                     */
-    int64_t  max_age_ms;      /* Default 0: none                                                  */
-    int64_t  stale_ms;        /* to 2^32 - 1. Default 0: none                                     */
+    int64_t  idle_ms;         /* maximum time without use, to 2^32 - 1. Default 0: none           */
+    int64_t  max_age_ms;      /* maximum age of an entry with idle time. Default 0: none          */
+    int64_t  stale_ms;        /* stale window after the TTL, to 2^32 - 1. Default 0: none         */
     const char *l2_path;      /* directory of the disk tier; created. Default NULL: no disk tier */
     uint64_t l2_bytes;        /* size of all its files; with l2_path. From 16 MiB to 4 TiB        */
     const cellar_namespace_config     *root; /* options of the root namespace; NULL = defaults    */

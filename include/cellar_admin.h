@@ -67,14 +67,14 @@ typedef void    (*cellar_log_fn)(cellar_log_level level, const char *module, cel
 typedef struct cellar_host_config {
     size_t   struct_size;     /* set by cellar_host_config_default()                              */
     const char *name;           /* label in metrics, 0..64 bytes, copied. Default ""              */
-    cellar_clock_fn clock;      /* Default: monotonic clock of the system, suspend included       */
+    cellar_clock_fn clock;      /* ms. Default: monotonic clock of the system, suspend included   */
     void    *clock_ctx;
     cellar_alloc_fn alloc;      /* with free. Default: malloc, or mimalloc                        */
     cellar_free_fn  free;       /* frees blocks of alloc; with alloc                              */
     void    *alloc_ctx;
-    cellar_log_fn log;          /* Default: silent                                                */
+    cellar_log_fn log;          /* receives log lines. Default: silent                            */
     void    *log_ctx;
-    cellar_log_level log_level; /* Default WARNING                                                */
+    cellar_log_level log_level; /* least important level that is logged. Default WARNING          */
     uint32_t no_threads;        /* 1: no thread is started; the host calls cellar_tick            */
     uint32_t load_threads;      /* threads for background loads. Range 1..64. Default 2           */
     uint32_t load_queue;        /* background loads that wait. Range 1..65,536. Default 256       */
@@ -227,23 +227,23 @@ typedef struct cellar_policy_rule {
     cellar_policy_kind kind;     /* Default CELLAR_POLICY_KEY                                     */
     uint32_t    no_l2;           /* 1: never written to disk                                      */
     const char *section;         /* NULL: "*"                                                     */
-    const char *pattern;         /* to 1,024 bytes                                                */
-    int64_t     ttl_ms;          /* CELLAR_TTL_NONE: never                                        */
+    const char *pattern;         /* of keys: see PATTERNS. To 1,024 bytes                         */
+    int64_t     ttl_ms;          /* TTL of values. To 2^52, or CELLAR_TTL_NONE: never             */
     int64_t     ttl_max_ms;      /* bound of the TTL, whatever sets it; not in CELLAR_POLICY_SET  */
-    int64_t     idle_ms;         /* maximum time without use                                      */
+    int64_t     idle_ms;         /* time without use. To 2^32 - 1. CELLAR_TTL_NONE: none          */
     int64_t     max_age_ms;      /* maximum age with idle_ms                                      */
     int64_t     negative_ttl_ms; /* TTL of negative entries                                       */
-    int64_t     stale_ms;        /* stale window after the TTL                                    */
+    int64_t     stale_ms;        /* stale window. To 2^32 - 1. CELLAR_TTL_NONE: none              */
     int64_t     refresh_ms;      /* a load refreshes a value that is older: see REFRESH. To 2^52  */
-    uint32_t    jitter_pct;      /* Range 1..100, or CELLAR_OFF: 0 %                              */
+    uint32_t    jitter_pct;      /* spreads the TTL. Range 1..100, or CELLAR_OFF: 0 %             */
     cellar_jitter jitter_mode;   /* with jitter_pct. Default MINUS                                */
-    uint32_t    priority;        /* 1 low, 2 mid, 3 high                                          */
-    uint32_t    quota_max_pct;   /* Range 1..100                                                  */
+    uint32_t    priority;        /* of scheduled refreshes: 1 low, 2 mid, 3 high                  */
+    uint32_t    quota_max_pct;   /* share of a namespace: see QUOTA. Range 1..100                 */
     uint32_t    line;            /* of its text, for E_DENIED and warnings of quotas. 0: none     */
     const char *ttl_class;       /* its name; ttl_class_fallback for an unknown one               */
     const char *tags;            /* "a,b": added to those of the call                             */
     const char *at;              /* "00:00@Europe/Paris": no entry lives beyond the next such one */
-    const char *loader;          /* its name                                                      */
+    const char *loader;          /* name of a loader, for scheduled refreshes                     */
     const char *prefix;          /* taken off keys, with one separator. CELLAR_POLICY_SET only    */
     const char *separator;       /* one byte. CELLAR_POLICY_SET only                              */
 } cellar_policy_rule;

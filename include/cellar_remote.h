@@ -105,7 +105,7 @@ typedef struct cellar_remote_config {
                                   /* `openssl rehash`                                             */
     const char *tls_cert_file;    /* PEM: certificate of this client, with its chain. Default NULL*/
     const char *tls_key_file;     /* PEM: its key. Default NULL: in tls_cert_file                 */
-    const char *tls_server_name;  /* name that the certificates of server and Sentinels must have */
+    const char *tls_server_name;  /* name that certificates of server and Sentinels must have.    */
                                   /* Default NULL: the host of the URL, or that Sentinel names    */
 } cellar_remote_config;
 CELLAR_STRUCT(cellar_remote_config, tls_server_name);
