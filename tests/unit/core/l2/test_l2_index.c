@@ -10,6 +10,7 @@
 
 #define BUNCH_GENERATION 3u
 #define BUNCH_KEYS 3u
+#define FULL_KEYS 6000u /* the bunches have none of these */
 
 static l2_kit kit;
 static l2_dev dev;
@@ -53,7 +54,7 @@ static void bunch_search(void)
     bunch_row *row = malloc(TRIED * sizeof *row);
     T_REQUIRE(row != NULL);
     for (uint64_t i = 0; i < TRIED; i++) {
-        const uint64_t id = i + 1000;
+        const uint64_t id = i + FULL_KEYS;
         row[i] = (bunch_row){ bunch_of(l2_h48(key_of(&id).hash)), id };
     }
     qsort(row, TRIED, sizeof *row, bunch_order);
@@ -578,7 +579,6 @@ T_CASE(all_of_200000_keys_are_found)
 
 /* ---- a full index ---- */
 
-#define FULL_KEYS 6000u
 
 static cellar_err full_put(uint64_t key, bool kept)
 {
