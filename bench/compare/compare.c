@@ -9,17 +9,17 @@
  *            ratio of a repetition: the smaller CPU time of B's windows / that of A's; the unit
  *            of the statistics is the mean of two repetitions, which cancels what the order does
  *            verdict: the logarithms of the ratios, their centre and an interval of it
- * INVARIANTS Both sides get the same keys and draw the same random bytes (getrandom is replaced), so
- *            both hash, collide and evict alike. No huge pages: a store gets them at another moment in
- *            each repetition, or not at all, which is 5 % of a row.
+ * INVARIANTS Both sides get the same keys and draw the same random bytes (getrandom is replaced):
+ *            both hash, collide and evict alike. No huge pages: a store gets them at another moment
+ *            in each repetition, or not at all, which is 5 % of a row.
  * VERDICT    Centre: the median of the means of all pairs of units (Hodges and Lehmann). Interval:
  *            that of the signed-rank test, 99.9 %. The test asks that ratios of equal builds are
- *            symmetric, and the alternating order makes them so. B is slower if the interval lies above 1.01 and the centre
- *            above 1.02, faster likewise; "same" if the centre is within 2 % and the interval within
- *            5 %; else "unclear": more repetitions.
+ *            symmetric, and the alternating order makes them so. B is slower if the interval lies
+ *            above 1.01 and the centre above 1.02, faster likewise; "same" if the centre is within
+ *            2 % and the interval within 5 %; else "unclear": more repetitions.
  * PLANT      --plant=P: 64 calls of B are followed by work of P percent of their cost on A; a check
- *            of this program. --busy: both sides are a loop of integers, so that on a loaded machine
- *            the statistics alone are checked.
+ *            of this program. --busy: both sides are a loop of integers, so that on a loaded
+ *            machine the statistics alone are checked.
  * EXIT       0 measured, 1 a library or a store cannot be opened, 2 usage. */
 #include <dlfcn.h>
 #include <inttypes.h>
@@ -283,7 +283,8 @@ static bool compare_measure(compare_run *r)
                 compare_ns[row][0][rep] = ns[0];
                 compare_ns[row][1][rep] = ns[1];
             }
-            r->side[rep & 1]->close(r->store[rep & 1]); /* an odd repetition swaps all of an even one */
+            /* an odd repetition swaps all of an even one */
+            r->side[rep & 1]->close(r->store[rep & 1]);
             r->side[~rep & 1]->close(r->store[~rep & 1]);
         }
     }
@@ -362,14 +363,16 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[at], "--busy") == 0) {
             busy = true;
         }
-        if ((end == NULL ? !busy : *end != '\0') || r.reps < COMPARE_REPS_LEAST || r.reps > COMPARE_REPS_MAX) {
+        if ((end == NULL ? !busy : *end != '\0') || r.reps < COMPARE_REPS_LEAST ||
+            r.reps > COMPARE_REPS_MAX) {
             fprintf(stderr, "compare: %s is not an option; --reps=%d..%d\n", argv[at],
                     COMPARE_REPS_LEAST, COMPARE_REPS_MAX);
             return 2;
         }
     }
     if (argc - at != (busy ? 0 : 2)) {
-        fprintf(stderr, "usage: compare [--reps=N] [--window-us=N] [--plant=PERCENT] --busy | A.so B.so\n");
+        fprintf(stderr, "usage: compare [--reps=N] [--window-us=N] [--plant=PERCENT] "
+                        "--busy | A.so B.so\n");
         return 2;
     }
     r.side[0] = busy ? &compare_busy : compare_load(argv[at]);
