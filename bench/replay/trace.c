@@ -444,11 +444,17 @@ static bool trace_iso(trace_field f, int64_t unit, int64_t *out)
     memcpy(text, f.p, f.n);
     text[f.n] = '\0';
     if (sscanf(text, "%4d-%2d-%2d%*1[T ]%2d:%2d:%lf%n", &y, &mo, &d, &h, &mi, &s, &n) != 6 ||
-        n == 0 || !(y >= 1900 && y < 2200 && mo >= 1 && mo <= 12 && s >= 0 && s < 61)) {
+        n == 0 || !(y >= 1900 && y < 2200 && mo >= 1 && mo <= 12 && d >= 1 && d <= 31 && h >= 0 &&
+                    h < 24 && mi >= 0 && mi < 60 && s >= 0 && s < 61)) {
         return false;
     }
-    const int zone = sscanf(text + n, "%1[Z+-]%2d:%2d", sign, &zh, &zm);
-    if (text[n] != '\0' && zone < 1) { return false; }
+    const char *const zone = text + n; /* none, Z, +hh, +hh:mm or +hhmm */
+    int end = *zone == 'Z';
+    if (sscanf(zone, "%1[+-]%2d%n:%2d%n", sign, &zh, &end, &zm, &end) == 2 && zone[end] != '\0' &&
+        sscanf(zone, "%*1[+-]%2d%2d%n", &zh, &zm, &end) != 2) {
+        return false;
+    }
+    if (zone[end] != '\0' || zh < 0 || zh > 23 || zm < 0 || zm > 59) { return false; }
     const int64_t a = mo <= 2 ? y - 1 : y, day = (153 * ((mo + 9) % 12) + 2) / 5 + d - 1;
     const int64_t days = a * 365 + a / 4 - a / 100 + a / 400 + day - 719468;
     const int64_t ahead = (zh * 60 + zm) * 60 * (sign[0] == '-' ? -1 : sign[0] == '+');
@@ -744,14 +750,16 @@ static char trace_separator(trace_field line)
 }
 
 /* Look at the first line of a csv: what separates columns, and whether it has names. Without
- * --columns the names tell the columns. Return false if there is no line, or no key among them. */
-static bool trace_names_read(cli_trace *t, char *why)
+ * --columns the names tell the columns. Return 1; 0: no line, or no key among them; -1: an error. */
+static int trace_names_read(cli_trace *t, char *why)
 {
     trace_field line, f[CLI_COLUMNS_MAX + 1];
     cli_trace_column found[CLI_COLUMNS_MAX] = { CLI_COLUMN_SKIP };
     bool key = false, named = false;
     unsigned rank;
-    if (trace_line(t, &line, why) != 1) { return t->how.column_count != 0; }
+    t->by = ',';
+    const int got = trace_line(t, &line, why);
+    if (got != 1) { return got == 0 ? t->how.column_count != 0 : got; }
     t->by = trace_separator(line);
     const unsigned n = trace_split(line, t->by, f, CLI_COLUMNS_MAX);
     for (unsigned i = 0; i < n && i < CLI_COLUMNS_MAX; i++) {
@@ -764,9 +772,9 @@ static bool trace_names_read(cli_trace *t, char *why)
     if (t->how.column_count == 0 && key && n <= CLI_COLUMNS_MAX) {
         memcpy(t->how.column, found, sizeof found);
         t->how.column_count = n;
-        return true;
+        return 1;
     }
-    if (named || (key && t->how.column_count != 0)) { return true; } /* the first line is read */
+    if (named || (key && t->how.column_count != 0)) { return 1; } /* the first line is read */
     t->at = t->record = 0;
     return t->how.column_count != 0;
 }
@@ -792,7 +800,7 @@ static cli_trace_format trace_guess(cli_trace *t, const char *name, size_t n, ch
     const bool columns = got == 1 && memchr(line.p, trace_separator(line), line.n) != NULL;
     t->at = t->record = 0; /* the buffer has not moved: the first fill reads all that a line needs */
     if (got == 1 && line.p[0] == '{') { return CLI_TRACE_JSON; }
-    if (columns && !seven && trace_names_read(t, why)) { return CLI_TRACE_CSV; }
+    if (columns && !seven && trace_names_read(t, why) == 1) { return CLI_TRACE_CSV; }
     t->words = !seven;
     return seven ? CLI_TRACE_TWITTER : CLI_TRACE_TXT;
 }
@@ -863,14 +871,16 @@ cli_trace *cli_trace_open(const char *path, const cli_trace_how *how, bool *wron
     if (t->how.format != CLI_TRACE_CSV && t->how.format != CLI_TRACE_JSON) {
         t->how.per_second = t->how.format == CLI_TRACE_VSCSI ? 1000 : 1;
     }
-    if (t->how.format == CLI_TRACE_CSV && t->record == 0 && !trace_names_read(t, why)) {
+    const bool names = t->how.format == CLI_TRACE_CSV && t->record == 0;
+    const int got = names ? trace_names_read(t, why) : 1;
+    *wrong = got < 0;
+    if (got == 0) {
         snprintf(why, CLI_TRACE_WHY,
                  "%.250s: csv needs a first line of names (time, key, size, ttl, op), or "
                  "--columns, such as --columns=time,key,size",
                  path);
-        goto fail;
     }
-    return t;
+    if (got == 1) { return t; }
 fail:
     cli_trace_close(t);
     return NULL;

@@ -77,6 +77,9 @@ if t_have gzip; then
     t_case gzip_text same "$d/a.txt.gz"
     head -c 60 "$d/a.ctr.gz" >"$d/cut.ctr.gz"
     t_case gzip_cut_short refused 1 'cut.ctr.gz: record [0-9]*: gzip cannot unpack it' "$d/cut.ctr.gz"
+    gzip -c "$d/a.csv" | head -c 60 >"$d/cut.csv.gz"
+    t_case gzip_of_columns_cut_short refused 1 'cut.csv.gz: line 1: gzip cannot unpack it' --columns=-,key,time,size "$d/cut.csv.gz"
+    t_case gzip_of_names_cut_short refused 1 'cut.csv.gz: line 1: gzip cannot unpack it' --format=csv "$d/cut.csv.gz"
 else
     t_skip gzip_binary 'no gzip'
 fi
@@ -255,7 +258,14 @@ iso_times_count_in_seconds() { # a leap day, a zone, a fraction: of 5 gets one h
         [ $rc -eq 0 ] && [ "$(line lru 1100000)" = 0.800000 ] && ! grep -q backwards "$t_tmp/out" || return 1
     done
     printf 'key,time\na,2024-02-30x\n' >"$d/bad.csv"
-    refused 1 'line 2: the time is not a number, nor of ISO 8601 in "a,2024-02-30x"' "$d/bad.csv"
+    refused 1 'line 2: the time is not a number, nor of ISO 8601 in "a,2024-02-30x"' "$d/bad.csv" || return 1
+    for time in 2026-01-99T00:00:00 2026-01-09T99:00:00 2026-01-09T00:99:00 2026-01-09T00:00:00Zx 2026-01-09T00:00:00+99; do
+        printf 'key,time\na,%s\n' $time >"$d/bad.csv"
+        refused 1 'line 2: the time is not a number, nor of ISO 8601' "$d/bad.csv" || return 1
+    done
+    printf 'key,time,ttl\na,2024-02-29T05:30:00+0530,0\nb,2024-02-29T00:00:11Z,0\n' >"$d/zone.csv"
+    run --policy=lru --capacity=1 "$d/zone.csv"
+    [ $rc -eq 0 ] && ! grep -q backwards "$t_tmp/out"
 }
 t_case iso_times_are_read_or_refused iso_times_count_in_seconds
 standard_input_is_a_trace() {
@@ -415,6 +425,8 @@ t_case twitter_time_no_number refused 1 'x.tw: line 2: the time is not a number'
 printf '1,-3\n' >"$d/n.csv"
 t_case csv_negative_size refused 1 'n.csv: line 1: a negative size in "1,-3"; expected the columns' \
     --columns=key,size "$d/n.csv"
+printf '1\0,3\n1,3\n' >"$d/zero.csv"
+t_case csv_zero_byte refused 1 'zero.csv: line 1: a zero byte' --columns=key,size "$d/zero.csv"
 printf '1,3\n1\n' >"$d/m.csv"
 t_case csv_columns_missing refused 1 'm.csv: line 2: not 2 columns' --columns=key,size "$d/m.csv"
 printf 'a\n\000b\n' >"$d/z.txt"
