@@ -41,18 +41,39 @@ static void close_file(void *object, size_t charge, cellar_cause why, void *ctx)
     closed++;
 }
 
-/* Open the file of a path below the folder. */
+/* Open a path below a folder, part by part: none is ".." or a link, so none leads out, and a "/" in
+ * front counts for nothing. O_NONBLOCK: a pipe in the folder does not stop the server. */
+static int open_below(int folder, char *path)
+{
+    char *rest, *next, *part = strtok_r(path, "/", &rest);
+    int at = fcntl(folder, F_DUPFD_CLOEXEC, 0);
+    for (; at >= 0 && part != NULL; part = next) {
+        const int up = at, how = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+        next = strtok_r(NULL, "/", &rest);
+        at = openat(up, strcmp(part, "..") == 0 ? "" : part, next ? how | O_DIRECTORY : how);
+        const int why = errno; /* of "": ENOENT */
+        close(up);
+        errno = why;
+    }
+    return at;
+}
+
 static cellar_err open_file(cellar_load *load, const void *key, size_t key_len, void *folder)
 {
     char path[256];
-    struct stat st;
-    snprintf(path, sizeof path, "%.*s", (int)key_len, (const char *)key);
-    const int fd = openat(*(const int *)folder, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT) { return cellar_load_absent(load); }
-    file *f = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? malloc(sizeof *f) : NULL;
+    struct stat st = { 0 };
+    if (key_len >= sizeof path) { return cellar_load_absent(load); }
+    memcpy(path, key, key_len);
+    path[key_len] = '\0';
+    const int fd = open_below(*(const int *)folder, path);
+    if (fd < 0) { /* ENOTDIR, ELOOP: a link */
+        return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? cellar_load_absent(load)
+                                                                     : CELLAR_E_LOADER;
+    }
+    file *f = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? malloc(sizeof *f) : NULL;
     if (f == NULL) {
-        if (fd >= 0) { close(fd); }
-        return CELLAR_E_LOADER;
+        close(fd);
+        return S_ISDIR(st.st_mode) ? cellar_load_absent(load) : CELLAR_E_LOADER;
     }
     f->fd = fd;
     f->size = (size_t)st.st_size;
@@ -87,7 +108,7 @@ static cellar *open_cache(int *folder, int64_t valid_ms)
 typedef struct client {
     int fd;
     size_t in_len;
-    char in[512];
+    char in[8192]; /* the requests that have arrived; zero behind them */
     cellar_held held; /* file of the response that is being sent */
     size_t head_sent;
     off_t body_sent;
@@ -121,12 +142,14 @@ static int client_refuse(const client *k, const char *line)
 /* Answer "GET /path HTTP/1.1". */
 static int client_answer(client *k, cellar *files)
 {
-    const char *path = k->in + 5, *end = strchr(path, ' ');
-    if (strncmp(k->in, "GET /", 5) != 0 || end == NULL || strstr(path, "..") != NULL) {
-        return client_refuse(k, "400 Bad Request");
+    const char *path = k->in + 5, *end = path + strcspn(path, " \r\n");
+    if (strncmp(k->in, "GET /", 5) != 0 || *end != ' ') {
+        (void)client_refuse(k, "400 Bad Request");
+        return -1; /* what follows may be a body */
     }
-    const cellar_err err = cellar_object_get_or_load(files, path, (size_t)(end - path), NULL, NULL,
-                                                     NULL, &k->held);
+    const size_t len = (size_t)(end - path);
+    const cellar_err err = len == 0 ? CELLAR_ABSENT : cellar_object_get_or_load(
+        files, path, len, NULL, NULL, NULL, &k->held);
     if (err != CELLAR_OK) {
         return client_refuse(k, err == CELLAR_ABSENT ? "404 Not Found" : "500 Server Error");
     }
@@ -140,13 +163,22 @@ static int client_step(client *k, cellar *files)
 {
     int more = k->held.object != NULL ? client_send(k) : 1;
     while (more == 1) {
-        const ssize_t n = recv(k->fd, k->in + k->in_len, sizeof k->in - 1 - k->in_len, MSG_DONTWAIT);
+        const char *const end = strstr(k->in, "\r\n\r\n");
+        if (end != NULL) {
+            more = client_answer(k, files);
+            k->in_len -= (size_t)(end + 4 - k->in);
+            memmove(k->in, end + 4, k->in_len + 1); /* the next request may be there already */
+            continue;
+        }
+        const size_t room = sizeof k->in - 1 - k->in_len;
+        if (room == 0) {
+            (void)client_refuse(k, "431 Request Header Fields Too Large");
+            return -1;
+        }
+        const ssize_t n = recv(k->fd, k->in + k->in_len, room, MSG_DONTWAIT);
         if (n <= 0) { return n < 0 && errno == EAGAIN ? 0 : -1; }
         k->in_len += (size_t)n;
         k->in[k->in_len] = '\0';
-        if (strstr(k->in, "\r\n\r\n") == NULL) { continue; }
-        more = client_answer(k, files);
-        k->in_len = 0;
     }
     return more;
 }
@@ -170,7 +202,7 @@ static void loop_step(int epoll, cellar *files)
     if (n == 0) { (void)cellar_tick(files, 500, &wait_ms); }
 }
 
-/* ---- the example checks itself: it is its own client ---- */
+/* ---- copy down to here; the example checks itself: it is its own client ---- */
 
 static int passed, failed;
 
@@ -189,7 +221,7 @@ static char answer[LARGE + 1000];
 
 static int request(int fd, const char *path)
 {
-    char text[300];
+    char text[9000];
     const int len = snprintf(text, sizeof text, "GET /%s HTTP/1.1\r\n\r\n", path);
     return send(fd, text, (size_t)len, MSG_NOSIGNAL) == len;
 }
@@ -254,8 +286,19 @@ int main(void)
         ask(epoll, files, pair[0], "none");
         check(strstr(answer, "404") != NULL, "no such file");
     }
-    ask(epoll, files, pair[0], "../etc/passwd");
-    check(strstr(answer, "400") != NULL, "a path stays below the folder");
+    static const char *const outside[] = { "../etc/passwd", "/etc/passwd", "link", "out/passwd", "" };
+    if (symlinkat("/etc/passwd", folder, "link") != 0 || symlinkat("/etc", folder, "out") != 0) {
+        return 1;
+    }
+    for (int i = 0; i < 5; i++) {
+        ask(epoll, files, pair[0], outside[i]);
+        check(strstr(answer, "404") != NULL, "a path stays below the folder");
+    }
+    ask(epoll, files, pair[0], "small HTTP/1.1\r\nReferer: ..");
+    check(strstr(answer, "200 OK") != NULL, "dots of a header line are no path");
+    ask(epoll, files, pair[0], "small HTTP/1.1\r\n\r\nGET /none");
+    check(strstr(answer, "200 OK") != NULL && strstr(answer, "404") != NULL,
+          "two requests that arrive together have two answers");
     check(cellar_object_acquire(files, "none", 4, &held) == CELLAR_ABSENT,
           "its absence is known as well");
 
@@ -272,10 +315,16 @@ int main(void)
     const size_t fresh = ask(epoll, files, pair[0], "large");
     check(fresh > 7 && fresh < 100 && answer[fresh - 1] == 'n', "the next one serves the new file");
 
+    static char longer[8300];
+    memset(longer, 'x', sizeof longer - 1);
+    ask(epoll, files, pair[0], longer);
+    check(strstr(answer, "431") != NULL, "a request that is too long has an answer");
     close(pair[0]);
     while (k.fd >= 0) { loop_step(epoll, files); }
     cellar_close(files);
     check(opened >= 3 && closed == opened, "each descriptor is closed");
+    (void)unlinkat(folder, "link", 0);
+    (void)unlinkat(folder, "out", 0);
     (void)unlinkat(folder, "small", 0);
     (void)unlinkat(folder, "large", 0);
     close(folder);
