@@ -85,6 +85,15 @@ in_body {
     in_decl = is_inline = 1
     next
 }
+/^static inline / && match($0, / \*?cellar_[a-z0-9_]*[a-z0-9]\(/) && $0 !~ /_default\(void\)/ {
+    take_inline(substr($0, RSTART + 1, RLENGTH - 2))
+    ready = family = joins = 0
+    next
+}
+in_signature {
+    take_signature($0)
+    next
+}
 /^CELLAR_API / {
     decl = trim($0)
     in_decl = 1
@@ -107,14 +116,34 @@ function is_unit(line) {
            line !~ /^#define CELLAR_(API|ZERO|SIZEOF_FIELD|PACKED|STRUCT)[ (]/
 }
 
+# An inline function that only builds a value: its signature is a place.
+function take_inline(name) {
+    sub(/^\*/, "", name)
+    new_unit(name)
+    if (!ready) unit_about[units] = unit_about[units - 1]
+    name_unit(name)
+    take_signature($0)
+}
+
+function take_signature(line) {
+    in_signature = line !~ /[{})]$/
+    in_body = !in_signature && line !~ /}$/
+    sub(/ *\{.*$/, "", line)
+    unit_text[units] = unit_text[units] line (in_signature ? "\n" : ";\n")
+}
+
+function new_unit(name) {
+    place[++units] = name
+    item_of[units] = header
+    item[++items] = "unit " units
+    item_header[items] = header
+    unit_about[units] = ""
+    if (ready && !is_essay()) take_about()
+}
+
 function take_unit(line,    plain) {
     if (!in_unit && !(joins && line ~ /^#define/)) {
-        place[++units] = ""
-        item_of[units] = header
-        item[++items] = "unit " units
-        item_header[items] = header
-        unit_about[units] = ""
-        if (ready && !is_essay()) unit_about[units] = comment_text(1)
+        new_unit("")
     }
     unit_text[units] = unit_text[units] line "\n"
     plain = line
@@ -147,6 +176,12 @@ function take_unit(line,    plain) {
 function name_unit(name) {
     if (place[units] == "") place[units] = name
     if (!(name in unit_of)) unit_of[name] = units
+}
+
+# The comment before a unit, and its fields if it has some.
+function take_about() {
+    unit_about[units] = comment_text(1)
+    if (is_contract()) read_contract("unit " units)
 }
 
 # The comment without the star of each line, from line `from` on.
@@ -236,7 +271,8 @@ function read_contract(n,    i, text, key, indent) {
             text = substr(text, 1, indent) ~ /^ *$/ ? substr(text, indent + 1) : trim(text)
             field[n, key] = field[n, key] (field[n, key] != "" ? "\n" : "") text
         } else {
-            field[n, key] = field[n, key] (field[n, key] != "" ? "\n" : "") trim(text)
+            text = key == "summary" ? substr(text, 2) : trim(text)
+            field[n, key] = field[n, key] (field[n, key] != "" ? "\n" : "") text
         }
     }
     sub(/^[ \n]+/, "", field[n, "summary"])
@@ -510,7 +546,7 @@ function split_args(args, list,    i, c, depth, n, piece) {
 
 function one_line(f,    text) {
     text = field[f, "summary"]
-    gsub(/\n/, " ", text)
+    gsub(/\n */, " ", text)
     if (match(text, /[.:;?]( |$)/)) text = substr(text, 1, RSTART - 1)
     return text
 }
@@ -549,8 +585,11 @@ function section(title, text, otherwise) {
     prose(text != "" ? text : otherwise)
 }
 
-function since(f) {
-    return field[f, "since"] != "" ? field[f, "since"] : since_of[fn_name[first_of[f]]]
+# The version since which the calls of family `f` exist; "" before the first release, 0.3.0.
+function since(f,    text, part) {
+    text = field[f, "since"] != "" ? field[f, "since"] : since_of[fn_name[first_of[f]]]
+    split(text, part, ".")
+    return part[1] * 1000 + part[2] < 3 ? "" : text
 }
 
 function man_page(f,    n, i, k, list, title) {
@@ -772,6 +811,8 @@ function html(text,    out, name, to, words, at) {
         if (to == "" && name ~ /_/) to = name ~ /^[a-z]/ ? field_place(name) : flag_place(name)
         if (to == "" && name ~ /^[A-Z][A-Z0-9 -]+$/) {
             for (; words != ""; sub(/[ -]?[A-Z0-9]+$/, "", words)) {
+                to = code_place(words)
+                if (to != "") break
                 to = essay_place(words, substr(name, length(words) + 1) text, out)
                 if (to != "") break
             }
@@ -803,6 +844,12 @@ function field_place(name,    at) {
     return at in field_at ? field_at[at] : name in field_at ? field_at[name] : ""
 }
 
+# The place of a code that a text names without CELLAR, or "".
+function code_place(name) {
+    name = "CELLAR_" name
+    return name in unit_of && unit_of[name] == unit_of["cellar_err"] ? name : ""
+}
+
 # The place of an essay that a text names in capitals: one of its own header, one "in cellar_x.h",
 # or one behind "see".
 function essay_place(title, rest, before,    header) {
@@ -825,14 +872,34 @@ function html_row(title, text) {
     if (text != "") print "<dt>" title "</dt><dd>" html_note(text) "</dd>" > page
 }
 
+# The smallest indent of lines 1 to n.
+function indent_of(list, n,    i, least) {
+    least = 999
+    for (i = 1; i <= n; i++) {
+        match(list[i], /^ */)
+        if (list[i] != "" && RLENGTH < least) least = RLENGTH
+    }
+    return least == 999 ? 0 : least
+}
+
+# Whether the lines of block[] are sentences: no code, no picture, no table.
+function block_is_text(    i, text) {
+    for (i = 1; i <= blocks; i++) {
+        text = text " " trim(block[i])
+        if (trim(block[i]) ~ /[^.]  +|[;{}|<>]|^[#+]|--/) return 0
+    }
+    return text ~ /^ [A-Z`a-z].* [a-z]+ .* [a-z]+ .*[.:]$/
+}
+
 # Running text with lists; lines with an indent are a list of words with their meaning, or a picture.
-function html_prose(text,    i, n, list, kind, line, now) {
+function html_prose(text,    i, n, list, base, kind, line, now) {
     n = split(text "\n\n", list, "\n")
+    base = indent_of(list, n)
     html_fields = 1
     for (i = 1; i <= n; i++) {
-        line = list[i]
-        now = line == "" ? "" : line ~ /^- / ? "ul" : line ~ /^ / ? (kind == "ul" ? "ul" : "pre") : "p"
-        if (line == "" && kind == "pre" && list[i + 1] ~ /^ /) now = "pre"
+        line = list[i] = substr(list[i], base + 1)
+        now = line == "" ? "" : line ~ /^- / ? "ul" : kind != "ul" && line ~ /^[a-z][a-z, ]*[a-z]  +[a-z]/ ? "pre" : line ~ /^ / ? (kind == "ul" ? "ul" : "pre") : "p"
+        if (line == "" && kind == "pre" && substr(list[i + 1], base + 1) ~ /^ /) now = "pre"
         if (now != kind) {
             if (kind == "pre") html_block()
             else if (kind != "") print (kind == "ul" ? "</li></ul>" : "</p>") > page
@@ -848,10 +915,22 @@ function html_prose(text,    i, n, list, kind, line, now) {
     html_fields = 0
 }
 
+# The column of the meaning in a line of a list of words: that of all, or behind a longer word. 0: none
+function word_end(line, base, column) {
+    if (substr(line, column - 1, 2) ~ /^ [^ ]$/) return column
+    return substr(line, base, 1) != " " && match(line, /[^ ]  +[^ ]/) && RSTART >= column ? RSTART + RLENGTH - 1 : 0
+}
+
 # Print the lines of block[]: "WORD  MEANING" with one column for all meanings, or as they are.
-function html_block(    i, base, column, words, word) {
-    match(block[1], /^ */)
-    base = RLENGTH + 1
+function html_block(    i, at, base, column, words, word) {
+    if (block_is_text()) {
+        print "<p>" > page
+        for (i = 1; i <= blocks; i++) print block[i] == "" ? "</p><p>" : html(trim(block[i])) > page
+        print "</p>" > page
+        blocks = 0
+        return
+    }
+    base = indent_of(block, blocks) + 1
     for (i = 1; i <= blocks; i++) {
         match(block[i], /^ */)
         if (block[i] != "" && RLENGTH >= base && (!column || RLENGTH < column)) column = RLENGTH + 1
@@ -859,15 +938,16 @@ function html_block(    i, base, column, words, word) {
     if (!column && match(block[1], /[^ ]  +/)) column = RSTART + RLENGTH
     words = column > 0
     for (i = 1; i <= blocks && words; i++) {
-        words = block[i] == "" || substr(block[i], column - 1, 2) ~ /^ [^ ]$/ && substr(block[i], base) !~ /^[^ ]*[;(#=]/
+        words = block[i] == "" || word_end(block[i], base, column) && substr(block[i], base) !~ /^[^ ]*[;(#=]/
     }
     print words ? "<dl>" : "<pre>" > page
     for (i = 1; i <= blocks; i++) {
         if (!words) print html(substr(block[i], base)) > page
         else if (block[i] != "") {
-            word = trim(substr(block[i], 1, column - 1))
+            at = word_end(block[i], base, column)
+            word = trim(substr(block[i], 1, at - 1))
             print (word == "" ? "" : (i > 1 ? "</dd>" : "") "<dt>" html(word) "</dt><dd>") \
-                  html(substr(block[i], column)) > page
+                  html(trim(substr(block[i], at))) > page
         }
     }
     print words ? "</dd></dl>" : "</pre>" > page
@@ -926,13 +1006,24 @@ function field_note(k, i,    at, name, base, type) {
     return (type in unit_of) && unit_text[unit_of[type]] ~ /^typedef enum/ ? "a `" type "`" : ""
 }
 
+# Places for the other names of a run of macros, which is shown word for word.
+function name_anchors(k,    i, m, list, word) {
+    m = split(unit_text[k], list, "\n")
+    for (i = 1; i <= m; i++) {
+        split(list[i], word, /[ (]/)
+        if (word[1] == "#define" && word[2] != place[k] && unit_of[word[2]] == k) print "<span id=\"" word[2] "\"></span>" > page
+    }
+}
+
 # A type or constants.
 function html_unit(k,    i, n, kind) {
     html_here = place[k]
     print "<section id=\"" place[k] (unit_of[place[k]] == k ? "" : "-" k) "\"><h3>" unit_title(k) "</h3>" > page
-    if (unit_about[k] !~ /^----/) html_prose(unit_about[k])
+    if (("unit " k, "thread") in field) html_prose(field["unit " k, "summary"])
+    else if (unit_about[k] !~ /^----/) html_prose(unit_about[k])
     kind = unit_text[k] ~ /^typedef enum/ ? "enum " : unit_text[k] ~ /^typedef struct/ ? "struct " : ""
     n = unit_rows(k)
+    if (!n && unit_text[k] ~ /^#define/) name_anchors(k)
     print "<pre>#include \"" html_header "\"" (n ? "" : "\n\n" html(unit_text[k])) "</pre>" > page
     if (n) print "<table class=\"rows\"><tr><th>" (kind == "struct " ? "Field" : "Name") "</th><th>Meaning</th></tr>" > page
     for (i = 1; i <= n; i++) {
@@ -941,8 +1032,22 @@ function html_unit(k,    i, n, kind) {
         print "<tr" ((html_here in row_at) && unit_of[html_here] == k ? " id=\"" html_here "\"" : "") "><td><code>" html(row_decl[i]) "</code></td><td>" \
               html_note(row_note[i]) "</td></tr>" > page
     }
-    print (n ? "</table>" : "") "</section>" > page
+    if (n) print "</table>" > page
+    if (("unit " k, "thread") in field) html_unit_fields("unit " k)
+    print "</section>" > page
     html_here = ""
+}
+
+# The fields of a type that has a contract.
+function html_unit_fields(f) {
+    print "<dl>" > page
+    html_row("In", field[f, "in"])
+    html_row("Out", field[f, "out"])
+    html_row("Return values", field[f, "returns"])
+    html_row("Ownership", field[f, "owns"])
+    html_row("Threads", field[f, "thread"])
+    html_row("Cost", field[f, "cost"])
+    print "</dl>" (field[f, "example"] != "" ? "<pre>" html(field[f, "example"]) "</pre>" : "") > page
 }
 
 function html_family(f,    i) {

@@ -22,7 +22,7 @@ every_header_has_a_page() {
 }
 sections_are_complete() {
     for page in dist/doc/man3/*.3; do
-        for s in SYNOPSIS DESCRIPTION 'RETURN VALUES' OWNERSHIP THREADS COST EXAMPLES SINCE; do
+        for s in SYNOPSIS DESCRIPTION 'RETURN VALUES' OWNERSHIP THREADS COST EXAMPLES; do
             grep -q "^\.Sh $s\$" "$page" || { echo "$page: no $s"; return 1; }
         done
     done

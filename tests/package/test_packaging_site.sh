@@ -61,6 +61,9 @@ rows_have_places() { # fields, constants and codes have places; contracts lead t
 names_have_a_place() { # each type, constant, option and field of the headers; types by a place of their own
     sed -n 's/^} \(cellar_[a-z0-9_]*\);.*/\1/p; s/^typedef struct \(cellar[a-z0-9_]*\) .*;.*/\1/p' include/cellar*.h |
         sort -u >"$t_tmp/types"
+    sed -n 's/^static inline .*[ *]\(cellar_[a-z0-9_]*[a-z0-9]\)(.*/\1/p; s/^#define \(CELLAR_[A-Z0-9_]*\)(.*/\1/p' include/cellar*.h |
+        grep -vE '_default$|^CELLAR_(ZERO|SIZEOF_FIELD|PACKED|STRUCT|[A-Z]*_ENUM)$' >"$t_tmp/inlines"
+    [ "$(grep -c '' "$t_tmp/inlines")" -gt 40 ] && sort -u -o "$t_tmp/types" "$t_tmp/types" "$t_tmp/inlines"
     ids "$1" | sed 's/^type-//' | sort -u | comm -13 - "$t_tmp/types" >"$t_tmp/lost"
     sed -n 's/^#define \(CELLAR_[A-Z0-9_]*[A-Z0-9]\)[ (].*/\1/p; s/^ *\(CELLAR_[A-Z0-9_]*\) =.*/\1/p
         s/^    [a-z].*[ *]\([a-z][a-z0-9_]*\);.*/\1/p' include/cellar*.h | grep -vE '^CELLAR_(API|ZERO|SIZEOF_FIELD|PACKED|STRUCT|[A-Z]*_ENUM)$' |
@@ -68,6 +71,13 @@ names_have_a_place() { # each type, constant, option and field of the headers; t
     sed 's/<[^>]*>//g' "$1" | grep -oE '[A-Za-z_][A-Za-z0-9_]*' | sort -u | comm -13 - "$t_tmp/names" >>"$t_tmp/lost"
     cat "$t_tmp/lost"
     [ "$(grep -c '' "$t_tmp/types")" -gt 150 ] && [ "$(grep -c '' "$t_tmp/names")" -gt 1000 ] && [ ! -s "$t_tmp/lost" ]
+}
+texts_are_whole() { # continued lines, lists of words, codes, contracts of types, versions
+    ! grep -n '^tters have' "$1" && ! grep -q '<dt>Since</dt><dd>0\.[12]\.' "$1" && grep -q '^Letters have no case' "$1" &&
+        sed -n '/<section id="cellar_tick"/,/<\/section>/p' "$1" | grep -q '<dt>a lock table</dt><dd>reports' &&
+        sed -n '/<section id="cellar_remote.h-deaths"/,/<\/section>/p' "$1" | grep -q '<dt>stop, cut link</dt>' &&
+        ! grep -n '<a href="#cellar_remote.h-[a-z]*">\(OK\|MISS\|DEFERRED\)<' "$1" &&
+        sed -n '/<section id="cellar_l2_cipher"/,/<\/section>/p' "$1" | grep -q '<dt>Threads</dt><dd>runs inside any call'
 }
 essays_have_a_place() {
     indexes "$1" cellar_load.h-loads cellar_load.h-stale-values cellar_l2.h-kill cellar_l2.h-power-cut cellar.h-restrictions \
@@ -115,7 +125,9 @@ faults_are_found() {
         finds links_of_pages_lead_somewhere 's/#prefork.c/#x/' && finds rows_have_places 's/ id="CELLAR_E_BUSY"//' &&
         finds names_have_a_place 's/ id="cellar_stats"//' && finds names_have_a_place 's/open_ready_ms/x/g' &&
         finds essays_have_a_place 's/#cellar_load.h-loads"/#x"/' && finds words_are_found 's/dogpile/x/' && finds words_are_found 's/^"lru":.*//' &&
-        finds links_resolve 's/ id="guide-measure"//' && finds links_resolve 's/ id="kit"/ id="port"/' &&
+        finds links_resolve 's/ id="guide-measure"//' &&
+        finds names_have_a_place 's/ id="cellar_verdict_ok"//' && finds names_have_a_place 's/ id="CELLAR_MEMOIZE"//' &&
+        finds texts_are_whole 's/<dt>a lock table/<p>a lock table/' && finds links_resolve 's/ id="kit"/ id="port"/' &&
         finds nothing_is_loaded 's|<style>|<link rel="stylesheet" href="https://example.org/x.css"><style>|' &&
         finds nothing_is_loaded 's|href="#guide"|href="https://example.org/"|' &&
         finds nothing_is_loaded 's|<script>$|<script src="x.js">|' &&
@@ -177,6 +189,7 @@ t_case site_is_written $MAKE -s man
 t_case every_call_is_in_the_index calls_are_indexed $site
 t_case every_page_is_in_the_index pages_are_indexed $site
 t_case every_public_name_has_a_place names_have_a_place $site
+t_case texts_are_whole texts_are_whole $site
 t_case every_essay_has_a_place essays_have_a_place $site
 t_case wrapper_in_cxx_has_its_places wrapper_is_there $site
 t_case fields_and_codes_have_places rows_have_places $site
