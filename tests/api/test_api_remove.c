@@ -368,6 +368,34 @@ T_CASE(update_that_removes_nothing_ends_a_load)
     api_shut(c);
 }
 
+typedef struct clearer {
+    cellar *c;
+    cellar_lease lease;
+    unsigned calls;
+} clearer;
+
+static cellar_err clear_load_remove(const void *old, size_t old_len, cellar_buf *out, void *ctx)
+{
+    clearer *r = ctx;
+    cellar_result res = cellar_result_default();
+    T_REQUIRE(old == NULL && old_len == 0 && out != NULL);
+    if (r->calls++ == 0) {
+        T_EQ_I64(cellar_clear(r->c), CELLAR_OK);
+        T_EQ_I64(cellar_lease_acquire(r->c, "k", 1, NULL, NULL, &r->lease, &res), CELLAR_LEASED);
+    }
+    return CELLAR_REMOVED;
+}
+
+/* A load that began behind a clear has keys of another generation. */
+T_CASE(update_that_removes_nothing_ends_a_load_behind_a_clear)
+{
+    clearer r = { .c = open_store() };
+    T_EQ_I64(cellar_update(r.c, "k", 1, NULL, clear_load_remove, &r), CELLAR_MISS);
+    T_EQ_I64(cellar_lease_fulfill(r.c, &r.lease, "older", 5, NULL), CELLAR_INVALIDATED);
+    T_EQ_STR(api_look(r.c, "k"), "MISS");
+    api_shut(r.c);
+}
+
 T_CASE(update_that_removes_sees_a_set_of_its_own_round)
 {
     cellar *c = open_store();
@@ -379,9 +407,11 @@ T_CASE(update_that_removes_sees_a_set_of_its_own_round)
     T_EQ_STR(r.seen[1], "other");
     T_EQ_STR(api_look(c, "k"), "MISS");
     r = (remover){ 0, c, { "", "" } };
-    T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_MISS);
-    T_EQ_U64(r.calls, 1); /* it saw no entry and removed none */
-    T_EQ_STR(api_look(c, "k"), "other");
+    T_EQ_I64(cellar_update(c, "k", 1, NULL, remove_it, &r), CELLAR_REMOVED);
+    T_EQ_U64(r.calls, 2); /* so does a set where it saw no entry */
+    T_EQ_STR(r.seen[0], "-");
+    T_EQ_STR(r.seen[1], "other");
+    T_EQ_STR(api_look(c, "k"), "MISS");
     api_shut(c);
 }
 

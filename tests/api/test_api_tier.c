@@ -349,10 +349,10 @@ T_CASE(change_behind_a_judged_or_refused_one_reaches_the_server)
 
 /* ---- changes that depend on the state of the key ---- */
 
-static const char *between; /* key that the other client sets between read and write */
+static const char *between; /* key that the other client sets between read and change */
 static void come_between(shared_client *m, const char *call)
 {
-    if (between == NULL || strcmp(call, "put") != 0) { return; }
+    if (between == NULL || (strcmp(call, "put") != 0 && strcmp(call, "remove") != 0)) { return; }
     const char *key = between;
     between = NULL;
     cellar *c = m == &one ? ns[1] : ns[0];
@@ -500,6 +500,22 @@ T_CASE(update_that_removes_nothing_ends_a_load)
     cellar_result_free(&r);
     has(ns[1], "k", NULL);
     has(ns[0], "k", NULL);
+    end();
+}
+
+T_CASE(removals_of_nothing_keep_a_newer_value)
+{
+    begin();
+    void *old = NULL;
+    size_t len = 0;
+    cellar_delete_opts d = { .struct_size = sizeof d, .old_value = &old, .old_value_len = &len };
+    two.inside = come_between;
+    between = "k";
+    T_EQ_I64(cellar_update(ns[1], "k", 1, NULL, remove_it, NULL), CELLAR_REMOVED);
+    between = "j";
+    T_EQ_I64(cellar_delete_with(ns[1], "j", 1, &d), CELLAR_OK);
+    T_EQ_U64(len, 8);
+    cellar_free(old);
     end();
 }
 

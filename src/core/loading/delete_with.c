@@ -36,16 +36,6 @@ static cellar_err cache_delete_round(cellar *c, l1_key *k, uint64_t if_version, 
     return err == CELLAR_MISS ? CELLAR_CONFLICT : err;
 }
 
-/* Remove a negative entry, and detach a load that runs, as cellar_delete does. MISS, or CONFLICT:
- * a value came first. */
-static cellar_err cache_delete_rest(cellar *c, l1_key *k)
-{
-    l1_put_spec none = { .flags = L1_IF_ABSENT };
-    const cellar_err err = cache_delete_if(c, k, &none, false);
-    const bool lost = err == CELLAR_EXISTS || !cache_generation_alive(c->store, k->generation);
-    return lost ? CELLAR_CONFLICT : err;
-}
-
 static cellar_err cache_delete_old(cellar *c, l1_key *k, const cellar_delete_opts *o)
 {
     cellar_buf old;
@@ -92,7 +82,8 @@ static cellar_err cache_delete_state(cellar *c, l1_key *k, const cellar_delete_o
     }
     if (err != CELLAR_OK && err != CELLAR_E_BUFFER) {
         if (err < 0 || o->if_version != 0) { return err == CELLAR_ABSENT ? CELLAR_MISS : err; }
-        err = cache_delete(c, k, false); /* also ends a negative entry and a running load */
+        uint64_t none = 0;
+        err = cache_shared_change(c, k, NULL, 0, &none); /* ends a negative entry and a load, too */
         return err == CELLAR_OK ? CELLAR_MISS : err;
     }
     *differs = o->if_version != 0 && e.check != o->if_version;

@@ -430,6 +430,10 @@ CELLAR_PRIVATE cellar_err cache_buf_grow(cellar_buf *b, size_t len);
 
 /* ---- update.c ---- */
 
+/* Remove a negative entry, and detach a load that runs, as cellar_delete does. MISS, or CONFLICT:
+ * a value came first, or a clear. */
+CELLAR_PRIVATE cellar_err cache_delete_rest(cellar *c, l1_key *k);
+
 /* Copy the live value of L1 into `old`. Return OK, ABSENT, MISS, or the error of the read. */
 CELLAR_PRIVATE cellar_err cache_update_look(cellar *c, const l1_key *k, cellar_buf *old,
                                             l1_info *info);

@@ -91,15 +91,23 @@ CELLAR_PRIVATE cellar_err cache_remove_same(cellar *c, l1_key *k, const l1_info 
     return cache_delete_if(c, k, &same, copy);
 }
 
+CELLAR_PRIVATE cellar_err cache_delete_rest(cellar *c, l1_key *k)
+{
+    l1_put_spec none = { .flags = L1_IF_ABSENT };
+    const cellar_err err = cache_delete_if(c, k, &none, false);
+    const bool lost = err == CELLAR_EXISTS || !cache_generation_alive(c->store, k->generation);
+    return lost ? CELLAR_CONFLICT : err;
+}
+
 /* Remove the entry, because the update function returned REMOVED. If there is none, detach a load
  * that runs, as cellar_delete does. */
 static cellar_err cache_update_remove(cellar *c, l1_key *k, const l1_info *info,
                                       const cellar_buf *old, bool there, bool *fn_said)
 {
     if (!there) {
-        l1_put_spec none = { .flags = L1_IF_ABSENT };
-        (void)cache_delete_if(c, k, &none, false); /* EXISTS: a value came after it */
-        return CELLAR_MISS;
+        const cellar_err none = cache_delete_rest(c, k);
+        *fn_said = none != CELLAR_CONFLICT;
+        return none;
     }
     const cellar_err err = cache_remove_same(c, k, info, old, 0, false);
     *fn_said = err == CELLAR_OK;
@@ -174,15 +182,11 @@ static cellar_err cache_update_shared(cellar *c, l1_key *k, const cache_update *
     err = u->fn(there ? old->bytes : NULL, there ? old->len : 0, out, u->ctx);
     *fn_said = err != CELLAR_OK || out->failed != CELLAR_OK;
     if (*fn_said && err != CELLAR_REMOVED && there) { cache_update_seen(c, k, old, &e, changes); }
-    if (err == CELLAR_REMOVED && there) {
-        uint64_t check = e.check;
+    if (err == CELLAR_REMOVED) { /* of a missing key, too: it ends a load that runs */
+        uint64_t check = there ? e.check : 0;
         err = cache_shared_change(c, k, NULL, 0, &check);
         *fn_said = err != CELLAR_CONFLICT;
-        return err == CELLAR_OK ? CELLAR_REMOVED : err;
-    }
-    if (err == CELLAR_REMOVED) {
-        err = cache_delete(c, k, false); /* as of a missing key: it ends a load that runs */
-        return err == CELLAR_OK ? CELLAR_MISS : err;
+        return err != CELLAR_OK ? err : there ? CELLAR_REMOVED : CELLAR_MISS;
     }
     if (err != CELLAR_OK) { return err; }
     if (out->failed != CELLAR_OK) { return out->failed; }
