@@ -872,12 +872,13 @@ function html_row(title, text) {
     if (text != "") print "<dt>" title "</dt><dd>" html_note(text) "</dd>" > page
 }
 
+function indent(line) { match(line, /^ */); return RLENGTH }
+
 # The smallest indent of lines 1 to n.
 function indent_of(list, n,    i, least) {
     least = 999
     for (i = 1; i <= n; i++) {
-        match(list[i], /^ */)
-        if (list[i] != "" && RLENGTH < least) least = RLENGTH
+        if (list[i] != "" && indent(list[i]) < least) least = indent(list[i])
     }
     return least == 999 ? 0 : least
 }
@@ -886,25 +887,29 @@ function indent_of(list, n,    i, least) {
 function block_is_text(    i, text) {
     for (i = 1; i <= blocks; i++) {
         text = text " " trim(block[i])
-        if (trim(block[i]) ~ /[^.]  +|[;{}|<>]|^[#+]|--/) return 0
+        if (trim(block[i]) ~ /[^.]  +|[{}|<>=]|\(.*\);|^[#+]|--/) return 0
     }
     return text ~ /^ [A-Z`a-z].* [a-z]+ .* [a-z]+ .*[.:]$/
 }
 
-# Running text with lists; lines with an indent are a list of words with their meaning, or a picture.
-function html_prose(text,    i, n, list, base, kind, line, now) {
+# Running text with lists. Lines with an indent are a list of words with their meaning, or a picture;
+# "WORD  TEXT" with a hanging indent begins such a list, too.
+function html_prose(text,    i, n, list, column, kind, line, now) {
     n = split(text "\n\n", list, "\n")
-    base = indent_of(list, n)
     html_fields = 1
     for (i = 1; i <= n; i++) {
-        line = list[i] = substr(list[i], base + 1)
-        now = line == "" ? "" : line ~ /^- / ? "ul" : kind != "ul" && line ~ /^[a-z][a-z, ]*[a-z]  +[a-z]/ ? "pre" : line ~ /^ / ? (kind == "ul" ? "ul" : "pre") : "p"
-        if (line == "" && kind == "pre" && substr(list[i + 1], base + 1) ~ /^ /) now = "pre"
+        line = list[i]
+        if (kind != "ul" && match(line, /^[A-Za-z][A-Za-z_, -]*[A-Za-z]  +[^ ]/) &&
+            (column == RLENGTH || line ~ /^[a-z]/ || substr(list[i + 1], 1, RLENGTH) ~ /^( +|[A-Z].*  )[^ ]$/)) column = RLENGTH
+        else if (line == "" || line ~ /^[^ ]/ && substr(line, 1, column - 1) !~ /^[a-z_]+ $/) column = 0
+        now = line == "" ? "" : line ~ /^- / ? "ul" : column && line ~ /^[^ ]/ ? "pre" : line ~ /^ / ? (kind == "ul" ? "ul" : "pre") : "p"
+        if (line == "" && kind == "pre" && list[i + 1] ~ /^ /) now = "pre"
         if (now != kind) {
             if (kind == "pre") html_block()
             else if (kind != "") print (kind == "ul" ? "</li></ul>" : "</p>") > page
             if (now != "pre" && now != "") print "<" now ">" > page
         }
+        if (now == "pre" && blocks && line != "" && indent(line) < indent(block[1])) html_block()
         if (now == "pre") block[++blocks] = line
         else if (line ~ /^- /) print (kind == "ul" ? "</li>" : "") "<li>" html(substr(line, 3)) > page
         else if (now == "p" && match(line, /^[A-Z][A-Z ,-]*[A-Z]  /)) {
@@ -938,7 +943,7 @@ function html_block(    i, at, base, column, words, word) {
     if (!column && match(block[1], /[^ ]  +/)) column = RSTART + RLENGTH
     words = column > 0
     for (i = 1; i <= blocks && words; i++) {
-        words = block[i] == "" || word_end(block[i], base, column) && substr(block[i], base) !~ /^[^ ]*[;(#=]/
+        words = block[i] == "" || word_end(block[i], base, column) && substr(block[i], base) !~ /^[^ ]*[;(#=]|^[a-z]+ *= /
     }
     print words ? "<dl>" : "<pre>" > page
     for (i = 1; i <= blocks; i++) {

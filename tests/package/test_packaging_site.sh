@@ -75,6 +75,9 @@ names_have_a_place() { # each type, constant, option and field of the headers; t
 texts_are_whole() { # continued lines, lists of words, codes, contracts of types, versions
     ! grep -n '^tters have' "$1" && ! grep -q '<dt>Since</dt><dd>0\.[12]\.' "$1" && grep -q '^Letters have no case' "$1" &&
         sed -n '/<section id="cellar_tick"/,/<\/section>/p' "$1" | grep -q '<dt>a lock table</dt><dd>reports' &&
+        sed -n '/<section id="cellar_remote.h-writes"/,/<\/section>/p' "$1" | grep -q '<dt>.*E_SPACE</a></dt><dd>' &&
+        sed -n '/<section id="cellar_tier.h"/,/<\/section>/p' "$1" | grep -q '^t.ctx = my_namespace;  t.attached' &&
+        ! sed -n '/<section id="cellar.h-restrictions"/,/<\/section>/p' "$1" | grep '<p>' &&
         sed -n '/<section id="cellar_remote.h-deaths"/,/<\/section>/p' "$1" | grep -q '<dt>stop, cut link</dt>' &&
         ! grep -n '<a href="#cellar_remote.h-[a-z]*">\(OK\|MISS\|DEFERRED\)<' "$1" &&
         sed -n '/<section id="cellar_l2_cipher"/,/<\/section>/p' "$1" | grep -q '<dt>Threads</dt><dd>runs inside any call'
