@@ -7,8 +7,8 @@
  *              -> hits of each, weighted by age -> the best rule -> one word that all lanes read
  *            A shadow cache holds n of the C entries of the store and sees the n / C of the keys
  *            with the lowest hashes. So it does to its keys what the store would do to all keys.
- *            By chance fewer keys are there: then it holds as many as the store at its first
- *            eviction, below n.
+ *            By chance fewer keys are there: then it holds as many as the store when it is first
+ *            full, below n.
  *            shadow cache = nodes (key with counter and queue, chain, next) in two FIFOs + ghosts
  *            Advisor: eight more caches of .25 to 8 times the size, all under the current rule.
  * INVARIANTS A node is free or in exactly one queue, and its key finds it.
@@ -85,6 +85,7 @@ struct l1_shadow {
     uint32_t evicted;        /* l1.sample_evicted at its start */
     bool follow;             /* a trial of the rule failed */
     bool filled; /* cache[0] was full */
+    bool late;   /* open since the store was full */
     uint32_t fill_requests, fill_hits; /* of cache[0], until then */
     uint32_t decay; /* of 65536: what an epoch takes from a score */
     int64_t score[L1_EXPERTS];
@@ -343,6 +344,13 @@ CELLAR_PRIVATE void l1_shadow_close(l1 *c, struct l1_shadow *w)
     base_free(c->account, BASE_MOD_SHADOW, w, sizeof *w);
 }
 
+/* Return whether the store as a whole is full. A bound of one namespace does not make it so. */
+static bool l1_shadow_due(const l1 *c)
+{
+    return base_load_rlx(&c->full) != 0 ||
+           (base_load_rlx(&c->max_entries) != 0 && base_load_rlx(&c->tickets) <= 0);
+}
+
 CELLAR_PRIVATE bool l1_shadow_open(l1 *c, uint64_t entries, uint64_t ring_bytes)
 {
     if (base_load_acq(&c->shadow) == NULL) { /* else open since an earlier adaptive phase */
@@ -355,6 +363,7 @@ CELLAR_PRIVATE bool l1_shadow_open(l1 *c, uint64_t entries, uint64_t ring_bytes)
             return false;
         }
         w->advisor = l1_advisor_open(c, n, entries);
+        w->late = l1_shadow_due(c);
         if (!base_cas_ar(&c->shadow, (struct l1_shadow *)NULL, w)) { l1_shadow_close(c, w); }
     }
     l1_shadow_refit(c); /* a resize may have followed that phase */
@@ -552,17 +561,14 @@ CELLAR_PRIVATE void l1_advise_anew(l1 *c, uint32_t namespace)
 
 BASE_SIZE_END
 
-/* Fill the caches when the store evicts first. By chance it holds fewer than n sampled keys, and a
+/* Fill the caches when the store is full first. By chance it holds fewer than n sampled keys, and a
  * shadow cache larger than its share holds loops that the store does not. */
-static void l1_shadow_trim(const l1 *c, l1_shadow_set *set)
+static void l1_shadow_trim(const l1 *c, const struct l1_shadow *w)
 {
+    l1_shadow_set *set = w->set;
     const uint32_t held = (uint32_t)set->cache[0].queue[0].n + set->cache[0].queue[1].n;
-    uint64_t evicted = 0;
-    for (uint32_t i = 0; i < c->stripe_count; i++) {
-        evicted += base_load_rlx(&c->lane[i].evicted);
-    }
     /* With fewer, the store has entries that no request asked for. */
-    if (evicted == 0 || held < set->n * 3 / 4) { return; }
+    if (w->late || !l1_shadow_due(c) || held < set->n * 3 / 4) { return; }
     for (unsigned e = 0; e < L1_EXPERTS; e++) { set->cache[e].capacity = held; }
 }
 
@@ -573,7 +579,7 @@ static void l1_shadow_filling(l1 *c, struct l1_shadow *w, uint32_t count, uint32
 {
     w->fill_requests += count;
     w->fill_hits += hits;
-    l1_shadow_trim(c, w->set);
+    l1_shadow_trim(c, w);
     w->filled = l1_shade_full(&w->set->cache[0]);
     if (!w->filled || base_load_rlx(&c->rule) != 0) { return; }
     if (c->hooks.few_hit != NULL ? c->hooks.few_hit(c->hooks.ctx)
