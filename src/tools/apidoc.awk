@@ -598,7 +598,7 @@ function man_page(f,    n, i, k, list, title) {
     print ".\\\" SPDX-License-Identifier: MIT. Generated from " header_of[f] "." > page
     print ".Dd " date > page
     print ".Dt " toupper(title) " 3" > page
-    print ".Os" > page
+    print ".Os cellar " version > page
     print ".Sh NAME" > page
     k = 0
     for (n = 1; n <= functions; n++) if (fn_family[n] == f) k++
@@ -656,7 +656,7 @@ function concepts(h,    i, n, name, title, list, text, heading, rest) {
     print ".\\\" SPDX-License-Identifier: MIT. Generated from " header "." > page
     print ".Dd " date > page
     print ".Dt " toupper(name) " 7" > page
-    print ".Os" > page
+    print ".Os cellar " version > page
     print ".Sh NAME" > page
     print ".Nm " name > page
     print ".Nd " (h == 1 ? "in-process cache with one hard memory budget" : "types and rules of " header) > page
@@ -745,7 +745,7 @@ function program_page() {
     print ".\\\" SPDX-License-Identifier: MIT. Generated from cellar --help." > page
     print ".Dd " date > page
     print ".Dt CELLAR 1" > page
-    print ".Os" > page
+    print ".Os cellar " version > page
     print ".Sh NAME" > page
     print ".Nm cellar" > page
     print ".Nd the program that comes with the cache library" > page
@@ -959,13 +959,30 @@ function html_block(    i, at, base, column, words, word) {
     blocks = 0
 }
 
-function html_essay(header,    i, n, list, text, title, inside) {
+# A table of the calls of a header with what they do, or of all calls by name ("").
+function html_calls(header,    i, k, n, list) {
+    for (i = 1; i <= functions; i++) {
+        if (header != "" && header_of[fn_family[i]] != header) continue
+        for (k = ++n; header == "" && k > 1 && fn_name[list[k - 1]] > fn_name[i]; k--) list[k] = list[k - 1]
+        list[k] = i
+    }
+    if (!n) return
+    print "<table class=\"rows\"><tr><th>Call</th><th>What it does</th></tr>" > page
+    for (i = 1; i <= n; i++) {
+        print "<tr><td><code>" html(fn_name[list[i]]) "</code></td><td>" html(one_line(fn_family[list[i]])) "</td></tr>" > page
+    }
+    print "</table>" > page
+}
+
+function html_essay(header,    i, n, list, text, title, inside, listed) {
+    listed = 0
     n = split(essay_of[header], list, "\n")
     print "<section id=\"" header "\"><h2>" header "</h2>" > page
     for (i = 1; i <= n; i++) {
         if (list[i] ~ /SPDX-License/) continue
         if (is_heading(list[i])) {
             html_prose(text)
+            if (!listed++) html_calls(header)
             text = title = substr(list[i], 2)
             sub(/  .*$/, "", title)
             print "<h4>" title "</h4>" > page
@@ -975,6 +992,7 @@ function html_essay(header,    i, n, list, text, title, inside) {
         } else text = text (inside ? trim(list[i]) : substr(list[i], 2)) "\n"
     }
     html_prose(text)
+    if (!listed) html_calls(header)
     print "</section>" > page
 }
 
@@ -1088,6 +1106,10 @@ function html_call(n,    f) {
 
 function html_page(    h, i, n) {
     page = out "/calls.html"
+    print "<section id=\"calls\"><h2>All calls, A to Z</h2>" > page
+    print "<p>Each call of the headers with what it does.</p>" > page
+    html_calls("")
+    print "</section>" > page
     for (h = 1; h <= headers_seen; h++) {
         html_header = header_name[h]
         html_essay(html_header)

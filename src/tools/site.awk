@@ -129,7 +129,7 @@ function picture(path, alt,    line, out)
     while ((getline line < path) > 0) out = out line "\n"
     close(path)
     sub(/ xmlns="[^"]*"/, " role=\"img\" aria-label=\"" alt "\"", out)
-    return out
+    return "<span class=\"wide\">" out "</span>"
 }
 
 # Lines and index entries are kept one by one: some awks copy a text that grows at each step.
@@ -235,7 +235,7 @@ FILENAME == calls {
         name = $0
         sub(/<\/h[23]>.*$/, "", name)
         gsub(/<[^>]*>/, "", name)
-        entry(id, name, id ~ /^cellar[a-z_0-9]*\.h(pp)?$/)
+        entry(id, name, id == "calls" || id ~ /^cellar[a-z_0-9]*\.h(pp)?$/)
     } else if (match($0, /^<tr id="[^"]*">/)) ids[substr($0, 9, RLENGTH - 10)] = 1
     add($0)
     next
@@ -246,6 +246,7 @@ FILENAME !~ /\.md$/ {
         if (sub(/^ \* ?/, "", text) && text !~ /^ *$|^  |\*\/$/) about = about " " text
         else {
             sub(/^ [a-z_ ]*: /, "", about)
+            if (match(about, /[.:;]( |$)/)) purpose[pages] = escape(substr(about, 1, RSTART - 1))
             if (about != "") body[about_line] = "<p>" escape(about) "</p>" body[about_line]
             about_line = 0
         }
@@ -298,7 +299,7 @@ function contents(n,    i, last)
     i = page_at[n]
     last = n < pages ? page_at[n + 1] - 1 : entries
     print "<li>" (last > i ? "<details><summary>" : "")
-    print "<a href=\"#" place_id[i] "\">" place_name[i] "</a>" (last > i ? "</summary><ul>" : "")
+    print "<a href=\"#" place_id[i] "\">" place_name[i] "</a>" (n in purpose ? " <small>" purpose[n] "</small>" : "") (last > i ? "</summary><ul>" : "")
     while (i++ < last) print "<li><a href=\"#" place_id[i] "\">" place_name[i] "</a></li>"
     print (last > page_at[n] ? "</ul></details>" : "") "</li>"
 }
@@ -338,25 +339,26 @@ END {
     print "pre,code{background:var(--pale);font-size:.9em}pre{padding:.6em;overflow-x:auto;font-size:.85em;" \
           "line-height:1.4}pre code{font-size:1em}.call{white-space:pre-wrap}"
     print "dt{margin-top:.4em;font-weight:bold}dd{margin-left:1.5em}h4{margin:1.2em 0 .4em}"
-    print ".wide{overflow-x:auto}table{border-collapse:collapse}th,td{border:1px solid var(--line);" \
+    print ".wide{display:block;overflow-x:auto}table{border-collapse:collapse}th,td{border:1px solid var(--line);" \
           "padding:.3em .6em;text-align:left;vertical-align:top;overflow-wrap:normal}" \
           ".rows{width:100%}.rows td:first-child{width:45%}.rows code{overflow-wrap:anywhere}"
     print "svg{max-width:100%;height:auto}svg,svg text{fill:var(--text)}svg [fill=\"#ffffff\"]{fill:none}"
     print "section:target>:first-child,tr:target{background:var(--pale)}"
-    print ".at{margin-left:.4em;color:var(--soft);font-weight:normal;text-decoration:none}"
+    print ":not(:hover)>.at:not(:focus){opacity:0}.at{margin-left:.4em;color:var(--soft);font-weight:normal;text-decoration:none}"
     print ".turn{display:flex;flex-wrap:wrap;gap:1em;margin-top:3em;padding-top:1em;" \
           "border-top:1px solid var(--line)}.next{margin-left:auto}" \
           ".before::before{content:\"\\2190  \"}.next::after{content:\" \\2192\"}"
-    print "nav{padding:1em;border-bottom:1px solid var(--line);overflow-wrap:anywhere}nav input{width:100%;" \
+    print "html{scroll-padding-top:7em}nav{position:sticky;top:0;z-index:1;max-height:100vh;overflow:auto;" \
+          "background:var(--back);padding:.6em 1em;border-bottom:1px solid var(--line);overflow-wrap:anywhere}nav input{width:100%;" \
           "font:inherit;padding:.4em;color:inherit;background:var(--pale);border:1px solid var(--soft)}"
     print "nav ul{list-style:none;padding:0;margin:.3em 0}nav ul ul{padding-left:1.2em}nav li{margin:.25em 0}"
     print "summary{cursor:pointer;padding-left:1.1em;text-indent:-1.1em}small,#note{color:var(--soft);font-size:.85em}#found small{display:block}" \
           "#found{max-height:60vh;overflow:auto}"
     print ".group{font-weight:bold;margin-top:.8em}[aria-current]{background:var(--pale);font-weight:bold}"
-    print "@media(min-width:60em){body{display:flex}nav{width:21em;flex:none;position:sticky;top:0;" \
-          "height:100vh;overflow:auto;border:0;border-right:1px solid var(--line)}" \
+    print "@media(min-width:60em){html{scroll-padding-top:0}body{display:flex}nav{width:21em;flex:none;" \
+          "height:100vh;border:0;border-right:1px solid var(--line)}" \
           "#found{max-height:none}main{min-width:0;flex:1}}"
-    print "@media(max-width:40em){table,tbody,tr,td{display:block;border:0}tr{border:1px solid var(--line)}" \
+    print "@media(max-width:40em){svg{min-width:560px}table,tbody,tr,td{display:block;border:0}tr{border:1px solid var(--line)}" \
           "th{display:none}td:first-child,.rows td:first-child{font-weight:bold;width:auto}td:empty{display:none}" \
           "[data-h]::before{content:attr(data-h) \": \";color:var(--soft)}td,code{overflow-wrap:anywhere}" \
           "dd{margin-left:.8em}}"

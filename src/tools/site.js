@@ -9,26 +9,33 @@ function readRows() {
         const field = at.tagName === 'TR', head = at.closest('section').firstElementChild
         const name = field ? at.id : head.textContent.replace(/#$/, ''), page = at.closest('article').querySelector('h1,h2')
         const about = field ? at.lastElementChild : at.querySelector('p')
-        return { id: at.id, name, field, low: name.toLowerCase(), page: page.textContent.replace(/#$/, ''),
+        const guest = at.closest('article').querySelector('p').textContent.trim().startsWith('guest:')
+        return { id: at.id, name, field, guest, low: name.toLowerCase(), page: page.textContent.replace(/#$/, ''),
             about: about ? about.textContent.trim() : '', text: at.textContent.toLowerCase() }
     })
 }
-// The smaller, the better; 9: not found. A name counts with and without "cellar_", a field without its struct.
+// Words without the small ones, and whether each begins a word of a text.
+const tidy = text => text.split(/\s+/).filter((w, i, all) => all.length === 1 || !/^(how|to|do|i|a|an|the)$/.test(w)).join(' ')
+const begin = words => words.map(w => new RegExp('(^|[^a-z0-9])' + w.replace(/[^a-z0-9_ ]/g, '\\$&')))
+// The smaller, the better; 99: not found. A name counts with and without "cellar_", a field without its struct.
 function rank(row, query, words) {
-    const names = [row.low, row.low.replace(row.field ? /^.*\./ : /^cellar_/, '')]
-    if (names.includes(query)) return 0
-    if (Object.keys(also).some(w => also[w] === row.id && w === query)) return 1
+    const names = [row.low, row.low.replace(row.field && row.low.includes('.') ? /^.*\./ : /^cellar_/, '')]
+    const said = Object.keys(also).filter(w => also[w] === row.id).map(tidy)
+    if (names.includes(query)) return row.field && row.low !== query ? 1.5 : 0
+    if (said.includes(query)) return 1
     if (names.some(n => n.startsWith(query))) return 2
-    if (query.length > 2 && Object.keys(also).some(w => also[w] === row.id && w.startsWith(query))) return 3
-    if (words.every(w => row.low.includes(w))) return 4
-    if (words.every(w => row.about.toLowerCase().includes(w))) return 5
-    return words.every(w => row.text.includes(w)) ? 6 : 9
+    if (query.length > 2 && said.some(w => w.startsWith(query))) return 3
+    if (words.every(w => w.test(row.low))) return 4
+    if (words.every(w => w.test(row.about.toLowerCase()))) return 5
+    return words.every(w => w.test(row.text)) ? 6 : 99
 }
+// Fields come behind calls and headings, guests behind the core.
 function search(text) {
-    const query = text.trim().toLowerCase(), words = query.split(/\s+/)
+    const query = tidy(text.trim().toLowerCase()), words = begin(query.split(' '))
     rows = rows || readRows()
-    return query === '' ? [] : rows.map(row => ({ row, rank: rank(row, query, words) }))
-        .filter(r => r.rank < 9).sort((a, b) => a.rank - b.rank || a.row.field - b.row.field ||
+    return query === '' ? [] : rows.map(row => ({ row, rank: rank(row, query, words) })).filter(r => r.rank < 9)
+        .map(r => ({ row: r.row, rank: r.rank, place: r.rank + (r.rank > 1.5 ? 3 * r.row.field + r.row.guest / 2 : 0) }))
+        .sort((a, b) => a.place - b.place || a.row.field - b.row.field || a.row.guest - b.row.guest ||
             (a.rank < 5 ? a.row.name.length - b.row.name.length : 0)).map(r => r.row)
 }
 find.hidden = false
@@ -47,6 +54,26 @@ find.oninput = () => {
         list.length > 50 ? '50 of ' + list.length + ' results' : list.length + (list.length > 1 ? ' results' : ' result')
     fold.hidden = !empty
 }
+const close = () => { find.value = ''; find.oninput() }
+find.onkeydown = e => {
+    const first = found.querySelector('a')
+    if (e.key === 'Enter' && first) first.click()
+    if (e.key === 'Escape') close()
+}
+document.addEventListener('keydown', e => {
+    if (e.key !== '/' || e.target === find || e.ctrlKey || e.metaKey || e.altKey) return
+    e.preventDefault()
+    find.focus()
+})
+found.onclick = e => { if (e.target.closest('a')) setTimeout(close) }
+get('index').onclick = e => { if (!wide && e.target.tagName === 'A') setTimeout(() => { fold.open = false }) }
+const version = document.title
+function entitle() {
+    const at = get(decodeURIComponent(location.hash.slice(1))), near = at && at.closest('section')
+    document.title = (near ? near.firstElementChild.textContent.replace(/#$/, '') + ' - ' : '') + version
+}
+addEventListener('hashchange', entitle)
+entitle()
 fold.open = wide
 const links = new Map([...document.querySelectorAll('#index a')].map(a => [a.hash.slice(1), a]))
 const watch = new IntersectionObserver(seen => {

@@ -27,7 +27,7 @@ indexes() { # PAGE PLACE...: each one is in the index
     [ ! -s "$t_tmp/lost" ]
 }
 pages_are_indexed() {
-    indexes "$1" cellar headers life guide when-not debug moving work kit port remote security changes contributing cellar.h \
+    indexes "$1" cellar headers life guide when-not debug moving work kit port remote security changes contributing calls leave_wait.c cellar.h \
         cellar_remote.h results bench bench/replay bench/adapters fairness src tests
 }
 links_of_pages_lead_somewhere() { # each link of the pages of users to a file: text would be a dead end
@@ -163,6 +163,11 @@ const type = w => { find.value = w; find.oninput(); return [...found.children].m
 const first = Object.entries({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'cellar_get',
     memory_bytes: 'cellar_config.memory_bytes', cellar_load_opts: 'cellar_load_opts', 'POWER CUT': 'cellar_l2.h-power-cut',
     CELLAR_E_BUSY: 'CELLAR_E_BUSY', e_busy: 'CELLAR_E_BUSY', ...also }).filter(([w, id]) => !type(w).slice(0, 3).includes(id)).map(e => e[0])
+for (const [w, id] of Object.entries({ 'how to iterate': 'cellar_scan', 'how to delete the': 'cellar_delete' })) if (!type(w).slice(0, 3).includes(id)) first.push(w)
+if (type('arm').some(id => id.includes('warm'))) first.push('arm in warm')
+type('cellar_get')
+find.onkeydown({ key: 'Escape' })
+if (find.value || found.children.length) first.push('Escape')
 const prefix = type('cellar_get_or_lo')[0], said = type('Retry-After').length > 0 && get('note').textContent.includes('result')
 const none = type('no-such-word').length + (get('note').textContent.startsWith('No result') ? 'said' : 'silent')
 type('')
