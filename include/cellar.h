@@ -232,7 +232,8 @@ typedef struct cellar_namespace_config {
     int64_t  default_ttl_ms;     /* TTL of entries stored without one; of loads with jitter_pct   */
     int64_t  negative_ttl_ms;    /* TTL of negative entries                                       */
     int64_t  idle_ms;            /* maximum time without use, to 2^32 - 1; not for loaded values  */
-    int64_t  max_age_ms;         /* maximum age of an entry with idle time                        */
+    int64_t  max_age_ms;         /* maximum age of an entry with idle time; from each set or      */
+                                 /* update on, but with CELLAR_KEEP_TTL                           */
     int64_t  stale_ms;           /* stale window after the TTL, to 2^32 - 1                       */
     const cellar_ttl_class *ttl_classes; /* copied; different names                               */
     uint32_t ttl_class_count;    /* 0..CELLAR_TTL_CLASSES_MAX                                     */

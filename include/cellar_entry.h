@@ -230,7 +230,7 @@ typedef cellar_err (*cellar_update_fn)(const void *old, size_t old_len, cellar_b
 
 /* Update an entry with a function, atomically against every other writer of the key. Tags and
  * user_flags of a live value stay, unless `o` has tags or user_flags that replace them, or
- * CELLAR_REPLACE. The TTL is that of `o`: CELLAR_KEEP_TTL.
+ * CELLAR_REPLACE. The TTL is that of `o`, and max_age_ms starts again: not with CELLAR_KEEP_TTL.
  * in:      key, fn; o as in cellar_set. With CELLAR_ONLY_IF_PRESENT fn does not run for a missing
  *          key. CELLAR_ONLY_IF_ABSENT, _VERSION and CELLAR_NEGATIVE are E_INVAL
  * returns: OK (stored); REMOVED (removed); MISS (ONLY_IF_PRESENT, or REMOVED without an entry),

@@ -361,4 +361,37 @@ T_CASE(keep_ttl_is_kept_on_disk)
     }
 }
 
+/* The example with sessions, on the clock and the folder of this test. */
+static cellar_err open_on_clock(const cellar_config *cfg, cellar **c)
+{
+    cellar_host_config host = cellar_host_config_default();
+    cellar_config with = *cfg;
+    host.clock = read_clock;
+    host.no_threads = 1;
+    with.host = &host;
+    return cellar_open(&with, c);
+}
+int sessions_main(int argc, char **argv);
+#define cellar_open open_on_clock
+#define main sessions_main
+#include "tests/examples/sessions.c"
+#undef main
+#undef cellar_open
+
+T_CASE(session_ends_after_a_day_of_use)
+{
+    session s = { "ada", 0 };
+    int steps = 0;
+    store_begin();
+    cellar *c = sessions_open(store);
+    T_REQUIRE(c != NULL && cellar_set(c, "id", 2, &s, sizeof s, NULL) == CELLAR_OK);
+    while (steps < 200 && page_seen(c, "id", 2, &s) == CELLAR_OK) {
+        now_ms += 20 * 60 * 1000;
+        steps++;
+    }
+    T_EQ_I64(steps, 24 * 3);
+    T_EQ_I64(cellar_close(c), CELLAR_OK);
+    store_end();
+}
+
 T_MAIN("cellar_api_end_times")

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * http_server: a POST makes all pages old. An old page is sent while a thread of the store renders
- * the new one, and for an hour if that fails. An address has 5 requests an hour, then 429. More
- * threads may accept: each call here is for any thread.
+ * the new one, and for an hour if that fails: if render, which queries and computes in a program,
+ * returns CELLAR_E_IO. An address has 5 requests an hour, then 429. More threads may accept: each
+ * call here is for any thread.
  *
  *     cc -O2 http_server.c -lcellar -pthread;   ./a.out 8080;   curl -i http://127.0.0.1:8080/ */
 #include <arpa/inet.h>
@@ -19,10 +20,9 @@
 
 static cellar_err render(cellar_load *load, const void *path, size_t path_len, void *ctx)
 {
-    const cellar_bytes tag = { "site", 4 };
     cellar_set_opts o = cellar_set_opts_default();
-    o.tags = &tag, o.tag_count = 1;
-    (void)ctx; /* query and compute here; if that fails, return CELLAR_E_IO: the old page stays */
+    o.tags = &(cellar_bytes){ "site", 4 }, o.tag_count = 1, (void)ctx;
+    if (path_len == 5 && memcmp(path, "/none", 5) == 0) { return cellar_load_absent(load); }
     return cellar_load_opts_set(load, &o) == CELLAR_OK ? cellar_load_value(load, path, path_len)
                                                        : CELLAR_E_LOADER;
 }
@@ -43,7 +43,8 @@ static void answer(int fd, cellar *pages, cellar_limiter *clients, const struct 
     } else {
         const int e = cellar_get_or_load(pages, path, strlen(path), NULL, NULL, NULL, &page);
         dprintf(fd, "HTTP/1.0 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n"
-                "X-Cache: %s\r\n\r\n", e >= 0 ? "200 OK" : "502 Bad Gateway", page.value_len,
+                "X-Cache: %s\r\n\r\n", e == CELLAR_ABSENT ? "404 Not Found" : e == CELLAR_OK ||
+                e == CELLAR_STALE ? "200 OK" : "502 Bad Gateway", page.value_len,
                 e == CELLAR_STALE ? "old" : "fresh"); /* text/html: escape the path in render */
         send(fd, page.value, page.value_len, 0);
         cellar_result_free(&page);
@@ -60,18 +61,18 @@ int main(int argc, char **argv)
     cellar_config cfg = cellar_config_default();
     cellar_limiter *clients;
     cellar *pages;
-    root.loader = render, root.stale_ms = 3600000;
-    cfg.root = &root;
+    root.loader = render, root.stale_ms = 3600000, cfg.root = &root;
     at.sin_port = htons((uint16_t)(argc > 1 ? atoi(argv[1]) : 0)); /* 0: a free one */
     const int listener = socket(AF_INET, SOCK_STREAM, 0);
+    signal(SIGPIPE, SIG_IGN); /* a client may leave before its answer */
     if (bind(listener, (struct sockaddr *)&at, len) != 0 || listen(listener, 99) != 0 ||
         getsockname(listener, (struct sockaddr *)&at, &len) != 0 ||
         cellar_limiter_open(NULL, &rule, 1, &clients) || cellar_open(&cfg, &pages)) { return 1; }
-    signal(SIGPIPE, SIG_IGN); /* a client may leave before its answer */
     printf("http://127.0.0.1:%d/\n", ntohs(at.sin_port));
-    for (int fd = fflush(stdout); (fd = accept(listener, (void *)&at, &len)) >= 0; close(fd)) {
+    for (int fd = fflush(stdout);; close(fd)) {
+        fd = accept(listener, (struct sockaddr *)&at, &len);
+        if (fd < 0) { usleep(10000); continue; } /* the client left, or descriptors are short */
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most);
         answer(fd, pages, clients, &at.sin_addr);
     }
-    return 1;
 }

@@ -29,14 +29,22 @@ static cellar *sessions_open(const char *folder)
     return cellar_open(&cfg, &sessions) == CELLAR_OK ? sessions : NULL;
 }
 
-/* Count a page. Two requests of one session at the same time both count. */
-static cellar_err page_seen(const void *old, size_t old_len, cellar_buf *out, void *copy)
+static cellar_err count_page(const void *old, size_t old_len, cellar_buf *out, void *copy)
 {
     session *const s = copy;
     if (old == NULL || old_len != sizeof *s) { return CELLAR_MISS; }
     memcpy(s, old, sizeof *s);
     s->pages++;
     return cellar_buf_append(out, s, sizeof *s);
+}
+
+/* Count a page. Two requests of one session at the same time both count. It is a use of the session
+ * (idle_ms), and KEEP_TTL: no new day begins. */
+static cellar_err page_seen(cellar *sessions, const void *id, size_t id_len, session *s)
+{
+    cellar_set_opts keep = cellar_set_opts_default();
+    keep.flags = CELLAR_KEEP_TTL;
+    return cellar_update(sessions, id, id_len, &keep, count_page, s);
 }
 
 int main(int argc, char **argv)
@@ -47,7 +55,7 @@ int main(int argc, char **argv)
     cellar *sessions = sessions_open(folder);
     if (sessions == NULL || getrandom(id, sizeof id, 0) != (ssize_t)sizeof id ||
         cellar_set(sessions, id, sizeof id, &s, sizeof s, NULL) != CELLAR_OK) { return 1; }
-    while (cellar_update(sessions, id, sizeof id, NULL, page_seen, &s) == CELLAR_OK) {
+    while (page_seen(sessions, id, sizeof id, &s) == CELLAR_OK) {
         printf("%s: page %d\n", s.user, s.pages);
         if (s.pages == 2) { /* a new version of the program starts */
             if (cellar_close(sessions) != CELLAR_OK) { return 1; }
