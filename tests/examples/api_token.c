@@ -5,13 +5,14 @@
  * refuses is replaced once, however many calls were refused. Tokens stay in memory.
  *
  *     cc -O2 api_token.c -lcellar -pthread */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cellar_load.h"
 
 enum { TOKEN_MAX = 8192 }; /* a JWT has more than 1,000 bytes */
-static int fetched;
+static atomic_int fetched;
 
 /* POST /oauth/token, here without a network: {"access_token": "token-1", "expires_in": 3600}. */
 static cellar_err fetch(cellar_load *load, const void *scope, size_t scope_len, void *ctx)

@@ -5,7 +5,9 @@
  * told by an eventfd when the value is stored.
  *
  * Here the backend is a pipe that answers 20 ms later, and 50 requests ask for 5 keys. The program
- * checks itself: 5 questions to the backend, 50 answers, the loop never blocked. */
+ * checks itself: 5 questions to the backend, 50 answers, the loop never blocked.
+ *
+ *     cc -O2 epoll_loads.c -lcellar -pthread */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,7 +33,7 @@ typedef struct server {
     int loop, bell, timer;
     request request[REQUESTS];
     cellar_lease lease[KEYS]; /* of questions in progress; id 0: none */
-    int asked, answered;
+    int asked, answered, refused;
 } server;
 
 /* Ring the bell. The thread that fulfills a lease with waiters calls this. */
@@ -62,11 +64,17 @@ static void serve(server *s, request *q)
     case CELLAR_STALE:
         q->done = 1;
         s->answered++;
+        if (lease.opaque[0] != 0) { ask_backend(s, q, &lease); } /* refresh the old value */
         break;
     case CELLAR_LEASED:
         ask_backend(s, q, &lease); /* and this request waits like all others: acquire once more */
         break;
-    default: break; /* PENDING: the bell will ring */
+    case CELLAR_PENDING: break; /* the bell will ring */
+    default:                    /* ABSENT, or an error: here a server sends 404 or 503 */
+        q->done = 1;
+        s->answered++;
+        s->refused++;
+        break;
     }
     cellar_result_free(&r);
 }
@@ -127,7 +135,12 @@ int main(void)
     serve_all(&s);
     run_loop(&s);
     printf("%d requests answered with %d questions to the backend\n", s.answered, s.asked);
-    const int ok = s.answered == REQUESTS && s.asked == KEYS;
+    int ok = s.answered == REQUESTS && s.asked == KEYS && s.refused == 0;
+    request none = { "none", 0 };
+    const cellar_set_opts absent = { .struct_size = sizeof absent, .flags = CELLAR_NEGATIVE };
+    ok &= cellar_set(s.c, "none", 4, "", 0, &absent) == CELLAR_OK;
+    serve(&s, &none);
+    ok &= none.done && s.refused == 1;
     close(s.timer);
     close(s.bell);
     close(s.loop);

@@ -5,7 +5,9 @@
  * cancelled task of an event loop never waits: it subscribes, and withdraws.
  *
  * Here one thread loads a key for as long as the program says. A worker is told to stop by SIGUSR1,
- * a task is cancelled, and a third caller stays for the value. The program checks itself. */
+ * a task is cancelled, and a third caller stays for the value. The program checks itself.
+ *
+ *     cc -O2 leave_wait.c -lcellar -pthread */
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
