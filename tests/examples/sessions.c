@@ -15,7 +15,7 @@ typedef struct session {
     int pages; /* seen */
 } session;
 
-static cellar *sessions_open(const char *folder)
+static cellar *sessions_open(const char *path)
 {
     cellar_namespace_config root = cellar_namespace_config_default();
     root.idle_ms = 30 * 60 * 1000;
@@ -23,7 +23,7 @@ static cellar *sessions_open(const char *folder)
     root.l2_write = CELLAR_L2_WRITE_THROUGH;
     cellar_config cfg = cellar_config_default();
     cfg.root = &root;
-    cfg.l2_path = folder;
+    cfg.l2_path = path;
     cfg.l2_bytes = 16u << 20;
     cellar *sessions;
     return cellar_open(&cfg, &sessions) == CELLAR_OK ? sessions : NULL;
@@ -49,17 +49,17 @@ static cellar_err page_seen(cellar *sessions, const void *id, size_t id_len, ses
 
 int main(int argc, char **argv)
 {
-    const char *const folder = argc > 1 ? argv[1] : "sessions.cache";
+    const char *const path = argc > 1 ? argv[1] : "sessions.cache";
     session s = { "ada", 0 };
     unsigned char id[16]; /* for the cookie; keys are readable on disk: better store its SHA-256 */
-    cellar *sessions = sessions_open(folder);
+    cellar *sessions = sessions_open(path);
     if (sessions == NULL || getrandom(id, sizeof id, 0) != (ssize_t)sizeof id ||
         cellar_set(sessions, id, sizeof id, &s, sizeof s, NULL) != CELLAR_OK) { return 1; }
     while (page_seen(sessions, id, sizeof id, &s) == CELLAR_OK) {
         printf("%s: page %d\n", s.user, s.pages);
         if (s.pages == 2) { /* a new version of the program starts */
             if (cellar_close(sessions) != CELLAR_OK) { return 1; }
-            sessions = sessions_open(folder);
+            sessions = sessions_open(path);
             if (sessions == NULL) { return 1; }
         }
         if (s.pages == 3) { cellar_delete(sessions, id, sizeof id); } /* log out */
