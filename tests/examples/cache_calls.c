@@ -38,7 +38,7 @@ static size_t users_set(cellar *c, const char *const *keys, const char *const *v
     return cellar_set_many(c, items, USERS, &half_an_hour, &stored) == CELLAR_OK ? stored : 0;
 }
 
-/* Read the users into `out`, "" for each that is not there. Return how many are there. */
+/* Read the users into `out`, "" for each that is not there or too long. Return how many are read. */
 static size_t users_get(cellar *c, const char *const *keys, char (*out)[64])
 {
     cellar_get_item items[USERS];
@@ -54,7 +54,7 @@ static size_t users_get(cellar *c, const char *const *keys, char (*out)[64])
     return hits;
 }
 
-/* ---- the example checks itself ---- */
+/* ---- copy down to here; the example checks itself ---- */
 
 static int passed, failed;
 

@@ -112,7 +112,7 @@ static int matches(cellar *patterns, const char *pattern, const char *text)
     return found;
 }
 
-/* ---- the example checks itself ---- */
+/* ---- copy down to here; the example checks itself ---- */
 
 static int passed, failed;
 

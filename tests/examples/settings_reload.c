@@ -79,7 +79,7 @@ static cellar *open_settings(cellar *store)
     return cellar_namespace_open(store, "settings", &o, &c) == CELLAR_OK ? c : NULL;
 }
 
-/* ---- the example checks itself ---- */
+/* ---- copy down to here; the example checks itself ---- */
 
 static int passed, failed;
 static atomic_int stop, reads, torn;
