@@ -245,8 +245,8 @@ FILENAME !~ /\.md$/ {
         text = $0
         if (sub(/^ \* ?/, "", text) && text !~ /^ *$|^  |\*\/$/) about = about " " text
         else {
-            sub(/^ [a-z_ ]*: /, "", about)
-            if (match(about, /[.:;]( |$)/)) purpose[pages] = escape(substr(about, 1, RSTART - 1))
+            sub(/^ [a-z_0-9 ]*: /, "", about)
+            if (match(about, /[.;]( |$)/)) purpose[pages] = escape(substr(about, 1, RSTART - 1))
             if (about != "") body[about_line] = "<p>" escape(about) "</p>" body[about_line]
             about_line = 0
         }
