@@ -1081,6 +1081,8 @@ T_CASE(refused_options_of_namespaces_and_loads_name_field_and_number)
 #define NAMED(text, ...) { { .struct_size = sizeof(cellar_namespace_config), __VA_ARGS__ }, text }
         NAMED("negative_ttl_ms must be 0 or more (got -2)", .negative_ttl_ms = -2),
         NAMED("quota_max_pct must be 0..100 (got 101)", .quota_max_pct = 101),
+        NAMED("bloom_keys must be at most 2^40 (got 18446744073709551615)",
+              .bloom_keys = UINT64_MAX),
         NAMED("log_level must be 0..5, a cellar_log_level (got 6)", .log_level = 6),
         NAMED("ttl_ms of a TTL class must be at least 1 (got 0)", .ttl_classes = &class,
               .ttl_class_count = 1),
@@ -1132,8 +1134,14 @@ T_CASE(error_text_names_the_flag_and_the_number)
              "or _fail");
     cellar_lease none = { { 0 } };
     T_EQ_STR(said(cellar_lease_fulfill(root, &none, "v", 1, NULL), CELLAR_E_LEASE),
-             "cellar_lease_fulfill or _release: no such lease of this namespace: it was used, or "
+             "cellar_lease_fulfill: no such lease of this namespace: it was used, or "
              "hard_timeout_ms passed");
+    /* A normal race, no mistake: the text before stays. */
+    T_EQ_STR(said(cellar_lease_unsubscribe(root, &none), CELLAR_E_LEASE),
+             "cellar_lease_fulfill: no such lease of this namespace: it was used, or "
+             "hard_timeout_ms passed");
+    T_EQ_STR(said(cellar_delete_by_tag(root, "t", SIZE_MAX, CELLAR_TAG_HARD), CELLAR_E_INVAL),
+             "cellar_delete_by_tag: tag must have 1..128 bytes (got 18446744073709551615)");
     T_EQ_STR(said(cellar_delete_by_tag(root, "t", 129, CELLAR_TAG_HARD), CELLAR_E_INVAL),
              "cellar_delete_by_tag: tag must have 1..128 bytes (got 129)");
     T_EQ_STR(said(cellar_object_acquire(root, "k", 1, &(cellar_held){ 0 }), CELLAR_E_TYPE),
@@ -1143,6 +1151,49 @@ T_CASE(error_text_names_the_flag_and_the_number)
              "cellar_option_set: value must be at most 1 (got 7)");
     T_EQ_STR(said(cellar_option_set(root, (cellar_option)999, 7), CELLAR_E_INVAL),
              "cellar_option_set: option is unknown (got 999)");
+    tear_down();
+}
+
+static void free_nothing(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)object, (void)charge, (void)why, (void)ctx;
+}
+
+/* Calls of objects share code with those of bytes: each text has the name of the call. */
+T_CASE(error_text_names_the_call_of_objects_and_of_closed_handles)
+{
+    cellar *v;
+    cellar_held h;
+    cellar_lease lease = { { 0 } };
+    cellar_entry_info info = cellar_entry_info_default();
+    cellar_error_info e = cellar_error_info_default();
+    cellar_object_config of = cellar_object_config_default();
+    of.free_fn = free_nothing;
+    cellar_namespace_config config = cellar_namespace_config_default();
+    config.object = &of;
+    cellar_load_opts lo = cellar_load_opts_default();
+    cellar_set_opts so = cellar_set_opts_default();
+    set_up();
+    T_EQ_I64(cellar_namespace_open(root, "v", &config, &v), CELLAR_OK);
+    so.jitter_pct = 101;
+#define NAMES(call, name) do { \
+        T_CHECK((call) < 0); \
+        T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK); \
+        T_EQ_MEM(e.text, name ":", sizeof name); \
+    } while (0)
+    NAMES(cellar_object_get_or_load(v, "k", 1, NULL, NULL, NULL, &h), "cellar_object_get_or_load");
+    NAMES(cellar_object_lease_fulfill(v, &lease, &h, 1, &so), "cellar_object_lease_fulfill");
+    NAMES(cellar_object_lease_fulfill(v, &lease, &h, 1, NULL), "cellar_object_lease_fulfill");
+    NAMES(cellar_lease_release(v, &lease, 0), "cellar_lease_release");
+    lo.hard_timeout_ms = -1;
+    NAMES(cellar_object_get_or_load(v, "k", 1, &lo, NULL, NULL, &h), "cellar_object_get_or_load");
+    NAMES(cellar_object_lease_acquire(v, "k", 1, &lo, NULL, &lease, &h),
+          "cellar_object_lease_acquire");
+    T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    v = other;
+    NAMES(cellar_contains(v, "k", 1), "cellar_contains");
+    NAMES(cellar_entry_info_get(v, "k", 1, 0, &info), "cellar_entry_info_get");
+#undef NAMES
     tear_down();
 }
 

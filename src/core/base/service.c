@@ -64,7 +64,8 @@ CELLAR_PRIVATE cellar_err base_config_in(void *out, size_t known, const void *fr
     uint64_t got;
     const base_number *r = base_numbers_in(out, rows, count, &got);
     if (r == NULL) { return CELLAR_OK; }
-    return base_open_fail(CELLAR_E_INVAL, 0, "%s: %s (got %lld)", call, r->why, (long long)got);
+    return base_open_fail(CELLAR_E_INVAL, 0, "%s: %s (got %llu)", call, r->why,
+                          (unsigned long long)got);
 }
 
 CELLAR_PRIVATE void base_host_init(const cellar_host_config *host, base_account *account,

@@ -159,8 +159,8 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
         return cache_refuse(c, "cellar_delete_by_pattern: c and pattern must not be NULL");
     }
     if (pattern_len == 0 || pattern_len > CELLAR_PATTERN_MAX) {
-        return cache_fail_number(c, "cellar_delete_by_pattern: pattern must have 1..1,024 bytes",
-                                 (int64_t)pattern_len);
+        return cache_fail_size(c, "cellar_delete_by_pattern: pattern must have 1..1,024 bytes",
+                               pattern_len);
     }
     if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     (void)base_add_rlx(&c->refs, 1u); /* the handle of the caller is open: refs >= 1 */

@@ -3,8 +3,8 @@
  * error: the last error of each handle and of cellar_open; names and texts of codes.
  *
  * INVARIANTS A call that returns a refusal or a failure has kept its text before. Outcomes keep
- *            none, nor does E_FORKED. The host's log gets what is no mistake of a caller: memory,
- *            space, disk.
+ *            none, nor do E_FORKED and the E_LEASE of an unsubscribe, which is a normal race. The
+ *            host's log gets what is no mistake of a caller: memory, space, disk.
  * LOCKING    ERROR: one lock per store for its handles.
  * LIMITS     CACHE_ERROR_TEXT bytes of text; no keys, no values. */
 #include "cache/error.h"
@@ -84,13 +84,21 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rul
     return cache_refuse(c, text);
 }
 
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_size(cellar *c, const char *rule, uint64_t got)
+{
+    char text[CACHE_ERROR_TEXT];
+    (void)snprintf(text, sizeof text, "%s (got %llu)", rule, (unsigned long long)got);
+    return cache_refuse(c, text);
+}
+
 CELLAR_PRIVATE void cache_broken_text(const cache_broken *b, const char *call,
                                       char text[CACHE_ERROR_TEXT])
 {
     int n = snprintf(text, CACHE_ERROR_TEXT, "%s: %s%s%s", call, b->part != NULL ? b->part : "",
                      b->part != NULL ? "." : "", b->rule);
-    if (b->numbered && n >= 0 && n < (int)CACHE_ERROR_TEXT) {
-        (void)snprintf(text + n, CACHE_ERROR_TEXT - (size_t)n, " (got %lld)", (long long)b->got);
+    if (b->numbered != 0 && n >= 0 && n < (int)CACHE_ERROR_TEXT) {
+        (void)snprintf(text + n, CACHE_ERROR_TEXT - (size_t)n,
+                       b->numbered == 1 ? " (got %lld)" : " (got %llu)", (long long)b->got);
     }
 }
 

@@ -18,14 +18,15 @@ BASE_COLD CELLAR_PRIVATE cellar_err cache_refuse(cellar *c, const char *text);
 /* Refuse a call with E_INVAL: for a bad key with its length, else with the rule `rest`. */
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_key(cellar *c, const char *call, const void *key,
                                                    size_t key_len, const char *rest);
-/* Refuse a call with E_INVAL: with the rule, and the number that breaks it. */
+/* Refuse a call with E_INVAL: with the rule, and the number, or the size, that breaks it. */
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_number(cellar *c, const char *rule, int64_t got);
+BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_size(cellar *c, const char *rule, uint64_t got);
 
 /* The rule that options break, and the number that breaks it. */
 typedef struct cache_broken {
     const char *rule; /* NULL: a flag or field is unknown */
     int64_t     got;
-    bool        numbered;
+    uint8_t     numbered; /* 1: got is signed, 2: not */
     const char *part; /* struct of the options that the rule is of; NULL: the options themselves */
 } cache_broken;
 
@@ -38,7 +39,14 @@ BASE_INLINE cellar_err cache_breaks(cache_broken *b, cellar_err code, const char
 BASE_INLINE cellar_err cache_breaks_by(cache_broken *b, cellar_err code, const char *rule,
                                        int64_t got)
 {
-    *b = (cache_broken){ rule, got, true, NULL };
+    *b = (cache_broken){ rule, got, 1, NULL };
+    return code;
+}
+
+BASE_INLINE cellar_err cache_breaks_size(cache_broken *b, cellar_err code, const char *rule,
+                                         uint64_t got)
+{
+    *b = (cache_broken){ rule, (int64_t)got, 2, NULL };
     return code;
 }
 

@@ -238,7 +238,9 @@ static cellar_err cache_meta_once(cellar *c, const l1_key *k, bool version, cell
 static cellar_err cache_meta(cellar *c, const void *key, size_t key_len, bool version,
                              cellar_entry_info *out)
 {
-    if (cache_is_closed(c)) { return cache_closed(c, "a read without the value"); }
+    if (cache_is_closed(c)) {
+        return cache_closed(c, out != NULL ? "cellar_entry_info_get" : "cellar_contains");
+    }
     if (cache_is_off(c)) { return CELLAR_MISS; }
     l1_key k;
     cache_key(c, &k, key, key_len);

@@ -103,10 +103,10 @@ BASE_ALWAYS_INLINE cellar_err cache_set_opts_check(const cellar_set_opts *o, uin
     }
     for (uint32_t i = 0; i < o->tag_count; i++) {
         if (o->tags[i].data == NULL || o->tags[i].len == 0 || o->tags[i].len > CELLAR_TAG_MAX) {
-            return cache_breaks_by(why, CELLAR_E_INVAL,
-                                   o->tags[i].data == NULL ? "a tag must not be NULL"
-                                                           : "a tag must have 1..128 bytes",
-                                   (int64_t)o->tags[i].len);
+            return cache_breaks_size(why, CELLAR_E_INVAL,
+                                     o->tags[i].data == NULL ? "a tag must not be NULL"
+                                                             : "a tag must have 1..128 bytes",
+                                     o->tags[i].len);
         }
     }
     return CELLAR_OK;
@@ -182,7 +182,8 @@ BASE_COLD static cellar_err cache_set_opts_fail(cellar *c, const cellar_set_opts
 {
     static const char *const calls[] = { "cellar_set", "cellar_set_many", "cellar_update",
                                          "cellar_increment", "cellar_object_set",
-                                         "cellar_lease_fulfill", "cellar_load_opts_set" };
+                                         "cellar_lease_fulfill", "cellar_load_opts_set",
+                                         "cellar_object_lease_fulfill" };
     const char *const call = calls[banned >> CACHE_FOR_SHIFT];
     return why->rule != NULL ? cache_fail_broken(c, err, call, why)
                              : cache_fail_flags(c, call, o->flags & ~CACHE_SET_FLAGS);

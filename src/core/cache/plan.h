@@ -49,6 +49,7 @@ BASE_INLINE int64_t cache_stale_of(int64_t stale_ms)
 #define CACHE_FOR_OBJECT    (4u << CACHE_FOR_SHIFT)
 #define CACHE_FOR_FULFILL   (5u << CACHE_FOR_SHIFT)
 #define CACHE_FOR_LOADER    (6u << CACHE_FOR_SHIFT)
+#define CACHE_FOR_OBJECT_FULFILL (7u << CACHE_FOR_SHIFT)
 
 /* Copy the options of a caller to *full and check them, without flags of `banned`, which also names
  * the call. */

@@ -196,8 +196,8 @@ CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const cellar_scan
     }
     if (full.pattern != NULL ? full.pattern_len == 0 || full.pattern_len > CELLAR_PATTERN_MAX
                              : full.pattern_len != 0) {
-        return cache_fail_number(c, "cellar_scan: pattern must have 1..1,024 bytes, or be NULL "
-                                    "with pattern_len 0", (int64_t)full.pattern_len);
+        return cache_fail_size(c, "cellar_scan: pattern must have 1..1,024 bytes, or be NULL "
+                                  "with pattern_len 0", full.pattern_len);
     }
     if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     if (*cursor == 0 && (full.flags & CELLAR_SCAN_DISK) != 0 && cache_scan_disk(c) != NULL) {

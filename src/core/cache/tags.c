@@ -364,8 +364,7 @@ CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t ta
         return cache_refuse(c, "cellar_delete_by_tag: c and tag must not be NULL");
     }
     if (tag_len == 0 || tag_len > CELLAR_TAG_MAX) {
-        return cache_fail_number(c, "cellar_delete_by_tag: tag must have 1..128 bytes",
-                                 (int64_t)tag_len);
+        return cache_fail_size(c, "cellar_delete_by_tag: tag must have 1..128 bytes", tag_len);
     }
     if (mode > CELLAR_TAG_SOFT) {
         return cache_fail_number(c, "cellar_delete_by_tag: mode must be 0 or 1, a cellar_tag_mode",

@@ -175,6 +175,9 @@ static void cache_lease_round(cache_call *call, flight_sub **sub, cellar_lease *
     }
 }
 
+static const char *const cache_lease_calls[] = { "cellar_lease_acquire",
+                                                 "cellar_object_lease_acquire" };
+
 CELLAR_PRIVATE cellar_err cache_lease_begin(cellar *c, const void *key, size_t key_len,
                                             const cellar_load_opts *o,
                                             const cellar_subscriber *waiter, cellar_lease *lease,
@@ -182,18 +185,21 @@ CELLAR_PRIVATE cellar_err cache_lease_begin(cellar *c, const void *key, size_t k
 {
     cache_call call;
     cache_load_plan plan;
-    const cellar_err err = cache_load_plan_make(c, o, "cellar_lease_acquire", &plan);
+    const cellar_err err = cache_load_plan_make(c, o, cache_lease_calls, &plan);
     if (err != CELLAR_OK) { return err; }
     plan.flags &= ~CELLAR_LOAD_RECURSE;
     if ((plan.flags & CACHE_LEASE_BANNED) != 0) {
-        return cache_refuse(c,
-                            "cellar_lease_acquire: BYPASS, NO_JOIN and NO_STORE are not allowed");
+        static const cache_broken flags = {
+            .rule = "BYPASS, NO_JOIN and NO_STORE are not allowed" };
+        return cache_fail_broken(c, CELLAR_E_INVAL, cache_call_name(c, cache_lease_calls), &flags);
     }
     plan.breaker = base_load_acq(&c->breaker); /* one of the call may be destroyed before the end */
     cache_call_begin(&call, c, &plan, key, key_len);
     const cache_shared *t = cache_shared_of(c);
     call.asks = t != NULL && t->t.ask != NULL;
-    if (!cache_call_enter(&call)) { return cache_closed(c, "cellar_lease_acquire"); }
+    if (!cache_call_enter(&call)) {
+        return cache_closed(c, cache_call_name(c, cache_lease_calls));
+    }
     flight_sub *sub = NULL;
     if (call.t != NULL && waiter != NULL) { sub = flight_sub_new(call.t, waiter->fn, waiter->ctx); }
     if (call.t == NULL || (waiter != NULL && sub == NULL)) {
@@ -241,21 +247,21 @@ static cellar_err cache_no_lease(cellar *c, const char *call)
 }
 
 /* Claim the lease, to end it like a load. Return its code. */
-static cellar_err cache_claim(cellar *c, cellar_lease *lease, cache_claimed *m)
+static cellar_err cache_claim(cellar *c, cellar_lease *lease, const char *api, cache_claimed *m)
 {
     const flight_lease l = { lease->opaque[0], lease->opaque[1] };
-    if (!cache_load_begin(c)) { return cache_closed(c, __func__); }
+    if (!cache_load_begin(c)) { return cache_closed(c, api); }
     flight_table *t = base_load_sc(&c->store->flights);
     flight *f = t != NULL ? flight_claim(t, &l, c->id) : NULL;
     if (f == NULL) { /* perhaps a lease of another namespace: its holder keeps it */
         cache_load_end(c->store);
-        return cache_no_lease(c, "cellar_lease_fulfill or _release");
+        return cache_no_lease(c, api);
     }
     memset(lease, 0, sizeof *lease);
     const flight_bytes *kept = flight_kept(f);
     const cache_kept *k = kept != NULL ? (const cache_kept *)(const void *)kept->data : NULL;
     const bool given = k != NULL && k->p.given;
-    if (!given) { (void)cache_load_plan_make(c, NULL, "", &m->now); } /* cannot be refused */
+    if (!given) { (void)cache_load_plan_make(c, NULL, NULL, &m->now); } /* cannot be refused */
     cache_call_of(&m->call, c, given ? &k->p : &m->now, f);
     m->call.unsure = k != NULL && k->unsure;
     m->call.leased = k != NULL && k->leased;
@@ -330,18 +336,22 @@ CELLAR_PRIVATE cellar_err cache_lease_end(cellar *c, cellar_lease *lease, const 
                                           size_t value_len, flight_bytes **object,
                                           cellar_err failed, const cellar_set_opts *o)
 {
-    const uint32_t banned = CACHE_FOR_FULFILL | CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT |
+    const bool of_object = object != NULL || failed != CELLAR_OK;
+    const char *const api = of_object ? "cellar_object_lease_fulfill" : "cellar_lease_fulfill";
+    const uint32_t banned = (of_object ? CACHE_FOR_OBJECT_FULFILL : CACHE_FOR_FULFILL) |
+                            CELLAR_ONLY_IF_ABSENT | CELLAR_ONLY_IF_PRESENT |
                             CELLAR_ONLY_IF_VERSION | CELLAR_KEEP_TTL | CELLAR_DURABLE;
+    static const cache_broken none_or_version = {
+        .rule = "a negative entry has no value, and new_version must be NULL" };
     cache_plan plan;
     cache_claimed m;
     cellar_err err = cache_plan_make(c, o, banned, &plan);
     if (err != CELLAR_OK) { return err; }
     const bool none = plan.spec.kind == (uint8_t)L1_NEGATIVE;
     if ((none && value_len != 0) || plan.version_out != NULL) {
-        return cache_refuse(c, "cellar_lease_fulfill: a negative entry has no value, "
-                               "and new_version must be NULL");
+        return cache_fail_broken(c, CELLAR_E_INVAL, api, &none_or_version);
     }
-    err = cache_claim(c, lease, &m);
+    err = cache_claim(c, lease, api, &m);
     if (err != CELLAR_OK) { return err; }
     struct cellar_load *ld = &m.ld;
     if (none) {
@@ -391,7 +401,7 @@ CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32
         return cache_refuse(c, "cellar_lease_release: c and lease must not be NULL");
     }
     if (cache_is_closed(c)) { return cache_closed(c, __func__); }
-    const cellar_err err = cache_claim(c, lease, &m);
+    const cellar_err err = cache_claim(c, lease, __func__, &m);
     if (err != CELLAR_OK) { return err; }
     if (loader_err == 0) {
         cache_lead_report(&m.ld, CELLAR_E_CANCELLED);
@@ -419,7 +429,7 @@ CELLAR_API cellar_err cellar_lease_unsubscribe(cellar *c, cellar_lease *ticket)
     const bool found = t != NULL && flight_withdraw(t, &l);
     if (found) { memset(ticket, 0, sizeof *ticket); }
     cache_load_end(c->store);
-    return found ? CELLAR_OK : cache_no_lease(c, __func__);
+    return found ? CELLAR_OK : CELLAR_E_LEASE; /* no mistake: fn was or will be called */
 }
 
 /* ---- leases that a tier holds ---- */

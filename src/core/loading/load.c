@@ -108,22 +108,26 @@ static bool cache_call_pins(cache_call *call, cellar_result *out)
     return true;
 }
 
+static const char *const cache_load_calls[] = { "cellar_get_or_load",
+                                                "cellar_object_get_or_load" };
+
 CELLAR_PRIVATE cellar_err cache_load_call(cellar *c, const void *key, size_t key_len,
                                           const cellar_load_opts *o, cellar_loader_fn fn,
                                           void *ctx, bool audit, cellar_result *out)
 {
     cache_call call;
     cache_load_plan plan;
-    if (cache_is_closed(c)) { return cache_closed(c, "cellar_get_or_load"); }
-    cellar_err err = cache_load_plan_make(c, o, "cellar_get_or_load", &plan);
+    if (cache_is_closed(c)) { return cache_closed(c, cache_call_name(c, cache_load_calls)); }
+    cellar_err err = cache_load_plan_make(c, o, cache_load_calls, &plan);
     if (err != CELLAR_OK) { return err; }
     cache_call_begin(&call, c, &plan, key, key_len);
     call.audit = audit;
     if (!cache_call_loader(&call, fn, ctx)) {
-        return cache_refuse(c, "cellar_get_or_load: no loader: set fn, or namespace loader");
+        static const cache_broken none = { .rule = "no loader: set fn, or namespace loader" };
+        return cache_fail_broken(c, CELLAR_E_INVAL, cache_call_name(c, cache_load_calls), &none);
     }
     if (cache_call_pins(&call, out)) { return CELLAR_OK; }
-    if (!cache_call_enter(&call)) { return cache_closed(c, "cellar_get_or_load"); }
+    if (!cache_call_enter(&call)) { return cache_closed(c, cache_call_name(c, cache_load_calls)); }
     if (cache_is_off(c)) { plan.flags |= CELLAR_LOAD_NO_STORE; }
     while (call.state != CACHE_CALL_ANSWERED) { cache_round(&call); }
     return cache_call_end(&call, out);

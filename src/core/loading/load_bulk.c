@@ -362,7 +362,8 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
         return cache_refuse(c, "cellar_get_or_load_many: items is NULL, or count is too large");
     }
     if (cache_no_bytes(c)) { return cache_closed(c, __func__); }
-    cellar_err err = cache_load_plan_make(c, o, __func__, &plan);
+    static const char *const calls[] = { "cellar_get_or_load_many" }; /* of bytes alone */
+    cellar_err err = cache_load_plan_make(c, o, calls, &plan);
     if (err != CELLAR_OK) { return err; }
     plan.flags &= ~CELLAR_LOAD_RECURSE;
     if (fn == NULL) {

@@ -251,15 +251,14 @@ static cellar_err cache_load_call_check(const cache_load_plan *p, cache_broken *
         return cache_breaks_by(why, bad, "stale_ms must be at most 2^32 - 1", p->stale_ms);
     }
     if (d != NULL && (d->len > CELLAR_VALUE_MAX || (d->data == NULL && d->len != 0))) {
-        return cache_breaks_by(why, bad, "default_value must have data, and at most 2^30 - 1 bytes",
-                               (int64_t)d->len);
+        return cache_breaks_size(why, bad, "default_value must have data, and at most 2^30 - 1 "
+                                           "bytes", d->len);
     }
     if ((p->flags & both) == both) {
         return cache_breaks(why, bad, "set BYPASS or ONLY_IF_CACHED, not both");
     }
     if (p->ctx_bytes > CELLAR_LOAD_CTX_MAX) {
-        return cache_breaks_by(why, bad, "ctx_bytes must be at most 256",
-                               (int64_t)p->ctx_bytes);
+        return cache_breaks_size(why, bad, "ctx_bytes must be at most 256", p->ctx_bytes);
     }
     if ((p->ctx_retain == NULL) != (p->ctx_release == NULL)) {
         return cache_breaks(why, bad, "set both ctx_retain and ctx_release");
@@ -321,7 +320,7 @@ static void cache_load_plan_fill(cache_load_plan *p, const cache_load_plan *rest
 }
 
 CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts *o,
-                                               const char *call, cache_load_plan *p)
+                                               const char *const *calls, cache_load_plan *p)
 {
     cellar_load_opts full;
     cache_broken why;
@@ -329,10 +328,12 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
     if (given && o->struct_size != sizeof full) {
         const cellar_err err = base_opts_in(&full, sizeof full, o);
         if (err != CELLAR_OK) {
-            if (err == CELLAR_E_UNSUPPORTED) { return cache_fail_flags(c, call, 0); }
+            if (err == CELLAR_E_UNSUPPORTED) {
+                return cache_fail_flags(c, cache_call_name(c, calls), 0);
+            }
             (void)cache_breaks(&why, err, "struct_size of the options is wrong: start from "
                                           "cellar_load_opts_default()");
-            return cache_fail_broken(c, err, call, &why);
+            return cache_fail_broken(c, err, cache_call_name(c, calls), &why);
         }
         o = &full;
     }
@@ -344,7 +345,7 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
         if (err == CELLAR_OK && p->default_value != NULL && c->object_class != UINT32_MAX) {
             err = cache_breaks(&why, CELLAR_E_UNSUPPORTED, "objects have no default_value");
         }
-        if (err != CELLAR_OK) { return cache_fail_broken(c, err, call, &why); }
+        if (err != CELLAR_OK) { return cache_fail_broken(c, err, cache_call_name(c, calls), &why); }
         cache_load_plan_fill(p, &rest);
         const cache_tier *t = cache_tier_of(c);
         /* It is no disk. */
@@ -357,7 +358,7 @@ CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts
     /* one set by the call, one by the namespace */
     if (given && (o->soft_timeout_ms | o->hard_timeout_ms) != 0) {
         (void)cache_breaks_by(&why, CELLAR_E_INVAL, cache_load_soft_over_hard, p->ms[CACHE_HARD]);
-        return cache_fail_broken(c, CELLAR_E_INVAL, call, &why);
+        return cache_fail_broken(c, CELLAR_E_INVAL, cache_call_name(c, calls), &why);
     }
     /* the namespace changed between two reads: not a fault of the call */
     p->ms[CACHE_SOFT] = p->ms[CACHE_HARD];

@@ -92,8 +92,8 @@ CELLAR_API cellar_err cellar_load_select(cellar_load *load, size_t index)
 CELLAR_API cellar_err cellar_load_value(cellar_load *load, const void *value, size_t value_len)
 {
     if (load != NULL && value == NULL && value_len != 0) {
-        return cache_fail_number(load->call->c, "cellar_load_value: value must not be NULL with "
-                                                "value_len", (int64_t)value_len);
+        return cache_fail_size(load->call->c, "cellar_load_value: value must not be NULL with "
+                                              "value_len", value_len);
     }
     const cellar_err err = cache_report_value(load, NULL, value_len, NULL, NULL);
     if (err == CELLAR_OK && value_len != 0) {

@@ -196,9 +196,14 @@ CELLAR_PRIVATE cellar_err cache_lease_end(cellar *c, cellar_lease *lease, const 
 
 #define CACHE_RECURSE_MAX 1000u /* with CELLAR_LOAD_RECURSE, in place of FLIGHT_DEPTH_MAX */
 
-/* Check the options (NULL: none) of `call` and fill the plan. */
+/* Return the name of a call: `of` a namespace of bytes, or of one of objects. */
+BASE_INLINE const char *cache_call_name(const cellar *c, const char *const *of)
+{
+    return of[c->object_class != UINT32_MAX];
+}
+/* Check the options (NULL: none) of a call and fill the plan. */
 CELLAR_PRIVATE cellar_err cache_load_plan_make(cellar *c, const cellar_load_opts *o,
-                                               const char *call, cache_load_plan *p);
+                                               const char *const *calls, cache_load_plan *p);
 /* Return true only for options that are valid and have no effect on a hit of a plain record, but
  * CELLAR_LOAD_PIN. NULL: true. False proves nothing. */
 CELLAR_PRIVATE bool cache_load_opts_are_easy(const cellar *c, const cellar_load_opts *o);

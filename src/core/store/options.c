@@ -82,7 +82,7 @@ static cellar_err cache_namespace_opts_range(cellar_namespace_config *o, cache_b
     }
     uint64_t got;
     const base_number *r = base_numbers_in(o, BASE_NUMBERS(cache_namespace_numbers), &got);
-    if (r != NULL) { return cache_breaks_by(why, CELLAR_E_INVAL, r->why, (int64_t)got); }
+    if (r != NULL) { return cache_breaks_size(why, CELLAR_E_INVAL, r->why, got); }
     if (o->idle_ms > CACHE_WINDOW_MAX && o->idle_ms != CELLAR_TTL_NONE) {
         return cache_breaks_by(why, CELLAR_E_INVAL, "idle_ms must be at most 2^32 - 1", o->idle_ms);
     }

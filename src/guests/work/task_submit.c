@@ -702,8 +702,9 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
     const cellar_task_item item = { name, payload, payload_len, o };
     const cellar_err err = task_submit(p, &item, NULL, id);
     if (err == CELLAR_E_NOT_FOUND) {
-        return base_refuse(err, "cellar_task_submit", "no task is registered with this name: call "
-                                                      "cellar_task_register first");
+        return base_refuse(err, "cellar_task_submit", o != NULL
+            ? "no task is registered with this name, or `after` is unknown or has ended"
+            : "no task is registered with this name: call cellar_task_register first");
     }
     return err != CELLAR_E_INVAL ? err : base_refuse(err, "cellar_task_submit",
         "p and name must not be NULL, payload not with payload_len, and each field of "

@@ -33,6 +33,7 @@ T_CASE(each_broken_option_is_named)
     BROKEN(CELLAR_E_INVAL, "cellar_locks_config_default()", c.struct_size = 0);
     BROKEN(CELLAR_E_INVAL, "max_locks must be at most 2^24", c.max_locks = (1u << 24) + 1);
     BROKEN(CELLAR_E_INVAL, "max_bytes must be at least 256 KiB", c.max_bytes = 1);
+    BROKEN(CELLAR_E_INVAL, "(got 18446744073709551615)", c.fence_start = UINT64_MAX);
     BROKEN(CELLAR_E_INVAL, "fence_start must be below 2^61",
            c.fence_start = UINT64_C(1) << 61);
     BROKEN(CELLAR_E_INVAL, "barging must be 0 or 1", c.barging = 2);

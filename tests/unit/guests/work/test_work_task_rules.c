@@ -410,6 +410,9 @@ T_CASE(task_runs_after_one_that_was_submitted)
     T_EQ_U64(figures().cancelled, 1);
     T_EQ_U64(figures().live, 0);
     T_EQ_I64(try_after(a, "f", CELLAR_TASK_ALWAYS, NULL), CELLAR_E_NOT_FOUND); /* forgotten */
+    cellar_error_info e = cellar_error_info_default();
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_CHECK(strstr(e.text, "or `after` is unknown or has ended") != NULL);
     close_it();
 }
 
