@@ -668,8 +668,10 @@ CELLAR_STRUCT(cellar_error_info, text);
 /* Return the last error of this handle, of any thread. Outcomes, E_BUFFER and the error of a loader
  * do not change it: compare out->code with the code of the call.
  * in:      a handle; NULL = the last refusal of the process outside a store: of an open, of rules
- *          and keys of limiters, of an acquire or extend of a lock, of a schedule or a task. Others
- *          without a handle are not kept
+ *          of a limiter, of arguments and options of cellar_limiter_check, cellar_lock_acquire,
+ *          cellar_lock_acquire_many, cellar_lock_extend, cellar_schedule_add and
+ *          cellar_task_register, and E_INVAL and E_NOT_FOUND of cellar_task_submit. Others without
+ *          a handle are not kept
  * out:     *out
  * returns: OK; E_INVAL
  * thread:  any; works on handles of a closed store
@@ -694,8 +696,9 @@ CELLAR_API const char *cellar_version(void);
  *               0 is success. Positive codes are outcomes: a miss is no error. Negative codes are
  *               errors. Treat unknown positive codes as outcomes, unknown negative ones as errors.
  *     refusals  Each call may return E_INVAL (NULL, key of 0 or over CELLAR_KEY_MAX bytes, value
- *               out of range), E_UNSUPPORTED (unknown flag or field), E_ABI and E_CLOSED. The call
- *               then did nothing. cellar_last_error names call, argument, rule and remedy.
+ *               out of range), E_UNSUPPORTED (unknown flag or field), E_ABI, E_CLOSED, E_FORKED
+ *               and E_TYPE (a call of bytes on objects, or the reverse). The call then did nothing.
+ *               cellar_last_error names call, argument, rule and remedy, but of E_FORKED.
  *     keys      1..CELLAR_KEY_MAX bytes of any value, always compared in full.
  *     values    0..max_value_bytes bytes. An empty value is a value.
  *     times     `_ms` is int64_t, `_ns` is uint64_t. Negative is E_INVAL. CELLAR_TTL_NONE is no

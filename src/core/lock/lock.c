@@ -427,24 +427,25 @@ refuse:
     return err;
 }
 
-/* Keep why options are refused: those of cellar_lock_acquire_many, too. */
-BASE_COLD static cellar_err lock_want_refuse(const cellar_lock_opts *o, cellar_err err)
+/* Keep why options of `call` are refused. */
+BASE_COLD static cellar_err lock_want_refuse(const char *call, const cellar_lock_opts *o,
+                                             cellar_err err)
 {
     const uint32_t known = CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_END | CELLAR_LOCK_NO_WAIT;
     if (err == CELLAR_E_UNSUPPORTED) {
-        return base_open_fail(err, 0, "cellar_lock_acquire: flags 0x%x or reserved0 are unknown: "
-                              "this library and its header do not have them",
+        return base_open_fail(err, 0, "%s: flags 0x%x or reserved0 are unknown: "
+                              "this library and its header do not have them", call,
                               (unsigned)(o->flags & ~known));
     }
     if (o->wait_timeout_ms < 0) {
-        return base_open_fail(err, 0, "cellar_lock_acquire: wait_timeout_ms must be 0 or more "
-                              "(got %lld)", (long long)o->wait_timeout_ms);
+        return base_open_fail(err, 0, "%s: wait_timeout_ms must be 0 or more (got %lld)", call,
+                              (long long)o->wait_timeout_ms);
     }
     if (o->hold_ms < 0) {
-        return base_open_fail(err, 0, "cellar_lock_acquire: hold_ms must be 0 or more (got %lld)",
+        return base_open_fail(err, 0, "%s: hold_ms must be 0 or more (got %lld)", call,
                               (long long)o->hold_ms);
     }
-    return base_refuse(err, "cellar_lock_acquire",
+    return base_refuse(err, call,
                        (o->flags & CELLAR_LOCK_NO_END) != 0
                            ? "CELLAR_LOCK_NO_END needs CELLAR_LOCK_THREAD_BOUND"
                            : "note must have at most 23 bytes");
@@ -461,40 +462,47 @@ BASE_COLD static cellar_err lock_call_refuse(const char *call, const void *key, 
 }
 
 /* Copy and check the options of a call. */
-static cellar_err lock_want_init(const cellar_lock_opts *o, lock_want *w)
+BASE_ALWAYS_INLINE cellar_err lock_want_init(const char *call, const cellar_lock_opts *o,
+                                             lock_want *w)
 {
     cellar_lock_opts copy;
     if (BASE_UNLIKELY(o->struct_size != sizeof copy)) {
         const cellar_err err = base_opts_in(&copy, sizeof copy, o);
-        if (err == CELLAR_E_UNSUPPORTED) { return lock_want_refuse(&copy, err); }
+        if (err == CELLAR_E_UNSUPPORTED) { return lock_want_refuse(call, &copy, err); }
         if (err != CELLAR_OK) {
-            return base_refuse(err, "cellar_lock_acquire", "start from cellar_lock_opts_default()");
+            return base_refuse(err, call, "start from cellar_lock_opts_default()");
         }
         o = &copy;
     }
     const uint32_t known = CELLAR_LOCK_THREAD_BOUND | CELLAR_LOCK_NO_END | CELLAR_LOCK_NO_WAIT;
     if (BASE_UNLIKELY((o->flags & ~known) != 0 || o->reserved0 != 0)) {
-        return lock_want_refuse(o, CELLAR_E_UNSUPPORTED);
+        return lock_want_refuse(call, o, CELLAR_E_UNSUPPORTED);
     }
     if (BASE_UNLIKELY((o->flags & CELLAR_LOCK_NO_END) != 0)) {
         if ((o->flags & CELLAR_LOCK_THREAD_BOUND) == 0) {
-            return lock_want_refuse(o, CELLAR_E_INVAL);
+            return lock_want_refuse(call, o, CELLAR_E_INVAL);
         }
         w->hold_ms = BASE_NEVER_MS;
     } else {
-        if (BASE_UNLIKELY(o->hold_ms < 0)) { return lock_want_refuse(o, CELLAR_E_INVAL); }
+        if (BASE_UNLIKELY(o->hold_ms < 0)) { return lock_want_refuse(call, o, CELLAR_E_INVAL); }
         w->hold_ms = o->hold_ms != 0 ? o->hold_ms : LOCK_HOLD_DEFAULT_MS;
     }
     if (BASE_UNLIKELY(o->wait_timeout_ms < 0 ||
                       (o->note != NULL &&
                        strnlen(o->note, CELLAR_LOCK_NOTE_MAX + 1) > CELLAR_LOCK_NOTE_MAX))) {
-        return lock_want_refuse(o, CELLAR_E_INVAL);
+        return lock_want_refuse(call, o, CELLAR_E_INVAL);
     }
     w->note = o->note;
     w->flags = o->flags & ~CELLAR_LOCK_NO_WAIT; /* the lock has the others */
     if (o->wait_timeout_ms != 0) { w->wait_timeout_ms = o->wait_timeout_ms; }
     if ((o->flags & CELLAR_LOCK_NO_WAIT) != 0) { w->wait_timeout_ms = 0; }
     return CELLAR_OK;
+}
+
+CELLAR_PRIVATE cellar_err lock_opts_check(const char *call, const cellar_lock_opts *o)
+{
+    lock_want w;
+    return lock_want_init(call, o, &w);
 }
 
 CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size_t key_len,
@@ -513,7 +521,7 @@ CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size
                     .wait_timeout_ms = LOCK_WAIT_DEFAULT_MS };
     w.tid = BASE_LIKELY(self->index != 0) ? base_load_rlx(&self->tid) : base_thread_id_slow();
     if (o != NULL) {
-        const cellar_err err = lock_want_init(o, &w);
+        const cellar_err err = lock_want_init("cellar_lock_acquire", o, &w);
         if (BASE_UNLIKELY(err != CELLAR_OK)) { return err; }
     }
     lock_stripe *s = lock_stripe_of(t, w.hash);
@@ -630,6 +638,7 @@ CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk,
                               "(got %lld)", (long long)hold_ms);
     }
     cellar_err err = lock_handle(t, lk, &s, &r);
+    if (err == CELLAR_E_INVAL) { return base_refuse(err, __func__, "t and lk must not be NULL"); }
     if (err != CELLAR_OK) { return err; }
     lock_after a = { .chunk = NULL };
     sync_take(LOCK, &s->lock);

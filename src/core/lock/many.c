@@ -7,6 +7,7 @@
  *            keys it took. */
 #include <string.h>
 
+#include "base/open_error.h"
 #include "base/opts.h"
 #include "lock/record.h"
 
@@ -79,14 +80,17 @@ CELLAR_API cellar_err cellar_lock_acquire_many(cellar_locks *t, const cellar_byt
                                                cellar_lock *out)
 {
     uint8_t order[CELLAR_LOCK_MANY_MAX] = { 0 };
-    if (out == NULL || count == 0 || count > CELLAR_LOCK_MANY_MAX) { return CELLAR_E_INVAL; }
-    memset(out, 0, count * sizeof *out);
-    if (t == NULL || keys == NULL || !lock_sort(keys, count, order)) { return CELLAR_E_INVAL; }
+    const bool room = out != NULL && count != 0 && count <= CELLAR_LOCK_MANY_MAX;
+    if (room) { memset(out, 0, count * sizeof *out); }
+    if (!room || t == NULL || keys == NULL || !lock_sort(keys, count, order)) {
+        return base_refuse(CELLAR_E_INVAL, __func__, "t, keys and out must not be NULL, count "
+                           "1..64, and the keys different, of 1..65,535 bytes");
+    }
     cellar_lock_opts full = cellar_lock_opts_default();
     if (o != NULL) {
-        const cellar_err err = base_opts_in(&full, sizeof full, o);
+        const cellar_err err = lock_opts_check(__func__, o);
         if (err != CELLAR_OK) { return err; }
-        if (full.wait_timeout_ms < 0) { return CELLAR_E_INVAL; }
+        (void)base_opts_in(&full, sizeof full, o);
     }
     return lock_take_sorted(t, keys, count, order, &full, out);
 }

@@ -85,6 +85,8 @@ BASE_INLINE bool lock_is_announced(const lock_record *r, uint64_t fence)
     return base_load_acq(&r->hold_of) == fence;
 }
 
+/* Check options of `call`. */
+CELLAR_PRIVATE cellar_err lock_opts_check(const char *call, const cellar_lock_opts *o);
 /* Find the record of this key; NULL: not in the index. */
 CELLAR_PRIVATE lock_record *lock_find(const cellar_locks *t, const lock_want *w) SYNC_HOLDS(LOCK);
 /* Return the record of the stripe behind `r`; NULL: the first, or no other. */

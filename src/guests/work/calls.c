@@ -67,10 +67,14 @@ static cellar_err sched_spec_in(const cellar_schedule_spec *spec, cellar_schedul
     }
     const char *const why = sched_spec_broken(full);
     if (why != NULL) { return base_refuse(CELLAR_E_INVAL, SCHED_ADD, why); }
-    if (full->at_wall_ms < 0 || full->at_wall_ms > CRON_WALL_MAX_MS) { return CELLAR_E_RANGE; }
+    if (full->at_wall_ms < 0 || full->at_wall_ms > CRON_WALL_MAX_MS) {
+        return base_refuse(CELLAR_E_RANGE, SCHED_ADD, "at_wall_ms is negative or too late");
+    }
     if (full->max_running == 0) { full->max_running = 1; }
     if (full->misfire_grace_ms == 0) { full->misfire_grace_ms = BASE_NEVER_MS; }
-    return cron_opts_in(full->cron_opts, cron_opts, flags);
+    const cellar_err bad = cron_opts_in(full->cron_opts, cron_opts, flags);
+    return bad == CELLAR_OK ? bad
+                            : base_refuse(bad, SCHED_ADD, "start from cellar_cron_opts_default()");
 }
 
 /* Make a schedule that is in no table yet. */

@@ -121,7 +121,8 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
                            "range, see cellar_task.h: start from cellar_task_opts_default()");
     }
     if (fn == NULL && (full.rate != NULL || full.hard_timeout_ms != 0 || full.break_after != 0)) {
-        return CELLAR_E_INVAL;
+        return base_refuse(CELLAR_E_INVAL, "cellar_task_register",
+                           "rate, hard_timeout_ms and break_after need a fn");
     }
     err = CELLAR_E_NOMEM;
     task_name *n = base_alloc(&p->obj.account, BASE_MOD_STORE, sizeof *n, NULL);

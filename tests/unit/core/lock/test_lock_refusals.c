@@ -91,6 +91,15 @@ T_CASE(refused_acquire_and_extend_name_their_arguments)
     T_EQ_I64(cellar_lock_acquire(t, "k", 1, NULL, &lk), CELLAR_OK);
     call_refused(cellar_lock_extend(t, &lk, 0), CELLAR_E_INVAL,
                  "cellar_lock_extend: hold_ms must be at least 1 (got 0)");
+    call_refused(cellar_lock_extend(t, NULL, 1), CELLAR_E_INVAL,
+                 "cellar_lock_extend: t and lk must not be NULL");
+    const cellar_bytes keys[] = { { "a", 1 }, { "a", 1 } };
+    cellar_lock two[2];
+    call_refused(cellar_lock_acquire_many(t, keys, 2, NULL, two), CELLAR_E_INVAL,
+                 "cellar_lock_acquire_many: t, keys and out must not be NULL, count 1..64, and the "
+                 "keys different, of 1..65,535 bytes");
+    call_refused(cellar_lock_acquire_many(t, keys, 1, &past, two), CELLAR_E_INVAL,
+                 "cellar_lock_acquire_many: hold_ms must be 0 or more (got -4)");
     cellar_locks_close(t);
 }
 

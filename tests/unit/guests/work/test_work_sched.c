@@ -942,6 +942,8 @@ T_CASE(bad_arguments_are_refused)
              CELLAR_E_NOT_FOUND);
     T_EQ_I64(schedule_at(s, "n", -1, note, NULL, NULL), CELLAR_E_RANGE);
     T_EQ_I64(schedule_at(s, "n", INT64_MAX, note, NULL, NULL), CELLAR_E_RANGE);
+    T_EQ_I64(cellar_last_error(NULL, &e), CELLAR_OK);
+    T_EQ_STR(e.text, "cellar_schedule_add: at_wall_ms is negative or too late");
     T_EQ_I64(cellar_schedule_next(s, "n", &out, 1, &n), CELLAR_E_NOT_FOUND);
     T_EQ_I64(cellar_schedule_next(s, "n", &out, 1, NULL), CELLAR_E_INVAL);
     T_EQ_I64(cellar_schedule_list(s, NULL, NULL), CELLAR_E_INVAL);
