@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * http_server: a POST makes all pages old. An old page is sent while a thread of the store renders
- * the new one, and for an hour if that fails: if render, which queries and computes in a program,
- * returns CELLAR_E_IO. An address has 5 requests an hour, then 429. More threads may accept: each
- * call here is for any thread.
+ * http_server: a POST makes all pages old; a program accepts it only with a password. An old page is
+ * sent while a thread of the store renders the new one, and for an hour if that fails: if render,
+ * which queries and computes in a program, returns CELLAR_E_IO. An address has 6 requests an hour,
+ * then 429. More threads may accept: each call here is for any thread.
  *
  *     cc -O2 http_server.c -lcellar -pthread;   ./a.out 8080;   curl -i http://127.0.0.1:8080/ */
 #include <arpa/inet.h>
@@ -23,8 +23,7 @@ static cellar_err render(cellar_load *load, const void *path, size_t path_len, v
     cellar_set_opts o = cellar_set_opts_default();
     o.tags = &(cellar_bytes){ "site", 4 }, o.tag_count = 1, (void)ctx;
     if (path_len == 5 && memcmp(path, "/none", 5) == 0) { return cellar_load_absent(load); }
-    return cellar_load_opts_set(load, &o) == CELLAR_OK ? cellar_load_value(load, path, path_len)
-                                                       : CELLAR_E_LOADER;
+    return cellar_load_opts_set(load, &o) ? CELLAR_E_IO : cellar_load_value(load, path, path_len);
 }
 
 static void answer(int fd, cellar *pages, cellar_limiter *clients, const struct in_addr *client)
@@ -43,10 +42,10 @@ static void answer(int fd, cellar *pages, cellar_limiter *clients, const struct 
     } else {
         const int e = cellar_get_or_load(pages, path, strlen(path), NULL, NULL, NULL, &page);
         dprintf(fd, "HTTP/1.0 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n"
-                "X-Cache: %s\r\n\r\n", e == CELLAR_ABSENT ? "404 Not Found" : e == CELLAR_OK ||
+                "X-Cache: %s\r\n\r\n%.*s", e == CELLAR_ABSENT ? "404 Not Found" : e == CELLAR_OK ||
                 e == CELLAR_STALE ? "200 OK" : "502 Bad Gateway", page.value_len,
-                e == CELLAR_STALE ? "old" : "fresh"); /* text/html: escape the path in render */
-        send(fd, page.value, page.value_len, 0);
+                e == CELLAR_STALE ? "old" : "fresh", /* text/html: escape the path in render */
+                strncmp(in, "HEAD ", 5) == 0 ? 0 : (int)page.value_len, (const char *)page.value);
         cellar_result_free(&page);
     }
 }
@@ -55,7 +54,7 @@ int main(int argc, char **argv)
 {
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
     socklen_t len = sizeof at;
-    const cellar_rule rule = cellar_rule_sliding_log(5, 60 * CELLAR_MINUTE_NS);
+    const cellar_rule rule = cellar_rule_sliding_log(6, 60 * CELLAR_MINUTE_NS);
     const struct timeval most = { .tv_sec = 5 }; /* a silent client holds the others so long */
     cellar_namespace_config root = cellar_namespace_config_default();
     cellar_config cfg = cellar_config_default();
@@ -73,6 +72,7 @@ int main(int argc, char **argv)
         fd = accept(listener, (struct sockaddr *)&at, &len);
         if (fd < 0) { usleep(10000); continue; } /* the client left, or descriptors are short */
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most);
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most);
         answer(fd, pages, clients, &at.sin_addr);
     }
 }

@@ -30,22 +30,28 @@ static int export_table(const char *user, int *wait_s)
     cellar_lock lk;
     cellar_lock_opts o = cellar_lock_opts_default();
     *wait_s = 0;
-    if (cellar_limiter_check(exports, user, strlen(user), 1, &r) == CELLAR_LIMITED) {
+    const cellar_err limit = cellar_limiter_check(exports, user, strlen(user), 1, &r);
+    if (limit == CELLAR_LIMITED) {
         *wait_s = (int)((r.retry_after_ns + CELLAR_SECOND_NS - 1) / CELLAR_SECOND_NS);
         return 429;
     }
+    if (limit != CELLAR_OK) { return 500; } /* no decision: no export */
     o.wait_timeout_ms = 5000; /* in a fair queue */
     o.hold_ms = 60000;        /* if this thread never comes back, the next owner begins then */
-    o.note = user;
-    if (cellar_lock_acquire(locks, "export", 6, &o, &lk) != CELLAR_OK) { return 503; }
+    if (cellar_lock_acquire(locks, "export", 6, &o, &lk) != CELLAR_OK) {
+        cellar_limiter_adjust(exports, user, strlen(user), -1); /* give the unit back */
+        return 503;
+    }
     const bool written = table_write(lk.fence);
-    return cellar_lock_release(locks, &lk) == CELLAR_OK && written ? 200 : 409;
+    cellar_lock_release(locks, &lk); /* E_LOST: the hold ended; the table compared the fence */
+    return written ? 200 : 409;
 }
 
 int main(void)
 {
     const cellar_rule rule = cellar_rule_sliding_log(3, 60 * CELLAR_MINUTE_NS);
-    static const char *const users[] = { "ada", "ada", "ada", "ada", "grace" };
+    static const char grace[] = "0194f1e2-7c3a-7b5d-9e60-1f2a3b4c5d6e"; /* a UUID */
+    static const char *const users[] = { "ada", "ada", "ada", "ada", grace };
     int wait_s;
     if (cellar_limiter_open(NULL, &rule, 1, &exports) != CELLAR_OK ||
         cellar_locks_open(NULL, &locks) != CELLAR_OK) { return 1; }

@@ -2,7 +2,8 @@
  *
  * settings_reload: settings are parsed once, and replaced while threads read them. A reader holds
  * the settings that it began with, so it never sees half of the old and half of the new ones. The
- * last reader of replaced settings frees them.
+ * last reader of replaced settings frees them. The cache may evict the settings at any time; then the
+ * loader parses their source again. So a replacement writes the source first.
  *
  *     cc -O2 settings_reload.c -lcellar -pthread */
 #include <pthread.h>
@@ -23,7 +24,8 @@ typedef struct settings {
 } settings;
 
 static atomic_int parsed, freed;
-static const char *settings_text = "workers=4 queue=40 motd=hello"; /* in a program: a file */
+static pthread_mutex_t replacing = PTHREAD_MUTEX_INITIALIZER; /* locked while source is used */
+static char source[128] = "workers=4 queue=40 motd=hello";    /* in a program: a file */
 
 static settings *parse_settings(const char *text)
 {
@@ -47,7 +49,9 @@ static void free_settings(void *object, size_t charge, cellar_cause why, void *c
 static cellar_err load_settings(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
     (void)key, (void)key_len, (void)ctx;
-    settings *s = parse_settings(settings_text);
+    pthread_mutex_lock(&replacing);
+    settings *s = parse_settings(source);
+    pthread_mutex_unlock(&replacing);
     return s != NULL ? cellar_load_object(load, s, sizeof *s) : CELLAR_E_LOADER;
 }
 
@@ -60,12 +64,15 @@ static cellar_err settings_hold(cellar *c, cellar_held *held)
 /* Put new settings in force. Return -1, with the old ones in force, if the text is wrong. */
 static int settings_replace(cellar *c, const char *text)
 {
-    settings *s = parse_settings(text);
+    settings *s = strlen(text) < sizeof source ? parse_settings(text) : NULL;
     if (s == NULL) { return -1; }
+    pthread_mutex_lock(&replacing);
+    strcpy(source, text);
     if (cellar_object_set(c, "settings", 8, s, sizeof *s, NULL) != CELLAR_OK) {
         free_settings(s, sizeof *s, CELLAR_CAUSE_NONE, NULL);
-        return -1;
+        cellar_delete(c, "settings", 8); /* the next reader parses the source */
     }
+    pthread_mutex_unlock(&replacing);
     return 0;
 }
 
@@ -133,6 +140,10 @@ int main(void)
     check(freed == 1, "and frees them");
     check(settings_replace(c, "workers=none") == -1 && settings_hold(c, &held) == CELLAR_OK &&
               ((const settings *)held.object)->workers == 8, "a wrong text changes nothing");
+    cellar_object_release(&held);
+    cellar_delete(c, "settings", 8); /* as an eviction does */
+    check(settings_hold(c, &held) == CELLAR_OK && ((const settings *)held.object)->workers == 8,
+          "the new ones are loaded after an eviction");
     cellar_object_release(&held);
 
     pthread_t thread[2];
