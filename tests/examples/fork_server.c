@@ -7,6 +7,8 @@
  * opens after the fork, and calls daemon() before it opens. A worker has its own memory budget, and
  * its own l2_path if it has a disk tier. Workers that share one cache: prefork.c.
  *
+ * main opens a cache before the fork for one reason: the workers check that it refuses their calls.
+ *
  *     cc -O2 fork_server.c -lcellar -pthread */
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * html_pages: HTML in front of SQLite. Each page has its team as a tag: a change of the team
- * deletes all pages that show it. A user that the database does not have is remembered as absent.
+ * deletes all pages that show it. A user that the database does not have is remembered as absent; an
+ * INSERT deletes that.
  *
  *     cc -O2 html_pages.c -lcellar -lsqlite3 -pthread */
 #include <sqlite3.h>
@@ -63,7 +64,9 @@ int main(void)
     for (int i = 0; i < 5; i++) { show(pages, visits[i], database); }
     sqlite3_exec(database, "UPDATE user SET team = 'green' WHERE team = 'red'", 0, 0, 0);
     cellar_delete_by_tag(pages, "red", 3, CELLAR_TAG_HARD); /* behind the commit */
-    for (int i = 1; i < 3; i++) { show(pages, visits[i], database); }
+    sqlite3_exec(database, "INSERT INTO user VALUES ('eve', 'blue')", 0, 0, 0);
+    cellar_delete(pages, "eve", 3); /* the remembered absence, behind the commit too */
+    for (int i = 1; i < 4; i++) { show(pages, visits[i], database); }
     sqlite3_close(database);
     return cellar_close(pages) == CELLAR_OK ? 0 : 1;
 }

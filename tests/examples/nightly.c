@@ -50,10 +50,12 @@ int main(int argc, char **argv)
     cellar_scheduler *s;
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
     pthread_sigmask(SIG_BLOCK, &ends, NULL); /* before any thread starts */
     if (cellar_pool_open(NULL, &pool) != CELLAR_OK || cellar_scheduler_open(NULL, &s) != CELLAR_OK ||
         !add_all(s, pool)) { return 1; }
     if (argc > 1 && cellar_schedule_trigger(s, argv[1]) != CELLAR_OK) { return 1; }
     sigwait(&ends, &signal_number);
-    return cellar_scheduler_close(s) == CELLAR_OK && cellar_pool_close(pool) == CELLAR_OK ? 0 : 1;
+    while (cellar_scheduler_close(s) == CELLAR_E_BUSY) {} /* submit still uses the pool */
+    return cellar_pool_close(pool) == CELLAR_OK ? 0 : 1;
 }

@@ -1,15 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    nightly.c runs its report, tries it again, and ends by SIGTERM.
+# Aim:    nightly.c runs its report, tries it again, and ends by SIGTERM or SIGINT.
 # Method: sh tests/examples/nightly.sh PROGRAM
 . tests/support/t.sh
 
-runs_and_ends() { # PROGRAM
+runs_and_ends() { # PROGRAM SIGNAL
     "$1" report >"$t_tmp/out" &
     until [ -s "$t_tmp/out" ] || ! kill -0 $!; do sleep 0.01; done
-    kill $!
+    kill -s "$2" $!
     wait $! && cat "$t_tmp/out" && [ "$(cat "$t_tmp/out")" = 'report, attempt 2' ]
 }
-t_case report_runs_and_the_program_ends runs_and_ends "$1"
+t_case sigterm_ends_the_program runs_and_ends "$1" TERM
+t_case sigint_ends_the_program runs_and_ends "$1" INT
 t_end nightly

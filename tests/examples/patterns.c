@@ -2,7 +2,8 @@
  *
  * patterns: rules of a program are regular expressions that its users write. Each is compiled once;
  * all threads match with the same compiled pattern. A pattern that does not compile is not tried
- * again for a minute.
+ * again for a minute. A match with regexec may take very long: a program with hostile users takes
+ * RE2, or PCRE2 with a match limit as here.
  *
  *     cc -O2 patterns.c -lcellar -pthread
  *     with PCRE2: cc -O2 -DWITH_PCRE2 patterns.c -lcellar -lpcre2-8 -pthread */
@@ -24,6 +25,7 @@
 
 /* ---- what an application writes ---- */
 
+enum { PATTERN_MAX = 200 }; /* bytes: a short pattern compiles fast, and into little memory */
 static atomic_int compiled, freed;
 
 #ifdef WITH_PCRE2
@@ -50,7 +52,13 @@ static cellar_err compile_pattern(cellar_load *load, const void *key, size_t key
 static int match_pattern(const void *object, const char *text)
 {
     pcre2_match_data *room = pcre2_match_data_create(1, NULL);
-    const int n = pcre2_match(object, (PCRE2_SPTR)text, strlen(text), 0, 0, room, NULL);
+    pcre2_match_context *limits = pcre2_match_context_create(NULL);
+    int n = -1;
+    if (room != NULL && limits != NULL) {
+        pcre2_set_match_limit(limits, 100000); /* steps; beyond them the text does not match */
+        n = pcre2_match(object, (PCRE2_SPTR)text, strlen(text), 0, 0, room, limits);
+    }
+    pcre2_match_context_free(limits);
     pcre2_match_data_free(room);
     return n >= 0;
 }
@@ -99,10 +107,12 @@ static cellar *open_patterns(cellar *store)
     return cellar_namespace_open(store, "patterns", &o, &patterns) == CELLAR_OK ? patterns : NULL;
 }
 
-/* Return 1 if the text matches, 0 if not, -1 if the pattern does not compile. */
+/* Return 1 if the text matches, 0 if not. Return -1 if the pattern is too long or does not compile, or
+ * if it cannot be loaded now: no memory, or a limit of the store. */
 static int matches(cellar *patterns, const char *pattern, const char *text)
 {
     cellar_held held;
+    if (strlen(pattern) > PATTERN_MAX) { return -1; }
     if (cellar_object_get_or_load(patterns, pattern, strlen(pattern), NULL, NULL, NULL, &held) !=
         CELLAR_OK) {
         return -1;
@@ -151,6 +161,10 @@ int main(void)
     check(compiled == 1, "the pattern was compiled once");
     check(matches(patterns, "(", "x") == -1 && matches(patterns, "(", "x") == -1 && compiled == 2,
           "a wrong pattern is compiled once as well");
+    char wide[PATTERN_MAX + 2];
+    memset(wide, '.', sizeof wide - 1);
+    wide[sizeof wide - 1] = '\0';
+    check(matches(patterns, wide, "x") == -1 && compiled == 2, "a long pattern is not compiled");
 
     pthread_t thread[4];
     for (int i = 0; i < 4; i++) {

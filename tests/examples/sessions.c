@@ -10,7 +10,7 @@
 
 #include "cellar_entry.h"
 
-typedef struct session {
+typedef struct session { /* stored as it is: raise root.version with each change */
     char user[32];
     int pages; /* seen */
 } session;
@@ -55,7 +55,8 @@ int main(int argc, char **argv)
     cellar *sessions = sessions_open(path);
     if (sessions == NULL || getrandom(id, sizeof id, 0) != (ssize_t)sizeof id ||
         cellar_set(sessions, id, sizeof id, &s, sizeof s, NULL) != CELLAR_OK) { return 1; }
-    while (page_seen(sessions, id, sizeof id, &s) == CELLAR_OK) {
+    cellar_err err;
+    while ((err = page_seen(sessions, id, sizeof id, &s)) == CELLAR_OK) {
         printf("%s: page %d\n", s.user, s.pages);
         if (s.pages == 2) { /* a new version of the program starts */
             if (cellar_close(sessions) != CELLAR_OK) { return 1; }
@@ -64,6 +65,6 @@ int main(int argc, char **argv)
         }
         if (s.pages == 3) { cellar_delete(sessions, id, sizeof id); } /* log out */
     }
-    puts("log in again");
+    puts(err == CELLAR_MISS ? "log in again" : cellar_strerror(err)); /* else: try again later */
     return cellar_close(sessions) == CELLAR_OK ? 0 : 1;
 }
