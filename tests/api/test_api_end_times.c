@@ -373,9 +373,11 @@ static cellar_err open_on_clock(const cellar_config *cfg, cellar **c)
 }
 int sessions_main(int argc, char **argv);
 #define cellar_open open_on_clock
+#pragma push_macro("main") /* a build of all tests as one program renames each main */
+#undef main
 #define main sessions_main
 #include "tests/examples/sessions.c"
-#undef main
+#pragma pop_macro("main")
 #undef cellar_open
 
 T_CASE(session_ends_after_a_day_of_use)

@@ -128,7 +128,7 @@ t_case contributing_says_how_to_add_things explains .github/CONTRIBUTING.md 'Add
     'Add a lock rank' symbols.txt SYNC_RANKS metrics.h examples .ci/run
 # CHANGES.md begins with the version of the header. It says "Not released yet" as long as DEV is 1.
 first_section_fits() {
-    v=$(sed -n 's/^#define CELLAR_VERSION_[MP][A-Z]* *//p' include/cellar.h | paste -sd .)
+    v=$(sed -n 's/^#define CELLAR_VERSION_[MP][A-Z]* *\([0-9]*\).*/\1/p' include/cellar.h | paste -sd .)
     dev=$(sed -n 's/^#define CELLAR_VERSION_DEV *\([01]\).*/\1/p' include/cellar.h)
     first=$(sed -n 's/^## \([0-9.]*\)$/\1/p' "$1" | head -n 1)
     open=$(sed -n '/^## /,$p' "$1" | head -n 4 | grep -c 'Not released yet')
