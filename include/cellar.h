@@ -12,8 +12,7 @@
  *     cellar_set(users, "user:7", 6, data, data_len, NULL);
  *     switch (cellar_get(users, "user:7", 6, buf, sizeof buf, &len)) {
  *     case CELLAR_OK: ...  case CELLAR_MISS: ...  case CELLAR_ABSENT: ...  }
- *     cellar_namespace_close(users);
- *     cellar_close(store);
+ *     cellar_namespace_close(users);  cellar_close(store);
  *
  * HEADERS
  *     cellar.h             open, get, set, delete, touch, increment, clear, many keys, errors
@@ -23,8 +22,9 @@
  *     cellar_object.h      objects as entries           cellar_bloom.h, cellar_breaker.h  guards
  *     cellar_memo.h, cellar_warm.h, cellar_tier.h       extras; a tier that processes share
  *     cellar_limit.h, cellar_lock.h                     rate limiters, keyed locks
- *     cellar_work.h, cellar_resp.h                      tasks, schedules; port for Redis clients
- *     The drop-in folds them: its cellar.h has those of the cache, its cellar_all.h has all. */
+ *     cellar_kit.h, cellar_resp.h, cellar_remote.h      keys, values; port; server behind the cache
+ *     cellar_task.h, cellar_schedule.h, cellar_refresh.h, cellar_bus.h, cellar_batch.h  jobs;
+ *     cellar_work.h has all five. The drop-in folds them: cellar.h the cache, cellar_all.h all. */
 #ifndef CELLAR_H
 #define CELLAR_H
 
@@ -304,7 +304,8 @@ static inline cellar_config cellar_config_default(void)
  * in:      cfg from cellar_config_default; NULL = all defaults
  * out:     *out, NULL on failure
  * returns: OK; E_INVAL (a field out of range), E_UNSUPPORTED (unknown field), E_NOMEM (memory,
- *          address space or the maintenance thread), E_CONFIG (a rule is wrong: cellar_last_error
+ *          address space, the maintenance thread, or memory_bytes too small for the index of
+ *          l2_bytes), E_CONFIG (a rule is wrong: cellar_last_error
  *          names it). Unless l2 option `optional` is 1, also the reason why the disk tier cannot
  *          open: E_IO, E_BUSY (l2_path is in use), E_FOREIGN, E_NEWER_FORMAT, E_CORRUPT,
  *          E_UNSUPPORTED (network file system)

@@ -111,7 +111,7 @@ typedef struct cellar_pinned {
 
 /* Pin a value: read it in place, without a copy.
  * in:      key
- * out:     *out: value, value_len; zeroed unless OK
+ * out:     *out: value, at any address: read numbers with memcpy; value_len; zeroed unless OK
  * returns: OK, MISS, ABSENT; E_LIMIT (all pins are in use: PINS)
  * owns:    the bytes are borrowed until cellar_unpin, or until the store is closed. They do not
  *          change: a later set, delete or eviction leaves them in place
@@ -148,14 +148,16 @@ CELLAR_API void cellar_unpin(cellar_pinned *p);
  * example:
  *     char part[4096];
  *     size_t total;
- *     if (cellar_get_range(c, "k", 1, 8192, part, 4096, &total) == CELLAR_OK) use(part, 4096);  */
+ *     if (cellar_get_range(c, "k", 1, 8192, part, 4096, &total) == CELLAR_OK && total > 8192)
+ *         use(part, total - 8192 < 4096 ? total - 8192 : 4096);                                  */
 CELLAR_API cellar_err cellar_get_range(cellar *c, const void *key, size_t key_len, uint64_t offset,
                                        void *buf, size_t buf_cap, size_t *total);
 
 /* Reserve the memory of a large value. Fill the memory, then set a key to exactly these bytes: the
  * entry takes them without a copy. A value of up to 256 KiB may be copied, as any other value is.
  * in:      c, any handle of the store; value_len from 1 to max_value_bytes
- * out:     *out: value_len bytes at value, undefined, writable until the set; zeroed unless OK
+ * out:     *out: value_len bytes at value, at any address, undefined, writable until the set;
+ *          zeroed unless OK
  * returns: OK; E_SPACE, E_NOMEM (no room: entries were evicted for it, as for a set), E_LIMIT (all
  *          pins are in use: PINS), E_TOOBIG, E_INVAL, E_CLOSED
  * owns:    the caller calls cellar_unpin: after the set, which makes the bytes those of the entry,
@@ -223,8 +225,9 @@ CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t 
 CELLAR_API cellar_err cellar_buf_resize(cellar_buf *b, size_t len, void **data);
 
 /* Compute a new value from the old one; old is NULL when the key has no live value. Return OK to
- * store the bytes of `out` (none = an empty value), REMOVED to remove the entry as cellar_delete
- * does, another code to change nothing. May run more than once. */
+ * store the bytes of `out`, REMOVED to remove the entry as cellar_delete does, another code to
+ * change nothing. `out` starts empty: without a byte it is an empty value. May run more than
+ * once. */
 typedef cellar_err (*cellar_update_fn)(const void *old, size_t old_len, cellar_buf *out,
                                        void *ctx);
 

@@ -95,7 +95,7 @@ extern "C" {
  * undo it. A change of a key that was never on disk waits for no sync. Loaded values are committed
  * with the next such call. */
 
-/* L2_WRITE
+/* WRITES TO DISK
  * What one change promises of the disk:
  *
  * ON_EVICTION: nothing. The entry is offered to the disk when it leaves memory.

@@ -36,7 +36,8 @@ extern "C" {
 
 /* ---- Rules ---------------------------------------------------------------------------------- */
 
-/* Bounds count units of cost, not calls. N = limit, W = period, b = burst. A window is half open:
+/* BOUNDS
+ * They count units of cost, not calls. N = limit, W = period, b = burst. A window is half open:
  * (t - W, t]. T = ceil(W / N), counted in 1/64 ns.
  *
  *     token bucket         at most b + ceil(W / T) - 1 in any window of length W; 2N - 1 if b = N
@@ -124,7 +125,9 @@ static inline cellar_rule cellar_rule_make_(cellar_algorithm algorithm, uint64_t
     r.period_ns = period_ns;
     return r;
 }
-/* Return a bucket of `burst` tokens that fills at `limit` tokens a period. */
+/* Return a bucket of `burst` tokens that fills at `limit` tokens a period. period_ns and burst from
+ * 1: 0 is E_INVAL at the open; a period or a filling of a bucket above CELLAR_PERIOD_MAX_NS is
+ * E_RANGE. Admits at most limit + burst - 1 in any period: see BOUNDS. */
 static inline cellar_rule cellar_rule_token_bucket(uint64_t limit, uint64_t period_ns,
                                                    uint64_t burst)
 {
@@ -132,7 +135,8 @@ static inline cellar_rule cellar_rule_token_bucket(uint64_t limit, uint64_t peri
     r.burst = burst;
     return r;
 }
-/* Return a token bucket that fills slowly enough that no window holds more than `limit`. */
+/* Return a token bucket that fills slowly enough that no window holds more than `limit`. As above,
+ * and burst 1..limit: more is E_INVAL at the open. */
 static inline cellar_rule cellar_rule_token_bucket_strict(uint64_t limit, uint64_t period_ns,
                                                           uint64_t burst)
 {
@@ -140,24 +144,30 @@ static inline cellar_rule cellar_rule_token_bucket_strict(uint64_t limit, uint64
     r.flags = CELLAR_RULE_STRICT;
     return r;
 }
-/* Return a rule that stores the time of each unit: exact. */
+/* Return a rule that stores the time of each unit: exact, at most `limit` in any window. A period
+ * of 0 is E_INVAL at the open; above CELLAR_PERIOD_MAX_NS, or a limit above
+ * CELLAR_SLIDING_LOG_MAX, is E_RANGE. */
 static inline cellar_rule cellar_rule_sliding_log(uint64_t limit, uint64_t period_ns)
 {
     return cellar_rule_make_(CELLAR_RULE_SLIDING_LOG, limit, period_ns);
 }
-/* Return a rule that counts two windows and weighs the older one: approximate. */
+/* Return a rule that counts two windows and weighs the older one: approximate, at worst
+ * 2 * limit - 1 in a window. period_ns 0 is E_INVAL at the open; above CELLAR_PERIOD_MAX_NS, or a
+ * limit above 2^20 - 1, is E_RANGE. */
 static inline cellar_rule cellar_rule_sliding_window(uint64_t limit, uint64_t period_ns)
 {
     return cellar_rule_make_(CELLAR_RULE_SLIDING_WINDOW, limit, period_ns);
 }
-/* Return a quota for each calendar period of the time zone of the limiter. */
+/* Return a quota for each calendar period of the time zone of the limiter: up to 2 * limit around
+ * a boundary. An unknown calendar is E_INVAL at the open, a limit above 2^34 - 1 is E_RANGE. */
 static inline cellar_rule cellar_rule_fixed_window(uint64_t limit, cellar_calendar calendar)
 {
     cellar_rule r = cellar_rule_make_(CELLAR_RULE_FIXED_WINDOW, limit, 0);
     r.calendar = calendar;
     return r;
 }
-/* Return a bound of the permits that exist at the same time. */
+/* Return a bound of the permits that exist at the same time. A limit above 2^20 - 1 is E_RANGE at
+ * the open. */
 static inline cellar_rule cellar_rule_concurrency(uint64_t limit)
 {
     return cellar_rule_make_(CELLAR_RULE_CONCURRENCY, limit, 0);
@@ -615,9 +625,8 @@ CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *u
                                                 size_t user_len, uint64_t limit,
                                                 uint64_t window_s, cellar_limiter_result *out);
 
-/* ---- Restrictions --------------------------------------------------------------------------- */
-
-/* close      cellar_limiter_close must not overlap other calls on the limiter.
+/* RESTRICTIONS
+ * close      cellar_limiter_close must not overlap other calls on the limiter.
  * keys       A limiter stores a 63-bit fingerprint of each key, hashed with its hash key. Two of n
  *            keys share a state with probability of about n^2 / 2^64 (5e-8 for a million).
  * clock      Decisions use a monotonic clock in nanoseconds; only fixed windows read the wall
@@ -627,9 +636,9 @@ CELLAR_API cellar_err cellar_user_limiter_check(cellar_limiter *l, const void *u
  *            cellar_limiter_fingerprint 0, and a close does nothing.
  * callbacks  Clock functions run with locks held: they must not call the library. */
 
-/* OLDER READINGS come from cellar_limiter_check_with or a clock that goes back. Every bound still
- * holds. A decision with a reading older than the newest one of its key uses, and reports in
- * `now_ns`:
+/* OLDER READINGS
+ * They come from cellar_limiter_check_with or a clock that goes back. Every bound still holds. A
+ * decision with a reading older than the newest one of its key uses, and reports in `now_ns`:
  *
  *     token bucket         the reading; the debt of the key is larger by the difference
  *     sliding log          the time of the newest unit of the key, if that is later

@@ -440,8 +440,15 @@ typedef struct cellar_subscriber {
  * example:
  *     cellar_lease lease;
  *     cellar_result r = cellar_result_default();
- *     if (cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r) == CELLAR_LEASED)
- *         cellar_lease_fulfill(c, &lease, "value", 5, NULL);                                     */
+ *     switch (cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r)) {
+ *     case CELLAR_LEASED:   // or, when the source fails, cellar_lease_release
+ *         cellar_lease_fulfill(c, &lease, "value", 5, NULL);
+ *         break;
+ *     case CELLAR_PENDING:  // another caller loads: call again later, or give a subscriber
+ *     default:              // OK, STALE: the value is r.value, ABSENT: there is none
+ *         break;
+ *     }
+ *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t key_len,
                                            const cellar_load_opts *o,
                                            const cellar_subscriber *subscriber,

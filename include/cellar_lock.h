@@ -75,8 +75,10 @@ CELLAR_STRUCT(cellar_locks_config, reserved0);
 /* Options of one lock. Start from cellar_lock_opts_default(). */
 typedef struct cellar_lock_opts {
     size_t   struct_size;
-    int64_t  wait_timeout_ms; /* maximum wait. Default 30,000. INT64_MAX: no limit                */
-    int64_t  hold_ms;        /* hold time. Default 30,000. Ignored with NO_END                    */
+    int64_t  wait_timeout_ms; /* maximum wait. From 1. Default 30,000, also for 0. INT64_MAX: no  */
+                             /* limit. Negative is E_INVAL. CELLAR_LOCK_NO_WAIT: it does not wait */
+    int64_t  hold_ms;        /* hold time. From 1. Default 30,000, also for 0. Negative is        */
+                             /* E_INVAL. Ignored with NO_END                                      */
     const char *note;        /* text for cellar_lock_info_get; NULL or 0..23 bytes                */
     uint32_t flags;          /* CELLAR_LOCK_THREAD_BOUND, _NO_END, _NO_WAIT                       */
     uint32_t reserved0;      /* must be 0                                                         */
@@ -249,9 +251,8 @@ CELLAR_API cellar_err cellar_locks_watch(cellar_locks *t, cellar_lock_watch_fn f
  *     cellar_locks_stats_get(t, &s);                                                             */
 CELLAR_API cellar_err cellar_locks_stats_get(cellar_locks *t, cellar_locks_stats *out);
 
-/* ---- Restrictions --------------------------------------------------------------------------- */
-
-/* close     cellar_locks_close must not overlap other calls on the table.
+/* RESTRICTIONS
+ * close     cellar_locks_close must not overlap other calls on the table.
  * fork      The child has no table: calls return E_FORKED, and a close does nothing. Locks of the
  *           parent stay held.
  * restart   The first fence comes from the wall clock. If the wall clock was set back across a

@@ -87,6 +87,26 @@ essays_have_a_place() {
         cellar_entry.h-pins cellar_remote.h-offline &&
         grep -q '[Ss]ee <a href="#cellar_load.h-stale-values">STALE VALUES</a>' "$1"
 }
+comments_are_shown() { # the first 40 letters and digits of each block comment that is not of the make of headers
+    { sed 's/<[^>]*>//g; s/&[a-z]*;//g' "$1" | tr -cd 'A-Za-z0-9'; echo; } >"$t_tmp/text"
+    awk 'FNR == NR { text = $0; next }
+        got != "" && !on { # the comment before this line
+            seen++
+            if (!/^typedef char|^#define CELLAR_(PACKED|STRUCT|ZERO)\(|[a-z]_\(/ && !index(text, substr(got, 1, 40))) {
+                print "lost: " FILENAME ":" FNR ": " got
+                lost++
+            }
+            got = ""
+        }
+        /^\/\*/ && !/^\/\* ----/ { on = 1; whole = 0 }
+        on {
+            line = $0
+            if (line ~ /^ \* (in|out|returns|owns|thread|cost|example|since):/) whole = 1
+            if (line !~ /SPDX/ && !whole) { gsub(/[^A-Za-z0-9]/, "", line); got = got line }
+            on = !/\*\//
+        }
+        END { exit lost > 0 || seen < 500 }' "$t_tmp/text" include/cellar*.h
+}
 wrapper_is_there() { # each class of cellar.hpp has a place, each of its public functions is in the text
     for class in $(sed -n '/^namespace detail/,/^} .*namespace detail/d; s/^class \([a-z]*\).*/\1/p' include/cellar.hpp); do
         grep -q "<section id=\"cellarpp-$class\">" "$1" || { echo "no place: $class"; return 1; }
@@ -129,6 +149,7 @@ faults_are_found() {
         finds names_have_a_place 's/ id="cellar_stats"//' && finds names_have_a_place 's/open_ready_ms/x/g' &&
         finds essays_have_a_place 's/#cellar_load.h-loads"/#x"/' && finds words_are_found 's/dogpile/x/' && finds words_are_found 's/^"lru":.*//' &&
         finds links_resolve 's/ id="guide-measure"//' &&
+        finds comments_are_shown 's/They count units of cost/x/' &&
         finds names_have_a_place 's/ id="cellar_verdict_ok"//' && finds names_have_a_place 's/ id="CELLAR_MEMOIZE"//' &&
         finds texts_are_whole 's/<dt>a lock table/<p>a lock table/' && finds links_resolve 's/ id="kit"/ id="port"/' &&
         finds nothing_is_loaded 's|<style>|<link rel="stylesheet" href="https://example.org/x.css"><style>|' &&
@@ -199,6 +220,7 @@ t_case every_page_is_in_the_index pages_are_indexed $site
 t_case every_public_name_has_a_place names_have_a_place $site
 t_case texts_are_whole texts_are_whole $site
 t_case every_essay_has_a_place essays_have_a_place $site
+t_case every_comment_of_a_header_is_shown comments_are_shown $site
 t_case wrapper_in_cxx_has_its_places wrapper_is_there $site
 t_case fields_and_codes_have_places rows_have_places $site
 t_case links_of_pages_lead_somewhere links_of_pages_lead_somewhere $site

@@ -65,7 +65,7 @@ dropin-remote: dist/cellar_remote.h dist/cellar_remote.c
 # gives the same bytes everywhere.
 EPOCH   := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
 DATE     = $(shell date -u -d @$(EPOCH) '+%B %d, %Y' 2>/dev/null | sed 's/ 0/ /')
-APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$(VERSION)' \
+APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$(VERSION)$(DEV)' \
            -v date='$(DATE)' -v readme='$(wildcard README.md)' \
            -f src/tools/apidoc.awk
 HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
@@ -80,7 +80,7 @@ dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) $(WRAPPER) src/tools/apidoc.awk src/
 	$(Q)$(APIDOC) -v mode=man $(HEADERS) $(REMOTE_HEADERS)
 	$(Q)$(APIDOC) -v mode=html $(HEADERS) $(REMOTE_HEADERS)
 	$(Q)$(AWK) -f src/tools/cppdoc.awk $(WRAPPER) >>dist/doc/calls.html
-	$(Q)$(AWK) -v version='$(VERSION)' -v calls=dist/doc/calls.html -v words=src/tools/words.txt \
+	$(Q)$(AWK) -v version='$(VERSION)$(DEV)' -v calls=dist/doc/calls.html -v words=src/tools/words.txt \
 	  -v script=src/tools/site.js -f src/tools/site.awk $(filter README.md include/%,$(PAGES)) $(PROGRAMS) \
 	  dist/doc/calls.html $(filter-out README.md include/%,$(PAGES)) >dist/doc/index.html && rm dist/doc/calls.html
 	$(if $(CLI),$(Q){ $(B)/cellar --help; for c in $(HELPS); do echo "== $$c"; \
