@@ -1047,7 +1047,7 @@ function html_unit(k,    i, n, kind) {
     kind = unit_text[k] ~ /^typedef enum/ ? "enum " : unit_text[k] ~ /^typedef struct/ ? "struct " : ""
     n = unit_rows(k)
     if (!n && unit_text[k] ~ /^#define/) name_anchors(k)
-    print "<pre>#include \"" html_header "\"" (n ? "" : "\n\n" html(unit_text[k])) "</pre>" > page
+    print "<pre" (unit_text[k] ~ /^static inline/ ? " class=\"call\"" : "") ">#include \"" html_header "\"" (n ? "" : "\n\n" html(unit_text[k])) "</pre>" > page
     if (n) print "<table class=\"rows\"><tr><th>" (kind == "struct " ? "Field" : "Name") "</th><th>Meaning</th></tr>" > page
     for (i = 1; i <= n; i++) {
         html_here = row_name[i] != "" ? row_name[i] : place[k]

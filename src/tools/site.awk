@@ -358,7 +358,7 @@ END {
     print "@media(min-width:60em){html{scroll-padding-top:0}body{display:flex}nav{width:21em;flex:none;" \
           "height:100vh;border:0;border-right:1px solid var(--line)}" \
           "#found{max-height:none}main{min-width:0;flex:1}}"
-    print "@media(max-width:40em){svg{min-width:560px}table,tbody,tr,td{display:block;border:0}tr{border:1px solid var(--line)}" \
+    print "@media(max-width:40em){table,tbody,tr,td{display:block;border:0}tr{border:1px solid var(--line)}" \
           "th{display:none}td:first-child,.rows td:first-child{font-weight:bold;width:auto}td:empty{display:none}" \
           "[data-h]::before{content:attr(data-h) \": \";color:var(--soft)}td,code{overflow-wrap:anywhere}" \
           "dd{margin-left:.8em}}"

@@ -9,7 +9,8 @@ function readRows() {
         const field = at.tagName === 'TR', head = at.closest('section').firstElementChild
         const name = field ? at.id : head.textContent.replace(/#$/, ''), page = at.closest('article').querySelector('h1,h2')
         const about = field ? at.lastElementChild : at.querySelector('p')
-        const guest = at.closest('article').querySelector('p').textContent.trim().startsWith('guest:')
+        const guest = at.closest('article').querySelector('p').textContent.trim().startsWith('guest:') ||
+            /^(src|bench|tests|results|fairness|contributing|changes)/.test(at.closest('article').querySelector('section').id)
         return { id: at.id, name, field, guest, low: name.toLowerCase(), page: page.textContent.replace(/#$/, ''),
             about: about ? about.textContent.trim() : '', text: at.textContent.toLowerCase() }
     })
@@ -21,20 +22,20 @@ const begin = words => words.map(w => new RegExp('(^|[^a-z0-9])' + w.replace(/[^
 function rank(row, query, words) {
     const names = [row.low, row.low.replace(row.field && row.low.includes('.') ? /^.*\./ : /^cellar_/, '')]
     const said = Object.keys(also).filter(w => also[w] === row.id).map(tidy)
-    if (names.includes(query)) return row.field && row.low !== query ? 1.5 : 0
+    if (names.includes(query)) return row.field && row.low !== query ? 2.5 : 0
     if (said.includes(query)) return 1
     if (names.some(n => n.startsWith(query))) return 2
-    if (query.length > 2 && said.some(w => w.startsWith(query))) return 3
+    if (query.length > 2 && said.some(w => w.startsWith(query + ' '))) return 3
     if (words.every(w => w.test(row.low))) return 4
     if (words.every(w => w.test(row.about.toLowerCase()))) return 5
     return words.every(w => w.test(row.text)) ? 6 : 99
 }
-// Fields come behind calls and headings, guests behind the core.
+// Fields come behind calls and headings, guests and pages of the project behind the core.
 function search(text) {
     const query = tidy(text.trim().toLowerCase()), words = begin(query.split(' '))
     rows = rows || readRows()
     return query === '' ? [] : rows.map(row => ({ row, rank: rank(row, query, words) })).filter(r => r.rank < 9)
-        .map(r => ({ row: r.row, rank: r.rank, place: r.rank + (r.rank > 1.5 ? 3 * r.row.field + r.row.guest / 2 : 0) }))
+        .map(r => ({ row: r.row, rank: r.rank, place: r.rank + (r.rank > 1 && r.rank !== 2.5 ? 3 * r.row.field + r.row.guest / 2 : 0) }))
         .sort((a, b) => a.place - b.place || a.row.field - b.row.field || a.row.guest - b.row.guest ||
             (a.rank < 5 ? a.row.name.length - b.row.name.length : 0)).map(r => r.row)
 }

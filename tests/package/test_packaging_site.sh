@@ -168,7 +168,7 @@ same_with() { # AWK
         $awk -v out="$t_tmp/out" -v mode=html -v symbols=src/tools/symbols.txt -v version=0 \
             -f src/tools/apidoc.awk $sources &&
             $awk -v version=0 -v calls="$t_tmp/out/calls.html" -v script=src/tools/site.js -f src/tools/site.awk README.md \
-                include/*.md tests/examples/*.c "$t_tmp/out/calls.html" bench/*.md >"$t_tmp/${awk%% *}.html" || return 1
+                include/*.md "$t_tmp/out/calls.html" tests/examples/*.c bench/*.md >"$t_tmp/${awk%% *}.html" || return 1
     done
     [ -s "$t_tmp/awk.html" ] && cmp "$t_tmp/awk.html" "$t_tmp/${1%% *}.html"
 }
@@ -185,6 +185,11 @@ const first = Object.entries({ mean_entry_bytes: 'cellar_l2_config.mean_entry_by
     memory_bytes: 'cellar_config.memory_bytes', cellar_load_opts: 'cellar_load_opts', 'POWER CUT': 'cellar_l2.h-power-cut',
     CELLAR_E_BUSY: 'CELLAR_E_BUSY', e_busy: 'CELLAR_E_BUSY', ...also }).filter(([w, id]) => !type(w).slice(0, 3).includes(id)).map(e => e[0])
 for (const [w, id] of Object.entries({ 'how to iterate': 'cellar_scan', 'how to delete the': 'cellar_delete' })) if (!type(w).slice(0, 3).includes(id)) first.push(w)
+for (const [w, id] of Object.entries({ value: 'cellar_value_', log: 'cellar_log_', name: 'cellar_namespace' })) if (!type(w)[0].startsWith(id)) first.push(w)
+const loads = { id: 'cellar_load.h-loads', low: 'loads', about: '', text: '' }
+if (rank(loads, 'stamp', begin(['stamp'])) < 99 || rank(loads, 'thundering', begin(['thundering'])) !== 3) first.push('part of a word')
+if (readRows().some(row => ['bench', 'src', 'results'].includes(row.id) && !row.guest)) first.push('project before core')
+if ([...document.querySelectorAll('span.wide')].some(s => s.scrollWidth > s.clientWidth)) first.push('picture is cut')
 if (type('arm').some(id => id.includes('warm'))) first.push('arm in warm')
 type('cellar_get')
 find.onkeydown({ key: 'Escape' })

@@ -81,8 +81,8 @@ dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) $(WRAPPER) src/tools/apidoc.awk src/
 	$(Q)$(APIDOC) -v mode=html $(HEADERS) $(REMOTE_HEADERS)
 	$(Q)$(AWK) -f src/tools/cppdoc.awk $(WRAPPER) >>dist/doc/calls.html
 	$(Q)$(AWK) -v version='$(VERSION)$(DEV)' -v calls=dist/doc/calls.html -v words=src/tools/words.txt \
-	  -v script=src/tools/site.js -f src/tools/site.awk $(filter README.md include/%,$(PAGES)) $(PROGRAMS) \
-	  dist/doc/calls.html $(filter-out README.md include/%,$(PAGES)) >dist/doc/index.html && rm dist/doc/calls.html
+	  -v script=src/tools/site.js -f src/tools/site.awk $(filter README.md include/%,$(PAGES)) dist/doc/calls.html \
+	  $(PROGRAMS) $(filter-out README.md include/%,$(PAGES)) >dist/doc/index.html && rm dist/doc/calls.html
 	$(if $(CLI),$(Q){ $(B)/cellar --help; for c in $(HELPS); do echo "== $$c"; \
 	  $(B)/cellar $$c --help; done; } | $(APIDOC) -v mode=program)
 	$(Q)touch $@
