@@ -6,6 +6,7 @@
 . tests/support/t.sh
 
 runs_and_ends() { # PROGRAM SIGNAL
+    rm -f "$t_tmp/out" # of the case before: the signal is for a program that has begun
     "$1" report >"$t_tmp/out" &
     until [ -s "$t_tmp/out" ] || ! kill -0 $!; do sleep 0.01; done
     kill -s "$2" $!
