@@ -810,8 +810,8 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  * process and those above it, of version 2 or 1. Without one it is a share of the memory of the
  * machine. max_value takes a share, too.
  *
- * Names of the documents behind cellar are known: CACHE_DEFAULT_TIMEOUT is a number of seconds. A
- * name of cellar wins over them. A name of a machine in REDIS_HOST has no effect: the server is
+ * Names that other programs use are known: CACHE_DEFAULT_TIMEOUT is a number of seconds. A name of
+ * cellar wins over them. A name of a machine in REDIS_HOST has no effect: the server is
  * this process. CELERY_TASK_ROUTES is {"image.*": "slow"} or {"image.*": {"queue": "slow"}}. Other
  * names in capitals, REDIS_DB for example, have no effect and get an INFO note each. Unknown
  * settings are errors. */
@@ -823,17 +823,17 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *     max_value         1..2^30 - 1                   64M       largest value, or half the budget
  *     eviction          adaptive s3fifo lru fifo      adaptive  eviction policy
  *     default_ttl       time                          never     TTL of entries without one
- *                       CACHE_DEFAULT_TIMEOUT                   the same in the documents
+ *                       CACHE_DEFAULT_TIMEOUT                   the same, by another name
  *     negative_ttl      time                          60s       TTL of negative entries
  *     jitter            0%..100%, +n%, +-n%           10%       loads: shorter TTLs; +: longer
  *     idle              to 49d                        0s        maximum time without use; 0s: none
  *     max_age           time                          0s        maximum age with idle; 0s: none
  *     stale             to 49d                        0s        stale window after the TTL
  *     key_prefix        1..64 bytes                             label in metrics, not in keys
- *                       CACHE_KEY_PREFIX                        the same in the documents
+ *                       CACHE_KEY_PREFIX                        the same, by another name
  *     key_version       from 1                                  version of the root namespace
- *                       CACHE_VERSION                           the same in the documents
- *     policy            1..1,023 bytes                          policy file: POLICY FILES below
+ *                       CACHE_VERSION                           the same, by another name
+ *     policy            1..1,023 bytes                          policy file: see POLICY FILES
  *     l2_path           1..1,023 bytes                          directory of the disk tier
  *     l2_bytes          16M..4T                                 size of its files
  *     l2_sync           manual periodic always        manual    what a power cut may take
@@ -847,25 +847,25 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *     load_queue        1..65,536                     256       background loads that wait
  *     log               error warning info debug off  warning   least level that is logged
  *     log_keys          none hash prefix full         hash      how log lines name keys
- *     workers           1..64                         4         field work.workers, for a pool
- *                       CELERY_WORKER_CONCURRENCY               the same in the documents
- *     tz                1..64 bytes                   UTC       field work.zone, for schedules
- *                       CELERY_TIMEZONE                         the same in the documents
- *     refresh           1ms..366d                               field work.refresh_ms
- *                       interval                                the same in the documents
- *     task_routes       {pattern: queue}                        field work.routes, for a pool
- *                       CELERY_TASK_ROUTES                      the same in the documents
- *     resp_listen       address, or localhost                   field resp.listen, for a port
- *                       REDIS_HOST                              the same in the documents
- *     resp_port         1..65,535                               field resp.port
- *                       REDIS_PORT                              the same in the documents
- *     resp_password     1..256 bytes                            field resp.password
- *                       REDIS_PASSWORD                          the same in the documents
- *     resp_max_clients  1..65,536                               field resp.max_clients
- *                       REDIS_MAX_CONNECTIONS                   the same in the documents
- *     resp_buffer_bytes from 1M                                 field resp.buffer_bytes
- *     resp_timeout      time                                    field resp.idle_timeout_ms
- *                       REDIS_SOCKET_TIMEOUT                    the same in the documents
+ *     workers           1..64                         4         threads of a pool: work.workers
+ *                       CELERY_WORKER_CONCURRENCY               the same, by another name
+ *     tz                1..64 bytes                   UTC       zone of schedules: work.zone
+ *                       CELERY_TIMEZONE                         the same, by another name
+ *     refresh           1ms..366d                               refresh interval: work.refresh_ms
+ *                       interval                                the same, by another name
+ *     task_routes       {pattern: queue}                        queues of tasks: work.routes
+ *                       CELERY_TASK_ROUTES                      the same, by another name
+ *     resp_listen       address, or localhost                   address of a port: resp.listen
+ *                       REDIS_HOST                              the same, by another name
+ *     resp_port         1..65,535                               TCP port: resp.port
+ *                       REDIS_PORT                              the same, by another name
+ *     resp_password     1..256 bytes                            password: resp.password
+ *                       REDIS_PASSWORD                          the same, by another name
+ *     resp_max_clients  1..65,536                               most clients: resp.max_clients
+ *                       REDIS_MAX_CONNECTIONS                   the same, by another name
+ *     resp_buffer_bytes from 1M                                 client memory: resp.buffer_bytes
+ *     resp_timeout      time                                    idle limit: resp.idle_timeout_ms
+ *                       REDIS_SOCKET_TIMEOUT                    the same, by another name
  *     resp_admin_head   1k..1M                        16k       head of a request for admin pages
  *     resp_admin_body   0..1M                         0         its body, read and dropped
  * In the environment their names are CELLAR_MEMORY, CELLAR_MAX_ENTRIES and so on. */

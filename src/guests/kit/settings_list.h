@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * settings_list: every setting, once. settings.c reads it; src/tools/settings.awk makes the table
- * of include/cellar_kit.h from it.
+ * settings_list: every setting, once. settings.c reads it; src/tools/settings.awk makes the tables
+ * of include/cellar_kit.h and settings.md from it.
  *
  * FORMAT     X(name, kind, field of cellar_settings, least, most, "values", "documents' name",
  *              "default", "help")
@@ -40,7 +40,7 @@
     X(key_version, COUNT, root.version, 1, UINT32_MAX, "from 1", "CACHE_VERSION", "", \
       "version of the root namespace") \
     X(policy, PATH, policy_file, 1, CELLAR_SETTINGS_PATH_MAX, "1..1,023 bytes", "", "", \
-      "policy file: POLICY FILES below") \
+      "policy file: see POLICY FILES") \
     X(l2_path, PATH, l2_path, 1, CELLAR_SETTINGS_PATH_MAX, "1..1,023 bytes", "", "", \
       "directory of the disk tier") \
     X(l2_bytes, SIZE, config.l2_bytes, CELLAR_L2_BYTES_MIN, CELLAR_L2_BYTES_MAX, "16M..4T", "", \
@@ -65,24 +65,24 @@
     X(log_keys, CHOICE, host.log_keys, CELLAR_LOG_KEYS_NONE, CELLAR_LOG_KEYS_FULL, \
       "none hash prefix full", "", "hash", "how log lines name keys") \
     X(workers, COUNT, work.workers, 1, 64, "1..64", "CELERY_WORKER_CONCURRENCY", "4", \
-      "field work.workers, for a pool") \
+      "threads of a pool: work.workers") \
     X(tz, PATH, work.zone, 1, CELLAR_NAME_MAX, "1..64 bytes", "CELERY_TIMEZONE", "UTC", \
-      "field work.zone, for schedules") \
+      "zone of schedules: work.zone") \
     X(refresh, WINDOW, work.refresh_ms, 1, INT64_C(366) * 86400000, "1ms..366d", "interval", "", \
-      "field work.refresh_ms") \
+      "refresh interval: work.refresh_ms") \
     X(task_routes, ROUTES, work.routes, 1, CELLAR_SETTINGS_PATH_MAX, "{pattern: queue}", \
-      "CELERY_TASK_ROUTES", "", "field work.routes, for a pool") \
+      "CELERY_TASK_ROUTES", "", "queues of tasks: work.routes") \
     X(resp_listen, HOST, resp.listen, 1, CELLAR_NAME_MAX, "address, or localhost", \
-      "REDIS_HOST", "", "field resp.listen, for a port") \
-    X(resp_port, COUNT, resp.port, 1, 65535, "1..65,535", "REDIS_PORT", "", "field resp.port") \
+      "REDIS_HOST", "", "address of a port: resp.listen") \
+    X(resp_port, COUNT, resp.port, 1, 65535, "1..65,535", "REDIS_PORT", "", "TCP port: resp.port") \
     X(resp_password, PATH, resp.password, 1, CELLAR_RESP_PASSWORD_MAX, "1..256 bytes", \
-      "REDIS_PASSWORD", "", "field resp.password") \
+      "REDIS_PASSWORD", "", "password: resp.password") \
     X(resp_max_clients, COUNT, resp.max_clients, 1, 65536, "1..65,536", \
-      "REDIS_MAX_CONNECTIONS", "", "field resp.max_clients") \
+      "REDIS_MAX_CONNECTIONS", "", "most clients: resp.max_clients") \
     X(resp_buffer_bytes, MEMORY, resp.buffer_bytes, 1048576, INT64_MAX, "from 1M", "", "", \
-      "field resp.buffer_bytes") \
+      "client memory: resp.buffer_bytes") \
     X(resp_timeout, TIME, resp.idle_timeout_ms, 1, INT64_MAX, "time", "REDIS_SOCKET_TIMEOUT", \
-      "", "field resp.idle_timeout_ms") \
+      "", "idle limit: resp.idle_timeout_ms") \
     X(resp_admin_head, SIZE, resp.admin_head_bytes, 1024, 1 << 20, "1k..1M", "", "16k", \
       "head of a request for admin pages") \
     X(resp_admin_body, SIZE, resp.admin_body_bytes, 0, 1 << 20, "0..1M", "", "0", \
