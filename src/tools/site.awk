@@ -68,13 +68,13 @@ function place(to,    at, path, anchor)
     return path == "" ? "" : "#" path anchor
 }
 
-# The place of a field that a text names: of the struct that its prefix stands for in the guide, or
-# of the only struct that has it.
+# The place of a field that a text names: of the struct that its prefix stands for in the guide and
+# in settings, or of the only struct that has it.
 function field_place(text,    part, to)
 {
     if (split(text, part, ".") == 1) return text in only ? only[text] : ""
-    to = part[1] == "n" ? "cellar_namespace_config" : part[1] == "l" ? "cellar_load_opts" : \
-         part[1] == "cfg" ? "cellar_config" : "cellar_" part[1] "_config"
+    to = part[1] ~ /^(n|root)$/ ? "cellar_namespace_config" : part[1] == "l" ? "cellar_load_opts" : \
+         part[1] ~ /^(cfg|config)$/ ? "cellar_config" : "cellar_" part[1] "_config"
     to = to "." part[2]
     return to in call ? to : ""
 }
