@@ -46,27 +46,26 @@ BASE_ALWAYS_INLINE cellar_err limit_check_now(cellar_limiter *l, uint64_t fp, ui
     return limit_run(l, fp, now_ns, &op);
 }
 
-/* Keep why a check is refused. */
-BASE_COLD static cellar_err limit_check_refuse(const cellar_limiter *l, const void *key,
-                                               size_t key_len)
+/* Keep why `call` is refused. */
+BASE_COLD static cellar_err limit_check_refuse(const char *call, const cellar_limiter *l,
+                                               const void *key, size_t key_len)
 {
     if (l == NULL || key == NULL) {
-        return base_refuse(CELLAR_E_INVAL, "cellar_limiter_check", "l and key must not be NULL");
+        return base_refuse(CELLAR_E_INVAL, call, "l and key must not be NULL");
     }
     if (key_len == 0 || key_len > CELLAR_KEY_MAX) {
-        return base_open_fail(CELLAR_E_INVAL, 0,
-                              "cellar_limiter_check: key must have 1..65,535 bytes (got %zu)",
-                              key_len);
+        return base_open_fail(CELLAR_E_INVAL, 0, "%s: key must have 1..65,535 bytes (got %zu)",
+                              call, key_len);
     }
-    return base_refuse(CELLAR_E_INVAL, "cellar_limiter_check",
-                       "a limiter of permits alone checks nothing: use cellar_limiter_acquire");
+    return base_refuse(CELLAR_E_INVAL, call, "the limiter has a concurrency rule: use "
+                       "cellar_permit_acquire");
 }
 
 CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, size_t key_len,
                                            uint64_t cost, cellar_limiter_result *out)
 {
     if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) {
-        return limit_check_refuse(l, key, key_len);
+        return limit_check_refuse(__func__, l, key, key_len);
     }
     const uint64_t fp = limit_fp(l, key, key_len);
     limit_prefetch(l, fp);
@@ -129,8 +128,13 @@ CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key,
                                              cellar_limiter_result *out)
 {
     limit_ticket taken;
-    if (ticket == NULL || !limit_key_ok(l, key, key_len) || !limit_checks(l)) {
-        return CELLAR_E_INVAL;
+    if (wait_ns != NULL) { *wait_ns = 0; }
+    if (ticket == NULL) {
+        return base_refuse(CELLAR_E_INVAL, __func__, "ticket must not be NULL");
+    }
+    memset(ticket, 0, sizeof *ticket);
+    if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) {
+        return limit_check_refuse(__func__, l, key, key_len);
     }
     memset(&taken, 0, sizeof taken);
     limit_op op = { .kind = LIMIT_RESERVE, .cost = cost, .arg = max_wait_ns, .ticket = &taken,
@@ -141,9 +145,8 @@ CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key,
         taken.limiter = l; /* no charge and no slot: a commit charges the key */
         taken.fingerprint = fp;
     }
-    memset(ticket, 0, sizeof *ticket);
     memcpy(ticket, &taken, sizeof taken);
-    if (wait_ns != NULL) { *wait_ns = err == CELLAR_OK ? op.wait_ns : 0; }
+    if (wait_ns != NULL && err == CELLAR_OK) { *wait_ns = op.wait_ns; }
     return err;
 }
 
@@ -206,7 +209,9 @@ CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, si
 {
     cellar_limiter_result mine = {0};
     cellar_limiter_result *r = out != NULL ? out : &mine;
-    if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) { return CELLAR_E_INVAL; }
+    if (!limit_key_ok(l, key, key_len) || !limit_checks(l)) {
+        return limit_check_refuse(__func__, l, key, key_len);
+    }
     if (limit_all_token_buckets(l)) {
         return limit_wait_reserved(l, key, key_len, cost, max_wait_ns, r);
     }

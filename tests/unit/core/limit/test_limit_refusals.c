@@ -247,4 +247,23 @@ T_CASE(user_limiter_names_its_arguments)
     kit_close(l);
 }
 
+T_CASE(calls_on_a_limiter_of_permits_name_the_call_to_use)
+{
+    cellar_limiter *l = kit_open1(cellar_rule_concurrency(2));
+    cellar_limiter_ticket t, none;
+    uint64_t wait_ns = 1;
+    memset(&none, 0, sizeof none);
+    memset(&t, 0xff, sizeof t);
+    refused(cellar_limiter_check(l, "k", 1, 1, NULL), CELLAR_E_INVAL, "cellar_limiter_check",
+            "use cellar_permit_acquire");
+    refused(cellar_limiter_wait(l, "k", 1, 1, 0, NULL), CELLAR_E_INVAL, "cellar_limiter_wait",
+            "use cellar_permit_acquire");
+    refused(cellar_limiter_reserve(l, "k", 1, 1, 0, &t, &wait_ns, NULL), CELLAR_E_INVAL,
+            "cellar_limiter_reserve", "use cellar_permit_acquire");
+    T_CHECK(memcmp(&t, &none, sizeof t) == 0); /* an output of a call that failed */
+    T_EQ_U64(wait_ns, 0);
+    T_EQ_I64(cellar_limiter_commit(l, &t, 1), CELLAR_OK);
+    kit_close(l);
+}
+
 T_MAIN("limit_refusals")
