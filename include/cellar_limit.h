@@ -3,7 +3,7 @@
  * cellar_limit: rate limiters that never admit more than their rules allow.
  *
  * CALL PATTERN
- *     #include "cellar_limit.h"   (drop-in: part of "cellar.h")
+ *     #include "cellar_limit.h"   // drop-in: part of "cellar.h"
  *     cellar_limiter *l;
  *     const cellar_rule per_user = cellar_rule_token_bucket(100, CELLAR_SECOND_NS, 20);
  *     if (cellar_limiter_open(NULL, &per_user, 1, &l) != CELLAR_OK) return 1;
@@ -11,7 +11,7 @@
  *     switch (cellar_limiter_check(l, "user:7", 6, 1, &r)) {
  *     case CELLAR_OK: serve();                                    break;
  *     case CELLAR_LIMITED: send_429(r.retry_after_ns);            break;
- *     default: an argument was wrong                              break; }
+ *     default:                                                    break; } // wrong argument
  *     cellar_limiter_close(l);
  *
  * WHICH RULE  N a second, bursts of B  cellar_rule_token_bucket(N, CELLAR_SECOND_NS, B)
@@ -47,8 +47,12 @@ extern "C" {
  *     fixed window         at most N in each calendar minute, hour, day, week or month of a time
  *                          zone; up to 2N around a boundary
  *     concurrency          at most N permits at any instant, each with a hold
- */
+ *
+ * The largest N is 4,096 for a sliding log, 2^20 - 1 for a sliding window and for concurrency,
+ * 2^34 - 1 for a fixed window. A token bucket takes up to 64e9 tokens a second, and must fill
+ * within 400 days. */
 
+/* Limits of the calls below, periods for the rules, and special values of a result. */
 #define CELLAR_LIMITER_RULES_MAX 7u     /* rules of one limiter                                   */
 #define CELLAR_LIMITER_CHAIN_MAX 8u     /* limiters of one chain                                  */
 #define CELLAR_LIMITER_NAME_MAX  63u    /* bytes in the name of a rule, plan or limiter           */
@@ -62,6 +66,7 @@ extern "C" {
 #define CELLAR_NEVER_NS          UINT64_MAX /* `retry_after_ns` of a result: it never passes      */
 #define CELLAR_RULE_BAN          UINT32_MAX /* `rule` of a result: the key is banned              */
 
+/* The algorithm of a rule; the functions below set it. BOUNDS compares what each admits. */
 typedef enum cellar_algorithm {
     CELLAR_RULE_TOKEN_BUCKET = 1,   /* burst b, then N for each period */
     CELLAR_RULE_SLIDING_LOG = 2,    /* at most N in any window, exact */
@@ -70,6 +75,7 @@ typedef enum cellar_algorithm {
     CELLAR_RULE_CONCURRENCY = 5     /* at most N permits at any instant */
 } cellar_algorithm;
 
+/* Period of a fixed window, for cellar_rule_fixed_window. It follows the zone of the limiter. */
 typedef enum cellar_calendar {
     CELLAR_PER_MINUTE = 1, /* calendar minutes                                                    */
     CELLAR_PER_HOUR = 2,   /* calendar hours                                                      */
@@ -90,25 +96,31 @@ typedef char cellar_limit_enums_have_4_bytes[
     sizeof(cellar_algorithm) == 4 && sizeof(cellar_calendar) == 4 && sizeof(cellar_overflow) == 4
         ? 1 : -1];
 
+/* Flags of a rule: cellar_rule.flags. Set them after the function that makes the rule. */
 #define CELLAR_RULE_DRY_RUN       1u /* never denies; sets would_deny where it would              */
 #define CELLAR_RULE_CHARGE_DENIED 2u /* token bucket: denied calls charge, up to a debt of 2b * T */
 #define CELLAR_RULE_STRICT        4u /* token bucket: no window holds more than N                 */
 
+/* A rate limiter: one table of keys. cellar_limiter_open and cellar_user_limiter_open make it,
+ * cellar_limiter_close frees it. Every call of this header takes it from any thread. */
 typedef struct cellar_limiter cellar_limiter;
 
 /* One rule. Start from one of the functions below; the other fields are zero. */
 typedef struct cellar_rule {
-    cellar_algorithm algorithm;
-    uint32_t flags;          /* CELLAR_RULE_DRY_RUN, _CHARGE_DENIED, _STRICT                      */
-    uint64_t limit;          /* N; 0 denies everything                                            */
-    uint64_t period_ns;      /* W. Range 1..CELLAR_PERIOD_MAX_NS; 0 for fixed window, concurrency */
-    uint64_t burst;          /* b of a token bucket, from 1; 0 for all other rules                */
-    uint64_t ban_ns;         /* a denial bans the key for this time; 0: no ban. A limiter that    */
-                             /* was opened without it: as cellar_limiter_ban; no room is counted  */
-                             /* (overrides_full)                                                  */
-    uint32_t calendar;       /* cellar_calendar of a fixed window; 0 for all other rules          */
+    cellar_algorithm algorithm; /* set by the functions below                                     */
+    uint32_t flags;          /* CELLAR_RULE_DRY_RUN, _CHARGE_DENIED, _STRICT. Default 0: none     */
+    uint64_t limit;          /* N units. 0 denies everything. Largest value: see BOUNDS           */
+    uint64_t period_ns;      /* W. Range 1..CELLAR_PERIOD_MAX_NS ns; 0 for fixed window and       */
+                             /* concurrency                                                       */
+    uint64_t burst;          /* b units of a token bucket, from 1; 0 for all other rules          */
+    uint64_t ban_ns;         /* a denial bans the key for this time. Range 0..                    */
+                             /* CELLAR_PERIOD_MAX_NS ns. Default 0: no ban. In rules that come    */
+                             /* later than the open it works as cellar_limiter_ban; a ban without */
+                             /* room is counted in overrides_full                                 */
+    uint32_t calendar;       /* a cellar_calendar of a fixed window; 0 for all other rules        */
     uint32_t reserved0;      /* must be 0                                                         */
-    const char *name;        /* in header lines and metrics, copied. Default "default"; ASCII     */
+    const char *name;        /* 1..CELLAR_LIMITER_NAME_MAX bytes of printable ASCII for header    */
+                             /* lines and metrics, copied. Default NULL: "default"                */
     uint64_t reserved1;      /* must be 0                                                         */
 } cellar_rule;
 
@@ -175,22 +187,28 @@ static inline cellar_rule cellar_rule_concurrency(uint64_t limit)
 
 /* ---- Types ---------------------------------------------------------------------------------- */
 
-/* Result of a decision. */
+/* Result of a decision. The calls fill it with the codes OK and LIMITED; cellar_limiter_wait fills
+ * it also with E_TIMEOUT and E_NEVER. The tightest rule is the one with the fewest units left.
+ * cellar_limiter_headers_write writes it as HTTP header lines: retry_after_ns becomes Retry-After,
+ * reset_after_ns the reset, limit and remaining those two. */
 typedef struct cellar_limiter_result {
     uint32_t allowed;        /* 1: admitted                                                       */
     uint32_t would_deny;     /* 1: a rule with DRY_RUN would have denied                          */
-    uint32_t never;          /* 1: denied for good: limit 0, or cost above the burst              */
+    uint32_t never;          /* 1: denied for good: limit 0, or cost above the burst or limit     */
     uint32_t rule;           /* number of the rule that denied (longest wait), else of the        */
                              /* tightest rule; CELLAR_RULE_BAN: the key is banned                 */
-    uint64_t limit;          /* N of that rule                                                    */
+    uint64_t limit;          /* N of that rule, in units                                          */
     uint64_t remaining;      /* units left of the tightest rule, after the decision               */
-    uint64_t retry_after_ns; /* denied: wait after which the call passes if no other call comes   */
-                             /* first; CELLAR_NEVER_NS: it never passes                           */
-    uint64_t reset_after_ns; /* time until the tightest rule has no debt of this key              */
+    uint64_t retry_after_ns; /* LIMITED: wait in ns after which the call passes if no other call  */
+                             /* comes first; CELLAR_NEVER_NS: it never passes. Else 0             */
+    uint64_t reset_after_ns; /* ns until the tightest rule has no debt of this key                */
     uint64_t now_ns;         /* reading of the clock that the decision used                       */
 } cellar_limiter_result;
 
-/* A reservation. Belongs to one thread at a time; needs no free call. */
+/* A reservation: filled by cellar_limiter_reserve, used once by cellar_limiter_commit. It holds no
+ * memory, so it needs no free call, and a program may drop it. Any thread may commit it, one at a
+ * time. Move it rather than copy it: the library marks a ticket as used in its own memory, so a
+ * copy that is committed as well may give units back twice. All zero: no reservation. */
 typedef struct cellar_limiter_ticket {
     uint64_t opaque[16];
 } cellar_limiter_ticket;
@@ -199,36 +217,38 @@ typedef char cellar_limiter_ticket_is_frozen[sizeof(cellar_limiter_ticket) == 12
 /* One key, as cellar_limiter_scan reports it. */
 typedef struct cellar_limiter_entry {
     uint64_t fingerprint;    /* that of cellar_limiter_fingerprint                                */
-    uint32_t rule_count;     /* rules of the limiter                                              */
+    uint32_t rule_count;     /* rules of the limiter: used elements of the two arrays             */
     uint32_t overridden;     /* 1: the key has a plan, rules or a ban of its own                  */
     uint64_t remaining[CELLAR_LIMITER_RULES_MAX]; /* units left, for each rule                    */
-    uint64_t reset_after_ns[CELLAR_LIMITER_RULES_MAX]; /* 0: no debt in this rule                 */
-    uint64_t banned_ns;      /* time left of a ban; 0: no ban                                     */
+    uint64_t reset_after_ns[CELLAR_LIMITER_RULES_MAX]; /* ns, for each rule; 0: no debt in it     */
+    uint64_t banned_ns;      /* ns left of a ban; 0: no ban                                       */
 } cellar_limiter_entry;
 
-/* One limiter of a chain. */
+/* One limiter of a chain, for cellar_limiter_check_chain. */
 typedef struct cellar_limiter_link {
-    cellar_limiter *limiter; /* decides about the key */
-    const void *key;
-    size_t   key_len;
-    uint64_t cost;           /* units, as in cellar_limiter_check */
+    cellar_limiter *limiter; /* decides about the key                                             */
+    const void *key;         /* 1..CELLAR_KEY_MAX bytes                                           */
+    size_t   key_len;        /* bytes of `key`                                                    */
+    uint64_t cost;           /* units, as in cellar_limiter_check                                 */
 } cellar_limiter_link;
 
+/* Flags of one check: cellar_check_opts.flags. */
 #define CELLAR_CHECK_PEEK 1u /* decide without effect                                             */
 
-/* Options of one check. Start from cellar_check_opts_default(). */
+/* Options of one check, for cellar_limiter_check_with. Start from cellar_check_opts_default(). */
 typedef struct cellar_check_opts {
-    size_t   struct_size;
-    uint64_t now_ns;         /* reading of the limiter's clock; 0: the call reads the clock       */
-    const cellar_rule *rules; /* rules of this call; NULL: the rules of the limiter               */
-    uint32_t rule_count;
-    uint32_t flags;          /* CELLAR_CHECK_PEEK                                                 */
+    size_t   struct_size;    /* set by cellar_check_opts_default()                                */
+    uint64_t now_ns;         /* reading of the limiter's clock. Default 0: the call reads it      */
+    const cellar_rule *rules; /* rules of this call. Default NULL: the rules of the limiter       */
+    uint32_t rule_count;     /* number of `rules`; 0 without them                                 */
+    uint32_t flags;          /* CELLAR_CHECK_PEEK. Default 0                                      */
 } cellar_check_opts;
 CELLAR_STRUCT(cellar_check_opts, flags);
 
-/* Figures of a limiter; cellar_metrics_write prints the same ones. */
+/* Figures of a limiter, from cellar_limiter_stats_get; cellar_metrics_write prints the same ones.
+ * Start from cellar_limiter_stats_default(). Counts begin at the open. */
 typedef struct cellar_limiter_stats {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by cellar_limiter_stats_default()                             */
     uint64_t allowed;        /* decisions that admitted                                           */
     uint64_t denied;         /* decisions that denied                                             */
     uint64_t would_deny;     /* admissions that a rule with DRY_RUN would have denied             */
@@ -253,46 +273,80 @@ typedef struct cellar_limiter_stats {
 } cellar_limiter_stats;
 CELLAR_STRUCT(cellar_limiter_stats, denied_by_rule);
 
-/* Return a reading of a clock. clock_ns: monotonic ns; wall_ms: ms since 1970; boot_ms: ms since
- * boot. */
+/* Return a reading of a clock: of cellar_limiter_config.clock_ns, wall_ms or boot_ms.
+ * in:      ctx: clock_ctx of the options
+ * returns: clock_ns: monotonic ns; wall_ms: ms since 1970; boot_ms: ms since boot, with suspend. A
+ *          clock_ns that goes back is allowed: see OLDER READINGS
+ * owns:    ctx lives until cellar_limiter_close has returned
+ * thread:  each thread that is inside a call of the limiter, several at a time, with locks of the
+ *          limiter held: the function must not block and must not call the library
+ * cost:    part of each check: one call of clock_ns                                              */
 typedef uint64_t (*cellar_limiter_clock_fn)(void *ctx);
-/* Store the next bytes of a snapshot, at most 4,096; `last` marks its end. Return 0, or not 0 for a
- * failure, which ends this snapshot: the next call begins another one. */
+
+/* Store the next bytes of a snapshot.
+ * in:      bytes: 1..4,096 bytes, valid until the function returns; last: true with the end of the
+ *          snapshot; ctx: snapshot_ctx of the options
+ * returns: 0: stored. Any other number: the function failed, and this snapshot ends. cellar_tick
+ *          then returns E_IO, and the next save begins with a new snapshot
+ * owns:    ctx lives until cellar_limiter_close has returned
+ * thread:  the one that is inside cellar_tick or cellar_limiter_close, one at a time, with no lock
+ *          held; the function may block, and must not close the limiter
+ * cost:    that thread waits for it                                                              */
 typedef int (*cellar_snapshot_write_fn)(const void *bytes, size_t len, bool last, void *ctx);
-/* Copy the next bytes of a snapshot: up to buf_cap; *len 0 at its end, or when there is none.
- * Return 0, or not 0 for a failure: the snapshot is refused. */
+
+/* Copy the next bytes of the saved snapshot into `buf`. The first call wants its beginning.
+ * in:      buf_cap: room, 1..4,096 bytes; ctx: snapshot_ctx of the options
+ * out:     *len: bytes copied; 0 at the end of the snapshot, or when there is none
+ * returns: 0: copied. Any other number: the function failed; the limiter refuses the snapshot and
+ *          starts empty
+ * owns:    ctx lives until cellar_limiter_close has returned
+ * thread:  the one that is inside cellar_limiter_open, with no lock held; the function may block
+ * cost:    the open waits for it                                                                 */
 typedef int (*cellar_snapshot_read_fn)(void *buf, size_t buf_cap, size_t *len, void *ctx);
-/* Receive one key of a scan. Return true to continue, false to end the scan. */
+
+/* Receive one key of cellar_limiter_scan.
+ * in:      e: valid until the function returns; ctx of the scan
+ * returns: true: continue; false: end the scan
+ * owns:    nothing is kept after cellar_limiter_scan has returned
+ * thread:  the caller of the scan, with no lock held; the function may block, and may call the
+ *          limiter, except its close
+ * cost:    the scan waits for it                                                                 */
 typedef bool (*cellar_limiter_scan_fn)(const cellar_limiter_entry *e, void *ctx);
 
-/* Options of a limiter. Start from cellar_limiter_config_default(). */
+/* Options of a limiter, for cellar_limiter_open. Start from cellar_limiter_config_default(). */
 typedef struct cellar_limiter_config {
-    size_t   struct_size;
-    uint32_t abi;            /* CELLAR_ABI; 0: not checked                                        */
+    size_t   struct_size;    /* set by cellar_limiter_config_default()                            */
+    uint32_t abi;            /* CELLAR_ABI, set by the same. 0: not checked                       */
     cellar_overflow overflow; /* new keys of a full table. Default LEAST_LOSS                     */
-    uint64_t max_bytes;      /* all memory of the limiter. Default 16 MiB                         */
-    uint32_t max_overrides;  /* keys with a plan or ban of their own. Default 65,536, or what     */
-                             /* fits into 1/16 of max_bytes. CELLAR_OFF: none                     */
-    uint32_t max_plans;      /* different plans. Default 64                                       */
-    uint32_t max_permits;    /* permits of a concurrency rule. Range 1..2^20. Default 65,536, or  */
-                             /* what fits into 1/4 of max_bytes                                   */
+    uint64_t max_bytes;      /* all memory of the limiter, in bytes. Default 16 MiB               */
+    uint32_t max_overrides;  /* keys with a plan or ban of their own. Range 0..2^26. Default 0:   */
+                             /* 65,536, or what fits into 1/16 of max_bytes. CELLAR_OFF: none     */
+    uint32_t max_plans;      /* different plans. Range 0..2^20. Default 0: 64, or what fits into  */
+                             /* 1/64 of max_bytes                                                 */
+    uint32_t max_permits;    /* permits of a concurrency rule. Range 0..2^20. Default 0: 65,536,  */
+                             /* or what fits into 1/4 of max_bytes                                */
     uint32_t coarse_clock;   /* 1: use a clock that lags by some ms and costs 3 ns, not 9 ns;     */
-                             /* only stricter. E_INVAL with clock_ns, or where T is below 100 ns  */
-    const char *zone;        /* of fixed windows: "Europe/Berlin", "+08:00". Default "UTC"        */
-    const uint8_t *hash_key; /* 32 bytes, copied. Default: that of the snapshot, else random      */
-    cellar_limiter_clock_fn clock_ns; /* Default: the monotonic clock of the system               */
-    cellar_limiter_clock_fn wall_ms;  /* Default: the wall clock of the system                    */
-    cellar_limiter_clock_fn boot_ms;  /* Default: the system's, including suspend. For snapshots  */
+                             /* decisions are only stricter. Not with clock_ns, and not with more */
+                             /* than 1e7 tokens a second. Default 0                               */
+    const char *zone;        /* of fixed windows: "Europe/Berlin", "+08:00". Default NULL: "UTC"  */
+    const uint8_t *hash_key; /* 32 bytes, copied. Default NULL: that of the snapshot, else random */
+    cellar_limiter_clock_fn clock_ns; /* Default NULL: the monotonic clock of the system          */
+    cellar_limiter_clock_fn wall_ms;  /* Default NULL: the wall clock of the system               */
+    cellar_limiter_clock_fn boot_ms;  /* for snapshots. Default NULL: that of the system, with    */
+                             /* suspend                                                           */
     void    *clock_ctx;      /* given to the three clocks                                         */
     const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name      */
                              /* (printable ASCII; "" counts as "default"), alloc and free (for    */
                              /* the handle and, during open, the time zone), log, log_level       */
-    const char *snapshot_path; /* file of the snapshot; its folder must exist. Default: none      */
-    cellar_snapshot_write_fn snapshot_write; /* these two in place of snapshot_path               */
-    cellar_snapshot_read_fn  snapshot_read; /* reads the snapshot at the open                     */
+    const char *snapshot_path; /* file of the snapshot; its folder must exist; the file name has  */
+                             /* 1..255 bytes. Copied. Default NULL: none                          */
+    cellar_snapshot_write_fn snapshot_write; /* with snapshot_read, in place of snapshot_path.    */
+                             /* Default NULL: none                                                */
+    cellar_snapshot_read_fn  snapshot_read; /* reads the snapshot at the open; with snapshot_write*/
     void    *snapshot_ctx;   /* given to these two                                                */
     uint64_t snapshot_interval_ms; /* cellar_tick (cellar_admin.h), which the program calls,      */
-                             /* saves when the last snapshot is older. Default 0: only close      */
+                             /* saves when the last snapshot is older. Default 0: only the close  */
+                             /* saves                                                             */
 } cellar_limiter_config;
 CELLAR_PACKED(cellar_limiter_config, snapshot_interval_ms);
 static inline cellar_limiter_config cellar_limiter_config_default(void)
@@ -306,15 +360,17 @@ static inline cellar_limiter_config cellar_limiter_config_default(void)
 /* ---- Open, close ---------------------------------------------------------------------------- */
 
 /* Open a limiter: a table of keys with 1 to 7 rules. A call passes if every rule admits it.
- * in:      cfg from cellar_limiter_config_default; NULL: all defaults; rules and their names are
- *          copied
+ * in:      cfg from cellar_limiter_config_default; NULL: all defaults;
+ *          rules, rule_count: 1..CELLAR_LIMITER_RULES_MAX, at most one of them concurrency
  * out:     *out is NULL on failure
- * returns: OK; E_SPACE (max_bytes is too small for one bucket), E_NOMEM, E_ABI, E_UNSUPPORTED,
- *          E_NOT_FOUND (unknown time zone), E_CORRUPT (damaged zone file), E_INVAL (also: period or
- *          burst 0, two concurrency rules), E_RANGE (more than 64e9 a second; burst x T, period or
- *          ban above 400 days; limit above 4096 for a sliding log, 2^20 - 1 for a sliding window or
- *          concurrency, 2^34 - 1 for a fixed window). cellar_last_error of NULL has the reason
- * owns:    the caller closes *out with cellar_limiter_close
+ * returns: OK;
+ *          E_RANGE (a limit, period, ban or burst above its largest value: see BOUNDS);
+ *          E_SPACE (max_bytes is too small for one bucket of these rules: raise it);
+ *          E_NOT_FOUND (unknown time zone: install tzdata, or use an offset);
+ *          E_CORRUPT (damaged zone file), E_NOMEM (memory, or random numbers of the kernel).
+ *          cellar_last_error of NULL has the reason
+ * owns:    the caller closes *out with cellar_limiter_close. Rules, names and texts are copied;
+ *          clock_ctx, snapshot_ctx and the contexts of `host` live until the close
  * thread:  any
  * cost:    takes max_bytes; reads the snapshot if there is one. A refused snapshot is no failure:
  *          the limiter starts empty (snapshots_refused)
@@ -331,7 +387,7 @@ CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
  * in:      l; NULL is allowed
  * returns: nothing. A failed save writes one log line (CELLAR_LOG_ERROR, to the log of `host`) with
  *          path and reason. cellar_tick returns the code of its saves
- * owns:    tickets and permits of the limiter are invalid afterwards
+ * owns:    l is freed. Tickets and permits of the limiter are invalid: no call may get them
  * thread:  must not overlap other calls on the limiter
  * cost:    O(keys) with a snapshot, else one unmap
  * example: cellar_limiter_close(l);                                                              */
@@ -341,35 +397,40 @@ CELLAR_API void cellar_limiter_close(cellar_limiter *l);
 
 /* Admit or deny `cost` units of a key. If every rule admits, the call charges all of them; else
  * none.
- * in:      key 1..CELLAR_KEY_MAX bytes; cost 0 charges nothing
- * out:     *out, optional, with OK and LIMITED
- * returns: OK (admitted), LIMITED (denied; `never` is set when cost is above a burst or limit);
- *          E_INVAL (also: a limiter with a concurrency rule)
+ * in:      key 1..CELLAR_KEY_MAX bytes; cost in units, 0 charges nothing
+ * out:     *out, optional, with OK and LIMITED: see cellar_limiter_result
+ * returns: OK (admitted and charged), LIMITED (denied; only CHARGE_DENIED charges then: try
+ *          again after out->retry_after_ns, or never if out->never is 1); E_INVAL (the limiter has
+ *          a concurrency rule: call cellar_permit_acquire)
+ * owns:    nothing is kept: the limiter stores a fingerprint of the key
  * thread:  any
  * cost:    one rule, known key: no lock, one compare-exchange, none for a denial; several rules:
  *          no lock for a denial, else one short lock; new key: one short lock
  * example:
  *     cellar_limiter_result r;
- *     if (cellar_limiter_check(l, ip, ip_len, 1, &r) == CELLAR_LIMITED) return 429;              */
+ *     if (cellar_limiter_check(l, "10.0.0.7", 8, 1, &r) == CELLAR_LIMITED) return 429;           */
 CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, size_t key_len,
                                            uint64_t cost, cellar_limiter_result *out);
 
 /* Admit or deny like cellar_limiter_check, but at a given time, by given rules, or without effect.
- * in:      o from cellar_check_opts_default; NULL: all defaults. o->now_ns from cellar_limiter_now,
- *          or a reading of clock_ns; see OLDER READINGS. o->rules: same number and algorithms as
- *          those of the limiter; same period (sliding window) and calendar (fixed window); a limit
- *          up to the first one (sliding log). A longer window of a sliding log counts from then on
+ * in:      key, cost: as cellar_limiter_check;
+ *          o from cellar_check_opts_default; NULL: all defaults;
+ *          o->now_ns from cellar_limiter_now, or a reading of clock_ns; see OLDER READINGS;
+ *          o->rules: the same number and algorithms as those of the limiter; the same period
+ *          (sliding window) and calendar (fixed window); a limit up to the first one (sliding log).
+ *          A longer window of a sliding log counts from then on
  * out:     *out, optional, with OK and LIMITED; a peek charges nothing: its `remaining` does not
  *          subtract `cost`
- * returns: OK, LIMITED; E_CLOCK (a new key, and now_ns is more than one second ahead), E_RANGE (as
- *          cellar_limiter_open), E_UNSUPPORTED (unknown flag), E_INVAL (also: a concurrency rule,
- *          except with CELLAR_CHECK_PEEK)
+ * returns: OK, LIMITED as cellar_limiter_check; E_CLOCK (a new key, and now_ns is more than one
+ *          second ahead: read the clock again), E_RANGE (o->rules: as cellar_limiter_open), E_INVAL
+ *          (o->rules do not fit the limiter; a concurrency rule without CELLAR_CHECK_PEEK)
+ * owns:    nothing is kept
  * thread:  any
  * cost:    as cellar_limiter_check; with now_ns no reading of the clock, except of fixed windows;
  *          with rules two divisions more for each rule
  * example:
  *     cellar_check_opts o = cellar_check_opts_default();
- *     o.now_ns = cellar_limiter_now(l);   one reading for many checks
+ *     o.now_ns = cellar_limiter_now(l);   // one reading for many checks
  *     cellar_err e = cellar_limiter_check_with(l, "user:7", 6, 1, &o, NULL);                     */
 CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *key, size_t key_len,
                                                 uint64_t cost, const cellar_check_opts *o,
@@ -378,26 +439,32 @@ CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *k
 /* Admit or deny by several limiters, all of which must admit: user, address and the whole site.
  * While a chain is taken back, other calls may meet its charge. They are then denied without need,
  * at most cost x threads units; no limiter ever admits more than its rules allow.
- * in:      1..CELLAR_LIMITER_CHAIN_MAX links, the most selective one first
- * out:     *out of the limiter that denied, else of the last one; *denied_by: number of that
- *          limiter; both optional
- * returns: OK, LIMITED; E_INVAL
+ * in:      links: 1..CELLAR_LIMITER_CHAIN_MAX, the most selective one first
+ * out:     *out, optional: of the limiter that denied, else of the last one;
+ *          *denied_by, optional: number of that limiter, from 0
+ * returns: OK (all admitted and charged), LIMITED (one denied; the others are not charged); E_INVAL
+ *          (a limiter with a concurrency rule)
+ * owns:    nothing is kept
  * thread:  any
  * cost:    two passes over the links
  * example:
- *     cellar_limiter_link both[2] = { { users, id, id_len, 1 }, { site, "site", 4, 1 } };
+ *     cellar_limiter_link both[2] = { { users, "user:7", 6, 1 }, { site, "site", 4, 1 } };
  *     cellar_err e = cellar_limiter_check_chain(both, 2, NULL, NULL);                            */
 CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *links, uint32_t count,
                                                  cellar_limiter_result *out, uint32_t *denied_by);
 
 /* Wait until the call is admitted. Return immediately if that takes longer than `max_wait_ns`.
- * in:      as cellar_limiter_check
- * out:     *out, optional
- * returns: OK (admitted, and the wait is over), E_TIMEOUT (nothing was charged), E_NEVER (no wait
- *          helps), E_INVAL
- * thread:  any; sleeps with no internal lock held; token buckets serve waiters in order of arrival,
- *          other rules in no order
- * cost:    the wait
+ * in:      key, cost: as cellar_limiter_check; max_wait_ns in ns, 0: do not wait
+ * out:     *out, optional, with each code below but E_INVAL
+ * returns: OK (admitted, and the wait is over), E_TIMEOUT (charged as with LIMITED;
+ *          out->retry_after_ns has the wait), E_NEVER (no wait helps: cost above the burst or
+ *          limit, or limit 0); E_INVAL (the limiter has a concurrency rule: call
+ *          cellar_permit_acquire)
+ * owns:    nothing is kept
+ * thread:  any; sleeps with no internal lock held, by the clock of the system. No call ends the
+ *          sleep early, and the limiter must not be closed meanwhile. If all rules are token
+ *          buckets, waiters are served in order of arrival, else in no order
+ * cost:    the wait; token buckets charge before the sleep
  * example: cellar_err e = cellar_limiter_wait(l, "api", 3, 1, 5 * CELLAR_SECOND_NS, NULL);       */
 CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, size_t key_len,
                                           uint64_t cost, uint64_t max_wait_ns,
@@ -405,13 +472,25 @@ CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, si
 
 /* ---- Reserve, commit ------------------------------------------------------------------------ */
 
-/* Reserve units for later, and return a ticket. Token buckets also reserve units that the bucket
- * gains within `max_wait_ns`; other rules never wait.
- * in:      as cellar_limiter_check
- * out:     *ticket; *wait_ns, optional: time to wait before the units may be used
- * returns: OK, LIMITED; E_INVAL
- * thread:  any
- * cost:    as cellar_limiter_check
+/* Reserve units for later, and return a ticket. The reservation charges the key, as
+ * cellar_limiter_check does. Token buckets also reserve units that the bucket gains within
+ * `max_wait_ns`; other rules never wait.
+ *
+ * cellar_limiter_commit corrects the charge once, with the units that were used in the end. Without
+ * a commit the key stays charged for `cost`, as after a check: the bucket refills, the window
+ * passes. So a ticket that is dropped costs no memory and loses no more than these units.
+ * in:      key, cost: as cellar_limiter_check;
+ *          max_wait_ns: longest wait for future units, in ns. 0: only units that the key has now
+ * out:     *ticket: for cellar_limiter_commit; all zero on any code but OK;
+ *          *wait_ns, optional: ns to wait before the units are used; 0 if they are there, and on
+ *          any code but OK. The library does not sleep. Units that are used before the wait is over
+ *          break the bound of the rule. A commit may come before its end;
+ *          *out, optional, with OK and LIMITED
+ * returns: OK, LIMITED as cellar_limiter_check; E_INVAL (the limiter has a concurrency rule: call
+ *          cellar_permit_acquire)
+ * owns:    *ticket belongs to the caller, and needs no free call; see cellar_limiter_ticket
+ * thread:  any; another thread may commit the ticket
+ * cost:    as cellar_limiter_check; the first ticket of a key takes one short lock
  * example:
  *     cellar_limiter_ticket t;
  *     uint64_t wait_ns;
@@ -423,16 +502,24 @@ CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key,
                                              cellar_limiter_result *out);
 
 /* Use a ticket for `actual_cost` units; 0 cancels the reservation. Give back the units reserved
- * above it, or charge the units missing. Units that time has paid since the reservation are not
- * given back. Several tickets of one token bucket come back whole in reverse order; in another
- * order each gives back less. Units from cellar_limiter_adjust are not part of that: an adjustment
- * and a ticket may give back the same unit twice. What happens to other keys takes nothing away.
- * in:      a ticket of this limiter
- * returns: OK; INVALIDATED (the units were not given back: since the reservation the key was reset
- *          or evicted, or got a token bucket with other numbers; or that happened to another key of
- *          its region of 4096 slots, and 64 others reserved later), E_TICKET_USED, E_INVAL; E_LIMIT
- *          (charge of a new key: the table is full and evicts no key)
- * thread:  any
+ * above it, or charge the units missing, as cellar_limiter_adjust does: that may leave a debt.
+ *
+ * Units that time has paid since the reservation are not given back. Several tickets of one token
+ * bucket come back whole in reverse order; in another order each gives back less. Units from
+ * cellar_limiter_adjust are not part of that: an adjustment and a ticket may give back the same
+ * unit twice. What happens to other keys takes nothing away.
+ * in:      ticket of this limiter; one that is all zero is OK, and nothing happens;
+ *          actual_cost in units
+ * returns: OK;
+ *          INVALIDATED (no units were given back: since the reservation the key was reset or
+ *          evicted, or got a token bucket with other numbers; or that happened to another key of
+ *          its region of 4096 slots, and 64 others reserved later);
+ *          E_LIMIT (charge of a new key: the table is full and evicts no key);
+ *          E_TICKET_USED (committed before: nothing changed);
+ *          E_INVAL (a ticket of another limiter: nothing changed).
+ *          The ticket is used after each code but E_INVAL
+ * owns:    the ticket is used up; its memory is that of the caller
+ * thread:  any, also another one than that of the reservation; one at a time for a ticket
  * cost:    as cellar_limiter_check; sliding log: O(N)
  * example: cellar_limiter_commit(l, &t, 615);                                                    */
 CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ticket *ticket,
@@ -444,8 +531,9 @@ CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ti
  * bucket, and may exceed what was charged. A charge saturates: a token bucket at a debt of 400
  * days, a sliding log at 2^22 units (those above N are paid when the oldest stamp is). The refund
  * of a charge makes no room that was not there before the charge.
- * in:      cost in units; 0 changes nothing
- * returns: OK; E_LIMIT (charge of a new key: the table is full and evicts no key), E_INVAL
+ * in:      key 1..CELLAR_KEY_MAX bytes; cost in units; 0 changes nothing
+ * returns: OK; E_LIMIT (charge of a new key: the table is full and evicts no key)
+ * owns:    nothing is kept
  * thread:  any
  * cost:    as cellar_limiter_check
  * example: cellar_limiter_adjust(l, "user:7", 6, 50);                                            */
@@ -456,8 +544,10 @@ CELLAR_API cellar_err cellar_limiter_adjust(cellar_limiter *l, const void *key, 
  * nothing of that (a restart adds 2 ms at most); a reset ends it. Of two bans the one that ends
  * later counts. A ban is no debt: time pays the debt meanwhile. After a ban, a token bucket admits
  * one unit and fills from there.
- * in:      ban_ns; 0 changes nothing; values above CELLAR_PERIOD_MAX_NS count as that
- * returns: OK; E_LIMIT (no room for the key or the ban), E_INVAL
+ * in:      key 1..CELLAR_KEY_MAX bytes;
+ *          ban_ns from now; 0 changes nothing; values above CELLAR_PERIOD_MAX_NS count as that
+ * returns: OK; E_LIMIT (no room for the key, or for the ban: raise max_bytes or max_overrides)
+ * owns:    nothing is kept
  * thread:  any
  * cost:    as cellar_limiter_check; a limiter of one token bucket, sliding or fixed window that was
  *          opened without ban_ns: one entry of max_overrides and one short lock, and each check of
@@ -469,7 +559,8 @@ CELLAR_API cellar_err cellar_limiter_ban(cellar_limiter *l, const void *key, siz
 /* Reset a key, or all keys: the next check meets an unused key. Ends bans and permits; keeps plans.
  * in:      key NULL with key_len 0: all keys
  * out:     *existed, optional: whether the key, or one of all, had any state
- * returns: OK; E_INVAL
+ * returns: OK, also for a key without any state
+ * owns:    permits and bans of the key end; its tickets give nothing back (INVALIDATED)
  * thread:  any; a concurrent check comes before the reset of its key or after it
  * cost:    one short lock; all keys: O(slots), with one region of 4096 slots locked at a time
  * example: cellar_limiter_reset(l, "user:7", 6, NULL);                                           */
@@ -479,10 +570,20 @@ CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, s
 /* ---- Permits of a concurrency rule ---------------------------------------------------------- */
 
 /* Acquire a permit, if the key has fewer than N and the other rules admit one unit.
- * in:      hold_ms from 1; the permit ends after that time
- * out:     *token names the permit, 0 on any code but OK; *out, optional
- * returns: OK, LIMITED; E_LIMIT (max_permits; or a new key, and the table evicts none), E_INVAL
- * thread:  any
+ *
+ * A permit ends by cellar_permit_release, after hold_ms, with cellar_limiter_reset, or with the
+ * close of the limiter. It belongs to no thread: if the thread of its holder ends or hangs, the
+ * permit counts until hold_ms has passed. Snapshots have no permits: a restart begins with none.
+ * The other rules are charged one unit, which the release does not give back.
+ * in:      key 1..CELLAR_KEY_MAX bytes;
+ *          hold_ms: life of the permit in ms, from 1; more than 400 days count as that
+ * out:     *token: the number of the permit; 0 on any code but OK;
+ *          *out, optional, with OK and LIMITED
+ * returns: OK; LIMITED (N permits exist, or another rule denies: out->retry_after_ns, which is for
+ *          permits the end of the first hold); E_LIMIT (max_permits; or a new key, and the table
+ *          evicts none); E_INVAL (the limiter has no concurrency rule; hold_ms below 1)
+ * owns:    the caller releases *token, or lets it end
+ * thread:  any; does not wait for a permit
  * cost:    one short lock; ends at most 8 expired permits of the key
  * example:
  *     uint64_t token;
@@ -493,17 +594,19 @@ CELLAR_API cellar_err cellar_permit_acquire(cellar_limiter *l, const void *key, 
                                             cellar_limiter_result *out);
 
 /* Release a permit.
- * in:      token of the permit
- * returns: OK; E_NOT_OWNER (expired, released, or the key was reset), E_INVAL
+ * in:      key and token of the permit
+ * returns: OK; E_NOT_OWNER (expired, released, or the key was reset: nothing changed)
+ * owns:    the permit ends; a later use of the token is E_NOT_OWNER
  * thread:  any; also another thread than the one that acquired the permit
  * cost:    one short lock
  * example: cellar_permit_release(l, "db", 2, token);                                             */
 CELLAR_API cellar_err cellar_permit_release(cellar_limiter *l, const void *key, size_t key_len,
                                             uint64_t token);
 
-/* Set the hold of a permit to end `hold_ms` from now.
- * in:      token of the permit; hold_ms from 1
- * returns: OK; E_NOT_OWNER (expired, released, or the key was reset), E_INVAL
+/* Set the hold of a permit to end `hold_ms` from now, which may be earlier than before.
+ * in:      key and token of the permit; hold_ms as for cellar_permit_acquire
+ * returns: OK; E_NOT_OWNER (expired, released, or the key was reset: nothing revives it)
+ * owns:    the caller still releases the permit
  * thread:  any; also another thread than the one that acquired the permit
  * cost:    one short lock
  * example: cellar_permit_extend(l, "db", 2, token, 30000);                                       */
@@ -520,12 +623,16 @@ CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, s
  *     key NULL, plan        the rules of the plan; they can change while no key has the plan
  *     key, plan NULL        the key has these rules; rules NULL: those of the limiter again
  *     key, plan             the key has the plan; rules NULL
- * in:      key_len 0 if key is NULL; plan 1..CELLAR_LIMITER_NAME_MAX bytes; rules as for
- *          cellar_limiter_check_with. Snapshots have no plans and no rules of keys: set them again
- *          after the open. A snapshot has the count of a window in units of the limiter's rule,
- *          rounded up
- * returns: OK; E_BUSY (the plan has other rules, and keys have it), E_NOT_FOUND (the key: unknown
- *          plan), E_LIMIT (max_overrides or max_plans), E_INVAL, E_RANGE
+ *
+ * Snapshots have no plans and no rules of keys: set them again after the open. A snapshot has the
+ * count of a window in units of the limiter's rule, rounded up.
+ * in:      key_len 0 if key is NULL;
+ *          plan 1..CELLAR_LIMITER_NAME_MAX bytes;
+ *          rules as o->rules of cellar_limiter_check_with
+ * returns: OK; E_BUSY (the plan has other rules, and keys have it), E_NOT_FOUND (a key, and no such
+ *          plan), E_LIMIT (max_overrides or max_plans), E_RANGE (as cellar_limiter_open), E_INVAL
+ *          (rules that do not fit the limiter)
+ * owns:    everything is copied
  * thread:  any; one change of the limiter's rules at a time, others wait
  * cost:    limiter: O(slots), with one region of 4096 slots locked at a time; plan: O(plans); key:
  *          O(plans) and one short lock, and each later check of the key takes a lock
@@ -540,22 +647,25 @@ CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const void *ke
 /* ---- Maintain, observe ---------------------------------------------------------------------- */
 
 /* Call `fn` for every key in use. Keys that change during the scan may be missed or seen twice.
- * in:      fn returns true to continue; it runs with no internal lock held
- * returns: OK; E_INVAL
- * thread:  any; fn may call the limiter, except close
+ * in:      fn: see cellar_limiter_scan_fn;
+ *          ctx: given to fn
+ * returns: OK, also when fn ended the scan
+ * owns:    fn and ctx are not used after the return
+ * thread:  any; fn runs on it with no lock held
  * cost:    O(slots)
  * example: cellar_limiter_scan(l, print_entry, stdout);                                          */
 CELLAR_API cellar_err cellar_limiter_scan(cellar_limiter *l, cellar_limiter_scan_fn fn, void *ctx);
 
-/* Read the clock of a limiter.
- * returns: nanoseconds; 0 if l is NULL
+/* Read the clock of a limiter, for cellar_check_opts.now_ns.
+ * returns: nanoseconds; 0 if l is NULL, and in a forked child
  * thread:  any
  * cost:    one reading
  * example: uint64_t now = cellar_limiter_now(l);                                                 */
 CELLAR_API uint64_t cellar_limiter_now(cellar_limiter *l);
 
-/* Return the fingerprint under which a limiter stores a key.
- * returns: 63 bits; 0 for an invalid key
+/* Return the fingerprint under which a limiter stores a key, as cellar_limiter_entry has it.
+ * in:      key 1..CELLAR_KEY_MAX bytes
+ * returns: 63 bits; 0 for an invalid key, and in a forked child
  * thread:  any
  * cost:    one hash
  * example: uint64_t fp = cellar_limiter_fingerprint(l, "user:7", 6);                             */
@@ -564,8 +674,10 @@ CELLAR_API uint64_t cellar_limiter_fingerprint(cellar_limiter *l, const void *ke
 
 /* Get the figures of a limiter.
  * in:      out from cellar_limiter_stats_default
- * returns: OK; E_INVAL
- * thread:  any
+ * out:     *out, only with OK
+ * returns: OK
+ * owns:    nothing is kept
+ * thread:  any; each figure is read at its own moment
  * cost:    O(slots), for `keys`
  * example:
  *     cellar_limiter_stats s = cellar_limiter_stats_default();
@@ -573,20 +685,25 @@ CELLAR_API uint64_t cellar_limiter_fingerprint(cellar_limiter *l, const void *ke
 CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter_stats *out);
 
 #ifndef CELLAR_OMIT_TEXT
+/* Which lines cellar_limiter_headers_write writes: a sum of these. */
 #define CELLAR_HEADERS_IETF        1u /* RateLimit-Policy, RateLimit (IETF draft)                 */
 #define CELLAR_HEADERS_DRAFT6      2u /* RateLimit-Limit, -Remaining, -Reset (seconds from now)   */
 #define CELLAR_HEADERS_X           4u /* X-RateLimit-Limit, -Remaining, -Reset (Unix time)        */
 #define CELLAR_HEADERS_RETRY_AFTER 8u /* Retry-After of a denial                                  */
 
 /* Write HTTP header lines for a decision, each with CRLF at its end. Seconds are rounded up.
- * Remaining is at most the limit, also where a burst has more units left. Retry-After is at least
- * 1, and left out when no wait helps. RateLimit-Policy has the limit of the key for the rule of r
- * alone, and the limits of the limiter for the others.
- * in:      r of a decision of this limiter; style: CELLAR_HEADERS_... flags; buf_cap 0 asks for the
- *          size
- * out:     *text_len, optional: length of the whole text without the ending zero byte
- * returns: OK (complete and terminated; may be empty), E_BUFFER (text_len + 1 bytes are needed),
- *          E_UNSUPPORTED (unknown flag), E_INVAL, E_FORKED
+ * Remaining is at most the limit, also where a burst has more units left. RateLimit-Policy has the
+ * limit of the key for the rule of r alone, and the limits of the limiter for the others.
+ *
+ * Retry-After is retry_after_ns in seconds, at least 1. It is left out of an admission, and when no
+ * wait helps (`never`).
+ * in:      r of a decision of this limiter;
+ *          style: CELLAR_HEADERS_... flags;
+ *          buf_cap in bytes; 0 asks for the size (buf may be NULL)
+ * out:     buf: as much as fits, terminated;
+ *          *text_len, optional: length of the whole text without the ending zero byte
+ * returns: OK (complete and terminated; may be empty), E_BUFFER (text_len + 1 bytes are needed)
+ * owns:    nothing is kept
  * thread:  any
  * cost:    no allocation
  * example:
@@ -605,7 +722,7 @@ CELLAR_API cellar_err cellar_limiter_headers_write(cellar_limiter *l,
  * in:      as cellar_limiter_open
  * out:     *out is NULL on failure
  * returns: as cellar_limiter_open
- * owns:    the caller closes *out with cellar_limiter_close
+ * owns:    as cellar_limiter_open
  * thread:  any
  * cost:    2 KiB for each user
  * example:
@@ -615,9 +732,13 @@ CELLAR_API cellar_err cellar_user_limiter_open(const cellar_limiter_config *cfg,
                                                cellar_limiter **out);
 
 /* Admit or deny a call of a user: at most `limit` calls in any window of `window_s` seconds.
- * in:      user 1..CELLAR_KEY_MAX bytes; limit 0..CELLAR_USER_LIMIT_MAX; window_s from 1
+ * in:      user 1..CELLAR_KEY_MAX bytes;
+ *          limit 0..CELLAR_USER_LIMIT_MAX calls; 0 denies each call;
+ *          window_s 1..34,560,000 seconds (400 days)
  * out:     *out, optional, with OK and LIMITED
- * returns: OK, LIMITED; E_INVAL, E_RANGE
+ * returns: OK (admitted), LIMITED (denied: out->retry_after_ns); E_RANGE (limit or window_s above
+ *          its largest value), E_INVAL (l has another rule than that of cellar_user_limiter_open)
+ * owns:    nothing is kept
  * thread:  any
  * cost:    as cellar_limiter_check with several rules
  * example: cellar_err e = cellar_user_limiter_check(l, "user:7", 6, 10, 1, NULL);                */

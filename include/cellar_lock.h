@@ -3,13 +3,13 @@
  * cellar_lock: keyed locks with holds and fencing tokens, inside one process.
  *
  * CALL PATTERN
- *     #include "cellar_lock.h"    (drop-in: part of "cellar.h")
+ *     #include "cellar_lock.h"    // drop-in: part of "cellar.h"
  *     cellar_locks *t;
  *     cellar_lock lk;
  *     if (cellar_locks_open(NULL, &t) != CELLAR_OK) return 1;
  *     if (cellar_lock_acquire(t, "order:7", 7, NULL, &lk) == CELLAR_OK) {
- *         store_write(order, lk.fence);                        the store rejects smaller fences
- *         if (cellar_lock_release(t, &lk) == CELLAR_E_LOST) undo();     the hold had expired
+ *         store_write(order, lk.fence);                        // the store rejects smaller fences
+ *         if (cellar_lock_release(t, &lk) == CELLAR_E_LOST) undo();     // the hold had expired
  *     }
  *     cellar_locks_close(t);
  *
@@ -34,63 +34,80 @@ extern "C" {
 
 /* ---- Types ---------------------------------------------------------------------------------- */
 
+/* Limits of the calls below. */
 #define CELLAR_LOCK_NOTE_MAX 23u     /* bytes of a note                                           */
 #define CELLAR_LOCK_MANY_MAX 64u     /* locks of one cellar_lock_acquire_many                     */
+
+/* Flags of one lock: cellar_lock_opts.flags. */
 #define CELLAR_LOCK_THREAD_BOUND 1u  /* only this thread releases; the end of the thread frees it */
 #define CELLAR_LOCK_NO_END       2u  /* no hold time; only together with THREAD_BOUND             */
 #define CELLAR_LOCK_NO_WAIT      4u  /* E_BUSY in place of a wait for another owner               */
 
-typedef struct cellar_locks cellar_locks; /* a table of locks */
+/* A table of locks. cellar_locks_open makes it, cellar_locks_close frees it. Every call of this
+ * header takes it from any thread. */
+typedef struct cellar_locks cellar_locks;
 
-/* Handle of an owner. All zero: not an owner. */
+/* Handle of an owner, from cellar_lock_acquire. It holds no memory, and may be copied: a copy that
+ * comes after the release owns nothing. All zero: not an owner. */
 typedef struct cellar_lock {
     uint64_t opaque;
     uint64_t fence;          /* fencing token: above those of all earlier owners of the key       */
 } cellar_lock;
 typedef char cellar_lock_is_frozen[sizeof(cellar_lock) == 16 ? 1 : -1];
 
+/* Why a lock is lost, for the watcher. */
 typedef enum cellar_lock_lost {
     CELLAR_LOCK_LOST_EXPIRED = 1,   /* the hold time ended while the lock was held                */
     CELLAR_LOCK_LOST_OWNER_DIED = 2 /* the thread of a THREAD_BOUND lock ended                    */
 } cellar_lock_lost;
 
-/* Receive the report of one lost lock, which its owner held for `held_ms`. `key` is readable until
- * the function returns. */
+/* Receive the report of one lost lock; set by cellar_locks_watch.
+ * in:      key: valid until the function returns; its bytes are not terminated;
+ *          fence: that of the lost owner; held_ms: time since the owner acquired the lock;
+ *          cause: why it is lost; ctx of cellar_locks_watch
+ * returns: nothing
+ * owns:    ctx stays that of the program: see cellar_locks_watch
+ * thread:  that of the call that found the lost lock: an acquire of the same key, a late release,
+ *          a tick. Several at a time, with no internal lock held: the function may block, and may
+ *          call the table, except its close. The key may have its next owner already
+ * cost:    the call that runs it waits for it                                                    */
 typedef void (*cellar_lock_watch_fn)(const void *key, size_t key_len, uint64_t fence,
                                      int64_t held_ms, cellar_lock_lost cause, void *ctx);
 
-/* Options of a table. Start from cellar_locks_config_default(). */
+/* Options of a table, for cellar_locks_open. Start from cellar_locks_config_default(). */
 typedef struct cellar_locks_config {
-    size_t   struct_size;
-    uint64_t max_locks;      /* keys held or waited for. Range 1..2^24. Default 65,536            */
-    uint64_t max_bytes;      /* bound of all memory of the table. From 256 KiB. Default 32 MiB    */
-    uint64_t fence_start;    /* all fences are above it. Below 2^61. Default: from the wall clock */
+    size_t   struct_size;    /* set by cellar_locks_config_default()                              */
+    uint64_t max_locks;      /* keys held or waited for. Range 1..2^24. Default 0: 65,536         */
+    uint64_t max_bytes;      /* all memory of the table, in bytes. From 256 KiB. Default 32 MiB   */
+    uint64_t fence_start;    /* all fences are above it. Range 0..2^61 - 1. Default 0: from the   */
+                             /* wall clock                                                        */
     const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
                              /* counts as "locks"), clock                                         */
-    uint32_t barging;        /* 1: a running thread may take a released lock first; see QUEUE     */
+    uint32_t barging;        /* 1: a running thread may take a released lock first; see QUEUE.    */
+                             /* Default 0                                                         */
     uint32_t reserved0;      /* must be 0                                                         */
 } cellar_locks_config;
 CELLAR_STRUCT(cellar_locks_config, reserved0);
 
-/* Options of one lock. Start from cellar_lock_opts_default(). */
+/* Options of one lock, for cellar_lock_acquire. Start from cellar_lock_opts_default(). */
 typedef struct cellar_lock_opts {
-    size_t   struct_size;
-    int64_t  wait_timeout_ms; /* maximum wait. From 1. Default 30,000, also for 0. INT64_MAX: no  */
-                             /* limit. Negative is E_INVAL. CELLAR_LOCK_NO_WAIT: it does not wait */
-    int64_t  hold_ms;        /* hold time. From 1. Default 30,000, also for 0. Negative is        */
-                             /* E_INVAL. Ignored with NO_END                                      */
-    const char *note;        /* text for cellar_lock_info_get; NULL or 0..23 bytes                */
-    uint32_t flags;          /* CELLAR_LOCK_THREAD_BOUND, _NO_END, _NO_WAIT                       */
+    size_t   struct_size;    /* set by cellar_lock_opts_default()                                 */
+    int64_t  wait_timeout_ms; /* maximum wait in ms, from 1. Default 0: 30,000. INT64_MAX: no     */
+                             /* limit. Not used with CELLAR_LOCK_NO_WAIT                          */
+    int64_t  hold_ms;        /* hold time in ms, from 1. Default 0: 30,000. Not used with NO_END  */
+    const char *note;        /* text for cellar_lock_info_get, 0..CELLAR_LOCK_NOTE_MAX bytes,     */
+                             /* copied. Default NULL: none                                        */
+    uint32_t flags;          /* CELLAR_LOCK_THREAD_BOUND, _NO_END, _NO_WAIT. Default 0            */
     uint32_t reserved0;      /* must be 0                                                         */
 } cellar_lock_opts;
 CELLAR_STRUCT(cellar_lock_opts, reserved0);
 
-/* Description of a held lock. */
+/* Description of a held lock, from cellar_lock_info_get. Start from cellar_lock_info_default(). */
 typedef struct cellar_lock_info {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by cellar_lock_info_default()                                 */
     uint64_t fence;          /* fencing token of the owner                                        */
     int64_t  held_ms;        /* time since the owner acquired the lock                            */
-    int64_t  hold_left_ms;   /* INT64_MAX: no hold time                                           */
+    int64_t  hold_left_ms;   /* time until the hold ends; INT64_MAX: no hold time                 */
     uint64_t waiters;        /* threads in the queue                                              */
     int32_t  owner_tid;      /* thread that acquired the lock                                     */
     uint32_t flags;          /* CELLAR_LOCK_THREAD_BOUND, _NO_END                                 */
@@ -98,9 +115,10 @@ typedef struct cellar_lock_info {
 } cellar_lock_info;
 CELLAR_STRUCT(cellar_lock_info, note);
 
-/* Figures of a table; cellar_metrics_write prints the same ones. */
+/* Figures of a table, from cellar_locks_stats_get; cellar_metrics_write prints the same ones. Start
+ * from cellar_locks_stats_default(). Counts begin at the open. */
 typedef struct cellar_locks_stats {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by cellar_locks_stats_default()                               */
     uint64_t acquired;       /* locks that got an owner                                           */
     uint64_t handed_over;    /* of these: passed on to a waiter                                   */
     uint64_t waits;          /* calls that waited                                                 */
@@ -126,10 +144,11 @@ CELLAR_STRUCT(cellar_locks_stats, fence_max);
 /* Open a table of locks.
  * in:      cfg from cellar_locks_config_default; NULL: all defaults
  * out:     *out is NULL on failure
- * returns: OK; E_SPACE (max_bytes is too small for the table itself), E_NOMEM (memory, address
- *          space or random numbers of the kernel), E_UNSUPPORTED (field of a newer header), E_INVAL
- *          (cellar_last_error of NULL has the reason of each)
- * owns:    the caller closes *out with cellar_locks_close
+ * returns: OK; E_SPACE (max_bytes is too small for the table itself: raise it, or lower max_locks),
+ *          E_NOMEM (memory, address space or random numbers of the kernel). cellar_last_error of
+ *          NULL has the reason of each
+ * owns:    the caller closes *out with cellar_locks_close. cfg is copied; the context of its clock
+ *          lives until then
  * thread:  any; a program may open several tables
  * cost:    one allocation of 75 to 300 KiB (with 2^17 locks and more, 1 byte for each besides), and
  *          address space of 140 bytes for each possible lock
@@ -140,20 +159,28 @@ CELLAR_API cellar_err cellar_locks_open(const cellar_locks_config *cfg, cellar_l
 
 /* Close a table. Locks that are still held end without a report to the watcher.
  * in:      t; NULL is allowed
- * thread:  must not overlap other calls on the table
+ * owns:    t is freed. Handles of its locks are invalid: no call may get them
+ * thread:  must not overlap other calls on the table, acquires that wait among them
  * cost:    O(locks held)
  * example: cellar_locks_close(t);                                                                */
 CELLAR_API void cellar_locks_close(cellar_locks *t);
 
-/* Acquire the lock of a key. Wait in the queue while another owner holds the lock.
- * in:      key 1..CELLAR_KEY_MAX bytes; o NULL: wait 30 s, hold time 30 s
+/* Acquire the lock of a key. Wait in the queue while another owner holds the lock. A lock is not
+ * recursive: a thread that acquires a key twice waits for itself, until the hold of the first one
+ * ends or the wait does; only for THREAD_BOUND locks the call tells.
+ * in:      key 1..CELLAR_KEY_MAX bytes;
+ *          o from cellar_lock_opts_default; NULL: wait 30 s, hold time 30 s
  * out:     *out is the handle; all zero on any code but OK
- * returns: OK; E_BUSY (NO_WAIT: the lock is held), E_TIMEOUT (waited for wait_timeout_ms),
- *          E_DEADLOCK (without NO_WAIT: this thread holds the key THREAD_BOUND), E_LIMIT
- *          (max_locks; beside acquires of other threads up to 16 locks a stripe early), E_SPACE
- *          (max_bytes), E_NOMEM, E_INVAL (also: a negative time, NO_END without THREAD_BOUND),
- *          E_UNSUPPORTED (unknown flag)
- * thread:  any; sleeps while it waits, with no internal lock held; no cancellation point
+ * returns: OK;
+ *          E_BUSY (NO_WAIT: the lock is held), E_TIMEOUT (waited for wait_timeout_ms);
+ *          E_DEADLOCK (without NO_WAIT: this thread holds the key THREAD_BOUND);
+ *          E_LIMIT (max_locks; while other threads acquire, up to 16 locks a stripe early);
+ *          E_SPACE (max_bytes), E_NOMEM;
+ *          E_INVAL (also: a negative time, a longer note, NO_END without THREAD_BOUND)
+ * owns:    the caller releases *out. Without a release the lock ends with its hold, or with the
+ *          thread of its owner if it is THREAD_BOUND
+ * thread:  any; sleeps while it waits, with no internal lock held; no cancellation point, and no
+ *          call ends the wait early
  * cost:    free lock of a recent key: no lock, one compare-exchange; else one short lock,
  *          sometimes one allocation
  * example:
@@ -166,27 +193,32 @@ CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size
                                           const cellar_lock_opts *o, cellar_lock *out);
 
 /* Set the hold of a lock to end `hold_ms` from now, which may be earlier than before.
- * in:      hold_ms from 1
- * returns: OK; E_LOST (the hold had ended; nothing revives it), E_NOT_OWNER (not the handle of the
- *          owner, or THREAD_BOUND to another thread), E_FORKED, E_INVAL
+ * in:      lk: the handle of the owner; hold_ms from 1
+ * returns: OK; E_LOST (the hold had ended; nothing revives it: acquire the key again), E_NOT_OWNER
+ *          (not the handle of the owner, or THREAD_BOUND to another thread)
+ * owns:    the caller still releases lk
  * thread:  any
  * cost:    one short lock
  * example: if (cellar_lock_extend(t, &lk, 30000) != CELLAR_OK) stop_working();                   */
 CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk, int64_t hold_ms);
 
 /* Release a lock. The longest waiter becomes the next owner.
- * in:      the handle of the owner; any other handle changes nothing
+ * in:      lk: the handle of the owner; any other handle changes nothing
  * out:     *lk is all zero after OK
- * returns: OK; E_LOST (the hold had ended; another owner keeps the lock), E_NOT_OWNER (never
- *          acquired, already released, or THREAD_BOUND to another thread), E_FORKED, E_INVAL
+ * returns: OK; E_LOST (the hold had ended: undo the work, another owner may have begun),
+ *          E_NOT_OWNER (all zero, as after a release, never acquired, or THREAD_BOUND to another
+ *          thread)
+ * owns:    after OK and E_LOST the handle owns nothing
  * thread:  any
  * cost:    no waiters: no lock, one compare-exchange
  * example: if (cellar_lock_release(t, &lk) == CELLAR_E_LOST) undo();                             */
 CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk);
 
-/* Test whether a handle still owns its lock.
- * returns: OK (it does); E_LOST, E_NOT_OWNER, E_FORKED, E_INVAL as cellar_lock_release
- * thread:  any
+/* Test whether a handle still owns its lock. The hold may end right after the return.
+ * in:      lk: a handle of cellar_lock_acquire
+ * returns: OK (it does); E_LOST (the hold has ended), E_NOT_OWNER (never acquired, or released)
+ * owns:    the caller still releases lk
+ * thread:  any, also another one than the owner of a THREAD_BOUND lock
  * cost:    no lock, no shared write
  * example: while (cellar_lock_check(t, &lk) == CELLAR_OK) work_a_little();                       */
 CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk);
@@ -195,11 +227,14 @@ CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk);
 
 /* Acquire the locks of several keys, or none of them. The call takes the keys in byte order, so two
  * such calls never wait for each other in a circle.
- * in:      count 1..CELLAR_LOCK_MANY_MAX different keys; wait_timeout_ms is one limit for all keys;
- *          each hold begins when its key is taken
+ * in:      keys, count: 1..CELLAR_LOCK_MANY_MAX different keys;
+ *          o as cellar_lock_acquire; wait_timeout_ms is one limit for all keys; each hold begins
+ *          when its key is taken
  * out:     out[i] belongs to keys[i]; all zero on any code but OK
- * returns: as cellar_lock_acquire, for the key that failed; E_INVAL (also: two equal keys), E_LOST
- *          (a hold ended while the call waited for a later key)
+ * returns: OK; as cellar_lock_acquire, for the key that failed; E_LOST (a hold ended while the call
+ *          waited for a later key: raise hold_ms), E_INVAL (also: two equal keys). Then the call
+ *          has released the keys that it took
+ * owns:    the caller releases each handle, with cellar_lock_release_many or one by one
  * thread:  any; sleeps while it waits, and owns the keys taken so far
  * cost:    as one cellar_lock_acquire for each key
  * example:
@@ -211,8 +246,10 @@ CELLAR_API cellar_err cellar_lock_acquire_many(cellar_locks *t, const cellar_byt
                                                cellar_lock *out);
 
 /* Release several locks. The call tries every handle.
- * in:      count 1..CELLAR_LOCK_MANY_MAX handles
- * returns: OK; else the first code that was not OK
+ * in:      lk, count: 1..CELLAR_LOCK_MANY_MAX handles
+ * out:     each handle as by cellar_lock_release
+ * returns: OK; else the first code of cellar_lock_release that was not OK
+ * owns:    as cellar_lock_release
  * thread:  any
  * cost:    as one cellar_lock_release for each handle
  * example: cellar_lock_release_many(t, lk, 2);                                                   */
@@ -221,9 +258,10 @@ CELLAR_API cellar_err cellar_lock_release_many(cellar_locks *t, cellar_lock *lk,
 /* ---- The table ------------------------------------------------------------------------------ */
 
 /* Describe the lock that an owner holds on a key.
- * in:      out from cellar_lock_info_default
+ * in:      key 1..CELLAR_KEY_MAX bytes; out from cellar_lock_info_default
  * out:     *out, only with OK
- * returns: OK; MISS (no owner), E_INVAL
+ * returns: OK (also a lost lock that no call has found yet: hold_left_ms 0); MISS (no owner)
+ * owns:    nothing is kept
  * thread:  any; the description may be out of date when the call returns
  * cost:    one short lock
  * example:
@@ -233,17 +271,26 @@ CELLAR_API cellar_err cellar_lock_info_get(cellar_locks *t, const void *key, siz
                                            cellar_lock_info *out);
 
 /* Set the watcher, which receives one report of each lost lock. The call that finds the lost lock
- * runs the watcher, in its own thread: an acquire of the same key, a late release, or a tick.
- * in:      fn; NULL: no watcher
- * returns: OK; E_INVAL
- * thread:  any; a concurrent call may still report to the former watcher
+ * runs the watcher, in its own thread: an acquire of the same key, a late release, or a tick. A
+ * table starts no thread: without cellar_tick (cellar_admin.h) a lock of a key that no call asks
+ * for is never reported.
+ * in:      fn: see cellar_lock_watch_fn; NULL: no watcher from now on;
+ *          ctx: given to fn
+ * returns: OK
+ * owns:    fn and ctx stay those of the program. The table uses them until the next
+ *          cellar_locks_watch or the close. A call of the table that runs in another thread may
+ *          still use the former ones until that call has returned: end or wait for those threads
+ *          before ctx is freed
+ * thread:  any
  * cost:    one short lock
  * example: cellar_locks_watch(t, on_lost, NULL);                                                 */
 CELLAR_API cellar_err cellar_locks_watch(cellar_locks *t, cellar_lock_watch_fn fn, void *ctx);
 
 /* Get the figures of a table.
  * in:      out from cellar_locks_stats_default
- * returns: OK; E_INVAL
+ * out:     *out, only with OK
+ * returns: OK
+ * owns:    nothing is kept
  * thread:  any; exact while no other call runs
  * cost:    O(keys in the table)
  * example:
