@@ -5,7 +5,7 @@
  * cellar_schedule: schedules inside one process: intervals, cron expressions, single instants.
  *
  * CALL PATTERN
- *     #include "cellar_schedule.h"    (drop-in: part of "cellar_all.h")
+ *     #include "cellar_schedule.h"    // drop-in: part of "cellar_all.h"
  *     static void report(const cellar_firing *f, void *ctx) { send_report(f->due_wall_ms); }
  *     cellar_scheduler *s;
  *     if (cellar_scheduler_open(NULL, &s) != CELLAR_OK) return 1;
@@ -39,6 +39,7 @@ extern "C" {
 
 /* ---- Cron expressions ----------------------------------------------------------------------- */
 
+/* Longest text of a cron expression. */
 #define CELLAR_CRON_MAX 255u /* bytes of an expression */
 
 /* What happens to a fixed time that the zone skips in spring. */
@@ -54,10 +55,12 @@ typedef enum cellar_cron_fold {
     CELLAR_CRON_FOLD_BOTH = 2    /* at both */
 } cellar_cron_fold;
 
-/* Options of a cron expression. Start from cellar_cron_opts_default(). */
+/* Options of a cron expression, for cellar_cron_next and cellar_schedule_spec.cron_opts. Start from
+ * cellar_cron_opts_default(). */
 typedef struct cellar_cron_opts {
-    size_t   struct_size;
-    const char *hash_name;   /* chooses the values of H. Default: name of the schedule, or ""     */
+    size_t   struct_size;    /* set by cellar_cron_opts_default()                                 */
+    const char *hash_name;   /* chooses the values of H. Default NULL: name of the schedule, or   */
+                             /* ""                                                                */
     cellar_cron_gap  gap;    /* Default GAP_RUN                                                   */
     cellar_cron_fold fold;   /* Default FOLD_FIRST                                                */
     uint32_t day_and;        /* 1: day of month and weekday must both match. Default 0: either    */
@@ -66,31 +69,41 @@ typedef struct cellar_cron_opts {
 CELLAR_STRUCT(cellar_cron_opts, reserved0);
 
 /* Compute the next instants of a cron expression. With count 0 check expression and zone only.
- * in:      expr to CELLAR_CRON_MAX bytes; zone: NULL or "UTC", "+08:00", or a name of the zone
- *          database such as "Europe/Berlin" (CRON_TZ= in the expression wins); o NULL = defaults;
- *          after_wall_ms in the years 1970..9999; out has room for `count`
- * out:     out[0] < out[1] < ..: instants after after_wall_ms, in ms; *found of them. With E_INVAL
- *          *found is the column of the first error in expr, from 1; 0: another argument
- * returns: OK (also with fewer than count); E_NEVER (the expression matches no date, or none within
- *          100 years), E_INVAL, E_TOOBIG (above CELLAR_CRON_MAX bytes), E_RANGE (after_wall_ms),
- *          E_NOT_FOUND (unknown zone), E_CORRUPT (damaged zone file), E_NOMEM, E_UNSUPPORTED
- * thread:  any
+ * in:      expr of 1..CELLAR_CRON_MAX bytes: see CRON EXPRESSIONS;
+ *          zone: NULL or "UTC", "+08:00", or a name of the zone database such as "Europe/Berlin".
+ *          CRON_TZ= in the expression wins;
+ *          o from cellar_cron_opts_default; NULL = defaults;
+ *          after_wall_ms: UNIX ms in the years 1970..9999; count: room of out
+ * out:     out[0] < out[1] < ..: instants after after_wall_ms, in UNIX ms; *found of them;
+ *          *found with E_INVAL: column of the first error in expr, from 1; 0: another argument
+ * returns: OK (also with fewer than count);
+ *          E_INVAL (also: expr is wrong at column *found), E_TOOBIG (above CELLAR_CRON_MAX bytes);
+ *          E_NEVER (the expression matches no date, or none within 100 years);
+ *          E_RANGE (after_wall_ms), E_NOMEM;
+ *          E_NOT_FOUND (unknown zone: install tzdata, or use an offset);
+ *          E_CORRUPT (damaged zone file)
+ * owns:    nothing is kept
+ * thread:  any, also in a forked child
  * cost:    reads the zone file; under 1 us for each instant
  * example:
  *     int64_t next;
  *     size_t n;
- *     cellar_cron_next("30 2 * * *", "Europe/Berlin", NULL, now_wall_ms, &next, 1, &n);          */
+ *     cellar_cron_next("30 2 * * *", "Europe/Berlin", NULL, 1700000000000, &next, 1, &n);        */
 CELLAR_API cellar_err cellar_cron_next(const char *expr, const char *zone,
                                        const cellar_cron_opts *o, int64_t after_wall_ms,
                                        int64_t *out, size_t count, size_t *found);
 
 /* ---- Types ---------------------------------------------------------------------------------- */
 
+/* Limits of a schedule. */
 #define CELLAR_SCHEDULE_RUNS_MAX    64u  /* largest max_running                                   */
 #define CELLAR_SCHEDULE_CATCH_UP_MAX 100u /* missed firings that CELLAR_COALESCE_ALL runs         */
 
+/* A scheduler: its schedules, its threads. cellar_scheduler_open makes it, cellar_scheduler_close
+ * frees it. The calls of this header take it from any thread. */
 typedef struct cellar_scheduler cellar_scheduler;
 
+/* What makes a schedule due; cellar_schedule_info reports it. */
 typedef enum cellar_schedule_kind {
     CELLAR_SCHEDULE_EVERY = 1, /* interval_ms, or "@every" */
     CELLAR_SCHEDULE_CRON = 2,  /* times of `cron` */
@@ -124,72 +137,95 @@ typedef enum cellar_schedule_conflict {
     CELLAR_CONFLICT_ERROR = 2    /* the same; the call returns E_BUSY                             */
 } cellar_schedule_conflict;
 
-/* One firing, for the function of its schedule. */
+/* One firing, for the function of its schedule. Valid until the function returns, with its text. */
 typedef struct cellar_firing {
-    size_t   struct_size;
-    const char *name;        /* of the schedule; valid until the function returns                 */
-    int64_t  due_wall_ms;    /* instant for which the schedule fired, without jitter              */
+    size_t   struct_size;    /* set by the library                                                */
+    const char *name;        /* of the schedule                                                   */
+    int64_t  due_wall_ms;    /* instant for which the schedule fired, UNIX ms, without jitter     */
     int64_t  late_ms;        /* from that instant, with jitter, to the start of the run           */
     uint64_t missed;         /* firings before it that this run stands for                        */
-    int64_t  until_wall_ms;  /* latest firing that it stands for: due_wall_ms, or later with      */
+    int64_t  until_wall_ms;  /* latest firing that it stands for, UNIX ms: due_wall_ms, later with*/
                              /* CELLAR_COALESCE_EARLIEST; triggered: INT64_MIN                    */
     uint32_t triggered;      /* 1: by cellar_schedule_trigger                                     */
     uint32_t reserved0;      /* 0                                                                 */
 } cellar_firing;
 CELLAR_STRUCT(cellar_firing, reserved0);
 
-/* Run the job of a schedule. It may call every function on its scheduler; cellar_scheduler_close
- * returns E_DEADLOCK there. It may end its thread by pthread_exit: the run has then ended. */
+/* Run the job of a schedule: cellar_schedule_spec.fn.
+ * in:      firing: what is due, valid until the function returns; ctx of the spec
+ * returns: nothing: a job that fails is not repeated before the next firing. It may end its thread
+ *          by pthread_exit: the run has then ended
+ * owns:    ctx is valid until free_fn gets it, which is after the last run
+ * thread:  one of the scheduler, or with no_threads the one inside cellar_tick; up to max_running
+ *          at a time for a schedule. No lock is held. The function may block, and may call every
+ *          function of its scheduler, but cellar_scheduler_close returns E_DEADLOCK there
+ * cost:    one of `workers` while it runs                                                        */
 typedef void (*cellar_schedule_fn)(const cellar_firing *firing, void *ctx);
+
+/* Free the context of a schedule: cellar_schedule_spec.free_fn.
+ * in:      ctx of the spec
+ * returns: nothing
+ * owns:    ctx belongs to the function: the scheduler calls it once, when the schedule is removed,
+ *          replaced, over or closed and its last run has ended. A cellar_schedule_add that fails
+ *          does not call it
+ * thread:  the one that ended the schedule or its last run: a caller of cellar_schedule_add, remove
+ *          or close, a thread of the scheduler, a tick. No lock is held. The function may block,
+ *          and must not call its scheduler
+ * cost:    that thread waits for it                                                              */
 typedef void (*cellar_schedule_free_fn)(void *ctx);
 
-/* Options of a scheduler. Start from cellar_scheduler_config_default(). */
+/* Options of a scheduler, for cellar_scheduler_open. Start from cellar_scheduler_config_default().
+ * 0 or NULL in a field: its default. */
 typedef struct cellar_scheduler_config {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by cellar_scheduler_config_default()                          */
     const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
                              /* counts as "scheduler"), clock, alloc, free, log, log_level,       */
                              /* no_threads, stack_bytes                                           */
-    cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default: of the system        */
+    cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default NULL: of the system   */
     struct cellar_pool *pool; /* cellar_task.h: its journal serves catch_up_on_start. It outlives */
                              /* the scheduler. Default NULL: none                                 */
-    int64_t  close_timeout_ms; /* wait of the close for running jobs. Default 5,000               */
-    uint32_t max_schedules;  /* Range 1..65,536. Default 4,096                                    */
+    int64_t  close_timeout_ms; /* wait of the close for running jobs, ms. From 1. Default 5,000   */
+    uint32_t max_schedules;  /* schedules at a time. Range 1..65,536. Default 4,096               */
     uint32_t workers;        /* threads for runs. Range 1..64. Default 4                          */
 } cellar_scheduler_config;
 CELLAR_STRUCT(cellar_scheduler_config, workers);
 
-/* What a schedule runs, and when. Start from cellar_schedule_spec_default(). Exactly one of
- * interval_ms, cron and at_wall_ms is set. */
+/* What a schedule runs, and when, for cellar_schedule_add. Start from
+ * cellar_schedule_spec_default(). Exactly one of interval_ms, cron and at_wall_ms is set. Texts and
+ * cron_opts are copied. */
 typedef struct cellar_schedule_spec {
-    size_t   struct_size;
-    cellar_schedule_fn fn;   /* required                                                          */
-    void    *ctx;
-    int64_t  interval_ms;    /* runs at this interval. To 366 days                                */
-    const char *cron;        /* runs at the times of this expression; "@every 90s" is an interval */
-    const char *zone;        /* of the expression, as cellar_cron_next                            */
-    int64_t  at_wall_ms;     /* runs once, at this instant, or now if it has passed; then the     */
-                             /* schedule ends. To the year 9999                                   */
-    int64_t  misfire_grace_ms; /* a later firing does not run. From 1. Default 0: no limit        */
+    size_t   struct_size;    /* set by cellar_schedule_spec_default()                             */
+    cellar_schedule_fn fn;   /* the job. Required                                                 */
+    void    *ctx;            /* given to fn and free_fn                                           */
+    int64_t  interval_ms;    /* runs at this interval. Range 1..366 days in ms. 0: not this       */
+    const char *cron;        /* runs at the times of this expression; "@every 90s" is an interval.*/
+                             /* NULL: not this                                                    */
+    const char *zone;        /* of the expression, as cellar_cron_next. Default NULL: UTC         */
+    int64_t  at_wall_ms;     /* runs once, at this instant in UNIX ms, or now if it has passed;   */
+                             /* then the schedule ends. To the year 9999. 0: not this             */
+    int64_t  misfire_grace_ms; /* a firing that is later does not run. From 1 ms. Default 0: no   */
+                             /* limit                                                             */
     int64_t  jitter_ms;      /* delays each firing by hash(name, due) up to it; never up to the   */
-                             /* next firing. Default 0                                            */
-    const cellar_cron_opts *cron_opts; /* of the expression. NULL = defaults                      */
+                             /* next firing. Range 0..366 days in ms. Default 0: none             */
+    const cellar_cron_opts *cron_opts; /* of the expression. Default NULL: its defaults           */
     cellar_schedule_free_fn free_fn; /* frees ctx: once, after the schedule and its last run      */
-                             /* ended. Default NULL                                               */
+                             /* ended. Default NULL: ctx stays that of the program                */
     cellar_coalesce coalesce; /* Default LATEST                                                   */
     cellar_overlap  overlap;  /* Default SKIP                                                     */
     cellar_phase    phase;    /* of an interval. Default HASH                                     */
     cellar_schedule_conflict conflict; /* Default REPLACE                                         */
-    uint32_t max_running;    /* runs at the same time. To CELLAR_SCHEDULE_RUNS_MAX. Default 1     */
-    uint32_t paused;         /* 1: the schedule begins paused                                     */
+    uint32_t max_running;    /* runs at the same time. Range 1..CELLAR_SCHEDULE_RUNS_MAX.         */
+                             /* Default 1                                                         */
+    uint32_t paused;         /* 1: the schedule begins paused. Default 0                          */
     uint32_t catch_up_on_start; /* 1: the schedule continues from its last due time in the        */
                              /* journal of the pool, see CATCH-UP; max_running 1. Default 0       */
     uint32_t reserved0;      /* must be 0                                                         */
 } cellar_schedule_spec;
 CELLAR_STRUCT(cellar_schedule_spec, reserved0);
 
-/* Description of a schedule. */
+/* Description of a schedule, for the function of cellar_schedule_list. Times are UNIX ms. */
 typedef struct cellar_schedule_info {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by the library                                                */
     const char *name;        /* valid until the function returns                                  */
     int64_t  interval_ms;    /* of an interval; else 0                                            */
     int64_t  next_wall_ms;   /* next firing, without jitter; INT64_MAX: none, or paused           */
@@ -197,19 +233,26 @@ typedef struct cellar_schedule_info {
     uint64_t runs;           /* runs that began                                                   */
     uint64_t missed;         /* firings that another run stood for                                */
     uint64_t skipped;        /* firings that did not run: overlap, misfire_grace_ms, pause        */
-    cellar_schedule_kind kind;
+    cellar_schedule_kind kind; /* interval, cron expression or instant                            */
     uint32_t running;        /* runs that have not ended                                          */
     uint32_t paused;         /* 1: paused                                                         */
     uint32_t reserved0;      /* 0                                                                 */
 } cellar_schedule_info;
 CELLAR_STRUCT(cellar_schedule_info, reserved0);
 
-/* Receive one schedule of cellar_schedule_list. Return false to end the list. */
+/* Receive one schedule of cellar_schedule_list.
+ * in:      info: valid until the function returns; ctx of the list
+ * returns: true: continue; false: end the list
+ * owns:    nothing is kept after the list has returned
+ * thread:  the caller of the list, with no lock held. The function may block, and may call every
+ *          function of the scheduler, except its close
+ * cost:    the list waits for it                                                                 */
 typedef bool (*cellar_schedule_list_fn)(const cellar_schedule_info *info, void *ctx);
 
-/* Figures of a scheduler; cellar_metrics_write prints the same ones. */
+/* Figures of a scheduler, from cellar_scheduler_stats_get; cellar_metrics_write prints the same
+ * ones. Start from cellar_scheduler_stats_default(). Counts begin at the open. */
 typedef struct cellar_scheduler_stats {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by cellar_scheduler_stats_default()                           */
     uint64_t started;        /* runs that began; == ended + running at rest                       */
     uint64_t ended;          /* runs that ended                                                   */
     uint64_t triggered;      /* of started: by cellar_schedule_trigger                            */
@@ -223,7 +266,7 @@ typedef struct cellar_scheduler_stats {
     uint64_t rejected_limit; /* calls rejected by max_schedules                                   */
     uint64_t continued;      /* schedules that continued from a due time in the journal           */
     uint64_t journal_errors; /* due times that could not be written into the journal              */
-    uint64_t schedules;      /* schedules                                                         */
+    uint64_t schedules;      /* schedules that exist                                              */
     uint64_t running;        /* runs that have not ended                                          */
     uint64_t waiting;        /* runs that wait for a thread                                       */
     uint64_t bytes;          /* bytes of memory of the scheduler                                  */
@@ -235,9 +278,9 @@ CELLAR_STRUCT(cellar_scheduler_stats, bytes);
 /* Open a scheduler.
  * in:      cfg from cellar_scheduler_config_default; NULL: all defaults
  * out:     *out is NULL on failure
- * returns: OK; E_NOMEM (memory or threads), E_UNSUPPORTED (field of a newer header), E_INVAL
- *          (cellar_last_error of NULL has the reason of each)
- * owns:    the caller closes *out with cellar_scheduler_close
+ * returns: OK; E_NOMEM (memory or threads). cellar_last_error of NULL has the reason
+ * owns:    the caller closes *out with cellar_scheduler_close. cfg is copied; the contexts of
+ *          `host`, and the pool, live until then
  * thread:  any; a program may open several schedulers
  * cost:    about 75 KiB; starts one thread, and workers with the first runs
  * example:
@@ -250,7 +293,7 @@ CELLAR_API cellar_err cellar_scheduler_open(const cellar_scheduler_config *cfg,
  * in:      s; NULL is allowed
  * returns: OK; E_BUSY (a run had not ended after close_timeout_ms: nothing is closed, the schedules
  *          go on, try again), E_DEADLOCK (called by a job of this scheduler: nothing is done)
- * owns:    OK: s is freed, each free_fn has run
+ * owns:    OK: s is freed, each free_fn has run. Else s is as before
  * thread:  must not overlap other calls on the scheduler but those of its jobs
  * cost:    O(schedules); joins the threads
  * example: if (cellar_scheduler_close(s) == CELLAR_E_BUSY) puts("a job still runs");             */
@@ -263,14 +306,20 @@ CELLAR_API cellar_err cellar_scheduler_close(cellar_scheduler *s);
  * not begun move to the new one; those that have begun count for its max_running. A schedule with
  * at_wall_ms ended with its run: added again it runs again, unless misfire_grace_ms or
  * catch_up_on_start makes that E_NEVER.
- * in:      name of 1..64 bytes; spec from cellar_schedule_spec_default
- * returns: OK; EXISTS (KEEP), E_BUSY (ERROR); E_LIMIT (max_schedules), E_RANGE (at_wall_ms),
+ * in:      name of 1..CELLAR_NAME_MAX bytes; spec from cellar_schedule_spec_default
+ * returns: OK;
+ *          EXISTS (the name is there, and conflict is KEEP), E_BUSY (the same with ERROR);
  *          E_NEVER (the expression matches no date; at_wall_ms passed more than misfire_grace_ms
- *          ago; with catch_up_on_start also: its run has ended), E_TOOBIG, E_NOT_FOUND, E_CORRUPT
- *          (expression and zone, as cellar_cron_next), E_NOMEM, E_INVAL, E_UNSUPPORTED (unknown
- *          field; catch_up_on_start without a journal), E_FORKED; with a journal E_SPACE, E_IO
- * owns:    OK: ctx belongs to the schedule until free_fn. Else nothing changes hands
- * thread:  any, also a job
+ *          ago; with catch_up_on_start: its run has ended);
+ *          E_TOOBIG, E_NOT_FOUND, E_CORRUPT (expression and zone, as cellar_cron_next);
+ *          E_RANGE (at_wall_ms), E_INVAL (also: the expression; cellar_last_error of NULL names its
+ *          column), E_LIMIT (max_schedules), E_NOMEM;
+ *          E_UNSUPPORTED (also: catch_up_on_start without a journal);
+ *          E_SPACE, E_IO (with a journal: the row of the schedule was not written, try again).
+ *          With any code but OK nothing is added
+ * owns:    OK: ctx belongs to the schedule until free_fn. Else it stays that of the caller, and
+ *          free_fn is not called
+ * thread:  any, also a job; with catch_up_on_start, calls that add one name must not overlap
  * cost:    one allocation, one short lock; reads the zone file; with a journal one commit
  * example:
  *     cellar_schedule_spec poll = cellar_schedule_spec_default();
@@ -280,9 +329,11 @@ CELLAR_API cellar_err cellar_scheduler_close(cellar_scheduler *s);
 CELLAR_API cellar_err cellar_schedule_add(cellar_scheduler *s, const char *name,
                                           const cellar_schedule_spec *spec);
 
-/* Remove a schedule. A run that has begun ends normally.
+/* Remove a schedule. A run that has begun ends normally; the call does not wait for it.
  * in:      name of a schedule; a row of it in the journal ends also without a schedule
- * returns: OK; E_NOT_FOUND, E_INVAL, E_FORKED; with a journal E_SPACE, E_IO: nothing changed
+ * returns: OK; E_NOT_FOUND (no such schedule: also after its only run); with a journal E_SPACE,
+ *          E_IO (nothing changed)
+ * owns:    free_fn runs before the return, or after the last run
  * thread:  any, also a job
  * cost:    one short lock; runs free_fn; with a journal one commit
  * example: cellar_schedule_remove(s, "poll");                                                    */
@@ -290,24 +341,29 @@ CELLAR_API cellar_err cellar_schedule_remove(cellar_scheduler *s, const char *na
 
 /* Pause or resume a schedule. While it is paused, only cellar_schedule_trigger begins a run. After
  * a resume the firings of the pause are neither run nor counted; an instant that passed fires now.
- * in:      pause false: resume
- * returns: OK (also if nothing changed); E_NOT_FOUND, E_INVAL, E_FORKED
+ * in:      name of a schedule; pause true: pause, false: resume
+ * returns: OK (also if nothing changed); E_NOT_FOUND (no such schedule)
+ * owns:    nothing changes; runs that have begun end normally
  * thread:  any, also a job
  * cost:    one short lock
  * example: cellar_schedule_pause(s, "poll", true);                                               */
 CELLAR_API cellar_err cellar_schedule_pause(cellar_scheduler *s, const char *name, bool pause);
 
-/* Run a schedule now, in addition to its firings.
- * returns: OK; E_BUSY (max_running runs have not ended), E_NOT_FOUND, E_INVAL, E_FORKED
+/* Run a schedule now, in addition to its firings, also while it is paused.
+ * in:      name of a schedule
+ * returns: OK (the run is queued); E_BUSY (max_running runs have not ended: nothing is queued),
+ *          E_NOT_FOUND (no such schedule)
+ * owns:    nothing changes
  * thread:  any, also a job; the run begins on a thread of the scheduler, or in a later tick
  * cost:    one short lock
  * example: cellar_schedule_trigger(s, "nightly");                                                */
 CELLAR_API cellar_err cellar_schedule_trigger(cellar_scheduler *s, const char *name);
 
 /* Compute the next firings of a schedule, as if it were not paused.
- * in:      out has room for `count`
+ * in:      name of a schedule; count: room of out
  * out:     out[0] < out[1] < ..: due times without jitter, UNIX ms; *found of them
- * returns: OK (also with fewer than count); E_NOT_FOUND, E_INVAL, E_FORKED
+ * returns: OK (also with fewer than count); E_NOT_FOUND (no such schedule)
+ * owns:    nothing is kept
  * thread:  any, also a job
  * cost:    O(count), under 1 us each
  * example:
@@ -319,9 +375,11 @@ CELLAR_API cellar_err cellar_schedule_next(cellar_scheduler *s, const char *name
 
 /* Call a function for each schedule, in order of creation. Schedules that come or go meanwhile may
  * be in the list or not.
- * in:      fn may call every function on the scheduler but its close
- * returns: OK; E_INVAL, E_FORKED
- * thread:  any, also a job; fn runs on the calling thread with no lock held
+ * in:      fn: see cellar_schedule_list_fn;
+ *          ctx: given to fn
+ * returns: OK, also when fn ended the list
+ * owns:    fn and ctx are not used after the return
+ * thread:  any, also a job; fn runs on it with no lock held
  * cost:    O(schedules)
  * example: cellar_schedule_list(s, print_schedule, stdout);                                      */
 CELLAR_API cellar_err cellar_schedule_list(cellar_scheduler *s, cellar_schedule_list_fn fn,
@@ -331,8 +389,9 @@ CELLAR_API cellar_err cellar_schedule_list(cellar_scheduler *s, cellar_schedule_
 
 /* Read the figures of a scheduler.
  * in:      out from cellar_scheduler_stats_default
- * out:     *out
- * returns: OK; E_INVAL
+ * out:     *out, only with OK
+ * returns: OK
+ * owns:    nothing is kept
  * thread:  any
  * cost:    one short lock
  * example:

@@ -5,7 +5,7 @@
  * cellar_task: tasks with retries, on a pool of threads inside one process.
  *
  * CALL PATTERN
- *     #include "cellar_task.h"    (drop-in: part of "cellar_all.h")
+ *     #include "cellar_task.h"    // drop-in: part of "cellar_all.h"
  *     static cellar_verdict mail(const cellar_task *t, void *ctx)
  *     {
  *         switch (send_mail(ctx, t->payload, t->payload_len)) {
@@ -39,6 +39,7 @@ extern "C" {
 
 /* ---- Types ---------------------------------------------------------------------------------- */
 
+/* Limits of a pool and of its tasks. */
 #define CELLAR_TASK_TEXT_MAX     255u /* bytes of an error text, of a unique key, of a tag        */
 #define CELLAR_TASK_MESSAGE_MAX  127u /* bytes of the message of a progress                       */
 #define CELLAR_TASK_TRACE_BYTES  32u  /* bytes of the trace context                               */
@@ -50,6 +51,8 @@ extern "C" {
 struct cellar_limiter;
 struct cellar_firing;
 
+/* A pool: names, queues, tasks, threads. cellar_pool_open makes it, cellar_pool_close frees it. The
+ * calls of this header take it from any thread. */
 typedef struct cellar_pool cellar_pool;
 
 /* Identify a task. Ids compare by `hi`, then `lo`: by the time of their submit. Both 0: no task. */
@@ -70,6 +73,7 @@ typedef enum cellar_task_state {
     CELLAR_TASK_EXPIRED = 9    /* final: expires_ms passed first                                  */
 } cellar_task_state;
 
+/* What becomes of a task after an attempt. */
 typedef enum cellar_verdict_kind {
     CELLAR_VERDICT_OK = 0,          /* the task has succeeded                                     */
     CELLAR_VERDICT_FAIL = 1,        /* the task has failed for good: a dead letter                */
@@ -80,10 +84,12 @@ typedef enum cellar_verdict_kind {
     CELLAR_VERDICT_EXTEND = 6       /* of cellar_task_settle; of a function: as FAIL              */
 } cellar_verdict_kind;
 
-/* Result of one attempt. Make it with the functions below. */
+/* Result of one attempt, for cellar_task_fn and cellar_task_settle. Make it with the functions
+ * below. */
 typedef struct cellar_verdict {
-    int64_t  delay_ms;        /* of RETRY_AFTER and SNOOZE. Range 0..7 days; others are clamped.  */
-                              /* Of EXTEND: hold from now. Range 1..CELLAR_POOL_DELAY_MAX_MS      */
+    int64_t  delay_ms;        /* of RETRY_AFTER and SNOOZE. Range 0..7 days in ms; others are     */
+                              /* clamped. Of EXTEND: hold in ms from now. Range 1..               */
+                              /* CELLAR_POOL_DELAY_MAX_MS                                         */
     cellar_verdict_kind kind; /* an unknown one counts as FAIL                                    */
     uint32_t reserved0;       /* 0                                                                */
 } cellar_verdict;
@@ -95,42 +101,50 @@ static inline cellar_verdict cellar_verdict_of(cellar_verdict_kind kind, int64_t
     v.delay_ms = delay_ms;
     return v;
 }
+/* Return the verdict that ends the task as succeeded. */
 static inline cellar_verdict cellar_verdict_ok(void)
 {
     return cellar_verdict_of(CELLAR_VERDICT_OK, 0);
 }
+/* Return the verdict that ends the task for good, as a dead letter. */
 static inline cellar_verdict cellar_verdict_fail(void)
 {
     return cellar_verdict_of(CELLAR_VERDICT_FAIL, 0);
 }
+/* Return the verdict that runs the task again after its backoff, up to max_attempts. */
 static inline cellar_verdict cellar_verdict_retry(void)
 {
     return cellar_verdict_of(CELLAR_VERDICT_RETRY, 0);
 }
+/* Return the verdict that runs the task again after `delay_ms`, up to max_attempts. */
 static inline cellar_verdict cellar_verdict_retry_after(int64_t delay_ms)
 {
     return cellar_verdict_of(CELLAR_VERDICT_RETRY_AFTER, delay_ms);
 }
+/* Return the verdict that runs the task again after `delay_ms` and costs no attempt. */
 static inline cellar_verdict cellar_verdict_snooze(int64_t delay_ms)
 {
     return cellar_verdict_of(CELLAR_VERDICT_SNOOZE, delay_ms);
 }
+/* Return the verdict that ends the task as cancelled. */
 static inline cellar_verdict cellar_verdict_cancelled(void)
 {
     return cellar_verdict_of(CELLAR_VERDICT_CANCELLED, 0);
 }
+/* Return the verdict that gives a task of cellar_task_take a new hold. */
 static inline cellar_verdict cellar_verdict_extend(int64_t hold_ms)
 {
     return cellar_verdict_of(CELLAR_VERDICT_EXTEND, hold_ms);
 }
 
-/* One attempt, for the function of its task. Valid until the function returns. */
+/* One attempt: for the function of its task, valid with all pointers until the function returns; or
+ * from cellar_task_take, valid until its cellar_task_settle. */
 typedef struct cellar_task {
-    size_t   struct_size;
+    size_t   struct_size;       /* set by the library                                             */
     cellar_task_id id;          /* the same for all attempts                                      */
     const char *name;           /* of the submit                                                  */
-    const void *payload;        /* bytes of the submit, not copied                                */
-    size_t   payload_len;
+    const void *payload;        /* bytes of the submit, not copied for the attempt: only read     */
+    size_t   payload_len;       /* bytes of `payload`                                             */
     const char *content_type;   /* of the submit; ""                                              */
     const char *tag;            /* of the submit; ""                                              */
     const unsigned char *trace; /* CELLAR_TASK_TRACE_BYTES of the submit; NULL: none              */
@@ -142,14 +156,39 @@ typedef struct cellar_task {
 } cellar_task;
 CELLAR_STRUCT(cellar_task, reserved0);
 
-/* Run one attempt. It may call every function on its pool; cellar_pool_close returns E_DEADLOCK
- * there. It may end its thread by pthread_exit, which counts as RETRY. */
+/* Run one attempt: the function of a task name.
+ * in:      task: valid until the function returns; ctx of cellar_task_register
+ * returns: a verdict: see cellar_verdict_kind. It may end its thread by pthread_exit, which counts
+ *          as RETRY
+ * owns:    the payload stays that of the pool; ctx outlives the pool
+ * thread:  one of the pool, or with no_threads the one inside cellar_tick or cellar_pool_drain; up
+ *          to max_running at a time. No lock is held. The function may block, and may call every
+ *          function of its pool, but cellar_pool_close and cellar_pool_drain return E_DEADLOCK
+ * cost:    one of `workers` while it runs                                                        */
 typedef cellar_verdict (*cellar_task_fn)(const cellar_task *task, void *ctx);
-/* Write the key that the limiter of a name charges for a task: at most key_cap bytes. Return its
- * length; 0: the name. The tasks of a denied key wait, and others of the name go on. It runs on the
- * threads of the pool, with the ctx of the name, and must return. */
+
+/* Write the key that the limiter of a name charges for a task: cellar_task_opts.rate_key. The tasks
+ * of a denied key wait, and others of the name go on.
+ * in:      payload of the task; key_cap: CELLAR_TASK_TEXT_MAX bytes; ctx of cellar_task_register
+ * out:     key: up to key_cap bytes
+ * returns: length of the key; 0, or more than key_cap: the name of the task is the key
+ * owns:    ctx outlives the pool
+ * thread:  as cellar_task_fn, before each attempt, with no lock held. The function must return
+ *          soon, and must not call its pool
+ * cost:    part of each attempt                                                                  */
 typedef size_t (*cellar_task_key_fn)(const void *payload, size_t payload_len, void *key,
                                      size_t key_cap, void *ctx);
+
+/* Free the payload of a task: cellar_submit_opts.free_fn.
+ * in:      payload, len: as given to the submit; ctx: free_ctx of the submit
+ * returns: nothing
+ * owns:    payload and ctx belong to the function. The pool calls it once: when the task has its
+ *          final state, when a dead letter leaves, when a later submit replaces the payload, or
+ *          when the pool is closed. A submit that fails does not call it
+ * thread:  the one that ended the task: of the pool, a tick, or a caller of the pool. No lock is
+ *          held. The function may block, and may submit tasks, but must not call the pool while
+ *          cellar_pool_close runs
+ * cost:    that thread waits for it                                                              */
 typedef void (*cellar_payload_free_fn)(void *payload, size_t len, void *ctx);
 
 /* What a submit does when the pool is full. */
@@ -219,58 +258,61 @@ typedef enum cellar_task_run_on {
     CELLAR_TASK_ALWAYS = 2      /* all have ended                                                 */
 } cellar_task_run_on;
 
-/* Options of a pool. Start from cellar_pool_config_default(). */
+/* Options of a pool, for cellar_pool_open. Start from cellar_pool_config_default(). 0 or NULL in a
+ * field: its default. Times are in ms, from 1. */
 typedef struct cellar_pool_config {
-    size_t   struct_size;
+    size_t   struct_size;      /* set by cellar_pool_config_default()                             */
     const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
                                /* counts as "pool"), clock, alloc, free, log, log_level,          */
                                /* no_threads, stack_bytes                                         */
-    cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default: of the system        */
+    cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default NULL: of the system   */
     cellar  *results;          /* namespace for final states and results; outlives the pool.      */
                                /* Default NULL: a finished task is forgotten, except dead letters */
     const char *journal_path;  /* file for tasks that survive the process, see JOURNAL. One pool  */
-                               /* owns it. Default NULL: none                                     */
-    int64_t  success_ttl_ms;   /* of a result. Default 3,600,000                                  */
-    int64_t  failed_ttl_ms;    /* of any other final state. Default 1,800,000                     */
-    int64_t  dead_ttl_ms;      /* of a dead letter. Default 7 days                                */
+                               /* owns it. Copied. Default NULL: none                             */
+    int64_t  success_ttl_ms;   /* TTL of a result. Default 3,600,000                              */
+    int64_t  failed_ttl_ms;    /* TTL of any other final state. Default 1,800,000                 */
+    int64_t  dead_ttl_ms;      /* life of a dead letter. Default 7 days                           */
     int64_t  age_ms;           /* queued for so long, a task counts one priority higher, and      */
                                /* again after each further age_ms. Default 10,000                 */
-    int64_t  block_timeout_ms; /* of CELLAR_POOL_BLOCK. Default 1,000                             */
+    int64_t  block_timeout_ms; /* longest wait of a submit with CELLAR_POOL_BLOCK. Default 1,000  */
     int64_t  close_timeout_ms; /* wait of the close for running tasks. Default 5,000              */
     int64_t  grace_ms;         /* after a drain timed out: time for running tasks, which see      */
                                /* cellar_task_cancelled. Default 1,000                            */
     uint64_t queue_bytes;      /* payload bytes of live tasks; dead letters may have as many      */
-                               /* again. Default 64 MiB                                           */
+                               /* again. From 1. Default 64 MiB                                   */
     uint32_t queue_cap;        /* live tasks. Range 1..16,777,216. Default 65,536                 */
     uint32_t dead_cap;         /* dead letters; the oldest leaves. Range 1..16,777,216.           */
                                /* Default 10,000                                                  */
     uint32_t workers;          /* threads. Range 1..CELLAR_POOL_WORKERS_MAX. Default 4            */
-    uint32_t max_names;        /* Range 1..4,096. Default 256                                     */
-    cellar_pool_full on_full;  /* Default REJECT. DROP_OLDEST: not with a journal                 */
+    uint32_t max_names;        /* task names. Range 1..4,096. Default 256                         */
+    cellar_pool_full on_full;  /* what a submit does then. Default REJECT. DROP_OLDEST: not with a*/
+                               /* journal                                                         */
     cellar_pool_order order;   /* of the queues. Default WEIGHTED                                 */
-    cellar_journal_level journal_level; /* Default PROCESS                                        */
-    cellar_journal_damaged on_bad_journal; /* Default REFUSE                                      */
+    cellar_journal_level journal_level; /* what an OK survives. Default PROCESS                   */
+    cellar_journal_damaged on_bad_journal; /* of the open. Default REFUSE                         */
     uint32_t restore_rate;     /* tasks of the journal that are due at the open begin at this     */
                                /* rate. Range 1..1,000,000 a second. Default 1,000                */
     uint32_t reserved0;        /* must be 0                                                       */
 } cellar_pool_config;
 CELLAR_STRUCT(cellar_pool_config, reserved0);
 
-/* Options of a task name. Start from cellar_task_opts_default(). */
+/* Options of a task name, for cellar_task_register. Start from cellar_task_opts_default(). Times
+ * are in ms. Range 1..CELLAR_POOL_DELAY_MAX_MS. */
 typedef struct cellar_task_opts {
-    size_t   struct_size;
+    size_t   struct_size;      /* set by cellar_task_opts_default()                               */
     int64_t  base_ms;          /* backoff before the second attempt; doubles with each further    */
-                               /* one. Default 1,000                                              */
-    int64_t  cap_ms;           /* largest backoff. Default 600,000                                */
+                               /* one. Default 0: 1,000                                           */
+    int64_t  cap_ms;           /* largest backoff. Default 0: 600,000                             */
     int64_t  timeout_ms;       /* after it an attempt sees cellar_task_cancelled. Default 0: none */
     int64_t  hard_timeout_ms;  /* after it the attempt has failed, and the next one may begin.    */
-                               /* Default 0: 2 x timeout_ms                                       */
+                               /* From timeout_ms. Default 0: 2 x timeout_ms                      */
     int64_t  break_ms;         /* pause of the name after break_after. Default 0: 30,000          */
     struct cellar_limiter *rate; /* cellar_limit.h: one unit of key "name" for each attempt. The  */
                                /* limiter outlives the pool. Default NULL: no limit               */
     cellar_task_key_fn rate_key; /* another key for `rate`. Default NULL: the name                */
-    const char *queue;         /* its queue, to 64 bytes. Default NULL: "default"                 */
-    uint32_t max_attempts;     /* Range 1..255. Default 4                                         */
+    const char *queue;         /* its queue, 1..64 bytes, copied. Default NULL: "default"         */
+    uint32_t max_attempts;     /* attempts of a task. Range 1..255. Default 4                     */
     uint32_t max_running;      /* attempts at the same time. Default 0: no limit                  */
     cellar_task_jitter jitter; /* of the backoff. Default FULL                                    */
     uint32_t break_after;      /* after so many attempts in a row that fail, retry or time out,   */
@@ -279,26 +321,27 @@ typedef struct cellar_task_opts {
 } cellar_task_opts;
 CELLAR_STRUCT(cellar_task_opts, break_after);
 
-/* Options of a submit. Start from cellar_submit_opts_default(). */
+/* Options of a submit, for cellar_task_submit. Start from cellar_submit_opts_default(). */
 typedef struct cellar_submit_opts {
-    size_t   struct_size;
-    int64_t  delay_ms;         /* Range 0..CELLAR_POOL_DELAY_MAX_MS                               */
-    int64_t  eta_wall_ms;      /* due at this UNIX time instead; follows steps of the wall clock. */
-                               /* Default 0: none                                                 */
-    int64_t  expires_ms;       /* after it the task does not begin an attempt.                    */
+    size_t   struct_size;      /* set by cellar_submit_opts_default()                             */
+    int64_t  delay_ms;         /* due so many ms from now. Range 0..CELLAR_POOL_DELAY_MAX_MS.     */
+                               /* Default 0: now                                                  */
+    int64_t  eta_wall_ms;      /* due at this UNIX time in ms instead; follows steps of the wall  */
+                               /* clock. Not with delay_ms. Default 0: none                       */
+    int64_t  expires_ms;       /* after so many ms the task does not begin an attempt.            */
                                /* Range 0..CELLAR_POOL_DELAY_MAX_MS. Default 0: never             */
-    int64_t  unique_ttl_ms;    /* after it the key is free, whatever its task does.               */
-                               /* Range 0..CELLAR_POOL_DELAY_MAX_MS. Default 0: no limit. Needed  */
-                               /* by THROTTLE, of which a pool keeps queue_cap keys               */
-    const char *content_type;  /* to 255 bytes, copied                                            */
-    const char *tag;           /* to CELLAR_TASK_TEXT_MAX bytes, copied                           */
-    const char *unique_key;    /* to CELLAR_TASK_TEXT_MAX bytes, copied: one live task of the     */
+    int64_t  unique_ttl_ms;    /* after so many ms the key is free, whatever its task does; with  */
+                               /* unique_key. Range 0..CELLAR_POOL_DELAY_MAX_MS. Default 0: no    */
+                               /* limit. Needed by THROTTLE, of which a pool keeps queue_cap keys */
+    const char *content_type;  /* to 255 bytes, copied. Default NULL: ""                          */
+    const char *tag;           /* to CELLAR_TASK_TEXT_MAX bytes, copied. Default NULL: ""         */
+    const char *unique_key;    /* 1..CELLAR_TASK_TEXT_MAX bytes, copied: one live task of the     */
                                /* pool has it. Default NULL: none                                 */
-    const unsigned char *trace; /* CELLAR_TASK_TRACE_BYTES, copied                                */
+    const unsigned char *trace; /* CELLAR_TASK_TRACE_BYTES, copied. Default NULL: none            */
     const cellar_task_id *id_in; /* the id; EXISTS if the pool knows it. Default NULL: a new one  */
     cellar_payload_free_fn free_fn; /* takes the payload over; called once, with no lock held.    */
                                /* Default NULL: the payload is copied                             */
-    void    *free_ctx;
+    void    *free_ctx;         /* given to free_fn                                                */
     const struct cellar_firing *firing; /* the call is in the function of a schedule with         */
                                /* catch_up_on_start: one commit writes task and firing, see       */
                                /* CATCH-UP in cellar_schedule.h. Needs a journal. Default NULL    */
@@ -319,14 +362,15 @@ CELLAR_STRUCT(cellar_submit_opts, priority);
 /* One task of cellar_task_submit_many. */
 typedef struct cellar_task_item {
     const char *name;               /* as in cellar_task_submit                                   */
-    const void *payload;
-    size_t      payload_len;
+    const void *payload;            /* as in cellar_task_submit                                   */
+    size_t      payload_len;        /* bytes of `payload`                                         */
     const cellar_submit_opts *opts; /* NULL = defaults                                            */
 } cellar_task_item;
 
-/* Description of a task. */
+/* Description of a task, from cellar_task_wait and cellar_task_list. Start from
+ * cellar_task_status_default(). */
 typedef struct cellar_task_status {
-    size_t   struct_size;
+    size_t   struct_size;      /* set by cellar_task_status_default()                             */
     cellar_task_id id;         /* of the submit                                                   */
     int64_t  submitted_wall_ms; /* UNIX ms of the submit, as the next three                       */
     int64_t  due_wall_ms;      /* of SCHEDULED and RETRY; else 0                                  */
@@ -335,8 +379,8 @@ typedef struct cellar_task_status {
     int64_t  ended_wall_ms;    /* of a finished task; else 0                                      */
     uint64_t progress_current; /* of the running attempt: cellar_task_progress                    */
     uint64_t progress_total;   /* of the same call                                                */
-    uint64_t result_len;       /* of a finished task                                              */
-    cellar_task_state state;
+    uint64_t result_len;       /* bytes of the result of a finished task                          */
+    cellar_task_state state;   /* see STATES                                                      */
     uint32_t attempt;          /* attempts that began                                             */
     uint32_t max_attempts;     /* of the name                                                     */
     uint32_t priority;         /* 0..CELLAR_TASK_PRIORITY_MAX                                     */
@@ -350,30 +394,39 @@ typedef struct cellar_task_status {
 } cellar_task_status;
 CELLAR_STRUCT(cellar_task_status, reserved0);
 
-/* What cellar_task_list shows. Start from cellar_task_filter_default(). */
+/* What cellar_task_list shows: tasks that match all fields. Start from
+ * cellar_task_filter_default(). */
 typedef struct cellar_task_filter {
-    size_t   struct_size;
-    const char *name;          /* NULL: any                                                       */
-    const char *tag;           /* NULL: any                                                       */
-    int64_t  from_wall_ms;     /* submitted at it or later                                        */
-    int64_t  until_wall_ms;    /* submitted before it. Default 0: no limit                        */
+    size_t   struct_size;      /* set by cellar_task_filter_default()                             */
+    const char *name;          /* name of the tasks. Default NULL: any                            */
+    const char *tag;           /* tag of the tasks. Default NULL: any                             */
+    int64_t  from_wall_ms;     /* submitted at it or later, UNIX ms. Default 0: no limit          */
+    int64_t  until_wall_ms;    /* submitted before it, UNIX ms. Default 0: no limit               */
     uint32_t states;           /* sum of 1u << state. Default 0: any                              */
     uint32_t reserved0;        /* must be 0                                                       */
 } cellar_task_filter;
 CELLAR_STRUCT(cellar_task_filter, reserved0);
 
-/* Receive one task of cellar_task_list. Return false to end the list. */
+/* Receive one task of cellar_task_list.
+ * in:      status: valid until the function returns; ctx of the list
+ * returns: true: continue; false: end the list
+ * owns:    nothing is kept after the list has returned
+ * thread:  the caller of the list, with no lock held. The function may block, and may call every
+ *          function of the pool, except its close
+ * cost:    the list waits for it                                                                 */
 typedef bool (*cellar_task_list_fn)(const cellar_task_status *status, void *ctx);
 
+/* Which tasks cellar_pool_drain still runs. */
 typedef enum cellar_drain_mode {
     CELLAR_DRAIN_ALL = 0,    /* tasks begin until the deadline; running tasks may submit          */
     CELLAR_DRAIN_RUNNING = 1 /* no task begins                                                    */
 } cellar_drain_mode;
 
-/* Live tasks of the begin of a drain, with those that running tasks submitted in it:
- * finished + journaled + abandoned + still_running. */
+/* Result of cellar_pool_drain: live tasks of its begin, with those that running tasks submitted in
+ * it: finished + journaled + abandoned + still_running. Start from
+ * cellar_drain_report_default(). */
 typedef struct cellar_drain_report {
-    size_t   struct_size;
+    size_t   struct_size;      /* set by cellar_drain_report_default()                            */
     uint64_t finished;         /* reached a final state                                           */
     uint64_t journaled;        /* wait in the journal for the next open                           */
     uint64_t abandoned;        /* cancelled by the drain; they did not run at its end. 0 with a   */
@@ -382,10 +435,11 @@ typedef struct cellar_drain_report {
 } cellar_drain_report;
 CELLAR_STRUCT(cellar_drain_report, still_running);
 
-/* Figures of a pool, or of one name; cellar_metrics_write prints those of the pool.
+/* Figures of a pool, or of one name, from cellar_pool_stats_get; cellar_metrics_write prints those
+ * of the pool. Start from cellar_pool_stats_default(). Counts begin at the open.
  * submitted + requeued + restored == ok + failed + cancelled + expired + live. */
 typedef struct cellar_pool_stats {
-    size_t   struct_size;
+    size_t   struct_size;      /* set by cellar_pool_stats_default()                              */
     uint64_t submitted;        /* tasks accepted                                                  */
     uint64_t requeued;         /* dead letters made live again                                    */
     uint64_t restored;         /* tasks and dead letters (also in failed) from the journal        */
@@ -430,11 +484,15 @@ CELLAR_STRUCT(cellar_pool_stats, bytes);
 /* Open a pool of threads for tasks.
  * in:      cfg from cellar_pool_config_default; NULL: all defaults
  * out:     *out is NULL on failure
- * returns: OK; E_NOMEM (memory or threads), E_UNSUPPORTED (field of a newer header; journal_path in
- *          a build without SQLite), E_INVAL. Of the journal: E_BUSY (it has another owner),
- *          E_CORRUPT, E_NEWER_FORMAT, E_FOREIGN (a database of another program), E_SPACE, E_IO,
- *          E_LIMIT (60,000 names). cellar_last_error(NULL, &info) has the reason
- * owns:    the caller closes *out with cellar_pool_close
+ * returns: OK;
+ *          E_NOMEM (memory or threads);
+ *          E_UNSUPPORTED (also: journal_path in a build without SQLite);
+ *          E_BUSY (the journal has another owner), E_CORRUPT (a damaged journal: see
+ *          on_bad_journal), E_NEWER_FORMAT, E_FOREIGN (the journal is a database of another
+ *          program), E_SPACE, E_IO, E_LIMIT (60,000 names in the journal).
+ *          cellar_last_error of NULL has the reason
+ * owns:    the caller closes *out with cellar_pool_close. cfg is copied; `results`, limiters, the
+ *          contexts of `host` and of the names live until then
  * thread:  any; a program may open several pools
  * cost:    about 80 KiB; starts the workers and one thread for delays
  * example:
@@ -447,7 +505,7 @@ CELLAR_API cellar_err cellar_pool_open(const cellar_pool_config *cfg, cellar_poo
  * in:      p; NULL is allowed
  * returns: OK; E_BUSY (a function has not returned: the pool takes no tasks, try again), E_DEADLOCK
  *          (called by a task of this pool: nothing is done)
- * owns:    OK: p is freed, each free_fn has run
+ * owns:    OK: p is freed, each free_fn has run. E_BUSY: p is still open for the calls that look
  * thread:  must not overlap other calls on the pool but those of its tasks
  * cost:    O(tasks); joins the threads
  * example: if (cellar_pool_close(p) == CELLAR_E_BUSY) puts("a task still runs");                 */
@@ -457,10 +515,13 @@ CELLAR_API cellar_err cellar_pool_close(cellar_pool *p);
  * cellar_task_cancelled and get grace_ms; all other tasks are cancelled, or stay in the journal.
  * With no_threads the call runs tasks, and waits for no delay. It does not wait for tasks of names
  * that are not registered.
- * in:      timeout_ms from 0; report from cellar_drain_report_default, or NULL
+ * in:      mode: which tasks still run; timeout_ms from 0;
+ *          report from cellar_drain_report_default, or NULL
  * out:     *report, with OK, and with E_BUSY if a task still runs
- * returns: OK; E_BUSY (a function has not returned, or another drain runs), E_DEADLOCK (called by a
- *          task of this pool), E_INVAL, E_FORKED
+ * returns: OK (also when the time ran out: see report->abandoned); E_BUSY (a function has not
+ *          returned, or another drain runs: drain again), E_DEADLOCK (called by a task of this
+ *          pool: nothing is done)
+ * owns:    payloads of tasks that end are freed. The pool stays open: close it afterwards
  * thread:  any
  * cost:    sleeps until the tasks end; O(tasks)
  * example:
@@ -470,9 +531,10 @@ CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, 
                                         cellar_drain_report *report);
 
 /* Change a setting of a pool, or of one queue. Threads that are not needed end after their task.
- * in:      queue: of WEIGHT and PAUSE; NULL for WORKERS; value as cellar_pool_setting says
- * returns: OK; E_NOT_FOUND (unknown queue), E_UNSUPPORTED (WORKERS with no_threads), E_INVAL,
- *          E_FORKED
+ * in:      what: the setting; value as cellar_pool_setting says;
+ *          queue: of WEIGHT and PAUSE; NULL for WORKERS
+ * returns: OK; E_NOT_FOUND (unknown queue), E_UNSUPPORTED (WORKERS with no_threads)
+ * owns:    nothing is kept
  * thread:  any, also a task; new threads start soon after the return
  * cost:    one short lock
  * example: cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "mail", retry_after_ms);                    */
@@ -482,24 +544,27 @@ CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, 
 /* ---- Names and queues ----------------------------------------------------------------------- */
 
 /* Register the function of a task name. A name stays until the pool is closed.
- * in:      name of 1..64 bytes; o NULL = defaults; fn NULL: the tasks are for cellar_task_take, in
- *          a queue without functions, and without rate and time-outs
+ * in:      name of 1..64 bytes;
+ *          fn NULL: the tasks are for cellar_task_take, in a queue without functions, and without
+ *          rate and time-outs;
+ *          ctx: given to fn and rate_key;
+ *          o from cellar_task_opts_default; NULL = defaults
  * returns: OK; EXISTS (the name is registered: nothing changed), E_BUSY (the queue has names of the
- *          other kind), E_LIMIT (max_names, or 64 queues),
- *          E_NOMEM, E_INVAL, E_UNSUPPORTED (unknown field), E_FORKED
- * owns:    ctx outlives the pool
- * thread:  any
+ *          other kind, with or without fn), E_LIMIT (max_names, or 64 queues), E_NOMEM
+ * owns:    ctx and o->rate outlive the pool; the texts are copied
+ * thread:  any; tasks of the journal with this name begin
  * cost:    one allocation, one short lock
  * example: cellar_task_register(p, "mail", mail, server, NULL);                                  */
 CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cellar_task_fn fn,
                                            void *ctx, const cellar_task_opts *o);
 
 /* Route task names to a queue, their queued tasks as well.
- * in:      pattern of registered names (* ? [..] as in cellar_invalidate.h); queue of 1..64 bytes;
- *          it is created
- * out:     *moved: names that match; NULL is allowed
+ * in:      pattern of registered names (* ? [..] as in cellar_invalidate.h);
+ *          queue of 1..64 bytes; it is created if it is new
+ * out:     *moved, optional: names that match
  * returns: OK; E_NOT_FOUND (no name matches), E_BUSY (names with and without functions would meet
- *          in the queue: nothing changed), E_LIMIT (64 queues), E_NOMEM, E_INVAL, E_FORKED
+ *          in the queue: nothing changed), E_LIMIT (64 queues), E_NOMEM
+ * owns:    the texts are copied; names that are registered later are not routed
  * thread:  any
  * cost:    O(names + queued tasks), with one lock
  * example: cellar_pool_route(p, "image.*", "slow", NULL);                                        */
@@ -509,29 +574,42 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
 /* ---- Submit and cancel ---------------------------------------------------------------------- */
 
 /* Submit a task.
- * in:      name: registered; payload NULL with payload_len 0; o NULL = defaults
- * out:     *id: of the task; with EXISTS of the task that is there; NULL is allowed
- * returns: OK; EXISTS (unique_key or id_in); E_NOT_FOUND (unknown name; unknown `after`, or it
- *          ended: without `results`, or past its TTL), E_BUSY (full), E_TIMEOUT (on_full BLOCK),
- *          E_DEADLOCK (the same in a task, and no other worker could make room), E_CLOSED,
- *          E_TOOBIG (above queue_bytes), E_NOMEM, E_INVAL, E_UNSUPPORTED, E_FORKED; with a journal
- *          E_SPACE, E_IO, E_CORRUPT
- * owns:    OK: a payload with free_fn belongs to the pool. Else nothing changes hands
- * thread:  any, also a task
- * cost:    one allocation, one short lock; one copy of the payload without free_fn; with a journal
- *          a commit, which calls at the same time share
+ * in:      name: registered;
+ *          payload of payload_len bytes; NULL with payload_len 0;
+ *          o from cellar_submit_opts_default; NULL = defaults
+ * out:     *id, optional: of the task; with EXISTS of the task that is there; else 0
+ * returns: OK;
+ *          EXISTS (a task has the unique_key or the id_in);
+ *          E_NOT_FOUND (the name is not registered);
+ *          E_NOT_FOUND (the pool does not know the task `after`: it never was, or it has ended and
+ *          the pool has no `results`, or the TTL of its result has passed);
+ *          E_BUSY (the pool is full, and on_full is REJECT), E_TIMEOUT (full, and BLOCK waited for
+ *          block_timeout_ms);
+ *          E_DEADLOCK (full, BLOCK, and the call is in a task that no other worker could make room
+ *          for);
+ *          E_CLOSED (the pool is drained), E_TOOBIG (above queue_bytes), E_NOMEM;
+ *          E_UNSUPPORTED (also: o->firing without a journal);
+ *          E_SPACE, E_IO, E_CORRUPT (with a journal: see JOURNAL).
+ *          With any code but OK there is no new task
+ * owns:    without free_fn the payload is copied. With free_fn and OK it belongs to the pool until
+ *          free_fn gets it; with any other code it stays that of the caller, and free_fn is not
+ *          called. Texts of o are copied
+ * thread:  any, also a task; waits with BLOCK, and with a journal for a commit
+ * cost:    one allocation, one short lock, a copy of the payload without free_fn; with a journal a
+ *          commit, which calls at the same time share
  * example: cellar_task_submit(p, "mail", "7", 1, NULL, NULL);                                    */
 CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const void *payload,
                                          size_t payload_len, const cellar_submit_opts *o,
                                          cellar_task_id *id);
 
 /* Submit several tasks, all or none.
- * in:      1..CELLAR_TASK_GROUP_MAX items, without id_in and after, and on_conflict REJECT. GROUP:
- *          2..CELLAR_TASK_GROUP_MAX + 1 items. A task that waits has no eta_wall_ms; its delay
+ * in:      items, count: 1..CELLAR_TASK_GROUP_MAX; with GROUP 2..CELLAR_TASK_GROUP_MAX + 1. They
+ *          have no id_in and no after, and on_conflict REJECT;
+ *          links: how they wait for each other. A task that waits has no eta_wall_ms; its delay
  *          counts from the end of the last one before it, and its run_on decides
  * out:     ids: room for `count`, or NULL; unchanged on failure
- * returns: as cellar_task_submit; E_TOOBIG also if they never fit at once
- * owns:    as cellar_task_submit
+ * returns: as cellar_task_submit, for all of them; E_TOOBIG also if they never fit at once
+ * owns:    as cellar_task_submit; after a failure all payloads stay those of the caller
  * thread:  any, also a task
  * cost:    one allocation each, with links two more; one lock for all
  * example: cellar_task_submit_many(p, items, 3, CELLAR_LINKS_CHAIN, NULL);                       */
@@ -540,10 +618,12 @@ CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_
                                               cellar_task_id *ids);
 
 /* Cancel a task.
+ * in:      id of the task
  * returns: OK (it does not run); PENDING (it runs, and sees cellar_task_cancelled; its verdict
- *          decides, but no further attempt follows), E_BUSY (it has ended), E_NOT_FOUND, E_INVAL,
- *          E_FORKED; with a journal E_SPACE, E_IO
- * thread:  any, also a task
+ *          decides, but no further attempt follows), E_BUSY (it has ended), E_NOT_FOUND (no such
+ *          task, or it has ended); with a journal E_SPACE, E_IO (see JOURNAL)
+ * owns:    OK: its free_fn runs
+ * thread:  any, also a task; does not wait for a running one
  * cost:    O(1); for a running task O(workers)
  * example: cellar_task_cancel(p, id);                                                            */
 CELLAR_API cellar_err cellar_task_cancel(cellar_pool *p, cellar_task_id id);
@@ -551,12 +631,14 @@ CELLAR_API cellar_err cellar_task_cancel(cellar_pool *p, cellar_task_id id);
 /* ---- Look ----------------------------------------------------------------------------------- */
 
 /* Copy the result of a finished task.
- * in:      buf_cap in bytes; 0 asks for the size only
- * out:     buf, undefined behind the result, as in cellar_get; *len: of the whole result; NULL is
- *          allowed
- * returns: OK; PENDING (it has not finished, or is being stored), E_BUFFER, E_LOST (the result did
- *          not fit into the namespace), E_NOT_FOUND (as cellar_task_wait; a dead letter has
- *          no result), E_NOMEM, E_INVAL, E_FORKED
+ * in:      id of the task;
+ *          buf_cap in bytes; 0 asks for the size only (buf may be NULL)
+ * out:     buf, undefined behind the result, as in cellar_get;
+ *          *len, optional: of the whole result, also with E_BUFFER
+ * returns: OK (len 0: the task set none, or did not succeed); PENDING (it has not finished, or is
+ *          being stored), E_BUFFER (*len bytes are needed), E_LOST (the result did not fit into the
+ *          namespace), E_NOT_FOUND (as cellar_task_wait; a dead letter has no result), E_NOMEM
+ * owns:    the bytes are copied
  * thread:  any, also a task
  * cost:    one get
  * example: cellar_task_result_get(p, id, buf, sizeof buf, &len);                                 */
@@ -564,15 +646,22 @@ CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, 
                                              size_t buf_cap, size_t *len);
 
 /* Wait until a task has a final state, and describe it.
- * in:      timeout_ms 0: describe it only; out from cellar_task_status_default, or NULL
+ * in:      id of the task; timeout_ms from 0; 0: describe it only;
+ *          out from cellar_task_status_default, or NULL
  * out:     *out, with OK, PENDING and E_TIMEOUT; result_len only if the task had ended before the
  *          call
- * returns: OK (it has ended); PENDING (timeout_ms 0: it has not, or its end is being stored),
- *          E_TIMEOUT, E_NOT_FOUND (unknown, or finished: without `results`, or past its TTL),
+ * returns: OK (it has ended: see out->state);
+ *          PENDING (timeout_ms 0: it has not ended, or its end is being stored);
+ *          E_TIMEOUT (it has not ended in time);
+ *          E_NOT_FOUND (the pool does not know the task: it never was, or it has ended and the pool
+ *          has no `results`, or the TTL of its state has passed);
  *          E_DEADLOCK (called by a task of this pool: no other worker is left to run it, or it
- *          waits for the caller), E_CLOSED (the same, and the pool is drained), E_LIMIT (255 calls
- *          wait for it), E_NOMEM, E_INVAL, E_FORKED
- * thread:  any, also a task
+ *          waits for the caller);
+ *          E_CLOSED (called by a task of this pool, which is drained: it never runs);
+ *          E_LIMIT (255 calls wait for it), E_NOMEM
+ * owns:    nothing is kept
+ * thread:  any, also a task; sleeps with no lock held. With no_threads another thread calls
+ *          cellar_tick meanwhile
  * cost:    one short lock, then sleeps; a finished task: one get
  * example:
  *     cellar_task_status st = cellar_task_status_default();
@@ -582,10 +671,13 @@ CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_
 
 /* Call a function for each task that matches, live ones and dead letters. Tasks that come or end
  * meanwhile may be in the list or not.
- * in:      filter NULL: all; *cursor 0: from the first one; NULL: the same
+ * in:      filter from cellar_task_filter_default; NULL: all;
+ *          *cursor: 0 begins with the first one; cursor NULL: the same;
+ *          fn: see cellar_task_list_fn; ctx: given to fn
  * out:     *cursor: continues the list that fn ended; 0 after its end
- * returns: OK; E_INVAL, E_UNSUPPORTED, E_FORKED
- * thread:  any, also a task; fn runs on the calling thread with no lock held
+ * returns: OK, also when fn ended the list
+ * owns:    fn and ctx are not used after the return
+ * thread:  any, also a task; fn runs on it with no lock held
  * cost:    O(slots of tasks), 1,024 under one lock
  * example: cellar_task_list(p, NULL, NULL, print_task, stdout);                                  */
 CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter *filter,
@@ -595,15 +687,19 @@ CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter 
 
 /* Queue a dead letter again, as before its first attempt; it does not expire. The list of dead
  * letters: cellar_task_list with state FAILED.
- * returns: OK; E_NOT_FOUND (no dead letter), EXISTS (a live task has its unique key), E_BUSY
- *          (full), E_CLOSED, E_NOMEM, E_INVAL, E_FORKED; with a journal E_SPACE, E_IO
+ * in:      id of a dead letter
+ * returns: OK; E_NOT_FOUND (no dead letter has the id), EXISTS (a live task has its unique key),
+ *          E_BUSY (the pool is full), E_CLOSED (it is drained), E_NOMEM; with a journal E_SPACE,
+ *          E_IO (see JOURNAL)
+ * owns:    the pool keeps the payload
  * thread:  any, also a task
  * cost:    one short lock
  * example: cellar_task_requeue(p, id);                                                           */
 CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id);
 
 /* Remove a dead letter.
- * returns: OK; E_NOT_FOUND (no dead letter), E_INVAL, E_FORKED; with a journal E_SPACE, E_IO
+ * in:      id of a dead letter
+ * returns: OK; E_NOT_FOUND (no dead letter has the id); with a journal E_SPACE, E_IO (see JOURNAL)
  * owns:    its free_fn runs
  * thread:  any, also a task
  * cost:    one short lock
@@ -621,24 +717,29 @@ CELLAR_API cellar_err cellar_task_purge(cellar_pool *p, cellar_task_id id);
 CELLAR_API bool cellar_task_cancelled(const cellar_task *t);
 
 /* Set the progress of the attempt, for cellar_task_wait.
- * in:      message: NULL, or a text that is cut to CELLAR_TASK_MESSAGE_MAX bytes
- * returns: OK; E_LOST (the attempt has timed out), E_INVAL, E_FORKED
+ * in:      t of the running function; current, total: numbers of the program's choice;
+ *          message: NULL, or a text that is cut to CELLAR_TASK_MESSAGE_MAX bytes
+ * returns: OK; E_LOST (the attempt has timed out: end the function, its verdict is discarded)
+ * owns:    the text is copied
  * thread:  as cellar_task_cancelled
  * cost:    one short lock
  * example: cellar_task_progress(t, 3, 10, "merging");                                            */
 CELLAR_API cellar_err cellar_task_progress(const cellar_task *t, uint64_t current, uint64_t total,
                                            const char *message);
 
-/* Set the error text of the attempt, for status and dead letter. Without memory it is lost.
- * in:      text: cut to CELLAR_TASK_TEXT_MAX bytes
- * returns: OK; E_INVAL, E_FORKED
+/* Set the error text of the attempt, for status and dead letter. Without memory it is lost. A
+ * second call replaces it.
+ * in:      t of the running function; text: cut to CELLAR_TASK_TEXT_MAX bytes
+ * returns: OK
+ * owns:    the text is copied
  * thread:  the one that runs the function
  * cost:    one copy
  * example: cellar_task_error(t, "mailbox full");                                                 */
 CELLAR_API cellar_err cellar_task_error(const cellar_task *t, const char *text);
 
-/* Set the result of the task. It counts with the verdict OK.
- * returns: OK; E_TOOBIG (above queue_bytes), E_NOMEM, E_INVAL, E_FORKED
+/* Set the result of the task. It counts with the verdict OK. A second call replaces it.
+ * in:      t of the running function; result of len bytes; NULL with len 0
+ * returns: OK; E_TOOBIG (above queue_bytes), E_NOMEM: the result set before stays
  * owns:    the bytes are copied
  * thread:  the one that runs the function
  * cost:    one allocation
@@ -646,12 +747,15 @@ CELLAR_API cellar_err cellar_task_error(const cellar_task *t, const char *text);
 CELLAR_API cellar_err cellar_task_result_set(const cellar_task *t, const void *result, size_t len);
 
 /* Return the result of a task before this one, in its chain or group.
- * in:      index 0..t->input_count - 1, in the order of the submit
- * out:     *out: valid until the function returns
- * returns: OK; MISS (it set no result, or did not succeed), E_INVAL
+ * in:      t of the running function; index 0..t->input_count - 1, in the order of the submit
+ * out:     *out: bytes of the pool, valid until the function returns; NULL and 0 with MISS
+ * returns: OK; MISS (it set no result, or did not succeed)
+ * owns:    the bytes stay those of the pool
  * thread:  as cellar_task_cancelled
  * cost:    O(1)
- * example: cellar_task_input(t, 0, &bytes);                                                      */
+ * example:
+ *     cellar_bytes bytes;
+ *     cellar_task_input(t, 0, &bytes);                                                           */
 CELLAR_API cellar_err cellar_task_input(const cellar_task *t, uint32_t index, cellar_bytes *out);
 
 /* ---- Outside of the pool -------------------------------------------------------------------- */
@@ -659,13 +763,12 @@ CELLAR_API cellar_err cellar_task_input(const cellar_task *t, uint32_t index, ce
 /* Take tasks out of a queue, to run them elsewhere: in an event loop, in another thread. Each is
  * taken: RUNNING until its cellar_task_settle. A hold that is over queues the task again for its
  * next attempt. The calls of "Inside a task" work on it.
- * in:      queue of names without functions; hold_ms 1..CELLAR_POOL_DELAY_MAX_MS from now; out has
- *          room for `max`
+ * in:      queue of names without functions;
+ *          hold_ms 1..CELLAR_POOL_DELAY_MAX_MS from now; max: room of out, from 1
  * out:     out[0..*found - 1]: the tasks; each is valid until its cellar_task_settle
- * returns: OK (also with none); E_NOT_FOUND (no such queue), E_CLOSED (drained), E_NOMEM, E_INVAL,
- *          E_FORKED
+ * returns: OK (also with none); E_NOT_FOUND (no such queue), E_CLOSED (drained), E_NOMEM
  * owns:    the caller settles each task, also after its hold; until then a close is E_BUSY
- * thread:  any
+ * thread:  any; does not wait for tasks
  * cost:    one allocation and one short lock for each
  * example:
  *     const cellar_task *t;
@@ -676,7 +779,9 @@ CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_
                                        const cellar_task **out, uint32_t max, uint32_t *found);
 
 /* Apply a verdict to a task of cellar_task_take, and free it. EXTEND: give it a new hold instead.
- * returns: OK; E_LOST (the hold was over: the verdict is discarded), E_INVAL, E_FORKED
+ * in:      t of cellar_task_take; verdict of one of the functions above
+ * returns: OK; E_LOST (the hold was over: the verdict is discarded, and with EXTEND settle t with
+ *          another one); E_INVAL (t of a running function, a hold out of its range: t is valid)
  * owns:    t is invalid after it, except with EXTEND
  * thread:  any; one call at a time for each task
  * cost:    one short lock
@@ -687,8 +792,9 @@ CELLAR_API cellar_err cellar_task_settle(const cellar_task *t, cellar_verdict ve
 
 /* Read the figures of a pool, or of one task name.
  * in:      name NULL: the pool; out from cellar_pool_stats_default
- * out:     *out
- * returns: OK; E_NOT_FOUND (unknown name), E_INVAL, E_FORKED
+ * out:     *out, only with OK
+ * returns: OK; E_NOT_FOUND (unknown name)
+ * owns:    nothing is kept
  * thread:  any, also a task
  * cost:    one lock, O(names)
  * example:
@@ -698,14 +804,21 @@ CELLAR_API cellar_err cellar_pool_stats_get(cellar_pool *p, const char *name,
                                             cellar_pool_stats *out);
 
 /* STATES
- *   WAITING    -> QUEUED or SCHEDULED (the tasks before it ended), CANCELLED
- *   SCHEDULED  -> QUEUED (due), CANCELLED, EXPIRED
- *   QUEUED     -> RUNNING, SCHEDULED (no room under its limiter or max_running), CANCELLED, EXPIRED
- *   RUNNING    -> SUCCEEDED, FAILED, RETRY, SCHEDULED (snoozed), CANCELLED
- *   RETRY      -> QUEUED (due), CANCELLED, EXPIRED
- *   FAILED     -> QUEUED (cellar_task_requeue)
- *   With a journal SCHEDULED and RETRY -> FAILED, at the open: the last attempt ended the process.
- *   An expired task is noticed when its attempt would begin. A unique key is free as soon as its
+ * - WAITING: the task waits for those before it. Then it is QUEUED, SCHEDULED if it has a delay, or
+ *   CANCELLED if its run_on says so.
+ * - SCHEDULED: the task waits for its due time. Then it is QUEUED.
+ * - QUEUED: the task is due and waits for a thread. Then it is RUNNING. If its limiter or
+ *   max_running has no room it waits in QUEUED or SCHEDULED.
+ * - RUNNING: an attempt runs. Its verdict makes it SUCCEEDED, FAILED, RETRY, SCHEDULED (a snooze)
+ *   or CANCELLED. A hold or a hard time-out that ends makes it QUEUED or RETRY, or FAILED after the
+ *   last attempt.
+ * - RETRY: the task waits for its next attempt. Then it is QUEUED.
+ * - SUCCEEDED, CANCELLED and EXPIRED are final. FAILED is final, and the task a dead letter, until
+ *   cellar_task_requeue makes it QUEUED.
+ *
+ *   SCHEDULED, QUEUED and RETRY also end in CANCELLED (cellar_task_cancel, a drain) and in EXPIRED
+ *   (expires_ms, noticed when the attempt would begin). With a journal SCHEDULED and RETRY become
+ *   FAILED at the open, if the last attempt ended the process. A unique key is free as soon as its
  *   task has a final state.
  *
  *   No task runs before its due time, or twice at the same time. Exception: after a hard time-out
