@@ -69,13 +69,17 @@ namespace cellarpp {
 
 /* ---- Errors --------------------------------------------------------------------------------- */
 
-/* An error of a C call; what() is the text of the handle for this error, else that of the code. */
+/* An error of a C call; what() is the text of the handle for this error, else that of the code. The
+ * wrapper throws it for each negative code. Only it, std::bad_alloc and what functions of the
+ * program throw leave a call. It may be copied, and holds nothing of the store. */
 class error : public std::runtime_error {
 public:
+    /* Make the error of a code, with the text of the code. */
     explicit error(cellar_err e) : std::runtime_error(text_of(e)), code(e) {}
+    /* Make the error of a code with a text. A loader may throw it: its callers get the code. */
     error(cellar_err e, const char *text) : std::runtime_error(text), code(e) {}
 
-    cellar_err code;
+    cellar_err code;             /* negative: E_TIMEOUT, E_CLOSED, .. */
     std::int32_t loader_err = 0; /* of a failed load: what its loader returned or reported, unless
                                   * the loader of this call threw */
 
@@ -90,14 +94,16 @@ private:
     }
 };
 
-/* Return a code that is no error. Throw cellarpp::error for a negative one. */
+/* Return a code that is no error. Throw cellarpp::error for a negative one. For C calls with raw()
+ * handles. */
 inline cellar_err check(cellar_err e)
 {
     if (e < 0) { throw error(e); }
     return e;
 }
 
-/* Check a code, and throw the text of the last error of `c`; NULL is the last failed open. */
+/* Return a code that is no error. Throw cellarpp::error for a negative one, with the text of the
+ * last error of `c`; NULL is the last failed open. */
 inline cellar_err check(cellar_err e, cellar *c)
 {
     if (e >= 0) { return e; }
@@ -108,8 +114,8 @@ inline cellar_err check(cellar_err e, cellar *c)
     throw error(e);
 }
 
-/* Check the code of a load. A failed load throws the code of its loader, also in callers that
- * joined it: E_LOADER only if the loader has no code. */
+/* Return the code of a load if it is no error. Throw cellarpp::error for a negative one: with the
+ * code of the loader, also in callers that joined its load; E_LOADER only if it has no code. */
 inline cellar_err check(cellar_err e, cellar *c, const cellar_result &r)
 {
     if (e != CELLAR_E_LOADER) { return check(e, c); }
@@ -131,7 +137,10 @@ inline cellar_err check(cellar_err e, cellar *c, const cellar_result &r)
  *     static std::string_view encode(const T &value, std::string &room);  bytes, maybe in `room`
  *     static bool decode(std::string_view bytes, T &value);               false: damaged, a miss
  *     static constexpr std::size_t max_bytes = 8;                         optional: no encoding is
- *                                                       longer; reads then allocate nothing */
+ *                                                       longer; reads then allocate nothing
+ * `bytes` and `room` are valid until the function returns, the result of encode as long as `value`
+ * and `room`. Several threads call the functions at the same time. What they throw leaves the call
+ * of the wrapper; the entry is then unchanged. */
 template <class T, class = void> struct codec;
 
 /* Store a string as its bytes. */
@@ -293,10 +302,14 @@ private:
 
 /* ---- Pins, results, leases ------------------------------------------------------------------ */
 
-/* A value read in place; see cellar_pin. Must not outlive the store. */
+/* A value read in place, from handle::get_pinned; see cellar_pin. Move-only: a move takes the pin
+ * over, the destructor unpins. It must not outlive the store; while it lives, its bytes stay, also
+ * after a delete of the entry. Any thread may read and destroy it. No function but as() throws. */
 class pin {
 public:
+    /* Make an empty pin. */
     pin() = default;
+    /* Take the pin of another object, which is empty afterwards. */
     pin(pin &&other) noexcept : p_(std::exchange(other.p_, cellar_pinned())) {}
     pin &operator=(pin &&other) noexcept
     {
@@ -308,9 +321,9 @@ public:
     pin &operator=(const pin &) = delete;
     ~pin() { cellar_unpin(&p_); }
 
-    /* Return the bytes; valid while the pin lives. */
+    /* Return the bytes; valid while the pin lives; empty for an empty pin. */
     std::string_view bytes() const noexcept { return detail::view_of(p_.value, p_.value_len); }
-    /* Decode the value; empty if its bytes are damaged. */
+    /* Decode a copy of the value; empty if its bytes are damaged. */
     template <class T = std::string> std::optional<T> as() const
     {
         return detail::decoded<T>(bytes());
@@ -323,11 +336,15 @@ private:
     cellar_pinned p_ = cellar_pinned();
 };
 
-/* Result of a read-through with its details; see cellar_result. Outlives the store unless
- * CELLAR_RESULT_PINNED is set in raw().flags. */
+/* Result of a read-through with its details, from handle::load_result; see cellar_result. It is
+ * move-only: a move takes the value over, the destructor frees it. It outlives the store unless
+ * CELLAR_RESULT_PINNED is set in raw().flags. Any thread may read and destroy it. No function but
+ * as() throws. */
 class result {
 public:
+    /* Make an empty result: MISS. */
     result() = default;
+    /* Take the value of another result, which is empty afterwards. */
     result(result &&other) noexcept
         : r_(std::exchange(other.r_, cellar_result_default())),
           code_(std::exchange(other.code_, CELLAR_MISS)) {}
@@ -363,11 +380,14 @@ private:
     cellar_err code_ = CELLAR_MISS;
 };
 
-/* Exclusive permission to load one key; see cellar_lease_acquire. The destructor releases it, so
- * that another caller may load. Must not outlive the handle that acquired it. */
+/* Exclusive permission to load one key, from lease_acquire; see cellar_lease_acquire. Move-only: a
+ * move takes the lease over, the destructor releases it, so that another caller may load. It must
+ * not outlive the handle that acquired it. Any thread may use it, one at a time. */
 class lease {
 public:
+    /* Make an empty lease. */
     lease() = default;
+    /* Take the lease of another object, which is empty afterwards. */
     lease(lease &&other) noexcept
         : c_(std::exchange(other.c_, nullptr)), l_(std::exchange(other.l_, cellar_lease())) {}
     lease &operator=(lease &&other) noexcept
@@ -387,14 +407,15 @@ public:
     /* Return true from the acquire until the lease is fulfilled or released. */
     explicit operator bool() const noexcept { return (l_.opaque[0] | l_.opaque[1]) != 0; }
     /* Fulfill the lease: store the value and wake its waiters. Return OK, or why it is not stored:
-     * INVALIDATED, DROPPED, DISABLED. */
+     * INVALIDATED, DROPPED, DISABLED. Throw E_LEASE if it has expired or was fulfilled before. */
     template <class T> cellar_err fulfill(const T &value, const cellar_set_opts *o = nullptr)
     {
         std::string room;
         const std::string_view bytes = codec<detail::stored<T>>::encode(value, room);
         return check(cellar_lease_fulfill(c_, &l_, bytes.data(), bytes.size(), o), c_);
     }
-    /* Release the lease. loader_err 0: another caller may load; else the load failed with it. */
+    /* Release the lease. loader_err 0: another caller may load; else the load failed with it. Throw
+     * E_LEASE if it has expired or was released before. */
     void release(std::int32_t loader_err = 0)
     {
         check(cellar_lease_release(c_, &l_, loader_err), c_);
@@ -409,23 +430,26 @@ private:
 
 /* ---- Stores and namespaces ------------------------------------------------------------------ */
 
-/* A store, or a namespace of it. The destructor of a store waits until all its loads have ended. In
- * one of these loads it would never return: it calls std::terminate. */
+/* A store, or a namespace of it. Move-only: a move takes the C handle over. The destructor of a
+ * store waits until all its loads have ended. In one of these loads it would never return: it calls
+ * std::terminate. Any thread calls any function but close(), moves and the destructor at any
+ * time. */
 class handle {
 public:
-    /* Open a store. */
+    /* Open a store. Throw as cellar_open. */
     explicit handle(const cellar_config &cfg = cellar_config_default())
         : loaders_(std::make_shared<detail::loader_list>()), is_store_(true)
     {
         check(cellar_open(&cfg, &c_), nullptr);
     }
     /* Open a namespace, create it if it is new. It may outlive the store: calls then throw
-     * E_CLOSED. */
+     * E_CLOSED. Throw as cellar_namespace_open. */
     handle(const handle &store, const char *name, const cellar_namespace_config *o = nullptr)
         : loaders_(store.loaders_)
     {
         check(cellar_namespace_open(store.c_, name, o, &c_), store.c_);
     }
+    /* Take the handle of another object: raw() of that one is NULL afterwards. */
     handle(handle &&other) noexcept
         : loaders_(std::move(other.loaders_)), c_(std::exchange(other.c_, nullptr)),
           is_store_(other.is_store_) {}
@@ -460,8 +484,9 @@ public:
         return handle(store, name, &with);
     }
 
-    /* Close the handle now. Throw with the store still open: E_BUSY if its loads still run after
-     * close_timeout_ms, E_DEADLOCK in one of these loads. */
+    /* Close the handle now; a second close does nothing. Throw with the store still open: E_BUSY if
+     * its loads still run after close_timeout_ms, E_DEADLOCK in one of these loads. It must not
+     * overlap other calls of the object. */
     void close()
     {
         if (c_ == nullptr) { return; }
@@ -472,7 +497,8 @@ public:
     /* Return the C handle; NULL after close() or a move. */
     cellar *raw() const noexcept { return c_; }
 
-    /* Copy and decode the value of a key. */
+    /* Copy and decode the value of a key; empty: a miss, an absent key, or bytes that do not
+     * decode. Such bytes are deleted and counted. */
     template <class T = std::string> std::optional<T> get(std::string_view key) const
     {
         std::size_t len = 0;
@@ -489,8 +515,8 @@ public:
         const std::unique_ptr<void, free_value> owned(value);
         return decoded<T>(key, detail::view_of(value, len));
     }
-    /* Copy and decode the values of many keys, in their order. Values over 256 bytes are read a
-     * second time. */
+    /* Copy and decode the values of many keys, in their order; empty as in get. Values over 256
+     * bytes are read a second time. Throw if one key is refused: the others are lost with it. */
     template <class T = std::string>
     std::vector<std::optional<T>> get_many(const std::vector<std::string_view> &keys) const
     {
@@ -514,7 +540,8 @@ public:
         }
         return values;
     }
-    /* Pin a value to read it in place, without a copy. */
+    /* Pin a value to read it in place, without a copy; empty: a miss or an absent key. Throw as
+     * cellar_pin. */
     std::optional<pin> get_pinned(std::string_view key) const
     {
         pin p;
@@ -529,14 +556,15 @@ public:
         return check(cellar_contains(c_, key.data(), key.size()), c_) == CELLAR_OK;
     }
 
-    /* Store a value; ttl_ms 0: the default of the namespace. Return false if it is disabled. */
+    /* Store a copy of a value; ttl_ms 0: the default of the namespace. Return false if the
+     * namespace is disabled. Throw as cellar_set. */
     template <class T> bool set(std::string_view key, const T &value, std::int64_t ttl_ms = 0)
     {
         cellar_set_opts o = cellar_set_opts_default();
         o.ttl_ms = ttl_ms;
         return set(key, value, o);
     }
-    /* Store a value with tags for delete_by_tag. */
+    /* Store a value with tags for delete_by_tag. Throw E_INVAL over CELLAR_TAGS_MAX tags. */
     template <class T>
     bool set(std::string_view key, const T &value, std::int64_t ttl_ms,
              std::initializer_list<std::string_view> tags)
@@ -568,7 +596,8 @@ public:
     {
         return check(cellar_touch(c_, key.data(), key.size(), ttl_ms), c_) == CELLAR_OK;
     }
-    /* Add to a counter and return its value; a missing one begins at `init`. Empty: disabled. */
+    /* Add to a counter and return its value; a missing one begins at `init`. Empty: disabled. Throw
+     * E_TYPE if the value is no counter, E_RANGE over the range of 64 bits. */
     std::optional<std::int64_t> increment(std::string_view key, std::int64_t delta = 1,
                                           std::int64_t init = 0, std::int64_t ttl_if_new_ms = 0)
     {
@@ -610,12 +639,13 @@ public:
         if (ctx.thrown) { std::rethrow_exception(ctx.thrown); }
         return check(e, c_) == CELLAR_OK;
     }
-    /* Delete all entries with a tag, in all namespaces of the store. SOFT makes them stale. */
+    /* Delete all entries with a tag, in all namespaces of the store. SOFT makes them stale. Throw
+     * as cellar_delete_by_tag. */
     void delete_by_tag(std::string_view tag, cellar_tag_mode mode = CELLAR_TAG_HARD)
     {
         check(cellar_delete_by_tag(c_, tag.data(), tag.size(), mode), c_);
     }
-    /* Clear this namespace. */
+    /* Clear this namespace: no entry of before is read again. Throw as cellar_clear. */
     void clear() { check(cellar_clear(c_), c_); }
 
     /* Read through the cache: fn(key) or fn(key, cellar_load *) -> std::optional<T>; empty: the
@@ -792,7 +822,8 @@ private:
 
 /* ---- Objects -------------------------------------------------------------------------------- */
 
-/* What an object of a type counts in memory_bytes. Specialize it for types that own memory. */
+/* What an object of a type counts in memory_bytes, in bytes. Specialize it for types that own
+ * memory. `of` must not throw, and several threads call it at the same time. */
 template <class T> struct charge {
     static std::size_t of(const T &) noexcept { return sizeof(T); }
 };
@@ -824,10 +855,14 @@ template <class T> struct object_loader {
 
 } // namespace detail
 
-/* A hold of an object, or empty; see cellar_held. May outlive the store. */
+/* A hold of an object, or empty; see cellar_held. Move-only: a move takes the hold over, the
+ * destructor ends it. It may outlive the store. Any thread may use and destroy it. No function but
+ * share() throws. */
 template <class T> class held {
 public:
+    /* Make an empty hold: MISS. */
     held() = default;
+    /* Take the hold of another object, which is empty afterwards. */
     held(held &&other) noexcept
         : h_(std::exchange(other.h_, cellar_held())),
           code_(std::exchange(other.code_, CELLAR_MISS)) {}
@@ -846,7 +881,9 @@ public:
     explicit operator bool() const noexcept { return h_.object != nullptr; }
     /* Return the object; valid while the hold lives; NULL if it is empty. */
     T *get() const noexcept { return static_cast<T *>(h_.object); }
+    /* Return the object. The hold must not be empty. */
     T &operator*() const noexcept { return *get(); }
+    /* Return the object. The hold must not be empty. */
     T *operator->() const noexcept { return get(); }
     /* Return the code of the call: OK, STALE, ABSENT or MISS, for leases also LEASED, PENDING. */
     cellar_err code() const noexcept { return code_; }
@@ -869,7 +906,8 @@ private:
 
 /* A namespace of objects of type T; see cellar_object.h. The store deletes each object when its
  * entry is gone and its last hold has ended, in the thread that ends it last. Readers share an
- * object: they hold it as const. The destructor of T must not throw and not close the store. */
+ * object: they hold it as const. The destructor of T must not throw and not close the store. It is
+ * move-only, and its threads are those of handle. */
 template <class T> class objects : private handle {
     static_assert(std::is_object_v<T> && !std::is_array_v<T> && !std::is_const_v<T>,
                   "T is the type behind a std::unique_ptr");
@@ -897,7 +935,8 @@ public:
         return objects(store, name, &with);
     }
 
-    /* Hold the object of a key. */
+    /* Hold the object of a key; empty: code() is MISS or ABSENT. Throw as
+     * cellar_object_acquire. */
     held<const T> get(std::string_view key) const
     {
         held<const T> h;
@@ -924,11 +963,12 @@ public:
         static_cast<void>(object.release());
         return true;
     }
-    /* Move a value into the store. */
+    /* Move a value into the store. Return false as above: the value is then lost. */
     bool set(std::string_view key, T &&value, std::int64_t ttl_ms = 0)
     {
         return set(key, std::make_unique<T>(std::move(value)), ttl_ms);
     }
+    /* Move a value into the store with options. */
     bool set(std::string_view key, T &&value, const cellar_set_opts &o)
     {
         return set(key, std::make_unique<T>(std::move(value)), o);
@@ -1020,16 +1060,19 @@ private:
 
 /* ---- Limiters ------------------------------------------------------------------------------- */
 
-/* A rate limiter with 1 to 7 rules; see cellar_limit.h. */
+/* A rate limiter with 1 to 7 rules; see cellar_limit.h. Move-only: a move takes the C handle over,
+ * the destructor closes the limiter. Any thread calls any function at any time, but moves and the
+ * destructor must not overlap them. */
 class limiter {
 public:
-    /* Open a limiter: a call passes if every rule admits it. */
+    /* Open a limiter: a call passes if every rule admits it. Throw as cellar_limiter_open. */
     explicit limiter(std::initializer_list<cellar_rule> rules,
                      const cellar_limiter_config *cfg = nullptr)
     {
         check(cellar_limiter_open(cfg, rules.begin(), static_cast<std::uint32_t>(rules.size()),
                                   &l_));
     }
+    /* Take the limiter of another object: raw() of that one is NULL afterwards. */
     limiter(limiter &&other) noexcept : l_(std::exchange(other.l_, nullptr)) {}
     limiter &operator=(limiter &&other) noexcept
     {
@@ -1041,9 +1084,10 @@ public:
     limiter &operator=(const limiter &) = delete;
     ~limiter() { cellar_limiter_close(l_); }
 
-    /* Return the C handle. */
+    /* Return the C handle; NULL after a move. */
     cellar_limiter *raw() const noexcept { return l_; }
-    /* Return true if `cost` units of the key are admitted, and charge them. */
+    /* Return true if `cost` units of the key are admitted, and charge them. Throw E_INVAL for a
+     * limiter with a concurrency rule. */
     bool allow(std::string_view key, std::uint64_t cost = 1)
     {
         return check(cellar_limiter_check(l_, key.data(), key.size(), cost, nullptr)) == CELLAR_OK;
@@ -1055,7 +1099,8 @@ public:
         check(cellar_limiter_check(l_, key.data(), key.size(), cost, &r));
         return r;
     }
-    /* Wait until the call is admitted. Return false if that takes longer than max_wait_ns. */
+    /* Wait until the call is admitted. Return false immediately if that takes longer than
+     * max_wait_ns: nothing is charged. Throw E_NEVER if no wait helps. */
     bool wait(std::string_view key, std::uint64_t max_wait_ns, std::uint64_t cost = 1)
     {
         const cellar_err e =
@@ -1069,10 +1114,14 @@ private:
 
 /* ---- Locks ---------------------------------------------------------------------------------- */
 
-/* A lock held on one key. The destructor releases it. Must not outlive its table. */
+/* A lock held on one key, from locks::acquire. Move-only: a move takes the lock over, the
+ * destructor releases it. It must not outlive its table. Any thread may use it, one at a time,
+ * unless the lock is THREAD_BOUND. */
 class lock {
 public:
+    /* Make an object without a lock. */
     lock() = default;
+    /* Take the lock of another object, which has none afterwards. */
     lock(lock &&other) noexcept
         : t_(std::exchange(other.t_, nullptr)), l_(std::exchange(other.l_, cellar_lock())) {}
     lock &operator=(lock &&other) noexcept
@@ -1093,13 +1142,15 @@ public:
     std::uint64_t fence() const noexcept { return l_.fence; }
     /* Test whether the lock is still held: its hold has not ended. */
     bool held() const noexcept { return t_ != nullptr && cellar_lock_check(t_, &l_) == CELLAR_OK; }
-    /* Set the hold to end hold_ms from now. Return false if the lock is lost. */
+    /* Set the hold to end hold_ms from now. Return false if the lock is lost. Throw E_NOT_OWNER in
+     * another thread than that of a THREAD_BOUND lock. */
     bool extend(std::int64_t hold_ms)
     {
         const cellar_err e = cellar_lock_extend(t_, &l_, hold_ms);
         return e != CELLAR_E_LOST && check(e) == CELLAR_OK;
     }
-    /* Release the lock. Return false if its hold had ended: undo work done since. */
+    /* Release the lock; the object has none afterwards. Return false if its hold had ended: undo
+     * work done since. Throw E_INVAL without a lock. */
     bool release()
     {
         const cellar_err e = cellar_lock_release(std::exchange(t_, nullptr), &l_);
@@ -1114,14 +1165,17 @@ private:
     cellar_lock l_ = cellar_lock();
 };
 
-/* A table of keyed locks; see cellar_lock.h. */
+/* A table of keyed locks; see cellar_lock.h. Move-only: a move takes the C handle over, the
+ * destructor closes the table. It must outlive its locks. Any thread calls any function at any
+ * time, but moves and the destructor must not overlap them. */
 class locks {
 public:
-    /* Open a table; cfg NULL: all defaults. */
+    /* Open a table; cfg NULL: all defaults. Throw as cellar_locks_open. */
     explicit locks(const cellar_locks_config *cfg = nullptr)
     {
         check(cellar_locks_open(cfg, &t_));
     }
+    /* Take the table of another object: raw() of that one is NULL afterwards. */
     locks(locks &&other) noexcept : t_(std::exchange(other.t_, nullptr)) {}
     locks &operator=(locks &&other) noexcept
     {
@@ -1133,9 +1187,10 @@ public:
     locks &operator=(const locks &) = delete;
     ~locks() { cellar_locks_close(t_); }
 
-    /* Return the C handle. */
+    /* Return the C handle; NULL after a move. */
     cellar_locks *raw() const noexcept { return t_; }
-    /* Acquire the lock of a key, wait for its owner. Throw E_TIMEOUT after wait_timeout_ms. */
+    /* Acquire the lock of a key, wait for its owner. Throw E_TIMEOUT after wait_timeout_ms, and as
+     * cellar_lock_acquire. */
     lock acquire(std::string_view key, const cellar_lock_opts *o = nullptr)
     {
         lock l;
@@ -1143,7 +1198,8 @@ public:
         l.t_ = t_;
         return l;
     }
-    /* Acquire the lock of a key without a wait. Return empty if another owner holds it. */
+    /* Acquire the lock of a key without a wait. Return empty if another owner holds it. Throw as
+     * cellar_lock_acquire. */
     std::optional<lock> try_acquire(std::string_view key, const cellar_lock_opts *o = nullptr)
     {
         lock l;

@@ -28,16 +28,19 @@ extern "C" {
  * equal; the order of a map does not matter. A key of more than CELLAR_KEY_BUILT_MAX bytes is
  * replaced by '#' and the SHA-256 of the encoding, 33 bytes. Keys are the same on every machine. */
 
+/* Room for a key of cellar_key_finish and cellar_llm_key. */
 #define CELLAR_KEY_BUILT_MAX 200u /* bytes of a finished key */
 
-/* A key under construction; begin with cellar_key_begin. Do not copy it. */
+/* A key under construction. cellar_key_begin begins it, cellar_key_finish or cellar_key_discard
+ * ends it. Do not copy it: it may hold memory. */
 typedef struct cellar_key_builder {
     uint64_t opaque[86];
 } cellar_key_builder;
 
 /* Begin a key.
  * out:     *b: no parts
- * owns:    cellar_key_finish or cellar_key_discard ends the builder, which may hold memory
+ * owns:    cellar_key_finish or cellar_key_discard ends the builder, which may hold memory. Begun
+ *          twice without an end, the memory of the first key is lost
  * thread:  any; one at a time for a builder
  * cost:    O(1)
  * example:
@@ -52,9 +55,10 @@ CELLAR_API void cellar_key_begin(cellar_key_builder *b);
 
 /* Add a part. The first error stays: cellar_key_finish returns it, so callers may check there. A
  * LIST or MAP takes the parts that follow, until cellar_key_end.
- * in:      b begun; part of CELLAR_ARG, cellar_arg_bool, _null, _list or _map. Text and bytes as
- *          given: no case folding, no trimming. In a map a name and its value take turns, and the
- *          name is text or bytes
+ * in:      b begun;
+ *          part of CELLAR_ARG, cellar_arg_bool, _null, _list or _map. Text and bytes as given: no
+ *          case folding, no trimming. In a map a name and its value take turns, and the name is
+ *          text or bytes
  * returns: OK; E_INVAL (NULL text, NaN, infinity, no name in a map), E_TOOBIG (16 MiB in all),
  *          E_LIMIT (65,536 parts, 8 open lists and maps, 256 entries of a map), E_NOMEM
  * owns:    the bytes are copied
@@ -65,7 +69,9 @@ CELLAR_API cellar_err cellar_key_add(cellar_key_builder *b, cellar_arg part);
 
 /* End the list or map begun last. The entries of a map are sorted by name.
  * in:      b with an open list or map
- * returns: OK; E_INVAL (none is open, a name without value, a name twice), E_TOOBIG, E_NOMEM
+ * returns: OK; E_INVAL (none is open, a name without value, a name twice), E_TOOBIG, E_NOMEM: the
+ *          first error stays
+ * owns:    as cellar_key_begin
  * thread:  any; one at a time for a builder
  * cost:    O(bytes of the list or map)
  * example: cellar_key_end(&b);                                                                   */
@@ -73,9 +79,10 @@ CELLAR_API cellar_err cellar_key_end(cellar_key_builder *b);
 
 /* Write the key and end the builder.
  * in:      b with one part or more; buf_cap 0 asks for the length (buf may be NULL)
- * out:     *key_len; optional. The builder has no parts, except after E_BUFFER
- * returns: OK; the first error of the builder; E_BUFFER (*key_len set; nothing is lost), E_INVAL
- *          (no part, or an open list or map)
+ * out:     buf: the key, not terminated; *key_len, optional;
+ *          *b: no parts, except after E_BUFFER
+ * returns: OK; the first error of the builder; E_BUFFER (*key_len bytes are needed: finish again,
+ *          nothing is lost), E_INVAL (no part, or an open list or map)
  * owns:    frees the memory of the builder, except after E_BUFFER
  * thread:  any; one at a time for a builder
  * cost:    O(bytes of all parts); SHA-256 above CELLAR_KEY_BUILT_MAX bytes
@@ -86,6 +93,7 @@ CELLAR_API cellar_err cellar_key_finish(cellar_key_builder *b, void *buf, size_t
 /* Forget the parts and free the memory of a builder.
  * in:      b begun; NULL is fine
  * out:     *b: no parts
+ * owns:    the memory of the builder is freed
  * thread:  any; one at a time for a builder
  * cost:    at most one free
  * example: cellar_key_discard(&b);                                                               */
@@ -99,17 +107,20 @@ CELLAR_API void cellar_key_discard(cellar_key_builder *b);
  * a value, an empty value as "%_". So different values have different keys, and a key gives its
  * values back. */
 
+/* Limits of a template. */
 #define CELLAR_TEMPLATE_MAX        255u /* bytes of prefix and literals                           */
 #define CELLAR_TEMPLATE_VALUES_MAX 16u  /* placeholders of a template                             */
 
-/* A compiled template. It holds no memory and may be copied. */
+/* A compiled template, from cellar_template_compile. It holds no memory, needs no free call and may
+ * be copied. */
 typedef struct cellar_template {
     uint64_t opaque[44];
 } cellar_template;
 
 /* Compile a template.
  * in:      prefix without braces, NULL or "": none. Prefix and text are joined by one ':', whether
- *          they have one there or not. text: literals and {names}; the names are for readers
+ *          they have one there or not;
+ *          text: literals and {names}; the names are for readers
  * out:     *out; all zero on failure
  * returns: OK; E_INVAL (empty text, a brace without partner, an empty name, no literal between two
  *          placeholders, '%' behind a placeholder), E_TOOBIG, E_LIMIT (too many placeholders)
@@ -123,11 +134,12 @@ CELLAR_API cellar_err cellar_template_compile(const char *prefix, const char *te
                                               cellar_template *out);
 
 /* Write the key of these values.
- * in:      t compiled; one value for each placeholder, in order; buf_cap 0 asks for the length
- * out:     *key_len the full length; optional
- * returns: OK; E_BUFFER (*key_len set), E_INVAL (another number of values, a key of 0 or over
- *          CELLAR_KEY_MAX bytes)
- * owns:    nothing changes hands; the key is not terminated
+ * in:      t compiled; values: one for each placeholder, in order;
+ *          buf_cap 0 asks for the length (buf may be NULL)
+ * out:     buf: the key, not terminated; *key_len, optional: the full length
+ * returns: OK; E_BUFFER (*key_len bytes are needed), E_INVAL (another number of values, a key of 0
+ *          or over CELLAR_KEY_MAX bytes)
+ * owns:    nothing is kept
  * thread:  any
  * cost:    O(bytes); no allocation
  * example:
@@ -138,11 +150,12 @@ CELLAR_API cellar_err cellar_template_key(const cellar_template *t, const cellar
                                           size_t *key_len);
 
 /* Read the values back from a key.
- * in:      t compiled; key of any origin; room for one value for each placeholder; buf for their
- *          bytes, as long as the key at most
- * out:     values
- * returns: OK; MISS (not a key of this template), E_BUFFER
- * owns:    values are borrowed from buf; they are not terminated
+ * in:      t compiled; key of any origin;
+ *          value_count: placeholders of t, room in values;
+ *          buf for their bytes, as long as the key at most
+ * out:     values: they point into buf, and are not terminated
+ * returns: OK; MISS (not a key of this template), E_BUFFER (buf is too small)
+ * owns:    values are valid as long as buf
  * thread:  any
  * cost:    O(key_len); no allocation
  * example:
@@ -259,20 +272,25 @@ static inline cellar_load_opts cellar_load_opts_module(void)
  * Left out are the parameters stream, stream_options, user, metadata and store. One call runs for
  * a key at a time. Only a complete answer is stored; a joined call gets any answer. */
 
+/* One message of a request. data NULL in a field: absent. */
 typedef struct cellar_llm_message {
     cellar_bytes role;       /* as sent                                                           */
-    cellar_bytes name;       /* data NULL = absent, also below                                    */
+    cellar_bytes name;       /* as sent                                                           */
     cellar_bytes content;    /* as sent: text, or its parts                                       */
     cellar_bytes tool_calls; /* as sent                                                           */
 } cellar_llm_message;
 
+/* One parameter of a request. */
 typedef struct cellar_llm_param {
     const char *name;        /* temperature, top_p, seed, stop, ...                               */
     cellar_arg  value;       /* CELLAR_ARG(0.7), no LIST or MAP; a structure as sent: text        */
 } cellar_llm_param;
 
+/* A flag of cellar_llm_request.flags. */
 #define CELLAR_LLM_SHARED 1u /* the answer does not depend on the tenant                          */
 
+/* Everything that changes an answer, for cellar_llm_key and cellar_llm_get_or_call, which only read
+ * it. Start from cellar_llm_request_default(). data NULL in a field: absent. */
 typedef struct cellar_llm_request {
     size_t       struct_size; /* set by cellar_llm_request_default()                              */
     cellar_bytes scope;       /* a name of the caller's choice                                    */
@@ -281,18 +299,18 @@ typedef struct cellar_llm_request {
     cellar_bytes provider;    /* or the address of the service                                    */
     cellar_bytes model;       /* as sent, 1 byte or more                                          */
     const cellar_llm_message *messages; /* with message_count; or prompt                          */
-    size_t       message_count;
+    size_t       message_count; /* number of `messages`                                           */
     cellar_bytes prompt;      /* instead of messages, as sent                                     */
     cellar_bytes tools;       /* as sent                                                          */
     cellar_bytes response_format; /* as sent                                                      */
     const cellar_llm_param *params; /* each name once; the order does not matter                  */
-    size_t       param_count; /* 0..256                                                           */
-    uint32_t     bucket;      /* one of several answers to the same request                       */
-    uint32_t     flags;       /* CELLAR_LLM_SHARED                                                */
+    size_t       param_count; /* number of `params`. Range 0..256                                 */
+    uint32_t     bucket;      /* one of several answers to the same request. Default 0            */
+    uint32_t     flags;       /* CELLAR_LLM_SHARED. Default 0                                     */
 } cellar_llm_request;
 CELLAR_STRUCT(cellar_llm_request, flags);
 
-/* What an answer took. 0 = not known. */
+/* What an answer took, for cellar_llm_set_answer. 0 = not known. */
 typedef struct cellar_llm_usage {
     size_t   struct_size;     /* set by cellar_llm_usage_default()                                */
     uint32_t tokens_in;       /* tokens of the request                                            */
@@ -303,12 +321,13 @@ typedef struct cellar_llm_usage {
 } cellar_llm_usage;
 CELLAR_STRUCT(cellar_llm_usage, cost);
 
-/* An answer, and what it took when it was made, as in cellar_llm_usage. */
+/* An answer, and what it took when it was made, as in cellar_llm_usage. cellar_llm_get_or_call
+ * fills it; `text` is valid until cellar_result_free of `result`. */
 typedef struct cellar_llm_answer {
     size_t        struct_size; /* set by cellar_llm_answer_default()                              */
     cellar_result *result;     /* in: from cellar_result_default(); it owns the text              */
-    const char   *text;        /* not terminated                                                  */
-    size_t        text_len;
+    const char   *text;        /* out: not terminated                                             */
+    size_t        text_len;    /* out: bytes of `text`                                            */
     uint32_t      tokens_in;
     uint32_t      tokens_out;
     uint32_t      upstream_ms;
@@ -324,17 +343,18 @@ typedef enum cellar_llm_mode {
     CELLAR_LLM_NEVER = 2          /* none */
 } cellar_llm_mode;
 
+/* Options of cellar_llm_open. Start from cellar_llm_config_default(). */
 typedef struct cellar_llm_config {
     size_t   struct_size;   /* set by cellar_llm_config_default()                                 */
-    const cellar_load_opts *load; /* TTL and the like; NULL = of the namespace; copied. Its ctx   */
-                              /* options must be 0                                                */
-    cellar_llm_mode mode;     /* Default ALWAYS                                                   */
+    const cellar_load_opts *load; /* TTL and the like, copied. Its ctx options must be 0. Default */
+                              /* NULL: those of the namespace                                     */
+    cellar_llm_mode mode;     /* which requests are cached. Default ALWAYS                        */
     uint32_t reserved0;       /* must be 0                                                        */
 } cellar_llm_config;
 CELLAR_STRUCT(cellar_llm_config, reserved0);
 
-/* What calls through one handle took and saved. Saved is what cached and joined answers took when
- * they were made. */
+/* What calls through one handle took and saved, from cellar_llm_stats_get. Saved is what cached and
+ * joined answers took when they were made. */
 typedef struct cellar_llm_stats {
     size_t   struct_size;     /* set by cellar_llm_stats_default()                                */
     uint64_t answers;         /* answers in all                                                   */
@@ -346,18 +366,27 @@ typedef struct cellar_llm_stats {
 } cellar_llm_stats;
 CELLAR_STRUCT(cellar_llm_stats, saved_cost);
 
+/* A cache of answers in a namespace. cellar_llm_open makes it, cellar_llm_close frees it. */
 typedef struct cellar_llm cellar_llm;
 
-/* Send the request, and set the answer with cellar_llm_set_answer. Runs like a loader. */
+/* Send the request, and set the answer with cellar_llm_set_answer.
+ * in:      load: for cellar_llm_set_answer, valid until the function returns; req: that of the
+ *          call; ctx of the call
+ * returns: OK with an answer, or the code of the failure, as a cellar_loader_fn (cellar_load.h)
+ * owns:    nothing is kept after cellar_llm_get_or_call has returned
+ * thread:  the caller of cellar_llm_get_or_call, with no lock held: the function may block, and may
+ *          call the library as a loader. Calls for other requests run at the same time
+ * cost:    callers with the same request wait for it                                             */
 typedef cellar_err (*cellar_llm_fn)(cellar_load *load, const cellar_llm_request *req, void *ctx);
 
 /* Write the key of a request.
- * in:      req; buf_cap 0 asks for the length (buf may be NULL)
+ * in:      req from cellar_llm_request_default;
+ *          buf_cap 0 asks for the length (buf may be NULL)
  * out:     *key_len, at most CELLAR_KEY_BUILT_MAX; optional
- * returns: OK; E_BUFFER (*key_len set), E_INVAL (no model; messages and prompt, or neither; no
- *          tenant without CELLAR_LLM_SHARED; NaN; a parameter twice), E_TOOBIG (16 MiB), E_LIMIT
- *          (over 256 parameters, 65,536 parts), E_NOMEM
- * owns:    nothing changes hands
+ * returns: OK; E_BUFFER (*key_len bytes are needed), E_INVAL (no model; messages and prompt, or
+ *          neither; no tenant without CELLAR_LLM_SHARED; NaN; a parameter twice), E_TOOBIG (16
+ *          MiB), E_LIMIT (over 256 parameters, 65,536 parts), E_NOMEM
+ * owns:    nothing is kept
  * thread:  any
  * cost:    O(bytes of the request), with one SHA-256 of them; an allocation over 480 bytes
  * example: cellar_llm_key(&req, key, sizeof key, &len);                                          */
@@ -365,24 +394,26 @@ CELLAR_API cellar_err cellar_llm_key(const cellar_llm_request *req, void *buf, s
                                      size_t *key_len);
 
 /* Open a handle for LLM answers in a namespace.
- * in:      c; o NULL = defaults
+ * in:      c; o from cellar_llm_config_default; NULL = defaults
  * out:     *out, NULL on failure
- * returns: OK; E_NOMEM
- * owns:    the caller closes *out before c
+ * returns: OK; E_NOMEM; E_INVAL (also: ctx options in o->load)
+ * owns:    the caller closes *out with cellar_llm_close before c
  * thread:  any
  * cost:    one allocation
  * example: cellar_llm_open(c, NULL, &llm);                                                       */
 CELLAR_API cellar_err cellar_llm_open(cellar *c, const cellar_llm_config *o, cellar_llm **out);
 
 /* Close a cache of answers. The entries stay.
- * in:      no call of the handle is running; NULL is fine
- * thread:  any
+ * in:      llm; NULL is fine
+ * owns:    llm is freed
+ * thread:  must not overlap other calls of the handle
  * cost:    one free
  * example: cellar_llm_close(llm);                                                                */
 CELLAR_API void cellar_llm_close(cellar_llm *llm);
 
 /* Return the answer to a request; call `fn` for it if it is missing.
- * in:      req, as cellar_llm_key; fn; answer->result
+ * in:      req, as cellar_llm_key; fn: see cellar_llm_fn; ctx: given to fn;
+ *          answer from cellar_llm_answer_default, with its `result`
  * out:     *answer, *answer->result
  * returns: as cellar_get_or_load and cellar_llm_key; E_TYPE (fn set no answer, but a value)
  * owns:    the caller frees *answer->result with cellar_result_free
@@ -392,8 +423,8 @@ CELLAR_API void cellar_llm_close(cellar_llm *llm);
  *     cellar_result r = cellar_result_default();
  *     cellar_llm_answer a = cellar_llm_answer_default();
  *     a.result = &r;
- *     if (cellar_llm_get_or_call(llm, &req, ask, NULL, &a) == CELLAR_OK)
- *         fwrite(a.text, 1, a.text_len, stdout);
+ *     const cellar_err err = cellar_llm_get_or_call(llm, &req, ask, NULL, &a);
+ *     if (err == CELLAR_OK || err == CELLAR_STALE) fwrite(a.text, 1, a.text_len, stdout);
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_llm_get_or_call(cellar_llm *llm, const cellar_llm_request *req,
                                              cellar_llm_fn fn, void *ctx,
@@ -401,7 +432,8 @@ CELLAR_API cellar_err cellar_llm_get_or_call(cellar_llm *llm, const cellar_llm_r
 
 /* Set the answer of the running call. An empty answer is an answer. A second call replaces it;
  * if one of them was incomplete, the answer is not stored.
- * in:      load of the running cellar_llm_fn; text NULL with text_len 0; usage NULL = incomplete
+ * in:      load of the running cellar_llm_fn; text NULL with text_len 0;
+ *          usage from cellar_llm_usage_default; NULL = incomplete: the answer is not stored
  * returns: as cellar_buf_append; E_NOMEM also for a load that has another result, and fails
  * owns:    the bytes are copied
  * thread:  the thread that runs the cellar_llm_fn
@@ -411,11 +443,15 @@ CELLAR_API cellar_err cellar_llm_set_answer(cellar_load *load, const char *text,
                                             const cellar_llm_usage *usage);
 
 /* Read what the calls of a handle took and saved.
- * out:     *out
+ * in:      out from cellar_llm_stats_default
+ * out:     *out, only with OK
  * returns: OK
+ * owns:    nothing is kept
  * thread:  any
  * cost:    O(1)
- * example: cellar_llm_stats_get(llm, &stats);                                                    */
+ * example:
+ *     cellar_llm_stats stats = cellar_llm_stats_default();
+ *     cellar_llm_stats_get(llm, &stats);                                                         */
 CELLAR_API cellar_err cellar_llm_stats_get(cellar_llm *llm, cellar_llm_stats *out);
 
 /* ---- Embeddings ------------------------------------------------------------------------------ */
@@ -425,39 +461,53 @@ CELLAR_API cellar_err cellar_llm_stats_get(cellar_llm *llm, cellar_llm_stats *ou
  * each text once. Vectors are stored as binary numbers: a vector of 1,536 floats takes 6,152 bytes,
  * about a fifth of its JSON text. F16 halves that, I8 quarters it; both lose precision. */
 
+/* How a vector is stored: cellar_embeddings_config.type. */
 typedef enum cellar_vector_type {
     CELLAR_VECTOR_F32 = 1, /* float */
     CELLAR_VECTOR_F16 = 2, /* IEEE 754 binary16 */
     CELLAR_VECTOR_I8 = 3   /* 8 bits and one scale for the vector */
 } cellar_vector_type;
 
+/* Options of cellar_embeddings_open. Start from cellar_embeddings_config_default(). Texts are
+ * copied. */
 typedef struct cellar_embeddings_config {
     size_t       struct_size; /* set by cellar_embeddings_config_default()                        */
-    cellar_bytes scope;       /* a name of the caller's choice; copied, also below                */
+    cellar_bytes scope;       /* a name of the caller's choice; data NULL: none                   */
     cellar_bytes tenant;      /* the key has its SHA-256; data NULL: shared by all tenants        */
-    cellar_bytes model;       /* 1 byte or more                                                   */
-    const cellar_load_opts *load; /* TTL and the like; NULL = of the namespace; copied. Its ctx   */
-                              /* options must be 0                                                */
-    uint32_t     dim;         /* numbers of a vector. Range 1..65,536                             */
-    cellar_vector_type type;  /* Default F32                                                      */
+    cellar_bytes model;       /* name of the model, 1..CELLAR_KEY_MAX bytes. Required             */
+    const cellar_load_opts *load; /* TTL and the like, copied. Its ctx options must be 0. Default */
+                              /* NULL: those of the namespace                                     */
+    uint32_t     dim;         /* numbers of a vector. Range 1..65,536. Required                   */
+    cellar_vector_type type;  /* how a vector is stored. Default F32                              */
     uint32_t     max_batch;   /* texts of one call of the loader. Range 1..4,096. Default 256     */
     uint32_t     reserved0;   /* must be 0                                                        */
 } cellar_embeddings_config;
 CELLAR_STRUCT(cellar_embeddings_config, reserved0);
 
+/* A cache of vectors in a namespace. cellar_embeddings_open makes it, cellar_embeddings_close frees
+ * it. */
 typedef struct cellar_embeddings cellar_embeddings;
-typedef struct cellar_embeddings_call cellar_embeddings_call; /* one call of a loader */
 
-/* Make the vectors of these texts, all different, and set each with cellar_embeddings_set. A code
- * but OK fails the texts without a vector, and ends the batch. */
+/* One call of a cellar_embeddings_fn, for cellar_embeddings_set. Valid until the function
+ * returns. */
+typedef struct cellar_embeddings_call cellar_embeddings_call;
+
+/* Make the vectors of these texts, all different, and set each with cellar_embeddings_set.
+ * in:      call: for cellar_embeddings_set; texts, count: 1..max_batch, valid until the function
+ *          returns; ctx of cellar_embeddings_get_many
+ * returns: OK; any other code fails the texts without a vector, and ends the batch
+ * owns:    nothing is kept after cellar_embeddings_get_many has returned
+ * thread:  the caller of cellar_embeddings_get_many, with no lock held: the function may block, and
+ *          may call the library as a loader. Calls of other threads run at the same time
+ * cost:    callers that want one of these texts wait for it                                      */
 typedef cellar_err (*cellar_embeddings_fn)(cellar_embeddings_call *call, const cellar_bytes *texts,
                                            size_t count, void *ctx);
 
 /* Open a handle for embeddings in a namespace.
- * in:      c; o with model and dim
+ * in:      c; o from cellar_embeddings_config_default, with model and dim
  * out:     *out, NULL on failure
- * returns: OK; E_NOMEM
- * owns:    the caller closes *out before c
+ * returns: OK; E_NOMEM; E_INVAL (also: no model, dim 0, ctx options in o->load)
+ * owns:    the caller closes *out with cellar_embeddings_close before c
  * thread:  any
  * cost:    one allocation
  * example:
@@ -468,19 +518,21 @@ CELLAR_API cellar_err cellar_embeddings_open(cellar *c, const cellar_embeddings_
                                              cellar_embeddings **out);
 
 /* Close a cache of embeddings. The entries stay.
- * in:      no call of the handle is running; NULL is fine
- * thread:  any
+ * in:      e; NULL is fine
+ * owns:    e is freed
+ * thread:  must not overlap other calls of the handle
  * cost:    one free
  * example: cellar_embeddings_close(e);                                                           */
 CELLAR_API void cellar_embeddings_close(cellar_embeddings *e);
 
 /* Return the vectors of many texts; call `fn` for those that are missing.
- * in:      texts, 1 to 2^20, equal ones are fine; fn
- * out:     out, dim floats for each text in its order, unchanged where status is no success;
- *          status, the code of cellar_get_or_load for each text; E_LOADER also: no vector, another
+ * in:      texts, count: 1 to 2^20, equal ones are fine;
+ *          fn: see cellar_embeddings_fn; ctx: given to fn
+ * out:     out: dim floats for each text in its order, unchanged where status is no success;
+ *          status: the code of cellar_get_or_load for each text; E_LOADER also: no vector, another
  *          dimension, NaN or infinity
- * returns: OK (look at status); E_INVAL, E_TOOBIG (a text, or too many), E_NOMEM (nothing done)
- * owns:    nothing changes hands
+ * returns: OK (look at status); E_TOOBIG (a text, or too many), E_NOMEM: nothing is done
+ * owns:    nothing is kept
  * thread:  as cellar_get_or_load_many
  * cost:    as cellar_get_or_load_many, and a key for each text; about 400 bytes a text allocated
  * example: cellar_embeddings_get_many(e, texts, n, embed, NULL, vectors, status);                */
@@ -489,7 +541,7 @@ CELLAR_API cellar_err cellar_embeddings_get_many(cellar_embeddings *e, const cel
                                                  float *out, cellar_err *status);
 
 /* Set one vector of a running call.
- * in:      call of the running loader; index of the text; vector of dim floats
+ * in:      call of the running loader; index of the text, from 0; vector of dim floats
  * returns: OK; E_INVAL (no such index: no effect; another dimension, NaN or infinity: the text of
  *          the index fails), E_RESULT_TWICE (set before: neither is used), E_TOOBIG, E_NOMEM
  * owns:    the numbers are copied
@@ -513,19 +565,23 @@ CELLAR_API cellar_err cellar_embeddings_set(cellar_embeddings_call *call, size_t
  * once in each TTL of its state, and never lives longer than max_age_ms. This gain is a set of the
  * same value. Entries with idle time gain nothing. */
 
+/* Longest part of an id in cellar_status_hot_id. */
 #define CELLAR_STATUS_HOT_ID 46u /* bytes of an id that cellar_status_hot returns */
 
+/* Options of cellar_status_open. Start from cellar_status_config_default(). */
 typedef struct cellar_status_config {
     size_t   struct_size;     /* set by cellar_status_config_default()                            */
-    const cellar_ttl_class *states; /* copied. Default: the preset                                */
-    const cellar_namespace_config *ns; /* other options of the namespace; its TTL classes must be */
-                              /* 0. NULL = defaults; copied                                       */
-    int64_t  hot_extra_ms;    /* time that a hot entry gains. Default 60,000                      */
-    int64_t  max_age_ms;      /* of a prolonged entry; not below the TTL of any state. Default:   */
-                              /* twice the TTL of its state                                       */
-    cellar_clock_fn clock;    /* clock of the store, if it has its own; for hot entries. Default: */
-    void    *clock_ctx;       /* monotonic clock of the system                                    */
-    uint32_t state_count;     /* with states. Range 1..16                                         */
+    const cellar_ttl_class *states; /* names and TTLs of the states, copied. Default NULL: the    */
+                              /* preset                                                           */
+    const cellar_namespace_config *ns; /* other options of the namespace, copied; its TTL classes */
+                              /* must be 0. Default NULL: defaults                                */
+    int64_t  hot_extra_ms;    /* ms that a hot entry gains. Default 0: 60,000                     */
+    int64_t  max_age_ms;      /* age of a prolonged entry, ms; not below the TTL of any state.    */
+                              /* Default 0: twice the TTL of its state                            */
+    cellar_clock_fn clock;    /* clock of the store, if it has its own; for hot entries. Default  */
+                              /* NULL: monotonic clock of the system                              */
+    void    *clock_ctx;       /* given to clock                                                   */
+    uint32_t state_count;     /* number of `states`. Range 1..16; 0 without them                  */
     uint32_t state_fallback;  /* number of the state for unknown names. Range 1..count. Default 1 */
     uint32_t hot_reads;       /* reads in 60 s; above 31 an estimate. From 1, or CELLAR_OFF: no   */
                               /* entry is hot. Default 100                                        */
@@ -533,14 +589,16 @@ typedef struct cellar_status_config {
 } cellar_status_config;
 CELLAR_STRUCT(cellar_status_config, reserved0);
 
+/* A status cache: a namespace of entries with states. cellar_status_open makes it,
+ * cellar_status_close frees it. */
 typedef struct cellar_status cellar_status;
 
 /* One item of cellar_status_get_many. */
 typedef struct cellar_status_get_item {
-    const void *id;
-    size_t      id_len;
-    void       *buf;
-    size_t      buf_cap;
+    const void *id;        /* in: 1..CELLAR_KEY_MAX bytes */
+    size_t      id_len;    /* in: bytes of `id` */
+    void       *buf;       /* in: room for the value; its bytes are written */
+    size_t      buf_cap;   /* in: bytes of `buf`; 0 asks for the size */
     size_t      value_len; /* out: like cellar_get */
     const char *state;     /* out: NULL unless status is OK or E_BUFFER */
     cellar_err  status;    /* out: the code of cellar_get for this id */
@@ -549,11 +607,11 @@ typedef struct cellar_status_get_item {
 
 /* One item of cellar_status_set_many. */
 typedef struct cellar_status_set_item {
-    const void *id;
-    size_t      id_len;
-    const void *value;
-    size_t      value_len;
-    const char *state;     /* as in cellar_status_set */
+    const void *id;        /* in: 1..CELLAR_KEY_MAX bytes */
+    size_t      id_len;    /* in: bytes of `id` */
+    const void *value;     /* in: the bytes to store; NULL with value_len 0 */
+    size_t      value_len; /* in: bytes of `value` */
+    const char *state;     /* in: as in cellar_status_set */
     cellar_err  status;    /* out: the code of cellar_set for this id */
     uint32_t    reserved0; /* must be 0 */
 } cellar_status_set_item;
@@ -565,7 +623,7 @@ typedef struct cellar_status_hot_id {
     uint32_t reads;           /* in the last minute, about                                        */
 } cellar_status_hot_id;
 
-/* Figures of a status cache. */
+/* Figures of a status cache, from cellar_status_stats_get. */
 typedef struct cellar_status_stats {
     size_t   struct_size;     /* set by cellar_status_stats_default()                             */
     uint64_t gets;            /* of the namespace since the store was opened, as the next five    */
@@ -580,11 +638,13 @@ typedef struct cellar_status_stats {
 CELLAR_STRUCT(cellar_status_stats, prolonged);
 
 /* Open a status cache in a namespace; create the namespace if it is new.
- * in:      c any handle of the store; name NULL = "image_task"; o NULL = defaults. Each handle of
- *          one name needs the same states in the same order, also after a restart with a disk
+ * in:      c any handle of the store;
+ *          name of the namespace; NULL = "image_task";
+ *          o from cellar_status_config_default; NULL = defaults. Each handle of one name needs the
+ *          same states in the same order, also after a restart with a disk
  * out:     *out, NULL on failure
  * returns: as cellar_namespace_open; E_NOMEM (nothing changed)
- * owns:    the caller closes *out before the store
+ * owns:    the caller closes *out with cellar_status_close before the store
  * thread:  any
  * cost:    two allocations, of 66 KiB in all
  * example:
@@ -594,17 +654,18 @@ CELLAR_API cellar_err cellar_status_open(cellar *c, const char *name, const cell
                                          cellar_status **out);
 
 /* Close a cache of states. The entries stay.
- * in:      no call of the handle is running; NULL is fine
- * thread:  any
+ * in:      s; NULL is fine
+ * owns:    s is freed, and the states that its calls returned with it
+ * thread:  must not overlap other calls of the handle
  * cost:    three frees
  * example: cellar_status_close(s);                                                               */
 CELLAR_API void cellar_status_close(cellar_status *s);
 
 /* Read many ids in order.
  * in:      items, NULL with count 0; equal ids are fine
- * out:     buf, undefined behind the value, value_len, state and status of each item; *hits the
- *          number of OK; optional
- * returns: OK (look at the items); E_INVAL (nothing done)
+ * out:     buf, undefined behind the value, value_len, state and status of each item;
+ *          *hits, optional: the number of OK
+ * returns: OK (look at status of the items); with any other code nothing is done
  * owns:    states are borrowed until cellar_status_close
  * thread:  any; value and state of an item belong together; the batch is not atomic
  * cost:    as cellar_get_many, and one more read for each read that finds its id hot
@@ -616,8 +677,8 @@ CELLAR_API cellar_err cellar_status_get_many(cellar_status *s, cellar_status_get
 
 /* Store many values, each with its state. A failing item does not stop the others.
  * in:      items, NULL with count 0
- * out:     status of each item; *stored the number of OK; optional
- * returns: OK (look at the items); E_INVAL (nothing done)
+ * out:     status of each item; *stored, optional: the number of OK
+ * returns: OK (look at status of the items); with any other code nothing is done
  * owns:    the bytes are copied
  * thread:  any; of equal ids the last item is stored
  * cost:    as cellar_set_many, one call for each state among 64 items with different ids; no
@@ -671,10 +732,11 @@ static inline cellar_err cellar_status_get(cellar_status *s, const void *id, siz
 
 /* Compute the new value of an id from the old one and give the entry a state; the TTL begins now.
  * Updates of one id from any number of threads all take effect.
- * in:      id; state as cellar_status_set; fn as in cellar_update
- * returns: OK; REMOVED (fn removed the entry), MISS (no entry; fn did not run, nothing is created);
- *          the code of fn; E_TOOBIG (over max_value_bytes), E_NOMEM, E_SPACE: nothing changed;
- *          E_BUSY (4,096 rounds lost to sets of the id); as cellar_update
+ * in:      id; state as cellar_status_set; fn, ctx as in cellar_update
+ * returns: OK; REMOVED (fn removed the entry); or a code with which nothing is changed: MISS (no
+ *          entry; fn did not run, nothing is created), the code of fn, E_TOOBIG (over
+ *          max_value_bytes), E_NOMEM, E_SPACE, E_BUSY (4,096 rounds lost to sets of the id); as
+ *          cellar_update
  * owns:    as cellar_update
  * thread:  any; fn runs more than once if another writer was faster. Updates of an id that lost 8
  *          rounds take turns; each waits for its turn for one second at most
@@ -684,10 +746,10 @@ CELLAR_API cellar_err cellar_status_update(cellar_status *s, const void *id, siz
                                            const char *state, cellar_update_fn fn, void *ctx);
 
 /* Return the ids that calls of this handle read most, the most first.
- * in:      room for cap ids
- * out:     out; *count ids
+ * in:      cap: room of out
+ * out:     out[0..*count - 1]
  * returns: OK; E_UNSUPPORTED (hot_reads is CELLAR_OFF), E_NOMEM
- * owns:    nothing changes hands
+ * owns:    the ids are copied
  * thread:  any; no lock
  * cost:    O(1,024 x cap); one allocation for the call
  * example: cellar_status_hot(s, ids, 20, &n);                                                    */
@@ -695,11 +757,15 @@ CELLAR_API cellar_err cellar_status_hot(cellar_status *s, cellar_status_hot_id *
                                         uint32_t *count);
 
 /* Read the figures of a status cache.
- * out:     *out
+ * in:      out from cellar_status_stats_default
+ * out:     *out, only with OK
  * returns: OK
+ * owns:    nothing is kept
  * thread:  any; each figure is exact, each is read at its own moment
  * cost:    as cellar_stats_get
- * example: cellar_status_stats_get(s, &stats);                                                   */
+ * example:
+ *     cellar_status_stats stats = cellar_status_stats_default();
+ *     cellar_status_stats_get(s, &stats);                                                        */
 CELLAR_API cellar_err cellar_status_stats_get(cellar_status *s, cellar_status_stats *out);
 
 #ifndef CELLAR_OMIT_LIMIT
@@ -721,16 +787,21 @@ CELLAR_API cellar_err cellar_status_stats_get(cellar_status *s, cellar_status_st
  * behind the first, 8 for each unit of a sliding log. Without a disk tier the snapshot lives as
  * long as the store, and is refused once a part of it was evicted. */
 
+/* A place for the snapshots of one limiter. cellar_limiter_snapshot_open makes it,
+ * cellar_limiter_snapshot_close frees it. */
 typedef struct cellar_limiter_snapshot cellar_limiter_snapshot;
 
 /* Open a place for the snapshots of one limiter; create its namespace if it is new. Call it before
  * cellar_limiter_open or cellar_user_limiter_open.
- * in:      c any handle of the store; name of the namespace, for this limiter alone; cfg from
- *          cellar_limiter_config_default, without snapshot_path, snapshot_write, snapshot_read
- * out:     snapshot_write, snapshot_read and snapshot_ctx of *cfg, for one open of a limiter; *out,
- *          NULL on failure
- * returns: as cellar_namespace_open; E_ABI (cfg of an older header), E_NOMEM: *cfg is unchanged
- * owns:    the caller closes *out after the limiter and before the store
+ * in:      c any handle of the store; name of the namespace, for this limiter alone;
+ *          cfg from cellar_limiter_config_default, without snapshot_path, snapshot_write,
+ *          snapshot_read
+ * out:     *cfg: snapshot_write, snapshot_read and snapshot_ctx, for one open of a limiter;
+ *          *out, NULL on failure
+ * returns: as cellar_namespace_open; E_ABI (also: cfg of an older header), E_NOMEM. After a failure
+ *          *cfg is unchanged
+ * owns:    the caller closes *out with cellar_limiter_snapshot_close, after the limiter and before
+ *          the store
  * thread:  any
  * cost:    one allocation of 4 KiB. A save: one set for each 4,096 bytes. The load: one get for
  *          each; after a kill it waits until the disk index is read back, 10 s at most
@@ -745,8 +816,9 @@ CELLAR_API cellar_err cellar_limiter_snapshot_open(cellar *c, const char *name,
                                                    cellar_limiter_snapshot **out);
 
 /* Close a place for snapshots. The last snapshot stays in the store.
- * in:      the limiter is closed; NULL is fine
- * thread:  any
+ * in:      s of a limiter that is closed; NULL is fine
+ * owns:    s is freed
+ * thread:  must not overlap other calls with s
  * cost:    one free
  * example: cellar_limiter_snapshot_close(s);                                                     */
 CELLAR_API void cellar_limiter_snapshot_close(cellar_limiter_snapshot *s);
@@ -758,9 +830,11 @@ CELLAR_API void cellar_limiter_snapshot_close(cellar_limiter_snapshot *s);
  * cookie, set-cookie, x-api-key, api-key, api_key, apikey, token, access_token, secret and password
  * behind ':' or '='; words that begin with "sk-"; the word behind "Bearer"; user and password of a
  * URL. A mask is "***", behind the first three bytes of a secret of eight bytes or more.
- * in:      text of any bytes; out_cap 0 asks for the length (out may be NULL)
- * out:     as much as fits, terminated
+ * in:      text of len bytes of any value;
+ *          out_cap 0 asks for the length (out may be NULL)
+ * out:     out: as much as fits, terminated
  * returns: the full length without the zero byte; at most len and 2 bytes for each mask
+ * owns:    nothing is kept
  * thread:  any
  * cost:    O(len); no allocation
  * example: cellar_redact("token=abcdefghij", 16, line, sizeof line);                             */
@@ -784,13 +858,16 @@ CELLAR_API size_t cellar_redact(const char *text, size_t len, char *out, size_t 
 
 /* Check an address, for example of a callback, against a list.
  * in:      list, terminated; url, to 2,048 bytes
- * out:     *why: NULL with OK; after E_DENIED a static text for a log, without bytes of url; after
- *          E_CONFIG the place in list where a rule cannot be read. NULL is allowed
- * returns: OK (allowed); E_DENIED; E_CONFIG (a rule that cannot be read), E_INVAL (NULL)
- * owns:    nothing changes hands
+ * out:     *why, optional: NULL with OK; after E_DENIED a static text for a log, without bytes of
+ *          url; after E_CONFIG the place in list where a rule cannot be read
+ * returns: OK (allowed); E_DENIED (do not connect); E_CONFIG (a rule that cannot be read: mend the
+ *          list)
+ * owns:    *why belongs to the library or to the list: do not free it
  * thread:  any
  * cost:    O(bytes of url + bytes of list); no allocation
- * example: cellar_url_allowed("https://.example.com", url, strlen(url), &why);                   */
+ * example:
+ *     const char *why;
+ *     cellar_url_allowed("https://.example.com", url, strlen(url), &why);                        */
 CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size_t url_len,
                                          const char **why);
 
@@ -870,6 +947,7 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *     resp_admin_body   0..1M                         0         its body, read and dropped
  * In the environment their names are CELLAR_MEMORY, CELLAR_MAX_ENTRIES and so on. */
 
+/* Limits of settings. */
 #define CELLAR_SETTINGS_PATH_MAX 1023u  /* bytes of a path                                        */
 #define CELLAR_SETTINGS_TEXT_MAX 65536u /* bytes of a file                                        */
 
@@ -881,9 +959,9 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *         cellar_pool_route(pool, p, queue, NULL);
  *     }                                                                                          */
 typedef struct cellar_work_settings {
-    size_t   struct_size;
-    int64_t  refresh_ms;        /* 0: not set                                                     */
-    uint32_t workers;           /* Range 1..64. 0: not set                                        */
+    size_t   struct_size;       /* set by cellar_work_settings_default()                          */
+    int64_t  refresh_ms;        /* interval of a refresh, ms. Range 1..366 days. 0: not set       */
+    uint32_t workers;           /* threads of a pool. Range 1..64. 0: not set                     */
     uint32_t reserved0;         /* must be 0                                                      */
     char     zone[CELLAR_NAME_MAX + 8]; /* "": not set: UTC. Its first use checks it              */
     char     routes[CELLAR_SETTINGS_PATH_MAX + 1]; /* pairs of texts, pattern and queue; the last */
@@ -891,19 +969,20 @@ typedef struct cellar_work_settings {
 } cellar_work_settings;
 CELLAR_STRUCT(cellar_work_settings, routes);
 
-#define CELLAR_RESP_PASSWORD_MAX 256u /* bytes                                                    */
+/* Longest password of cellar_resp_settings. */
+#define CELLAR_RESP_PASSWORD_MAX 256u /* bytes of the password                                    */
 
-/* Settings for a port (cellar_resp.h). The program hands on what is set. */
+/* Settings for a port: the program hands on what is set to the fields of cellar_resp_config. */
 typedef struct cellar_resp_settings {
-    size_t   struct_size;
-    int64_t  idle_timeout_ms;   /* 0: not set                                                     */
-    uint64_t buffer_bytes;      /* 0: not set                                                     */
-    uint32_t port;              /* 0: not set                                                     */
-    uint32_t max_clients;       /* 0: not set                                                     */
-    char     listen[CELLAR_NAME_MAX + 8]; /* "": not set: both loopback addresses                 */
-    char     password[CELLAR_RESP_PASSWORD_MAX + 8]; /* "": not set                               */
-    uint32_t admin_head_bytes;  /* 0: not set                                                     */
-    uint32_t admin_body_bytes;  /* 0: not set                                                     */
+    size_t   struct_size;       /* set by cellar_resp_settings_default()                          */
+    int64_t  idle_timeout_ms;   /* for idle_timeout_ms, in ms. 0: not set                         */
+    uint64_t buffer_bytes;      /* for resp_buffer_bytes. From 1 MiB. 0: not set                  */
+    uint32_t port;              /* for port. Range 1..65,535. 0: not set                          */
+    uint32_t max_clients;       /* for max_clients. Range 1..65,536. 0: not set                   */
+    char     listen[CELLAR_NAME_MAX + 8]; /* for listen. "": not set: both loopback addresses     */
+    char     password[CELLAR_RESP_PASSWORD_MAX + 8]; /* for password. "": not set                 */
+    uint32_t admin_head_bytes;  /* for admin_head_bytes. 1 KiB to 1 MiB. 0: not set               */
+    uint32_t admin_body_bytes;  /* for admin_body_bytes. To 1 MiB. 0: not set                     */
 } cellar_resp_settings;
 CELLAR_STRUCT(cellar_resp_settings, admin_body_bytes);
 
@@ -950,7 +1029,13 @@ typedef struct cellar_settings_note {
     const char *text;       /* "FILE:line:column: error: name: message", or "NAME:column: ..."    */
 } cellar_settings_note;
 
-/* Report one note; its texts are valid during the call. */
+/* Receive one note of settings or rules.
+ * in:      note: valid until the function returns, with its texts; ctx of the call
+ * returns: nothing
+ * owns:    nothing is kept after the call has returned
+ * thread:  the caller of cellar_settings_read, cellar_settings_open, cellar_policy_read or
+ *          cellar_policy_reload, with no lock held; the function may block and call the library
+ * cost:    the call waits for it                                                                 */
 typedef void (*cellar_settings_note_fn)(const cellar_settings_note *note, void *ctx);
 
 /* Set what a file, a text or the environment sets.
@@ -958,26 +1043,29 @@ typedef void (*cellar_settings_note_fn)(const cellar_settings_note *note, void *
  *     name and text     the text; notes call it by its name
  *     both NULL         the environment. No other call reads its variables. A value is the whole
  *                       variable: no quotes, no comments
- * in:      s from cellar_settings_default; text of any bytes, or NULL with text_len 0; fn optional:
- *          gets each error, up to 100, and as many INFO notes
+ * in:      s from cellar_settings_default;
+ *          name, text: see above; text of any bytes, or NULL with text_len 0;
+ *          fn, optional: gets each error, up to 100, and as many INFO notes; ctx: given to fn
+ * out:     *s: what is set; unchanged on failure
  * returns: OK; E_CONFIG (an unknown name, a value of another kind or out of range, a name twice, a
- *          control byte, more than 64 KiB): nothing changed; E_IO (the file cannot be read, a note
- *          says why), E_NOMEM, E_INVAL, E_ABI (another struct_size)
+ *          control byte, more than 64 KiB), E_IO (the file cannot be read, a note says why),
+ *          E_NOMEM, E_ABI (also: another struct_size)
  * owns:    the bytes are copied
  * thread:  any; one at a time for s; the environment: while no thread changes it
  * cost:    O(bytes), or a lookup for each name; 12 KiB of stack; a file: one allocation
  * example:
+ *     cellar_settings s = cellar_settings_default();
  *     cellar_settings_read(&s, "app.conf", NULL, 0, print_note, NULL);
- *     cellar_settings_read(&s, NULL, NULL, 0, print_note, NULL);    what is set there wins       */
+ *     cellar_settings_read(&s, NULL, NULL, 0, print_note, NULL);    // what is set there wins    */
 CELLAR_API cellar_err cellar_settings_read(cellar_settings *s, const char *name, const char *text,
                                            size_t text_len, cellar_settings_note_fn fn, void *ctx);
 
 /* Open a store with these settings. The rules of policy_file replace config.rules. Groups that
  * config does not point to are those of s.
- * in:      s; fn optional: gets each error of policy_file
+ * in:      s; fn, optional: gets each error of policy_file; ctx: given to fn
  * out:     *out, NULL on failure
  * returns: as cellar_open, and for policy_file as cellar_policy_read
- * owns:    as cellar_open
+ * owns:    as cellar_open; s is not needed any more after the return
  * thread:  any; one at a time for s
  * cost:    as cellar_open; reads policy_file
  * example:
@@ -1025,22 +1113,26 @@ typedef struct cellar_policy_space {
     const cellar_namespace_config *config; /* NULL: all defaults                                  */
 } cellar_policy_space;
 
-/* Options of cellar_policy_read. */
+/* Options of cellar_policy_read. Start from cellar_policy_opts_default(). */
 typedef struct cellar_policy_opts {
-    size_t      struct_size;
-    const char *text;        /* the rules; path is only their name in notes. NULL: read the file  */
-    size_t      text_len;
+    size_t      struct_size; /* set by cellar_policy_opts_default()                               */
+    const char *text;        /* the rules; path is only their name in notes. Default NULL: read   */
+                             /* the file                                                          */
+    size_t      text_len;    /* bytes of `text`                                                   */
     const cellar_policy_space *spaces; /* all namespaces, for `lint`: sections, TTL classes and   */
-                             /* loaders that they lack are warnings. NULL: not compared           */
-    uint32_t    space_count;
-    uint32_t    lint;        /* 1: after OK, fn gets up to 100 warnings                           */
+                             /* loaders that they lack are warnings. Default NULL: not compared   */
+    uint32_t    space_count; /* number of `spaces`                                                */
+    uint32_t    lint;        /* 1: after OK, fn gets up to 100 warnings. Default 0                */
 } cellar_policy_opts;
 CELLAR_STRUCT(cellar_policy_opts, lint);
 
 /* Read rules from a file or a text, for cellar_config or cellar_policy_set.
- * in:      path; o NULL = all defaults; fn optional: gets each error, up to 100
+ * in:      path;
+ *          o from cellar_policy_opts_default; NULL = all defaults;
+ *          fn, optional: gets each error, up to 100; ctx: given to fn
  * out:     *rules, with the lines of the file; *rule_count. NULL and 0 on failure
- * returns: OK; E_CONFIG (errors), E_IO (the file cannot be read, a note says why), E_NOMEM; E_INVAL
+ * returns: OK; E_CONFIG (errors: notes name them), E_IO (the file cannot be read, a note says why),
+ *          E_NOMEM
  * owns:    the caller frees *rules with cellar_free, also without rules. Their texts lie in them
  * thread:  any
  * cost:    O(file); with lint O(rules^2)
@@ -1057,9 +1149,10 @@ CELLAR_API cellar_err cellar_policy_read(const char *path, const cellar_policy_o
                                          cellar_policy_rule **rules, size_t *rule_count);
 
 /* Put the rules of a policy file into force in place of the present ones.
- * in:      any handle of the store; path; fn optional: gets each error of the file
+ * in:      c any handle of the store; path;
+ *          fn, optional: gets each error of the file; ctx: given to fn
  * returns: as cellar_policy_read, then as cellar_policy_set. After an error the present rules stay
- * owns:    nothing changes hands
+ * owns:    nothing is kept
  * thread:  any
  * cost:    as both
  * example: cellar_policy_reload(c, "app.policy", NULL, NULL);                                    */

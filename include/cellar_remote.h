@@ -5,12 +5,12 @@
  * cellar_remote: namespaces that several processes share: Redis, Valkey, PORT OF CELLAR (below).
  *
  * CALL PATTERN
- *     #include "cellar_remote.h"            link with libcellar-remote in place of libcellar
+ *     #include "cellar_remote.h"            // link with libcellar-remote in place of libcellar
  *     cellar_remote *r;
  *     if (cellar_remote_open(store, "unix:///run/redis.sock?prefix=app", NULL, &r) != CELLAR_OK)
  *         return 1;
- *     cellar_remote_attach(r, users, NULL);  from now on: cellar_get, cellar_set .. as ever
- *     cellar_remote_close(r);                before cellar_close(store)
+ *     cellar_remote_attach(r, users, NULL);  // from now on: cellar_get, cellar_set .. as ever
+ *     cellar_remote_close(r);                // before cellar_close(store)
  *
  * PROMISED  What memory returns at time x is a value that the server had after x - proof_ms, or a
  *         write of this process on its way. x counts by the monotonic clock of this process.
@@ -40,9 +40,12 @@ extern "C" {
 
 /* ---- Types ---------------------------------------------------------------------------------- */
 
+/* Limits of keys on the server. */
 #define CELLAR_REMOTE_PREFIX_MAX  32u     /* bytes of the prefix of all keys                      */
 #define CELLAR_REMOTE_KEY_TEXT_MAX 512u   /* longer keys are named by their digest; see KEYS      */
 
+/* A link to a server, for the namespaces, limiters and locks that it shares. cellar_remote_open
+ * makes it, cellar_remote_close frees it. The calls of this header take it from any thread. */
 typedef struct cellar_remote cellar_remote;
 
 /* How a write of a shared namespace reaches the server; see WRITES. */
@@ -81,25 +84,29 @@ typedef struct cellar_remote_config {
     const struct cellar_host_config *host; /* cellar_admin.h. Used: log and log_level. NULL: all  */
                                   /* defaults                                                     */
     const char *prefix;           /* of all keys: 1..32 of A-Z a-z 0-9 . _ -. Default "cellar"    */
-    const char *user;             /* Default NULL: the default user                               */
-    const char *password;         /* Default NULL: no AUTH                                        */
-    const char *password_file;    /* mode 0600; read again after WRONGPASS. Default NULL          */
+    const char *user;             /* name for AUTH. Default NULL: the default user                */
+    const char *password;         /* for AUTH. Default NULL: no AUTH                              */
+    const char *password_file;    /* a file with the password, mode 0600; read again after        */
+                                  /* WRONGPASS. Default NULL: none                                */
     const char *sentinels;        /* "host:port,host:port": all of them, asked for `master`; see  */
-                                  /* SENTINEL. Default NULL                                       */
+                                  /* SENTINEL. Default NULL: none                                 */
     const char *master;           /* name of the group in Sentinel. Default "mymaster"            */
-    int64_t     io_ms;            /* longest wait of a call. Range 1..10,000. Default 50          */
-    int64_t     proof_ms;         /* age of a proof that counts. Range 200..60,000. Default 2,000 */
-    int64_t     max_ttl_ms;       /* longest TTL of shared values. Range 1..2^40. Default         */
+    int64_t     io_ms;            /* longest wait of a call, ms. Range 1..10,000. Default 50      */
+    int64_t     proof_ms;         /* age of a proof that counts, ms. Range 200..60,000. Default   */
+                                  /* 2,000                                                        */
+    int64_t     max_ttl_ms;       /* longest TTL of shared values, ms. Range 1..2^40. Default     */
                                   /* 3,600,000                                                    */
-    int64_t     close_ms;         /* longest wait of a close. Range 1..600,000. Default 2,000     */
-    uint32_t    no_thread;        /* 1: the program calls cellar_remote_step                      */
+    int64_t     close_ms;         /* longest wait of a close, ms. Range 1..600,000. Default 2,000 */
+    uint32_t    no_thread;        /* 1: the program calls cellar_remote_step. Default 0           */
     uint32_t    allow_plaintext;  /* 1: allow TCP to another machine. Default 0                   */
-    uint32_t    journal_keys;     /* of each namespace. Range 1..2^20. Default 65,536             */
-    uint32_t    queue_entries;    /* of each with BEHIND. Range 1..2^20. Default 65,536           */
-    int64_t     lease_ms;         /* life of the leases of a process that died; see DEATHS. Range */
-                                  /* max(1,000, proof_ms)..600,000. Default 2 x proof_ms          */
-    const char *sentinel_user;    /* Default NULL: the default user                               */
-    const char *sentinel_password; /* Default NULL: no AUTH                                       */
+    uint32_t    journal_keys;     /* keys in the journal of each namespace. Range 1..2^20.        */
+                                  /* Default 65,536                                               */
+    uint32_t    queue_entries;    /* writes in the queue of each namespace with BEHIND. Range     */
+                                  /* 1..2^20. Default 65,536                                      */
+    int64_t     lease_ms;         /* life of the leases of a process that died, ms; see DEATHS.   */
+                                  /* Range max(1,000, proof_ms)..600,000. Default 2 x proof_ms    */
+    const char *sentinel_user;    /* name for AUTH of Sentinels. Default NULL: the default user   */
+    const char *sentinel_password; /* for AUTH of Sentinels. Default NULL: no AUTH                */
     const char *tls_ca_file;      /* PEM. With rediss://: certificates to trust. Default NULL,    */
     const char *tls_ca_dir;       /* for both: those of the system. A folder as of                */
                                   /* `openssl rehash`                                             */
@@ -112,13 +119,16 @@ CELLAR_STRUCT(cellar_remote_config, tls_server_name);
 
 /* Options of cellar_remote_attach. 0 in a field: its default. */
 typedef struct cellar_remote_namespace_config {
-    size_t                struct_size;
-    int64_t               local_ttl_ms; /* RAW: longest life in memory. Default 0: as the server  */
-    cellar_remote_write   write;        /* Default THROUGH                                        */
-    cellar_remote_values  values;       /* Default ENVELOPE. RAW excludes INVALIDATE              */
-    cellar_remote_offline offline;      /* Default MISS                                           */
-    uint32_t              strict;       /* 1: E_TIMEOUT instead of DEFERRED. Default 0            */
-    uint32_t              durable;      /* replicas that a write waits for. Default 0: none       */
+    size_t                struct_size;  /* set by cellar_remote_namespace_config_default()        */
+    int64_t               local_ttl_ms; /* RAW: longest life in memory, ms. Default 0: as the     */
+                                        /* server                                                 */
+    cellar_remote_write   write;        /* how writes reach the server. Default THROUGH           */
+    cellar_remote_values  values;       /* what the server keeps. Default ENVELOPE. RAW excludes  */
+                                        /* INVALIDATE                                             */
+    cellar_remote_offline offline;      /* what memory answers without a proof. Default MISS      */
+    uint32_t              strict;       /* 1: E_TIMEOUT instead of DEFERRED; see WRITES. Default 0*/
+    uint32_t              durable;      /* replicas that a write waits for; see WRITES. Default 0:*/
+                                        /* none                                                   */
     uint32_t              reserved0;    /* must be 0                                              */
 } cellar_remote_namespace_config;
 CELLAR_STRUCT(cellar_remote_namespace_config, reserved0);
@@ -157,9 +167,10 @@ CELLAR_STRUCT(cellar_remote_namespace_config, reserved0);
     X(limit_calls, "calls of limiters to the server") \
     X(limit_unused, "tokens that expired in this process")
 
-/* Figures of a remote; see CELLAR_REMOTE_COUNTS for the counters. */
+/* Figures of a remote, from cellar_remote_stats_get; see CELLAR_REMOTE_COUNTS for the counters.
+ * Start from cellar_remote_stats_default(). Counts begin at the open. */
 typedef struct cellar_remote_stats {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by cellar_remote_stats_default()                              */
 #define CELLAR_REMOTE_FIELD(name, help) uint64_t name; /* see CELLAR_REMOTE_COUNTS */
     CELLAR_REMOTE_COUNTS(CELLAR_REMOTE_FIELD)
 #undef CELLAR_REMOTE_FIELD
@@ -185,16 +196,22 @@ CELLAR_STRUCT(cellar_remote_stats, leases_held);
  * OpenSSL keeps about 200 KiB, outside the budget. */
 
 /* Open a link to a server. The call does not wait for the connection: OK with a dead server, too.
- * in:      store, any handle; url "unix:///path?prefix=app", "redis://user@host:6379?prefix=app",
+ * in:      store: any handle of it;
+ *          url "unix:///path?prefix=app", "redis://user@host:6379?prefix=app",
  *          "redis-sentinel://user@host:26379,host2?master=name", with TLS "rediss://.." or
- *          "rediss-sentinel://..", or NULL with o->sentinels; o NULL: all defaults. See TLS
+ *          "rediss-sentinel://..", or NULL with o->sentinels; see TLS;
+ *          o from cellar_remote_config_default; NULL: all defaults
  * out:     *out: the link; NULL on failure
- * returns: OK; E_INVAL (URL, prefix), E_RANGE, E_TOOBIG (a text), E_NOT_FOUND (password file),
+ * returns: OK;
+ *          E_INVAL (URL, prefix), E_RANGE (a field), E_TOOBIG (a text);
+ *          E_NOT_FOUND (no password file);
  *          E_DENIED (TCP to another host without TLS or allow_plaintext, a password file that
- *          others may read), E_UNSUPPORTED (TLS in a build without it, a database number, field of
- *          a newer header), E_NOMEM, E_IO (the system refused a descriptor).
- *          cellar_remote_last_error(NULL, ..) tells why
- * owns:    the caller closes *out with cellar_remote_close before cellar_close of the store
+ *          others may read);
+ *          E_UNSUPPORTED (also: TLS in a build without it, a database number);
+ *          E_NOMEM, E_IO (the system refused a descriptor).
+ *          cellar_remote_last_error of NULL has the reason
+ * owns:    the caller closes *out with cellar_remote_close before cellar_close of the store. Texts
+ *          are copied
  * thread:  any
  * cost:    about 1 MiB of the budget; one thread unless no_thread. One more for each host name
  *          while the system resolves it, also with no_thread: it may outlive cellar_remote_close.
@@ -210,21 +227,25 @@ CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
  * in that time; what is left then is lost. Shared limiters are closed before. The namespaces stay
  * attached until their store is closed: gets miss, and writes fail with E_CLOSED.
  * in:      r; NULL is allowed
- * owns:    r is freed
- * thread:  must not overlap other calls with r
+ * owns:    r is freed. Handles of its locks are invalid, and the locks end with their hold
+ * thread:  must not overlap other calls with r, and not run in a callback of r
  * cost:    at most close_ms; no wait for a server that is away when queue and journal are empty
  * example: cellar_remote_close(r);                                                               */
 CELLAR_API void cellar_remote_close(cellar_remote *r);
 
 /* Share a namespace: gets that miss in memory ask the server, writes go to the server.
  * in:      c, a namespace of the store of r; its name has bytes 0x21..0x7E without ':', no '~' in
- *          front, and is not "+", which names the root; o NULL: all defaults
- * returns: OK; E_INVAL (name, options, a namespace of another store than those that r shares);
+ *          front, and is not "+", which names the root;
+ *          o from cellar_remote_namespace_config_default; NULL: all defaults
+ * returns: OK;
+ *          E_INVAL (name, options, a namespace of another store than those that r shares);
  *          E_BUSY (the namespace has a disk tier or another one: open it with tier CELLAR_TIER_L1;
- *          or r shares one of its name); E_UNSUPPORTED (hidden); E_FORKED; E_LIMIT (64
- *          namespaces of r, or too many tiers); E_NOMEM; E_CLOSED.
- *          cellar_remote_last_error(NULL, ..) has the reason
- * owns:    nothing changes hands; the entries that c has in memory are invalidated
+ *          or r shares one of its name);
+ *          E_UNSUPPORTED (also: a hidden namespace), E_NOMEM;
+ *          E_LIMIT (64 namespaces of r, or too many tiers).
+ *          cellar_remote_last_error of NULL has the reason
+ * owns:    c stays shared until its store is closed; there is no detach. The entries that it has in
+ *          memory are invalidated
  * thread:  any
  * cost:    one allocation; the link is in GAP until the server knows the new prefix
  * example: cellar_remote_attach(r, users, NULL);                                                 */
@@ -234,8 +255,9 @@ CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
 /* Wait until gets of this process see every write that the server acknowledged to any process
  * before this call. A write that still waits in the queue of BEHIND has no acknowledgement.
  * in:      timeout_ms from 0
- * returns: OK; E_TIMEOUT, E_BREAKER_OPEN (no link), E_DEADLOCK (in a callback of r), E_INVAL,
- *          E_CLOSED, E_FORKED
+ * returns: OK; E_TIMEOUT (not proven in time: older values may be read), E_BREAKER_OPEN (no link),
+ *          E_DEADLOCK (in a callback of r)
+ * owns:    nothing changes
  * thread:  any; calls at the same time share one marker
  * cost:    one round trip
  * example:
@@ -246,7 +268,8 @@ CELLAR_API cellar_err cellar_remote_fence(cellar_remote *r, int64_t timeout_ms);
 
 /* Return the descriptor to poll for reading, for a remote with no_thread.
  * in:      r
- * returns: a descriptor that belongs to r; -1: r has a thread, or this is a forked child
+ * returns: a descriptor; -1: r has a thread, or this is a forked child
+ * owns:    the descriptor belongs to r until its close: only poll it
  * thread:  any
  * cost:    O(1)
  * example: pfd.fd = cellar_remote_fd(r);                                                         */
@@ -255,9 +278,10 @@ CELLAR_API int cellar_remote_fd(const cellar_remote *r);
 /* Serve the link of a remote with no_thread. Call it when the descriptor is readable, and at least
  * every 50 ms.
  * in:      budget_us: time for this call, from 0
- * returns: OK; PENDING (more is due now), E_BUSY (another thread runs a step), E_DEADLOCK (in a
- *          callback of r), E_INVAL (also: r has a thread), E_FORKED
- * thread:  any, one at a time
+ * returns: OK; PENDING (more is due now: step again), E_BUSY (another thread runs a step),
+ *          E_DEADLOCK (in a callback of r); E_INVAL (also: r has a thread)
+ * owns:    nothing changes
+ * thread:  any, one at a time; listeners of the store may run inside
  * cost:    about budget_us
  * example: while (running) cellar_remote_step(r, 1000);                                          */
 CELLAR_API cellar_err cellar_remote_step(cellar_remote *r, uint64_t budget_us);
@@ -277,7 +301,8 @@ CELLAR_API cellar_remote_state cellar_remote_state_get(const cellar_remote *r);
  * in:      r; NULL: the last failed open of a remote or a limiter, or the last failed attach. out
  *          from cellar_error_info_default
  * out:     *out; code OK: no failure yet. The text names rule and remedy, or the missing right
- * returns: OK; E_INVAL
+ * returns: OK
+ * owns:    the text is copied
  * thread:  any
  * cost:    O(1)
  * example:
@@ -289,8 +314,9 @@ CELLAR_API cellar_err cellar_remote_last_error(const cellar_remote *r, cellar_er
  * them with the label remote="PREFIX", and a port shows them: `remote` of cellar_resp_config. While
  * the link is not proven, `state` of cellar_stats_json has the label why: the last error.
  * in:      out from cellar_remote_stats_default
- * out:     *out
- * returns: OK; E_INVAL
+ * out:     *out, only with OK
+ * returns: OK
+ * owns:    nothing is kept
  * thread:  any
  * cost:    O(1)
  * example:
@@ -317,6 +343,8 @@ CELLAR_API cellar_err cellar_remote_stats_get(const cellar_remote *r, cellar_rem
 #define CELLAR_REMOTE_LIMITER_NAME_MAX 48u  /* bytes of the name of a shared limiter              */
 #define CELLAR_REMOTE_LIMIT_MAX UINT64_C(1000000000) /* largest limit                             */
 
+/* A shared limiter in this process. cellar_remote_limiter_open makes it,
+ * cellar_remote_limiter_close frees it. */
 typedef struct cellar_remote_limiter cellar_remote_limiter;
 
 /* How a check decides while the server does not answer. Each change between server and local rule
@@ -329,23 +357,25 @@ typedef enum cellar_remote_limiter_offline {
     CELLAR_REMOTE_LIMITER_ALLOW = 3        /* admit                                               */
 } cellar_remote_limiter_offline;
 
-/* Options of cellar_remote_limiter_open. 0 or NULL in a field: its default. */
+/* Options of cellar_remote_limiter_open. Start from cellar_remote_limiter_config_default(). 0 or
+ * NULL in a field: its default. */
 typedef struct cellar_remote_limiter_config {
-    size_t      struct_size;
+    size_t      struct_size; /* set by cellar_remote_limiter_config_default()                     */
     const char *name;        /* 1..48 of A-Z a-z 0-9 . _ -. Copied. Default "default"             */
-    int64_t     hold_ms;     /* life of a unit in a process. Range 1..60,000. Default 50, or      */
+    int64_t     hold_ms;     /* life of a unit in a process, ms. Range 1..60,000. Default 50, or  */
                              /* period / 20 if that is less, and at least 2                       */
-    uint32_t    batch;       /* units asked for at a time. Range 1..4096. 1: exact. Default:      */
+    uint32_t    batch;       /* units asked for at a time. Range 1..4,096. 1: exact. Default      */
                              /* limit x hold_ms / period / 4. Always 1 but for token buckets      */
-    uint32_t    max_keys;    /* keys that this process remembers. Up to 2^22. Default 16,384      */
-    cellar_remote_limiter_offline offline; /* Default LOCAL_SHARE                                 */
+    uint32_t    max_keys;    /* keys that this process remembers. Range 1..2^22. Default 16,384   */
+    cellar_remote_limiter_offline offline; /* decisions without the server. Default LOCAL_SHARE   */
     uint32_t    reserved0;   /* must be 0                                                         */
 } cellar_remote_limiter_config;
 CELLAR_STRUCT(cellar_remote_limiter_config, reserved0);
 
-/* Figures of a shared limiter in this process. */
+/* Figures of a shared limiter in this process, from cellar_remote_limiter_stats_get. Start from
+ * cellar_remote_limiter_stats_default(). Counts begin at the open. */
 typedef struct cellar_remote_limiter_stats {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by cellar_remote_limiter_stats_default()                      */
     uint64_t calls;          /* requests to the server                                            */
     uint64_t granted;        /* units that the server granted                                     */
     uint64_t denied;         /* denials by the server                                             */
@@ -359,13 +389,17 @@ CELLAR_STRUCT(cellar_remote_limiter_stats, bytes);
 
 /* Open a shared limiter.
  * in:      rule: token bucket, fixed window, or sliding log, without flags and ban; equal in all
- *          processes. o NULL: all defaults
+ *          processes;
+ *          o from cellar_remote_limiter_config_default; NULL: all defaults
  * out:     *out is NULL on failure
- * returns: OK; E_INVAL; E_UNSUPPORTED (another algorithm, flags, a ban, field of a newer header);
- *          E_RANGE (limit above 10^9, or 4096 for a sliding log; more than 8 x 10^6 a second; burst
- *          x period / limit above 400 days; hold_ms; batch); E_NOMEM.
- *          cellar_remote_last_error(NULL, ..) has the reason
- * owns:    the caller closes *out before cellar_remote_close
+ * returns: OK;
+ *          E_UNSUPPORTED (also: another algorithm, flags, a ban);
+ *          E_RANGE (limit above CELLAR_REMOTE_LIMIT_MAX, or 4,096 for a sliding log; more than 8 x
+ *          10^6 a second; burst x period / limit above 400 days; hold_ms; batch);
+ *          E_NOMEM.
+ *          cellar_remote_last_error of NULL has the reason
+ * owns:    the caller closes *out with cellar_remote_limiter_close before cellar_remote_close. The
+ *          rule and the texts are copied
  * thread:  any
  * cost:    one allocation of about 130 bytes for each of max_keys; the server is not asked
  * example:
@@ -378,31 +412,34 @@ CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_
 
 /* Close a shared limiter. Units that were not spent go back to the server.
  * in:      l; NULL is allowed
+ * owns:    l is freed
  * thread:  must not overlap other calls with l
  * cost:    O(max_keys), and one round trip
  * example: cellar_remote_limiter_close(l);                                                       */
 CELLAR_API void cellar_remote_limiter_close(cellar_remote_limiter *l);
 
 /* Admit or deny `cost` units of a key.
- * in:      key 1..CELLAR_KEY_MAX bytes; cost 0 charges nothing
+ * in:      key 1..CELLAR_KEY_MAX bytes; cost in units, 0 charges nothing
  * out:     *out, optional, with OK and LIMITED. `remaining`: units left in this process;
  *          `reset_after_ns` is 0, `rule` is 0
- * returns: OK (admitted), LIMITED (denied; `never`: cost is above the burst or limit); E_INVAL,
- *          E_CLOSED, E_FORKED
+ * returns: OK (admitted), LIMITED (denied: try again after out->retry_after_ns, or never if
+ *          out->never is 1)
+ * owns:    nothing is kept
  * thread:  any; in a callback of r `offline` decides in place of the server
  * cost:    units at hand or a known denial: no lock, one compare-exchange at most; else one round
  *          trip; io_ms or hold_ms at most if the server does not answer
  * example:
  *     cellar_limiter_result x;
- *     if (cellar_remote_limiter_check(l, ip, ip_len, 1, &x) == CELLAR_LIMITED) return 429;       */
+ *     if (cellar_remote_limiter_check(l, "10.0.0.7", 8, 1, &x) == CELLAR_LIMITED) return 429;    */
 CELLAR_API cellar_err cellar_remote_limiter_check(cellar_remote_limiter *l, const void *key,
                                                   size_t key_len, uint64_t cost,
                                                   cellar_limiter_result *out);
 
 /* Get the figures of a shared limiter.
  * in:      out from cellar_remote_limiter_stats_default
- * out:     *out
- * returns: OK; E_INVAL, E_FORKED
+ * out:     *out, only with OK
+ * returns: OK
+ * owns:    nothing is kept
  * thread:  any
  * cost:    one short lock
  * example:
@@ -423,7 +460,8 @@ CELLAR_API cellar_err cellar_remote_limiter_stats_get(cellar_remote_limiter *l,
  * AWAY    Without the server no lock is acquired, and the calls return codes of the link. */
 #define CELLAR_REMOTE_HOLD_MAX_MS 86400000 /* longest hold of a shared lock                       */
 
-/* Handle of an owner. All zero: not an owner. */
+/* Handle of an owner of a shared lock, from cellar_remote_lock_acquire. It holds no memory, and may
+ * be copied. All zero: not an owner. */
 typedef struct cellar_remote_lock {
     uint64_t opaque[2];
     uint64_t fence;          /* fencing token: above those of all earlier owners                  */
@@ -433,14 +471,19 @@ typedef char cellar_remote_lock_is_frozen[sizeof(cellar_remote_lock) == 32 ? 1 :
 
 /* Acquire the shared lock of a key. Wait while another owner holds it; a release anywhere wakes.
  * A key without a TTL, of another program, is an owner until it is deleted.
- * in:      key 1..CELLAR_KEY_MAX bytes; o NULL: wait 30 s, hold 30 s; no note, no flag but
- *          CELLAR_LOCK_NO_WAIT, hold_ms up to CELLAR_REMOTE_HOLD_MAX_MS
+ * in:      key 1..CELLAR_KEY_MAX bytes;
+ *          o as cellar_lock_acquire, without a note and without a flag but CELLAR_LOCK_NO_WAIT,
+ *          hold_ms up to CELLAR_REMOTE_HOLD_MAX_MS; NULL: wait 30 s, hold 30 s
  * out:     *out is the handle; all zero on any code but OK
- * returns: OK; E_BUSY (NO_WAIT: another owner holds the lock), E_TIMEOUT (waited for
- *          wait_timeout_ms, or the server did not answer in io_ms: then a lock that it may have
- *          granted is released), E_IO, E_BREAKER_OPEN (no link), E_SPACE (the server is out of
- *          memory), E_LIMIT (too many requests under way), E_DEADLOCK (in a callback of r),
- *          E_NOMEM, E_UNSUPPORTED (note, flags), E_INVAL, E_CLOSED, E_FORKED
+ * returns: OK;
+ *          E_BUSY (NO_WAIT: another owner holds the lock);
+ *          E_TIMEOUT (waited for wait_timeout_ms, or the server did not answer in io_ms: then a
+ *          lock that it may have granted is released);
+ *          E_IO, E_BREAKER_OPEN (no link), E_SPACE (the server is out of memory), E_LIMIT (too many
+ *          requests under way);
+ *          E_DEADLOCK (in a callback of r), E_NOMEM, E_UNSUPPORTED (also: a note)
+ * owns:    the caller releases *out. If the process ends, or the release does not reach the server,
+ *          the lock ends with its hold
  * thread:  any; sleeps while it waits
  * cost:    one round trip for a free lock; one more for each owner meanwhile
  * example:
@@ -454,8 +497,10 @@ CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *k
 /* Set the hold of a lock to end `hold_ms` from now.
  * in:      the key and the handle of the owner; hold_ms 1..CELLAR_REMOTE_HOLD_MAX_MS
  * out:     lk->until_ms
- * returns: OK; E_LOST (the hold has ended, or the server lost it), E_NOT_OWNER (an empty handle),
- *          E_INVAL, codes of the link as cellar_remote_lock_acquire
+ * returns: OK; E_LOST (the hold has ended, or the server lost it: acquire again), E_NOT_OWNER (an
+ *          empty handle), codes of the link as cellar_remote_lock_acquire: the hold may have
+ *          changed
+ * owns:    the caller still releases lk
  * thread:  any, one at a time with one handle
  * cost:    one round trip
  * example: if (cellar_remote_lock_extend(r, "order:7", 7, &lk, 30000) != CELLAR_OK) stop();      */
@@ -465,9 +510,10 @@ CELLAR_API cellar_err cellar_remote_lock_extend(cellar_remote *r, const void *ke
 /* Release a shared lock.
  * in:      the key and the handle of the owner
  * out:     *lk is all zero after OK
- * returns: OK; E_LOST (another owner has the lock, or the server lost it), E_NOT_OWNER (an empty
- *          handle), E_INVAL, codes of the link as cellar_remote_lock_acquire: repeat the call, or
- *          the lock ends with its hold
+ * returns: OK; E_LOST (another owner has the lock, or the server lost it: undo the work),
+ *          E_NOT_OWNER (an empty handle), codes of the link as cellar_remote_lock_acquire: repeat
+ *          the call, or the lock ends with its hold
+ * owns:    after OK the handle owns nothing
  * thread:  any
  * cost:    one round trip
  * example: if (cellar_remote_lock_release(r, "order:7", 7, &lk) == CELLAR_E_LOST) undo();        */
@@ -476,7 +522,8 @@ CELLAR_API cellar_err cellar_remote_lock_release(cellar_remote *r, const void *k
 
 /* Test whether the hold of a handle has time left. The server is not asked.
  * in:      lk of cellar_remote_lock_acquire
- * returns: OK; E_LOST (the hold has ended), E_NOT_OWNER (an empty handle), E_INVAL
+ * returns: OK; E_LOST (the hold has ended), E_NOT_OWNER (an empty handle)
+ * owns:    the caller still releases lk
  * thread:  any
  * cost:    one reading of the clock
  * example: while (cellar_remote_lock_check(r, &lk) == CELLAR_OK) work_a_little();                */

@@ -5,14 +5,14 @@
  * cellar_resp: a port through which clients of Redis talk to a running store.
  *
  * CALL PATTERN
- *     #include "cellar_resp.h"     (drop-in: part of "cellar_all.h")
+ *     #include "cellar_resp.h"     // drop-in: part of "cellar_all.h"
  *     cellar_resp_config o = cellar_resp_config_default();
- *     o.port = 6379;                                127.0.0.1 and ::1; commands only read
+ *     o.port = 6379;                                // 127.0.0.1 and ::1; commands only read
  *     cellar_resp *r;
  *     if (cellar_resp_open(store, &o, &r) != CELLAR_OK) return 1;
- *     cellar_resp_start(r);                         a thread; or poll cellar_resp_fd and step
- *     ...                                           redis-cli -p 6379 get user:7
- *     cellar_resp_close(r);                         before cellar_close(store)
+ *     cellar_resp_start(r);                         // a thread; or poll cellar_resp_fd and step
+ *                                                   // redis-cli -p 6379 get user:7
+ *     cellar_resp_close(r);                         // before cellar_close(store)
  *
  * PROTOCOL  RESP2; RESP3 after HELLO 3; lines of text. Replies and errors have the words of Redis
  *           7.0. A request that breaks the protocol is answered with an error, then the port closes
@@ -52,6 +52,7 @@ extern "C" {
 
 /* ---- Types ---------------------------------------------------------------------------------- */
 
+/* A value of cellar_resp_config.port. */
 #define CELLAR_RESP_PORT_ANY UINT32_MAX /* a free port; cellar_resp_stats_get tells which        */
 
 struct cellar_bus;
@@ -60,6 +61,8 @@ struct cellar_refresher;
 struct cellar_remote;
 struct cellar_scheduler;
 
+/* A port on a store: its sockets and its clients. cellar_resp_open makes it, cellar_resp_close
+ * frees it. */
 typedef struct cellar_resp cellar_resp;
 
 /* TLS. With tls_cert_file all TCP clients, of the pages too, must speak TLS 1.2 or later; unix
@@ -109,28 +112,39 @@ typedef struct cellar_resp cellar_resp;
  * beyond them closes one that is idle or sends its head slowly; one of this machine closes the
  * oldest if all have unread answers. */
 
-/* Write figures of the program: they stand behind those of the store, of the port and of its bus,
- * pool, scheduler, refresher and remote. Arguments and result are those of cellar_metrics_write.
- * With json 0 the text is for Prometheus; with 1 it is one JSON object or several with commas, as
- * cellar_stats_json writes one. The function runs in the thread of the step. An error other than
- * E_BUFFER fails the page. */
+/* Write figures of the program for the admin pages: they stand behind those of the store, of the
+ * port and of its bus, pool, scheduler, refresher and remote.
+ * in:      ctx: figures_ctx of the options;
+ *          json 0: text for Prometheus; 1: one JSON object or several with commas, as
+ *          cellar_stats_json writes one;
+ *          buf_cap in bytes
+ * out:     buf: the text; *text_len: its whole length, also if it does not fit
+ * returns: OK; E_BUFFER (*text_len + 1 bytes are needed: the port calls again). Any other error
+ *          fails the page
+ * owns:    ctx lives until cellar_resp_close has returned
+ * thread:  the one that serves the port: that of cellar_resp_start, or the one inside
+ *          cellar_resp_step; one call at a time. No lock is held. The function may call the store,
+ *          but must not step, finish or close the port
+ * cost:    all clients of the port wait for it                                                   */
 typedef cellar_err (*cellar_resp_figures_fn)(void *ctx, int json, char *buf, size_t buf_cap,
                                              size_t *text_len);
 
-/* Options of a port. Start from cellar_resp_config_default(). Texts are copied. */
+/* Options of a port, for cellar_resp_open. Start from cellar_resp_config_default(). Texts are
+ * copied. */
 typedef struct cellar_resp_config {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by cellar_resp_config_default()                               */
     const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name ("" */
                              /* counts as "port"), clock, alloc, free, log, log_level,            */
                              /* stack_bytes                                                       */
     const char *unix_path;   /* socket file, to 107 bytes. Default NULL: none                     */
     const char *listen;      /* numeric address for `port`. Default NULL: 127.0.0.1 and ::1       */
-    const char *password;    /* for AUTH. Default NULL: none                                      */
+    const char *password;    /* for AUTH; from 16 bytes with listen_public. Default NULL: none    */
     const char *admin;       /* pages for people and monitors: "9180" (loopback), "ADDRESS:9180", */
                              /* "[::1]:9180", "/path/socket"; port 0: a free one. Default NULL    */
     cellar_resp_figures_fn figures; /* more figures for the pages. Default NULL: none             */
-    void    *figures_ctx;
-    const char *namespaces;  /* "0=image_task 3=users": namespaces of databases. Default NULL     */
+    void    *figures_ctx;    /* given to figures                                                  */
+    const char *namespaces;  /* "0=image_task 3=users": namespaces of databases. Default NULL:    */
+                             /* "db<n>" for each                                                  */
     const char *policy_file; /* to 1,023 bytes: for CELLAR.POLICY RELOAD. Default NULL: none      */
     struct cellar_bus *bus;  /* cellar_bus.h: its signals are the channels. Default NULL: none    */
     struct cellar_pool *pool; /* cellar_task.h: for CELLAR.TASKS. Default NULL: none              */
@@ -140,11 +154,13 @@ typedef struct cellar_resp_config {
     uint64_t max_request_bytes; /* of one request. Range 64 KiB to 1 GiB. Default 64 MiB          */
     uint64_t resp_buffer_bytes; /* memory of all clients, see SILENT CLIENTS. From 1 MiB.         */
                              /* Default 0: an eighth of the budget                                */
-    int64_t  idle_timeout_ms; /* closes a client that sends nothing. Default 300,000.             */
-                             /* CELLAR_TTL_NONE: none                                             */
-    uint32_t port;           /* TCP port, or CELLAR_RESP_PORT_ANY. Default 0: no TCP              */
-    uint32_t max_clients;    /* Range 1..65,536. Default 64; 1,024 with shared_bytes              */
-    uint32_t slow_us;        /* SLOWLOG keeps commands that take longer. Default 10,000.          */
+    int64_t  idle_timeout_ms; /* closes a client that sends nothing for so many ms. Default 0:    */
+                             /* 300,000. CELLAR_TTL_NONE: none                                    */
+    uint32_t port;           /* TCP port. Range 1..65,535, or CELLAR_RESP_PORT_ANY. Default 0: no */
+                             /* TCP                                                               */
+    uint32_t max_clients;    /* connections at a time. Range 1..65,536. Default 64; 1,024 with    */
+                             /* shared_bytes                                                      */
+    uint32_t slow_us;        /* SLOWLOG keeps commands that take longer, in us. Default 0: 10,000.*/
                              /* CELLAR_OFF: none                                                  */
     uint32_t writable;       /* 1: commands may change the store. Default 0                       */
     uint32_t danger;         /* 1: FLUSHALL, SHUTDOWN and DEBUG are allowed. Default 0            */
@@ -183,16 +199,17 @@ CELLAR_STRUCT(cellar_resp_config, shared_bytes);
     X(bytes_in, "bytes read") \
     X(bytes_out, "bytes sent")
 
-/* See CELLAR_RESP_COUNTS for the counters. */
+/* Figures of a port, from cellar_resp_stats_get; see CELLAR_RESP_COUNTS for the counters. Start
+ * from cellar_resp_stats_default(). Counts begin at the open. */
 typedef struct cellar_resp_stats {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by cellar_resp_stats_default()                                */
 #define CELLAR_RESP_FIELD(name, help) uint64_t name; /* see CELLAR_RESP_COUNTS */
     CELLAR_RESP_COUNTS(CELLAR_RESP_FIELD)
 #undef CELLAR_RESP_FIELD
     uint64_t clients;        /* connections now                                                   */
-    uint64_t bytes;          /* of requests and replies now                                       */
+    uint64_t bytes;          /* memory of requests and replies now                                */
     uint64_t port;           /* TCP port; 0: none                                                 */
-    uint64_t admin_port;     /* of the admin pages; 0: none                                       */
+    uint64_t admin_port;     /* TCP port of the admin pages; 0: none                              */
 } cellar_resp_stats;
 CELLAR_STRUCT(cellar_resp_stats, admin_port);
 
@@ -200,14 +217,18 @@ CELLAR_STRUCT(cellar_resp_stats, admin_port);
 
 /* Open a port on a store: bind its sockets. No client is served before cellar_resp_step or
  * cellar_resp_start.
- * in:      c, any handle of the store; o with unix_path, port or admin
+ * in:      c, any handle of the store;
+ *          o from cellar_resp_config_default, with unix_path, port or admin
  * out:     *out is NULL on failure
- * returns: OK; E_INVAL (options), E_DENIED (a public address without listen_public and password, a
- *          folder that others may write), E_BUSY (address or socket in use), E_IO (the system
- *          refused a socket), E_NOMEM, E_LIMIT (the bus takes no subscriber), E_UNSUPPORTED (field
- *          of a newer header).
- *          cellar_last_error of NULL has the reason of each
- * owns:    the caller closes *out with cellar_resp_close, before the store is closed
+ * returns: OK;
+ *          E_DENIED (a public address without listen_public and password, a folder that others may
+ *          write);
+ *          E_BUSY (address or socket in use), E_IO (the system refused a socket);
+ *          E_NOMEM, E_LIMIT (the bus takes no subscriber);
+ *          E_UNSUPPORTED (also: TLS in a build without it).
+ *          cellar_last_error of NULL has the reason
+ * owns:    the caller closes *out with cellar_resp_close, before the store is closed. Bus, pool,
+ *          scheduler, refresher, remote and figures_ctx live until then
  * thread:  any
  * cost:    about 100 KiB; no thread
  * example:
@@ -220,25 +241,29 @@ CELLAR_API cellar_err cellar_resp_open(cellar *c, const cellar_resp_config *o, c
 /* Return the descriptor to poll for reading in a loop of the host. When it is readable, and at
  * least every 100 ms, call cellar_resp_step.
  * in:      r
- * returns: a descriptor that belongs to the port; -1: r is NULL, or this is a forked child
+ * returns: a descriptor; -1: r is NULL, or this is a forked child
+ * owns:    the descriptor belongs to the port until its close: only poll it
  * thread:  any
  * cost:    O(1)
  * example: pfd.fd = cellar_resp_fd(r);                                                           */
 CELLAR_API int cellar_resp_fd(const cellar_resp *r);
 
 /* Serve clients for one round: accept, read, run at most 64 requests or 1 ms of each client, write.
- * in:      timeout_ms: longest wait for the first event; 0 does not wait, -1 waits without a limit
- * returns: OK; PENDING (more is due now), E_BUSY (another thread runs a step, or the thread of
- *          cellar_resp_start does), E_IO (epoll failed), E_INVAL, E_FORKED
- * thread:  any, one at a time; no lock is held
+ * in:      r; timeout_ms: longest wait for the first event; 0 does not wait, -1 waits without a
+ *          limit
+ * returns: OK; PENDING (more is due now: step again), E_BUSY (another thread runs a step, or the
+ *          thread of cellar_resp_start does), E_IO (epoll failed)
+ * owns:    nothing changes
+ * thread:  any, one at a time; no lock is held. Handlers of the bus and `figures` run inside
  * cost:    O(clients that are ready)
  * example: while (running) cellar_resp_step(r, 100);                                             */
 CELLAR_API cellar_err cellar_resp_step(cellar_resp *r, int timeout_ms);
 
 /* Start a thread that serves the clients until the port is closed.
  * in:      r
- * returns: OK, also when it runs; E_NOMEM (the system refused a thread), E_BUSY (a step runs),
- *          E_INVAL, E_FORKED
+ * returns: OK, also when it runs already; E_NOMEM (the system refused a thread), E_BUSY (a step
+ *          runs: try again)
+ * owns:    the thread belongs to the port: finish and close end it
  * thread:  any; not at the same time as another start or close
  * cost:    one thread
  * example: cellar_resp_start(r);                                                                 */
@@ -246,7 +271,8 @@ CELLAR_API cellar_err cellar_resp_start(cellar_resp *r);
 
 /* Tell monitors that the program is about to end: /readyz answers 503 from now on. Clients are
  * served on.
- * in:      r; NULL is allowed
+ * in:      r; NULL is allowed. A second call changes nothing
+ * owns:    nothing changes
  * thread:  any
  * cost:    O(1)
  * example: cellar_resp_drain(r);                                                                 */
@@ -255,9 +281,11 @@ CELLAR_API void cellar_resp_drain(cellar_resp *r);
 /* End the service of a port: stop its thread, close the sockets that listen, run the requests that
  * have arrived, send their replies, close the clients. Admin pages stay, and /readyz answers 503.
  * in:      r; timeout_ms from 0: longest time
- * returns: OK; E_TIMEOUT (requests or replies are left; cellar_resp_close drops them), E_INVAL,
- *          E_BUSY (a step runs), E_FORKED
- * thread:  must not overlap other calls on the port; only cellar_resp_close may follow
+ * returns: OK; E_TIMEOUT (requests or replies are left; cellar_resp_close drops them), E_BUSY (a
+ *          step runs: finish again)
+ * owns:    the port stays open for its admin pages: close it afterwards
+ * thread:  must not overlap other calls on the port, and not run inside a handler or `figures`;
+ *          only cellar_resp_close may follow
  * cost:    at most 1 MiB of requests is read from a client; O(clients)
  * example: (void)cellar_resp_finish(r, 5000);                                                    */
 CELLAR_API cellar_err cellar_resp_finish(cellar_resp *r, int64_t timeout_ms);
@@ -265,15 +293,17 @@ CELLAR_API cellar_err cellar_resp_finish(cellar_resp *r, int64_t timeout_ms);
 /* Close a port: stop its thread after the running command, close all sockets, remove the socket
  * file, free the memory. Requests that have not run are dropped.
  * in:      r; NULL is allowed
- * thread:  must not overlap other calls on the port
+ * owns:    r is freed
+ * thread:  must not overlap other calls on the port, and not run inside a handler or `figures`
  * cost:    O(clients); waits for the running command
  * example: cellar_resp_close(r);                                                                 */
 CELLAR_API void cellar_resp_close(cellar_resp *r);
 
 /* Read the figures of a port.
- * in:      r; out->struct_size set
- * out:     *out
- * returns: OK; E_INVAL
+ * in:      r; out from cellar_resp_stats_default
+ * out:     *out, only with OK
+ * returns: OK
+ * owns:    nothing is kept
  * thread:  any
  * cost:    O(1)
  * example:
@@ -285,14 +315,14 @@ CELLAR_API cellar_err cellar_resp_stats_get(const cellar_resp *r, cellar_resp_st
 /* Return the dashboard, for the HTTP server of a host: one HTML file with style and script inside,
  * and its Content-Security-Policy as a meta element. Every 2 s it loads "stats.json" beside its own
  * path: the text of cellar_stats_json, or a list of such objects.
- * out:     *html, *html_len: static bytes without a final 0; NULL is allowed
- * owns:    the library; valid as long as it is loaded
+ * out:     *html, *html_len, both optional: static bytes without a final 0
+ * owns:    the bytes belong to the library, and are valid as long as it is loaded
  * thread:  any
  * cost:    O(1)
  * example:
  *     const char *html;
  *     size_t len;
- *     cellar_dashboard_html(&html, &len);          serve it as text/html; charset=utf-8          */
+ *     cellar_dashboard_html(&html, &len);    // serve it as text/html; charset=utf-8             */
 CELLAR_API void cellar_dashboard_html(const char **html, size_t *html_len);
 #endif
 

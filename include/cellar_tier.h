@@ -4,8 +4,9 @@
  *
  * CALL PATTERN
  *     cellar_tier_table t = cellar_tier_table_default();
- *     t.ctx = my_namespace;  t.attached = on_attached;  t.get = my_get;  t.put = my_put; ...
- *     cellar_tier_attach(users, &t);         from now on: cellar_get, cellar_set .. as ever
+ *     t.ctx = my_namespace;  t.attached = on_attached;  t.get = my_get;  t.put = my_put;
+ *     t.remove = my_remove;
+ *     cellar_tier_attach(users, &t);         // from now on: cellar_get, cellar_set .. as ever
  *
  * PROMISED   A change reaches the tier before the call of the program returns. A reply of `get`
  *            that a change overtook does not enter memory. After `changed`, `tag_ended` or `ended`
@@ -22,8 +23,7 @@
  *            then calls `get`, or `get_many` for several keys. The reply enters memory only if both
  *            are unchanged. Equal gets of other threads wait for that reply.
  * PROOF      With `proof`, memory answers only until the time of the last `proven`.
- * LOCKING    The store calls the table without a lock, from any thread, several at a time. The tier
- *            calls the host without a lock that its table needs.
+ * LOCKING    See cellar_tier_table. The tier calls the host without a lock that its table needs.
  * TIME       Milliseconds of the clock of the store (`now_ms`); INT64_MAX: never. */
 #ifndef CELLAR_TIER_H
 #define CELLAR_TIER_H
@@ -43,17 +43,18 @@ typedef enum cellar_tier_proof {
     CELLAR_TIER_PROOF_STALE = 2 /* STALE to calls that accept stale values, else a miss           */
 } cellar_tier_proof;
 
-/* A key of the namespace. */
+/* A key of the namespace, for functions of the table. Valid until the function returns. */
 typedef struct cellar_tier_key {
     const void *bytes;   /* `len` bytes, from 1                                                   */
-    size_t      len;
+    size_t      len;     /* bytes of the key                                                      */
     uint64_t    hash;    /* equal for equal keys until the namespace is cleared                   */
 } cellar_tier_key;
 
-/* The fields beside the value. The store and the tier fill all fields that they know; 0: none. */
+/* The fields of an entry beside its value, for functions of the table and of the host. The store
+ * and the tier fill all fields that they know; 0: none. */
 typedef struct cellar_tier_entry {
-    int64_t  deadline_ms;      /* INT64_MAX: none                                                 */
-    int64_t  stale_ms;         /* stale window after the deadline                                 */
+    int64_t  deadline_ms;      /* end of its TTL by now_ms of the host. INT64_MAX: none           */
+    int64_t  stale_ms;         /* stale window after the deadline, ms                             */
     uint64_t check;            /* number of this state of the key, never 0. `get`, `lease`: as the
                                 * tier has it. `put` with CELLAR_TIER_IF_CHECK: the state that the
                                 * key must have; 0: no value, or a negative entry. After OK: the
@@ -63,8 +64,8 @@ typedef struct cellar_tier_entry {
                                 * larger for a later state of the tier. 0: none has one, and memory
                                 * may return an older reply behind a newer one, until `changed`   */
     uint64_t tag_fp[CELLAR_TAGS_MAX]; /* of `get`: tag_fp() of each tag                           */
-    const cellar_bytes *tags;  /* of `put`, `fill`: the texts                                     */
-    uint32_t tag_count;
+    const cellar_bytes *tags;  /* of `put`, `fill`: the texts, valid until the function returns   */
+    uint32_t tag_count;        /* number of tags. Range 0..CELLAR_TAGS_MAX                        */
     uint32_t user_flags;       /* as given to the set                                             */
     uint32_t flags;            /* CELLAR_TIER_..., below                                          */
     uint32_t cost;             /* code of the load cost, 0..255                                   */
@@ -73,14 +74,15 @@ typedef struct cellar_tier_entry {
 /* One key of `get_many`: arguments and results of one `get`. */
 typedef struct cellar_tier_get {
     cellar_tier_key   key;         /* in                                                          */
-    void             *buf;
-    size_t            buf_cap;
-    size_t            value_len;   /* out                                                         */
+    void             *buf;         /* in: room for the value                                      */
+    size_t            buf_cap;     /* in: bytes of `buf`                                          */
+    size_t            value_len;   /* out: bytes of the value                                     */
     cellar_tier_entry e;           /* in: as for `get`; out                                       */
     cellar_err        err;         /* out: the code of `get`                                      */
     uint32_t          reserved;    /* 0                                                           */
 } cellar_tier_get;
 
+/* Flags of cellar_tier_entry.flags. */
 #define CELLAR_TIER_NEGATIVE 1u /* no value: the key is known to be absent                        */
 #define CELLAR_TIER_IF_CHECK 2u /* of `put`, `remove`: only if the key has the state `check`      */
 #define CELLAR_TIER_NO_KEEP  4u /* of `get`, `answered`: memory must not keep the entry           */
@@ -88,16 +90,17 @@ typedef struct cellar_tier_get {
 #define CELLAR_TIER_FRESH   16u /* of `get`: for a conditional change, ask the tier in any case   */
 #define CELLAR_TIER_SAME_TAGS 32u /* of `put` with IF_CHECK: keep the tags of that state          */
 
-/* A get that the tier answers later. It is the store's: the tier copies and returns it. */
+/* A get that the tier answers later, from `ask` and `ask_lease` to `answered` of the host. Its
+ * fields are those of the store: the tier copies the ticket and returns it once. */
 typedef struct cellar_tier_ticket {
     uint32_t generation;       /* of the namespace at the request                                 */
-    uint32_t reserved;
+    uint32_t reserved;         /* used by the library alone                                       */
     uint64_t changes, globs;   /* as a back-fill compares them                                    */
     uint64_t id, check;        /* the lease that waits for the answer                             */
     uint64_t born;             /* epoch of tags at the request                                    */
 } cellar_tier_ticket;
 
-/* A lease over processes. */
+/* A lease over processes: filled by `lease`, used by `fill` or `unlease`. It holds no memory. */
 typedef struct cellar_tier_lease {
     uint64_t opaque[2];        /* of the tier                                                     */
 } cellar_tier_lease;
@@ -111,11 +114,12 @@ typedef struct cellar_tier_claim {
     uint32_t          reserved;    /* 0                                                           */
 } cellar_tier_claim;
 
-/* Functions that the tier may call, from `attached` until `close` returns, any thread.
- * The first argument is `ctx`. `answered`, `changed`, `ended` and `tag_ended` may call
- * listeners. */
+/* Functions that the tier may call, from `attached` until `close` returns, from any thread, several
+ * at a time, also inside a function of the table. The first argument is `ctx`. They take short
+ * locks and do not wait for a loader or a tier. `answered`, `changed`, `ended` and `tag_ended` may
+ * call listeners. Pointers that they get are only read until they return. */
 typedef struct cellar_tier_host {
-    size_t      struct_size;
+    size_t      struct_size;   /* set by the store                                                */
     void       *ctx;           /* given to each function of the host                              */
     const char *name;          /* of the namespace; "": the root. Ends with a zero byte           */
     int64_t   (*now_ms)(void *ctx); /* clock of the store                                         */
@@ -152,11 +156,19 @@ typedef struct cellar_tier_host {
     int64_t   (*patience_ms)(void *ctx);
 } cellar_tier_host;
 
-/* The table of a tier, for one namespace. A function may be NULL unless "required". The first
- * argument is `ctx`. Codes of a change (put, remove, clear, tag, pattern): OK; DEFERRED: the tier
- * will delete the old value later, and the call of the program returns DEFERRED; a negative code,
- * which the call returns. After DEFERRED and after an error memory does not have the value. Threads
- * of the store have the default stack of the process, or host option stack_bytes. */
+/* The table of a tier, for one namespace: cellar_tier_attach takes it. A function may be NULL
+ * unless "required". The first argument is `ctx`.
+ * in:      keys, values, entries and texts are valid until the function returns
+ * returns: codes of a change (put, remove, clear, tag, pattern): OK; DEFERRED (the tier will delete
+ *          the old value later, and the call of the program returns DEFERRED); a negative code,
+ *          which the call returns. After DEFERRED and after an error memory does not have the value
+ * owns:    ctx belongs to the tier: `close` frees it. Nothing that a function gets is kept
+ * thread:  the thread of the call that needs the tier, a thread of the store, or a tick; several at
+ *          a time; no lock of the store is held. A function may block for as long as the call of
+ *          the program may wait. It may call the host, and must not wait for another call of its
+ *          namespace. Threads of the store have the default stack of the process, or host option
+ *          stack_bytes
+ * cost:    the call of the program waits for it                                                  */
 typedef struct cellar_tier_table {
     size_t      struct_size;     /* set by cellar_tier_table_default()                            */
     void       *ctx;             /* given to each function of the table                           */
@@ -247,13 +259,13 @@ CELLAR_STRUCT(cellar_tier_table, tick);
 /* ---- Calls ----------------------------------------------------------------------------------- */
 
 /* Attach a tier to a namespace. Invalidate its entries as cellar_clear, but do not call `clear`.
- * in:      c: a namespace without a tier; t: copied
- * returns: OK; E_INVAL (a required function, a value); E_ABI (struct_size);
- *          E_UNSUPPORTED (a hidden namespace, a newer table); E_FORKED; E_BUSY (it has a
- *          tier, or the disk: open it with tier CELLAR_TIER_L1); E_LIMIT (too many tiers);
- *          E_NOMEM; E_CLOSED; the code of `attached`
- * owns:    the store uses ctx until `close` returns. There is no detach: a tier that
- *          has lost its server for good answers MISS and errors until `close`
+ * in:      c: a namespace without a tier; t from cellar_tier_table_default, copied
+ * returns: OK; E_INVAL (a required function is missing, a value is out of range), E_UNSUPPORTED
+ *          (also: a hidden namespace), E_BUSY (it has a tier, or the disk: open it with tier
+ *          CELLAR_TIER_L1), E_LIMIT (too many tiers), E_NOMEM; or the code of `attached`
+ * owns:    OK: the store uses ctx until `close` returns. Else ctx stays that of the caller, and
+ *          `close` is not called. There is no detach: a tier that has lost its server for good
+ *          answers MISS and errors until `close`
  * thread:  any; not inside a callback
  * cost:    one allocation, and the cost of cellar_clear
  * example: cellar_tier_attach(users, &t);                                                        */
