@@ -423,7 +423,8 @@ typedef struct cellar_subscriber {
 /* Return the value of a key, or the lease to load it. All other callers get the value of
  * cellar_lease_fulfill, threads in cellar_get_or_load included.
  * in:      key; o as in cellar_get_or_load, without BYPASS, NO_STORE and NO_JOIN; subscriber:
- *          called when a PENDING load ends; optional. Fallbacks and default value of o serve when
+ *          called when a PENDING load ends, never for the holder of the lease, which continues
+ *          after its own fulfill; optional. Fallbacks and default value of o serve when
  *          the breaker is open or a failure is remembered (the fallbacks then run in this call),
  *          and when the lease is released with an error
  * out:     *lease with LEASED, and when this caller refreshes: with STALE, and with OK before the

@@ -1,70 +1,73 @@
 /* SPDX-License-Identifier: MIT
  *
  * uv_loop: a store without threads in a loop of libuv. The first request of a key gets the lease
- * and asks the backend; an async handle tells all when the value is there. No call waits.
+ * and asks the backend; the store calls the other requests of the key when that load ends. No call
+ * waits. All calls run in the thread of the loop, so nothing here needs a lock.
  *
- *     cc -O2 uv_loop.c -lcellar -luv -pthread */
+ *     cc -O2 uv_loop.c -lcellar -luv -pthread
+ *     drop-in: cc -O2 uv_loop.c dist/cellar.c -Idist -Idist/include -luv -pthread */
 #include <stdio.h>
+#include <string.h>
 #include <uv.h>
 
 #include "cellar_admin.h"
 #include "cellar_load.h"
 
+typedef struct request {
+    const char *key;
+    int answered;       /* 1 with a lease: of a stale value, for the requests that follow */
+    cellar_lease lease; /* r lives until on_answer; after PENDING: the ticket */
+    uv_timer_t backend; /* a program has a client of HTTP or of a database here, with a time-out */
+} request;
 static cellar *store;
-static cellar_lease lease;
-static uv_timer_t backend, upkeep;
-static uv_async_t bell;
-static int asked, answered;
 
-static void ring(void *ctx) { uv_async_send(ctx); }
-static void on_answer(uv_timer_t *t) { cellar_lease_fulfill(store, &lease, t->data, 6, NULL); }
-
-static void serve(void)
+static void on_answer(uv_timer_t *t)
 {
-    const cellar_subscriber tell = { ring, &bell };
-    cellar_result r = cellar_result_default();
-    cellar_lease mine;
-    switch (cellar_lease_acquire(store, "/", 1, NULL, &tell, &mine, &r)) {
-    case CELLAR_OK: case CELLAR_STALE: /* with stale_ms mine may be a lease: ask as below */
-        printf("%d: %.*s\n", ++answered, (int)r.value_len, (const char *)r.value);
-        break;
-    case CELLAR_LEASED:
-        lease = mine, asked++;
-        backend.data = "a page";
-        uv_timer_start(&backend, on_answer, 1, 0); /* 1 ms later; fulfill rings the bell */
-        break;
-    case CELLAR_PENDING: break; /* the bell will ring; a failed backend: cellar_lease_release */
-    default: printf("%d: 503\n", ++answered); /* no bell */
+    request *const r = t->data;
+    const char *const page = strcmp(r->key, "/down") == 0 ? "" : "a page"; /* "": a failure */
+    if (*page == '\0') { cellar_lease_release(store, &r->lease, CELLAR_E_IO); }
+    else { cellar_lease_fulfill(store, &r->lease, page, strlen(page), NULL); }
+    /* These called `serve` for the other requests. The holder of the lease continues here. */
+    if (!r->answered) { printf("%s: %d %s\n", r->key, *page == '\0' ? 503 : 200, page); }
+    cellar_tick(store, 500, NULL); /* expiry and the like; a quiet server does it in a timer, too */
+}
+
+static void serve(void *of)
+{
+    request *const r = of;
+    const cellar_subscriber again = { serve, r }; /* if it leaves: cellar_lease_unsubscribe */
+    cellar_load_opts o = cellar_load_opts_default();
+    cellar_result v = cellar_result_default();
+    o.ttl_ms = 60000, o.stale_ms = 3600000; /* for an hour an old page, if the backend is down */
+    o.error_ttl_ms = 1000; /* without one the backend is asked once a second, then more rarely */
+    const int e = cellar_lease_acquire(store, r->key, strlen(r->key), &o, &again, &r->lease, &v);
+    if (e == CELLAR_PENDING) { return; } /* another request asks the backend */
+    const int status = e == CELLAR_OK || e == CELLAR_STALE ? 200 : e == CELLAR_ABSENT ? 404 : 503;
+    r->answered = e != CELLAR_LEASED;
+    if (r->answered) { printf("%s: %d %.*s\n", r->key, status, (int)v.value_len, (char *)v.value); }
+    if ((r->lease.opaque[0] | r->lease.opaque[1]) != 0) { /* LEASED, or a value to refresh */
+        printf("%s: asks the backend\n", r->key);
+        uv_timer_start(&r->backend, on_answer, 1, 0);
     }
-    cellar_result_free(&r);
-}
-
-static void on_bell(uv_async_t *a)
-{
-    for (int waiting = 3 - answered; waiting > 0; waiting--) { serve(); }
-    if (answered == 3) { uv_stop(a->loop); }
-}
-
-static void on_upkeep(uv_timer_t *t)
-{
-    int64_t wait_ms = 1000;
-    (void)cellar_tick(store, 500, &wait_ms); /* expiry and the like, 500 us at a time */
-    uv_timer_start(t, on_upkeep, (uint64_t)wait_ms, 0);
+    cellar_result_free(&v);
 }
 
 int main(void)
 {
+    static request r[] = { { .key = "/" }, { .key = "/a" }, { .key = "/b" }, { .key = "/a" },
+                           { .key = "/down" }, { .key = "/down" } };
     cellar_host_config host = cellar_host_config_default();
     cellar_config cfg = cellar_config_default();
-    host.no_threads = 1;
-    cfg.host = &host;
-    if (cellar_open(&cfg, &store) != CELLAR_OK) { return 1; }
-    uv_timer_init(uv_default_loop(), &backend);
-    uv_timer_init(uv_default_loop(), &upkeep);
-    uv_async_init(uv_default_loop(), &bell, on_bell);
-    on_upkeep(&upkeep);
-    for (int request = 0; request < 3; request++) { serve(); }
-    uv_run(uv_default_loop(), UV_RUN_DEFAULT);
-    printf("asked %d\n", asked);
+    cellar_error_info why = cellar_error_info_default();
+    host.no_threads = 1, cfg.host = &host;
+    if (cellar_open(&cfg, &store) != CELLAR_OK) {
+        cellar_last_error(NULL, &why);
+        return fprintf(stderr, "%s\n", why.text), 1;
+    }
+    for (int i = 0; i < 6; i++) {
+        uv_timer_init(uv_default_loop(), &r[i].backend), r[i].backend.data = &r[i];
+        serve(&r[i]);
+        if (i == 0 || i == 3 || i == 5) { uv_run(uv_default_loop(), UV_RUN_DEFAULT); }
+    }
     return cellar_close(store) == CELLAR_OK ? 0 : 1;
 }
