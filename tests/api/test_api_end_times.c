@@ -361,7 +361,8 @@ T_CASE(keep_ttl_is_kept_on_disk)
     }
 }
 
-/* The example with sessions, on the clock and the folder of this test. */
+#ifdef CELLAR_WITH_TLS
+/* The example with sessions, on the clock and the folder of this test. It needs OpenSSL. */
 static cellar_err open_on_clock(const cellar_config *cfg, cellar **c)
 {
     cellar_host_config host = cellar_host_config_default();
@@ -371,7 +372,7 @@ static cellar_err open_on_clock(const cellar_config *cfg, cellar **c)
     with.host = &host;
     return cellar_open(&with, c);
 }
-int sessions_main(int argc, char **argv);
+int sessions_main(void);
 #define cellar_open open_on_clock
 #pragma push_macro("main") /* a build of all tests as one program renames each main */
 #undef main
@@ -395,5 +396,6 @@ T_CASE(session_ends_after_a_day_of_use)
     T_EQ_I64(cellar_close(c), CELLAR_OK);
     store_end();
 }
+#endif
 
 T_MAIN("cellar_api_end_times")

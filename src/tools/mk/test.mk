@@ -73,7 +73,8 @@ TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(filter %.sh,$(TESTS_HERE)))
 # prefork links libcellar-remote; a build of a check has none.
 UV_WORDS   := $(if $(findstring memory,$(SAN)),,$(shell pkg-config --cflags --libs libuv 2>/dev/null))
 HAVE_UV    := $(if $(UV_WORDS),$(call probe_link,uv.h,$(UV_WORDS)))
-LACK_LIB   := $(if $(HAVE_SQLITE),,html_pages) $(if $(HAVE_UV),,uv_loop)
+LACK_LIB   := $(if $(HAVE_SQLITE),,html_pages nightly) $(if $(HAVE_TLS),,sessions) \
+              $(if $(HAVE_UV),,uv_loop)
 EXAMPLES   := $(filter-out $(if $(CORE),$(OF_GUESTS)) $(LACK_LIB:%=$(EXAMPLE)/%.c) \
                 $(if $(HAVE_REMOTE),$(if $(strip $(SAN)$(DROPIN)$(PLAIN)),%/prefork.c),%/prefork.c),\
                 $(wildcard $(TEST_NAMES:%=$(EXAMPLE)/%.c)))
