@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * api_token: the access token of a service. It lives as long as the service says. One thread
- * fetches it for all; a thread of the store does so before its end. A token that the service
- * refuses is replaced once, however many calls were refused. Tokens stay in memory.
+ * api_token: the access token of a service, kept for as long as the service says. One thread
+ * fetches it for all; a thread of the store fetches the next one before the old one expires. A
+ * token that the service refuses is replaced once, however many calls were refused. Tokens stay in
+ * memory (hidden), and the store overwrites their bytes there.
  *
- *     cc -O2 api_token.c -lcellar -pthread */
+ *     cc -O2 api_token.c -lcellar -pthread
+ *     drop-in: cc -O2 api_token.c dist/cellar.c -Idist -Idist/include -pthread */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,26 +16,26 @@
 enum { TOKEN_MAX = 8192 }; /* a JWT has more than 1,000 bytes */
 static atomic_int fetched;
 
-/* POST /oauth/token, here without a network: {"access_token": "token-1", "expires_in": 3600}. */
+/* POST /oauth/token, here without a network: {"access_token": "orders-1", "expires_in": 3600}. */
 static cellar_err fetch(cellar_load *load, const void *scope, size_t scope_len, void *ctx)
 {
-    char token[64];
+    char token[TOKEN_MAX];
+    const int64_t life_s = 3600, margin_s = life_s < 120 ? life_s / 2 : 60; /* calls on their way */
     cellar_set_opts o = cellar_set_opts_default();
-    (void)ctx, (void)scope, (void)scope_len;
-    snprintf(token, sizeof token, "token-%d", ++fetched);
-    o.ttl_ms = (3600 - 60) * 1000; /* a minute for calls on their way */
-    const cellar_err err = cellar_load_opts_set(load, &o);
-    return err != CELLAR_OK ? err : cellar_load_value(load, token, strlen(token));
+    o.ttl_ms = life_s > margin_s ? (life_s - margin_s) * 1000 : 1, (void)ctx; /* 0: without end */
+    snprintf(token, sizeof token, "%.*s-%d", (int)scope_len, (const char *)scope, ++fetched);
+    if (cellar_load_opts_set(load, &o) != CELLAR_OK) { return CELLAR_E_NOMEM; }
+    return cellar_load_value(load, token, strlen(token));
 }
 
 /* Copy the token, or an empty text: the service is down. */
 static void token_get(cellar *tokens, char token[TOKEN_MAX])
 {
     cellar_result r = cellar_result_default();
-    const cellar_err err = cellar_get_or_load(tokens, "orders", 6, NULL, NULL, NULL, &r);
-    const size_t len = err >= 0 && r.value_len < TOKEN_MAX ? r.value_len : 0;
-    if (len > 0) { memcpy(token, r.value, len); }
-    token[len] = '\0';
+    cellar_err err = cellar_get_or_load(tokens, "orders", 6, NULL, NULL, NULL, &r);
+    if (err >= 0 && r.value_len >= TOKEN_MAX) { err = CELLAR_E_TOOBIG; }
+    if (err < 0) { fprintf(stderr, "token: %s, %d\n", cellar_strerror(err), r.loader_err); }
+    snprintf(token, TOKEN_MAX, "%.*s", (int)r.value_len, err < 0 ? "" : (const char *)r.value);
     cellar_result_free(&r);
 }
 
@@ -48,14 +50,17 @@ static cellar_err remove_refused(const void *old, size_t len, cellar_buf *out, v
 int main(void)
 {
     char token[TOKEN_MAX], again[TOKEN_MAX];
+    cellar_error_info why = cellar_error_info_default();
     cellar_load_opts early = cellar_load_opts_default();
-    early.eager_refresh_pct = 80;
-    early.error_ttl_ms = 1000; /* a service that is down is asked once a second, then more rarely */
     cellar_namespace_config n = cellar_namespace_config_default();
-    n.load = &early, n.loader = fetch, n.hidden = 1;
     cellar *store, *tokens;
+    early.eager_refresh_pct = 80, early.error_ttl_ms = 1000; /* after a failure, then doubled */
+    n.load = &early, n.loader = fetch, n.hidden = 1;
     if (cellar_open(NULL, &store) != CELLAR_OK ||
-        cellar_namespace_open(store, "tokens", &n, &tokens) != CELLAR_OK) { return 1; }
+        cellar_namespace_open(store, "tokens", &n, &tokens) != CELLAR_OK) {
+        cellar_last_error(store, &why);
+        return fprintf(stderr, "%s\n", why.text), 1;
+    }
     for (int call = 0; call < 3; call++) { token_get(tokens, token); }
     printf("%s, fetched %d\n", token, fetched);
     for (int refused = 0; refused < 2; refused++) {
