@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * image_ranges: answer the header line Range from a cached image. The part alone is copied; from the
- * disk tier a part of a large image is read without the rest.
+ * image_ranges: answer the header line Range from a cached image. The part alone is copied; from
+ * the disk tier a part of a large image is read without the rest. The first bytes of each value are
+ * its ETag: a client that sends it as If-Range never joins parts of two versions. Ranges are
+ * bytes=a-b, bytes=a- and bytes=-n, the last n; the answer to others is 200 with the whole.
  *
- *     cc -O2 image_ranges.c -lcellar -pthread */
+ *     cc -O2 image_ranges.c -lcellar -pthread
+ *     drop-in: cc -O2 image_ranges.c dist/cellar.c -Idist -Idist/include -pthread */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,22 +14,19 @@
 
 #include "cellar_entry.h"
 
-enum { IMAGE_BYTES = 300000, PART_MAX = 65536 };
-
-/* Fill the memory of the new entry in place: no copy of the image. */
-static cellar_err image_store(cellar *images, const char *name)
+enum { IMAGE_LEN = 300000, PART_MAX = 65536, ETAG_LEN = 16 };
+static cellar_err image_store(cellar *images, const char *name, int version)
 {
-    cellar_pinned room;
-    cellar_err err = cellar_reserve(images, IMAGE_BYTES, &room);
+    cellar_pinned room; /* memory of the new entry, filled in place: no copy of the image */
+    cellar_err err = cellar_reserve(images, ETAG_LEN + IMAGE_LEN, &room);
     if (err != CELLAR_OK) { return err; }
-    unsigned char *const to = (void *)(uintptr_t)room.value; /* a program reads a file here */
-    for (int i = 0; i < IMAGE_BYTES; i++) { to[i] = (unsigned char)i; }
+    char *const to = (void *)(uintptr_t)room.value; /* a program reads a file into it */
+    snprintf(to, ETAG_LEN, "\"%013d\"", version), memset(to + ETAG_LEN, '0' + version, IMAGE_LEN);
     err = cellar_set(images, name, strlen(name), room.value, room.value_len, NULL);
     cellar_unpin(&room);
     return err;
 }
 
-/* Read bytes=a-b, bytes=a- or bytes=-n, the last n. Return 206, 416; 200, the whole, for others. */
 static int range_read(const char *range, uint64_t total, uint64_t *first, uint64_t *end)
 {
     const char *const from = strncmp(range, "bytes=", 6) == 0 ? range + 6 : "";
@@ -39,33 +39,36 @@ static int range_read(const char *range, uint64_t total, uint64_t *first, uint64
     return a > 0 && last < *first ? 200 : *first < total ? 206 : 416;
 }
 
-static void image_answer(cellar *images, const char *name, const char *range)
+static void image_answer(cellar *c, const char *name, const char *range, const char *if_range)
 {
-    unsigned char part[PART_MAX];
+    char etag[ETAG_LEN] = "", again[ETAG_LEN] = "", part[PART_MAX] = "-";
     uint64_t first = 0, end = 0;
-    size_t total = 0, now = 0; /* the length */
-    cellar_err err = cellar_get_range(images, name, strlen(name), 0, NULL, 0, &total);
-    int code = err == CELLAR_OK ? range_read(range, total, &first, &end) : err > 0 ? 404 : 503;
+    size_t len = 0; /* of ETag and image */
+    cellar_err err = cellar_get_range(c, name, strlen(name), 0, etag, ETAG_LEN, &len);
+    int code = err < 0 ? 503 : err != CELLAR_OK ? 404 :
+               *if_range != '\0' && strcmp(if_range, etag) != 0 ? 200 : /* another version */
+               range_read(range, len - ETAG_LEN, &first, &end);
     if (code == 206) {
-        end = end - first < PART_MAX ? end : first + PART_MAX;
-        err = cellar_get_range(images, name, strlen(name), first, part, end - first, &now);
-        if (err != CELLAR_OK || now != total) { code = 503; } /* it was changed meanwhile */
-    }
-    if (code == 206) {
-        printf("%s: 206, Content-Range: bytes %" PRIu64 "-%" PRIu64 "/%zu, first byte %d\n", range,
-               first, end - 1, total, part[0]);
-    } else { /* 416: Content-Range has the length alone; 404: or load it, cellar_get_or_load */
-        printf("%s: %d, length %zu\n", range, code, total);
-    }
+        end = end - first < PART_MAX ? end : first + PART_MAX; /* the client asks for the rest */
+        err = cellar_get_range(c, name, strlen(name), ETAG_LEN + first, part, end - first, &len);
+        if (err == CELLAR_OK) { cellar_get_range(c, name, strlen(name), 0, again, 16, &len); }
+        if (strcmp(again, etag) != 0) { code = 503; } /* it was changed or evicted meanwhile */
+    } /* Content-Range: bytes first-(end - 1)/(len - ETAG_LEN) */
+    printf("%s: %d %s %d-%d %c\n", range, code, etag, (int)first, (int)end - 1, *part);
 }
 
 int main(void)
 {
     static const char *const ranges[] = { "bytes=0-99", "bytes=299999-", "bytes=100000-",
         "bytes=300000-300001", "bytes=-500", "bytes=-0", "bytes=9-1", "bytes=0-0,5-5", "none" };
+    cellar_error_info why = cellar_error_info_default();
     cellar *images;
-    if (cellar_open(NULL, &images) != CELLAR_OK || image_store(images, "cat") < 0) { return 1; }
-    for (int i = 0; i < 9; i++) { image_answer(images, "cat", ranges[i]); }
-    image_answer(images, "dog", "bytes=0-99");
+    if (cellar_open(NULL, &images) != CELLAR_OK || image_store(images, "cat", 1) != CELLAR_OK) {
+        return cellar_last_error(images, &why), fprintf(stderr, "%s\n", why.text), 1;
+    }
+    for (int i = 0; i < 9; i++) { image_answer(images, "cat", ranges[i], ""); }
+    image_answer(images, "dog", "bytes=0-99", ""), image_store(images, "cat", 2);
+    image_answer(images, "cat", "bytes=100-", "\"0000000000001\""); /* 0-99 are old: 200 */
+    image_answer(images, "cat", "bytes=100-", "\"0000000000002\"");
     return cellar_close(images) == CELLAR_OK ? 0 : 1;
 }
