@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * http_server: a POST makes all pages old; a program accepts it only with a password. An old page is
- * sent while a thread of the store renders the new one, and for an hour if that fails: if render,
- * which queries and computes in a program, returns CELLAR_E_IO. An address has 6 requests an hour,
- * then 429. More threads may accept: each call here is for any thread.
+ * http_server: pages, rendered once. A POST with the token makes all of them stale. A stale page is
+ * sent while a thread of the store renders the new one, and for an hour if that fails. An address
+ * has 9 requests an hour, so nothing is left for guesses of the token; behind a proxy take the
+ * address from its header line. One client at a time is served, and has 8 seconds for its request.
+ * More threads may accept: each call of cellar here is for any thread.
  *
- *     cc -O2 http_server.c -lcellar -pthread;   ./a.out 8080;   curl -i http://127.0.0.1:8080/ */
+ *     cc -O2 http_server.c -lcellar -pthread
+ *     drop-in: cc -O2 http_server.c dist/cellar.c -Idist -Idist/include -pthread
+ *     TOKEN=secret ./a.out 8080;   curl -i http://127.0.0.1:8080/ */
+#define _GNU_SOURCE 1 /* strcasestr */
 #include <arpa/inet.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,61 +23,119 @@
 #include "cellar_limit.h"
 #include "cellar_load.h"
 
+/* ---- Sockets and heads: nothing of cellar --------------------------------------------------- */
+
+static int port_open(int port)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+                              .sin_addr = { htonl(INADDR_LOOPBACK) } };
+    socklen_t len = sizeof at;
+    const int fd = socket(AF_INET, SOCK_STREAM, 0), yes = 1; /* a restart finds the port free */
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
+        bind(fd, (struct sockaddr *)&at, len) != 0 || listen(fd, 99) != 0 ||
+        getsockname(fd, (struct sockaddr *)&at, &len) != 0) {
+        perror("port");
+        exit(1);
+    }
+    signal(SIGPIPE, SIG_IGN); /* a client may leave before its answer */
+    printf("http://127.0.0.1:%d/\n", ntohs(at.sin_port)); /* for port 0: a free one */
+    fflush(stdout);
+    return fd;
+}
+
+/* Accept a client. Each read and each write of it takes a second at most. */
+static int client_accept(int port, struct sockaddr_in *client)
+{
+    const struct timeval second = { .tv_sec = 1 };
+    socklen_t len = sizeof *client;
+    int fd;
+    while ((fd = accept(port, (struct sockaddr *)client, &len)) < 0) {
+        usleep(10000); /* the client left, or descriptors are short */
+    }
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof second);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &second, sizeof second);
+    return fd;
+}
+
+/* Read the head of a request. Return false if it is too long, or comes in more than 8 parts. */
+static bool head_read(int fd, char *head, size_t cap)
+{
+    size_t len = 0;
+    for (int parts = 0; parts < 8; parts++) {
+        const ssize_t n = read(fd, head + len, cap - 1 - len);
+        if (n <= 0) { return false; }
+        head[len += (size_t)n] = '\0';
+        if (strstr(head, "\r\n\r\n") != NULL) { return true; }
+    }
+    return false;
+}
+
+/* Look for the token of the environment in a head. Without a token no request may change pages. */
+static bool may_change(const char *head)
+{
+    static const char name[] = "\r\nAuthorization: Bearer ";
+    const char *const token = getenv("TOKEN"), *const given = strcasestr(head, name);
+    const size_t len = token != NULL ? strlen(token) : 0, at = sizeof name - 1;
+    return len > 0 && given != NULL && strncmp(given + at, token, len) == 0 &&
+           given[at + len] == '\r';
+}
+
+/* ---- Pages ---------------------------------------------------------------------------------- */
+
 static cellar_err render(cellar_load *load, const void *path, size_t path_len, void *ctx)
 {
     cellar_set_opts o = cellar_set_opts_default();
     o.tags = &(cellar_bytes){ "site", 4 }, o.tag_count = 1, (void)ctx;
     if (path_len == 5 && memcmp(path, "/none", 5) == 0) { return cellar_load_absent(load); }
-    return cellar_load_opts_set(load, &o) ? CELLAR_E_IO : cellar_load_value(load, path, path_len);
+    if (cellar_load_opts_set(load, &o) != CELLAR_OK) { return CELLAR_E_NOMEM; }
+    return cellar_load_value(load, path, path_len); /* as text/html: with the path escaped */
 }
 
 static void answer(int fd, cellar *pages, cellar_limiter *clients, const struct in_addr *client)
 {
-    char in[2000] = "", path[256], lines[256]; /* a longer path, which would be cut: no answer */
+    char head[2000], method[16] = "", path[256], version[2], lines[256] = "";
+    const char *status = "405 Method Not Allowed\r\nAllow: GET, HEAD, POST";
     cellar_limiter_result limit;
     cellar_result page = cellar_result_default();
-    if (read(fd, in, sizeof in - 1) <= 0 ||
-        sscanf(in, "%*s %255s HTTP/%9[0-9.]", path, lines) != 2) { return; }
-    if (cellar_limiter_check(clients, client, sizeof *client, 1, &limit) == CELLAR_LIMITED) {
+    if (!head_read(fd, head, sizeof head)) { return; }
+    if (cellar_limiter_check(clients, client, sizeof *client, 1, &limit) != CELLAR_OK) {
+        status = "429 Too Many Requests"; /* also without a decision */
         cellar_limiter_headers_write(clients, &limit, CELLAR_HEADERS_RETRY_AFTER, lines, 256, NULL);
-        dprintf(fd, "HTTP/1.0 429 Too Many Requests\r\n%s\r\n", lines);
-    } else if (strncmp(in, "POST ", 5) == 0) {
-        cellar_delete_by_tag(pages, "site", 4, CELLAR_TAG_SOFT);
-        dprintf(fd, "HTTP/1.0 204 No Content\r\n\r\n");
-    } else {
+    } else if (sscanf(head, "%15s %255s HTTP/%1s", method, path, version) != 3) {
+        status = "400 Bad Request"; /* or a path of more than 255 bytes */
+    } else if (strcmp(method, "POST") == 0) {
+        status = !may_change(head) ? "401 Unauthorized\r\nWWW-Authenticate: Bearer" :
+                 cellar_delete_by_tag(pages, "site", 4, CELLAR_TAG_SOFT) == CELLAR_OK ?
+                 "204 No Content" : "500 Internal Server Error";
+    } else if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0) {
         const int e = cellar_get_or_load(pages, path, strlen(path), NULL, NULL, NULL, &page);
-        dprintf(fd, "HTTP/1.0 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n"
-                "X-Cache: %s\r\n\r\n%.*s", e == CELLAR_ABSENT ? "404 Not Found" : e == CELLAR_OK ||
-                e == CELLAR_STALE ? "200 OK" : "502 Bad Gateway", page.value_len,
-                e == CELLAR_STALE ? "old" : "fresh", /* text/html: escape the path in render */
-                strncmp(in, "HEAD ", 5) == 0 ? 0 : (int)page.value_len, (const char *)page.value);
-        cellar_result_free(&page);
+        status = e == CELLAR_OK || e == CELLAR_STALE ? "200 OK" :
+                 e == CELLAR_ABSENT ? "404 Not Found" : "502 Bad Gateway";
+        snprintf(lines, sizeof lines, "Content-Type: text/plain\r\nContent-Length: %zu\r\n"
+                 "X-Cache: %s\r\n", page.value_len, e == CELLAR_STALE ? "old" : "fresh");
     }
+    dprintf(fd, "HTTP/1.0 %s\r\n%s\r\n%.*s", status, lines,
+            *method == 'H' ? 0 : (int)page.value_len, page.value ? (const char *)page.value : "");
+    cellar_result_free(&page);
 }
 
 int main(int argc, char **argv)
 {
-    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
-    socklen_t len = sizeof at;
-    const cellar_rule rule = cellar_rule_sliding_log(6, 60 * CELLAR_MINUTE_NS);
-    const struct timeval most = { .tv_sec = 5 }; /* a silent client holds the others so long */
+    const cellar_rule rule = cellar_rule_sliding_log(9, CELLAR_HOUR_NS);
+    cellar_error_info why = cellar_error_info_default();
     cellar_namespace_config root = cellar_namespace_config_default();
     cellar_config cfg = cellar_config_default();
+    struct sockaddr_in client;
     cellar_limiter *clients;
     cellar *pages;
     root.loader = render, root.stale_ms = 3600000, cfg.root = &root;
-    at.sin_port = htons((uint16_t)(argc > 1 ? atoi(argv[1]) : 0)); /* 0: a free one */
-    const int listener = socket(AF_INET, SOCK_STREAM, 0);
-    signal(SIGPIPE, SIG_IGN); /* a client may leave before its answer */
-    if (bind(listener, (struct sockaddr *)&at, len) != 0 || listen(listener, 99) != 0 ||
-        getsockname(listener, (struct sockaddr *)&at, &len) != 0 ||
-        cellar_limiter_open(NULL, &rule, 1, &clients) || cellar_open(&cfg, &pages)) { return 1; }
-    printf("http://127.0.0.1:%d/\n", ntohs(at.sin_port));
-    for (int fd = fflush(stdout);; close(fd)) {
-        fd = accept(listener, (struct sockaddr *)&at, &len);
-        if (fd < 0) { usleep(10000); continue; } /* the client left, or descriptors are short */
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most);
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most);
-        answer(fd, pages, clients, &at.sin_addr);
+    if (cellar_limiter_open(NULL, &rule, 1, &clients) || cellar_open(&cfg, &pages)) {
+        return cellar_last_error(NULL, &why), fprintf(stderr, "%s\n", why.text), 1;
+    }
+    const int port = port_open(argc > 1 ? atoi(argv[1]) : 0);
+    while (1) {
+        const int fd = client_accept(port, &client);
+        answer(fd, pages, clients, &client.sin_addr);
+        close(fd);
     }
 }

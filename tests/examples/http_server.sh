@@ -1,23 +1,38 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    http_server.c answers, sends an old page behind a POST, and limits. It outlives a lack of
-#         descriptors.
+# Aim:    http_server.c answers, sends a stale page after a POST with the token, and limits. It
+#         outlives a lack of descriptors, and starts again on its port at once.
 # Method: sh tests/examples/http_server.sh PROGRAM: requests by curl.
 . tests/support/t.sh
 
-"$1" >"$t_tmp/url" &
-server=$!
+starts() { # [PORT]; sets server and url
+    : >"$t_tmp/url"
+    TOKEN=secret "$program" "$@" >"$t_tmp/url" &
+    server=$!
+    until [ -s "$t_tmp/url" ] || ! kill -0 "$server"; do sleep 0.01; done
+    url=$(cat "$t_tmp/url")
+}
+program=$1
 trap 'kill "$server"; rm -rf "$t_tmp"' EXIT
-until [ -s "$t_tmp/url" ] || ! kill -0 "$server"; do sleep 0.01; done
-url=$(cat "$t_tmp/url")
+starts
+port=${url##*:}
+port=${port%/}
+has() { # ANSWER: these lines
+    for line in $1; do grep -q "$line" "$t_tmp/answer" || { cat "$t_tmp/answer"; return 1; }; done
+}
 asks() { # ANSWER CURL-WORD..: the answer has these lines
     answer=$1
     shift
     curl -sSi --noproxy '*' "$@" "$url" | tr -d '\r' >"$t_tmp/answer"
-    for line in $answer; do grep -q "$line" "$t_tmp/answer" || { cat "$t_tmp/answer"; return 1; }; done
+    has "$answer"
 }
-lacks_descriptors() { # while a client connects; the sixth request: no such page
+in_parts() { # the head comes in two segments
+    { printf 'GET / HTTP/1.0\r\n'; sleep 0.1; printf 'Host: a\r\n\r\n'; } |
+        curl -sS --noproxy '*' "telnet://127.0.0.1:$port" | tr -d '\r' >"$t_tmp/answer"
+    has '200.OK ^/$'
+}
+lacks_descriptors() { # while a client connects; no such page
     url=${url}none
     t_have prlimit || { asks '404.Not'; return; }
     prlimit --pid $server --nofile=3:
@@ -27,14 +42,25 @@ lacks_descriptors() { # while a client connects; the sixth request: no such page
 head_has_no_body() {
     asks '200.OK Length:.1$' -X HEAD --ignore-content-length && ! grep '^/$' "$t_tmp/answer"
 }
+port_is_taken() { ! "$program" "$port" 2>"$t_tmp/why" && grep -q 'in use' "$t_tmp/why"; }
+starts_again() {
+    kill "$server" && ! wait "$server" && starts "$port" && asks '200.OK fresh ^/$'
+    kill "$server" # this case is a shell of its own
+}
+token='Authorization: Bearer secret'
 if t_have curl; then
     t_case page_is_rendered asks '200.OK Type:.text/plain Length:.1$ fresh ^/$'
     t_case page_is_cached asks '200.OK fresh ^/$'
     t_case head_has_no_body head_has_no_body
-    t_case post_makes_it_old asks '204.No' -X POST
-    t_case old_page_is_sent asks '200.OK old ^/$'
+    t_case post_needs_the_token asks '401.Un' -X POST -H "${token}s"
+    t_case post_makes_pages_stale asks '204.No' -X POST -H "$token"
+    t_case stale_page_is_sent asks '200.OK old ^/$'
+    t_case other_method_is_refused asks '405.Me ^Allow:' -X PUT -H "$token"
+    t_case head_in_two_parts_is_answered in_parts
     t_case lacking_descriptors_end_nothing lacks_descriptors
-    t_case seventh_request_is_limited asks '429.Too ^Retry-After:.3'
+    t_case tenth_request_is_limited asks '429.Too ^Retry-After:.3'
+    t_case taken_port_is_reported port_is_taken
+    t_case port_is_free_after_the_end starts_again
 else
     t_skip requests 'no curl'
 fi
