@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
  * typed_values: values of C++ types. A struct without pointers is stored as its bytes; an object
- * with a constructor and a destructor is shared by its readers and deleted behind the last of them.
+ * with a constructor and a destructor is shared by its readers and deleted after the last of them.
  *
- *     c++ -std=c++17 -O2 typed_values.cc -lcellar -pthread */
+ *     c++ -std=c++17 -O2 typed_values.cc -lcellar -pthread
+ *     drop-in: cc -O2 -c dist/cellar.c -Idist/include
+ *              c++ -std=c++17 -O2 typed_values.cc cellar.o -Idist -pthread */
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -16,7 +18,7 @@
 
 namespace {
 
-struct Price {
+struct Price { /* on disk or in a new program: another version of the namespace with each change */
     int cents;
     char currency[4];
 };
@@ -44,7 +46,7 @@ void show(cellarpp::handle &prices, const char *item)
 } // namespace
 
 int main()
-{
+try {
     cellarpp::handle store; /* 64 MiB */
     cellarpp::handle prices(store, "prices");
     for (const char *item : {"tea", "tea", "ink", "ink", "lost"}) { show(prices, item); }
@@ -58,4 +60,7 @@ int main()
         });
         std::printf("%s: %s\n", name, std::regex_match(name, *digits) ? "yes" : "no");
     }
+} catch (const std::exception &e) { /* an open that failed: the text says why */
+    std::fprintf(stderr, "%s\n", e.what());
+    return 1;
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""cellar: the C interface from Python, by ctypes and the standard library alone.
+"""This module calls the C library cellar from Python, with ctypes and the standard library alone.
 
     import cellar
     with cellar.Cache(memory_bytes=64 << 20) as cache:
@@ -7,7 +7,8 @@
         page = cache.get_or_load("page", lambda key: fetch(key), ttl=60)
 
 Keys are bytes or str, values are bytes, times are seconds. A miss is None. An error raises OSError
-with the code of the library. CELLAR_LIBRARY names another shared library.
+with the code of the library. After a fork the child opens objects of its own: calls on those of its
+parent raise OSError. CELLAR_LIBRARY names another shared library.
 """
 import ctypes as C
 import os
@@ -88,6 +89,11 @@ def _bytes(key):
     return key.encode() if isinstance(key, str) else key
 
 
+def _ms(ttl):
+    """Convert seconds. 0 stays 0: no limit. A shorter time than 1 ms does not become 0."""
+    return round(ttl * 1000) or (ttl > 0) - (ttl < 0)
+
+
 class Cache:
     """A store. Use it in a with statement, or call close()."""
 
@@ -108,8 +114,8 @@ class Cache:
             lib.cellar_free(value)
 
     def set(self, key, value, ttl=0):
-        """Store a value; ttl 0: no limit. Return False if the store is disabled."""
-        key, o = _bytes(key), SetOpts(ttl_ms=round(ttl * 1000))
+        """Store a value; ttl 0: no limit, else 1 ms at least. Return False if the store is off."""
+        key, o = _bytes(key), SetOpts(ttl_ms=_ms(ttl))
         return check(lib.cellar_set(self._c, key, len(key), value, len(value), C.byref(o))) == OK
 
     def delete(self, key):
@@ -134,7 +140,7 @@ class Cache:
                 raised.append(e)
                 return e.errno if isinstance(e, OSError) and (e.errno or 0) < 0 else E_LOADER
 
-        key, o, result = _bytes(key), LoadOpts(ttl_ms=round(ttl * 1000)), Result()
+        key, o, result = _bytes(key), LoadOpts(ttl_ms=_ms(ttl)), Result()
         callback = LOADER(load)  # lives until the call has returned
         code = lib.cellar_get_or_load(self._c, key, len(key), C.byref(o), callback, None,
                                       C.byref(result))
@@ -162,7 +168,9 @@ class Cache:
 
 
 class Limiter:
-    """At most `limit` calls of a key in any window of `seconds`, exactly."""
+    """At most `limit` calls of a key in any window of `seconds`, exactly.
+
+    Use it in a with statement, or call close()."""
 
     def __init__(self, limit, seconds):
         self._l = C.c_void_p()
@@ -178,3 +186,9 @@ class Limiter:
         """Close the limiter. No other call may run."""
         lib.cellar_limiter_close(self._l)
         self._l = C.c_void_p()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()

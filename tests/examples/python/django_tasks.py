@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""A status cache of tasks and a limiter of users, over django.core.cache.
+"""This program shows a status cache of tasks and a limiter of users, over django.core.cache.
 
 Usage: python3 django_tasks.py URL     redis://127.0.0.1:6379/0, unix:///run/cellar.sock?db=0
 
-The program needs Django and django-redis. The classes know django.core.cache alone, so the same
+It needs Django and django-redis. The classes call the cache of django-redis alone, so the same
 lines run with a server of Redis and with `cellar serve`. The program prints one line a fact; a line
 has no time and no address, so that the output of two servers can be compared.
 """
 import json
 import sys
 import time
+from urllib.parse import quote
 
 import django
 from django.conf import settings
@@ -23,6 +24,16 @@ def configure(url):
         "OPTIONS": {"CLIENT_CLASS": "django_redis.client.DefaultClient"},
     }})
     django.setup()
+
+
+def count(cache, name, seconds):
+    """Add 1 to a counter that begins with its first call and lives for `seconds`."""
+    while True:
+        try:
+            return cache.incr(name)
+        except ValueError:  # the first call, or the counter has just expired
+            if cache.add(name, 1, seconds):
+                return 1
 
 
 class TaskCacheManager:
@@ -41,29 +52,37 @@ class TaskCacheManager:
         ttl = self.CACHE_TTL.get(status, self.CACHE_TTL["processing"])
         self.cache.set(self.key(task_id), json.dumps({**data, "status": status}), ttl)
 
+    def decode(self, task_id, text):
+        """Return the task of a text. Remove an entry that is no JSON."""
+        try:
+            return json.loads(text)
+        except (TypeError, ValueError):
+            self.cache.delete(self.key(task_id))
+            return None
+
     def get_task(self, task_id):
-        """Return the task, or None. Remove an entry that is no JSON."""
+        """Return the task, or None."""
         text = self.cache.get(self.key(task_id))
         if text is None:
             return None
         self.count_read(task_id)
-        try:
-            return json.loads(text)
-        except ValueError:
-            self.cache.delete(self.key(task_id))
-            return None
+        return self.decode(task_id, text)
 
     def update_task_status(self, task_id, status, more=None):
-        """Merge `more` into the task and give it the TTL of its new state."""
-        task = self.get_task(task_id)
-        if task is None:
-            return False
-        self.set_task(task_id, {**task, **(more or {})}, status)
-        return True
+        """Merge `more` into the task and give it the TTL of its new state.
+
+        The lock is for the merges of two workers: without it one of them would get lost."""
+        with self.cache.lock(f"lock:{self.key(task_id)}", timeout=10, blocking_timeout=5):
+            task = self.get_task(task_id)
+            if task is None:
+                return False
+            self.set_task(task_id, {**task, **(more or {})}, status)
+            return True
 
     def batch_get_tasks(self, task_ids):
         found = self.cache.get_many([self.key(t) for t in task_ids])
-        return {t: json.loads(found[self.key(t)]) for t in task_ids if self.key(t) in found}
+        tasks = {t: self.decode(t, found[self.key(t)]) for t in task_ids if self.key(t) in found}
+        return {t: task for t, task in tasks.items() if task is not None}
 
     def batch_set_tasks(self, tasks):
         self.cache.set_many({self.key(t): json.dumps(d) for t, d in tasks.items()},
@@ -71,35 +90,35 @@ class TaskCacheManager:
 
     def count_read(self, task_id):
         """Count a read, and return the reads of the last minute."""
-        name = f"hot:{self.key(task_id)}"
-        self.cache.add(name, 0, 60)
-        return self.cache.incr(name)
+        return count(self.cache, f"hot:{self.key(task_id)}", 60)
 
     def clear(self):
         return self.cache.delete_pattern(f"{self.KEY_PREFIX}:*")
 
 
 class UserRateLimiter:
-    """Admit `limit` calls of a user in each window of whole seconds."""
+    """Admit `limit` calls of a user in each window of whole seconds; around the begin of a window
+    up to twice as many."""
 
     def __init__(self, cache):
         self.cache = cache
 
+    def prefix(self, user):
+        # quoted: no ":" and no wildcard, so the pattern of one user never matches another one
+        return f"rate_limit:{quote(str(user), safe='')}:"
+
     def key(self, user, window, now):
-        return f"rate_limit:{user}:{int(now) // window * window}"
+        return f"{self.prefix(user)}{window}:{int(now) // window * window}"
 
     def check(self, user, limit, window, now=None):
         """Return whether the call is admitted, and how many calls the window has left."""
         name = self.key(user, window, time.time() if now is None else now)
-        try:
-            count = self.cache.incr(name)
-        except ValueError:  # the first call of the window
-            count = 1 if self.cache.add(name, 1, window) else self.cache.incr(name)
-        return count <= limit, max(limit - count, 0)
+        calls = count(self.cache, name, window)
+        return calls <= limit, max(limit - calls, 0)
 
     def reset(self, user):
         """Forget every window of the user: its keys have a time in their names."""
-        return self.cache.delete_pattern(f"rate_limit:{user}:*")
+        return self.cache.delete_pattern(f"{self.prefix(user)}*")
 
 
 def show_tasks(cache, client):
@@ -117,6 +136,8 @@ def show_tasks(cache, client):
     print("batch:", tasks.batch_get_tasks([3, 99, 1, 3, 49]), 500 < cache.ttl(tasks.key(3)) <= 600)
     cache.set(tasks.key("broken"), "{", 60)
     print("broken:", tasks.get_task("broken"), tasks.key("broken") in cache)
+    cache.set(tasks.key("broken"), "{", 60)
+    print("broken of a batch:", tasks.batch_get_tasks(["broken", 3]), tasks.key("broken") in cache)
     print("reads:", [tasks.count_read("counted") for _ in range(3)])
     print("keys:", sorted(cache.iter_keys("image_task:1*")))
     print("known to the server:", client.info()["db0"]["keys"])
@@ -129,6 +150,8 @@ def show_limiter(cache):
     print("other user:", limiter.check("bob", 3, 600, 1800))
     print("next window:", limiter.check("ada", 3, 600, 2400))
     print("expiry:", 500 < cache.ttl(limiter.key("ada", 600, 1800)) <= 600)
+    print("reset of another name:", [limiter.reset(name) for name in ("*", "a?a", "ad")])
+    print("windows of two lengths:", limiter.check("ada", 3, 300, 1800))
     print("reset:", limiter.reset("ada"), limiter.check("ada", 3, 600, 1800))
     try:
         cache.incr("nothing")

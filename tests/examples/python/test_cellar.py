@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Tests of cellar.py, each a function without arguments: python3 test_cellar.py NAME...
+"""This program tests cellar.py; each test is a function: python3 test_cellar.py NAME...
 
 tests/package/test_packaging_python.sh runs them against the library of the build."""
 import ctypes
@@ -51,6 +51,21 @@ def prefix_of_the_set_options_sets_the_ttl():
         assert cache.get("short") is None and cache.get("long") == b"y"
 
 
+def short_ttl_does_not_become_no_limit():
+    with cellar.Cache() as cache:
+        cache.set("k", b"x", ttl=0.0004)
+        assert cache.get_or_load("l", lambda key: b"y", ttl=0.0004) == b"y"
+        time.sleep(0.02)
+        assert cache.get("k") is None and cache.get("l") is None
+        for ttl in (-60, -0.0001):
+            try:
+                cache.set("k", b"x", ttl=ttl)
+            except OSError as e:
+                assert e.errno == -1, e  # E_INVAL
+            else:
+                raise AssertionError("a negative ttl is accepted")
+
+
 def many_reads_of_one_key_run_one_load():
     runs, values = [], []
     with cellar.Cache() as cache:
@@ -94,10 +109,9 @@ def exception_of_a_loader_comes_back():
 
 
 def limiter_denies_the_fourth_of_three():
-    limiter = cellar.Limiter(3, seconds=3600)
-    assert [limiter.allow("ip") for _ in range(4)] == [True, True, True, False]
-    assert limiter.allow("other", cost=3) and not limiter.allow("other")
-    limiter.close()
+    with cellar.Limiter(3, seconds=3600) as limiter:
+        assert [limiter.allow("ip") for _ in range(4)] == [True, True, True, False]
+        assert limiter.allow("other", cost=3) and not limiter.allow("other")
 
 
 if __name__ == "__main__":
