@@ -423,6 +423,28 @@ T_CASE(only_missing_texts_are_loaded_each_once)
     }
 }
 
+T_CASE(tenants_share_no_vector)
+{
+    static const char *const tenant[] = { "ada", "bob", "ada", NULL };
+    static const uint32_t calls[] = { 1, 2, 2, 3 };
+    const cellar_bytes text = text_of("a");
+    cellar *c = api_open(STORE_BYTES);
+    embedder m = { 0, 0, 0, 0 };
+    for (size_t i = 0; i < 4; i++) {
+        cellar_embeddings_config o = { .struct_size = sizeof o, .model = text_of("m"), .dim = DIM };
+        cellar_embeddings *e = NULL;
+        float out[DIM];
+        cellar_err status;
+        if (tenant[i] != NULL) { o.tenant = text_of(tenant[i]); }
+        T_REQUIRE(cellar_embeddings_open(c, &o, &e) == CELLAR_OK);
+        T_EQ_I64(cellar_embeddings_get_many(e, &text, 1, embed, &m, out, &status), CELLAR_OK);
+        T_EQ_U64(m.calls, calls[i]);
+        vectors_agree(&text, 1, out, 0);
+        cellar_embeddings_close(e);
+    }
+    cellar_close(c);
+}
+
 T_CASE(batches_are_cut_at_their_limit)
 {
     enum { N = 50 };
@@ -472,6 +494,10 @@ T_CASE(vector_that_fails_leaves_the_floats_and_is_not_stored)
         vectors_agree(texts, 3, out, 0);
         T_EQ_I64(status[1], CELLAR_OK);
         T_CHECK(fail == 4 || m.texts == before + 1); /* nothing was stored for the one that failed */
+        m.fail = 4; /* no model: what is known has its vector */
+        texts[1] = text_of("bb");
+        T_EQ_I64(cellar_embeddings_get_many(e, texts, 3, embed, &m, out, status), CELLAR_OK);
+        T_CHECK(status[0] == CELLAR_OK && status[1] == CELLAR_E_LOADER && status[2] == CELLAR_OK);
         cellar_embeddings_close(e);
         cellar_close(c);
     }

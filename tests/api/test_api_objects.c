@@ -563,9 +563,47 @@ T_CASE(result_of_a_load_tells_error_source_and_flags)
     hold(&h);
     drop(&h);
     T_EQ_I64(r.source, CELLAR_SOURCE_L1);
+    /* a remembered failure: its code, without a load */
+    lo.error_ttl_ms = 1000;
+    T_EQ_I64(cellar_object_get_or_load(ns, "f", 1, &lo, load_fails, NULL, &h), CELLAR_E_LOADER);
+    T_EQ_I64(cellar_object_get_or_load(ns, "f", 1, &lo, load_thing, NULL, &h), CELLAR_E_LOADER);
+    T_EQ_I64(r.loader_err, -77);
+    T_EQ_I64(r.source, CELLAR_SOURCE_ERROR_ENTRY);
     lo.result = &small;
     T_EQ_I64(cellar_object_get_or_load(ns, "k", 1, &lo, load_fails, NULL, &h), CELLAR_E_INVAL);
     T_EQ_I64(cellar_object_lease_acquire(ns, "k", 1, &lo, NULL, &lease, &h), CELLAR_E_INVAL);
+    end(c, ns);
+}
+
+/* End when three other calls wait for this load. */
+static cellar_err load_when_awaited(cellar_load *load, const void *key, size_t key_len, void *ns)
+{
+    cellar_stats st = cellar_stats_default();
+    do {
+        sched_yield();
+        T_REQUIRE(cellar_stats_get(ns, CELLAR_SCOPE_STORE, &st) == CELLAR_OK);
+    } while (st.load_waiters < 3);
+    return load_thing(load, key, key_len, NULL);
+}
+
+static void *load_awaited(void *ns)
+{
+    cellar_held h;
+    T_REQUIRE(cellar_object_get_or_load(ns, "k", 1, NULL, load_when_awaited, ns, &h) == CELLAR_OK);
+    hold(&h);
+    drop(&h);
+    return NULL;
+}
+
+T_CASE(four_threads_hold_the_object_of_one_load)
+{
+    cellar *ns, *c = begin(4u << 20, &ns);
+    pthread_t t[4];
+    atomic_store(&loads, 0);
+    for (unsigned i = 0; i < 4; i++) { T_REQUIRE(pthread_create(&t[i], NULL, load_awaited, ns) == 0); }
+    for (unsigned i = 0; i < 4; i++) { pthread_join(t[i], NULL); }
+    T_EQ_U64(atomic_load(&loads), 1);
+    T_EQ_U64(atomic_load(&born), 1);
     end(c, ns);
 }
 
