@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * scheduled_refresh: the pages of a service read six kinds of keys. A policy file says how long
+ * e2e_scheduled_refresh: the pages of a forum read six kinds of keys. A policy file says how long
  * each lives and how often it is refreshed; the upstream fails 30 of 100 calls. The program turns
  * the clocks over 24 hours and a change of the day, and checks what the pages see.
  *
- *     cc -O2 scheduled_refresh.c -lcellar -pthread  (or: with cellar_all.c) */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
+ *     cc -O2 e2e_scheduled_refresh.c -lcellar -pthread  (or: with cellar_all.c) */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "cellar.h"
 #include "cellar_entry.h"
@@ -27,8 +21,8 @@
 #define STALE_MS  HOUR_MS       /* stale=1h below */
 
 static const char policy[] =
-    "[zsxq]\n"
-    "set prefix=\"zsxq:\" default_ttl=2h refresh=1h negative=60s stale=1h\n"
+    "[forum]\n"
+    "set prefix=\"forum:\" default_ttl=2h refresh=1h negative=60s stale=1h\n"
     "key projects:list:{scope}            ttl=2h  refresh=1h  loader=projects_list priority=low\n"
     "key project:{id}:info                ttl=2h  refresh=1h  loader=project_info  priority=low\n"
     "key project:{id}:stats               ttl=1h  refresh=30m loader=project_stats priority=mid\n"
@@ -43,12 +37,12 @@ static const struct kind { /* a row of the policy */
     const char *loader, *key; /* key: of project %d */
     int64_t ttl_ms;
 } kinds[] = {
-    { "projects_list", "zsxq:projects:list:%d", 2 * HOUR_MS },
-    { "project_info", "zsxq:project:%d:info", 2 * HOUR_MS },
-    { "project_stats", "zsxq:project:%d:stats", HOUR_MS },
-    { "daily_stats", "zsxq:project:%d:daily_stats", 30 * MINUTE_MS },
-    { "leaderboard", "zsxq:project:%d:leaderboard:points", HOUR_MS },
-    { "topics", "zsxq:project:%d:topics", 10 * MINUTE_MS }
+    { "projects_list", "forum:projects:list:%d", 2 * HOUR_MS },
+    { "project_info", "forum:project:%d:info", 2 * HOUR_MS },
+    { "project_stats", "forum:project:%d:stats", HOUR_MS },
+    { "daily_stats", "forum:project:%d:daily_stats", 30 * MINUTE_MS },
+    { "leaderboard", "forum:project:%d:leaderboard:points", HOUR_MS },
+    { "topics", "forum:project:%d:topics", 10 * MINUTE_MS }
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
@@ -64,12 +58,10 @@ static int64_t clock_of_the_store(void *ctx)
     return 1000000 + passed_ms;
 }
 
-/* The wall clock of the library, in this program. */
-int clock_gettime(clockid_t id, struct timespec *t)
+static int64_t wall_clock(void *ctx)
 {
-    if (id != CLOCK_REALTIME) { return (int)syscall(SYS_clock_gettime, id, t); }
-    *t = (struct timespec){ wall() / 1000, wall() % 1000 * 1000000 };
-    return 0;
+    (void)ctx;
+    return wall();
 }
 
 /* ---- the upstream ---- */
@@ -136,6 +128,7 @@ static cellar_refresher *refresh_pages(void)
     host.no_threads = 1;
     host.log_level = CELLAR_LOG_OFF;
     cfg.host = &host;
+    cfg.wall_clock = wall_clock;
     if (cellar_refresher_open(pages, &cfg, &r) != CELLAR_OK) { return NULL; }
     for (int i = 0; i < KINDS; i++) {
         cellar_refresh_loader_opts o = cellar_refresh_loader_opts_default();
@@ -208,7 +201,7 @@ int main(void)
     cfg.rules = rules;
     const cellar_err opened = cellar_open(&cfg, &c);
     cellar_free(rules);
-    if (opened != CELLAR_OK || cellar_namespace_open(c, "zsxq", NULL, &pages) != CELLAR_OK) {
+    if (opened != CELLAR_OK || cellar_namespace_open(c, "forum", NULL, &pages) != CELLAR_OK) {
         return 1;
     }
     cellar_refresher *r = refresh_pages();
