@@ -1,126 +1,72 @@
 /* SPDX-License-Identifier: MIT
  *
- * cache_calls: the everyday calls of a cache, as a program that used a cache server calls them: set,
- * get, exists, delete, set_many, get_many, delete_pattern.
+ * cache_calls: the everyday calls, on the products of a shop.
  *
  *     cc -O2 cache_calls.c -lcellar -pthread
- *     drop-in: cc cache_calls.c dist/cellar.c -Idist -Idist/include -pthread */
+ *     without an installation, after make dist:
+ *     cc -O2 cache_calls.c dist/cellar.c -Idist -Idist/include -pthread */
 #include <stdio.h>
 #include <string.h>
 
-#include "cellar.h"
-#include "cellar_admin.h"
 #include "cellar_entry.h"
 #include "cellar_invalidate.h"
+#include "cellar_observe.h"
 
-#define USERS 3
-
-static int64_t clock_ms; /* the clock of this example: half an hour need not pass */
-static int64_t clock_read(void *ctx)
+/* Print the last error of a handle: call, rule and remedy. NULL: of an open that failed. */
+static int report(cellar *c, const char *what)
 {
-    (void)ctx;
-    return clock_ms;
+    cellar_error_info why = cellar_error_info_default();
+    cellar_last_error(c, &why);
+    return fprintf(stderr, "%s: %s\n", what, why.text);
 }
 
-/* ---- what an application writes ---- */
-
-/* Open a cache of 16 MiB. A program gives NULL: the clock and the threads of the library. */
-static cellar *users_open(const cellar_host_config *host)
+/* Store a product for an hour. A failed set removes the old value: readers ask the database. */
+static void product_set(cellar *shop, const char *name, const char *text, const char *brand)
 {
-    cellar_config cfg = cellar_config_default();
-    cellar *c;
-    cfg.memory_bytes = 16u << 20;
-    cfg.host = host;
-    return cellar_open(&cfg, &c) == CELLAR_OK ? c : NULL;
+    const cellar_bytes tag = { brand, strlen(brand) };
+    cellar_set_opts o = cellar_set_opts_default();
+    o.ttl_ms = 60 * 60 * 1000, o.tags = &tag, o.tag_count = 1;
+    if (cellar_set(shop, name, strlen(name), text, strlen(text), &o) < 0) { report(shop, name); }
 }
 
-/* Store the users for half an hour. Return how many were stored. */
-static size_t users_set(cellar *c, const char *const *keys, const char *const *values)
+static void product_show(cellar *shop, const char *name)
 {
-    cellar_set_opts half_an_hour = cellar_set_opts_default();
-    cellar_set_item items[USERS];
-    size_t stored = 0;
-    half_an_hour.ttl_ms = 1800 * 1000;
-    for (size_t i = 0; i < USERS; i++) {
-        items[i] = (cellar_set_item){ .key = keys[i], .key_len = strlen(keys[i]),
-                                      .value = values[i], .value_len = strlen(values[i]) };
+    char text[24];
+    size_t len;
+    switch (cellar_get(shop, name, strlen(name), text, sizeof text, &len)) {
+    case CELLAR_OK: printf("%s: %.*s\n", name, (int)len, text); break;
+    case CELLAR_MISS: printf("%s: not cached, ask the database\n", name); break;
+    case CELLAR_ABSENT: printf("%s: the database has none\n", name); break;
+    case CELLAR_E_BUFFER: printf("%s: %zu bytes, too long for text\n", name, len); break;
+    default: report(shop, name); /* and ask the database */
     }
-    return cellar_set_many(c, items, USERS, &half_an_hour, &stored) == CELLAR_OK ? stored : 0;
-}
-
-/* Read the users into `out`, "" for each that is not there or too long. Return how many are read. */
-static size_t users_get(cellar *c, const char *const *keys, char (*out)[64])
-{
-    cellar_get_item items[USERS];
-    size_t hits = 0;
-    for (size_t i = 0; i < USERS; i++) {
-        items[i] = (cellar_get_item){ .key = keys[i], .key_len = strlen(keys[i]),
-                                      .buf = out[i], .buf_cap = 63 };
-    }
-    if (cellar_get_many(c, items, USERS, &hits) != CELLAR_OK) { return 0; }
-    for (size_t i = 0; i < USERS; i++) {
-        out[i][items[i].status == CELLAR_OK ? items[i].value_len : 0] = '\0';
-    }
-    return hits;
-}
-
-/* ---- copy down to here; the example checks itself ---- */
-
-static int passed, failed;
-
-static void check(int ok, const char *what)
-{
-    printf("%s - %s\n", ok ? "ok" : "not ok", what);
-    *(ok ? &passed : &failed) += 1;
-}
-
-static void one_user(cellar *c)
-{
-    static const char john[] = "{\"name\": \"John\", \"age\": 30}";
-    char text[64];
-    cellar_set_str(c, "user:1", john, 3600 * 1000);
-    check(cellar_get_str(c, "user:1", text, sizeof text) == CELLAR_OK && strcmp(text, john) == 0,
-          "get returns the text that was set");
-    check(cellar_contains(c, "user:1", 6) == CELLAR_OK, "contains finds the key");
-    check(cellar_delete(c, "user:1", 6) == CELLAR_OK, "delete removes the key");
-    check(cellar_contains(c, "user:1", 6) == CELLAR_MISS &&
-              cellar_get_str(c, "user:1", text, sizeof text) == CELLAR_MISS,
-          "then it is gone");
-}
-
-static void many_users(cellar *c)
-{
-    static const char *const keys[USERS] = { "user:1", "user:2", "user:3" };
-    static const char *const values[USERS] = { "{\"name\": \"John\"}", "{\"name\": \"Jane\"}",
-                                               "{\"name\": \"Bob\"}" };
-    char got[USERS][64];
-    size_t same = 0;
-    uint64_t deleted = 0;
-    check(users_set(c, keys, values) == USERS, "set_many stores three users");
-    clock_ms += 1800 * 1000 - 1;
-    const size_t hits = users_get(c, keys, got);
-    for (size_t i = 0; i < USERS; i++) { same += strcmp(got[i], values[i]) == 0; }
-    check(hits == USERS && same == USERS, "get_many returns John, Jane and Bob, in this order");
-    cellar_set_str(c, "users", "3", 0);
-    check(cellar_delete_by_pattern(c, "user:*", 6, &deleted) == CELLAR_OK && deleted == USERS,
-          "delete_pattern user:* deletes three keys");
-    check(users_get(c, keys, got) == 0, "no user is left");
-    check(cellar_contains(c, "users", 5) == CELLAR_OK, "a key that does not match stays");
-    users_set(c, keys, values);
-    clock_ms += 1800 * 1000;
-    check(users_get(c, keys, got) == 0, "after half an hour they expire");
 }
 
 int main(void)
 {
-    cellar_host_config host = cellar_host_config_default();
-    host.clock = clock_read;
-    host.no_threads = 1;
-    cellar *store = users_open(&host);
-    if (store == NULL) { return 1; }
-    one_user(store);
-    many_users(store);
-    cellar_close(store);
-    printf("cache_calls: %d passed, %d failed, 0 skipped\n", passed, failed);
-    return failed != 0;
+    static const char *const names[] = { "kettle", "toaster", "lamp", "sofa" };
+    cellar_config cfg = cellar_config_default(); /* 0 in a field: its default */
+    cellar_stats s = cellar_stats_default();
+    cellar_set_opts none = cellar_set_opts_default();
+    cellar_pinned text;
+    cellar *shop;
+    int64_t views = 0;
+    cfg.memory_bytes = 16u << 20; /* for keys, values and index together */
+    if (cellar_open(&cfg, &shop) != CELLAR_OK) { return report(NULL, "no cache"), 1; }
+    product_set(shop, "kettle", "Kettle, 1.7 litres", "acme");
+    product_set(shop, "toaster", "Toaster, two slots, timer, crumb tray", "acme");
+    none.flags = CELLAR_NEGATIVE;
+    cellar_set(shop, "sofa", 4, NULL, 0, &none); /* the database is not asked again for a minute */
+    for (int i = 0; i < 4; i++) { product_show(shop, names[i]); }
+    if (cellar_pin(shop, "toaster", 7, &text) == CELLAR_OK) { /* a value of any length, in place */
+        printf("%.*s\n", (int)text.value_len, (const char *)text.value);
+        cellar_unpin(&text);
+    }
+    cellar_delete(shop, "sofa", 4);                         /* it is in the database now */
+    cellar_delete_by_tag(shop, "acme", 4, CELLAR_TAG_HARD); /* all prices of acme changed */
+    for (int i = 0; i < 4; i++) { product_show(shop, names[i]); }
+    cellar_increment(shop, "kettle:views", 12, 1, 0, NULL, &views); /* without a TTL */
+    cellar_stats_get(shop, CELLAR_SCOPE_STORE, &s);
+    printf("views of the kettle: %d; hits: %.0f %%\n", (int)views, s.hit_ratio * 100);
+    return cellar_close(shop) == CELLAR_OK ? 0 : 1;
 }
