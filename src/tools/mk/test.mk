@@ -73,8 +73,9 @@ TESTS_SH   := $(if $(SAN)$(DROPIN)$(PLAIN),,$(filter %.sh,$(TESTS_HERE)))
 # prefork links libcellar-remote; a build of a check has none.
 UV_WORDS   := $(if $(findstring memory,$(SAN)),,$(shell pkg-config --cflags --libs libuv 2>/dev/null))
 HAVE_UV    := $(if $(UV_WORDS),$(call probe_link,uv.h,$(UV_WORDS)))
+PCRE2_WORDS := $(if $(findstring memory,$(SAN)),,$(shell pkg-config --cflags --libs libpcre2-8 2>/dev/null))
 LACK_LIB   := $(if $(HAVE_SQLITE),,html_pages nightly) $(if $(HAVE_TLS),,sessions) \
-              $(if $(HAVE_UV),,uv_loop)
+              $(if $(HAVE_UV),,uv_loop) $(if $(PCRE2_WORDS),,patterns)
 EXAMPLES   := $(filter-out $(if $(CORE),$(OF_GUESTS)) $(LACK_LIB:%=$(EXAMPLE)/%.c) \
                 $(if $(HAVE_REMOTE),$(if $(strip $(SAN)$(DROPIN)$(PLAIN)),%/prefork.c),%/prefork.c),\
                 $(wildcard $(TEST_NAMES:%=$(EXAMPLE)/%.c)))
@@ -185,8 +186,7 @@ $(B)/examples/%_cc: $(EXAMPLE)/%.cc $(EX_LIB)
 $(B)/examples/prefork: EX_LIB = $(B)/libcellar-remote.a
 $(B)/examples/prefork: EX_LIBS += $(REMOTE_LIBS)
 $(B)/examples/prefork: $(B)/libcellar-remote.a
-$(B)/examples/patterns: EX_LIBS += $(shell pkg-config --exists libpcre2-8 2>/dev/null && \
-  echo -DWITH_PCRE2 && pkg-config --cflags --libs libpcre2-8)
+$(B)/examples/patterns: EX_LIBS += $(PCRE2_WORDS)
 $(B)/examples/html_pages: EX_LIBS += -lsqlite3
 $(B)/examples/uv_loop: EX_LIBS += $(UV_WORDS)
 $(B)/examples/%: $(EXAMPLE)/%.c $(EX_LIB)

@@ -1,0 +1,22 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Aim:    open_files.c sends files below its folder alone, and opens each once.
+# Method: sh tests/examples/open_files.sh PROGRAM: paths of a folder that has links and a pipe.
+. tests/support/t.sh
+
+www=$t_tmp/www
+mkdir -p "$www/sub" && echo hello >"$www/index.html" && echo deep >"$www/sub/page" && mkfifo "$www/pipe" &&
+    ln -s /etc/passwd "$www/link" && ln -s /etc "$www/out" || exit 2
+answers() { # PATH CODE-AND-BODY..: the answer to each path
+    program=$1 want=
+    shift
+    for path; do want="$want$path: 404
+"; done
+    "$program" "$www" index.html sub/page index.html sub/../index.html "$@" >"$t_tmp/answers" || return 1
+    printf '%s: 200\n%s\n' index.html hello sub/page deep index.html hello sub/../index.html hello |
+        { cat; printf '%sopened: 3\n' "$want"; } | diff - "$t_tmp/answers"
+}
+t_case paths_stay_in_the_folder answers "$1" none sub index.html/x pipe link out/passwd ../www/index.html \
+    sub/../../../../etc/passwd /etc/passwd //etc/passwd
+t_end open_files

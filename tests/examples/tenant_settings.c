@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * tenant_settings: a service has thousands of tenants, each with a row of settings. A row is parsed
+ * once and replaced while threads read it: a request holds the settings that it began with, and the
+ * last release frees them. This pays if a parse takes longer than a lookup, and if most tenants are
+ * idle: the budget bounds what is in memory. Settings of the whole program belong in a variable.
+ *
+ *     cc -O2 tenant_settings.c -lcellar -pthread */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cellar_object.h"
+
+typedef struct settings { int uploads; char theme[16]; } settings;
+static const char *_Atomic row = "uploads=10 theme=light"; /* of ada; here without a database */
+
+static int settings_parse(const char *text, settings *s)
+{
+    return sscanf(text, "uploads=%d theme=%15s", &s->uploads, s->theme) == 2;
+}
+
+static void settings_free(void *object, size_t charge, cellar_cause why, void *ctx)
+{
+    (void)charge, (void)why, (void)ctx;
+    free(object);
+}
+
+static cellar_err settings_load(cellar_load *load, const void *tenant, size_t len, void *ctx)
+{
+    (void)ctx;
+    if (len != 3 || memcmp(tenant, "ada", 3) != 0) { return cellar_load_absent(load); }
+    settings *const s = malloc(sizeof *s);
+    if (s != NULL && settings_parse(row, s)) { return cellar_load_object(load, s, sizeof *s); }
+    return free(s), CELLAR_E_LOADER;
+}
+
+/* UPDATE first, then delete: a load that has read the old row meanwhile is not stored. */
+static int settings_replace(cellar *tenants, const char *tenant, const char *text)
+{
+    settings checked;
+    if (!settings_parse(text, &checked)) { return 0; }
+    row = text;
+    return cellar_delete(tenants, tenant, strlen(tenant)) >= 0; /* MISS: they were not in memory */
+}
+
+/* Return what a request uses until it releases `held`. NULL: no such tenant, or no database. */
+static const settings *settings_hold(cellar *tenants, const char *tenant, cellar_held *held)
+{
+    cellar_object_get_or_load(tenants, tenant, strlen(tenant), NULL, NULL, NULL, held);
+    return held->object; /* also with STALE: the database fails, old settings are better */
+}
+
+int main(void)
+{
+    cellar_object_config of = cellar_object_config_default();
+    cellar_namespace_config root = cellar_namespace_config_default();
+    cellar_config cfg = cellar_config_default();
+    cellar_held early, late;
+    cellar *tenants;
+    of.free_fn = settings_free, root.object = &of, root.loader = settings_load, cfg.root = &root;
+    root.default_ttl_ms = 60000, root.stale_ms = 3600000; /* another process may change a row */
+    if (cellar_open(&cfg, &tenants) != CELLAR_OK) { return 1; }
+    const settings *const a = settings_hold(tenants, "ada", &early);
+    if (!settings_replace(tenants, "ada", "uploads=many")) { puts("refused: uploads=many"); }
+    settings_replace(tenants, "ada", "uploads=50 theme=dark");
+    const settings *const b = settings_hold(tenants, "ada", &late);
+    if (a == NULL || b == NULL) { return 1; }
+    printf("a request of before has %d uploads, a new one %d\n", a->uploads, b->uploads);
+    cellar_object_release(&early), cellar_object_release(&late);
+    return cellar_close(tenants) == CELLAR_OK ? 0 : 1;
+}
