@@ -823,7 +823,9 @@ function html(text,    out, name, to, words, at) {
         }
         out = out (to != "" && to != html_here ? "<a href=\"#" to "\">" name "</a>" : name)
     }
-    return out text
+    text = out text
+    gsub(/cellar \*/, "<a href=\"#type-cellar\">cellar</a> *", text)
+    return text
 }
 
 # The place of a constant that a text names without CELLAR or, in cellar_load.h, CELLAR_LOAD.
@@ -985,7 +987,7 @@ function html_essay(header,    i, n, list, text, title, inside, listed) {
             if (!listed++) html_calls(header)
             text = title = substr(list[i], 2)
             sub(/  .*$/, "", title)
-            print "<h4>" title "</h4>" > page
+            print "<h3>" title "</h3>" > page
             sub(/^[A-Z ,]*[A-Z]($|  +)/, "", text)
             inside = text != ""
             if (inside) text = text "\n"
@@ -1039,15 +1041,22 @@ function name_anchors(k,    i, m, list, word) {
 }
 
 # A type or constants.
-function html_unit(k,    i, n, kind) {
+function html_unit(k,    i, n, kind, text) {
     html_here = place[k]
-    print "<section id=\"" place[k] (unit_of[place[k]] == k ? "" : "-" k) "\"><h3>" unit_title(k) "</h3>" > page
+    print "<section id=\"" place[k] (unit_of[unit_title(k)] == k ? "" : "-" k) "\"><h3>" unit_title(k) "</h3>" > page
     if (("unit " k, "thread") in field) html_prose(field["unit " k, "summary"])
     else if (unit_about[k] !~ /^----/) html_prose(unit_about[k])
     kind = unit_text[k] ~ /^typedef enum/ ? "enum " : unit_text[k] ~ /^typedef struct/ ? "struct " : ""
     n = unit_rows(k)
     if (!n && unit_text[k] ~ /^#define/) name_anchors(k)
-    print "<pre" (unit_text[k] ~ /^static inline/ ? " class=\"call\"" : "") ">#include \"" html_header "\"" (n ? "" : "\n\n" html(unit_text[k])) "</pre>" > page
+    text = unit_text[k]
+    for (i = 1; i <= units && text ~ /^#define [A-Z_]+\(X\)/; i++) {
+        if (!index(unit_text[i], place[k] "(CELLAR_") || unit_text[i] !~ /_ENUM\)/) continue
+        print "<p>Its rows are those of " html(unit_title(i)) ".</p>" > page
+        n = 0
+        text = "#define " place[k] "(X) .."
+    }
+    print "<pre" (text ~ /^static inline/ ? " class=\"call\"" : "") ">#include \"" html_header "\"" (n ? "" : "\n\n" html(text)) "</pre>" > page
     if (n) print "<table class=\"rows\"><tr><th>" (kind == "struct " ? "Field" : "Name") "</th><th>Meaning</th></tr>" > page
     for (i = 1; i <= n; i++) {
         html_here = row_name[i] != "" ? row_name[i] : place[k]
@@ -1073,11 +1082,19 @@ function html_unit_fields(f) {
     print "</dl>" (field[f, "example"] != "" ? "<pre>" html(field[f, "example"]) "</pre>" : "") > page
 }
 
-function html_family(f,    i) {
+# A declaration; one of over 80 columns has an argument a line.
+function html_declaration(i,    k, n, list, head) {
+    head = fn_type[i] (fn_type[i] ~ /\*$/ ? "" : " ")
+    split("", list)
+    n = length(head fn_name[i] fn_args[i]) > 77 ? split_args(fn_args[i], list) : 0
+    if (!n) print html(head) fn_name[i] "(" html(fn_args[i]) ");" > page
+    else print html(head) fn_name[i] "(" > page
+    for (k = 1; k <= n; k++) print "    " html(list[k]) (k < n ? "," : ");") > page
+}
+
+function html_family(f,    i, text) {
     print "<pre class=\"call\">#include \"" header_of[f] "\"\n" > page
-    for (i = first_of[f]; i <= functions && fn_family[i] == f; i++) {
-        print html(fn_type[i] (fn_type[i] ~ /\*$/ ? "" : " ")) fn_name[i] "(" html(fn_args[i]) ");" > page
-    }
+    for (i = first_of[f]; i <= functions && fn_family[i] == f; i++) html_declaration(i)
     print "</pre>" > page
     html_prose(field[f, "summary"])
     print "<dl>" > page
@@ -1087,10 +1104,14 @@ function html_family(f,    i) {
     html_codes = 1
     html_row("Return values", field[f, "returns"] != "" ? field[f, "returns"] : "None.")
     html_codes = 0
+    if (fn_type[first_of[f]] == "cellar_err") print "<dd>and the <a href=\"#cellar.h-conventions\">refusals of all calls</a></dd>" > page
     html_row("Ownership", field[f, "owns"] != "" ? field[f, "owns"] : "Nothing changes hands.")
     html_row("Threads", field[f, "thread"])
     html_row("Cost", field[f, "cost"])
     html_row("Since", since(f))
+    neighbours(f)
+    for (i = 1; i <= functions; i++) if (fn_name[i] in seen) text = text (text == "" ? "" : ", ") fn_name[i]
+    html_row("See also", text)
     print "</dl><pre>" html(field[f, "example"]) "</pre>" > page
 }
 
