@@ -7,10 +7,12 @@
 #                tests/examples/sessions.c ..        writes the page on stdout
 #            calls: sections that apidoc.awk writes (mode=html); each begins with a line
 #            <section id="PLACE"><h2 or h3>NAME
-#            words: what users type into the search, and the places that answer
+#            words: what users type into the search, and the places that answer; the table of the
+#            section "Words" of include/README.md has more of them
 # PICTURE    file -> <article>; heading -> <section> with an id; both -> contents (lists that fold)
 #            The article of the target of the address is shown alone, by CSS; `#all` shows all.
-#            search: a script ranks sections, fields and constants: name, words, part of a name, text
+#            search: a script ranks sections, fields and constants: name, words, phrase, part of a
+#            name, text; without a name, word or phrase it also tries names a letter or two away
 # READS      Markdown: headings, paragraphs, lists of one level, tables, blocks of code; `code`,
 #            **bold**, links, pictures of SVG, which are copied into the page. Files that do not end
 #            in .md are shown word for word.
@@ -92,6 +94,10 @@ function linked(text,    out, name, to)
         }
         to = name
         if (!(to in call)) sub(/_default$/, "", to)
+        if (is_program && group_of[to] == group[2] && !((to, page) in shown) && ++uses[to] <= 5) {
+            shown[to, page] = 1
+            used[to] = used[to] (uses[to] > 1 ? ", " : "") "<a href=\"#" page "\">" page "</a>"
+        }
         out = out (to in call ? "<a href=\"#" to "\">" name "</a>" : name)
     }
     return out text
@@ -104,15 +110,16 @@ function code(text,    to)
 }
 
 # One paragraph: code, pictures, links, bold.
-function inline(text,    out, at, label, to)
+function inline(text) { return marked(escape(text)) }
+
+function marked(text,    out, at, label, to)
 {
-    text = escape(text)
     while (match(text, /`[^`]+`|!?\[[^]]*\]\([^)]*\)|\*\*[^*]+\*\*/)) {
         out = out substr(text, 1, RSTART - 1)
         label = substr(text, RSTART, RLENGTH)
         text = substr(text, RSTART + RLENGTH)
         if (label ~ /^`/) { out = out code(substr(label, 2, length(label) - 2)); continue }
-        if (label ~ /^\*/) { out = out "<b>" substr(label, 3, length(label) - 4) "</b>"; continue }
+        if (label ~ /^\*/) { out = out "<b>" marked(substr(label, 3, length(label) - 4)) "</b>"; continue }
         at = index(label, "](")
         to = substr(label, at + 2, length(label) - at - 2)
         if (label ~ /^!/) { out = out picture(to, substr(label, 3, at - 3)); continue }
@@ -167,11 +174,10 @@ function flush()
     para = ""
 }
 
-# The text of a cell as an attribute.
+# A text without marks of code and bold.
 function plain(text)
 {
     gsub(/[`*]/, "", text)
-    gsub(/"/, "\\&quot;", text)
     return text
 }
 
@@ -196,14 +202,19 @@ function heading(level, text,    id)
     close_block()
     id = level == 1 ? page : page "-" slug(text)
     if (in_section) add("</section>")
-    entry(id, escape(text), level == 1)
-    add("<section id=\"" id "\"><h" level ">" escape(text) "</h" level ">")
+    entry(id, escape(plain(text)), level == 1)
+    add("<section id=\"" id "\"><h" level ">" inline(text) "</h" level ">")
     in_section = 1
 }
 
 BEGIN {
+    split("Rules|Calls|Types|Constants and macros", group, "|") # of the sections of a header
     while (calls != "" && (getline line < calls) > 0) {
-        if (match(line, /^<section id="[^"]*">/)) call[substr(line, 14, RLENGTH - 15)] = 1
+        if (match(line, /^<section id="[^"]*">/)) {
+            name = substr(line, 14, RLENGTH - 15)
+            call[name] = 1
+            group_of[name] = name ~ /\.h-/ ? group[1] : name ~ /^CELLAR/ ? group[4] : name ~ /^(cellar_[a-z0-9_]*|type-.*)$/ ? group[3] : ""
+        } else if (group_of[name] == group[3] && line ~ /^<pre class="call">|^<p>.*\. See <a .*\.<\/p>$/) group_of[name] = group[2]
         if (!match(line, /^<tr id="[^"]*">/)) continue
         id = substr(line, 9, RLENGTH - 10)
         call[id] = 1
@@ -220,7 +231,7 @@ FNR == 1 {
     folder = FILENAME
     sub(/[^\/]*$/, "", folder)
     page = page_of(FILENAME)
-    part = FILENAME == calls ? "Reference" : folder ~ /^(include\/)?$/ ? "Guide" : \
+    part = FILENAME == calls ? "Reference" : folder ~ /^(include\/)?$/ && page != "LICENSE" ? "Guide" : \
            folder ~ /^tests\/examples\// ? "Programs" : "Project"
     if (FILENAME != calls && FILENAME !~ /\.md$/) {
         heading(1, page)
@@ -235,17 +246,24 @@ FILENAME == calls {
         name = $0
         sub(/<\/h[23]>.*$/, "", name)
         gsub(/<[^>]*>/, "", name)
-        entry(id, name, id == "calls" || id ~ /^cellar[a-z_0-9]*\.h(pp)?$/)
+        about_line = id ~ /^cellar[a-z_0-9]*\.h(pp)?$/
+        if (about_line) part = id ~ /^cellar(_(entry|load|invalidate|l2|observe))?\.h$/ ? "Headers: core" : \
+                               id == "cellar.hpp" ? "Header: C++" : "Headers: more"
+        about = ""
+        entry(id, name, about_line || id == "calls")
     } else if (match($0, /^<tr id="[^"]*">/)) ids[substr($0, 9, RLENGTH - 10)] = 1
+    if (about_line) header_about($0)
     add($0)
+    if ($0 == "</section>" && group_of[id] == group[2]) end_of[lines] = id
     next
 }
 FILENAME !~ /\.md$/ {
-    if (FNR > 2 && about_line) {
+    if (about_line && (FNR > 2 || /^"""/)) {
         text = $0
-        if (sub(/^ \* ?/, "", text) && text !~ /^ *$|^  |\*\/$/) about = about " " text
+        if (sub(/^( \* ?|""")/, "", text) && text !~ /^ *$|^  |\*\/$/) about = about " " text
         else {
             sub(/^ [a-z_0-9 ]*: /, "", about)
+            sub(/^ /, "", about)
             if (match(about, /[.;]( |$)/)) purpose[pages] = escape(substr(about, 1, RSTART - 1))
             if (about != "") body[about_line] = "<p>" escape(about) "</p>" body[about_line]
             about_line = 0
@@ -270,11 +288,13 @@ fenced { add(pre linked(escape($0))); pre = ""; next }
     n = split(substr($0, 3), column, / *\| */) - 1
     row = ""
     for (i = 1; i <= n; i++) {
-        if (cell == "th") label[i] = plain(column[i])
-        row = row "<" cell (cell == "td" && i > 1 && label[i] != "" ? " data-h=\"" label[i] "\"" : "") ">" \
-              inline(column[i]) "</" cell ">"
+        row = row "<" cell ">" inline(column[i]) "</" cell ">"
     }
     add("<tr>" row "</tr>")
+    if (cell == "td" && place_id[entries] == "headers-words") {
+        row_words[++word_rows] = tolower(plain(column[1]))
+        row_to[word_rows] = word_place(row)
+    }
     next
 }
 /^([-*] |[0-9]+\. )/ {
@@ -293,15 +313,35 @@ $0 == "" { if (kind == "p") close_block(); else flush(); next }
 }
 
 # Print page `n` and its parts for the contents; the first page of a group also prints the group.
-function contents(n,    i, last)
+function contents(n,    g, i, last, head)
 {
     if (part_of[n] != part_of[n - 1]) print "<li class=\"group\">" part_of[n] "</li>"
     i = page_at[n]
     last = n < pages ? page_at[n + 1] - 1 : entries
-    print "<li>" (last > i ? "<details><summary>" : "")
-    print "<a href=\"#" place_id[i] "\">" place_name[i] "</a>" (n in purpose ? " <small>" purpose[n] "</small>" : "") (last > i ? "</summary><ul>" : "")
-    while (i++ < last) print "<li><a href=\"#" place_id[i] "\">" place_name[i] "</a></li>"
+    print "<li class=\"page\"><a href=\"#" place_id[i] "\">" place_name[i] "</a>" (n in purpose ? " <small>" purpose[n] "</small>" : "")
+    if (last > i) print "<details><summary aria-label=\"Sections of " place_name[i] "\"></summary><ul>"
+    for (g = 0; g <= 4; g++) {
+        head = g ? "<li class=\"kind\">" group[g] "</li>\n" : ""
+        for (i = page_at[n]; i++ < last; ) {
+            if (group_of[place_id[i]] != group[g]) continue
+            print head "<li><a href=\"#" place_id[i] "\">" place_name[i] "</a></li>"
+            head = ""
+        }
+    }
     print (last > page_at[n] ? "</ul></details>" : "") "</li>"
+}
+
+# The purpose of a header in the contents: the first sentence of its essay.
+function header_about(text)
+{
+    sub(/^<section.*<\/h2>/, "", text)
+    gsub(/<[^>]*>/, "", text)
+    if (text ~ /^guest: /) { part = part_of[pages] = "Headers: guests"; return }
+    about = about (about == "" ? "" : " ") text
+    if (!match(about, /\.( |$)/)) return
+    purpose[pages] = substr(about, 1, RSTART - 1)
+    sub(/^[a-z_0-9]*: /, "", purpose[pages])
+    about_line = 0
 }
 
 function step(n, class)
@@ -310,15 +350,21 @@ function step(n, class)
     return "<a class=\"" class "\" href=\"#" place_id[page_at[n]] "\">" place_name[page_at[n]] "</a>"
 }
 
-# Print "word":"place" for each word of the search that has a place in this site.
-function aliases(    line, at, n, i, list)
+# Print "word":"place" for each word of a list, if the place is in this site.
+function alias(list, to,    i, n, word)
 {
-    while (words != "" && (getline line < words) > 0) {
-        if (line ~ /^#/ || (at = index(line, ": ")) == 0) continue
-        if (!(substr(line, 1, at - 1) in ids)) continue
-        n = split(substr(line, at + 2), list, /, */)
-        for (i = 1; i <= n; i++) print "\"" list[i] "\":\"" substr(line, 1, at - 1) "\","
-    }
+    if (!(to in ids)) return
+    n = split(list, word, /, */)
+    for (i = 1; i <= n; i++) print "\"" word[i] "\":\"" to "\","
+}
+
+# The place that a row of the table "Words" names: its first link, and the essay of that header.
+function word_place(html,    to)
+{
+    if (!match(html, /href="#[^"]*"/)) return ""
+    to = substr(html, RSTART + 7, RLENGTH - 8)
+    html = substr(html, RSTART + RLENGTH)
+    return match(html, /^>[^<]*<\/a>, [A-Z][A-Z ]*[A-Z]/) ? to "-" slug(substr(html, index(html, ", ") + 2, RLENGTH - index(html, ", ") - 1)) : to
 }
 
 END {
@@ -338,45 +384,54 @@ END {
           "body:has(article :target) article:not(:has(:target)){display:none}"
     print "pre,code{background:var(--pale);font-size:.9em}pre{padding:.6em;overflow-x:auto;font-size:.85em;" \
           "line-height:1.4}pre code{font-size:1em}.call{white-space:pre-wrap}"
-    print "dt{margin-top:.4em;font-weight:bold}dd{margin-left:1.5em}h4{margin:1.2em 0 .4em}"
+    print "dt{margin-top:.4em;font-weight:bold}dd{margin-left:1.5em}section[id$=\".h\"] h3{font-size:1em;margin:1.2em 0 .4em}"
     print ".wide{display:block;overflow-x:auto}table{border-collapse:collapse}th,td{border:1px solid var(--line);" \
           "padding:.3em .6em;text-align:left;vertical-align:top;overflow-wrap:normal}" \
           ".rows{width:100%}.rows td:first-child{width:45%}.rows code{overflow-wrap:anywhere}"
-    print "svg{max-width:100%;height:auto}svg,svg text{fill:var(--text)}svg [fill=\"#ffffff\"]{fill:none}"
+    print "svg{max-width:100%;height:auto}.wide>svg{min-width:40em}svg,svg text{fill:var(--text)}svg [fill=\"#ffffff\"]{fill:none}"
     print "section:target>:first-child,tr:target{background:var(--pale)}"
-    print ":not(:hover)>.at:not(:focus){opacity:0}.at{margin-left:.4em;color:var(--soft);font-weight:normal;text-decoration:none}"
+    print "@media(hover:hover){:not(:hover)>.at:not(:focus){opacity:0}}.at::before{content:\"#\"}.at{margin-left:.4em;color:var(--soft);font-weight:normal;text-decoration:none}"
     print ".turn{display:flex;flex-wrap:wrap;gap:1em;margin-top:3em;padding-top:1em;" \
           "border-top:1px solid var(--line)}.next{margin-left:auto}" \
           ".before::before{content:\"\\2190  \"}.next::after{content:\" \\2192\"}"
-    print "html{scroll-padding-top:7em}nav{position:sticky;top:0;z-index:1;max-height:100vh;overflow:auto;" \
-          "background:var(--back);padding:.6em 1em;border-bottom:1px solid var(--line);overflow-wrap:anywhere}nav input{width:100%;" \
-          "font:inherit;padding:.4em;color:inherit;background:var(--pale);border:1px solid var(--soft)}"
-    print "nav ul{list-style:none;padding:0;margin:.3em 0}nav ul ul{padding-left:1.2em}nav li{margin:.25em 0}"
-    print "summary{cursor:pointer;padding-left:1.1em;text-indent:-1.1em}small,#note{color:var(--soft);font-size:.85em}#found small{display:block}" \
-          "#found{max-height:60vh;overflow:auto}"
+    print "html{scroll-padding-top:4em}nav{position:sticky;top:0;z-index:1;max-height:100vh;overflow:auto;display:flex;flex-wrap:wrap;" \
+          "align-items:center;background:var(--back);padding:.3em 1em;border-bottom:1px solid var(--line);overflow-wrap:anywhere}" \
+          "#find{flex:1;min-width:0;font:inherit;padding:.3em .4em;color:inherit;background:var(--pale);border:1px solid var(--soft)}" \
+          "#fold{margin-left:1em}#fold[open],#note,#found{flex-basis:100%;margin:0}#note,#found{order:1}"
+    print "nav ul{list-style:none;padding:0;margin:.3em 0}nav ul ul{padding-left:.4em}nav li{margin:.25em 0}"
+    print "summary{cursor:pointer}.page{position:relative;padding-left:1.2em}.page summary{position:absolute;left:0;top:0;width:1.2em}" \
+          "small,#note,.kind{color:var(--soft);font-size:.85em}#found small{display:block}#found{max-height:60vh;overflow:auto}"
+    print "#skip{position:fixed;left:-99em;z-index:2;padding:.4em;background:var(--back)}#skip:focus{left:1em;top:.4em}"
     print ".group{font-weight:bold;margin-top:.8em}[aria-current]{background:var(--pale);font-weight:bold}"
     print "@media(min-width:60em){html{scroll-padding-top:0}body{display:flex}nav{width:21em;flex:none;" \
-          "height:100vh;border:0;border-right:1px solid var(--line)}" \
+          "height:100vh;display:block;border:0;border-right:1px solid var(--line)}#find{width:100%}#fold{margin:.4em 0}" \
           "#found{max-height:none}main{min-width:0;flex:1}}"
     print "@media(max-width:40em){table,tbody,tr,td{display:block;border:0}tr{border:1px solid var(--line)}" \
           "th{display:none}td:first-child,.rows td:first-child{font-weight:bold;width:auto}td:empty{display:none}" \
           "[data-h]::before{content:attr(data-h) \": \";color:var(--soft)}td,code{overflow-wrap:anywhere}" \
           "dd{margin-left:.8em}}"
     print "@media print{nav,.turn{display:none}article{display:block!important}}"
-    print "</style></head><body id=\"all\"><nav><input id=\"find\" type=\"search\" " \
-          "placeholder=\"Search\" aria-label=\"Search\" hidden>"
+    print "</style></head><body id=\"all\"><a id=\"skip\" href=\"#" place_id[1] "\">Skip to the text</a>" \
+          "<nav id=\"nav\" aria-label=\"Search and contents\"><input id=\"find\" type=\"search\" " \
+          "placeholder=\"Search\" aria-label=\"Search\" aria-controls=\"found\" hidden>"
     print "<p id=\"note\" aria-live=\"polite\"></p><ul id=\"found\"></ul>"
     print "<details id=\"fold\"><summary>Contents</summary><ul id=\"index\">"
     for (i = 1; i <= pages; i++) contents(i)
     print "<li class=\"group\"><a href=\"#all\">All pages at once</a></li></ul></details></nav><main>"
     for (i = 1; i <= lines; i++) {
         if (body[i] ~ /^\001/) end_article(substr(body[i], 2) + 0)
-        else print anchored(body[i])
+        else {
+            if ((i in end_of) && end_of[i] in used) print "<p>Used in: " used[end_of[i]] ".</p>"
+            print body[i]
+        }
     }
     end_article(pages)
     print "</main><script>"
     print "const also={"
-    aliases()
+    for (i = 1; i <= word_rows; i++) alias(row_words[i], row_to[i])
+    while (words != "" && (getline line < words) > 0) {
+        if (line !~ /^#/ && (at = index(line, ": "))) alias(substr(line, at + 2), substr(line, 1, at - 1))
+    }
     print "}"
     while (script != "" && (getline line < script) > 0) if (line !~ /^ *\/\//) print line
     print "</script></body></html>"
@@ -385,14 +440,4 @@ END {
 function end_article(n)
 {
     print "<p class=\"turn\">" step(n - 1, "before") step(n + 1, "next") "</p></article>"
-}
-
-# The first line of a section with a link to itself behind its heading.
-function anchored(text,    id)
-{
-    if (!match(text, /^<section id="[^"]*">/)) return text
-    id = substr(text, 14, RLENGTH - 15)
-    match(text, /<\/h[1-6]>/)
-    return substr(text, 1, RSTART - 1) "<a class=\"at\" href=\"#" id "\" aria-label=\"Link to this\">#</a>" \
-           substr(text, RSTART)
 }

@@ -37,7 +37,7 @@ links_of_pages_lead_somewhere() { # each link of the pages of users to a file: t
     done | sed 's|/README\.md$||; s|.*/\(tests/examples/\)|\1|; s|^\.\./||; s|\.md$||' | sort -u >"$t_tmp/named"
     while read -r to; do
         case $to in
-        bench/README) to=bench ;; include/README | include | README.md | README) to=headers ;;
+        bench/README) to=bench ;; ..) to=cellar ;; include/README | include | README.md | README) to=headers ;;
         bench/reads | life) continue ;; src/cli | src | tests) ;; LICENSE) ;;
         *) to=$(printf '%s' "${to##*/}" | tr 'A-Z' 'a-z') ;;
         esac
@@ -121,12 +121,33 @@ words_are_found() { # each word of people has its place; fields and essays stand
     sed -n '/^const also={/,/^}/s/^"\([^"]*\)":.*/\1/p' "$1" | sort >"$t_tmp/also"
     printf '%s\n' stampede 'thundering herd' dogpile prefork persist 'thread safe' 'memory leak' sendfile lru ttl expire redis \
         'size limit' fork leak slow crash valgrind c++ python install docker | sort | comm -23 - "$t_tmp/also" >"$t_tmp/lost"
-    sed -n 's/^[^#:]*: //p' src/tools/words.txt | sed 's/, /\n/g' | sort | comm -23 - "$t_tmp/also" >>"$t_tmp/lost"
-    uniq -d "$t_tmp/also" >>"$t_tmp/lost"
+    { sed -n 's/^[^#:]*: //p' src/tools/words.txt
+        sed -n '/^| you look for/,/^$/s/^| \([^|]*[^| ]\) *|.*/\1/p' include/README.md | sed '1,2d' | tr -d '`' | tr 'A-Z' 'a-z'
+    } | sed 's/, /\n/g' | sort >"$t_tmp/given"
+    comm -23 "$t_tmp/given" "$t_tmp/also" >>"$t_tmp/lost"
+    sed 's/[-_]/ /g' "$t_tmp/given" | sort | uniq -d >>"$t_tmp/lost" # one place for a word, in one of both lists
+    [ "$(grep -c '' "$t_tmp/given")" -gt 250 ] || echo "few words" >>"$t_tmp/lost"
     printf '%s\n' stale-while-revalidate mean_entry_bytes 'power cut' cellar_load_no_wait 'report a vulnerability' | sort >"$t_tmp/words"
     tr 'A-Z' 'a-z' <"$1" | sed 's/<[^>]*>//g' | grep -oFf "$t_tmp/words" | sort -u | comm -13 - "$t_tmp/words" >>"$t_tmp/lost"
     cat "$t_tmp/lost"
     [ ! -s "$t_tmp/lost" ]
+}
+contracts_lead_on() { # refusals of all calls, types, neighbours, programs that use a call; lists are shown once
+    sed -n '/<section id="cellar_get_or_load"/,/<\/section>/p' "$1" >"$t_tmp/one"
+    sed -n '/<section id="CELLAR_CODES"/,/<\/section>/p' "$1" >"$t_tmp/codes"
+    grep -q '^    <a href="#type-cellar">cellar</a> \*c,$' "$t_tmp/one" && grep -q '<section id="type-cellar">' "$1" &&
+        grep -q '<a href="#cellar.h-conventions">refusals of all calls</a>' "$t_tmp/one" &&
+        grep -q '<dt>See also</dt><dd>.*<a href="#cellar_result_free">' "$t_tmp/one" &&
+        grep -q '^<p>Used in: <a href="#[a-z_]*\.c">' "$t_tmp/one" &&
+        grep -q '<a href="#cellar_err">' "$t_tmp/codes" && ! grep '<tr>' "$t_tmp/codes" && ! grep -n '<h4' "$1"
+}
+contents_say_what_for() { # a purpose beside each header and program; the sections of a header in groups
+    sed -n '/<ul id="index">/,/<\/nav>/p' "$1" >"$t_tmp/index"
+    grep -E '^<li class="page"><a href="#[a-z_]*\.(h|hpp|c|cc|py)"' "$t_tmp/index" | grep -v ' <small>[^<]* [^<]*</small>$' >"$t_tmp/lost"
+    cat "$t_tmp/lost"
+    [ ! -s "$t_tmp/lost" ] && [ "$(grep -c '<small>' "$t_tmp/index")" -gt 45 ] &&
+        sed -n '/#cellar_load.h"/,/#cellar_invalidate.h"/p' "$t_tmp/index" | sed -n 's/.*class="kind">\([A-Z][a-z]*\).*/\1/p' | tr '\n' ' ' |
+        grep -qx 'Rules Calls Types Constants ' && ! grep -n '<b>[^<]*`' "$1"
 }
 links_resolve() {
     ids "$1" >"$t_tmp/ids"
@@ -148,6 +169,7 @@ faults_are_found() {
         finds links_of_pages_lead_somewhere 's/#prefork.c/#x/' && finds rows_have_places 's/ id="CELLAR_E_BUSY"//' &&
         finds names_have_a_place 's/ id="cellar_stats"//' && finds names_have_a_place 's/open_ready_ms/x/g' &&
         finds essays_have_a_place 's/#cellar_load.h-loads"/#x"/' && finds words_are_found 's/dogpile/x/' && finds words_are_found 's/^"lru":.*//' &&
+        finds contracts_lead_on 's/^<p>Used in: .*//' && finds contents_say_what_for 's| <small>.*</small>||' &&
         finds links_resolve 's/ id="guide-measure"//' &&
         finds comments_are_shown 's/They count units of cost/x/' &&
         finds names_have_a_place 's/ id="cellar_verdict_ok"//' && finds names_have_a_place 's/ id="CELLAR_MEMOIZE"//' &&
@@ -181,21 +203,39 @@ const open = () => articles.filter(a => a.offsetParent).map(a => a.firstElementC
 const only = open().join()
 const seen = articles.filter(a => { a.style.display = 'block'; const bad = wider(); a.style.display = ''; return bad })
 const type = w => { find.value = w; find.oninput(); return [...found.children].map(li => li.firstChild.hash.slice(1)) }
-const first = Object.entries({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'cellar_get',
-    memory_bytes: 'cellar_config.memory_bytes', cellar_load_opts: 'cellar_load_opts', 'POWER CUT': 'cellar_l2.h-power-cut',
-    CELLAR_E_BUSY: 'CELLAR_E_BUSY', e_busy: 'CELLAR_E_BUSY', ...also }).filter(([w, id]) => !type(w).slice(0, 3).includes(id)).map(e => e[0])
-for (const [w, id] of Object.entries({ 'how to iterate': 'cellar_scan', 'how to delete the': 'cellar_delete' })) if (!type(w).slice(0, 3).includes(id)) first.push(w)
-for (const [w, id] of Object.entries({ value: 'cellar_value_', log: 'cellar_log_', name: 'cellar_namespace' })) if (!type(w)[0].startsWith(id)) first.push(w)
-const loads = { id: 'cellar_load.h-loads', low: 'loads', about: '', text: '' }
-if (rank(loads, 'stamp', begin(['stamp'])) < 99 || rank(loads, 'thundering', begin(['thundering'])) !== 3) first.push('part of a word')
-if (readRows().some(row => ['bench', 'src', 'results'].includes(row.id) && !row.guest)) first.push('project before core')
-if ([...document.querySelectorAll('span.wide')].some(s => s.scrollWidth > s.clientWidth)) first.push('picture is cut')
+const lost = (words, n) => { for (const [w, id] of Object.entries(words)) if (!type(w).slice(0, n).some(to => n > 1 ? to === id : to.startsWith(id))) first.push(w) }
+const first = []
+// The first result; near misses, other forms of a word, texts of errors, what users ask.
+lost({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'cellar_get', cellar_get_or_laod: 'cellar_get_or_load', cellar_opne: 'cellar_open',
+    celar_get: 'cellar_get', CELLAR_E_INVALID: 'CELLAR_E_INVAL', 'thunderng herd': 'cellar_load.h-loads', namespaces: 'cellar_namespace', loaders: 'cellar_loader',
+    evictions: 'cellar_eviction', expired: 'cellar_load.h-times-to-live', thunderng: 'cellar_load.h-loads', 'performance tuning': 'guide-the-hit-ratio-is-low', 'number of keys': 'cellar_stats', 'rate limiting': 'cellar_limiter_check',
+    'rate-limit': 'cellar_limiter_check', 'thread_safe': 'cellar.h-restrictions', 'write-back': 'cellar_write', 'memory_bytes must be at least': 'cellar_config.memory_bytes',
+    'cellar_open: memory_bytes must be at least 1 MiB (got 4096)': 'cellar_', 'the loader set no result': 'CELLAR_E_NO_RESULT', timeout: 'cellar_load_opts.hard_timeout_ms',
+    errno: 'cellar_last_error', 'error code': 'cellar_last_error', metrics: 'cellar_metrics_write', 'pub sub': 'cellar_bus', 'max memory': 'cellar_config.memory_bytes',
+    value: 'cellar_value_', log: 'cellar_log_', name: 'cellar_namespace', 'cellar_get()': 'cellar_get' }, 1)
+lost({ memory_bytes: 'cellar_config.memory_bytes', cellar_load_opts: 'cellar_load_opts', 'POWER CUT': 'cellar_l2.h-power-cut', CELLAR_E_BUSY: 'CELLAR_E_BUSY',
+    e_busy: 'CELLAR_E_BUSY', 'how to iterate': 'cellar_scan', 'how to delete the': 'cellar_delete', ...also }, 3)
+const loads = readRows().find(row => row.id === 'cellar_load.h-loads')
+if (rank(loads, ask('stamp')) < 4 || rank(loads, ask('thundering')) !== 3) first.push('part of a word')
+if (readRows().some(row => /^(bench|src|results)$/.test(row.id) && row.tier < 2)) first.push('project before core')
+if (type('persist').slice(0, 5).some(id => /^(bench|src|tests|results|cellar_resp)/.test(id))) first.push('guest before core')
+if (type('cellar_opne') && !get('note').textContent.startsWith('Did you mean cellar_open?')) first.push('near miss is silent')
+if ([...document.querySelectorAll('span.wide')].some(s => s.scrollWidth > s.clientWidth && getComputedStyle(s).overflowX !== 'auto')) first.push('picture is cut')
+if ([...document.querySelectorAll('.wide>svg')].some(s => s.clientWidth > 0 && s.clientWidth < 560)) first.push('picture is small')
 if (type('arm').some(id => id.includes('warm'))) first.push('arm in warm')
 type('cellar_get')
-find.onkeydown({ key: 'Escape' })
+removeEventListener('hashchange', arrive)
+location.hash = '#cellar_load_opts.hard_timeout_ms'
+if (open().join() !== 'cellar_load.h' || Math.abs(get('cellar_load_opts.hard_timeout_ms').getBoundingClientRect().top) > 80) first.push('deep link')
+location.hash = ''
+const press = (key, target) => get('nav').onkeydown({ key, target, preventDefault() {} })
+press('ArrowDown', find)
+press('ArrowDown', document.activeElement)
+if (document.activeElement !== found.children[1].firstChild) first.push('ArrowDown')
+press('Escape', document.activeElement)
 if (find.value || found.children.length) first.push('Escape')
 const prefix = type('cellar_get_or_lo')[0], said = type('Retry-After').length > 0 && get('note').textContent.includes('result')
-const none = type('no-such-word').length + (get('note').textContent.startsWith('No result') ? 'said' : 'silent')
+const none = type('xyzzyplugh').length + (get('note').textContent.startsWith('No result') ? 'said' : 'silent')
 type('')
 document.title = [innerWidth, seen.length ? 'wide:' + seen.map(a => a.firstElementChild.id) : 'fits', folded, only, first.length ? first : 'found',
     prefix, said, none, getComputedStyle(document.querySelector('svg rect')).fill,
@@ -230,6 +270,8 @@ t_case wrapper_in_cxx_has_its_places wrapper_is_there $site
 t_case fields_and_codes_have_places rows_have_places $site
 t_case links_of_pages_lead_somewhere links_of_pages_lead_somewhere $site
 t_case words_of_people_are_found words_are_found $site
+t_case contracts_lead_to_types_refusals_and_programs contracts_lead_on $site
+t_case contents_say_what_pages_are_for contents_say_what_for $site
 t_case every_link_leads_to_a_place links_resolve $site
 see_without_an_end_is_refused() {
     sed 's/(see FAILURES)/(see NO SUCH TITLE)/; s/see FAILURES/see NO SUCH TITLE/' include/cellar_load.h >"$t_tmp/cellar_load.h"
