@@ -4,14 +4,14 @@
  *
  * CALL PATTERN
  *     #include "cellar.h"
- *     cellar_config cfg = cellar_config_default();          zero in a field = its default
+ *     cellar_config cfg = cellar_config_default();  // 0 in a field: its default
  *     cfg.memory_bytes = 256u << 20;
- *     cellar *store, *users;                                a store, and a namespace in it
+ *     cellar *store, *users;                        // a store, and a namespace in it
  *     if (cellar_open(&cfg, &store) != CELLAR_OK) return 1;
  *     if (cellar_namespace_open(store, "users", NULL, &users) != CELLAR_OK) return 1;
  *     cellar_set(users, "user:7", 6, data, data_len, NULL);
- *     switch (cellar_get(users, "user:7", 6, buf, sizeof buf, &len)) {
- *     case CELLAR_OK: ...  case CELLAR_MISS: ...  case CELLAR_ABSENT: ...  }
+ *     cellar_err err = cellar_get(users, "user:7", 6, buf, sizeof buf, &len);
+ *     if (err == CELLAR_OK) use(buf, len);          // MISS, ABSENT: no value; below 0: an error
  *     cellar_namespace_close(users);  cellar_close(store);
  *
  * HEADERS
@@ -32,6 +32,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The version of this header. cellar_version returns that of the library. */
 #define CELLAR_VERSION_MAJOR 0 /* first number of the version of this header                      */
 #define CELLAR_VERSION_MINOR 3 /* its second number                                               */
 #define CELLAR_VERSION_PATCH 0 /* its third number                                                */
@@ -104,6 +105,8 @@ extern "C" {
     X(E_TICKET_USED, -33, "ticket already used") \
     X(E_CANCELLED, -34, "cancelled")
 
+/* The result of a call: 0 is success, a positive code an outcome, a negative one an error; see
+ * CONVENTIONS. cellar_strerror returns the sentence of a code, cellar_code_name its name. */
 typedef enum cellar_err {
 #define CELLAR_CODE_ENUM(name, number, text) CELLAR_##name = number,
     CELLAR_CODES(CELLAR_CODE_ENUM)
@@ -112,6 +115,7 @@ typedef enum cellar_err {
 
 /* ---- Limits and types ----------------------------------------------------------------------- */
 
+/* Fixed limits of the calls, and two numbers with a meaning of their own in options; see TIMES. */
 #define CELLAR_KEY_MAX            65535u      /* bytes of a key                                   */
 #define CELLAR_VALUE_MAX          1073741823u /* 2^30 - 1; max_value_bytes is usually smaller     */
 #define CELLAR_NAME_MAX           64u         /* bytes of the name of a namespace                 */
@@ -124,7 +128,8 @@ typedef enum cellar_err {
 #define CELLAR_TTL_NONE           INT64_MAX   /* no limit                                         */
 #define CELLAR_OFF                UINT32_MAX  /* none, where 0 in an option is a default          */
 
-/* Eviction policy. ADAPTIVE switches between the rules below as the hit ratio demands. */
+/* Eviction policy, for cellar_config.eviction and CELLAR_OPT_EVICTION. ADAPTIVE switches between
+ * the rules below as the hit ratio demands. */
 typedef enum cellar_eviction {
     CELLAR_EVICT_DEFAULT = 0,  /* ADAPTIVE */
     CELLAR_EVICT_ADAPTIVE = 1, /* switches between rules */
@@ -147,16 +152,18 @@ typedef enum cellar_l2_write {
     CELLAR_L2_WRITE_THROUGH = 2      /* with each change; the call waits for the log */
 } cellar_l2_write;
 
-/* How a TTL is spread. */
+/* How jitter_pct spreads a TTL; in the options of sets, loads, rules and cellar_tuning_config. */
 typedef enum cellar_jitter {
     CELLAR_JITTER_MINUS = 0,    /* shorter only: no entry outlives its TTL */
     CELLAR_JITTER_PLUS = 1,     /* longer only */
     CELLAR_JITTER_PLUSMINUS = 2 /* shorter or longer */
 } cellar_jitter;
 
-/* A store (its root namespace), or one namespace of it. */
+/* A handle: a store (its root namespace), or one namespace of it. cellar_open makes a store,
+ * cellar_close ends it. cellar_namespace_open and cellar_namespace_close do so for a namespace. */
 typedef struct cellar cellar;
 
+/* Bytes of the caller: keys, tags and values in options and lists. The library only reads them. */
 typedef struct cellar_bytes {
     const void *data; /* `len` bytes; NULL is allowed with len 0 */
     size_t      len;
@@ -194,22 +201,90 @@ struct cellar_l2_config;
 struct cellar_host_config;
 struct cellar_tuning_config;
 
-/* Load the value of a key; see cellar_load.h. `load` is valid until the function returns. */
+/* Load the value of a key from the source. Call exactly one of these functions, then return OK:
+ *     cellar_load_value         the value is a copy of these bytes
+ *     cellar_load_buf           the value is what is appended to this buffer
+ *     cellar_load_take          the value is this block, which the library frees
+ *     cellar_load_object        the value is this object (cellar_object.h)
+ *     cellar_load_absent        the source has no value for the key
+ *     cellar_load_not_modified  the old value, of cellar_load_info_get, is still valid
+ *     cellar_load_fail          the load fails, with a code and a pause of the caller's choice
+ * Before the return cellar_load_opts_set may set TTL, tags and flags of the value.
+ * in:      load, for the functions above; the key; ctx as given with the function
+ * returns: OK: the result counts. Any other code, also MISS and ABSENT, fails the load and becomes
+ *          loader_err of cellar_result; a value that was reported before is dropped. OK without a
+ *          result is E_NO_RESULT, with two results E_RESULT_TWICE
+ * owns:    load and key are borrowed until the return. ctx lives until the call has returned; for
+ *          background loads see STALE VALUES in cellar_load.h
+ * thread:  the calling thread; in the background a thread of the store, or that of cellar_tick. One
+ *          function loads several keys at once. No lock is held. The function may call the
+ *          library, but not close its store; load other keys (RECURSION in cellar_load.h); be
+ *          cancelled (deferred); end its thread
+ * cost:    it may block. Callers of the same key wait meanwhile; after hard_timeout_ms one of them
+ *          loads
+ * example:
+ *     cellar_err load_row(cellar_load *load, const void *key, size_t key_len, void *db)
+ *     {
+ *         struct row row;
+ *         switch (db_find(db, key, key_len, &row)) {
+ *         case DB_FOUND: return cellar_load_value(load, row.text, row.len);
+ *         case DB_NONE: return cellar_load_absent(load);
+ *         default: return cellar_load_fail(load, 503, 2000, 0);  // not before 2 s
+ *         }
+ *     }                                                                                          */
 typedef cellar_err (*cellar_loader_fn)(struct cellar_load *load, const void *key, size_t key_len,
                                        void *ctx);
-/* Load many keys in one call and report each by its index; see cellar_load_select. */
+
+/* Load many keys in one call. Select each key by its index with cellar_load_select, then report its
+ * result like a cellar_loader_fn does.
+ * in:      load; key_count keys, at most 4,096; ctx as given with the function
+ * returns: OK. A key without a result gets E_NO_RESULT. Any other code fails the keys without a
+ *          result and becomes their loader_err; keys that have a result keep it
+ * owns:    load and keys are borrowed until the return; ctx lives until the call has returned
+ * thread:  the calling thread, or a thread of cellar_warm. Several calls may run it at once. No
+ *          lock is held. It may do what a cellar_loader_fn may
+ * cost:    it may block; callers of its keys wait
+ * example:
+ *     cellar_err load_rows(cellar_load *load, const cellar_bytes *keys, size_t n, void *db)
+ *     {
+ *         for (size_t i = 0; i < n; i++) {
+ *             struct row row;
+ *             const int found = db_find(db, keys[i].data, keys[i].len, &row);
+ *             cellar_load_select(load, i);
+ *             if (found == DB_FOUND) cellar_load_value(load, row.text, row.len);
+ *             else if (found == DB_NONE) cellar_load_absent(load);
+ *         }
+ *         return CELLAR_OK;
+ *     }                                                                                          */
 typedef cellar_err (*cellar_loader_many_fn)(struct cellar_load *load, const cellar_bytes *keys,
                                             size_t key_count, void *ctx);
-/* Return the next key: OK with `*key`, valid until the next call; MISS after the last key; a
- * negative code when the enumeration failed. */
+
+/* Return the next key, for cellar_bloom_feed and cellar_warm.
+ * in:      ctx as given with the function
+ * out:     *key, 1..CELLAR_KEY_MAX bytes, with OK
+ * returns: OK; MISS: no key is left; a negative code: the enumeration failed, and the call returns
+ *          it. Any other positive code counts as E_INVAL
+ * owns:    the bytes of *key stay valid until the next call of the function, or until the end
+ * thread:  the thread of the call that got the function, never two at once; no lock is held
+ * cost:    it may block
+ * example:
+ *     cellar_err next_row(cellar_bytes *key, void *rows)
+ *     {
+ *         if (!rows_step(rows)) return CELLAR_MISS;
+ *         key->data = rows_key(rows);
+ *         key->len = rows_key_len(rows);
+ *         return CELLAR_OK;
+ *     }                                                                                          */
 typedef cellar_err (*cellar_next_key_fn)(cellar_bytes *key, void *ctx);
 
+/* A named TTL, for cellar_namespace_config.ttl_classes. cellar_ttl_class_find returns its number,
+ * which cellar_set_opts.ttl_class takes. */
 typedef struct cellar_ttl_class {
     const char *name;   /* 1..CELLAR_TTL_CLASS_NAME_MAX bytes, copied */
     int64_t     ttl_ms; /* from 1, or CELLAR_TTL_NONE */
 } cellar_ttl_class;
 
-/* Options of a namespace. 0 in a time = the value of the store.
+/* Options of a namespace, for cellar_namespace_open and cellar_config.root.
  *
  * hidden keeps values in memory only, and keys out of texts. After the first open of a hidden
  * namespace the store overwrites old values of all its namespaces:
@@ -229,24 +304,33 @@ typedef struct cellar_ttl_class {
  * The list takes 24 bytes for each entry. */
 typedef struct cellar_namespace_config {
     size_t   struct_size;      /* set by cellar_namespace_config_default()                        */
-    int64_t  default_ttl_ms;     /* TTL of entries stored without one; of loads with jitter_pct   */
-    int64_t  negative_ttl_ms;    /* TTL of negative entries                                       */
-    int64_t  idle_ms;            /* maximum time without use, to 2^32 - 1; not for loaded values  */
-    int64_t  max_age_ms;         /* maximum age of an entry with idle time; from each set or      */
-                                 /* update on, but with CELLAR_KEEP_TTL                           */
-    int64_t  stale_ms;           /* stale window after the TTL, to 2^32 - 1                       */
-    const cellar_ttl_class *ttl_classes; /* copied; different names                               */
-    uint32_t ttl_class_count;    /* 0..CELLAR_TTL_CLASSES_MAX                                     */
-    uint32_t ttl_class_fallback; /* class number for unknown names. Range 1..count. Default 1     */
-    uint32_t version;            /* public version; 0 = as stored, else 1. Another number acts as */
-                                 /* cellar_version_set                                            */
+    int64_t  default_ttl_ms;     /* TTL of entries stored without one; of loads with jitter_pct.  */
+                                 /* Default 0: of the store. CELLAR_TTL_NONE: none                */
+    int64_t  negative_ttl_ms;    /* TTL of negative entries. Default 0: of the store.             */
+                                 /* CELLAR_TTL_NONE: none                                         */
+    int64_t  idle_ms;            /* maximum time without use; not for loaded values. Range 1..    */
+                                 /* 2^32 - 1. Default 0: of the store. CELLAR_TTL_NONE: none      */
+    int64_t  max_age_ms;         /* maximum age of an entry with idle time. Each set and update   */
+                                 /* starts it again, except with CELLAR_KEEP_TTL. Default 0: of   */
+                                 /* the store. CELLAR_TTL_NONE: none                              */
+    int64_t  stale_ms;           /* stale window after the TTL. Range 1..2^32 - 1. Default 0: of  */
+                                 /* the store                                                     */
+    const cellar_ttl_class *ttl_classes; /* copied; different names. Default NULL: none           */
+    uint32_t ttl_class_count;    /* Range 0..CELLAR_TTL_CLASSES_MAX. Default 0: no classes        */
+    uint32_t ttl_class_fallback; /* class number for unknown names. Range 1..ttl_class_count.     */
+                                 /* Default 0: class 1                                            */
+    uint32_t version;            /* public version. Another number than the stored one acts as    */
+                                 /* cellar_version_set. Default 0: as stored, else 1              */
     uint32_t exact_age;          /* 1: each entry stores its birth, 8 bytes: exact ages, also in  */
-                                 /* each hit of a load (Age: of HTTP)                             */
+                                 /* each hit of a load (Age: of HTTP). Default 0: off             */
     uint32_t quota_max_pct;      /* most of all entry bytes, see cellar_namespace_open. Range     */
                                  /* 1..100 percent. Default 0: no quota                           */
-    uint32_t hidden;             /* 1: memory only, and absent from metrics, dumps and explains   */
-    uint32_t l2_lz4;             /* 1: LZ4 on disk; read when the namespace is first opened       */
-    cellar_tier        tier;     /* CELLAR_TIER_L1: memory only; read when first opened           */
+    uint32_t hidden;             /* 1: memory only, and absent from metrics, dumps and explains;  */
+                                 /* read when the namespace is first opened. Default 0            */
+    uint32_t l2_lz4;             /* 1: LZ4 on disk; read when the namespace is first opened.      */
+                                 /* Default 0: no compression                                     */
+    cellar_tier        tier;     /* CELLAR_TIER_L1: memory only; read when first opened. Default  */
+                                 /* 0: L2 if the store has a disk tier                            */
     cellar_l2_write    l2_write; /* read when first opened. Default 0: cellar_l2_config.write     */
     uint32_t bloom_fpr_ppm;      /* rate of false positives of its Bloom filter, in 10^-6. Range  */
                                  /* 100..500,000. Default 10,000                                  */
@@ -266,7 +350,7 @@ typedef struct cellar_namespace_config {
 } cellar_namespace_config;
 CELLAR_STRUCT(cellar_namespace_config, object);
 
-/* Options of a store. */
+/* Options of a store, for cellar_open. */
 typedef struct cellar_config {
     size_t   struct_size;     /* set by cellar_config_default(), with abi                         */
     uint32_t abi;             /* CELLAR_ABI of the caller's header; 0 = not checked               */
@@ -274,8 +358,8 @@ typedef struct cellar_config {
     uint64_t memory_bytes;    /* the one budget. From CELLAR_MEMORY_MIN. Default 64 MiB           */
     uint64_t max_entries;     /* most entries in memory. Default 0: no bound                      */
     int64_t  default_ttl_ms;  /* TTL of entries stored without one. Default 0: none               */
-    int64_t  negative_ttl_ms; /* Default 60,000. Negative entries and remembered errors hold 1/8  */
-                              /* of memory_bytes and of max_entries at most                       */
+    int64_t  negative_ttl_ms; /* TTL of negative entries. Default 60,000. They and remembered     */
+                              /* errors hold 1/8 of memory_bytes and of max_entries at most       */
     int64_t  idle_ms;         /* maximum time without use, to 2^32 - 1. Default 0: none           */
     int64_t  max_age_ms;      /* maximum age of an entry with idle time. Default 0: none          */
     int64_t  stale_ms;        /* stale window after the TTL, to 2^32 - 1. Default 0: none         */
@@ -303,12 +387,11 @@ static inline cellar_config cellar_config_default(void)
 /* Open a store and return the handle of its root namespace.
  * in:      cfg from cellar_config_default; NULL = all defaults
  * out:     *out, NULL on failure
- * returns: OK; E_INVAL (a field out of range), E_UNSUPPORTED (unknown field), E_NOMEM (memory,
- *          address space, the maintenance thread, or memory_bytes too small for the index of
- *          l2_bytes), E_CONFIG (a rule is wrong: cellar_last_error
- *          names it). Unless l2 option `optional` is 1, also the reason why the disk tier cannot
- *          open: E_IO, E_BUSY (l2_path is in use), E_FOREIGN, E_NEWER_FORMAT, E_CORRUPT,
- *          E_UNSUPPORTED (network file system)
+ * returns: OK; E_NOMEM (memory, address space, the maintenance thread, or memory_bytes too small
+ *          for the index of l2_bytes), E_CONFIG (a rule is wrong: cellar_last_error names it).
+ *          Unless l2 option `optional` is 1, also the reason why the disk tier cannot open: E_IO,
+ *          E_BUSY (l2_path is in use), E_FOREIGN, E_NEWER_FORMAT, E_CORRUPT, E_UNSUPPORTED (network
+ *          file system). cellar_last_error(NULL, ..) has the reason in words
  * owns:    the caller closes *out with cellar_close. Everything in cfg is copied, except each ctx
  * thread:  any; a process may open several stores
  * cost:    reserves address space (32 x budget, from 256 MiB on, halved until granted), starts one
@@ -331,19 +414,18 @@ CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out);
  * example: cellar_open_sized(64u << 20, 0, &c);                                                  */
 CELLAR_API cellar_err cellar_open_sized(uint64_t memory_bytes, uint64_t max_entries, cellar **out);
 
-/* Close a store.
+/* Close a store. The call waits for running loads, close_timeout_ms at most, and meanwhile refuses
+ * new loads with E_CLOSED. If a loader still runs then, the call returns E_BUSY and the store is
+ * open as before: the running loads go on, and new loads run again. Call it again later.
  * in:      the handle from cellar_open; NULL is fine
  * returns: OK; DROPPED (all is closed, but entries of memory are not on disk: cellar_l2.h, CLOSE);
- *          E_CLOSED (closed before; nothing done); E_INVAL (a namespace: nothing done, and the
- *          first time a line in the log); E_BUSY (loads still ran after close_timeout_ms; nothing
- *          is closed, no load has ended, try again); E_DEADLOCK (called by a loader or a fallback
- *          of the store: nothing is done)
- * owns:    frees all memory, joins the maintenance thread, and ends pins: never unpin one
- *          afterwards. Namespace handles
- *          that are still open return E_CLOSED until they are closed themselves
- * thread:  any; must not overlap other calls on the same store but loads. New loads return
- *          E_CLOSED. Running ones end first; once all of them only wait, for a lease or for another
- *          process, they return E_CLOSED
+ *          E_CLOSED (closed before), E_INVAL (a namespace; the first time a line in the log),
+ *          E_BUSY (a loader runs), E_DEADLOCK (called by a loader or a fallback of the store). With
+ *          these four nothing is closed
+ * owns:    frees all memory and joins the maintenance thread. Pins end: do not unpin one
+ *          afterwards. Namespace handles that are still open return E_CLOSED until they are closed
+ * thread:  any; must not overlap other calls on the same store but loads. If all running loads only
+ *          wait, for a lease or for another process, they return E_CLOSED and the store closes
  * cost:    O(committed memory); no listener is called for the entries of the store
  * example: cellar_close(c);                                                                      */
 CELLAR_API cellar_err cellar_close(cellar *c);
@@ -355,9 +437,9 @@ CELLAR_API cellar_err cellar_close(cellar *c);
  *          passes the share by 1/40 of memory_bytes at most. Other namespaces use what a namespace
  *          leaves free. A quota is given at creation and may change later
  * out:     *out, NULL on failure
- * returns: OK; E_INVAL (also: a quota for a namespace created without), E_TYPE (object: the
- *          namespace holds bytes, or objects of another free_fn or ctx), E_UNSUPPORTED (unknown
- *          option, l2_lz4 without liblz4), E_LIMIT (max_namespaces, or 63 namespaces with quotas),
+ * returns: OK; E_INVAL (a quota for a namespace that was created without a quota), E_TYPE (object:
+ *          the namespace holds bytes, or objects of another free_fn or ctx), E_UNSUPPORTED (l2_lz4
+ *          in a library without liblz4), E_LIMIT (max_namespaces, or 63 namespaces with quotas),
  *          E_NOMEM, E_SPACE (budget)
  * owns:    handles are counted: pair each OK with one cellar_namespace_close; equal names give
  *          equal pointers
@@ -377,6 +459,7 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
  * them.
  * in:      a handle from cellar_namespace_open, once for each OK; NULL is fine
  * returns: OK; E_CLOSED (closed before; nothing done); E_INVAL (the root handle: nothing done)
+ * owns:    the last close ends the handle: no other call may use it afterwards
  * thread:  any; also after the close of the store
  * cost:    one lock
  * example: cellar_namespace_close(users);                                                        */
@@ -390,7 +473,7 @@ CELLAR_API cellar_err cellar_namespace_close(cellar *c);
  *          buf behind the value are undefined: a concurrent writer may leave those of another value
  * returns: OK, MISS (also in the stale window), ABSENT; E_BUFFER (value_len set), E_LIMIT (a large
  *          value while all pin slots are taken)
- * owns:    nothing changes hands
+ * owns:    buf stays with the caller and has a copy
  * thread:  any; a usual hit takes no lock
  * cost:    hit: no lock and no shared write, O(key_len + value_len); no clock reading unless the
  *          entry has a deadline
@@ -441,10 +524,12 @@ CELLAR_API void cellar_free(void *value);
  * example: if (cellar_contains(c, "k", 1) == CELLAR_OK) puts("there");                           */
 CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len);
 
+/* Flags of cellar_set_opts: conditions, what stays of the old entry, and the disk. The contract of
+ * each call names the flags that it takes. */
 #define CELLAR_ONLY_IF_ABSENT  0x0001u /* else EXISTS; a negative entry counts as absent          */
 #define CELLAR_ONLY_IF_PRESENT 0x0002u /* else MISS                                               */
 #define CELLAR_ONLY_IF_VERSION 0x0004u /* replace only a live value of if_version; else CONFLICT  */
-#define CELLAR_KEEP_OLD_VALUE  0x0008u /* keep the old value when the set fails                   */
+#define CELLAR_KEEP_OLD_VALUE  0x0008u /* a failed set keeps the old value: see cellar_set        */
 #define CELLAR_KEEP_TTL        0x0010u /* keep deadline and windows of a live value; else TTL     */
 #define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0; negative_ttl_ms      */
 #define CELLAR_DURABLE         0x0040u /* survive a power cut; E_IO: stored in memory only        */
@@ -452,14 +537,19 @@ CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len
 #define CELLAR_REPLACE         0x0100u /* cellar_update: tags, user_flags of the old value end    */
 #define CELLAR_NO_STORE        0x0200u /* cellar_load_opts_set alone: return it, do not store it  */
 
+/* Options of one write, for cellar_set, cellar_set_many, cellar_update, cellar_increment,
+ * cellar_write_through, cellar_lease_fulfill, cellar_load_opts_set and cellar_object_set. The
+ * contract of each call says which fields and flags it takes. */
 typedef struct cellar_set_opts {
     size_t   struct_size;       /* set by cellar_set_opts_default()                               */
-    int64_t  ttl_ms;            /* Default 0: TTL class, else the namespace                       */
-    int64_t  idle_ms;           /* maximum time without use. Default 0: the namespace             */
-    int64_t  max_age_ms;        /* maximum age of an entry with idle time. Default 0: namespace   */
-    int64_t  stale_ms;          /* stale window after the TTL. Default 0: the namespace.          */
-                                /* idle_ms and stale_ms: to 2^32 - 1, or CELLAR_TTL_NONE: none,   */
-                                /* also in a namespace that has one                               */
+    int64_t  ttl_ms;            /* TTL. Default 0: of the TTL class, else of the namespace.       */
+                                /* CELLAR_TTL_NONE: none                                          */
+    int64_t  idle_ms;           /* maximum time without use. Range 1..2^32 - 1. Default 0: of the */
+                                /* namespace. CELLAR_TTL_NONE: none                               */
+    int64_t  max_age_ms;        /* maximum age of an entry with idle time. Default 0: of the      */
+                                /* namespace. CELLAR_TTL_NONE: none                               */
+    int64_t  stale_ms;          /* stale window after the TTL. Range 1..2^32 - 1. Default 0: of   */
+                                /* the namespace. CELLAR_TTL_NONE: none                           */
     uint64_t if_version;        /* with ONLY_IF_VERSION; from cellar_entry_info.version           */
     uint64_t *new_version;      /* receives a version of the new entry; optional                  */
     const cellar_bytes *tags;   /* 1..CELLAR_TAG_MAX bytes each; copied; they replace the old     */
@@ -469,7 +559,8 @@ typedef struct cellar_set_opts {
     uint32_t ttl_class;         /* number from cellar_ttl_class_find. Default 0: none             */
     uint32_t user_flags;        /* 32 bits of the caller; 4 bytes an entry unless 0               */
     uint32_t cost_us;           /* time to make the value, microseconds. Default 0: unknown       */
-    uint32_t jitter_pct;        /* spreads the TTL, never beyond max_age_ms. Range 0..100         */
+    uint32_t jitter_pct;        /* spreads the TTL, never beyond max_age_ms. Range 1..100         */
+                                /* percent. Default 0: not spread                                 */
     cellar_jitter jitter_mode;  /* with jitter_pct. Default MINUS                                 */
     uint32_t reserved0;         /* must be 0                                                      */
     uint64_t weight_bytes;      /* charged beyond key and value: WEIGHT. Default 0                */
@@ -494,17 +585,19 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
  *     ends        with the entry. A set or update replaces it; without weight_bytes it is 0
  *     not stored  on disk, in a snapshot, in a shared tier: what returns from there has none */
 
-/* Store a value.
+/* Store a value. A set that fails with E_TOOBIG, E_SPACE, E_NOMEM or E_DENIED removes the old value
+ * of its key, so that no reader gets a value that the program wanted to replace. With
+ * CELLAR_KEEP_OLD_VALUE the old value stays. A set that a condition or a switched-off namespace
+ * stops changes nothing.
  * in:      key; value, NULL with value_len 0; o NULL = defaults of the namespace. TTL: ttl_ms, else
  *          the TTL class, else the namespace, else none. An entry with idle time expires at the
  *          earliest of idle time, max_age_ms and TTL. A negative entry has no idle time and no
  *          stale window: max_age_ms is E_INVAL with it
  * out:     *o->new_version
- * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED;
- *          E_TOOBIG (over max_value_bytes, WEIGHT), E_SPACE (NO ROOM), E_NOMEM: the old value is
- *          removed, unless CELLAR_KEEP_OLD_VALUE is set, so that readers never get the replaced
- *          value. E_BUSY (64 clears of the namespace during the call), E_IO (cellar_l2.h), E_RANGE
- *          (idle_ms or stale_ms); E_DENIED (KEY POLICIES in cellar_admin.h: any call that stores)
+ * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED (nothing
+ *          changed); E_TOOBIG (over max_value_bytes, WEIGHT), E_SPACE (NO ROOM), E_NOMEM, E_BUSY
+ *          (64 clears of the namespace during the call), E_IO (cellar_l2.h), E_RANGE (idle_ms or
+ *          stale_ms); E_DENIED (KEY POLICIES in cellar_admin.h: any call that stores)
  * owns:    the bytes are copied
  * thread:  any; atomic per key
  * cost:    bounded: examines at most 16 + n/8 old records for n bytes, for a negative entry 128
@@ -546,15 +639,17 @@ CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len);
  * example: cellar_touch(c, "k", 1, 60000);                                                       */
 CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, int64_t ttl_ms);
 
-/* Add to a counter. A counter is a value of exactly 8 bytes, int64, little-endian.
- * in:      key, delta of any sign. A missing or negative entry becomes init + delta with the
- *          options o, as of cellar_set; NULL = defaults of the namespace. In a shared tier it has
- *          their TTL alone. A live entry keeps its TTL, tags and fields. o->flags 0 or
- *          CELLAR_ONLY_IF_PRESENT; o->new_version NULL
+/* Add to a counter. A counter is a value of exactly 8 bytes, int64, little-endian. A key without a
+ * live value gets the counter init + delta.
+ * in:      key; delta of any sign; init for a new counter; o NULL = defaults of the namespace.
+ *          Fields of o describe a new counter, as in cellar_set: times, ttl_class, jitter, tags,
+ *          user_flags, cost_us, weight_bytes; in a shared tier the TTL alone. A live counter keeps
+ *          its own. o->flags 0 or CELLAR_ONLY_IF_PRESENT; o->new_version NULL
  * out:     *now_value after the addition, with OK, E_RANGE and E_IO; optional
  * returns: OK; MISS (ONLY_IF_PRESENT), DISABLED; E_TYPE (not 8 bytes; unchanged), E_RANGE
- *          (overflow: the counter holds the limit), E_BUSY (64 clears of the namespace during the
- *          call), E_SPACE, E_NOMEM, E_IO (cellar_l2.h)
+ *          (overflow, also of init + delta: the counter holds the limit, INT64_MIN or INT64_MAX),
+ *          E_BUSY (64 clears of the namespace during the call), E_SPACE, E_NOMEM, E_IO
+ *          (cellar_l2.h)
  * thread:  any; atomic
  * cost:    usually in place: one bucket lock
  * example:
@@ -565,10 +660,11 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
                                        int64_t *now_value);
 
 /* Clear this namespace and no other. A get that starts after the call returns no entry that was
- * stored before it. When a store has used up 2^31 clears and opens of namespaces, all its entries
- * end once, in memory and on disk, with a warning in the log.
+ * stored before it. A store has numbers for 2^31 clears and opens of namespaces. When they are used
+ * up, all its entries end once, in memory and on disk, with a warning in the log.
  * in:      the namespace
- * returns: OK; E_IO (cellar_l2.h); E_BUSY (these are used up, in a listener or loader: call again)
+ * returns: OK; E_IO (cellar_l2.h); E_BUSY (no number is left, and a listener or loader runs on this
+ *          thread: call again outside of it)
  * thread:  any; listeners receive CLEARED when the memory is reclaimed; eviction reclaims it first
  * cost:    O(1) for any number of entries; their memory is usable from now on; like cellar_delete
  * example: cellar_clear(c);                                                                      */
@@ -576,28 +672,31 @@ CELLAR_API cellar_err cellar_clear(cellar *c);
 
 /* ---- Many keys ------------------------------------------------------------------------------- */
 
+/* One key of cellar_get_many. */
 typedef struct cellar_get_item {
-    const void *key;
-    size_t      key_len;
-    void       *buf;
-    size_t      buf_cap;
+    const void *key;       /* in: 1..CELLAR_KEY_MAX bytes */
+    size_t      key_len;   /* in: bytes of `key` */
+    void       *buf;       /* in: receives the value */
+    size_t      buf_cap;   /* in: bytes at buf; 0 asks for the size */
     size_t      value_len; /* out: like cellar_get */
     cellar_err  status;    /* out: the code of cellar_get for this key */
     uint32_t    user_flags; /* out: as given to the set; 0 unless OK or E_BUFFER */
 } cellar_get_item;
 
+/* One key of cellar_set_many. */
 typedef struct cellar_set_item {
-    const void *key;
-    size_t      key_len;
-    const void *value;
-    size_t      value_len;
+    const void *key;       /* in: 1..CELLAR_KEY_MAX bytes */
+    size_t      key_len;   /* in: bytes of `key` */
+    const void *value;     /* in: NULL with value_len 0 */
+    size_t      value_len; /* in: bytes of `value` */
     cellar_err  status;    /* out: the code of cellar_set for this key */
     uint32_t    reserved0; /* must be 0 */
 } cellar_set_item;
 
+/* One key of cellar_delete_many. */
 typedef struct cellar_delete_item {
-    const void *key;
-    size_t      key_len;
+    const void *key;       /* in: 1..CELLAR_KEY_MAX bytes */
+    size_t      key_len;   /* in: bytes of `key` */
     cellar_err  status;    /* out: the code of cellar_delete for this key */
     uint32_t    reserved0; /* must be 0 */
 } cellar_delete_item;
@@ -607,8 +706,8 @@ typedef struct cellar_delete_item {
  * in:      items, NULL with count 0; equal keys are fine
  * out:     buf, undefined behind the value, as in cellar_get; value_len, status and user_flags of
  *          each item; *hits the number of OK; optional
- * returns: OK (look at the items); E_INVAL (nothing done)
- * owns:    nothing changes hands
+ * returns: OK (look at the items)
+ * owns:    the buffers stay with the caller
  * thread:  any; each item is atomic, the batch is not
  * cost:    one or two keys: as cellar_get for each, and about 2 ns. More: groups of 32 with
  *          prefetch. No allocation. With a shared tier: one request, and one allocation, for up to
@@ -623,7 +722,7 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
 /* Store many values with one set of options. A failing item does not stop the others.
  * in:      items; o as in cellar_set, with new_version NULL
  * out:     status of each item; *stored the number of OK; optional
- * returns: OK (look at the items); E_INVAL, E_RANGE (options: nothing done)
+ * returns: OK (look at the items); E_RANGE (options: nothing done)
  * owns:    the bytes are copied
  * thread:  any; of equal keys the last item is stored
  * cost:    groups of 32 with prefetch
@@ -636,7 +735,7 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
 /* Delete many keys.
  * in:      items
  * out:     status of each item; *deleted the number of OK; optional
- * returns: OK (look at the items); E_INVAL (nothing done)
+ * returns: OK (look at the items)
  * thread:  any
  * cost:    groups of 32 with prefetch
  * example:
@@ -657,7 +756,7 @@ CELLAR_API cellar_err cellar_delete_many(cellar *c, cellar_delete_item *items, s
 CELLAR_API const char *cellar_strerror(cellar_err code);
 #endif
 
-/* The last error of a handle. */
+/* The last error of a handle, from cellar_last_error. */
 typedef struct cellar_error_info {
     size_t     struct_size; /* set by cellar_error_info_default()                                 */
     cellar_err code;        /* CELLAR_OK = none yet                                               */
@@ -674,7 +773,7 @@ CELLAR_STRUCT(cellar_error_info, text);
  *          cellar_task_register, and E_INVAL and E_NOT_FOUND of cellar_task_submit. Others without
  *          a handle are not kept
  * out:     *out
- * returns: OK; E_INVAL
+ * returns: OK
  * thread:  any; works on handles of a closed store
  * cost:    O(1)
  * example:
@@ -696,14 +795,19 @@ CELLAR_API const char *cellar_version(void);
  *     codes     OK, E_BUSY, NO_L2 in a contract are CELLAR_OK, CELLAR_E_BUSY, CELLAR_NO_L2.
  *               0 is success. Positive codes are outcomes: a miss is no error. Negative codes are
  *               errors. Treat unknown positive codes as outcomes, unknown negative ones as errors.
- *     refusals  Each call may return E_INVAL (NULL, key of 0 or over CELLAR_KEY_MAX bytes, value
- *               out of range), E_UNSUPPORTED (unknown flag or field), E_ABI, E_CLOSED, E_FORKED
- *               and E_TYPE (a call of bytes on objects, or the reverse). The call then did nothing.
- *               cellar_last_error names call, argument, rule and remedy, but of E_FORKED.
+ *     refusals  Each call that returns a code may return one of these. It then did nothing. A
+ *               contract names one of them only with a further reason. cellar_last_error names
+ *               call, argument, rule and remedy, except of E_FORKED.
+ *               E_INVAL        NULL, a key of 0 or over CELLAR_KEY_MAX bytes, a value out of range
+ *               E_UNSUPPORTED  a flag or field that this library does not know or has not built
+ *               E_ABI          a struct_size that ends inside a field; an open: another CELLAR_ABI
+ *               E_CLOSED       the handle, its namespace or its store is closed
+ *               E_FORKED       the object belongs to the parent process: fork in RESTRICTIONS
+ *               E_TYPE         a call of bytes in a namespace of objects, or the reverse
  *     keys      1..CELLAR_KEY_MAX bytes of any value, always compared in full.
  *     values    0..max_value_bytes bytes. An empty value is a value.
- *     times     `_ms` is int64_t, `_ns` is uint64_t. Negative is E_INVAL. CELLAR_TTL_NONE is no
- *               limit. In a uint32_t option CELLAR_OFF is none where 0 is the default.
+ *     times     `_ms` is int64_t, `_ns` is uint64_t. Negative is E_INVAL. What 0, CELLAR_TTL_NONE
+ *               and CELLAR_OFF say in an option stands in TIMES.
  *     outputs   Presence is the code, never the pointer. Handles and owned outputs are zeroed when
  *               a call fails. A buffer is undefined after any code but OK and STALE,
  *               and behind the value.
@@ -718,6 +822,24 @@ CELLAR_API const char *cellar_version(void);
  *               limiter waits and cellar_l2_ready (their time limit), changes that promise
  *               durability and cellar_sync (disk), reads of an entry that is only on disk (one disk
  *               read), cellar_close. */
+
+/* TIMES
+ * What 0 and CELLAR_TTL_NONE say in an option. "Default": that of the namespace, then of the store,
+ * then the number that stands beside the field.
+ *     OPTION                    0                 CELLAR_TTL_NONE
+ *     ttl_ms, default_ttl_ms    default           no TTL: never expires
+ *     negative_ttl_ms           default           no TTL
+ *     idle_ms, max_age_ms       default           none, also in a namespace that has one
+ *     stale_ms, set and rule    default           none, also in a namespace that has one
+ *     stale_ms, elsewhere       default           E_INVAL: 2^32 - 1 at most
+ *     soft_timeout_ms           default: no wait  no wait, also in a namespace that has one
+ *     hard_timeout_ms           default           E_INVAL: 24 h at most
+ *     wait_timeout_ms           hard_timeout_ms   no limit
+ *     error_ttl_ms              default: off      error_ttl_max_ms
+ *     close_ms, open_ready_ms   default           no limit
+ *     timeout_ms, cellar_warm   no limit          no limit
+ * Numbers of loads and rules take CELLAR_OFF for none, because 0 is their default: jitter_pct,
+ * join_retries, leader_retries, eager_refresh_pct, xfetch_beta_x100. */
 
 /* RESTRICTIONS
  *     threads   Any thread calls any function at any time. The cellar_close that closes a store

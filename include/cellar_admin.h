@@ -13,6 +13,7 @@ extern "C" {
 
 /* ---- Host and tuning ------------------------------------------------------------------------- */
 
+/* Hash function of keys, for cellar_tuning_config.hash. */
 typedef enum cellar_hash {
     CELLAR_HASH_DEFAULT = 0,  /* wyhash class, keyed */
     CELLAR_HASH_SIPHASH13 = 1 /* SipHash-1-3, keyed */
@@ -26,6 +27,7 @@ typedef enum cellar_optimize {
                                    keeps one rule; cellar_advice_get has no figures */
 } cellar_optimize;
 
+/* When entries and index get huge pages, for cellar_tuning_config.huge_pages. */
 typedef enum cellar_huge_pages {
     CELLAR_HUGE_PAGES_LATER = 0,   /* by ticks, from a budget of 32 MiB on, unless
                                       the system is set to have none */
@@ -55,27 +57,77 @@ typedef enum cellar_log_keys {
     CELLAR_LOG_KEYS_FULL = 4     /* the text, cut after 300 bytes */
 } cellar_log_keys;
 
-/* Functions of the host. They must not call the library. */
-typedef int64_t (*cellar_clock_fn)(void *ctx); /* milliseconds, never backwards */
-typedef void   *(*cellar_alloc_fn)(size_t size, void *ctx); /* 16-byte aligned; NULL = no memory */
-typedef void    (*cellar_free_fn)(void *block, size_t size, void *ctx); /* size as allocated */
-typedef void    (*cellar_log_fn)(cellar_log_level level, const char *module, cellar_err code,
-                                 const char *text, void *ctx);
+/* Return the time, for cellar_host_config.clock and the configs of limiters, tasks and schedules.
+ * in:      ctx as given with the function
+ * returns: milliseconds from a start of the host's choice, from 0 on; never less than a call before
+ *          in any thread has returned. Wall clocks: milliseconds since 1970 (UNIX time)
+ * owns:    ctx lives until the object is closed
+ * thread:  any thread that uses the object and threads of the library, several at once, also inside
+ *          locks of the library. It must not call the library
+ * cost:    it must not block: reads and writes call it
+ * example:
+ *     int64_t now_ms(void *ctx) { return *(const int64_t *)ctx; }                                */
+typedef int64_t (*cellar_clock_fn)(void *ctx);
 
-/* What the host program provides to an object. Limiters use name, alloc, free, log and log_level;
- * lock tables use name and clock. Each open checks all fields. */
+/* Allocate a block, for cellar_host_config.alloc.
+ * in:      size from 1; ctx is alloc_ctx
+ * returns: a block of size bytes, aligned to 16; NULL: no memory. The contents may be undefined
+ * owns:    the library frees each block with the cellar_free_fn of the same config, some only in
+ *          cellar_free and cellar_result_free after the close. ctx lives until then
+ * thread:  any thread that uses the object and threads of the library, several at once. It must not
+ *          call the library
+ * cost:    it should not block: the call that needs memory waits
+ * example:
+ *     void *my_alloc(size_t size, void *ctx)
+ *     {
+ *         (void)ctx;
+ *         return aligned_alloc(16, (size + 15) / 16 * 16);
+ *     }                                                                                          */
+typedef void *(*cellar_alloc_fn)(size_t size, void *ctx);
+
+/* Free a block of the cellar_alloc_fn of the same config.
+ * in:      block, never NULL; size as it was allocated; ctx is alloc_ctx
+ * owns:    the block goes back to the host
+ * thread:  as cellar_alloc_fn; often another thread than the one that allocated
+ * cost:    it should not block
+ * example:
+ *     void my_free(void *block, size_t size, void *ctx) { (void)size, (void)ctx; free(block); }  */
+typedef void (*cellar_free_fn)(void *block, size_t size, void *ctx);
+
+/* Write a log line, for cellar_host_config.log. Which lines there are, says cellar_log_level.
+ * in:      level, ERROR to DEBUG; module, a short name as "loader"; code, CELLAR_OK for a line
+ *          without one; text, one line without newline, at most 511 bytes, cut beyond; ctx is
+ *          log_ctx. Both texts end with a zero byte
+ * owns:    the texts are borrowed until the return. ctx lives until the object is closed
+ * thread:  the thread of the call that has something to say and threads of the library, several at
+ *          once, with no lock held. It must not call the library
+ * cost:    it should not block: that call waits. Hand the line to a queue, or write it to a
+ *          buffered file
+ * example:
+ *     void to_stderr(cellar_log_level level, const char *module, cellar_err code,
+ *                    const char *text, void *ctx)
+ *     {
+ *         (void)ctx;
+ *         fprintf(stderr, "cellar %d %s (%d): %s\n", (int)level, module, (int)code, text);
+ *     }                                                                                          */
+typedef void (*cellar_log_fn)(cellar_log_level level, const char *module, cellar_err code,
+                              const char *text, void *ctx);
+
+/* What the host program provides to an object: cellar_config.host, and field `host` in the configs
+ * of the other objects. Limiters use name, alloc, free, log and log_level; lock tables use name and
+ * clock. Each open checks all fields. */
 typedef struct cellar_host_config {
     size_t   struct_size;     /* set by cellar_host_config_default()                              */
     const char *name;           /* label in metrics, 0..64 bytes, copied. Default ""              */
     cellar_clock_fn clock;      /* ms. Default: monotonic clock of the system, suspend included   */
-    void    *clock_ctx;
+    void    *clock_ctx;         /* given to clock                                                 */
     cellar_alloc_fn alloc;      /* with free. Default: malloc, or mimalloc                        */
     cellar_free_fn  free;       /* frees blocks of alloc; with alloc                              */
-    void    *alloc_ctx;
+    void    *alloc_ctx;         /* given to alloc and free                                        */
     cellar_log_fn log;          /* receives log lines. Default: silent                            */
-    void    *log_ctx;
+    void    *log_ctx;           /* given to log                                                   */
     cellar_log_level log_level; /* least important level that is logged. Default WARNING          */
-    uint32_t no_threads;        /* 1: no thread is started; the host calls cellar_tick            */
+    uint32_t no_threads;        /* 1: no thread is started; the host calls cellar_tick. Default 0 */
     uint32_t load_threads;      /* threads for background loads. Range 1..64. Default 2           */
     uint32_t load_queue;        /* background loads that wait. Range 1..65,536. Default 256       */
     cellar_log_keys log_keys;   /* how log lines, and hot_keys of cellar_stats_json, name keys.   */
@@ -86,14 +138,16 @@ typedef struct cellar_host_config {
 } cellar_host_config;
 CELLAR_STRUCT(cellar_host_config, stack_bytes);
 
-/* Sizes and switches that few programs need. */
+/* Sizes and switches that few programs need, for cellar_config.tuning. */
 typedef struct cellar_tuning_config {
     size_t   struct_size;       /* set by cellar_tuning_config_default()                          */
-    uint64_t max_value_bytes;     /* to CELLAR_VALUE_MAX. Default min(64 MiB, budget / 2)         */
+    uint64_t max_value_bytes;     /* longest value. Range 1..CELLAR_VALUE_MAX. Default the less   */
+                                  /* of 64 MiB and half of memory_bytes                           */
     uint64_t expected_entry_bytes; /* mean key + value, sizes tables at the open; not the disk    */
                                   /* index: mean_entry_bytes of l2. From 16 to 2^32 - 1.          */
                                   /* Default 256                                                  */
-    int64_t  close_timeout_ms;    /* wait of the root close for running loads. Default 5,000      */
+    int64_t  close_timeout_ms;    /* longest wait of cellar_close for running loads. Default      */
+                                  /* 5,000                                                        */
     const uint8_t *hash_key;      /* 32 bytes, copied: repeatable hashes for tests. Default NULL: */
                                   /* random                                                       */
     cellar_hash       hash;       /* of keys. Default HASH_DEFAULT                                */
@@ -105,11 +159,13 @@ typedef struct cellar_tuning_config {
     uint32_t stripes;             /* most lock domains; a power of two to 1,024. Default 64. Each */
                                   /* needs 64 segments of memory and room for 64 entries: a small */
                                   /* budget or max_entries gives fewer, see cellar_stats.stripes  */
-    uint32_t max_namespaces;      /* the root counts as one. To 4,096. Default 4,096              */
-    uint32_t max_loads;           /* loads at once. Default 16,384                                */
-    uint32_t max_load_waiters;    /* threads and subscribers that wait. Default 65,536            */
+    uint32_t max_namespaces;      /* the root counts as one. Range 1..4,096. Default 4,096        */
+    uint32_t max_loads;           /* loads at once. Range 1..2^32 - 1. Default 16,384             */
+    uint32_t max_load_waiters;    /* threads and subscribers that wait. Range 1..2^32 - 1.        */
+                                  /* Default 65,536                                               */
     uint32_t reserved0;           /* must be 0                                                    */
-    uint32_t no_explain;          /* 1: cellar_why forgets removed entries; saves budget / 256    */
+    uint32_t no_explain;          /* 1: cellar_why forgets removed entries; saves budget / 256.   */
+                                  /* Default 0                                                    */
     uint32_t no_advisor;          /* 1: no figures for cellar_advice_get. Default 0: on from      */
                                   /* 16 MiB                                                       */
 } cellar_tuning_config;
@@ -117,61 +173,87 @@ CELLAR_STRUCT(cellar_tuning_config, no_advisor);
 
 /* ---- Options at run time --------------------------------------------------------------------- */
 
-/* Options that can change while the store runs: name, number, scope, unit, help. */
+/* Options that can change while the store runs: name, number, scope, unit, help; see OPTIONS. */
 #define CELLAR_OPTIONS(X) \
-    X(MEMORY_BYTES, 1, STORE, "bytes", "memory budget; shrinking evicts until it holds") \
-    X(MAX_ENTRIES, 2, STORE, "entries", "second bound; 0 = none; shrinking evicts") \
-    X(EVICTION, 3, STORE, "cellar_eviction", "eviction policy from now on") \
-    X(LOG_LEVEL, 4, STORE, "cellar_log_level", "least important level that is logged") \
-    X(MAINTENANCE_THREAD, 5, STORE, "0 or 1", "maintenance thread") \
-    X(DEFAULT_TTL_MS, 6, NAMESPACE, "ms", "default TTL; 0 = of the store") \
-    X(NEGATIVE_TTL_MS, 7, NAMESPACE, "ms", "TTL of negative entries; 0 = of the store") \
-    X(IDLE_MS, 8, NAMESPACE, "ms", "default idle time; 0 = of the store") \
-    X(MAX_AGE_MS, 9, NAMESPACE, "ms", "maximum age with idle time; 0 = of the store") \
-    X(STALE_MS, 10, NAMESPACE, "ms", "default stale window; 0 = of the store") \
-    X(L2_BYTES, 11, STORE, "bytes", "size of all files of the disk tier; 0 = none") \
-    X(NAMESPACE_MAX_ENTRIES, 12, NAMESPACE, "entries", "its bound; 0 = none; shrinking evicts") \
-    X(L2_CLOSE_MS, 13, STORE, "ms", "limit of writing memory to disk in cellar_close; 0 = 5,000") \
-    X(ENABLED, 14, NAMESPACE, "0 or 1", "0: gets miss, sets and increments return DISABLED") \
-    X(BLOOM_KEYS, 15, NAMESPACE, "keys", "size of its Bloom filter; 0 = none, drops it")
+    X(MEMORY_BYTES, 1, STORE, "bytes", "memory budget. From 1 MiB. Default 64 MiB") \
+    X(MAX_ENTRIES, 2, STORE, "entries", "most entries in memory. Default 0: no bound") \
+    X(EVICTION, 3, STORE, "cellar_eviction", "eviction policy. Range 0..4. Default 1: ADAPTIVE") \
+    X(LOG_LEVEL, 4, STORE, "cellar_log_level", "level that is logged. Range 0..5. Default 2") \
+    X(MAINTENANCE_THREAD, 5, STORE, "0 or 1", "maintenance thread. Default 1; 0 with no_threads") \
+    X(DEFAULT_TTL_MS, 6, NAMESPACE, "ms", "TTL of sets without one. Default 0: of the store") \
+    X(NEGATIVE_TTL_MS, 7, NAMESPACE, "ms", "TTL of negative entries. Default 0: of the store") \
+    X(IDLE_MS, 8, NAMESPACE, "ms", "idle time. Range 1..2^32 - 1. Default 0: of the store") \
+    X(MAX_AGE_MS, 9, NAMESPACE, "ms", "maximum age with idle time. Default 0: of the store") \
+    X(STALE_MS, 10, NAMESPACE, "ms", "stale window. Range 1..2^32 - 1. Default 0: of the store") \
+    X(L2_BYTES, 11, STORE, "bytes", "size of the disk tier. From 16 MiB. 0: no disk tier") \
+    X(NAMESPACE_MAX_ENTRIES, 12, NAMESPACE, "entries", "Range 1..2^32 - 1. Default 0: no bound") \
+    X(L2_CLOSE_MS, 13, STORE, "ms", "time of cellar_close for the disk. Default 0: 5,000") \
+    X(ENABLED, 14, NAMESPACE, "0 or 1", "0 switches the namespace off: see DISABLED. Default 1") \
+    X(BLOOM_KEYS, 15, NAMESPACE, "keys", "of its Bloom filter. Range 1..2^40. Default 0: none")
 
+/* OPTIONS
+ * Each option begins with its value in cellar_config or cellar_namespace_config. A value that is
+ * negative or out of range is E_INVAL. A change holds for calls that begin later; entries keep the
+ * times that they were stored with. IDLE_MS takes CELLAR_TTL_NONE for none. EVICTION 0 is ADAPTIVE.
+ *
+ *     MEMORY_BYTES  Shrinking evicts before the call returns. At most the address space that the
+ *             open reserved: usually 8 times memory_bytes, 256 MiB at least. At least the memory of
+ *             the host and the tables made at the open; 1/128 of that budget and 2 MiB are enough.
+ *             E_RANGE: beyond these two, nothing changed. E_BUSY: another change of MEMORY_BYTES or
+ *             MAX_ENTRIES runs, nothing changed; or pinned entries prevent shrinking: the budget
+ *             is changed, and until it holds, sets that need memory return E_SPACE.
+ *     MAX_ENTRIES  Shrinking evicts before the call returns. E_BUSY: another change of MEMORY_BYTES
+ *             or MAX_ENTRIES runs, nothing changed; or entries in use prevent shrinking.
+ *     MAINTENANCE_THREAD  0 ends the thread, and the host calls cellar_tick. E_NOMEM: no thread.
+ *             E_BUSY: another change runs, or the call comes from a listener.
+ *     L2_BYTES  From 16 MiB. Shrinking reads and writes the records beyond the new end; it loses
+ *             nothing but the oldest entries. E_RANGE: too small for segments of this store, or
+ *             over 16 times the size at the open. E_SPACE: the disk is full. E_BUSY: another resize
+ *             runs, or the disk does not go on. E_UNSUPPORTED: no disk tier. E_IO.
+ *     NAMESPACE_MAX_ENTRIES  Shrinking evicts before the call returns. The first bound reads the
+ *             index, some us for each entry of the store. E_NOMEM, E_SPACE: no memory for the list
+ *             of its entries; then the namespace has no bound.
+ *     L2_CLOSE_MS  CELLAR_TTL_NONE: no limit. E_UNSUPPORTED: no disk tier.
+ *     BLOOM_KEYS  Opens a filter, or sets the size for the next cellar_bloom_feed; 0 drops it.
+ *             E_SPACE (budget), E_NOMEM: nothing changed.
+ *     ENABLED  See DISABLED. */
+
+/* DISABLED
+ * CELLAR_OPT_ENABLED 0 switches a namespace off: the program works as without a cache. Calls that
+ * already run use the former state. Entries stay in memory and on disk.
+ *     reads    cellar_get and its kin, cellar_get_many, cellar_pin, cellar_contains and
+ *              cellar_object_acquire return MISS.
+ *     loads    cellar_get_or_load, the bulk load and cellar_object_get_or_load run the loader, or
+ *              wait for one that runs. A value is OK with CELLAR_RESULT_NOT_STORED. No failure is
+ *              remembered. With CELLAR_LOAD_ONLY_IF_CACHED they return MISS.
+ *     leases   cellar_lease_acquire gives the lease. cellar_lease_fulfill hands the value to all
+ *              waiters and returns DISABLED.
+ *     writes   cellar_set, cellar_set_many, cellar_update, cellar_touch, cellar_increment and
+ *              cellar_object_set return DISABLED and change nothing. cellar_write_through writes to
+ *              the source, deletes the key and returns DISABLED.
+ *     ends     Deletes, clears, deletes by tag or pattern and cellar_version_set work.
+ * With ENABLED 1 the entries that are left are served again. A set that returned DISABLED has left
+ * the old value: delete the key then, or clear the namespace before it is switched on. */
+
+/* One option of CELLAR_OPTIONS, for cellar_option_set and cellar_option_get. */
 typedef enum cellar_option {
 #define CELLAR_OPTION_ENUM(name, number, scope, unit, help) CELLAR_OPT_##name = number,
     CELLAR_OPTIONS(CELLAR_OPTION_ENUM)
 #undef CELLAR_OPTION_ENUM
 } cellar_option;
 
-/* Change an option of the store, or of this namespace.
+/* Change an option of the store, or of this namespace. See OPTIONS.
  * in:      any handle of the store; for NAMESPACE options the namespace; value in the option's unit
- * returns: OK; E_INVAL (unknown option, value out of range), E_RANGE, E_UNSUPPORTED, E_NOMEM
- *          (thread), E_BUSY (of MEMORY_BYTES and MAX_ENTRIES: another change of one of them runs),
- *          E_FORKED.
- *          MEMORY_BYTES: E_RANGE (nothing changed: beyond the address space reserved at open, or
- *          too small for the memory of the host and the tables made at open, for which 1/128 of
- *          that budget and 2 MiB are enough);
- *          E_BUSY (pinned entries prevent shrinking to this budget: until it holds, sets that need
- *          memory return E_SPACE).
- *          L2_BYTES, which loses nothing but the oldest entries: E_RANGE (too small for segments
- *          of this store, or over 16 times the size at open), E_SPACE (the disk is full), E_IO,
- *          E_BUSY (another resize runs), E_UNSUPPORTED (no disk tier)
- *          ENABLED 0: deletes and clears still work, so that no old value is served later; calls
- *          that already run use the former state.
- *          NAMESPACE_MAX_ENTRIES, to 2^32 - 1: E_NOMEM, E_SPACE (no memory for its list; then the
- *          namespace has no bound).
- *          BLOOM_KEYS, to 2^40: opens a filter, or sets the size for the next cellar_bloom_feed;
- *          E_SPACE (budget), E_NOMEM (nothing changed)
+ * returns: OK; E_RANGE, E_BUSY, E_SPACE, E_NOMEM, E_UNSUPPORTED, E_IO as OPTIONS says of the option
  * thread:  any; of concurrent changes of one option one takes effect
- * cost:    MEMORY_BYTES, MAX_ENTRIES and NAMESPACE_MAX_ENTRIES: shrinking evicts before the call
- *          returns. The first NAMESPACE_MAX_ENTRIES reads the index, some us for each entry of the
- *          store; entries of the younger eighths of its age stay. L2_BYTES: shrinking reads
- *          and writes the records beyond the new end. The others: O(1)
+ * cost:    O(1). More for bounds that shrink, L2_BYTES and NAMESPACE_MAX_ENTRIES: see OPTIONS
  * example: cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 32 << 20);                              */
 CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t value);
 
 /* Read the effective value of an option; for NAMESPACE options with the defaults of the store.
  * in:      as cellar_option_set
  * out:     *value
- * returns: OK; E_INVAL
+ * returns: OK
  * thread:  any
  * cost:    O(1)
  * example:
@@ -212,7 +294,7 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
  * are set. A quota that is not possible is logged as a warning, and the rest holds: a namespace
  * that was created without a quota gets none. */
 
-/* Kinds of a cellar_policy_rule. */
+/* Kind of a cellar_policy_rule. */
 typedef enum cellar_policy_kind {
     CELLAR_POLICY_KEY = 0,   /* pattern of literals and {name}: options                          */
     CELLAR_POLICY_GLOB = 1,  /* pattern of cellar_delete_by_pattern: options                     */
@@ -252,8 +334,7 @@ CELLAR_STRUCT(cellar_policy_rule, separator);
 /* Put rules into force in place of the present ones. Entries keep their deadlines.
  * in:      any handle of the store; rules, up to 4,096; rule_count 0: no rules
  * returns: OK; E_CONFIG (a rule is wrong: cellar_last_error names it, as "rules[3]: .."), E_NOMEM,
- *          E_SPACE (budget), E_FORKED; E_INVAL, E_ABI, E_UNSUPPORTED (struct_size, unknown field).
- *          After an error the present rules stay
+ *          E_SPACE (budget). After an error the present rules stay
  * owns:    rules and texts are copied
  * thread:  any; of concurrent calls one waits for the other
  * cost:    O(rules x sections + namespaces); waits for writes that use the old rules, some 100 ns.
@@ -266,15 +347,27 @@ CELLAR_STRUCT(cellar_policy_rule, separator);
 CELLAR_API cellar_err cellar_policy_set(cellar *c, const cellar_policy_rule *rules,
                                         size_t rule_count);
 
-/* Called for one rule. Return false to end the list. It must not set rules. */
+/* Take one rule of cellar_policy_list.
+ * in:      rule; ctx as given with the function
+ * returns: true: go on. false: end the list
+ * owns:    rule and its texts are borrowed until the return
+ * thread:  the thread that calls cellar_policy_list; no lock is held. It may call the library, but
+ *          not cellar_policy_set of this store, which would wait for it
+ * cost:    it may block; cellar_policy_set waits meanwhile
+ * example:
+ *     bool print_rule(const cellar_policy_rule *rule, void *file)
+ *     {
+ *         fprintf(file, "%s\n", rule->pattern != NULL ? rule->pattern : "set");
+ *         return true;
+ *     }                                                                                          */
 typedef bool (*cellar_policy_list_fn)(const cellar_policy_rule *rule, void *ctx);
 
 /* Call a function for each rule of a namespace, in the order of rules. A number that a rule does
  * not set comes from its section, else from "*". Prefix and separator come from its section.
- * in:      c: namespace
- * returns: OK (also without a rule); E_INVAL, E_CLOSED, E_FORKED
- * owns:    rule and texts are borrowed until fn returns
- * thread:  any; fn runs on it. cellar_policy_set waits for the end of the list
+ * in:      c: namespace; fn; ctx
+ * returns: OK (also without a rule)
+ * owns:    ctx lives until the call has returned
+ * thread:  any; fn runs in this thread. cellar_policy_set waits for the end of the list
  * cost:    O(rules)
  * example: cellar_policy_list(c, print_rule, stdout);                                            */
 CELLAR_API cellar_err cellar_policy_list(cellar *c, cellar_policy_list_fn fn, void *ctx);
@@ -312,9 +405,9 @@ CELLAR_API cellar_err cellar_memory_charge(cellar *c, int64_t bytes);
  *          optional. Of a store at most 500, and 20 while it has a tier or a load runs
  * returns: OK (nothing that was due at the call is left; while another thread stays inside a set
  *          for more than 2 ms, entries that it may evict stay due); PENDING (the time ran out, or
- *          another thread does the work: call again); E_INVAL, E_CLOSED, E_FORKED, E_UNSUPPORTED
- *          (the object has no work); of a limiter the codes of its snapshot. In a listener of a
- *          store and in free_fn OK also while another tick runs
+ *          another thread does the work: call again); E_UNSUPPORTED (the object has no work); of a
+ *          limiter the codes of its snapshot. In a listener of a store and in free_fn OK also while
+ *          another tick runs
  * thread:  any; listeners, watchers and, with no_threads, functions of the program run inside
  * cost:    budget_us plus one bounded step at most: of a store 64 entries or dead blocks, or one
  *          huge page, for which the kernel copies 2 MiB. A limiter: at most 16 regions of 4,096

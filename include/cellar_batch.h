@@ -39,12 +39,15 @@ extern "C" {
 
 /* ---- Types ---------------------------------------------------------------------------------- */
 
+/* Fixed limits. */
 #define CELLAR_BATCH_KEY_MAX 1024u /* bytes of a group, and of a coalesce_key                     */
 #define CELLAR_BATCH_ITEMS_MAX 65536u /* largest max_items                                        */
 
+/* A handle: collects items and flushes them in batches. cellar_batcher_open makes it and
+ * cellar_batcher_close ends it; cellar_namespace_batch makes one that the store ends. */
 typedef struct cellar_batcher cellar_batcher;
 
-/* What follows a failed batch. */
+/* What follows a failed batch, for cellar_batcher_config.on_failure. */
 typedef enum cellar_batch_on_failure {
     CELLAR_BATCH_SPLIT_SINGLE = 0, /* each item in a call of its own; one that fails has FAILED   */
     CELLAR_BATCH_BISECT = 1, /* both halves, down to the items that fail                          */
@@ -52,13 +55,13 @@ typedef enum cellar_batch_on_failure {
                              /* later items of the group wait                                     */
 } cellar_batch_on_failure;
 
-/* What an add does if the batcher is full. */
+/* What an add does if the batcher is full, for cellar_batcher_config.on_full. */
 typedef enum cellar_batch_on_full {
     CELLAR_BATCH_BLOCK = 0, /* waits up to block_timeout_ms. With no_threads: as ERROR            */
     CELLAR_BATCH_ERROR = 1  /* returns E_BUSY                                                     */
 } cellar_batch_on_full;
 
-/* Why a group was flushed. */
+/* Why a group was flushed, in cellar_batch.trigger. */
 typedef enum cellar_batch_trigger {
     CELLAR_BATCH_BY_ITEMS = 1,  /* it has max_items items                                         */
     CELLAR_BATCH_BY_BYTES = 2,  /* its items reach max_bytes                                      */
@@ -68,7 +71,7 @@ typedef enum cellar_batch_trigger {
     CELLAR_BATCH_BY_DRAIN = 6   /* a drain or a close                                             */
 } cellar_batch_trigger;
 
-/* How an item ended. */
+/* How an item ended, in cellar_batch_result.verdict. */
 typedef enum cellar_batch_verdict {
     CELLAR_BATCH_OK = 0,       /* a call with the item succeeded                                  */
     CELLAR_BATCH_FAILED = 1,   /* its last call failed                                            */
@@ -80,41 +83,67 @@ typedef enum cellar_batch_verdict {
 typedef struct cellar_batch_item {
     const void *data;        /* 16-byte aligned; NULL with len 0; valid until the function        */
                              /* returns                                                           */
-    size_t   len;
+    size_t   len;            /* bytes at data                                                     */
 } cellar_batch_item;
 
 /* A batch, for the flush function. */
 typedef struct cellar_batch {
-    size_t   struct_size;
-    const char *group;       /* valid until the function returns, as items                        */
+    size_t   struct_size;    /* bytes of this struct in the library                               */
+    const char *group;       /* terminated; valid until the function returns, as items            */
     const cellar_batch_item *items; /* in the order of their adds                                 */
     size_t   item_count;     /* from 1                                                            */
     size_t   bytes;          /* sum of the lengths                                                */
-    cellar_batch_trigger trigger;
+    cellar_batch_trigger trigger; /* why it is flushed                                            */
     uint32_t attempt;        /* calls with these items, this one included, by RETRY; else 1       */
 } cellar_batch;
 CELLAR_STRUCT(cellar_batch, attempt);
 
 /* The end of an item, for its done function. */
 typedef struct cellar_batch_result {
-    size_t   struct_size;
+    size_t   struct_size;    /* bytes of this struct in the library                               */
     const void *data;        /* valid until the function returns                                  */
-    size_t   len;
-    cellar_batch_verdict verdict;
+    size_t   len;            /* bytes at data                                                     */
+    cellar_batch_verdict verdict; /* how the item ended                                           */
     int32_t  err;            /* OK; FAILED: what the last flush function returned                 */
     uint32_t calls;          /* calls of the flush function with this item                        */
     uint32_t reserved0;      /* 0                                                                 */
 } cellar_batch_result;
 CELLAR_STRUCT(cellar_batch_result, reserved0);
 
-/* Process a batch. Return CELLAR_OK, or another code: the batch failed. */
+/* Send a batch, for cellar_batcher_open.
+ * in:      batch; ctx as given with the function
+ * returns: CELLAR_OK: all its items are done. Any other code: the batch failed, and on_failure says
+ *          what follows; the code becomes `err` of the items that have FAILED
+ * owns:    batch, group, items and data are borrowed until the return. ctx lives until the batcher
+ *          is closed
+ * thread:  a worker of the batcher, or the thread of cellar_tick or cellar_batcher_drain with
+ *          no_threads; up to `workers` at once, of one group one or `parallel`. No lock is held. It
+ *          may call every function on the batcher; drain and close return E_DEADLOCK
+ * cost:    it may block; items of its group wait
+ * example:
+ *     cellar_err post(const cellar_batch *batch, void *client)
+ *     {
+ *         const bool sent = send_all(client, batch->group, batch->items, batch->item_count);
+ *         return sent ? CELLAR_OK : CELLAR_E_IO;
+ *     }                                                                                          */
 typedef cellar_err (*cellar_batch_flush_fn)(const cellar_batch *batch, void *ctx);
-/* Receive the end of an item. */
+
+/* Receive the end of an item, for cellar_batch_add_opts.done. It runs once for each accepted item.
+ * in:      result; ctx is done_ctx
+ * owns:    result and data are borrowed until the return. done_ctx lives until then
+ * thread:  as cellar_batch_flush_fn; several at once, no lock is held. It may call what a flush
+ *          function may
+ * cost:    it should not block: the next flush waits
+ * example:
+ *     void done(const cellar_batch_result *result, void *job)
+ *     {
+ *         job_end(job, result->verdict == CELLAR_BATCH_OK, result->err);
+ *     }                                                                                          */
 typedef void (*cellar_batch_done_fn)(const cellar_batch_result *result, void *ctx);
 
-/* Options of a batcher. Start from cellar_batcher_config_default(). */
+/* Options of a batcher, for cellar_batcher_open and cellar_namespace_batch. */
 typedef struct cellar_batcher_config {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by cellar_batcher_config_default()                            */
     const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
                              /* counts as "batcher"), clock, alloc, free, log, log_level,         */
                              /* no_threads, stack_bytes                                           */
@@ -141,11 +170,11 @@ typedef struct cellar_batcher_config {
 } cellar_batcher_config;
 CELLAR_STRUCT(cellar_batcher_config, parallel);
 
-/* Options of an add. Start from cellar_batch_add_opts_default(). */
+/* Options of cellar_batch_add. */
 typedef struct cellar_batch_add_opts {
-    size_t   struct_size;
-    cellar_batch_done_fn done; /* Default NULL: none                                              */
-    void    *done_ctx;
+    size_t   struct_size;    /* set by cellar_batch_add_opts_default()                            */
+    cellar_batch_done_fn done; /* receives the end of the item. Default NULL: none                */
+    void    *done_ctx;       /* given to done                                                     */
     const void *coalesce_key; /* an item of the same group and key that no call has taken yet is  */
                              /* replaced, in its place. Default NULL: replaces none               */
     size_t   coalesce_key_len; /* Range 1..CELLAR_BATCH_KEY_MAX with a key                        */
@@ -155,30 +184,30 @@ CELLAR_STRUCT(cellar_batch_add_opts, coalesce_key_len);
 /* What became of the items that had not ended when cellar_batcher_drain or cellar_batcher_close
  * was called. live == ok + failed + replaced + abandoned + still_running. */
 typedef struct cellar_batch_report {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by cellar_batch_report_default()                              */
     uint64_t live;           /* items that had not ended at the call                              */
-    uint64_t ok;             /* items that ended since, by verdict                                */
-    uint64_t failed;
-    uint64_t replaced;
-    uint64_t abandoned;
+    uint64_t ok;             /* items that ended since, with the verdict OK                       */
+    uint64_t failed;         /* with the verdict FAILED                                           */
+    uint64_t replaced;       /* with the verdict REPLACED                                         */
+    uint64_t abandoned;      /* with the verdict ABANDONED                                        */
     uint64_t still_running;  /* items that have not ended at the return                           */
 } cellar_batch_report;
 CELLAR_STRUCT(cellar_batch_report, still_running);
 
-/* Figures of a batcher; cellar_metrics_write prints the same ones. */
+/* Figures of a batcher, of cellar_batcher_stats_get; cellar_metrics_write prints the same ones. */
 typedef struct cellar_batcher_stats {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by cellar_batcher_stats_default()                             */
     uint64_t added;          /* == ok + failed + replaced + abandoned + items                     */
-    uint64_t ok;             /* items that ended, by verdict                                      */
-    uint64_t failed;
-    uint64_t replaced;
-    uint64_t abandoned;
-    uint64_t by_items;       /* batches, by trigger                                               */
-    uint64_t by_bytes;
-    uint64_t by_linger;
-    uint64_t by_groups;
-    uint64_t by_flush;
-    uint64_t by_drain;
+    uint64_t ok;             /* items that ended with the verdict OK                              */
+    uint64_t failed;         /* with the verdict FAILED                                           */
+    uint64_t replaced;       /* with the verdict REPLACED                                         */
+    uint64_t abandoned;      /* with the verdict ABANDONED                                        */
+    uint64_t by_items;       /* batches with the trigger BY_ITEMS                                 */
+    uint64_t by_bytes;       /* with the trigger BY_BYTES                                         */
+    uint64_t by_linger;      /* with the trigger BY_LINGER                                        */
+    uint64_t by_groups;      /* with the trigger BY_GROUPS                                        */
+    uint64_t by_flush;       /* with the trigger BY_FLUSH                                         */
+    uint64_t by_drain;       /* with the trigger BY_DRAIN                                         */
     uint64_t calls;          /* calls of the flush function                                       */
     uint64_t calls_failed;   /* of calls: failed                                                  */
     uint64_t splits;         /* failed batches that were split                                    */
@@ -196,10 +225,9 @@ CELLAR_STRUCT(cellar_batcher_stats, bytes);
 /* ---- The batcher ---------------------------------------------------------------------------- */
 
 /* Open a batcher.
- * in:      cfg from cellar_batcher_config_default; NULL: all defaults; flush
+ * in:      cfg from cellar_batcher_config_default; NULL: all defaults; flush; ctx, given to flush
  * out:     *out is NULL on failure
- * returns: OK; E_NOMEM (memory or threads), E_UNSUPPORTED (field of a newer header), E_INVAL
- *          (cellar_last_error of NULL has the reason of each)
+ * returns: OK; E_NOMEM (memory or threads). cellar_last_error of NULL has the reason of a refusal
  * owns:    the caller closes *out with cellar_batcher_close; ctx must live as long
  * thread:  any; a program may open several batchers
  * cost:    about 40 KiB; starts one thread, and workers with the first flushes
@@ -214,7 +242,8 @@ CELLAR_API cellar_err cellar_batcher_open(const cellar_batcher_config *cfg,
  * in:      b; NULL is allowed
  * out:     *report: NULL is allowed
  * returns: OK; E_BUSY (a function of the program has not returned: nothing is freed, try again),
- *          E_DEADLOCK (called by such a function: nothing is done), E_INVAL (report)
+ *          E_DEADLOCK (called by such a function: nothing is done)
+ * owns:    OK: b is freed
  * thread:  must not overlap other calls on the batcher but those of its functions
  * cost:    flushes what is left; joins the threads
  * example: if (cellar_batcher_close(b, NULL) == CELLAR_E_BUSY) puts("a flush still runs");       */
@@ -226,7 +255,7 @@ CELLAR_API cellar_err cellar_batcher_close(cellar_batcher *b, cellar_batch_repor
  * in:      timeout_ms from 0; report from cellar_batch_report_default, NULL is allowed
  * out:     *report
  * returns: OK (no item is left); E_BUSY (still_running is not 0), E_DEADLOCK (called by a function
- *          of the batcher), E_INVAL, E_FORKED
+ *          of the batcher)
  * thread:  any; with no_threads the call runs the flushes
  * cost:    flushes what is left
  * example:
@@ -242,8 +271,7 @@ CELLAR_API cellar_err cellar_batcher_drain(cellar_batcher *b, int64_t timeout_ms
  *          o NULL = defaults
  * returns: OK; E_TOOBIG (max_bytes, CELLAR_BATCH_KEY_MAX), E_BUSY (full, with ERROR), E_TIMEOUT
  *          (full for block_timeout_ms), E_DEADLOCK (full, and called by a function of the batcher,
- *          which would wait for itself), E_CLOSED (drained), E_NOMEM, E_INVAL, E_UNSUPPORTED
- *          (unknown field), E_FORKED
+ *          which would wait for itself), E_CLOSED (drained), E_NOMEM
  * owns:    data, group and key are copied. OK: done runs once. Else it does not run
  * thread:  any, also a function of the batcher
  * cost:    one allocation, one short lock
@@ -253,7 +281,7 @@ CELLAR_API cellar_err cellar_batch_add(cellar_batcher *b, const char *group, con
 
 /* Flush a group, or all groups, now. The call does not wait for the flushes.
  * in:      group NULL: all of them
- * returns: OK; E_NOT_FOUND (the group has no items), E_INVAL, E_FORKED
+ * returns: OK; E_NOT_FOUND (the group has no items)
  * thread:  any, also a function of the batcher
  * cost:    one short lock; O(groups) for all
  * example: cellar_batcher_flush(b, NULL);                                                        */
@@ -264,17 +292,42 @@ CELLAR_API cellar_err cellar_batcher_flush(cellar_batcher *b, const char *group)
 /* One write of a key, for the source. */
 typedef struct cellar_write {
     const void *key;         /* valid until the function returns, as value                        */
-    size_t   key_len;
+    size_t   key_len;        /* bytes at key                                                      */
     const void *value;       /* NULL if deleted                                                   */
-    size_t   value_len;
+    size_t   value_len;      /* bytes at value                                                    */
     uint32_t user_flags;     /* as given to the set                                               */
     uint32_t deleted;        /* 1: the key was deleted                                            */
 } cellar_write;
 
-/* Write many keys to the source. Return CELLAR_OK, or another code: the batch failed. */
+/* Write many keys to the source, for cellar_namespace_batch.
+ * in:      writes, `count` of them, each key once; ctx as given with the function
+ * returns: CELLAR_OK: the source has them all. Any other code: the batch failed, and on_failure
+ *          says what follows
+ * owns:    writes, keys and values are borrowed until the return. ctx lives until the store is
+ *          closed
+ * thread:  a thread of the batcher, or that of cellar_tick with no_threads; one call at a time. No
+ *          lock is held. It may use the cache, but not close the store
+ * cost:    it may block; writes of the namespace wait in the queue
+ * example:
+ *     cellar_err write_rows(const cellar_write *writes, size_t count, void *db)
+ *     {
+ *         return db_write(db, writes, count) ? CELLAR_OK : CELLAR_E_IO;
+ *     }                                                                                          */
 typedef cellar_err (*cellar_write_many_fn)(const cellar_write *writes, size_t count, void *ctx);
-/* Receive a write that the source does not have: err of the last call, E_TIMEOUT if a close had no
- * time for it. */
+
+/* Receive a write that the source does not have, for cellar_namespace_batch. It runs once for each
+ * write that failed for good.
+ * in:      write; err, of the last call of the flush function, or E_TIMEOUT if a close had no time
+ *          for it; ctx as given with the function
+ * owns:    write is borrowed until the return
+ * thread:  as cellar_write_many_fn
+ * cost:    it should not block: the next flush waits
+ * example:
+ *     void lost(const cellar_write *write, cellar_err err, void *db)
+ *     {
+ *         (void)db;
+ *         fprintf(stderr, "%zu bytes lost: %s\n", write->value_len, cellar_strerror(err));
+ *     }                                                                                          */
 typedef void (*cellar_write_failed_fn)(const cellar_write *write, cellar_err err, void *ctx);
 
 /* Write a namespace to its source in batches. Each set, update, increment and delete of a key takes
@@ -297,9 +350,8 @@ typedef void (*cellar_write_failed_fn)(const cellar_write *write, cellar_err err
  *          failed NULL: none
  * out:     *out: the batcher, for its figures, cellar_batcher_flush and cellar_tick; with
  *          no_threads cellar_tick of the store runs the flushes, too. NULL is allowed
- * returns: OK; E_BUSY (a disk tier, or a batcher), E_LIMIT (4 tiers of the store), E_CLOSED,
- *          E_NOMEM, E_INVAL, E_UNSUPPORTED (field of a newer header): nothing changed, and
- *          cellar_last_error of NULL has the reason
+ * returns: OK; E_BUSY (a disk tier, or a batcher), E_LIMIT (4 tiers of the store), E_NOMEM. Unless
+ *          OK nothing changed, and cellar_last_error of NULL has the reason
  * owns:    the store owns the batcher: do not drain or close it. ctx lives until the root is closed
  * thread:  any; the entries of the namespace are cleared. flush and failed run on a thread of the
  *          batcher, with no lock held. They may use the cache; they must not close the store
@@ -316,7 +368,7 @@ CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_co
 /* Read the figures of a batcher.
  * in:      out from cellar_batcher_stats_default
  * out:     *out
- * returns: OK; E_INVAL
+ * returns: OK
  * thread:  any
  * cost:    one short lock
  * example:

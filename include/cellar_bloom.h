@@ -47,13 +47,14 @@ extern "C" {
 
 /* ---- Build a filter -------------------------------------------------------------------------- */
 
+/* State of a filter, in cellar_bloom_info.state; see STATES. */
 typedef enum cellar_bloom_state {
     CELLAR_BLOOM_OFF = 0,          /* no filter */
     CELLAR_BLOOM_OBSERVING = 1,    /* collects keys, and rejects none */
     CELLAR_BLOOM_AUTHORITATIVE = 2 /* rejects the keys that it does not know */
 } cellar_bloom_state;
 
-/* Why a filter is no longer AUTHORITATIVE. */
+/* Why a filter is no longer AUTHORITATIVE, in cellar_bloom_info.doubt. */
 typedef enum cellar_bloom_doubt {
     CELLAR_BLOOM_DOUBT_NONE = 0,    /* no doubt */
     CELLAR_BLOOM_DOUBT_FOUND = 1,   /* the source had a key that the filter does not know */
@@ -66,12 +67,13 @@ typedef enum cellar_bloom_doubt {
  * full filter, or one with another bloom_keys, is rebuilt: a second filter is filled beside it and
  * replaces it at the end. Until then, and after a failure, the old filter answers.
  * in:      next, called until it returns another code than OK. MISS at the first call says that
- *          the source is empty; ctx
+ *          the source is empty; ctx, given to next
  * out:     *count the keys added, those in the cache included: a key in both counts twice; optional
  * returns: OK (AUTHORITATIVE); the negative code of next; E_INVAL (no filter, or a key of wrong
  *          length), E_BUSY (another feed of the namespace runs, or a doubt came up meanwhile),
  *          E_LIMIT (over 4 times bloom_keys: set more), E_SPACE (budget), E_NOMEM.
  *          After a failure feed again
+ * owns:    ctx lives until the call has returned
  * thread:  any, one feed of a namespace at a time
  * cost:    a scan of the namespace, then about 0.1 us a key; the memory of a second filter,
  *          charged during a rebuild
@@ -102,10 +104,11 @@ CELLAR_API cellar_err cellar_bloom_add(cellar *c, const void *key, size_t key_le
  * example: if (cellar_bloom_check(c, "k", 1) == CELLAR_ABSENT) puts("not in the source");        */
 CELLAR_API cellar_err cellar_bloom_check(cellar *c, const void *key, size_t key_len);
 
-/* State and figures of a filter. Filled up to the caller's struct_size. */
+/* State and figures of a filter: of cellar_bloom_info_get. Filled up to the caller's
+ * struct_size. */
 typedef struct cellar_bloom_info {
     size_t   struct_size;   /* set by cellar_bloom_info_default()                                 */
-    cellar_bloom_state state;
+    cellar_bloom_state state; /* what it does with unknown keys                                   */
     cellar_bloom_doubt doubt; /* why it is not AUTHORITATIVE any more                             */
     uint32_t filling;       /* 1: a feed fills a second filter                                    */
     uint32_t outgrown;      /* 1: more keys than expected_keys: rebuild it                        */

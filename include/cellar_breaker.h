@@ -19,21 +19,22 @@ extern "C" {
 
 /* ---- Options --------------------------------------------------------------------------------- */
 
-/* State of a breaker. */
+/* State of a breaker, in cellar_breaker_info.state. */
 typedef enum cellar_breaker_state {
     CELLAR_BREAKER_CLOSED = 0,   /* calls pass */
     CELLAR_BREAKER_OPEN = 1,     /* calls are refused, for a time that doubles */
     CELLAR_BREAKER_HALF_OPEN = 2 /* one probe at a time passes; a few successes close it */
 } cellar_breaker_state;
 
-/* Outcome of a call that was allowed. */
+/* Outcome of a call that was allowed, for cellar_breaker_record. */
 typedef enum cellar_breaker_outcome {
     CELLAR_BREAKER_SUCCESS = 0, /* the call succeeded */
     CELLAR_BREAKER_FAILURE = 1, /* the call failed */
     CELLAR_BREAKER_IGNORED = 2  /* cancelled, or not made: counts as neither */
 } cellar_breaker_outcome;
 
-/* When a breaker opens and closes. */
+/* When a breaker opens and closes: for cellar_breaker_create and
+ * cellar_namespace_config.breaker. */
 typedef struct cellar_breaker_config {
     size_t   struct_size; /* set by cellar_breaker_config_default()                               */
     uint32_t failure_pct; /* opens at this share of failed calls in 10 s. Range 1..100 percent.   */
@@ -41,7 +42,7 @@ typedef struct cellar_breaker_config {
     uint32_t min_calls;   /* calls in 10 s needed for it. Range 1..1,000,000. Default 20          */
     uint32_t consecutive_failures; /* or opens after so many in a row. Range 1..63. Default 5     */
     uint32_t half_open_successes;  /* successful probes that close it. Range 1..15. Default 3     */
-    int64_t  open_ms;     /* open for a random time, up to this. Default 5,000                    */
+    int64_t  open_ms;     /* open for a random time, up to this. From 1. Default 5,000            */
     int64_t  open_max_ms; /* open_ms doubles with each failed probe, up to this. From open_ms to  */
                           /* 2^40. Default 60,000, or open_ms where that is longer                */
 } cellar_breaker_config;
@@ -65,6 +66,7 @@ CELLAR_API cellar_err cellar_breaker_create(cellar *c, const cellar_breaker_conf
 
 /* Destroy a breaker.
  * in:      NULL is fine
+ * owns:    b is freed: no load may name it any more
  * thread:  any; must not overlap other calls on the breaker
  * cost:    one free
  * example: cellar_breaker_destroy(NULL);                                                         */
@@ -99,11 +101,12 @@ CELLAR_API cellar_err cellar_breaker_record(cellar_breaker *b, uint32_t pass,
  * example: cellar_breaker_reset(b);                                                              */
 CELLAR_API cellar_err cellar_breaker_reset(cellar_breaker *b);
 
-/* State and counters of a breaker. Filled up to the caller's struct_size. */
+/* State and counters of a breaker: of cellar_breaker_info_get. Filled up to the caller's
+ * struct_size. */
 typedef struct cellar_breaker_info {
     size_t   struct_size;    /* set by cellar_breaker_info_default()                              */
-    cellar_breaker_state state;
-    uint32_t reserved0;
+    cellar_breaker_state state; /* whether calls pass                                             */
+    uint32_t reserved0;      /* 0                                                                 */
     int64_t  retry_after_ms; /* until a probe may pass; 0 when calls pass                         */
     uint64_t calls;          /* recorded, without IGNORED                                         */
     uint64_t failures;       /* part of calls                                                     */

@@ -11,6 +11,7 @@
 extern "C" {
 #endif
 
+/* What an entry holds: in cellar_entry_info, cellar_scan_entry and cellar_event. */
 typedef enum cellar_kind {
     CELLAR_KIND_VALUE = 0,    /* bytes */
     CELLAR_KIND_NEGATIVE = 1, /* known to be absent */
@@ -19,16 +20,16 @@ typedef enum cellar_kind {
 } cellar_kind;
 
 /* Bits of cellar_entry_info.flags. */
-#define CELLAR_INFO_AGE_APPROX 1u /* age_ms is the age of the segment: an upper bound, or, if the */
-                                  /* entry was moved in memory since, a lower bound               */
+#define CELLAR_INFO_AGE_APPROX 1u /* age of the segment: an upper bound; a lower one if it moved  */
 #define CELLAR_INFO_VERSION    2u /* version is set                                               */
 #define CELLAR_INFO_STALE      4u /* past its TTL, in its stale window                            */
 #define CELLAR_INFO_TAGGED     8u /* the entry has tags                                           */
 
-/* Description of an entry. Filled up to the caller's struct_size. */
+/* Description of an entry, of cellar_get_with and cellar_entry_info_get. Filled up to the caller's
+ * struct_size. */
 typedef struct cellar_entry_info {
     size_t   struct_size;   /* set by cellar_entry_info_default()                                 */
-    cellar_kind kind;
+    cellar_kind kind;       /* value, negative entry, remembered error or object                  */
     cellar_tier tier;       /* where it was found                                                 */
     uint32_t flags;         /* CELLAR_INFO_...                                                    */
     uint32_t user_flags;    /* as given to the set                                                */
@@ -45,14 +46,14 @@ typedef struct cellar_entry_info {
 } cellar_entry_info;
 CELLAR_STRUCT(cellar_entry_info, idle_ms);
 
+/* Flags of cellar_get_opts; cellar_entry_info_get takes WANT_VERSION and TAKE_HITS. */
 #define CELLAR_GET_ALLOW_STALE  1u /* return a value in its stale window, with STALE              */
-#define CELLAR_GET_PEEK         2u /* do not update recency, idle time or statistics; leave an    */
-                                   /* entry that is only on disk there                            */
+#define CELLAR_GET_PEEK         2u /* no recency, idle time, statistics; an entry on disk stays   */
 #define CELLAR_GET_WANT_VERSION 4u /* fill info.version; the first time rewrites the entry        */
-#define CELLAR_GET_MEMORY       8u /* memory alone: no read of the disk or of another tier. Its   */
-                                   /* MISS is not counted: another call answers it              */
+#define CELLAR_GET_MEMORY       8u /* memory alone, no other tier; a MISS is not counted          */
 #define CELLAR_GET_TAKE_HITS   16u /* of cellar_entry_info_get: then begin info.hits again at 0  */
 
+/* Options of cellar_get_with. */
 typedef struct cellar_get_opts {
     size_t       struct_size; /* set by cellar_get_opts_default()                                 */
     cellar_entry_info *info;  /* describes the entry of the returned bytes; optional              */
@@ -67,7 +68,7 @@ CELLAR_STRUCT(cellar_get_opts, reserved0);
  * out:     as cellar_get: buf behind the value is undefined; *o->info
  * returns: as cellar_get; STALE (value copied) with CELLAR_GET_ALLOW_STALE; E_SPACE, E_NOMEM (no
  *          room to give the entry a version)
- * owns:    nothing changes hands
+ * owns:    buf and *o->info stay with the caller and have copies
  * thread:  any
  * cost:    as cellar_get; O(1) more with info
  * example:
@@ -102,10 +103,11 @@ CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t k
  * unpins them. When all are in use, cellar_pin, cellar_reserve and cellar_get_range return E_LIMIT,
  * and CELLAR_LOAD_PIN copies. Other calls need none of them. */
 
-/* A value read in place. The struct may be copied; unpin one copy once. */
+/* A value read in place, from cellar_pin or cellar_reserve; cellar_unpin ends it. The struct may be
+ * copied; unpin one copy once. */
 typedef struct cellar_pinned {
-    const void *value;
-    size_t      value_len;
+    const void *value;     /* the bytes, at any address */
+    size_t      value_len; /* bytes at value */
     uint64_t    opaque[4]; /* zero = not pinned */
 } cellar_pinned;
 
@@ -142,7 +144,7 @@ CELLAR_API void cellar_unpin(cellar_pinned *p);
  * out:     *total, the length of the value; buf: its bytes from offset on, min(buf_cap, *total -
  *          offset) of them, none from the end on; buf is undefined unless the call returns OK
  * returns: OK, MISS, ABSENT; E_LIMIT (all pins are in use: PINS)
- * owns:    nothing changes hands
+ * owns:    buf stays with the caller and has a copy
  * thread:  any; two ranges of one value may be of two versions if it is changed between the calls
  * cost:    memory: two shared writes and the copy; disk: the parts that the range touches
  * example:
@@ -159,7 +161,7 @@ CELLAR_API cellar_err cellar_get_range(cellar *c, const void *key, size_t key_le
  * out:     *out: value_len bytes at value, at any address, undefined, writable until the set;
  *          zeroed unless OK
  * returns: OK; E_SPACE, E_NOMEM (no room: entries were evicted for it, as for a set), E_LIMIT (all
- *          pins are in use: PINS), E_TOOBIG, E_INVAL, E_CLOSED
+ *          pins are in use: PINS), E_TOOBIG
  * owns:    the caller calls cellar_unpin: after the set, which makes the bytes those of the entry,
  *          or without one, which frees them
  * thread:  any; one thread at a time stores or unpins it
@@ -172,6 +174,7 @@ CELLAR_API cellar_err cellar_get_range(cellar *c, const void *key, size_t key_le
  *     }                                                                                          */
 CELLAR_API cellar_err cellar_reserve(cellar *c, size_t value_len, cellar_pinned *out);
 
+/* Options of cellar_delete_with. */
 typedef struct cellar_delete_opts {
     size_t   struct_size;    /* set by cellar_delete_opts_default()                               */
     uint64_t if_version;     /* from cellar_entry_info.version. Default 0: any version            */
@@ -198,13 +201,14 @@ CELLAR_STRUCT(cellar_delete_opts, old_value_len);
 CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_len,
                                          const cellar_delete_opts *o);
 
-/* A growing buffer: the result of an update function, or of a loader (cellar_load_buf). */
+/* A growing buffer: the result of an update function, or of a loader (cellar_load_buf). The library
+ * makes it and frees it. */
 typedef struct cellar_buf cellar_buf;
 
 /* Append to a buffer.
  * in:      b of the running update function or loader; data may be NULL with len 0
- * returns: OK; E_NOMEM, E_TOOBIG (over max_value_bytes in all), E_INVAL, E_RESULT_TWICE (the load
- *          has another result). After the first failure each call fails with that code. An update
+ * returns: OK; E_NOMEM, E_TOOBIG (over max_value_bytes in all), E_RESULT_TWICE (the load has
+ *          another result). After the first failure each call fails with that code. An update
  *          then changes nothing and returns the code; a load fails with it
  * owns:    the bytes are copied
  * thread:  the thread that runs the update function or the loader
@@ -224,24 +228,38 @@ CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t 
  *     cellar_buf_resize(out, 8, &p);                                                             */
 CELLAR_API cellar_err cellar_buf_resize(cellar_buf *b, size_t len, void **data);
 
-/* Compute a new value from the old one; old is NULL when the key has no live value. Return OK to
- * store the bytes of `out`, REMOVED to remove the entry as cellar_delete does, another code to
- * change nothing. `out` starts empty: without a byte it is an empty value. May run more than
- * once. */
+/* Compute a new value from the old one, for cellar_update. It may run several times in one call,
+ * each time with the value of that moment.
+ * in:      old and old_len, the live value; NULL and 0 without one; ctx as given with the function
+ * out:     out, empty at each start: cellar_buf_append, cellar_buf_resize. Without a byte the new
+ *          value is empty
+ * returns: OK: the bytes of out are stored. REMOVED: the entry is removed, as by cellar_delete. Any
+ *          other code: nothing changes, and cellar_update returns that code
+ * owns:    old is a copy of this call, and out is its buffer: both are borrowed until the return
+ * thread:  the thread that calls cellar_update; several such calls run it at once. No lock is held;
+ *          it may call the library, but not end its thread
+ * cost:    it may block, but then another writer may come first, and it runs again
+ * example:
+ *     cellar_err append_line(const void *old, size_t old_len, cellar_buf *out, void *line)
+ *     {
+ *         cellar_buf_append(out, old, old_len);
+ *         return cellar_buf_append(out, line, strlen(line));
+ *     }                                                                                          */
 typedef cellar_err (*cellar_update_fn)(const void *old, size_t old_len, cellar_buf *out,
                                        void *ctx);
 
 /* Update an entry with a function, atomically against every other writer of the key. Tags and
  * user_flags of a live value stay, unless `o` has tags or user_flags that replace them, or
- * CELLAR_REPLACE. The TTL is that of `o`, and max_age_ms starts again: not with CELLAR_KEEP_TTL.
+ * CELLAR_REPLACE. The TTL is that of `o`, and max_age_ms starts again. With CELLAR_KEEP_TTL both
+ * stay as they are.
  * in:      key, fn; o as in cellar_set. With CELLAR_ONLY_IF_PRESENT fn does not run for a missing
  *          key. CELLAR_ONLY_IF_ABSENT, _VERSION and CELLAR_NEGATIVE are E_INVAL
  * returns: OK (stored); REMOVED (removed); MISS (ONLY_IF_PRESENT, or REMOVED without an entry),
  *          DISABLED; the code of fn; E_BUSY (64 rounds lost to other writers), E_TOOBIG, E_LIMIT,
  *          E_RANGE, E_IO (cellar_l2.h); E_SPACE, E_NOMEM: as cellar_set, or without working memory
  *          nothing changed
- * owns:    old is a private copy, valid while fn runs
- * thread:  any; fn runs with no lock held and may call the library
+ * owns:    ctx lives until the call has returned
+ * thread:  any; fn runs in this thread
  * cost:    a copy, fn, a comparison and a set in each round
  * example: cellar_update(c, "k", 1, NULL, append_line, "text");                                  */
 CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,

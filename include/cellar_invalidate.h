@@ -18,15 +18,19 @@ extern "C" {
 
 /* ---- Tags and patterns ----------------------------------------------------------------------- */
 
+/* What cellar_delete_by_tag does to the entries that have the tag. */
 typedef enum cellar_tag_mode {
     CELLAR_TAG_HARD = 0, /* entries with the tag are misses */
     CELLAR_TAG_SOFT = 1  /* entries with the tag are stale: loads return them while they refresh */
 } cellar_tag_mode;
 
-/* Invalidate every entry that has a tag, in all namespaces of the store. See LATE WRITES.
+/* Invalidate every entry that has a tag, in all namespaces of the store. See LATE WRITES. With
+ * CELLAR_TAG_HARD these entries are misses from now on. With CELLAR_TAG_SOFT they are stale: a load
+ * returns the old value with STALE and refreshes it, and a get misses. Without memory the call does
+ * not fail: it makes all entries that have tags misses, whatever the tag and the mode.
  * in:      any handle of the store; tag of 1..CELLAR_TAG_MAX bytes, one of `tags` in
  *          cellar_set_opts or in use nowhere; mode
- * returns: OK; E_IO (cellar_l2.h). Without memory it invalidates all entries that have tags
+ * returns: OK; E_IO (cellar_l2.h)
  * thread:  any; listeners receive TAG when the memory is reclaimed. On disk the call is in the log
  *          before it returns; a stale entry is not read from disk, nor written there
  * cost:    O(1) amortised, one lock, for any number of entries; see REMEMBERED TAGS
@@ -57,8 +61,8 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
 
 /* ---- Versions and namespaces ----------------------------------------------------------------- */
 
-/* Set the public version of a namespace: cellar_clear with cause VERSION. Also backwards: entries
- * stored under an earlier version stay deleted.
+/* Set the public version of a namespace: cellar_clear with cause VERSION. The version may go back,
+ * too: entries stored under an earlier version stay deleted.
  * in:      version; 0: one above the present one
  * out:     *now the new version; optional
  * returns: OK; E_RANGE (version 0, and the present one is 2^32 - 1), E_IO (cellar_l2.h)

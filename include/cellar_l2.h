@@ -16,6 +16,7 @@
 extern "C" {
 #endif
 
+/* Range of cellar_config.l2_bytes. */
 #define CELLAR_L2_BYTES_MIN UINT64_C(16777216)      /* 16 MiB */
 #define CELLAR_L2_BYTES_MAX UINT64_C(4398046511104) /* 4 TiB */
 
@@ -194,20 +195,21 @@ extern "C" {
 
 /* ---- Options and sync ------------------------------------------------------------------------ */
 
-/* What a power cut may take; see POWER CUT. */
+/* What a power cut may take, for cellar_l2_config.sync; see POWER CUT. */
 typedef enum cellar_l2_sync {
     CELLAR_L2_SYNC_MANUAL = 0,   /* the last cellar_sync or close stays if nothing changed since */
     CELLAR_L2_SYNC_PERIODIC = 1, /* what the last sync wrote stays: one each sync_interval_ms */
     CELLAR_L2_SYNC_ALWAYS = 2    /* each change stays: it waits for a sync */
 } cellar_l2_sync;
 
-/* What to do with a directory with a damaged head; see FAILURES. */
+/* What to do with a directory with a damaged head, for cellar_l2_config.on_damage; see FAILURES. */
 typedef enum cellar_l2_damage {
     CELLAR_L2_SET_ASIDE = 0, /* rename it, and create a new one */
     CELLAR_L2_REFUSE = 1     /* cellar_open returns E_CORRUPT */
 } cellar_l2_damage;
 
-/* A cipher for values on disk: AES-GCM, ChaCha20-Poly1305 or another AEAD.
+/* A cipher for values on disk, for cellar_l2_config.cipher: AES-GCM, ChaCha20-Poly1305 or another
+ * AEAD.
  * The library passes flags, version and deadline as `aad`: the cipher must authenticate them. Keys,
  * names and lengths are in clear text. A nonce has 12 bytes and is never used twice, also not after
  * a restart. Both functions return 0, or another value for a failure: then the entry is not
@@ -235,39 +237,45 @@ typedef struct cellar_l2_cipher {
 } cellar_l2_cipher;
 CELLAR_STRUCT(cellar_l2_cipher, reserved0);
 
-/* Options of the disk tier; path and size stand in cellar_config. */
+/* Options of the disk tier, for cellar_config.l2; path and size stand in cellar_config. */
 typedef struct cellar_l2_config {
     size_t   struct_size;       /* set by cellar_l2_config_default()                              */
-    uint64_t mean_entry_bytes;    /* of records, 65,536 at most; sizes the index. Default 1,024,  */
-                                  /* down to 512 if the index takes 1/16 of memory_bytes at most  */
+    uint64_t mean_entry_bytes;    /* mean size of records; sizes the index. Range 1..65,536; more */
+                                  /* counts as 65,536. Default 1,024, down to 512 if the index    */
+                                  /* takes 1/16 of memory_bytes at most                           */
     uint64_t write_bytes_per_s;   /* entry bytes written a second, moves not counted; a larger    */
                                   /* entry is never written. Default 0: no limit                  */
     uint64_t write_bytes_per_day; /* the same a day (UTC), over restarts. Default 0: no limit     */
-    int64_t  sync_interval_ms;    /* SYNC_PERIODIC: time between two syncs. Default 1,000         */
-    int64_t  min_ttl_ms;          /* an entry with less left is not written. Default 10,000       */
+    int64_t  sync_interval_ms;    /* SYNC_PERIODIC: time between two syncs. From 1. Default 1,000 */
+    int64_t  min_ttl_ms;          /* an entry with less left is not written. From 1. Default      */
+                                  /* 10,000                                                       */
     int64_t  retry_ms;            /* time off before the disk is tried again, doubled each time.  */
-                                  /* To 24 h. Default 1,000                                       */
-    int64_t  retry_max_ms;        /* upper bound of it. From retry_ms to 24 h. Default 60,000, or */
+                                  /* Range 1 ms..24 h. Default 1,000                              */
+    int64_t  retry_max_ms;        /* upper bound of it. Range retry_ms..24 h. Default 60,000, or  */
                                   /* retry_ms where that is longer                                */
-    cellar_l2_sync   sync;        /* Default MANUAL                                               */
-    cellar_l2_damage on_damage;   /* Default SET_ASIDE                                            */
+    cellar_l2_sync   sync;        /* what a power cut may take. Default MANUAL                    */
+    cellar_l2_damage on_damage;   /* what a damaged directory becomes. Default SET_ASIDE          */
     uint32_t fail_errors;         /* failed calls within 10 s that switch the tier off. Range     */
                                   /* 1..64. Default 8                                             */
     uint32_t fail_damaged_pct;    /* or 8 damaged records within 10 s, over this share of the     */
                                   /* lookups. Range 1..100 percent. Default 1                     */
     uint32_t reserved0;           /* must be 0                                                    */
-    uint32_t mmap_read;           /* 1: see MAPPED; needs sigbus_handler                          */
-    uint32_t sigbus_handler;      /* 1: see FAILURES                                              */
-    uint32_t allow_network;       /* 1: l2_path may be on NFS, SMB and the like                   */
+    uint32_t mmap_read;           /* 1: see MAPPED; needs sigbus_handler. Default 0               */
+    uint32_t sigbus_handler;      /* 1: see FAILURES. Default 0                                   */
+    uint32_t allow_network;       /* 1: l2_path may be on NFS, SMB and the like. Default 0        */
     const cellar_l2_cipher *cipher; /* copied. Default NULL: values are in clear text             */
-    int64_t  close_ms;            /* see CLOSE. CELLAR_TTL_NONE: no limit. Default 5,000          */
+    int64_t  close_ms;            /* longest write of memory to disk at the close: CLOSE. From 1. */
+                                  /* CELLAR_TTL_NONE: no limit. Default 5,000                     */
     cellar_l2_write write;        /* of namespaces with l2_write 0. Default ON_EVICTION           */
-    uint32_t optional;            /* 1: if the tier cannot open, cellar_open opens in memory      */
-    int64_t  open_ready_ms;       /* see READY. From 1. CELLAR_TTL_NONE: no limit. Default 1,000  */
+    uint32_t optional;            /* 1: if the tier cannot open, cellar_open opens in memory.     */
+                                  /* Default 0                                                    */
+    int64_t  open_ready_ms;       /* longest wait of the open for the index: READY. From 1.       */
+                                  /* CELLAR_TTL_NONE: no limit. Default 1,000                     */
 } cellar_l2_config;
 CELLAR_STRUCT(cellar_l2_config, open_ready_ms);
 
 /* Write everything on the disk tier so that it survives a power cut, Bloom filters included.
+ * in:      c: any handle of the store
  * returns: OK; DISABLED (no disk tier, or it is off), E_IO (cellar_last_error)
  * thread:  any; waits for the disk. With CELLAR_L2_SYNC_MANUAL changes wait as well
  * cost:    a few syncs of what has not been synced
@@ -277,10 +285,10 @@ CELLAR_API cellar_err cellar_sync(cellar *c);
 /* Write the entries of memory that the disk tier lacks, also those without use, and the long values
  * that left memory and wait for room. Then sync: a kill from now on loses none of them. A tier that
  * is full drops its oldest entries, as always.
- * in:      missed NULL: not wanted
+ * in:      c: any handle of the store
  * out:     *missed: entries that are not on disk: larger than the disk tier takes, over a write
  *          limit, not encrypted, or without room for 1 s. Not counted: entries that never go to
- *          disk, those with less than min_ttl_ms left, and changes during the call
+ *          disk, those with less than min_ttl_ms left, and changes during the call. Optional
  * returns: OK; DROPPED (*missed is not 0; the others are synced); DISABLED (no disk tier, or it is
  *          off), E_IO, E_NOMEM (cellar_last_error)
  * thread:  any; waits for the disk. Other calls continue
@@ -291,7 +299,7 @@ CELLAR_API cellar_err cellar_sync(cellar *c);
 CELLAR_API cellar_err cellar_save(cellar *c, uint64_t *missed);
 
 /* Wait until the index of the disk tier is complete; see READY.
- * in:      timeout_ms from 0: longest wait; 0 only asks
+ * in:      c: any handle of the store; timeout_ms from 0: longest wait; 0 only asks
  * returns: OK; DISABLED (no disk tier); E_TIMEOUT (it is not complete: a read may miss an entry on
  *          disk), also without a wait while the disk tier is off
  * thread:  any; with no_threads the call does the work, and waits for the disk

@@ -16,7 +16,10 @@ extern "C" {
  * change during the load wins: leader and waiters get the late result, the cache does not store
  * it (CELLAR_RESULT_INVALIDATED). After hard_timeout_ms, or when the leader's thread ends inside
  * the loader, a waiter leads the next load. All times are times of the store's clock
- * (cellar_host_config.clock). */
+ * (cellar_host_config.clock).
+ *
+ * In a namespace that is switched off a load reads nothing and stores nothing. It runs its loader,
+ * or waits for one that runs, and returns the result; see DISABLED in cellar_admin.h. */
 
 /* TIMES TO LIVE
  * The TTL of a loaded value is the first one that is set: by the loader (cellar_load_opts_set), by
@@ -102,12 +105,12 @@ typedef enum cellar_source {
     CELLAR_SOURCE_DEFAULT = 12            /* default_value */
 } cellar_source;
 
+/* Bits of cellar_result.flags. */
 #define CELLAR_RESULT_NOT_STORED  1u /* loaded and returned, not stored                           */
 #define CELLAR_RESULT_INVALIDATED 2u /* not stored: a delete, clear or newer set came first       */
 #define CELLAR_RESULT_REFRESHING  4u /* this call started a refresh in the background             */
 #define CELLAR_RESULT_PINNED      8u /* value points to the entry; see PINNED RESULTS             */
-#define CELLAR_RESULT_NOT_SHARED 16u /* a shared tier did not get the value: other processes may  */
-                                     /* load the key, too                                         */
+#define CELLAR_RESULT_NOT_SHARED 16u /* the shared tier did not get it: others may load it, too   */
 
 /* Result of a load. With buf set, a value that fits is copied there and a hit allocates nothing.
  * Presence is the code, never the pointer: an empty value is a value. A plain hit is a fresh value
@@ -116,9 +119,10 @@ typedef struct cellar_result {
     size_t      struct_size;    /* set by cellar_result_default()                                 */
     void       *buf;            /* in: buffer of the caller; optional                             */
     size_t      buf_cap;        /* in: bytes at buf                                               */
-    const void *value;          /* the bytes: at buf, owned by this result, or pinned             */
-    size_t      value_len;
-    cellar_source source;
+    const void *value;          /* the bytes: at buf, owned by this result, or pinned; NULL       */
+                                /* without a value                                                */
+    size_t      value_len;      /* bytes at value                                                 */
+    cellar_source source;       /* where the result came from                                     */
     uint32_t    flags;          /* CELLAR_RESULT_...                                              */
     uint32_t    user_flags;     /* as given to the set or by the loader; 0 without a value        */
     int32_t     loader_err;     /* with E_LOADER: what the loader returned or reported, in each   */
@@ -131,58 +135,61 @@ typedef struct cellar_result {
     int64_t     retry_after_ms; /* with E_LOADER or STALE: no load runs before; 0 = none          */
     uint64_t    version;        /* of a hit that has one. 0 = none, or not known                  */
     uint64_t    load_us;        /* time the loader took; 0 = it did not run                       */
-    uint64_t    opaque[4];
+    uint64_t    opaque[4];      /* of the library                                                 */
 } cellar_result;
 CELLAR_STRUCT(cellar_result, opaque);
 
 /* ---- Options --------------------------------------------------------------------------------- */
 
+/* Flags of cellar_load_opts: what a load reads, stores, waits for and copies. An unknown one is
+ * E_INVAL. */
 #define CELLAR_LOAD_BYPASS         0x01u  /* do not read, do not store, do not join another load  */
 #define CELLAR_LOAD_REFRESH        0x02u  /* do not read: run the loader, store its result        */
 #define CELLAR_LOAD_ONLY_IF_CACHED 0x04u  /* never load: MISS                                     */
 #define CELLAR_LOAD_NO_STORE       0x08u  /* return the result, do not store it                   */
-#define CELLAR_LOAD_NO_L2          0x10u  /* do not read the disk; do not write the result there. */
-                                          /* No effect on a shared tier (cellar_tier.h)           */
-#define CELLAR_LOAD_NO_JOIN        0x20u  /* loads of one key run in parallel; the first one is   */
-                                          /* stored                                               */
+#define CELLAR_LOAD_NO_L2          0x10u  /* no read or write of the disk; a shared tier is used  */
+#define CELLAR_LOAD_NO_JOIN        0x20u  /* loads of one key in parallel; the first is stored    */
 #define CELLAR_LOAD_CTX_STATIC     0x40u  /* ctx outlives every background load                   */
 #define CELLAR_LOAD_PIN            0x80u  /* do not copy a hit in memory; see PINNED RESULTS      */
 #define CELLAR_LOAD_NO_NEGATIVE    0x100u /* return ABSENT, do not store it                       */
 #define CELLAR_LOAD_NO_WAIT        0x200u /* PENDING instead of a wait for another call           */
-#define CELLAR_LOAD_RECURSE        0x400u /* inside a loader: no E_DEPTH, no E_DEADLOCK; see      */
-                                          /* RECURSION                                            */
+#define CELLAR_LOAD_RECURSE        0x400u /* in a loader: no E_DEPTH, no E_DEADLOCK; RECURSION    */
 
+/* Limits of the options of a load. */
 #define CELLAR_LOAD_CTX_MAX 256u          /* most ctx_bytes                                       */
 #define CELLAR_LOAD_TRACE_BYTES 32u       /* bytes of the trace context                           */
 #define CELLAR_FALLBACKS_MAX 3u           /* fallbacks of a load                                  */
 
-typedef struct cellar_breaker cellar_breaker; /* cellar_breaker.h */
+/* A circuit breaker, which refuses loads while their source fails. cellar_breaker_create makes one,
+ * cellar_breaker_destroy frees it, cellar_load_opts.breaker takes it. */
+typedef struct cellar_breaker cellar_breaker;
 
-/* A loader that runs when the first one failed; see FAILURES. */
+/* A loader that runs when the first one failed, for cellar_load_opts.fallback; see FAILURES. */
 typedef struct cellar_fallback {
     cellar_loader_fn fn; /* NULL = none */
-    void         *ctx;
+    void         *ctx;   /* given to fn; lives until the load, or the lease, has ended */
 } cellar_fallback;
 
-/* Options of a load. 0 = the value of the namespace, then of the store, then the default. A
- * loader overrides them with cellar_load_opts_set; flags of call and namespace are combined. In
+/* Options of a load, for cellar_get_or_load, cellar_get_or_load_many, cellar_lease_acquire and
+ * their kin. 0 = the value of the namespace, then of the store, then the default. A loader
+ * overrides them with cellar_load_opts_set; flags of call and namespace are combined. In
  * cellar_namespace_config.load these must be 0: ttl_ms, negative_ttl_ms, stale_ms (the namespace
  * has fields of its own), fallback_ttl_ms, fallback, default_value, breaker, ctx_bytes,
  * ctx_retain, ctx_release, trace, result, and all flags but CELLAR_LOAD_NO_NEGATIVE. */
 typedef struct cellar_load_opts {
     size_t   struct_size;       /* set by cellar_load_opts_default()                              */
-    int64_t  ttl_ms;            /* Default none                                                   */
-    int64_t  negative_ttl_ms;   /* of "absent". Default 60,000                                    */
+    int64_t  ttl_ms;            /* TTL of the value. Default 0: see TIMES TO LIVE                 */
+    int64_t  negative_ttl_ms;   /* TTL of "absent". Default 60,000                                */
     int64_t  error_ttl_ms;      /* a failure is remembered, doubled each time. Default 0: off     */
-    int64_t  error_ttl_max_ms;  /* upper bound of it, to 24 h. Default 60,000                     */
-    int64_t  stale_ms;          /* stale window after the TTL, to 2^32 - 1. Default 0: none       */
+    int64_t  error_ttl_max_ms;  /* upper bound of it. Range 1 ms..24 h. Default 60,000            */
+    int64_t  stale_ms;          /* stale window after the TTL. Range 1..2^32 - 1. Default 0: none */
     int64_t  retry_throttle_ms; /* pause after a failure while a stale value is served. Default   */
                                 /* 30,000                                                         */
-    int64_t  soft_timeout_ms;   /* maximum wait before a stale value is returned, to              */
-                                /* hard_timeout_ms. Default 0: no wait. CELLAR_TTL_NONE: no wait, */
-                                /* also in a namespace that has one                               */
-    int64_t  hard_timeout_ms;   /* after it a waiter may take the load over. To 24 h. Default     */
-                                /* 30,000                                                         */
+    int64_t  soft_timeout_ms;   /* maximum wait before a stale value is returned. Range           */
+                                /* 1..hard_timeout_ms. Default 0: no wait. CELLAR_TTL_NONE: no    */
+                                /* wait, also in a namespace that has one                         */
+    int64_t  hard_timeout_ms;   /* after it a waiter may take the load over. Range 1 ms..24 h.    */
+                                /* Default 30,000                                                 */
     int64_t  wait_timeout_ms;   /* maximum wait for a load of another call; see LEAVE A WAIT.     */
                                 /* Default hard_timeout_ms                                        */
     int64_t  fallback_ttl_ms;   /* TTL of fallback and default values. Default retry_throttle_ms  */
@@ -199,9 +206,13 @@ typedef struct cellar_load_opts {
                                 /* refresh earlier; 100 = 1.0. 1..100,000 or CELLAR_OFF. Default  */
                                 /* 0: off. Not with eager_refresh_pct                             */
     uint32_t flags;             /* CELLAR_LOAD_...                                                */
-    uint32_t ctx_bytes;         /* ctx is copied for background loads. Range 1..256               */
-    void   *(*ctx_retain)(void *ctx);  /* returns the ctx of a background load; with ctx_release  */
-    void    (*ctx_release)(void *ctx); /* called when the background load has ended               */
+    uint32_t ctx_bytes;         /* so many bytes at ctx are copied for a background load. Range   */
+                                /* 1..256. Default 0: not copied                                  */
+    void   *(*ctx_retain)(void *ctx);  /* returns the ctx of a background load. It runs in the    */
+                                /* call that starts the load, without a lock. Default NULL        */
+    void    (*ctx_release)(void *ctx); /* releases what ctx_retain returned, once, when the load  */
+                                /* has ended or is given up: in any thread, without a lock. With  */
+                                /* ctx_retain                                                     */
     cellar_fallback fallback[CELLAR_FALLBACKS_MAX]; /* see FAILURES                               */
     const cellar_bytes *default_value; /* to CELLAR_VALUE_MAX bytes. NULL = none                  */
     cellar_breaker *breaker;           /* outlives the load. NULL = that of the namespace         */
@@ -215,33 +226,43 @@ CELLAR_STRUCT(cellar_load_opts, result);
 
 /* ---- One key --------------------------------------------------------------------------------- */
 
-/* One load in progress, as its loader sees it. */
+/* One load in progress, as its loader sees it. The library makes it for the call of the loader, and
+ * frees it when the loader returns. */
 typedef struct cellar_load cellar_load;
 
-/* Return the value of a key; load and store it with `fn` if it is missing. See LOADS.
+/* Return the value of a key; load and store it with `fn` if it is missing. See LOADS. A loaded
+ * value that the cache does not keep is OK as well, with CELLAR_RESULT_NOT_STORED in out->flags.
+ * Reasons: no room (E_SPACE of a set), a DENY rule, NO_STORE, a namespace that is switched off. A
+ * fallback or default_value is OK, too, with source FALLBACK or DEFAULT.
  * in:      key; o NULL = options of the namespace; fn NULL = loader of the namespace (not needed
- *          with ONLY_IF_CACHED); out->struct_size set, out->buf optional
+ *          with ONLY_IF_CACHED); out from cellar_result_default, or freed after its last use;
+ *          out->buf optional
  * out:     *out, also with negative codes; out->buf behind the value is undefined, as in cellar_get
- * returns: OK; STALE (see STALE VALUES), ABSENT (the loader reported it, now or before), MISS
- *          (ONLY_IF_CACHED), PENDING (NO_WAIT); E_LOADER (out->loader_err), E_NO_RESULT,
- *          E_RESULT_TWICE, E_TOOBIG (the loaded value), E_TIMEOUT, E_DEADLOCK (the wait would
- *          never end, also across threads), E_DEPTH (RECURSION), E_BREAKER_OPEN,
- *          E_LIMIT (max_loads, max_load_waiters), E_NOMEM
- * owns:    the caller frees *out with cellar_result_free, also after the store was closed unless it
- *          is pinned
+ * returns: OK; STALE (a value, see STALE VALUES), ABSENT (the loader or a fallback reported it, now
+ *          or before), MISS (ONLY_IF_CACHED), PENDING (NO_WAIT); E_LOADER (out->loader_err),
+ *          E_NO_RESULT, E_RESULT_TWICE, E_TOOBIG (the loaded value), E_TIMEOUT, E_DEADLOCK (the
+ *          wait would never end, also across threads), E_DEPTH (RECURSION), E_BREAKER_OPEN, E_LIMIT
+ *          (max_loads, max_load_waiters), E_NOMEM
+ * owns:    the caller frees *out with cellar_result_free, before it serves the next call and after
+ *          the last one; also after the store was closed unless it is pinned. ctx: STALE VALUES
  * thread:  any; fn runs in the calling thread, for background loads in a thread of the store or in
  *          cellar_tick, with no lock held. It may call the cache, load other keys, be cancelled
  *          (deferred) or end its thread
  * cost:    hit: as cellar_get. Load: about 0.5 us, the loader and a set
  * example:
  *     cellar_result r = cellar_result_default();
- *     if (cellar_get_or_load(c, "k", 1, NULL, load_row, db, &r) == CELLAR_OK) use(&r);
+ *     switch (cellar_get_or_load(c, "k", 1, NULL, load_row, db, &r)) {
+ *     case CELLAR_OK:
+ *     case CELLAR_STALE: use(r.value, r.value_len); break;  // STALE: past its TTL
+ *     case CELLAR_ABSENT: puts("the source has none"); break;
+ *     default: printf("no value: %d\n", (int)r.loader_err); break;
+ *     }
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_len,
                                          const cellar_load_opts *o, cellar_loader_fn fn, void *ctx,
                                          cellar_result *out);
 
-/* Free what a result owns, or unpin it. buf and buf_cap stay set for the next call.
+/* Free what a result owns, or unpin it. buf and buf_cap stay set: the struct serves the next call.
  * in:      NULL and new results are fine; a second call does nothing
  * thread:  any, also after the store was closed unless the result is pinned
  * cost:    one shared write; the last result that shares the value frees it
@@ -281,6 +302,7 @@ CELLAR_API cellar_buf *cellar_load_buf(cellar_load *load);
  * example: cellar_load_absent(load);                                                             */
 CELLAR_API cellar_err cellar_load_absent(cellar_load *load);
 
+/* Flag of cellar_load_fail. */
 #define CELLAR_FAIL_FINAL 1u /* waiters do not try again: all get this error */
 
 /* Report why the load fails. After it the load fails, also if the loader returns OK.
@@ -295,9 +317,10 @@ CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,
 
 /* Set this block as the result, and hand it over.
  * in:      value and free_fn not NULL
- * returns: as cellar_load_value
- * owns:    the library calls free_fn(value, ctx) once, also when this call fails; in any thread,
- *          with no lock held, perhaps after the store was closed
+ * returns: as cellar_load_value; E_INVAL (value or free_fn is NULL: the block stays the caller's)
+ * owns:    the library calls free_fn(value, ctx) once, also when this call fails: in the thread
+ *          that drops the value last, with no lock held, perhaps after the store was closed.
+ *          free_fn must not block; ctx lives until it has run
  * thread:  the thread that runs the loader
  * cost:    one small allocation
  * example: cellar_load_take(load, block, 100, free_block, NULL);                                 */
@@ -333,7 +356,7 @@ CELLAR_API cellar_err cellar_load_opts_set(cellar_load *load, const cellar_set_o
 
 /* ---- In a loader: questions ------------------------------------------------------------------ */
 
-/* A load as its loader sees it. Filled up to the caller's struct_size. */
+/* A load as its loader sees it: of cellar_load_info_get. Filled up to the caller's struct_size. */
 typedef struct cellar_load_info {
     size_t      struct_size;    /* set by cellar_load_info_default()                              */
     const void *stale_value;    /* the value that this load replaces: stale, or fresh when it is  */
@@ -366,9 +389,10 @@ CELLAR_API cellar_err cellar_load_info_get(const cellar_load *load, cellar_load_
 
 /* ---- Many keys ------------------------------------------------------------------------------- */
 
+/* One key of cellar_get_or_load_many. */
 typedef struct cellar_load_item {
-    const void   *key;
-    size_t        key_len;
+    const void   *key;     /* in: 1..CELLAR_KEY_MAX bytes */
+    size_t        key_len; /* in: bytes of `key` */
     cellar_result *result; /* as for cellar_get_or_load; from cellar_result_default() */
     cellar_err    status;  /* out: the code of cellar_get_or_load for this key */
     uint32_t      reserved0; /* must be 0 */
@@ -381,7 +405,8 @@ typedef struct cellar_load_item {
  *          error of fn. For each key that failed the fallbacks run, one key after the other
  * out:     result and status of each item, in the caller's order; buf as in cellar_get_or_load
  * returns: OK (look at the items)
- * owns:    the caller frees the result of each item with cellar_result_free
+ * owns:    the caller frees the result of each item with cellar_result_free. ctx lives until the
+ *          call has returned
  * thread:  as cellar_get_or_load; each item is atomic, the batch is not. The call runs its own
  *          loader before it waits for other loads
  * cost:    hits: as cellar_get_many. One loader call for the other keys
@@ -408,16 +433,23 @@ CELLAR_API cellar_err cellar_load_select(cellar_load *load, size_t index);
 
 /* ---- Leases: loads without a waiting thread -------------------------------------------------- */
 
-/* Exclusive permission to load one key. Fulfill or release it. All zero = none. */
+/* Exclusive permission to load one key, from cellar_lease_acquire; or the ticket of a subscriber.
+ * cellar_lease_fulfill or cellar_lease_release ends it. All zero = none. */
 typedef struct cellar_lease {
     uint64_t opaque[2];
 } cellar_lease;
 
-/* Called once when the load behind a PENDING has ended, in the thread that ended it, with no lock
- * held; must not block. Then call cellar_lease_acquire again: it returns the value or the lease. */
+/* A function for cellar_lease_acquire. The library calls it once when the load behind a PENDING has
+ * ended. Then call cellar_lease_acquire again: it returns the value or the lease.
+ * owns:    the struct is copied. ctx lives until fn has returned, or cellar_lease_unsubscribe has
+ *          returned OK
+ * thread:  the thread that ends the load: that of a loader, of cellar_lease_fulfill or _release, of
+ *          cellar_tick, of the store. No lock is held; fn may call the library
+ * cost:    it must not block: the end of the load waits for it. Let it wake the caller
+ * example: cellar_subscriber s = {wake_loop, loop};                                              */
 typedef struct cellar_subscriber {
-    void (*fn)(void *ctx); /* NULL = none */
-    void  *ctx;
+    void (*fn)(void *ctx); /* not NULL */
+    void  *ctx;            /* given to fn */
 } cellar_subscriber;
 
 /* Return the value of a key, or the lease to load it. All other callers get the value of
@@ -477,7 +509,8 @@ CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const
  *          value, a fallback or the default value given to cellar_lease_acquire, or E_LOADER;
  *          error_ttl_ms and retry_throttle_ms of that call apply
  * out:     *lease as with cellar_lease_fulfill
- * returns: OK; E_LEASE
+ * returns: OK; E_LEASE (unknown, expired, taken over or used)
+ * owns:    the lease ends
  * thread:  any; fallbacks run in this call, like a loader in cellar_get_or_load
  * cost:    one lock; subscribers are called from here
  * example: cellar_lease_release(c, &lease, 0);                                                   */
@@ -487,6 +520,7 @@ CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32
  * in:      ticket from a PENDING cellar_lease_acquire
  * out:     *ticket is zeroed with OK
  * returns: OK (fn will not be called); E_LEASE (fn was called, or will be called soon)
+ * owns:    OK: the library no longer uses ctx. E_LEASE: ctx lives until fn has returned
  * thread:  any
  * cost:    one lock
  * example: cellar_lease_unsubscribe(c, &ticket);                                                 */

@@ -12,9 +12,11 @@ extern "C" {
 
 /* ---- Arguments ------------------------------------------------------------------------------- */
 
+/* Limits of cellar_memo_key. */
 #define CELLAR_MEMO_ARGS_MAX 16u /* arguments of one call */
 #define CELLAR_MEMO_NAME_MAX 255u /* bytes of the name of a function */
 
+/* Type of an argument, or of a part of a key, in cellar_arg.type. */
 typedef enum cellar_arg_type {
     CELLAR_ARG_I64 = 1,   /* int64_t */
     CELLAR_ARG_U64 = 2,   /* uint64_t */
@@ -32,7 +34,7 @@ typedef enum cellar_arg_type {
  * integer, bool, enum, float, double, char pointer (also NULL) or cellar_bytes; other types do not
  * compile. A bool of CELLAR_ARG is the integer 0 or 1. */
 typedef struct cellar_arg {
-    cellar_arg_type type;
+    cellar_arg_type type; /* member of `as` that has the value */
     uint32_t reserved0; /* must be 0 */
     union { /* `as`: the value, in the member of its type */
         int64_t      i64; /* of a BOOL 0 or 1; 0 of NULL, LIST, MAP */
@@ -121,8 +123,10 @@ inline cellar_arg cellar_arg_of(const char *x) { return cellar_arg_text(x); }
 inline cellar_arg cellar_arg_of(cellar_bytes x) { return cellar_arg_bytes(x); }
 template <class T> cellar_arg cellar_arg_of(T *) = delete; /* would turn into bool */
 }
+/* Make a cellar_arg of `x`; the types are those of cellar_arg. */
 #define CELLAR_ARG(x) cellar_arg_of(x)
 #else
+/* Make a cellar_arg of `x`; the types are those of cellar_arg. */
 #define CELLAR_ARG(x) \
     _Generic((x), _Bool: cellar_arg_i64, char: cellar_arg_i64, signed char: cellar_arg_i64, \
              unsigned char: cellar_arg_i64, short: cellar_arg_i64, \
@@ -137,12 +141,12 @@ template <class T> cellar_arg cellar_arg_of(T *) = delete; /* would turn into bo
 
 /* Write the key of a call: name, version and arguments of a function. Different calls have
  * different keys.
- * in:      name of 1..CELLAR_MEMO_NAME_MAX bytes; version: change it when the function changes;
- *          args of the types I64 to BYTES, at most CELLAR_MEMO_ARGS_MAX; buf_cap 0 asks for the
- *          length (buf may be NULL)
- * out:     *key_len the full length; optional
- * returns: OK; E_BUFFER (*key_len set), E_INVAL (also: a key over CELLAR_KEY_MAX bytes)
- * owns:    nothing changes hands
+ * in:      name of 1..CELLAR_MEMO_NAME_MAX bytes, terminated; version: change it when the function
+ *          changes; args: arg_count of them, 0..CELLAR_MEMO_ARGS_MAX, of the types I64 to BYTES;
+ *          buf_cap: bytes at buf, 0 asks for the length (buf may be NULL)
+ * out:     buf: the key, with OK; *key_len the full length, optional
+ * returns: OK; E_BUFFER (*key_len set), E_INVAL (the key has over CELLAR_KEY_MAX bytes)
+ * owns:    buf stays with the caller
  * thread:  any
  * cost:    O(key_len); no allocation
  * example:
@@ -155,7 +159,8 @@ CELLAR_API cellar_err cellar_memo_key(const char *name, uint32_t version, const 
                                       size_t *key_len);
 
 /* Read name, version and arguments back from a key.
- * in:      key of any origin; arg_cap 0 asks for the number of arguments (args may be NULL)
+ * in:      key of any origin, key_len bytes; arg_cap: places at args, 0 asks for the number of
+ *          arguments (args may be NULL)
  * out:     *name, *version, *arg_count, each optional; args[0 .. arg_cap - 1]
  * returns: OK; E_BUFFER (more arguments than arg_cap), E_FOREIGN (not a key of cellar_memo_key),
  *          E_NEWER_FORMAT
@@ -172,16 +177,31 @@ CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_
 
 /* ---- Calls ----------------------------------------------------------------------------------- */
 
-/* A memoized function. It gets its arguments, valid until it returns, and sets its result with
- * `load` like a loader. */
+/* Compute the result of a call, for cellar_memoize. It reports its result with `load`, as a
+ * cellar_loader_fn does.
+ * in:      load; args, arg_count of them, as given to cellar_memoize; ctx as given with the
+ *          function
+ * returns: OK with one result; any other code fails the load and becomes loader_err
+ * owns:    load, args, texts and bytes are borrowed until the return. ctx lives until the call has
+ *          returned, with CELLAR_LOAD_CTX_STATIC until the store is closed
+ * thread:  as cellar_loader_fn
+ * cost:    it may block; callers with the same arguments wait
+ * example:
+ *     cellar_err add(cellar_load *load, const cellar_arg *args, size_t arg_count, void *ctx)
+ *     {
+ *         (void)arg_count, (void)ctx;
+ *         const int64_t sum = args[0].as.i64 + args[1].as.i64;
+ *         return cellar_load_value(load, &sum, sizeof sum);
+ *     }                                                                                          */
 typedef cellar_err (*cellar_memo_fn)(cellar_load *load, const cellar_arg *args, size_t arg_count,
                                      void *ctx);
 
 /* Call a function through the cache: cellar_get_or_load with a key from cellar_memo_key.
- * in:      as cellar_memo_key and cellar_get_or_load. Stale results are refreshed in the background
- *          only with ctx NULL or CELLAR_LOAD_CTX_STATIC; ctx_bytes, ctx_retain and ctx_release are
- *          ignored. Do not use a namespace with an authoritative Bloom filter: it does not know
- *          these keys
+ * in:      name, version, args and arg_count as in cellar_memo_key; o and out as in
+ *          cellar_get_or_load; fn, not NULL; ctx, given to fn. Stale results are refreshed in the
+ *          background only with ctx NULL or CELLAR_LOAD_CTX_STATIC; ctx_bytes, ctx_retain and
+ *          ctx_release are ignored. Do not use a namespace with an authoritative Bloom filter: it
+ *          does not know these keys
  * out:     *out
  * returns: as cellar_get_or_load; E_INVAL also as cellar_memo_key, without a text in
  *          cellar_last_error
@@ -199,8 +219,7 @@ CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t versi
                                      const cellar_load_opts *o, cellar_memo_fn fn, void *ctx,
                                      cellar_result *out);
 
-/* CELLAR_ARGS(list, 1, x, "text") declares the array `list` of 1..8 arguments. In C,
- * CELLAR_MEMOIZE(c, name, version, o, fn, ctx, out, arguments...) is the whole call. */
+/* Parts of CELLAR_ARGS and CELLAR_MEMOIZE. */
 #define CELLAR_ARGS_1(a)      CELLAR_ARG(a)
 #define CELLAR_ARGS_2(a, ...) CELLAR_ARG(a), CELLAR_ARGS_1(__VA_ARGS__)
 #define CELLAR_ARGS_3(a, ...) CELLAR_ARG(a), CELLAR_ARGS_2(__VA_ARGS__)
@@ -213,6 +232,9 @@ CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t versi
 #define CELLAR_ARGS_LIST(...) \
     CELLAR_ARGS_PICK(__VA_ARGS__, CELLAR_ARGS_8, CELLAR_ARGS_7, CELLAR_ARGS_6, CELLAR_ARGS_5, \
                      CELLAR_ARGS_4, CELLAR_ARGS_3, CELLAR_ARGS_2, CELLAR_ARGS_1, 0)(__VA_ARGS__)
+
+/* Declare the array `list` of 1..8 arguments: CELLAR_ARGS(list, 1, x, "text"). In C,
+ * CELLAR_MEMOIZE(c, name, version, o, fn, ctx, out, arguments...) is the whole call. */
 #define CELLAR_ARGS(list, ...) const cellar_arg list[] = { CELLAR_ARGS_LIST(__VA_ARGS__) }
 #define CELLAR_MEMOIZE(c, name, version, o, fn, ctx, out, ...) \
     cellar_memoize(c, name, version, (const cellar_arg[]){ CELLAR_ARGS_LIST(__VA_ARGS__) }, \

@@ -6,11 +6,13 @@
  * CALL PATTERN
  *     cellar_object_config oc = cellar_object_config_default();
  *     cellar_namespace_config o = cellar_namespace_config_default();
- *     oc.free_fn = close_file;                       void close_file(void *object, size_t charge,
- *     o.object = &oc;                                                cellar_cause why, void *ctx)
+ *     oc.free_fn = close_file;  // a cellar_object_free_fn
+ *     o.object = &oc;
  *     cellar_namespace_open(store, "files", &o, &files);
- *     switch (cellar_object_acquire(files, path, len, &held)) {
- *     case CELLAR_OK: send(held.object); cellar_object_release(&held); break; ... } */
+ *     if (cellar_object_acquire(files, path, len, &held) == CELLAR_OK) {
+ *         send(held.object);
+ *         cellar_object_release(&held);
+ *     } */
 #ifndef CELLAR_OBJECT_H
 #define CELLAR_OBJECT_H
 
@@ -57,18 +59,34 @@ extern "C" {
  * Objects count in memory_bytes until they are freed. If only held ones are left, sets are
  * CELLAR_E_SPACE, and a lowered budget is CELLAR_E_BUSY. */
 
+/* Free an object, for cellar_object_config.free_fn. It runs once for each object that the store
+ * took; see FREE.
+ * in:      object and charge, as given to the store; why the entry ended, CELLAR_CAUSE_NONE: there
+ *          was no entry; ctx as given with the function
+ * owns:    the object is the program's again. ctx lives until the last object is freed
+ * thread:  the thread that removes the entry or releases its last hold; several at once for
+ *          different objects. No lock is held. It may call the library, but not close its store,
+ *          and it must return
+ * cost:    it may block; the set, release or tick that ends the object waits
+ * example:
+ *     void close_file(void *object, size_t charge, cellar_cause why, void *ctx)
+ *     {
+ *         (void)charge, (void)why, (void)ctx;
+ *         fclose(object);
+ *     }                                                                                          */
 typedef void (*cellar_object_free_fn)(void *object, size_t charge, cellar_cause why, void *ctx);
 
 /* What a namespace of objects needs; in cellar_namespace_config.object, fixed when the namespace is
  * created. */
 typedef struct cellar_object_config {
     size_t struct_size;            /* set by cellar_object_config_default()                       */
-    cellar_object_free_fn free_fn; /* not NULL                                                    */
-    void  *ctx;                    /* lives until the last object is freed                        */
+    cellar_object_free_fn free_fn; /* frees objects that have ended; not NULL                     */
+    void  *ctx;                    /* given to free_fn; lives until the last object is freed      */
 } cellar_object_config;
 CELLAR_STRUCT(cellar_object_config, ctx);
 
-/* A hold of an object. Zeroed: none. */
+/* A hold of an object, from cellar_object_acquire, cellar_object_retain and the loads of objects.
+ * cellar_object_release ends it. Zeroed: none. */
 typedef struct cellar_held {
     void    *object; /* as given to the set; NULL: no hold */
     size_t   charge; /* bytes charged for the object */
@@ -122,10 +140,17 @@ CELLAR_API void cellar_object_release(cellar_held *held);
  * out:     *out, with OK and STALE; else zeroed; *o->result, if it is set: loader_err of E_LOADER,
  *          source, flags (INVALIDATED: held, not stored), times
  * returns: as cellar_get_or_load; E_TYPE (a namespace of bytes), E_LIMIT (holds)
- * owns:    one cellar_object_release for each OK and STALE
+ * owns:    one cellar_object_release for each OK and STALE. ctx: as cellar_get_or_load
  * thread:  any; waits for the loader
  * cost:    a hit: like cellar_object_acquire
- * example: cellar_object_get_or_load(c, path, len, NULL, open_file, NULL, &held);                */
+ * example:
+ *     cellar_held held;
+ *     switch (cellar_object_get_or_load(c, path, len, NULL, open_file, NULL, &held)) {
+ *     case CELLAR_OK:
+ *     case CELLAR_STALE: send(held.object); break;  // STALE: past its TTL
+ *     default: break;                               // ABSENT: none; below 0: an error
+ *     }
+ *     cellar_object_release(&held);                 // does nothing to a zeroed one              */
 CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size_t key_len,
                                                 const cellar_load_opts *o, cellar_loader_fn fn,
                                                 void *ctx, cellar_held *out);
@@ -157,8 +182,9 @@ CELLAR_API cellar_err cellar_object_lease_fulfill(cellar *c, cellar_lease *lease
 
 /* Report an object as the result of a loader.
  * in:      load of the running loader; object, not NULL; charge as in cellar_object_set
- * returns: OK; E_TOOBIG, E_SPACE, E_NOMEM, E_RESULT_TWICE; E_TYPE, E_INVAL
- * owns:    the store takes the object in any case but E_TYPE and E_INVAL, and frees it
+ * returns: OK; E_TOOBIG, E_SPACE, E_NOMEM, E_RESULT_TWICE; E_TYPE (a namespace of bytes)
+ * owns:    the store takes the object and frees it, also when the call fails. With E_TYPE, E_INVAL
+ *          and E_FORKED the object stays with the caller
  * thread:  the thread that runs the loader
  * cost:    no copy
  * example: return cellar_load_object(load, f, 4096);                                             */

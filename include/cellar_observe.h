@@ -30,24 +30,28 @@ extern "C" {
     X(REMOTE, 16, "changed by another process") \
     X(CLOSED, 17, "its store was closed")
 
+/* Why an entry was removed or not stored: in cellar_event, cellar_reason, cellar_stats.ended. */
 typedef enum cellar_cause {
-    CELLAR_CAUSE_NONE = 0,
+    CELLAR_CAUSE_NONE = 0, /* no cause */
 #define CELLAR_CAUSE_ENUM(name, number, text) CELLAR_CAUSE_##name = number,
     CELLAR_CAUSES(CELLAR_CAUSE_ENUM)
 #undef CELLAR_CAUSE_ENUM
     CELLAR_CAUSE_COUNT = 18 /* length of a table indexed by cause */
 } cellar_cause;
 
+/* The bit of a cause for cellar_listener_add: CELLAR_CAUSE_BIT(EVICTED). */
 #define CELLAR_CAUSE_BIT(name) (1u << CELLAR_CAUSE_##name)
 
 /* ---- Counters -------------------------------------------------------------------------------- */
 
+/* What a call of counters, hot keys or advice tells of. */
 typedef enum cellar_scope {
     CELLAR_SCOPE_NAMESPACE = 0, /* the namespace of the handle */
     CELLAR_SCOPE_STORE = 1      /* all namespaces of its store */
 } cellar_scope;
 
-/* Counters. Filled up to the caller's struct_size. */
+/* Counters: of cellar_stats_get and cellar_namespace_list. Filled up to the caller's
+ * struct_size. */
 typedef struct cellar_stats {
     size_t   struct_size;       /* set by cellar_stats_default()                                  */
     uint64_t gets;              /* hits_l1 + hits_l2 + stale_hits + negative_hits + misses        */
@@ -121,13 +125,25 @@ CELLAR_STRUCT(cellar_stats, release_errors);
  *     cellar_stats_get(c, CELLAR_SCOPE_STORE, &st);                                              */
 CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_stats *out);
 
-/* Take a namespace: its name, which is valid during the call and ends with a zero byte, and its
- * counters. Return false to end the list. */
+/* Take one namespace of cellar_namespace_list.
+ * in:      name, terminated, "" of the root; stats; ctx as given with the function
+ * returns: true: go on. false: end the list
+ * owns:    name and stats are borrowed until the return
+ * thread:  the thread that calls cellar_namespace_list, without locks. It may call the library, but
+ *          not close the store
+ * cost:    it may block
+ * example:
+ *     bool print_name(const char *name, const cellar_stats *stats, void *file)
+ *     {
+ *         fprintf(file, "%s: %.3f\n", name, stats->hit_ratio);
+ *         return true;
+ *     }                                                                                          */
 typedef bool (*cellar_namespace_fn)(const char *name, const cellar_stats *stats, void *ctx);
 
 /* List the namespaces of the store, also those without an open handle. The root comes first.
  * in:      any handle of the store; fn; ctx
  * returns: OK
+ * owns:    ctx lives until the call has returned
  * thread:  any; fn runs in this thread without locks. A namespace that is created or dropped
  *          meanwhile may be missing. Hidden namespaces are missing
  * cost:    as cellar_stats_get for each namespace
@@ -171,9 +187,10 @@ CELLAR_API cellar_err cellar_stats_json(void *object, char *buf, size_t buf_cap,
 
 /* ---- Hot keys -------------------------------------------------------------------------------- */
 
+/* Limit of cellar_hot_key.key. */
 #define CELLAR_HOT_KEY_BYTES   46u         /* bytes of a key that cellar_hot_keys returns         */
 
-/* A key with many gets. */
+/* A key with many gets, of cellar_hot_keys. */
 typedef struct cellar_hot_key {
     double   gets_per_s;         /* estimate from one get in 64                                   */
     double   share;              /* of all counted gets of the store, 0..1                        */
@@ -202,8 +219,10 @@ CELLAR_API cellar_err cellar_hot_keys(cellar *c, cellar_scope scope, cellar_hot_
 
 /* ---- Explanations ---------------------------------------------------------------------------- */
 
+/* Limit of cellar_reason.by. */
 #define CELLAR_WHY_BY_MAX      48u         /* bytes of a tag or pattern that cellar_why returns   */
 
+/* What cellar_why knows of a key, in cellar_reason.answer. */
 typedef enum cellar_why_answer {
     CELLAR_WHY_UNKNOWN = 0,      /* no record: never stored, or forgotten */
     CELLAR_WHY_LIVE = 1,         /* the entry is live */
@@ -215,10 +234,10 @@ typedef enum cellar_why_answer {
     CELLAR_WHY_NOT_IN_SOURCE = 7 /* an authoritative Bloom filter: the source has no such key */
 } cellar_why_answer;
 
-/* Explanation of a key. Filled up to the caller's struct_size. */
+/* Explanation of a key, of cellar_why. Filled up to the caller's struct_size. */
 typedef struct cellar_reason {
     size_t   struct_size; /* set by cellar_reason_default()                                       */
-    cellar_why_answer answer;
+    cellar_why_answer answer; /* what is known of the key                                         */
     cellar_cause cause;   /* with GONE                                                            */
     int64_t  ago_ms;      /* GONE: time since then, in steps of 64 ms; LOADING: time since start  */
     int64_t  age_ms;      /* age of the entry, now or when removed (see CELLAR_INFO_AGE_APPROX)   */
@@ -254,25 +273,39 @@ CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cel
 
 /* One entry of a scan; all pointers are valid during the callback only. */
 typedef struct cellar_scan_entry {
-    const void *key;
-    size_t      key_len;
+    const void *key;         /* its bytes */
+    size_t      key_len;     /* bytes at key */
     const void *value;       /* NULL for long values (some KiB): read them with cellar_get */
-    size_t      value_len;
+    size_t      value_len;   /* bytes of the value */
     uint32_t    user_flags;  /* as given to the set */
-    cellar_kind kind;
+    cellar_kind kind;        /* value, negative entry or object */
     int64_t     ttl_left_ms; /* CELLAR_TTL_NONE = never expires */
 } cellar_scan_entry;
 
-/* Return true to continue, false to end this call. The rest of the same bucket still follows,
- * unless its namespace was closed, dropped or cleared meanwhile. */
+/* Take one entry of cellar_scan.
+ * in:      e; ctx as given with the function
+ * returns: true: go on. false: end this call of cellar_scan; the rest of the same bucket still
+ *          follows, unless its namespace was closed, dropped or cleared meanwhile
+ * owns:    e, key and value are borrowed until the return: they are copies
+ * thread:  the thread that calls cellar_scan, with no lock held. It may set, delete and close its
+ *          namespace, but not close the store
+ * cost:    it may block: no other call waits
+ * example:
+ *     bool print_entry(const cellar_scan_entry *e, void *file)
+ *     {
+ *         fprintf(file, "%.*s: %zu bytes\n", (int)e->key_len, (const char *)e->key, e->value_len);
+ *         return true;
+ *     }                                                                                          */
 typedef bool (*cellar_scan_fn)(const cellar_scan_entry *e, void *ctx);
 
+/* Flag of cellar_scan_opts. */
 #define CELLAR_SCAN_DISK 1u /* entries on disk, too: all that cellar_get finds                    */
 
+/* Options of cellar_scan. */
 typedef struct cellar_scan_opts {
     size_t      struct_size;  /* set by cellar_scan_opts_default()                                */
     const char *pattern;      /* as in cellar_delete_by_pattern. Default NULL: all                */
-    size_t      pattern_len;
+    size_t      pattern_len;  /* Range 1..CELLAR_PATTERN_MAX with a pattern                       */
     size_t      bucket_count; /* index buckets in this call; 8 entries on disk count as one.      */
                               /* Default 0: 64                                                    */
     uint32_t    flags;        /* CELLAR_SCAN_DISK                                                 */
@@ -292,10 +325,10 @@ CELLAR_STRUCT(cellar_scan_opts, place);
  *          each call, NULL = defaults; *o->place as the last call left it
  * out:     *cursor, 0 when the scan is complete; valid until the store is closed; *o->place
  * returns: OK; E_NOMEM (cursor unchanged: call again), E_BUSY (the disk does not answer for the
- *          moment: *cursor goes on later), E_UNSUPPORTED (unknown flag or field)
- * owns:    the entry is a copy, valid while fn runs
- * thread:  any; fn runs with no lock held: it may set, delete, close its namespace; with
- *          CELLAR_SCAN_DISK the call reads the disk
+ *          moment: *cursor goes on later)
+ * owns:    ctx lives until the call has returned
+ * thread:  any; fn runs in this thread with no lock held; with CELLAR_SCAN_DISK the call reads the
+ *          disk
  * cost:    O(bucket_count); no other call waits. For an entry on disk two reads, with 200 KiB of
  *          memory during the call. With `place` one read for an entry in memory and on disk
  * example:
@@ -311,16 +344,29 @@ CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const cellar_scan
 /* One removed entry; all pointers are valid during the callback only. */
 typedef struct cellar_event {
     cellar     *ns;          /* namespace of the entry, root included; NULL when it was dropped   */
-    const void *key;
-    size_t      key_len;
-    const void *value;
-    size_t      value_len;
-    cellar_cause cause;
-    cellar_kind kind;
+    const void *key;         /* its bytes                                                         */
+    size_t      key_len;     /* bytes at key                                                      */
+    const void *value;       /* the removed value; NULL of an object                              */
+    size_t      value_len;   /* bytes of the value                                                */
+    cellar_cause cause;      /* why it was removed                                                */
+    cellar_kind kind;        /* value, negative entry, remembered error or object                 */
     uint32_t    user_flags;  /* as given to the set                                               */
-    uint32_t    reserved0;
+    uint32_t    reserved0;   /* 0                                                                 */
 } cellar_event;
 
+/* Take one removed entry, for cellar_listener_add.
+ * in:      e; ctx as given with the function
+ * owns:    e, key and value are borrowed until the return. e->ns is open until then; do not close
+ *          it. ctx lives until cellar_listener_remove or the root close has returned
+ * thread:  the thread that removed or reclaimed the entry, or a thread of the store; several
+ *          at once. No lock is held. It may call the library, but not close its store; events of
+ *          its own calls reach it again, 4 deep at most (SKIPPED EVENTS)
+ * cost:    it should not block: the set, delete or tick that removed the entry waits
+ * example:
+ *     void on_evicted(const cellar_event *e, void *counter)
+ *     {
+ *         if (e->cause == CELLAR_CAUSE_EVICTED) atomic_fetch_add((atomic_long *)counter, 1);
+ *     }                                                                                          */
 typedef void (*cellar_listener_fn)(const cellar_event *e, void *ctx);
 
 /* Call a function once for each entry that is removed, with its cause.
@@ -344,7 +390,8 @@ CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_lis
 /* Remove a listener. After the return fn does not run any more. Called inside a listener, calls of
  * fn in other threads may still be running.
  * in:      any handle of the store; id
- * returns: OK; E_NOT_FOUND
+ * returns: OK; E_NOT_FOUND (no such listener of the store)
+ * owns:    the library no longer uses ctx, except in calls that still run (above)
  * thread:  any, also inside the listener itself
  * cost:    waits for running calls of fn
  * example: cellar_listener_remove(c, id);                                                        */
@@ -365,6 +412,7 @@ CELLAR_API cellar_err cellar_listener_remove(cellar *c, uint64_t id);
 
 /* ---- Latencies ------------------------------------------------------------------------------- */
 
+/* Kind of operation, for cellar_latency_get. */
 typedef enum cellar_op {
     CELLAR_OP_GET_HIT = 0,  /* a get that finds a value                                           */
     CELLAR_OP_GET_MISS = 1, /* a get that finds none                                              */
@@ -376,7 +424,8 @@ typedef enum cellar_op {
     CELLAR_OP_L2_WRITE = 7  /* a write to a file of the disk tier                                 */
 } cellar_op;
 
-/* Latency of one kind of operation. Quantiles are upper bounds within 6.25 %. */
+/* Latency of one kind of operation: of cellar_latency_get. Quantiles are upper bounds within
+ * 6.25 %. */
 typedef struct cellar_latency {
     size_t   struct_size; /* set by cellar_latency_default()                                      */
     uint64_t samples;     /* get, set, delete: about one in 64 is timed; others: each one         */
@@ -398,9 +447,11 @@ CELLAR_API cellar_err cellar_latency_get(cellar *c, cellar_op op, cellar_latency
 
 /* ---- Advice and dump ------------------------------------------------------------------------- */
 
-#define CELLAR_ADVICE_COUNT 8   /* budgets in cellar_advice                                       */
-/* Hit ratios at other budgets, estimated from sampled keys. Filled up to the caller's
- * struct_size. */
+/* Length of the tables in cellar_advice. */
+#define CELLAR_ADVICE_COUNT 8   /* budgets                                                        */
+
+/* Hit ratios at other budgets, of cellar_advice_get: estimated from sampled keys. Filled up to the
+ * caller's struct_size. */
 typedef struct cellar_advice {
     size_t   struct_size;       /* set by cellar_advice_default()                                 */
     uint64_t requests;          /* sampled gets behind the figures; older ones count less         */

@@ -42,27 +42,46 @@ extern "C" {
 
 struct cellar_limiter; /* cellar_limit.h */
 
+/* Limit of a row. */
 #define CELLAR_REFRESH_KEYS_MAX 65536u   /* keys of a row                                         */
 
+/* A handle: refreshes its rows on schedule. cellar_refresher_open makes it, cellar_refresher_close
+ * ends it. */
 typedef struct cellar_refresher cellar_refresher;
-/* Keys of a row, while its lister runs. */
+/* Keys of a row, for cellar_refresh_keys_add. The library makes them for the call of the lister. */
 typedef struct cellar_refresh_keys cellar_refresh_keys;
 
-/* Which row runs first. The numbers are those of a policy file. */
+/* Which row runs first, for cellar_refresh_opts.priority. Policy files have the same numbers. */
 typedef enum cellar_refresh_priority {
     CELLAR_REFRESH_LOW = 1, /* last */
     CELLAR_REFRESH_MID = 2, /* default */
     CELLAR_REFRESH_HIGH = 3 /* first */
 } cellar_refresh_priority;
 
-/* List the keys of a pattern: call cellar_refresh_keys_add for each. After any other code than
- * CELLAR_OK the keys of the last list are refreshed; without them the lister is tried again. */
+/* List the keys of a pattern, for cellar_refresh_loader_opts.lister: call cellar_refresh_keys_add
+ * for each.
+ * in:      keys, for cellar_refresh_keys_add; pattern, terminated; ctx is lister_ctx
+ * returns: OK: these are the keys of the row. Any other code: the keys of the last list are
+ *          refreshed; without them the lister is tried again
+ * owns:    keys and pattern are borrowed until the return. ctx lives until the refresher is closed
+ * thread:  a thread of the refresher, or that of cellar_tick with no_threads; listers of several
+ *          rows run at once. No lock is held. It may call the library, but not close the refresher
+ * cost:    it may block: a thread of the refresher waits
+ * example:
+ *     cellar_err list(cellar_refresh_keys *keys, const char *pattern, void *db)
+ *     {
+ *         (void)pattern;
+ *         for (size_t i = 0; i < project_count(db); i++) {
+ *             cellar_refresh_keys_add(keys, project_key(db, i), strlen(project_key(db, i)));
+ *         }
+ *         return CELLAR_OK;
+ *     }                                                                                          */
 typedef cellar_err (*cellar_refresh_lister_fn)(cellar_refresh_keys *keys, const char *pattern,
                                                void *ctx);
 
-/* Options of a refresher. Start from cellar_refresher_config_default(). */
+/* Options of a refresher, for cellar_refresher_open. */
 typedef struct cellar_refresher_config {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by cellar_refresher_config_default()                          */
     const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
                              /* counts as "refresh"), clock, alloc, free, log, log_level,         */
                              /* no_threads, stack_bytes                                           */
@@ -74,11 +93,11 @@ typedef struct cellar_refresher_config {
 } cellar_refresher_config;
 CELLAR_STRUCT(cellar_refresher_config, max_parallel);
 
-/* Options of a loader. Start from cellar_refresh_loader_opts_default(). */
+/* Options of a loader, for cellar_refresh_loader. */
 typedef struct cellar_refresh_loader_opts {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by cellar_refresh_loader_opts_default()                       */
     cellar_refresh_lister_fn lister; /* for rows with a pattern. Default NULL                     */
-    void    *lister_ctx;
+    void    *lister_ctx;     /* given to lister                                                   */
     cellar_breaker *breaker; /* outlives the refresher. NULL: one of its own, which opens when    */
                              /* 90 % of 20 calls or more in 10 s, or 63 calls in a row, fail; one */
                              /* success closes it; it is open for up to 10 s                      */
@@ -87,12 +106,12 @@ typedef struct cellar_refresh_loader_opts {
 } cellar_refresh_loader_opts;
 CELLAR_STRUCT(cellar_refresh_loader_opts, limiter);
 
-/* Options of a row. Start from cellar_refresh_opts_default(). */
+/* Options of a row, for cellar_refresh_add. */
 typedef struct cellar_refresh_opts {
-    size_t   struct_size;
-    int64_t  ttl_ms;         /* of its values. Default 0: of the policy or the namespace          */
-    int64_t  negative_ttl_ms; /* of "absent". Default 0: likewise                                 */
-    int64_t  stale_ms;       /* stale window. Default 0: likewise                                 */
+    size_t   struct_size;    /* set by cellar_refresh_opts_default()                              */
+    int64_t  ttl_ms;         /* TTL of its values. Default 0: of the policy or the namespace      */
+    int64_t  negative_ttl_ms; /* TTL of "absent". Default 0: of the policy or the namespace       */
+    int64_t  stale_ms;       /* stale window. Default 0: of the policy or the namespace           */
     const char *at;          /* "00:00@Europe/Paris": see DAYS; with ttl_ms. Default NULL: none   */
     cellar_refresh_priority priority; /* Default MID                                              */
     uint32_t stop_idle;      /* see IDLE ROWS. Range 1..1,000,000 intervals. Default 0: never     */
@@ -102,44 +121,55 @@ typedef struct cellar_refresh_opts {
 CELLAR_STRUCT(cellar_refresh_opts, reserved0);
 
 /* Bits of cellar_refresh_info.flags. */
-#define CELLAR_REFRESH_UNCOVERED 1u /* nothing is refreshed: no loader of that name, no lister,   */
-                                    /* or the lister listed no key                                */
+#define CELLAR_REFRESH_UNCOVERED 1u /* nothing is refreshed: no such loader, no lister, or no key */
 #define CELLAR_REFRESH_PATTERN   2u /* the key is a pattern                                       */
 #define CELLAR_REFRESH_POLICY    4u /* from cellar_refresh_add_policies                           */
 #define CELLAR_REFRESH_SHORT_TTL 8u /* ttl_ms is below 2 * interval_ms: one failure loses a value */
 #define CELLAR_REFRESH_SLEEPS   16u /* see IDLE ROWS                                              */
 #define CELLAR_REFRESH_RUNNING  32u /* its keys are being refreshed, or wait for a thread         */
 
-/* Description of a row. */
+/* Description of a row, of cellar_refresh_list. */
 typedef struct cellar_refresh_info {
-    size_t   struct_size;
-    cellar  *c;              /* as given                                                          */
+    size_t   struct_size;    /* bytes of this struct in the library                               */
+    cellar  *c;              /* as given to cellar_refresh_add                                    */
     const void *key;         /* or pattern; valid until the function returns                      */
-    size_t   key_len;
+    size_t   key_len;        /* bytes at key                                                      */
     const char *loader;      /* its name; valid until the function returns                        */
     int64_t  interval_ms;    /* from one run to the next                                          */
     int64_t  ttl_ms;         /* 0: of the namespace                                               */
     int64_t  next_ms;        /* from now until the next run; 0: now                               */
     int64_t  ok_age_ms;      /* since the last refresh that succeeded; -1: none                   */
     int64_t  failed_age_ms;  /* since the last one that failed; -1: none                          */
-    uint64_t ok;             /* refreshes, by result                                              */
-    uint64_t failed;
-    uint64_t skipped;
+    uint64_t ok;             /* refreshes that loaded a value or "absent"                         */
+    uint64_t failed;         /* refreshes that failed                                             */
+    uint64_t skipped;        /* refreshes that did not run                                        */
     uint64_t keys;           /* keys of the row                                                   */
     uint64_t keys_left;      /* of keys: to be refreshed in this run or the next try              */
     int32_t  last_err;       /* code of the last failure; 0: none                                 */
-    cellar_refresh_priority priority;
+    cellar_refresh_priority priority; /* as given in the options                                  */
     uint32_t flags;          /* CELLAR_REFRESH_UNCOVERED ..                                       */
     uint32_t reserved0;      /* 0                                                                 */
 } cellar_refresh_info;
 CELLAR_STRUCT(cellar_refresh_info, reserved0);
 
-/* Receive one row of cellar_refresh_list. Return false to end the list. */
+/* Take one row of cellar_refresh_list.
+ * in:      info; ctx as given with the function
+ * returns: true: go on. false: end the list
+ * owns:    info and its texts are borrowed until the return
+ * thread:  the thread that calls cellar_refresh_list, with no lock held. It may call every function
+ *          on the refresher but its close
+ * cost:    it may block: no other call waits
+ * example:
+ *     bool print_row(const cellar_refresh_info *info, void *file)
+ *     {
+ *         fprintf(file, "%.*s %s\n", (int)info->key_len, (const char *)info->key, info->loader);
+ *         return true;
+ *     }                                                                                          */
 typedef bool (*cellar_refresh_list_fn)(const cellar_refresh_info *info, void *ctx);
 
-/* Figures of a refresher; cellar_metrics_write prints the same ones. */
+/* Figures of a refresher, of cellar_refresher_stats_get; cellar_metrics_write prints the same. */
 typedef struct cellar_refresher_stats {
-    size_t   struct_size;
+    size_t   struct_size;    /* set by cellar_refresher_stats_default()                           */
     uint64_t ok;             /* refreshes that loaded a value or "absent"                         */
     uint64_t failed;         /* refreshes that failed; the old value stays                        */
     uint64_t skipped;        /* refreshes that did not run: the sum of the next six               */
@@ -176,8 +206,7 @@ CELLAR_STRUCT(cellar_refresher_stats, bytes);
  * in:      c: any handle of the store that its breakers belong to; cfg from
  *          cellar_refresher_config_default; NULL: all defaults
  * out:     *out is NULL on failure
- * returns: OK; E_NOMEM (memory or threads), E_UNSUPPORTED (field of a newer header), E_INVAL
- *          (cellar_last_error of NULL has the reason of each)
+ * returns: OK; E_NOMEM (memory or threads). cellar_last_error of NULL has the reason of a refusal
  * owns:    the caller closes *out with cellar_refresher_close, before the store
  * thread:  any; a program may open several refreshers
  * cost:    about 46 KiB; starts one thread, and workers with the first runs
@@ -201,9 +230,9 @@ CELLAR_API cellar_err cellar_refresher_close(cellar_refresher *r);
 
 /* Give a loader a name, for rows and for loader= of a policy file.
  * in:      name of 1..64 bytes; fn as in cellar_get_or_load, for rows of objects as in
- *          cellar_object_get_or_load; o NULL = defaults
- * returns: OK; EXISTS (the name has a loader: nothing changes), E_NOMEM, E_INVAL, E_UNSUPPORTED
- *          (unknown field; a limiter with CELLAR_OMIT_LIMIT), E_FORKED
+ *          cellar_object_get_or_load; ctx, given to fn; o NULL = defaults
+ * returns: OK; EXISTS (the name has a loader: nothing changes), E_NOMEM, E_UNSUPPORTED (a limiter
+ *          in a library built with CELLAR_OMIT_LIMIT)
  * owns:    ctx, lister_ctx, breaker and limiter must live until the refresher is closed
  * thread:  any
  * cost:    two allocations
@@ -214,8 +243,7 @@ CELLAR_API cellar_err cellar_refresh_loader(cellar_refresher *r, const char *nam
 
 /* Add one key in a lister. A key that is added twice is loaded twice.
  * in:      keys of the running lister; key of 1..CELLAR_KEY_MAX bytes
- * returns: OK; E_LIMIT (CELLAR_REFRESH_KEYS_MAX keys, or 16 MiB: the key is left out), E_NOMEM,
- *          E_INVAL
+ * returns: OK; E_LIMIT (CELLAR_REFRESH_KEYS_MAX keys, or 16 MiB: the key is left out), E_NOMEM
  * owns:    the bytes are copied
  * thread:  the thread that runs the lister
  * cost:    a copy
@@ -226,12 +254,14 @@ CELLAR_API cellar_err cellar_refresh_keys_add(cellar_refresh_keys *keys, const v
 /* ---- Rows ----------------------------------------------------------------------------------- */
 
 /* Refresh a key at an interval, or with option `pattern` all keys that the lister of the loader
- * lists for a pattern.
+ * lists for a pattern. The call loads nothing. The first refresh runs after a time below
+ * interval_ms that depends on the key alone, so that the refreshes of many rows are spread. Load
+ * the key once with cellar_get_or_load where a value is needed earlier.
  * in:      c: namespace of the key; key of 1..CELLAR_KEY_MAX bytes, or a pattern of
  *          1..CELLAR_PATTERN_MAX bytes; loader: a name of 1..64 bytes, which may get its loader
  *          later; interval_ms from 1 to 366 days; o NULL = defaults
- * returns: OK; EXISTS (the key has a row: nothing changes), E_LIMIT (max_rows), E_NOMEM, E_INVAL,
- *          E_NOT_FOUND (unknown zone), E_CORRUPT (damaged zone file), E_UNSUPPORTED, E_FORKED
+ * returns: OK; EXISTS (the key has a row: nothing changes), E_LIMIT (max_rows), E_NOMEM,
+ *          E_NOT_FOUND (unknown zone), E_CORRUPT (damaged zone file)
  * owns:    texts are copied. c must live until the row is removed or the refresher is closed
  * thread:  any, also a loader
  * cost:    two allocations, O(rows); with `at` reads the zone file
@@ -258,7 +288,8 @@ CELLAR_API cellar_err cellar_refresh_add_policies(cellar_refresher *r, cellar *c
 /* Remove a row. No load of it begins from now on; the call waits for one that has begun.
  * in:      c and key or pattern as given to add
  * returns: OK; E_BUSY (the row is removed, but its load had not ended after close_timeout_ms: c
- *          must live on), E_NOT_FOUND, E_INVAL, E_FORKED
+ *          must live on), E_NOT_FOUND (no such row)
+ * owns:    OK: the refresher no longer uses c for this row
  * thread:  any, also a loader: it does not wait for its own row
  * cost:    O(rows)
  * example: cellar_refresh_remove(r, c, "rates:EUR", 9);                                          */
@@ -267,8 +298,9 @@ CELLAR_API cellar_err cellar_refresh_remove(cellar_refresher *r, cellar *c, cons
 
 /* Call a function for each row, in order of creation. Rows that come or go meanwhile may be in the
  * list or not.
- * in:      fn may call every function on the refresher but its close
- * returns: OK; E_INVAL, E_FORKED
+ * in:      fn; ctx, given to fn
+ * returns: OK
+ * owns:    ctx lives until the call has returned
  * thread:  any, also a loader; fn runs on the calling thread with no lock held
  * cost:    O(rows^2)
  * example: cellar_refresh_list(r, print_row, stdout);                                            */
@@ -280,7 +312,7 @@ CELLAR_API cellar_err cellar_refresh_list(cellar_refresher *r, cellar_refresh_li
 /* Read the figures of a refresher.
  * in:      out from cellar_refresher_stats_default
  * out:     *out
- * returns: OK; E_INVAL
+ * returns: OK
  * thread:  any
  * cost:    one short lock
  * example:

@@ -15,10 +15,10 @@ extern "C" {
 /* Options of cellar_warm. Set either keys or next. */
 typedef struct cellar_warm_opts {
     size_t   struct_size;         /* set by cellar_warm_opts_default()                            */
-    const cellar_bytes *keys;     /* key_count keys                                               */
-    size_t   key_count;
+    const cellar_bytes *keys;     /* key_count keys. NULL: next                                   */
+    size_t   key_count;           /* keys at keys                                                 */
     cellar_next_key_fn next;      /* instead of keys; called in the calling thread                */
-    void    *next_ctx;
+    void    *next_ctx;            /* given to next                                                */
     const cellar_load_opts *load; /* options of the loads. NULL = those of the namespace          */
     cellar_loader_fn loader;      /* NULL with loader_many NULL = loader of the namespace         */
     cellar_loader_many_fn loader_many; /* instead of loader: many keys in one call                */
@@ -60,6 +60,7 @@ CELLAR_STRUCT(cellar_warm_report, reserved0);
  * out:     *out, also when it stopped early
  * returns: OK (look at the report); the negative code of next; E_NOMEM (no thread or no memory;
  *          loaded entries stay). cellar_last_error tells of the loads and of their options
+ * owns:    keys, next_ctx and loader_ctx live until the call has returned
  * thread:  any; the loader runs in up to o->threads threads, which end before the return. If the
  *          loader ends a thread, its key counts as failed and the rest is skipped
  * cost:    one load for each missing key; blocks of malloc, freed before the return
@@ -72,17 +73,33 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
 
 /* ---- Write through --------------------------------------------------------------------------- */
 
-/* Write to the source; return OK or a negative code. No lock is held. */
+/* Write a key to the source, for cellar_write_through.
+ * in:      key and value as given to cellar_write_through; ctx as given with the function
+ * returns: OK: the source has the value. Any other code, also a positive one: the write failed or
+ *          may have failed; cellar_write_through deletes the key and returns the code
+ * owns:    key and value are borrowed until the return
+ * thread:  the thread that calls cellar_write_through; several at once, also for one key. No lock
+ *          is held. It may call the library, be cancelled (deferred) or end its thread
+ * cost:    it may block: no other call waits
+ * example:
+ *     cellar_err write_row(const void *key, size_t key_len, const void *value, size_t value_len,
+ *                          void *db)
+ *     {
+ *         return db_put(db, key, key_len, value, value_len) ? CELLAR_OK : CELLAR_E_IO;
+ *     }                                                                                          */
 typedef cellar_err (*cellar_writer_fn)(const void *key, size_t key_len, const void *value,
                                        size_t value_len, void *ctx);
 
-/* Write to the source, then to the cache. If one of them fails, delete the key from the cache: a
- * failed write to the source may have happened.
- * in:      key, value, o as in cellar_set, without conditions and CELLAR_NEGATIVE; fn, ctx
- * returns: OK; the code of fn; the code of cellar_set (the source has the value, the cache has
- *          none); E_RANGE (options: nothing done). cellar_last_error tells of the set, of the
- *          delete, and of options that no set accepts
- * owns:    the bytes are copied
+/* Write to the source, then to the cache. Unless both return OK, the call deletes the key from the
+ * cache: a failed write to the source may have happened, and a set that was denied or switched off
+ * would leave the old value.
+ * in:      key, value, o as in cellar_set, without conditions and CELLAR_NEGATIVE; fn; ctx, given
+ *          to fn
+ * returns: OK; the code of fn, if it is not OK: the set did not run; else the code of cellar_set,
+ *          as DISABLED, E_DENIED or E_SPACE: the source has the value, the cache has none; E_RANGE
+ *          (options: nothing done). cellar_last_error tells of the set, of the delete, and of
+ *          options that no set accepts
+ * owns:    the bytes are copied. ctx lives until the call has returned
  * thread:  any; if fn ends its thread, the key is deleted as well. Two writers of one key may reach
  *          source and cache in different order: hold a keyed lock (cellar_lock.h) against that
  * cost:    fn and a set
