@@ -242,7 +242,7 @@ typedef struct cellar_bus_publish_opts {
                              /* Range 0..CELLAR_BUS_PRIORITY_MAX. Default 0                       */
     uint32_t direct;         /* 1: the key is the name of a queue, and no route counts. Default 0 */
     uint32_t reserved0;      /* must be 0                                                         */
-    uint8_t  trace[CELLAR_BUS_TRACE_BYTES]; /* handed on, never read                              */
+    uint8_t  trace[CELLAR_BUS_TRACE_BYTES]; /* handed on, never read. Default zeros               */
 } cellar_bus_publish_opts;
 CELLAR_STRUCT(cellar_bus_publish_opts, trace);
 
@@ -301,25 +301,25 @@ CELLAR_STRUCT(cellar_bus_stats, bytes);
  * cellar_bus_group_list. Start from cellar_bus_group_stats_default(). */
 typedef struct cellar_bus_group_stats {
     size_t   struct_size;    /* set by cellar_bus_group_stats_default()                           */
-    uint64_t copies;
-    uint64_t delivered;
-    uint64_t acked;
-    uint64_t requeued;
-    uint64_t holds_lost;
-    uint64_t late;
-    uint64_t dropped_new;
-    uint64_t dropped_oldest;
+    uint64_t copies;         /* messages that entered the group                                   */
+    uint64_t delivered;      /* deliveries to members                                             */
+    uint64_t acked;          /* messages acknowledged by a member                                 */
+    uint64_t requeued;       /* returned by RETRY, a hold that ended, a member that left          */
+    uint64_t holds_lost;     /* of requeued and dead: the hold ended                              */
+    uint64_t late;           /* verdicts after the end of the hold                                */
+    uint64_t dropped_new;    /* messages that the full group did not take                         */
+    uint64_t dropped_oldest; /* messages that left the full group for newer ones                  */
     uint64_t dropped_removed; /* 0                                                                */
-    uint64_t dead;
-    uint64_t expired;
-    uint64_t filtered;
-    uint64_t thread_ends;
-    uint64_t live;
-    uint64_t waiting;
-    uint64_t delayed;
-    uint64_t held;
-    uint64_t members;
-    uint64_t bytes;          /* of its messages, for max_bytes                                    */
+    uint64_t dead;           /* dead letters                                                      */
+    uint64_t expired;        /* messages that waited longer than expires_ms                       */
+    uint64_t filtered;       /* messages that did not pass the filters                            */
+    uint64_t thread_ends;    /* functions that ended their thread                                 */
+    uint64_t live;           /* == waiting + delayed + held                                       */
+    uint64_t waiting;        /* messages ready for a member                                       */
+    uint64_t delayed;        /* messages that wait after a RETRY                                  */
+    uint64_t held;           /* messages in hands of members                                      */
+    uint64_t members;        /* members of the group                                              */
+    uint64_t bytes;          /* bytes of its messages, for max_bytes                              */
     uint64_t oldest_ms;      /* since the publish of the oldest message that waits at the front   */
                              /* of a key; 0: none waits                                           */
 } cellar_bus_group_stats;

@@ -328,11 +328,11 @@ typedef struct cellar_llm_answer {
     cellar_result *result;     /* in: from cellar_result_default(); it owns the text              */
     const char   *text;        /* out: not terminated                                             */
     size_t        text_len;    /* out: bytes of `text`                                            */
-    uint32_t      tokens_in;
-    uint32_t      tokens_out;
-    uint32_t      upstream_ms;
-    uint32_t      complete;
-    uint64_t      cost;
+    uint32_t      tokens_in;   /* out: tokens of the request                                      */
+    uint32_t      tokens_out;  /* out: tokens of the answer                                       */
+    uint32_t      upstream_ms; /* out: time that the service took                                 */
+    uint32_t      complete;    /* out: 1: the answer is complete                                  */
+    uint64_t      cost;        /* out: millionths of the caller's currency                        */
 } cellar_llm_answer;
 CELLAR_STRUCT(cellar_llm_answer, cost);
 
@@ -991,13 +991,15 @@ CELLAR_STRUCT(cellar_resp_settings, admin_body_bytes);
 typedef struct cellar_settings {
     size_t   struct_size;       /* set by cellar_settings_default(); of this header exactly       */
     cellar_config         config; /* options of the store                                         */
-    cellar_l2_config        l2; /* of its disk tier                                               */
-    cellar_host_config      host; /* without a log function `log` has no effect                   */
-    cellar_tuning_config    tuning; /* of its tuning                                              */
-    cellar_namespace_config root; /* of its root namespace                                        */
+    cellar_l2_config        l2; /* options of its disk tier                                       */
+    cellar_host_config      host; /* what the host provides; without a log function the setting   */
+                                /* `log` has no effect                                            */
+    cellar_tuning_config    tuning; /* options of its tuning                                      */
+    cellar_namespace_config root; /* options of its root namespace                                */
     cellar_work_settings  work; /* for a pool of tasks and for schedules                          */
     cellar_resp_settings  resp; /* for a port                                                     */
-    uint32_t disabled;          /* 1: the program sets CELLAR_OPT_ENABLED of its namespaces to 0  */
+    uint32_t disabled;          /* 1: the program sets CELLAR_OPT_ENABLED of its namespaces to 0. */
+                                /* Default 0                                                      */
     uint32_t reserved0;         /* must be 0                                                      */
     char     key_prefix[CELLAR_NAME_MAX + 8]; /* target of host.name                              */
     char     l2_path[CELLAR_SETTINGS_PATH_MAX + 1]; /* target of config.l2_path                   */

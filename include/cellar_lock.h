@@ -207,7 +207,8 @@ CELLAR_API cellar_err cellar_lock_extend(cellar_locks *t, const cellar_lock *lk,
  * out:     *lk is all zero after OK
  * returns: OK; E_LOST (the hold had ended: undo the work, another owner may have begun),
  *          E_NOT_OWNER (all zero, as after a release, never acquired, or THREAD_BOUND to another
- *          thread)
+ *          thread). A copy of a released handle is E_NOT_OWNER, and E_LOST when the key has had
+ *          another owner
  * owns:    after OK and E_LOST the handle owns nothing
  * thread:  any
  * cost:    no waiters: no lock, one compare-exchange

@@ -107,9 +107,9 @@ typedef struct cellar_remote_config {
                                   /* Range max(1,000, proof_ms)..600,000. Default 2 x proof_ms    */
     const char *sentinel_user;    /* name for AUTH of Sentinels. Default NULL: the default user   */
     const char *sentinel_password; /* for AUTH of Sentinels. Default NULL: no AUTH                */
-    const char *tls_ca_file;      /* PEM. With rediss://: certificates to trust. Default NULL,    */
-    const char *tls_ca_dir;       /* for both: those of the system. A folder as of                */
-                                  /* `openssl rehash`                                             */
+    const char *tls_ca_file;      /* PEM: certificates to trust, with rediss://. Default NULL; if */
+                                  /* both are NULL, those of the system                           */
+    const char *tls_ca_dir;       /* a folder of such files, as of `openssl rehash`. Default NULL */
     const char *tls_cert_file;    /* PEM: certificate of this client, with its chain. Default NULL*/
     const char *tls_key_file;     /* PEM: its key. Default NULL: in tls_cert_file                 */
     const char *tls_server_name;  /* name that certificates of server and Sentinels must have.    */

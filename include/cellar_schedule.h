@@ -61,8 +61,8 @@ typedef struct cellar_cron_opts {
     size_t   struct_size;    /* set by cellar_cron_opts_default()                                 */
     const char *hash_name;   /* chooses the values of H. Default NULL: name of the schedule, or   */
                              /* ""                                                                */
-    cellar_cron_gap  gap;    /* Default GAP_RUN                                                   */
-    cellar_cron_fold fold;   /* Default FOLD_FIRST                                                */
+    cellar_cron_gap  gap;    /* what a skipped time does. Default GAP_RUN                         */
+    cellar_cron_fold fold;   /* what a time does that occurs twice. Default FOLD_FIRST            */
     uint32_t day_and;        /* 1: day of month and weekday must both match. Default 0: either    */
     uint32_t reserved0;      /* must be 0                                                         */
 } cellar_cron_opts;
@@ -210,10 +210,10 @@ typedef struct cellar_schedule_spec {
     const cellar_cron_opts *cron_opts; /* of the expression. Default NULL: its defaults           */
     cellar_schedule_free_fn free_fn; /* frees ctx: once, after the schedule and its last run      */
                              /* ended. Default NULL: ctx stays that of the program                */
-    cellar_coalesce coalesce; /* Default LATEST                                                   */
-    cellar_overlap  overlap;  /* Default SKIP                                                     */
-    cellar_phase    phase;    /* of an interval. Default HASH                                     */
-    cellar_schedule_conflict conflict; /* Default REPLACE                                         */
+    cellar_coalesce coalesce; /* which of several missed firings run. Default LATEST              */
+    cellar_overlap  overlap;  /* what a firing does past max_running. Default SKIP                */
+    cellar_phase    phase;    /* when an interval begins. Default HASH                            */
+    cellar_schedule_conflict conflict; /* what the call does if the name is there. Default REPLACE*/
     uint32_t max_running;    /* runs at the same time. Range 1..CELLAR_SCHEDULE_RUNS_MAX.         */
                              /* Default 1                                                         */
     uint32_t paused;         /* 1: the schedule begins paused. Default 0                          */
