@@ -18,16 +18,16 @@ static void append_escaped(cellar_buf *html, const void *text, size_t len)
 {
     for (const char *at = text, *end = at + len; at < end; at++) {
         char out[8];
-        snprintf(out, sizeof out, strchr("<>&\"'", *at) != NULL ? "&#%d;" : "%c", *at);
-        cellar_buf_append(html, out, strlen(out)); /* the first error fails the load */
+        const int n = snprintf(out, 8, strchr("<>&\"'", *at) != NULL ? "&#%d;" : "%c", *at);
+        cellar_buf_append(html, out, (size_t)n); /* the first error fails the load */
     }
 }
 
 static cellar_err render(cellar_load *load, const void *name, size_t name_len, void *db)
 {
     sqlite3_stmt *row = NULL;
-    sqlite3_prepare_v2(db, "SELECT 'team:' || id, title FROM user JOIN team ON team = id"
-                       " WHERE name = ?", -1, &row, NULL);
+    sqlite3_prepare_v2(db, "SELECT 'team:'||id, title FROM user, team WHERE team = id AND name = ?",
+                       -1, &row, NULL);
     sqlite3_bind_text(row, 1, name, (int)name_len, SQLITE_STATIC);
     const int step = sqlite3_step(row); /* an error, if one of these calls failed */
     cellar_err err = step == SQLITE_DONE ? cellar_load_absent(load) : CELLAR_E_IO;
@@ -40,8 +40,7 @@ static cellar_err render(cellar_load *load, const void *name, size_t name_len, v
         cellar_buf_append(html, "<p>", 3);
         append_escaped(html, sqlite3_column_text(row, 1), (size_t)sqlite3_column_bytes(row, 1));
     }
-    sqlite3_finalize(row);
-    return err;
+    return sqlite3_finalize(row), err;
 }
 
 static void show(cellar *pages, const char *name, sqlite3 *db)
@@ -58,8 +57,9 @@ int main(void)
     sqlite3 *db;
     cellar *pages;
     cellar_error_info why = cellar_error_info_default();
-    if (cellar_open(NULL, &pages) != CELLAR_OK || sqlite3_open("", &db) != SQLITE_OK) {
-        return cellar_last_error(NULL, &why), fprintf(stderr, "%s\n", why.text), 1;
+    if (sqlite3_open("", &db) != SQLITE_OK || cellar_open(NULL, &pages) != CELLAR_OK) {
+        cellar_last_error(NULL, &why);
+        return fprintf(stderr, "%s, %s\n", sqlite3_errmsg(db), why.text), 1;
     }
     sqlite3_exec(db, "CREATE TABLE team(id, title); INSERT INTO team VALUES (1, 'red'), (2, 'R&D');"
                  "CREATE TABLE user AS SELECT 'ada' name, 1 team UNION SELECT 'bob', 2", 0, 0, 0);

@@ -27,9 +27,13 @@ static void die(const char *what)
 /* A crash may repeat it: the journal promises at least one run. */
 static cellar_verdict report(const cellar_task *t, void *path)
 {
-    FILE *const out = fopen(path, "w"); /* a program queries and writes here */
+    char fresh[4096]; /* a failure leaves the last report in place */
+    snprintf(fresh, sizeof fresh, "%s.new", (const char *)path);
+    FILE *const out = fopen(fresh, "w"); /* a program queries and writes here */
     const int written = out != NULL && fprintf(out, "attempt %d\n", (int)t->attempt) > 0;
-    if (out != NULL && fclose(out) == 0 && written) { return cellar_verdict_ok(); }
+    if (out != NULL && fclose(out) == 0 && written && rename(fresh, path) == 0) {
+        return cellar_verdict_ok();
+    }
     const char *const next = t->attempt < t->max_attempts ? "later again" : "ALARM: the last one";
     fprintf(stderr, "report: attempt %d failed, %s\n", (int)t->attempt, next);
     return cellar_verdict_retry();
