@@ -3,7 +3,7 @@
  * http_server: pages, rendered once. A POST with the token makes all of them stale. A stale page is
  * sent while a thread of the store renders the new one, and for an hour if that fails. An address
  * has 9 requests an hour, so nothing is left for guesses of the token; behind a proxy take the
- * address from its header line. One client at a time is served, and has 8 seconds for its request.
+ * address from its header line. One client at a time is served, and has 5 seconds for its request.
  * More threads may accept: each call of cellar here is for any thread.
  *
  *     cc -O2 http_server.c -lcellar -pthread
@@ -11,12 +11,14 @@
  *     TOKEN=secret ./a.out 8080;   curl -i http://127.0.0.1:8080/ */
 #define _GNU_SOURCE 1 /* strcasestr */
 #include <arpa/inet.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cellar_invalidate.h"
@@ -43,25 +45,33 @@ static int port_open(int port)
     return fd;
 }
 
-/* Accept a client. Each read and each write of it takes a second at most. */
 static int client_accept(int port, struct sockaddr_in *client)
 {
-    const struct timeval second = { .tv_sec = 1 };
+    const struct timeval most = { .tv_sec = 5 }; /* of a client that does not read its answer */
     socklen_t len = sizeof *client;
     int fd;
     while ((fd = accept(port, (struct sockaddr *)client, &len)) < 0) {
         usleep(10000); /* the client left, or descriptors are short */
     }
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof second);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &second, sizeof second);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most);
     return fd;
 }
 
-/* Read the head of a request. Return false if it is too long, or comes in more than 8 parts. */
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Read the head of a request, in one part or more. Return false if it is too long or too slow. */
 static bool head_read(int fd, char *head, size_t cap)
 {
-    size_t len = 0;
-    for (int parts = 0; parts < 8; parts++) {
+    struct pollfd in = { .fd = fd, .events = POLLIN };
+    const int64_t end_ms = now_ms() + 5000;
+    for (size_t len = 0; len < cap - 1;) {
+        const int64_t left_ms = end_ms - now_ms();
+        if (left_ms <= 0 || poll(&in, 1, (int)left_ms) <= 0) { return false; }
         const ssize_t n = read(fd, head + len, cap - 1 - len);
         if (n <= 0) { return false; }
         head[len += (size_t)n] = '\0';

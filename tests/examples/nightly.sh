@@ -19,7 +19,7 @@ begins() { # nothing of the case before
 }
 tries_again_and_ends() { # SIGNAL
     begins
-    starts 20
+    starts 200
     waits_for 'grep -q "attempt 1 failed, later again" "$at.log"'
     mkdir "$at"
     waits_for '[ -s "$at/report" ]'
@@ -33,7 +33,7 @@ alarms() {
 }
 survives() {
     begins
-    starts 300
+    starts 400
     waits_for 'grep -q "attempt 1 failed" "$at.log"'
     kill -KILL $pid
     wait $pid

@@ -31,7 +31,7 @@ static cellar *sessions_open(const char *path)
     root.l2_write = CELLAR_L2_WRITE_THROUGH;
     disk.sync = CELLAR_L2_SYNC_PERIODIC; /* with MANUAL, the default, a power cut ends them all */
     cfg.root = &root, cfg.l2 = &disk;
-    cfg.l2_path = path, cfg.l2_bytes = 64u << 20; /* room for 65,000 sessions */
+    cfg.l2_path = path, cfg.l2_bytes = 64u << 20; /* for 120,000 sessions; then E_IO */
     if (cellar_open(&cfg, &sessions) == CELLAR_OK) { return sessions; }
     cellar_last_error(NULL, &why);
     fprintf(stderr, "%s\n", why.text);
