@@ -265,10 +265,10 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
 
 /* KEY POLICIES
  * Rules say how long entries live, by the pattern of their key. A rule holds for each call that
- * stores a value; reads never look at it. The section of a rule is the name of a namespace, "*"
- * holds for all of them, and the option policy_section of a namespace names another section.
- * Rules are structs: of cellar_config, before the first call, or of cellar_policy_set.
- * cellar_policy_read of cellar_kit.h makes them of a text or a file.
+ * stores a value; reads do not look at rules. The section of a rule is the name of a namespace.
+ * Section "*" holds for all namespaces. The option policy_section of a namespace names another
+ * section. Rules are structs: of cellar_config, before the first call, or of cellar_policy_set.
+ * cellar_policy_read of cellar_kit.h makes rules of a text or a file.
  *
  * PATTERNS  CELLAR_POLICY_KEY: literals and {name}, which stands for one or more bytes without the
  * separator ":". GLOB, DENY and NO_L2: patterns of cellar_delete_by_pattern; DENY and NO_L2 ignore
@@ -283,16 +283,16 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
  * VALUES    Order of precedence: option of the call, rule, CELLAR_POLICY_SET of the section, that
  * of "*", namespace, store. ttl_max_ms bounds the result.
  *
- * REFRESH   A value that was stored with refresh_ms = 300000 is refreshed by the first load that
- * finds it five minutes old or older: see STALE VALUES in cellar_load.h. The load returns the
- * value. A get never refreshes. eager_refresh_pct and xfetch_beta_x100 of a call win. A value that
+ * REFRESH   With refresh_ms = 300000 the first load that finds the value five minutes old or older
+ * refreshes it: see STALE VALUES in cellar_load.h. The load returns the value. A get never
+ * refreshes. eager_refresh_pct and xfetch_beta_x100 of a call win. A value that
  * returns from disk has no such time. A failed refresh is repeated after retry_throttle_ms. loader
  * and priority are for refreshes on a schedule: cellar_refresh_add_policies.
  *
- * QUOTA     quota_max_pct stands in place of that of the namespace. It belongs into a
+ * QUOTA     quota_max_pct replaces the quota of the namespace. It belongs into a
  * CELLAR_POLICY_SET, or on the glob "*". It is applied when a namespace is opened and when rules
- * are set. A quota that is not possible is logged as a warning, and the rest holds: a namespace
- * that was created without a quota gets none. */
+ * are set. A namespace that was created without a quota gets none: a warning is logged, and the
+ * rest of the rule holds. */
 
 /* Kind of a cellar_policy_rule. */
 typedef enum cellar_policy_kind {

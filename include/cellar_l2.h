@@ -3,9 +3,9 @@
  * cellar_l2: the disk tier: its promises, options and sync.
  *
  * With l2_path and l2_bytes set, entries that leave memory continue on disk (WRITTEN). cellar_close
- * writes what memory holds. A restart finds the entries on disk again. After a kill these are the
- * entries that had left memory, those of a namespace with l2_write ON_SET that the disk took, and
- * all of one with THROUGH. The disk tier is best effort: a damaged record is a miss; after disk
+ * writes what memory holds. A restart finds the entries on disk again. After a kill it finds the
+ * entries that had left memory. With l2_write ON_SET it also finds the changes that the disk took,
+ * with THROUGH all of them. The disk tier is best effort: a damaged record is a miss. After disk
  * errors the store continues in memory, and cellar_last_error of the root says why. */
 #ifndef CELLAR_L2_H
 #define CELLAR_L2_H
@@ -21,11 +21,11 @@ extern "C" {
 #define CELLAR_L2_BYTES_MAX UINT64_C(4398046511104) /* 4 TiB */
 
 /* WRITTEN
- * An entry that leaves memory is written, requested or not. While more than 40 % of l2_bytes is
- * alive (metric cellar_l2_live_bytes), it must have been requested since it was stored, or its key
- * evicted a short time before; a negative entry always (in the dump:
- * cellar_l2_rejected_unused_total). It needs min_ttl_ms of its TTL left and room in
- * write_bytes_per_s and write_bytes_per_day. An unchanged copy on disk is not written again.
+ * An entry that leaves memory is written if it has min_ttl_ms of its TTL left and there is room in
+ * write_bytes_per_s and write_bytes_per_day. While more than 40 % of l2_bytes is alive (metric
+ * cellar_l2_live_bytes), the entry must also have been requested since it was stored, or its key
+ * evicted a short time before. A negative entry must always have been requested. The dump counts
+ * the others in cellar_l2_rejected_unused_total. An unchanged copy on disk is not written again.
  * Namespaces with l2_write ON_SET or THROUGH write each change: sets, loads, updates, increments,
  * touches. cellar_close writes what memory holds. */
 
@@ -48,10 +48,11 @@ extern "C" {
  * the key is being written, a read waits .15 s at most and then misses, earlier if the disk does
  * not answer (FAILURES). Keys share this state by hash: one change holds up one other key in 2^24
  * to 2^30, two at a time one in 2^16 to 2^28. A read that finds no memory for an entry on disk
- * misses; a pin, touch or update needs room for the entry itself.
+ * misses. A pin, touch or update needs room for the entry itself.
  *
- * Such a miss is false, and so is one while the index is read back (READY), or while the disk or
- * the thread of the store stands still (FAILURES): a read after that finds the entry. */
+ * These misses are false: a later read finds the entry. Two other times have false misses: while
+ * the index is read back (READY), and while the disk or the thread of the store stands still
+ * (FAILURES). */
 
 /* READY
  * After a kill the index is read back from disk, newest entries first. cellar_open waits for it,
@@ -74,9 +75,9 @@ extern "C" {
  * the oldest ones, new entries wait for room (SIZES), and the stored ones stay. With 40 % live each
  * byte stored costs about 1.3 bytes written, and 2 if all changes hit few of the keys.
  *
- * What a clear, a change of the version, or a drop ended counts no more. A tier that was more than
- * half alive learns of other ends within one round of the log: tags, patterns, TTLs, long values
- * that were overwritten. */
+ * Entries that a clear, a change of the version or a drop ended no longer count as live. A tier
+ * that was more than half alive counts other dead entries as live for up to one round of the log:
+ * those ended by tags, patterns and TTLs, and long values that were overwritten. */
 
 /* KILL
  * The death of the process loses no delete, overwrite, clear or version change, also by tag or
@@ -175,12 +176,12 @@ extern "C" {
 /* SIZES
  * A segment has 512 KiB; 1 MiB from 32 MiB of l2_bytes on, 4 MiB from 128 MiB, 8 MiB from 1 GiB; at
  * most memory_bytes / 16, not under 64 KiB. A directory keeps its size. A value over 256 KiB, or
- * over half a segment, is written in parts of 64 KiB, and is found if all of them are there, a
- * range if its own are. An unfinished set deletes (KILL). Values over a quarter of the data file
- * are never written, nor keys over half a segment (in the dump: cellar_l2_rejected_size_total). A
- * directory with a value in parts needs this version or a newer one. A long value waits for room as
- * long as the log takes parts of it, and 1 s without. One that leaves memory waits there: eight at
- * a time, if those before it have memory_bytes / 8 at most.
+ * over half a segment, is written in parts of 64 KiB. It is found if all its parts are there, a
+ * range of it if the parts of the range are. An unfinished set deletes (KILL). Values over a
+ * quarter of the data file and keys over half a segment are never written (in the dump:
+ * cellar_l2_rejected_size_total). A directory with a value in parts needs this version or a newer
+ * one. A long value waits for room while the log takes parts of it, and 1 s at most without. Long
+ * values that leave memory wait there: eight at a time, with memory_bytes / 8 at most before each.
  *
  * Index, stage and tables are part of memory_bytes: a quarter of it at most, or what a place for
  * each 64 KiB of l2_bytes takes (LOST). Where that does not fit into memory_bytes,

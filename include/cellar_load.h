@@ -31,9 +31,9 @@ extern "C" {
 /* STALE VALUES
  * Past its TTL a value stays readable for stale_ms. A load that finds it starts a refresh and
  * returns the value with STALE: after soft_timeout_ms, or at the first look if that is 0. If the
- * refresh fails, the value is served for retry_throttle_ms before the next try.
- * eager_refresh_pct and xfetch_beta_x100 refresh a value before its TTL passes, and so does
- * refresh of a policy file (KEY POLICIES in cellar_admin.h).
+ * refresh fails, the value is served for retry_throttle_ms before the next try. Three options
+ * refresh a value before its TTL passes: eager_refresh_pct, xfetch_beta_x100, and refresh_ms of a
+ * rule (KEY POLICIES in cellar_admin.h).
  *
  * A refresh runs in the background only if its ctx outlives the call: the loader of the
  * namespace, CELLAR_LOAD_CTX_STATIC, ctx_bytes or ctx_retain. Otherwise the call that finds the
@@ -44,15 +44,17 @@ extern "C" {
 /* FAILURES
  * A load fails if its loader returns any code but OK, calls cellar_load_fail, or sets no result
  * or two. A stale value is returned instead, if there is one. Otherwise the fallbacks run, in
- * order. One caller of a key runs them, the others get their result. They also run when the
+ * order. One caller of a key runs them, the others get their result. Fallbacks also run when the
  * breaker is open, when a remembered failure ends the load, and after a failed load of another
  * call that has other fallbacks.
  *
  * After the last fallback default_value is the result, also for E_TIMEOUT, E_LIMIT and E_NOMEM.
- * Fallbacks and default value are not used with ONLY_IF_CACHED, nor for E_DEADLOCK and E_DEPTH.
- * They are stored for fallback_ttl_ms, in memory only. They are not stored where the failure is
- * remembered for longer. With error_ttl_ms a failure is remembered: until that time has passed,
- * loads fail with E_LOADER and no loader runs. The time doubles with each further failure. */
+ * With ONLY_IF_CACHED, and for E_DEADLOCK and E_DEPTH, neither fallbacks nor default value are
+ * used. Both are stored for fallback_ttl_ms, in memory only, unless the failure is remembered for
+ * longer. With error_ttl_ms a failure is remembered: until that time has passed, loads fail with
+ * E_LOADER and no loader runs. The time doubles with each further failure. A loader that returns
+ * E_CANCELLED, E_DEADLOCK, E_TIMEOUT, E_LIMIT, E_DEPTH or E_CLOSED is not remembered, and no
+ * failure for the breaker. */
 
 /* RECURSION
  * A loader may load other keys. At 16 loads in each other the next one is E_DEPTH. A load is
