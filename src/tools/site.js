@@ -7,7 +7,7 @@ let rows
 // One form of names, texts and questions: "Rate-limiting of\na_key" is "rate limiting of a key".
 const plain = text => text.toLowerCase().replace(/["'`()?]/g, '').replace(/[-_\s]+/g, ' ').trim()
 // Words without the small ones; a word without its ending, which begins its other forms, and what they share.
-const tidy = text => plain(text).split(' ').filter((w, i, all) => all.length === 1 || !/^(how|to|do|does|i|it|a|an|the|my|of|for|in|is|with|can|what)$/.test(w)).join(' ')
+const tidy = text => plain(text).split(' ').filter((w, i, all) => all.length === 1 || !/^(how|to|do|does|i|it|a|an|the|my|of|for|in|is|with|can|what|use)$/.test(w)).join(' ')
 const stem = w => w.replace(/(..[a-z]{2})(?:ing|ations?|ions?|ed)$/, '$1').replace(/(.[a-z])ies$/, '$1').replace(/(s|x|ch|sh)es$/, '$1').replace(/(..[a-rt-z])s$/, '$1')
 const root = text => text.split(' ').map(w => stem(w).replace(/(...)[ey]$/, '$1')).join(' ')
 // Whether each word begins a word of a text.
@@ -35,9 +35,9 @@ function ask(text) {
 }
 // The smaller, the better; 99: not found. A name counts with and without "cellar_", a field without its struct.
 function rank(row, { query, same, words, phrase, named }) {
-    if (row.low === query || !row.field && row.part === query) return row.low.startsWith('cellar ') || row.tier === 0 ? 0 : row.tier < 2 ? 1.1 : 2.2
+    if (row.low === query || !row.field && row.part === query) return row.low.startsWith('cellar ') || row.tier === 0 ? 0 : row.tier < 1 ? 1.1 : 2.2
     if (row.said.includes(query)) return 1
-    if (row.roots.includes(same)) return row.tier < 2 ? 1.2 : 2.2
+    if (row.roots.includes(same)) return row.tier < 1 ? 1.2 : 2.2
     if (row.low.startsWith(query) || !row.field && row.part.startsWith(query)) return 2
     if (row.part === query) return row.tier ? 4 : 2.5
     if (query.length > 2 && row.said.some(w => w.startsWith(query + ' '))) return 3
@@ -92,7 +92,8 @@ find.oninput = () => {
         const li = document.createElement('li'), a = document.createElement('a'), small = document.createElement('small')
         a.href = '#' + row.id
         a.textContent = row.name
-        small.textContent = (row.page === row.name ? '' : row.page + ': ') + (row.about.length > 90 ? row.about.slice(0, 90).replace(/\s+\S*$/, ' ..') : row.about)
+        small.textContent = [row.page === row.name ? '' : row.page, row.about.length > 90 ? row.about.slice(0, 90).replace(/\s+\S*$/, ' ..') : row.about]
+            .filter(Boolean).join(': ')
         li.append(a, small)
         return li
     }))

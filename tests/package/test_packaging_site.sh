@@ -204,16 +204,16 @@ const only = open().join()
 const seen = articles.filter(a => { a.style.display = 'block'; const bad = wider(); a.style.display = ''; return bad })
 const type = w => { find.value = w; find.oninput(); return [...found.children].map(li => li.firstChild.hash.slice(1)) }
 const lost = (words, n) => { for (const [w, id] of Object.entries(words)) if (!type(w).slice(0, n).some(to => n > 1 ? to === id : to.startsWith(id))) first.push(w) }
-const first = []
-// The first result; near misses, other forms of a word, texts of errors, what users ask.
-lost({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'cellar_get', cellar_get_or_laod: 'cellar_get_or_load', cellar_opne: 'cellar_open',
+const first = [], once = innerWidth > 360 && !matchMedia('(prefers-color-scheme: dark)').matches
+// In one of the four windows. The first result; near misses, other forms of a word, texts of errors, what users ask.
+if (once) lost({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'cellar_get', cellar_get_or_laod: 'cellar_get_or_load', cellar_opne: 'cellar_open',
     celar_get: 'cellar_get', CELLAR_E_INVALID: 'CELLAR_E_INVAL', 'thunderng herd': 'cellar_load.h-loads', namespaces: 'cellar_namespace', loaders: 'cellar_loader',
     evictions: 'cellar_eviction', expired: 'cellar_load.h-times-to-live', thunderng: 'cellar_load.h-loads', 'performance tuning': 'guide-the-hit-ratio-is-low', 'number of keys': 'cellar_stats', 'rate limiting': 'cellar_limiter_check',
     'rate-limit': 'cellar_limiter_check', 'thread_safe': 'cellar.h-restrictions', 'write-back': 'cellar_write', 'memory_bytes must be at least': 'cellar_config.memory_bytes',
     'cellar_open: memory_bytes must be at least 1 MiB (got 4096)': 'cellar_', 'the loader set no result': 'CELLAR_E_NO_RESULT', timeout: 'cellar_load_opts.hard_timeout_ms',
     errno: 'cellar_last_error', 'error code': 'cellar_last_error', metrics: 'cellar_metrics_write', 'pub sub': 'cellar_bus', 'max memory': 'cellar_config.memory_bytes',
     value: 'cellar_value_', log: 'cellar_log_', name: 'cellar_namespace', 'cellar_get()': 'cellar_get' }, 1)
-lost({ memory_bytes: 'cellar_config.memory_bytes', cellar_load_opts: 'cellar_load_opts', 'POWER CUT': 'cellar_l2.h-power-cut', CELLAR_E_BUSY: 'CELLAR_E_BUSY',
+if (once) lost({ memory_bytes: 'cellar_config.memory_bytes', cellar_load_opts: 'cellar_load_opts', 'POWER CUT': 'cellar_l2.h-power-cut', CELLAR_E_BUSY: 'CELLAR_E_BUSY',
     e_busy: 'CELLAR_E_BUSY', 'how to iterate': 'cellar_scan', 'how to delete the': 'cellar_delete', ...also }, 3)
 const loads = readRows().find(row => row.id === 'cellar_load.h-loads')
 if (rank(loads, ask('stamp')) < 4 || rank(loads, ask('thundering')) !== 3) first.push('part of a word')
