@@ -106,13 +106,7 @@ RUN_DIST  = $(if $(HAVE_DIST),$(call programs,dist,$(OF_DIST)))
 # The C++ library is not instrumented: MSan would report each value that it returns.
 WHY_NO_CXX = $(if $(findstring memory,$(SAN)),the C++ library knows no MSan,$(if $(HAVE_CXX),,\
   no C++ compiler))
-# ASan of gcc 12 does not protect its own locks in fork: a child that is forked while another thread
-# starts may hang. ASan of clang protects them. A child under TSan of gcc 12 gets no answer.
-WHY_NO_FORK = $(if $(findstring clang,$(CC)),,$(if $(findstring address,$(SAN)),\
-  the ASan of gcc may hang in a child,$(if $(findstring thread,$(SAN)),\
-  the TSan of gcc does not follow a fork)))
-RUN_EX    = $(filter-out $(if $(WHY_NO_FORK),%/fork_server),\
-              $(EXAMPLES:$(EXAMPLE)/%.c=$(B)/examples/%)) \
+RUN_EX    = $(EXAMPLES:$(EXAMPLE)/%.c=$(B)/examples/%) \
             $(if $(WHY_NO_CXX),,$(EXAMPLESXX:$(EXAMPLE)/%.cc=$(B)/examples/%_cc))
 
 # A test in tests/unit/ of a module of floors 0 to 2 links that module and the floors below it:
@@ -257,8 +251,7 @@ test-now: names test-programs
 	  $(call items,$(WAITING)) 'w|' $(call items,$(WORKING)) \
 	  $(foreach e,$(RUN_EX),$(call run_example,$(e))) \
 	  $(foreach e,$(filter $(TEST_NAMES:*=%),$(LACK_LIB)),'s|examples/$(e)|its library is not installed') \
-	  $(if $(EXAMPLES),$(if $(WHY_NO_FORK),'s|examples/fork_server|$(strip $(WHY_NO_FORK))')) \
-	  $(if $(WHY_NO_CXX),$(foreach e,$(EXAMPLESXX),'s|$(e)|$(strip $(WHY_NO_CXX))')) \
+		  $(if $(WHY_NO_CXX),$(foreach e,$(EXAMPLESXX),'s|$(e)|$(strip $(WHY_NO_CXX))')) \
 	  $(if $(LEFT_OUT),$(if $(LEAN),,'s|remote tests|$(if $(REMOTE),$(NO_HIREDIS),built with REMOTE=1 by make check)')) \
 	  $(foreach t,$(basename $(notdir $(ONE_THREAD))),'s|$(t)|has one thread') \
 	  $(foreach t,$(basename $(notdir $(NOT_TSAN))),\
