@@ -1,164 +1,118 @@
 /* SPDX-License-Identifier: MIT
  *
- * epoll_loads: a server with one thread and an epoll loop loads through the cache without waiting.
- * The first request of a key gets the lease and asks the backend. All other requests of the key are
- * told by an eventfd when the value is stored.
- *
- * Here the backend is a timer that fires 20 ms later, and 50 requests ask for 5 keys. The backend
- * fails for one of them. The program checks itself: 5 questions to the backend, 50 answers, 10 of
- * them a refusal, the loop never blocked.
+ * epoll_loads: an epoll loop of one thread in front of a slow backend. The first request for a page
+ * gets its lease and asks the backend; the others wait for that answer, each in its own struct. A
+ * new edition makes pages stale: they are sent while one request fetches the new page. If the
+ * backend fails, all waiting requests fail, and for 5 s no request asks for that page again.
  *
  *     cc -O2 epoll_loads.c -lcellar -pthread */
 #include <errno.h>
-#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "cellar.h"
-#include "cellar_load.h"
 #include "cellar_admin.h"
+#include "cellar_invalidate.h"
+#include "cellar_load.h"
+#include "cellar_observe.h"
 
-#define REQUESTS 50
-#define KEYS 5
-#define BROKEN 4 /* the backend fails for this key */
-
-typedef struct request {
-    char key[8];
-    int done;
+typedef struct request { /* of one client; a server has the client's socket here */
+    const char *path;
+    cellar_lease lease;
+    struct request *next; /* in woken */
+    int backend, answered;
 } request;
 
-typedef struct server {
-    cellar *c;
-    int loop, bell, timer;
-    request request[REQUESTS];
-    cellar_lease lease[KEYS]; /* of questions in progress; id 0: none */
-    int asked, answered, refused;
-} server;
+static cellar *pages;
+static request *woken;
+static int loop, unfinished, edition = 1;
 
-/* Ring the bell. The thread that fulfills a lease with waiters calls this. */
-static void ring(void *ctx)
+static void die(const char *what)
 {
-    const uint64_t one = 1;
-    const int *bell = ctx;
-    if (write(*bell, &one, sizeof one) != (ssize_t)sizeof one) { perror("eventfd"); }
+    cellar_error_info e = cellar_error_info_default();
+    cellar_last_error(pages, &e);
+    fprintf(stderr, "%s: %s\n", what, e.code != CELLAR_OK ? e.text : strerror(errno));
+    exit(1);
 }
 
-/* The backend's answers come when the timer fires. */
-static void ask_backend(server *s, const request *q, const cellar_lease *lease)
-{
-    const struct itimerspec soon = { { 0, 0 }, { 0, 20000000 } };
-    s->lease[q->key[3] - '0'] = *lease;
-    s->asked++;
-    (void)timerfd_settime(s->timer, 0, &soon, NULL);
+/* Called when the load has ended that a request waits for: inside a call of the loop, as the store
+ * has no thread. In a program with other threads: lock the list, and write to an eventfd. */
+static void wake(void *q) { ((request *)q)->next = woken, woken = q; }
+
+static void answer(request *q, cellar_err err, const void *page, size_t len)
+{ /* OK, STALE: 200; ABSENT: 404; else 503 */
+    printf("%s: %s \"%.*s\"\n", q->path, cellar_code_name(err), (int)len, (const char *)page);
+    q->answered = 1;
 }
 
-/* Try to answer one request; it stays open while a load of its key runs. */
-static void serve(server *s, request *q)
+static void serve(request *q)
 {
-    const cellar_subscriber tell = { ring, &s->bell };
+    const cellar_subscriber tell = { wake, q };
+    const struct itimerspec soon = { .it_value = { .tv_nsec = 5000000 } };
+    struct epoll_event e = { .events = EPOLLIN, .data = { .ptr = q } };
     cellar_result r = cellar_result_default();
-    cellar_load_opts o = cellar_load_opts_default();
-    cellar_lease lease;
-    o.error_ttl_ms = 60000; /* a failure answers all requests of the key; else each asks again */
-    switch (cellar_lease_acquire(s->c, q->key, strlen(q->key), &o, &tell, &lease, &r)) {
-    case CELLAR_OK:
-    case CELLAR_STALE:
-        q->done = 1;
-        s->answered++;
-        if (lease.opaque[0] != 0) { ask_backend(s, q, &lease); } /* refresh the old value */
-        break;
-    case CELLAR_LEASED:
-        ask_backend(s, q, &lease); /* and this request waits like all others: acquire once more */
-        break;
-    case CELLAR_PENDING: break; /* the bell will ring */
-    default:                    /* ABSENT, or an error: here a server sends 404 or 503 */
-        q->done = 1;
-        s->answered++;
-        s->refused++;
-        break;
-    }
+    const cellar_err err =
+        cellar_lease_acquire(pages, q->path, strlen(q->path), NULL, &tell, &q->lease, &r);
+    if (err != CELLAR_LEASED && err != CELLAR_PENDING) { answer(q, err, r.value, r.value_len); }
     cellar_result_free(&r);
+    if (err == CELLAR_PENDING) { return; } /* if its client leaves: cellar_lease_unsubscribe */
+    if (q->lease.opaque[0] == 0) { unfinished--; return; } /* one STALE answer has a lease, too */
+    printf("%s: ask the backend\n", q->path);
+    q->backend = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC); /* in a server a socket */
+    if (timerfd_settime(q->backend, 0, &soon, NULL) != 0 ||
+        epoll_ctl(loop, EPOLL_CTL_ADD, q->backend, &e) != 0) { die("backend"); }
 }
 
-static void serve_all(server *s)
+/* The backend has answered. wake is not called for the holder of the lease: it goes on here. */
+static void on_backend(request *q)
 {
-    for (int i = 0; i < REQUESTS; i++) {
-        if (!s->request[i].done) { serve(s, &s->request[i]); }
+    char page[64];
+    const cellar_err err = strcmp(q->path, "/broken") == 0 ? CELLAR_E_LOADER : CELLAR_OK;
+    const int len = err == CELLAR_OK ? snprintf(page, sizeof page, "edition %d", edition) : 0;
+    cellar_set_opts o = cellar_set_opts_default();
+    o.tags = &(cellar_bytes){ "edition", 7 }, o.tag_count = 1;
+    close(q->backend);
+    if (err == CELLAR_OK) { /* whatever the call returns, this request has its page */
+        cellar_lease_fulfill(pages, &q->lease, page, (size_t)len, &o);
+    } else { /* without the release the others wait for hard_timeout_ms */
+        cellar_lease_release(pages, &q->lease, EIO);
     }
+    if (!q->answered) { answer(q, err, page, (size_t)len); }
+    unfinished--;
 }
 
-static void on_backend(server *s)
+/* Let clients ask for a page at the same time, and run the loop until each has its answer. */
+static void visit(const char *path, int clients)
 {
-    for (int k = 0; k < KEYS; k++) {
-        char value[32];
-        if (s->lease[k].opaque[0] == 0) { continue; }
-        if (k == BROKEN) { /* not released, the lease keeps the others waiting */
-            (void)cellar_lease_release(s->c, &s->lease[k], EIO);
-            continue;
-        }
-        snprintf(value, sizeof value, "value of key%d", k);
-        (void)cellar_lease_fulfill(s->c, &s->lease[k], value, strlen(value), NULL);
-    }
-}
-
-static void watch(const server *s, int fd)
-{
-    struct epoll_event e = { .events = EPOLLIN, .data = { .fd = fd } };
-    (void)epoll_ctl(s->loop, EPOLL_CTL_ADD, fd, &e);
-}
-
-static void run_loop(server *s)
-{
-    int64_t wait_ms, idle_ms = 0; /* idle for two seconds: the check below reports it */
-    while (s->answered < REQUESTS && idle_ms < 2000) {
-        struct epoll_event e;
-        uint64_t count;
-        if (cellar_tick(s->c, 100, &wait_ms) < 0) { return; } /* the store has no thread */
-        if (wait_ms > 1000) { wait_ms = 1000; }
-        if (epoll_wait(s->loop, &e, 1, (int)wait_ms) <= 0) {
-            idle_ms += wait_ms;
-            continue;
-        }
-        idle_ms = 0;
-        if (read(e.data.fd, &count, sizeof count) != (ssize_t)sizeof count) { continue; }
-        if (e.data.fd == s->timer) { on_backend(s); }
-        serve_all(s);
+    request q[4] = { { .path = NULL } };
+    unfinished = clients;
+    for (int i = 0; i < clients; i++) { q[i].path = path, serve(&q[i]); }
+    while (unfinished > 0) {
+        struct epoll_event e[8];
+        int64_t wait_ms = 0;
+        for (request *w; (w = woken) != NULL;) { woken = w->next, serve(w); }
+        cellar_tick(pages, 500, &wait_ms); /* 500 us of upkeep; ends leases of lost answers */
+        int n = epoll_wait(loop, e, 8, woken != NULL ? 0 : (int)wait_ms);
+        while (n > 0) { on_backend(e[--n].data.ptr); }
     }
 }
 
 int main(void)
 {
-    static server s;
-    cellar_config cfg = cellar_config_default();
+    cellar_load_opts load = cellar_load_opts_default();
+    cellar_namespace_config root = cellar_namespace_config_default();
     cellar_host_config host = cellar_host_config_default();
-    host.no_threads = 1;
-    cfg.host = &host;
-    if (cellar_open(&cfg, &s.c) != CELLAR_OK) { return 1; }
-    s.loop = epoll_create1(0);
-    s.bell = eventfd(0, EFD_NONBLOCK);
-    s.timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
-    watch(&s, s.bell);
-    watch(&s, s.timer);
-    for (int i = 0; i < REQUESTS; i++) {
-        snprintf(s.request[i].key, sizeof s.request[i].key, "key%d", i % KEYS);
-    }
-    serve_all(&s);
-    run_loop(&s);
-    printf("%d requests answered with %d questions to the backend\n", s.answered, s.asked);
-    int ok = s.answered == REQUESTS && s.asked == KEYS &&
-             s.refused == REQUESTS / KEYS;
-    request none = { "none", 0 };
-    const cellar_set_opts absent = { .struct_size = sizeof absent, .flags = CELLAR_NEGATIVE };
-    ok &= cellar_set(s.c, "none", 4, "", 0, &absent) == CELLAR_OK;
-    serve(&s, &none);
-    ok &= none.done && s.refused == REQUESTS / KEYS + 1;
-    close(s.timer);
-    close(s.bell);
-    close(s.loop);
-    cellar_close(s.c);
-    return ok ? 0 : 1;
+    cellar_config cfg = cellar_config_default();
+    load.error_ttl_ms = 5000, root.load = &load, root.stale_ms = 3600000;
+    host.no_threads = 1, cfg.root = &root, cfg.host = &host;
+    if (cellar_open(&cfg, &pages) != CELLAR_OK) { die("cellar_open"); }
+    if ((loop = epoll_create1(EPOLL_CLOEXEC)) < 0) { die("epoll_create1"); }
+    visit("/news", 3), visit("/broken", 3);
+    edition = 2;
+    cellar_delete_by_tag(pages, "edition", 7, CELLAR_TAG_SOFT);
+    visit("/news", 2), visit("/news", 1);
+    return cellar_close(pages) == CELLAR_OK ? 0 : 1;
 }
