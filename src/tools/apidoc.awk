@@ -870,8 +870,13 @@ function html_note(text) {
     return text
 }
 
+# A field of a contract. A line that ends in ";" is an item: a parameter, a code.
 function html_row(title, text) {
-    if (text != "") print "<dt>" title "</dt><dd>" html_note(text) "</dd>" > page
+    if (text == "") return
+    gsub(/;\n/, ";\001\n", text)
+    text = html_note(text)
+    gsub(/\001/, "<br>", text)
+    print "<dt>" title "</dt><dd>" text "</dd>" > page
 }
 
 function indent(line) { match(line, /^ */); return RLENGTH }
