@@ -400,7 +400,7 @@ END {
           "#find{flex:1;min-width:0;font:inherit;padding:.3em .4em;color:inherit;background:var(--pale);border:1px solid var(--soft)}" \
           "#fold{margin-left:1em}#fold[open],#note,#found{flex-basis:100%;margin:0}#note,#found{order:1}"
     print "nav ul{list-style:none;padding:0;margin:.3em 0}nav ul ul{padding-left:.4em}nav li{margin:.25em 0}"
-    print "summary{cursor:pointer}.page{position:relative;padding-left:1.2em}.page summary{position:absolute;left:0;top:0;width:1.2em}" \
+    print "summary{cursor:pointer}.page{position:relative;padding-left:1.5em}.page summary{position:absolute;left:0;top:0;width:1.5em}" \
           "small,#note,.kind{color:var(--soft);font-size:.85em}#found small{display:block}#found{max-height:60vh;overflow:auto}"
     print "#skip{position:fixed;left:-99em;z-index:2;padding:.4em;background:var(--back)}#skip:focus{left:1em;top:.4em}"
     print ".group{font-weight:bold;margin-top:.8em}[aria-current]{background:var(--pale);font-weight:bold}"

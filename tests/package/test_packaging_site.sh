@@ -205,7 +205,7 @@ const only = open().join()
 const seen = articles.filter(a => { a.style.display = 'block'; const bad = wider(); a.style.display = ''; return bad })
 const type = w => { find.value = w; find.oninput(); return [...found.children].map(li => li.firstChild.hash.slice(1)) }
 const lost = (words, n) => { for (const [w, id] of Object.entries(words)) if (!type(w).slice(0, n).some(to => n > 1 ? to === id : to.startsWith(id))) first.push(w) }
-const first = [], once = innerWidth > 360 && !matchMedia('(prefers-color-scheme: dark)').matches
+const first = innerWidth === 360 && get('nav').offsetHeight > 56 ? ['tall head'] : [], once = innerWidth > 360 && !matchMedia('(prefers-color-scheme: dark)').matches
 // In one of the four windows. The first result; near misses, other forms of a word, texts of errors, what users ask.
 if (once) lost({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'cellar_get', cellar_get_or_laod: 'cellar_get_or_load', cellar_opne: 'cellar_open',
     celar_get: 'cellar_get', CELLAR_E_INVALID: 'CELLAR_E_INVAL', 'thunderng herd': 'cellar_load.h-loads', namespaces: 'cellar_namespace', loaders: 'cellar_loader',
@@ -219,10 +219,13 @@ if (once) lost({ memory_bytes: 'cellar_config.memory_bytes', cellar_load_opts: '
 const loads = readRows().find(row => row.id === 'cellar_load.h-loads')
 if (rank(loads, ask('stamp')) < 4 || rank(loads, ask('thundering')) !== 3) first.push('part of a word')
 if (readRows().some(row => /^(bench|src|results)$/.test(row.id) && row.tier < 2)) first.push('project before core')
+if (type('keys')[0] === 'cellar_remote.h-keys') first.push('guest is first')
 if (type('persist').slice(0, 5).some(id => /^(bench|src|tests|results|cellar_resp)/.test(id))) first.push('guest before core')
 if (type('cellar_opne') && !get('note').textContent.startsWith('Did you mean cellar_open?')) first.push('near miss is silent')
 if ([...document.querySelectorAll('span.wide')].some(s => s.scrollWidth > s.clientWidth && getComputedStyle(s).overflowX !== 'auto')) first.push('picture is cut')
 if ([...document.querySelectorAll('.wide>svg')].some(s => s.clientWidth > 0 && s.clientWidth < 560)) first.push('picture is small')
+if (innerWidth === 360 && !document.querySelector('pre[tabindex]')) first.push('no key scrolls')
+if (!document.querySelector('td[data-h]') || !document.querySelector('#cellar_get .at') || get('skip').hash !== '#cellar') first.push('made by the script')
 if (type('arm').some(id => id.includes('warm'))) first.push('arm in warm')
 type('cellar_get')
 removeEventListener('hashchange', arrive)
