@@ -11,7 +11,7 @@
 #            counts. Maps without a bound are no caches; on disk all stores count. A subject with a
 #            wrong value, with refused sets or over one failed call in a hundred does not count.
 # SPREAD     [a b]: p25 and p75 of ours. ~: disturbed, as in the table that has all subjects.
-# README     rows with a label for it: ours by the best of the others.
+# README     rows with a label for it: ours, the best of the others, and their ratio.
 # LIMITS     POSIX awk (mawk, gawk, busybox).
 BEGIN {
     # group|question|suite workload threads metric|unit, h higher l lower is better|label of README.md
@@ -31,8 +31,8 @@ BEGIN {
         "Hits at equal memory|zipf 0.99, as many entries as in our 16 MiB|hitratio zipf16m_entries - miss_ratio|hits|the same, as many entries as in our 16 MiB\n" \
         "Hits at equal memory|zipf, scans and loops, bytes for 1 % of the names|hitratio mix_1_bytes - miss_ratio|hits|hits on zipf, scans and loops, `memory_bytes` that hold 1 %\n" \
         "Hits at equal memory|the same, 10 %|hitratio mix_10_bytes - miss_ratio|hits|`memory_bytes` that hold 10 %\n" \
-        "Hits at equal memory|the same, entries for 1 % of the names|hitratio mix_1 - miss_ratio|hits|`max_entries` of 1 %\n" \
-        "Hits at equal memory|the same, 10 %|hitratio mix_10 - miss_ratio|hits|`max_entries` of 10 %\n" \
+        "Hits at equal memory|the same, entries for 1 % of the names|hitratio mix_1 - miss_ratio|hits|\n" \
+        "Hits at equal memory|the same, 10 %|hitratio mix_10 - miss_ratio|hits|\n" \
         "Tails|p99.9 of a get at 95 % gets, 2 threads|peers zipf1m_16_100 2 p999|ns l|\n" \
         "Tails|p99 of a get by the clock, half of the capacity|open open100k_16_100 - open50_p99|ns l|\n" \
         "Tails|longest set while 2 M entries come|grow grow2m_16_100 - grow_max|us l|\n" \
@@ -111,7 +111,7 @@ END {
     if (readme) {
         when = match(head, /; commit [^ ,(]+; 20[0-9-]+$/) ? " (" substr(head, RSTART + 2) ")" : ""
         sub(/;/, ",", when)
-        print "| figure" when " | times the best other cache | its name |\n|---|--:|---|"
+        print "| figure" when " | cellar | best other cache | times |\n|---|--:|---|--:|"
     } else {
         print head "\n"
         print "| question | unit | cellar | place | the best others |\n|---|---|--:|---|---|"
@@ -145,11 +145,12 @@ END {
         if (readme) {
             if (count == 0) continue
             top = list[1]
-            if (how == "hits") times = sprintf("%.2f (%s against %s)", (1 - v["cellar"]) / (1 - best[top]), figure(v["cellar"], how), figure(best[top], how))
-            else times = sprintf("%.2f", how ~ /h$/ ? v["cellar"] / best[top] : best[top] / v["cellar"])
+            if (how == "hits") times = (1 - v["cellar"]) / (1 - best[top])
+            else times = how ~ /h$/ ? v["cellar"] / best[top] : best[top] / v["cellar"]
+            times = sprintf("%.2f", times)
             sub(/^0\./, ".", times)
-            if (shaky["cellar"] shaky[named[top]] != "") times = times "~"
-            print "| " f[5] " | " times " | " top " |"
+            print "| " f[5] " | " figure(v["cellar"], how) (how == "hits" ? "" : " " unit) shaky["cellar"] " | " \
+                  top " " figure(best[top], how) shaky[named[top]] " | " times " |"
             continue
         }
         others = ""

@@ -73,12 +73,12 @@ END {
     for (i = 1; i <= n; i++) {
         split(subject[i], part, " ")
         y = 62 + 20 * (i - 1)
-        printf "<text x=\"112\" y=\"%d\" font-size=\"13\" text-anchor=\"end\"%s>%s</text>", y + 14,
+        printf "<text x=\"132\" y=\"%d\" font-size=\"13\" text-anchor=\"end\"%s>%s</text>", y + 14,
                part[1] == "cellar" ? " font-weight=\"bold\"" : "", escape(part[1])
-        printf "<rect x=\"120\" y=\"%d\" width=\"%.1f\" height=\"15\" fill=\"%s\"/>", y + 2,
-               520 * part[2] / most, colour(part[1])
+        printf "<rect x=\"140\" y=\"%d\" width=\"%.1f\" height=\"15\" fill=\"%s\"/>", y + 2,
+               500 * part[2] / most, colour(part[1])
         printf "<text x=\"%.1f\" y=\"%d\" font-size=\"12\">%s</text>\n",
-               126 + 520 * part[2] / most, y + 14, escape(part[2])
+               146 + 500 * part[2] / most, y + 14, escape(part[2])
     }
     y = 62 + 20 * n + 18
     printf "<text x=\"12\" y=\"%d\" font-size=\"12\">1,000,000 entries of 16 + 100 bytes, keys by " \
