@@ -597,7 +597,8 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
  * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED (nothing
  *          changed); E_TOOBIG (over max_value_bytes, WEIGHT), E_SPACE (NO ROOM), E_NOMEM, E_BUSY
  *          (64 clears of the namespace during the call), E_IO (cellar_l2.h), E_RANGE (idle_ms or
- *          stale_ms); E_DENIED (KEY POLICIES in cellar_admin.h: any call that stores)
+ *          stale_ms), E_UNSUPPORTED (CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule); any
+ *          call that stores: E_DENIED, E_LIMIT (tags; both in KEY POLICIES of cellar_admin.h)
  * owns:    the bytes are copied
  * thread:  any; atomic per key
  * cost:    bounded: examines at most 16 + n/8 old records for n bytes, for a negative entry 128

@@ -271,7 +271,7 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
  * cellar_policy_read of cellar_kit.h makes rules of a text or a file.
  *
  * PATTERNS  CELLAR_POLICY_KEY: literals and {name}, which stands for one or more bytes without the
- * separator ":". GLOB, DENY and NO_L2: patterns of cellar_delete_by_pattern; DENY and NO_L2 ignore
+ * separator ":". GLOB, DENY and NO_L2: GLOB PATTERNS of cellar_invalidate.h; DENY and NO_L2 ignore
  * ASCII case. The first rule that matches is used, in the order of the array; DENY and NO_L2 come
  * before all others.
  *

@@ -38,13 +38,20 @@ typedef enum cellar_tag_mode {
 CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t tag_len,
                                            cellar_tag_mode mode);
 
-/* Delete the entries of this namespace with keys that match a pattern (glob grammar of Redis),
- * stale and negative ones included. See LATE WRITES. An entry set during the call may stay or not.
+/* GLOB PATTERNS
+ * The grammar is that of Redis, over bytes; a pattern matches a whole key.
+ *     *        any bytes, also none           ?     one byte           \c    the byte c itself
+ *     [abc]    one byte of the list           [a-c] one byte of the range
+ *     [^abc]   one byte that is not in it     any other byte is itself
+ * A list ends at the first "]" that no backslash precedes. "[]" matches nothing, "[^]" any byte. */
+
+/* Delete the entries of this namespace with keys that match a pattern, stale and negative ones
+ * included; see GLOB PATTERNS. See LATE WRITES. An entry set during the call may stay or not.
  * in:      pattern of 1..CELLAR_PATTERN_MAX bytes
  * out:     *deleted the live values removed from memory, each counted once; keys that are only on
  *          disk are deleted, not counted; optional
  * returns: OK; E_NOMEM (call again), E_LIMIT (256 such calls at once with a disk tier), E_IO
- *          (cellar_l2.h)
+ *          (cellar_l2.h), E_UNSUPPORTED (a shared tier that knows no patterns)
  * thread:  any; no lock is held while matching, no other call waits; listeners receive PATTERN
  * cost:    O(entries in memory); a pattern without wildcards: one delete. On disk one record in the
  *          log, and a match for each entry read until all older entries are reclaimed. With more

@@ -497,8 +497,8 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
  * out:     *lease is zeroed, except with E_LEASE and refused arguments: a lease of another
  *          namespace stays usable there
  * returns: OK; waiters got the value, but it is not stored: INVALIDATED (a delete, clear or newer
- *          set came first), DROPPED (no room), DISABLED; E_LEASE (unknown, expired, taken over or
- *          used), E_RANGE; E_TOOBIG, E_NOMEM (the lease is released with that code)
+ *          set came first), DROPPED (no room, or a DENY rule), DISABLED; E_LEASE (unknown, expired,
+ *          taken over or used), E_RANGE; E_TOOBIG, E_NOMEM (the lease is released with that code)
  * owns:    the bytes are copied
  * thread:  any, not only the one that acquired the lease
  * cost:    as cellar_set

@@ -304,7 +304,7 @@ typedef bool (*cellar_scan_fn)(const cellar_scan_entry *e, void *ctx);
 /* Options of cellar_scan. */
 typedef struct cellar_scan_opts {
     size_t      struct_size;  /* set by cellar_scan_opts_default()                                */
-    const char *pattern;      /* as in cellar_delete_by_pattern. Default NULL: all                */
+    const char *pattern;      /* GLOB PATTERNS in cellar_invalidate.h. Default NULL: all          */
     size_t      pattern_len;  /* Range 1..CELLAR_PATTERN_MAX with a pattern                       */
     size_t      bucket_count; /* index buckets in this call; 8 entries on disk count as one.      */
                               /* Default 0: 64                                                    */
@@ -373,7 +373,7 @@ typedef void (*cellar_listener_fn)(const cellar_event *e, void *ctx);
  * in:      a handle of the store: the root receives events of all namespaces, another namespace
  *          only its own; causes: bits of CELLAR_CAUSE_BIT(..), 0 = all; fn; ctx
  * out:     *id for cellar_listener_remove
- * returns: OK; E_LIMIT (16 a store), E_NOMEM
+ * returns: OK; E_LIMIT (16 a store)
  * owns:    ctx lives until cellar_listener_remove or the root close has returned. A dropped
  *          namespace with a listener still counts for max_namespaces
  * thread:  fn runs in the thread that removed or reclaimed the entry, with no lock held, and may
