@@ -319,6 +319,7 @@ public:
     }
     pin(const pin &) = delete;
     pin &operator=(const pin &) = delete;
+    /* Unpin the value. */
     ~pin() { cellar_unpin(&p_); }
 
     /* Return the bytes; valid while the pin lives; empty for an empty pin. */
@@ -357,6 +358,7 @@ public:
     }
     result(const result &) = delete;
     result &operator=(const result &) = delete;
+    /* Free the value. */
     ~result() { cellar_result_free(&r_); }
 
     /* Return true if there is a value, fresh or stale. */
@@ -399,6 +401,7 @@ public:
     }
     lease(const lease &) = delete;
     lease &operator=(const lease &) = delete;
+    /* Release the lease, unless it was fulfilled or released. */
     ~lease()
     {
         if (*this) { cellar_lease_release(c_, &l_, 0); }
@@ -463,6 +466,7 @@ public:
     }
     handle(const handle &) = delete;
     handle &operator=(const handle &) = delete;
+    /* Close the handle. A store waits until all its loads have ended. */
     ~handle()
     {
         cellar_err e = closed();
@@ -875,6 +879,7 @@ public:
     }
     held(const held &) = delete;
     held &operator=(const held &) = delete;
+    /* End the hold. */
     ~held() { cellar_object_release(&h_); }
 
     /* Return true if there is an object, fresh or stale. */
@@ -1082,6 +1087,7 @@ public:
     }
     limiter(const limiter &) = delete;
     limiter &operator=(const limiter &) = delete;
+    /* Close the limiter. */
     ~limiter() { cellar_limiter_close(l_); }
 
     /* Return the C handle; NULL after a move. */
@@ -1133,6 +1139,7 @@ public:
     }
     lock(const lock &) = delete;
     lock &operator=(const lock &) = delete;
+    /* Release the lock, unless it was released. */
     ~lock()
     {
         if (t_ != nullptr) { cellar_lock_release(t_, &l_); }
@@ -1185,6 +1192,7 @@ public:
     }
     locks(const locks &) = delete;
     locks &operator=(const locks &) = delete;
+    /* Close the table: locks that are still held end. */
     ~locks() { cellar_locks_close(t_); }
 
     /* Return the C handle; NULL after a move. */
