@@ -127,6 +127,12 @@ function marked(text,    out, at, label, to)
         label = substr(label, 2, at - 2)
         to = place(to)
         out = out (to == "" ? label : "<a href=\"" to "\">" label "</a>")
+        if (!match(text, /^, [A-Z][A-Z ]*[A-Z]/)) continue
+        label = substr(text, 3, RLENGTH - 2) # the essay of that header
+        to = substr(to, 2) "-" slug(label)
+        if (!(to in call)) continue
+        out = out ", <a href=\"#" to "\">" label "</a>"
+        text = substr(text, length(label) + 3)
     }
     return out text
 }
@@ -359,13 +365,13 @@ function alias(list, to,    i, n, word)
     for (i = 1; i <= n; i++) print "\"" word[i] "\":\"" to "\","
 }
 
-# The place that a row of the table "Words" names: its first link, and the essay of that header.
+# The place that a row of the table "Words" names: its first link, or the essay behind it.
 function word_place(html,    to)
 {
-    if (!match(html, /href="#[^"]*"/)) return ""
-    to = substr(html, RSTART + 7, RLENGTH - 8)
-    html = substr(html, RSTART + RLENGTH)
-    return match(html, /^>[^<]*<\/a>, [A-Z][A-Z ]*[A-Z]/) ? to "-" slug(substr(html, index(html, ", ") + 2, RLENGTH - index(html, ", ") - 1)) : to
+    if (!match(html, /href="#[^"]*"(>[^<]*<\/a>, <a href="#[^"]*\.h-[^"]*")?/)) return ""
+    to = substr(html, RSTART, RLENGTH - 1)
+    sub(/^.*#/, "", to)
+    return to
 }
 
 END {

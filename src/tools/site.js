@@ -131,7 +131,7 @@ for (const s of document.querySelectorAll('main section')) {
     s.firstElementChild.append(a)
 }
 // The names of columns, which a narrow window shows before each cell.
-for (const table of document.querySelectorAll('table:not(.rows)')) {
+for (const table of document.querySelectorAll('table')) {
     const names = [...table.rows[0].cells].map(cell => cell.textContent)
     for (const row of table.rows) [...row.cells].forEach((cell, i) => { if (i > 0 && names[i]) cell.dataset.h = names[i] })
 }

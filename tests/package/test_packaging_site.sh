@@ -86,7 +86,8 @@ texts_are_whole() { # continued lines, lists of words, codes, contracts of types
 essays_have_a_place() {
     indexes "$1" cellar_load.h-loads cellar_load.h-stale-values cellar_l2.h-kill cellar_l2.h-power-cut cellar.h-restrictions \
         cellar_entry.h-pins cellar_remote.h-offline &&
-        grep -q '[Ss]ee <a href="#cellar_load.h-stale-values">STALE VALUES</a>' "$1"
+        grep -q '[Ss]ee <a href="#cellar_load.h-stale-values">STALE VALUES</a>' "$1" &&
+        grep -q '<a href="#cellar_load.h">cellar_load.h</a>, <a href="#cellar_load.h-loads">LOADS</a>' "$1"
 }
 comments_are_shown() { # the first 40 letters and digits of each block comment that is not of the make of headers
     { sed 's/<[^>]*>//g; s/&[a-z]*;//g' "$1" | tr -cd 'A-Za-z0-9'; echo; } >"$t_tmp/text"
