@@ -34,7 +34,7 @@ static cellar_embeddings *embeddings_open(const char *path, cellar **store)
     cellar_embeddings_config o = cellar_embeddings_config_default();
     cellar_embeddings *e = NULL;
     cellar_error_info why = cellar_error_info_default();
-    root.l2_write = CELLAR_L2_WRITE_ON_SET; /* what is paid for outlives a program that is killed */
+    root.l2_write = CELLAR_L2_WRITE_THROUGH; /* what is paid for outlives a kill */
     cfg.root = &root, cfg.l2_path = path, cfg.l2_bytes = 64u << 20;
     o.model = (cellar_bytes){ "small-3", 7 }, o.dim = DIM; /* others have other keys */
     o.type = CELLAR_VECTOR_F16; /* three digits of each number, in half the bytes */
