@@ -12,25 +12,40 @@
  *     cellar_set(users, "user:7", 6, data, data_len, NULL);
  *     cellar_err err = cellar_get(users, "user:7", 6, buf, sizeof buf, &len);
  *     if (err == CELLAR_OK) use(buf, len);          // MISS, ABSENT: no value; below 0: an error
- *     cellar_namespace_close(users);  cellar_close(store);
- *
- * HEADERS
- *     cellar.h             open, get, set, delete, touch, increment, clear, many keys, errors
- *     cellar_load.h        loaders, leases              cellar_entry.h   one entry in detail
- *     cellar_invalidate.h  tags, patterns, versions     cellar_l2.h      disk tier
- *     cellar_observe.h     counters, metrics, scans     cellar_admin.h   host, tuning
- *     cellar_object.h      objects as entries           cellar_bloom.h, cellar_breaker.h  guards
- *     cellar_memo.h, cellar_warm.h, cellar_tier.h       extras; a tier that processes share
- *     cellar_limit.h, cellar_lock.h                     rate limiters, keyed locks
- *     cellar_kit.h, cellar_resp.h, cellar_remote.h      keys, values; port; server behind the cache
- *     cellar_task.h, cellar_schedule.h, cellar_refresh.h, cellar_bus.h, cellar_batch.h  jobs;
- *     cellar_work.h has all five. The drop-in folds them: cellar.h the cache, cellar_all.h all. */
+ *     cellar_namespace_close(users);  cellar_close(store); */
 #ifndef CELLAR_H
 #define CELLAR_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* HEADERS
+ *     cellar.h             open, get, set, delete, touch, increment, clear, many keys, errors
+ *     cellar_load.h        loaders, leases
+ *     cellar_entry.h       one entry in detail
+ *     cellar_invalidate.h  tags, patterns, versions
+ *     cellar_l2.h          disk tier
+ *     cellar_observe.h     counters, metrics, scans
+ *     cellar_admin.h       host, tuning, options at run time
+ *     cellar_object.h      objects as entries
+ *     cellar_bloom.h       Bloom filters
+ *     cellar_breaker.h     circuit breakers
+ *     cellar_memo.h        memoized functions
+ *     cellar_warm.h        warming, write-through
+ *     cellar_tier.h        a tier that processes share
+ *     cellar_limit.h       rate limiters
+ *     cellar_lock.h        keyed locks
+ *     cellar_kit.h         keys, values, settings
+ *     cellar_resp.h        port for clients of Redis
+ *     cellar_remote.h      a server behind the cache
+ *     cellar_task.h        tasks
+ *     cellar_schedule.h    intervals, cron
+ *     cellar_refresh.h     values refreshed by time
+ *     cellar_bus.h         messages, signals
+ *     cellar_batch.h       batches, writes behind the cache
+ *     cellar_work.h        the last five
+ * The drop-in folds them: cellar.h the cache, cellar_all.h all. */
 
 /* The version of this header. cellar_version returns that of the library. */
 #define CELLAR_VERSION_MAJOR 0 /* first number of the version of this header                      */

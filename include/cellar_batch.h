@@ -5,7 +5,7 @@
  * cellar_batch: collect items into batches, for sources that take many items in one call.
  *
  * CALL PATTERN
- *     #include "cellar_batch.h"    (drop-in: part of "cellar_all.h")
+ *     #include "cellar_batch.h"    // drop-in: part of "cellar_all.h"
  *     static cellar_err post(const cellar_batch *b, void *ctx)
  *     {
  *         return send_all(ctx, b->group, b->items, b->item_count) ? CELLAR_OK : CELLAR_E_IO;

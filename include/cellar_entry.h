@@ -213,7 +213,7 @@ typedef struct cellar_buf cellar_buf;
  * owns:    the bytes are copied
  * thread:  the thread that runs the update function or the loader
  * cost:    amortised O(len)
- * example: cellar_buf_append(out, "x", 1);                                                       */
+ * example: cellar_buf_append(b, "x", 1);                                                         */
 CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t len);
 
 /* Set the length of a buffer and return its bytes; new bytes are zero.
@@ -225,7 +225,7 @@ CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t 
  * cost:    O(len)
  * example:
  *     void *p;
- *     cellar_buf_resize(out, 8, &p);                                                             */
+ *     cellar_buf_resize(b, 8, &p);                                                               */
 CELLAR_API cellar_err cellar_buf_resize(cellar_buf *b, size_t len, void **data);
 
 /* Compute a new value from the old one, for cellar_update. It may run several times in one call,

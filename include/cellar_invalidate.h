@@ -75,7 +75,7 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
  * returns: OK; E_RANGE (version 0, and the present one is 2^32 - 1), E_IO (cellar_l2.h)
  * thread:  any
  * cost:    O(1)
- * example: cellar_version_set(v, 0, NULL);                                                       */
+ * example: cellar_version_set(c, 0, NULL);                                                       */
 CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version, uint32_t *now);
 
 /* Drop a namespace: its entries, its name, its counters. Open handles of it return E_CLOSED from

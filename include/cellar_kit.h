@@ -752,7 +752,10 @@ CELLAR_API cellar_err cellar_status_update(cellar_status *s, const void *id, siz
  * owns:    the ids are copied
  * thread:  any; no lock
  * cost:    O(1,024 x cap); one allocation for the call
- * example: cellar_status_hot(s, ids, 20, &n);                                                    */
+ * example:
+ *     cellar_status_hot_id ids[20];
+ *     uint32_t n;
+ *     cellar_status_hot(s, ids, 20, &n);                                                         */
 CELLAR_API cellar_err cellar_status_hot(cellar_status *s, cellar_status_hot_id *out, uint32_t cap,
                                         uint32_t *count);
 

@@ -240,8 +240,8 @@ CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk);
  * cost:    as one cellar_lock_acquire for each key
  * example:
  *     const cellar_bytes keys[2] = { { "account:1", 9 }, { "account:2", 9 } };
- *     cellar_lock lk[2];
- *     if (cellar_lock_acquire_many(t, keys, 2, NULL, lk) != CELLAR_OK) return 1;                 */
+ *     cellar_lock locks[2];
+ *     if (cellar_lock_acquire_many(t, keys, 2, NULL, locks) != CELLAR_OK) return 1;              */
 CELLAR_API cellar_err cellar_lock_acquire_many(cellar_locks *t, const cellar_bytes *keys,
                                                size_t count, const cellar_lock_opts *o,
                                                cellar_lock *out);
@@ -253,7 +253,7 @@ CELLAR_API cellar_err cellar_lock_acquire_many(cellar_locks *t, const cellar_byt
  * owns:    as cellar_lock_release
  * thread:  any
  * cost:    as one cellar_lock_release for each handle
- * example: cellar_lock_release_many(t, lk, 2);                                                   */
+ * example: cellar_lock_release_many(t, locks, 2);                                                */
 CELLAR_API cellar_err cellar_lock_release_many(cellar_locks *t, cellar_lock *lk, size_t count);
 
 /* ---- The table ------------------------------------------------------------------------------ */

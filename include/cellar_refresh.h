@@ -6,7 +6,7 @@
  * load.
  *
  * CALL PATTERN
- *     #include "cellar_refresh.h"    (drop-in: part of "cellar_all.h")
+ *     #include "cellar_refresh.h"    // drop-in: part of "cellar_all.h"
  *     cellar_refresher *r;
  *     if (cellar_refresher_open(c, NULL, &r) != CELLAR_OK) return 1;
  *     cellar_refresh_loader(r, "rates", load_rates, client, NULL);

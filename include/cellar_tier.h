@@ -4,8 +4,7 @@
  *
  * CALL PATTERN
  *     cellar_tier_table t = cellar_tier_table_default();
- *     t.ctx = my_namespace;  t.attached = on_attached;  t.get = my_get;  t.put = my_put;
- *     t.remove = my_remove;
+ *     t.ctx = my_namespace;  t.attached = on_attached;  t.get = my_get;  t.put = my_put; // ..
  *     cellar_tier_attach(users, &t);         // from now on: cellar_get, cellar_set .. as ever
  *
  * PROMISED   A change reaches the tier before the call of the program returns. A reply of `get`

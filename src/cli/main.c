@@ -4,7 +4,7 @@
  *
  * WALK       The first argument is a command, --version or --help. The command reads its own
  *            options with cli_option. `help COMMAND` and `COMMAND --help` print one text, the
- *            text of the man page (src/apidoc.awk, mode=program).
+ *            text of the man page (src/tools/mdoc.awk, mode=program).
  * FORMAT     Exit codes: 0 done, 1 finding, 2 wrong usage or an unreadable argument, 3 cannot
  *            start, 4 internal error. Results go to stdout; errors and the live line to stderr. An
  *            error is one line, "cellar: COMMAND: SENTENCE". */

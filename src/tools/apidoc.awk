@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 #
-# apidoc: reads the contracts in include/*.h; checks them, or writes man pages and the sections of the site.
+# apidoc: reads the contracts in include/*.h; checks them, or writes man pages (mdoc.awk), the sections
+# of the site, or a program with all examples.
 #
-# USE        awk -f src/tools/apidoc.awk -v mode=check|man|html [-v out=FOLDER] -v version=V
-#                -v symbols=src/tools/symbols.txt -v date="November 20, 2026" [-v readme=README.md]
+# USE        awk -f src/tools/apidoc.awk -f src/tools/mdoc.awk -v mode=check|man|html|examples
+#                [-v out=FOLDER] -v version=V -v symbols=src/tools/symbols.txt
+#                -v date="November 20, 2026" [-v readme=README.md]
 #                include/cellar.h ...      (its first block of C is the example of cellar(7))
 #            { cellar --help; echo "== tour"; cellar tour --help; ..; } |
-#                awk -f src/tools/apidoc.awk -v mode=program -v date=...     writes cellar(1)
+#                awk -f src/tools/apidoc.awk -f src/tools/mdoc.awk -v mode=program -v date=..
+#                                          writes cellar(1)
 # FORMAT     the comment directly before a CELLAR_API declaration (no empty line between) is its
 #            contract, also before a `static inline` function if it has a `thread:` line;
 #            declarations that follow each other without a gap are one family, share it, and become
@@ -30,6 +33,7 @@
 # RULES      every function with a contract has: a first sentence, thread, cost, example; returns
 #            unless void; owns when an argument is a `**`. Every CELLAR_API function has a contract
 #            and a line in src/tools/symbols.txt, an inline function has a `since:` line instead.
+#            Every type and run of constants has a sentence; a type of function has `thread`, too.
 #            "see CAPITALS" names an essay, of this header or of another one.
 # LIMITS     two declaration forms: CELLAR_API type name(arguments); and static inline type
 #            name(arguments) with its braces on lines of their own; over any number of lines.
@@ -105,6 +109,10 @@ in_unit || is_unit($0) {
     take_unit($0)
     ready = 0
     family = 0
+    next
+}
+joins && /^ +\/\*.*\*\/$/ {
+    unit_text[units] = unit_text[units] $0 "\n"
     next
 }
 { ready = 0; family = 0; joins = 0 }
@@ -192,6 +200,8 @@ function comment_text(from,    i, text) {
     return text
 }
 
+function is_heading(text) { return text ~ /^ [A-Z][A-Z]+[A-Z ,]*($|  )/ }
+
 function is_essay() { return comment[1] ~ /^ [A-Z][A-Z]+[A-Z ,-]*($|\. )/ }
 
 # The parts of an essay: each line of capitals begins one.
@@ -254,6 +264,7 @@ function is_contract(    i) {
 
 # Turns the comment into the fields of contract number `n`.
 function read_contract(n,    i, text, key, indent) {
+    for (i = split("summary" keys, word, " "); i > 0; i--) field[n, word[i]] = ""
     key = "summary"
     for (i = 1; i <= comment_count; i++) {
         text = comment[i]
@@ -345,7 +356,49 @@ function name_place(name) {
     return name in unit_of ? place[unit_of[name]] : ""
 }
 
+# The sentence that a comment begins with.
+function first_sentence(text) {
+    gsub(/\n */, " ", text)
+    if (match(text, /[.:;?]( |$)/)) text = substr(text, 1, RSTART - 1)
+    return text
+}
+
+function one_line(f) { return first_sentence(field[f, "summary"]) }
+
+# Split a text at each `mark` outside of brackets; with `codes` only before a code.
+function split_at(text, mark, list, codes,    i, c, depth, n, piece) {
+    n = depth = 0
+    piece = ""
+    for (i = 1; i <= length(text); i++) {
+        c = substr(text, i, 1)
+        if (c == "(") depth++
+        if (c == ")") depth--
+        if (c == mark && depth == 0 && (mark == "," || substr(text, i + 1, 1) == " ") &&
+            (!codes || code_at(trim(substr(text, i + 1))) != "")) {
+            list[++n] = trim(piece)
+            piece = ""
+        } else piece = piece c
+    }
+    if (trim(piece) != "") list[++n] = trim(piece)
+    return n
+}
+
+# The name of the last argument, field or function that a declaration declares.
+function declared(text) {
+    if (match(text, /\(\*[a-z0-9_]+\)/)) return substr(text, RSTART + 2, RLENGTH - 3)
+    sub(/[[;].*$/, "", text)
+    sub(/^.*[ *]/, "", text)
+    return text
+}
+
 function unit_title(k) { return place[k] == "type-cellar" ? "cellar" : place[k] }
+
+# The version since which the calls of family `f` exist; "" before the first release, 0.3.0.
+function since(f,    text, part) {
+    text = field[f, "since"] != "" ? field[f, "since"] : since_of[fn_name[first_of[f]]]
+    split(text, part, ".")
+    return part[1] * 1000 + part[2] < 3 ? "" : text
+}
 
 # ---- rows: fields, constants, codes ----
 
@@ -357,7 +410,17 @@ function unit_rows(k,    text, i, n, line, list, at, note, open, ended) {
     if (match(text, /CELLAR_[A-Z_]+\(CELLAR_[A-Z_]+_ENUM\)/)) {
         at = substr(text, RSTART, index(substr(text, RSTART), "(") - 1)
         match(text, /CELLAR_[A-Z_]*##name/)
-        return list_rows(unit_text[unit_of[at]], substr(text, RSTART, RLENGTH - 6))
+        list_rows(unit_text[unit_of[at]], substr(text, RSTART, RLENGTH - 6))
+        n = split(text, list, "\n")
+        for (i = 1; i <= n; i++) {
+            if (!match(list[i], /^    CELLAR_[A-Z_]+( = [0-9]+)?/) || list[i] ~ /\(/) continue
+            new_row()
+            row_decl[rows] = trim(substr(list[i], 1, RLENGTH))
+            row_name[rows] = row_decl[rows]
+            sub(/ .*/, "", row_name[rows])
+            if (match(list[i], /\/\*.*\*\//)) row_note[rows] = trim(substr(list[i], RSTART + 2, RLENGTH - 4))
+        }
+        return rows
     }
     if (text ~ /^#define [A-Z_]+\(X\)/) return list_rows(text, "")
     if (text ~ /^#define/ ? text ~ /\\\n|#define [A-Z0-9_]+\(/ : text !~ /\{/) return 0
@@ -400,9 +463,7 @@ function row_place(k, text) {
         return text
     }
     if (text !~ /;$/ || text ~ /^}/) return ""
-    if (match(text, /\(\*[a-z0-9_]+\)/)) text = substr(text, RSTART + 2, RLENGTH - 3)
-    else { sub(/(\[.*)?;$/, "", text); sub(/^.*[ *]/, "", text) }
-    return place[k] "." text
+    return place[k] "." declared(text)
 }
 
 # The rows of X(NAME, NUMBER, .. "TEXT"), with `prefix` before the names.
@@ -471,6 +532,13 @@ function check_text(text, header, where,    at) {
     }
 }
 
+# Whether a comment says what unit `k` is: before it, or behind a single declaration. Another place
+# has the comment of a type that this one only names again.
+function is_told(k) {
+    return sentences(k) != "" || unit_of[place[k]] != k ||
+           unit_text[k] !~ /\{|\n#/ && unit_text[k] ~ /\/\*/ && unit_text[k] !~ /\\\n/
+}
+
 function check_places(    i, k, key) {
     split(keys, key, " ")
     for (i = 1; i <= functions; i++) {
@@ -482,305 +550,12 @@ function check_places(    i, k, key) {
         if (item[i] !~ /^unit/) continue
         k = substr(item[i], 6)
         if (place[k] == "") complain(item_header[i] ": not understood: " unit_text[k])
+        else if (strict && !is_told(k)) complain(item_header[i] ": " place[k] ": no sentence before it")
+        if (strict && unit_text[k] ~ /^typedef[^{]*\(\*cellar_/ && !(("unit " k, "thread") in field)) {
+            complain(item_header[i] ": " place[k] ": no `thread:` line")
+        }
         check_text(unit_about[k] "\n" unit_text[k], item_header[i], place[k])
     }
-}
-
-# ---- mdoc ----
-
-function mdoc(text) {
-    gsub(/\\/, "\\e", text)
-    while (match(text, /`[^`]*`/)) {
-        text = substr(text, 1, RSTART - 1) "\\fI" substr(text, RSTART + 1, RLENGTH - 2) "\\fP" \
-               substr(text, RSTART + RLENGTH)
-    }
-    return text
-}
-
-# Running text: each sentence on a new line, as mdoc wants it; nothing that looks like a request.
-function prose(text,    i, n, list) {
-    text = mdoc(text)
-    gsub(/\n/, " ", text)
-    gsub(/[ ]+/, " ", text)
-    gsub(/[.] /, ".\n", text)
-    n = split(text, list, "\n")
-    for (i = 1; i <= n; i++) fill(list[i])
-}
-
-# One sentence, broken at blanks so that no line is longer than 78.
-function fill(text,    at) {
-    while (length(text) > 78) {
-        for (at = 78; at > 1 && substr(text, at, 1) != " "; at--) { }
-        if (at <= 1) break
-        text_line(substr(text, 1, at - 1))
-        text = substr(text, at + 1)
-    }
-    text_line(text)
-}
-
-function text_line(text) { print (text ~ /^[.']/ ? "\\&" : "") text > page }
-
-function literal(text,    i, n, list) {
-    n = split(text, list, "\n")
-    for (i = 1; i <= n; i++) {
-        gsub(/\\/, "\\e", list[i])
-        if (list[i] ~ /^[.']/) list[i] = "\\&" list[i]
-        print list[i] > page
-    }
-}
-
-function split_args(args, list,    i, c, depth, n, piece) {
-    n = 0
-    depth = 0
-    piece = ""
-    for (i = 1; i <= length(args); i++) {
-        c = substr(args, i, 1)
-        if (c == "(") depth++
-        if (c == ")") depth--
-        if (c == "," && depth == 0) { list[++n] = trim(piece); piece = "" }
-        else piece = piece c
-    }
-    if (trim(piece) != "") list[++n] = trim(piece)
-    return n
-}
-
-function one_line(f,    text) {
-    text = field[f, "summary"]
-    gsub(/\n */, " ", text)
-    if (match(text, /[.:;?]( |$)/)) text = substr(text, 1, RSTART - 1)
-    return text
-}
-
-# SEE ALSO: cellar(7), and calls by section 3. `seen` has the names.
-function see_also(    i, n, name, list, at) {
-    n = 0
-    for (name in seen) {
-        for (at = ++n; at > 1 && list[at - 1] > name; at--) list[at] = list[at - 1]
-        list[at] = name
-    }
-    print ".Sh SEE ALSO" > page
-    for (i = 1; i <= n; i++) print ".Xr " list[i] " 3 ," > page
-    print ".Xr cellar 7" > page
-}
-
-# The neighbours of family f: the families before and after it in its header, and each call that its
-# contract names.
-function neighbours(f,    n, text, name) {
-    split("", seen)
-    for (n = f - 1; n <= f + 1; n += 2) {
-        if ((n in first_of) && header_of[n] == header_of[f]) seen[fn_name[first_of[n]]] = 1
-    }
-    text = field[f, "summary"] " " field[f, "in"] " " field[f, "out"] " " field[f, "returns"] " " \
-           field[f, "owns"] " " field[f, "thread"] " " field[f, "cost"]
-    while (match(text, /cellar_[a-z0-9_]+/)) {
-        name = substr(text, RSTART, RLENGTH)
-        text = substr(text, RSTART + RLENGTH)
-        if ((name in family_of) && family_of[name] != f) seen[name] = 1
-    }
-}
-
-function section(title, text, otherwise) {
-    if (text == "" && otherwise == "") return
-    print ".Sh " title > page
-    prose(text != "" ? text : otherwise)
-}
-
-# The version since which the calls of family `f` exist; "" before the first release, 0.3.0.
-function since(f,    text, part) {
-    text = field[f, "since"] != "" ? field[f, "since"] : since_of[fn_name[first_of[f]]]
-    split(text, part, ".")
-    return part[1] * 1000 + part[2] < 3 ? "" : text
-}
-
-function man_page(f,    n, i, k, list, title) {
-    title = fn_name[first_of[f]]
-    page = out "/man3/" title ".3"
-    print ".\\\" SPDX-License-Identifier: MIT. Generated from " header_of[f] "." > page
-    print ".Dd " date > page
-    print ".Dt " toupper(title) " 3" > page
-    print ".Os cellar " version > page
-    print ".Sh NAME" > page
-    k = 0
-    for (n = 1; n <= functions; n++) if (fn_family[n] == f) k++
-    for (n = 1; n <= functions; n++) {
-        if (fn_family[n] == f) print ".Nm " fn_name[n] (--k ? " ," : "") > page
-    }
-    print ".Nd " mdoc(one_line(f)) > page
-    print ".Sh SYNOPSIS" > page
-    print ".In " header_of[f] > page
-    for (n = 1; n <= functions; n++) {
-        if (fn_family[n] != f) continue
-        print ".Ft \"" fn_type[n] "\"" > page
-        print ".Fo " fn_name[n] > page
-        split("", list)
-        k = split_args(fn_args[n], list)
-        for (i = 1; i <= k; i++) print ".Fa \"" list[i] "\"" > page
-        print ".Fc" > page
-    }
-    print ".Sh DESCRIPTION" > page
-    prose(field[f, "summary"])
-    if (header_of[f] in status_of) { print ".Pp" > page; prose(status_of[header_of[f]]) }
-    if (field[f, "in"] != "") { print ".Pp" > page; prose("In: " field[f, "in"]) }
-    if (field[f, "out"] != "") { print ".Pp" > page; prose("Out: " field[f, "out"]) }
-    section("RETURN VALUES", field[f, "returns"], "None.")
-    section("OWNERSHIP", field[f, "owns"], "Nothing changes hands.")
-    section("THREADS", field[f, "thread"], "")
-    section("COST", field[f, "cost"], "")
-    print ".Sh EXAMPLES" > page
-    print ".Bd -literal" > page
-    literal(field[f, "example"])
-    print ".Ed" > page
-    section("SINCE", since(f), "")
-    neighbours(f)
-    see_also()
-    close(page)
-    for (n = 1; n <= functions; n++) {
-        if (fn_family[n] == f && fn_name[n] != title) copy(page, out "/man3/" fn_name[n] ".3")
-    }
-}
-
-# A page of `.so` would do, but depends on the folder a reader starts in; mandoc warns of it.
-function copy(from, to,    line) {
-    while ((getline line < from) > 0) print line > to
-    close(from)
-    close(to)
-}
-
-function is_heading(text) { return text ~ /^ [A-Z][A-Z]+[A-Z ,]*($|  )/ }
-
-# The page of a header in section 7: its essays, types and calls.
-function concepts(h,    i, n, name, title, list, text, heading, rest) {
-    header = header_name[h]
-    name = substr(header, 1, length(header) - 2)
-    page = out "/man7/" name ".7"
-    print ".\\\" SPDX-License-Identifier: MIT. Generated from " header "." > page
-    print ".Dd " date > page
-    print ".Dt " toupper(name) " 7" > page
-    print ".Os cellar " version > page
-    print ".Sh NAME" > page
-    print ".Nm " name > page
-    print ".Nd " (h == 1 ? "in-process cache with one hard memory budget" : "types and rules of " header) > page
-    print ".Sh SYNOPSIS" > page
-    print ".In " header > page
-    print ".Sh DESCRIPTION" > page
-    print ".Bd -literal" > page
-    n = split(essay_of[header], list, "\n")
-    for (i = 1; i <= n; i++) {
-        text = list[i]
-        if (text ~ /SPDX-License/) continue
-        if (is_heading(text)) {
-            print ".Ed" > page
-            heading = substr(text, 2)
-            rest = ""
-            if (match(heading, /  +/)) {
-                rest = substr(heading, RSTART + RLENGTH)
-                heading = substr(heading, 1, RSTART - 1)
-            }
-            print ".Sh " heading > page
-            print ".Bd -literal" > page
-            if (rest != "") literal(rest)
-            continue
-        }
-        sub(/^ /, "", text)
-        if (text == "") continue
-        sub(/This file is/, "cellar.h is", text)
-        sub(/^ +\*/, "", text)
-        literal(text)
-    }
-    print ".Ed" > page
-    for (i = 1; i <= items; i++) {
-        if (item_header[i] != header || item[i] ~ /^call/) continue
-        n = substr(item[i], 6)
-        if (place[n] == "CELLAR_CODES" && item[i] ~ /^unit/) continue
-        title = item[i] ~ /^part/ ? part_title[n] : unit_title(n)
-        text = item[i] ~ /^part/ ? part_text[n] : unit_text[n]
-        if (item[i] ~ /^unit/ && unit_about[n] !~ /^(----|$)/) text = unit_about[n] "\n\n" text
-        print ".Sh " title > page
-        print ".Bd -literal" > page
-        literal(text)
-        print ".Ed" > page
-    }
-    if (h == 1) {
-        print ".Sh CODES" > page
-        print ".Bl -tag -width CELLAR_E_RESULT_TWICE" > page
-        n = unit_rows(unit_of["cellar_err"])
-        for (i = 1; i <= n; i++) {
-            print ".It Dv " row_name[i] " Pq " row_number[i] > page
-            prose(row_note[i])
-        }
-        print ".El" > page
-    }
-    for (i = n = 0; i++ < functions; ) {
-        if (h > 1 && header_of[fn_family[i]] != header) continue
-        if (n++ == 0) print ".Sh FUNCTIONS\n.Bl -tag -width Ds" > page
-        print ".It Xr " fn_name[i] " 3" > page
-        prose(one_line(fn_family[i]))
-    }
-    if (n) print ".El" > page
-    if (h == 1 && readme != "") readme_example()
-    if (h > 1) {
-        print ".Sh SEE ALSO" > page
-        print ".Xr cellar 7" > page
-    }
-    close(page)
-}
-
-# The first block of C in the README, a whole program.
-function readme_example(    line, on) {
-    print ".Sh EXAMPLES" > page
-    print ".Bd -literal" > page
-    while ((getline line < readme) > 0) {
-        if (on && line ~ /^```/) break
-        if (on && line == "") print "" > page
-        else if (on) literal(line)
-        if (line == "```c") on = 1
-    }
-    close(readme)
-    print ".Ed" > page
-}
-
-# The program's own help, word for word.
-function program_page() {
-    page = out "/man1/cellar.1"
-    print ".\\\" SPDX-License-Identifier: MIT. Generated from cellar --help." > page
-    print ".Dd " date > page
-    print ".Dt CELLAR 1" > page
-    print ".Os cellar " version > page
-    print ".Sh NAME" > page
-    print ".Nm cellar" > page
-    print ".Nd the program that comes with the cache library" > page
-    print ".Sh SYNOPSIS" > page
-    print ".Nm cellar" > page
-    print ".Ar command" > page
-    print ".Op Ar options" > page
-    print ".Sh DESCRIPTION" > page
-    print ".Bd -literal" > page
-}
-
-# Blank lines only between two others. The lines below "Examples:" and the calls of "See also:" in
-# the overview are kept for their own sections; "== NAME" begins the help of a command.
-function program_line(text) {
-    if (text == "") { blank_due = 1; return }
-    if (text ~ /^See also: /) {
-        while (match(text, /cellar_[a-z0-9_]+/)) {
-            seen[substr(text, RSTART, RLENGTH)] = 1
-            text = substr(text, RSTART + RLENGTH)
-        }
-        return
-    }
-    if (text ~ /^== /) {
-        print ".Ed" > page
-        print ".Ss cellar " substr(text, 4) > page
-        print ".Bd -literal" > page
-        in_examples = 0
-        blank_due = 0
-        return
-    }
-    if (text == "Examples:") { in_examples = 1; return }
-    if (in_examples) { program_examples[++example_count] = trim(text); return }
-    if (blank_due) print "" > page
-    blank_due = 0
-    literal(text)
 }
 
 # ---- HTML: sections for site.awk ----
@@ -879,6 +654,18 @@ function html_row(title, text) {
     print "<dt>" title "</dt><dd>" text "</dd>" > page
 }
 
+# ---- running text, for HTML and for mdoc.awk ----
+
+# Print marks of HTML, a text and, behind other marks, a second text, in the form that is written.
+function put(marks, text, behind, more) {
+    if (mode == "html") print marks html(text) behind html(more) > page
+    else {
+        mdoc_marks(marks)
+        if (text != "" || marks == "") mdoc_text(text)
+        if (more != "") mdoc_text(more)
+    }
+}
+
 function indent(line) { match(line, /^ */); return RLENGTH }
 
 # The smallest indent of lines 1 to n.
@@ -901,7 +688,7 @@ function block_is_text(    i, text) {
 
 # Running text with lists. Lines with an indent are a list of words with their meaning, or a picture;
 # "WORD  TEXT" with a hanging indent begins such a list, too.
-function html_prose(text,    i, n, list, column, kind, line, now) {
+function put_text(text,    i, n, list, column, kind, line, now) {
     n = split(text "\n\n", list, "\n")
     html_fields = 1
     for (i = 1; i <= n; i++) {
@@ -912,16 +699,16 @@ function html_prose(text,    i, n, list, column, kind, line, now) {
         now = line == "" ? "" : line ~ /^- / ? "ul" : column && line ~ /^[^ ]/ ? "pre" : line ~ /^ / ? (kind == "ul" ? "ul" : "pre") : "p"
         if (line == "" && kind == "pre" && list[i + 1] ~ /^ /) now = "pre"
         if (now != kind) {
-            if (kind == "pre") html_block()
-            else if (kind != "") print (kind == "ul" ? "</li></ul>" : "</p>") > page
-            if (now != "pre" && now != "") print "<" now ">" > page
+            if (kind == "pre") put_block()
+            else if (kind != "") put(kind == "ul" ? "</li></ul>" : "</p>")
+            if (now != "pre" && now != "") put("<" now ">")
         }
-        if (now == "pre" && blocks && line != "" && indent(line) < indent(block[1])) html_block()
+        if (now == "pre" && blocks && line != "" && indent(line) < indent(block[1])) put_block()
         if (now == "pre") block[++blocks] = line
-        else if (line ~ /^- /) print (kind == "ul" ? "</li>" : "") "<li>" html(substr(line, 3)) > page
+        else if (line ~ /^- /) put((kind == "ul" ? "</li>" : "") "<li>", substr(line, 3))
         else if (now == "p" && match(line, /^[A-Z][A-Z ,-]*[A-Z]  /)) {
-            print "<b>" trim(substr(line, 1, RLENGTH)) "</b> " html(trim(substr(line, RLENGTH))) > page
-        } else if (now != "") print html(trim(line)) > page
+            put("<b>" trim(substr(line, 1, RLENGTH)) "</b> ", trim(substr(line, RLENGTH)))
+        } else if (now != "") put("", trim(line))
         kind = now
     }
     html_fields = 0
@@ -934,11 +721,11 @@ function word_end(line, base, column) {
 }
 
 # Print the lines of block[]: "WORD  MEANING" with one column for all meanings, or as they are.
-function html_block(    i, at, base, column, words, word) {
+function put_block(    i, at, base, column, words, word) {
     if (block_is_text()) {
-        print "<p>" > page
-        for (i = 1; i <= blocks; i++) print block[i] == "" ? "</p><p>" : html(trim(block[i])) > page
-        print "</p>" > page
+        put("<p>")
+        for (i = 1; i <= blocks; i++) put(block[i] == "" ? "</p><p>" : "", trim(block[i]))
+        put("</p>")
         blocks = 0
         return
     }
@@ -952,22 +739,25 @@ function html_block(    i, at, base, column, words, word) {
     for (i = 1; i <= blocks && words; i++) {
         words = block[i] == "" || word_end(block[i], base, column) && substr(block[i], base) !~ /^[^ ]*[;(#=]|^[a-z]+ *= /
     }
-    print words ? "<dl>" : "<pre>" > page
+    for (i = widest = 0; i++ < blocks && words; ) {
+        if (word_end(block[i], base, column) > widest + 2) widest = word_end(block[i], base, column) - 2
+    }
+    put(words ? "<dl>" : "<pre>")
     for (i = 1; i <= blocks; i++) {
-        if (!words) print html(substr(block[i], base)) > page
+        if (!words) put("", substr(block[i], base))
         else if (block[i] != "") {
             at = word_end(block[i], base, column)
             word = trim(substr(block[i], 1, at - 1))
-            print (word == "" ? "" : (i > 1 ? "</dd>" : "") "<dt>" html(word) "</dt><dd>") \
-                  html(trim(substr(block[i], at))) > page
+            put(word == "" ? "" : (i > 1 ? "</dd>" : "") "<dt>", word, word == "" ? "" : "</dt><dd>", trim(substr(block[i], at)))
         }
     }
-    print words ? "</dd></dl>" : "</pre>" > page
+    put(words ? "</dd></dl>" : "</pre>")
     blocks = 0
 }
 
 # A table of the calls of a header with what they do, or of all calls by name ("").
-function html_calls(header,    i, k, n, list) {
+function list_calls(header,    i, k, n, list) {
+    if (mode != "html") return
     for (i = 1; i <= functions; i++) {
         if (header != "" && header_of[fn_family[i]] != header) continue
         for (k = ++n; header == "" && k > 1 && fn_name[list[k - 1]] > fn_name[i]; k--) list[k] = list[k - 1]
@@ -981,32 +771,32 @@ function html_calls(header,    i, k, n, list) {
     print "</table>" > page
 }
 
-function html_essay(header,    i, n, list, text, title, inside, listed) {
+function put_essay(header,    i, n, list, text, title, inside, listed) {
     listed = 0
     n = split(essay_of[header], list, "\n")
-    print "<section id=\"" header "\"><h2>" header "</h2>" > page
+    put("<section id=\"" header "\"><h2>" header "</h2>")
     for (i = 1; i <= n; i++) {
         if (list[i] ~ /SPDX-License/) continue
         if (is_heading(list[i])) {
-            html_prose(text)
-            if (!listed++) html_calls(header)
+            put_text(text)
+            if (!listed++) list_calls(header)
             text = title = substr(list[i], 2)
             sub(/  .*$/, "", title)
-            print "<h3>" title "</h3>" > page
+            put("<h3>" title "</h3>")
             sub(/^[A-Z ,]*[A-Z]($|  +)/, "", text)
             inside = text != ""
             if (inside) text = text "\n"
         } else text = text (inside ? trim(list[i]) : substr(list[i], 2)) "\n"
     }
-    html_prose(text)
-    if (!listed) html_calls(header)
-    print "</section>" > page
+    put_text(text)
+    if (!listed) list_calls(header)
+    put("</section>")
 }
 
-function html_part(k) {
-    print "<section id=\"" html_header "-" slug(part_title[k]) "\"><h3>" part_title[k] "</h3>" > page
-    html_prose(part_text[k])
-    print "</section>" > page
+function put_part(k) {
+    put("<section id=\"" html_header "-" slug(part_title[k]) "\"><h3>" part_title[k] "</h3>")
+    put_text(part_text[k])
+    put("</section>")
 }
 
 # The meaning of a field without a comment, where its name, its neighbours or the comment of its
@@ -1045,12 +835,17 @@ function name_anchors(k,    i, m, list, word) {
     }
 }
 
+# What a comment says of a type or constants.
+function sentences(k) {
+    if (("unit " k, "thread") in field) return field["unit " k, "summary"]
+    return unit_about[k] ~ /^----/ ? "" : unit_about[k]
+}
+
 # A type or constants.
 function html_unit(k,    i, n, kind, text) {
     html_here = place[k]
     print "<section id=\"" place[k] (unit_of[unit_title(k)] == k ? "" : "-" k) "\"><h3>" unit_title(k) "</h3>" > page
-    if (("unit " k, "thread") in field) html_prose(field["unit " k, "summary"])
-    else if (unit_about[k] !~ /^----/) html_prose(unit_about[k])
+    put_text(sentences(k))
     kind = unit_text[k] ~ /^typedef enum/ ? "enum " : unit_text[k] ~ /^typedef struct/ ? "struct " : ""
     n = unit_rows(k)
     if (!n && unit_text[k] ~ /^#define/) name_anchors(k)
@@ -1091,7 +886,7 @@ function html_unit_fields(f) {
 function html_declaration(i,    k, n, list, head) {
     head = fn_type[i] (fn_type[i] ~ /\*$/ ? "" : " ")
     split("", list)
-    n = length(head fn_name[i] fn_args[i]) > 77 ? split_args(fn_args[i], list) : 0
+    n = length(head fn_name[i] fn_args[i]) > 77 ? split_at(fn_args[i], ",", list) : 0
     if (!n) print html(head) fn_name[i] "(" html(fn_args[i]) ");" > page
     else print html(head) fn_name[i] "(" > page
     for (k = 1; k <= n; k++) print "    " html(list[k]) (k < n ? "," : ");") > page
@@ -1101,7 +896,7 @@ function html_family(f,    i, text) {
     print "<pre class=\"call\">#include \"" header_of[f] "\"\n" > page
     for (i = first_of[f]; i <= functions && fn_family[i] == f; i++) html_declaration(i)
     print "</pre>" > page
-    html_prose(field[f, "summary"])
+    put_text(field[f, "summary"])
     print "<dl>" > page
     html_row("Status", status_of[header_of[f]])
     html_row("In", field[f, "in"])
@@ -1110,12 +905,12 @@ function html_family(f,    i, text) {
     html_row("Return values", field[f, "returns"] != "" ? field[f, "returns"] : "None.")
     html_codes = 0
     if (fn_type[first_of[f]] == "cellar_err") print "<dd>and the <a href=\"#cellar.h-conventions\">refusals of all calls</a></dd>" > page
-    html_row("Ownership", field[f, "owns"] != "" ? field[f, "owns"] : "Nothing changes hands.")
+    html_row("Ownership", field[f, "owns"])
     html_row("Threads", field[f, "thread"])
     html_row("Cost", field[f, "cost"])
     html_row("Since", since(f))
-    neighbours(f)
-    for (i = 1; i <= functions; i++) if (fn_name[i] in seen) text = text (text == "" ? "" : ", ") fn_name[i]
+    find_related(f)
+    for (i = 1; i <= functions; i++) if (("3 " fn_name[i]) in seen) text = text (text == "" ? "" : ", ") fn_name[i]
     html_row("See also", text)
     print "</dl><pre>" html(field[f, "example"]) "</pre>" > page
 }
@@ -1130,34 +925,74 @@ function html_call(n,    f) {
     html_args = ""
 }
 
-function html_page(    h, i, n) {
+# C with each example in a function that has the arguments of its call, and with each call pattern.
+# Where a header needs other names, the C around it defines NAMES_cellar_x.
+function examples(    f, n, i, list, line, inside, body) {
+    for (f = 1; f <= headers_seen; f++) {
+        n = split(essay_of[header_name[f]], list, "\n")
+        for (i = 1; i <= n && list[i] != " CALL PATTERN"; i++) { }
+        inside = body = ""
+        while (++i <= n && (list[i] ~ /^     /)) {
+            line = list[i]
+            if (line ~ /^     static /) inside = 1
+            if (inside) print line
+            else if (line !~ /^     #include/) body = body line "\n"
+            if (line ~ /}$/ && (line ~ /^     }/ || line ~ /^     static /)) inside = ""
+        }
+        field["pattern" f, "example"] = body
+        if (body != "") example_function("pattern" f, "pattern" f, header_name[f], "void")
+    }
+    for (f = 1; f <= contracts; f++) example_function(f, fn_name[first_of[f]], header_of[f], fn_args[first_of[f]])
+    for (f = 1; f <= units; f++) {
+        if (field["unit " f, "example"] != "") example_function("unit " f, place[f], item_of[f], "void")
+    }
+}
+
+function example_function(n, name, header, args,    own) {
+    sub(/\.h$/, "", header)
+    if (field[n, "example"] ~ /^[a-z][a-z0-9_]* [ a-z0-9_*]*[a-z0-9_]\([^;]*\)[ \n]\{/) { # a function of that type
+        own = field[n, "example"]
+        sub(/\(.*/, "", own)
+        sub(/.*[ *]/, "", own)
+        print "#define " own " example_" own "_of_" name "\nstatic " field[n, "example"]
+        print "const " name " example_" name " = " own ";\n#undef " own
+        return
+    }
+    print "static int example_" name "(" args ")\n{\n    {"
+    print "#ifdef NAMES_" header "\n        NAMES_" header "\n#endif\n        {"
+    print "#line 1 \"" header ".h: example of " name "\""
+    print field[n, "example"] "\n    }}\n    return 0;\n}"
+}
+
+function html_page(    h) {
     page = out "/calls.html"
     print "<section id=\"calls\"><h2>All calls, A to Z</h2>" > page
     print "<p>Each call of the headers with what it does.</p>" > page
-    html_calls("")
+    list_calls("")
     print "</section>" > page
     for (h = 1; h <= headers_seen; h++) {
         html_header = header_name[h]
-        html_essay(html_header)
-        for (i = 1; i <= items; i++) {
-            if (item_header[i] != html_header) continue
-            n = substr(item[i], 6)
-            if (item[i] ~ /^call/) html_call(n)
-            else if (item[i] ~ /^part/) html_part(n)
-            else html_unit(n)
-        }
+        put_essay(html_header)
+        put_items(html_header)
     }
     close(page)
 }
 
+# The essays, types and, in HTML, the calls of a header.
+function put_items(header,    i, n) {
+    for (i = 1; i <= items; i++) {
+        if (item_header[i] != header) continue
+        n = substr(item[i], 6)
+        if (item[i] ~ /^part/) put_part(n)
+        else if (mode != "html") { if (item[i] ~ /^unit/) man_unit(n) }
+        else if (item[i] ~ /^call/) html_call(n)
+        else html_unit(n)
+    }
+}
+
 END {
     if (mode == "program") {
-        print ".Ed" > page
-        print ".Sh EXAMPLES" > page
-        print ".Bd -literal" > page
-        for (i = 1; i <= example_count; i++) literal(program_examples[i])
-        print ".Ed" > page
-        see_also()
+        program_end()
         exit NR == 0
     }
     if (functions == 0) complain("no CELLAR_API function found")
@@ -1169,9 +1004,7 @@ END {
         exit 0
     }
     if (errors) exit 1
-    if (mode == "man") {
-        for (h = 1; h <= headers_seen; h++) concepts(h)
-        for (f = 1; f <= contracts; f++) man_page(f)
-    }
+    if (mode == "man") man_pages()
+    if (mode == "examples") examples()
     if (mode == "html") html_page()
 }

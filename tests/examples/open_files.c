@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +25,8 @@ static atomic_int opened;
 static void file_close(void *object, size_t charge, cellar_cause why, void *ctx)
 {
     (void)charge, (void)why, (void)ctx;
-    close(((file *)object)->fd), free(object);
+    close(((file *)object)->fd);
+    free(object);
 }
 
 /* A path that leads out of the folder is EXDEV, a link ELOOP. O_NONBLOCK: no wait at a pipe. */
@@ -55,11 +55,11 @@ static int file_send(cellar *files, const char *path, int to)
     off_t at = 0; /* of this response: all responses share the descriptor */
     const cellar_err err = cellar_object_get_or_load(files, path, strlen(path), 0, 0, 0, &held);
     const file *const f = held.object; /* NULL unless OK */
-    const off_t size = f != NULL ? f->size : 0;
     dprintf(to, "%s: %d\n", path, err == CELLAR_OK ? 200 : err == CELLAR_ABSENT ? 404 : 503);
-    while (at < size && sendfile(to, f->fd, &at, (size_t)(size - at)) > 0) { }
+    while (f != NULL && at < f->size && sendfile(to, f->fd, &at, (size_t)(f->size - at)) > 0) { }
+    const int whole = f == NULL || at == f->size;
     cellar_object_release(&held);
-    return at == size;
+    return whole;
 }
 
 int main(int argc, char **argv)
@@ -70,10 +70,9 @@ int main(int argc, char **argv)
     cellar_config cfg = cellar_config_default();
     cellar *files;
     of.free_fn = file_close, root.object = &of, root.loader = file_load, root.loader_ctx = &folder;
-    root.default_ttl_ms = 60000, cfg.root = &root; /* so long a replaced file is served */
-    root.max_entries = 500;                        /* descriptors; those of responses on top */
-    signal(SIGPIPE, SIG_IGN);                      /* a client may leave before the last byte */
-    if (folder < 0 || cellar_open(&cfg, &files)) { return perror("folder, or memory"), 1; }
+    root.default_ttl_ms = 60000; /* so long a file that was replaced is served */
+    root.max_entries = 500, cfg.root = &root; /* descriptors; those of running responses on top */
+    if (folder < 0 || cellar_open(&cfg, &files) != CELLAR_OK) { return 1; }
     for (int i = 2; i < argc && file_send(files, argv[i], STDOUT_FILENO); i++) { }
     dprintf(STDOUT_FILENO, "opened: %d\n", opened);
     return cellar_close(files) == CELLAR_OK ? 0 : 1;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * patterns: the users of a log viewer write filters as regular expressions. Each is compiled once,
- * and all threads match with it. Hostile users meet bounds: the length of a pattern, its code
- * (PCRE2 refuses more than 64 KiB), steps and memory of a match. With the regcomp of glibc, a
- * pattern of 40 bytes takes all memory (CVE-2010-4051): it is for patterns of administrators only.
+ * and all threads match with it. Hostile users meet bounds: length and code of a pattern, steps and
+ * memory of a match. The regcomp of glibc has none, a pattern of 40 bytes takes all memory
+ * (CVE-2010-4051): take it for patterns of administrators only.
  *
  *     cc -O2 patterns.c -lcellar -lpcre2-8 -pthread */
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -21,13 +21,15 @@ static void pattern_free(void *pattern, size_t charge, cellar_cause why, void *c
     pcre2_code_free(pattern);
 }
 
+/* Compile a pattern. PCRE2 refuses one that becomes more than 64 KiB of code. */
 static cellar_err pattern_load(cellar_load *load, const void *key, size_t key_len, void *ctx)
 {
     PCRE2_SIZE at, bytes = 0;
     int error;
+    (void)ctx;
     pcre2_code *p = pcre2_compile(key, key_len, PCRE2_NEVER_BACKSLASH_C, &error, &at, NULL);
     if (p == NULL) { return cellar_load_fail(load, error, 0, CELLAR_FAIL_FINAL); }
-    pcre2_pattern_info(p, PCRE2_INFO_SIZE, &bytes), (void)ctx; /* counts in memory_bytes */
+    pcre2_pattern_info(p, PCRE2_INFO_SIZE, &bytes); /* counts in memory_bytes */
     return cellar_load_object(load, p, bytes);
 }
 
@@ -38,7 +40,8 @@ static void filter(cellar *patterns, const char *pattern, const char *line, pcre
     cellar_held held = { 0 };
     cellar_result from = cellar_result_default();
     cellar_load_opts o = cellar_load_opts_default();
-    o.result = &from, o.error_ttl_ms = 60000; /* a wrong pattern is compiled once a minute */
+    o.error_ttl_ms = 60000; /* a wrong pattern is compiled once a minute */
+    o.result = &from;       /* its loader_err is then the code of PCRE2 */
     const cellar_err err = strlen(pattern) > 200 ? CELLAR_E_TOOBIG : cellar_object_get_or_load(
         patterns, pattern, strlen(pattern), &o, NULL, NULL, &held);
     const int code = err != CELLAR_OK ? from.loader_err : pcre2_match(
@@ -58,14 +61,11 @@ int main(void)
     cellar_object_config of = cellar_object_config_default();
     cellar_namespace_config root = cellar_namespace_config_default();
     cellar_config cfg = cellar_config_default();
-    cellar_error_info why = cellar_error_info_default();
     cellar *patterns;
     of.free_fn = pattern_free, root.object = &of, root.loader = pattern_load, cfg.root = &root;
     bounds = pcre2_match_context_create(NULL);
     pcre2_match_data *room = pcre2_match_data_create(1, NULL);
-    if (bounds == NULL || room == NULL || cellar_open(&cfg, &patterns) != CELLAR_OK) {
-        return cellar_last_error(NULL, &why), fprintf(stderr, "no cache: %s\n", why.text), 1;
-    }
+    if (bounds == NULL || room == NULL || cellar_open(&cfg, &patterns) != CELLAR_OK) { return 1; }
     pcre2_set_match_limit(bounds, 100000), pcre2_set_heap_limit(bounds, 1024); /* steps, KiB */
     for (int i = 0; i < 6; i++) { filter(patterns, asked[i][0], asked[i][1], room); }
     pcre2_match_data_free(room);

@@ -13,8 +13,12 @@
 #include "cellar_object.h"
 
 typedef struct settings { int uploads; char theme[16]; } settings;
-#define FORM "uploads=%d theme=%15s"
 static const char *_Atomic row = "uploads=10 theme=light"; /* of ada; here without a database */
+
+static int settings_parse(const char *text, settings *s)
+{
+    return sscanf(text, "uploads=%d theme=%15s", &s->uploads, s->theme) == 2;
+}
 
 static void settings_free(void *object, size_t charge, cellar_cause why, void *ctx)
 {
@@ -24,19 +28,18 @@ static void settings_free(void *object, size_t charge, cellar_cause why, void *c
 
 static cellar_err settings_load(cellar_load *load, const void *tenant, size_t len, void *ctx)
 {
+    (void)ctx;
     if (len != 3 || memcmp(tenant, "ada", 3) != 0) { return cellar_load_absent(load); }
     settings *const s = malloc(sizeof *s);
-    if (s == NULL || sscanf(row, FORM, &s->uploads, s->theme) != 2) {
-        return free(s), (void)ctx, CELLAR_E_LOADER;
-    }
-    return cellar_load_object(load, s, sizeof *s);
+    if (s != NULL && settings_parse(row, s)) { return cellar_load_object(load, s, sizeof *s); }
+    return free(s), CELLAR_E_LOADER;
 }
 
 /* UPDATE first, then delete: a load that has read the old row meanwhile is not stored. */
 static int settings_replace(cellar *tenants, const char *tenant, const char *text)
 {
-    settings s; /* a wrong text changes nothing */
-    if (sscanf(text, FORM, &s.uploads, s.theme) != 2) { return 0; }
+    settings checked;
+    if (!settings_parse(text, &checked)) { return 0; }
     row = text;
     return cellar_delete(tenants, tenant, strlen(tenant)) >= 0; /* MISS: they were not in memory */
 }
@@ -53,14 +56,11 @@ int main(void)
     cellar_object_config of = cellar_object_config_default();
     cellar_namespace_config root = cellar_namespace_config_default();
     cellar_config cfg = cellar_config_default();
-    cellar_error_info why = cellar_error_info_default();
     cellar_held early, late;
     cellar *tenants;
     of.free_fn = settings_free, root.object = &of, root.loader = settings_load, cfg.root = &root;
     root.default_ttl_ms = 60000, root.stale_ms = 3600000; /* another process may change a row */
-    if (cellar_open(&cfg, &tenants) != CELLAR_OK) {
-        return cellar_last_error(NULL, &why), fprintf(stderr, "no cache: %s\n", why.text), 1;
-    }
+    if (cellar_open(&cfg, &tenants) != CELLAR_OK) { return 1; }
     const settings *const a = settings_hold(tenants, "ada", &early);
     if (!settings_replace(tenants, "ada", "uploads=many")) { puts("refused: uploads=many"); }
     settings_replace(tenants, "ada", "uploads=50 theme=dark");

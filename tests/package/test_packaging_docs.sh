@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    The documents are true as far as a machine can check.
-# Method: Man pages through mandoc -Tlint, one page for each public function with all sections,
-#         identical bytes with every awk. The C blocks of README.md and the guide are built and run. `make help`
+# Method: Man pages through mandoc -Tlint, one page for each public function with all sections and for
+#         each type, identical bytes with every awk. The examples of all contracts are compiled. The C blocks of README.md and the guide are built and run. `make help`
 #         names every documented target.
 . tests/support/t.sh
 
@@ -20,12 +20,57 @@ every_header_has_a_page() {
     done
     grep -q '^\.Sh cellar_config$' dist/doc/man7/cellar.7 && grep -q '^\.Sh STALE VALUES$' dist/doc/man7/cellar_load.7
 }
-sections_are_complete() {
-    for page in dist/doc/man3/*.3; do
-        for s in SYNOPSIS DESCRIPTION 'RETURN VALUES' OWNERSHIP THREADS COST EXAMPLES; do
-            grep -q "^\.Sh $s\$" "$page" || { echo "$page: no $s"; return 1; }
-        done
-    done
+sections_are_complete() { # of calls; an ownership is said where there is one
+    awk 'function close_page() {
+            if (!call) return
+            calls++
+            for (i = 1; i <= n; i++) if (!(want[i] in has)) { print name ": no " want[i]; lost++ }
+        }
+        BEGIN { n = split("LIBRARY,SYNOPSIS,DESCRIPTION,RETURN VALUES,THREADS,COST,EXAMPLES,SEE ALSO", want, ",") }
+        FNR == 1 { close_page(); split("", has); call = 0; name = FILENAME }
+        /^\.Fo / { call = 1 }
+        /^\.Sh / { has[substr($0, 5)] = 1 }
+        END { close_page(); exit lost > 0 || calls < 250 }' dist/doc/man3/*.3
+}
+pages_lead_on() { # a call to the page of its header; essays, codes and headers to theirs; what is kept is said
+    man3=dist/doc/man3
+    awk 'function check() { if (header != "" && !has) { print "not to its header: " page; bad++ } }
+        FNR == 1 { check(); has = 0; header = ""; page = FILENAME }
+        /^\.In cellar/ { header = substr($2, 1, length($2) - 2) }
+        /^\.Xr / && $2 == header && $3 == 7 { has = 1; led++ }
+        END { check(); exit bad > 0 || led < 300 }' $man3/*.3 || return 1
+    grep -q '^\.It Dv "\\&CELLAR_E_BUFFER"$' $man3/cellar_get.3 && grep -q '^\.It Va "\\&buf_cap"$' $man3/cellar_get.3 &&
+        grep -A 1 'refusals of each call: CONVENTIONS in' $man3/cellar_get.3 | grep -q '^\.Xr cellar 7' &&
+        ! grep -q 'refusals of each call' $man3/cellar_version.3 &&
+        ! grep -h 'Nothing changes hands' $man3/*.3 && ! grep -n '[Ss]ee [A-Z][A-Z]*\( [A-Z]*\)*[.,)]*$' $man3/cellar_get_or_load.3 &&
+        grep -q '^\.It Va "\\&int64_t ttl_ms"$' $man3/cellar_set_opts.3 &&
+        grep -q '^\.so man3/cellar_err.3$' $man3/CELLAR_E_SPACE.3 && grep -q '^\.so man3/cellar_option.3$' $man3/CELLAR_OPT_IDLE_MS.3 &&
+        grep -q '^\.so man3/cellar_set_opts.3$' $man3/cellar_set_opts_default.3
+}
+every_type_has_a_page() { # and each constant
+    sed -n 's/^} \(cellar_[a-z0-9_]*\);.*/\1/p; s/^typedef struct \(cellar[a-z0-9_]*\) .*;.*/\1/p
+        s/^#define \(CELLAR_[A-Z0-9_]*[A-Z0-9]\)[ (].*/\1/p; s/^ *\(CELLAR_[A-Z0-9_]*\) =.*/\1/p
+        /^#define CELLAR_CODES/,/^$/s/^    X(\([A-Z0-9_]*\),.*/CELLAR_\1/p' include/cellar*.h |
+        grep -vE '^CELLAR_(API|ZERO|SIZEOF_FIELD|PACKED|STRUCT|[A-Z]*_ENUM)$' | sort -u >"$t_tmp/names"
+    [ "$(grep -c . "$t_tmp/names")" -gt 500 ] || return 1
+    while read -r name; do
+        [ -f "dist/doc/man3/$name.3" ] || { echo "no page: $name"; lost=1; }
+    done <"$t_tmp/names"
+    [ -z "${lost-}" ]
+}
+pages_are_narrow() { # in a terminal of 80 columns; a line of code without a blank may be wider
+    for page in dist/doc/man7/*.7; do mandoc -Tascii -Owidth=78 "$page" | col -b; done >"$t_tmp/wide"
+    awk 'length($0) > 80 { n++; print } /`/ { quotes++; print } $0 == "" && last == "" && NR > 1 { gaps++ } { last = $0 }
+        END { exit n > 20 || quotes > 0 || gaps > 0 || NR < 1000 }' "$t_tmp/wide"
+}
+examples_compile() { # of all contracts, in one file
+    {
+        for h in include/cellar*.h; do echo "#include \"${h#include/}\""; done
+        cat tests/package/examples.h
+        awk -f src/tools/apidoc.awk -f src/tools/mdoc.awk -v mode=examples include/cellar*.h
+    } >"$t_tmp/examples.c"
+    grep -q '^static int example_cellar_get(' "$t_tmp/examples.c" || return 1
+    $CC -std=c11 -D_GNU_SOURCE -Iinclude -fsyntax-only -Wall -Wno-unused -Werror "$t_tmp/examples.c"
 }
 whole_pages_have_examples() {
     for page in dist/doc/man1/*.1 dist/doc/man7/cellar.7; do
@@ -59,7 +104,7 @@ same_with() { # awk; the first form is made once
         [ $m = first ] && awk=awk || awk=$1
         for mode in man html; do
             $awk -v out="$t_tmp/$m" -v mode=$mode -v symbols=src/tools/symbols.txt -v version=0 \
-                -v date='May 1, 2026' -f src/tools/apidoc.awk include/cellar*.h || return 1
+                -v date='May 1, 2026' -f src/tools/apidoc.awk -f src/tools/mdoc.awk include/cellar*.h || return 1
         done
     done
     diff -r "$t_tmp/first" "$t_tmp/second"
@@ -147,9 +192,18 @@ t_case pages_are_written pages
 t_case every_function_has_a_page every_function_has_a_page
 t_case every_header_has_a_page every_header_has_a_page
 t_case mandatory_sections_are_there sections_are_complete
+t_case pages_lead_to_headers_essays_and_codes pages_lead_on
+t_case every_type_and_constant_has_a_page every_type_has_a_page
+t_case examples_of_the_contracts_compile examples_compile
 t_case whole_pages_have_examples whole_pages_have_examples
 t_case every_command_has_its_help every_command_has_its_help
-if t_have mandoc; then t_case lint_is_clean lint_is_clean; else t_skip lint_is_clean "no mandoc"; fi
+if t_have mandoc; then
+    t_case lint_is_clean lint_is_clean
+    t_case pages_of_headers_are_prose_in_80_columns pages_are_narrow
+else
+    t_skip lint_is_clean "no mandoc"
+    t_skip pages_of_headers_are_prose_in_80_columns "no mandoc"
+fi
 t_case links_lead_to_pages links_lead_to_pages
 for a in mawk gawk 'busybox awk'; do
     if t_have "${a%% *}"; then t_case "same_pages_with_$a" same_with "$a"

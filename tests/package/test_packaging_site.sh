@@ -190,7 +190,7 @@ same_with() { # AWK
     for awk in awk "$1"; do
         # shellcheck disable=SC2086
         $awk -v out="$t_tmp/out" -v mode=html -v symbols=src/tools/symbols.txt -v version=0 \
-            -f src/tools/apidoc.awk $sources &&
+            -f src/tools/apidoc.awk -f src/tools/mdoc.awk $sources &&
             $awk -v version=0 -v calls="$t_tmp/out/calls.html" -v script=src/tools/site.js -f src/tools/site.awk README.md \
                 include/*.md "$t_tmp/out/calls.html" tests/examples/*.c bench/*.md >"$t_tmp/${awk%% *}.html" || return 1
     done
@@ -280,7 +280,7 @@ t_case contents_say_what_pages_are_for contents_say_what_for $site
 t_case every_link_leads_to_a_place links_resolve $site
 see_without_an_end_is_refused() {
     sed 's/(see FAILURES)/(see NO SUCH TITLE)/; s/see FAILURES/see NO SUCH TITLE/' include/cellar_load.h >"$t_tmp/cellar_load.h"
-    ! awk -f src/tools/apidoc.awk -v mode=check include/cellar.h "$t_tmp/cellar_load.h" 2>"$t_tmp/said" >&2 &&
+    ! awk -f src/tools/apidoc.awk -f src/tools/mdoc.awk -v mode=check include/cellar.h "$t_tmp/cellar_load.h" 2>"$t_tmp/said" >&2 &&
         grep -q 'no title "see NO' "$t_tmp/said"
 }
 t_case see_without_an_end_is_refused see_without_an_end_is_refused

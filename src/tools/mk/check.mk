@@ -28,7 +28,7 @@ language:
 	$(Q)$(AWK) -f src/tools/language.awk $(LANGUAGE_FILES)
 ## contracts: every public function has its contract, an example and a line in src/tools/symbols.txt
 contracts:
-	$(Q)$(AWK) -v mode=check -v symbols=src/tools/symbols.txt -f src/tools/apidoc.awk $(HEADERS) \
+	$(Q)$(AWK) -v mode=check -v symbols=src/tools/symbols.txt -f src/tools/apidoc.awk -f src/tools/mdoc.awk $(HEADERS) \
 	  $(REMOTE_HEADERS)
 ## symbols: exported names of the shared library, the archive and the drop-in against the list
 symbols: lib dropin

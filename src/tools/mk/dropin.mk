@@ -6,7 +6,7 @@
 #            HEADERS + SRC -- amalgamate.awk --> dist/cellar_all.h, dist/cellar_all.c
 #            names of HEADERS --> dist/include/*.h, one line each: the header of the pair
 #            cellar_remote.h + SRC_REMOTE -- amalgamate.awk --> dist/cellar_remote.h, .c
-#            include/*.h, program's --help -- apidoc.awk --> dist/doc/man?
+#            include/*.h, program's --help -- apidoc.awk, mdoc.awk --> dist/doc/man?
 #            README.md, include/*.md, include/*.h, .hpp -- apidoc.awk, cppdoc.awk, site.awk --> dist/doc/index.html
 #            tree + drop-in --> dist/cellar-VERSION.tar.gz, dist/SHA256SUMS
 
@@ -67,13 +67,13 @@ EPOCH   := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null
 DATE     = $(shell date -u -d @$(EPOCH) '+%B %d, %Y' 2>/dev/null | sed 's/ 0/ /')
 APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$(VERSION)$(DEV)' \
            -v date='$(DATE)' -v readme='$(wildcard README.md)' \
-           -f src/tools/apidoc.awk
+           -f src/tools/apidoc.awk -f src/tools/mdoc.awk
 HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
 PAGES     = $(wildcard README.md $(patsubst %,include/%.md,README life guide production settings when-not debug processes moving work kit \
               port remote) $(patsubst %,.github/%.md,SECURITY CHANGES CONTRIBUTING) bench/results.md bench/README.md \
               bench/fairness.md bench/*/README.md src/README.md src/cli/README.md tests/README.md LICENSE)
 PROGRAMS  = $(wildcard $(sort $(shell grep -oh 'tests/examples/[a-z0-9_/]*\.[a-z]*' /dev/null $(wildcard README.md include/*.md include/*.h))))
-dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) $(WRAPPER) src/tools/apidoc.awk src/tools/cppdoc.awk src/tools/site.awk src/tools/site.js src/tools/words.txt \
+dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) $(WRAPPER) src/tools/apidoc.awk src/tools/mdoc.awk src/tools/cppdoc.awk src/tools/site.awk src/tools/site.js src/tools/words.txt \
   src/tools/symbols.txt $(PAGES) $(PROGRAMS) $(wildcard bench/reads.svg include/life.svg) $(if $(CLI),$(B)/cellar)
 	$(say) GEN dist/doc
 	$(Q)rm -rf dist/doc && mkdir -p dist/doc/man1 dist/doc/man3 dist/doc/man7

@@ -113,9 +113,8 @@ install: lib man $(if $(CLI),build/cellar) $(if $(HAVE_REMOTE),remote)
 	$(Q)printf '%s\n' "$$CMAKE_CONFIG_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config.cmake'
 	$(Q)printf '%s\n' "$$CMAKE_VERSION_TEXT" >'$(DESTDIR)$(I_CMAKE)/cellar-config-version.cmake'
 	$(if $(CLI),$(Q)install -m 755 $(PROGRAM) '$(DESTDIR)$(I_BIN)')
-	$(Q)for n in 1 3 7; do mkdir -p '$(DESTDIR)$(I_MAN)'/man$$n && \
-	  for f in dist/doc/man$$n/*.$$n; do [ ! -f "$$f" ] || \
-	  install -m 644 "$$f" '$(DESTDIR)$(I_MAN)'/man$$n || exit 1; done; done
+	$(Q)for n in 1 3 7; do mkdir -p '$(DESTDIR)$(I_MAN)'/man$$n && set -- dist/doc/man$$n/*.$$n && \
+	  { [ ! -f "$$1" ] || install -m 644 "$$@" '$(DESTDIR)$(I_MAN)'/man$$n; } || exit 1; done
 	$(Q)install -m 644 LICENSE dist/doc/index.html '$(DESTDIR)$(I_DOC)'
 	@echo "installed below $(DESTDIR)$(PREFIX)"
 	$(if $(DESTDIR),,@echo "next: $(if $(filter /usr /usr/local,$(PREFIX)),ldconfig,export \
@@ -134,7 +133,7 @@ uninstall: man
 	  cmake/cellar/cellar-config.cmake cmake/cellar/cellar-config-version.cmake,\
 	  '$(DESTDIR)$(I_LIB)/$(f)') \
 	  '$(DESTDIR)$(I_BIN)/cellar' '$(DESTDIR)$(I_DOC)/LICENSE' '$(DESTDIR)$(I_DOC)/index.html'
-	$(Q)cd dist/doc && for f in man?/*; do rm -f '$(DESTDIR)$(I_MAN)'/"$$f"; done
+	$(Q)cd dist/doc && set -- man?/* && if cd '$(DESTDIR)$(I_MAN)' 2>/dev/null; then rm -f "$$@"; fi
 	$(Q)for d in '$(I_CMAKE)' '$(I_LIB)/pkgconfig' '$(I_INC)' '$(I_BIN)' '$(I_DOC)' \
 	  '$(I_MAN)/man1' '$(I_MAN)/man3' '$(I_MAN)/man7'; do d='$(DESTDIR)'$$d; \
 	  while case $$d in $(OWN_FOLDERS)) rmdir "$$d" 2>/dev/null ;; *) false ;; esac; do \

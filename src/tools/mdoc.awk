@@ -1,0 +1,642 @@
+# SPDX-License-Identifier: MIT
+#
+# mdoc: writes the man pages of what apidoc.awk has read.
+#
+# USE        awk -f src/tools/apidoc.awk -f src/tools/mdoc.awk -v mode=man|program ..  (see apidoc.awk)
+# PAGES      man3: each family of calls, each type, each group of constants; for each further name a
+#            file with `.so PAGE`. man7: each header with its essays and types. man1: the program.
+# READS      `in:` and `out:`: a clause that begins with the name of an argument begins an item.
+#            `returns:`: a clause that begins with a code is an item. All else is a paragraph.
+# NAMES      LOADS in a text is "LOADS in cellar_load(7)" on all other pages; cellar_load.h becomes
+#            cellar_load(7). Both are links.
+# LIMITS     Code is broken at 73 columns, which are 78 with the indent of a page.
+
+BEGIN {
+    split("p .Pp ul .Bl|-bullet /ul .El li .It /dl .El pre .Bd|-literal /pre .Ed", word, " ")
+    for (i = 1; i in word; i += 2) {
+        sub(/\|/, " ", word[i + 1])
+        stands_for[word[i]] = word[i + 1]
+    }
+}
+
+# ---- lines ----
+
+function mdoc(text) {
+    gsub(/\\/, "\\e", text)
+    while (match(text, /`[^`]*`/)) {
+        text = substr(text, 1, RSTART - 1) "\\fI" substr(text, RSTART + 1, RLENGTH - 2) "\\fP" \
+               substr(text, RSTART + RLENGTH)
+    }
+    return text
+}
+
+# A text as one argument of a request. "\&": a word that is the name of a macro is none.
+function quoted(text) {
+    text = mdoc(text)
+    gsub(/"/, "\\(dq", text)
+    return "\"\\&" text "\""
+}
+
+function text_line(text) {
+    gsub(/\(\)/, "\\\\\\&()", text) # or mdoc wants a macro for the name of a function
+    if (text != "") print (text ~ /^[.']/ ? "\\&" : "") text > page
+}
+
+# Running text: each sentence on a new line, as mdoc wants it.
+function prose(text,    i, n, list) {
+    gsub(/[ \n]+/, " ", text)
+    text = mdoc(refer(text))
+    gsub(/[.] /, ".\n", text)
+    gsub(/ \.\.\n/, " .. ", text)
+    n = split(text, list, "\n")
+    for (i = 1; i <= n; i++) link_pages(trim(list[i]))
+}
+
+# One sentence, with a request for each page that it names.
+function link_pages(text,    name, open, behind) {
+    while (match(text, /\(?cellar[a-z_0-9]*\([1-8]\)[.,;:)]*( |$)/)) {
+        name = trim(substr(text, RSTART, RLENGTH))
+        fill(trim(substr(text, 1, RSTART - 1)))
+        text = substr(text, RSTART + RLENGTH)
+        open = sub(/^\(/, "", name)
+        match(name, /\([1-8]\)/)
+        behind = substr(name, RSTART + 3)
+        gsub(/./, " &", behind)
+        print (open ? ".Pf ( Xr " : ".Xr ") substr(name, 1, RSTART - 1) " " substr(name, RSTART + 1, 1) behind > page
+    }
+    fill(text)
+}
+
+# Break a sentence at blanks so that no line is longer than 78.
+function fill(text,    at) {
+    while (length(text) > 78) {
+        for (at = 78; at > 1 && substr(text, at, 1) != " "; at--) { }
+        if (at <= 1) break
+        text_line(substr(text, 1, at - 1))
+        text = substr(text, at + 1)
+    }
+    text_line(text)
+}
+
+# Name the pages of the essays and headers that a text names.
+function refer(text,    out, words, name, at) {
+    while (match(text, /[A-Z][A-Z]+([ -][A-Z]+)*|`?cellar[a-z_0-9]*\.h`?/)) {
+        words = substr(text, RSTART, RLENGTH)
+        out = out substr(text, 1, RSTART - 1)
+        text = substr(text, RSTART + RLENGTH)
+        name = words
+        if (gsub(/`|\.h/, "", name)) {
+            out = out (name != home && (name ".h") in essay_of ? name "(7)" : words)
+            continue
+        }
+        at = ""
+        if (out !~ /[A-Za-z0-9_]$/ && text !~ /^[a-z0-9_]/) {
+            for (; name != "" && at == "" && code_place(name) == ""; sub(/[ -]?[A-Z]+$/, "", name)) {
+                at = essay_place(name, substr(words, length(name) + 1) text, out)
+                if (at != "") break
+            }
+        }
+        if (at == "") { out = out words; continue }
+        text = substr(words, length(name) + 1) text
+        sub(/\.h.*/, "", at)
+        out = out name (at == home || text ~ /^ (in|of) cellar/ ? "" : " in " at "(7)")
+    }
+    return out text
+}
+
+# Code, each line broken at 73 columns: before the comment at its end, then behind commas and operators.
+function literal(text,    i, n, list) {
+    n = split(text, list, "\n")
+    for (i = 1; i <= n; i++) literal_line(list[i])
+}
+
+function literal_line(line,    at, lead, tail, front, well) {
+    tail = sub(/ +\\$/, "", line) ? " \\" : ""
+    sub(/ +\*\/$/, " */", line)
+    match(line, /^ */)
+    lead = substr(line, 1, RLENGTH)
+    if (length(line) > 73 && match(line, /[^ ] +(\/\*.*\*\/|\/\/ .*)$/)) {
+        front = substr(line, 1, RSTART)
+        literal_line(lead trim(substr(line, RSTART + 1)) tail)
+        line = front
+    }
+    while (length(line) > 73) {
+        at = 0
+        for (well = 2; well >= 0 && at <= length(lead) + 8; well--) {
+            for (at = 73; at > length(lead) + 8 && !may_break(line, at, well); at--) { }
+        }
+        if (at <= length(lead) + 8) break
+        code_line(substr(line, 1, at - 1) tail)
+        line = lead (line ~ /^ *\/\// ? "// " : "    ") trim(substr(line, at))
+    }
+    code_line(line tail)
+}
+
+# Whether a line can end before the blank at column `at`: no table, and not inside a text in quotes;
+# well 2: behind the condition of an `if`; 1: behind a comma or an operator; 0: anywhere.
+function may_break(line, at, well,    before) {
+    if (substr(line, at, 1) != " ") return 0
+    before = substr(line, 1, at - 1)
+    if (line ~ /^ *\/[\/*]/) return 1
+    if (well == 2) return line ~ /^ *(if|while) \(/ && before ~ /\)$/ && substr(line, at) ~ /^ [a-z_]+[( ]/
+    return line !~ /[^ ]    +[^ ]/ && (!well || before ~ /[,;:?=|&{]$/) && gsub(/"/, "", before) % 2 == 0
+}
+
+function code_line(line) { print (line ~ /^[.']/ ? "\\&" : "") mdoc(line) > page }
+
+# ---- requests, and running text between them ----
+
+function tell() {
+    if (pending == "") return
+    if (gap && !fresh) print ".Pp" > page
+    prose(pending)
+    pending = ""
+    gap = fresh = 0
+}
+
+function request(line) {
+    tell()
+    if (line == ".Pp") { gap = 1; return }
+    print line > page
+    in_code = line ~ /^\.Bd/
+    fresh = line !~ /^\.E[dl]/
+    gap = 0
+}
+
+function section_head(title) { request(".Sh " title) }
+
+# The marks of HTML that put() in apidoc.awk gets.
+function mdoc_marks(text,    mark) {
+    while (match(text, /<[^>]*>/)) {
+        mark = substr(text, RSTART + 1, RLENGTH - 2)
+        text = substr(text, RSTART + RLENGTH)
+        if (mark ~ /^h[34]$/) section_head(substr(text, 1, index(text, "<") - 1))
+        else if (mark == "b") mdoc_text("`" substr(text, 1, index(text, "<") - 1) "`:")
+        else if (mark == "dl") request(".Bl -tag -width " substr("xxxxxxxxxxxxxx", 1, widest < 14 ? widest : 2))
+        else if (mark == "dt") item_due = 1
+        else if (mark in stands_for) request(stands_for[mark])
+    }
+}
+
+function mdoc_text(text) {
+    if (in_code && text == "") print "" > page
+    else if (in_code) literal(text)
+    else if (item_due) request(".It Sy " quoted(text))
+    else if (text != "") pending = pending (pending == "" ? "" : " ") text
+    item_due = 0
+}
+
+function code(text) {
+    request(".Bd -literal")
+    literal(text)
+    request(".Ed")
+}
+
+function put_item(macro, name, text) {
+    if (!in_items) {
+        tell()
+        if (macro == "Dv" && !fresh) print ".Pp" > page
+        request(".Bl -tag -width Ds" (macro == "Dv" ? " -compact" : ""))
+    }
+    in_items = 1
+    request(".It " macro " " quoted(name))
+    mdoc_text(text)
+}
+
+function paragraph(text) {
+    end_items()
+    request(".Pp")
+    mdoc_text(text (text ~ /[.:]$/ ? "" : "."))
+}
+
+function end_items() {
+    if (in_items) request(".El")
+    in_items = 0
+}
+
+# ---- contracts ----
+
+# The code that a text begins with, or "".
+function code_at(text) {
+    return match(text, /^[A-Z][A-Z0-9_]+/) ? code_place(substr(text, 1, RLENGTH)) : ""
+}
+
+# The arguments that a clause begins with, as in "key and value, terminated"; `clause_rest` gets the rest.
+function arguments_at(clause,    names) {
+    while (match(clause, /^\*?[a-z][a-z0-9_]*(->[a-z0-9_]+)*/) && argument_at(substr(clause, 1, RLENGTH))) {
+        names = names (names == "" ? "" : ", ") substr(clause, 1, RLENGTH)
+        clause = substr(clause, RLENGTH + 1)
+        if (!sub(/^(, | and )/, "", clause)) break
+    }
+    sub(/^[: ]+/, "", clause)
+    clause_rest = clause
+    return names
+}
+
+function argument_at(name) {
+    gsub(/\*|->.*/, "", name)
+    return name in argument
+}
+
+# The items of `in:` and `out:` of contract `n`.
+function parameters(n, args,    i, k, key, list, names, text) {
+    if (field[n, "in"] field[n, "out"] == "") return
+    split("", argument)
+    for (i = split_at(args, ",", list); i > 0; i--) argument[declared(list[i])] = 1
+    section_head("PARAMETERS")
+    for (key = "in"; key != ""; key = key == "in" ? "out" : "") {
+        text = field[n, key]
+        gsub(/\n */, " ", text)
+        gsub(/[.] [*]/, "; *", text)
+        k = split_at(text, ";", list)
+        for (i = 1; i <= k; i++) {
+            names = arguments_at(list[i])
+            text = clause_rest
+            if (names == "key" && text == "" && ("key_len" in argument)) text = "1 to CELLAR_KEY_MAX bytes"
+            for (; i < k && arguments_at(list[i + 1]) == ""; i++) text = text (text == "" ? "" : "; ") list[i + 1]
+            put_item("Va", names == "" ? (key == "in" ? "In" : "Out") : names, text)
+        }
+    }
+    end_items()
+}
+
+# The items of `returns:` of contract `n`, of a call that returns codes or another type.
+function returns(n, type,    i, j, k, l, m, sentence, clause, piece, text) {
+    section_head("RETURN VALUES")
+    text = field[n, "returns"]
+    gsub(/\n */, " ", text)
+    sub(/\.$/, "", text)
+    if (type !~ /cellar_err$/) { mdoc_text(text == "" ? "None." : text); return }
+    k = split_at(text, ".", sentence)
+    for (i = 1; i <= k; i++) {
+        l = split_at(sentence[i], ";", clause)
+        if (code_at(sentence[i]) == "") { paragraph(sentence[i]); continue }
+        for (j = 1; j <= l; j++) {
+            m = split_at(clause[j], ",", piece, 1)
+            if (code_at(clause[j]) == "") paragraph(clause[j])
+            else return_items(clause[j], piece, m)
+        }
+    }
+    end_items()
+    if (n !~ /^unit/) paragraph("Also the refusals of each call: CONVENTIONS in cellar.h")
+}
+
+# "E_A (..), E_B: text": one item, as the text is of both. Else an item for each code.
+function return_items(clause, piece, m,    i, name, text, part) {
+    if (m > 1 && split_at(piece[m], ":", part) > 1) {
+        text = substr(piece[m], length(part[1]) + 3)
+        put_item("Dv", substr(clause, 1, length(clause) - length(text) - 2), text)
+        return
+    }
+    for (i = 1; i <= m; i++) {
+        name = code_at(piece[i])
+        text = substr(piece[i], length(name) - 6)
+        sub(/^[: ]+/, "", text)
+        if (text ~ /^\([^()]*(\([^()]*\)[^()]*)*\)$/) text = substr(text, 2, length(text) - 2)
+        put_item("Dv", name, text == "" ? meaning[name] : text)
+    }
+}
+
+function section(title, text) {
+    if (text == "") return
+    section_head(title)
+    mdoc_text(text)
+}
+
+# The sections of a contract.
+function sections(n, args, type) {
+    parameters(n, args)
+    returns(n, type)
+    section("OWNERSHIP", field[n, "owns"])
+    section("THREADS", field[n, "thread"])
+    section("COST", field[n, "cost"])
+    if (field[n, "example"] == "") return
+    section_head("EXAMPLES")
+    code(field[n, "example"])
+}
+
+# ---- SEE ALSO ----
+
+function contract_text(n) {
+    return field[n, "summary"] " " field[n, "in"] " " field[n, "out"] " " field[n, "returns"] " " \
+           field[n, "owns"] " " field[n, "thread"] " " field[n, "cost"]
+}
+
+# Take a name for SEE ALSO: of calls six at most, one of each family.
+function take(name,    f) {
+    if (name in family_of) {
+        f = family_of[name]
+        if (taken >= 6 || (f in has_taken)) return
+        has_taken[f] = 1
+        taken++
+    } else if (!(name in unit_of) || place[unit_of[name]] != name) return
+    seen["3 " name] = 1
+}
+
+# The types of the arguments of a call, and the names and headers in a text.
+function take_named(text,    name) {
+    while (match(text, /cellar_[a-z0-9_]+(\.h)?/)) {
+        name = substr(text, RSTART, RLENGTH)
+        text = substr(text, RSTART + RLENGTH)
+        if (!sub(/\.h$/, "", name)) take(name)
+        else if ((name ".h") in essay_of) seen["7 " name] = 1
+    }
+}
+
+function begin_seen(header) {
+    split("", seen)
+    split("", has_taken)
+    taken = 0
+    sub(/\.h$/, "", header)
+    seen["7 " header] = seen["7 cellar"] = 1
+}
+
+# What to read behind family `f`: what its contract names, calls that name it, else its neighbours.
+function find_related(f,    g, n, near) {
+    for (g = 1; g <= contracts && !(contracts in words_of); g++) {
+        words_of[g] = contract_text(g)
+        gsub(/[^a-z0-9_]+/, " ", words_of[g])
+        words_of[g] = " " words_of[g] " "
+    }
+    begin_seen(header_of[f])
+    has_taken[f] = 1
+    take_named(fn_args[first_of[f]] " " contract_text(f))
+    for (near = 1; near >= 0; near--) {
+        for (g = 1; g <= contracts; g++) {
+            if ((header_of[g] == header_of[f]) != near) continue
+            for (n = first_of[f]; fn_family[n] == f; n++) if (index(words_of[g], " " fn_name[n] " ")) take(fn_name[first_of[g]])
+        }
+    }
+    for (g = f - 1; g <= f + 1 && taken == 0; g += 2) {
+        if ((g in first_of) && header_of[g] == header_of[f]) take(fn_name[first_of[g]])
+    }
+}
+
+function see_also(    i, n, name, list, at, part) {
+    for (name in seen) {
+        for (at = ++n; at > 1 && list[at - 1] > name; at--) list[at] = list[at - 1]
+        list[at] = name
+    }
+    section_head("SEE ALSO")
+    for (i = 1; i <= n; i++) {
+        split(list[i], part, " ")
+        print ".Xr " part[2] " " part[1] (i < n ? " ," : "") > page
+    }
+    close(page)
+}
+
+# ---- pages ----
+
+function page_head(name, number, source, of) {
+    page = out "/man" number "/" name "." number
+    print ".\\\" SPDX-License-Identifier: MIT. Generated from " source "." > page
+    print ".Dd " date > page
+    print ".Dt " toupper(name) " " number > page
+    print ".Os cellar " version > page
+    section_head("NAME")
+}
+
+# The name of a page, of `.Nm` and `.Nd`; and where the header is.
+function page_names(names, about,    i, n, list) {
+    n = split(names, list, " ")
+    for (i = 1; i <= n; i++) request(".Nm " list[i] (i < n ? " ," : ""))
+    gsub(/\n */, " ", about)
+    request(".Nd " mdoc(about))
+}
+
+# Section 7 has no LIBRARY: there the text stands in the SYNOPSIS.
+function library(header, number,    name, pair) {
+    name = header == "cellar_remote.h" ? "cellar-remote" : "cellar"
+    pair = header == "cellar_remote.h" ? "cellar_remote" : header in status_of ? "cellar_all" : "cellar"
+    section_head(number == 3 ? "LIBRARY" : "SYNOPSIS")
+    if (number == 7) print ".In " header "\n.Pp" > page
+    fill(mdoc("lib" name ": link with `pkg-config --cflags --libs " name "`, or with -l" name "."))
+    fill("In the drop-in: " pair ".h and " pair ".c.")
+    if (number == 3) section_head("SYNOPSIS")
+    if (number == 3) print ".In " header > page
+}
+
+# `.so` needs the folder above it: a reader finds the page by the path of its manuals.
+function also(name, title) {
+    if (name == title || (name in family_of)) return
+    print ".so man3/" title ".3" > (out "/man3/" name ".3")
+    close(out "/man3/" name ".3")
+}
+
+function call_page(f,    n, i, k, list, names) {
+    html_header = header_of[f]
+    for (n = first_of[f]; fn_family[n] == f; n++) names = names fn_name[n] " "
+    page_head(fn_name[first_of[f]], 3, header_of[f])
+    page_names(names, one_line(f))
+    library(header_of[f], 3)
+    for (n = first_of[f]; fn_family[n] == f; n++) {
+        request(".Ft \"" fn_type[n] "\"")
+        request(".Fo " fn_name[n])
+        k = split_at(fn_args[n], ",", list)
+        for (i = 1; i <= k; i++) request(".Fa \"" list[i] "\"")
+        request(".Fc")
+        if (n > first_of[f]) copies[fn_name[n]] = page
+    }
+    section_head("DESCRIPTION")
+    put_text(field[f, "summary"])
+    if (header_of[f] in status_of) paragraph(status_of[header_of[f]])
+    sections(f, fn_args[first_of[f]], fn_type[first_of[f]])
+    section("SINCE", since(f))
+    find_related(f)
+    see_also()
+}
+
+# The declaration or the rows of a type or of constants.
+function man_rows(k,    i, n, kind, text) {
+    kind = unit_text[k] ~ /^typedef struct/ ? "Va" : "Dv"
+    n = unit_rows(k)
+    if (!n) {
+        text = unit_text[k]
+        if (text !~ /^#/) gsub(/[ \n]+/, " ", text)
+        sub(/[ \n]$/, "", text)
+        code(text)
+    }
+    for (i = 1; i <= n; i++) {
+        if (row_note[i] == "" && kind == "Va") row_note[i] = field_note(k, i)
+        sub(/[;,]$/, "", row_decl[i])
+        put_item(kind, row_decl[i], row_note[i])
+    }
+    end_items()
+}
+
+# Whether unit `k` has a page: no other one declares its name, and no type has its rows.
+function is_own(k) { return unit_of[unit_title(k)] == k && !(place[k] in list_of) }
+
+# A type or constants on the page of its header.
+function man_unit(k,    n) {
+    if (!is_own(k)) return
+    section_head(unit_title(k))
+    put_text(sentences(k))
+    man_rows(k)
+    n = "unit " k
+    if (!((n, "thread") in field)) return
+    if (field[n, "in"] != "") put_item("Sy", "In", field[n, "in"])
+    if (field[n, "out"] != "") put_item("Sy", "Out", field[n, "out"])
+    if (field[n, "returns"] != "") put_item("Sy", "Returns", field[n, "returns"])
+    if (field[n, "owns"] != "") put_item("Sy", "Ownership", field[n, "owns"])
+    put_item("Sy", "Threads", field[n, "thread"])
+    end_items()
+}
+
+# The page of a type or of constants, with an alias for each name in it.
+function type_page(k,    i, n, title, names, about, args, list) {
+    title = unit_title(k)
+    html_header = item_of[k]
+    names = title
+    n = unit_rows(k)
+    for (i = 1; i <= n; i++) {
+        if (unit_text[k] ~ /^#define/ && row_name[i] != title && row_name[i] != "") names = names " " row_name[i]
+        if (row_name[i] ~ /^CELLAR/) also(row_name[i], title)
+    }
+    if ((title ".struct_size") in row_at) also(title "_default", title)
+    for (i = split(n ? "" : unit_text[k], list, "\n"); i > 0; i--) {
+        if (match(list[i], /^#define [A-Z0-9_]+/)) also(substr(list[i], 9, RLENGTH - 8), title)
+    }
+    about = first_sentence(sentences(k))
+    if (about == "" && n == 1) about = row_note[1]
+    page_head(title, 3, item_of[k])
+    page_names(names, about == "" ? "types of " item_of[k] : about)
+    library(item_of[k], 3)
+    section_head("DESCRIPTION")
+    put_text(sentences(k))
+    man_rows(k)
+    if (("unit " k, "thread") in field) {
+        args = unit_text[k]
+        gsub(/\n */, " ", args)
+        sub(/^[^(]*\([^)]*\)\(/, "", args)
+        sub(/\);.*/, "", args)
+        about = unit_text[k]
+        sub(/ *\(\*.*/, "", about)
+        sections("unit " k, args, about)
+    }
+    begin_seen(item_of[k])
+    for (i = 1; i <= functions; i++) if (match(fn_args[i], title "[ *]")) take(fn_name[i])
+    take_named(unit_about[k])
+    delete seen["3 " title]
+    see_also()
+}
+
+function header_page(header,    i, n, name, text) {
+    name = header
+    sub(/\.h$/, "", name)
+    html_header = header
+    home = name
+    page_head(name, 7, header)
+    text = essay_of[header]
+    i = index(text, " " name ": ")
+    text = i ? substr(text, i + length(name) + 3) : "types and rules of " header
+    sub(/\n[ \n]*\n.*/, "", text)
+    page_names(name, first_sentence(text))
+    library(header, 7)
+    section_head("DESCRIPTION")
+    put_essay(header)
+    put_items(header)
+    for (i = n = 0; i++ < functions; ) {
+        if (header != "cellar.h" && header_of[fn_family[i]] != header) continue
+        if (n++ == 0) section_head("FUNCTIONS")
+        if (n == 1) request(".Bl -tag -width Ds")
+        request(".It Xr " fn_name[i] " 3")
+        mdoc_text(one_line(fn_family[i]) ".")
+    }
+    if (n) request(".El")
+    if (header == "cellar.h" && readme != "") readme_example()
+    begin_seen(header)
+    for (i = 1; i <= headers_seen; i++) if (index(essay_of[header], header_name[i])) seen["7 " substr(header_name[i], 1, length(header_name[i]) - 2)] = 1
+    delete seen["7 " name]
+    see_also()
+    home = ""
+}
+
+function man_pages(    i, f, k, n, name) {
+    for (i = unit_rows(unit_of["cellar_err"]); i > 0; i--) meaning[row_name[i]] = row_note[i]
+    for (k = 1; k <= units; k++) {
+        if (!match(unit_text[k], /CELLAR_[A-Z_]+\(CELLAR_[A-Z_]+_ENUM\)/)) continue
+        name = substr(unit_text[k], RSTART, RLENGTH)
+        sub(/\(.*/, "", name)
+        list_of[name] = place[k]
+        also(name, place[k])
+    }
+    for (i = 1; i <= headers_seen; i++) header_page(header_name[i])
+    for (f = 1; f <= contracts; f++) call_page(f)
+    for (k = 1; k <= units; k++) if (is_own(k)) type_page(k)
+    for (name in copies) copy(copies[name], out "/man3/" name ".3")
+}
+
+function copy(from, to,    line) {
+    while ((getline line < from) > 0) print line > to
+    close(from)
+    close(to)
+}
+
+# The first block of C in the README, a whole program.
+function readme_example(    line, on) {
+    section_head("EXAMPLES")
+    request(".Bd -literal")
+    while ((getline line < readme) > 0) {
+        if (on && line ~ /^```/) break
+        if (on) literal_line(line)
+        if (line == "```c") on = 1
+    }
+    close(readme)
+    request(".Ed")
+}
+
+# ---- the program's own help, word for word ----
+
+function program_page() {
+    page_head("cellar", 1, "cellar --help")
+    page_names("cellar", "the program that comes with the cache library")
+    section_head("SYNOPSIS")
+    print ".Nm cellar" > page
+    print ".Ar command" > page
+    print ".Op Ar options" > page
+    section_head("DESCRIPTION")
+    request(".Bd -literal")
+    split("", seen)
+    seen["7 cellar"] = 1
+}
+
+# Blank lines only between two others. The lines below "Examples:" and the calls of "See also:" in
+# the overview are kept for their own sections; "== NAME" begins the help of a command.
+function program_line(text) {
+    if (text == "") { blank_due = 1; return }
+    if (text ~ /^See also: /) {
+        while (match(text, /cellar_[a-z0-9_]+/)) {
+            seen["3 " substr(text, RSTART, RLENGTH)] = 1
+            text = substr(text, RSTART + RLENGTH)
+        }
+        return
+    }
+    if (text ~ /^== /) {
+        request(".Ed")
+        request(".Ss cellar " substr(text, 4))
+        request(".Bd -literal")
+        in_examples = 0
+        blank_due = 0
+        return
+    }
+    if (text == "Examples:") { in_examples = 1; return }
+    if (in_examples) { program_examples[++example_count] = trim(text); return }
+    if (blank_due) print "" > page
+    blank_due = 0
+    help_line(text)
+}
+
+function help_line(text) {
+    gsub(/\\/, "\\e", text)
+    print (text ~ /^[.']/ ? "\\&" : "") text > page
+}
+
+function program_end(    i) {
+    request(".Ed")
+    section_head("EXAMPLES")
+    request(".Bd -literal")
+    for (i = 1; i <= example_count; i++) help_line(program_examples[i])
+    request(".Ed")
+    see_also()
+}
