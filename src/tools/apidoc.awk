@@ -38,7 +38,11 @@
 # LIMITS     two declaration forms: CELLAR_API type name(arguments); and static inline type
 #            name(arguments) with its braces on lines of their own; over any number of lines.
 
-function complain(message) { printf "%s:%d: %s\n", FILENAME, FNR, message | "cat 1>&2"; errors++ }
+# Report a fault, `at` FILE:LINE or at this line.
+function complain(message, at) {
+    printf "%s: %s\n", at != "" ? at : FILENAME ":" FNR, message | "cat 1>&2"
+    errors++
+}
 
 function trim(text) { sub(/^[ \t]+/, "", text); sub(/[ \t]+$/, "", text); return text }
 
@@ -143,6 +147,7 @@ function take_signature(line) {
 function new_unit(name) {
     place[++units] = name
     item_of[units] = header
+    unit_at[units] = FILENAME ":" FNR
     item[++items] = "unit " units
     item_header[items] = header
     unit_about[units] = ""
@@ -549,10 +554,10 @@ function check_places(    i, k, key) {
     for (i = 1; i <= items; i++) {
         if (item[i] !~ /^unit/) continue
         k = substr(item[i], 6)
-        if (place[k] == "") complain(item_header[i] ": not understood: " unit_text[k])
-        else if (strict && !is_told(k)) complain(item_header[i] ": " place[k] ": no sentence before it")
-        if (strict && unit_text[k] ~ /^typedef[^{]*\(\*cellar_/ && !(("unit " k, "thread") in field)) {
-            complain(item_header[i] ": " place[k] ": no `thread:` line")
+        if (place[k] == "") complain("not understood: " unit_text[k], unit_at[k])
+        else if (!is_told(k)) complain(place[k] ": no sentence before it", unit_at[k])
+        if (unit_text[k] ~ /^typedef[^{]*\(\*cellar_/ && !(("unit " k, "thread") in field)) {
+            complain(place[k] ": no `thread:` line", unit_at[k])
         }
         check_text(unit_about[k] "\n" unit_text[k], item_header[i], place[k])
     }

@@ -125,6 +125,16 @@ for line in '/* Do.' ' * thread: any' ' * cost: none' ' */' 'CELLAR_API void cel
     plant include/cellar.h "$line"
 done
 case_of missing_example_is_refused "cellar_x: no \`example:\` line"
+plant include/cellar.h ''
+plant include/cellar.h 'typedef struct cellar_y cellar_y;'
+case_of type_without_a_sentence_is_refused "cellar_y: no sentence before it"
+plant include/cellar.h '/* Called. */'
+plant include/cellar.h 'typedef void (*cellar_z_fn)(void *ctx);'
+case_of callback_without_a_contract_is_refused "cellar_z_fn: no \`thread:\` line"
+plant include/cellar.h ''
+plant include/cellar.h '#define CELLAR_Y_ONE 1u /* one */'
+case_of constants_without_a_sentence_are_refused "CELLAR_Y_ONE: no sentence before it"
+plant include/cellar.h '#define CELLAR_Y_TWO 2u /* two */'
 sed '/^cellar_get /d' src/tools/symbols.txt >"$t_tmp/tree/src/tools/symbols.txt"
 t_case contracts_are_refused ask contracts
 tell_cases
