@@ -495,7 +495,11 @@ CELLAR_API cellar_err cellar_namespace_close(cellar *c);
  * example:
  *     char buf[256];
  *     size_t len;
- *     if (cellar_get(c, "k", 1, buf, sizeof buf, &len) == CELLAR_OK) use(buf, len);             */
+ *     switch (cellar_get(c, "k", 1, buf, sizeof buf, &len)) {
+ *     case CELLAR_OK: use(buf, len); break;
+ *     case CELLAR_E_BUFFER: grow(len); break;  // the value has len bytes
+ *     default: break;                          // MISS, ABSENT: no value; below 0: an error
+ *     }                                                                                          */
 CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
                                  void *buf, size_t buf_cap, size_t *value_len);
 
@@ -520,7 +524,10 @@ CELLAR_API cellar_err cellar_get_str(cellar *c, const char *key, char *buf, size
  * example:
  *     void *value;
  *     size_t len;
- *     if (cellar_get_alloc(c, "k", 1, &value, &len) == CELLAR_OK) cellar_free(value);            */
+ *     if (cellar_get_alloc(c, "k", 1, &value, &len) == CELLAR_OK) {
+ *         use(value, len);
+ *         cellar_free(value);
+ *     }                                                                                          */
 CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_len,
                                        void **value, size_t *value_len);
 
@@ -731,7 +738,8 @@ typedef struct cellar_delete_item {
  * example:
  *     cellar_get_item it[1] = {{"a", 1, b1, 64, 0, CELLAR_OK, 0}};
  *     size_t hits;
- *     cellar_get_many(c, it, 1, &hits);                                                          */
+ *     cellar_get_many(c, it, 1, &hits);
+ *     if (it[0].status == CELLAR_OK) use(b1, it[0].value_len);                                   */
 CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t count,
                                       size_t *hits);
 

@@ -81,7 +81,10 @@ CELLAR_API void cellar_breaker_destroy(cellar_breaker *b);
  * cost:    one clock reading and one load; no lock
  * example:
  *     uint32_t pass;
- *     if (cellar_breaker_allow(b, &pass) == CELLAR_OK) call_it(b, pass);                         */
+ *     if (cellar_breaker_allow(b, &pass) == CELLAR_OK) {
+ *         const bool good = call_service();
+ *         cellar_breaker_record(b, pass, good ? CELLAR_BREAKER_SUCCESS : CELLAR_BREAKER_FAILURE);
+ *     }                                                                                          */
 CELLAR_API cellar_err cellar_breaker_allow(cellar_breaker *b, uint32_t *pass);
 
 /* Record the outcome of an allowed call.

@@ -76,7 +76,8 @@ CELLAR_STRUCT(cellar_get_opts, reserved0);
  *     o.flags = CELLAR_GET_ALLOW_STALE;
  *     char buf[64];
  *     size_t len;
- *     cellar_err err = cellar_get_with(c, "k", 1, &o, buf, sizeof buf, &len);                    */
+ *     cellar_err err = cellar_get_with(c, "k", 1, &o, buf, sizeof buf, &len);
+ *     if (err == CELLAR_OK || err == CELLAR_STALE) use(buf, len);                                */
 CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len,
                                       const cellar_get_opts *o, void *buf, size_t buf_cap,
                                       size_t *value_len);
@@ -91,7 +92,8 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
  * cost:    as cellar_contains; with CELLAR_GET_WANT_VERSION the first time as cellar_set
  * example:
  *     cellar_entry_info info = cellar_entry_info_default();
- *     cellar_entry_info_get(c, "k", 1, 0, &info);                                                */
+ *     if (cellar_entry_info_get(c, "k", 1, 0, &info) == CELLAR_OK)
+ *         printf("%lld ms left\n", (long long)info.ttl_left_ms);                                 */
 CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t key_len,
                                             uint32_t flags, cellar_entry_info *out);
 
@@ -122,7 +124,10 @@ typedef struct cellar_pinned {
  * cost:    two shared writes; no copy
  * example:
  *     cellar_pinned p;
- *     if (cellar_pin(c, "k", 1, &p) == CELLAR_OK) cellar_unpin(&p);                              */
+ *     if (cellar_pin(c, "k", 1, &p) == CELLAR_OK) {
+ *         use(p.value, p.value_len);
+ *         cellar_unpin(&p);
+ *     }                                                                                          */
 CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cellar_pinned *out);
 
 /* Release a pin.

@@ -415,7 +415,9 @@ typedef struct cellar_load_item {
  * example:
  *     cellar_result r = cellar_result_default();
  *     cellar_load_item it[1] = {{"a", 1, &r, CELLAR_OK, 0}};
- *     cellar_get_or_load_many(c, it, 1, NULL, load_rows, db);                                    */
+ *     cellar_get_or_load_many(c, it, 1, NULL, load_rows, db);
+ *     if (it[0].status == CELLAR_OK || it[0].status == CELLAR_STALE) use(r.value, r.value_len);
+ *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items, size_t count,
                                               const cellar_load_opts *o, cellar_loader_many_fn fn,
                                               void *ctx);
@@ -476,13 +478,13 @@ typedef struct cellar_subscriber {
  *     cellar_lease lease;
  *     cellar_result r = cellar_result_default();
  *     switch (cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r)) {
- *     case CELLAR_LEASED:   // or, when the source fails, cellar_lease_release
- *         cellar_lease_fulfill(c, &lease, "value", 5, NULL);
- *         break;
- *     case CELLAR_PENDING:  // another caller loads: call again later, or give a subscriber
- *     default:              // OK, STALE: the value is r.value, ABSENT: there is none
- *         break;
+ *     case CELLAR_OK:
+ *     case CELLAR_STALE: use(r.value, r.value_len); break;
+ *     case CELLAR_PENDING: again_later(); break;  // another caller loads; or give a subscriber
+ *     default: break;                             // LEASED, ABSENT; below 0: an error
  *     }
+ *     if (lease.opaque[0] != 0)                   // LEASED, or with a value: refresh it
+ *         cellar_lease_fulfill(c, &lease, "value", 5, NULL); // source failed: cellar_lease_release
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t key_len,
                                            const cellar_load_opts *o,

@@ -212,7 +212,8 @@ typedef cellar_err (*cellar_memo_fn)(cellar_load *load, const cellar_arg *args, 
  * example:
  *     CELLAR_ARGS(a, 7, "berlin");
  *     cellar_result r = cellar_result_default();
- *     cellar_memoize(c, "weather", 1, a, sizeof a / sizeof a[0], NULL, ask_weather, NULL, &r);
+ *     if (cellar_memoize(c, "weather", 1, a, 2, NULL, ask_weather, NULL, &r) == CELLAR_OK)
+ *         use(r.value, r.value_len);
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t version,
                                      const cellar_arg *args, size_t arg_count,

@@ -112,7 +112,11 @@ CELLAR_API cellar_err cellar_object_set(cellar *c, const void *key, size_t key_l
  * thread:  any; no lock on a hit
  * cost:    like cellar_get without the copy
  * example:
- *     if (cellar_object_acquire(c, "k", 1, &held) == CELLAR_OK) cellar_object_release(&held);    */
+ *     cellar_held held;
+ *     if (cellar_object_acquire(c, "k", 1, &held) == CELLAR_OK) {
+ *         send(held.object);
+ *         cellar_object_release(&held);
+ *     }                                                                                          */
 CELLAR_API cellar_err cellar_object_acquire(cellar *c, const void *key, size_t key_len,
                                             cellar_held *out);
 
@@ -163,7 +167,16 @@ CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size
  * owns:    one cellar_object_release for each OK and STALE; the lease
  * thread:  any; never waits
  * cost:    as cellar_lease_acquire
- * example: cellar_object_lease_acquire(c, "k", 1, NULL, NULL, &lease, &held);                    */
+ * example:
+ *     cellar_lease lease;
+ *     cellar_held held;
+ *     switch (cellar_object_lease_acquire(c, "k", 1, NULL, NULL, &lease, &held)) {
+ *     case CELLAR_OK:
+ *     case CELLAR_STALE: send(held.object); break;
+ *     default: break;  // LEASED; PENDING: call again later; ABSENT; below 0: an error
+ *     }
+ *     if (lease.opaque[0] != 0) load_and_fulfill(&lease);  // LEASED, or with an object: refresh
+ *     cellar_object_release(&held);                        // does nothing to a zeroed one       */
 CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, size_t key_len,
                                                   const cellar_load_opts *o,
                                                   const cellar_subscriber *waiter,

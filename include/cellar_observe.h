@@ -335,7 +335,8 @@ CELLAR_STRUCT(cellar_scan_opts, place);
  *     cellar_scan_opts o = cellar_scan_opts_default();
  *     o.pattern = "user:*", o.pattern_len = 6;
  *     uint64_t cursor = 0;
- *     do cellar_scan(c, &cursor, &o, print_entry, NULL); while (cursor != 0);                    */
+ *     cellar_err err;
+ *     do err = cellar_scan(c, &cursor, &o, print_entry, stdout); while (err >= 0 && cursor != 0);*/
 CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const cellar_scan_opts *o,
                                   cellar_scan_fn fn, void *ctx);
 

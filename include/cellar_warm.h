@@ -68,7 +68,8 @@ CELLAR_STRUCT(cellar_warm_report, reserved0);
  *     cellar_warm_opts o = cellar_warm_opts_default();
  *     cellar_warm_report r = cellar_warm_report_default();
  *     o.keys = keys, o.key_count = 100, o.loader = load_row, o.threads = 4;
- *     cellar_warm(c, &o, &r);                                                                    */
+ *     if (cellar_warm(c, &o, &r) == CELLAR_OK)
+ *         printf("%llu loaded\n", (unsigned long long)r.loaded);                                 */
 CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_warm_report *out);
 
 /* ---- Write through --------------------------------------------------------------------------- */
