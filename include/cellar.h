@@ -873,7 +873,7 @@ CELLAR_API const char *cellar_version(void);
  *               may call the library, except cellar_close of their own store, which is E_DEADLOCK
  *               in a loader. Log, clock, allocator and cipher functions must not call it. C++
  *               exceptions and longjmp must not leave a callback. pthread_exit and cancellation may
- *               end a loader.
+ *               end a loader. The contract of each type of function has its threads and lifetimes.
  *     signals   No function is safe in a signal handler, except where its contract says so. The
  *               library handles EINTR and blocks all signals in its own threads.
  *     cancel    No function is a cancellation point. Asynchronous cancel type is not allowed

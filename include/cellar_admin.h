@@ -297,7 +297,7 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
 /* Kind of a cellar_policy_rule. */
 typedef enum cellar_policy_kind {
     CELLAR_POLICY_KEY = 0,   /* pattern of literals and {name}: options                          */
-    CELLAR_POLICY_GLOB = 1,  /* pattern of cellar_delete_by_pattern: options                     */
+    CELLAR_POLICY_GLOB = 1,  /* GLOB PATTERNS of cellar_invalidate.h: options                    */
     CELLAR_POLICY_DENY = 2,  /* writes of keys that match return E_DENIED                        */
     CELLAR_POLICY_NO_L2 = 3, /* keys that match are never written to disk                        */
     CELLAR_POLICY_SET = 4    /* options of the section, for keys without; it has no pattern      */

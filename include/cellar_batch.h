@@ -305,8 +305,8 @@ typedef struct cellar_write {
  *          says what follows
  * owns:    writes, keys and values are borrowed until the return. ctx lives until the store is
  *          closed
- * thread:  a thread of the batcher, or that of cellar_tick with no_threads; one call at a time. No
- *          lock is held. It may use the cache, but not close the store
+ * thread:  a thread of the batcher; with no_threads that of cellar_tick or of the close. One call
+ *          runs at a time. No lock is held. It may use the cache, but not close the store
  * cost:    it may block; writes of the namespace wait in the queue
  * example:
  *     cellar_err write_rows(const cellar_write *writes, size_t count, void *db)
