@@ -228,7 +228,7 @@ function arguments_at(clause,    names) {
         clause = substr(clause, RLENGTH + 1)
         if (!sub(/^(, | and )/, "", clause)) break
     }
-    sub(/^[: ]+/, "", clause)
+    sub(/^[.: ]+/, "", clause)
     clause_rest = clause
     return names
 }
@@ -254,7 +254,7 @@ function parameters(n, args,    i, k, key, list, names, text) {
             text = clause_rest
             if (names == "key" && text == "" && ("key_len" in argument)) text = "1 to CELLAR_KEY_MAX bytes"
             for (; i < k && arguments_at(list[i + 1]) == ""; i++) text = text (text == "" ? "" : "; ") list[i + 1]
-            put_item("Va", names == "" ? (key == "in" ? "In" : "Out") : names, text)
+            put_item("Va", names == "" ? (key == "in" ? "In" : "Out") : names (key == "in" ? "" : " (out)"), text)
         }
     }
     end_items()
@@ -439,7 +439,7 @@ function call_page(f,    n, i, k, list, names) {
     }
     section_head("DESCRIPTION")
     put_text(field[f, "summary"])
-    if (header_of[f] in status_of) paragraph(status_of[header_of[f]])
+    if (header_of[f] in status_of) paragraph("Status: " substr(status_of[header_of[f]], 8))
     sections(f, fn_args[first_of[f]], fn_type[first_of[f]])
     section("SINCE", since(f))
     find_related(f)
@@ -495,7 +495,9 @@ function type_page(k,    i, n, title, names, about, args, list) {
     }
     if ((title ".struct_size") in row_at) also(title "_default", title)
     for (i = split(n ? "" : unit_text[k], list, "\n"); i > 0; i--) {
-        if (match(list[i], /^#define [A-Z0-9_]+/)) also(substr(list[i], 9, RLENGTH - 8), title)
+        if (!match(list[i], /^#define [A-Z0-9_]+/) || substr(list[i], 9, RLENGTH - 8) == title) continue
+        names = names " " substr(list[i], 9, RLENGTH - 8)
+        also(substr(list[i], 9, RLENGTH - 8), title)
     }
     about = first_sentence(sentences(k))
     if (about == "" && n == 1) about = row_note[1]
@@ -546,7 +548,9 @@ function header_page(header,    i, n, name, text) {
     if (n) request(".El")
     if (header == "cellar.h" && readme != "") readme_example()
     begin_seen(header)
-    for (i = 1; i <= headers_seen; i++) if (index(essay_of[header], header_name[i])) seen["7 " substr(header_name[i], 1, length(header_name[i]) - 2)] = 1
+    text = essay_of[header]
+    for (i = 1; i <= parts; i++) if (part_header[i] == header) text = text part_text[i]
+    take_named(text)
     delete seen["7 " name]
     see_also()
     home = ""
