@@ -41,7 +41,6 @@ function page_of(path,    i)
 {
     if (path ~ /^include\/cellar[a-z_0-9]*\.h(pp)?$/) return substr(path, 9)
     if (path == "tests/examples") return first_program
-    if (path == "tests/promises.tsv") return "tests-promises" # the section that describes the table
     sub(/\/$/, "", path)
     for (i = 1; i < ARGC && ARGV[i] != path && ARGV[i] != path "/README.md"; i++) { }
     if (i == ARGC) return ""

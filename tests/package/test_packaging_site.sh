@@ -37,7 +37,7 @@ links_of_pages_lead_somewhere() { # each link of the pages of users to a file: t
     done | sed 's|/README\.md$||; s|.*/\(tests/examples/\)|\1|; s|^\.\./||; s|\.md$||' | sort -u >"$t_tmp/named"
     while read -r to; do
         case $to in
-        bench/README) to=bench ;; ..) to=cellar ;; tests/promises.tsv) to=tests-promises ;; include/README | include | README.md | README) to=headers ;;
+        bench/README) to=bench ;; ..) to=cellar ;; include/README | include | README.md | README) to=headers ;;
         bench/reads | life) continue ;; src/cli | src | tests) ;; LICENSE) ;;
         *) to=$(printf '%s' "${to##*/}" | tr 'A-Z' 'a-z') ;;
         esac
