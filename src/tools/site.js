@@ -31,7 +31,8 @@ function readRows() {
 // A question: without small words, as a phrase of several words, and names in it, as texts of errors have them.
 function ask(text) {
     const query = tidy(text), phrase = plain(text)
-    return { query, same: root(query), words: begin(query.split(' ')), phrase: phrase.includes(' ') ? phrase : '\n', named: (text.match(/[a-z]\w*_\w+/gi) || []).map(plain) }
+    return { query, same: root(query), words: begin(query.split(' ')), phrase: phrase.includes(' ') ? phrase : '\n',
+        named: (text.match(/[a-z]\w*([_.]\w+)+/gi) || []).flatMap(name => [name, 'cellar_' + name.replace('.', '_config.'), name.replace(/^.*\./, '')]).map(plain) }
 }
 // The smaller, the better; 99: not found. A name counts with and without "cellar_", a field without its struct.
 function rank(row, { query, same, words, phrase, named }) {
@@ -41,7 +42,8 @@ function rank(row, { query, same, words, phrase, named }) {
     if (row.low.startsWith(query) || !row.field && row.part.startsWith(query)) return 2
     if (row.part === query) return row.tier ? 4 : 2.5
     if (query.length > 2 && row.said.some(w => w.startsWith(query + ' '))) return 3
-    if (named.includes(row.low) || named.includes(row.part)) return 3.4
+    if (named.includes(row.low)) return 3.3
+    if (named.includes(row.part)) return 3.4
     if (row.low.includes(phrase) || row.sum.includes(phrase)) return 3.6
     if (row.text.includes(phrase)) return 3.8
     if (words.every(w => w.test(row.low))) return 4 + row.field * .9

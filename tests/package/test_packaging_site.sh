@@ -213,7 +213,7 @@ if (once) lost({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'ce
     celar_get: 'cellar_get', CELLAR_E_INVALID: 'CELLAR_E_INVAL', 'thunderng herd': 'cellar_load.h-loads', namespaces: 'cellar_namespace', loaders: 'cellar_loader',
     evictions: 'cellar_eviction', expired: 'cellar_load.h-times-to-live', thunderng: 'cellar_load.h-loads', 'performance tuning': 'guide-the-hit-ratio-is-low', 'number of keys': 'cellar_stats', 'rate limiting': 'cellar_limiter_check',
     'rate-limit': 'cellar_limiter_check', 'thread_safe': 'cellar.h-restrictions', 'write-back': 'cellar_write', 'memory_bytes must be at least': 'cellar_config.memory_bytes',
-    'cellar_open: memory_bytes must be at least 1 MiB (got 4096)': 'cellar_', 'the loader set no result': 'CELLAR_E_NO_RESULT', timeout: 'cellar_load_opts.hard_timeout_ms',
+    'cellar_open: memory_bytes must be at least 1 MiB (got 4096)': 'cellar_', 'the loader set no result': 'CELLAR_E_NO_RESULT', 'tuning.stripes must be a power of two': 'cellar_tuning_config.stripes', timeout: 'cellar_load_opts.hard_timeout_ms',
     errno: 'cellar_last_error', 'error code': 'cellar_last_error', metrics: 'cellar_metrics_write', 'pub sub': 'cellar_bus', 'max memory': 'cellar_config.memory_bytes',
     value: 'cellar_value_', log: 'cellar_log_', name: 'cellar_namespace', 'cellar_get()': 'cellar_get' }, 1)
 if (once) lost({ memory_bytes: 'cellar_config.memory_bytes', cellar_load_opts: 'cellar_load_opts', 'POWER CUT': 'cellar_l2.h-power-cut', CELLAR_E_BUSY: 'CELLAR_E_BUSY',
