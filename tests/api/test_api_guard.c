@@ -426,6 +426,10 @@ T_CASE(failed_write_through_invalidates_key)
     T_EQ_I64(cellar_write_through(c, "q", 1, "new", 3, NULL, write_row, &t), CELLAR_E_IO);
     T_EQ_I64(cellar_bloom_check(c, "q", 1), CELLAR_OK); /* the source may still have the key */
     T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
+    t.say = CELLAR_LIMITED; /* an outcome of the writer is a failure, too */
+    T_EQ_I64(cellar_write_through(c, "k", 1, "new", 3, NULL, write_row, &t), CELLAR_LIMITED);
+    T_EQ_I64(cellar_get(c, "k", 1, buf, sizeof buf, NULL), CELLAR_MISS);
+    T_EQ_I64(cellar_set(c, "k", 1, "old", 3, NULL), CELLAR_OK);
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_KEEP_OLD_VALUE };
     t.say = CELLAR_OK;
     t.calls = 0;

@@ -683,6 +683,7 @@ T_CASE(disabled_namespace_serves_and_stores_nothing)
     T_EQ_I64(on, 0);
     T_EQ_STR(api_look(v, "old"), "MISS");
     T_EQ_I64(put(v, "new", "x"), CELLAR_DISABLED);
+    T_EQ_I64(put(v, "kept", "x"), CELLAR_DISABLED); /* leaves the old value */
     T_EQ_I64(cellar_delete(v, "old", 3), CELLAR_OK); /* invalidations still work */
     T_EQ_I64(cellar_option_set(v, CELLAR_OPT_ENABLED, 1), CELLAR_OK);
     T_EQ_I64(cellar_option_get(v, CELLAR_OPT_ENABLED, &on), CELLAR_OK);

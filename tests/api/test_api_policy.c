@@ -216,6 +216,12 @@ T_CASE(loads_leases_and_warm_obey_the_rules)
     cellar_result_free(&r);
     T_EQ_I64(cellar_lease_fulfill(c, &lease, "row", 3, NULL), CELLAR_OK);
     T_EQ_I64(ttl_of(c, "r:7"), 7 * S);
+    T_EQ_I64(cellar_lease_acquire(c, "token", 5, NULL, NULL, &lease, &r), CELLAR_LEASED);
+    cellar_result_free(&r);
+    T_EQ_I64(cellar_lease_fulfill(c, &lease, "row", 3, NULL), CELLAR_DROPPED);
+    T_EQ_I64(cellar_get_or_load(c, "token", 5, NULL, load_row, NULL, &r), CELLAR_OK);
+    T_EQ_U64(r.flags, CELLAR_RESULT_NOT_STORED);
+    cellar_result_free(&r);
     api_shut(c);
 }
 

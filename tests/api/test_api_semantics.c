@@ -457,6 +457,9 @@ T_CASE(increment_follows_its_contract)
     T_EQ_I64(n, -1);
     T_EQ_I64(cellar_increment(c, "m", 1, INT64_MIN, 0, NULL, &n), CELLAR_E_RANGE);
     T_EQ_I64(n, INT64_MIN);
+    T_EQ_I64(cellar_increment(c, "z", 1, 1, INT64_MAX, NULL, &n), CELLAR_E_RANGE); /* a new one */
+    T_EQ_I64(cellar_increment(c, "z", 1, 0, 0, NULL, &n), CELLAR_OK);
+    T_EQ_I64(n, INT64_MAX);
     cellar_set_opts o = { .struct_size = sizeof o, .flags = CELLAR_NEGATIVE };
     T_EQ_I64(cellar_set(c, "g", 1, NULL, 0, &o), CELLAR_OK);
     T_EQ_I64(cellar_increment(c, "g", 1, 5, 1, COUNTER_PRESENT, &n), CELLAR_MISS);
