@@ -352,8 +352,8 @@ typedef bool (*cellar_bus_message_fn)(const cellar_bus_message *m, cellar_bus_pl
  * in:      cfg from cellar_bus_config_default; NULL: all defaults
  * out:     *out is NULL on failure
  * returns: OK; E_NOMEM (memory, threads or random bytes), E_UNSUPPORTED (also: a pool without a
- *          journal); with a journal E_BUSY (another bus has it), E_IO. cellar_last_error of NULL
- *          has the reason of each
+ *          journal), E_BUSY (another bus has the journal), E_IO (the disk of the journal).
+ *          cellar_last_error of NULL has the reason of each
  * owns:    the caller closes *out with cellar_bus_close. cfg is copied; the pool and the contexts
  *          of `host` live until then
  * thread:  any; a program may open several
@@ -380,8 +380,8 @@ CELLAR_API cellar_err cellar_bus_close(cellar_bus *b);
  *          report from cellar_bus_report_default, or NULL
  * out:     *report, exact, with each code but E_DEADLOCK
  * returns: OK (no message is left), E_TIMEOUT (report->left are: drain again, or close);
- *          E_DEADLOCK (called by a function of this bus: nothing is done); with a journal E_SPACE,
- *          E_IO (see JOURNAL)
+ *          E_DEADLOCK (called by a function of this bus: nothing is done);
+ *          E_SPACE, E_IO: with a journal, see JOURNAL
  * owns:    the bus stays open for its members: close it afterwards
  * thread:  any; with host option no_threads the call runs the functions
  * cost:    waits
@@ -410,9 +410,10 @@ CELLAR_API cellar_err cellar_bus_group_add(cellar_bus *b, const char *queue, con
                                            const cellar_bus_group_config *o);
 
 /* Remove a group without members. Its messages are dropped. A queue without groups is unknown.
- * in:      queue; group NULL counts as "default"
+ * in:      queue: its name; group: its name, NULL counts as "default"
  * returns: OK; E_BUSY (it has members, or a publish to it waits for its commit), E_NOT_FOUND (no
- *          such queue or group); with a journal E_SPACE, E_IO (see JOURNAL)
+ *          such queue or group);
+ *          E_SPACE, E_IO: with a journal, see JOURNAL
  * owns:    OK: filter_ctx of the group is not used any more
  * thread:  any, also a function of the bus
  * cost:    one lock for O(messages)
@@ -449,7 +450,7 @@ CELLAR_API cellar_err cellar_bus_route(cellar_bus *b, const char *pattern, const
  *          E_DEADLOCK (all members of the full group wait for this call);
  *          E_NOT_FOUND (`direct`: no such queue), E_CLOSED (the bus is drained), E_NOMEM;
  *          E_TOOBIG (max_message_bytes, or max_bytes of a group);
- *          E_SPACE, E_IO (with a journal: see JOURNAL).
+ *          E_SPACE, E_IO: with a journal, see JOURNAL.
  *          With UNROUTED and an error no group got the message
  * owns:    everything is copied
  * thread:  any, also a function of the bus; waits for room in groups with FULL_BLOCK
@@ -461,7 +462,7 @@ CELLAR_API cellar_err cellar_bus_publish(cellar_bus *b, const char *key, const v
 /* ---- Members -------------------------------------------------------------------------------- */
 
 /* Add a member to a group.
- * in:      queue; group NULL counts as "default";
+ * in:      queue: its name; group: its name, NULL counts as "default";
  *          o from cellar_bus_member_config_default; NULL = defaults
  * out:     *out is NULL on failure; out may be NULL only with o->fn or o->task
  * returns: OK; E_NOT_FOUND (no such queue or group, or the task name is not registered), E_LIMIT
@@ -511,8 +512,8 @@ CELLAR_API cellar_err cellar_bus_take(cellar_bus_member *m, int64_t wait_ms,
  *          verdict EXTEND: its hold ends `ms` from now, later or earlier, 0: as the group;
  *          ms from 0 to 366 days
  * returns: OK (RETRY: also when max_deliver made it a dead letter); E_LOST (the hold had ended:
- *          another delivery may have begun), E_NOT_FOUND (not in hand: settled before); except
- *          for EXTEND, with a journal E_SPACE, E_IO (see JOURNAL)
+ *          another delivery may have begun), E_NOT_FOUND (not in hand: settled before);
+ *          E_SPACE, E_IO: with a journal, but for EXTEND, see JOURNAL
  * owns:    the message ends, and its pointers are invalid, with each code but E_INVAL. After EXTEND
  *          the caller still settles it, also with E_LOST
  * thread:  any
@@ -575,7 +576,8 @@ CELLAR_API cellar_err cellar_signal_emit(cellar_bus *b, const char *topic, const
 CELLAR_API cellar_err cellar_bus_stats_get(cellar_bus *b, cellar_bus_stats *out);
 
 /* Read the figures of a group.
- * in:      queue; group NULL counts as "default"; out from cellar_bus_group_stats_default
+ * in:      queue: its name; group: its name, NULL counts as "default";
+ *          out from cellar_bus_group_stats_default
  * out:     *out, only with OK
  * returns: OK; E_NOT_FOUND (no such queue or group)
  * owns:    nothing is kept
@@ -600,7 +602,7 @@ CELLAR_API cellar_err cellar_bus_group_list(cellar_bus *b, cellar_bus_group_fn f
 
 /* Call a function for each message of a group, the oldest first. The list of dead letters: the
  * first group of the dead_queue. Messages that come or end meanwhile may be in the list or not.
- * in:      queue; group NULL counts as "default";
+ * in:      queue: its name; group: its name, NULL counts as "default";
  *          *cursor: 0 begins with the first one; cursor NULL: the same;
  *          fn: see cellar_bus_message_fn; ctx: given to fn
  * out:     *cursor: continues behind the message that ended the list; 0 after its end

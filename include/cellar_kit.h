@@ -55,7 +55,7 @@ CELLAR_API void cellar_key_begin(cellar_key_builder *b);
 
 /* Add a part. The first error stays: cellar_key_finish returns it, so callers may check there. A
  * LIST or MAP takes the parts that follow, until cellar_key_end.
- * in:      b begun;
+ * in:      b: a builder that was begun;
  *          part of CELLAR_ARG, cellar_arg_bool, _null, _list or _map. Text and bytes as given: no
  *          case folding, no trimming. In a map a name and its value take turns, and the name is
  *          text or bytes
@@ -170,7 +170,7 @@ CELLAR_API cellar_err cellar_template_match(const cellar_template *t, const void
 
 /* Store a number or a vector, little-endian: 8 bytes, or 4 bytes for each float. The functions are
  * inline: they store the bytes as they are, because the library builds for little-endian machines.
- * in:      key; x; o as in cellar_set. An int64 is a counter of cellar_increment
+ * in:      key; x: what to store; o as in cellar_set. An int64 is a counter of cellar_increment
  * returns: as cellar_set
  * owns:    the numbers are copied
  * thread:  any; atomic per key
@@ -394,7 +394,7 @@ CELLAR_API cellar_err cellar_llm_key(const cellar_llm_request *req, void *buf, s
                                      size_t *key_len);
 
 /* Open a handle for LLM answers in a namespace.
- * in:      c; o from cellar_llm_config_default; NULL = defaults
+ * in:      c: the namespace; o from cellar_llm_config_default; NULL = defaults
  * out:     *out, NULL on failure
  * returns: OK; E_NOMEM; E_INVAL (also: ctx options in o->load)
  * owns:    the caller closes *out with cellar_llm_close before c
@@ -414,7 +414,7 @@ CELLAR_API void cellar_llm_close(cellar_llm *llm);
 /* Return the answer to a request; call `fn` for it if it is missing.
  * in:      req, as cellar_llm_key; fn: see cellar_llm_fn; ctx: given to fn;
  *          answer from cellar_llm_answer_default, with its `result`
- * out:     *answer, *answer->result
+ * out:     *answer: the answer, and what it took; *answer->result: as cellar_get_or_load
  * returns: as cellar_get_or_load and cellar_llm_key; E_TYPE (fn set no answer, but a value)
  * owns:    the caller frees *answer->result with cellar_result_free
  * thread:  as cellar_get_or_load
@@ -504,7 +504,7 @@ typedef cellar_err (*cellar_embeddings_fn)(cellar_embeddings_call *call, const c
                                            size_t count, void *ctx);
 
 /* Open a handle for embeddings in a namespace.
- * in:      c; o from cellar_embeddings_config_default, with model and dim
+ * in:      c: the namespace; o from cellar_embeddings_config_default, with model and dim
  * out:     *out, NULL on failure
  * returns: OK; E_NOMEM; E_INVAL (also: no model, dim 0, ctx options in o->load)
  * owns:    the caller closes *out with cellar_embeddings_close before c
@@ -663,7 +663,7 @@ CELLAR_API void cellar_status_close(cellar_status *s);
 
 /* Read many ids in order.
  * in:      items, NULL with count 0; equal ids are fine
- * out:     buf, undefined behind the value, value_len, state and status of each item;
+ * out:     items: buf (undefined behind the value), value_len, state and status of each;
  *          *hits, optional: the number of OK
  * returns: OK (look at status of the items); with any other code nothing is done
  * owns:    states are borrowed until cellar_status_close
@@ -677,7 +677,7 @@ CELLAR_API cellar_err cellar_status_get_many(cellar_status *s, cellar_status_get
 
 /* Store many values, each with its state. A failing item does not stop the others.
  * in:      items, NULL with count 0
- * out:     status of each item; *stored, optional: the number of OK
+ * out:     items: status of each; *stored, optional: the number of OK
  * returns: OK (look at status of the items); with any other code nothing is done
  * owns:    the bytes are copied
  * thread:  any; of equal ids the last item is stored
@@ -690,7 +690,8 @@ CELLAR_API cellar_err cellar_status_set_many(cellar_status *s, cellar_status_set
                                              size_t count, size_t *stored);
 
 /* Store a value with a state; the TTL of the state begins now.
- * in:      id; value, NULL with value_len 0; state, an unknown one is the fallback state
+ * in:      id: 1..CELLAR_KEY_MAX bytes; value, NULL with value_len 0;
+ *          state: an unknown one is the fallback state
  * returns: as cellar_set with CELLAR_KEEP_OLD_VALUE
  * owns:    the bytes are copied
  * thread:  any; value and state are stored together
@@ -707,7 +708,7 @@ static inline cellar_err cellar_status_set(cellar_status *s, const void *id, siz
 }
 
 /* Copy the value of an id, and return its state.
- * in:      id; buf_cap in bytes, 0 asks for the size (buf may be NULL)
+ * in:      id: 1..CELLAR_KEY_MAX bytes; buf_cap in bytes, 0 asks for the size (buf may be NULL)
  * out:     buf, undefined behind the value, and *value_len as cellar_get; *state, NULL unless OK or
  *          E_BUFFER; both optional
  * returns: as cellar_get
@@ -732,11 +733,11 @@ static inline cellar_err cellar_status_get(cellar_status *s, const void *id, siz
 
 /* Compute the new value of an id from the old one and give the entry a state; the TTL begins now.
  * Updates of one id from any number of threads all take effect.
- * in:      id; state as cellar_status_set; fn, ctx as in cellar_update
- * returns: OK; REMOVED (fn removed the entry); or a code with which nothing is changed: MISS (no
- *          entry; fn did not run, nothing is created), the code of fn, E_TOOBIG (over
- *          max_value_bytes), E_NOMEM, E_SPACE, E_BUSY (4,096 rounds lost to sets of the id); as
- *          cellar_update
+ * in:      id: 1..CELLAR_KEY_MAX bytes; state as cellar_status_set; fn, ctx as in cellar_update
+ * returns: OK; REMOVED (fn removed the entry); MISS (no entry; fn did not run, nothing is created);
+ *          E_TOOBIG (over max_value_bytes), E_NOMEM, E_SPACE;
+ *          E_BUSY (4,096 rounds lost to sets of the id). Also the code of fn, and those of
+ *          cellar_update. With any code but OK and REMOVED nothing is changed
  * owns:    as cellar_update
  * thread:  any; fn runs more than once if another writer was faster. Updates of an id that lost 8
  *          rounds take turns; each waits for its turn for one second at most
@@ -747,7 +748,7 @@ CELLAR_API cellar_err cellar_status_update(cellar_status *s, const void *id, siz
 
 /* Return the ids that calls of this handle read most, the most first.
  * in:      cap: room of out
- * out:     out[0..*count - 1]
+ * out:     out: the ids; *count: their number
  * returns: OK; E_UNSUPPORTED (hot_reads is CELLAR_OFF), E_NOMEM
  * owns:    the ids are copied
  * thread:  any; no lock
@@ -1067,7 +1068,7 @@ CELLAR_API cellar_err cellar_settings_read(cellar_settings *s, const char *name,
 
 /* Open a store with these settings. The rules of policy_file replace config.rules. Groups that
  * config does not point to are those of s.
- * in:      s; fn, optional: gets each error of policy_file; ctx: given to fn
+ * in:      s: the settings; fn, optional: gets each error of policy_file; ctx: given to fn
  * out:     *out, NULL on failure
  * returns: as cellar_open, and for policy_file as cellar_policy_read
  * owns:    as cellar_open; s is not needed any more after the return
@@ -1132,7 +1133,7 @@ typedef struct cellar_policy_opts {
 CELLAR_STRUCT(cellar_policy_opts, lint);
 
 /* Read rules from a file or a text, for cellar_config or cellar_policy_set.
- * in:      path;
+ * in:      path of the file;
  *          o from cellar_policy_opts_default; NULL = all defaults;
  *          fn, optional: gets each error, up to 100; ctx: given to fn
  * out:     *rules, with the lines of the file; *rule_count. NULL and 0 on failure
@@ -1154,7 +1155,7 @@ CELLAR_API cellar_err cellar_policy_read(const char *path, const cellar_policy_o
                                          cellar_policy_rule **rules, size_t *rule_count);
 
 /* Put the rules of a policy file into force in place of the present ones.
- * in:      c any handle of the store; path;
+ * in:      c any handle of the store; path of the file;
  *          fn, optional: gets each error of the file; ctx: given to fn
  * returns: as cellar_policy_read, then as cellar_policy_set. After an error the present rules stay
  * owns:    nothing is kept

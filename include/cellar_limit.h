@@ -719,7 +719,7 @@ CELLAR_API cellar_err cellar_limiter_headers_write(cellar_limiter *l,
 
 /* Open a limiter for users: a sliding log that takes its limit and window from each call. Every
  * other call of this header takes such a limiter, too; cellar_limiter_close closes it.
- * in:      as cellar_limiter_open
+ * in:      cfg as cellar_limiter_open
  * out:     *out is NULL on failure
  * returns: as cellar_limiter_open
  * owns:    as cellar_limiter_open

@@ -193,7 +193,7 @@ CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size
                                           const cellar_lock_opts *o, cellar_lock *out);
 
 /* Set the hold of a lock to end `hold_ms` from now, which may be earlier than before.
- * in:      lk: the handle of the owner; hold_ms from 1
+ * in:      lk: the handle of the owner; hold_ms: new hold in ms, from 1
  * returns: OK; E_LOST (the hold had ended; nothing revives it: acquire the key again), E_NOT_OWNER
  *          (not the handle of the owner, or THREAD_BOUND to another thread)
  * owns:    the caller still releases lk
@@ -231,7 +231,7 @@ CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk);
  * in:      keys, count: 1..CELLAR_LOCK_MANY_MAX different keys;
  *          o as cellar_lock_acquire; wait_timeout_ms is one limit for all keys; each hold begins
  *          when its key is taken
- * out:     out[i] belongs to keys[i]; all zero on any code but OK
+ * out:     out: the handle of each key, in the order of keys; all zero on any code but OK
  * returns: OK; as cellar_lock_acquire, for the key that failed; E_LOST (a hold ended while the call
  *          waited for a later key: raise hold_ms), E_INVAL (also: two equal keys). Then the call
  *          has released the keys that it took
@@ -248,7 +248,7 @@ CELLAR_API cellar_err cellar_lock_acquire_many(cellar_locks *t, const cellar_byt
 
 /* Release several locks. The call tries every handle.
  * in:      lk, count: 1..CELLAR_LOCK_MANY_MAX handles
- * out:     each handle as by cellar_lock_release
+ * out:     lk: each handle as by cellar_lock_release
  * returns: OK; else the first code of cellar_lock_release that was not OK
  * owns:    as cellar_lock_release
  * thread:  any

@@ -254,7 +254,7 @@ CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
 
 /* Wait until gets of this process see every write that the server acknowledged to any process
  * before this call. A write that still waits in the queue of BEHIND has no acknowledgement.
- * in:      timeout_ms from 0
+ * in:      timeout_ms: longest wait, from 0
  * returns: OK; E_TIMEOUT (not proven in time: older values may be read), E_BREAKER_OPEN (no link),
  *          E_DEADLOCK (in a callback of r)
  * owns:    nothing changes
@@ -267,7 +267,7 @@ CELLAR_API cellar_err cellar_remote_fence(cellar_remote *r, int64_t timeout_ms);
 /* ---- Loop of the host ----------------------------------------------------------------------- */
 
 /* Return the descriptor to poll for reading, for a remote with no_thread.
- * in:      r
+ * in:      r: the link
  * returns: a descriptor; -1: r has a thread, or this is a forked child
  * owns:    the descriptor belongs to r until its close: only poll it
  * thread:  any
@@ -289,7 +289,7 @@ CELLAR_API cellar_err cellar_remote_step(cellar_remote *r, uint64_t budget_us);
 /* ---- Figures -------------------------------------------------------------------------------- */
 
 /* Return the state of the link.
- * in:      r
+ * in:      r: the link
  * returns: the state; DOWN for NULL
  * thread:  any
  * cost:    O(1)
@@ -495,8 +495,9 @@ CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *k
                                                  cellar_remote_lock *out);
 
 /* Set the hold of a lock to end `hold_ms` from now.
- * in:      the key and the handle of the owner; hold_ms 1..CELLAR_REMOTE_HOLD_MAX_MS
- * out:     lk->until_ms
+ * in:      key, lk: the key and the handle of the owner;
+ *          hold_ms 1..CELLAR_REMOTE_HOLD_MAX_MS
+ * out:     lk->until_ms: the end of the new hold
  * returns: OK; E_LOST (the hold has ended, or the server lost it: acquire again), E_NOT_OWNER (an
  *          empty handle), codes of the link as cellar_remote_lock_acquire: the hold may have
  *          changed
@@ -508,7 +509,7 @@ CELLAR_API cellar_err cellar_remote_lock_extend(cellar_remote *r, const void *ke
                                                 cellar_remote_lock *lk, int64_t hold_ms);
 
 /* Release a shared lock.
- * in:      the key and the handle of the owner
+ * in:      key, lk: the key and the handle of the owner
  * out:     *lk is all zero after OK
  * returns: OK; E_LOST (another owner has the lock, or the server lost it: undo the work),
  *          E_NOT_OWNER (an empty handle), codes of the link as cellar_remote_lock_acquire: repeat

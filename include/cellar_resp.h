@@ -240,7 +240,7 @@ CELLAR_API cellar_err cellar_resp_open(cellar *c, const cellar_resp_config *o, c
 
 /* Return the descriptor to poll for reading in a loop of the host. When it is readable, and at
  * least every 100 ms, call cellar_resp_step.
- * in:      r
+ * in:      r: the port
  * returns: a descriptor; -1: r is NULL, or this is a forked child
  * owns:    the descriptor belongs to the port until its close: only poll it
  * thread:  any
@@ -249,8 +249,8 @@ CELLAR_API cellar_err cellar_resp_open(cellar *c, const cellar_resp_config *o, c
 CELLAR_API int cellar_resp_fd(const cellar_resp *r);
 
 /* Serve clients for one round: accept, read, run at most 64 requests or 1 ms of each client, write.
- * in:      r; timeout_ms: longest wait for the first event; 0 does not wait, -1 waits without a
- *          limit
+ * in:      r: the port;
+ *          timeout_ms: longest wait for the first event; 0 does not wait, -1 waits without a limit
  * returns: OK; PENDING (more is due now: step again), E_BUSY (another thread runs a step, or the
  *          thread of cellar_resp_start does), E_IO (epoll failed)
  * owns:    nothing changes
@@ -260,7 +260,7 @@ CELLAR_API int cellar_resp_fd(const cellar_resp *r);
 CELLAR_API cellar_err cellar_resp_step(cellar_resp *r, int timeout_ms);
 
 /* Start a thread that serves the clients until the port is closed.
- * in:      r
+ * in:      r: the port
  * returns: OK, also when it runs already; E_NOMEM (the system refused a thread), E_BUSY (a step
  *          runs: try again)
  * owns:    the thread belongs to the port: finish and close end it
@@ -280,7 +280,7 @@ CELLAR_API void cellar_resp_drain(cellar_resp *r);
 
 /* End the service of a port: stop its thread, close the sockets that listen, run the requests that
  * have arrived, send their replies, close the clients. Admin pages stay, and /readyz answers 503.
- * in:      r; timeout_ms from 0: longest time
+ * in:      r: the port; timeout_ms: longest time, from 0
  * returns: OK; E_TIMEOUT (requests or replies are left; cellar_resp_close drops them), E_BUSY (a
  *          step runs: finish again)
  * owns:    the port stays open for its admin pages: close it afterwards
@@ -300,7 +300,7 @@ CELLAR_API cellar_err cellar_resp_finish(cellar_resp *r, int64_t timeout_ms);
 CELLAR_API void cellar_resp_close(cellar_resp *r);
 
 /* Read the figures of a port.
- * in:      r; out from cellar_resp_stats_default
+ * in:      r: the port; out from cellar_resp_stats_default
  * out:     *out, only with OK
  * returns: OK
  * owns:    nothing is kept

@@ -74,8 +74,9 @@ CELLAR_STRUCT(cellar_cron_opts, reserved0);
  *          CRON_TZ= in the expression wins;
  *          o from cellar_cron_opts_default; NULL = defaults;
  *          after_wall_ms: UNIX ms in the years 1970..9999; count: room of out
- * out:     out[0] < out[1] < ..: instants after after_wall_ms, in UNIX ms; *found of them;
- *          *found with E_INVAL: column of the first error in expr, from 1; 0: another argument
+ * out:     out: instants after after_wall_ms in rising order, UNIX ms;
+ *          *found: their number; with E_INVAL the column of the first error in expr, from 1, or 0
+ *          when another argument is wrong
  * returns: OK (also with fewer than count);
  *          E_INVAL (also: expr is wrong at column *found), E_TOOBIG (above CELLAR_CRON_MAX bytes);
  *          E_NEVER (the expression matches no date, or none within 100 years);
@@ -311,11 +312,11 @@ CELLAR_API cellar_err cellar_scheduler_close(cellar_scheduler *s);
  *          EXISTS (the name is there, and conflict is KEEP), E_BUSY (the same with ERROR);
  *          E_NEVER (the expression matches no date; at_wall_ms passed more than misfire_grace_ms
  *          ago; with catch_up_on_start: its run has ended);
- *          E_TOOBIG, E_NOT_FOUND, E_CORRUPT (expression and zone, as cellar_cron_next);
+ *          E_TOOBIG, E_NOT_FOUND, E_CORRUPT: expression and zone, as cellar_cron_next;
  *          E_RANGE (at_wall_ms), E_INVAL (also: the expression; cellar_last_error of NULL names its
  *          column), E_LIMIT (max_schedules), E_NOMEM;
  *          E_UNSUPPORTED (also: catch_up_on_start without a journal);
- *          E_SPACE, E_IO (with a journal: the row of the schedule was not written, try again).
+ *          E_SPACE, E_IO: with a journal, the row of the schedule was not written, try again.
  *          With any code but OK nothing is added
  * owns:    OK: ctx belongs to the schedule until free_fn. Else it stays that of the caller, and
  *          free_fn is not called
@@ -331,8 +332,8 @@ CELLAR_API cellar_err cellar_schedule_add(cellar_scheduler *s, const char *name,
 
 /* Remove a schedule. A run that has begun ends normally; the call does not wait for it.
  * in:      name of a schedule; a row of it in the journal ends also without a schedule
- * returns: OK; E_NOT_FOUND (no such schedule: also after its only run); with a journal E_SPACE,
- *          E_IO (nothing changed)
+ * returns: OK; E_NOT_FOUND (no such schedule: also after its only run);
+ *          E_SPACE, E_IO: with a journal, nothing changed
  * owns:    free_fn runs before the return, or after the last run
  * thread:  any, also a job
  * cost:    one short lock; runs free_fn; with a journal one commit
@@ -361,7 +362,7 @@ CELLAR_API cellar_err cellar_schedule_trigger(cellar_scheduler *s, const char *n
 
 /* Compute the next firings of a schedule, as if it were not paused.
  * in:      name of a schedule; count: room of out
- * out:     out[0] < out[1] < ..: due times without jitter, UNIX ms; *found of them
+ * out:     out: due times without jitter in rising order, UNIX ms; *found: their number
  * returns: OK (also with fewer than count); E_NOT_FOUND (no such schedule)
  * owns:    nothing is kept
  * thread:  any, also a job

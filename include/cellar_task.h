@@ -489,7 +489,8 @@ CELLAR_STRUCT(cellar_pool_stats, bytes);
  *          E_UNSUPPORTED (also: journal_path in a build without SQLite);
  *          E_BUSY (the journal has another owner), E_CORRUPT (a damaged journal: see
  *          on_bad_journal), E_NEWER_FORMAT, E_FOREIGN (the journal is a database of another
- *          program), E_SPACE, E_IO, E_LIMIT (60,000 names in the journal).
+ *          program), E_LIMIT (60,000 names in the journal);
+ *          E_SPACE, E_IO: the disk of the journal.
  *          cellar_last_error of NULL has the reason
  * owns:    the caller closes *out with cellar_pool_close. cfg is copied; `results`, limiters, the
  *          contexts of `host` and of the names live until then
@@ -515,7 +516,7 @@ CELLAR_API cellar_err cellar_pool_close(cellar_pool *p);
  * cellar_task_cancelled and get grace_ms; all other tasks are cancelled, or stay in the journal.
  * With no_threads the call runs tasks, and waits for no delay. It does not wait for tasks of names
  * that are not registered.
- * in:      mode: which tasks still run; timeout_ms from 0;
+ * in:      mode: which tasks still run; timeout_ms: longest wait for them, from 0;
  *          report from cellar_drain_report_default, or NULL
  * out:     *report, with OK, and with E_BUSY if a task still runs
  * returns: OK (also when the time ran out: see report->abandoned); E_BUSY (a function has not
@@ -589,7 +590,7 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
  *          for);
  *          E_CLOSED (the pool is drained), E_TOOBIG (above queue_bytes), E_NOMEM;
  *          E_UNSUPPORTED (also: o->firing without a journal);
- *          E_SPACE, E_IO, E_CORRUPT (with a journal: see JOURNAL).
+ *          E_SPACE, E_IO, E_CORRUPT: with a journal, see JOURNAL.
  *          With any code but OK there is no new task
  * owns:    without free_fn the payload is copied. With free_fn and OK it belongs to the pool until
  *          free_fn gets it; with any other code it stays that of the caller, and free_fn is not
@@ -621,7 +622,8 @@ CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_
  * in:      id of the task
  * returns: OK (it does not run); PENDING (it runs, and sees cellar_task_cancelled; its verdict
  *          decides, but no further attempt follows), E_BUSY (it has ended), E_NOT_FOUND (no such
- *          task, or it has ended); with a journal E_SPACE, E_IO (see JOURNAL)
+ *          task, or it has ended);
+ *          E_SPACE, E_IO: with a journal, see JOURNAL
  * owns:    OK: its free_fn runs
  * thread:  any, also a task; does not wait for a running one
  * cost:    O(1); for a running task O(workers)
@@ -689,8 +691,8 @@ CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter 
  * letters: cellar_task_list with state FAILED.
  * in:      id of a dead letter
  * returns: OK; E_NOT_FOUND (no dead letter has the id), EXISTS (a live task has its unique key),
- *          E_BUSY (the pool is full), E_CLOSED (it is drained), E_NOMEM; with a journal E_SPACE,
- *          E_IO (see JOURNAL)
+ *          E_BUSY (the pool is full), E_CLOSED (it is drained), E_NOMEM;
+ *          E_SPACE, E_IO: with a journal, see JOURNAL
  * owns:    the pool keeps the payload
  * thread:  any, also a task
  * cost:    one short lock
@@ -699,7 +701,8 @@ CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id);
 
 /* Remove a dead letter.
  * in:      id of a dead letter
- * returns: OK; E_NOT_FOUND (no dead letter has the id); with a journal E_SPACE, E_IO (see JOURNAL)
+ * returns: OK; E_NOT_FOUND (no dead letter has the id);
+ *          E_SPACE, E_IO: with a journal, see JOURNAL
  * owns:    its free_fn runs
  * thread:  any, also a task
  * cost:    one short lock
@@ -765,7 +768,7 @@ CELLAR_API cellar_err cellar_task_input(const cellar_task *t, uint32_t index, ce
  * next attempt. The calls of "Inside a task" work on it.
  * in:      queue of names without functions;
  *          hold_ms 1..CELLAR_POOL_DELAY_MAX_MS from now; max: room of out, from 1
- * out:     out[0..*found - 1]: the tasks; each is valid until its cellar_task_settle
+ * out:     out: the tasks, each valid until its cellar_task_settle; *found: their number
  * returns: OK (also with none); E_NOT_FOUND (no such queue), E_CLOSED (drained), E_NOMEM
  * owns:    the caller settles each task, also after its hold; until then a close is E_BUSY
  * thread:  any; does not wait for tasks
