@@ -870,21 +870,26 @@ function html_unit(k,    i, n, kind, text) {
               html_note(row_note[i]) "</td></tr>" > page
     }
     if (n) print "</table>" > page
-    if (("unit " k, "thread") in field) html_unit_fields("unit " k)
+    if (("unit " k, "thread") in field) {
+        print "<dl>" > page
+        html_contract("unit " k, 0)
+        print "</dl>" (field["unit " k, "example"] != "" ? "<pre>" html(field["unit " k, "example"]) "</pre>" : "") > page
+    }
     print "</section>" > page
     html_here = ""
 }
 
-# The fields of a type that has a contract.
-function html_unit_fields(f) {
-    print "<dl>" > page
-    html_row("In", field[f, "in"])
-    html_row("Out", field[f, "out"])
-    html_row("Return values", field[f, "returns"])
-    html_row("Ownership", field[f, "owns"])
-    html_row("Threads", field[f, "thread"])
-    html_row("Cost", field[f, "cost"])
-    print "</dl>" (field[f, "example"] != "" ? "<pre>" html(field[f, "example"]) "</pre>" : "") > page
+# The fields of a contract of a call or a type of function.
+function html_contract(n, is_call) {
+    html_row("In", field[n, "in"])
+    html_row("Out", field[n, "out"])
+    html_codes = is_call
+    html_row("Return values", is_call && field[n, "returns"] == "" ? "None." : field[n, "returns"])
+    html_codes = 0
+    if (is_call && fn_type[first_of[n]] == "cellar_err") print "<dd>and the <a href=\"#cellar.h-conventions\">refusals of all calls</a></dd>" > page
+    html_row("Ownership", field[n, "owns"])
+    html_row("Threads", field[n, "thread"])
+    html_row("Cost", field[n, "cost"])
 }
 
 # A declaration; one of over 80 columns has an argument a line.
@@ -904,15 +909,7 @@ function html_family(f,    i, text) {
     put_text(field[f, "summary"])
     print "<dl>" > page
     html_row("Status", status_of[header_of[f]])
-    html_row("In", field[f, "in"])
-    html_row("Out", field[f, "out"])
-    html_codes = 1
-    html_row("Return values", field[f, "returns"] != "" ? field[f, "returns"] : "None.")
-    html_codes = 0
-    if (fn_type[first_of[f]] == "cellar_err") print "<dd>and the <a href=\"#cellar.h-conventions\">refusals of all calls</a></dd>" > page
-    html_row("Ownership", field[f, "owns"])
-    html_row("Threads", field[f, "thread"])
-    html_row("Cost", field[f, "cost"])
+    html_contract(f, 1)
     html_row("Since", since(f))
     find_related(f)
     for (i = 1; i <= functions; i++) if (("3 " fn_name[i]) in seen) text = text (text == "" ? "" : ", ") fn_name[i]

@@ -418,7 +418,7 @@ function library(header, number,    name, pair) {
 
 # `.so` needs the folder above it: a reader finds the page by the path of its manuals.
 function also(name, title) {
-    if (name == title || (name in family_of)) return
+    if (name == title) return
     print ".so man3/" title ".3" > (out "/man3/" name ".3")
     close(out "/man3/" name ".3")
 }
@@ -435,7 +435,7 @@ function call_page(f,    n, i, k, list, names) {
         k = split_at(fn_args[n], ",", list)
         for (i = 1; i <= k; i++) request(".Fa \"" list[i] "\"")
         request(".Fc")
-        if (n > first_of[f]) copies[fn_name[n]] = page
+        also(fn_name[n], fn_name[first_of[f]])
     }
     section_head("DESCRIPTION")
     put_text(field[f, "summary"])
@@ -468,18 +468,15 @@ function man_rows(k,    i, n, kind, text) {
 function is_own(k) { return unit_of[unit_title(k)] == k && !(place[k] in list_of) }
 
 # A type or constants on the page of its header.
-function man_unit(k,    n) {
+function man_unit(k,    n, i, list) {
     if (!is_own(k)) return
     section_head(unit_title(k))
     put_text(sentences(k))
     man_rows(k)
     n = "unit " k
     if (!((n, "thread") in field)) return
-    if (field[n, "in"] != "") put_item("Sy", "In", field[n, "in"])
-    if (field[n, "out"] != "") put_item("Sy", "Out", field[n, "out"])
-    if (field[n, "returns"] != "") put_item("Sy", "Returns", field[n, "returns"])
-    if (field[n, "owns"] != "") put_item("Sy", "Ownership", field[n, "owns"])
-    put_item("Sy", "Threads", field[n, "thread"])
+    split("In in Out out Returns returns Ownership owns Threads thread", list, " ")
+    for (i = 1; i in list; i += 2) if (field[n, list[i + 1]] != "") put_item("Sy", list[i], field[n, list[i + 1]])
     end_items()
 }
 
@@ -568,13 +565,6 @@ function man_pages(    i, f, k, n, name) {
     for (i = 1; i <= headers_seen; i++) header_page(header_name[i])
     for (f = 1; f <= contracts; f++) call_page(f)
     for (k = 1; k <= units; k++) if (is_own(k)) type_page(k)
-    for (name in copies) copy(copies[name], out "/man3/" name ".3")
-}
-
-function copy(from, to,    line) {
-    while ((getline line < from) > 0) print line > to
-    close(from)
-    close(to)
 }
 
 # The first block of C in the README, a whole program.
