@@ -174,7 +174,8 @@ CELLAR_API void cellar_locks_close(cellar_locks *t);
  * returns: OK;
  *          E_BUSY (NO_WAIT: the lock is held), E_TIMEOUT (waited for wait_timeout_ms);
  *          E_DEADLOCK (without NO_WAIT: this thread holds the key THREAD_BOUND);
- *          E_LIMIT (max_locks; while other threads acquire, up to 16 locks a stripe early);
+ *          E_LIMIT (max_locks; while other threads acquire, some locks early, because the table
+ *          shares out its room in lots of 16);
  *          E_SPACE (max_bytes), E_NOMEM;
  *          E_INVAL (also: a negative time, a longer note, NO_END without THREAD_BOUND)
  * owns:    the caller releases *out. Without a release the lock ends with its hold, or with the

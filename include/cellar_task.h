@@ -259,7 +259,7 @@ typedef enum cellar_task_run_on {
 } cellar_task_run_on;
 
 /* Options of a pool, for cellar_pool_open. Start from cellar_pool_config_default(). 0 or NULL in a
- * field: its default. Times are in ms, from 1. */
+ * field: its default. */
 typedef struct cellar_pool_config {
     size_t   struct_size;      /* set by cellar_pool_config_default()                             */
     const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
@@ -270,15 +270,16 @@ typedef struct cellar_pool_config {
                                /* Default NULL: a finished task is forgotten, except dead letters */
     const char *journal_path;  /* file for tasks that survive the process, see JOURNAL. One pool  */
                                /* owns it. Copied. Default NULL: none                             */
-    int64_t  success_ttl_ms;   /* TTL of a result. Default 3,600,000                              */
-    int64_t  failed_ttl_ms;    /* TTL of any other final state. Default 1,800,000                 */
-    int64_t  dead_ttl_ms;      /* life of a dead letter. Default 7 days                           */
+    int64_t  success_ttl_ms;   /* TTL of a result. From 1 ms. Default 3,600,000                   */
+    int64_t  failed_ttl_ms;    /* TTL of any other final state. From 1 ms. Default 1,800,000      */
+    int64_t  dead_ttl_ms;      /* life of a dead letter. From 1 ms. Default 604,800,000 (7 days)  */
     int64_t  age_ms;           /* queued for so long, a task counts one priority higher, and      */
-                               /* again after each further age_ms. Default 10,000                 */
-    int64_t  block_timeout_ms; /* longest wait of a submit with CELLAR_POOL_BLOCK. Default 1,000  */
-    int64_t  close_timeout_ms; /* wait of the close for running tasks. Default 5,000              */
+                               /* again after each further age_ms. From 1 ms. Default 10,000      */
+    int64_t  block_timeout_ms; /* longest wait of a submit with CELLAR_POOL_BLOCK. From 1 ms.     */
+                               /* Default 1,000                                                   */
+    int64_t  close_timeout_ms; /* wait of the close for running tasks. From 1 ms. Default 5,000   */
     int64_t  grace_ms;         /* after a drain timed out: time for running tasks, which see      */
-                               /* cellar_task_cancelled. Default 1,000                            */
+                               /* cellar_task_cancelled. From 1 ms. Default 1,000                 */
     uint64_t queue_bytes;      /* payload bytes of live tasks; dead letters may have as many      */
                                /* again. From 1. Default 64 MiB                                   */
     uint32_t queue_cap;        /* live tasks. Range 1..16,777,216. Default 65,536                 */
@@ -297,17 +298,19 @@ typedef struct cellar_pool_config {
 } cellar_pool_config;
 CELLAR_STRUCT(cellar_pool_config, reserved0);
 
-/* Options of a task name, for cellar_task_register. Start from cellar_task_opts_default(). Times
- * are in ms. Range 1..CELLAR_POOL_DELAY_MAX_MS. */
+/* Options of a task name, for cellar_task_register. Start from cellar_task_opts_default(). No time
+ * is above CELLAR_POOL_DELAY_MAX_MS. */
 typedef struct cellar_task_opts {
     size_t   struct_size;      /* set by cellar_task_opts_default()                               */
     int64_t  base_ms;          /* backoff before the second attempt; doubles with each further    */
-                               /* one. Default 0: 1,000                                           */
-    int64_t  cap_ms;           /* largest backoff. Default 0: 600,000                             */
-    int64_t  timeout_ms;       /* after it an attempt sees cellar_task_cancelled. Default 0: none */
+                               /* one. From 1 ms. Default 0: 1,000                                */
+    int64_t  cap_ms;           /* largest backoff. From 1 ms. Default 0: 600,000                  */
+    int64_t  timeout_ms;       /* after it an attempt sees cellar_task_cancelled. From 1 ms.      */
+                               /* Default 0: none                                                 */
     int64_t  hard_timeout_ms;  /* after it the attempt has failed, and the next one may begin.    */
                                /* From timeout_ms. Default 0: 2 x timeout_ms                      */
-    int64_t  break_ms;         /* pause of the name after break_after. Default 0: 30,000          */
+    int64_t  break_ms;         /* pause of the name after break_after. From 1 ms. Default 0:      */
+                               /* 30,000                                                          */
     struct cellar_limiter *rate; /* cellar_limit.h: one unit of key "name" for each attempt. The  */
                                /* limiter outlives the pool. Default NULL: no limit               */
     cellar_task_key_fn rate_key; /* another key for `rate`. Default NULL: the name                */
