@@ -792,10 +792,10 @@ CELLAR_STRUCT(cellar_error_info, text);
 /* Return the last error of this handle, of any thread. Outcomes, E_BUFFER and the error of a loader
  * do not change it: compare out->code with the code of the call.
  * in:      a handle; NULL = the last refusal of the process outside a store: of an open, of rules
- *          of a limiter, of arguments and options of cellar_limiter_check, cellar_lock_acquire,
- *          cellar_lock_acquire_many, cellar_lock_extend, cellar_schedule_add and
- *          cellar_task_register, and E_INVAL and E_NOT_FOUND of cellar_task_submit. Others without
- *          a handle are not kept
+ *          of a limiter, of arguments and options of cellar_limiter_check, cellar_limiter_reserve,
+ *          cellar_limiter_wait, cellar_lock_acquire, cellar_lock_acquire_many, cellar_lock_extend,
+ *          cellar_schedule_add and cellar_task_register, and E_INVAL and E_NOT_FOUND of
+ *          cellar_task_submit. Others without a handle are not kept
  * out:     *out
  * returns: OK
  * thread:  any; works on handles of a closed store
