@@ -39,7 +39,7 @@ function quoted(text) {
 
 function text_line(text) {
     gsub(/\(\)/, "\\\\\\&()", text) # or mdoc wants a macro for the name of a function
-    if (text != "") print (text ~ /^[.']/ ? "\\&" : "") text > page
+    if (text != "") print (text ~ /^[.']/ ? "\\&" : "") text (text ~ /\.\.$/ ? "\\&" : "") > page
 }
 
 # Running text: each sentence on a new line, as mdoc wants it.
