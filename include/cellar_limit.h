@@ -9,9 +9,9 @@
  *     if (cellar_limiter_open(NULL, &per_user, 1, &l) != CELLAR_OK) return 1;
  *     cellar_limiter_result r;
  *     switch (cellar_limiter_check(l, "user:7", 6, 1, &r)) {
- *     case CELLAR_OK: serve();                                    break;
- *     case CELLAR_LIMITED: send_429(r.retry_after_ns);            break;
- *     default:                                                    break; } // wrong argument
+ *     case CELLAR_OK: serve(); break;
+ *     case CELLAR_LIMITED: send_429(r.retry_after_ns); break;
+ *     default: break; }  // a wrong argument
  *     cellar_limiter_close(l);
  *
  * WHICH RULE  N a second, bursts of B  cellar_rule_token_bucket(N, CELLAR_SECOND_NS, B)

@@ -410,7 +410,7 @@ function library(header, number,    name, pair) {
     pair = header == "cellar_remote.h" ? "cellar_remote" : header in status_of ? "cellar_all" : "cellar"
     section_head(number == 3 ? "LIBRARY" : "SYNOPSIS")
     if (number == 7) print ".In " header "\n.Pp" > page
-    fill(mdoc("lib" name ": link with `pkg-config --cflags --libs " name "`, or with -l" name "."))
+    fill(mdoc("lib" name ": link with `pkg-config --cflags --libs " name "`, or with") " \\%-l" name ".")
     fill("In the drop-in: " pair ".h and " pair ".c.")
     if (number == 3) section_head("SYNOPSIS")
     if (number == 3) print ".In " header > page
