@@ -27,10 +27,10 @@ BEGIN {
         "Read-through|a full cache of 16 MiB, 2 threads|peers bounded16m_16_100 2 readthrough|M/s h|read-through, 16 MiB\n" \
         "Read-through|64 threads ask for one missing key: loads|stampede stampede64 - load_calls|loads l|\n" \
         "Read-through|the same: until the last thread has the value|stampede stampede64 - load_last_us|us l|\n" \
-        "Hits at equal memory|zipf 0.99, the memory of our 16 MiB|hitratio zipf16m_rss - miss_ratio|hits|hits on zipf alone, as much RSS as ours with 16 MiB\n" \
-        "Hits at equal memory|zipf 0.99, as many entries as in our 16 MiB|hitratio zipf16m_entries - miss_ratio|hits|the same, as many entries as in our 16 MiB\n" \
-        "Hits at equal memory|zipf, scans and loops, bytes for 1 % of the names|hitratio mix_1_bytes - miss_ratio|hits|hits on zipf, scans and loops, `memory_bytes` that hold 1 %\n" \
-        "Hits at equal memory|the same, 10 %|hitratio mix_10_bytes - miss_ratio|hits|`memory_bytes` that hold 10 %\n" \
+        "Hits at equal memory|zipf 0.99, the memory of our 16 MiB|hitratio zipf16m_rss - miss_ratio|hits|hits, zipf, equal RSS: that of ours with 16 MiB\n" \
+        "Hits at equal memory|zipf 0.99, as many entries as in our 16 MiB|hitratio zipf16m_entries - miss_ratio|hits|hits, zipf, an equal number of entries\n" \
+        "Hits at equal memory|zipf, scans and loops, bytes for 1 % of the names|hitratio mix_1_bytes - miss_ratio|hits|hits, zipf with scans and loops, bytes for 1 % of the keys\n" \
+        "Hits at equal memory|the same, 10 %|hitratio mix_10_bytes - miss_ratio|hits|the same, bytes for 10 %\n" \
         "Hits at equal memory|the same, entries for 1 % of the names|hitratio mix_1 - miss_ratio|hits|\n" \
         "Hits at equal memory|the same, 10 %|hitratio mix_10 - miss_ratio|hits|\n" \
         "Tails|p99.9 of a get at 95 % gets, 2 threads|peers zipf1m_16_100 2 p999|ns l|\n" \
