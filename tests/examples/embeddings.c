@@ -7,6 +7,7 @@
  *     cc -O2 embeddings.c -lcellar -pthread;   ./a.out vectors.cache   (twice)
  *     drop-in: cc embeddings.c dist/cellar_all.c -Idist -Idist/include -pthread */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cellar_kit.h"
@@ -17,6 +18,7 @@ enum { DIM = 256, NOTES = 4 };
 static cellar_err embed(cellar_embeddings_call *call, const cellar_bytes *text, size_t n,
                         void *sent)
 {
+    if (getenv("DOWN") != NULL) { return CELLAR_E_IO; } /* as if the model did not answer */
     *(size_t *)sent += n;
     for (size_t i = 0; i < n; i++) {
         float vector[DIM] = { 0 };
@@ -52,19 +54,19 @@ int main(int argc, char **argv)
     cellar_bytes asked[NOTES + 1];
     cellar_err status[NOTES + 1];
     cellar *store;
-    size_t sent = 0, best = 0;
+    size_t sent = 0, best = NOTES; /* none */
     float most = 0;
     cellar_embeddings *const e = embeddings_open(argc > 1 ? argv[1] : "vectors.cache", &store);
     for (int i = 0; i <= NOTES; i++) { asked[i] = (cellar_bytes){ text[i], strlen(text[i]) }; }
     if (e == NULL || cellar_embeddings_get_many(e, asked, NOTES + 1, embed, &sent, vector[0],
                                                 status) != CELLAR_OK) { return 1; }
-    for (size_t i = 0; i < NOTES; i++) {
-        float near = 0; /* without one of both vectors, when the model is down: 0 */
-        const int both = status[i] == CELLAR_OK && status[NOTES] == CELLAR_OK;
-        for (int k = 0; k < DIM && both; k++) { near += vector[i][k] * vector[NOTES][k]; }
+    for (size_t i = 0; i < NOTES && status[NOTES] == CELLAR_OK; i++) { /* has the question one? */
+        float near = 0; /* of a note without a vector: 0, so it is not found */
+        const int has = status[i] == CELLAR_OK;
+        for (int k = 0; k < DIM && has; k++) { near += vector[i][k] * vector[NOTES][k]; }
         if (near > most) { most = near, best = i; }
     }
-    printf("%s (sent: %zu)\n", text[best], sent);
+    printf("%s (sent: %zu)\n", best < NOTES ? text[best] : "no answer", sent);
     cellar_embeddings_close(e);
-    return cellar_close(store) == CELLAR_OK ? 0 : 1;
+    return cellar_close(store) == CELLAR_OK && best < NOTES ? 0 : 1;
 }

@@ -3,7 +3,8 @@
  * recent_items: the newest posts of a forum, as one entry: a line for each, the newest first. The
  * cache may evict a list: keep posts in a database, and rebuild on MISS by cellar_get_or_load. A
  * new post changes the cached list in place, without a query. It goes to the place of its number,
- * so posts give the same list in any order, also a post that a rebuild has seen already.
+ * so posts give the same list in any order, also a post that a rebuild has seen already. A title is
+ * text of a user: no byte of it may end a line.
  *
  *     cc -O2 recent_items.c -lcellar -pthread
  *     drop-in: cc recent_items.c dist/cellar.c -Idist -Idist/include -pthread */
@@ -16,7 +17,8 @@
 
 enum { NEWEST = 3 };
 
-static const char *const title[] = { "hello", "a question", "an answer", "thanks", "bye", "news" };
+static const char *const title[] = { "hello", "a question", "an answer", "thanks",
+                                     "bye\n99 forged", "news" };
 static int rows = 4; /* of these: the database */
 static cellar *lists;
 static int queries;
@@ -34,7 +36,9 @@ static cellar_err append(cellar_buf *out, int number)
     char head[16];
     const int n = snprintf(head, sizeof head, "%d ", number);
     cellar_buf_append(out, head, (size_t)n); /* a failure stays: it fails the load or the update */
-    cellar_buf_append(out, title[number], strlen(title[number]));
+    for (const char *at = title[number]; *at != '\0'; at++) { /* a line end would begin a post */
+        cellar_buf_append(out, (unsigned char)*at < ' ' ? " " : at, 1);
+    }
     return cellar_buf_append(out, "\n", 1);
 }
 
