@@ -3,7 +3,8 @@
 
 Usage: python3 django_tasks.py URL     redis://127.0.0.1:6379/0, unix:///run/cellar.sock?db=0
 
-It needs Django and django-redis. The classes call the cache of django-redis alone, so the same
+It needs Django and django-redis, and an empty database: it ends with cache.clear(), which deletes
+all keys of the database, also those of other programs. It refuses a database with keys. The classes call the cache of django-redis alone, so the same
 lines run with a server of Redis and with `cellar serve`. The program prints one line a fact; a line
 has no time and no address, so that the output of two servers can be compared.
 """
@@ -61,17 +62,16 @@ class TaskCacheManager:
             return None
 
     def get_task(self, task_id):
-        """Return the task, or None."""
+        """Return the task, or None. A page that shows the task calls count_read, too."""
         text = self.cache.get(self.key(task_id))
-        if text is None:
-            return None
-        self.count_read(task_id)
-        return self.decode(task_id, text)
+        return None if text is None else self.decode(task_id, text)
 
     def update_task_status(self, task_id, status, more=None):
         """Merge `more` into the task and give it the TTL of its new state.
 
-        The lock is for the merges of two workers: without it one of them would get lost."""
+        The lock is for the merges of two workers: without it one of them would get lost. Raise
+        LockError if the lock is not free within 5 s (the merge is not done: try again), or if the
+        merge took more than the 10 s of the lock (another merge may have run in between)."""
         with self.cache.lock(f"lock:{self.key(task_id)}", timeout=10, blocking_timeout=5):
             task = self.get_task(task_id)
             if task is None:
@@ -140,7 +140,7 @@ def show_tasks(cache, client):
     print("broken of a batch:", tasks.batch_get_tasks(["broken", 3]), tasks.key("broken") in cache)
     print("reads:", [tasks.count_read("counted") for _ in range(3)])
     print("keys:", sorted(cache.iter_keys("image_task:1*")))
-    print("known to the server:", client.info()["db0"]["keys"])
+    print("known to the server:", client.dbsize())
     print("cleared:", tasks.clear(), tasks.batch_get_tasks(range(50)), tasks.clear())
 
 
@@ -181,7 +181,10 @@ if __name__ == "__main__":
     configure(sys.argv[1])
     from django.core.cache import cache
     from django_redis import get_redis_connection
-    cache.clear()
-    show_tasks(cache, get_redis_connection("default"))
+    client = get_redis_connection("default")
+    if client.dbsize() != 0:
+        sys.exit("django_tasks: the database has keys, and this program would delete them: "
+                 "name an empty one, for example /15 instead of /0")
+    show_tasks(cache, client)
     show_limiter(cache)
     show_calls(cache)
