@@ -901,12 +901,12 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *     name              values                        default   meaning
  *     memory            from 1M                       64M       budget of the store
  *     max_entries       number, 0: none               0         second bound of the store
- *     max_value         1..2^30 - 1                   64M       largest value, or half the budget
+ *     max_value         1..2^30 - 1                   64M       largest value; unset: <= memory / 2
  *     eviction          adaptive s3fifo lru fifo      adaptive  eviction policy
  *     default_ttl       time                          never     TTL of entries without one
  *                       CACHE_DEFAULT_TIMEOUT                   the same, by another name
  *     negative_ttl      time                          60s       TTL of negative entries
- *     jitter            0%..100%, +n%, +-n%           10%       loads: shorter TTLs; +: longer
+ *     jitter            0%..100%, +n%, +-n%           10%       loads: less TTL; +: more; +-: both
  *     idle              to 49d                        0s        maximum time without use; 0s: none
  *     max_age           time                          0s        maximum age with idle; 0s: none
  *     stale             to 49d                        0s        stale window after the TTL
@@ -922,7 +922,7 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *     l2_close          time                          5s        limit of writing memory at close
  *     l2_open_ready     time                          1s        limit of reading the index at open
  *     l2_optional       0 or 1                        0         1: open in memory without it
- *     enabled           0 or 1                        1         0: field disabled is 1
+ *     enabled           0 or 1                        1         0: the program turns the cache off
  *     threads           0 or 1                        1         0: the program calls cellar_tick
  *     load_threads      1..64                         2         threads for background loads
  *     load_queue        1..65,536                     256       background loads that wait
@@ -948,7 +948,7 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  *     resp_timeout      time                                    idle limit: resp.idle_timeout_ms
  *                       REDIS_SOCKET_TIMEOUT                    the same, by another name
  *     resp_admin_head   1k..1M                        16k       head of a request for admin pages
- *     resp_admin_body   0..1M                         0         its body, read and dropped
+ *     resp_admin_body   0..1M                         0         body of a request, read and dropped
  * In the environment their names are CELLAR_MEMORY, CELLAR_MAX_ENTRIES and so on. */
 
 /* Limits of settings. */

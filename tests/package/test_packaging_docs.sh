@@ -122,7 +122,7 @@ readme_blocks() { # each ```c block with a main is a program; the others are com
         if grep -q 'main(' "$block" && [ -f "$archive" ]; then
             # shellcheck disable=SC2046
             $CC -std=c11 -D_GNU_SOURCE -Wall -Iinclude "$block" "$archive" -pthread \
-                $([ "$archive" = "$CELLAR_A" ] || echo -lhiredis) ${CELLAR_LIBS-} -o "$t_tmp/readme" && (cd "$t_tmp" && timeout 300 ./readme) ||
+                $([ "$archive" = "$CELLAR_A" ] || echo -lhiredis) ${CELLAR_LIBS-} -o "$t_tmp/readme" && (cd "$t_tmp" && timeout 300 ./readme </dev/null) ||
                 { echo "$block"; return 1; }
         else
             $CC -std=c11 -D_GNU_SOURCE -Iinclude -fsyntax-only "$block" ||

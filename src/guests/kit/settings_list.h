@@ -20,7 +20,7 @@
     X(max_entries, COUNT, config.max_entries, 0, INT64_MAX, "number, 0: none", "", "0", \
       "second bound of the store") \
     X(max_value, MEMORY, tuning.max_value_bytes, 1, CELLAR_VALUE_MAX, "1..2^30 - 1", "", "64M", \
-      "largest value, or half the budget") \
+      "largest value; unset: <= memory / 2") \
     X(eviction, CHOICE, config.eviction, CELLAR_EVICT_ADAPTIVE, CELLAR_EVICT_FIFO, \
       "adaptive s3fifo lru fifo", "", "adaptive", "eviction policy") \
     X(default_ttl, TIME, config.default_ttl_ms, 1, INT64_MAX, "time", "CACHE_DEFAULT_TIMEOUT", \
@@ -28,7 +28,7 @@
     X(negative_ttl, TIME, config.negative_ttl_ms, 1, INT64_MAX, "time", "", "60s", \
       "TTL of negative entries") \
     X(jitter, JITTER, tuning.jitter_pct, 0, 100, "0%..100%, +n%, +-n%", "", "10%", \
-      "loads: shorter TTLs; +: longer") \
+      "loads: less TTL; +: more; +-: both") \
     X(idle, TIME, config.idle_ms, 0, UINT32_MAX, "to 49d", "", "0s", \
       "maximum time without use; 0s: none") \
     X(max_age, TIME, config.max_age_ms, 0, INT64_MAX, "time", "", "0s", \
@@ -54,7 +54,7 @@
     X(l2_open_ready, TIME, l2.open_ready_ms, 1, INT64_MAX, "time", "", "1s", \
       "limit of reading the index at open") \
     X(l2_optional, FLAG, l2.optional, 0, 1, "0 or 1", "", "0", "1: open in memory without it") \
-    X(enabled, OFF, disabled, 0, 1, "0 or 1", "", "1", "0: field disabled is 1") \
+    X(enabled, OFF, disabled, 0, 1, "0 or 1", "", "1", "0: the program turns the cache off") \
     X(threads, OFF, host.no_threads, 0, 1, "0 or 1", "", "1", "0: the program calls cellar_tick") \
     X(load_threads, COUNT, host.load_threads, 1, 64, "1..64", "", "2", \
       "threads for background loads") \
@@ -86,7 +86,7 @@
     X(resp_admin_head, SIZE, resp.admin_head_bytes, 1024, 1 << 20, "1k..1M", "", "16k", \
       "head of a request for admin pages") \
     X(resp_admin_body, SIZE, resp.admin_body_bytes, 0, 1 << 20, "0..1M", "", "0", \
-      "its body, read and dropped")
+      "body of a request, read and dropped")
 
 /* Other names of the documents: no effect, one INFO note each. */
 #define KIT_SETTINGS_SEEDS(X) \
