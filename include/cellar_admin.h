@@ -133,8 +133,9 @@ typedef struct cellar_host_config {
     cellar_log_keys log_keys;   /* how log lines, and hot_keys of cellar_stats_json, name keys.   */
                                 /* Default HASH                                                   */
     uint32_t stack_bytes;       /* stack of each thread that is started, with the thread-local    */
-                                /* data of the program; less than 256 KiB counts as 256 KiB.      */
-                                /* Default: that of the process, 1 MiB at least                   */
+                                /* data of the program. Range 1..2^32 - 1 bytes; less             */
+                                /* than 256 KiB counts as 256 KiB. Default: that of the process,  */
+                                /* 1 MiB at least                                                 */
 } cellar_host_config;
 CELLAR_STRUCT(cellar_host_config, stack_bytes);
 
@@ -144,21 +145,22 @@ typedef struct cellar_tuning_config {
     uint64_t max_value_bytes;     /* longest value. Range 1..CELLAR_VALUE_MAX. Default the less   */
                                   /* of 64 MiB and half of memory_bytes                           */
     uint64_t expected_entry_bytes; /* mean key + value, sizes tables at the open; not the disk    */
-                                  /* index: mean_entry_bytes of l2. From 16 to 2^32 - 1.          */
-                                  /* Default 256                                                  */
-    int64_t  close_timeout_ms;    /* longest wait of cellar_close for running loads. Default      */
-                                  /* 5,000                                                        */
+                                  /* index: mean_entry_bytes of l2. Range 1..2^32 - 1 bytes; less */
+                                  /* than 16 counts as 16. Default 256                            */
+    int64_t  close_timeout_ms;    /* longest wait of cellar_close for running loads. From 1 ms.   */
+                                  /* Default 5,000                                                */
     const uint8_t *hash_key;      /* 32 bytes, copied: repeatable hashes for tests. Default NULL: */
                                   /* random                                                       */
     cellar_hash       hash;       /* of keys. Default HASH_DEFAULT                                */
     cellar_huge_pages huge_pages; /* for entries and index. Default LATER                         */
     cellar_optimize   optimize;   /* goal of eviction. Default BYTES                              */
     cellar_jitter     jitter_mode; /* with jitter_pct. Default MINUS                              */
-    uint32_t jitter_pct;          /* spreads the TTL of loads. Range 1..100 or CELLAR_OFF.        */
-                                  /* Default 10                                                   */
-    uint32_t stripes;             /* most lock domains; a power of two to 1,024. Default 64. Each */
-                                  /* needs 64 segments of memory and room for 64 entries: a small */
-                                  /* budget or max_entries gives fewer, see cellar_stats.stripes  */
+    uint32_t jitter_pct;          /* spreads the TTL of loads. Range 1..100 percent or            */
+                                  /* CELLAR_OFF. Default 10                                       */
+    uint32_t stripes;             /* most lock domains. A power of two. Range 1..1,024.           */
+                                  /* Default 64. Each needs 64 segments of memory and room for 64 */
+                                  /* entries: a small budget or max_entries gives fewer, see      */
+                                  /* cellar_stats.stripes                                         */
     uint32_t max_namespaces;      /* the root counts as one. Range 1..4,096. Default 4,096        */
     uint32_t max_loads;           /* loads at once. Range 1..2^32 - 1. Default 16,384             */
     uint32_t max_load_waiters;    /* threads and subscribers that wait. Range 1..2^32 - 1.        */
@@ -307,20 +309,26 @@ typedef enum cellar_policy_kind {
 typedef struct cellar_policy_rule {
     size_t      struct_size;     /* set by cellar_policy_rule_default()                           */
     cellar_policy_kind kind;     /* Default CELLAR_POLICY_KEY                                     */
-    uint32_t    no_l2;           /* 1: never written to disk                                      */
+    uint32_t    no_l2;           /* 1: entries are never written to disk. Range 0..1              */
     const char *section;         /* NULL: "*"                                                     */
     const char *pattern;         /* of keys: see PATTERNS. To 1,024 bytes                         */
-    int64_t     ttl_ms;          /* TTL of values. To 2^52, or CELLAR_TTL_NONE: never             */
-    int64_t     ttl_max_ms;      /* bound of the TTL, whatever sets it; not in CELLAR_POLICY_SET  */
-    int64_t     idle_ms;         /* time without use. To 2^32 - 1. CELLAR_TTL_NONE: none          */
-    int64_t     max_age_ms;      /* maximum age with idle_ms                                      */
-    int64_t     negative_ttl_ms; /* TTL of negative entries                                       */
-    int64_t     stale_ms;        /* stale window. To 2^32 - 1. CELLAR_TTL_NONE: none              */
-    int64_t     refresh_ms;      /* a load refreshes a value that is older: see REFRESH. To 2^52  */
-    uint32_t    jitter_pct;      /* spreads the TTL. Range 1..100, or CELLAR_OFF: 0 %             */
+    int64_t     ttl_ms;          /* TTL of values. Range 1..2^52 ms. CELLAR_TTL_NONE: none        */
+    int64_t     ttl_max_ms;      /* bound of the TTL, whatever sets it; not in CELLAR_POLICY_SET. */
+                                 /* Range 1..2^52 ms                                              */
+    int64_t     idle_ms;         /* maximum time without use. Range 1..2^32 - 1 ms.               */
+                                 /* CELLAR_TTL_NONE: none                                         */
+    int64_t     max_age_ms;      /* maximum age with idle_ms. Range 1..2^52 ms.                   */
+                                 /* CELLAR_TTL_NONE: none                                         */
+    int64_t     negative_ttl_ms; /* TTL of negative entries. Range 1..2^52 ms.                    */
+                                 /* CELLAR_TTL_NONE: none                                         */
+    int64_t     stale_ms;        /* stale window. Range 1..2^32 - 1 ms. CELLAR_TTL_NONE: none     */
+    int64_t     refresh_ms;      /* a load refreshes a value that is older: see REFRESH.          */
+                                 /* Range 1..2^52 ms                                              */
+    uint32_t    jitter_pct;      /* spreads the TTL. Range 1..100 percent, or CELLAR_OFF: not     */
+                                 /* spread                                                        */
     cellar_jitter jitter_mode;   /* with jitter_pct. Default MINUS                                */
-    uint32_t    priority;        /* of scheduled refreshes: 1 low, 2 mid, 3 high                  */
-    uint32_t    quota_max_pct;   /* share of a namespace: see QUOTA. Range 1..100                 */
+    uint32_t    priority;        /* of scheduled refreshes. Range 1..3: 1 low, 2 mid, 3 high      */
+    uint32_t    quota_max_pct;   /* share of a namespace: see QUOTA. Range 1..100 percent         */
     uint32_t    line;            /* of its text, for E_DENIED and warnings of quotas. 0: none     */
     const char *ttl_class;       /* its name; ttl_class_fallback for an unknown one               */
     const char *tags;            /* "a,b": added to those of the call                             */

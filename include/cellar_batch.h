@@ -147,20 +147,24 @@ typedef struct cellar_batcher_config {
     const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
                              /* counts as "batcher"), clock, alloc, free, log, log_level,         */
                              /* no_threads, stack_bytes                                           */
-    uint64_t max_bytes;      /* of the items of a batch. Default 1 MiB                            */
-    uint64_t queue_bytes;    /* of all items that have not ended. From max_bytes. Default 64 MiB  */
-    int64_t  linger_ms;      /* from the first item of a batch to its flush. Default 50           */
+    uint64_t max_bytes;      /* longest sum of the lengths of a batch. Range 1 byte..4 GiB - 1.   */
+                             /* Default 1 MiB                                                     */
+    uint64_t queue_bytes;    /* bytes of all items that have not ended. From max_bytes.           */
+                             /* Default 64 MiB, or max_bytes where that is more                   */
+    int64_t  linger_ms;      /* time from the first item of a batch to its flush.                 */
+                             /* Range 1 ms..366 days. Default 50                                  */
     int64_t  max_delay_ms;   /* not 0: each item starts linger_ms again, up to this time after    */
-                             /* the first item. Default 0                                         */
+                             /* the first item. Range linger_ms..366 days. Default 0: not again   */
     int64_t  retry_base_ms;  /* RETRY: attempt n + 1 follows after a random time of up to         */
-                             /* retry_base_ms * 2^(n - 1). Default 1,000                          */
-    int64_t  retry_cap_ms;   /* longest such time. Default 600,000                                */
-    int64_t  block_timeout_ms; /* longest wait of an add with BLOCK. Default 5,000                */
-    int64_t  close_timeout_ms; /* longest drain of a close. Default 5,000                         */
-    uint32_t max_items;      /* of a batch. Range 1..CELLAR_BATCH_ITEMS_MAX. Default 100          */
-    uint32_t queue_items;    /* items that have not ended. Default 65,536                         */
-    uint32_t max_groups;     /* groups that collect items. Default 4,096                          */
-    uint32_t max_attempts;   /* RETRY: calls with the same items. Default 4                       */
+                             /* retry_base_ms * 2^(n - 1). Range 1 ms..366 days. Default 1,000    */
+    int64_t  retry_cap_ms;   /* RETRY: longest such time. Range 1 ms..366 days. Default 600,000   */
+    int64_t  block_timeout_ms; /* longest wait of an add with BLOCK. Range 1 ms..366 days.        */
+                             /* Default 5,000                                                     */
+    int64_t  close_timeout_ms; /* longest drain of a close. Range 1 ms..366 days. Default 5,000   */
+    uint32_t max_items;      /* items of a batch. Range 1..CELLAR_BATCH_ITEMS_MAX. Default 100    */
+    uint32_t queue_items;    /* items that have not ended. Range 1..2^32 - 1. Default 65,536      */
+    uint32_t max_groups;     /* groups that collect items. Range 1..2^32 - 1. Default 4,096       */
+    uint32_t max_attempts;   /* RETRY: calls with the same items. Range 1..2^32 - 1. Default 4    */
     uint32_t workers;        /* threads for flushes. Range 1..64. Default 4                       */
     cellar_batch_on_failure on_failure; /* Default SPLIT_SINGLE                                   */
     cellar_batch_on_full on_full; /* Default BLOCK                                                */
@@ -177,7 +181,8 @@ typedef struct cellar_batch_add_opts {
     void    *done_ctx;       /* given to done                                                     */
     const void *coalesce_key; /* an item of the same group and key that no call has taken yet is  */
                              /* replaced, in its place. Default NULL: replaces none               */
-    size_t   coalesce_key_len; /* Range 1..CELLAR_BATCH_KEY_MAX with a key                        */
+    size_t   coalesce_key_len; /* bytes at coalesce_key. Range 1..CELLAR_BATCH_KEY_MAX with a     */
+                             /* key; else 0                                                       */
 } cellar_batch_add_opts;
 CELLAR_STRUCT(cellar_batch_add_opts, coalesce_key_len);
 

@@ -39,12 +39,15 @@ typedef struct cellar_breaker_config {
     size_t   struct_size; /* set by cellar_breaker_config_default()                               */
     uint32_t failure_pct; /* opens at this share of failed calls in 10 s. Range 1..100 percent.   */
                           /* Default 50                                                           */
-    uint32_t min_calls;   /* calls in 10 s needed for it. Range 1..1,000,000. Default 20          */
-    uint32_t consecutive_failures; /* or opens after so many in a row. Range 1..63. Default 5     */
+    uint32_t min_calls;   /* calls in 10 s from which on failure_pct counts. Range 1..1,000,000.  */
+                          /* Default 20                                                           */
+    uint32_t consecutive_failures; /* also opens after this number of failures in a row.          */
+                          /* Range 1..63. Default 5                                               */
     uint32_t half_open_successes;  /* successful probes that close it. Range 1..15. Default 3     */
-    int64_t  open_ms;     /* open for a random time, up to this. From 1. Default 5,000            */
-    int64_t  open_max_ms; /* open_ms doubles with each failed probe, up to this. From open_ms to  */
-                          /* 2^40. Default 60,000, or open_ms where that is longer                */
+    int64_t  open_ms;     /* open for a random time, up to this. Range 1..2^40 ms. Default 5,000  */
+    int64_t  open_max_ms; /* open_ms doubles with each failed probe, up to this.                  */
+                          /* Range open_ms..2^40 ms. Default 60,000, or open_ms where that is     */
+                          /* longer                                                               */
 } cellar_breaker_config;
 CELLAR_STRUCT(cellar_breaker_config, open_max_ms);
 

@@ -86,8 +86,9 @@ typedef struct cellar_refresher_config {
                              /* counts as "refresh"), clock, alloc, free, log, log_level,         */
                              /* no_threads, stack_bytes                                           */
     cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default: of the system        */
-    int64_t  close_timeout_ms; /* wait of close and remove for running loads. Default 5,000       */
-    uint32_t max_rows;       /* Range 1..65,536. Default 4,096                                    */
+    int64_t  close_timeout_ms; /* wait of close and remove for running loads.                     */
+                             /* Range 1 ms..366 days. Default 5,000                               */
+    uint32_t max_rows;       /* rows of the refresher. Range 1..65,536. Default 4,096             */
     uint32_t max_parallel;   /* loads at the same time. Range 1..64. Default 2. Their threads     */
                              /* have the default stack of the process, or host option stack_bytes */
 } cellar_refresher_config;
@@ -109,9 +110,12 @@ CELLAR_STRUCT(cellar_refresh_loader_opts, limiter);
 /* Options of a row, for cellar_refresh_add. */
 typedef struct cellar_refresh_opts {
     size_t   struct_size;    /* set by cellar_refresh_opts_default()                              */
-    int64_t  ttl_ms;         /* TTL of its values. Default 0: of the policy or the namespace      */
-    int64_t  negative_ttl_ms; /* TTL of "absent". Default 0: of the policy or the namespace       */
-    int64_t  stale_ms;       /* stale window. Default 0: of the policy or the namespace           */
+    int64_t  ttl_ms;         /* TTL of its values. From 1 ms. CELLAR_TTL_NONE: none.              */
+                             /* Default 0: of the policy or the namespace                         */
+    int64_t  negative_ttl_ms; /* TTL of "absent". From 1 ms. CELLAR_TTL_NONE: none. Default 0: of */
+                             /* the policy or the namespace                                       */
+    int64_t  stale_ms;       /* stale window. Range 1..2^32 - 1 ms. Default 0: of the policy or   */
+                             /* the namespace                                                     */
     const char *at;          /* "00:00@Europe/Paris": see DAYS; with ttl_ms. Default NULL: none   */
     cellar_refresh_priority priority; /* Default MID                                              */
     uint32_t stop_idle;      /* see IDLE ROWS. Range 1..1,000,000 intervals. Default 0: never     */
