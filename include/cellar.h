@@ -296,7 +296,7 @@ typedef cellar_err (*cellar_next_key_fn)(cellar_bytes *key, void *ctx);
  * which cellar_set_opts.ttl_class takes. */
 typedef struct cellar_ttl_class {
     const char *name;   /* 1..CELLAR_TTL_CLASS_NAME_MAX bytes, copied */
-    int64_t     ttl_ms; /* from 1, or CELLAR_TTL_NONE */
+    int64_t     ttl_ms; /* From 1 ms. CELLAR_TTL_NONE: none */
 } cellar_ttl_class;
 
 /* Options of a namespace, for cellar_namespace_open and cellar_config.root.
@@ -320,22 +320,24 @@ typedef struct cellar_ttl_class {
 typedef struct cellar_namespace_config {
     size_t   struct_size;      /* set by cellar_namespace_config_default()                        */
     int64_t  default_ttl_ms;     /* TTL of entries stored without one; of loads with jitter_pct.  */
-                                 /* Default 0: of the store. CELLAR_TTL_NONE: none                */
-    int64_t  negative_ttl_ms;    /* TTL of negative entries. Default 0: of the store.             */
+                                 /* From 1 ms. Default 0: of the store. CELLAR_TTL_NONE: none     */
+    int64_t  negative_ttl_ms;    /* TTL of negative entries. From 1 ms. Default 0: of the store.  */
                                  /* CELLAR_TTL_NONE: none                                         */
-    int64_t  idle_ms;            /* maximum time without use; not for loaded values. Range 1..    */
-                                 /* 2^32 - 1. Default 0: of the store. CELLAR_TTL_NONE: none      */
+    int64_t  idle_ms;            /* maximum time without use; not for loaded values.              */
+                                 /* Range 1..2^32 - 1 ms. Default 0: of the store.                */
+                                 /* CELLAR_TTL_NONE: none                                         */
     int64_t  max_age_ms;         /* maximum age of an entry with idle time. Each set and update   */
-                                 /* starts it again, except with CELLAR_KEEP_TTL. Default 0: of   */
-                                 /* the store. CELLAR_TTL_NONE: none                              */
-    int64_t  stale_ms;           /* stale window after the TTL. Range 1..2^32 - 1. Default 0: of  */
-                                 /* the store                                                     */
+                                 /* starts it again, except with CELLAR_KEEP_TTL. From 1 ms.      */
+                                 /* Default 0: of the store. CELLAR_TTL_NONE: none                */
+    int64_t  stale_ms;           /* stale window after the TTL. Range 1..2^32 - 1 ms.             */
+                                 /* Default 0: of the store                                       */
     const cellar_ttl_class *ttl_classes; /* copied; different names. Default NULL: none           */
     uint32_t ttl_class_count;    /* Range 0..CELLAR_TTL_CLASSES_MAX. Default 0: no classes        */
     uint32_t ttl_class_fallback; /* class number for unknown names. Range 1..ttl_class_count.     */
                                  /* Default 0: class 1                                            */
-    uint32_t version;            /* public version. Another number than the stored one acts as    */
-                                 /* cellar_version_set. Default 0: as stored, else 1              */
+    uint32_t version;            /* public version. Range 1..2^32 - 1. Another number than the    */
+                                 /* stored one acts as cellar_version_set. Default 0: as stored,  */
+                                 /* else 1                                                        */
     uint32_t exact_age;          /* 1: each entry stores its birth, 8 bytes: exact ages, also in  */
                                  /* each hit of a load (Age: of HTTP). Default 0: off             */
     uint32_t quota_max_pct;      /* most of all entry bytes, see cellar_namespace_open. Range     */
@@ -349,17 +351,20 @@ typedef struct cellar_namespace_config {
     cellar_l2_write    l2_write; /* read when first opened. Default 0: cellar_l2_config.write     */
     uint32_t bloom_fpr_ppm;      /* rate of false positives of its Bloom filter, in 10^-6. Range  */
                                  /* 100..500,000. Default 10,000                                  */
-    uint64_t bloom_keys;         /* keys of its Bloom filter, cellar_bloom.h, to 2^40. Default 0: */
-                                 /* none; of a namespace that has one: unchanged                  */
+    uint64_t bloom_keys;         /* keys of its Bloom filter, cellar_bloom.h. Range 1..2^40.      */
+                                 /* Default 0: none; of a namespace that has one: unchanged       */
     const struct cellar_load_opts *load; /* defaults of its loads; NULL = none; copied            */
     cellar_loader_fn      loader; /* for loads without a loader of their own; NULL = none         */
-    cellar_loader_many_fn loader_many; /* the same for bulk loads; NULL = none                    */
+    cellar_loader_many_fn loader_many; /* for bulk loads without a loader of their own; NULL =    */
+                                 /* none                                                          */
     void *loader_ctx;            /* lives until the store is closed, or until the namespace is    */
                                  /* dropped and its running loads have ended                      */
     const struct cellar_breaker_config *breaker; /* of its loads; NULL: none; fixed at first open */
     const char *policy_section;  /* section of the rules, to 64 bytes; NULL: its own name         */
-    uint32_t log_level;          /* a cellar_log_level for its own lines. Default 0: of the store */
-    uint32_t max_entries;        /* most entries in memory. Default 0: no bound                   */
+    uint32_t log_level;          /* a cellar_log_level for its own lines. Range 1..5.             */
+                                 /* Default 0: of the store                                       */
+    uint32_t max_entries;        /* most entries in memory. Range 1..2^32 - 1. Default 0: no      */
+                                 /* bound                                                         */
     const struct cellar_object_config *object; /* its entries are objects, cellar_object.h; NULL: */
                                  /* bytes; copied when the namespace is created                   */
 } cellar_namespace_config;
@@ -370,16 +375,21 @@ typedef struct cellar_config {
     size_t   struct_size;     /* set by cellar_config_default(), with abi                         */
     uint32_t abi;             /* CELLAR_ABI of the caller's header; 0 = not checked               */
     cellar_eviction eviction; /* eviction policy. Default ADAPTIVE                                */
-    uint64_t memory_bytes;    /* the one budget. From CELLAR_MEMORY_MIN. Default 64 MiB           */
-    uint64_t max_entries;     /* most entries in memory. Default 0: no bound                      */
-    int64_t  default_ttl_ms;  /* TTL of entries stored without one. Default 0: none               */
-    int64_t  negative_ttl_ms; /* TTL of negative entries. Default 60,000. They and remembered     */
-                              /* errors hold 1/8 of memory_bytes and of max_entries at most       */
-    int64_t  idle_ms;         /* maximum time without use, to 2^32 - 1. Default 0: none           */
-    int64_t  max_age_ms;      /* maximum age of an entry with idle time. Default 0: none          */
-    int64_t  stale_ms;        /* stale window after the TTL, to 2^32 - 1. Default 0: none         */
+    uint64_t memory_bytes;    /* the one budget. Range CELLAR_MEMORY_MIN (1 MiB)..2^63 - 1 bytes. */
+                              /* Default 64 MiB                                                   */
+    uint64_t max_entries;     /* most entries in memory. Range 1..2^63 - 1. Default 0: no bound   */
+    int64_t  default_ttl_ms;  /* TTL of entries stored without one. From 1 ms. Default 0: none    */
+    int64_t  negative_ttl_ms; /* TTL of negative entries. From 1 ms. CELLAR_TTL_NONE: none.       */
+                              /* Default 60,000. They and remembered errors hold 1/8 of           */
+                              /* memory_bytes and of max_entries at most                          */
+    int64_t  idle_ms;         /* maximum time without use. Range 1..2^32 - 1 ms. Default 0: none  */
+    int64_t  max_age_ms;      /* maximum age of an entry with idle time. From 1 ms.               */
+                              /* Default 0: none                                                  */
+    int64_t  stale_ms;        /* stale window after the TTL. Range 1..2^32 - 1 ms.                */
+                              /* Default 0: none                                                  */
     const char *l2_path;      /* directory of the disk tier; created. Default NULL: no disk tier */
-    uint64_t l2_bytes;        /* size of all its files; with l2_path. From 16 MiB to 4 TiB        */
+    uint64_t l2_bytes;        /* size of all its files. Range 16 MiB..4 TiB. Required with        */
+                              /* l2_path; else 0                                                  */
     const cellar_namespace_config     *root; /* options of the root namespace; NULL = defaults    */
     const struct cellar_l2_config     *l2;   /* cellar_l2.h; NULL = defaults                      */
     const struct cellar_host_config   *host; /* cellar_admin.h; NULL = defaults                   */
@@ -429,9 +439,10 @@ CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out);
  * example: cellar_open_sized(64u << 20, 0, &c);                                                  */
 CELLAR_API cellar_err cellar_open_sized(uint64_t memory_bytes, uint64_t max_entries, cellar **out);
 
-/* Close a store. The call waits for running loads, close_timeout_ms at most, and meanwhile refuses
- * new loads with E_CLOSED. If a loader still runs then, the call returns E_BUSY and the store is
- * open as before: the running loads go on, and new loads run again. Call it again later.
+/* Close a store. The call waits for running loads for close_timeout_ms at most (field of
+ * cellar_tuning_config, default 5 s), and meanwhile refuses new loads with E_CLOSED. If a loader
+ * still runs then, the call returns E_BUSY and the store is open as before: the running loads go
+ * on, and new loads run again. Call it again later.
  * in:      the handle from cellar_open; NULL is fine
  * returns: OK; DROPPED (all is closed, but entries of memory are not on disk: cellar_l2.h, CLOSE);
  *          E_CLOSED (closed before), E_INVAL (a namespace; the first time a line in the log),
@@ -564,28 +575,33 @@ CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len
  * contract of each call says which fields and flags it takes. */
 typedef struct cellar_set_opts {
     size_t   struct_size;       /* set by cellar_set_opts_default()                               */
-    int64_t  ttl_ms;            /* TTL. Default 0: of the TTL class, else of the namespace.       */
-                                /* CELLAR_TTL_NONE: none                                          */
-    int64_t  idle_ms;           /* maximum time without use. Range 1..2^32 - 1. Default 0: of the */
+    int64_t  ttl_ms;            /* TTL. From 1 ms. Default 0: of the TTL class, else of the       */
                                 /* namespace. CELLAR_TTL_NONE: none                               */
-    int64_t  max_age_ms;        /* maximum age of an entry with idle time. Default 0: of the      */
-                                /* namespace. CELLAR_TTL_NONE: none                               */
-    int64_t  stale_ms;          /* stale window after the TTL. Range 1..2^32 - 1. Default 0: of   */
+    int64_t  idle_ms;           /* maximum time without use. Range 1..2^32 - 1 ms. Default 0: of  */
                                 /* the namespace. CELLAR_TTL_NONE: none                           */
-    uint64_t if_version;        /* with ONLY_IF_VERSION; from cellar_entry_info.version           */
+    int64_t  max_age_ms;        /* maximum age of an entry with idle time. From 1 ms.             */
+                                /* Default 0: of the namespace. CELLAR_TTL_NONE: none             */
+    int64_t  stale_ms;          /* stale window after the TTL. Range 1..2^32 - 1 ms.              */
+                                /* Default 0: of the namespace. CELLAR_TTL_NONE: none             */
+    uint64_t if_version;        /* with ONLY_IF_VERSION; from cellar_entry_info.version. From 1.  */
+                                /* Default 0: none                                                */
     uint64_t *new_version;      /* receives a version of the new entry; optional                  */
     const cellar_bytes *tags;   /* 1..CELLAR_TAG_MAX bytes each; copied; they replace the old     */
                                 /* tags of the entry; none removes them                           */
-    uint32_t tag_count;         /* 0..CELLAR_TAGS_MAX                                             */
+    uint32_t tag_count;         /* tags at `tags`. Range 0..CELLAR_TAGS_MAX. Default 0: none      */
     uint32_t flags;             /* CELLAR_ONLY_IF_.., _KEEP_.., _NEGATIVE, _DURABLE, _NO_L2 ..    */
-    uint32_t ttl_class;         /* number from cellar_ttl_class_find. Default 0: none             */
-    uint32_t user_flags;        /* 32 bits of the caller; 4 bytes an entry unless 0               */
-    uint32_t cost_us;           /* time to make the value, microseconds. Default 0: unknown       */
+    uint32_t ttl_class;         /* number from cellar_ttl_class_find. Range 1..ttl_class_count of */
+                                /* the namespace. Default 0: none                                 */
+    uint32_t user_flags;        /* 32 bits of the caller; 4 bytes an entry unless 0.              */
+                                /* Range 0..2^32 - 1. Default 0                                   */
+    uint32_t cost_us;           /* time to make the value. Range 1..2^32 - 1 us.                  */
+                                /* Default 0: unknown                                             */
     uint32_t jitter_pct;        /* spreads the TTL, never beyond max_age_ms. Range 1..100         */
                                 /* percent. Default 0: not spread                                 */
     cellar_jitter jitter_mode;  /* with jitter_pct. Default MINUS                                 */
     uint32_t reserved0;         /* must be 0                                                      */
-    uint64_t weight_bytes;      /* charged beyond key and value: WEIGHT. Default 0                */
+    uint64_t weight_bytes;      /* charged beyond key and value: WEIGHT. Range 1 byte..half of    */
+                                /* memory_bytes. Default 0                                        */
 } cellar_set_opts;
 CELLAR_STRUCT(cellar_set_opts, weight_bytes);
 
@@ -736,7 +752,7 @@ typedef struct cellar_delete_item {
  *          prefetch. No allocation. With a shared tier: one request, and one allocation, for up to
  *          128 keys that memory does not have
  * example:
- *     cellar_get_item it[1] = {{"a", 1, b1, 64, 0, CELLAR_OK, 0}};
+ *     cellar_get_item it[1] = {{.key = "a", .key_len = 1, .buf = b1, .buf_cap = sizeof b1}};
  *     size_t hits;
  *     cellar_get_many(c, it, 1, &hits);
  *     if (it[0].status == CELLAR_OK) use(b1, it[0].value_len);                                   */
@@ -751,7 +767,7 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
  * thread:  any; of equal keys the last item is stored
  * cost:    groups of 32 with prefetch
  * example:
- *     cellar_set_item it[1] = {{"a", 1, "x", 1, CELLAR_OK, 0}};
+ *     cellar_set_item it[1] = {{.key = "a", .key_len = 1, .value = "x", .value_len = 1}};
  *     cellar_set_many(c, it, 1, NULL, NULL);                                                     */
 CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t count,
                                       const cellar_set_opts *o, size_t *stored);
@@ -763,7 +779,7 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
  * thread:  any
  * cost:    groups of 32 with prefetch
  * example:
- *     cellar_delete_item it[1] = {{"a", 1, CELLAR_OK, 0}};
+ *     cellar_delete_item it[1] = {{.key = "a", .key_len = 1}};
  *     cellar_delete_many(c, it, 1, NULL);                                                        */
 CELLAR_API cellar_err cellar_delete_many(cellar *c, cellar_delete_item *items, size_t count,
                                          size_t *deleted);

@@ -212,9 +212,15 @@ typedef enum cellar_l2_damage {
 /* A cipher for values on disk, for cellar_l2_config.cipher: AES-GCM, ChaCha20-Poly1305 or another
  * AEAD.
  * The library passes flags, version and deadline as `aad`: the cipher must authenticate them. Keys,
- * names and lengths are in clear text. A nonce has 12 bytes and is never used twice, also not after
- * a restart. Both functions return 0, or another value for a failure: then the entry is not
- * written, or a miss. A value sealed with another key, or without a cipher, is a miss.
+ * names and lengths are in clear text. Both functions return 0, or another value for a failure:
+ * then the entry is not written, or a miss. A value sealed with another key, or without a cipher,
+ * is a miss. To change the key, open the store with the new one: the old values are misses.
+ *
+ * A nonce has 12 bytes. It begins at 96 random bits in each open and counts the encryptions, so no
+ * two of one open are equal. Two opens with 2^32 encryptions each have one nonce in common with a
+ * probability of 2^-63. Stores and hosts may share a key, because `aad` has the random id of the
+ * directory; then all their opens count. Change the key before 2^16 such opens: the probability is
+ * 2^-32 there.
  * in:      in and out do not overlap and may lie at any address; seal writes in_len +
  *          overhead_bytes bytes, open in_len - overhead_bytes
  * thread:  runs inside any call that reads or writes entries and inside close, in several threads
@@ -241,36 +247,43 @@ CELLAR_STRUCT(cellar_l2_cipher, reserved0);
 /* Options of the disk tier, for cellar_config.l2; path and size stand in cellar_config. */
 typedef struct cellar_l2_config {
     size_t   struct_size;       /* set by cellar_l2_config_default()                              */
-    uint64_t mean_entry_bytes;    /* mean size of records; sizes the index. Range 1..65,536; more */
-                                  /* counts as 65,536. Default 1,024, down to 512 if the index    */
-                                  /* takes 1/16 of memory_bytes at most                           */
+    uint64_t mean_entry_bytes;    /* mean size of records; sizes the index.                       */
+                                  /* Range 1..65,536 bytes; more, up to 2^32 - 1, counts as       */
+                                  /* 65,536. Default 1,024, down to 512 if the index takes 1/16   */
+                                  /* of memory_bytes at most                                      */
     uint64_t write_bytes_per_s;   /* entry bytes written a second, moves not counted; a larger    */
-                                  /* entry is never written. Default 0: no limit                  */
-    uint64_t write_bytes_per_day; /* the same a day (UTC), over restarts. Default 0: no limit     */
-    int64_t  sync_interval_ms;    /* SYNC_PERIODIC: time between two syncs. From 1. Default 1,000 */
-    int64_t  min_ttl_ms;          /* an entry with less left is not written. From 1. Default      */
-                                  /* 10,000                                                       */
-    int64_t  retry_ms;            /* time off before the disk is tried again, doubled each time.  */
-                                  /* Range 1 ms..24 h. Default 1,000                              */
-    int64_t  retry_max_ms;        /* upper bound of it. Range retry_ms..24 h. Default 60,000, or  */
-                                  /* retry_ms where that is longer                                */
+                                  /* entry is never written. From 1 byte. Default 0: no limit     */
+    uint64_t write_bytes_per_day; /* entry bytes written a day (UTC), moves not counted; the      */
+                                  /* count goes on over restarts. From 1 byte. Default 0: no      */
+                                  /* limit                                                        */
+    int64_t  sync_interval_ms;    /* SYNC_PERIODIC: time between two syncs. From 1 ms.            */
+                                  /* Default 1,000                                                */
+    int64_t  min_ttl_ms;          /* an entry with less of its TTL left is not written.           */
+                                  /* From 1 ms. Default 10,000                                    */
+    int64_t  retry_ms;            /* time that the tier stays off before the disk is tried again; */
+                                  /* it doubles with each try that fails. Range 1 ms..24 h.       */
+                                  /* Default 1,000, or retry_max_ms where that is shorter         */
+    int64_t  retry_max_ms;        /* longest time between two such tries. Range retry_ms..24 h.   */
+                                  /* Default 60,000, or retry_ms where that is longer             */
     cellar_l2_sync   sync;        /* what a power cut may take. Default MANUAL                    */
     cellar_l2_damage on_damage;   /* what a damaged directory becomes. Default SET_ASIDE          */
     uint32_t fail_errors;         /* failed calls within 10 s that switch the tier off. Range     */
                                   /* 1..64. Default 8                                             */
-    uint32_t fail_damaged_pct;    /* or 8 damaged records within 10 s, over this share of the     */
-                                  /* lookups. Range 1..100 percent. Default 1                     */
+    uint32_t fail_damaged_pct;    /* damaged records also switch the tier off: at least 8 of them */
+                                  /* within 10 s that are more than this share of the lookups in  */
+                                  /* that time. Range 1..100 percent. Default 1                   */
     uint32_t reserved0;           /* must be 0                                                    */
     uint32_t mmap_read;           /* 1: see MAPPED; needs sigbus_handler. Default 0               */
     uint32_t sigbus_handler;      /* 1: see FAILURES. Default 0                                   */
     uint32_t allow_network;       /* 1: l2_path may be on NFS, SMB and the like. Default 0        */
     const cellar_l2_cipher *cipher; /* copied. Default NULL: values are in clear text             */
-    int64_t  close_ms;            /* longest write of memory to disk at the close: CLOSE. From 1. */
+    int64_t  close_ms;            /* longest time in which cellar_close hands the entries of      */
+                                  /* memory to the disk tier: see CLOSE. From 1 ms.               */
                                   /* CELLAR_TTL_NONE: no limit. Default 5,000                     */
     cellar_l2_write write;        /* of namespaces with l2_write 0. Default ON_EVICTION           */
     uint32_t optional;            /* 1: if the tier cannot open, cellar_open opens in memory.     */
                                   /* Default 0                                                    */
-    int64_t  open_ready_ms;       /* longest wait of the open for the index: READY. From 1.       */
+    int64_t  open_ready_ms;       /* longest wait of cellar_open for the index: READY. From 1 ms. */
                                   /* CELLAR_TTL_NONE: no limit. Default 1,000                     */
 } cellar_l2_config;
 CELLAR_STRUCT(cellar_l2_config, open_ready_ms);

@@ -180,36 +180,43 @@ typedef struct cellar_fallback {
  * ctx_retain, ctx_release, trace, result, and all flags but CELLAR_LOAD_NO_NEGATIVE. */
 typedef struct cellar_load_opts {
     size_t   struct_size;       /* set by cellar_load_opts_default()                              */
-    int64_t  ttl_ms;            /* TTL of the value. Default 0: see TIMES TO LIVE                 */
-    int64_t  negative_ttl_ms;   /* TTL of "absent". Default 60,000                                */
-    int64_t  error_ttl_ms;      /* a failure is remembered, doubled each time. Default 0: off     */
-    int64_t  error_ttl_max_ms;  /* upper bound of it. Range 1 ms..24 h. Default 60,000            */
-    int64_t  stale_ms;          /* stale window after the TTL. Range 1..2^32 - 1. Default 0: none */
-    int64_t  retry_throttle_ms; /* pause after a failure while a stale value is served. Default   */
-                                /* 30,000                                                         */
-    int64_t  soft_timeout_ms;   /* maximum wait before a stale value is returned. Range           */
-                                /* 1..hard_timeout_ms. Default 0: no wait. CELLAR_TTL_NONE: no    */
-                                /* wait, also in a namespace that has one                         */
+    int64_t  ttl_ms;            /* TTL of the value. From 1 ms. CELLAR_TTL_NONE: none.            */
+                                /* Default 0: see TIMES TO LIVE                                   */
+    int64_t  negative_ttl_ms;   /* TTL of "absent". From 1 ms. CELLAR_TTL_NONE: none.             */
+                                /* Default 60,000                                                 */
+    int64_t  error_ttl_ms;      /* time for which a failure is remembered; it doubles with each   */
+                                /* further failure, up to error_ttl_max_ms. From 1 ms.            */
+                                /* Default 0: not remembered                                      */
+    int64_t  error_ttl_max_ms;  /* longest such time. Range 1 ms..24 h. Default 60,000            */
+    int64_t  stale_ms;          /* stale window after the TTL. Range 1..2^32 - 1 ms.              */
+                                /* Default 0: none                                                */
+    int64_t  retry_throttle_ms; /* pause after a failure while a stale value is served.           */
+                                /* From 1 ms. Default 30,000                                      */
+    int64_t  soft_timeout_ms;   /* maximum wait before a stale value is returned.                 */
+                                /* Range 1 ms..hard_timeout_ms. Default 0: no wait.               */
+                                /* CELLAR_TTL_NONE: no wait, also in a namespace that has one     */
     int64_t  hard_timeout_ms;   /* after it a waiter may take the load over. Range 1 ms..24 h.    */
                                 /* Default 30,000                                                 */
     int64_t  wait_timeout_ms;   /* maximum wait for a load of another call; see LEAVE A WAIT.     */
-                                /* Default hard_timeout_ms                                        */
-    int64_t  fallback_ttl_ms;   /* TTL of fallback and default values. Default retry_throttle_ms  */
-    uint32_t jitter_pct;        /* spreads TTLs. Range 1..100 or CELLAR_OFF. Default 10           */
+                                /* From 1 ms. CELLAR_TTL_NONE: no limit. Default hard_timeout_ms  */
+    int64_t  fallback_ttl_ms;   /* TTL of fallback and default values. From 1 ms.                 */
+                                /* Default retry_throttle_ms                                      */
+    uint32_t jitter_pct;        /* spreads TTLs. Range 1..100 percent or CELLAR_OFF. Default 10   */
     cellar_jitter jitter_mode;  /* with jitter_pct. Default MINUS                                 */
     uint32_t join_retries;      /* further loads that a waiter takes part in after a failed one,  */
                                 /* before it returns the error. Range 1..8 or CELLAR_OFF. Default */
                                 /* 1: the second failure is the answer                            */
     uint32_t leader_retries;    /* hard time-outs in a row before E_TIMEOUT. Range 1..15 or       */
                                 /* CELLAR_OFF. Default 2                                          */
-    uint32_t eager_refresh_pct; /* refresh past this share of the TTL. Range 1..99 or CELLAR_OFF. */
-                                /* Default 0: off                                                 */
+    uint32_t eager_refresh_pct; /* refresh past this share of the TTL. Range 1..99 percent or     */
+                                /* CELLAR_OFF. Default 0: off                                     */
     uint32_t xfetch_beta_x100;  /* probabilistic early refresh (XFetch): expensive entries        */
-                                /* refresh earlier; 100 = 1.0. 1..100,000 or CELLAR_OFF. Default  */
-                                /* 0: off. Not with eager_refresh_pct                             */
+                                /* refresh earlier; 100 = 1.0. Range 1..100,000 or CELLAR_OFF.    */
+                                /* Default 0: off. Not with eager_refresh_pct                     */
     uint32_t flags;             /* CELLAR_LOAD_...                                                */
-    uint32_t ctx_bytes;         /* so many bytes at ctx are copied for a background load. Range   */
-                                /* 1..256. Default 0: not copied                                  */
+    uint32_t ctx_bytes;         /* so many bytes at ctx are copied for a background load.         */
+                                /* Range 1..CELLAR_LOAD_CTX_MAX (256) bytes. Default 0: not       */
+                                /* copied                                                         */
     void   *(*ctx_retain)(void *ctx);  /* returns the ctx of a background load. It runs in the    */
                                 /* call that starts the load, without a lock. Default NULL        */
     void    (*ctx_release)(void *ctx); /* releases what ctx_retain returned, once, when the load  */
@@ -253,11 +260,12 @@ typedef struct cellar_load cellar_load;
  * cost:    hit: as cellar_get. Load: about 0.5 us, the loader and a set
  * example:
  *     cellar_result r = cellar_result_default();
- *     switch (cellar_get_or_load(c, "k", 1, NULL, load_row, db, &r)) {
+ *     const cellar_err err = cellar_get_or_load(c, "k", 1, NULL, load_row, db, &r);
+ *     switch (err) {
  *     case CELLAR_OK:
  *     case CELLAR_STALE: use(r.value, r.value_len); break;  // STALE: past its TTL
  *     case CELLAR_ABSENT: puts("the source has none"); break;
- *     default: printf("no value: %d\n", (int)r.loader_err); break;
+ *     default: printf("no value: %s, loader %d\n", cellar_strerror(err), (int)r.loader_err);
  *     }
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_len,
@@ -414,7 +422,7 @@ typedef struct cellar_load_item {
  * cost:    hits: as cellar_get_many. One loader call for the other keys
  * example:
  *     cellar_result r = cellar_result_default();
- *     cellar_load_item it[1] = {{"a", 1, &r, CELLAR_OK, 0}};
+ *     cellar_load_item it[1] = {{.key = "a", .key_len = 1, .result = &r}};
  *     cellar_get_or_load_many(c, it, 1, NULL, load_rows, db);
  *     if (it[0].status == CELLAR_OK || it[0].status == CELLAR_STALE) use(r.value, r.value_len);
  *     cellar_result_free(&r);                                                                    */

@@ -145,7 +145,9 @@ template <class T> cellar_arg cellar_arg_of(T *) = delete; /* would turn into bo
  *          changes; args: arg_count of them, 0..CELLAR_MEMO_ARGS_MAX, of the types I64 to BYTES;
  *          buf_cap: bytes at buf, 0 asks for the length (buf may be NULL)
  * out:     buf: the key, with OK; *key_len the full length, optional
- * returns: OK; E_BUFFER (*key_len set), E_INVAL (the key has over CELLAR_KEY_MAX bytes)
+ * returns: OK; E_BUFFER (*key_len set), E_INVAL (no name, an empty one or one of over
+ *          CELLAR_MEMO_NAME_MAX bytes; over CELLAR_MEMO_ARGS_MAX arguments; an argument of another
+ *          type; a key of over CELLAR_KEY_MAX bytes). The call has no handle: no text tells which
  * owns:    buf stays with the caller
  * thread:  any
  * cost:    O(key_len); no allocation
@@ -203,8 +205,9 @@ typedef cellar_err (*cellar_memo_fn)(cellar_load *load, const cellar_arg *args, 
  *          ctx_release are ignored. Do not use a namespace with an authoritative Bloom filter: it
  *          does not know these keys
  * out:     *out
- * returns: as cellar_get_or_load; E_INVAL also as cellar_memo_key, without a text in
- *          cellar_last_error
+ * returns: as cellar_get_or_load; E_INVAL also for the name, the arguments or the length of the
+ *          key, as in cellar_memo_key, and for fn NULL. The load has not begun then, and
+ *          cellar_last_error has no text of it
  * owns:    as cellar_get_or_load
  * thread:  as cellar_get_or_load
  * cost:    as cellar_get_or_load, and the key; for keys over 512 bytes one block of malloc, freed

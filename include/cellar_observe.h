@@ -305,9 +305,10 @@ typedef bool (*cellar_scan_fn)(const cellar_scan_entry *e, void *ctx);
 typedef struct cellar_scan_opts {
     size_t      struct_size;  /* set by cellar_scan_opts_default()                                */
     const char *pattern;      /* GLOB PATTERNS in cellar_invalidate.h. Default NULL: all          */
-    size_t      pattern_len;  /* Range 1..CELLAR_PATTERN_MAX with a pattern                       */
+    size_t      pattern_len;  /* bytes at pattern. Range 1..CELLAR_PATTERN_MAX with a pattern;    */
+                              /* else 0                                                           */
     size_t      bucket_count; /* index buckets in this call; 8 entries on disk count as one.      */
-                              /* Default 0: 64                                                    */
+                              /* Range 1..SIZE_MAX. Default 0: 64                                 */
     uint32_t    flags;        /* CELLAR_SCAN_DISK                                                 */
     uint32_t    reserved0;    /* must be 0                                                        */
     uint64_t   *place;        /* with CELLAR_SCAN_DISK: the second half of the cursor, by which   */
@@ -324,8 +325,9 @@ CELLAR_STRUCT(cellar_scan_opts, place);
  * in:      *cursor 0 for the first call, then as the last call left it; o with the same flags in
  *          each call, NULL = defaults; *o->place as the last call left it
  * out:     *cursor, 0 when the scan is complete; valid until the store is closed; *o->place
- * returns: OK; E_NOMEM (cursor unchanged: call again), E_BUSY (the disk does not answer for the
- *          moment: *cursor goes on later)
+ * returns: OK; E_NOMEM, E_BUSY (the disk does not answer for the moment). After these two *cursor
+ *          stands behind what was visited: wait, then call again with it. After a refusal, as
+ *          E_CLOSED, *cursor is unchanged, and the scan ends: no later call would go on
  * owns:    ctx lives until the call has returned
  * thread:  any; fn runs in this thread with no lock held; with CELLAR_SCAN_DISK the call reads the
  *          disk
@@ -336,7 +338,9 @@ CELLAR_STRUCT(cellar_scan_opts, place);
  *     o.pattern = "user:*", o.pattern_len = 6;
  *     uint64_t cursor = 0;
  *     cellar_err err;
- *     do err = cellar_scan(c, &cursor, &o, print_entry, stdout); while (err >= 0 && cursor != 0);*/
+ *     do {
+ *         err = cellar_scan(c, &cursor, &o, print_entry, stdout);
+ *     } while (err == CELLAR_OK && cursor != 0);  // E_BUSY: go on with this cursor later        */
 CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const cellar_scan_opts *o,
                                   cellar_scan_fn fn, void *ctx);
 
