@@ -3,10 +3,12 @@
  * fork_server: an HTTP server that forks its workers; each opens a cache of its own. A child of a
  * fork cannot use the cache of its parent (E_FORKED), so the parent opens none, neither before it
  * forks nor before daemon(). Each worker has its own budget, and its own l2_path if it has a disk
- * tier. A worker that ends early ends the server, for its supervisor to start again. Workers that
- * share one cache, and are started again by their master: prefork.c.
+ * tier. A worker that ends early ends the server, for its supervisor to start again. A worker has
+ * one client at a time, and a slow one holds it for up to 5 seconds: put a proxy in front that sends
+ * whole requests. Workers that share one cache, and are started again by their master: prefork.c.
  *
  *     cc -D_GNU_SOURCE -O2 fork_server.c -lcellar -pthread
+ *     drop-in: cc -D_GNU_SOURCE fork_server.c dist/cellar.c -Idist -Idist/include -pthread
  *     ./a.out pages.sock;   curl --unix-socket pages.sock http://localhost/a */
 #include <errno.h>
 #include <poll.h>
@@ -15,12 +17,15 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/time.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cellar.h"
+
+/* ---- Sockets and heads: nothing of cellar --------------------------------------------------- */
 
 static void die(const char *what)
 {
@@ -30,19 +35,62 @@ static void die(const char *what)
     _exit(1);
 }
 
+/* Replace the socket of an earlier server. A file of another type stays, and bind fails. */
+static int port_open(const char *path)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    struct stat st;
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    errno = ENAMETOOLONG; /* the path is not cut: the rest may name another file */
+    if (strlen(path) >= sizeof at.sun_path) { die(path); }
+    memcpy(at.sun_path, path, strlen(path));
+    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) { unlink(path); }
+    if (bind(fd, (struct sockaddr *)&at, sizeof at) != 0 || listen(fd, 99) != 0) { die(path); }
+    signal(SIGPIPE, SIG_IGN); /* a client may leave before its answer */
+    return fd;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Read the head of a request, in one part or more. Return 0 if it is too long or too slow. */
+static int head_read(int client, char *head, size_t cap)
+{
+    struct pollfd in = { .fd = client, .events = POLLIN };
+    const int64_t end_ms = now_ms() + 5000;
+    for (size_t len = 0; len < cap - 1;) {
+        const int64_t left_ms = end_ms - now_ms();
+        if (left_ms <= 0 || poll(&in, 1, (int)left_ms) <= 0) { return 0; }
+        const ssize_t n = read(client, head + len, cap - 1 - len);
+        if (n <= 0) { return 0; }
+        head[len += (size_t)n] = '\0';
+        if (strstr(head, "\r\n\r\n") != NULL) { return 1; }
+    }
+    return 0;
+}
+
+/* ---- Pages ---------------------------------------------------------------------------------- */
+
 static void answer(int client, cellar *pages)
 {
     static int count; /* of pages that this worker rendered */
-    char in[2000] = "", path[256], page[512];
+    const char *status = "400 Bad Request"; /* also to a head that did not end */
+    char head[2000], method[16], path[256], version[2], page[512] = "";
     size_t len = 0;
-    setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ 5, 0 }, sizeof(struct timeval));
-    if (read(client, in, sizeof in - 1) <= 0 ||
-        sscanf(in, "GET %255s HTTP/%1s", path, page) != 2) { return; }
-    if (cellar_get(pages, path, strlen(path), page, sizeof page, &len) != CELLAR_OK) {
+    if (head_read(client, head, sizeof head) &&
+        sscanf(head, "%15s %255s HTTP/%1s", method, path, version) == 3) {
+        status = strcmp(method, "GET") == 0 ? "200 OK" : "405 Method Not Allowed\r\nAllow: GET";
+    }
+    if (*status == '2' &&
+        cellar_get(pages, path, strlen(path), page, sizeof page, &len) != CELLAR_OK) {
         len = (size_t)snprintf(page, sizeof page, "%s: page %d by %d\n", path, ++count, getpid());
         cellar_set(pages, path, strlen(path), page, len, NULL); /* if it fails: render again */
     }
-    dprintf(client, "HTTP/1.0 200 OK\r\nContent-Length: %zu\r\n\r\n%.*s", len, (int)len, page);
+    dprintf(client, "HTTP/1.0 %s\r\nContent-Length: %zu\r\n\r\n%.*s", status, len, (int)len, page);
 }
 
 static int worker(int listener, const sigset_t *heard)
@@ -61,16 +109,10 @@ static int worker(int listener, const sigset_t *heard)
 
 int main(int argc, char **argv)
 {
-    struct sockaddr_un at = { .sun_family = AF_UNIX };
-    const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    const int listener = port_open(argc > 1 ? argv[1] : "pages.sock");
     pid_t child[4];
     sigset_t heard;
     int number = 0, status, failed = 0, count = 0;
-    snprintf(at.sun_path, sizeof at.sun_path, "%s", argc > 1 ? argv[1] : "pages.sock");
-    unlink(at.sun_path); /* of an earlier server */
-    if (bind(listener, (struct sockaddr *)&at, sizeof at) != 0) { die("bind"); }
-    if (listen(listener, 99) != 0) { die("listen"); }
-    signal(SIGPIPE, SIG_IGN); /* a client may leave before its answer */
     sigemptyset(&heard), sigaddset(&heard, SIGTERM), sigaddset(&heard, SIGCHLD);
     sigprocmask(SIG_BLOCK, &heard, NULL);
     while (count < 4 && (child[count] = fork()) > 0) { count++; }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    fork_server.c answers from the caches of its workers, and ends with them.
-# Method: sh tests/examples/fork_server.sh PROGRAM: requests by curl, signals.
+# Method: sh tests/examples/fork_server.sh PROGRAM: requests by curl, signals, files at the path.
 . tests/support/t.sh
 
 asks() { curl -sS --noproxy '*' --unix-socket "$t_tmp/sock" http://localhost/a >"$t_tmp/page"; }
@@ -25,7 +25,28 @@ worker_that_dies_ends_the_server() {
     wait $server
     [ $? -eq 1 ] && ! asks
 }
+status() { # TEXT CURL-WORD..: the status line of one answer has the text
+    text=$1
+    shift
+    curl -sS --noproxy '*' --unix-socket "$t_tmp/sock" -i "$@" | head -n 1 | grep "$text"
+}
+requests_that_are_not_served_have_a_status() {
+    begins "$1" && status ' 405 ' -X POST http://localhost/a && status ' 200 ' http://localhost/a &&
+        status ' 400 ' -H "x: $(printf %2000s | tr ' ' x)" http://localhost/a
+}
+file_at_the_path_stays() { # also at the first 107 bytes of a path that is too long
+    begin=$t_tmp/$(printf %106s | tr ' ' x)
+    begin=$(printf %.107s "$begin")
+    for path in "$t_tmp/notes" "$begin"; do echo text >"$path" || return 1; done
+    for path in "$t_tmp/notes" "$begin-and-more"; do
+        timeout 10 "$1" "$path"
+        [ $? -eq 1 ] || return 1
+    done
+    [ "$(cat "$t_tmp/notes" "$begin")" = "$(echo text; echo text)" ]
+}
+t_case file_at_the_path_stays file_at_the_path_stays "$1"
 if t_have curl; then
+    t_case requests_that_are_not_served_have_a_status requests_that_are_not_served_have_a_status "$1"
     t_case worker_renders_a_page_once worker_renders_a_page_once "$1"
     t_case sigterm_ends_all sigterm_ends_all "$1"
     t_case worker_that_dies_ends_the_server worker_that_dies_ends_the_server "$1"

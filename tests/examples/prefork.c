@@ -4,11 +4,15 @@
  * master, without a Redis. A page is rendered once for all workers; a POST deletes the pages of its
  * tag for all. The master restarts workers that die. A master that dies takes its workers along,
  * and the next one begins with an empty cache. Limiters and locks of all workers hang on the same
- * link: cellar_remote_limiter_open, cellar_remote_lock_acquire.
+ * link: cellar_remote_limiter_open, cellar_remote_lock_acquire. A worker serves one client at a
+ * time, and a slow one holds it for up to 5 s: put a proxy in front that sends whole requests.
  *
  *     cc -D_GNU_SOURCE -O2 prefork.c -lcellar-remote -lhiredis -pthread
+ *     drop-in: cc -D_GNU_SOURCE prefork.c dist/cellar_all.c dist/cellar_remote.c -Idist \
+ *         -Idist/include -lhiredis -pthread
  *     ./a.out FOLDER;   curl --unix-socket FOLDER/http.sock http://localhost/a
- * FOLDER is the absolute path of a folder for sockets, which no other user may write. */
+ * FOLDER is the absolute path of a folder for sockets, which no other user may write or enter: each
+ * client of http.sock may POST. To tell clients apart, ask for a token, as http_server.c does. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -17,15 +21,18 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/time.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cellar_invalidate.h"
 #include "cellar_load.h"
 #include "cellar_remote.h"
 #include "cellar_resp.h"
+
+/* ---- Sockets and heads: nothing of cellar --------------------------------------------------- */
 
 static void die(const char *what)
 {
@@ -35,6 +42,46 @@ static void die(const char *what)
     fprintf(stderr, "%s: %s\n", what, e.code != CELLAR_OK ? e.text : strerror(errno));
     _exit(1);
 }
+
+/* Replace the socket of an earlier server. A file of another type stays, and bind fails. */
+static int port_open(const char *path)
+{
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    struct stat st;
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    errno = ENAMETOOLONG; /* the path is not cut: the rest may name another file */
+    if (strlen(path) >= sizeof at.sun_path) { die(path); }
+    memcpy(at.sun_path, path, strlen(path));
+    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) { unlink(path); }
+    if (bind(fd, (struct sockaddr *)&at, sizeof at) != 0 || listen(fd, 99) != 0) { die(path); }
+    signal(SIGPIPE, SIG_IGN); /* a client may leave before its answer */
+    return fd;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Read the head of a request, in one part or more. Return 0 if it is too long or too slow. */
+static int head_read(int client, char *head, size_t cap)
+{
+    struct pollfd in = { .fd = client, .events = POLLIN };
+    const int64_t end_ms = now_ms() + 5000;
+    for (size_t len = 0; len < cap - 1;) {
+        const int64_t left_ms = end_ms - now_ms();
+        if (left_ms <= 0 || poll(&in, 1, (int)left_ms) <= 0) { return 0; }
+        const ssize_t n = read(client, head + len, cap - 1 - len);
+        if (n <= 0) { return 0; }
+        head[len += (size_t)n] = '\0';
+        if (strstr(head, "\r\n\r\n") != NULL) { return 1; }
+    }
+    return 0;
+}
+
+/* ---- Pages ---------------------------------------------------------------------------------- */
 
 static cellar_err render(cellar_load *load, const void *path, size_t path_len, void *count)
 {
@@ -49,15 +96,19 @@ static cellar_err render(cellar_load *load, const void *path, size_t path_len, v
 static void answer(int client, cellar *pages)
 {
     static int count; /* of pages that this worker rendered */
-    char in[1000] = "", path[256], one[2];
+    const char *status = "400 Bad Request"; /* also to a head that did not end */
+    char head[2000], method[16], path[256], version[2];
     cellar_result page = cellar_result_default();
-    setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ 5, 0 }, sizeof(struct timeval));
-    if (read(client, in, 999) <= 0 || sscanf(in, "%*s %255s HTTP/%1s", path, one) != 2) { return; }
-    int e = strncmp(in, "POST ", 5) != 0 ? CELLAR_OK : /* DEFERRED: no worker hits an old page */
-            cellar_delete_by_tag(pages, "site", 4, CELLAR_TAG_HARD);
-    if (e >= 0) { e = cellar_get_or_load(pages, path, strlen(path), NULL, render, &count, &page); }
-    dprintf(client, "HTTP/1.0 %s\r\n\r\n%.*s", e != 0 ? "503 Service Unavailable" : "200 OK",
-            (int)page.value_len, (const char *)page.value);
+    if (head_read(client, head, sizeof head) &&
+        sscanf(head, "%15s %255s HTTP/%1s", method, path, version) == 3) {
+        int e = strcmp(method, "POST") != 0 ? CELLAR_OK : /* DEFERRED: no worker hits an old page */
+                cellar_delete_by_tag(pages, "site", 4, CELLAR_TAG_HARD);
+        if (e >= 0) { e = cellar_get_or_load(pages, path, strlen(path), 0, render, &count, &page); }
+        status = e == CELLAR_OK || e == CELLAR_STALE ? "200 OK" :
+                 e == CELLAR_ABSENT ? "404 Not Found" : "503 Service Unavailable";
+    }
+    dprintf(client, "HTTP/1.0 %s\r\nContent-Length: %zu\r\n\r\n%.*s", status, page.value_len,
+            (int)page.value_len, page.value != NULL ? (const char *)page.value : "");
     cellar_result_free(&page);
 }
 
@@ -105,18 +156,17 @@ static int supervise(int listener, const sigset_t *heard)
 
 int main(int argc, char **argv)
 {
-    const struct sockaddr_un at = { AF_UNIX, "http.sock" };
-    const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
     const cellar_resp_config o = { .struct_size = sizeof o, .unix_path = "cache.sock",
                                    .shared_bytes = 256u << 20 };
     cellar *store;
     cellar_resp *port;
     sigset_t heard;
-    if (argc != 2 || chdir(argv[1]) != 0) { die("FOLDER"); }
-    snprintf(url, sizeof url, "unix://%s/cache.sock?prefix=app", argv[1]); /* an absolute path */
-    unlink(at.sun_path), signal(SIGPIPE, SIG_IGN); /* a client may leave before its answer */
-    if (bind(listener, (const struct sockaddr *)&at, sizeof at) != 0) { die("bind"); }
-    if (listen(listener, 99) != 0) { die("listen"); }
+    errno = EINVAL;
+    if (argc != 2 || argv[1][0] != '/' || chdir(argv[1]) != 0) { die("FOLDER"); }
+    if (snprintf(url, sizeof url, "unix://%s/cache.sock?prefix=app", argv[1]) >= (int)sizeof url) {
+        errno = ENAMETOOLONG, die(argv[1]);
+    }
+    const int listener = port_open("http.sock");
     sigemptyset(&heard), sigaddset(&heard, SIGTERM), sigaddset(&heard, SIGCHLD);
     sigprocmask(SIG_BLOCK, &heard, NULL); /* before any thread starts */
     if (cellar_open(NULL, &store) != CELLAR_OK) { die("cellar_open"); } /* no child uses it */

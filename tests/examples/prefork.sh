@@ -37,6 +37,15 @@ next_master_begins_empty() {
     while asks; do sleep 0.01; done # the workers end with their master
     begins "$1" && ! cmp -s "$t_tmp/first" "$t_tmp/page" && ends
 }
+wrong_folder_is_refused() { # not absolute, too long for the address of the port, a file in the way
+    mkdir "$t_tmp/taken" && echo text >"$t_tmp/taken/http.sock" || return 1
+    for folder in tests "$t_tmp/$(printf %120s | tr ' ' /)" "$t_tmp/taken"; do
+        timeout 10 "$1" "$folder"
+        [ $? -eq 1 ] || return 1
+    done
+    [ "$(cat "$t_tmp/taken/http.sock")" = text ] && [ ! -e tests/http.sock ]
+}
+t_case wrong_folder_is_refused wrong_folder_is_refused "$1"
 if t_have curl; then
     t_case page_outlives_its_worker page_outlives_its_worker "$1"
     t_case post_renders_anew post_renders_anew "$1"
