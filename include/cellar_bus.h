@@ -172,13 +172,14 @@ typedef struct cellar_bus_config {
                              /* NULL: none                                                        */
     struct cellar_pool *pool; /* cellar_task.h: its journal keeps the messages, see JOURNAL. It   */
                              /* outlives the bus, which is its only one. Default NULL: none       */
-    int64_t  close_timeout_ms; /* wait of the close for running functions, ms. From 1.            */
+    int64_t  close_timeout_ms; /* wait of the close for running functions. Range 1..2^63 - 1 ms.  */
                              /* Default 5,000                                                     */
-    uint64_t max_message_bytes; /* bytes of key, headers and body. Range 1..2^30. Default 1 MiB   */
+    uint64_t max_message_bytes; /* key, headers and body of one message. Range 1..2^30 bytes.     */
+                             /* Default 1 MiB                                                     */
     uint32_t max_groups;     /* groups of all queues. Range 1..65,536. Default 256                */
-    uint32_t max_routes;     /* routes. Range 1..65,536. Default 1,024                            */
+    uint32_t max_routes;     /* routes of all queues. Range 1..65,536. Default 1,024              */
     uint32_t max_members;    /* members of all groups. Range 1..65,536. Default 1,024             */
-    uint32_t max_subscribers; /* of signals. Range 1..65,536. Default 1,024                       */
+    uint32_t max_subscribers; /* subscribers of signals. Range 1..65,536. Default 1,024           */
     uint32_t workers;        /* threads for member functions. Range 1..64. Default 4              */
     uint32_t reserved0;      /* must be 0                                                         */
 } cellar_bus_config;
@@ -189,11 +190,13 @@ CELLAR_STRUCT(cellar_bus_config, reserved0);
  * pass the filters counts as filtered and is delivered to no member of the group. */
 typedef struct cellar_bus_group_config {
     size_t   struct_size;    /* set by cellar_bus_group_config_default()                          */
-    uint64_t max_bytes;      /* bytes of key, headers and body of its messages. From 1. Default   */
-                             /* 64 MiB                                                            */
-    int64_t  block_ms;       /* longest wait of a publish with FULL_BLOCK, ms. Default 0: no limit*/
-    int64_t  visibility_ms;  /* hold of a delivery, ms. From 1. Default 30,000                    */
-    int64_t  retry_ms;       /* delay after CELLAR_BUS_RETRY of a function, ms. Default 0: none   */
+    uint64_t max_bytes;      /* bytes of key, headers and body of its messages.                   */
+                             /* Range 1..2^64 - 1 bytes. Default 64 MiB                           */
+    int64_t  block_ms;       /* longest wait of a publish with FULL_BLOCK. Range 1..2^63 - 1 ms.  */
+                             /* Default 0: no limit                                               */
+    int64_t  visibility_ms;  /* hold of a delivery. Range 1..2^63 - 1 ms. Default 30,000          */
+    int64_t  retry_ms;       /* delay after CELLAR_BUS_RETRY of a function. Range 1..2^63 - 1 ms. */
+                             /* Default 0: none                                                   */
     const char *dead_queue;  /* receives dead letters, in its first group. Copied. Default NULL:  */
                              /* they are counted and freed                                        */
     cellar_bus_filter_fn filter_fn; /* filter: a function. Default NULL: none                     */
@@ -201,8 +204,10 @@ typedef struct cellar_bus_group_config {
     const char *filter_header; /* filter: the value of this header is one of filter_values.       */
                              /* Copied. Default NULL: none                                        */
     const char *const *filter_values; /* texts, 64 KiB with filter_header, copied; only with it   */
-    uint32_t filter_value_count; /* with filter_header. Range 1..CELLAR_BUS_HEADERS_MAX           */
-    uint32_t filter_priority; /* filter: least priority. Range 1..9. Default 0: none              */
+    uint32_t filter_value_count; /* number of `filter_values`. Range 1..CELLAR_BUS_HEADERS_MAX; 0 */
+                             /* without filter_header                                             */
+    uint32_t filter_priority; /* filter: least priority of a message.                             */
+                             /* Range 1..CELLAR_BUS_PRIORITY_MAX. Default 0: none                 */
     uint32_t filter_any;     /* 1: one filter that passes is enough. Default 0: all must pass     */
     uint32_t max_messages;   /* messages in the group. Range 1..1,048,576. Default 65,536         */
     uint32_t max_deliver;    /* deliveries of a message. Range 1..1,000,000. Default 5            */
@@ -235,8 +240,8 @@ CELLAR_STRUCT(cellar_bus_member_config, reserved0);
 typedef struct cellar_bus_publish_opts {
     size_t   struct_size;    /* set by cellar_bus_publish_opts_default()                          */
     const cellar_bus_header *headers; /* copied. Default NULL: none                               */
-    int64_t  expires_ms;     /* a message that waits longer is not delivered. From 1 ms. Default  */
-                             /* 0: no limit                                                       */
+    int64_t  expires_ms;     /* a message that waits longer is not delivered.                     */
+                             /* Range 1..2^63 - 1 ms. Default 0: no limit                         */
     uint32_t header_count;   /* number of `headers`. Range 0..CELLAR_BUS_HEADERS_MAX              */
     uint32_t priority;       /* for filters and functions; does not change the order.             */
                              /* Range 0..CELLAR_BUS_PRIORITY_MAX. Default 0                       */

@@ -305,7 +305,8 @@ typedef struct cellar_llm_request {
     cellar_bytes response_format; /* as sent                                                      */
     const cellar_llm_param *params; /* each name once; the order does not matter                  */
     size_t       param_count; /* number of `params`. Range 0..256                                 */
-    uint32_t     bucket;      /* one of several answers to the same request. Default 0            */
+    uint32_t     bucket;      /* number of the answer, of several to the same request.            */
+                              /* Range 0..2^32 - 1. Default 0                                     */
     uint32_t     flags;       /* CELLAR_LLM_SHARED. Default 0                                     */
 } cellar_llm_request;
 CELLAR_STRUCT(cellar_llm_request, flags);
@@ -575,16 +576,17 @@ typedef struct cellar_status_config {
                               /* preset                                                           */
     const cellar_namespace_config *ns; /* other options of the namespace, copied; its TTL classes */
                               /* must be 0. Default NULL: defaults                                */
-    int64_t  hot_extra_ms;    /* ms that a hot entry gains. Default 0: 60,000                     */
-    int64_t  max_age_ms;      /* age of a prolonged entry, ms; not below the TTL of any state.    */
-                              /* Default 0: twice the TTL of its state                            */
+    int64_t  hot_extra_ms;    /* life that a hot entry gains. Range 1..2^63 - 1 ms. Default 0:    */
+                              /* 60,000                                                           */
+    int64_t  max_age_ms;      /* largest age of a prolonged entry. Range largest TTL of a         */
+                              /* state..2^63 - 1 ms. Default 0: twice the TTL of its state        */
     cellar_clock_fn clock;    /* clock of the store, if it has its own; for hot entries. Default  */
                               /* NULL: monotonic clock of the system                              */
     void    *clock_ctx;       /* given to clock                                                   */
-    uint32_t state_count;     /* number of `states`. Range 1..16; 0 without them                  */
+    uint32_t state_count;     /* number of `states`. Range 1..16; 0 without them: the preset      */
     uint32_t state_fallback;  /* number of the state for unknown names. Range 1..count. Default 1 */
-    uint32_t hot_reads;       /* reads in 60 s; above 31 an estimate. From 1, or CELLAR_OFF: no   */
-                              /* entry is hot. Default 100                                        */
+    uint32_t hot_reads;       /* reads in 60 s that make an entry hot; above 31 an estimate.      */
+                              /* Range 1..2^32 - 2. Default 0: 100. CELLAR_OFF: no entry is hot   */
     uint32_t reserved0;       /* must be 0                                                        */
 } cellar_status_config;
 CELLAR_STRUCT(cellar_status_config, reserved0);
@@ -979,14 +981,15 @@ CELLAR_STRUCT(cellar_work_settings, routes);
 /* Settings for a port: the program hands on what is set to the fields of cellar_resp_config. */
 typedef struct cellar_resp_settings {
     size_t   struct_size;       /* set by cellar_resp_settings_default()                          */
-    int64_t  idle_timeout_ms;   /* for idle_timeout_ms, in ms. 0: not set                         */
-    uint64_t buffer_bytes;      /* for resp_buffer_bytes. From 1 MiB. 0: not set                  */
-    uint32_t port;              /* for port. Range 1..65,535. 0: not set                          */
-    uint32_t max_clients;       /* for max_clients. Range 1..65,536. 0: not set                   */
+    int64_t  idle_timeout_ms;   /* for idle_timeout_ms. Range 1..2^63 - 2 ms. 0: not set          */
+    uint64_t buffer_bytes;      /* for resp_buffer_bytes. Range 1 MiB..2^64 - 1 bytes. 0: not set */
+    uint32_t port;              /* TCP port of cellar_resp_config. Range 1..65,535. 0: not set    */
+    uint32_t max_clients;       /* connections at a time, of cellar_resp_config. Range 1..65,536. */
+                                /* 0: not set                                                     */
     char     listen[CELLAR_NAME_MAX + 8]; /* for listen. "": not set: both loopback addresses     */
     char     password[CELLAR_RESP_PASSWORD_MAX + 8]; /* for password. "": not set                 */
-    uint32_t admin_head_bytes;  /* for admin_head_bytes. 1 KiB to 1 MiB. 0: not set               */
-    uint32_t admin_body_bytes;  /* for admin_body_bytes. To 1 MiB. 0: not set                     */
+    uint32_t admin_head_bytes;  /* for admin_head_bytes. Range 1 KiB..1 MiB. 0: not set           */
+    uint32_t admin_body_bytes;  /* for admin_body_bytes. Range 1 byte..1 MiB. 0: not set          */
 } cellar_resp_settings;
 CELLAR_STRUCT(cellar_resp_settings, admin_body_bytes);
 
@@ -1127,7 +1130,7 @@ typedef struct cellar_policy_opts {
     size_t      text_len;    /* bytes of `text`                                                   */
     const cellar_policy_space *spaces; /* all namespaces, for `lint`: sections, TTL classes and   */
                              /* loaders that they lack are warnings. Default NULL: not compared   */
-    uint32_t    space_count; /* number of `spaces`                                                */
+    uint32_t    space_count; /* number of `spaces`; 0 without them                                */
     uint32_t    lint;        /* 1: after OK, fn gets up to 100 warnings. Default 0                */
 } cellar_policy_opts;
 CELLAR_STRUCT(cellar_policy_opts, lint);

@@ -109,10 +109,14 @@ typedef struct cellar_limiter cellar_limiter;
 typedef struct cellar_rule {
     cellar_algorithm algorithm; /* set by the functions below                                     */
     uint32_t flags;          /* CELLAR_RULE_DRY_RUN, _CHARGE_DENIED, _STRICT. Default 0: none     */
-    uint64_t limit;          /* N units. 0 denies everything. Largest value: see BOUNDS           */
-    uint64_t period_ns;      /* W. Range 1..CELLAR_PERIOD_MAX_NS ns; 0 for fixed window and       */
-                             /* concurrency                                                       */
-    uint64_t burst;          /* b units of a token bucket, from 1; 0 for all other rules          */
+    uint64_t limit;          /* units that the rule admits in a period, or permits at a time: N   */
+                             /* of BOUNDS. 0 denies everything. Range 0..the largest N of the     */
+                             /* algorithm, see BOUNDS                                             */
+    uint64_t period_ns;      /* length of a period, in ns: W of BOUNDS.                           */
+                             /* Range 1..CELLAR_PERIOD_MAX_NS ns. 0 for fixed window and          */
+                             /* concurrency, which have none                                      */
+    uint64_t burst;          /* units that a full token bucket holds: b of BOUNDS. From 1; with   */
+                             /* STRICT up to limit. 0 for all other rules                         */
     uint64_t ban_ns;         /* a denial bans the key for this time. Range 0..                    */
                              /* CELLAR_PERIOD_MAX_NS ns. Default 0: no ban. In rules that come    */
                              /* later than the open it works as cellar_limiter_ban; a ban without */
@@ -238,9 +242,11 @@ typedef struct cellar_limiter_link {
 /* Options of one check, for cellar_limiter_check_with. Start from cellar_check_opts_default(). */
 typedef struct cellar_check_opts {
     size_t   struct_size;    /* set by cellar_check_opts_default()                                */
-    uint64_t now_ns;         /* reading of the limiter's clock. Default 0: the call reads it      */
+    uint64_t now_ns;         /* reading of the limiter's clock, in ns. Range 1..2^64 - 1.         */
+                             /* Default 0: the call reads it                                      */
     const cellar_rule *rules; /* rules of this call. Default NULL: the rules of the limiter       */
-    uint32_t rule_count;     /* number of `rules`; 0 without them                                 */
+    uint32_t rule_count;     /* number of `rules`. Range 1..CELLAR_LIMITER_RULES_MAX; 0 without   */
+                             /* them                                                              */
     uint32_t flags;          /* CELLAR_CHECK_PEEK. Default 0                                      */
 } cellar_check_opts;
 CELLAR_STRUCT(cellar_check_opts, flags);
@@ -318,12 +324,14 @@ typedef struct cellar_limiter_config {
     size_t   struct_size;    /* set by cellar_limiter_config_default()                            */
     uint32_t abi;            /* CELLAR_ABI, set by the same. 0: not checked                       */
     cellar_overflow overflow; /* new keys of a full table. Default LEAST_LOSS                     */
-    uint64_t max_bytes;      /* all memory of the limiter, in bytes. Default 16 MiB               */
-    uint32_t max_overrides;  /* keys with a plan or ban of their own. Range 0..2^26. Default 0:   */
+    uint64_t max_bytes;      /* all memory of the limiter, in bytes. From one bucket of its       */
+                             /* rules: about 14 KiB for a token bucket, 160 KiB for the largest   */
+                             /* sliding log; less is E_SPACE. Default 0: 16 MiB                   */
+    uint32_t max_overrides;  /* keys with a plan or ban of their own. Range 1..2^26. Default 0:   */
                              /* 65,536, or what fits into 1/16 of max_bytes. CELLAR_OFF: none     */
-    uint32_t max_plans;      /* different plans. Range 0..2^20. Default 0: 64, or what fits into  */
+    uint32_t max_plans;      /* different plans. Range 1..2^20. Default 0: 64, or what fits into  */
                              /* 1/64 of max_bytes                                                 */
-    uint32_t max_permits;    /* permits of a concurrency rule. Range 0..2^20. Default 0: 65,536,  */
+    uint32_t max_permits;    /* permits of a concurrency rule. Range 1..2^20. Default 0: 65,536,  */
                              /* or what fits into 1/4 of max_bytes                                */
     uint32_t coarse_clock;   /* 1: use a clock that lags by some ms and costs 3 ns, not 9 ns;     */
                              /* decisions are only stricter. Not with clock_ns, and not with more */
@@ -345,7 +353,8 @@ typedef struct cellar_limiter_config {
     cellar_snapshot_read_fn  snapshot_read; /* reads the snapshot at the open; with snapshot_write*/
     void    *snapshot_ctx;   /* given to these two                                                */
     uint64_t snapshot_interval_ms; /* cellar_tick (cellar_admin.h), which the program calls,      */
-                             /* saves when the last snapshot is older. Default 0: only the close  */
+                             /* saves when the last snapshot is older. Range 1..2^64 - 1 ms;      */
+                             /* above 400 days it counts as 400 days. Default 0: only the close   */
                              /* saves                                                             */
 } cellar_limiter_config;
 CELLAR_PACKED(cellar_limiter_config, snapshot_interval_ms);

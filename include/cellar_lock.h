@@ -78,7 +78,8 @@ typedef void (*cellar_lock_watch_fn)(const void *key, size_t key_len, uint64_t f
 typedef struct cellar_locks_config {
     size_t   struct_size;    /* set by cellar_locks_config_default()                              */
     uint64_t max_locks;      /* keys held or waited for. Range 1..2^24. Default 0: 65,536         */
-    uint64_t max_bytes;      /* all memory of the table, in bytes. From 256 KiB. Default 32 MiB   */
+    uint64_t max_bytes;      /* all memory of the table. Range 256 KiB..2^64 - 1 bytes.           */
+                             /* Default 0: 32 MiB                                                 */
     uint64_t fence_start;    /* all fences are above it. Range 0..2^61 - 1. Default 0: from the   */
                              /* wall clock                                                        */
     const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name (""  */
@@ -92,9 +93,10 @@ CELLAR_STRUCT(cellar_locks_config, reserved0);
 /* Options of one lock, for cellar_lock_acquire. Start from cellar_lock_opts_default(). */
 typedef struct cellar_lock_opts {
     size_t   struct_size;    /* set by cellar_lock_opts_default()                                 */
-    int64_t  wait_timeout_ms; /* maximum wait in ms, from 1. Default 0: 30,000. INT64_MAX: no     */
-                             /* limit. Not used with CELLAR_LOCK_NO_WAIT                          */
-    int64_t  hold_ms;        /* hold time in ms, from 1. Default 0: 30,000. Not used with NO_END  */
+    int64_t  wait_timeout_ms; /* longest wait for the lock. Range 1..INT64_MAX ms, which is no    */
+                             /* limit. Default 0: 30,000. Not used with CELLAR_LOCK_NO_WAIT       */
+    int64_t  hold_ms;        /* hold time, from the acquire. Range 1..INT64_MAX ms. Default 0:    */
+                             /* 30,000. Not used with NO_END                                      */
     const char *note;        /* text for cellar_lock_info_get, 0..CELLAR_LOCK_NOTE_MAX bytes,     */
                              /* copied. Default NULL: none                                        */
     uint32_t flags;          /* CELLAR_LOCK_THREAD_BOUND, _NO_END, _NO_WAIT. Default 0            */

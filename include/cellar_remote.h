@@ -120,15 +120,17 @@ CELLAR_STRUCT(cellar_remote_config, tls_server_name);
 /* Options of cellar_remote_attach. 0 in a field: its default. */
 typedef struct cellar_remote_namespace_config {
     size_t                struct_size;  /* set by cellar_remote_namespace_config_default()        */
-    int64_t               local_ttl_ms; /* RAW: longest life in memory, ms. Default 0: as the     */
-                                        /* server                                                 */
+    int64_t               local_ttl_ms; /* with values RAW: longest life of an entry in memory.   */
+                                        /* Range 1..2^63 - 1 ms. Default 0: as on the server      */
     cellar_remote_write   write;        /* how writes reach the server. Default THROUGH           */
     cellar_remote_values  values;       /* what the server keeps. Default ENVELOPE. RAW excludes  */
                                         /* INVALIDATE                                             */
     cellar_remote_offline offline;      /* what memory answers without a proof. Default MISS      */
-    uint32_t              strict;       /* 1: E_TIMEOUT instead of DEFERRED; see WRITES. Default 0*/
-    uint32_t              durable;      /* replicas that a write waits for; see WRITES. Default 0:*/
-                                        /* none                                                   */
+    uint32_t              strict;       /* 1: a write that the server did not answer in time      */
+                                        /* returns E_TIMEOUT instead of DEFERRED; see WRITES.     */
+                                        /* Default 0                                              */
+    uint32_t              durable;      /* number of replicas that a write waits for; see WRITES. */
+                                        /* Range 1..2^32 - 1. Default 0: none                     */
     uint32_t              reserved0;    /* must be 0                                              */
 } cellar_remote_namespace_config;
 CELLAR_STRUCT(cellar_remote_namespace_config, reserved0);

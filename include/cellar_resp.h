@@ -152,31 +152,32 @@ typedef struct cellar_resp_config {
     struct cellar_refresher *refresher; /* cellar_refresh.h: for CELLAR.REFRESH, with the keys of */
                              /* its rows. Default NULL: none                                      */
     uint64_t max_request_bytes; /* of one request. Range 64 KiB to 1 GiB. Default 64 MiB          */
-    uint64_t resp_buffer_bytes; /* memory of all clients, see SILENT CLIENTS. From 1 MiB.         */
-                             /* Default 0: an eighth of the budget                                */
-    int64_t  idle_timeout_ms; /* closes a client that sends nothing for so many ms. Default 0:    */
-                             /* 300,000. CELLAR_TTL_NONE: none                                    */
+    uint64_t resp_buffer_bytes; /* memory of all clients, see SILENT CLIENTS.                     */
+                             /* Range 1 MiB..2^64 - 1 bytes. Default 0: an eighth of the budget   */
+    int64_t  idle_timeout_ms; /* closes a client that sends nothing for so long.                  */
+                             /* Range 1..2^63 - 2 ms. Default 0: 300,000. CELLAR_TTL_NONE: never  */
+                             /* closes it                                                         */
     uint32_t port;           /* TCP port. Range 1..65,535, or CELLAR_RESP_PORT_ANY. Default 0: no */
                              /* TCP                                                               */
     uint32_t max_clients;    /* connections at a time. Range 1..65,536. Default 64; 1,024 with    */
                              /* shared_bytes                                                      */
-    uint32_t slow_us;        /* SLOWLOG keeps commands that take longer, in us. Default 0: 10,000.*/
-                             /* CELLAR_OFF: none                                                  */
+    uint32_t slow_us;        /* SLOWLOG keeps commands that take longer. Range 1..2^32 - 2 us.    */
+                             /* Default 0: 10,000. CELLAR_OFF: it keeps none                      */
     uint32_t writable;       /* 1: commands may change the store. Default 0                       */
     uint32_t danger;         /* 1: FLUSHALL, SHUTDOWN and DEBUG are allowed. Default 0            */
     uint32_t listen_public;  /* 1: `listen` may be an address other machines reach. Default 0     */
-    uint32_t admin_head_bytes; /* most of the head of a request for a page. Range 1 KiB to 1 MiB. */
-                             /* Default 16 KiB                                                    */
-    uint32_t admin_body_bytes; /* most of its body, which is read and dropped. To 1 MiB.          */
-                             /* Default 0: a body is refused                                      */
+    uint32_t admin_head_bytes; /* most of the head of a request for a page.                       */
+                             /* Range 1,024..1,048,576 bytes. Default 0: 16 KiB                   */
+    uint32_t admin_body_bytes; /* most of the body of such a request, which is read and dropped.  */
+                             /* Range 1..1,048,576 bytes. Default 0: a body is refused            */
     const char *tls_cert_file; /* PEM: certificate with its chain; see TLS. Default NULL: plain   */
     const char *tls_key_file; /* PEM: its key. Default NULL: in tls_cert_file                     */
     const char *tls_ca_file; /* PEM: each TCP client needs a certificate of these. Default NULL   */
     struct cellar_remote *remote; /* cellar_remote.h: a link for the pages. Default NULL: none    */
     const char *unix_group;  /* group that may use unix_path as well: its name, or its number.    */
                              /* Mode 0660. Default NULL: none                                     */
-    uint64_t shared_bytes;   /* database 0 is a store of the port; see SHARED STORE. From 2 MiB.  */
-                             /* Default 0: none                                                   */
+    uint64_t shared_bytes;   /* database 0 is a store of the port; see SHARED STORE.              */
+                             /* Range 2 MiB..2^63 - 1 bytes. Default 0: none                      */
 } cellar_resp_config;
 CELLAR_STRUCT(cellar_resp_config, shared_bytes);
 

@@ -185,7 +185,8 @@ typedef struct cellar_scheduler_config {
     cellar_clock_fn wall_clock; /* UNIX ms, with clock_ctx of host. Default NULL: of the system   */
     struct cellar_pool *pool; /* cellar_task.h: its journal serves catch_up_on_start. It outlives */
                              /* the scheduler. Default NULL: none                                 */
-    int64_t  close_timeout_ms; /* wait of the close for running jobs, ms. From 1. Default 5,000   */
+    int64_t  close_timeout_ms; /* wait of the close for running jobs. Range 1..2^63 - 1 ms.       */
+                             /* Default 5,000                                                     */
     uint32_t max_schedules;  /* schedules at a time. Range 1..65,536. Default 4,096               */
     uint32_t workers;        /* threads for runs. Range 1..64. Default 4                          */
 } cellar_scheduler_config;
@@ -198,16 +199,19 @@ typedef struct cellar_schedule_spec {
     size_t   struct_size;    /* set by cellar_schedule_spec_default()                             */
     cellar_schedule_fn fn;   /* the job. Required                                                 */
     void    *ctx;            /* given to fn and free_fn                                           */
-    int64_t  interval_ms;    /* runs at this interval. Range 1..366 days in ms. 0: not this       */
+    int64_t  interval_ms;    /* runs at this interval. Range 1..31,622,400,000 ms (366 days). 0:  */
+                             /* not this                                                          */
     const char *cron;        /* runs at the times of this expression; "@every 90s" is an interval.*/
                              /* NULL: not this                                                    */
     const char *zone;        /* of the expression, as cellar_cron_next. Default NULL: UTC         */
     int64_t  at_wall_ms;     /* runs once, at this instant in UNIX ms, or now if it has passed;   */
-                             /* then the schedule ends. To the year 9999. 0: not this             */
-    int64_t  misfire_grace_ms; /* a firing that is later does not run. From 1 ms. Default 0: no   */
-                             /* limit                                                             */
+                             /* then the schedule ends. Range 1..253,402,300,799,999 (the end of  */
+                             /* the year 9999). 0: not this                                       */
+    int64_t  misfire_grace_ms; /* a firing that is later does not run. Range 1..2^63 - 1 ms.      */
+                             /* Default 0: no limit                                               */
     int64_t  jitter_ms;      /* delays each firing by hash(name, due) up to it; never up to the   */
-                             /* next firing. Range 0..366 days in ms. Default 0: none             */
+                             /* next firing. Range 1..31,622,400,000 ms (366 days). Default 0:    */
+                             /* none                                                              */
     const cellar_cron_opts *cron_opts; /* of the expression. Default NULL: its defaults           */
     cellar_schedule_free_fn free_fn; /* frees ctx: once, after the schedule and its last run      */
                              /* ended. Default NULL: ctx stays that of the program                */

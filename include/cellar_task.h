@@ -270,18 +270,22 @@ typedef struct cellar_pool_config {
                                /* Default NULL: a finished task is forgotten, except dead letters */
     const char *journal_path;  /* file for tasks that survive the process, see JOURNAL. One pool  */
                                /* owns it. Copied. Default NULL: none                             */
-    int64_t  success_ttl_ms;   /* TTL of a result. From 1 ms. Default 3,600,000                   */
-    int64_t  failed_ttl_ms;    /* TTL of any other final state. From 1 ms. Default 1,800,000      */
-    int64_t  dead_ttl_ms;      /* life of a dead letter. From 1 ms. Default 604,800,000 (7 days)  */
+    int64_t  success_ttl_ms;   /* TTL of a result. Range 1..2^63 - 1 ms. Default 3,600,000        */
+    int64_t  failed_ttl_ms;    /* TTL of any other final state. Range 1..2^63 - 1 ms.             */
+                               /* Default 1,800,000                                               */
+    int64_t  dead_ttl_ms;      /* life of a dead letter. Range 1..2^63 - 1 ms.                    */
+                               /* Default 604,800,000 (7 days)                                    */
     int64_t  age_ms;           /* queued for so long, a task counts one priority higher, and      */
-                               /* again after each further age_ms. From 1 ms. Default 10,000      */
-    int64_t  block_timeout_ms; /* longest wait of a submit with CELLAR_POOL_BLOCK. From 1 ms.     */
-                               /* Default 1,000                                                   */
-    int64_t  close_timeout_ms; /* wait of the close for running tasks. From 1 ms. Default 5,000   */
+                               /* again after each further age_ms. Range 1..2^63 - 1 ms.          */
+                               /* Default 10,000                                                  */
+    int64_t  block_timeout_ms; /* longest wait of a submit with CELLAR_POOL_BLOCK.                */
+                               /* Range 1..2^63 - 1 ms. Default 1,000                             */
+    int64_t  close_timeout_ms; /* wait of the close for running tasks. Range 1..2^63 - 1 ms.      */
+                               /* Default 5,000                                                   */
     int64_t  grace_ms;         /* after a drain timed out: time for running tasks, which see      */
-                               /* cellar_task_cancelled. From 1 ms. Default 1,000                 */
+                               /* cellar_task_cancelled. Range 1..2^63 - 1 ms. Default 1,000      */
     uint64_t queue_bytes;      /* payload bytes of live tasks; dead letters may have as many      */
-                               /* again. From 1. Default 64 MiB                                   */
+                               /* again. Range 1..2^64 - 1 bytes. Default 64 MiB                  */
     uint32_t queue_cap;        /* live tasks. Range 1..16,777,216. Default 65,536                 */
     uint32_t dead_cap;         /* dead letters; the oldest leaves. Range 1..16,777,216.           */
                                /* Default 10,000                                                  */
@@ -303,24 +307,27 @@ CELLAR_STRUCT(cellar_pool_config, reserved0);
 typedef struct cellar_task_opts {
     size_t   struct_size;      /* set by cellar_task_opts_default()                               */
     int64_t  base_ms;          /* backoff before the second attempt; doubles with each further    */
-                               /* one. From 1 ms. Default 0: 1,000                                */
-    int64_t  cap_ms;           /* largest backoff. From 1 ms. Default 0: 600,000                  */
-    int64_t  timeout_ms;       /* after it an attempt sees cellar_task_cancelled. From 1 ms.      */
-                               /* Default 0: none                                                 */
+                               /* one. Range 1..CELLAR_POOL_DELAY_MAX_MS ms. Default 0: 1,000     */
+    int64_t  cap_ms;           /* largest backoff, also of the first.                             */
+                               /* Range 1..CELLAR_POOL_DELAY_MAX_MS ms. Default 0: 600,000        */
+    int64_t  timeout_ms;       /* after it an attempt sees cellar_task_cancelled.                 */
+                               /* Range 1..CELLAR_POOL_DELAY_MAX_MS ms. Default 0: none           */
     int64_t  hard_timeout_ms;  /* after it the attempt has failed, and the next one may begin.    */
-                               /* From timeout_ms. Default 0: 2 x timeout_ms                      */
-    int64_t  break_ms;         /* pause of the name after break_after. From 1 ms. Default 0:      */
-                               /* 30,000                                                          */
+                               /* Range timeout_ms..CELLAR_POOL_DELAY_MAX_MS ms. Default 0: 2 x   */
+                               /* timeout_ms                                                      */
+    int64_t  break_ms;         /* pause of the name after break_after.                            */
+                               /* Range 1..CELLAR_POOL_DELAY_MAX_MS ms. Default 0: 30,000         */
     struct cellar_limiter *rate; /* cellar_limit.h: one unit of key "name" for each attempt. The  */
                                /* limiter outlives the pool. Default NULL: no limit               */
     cellar_task_key_fn rate_key; /* another key for `rate`. Default NULL: the name                */
     const char *queue;         /* its queue, 1..64 bytes, copied. Default NULL: "default"         */
     uint32_t max_attempts;     /* attempts of a task. Range 1..255. Default 4                     */
-    uint32_t max_running;      /* attempts at the same time. Default 0: no limit                  */
+    uint32_t max_running;      /* attempts of the name at the same time. Range 1..2^32 - 1.       */
+                               /* Default 0: no limit                                             */
     cellar_task_jitter jitter; /* of the backoff. Default FULL                                    */
     uint32_t break_after;      /* after so many attempts in a row that fail, retry or time out,   */
                                /* no task of the name begins for break_ms; then one does, and     */
-                               /* decides. Default 0: never                                       */
+                               /* decides. Range 1..2^32 - 1. Default 0: never                    */
 } cellar_task_opts;
 CELLAR_STRUCT(cellar_task_opts, break_after);
 
@@ -330,7 +337,7 @@ typedef struct cellar_submit_opts {
     int64_t  delay_ms;         /* due so many ms from now. Range 0..CELLAR_POOL_DELAY_MAX_MS.     */
                                /* Default 0: now                                                  */
     int64_t  eta_wall_ms;      /* due at this UNIX time in ms instead; follows steps of the wall  */
-                               /* clock. Not with delay_ms. Default 0: none                       */
+                               /* clock. Not with delay_ms. Range 1..2^63 - 1. Default 0: none    */
     int64_t  expires_ms;       /* after so many ms the task does not begin an attempt.            */
                                /* Range 0..CELLAR_POOL_DELAY_MAX_MS. Default 0: never             */
     int64_t  unique_ttl_ms;    /* after so many ms the key is free, whatever its task does; with  */
@@ -403,8 +410,8 @@ typedef struct cellar_task_filter {
     size_t   struct_size;      /* set by cellar_task_filter_default()                             */
     const char *name;          /* name of the tasks. Default NULL: any                            */
     const char *tag;           /* tag of the tasks. Default NULL: any                             */
-    int64_t  from_wall_ms;     /* submitted at it or later, UNIX ms. Default 0: no limit          */
-    int64_t  until_wall_ms;    /* submitted before it, UNIX ms. Default 0: no limit               */
+    int64_t  from_wall_ms;     /* submitted at this UNIX time in ms or later. Default 0: no limit */
+    int64_t  until_wall_ms;    /* submitted before this UNIX time in ms. Default 0: no limit      */
     uint32_t states;           /* sum of 1u << state. Default 0: any                              */
     uint32_t reserved0;        /* must be 0                                                       */
 } cellar_task_filter;

@@ -171,7 +171,8 @@ typedef struct cellar_tier_host {
 typedef struct cellar_tier_table {
     size_t      struct_size;     /* set by cellar_tier_table_default()                            */
     void       *ctx;             /* given to each function of the table                           */
-    int64_t     max_ttl_ms;      /* longest life of an entry in memory. Default 0: no limit       */
+    int64_t     max_ttl_ms;      /* longest life of an entry in memory. Range 1..2^63 - 1 ms.     */
+                                 /* Default 0: no limit                                           */
     cellar_tier_proof proof;     /* what memory answers without a proof. Default NONE             */
     uint32_t    blind_fill;      /* 1: a change does not end the lease of a load; see `fill`      */
     /* Take the host, valid until `close` returns. Not OK: the attach fails with that
@@ -244,7 +245,8 @@ typedef struct cellar_tier_table {
      * bulk load. NULL: one `lease` for each key. */
     void       (*lease_many)(void *ctx, cellar_tier_claim *claims, size_t count, int64_t hold_ms);
     int64_t     alone_ms;        /* a load waits for no other process when the last `proven` has
-                                  * ended so long ago. Default 0: no longer than the proof        */
+                                  * ended so long ago. Range 1..2^63 - 1 ms. Default 0: it waits
+                                  * no longer than the proof                                      */
     /* Work in the background for `budget_us`; return whether more is left. A table with `tick` is
      * a queue of writes, such as that of cellar_namespace_batch. The store calls attached, get,
      * put, remove, tick and close. put and remove get the sets, updates, increments and deletes of

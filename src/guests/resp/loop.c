@@ -282,7 +282,7 @@ static int resp_wait_ms(const cellar_resp *r, int timeout_ms)
     if (r->timed > 0) { wait_ms = BASE_MIN(wait_ms, RESP_LOOK_MS); }
     if (!r->listening) { wait_ms = BASE_MIN(wait_ms, BASE_MAX(r->accept_ms - now_ms, 0)); }
     if (r->first != NULL && r->idle_timeout_ms != CELLAR_TTL_NONE) {
-        const int64_t left_ms = r->first->active_ms + r->idle_timeout_ms - now_ms;
+        const int64_t left_ms = r->idle_timeout_ms - (now_ms - r->first->active_ms);
         wait_ms = BASE_MIN(wait_ms, BASE_MAX(left_ms, 0));
     }
     if (r->shared.store != NULL) {
