@@ -2,9 +2,9 @@
  *
  * http_server: pages, rendered once. A POST with the token makes all of them stale. A stale page is
  * sent while a thread of the store renders the new one, and for an hour if that fails. An address
- * has 9 requests an hour, so nothing is left for guesses of the token; behind a proxy take the
- * address from its header line. One client at a time is served, and has 5 seconds for its request.
- * More threads may accept: each call of cellar here is for any thread.
+ * has 100 requests a minute, charged before they are read, and 9 wrong tokens an hour; behind a
+ * proxy take the address from its header line. One client at a time is served, and has 5 seconds
+ * for its request. More threads may accept: each call of cellar here is for any thread.
  *
  *     cc -O2 http_server.c -lcellar -pthread
  *     drop-in: cc -O2 http_server.c dist/cellar.c -Idist -Idist/include -pthread
@@ -64,20 +64,28 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Read the head of a request, in one part or more. Return false if it is too long or too slow. */
-static bool head_read(int fd, char *head, size_t cap)
+typedef struct request {
+    char head[2000], method[16], path[256];
+} request;
+
+/* Read a head, in one part or more. Return false if it is no head, too long or too slow. */
+static bool request_read(int fd, int most_ms, request *q)
 {
     struct pollfd in = { .fd = fd, .events = POLLIN };
-    const int64_t end_ms = now_ms() + 5000;
-    for (size_t len = 0; len < cap - 1;) {
+    const int64_t end_ms = now_ms() + most_ms;
+    char *end = NULL, version[2];
+    *q = (request){ "", "", "" };
+    for (size_t len = 0; end == NULL && len < sizeof q->head - 1;) {
         const int64_t left_ms = end_ms - now_ms();
         if (left_ms <= 0 || poll(&in, 1, (int)left_ms) <= 0) { return false; }
-        const ssize_t n = read(fd, head + len, cap - 1 - len);
+        const ssize_t n = read(fd, q->head + len, sizeof q->head - 1 - len);
         if (n <= 0) { return false; }
-        head[len += (size_t)n] = '\0';
-        if (strstr(head, "\r\n\r\n") != NULL) { return true; }
+        q->head[len += (size_t)n] = '\0';
+        end = strstr(q->head, "\r\n\r\n");
     }
-    return false;
+    if (end == NULL) { return false; }
+    end[2] = '\0'; /* what follows is the body: no header line */
+    return sscanf(q->head, "%15s %255s HTTP/%1s", q->method, q->path, version) == 3;
 }
 
 /* Look for the token of the environment in a head. Without a token no request may change pages. */
@@ -90,6 +98,37 @@ static bool may_change(const char *head)
            given[at + len] == '\r';
 }
 
+/* ---- Limits --------------------------------------------------------------------------------- */
+
+static cellar_limiter *visits, *guesses;
+
+static void die(void)
+{
+    cellar_error_info why = cellar_error_info_default();
+    cellar_last_error(NULL, &why); /* of the open that failed */
+    fprintf(stderr, "%s\n", why.text);
+    exit(1);
+}
+
+static void limits_open(void)
+{
+    const cellar_rule all = cellar_rule_sliding_log(100, CELLAR_MINUTE_NS);
+    const cellar_rule wrong = cellar_rule_sliding_log(9, CELLAR_HOUR_NS);
+    if (cellar_limiter_open(NULL, &all, 1, &visits) != CELLAR_OK) { die(); }
+    if (cellar_limiter_open(NULL, &wrong, 1, &guesses) != CELLAR_OK) { die(); }
+}
+
+/* Charge an address. Return false if it has nothing left, or without a decision. */
+static bool charge(cellar_limiter *limit, const struct in_addr *address, char lines[256])
+{
+    cellar_limiter_result r;
+    const cellar_err err = cellar_limiter_check(limit, address, sizeof *address, 1, &r);
+    if (err == CELLAR_LIMITED) {
+        cellar_limiter_headers_write(limit, &r, CELLAR_HEADERS_RETRY_AFTER, lines, 256, NULL);
+    }
+    return err == CELLAR_OK;
+}
+
 /* ---- Pages ---------------------------------------------------------------------------------- */
 
 static cellar_err render(cellar_load *load, const void *path, size_t path_len, void *ctx)
@@ -97,55 +136,56 @@ static cellar_err render(cellar_load *load, const void *path, size_t path_len, v
     cellar_set_opts o = cellar_set_opts_default();
     o.tags = &(cellar_bytes){ "site", 4 }, o.tag_count = 1, (void)ctx;
     if (path_len == 5 && memcmp(path, "/none", 5) == 0) { return cellar_load_absent(load); }
+    if (path_len == 5 && memcmp(path, "/down", 5) == 0) { return CELLAR_E_IO; } /* no database */
     if (cellar_load_opts_set(load, &o) != CELLAR_OK) { return CELLAR_E_NOMEM; }
     return cellar_load_value(load, path, path_len); /* as text/html: with the path escaped */
 }
 
-static void answer(int fd, cellar *pages, cellar_limiter *clients, const struct in_addr *client)
+static void answer(int fd, cellar *pages, const struct in_addr *client)
 {
-    char head[2000], method[16] = "", path[256], version[2], lines[256] = "";
+    char lines[256] = "";
     const char *status = "405 Method Not Allowed\r\nAllow: GET, HEAD, POST";
-    cellar_limiter_result limit;
     cellar_result page = cellar_result_default();
-    if (!head_read(fd, head, sizeof head)) { return; }
-    if (cellar_limiter_check(clients, client, sizeof *client, 1, &limit) != CELLAR_OK) {
-        status = "429 Too Many Requests"; /* also without a decision */
-        cellar_limiter_headers_write(clients, &limit, CELLAR_HEADERS_RETRY_AFTER, lines, 256, NULL);
-    } else if (sscanf(head, "%15s %255s HTTP/%1s", method, path, version) != 3) {
+    request q;
+    const bool charged = charge(visits, client, lines);
+    const bool good = request_read(fd, charged ? 5000 : 100, &q); /* unread bytes break a close */
+    const bool post = strcmp(q.method, "POST") == 0;
+    if (!charged || (post && !charge(guesses, client, lines))) {
+        status = "429 Too Many Requests";
+    } else if (!good) {
         status = "400 Bad Request"; /* or a path of more than 255 bytes */
-    } else if (strcmp(method, "POST") == 0) {
-        status = !may_change(head) ? "401 Unauthorized\r\nWWW-Authenticate: Bearer" :
-                 cellar_delete_by_tag(pages, "site", 4, CELLAR_TAG_SOFT) == CELLAR_OK ?
+    } else if (post && !may_change(q.head)) {
+        status = "401 Unauthorized\r\nWWW-Authenticate: Bearer";
+    } else if (post) {
+        cellar_limiter_adjust(guesses, client, sizeof *client, -1); /* it was no guess */
+        status = cellar_delete_by_tag(pages, "site", 4, CELLAR_TAG_SOFT) == CELLAR_OK ?
                  "204 No Content" : "500 Internal Server Error";
-    } else if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0) {
-        const int e = cellar_get_or_load(pages, path, strlen(path), NULL, NULL, NULL, &page);
-        status = e == CELLAR_OK || e == CELLAR_STALE ? "200 OK" :
-                 e == CELLAR_ABSENT ? "404 Not Found" : "502 Bad Gateway";
+    } else if (strcmp(q.method, "GET") == 0 || strcmp(q.method, "HEAD") == 0) {
+        const int e = cellar_get_or_load(pages, q.path, strlen(q.path), NULL, NULL, NULL, &page);
+        status = e < 0 ? "503 Unavailable" : e == CELLAR_ABSENT ? "404 Not Found" : "200 OK";
         snprintf(lines, sizeof lines, "Content-Type: text/plain\r\nContent-Length: %zu\r\n"
                  "X-Cache: %s\r\n", page.value_len, e == CELLAR_STALE ? "old" : "fresh");
+        const int retry_s = (int)(page.retry_after_ms / 1000) + 1;
+        if (e < 0) { snprintf(lines, sizeof lines, "Retry-After: %d\r\n", retry_s); }
     }
     dprintf(fd, "HTTP/1.0 %s\r\n%s\r\n%.*s", status, lines,
-            *method == 'H' ? 0 : (int)page.value_len, page.value ? (const char *)page.value : "");
+            *q.method == 'H' ? 0 : (int)page.value_len, page.value ? (const char *)page.value : "");
     cellar_result_free(&page);
 }
 
 int main(int argc, char **argv)
 {
-    const cellar_rule rule = cellar_rule_sliding_log(9, CELLAR_HOUR_NS);
-    cellar_error_info why = cellar_error_info_default();
+    cellar_load_opts load = cellar_load_opts_default();
     cellar_namespace_config root = cellar_namespace_config_default();
     cellar_config cfg = cellar_config_default();
     struct sockaddr_in client;
-    cellar_limiter *clients;
     cellar *pages;
-    root.loader = render, root.stale_ms = 3600000, cfg.root = &root;
-    if (cellar_limiter_open(NULL, &rule, 1, &clients) || cellar_open(&cfg, &pages)) {
-        return cellar_last_error(NULL, &why), fprintf(stderr, "%s\n", why.text), 1;
-    }
+    load.error_ttl_ms = 1000; /* a failing page is rendered once a second, then more rarely */
+    root.loader = render, root.load = &load, root.stale_ms = 3600000, cfg.root = &root;
+    limits_open();
+    if (cellar_open(&cfg, &pages) != CELLAR_OK) { die(); }
     const int port = port_open(argc > 1 ? atoi(argv[1]) : 0);
-    while (1) {
-        const int fd = client_accept(port, &client);
-        answer(fd, pages, clients, &client.sin_addr);
-        close(fd);
+    for (int fd; (fd = client_accept(port, &client)) >= 0; close(fd)) {
+        answer(fd, pages, &client.sin_addr);
     }
 }

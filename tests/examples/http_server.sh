@@ -42,6 +42,23 @@ lacks_descriptors() { # while a client connects; no such page
 head_has_no_body() {
     asks '200.OK Length:.1$' -X HEAD --ignore-content-length && ! grep '^/$' "$t_tmp/answer"
 }
+body_is_no_header() { # the token behind the blank line
+    printf 'POST / HTTP/1.0\r\nHost: a\r\n\r\n\r\n%s\r\n' "$token" |
+        curl -sS --noproxy '*' "telnet://127.0.0.1:$port" | tr -d '\r' >"$t_tmp/answer"
+    has '401.Un'
+}
+tenth_guess_is_limited() { # two were made above
+    curl -sS --noproxy '*' -X POST "$url?[1-7]"
+    asks '429.Too ^Retry-After:.3' -X POST -H "$token" && asks '200.OK'
+}
+visit_is_limited() {
+    curl -sS --noproxy '*' "$url?[1-100]" >"$t_tmp/pages"
+    asks '429.Too ^Retry-After:.[1-6]'
+}
+fails() {
+    url=${url}down
+    asks '503.Un ^Retry-After:.[12]$'
+}
 port_is_taken() { ! "$program" "$port" 2>"$t_tmp/why" && grep -q 'in use' "$t_tmp/why"; }
 starts_again() { # with connections of the first program that still time out
     starts
@@ -64,7 +81,10 @@ if t_have curl; then
     t_case other_method_is_refused asks '405.Me ^Allow:' -X PUT -H "$token"
     t_case head_in_two_parts_is_answered in_parts
     t_case lacking_descriptors_end_nothing lacks_descriptors
-    t_case tenth_request_is_limited asks '429.Too ^Retry-After:.3'
+    t_case failed_page_says_when_to_retry fails
+    t_case body_is_no_header body_is_no_header
+    t_case tenth_guess_is_limited tenth_guess_is_limited
+    t_case hundredth_visit_is_limited visit_is_limited
     t_case taken_port_is_reported port_is_taken
     t_case port_is_free_after_the_end starts_again
 else
