@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "cellar_schedule.h"
 #include "cellar_task.h"
@@ -30,7 +31,8 @@ static cellar_verdict report(const cellar_task *t, void *path)
     char fresh[4096]; /* a failure leaves the last report in place */
     snprintf(fresh, sizeof fresh, "%s.new", (const char *)path);
     FILE *const out = fopen(fresh, "w"); /* a program queries and writes here */
-    const int written = out != NULL && fprintf(out, "attempt %d\n", (int)t->attempt) > 0;
+    const int written = out != NULL && fprintf(out, "attempt %d\n", (int)t->attempt) > 0 &&
+        fflush(out) == 0 && fsync(fileno(out)) == 0; /* before the journal says that it is done */
     if (out != NULL && fclose(out) == 0 && written && rename(fresh, path) == 0) {
         return cellar_verdict_ok();
     }
