@@ -48,12 +48,15 @@ void show(cellarpp::handle &prices, const char *item)
 int main()
 try {
     cellarpp::handle store; /* 64 MiB */
-    cellarpp::handle prices(store, "prices");
+    auto config = cellar_namespace_config_default();
+    config.default_ttl_ms = 60000; /* of loaded prices; a set may name another */
+    cellarpp::handle prices(store, "prices", &config);
     for (const char *item : {"tea", "tea", "ink", "ink", "lost"}) { show(prices, item); }
     prices.set("tea", Price{375, "EUR"}, 60000);
     show(prices, "tea");
 
     cellarpp::objects<std::regex> patterns(store, "patterns");
+    /* Patterns of the program only: one of a user may take exponential time, or the stack. */
     for (const char *name : {"ada7", "ada"}) {
         const auto digits = patterns.get_or_load("[a-z]+[0-9]", [](std::string_view text) {
             return std::make_unique<std::regex>(std::string(text)); /* once */
