@@ -259,6 +259,7 @@ FILENAME == calls {
         entry(id, name, about_line || id == "calls")
     } else if (match($0, /^<tr id="[^"]*">/)) ids[substr($0, 9, RLENGTH - 10)] = 1
     if (about_line) header_about($0)
+    gsub(/<th>/, "<th scope=\"col\">")
     add($0)
     if ($0 == "</section>" && group_of[id] == group[2]) end_of[lines] = id
     next
@@ -294,7 +295,7 @@ fenced { add(pre linked(escape($0))); pre = ""; next }
     n = split(substr($0, 3), column, / *\| */) - 1
     row = ""
     for (i = 1; i <= n; i++) {
-        row = row "<" cell ">" inline(column[i]) "</" cell ">"
+        row = row "<" cell (cell == "th" ? " scope=\"col\"" : "") ">" inline(column[i]) "</" cell ">"
     }
     add("<tr>" row "</tr>")
     if (cell == "td" && place_id[entries] == "headers-words") {
@@ -391,7 +392,8 @@ END {
     print "pre,code{background:var(--pale);font-size:.9em}pre{padding:.6em;overflow-x:auto;font-size:.85em;" \
           "line-height:1.4}pre code{font-size:1em}.call{white-space:pre-wrap}"
     print "dt{margin-top:.4em;font-weight:bold}dd{margin-left:1.5em}section[id$=\".h\"] h3{font-size:1em;margin:1.2em 0 .4em}"
-    print ".wide{display:block;overflow-x:auto}table{border-collapse:collapse}th,td{border:1px solid var(--line);" \
+    print ".wide{display:block;overflow-x:auto;background:linear-gradient(270deg,var(--back),#0000) 100%/3em 100% no-repeat local," \
+          "linear-gradient(270deg,var(--soft),#0000) 100%/.6em 100% no-repeat}table{border-collapse:collapse}th,td{border:1px solid var(--line);" \
           "padding:.3em .6em;text-align:left;vertical-align:top;overflow-wrap:normal}" \
           ".rows{width:100%}.rows td:first-child{width:45%}.rows code{overflow-wrap:anywhere}"
     print "svg{max-width:100%;height:auto}.wide>svg{min-width:40em}svg,svg text{fill:var(--text)}svg [fill=\"#ffffff\"]{fill:none}"
@@ -403,24 +405,25 @@ END {
     print "html{scroll-padding-top:4em}nav{position:sticky;top:0;z-index:1;max-height:100vh;overflow:auto;display:flex;flex-wrap:wrap;" \
           "align-items:center;background:var(--back);padding:.3em 1em;border-bottom:1px solid var(--line);overflow-wrap:anywhere}" \
           "#find{flex:1;min-width:0;font:inherit;padding:.3em .4em;color:inherit;background:var(--pale);border:1px solid var(--soft)}" \
-          "#fold{margin-left:1em}#fold[open],#note,#found{flex-basis:100%;margin:0}#note,#found{order:1}"
+          "#fold{margin-left:1em}button{font:inherit;padding:.2em .6em;color:inherit;background:var(--pale);border:1px solid var(--soft)}#fold[open],#note,#found{flex-basis:100%;margin:0}#note,#found{order:1}"
     print "nav ul{list-style:none;padding:0;margin:.3em 0}nav ul ul{padding-left:.4em}nav li{margin:.25em 0}"
     print "summary{cursor:pointer}.page{position:relative;padding-left:1.5em}.page summary{position:absolute;left:0;top:0;width:1.5em}" \
           "small,#note,.kind{color:var(--soft);font-size:.85em}#found small{display:block}#found{max-height:60vh;overflow:auto}"
     print "#skip{position:fixed;left:-99em;z-index:2;padding:.4em;background:var(--back)}#skip:focus{left:1em;top:.4em}"
     print ".group{font-weight:bold;margin-top:.8em}[aria-current]{background:var(--pale);font-weight:bold}"
     print "@media(min-width:60em){html{scroll-padding-top:0}body{display:flex}nav{width:21em;flex:none;" \
-          "height:100vh;display:block;border:0;border-right:1px solid var(--line)}#find{width:100%}#fold{margin:.4em 0}" \
+          "height:100vh;display:block;border:0;border-right:1px solid var(--line)}#find{width:calc(100% - 2.2em)}#fold{margin:.4em 0}" \
           "#found{max-height:none}main{min-width:0;flex:1}}"
     print "@media(max-width:40em){table,tbody,tr,td{display:block;border:0}tr{border:1px solid var(--line)}" \
           "th{display:none}td:first-child,.rows td:first-child{font-weight:bold;width:auto}td:empty{display:none}" \
           "[data-h]::before{content:attr(data-h) \": \";color:var(--soft)}td,code{overflow-wrap:anywhere}" \
           "dd{margin-left:.8em}}"
-    print "@media print{nav,.turn{display:none}article{display:block!important}}"
+    print "@media print{nav,.turn{display:none}}"
     print "</style></head><body id=\"all\"><a id=\"skip\" href=\"#" place_id[1] "\">Skip to the text</a>" \
           "<nav id=\"nav\" aria-label=\"Search and contents\"><input id=\"find\" type=\"search\" " \
-          "placeholder=\"Search\" aria-label=\"Search\" aria-controls=\"found\" hidden>"
-    print "<p id=\"note\" aria-live=\"polite\"></p><ul id=\"found\"></ul>"
+          "placeholder=\"Search\" aria-label=\"Search\" aria-controls=\"found\" hidden>" \
+          "<button id=\"close\" aria-label=\"Close the results\" hidden>&times;</button>"
+    print "<p id=\"note\" aria-live=\"polite\"></p><ul id=\"found\" aria-label=\"Results\"></ul>"
     print "<details id=\"fold\"><summary>Contents</summary><ul id=\"index\">"
     for (i = 1; i <= pages; i++) contents(i)
     print "<li class=\"group\"><a href=\"#all\">All pages at once</a></li></ul></details></nav><main>"

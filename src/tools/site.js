@@ -3,13 +3,15 @@
 const get = id => document.getElementById(id), find = get('find'), fold = get('fold'), found = get('found')
 const wide = matchMedia('(min-width:60em)').matches
 const head = section => section.firstElementChild.textContent
-let rows
+let rows, known, most = 50
 // One form of names, texts and questions: "Rate-limiting of\na_key" is "rate limiting of a key".
 const plain = text => text.toLowerCase().replace(/["'`()?]/g, '').replace(/[-_\s]+/g, ' ').trim()
 // Words without the small ones; a word without its ending, which begins its other forms, and what they share.
-const tidy = text => plain(text).split(' ').filter((w, i, all) => all.length === 1 || !/^(how|to|do|does|i|it|a|an|the|my|of|for|in|is|with|can|what|use)$/.test(w)).join(' ')
+const tidy = text => plain(text).split(' ').filter((w, i, all) => all.length === 1 || !/^(how|to|do|does|i|it|a|an|the|my|of|for|in|is|with|can|what|use|be|are|should|when)$/.test(w)).join(' ')
 const stem = w => w.replace(/(..[a-z]{2})(?:ing|ations?|ions?|ed)$/, '$1').replace(/(.[a-z])ies$/, '$1').replace(/(s|x|ch|sh)es$/, '$1').replace(/(..[a-rt-z])s$/, '$1')
-const root = text => text.split(' ').map(w => stem(w).replace(/(...)[ey]$/, '$1')).join(' ')
+const root = text => text.split(' ').map(w => stem(w).replace(/^(maximum|larg|bigg|long)(est)?$/, 'max').replace(/(...)[ey]$/, '$1')).join(' ')
+// Words that a question may have beside a synonym of one word.
+const idle = /^(key|valu|entr|all|cach|cellar|size|max|one|many|set|get)$/
 // Whether each word begins a word of a text.
 const begin = words => words.map(w => new RegExp('(^|[^a-z0-9])' + stem(w).replace(/[^a-z0-9 ]/g, '\\$&')))
 // A row of the search for each section, field and constant. `tier`: 0 reference, 1 guests and programs, 2 project.
@@ -22,33 +24,46 @@ function readRows() {
         const about = field ? at.lastElementChild : at.querySelector('p')
         const tier = /^(src|bench|tests|results|fairness|contributing|changes|LICENSE)/.test(first) ? 2 :
             /\.(c|cc|py)$/.test(first) || article.querySelector('p').textContent.trim().startsWith('guest:') ? 1 : /^(cellar[a-z_0-9]*\.h|calls)/.test(first) ? 0 : .3
+        const quiet = /^(calls|changes|results)/.test(first) // these name everything
         const part = low.replace(field && low.includes('.') ? /^.*\./ : /^cellar /, ''), words = said[at.id] || []
         return { id: at.id, name, field, tier, low, part, said: words, roots: [...words, ...field ? [] : [part]].map(root),
+            sets: words.map(w => root(w).split(' ')), code: at.closest('section').id === 'cellar_err' && field ? (at.textContent.match(/= (-?\d+)/) || [])[1] : undefined,
             page: head(article.querySelector('section')), about: about ? about.textContent.trim() : '',
-            sum: plain(about ? about.textContent : ''), text: plain(at.textContent) }
+            sum: plain(about && !quiet ? about.textContent : ''), text: plain(quiet ? name : at.textContent) }
     })
 }
 // A question: without small words, as a phrase of several words, and names in it, as texts of errors have them.
 function ask(text) {
     const query = tidy(text), phrase = plain(text)
-    return { query, same: root(query), words: begin(query.split(' ')), phrase: phrase.includes(' ') ? phrase : '\n',
+    const code = text.trim().match(/^(?:.*[\s:=(])?(-\d+)\)?$|^(?:error|err|code|error code) (\d+)$/i)
+    return { query, same: root(query), code: code ? code[1] || code[2] : '', words: begin(query.split(' ')), phrase: phrase.includes(' ') ? phrase : '\n',
         named: (text.match(/[a-z]\w*([_.]\w+)+/gi) || []).flatMap(name => [name, 'cellar_' + name.replace('.', '_config.'), name.replace(/^.*\./, '')]).map(plain) }
 }
 // The smaller, the better; 99: not found. A name counts with and without "cellar_", a field without its struct.
-function rank(row, { query, same, words, phrase, named }) {
+function rank(row, { query, same, code, words, phrase, named }) {
+    if (row.code && row.code === code) return 0
     if (row.low === query || !row.field && row.part === query) return row.low.startsWith('cellar ') || row.tier === 0 ? 0 : row.tier < 1 ? 1.1 : 2.2
     if (row.said.includes(query)) return 1
     if (row.roots.includes(same)) return row.tier < 1 ? 1.2 : 2.2
     if (row.low.startsWith(query) || !row.field && row.part.startsWith(query)) return 2
-    if (row.part === query) return row.tier ? 4 : 2.5
+    if (row.part === query) return (row.tier ? 4 : 2.5) + !/(_opts|_config)\./.test(row.id) * .1
+    if (row.field && row.tier === 0 && /_(opts|config)\./.test(row.id) && row.part.startsWith(query + ' ')) return 2.9
+    const inside = within(row, same)
+    if (inside < 3) return inside
     if (query.length > 2 && row.said.some(w => w.startsWith(query + ' '))) return 3
     if (named.includes(row.low)) return 3.3
     if (named.includes(row.part)) return 3.4
     if (row.low.includes(phrase) || row.sum.includes(phrase)) return 3.6
     if (row.text.includes(phrase)) return 3.8
+    if (inside < 99) return inside
     if (words.every(w => w.test(row.low))) return 4 + row.field * .9
     if (words.every(w => w.test(row.sum))) return 5.1 + row.field * .9
     return words.every(w => w.test(row.text)) ? 6.2 + row.field * .9 : 99
+}
+// A synonym whose words all stand in a question, the longest first; one word counts less beside other topics.
+function within(row, same) {
+    const asked = row.said.length ? same.split(' ') : []
+    return Math.min(99, ...row.sets.filter(w => w.every(x => asked.includes(x))).map(w => w.length > 1 ? 3 - w.length / 10 : asked.every(x => x === w[0] || idle.test(x)) ? 2.95 : 4.3))
 }
 // The number of edits from one text to another, a swap of two letters is one; above `most`: any larger one.
 function edits(a, b, most) {
@@ -63,34 +78,58 @@ function edits(a, b, most) {
     }
     return now[b.length]
 }
-// Rows with a name or word at most two edits away, one edit for a short question.
+// Names, synonyms and their words, and the rows of each; `inside`: of a word inside a name or synonym.
+function readKnown() {
+    known = new Map()
+    for (const row of rows) {
+        const whole = [row.low, row.part, ...row.said].map(w => w.replace(/ /g, ''))
+        for (const w of new Set([...whole, ...[row.low, ...row.said].flatMap(w => w.split(/[ .]/)).filter(w => w.length > 3)])) {
+            if (!known.has(w)) known.set(w, [])
+            known.get(w).push({ row, inside: !whole.includes(w) })
+        }
+    }
+}
+// What is known at most two edits away, one for a short question, best first: letters left out are likelier than
+// letters too many, and the first letter is mostly right.
 function near(query) {
-    const most = query.length < 6 ? 1 : 2
-    return query.length < 4 ? [] : rows.map(row => ({ row, rank: Math.min(...[row.low, row.part, ...row.said, ...row.said.map(w => w.split(' ')[0])].map(w => edits(query, w, most))) }))
-        .filter(r => r.rank <= most).sort((a, b) => a.rank - b.rank || a.row.tier - b.row.tier || a.row.field - b.row.field).slice(0, 5).map(r => r.row)
+    const flat = query.replace(/ /g, ''), most = flat.length < 6 ? 1 : 2
+    if (!known) readKnown()
+    return flat.length < 4 ? [] : [...known.keys()].map(word => ({ word, far: Math.min(edits(flat, word, most), edits(stem(flat), word, most)) })).filter(r => r.far <= most)
+        .map(r => ({ ...r, far: r.far + (r.word[0] !== flat[0]) * .5 + (r.word.length < stem(flat).length) * .3 })).sort((a, b) => a.far - b.far)
+}
+function nearRows(query) {
+    const all = near(query).flatMap(r => known.get(r.word).map(k => ({ row: k.row, far: r.far + k.inside * .2 })))
+        .sort((a, b) => a.far - b.far || a.row.tier - b.row.tier || a.row.field - b.row.field)
+    return [...new Set(all.map(r => r.row))].slice(0, 5)
+}
+// A question of several words with each unknown word as the nearest known one.
+function mend(query) {
+    return query.split(' ').map(w => rows.some(row => begin([w])[0].test(row.text)) ? w : (near(w)[0] || { word: w }).word).join(' ')
 }
 // The rows of a question, best first; guests, programs and the project behind the core. `guess`: rows of
-// words like those that were typed, if none has the words themselves in its name, synonym or as a phrase.
+// words like those that were typed, if none has them in its name or synonym, as a phrase, or as the one word in its text.
 function search(text) {
     const asked = ask(text)
     rows = rows || readRows()
     if (asked.query === '') return { list: [], guess: [] }
-    const found = rows.map(row => ({ row, rank: rank(row, asked) })).filter(r => r.rank < 99)
-        .map(r => ({ ...r, place: r.rank < 2 ? r.rank : r.rank + 2.5 * r.row.tier }))
+    const each = asked.query.split(' '), found = rows.map(row => ({ row, rank: rank(row, asked) })).filter(r => r.rank < 99)
+        .map(r => ({ ...r, place: r.rank < 2 || r.rank === 2.2 && r.row.name === r.row.page ? r.rank : r.rank + (r.row.tier === 2 ? 10 : 2.5 * r.row.tier) }))
         .sort((a, b) => a.place - b.place || a.row.field - b.row.field || a.row.tier - b.row.tier ||
-            (a.rank < 5 ? a.row.name.length - b.row.name.length : 0))
-    const guess = found.some(r => r.rank < 5) ? [] : near(asked.query), each = asked.query.split(' ')
+            (a.rank < 5 && !a.row.field ? a.row.name.length - b.row.name.length : 0))
+    const guess = found.some(r => r.rank < (each.length === 1 && r.row.tier < 2 ? 7 : 5)) ? [] : nearRows(asked.query)
+    const mended = found.length + guess.length === 0 && each.length > 1 ? mend(asked.query) : asked.query
+    if (mended !== asked.query) return { ...search(mended), mended }
     // No row has all words: those that have some in name, synonym or first sentence.
     if (found.length + guess.length === 0 && each.length > 1) {
-        const some = each.map(w => rows.filter(row => rank(row, ask(w)) < 4.5)).flat()
+        const some = each.map(ask).flatMap(one => rows.filter(row => rank(row, one) < 4.5))
         return { list: [...new Set(some)].sort((a, b) => some.filter(r => r === b).length - some.filter(r => r === a).length), guess }
     }
     return { list: [...guess, ...found.map(r => r.row).filter(row => !guess.includes(row))], guess }
 }
 find.hidden = false
-find.oninput = () => {
-    const { list, guess } = search(find.value), shown = list.slice(0, 50), empty = find.value.trim() === ''
-    found.replaceChildren(...shown.map(row => {
+function show() {
+    const { list, guess, mended } = search(find.value), empty = find.value.trim() === '', more = document.createElement('button')
+    found.replaceChildren(...list.slice(0, most).map(row => {
         const li = document.createElement('li'), a = document.createElement('a'), small = document.createElement('small')
         a.href = '#' + row.id
         a.textContent = row.name
@@ -99,13 +138,31 @@ find.oninput = () => {
         li.append(a, small)
         return li
     }))
+    more.textContent = 'More results'
+    more.onclick = () => { most += 50; show(); found.children[most - 50].firstChild.focus() }
+    if (list.length > most) found.append(more)
     get('note').textContent = empty ? '' : list.length === 0 ?
         'No result for "' + find.value.trim() + '". Try one word, or the beginning of a name.' :
-        (guess.length ? 'Did you mean ' + guess[0].name + '? ' : '') +
-        (list.length > 50 ? '50 of ' + list.length + ' results' : list.length + (list.length > 1 ? ' results' : ' result'))
+        (mended || guess.length ? 'Did you mean ' + (mended || guess[0].name) + '? ' : '') +
+        (list.length > most ? most + ' of ' + list.length + ' results' : list.length + (list.length > 1 ? ' results' : ' result'))
     fold.hidden = !empty
+    get('close').hidden = empty
 }
-const close = () => { find.value = ''; find.oninput() }
+find.oninput = () => { most = 50; show() }
+// The question stands in the address, so that Back shows its results again and a link can hold it.
+function keep() {
+    const q = find.value.trim()
+    try { history.replaceState(null, '', (q ? '?q=' + encodeURIComponent(q) : location.pathname) + location.hash) } catch { /* a browser may refuse for a file */ }
+}
+find.onchange = keep
+const close = () => { find.value = ''; find.oninput(); keep() }
+get('close').onclick = () => { close(); find.focus() }
+addEventListener('popstate', restore)
+function restore() {
+    const q = new URLSearchParams(location.search).get('q') || ''
+    if (q !== find.value) { find.value = q; most = 50; show() }
+}
+restore()
 // Enter opens the first result, arrows go through the list, Escape ends the search.
 get('nav').onkeydown = e => {
     const list = [...found.querySelectorAll('a')], to = list.indexOf(e.target) + (e.key === 'ArrowDown') - (e.key === 'ArrowUp')
@@ -122,7 +179,7 @@ document.addEventListener('keydown', e => {
     e.preventDefault()
     find.focus()
 })
-found.onclick = e => { if (e.target.closest('a')) setTimeout(close) }
+found.onclick = e => { if (e.target.closest('a')) { keep(); setTimeout(close) } }
 get('index').onclick = e => { if (!wide && e.target.tagName === 'A') setTimeout(() => { fold.open = false }) }
 // A link to each section, behind its heading.
 for (const s of document.querySelectorAll('main section')) {
@@ -135,7 +192,14 @@ for (const s of document.querySelectorAll('main section')) {
 // The names of columns, which a narrow window shows before each cell.
 for (const table of document.querySelectorAll('table')) {
     const names = [...table.rows[0].cells].map(cell => cell.textContent)
-    for (const row of table.rows) [...row.cells].forEach((cell, i) => { if (i > 0 && names[i]) cell.dataset.h = names[i] })
+    table.setAttribute('role', 'table') // as blocks, they lose their roles
+    for (const row of table.rows) {
+        row.setAttribute('role', 'row')
+        for (const [i, cell] of [...row.cells].entries()) {
+            cell.setAttribute('role', cell.tagName === 'TH' ? 'columnheader' : 'cell')
+            if (i > 0 && names[i] && (names.length > 2 || !cell.textContent.includes(' '))) cell.dataset.h = names[i]
+        }
+    }
 }
 const version = document.title
 // Name the present place in the title and the skip link; let keys scroll what is wider than its box.

@@ -158,6 +158,7 @@ links_resolve() {
     cat "$t_tmp/lost"
     [ ! -s "$t_tmp/lost" ]
 }
+print_is_one_article() { ! grep -n '@media print{[^@]*article' "$1"; } # the one that is shown, not 720 pages
 nothing_is_loaded() {
     ! grep -niE '<(link|img|iframe|object|embed|base|form|audio|video|source)[ >]|<script [^>]*src|@import|url\(|srcset=' "$1" &&
         ! grep -nE '(href|src|action)="?(https?:)?//' "$1" && ! sed -n '/^<\/main><script>/,$p' "$1" | grep -nE 'fetch\(|XMLHttpRequest|import\('
@@ -205,7 +206,7 @@ const articles = [...document.querySelectorAll('article')], folded = fold.open ?
 const open = () => articles.filter(a => a.offsetParent).map(a => a.firstElementChild.id)
 const only = open().join()
 const seen = articles.filter(a => { a.style.display = 'block'; const bad = wider(); a.style.display = ''; return bad })
-const type = w => { find.value = w; find.oninput(); return [...found.children].map(li => li.firstChild.hash.slice(1)) }
+const type = w => { find.value = w; find.oninput(); return [...found.children].map(li => (li.firstChild.hash || '').slice(1)) }
 const lost = (words, n) => { for (const [w, id] of Object.entries(words)) if (!type(w).slice(0, n).some(to => n > 1 ? to === id : to.startsWith(id))) first.push(w) }
 const first = innerWidth === 360 && get('nav').offsetHeight > 56 ? ['tall head'] : [], once = innerWidth > 360 && !matchMedia('(prefers-color-scheme: dark)').matches
 // In one of the four windows. The first result; near misses, other forms of a word, texts of errors, what users ask.
@@ -215,7 +216,12 @@ if (once) lost({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'ce
     'rate-limit': 'cellar_limiter_check', 'thread_safe': 'cellar.h-restrictions', 'write-back': 'cellar_write', 'memory_bytes must be at least': 'cellar_config.memory_bytes',
     'cellar_open: memory_bytes must be at least 1 MiB (got 4096)': 'cellar_', 'the loader set no result': 'CELLAR_E_NO_RESULT', 'tuning.stripes must be a power of two': 'cellar_tuning_config.stripes', timeout: 'cellar_load_opts.hard_timeout_ms',
     errno: 'cellar_last_error', 'error code': 'cellar_last_error', metrics: 'cellar_metrics_write', 'pub sub': 'cellar_bus', 'max memory': 'cellar_config.memory_bytes',
-    value: 'cellar_value_', log: 'cellar_log_', name: 'cellar_namespace', 'cellar_get()': 'cellar_get' }, 1)
+    value: 'cellar_value_', log: 'cellar_log_', name: 'cellar_namespace', 'cellar_get()': 'cellar_get',
+    'how do I delete all keys': 'cellar_clear', 'drop all entries': 'cellar_clear', 'who frees the value': 'cellar.h-conventions', 'expires in seconds': 'cellar_set_opts.ttl_ms',
+    'negative caching ttl': 'cellar_config.negative_ttl_ms', 'how large can a key be': 'CELLAR_KEY_MAX', 'maximum value size': 'cellar_tuning_config.max_value_bytes', 'longest value': 'cellar_tuning_config.max_value_bytes',
+    'value too large': 'CELLAR_E_TOOBIG', 'circuit braker': 'cellar_breaker.h', 'thundring herd of loaders': 'cellar_load.h-loads', ratelimiter: 'cellar_limiter_check', serialisation: 'typed_values.cc',
+    listners: 'cellar_listener', '-16': 'CELLAR_E_ABI', 'error -7': 'CELLAR_E_LIMIT', 'cellar_set returned -4': 'CELLAR_E_TOOBIG', ttl_ms: 'cellar_set_opts.ttl_ms', retry: 'cellar_load_opts.retry',
+    struct_size: 'cellar_namespace_config.struct_size', changes: 'changes' }, 1)
 if (once) lost({ memory_bytes: 'cellar_config.memory_bytes', cellar_load_opts: 'cellar_load_opts', 'POWER CUT': 'cellar_l2.h-power-cut', CELLAR_E_BUSY: 'CELLAR_E_BUSY',
     e_busy: 'CELLAR_E_BUSY', 'how to iterate': 'cellar_scan', 'how to delete the': 'cellar_delete', ...also }, 3)
 const loads = readRows().find(row => row.id === 'cellar_load.h-loads')
@@ -229,7 +235,18 @@ if ([...document.querySelectorAll('.wide>svg')].some(s => s.clientWidth > 0 && s
 if (innerWidth === 360 && !document.querySelector('pre[tabindex]')) first.push('no key scrolls')
 if (!document.querySelector('td[data-h]') || !document.querySelector('#cellar_get .at') || get('skip').hash !== '#cellar') first.push('made by the script')
 if (type('arm').some(id => id.includes('warm'))) first.push('arm in warm')
+if (once && ['read the value of', 'deletes an entry'].some(w => type(w).includes('calls'))) first.push('a list of everything is found')
+if (once && search('memory').list.map(row => row.tier === 2).reduce((n, is, i, all) => n + (is && all[i + 1] === false), 0)) first.push('project before pages')
+const more = type('struct_size').length
+found.lastElementChild.click()
+if (more !== 51 || found.children.length !== 101 || get('close').hidden) first.push('more')
+find.onchange()
+if (location.search !== '?q=struct_size') first.push('address')
+get('close').click()
+if (find.value || location.search || !get('close').hidden) first.push('close')
+if ([...document.querySelectorAll('th')].some(th => th.scope !== 'col' || th.getAttribute('role') !== 'columnheader')) first.push('roles')
 type('cellar_get')
+keep()
 removeEventListener('hashchange', arrive)
 location.hash = '#cellar_load_opts.hard_timeout_ms'
 if (open().join() !== 'cellar_load.h' || Math.abs(get('cellar_load_opts.hard_timeout_ms').getBoundingClientRect().top) > 80) first.push('deep link')
@@ -291,6 +308,7 @@ marks_are_not_shown() { # of programs that write lines into a page
 t_case marks_of_generators_are_not_shown marks_are_not_shown $site
 t_case each_field_and_constant_has_a_meaning each_row_has_a_meaning $site
 t_case nothing_is_loaded_from_elsewhere nothing_is_loaded $site
+t_case print_shows_the_open_article_alone print_is_one_article $site
 t_case planted_faults_are_found faults_are_found
 for a in mawk gawk 'busybox awk'; do
     if t_have "${a%% *}"; then t_case "same_site_with_$a" same_with "$a"
