@@ -7,8 +7,10 @@
         page = cache.get_or_load("page", lambda key: fetch(key), ttl=60)
 
 Keys are bytes or str, values are bytes, times are seconds. A miss is None. An error raises OSError
-with the code of the library. After a fork the child opens objects of its own: calls on those of its
-parent raise OSError. CELLAR_LIBRARY names another shared library.
+with the code of the library. A number outside 0..2^63-1 (times in units of the library) raises
+OverflowError, a negative ttl OSError: ctypes alone would cut it to 64 bits. After a fork the child
+opens objects of its own: calls on those of its parent raise OSError. CELLAR_LIBRARY names another
+shared library.
 """
 import ctypes as C
 import os
@@ -89,9 +91,16 @@ def _bytes(key):
     return key.encode() if isinstance(key, str) else key
 
 
+def _fit(number):
+    """Return the number. Raise OverflowError if the library gets another one."""
+    if not 0 <= number < 2**63:
+        raise OverflowError("cellar: a number must be 0..2^63-1 (got %d)" % number)
+    return number
+
+
 def _ms(ttl):
     """Convert seconds. 0 stays 0: no limit. A shorter time than 1 ms does not become 0."""
-    return round(ttl * 1000) or (ttl > 0) - (ttl < 0)
+    return -1 if ttl < 0 else _fit(round(ttl * 1000) or int(ttl > 0))
 
 
 class Cache:
@@ -99,7 +108,7 @@ class Cache:
 
     def __init__(self, memory_bytes=0):
         self._c = C.c_void_p()
-        config = Config(abi=ABI, memory_bytes=memory_bytes)
+        config = Config(abi=ABI, memory_bytes=_fit(memory_bytes))
         check(lib.cellar_open(C.byref(config), C.byref(self._c)))
 
     def get(self, key):
@@ -174,13 +183,14 @@ class Limiter:
 
     def __init__(self, limit, seconds):
         self._l = C.c_void_p()
-        rule = Rule(algorithm=SLIDING_LOG, limit=limit, period_ns=round(seconds * 10**9))
+        rule = Rule(algorithm=SLIDING_LOG, limit=_fit(limit),
+                    period_ns=_fit(round(seconds * 10**9)))
         check(lib.cellar_limiter_open(None, C.byref(rule), 1, C.byref(self._l)))
 
     def allow(self, key, cost=1):
         """Return True and charge the key if the call is admitted."""
         key = _bytes(key)
-        return check(lib.cellar_limiter_check(self._l, key, len(key), cost, None)) != LIMITED
+        return check(lib.cellar_limiter_check(self._l, key, len(key), _fit(cost), None)) != LIMITED
 
     def close(self):
         """Close the limiter. No other call may run."""

@@ -4,9 +4,10 @@
 Usage: python3 django_tasks.py URL     redis://127.0.0.1:6379/0, unix:///run/cellar.sock?db=0
 
 It needs Django and django-redis, and an empty database: it ends with cache.clear(), which deletes
-all keys of the database, also those of other programs. It refuses a database with keys. The classes call the cache of django-redis alone, so the same
-lines run with a server of Redis and with `cellar serve`. The program prints one line a fact; a line
-has no time and no address, so that the output of two servers can be compared.
+all keys of the database, also those of other programs. It refuses a database with keys. The classes
+call the cache of django-redis alone, so the same lines run with a server of Redis and with `cellar
+serve`. The program prints one line a fact; a line has no time and no address, so that the output of
+two servers can be compared.
 """
 import json
 import sys

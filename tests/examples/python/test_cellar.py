@@ -66,6 +66,21 @@ def short_ttl_does_not_become_no_limit():
                 raise AssertionError("a negative ttl is accepted")
 
 
+def number_that_c_would_cut_is_refused():
+    with cellar.Cache() as cache, cellar.Limiter(3, seconds=3600) as limiter:
+        for call in (lambda: cache.set("k", b"x", ttl=18446744073709552),
+                     lambda: cache.get_or_load("k", lambda key: b"x", ttl=18446744073709552),
+                     lambda: cellar.Cache(memory_bytes=2**64 + (1 << 20)),
+                     lambda: cellar.Limiter(2**64 + 3, 60), lambda: cellar.Limiter(3, 2**60),
+                     lambda: cellar.Limiter(-1, 60), lambda: limiter.allow("ip", cost=2**64)):
+            try:
+                call()
+            except OverflowError:
+                continue
+            raise AssertionError("a number is cut")
+        assert cache.get("k") is None
+
+
 def many_reads_of_one_key_run_one_load():
     runs, values = [], []
     with cellar.Cache() as cache:
