@@ -5,26 +5,27 @@
  * last release frees them. This pays if a parse takes longer than a lookup, and if most tenants are
  * idle: the budget bounds what is in memory. Settings of the whole program belong in a variable.
  *
- *     cc -O2 tenant_settings.c -lcellar -pthread */
+ *     cc -O2 tenant_settings.c -lcellar -pthread
+ *     drop-in: cc -O2 tenant_settings.c dist/cellar.c -Idist -Idist/include -pthread */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cellar_object.h"
+#include "cellar_observe.h"
 
 typedef struct settings { int uploads; char theme[16]; } settings;
 static const char *_Atomic row = "uploads=10 theme=light"; /* of ada; here without a database */
 
 static int settings_parse(const char *text, settings *s)
 {
-    return sscanf(text, "uploads=%d theme=%15s", &s->uploads, s->theme) == 2;
+    int end = 0; /* 4 characters: no overflow. A longer theme, or more text, is refused */
+    return text && sscanf(text, "uploads=%4d theme=%15s%n", &s->uploads, s->theme, &end) == 2 &&
+           s->uploads >= 0 && text[end] == '\0';
 }
 
 static void settings_free(void *object, size_t charge, cellar_cause why, void *ctx)
-{
-    (void)charge, (void)why, (void)ctx;
-    free(object);
-}
+{ (void)charge, (void)why, (void)ctx, free(object); }
 
 static cellar_err settings_load(cellar_load *load, const void *tenant, size_t len, void *ctx)
 {
@@ -44,29 +45,30 @@ static int settings_replace(cellar *tenants, const char *tenant, const char *tex
     return cellar_delete(tenants, tenant, strlen(tenant)) >= 0; /* MISS: they were not in memory */
 }
 
-/* Return what a request uses until it releases `held`. NULL: no such tenant, or no database. */
-static const settings *settings_hold(cellar *tenants, const char *tenant, cellar_held *held)
-{
-    cellar_object_get_or_load(tenants, tenant, strlen(tenant), NULL, NULL, NULL, held);
-    return held->object; /* also with STALE: the database fails, old settings are better */
-}
+/* Hold settings until the request ends: held->object, with OK, or with STALE if the database fails.
+ * ABSENT: no such tenant, 404. Another code: the database fails, and there are no old ones, 503. */
+static cellar_err settings_hold(cellar *tenants, const char *tenant, cellar_held *held)
+{ return cellar_object_get_or_load(tenants, tenant, strlen(tenant), NULL, NULL, NULL, held); }
 
 int main(void)
 {
     cellar_object_config of = cellar_object_config_default();
     cellar_namespace_config root = cellar_namespace_config_default();
+    cellar_load_opts load = { .struct_size = sizeof load, .error_ttl_ms = 1000 };
     cellar_config cfg = cellar_config_default();
-    cellar_held early, late;
+    cellar_held early, late, none;
     cellar *tenants;
-    of.free_fn = settings_free, root.object = &of, root.loader = settings_load, cfg.root = &root;
-    root.default_ttl_ms = 60000, root.stale_ms = 3600000; /* another process may change a row */
-    if (cellar_open(&cfg, &tenants) != CELLAR_OK) { return 1; }
-    const settings *const a = settings_hold(tenants, "ada", &early);
-    if (!settings_replace(tenants, "ada", "uploads=many")) { puts("refused: uploads=many"); }
+    of.free_fn = settings_free, root.object = &of, root.loader = settings_load, root.load = &load;
+    cfg.root = &root, root.default_ttl_ms = 60000, root.stale_ms = 3600000; /* others change rows */
+    if (cellar_open(&cfg, &tenants) || settings_hold(tenants, "ada", &early) < 0) { return 1; }
+    if (!settings_replace(tenants, "ada", "uploads=-5 theme=x")) { puts("refused: uploads=-5"); }
     settings_replace(tenants, "ada", "uploads=50 theme=dark");
-    const settings *const b = settings_hold(tenants, "ada", &late);
-    if (a == NULL || b == NULL) { return 1; }
+    if (settings_hold(tenants, "ada", &late) < 0) { return 1; }
+    const settings *const a = early.object, *const b = late.object;
     printf("a request of before has %d uploads, a new one %d\n", a->uploads, b->uploads);
+    printf("eve: %s\n", cellar_code_name(settings_hold(tenants, "eve", &none)));
+    cellar_delete(tenants, "ada", 3), row = NULL; /* the database fails */
+    printf("ada: %s\n", cellar_code_name(settings_hold(tenants, "ada", &none)));
     cellar_object_release(&early), cellar_object_release(&late);
     return cellar_close(tenants) == CELLAR_OK ? 0 : 1;
 }
