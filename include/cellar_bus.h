@@ -128,7 +128,13 @@ CELLAR_STRUCT(cellar_bus_message, trace);
  *          at a time for a member, several for a group. No lock is held. The function may block,
  *          and may call every function of its bus, but cellar_bus_close and cellar_bus_drain return
  *          E_DEADLOCK
- * cost:    one of `workers` while it runs; past visibility_ms the message is delivered again     */
+ * cost:    one of `workers` while it runs; past visibility_ms the message is delivered again
+ * example:
+ *     cellar_bus_verdict write_line(const cellar_bus_message *m, void *file)
+ *     {
+ *         const size_t done = fwrite(m->body, 1, m->body_len, file);
+ *         return done == m->body_len ? CELLAR_BUS_ACK : CELLAR_BUS_RETRY;
+ *     }                                                                                          */
 typedef cellar_bus_verdict (*cellar_bus_fn)(const cellar_bus_message *m, void *ctx);
 
 /* Return whether a group wants a message: cellar_bus_group_config.filter_fn.
@@ -449,8 +455,10 @@ CELLAR_API cellar_err cellar_bus_route(cellar_bus *b, const char *pattern, const
  *          body of len bytes; NULL with len 0;
  *          o from cellar_bus_publish_opts_default; NULL = defaults
  * returns: OK; UNROUTED (no route matches and there is no default_queue);
- *          E_LIMIT (a group with FULL_ERROR is full: publish later);
- *          E_LIMIT (length or words of the key, over CELLAR_BUS_QUEUES_MAX queues);
+ *          E_LIMIT (a group with FULL_ERROR is full: publish later; counted in rejected_full);
+ *          E_LIMIT (permanent: length or words of the key, or routes to more than
+ *          CELLAR_BUS_QUEUES_MAX queues; not counted in rejected_full). A key within these limits
+ *          gets E_LIMIT from a full group alone;
  *          E_TIMEOUT (a group with FULL_BLOCK stayed full for block_ms);
  *          E_DEADLOCK (all members of the full group wait for this call);
  *          E_NOT_FOUND (`direct`: no such queue), E_CLOSED (the bus is drained), E_NOMEM;

@@ -141,9 +141,16 @@ static inline cellar_rule cellar_rule_make_(cellar_algorithm algorithm, uint64_t
     r.period_ns = period_ns;
     return r;
 }
-/* Return a bucket of `burst` tokens that fills at `limit` tokens a period. period_ns and burst from
- * 1: 0 is E_INVAL at the open; a period or a filling of a bucket above CELLAR_PERIOD_MAX_NS is
- * E_RANGE. Admits at most limit + burst - 1 in any period: see BOUNDS. */
+/* Return a bucket of `burst` tokens that fills at `limit` tokens a period. It admits at most
+ * limit + burst - 1 in any period: see BOUNDS.
+ * in:      limit: tokens a period, up to 64e9 a second; 0 denies everything;
+ *          period_ns 1..CELLAR_PERIOD_MAX_NS; burst from 1, and it fills within 400 days
+ * returns: the rule. cellar_limiter_open checks it: period_ns or burst 0 is E_INVAL, a number above
+ *          its largest value is E_RANGE
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: const cellar_rule r = cellar_rule_token_bucket(100, CELLAR_SECOND_NS, 20);
+ * since:   0.2.0                                                                                 */
 static inline cellar_rule cellar_rule_token_bucket(uint64_t limit, uint64_t period_ns,
                                                    uint64_t burst)
 {
@@ -151,8 +158,14 @@ static inline cellar_rule cellar_rule_token_bucket(uint64_t limit, uint64_t peri
     r.burst = burst;
     return r;
 }
-/* Return a token bucket that fills slowly enough that no window holds more than `limit`. As above,
- * and burst 1..limit: more is E_INVAL at the open. */
+/* Return a token bucket that fills slowly enough that no window holds more than `limit`.
+ * in:      limit, period_ns: as cellar_rule_token_bucket; burst 1..limit
+ * returns: the rule. cellar_limiter_open checks it: a burst above limit is E_INVAL, the rest as of
+ *          cellar_rule_token_bucket
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: const cellar_rule r = cellar_rule_token_bucket_strict(100, CELLAR_SECOND_NS, 20);
+ * since:   0.2.0                                                                                 */
 static inline cellar_rule cellar_rule_token_bucket_strict(uint64_t limit, uint64_t period_ns,
                                                           uint64_t burst)
 {
@@ -160,30 +173,56 @@ static inline cellar_rule cellar_rule_token_bucket_strict(uint64_t limit, uint64
     r.flags = CELLAR_RULE_STRICT;
     return r;
 }
-/* Return a rule that stores the time of each unit: exact, at most `limit` in any window. A period
- * of 0 is E_INVAL at the open; above CELLAR_PERIOD_MAX_NS, or a limit above
- * CELLAR_SLIDING_LOG_MAX, is E_RANGE. */
+/* Return a rule that stores the time of each unit: exact, at most `limit` in any window.
+ * in:      limit 0..CELLAR_SLIDING_LOG_MAX units a window; 0 denies everything;
+ *          period_ns 1..CELLAR_PERIOD_MAX_NS: length of the window
+ * returns: the rule. cellar_limiter_open checks it: period_ns 0 is E_INVAL, a number above its
+ *          largest value is E_RANGE
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: const cellar_rule r = cellar_rule_sliding_log(5, CELLAR_MINUTE_NS);
+ * since:   0.2.0                                                                                 */
 static inline cellar_rule cellar_rule_sliding_log(uint64_t limit, uint64_t period_ns)
 {
     return cellar_rule_make_(CELLAR_RULE_SLIDING_LOG, limit, period_ns);
 }
 /* Return a rule that counts two windows and weighs the older one: approximate, at worst
- * 2 * limit - 1 in a window. period_ns 0 is E_INVAL at the open; above CELLAR_PERIOD_MAX_NS, or a
- * limit above 2^20 - 1, is E_RANGE. */
+ * 2 * limit - 1 in a window.
+ * in:      limit 0..2^20 - 1 units a window; 0 denies everything;
+ *          period_ns 1..CELLAR_PERIOD_MAX_NS: length of the window
+ * returns: the rule. cellar_limiter_open checks it: period_ns 0 is E_INVAL, a number above its
+ *          largest value is E_RANGE
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: const cellar_rule r = cellar_rule_sliding_window(1000, CELLAR_HOUR_NS);
+ * since:   0.2.0                                                                                 */
 static inline cellar_rule cellar_rule_sliding_window(uint64_t limit, uint64_t period_ns)
 {
     return cellar_rule_make_(CELLAR_RULE_SLIDING_WINDOW, limit, period_ns);
 }
 /* Return a quota for each calendar period of the time zone of the limiter: up to 2 * limit around
- * a boundary. An unknown calendar is E_INVAL at the open, a limit above 2^34 - 1 is E_RANGE. */
+ * a boundary.
+ * in:      limit 0..2^34 - 1 units a period; 0 denies everything;
+ *          calendar: CELLAR_PER_MINUTE to CELLAR_PER_MONTH
+ * returns: the rule. cellar_limiter_open checks it: an unknown calendar is E_INVAL, a limit above
+ *          its largest value is E_RANGE
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: const cellar_rule r = cellar_rule_fixed_window(100000, CELLAR_PER_DAY);
+ * since:   0.2.0                                                                                 */
 static inline cellar_rule cellar_rule_fixed_window(uint64_t limit, cellar_calendar calendar)
 {
     cellar_rule r = cellar_rule_make_(CELLAR_RULE_FIXED_WINDOW, limit, 0);
     r.calendar = calendar;
     return r;
 }
-/* Return a bound of the permits that exist at the same time. A limit above 2^20 - 1 is E_RANGE at
- * the open. */
+/* Return a bound of the permits that exist at the same time. See cellar_permit_acquire.
+ * in:      limit 0..2^20 - 1 permits of a key; 0 denies everything
+ * returns: the rule. cellar_limiter_open checks it: a limit above its largest value is E_RANGE
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: const cellar_rule r = cellar_rule_concurrency(10);
+ * since:   0.2.0                                                                                 */
 static inline cellar_rule cellar_rule_concurrency(uint64_t limit)
 {
     return cellar_rule_make_(CELLAR_RULE_CONCURRENCY, limit, 0);

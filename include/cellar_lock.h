@@ -70,7 +70,15 @@ typedef enum cellar_lock_lost {
  * thread:  that of the call that found the lost lock: an acquire of the same key, a late release,
  *          a tick. Several at a time, with no internal lock held: the function may block, and may
  *          call the table, except its close. The key may have its next owner already
- * cost:    the call that runs it waits for it                                                    */
+ * cost:    the call that runs it waits for it
+ * example:
+ *     void report(const void *key, size_t key_len, uint64_t fence, int64_t held_ms,
+ *                 cellar_lock_lost cause, void *file)
+ *     {
+ *         const char *why = cause == CELLAR_LOCK_LOST_EXPIRED ? "expired" : "owner died";
+ *         fprintf(file, "%.*s: %s, %lld ms, fence %llu\n", (int)key_len, (const char *)key, why,
+ *                 (long long)held_ms, (unsigned long long)fence);
+ *     }                                                                                          */
 typedef void (*cellar_lock_watch_fn)(const void *key, size_t key_len, uint64_t fence,
                                      int64_t held_ms, cellar_lock_lost cause, void *ctx);
 

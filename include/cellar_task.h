@@ -94,6 +94,14 @@ typedef struct cellar_verdict {
     uint32_t reserved0;       /* 0                                                                */
 } cellar_verdict;
 
+/* Return the verdict of a kind. The functions below name each kind.
+ * in:      kind: an unknown one counts as CELLAR_VERDICT_FAIL;
+ *          delay_ms: of RETRY_AFTER, SNOOZE and EXTEND, see those functions; else unused
+ * returns: the verdict, unchecked
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: cellar_task_settle(taken, cellar_verdict_of(CELLAR_VERDICT_OK, 0));
+ * since:   0.2.0                                                                                 */
 static inline cellar_verdict cellar_verdict_of(cellar_verdict_kind kind, int64_t delay_ms)
 {
     CELLAR_ZERO(cellar_verdict, v);
@@ -101,37 +109,80 @@ static inline cellar_verdict cellar_verdict_of(cellar_verdict_kind kind, int64_t
     v.delay_ms = delay_ms;
     return v;
 }
-/* Return the verdict that ends the task as succeeded. */
+/* Return the verdict that ends the task as succeeded.
+ * returns: the verdict
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: cellar_task_settle(taken, cellar_verdict_ok());
+ * since:   0.2.0                                                                                 */
 static inline cellar_verdict cellar_verdict_ok(void)
 {
     return cellar_verdict_of(CELLAR_VERDICT_OK, 0);
 }
-/* Return the verdict that ends the task for good, as a dead letter. */
+/* Return the verdict that ends the task for good, as a dead letter.
+ * returns: the verdict
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: cellar_task_settle(taken, cellar_verdict_fail());
+ * since:   0.2.0                                                                                 */
 static inline cellar_verdict cellar_verdict_fail(void)
 {
     return cellar_verdict_of(CELLAR_VERDICT_FAIL, 0);
 }
-/* Return the verdict that runs the task again after its backoff, up to max_attempts. */
+/* Return the verdict that runs the task again after its backoff. The attempt max_attempts makes the
+ * task a dead letter instead.
+ * returns: the verdict
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: cellar_task_settle(taken, cellar_verdict_retry());
+ * since:   0.2.0                                                                                 */
 static inline cellar_verdict cellar_verdict_retry(void)
 {
     return cellar_verdict_of(CELLAR_VERDICT_RETRY, 0);
 }
-/* Return the verdict that runs the task again after `delay_ms`, up to max_attempts. */
+/* Return the verdict that runs the task again after a time of its choice. The attempt max_attempts
+ * makes the task a dead letter instead.
+ * in:      delay_ms 0..604,800,000 (7 days), from the end of the attempt; a smaller number counts
+ *          as 0, a larger one as 7 days
+ * returns: the verdict
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: cellar_task_settle(taken, cellar_verdict_retry_after(30000));
+ * since:   0.2.0                                                                                 */
 static inline cellar_verdict cellar_verdict_retry_after(int64_t delay_ms)
 {
     return cellar_verdict_of(CELLAR_VERDICT_RETRY_AFTER, delay_ms);
 }
-/* Return the verdict that runs the task again after `delay_ms` and costs no attempt. */
+/* Return the verdict that runs the task again after a time of its choice and costs no attempt.
+ * in:      delay_ms: as cellar_verdict_retry_after
+ * returns: the verdict
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: cellar_task_settle(taken, cellar_verdict_snooze(60000));
+ * since:   0.2.0                                                                                 */
 static inline cellar_verdict cellar_verdict_snooze(int64_t delay_ms)
 {
     return cellar_verdict_of(CELLAR_VERDICT_SNOOZE, delay_ms);
 }
-/* Return the verdict that ends the task as cancelled. */
+/* Return the verdict that ends the task as cancelled.
+ * returns: the verdict
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: cellar_task_settle(taken, cellar_verdict_cancelled());
+ * since:   0.2.0                                                                                 */
 static inline cellar_verdict cellar_verdict_cancelled(void)
 {
     return cellar_verdict_of(CELLAR_VERDICT_CANCELLED, 0);
 }
-/* Return the verdict that gives a task of cellar_task_take a new hold. */
+/* Return the verdict that gives a task of cellar_task_take a new hold. As the result of a
+ * cellar_task_fn it counts as CELLAR_VERDICT_FAIL.
+ * in:      hold_ms 1..CELLAR_POOL_DELAY_MAX_MS, from the call of cellar_task_settle, which returns
+ *          E_INVAL for another number: the hold is then as before
+ * returns: the verdict
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: cellar_task_settle(taken, cellar_verdict_extend(60000));
+ * since:   0.2.0                                                                                 */
 static inline cellar_verdict cellar_verdict_extend(int64_t hold_ms)
 {
     return cellar_verdict_of(CELLAR_VERDICT_EXTEND, hold_ms);
@@ -164,7 +215,14 @@ CELLAR_STRUCT(cellar_task, reserved0);
  * thread:  one of the pool, or with no_threads the one inside cellar_tick or cellar_pool_drain; up
  *          to max_running at a time. No lock is held. The function may block, and may call every
  *          function of its pool, but cellar_pool_close and cellar_pool_drain return E_DEADLOCK
- * cost:    one of `workers` while it runs                                                        */
+ * cost:    one of `workers` while it runs
+ * example:
+ *     cellar_verdict count_bytes(const cellar_task *task, void *sum)
+ *     {
+ *         if (task->payload_len == 0) return cellar_verdict_fail();  // never runs again
+ *         *(size_t *)sum += task->payload_len;
+ *         return cellar_verdict_ok();
+ *     }                                                                                          */
 typedef cellar_verdict (*cellar_task_fn)(const cellar_task *task, void *ctx);
 
 /* Write the key that the limiter of a name charges for a task: cellar_task_opts.rate_key. The tasks
@@ -591,9 +649,10 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
  * out:     *id, optional: of the task; with EXISTS of the task that is there; else 0
  * returns: OK;
  *          EXISTS (a task has the unique_key or the id_in);
- *          E_NOT_FOUND (the name is not registered);
+ *          E_NOT_FOUND (the name is not registered: register it);
  *          E_NOT_FOUND (the pool does not know the task `after`: it never was, or it has ended and
- *          the pool has no `results`, or the TTL of its result has passed);
+ *          the pool has no `results`, or the TTL of its result has passed). Only in this case
+ *          cellar_task_wait of `after` with 0 ms returns E_NOT_FOUND as well;
  *          E_BUSY (the pool is full, and on_full is REJECT), E_TIMEOUT (full, and BLOCK waited for
  *          block_timeout_ms);
  *          E_DEADLOCK (full, BLOCK, and the call is in a task that no other worker could make room

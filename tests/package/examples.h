@@ -57,6 +57,7 @@ static void wake_loop(void *ctx) { (void)ctx; }
 
 static const cellar_rule rule;
 static cellar_limiter *limiter;
+static const cellar_task *taken;
 static cellar_llm *llm;
 static cellar_embeddings *e;
 static float vectors[8];
