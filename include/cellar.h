@@ -348,18 +348,19 @@ typedef struct cellar_namespace_config {
                                  /* Default 0: no compression                                     */
     cellar_tier        tier;     /* CELLAR_TIER_L1: memory only; read when first opened. Default  */
                                  /* 0: L2 if the store has a disk tier                            */
-    cellar_l2_write    l2_write; /* read when first opened. Default 0: cellar_l2_config.write     */
+    cellar_l2_write    l2_write; /* when entries are written to disk; read when the namespace is  */
+                                 /* first opened. Default 0: cellar_l2_config.write               */
     uint32_t bloom_fpr_ppm;      /* rate of false positives of its Bloom filter, in 10^-6. Range  */
                                  /* 100..500,000. Default 10,000                                  */
     uint64_t bloom_keys;         /* keys of its Bloom filter, cellar_bloom.h. Range 1..2^40.      */
                                  /* Default 0: none; of a namespace that has one: unchanged       */
     const struct cellar_load_opts *load; /* defaults of its loads; NULL = none; copied            */
-    cellar_loader_fn      loader; /* for loads without a loader of their own; NULL = none         */
-    cellar_loader_many_fn loader_many; /* for bulk loads without a loader of their own; NULL =    */
-                                 /* none                                                          */
+    cellar_loader_fn      loader; /* runs for loads that bring none of their own; NULL = none     */
+    cellar_loader_many_fn loader_many; /* runs for bulk loads that bring none; NULL = none        */
     void *loader_ctx;            /* lives until the store is closed, or until the namespace is    */
                                  /* dropped and its running loads have ended                      */
-    const struct cellar_breaker_config *breaker; /* of its loads; NULL: none; fixed at first open */
+    const struct cellar_breaker_config *breaker; /* breaker of its loads; NULL: none; fixed at    */
+                                 /* first open                                                    */
     const char *policy_section;  /* section of the rules, to 64 bytes; NULL: its own name         */
     uint32_t log_level;          /* a cellar_log_level for its own lines. Range 1..5.             */
                                  /* Default 0: of the store                                       */
@@ -394,7 +395,7 @@ typedef struct cellar_config {
     const struct cellar_l2_config     *l2;   /* cellar_l2.h; NULL = defaults                      */
     const struct cellar_host_config   *host; /* cellar_admin.h; NULL = defaults                   */
     const struct cellar_tuning_config *tuning; /* cellar_admin.h; NULL = defaults                 */
-    const struct cellar_policy_rule *rules; /* of writes: KEY POLICIES in cellar_admin.h          */
+    const struct cellar_policy_rule *rules; /* rules of writes: KEY POLICIES in cellar_admin.h    */
     size_t   rule_count;      /* Range 0..4,096. Default 0: no rules                              */
 } cellar_config;
 CELLAR_PACKED(cellar_config, rule_count);
@@ -583,13 +584,14 @@ typedef struct cellar_set_opts {
                                 /* Default 0: of the namespace. CELLAR_TTL_NONE: none             */
     int64_t  stale_ms;          /* stale window after the TTL. Range 1..2^32 - 1 ms.              */
                                 /* Default 0: of the namespace. CELLAR_TTL_NONE: none             */
-    uint64_t if_version;        /* with ONLY_IF_VERSION; from cellar_entry_info.version. From 1.  */
-                                /* Default 0: none                                                */
+    uint64_t if_version;        /* with ONLY_IF_VERSION: replace only this version, a             */
+                                /* cellar_entry_info.version. From 1                              */
     uint64_t *new_version;      /* receives a version of the new entry; optional                  */
     const cellar_bytes *tags;   /* 1..CELLAR_TAG_MAX bytes each; copied; they replace the old     */
                                 /* tags of the entry; none removes them                           */
     uint32_t tag_count;         /* tags at `tags`. Range 0..CELLAR_TAGS_MAX. Default 0: none      */
-    uint32_t flags;             /* CELLAR_ONLY_IF_.., _KEEP_.., _NEGATIVE, _DURABLE, _NO_L2 ..    */
+    uint32_t flags;             /* bits CELLAR_ONLY_IF_.., _KEEP_.., _NEGATIVE, _DURABLE, _NO_L2  */
+                                /* .. Default 0: none                                             */
     uint32_t ttl_class;         /* number from cellar_ttl_class_find. Range 1..ttl_class_count of */
                                 /* the namespace. Default 0: none                                 */
     uint32_t user_flags;        /* 32 bits of the caller; 4 bytes an entry unless 0.              */
@@ -598,7 +600,7 @@ typedef struct cellar_set_opts {
                                 /* Default 0: unknown                                             */
     uint32_t jitter_pct;        /* spreads the TTL, never beyond max_age_ms. Range 1..100         */
                                 /* percent. Default 0: not spread                                 */
-    cellar_jitter jitter_mode;  /* with jitter_pct. Default MINUS                                 */
+    cellar_jitter jitter_mode;  /* direction in which jitter_pct spreads. Default MINUS           */
     uint32_t reserved0;         /* must be 0                                                      */
     uint64_t weight_bytes;      /* charged beyond key and value: WEIGHT. Range 1 byte..half of    */
                                 /* memory_bytes. Default 0                                        */

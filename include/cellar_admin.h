@@ -119,10 +119,12 @@ typedef void (*cellar_log_fn)(cellar_log_level level, const char *module, cellar
 typedef struct cellar_host_config {
     size_t   struct_size;     /* set by cellar_host_config_default()                              */
     const char *name;           /* label in metrics, 0..64 bytes, copied. Default ""              */
-    cellar_clock_fn clock;      /* ms. Default: monotonic clock of the system, suspend included   */
+    cellar_clock_fn clock;      /* clock in ms. Default: monotonic clock of the system, suspend   */
+                                /* included                                                       */
     void    *clock_ctx;         /* given to clock                                                 */
-    cellar_alloc_fn alloc;      /* with free. Default: malloc, or mimalloc                        */
-    cellar_free_fn  free;       /* frees blocks of alloc; with alloc                              */
+    cellar_alloc_fn alloc;      /* allocates memory; only together with free. Default: malloc, or */
+                                /* mimalloc                                                       */
+    cellar_free_fn  free;       /* frees blocks of alloc; only together with alloc                */
     void    *alloc_ctx;         /* given to alloc and free                                        */
     cellar_log_fn log;          /* receives log lines. Default: silent                            */
     void    *log_ctx;           /* given to log                                                   */
@@ -151,10 +153,10 @@ typedef struct cellar_tuning_config {
                                   /* Default 5,000                                                */
     const uint8_t *hash_key;      /* 32 bytes, copied: repeatable hashes for tests. Default NULL: */
                                   /* random                                                       */
-    cellar_hash       hash;       /* of keys. Default HASH_DEFAULT                                */
-    cellar_huge_pages huge_pages; /* for entries and index. Default LATER                         */
+    cellar_hash       hash;       /* hash function of keys. Default HASH_DEFAULT                  */
+    cellar_huge_pages huge_pages; /* when entries and index get huge pages. Default LATER         */
     cellar_optimize   optimize;   /* goal of eviction. Default BYTES                              */
-    cellar_jitter     jitter_mode; /* with jitter_pct. Default MINUS                              */
+    cellar_jitter     jitter_mode; /* direction in which jitter_pct spreads. Default MINUS        */
     uint32_t jitter_pct;          /* spreads the TTL of loads. Range 1..100 percent or            */
                                   /* CELLAR_OFF. Default 10                                       */
     uint32_t stripes;             /* most lock domains. A power of two. Range 1..1,024.           */
@@ -308,10 +310,11 @@ typedef enum cellar_policy_kind {
 /* A rule: see KEY POLICIES. 0 or NULL: the option is not set. DENY and NO_L2 have no options. */
 typedef struct cellar_policy_rule {
     size_t      struct_size;     /* set by cellar_policy_rule_default()                           */
-    cellar_policy_kind kind;     /* Default CELLAR_POLICY_KEY                                     */
+    cellar_policy_kind kind;     /* kind of the rule. Default CELLAR_POLICY_KEY                   */
     uint32_t    no_l2;           /* 1: entries are never written to disk. Range 0..1              */
-    const char *section;         /* NULL: "*"                                                     */
-    const char *pattern;         /* of keys: see PATTERNS. To 1,024 bytes                         */
+    const char *section;         /* namespace or policy_section that the rule holds for. NULL:    */
+                                 /* "*"                                                           */
+    const char *pattern;         /* pattern of keys: see PATTERNS. At most 1,024 bytes            */
     int64_t     ttl_ms;          /* TTL of values. Range 1..2^52 ms. CELLAR_TTL_NONE: none        */
     int64_t     ttl_max_ms;      /* bound of the TTL, whatever sets it; not in CELLAR_POLICY_SET. */
                                  /* Range 1..2^52 ms                                              */
@@ -326,10 +329,12 @@ typedef struct cellar_policy_rule {
                                  /* Range 1..2^52 ms                                              */
     uint32_t    jitter_pct;      /* spreads the TTL. Range 1..100 percent, or CELLAR_OFF: not     */
                                  /* spread                                                        */
-    cellar_jitter jitter_mode;   /* with jitter_pct. Default MINUS                                */
-    uint32_t    priority;        /* of scheduled refreshes. Range 1..3: 1 low, 2 mid, 3 high      */
+    cellar_jitter jitter_mode;   /* direction in which jitter_pct spreads. Default MINUS          */
+    uint32_t    priority;        /* priority of scheduled refreshes. Range 1..3: 1 low, 2 mid, 3  */
+                                 /* high                                                          */
     uint32_t    quota_max_pct;   /* share of a namespace: see QUOTA. Range 1..100 percent         */
-    uint32_t    line;            /* of its text, for E_DENIED and warnings of quotas. 0: none     */
+    uint32_t    line;            /* line of the rule in its text, for E_DENIED and warnings of    */
+                                 /* quotas. 0: none                                               */
     const char *ttl_class;       /* its name; ttl_class_fallback for an unknown one               */
     const char *tags;            /* "a,b": added to those of the call                             */
     const char *at;              /* "00:00@Europe/Paris": no entry lives beyond the next such one */

@@ -50,9 +50,10 @@ typedef struct cellar_batcher cellar_batcher;
 /* What follows a failed batch, for cellar_batcher_config.on_failure. */
 typedef enum cellar_batch_on_failure {
     CELLAR_BATCH_SPLIT_SINGLE = 0, /* each item in a call of its own; one that fails has FAILED   */
-    CELLAR_BATCH_BISECT = 1, /* both halves, down to the items that fail                          */
-    CELLAR_BATCH_RETRY = 2   /* the same items again after a delay, up to max_attempts calls;     */
-                             /* later items of the group wait                                     */
+    CELLAR_BATCH_BISECT = 1, /* each half in a call of its own, halved again down to the items    */
+                             /* that fail                                                         */
+    CELLAR_BATCH_RETRY = 2   /* all items of the batch again after a delay, up to max_attempts    */
+                             /* calls; later items of the group wait                              */
 } cellar_batch_on_failure;
 
 /* What an add does if the batcher is full, for cellar_batcher_config.on_full. */
@@ -90,8 +91,8 @@ typedef struct cellar_batch_item {
 typedef struct cellar_batch {
     size_t   struct_size;    /* bytes of this struct in the library                               */
     const char *group;       /* terminated; valid until the function returns, as items            */
-    const cellar_batch_item *items; /* in the order of their adds                                 */
-    size_t   item_count;     /* from 1                                                            */
+    const cellar_batch_item *items; /* the items, in the order of their adds                      */
+    size_t   item_count;     /* number of items, from 1                                           */
     size_t   bytes;          /* sum of the lengths                                                */
     cellar_batch_trigger trigger; /* why it is flushed                                            */
     uint32_t attempt;        /* calls with these items, this one included, by RETRY; else 1       */
@@ -166,10 +167,10 @@ typedef struct cellar_batcher_config {
     uint32_t max_groups;     /* groups that collect items. Range 1..2^32 - 1. Default 4,096       */
     uint32_t max_attempts;   /* RETRY: calls with the same items. Range 1..2^32 - 1. Default 4    */
     uint32_t workers;        /* threads for flushes. Range 1..64. Default 4                       */
-    cellar_batch_on_failure on_failure; /* Default SPLIT_SINGLE                                   */
-    cellar_batch_on_full on_full; /* Default BLOCK                                                */
-    uint32_t parallel;       /* calls of one group at a time. Above 1 its items have no order, and*/
-                             /* items with one coalesce_key may be in two calls. Range 1..64.     */
+    cellar_batch_on_failure on_failure; /* what follows a failed batch. Default SPLIT_SINGLE      */
+    cellar_batch_on_full on_full; /* what an add does if the batcher is full. Default BLOCK       */
+    uint32_t parallel;       /* calls of one group at a time. Above 1 its items have no order,    */
+                             /* and items with one coalesce_key may be in two calls. Range 1..64. */
                              /* Default 1                                                         */
 } cellar_batcher_config;
 CELLAR_STRUCT(cellar_batcher_config, parallel);
@@ -192,9 +193,9 @@ typedef struct cellar_batch_report {
     size_t   struct_size;    /* set by cellar_batch_report_default()                              */
     uint64_t live;           /* items that had not ended at the call                              */
     uint64_t ok;             /* items that ended since, with the verdict OK                       */
-    uint64_t failed;         /* with the verdict FAILED                                           */
-    uint64_t replaced;       /* with the verdict REPLACED                                         */
-    uint64_t abandoned;      /* with the verdict ABANDONED                                        */
+    uint64_t failed;         /* items that ended since, with the verdict FAILED                   */
+    uint64_t replaced;       /* items that ended since, with the verdict REPLACED                 */
+    uint64_t abandoned;      /* items that ended since, with the verdict ABANDONED                */
     uint64_t still_running;  /* items that have not ended at the return                           */
 } cellar_batch_report;
 CELLAR_STRUCT(cellar_batch_report, still_running);
@@ -204,24 +205,24 @@ typedef struct cellar_batcher_stats {
     size_t   struct_size;    /* set by cellar_batcher_stats_default()                             */
     uint64_t added;          /* == ok + failed + replaced + abandoned + items                     */
     uint64_t ok;             /* items that ended with the verdict OK                              */
-    uint64_t failed;         /* with the verdict FAILED                                           */
-    uint64_t replaced;       /* with the verdict REPLACED                                         */
-    uint64_t abandoned;      /* with the verdict ABANDONED                                        */
+    uint64_t failed;         /* items that ended with the verdict FAILED                          */
+    uint64_t replaced;       /* items that ended with the verdict REPLACED                        */
+    uint64_t abandoned;      /* items that ended with the verdict ABANDONED                       */
     uint64_t by_items;       /* batches with the trigger BY_ITEMS                                 */
-    uint64_t by_bytes;       /* with the trigger BY_BYTES                                         */
-    uint64_t by_linger;      /* with the trigger BY_LINGER                                        */
-    uint64_t by_groups;      /* with the trigger BY_GROUPS                                        */
-    uint64_t by_flush;       /* with the trigger BY_FLUSH                                         */
-    uint64_t by_drain;       /* with the trigger BY_DRAIN                                         */
+    uint64_t by_bytes;       /* batches with the trigger BY_BYTES                                 */
+    uint64_t by_linger;      /* batches with the trigger BY_LINGER                                */
+    uint64_t by_groups;      /* batches with the trigger BY_GROUPS                                */
+    uint64_t by_flush;       /* batches with the trigger BY_FLUSH                                 */
+    uint64_t by_drain;       /* batches with the trigger BY_DRAIN                                 */
     uint64_t calls;          /* calls of the flush function                                       */
-    uint64_t calls_failed;   /* of calls: failed                                                  */
+    uint64_t calls_failed;   /* calls of the flush function that failed                           */
     uint64_t splits;         /* failed batches that were split                                    */
     uint64_t retries;        /* failed batches that are tried again                               */
     uint64_t rejected;       /* adds refused because the batcher was full                         */
     uint64_t blocked;        /* adds that waited because the batcher was full                     */
     uint64_t thread_ends;    /* calls of the program's functions that ended their thread          */
     uint64_t items;          /* items that have not ended                                         */
-    uint64_t item_bytes;     /* their bytes                                                       */
+    uint64_t item_bytes;     /* bytes of the items that have not ended                            */
     uint64_t groups;         /* groups with such items; with `parallel`, each call counts         */
     uint64_t bytes;          /* bytes of memory of the batcher                                    */
 } cellar_batcher_stats;
@@ -298,9 +299,9 @@ CELLAR_API cellar_err cellar_batcher_flush(cellar_batcher *b, const char *group)
 typedef struct cellar_write {
     const void *key;         /* valid until the function returns, as value                        */
     size_t   key_len;        /* bytes at key                                                      */
-    const void *value;       /* NULL if deleted                                                   */
+    const void *value;       /* bytes of the value; NULL if the key was deleted                   */
     size_t   value_len;      /* bytes at value                                                    */
-    uint32_t user_flags;     /* as given to the set                                               */
+    uint32_t user_flags;     /* flags of the program, as given to the set                         */
     uint32_t deleted;        /* 1: the key was deleted                                            */
 } cellar_write;
 

@@ -113,9 +113,9 @@ typedef struct cellar_breaker_info {
     size_t   struct_size;    /* set by cellar_breaker_info_default()                              */
     cellar_breaker_state state; /* whether calls pass                                             */
     uint32_t reserved0;      /* 0                                                                 */
-    int64_t  retry_after_ms; /* until a probe may pass; 0 when calls pass                         */
-    uint64_t calls;          /* recorded, without IGNORED                                         */
-    uint64_t failures;       /* part of calls                                                     */
+    int64_t  retry_after_ms; /* time until a probe may pass; 0 when calls pass                    */
+    uint64_t calls;          /* calls that were recorded, without IGNORED                         */
+    uint64_t failures;       /* recorded calls that failed                                        */
     uint64_t rejects;        /* calls refused                                                     */
     uint64_t opens;          /* times it opened                                                   */
 } cellar_breaker_info;

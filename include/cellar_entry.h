@@ -32,17 +32,19 @@ typedef struct cellar_entry_info {
     cellar_kind kind;       /* value, negative entry, remembered error or object                  */
     cellar_tier tier;       /* where it was found                                                 */
     uint32_t flags;         /* CELLAR_INFO_...                                                    */
-    uint32_t user_flags;    /* as given to the set                                                */
+    uint32_t user_flags;    /* flags of the program, as given to the set                          */
     uint32_t hits;          /* 0..3: the eviction counter, a hint                                 */
-    uint32_t cost_us;       /* as given to the set, rounded to 8 bits; 0 = none                   */
+    uint32_t cost_us;       /* time to make the value, as given to the set, rounded to 8 bits. 0  */
+                            /* = none                                                             */
     uint64_t value_len;     /* bytes                                                              */
-    uint64_t version;       /* with CELLAR_INFO_VERSION; differs for any two writes of the key    */
-                            /* while the store is open; an entry read from disk has a new one     */
-    int64_t  age_ms;        /* since it was written, read from disk, or found not modified;       */
-                            /* INT64_MAX: on disk, age not stored                                 */
+    uint64_t version;       /* version of the entry, set with CELLAR_INFO_VERSION; differs for    */
+                            /* any two writes of the key while the store is open; an entry read   */
+                            /* from disk has a new one                                            */
+    int64_t  age_ms;        /* time since the entry was written, read from disk, or found not     */
+                            /* modified; INT64_MAX: on disk, age not stored                       */
     int64_t  ttl_left_ms;   /* idle time included; CELLAR_TTL_NONE = never expires                */
-    int64_t  stale_left_ms; /* to the end of the stale window; 0 = none                           */
-    int64_t  idle_ms;       /* 0 = none                                                           */
+    int64_t  stale_left_ms; /* time to the end of the stale window; 0 = none                      */
+    int64_t  idle_ms;       /* maximum time without use; 0 = none                                 */
 } cellar_entry_info;
 CELLAR_STRUCT(cellar_entry_info, idle_ms);
 
@@ -57,7 +59,7 @@ CELLAR_STRUCT(cellar_entry_info, idle_ms);
 typedef struct cellar_get_opts {
     size_t       struct_size; /* set by cellar_get_opts_default()                                 */
     cellar_entry_info *info;  /* describes the entry of the returned bytes; optional              */
-    uint32_t     flags;       /* CELLAR_GET_...                                                   */
+    uint32_t     flags;       /* bits CELLAR_GET_... Default 0: none                              */
     uint32_t     reserved0;   /* must be 0                                                        */
 } cellar_get_opts;
 CELLAR_STRUCT(cellar_get_opts, reserved0);
@@ -182,9 +184,10 @@ CELLAR_API cellar_err cellar_reserve(cellar *c, size_t value_len, cellar_pinned 
 /* Options of cellar_delete_with. */
 typedef struct cellar_delete_opts {
     size_t   struct_size;    /* set by cellar_delete_opts_default()                               */
-    uint64_t if_version;     /* from cellar_entry_info.version. Default 0: any version            */
+    uint64_t if_version;     /* delete only this version, a cellar_entry_info.version. From 1.    */
+                             /* Default 0: any version                                            */
     void   **old_value;      /* receives the deleted value and a zero byte; optional              */
-    size_t  *old_value_len;  /* with old_value                                                    */
+    size_t  *old_value_len;  /* receives the length of old_value; required with it                */
 } cellar_delete_opts;
 CELLAR_STRUCT(cellar_delete_opts, old_value_len);
 

@@ -276,11 +276,13 @@ typedef struct cellar_l2_config {
     uint32_t mmap_read;           /* 1: see MAPPED; needs sigbus_handler. Default 0               */
     uint32_t sigbus_handler;      /* 1: see FAILURES. Default 0                                   */
     uint32_t allow_network;       /* 1: l2_path may be on NFS, SMB and the like. Default 0        */
-    const cellar_l2_cipher *cipher; /* copied. Default NULL: values are in clear text             */
+    const cellar_l2_cipher *cipher; /* encrypts values on disk; copied. Default NULL: values are  */
+                                  /* in clear text                                                */
     int64_t  close_ms;            /* longest time in which cellar_close hands the entries of      */
                                   /* memory to the disk tier: see CLOSE. From 1 ms.               */
                                   /* CELLAR_TTL_NONE: no limit. Default 5,000                     */
-    cellar_l2_write write;        /* of namespaces with l2_write 0. Default ON_EVICTION           */
+    cellar_l2_write write;        /* write policy of namespaces with l2_write 0.                  */
+                                  /* Default ON_EVICTION                                          */
     uint32_t optional;            /* 1: if the tier cannot open, cellar_open opens in memory.     */
                                   /* Default 0                                                    */
     int64_t  open_ready_ms;       /* longest wait of cellar_open for the index: READY. From 1 ms. */

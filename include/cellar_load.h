@@ -127,17 +127,19 @@ typedef struct cellar_result {
     cellar_source source;       /* where the result came from                                     */
     uint32_t    flags;          /* CELLAR_RESULT_...                                              */
     uint32_t    user_flags;     /* as given to the set or by the loader; 0 without a value        */
-    int32_t     loader_err;     /* with E_LOADER: what the loader returned or reported, in each   */
-                                /* call that led or joined the load                               */
-    int64_t     age_ms;         /* since it was stored or read from disk; -1 = not known: plain   */
-                                /* and pinned hits of a namespace without exact_age, results of   */
-                                /* other calls                                                    */
+    int32_t     loader_err;     /* code that the loader returned or reported, in each call that   */
+                                /* led or joined the load; 0 unless the call returns E_LOADER     */
+    int64_t     age_ms;         /* time since the value was stored or read from disk; -1 = not    */
+                                /* known: plain and pinned hits of a namespace without exact_age, */
+                                /* results of other calls                                         */
     int64_t     ttl_left_ms;    /* CELLAR_TTL_NONE = never expires; 0 = stale; -1 = not known, as */
                                 /* for an entry that was just read from disk                      */
-    int64_t     retry_after_ms; /* with E_LOADER or STALE: no load runs before; 0 = none          */
-    uint64_t    version;        /* of a hit that has one. 0 = none, or not known                  */
+    int64_t     retry_after_ms; /* after E_LOADER or STALE: time until the next load may run; 0 = */
+                                /* it may run now                                                 */
+    uint64_t    version;        /* version of the entry, of a hit that has one; 0 = none or not   */
+                                /* known                                                          */
     uint64_t    load_us;        /* time the loader took; 0 = it did not run                       */
-    uint64_t    opaque[4];      /* of the library                                                 */
+    uint64_t    opaque[4];      /* words of the library                                           */
 } cellar_result;
 CELLAR_STRUCT(cellar_result, opaque);
 
@@ -202,7 +204,7 @@ typedef struct cellar_load_opts {
     int64_t  fallback_ttl_ms;   /* TTL of fallback and default values. From 1 ms.                 */
                                 /* Default retry_throttle_ms                                      */
     uint32_t jitter_pct;        /* spreads TTLs. Range 1..100 percent or CELLAR_OFF. Default 10   */
-    cellar_jitter jitter_mode;  /* with jitter_pct. Default MINUS                                 */
+    cellar_jitter jitter_mode;  /* direction in which jitter_pct spreads. Default MINUS           */
     uint32_t join_retries;      /* further loads that a waiter takes part in after a failed one,  */
                                 /* before it returns the error. Range 1..8 or CELLAR_OFF. Default */
                                 /* 1: the second failure is the answer                            */
@@ -213,7 +215,7 @@ typedef struct cellar_load_opts {
     uint32_t xfetch_beta_x100;  /* probabilistic early refresh (XFetch): expensive entries        */
                                 /* refresh earlier; 100 = 1.0. Range 1..100,000 or CELLAR_OFF.    */
                                 /* Default 0: off. Not with eager_refresh_pct                     */
-    uint32_t flags;             /* CELLAR_LOAD_...                                                */
+    uint32_t flags;             /* bits CELLAR_LOAD_... Default 0: none                           */
     uint32_t ctx_bytes;         /* so many bytes at ctx are copied for a background load.         */
                                 /* Range 1..CELLAR_LOAD_CTX_MAX (256) bytes. Default 0: not       */
                                 /* copied                                                         */
@@ -222,8 +224,10 @@ typedef struct cellar_load_opts {
     void    (*ctx_release)(void *ctx); /* releases what ctx_retain returned, once, when the load  */
                                 /* has ended or is given up: in any thread, without a lock. With  */
                                 /* ctx_retain                                                     */
-    cellar_fallback fallback[CELLAR_FALLBACKS_MAX]; /* see FAILURES                               */
-    const cellar_bytes *default_value; /* to CELLAR_VALUE_MAX bytes. NULL = none                  */
+    cellar_fallback fallback[CELLAR_FALLBACKS_MAX]; /* loaders for a failed load. Default: none;  */
+                                /* see FAILURES                                                   */
+    const cellar_bytes *default_value; /* value for a failed load, at most CELLAR_VALUE_MAX       */
+                                /* bytes. Default NULL: none                                      */
     cellar_breaker *breaker;           /* outlives the load. NULL = that of the namespace         */
     const unsigned char *trace; /* CELLAR_LOAD_TRACE_BYTES for cellar_load_info. The library      */
                                 /* never reads them. Copied. NULL = none                          */
@@ -374,9 +378,9 @@ typedef struct cellar_load_info {
     size_t      stale_len;      /* bytes of `stale_value`                                         */
     const unsigned char *trace; /* of cellar_load_opts; NULL = none. A background load and the    */
                                 /* fallbacks of a lease have a copy; a waiter has no part in it   */
-    int64_t     time_left_ms;   /* until a waiter may take over this load; 0 = it may now         */
+    int64_t     time_left_ms;   /* time until a waiter may take over this load; 0 = it may now    */
     uint32_t    has_stale;      /* 1: there is a stale_value                                      */
-    uint32_t    stale_user_flags; /* of `stale_value`, as given to its set                        */
+    uint32_t    stale_user_flags; /* user_flags of `stale_value`, as given to its set             */
     uint32_t    attempt;        /* loads of this key, lost or failed in a row before this one, as */
                                 /* this call saw them                                             */
     uint32_t    cancelled;      /* 1: the result will not be stored, and no other call waits for  */

@@ -90,7 +90,8 @@ typedef struct cellar_stats {
     uint64_t load_bytes;        /* store: part of used_bytes: records of loads and waiters        */
     uint64_t load_fallbacks;    /* loads that returned a fallback or default value                */
     double   saved_seconds;     /* gets without misses x mean time of a load: an estimate         */
-    double   saved_cost;        /* the same with the cost_us of loaders, in millions of its unit  */
+    double   saved_cost;        /* gets without misses x mean cost_us of a load, in millions of   */
+                                /* the unit of cost_us: an estimate                               */
     uint64_t quota_entries;     /* namespace with a quota: entries it holds                       */
     uint64_t quota_bytes;       /* bytes of its entries                                           */
     uint64_t quota_max_bytes;   /* quota_max_pct in bytes now; 0 = none                           */
@@ -193,11 +194,11 @@ CELLAR_API cellar_err cellar_stats_json(void *object, char *buf, size_t buf_cap,
 /* A key with many gets, of cellar_hot_keys. */
 typedef struct cellar_hot_key {
     double   gets_per_s;         /* estimate from one get in 64                                   */
-    double   share;              /* of all counted gets of the store, 0..1                        */
-    uint64_t hash;               /* of the key; the only name of a key of a hidden namespace      */
-    uint32_t key_len;            /* of the whole key, bytes; 0 = hidden                           */
+    double   share;              /* share of all counted gets of the store, 0..1                  */
+    uint64_t hash;               /* hash of the key; the only name of a key of a hidden namespace */
+    uint32_t key_len;            /* bytes of the whole key; 0 = hidden                            */
     uint32_t reserved0;
-    char     key[CELLAR_HOT_KEY_BYTES + 2u]; /* its first bytes; zero bytes follow                */
+    char     key[CELLAR_HOT_KEY_BYTES + 2u]; /* first bytes of the key; zero bytes follow         */
     char     namespace_name[CELLAR_NAME_MAX + 8u]; /* terminated; empty = the root                */
 } cellar_hot_key;
 
@@ -309,7 +310,7 @@ typedef struct cellar_scan_opts {
                               /* else 0                                                           */
     size_t      bucket_count; /* index buckets in this call; 8 entries on disk count as one.      */
                               /* Range 1..SIZE_MAX. Default 0: 64                                 */
-    uint32_t    flags;        /* CELLAR_SCAN_DISK                                                 */
+    uint32_t    flags;        /* 0 or CELLAR_SCAN_DISK. Default 0: memory alone                   */
     uint32_t    reserved0;    /* must be 0                                                        */
     uint64_t   *place;        /* with CELLAR_SCAN_DISK: the second half of the cursor, by which   */
                               /* an entry on disk and in memory is visited once. Default NULL     */

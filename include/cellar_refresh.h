@@ -97,7 +97,8 @@ CELLAR_STRUCT(cellar_refresher_config, max_parallel);
 /* Options of a loader, for cellar_refresh_loader. */
 typedef struct cellar_refresh_loader_opts {
     size_t   struct_size;    /* set by cellar_refresh_loader_opts_default()                       */
-    cellar_refresh_lister_fn lister; /* for rows with a pattern. Default NULL                     */
+    cellar_refresh_lister_fn lister; /* lists the keys of rows with a pattern. Default NULL: such */
+                             /* rows are not refreshed                                            */
     void    *lister_ctx;     /* given to lister                                                   */
     cellar_breaker *breaker; /* outlives the refresher. NULL: one of its own, which opens when    */
                              /* 90 % of 20 calls or more in 10 s, or 63 calls in a row, fail; one */
@@ -117,7 +118,7 @@ typedef struct cellar_refresh_opts {
     int64_t  stale_ms;       /* stale window. Range 1..2^32 - 1 ms. Default 0: of the policy or   */
                              /* the namespace                                                     */
     const char *at;          /* "00:00@Europe/Paris": see DAYS; with ttl_ms. Default NULL: none   */
-    cellar_refresh_priority priority; /* Default MID                                              */
+    cellar_refresh_priority priority; /* which rows run first. Default MID                        */
     uint32_t stop_idle;      /* see IDLE ROWS. Range 1..1,000,000 intervals. Default 0: never     */
     uint32_t pattern;        /* 1: the key is a pattern, for the lister of the loader. Default 0  */
     uint32_t reserved0;      /* must be 0                                                         */
@@ -136,19 +137,19 @@ CELLAR_STRUCT(cellar_refresh_opts, reserved0);
 typedef struct cellar_refresh_info {
     size_t   struct_size;    /* bytes of this struct in the library                               */
     cellar  *c;              /* as given to cellar_refresh_add                                    */
-    const void *key;         /* or pattern; valid until the function returns                      */
+    const void *key;         /* key or pattern; valid until the function returns                  */
     size_t   key_len;        /* bytes at key                                                      */
     const char *loader;      /* its name; valid until the function returns                        */
-    int64_t  interval_ms;    /* from one run to the next                                          */
+    int64_t  interval_ms;    /* time from one run to the next                                     */
     int64_t  ttl_ms;         /* 0: of the namespace                                               */
-    int64_t  next_ms;        /* from now until the next run; 0: now                               */
-    int64_t  ok_age_ms;      /* since the last refresh that succeeded; -1: none                   */
-    int64_t  failed_age_ms;  /* since the last one that failed; -1: none                          */
+    int64_t  next_ms;        /* time until the next run; 0: now                                   */
+    int64_t  ok_age_ms;      /* time since the last refresh that succeeded; -1: none              */
+    int64_t  failed_age_ms;  /* time since the last refresh that failed; -1: none                 */
     uint64_t ok;             /* refreshes that loaded a value or "absent"                         */
     uint64_t failed;         /* refreshes that failed                                             */
     uint64_t skipped;        /* refreshes that did not run                                        */
     uint64_t keys;           /* keys of the row                                                   */
-    uint64_t keys_left;      /* of keys: to be refreshed in this run or the next try              */
+    uint64_t keys_left;      /* keys still to be refreshed in this run or the next try            */
     int32_t  last_err;       /* code of the last failure; 0: none                                 */
     cellar_refresh_priority priority; /* as given in the options                                  */
     uint32_t flags;          /* CELLAR_REFRESH_UNCOVERED ..                                       */
@@ -184,19 +185,20 @@ typedef struct cellar_refresher_stats {
     uint64_t skipped_idle;   /* runs of a row: no key was read; see IDLE ROWS                     */
     uint64_t skipped_uncovered; /* runs of a row: no loader, no lister or no key                  */
     uint64_t success_ppm;    /* ok / (ok + failed) in millionths; 1,000,000 before the first one  */
-    uint64_t not_stored;     /* of ok: a delete, clear or newer set came first, or no room        */
+    uint64_t not_stored;     /* refreshes of `ok` without a stored value: a delete, clear or      */
+                             /* newer set came first, or no room                                  */
     uint64_t days;           /* runs at the time `at` of a row                                    */
     uint64_t missed;         /* intervals that passed while the row still ran                     */
     uint64_t lists_failed;   /* listers that failed                                               */
     uint64_t late_ms;        /* sum over all runs: from the due time to the start of the run      */
-    uint64_t late_max_ms;    /* the largest one                                                   */
+    uint64_t late_max_ms;    /* largest time from the due time to the start of a run              */
     uint64_t runs;           /* runs of rows that began                                           */
     uint64_t short_ttls;     /* rows added with a TTL below 2 * interval_ms                       */
     uint64_t thread_ends;    /* loaders and listers that ended their thread                       */
     uint64_t rejected_limit; /* calls rejected by max_rows or by the limits of a key list         */
     uint64_t clock_steps;    /* steps of the wall clock by more than 1 s                          */
     uint64_t rows;           /* rows                                                              */
-    uint64_t uncovered;      /* of rows: nothing is refreshed                                     */
+    uint64_t uncovered;      /* rows for which nothing is refreshed                               */
     uint64_t due;            /* rows that wait for a thread                                       */
     uint64_t running;        /* loads and listers that run                                        */
     uint64_t keys;           /* keys of all rows                                                  */

@@ -17,12 +17,14 @@ typedef struct cellar_warm_opts {
     size_t   struct_size;         /* set by cellar_warm_opts_default()                            */
     const cellar_bytes *keys;     /* key_count keys. NULL: next                                   */
     size_t   key_count;           /* keys at keys. From 0. Default 0                              */
-    cellar_next_key_fn next;      /* instead of keys; called in the calling thread                */
+    cellar_next_key_fn next;      /* returns the keys, instead of keys; called in the calling     */
+                                  /* thread                                                       */
     void    *next_ctx;            /* given to next                                                */
     const cellar_load_opts *load; /* options of the loads. NULL = those of the namespace          */
-    cellar_loader_fn loader;      /* NULL with loader_many NULL = loader of the namespace         */
-    cellar_loader_many_fn loader_many; /* instead of loader: many keys in one call                */
-    void    *loader_ctx;          /* of loader or loader_many                                     */
+    cellar_loader_fn loader;      /* loads one key. NULL with loader_many NULL = loader of the    */
+                                  /* namespace                                                    */
+    cellar_loader_many_fn loader_many; /* loads many keys in one call; instead of loader          */
+    void    *loader_ctx;          /* given to loader or loader_many                               */
     int64_t  timeout_ms;          /* longest time of the call. From 1 ms. Default 0: no limit     */
     uint32_t keys_per_s;          /* keys a second. Range 1..1,000,000,000. Default 0: no limit   */
     uint32_t threads;             /* threads that load, with the default stack of the process.    */
