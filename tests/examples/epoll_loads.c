@@ -5,7 +5,8 @@
  * new edition makes pages stale: they are sent while one request fetches the new page. If the
  * backend fails, all waiting requests fail, and for 5 s no request asks for that page again.
  *
- *     cc -O2 epoll_loads.c -lcellar -pthread */
+ *     cc -O2 epoll_loads.c -lcellar -pthread
+ *     drop-in: cc -O2 epoll_loads.c dist/cellar.c -Idist -Idist/include -pthread */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,24 @@ static void answer(request *q, cellar_err err, const void *page, size_t len)
     q->answered = 1;
 }
 
+/* An answer, or no descriptor (-1). wake is not called for the holder of a lease: it is here. */
+static void on_backend(request *q)
+{
+    char page[64];
+    const int failed = q->backend < 0 || strcmp(q->path, "/broken") == 0;
+    const int len = failed ? 0 : snprintf(page, sizeof page, "edition %d", edition);
+    cellar_set_opts o = cellar_set_opts_default();
+    o.tags = &(cellar_bytes){ "edition", 7 }, o.tag_count = 1;
+    if (q->backend >= 0) { close(q->backend); }
+    if (!failed) { /* whatever the call returns, this request has its page */
+        cellar_lease_fulfill(pages, &q->lease, page, (size_t)len, &o);
+    } else { /* without the release the others wait for hard_timeout_ms */
+        cellar_lease_release(pages, &q->lease, EIO);
+    }
+    if (!q->answered) { answer(q, failed ? CELLAR_E_LOADER : CELLAR_OK, page, (size_t)len); }
+    unfinished--;
+}
+
 static void serve(request *q)
 {
     const cellar_subscriber tell = { wake, q };
@@ -60,28 +79,12 @@ static void serve(request *q)
     cellar_result_free(&r);
     if (err == CELLAR_PENDING) { return; } /* if its client leaves: cellar_lease_unsubscribe */
     if (q->lease.opaque[0] == 0) { unfinished--; return; } /* one STALE answer has a lease, too */
-    printf("%s: ask the backend\n", q->path);
-    q->backend = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC); /* in a server a socket */
+    printf("%s: ask the backend\n", q->path); /* by a socket; here a timer, or none for /full */
+    q->backend = strcmp(q->path, "/full") ? timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC) : -1;
     if (timerfd_settime(q->backend, 0, &soon, NULL) != 0 ||
-        epoll_ctl(loop, EPOLL_CTL_ADD, q->backend, &e) != 0) { die("backend"); }
-}
-
-/* The backend has answered. wake is not called for the holder of the lease: it goes on here. */
-static void on_backend(request *q)
-{
-    char page[64];
-    const cellar_err err = strcmp(q->path, "/broken") == 0 ? CELLAR_E_LOADER : CELLAR_OK;
-    const int len = err == CELLAR_OK ? snprintf(page, sizeof page, "edition %d", edition) : 0;
-    cellar_set_opts o = cellar_set_opts_default();
-    o.tags = &(cellar_bytes){ "edition", 7 }, o.tag_count = 1;
-    close(q->backend);
-    if (err == CELLAR_OK) { /* whatever the call returns, this request has its page */
-        cellar_lease_fulfill(pages, &q->lease, page, (size_t)len, &o);
-    } else { /* without the release the others wait for hard_timeout_ms */
-        cellar_lease_release(pages, &q->lease, EIO);
+        epoll_ctl(loop, EPOLL_CTL_ADD, q->backend, &e) != 0) {
+        close(q->backend), q->backend = -1, on_backend(q); /* 503: the server goes on */
     }
-    if (!q->answered) { answer(q, err, page, (size_t)len); }
-    unfinished--;
 }
 
 /* Let clients ask for a page at the same time, and run the loop until each has its answer. */
@@ -110,9 +113,8 @@ int main(void)
     host.no_threads = 1, cfg.root = &root, cfg.host = &host;
     if (cellar_open(&cfg, &pages) != CELLAR_OK) { die("cellar_open"); }
     if ((loop = epoll_create1(EPOLL_CLOEXEC)) < 0) { die("epoll_create1"); }
-    visit("/news", 3), visit("/broken", 3);
-    edition = 2;
-    cellar_delete_by_tag(pages, "edition", 7, CELLAR_TAG_SOFT);
+    visit("/news", 3), visit("/broken", 3), visit("/full", 2);
+    edition = 2, cellar_delete_by_tag(pages, "edition", 7, CELLAR_TAG_SOFT);
     visit("/news", 2), visit("/news", 1);
     return cellar_close(pages) == CELLAR_OK ? 0 : 1;
 }

@@ -2,9 +2,11 @@
  *
  * open_files: a static server keeps its files open. An object of the cache is an open file. A
  * response holds its file until the last byte is sent: a file that is replaced or evicted meanwhile
- * is closed after that. No path of a client leads out of the folder (openat2: Linux 5.6).
+ * is closed after that. No path of a client leads out of the folder (openat2: Linux 5.6). A path
+ * without a file is not remembered: made-up paths would take the places of open files.
  *
- *     cc -O2 open_files.c -lcellar -pthread;   ./a.out /srv/www index.html | cat */
+ *     cc -O2 open_files.c -lcellar -pthread;   ./a.out /srv/www index.html | cat
+ *     drop-in: cc -O2 open_files.c dist/cellar.c -Idist -Idist/include -pthread */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -24,8 +26,7 @@ static atomic_int opened;
 
 static void file_close(void *object, size_t charge, cellar_cause why, void *ctx)
 {
-    (void)charge, (void)why, (void)ctx;
-    close(((file *)object)->fd);
+    (void)charge, (void)why, (void)ctx, close(((file *)object)->fd);
     free(object);
 }
 
@@ -55,7 +56,7 @@ static int file_send(cellar *files, const char *path, int to)
     off_t at = 0; /* of this response: all responses share the descriptor */
     const cellar_err err = cellar_object_get_or_load(files, path, strlen(path), 0, 0, 0, &held);
     const file *const f = held.object; /* NULL unless OK */
-    dprintf(to, "%s: %d\n", path, err == CELLAR_OK ? 200 : err == CELLAR_ABSENT ? 404 : 503);
+    dprintf(to, "%s: %d\n", path, f ? 200 : err == CELLAR_ABSENT || *path == 0 ? 404 : 503);
     while (f != NULL && at < f->size && sendfile(to, f->fd, &at, (size_t)(f->size - at)) > 0) { }
     const int whole = f == NULL || at == f->size;
     cellar_object_release(&held);
@@ -67,10 +68,11 @@ int main(int argc, char **argv)
     int folder = argc > 1 ? open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     cellar_object_config of = cellar_object_config_default();
     cellar_namespace_config root = cellar_namespace_config_default();
+    const cellar_load_opts load = { .struct_size = sizeof load, .flags = CELLAR_LOAD_NO_NEGATIVE };
     cellar_config cfg = cellar_config_default();
     cellar *files;
     of.free_fn = file_close, root.object = &of, root.loader = file_load, root.loader_ctx = &folder;
-    root.default_ttl_ms = 60000; /* so long a file that was replaced is served */
+    root.load = &load, root.default_ttl_ms = 60000; /* so long a file that was replaced is served */
     root.max_entries = 500, cfg.root = &root; /* descriptors; those of running responses on top */
     if (folder < 0 || cellar_open(&cfg, &files) != CELLAR_OK) { return 1; }
     for (int i = 2; i < argc && file_send(files, argv[i], STDOUT_FILENO); i++) { }

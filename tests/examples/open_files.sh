@@ -3,6 +3,7 @@
 #
 # Aim:    open_files.c sends files below its folder alone, and opens each once.
 # Method: sh tests/examples/open_files.sh PROGRAM: paths of a folder that has links and a pipe.
+#         Paths without a file, more than max_entries, evict no open file.
 . tests/support/t.sh
 
 www=$t_tmp/www
@@ -17,6 +18,10 @@ answers() { # PATH CODE-AND-BODY..: the answer to each path
     printf '%s: 200\n%s\n' index.html hello sub/page deep index.html hello sub/../index.html hello |
         { cat; printf '%sopened: 3\n' "$want"; } | diff - "$t_tmp/answers"
 }
-t_case paths_stay_in_the_folder answers "$1" none sub index.html/x pipe link out/passwd ../www/index.html \
+made_up_paths() { # 600 names
+    "$1" "$www" index.html $(seq 600) index.html | tail -n 1 | grep -x 'opened: 1'
+}
+t_case made_up_paths_evict_no_file made_up_paths "$1"
+t_case paths_stay_in_the_folder answers "$1" none '' sub index.html/x pipe link out/passwd ../www/index.html \
     sub/../../../../etc/passwd /etc/passwd //etc/passwd
 t_end open_files

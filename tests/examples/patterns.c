@@ -5,7 +5,8 @@
  * memory of a match. The regcomp of glibc has none, a pattern of 40 bytes takes all memory
  * (CVE-2010-4051): take it for patterns of administrators only.
  *
- *     cc -O2 patterns.c -lcellar -lpcre2-8 -pthread */
+ *     cc -O2 patterns.c -lcellar -lpcre2-8 -pthread
+ *     drop-in: cc -O2 patterns.c dist/cellar.c -Idist -Idist/include -lpcre2-8 -pthread */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdio.h>
