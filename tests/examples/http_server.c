@@ -68,7 +68,8 @@ typedef struct request {
     char head[2000], method[16], path[256];
 } request;
 
-/* Read a head, in one part or more. Return false if it is no head, too long or too slow. */
+/* Read a head, in one part or more. Return false if it is no head, too long or too slow. A close
+ * with unread bytes resets the connection, and the client may lose its answer. */
 static bool request_read(int fd, int most_ms, request *q)
 {
     struct pollfd in = { .fd = fd, .events = POLLIN };
@@ -148,7 +149,7 @@ static void answer(int fd, cellar *pages, const struct in_addr *client)
     cellar_result page = cellar_result_default();
     request q;
     const bool charged = charge(visits, client, lines);
-    const bool good = request_read(fd, charged ? 5000 : 100, &q); /* unread bytes break a close */
+    const bool good = request_read(fd, charged ? 5000 : 1000, &q); /* read for a 429, too */
     const bool post = strcmp(q.method, "POST") == 0;
     if (!charged || (post && !charge(guesses, client, lines))) {
         status = "429 Too Many Requests";

@@ -3,7 +3,9 @@
  * nightly: a report each night at half past two. Its schedule submits a task. A task that fails is
  * tried again in another thread, with pauses of a minute to an hour; the last failure is an alarm.
  * The journal keeps the task over the end of the process and a power cut. If the program does not
- * run at half past two, it makes the report at its next start.
+ * run at half past two, it makes the report at its next start. The bytes of the report are on disk
+ * before the journal says that the task is done. To keep its name over a power cut, sync the folder
+ * as well.
  *
  *     cc -O2 nightly.c -lcellar -pthread          with the library of make SQLITE=1
  *     drop-in: cc -O2 -DCELLAR_WITH_SQLITE=1 nightly.c dist/cellar_all.c -Idist -Idist/include \
