@@ -392,7 +392,7 @@ END {
     print "pre,code{background:var(--pale);font-size:.9em}pre{padding:.6em;overflow-x:auto;font-size:.85em;" \
           "line-height:1.4}pre code{font-size:1em}.call{white-space:pre-wrap}"
     print "dt{margin-top:.4em;font-weight:bold}dd{margin-left:1.5em}section[id$=\".h\"] h3{font-size:1em;margin:1.2em 0 .4em}"
-    print ".wide{display:block;overflow-x:auto;background:linear-gradient(270deg,var(--back),#0000) 100%/3em 100% no-repeat local," \
+    print ".wide{display:block;overflow-x:auto;background:linear-gradient(270deg,var(--back) 40%,#0000) 100%/3em 100% no-repeat local," \
           "linear-gradient(270deg,var(--soft),#0000) 100%/.6em 100% no-repeat}table{border-collapse:collapse}th,td{border:1px solid var(--line);" \
           "padding:.3em .6em;text-align:left;vertical-align:top;overflow-wrap:normal}" \
           ".rows{width:100%}.rows td:first-child{width:45%}.rows code{overflow-wrap:anywhere}"

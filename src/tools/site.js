@@ -197,7 +197,7 @@ for (const table of document.querySelectorAll('table')) {
         row.setAttribute('role', 'row')
         for (const [i, cell] of [...row.cells].entries()) {
             cell.setAttribute('role', cell.tagName === 'TH' ? 'columnheader' : 'cell')
-            if (i > 0 && names[i] && (names.length > 2 || !cell.textContent.includes(' '))) cell.dataset.h = names[i]
+            if (i > 0 && names[i] && (names.length > 2 || /^[^a-z]*$/i.test(cell.textContent))) cell.dataset.h = names[i]
         }
     }
 }
