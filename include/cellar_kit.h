@@ -241,7 +241,12 @@ static inline cellar_err cellar_get_f32s(cellar *c, const void *key, size_t key_
 
 /* Return options for the cache of a service: an hour, 10 % shorter or longer; "absent" for one
  * minute; one loader for a key at a time. To leave one out: jitter_pct = CELLAR_OFF, flags |=
- * CELLAR_LOAD_NO_JOIN, flags |= CELLAR_LOAD_NO_NEGATIVE. */
+ * CELLAR_LOAD_NO_JOIN, flags |= CELLAR_LOAD_NO_NEGATIVE.
+ * returns: the options; fields not named here are 0, and the caller may set each of them
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: const cellar_load_opts o = cellar_load_opts_manager();
+ * since:   0.2.0                                                                                 */
 static inline cellar_load_opts cellar_load_opts_manager(void)
 {
     cellar_load_opts o = cellar_load_opts_default();
@@ -252,7 +257,12 @@ static inline cellar_load_opts cellar_load_opts_manager(void)
     return o;
 }
 
-/* Return options for the results of a module: five minutes, up to 10 % longer, "absent" as long. */
+/* Return options for the results of a module: five minutes, up to 10 % longer, "absent" as long.
+ * returns: the options; fields not named here are 0, and the caller may set each of them
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: const cellar_load_opts o = cellar_load_opts_module();
+ * since:   0.2.0                                                                                 */
 static inline cellar_load_opts cellar_load_opts_module(void)
 {
     cellar_load_opts o = cellar_load_opts_default();
