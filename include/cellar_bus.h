@@ -103,19 +103,19 @@ typedef struct cellar_bus_message {
     size_t   struct_size;    /* set by cellar_bus_message_default()                               */
     const void *body;        /* bytes of the publish                                              */
     size_t   body_len;       /* bytes of `body`                                                   */
-    const char *key;         /* of cellar_bus_publish                                             */
-    const char *queue;       /* of the group                                                      */
-    const char *group;       /* that got this copy                                                */
-    const cellar_bus_header *headers; /* of the publish                                           */
+    const char *key;         /* key of the message, as given to the publish                       */
+    const char *queue;       /* queue of the group                                                */
+    const char *group;       /* group that got this copy                                          */
+    const cellar_bus_header *headers; /* headers of the publish                                   */
     uint64_t id;             /* rises with each message of the bus; equal in all groups           */
-    uint64_t delivery;       /* for cellar_bus_settle                                             */
-    int64_t  published_ms;   /* on the clock of host                                              */
-    const char *dead_queue;  /* of a dead letter: queue in which it died; else NULL               */
+    uint64_t delivery;       /* number of this delivery, for cellar_bus_settle                    */
+    int64_t  published_ms;   /* time of the publish on the clock of host, ms                      */
+    const char *dead_queue;  /* queue in which a dead letter died; NULL: it is none               */
     cellar_bus_dead dead;    /* why it is a dead letter                                           */
     uint32_t attempt;        /* number of the delivery in this group, from 1                      */
     uint32_t priority;       /* 0..CELLAR_BUS_PRIORITY_MAX                                        */
     uint32_t header_count;   /* number of `headers`                                               */
-    uint8_t  trace[CELLAR_BUS_TRACE_BYTES]; /* of the publish                                     */
+    uint8_t  trace[CELLAR_BUS_TRACE_BYTES]; /* trace context of the publish                       */
 } cellar_bus_message;
 CELLAR_STRUCT(cellar_bus_message, trace);
 
@@ -249,7 +249,7 @@ typedef struct cellar_bus_publish_opts {
     int64_t  expires_ms;     /* a message that waits longer is not delivered.                     */
                              /* Range 1..2^63 - 1 ms. Default 0: no limit                         */
     uint32_t header_count;   /* number of `headers`. Range 0..CELLAR_BUS_HEADERS_MAX              */
-    uint32_t priority;       /* for filters and functions; does not change the order.             */
+    uint32_t priority;       /* importance for filters and functions; does not change the order.  */
                              /* Range 0..CELLAR_BUS_PRIORITY_MAX. Default 0                       */
     uint32_t direct;         /* 1: the key is the name of a queue, and no route counts. Default 0 */
     uint32_t reserved0;      /* must be 0                                                         */

@@ -991,15 +991,17 @@ CELLAR_STRUCT(cellar_work_settings, routes);
 /* Settings for a port: the program hands on what is set to the fields of cellar_resp_config. */
 typedef struct cellar_resp_settings {
     size_t   struct_size;       /* set by cellar_resp_settings_default()                          */
-    int64_t  idle_timeout_ms;   /* for idle_timeout_ms. Range 1..2^63 - 2 ms. 0: not set          */
-    uint64_t buffer_bytes;      /* for resp_buffer_bytes. Range 1 MiB..2^64 - 1 bytes. 0: not set */
+    int64_t  idle_timeout_ms;   /* idle_timeout_ms of the port. Range 1..2^63 - 2 ms. 0: not set  */
+    uint64_t buffer_bytes;      /* resp_buffer_bytes of the port. Range 1 MiB..2^64 - 1 bytes. 0: */
+                                /* not set                                                        */
     uint32_t port;              /* TCP port of cellar_resp_config. Range 1..65,535. 0: not set    */
     uint32_t max_clients;       /* connections at a time, of cellar_resp_config. Range 1..65,536. */
                                 /* 0: not set                                                     */
-    char     listen[CELLAR_NAME_MAX + 8]; /* for listen. "": not set: both loopback addresses     */
-    char     password[CELLAR_RESP_PASSWORD_MAX + 8]; /* for password. "": not set                 */
-    uint32_t admin_head_bytes;  /* for admin_head_bytes. Range 1 KiB..1 MiB. 0: not set           */
-    uint32_t admin_body_bytes;  /* for admin_body_bytes. Range 1 byte..1 MiB. 0: not set          */
+    char     listen[CELLAR_NAME_MAX + 8]; /* address to listen on. "": not set: both loopback     */
+                                /* addresses                                                      */
+    char     password[CELLAR_RESP_PASSWORD_MAX + 8]; /* password for AUTH. "": not set            */
+    uint32_t admin_head_bytes;  /* admin_head_bytes of the port. Range 1 KiB..1 MiB. 0: not set   */
+    uint32_t admin_body_bytes;  /* admin_body_bytes of the port. Range 1 byte..1 MiB. 0: not set  */
 } cellar_resp_settings;
 CELLAR_STRUCT(cellar_resp_settings, admin_body_bytes);
 
@@ -1013,8 +1015,8 @@ typedef struct cellar_settings {
                                 /* `log` has no effect                                            */
     cellar_tuning_config    tuning; /* options of its tuning                                      */
     cellar_namespace_config root; /* options of its root namespace                                */
-    cellar_work_settings  work; /* for a pool of tasks and for schedules                          */
-    cellar_resp_settings  resp; /* for a port                                                     */
+    cellar_work_settings  work; /* settings of a pool of tasks and of schedules                   */
+    cellar_resp_settings  resp; /* settings of a port                                             */
     uint32_t disabled;          /* 1: the program sets CELLAR_OPT_ENABLED of its namespaces to 0. */
                                 /* Default 0                                                      */
     uint32_t reserved0;         /* must be 0                                                      */

@@ -361,8 +361,9 @@ typedef bool (*cellar_limiter_scan_fn)(const cellar_limiter_entry *e, void *ctx)
 /* Options of a limiter, for cellar_limiter_open. Start from cellar_limiter_config_default(). */
 typedef struct cellar_limiter_config {
     size_t   struct_size;    /* set by cellar_limiter_config_default()                            */
-    uint32_t abi;            /* CELLAR_ABI, set by the same. 0: not checked                       */
-    cellar_overflow overflow; /* new keys of a full table. Default LEAST_LOSS                     */
+    uint32_t abi;            /* CELLAR_ABI, set by cellar_limiter_config_default(). 0: not        */
+                             /* checked                                                           */
+    cellar_overflow overflow; /* what happens to new keys of a full table. Default LEAST_LOSS     */
     uint64_t max_bytes;      /* all memory of the limiter, in bytes. From one bucket of its       */
                              /* rules: about 14 KiB for a token bucket, 160 KiB for the largest   */
                              /* sliding log; less is E_SPACE. Default 0: 16 MiB                   */
@@ -375,20 +376,23 @@ typedef struct cellar_limiter_config {
     uint32_t coarse_clock;   /* 1: use a clock that lags by some ms and costs 3 ns, not 9 ns;     */
                              /* decisions are only stricter. Not with clock_ns, and not with more */
                              /* than 1e7 tokens a second. Default 0                               */
-    const char *zone;        /* of fixed windows: "Europe/Berlin", "+08:00". Default NULL: "UTC"  */
+    const char *zone;        /* time zone of fixed windows: "Europe/Berlin", "+08:00".            */
+                             /* Default NULL: "UTC"                                               */
     const uint8_t *hash_key; /* 32 bytes, copied. Default NULL: that of the snapshot, else random */
-    cellar_limiter_clock_fn clock_ns; /* Default NULL: the monotonic clock of the system          */
-    cellar_limiter_clock_fn wall_ms;  /* Default NULL: the wall clock of the system               */
-    cellar_limiter_clock_fn boot_ms;  /* for snapshots. Default NULL: that of the system, with    */
-                             /* suspend                                                           */
+    cellar_limiter_clock_fn clock_ns; /* clock of decisions. Default NULL: the monotonic clock of */
+                             /* the system                                                        */
+    cellar_limiter_clock_fn wall_ms; /* wall clock, for fixed windows and snapshots.              */
+                             /* Default NULL: that of the system                                  */
+    cellar_limiter_clock_fn boot_ms; /* clock for snapshots: ms since boot, with suspend.         */
+                             /* Default NULL: that of the system                                  */
     void    *clock_ctx;      /* given to the three clocks                                         */
     const struct cellar_host_config *host; /* cellar_admin.h. NULL: all defaults. Used: name      */
                              /* (printable ASCII; "" counts as "default"), alloc and free (for    */
                              /* the handle and, during open, the time zone), log, log_level       */
     const char *snapshot_path; /* file of the snapshot; its folder must exist; the file name has  */
                              /* 1..255 bytes. Copied. Default NULL: none                          */
-    cellar_snapshot_write_fn snapshot_write; /* with snapshot_read, in place of snapshot_path.    */
-                             /* Default NULL: none                                                */
+    cellar_snapshot_write_fn snapshot_write; /* stores a snapshot, in place of snapshot_path;     */
+                             /* with snapshot_read. Default NULL: none                            */
     cellar_snapshot_read_fn  snapshot_read; /* reads the snapshot at the open; with snapshot_write*/
     void    *snapshot_ctx;   /* given to these two                                                */
     uint64_t snapshot_interval_ms; /* cellar_tick (cellar_admin.h), which the program calls,      */

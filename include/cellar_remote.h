@@ -83,9 +83,10 @@ typedef struct cellar_remote_config {
     size_t      struct_size;    /* set by cellar_remote_config_default()                          */
     const struct cellar_host_config *host; /* cellar_admin.h. Used: log and log_level. NULL: all  */
                                   /* defaults                                                     */
-    const char *prefix;           /* of all keys: 1..32 of A-Z a-z 0-9 . _ -. Default "cellar"    */
+    const char *prefix;           /* first part of all keys on the server: 1..32 of A-Z a-z 0-9 . */
+                                  /* _ -. Default "cellar"                                        */
     const char *user;             /* name for AUTH. Default NULL: the default user                */
-    const char *password;         /* for AUTH. Default NULL: no AUTH                              */
+    const char *password;         /* password for AUTH. Default NULL: no AUTH                     */
     const char *password_file;    /* a file with the password, mode 0600; read again after        */
                                   /* WRONGPASS. Default NULL: none                                */
     const char *sentinels;        /* "host:port,host:port": all of them, asked for `master`; see  */
@@ -106,7 +107,7 @@ typedef struct cellar_remote_config {
     int64_t     lease_ms;         /* life of the leases of a process that died, ms; see DEATHS.   */
                                   /* Range max(1,000, proof_ms)..600,000. Default 2 x proof_ms    */
     const char *sentinel_user;    /* name for AUTH of Sentinels. Default NULL: the default user   */
-    const char *sentinel_password; /* for AUTH of Sentinels. Default NULL: no AUTH                */
+    const char *sentinel_password; /* password for AUTH of Sentinels. Default NULL: no AUTH       */
     const char *tls_ca_file;      /* PEM: certificates to trust, with rediss://. Default NULL; if */
                                   /* both are NULL, those of the system                           */
     const char *tls_ca_dir;       /* a folder of such files, as of `openssl rehash`. Default NULL */

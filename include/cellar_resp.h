@@ -138,20 +138,22 @@ typedef struct cellar_resp_config {
                              /* stack_bytes                                                       */
     const char *unix_path;   /* socket file, to 107 bytes. Default NULL: none                     */
     const char *listen;      /* numeric address for `port`. Default NULL: 127.0.0.1 and ::1       */
-    const char *password;    /* for AUTH; from 16 bytes with listen_public. Default NULL: none    */
+    const char *password;    /* password for AUTH; from 16 bytes with listen_public.              */
+                             /* Default NULL: none                                                */
     const char *admin;       /* pages for people and monitors: "9180" (loopback), "ADDRESS:9180", */
                              /* "[::1]:9180", "/path/socket"; port 0: a free one. Default NULL    */
     cellar_resp_figures_fn figures; /* more figures for the pages. Default NULL: none             */
     void    *figures_ctx;    /* given to figures                                                  */
     const char *namespaces;  /* "0=image_task 3=users": namespaces of databases. Default NULL:    */
                              /* "db<n>" for each                                                  */
-    const char *policy_file; /* to 1,023 bytes: for CELLAR.POLICY RELOAD. Default NULL: none      */
+    const char *policy_file; /* file for CELLAR.POLICY RELOAD; its path has 1..1,023 bytes.       */
+                             /* Default NULL: none                                                */
     struct cellar_bus *bus;  /* cellar_bus.h: its signals are the channels. Default NULL: none    */
     struct cellar_pool *pool; /* cellar_task.h: for CELLAR.TASKS. Default NULL: none              */
     struct cellar_scheduler *scheduler; /* cellar_schedule.h: for CELLAR.SCHED. Default NULL: none*/
     struct cellar_refresher *refresher; /* cellar_refresh.h: for CELLAR.REFRESH, with the keys of */
                              /* its rows. Default NULL: none                                      */
-    uint64_t max_request_bytes; /* of one request. Range 64 KiB to 1 GiB. Default 64 MiB          */
+    uint64_t max_request_bytes; /* bytes of one request. Range 64 KiB..1 GiB. Default 0: 64 MiB   */
     uint64_t resp_buffer_bytes; /* memory of all clients, see SILENT CLIENTS.                     */
                              /* Range 1 MiB..2^64 - 1 bytes. Default 0: an eighth of the budget   */
     int64_t  idle_timeout_ms; /* closes a client that sends nothing for so long.                  */

@@ -135,15 +135,15 @@ typedef enum cellar_phase {
 typedef enum cellar_schedule_conflict {
     CELLAR_CONFLICT_REPLACE = 0, /* replaces the present schedule                                 */
     CELLAR_CONFLICT_KEEP = 1,    /* keeps the present schedule; the call returns EXISTS           */
-    CELLAR_CONFLICT_ERROR = 2    /* the same; the call returns E_BUSY                             */
+    CELLAR_CONFLICT_ERROR = 2    /* keeps the present schedule; the call returns E_BUSY           */
 } cellar_schedule_conflict;
 
 /* One firing, for the function of its schedule. Valid until the function returns, with its text. */
 typedef struct cellar_firing {
     size_t   struct_size;    /* set by the library                                                */
-    const char *name;        /* of the schedule                                                   */
+    const char *name;        /* name of the schedule                                              */
     int64_t  due_wall_ms;    /* instant for which the schedule fired, UNIX ms, without jitter     */
-    int64_t  late_ms;        /* from that instant, with jitter, to the start of the run           */
+    int64_t  late_ms;        /* ms from that instant, with jitter, to the start of the run        */
     uint64_t missed;         /* firings before it that this run stands for                        */
     int64_t  until_wall_ms;  /* latest firing that it stands for, UNIX ms: due_wall_ms, later with*/
                              /* CELLAR_COALESCE_EARLIEST; triggered: INT64_MIN                    */
@@ -203,7 +203,8 @@ typedef struct cellar_schedule_spec {
                              /* not this                                                          */
     const char *cron;        /* runs at the times of this expression; "@every 90s" is an interval.*/
                              /* NULL: not this                                                    */
-    const char *zone;        /* of the expression, as cellar_cron_next. Default NULL: UTC         */
+    const char *zone;        /* time zone of the expression, as of cellar_cron_next.              */
+                             /* Default NULL: UTC                                                 */
     int64_t  at_wall_ms;     /* runs once, at this instant in UNIX ms, or now if it has passed;   */
                              /* then the schedule ends. Range 1..253,402,300,799,999 (the end of  */
                              /* the year 9999). 0: not this                                       */
@@ -212,7 +213,7 @@ typedef struct cellar_schedule_spec {
     int64_t  jitter_ms;      /* delays each firing by hash(name, due) up to it; never up to the   */
                              /* next firing. Range 1..31,622,400,000 ms (366 days). Default 0:    */
                              /* none                                                              */
-    const cellar_cron_opts *cron_opts; /* of the expression. Default NULL: its defaults           */
+    const cellar_cron_opts *cron_opts; /* options of the expression. Default NULL: its defaults   */
     cellar_schedule_free_fn free_fn; /* frees ctx: once, after the schedule and its last run      */
                              /* ended. Default NULL: ctx stays that of the program                */
     cellar_coalesce coalesce; /* which of several missed firings run. Default LATEST              */
@@ -232,7 +233,7 @@ CELLAR_STRUCT(cellar_schedule_spec, reserved0);
 typedef struct cellar_schedule_info {
     size_t   struct_size;    /* set by the library                                                */
     const char *name;        /* valid until the function returns                                  */
-    int64_t  interval_ms;    /* of an interval; else 0                                            */
+    int64_t  interval_ms;    /* interval in ms; 0: the schedule has none                          */
     int64_t  next_wall_ms;   /* next firing, without jitter; INT64_MAX: none, or paused           */
     int64_t  last_wall_ms;   /* due time of the last run that began; INT64_MIN: none              */
     uint64_t runs;           /* runs that began                                                   */

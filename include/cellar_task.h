@@ -87,9 +87,9 @@ typedef enum cellar_verdict_kind {
 /* Result of one attempt, for cellar_task_fn and cellar_task_settle. Make it with the functions
  * below. */
 typedef struct cellar_verdict {
-    int64_t  delay_ms;        /* of RETRY_AFTER and SNOOZE. Range 0..7 days in ms; others are     */
-                              /* clamped. Of EXTEND: hold in ms from now. Range 1..               */
-                              /* CELLAR_POOL_DELAY_MAX_MS                                         */
+    int64_t  delay_ms;        /* delay of RETRY_AFTER and SNOOZE. Range 0..604,800,000 ms (7      */
+                              /* days); others are clamped. With EXTEND: hold from now.           */
+                              /* Range 1..CELLAR_POOL_DELAY_MAX_MS ms                             */
     cellar_verdict_kind kind; /* an unknown one counts as FAIL                                    */
     uint32_t reserved0;       /* 0                                                                */
 } cellar_verdict;
@@ -192,16 +192,16 @@ static inline cellar_verdict cellar_verdict_extend(int64_t hold_ms)
  * from cellar_task_take, valid until its cellar_task_settle. */
 typedef struct cellar_task {
     size_t   struct_size;       /* set by the library                                             */
-    cellar_task_id id;          /* the same for all attempts                                      */
-    const char *name;           /* of the submit                                                  */
+    cellar_task_id id;          /* id of the task, equal for all its attempts                     */
+    const char *name;           /* name of the task, as given to the submit                       */
     const void *payload;        /* bytes of the submit, not copied for the attempt: only read     */
     size_t   payload_len;       /* bytes of `payload`                                             */
-    const char *content_type;   /* of the submit; ""                                              */
-    const char *tag;            /* of the submit; ""                                              */
+    const char *content_type;   /* content_type of the submit; "": none                           */
+    const char *tag;            /* tag of the submit; "": none                                    */
     const unsigned char *trace; /* CELLAR_TASK_TRACE_BYTES of the submit; NULL: none              */
-    int64_t  late_ms;           /* from the due time to the start of the attempt                  */
-    uint32_t attempt;           /* from 1                                                         */
-    uint32_t max_attempts;      /* of the name                                                    */
+    int64_t  late_ms;           /* ms from the due time to the start of the attempt               */
+    uint32_t attempt;           /* number of the attempt, from 1                                  */
+    uint32_t max_attempts;      /* most attempts, of the options of the name                      */
     uint32_t input_count;       /* tasks before it in its chain or group; cellar_task_input       */
     uint32_t reserved0;         /* 0                                                              */
 } cellar_task;
@@ -349,11 +349,12 @@ typedef struct cellar_pool_config {
                                /* Default 10,000                                                  */
     uint32_t workers;          /* threads. Range 1..CELLAR_POOL_WORKERS_MAX. Default 4            */
     uint32_t max_names;        /* task names. Range 1..4,096. Default 256                         */
-    cellar_pool_full on_full;  /* what a submit does then. Default REJECT. DROP_OLDEST: not with a*/
-                               /* journal                                                         */
-    cellar_pool_order order;   /* of the queues. Default WEIGHTED                                 */
+    cellar_pool_full on_full;  /* what a submit does when the pool is full. Default REJECT.       */
+                               /* DROP_OLDEST: not with a journal                                 */
+    cellar_pool_order order;   /* which queue a worker takes a task from. Default WEIGHTED        */
     cellar_journal_level journal_level; /* what an OK survives. Default PROCESS                   */
-    cellar_journal_damaged on_bad_journal; /* of the open. Default REFUSE                         */
+    cellar_journal_damaged on_bad_journal; /* what an open does with a damaged journal.           */
+                               /* Default REFUSE                                                  */
     uint32_t restore_rate;     /* tasks of the journal that are due at the open begin at this     */
                                /* rate. Range 1..1,000,000 a second. Default 1,000                */
     uint32_t reserved0;        /* must be 0                                                       */
@@ -378,11 +379,12 @@ typedef struct cellar_task_opts {
     struct cellar_limiter *rate; /* cellar_limit.h: one unit of key "name" for each attempt. The  */
                                /* limiter outlives the pool. Default NULL: no limit               */
     cellar_task_key_fn rate_key; /* another key for `rate`. Default NULL: the name                */
-    const char *queue;         /* its queue, 1..64 bytes, copied. Default NULL: "default"         */
+    const char *queue;         /* name of the queue of these tasks, 1..64 bytes, copied.          */
+                               /* Default NULL: "default"                                         */
     uint32_t max_attempts;     /* attempts of a task. Range 1..255. Default 4                     */
     uint32_t max_running;      /* attempts of the name at the same time. Range 1..2^32 - 1.       */
                                /* Default 0: no limit                                             */
-    cellar_task_jitter jitter; /* of the backoff. Default FULL                                    */
+    cellar_task_jitter jitter; /* how a backoff is spread. Default FULL                           */
     uint32_t break_after;      /* after so many attempts in a row that fail, retry or time out,   */
                                /* no task of the name begins for break_ms; then one does, and     */
                                /* decides. Range 1..2^32 - 1. Default 0: never                    */
@@ -401,8 +403,9 @@ typedef struct cellar_submit_opts {
     int64_t  unique_ttl_ms;    /* after so many ms the key is free, whatever its task does; with  */
                                /* unique_key. Range 0..CELLAR_POOL_DELAY_MAX_MS. Default 0: no    */
                                /* limit. Needed by THROTTLE, of which a pool keeps queue_cap keys */
-    const char *content_type;  /* to 255 bytes, copied. Default NULL: ""                          */
-    const char *tag;           /* to CELLAR_TASK_TEXT_MAX bytes, copied. Default NULL: ""         */
+    const char *content_type;  /* type of the payload, 0..255 bytes, copied. Default NULL: ""     */
+    const char *tag;           /* tag of the task, 0..CELLAR_TASK_TEXT_MAX bytes, copied.         */
+                               /* Default NULL: ""                                                */
     const char *unique_key;    /* 1..CELLAR_TASK_TEXT_MAX bytes, copied: one live task of the     */
                                /* pool has it. Default NULL: none                                 */
     const unsigned char *trace; /* CELLAR_TASK_TRACE_BYTES, copied. Default NULL: none            */
@@ -417,8 +420,8 @@ typedef struct cellar_submit_opts {
                                /* one, and gets its result from cellar_task_input. A delay counts */
                                /* from its end. Not with eta_wall_ms, id_in or on_conflict.       */
                                /* Default NULL: none                                              */
-    cellar_task_run_on run_on; /* of a task that waits for others. Default ON_SUCCESS: the first  */
-                               /* failure cancels it                                              */
+    cellar_task_run_on run_on; /* when a task that waits for others runs. Default ON_SUCCESS: the */
+                               /* first failure cancels it                                        */
     uint32_t unique_states;    /* states in which a task keeps its key from others: sum of        */
                                /* 1u << state. Default 0: each live state                         */
     cellar_task_conflict on_conflict; /* Default REJECT                                           */
@@ -429,8 +432,8 @@ CELLAR_STRUCT(cellar_submit_opts, priority);
 
 /* One task of cellar_task_submit_many. */
 typedef struct cellar_task_item {
-    const char *name;               /* as in cellar_task_submit                                   */
-    const void *payload;            /* as in cellar_task_submit                                   */
+    const char *name;               /* name of the task, as in cellar_task_submit                 */
+    const void *payload;            /* bytes of the task, as in cellar_task_submit                */
     size_t      payload_len;        /* bytes of `payload`                                         */
     const cellar_submit_opts *opts; /* NULL = defaults                                            */
 } cellar_task_item;
@@ -439,25 +442,27 @@ typedef struct cellar_task_item {
  * cellar_task_status_default(). */
 typedef struct cellar_task_status {
     size_t   struct_size;      /* set by cellar_task_status_default()                             */
-    cellar_task_id id;         /* of the submit                                                   */
+    cellar_task_id id;         /* id of the task                                                  */
     int64_t  submitted_wall_ms; /* UNIX ms of the submit, as the next three                       */
-    int64_t  due_wall_ms;      /* of SCHEDULED and RETRY; else 0                                  */
+    int64_t  due_wall_ms;      /* due time of a task that is SCHEDULED or in RETRY; else 0        */
     int64_t  started_wall_ms;  /* of RUNNING, and of a task that an attempt ended: begin of that  */
                                /* attempt; else, and of a dead letter, 0                          */
-    int64_t  ended_wall_ms;    /* of a finished task; else 0                                      */
-    uint64_t progress_current; /* of the running attempt: cellar_task_progress                    */
-    uint64_t progress_total;   /* of the same call                                                */
+    int64_t  ended_wall_ms;    /* end of a finished task; else 0                                  */
+    uint64_t progress_current; /* first number of cellar_task_progress in the running attempt     */
+    uint64_t progress_total;   /* second number of that call                                      */
     uint64_t result_len;       /* bytes of the result of a finished task                          */
     cellar_task_state state;   /* see STATES                                                      */
     uint32_t attempt;          /* attempts that began                                             */
-    uint32_t max_attempts;     /* of the name                                                     */
+    uint32_t max_attempts;     /* most attempts, of the options of the name                       */
     uint32_t priority;         /* 0..CELLAR_TASK_PRIORITY_MAX                                     */
     uint32_t cancel_requested; /* 1: a running task was cancelled, or its time-out passed         */
     uint32_t result_lost;      /* 1: the result did not fit into the namespace                    */
-    char     name[CELLAR_NAME_MAX + 1]; /* of the task                                            */
-    char     message[CELLAR_TASK_MESSAGE_MAX + 1]; /* of the progress                             */
-    char     error[CELLAR_TASK_TEXT_MAX + 1]; /* of the last attempt that did not succeed; ""     */
-    char     tag[CELLAR_TASK_TEXT_MAX + 1]; /* of the submit; ""                                  */
+    char     name[CELLAR_NAME_MAX + 1]; /* name of the task                                       */
+    char     message[CELLAR_TASK_MESSAGE_MAX + 1]; /* message of the last cellar_task_progress;   */
+                               /* "": none                                                        */
+    char     error[CELLAR_TASK_TEXT_MAX + 1]; /* error text of the last attempt that did not      */
+                               /* succeed; "": none                                               */
+    char     tag[CELLAR_TASK_TEXT_MAX + 1]; /* tag of the submit; "": none                        */
     unsigned char reserved0[7]; /* 0                                                              */
 } cellar_task_status;
 CELLAR_STRUCT(cellar_task_status, reserved0);

@@ -113,6 +113,135 @@ typedef struct cellar_tier_claim {
     uint32_t          reserved;    /* 0                                                           */
 } cellar_tier_claim;
 
+/* FUNCTIONS OF A TIER
+ * An entry for each function of cellar_tier_table, and for two of cellar_tier_host. What all
+ * functions of a table share stands before that struct: ownership, threads, codes of a change.
+ *
+ * TIER GET. Copy the value of a key. Required.
+ * in        k: the key; buf: room for buf_cap bytes; e->flags: CELLAR_TIER_FRESH or 0
+ * out       *value_len: bytes of the value, and *e, both with OK and E_BUFFER
+ * returns   OK; ABSENT (the key is known to have no value); MISS; E_BUFFER (buf is too small); an
+ *           error, which is a miss, but with FRESH the code of the change. After E_TIMEOUT a load
+ *           asks the tier nothing more, and memory does not keep its value
+ * blocks    as long as the call of the program may wait. Equal gets of other threads wait for its
+ *           end: it must not wait for another get of the namespace
+ * note      a read without a proof, or of a version, passes by memory: an entry there that
+ *           differs from the reply ends (REMOTE)
+ *
+ * TIER EXAMPLE. The function `get` of a tier that is a table of rows in the program:
+ *
+ *     cellar_err my_get(void *ctx, const cellar_tier_key *k, void *buf,
+ *                       size_t cap, size_t *len, cellar_tier_entry *e)
+ *     {
+ *         const struct row *row = table_find(ctx, k->bytes, k->len);
+ *         if (row == NULL) return CELLAR_ABSENT;
+ *         *len = row->len;
+ *         e->deadline_ms = INT64_MAX;  // no TTL
+ *         e->check = row->version;     // never 0
+ *         if (row->len > cap) return CELLAR_E_BUFFER;
+ *         memcpy(buf, row->text, row->len);
+ *         return CELLAR_OK;
+ *     }
+ *
+ * TIER GET MANY. Read several keys, with all requests sent together.
+ * in        gets: count keys, each as for `get`. 2 to 128 of cellar_get_many, which may be equal;
+ *           1 to 32 of a bulk load
+ * out       err, value_len and e of each element, as by `get`
+ * blocks    as `get`
+ * default   NULL: one `get` for each key
+ *
+ * TIER ASK. Begin a get, for cellar_lease_acquire. The tier ends it with `answered` of the host.
+ * in        k: copy the key; ticket: copy it, and return it once
+ * returns   true: `answered` follows, also before the return; false: the tier cannot answer now
+ * blocks    no: cellar_lease_acquire must not wait
+ * default   NULL: `get` is called instead: it must not block then
+ *
+ * TIER PUT AND REMOVE. Store a value, or delete a key. Both are required.
+ * in        k; value of value_len bytes; e: fields of the entry. e of `remove`: NULL, or with
+ *           CELLAR_TIER_IF_CHECK
+ * out       e->check of `put` after OK: the new state
+ * returns   a code of a change, see cellar_tier_table. With CELLAR_TIER_IF_CHECK also CONFLICT:
+ *           the key has another state, memory and tier are unchanged, and e->check is not set
+ * blocks    as long as the call of the program may wait
+ *
+ * TIER ADD. Add to a counter in the tier.
+ * in        delta; *number: the initial value; e: fields of a new counter, or NULL: none is made
+ * out       *number: the sum, with OK
+ * returns   as `put` without a condition; E_TYPE, E_RANGE as cellar_increment; MISS (no counter,
+ *           and e is NULL)
+ * blocks    as `put`
+ * default   NULL: the store adds by `get` and `put` with IF_CHECK. A counter then is a value of 8
+ *           bytes, int64, little-endian
+ *
+ * TIER CLEAR, TAG AND PATTERN. Invalidate entries in all processes: all of the namespace, those
+ * with a tag, those with a key that matches a pattern of cellar_delete_by_pattern.
+ * in        mode of `tag`: CELLAR_TAG_HARD or CELLAR_TAG_SOFT
+ * returns   a code of a change, see cellar_tier_table. Memory of the store follows
+ * blocks    as `put`
+ *
+ * TIER LEASE. Ask for the lease of a key before its loader runs. It needs `fill` and `unlease`.
+ * in        hold_ms: time of the lease; e->flags: 0, or CELLAR_TIER_REFRESH with the end of the
+ *           old value in e->deadline_ms
+ * out       *l, with LEASED; e->deadline_ms, with PENDING: when the caller asks again
+ * returns   LEASED (the caller holds *l); PENDING (another process holds one: the caller asks
+ *           again at that time, or when `changed` of the key wakes it); OK, ABSENT (there is a
+ *           live value, of REFRESH one that ends later: `get` follows). Another code: the load
+ *           runs without a lease, and the tier gets no value; after E_BUSY, E_LIMIT and E_TIMEOUT
+ *           memory does not keep it either
+ * blocks    as `get`
+ * note      without REFRESH, `changed` need not report a delete just before LEASED: if memory has
+ *           a fresh entry by then, the store ends it, releases the lease and asks again
+ * default   NULL: one load for each process
+ *
+ * TIER LEASE MANY. Ask for the leases of several keys of a bulk load, with all requests sent
+ * together.
+ * in        claims: 1 to 32 keys, each as for `lease`; hold_ms of all
+ * out       err, l and e of each element, as by `lease`
+ * blocks    as `lease`
+ * default   NULL: one `lease` for each key
+ *
+ * TIER FILL AND UNLEASE. End a lease: with the loaded value, or without one.
+ * in        l: from `lease` or `ask_lease`; value of value_len bytes and e, as for `put`
+ * returns   of `fill`: as `put`; INVALIDATED (the lease is lost: nothing is stored)
+ * blocks    as `put`
+ * note      with `blind_fill` the store calls `unlease` instead if it knows of a change of the
+ *           key since the load began, and its own changes of the key reach the tier behind the
+ *           end of `fill`
+ *
+ * TIER ASK LEASE. Begin what `get`, and if there is no value then `lease` do, for
+ * cellar_lease_acquire. The tier ends it with `answered` of the host. It needs `lease` and `ask`.
+ * in        as `ask`; hold_ms as `lease`
+ * returns   true: `answered` follows; false: the tier cannot answer now
+ * answer    as of `ask`; LEASED: value is the cellar_tier_lease; PENDING. entry->deadline_ms: the
+ *           end of the granted lease, or the time of the next question
+ * blocks    no
+ * note      the store fills or releases a granted lease. A lease that no acquire takes ends by
+ *           its time
+ * default   NULL: one load by leases of the host in each process
+ *
+ * TIER TICK. Work in the background. A table with `tick` is a queue of writes, such as that of
+ * cellar_namespace_batch.
+ * in        budget_us: time for this call
+ * returns   true: more work is left
+ * calls     the store calls attached, get, put, remove, tick and close. `put` and `remove` get
+ *           the sets, updates, increments and deletes of calls, not loaded, touched or negative
+ *           values. Their E_BUSY: no room; the store asks again for 1 s, then memory loses the
+ *           key. `get` finds a write that waits; ABSENT: a delete
+ * host      the queue calls now_ms, changed, alloc and release
+ * default   NULL: the tier has entries, not writes
+ *
+ * TIER ANSWERED. Answer a ticket of `ask` or `ask_lease` once, from any thread, also inside
+ * `ask`.
+ * in        ticket and key of the question; err, value and entry: as `get` returns them. entry is
+ *           NULL with MISS and errors, and only then
+ * effect    errors count as those of `lease`. An answer after the wait of its caller ended has no
+ *           effect
+ *
+ * TIER PROVEN. With `proof`, let memory answer before a time, not at it.
+ * in        until_ms by now_ms; 0: not at all
+ * effect    after that time, also without `proof`, the waits of loads for other processes end;
+ *           see alone_ms of cellar_tier_table */
+
 /* Functions that the tier may call, from `attached` until `close` returns, from any thread, several
  * at a time, also inside a function of the table. The first argument is `ctx`. They take short
  * locks and do not wait for a loader or a tier. `answered`, `changed`, `ended` and `tag_ended` may
@@ -135,12 +264,9 @@ typedef struct cellar_tier_host {
     /* Raise the epoch of the store, and return it: loads and sets that begin from now on have it or
      * a higher one in `born`, all earlier ones a lower one. */
     uint64_t  (*epoch)(void *ctx);
-    /* With `proof`: let memory answer before `until_ms`, not at it; 0: not at all. After that time,
-     * also without `proof`: end the waits of loads for other processes; see `alone_ms`. */
+    /* With `proof`: let memory answer before a time; see TIER PROVEN. */
     void      (*proven)(void *ctx, int64_t until_ms);
-    /* Answer a ticket of `ask` as `get` answers, or one of `ask_lease`, once, from any thread, also
-     * inside `ask`. Errors count as those of `lease`. entry is NULL with them and with MISS, and
-     * only then. An answer after the wait of its caller ended has no effect. */
+    /* End a get or a lease that `ask` or `ask_lease` began; see TIER ANSWERED. */
     void      (*answered)(void *ctx, const cellar_tier_ticket *ticket, const cellar_tier_key *key,
                           cellar_err err, const void *value, size_t value_len,
                           const cellar_tier_entry *entry);
@@ -178,30 +304,19 @@ typedef struct cellar_tier_table {
     /* Take the host, valid until `close` returns. Not OK: the attach fails with that
      * code, and no other function of the table is called. Required. */
     cellar_err (*attached)(void *ctx, const cellar_tier_host *host);
-    /* Copy the value of a key. Required. e->flags: CELLAR_TIER_FRESH or 0.
-     * Returns OK; ABSENT; E_BUFFER (*value_len and *e set); MISS; an error, which is a miss, but
-     * with FRESH the code of the change. After E_TIMEOUT a load asks the tier nothing more, and
-     * memory does not keep its value. Equal gets of other threads may wait for its end: it must
-     * return, and not wait for another get of the namespace. A read without a proof, or of a
-     * version, passes by memory: an entry there that differs from the reply ends (REMOTE). */
+    /* Copy the value of a key; see TIER GET. Required. */
     cellar_err (*get)(void *ctx, const cellar_tier_key *k, void *buf, size_t buf_cap,
                       size_t *value_len, cellar_tier_entry *e);
-    /* Read several keys, each as by `get`, with all requests sent together: cellar_get_many asks
-     * for 2 to 128 keys at a time, which may be equal, a bulk load for 1 to 32. NULL: one `get` for
-     * each key. */
+    /* Read several keys at a time; see TIER GET MANY. Default NULL: by `get`. */
     void       (*get_many)(void *ctx, cellar_tier_get *gets, size_t count);
-    /* Begin a get that host.answered ends: cellar_lease_acquire must not wait. False: the tier
-     * cannot answer now. NULL: `get` does not wait. */
+    /* Begin a get that must not wait; see TIER ASK. Default NULL: `get` does not wait. */
     bool       (*ask)(void *ctx, const cellar_tier_key *k, const cellar_tier_ticket *ticket);
-    /* Store a value. With CELLAR_TIER_IF_CHECK it also returns CONFLICT: the key has another state,
-     * and memory and tier are unchanged; *e has no new check then. Required. */
+    /* Store a value; see TIER PUT AND REMOVE. Required. */
     cellar_err (*put)(void *ctx, const cellar_tier_key *k, const void *value, size_t value_len,
                       cellar_tier_entry *e);
-    /* Delete a key. e: NULL, or with CELLAR_TIER_IF_CHECK as for `put`. Required. */
+    /* Delete a key; see TIER PUT AND REMOVE. Required. */
     cellar_err (*remove)(void *ctx, const cellar_tier_key *k, const cellar_tier_entry *e);
-    /* Add to a counter in the tier. *number: in: initial value; out: the sum. E_TYPE, E_RANGE.
-     * MISS: no counter, and e is NULL: none is made. NULL: the store adds by `get` and `put` with
-     * IF_CHECK; a counter then is a value of 8 bytes, int64, little-endian. */
+    /* Add to a counter in the tier; see TIER ADD. Default NULL: by `get` and `put`. */
     cellar_err (*add)(void *ctx, const cellar_tier_key *k, int64_t delta, int64_t *number,
                       const cellar_tier_entry *e);
     /* Invalidate all entries of the namespace in all processes. Memory of the store follows. */
@@ -210,49 +325,28 @@ typedef struct cellar_tier_table {
     cellar_err (*tag)(void *ctx, const void *tag, size_t len, uint32_t mode);
     /* Delete all keys that match a pattern of cellar_delete_by_pattern. */
     cellar_err (*pattern)(void *ctx, const char *pattern, size_t len);
-    /* Ask for the lease of a key before its loader runs, for `hold_ms`. e->flags: 0; or REFRESH,
-     * with the end of the old value in e->deadline_ms: OK then means a value that ends later.
-     * LEASED: the caller holds *l; PENDING: another process holds one; the caller asks again at
-     * e->deadline_ms, or when `changed` of the key wakes it; OK, ABSENT: there is a live value,
-     * and `get` follows. Another code: the load runs without a lease, and the tier gets no value.
-     * Without REFRESH, `changed` need not report a delete just before LEASED: if memory has a fresh
-     * entry by then, the store ends the entry, releases the lease and asks again.
-     * With E_BUSY, E_LIMIT and E_TIMEOUT memory does not keep the loaded value either: the tier may
-     * have another value. Needs `fill` and `unlease`. NULL: one load for each process. */
+    /* Ask for the lease of a key before its loader runs; see TIER LEASE. Default NULL: none. */
     cellar_err (*lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
                         cellar_tier_entry *e, cellar_tier_lease *l);
-    /* Store the loaded value if the lease is still held; else return INVALIDATED, store nothing.
-     * With `blind_fill` the store calls `unlease` instead if it knows of a change of the key since
-     * the load began, and its own changes of the key reach the tier behind the end of `fill`. */
+    /* Store the loaded value of a lease; see TIER FILL AND UNLEASE. */
     cellar_err (*fill)(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l,
                        const void *value, size_t value_len, cellar_tier_entry *e);
-    /* Release a lease without a value. */
+    /* Release a lease without a value; see TIER FILL AND UNLEASE. */
     void       (*unlease)(void *ctx, const cellar_tier_key *k, const cellar_tier_lease *l);
     /* Free the tier: the store closes, and no call of the table runs or follows. */
     void       (*close)(void *ctx, int64_t deadline_ms);
     /* Close descriptors in a forked child, which makes no other call of the table. Threads that the
      * child lacks may hold any lock: take none, allocate nothing. */
     void       (*forked)(void *ctx);
-    /* Begin what `get`, and if there is no value then `lease` do, for cellar_lease_acquire, which
-     * must not wait. host.answered ends it as `ask`, also with LEASED: value is the
-     * cellar_tier_lease; and with PENDING. entry->deadline_ms: the end of the granted lease, or the
-     * time of the next question. The store fills or releases a granted lease; one that no acquire
-     * takes ends by its time. False: the tier cannot answer now. Needs `lease` and `ask`. NULL: one
-     * load by leases of the host in each process. */
+    /* Begin a lease that must not wait; see TIER ASK LEASE. Default NULL: none. */
     bool       (*ask_lease)(void *ctx, const cellar_tier_key *k, int64_t hold_ms,
                             const cellar_tier_ticket *ticket);
-    /* Ask for the leases of 1 to 32 keys, each as by `lease`, with all requests sent together: a
-     * bulk load. NULL: one `lease` for each key. */
+    /* Ask for several leases at a time; see TIER LEASE MANY. Default NULL: by `lease`. */
     void       (*lease_many)(void *ctx, cellar_tier_claim *claims, size_t count, int64_t hold_ms);
     int64_t     alone_ms;        /* a load waits for no other process when the last `proven` has
                                   * ended so long ago. Range 1..2^63 - 1 ms. Default 0: it waits
                                   * no longer than the proof                                      */
-    /* Work in the background for `budget_us`; return whether more is left. A table with `tick` is
-     * a queue of writes, such as that of cellar_namespace_batch. The store calls attached, get,
-     * put, remove, tick and close. put and remove get the sets, updates, increments and deletes of
-     * calls, not loaded, touched or negative values. E_BUSY: no room; the store asks again for 1 s,
-     * then memory loses the key. get finds a write that waits; ABSENT: a delete. The queue calls
-     * now_ms, changed, alloc and release of the host. NULL: the tier has entries, not writes. */
+    /* Write in the background; see TIER TICK. Default NULL: the tier is no queue. */
     bool       (*tick)(void *ctx, uint64_t budget_us);
 } cellar_tier_table;
 CELLAR_STRUCT(cellar_tier_table, tick);
