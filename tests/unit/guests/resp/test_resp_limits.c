@@ -37,21 +37,6 @@ T_CASE(idle_clients_are_closed_and_busy_ones_stay)
     port_end();
 }
 
-static void set_idle_longest(cellar_resp_config *o) { o->idle_timeout_ms = INT64_MAX - 1; }
-
-T_CASE(longest_idle_time_does_not_make_a_step_spin)
-{
-    port_begin_with(set_idle_longest);
-    const int client = peer();
-    port_pass(5);
-    T_EQ_STR(ask(client, "PING\r\n"), "+PONG\r\n");
-    const uint64_t since_ns = base_now_ns();
-    T_EQ_I64(cellar_resp_step(port, 40), CELLAR_OK);
-    T_CHECK(base_now_ns() - since_ns >= 10000000); /* it waited: nothing was due */
-    close(client);
-    port_end();
-}
-
 T_CASE(slow_sender_is_served_and_delays_no_other)
 {
     static const char request[] = "*2\r\n$4\r\nECHO\r\n$5\r\nhello\r\n";
