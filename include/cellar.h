@@ -837,15 +837,7 @@ CELLAR_API const char *cellar_version(void);
  *     codes     OK, E_BUSY, NO_L2 in a contract are CELLAR_OK, CELLAR_E_BUSY, CELLAR_NO_L2.
  *               0 is success. Positive codes are outcomes: a miss is no error. Negative codes are
  *               errors. Treat unknown positive codes as outcomes, unknown negative ones as errors.
- *     refusals  Each call that returns a code may return one of these. It then did nothing. A
- *               contract names one of them only with a further reason. cellar_last_error names
- *               call, argument, rule and remedy, except of E_FORKED.
- *               E_INVAL        NULL, a key of 0 or over CELLAR_KEY_MAX bytes, a value out of range
- *               E_UNSUPPORTED  a flag or field that this library does not know or has not built
- *               E_ABI          a struct_size that ends inside a field; an open: another CELLAR_ABI
- *               E_CLOSED       the handle, its namespace or its store is closed
- *               E_FORKED       the object belongs to the parent process: fork in RESTRICTIONS
- *               E_TYPE         a call of bytes in a namespace of objects, or the reverse
+ *     refusals  What each call may return is in REFUSALS.
  *     keys      1..CELLAR_KEY_MAX bytes of any value, always compared in full.
  *     values    0..max_value_bytes bytes. An empty value is a value.
  *     times     `_ms` is int64_t, `_ns` is uint64_t. Negative is E_INVAL. What 0, CELLAR_TTL_NONE
@@ -882,6 +874,17 @@ CELLAR_API const char *cellar_version(void);
  *     timeout_ms, cellar_warm   no limit          no limit
  * Numbers of loads and rules take CELLAR_OFF for none, because 0 is their default: jitter_pct,
  * join_retries, leader_retries, eager_refresh_pct, xfetch_beta_x100. */
+
+/* REFUSALS
+ * Each call that returns a code may return one of these. It then did nothing. A contract names one
+ * of them only with a further reason. cellar_last_error names call, argument, rule and remedy,
+ * except of E_FORKED.
+ *     E_INVAL        NULL, a key of 0 or over CELLAR_KEY_MAX bytes, a value out of range
+ *     E_UNSUPPORTED  a flag or field that this library does not know or has not built
+ *     E_ABI          a struct_size that ends inside a field; an open: another CELLAR_ABI
+ *     E_CLOSED       the handle, its namespace or its store is closed
+ *     E_FORKED       the object belongs to the parent process: fork in RESTRICTIONS
+ *     E_TYPE         a call of bytes in a namespace of objects, or the reverse */
 
 /* RESTRICTIONS
  *     threads   Any thread calls any function at any time. The cellar_close that closes a store

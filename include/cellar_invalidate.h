@@ -40,10 +40,14 @@ CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t ta
 
 /* GLOB PATTERNS
  * The grammar is that of Redis, over bytes; a pattern matches a whole key.
- *     *        any bytes, also none           ?     one byte           \c    the byte c itself
- *     [abc]    one byte of the list           [a-c] one byte of the range
- *     [^abc]   one byte that is not in it     any other byte is itself
- * A list ends at the first "]" that no backslash precedes. "[]" matches nothing, "[^]" any byte. */
+ *     *        any bytes, also none
+ *     ?        one byte
+ *     [abc]    one byte of the list
+ *     [a-c]    one byte of the range
+ *     [^abc]   one byte that is not in the list
+ *     \c       the byte c itself
+ * Any other byte is itself. A list ends at the first "]" that no backslash precedes. "[]" matches
+ * nothing, "[^]" any byte. */
 
 /* Delete the entries of this namespace with keys that match a pattern, stale and negative ones
  * included; see GLOB PATTERNS. See LATE WRITES. An entry set during the call may stay or not.

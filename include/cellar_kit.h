@@ -910,7 +910,7 @@ CELLAR_API cellar_err cellar_url_allowed(const char *list, const char *url, size
  * settings are errors. */
 
 /* SETTINGS BY NAME
- *     name              values                        default   meaning
+ *     NAME              VALUES                        DEFAULT   MEANING
  *     memory            from 1M                       64M       budget of the store
  *     max_entries       number, 0: none               0         second bound of the store
  *     max_value         1..2^30 - 1                   64M       largest value; unset: <= memory / 2

@@ -579,14 +579,16 @@ CELLAR_API cellar_err cellar_remote_lock_check(const cellar_remote *r,
  * without all of them: name three.
  *
  * KEYS
- * app:users:42        the value of key "42" of namespace "users" with prefix "app"
- * app:users:#x00ff    a key with other bytes than 0x21..0x7E, or with '#' in front: in hexadecimal
- * app:users:#h<hex>   a longer key than 512 bytes: a digest of 128 bits; the key is in the value
- * app:~e  app:~g:users  the epoch, the generation of "users"
- * app:~t:TAG  app:~s:TAG  the end of a tag, hard and soft
- * app:~p:..           exists only inside a script: announces a delete by pattern
- * app:~k:KEY          the owner of a shared lock
- * ~app:..             markers of processes, the last fence, shared limiters, leases of refreshes
+ *     app:users:42        the value of key "42" of namespace "users" with prefix "app"
+ *     app:users:#x00ff    a key with other bytes than 0x21..0x7E, or with '#' in front: hexadecimal
+ *     app:users:#h<hex>   a key over 512 bytes: a digest of 128 bits; the key is in the value
+ *     app:~e              the epoch
+ *     app:~g:users        the generation of "users"
+ *     app:~t:TAG          the end of a tag, hard
+ *     app:~s:TAG          the same, soft
+ *     app:~p:..           exists only inside a script: announces a delete by pattern
+ *     app:~k:KEY          the owner of a shared lock
+ *     ~app:..             markers of processes, last fence, shared limiters, leases of refreshes
  *
  * A key with ~e, ~g, ~t or ~s that holds no number of cellar is one of another program, and is not
  * replaced. The link stays DOWN, with E_CONFIG; a clear or a tag delete: see WRITES.

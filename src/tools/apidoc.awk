@@ -725,8 +725,52 @@ function word_end(line, base, column) {
     return substr(line, base, 1) != " " && match(line, /[^ ]  +[^ ]/) && RSTART >= column ? RSTART + RLENGTH - 1 : 0
 }
 
-# Print the lines of block[]: "WORD  MEANING" with one column for all meanings, or as they are.
+# Whether block[] is a table: its first line heads three columns or more, in capitals the first, and
+# each line has a blank before each of them. cell[ROW, COLUMN] gets the cells; a line with the last
+# column alone goes on with the row before it.
+function take_table(    i, k, base, line, text, at) {
+    base = indent_of(block, blocks) + 1
+    line = block[1]
+    columns = rows = 0
+    for (i = base; i <= length(line); i++) {
+        if (substr(line, i, 1) != " " && (i == base || substr(line, i - 2, 2) == "  ")) at[++columns] = i
+    }
+    if (columns < 3 || line !~ /^ *[A-Z]+  /) return 0
+    split("", cell)
+    at[columns + 1] = 999
+    for (i = 1; i <= blocks; i++) {
+        line = block[i]
+        for (k = 2; k <= columns; k++) if (substr(line, at[k] - 1, 1) ~ /[^ ]/) return 0
+        if (line == "") continue
+        if (rows && substr(line, 1, at[columns] - 1) ~ /^ *$/) {
+            cell[rows, columns] = cell[rows, columns] " " trim(line)
+            continue
+        }
+        rows++
+        for (k = 1; k <= columns; k++) cell[rows, k] = trim(substr(line, at[k], at[k + 1] - at[k]))
+    }
+    return 1
+}
+
+function html_table(    i, k, tag) {
+    print "<table>" > page
+    for (i = 1; i <= rows; i++) {
+        tag = i == 1 ? "th" : "td"
+        printf "<tr>" > page
+        for (k = 1; k <= columns; k++) printf "<%s>%s</%s>", tag, html(cell[i, k]), tag > page
+        print "</tr>" > page
+    }
+    print "</table>" > page
+}
+
+# Print the lines of block[]: a table, "WORD  MEANING" with one column for all meanings, or as they are.
 function put_block(    i, at, base, column, words, word) {
+    if (take_table()) {
+        if (mode == "html") html_table()
+        else mdoc_table()
+        blocks = 0
+        return
+    }
     if (block_is_text()) {
         put("<p>")
         for (i = 1; i <= blocks; i++) put(block[i] == "" ? "</p><p>" : "", trim(block[i]))
@@ -886,7 +930,7 @@ function html_contract(n, is_call) {
     html_codes = is_call
     html_row("Return values", is_call && field[n, "returns"] == "" ? "None." : field[n, "returns"])
     html_codes = 0
-    if (is_call && fn_type[first_of[n]] == "cellar_err") print "<dd>and the <a href=\"#cellar.h-conventions\">refusals of all calls</a></dd>" > page
+    if (is_call && fn_type[first_of[n]] == "cellar_err") print "<dd>and the <a href=\"#cellar.h-refusals\">refusals of all calls</a></dd>" > page
     html_row("Ownership", field[n, "owns"])
     html_row("Threads", field[n, "thread"])
     html_row("Cost", field[n, "cost"])

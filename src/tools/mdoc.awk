@@ -186,6 +186,30 @@ function mdoc_text(text) {
     item_due = 0
 }
 
+# The table in cell[], its last column beside the others or, where they leave no room, below them.
+function mdoc_table(    i, k, at, width, room, lead, line, text) {
+    for (i = 1; i <= rows; i++) {
+        for (k = 1; k < columns; k++) if (length(cell[i, k]) > width[k]) width[k] = length(cell[i, k])
+    }
+    for (k = 1; k < columns; k++) room += width[k] + 2
+    lead = room > 49 ? 4 : room
+    request(".Bd -literal")
+    for (i = 1; i <= rows; i++) {
+        line = ""
+        for (k = 1; k < columns; k++) line = line sprintf("%-" (width[k] + 2) "s", cell[i, k])
+        text = cell[i, columns]
+        if (room > 49) { sub(/ +$/, "", line); code_line(line); line = "    " }
+        while (length(line text) > 73 && match(substr(text, 1, 74 - lead), / [^ ]*$/)) {
+            at = RSTART
+            code_line(line substr(text, 1, at - 1))
+            text = substr(text, at + 1)
+            line = sprintf("%" lead "s", "")
+        }
+        code_line(line text)
+    }
+    request(".Ed")
+}
+
 function code(text) {
     request(".Bd -literal")
     literal(text)
@@ -278,7 +302,7 @@ function returns(n, type,    i, j, k, l, m, sentence, clause, piece, text) {
         }
     }
     end_items()
-    if (n !~ /^unit/) paragraph("Also the refusals of each call: CONVENTIONS in cellar.h")
+    if (n !~ /^unit/) paragraph("Also the refusals of each call: REFUSALS in cellar.h")
 }
 
 # "E_A (..), E_B: text": one item, as the text is of both. Else an item for each code.

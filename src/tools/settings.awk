@@ -8,7 +8,7 @@
 #                src/guests/kit/settings_list.h >new.h         prints the header with the table in its place
 #            awk -f src/tools/settings.awk -v page=include/settings.md src/guests/kit/settings_list.h >new.md
 #                                                       prints the page, the same
-# FORMAT     The table follows the line ` *     name ...` of the header. That of the page follows
+# FORMAT     The table follows the line ` *     NAME ...` of the header. That of the page follows
 #            `| setting | ...` and has a row for each setting.
 # LIMITS     A row of the list has at most two lines; texts in it have no quotes.
 
@@ -46,7 +46,7 @@ END {
         }
         exit
     }
-    head = sprintf(form, "name", "values", "default", "meaning")
+    head = sprintf(form, "NAME", "VALUES", "DEFAULT", "MEANING")
     if (header == "") { printf "%s", head table; exit }
     while ((getline line < header) > 0) {
         if (line == substr(head, 1, length(head) - 1)) {

@@ -40,7 +40,7 @@ pages_lead_on() { # a call to the page of its header; essays, codes and headers 
         /^\.Xr / && $2 == header && $3 == 7 { has = 1; led++ }
         END { check(); exit bad > 0 || led < 300 }' $man3/*.3 || return 1
     grep -q '^\.It Dv "\\&CELLAR_E_BUFFER"$' $man3/cellar_get.3 && grep -q '^\.It Va "\\&buf_cap"$' $man3/cellar_get.3 &&
-        grep -A 1 'refusals of each call: CONVENTIONS in' $man3/cellar_get.3 | grep -q '^\.Xr cellar 7' &&
+        grep -A 1 'refusals of each call: REFUSALS in' $man3/cellar_get.3 | grep -q '^\.Xr cellar 7' &&
         ! grep -q 'refusals of each call' $man3/cellar_version.3 &&
         ! grep -h 'Nothing changes hands' $man3/*.3 && ! grep -n '[Ss]ee [A-Z][A-Z]*\( [A-Z]*\)*[.,)]*$' $man3/cellar_get_or_load.3 &&
         grep -q '^\.It Va "\\&int64_t ttl_ms"$' $man3/cellar_set_opts.3 &&

@@ -138,7 +138,7 @@ contracts_lead_on() { # refusals of all calls, types, neighbours, programs that 
     sed -n '/<section id="cellar_get_or_load"/,/<\/section>/p' "$1" >"$t_tmp/one"
     sed -n '/<section id="CELLAR_CODES"/,/<\/section>/p' "$1" >"$t_tmp/codes"
     grep -q '^    <a href="#type-cellar">cellar</a> \*c,$' "$t_tmp/one" && grep -q '<section id="type-cellar">' "$1" &&
-        grep -q '<a href="#cellar.h-conventions">refusals of all calls</a>' "$t_tmp/one" &&
+        grep -q '<a href="#cellar.h-refusals">refusals of all calls</a>' "$t_tmp/one" &&
         grep -q '<dt>See also</dt><dd>.*<a href="#cellar_result_free">' "$t_tmp/one" &&
         grep -q '^<p>Used in: <a href="#[a-z_]*\.c">' "$t_tmp/one" &&
         grep -q '<a href="#cellar_err">' "$t_tmp/codes" && ! grep '<tr>' "$t_tmp/codes" && ! grep -n '<h4' "$1"
@@ -177,6 +177,7 @@ faults_are_found() {
         finds comments_are_shown 's/They count units of cost/x/' &&
         finds names_have_a_place 's/ id="cellar_verdict_ok"//' && finds names_have_a_place 's/ id="CELLAR_MEMOIZE"//' &&
         finds texts_are_whole 's/<dt>a lock table/<p>a lock table/' && finds links_resolve 's/ id="kit"/ id="port"/' &&
+        finds columns_are_cells 's|<h3>KEYS</h3>|<p>a    b|' &&
         finds nothing_is_loaded 's|<style>|<link rel="stylesheet" href="https://example.org/x.css"><style>|' &&
         finds nothing_is_loaded 's|href="#guide"|href="https://example.org/"|' &&
         finds nothing_is_loaded 's|<script>$|<script src="x.js">|' &&
@@ -184,6 +185,11 @@ faults_are_found() {
 }
 each_row_has_a_meaning() { # of the tables of fields and constants
     grep -q '<table class="rows">' "$1" && ! grep -n '</code></td><td></td></tr>' "$1"
+}
+columns_are_cells() { # outside of code no blanks hold texts apart; tables have heads
+    grep -q '<tr><th[^>]*>OPTION</th><th[^>]*>0</th>' "$1" && grep -q '^<tr><td></td><td>REDIS_HOST</td><td></td><td>' "$1" &&
+        awk '/<section id="cellar.h"/ { on = 1 } /<section id="results"/ { on = 0 } /<pre/ { code = 1 } on { seen++ }
+            on && !code && /[^ ]   +[^ ]/ { print; lost = 1 } /<\/pre>/ { code = 0 } END { exit lost || seen < 9999 }' "$1"
 }
 same_with() { # AWK
     mkdir -p "$t_tmp/out"
@@ -306,6 +312,7 @@ marks_are_not_shown() { # of programs that write lines into a page
     grep -q '<!-- ' README.md && ! grep -n '&lt;!--' "$1"
 }
 t_case marks_of_generators_are_not_shown marks_are_not_shown $site
+t_case columns_of_headers_are_cells columns_are_cells $site
 t_case each_field_and_constant_has_a_meaning each_row_has_a_meaning $site
 t_case nothing_is_loaded_from_elsewhere nothing_is_loaded $site
 t_case print_shows_the_open_article_alone print_is_one_article $site
