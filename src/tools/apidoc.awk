@@ -368,7 +368,13 @@ function first_sentence(text) {
     return text
 }
 
-function one_line(f) { return first_sentence(field[f, "summary"]) }
+# What a list says of a call: the sentence, or, when that is long, its first clause.
+function one_line(f,    text) {
+    text = field[f, "summary"]
+    gsub(/\n */, " ", text)
+    if (match(text, /\.( |$)/) && RSTART <= 110 && text !~ /^[^.]*:/) return substr(text, 1, RSTART - 1)
+    return first_sentence(text)
+}
 
 # Split a text at each `mark` outside of brackets; with `codes` only before a code.
 function split_at(text, mark, list, codes,    i, c, depth, n, piece) {
@@ -906,6 +912,9 @@ function html_unit(k,    i, n, kind, text) {
         text = "#define " place[k] "(X) .."
     }
     print "<pre" (text ~ /^static inline/ ? " class=\"call\"" : "") ">#include \"" html_header "\"" (n ? "" : "\n\n" html(text)) "</pre>" > page
+    if ((place[k] ".struct_size") in row_at) {
+        print "<pre class=\"call\" id=\"" place[k] "_default\">" place[k] " " place[k] "_default(void);</pre>" > page
+    }
     if (n) print "<table class=\"rows\"><tr><th>" (kind == "struct " ? "Field" : "Name") "</th><th>Meaning</th></tr>" > page
     for (i = 1; i <= n; i++) {
         html_here = row_name[i] != "" ? row_name[i] : place[k]

@@ -525,6 +525,7 @@ function type_page(k,    i, n, title, names, about, args, list) {
     page_head(title, 3, item_of[k])
     page_names(names, about == "" ? "types of " item_of[k] : about)
     library(item_of[k], 3)
+    if ((title ".struct_size") in row_at) request(".Ft " title "\n.Fn " title "_default \"void\"")
     section_head("DESCRIPTION")
     put_text(sentences(k))
     man_rows(k)
