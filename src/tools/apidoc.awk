@@ -438,6 +438,11 @@ function unit_rows(k,    text, i, n, line, list, at, note, open, ended) {
     n = split(text, list, "\n")
     for (i = 1; i <= n; i++) {
         line = list[i]
+        if (line ~ /^ +} [a-z]+;$/) { # the end of a union: its members are `as.i64` and so on
+            gsub(/[ };]/, "", line)
+            for (at = rows; at && row_decl[at] !~ /union/; at--) sub(/[a-z0-9_]+;/, line ".&", row_decl[at])
+            continue
+        }
         if (line ~ /^(typedef.*\{| *}.*;)$/ || line == "") continue
         at = open ? 1 : index(line, "/*")
         note = at ? substr(line, at) : ""
@@ -645,6 +650,11 @@ function essay_place(title, rest, before,    header) {
     if (match(rest, /^ (in|of) cellar[a-z_0-9]*\.h/)) {
         header = substr(rest, 5, RLENGTH - 4)
         return (header, title) in title_at ? title_place(title, header) : ""
+    }
+    if (match(before, /cellar[a-z_0-9]*\.h(<\/a>|<\/code>)*, $/)) { # "cellar_l2.h, CLOSE"
+        header = substr(before, RSTART)
+        sub(/\.h.*/, ".h", header)
+        if ((header, title) in title_at) return title_place(title, header)
     }
     return before ~ /[Ss]ee $/ ? title_place(title, html_header) : ""
 }

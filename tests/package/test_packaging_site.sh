@@ -47,12 +47,13 @@ links_of_pages_lead_somewhere() { # each link of the pages of users to a file: t
     [ "$(grep -c '^<article>' "$1")" -eq "$(grep -c '^<p class="turn"><a ' "$1")" ] && [ "$(grep -c . "$t_tmp/named")" -gt 50 ] && grep -q '<a href="#cellar_open">cellar_open</a>(&amp;' "$1"
 }
 rows_have_places() { # fields, constants and codes have places; contracts lead to them
-    for place in cellar_config.memory_bytes cellar_set_opts.tag_count CELLAR_E_BUSY CELLAR_OPT_IDLE_MS CELLAR_LOAD_NO_WAIT \
+    for place in cellar_config.memory_bytes cellar_arg.as.i64 cellar_set_opts.tag_count CELLAR_E_BUSY CELLAR_OPT_IDLE_MS CELLAR_LOAD_NO_WAIT \
         CELLAR_CAUSE_EVICTED; do
         grep -q "^<tr id=\"$place\">" "$1" || { echo "no place: $place"; return 1; }
     done
     sed -n '/<section id="cellar_err"/,/<\/section>/p' "$1" | grep -q 'CELLAR_E_BUSY = -6</code></td><td>in use' &&
-        ! grep -q 'CELLAR_CODE_ENUM' "$1" && ! grep -q '>type-cellar<' "$1" &&
+        grep -q 'id="cellar_config_default"' "$1" && grep -q '<a href="#cellar_l2.h-close">CLOSE</a>)' "$1" &&
+            ! grep -q 'CELLAR_CODE_ENUM' "$1" && ! grep -q '>type-cellar<' "$1" &&
         sed -n '/<section id="cellar_get"/,/<\/section>/p' "$1" | grep -q '<a href="#CELLAR_E_BUFFER">E_BUFFER</a>' &&
         sed -n '/<section id="cellar_l2.h-written"/,/<\/section>/p' "$1" | grep -q '<a href="#cellar_l2_config.min_ttl_ms">min_ttl_ms</a>' &&
         sed -n '/<section id="cellar_config"/,/<\/section>/p' "$1" |
