@@ -821,7 +821,7 @@ function put_block(    i, at, base, column, words, word) {
 }
 
 # A table of the calls of a header with what they do, or of all calls by name ("").
-function list_calls(header,    i, k, n, list) {
+function list_calls(header,    i, k, n, list, line, name, text) {
     if (mode != "html") return
     for (i = 1; i <= functions; i++) {
         if (header != "" && header_of[fn_family[i]] != header) continue
@@ -830,6 +830,15 @@ function list_calls(header,    i, k, n, list) {
     }
     if (!n) return
     print "<table class=\"rows\"><tr><th>Call</th><th>What it does</th></tr>" > page
+    for (k = 1; header == "" && k <= units; k++) { # macros that stand for calls
+        for (i = split(unit_text[k], line, "\n"); i > 0; i--) {
+            if (!match(line[i], /^#define CELLAR_[A-Z]+\([a-z]/) || sentences(k) == "") continue
+            name = substr(line[i], 9, RLENGTH - 10)
+            text = sentences(k)
+            if (name != place[k] && match(text, name)) text = substr(text, RSTART)
+            if (unit_of[name] == k) print "<tr><td><code>" html(name) "</code></td><td>" html(first_sentence(text)) "</td></tr>" > page
+        }
+    }
     for (i = 1; i <= n; i++) {
         print "<tr><td><code>" html(fn_name[list[i]]) "</code></td><td>" html(one_line(fn_family[list[i]])) "</td></tr>" > page
     }
