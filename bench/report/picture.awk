@@ -82,7 +82,7 @@ END {
     }
     y = 62 + 20 * n + 18
     printf "<text x=\"12\" y=\"%d\" font-size=\"12\">1,000,000 entries of 16 + 100 bytes, keys by " \
-           "zipf 0.99; the fastest %d of %d subjects; ~: noisy</text>\n", y, n, split(cell[cells - 1], part, ", ")
+           "zipf 0.99; the fastest %d of %d subjects; ~, ~~: disturbed</text>\n", y, n, split(cell[cells - 1], part, ", ")
     printf "<text x=\"12\" y=\"%d\" font-size=\"12\">%s, commit %s; make bench-all</text>\n", y + 17, escape(machine), escape(commit)
     print "</svg>"
 }

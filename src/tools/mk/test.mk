@@ -93,7 +93,7 @@ programs  = $(patsubst %.c,$(B)/$(1)/%,$(notdir $(2)))
 RUN_C     = $(call programs,t,$(TESTS_LIB))
 SHARE    ?= $(if $(SAN)$(DROPIN)$(PLAIN),1,4)
 SAMPLED   = $(filter-out 1,$(SHARE))
-DIST_SAMPLE = bad_input disk disk_write inventory load process semantics struct_sizes
+DIST_SAMPLE = bad_input disk load process semantics struct_sizes
 OF_DIST   = $(if $(and $(SAMPLED),$(if $(T),,yes)),\
               $(call named,$(DIST_SAMPLE:%=test_api_%.c),$(TESTS_API)),$(TESTS_API))
 # At the caller's level of optimization these objects take a processor for eight and for twelve
