@@ -113,8 +113,15 @@ same_with() { # awk; the first form is made once
 }
 readme_blocks() { # each ```c block with a main is a program; the others are compiled, and those of
                   # the remote tier if it is not built
-    awk -v out="$t_tmp/readme" '/^```c$/ { n++; on = 1; next } /^```/ { on = 0 }
-        on { print > (out n ".c") }' README.md include/*.md
+    awk -v out="$t_tmp/readme" '/^```c(pp)?$/ { n++; on = 1; end = /pp/ ? ".cc" : ".c"; next } /^```/ { on = 0 }
+        on { print > (out n end) }' README.md include/*.md
+    if t_have "${CXX:=g++}"; then
+        for block in "$t_tmp"/readme*.cc; do
+            # shellcheck disable=SC2086
+            $CXX -std=c++17 -Wall -Wextra -Iinclude "$block" "$CELLAR_A" -pthread ${CELLAR_LIBS-} -o "$t_tmp/readme" &&
+                timeout 300 "$t_tmp/readme" || { echo "$block"; return 1; }
+        done
+    fi
     for block in "$t_tmp"/readme*.c; do
         [ -f "$block" ] || return 1
         archive=$CELLAR_A
