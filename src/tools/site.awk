@@ -84,7 +84,7 @@ function field_place(text,    part, to)
 # Code, with links to the calls, types, constants and headers that it names.
 function linked(text,    out, name, to)
 {
-    while (match(text, /(cellar|CELLAR)_[A-Za-z0-9_]+(\.[a-z_0-9]+)?|cellar\.h/)) {
+    while (match(text, /(cellar|CELLAR)_[A-Za-z0-9_]+(\.[a-z_0-9]+)?|cellar\.h(pp)?/)) {
         name = substr(text, RSTART, RLENGTH)
         out = out substr(text, 1, RSTART - 1)
         text = substr(text, RSTART + RLENGTH)
@@ -258,6 +258,7 @@ FILENAME == calls {
         about = ""
         entry(id, name, about_line || id == "calls")
     } else if (match($0, /^<tr id="[^"]*">/)) ids[substr($0, 9, RLENGTH - 10)] = 1
+    if (id ~ /^cellar(\.h)?pp/ && !/^<section/) $0 = linked($0)
     if (about_line) header_about($0)
     gsub(/<th>/, "<th scope=\"col\">")
     add($0)

@@ -14,7 +14,7 @@ const root = text => text.split(' ').map(w => stem(w).replace(/^(maximum|larg|bi
 const idle = /^(key|valu|entr|all|cach|cellar|size|max|one|many|set|get)$/
 // Whether each word begins a word of a text.
 const begin = words => words.map(w => new RegExp('(^|[^a-z0-9])' + stem(w).replace(/[^a-z0-9 ]/g, '\\$&')))
-// A row of the search for each section, field and constant. `tier`: 0 reference, 1 guests and programs, 2 project.
+// A row of the search for each section, field and constant. `tier`: 0 reference, .3 guide, .5 C++, 1 guests and programs, 2 project.
 function readRows() {
     const said = {}
     for (const w in also) (said[also[w]] = said[also[w]] || []).push(tidy(w))
@@ -23,9 +23,9 @@ function readRows() {
         const name = field ? at.id : head(at.closest('section')), low = plain(name)
         const about = field ? at.lastElementChild : at.querySelector('p')
         const tier = /^(src|bench|tests|results|fairness|contributing|changes|LICENSE)/.test(first) ? 2 :
-            /\.(c|cc|py)$/.test(first) || article.querySelector('p').textContent.trim().startsWith('guest:') ? 1 : /^(cellar[a-z_0-9]*\.h|calls)/.test(first) ? 0 : .3
+            /\.(c|cc|py)$/.test(first) || article.querySelector('p').textContent.trim().startsWith('guest:') ? 1 : first === 'cellar.hpp' ? .5 : /^(cellar[a-z_0-9]*\.h|calls)/.test(first) ? 0 : .3
         const quiet = /^(calls|changes|results)/.test(first) // these name everything
-        const part = low.replace(field && low.includes('.') ? /^.*\./ : /^cellar /, ''), words = said[at.id] || []
+        const part = low.replace(field && low.includes('.') ? /^.*\./ : /^cellar(pp::| )/, ''), words = said[at.id] || []
         return { id: at.id, name, field, tier, low, part, said: words, roots: [...words, ...field ? [] : [part]].map(root),
             sets: words.map(w => root(w).split(' ')), code: at.closest('section').id === 'cellar_err' && field ? (at.textContent.match(/= (-?\d+)/) || [])[1] : undefined,
             page: head(article.querySelector('section')), about: about ? about.textContent.trim() : '',
@@ -34,6 +34,7 @@ function readRows() {
 }
 // A question: without small words, as a phrase of several words, and names in it, as texts of errors have them.
 function ask(text) {
+    text = text.replace(/cellarpp::(?=\w+::)/g, '')
     const query = tidy(text), phrase = plain(text)
     const code = text.trim().match(/^(?:.*[\s:=(])?(-\d+)\)?$|^(?:error|err|code|error code) (\d+)$/i)
     return { query, same: root(query), code: code ? code[1] || code[2] : '', words: begin(query.split(' ')), phrase: phrase.includes(' ') ? phrase : '\n',
@@ -42,7 +43,7 @@ function ask(text) {
 // The smaller, the better; 99: not found. A name counts with and without "cellar_", a field without its struct.
 function rank(row, { query, same, code, words, phrase, named }) {
     if (row.code && row.code === code) return 0
-    if (row.low === query || !row.field && row.part === query) return row.low.startsWith('cellar ') || row.tier === 0 ? 0 : row.tier < 1 ? 1.1 : 2.2
+    if (row.low === query || !row.field && row.part === query) return row.low.startsWith('cellar ') || row.tier === 0 ? 0 : row.tier < 1 ? 1 + row.tier / 2 : 2.2
     if (row.said.includes(query)) return 1
     if (row.roots.includes(same)) return row.tier < 1 ? 1.2 : 2.2
     if (row.low.startsWith(query) || !row.field && row.part.startsWith(query)) return 2

@@ -110,13 +110,18 @@ comments_are_shown() { # the first 40 letters and digits of each block comment t
         }
         END { exit lost > 0 || seen < 500 }' "$t_tmp/text" include/cellar*.h
 }
-wrapper_is_there() { # each class of cellar.hpp has a place, each of its public functions is in the text
+wrapper_is_there() { # each class of cellar.hpp has a place, each of its public functions is in the text; methods lead to C calls
     for class in $(sed -n '/^namespace detail/,/^} .*namespace detail/d; s/^class \([a-z]*\).*/\1/p' include/cellar.hpp); do
         grep -q "<section id=\"cellarpp-$class\">" "$1" || { echo "no place: $class"; return 1; }
     done
     sed -n '/^namespace detail/,/^} .*namespace detail/d; s/^public:/+/p; s/^private:/-/p; /^    [a-zA-Z]/p' include/cellar.hpp |
         awk '/^[-+]/ { on = /^[+]/ } on && match($0, /[a-z_]+\(/) { print substr($0, RSTART, RLENGTH) }' | sort -u >"$t_tmp/members"
     sed -n '/id="cellarpp-error"/,$p' "$1" | grep -oE '[a-z_]+\(' | sort -u | comm -13 - "$t_tmp/members" >"$t_tmp/lost"
+    for member in handle-get handle-handle error-code held-operators objects-lease_acquire locks-acquire; do
+        grep -q "<section id=\"cellarpp-$member\"><h3>" "$1" && grep -q "<td><code><a href=\"#cellarpp-$member\">" "$1" || { echo "no place: $member"; return 1; }
+    done
+    sed -n 's/.*<section id="cellarpp-.*<h3>\(.*\)<\/h3>.*/twice: \1/p' "$1" | sort | uniq -d >>"$t_tmp/lost"
+    sed -n '/id="cellarpp-handle-get_or_load"/,/<\/section>/p' "$1" | grep -q '^<p>C calls: <a href="#cellar_get_or_load">' || return 1
     cat "$t_tmp/lost"
     [ "$(grep -c . "$t_tmp/members")" -gt 30 ] && [ ! -s "$t_tmp/lost" ]
 }
@@ -178,6 +183,7 @@ faults_are_found() {
         finds comments_are_shown 's/They count units of cost/x/' &&
         finds names_have_a_place 's/ id="cellar_verdict_ok"//' && finds names_have_a_place 's/ id="CELLAR_MEMOIZE"//' &&
         finds texts_are_whole 's/<dt>a lock table/<p>a lock table/' && finds links_resolve 's/ id="kit"/ id="port"/' &&
+        finds wrapper_is_there 's/^<p>C calls: .*//' && finds wrapper_is_there 's/#cellarpp-held-operators/#x/' &&
         finds columns_are_cells 's|<h3>KEYS</h3>|<p>a    b|' &&
         finds nothing_is_loaded 's|<style>|<link rel="stylesheet" href="https://example.org/x.css"><style>|' &&
         finds nothing_is_loaded 's|href="#guide"|href="https://example.org/"|' &&
