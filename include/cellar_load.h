@@ -455,6 +455,20 @@ typedef struct cellar_lease {
     uint64_t opaque[2];
 } cellar_lease;
 
+/* Return whether this caller holds the lease, and so has to load the key: with LEASED, and with a
+ * value to refresh.
+ * in:      lease as cellar_lease_acquire or cellar_object_lease_acquire left it, not NULL
+ * returns: true until cellar_lease_fulfill or _release has ended it; false for the ticket of
+ *          a PENDING, and of zeros. A lease that was lost past hard_timeout_ms is not seen here
+ * thread:  any
+ * cost:    O(1); no call of the library
+ * example: if (cellar_lease_held(&lease)) cellar_lease_fulfill(c, &lease, "value", 5, NULL);
+ * since:   0.3.0                                                                                 */
+static inline bool cellar_lease_held(const cellar_lease *lease)
+{
+    return lease->opaque[1] >> 32 != 0;
+}
+
 /* A function for cellar_lease_acquire. The library calls it once when the load behind a PENDING has
  * ended. Then call cellar_lease_acquire again: it returns the value or the lease.
  * owns:    the struct is copied. ctx lives until fn has returned, or cellar_lease_unsubscribe has
@@ -495,7 +509,7 @@ typedef struct cellar_subscriber {
  *     case CELLAR_PENDING: again_later(); break;  // another caller loads; or give a subscriber
  *     default: break;                             // LEASED, ABSENT; below 0: an error
  *     }
- *     if (lease.opaque[0] != 0)                   // LEASED, or with a value: refresh it
+ *     if (cellar_lease_held(&lease))              // LEASED, or with a value: refresh it
  *         cellar_lease_fulfill(c, &lease, "value", 5, NULL); // source failed: cellar_lease_release
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t key_len,

@@ -175,8 +175,8 @@ CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size
  *     case CELLAR_STALE: send(held.object); break;
  *     default: break;  // LEASED; PENDING: call again later; ABSENT; below 0: an error
  *     }
- *     if (lease.opaque[0] != 0) load_and_fulfill(&lease);  // LEASED, or with an object: refresh
- *     cellar_object_release(&held);                        // does nothing to a zeroed one       */
+ *     if (cellar_lease_held(&lease)) load_and_fulfill(&lease);  // LEASED, or with an object
+ *     cellar_object_release(&held);                             // does nothing to a zeroed one  */
 CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, size_t key_len,
                                                   const cellar_load_opts *o,
                                                   const cellar_subscriber *waiter,

@@ -164,12 +164,12 @@ T_CASE(lease_of_stale_entry_serves_stale_value)
     atomic_fetch_add(&kit_now_ms, 100);
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_STALE);
     T_EQ_STR(text, "old");
-    T_CHECK(a.opaque[0] != 0); /* this call has the lease of the refresh */
+    T_CHECK(cellar_lease_held(&a)); /* this call has the lease of the refresh */
     T_EQ_I64(begin(c, "k", &b, text), CELLAR_STALE);
-    T_CHECK(b.opaque[0] == 0);
+    T_CHECK(!cellar_lease_held(&b));
     T_EQ_I64(cellar_lease_release(c, &a, 9), CELLAR_OK); /* failed: throttled */
     T_EQ_I64(begin(c, "k", &a, text), CELLAR_STALE);
-    T_CHECK(a.opaque[0] == 0);
+    T_CHECK(!cellar_lease_held(&a));
     kit_close(c);
 }
 
@@ -209,14 +209,14 @@ T_CASE(released_lease_uses_options_of_its_acquire)
     atomic_fetch_add(&kit_now_ms, 200);
     o.retry_throttle_ms = 7;
     T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
-    T_CHECK(a.opaque[0] != 0);
+    T_CHECK(cellar_lease_held(&a));
     T_EQ_I64(cellar_lease_release(c, &a, 42), CELLAR_OK);
     T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
-    T_CHECK(a.opaque[0] == 0);
+    T_CHECK(!cellar_lease_held(&a));
     T_EQ_I64(r.retry_after_ms, 7);
     atomic_fetch_add(&kit_now_ms, 7);
     T_EQ_I64(begin_with(c, &o, &a, &r), CELLAR_STALE);
-    T_CHECK(a.opaque[0] != 0);
+    T_CHECK(cellar_lease_held(&a));
     T_EQ_I64(cellar_lease_release(c, &a, 0), CELLAR_OK);
     kit_close(c);
 }
@@ -399,6 +399,7 @@ T_CASE(fulfill_in_wrong_namespace_keeps_lease)
     T_EQ_I64(cellar_lease_unsubscribe(c, &a), CELLAR_E_LEASE);
     T_EQ_MEM(&a, &lease, sizeof a);
     T_EQ_MEM(&b, &ticket, sizeof b);
+    T_CHECK(cellar_lease_held(&a) && !cellar_lease_held(&b)); /* b: the ticket of a PENDING */
     T_EQ_I64(cellar_lease_unsubscribe(c, &b), CELLAR_OK);
     T_EQ_U64(b.opaque[0] | b.opaque[1], 0);
     T_EQ_I64(cellar_lease_fulfill(c, &a, "v", 1, NULL), CELLAR_OK);

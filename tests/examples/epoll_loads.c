@@ -78,7 +78,7 @@ static void serve(request *q)
     if (err != CELLAR_LEASED && err != CELLAR_PENDING) { answer(q, err, r.value, r.value_len); }
     cellar_result_free(&r);
     if (err == CELLAR_PENDING) { return; } /* if its client leaves: cellar_lease_unsubscribe */
-    if (q->lease.opaque[0] == 0) { unfinished--; return; } /* one STALE answer has a lease, too */
+    if (!cellar_lease_held(&q->lease)) { unfinished--; return; } /* one STALE answer has it, too */
     printf("%s: ask the backend\n", q->path); /* by a socket; here a timer, or none for /full */
     q->backend = strcmp(q->path, "/full") ? timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC) : -1;
     if (timerfd_settime(q->backend, 0, &soon, NULL) != 0 ||

@@ -2,9 +2,10 @@
  *
  * lease: leases, subscriptions, and flights that end without a leading thread.
  *
- * INVARIANTS A lease is {gen, nonce, shard}. It is open from flight_lease_open until it is claimed,
- *            taken over, expired or closed, or until its namespace is dropped; each of these takes
- *            its ref.
+ * INVARIANTS A lease is {gen, nonce, shard}, a ticket {number, 0, shard}: cellar_lease_held reads
+ *            the nonce, which is never 0. A lease is open from flight_lease_open until it is
+ *            claimed, taken over, expired or closed, or until its namespace is dropped; each of
+ *            these takes its ref.
  *            A subscription hangs on a flight, or was called, or was removed: exactly one of these.
  * LOCKING    The lock of the shard. Subscribers are called without a lock. */
 #include "flight/types.h"
@@ -20,7 +21,7 @@ CELLAR_PRIVATE bool flight_lease_open(flight_table *t, flight *f, flight_lease *
     f->lease_open = FLIGHT_PHASE(base_load_rlx(&f->state)) <= FLIGHT_LOADING;
     const bool open = f->lease_open;
     if (open) { flight_lead_take(f, NULL); }
-    f->nonce = (uint32_t)base_mix64(f->hash ^ base_mix64(f->gen));
+    f->nonce = (uint32_t)base_mix64(f->hash ^ base_mix64(f->gen)) | 1u;
     out->id = f->gen;
     out->check = (uint64_t)f->nonce << 32 | ((uint32_t)base_mix64(f->hash) & t->mask);
     sync_drop(FLIGHT, &s->lock);

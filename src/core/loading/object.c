@@ -96,7 +96,7 @@ CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, si
     if (cache_result_tell(o, &r) != CELLAR_OK) { return cache_refuse(c, cache_result_size); }
     const cellar_err said = cache_lease_begin(c, key, key_len, o, waiter, lease, &r);
     const cellar_err err = cache_held_of(c, said, o, &r, out);
-    if (err < 0 && lease->opaque[0] != 0) { /* no hold: another caller refreshes */
+    if (err < 0 && cellar_lease_held(lease)) { /* no hold: another caller refreshes */
         (void)cellar_lease_release(c, lease, 0);
     }
     return err;
