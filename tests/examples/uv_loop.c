@@ -7,11 +7,43 @@
  *     cc -O2 uv_loop.c -lcellar -luv -pthread
  *     drop-in: cc -O2 uv_loop.c dist/cellar.c -Idist -Idist/include -luv -pthread */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
 #include "cellar_admin.h"
 #include "cellar_load.h"
+
+/* ---- The store in the loop ------------------------------------------------------------------ */
+
+static cellar *store;
+static uv_timer_t upkeep;
+
+/* Expiry and the like; ends the leases of answers that never come (hard_timeout_ms). */
+static void on_upkeep(uv_timer_t *t)
+{
+    int64_t wait_ms = 0; /* of a store at most 500 */
+    cellar_tick(store, 500, &wait_ms);
+    uv_timer_start(t, on_upkeep, (uint64_t)wait_ms, 0);
+}
+
+static void store_open(void)
+{
+    cellar_host_config host = cellar_host_config_default();
+    cellar_config cfg = cellar_config_default();
+    cellar_error_info why = cellar_error_info_default();
+    host.no_threads = 1, cfg.host = &host;
+    if (cellar_open(&cfg, &store) != CELLAR_OK) {
+        cellar_last_error(NULL, &why);
+        fprintf(stderr, "%s\n", why.text);
+        exit(1);
+    }
+    uv_timer_init(uv_default_loop(), &upkeep);
+    uv_timer_start(&upkeep, on_upkeep, 0, 0);
+    uv_unref((uv_handle_t *)&upkeep); /* upkeep alone keeps no loop running */
+}
+
+/* ---- Pages ---------------------------------------------------------------------------------- */
 
 typedef struct request {
     const char *key;
@@ -19,7 +51,6 @@ typedef struct request {
     cellar_lease lease; /* r lives until on_answer; after PENDING: the ticket */
     uv_timer_t backend; /* a program has a client of HTTP or of a database here, with a time-out */
 } request;
-static cellar *store;
 
 static void on_answer(uv_timer_t *t)
 {
@@ -29,7 +60,6 @@ static void on_answer(uv_timer_t *t)
     else { cellar_lease_fulfill(store, &r->lease, page, strlen(page), NULL); }
     /* These called `serve` for the other requests. The holder of the lease continues here. */
     if (!r->answered) { printf("%s: %d %s\n", r->key, *page == '\0' ? 503 : 200, page); }
-    cellar_tick(store, 500, NULL); /* expiry and the like; a quiet server does it in a timer, too */
 }
 
 static void serve(void *of)
@@ -45,7 +75,7 @@ static void serve(void *of)
     const int status = e == CELLAR_OK || e == CELLAR_STALE ? 200 : e == CELLAR_ABSENT ? 404 : 503;
     r->answered = e != CELLAR_LEASED;
     if (r->answered) { printf("%s: %d %.*s\n", r->key, status, (int)v.value_len, (char *)v.value); }
-    if ((r->lease.opaque[0] | r->lease.opaque[1]) != 0) { /* LEASED, or a value to refresh */
+    if (cellar_lease_held(&r->lease)) { /* LEASED, or a value to refresh */
         printf("%s: asks the backend\n", r->key);
         uv_timer_start(&r->backend, on_answer, 1, 0);
     }
@@ -56,18 +86,15 @@ int main(void)
 {
     static request r[] = { { .key = "/" }, { .key = "/a" }, { .key = "/b" }, { .key = "/a" },
                            { .key = "/down" }, { .key = "/down" } };
-    cellar_host_config host = cellar_host_config_default();
-    cellar_config cfg = cellar_config_default();
-    cellar_error_info why = cellar_error_info_default();
-    host.no_threads = 1, cfg.host = &host;
-    if (cellar_open(&cfg, &store) != CELLAR_OK) {
-        cellar_last_error(NULL, &why);
-        return fprintf(stderr, "%s\n", why.text), 1;
-    }
+    store_open();
     for (int i = 0; i < 6; i++) {
         uv_timer_init(uv_default_loop(), &r[i].backend), r[i].backend.data = &r[i];
         serve(&r[i]);
         if (i == 0 || i == 3 || i == 5) { uv_run(uv_default_loop(), UV_RUN_DEFAULT); }
     }
+    for (int i = 0; i < 6; i++) { uv_close((uv_handle_t *)&r[i].backend, NULL); }
+    uv_close((uv_handle_t *)&upkeep, NULL);
+    uv_run(uv_default_loop(), UV_RUN_DEFAULT); /* until all are closed */
+    if (uv_loop_close(uv_default_loop()) != 0) { return 1; }
     return cellar_close(store) == CELLAR_OK ? 0 : 1;
 }
