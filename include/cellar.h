@@ -414,10 +414,13 @@ static inline cellar_config cellar_config_default(void)
  * in:      cfg from cellar_config_default; NULL = all defaults
  * out:     *out, NULL on failure
  * returns: OK; E_NOMEM (memory, address space, the maintenance thread, or memory_bytes too small
- *          for the index of l2_bytes), E_CONFIG (a rule is wrong: cellar_last_error names it).
- *          Unless l2 option `optional` is 1, also the reason why the disk tier cannot open: E_IO,
- *          E_BUSY (l2_path is in use), E_FOREIGN, E_NEWER_FORMAT, E_CORRUPT, E_UNSUPPORTED (network
- *          file system). cellar_last_error(NULL, ..) has the reason in words
+ *          for the index of l2_bytes), E_CONFIG (a rule is wrong: cellar_last_error names it);
+ *          E_IO (the disk tier: a file cannot be made, read or written), E_BUSY (l2_path is in
+ *          use), E_FOREIGN (l2_path holds files of another program), E_NEWER_FORMAT (l2_path has
+ *          another format), E_CORRUPT (l2_path is damaged and was not set aside), E_UNSUPPORTED
+ *          (l2_path is on a network file system).
+ *          With l2 option `optional` a disk tier that cannot open is no error.
+ *          cellar_last_error(NULL, ..) has the reason in words
  * owns:    the caller closes *out with cellar_close. Everything in cfg is copied, except each ctx
  * thread:  any; a process may open several stores
  * cost:    reserves address space (32 x budget, from 256 MiB on, halved until granted), starts one
@@ -503,7 +506,7 @@ CELLAR_API cellar_err cellar_namespace_close(cellar *c);
  * owns:    buf stays with the caller and has a copy
  * thread:  any; a usual hit takes no lock
  * cost:    hit: no lock and no shared write, O(key_len + value_len); no clock reading unless the
- *          entry has a deadline
+ *          entry has a deadline. An entry that is only on disk: one disk read, which blocks
  * example:
  *     char buf[256];
  *     size_t len;
@@ -518,7 +521,8 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
 /* Copy a text value. buf always holds a terminated text: the value, or an empty text.
  * in:      key, terminated; buf_cap from 1
  * out:     buf; empty unless the call returns OK; undefined behind the zero byte, as in cellar_get
- * returns: OK, MISS, ABSENT; E_BUFFER (the value and its zero byte do not fit), E_LIMIT
+ * returns: OK, MISS, ABSENT; E_BUFFER (the value and its zero byte do not fit), E_LIMIT (a large
+ *          value while all pin slots are taken)
  * thread:  any
  * cost:    like cellar_get
  * example:
@@ -529,10 +533,11 @@ CELLAR_API cellar_err cellar_get_str(cellar *c, const char *key, char *buf, size
 /* Copy a value into new memory. A zero byte follows the value.
  * in:      key
  * out:     *value, never NULL with OK; *value_len without the zero byte; NULL and 0 on failure
- * returns: OK, MISS, ABSENT; E_NOMEM, E_LIMIT (as cellar_get)
+ * returns: OK, MISS, ABSENT; E_NOMEM (no memory for the copy), E_LIMIT (a large value while all
+ *          pin slots are taken)
  * owns:    the caller frees *value with cellar_free, also after the store was closed
  * thread:  any
- * cost:    one allocation by the store's allocator, not charged to the budget
+ * cost:    as cellar_get, and one allocation by the store's allocator, not charged to the budget
  * example:
  *     void *value;
  *     size_t len;
@@ -554,7 +559,8 @@ CELLAR_API void cellar_free(void *value);
  * in:      key
  * returns: OK, MISS (also for a negative entry and in the stale window)
  * thread:  any
- * cost:    like cellar_get without the copy; reads the disk for a value that is only there
+ * cost:    like cellar_get without the copy; an entry that is only on disk: one disk read, which
+ *          blocks
  * example: if (cellar_contains(c, "k", 1) == CELLAR_OK) puts("there");                           */
 CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len);
 
@@ -625,20 +631,41 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
  *     ends        with the entry. A set or update replaces it; without weight_bytes it is 0
  *     not stored  on disk, in a snapshot, in a shared tier: what returns from there has none */
 
-/* Store a value. A set that fails with E_TOOBIG, E_SPACE, E_NOMEM or E_DENIED removes the old value
- * of its key, so that no reader gets a value that the program wanted to replace. With
- * CELLAR_KEEP_OLD_VALUE the old value stays. A set that a condition or a switched-off namespace
- * stops changes nothing.
+/* CALLS THAT STORE
+ * A rule of KEY POLICIES in cellar_admin.h may refuse a value: E_DENIED (a DENY rule), E_LIMIT
+ * (more than 16 tags of call and rule), E_UNSUPPORTED (CELLAR_DURABLE under a NO_L2 rule). Other
+ * values find no room, or are too long. The old value of the key is then removed, or stays:
+ *     CALL                  E_DENIED                  E_TOOBIG, E_SPACE, E_NOMEM
+ *     cellar_set            removed                   removed
+ *     cellar_set_str        removed                   removed
+ *     cellar_set_many       removed                   removed
+ *     cellar_object_set     removed                   removed
+ *     cellar_update         stays                     removed; stays if fn or memory for it failed
+ *     cellar_increment      stays                     a live counter stays
+ *     cellar_touch          no rule is asked          stays
+ *     cellar_write_through  removed                   removed
+ * E_LIMIT and E_UNSUPPORTED keep it, except in cellar_write_through. With CELLAR_KEEP_OLD_VALUE all
+ * but cellar_write_through keep it. A set with a condition keeps it after E_DENIED, and after the
+ * other codes unless the condition holds. Loads and leases answer with a refused value and do not
+ * store it. A rule is asked for a new counter alone, in a shared tier for each increment. */
+
+/* Store a value. A set that fails for room, size or a DENY rule removes the old value of its key,
+ * so that no reader gets a value that the program wanted to replace: CALLS THAT STORE. A set that a
+ * condition or a switched-off namespace stops changes nothing.
  * in:      key; value, NULL with value_len 0; o NULL = defaults of the namespace. TTL: ttl_ms, else
  *          the TTL class, else the namespace, else none. An entry with idle time expires at the
  *          earliest of idle time, max_age_ms and TTL. A negative entry has no idle time and no
  *          stale window: max_age_ms is E_INVAL with it
  * out:     *o->new_version
- * returns: OK; with a condition EXISTS, MISS, CONFLICT (nothing changed); DISABLED (nothing
- *          changed); E_TOOBIG (over max_value_bytes, WEIGHT), E_SPACE (NO ROOM), E_NOMEM, E_BUSY
- *          (64 clears of the namespace during the call), E_IO (cellar_l2.h), E_RANGE (idle_ms or
- *          stale_ms), E_UNSUPPORTED (CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule); any
- *          call that stores: E_DENIED, E_LIMIT (tags; both in KEY POLICIES of cellar_admin.h)
+ * returns: OK; EXISTS (ONLY_IF_ABSENT: a value is there), MISS (ONLY_IF_PRESENT: none is there),
+ *          CONFLICT (ONLY_IF_VERSION: not that version), DISABLED (the namespace is switched off);
+ *          E_DENIED (a DENY rule), E_LIMIT (more than 16 tags of call and rule), E_UNSUPPORTED
+ *          (CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule);
+ *          E_TOOBIG (over max_value_bytes, WEIGHT), E_SPACE (NO ROOM), E_NOMEM (no memory);
+ *          E_BUSY (64 clears of the namespace during the call), E_RANGE (idle_ms or stale_ms),
+ *          E_IO (a tier below memory did not take it: cellar_l2.h).
+ *          With the outcomes, E_LIMIT, E_UNSUPPORTED and E_RANGE nothing changed. What the others
+ *          leave of the old value is in CALLS THAT STORE
  * owns:    the bytes are copied
  * thread:  any; atomic per key
  * cost:    bounded: examines at most 16 + n/8 old records for n bytes, for a negative entry 128
@@ -653,7 +680,11 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
 
 /* Store a text value without its zero byte.
  * in:      key and value, terminated; ttl_ms 0 = default of the namespace, CELLAR_TTL_NONE
- * returns: like cellar_set without conditions
+ * returns: OK; DISABLED (the namespace is switched off); E_DENIED (a DENY rule), E_LIMIT (more than
+ *          16 tags of a rule), E_TOOBIG (over max_value_bytes), E_SPACE (NO ROOM), E_NOMEM (no
+ *          memory), E_BUSY (64 clears of the namespace during the call), E_IO (a tier below
+ *          memory did not take it: cellar_l2.h).
+ *          What an error leaves of the old value is in CALLS THAT STORE
  * owns:    the bytes are copied
  * thread:  any; atomic per key
  * cost:    like cellar_set
@@ -687,10 +718,13 @@ CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, i
  *          user_flags, cost_us, weight_bytes; in a shared tier the TTL alone. A live counter keeps
  *          its own. o->flags 0 or CELLAR_ONLY_IF_PRESENT; o->new_version NULL
  * out:     *now_value after the addition, with OK, E_RANGE and E_IO; optional
- * returns: OK; MISS (ONLY_IF_PRESENT), DISABLED; E_TYPE (not 8 bytes; unchanged), E_RANGE
- *          (overflow, also of init + delta: the counter holds the limit, INT64_MIN or INT64_MAX),
- *          E_BUSY (64 clears of the namespace during the call), E_SPACE, E_NOMEM, E_IO
- *          (cellar_l2.h)
+ * returns: OK; MISS (ONLY_IF_PRESENT: no counter), DISABLED (the namespace is switched off);
+ *          E_DENIED (a DENY rule, for a new counter), E_LIMIT (a new counter with more than 16 tags
+ *          of call and rule), E_TYPE (the value has not 8 bytes), E_RANGE (overflow, also of init +
+ *          delta: the counter holds the limit, INT64_MIN or INT64_MAX; or idle_ms, stale_ms);
+ *          E_TOOBIG (WEIGHT, of a new counter), E_SPACE (NO ROOM), E_NOMEM (no memory);
+ *          E_BUSY (64 clears of the namespace during the call), E_IO (cellar_l2.h).
+ *          No error removes a live counter; overflow and E_IO change it: CALLS THAT STORE
  * thread:  any; atomic
  * cost:    usually in place: one bucket lock
  * example:
@@ -762,9 +796,11 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
                                       size_t *hits);
 
 /* Store many values with one set of options. A failing item does not stop the others.
- * in:      items; o as in cellar_set, with new_version NULL
- * out:     status of each item; *stored the number of OK; optional
- * returns: OK (look at the items); E_RANGE (options: nothing done)
+ * in:      items: keys and values, NULL with count 0; o as in cellar_set, with new_version NULL
+ * out:     status of each item, a code of cellar_set; *stored the number of OK; optional
+ * returns: OK (look at the items); E_RANGE (idle_ms or stale_ms: nothing done), E_UNSUPPORTED
+ *          (CELLAR_DURABLE without a disk tier that syncs: nothing done).
+ *          What the code of an item leaves of its old value is in CALLS THAT STORE
  * owns:    the bytes are copied
  * thread:  any; of equal keys the last item is stored
  * cost:    groups of 32 with prefetch
@@ -775,7 +811,7 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
                                       const cellar_set_opts *o, size_t *stored);
 
 /* Delete many keys.
- * in:      items
+ * in:      items: the keys, NULL with count 0
  * out:     status of each item; *deleted the number of OK; optional
  * returns: OK (look at the items)
  * thread:  any

@@ -167,8 +167,9 @@ CELLAR_API cellar_err cellar_get_range(cellar *c, const void *key, size_t key_le
  * in:      c, any handle of the store; value_len from 1 to max_value_bytes
  * out:     *out: value_len bytes at value, at any address, undefined, writable until the set;
  *          zeroed unless OK
- * returns: OK; E_SPACE, E_NOMEM (no room: entries were evicted for it, as for a set), E_LIMIT (all
- *          pins are in use: PINS), E_TOOBIG
+ * returns: OK; E_SPACE (no room: entries were evicted for it, as for a set), E_NOMEM (as E_SPACE),
+ *          E_LIMIT (all pins are in use: PINS), E_TOOBIG (over max_value_bytes).
+ *          No entry changes: the set that takes the bytes has its own codes
  * owns:    the caller calls cellar_unpin: after the set, which makes the bytes those of the entry,
  *          or without one, which frees them
  * thread:  any; one thread at a time stores or unpins it
@@ -260,12 +261,18 @@ typedef cellar_err (*cellar_update_fn)(const void *old, size_t old_len, cellar_b
  * user_flags of a live value stay, unless `o` has tags or user_flags that replace them, or
  * CELLAR_REPLACE. The TTL is that of `o`, and max_age_ms starts again. With CELLAR_KEEP_TTL both
  * stay as they are.
- * in:      key, fn; o as in cellar_set. With CELLAR_ONLY_IF_PRESENT fn does not run for a missing
- *          key. CELLAR_ONLY_IF_ABSENT, _VERSION and CELLAR_NEGATIVE are E_INVAL
- * returns: OK (stored); REMOVED (removed); MISS (ONLY_IF_PRESENT, or REMOVED without an entry),
- *          DISABLED; the code of fn; E_BUSY (64 rounds lost to other writers), E_TOOBIG, E_LIMIT,
- *          E_RANGE, E_IO (cellar_l2.h); E_SPACE, E_NOMEM: as cellar_set, or without working memory
- *          nothing changed
+ * in:      key; o as in cellar_set. With CELLAR_ONLY_IF_PRESENT fn does not run for a missing key.
+ *          CELLAR_ONLY_IF_ABSENT, _VERSION and CELLAR_NEGATIVE are E_INVAL;
+ *          fn: makes the new value of the old one; ctx: given to fn
+ * returns: OK (stored); REMOVED (removed), MISS (ONLY_IF_PRESENT, or REMOVED without an entry),
+ *          DISABLED (the namespace is switched off);
+ *          E_DENIED (a DENY rule), E_LIMIT (more than 16 tags of call and rule), E_UNSUPPORTED
+ *          (CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule);
+ *          E_TOOBIG (over max_value_bytes; WEIGHT), E_SPACE (NO ROOM), E_NOMEM (no memory);
+ *          E_BUSY (64 rounds lost to other writers), E_RANGE (idle_ms or stale_ms), E_IO (a tier
+ *          below memory did not take it: cellar_l2.h).
+ *          Any other code is that of fn: nothing changed. What an error leaves of the old value is
+ *          in CALLS THAT STORE of cellar.h: refused by a rule it stays
  * owns:    ctx lives until the call has returned
  * thread:  any; fn runs in this thread
  * cost:    a copy, fn, a comparison and a set in each round

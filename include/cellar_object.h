@@ -96,7 +96,12 @@ typedef struct cellar_held {
 /* Store an object.
  * in:      key; object, not NULL; charge 0 to half of memory_bytes; o as in cellar_set, without
  *          CELLAR_NEGATIVE
- * returns: as cellar_set; E_TYPE (a namespace of bytes)
+ * returns: OK; EXISTS (ONLY_IF_ABSENT: a value is there), MISS (ONLY_IF_PRESENT: none is there),
+ *          CONFLICT (ONLY_IF_VERSION: not that version), DISABLED (the namespace is switched off);
+ *          E_TYPE (a namespace of bytes), E_DENIED (a DENY rule), E_LIMIT (more than 16 tags of
+ *          call and rule), E_TOOBIG (charge), E_SPACE (NO ROOM), E_NOMEM (no memory), E_BUSY (64
+ *          clears of the namespace during the call), E_RANGE (idle_ms or stale_ms).
+ *          What an error leaves of the old object is in CALLS THAT STORE of cellar.h
  * owns:    OK: the store frees the object with free_fn. Any other code: it stays with the caller
  * thread:  any; atomic per key
  * cost:    like cellar_set; free_fn of what it replaces or evicts

@@ -96,12 +96,17 @@ typedef cellar_err (*cellar_writer_fn)(const void *key, size_t key_len, const vo
 /* Write to the source, then to the cache. Unless both return OK, the call deletes the key from the
  * cache: a failed write to the source may have happened, and a set that was denied or switched off
  * would leave the old value.
- * in:      key, value, o as in cellar_set, without conditions and CELLAR_NEGATIVE; fn; ctx, given
- *          to fn
- * returns: OK; the code of fn, if it is not OK: the set did not run; else the code of cellar_set,
- *          as DISABLED, E_DENIED or E_SPACE: the source has the value, the cache has none; E_RANGE
- *          (options: nothing done). cellar_last_error tells of the set, of the delete, and of
- *          options that no set accepts
+ * in:      key, value, o as in cellar_set, without conditions and CELLAR_NEGATIVE;
+ *          fn: writes the value to the source; ctx: given to fn
+ * returns: OK; DISABLED (the namespace is switched off);
+ *          E_DENIED (a DENY rule), E_LIMIT (more than 16 tags of call and rule), E_UNSUPPORTED
+ *          (CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule), E_TOOBIG (over
+ *          max_value_bytes; WEIGHT), E_SPACE (NO ROOM), E_NOMEM (no memory), E_BUSY (64 clears of
+ *          the namespace during the call), E_IO (a tier below memory did not take it: cellar_l2.h);
+ *          E_RANGE (idle_ms or stale_ms: nothing done, fn did not run).
+ *          Any other code is that of fn: the set did not run. After the codes of the set the source
+ *          has the value, the cache has none. cellar_last_error tells of the set, of the delete,
+ *          and of options that no set accepts
  * owns:    the bytes are copied. ctx lives until the call has returned
  * thread:  any; if fn ends its thread, the key is deleted as well. Two writers of one key may reach
  *          source and cache in different order: hold a keyed lock (cellar_lock.h) against that
