@@ -137,8 +137,8 @@ readme_blocks() { # each ```c block with a main is a program; the others are com
         fi
     done
 }
-names_of_the_guide() { # each name in backquotes stands in a header
-    grep -oh '`[^`]*`' README.md include/*.md | grep -oE '(cellar|CELLAR)_[A-Za-z0-9_]*[a-z0-9A-Z]' | grep -v OMIT | sort -u >"$t_tmp/names"
+names_of_the_guide() { # each name in backquotes, and of the rules for Prometheus, stands in a header
+    { grep -oh '`[^`]*`' README.md include/*.md; sed -n '/^```yaml/,/^```/p' include/production.md; } | grep -oE '(cellar|CELLAR)_[A-Za-z0-9_]*[a-z0-9A-Z]' | grep -v OMIT | sort -u >"$t_tmp/names"
     [ -s "$t_tmp/names" ] || return 1
     while read -r name; do
         short=${name#CELLAR_}
