@@ -4,7 +4,8 @@
  * sent while a thread of the store renders the new one, and for an hour if that fails. An address
  * has 100 requests a minute, charged before they are read, and 9 wrong tokens an hour; behind a
  * proxy take the address from its header line. One client at a time is served, and has 5 seconds
- * for its request. More threads may accept: each call of cellar here is for any thread.
+ * for its request. More threads may accept: each call of cellar here is for any thread. SIGTERM
+ * ends the server after the answer that is being sent, and closes all that it opened.
  *
  *     cc -O2 http_server.c -lcellar -pthread
  *     drop-in: cc -O2 http_server.c dist/cellar.c -Idist -Idist/include -pthread
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,12 +29,23 @@
 
 /* ---- Sockets and heads: nothing of cellar --------------------------------------------------- */
 
+/* Return a descriptor that is readable after SIGTERM. Call it before any thread starts. */
+static int sigterm_open(void)
+{
+    sigset_t heard;
+    sigemptyset(&heard);
+    sigaddset(&heard, SIGTERM);
+    sigprocmask(SIG_BLOCK, &heard, NULL);
+    return signalfd(-1, &heard, SFD_CLOEXEC);
+}
+
 static int port_open(int port)
 {
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
                               .sin_addr = { htonl(INADDR_LOOPBACK) } };
     socklen_t len = sizeof at;
-    const int fd = socket(AF_INET, SOCK_STREAM, 0), yes = 1; /* a restart finds the port free */
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    const int yes = 1; /* a restart finds the port free */
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
         bind(fd, (struct sockaddr *)&at, len) != 0 || listen(fd, 99) != 0 ||
         getsockname(fd, (struct sockaddr *)&at, &len) != 0) {
@@ -45,16 +58,21 @@ static int port_open(int port)
     return fd;
 }
 
-static int client_accept(int port, struct sockaddr_in *client)
+/* Serve one client after the other until SIGTERM. */
+static void serve(int port, int sigterm, void (*answer)(int fd, const struct in_addr *client))
 {
     const struct timeval most = { .tv_sec = 5 }; /* of a client that does not read its answer */
-    socklen_t len = sizeof *client;
-    int fd;
-    while ((fd = accept(port, (struct sockaddr *)client, &len)) < 0) {
-        usleep(10000); /* the client left, or descriptors are short */
+    struct pollfd in[2] = { { port, POLLIN, 0 }, { sigterm, POLLIN, 0 } };
+    while (poll(in, 2, -1) < 0 || in[1].revents == 0) {
+        struct sockaddr_in client;
+        socklen_t len = sizeof client;
+        const int fd = accept(port, (struct sockaddr *)&client, &len);
+        if (fd < 0) { usleep(10000); continue; } /* the client left, or descriptors are short */
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most);
+        answer(fd, &client.sin_addr);
+        close(fd);
     }
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most);
-    return fd;
+    close(port);
 }
 
 static int64_t now_ms(void)
@@ -89,14 +107,18 @@ static bool request_read(int fd, int most_ms, request *q)
     return sscanf(q->head, "%15s %255s HTTP/%1s", q->method, q->path, version) == 3;
 }
 
-/* Look for the token of the environment in a head. Without a token no request may change pages. */
+/* Look for the token of the environment in a head. Without a token no request may change pages. All
+ * bytes are compared: the time of an answer does not tell how many of a guess are right. */
 static bool may_change(const char *head)
 {
     static const char name[] = "\r\nAuthorization: Bearer ";
-    const char *const token = getenv("TOKEN"), *const given = strcasestr(head, name);
-    const size_t len = token != NULL ? strlen(token) : 0, at = sizeof name - 1;
-    return len > 0 && given != NULL && strncmp(given + at, token, len) == 0 &&
-           given[at + len] == '\r';
+    const char *const token = getenv("TOKEN"), *const line = strcasestr(head, name);
+    if (token == NULL || *token == '\0' || line == NULL) { return false; }
+    const char *const given = line + sizeof name - 1;
+    const size_t len = strlen(token), given_len = strcspn(given, "\r");
+    int differs = given_len != len;
+    for (size_t i = 0; i < given_len; i++) { differs |= given[i] ^ token[i % len]; }
+    return differs == 0;
 }
 
 /* ---- Limits --------------------------------------------------------------------------------- */
@@ -119,6 +141,12 @@ static void limits_open(void)
     if (cellar_limiter_open(NULL, &wrong, 1, &guesses) != CELLAR_OK) { die(); }
 }
 
+static void limits_close(void)
+{
+    cellar_limiter_close(visits);
+    cellar_limiter_close(guesses);
+}
+
 /* Charge an address. Return false if it has nothing left, or without a decision. */
 static bool charge(cellar_limiter *limit, const struct in_addr *address, char lines[256])
 {
@@ -132,6 +160,8 @@ static bool charge(cellar_limiter *limit, const struct in_addr *address, char li
 
 /* ---- Pages ---------------------------------------------------------------------------------- */
 
+static cellar *pages;
+
 static cellar_err render(cellar_load *load, const void *path, size_t path_len, void *ctx)
 {
     cellar_set_opts o = cellar_set_opts_default();
@@ -142,7 +172,7 @@ static cellar_err render(cellar_load *load, const void *path, size_t path_len, v
     return cellar_load_value(load, path, path_len); /* as text/html: with the path escaped */
 }
 
-static void answer(int fd, cellar *pages, const struct in_addr *client)
+static void answer(int fd, const struct in_addr *client)
 {
     char lines[256] = "";
     const char *status = "405 Method Not Allowed\r\nAllow: GET, HEAD, POST";
@@ -179,14 +209,12 @@ int main(int argc, char **argv)
     cellar_load_opts load = cellar_load_opts_default();
     cellar_namespace_config root = cellar_namespace_config_default();
     cellar_config cfg = cellar_config_default();
-    struct sockaddr_in client;
-    cellar *pages;
+    const int sigterm = sigterm_open();
     load.error_ttl_ms = 1000; /* a failing page is rendered once a second, then more rarely */
     root.loader = render, root.load = &load, root.stale_ms = 3600000, cfg.root = &root;
     limits_open();
     if (cellar_open(&cfg, &pages) != CELLAR_OK) { die(); }
-    const int port = port_open(argc > 1 ? atoi(argv[1]) : 0);
-    for (int fd; (fd = client_accept(port, &client)) >= 0; close(fd)) {
-        answer(fd, pages, &client.sin_addr);
-    }
+    serve(port_open(argc > 1 ? atoi(argv[1]) : 0), sigterm, answer);
+    limits_close();
+    return cellar_close(pages) == CELLAR_OK ? 0 : 1;
 }

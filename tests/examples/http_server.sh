@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Aim:    http_server.c answers, sends a stale page after a POST with the token, and limits. It
-#         outlives a lack of descriptors, and starts again on its port at once.
+#         outlives a lack of descriptors, ends by SIGTERM with status 0, and starts again on its
+#         port at once.
 # Method: sh tests/examples/http_server.sh PROGRAM: requests by curl.
 . tests/support/t.sh
 
@@ -65,10 +66,9 @@ starts_again() { # with connections of the first program that still time out
     port=${url##*:}
     port=${port%/}
     asks '200.OK fresh ^/$'
-    kill "$server"
-    wait "$server"
+    kill "$server" && wait "$server" || return 1
     starts "$port"
-    asks '200.OK fresh ^/$' && kill "$server"
+    asks '200.OK fresh ^/$' && kill "$server" && wait "$server"
 }
 token='Authorization: Bearer secret'
 if t_have curl; then
@@ -86,7 +86,7 @@ if t_have curl; then
     t_case tenth_guess_is_limited tenth_guess_is_limited
     t_case hundredth_visit_is_limited visit_is_limited
     t_case taken_port_is_reported port_is_taken
-    t_case port_is_free_after_the_end starts_again
+    t_case sigterm_closes_and_frees_the_port starts_again
 else
     t_skip requests 'no curl'
 fi
