@@ -3,9 +3,11 @@
  * fork_server: an HTTP server that forks its workers; each opens a cache of its own. A child of a
  * fork cannot use the cache of its parent (E_FORKED), so the parent opens none, neither before it
  * forks nor before daemon(). Each worker has its own budget, and its own l2_path if it has a disk
- * tier. A worker that ends early ends the server, for its supervisor to start again. A worker has
- * one client at a time, and a slow one holds it for up to 5 seconds: put a proxy in front that sends
- * whole requests. Workers that share one cache, and are started again by their master: prefork.c.
+ * tier. A worker that ends early ends the server, for its supervisor to start again, and a server
+ * that is killed takes its workers along. A page is rendered once a minute in each worker; threads
+ * of a worker would share one load. A worker has one client at a time, and a slow one holds it for
+ * up to 5 seconds: put a proxy in front that sends whole requests. Workers that share one cache,
+ * and are started again by their master: prefork.c.
  *
  *     cc -D_GNU_SOURCE -O2 fork_server.c -lcellar -pthread
  *     drop-in: cc -D_GNU_SOURCE fork_server.c dist/cellar.c -Idist -Idist/include -pthread
@@ -15,6 +17,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -23,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cellar.h"
+#include "cellar_load.h"
 
 /* ---- Sockets and heads: nothing of cellar --------------------------------------------------- */
 
@@ -73,31 +76,50 @@ static int head_read(int client, char *head, size_t cap)
     return 0;
 }
 
+/* Read a request. Return the status of its answer: 200 with a path, 400 also without the end of a
+ * head. */
+static const char *path_read(int client, char path[256])
+{
+    char head[2000], method[16], version[2];
+    if (!head_read(client, head, sizeof head) ||
+        sscanf(head, "%15s %255s HTTP/%1s", method, path, version) != 3) {
+        return "400 Bad Request";
+    }
+    return strcmp(method, "GET") == 0 ? "200 OK" : "405 Method Not Allowed\r\nAllow: GET";
+}
+
 /* ---- Pages ---------------------------------------------------------------------------------- */
+
+static cellar_err render(cellar_load *load, const void *path, size_t path_len, void *count)
+{
+    char page[512];
+    const int n = snprintf(page, sizeof page, "%.*s: page %d by %d\n", (int)path_len,
+                           (const char *)path, ++*(int *)count, (int)getpid());
+    return cellar_load_value(load, page, (size_t)n);
+}
 
 static void answer(int client, cellar *pages)
 {
     static int count; /* of pages that this worker rendered */
-    const char *status = "400 Bad Request"; /* also to a head that did not end */
-    char head[2000], method[16], path[256], version[2], page[512] = "";
-    size_t len = 0;
-    if (head_read(client, head, sizeof head) &&
-        sscanf(head, "%15s %255s HTTP/%1s", method, path, version) == 3) {
-        status = strcmp(method, "GET") == 0 ? "200 OK" : "405 Method Not Allowed\r\nAllow: GET";
-    }
+    char path[256];
+    cellar_result page = cellar_result_default();
+    const char *status = path_read(client, path);
     if (*status == '2' &&
-        cellar_get(pages, path, strlen(path), page, sizeof page, &len) != CELLAR_OK) {
-        len = (size_t)snprintf(page, sizeof page, "%s: page %d by %d\n", path, ++count, getpid());
-        cellar_set(pages, path, strlen(path), page, len, NULL); /* if it fails: render again */
+        cellar_get_or_load(pages, path, strlen(path), NULL, render, &count, &page) != CELLAR_OK) {
+        status = "503 Service Unavailable";
     }
-    dprintf(client, "HTTP/1.0 %s\r\nContent-Length: %zu\r\n\r\n%.*s", status, len, (int)len, page);
+    dprintf(client, "HTTP/1.0 %s\r\nContent-Length: %zu\r\n\r\n%.*s", status, page.value_len,
+            (int)page.value_len, page.value != NULL ? (const char *)page.value : "");
+    cellar_result_free(&page);
 }
 
 static int worker(int listener, const sigset_t *heard)
 {
     struct pollfd fd[2] = { { listener, POLLIN, 0 }, { signalfd(-1, heard, 0), POLLIN, 0 } };
+    cellar_config cfg = cellar_config_default();
     cellar *pages; /* opened here: after the fork */
-    if (cellar_open(NULL, &pages) != CELLAR_OK) { die("cellar_open"); }
+    cfg.default_ttl_ms = 60000;
+    if (cellar_open(&cfg, &pages) != CELLAR_OK) { die("cellar_open"); }
     while (poll(fd, 2, -1) < 0 || fd[1].revents == 0) {
         const int client = accept(listener, NULL, NULL);
         if (client < 0) { usleep(1000); continue; } /* another worker was faster */
@@ -110,13 +132,16 @@ static int worker(int listener, const sigset_t *heard)
 int main(int argc, char **argv)
 {
     const int listener = port_open(argc > 1 ? argv[1] : "pages.sock");
-    pid_t child[4];
+    pid_t child[4], master = getpid();
     sigset_t heard;
     int number = 0, status, failed = 0, count = 0;
     sigemptyset(&heard), sigaddset(&heard, SIGTERM), sigaddset(&heard, SIGCHLD);
     sigprocmask(SIG_BLOCK, &heard, NULL);
     while (count < 4 && (child[count] = fork()) > 0) { count++; }
-    if (count < 4 && child[count] == 0) { _exit(worker(listener, &heard)); }
+    if (count < 4 && child[count] == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        _exit(getppid() == master ? worker(listener, &heard) : 1); /* 1: the master is dead */
+    }
     if (count == 4) { sigwait(&heard, &number); } else { perror("fork"); }
     for (int i = 0; i < count; i++) { kill(child[i], SIGTERM); }
     while (wait(&status) > 0) { failed |= status; }

@@ -25,6 +25,11 @@ worker_that_dies_ends_the_server() {
     wait $server
     [ $? -eq 1 ] && ! asks
 }
+killed_server_takes_its_workers_along() {
+    begins "$1" && kill -9 $server || return 1
+    for _ in $(seq 1000); do asks || return 0; sleep 0.01; done # 10 s
+    return 1
+}
 status() { # TEXT CURL-WORD..: the status line of one answer has the text
     text=$1
     shift
@@ -49,6 +54,7 @@ if t_have curl; then
     t_case requests_that_are_not_served_have_a_status requests_that_are_not_served_have_a_status "$1"
     t_case worker_renders_a_page_once worker_renders_a_page_once "$1"
     t_case sigterm_ends_all sigterm_ends_all "$1"
+    t_case killed_server_takes_its_workers_along killed_server_takes_its_workers_along "$1"
     t_case worker_that_dies_ends_the_server worker_that_dies_ends_the_server "$1"
 else
     t_skip requests 'no curl'
