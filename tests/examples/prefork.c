@@ -5,7 +5,10 @@
  * tag for all. The master restarts workers that die. A master that dies takes its workers along,
  * and the next one begins with an empty cache. Limiters and locks of all workers hang on the same
  * link: cellar_remote_limiter_open, cellar_remote_lock_acquire. A worker serves one client at a
- * time, and a slow one holds it for up to 5 s: put a proxy in front that sends whole requests.
+ * time, and a slow one holds it for up to 5 s: put a proxy in front that sends whole requests. The
+ * master forks while its port has a thread: a child then uses malloc, stdio and cellar, which POSIX
+ * does not promise, but glibc and musl keep for the child; of cellar it uses only what it opens
+ * itself.
  *
  *     cc -D_GNU_SOURCE -O2 prefork.c -lcellar-remote -lhiredis -pthread
  *     drop-in: cc -D_GNU_SOURCE prefork.c dist/cellar_all.c dist/cellar_remote.c -Idist \
@@ -87,7 +90,8 @@ static cellar_err render(cellar_load *load, const void *path, size_t path_len, v
 {
     char page[512];
     const cellar_bytes tag = { "site", 4 };
-    const cellar_set_opts o = { .struct_size = sizeof o, .tags = &tag, .tag_count = 1 };
+    cellar_set_opts o = cellar_set_opts_default();
+    o.tags = &tag, o.tag_count = 1;
     const int n = snprintf(page, sizeof page, "%.*s: page %d of worker %d\n", (int)path_len,
                            (const char *)path, ++*(int *)count, (int)getpid());
     return cellar_load_opts_set(load, &o) ? CELLAR_E_IO : cellar_load_value(load, page, (size_t)n);
@@ -156,8 +160,7 @@ static int supervise(int listener, const sigset_t *heard)
 
 int main(int argc, char **argv)
 {
-    const cellar_resp_config o = { .struct_size = sizeof o, .unix_path = "cache.sock",
-                                   .shared_bytes = 256u << 20 };
+    cellar_resp_config o = cellar_resp_config_default();
     cellar *store;
     cellar_resp *port;
     sigset_t heard;
@@ -170,8 +173,10 @@ int main(int argc, char **argv)
     sigemptyset(&heard), sigaddset(&heard, SIGTERM), sigaddset(&heard, SIGCHLD);
     sigprocmask(SIG_BLOCK, &heard, NULL); /* before any thread starts */
     if (cellar_open(NULL, &store) != CELLAR_OK) { die("cellar_open"); } /* no child uses it */
+    o.unix_path = "cache.sock", o.shared_bytes = 256u << 20;
     if (cellar_resp_open(store, &o, &port) || cellar_resp_start(port)) { die("cellar_resp"); }
     const int failed = supervise(listener, &heard);
+    cellar_resp_finish(port, 5000); /* requests that have arrived get their replies */
     cellar_resp_close(port);
     return cellar_close(store) == CELLAR_OK ? failed : 1;
 }
