@@ -357,7 +357,7 @@ function title_place(title, header,    at) {
 # The place of a name in a contract, or "".
 function name_place(name) {
     if (name in family_of || name in row_at || name in essay_of) return name
-    sub(/_default$/, "", name)
+    if (sub(/_default$/, "", name) && (name ".struct_size") in row_at) return name "_default"
     return name in unit_of ? place[unit_of[name]] : ""
 }
 
@@ -666,13 +666,22 @@ function html_note(text) {
     return text
 }
 
-# A field of a contract. A line that ends in ";" is an item: a parameter, a code.
+# A field of a contract.
 function html_row(title, text) {
-    if (text == "") return
-    gsub(/;\n/, ";\001\n", text)
-    text = html_note(text)
-    gsub(/\001/, "<br>", text)
-    print "<dt>" title "</dt><dd>" text "</dd>" > page
+    if (text != "") print "<dt>" title "</dt><dd>" html_note(text) "</dd>" > page
+}
+
+# The entries as a field of a contract: a list, or a list behind each paragraph.
+function html_entries(title,    i, on) {
+    if (!entries) return
+    print "<dt>" title "</dt><dd>" > page
+    for (i = 1; i <= entries; i++) {
+        if (on != (entry_name[i] != "")) print on ? "</dl>" : "<dl>" > page
+        on = entry_name[i] != ""
+        if (on) print "<dt>" html_note(entry_name[i]) "</dt><dd>" html_note(entry_text[i]) "</dd>" > page
+        else print "<p>" html_note(entry_text[i]) "</p>" > page
+    }
+    print (on ? "</dl>" : "") "</dd>" > page
 }
 
 # ---- running text, for HTML and for mdoc.awk ----
@@ -820,27 +829,55 @@ function put_block(    i, at, base, column, words, word) {
     blocks = 0
 }
 
-# A table of the calls of a header with what they do, or of all calls by name ("").
-function list_calls(header,    i, k, n, list, line, name, text) {
-    if (mode != "html") return
-    for (i = 1; i <= functions; i++) {
-        if (header != "" && header_of[fn_family[i]] != header) continue
-        for (k = ++n; header == "" && k > 1 && fn_name[list[k - 1]] > fn_name[i]; k--) list[k] = list[k - 1]
-        list[k] = i
+# A table of the calls of a header with what they do.
+function list_calls(header,    i, on) {
+    for (i = 1; i <= functions && mode == "html"; i++) {
+        if (header_of[fn_family[i]] != header) continue
+        if (!on++) print "<table class=\"rows\"><tr><th>Call</th><th>What it does</th></tr>" > page
+        print "<tr><td><code>" html(fn_name[i]) "</code></td><td>" html(one_line(fn_family[i])) "</td></tr>" > page
     }
-    if (!n) return
-    print "<table class=\"rows\"><tr><th>Call</th><th>What it does</th></tr>" > page
-    for (k = 1; header == "" && k <= units; k++) { # macros that stand for calls
+    if (on) print "</table>" > page
+}
+
+# Take a name for the table of all; names with one `text` in a line share a row.
+function take_call(name, text, header,    k) {
+    for (k = ++calls; k > 1 && tolower(call_name[k - 1]) > tolower(name); k--) {
+        call_name[k] = call_name[k - 1]
+        call_text[k] = call_text[k - 1]
+        call_header[k] = call_header[k - 1]
+    }
+    call_name[k] = name
+    call_text[k] = text
+    call_header[k] = header
+}
+
+# The table of all calls, inline functions and macros that stand for calls, by name.
+function list_all(    i, k, line, name, names, text, letter, last) {
+    for (i = 1; i <= functions; i++) take_call(fn_name[i], one_line(fn_family[i]), header_of[fn_family[i]])
+    for (k = 1; k <= units; k++) {
+        if ((place[k] ".struct_size") in row_at) take_call(place[k] "_default", "The default `" place[k] "`", item_of[k])
+        if (unit_text[k] ~ /^static inline/) take_call(place[k], first_sentence(sentences(k)), item_of[k])
         for (i = split(unit_text[k], line, "\n"); i > 0; i--) {
             if (!match(line[i], /^#define CELLAR_[A-Z]+\([a-z]/) || sentences(k) == "") continue
             name = substr(line[i], 9, RLENGTH - 10)
             text = sentences(k)
             if (name != place[k] && match(text, name)) text = substr(text, RSTART)
-            if (unit_of[name] == k) print "<tr><td><code>" html(name) "</code></td><td>" html(first_sentence(text)) "</td></tr>" > page
+            if (unit_of[name] == k) take_call(name, first_sentence(text), item_of[k])
         }
     }
-    for (i = 1; i <= n; i++) {
-        print "<tr><td><code>" html(fn_name[list[i]]) "</code></td><td>" html(one_line(fn_family[list[i]])) "</td></tr>" > page
+    for (i = 1; i <= calls; i++) {
+        letter = toupper(substr(call_name[i], 8, 1))
+        if (letter != last) printf "%s<a href=\"#calls-%s\">%s</a>\n", last == "" ? "<p>" : "", letter, letter > page
+        last = letter
+    }
+    print "</p>\n<table class=\"rows\"><tr><th>Call</th><th>What it does</th></tr>" > page
+    for (i = 1; i <= calls; i++) {
+        letter = toupper(substr(call_name[i], 8, 1))
+        names = names (names == "" ? "" : "<br>") (letter == last ? "" : "<span id=\"calls-" letter "\"></span>") "<code>" html(call_name[i]) "</code>"
+        last = letter
+        if (call_text[i] == call_text[i + 1]) continue
+        print "<tr><td>" names "</td><td>" html(call_text[i]) (call_header[i] in status_of ? " <small>(guest)</small>" : "") "</td></tr>" > page
+        names = ""
     }
     print "</table>" > page
 }
@@ -915,6 +952,21 @@ function sentences(k) {
     return unit_about[k] ~ /^----/ ? "" : unit_about[k]
 }
 
+# The arguments and the result of a type of function.
+function fn_unit_args(k,    text) {
+    text = unit_text[k]
+    gsub(/\n */, " ", text)
+    sub(/^[^(]*\([^)]*\)\(/, "", text)
+    sub(/\);.*/, "", text)
+    return text
+}
+
+function fn_unit_type(k,    text) {
+    text = unit_text[k]
+    sub(/ *\(\*.*/, "", text)
+    return text
+}
+
 # A type or constants.
 function html_unit(k,    i, n, kind, text) {
     html_here = place[k]
@@ -944,7 +996,7 @@ function html_unit(k,    i, n, kind, text) {
     if (n) print "</table>" > page
     if (("unit " k, "thread") in field) {
         print "<dl>" > page
-        html_contract("unit " k, 0)
+        html_contract("unit " k, 0, fn_unit_args(k), fn_unit_type(k))
         print "</dl>" (field["unit " k, "example"] != "" ? "<pre>" html(field["unit " k, "example"]) "</pre>" : "") > page
     }
     print "</section>" > page
@@ -952,11 +1004,14 @@ function html_unit(k,    i, n, kind, text) {
 }
 
 # The fields of a contract of a call or a type of function.
-function html_contract(n, is_call) {
-    html_row("In", field[n, "in"])
-    html_row("Out", field[n, "out"])
+function html_contract(n, is_call, args, type) {
+    read_parameters(n, args)
+    html_entries("Parameters")
     html_codes = is_call
-    html_row("Return values", is_call && field[n, "returns"] == "" ? "None." : field[n, "returns"])
+    if (type ~ /cellar_err$/) {
+        read_returns(field[n, "returns"])
+        html_entries("Return values")
+    } else html_row("Return values", is_call && field[n, "returns"] == "" ? "None." : field[n, "returns"])
     html_codes = 0
     if (is_call && fn_type[first_of[n]] == "cellar_err") print "<dd>and the <a href=\"#cellar.h-refusals\">refusals of all calls</a></dd>" > page
     html_row("Ownership", field[n, "owns"])
@@ -981,7 +1036,7 @@ function html_family(f,    i, text) {
     put_text(field[f, "summary"])
     print "<dl>" > page
     html_row("Status", status_of[header_of[f]])
-    html_contract(f, 1)
+    html_contract(f, 1, fn_args[first_of[f]], fn_type[first_of[f]])
     html_row("Since", since(f))
     find_related(f)
     for (i = 1; i <= functions; i++) if (("3 " fn_name[i]) in seen) text = text (text == "" ? "" : ", ") fn_name[i]
@@ -1041,8 +1096,8 @@ function example_function(n, name, header, args,    own) {
 function html_page(    h) {
     page = out "/calls.html"
     print "<section id=\"calls\"><h2>All calls, A to Z</h2>" > page
-    print "<p>Each call of the headers with what it does.</p>" > page
-    list_calls("")
+    print "<p>Each call, inline function and macro of the headers with what it does; a guest may change.</p>" > page
+    list_all()
     print "</section>" > page
     for (h = 1; h <= headers_seen; h++) {
         html_header = header_name[h]
@@ -1072,6 +1127,7 @@ END {
     if (functions == 0) complain("no CELLAR_API function found")
     check_places()
     keep_rows()
+    for (k = unit_rows(unit_of["cellar_err"]); k > 0; k--) meaning[row_name[k]] = row_note[k]
     if (mode == "check") {
         if (errors) { printf "contracts: %d failures\n", errors; exit 1 }
         printf "contracts: ok (%d calls, %d inline)\n", functions - inlines, inlines

@@ -6,9 +6,10 @@
 # PAGES      man3: each family of calls, each type, each group of constants; for each further name a
 #            file with `.so PAGE`. man7: each header with its essays and types. man1: the program.
 # READS      `in:` and `out:`: a clause that begins with the name of an argument begins an item.
-#            `returns:`: a clause that begins with a code is an item. All else is a paragraph.
-# NAMES      LOADS in a text is "LOADS in cellar_load(7)" on all other pages; cellar_load.h becomes
-#            cellar_load(7). Both are links.
+#            `returns:`: a clause with codes is an item for each: "E_A (..), E_B", "E_A, E_B: text" or,
+#            with a lead that all items get, "with a journal E_A (..), E_B". All else is a paragraph.
+# NAMES      "see LOADS" in a text is "see LOADS in cellar_load(7)" on all other pages; cellar_load.h
+#            becomes cellar_load(7). Both are links.
 # LIMITS     Code is broken at 73 columns, which are 78 with the indent of a page.
 
 BEGIN {
@@ -99,9 +100,16 @@ function refer(text,    out, words, name, at) {
         if (at == "") { out = out words; continue }
         text = substr(words, length(name) + 1) text
         sub(/\.h.*/, "", at)
-        out = out name (at == home || text ~ /^ (in|of) cellar/ ? "" : " in " at "(7)")
+        out = out name (at == home || text ~ /^ (in|of) cellar/ || !is_referred(out, text) ? "" : " in " at "(7)")
     }
     return out text
+}
+
+# Whether a title between two texts leads on: it begins a sentence, stands behind "see" or "as", or
+# alone between brackets, commas and the like. Else it is a word, as TLS may be.
+function is_referred(before, behind) {
+    return before ~ /(^|[.;] |[Ss]ee |[Aa]s |\(7\),? (or|and) )$/ || behind ~ /^ in cellar/ ||
+           before ~ /([:,] | (in|of) |\()$/ && behind ~ /^([).,;:]|$)/
 }
 
 # Code, each line broken at 73 columns: before the comment at its end, then behind commas and operators.
@@ -238,7 +246,17 @@ function end_items() {
     in_items = 0
 }
 
-# ---- contracts ----
+# ---- entries: parameters and codes, also for HTML ----
+
+# A row of a parameter or a code; a paragraph has no name.
+function new_entry(name, text) {
+    if (name == "") {
+        if (match(text, /^[a-z]+ /) && !(substr(text, 1, RLENGTH - 1) in argument)) text = toupper(substr(text, 1, 1)) substr(text, 2)
+        if (text !~ /[.:]$/) text = text "."
+    }
+    entry_name[++entries] = name
+    entry_text[entries] = text
+}
 
 # The code that a text begins with, or "".
 function code_at(text) {
@@ -262,12 +280,13 @@ function argument_at(name) {
     return name in argument
 }
 
-# The items of `in:` and `out:` of contract `n`.
-function parameters(n, args,    i, k, key, list, names, text) {
-    if (field[n, "in"] field[n, "out"] == "") return
+# The entries of `in:` and `out:` of contract `n`; one of both has one entry.
+function read_parameters(n, args,    i, j, k, key, list, names, first, only, text) {
+    entries = 0
     split("", argument)
-    for (i = split_at(args, ",", list); i > 0; i--) argument[declared(list[i])] = 1
-    section_head("PARAMETERS")
+    for (i = k = split_at(args, ",", list); i > 0; i--) argument[declared(list[i])] = list[i]
+    only = k == 1
+    first = declared(list[1])
     for (key = "in"; key != ""; key = key == "in" ? "out" : "") {
         text = field[n, key]
         gsub(/\n */, " ", text)
@@ -276,49 +295,137 @@ function parameters(n, args,    i, k, key, list, names, text) {
         for (i = 1; i <= k; i++) {
             names = arguments_at(list[i])
             text = clause_rest
-            if (names == "key" && text == "" && ("key_len" in argument)) text = "1 to CELLAR_KEY_MAX bytes"
             for (; i < k && arguments_at(list[i + 1]) == ""; i++) text = text (text == "" ? "" : "; ") list[i + 1]
-            put_item("Va", names == "" ? (key == "in" ? "In" : "Out") : names (key == "in" ? "" : " (out)"), text)
+            if (names == "" && (only || key == "in" && !entries && text ~ /^(a|an|any|the) /)) names = first
+            for (j = entries; j && (entry_name[j] != names || key == "in"); j--) { }
+            if (j && names != "") entry_text[j] = entry_text[j] "; " (text == "" ? "set by the call" : "(out) " text)
+            else if (names == "") { if (key == "in" || text != field[n, "in"]) new_entry("", (key == "in" ? "" : "Out: ") text) }
+            else if (text != "") new_entry(names (key == "in" ? "" : " (out)"), text)
+            else usual_entries(names, key == "in" ? "" : " (out)")
         }
     }
-    end_items()
 }
 
-# The items of `returns:` of contract `n`, of a call that returns codes or another type.
-function returns(n, type,    i, j, k, l, m, sentence, clause, piece, text) {
-    section_head("RETURN VALUES")
-    text = field[n, "returns"]
+# An entry for each of the arguments `names`, with what their types and neighbours say.
+function usual_entries(names, mark,    i, n, list) {
+    n = split(names, list, ", ")
+    for (i = 1; i <= n; i++) new_entry(list[i] mark, usual_text(list[i]))
+}
+
+function usual_text(name,    type, base, fn) {
+    base = name
+    gsub(/\*|->.*/, "", base)
+    type = argument[base]
+    if (name == "key" && ("key_len" in argument)) return "1 to CELLAR_KEY_MAX bytes"
+    if ((base "_len") in argument) return "`" base "_len` bytes"
+    if (sub(/_(len|cap)$/, "", base) && (base in argument)) return "bytes of `" base "`"
+    if (name ~ /ctx$/) {
+        for (fn in argument) if (argument[fn] ~ /^cellar_[a-z_]*fn /) return "given to `" fn "`"
+    }
+    if (match(type, /cellar_[a-z0-9_]+/)) {
+        type = substr(type, RSTART, RLENGTH)
+        if (type in unit_of) return "see " type (mode == "man" ? "(3)" : "")
+    }
+    if (type ~ /char \*/) return "text that a zero byte ends"
+    if (type ~ /^bool /) return "true or false"
+    type = argument[base]
+    sub(/[ *]+[a-z0-9_]*$/, "", type)
+    return "a `" type "`"
+}
+
+# Whether a text begins with a code that has a remark, stands alone or is the first of a list.
+function is_code(text,    name) {
+    name = code_at(text)
+    return name != "" && substr(text, length(name) - 6) ~ /^( \(|[,:]|$)/
+}
+
+# Where the codes of a clause begin: 1, or behind a lead, as in "with a journal E_IO (..)". 0: none
+function codes_begin(clause,    i, c, depth, rest, piece) {
+    if (is_code(clause)) return 1
+    for (i = 1; i < length(clause); i++) {
+        c = substr(clause, i, 1)
+        depth += (c == "(") - (c == ")")
+        rest = substr(clause, i + 1)
+        if (c != " " || depth || !is_code(rest) || !is_code(piece[split_at(rest, ",", piece, 1)])) continue
+        if (substr(clause, i - 1, 1) == ":" || rest ~ /^[A-Z0-9_]+( \(|, [A-Z][A-Z0-9_]+[ ,])/) return i + 1
+    }
+    return 0
+}
+
+# The entries of `returns:`: the codes of each clause, and paragraphs of the others.
+function read_returns(text,    i, j, k, l, at, sentence, clause, lead, free) {
+    entries = 0
     gsub(/\n */, " ", text)
     sub(/\.$/, "", text)
-    if (type !~ /cellar_err$/) { mdoc_text(text == "" ? "None." : text); return }
     k = split_at(text, ".", sentence)
     for (i = 1; i <= k; i++) {
         l = split_at(sentence[i], ";", clause)
-        if (code_at(sentence[i]) == "") { paragraph(sentence[i]); continue }
         for (j = 1; j <= l; j++) {
-            m = split_at(clause[j], ",", piece, 1)
-            if (code_at(clause[j]) == "") paragraph(clause[j])
-            else return_items(clause[j], piece, m)
+            at = codes_begin(clause[j])
+            lead = at ? substr(clause[j], 1, at - 1) : clause[j]
+            sub(/:? $/, "", lead)
+            if (!at || j == 1 && at > 40) {
+                free = free (free == "" ? "" : j > 1 ? "; " : ". ") lead (at ? ":" : "")
+                lead = ""
+            }
+            if (!at) continue
+            if (free != "") new_entry("", free)
+            free = ""
+            read_codes(substr(clause[j], at), lead)
         }
     }
-    end_items()
-    if (n !~ /^unit/) paragraph("Also the refusals of each call: REFUSALS in cellar.h")
+    if (free != "") new_entry("", free)
 }
 
-# "E_A (..), E_B: text": one item, as the text is of both. Else an item for each code.
-function return_items(clause, piece, m,    i, name, text, part) {
-    if (m > 1 && split_at(piece[m], ":", part) > 1) {
-        text = substr(piece[m], length(part[1]) + 3)
-        put_item("Dv", substr(clause, 1, length(clause) - length(text) - 2), text)
-        return
-    }
+# "E_A, E_B: text": one entry, as the text is of both. Else an entry for each code; each text begins
+# with `lead`.
+function read_codes(clause, lead,    i, m, name, names, text, behind, piece) {
+    m = split_at(clause, ",", piece, 1)
     for (i = 1; i <= m; i++) {
         name = code_at(piece[i])
         text = substr(piece[i], length(name) - 6)
+        names = names (names == "" ? "" : ", ") name
+        if (text == "" && piece[m] ~ /^[A-Z0-9_]+:/) continue
+        if (text ~ /^:/) name = names
+        names = ""
         sub(/^[: ]+/, "", text)
-        if (text ~ /^\([^()]*(\([^()]*\)[^()]*)*\)$/) text = substr(text, 2, length(text) - 2)
-        put_item("Dv", name, text == "" ? meaning[name] : text)
+        behind = ""
+        if (match(text, /^\([^()]*(\([^()]*\)[^()]*)*\)/)) {
+            behind = substr(text, RLENGTH + 1)
+            text = substr(text, 2, RLENGTH - 2)
+            sub(/^,? /, "", behind)
+            if (behind !~ /^(codes|$)/) { text = text ", " behind; behind = "" }
+        }
+        new_entry(name, text != "" ? lead (lead == "" ? "" : ": ") text : lead != "" ? lead : meaning[name])
+        if (behind != "") new_entry("", behind)
     }
+}
+
+# ---- contracts ----
+
+# The entries of apidoc.awk; a paragraph stands between two lists.
+function put_entries(macro,    i) {
+    for (i = 1; i <= entries; i++) {
+        if (entry_name[i] == "") paragraph(entry_text[i])
+        else put_item(macro, entry_name[i], entry_text[i])
+    }
+    end_items()
+}
+
+function parameters(n, args) {
+    read_parameters(n, args)
+    if (!entries) return
+    section_head("PARAMETERS")
+    put_entries("Va")
+}
+
+# The items of `returns:` of contract `n`, of a call that returns codes or another type.
+function returns(n, type) {
+    section_head("RETURN VALUES")
+    if (type !~ /cellar_err$/) { mdoc_text(field[n, "returns"] == "" ? "None." : field[n, "returns"]); return }
+    read_returns(field[n, "returns"])
+    put_entries("Dv")
+    if (n !~ /^unit/) paragraph("Also the refusals of each call: REFUSALS in cellar.h")
 }
 
 function section(title, text) {
@@ -505,7 +612,7 @@ function man_unit(k,    n, i, list) {
 }
 
 # The page of a type or of constants, with an alias for each name in it.
-function type_page(k,    i, n, title, names, about, args, list) {
+function type_page(k,    i, n, title, names, about, list) {
     title = unit_title(k)
     html_header = item_of[k]
     names = title
@@ -529,15 +636,7 @@ function type_page(k,    i, n, title, names, about, args, list) {
     section_head("DESCRIPTION")
     put_text(sentences(k))
     man_rows(k)
-    if (("unit " k, "thread") in field) {
-        args = unit_text[k]
-        gsub(/\n */, " ", args)
-        sub(/^[^(]*\([^)]*\)\(/, "", args)
-        sub(/\);.*/, "", args)
-        about = unit_text[k]
-        sub(/ *\(\*.*/, "", about)
-        sections("unit " k, args, about)
-    }
+    if (("unit " k, "thread") in field) sections("unit " k, fn_unit_args(k), fn_unit_type(k))
     begin_seen(item_of[k])
     for (i = 1; i <= functions; i++) if (match(fn_args[i], title "[ *]")) take(fn_name[i])
     take_named(unit_about[k])
@@ -579,7 +678,6 @@ function header_page(header,    i, n, name, text) {
 }
 
 function man_pages(    i, f, k, n, name) {
-    for (i = unit_rows(unit_of["cellar_err"]); i > 0; i--) meaning[row_name[i]] = row_note[i]
     for (k = 1; k <= units; k++) {
         if (!match(unit_text[k], /CELLAR_[A-Z_]+\(CELLAR_[A-Z_]+_ENUM\)/)) continue
         name = substr(unit_text[k], RSTART, RLENGTH)
