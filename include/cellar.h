@@ -436,7 +436,7 @@ CELLAR_API cellar_err cellar_open(const cellar_config *cfg, cellar **out);
  * neither the inline defaults nor the layout of cellar_config.
  * in:      memory_bytes, max_entries as in cellar_config; 0 = its default
  * out:     *out, NULL on failure
- * returns: as cellar_open
+ * returns: OK; E_NOMEM (memory, address space, or the maintenance thread)
  * owns:    the caller closes *out with cellar_close
  * thread:  any
  * cost:    as cellar_open

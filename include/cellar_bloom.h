@@ -69,10 +69,10 @@ typedef enum cellar_bloom_doubt {
  * in:      next, called until it returns another code than OK. MISS at the first call says that
  *          the source is empty; ctx, given to next
  * out:     *count the keys added, those in the cache included: a key in both counts twice; optional
- * returns: OK (AUTHORITATIVE); the negative code of next; E_INVAL (no filter, or a key of wrong
+ * returns: OK (AUTHORITATIVE); E_INVAL (no filter, or a key of wrong
  *          length), E_BUSY (another feed of the namespace runs, or a doubt came up meanwhile),
  *          E_LIMIT (over 4 times bloom_keys: set more), E_SPACE (budget), E_NOMEM.
- *          After a failure feed again
+ *          A negative code of next ends the call, which returns it. After a failure feed again
  * owns:    ctx lives until the call has returned
  * thread:  any, one feed of a namespace at a time
  * cost:    a scan of the namespace, then about 0.1 us a key; the memory of a second filter,

@@ -410,8 +410,9 @@ CELLAR_API cellar_err cellar_bus_drain(cellar_bus *b, int64_t timeout_ms,
  * in:      queue of 1..64 bytes;
  *          group of 1..64 bytes, NULL counts as "default";
  *          o from cellar_bus_group_config_default; NULL = defaults
- * returns: OK; EXISTS (the group is there: nothing is changed), E_LIMIT (max_groups), E_NOMEM; with
- *          a journal E_CORRUPT (a damaged row), E_SPACE, E_IO
+ * returns: OK; EXISTS (the group is there: nothing is changed), E_LIMIT (max_groups), E_NOMEM;
+ *          E_CORRUPT (with a journal: a damaged row);
+ *          E_SPACE, E_IO: with a journal, see JOURNAL
  * owns:    texts of o are copied. filter_ctx stays that of the caller, and lives until the group is
  *          removed or the bus closed
  * thread:  any, also a function of the bus
@@ -457,14 +458,14 @@ CELLAR_API cellar_err cellar_bus_route(cellar_bus *b, const char *pattern, const
  * returns: OK; UNROUTED (no route matches and there is no default_queue);
  *          E_LIMIT (a group with FULL_ERROR is full: publish later; counted in rejected_full);
  *          E_LIMIT (permanent: length or words of the key, or routes to more than
- *          CELLAR_BUS_QUEUES_MAX queues; not counted in rejected_full). A key within these limits
- *          gets E_LIMIT from a full group alone;
+ *          CELLAR_BUS_QUEUES_MAX queues; not counted in rejected_full);
  *          E_TIMEOUT (a group with FULL_BLOCK stayed full for block_ms);
  *          E_DEADLOCK (all members of the full group wait for this call);
  *          E_NOT_FOUND (`direct`: no such queue), E_CLOSED (the bus is drained), E_NOMEM;
  *          E_TOOBIG (max_message_bytes, or max_bytes of a group);
  *          E_SPACE, E_IO: with a journal, see JOURNAL.
- *          With UNROUTED and an error no group got the message
+ *          With UNROUTED and an error no group got the message. A key within its limits gets
+ *          E_LIMIT from a full group alone
  * owns:    everything is copied
  * thread:  any, also a function of the bus; waits for room in groups with FULL_BLOCK
  * cost:    one allocation for all groups, two short locks; O(routes) unless `direct`

@@ -68,8 +68,9 @@ CELLAR_STRUCT(cellar_get_opts, reserved0);
  * a lock of its own asks memory first. After a MISS it releases the lock and calls cellar_get.
  * in:      as cellar_get; o NULL = cellar_get
  * out:     as cellar_get: buf behind the value is undefined; *o->info
- * returns: as cellar_get; STALE (value copied) with CELLAR_GET_ALLOW_STALE; E_SPACE, E_NOMEM (no
- *          room to give the entry a version)
+ * returns: OK; STALE (value copied, with CELLAR_GET_ALLOW_STALE), MISS, ABSENT; E_BUFFER
+ *          (value_len set), E_LIMIT (a large value while all pin slots are taken), E_SPACE (no room
+ *          to give the entry a version), E_NOMEM (as E_SPACE)
  * owns:    buf and *o->info stay with the caller and have copies
  * thread:  any
  * cost:    as cellar_get; O(1) more with info
@@ -197,7 +198,8 @@ CELLAR_STRUCT(cellar_delete_opts, old_value_len);
  * out:     *o->old_value and *o->old_value_len; NULL and 0 unless OK
  * returns: OK; MISS (no live value; without if_version a negative entry is deleted as well);
  *          CONFLICT (another version; nothing changed); E_NOMEM (nothing changed), E_BUSY (64
- *          rounds lost to other writers), E_LIMIT (as cellar_get), E_IO (cellar_l2.h)
+ *          rounds lost to other writers), E_LIMIT (a large value while all pin slots
+ *          are taken), E_IO (cellar_l2.h)
  * owns:    the caller frees *o->old_value with cellar_free, also after the store was closed
  * thread:  any; the value returned is the value deleted, against every other writer
  * cost:    as cellar_delete; with old_value one allocation and one copy more
@@ -228,7 +230,9 @@ CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t 
 /* Set the length of a buffer and return its bytes; new bytes are zero.
  * in:      b of the running update function or loader; len in bytes
  * out:     *data, valid until the next call on b
- * returns: as cellar_buf_append
+ * returns: OK; E_NOMEM, E_TOOBIG (over max_value_bytes), E_RESULT_TWICE (the load has another
+ *          result).
+ *          After the first failure each call fails with that code, as in cellar_buf_append
  * owns:    borrowed until the next call on b, or until the function returns
  * thread:  the thread that runs the update function or the loader
  * cost:    O(len)

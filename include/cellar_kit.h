@@ -81,8 +81,9 @@ CELLAR_API cellar_err cellar_key_end(cellar_key_builder *b);
  * in:      b with one part or more; buf_cap 0 asks for the length (buf may be NULL)
  * out:     buf: the key, not terminated; *key_len, optional;
  *          *b: no parts, except after E_BUFFER
- * returns: OK; the first error of the builder; E_BUFFER (*key_len bytes are needed: finish again,
- *          nothing is lost), E_INVAL (no part, or an open list or map)
+ * returns: OK; E_BUFFER (*key_len bytes are needed: finish again, nothing is lost), E_INVAL (no
+ *          part, or an open list or map).
+ *          Any other code is the first error of the builder
  * owns:    frees the memory of the builder, except after E_BUFFER
  * thread:  any; one at a time for a builder
  * cost:    O(bytes of all parts); SHA-256 above CELLAR_KEY_BUILT_MAX bytes
@@ -171,7 +172,13 @@ CELLAR_API cellar_err cellar_template_match(const cellar_template *t, const void
 /* Store a number or a vector, little-endian: 8 bytes, or 4 bytes for each float. The functions are
  * inline: they store the bytes as they are, because the library builds for little-endian machines.
  * in:      key; x: what to store; o as in cellar_set. An int64 is a counter of cellar_increment
- * returns: as cellar_set
+ * returns: OK; EXISTS (ONLY_IF_ABSENT: a value is there), MISS (ONLY_IF_PRESENT: none is there),
+ *          CONFLICT (ONLY_IF_VERSION: not that version), DISABLED (the namespace is switched off);
+ *          E_DENIED (a DENY rule), E_LIMIT (more than 16 tags of call and rule), E_UNSUPPORTED
+ *          (CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule), E_TOOBIG (a vector over
+ *          max_value_bytes), E_SPACE (no room), E_NOMEM, E_BUSY (64 clears of the namespace during
+ *          the call), E_RANGE (idle_ms or stale_ms), E_IO (cellar_l2.h).
+ *          What an error leaves of the old value is in CALLS THAT STORE of cellar.h
  * owns:    the numbers are copied
  * thread:  any; atomic per key
  * cost:    as cellar_set
@@ -207,7 +214,8 @@ static inline cellar_err cellar_get_word_(cellar *c, const void *key, size_t key
  * in:      key; out_cap 0 asks for the number of floats (out may be NULL)
  * out:     a number: *out, 0 unless OK. A vector: out as buf of cellar_get, undefined behind the
  *          vector; *count, the number of floats, also with E_BUFFER; optional
- * returns: as cellar_get; E_TYPE (not 8 bytes; bytes no multiple of 4)
+ * returns: OK, MISS, ABSENT; E_TYPE (not 8 bytes; bytes no multiple of 4), E_BUFFER (a vector: room
+ *          for *count floats is needed), E_LIMIT (a large value while all pin slots are taken)
  * owns:    nothing changes hands
  * thread:  any
  * cost:    as cellar_get
@@ -426,7 +434,12 @@ CELLAR_API void cellar_llm_close(cellar_llm *llm);
  * in:      req, as cellar_llm_key; fn: see cellar_llm_fn; ctx: given to fn;
  *          answer from cellar_llm_answer_default, with its `result`
  * out:     *answer: the answer, and what it took; *answer->result: as cellar_get_or_load
- * returns: as cellar_get_or_load and cellar_llm_key; E_TYPE (fn set no answer, but a value)
+ * returns: OK; STALE (past its TTL: STALE VALUES), ABSENT (the loader or a fallback reported it),
+ *          MISS (ONLY_IF_CACHED), PENDING (NO_WAIT);
+ *          E_LOADER (the loader failed: loader_err), E_NO_RESULT, E_RESULT_TWICE, E_TOOBIG (the
+ *          loaded value), E_TIMEOUT, E_DEADLOCK (the wait would never end), E_DEPTH (RECURSION),
+ *          E_BREAKER_OPEN, E_LIMIT (max_loads, max_load_waiters; or cellar_llm_key), E_NOMEM;
+ *          E_TYPE (fn set no answer, but a value), E_INVAL (as cellar_llm_key)
  * owns:    the caller frees *answer->result with cellar_result_free
  * thread:  as cellar_get_or_load
  * cost:    as cellar_get_or_load and cellar_llm_key
@@ -445,7 +458,8 @@ CELLAR_API cellar_err cellar_llm_get_or_call(cellar_llm *llm, const cellar_llm_r
  * if one of them was incomplete, the answer is not stored.
  * in:      load of the running cellar_llm_fn; text NULL with text_len 0;
  *          usage from cellar_llm_usage_default; NULL = incomplete: the answer is not stored
- * returns: as cellar_buf_append; E_NOMEM also for a load that has another result, and fails
+ * returns: OK; E_NOMEM (also: the load has another result, and fails), E_TOOBIG (over
+ *          max_value_bytes), E_RESULT_TWICE (the load has another result)
  * owns:    the bytes are copied
  * thread:  the thread that runs the cellar_llm_fn
  * cost:    as cellar_load_buf, and a copy
@@ -655,7 +669,8 @@ CELLAR_STRUCT(cellar_status_stats, prolonged);
  *          o from cellar_status_config_default; NULL = defaults. Each handle of one name needs the
  *          same states in the same order, also after a restart with a disk
  * out:     *out, NULL on failure
- * returns: as cellar_namespace_open; E_NOMEM (nothing changed)
+ * returns: OK; E_TYPE (the namespace holds objects), E_LIMIT (max_namespaces), E_SPACE (budget),
+ *          E_NOMEM (nothing changed)
  * owns:    the caller closes *out with cellar_status_close before the store
  * thread:  any
  * cost:    two allocations, of 66 KiB in all
@@ -704,7 +719,10 @@ CELLAR_API cellar_err cellar_status_set_many(cellar_status *s, cellar_status_set
 /* Store a value with a state; the TTL of the state begins now.
  * in:      id: 1..CELLAR_KEY_MAX bytes; value, NULL with value_len 0;
  *          state: an unknown one is the fallback state
- * returns: as cellar_set with CELLAR_KEEP_OLD_VALUE
+ * returns: OK; DISABLED (the namespace is switched off); E_DENIED (a DENY rule), E_LIMIT (more than
+ *          16 tags of a rule), E_TOOBIG (over max_value_bytes), E_SPACE (no room), E_NOMEM, E_BUSY
+ *          (64 clears of the namespace during the call), E_IO (cellar_l2.h).
+ *          With all but OK and E_IO the old value stays
  * owns:    the bytes are copied
  * thread:  any; value and state are stored together
  * cost:    as cellar_set
@@ -723,7 +741,8 @@ static inline cellar_err cellar_status_set(cellar_status *s, const void *id, siz
  * in:      id: 1..CELLAR_KEY_MAX bytes; buf_cap in bytes, 0 asks for the size (buf may be NULL)
  * out:     buf, undefined behind the value, and *value_len as cellar_get; *state, NULL unless OK or
  *          E_BUFFER; both optional
- * returns: as cellar_get
+ * returns: OK, MISS, ABSENT; E_BUFFER (value_len set), E_LIMIT (a large value while all pin slots
+ *          are taken)
  * owns:    *state is borrowed until cellar_status_close
  * thread:  any; value and state belong together
  * cost:    as cellar_get_with; the read that prolongs an entry: also a copy and a set
@@ -814,8 +833,9 @@ typedef struct cellar_limiter_snapshot cellar_limiter_snapshot;
  *          snapshot_read
  * out:     *cfg: snapshot_write, snapshot_read and snapshot_ctx, for one open of a limiter;
  *          *out, NULL on failure
- * returns: as cellar_namespace_open; E_ABI (also: cfg of an older header), E_NOMEM. After a failure
- *          *cfg is unchanged
+ * returns: OK; E_TYPE (the namespace holds objects), E_LIMIT (max_namespaces), E_SPACE (budget),
+ *          E_NOMEM, E_ABI (also: cfg of an older header).
+ *          After a failure *cfg is unchanged
  * owns:    the caller closes *out with cellar_limiter_snapshot_close, after the limiter and before
  *          the store
  * thread:  any
@@ -1085,7 +1105,10 @@ CELLAR_API cellar_err cellar_settings_read(cellar_settings *s, const char *name,
  * config does not point to are those of s.
  * in:      s: the settings; fn, optional: gets each error of policy_file; ctx: given to fn
  * out:     *out, NULL on failure
- * returns: as cellar_open, and for policy_file as cellar_policy_read
+ * returns: OK; E_CONFIG (a rule or policy_file is wrong: notes and cellar_last_error name it), E_IO
+ *          (policy_file cannot be read; the disk tier cannot open), E_NOMEM, E_BUSY (l2_path is in
+ *          use), E_FOREIGN, E_NEWER_FORMAT, E_CORRUPT (what l2_path holds: cellar_open),
+ *          E_UNSUPPORTED (l2_path is on a network file system)
  * owns:    as cellar_open; s is not needed any more after the return
  * thread:  any; one at a time for s
  * cost:    as cellar_open; reads policy_file
@@ -1172,10 +1195,12 @@ CELLAR_API cellar_err cellar_policy_read(const char *path, const cellar_policy_o
 /* Put the rules of a policy file into force in place of the present ones.
  * in:      c any handle of the store; path of the file;
  *          fn, optional: gets each error of the file; ctx: given to fn
- * returns: as cellar_policy_read, then as cellar_policy_set. After an error the present rules stay
+ * returns: OK; E_CONFIG (a rule is wrong: notes and cellar_last_error name it), E_IO (the file
+ *          cannot be read, a note says why), E_NOMEM, E_SPACE (budget).
+ *          After an error the present rules stay
  * owns:    nothing is kept
  * thread:  any
- * cost:    as both
+ * cost:    reads the file, then as cellar_policy_set: O(rules x sections + namespaces)
  * example: cellar_policy_reload(c, "app.policy", NULL, NULL);                                    */
 CELLAR_API cellar_err cellar_policy_reload(cellar *c, const char *path, cellar_settings_note_fn fn,
                                            void *ctx);

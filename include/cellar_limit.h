@@ -473,8 +473,9 @@ CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, s
  *          A longer window of a sliding log counts from then on
  * out:     *out, optional, with OK and LIMITED; a peek charges nothing: its `remaining` does not
  *          subtract `cost`
- * returns: OK, LIMITED as cellar_limiter_check; E_CLOCK (a new key, and now_ns is more than one
- *          second ahead: read the clock again), E_RANGE (o->rules: as cellar_limiter_open), E_INVAL
+ * returns: OK (admitted), LIMITED (denied: out->retry_after_ns, out->never); E_CLOCK (a new
+ *          key, and now_ns is more than one second ahead: read the clock again), E_RANGE (o->rules:
+ *          a number above its largest value, see BOUNDS), E_INVAL
  *          (o->rules do not fit the limiter; a concurrency rule without CELLAR_CHECK_PEEK)
  * owns:    nothing is kept
  * thread:  any
@@ -538,8 +539,8 @@ CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, si
  *          any code but OK. The library does not sleep. Units that are used before the wait is over
  *          break the bound of the rule. A commit may come before its end;
  *          *out, optional, with OK and LIMITED
- * returns: OK, LIMITED as cellar_limiter_check; E_INVAL (the limiter has a concurrency rule: call
- *          cellar_permit_acquire)
+ * returns: OK (admitted and charged), LIMITED (denied: out->retry_after_ns, out->never); E_INVAL
+ *          (the limiter has a concurrency rule: call cellar_permit_acquire)
  * owns:    *ticket belongs to the caller, and needs no free call; see cellar_limiter_ticket
  * thread:  any; another thread may commit the ticket
  * cost:    as cellar_limiter_check; the first ticket of a key takes one short lock
@@ -773,7 +774,10 @@ CELLAR_API cellar_err cellar_limiter_headers_write(cellar_limiter *l,
  * other call of this header takes such a limiter, too; cellar_limiter_close closes it.
  * in:      cfg as cellar_limiter_open
  * out:     *out is NULL on failure
- * returns: as cellar_limiter_open
+ * returns: OK; E_RANGE (a number above its largest value: see BOUNDS), E_SPACE (max_bytes is too
+ *          small: raise it), E_NOMEM (memory, or random numbers of the kernel), E_NOT_FOUND
+ *          (unknown time zone), E_CORRUPT (damaged zone file).
+ *          cellar_last_error of NULL has the reason
  * owns:    as cellar_limiter_open
  * thread:  any
  * cost:    2 KiB for each user

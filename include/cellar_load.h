@@ -331,7 +331,8 @@ CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,
 
 /* Set this block as the result, and hand it over.
  * in:      value and free_fn not NULL
- * returns: as cellar_load_value; E_INVAL (value or free_fn is NULL: the block stays the caller's)
+ * returns: OK; E_TOOBIG (over max_value_bytes), E_NOMEM, E_RESULT_TWICE (the load has another
+ *          result), E_INVAL (value or free_fn is NULL: the block stays the caller's)
  * owns:    the library calls free_fn(value, ctx) once, also when this call fails: in the thread
  *          that drops the value last, with no lock held, perhaps after the store was closed.
  *          free_fn must not block; ctx lives until it has run
@@ -358,7 +359,8 @@ CELLAR_API cellar_err cellar_load_not_modified(cellar_load *load);
  * in:      load of the running loader; o: ttl_ms, stale_ms, cost_us, user_flags, weight_bytes, tags
  *          (in place of earlier ones), flags CELLAR_NO_STORE, and CELLAR_NEGATIVE: ttl_ms is that
  *          of "absent". All other fields 0
- * returns: OK; as cellar_set for refused options; E_NOMEM (tags). Unless OK nothing is set
+ * returns: OK; E_RANGE (stale_ms), E_NOMEM (tags).
+ *          Unless OK nothing is set
  * owns:    tags are copied
  * thread:  the thread that runs the loader
  * cost:    O(1); tags: O(their bytes)
@@ -524,9 +526,11 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
  *          cellar_lease_acquire
  * out:     *lease is zeroed, except with E_LEASE and refused arguments: a lease of another
  *          namespace stays usable there
- * returns: OK; waiters got the value, but it is not stored: INVALIDATED (a delete, clear or newer
- *          set came first), DROPPED (no room, or a DENY rule), DISABLED; E_LEASE (unknown, expired,
- *          taken over or used), E_RANGE; E_TOOBIG, E_NOMEM (the lease is released with that code)
+ * returns: OK; INVALIDATED (not stored: a delete, clear or newer set came first), DROPPED (not
+ *          stored: no room, or a rule refused it), DISABLED (not stored: the namespace is switched
+ *          off); E_LEASE (unknown, expired, taken over or used), E_RANGE (idle_ms or stale_ms),
+ *          E_TOOBIG (the lease is released with that code), E_NOMEM (as E_TOOBIG).
+ *          With the outcomes waiters got the value
  * owns:    the bytes are copied
  * thread:  any, not only the one that acquired the lease
  * cost:    as cellar_set

@@ -243,9 +243,11 @@ CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk);
  *          o as cellar_lock_acquire; wait_timeout_ms is one limit for all keys; each hold begins
  *          when its key is taken
  * out:     out: the handle of each key, in the order of keys; all zero on any code but OK
- * returns: OK; as cellar_lock_acquire, for the key that failed; E_LOST (a hold ended while the call
- *          waited for a later key: raise hold_ms), E_INVAL (also: two equal keys). Then the call
- *          has released the keys that it took
+ * returns: OK; E_BUSY (NO_WAIT: a lock is held), E_TIMEOUT (waited for wait_timeout_ms), E_DEADLOCK
+ *          (without NO_WAIT: this thread holds a key THREAD_BOUND), E_LOST (a hold ended while the
+ *          call waited for a later key: raise hold_ms), E_LIMIT (max_locks), E_SPACE (max_bytes),
+ *          E_NOMEM, E_INVAL (also: two equal keys).
+ *          Unless OK the call has released the keys that it took
  * owns:    the caller releases each handle, with cellar_lock_release_many or one by one
  * thread:  any; sleeps while it waits, and owns the keys taken so far
  * cost:    as one cellar_lock_acquire for each key

@@ -231,9 +231,13 @@ typedef cellar_err (*cellar_memo_fn)(cellar_load *load, const cellar_arg *args, 
  *          ctx_release are ignored. Do not use a namespace with an authoritative Bloom filter: it
  *          does not know these keys
  * out:     *out
- * returns: as cellar_get_or_load; E_INVAL also for the name, the arguments or the length of the
- *          key, as in cellar_memo_key, and for fn NULL. The load has not begun then, and
- *          cellar_last_error has no text of it
+ * returns: OK; STALE (past its TTL: STALE VALUES), ABSENT (the loader or a fallback reported it),
+ *          MISS (ONLY_IF_CACHED), PENDING (NO_WAIT);
+ *          E_LOADER (the loader failed: loader_err), E_NO_RESULT, E_RESULT_TWICE, E_TOOBIG (the
+ *          loaded value), E_TIMEOUT, E_DEADLOCK (the wait would never end), E_DEPTH (RECURSION),
+ *          E_BREAKER_OPEN, E_LIMIT (max_loads, max_load_waiters), E_NOMEM;
+ *          E_INVAL (also: name, arguments or length of the key, as in cellar_memo_key; fn NULL).
+ *          After E_INVAL the load has not begun, and cellar_last_error has no text of it
  * owns:    as cellar_get_or_load
  * thread:  as cellar_get_or_load
  * cost:    as cellar_get_or_load, and the key; for keys over 512 bytes one block of malloc, freed

@@ -148,7 +148,12 @@ CELLAR_API void cellar_object_release(cellar_held *held);
  *          E_UNSUPPORTED
  * out:     *out, with OK and STALE; else zeroed; *o->result, if it is set: loader_err of E_LOADER,
  *          source, flags (INVALIDATED: held, not stored), times
- * returns: as cellar_get_or_load; E_TYPE (a namespace of bytes), E_LIMIT (holds)
+ * returns: OK; STALE (past its TTL: STALE VALUES), ABSENT (the loader or a fallback reported it),
+ *          MISS (ONLY_IF_CACHED), PENDING (NO_WAIT);
+ *          E_LOADER (the loader failed: loader_err), E_NO_RESULT, E_RESULT_TWICE, E_TOOBIG (the
+ *          loaded value), E_TIMEOUT, E_DEADLOCK (the wait would never end), E_DEPTH (RECURSION),
+ *          E_BREAKER_OPEN, E_LIMIT (max_loads, max_load_waiters; holds), E_NOMEM, E_TYPE (a
+ *          namespace of bytes)
  * owns:    one cellar_object_release for each OK and STALE. ctx: as cellar_get_or_load
  * thread:  any; waits for the loader
  * cost:    a hit: like cellar_object_acquire
@@ -168,7 +173,9 @@ CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size
  * in:      as cellar_lease_acquire
  * out:     *lease as there; *out with OK and STALE, else zeroed; *o->result as in
  *          cellar_object_get_or_load
- * returns: as cellar_lease_acquire; E_TYPE (a namespace of bytes), E_LIMIT (holds)
+ * returns: OK, STALE, ABSENT; LEASED, PENDING; MISS (ONLY_IF_CACHED); E_LOADER (a remembered
+ *          failure), E_BREAKER_OPEN, E_TIMEOUT (leader_retries used up), E_LIMIT (max_loads,
+ *          max_load_waiters; holds), E_NOMEM, E_TYPE (a namespace of bytes)
  * owns:    one cellar_object_release for each OK and STALE; the lease
  * thread:  any; never waits
  * cost:    as cellar_lease_acquire
@@ -189,7 +196,11 @@ CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, si
 
 /* End a lease with an object.
  * in:      lease; object, not NULL; charge and o as in cellar_object_set, without conditions
- * returns: as cellar_lease_fulfill; E_TYPE (a namespace of bytes)
+ * returns: OK; INVALIDATED (not stored: a delete, clear or newer set came first), DROPPED (not
+ *          stored: no room, or a rule refused it), DISABLED (not stored: the namespace is switched
+ *          off); E_LEASE (unknown, expired, taken over or used), E_RANGE (idle_ms or stale_ms),
+ *          E_TOOBIG (charge: the lease is released with that code), E_NOMEM (as E_TOOBIG), E_TYPE
+ *          (a namespace of bytes)
  * owns:    a negative code: the object stays with the caller. Else the store frees it, also if it
  *          is not stored: those that waited for the lease get it
  * thread:  any

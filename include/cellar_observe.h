@@ -176,7 +176,8 @@ CELLAR_API cellar_err cellar_metrics_write(void *object, char *buf, size_t buf_c
  * says.
  * in:      as cellar_metrics_write
  * out:     as cellar_metrics_write
- * returns: as cellar_metrics_write
+ * returns: OK (text complete, terminated); E_BUFFER (buf holds a beginning; *text_len + 1 bytes are
+ *          needed, and some more for numbers that grow)
  * thread:  any
  * cost:    as cellar_metrics_write
  * example:
@@ -488,7 +489,8 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_ad
  * and the figures that cellar_metrics_write leaves out.
  * in:      as cellar_metrics_write
  * out:     as cellar_metrics_write
- * returns: as cellar_metrics_write
+ * returns: OK (text complete, terminated); E_BUFFER (buf holds a beginning; *text_len + 1 bytes are
+ *          needed, and some more for numbers that grow)
  * thread:  any
  * cost:    O(stripes + namespaces); no allocation; the text has no keys and no values
  * example:

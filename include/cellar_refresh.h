@@ -282,9 +282,11 @@ CELLAR_API cellar_err cellar_refresh_add(cellar_refresher *r, cellar *c, const v
  * its section; any other rule needs a lister. A rule without loader= has an uncovered row.
  * in:      c: namespace
  * out:     *count rows made or kept; NULL is allowed
- * returns: OK (also with *count 0); as cellar_refresh_add: the rows made so far stay. A rule with
- *          the pattern of another row is left out. E_BUSY (a load of a replaced row had not ended
- *          after close_timeout_ms: no row is made, call again)
+ * returns: OK (also with *count 0); E_BUSY (a load of a replaced row had not ended after
+ *          close_timeout_ms: no row is made, call again), E_LIMIT (max_rows), E_NOMEM, E_NOT_FOUND
+ *          (unknown zone), E_CORRUPT (damaged zone file).
+ *          With the last four the rows made so far stay. A rule with the pattern of another row is
+ *          left out
  * owns:    as cellar_refresh_add
  * thread:  any; a concurrent load of rules waits
  * cost:    O(rules x rows)

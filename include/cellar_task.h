@@ -656,8 +656,7 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
  *          EXISTS (a task has the unique_key or the id_in);
  *          E_NOT_FOUND (the name is not registered: register it);
  *          E_NOT_FOUND (the pool does not know the task `after`: it never was, or it has ended and
- *          the pool has no `results`, or the TTL of its result has passed). Only in this case
- *          cellar_task_wait of `after` with 0 ms returns E_NOT_FOUND as well;
+ *          the pool has no `results`, or the TTL of its result has passed);
  *          E_BUSY (the pool is full, and on_full is REJECT), E_TIMEOUT (full, and BLOCK waited for
  *          block_timeout_ms);
  *          E_DEADLOCK (full, BLOCK, and the call is in a task that no other worker could make room
@@ -665,7 +664,8 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
  *          E_CLOSED (the pool is drained), E_TOOBIG (above queue_bytes), E_NOMEM;
  *          E_UNSUPPORTED (also: o->firing without a journal);
  *          E_SPACE, E_IO, E_CORRUPT: with a journal, see JOURNAL.
- *          With any code but OK there is no new task
+ *          With any code but OK there is no new task. E_NOT_FOUND is of `after` if cellar_task_wait
+ *          of `after` with 0 ms returns E_NOT_FOUND as well
  * owns:    without free_fn the payload is copied. With free_fn and OK it belongs to the pool until
  *          free_fn gets it; with any other code it stays that of the caller, and free_fn is not
  *          called. Texts of o are copied
@@ -683,7 +683,15 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
  *          links: how they wait for each other. A task that waits has no eta_wall_ms; its delay
  *          counts from the end of the last one before it, and its run_on decides
  * out:     ids: room for `count`, or NULL; unchanged on failure
- * returns: as cellar_task_submit, for all of them; E_TOOBIG also if they never fit at once
+ * returns: OK;
+ *          EXISTS (a task has a unique_key of the items), E_NOT_FOUND (a name is not registered);
+ *          E_BUSY (the pool is full, and on_full is REJECT), E_TIMEOUT (full, and BLOCK waited for
+ *          block_timeout_ms), E_DEADLOCK (full, BLOCK, and no other worker could make room);
+ *          E_CLOSED (the pool is drained), E_TOOBIG (above queue_bytes; the items never fit at
+ *          once), E_NOMEM;
+ *          E_UNSUPPORTED (also: firing without a journal);
+ *          E_SPACE, E_IO, E_CORRUPT: with a journal, see JOURNAL.
+ *          With any code but OK there is no new task
  * owns:    as cellar_task_submit; after a failure all payloads stay those of the caller
  * thread:  any, also a task
  * cost:    one allocation each, with links two more; one lock for all

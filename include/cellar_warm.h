@@ -60,8 +60,9 @@ CELLAR_STRUCT(cellar_warm_report, reserved0);
  * cache are not loaded, and other calls wait for these loads.
  * in:      o; out->struct_size set
  * out:     *out, also when it stopped early
- * returns: OK (look at the report); the negative code of next; E_NOMEM (no thread or no memory;
- *          loaded entries stay). cellar_last_error tells of the loads and of their options
+ * returns: OK (look at the report); E_NOMEM (no thread or no memory; loaded entries stay).
+ *          A negative code of next ends the call, which returns it. cellar_last_error tells of the
+ *          loads and of their options
  * owns:    keys, next_ctx and loader_ctx live until the call has returned
  * thread:  any; the loader runs in up to o->threads threads, which end before the return. If the
  *          loader ends a thread, its key counts as failed and the rest is skipped
