@@ -7,11 +7,11 @@ let rows, known, most = 50
 // One form of names, texts and questions: "Rate-limiting of\na_key" is "rate limiting of a key".
 const plain = text => text.toLowerCase().replace(/["'`()?]/g, '').replace(/[-_\s]+/g, ' ').trim()
 // Words without the small ones; a word without its ending, which begins its other forms, and what they share.
-const tidy = text => plain(text).split(' ').filter((w, i, all) => all.length === 1 || !/^(how|to|do|does|i|it|a|an|the|my|of|for|in|is|with|can|what|use|be|are|should|when)$/.test(w)).join(' ')
+const tidy = text => plain(text).split(' ').filter((w, i, all) => all.length === 1 || !/^(how|to|do|does|i|it|a|an|the|my|of|for|in|is|with|can|what|use|be|are|should|when|me|we|you|that|this|there|was|were|will|would|could|have|has|which|where)$/.test(w)).join(' ')
 const stem = w => w.replace(/(..[a-z]{2})(?:ing|ations?|ions?|ed)$/, '$1').replace(/(.[a-z])ies$/, '$1').replace(/(s|x|ch|sh)es$/, '$1').replace(/(..[a-rt-z])s$/, '$1')
-const root = text => text.split(' ').map(w => stem(w).replace(/^(maximum|larg|bigg|long)(est)?$/, 'max').replace(/(...)[ey]$/, '$1')).join(' ')
+const root = text => text.split(' ').map(w => stem(w).replace(/^(maximum|larg|bigg|long)(est)?$/, 'max').replace(/(....)e$|(...)y$/, '$1$2')).join(' ')
 // Words that a question may have beside a synonym of one word.
-const idle = /^(key|valu|entr|all|cach|cellar|size|max|one|many|set|get)$/
+const idle = /^(key|valu|entr|all|cach|cellar|size|max|one|man|set|get|error|stor)$/
 // Whether each word begins a word of a text.
 const begin = words => words.map(w => new RegExp('(^|[^a-z0-9])' + stem(w).replace(/[^a-z0-9 ]/g, '\\$&')))
 // A row of the search for each section, field and constant. `tier`: 0 reference, .3 guide, .5 C++, 1 guests and programs, 2 project.
@@ -24,10 +24,10 @@ function readRows() {
         const about = field ? at.lastElementChild : at.querySelector('p')
         const tier = /^(src|bench|tests|results|fairness|contributing|changes|LICENSE)/.test(first) ? 2 :
             /\.(c|cc|py)$/.test(first) || article.querySelector('p').textContent.trim().startsWith('guest:') ? 1 : first === 'cellar.hpp' ? .5 : /^(cellar[a-z_0-9]*\.h|calls)/.test(first) ? 0 : .3
-        const quiet = /^(calls|changes|results)/.test(first) // these name everything
+        const quiet = /^(calls|changes|results|LICENSE)/.test(first) // these name everything
         const part = low.replace(field && low.includes('.') ? /^.*\./ : /^cellar(pp::| )/, ''), words = said[at.id] || []
         return { id: at.id, name, field, tier, low, part, said: words, roots: [...words, ...field ? [] : [part]].map(root),
-            sets: words.map(w => root(w).split(' ')), code: at.closest('section').id === 'cellar_err' && field ? (at.textContent.match(/= (-?\d+)/) || [])[1] : undefined,
+            sets: words.map(w => root(w).split(' ')), family: root((first.match(/^cellar_(?!entry|load|work|kit)([a-z]+)\.h$/) || [])[1] || '\n'), head: at.id === first, code: at.closest('section').id === 'cellar_err' && field ? (at.textContent.match(/= (-?\d+)/) || [])[1] : undefined,
             page: head(article.querySelector('section')), about: about ? about.textContent.trim() : '',
             sum: plain(about && !quiet ? about.textContent : ''), text: plain(quiet ? name : at.textContent) }
     })
@@ -37,14 +37,17 @@ function ask(text) {
     text = text.replace(/cellarpp::(?=\w+::)/g, '')
     const query = tidy(text), phrase = plain(text)
     const code = text.trim().match(/^(?:.*[\s:=(])?(-\d+)\)?$|^(?:error|err|code|error code) (\d+)$/i)
-    return { query, same: root(query), code: code ? code[1] || code[2] : '', words: begin(query.split(' ')), phrase: phrase.includes(' ') ? phrase : '\n',
+    return { query, families: root(tidy(text.replace(/\w*_\w*/g, ''))).split(' '), whole: plain(text), same: root(query), code: code ? code[1] || code[2] : '', words: begin(query.split(' ')), phrase: phrase.includes(' ') ? phrase : '\n',
         named: (text.match(/[a-z]\w*([_.]\w+)+/gi) || []).flatMap(name => [name, 'cellar_' + name.replace('.', '_config.'), name.replace(/^.*\./, '')]).map(plain) }
 }
 // The smaller, the better; 99: not found. A name counts with and without "cellar_", a field without its struct.
-function rank(row, { query, same, code, words, phrase, named }) {
+function rank(row, { query, families, whole, same, code, words, phrase, named }) {
+    const kin = families.includes(row.family)
     if (row.code && row.code === code) return 0
+    if (row.low === whole && row.tier === 0) return -1
     if (row.low === query || !row.field && row.part === query) return row.low.startsWith('cellar ') || row.tier === 0 ? 0 : row.tier < 1 ? 1 + row.tier / 2 : 2.2
     if (row.said.includes(query)) return 1
+    if (whole.startsWith(row.low + ':')) return 2.3
     if (row.roots.includes(same)) return row.tier < 1 ? 1.2 : 2.2
     if (row.low.startsWith(query) || !row.field && row.part.startsWith(query)) return 2
     if (row.part === query) return (row.tier ? 4 : 2.5) + !/(_opts|_config)\./.test(row.id) * .1
@@ -52,19 +55,20 @@ function rank(row, { query, same, code, words, phrase, named }) {
     const inside = within(row, same)
     if (inside < 3) return inside
     if (query.length > 2 && row.said.some(w => w.startsWith(query + ' '))) return 3
-    if (named.includes(row.low)) return 3.3
+    if (named.includes(row.low)) return 3.3 - row.name.startsWith('CELLAR_') * .05
     if (named.includes(row.part)) return 3.4
     if (row.low.includes(phrase) || row.sum.includes(phrase)) return 3.6
-    if (row.text.includes(phrase)) return 3.8
+    if (kin && row.head) return 3.7
+    if (row.text.includes(phrase)) return 3.8 - kin * .15
     if (inside < 99) return inside
     if (words.every(w => w.test(row.low))) return 4 + row.field * .9
-    if (words.every(w => w.test(row.sum))) return 5.1 + row.field * .9
-    return words.every(w => w.test(row.text)) ? 6.2 + row.field * .9 : 99
+    if (words.every(w => w.test(row.sum))) return 5.1 + row.field * .9 - kin
+    return words.every(w => w.test(row.text)) ? 6.2 + row.field * .9 - kin : 99
 }
 // A synonym whose words all stand in a question, the longest first; one word counts less beside other topics.
 function within(row, same) {
     const asked = row.said.length ? same.split(' ') : []
-    return Math.min(99, ...row.sets.filter(w => w.every(x => asked.includes(x))).map(w => w.length > 1 ? 3 - w.length / 10 : asked.every(x => x === w[0] || idle.test(x)) ? 2.95 : 4.3))
+    return Math.min(99, ...row.sets.filter(w => w.every(x => asked.includes(x))).map(w => w.length > 1 ? 3 - w.length / 10 : idle.test(w[0]) ? 5 : asked.every(x => x === w[0] || idle.test(x)) ? 2.95 : 4.3))
 }
 // The number of edits from one text to another, a swap of two letters is one; above `most`: any larger one.
 function edits(a, b, most) {
@@ -114,16 +118,20 @@ function search(text) {
     rows = rows || readRows()
     if (asked.query === '') return { list: [], guess: [] }
     const each = asked.query.split(' '), found = rows.map(row => ({ row, rank: rank(row, asked) })).filter(r => r.rank < 99)
-        .map(r => ({ ...r, place: r.rank < 2 || r.rank === 2.2 && r.row.name === r.row.page ? r.rank : r.rank + (r.row.tier === 2 ? 10 : 2.5 * r.row.tier) }))
+        .map(r => ({ ...r, place: r.rank < 2 || r.rank === 2.2 && r.row.name === r.row.page ? r.rank : r.rank + (r.row.tier === 2 ? 10 : r.row.tier === .3 && r.rank < 2.75 ? .15 : 2.5 * r.row.tier) }))
         .sort((a, b) => a.place - b.place || a.row.field - b.row.field || a.row.tier - b.row.tier ||
             (a.rank < 5 && !a.row.field ? a.row.name.length - b.row.name.length : 0))
     const guess = found.some(r => r.rank < (each.length === 1 && r.row.tier < 2 ? 7 : 5)) ? [] : nearRows(asked.query)
+    const split = text.replace(/([a-z])([A-Z])/g, '$1 $2').replace(/([A-Z])([A-Z][a-z])|(\w)\.(\w+ [A-Z])/g, '$1$3 $2$4') // Cache.getIfPresent
+    if (split !== text && !found.some(r => r.rank < 4)) return search(split)
     const mended = found.length + guess.length === 0 && each.length > 1 ? mend(asked.query) : asked.query
     if (mended !== asked.query) return { ...search(mended), mended }
     // No row has all words: those that have some in name, synonym or first sentence.
     if (found.length + guess.length === 0 && each.length > 1) {
-        const some = each.map(ask).flatMap(one => rows.filter(row => rank(row, one) < 4.5))
-        return { list: [...new Set(some)].sort((a, b) => some.filter(r => r === b).length - some.filter(r => r === a).length), guess }
+        const some = new Map() // a word that few rows have counts more
+        for (const list of each.map(ask).map(one => rows.map(row => ({ row, rank: rank(row, one) })).filter(r => r.rank < 5.2)))
+            for (const { row, rank } of list) some.set(row, (some.get(row) || (row.tier === 2 ? -9 : -row.tier / 99)) + (rank < 3 ? 2 : 1) / list.length)
+        return { list: [...some.keys()].sort((a, b) => some.get(b) - some.get(a)), guess }
     }
     return { list: [...guess, ...found.map(r => r.row).filter(row => !guess.includes(row))], guess }
 }
