@@ -252,7 +252,8 @@ typedef cellar_err (*cellar_loader_fn)(struct cellar_load *load, const void *key
 
 /* Load many keys in one call. Select each key by its index with cellar_load_select, then report its
  * result like a cellar_loader_fn does.
- * in:      load; key_count keys, at most 4,096; ctx as given with the function
+ * in:      load: for the calls above; keys, key_count: 1..4,096 of them; ctx as given with the
+ *          function
  * returns: OK. A key without a result gets E_NO_RESULT. Any other code fails the keys without a
  *          result and becomes their loader_err; keys that have a result keep it
  * owns:    load and keys are borrowed until the return; ctx lives until the call has returned
@@ -461,7 +462,7 @@ CELLAR_API cellar_err cellar_open_sized(uint64_t memory_bytes, uint64_t max_entr
 CELLAR_API cellar_err cellar_close(cellar *c);
 
 /* Open a namespace, create it if it is new. A namespace has its own keys, options and counters.
- * in:      any handle of the store; name of 1..64 bytes; o NULL = defaults. For an existing
+ * in:      c: any handle of the store; name of 1..64 bytes; o NULL = defaults. For an existing
  *          namespace a given o replaces its options, unless only `object` is set. quota_max_pct:
  *          the namespace evicts its own entries to stay below this share of all entry bytes; it
  *          passes the share by 1/40 of memory_bytes at most. Other namespaces use what a namespace
@@ -656,7 +657,7 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
  *          the TTL class, else the namespace, else none. An entry with idle time expires at the
  *          earliest of idle time, max_age_ms and TTL. A negative entry has no idle time and no
  *          stale window: max_age_ms is E_INVAL with it
- * out:     *o->new_version
+ * out:     *o->new_version: version of the new entry, with OK
  * returns: OK; EXISTS (ONLY_IF_ABSENT: a value is there), MISS (ONLY_IF_PRESENT: none is there),
  *          CONFLICT (ONLY_IF_VERSION: not that version), DISABLED (the namespace is switched off);
  *          E_DENIED (a DENY rule), E_LIMIT (more than 16 tags of call and rule), E_UNSUPPORTED
@@ -850,7 +851,7 @@ CELLAR_STRUCT(cellar_error_info, text);
  *          cellar_limiter_wait, cellar_lock_acquire, cellar_lock_acquire_many, cellar_lock_extend,
  *          cellar_schedule_add and cellar_task_register, and E_INVAL and E_NOT_FOUND of
  *          cellar_task_submit. Others without a handle are not kept
- * out:     *out
+ * out:     *out: code, errno and text of that error; code CELLAR_OK: there was none
  * returns: OK
  * thread:  any; works on handles of a closed store
  * cost:    O(1)

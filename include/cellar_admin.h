@@ -247,7 +247,8 @@ typedef enum cellar_option {
 } cellar_option;
 
 /* Change an option of the store, or of this namespace. See OPTIONS.
- * in:      any handle of the store; for NAMESPACE options the namespace; value in the option's unit
+ * in:      c: any handle of the store; for NAMESPACE options the namespace; value in the option's
+ *          unit
  * returns: OK; E_RANGE, E_BUSY, E_SPACE, E_NOMEM, E_UNSUPPORTED, E_IO as OPTIONS says of the option
  * thread:  any; of concurrent changes of one option one takes effect
  * cost:    O(1). More for bounds that shrink, L2_BYTES and NAMESPACE_MAX_ENTRIES: see OPTIONS
@@ -256,7 +257,7 @@ CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t
 
 /* Read the effective value of an option; for NAMESPACE options with the defaults of the store.
  * in:      as cellar_option_set
- * out:     *value
+ * out:     *value: in the unit of the option
  * returns: OK
  * thread:  any
  * cost:    O(1)
@@ -345,7 +346,7 @@ typedef struct cellar_policy_rule {
 CELLAR_STRUCT(cellar_policy_rule, separator);
 
 /* Put rules into force in place of the present ones. Entries keep their deadlines.
- * in:      any handle of the store; rules, up to 4,096; rule_count 0: no rules
+ * in:      c: any handle of the store; rules, up to 4,096; rule_count 0: no rules
  * returns: OK; E_CONFIG (a rule is wrong: cellar_last_error names it, as "rules[3]: .."), E_NOMEM,
  *          E_SPACE (budget). After an error the present rules stay
  * owns:    rules and texts are copied
@@ -361,7 +362,7 @@ CELLAR_API cellar_err cellar_policy_set(cellar *c, const cellar_policy_rule *rul
                                         size_t rule_count);
 
 /* Take one rule of cellar_policy_list.
- * in:      rule; ctx as given with the function
+ * in:      rule: with the options that hold for it; ctx as given with the function
  * returns: true: go on. false: end the list
  * owns:    rule and its texts are borrowed until the return
  * thread:  the thread that calls cellar_policy_list; no lock is held. It may call the library, but
@@ -377,7 +378,7 @@ typedef bool (*cellar_policy_list_fn)(const cellar_policy_rule *rule, void *ctx)
 
 /* Call a function for each rule of a namespace, in the order of rules. A number that a rule does
  * not set comes from its section, else from "*". Prefix and separator come from its section.
- * in:      c: namespace; fn; ctx
+ * in:      c: namespace; fn: called for each rule; ctx: given to fn
  * returns: OK (also without a rule)
  * owns:    ctx lives until the call has returned
  * thread:  any; fn runs in this thread. cellar_policy_set waits for the end of the list
@@ -390,7 +391,7 @@ CELLAR_API cellar_err cellar_policy_list(cellar *c, cellar_policy_list_fn fn, vo
 /* Count memory of the host in the budget of the store, so that one number bounds both. Entries are
  * evicted for it, as for a value. cellar_resp_open charges its requests and replies so.
  * cellar_close gives back the rest.
- * in:      any handle of the store; bytes; below 0: give back so many, in any parts
+ * in:      c: any handle of the store; bytes; below 0: give back so many, in any parts
  * returns: OK; E_SPACE (not free, and not to be freed: pinned or charged), E_INVAL (more to give
  *          back than were charged); nothing changed
  * thread:  any; listeners may run inside
@@ -430,7 +431,7 @@ CELLAR_API cellar_err cellar_memory_charge(cellar *c, int64_t bytes);
 CELLAR_API cellar_err cellar_tick(void *object, uint64_t budget_us, int64_t *wait_ms);
 
 /* Check every invariant of every structure of the store.
- * in:      any handle of the store
+ * in:      c: any handle of the store
  * returns: OK; E_CORRUPT (cellar_last_error names the structure)
  * thread:  any; exact only while no other thread writes (the call stops the maintenance thread)
  * cost:    O(everything); sets wait while one of the stripes is examined

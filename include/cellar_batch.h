@@ -112,7 +112,7 @@ typedef struct cellar_batch_result {
 CELLAR_STRUCT(cellar_batch_result, reserved0);
 
 /* Send a batch, for cellar_batcher_open.
- * in:      batch; ctx as given with the function
+ * in:      batch: group and items to send; ctx as given with the function
  * returns: CELLAR_OK: all its items are done. Any other code: the batch failed, and on_failure says
  *          what follows; the code becomes `err` of the items that have FAILED
  * owns:    batch, group, items and data are borrowed until the return. ctx lives until the batcher
@@ -130,7 +130,7 @@ CELLAR_STRUCT(cellar_batch_result, reserved0);
 typedef cellar_err (*cellar_batch_flush_fn)(const cellar_batch *batch, void *ctx);
 
 /* Receive the end of an item, for cellar_batch_add_opts.done. It runs once for each accepted item.
- * in:      result; ctx is done_ctx
+ * in:      result: the item, its verdict and its code; ctx is done_ctx
  * owns:    result and data are borrowed until the return. done_ctx lives until then
  * thread:  as cellar_batch_flush_fn; several at once, no lock is held. It may call what a flush
  *          function may
@@ -231,7 +231,8 @@ CELLAR_STRUCT(cellar_batcher_stats, bytes);
 /* ---- The batcher ---------------------------------------------------------------------------- */
 
 /* Open a batcher.
- * in:      cfg from cellar_batcher_config_default; NULL: all defaults; flush; ctx, given to flush
+ * in:      cfg from cellar_batcher_config_default; NULL: all defaults;
+ *          flush: sends the batches; ctx: given to flush
  * out:     *out is NULL on failure
  * returns: OK; E_NOMEM (memory or threads). cellar_last_error of NULL has the reason of a refusal
  * owns:    the caller closes *out with cellar_batcher_close; ctx must live as long
@@ -259,7 +260,7 @@ CELLAR_API cellar_err cellar_batcher_close(cellar_batcher *b, cellar_batch_repor
  * retries follow without a delay. After timeout_ms, items without a verdict have ABANDONED, except
  * those of calls that run: the wait for these goes on for one second.
  * in:      timeout_ms from 0; report from cellar_batch_report_default, NULL is allowed
- * out:     *report
+ * out:     *report: how many items ended, and how
  * returns: OK (no item is left); E_BUSY (still_running is not 0), E_DEADLOCK (called by a function
  *          of the batcher)
  * thread:  any; with no_threads the call runs the flushes
@@ -323,8 +324,8 @@ typedef cellar_err (*cellar_write_many_fn)(const cellar_write *writes, size_t co
 
 /* Receive a write that the source does not have, for cellar_namespace_batch. It runs once for each
  * write that failed for good.
- * in:      write; err, of the last call of the flush function, or E_TIMEOUT if a close had no time
- *          for it; ctx as given with the function
+ * in:      write: key and value that the source lacks; err, of the last call of the flush function,
+ *          or E_TIMEOUT if a close had no time for it; ctx as given with the function
  * owns:    write is borrowed until the return
  * thread:  as cellar_write_many_fn
  * cost:    it should not block: the next flush waits
@@ -373,7 +374,7 @@ CELLAR_API cellar_err cellar_namespace_batch(cellar *ns, const cellar_batcher_co
 
 /* Read the figures of a batcher.
  * in:      out from cellar_batcher_stats_default
- * out:     *out
+ * out:     *out: the figures of this moment
  * returns: OK
  * thread:  any
  * cost:    one short lock

@@ -91,7 +91,7 @@ CELLAR_API void cellar_breaker_destroy(cellar_breaker *b);
 CELLAR_API cellar_err cellar_breaker_allow(cellar_breaker *b, uint32_t *pass);
 
 /* Record the outcome of an allowed call.
- * in:      pass from cellar_breaker_allow; outcome
+ * in:      pass from cellar_breaker_allow; outcome: success or failure of the call
  * returns: OK
  * thread:  any; when the breaker opens or closes, the log function runs in this call
  * cost:    one clock reading and one or two shared writes
@@ -123,7 +123,7 @@ CELLAR_STRUCT(cellar_breaker_info, opens);
 
 /* Read state and counters of a breaker.
  * in:      out->struct_size set
- * out:     *out
+ * out:     *out: state and counters of this moment
  * returns: OK
  * thread:  any
  * cost:    one clock reading

@@ -67,7 +67,8 @@ CELLAR_STRUCT(cellar_get_opts, reserved0);
 /* Copy a value, with options: stale values, description, peek, memory alone. A caller that holds
  * a lock of its own asks memory first. After a MISS it releases the lock and calls cellar_get.
  * in:      as cellar_get; o NULL = cellar_get
- * out:     as cellar_get: buf behind the value is undefined; *o->info
+ * out:     as cellar_get: buf behind the value is undefined; *o->info: describes the entry;
+ *          unchanged with MISS
  * returns: OK; STALE (value copied, with CELLAR_GET_ALLOW_STALE), MISS, ABSENT; E_BUFFER
  *          (value_len set), E_LIMIT (a large value while all pin slots are taken), E_SPACE (no room
  *          to give the entry a version), E_NOMEM (as E_SPACE)
@@ -165,7 +166,7 @@ CELLAR_API cellar_err cellar_get_range(cellar *c, const void *key, size_t key_le
 
 /* Reserve the memory of a large value. Fill the memory, then set a key to exactly these bytes: the
  * entry takes them without a copy. A value of up to 256 KiB may be copied, as any other value is.
- * in:      c, any handle of the store; value_len from 1 to max_value_bytes
+ * in:      c: any handle of the store; value_len from 1 to max_value_bytes
  * out:     *out: value_len bytes at value, at any address, undefined, writable until the set;
  *          zeroed unless OK
  * returns: OK; E_SPACE (no room: entries were evicted for it, as for a set), E_NOMEM (as E_SPACE),

@@ -28,8 +28,9 @@ typedef enum cellar_tag_mode {
  * CELLAR_TAG_HARD these entries are misses from now on. With CELLAR_TAG_SOFT they are stale: a load
  * returns the old value with STALE and refreshes it, and a get misses. Without memory the call does
  * not fail: it makes all entries that have tags misses, whatever the tag and the mode.
- * in:      any handle of the store; tag of 1..CELLAR_TAG_MAX bytes, one of `tags` in
- *          cellar_set_opts or in use nowhere; mode
+ * in:      c: any handle of the store; tag of 1..CELLAR_TAG_MAX bytes, one of `tags` in
+ *          cellar_set_opts or in use nowhere; mode:
+ *          whether the entries become misses or stale
  * returns: OK; E_IO (cellar_l2.h)
  * thread:  any; listeners receive TAG when the memory is reclaimed. On disk the call is in the log
  *          before it returns; a stale entry is not read from disk, nor written there
@@ -85,7 +86,7 @@ CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version, uint32_t *
 /* Drop a namespace: its entries, its name, its counters. Open handles of it return E_CLOSED from
  * now on, and so do calls that wait for one of its leases. A call that waits for a running loader
  * gets its result.
- * in:      any handle of the store; name of the namespace
+ * in:      c: any handle of the store; name of the namespace
  * returns: OK; E_NOT_FOUND, E_IO (cellar_l2.h)
  * owns:    until its handles are closed the namespace counts for max_namespaces
  * thread:  any; subscribers of its leases are called from here

@@ -664,7 +664,7 @@ typedef struct cellar_status_stats {
 CELLAR_STRUCT(cellar_status_stats, prolonged);
 
 /* Open a status cache in a namespace; create the namespace if it is new.
- * in:      c any handle of the store;
+ * in:      c: any handle of the store;
  *          name of the namespace; NULL = "image_task";
  *          o from cellar_status_config_default; NULL = defaults. Each handle of one name needs the
  *          same states in the same order, also after a restart with a disk
@@ -828,7 +828,7 @@ typedef struct cellar_limiter_snapshot cellar_limiter_snapshot;
 
 /* Open a place for the snapshots of one limiter; create its namespace if it is new. Call it before
  * cellar_limiter_open or cellar_user_limiter_open.
- * in:      c any handle of the store; name of the namespace, for this limiter alone;
+ * in:      c: any handle of the store; name of the namespace, for this limiter alone;
  *          cfg from cellar_limiter_config_default, without snapshot_path, snapshot_write,
  *          snapshot_read
  * out:     *cfg: snapshot_write, snapshot_read and snapshot_ctx, for one open of a limiter;
@@ -1193,7 +1193,7 @@ CELLAR_API cellar_err cellar_policy_read(const char *path, const cellar_policy_o
                                          cellar_policy_rule **rules, size_t *rule_count);
 
 /* Put the rules of a policy file into force in place of the present ones.
- * in:      c any handle of the store; path of the file;
+ * in:      c: any handle of the store; path of the file;
  *          fn, optional: gets each error of the file; ctx: given to fn
  * returns: OK; E_CONFIG (a rule is wrong: notes and cellar_last_error name it), E_IO (the file
  *          cannot be read, a note says why), E_NOMEM, E_SPACE (budget).

@@ -392,7 +392,7 @@ CELLAR_STRUCT(cellar_load_info, cancelled);
 
 /* Describe the running load.
  * in:      load of the running loader; out->struct_size set
- * out:     *out
+ * out:     *out: key, old value and limits of the load
  * returns: OK
  * owns:    stale_value and trace are borrowed until the loader returns
  * thread:  the thread that runs the loader

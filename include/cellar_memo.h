@@ -207,8 +207,8 @@ CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_
 
 /* Compute the result of a call, for cellar_memoize. It reports its result with `load`, as a
  * cellar_loader_fn does.
- * in:      load; args, arg_count of them, as given to cellar_memoize; ctx as given with the
- *          function
+ * in:      load: receives the result; args, arg_count of them, as given to cellar_memoize; ctx as
+ *          given with the function
  * returns: OK with one result; any other code fails the load and becomes loader_err
  * owns:    load, args, texts and bytes are borrowed until the return. ctx lives until the call has
  *          returned, with CELLAR_LOAD_CTX_STATIC until the store is closed
@@ -230,7 +230,7 @@ typedef cellar_err (*cellar_memo_fn)(cellar_load *load, const cellar_arg *args, 
  *          background only with ctx NULL or CELLAR_LOAD_CTX_STATIC; ctx_bytes, ctx_retain and
  *          ctx_release are ignored. Do not use a namespace with an authoritative Bloom filter: it
  *          does not know these keys
- * out:     *out
+ * out:     *out: the result, as cellar_get_or_load
  * returns: OK; STALE (past its TTL: STALE VALUES), ABSENT (the loader or a fallback reported it),
  *          MISS (ONLY_IF_CACHED), PENDING (NO_WAIT);
  *          E_LOADER (the loader failed: loader_err), E_NO_RESULT, E_RESULT_TWICE, E_TOOBIG (the

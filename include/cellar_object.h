@@ -195,7 +195,8 @@ CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, si
                                                   cellar_lease *lease, cellar_held *out);
 
 /* End a lease with an object.
- * in:      lease; object, not NULL; charge and o as in cellar_object_set, without conditions
+ * in:      lease: of cellar_object_lease_acquire; object, not NULL; charge and o as in
+ *          cellar_object_set, without conditions
  * returns: OK; INVALIDATED (not stored: a delete, clear or newer set came first), DROPPED (not
  *          stored: no room, or a rule refused it), DISABLED (not stored: the namespace is switched
  *          off); E_LEASE (unknown, expired, taken over or used), E_RANGE (idle_ms or stale_ms),

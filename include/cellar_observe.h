@@ -50,66 +50,82 @@ typedef enum cellar_scope {
     CELLAR_SCOPE_STORE = 1      /* all namespaces of its store */
 } cellar_scope;
 
-/* Counters: of cellar_stats_get and cellar_namespace_list. Filled up to the caller's
- * struct_size. */
+/* Counters and figures, of cellar_stats_get and cellar_namespace_list. Filled up to the caller's
+ * struct_size. Counters begin at 0 with the open of the store, those of a namespace with its first
+ * open. A field with "now" is a figure of this moment. A field without a scope is of the namespace,
+ * and with CELLAR_SCOPE_STORE the sum of all namespaces; one with "store" is of all of it. */
 typedef struct cellar_stats {
     size_t   struct_size;       /* set by cellar_stats_default()                                  */
-    uint64_t gets;              /* hits_l1 + hits_l2 + stale_hits + negative_hits + misses        */
-    uint64_t hits_l1;           /* gets that found the value in memory, or joined a load          */
-    uint64_t hits_l2;           /* 0 without disk tier                                            */
-    uint64_t stale_hits;        /* gets that got a value past its TTL                             */
-    uint64_t negative_hits;     /* gets that found a negative entry                               */
-    uint64_t misses;            /* all other gets; also those that ran a loader                   */
-    uint64_t sets;              /* values stored: set, update, increment                          */
+    uint64_t gets;              /* all lookups: hits_l1 + hits_l2 + stale_hits + negative_hits +  */
+                                /* misses                                                         */
+    uint64_t hits_l1;           /* lookups that found the value in memory, or got it from the     */
+                                /* load of another call                                           */
+    uint64_t hits_l2;           /* lookups that found the value on disk, or in another tier below */
+                                /* memory                                                         */
+    uint64_t stale_hits;        /* lookups that returned a value past its TTL                     */
+    uint64_t negative_hits;     /* lookups that found a negative entry                            */
+    uint64_t misses;            /* all other lookups, also those that ran a loader                */
+    uint64_t sets;              /* values stored by sets, updates and increments                  */
     uint64_t deletes;           /* deletes that removed a live value                              */
-    uint64_t write_errors;      /* writes that failed: E_TOOBIG, E_SPACE, E_NOMEM                 */
-    uint64_t ended[CELLAR_CAUSE_COUNT]; /* entries removed, by cause                              */
-    uint64_t ttl_class_fallbacks; /* unknown names of TTL classes                                 */
+    uint64_t write_errors;      /* writes that failed with E_TOOBIG, E_SPACE or E_NOMEM; not      */
+                                /* those that a policy denied, nor E_IO                           */
+    uint64_t ended[CELLAR_CAUSE_COUNT]; /* entries removed, by cause: ended[CELLAR_CAUSE_EVICTED] */
+    uint64_t ttl_class_fallbacks; /* lookups of a TTL class with an unknown name                  */
     uint64_t clears;            /* calls of cellar_clear                                          */
-    uint64_t version_changes;   /* changes of the version of a namespace                          */
-    uint64_t events_skipped;    /* store: events counted, not delivered; see SKIPPED EVENTS       */
-    uint64_t entries;           /* store: in the index, with dead ones of cleared namespaces;     */
-                                /* beside writers one that moves may count twice                  */
-    uint64_t used_bytes;        /* store: charged to the budget now                               */
-    uint64_t budget_bytes;      /* store                                                          */
-    uint64_t index_bytes;       /* store: part of used_bytes                                      */
-    uint64_t log_bytes;         /* store: part of used_bytes: segments with records               */
+    uint64_t version_changes;   /* changes of the version of the namespace                        */
+    uint64_t events_skipped;    /* store: events that listeners did not get: SKIPPED EVENTS       */
+    uint64_t entries;           /* store, now: entries in the index, with dead ones of cleared    */
+                                /* namespaces. One that moves while others write may count twice  */
+    uint64_t used_bytes;        /* store, now: bytes charged to the budget                        */
+    uint64_t budget_bytes;      /* store, now: the budget, memory_bytes or what an option set     */
+                                /* since                                                          */
+    uint64_t index_bytes;       /* store, now: bytes of the index, a part of used_bytes           */
+    uint64_t log_bytes;         /* store, now: bytes of segments with records, a part of          */
+                                /* used_bytes                                                     */
     double   hit_ratio;         /* (gets - misses) / gets; 0 without gets                         */
-    uint64_t loads;             /* loader calls; a bulk loader call counts once, a lease not      */
+    uint64_t loads;             /* calls of loaders; one of a bulk loader counts once, a lease    */
+                                /* does not count                                                 */
     uint64_t loads_failed;      /* loads that returned neither a value nor "absent"               */
-    uint64_t loads_joined;      /* gets that got the result of another call's load; no misses     */
-    uint64_t loads_not_stored;  /* results returned, not stored                                   */
-    uint64_t load_takeovers;    /* loads taken over: leader lost or too late                      */
-    uint64_t load_timeouts;     /* waits that ended with E_TIMEOUT or a stale value               */
-    uint64_t load_deadlocks;    /* waits refused with E_DEADLOCK                                  */
+    uint64_t loads_joined;      /* lookups that got the result of the load of another call; they  */
+                                /* are no misses                                                  */
+    uint64_t loads_not_stored;  /* results of loads that were returned and not stored             */
+    uint64_t load_takeovers;    /* loads that another call took over: the leader was lost or too  */
+                                /* late                                                           */
+    uint64_t load_timeouts;     /* waits for a load that ended with E_TIMEOUT or a stale value    */
+    uint64_t load_deadlocks;    /* waits for a load that were refused with E_DEADLOCK             */
     uint64_t refreshes;         /* loads in the background                                        */
-    uint64_t refreshes_dropped; /* refreshes not started: queue full, or no memory                */
+    uint64_t refreshes_dropped; /* refreshes that did not start: the queue was full, or no memory */
     uint64_t load_ns;           /* time spent in loaders                                          */
-    uint64_t loads_running;     /* store: loads in progress now, leases included                  */
-    uint64_t load_waiters;      /* store: calls and subscribers that wait for them now            */
-    uint64_t load_bytes;        /* store: part of used_bytes: records of loads and waiters        */
-    uint64_t load_fallbacks;    /* loads that returned a fallback or default value                */
-    double   saved_seconds;     /* gets without misses x mean time of a load: an estimate         */
-    double   saved_cost;        /* gets without misses x mean cost_us of a load, in millions of   */
-                                /* the unit of cost_us: an estimate                               */
-    uint64_t quota_entries;     /* namespace with a quota: entries it holds                       */
-    uint64_t quota_bytes;       /* bytes of its entries                                           */
-    uint64_t quota_max_bytes;   /* quota_max_pct in bytes now; 0 = none                           */
-    uint64_t decode_errors;     /* entries removed because they did not decode                    */
-    uint64_t denied;            /* writes that a policy denied                                    */
-    uint64_t namespace_entries; /* namespace: its entries in memory, with negative ones and       */
+    uint64_t loads_running;     /* store, now: loads in progress, leases included                 */
+    uint64_t load_waiters;      /* store, now: calls and subscribers that wait for these loads    */
+    uint64_t load_bytes;        /* store, now: bytes of records of loads and waiters, a part of   */
+                                /* used_bytes                                                     */
+    uint64_t load_fallbacks;    /* loads that returned a fallback or the default value            */
+    double   saved_seconds;     /* estimate of the time saved: gets without misses x mean time of */
+                                /* a load                                                         */
+    double   saved_cost;        /* estimate of the cost saved: gets without misses x mean cost_us */
+                                /* of a load, in millions of the unit of cost_us                  */
+    uint64_t quota_entries;     /* namespace with a quota, now: its entries; else 0               */
+    uint64_t quota_bytes;       /* namespace with a quota, now: bytes of its entries; else 0      */
+    uint64_t quota_max_bytes;   /* namespace, now: quota_max_pct in bytes; 0: no quota            */
+    uint64_t decode_errors;     /* values that cellar_value_damaged reported                      */
+    uint64_t denied;            /* writes that a DENY rule refused with E_DENIED                  */
+    uint64_t namespace_entries; /* namespace, now: its entries in memory, with negative ones and  */
                                 /* expired ones that still take room; exact while no other call   */
                                 /* changes the namespace. 0 after a clear, and with SCOPE_STORE   */
-    uint64_t l2_rebuilding;     /* store: 1 while the disk index is read back: gets may miss      */
-    uint64_t stripes;           /* store: lock domains in use: tuning.stripes, or fewer           */
-    uint64_t l2_owes;           /* store: 1 while entries that the disk dropped are offered again */
-    uint64_t l2_rejected_size;  /* store: entries that are too large for the disk tier            */
-    uint64_t l2_rejected_ttl;   /* store: entries with less than min_ttl_ms left                  */
-    uint64_t l2_rejected_limit; /* store: entries over a write limit                              */
+    uint64_t l2_rebuilding;     /* store, now: 1 while the index of the disk tier is read back:   */
+                                /* lookups may miss                                               */
+    uint64_t stripes;           /* store, now: lock domains in use: tuning.stripes, or fewer      */
+    uint64_t l2_owes;           /* store, now: 1 while entries that the disk dropped are offered  */
+                                /* again                                                          */
+    uint64_t l2_rejected_size;  /* store: entries that were too large for the disk tier           */
+    uint64_t l2_rejected_ttl;   /* store: entries not written to disk with less than min_ttl_ms   */
+                                /* left                                                           */
+    uint64_t l2_rejected_limit; /* store: entries not written to disk because of a write limit    */
     uint64_t load_recursions;   /* loads that CELLAR_LOAD_RECURSE let run                         */
-    uint64_t l2_memory_bytes;   /* store: part of used_bytes: index, stage, tables of the disk    */
-                                /* tier; see SIZES of cellar_l2.h                                 */
-    uint64_t objects_held;      /* store: objects with counted holds, and holds in slots of       */
+    uint64_t l2_memory_bytes;   /* store, now: bytes of index, stage and tables of the disk tier, */
+                                /* a part of used_bytes: SIZES of cellar_l2.h                     */
+    uint64_t objects_held;      /* store, now: objects with counted holds, and holds in slots of  */
                                 /* threads; walks all objects                                     */
     uint64_t release_errors;    /* store: releases of a hold that was released before             */
 } cellar_stats;
@@ -117,7 +133,7 @@ CELLAR_STRUCT(cellar_stats, release_errors);
 
 /* Read the counters of this namespace, or the sums of the store.
  * in:      scope CELLAR_SCOPE_NAMESPACE ("store" fields as well) or _STORE; out->struct_size set
- * out:     *out
+ * out:     *out: the counters, and the figures of this moment
  * returns: OK
  * thread:  any; each counter is exact, each is read at its own moment
  * cost:    O(threads that ever used the namespace)
@@ -127,7 +143,7 @@ CELLAR_STRUCT(cellar_stats, release_errors);
 CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_stats *out);
 
 /* Take one namespace of cellar_namespace_list.
- * in:      name, terminated, "" of the root; stats; ctx as given with the function
+ * in:      name, terminated, "" of the root; stats: its counters; ctx as given with the function
  * returns: true: go on. false: end the list
  * owns:    name and stats are borrowed until the return
  * thread:  the thread that calls cellar_namespace_list, without locks. It may call the library, but
@@ -142,7 +158,7 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
 typedef bool (*cellar_namespace_fn)(const char *name, const cellar_stats *stats, void *ctx);
 
 /* List the namespaces of the store, also those without an open handle. The root comes first.
- * in:      any handle of the store; fn; ctx
+ * in:      c: any handle of the store; fn: called for each namespace; ctx: given to fn
  * returns: OK
  * owns:    ctx lives until the call has returned
  * thread:  any; fn runs in this thread without locks. A namespace that is created or dropped
@@ -285,7 +301,7 @@ typedef struct cellar_scan_entry {
 } cellar_scan_entry;
 
 /* Take one entry of cellar_scan.
- * in:      e; ctx as given with the function
+ * in:      e: key, value and times of the entry; ctx as given with the function
  * returns: true: go on. false: end this call of cellar_scan; the rest of the same bucket still
  *          follows, unless its namespace was closed, dropped or cleared meanwhile
  * owns:    e, key and value are borrowed until the return: they are copies
@@ -326,7 +342,8 @@ CELLAR_STRUCT(cellar_scan_opts, place);
  * or moves during the scan. Entries on disk stay there, and do not count as used.
  * in:      *cursor 0 for the first call, then as the last call left it; o with the same flags in
  *          each call, NULL = defaults; *o->place as the last call left it
- * out:     *cursor, 0 when the scan is complete; valid until the store is closed; *o->place
+ * out:     *cursor, 0 when the scan is complete; valid until the store is closed;
+ *          *o->place: the second half of the cursor
  * returns: OK; E_NOMEM, E_BUSY (the disk does not answer for the moment). After these two *cursor
  *          stands behind what was visited: wait, then call again with it. After a refusal, as
  *          E_CLOSED, *cursor is unchanged, and the scan ends: no later call would go on
@@ -362,7 +379,7 @@ typedef struct cellar_event {
 } cellar_event;
 
 /* Take one removed entry, for cellar_listener_add.
- * in:      e; ctx as given with the function
+ * in:      e: the entry, and why it was removed; ctx as given with the function
  * owns:    e, key and value are borrowed until the return. e->ns is open until then; do not close
  *          it. ctx lives until cellar_listener_remove or the root close has returned
  * thread:  the thread that removed or reclaimed the entry, or a thread of the store; several
@@ -378,7 +395,8 @@ typedef void (*cellar_listener_fn)(const cellar_event *e, void *ctx);
 
 /* Call a function once for each entry that is removed, with its cause.
  * in:      a handle of the store: the root receives events of all namespaces, another namespace
- *          only its own; causes: bits of CELLAR_CAUSE_BIT(..), 0 = all; fn; ctx
+ *          only its own; causes: bits of CELLAR_CAUSE_BIT(..), 0 = all; fn: called for each removed
+ *          entry; ctx: given to fn
  * out:     *id for cellar_listener_remove
  * returns: OK; E_LIMIT (16 a store)
  * owns:    ctx lives until cellar_listener_remove or the root close has returned. A dropped
@@ -396,7 +414,7 @@ CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_lis
 
 /* Remove a listener. After the return fn does not run any more. Called inside a listener, calls of
  * fn in other threads may still be running.
- * in:      any handle of the store; id
+ * in:      c: any handle of the store; id: of cellar_listener_add
  * returns: OK; E_NOT_FOUND (no such listener of the store)
  * owns:    the library no longer uses ctx, except in calls that still run (above)
  * thread:  any, also inside the listener itself
@@ -442,7 +460,7 @@ typedef struct cellar_latency {
 CELLAR_STRUCT(cellar_latency, max_ns);
 
 /* Read a latency histogram of the store.
- * in:      any handle of the store; op; out->struct_size set
+ * in:      c: any handle of the store; op: which operation; out->struct_size set
  * out:     *out; all zero without samples
  * returns: OK
  * thread:  any

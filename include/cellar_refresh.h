@@ -158,7 +158,7 @@ typedef struct cellar_refresh_info {
 CELLAR_STRUCT(cellar_refresh_info, reserved0);
 
 /* Take one row of cellar_refresh_list.
- * in:      info; ctx as given with the function
+ * in:      info: key, times and state of the row; ctx as given with the function
  * returns: true: go on. false: end the list
  * owns:    info and its texts are borrowed until the return
  * thread:  the thread that calls cellar_refresh_list, with no lock held. It may call every function
@@ -306,7 +306,7 @@ CELLAR_API cellar_err cellar_refresh_remove(cellar_refresher *r, cellar *c, cons
 
 /* Call a function for each row, in order of creation. Rows that come or go meanwhile may be in the
  * list or not.
- * in:      fn; ctx, given to fn
+ * in:      fn: called for each row; ctx: given to fn
  * returns: OK
  * owns:    ctx lives until the call has returned
  * thread:  any, also a loader; fn runs on the calling thread with no lock held
@@ -319,7 +319,7 @@ CELLAR_API cellar_err cellar_refresh_list(cellar_refresher *r, cellar_refresh_li
 
 /* Read the figures of a refresher.
  * in:      out from cellar_refresher_stats_default
- * out:     *out
+ * out:     *out: the figures of this moment
  * returns: OK
  * thread:  any
  * cost:    one short lock

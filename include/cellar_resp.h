@@ -220,7 +220,7 @@ CELLAR_STRUCT(cellar_resp_stats, admin_port);
 
 /* Open a port on a store: bind its sockets. No client is served before cellar_resp_step or
  * cellar_resp_start.
- * in:      c, any handle of the store;
+ * in:      c: any handle of the store;
  *          o from cellar_resp_config_default, with unix_path, port or admin
  * out:     *out is NULL on failure
  * returns: OK;

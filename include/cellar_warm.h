@@ -58,7 +58,7 @@ CELLAR_STRUCT(cellar_warm_report, reserved0);
 
 /* Load many keys before they are requested. The loads are those of cellar_get_or_load: keys in the
  * cache are not loaded, and other calls wait for these loads.
- * in:      o; out->struct_size set
+ * in:      o: keys, loader and limits of the warming; out->struct_size set
  * out:     *out, also when it stopped early
  * returns: OK (look at the report); E_NOMEM (no thread or no memory; loaded entries stay).
  *          A negative code of next ends the call, which returns it. cellar_last_error tells of the
