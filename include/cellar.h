@@ -238,13 +238,14 @@ struct cellar_tuning_config;
  * cost:    it may block. Callers of the same key wait meanwhile; after hard_timeout_ms one of them
  *          loads
  * example:
- *     cellar_err load_row(cellar_load *load, const void *key, size_t key_len, void *db)
+ *     cellar_err load_row(cellar_load *load, const void *key,
+ *                         size_t key_len, void *db)
  *     {
  *         struct row row;
  *         switch (db_find(db, key, key_len, &row)) {
  *         case DB_FOUND: return cellar_load_value(load, row.text, row.len);
  *         case DB_NONE: return cellar_load_absent(load);
- *         default: return cellar_load_fail(load, 503, 2000, 0);  // not before 2 s
+ *         default: return cellar_load_fail(load, 503, 2000, 0);
  *         }
  *     }                                                                                          */
 typedef cellar_err (*cellar_loader_fn)(struct cellar_load *load, const void *key, size_t key_len,
@@ -261,14 +262,18 @@ typedef cellar_err (*cellar_loader_fn)(struct cellar_load *load, const void *key
  *          lock is held. It may do what a cellar_loader_fn may
  * cost:    it may block; callers of its keys wait
  * example:
- *     cellar_err load_rows(cellar_load *load, const cellar_bytes *keys, size_t n, void *db)
+ *     cellar_err load_rows(cellar_load *load, const cellar_bytes *keys,
+ *                          size_t n, void *db)
  *     {
  *         for (size_t i = 0; i < n; i++) {
  *             struct row row;
- *             const int found = db_find(db, keys[i].data, keys[i].len, &row);
+ *             const cellar_bytes *key = &keys[i];
+ *             const int found = db_find(db, key->data, key->len, &row);
  *             cellar_load_select(load, i);
- *             if (found == DB_FOUND) cellar_load_value(load, row.text, row.len);
- *             else if (found == DB_NONE) cellar_load_absent(load);
+ *             if (found == DB_FOUND)
+ *                 cellar_load_value(load, row.text, row.len);
+ *             else if (found == DB_NONE)
+ *                 cellar_load_absent(load);
  *         }
  *         return CELLAR_OK;
  *     }                                                                                          */
@@ -481,7 +486,8 @@ CELLAR_API cellar_err cellar_close(cellar *c);
  *     cellar_namespace_config o = cellar_namespace_config_default();
  *     o.default_ttl_ms = 300000;
  *     cellar *users;
- *     if (cellar_namespace_open(c, "users", &o, &users) != CELLAR_OK) return 1;
+ *     if (cellar_namespace_open(c, "users", &o, &users) != CELLAR_OK)
+ *         return 1;
  *     cellar_namespace_close(users);                                                             */
 CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
                                             const cellar_namespace_config *o, cellar **out);
@@ -513,8 +519,8 @@ CELLAR_API cellar_err cellar_namespace_close(cellar *c);
  *     size_t len;
  *     switch (cellar_get(c, "k", 1, buf, sizeof buf, &len)) {
  *     case CELLAR_OK: use(buf, len); break;
- *     case CELLAR_E_BUFFER: grow(len); break;  // the value has len bytes
- *     default: break;                          // MISS, ABSENT: no value; below 0: an error
+ *     case CELLAR_E_BUFFER: grow(len); break; // the value has len bytes
+ *     default: break; // MISS, ABSENT: no value; below 0: an error
  *     }                                                                                          */
 CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
                                  void *buf, size_t buf_cap, size_t *value_len);
@@ -528,7 +534,8 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
  * cost:    like cellar_get
  * example:
  *     char name[64];
- *     if (cellar_get_str(c, "user:7", name, sizeof name) == CELLAR_OK) puts(name);               */
+ *     if (cellar_get_str(c, "user:7", name, sizeof name) == CELLAR_OK)
+ *         puts(name);                                                                            */
 CELLAR_API cellar_err cellar_get_str(cellar *c, const char *key, char *buf, size_t buf_cap);
 
 /* Copy a value into new memory. A zero byte follows the value.
@@ -789,7 +796,8 @@ typedef struct cellar_delete_item {
  *          prefetch. No allocation. With a shared tier: one request, and one allocation, for up to
  *          128 keys that memory does not have
  * example:
- *     cellar_get_item it[1] = {{.key = "a", .key_len = 1, .buf = b1, .buf_cap = sizeof b1}};
+ *     cellar_get_item it[1] = {{.key = "a", .key_len = 1,
+ *                               .buf = b1, .buf_cap = sizeof b1}};
  *     size_t hits;
  *     cellar_get_many(c, it, 1, &hits);
  *     if (it[0].status == CELLAR_OK) use(b1, it[0].value_len);                                   */
@@ -806,7 +814,8 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
  * thread:  any; of equal keys the last item is stored
  * cost:    groups of 32 with prefetch
  * example:
- *     cellar_set_item it[1] = {{.key = "a", .key_len = 1, .value = "x", .value_len = 1}};
+ *     cellar_set_item it[1] = {{.key = "a", .key_len = 1,
+ *                               .value = "x", .value_len = 1}};
  *     cellar_set_many(c, it, 1, NULL, NULL);                                                     */
 CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t count,
                                       const cellar_set_opts *o, size_t *stored);

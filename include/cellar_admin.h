@@ -91,7 +91,11 @@ typedef void *(*cellar_alloc_fn)(size_t size, void *ctx);
  * thread:  as cellar_alloc_fn; often another thread than the one that allocated
  * cost:    it should not block
  * example:
- *     void my_free(void *block, size_t size, void *ctx) { (void)size, (void)ctx; free(block); }  */
+ *     void my_free(void *block, size_t size, void *ctx)
+ *     {
+ *         (void)size, (void)ctx;
+ *         free(block);
+ *     }                                                                                          */
 typedef void (*cellar_free_fn)(void *block, size_t size, void *ctx);
 
 /* Write a log line, for cellar_host_config.log. Which lines there are, says cellar_log_level.
@@ -104,11 +108,12 @@ typedef void (*cellar_free_fn)(void *block, size_t size, void *ctx);
  * cost:    it should not block: that call waits. Hand the line to a queue, or write it to a
  *          buffered file
  * example:
- *     void to_stderr(cellar_log_level level, const char *module, cellar_err code,
- *                    const char *text, void *ctx)
+ *     void to_stderr(cellar_log_level level, const char *module,
+ *                    cellar_err code, const char *text, void *ctx)
  *     {
  *         (void)ctx;
- *         fprintf(stderr, "cellar %d %s (%d): %s\n", (int)level, module, (int)code, text);
+ *         fprintf(stderr, "cellar %d %s (%d): %s\n", (int)level, module,
+ *                 (int)code, text);
  *     }                                                                                          */
 typedef void (*cellar_log_fn)(cellar_log_level level, const char *module, cellar_err code,
                               const char *text, void *ctx);
@@ -371,7 +376,8 @@ CELLAR_API cellar_err cellar_policy_set(cellar *c, const cellar_policy_rule *rul
  * example:
  *     bool print_rule(const cellar_policy_rule *rule, void *file)
  *     {
- *         fprintf(file, "%s\n", rule->pattern != NULL ? rule->pattern : "set");
+ *         const char *pattern = rule->pattern;
+ *         fprintf(file, "%s\n", pattern != NULL ? pattern : "set");
  *         return true;
  *     }                                                                                          */
 typedef bool (*cellar_policy_list_fn)(const cellar_policy_rule *rule, void *ctx);
@@ -396,7 +402,9 @@ CELLAR_API cellar_err cellar_policy_list(cellar *c, cellar_policy_list_fn fn, vo
  *          back than were charged); nothing changed
  * thread:  any; listeners may run inside
  * cost:    O(1) and the evictions; charge in chunks
- * example: if (cellar_memory_charge(c, 1 << 20) == CELLAR_OK) buf = malloc(1 << 20);             */
+ * example:
+ *     if (cellar_memory_charge(c, 1 << 20) == CELLAR_OK)
+ *         buf = malloc(1 << 20);                                                                 */
 CELLAR_API cellar_err cellar_memory_charge(cellar *c, int64_t bytes);
 
 /* ---- Maintenance and checks ------------------------------------------------------------------ */

@@ -124,7 +124,8 @@ CELLAR_STRUCT(cellar_batch_result, reserved0);
  * example:
  *     cellar_err post(const cellar_batch *batch, void *client)
  *     {
- *         const bool sent = send_all(client, batch->group, batch->items, batch->item_count);
+ *         const bool sent = send_all(client, batch->group, batch->items,
+ *                                    batch->item_count);
  *         return sent ? CELLAR_OK : CELLAR_E_IO;
  *     }                                                                                          */
 typedef cellar_err (*cellar_batch_flush_fn)(const cellar_batch *batch, void *ctx);
@@ -240,7 +241,8 @@ CELLAR_STRUCT(cellar_batcher_stats, bytes);
  * cost:    about 40 KiB; starts one thread, and workers with the first flushes
  * example:
  *     cellar_batcher *b;
- *     if (cellar_batcher_open(NULL, post, client, &b) != CELLAR_OK) return 1;                    */
+ *     if (cellar_batcher_open(NULL, post, client, &b) != CELLAR_OK)
+ *         return 1;                                                                              */
 CELLAR_API cellar_err cellar_batcher_open(const cellar_batcher_config *cfg,
                                           cellar_batch_flush_fn flush, void *ctx,
                                           cellar_batcher **out);
@@ -253,7 +255,9 @@ CELLAR_API cellar_err cellar_batcher_open(const cellar_batcher_config *cfg,
  * owns:    OK: b is freed
  * thread:  must not overlap other calls on the batcher but those of its functions
  * cost:    flushes what is left; joins the threads
- * example: if (cellar_batcher_close(b, NULL) == CELLAR_E_BUSY) puts("a flush still runs");       */
+ * example:
+ *     if (cellar_batcher_close(b, NULL) == CELLAR_E_BUSY)
+ *         puts("a flush still runs");                                                            */
 CELLAR_API cellar_err cellar_batcher_close(cellar_batcher *b, cellar_batch_report *report);
 
 /* Flush all items and wait until each has ended. From the call on, adds return E_CLOSED, and
@@ -316,7 +320,8 @@ typedef struct cellar_write {
  *          runs at a time. No lock is held. It may use the cache, but not close the store
  * cost:    it may block; writes of the namespace wait in the queue
  * example:
- *     cellar_err write_rows(const cellar_write *writes, size_t count, void *db)
+ *     cellar_err write_rows(const cellar_write *writes, size_t count,
+ *                           void *db)
  *     {
  *         return db_write(db, writes, count) ? CELLAR_OK : CELLAR_E_IO;
  *     }                                                                                          */
@@ -333,7 +338,8 @@ typedef cellar_err (*cellar_write_many_fn)(const cellar_write *writes, size_t co
  *     void lost(const cellar_write *write, cellar_err err, void *db)
  *     {
  *         (void)db;
- *         fprintf(stderr, "%zu bytes lost: %s\n", write->value_len, cellar_strerror(err));
+ *         fprintf(stderr, "%zu bytes lost: %s\n", write->value_len,
+ *                 cellar_strerror(err));
  *     }                                                                                          */
 typedef void (*cellar_write_failed_fn)(const cellar_write *write, cellar_err err, void *ctx);
 

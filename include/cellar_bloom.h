@@ -80,7 +80,8 @@ typedef enum cellar_bloom_doubt {
  * example:
  *     cellar_namespace_config o = cellar_namespace_config_default();
  *     o.bloom_keys = 1000000;
- *     if (cellar_namespace_open(c, "users", &o, &users) != CELLAR_OK) return 1;
+ *     if (cellar_namespace_open(c, "users", &o, &users) != CELLAR_OK)
+ *         return 1;
  *     cellar_bloom_feed(users, next_row, db, NULL);                                              */
 CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void *ctx,
                                         uint64_t *count);
@@ -101,7 +102,9 @@ CELLAR_API cellar_err cellar_bloom_add(cellar *c, const void *key, size_t key_le
  *          is OBSERVING)
  * thread:  any; updates no counter
  * cost:    one cache line
- * example: if (cellar_bloom_check(c, "k", 1) == CELLAR_ABSENT) puts("not in the source");        */
+ * example:
+ *     if (cellar_bloom_check(c, "k", 1) == CELLAR_ABSENT)
+ *         puts("not in the source");                                                             */
 CELLAR_API cellar_err cellar_bloom_check(cellar *c, const void *key, size_t key_len);
 
 /* State and figures of a filter: of cellar_bloom_info_get. Filled up to the caller's

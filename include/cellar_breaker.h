@@ -86,7 +86,8 @@ CELLAR_API void cellar_breaker_destroy(cellar_breaker *b);
  *     uint32_t pass;
  *     if (cellar_breaker_allow(b, &pass) == CELLAR_OK) {
  *         const bool good = call_service();
- *         cellar_breaker_record(b, pass, good ? CELLAR_BREAKER_SUCCESS : CELLAR_BREAKER_FAILURE);
+ *         cellar_breaker_record(b, pass, good ? CELLAR_BREAKER_SUCCESS
+ *                                             : CELLAR_BREAKER_FAILURE);
  *     }                                                                                          */
 CELLAR_API cellar_err cellar_breaker_allow(cellar_breaker *b, uint32_t *pass);
 

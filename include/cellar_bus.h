@@ -382,7 +382,9 @@ CELLAR_API cellar_err cellar_bus_open(const cellar_bus_config *cfg, cellar_bus *
  * owns:    OK: b and its members are freed, each free_fn has run. Else b is as before
  * thread:  must not overlap other calls on the bus but those of its functions
  * cost:    O(messages); joins the threads
- * example: if (cellar_bus_close(b) == CELLAR_E_BUSY) puts("a function still runs");              */
+ * example:
+ *     if (cellar_bus_close(b) == CELLAR_E_BUSY)
+ *         puts("a function still runs");                                                         */
 CELLAR_API cellar_err cellar_bus_close(cellar_bus *b);
 
 /* End the intake of a bus for good, and wait until its groups are empty. From the call on each
@@ -398,8 +400,8 @@ CELLAR_API cellar_err cellar_bus_close(cellar_bus *b);
  * cost:    waits
  * example:
  *     cellar_bus_report r = cellar_bus_report_default();
- *     if (cellar_bus_drain(b, 5000, &r) != CELLAR_OK) printf("%llu lost\n",
- *                                                           (unsigned long long)r.left);         */
+ *     if (cellar_bus_drain(b, 5000, &r) != CELLAR_OK)
+ *         printf("%llu lost\n", (unsigned long long)r.left);                                     */
 CELLAR_API cellar_err cellar_bus_drain(cellar_bus *b, int64_t timeout_ms,
                                        cellar_bus_report *report);
 
@@ -548,7 +550,9 @@ CELLAR_API cellar_err cellar_bus_settle(cellar_bus_member *m, uint64_t delivery,
  *          of the bus. Else ctx stays that of the caller, and free_fn is not called
  * thread:  any, also a subscriber
  * cost:    one allocation, one short lock
- * example: cellar_signal_subscribe(b, "cache.#", CELLAR_BUS_AMQP, on_cache, NULL, NULL, NULL);   */
+ * example:
+ *     cellar_signal_subscribe(b, "cache.#", CELLAR_BUS_AMQP, on_cache,
+ *                             NULL, NULL, NULL);                                                 */
 CELLAR_API cellar_err cellar_signal_subscribe(cellar_bus *b, const char *pattern,
                                               cellar_bus_syntax syntax, cellar_signal_fn fn,
                                               void *ctx, cellar_bus_free_fn free_fn, uint64_t *id);

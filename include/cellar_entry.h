@@ -80,7 +80,8 @@ CELLAR_STRUCT(cellar_get_opts, reserved0);
  *     o.flags = CELLAR_GET_ALLOW_STALE;
  *     char buf[64];
  *     size_t len;
- *     cellar_err err = cellar_get_with(c, "k", 1, &o, buf, sizeof buf, &len);
+ *     const cellar_err err =
+ *         cellar_get_with(c, "k", 1, &o, buf, sizeof buf, &len);
  *     if (err == CELLAR_OK || err == CELLAR_STALE) use(buf, len);                                */
 CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len,
                                       const cellar_get_opts *o, void *buf, size_t buf_cap,
@@ -159,7 +160,9 @@ CELLAR_API void cellar_unpin(cellar_pinned *p);
  * example:
  *     char part[4096];
  *     size_t total;
- *     if (cellar_get_range(c, "k", 1, 8192, part, 4096, &total) == CELLAR_OK && total > 8192)
+ *     const cellar_err err =
+ *         cellar_get_range(c, "k", 1, 8192, part, 4096, &total);
+ *     if (err == CELLAR_OK && total > 8192)
  *         use(part, total - 8192 < 4096 ? total - 8192 : 4096);                                  */
 CELLAR_API cellar_err cellar_get_range(cellar *c, const void *key, size_t key_len, uint64_t offset,
                                        void *buf, size_t buf_cap, size_t *total);
@@ -179,7 +182,8 @@ CELLAR_API cellar_err cellar_get_range(cellar *c, const void *key, size_t key_le
  * example:
  *     cellar_pinned p;
  *     if (cellar_reserve(c, len, &p) == CELLAR_OK) {
- *         if (read_all(fd, (void *)p.value, len)) cellar_set(c, "k", 1, p.value, len, NULL);
+ *         if (read_all(fd, (void *)p.value, len))
+ *             cellar_set(c, "k", 1, p.value, len, NULL);
  *         cellar_unpin(&p);
  *     }                                                                                          */
 CELLAR_API cellar_err cellar_reserve(cellar *c, size_t value_len, cellar_pinned *out);
@@ -254,7 +258,8 @@ CELLAR_API cellar_err cellar_buf_resize(cellar_buf *b, size_t len, void **data);
  *          it may call the library, but not end its thread
  * cost:    it may block, but then another writer may come first, and it runs again
  * example:
- *     cellar_err append_line(const void *old, size_t old_len, cellar_buf *out, void *line)
+ *     cellar_err append_line(const void *old, size_t old_len,
+ *                            cellar_buf *out, void *line)
  *     {
  *         cellar_buf_append(out, old, old_len);
  *         return cellar_buf_append(out, line, strlen(line));

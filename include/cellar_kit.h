@@ -447,8 +447,10 @@ CELLAR_API void cellar_llm_close(cellar_llm *llm);
  *     cellar_result r = cellar_result_default();
  *     cellar_llm_answer a = cellar_llm_answer_default();
  *     a.result = &r;
- *     const cellar_err err = cellar_llm_get_or_call(llm, &req, ask, NULL, &a);
- *     if (err == CELLAR_OK || err == CELLAR_STALE) fwrite(a.text, 1, a.text_len, stdout);
+ *     const cellar_err err =
+ *         cellar_llm_get_or_call(llm, &req, ask, NULL, &a);
+ *     if (err == CELLAR_OK || err == CELLAR_STALE)
+ *         fwrite(a.text, 1, a.text_len, stdout);
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_llm_get_or_call(cellar_llm *llm, const cellar_llm_request *req,
                                              cellar_llm_fn fn, void *ctx,
@@ -697,7 +699,8 @@ CELLAR_API void cellar_status_close(cellar_status *s);
  * thread:  any; value and state of an item belong together; the batch is not atomic
  * cost:    as cellar_get_many, and one more read for each read that finds its id hot
  * example:
- *     cellar_status_get_item it[1] = {{"7", 1, buf, 64, 0, NULL, CELLAR_OK, 0}};
+ *     cellar_status_get_item it[1] =
+ *         {{"7", 1, buf, 64, 0, NULL, CELLAR_OK, 0}};
  *     cellar_status_get_many(s, it, 1, NULL);                                                    */
 CELLAR_API cellar_err cellar_status_get_many(cellar_status *s, cellar_status_get_item *items,
                                              size_t count, size_t *hits);
@@ -711,7 +714,8 @@ CELLAR_API cellar_err cellar_status_get_many(cellar_status *s, cellar_status_get
  * cost:    as cellar_set_many, one call for each state among 64 items with different ids; no
  *          allocation
  * example:
- *     cellar_status_set_item it[1] = {{"7", 1, "{}", 2, "batch", CELLAR_OK, 0}};
+ *     cellar_status_set_item it[1] =
+ *         {{"7", 1, "{}", 2, "batch", CELLAR_OK, 0}};
  *     cellar_status_set_many(s, it, 1, NULL);                                                    */
 CELLAR_API cellar_err cellar_status_set_many(cellar_status *s, cellar_status_set_item *items,
                                              size_t count, size_t *stored);
@@ -748,7 +752,9 @@ static inline cellar_err cellar_status_set(cellar_status *s, const void *id, siz
  * cost:    as cellar_get_with; the read that prolongs an entry: also a copy and a set
  * example:
  *     const char *state;
- *     if (cellar_status_get(s, "7", 1, buf, sizeof buf, &len, &state) == CELLAR_OK) puts(state);
+ *     const cellar_err err =
+ *         cellar_status_get(s, "7", 1, buf, sizeof buf, &len, &state);
+ *     if (err == CELLAR_OK) puts(state);
  * since:   0.2.0                                                                                 */
 static inline cellar_err cellar_status_get(cellar_status *s, const void *id, size_t id_len,
                                            void *buf, size_t buf_cap, size_t *value_len,
@@ -845,8 +851,11 @@ typedef struct cellar_limiter_snapshot cellar_limiter_snapshot;
  *     cellar_limiter_config cfg = cellar_limiter_config_default();
  *     cfg.snapshot_interval_ms = 10000;
  *     cellar_limiter_snapshot *s;
- *     if (cellar_limiter_snapshot_open(store, "api_limits", &cfg, &s) != CELLAR_OK) return 1;
- *     if (cellar_limiter_open(&cfg, &rule, 1, &limiter) != CELLAR_OK) return 1;                  */
+ *     cellar_err err =
+ *         cellar_limiter_snapshot_open(store, "api_limits", &cfg, &s);
+ *     if (err != CELLAR_OK) return 1;
+ *     err = cellar_limiter_open(&cfg, &rule, 1, &limiter);
+ *     if (err != CELLAR_OK) return 1;                                                            */
 CELLAR_API cellar_err cellar_limiter_snapshot_open(cellar *c, const char *name,
                                                    cellar_limiter_config *cfg,
                                                    cellar_limiter_snapshot **out);
@@ -1097,7 +1106,8 @@ typedef void (*cellar_settings_note_fn)(const cellar_settings_note *note, void *
  * example:
  *     cellar_settings s = cellar_settings_default();
  *     cellar_settings_read(&s, "app.conf", NULL, 0, print_note, NULL);
- *     cellar_settings_read(&s, NULL, NULL, 0, print_note, NULL);    // what is set there wins    */
+ *     // what the environment sets wins
+ *     cellar_settings_read(&s, NULL, NULL, 0, print_note, NULL);                                 */
 CELLAR_API cellar_err cellar_settings_read(cellar_settings *s, const char *name, const char *text,
                                            size_t text_len, cellar_settings_note_fn fn, void *ctx);
 
@@ -1115,8 +1125,10 @@ CELLAR_API cellar_err cellar_settings_read(cellar_settings *s, const char *name,
  * example:
  *     cellar_settings s = cellar_settings_default();
  *     cellar *store;
- *     if (cellar_settings_read(&s, "app.conf", NULL, 0, NULL, NULL) != CELLAR_OK) { return 1; }
- *     if (cellar_settings_open(&s, NULL, NULL, &store) != CELLAR_OK) { return 1; }               */
+ *     cellar_err err =
+ *         cellar_settings_read(&s, "app.conf", NULL, 0, NULL, NULL);
+ *     if (err == CELLAR_OK)
+ *         err = cellar_settings_open(&s, NULL, NULL, &store);                                    */
 CELLAR_API cellar_err cellar_settings_open(const cellar_settings *s, cellar_settings_note_fn fn,
                                            void *ctx, cellar **out);
 
@@ -1182,7 +1194,8 @@ CELLAR_STRUCT(cellar_policy_opts, lint);
  * cost:    O(file); with lint O(rules^2)
  * example:
  *     cellar_policy_rule *rules;
- *     err = cellar_policy_read("app.policy", NULL, NULL, NULL, &rules, &cfg.rule_count);
+ *     err = cellar_policy_read("app.policy", NULL, NULL, NULL, &rules,
+ *                              &cfg.rule_count);
  *     if (err == CELLAR_OK) {
  *         cfg.rules = rules;
  *         err = cellar_open(&cfg, &store);

@@ -228,7 +228,8 @@ typedef enum cellar_l2_damage {
  *          have the default stack of the process, or host option stack_bytes
  * owns:    the struct is copied; ctx outlives the store
  * example: cellar_l2_cipher a = cellar_l2_cipher_default();
- *     a.ctx = key; a.seal = my_seal; a.open = my_open; a.overhead_bytes = 16;
+ *     a.ctx = key, a.overhead_bytes = 16;
+ *     a.seal = my_seal, a.open = my_open;
  *     disk.cipher = &a;                                                                          */
 typedef struct cellar_l2_cipher {
     size_t   struct_size;    /* set by cellar_l2_cipher_default()                                 */

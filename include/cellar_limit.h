@@ -149,7 +149,9 @@ static inline cellar_rule cellar_rule_make_(cellar_algorithm algorithm, uint64_t
  *          its largest value is E_RANGE
  * thread:  any
  * cost:    O(1); no call of the library
- * example: const cellar_rule r = cellar_rule_token_bucket(100, CELLAR_SECOND_NS, 20);
+ * example:
+ *     const cellar_rule r =
+ *         cellar_rule_token_bucket(100, CELLAR_SECOND_NS, 20);
  * since:   0.2.0                                                                                 */
 static inline cellar_rule cellar_rule_token_bucket(uint64_t limit, uint64_t period_ns,
                                                    uint64_t burst)
@@ -164,7 +166,9 @@ static inline cellar_rule cellar_rule_token_bucket(uint64_t limit, uint64_t peri
  *          cellar_rule_token_bucket
  * thread:  any
  * cost:    O(1); no call of the library
- * example: const cellar_rule r = cellar_rule_token_bucket_strict(100, CELLAR_SECOND_NS, 20);
+ * example:
+ *     const cellar_rule r =
+ *         cellar_rule_token_bucket_strict(100, CELLAR_SECOND_NS, 20);
  * since:   0.2.0                                                                                 */
 static inline cellar_rule cellar_rule_token_bucket_strict(uint64_t limit, uint64_t period_ns,
                                                           uint64_t burst)
@@ -194,7 +198,9 @@ static inline cellar_rule cellar_rule_sliding_log(uint64_t limit, uint64_t perio
  *          largest value is E_RANGE
  * thread:  any
  * cost:    O(1); no call of the library
- * example: const cellar_rule r = cellar_rule_sliding_window(1000, CELLAR_HOUR_NS);
+ * example:
+ *     const cellar_rule r =
+ *         cellar_rule_sliding_window(1000, CELLAR_HOUR_NS);
  * since:   0.2.0                                                                                 */
 static inline cellar_rule cellar_rule_sliding_window(uint64_t limit, uint64_t period_ns)
 {
@@ -208,7 +214,9 @@ static inline cellar_rule cellar_rule_sliding_window(uint64_t limit, uint64_t pe
  *          its largest value is E_RANGE
  * thread:  any
  * cost:    O(1); no call of the library
- * example: const cellar_rule r = cellar_rule_fixed_window(100000, CELLAR_PER_DAY);
+ * example:
+ *     const cellar_rule r =
+ *         cellar_rule_fixed_window(100000, CELLAR_PER_DAY);
  * since:   0.2.0                                                                                 */
 static inline cellar_rule cellar_rule_fixed_window(uint64_t limit, cellar_calendar calendar)
 {
@@ -427,8 +435,10 @@ static inline cellar_limiter_config cellar_limiter_config_default(void)
  * cost:    takes max_bytes; reads the snapshot if there is one. A refused snapshot is no failure:
  *          the limiter starts empty (snapshots_refused)
  * example:
- *     const cellar_rule rules[2] = { cellar_rule_token_bucket(100, CELLAR_SECOND_NS, 20),
- *                                    cellar_rule_fixed_window(100000, CELLAR_PER_DAY) };
+ *     const cellar_rule rules[2] = {
+ *         cellar_rule_token_bucket(100, CELLAR_SECOND_NS, 20),
+ *         cellar_rule_fixed_window(100000, CELLAR_PER_DAY)
+ *     };
  *     cellar_limiter *l;
  *     if (cellar_limiter_open(NULL, rules, 2, &l) != CELLAR_OK) return 1;                        */
 CELLAR_API cellar_err cellar_limiter_open(const cellar_limiter_config *cfg,
@@ -460,7 +470,8 @@ CELLAR_API void cellar_limiter_close(cellar_limiter *l);
  *          no lock for a denial, else one short lock; new key: one short lock
  * example:
  *     cellar_limiter_result r;
- *     if (cellar_limiter_check(l, "10.0.0.7", 8, 1, &r) == CELLAR_LIMITED) return 429;           */
+ *     if (cellar_limiter_check(l, "10.0.0.7", 8, 1, &r) == CELLAR_LIMITED)
+ *         return 429;                                                                            */
 CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, size_t key_len,
                                            uint64_t cost, cellar_limiter_result *out);
 
@@ -501,7 +512,8 @@ CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *k
  * thread:  any
  * cost:    two passes over the links
  * example:
- *     cellar_limiter_link both[2] = { { users, "user:7", 6, 1 }, { site, "site", 4, 1 } };
+ *     cellar_limiter_link both[2] = { { users, "user:7", 6, 1 },
+ *                                     { site, "site", 4, 1 } };
  *     cellar_err e = cellar_limiter_check_chain(both, 2, NULL, NULL);                            */
 CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *links, uint32_t count,
                                                  cellar_limiter_result *out, uint32_t *denied_by);
@@ -518,7 +530,9 @@ CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *link
  *          sleep early, and the limiter must not be closed meanwhile. If all rules are token
  *          buckets, waiters are served in order of arrival, else in no order
  * cost:    the wait; token buckets charge before the sleep
- * example: cellar_err e = cellar_limiter_wait(l, "api", 3, 1, 5 * CELLAR_SECOND_NS, NULL);       */
+ * example:
+ *     cellar_err e =
+ *         cellar_limiter_wait(l, "api", 3, 1, 5 * CELLAR_SECOND_NS, NULL);                       */
 CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, size_t key_len,
                                           uint64_t cost, uint64_t max_wait_ns,
                                           cellar_limiter_result *out);
@@ -547,7 +561,9 @@ CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, si
  * example:
  *     cellar_limiter_ticket t;
  *     uint64_t wait_ns;
- *     if (cellar_limiter_reserve(l, "llm", 3, 800, 0, &t, &wait_ns, NULL) == CELLAR_OK)
+ *     const cellar_err err =
+ *         cellar_limiter_reserve(l, "llm", 3, 800, 0, &t, &wait_ns, NULL);
+ *     if (err == CELLAR_OK)
  *         cellar_limiter_commit(l, &t, 615);                                                     */
 CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key, size_t key_len,
                                              uint64_t cost, uint64_t max_wait_ns,
@@ -640,7 +656,9 @@ CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, s
  * cost:    one short lock; ends at most 8 expired permits of the key
  * example:
  *     uint64_t token;
- *     if (cellar_permit_acquire(l, "db", 2, 30000, &token, NULL) == CELLAR_OK)
+ *     const cellar_err err =
+ *         cellar_permit_acquire(l, "db", 2, 30000, &token, NULL);
+ *     if (err == CELLAR_OK)
  *         cellar_permit_release(l, "db", 2, token);                                              */
 CELLAR_API cellar_err cellar_permit_acquire(cellar_limiter *l, const void *key, size_t key_len,
                                             int64_t hold_ms, uint64_t *token,
@@ -690,7 +708,8 @@ CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, s
  * cost:    limiter: O(slots), with one region of 4096 slots locked at a time; plan: O(plans); key:
  *          O(plans) and one short lock, and each later check of the key takes a lock
  * example:
- *     cellar_rule gold = cellar_rule_token_bucket(1000, CELLAR_SECOND_NS, 100);
+ *     cellar_rule gold =
+ *         cellar_rule_token_bucket(1000, CELLAR_SECOND_NS, 100);
  *     cellar_limiter_rules_set(l, NULL, 0, "gold", &gold, 1);
  *     cellar_limiter_rules_set(l, "user:7", 6, "gold", NULL, 0);                                 */
 CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const void *key, size_t key_len,

@@ -264,12 +264,14 @@ typedef struct cellar_load cellar_load;
  * cost:    hit: as cellar_get. Load: about 0.5 us, the loader and a set
  * example:
  *     cellar_result r = cellar_result_default();
- *     const cellar_err err = cellar_get_or_load(c, "k", 1, NULL, load_row, db, &r);
+ *     const cellar_err err =
+ *         cellar_get_or_load(c, "k", 1, NULL, load_row, db, &r);
  *     switch (err) {
  *     case CELLAR_OK:
- *     case CELLAR_STALE: use(r.value, r.value_len); break;  // STALE: past its TTL
+ *     case CELLAR_STALE: use(r.value, r.value_len); break;
  *     case CELLAR_ABSENT: puts("the source has none"); break;
- *     default: printf("no value: %s, loader %d\n", cellar_strerror(err), (int)r.loader_err);
+ *     default: printf("no value: %s, loader %d\n", cellar_strerror(err),
+ *                     (int)r.loader_err);
  *     }
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_len,
@@ -430,7 +432,8 @@ typedef struct cellar_load_item {
  *     cellar_result r = cellar_result_default();
  *     cellar_load_item it[1] = {{.key = "a", .key_len = 1, .result = &r}};
  *     cellar_get_or_load_many(c, it, 1, NULL, load_rows, db);
- *     if (it[0].status == CELLAR_OK || it[0].status == CELLAR_STALE) use(r.value, r.value_len);
+ *     if (it[0].status == CELLAR_OK || it[0].status == CELLAR_STALE)
+ *         use(r.value, r.value_len);
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items, size_t count,
                                               const cellar_load_opts *o, cellar_loader_many_fn fn,
@@ -464,7 +467,9 @@ typedef struct cellar_lease {
  *          a PENDING, and of zeros. A lease that was lost past hard_timeout_ms is not seen here
  * thread:  any
  * cost:    O(1); no call of the library
- * example: if (cellar_lease_held(&lease)) cellar_lease_fulfill(c, &lease, "value", 5, NULL);
+ * example:
+ *     if (cellar_lease_held(&lease))
+ *         cellar_lease_fulfill(c, &lease, "value", 5, NULL);
  * since:   0.3.0                                                                                 */
 static inline bool cellar_lease_held(const cellar_lease *lease)
 {
@@ -508,11 +513,11 @@ typedef struct cellar_subscriber {
  *     switch (cellar_lease_acquire(c, "k", 1, NULL, NULL, &lease, &r)) {
  *     case CELLAR_OK:
  *     case CELLAR_STALE: use(r.value, r.value_len); break;
- *     case CELLAR_PENDING: again_later(); break;  // another caller loads; or give a subscriber
- *     default: break;                             // LEASED, ABSENT; below 0: an error
+ *     case CELLAR_PENDING: again_later(); break; // another caller loads
+ *     default: break; // LEASED, ABSENT; below 0: an error
  *     }
- *     if (cellar_lease_held(&lease))              // LEASED, or with a value: refresh it
- *         cellar_lease_fulfill(c, &lease, "value", 5, NULL); // source failed: cellar_lease_release
+ *     if (cellar_lease_held(&lease)) // LEASED, or with a value: refresh
+ *         cellar_lease_fulfill(c, &lease, "value", 5, NULL);
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t key_len,
                                            const cellar_load_opts *o,

@@ -72,11 +72,12 @@ typedef enum cellar_lock_lost {
  *          call the table, except its close. The key may have its next owner already
  * cost:    the call that runs it waits for it
  * example:
- *     void report(const void *key, size_t key_len, uint64_t fence, int64_t held_ms,
- *                 cellar_lock_lost cause, void *file)
+ *     void report(const void *key, size_t key_len, uint64_t fence,
+ *                 int64_t held_ms, cellar_lock_lost cause, void *file)
  *     {
- *         const char *why = cause == CELLAR_LOCK_LOST_EXPIRED ? "expired" : "owner died";
- *         fprintf(file, "%.*s: %s, %lld ms, fence %llu\n", (int)key_len, (const char *)key, why,
+ *         const bool expired = cause == CELLAR_LOCK_LOST_EXPIRED;
+ *         fprintf(file, "%.*s: %s, %lld ms, fence %llu\n", (int)key_len,
+ *                 (const char *)key, expired ? "expired" : "owner died",
  *                 (long long)held_ms, (unsigned long long)fence);
  *     }                                                                                          */
 typedef void (*cellar_lock_watch_fn)(const void *key, size_t key_len, uint64_t fence,
@@ -199,7 +200,8 @@ CELLAR_API void cellar_locks_close(cellar_locks *t);
  *     o.wait_timeout_ms = 2000;
  *     o.hold_ms = 5000;
  *     cellar_lock lk;
- *     if (cellar_lock_acquire(t, "order:7", 7, &o, &lk) != CELLAR_OK) return 1;                  */
+ *     if (cellar_lock_acquire(t, "order:7", 7, &o, &lk) != CELLAR_OK)
+ *         return 1;                                                                              */
 CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size_t key_len,
                                           const cellar_lock_opts *o, cellar_lock *out);
 
@@ -252,9 +254,11 @@ CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk);
  * thread:  any; sleeps while it waits, and owns the keys taken so far
  * cost:    as one cellar_lock_acquire for each key
  * example:
- *     const cellar_bytes keys[2] = { { "account:1", 9 }, { "account:2", 9 } };
+ *     const cellar_bytes keys[2] = { { "account:1", 9 },
+ *                                    { "account:2", 9 } };
  *     cellar_lock locks[2];
- *     if (cellar_lock_acquire_many(t, keys, 2, NULL, locks) != CELLAR_OK) return 1;              */
+ *     if (cellar_lock_acquire_many(t, keys, 2, NULL, locks) != CELLAR_OK)
+ *         return 1;                                                                              */
 CELLAR_API cellar_err cellar_lock_acquire_many(cellar_locks *t, const cellar_bytes *keys,
                                                size_t count, const cellar_lock_opts *o,
                                                cellar_lock *out);
@@ -280,7 +284,8 @@ CELLAR_API cellar_err cellar_lock_release_many(cellar_locks *t, cellar_lock *lk,
  * cost:    one short lock
  * example:
  *     cellar_lock_info info = cellar_lock_info_default();
- *     if (cellar_lock_info_get(t, "order:7", 7, &info) == CELLAR_OK) puts(info.note);            */
+ *     if (cellar_lock_info_get(t, "order:7", 7, &info) == CELLAR_OK)
+ *         puts(info.note);                                                                       */
 CELLAR_API cellar_err cellar_lock_info_get(cellar_locks *t, const void *key, size_t key_len,
                                            cellar_lock_info *out);
 

@@ -62,7 +62,9 @@ static inline cellar_arg cellar_arg_make_(cellar_arg_type type, int64_t x)
  * owns:    text and bytes are not copied: they stay valid until that call returns
  * thread:  any
  * cost:    O(1), of a text O(length); no allocation
- * example: const cellar_arg parts[2] = { cellar_arg_u64(7), cellar_arg_text("berlin") };
+ * example:
+ *     const cellar_arg parts[2] = { cellar_arg_u64(7),
+ *                                   cellar_arg_text("berlin") };
  * since:   0.1.0                                                                                 */
 static inline cellar_arg cellar_arg_i64(int64_t x)
 {
@@ -215,7 +217,8 @@ CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_
  * thread:  as cellar_loader_fn
  * cost:    it may block; callers with the same arguments wait
  * example:
- *     cellar_err add(cellar_load *load, const cellar_arg *args, size_t arg_count, void *ctx)
+ *     cellar_err add(cellar_load *load, const cellar_arg *args,
+ *                    size_t arg_count, void *ctx)
  *     {
  *         (void)arg_count, (void)ctx;
  *         const int64_t sum = args[0].as.i64 + args[1].as.i64;
@@ -245,7 +248,9 @@ typedef cellar_err (*cellar_memo_fn)(cellar_load *load, const cellar_arg *args, 
  * example:
  *     CELLAR_ARGS(a, 7, "berlin");
  *     cellar_result r = cellar_result_default();
- *     if (cellar_memoize(c, "weather", 1, a, 2, NULL, ask_weather, NULL, &r) == CELLAR_OK)
+ *     const cellar_err err = cellar_memoize(c, "weather", 1, a, 2, NULL,
+ *                                           ask_weather, NULL, &r);
+ *     if (err == CELLAR_OK)
  *         use(r.value, r.value_len);
  *     cellar_result_free(&r);                                                                    */
 CELLAR_API cellar_err cellar_memoize(cellar *c, const char *name, uint32_t version,

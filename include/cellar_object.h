@@ -69,7 +69,8 @@ extern "C" {
  *          and it must return
  * cost:    it may block; the set, release or tick that ends the object waits
  * example:
- *     void close_file(void *object, size_t charge, cellar_cause why, void *ctx)
+ *     void close_file(void *object, size_t charge, cellar_cause why,
+ *                     void *ctx)
  *     {
  *         (void)charge, (void)why, (void)ctx;
  *         fclose(object);
@@ -105,7 +106,9 @@ typedef struct cellar_held {
  * owns:    OK: the store frees the object with free_fn. Any other code: it stays with the caller
  * thread:  any; atomic per key
  * cost:    like cellar_set; free_fn of what it replaces or evicts
- * example: if (cellar_object_set(c, "k", 1, f, 4096, NULL) != CELLAR_OK) fclose(f);              */
+ * example:
+ *     if (cellar_object_set(c, "k", 1, f, 4096, NULL) != CELLAR_OK)
+ *         fclose(f);                                                                             */
 CELLAR_API cellar_err cellar_object_set(cellar *c, const void *key, size_t key_len, void *object,
                                         size_t charge, const cellar_set_opts *o);
 
@@ -159,12 +162,14 @@ CELLAR_API void cellar_object_release(cellar_held *held);
  * cost:    a hit: like cellar_object_acquire
  * example:
  *     cellar_held held;
- *     switch (cellar_object_get_or_load(c, path, len, NULL, open_file, NULL, &held)) {
+ *     const cellar_err err = cellar_object_get_or_load(
+ *         c, path, len, NULL, open_file, NULL, &held);
+ *     switch (err) {
  *     case CELLAR_OK:
- *     case CELLAR_STALE: send(held.object); break;  // STALE: past its TTL
- *     default: break;                               // ABSENT: none; below 0: an error
+ *     case CELLAR_STALE: send(held.object); break; // past its TTL
+ *     default: break; // ABSENT: none; below 0: an error
  *     }
- *     cellar_object_release(&held);                 // does nothing to a zeroed one              */
+ *     cellar_object_release(&held); // does nothing to a zeroed one                              */
 CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size_t key_len,
                                                 const cellar_load_opts *o, cellar_loader_fn fn,
                                                 void *ctx, cellar_held *out);
@@ -182,13 +187,16 @@ CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size
  * example:
  *     cellar_lease lease;
  *     cellar_held held;
- *     switch (cellar_object_lease_acquire(c, "k", 1, NULL, NULL, &lease, &held)) {
+ *     const cellar_err err = cellar_object_lease_acquire(
+ *         c, "k", 1, NULL, NULL, &lease, &held);
+ *     switch (err) {
  *     case CELLAR_OK:
  *     case CELLAR_STALE: send(held.object); break;
- *     default: break;  // LEASED; PENDING: call again later; ABSENT; below 0: an error
+ *     default: break; // LEASED, ABSENT; PENDING: again; below 0: an error
  *     }
- *     if (cellar_lease_held(&lease)) load_and_fulfill(&lease);  // LEASED, or with an object
- *     cellar_object_release(&held);                             // does nothing to a zeroed one  */
+ *     // LEASED, or with an object
+ *     if (cellar_lease_held(&lease)) load_and_fulfill(&lease);
+ *     cellar_object_release(&held); // does nothing to a zeroed one                              */
 CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, size_t key_len,
                                                   const cellar_load_opts *o,
                                                   const cellar_subscriber *waiter,
@@ -206,7 +214,9 @@ CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, si
  *          is not stored: those that waited for the lease get it
  * thread:  any
  * cost:    as cellar_lease_fulfill
- * example: if (cellar_object_lease_fulfill(c, &lease, f, 4096, NULL) < 0) fclose(f);             */
+ * example:
+ *     if (cellar_object_lease_fulfill(c, &lease, f, 4096, NULL) < 0)
+ *         fclose(f);                                                                             */
 CELLAR_API cellar_err cellar_object_lease_fulfill(cellar *c, cellar_lease *lease, void *object,
                                                   size_t charge, const cellar_set_opts *o);
 

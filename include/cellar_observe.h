@@ -150,7 +150,8 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
  *          not close the store
  * cost:    it may block
  * example:
- *     bool print_name(const char *name, const cellar_stats *stats, void *file)
+ *     bool print_name(const char *name, const cellar_stats *stats,
+ *                     void *file)
  *     {
  *         fprintf(file, "%s: %.3f\n", name, stats->hit_ratio);
  *         return true;
@@ -181,7 +182,8 @@ CELLAR_API cellar_err cellar_namespace_list(cellar *c, cellar_namespace_fn fn, v
  * example:
  *     static char text[65536];
  *     size_t len;
- *     if (cellar_metrics_write(c, text, sizeof text, &len) == CELLAR_OK) fputs(text, stdout);    */
+ *     if (cellar_metrics_write(c, text, sizeof text, &len) == CELLAR_OK)
+ *         fputs(text, stdout);                                                                   */
 CELLAR_API cellar_err cellar_metrics_write(void *object, char *buf, size_t buf_cap,
                                            size_t *text_len);
 
@@ -199,7 +201,8 @@ CELLAR_API cellar_err cellar_metrics_write(void *object, char *buf, size_t buf_c
  * example:
  *     static char text[65536];
  *     size_t len;
- *     if (cellar_stats_json(c, text, sizeof text, &len) == CELLAR_OK) fputs(text, stdout);       */
+ *     if (cellar_stats_json(c, text, sizeof text, &len) == CELLAR_OK)
+ *         fputs(text, stdout);                                                                   */
 CELLAR_API cellar_err cellar_stats_json(void *object, char *buf, size_t buf_cap, size_t *text_len);
 #endif
 
@@ -230,7 +233,8 @@ typedef struct cellar_hot_key {
  * example:
  *     cellar_hot_key top[5];
  *     size_t n;
- *     if (cellar_hot_keys(c, CELLAR_SCOPE_STORE, top, 5, &n) == CELLAR_OK && n > 0)
+ *     cellar_err err = cellar_hot_keys(c, CELLAR_SCOPE_STORE, top, 5, &n);
+ *     if (err == CELLAR_OK && n > 0)
  *         printf("%s: %.0f gets a second\n", top[0].key, top[0].gets_per_s);                     */
 CELLAR_API cellar_err cellar_hot_keys(cellar *c, cellar_scope scope, cellar_hot_key *out,
                                       size_t cap, size_t *count);
@@ -283,7 +287,8 @@ CELLAR_STRUCT(cellar_reason, lost_ago_ms);
  *          wrong with probability 10^-9
  * example:
  *     cellar_reason r = cellar_reason_default();
- *     if (cellar_why(c, "k", 1, &r) == CELLAR_OK && r.answer == CELLAR_WHY_GONE)
+ *     const cellar_err err = cellar_why(c, "k", 1, &r);
+ *     if (err == CELLAR_OK && r.answer == CELLAR_WHY_GONE)
  *         puts(cellar_cause_name(r.cause));                                                      */
 CELLAR_API cellar_err cellar_why(cellar *c, const void *key, size_t key_len, cellar_reason *out);
 
@@ -311,7 +316,8 @@ typedef struct cellar_scan_entry {
  * example:
  *     bool print_entry(const cellar_scan_entry *e, void *file)
  *     {
- *         fprintf(file, "%.*s: %zu bytes\n", (int)e->key_len, (const char *)e->key, e->value_len);
+ *         fprintf(file, "%.*s: %zu bytes\n", (int)e->key_len,
+ *                 (const char *)e->key, e->value_len);
  *         return true;
  *     }                                                                                          */
 typedef bool (*cellar_scan_fn)(const cellar_scan_entry *e, void *ctx);
@@ -359,7 +365,7 @@ CELLAR_STRUCT(cellar_scan_opts, place);
  *     cellar_err err;
  *     do {
  *         err = cellar_scan(c, &cursor, &o, print_entry, stdout);
- *     } while (err == CELLAR_OK && cursor != 0);  // E_BUSY: go on with this cursor later        */
+ *     } while (err == CELLAR_OK && cursor != 0); // E_BUSY: go on later                          */
 CELLAR_API cellar_err cellar_scan(cellar *c, uint64_t *cursor, const cellar_scan_opts *o,
                                   cellar_scan_fn fn, void *ctx);
 
@@ -389,7 +395,8 @@ typedef struct cellar_event {
  * example:
  *     void on_evicted(const cellar_event *e, void *counter)
  *     {
- *         if (e->cause == CELLAR_CAUSE_EVICTED) atomic_fetch_add((atomic_long *)counter, 1);
+ *         if (e->cause == CELLAR_CAUSE_EVICTED)
+ *             atomic_fetch_add((atomic_long *)counter, 1);
  *     }                                                                                          */
 typedef void (*cellar_listener_fn)(const cellar_event *e, void *ctx);
 
@@ -407,7 +414,8 @@ typedef void (*cellar_listener_fn)(const cellar_event *e, void *ctx);
  * cost:    a set copies the entries that it replaces or evicts while a listener exists
  * example:
  *     uint64_t id;
- *     cellar_listener_add(c, CELLAR_CAUSE_BIT(EVICTED), on_evicted, NULL, &id);                  */
+ *     cellar_listener_add(c, CELLAR_CAUSE_BIT(EVICTED), on_evicted, NULL,
+ *                         &id);                                                                  */
 CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_listener_fn fn,
                                           void *ctx,
                                           uint64_t *id);

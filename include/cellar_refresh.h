@@ -68,11 +68,13 @@ typedef enum cellar_refresh_priority {
  *          rows run at once. No lock is held. It may call the library, but not close the refresher
  * cost:    it may block: a thread of the refresher waits
  * example:
- *     cellar_err list(cellar_refresh_keys *keys, const char *pattern, void *db)
+ *     cellar_err list(cellar_refresh_keys *keys, const char *pattern,
+ *                     void *db)
  *     {
  *         (void)pattern;
  *         for (size_t i = 0; i < project_count(db); i++) {
- *             cellar_refresh_keys_add(keys, project_key(db, i), strlen(project_key(db, i)));
+ *             cellar_refresh_keys_add(keys, project_key(db, i),
+ *                                     strlen(project_key(db, i)));
  *         }
  *         return CELLAR_OK;
  *     }                                                                                          */
@@ -167,7 +169,8 @@ CELLAR_STRUCT(cellar_refresh_info, reserved0);
  * example:
  *     bool print_row(const cellar_refresh_info *info, void *file)
  *     {
- *         fprintf(file, "%.*s %s\n", (int)info->key_len, (const char *)info->key, info->loader);
+ *         fprintf(file, "%.*s %s\n", (int)info->key_len,
+ *                 (const char *)info->key, info->loader);
  *         return true;
  *     }                                                                                          */
 typedef bool (*cellar_refresh_list_fn)(const cellar_refresh_info *info, void *ctx);
@@ -229,7 +232,9 @@ CELLAR_API cellar_err cellar_refresher_open(cellar *c, const cellar_refresher_co
  * owns:    OK: r is freed
  * thread:  must not overlap other calls on the refresher but those of its loaders
  * cost:    O(rows); joins the threads
- * example: if (cellar_refresher_close(r) == CELLAR_E_BUSY) puts("a loader still runs");          */
+ * example:
+ *     if (cellar_refresher_close(r) == CELLAR_E_BUSY)
+ *         puts("a loader still runs");                                                           */
 CELLAR_API cellar_err cellar_refresher_close(cellar_refresher *r);
 
 /* ---- Loaders -------------------------------------------------------------------------------- */

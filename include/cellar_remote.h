@@ -221,7 +221,8 @@ CELLAR_STRUCT(cellar_remote_stats, leases_held);
  *          Numeric addresses and localhost need none. Threads have the default stack of the process
  * example:
  *     cellar_remote *r;
- *     if (cellar_remote_open(c, "unix:///run/redis.sock?prefix=app", NULL, &r) != CELLAR_OK)
+ *     const char *url = "unix:///run/redis.sock?prefix=app";
+ *     if (cellar_remote_open(c, url, NULL, &r) != CELLAR_OK)
  *         return 1;                                                                              */
 CELLAR_API cellar_err cellar_remote_open(cellar *store, const char *url,
                                          const cellar_remote_config *o, cellar_remote **out);
@@ -264,7 +265,8 @@ CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
  * thread:  any; calls at the same time share one marker
  * cost:    one round trip
  * example:
- *     if (cellar_remote_fence(r, 100) == CELLAR_OK) err = cellar_get(users, "7", 1, b, 9, &n);   */
+ *     if (cellar_remote_fence(r, 100) == CELLAR_OK)
+ *         err = cellar_get(users, "7", 1, b, 9, &n);                                             */
 CELLAR_API cellar_err cellar_remote_fence(cellar_remote *r, int64_t timeout_ms);
 
 /* ---- Loop of the host ----------------------------------------------------------------------- */
@@ -296,7 +298,9 @@ CELLAR_API cellar_err cellar_remote_step(cellar_remote *r, uint64_t budget_us);
  * returns: the state; DOWN for NULL
  * thread:  any
  * cost:    O(1)
- * example: if (cellar_remote_state_get(r) == CELLAR_REMOTE_PROVEN) puts("shared");               */
+ * example:
+ *     if (cellar_remote_state_get(r) == CELLAR_REMOTE_PROVEN)
+ *         puts("shared");                                                                        */
 CELLAR_API cellar_remote_state cellar_remote_state_get(const cellar_remote *r);
 
 /* Tell why the link was last lost or refused, or that its server is out of memory; or why an open
@@ -406,9 +410,11 @@ CELLAR_STRUCT(cellar_remote_limiter_stats, bytes);
  * thread:  any
  * cost:    one allocation of about 130 bytes for each of max_keys; the server is not asked
  * example:
- *     const cellar_rule rule = cellar_rule_token_bucket(10000, CELLAR_SECOND_NS, 1000);
+ *     const cellar_rule rule =
+ *         cellar_rule_token_bucket(10000, CELLAR_SECOND_NS, 1000);
  *     cellar_remote_limiter *l;
- *     if (cellar_remote_limiter_open(r, &rule, NULL, &l) != CELLAR_OK) return 1;                 */
+ *     if (cellar_remote_limiter_open(r, &rule, NULL, &l) != CELLAR_OK)
+ *         return 1;                                                                              */
 CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_rule *rule,
                                                  const cellar_remote_limiter_config *o,
                                                  cellar_remote_limiter **out);
@@ -433,7 +439,9 @@ CELLAR_API void cellar_remote_limiter_close(cellar_remote_limiter *l);
  *          trip; io_ms or hold_ms at most if the server does not answer
  * example:
  *     cellar_limiter_result x;
- *     if (cellar_remote_limiter_check(l, "10.0.0.7", 8, 1, &x) == CELLAR_LIMITED) return 429;    */
+ *     const cellar_err err =
+ *         cellar_remote_limiter_check(l, "10.0.0.7", 8, 1, &x);
+ *     if (err == CELLAR_LIMITED) return 429;                                                     */
 CELLAR_API cellar_err cellar_remote_limiter_check(cellar_remote_limiter *l, const void *key,
                                                   size_t key_len, uint64_t cost,
                                                   cellar_limiter_result *out);
@@ -491,7 +499,9 @@ typedef char cellar_remote_lock_is_frozen[sizeof(cellar_remote_lock) == 32 ? 1 :
  * cost:    one round trip for a free lock; one more for each owner meanwhile
  * example:
  *     cellar_remote_lock lk;
- *     if (cellar_remote_lock_acquire(r, "order:7", 7, NULL, &lk) == CELLAR_OK)
+ *     cellar_err err;
+ *     err = cellar_remote_lock_acquire(r, "order:7", 7, NULL, &lk);
+ *     if (err == CELLAR_OK)
  *         store_write(order, lk.fence);                                                          */
 CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *key,
                                                  size_t key_len, const cellar_lock_opts *o,
@@ -507,7 +517,10 @@ CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *k
  * owns:    the caller still releases lk
  * thread:  any, one at a time with one handle
  * cost:    one round trip
- * example: if (cellar_remote_lock_extend(r, "order:7", 7, &lk, 30000) != CELLAR_OK) stop();      */
+ * example:
+ *     cellar_err err;
+ *     err = cellar_remote_lock_extend(r, "order:7", 7, &lk, 30000);
+ *     if (err != CELLAR_OK) stop();                                                              */
 CELLAR_API cellar_err cellar_remote_lock_extend(cellar_remote *r, const void *key, size_t key_len,
                                                 cellar_remote_lock *lk, int64_t hold_ms);
 
@@ -520,7 +533,9 @@ CELLAR_API cellar_err cellar_remote_lock_extend(cellar_remote *r, const void *ke
  * owns:    after OK the handle owns nothing
  * thread:  any
  * cost:    one round trip
- * example: if (cellar_remote_lock_release(r, "order:7", 7, &lk) == CELLAR_E_LOST) undo();        */
+ * example:
+ *     if (cellar_remote_lock_release(r, "order:7", 7, &lk) == CELLAR_E_LOST)
+ *         undo();                                                                                */
 CELLAR_API cellar_err cellar_remote_lock_release(cellar_remote *r, const void *key,
                                                  size_t key_len, cellar_remote_lock *lk);
 

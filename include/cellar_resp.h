@@ -325,7 +325,8 @@ CELLAR_API cellar_err cellar_resp_stats_get(const cellar_resp *r, cellar_resp_st
  * example:
  *     const char *html;
  *     size_t len;
- *     cellar_dashboard_html(&html, &len);    // serve it as text/html; charset=utf-8             */
+ *     // serve it as text/html; charset=utf-8
+ *     cellar_dashboard_html(&html, &len);                                                        */
 CELLAR_API void cellar_dashboard_html(const char **html, size_t *html_len);
 #endif
 

@@ -89,7 +89,8 @@ CELLAR_STRUCT(cellar_cron_opts, reserved0);
  * example:
  *     int64_t next;
  *     size_t n;
- *     cellar_cron_next("30 2 * * *", "Europe/Berlin", NULL, 1700000000000, &next, 1, &n);        */
+ *     cellar_cron_next("30 2 * * *", "Europe/Berlin", NULL, 1700000000000,
+ *                      &next, 1, &n);                                                            */
 CELLAR_API cellar_err cellar_cron_next(const char *expr, const char *zone,
                                        const cellar_cron_opts *o, int64_t after_wall_ms,
                                        int64_t *out, size_t count, size_t *found);
@@ -302,7 +303,9 @@ CELLAR_API cellar_err cellar_scheduler_open(const cellar_scheduler_config *cfg,
  * owns:    OK: s is freed, each free_fn has run. Else s is as before
  * thread:  must not overlap other calls on the scheduler but those of its jobs
  * cost:    O(schedules); joins the threads
- * example: if (cellar_scheduler_close(s) == CELLAR_E_BUSY) puts("a job still runs");             */
+ * example:
+ *     if (cellar_scheduler_close(s) == CELLAR_E_BUSY)
+ *         puts("a job still runs");                                                              */
 CELLAR_API cellar_err cellar_scheduler_close(cellar_scheduler *s);
 
 /* ---- Schedules ------------------------------------------------------------------------------ */

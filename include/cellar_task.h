@@ -219,7 +219,8 @@ CELLAR_STRUCT(cellar_task, reserved0);
  * example:
  *     cellar_verdict count_bytes(const cellar_task *task, void *sum)
  *     {
- *         if (task->payload_len == 0) return cellar_verdict_fail();  // never runs again
+ *         if (task->payload_len == 0)
+ *             return cellar_verdict_fail(); // never runs again
  *         *(size_t *)sum += task->payload_len;
  *         return cellar_verdict_ok();
  *     }                                                                                          */
@@ -749,7 +750,8 @@ CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, 
  * cost:    one short lock, then sleeps; a finished task: one get
  * example:
  *     cellar_task_status st = cellar_task_status_default();
- *     if (cellar_task_wait(p, id, 0, &st) >= CELLAR_OK) printf("%d", (int)st.state);             */
+ *     if (cellar_task_wait(p, id, 0, &st) >= CELLAR_OK)
+ *         printf("%d", (int)st.state);                                                           */
 CELLAR_API cellar_err cellar_task_wait(cellar_pool *p, cellar_task_id id, int64_t timeout_ms,
                                        cellar_task_status *out);
 
@@ -858,7 +860,9 @@ CELLAR_API cellar_err cellar_task_input(const cellar_task *t, uint32_t index, ce
  * example:
  *     const cellar_task *t;
  *     uint32_t n;
- *     if (cellar_task_take(p, "images", 30000, &t, 1, &n) == CELLAR_OK && n == 1)
+ *     const cellar_err err =
+ *         cellar_task_take(p, "images", 30000, &t, 1, &n);
+ *     if (err == CELLAR_OK && n == 1)
  *         cellar_task_settle(t, work_on(t->payload, t->payload_len));                            */
 CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_t hold_ms,
                                        const cellar_task **out, uint32_t max, uint32_t *found);

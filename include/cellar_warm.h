@@ -86,10 +86,11 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
  *          is held. It may call the library, be cancelled (deferred) or end its thread
  * cost:    it may block: no other call waits
  * example:
- *     cellar_err write_row(const void *key, size_t key_len, const void *value, size_t value_len,
- *                          void *db)
+ *     cellar_err write_row(const void *key, size_t key_len,
+ *                          const void *value, size_t value_len, void *db)
  *     {
- *         return db_put(db, key, key_len, value, value_len) ? CELLAR_OK : CELLAR_E_IO;
+ *         const bool done = db_put(db, key, key_len, value, value_len);
+ *         return done ? CELLAR_OK : CELLAR_E_IO;
  *     }                                                                                          */
 typedef cellar_err (*cellar_writer_fn)(const void *key, size_t key_len, const void *value,
                                        size_t value_len, void *ctx);
