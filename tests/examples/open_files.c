@@ -3,7 +3,8 @@
  * open_files: a static server keeps its files open. An object of the cache is an open file. A
  * response holds its file until the last byte is sent: a file that is replaced or evicted meanwhile
  * is closed after that. No path of a client leads out of the folder (openat2: Linux 5.6). A path
- * without a file is not remembered: made-up paths would take the places of open files.
+ * without a file is not remembered: made-up paths would take the places of open files. Those are
+ * 500 at most, and the files of running responses. A file that was replaced is served for a minute.
  *
  *     cc -O2 open_files.c -lcellar -pthread;   ./a.out /srv/www index.html | cat
  *     drop-in: cc -O2 open_files.c dist/cellar.c -Idist -Idist/include -pthread */
@@ -25,10 +26,7 @@ typedef struct file { int fd; off_t size; } file;
 static atomic_int opened;
 
 static void file_close(void *object, size_t charge, cellar_cause why, void *ctx)
-{
-    (void)charge, (void)why, (void)ctx, close(((file *)object)->fd);
-    free(object);
-}
+{ (void)charge, (void)why, (void)ctx, close(((file *)object)->fd), free(object); }
 
 /* A path that leads out of the folder is EXDEV, a link ELOOP. O_NONBLOCK: no wait at a pipe. */
 static cellar_err file_load(cellar_load *load, const void *key, size_t key_len, void *folder)
@@ -59,8 +57,7 @@ static int file_send(cellar *files, const char *path, int to)
     dprintf(to, "%s: %d\n", path, f ? 200 : err == CELLAR_ABSENT || *path == 0 ? 404 : 503);
     while (f != NULL && at < f->size && sendfile(to, f->fd, &at, (size_t)(f->size - at)) > 0) { }
     const int whole = f == NULL || at == f->size;
-    cellar_object_release(&held);
-    return whole;
+    return cellar_object_release(&held), whole;
 }
 
 int main(int argc, char **argv)
@@ -68,13 +65,17 @@ int main(int argc, char **argv)
     int folder = argc > 1 ? open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     cellar_object_config of = cellar_object_config_default();
     cellar_namespace_config root = cellar_namespace_config_default();
-    const cellar_load_opts load = { .struct_size = sizeof load, .flags = CELLAR_LOAD_NO_NEGATIVE };
+    cellar_load_opts load = cellar_load_opts_default();
     cellar_config cfg = cellar_config_default();
+    cellar_error_info why = cellar_error_info_default();
     cellar *files;
     of.free_fn = file_close, root.object = &of, root.loader = file_load, root.loader_ctx = &folder;
-    root.load = &load, root.default_ttl_ms = 60000; /* so long a file that was replaced is served */
-    root.max_entries = 500, cfg.root = &root; /* descriptors; those of running responses on top */
-    if (folder < 0 || cellar_open(&cfg, &files) != CELLAR_OK) { return 1; }
+    load.flags = CELLAR_LOAD_NO_NEGATIVE, root.load = &load, cfg.root = &root;
+    root.default_ttl_ms = 60000, root.max_entries = 500;
+    if (folder < 0 || cellar_open(&cfg, &files) != CELLAR_OK) {
+        cellar_last_error(NULL, &why);
+        return fprintf(stderr, "%s\n", folder < 0 ? "no folder" : why.text), 1;
+    }
     for (int i = 2; i < argc && file_send(files, argv[i], STDOUT_FILENO); i++) { }
     dprintf(STDOUT_FILENO, "opened: %d\n", opened);
     return cellar_close(files) == CELLAR_OK ? 0 : 1;

@@ -17,10 +17,7 @@
 static pcre2_match_context *bounds; /* of each match; set once, then read by all threads */
 
 static void pattern_free(void *pattern, size_t charge, cellar_cause why, void *ctx)
-{
-    (void)charge, (void)why, (void)ctx;
-    pcre2_code_free(pattern);
-}
+{ (void)charge, (void)why, (void)ctx, pcre2_code_free(pattern); }
 
 /* Compile a pattern. PCRE2 refuses one that becomes more than 64 KiB of code. */
 static cellar_err pattern_load(cellar_load *load, const void *key, size_t key_len, void *ctx)
@@ -41,8 +38,7 @@ static void filter(cellar *patterns, const char *pattern, const char *line, pcre
     cellar_held held = { 0 };
     cellar_result from = cellar_result_default();
     cellar_load_opts o = cellar_load_opts_default();
-    o.error_ttl_ms = 60000; /* a wrong pattern is compiled once a minute */
-    o.result = &from;       /* its loader_err is then the code of PCRE2 */
+    o.error_ttl_ms = 60000, o.result = &from; /* a wrong one is compiled once a minute */
     const cellar_err err = strlen(pattern) > 200 ? CELLAR_E_TOOBIG : cellar_object_get_or_load(
         patterns, pattern, strlen(pattern), &o, NULL, NULL, &held);
     const int code = err != CELLAR_OK ? from.loader_err : pcre2_match(
@@ -62,11 +58,15 @@ int main(void)
     cellar_object_config of = cellar_object_config_default();
     cellar_namespace_config root = cellar_namespace_config_default();
     cellar_config cfg = cellar_config_default();
+    cellar_error_info why = cellar_error_info_default();
     cellar *patterns;
     of.free_fn = pattern_free, root.object = &of, root.loader = pattern_load, cfg.root = &root;
     bounds = pcre2_match_context_create(NULL);
     pcre2_match_data *room = pcre2_match_data_create(1, NULL);
-    if (bounds == NULL || room == NULL || cellar_open(&cfg, &patterns) != CELLAR_OK) { return 1; }
+    if (bounds == NULL || room == NULL || cellar_open(&cfg, &patterns) != CELLAR_OK) {
+        cellar_last_error(NULL, &why);
+        return fprintf(stderr, "no patterns: %s\n", why.text), 1;
+    }
     pcre2_set_match_limit(bounds, 100000), pcre2_set_heap_limit(bounds, 1024); /* steps, KiB */
     for (int i = 0; i < 6; i++) { filter(patterns, asked[i][0], asked[i][1], room); }
     pcre2_match_data_free(room);

@@ -2,7 +2,9 @@
  *
  * sessions: a session ends after 30 minutes without use, or after a day. Each change is in the disk
  * tier before its call returns: a restart or kill -9 of the program ends no session. A power cut
- * takes the last second at most; a session that was ended in that second lives again.
+ * takes the last second at most; a session that was ended in that second lives again. Keys are
+ * hashes of ids: a plain hash is enough, as an id has 128 random bits, and no guess finds it. A key
+ * made from less, such as a mail address or a number, needs a keyed hash: HMAC-SHA-256.
  *
  *     cc -O2 sessions.c -lcellar -lcrypto -pthread
  *     drop-in: cc -O2 sessions.c dist/cellar.c -Idist -Idist/include -lcrypto -pthread */

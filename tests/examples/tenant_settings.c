@@ -4,6 +4,9 @@
  * once and replaced while threads read it: a request holds the settings that it began with, and the
  * last release frees them. This pays if a parse takes longer than a lookup, and if most tenants are
  * idle: the budget bounds what is in memory. Settings of the whole program belong in a variable.
+ * Rows that other programs change are read once a minute, and from a database that fails once a
+ * second; old settings count for an hour then. settings_hold holds them until the request ends,
+ * with OK or STALE; ABSENT: no such tenant, 404; else 503, there is no database and no old row.
  *
  *     cc -O2 tenant_settings.c -lcellar -pthread
  *     drop-in: cc -O2 tenant_settings.c dist/cellar.c -Idist -Idist/include -pthread */
@@ -39,14 +42,11 @@ static cellar_err settings_load(cellar_load *load, const void *tenant, size_t le
 /* UPDATE first, then delete: a load that has read the old row meanwhile is not stored. */
 static int settings_replace(cellar *tenants, const char *tenant, const char *text)
 {
-    settings checked;
-    if (!settings_parse(text, &checked)) { return 0; }
+    if (!settings_parse(text, &(settings){ .uploads = 0 })) { return 0; }
     row = text;
-    return cellar_delete(tenants, tenant, strlen(tenant)) >= 0; /* MISS: they were not in memory */
+    return cellar_delete(tenants, tenant, strlen(tenant)) >= 0; /* or MISS */
 }
 
-/* Hold settings until the request ends: held->object, with OK, or with STALE if the database fails.
- * ABSENT: no such tenant, 404. Another code: the database fails, and there are no old ones, 503. */
 static cellar_err settings_hold(cellar *tenants, const char *tenant, cellar_held *held)
 { return cellar_object_get_or_load(tenants, tenant, strlen(tenant), NULL, NULL, NULL, held); }
 
@@ -54,13 +54,16 @@ int main(void)
 {
     cellar_object_config of = cellar_object_config_default();
     cellar_namespace_config root = cellar_namespace_config_default();
-    cellar_load_opts load = { .struct_size = sizeof load, .error_ttl_ms = 1000 };
+    cellar_load_opts o = cellar_load_opts_default();
     cellar_config cfg = cellar_config_default();
+    cellar_error_info why = cellar_error_info_default();
     cellar_held early, late, none;
     cellar *tenants;
-    of.free_fn = settings_free, root.object = &of, root.loader = settings_load, root.load = &load;
-    cfg.root = &root, root.default_ttl_ms = 60000, root.stale_ms = 3600000; /* others change rows */
-    if (cellar_open(&cfg, &tenants) || settings_hold(tenants, "ada", &early) < 0) { return 1; }
+    of.free_fn = settings_free, root.object = &of, root.loader = settings_load, cfg.root = &root;
+    root.load = &o, o.error_ttl_ms = 1000, root.default_ttl_ms = 60000, root.stale_ms = 3600000;
+    if (cellar_open(&cfg, &tenants) != 0 || settings_hold(tenants, "ada", &early) < 0) {
+        return cellar_last_error(NULL, &why), fprintf(stderr, "%s\n", why.text), 1;
+    }
     if (!settings_replace(tenants, "ada", "uploads=-5 theme=x")) { puts("refused: uploads=-5"); }
     settings_replace(tenants, "ada", "uploads=50 theme=dark");
     if (settings_hold(tenants, "ada", &late) < 0) { return 1; }
