@@ -118,7 +118,7 @@ function search(text) {
     rows = rows || readRows()
     if (asked.query === '') return { list: [], guess: [] }
     const each = asked.query.split(' '), found = rows.map(row => ({ row, rank: rank(row, asked) })).filter(r => r.rank < 99)
-        .map(r => ({ ...r, place: r.rank < 2 || r.rank === 2.2 && r.row.name === r.row.page ? r.rank : r.rank + (r.row.tier === 2 ? 10 : r.row.tier === .3 && r.rank < 2.75 ? .15 : 2.5 * r.row.tier) }))
+        .map(r => ({ ...r, place: r.rank < 2 || r.rank === 2.2 && r.row.name === r.row.page ? r.rank : r.rank + (r.row.tier === 2 ? 10 : (r.rank > 2.4 && r.rank < 2.75 ? .15 : 2.5) * r.row.tier) }))
         .sort((a, b) => a.place - b.place || a.row.field - b.row.field || a.row.tier - b.row.tier ||
             (a.rank < 5 && !a.row.field ? a.row.name.length - b.row.name.length : 0))
     const guess = found.some(r => r.rank < (each.length === 1 && r.row.tier < 2 ? 7 : 5)) ? [] : nearRows(asked.query)

@@ -237,7 +237,7 @@ if (once) lost({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'ce
     struct_size: 'cellar_namespace_config.struct_size', changes: 'changes',
     'handle::get': 'cellarpp-handle-get', cellar_get_with: 'cellar_get_with', foreach: 'cellar_scan', 'get many keys at once': 'cellar_get_many', 'bulk insert': 'cellar_set_many', 'thread pool': 'cellar_task.h',
     'how do I disable the cache': 'cellar_admin.h-disabled', 'change memory limit at runtime': 'CELLAR_OPT_MEMORY_BYTES', 'lock timeout': 'cellar_lock_opts.wait_timeout_ms', 'clear namespace': 'cellar_clear',
-    'without threads': 'cellar_host_config.no_threads', 'weak ref': 'cellar_object.h', 'are keys case sensitive': 'cellar.h-conventions', 'Cache.getIfPresent': 'cellar_get', computeIfAbsent: 'cellar_get_or_load',
+    'without threads': 'cellar_host_config.no_threads', 'weak ref': 'cellar_object.h', 'are keys case sensitive': 'cellar.h-conventions', 'Cache.getIfPresent': 'cellar_get', computeIfAbsent: 'cellar_get_or_load', 'build a key from parts': 'cellar_kit.h-keys-from-parts',
     put_if_absent: 'CELLAR_ONLY_IF_ABSENT', memcached_get: 'cellar_get', insert_or_assign: 'cellar_set', 'is cellar_set slow if the lock is taken': 'cellar_', 'renew the lock of a job': 'cellar_lock',
     'cellar_set returned CELLAR_DROPPED': 'CELLAR_DROPPED', 'rows that cover a sceptic': 'cellar', 'fatal error: cellar.h: No such file or directory': 'cellar-drop-it-in', 'cellar_load_value: value must not be NULL': 'cellar_load_value' }, 1)
 if (once) lost({ memory_bytes: 'cellar_config.memory_bytes', cellar_load_opts: 'cellar_load_opts', 'POWER CUT': 'cellar_l2.h-power-cut', CELLAR_E_BUSY: 'CELLAR_E_BUSY',
