@@ -288,7 +288,8 @@ CELLAR_API cellar_err cellar_option_get(cellar *c, cellar_option option, int64_t
  * DENIED    A denied write returns E_DENIED. A denied set without conditions removes the old value
  * of its key, like each failed set, unless CELLAR_KEEP_OLD_VALUE is set. A load of a denied key
  * answers and is not stored. More than CELLAR_TAGS_MAX tags of call and rule are E_LIMIT,
- * CELLAR_DURABLE under a NO_L2 rule is E_UNSUPPORTED: nothing is done.
+ * CELLAR_DURABLE under a NO_L2 rule is E_UNSUPPORTED: nothing is done. Other calls: CALLS THAT
+ * STORE in cellar.h.
  *
  * VALUES    Order of precedence: option of the call, rule, CELLAR_POLICY_SET of the section, that
  * of "*", namespace, store. ttl_max_ms bounds the result.

@@ -780,8 +780,10 @@ CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter
  * cost:    no allocation
  * example:
  *     char lines[256];
- *     cellar_limiter_headers_write(l, &r, CELLAR_HEADERS_IETF | CELLAR_HEADERS_RETRY_AFTER,
- *                                  lines, sizeof lines, NULL);                                   */
+ *     const uint32_t style =
+ *         CELLAR_HEADERS_IETF | CELLAR_HEADERS_RETRY_AFTER;
+ *     cellar_limiter_headers_write(l, &r, style, lines, sizeof lines,
+ *                                  NULL);                                                        */
 CELLAR_API cellar_err cellar_limiter_headers_write(cellar_limiter *l,
                                                    const cellar_limiter_result *r, uint32_t style,
                                                    char *buf, size_t buf_cap, size_t *text_len);
