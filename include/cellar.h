@@ -654,8 +654,9 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
  *     cellar_write_through  removed                   removed
  * E_LIMIT and E_UNSUPPORTED keep it, except in cellar_write_through. With CELLAR_KEEP_OLD_VALUE all
  * but cellar_write_through keep it. A set with a condition keeps it after E_DENIED, and after the
- * other codes unless the condition holds. Loads and leases answer with a refused value and do not
- * store it. A rule is asked for a new counter alone, in a shared tier for each increment. */
+ * other codes unless the condition holds. In a namespace with a shared tier a set with new_version
+ * or CELLAR_KEEP_TTL keeps it after E_DENIED, too. Loads and leases answer with a refused value and
+ * do not store it. A rule is asked for a new counter alone, in a shared tier for each increment. */
 
 /* Store a value. A set that fails for room, size or a DENY rule removes the old value of its key,
  * so that no reader gets a value that the program wanted to replace: CALLS THAT STORE. A set that a
