@@ -408,7 +408,7 @@ public:
     }
 
     /* Return true from the acquire until the lease is fulfilled or released. */
-    explicit operator bool() const noexcept { return (l_.opaque[0] | l_.opaque[1]) != 0; }
+    explicit operator bool() const noexcept { return cellar_lease_held(&l_); }
     /* Fulfill the lease: store the value and wake its waiters. Return OK, or why it is not stored:
      * INVALIDATED, DROPPED, DISABLED. Throw E_LEASE if it has expired or was fulfilled before. */
     template <class T> cellar_err fulfill(const T &value, const cellar_set_opts *o = nullptr)
