@@ -26,7 +26,7 @@
  * RUNS    Flush and done functions run on threads with the default stack of the process or host
  *         option stack_bytes, or inside cellar_tick with no_threads. No lock is held. They
  *         may call every function on the batcher; drain and close return E_DEADLOCK there.
- * MORE    Restrictions stand at the end of this file. */
+ * MORE    See RESTRICTIONS. */
 #ifndef CELLAR_BATCH_H
 #define CELLAR_BATCH_H
 

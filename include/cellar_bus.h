@@ -26,7 +26,7 @@
  *         dead letter. A handler may see a message twice.
  * LIMITS  A group has a limit of messages and of bytes; on_full says what a publish does then.
  * SIGNALS cellar_signal_emit calls its subscribers on the thread of the caller, and queues nothing.
- * MORE    TOPICS, ORDER, LOSS, JOURNAL and restrictions stand at the end of this file. */
+ * MORE    See TOPICS, ORDER, LOSS, JOURNAL and RESTRICTIONS. */
 #ifndef CELLAR_BUS_H
 #define CELLAR_BUS_H
 

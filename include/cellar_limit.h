@@ -11,7 +11,7 @@
  *     switch (cellar_limiter_check(l, "user:7", 6, 1, &r)) {
  *     case CELLAR_OK: serve(); break;
  *     case CELLAR_LIMITED: send_429(r.retry_after_ns); break;
- *     default: break; }  // a wrong argument
+ *     default: send_503(); } // no decision: refuse, and see cellar_last_error
  *     cellar_limiter_close(l);
  *
  * WHICH RULE  N a second, bursts of B  cellar_rule_token_bucket(N, CELLAR_SECOND_NS, B)
@@ -24,7 +24,7 @@
  *             allocates nothing later. One token bucket, sliding window or fixed window needs 16
  *             bytes for each key, 32 with ban_ns. A full table evicts the key that loses least.
  * THREADS     A check of a known key of a limiter with one rule takes no lock. Other calls take
- *             short locks. Restrictions and older clock readings: end of this file. */
+ *             short locks. See RESTRICTIONS, also for older clock readings. */
 #ifndef CELLAR_LIMIT_H
 #define CELLAR_LIMIT_H
 
@@ -470,8 +470,10 @@ CELLAR_API void cellar_limiter_close(cellar_limiter *l);
  *          no lock for a denial, else one short lock; new key: one short lock
  * example:
  *     cellar_limiter_result r;
- *     if (cellar_limiter_check(l, "10.0.0.7", 8, 1, &r) == CELLAR_LIMITED)
- *         return 429;                                                                            */
+ *     switch (cellar_limiter_check(l, "10.0.0.7", 8, 1, &r)) {
+ *     case CELLAR_OK: break;
+ *     case CELLAR_LIMITED: return 429;
+ *     default: return 503; } // no decision                                                      */
 CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, size_t key_len,
                                            uint64_t cost, cellar_limiter_result *out);
 

@@ -245,7 +245,8 @@ typedef struct cellar_load cellar_load;
 
 /* Return the value of a key; load and store it with `fn` if it is missing. See LOADS. A loaded
  * value that the cache does not keep is OK as well, with CELLAR_RESULT_NOT_STORED in out->flags.
- * Reasons: no room (E_SPACE of a set), a DENY rule, NO_STORE, a namespace that is switched off. A
+ * Reasons: no room (E_SPACE of a set), a DENY rule, NO_STORE, a namespace that is switched off; a
+ * delete, clear or newer set during the load, then with CELLAR_RESULT_INVALIDATED as well. A
  * fallback or default_value is OK, too, with source FALLBACK or DEFAULT.
  * in:      key; o NULL = options of the namespace; fn NULL = loader of the namespace (not needed
  *          with ONLY_IF_CACHED); out from cellar_result_default, or freed after its last use;

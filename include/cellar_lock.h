@@ -22,7 +22,7 @@
  * QUEUE   First come, first served: a release passes the lock to the longest waiter. With
  *         `barging` a running thread may take the lock first, which saves a wake-up.
  * MEMORY  A table has a memory bound of its own, needs no store and starts no thread.
- * MORE    Restrictions stand at the end of this file. */
+ * MORE    See RESTRICTIONS. */
 #ifndef CELLAR_LOCK_H
 #define CELLAR_LOCK_H
 

@@ -400,7 +400,8 @@ typedef struct cellar_event {
  *     }                                                                                          */
 typedef void (*cellar_listener_fn)(const cellar_event *e, void *ctx);
 
-/* Call a function once for each entry that is removed, with its cause.
+/* Call a function at most once for each entry that is removed, with its cause. Events may be
+ * skipped, and a close sends none: SKIPPED EVENTS.
  * in:      a handle of the store: the root receives events of all namespaces, another namespace
  *          only its own; causes: bits of CELLAR_CAUSE_BIT(..), 0 = all; fn: called for each removed
  *          entry; ctx: given to fn

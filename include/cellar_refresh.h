@@ -26,7 +26,7 @@
  *         Each loader has a breaker: while it is open, a row makes no load but probes.
  * RUNS    Loaders and listers run on threads of the refresher, or inside cellar_tick with
  *         host option no_threads. Each refresh that does not run is counted, with its reason.
- * MORE    DAYS, IDLE ROWS and restrictions stand at the end of this file. */
+ * MORE    See DAYS, IDLE ROWS and RESTRICTIONS. */
 #ifndef CELLAR_REFRESH_H
 #define CELLAR_REFRESH_H
 

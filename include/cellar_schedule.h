@@ -26,7 +26,7 @@
  *         catch_up_on_start firings that the process missed run at the next start: see CATCH-UP.
  * CHANGES Each change of a schedule is in force when its call returns: no run of the old function
  *         begins later. A run that has begun ends as it would.
- * MORE    CRON EXPRESSIONS, CLOCK CHANGES, CATCH-UP, restrictions: at the end of this file. */
+ * MORE    See CRON EXPRESSIONS, CLOCK CHANGES, CATCH-UP and RESTRICTIONS. */
 #ifndef CELLAR_SCHEDULE_H
 #define CELLAR_SCHEDULE_H
 

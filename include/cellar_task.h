@@ -26,7 +26,7 @@
  *         `journal_path` an accepted task runs at least once, also after a crash: see JOURNAL.
  * RUNS    Functions run on threads of the pool, or inside cellar_tick with host option
  *         no_threads. Threads have the default stack of the process, or host option stack_bytes.
- *         STATES, JOURNAL and restrictions stand at the end of this file. */
+ *         See STATES, JOURNAL and RESTRICTIONS. */
 #ifndef CELLAR_TASK_H
 #define CELLAR_TASK_H
 

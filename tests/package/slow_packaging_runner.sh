@@ -109,7 +109,7 @@ t_case a_program_has_each_of_its_names runs '/t/test_api_load ' api_load test_ap
 both() { runs '/t/test_l1_pins ' 'l1_pins api_load' && runs '/t/test_api_load ' 'l1_pins api_load'; }
 t_case several_names_are_all_run both
 # Without a C++ compiler its example is a skip of that name.
-others() { runs '|build/' examples/cache_calls simulation && runs 'cxx_caller' cxx_caller_cc; }
+others() { runs '|build/' examples/leave_wait simulation && runs 'cxx_caller' cxx_caller_cc; }
 t_case examples_and_the_simulation_have_names others
 t_case unknown_test_is_reported_with_nearest_names no_such l1_pinss 'l1_pinss; nearest: l1_pins l[^ ]* [a-z]'
 t_case each_unknown_name_is_reported no_such 'api_dsik.c l1_pins relay' 'api_dsik.c; nearest: api_disk ' \
