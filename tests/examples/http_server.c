@@ -147,21 +147,20 @@ static void limits_close(void)
     cellar_limiter_close(guesses);
 }
 
-/* Charge an address. Return false if it has nothing left, or without a decision. */
-static bool charge(cellar_limiter *limit, const struct in_addr *address, char lines[256])
+/* Charge an address. Return LIMITED if it has nothing left, another code without a decision. */
+static cellar_err charge(cellar_limiter *limit, const struct in_addr *address, char lines[256])
 {
     cellar_limiter_result r;
     const cellar_err err = cellar_limiter_check(limit, address, sizeof *address, 1, &r);
     if (err == CELLAR_LIMITED) {
         cellar_limiter_headers_write(limit, &r, CELLAR_HEADERS_RETRY_AFTER, lines, 256, NULL);
     }
-    return err == CELLAR_OK;
+    return err;
 }
 
 /* ---- Pages ---------------------------------------------------------------------------------- */
 
 static cellar *pages;
-
 static cellar_err render(cellar_load *load, const void *path, size_t path_len, void *ctx)
 {
     cellar_set_opts o = cellar_set_opts_default();
@@ -178,11 +177,12 @@ static void answer(int fd, const struct in_addr *client)
     const char *status = "405 Method Not Allowed\r\nAllow: GET, HEAD, POST";
     cellar_result page = cellar_result_default();
     request q;
-    const bool charged = charge(visits, client, lines);
-    const bool good = request_read(fd, charged ? 5000 : 1000, &q); /* read for a 429, too */
+    cellar_err charged = charge(visits, client, lines);
+    const bool good = request_read(fd, charged == CELLAR_OK ? 5000 : 1000, &q); /* for 429, too */
     const bool post = strcmp(q.method, "POST") == 0;
-    if (!charged || (post && !charge(guesses, client, lines))) {
-        status = "429 Too Many Requests";
+    if (charged == CELLAR_OK && post) { charged = charge(guesses, client, lines); }
+    if (charged != CELLAR_OK) { /* without a decision: not the fault of the client */
+        status = charged == CELLAR_LIMITED ? "429 Too Many Requests" : "503 Unavailable";
     } else if (!good) {
         status = "400 Bad Request"; /* or a path of more than 255 bytes */
     } else if (post && !may_change(q.head)) {
