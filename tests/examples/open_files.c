@@ -3,8 +3,9 @@
  * open_files: a static server keeps its files open. An object of the cache is an open file. A
  * response holds its file until the last byte is sent: a file that is replaced or evicted meanwhile
  * is closed after that. No path of a client leads out of the folder (openat2: Linux 5.6). A path
- * without a file is not remembered: made-up paths would take the places of open files. Those are
- * 500 at most, and the files of running responses. A file that was replaced is served for a minute.
+ * without a file is not remembered: made-up paths would take the places of open files. So would
+ * other names of a file: a path with an empty part, "." or ".." is 404. The open files are 500 at
+ * most, and those of running responses. A file that was replaced is served for a minute.
  *
  *     cc -O2 open_files.c -lcellar -pthread;   ./a.out /srv/www index.html | cat
  *     drop-in: cc -O2 open_files.c dist/cellar.c -Idist -Idist/include -pthread */
@@ -24,7 +25,6 @@
 
 typedef struct file { int fd; off_t size; } file;
 static atomic_int opened;
-
 static void file_close(void *object, size_t charge, cellar_cause why, void *ctx)
 { (void)charge, (void)why, (void)ctx, close(((file *)object)->fd), free(object); }
 
@@ -33,11 +33,12 @@ static cellar_err file_load(cellar_load *load, const void *key, size_t key_len, 
 {
     const struct open_how how = { .flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC,
                                   .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
-    char path[256] = "";
+    char path[257] = "/";
     struct stat st;
-    if (key_len >= sizeof path || memchr(key, 0, key_len)) { return cellar_load_absent(load); }
-    memcpy(path, key, key_len);
-    const int fd = (int)syscall(SYS_openat2, *(const int *)folder, path, &how, sizeof how);
+    if (key_len > 255 || memchr(key, 0, key_len)) { return cellar_load_absent(load); }
+    memcpy(path + 1, key, key_len), errno = ENOENT; /* for other names of a file */
+    const int other = strstr(path, "//") || strstr(path, "/./") || strstr(path, "/../");
+    int fd = other ? -1 : (int)syscall(SYS_openat2, *(int *)folder, path + 1, &how, sizeof how);
     const int none = errno == ENOENT || errno == EXDEV || errno == ELOOP || errno == ENOTDIR;
     if (fd < 0) { return none ? cellar_load_absent(load) : cellar_load_fail(load, errno, 0, 0); }
     const int regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
