@@ -4,8 +4,9 @@
  * is sent once: its vector has no TTL and goes to disk with the set. One request has all texts that
  * lack a vector.
  *
- *     cc -O2 embeddings.c -lcellar -pthread;   ./a.out vectors.cache   (twice)
- *     drop-in: cc embeddings.c dist/cellar_all.c -Idist -Idist/include -pthread */
+ *     cc -O2 embeddings.c -lcellar -lm -pthread;   ./a.out vectors.cache   (twice)
+ *     drop-in: cc embeddings.c dist/cellar_all.c -Idist -Idist/include -lm -pthread */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,17 +14,18 @@
 #include "cellar_kit.h"
 
 enum { DIM = 256, NOTES = 4 };
-
-/* POST /v1/embeddings, here without a network: each pair of letters counts in a number. */
+/* POST /v1/embeddings, here without a network. As of most models, vectors have length 1. */
 static cellar_err embed(cellar_embeddings_call *call, const cellar_bytes *text, size_t n,
                         void *sent)
 {
     if (getenv("DOWN") != NULL) { return CELLAR_E_IO; } /* as if the model did not answer */
     *(size_t *)sent += n;
     for (size_t i = 0; i < n; i++) {
-        float vector[DIM] = { 0 };
+        float vector[DIM] = { 0 }, len = 0;
         const unsigned char *const t = text[i].data;
         for (size_t k = 1; k < text[i].len; k++) { vector[(t[k] * 37 + t[k - 1]) % DIM]++; }
+        for (size_t k = 0; k < DIM; k++) { len = hypotf(len, vector[k]); }
+        for (size_t k = 0; k < DIM && len > 0; k++) { vector[k] /= len; } /* to length 1 */
         cellar_embeddings_set(call, i, vector, DIM);
     }
     return CELLAR_OK; /* another code: the texts without a vector fail, the others are stored */
@@ -61,9 +63,8 @@ int main(int argc, char **argv)
     if (e == NULL || cellar_embeddings_get_many(e, asked, NOTES + 1, embed, &sent, vector[0],
                                                 status) != CELLAR_OK) { return 1; }
     for (size_t i = 0; i < NOTES && status[NOTES] == CELLAR_OK; i++) { /* has the question one? */
-        float near = 0; /* of a note without a vector: 0, so it is not found */
-        const int has = status[i] == CELLAR_OK;
-        for (int k = 0; k < DIM && has; k++) { near += vector[i][k] * vector[NOTES][k]; }
+        float near = 0; /* the cosine, as each vector has length 1; 0 of a note without one */
+        for (int k = 0; k < DIM && !status[i]; k++) { near += vector[i][k] * vector[NOTES][k]; }
         if (near > most) { most = near, best = i; }
     }
     printf("%s (sent: %zu)\n", best < NOTES ? text[best] : "no answer", sent);

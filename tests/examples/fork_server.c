@@ -104,9 +104,9 @@ static void answer(int client, cellar *pages)
     char path[256];
     cellar_result page = cellar_result_default();
     const char *status = path_read(client, path);
-    if (*status == '2' &&
-        cellar_get_or_load(pages, path, strlen(path), NULL, render, &count, &page) != CELLAR_OK) {
-        status = "503 Service Unavailable";
+    if (*status == '2') { /* OK, or STALE with cfg.stale_ms: 200 */
+        const int e = cellar_get_or_load(pages, path, strlen(path), NULL, render, &count, &page);
+        status = e < 0 ? "503 Unavailable" : e == CELLAR_ABSENT ? "404 Not Found" : status;
     }
     dprintf(client, "HTTP/1.0 %s\r\nContent-Length: %zu\r\n\r\n%.*s", status, page.value_len,
             (int)page.value_len, page.value != NULL ? (const char *)page.value : "");

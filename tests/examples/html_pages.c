@@ -71,6 +71,6 @@ int main(void)
     cellar_delete_by_tag(pages, "team:1", 6, CELLAR_TAG_HARD); /* after the commit */
     sqlite3_exec(db, "INSERT INTO user VALUES ('<b>', 2)", NULL, NULL, NULL);
     cellar_delete(pages, "<b>", 3); /* the remembered absence: after the commit, too */
-    show("ada"), show("bob"), show("<b>"); /* at the end: the store first, its threads use db */
+    show("ada"), show("bob"), show("<b>"); /* a stale page is rendered by the call */
     return cellar_close(pages) == CELLAR_OK && sqlite3_close(db) == SQLITE_OK ? 0 : 1;
 }

@@ -2,9 +2,10 @@
  *
  * sessions: a session ends after 30 minutes without use, or after a day. Each change is in the disk
  * tier before its call returns: a restart or kill -9 of the program ends no session. A power cut
- * takes the last second at most; a session that was ended in that second lives again. Keys are
- * hashes of ids: a plain hash is enough, as an id has 128 random bits, and no guess finds it. A key
- * made from less, such as a mail address or a number, needs a keyed hash: HMAC-SHA-256.
+ * takes the last second at most; a session that was ended in that second lives again. The disk tier
+ * has room for 120,000 sessions, then a login fails with E_IO: set l2_bytes. Keys are hashes of
+ * ids: a plain hash is enough, as an id has 128 random bits, and no guess finds it. A key made from
+ * less, such as a mail address or a number, needs a keyed hash: HMAC-SHA-256.
  *
  *     cc -O2 sessions.c -lcellar -lcrypto -pthread
  *     drop-in: cc -O2 sessions.c dist/cellar.c -Idist -Idist/include -lcrypto -pthread */
@@ -33,7 +34,7 @@ static cellar *sessions_open(const char *path)
     root.l2_write = CELLAR_L2_WRITE_THROUGH;
     disk.sync = CELLAR_L2_SYNC_PERIODIC; /* with MANUAL, the default, a power cut ends them all */
     cfg.root = &root, cfg.l2 = &disk;
-    cfg.l2_path = path, cfg.l2_bytes = 64u << 20; /* for 120,000 sessions; then E_IO */
+    cfg.l2_path = path, cfg.l2_bytes = 64u << 20, root.version = 1;
     if (cellar_open(&cfg, &sessions) == CELLAR_OK) { return sessions; }
     cellar_last_error(NULL, &why);
     fprintf(stderr, "%s\n", why.text);

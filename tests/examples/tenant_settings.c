@@ -4,9 +4,9 @@
  * once and replaced while threads read it: a request holds the settings that it began with, and the
  * last release frees them. This pays if a parse takes longer than a lookup, and if most tenants are
  * idle: the budget bounds what is in memory. Settings of the whole program belong in a variable.
- * Rows that other programs change are read once a minute, and from a database that fails once a
- * second; old settings count for an hour then. settings_hold holds them until the request ends,
- * with OK or STALE; ABSENT: no such tenant, 404; else 503, there is no database and no old row.
+ * Rows that other programs change are read once a minute. If the database fails, old settings count
+ * for an hour, and a row is asked for once a second. settings_hold holds settings until the request
+ * ends, with OK or STALE; ABSENT: no such tenant, 404; else 503, no database and no old row.
  *
  *     cc -O2 tenant_settings.c -lcellar -pthread
  *     drop-in: cc -O2 tenant_settings.c dist/cellar.c -Idist -Idist/include -pthread */
@@ -56,14 +56,13 @@ int main(void)
     cellar_namespace_config root = cellar_namespace_config_default();
     cellar_load_opts o = cellar_load_opts_default();
     cellar_config cfg = cellar_config_default();
-    cellar_error_info why = cellar_error_info_default();
     cellar_held early, late, none;
     cellar *tenants;
     of.free_fn = settings_free, root.object = &of, root.loader = settings_load, cfg.root = &root;
     root.load = &o, o.error_ttl_ms = 1000, root.default_ttl_ms = 60000, root.stale_ms = 3600000;
-    if (cellar_open(&cfg, &tenants) != 0 || settings_hold(tenants, "ada", &early) < 0) {
-        return cellar_last_error(NULL, &why), fprintf(stderr, "%s\n", why.text), 1;
-    }
+    cellar_err err = cellar_open(&cfg, &tenants);
+    if (err == CELLAR_OK) { err = settings_hold(tenants, "ada", &early); }
+    if (err < 0) { return fprintf(stderr, "%s\n", cellar_strerror(err)), 1; }
     if (!settings_replace(tenants, "ada", "uploads=-5 theme=x")) { puts("refused: uploads=-5"); }
     settings_replace(tenants, "ada", "uploads=50 theme=dark");
     if (settings_hold(tenants, "ada", &late) < 0) { return 1; }

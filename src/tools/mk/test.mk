@@ -181,6 +181,7 @@ $(B)/examples/prefork: EX_LIB = $(B)/libcellar-remote.a
 $(B)/examples/prefork: EX_LIBS += $(REMOTE_LIBS)
 $(B)/examples/prefork: $(B)/libcellar-remote.a
 $(B)/examples/patterns: EX_LIBS += $(PCRE2_WORDS)
+$(B)/examples/embeddings: EX_LIBS += -lm
 $(B)/examples/html_pages: EX_LIBS += -lsqlite3
 $(B)/examples/uv_loop: EX_LIBS += $(UV_WORDS)
 $(B)/examples/%: $(EXAMPLE)/%.c $(EX_LIB)
