@@ -4,7 +4,7 @@
  * answer counts for a minute; while there is no newer one, it is sent for a day. After a failure
  * the same question is not asked for error_ttl_ms, or as Retry-After says; after two in a row, no
  * question for a minute. Each new text of a client would be a call, which may be billed: three
- * letters, or no call. A call waits wait_timeout_ms for that of another thread, and takes over after
+ * letters, or no call. A call waits wait_timeout_ms for that of another thread; it takes over after
  * hard_timeout_ms: the client of HTTP has a shorter time limit, as the library ends no call.
  *
  *     cc -O2 api_answers.c -lcellar -pthread
@@ -52,7 +52,7 @@ static void answer(cellar *answers, const char *currency)
 
 int main(void)
 {
-    const char *const asked[] = { "EUR", "EUR", "XXX", "XXX", "USD", "USD", "GBP", "CHF", "eur" };
+    const char *const asked[] = { "EUR", "EUR", "ZZZ", "ZZZ", "USD", "USD", "GBP", "CHF", "eur" };
     cellar_breaker_config breaker = cellar_breaker_config_default();
     cellar_load_opts load = cellar_load_opts_default();
     cellar_namespace_config root = cellar_namespace_config_default();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * leave_wait: callers leave a wait for the load of another call, and the load goes on. A signal does
+ * leave_wait: callers leave a wait for the load of another call, which goes on. A signal does
  * not end a wait: the caller waits in short pieces, and looks at its own flag between them. A
  * cancelled task of an event loop never waits: it subscribes, and withdraws.
  *
