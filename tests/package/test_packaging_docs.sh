@@ -123,8 +123,8 @@ same_with() { # awk; the first form is made once, and test_packaging_site.sh com
     done
     diff -r "$t_tmp/first" "$t_tmp/second"
 }
-readme_blocks() { # each ```c block with a main is a program; the others are compiled, and those of
-                  # the remote tier if it is not built
+readme_blocks() { # each ```c block with a main is a program, and says what its comments
+                  # `prints "..."` say; the others are compiled, and those of the remote tier if it is not built
     awk -v out="$t_tmp/readme" '/^```c(pp)?$/ { n++; on = 1; end = /pp/ ? ".cc" : ".c"; next } /^```/ { on = 0 }
         on { print > (out n end) }' README.md include/*.md
     if t_have "${CXX:=g++}"; then
@@ -141,8 +141,10 @@ readme_blocks() { # each ```c block with a main is a program; the others are com
         if grep -q 'main(' "$block" && [ -f "$archive" ]; then
             # shellcheck disable=SC2046
             $CC -std=c11 -D_GNU_SOURCE -Wall -Iinclude "$block" "$archive" -pthread \
-                $([ "$archive" = "$CELLAR_A" ] || echo -lhiredis) ${CELLAR_LIBS-} -o "$t_tmp/readme" && (cd "$t_tmp" && timeout 300 ./readme </dev/null) ||
-                { echo "$block"; return 1; }
+                $([ "$archive" = "$CELLAR_A" ] || echo -lhiredis) ${CELLAR_LIBS-} -o "$t_tmp/readme" && (cd "$t_tmp" && timeout 300 ./readme </dev/null >said) ||
+                { cat "$t_tmp/said" "$block"; return 1; }
+            sed -n 's|.*/\* prints "\([^"]*\)".*|\1|p' "$block" >"$t_tmp/promised"
+            [ ! -s "$t_tmp/promised" ] || diff "$t_tmp/promised" "$t_tmp/said" || { echo "$block"; return 1; }
         else
             $CC -std=c11 -D_GNU_SOURCE -Iinclude -fsyntax-only "$block" ||
                 { cat "$block"; return 1; }
