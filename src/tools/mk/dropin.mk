@@ -69,7 +69,7 @@ APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$
            -v date='$(DATE)' -v readme='$(wildcard README.md)' \
            -f src/tools/apidoc.awk -f src/tools/mdoc.awk
 HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
-PAGES     = $(wildcard README.md $(patsubst %,include/%.md,README life guide cpp objects limits production settings when-not debug processes moving work kit \
+PAGES     = $(wildcard README.md $(patsubst %,include/%.md,README guide load invalidate disk life cpp objects limits production settings when-not debug processes moving work kit \
               port remote) $(patsubst %,.github/%.md,SECURITY CHANGES CONTRIBUTING) bench/results.md bench/README.md \
               bench/fairness.md bench/*/README.md src/README.md src/cli/README.md tests/README.md LICENSE)
 PROGRAMS  = $(wildcard $(sort $(shell grep -oh 'tests/examples/[a-z0-9_/]*\.[a-z]*' /dev/null $(wildcard README.md include/*.md include/*.h))))
