@@ -28,7 +28,7 @@ worker_dies() {
     until asks; do kill -0 $master || return 1; sleep 0.01; done
     cmp "$t_tmp/first" "$t_tmp/page"
 }
-page_outlives_its_worker() { begins "$1" && three_times worker_dies && ends; }
+page_outlives_its_worker() { begins "$1" && sleep 0.1 && three_times worker_dies && ends; }
 post_renders_anew() {
     begins "$1" && cp "$t_tmp/page" "$t_tmp/first" && asks -X POST && ! cmp -s "$t_tmp/first" "$t_tmp/page" && ends
 }
@@ -37,18 +37,26 @@ next_master_begins_empty() {
     while asks; do sleep 0.01; done # the workers end with their master
     begins "$1" && ! cmp -s "$t_tmp/first" "$t_tmp/page" && ends
 }
-wrong_folder_is_refused() { # not absolute, too long for the address of the port, a file in the way
-    mkdir "$t_tmp/taken" && echo text >"$t_tmp/taken/http.sock" || return 1
-    for folder in tests "$t_tmp/$(printf %120s | tr ' ' /)" "$t_tmp/taken"; do
-        timeout 10 "$1" "$folder"
-        [ $? -eq 1 ] || return 1
+pages_that_are_not_there_have_a_status() {
+    begins "$1" && page=none && ! asks && grep -q '^HTTP/1.0 404' "$t_tmp/head" &&
+        page=down && ! asks && grep -q '^HTTP/1.0 503' "$t_tmp/head" &&
+        grep -q '^Retry-After: 1' "$t_tmp/head" && ends
+}
+wrong_folder_is_refused() { # a file in the way, too long, no part of a URL, not there, open to all
+    long=$t_tmp/$(printf %90s | tr ' ' x)
+    mkdir "$t_tmp/taken" "$long" "$t_tmp/20%" && mkdir -m 777 "$t_tmp/open" &&
+        echo text >"$t_tmp/taken/http.sock" || return 1
+    for folder in "$t_tmp/taken" "$long" "$t_tmp/20%" "$t_tmp/missing" "$t_tmp/open"; do
+        timeout 10 "$1" "$folder" 2>"$t_tmp/why"
+        [ $? -eq 1 ] && [ -s "$t_tmp/why" ] || return 1
     done
-    [ "$(cat "$t_tmp/taken/http.sock")" = text ] && [ ! -e tests/http.sock ]
+    grep -q '^cellar_resp_open: ' "$t_tmp/why" && [ "$(cat "$t_tmp/taken/http.sock")" = text ]
 }
 t_case wrong_folder_is_refused wrong_folder_is_refused "$1"
 if t_have curl; then
     t_case page_outlives_its_worker page_outlives_its_worker "$1"
     t_case post_renders_anew post_renders_anew "$1"
+    t_case pages_that_are_not_there_have_a_status pages_that_are_not_there_have_a_status "$1"
     t_case next_master_begins_empty next_master_begins_empty "$1"
 else
     t_skip requests 'no curl'

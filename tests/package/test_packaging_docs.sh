@@ -172,13 +172,12 @@ settings_page() { # the same table, with the fields
         $1 -v page="$t_tmp/less.md" -f src/tools/settings.awk src/guests/kit/settings_list.h \
             >"$t_tmp/page.md" && diff include/settings.md "$t_tmp/page.md"
 }
-# At most 60 lines behind the includes, or, in a program with sockets, in the part with the pages;
-# 100 with a loop, a master or an update function. The guide has a link to each.
+# At most 60 lines behind the includes. The guide has a link to each.
 recipes_are_short() {
     for f in tests/examples/*.txt tests/examples/*.sh; do
         for program in "${f%.*}".c*; do
-            case $program in */epoll_loads.c | */prefork.c | */leaderboard.c | */recent_items.c) most=100 ;; *) most=60 ;; esac
-            awk -v most=$most '/^#include|^\/\* ---- Pages/ { n = 0 } { n++ } END { exit n > most }' "$program" &&
+            case $program in */epoll_loads.c | */leaderboard.c | */recent_items.c | */uv_loop.c) most=100 ;; *) most=60 ;; esac
+            awk -v most=$most '/^#include/ { n = -1 } { n++ } END { exit n > most }' "$program" &&
                 grep -q "(../$program)" include/guide.md || { echo "$program"; return 1; }
         done
     done
