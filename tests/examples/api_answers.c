@@ -1,52 +1,66 @@
 /* SPDX-License-Identifier: MIT
  *
- * api_answers: rates of currencies from the API of another company, which may be slow or down. An
- * answer counts for a minute; while there is no newer one, it is sent for a day. After a failure
- * the same question is not asked for error_ttl_ms, or as Retry-After says; after two in a row, no
- * question for a minute. Each new text of a client would be a call, which may be billed: three
- * letters, or no call. A call waits wait_timeout_ms for that of another thread; it takes over after
- * hard_timeout_ms: the client of HTTP has a shorter time limit, as the library ends no call.
+ * api_answers: cache the answers of an API that may be slow, down, or paid by the call.
  *
- *     cc -O2 api_answers.c -lcellar -pthread
- *     drop-in: cc -O2 api_answers.c dist/cellar.c -Idist -Idist/include -pthread */
+ * The program asks another company for exchange rates. An answer counts for a minute. While the API
+ * fails, the last answer is sent for a day, with the code STALE. Three options protect the API and
+ * the threads of the program:
+ *
+ *   - error_ttl_ms: after a failed call the same question is not asked for 5 seconds, or as long as
+ *     the Retry-After of the API says. Callers get the failure at once.
+ *   - breaker: after two failures in a row no question is asked for up to a minute, then one is.
+ *   - hard_timeout_ms: after 5 seconds another thread may ask in place of one that hangs. Give your
+ *     client of HTTP a shorter time limit, because the library cannot end its call.
+ *
+ * A made-up currency is also a question that the API may bill. So the program checks the text
+ * first, and the answer "no such currency" is remembered for a minute.
+ *
+ *     cc -O2 api_answers.c -lcellar -pthread && ./a.out
+ *
+ * Without an installed library, after `make dist`:
+ *     cc -O2 api_answers.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
+ *
+ * For each question the program prints the HTTP status of its answer and the code of the call. A
+ * line with GET before it is a call of the API, which fails from USD on. In your program, replace
+ * answer_load by your client. The loader may run in a thread of the store, and several may run at
+ * once: what it uses must be safe with threads. */
+#include <err.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cellar_breaker.h"
-#include "cellar_invalidate.h"
+#include "cellar_load.h"
+#include "cellar_observe.h"
 
-enum { OPEN_MS = 60 * 1000 };
-static atomic_int calls, down;
+static atomic_bool down; /* the API, here without a network */
 
-/* GET https://rates.example/v1/EUR, here without a network. */
 static cellar_err answer_load(cellar_load *load, const void *currency, size_t len, void *ctx)
 {
-    cellar_set_opts o = cellar_set_opts_default();
-    (void)ctx, o.tags = &(cellar_bytes){ "rates", 5 }, o.tag_count = 1, calls++;
-    if (down) { return cellar_load_fail(load, 503, 120 * 1000, 0); } /* its Retry-After */
+    (void)ctx;
+    printf("GET /v1/%.*s\n", (int)len, (const char *)currency);
+    if (down) { return cellar_load_fail(load, 503, 120 * 1000, 0); } /* status, Retry-After */
     if (len != 3 || memcmp(currency, "EUR", 3) != 0) { return cellar_load_absent(load); } /* 404 */
-    return cellar_load_opts_set(load, &o) ? CELLAR_E_LOADER : cellar_load_value(load, "1.08", 4);
+    return cellar_load_value(load, "1.08", 4);
 }
 
 static void answer(cellar *answers, const char *currency)
 {
     cellar_result r = cellar_result_default();
-    const cellar_err err = strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 3 || currency[3] != 0 ?
-        CELLAR_E_INVAL : cellar_get_or_load(answers, currency, 3, NULL, NULL, NULL, &r);
-    printf("%s: ", currency);
+    cellar_err err = CELLAR_E_INVAL;
+    if (strlen(currency) == 3 && strspn(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 3) {
+        err = cellar_get_or_load(answers, currency, 3, NULL, NULL, NULL, &r);
+    }
+    const int64_t wait_ms = r.retry_after_ms > 0 ? r.retry_after_ms : 60 * 1000;
     switch (err) {
-    case CELLAR_OK: case CELLAR_STALE: /* a minute or a day old: better than none */
-        printf("200, %.*s%s", (int)r.value_len, (const char *)r.value, err ? ", old" : ""); break;
+    case CELLAR_OK:
+    case CELLAR_STALE: printf("200, %.*s", (int)r.value_len, (const char *)r.value); break;
     case CELLAR_ABSENT: printf("404"); break;
     case CELLAR_E_INVAL: printf("400"); break;
-    case CELLAR_E_BREAKER_OPEN: printf("503, Retry-After: %d", OPEN_MS / 1000); break;
-    case CELLAR_E_LOADER: case CELLAR_E_TIMEOUT: case CELLAR_E_LIMIT: /* it failed, or is slow */
-        printf("503, Retry-After: %d", r.retry_after_ms ? (int)(r.retry_after_ms + 999) / 1000 : 5);
-        break;
-    default: printf("500, %s", cellar_strerror(err)); /* no memory */
+    default: printf("503, Retry-After: %d", (int)((wait_ms + 999) / 1000));
     }
-    printf(" (calls: %d)\n", calls);
+    printf(" (%s: %s)\n", currency, cellar_code_name(err));
     cellar_result_free(&r);
 }
 
@@ -59,18 +73,23 @@ int main(void)
     cellar_config cfg = cellar_config_default();
     cellar_error_info why = cellar_error_info_default();
     cellar *answers;
-    root.loader = answer_load, root.load = &load, root.breaker = &breaker, cfg.root = &root;
-    root.default_ttl_ms = 60 * 1000, root.stale_ms = 24 * 3600 * 1000;
-    load.hard_timeout_ms = 5000, load.wait_timeout_ms = 2000, load.error_ttl_ms = 5000;
-    breaker.consecutive_failures = 2, breaker.open_ms = OPEN_MS;
+    breaker.consecutive_failures = 2;
+    breaker.open_ms = 60 * 1000;
+    load.error_ttl_ms = 5 * 1000;
+    load.hard_timeout_ms = 5 * 1000;
+    root.loader = answer_load;
+    root.load = &load;
+    root.breaker = &breaker;
+    root.default_ttl_ms = 60 * 1000;
+    root.stale_ms = 24 * 60 * 60 * 1000;
+    cfg.root = &root;
     if (cellar_open(&cfg, &answers) != CELLAR_OK) {
-        return cellar_last_error(NULL, &why), fprintf(stderr, "%s\n", why.text), 1;
+        cellar_last_error(NULL, &why);
+        errx(1, "%s", why.text); /* call, argument, rule and remedy */
     }
     for (int i = 0; i < 9; i++) {
-        down = i > 3; /* from USD on */
+        down = i > 3;
         answer(answers, asked[i]);
     }
-    cellar_delete_by_tag(answers, "rates", 5, CELLAR_TAG_SOFT); /* they changed, says a webhook */
-    answer(answers, "EUR");
     return cellar_close(answers) == CELLAR_OK ? 0 : 1;
 }

@@ -1,31 +1,43 @@
 /* SPDX-License-Identifier: MIT
  *
- * cache_calls: the everyday calls, on the products of a shop.
+ * cache_calls: the everyday calls, on the products of a shop. Read this program first.
  *
- *     cc -O2 cache_calls.c -lcellar -pthread
- *     without an installation, after make dist:
- *     cc -O2 cache_calls.c dist/cellar.c -Idist -Idist/include -pthread */
+ * It opens a cache of 16 MiB and stores two products for an hour. cellar_get copies a value into a
+ * buffer of the caller. If the buffer is too small, the code says so, and `len` is the size that it
+ * needs. cellar_pin gives a value of any length in place, without a copy, until cellar_unpin. A
+ * product that the database does not have is stored as absent, so the database is not asked again
+ * for a minute. The tag "acme" is on all products of that brand: one call deletes them together.
+ *
+ *     cc -O2 cache_calls.c -lcellar -pthread && ./a.out
+ *
+ * Without an installed library, after `make dist`:
+ *     cc -O2 cache_calls.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
+ *
+ * The program prints what each read finds, before and after the deletes. Read the result of each
+ * call as here: 0 is CELLAR_OK, positive codes are other outcomes, negative codes are errors. After
+ * an error cellar_last_error has its text. A set that fails removes the old value, so that readers
+ * ask the database and do not see an outdated value. */
+#include <err.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cellar_entry.h"
 #include "cellar_invalidate.h"
-#include "cellar_observe.h"
 
-/* Print the last error of a handle: call, rule and remedy. NULL: of an open that failed. */
-static int report(cellar *c, const char *what)
+static void report(cellar *shop, const char *what)
 {
     cellar_error_info why = cellar_error_info_default();
-    cellar_last_error(c, &why);
-    return fprintf(stderr, "%s: %s\n", what, why.text);
+    cellar_last_error(shop, &why);
+    warnx("%s: %s", what, why.text); /* call, argument, rule and remedy */
 }
 
-/* Store a product for an hour. A failed set removes the old value: readers ask the database. */
 static void product_set(cellar *shop, const char *name, const char *text, const char *brand)
 {
     const cellar_bytes tag = { brand, strlen(brand) };
     cellar_set_opts o = cellar_set_opts_default();
-    o.ttl_ms = 60 * 60 * 1000, o.tags = &tag, o.tag_count = 1;
+    o.ttl_ms = 60 * 60 * 1000;
+    o.tags = &tag;
+    o.tag_count = 1;
     if (cellar_set(shop, name, strlen(name), text, strlen(text), &o) < 0) { report(shop, name); }
 }
 
@@ -44,29 +56,30 @@ static void product_show(cellar *shop, const char *name)
 
 int main(void)
 {
-    static const char *const names[] = { "kettle", "toaster", "lamp", "sofa" };
-    cellar_config cfg = cellar_config_default(); /* 0 in a field: its default */
-    cellar_stats s = cellar_stats_default();
-    cellar_set_opts none = cellar_set_opts_default();
-    cellar_pinned text;
+    cellar_config cfg = cellar_config_default(); /* a field that is 0 has its default value */
+    cellar_set_opts absent = cellar_set_opts_default();
+    cellar_pinned toaster;
     cellar *shop;
-    int64_t views = 0;
-    cfg.memory_bytes = 16u << 20; /* for keys, values and index together */
-    if (cellar_open(&cfg, &shop) != CELLAR_OK) { return report(NULL, "no cache"), 1; }
+    cfg.memory_bytes = 16 << 20; /* for keys, values and index together */
+    if (cellar_open(&cfg, &shop) != CELLAR_OK) {
+        report(NULL, "no cache");
+        return 1;
+    }
     product_set(shop, "kettle", "Kettle, 1.7 litres", "acme");
     product_set(shop, "toaster", "Toaster, two slots, timer, crumb tray", "acme");
-    none.flags = CELLAR_NEGATIVE;
-    cellar_set(shop, "sofa", 4, NULL, 0, &none); /* the database is not asked again for a minute */
-    for (int i = 0; i < 4; i++) { product_show(shop, names[i]); }
-    if (cellar_pin(shop, "toaster", 7, &text) == CELLAR_OK) { /* a value of any length, in place */
-        printf("%.*s\n", (int)text.value_len, (const char *)text.value);
-        cellar_unpin(&text);
+    absent.flags = CELLAR_NEGATIVE;
+    if (cellar_set(shop, "sofa", 4, NULL, 0, &absent) < 0) { report(shop, "sofa"); }
+    product_show(shop, "kettle");
+    product_show(shop, "toaster");
+    product_show(shop, "lamp");
+    product_show(shop, "sofa");
+    if (cellar_pin(shop, "toaster", 7, &toaster) == CELLAR_OK) {
+        printf("%.*s\n", (int)toaster.value_len, (const char *)toaster.value);
+        cellar_unpin(&toaster); /* until then its memory is not used again */
     }
-    cellar_delete(shop, "sofa", 4);                         /* it is in the database now */
-    cellar_delete_by_tag(shop, "acme", 4, CELLAR_TAG_HARD); /* all prices of acme changed */
-    for (int i = 0; i < 4; i++) { product_show(shop, names[i]); }
-    cellar_increment(shop, "kettle:views", 12, 1, 0, NULL, &views); /* without a TTL */
-    cellar_stats_get(shop, CELLAR_SCOPE_STORE, &s);
-    printf("views of the kettle: %d; hits: %.0f %%\n", (int)views, s.hit_ratio * 100);
+    if (cellar_delete(shop, "sofa", 4) < 0) { report(shop, "sofa"); }
+    if (cellar_delete_by_tag(shop, "acme", 4, CELLAR_TAG_HARD) < 0) { report(shop, "acme"); }
+    product_show(shop, "toaster");
+    product_show(shop, "sofa");
     return cellar_close(shop) == CELLAR_OK ? 0 : 1;
 }

@@ -1,17 +1,32 @@
 /* SPDX-License-Identifier: MIT
  *
- * nightly: a report each night at half past two. Its schedule submits a task. A task that fails is
- * tried again in another thread, with pauses of a minute to an hour; the last failure is an alarm.
- * The journal keeps the task over the end of the process and a power cut. If the program does not
- * run at half past two, it makes the report at its next start. The bytes of the report are on disk
- * before the journal says that the task is done. To keep its name over a power cut, sync the folder
- * as well.
+ * nightly: make a report each night at half past two, and try again if it fails.
  *
- *     cc -O2 nightly.c -lcellar -pthread          with the library of make SQLITE=1
- *     drop-in: cc -O2 -DCELLAR_WITH_SQLITE=1 nightly.c dist/cellar_all.c -Idist -Idist/include \
- *              -lsqlite3 -pthread
- *     ./a.out JOURNAL REPORT [MS]                 MS: now as well, and the first pause */
+ * A schedule calls a function at that time. The function only submits a task; a pool of threads
+ * runs it. If the report fails, the pool runs the task again after a pause. The pauses grow from a
+ * minute to ten minutes. If the eighth attempt fails, the program raises an alarm: here a line on
+ * stderr, in your program a message to a person.
+ *
+ * The pool keeps its tasks in a journal, so a task outlives the end of the program, a kill and a
+ * power cut. If the program does not run at half past two, it makes the report when it starts. The
+ * journal promises that each task runs at least once: after a crash it may run twice. A report that
+ * is written twice is the same, so that does no harm. Make your task so, too.
+ *
+ *     cc -O2 nightly.c -lcellar -pthread         (the library is of `make SQLITE=1`)
+ *
+ * Without an installed library, after `make dist`:
+ *     cc -O2 -DCELLAR_WITH_SQLITE=1 nightly.c dist/cellar_all.c -Idist -Idist/include -lsqlite3 \
+ *         -pthread
+ *
+ *     ./a.out journal.db report.txt              runs until SIGTERM or SIGINT
+ *     ./a.out journal.db report.txt 1000         makes a report now, too; the first pause is 1 s
+ *
+ * A failed report leaves the last one in place: the new one gets its name when it is complete and
+ * on disk. To keep the new name over a power cut, call fsync on the folder as well. Times are UTC;
+ * `night.zone` takes another zone, as "Europe/Berlin". */
+#include <err.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -19,36 +34,33 @@
 #include "cellar_schedule.h"
 #include "cellar_task.h"
 
-static void die(const char *what)
+static void die(void)
 {
-    cellar_error_info e = cellar_error_info_default();
-    cellar_last_error(NULL, &e); /* of the open, register or add that failed */
-    fprintf(stderr, "%s: %s\n", what, e.text);
-    exit(1);
+    cellar_error_info why = cellar_error_info_default();
+    cellar_last_error(NULL, &why);
+    errx(1, "%s", why.text); /* call, argument, rule and remedy */
 }
 
-/* A crash may repeat it: the journal promises at least one run. */
 static cellar_verdict report(const cellar_task *t, void *path)
 {
-    char fresh[4096]; /* a failure leaves the last report in place */
+    char fresh[4096];
     snprintf(fresh, sizeof fresh, "%s.new", (const char *)path);
-    FILE *const out = fopen(fresh, "w"); /* a program queries and writes here */
-    const int written = out != NULL && fprintf(out, "attempt %d\n", (int)t->attempt) > 0 &&
-        fflush(out) == 0 && fsync(fileno(out)) == 0; /* before the journal says that it is done */
-    if (out != NULL && fclose(out) == 0 && written && rename(fresh, path) == 0) {
-        return cellar_verdict_ok();
-    }
-    const char *const next = t->attempt < t->max_attempts ? "later again" : "ALARM: the last one";
-    fprintf(stderr, "report: attempt %d failed, %s\n", (int)t->attempt, next);
+    FILE *const out = fopen(fresh, "w");
+    bool ok = out != NULL && fprintf(out, "attempt %u\n", t->attempt) > 0;
+    ok = ok && fflush(out) == 0 && fsync(fileno(out)) == 0;
+    if (out != NULL) { ok = fclose(out) == 0 && ok; }
+    if (ok && rename(fresh, path) == 0) { return cellar_verdict_ok(); }
+    warnx("attempt %u failed%s", t->attempt, t->attempt == t->max_attempts ? ", ALARM" : "");
     return cellar_verdict_retry();
 }
 
 static void submit(const cellar_firing *firing, void *pool)
 {
     cellar_submit_opts o = cellar_submit_opts_default();
-    o.unique_key = firing->name, o.firing = firing; /* EXISTS: the last one still waits */
+    o.unique_key = firing->name; /* EXISTS: the task of last night is not done yet */
+    o.firing = firing;
     const cellar_err err = cellar_task_submit(pool, firing->name, NULL, 0, &o, NULL);
-    if (err < 0) { fprintf(stderr, "ALARM: %s: %s\n", firing->name, cellar_strerror(err)); }
+    if (err < 0) { warnx("ALARM: %s: %s", firing->name, cellar_strerror(err)); }
 }
 
 int main(int argc, char **argv)
@@ -59,21 +71,25 @@ int main(int argc, char **argv)
     cellar_schedule_spec night = cellar_schedule_spec_default();
     cellar_scheduler *s;
     sigset_t ends;
-    int number;
-    if (argc < 3) { return fputs("usage: nightly JOURNAL REPORT [MS]\n", stderr), 2; }
-    sigemptyset(&ends), sigaddset(&ends, SIGTERM), sigaddset(&ends, SIGINT);
+    if (argc < 3) { errx(2, "usage: nightly JOURNAL REPORT [MS]"); }
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
     pthread_sigmask(SIG_BLOCK, &ends, NULL); /* before any thread starts */
-    tasks.journal_path = argv[1], tasks.journal_level = CELLAR_JOURNAL_SYNC;
-    if (cellar_pool_open(&tasks, &times.pool) != CELLAR_OK) { die("pool"); }
-    if (cellar_scheduler_open(&times, &s) != CELLAR_OK) { die("scheduler"); }
-    retry.base_ms = argc > 3 ? atoll(argv[3]) : 60000, retry.cap_ms = 3600000;
-    retry.max_attempts = 8, retry.jitter = CELLAR_TASK_JITTER_EQUAL; /* in one to two hours */
-    night.cron = "30 2 * * *", night.zone = "UTC"; /* or "Europe/Berlin", also as clocks change */
-    night.fn = submit, night.ctx = times.pool, night.catch_up_on_start = 1;
-    if (cellar_task_register(times.pool, "report", report, argv[2], &retry)) { die("report"); }
-    if (cellar_schedule_add(s, "report", &night) != CELLAR_OK) { die("schedule"); }
-    if (argc > 3 && cellar_schedule_trigger(s, "report") != CELLAR_OK) { die("trigger"); }
-    sigwait(&ends, &number);
-    while (cellar_scheduler_close(s) == CELLAR_E_BUSY) {} /* submit still uses the pool */
-    return cellar_pool_close(times.pool) == CELLAR_OK ? 0 : 1; /* what waits is in the journal */
+    tasks.journal_path = argv[1];
+    tasks.journal_level = CELLAR_JOURNAL_SYNC;
+    if (cellar_pool_open(&tasks, &times.pool) != CELLAR_OK) { die(); }
+    retry.base_ms = argc > 3 ? atoll(argv[3]) : 60 * 1000;
+    retry.max_attempts = 8;
+    if (cellar_task_register(times.pool, "report", report, argv[2], &retry) != CELLAR_OK) { die(); }
+    night.cron = "30 2 * * *";
+    night.catch_up_on_start = 1;
+    night.fn = submit;
+    night.ctx = times.pool;
+    if (cellar_scheduler_open(&times, &s) != CELLAR_OK) { die(); }
+    if (cellar_schedule_add(s, "report", &night) != CELLAR_OK) { die(); }
+    if (argc > 3 && cellar_schedule_trigger(s, "report") != CELLAR_OK) { die(); }
+    sigwait(&ends, &(int){ 0 });
+    while (cellar_scheduler_close(s) == CELLAR_E_BUSY) {} /* its runs still use the pool */
+    return cellar_pool_close(times.pool) == CELLAR_OK ? 0 : 1;
 }

@@ -1,76 +1,90 @@
 /* SPDX-License-Identifier: MIT
  *
- * tenant_settings: a service has thousands of tenants, each with a row of settings. A row is parsed
- * once and replaced while threads read it: a request holds the settings that it began with, and the
- * last release frees them. This pays if a parse takes longer than a lookup, and if most tenants are
- * idle: the budget bounds what is in memory. Settings of the whole program belong in a variable.
- * Rows that other programs change are read once a minute. If the database fails, old settings count
- * for an hour, and a row is asked for once a second. settings_hold holds settings until the request
- * ends, with OK or STALE; ABSENT: no such tenant, 404; else 503, no database and no old row.
+ * tenant_settings: share the parsed settings of each tenant, and replace them while threads read.
  *
- *     cc -O2 tenant_settings.c -lcellar -pthread
- *     drop-in: cc -O2 tenant_settings.c dist/cellar.c -Idist -Idist/include -pthread */
+ * A service has thousands of tenants, and each has a row of settings in a database. The program
+ * parses a row once and keeps the struct. A request holds the settings that it began with. A change
+ * of the row deletes the entry, so the next request parses the new row. The old struct lives until
+ * the last request that holds it has ended; then the library calls settings_free.
+ *
+ * This pays if a parse takes longer than a lookup, and if few tenants are active at a time: the
+ * memory budget bounds what is kept. Settings of the program itself belong into a variable. Changes
+ * that another program makes are seen after a minute. What to do while the database fails is shown
+ * by api_answers.c.
+ *
+ *     cc -O2 tenant_settings.c -lcellar -pthread && ./a.out
+ *
+ * Without an installed library, after `make dist`:
+ *     cc -O2 tenant_settings.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
+ *
+ * Each line of the output is a request: the tenant, the code of the call and the uploads that the
+ * tenant may make. The first two requests change the row while they run. A server answers by the
+ * code. OK comes with settings. ABSENT is 404, as no such row exists. Each other code is 503. In
+ * your program, let settings_load read and parse your rows. Refuse a row that does not parse:
+ * E_LOADER is better than wrong settings. */
+#include <err.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cellar_object.h"
-#include "cellar_observe.h"
 
-typedef struct settings { int uploads; char theme[16]; } settings;
-static const char *_Atomic row = "uploads=10 theme=light"; /* of ada; here without a database */
-
-static int settings_parse(const char *text, settings *s)
-{
-    int end = 0; /* 4 characters: no overflow. A longer theme, or more text, is refused */
-    return text && sscanf(text, "uploads=%4d theme=%15s%n", &s->uploads, s->theme, &end) == 2 &&
-           s->uploads >= 0 && text[end] == '\0';
-}
-
-static void settings_free(void *object, size_t charge, cellar_cause why, void *ctx)
-{ (void)charge, (void)why, (void)ctx, free(object); }
+typedef struct settings { int uploads; } settings; /* a program has dozens of fields */
+static const char *_Atomic row = "uploads=10";     /* of ada; here without a database */
 
 static cellar_err settings_load(cellar_load *load, const void *tenant, size_t len, void *ctx)
 {
     (void)ctx;
     if (len != 3 || memcmp(tenant, "ada", 3) != 0) { return cellar_load_absent(load); }
     settings *const s = malloc(sizeof *s);
-    if (s != NULL && settings_parse(row, s)) { return cellar_load_object(load, s, sizeof *s); }
-    return free(s), CELLAR_E_LOADER;
+    char more; /* text behind the number: such a row is refused, as is a fifth digit */
+    const int fields = s != NULL ? sscanf(row, "uploads=%4d%c", &s->uploads, &more) : 0;
+    if (fields == 1 && s->uploads >= 0) { return cellar_load_object(load, s, sizeof *s); }
+    free(s);
+    return CELLAR_E_LOADER;
 }
 
-/* UPDATE first, then delete: a load that has read the old row meanwhile is not stored. */
-static int settings_replace(cellar *tenants, const char *tenant, const char *text)
+static void settings_free(void *object, size_t charge, cellar_cause why, void *ctx)
 {
-    if (!settings_parse(text, &(settings){ .uploads = 0 })) { return 0; }
-    row = text;
-    return cellar_delete(tenants, tenant, strlen(tenant)) >= 0; /* or MISS */
+    (void)charge;
+    (void)why;
+    (void)ctx;
+    free(object);
 }
 
-static cellar_err settings_hold(cellar *tenants, const char *tenant, cellar_held *held)
-{ return cellar_object_get_or_load(tenants, tenant, strlen(tenant), NULL, NULL, NULL, held); }
+static void request(cellar *tenants, const char *tenant, const char *new_row)
+{
+    const size_t len = strlen(tenant);
+    cellar_held held;
+    const cellar_err err = cellar_object_get_or_load(tenants, tenant, len, NULL, NULL, NULL, &held);
+    if (new_row != NULL) {
+        row = new_row; /* UPDATE first, then delete: a load that has read the old row is not kept */
+        cellar_delete(tenants, tenant, len); /* OK or MISS */
+    }
+    const int uploads = held.object != NULL ? ((const settings *)held.object)->uploads : 0;
+    printf("%s: %s, %d uploads\n", tenant, cellar_code_name(err), uploads);
+    cellar_object_release(&held); /* from here on the settings may be freed */
+}
 
 int main(void)
 {
-    cellar_object_config of = cellar_object_config_default();
+    cellar_object_config objects = cellar_object_config_default();
     cellar_namespace_config root = cellar_namespace_config_default();
-    cellar_load_opts o = cellar_load_opts_default();
     cellar_config cfg = cellar_config_default();
-    cellar_held early, late, none;
+    cellar_error_info why = cellar_error_info_default();
     cellar *tenants;
-    of.free_fn = settings_free, root.object = &of, root.loader = settings_load, cfg.root = &root;
-    root.load = &o, o.error_ttl_ms = 1000, root.default_ttl_ms = 60000, root.stale_ms = 3600000;
-    cellar_err err = cellar_open(&cfg, &tenants);
-    if (err == CELLAR_OK) { err = settings_hold(tenants, "ada", &early); }
-    if (err < 0) { return fprintf(stderr, "%s\n", cellar_strerror(err)), 1; }
-    if (!settings_replace(tenants, "ada", "uploads=-5 theme=x")) { puts("refused: uploads=-5"); }
-    settings_replace(tenants, "ada", "uploads=50 theme=dark");
-    if (settings_hold(tenants, "ada", &late) < 0) { return 1; }
-    const settings *const a = early.object, *const b = late.object;
-    printf("a request of before has %d uploads, a new one %d\n", a->uploads, b->uploads);
-    printf("eve: %s\n", cellar_code_name(settings_hold(tenants, "eve", &none)));
-    cellar_delete(tenants, "ada", 3), row = NULL; /* the database fails */
-    printf("ada: %s\n", cellar_code_name(settings_hold(tenants, "ada", &none)));
-    cellar_object_release(&early), cellar_object_release(&late);
+    objects.free_fn = settings_free;
+    root.object = &objects;
+    root.loader = settings_load;
+    root.default_ttl_ms = 60 * 1000;
+    cfg.root = &root;
+    if (cellar_open(&cfg, &tenants) != CELLAR_OK) {
+        cellar_last_error(NULL, &why);
+        errx(1, "%s", why.text); /* call, argument, rule and remedy */
+    }
+    request(tenants, "ada", "uploads=50");
+    request(tenants, "ada", "uploads=none"); /* such a row is refused */
+    request(tenants, "ada", NULL);
+    request(tenants, "eve", NULL);
     return cellar_close(tenants) == CELLAR_OK ? 0 : 1;
 }

@@ -1,11 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * typed_values: values of C++ types. A struct without pointers is stored as its bytes; an object
- * with a constructor and a destructor is shared by its readers and deleted after the last of them.
+ * typed_values: keep values of C++ types, without casts and lengths.
  *
- *     c++ -std=c++17 -O2 typed_values.cc -lcellar -pthread
- *     drop-in: cc -O2 -c dist/cellar.c -Idist/include
- *              c++ -std=c++17 -O2 typed_values.cc cellar.o -Idist -pthread */
+ * A type without pointers, such as Price, is stored as its bytes. A read returns a copy of it. A
+ * type with a constructor and a destructor, such as std::regex, is stored as an object: all readers
+ * share it, and it is deleted after the last of them. A miss is an empty std::optional, an error is
+ * an exception of type cellarpp::error. An exception of a loader reaches the caller of the load.
+ *
+ *     c++ -std=c++17 -O2 typed_values.cc -lcellar -pthread && ./a.out
+ *
+ * Without an installed library, after `make dist`:
+ *     cc -O2 -c dist/cellar.c -Idist/include
+ *     c++ -std=c++17 -O2 typed_values.cc cellar.o -Idist -pthread && ./a.out
+ *
+ * The program prints prices and how often it asked their source, then which names match a pattern
+ * that is compiled once. In your program, give the namespace another version when a stored type
+ * changes, if the store has a disk tier. Compile patterns of your own only: a std::regex of a user
+ * may take exponential time or the whole stack (patterns.c has bounds). */
+#include <atomic>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -18,12 +30,12 @@
 
 namespace {
 
-struct Price { /* on disk or in a new program: another version of the namespace with each change */
+struct Price {
     int cents;
     char currency[4];
 };
 
-int questions; /* to the source of prices */
+std::atomic<int> questions; /* to the source of prices; loads may run in several threads */
 
 std::optional<Price> price_of(std::string_view item) /* empty: there is no such item */
 {
@@ -40,7 +52,7 @@ void show(cellarpp::handle &prices, const char *item)
     } catch (const std::exception &e) { /* what the loader threw, or a cellarpp::error */
         std::printf("%s: %s", item, e.what());
     }
-    std::printf(", %d questions\n", questions);
+    std::printf(", %d questions\n", questions.load());
 }
 
 } // namespace
@@ -56,7 +68,6 @@ try {
     show(prices, "tea");
 
     cellarpp::objects<std::regex> patterns(store, "patterns");
-    /* Patterns of the program only: one of a user may take exponential time, or the stack. */
     for (const char *name : {"ada7", "ada"}) {
         const auto digits = patterns.get_or_load("[a-z]+[0-9]", [](std::string_view text) {
             return std::make_unique<std::regex>(std::string(text)); /* once */

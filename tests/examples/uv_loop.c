@@ -1,100 +1,90 @@
 /* SPDX-License-Identifier: MIT
  *
- * uv_loop: a store without threads in a loop of libuv. The first request of a key gets the lease
- * and asks the backend; the store calls the other requests of the key when that load ends. No call
- * waits. All calls run in the thread of the loop, so nothing here needs a lock.
+ * uv_loop: use the cache in an event loop of libuv, in which no call may wait.
  *
- *     cc -O2 uv_loop.c -lcellar -luv -pthread
- *     drop-in: cc -O2 uv_loop.c dist/cellar.c -Idist -Idist/include -luv -pthread */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <uv.h>
+ * cellar_lease_acquire never waits. The first request of a missing page gets its lease and asks the
+ * backend. A second request of that page gets PENDING, and the store calls `serve` for it when the
+ * first one has the answer. The holder ends the lease: cellar_lease_fulfill stores the answer,
+ * cellar_lease_release says that there is none. A request with OK or STALE has its page and may
+ * hold the lease as well, to refresh the page; cellar_lease_held says so.
+ *
+ * The store has no threads here: a timer of the loop calls cellar_tick, also to end a lease when
+ * its answer never comes. All calls run in the thread of the loop, so nothing needs a lock.
+ *
+ *     cc -O2 uv_loop.c -lcellar -luv -pthread && ./a.out
+ *
+ * Without an installed library, after `make dist`:
+ *     cc -O2 uv_loop.c dist/cellar.c -Idist -Idist/include -luv -pthread && ./a.out
+ *
+ * Four requests run at the same time. The program prints which request asks the backend, and the
+ * code for each answer. A server sends 200 for OK and STALE, 404 for ABSENT, and 503 for other
+ * codes. In your program, replace slow_backend.h by your client, with a time limit. A request lives
+ * until it is answered and its lease has ended. If a client leaves while its request is PENDING,
+ * call cellar_lease_unsubscribe before you free the request. */
+#include <err.h>
+#include <stdbool.h>
 
 #include "cellar_admin.h"
 #include "cellar_load.h"
-
-/* ---- The store in the loop ------------------------------------------------------------------ */
-
-static cellar *store;
-static uv_timer_t upkeep;
-
-/* Expiry and the like; ends the leases of answers that never come (hard_timeout_ms). */
-static void on_upkeep(uv_timer_t *t)
-{
-    int64_t wait_ms = 0; /* of a store at most 500 */
-    cellar_tick(store, 500, &wait_ms);
-    uv_timer_start(t, on_upkeep, (uint64_t)wait_ms, 0);
-}
-
-static void store_open(void)
-{
-    cellar_host_config host = cellar_host_config_default();
-    cellar_config cfg = cellar_config_default();
-    cellar_error_info why = cellar_error_info_default();
-    host.no_threads = 1, cfg.host = &host;
-    if (cellar_open(&cfg, &store) != CELLAR_OK) {
-        cellar_last_error(NULL, &why);
-        fprintf(stderr, "%s\n", why.text);
-        exit(1);
-    }
-    uv_timer_init(uv_default_loop(), &upkeep);
-    uv_timer_start(&upkeep, on_upkeep, 0, 0);
-    uv_unref((uv_handle_t *)&upkeep); /* upkeep alone keeps no loop running */
-}
-
-/* ---- Pages ---------------------------------------------------------------------------------- */
+#include "cellar_observe.h"
+#include "slow_backend.h"
 
 typedef struct request {
-    const char *key;
-    int answered;       /* 1 with a lease: of a stale value, for the requests that follow */
-    cellar_lease lease; /* r lives until on_answer; after PENDING: the ticket */
-    uv_timer_t backend; /* a program has a client of HTTP or of a database here, with a time-out */
+    const char *url;
+    bool answered;
+    cellar_lease lease; /* or the ticket of a PENDING */
+    slow_backend backend;
 } request;
 
-static void on_answer(uv_timer_t *t)
+static cellar *store;
+
+static void on_upkeep(uv_timer_t *upkeep)
 {
-    request *const r = t->data;
-    const char *const page = strcmp(r->key, "/down") == 0 ? "" : "a page"; /* "": a failure */
-    if (*page == '\0') { cellar_lease_release(store, &r->lease, CELLAR_E_IO); }
-    else { cellar_lease_fulfill(store, &r->lease, page, strlen(page), NULL); }
-    /* These called `serve` for the other requests. The holder of the lease continues here. */
-    if (!r->answered) { printf("%s: %d %s\n", r->key, *page == '\0' ? 503 : 200, page); }
+    (void)upkeep;
+    cellar_tick(store, 500, NULL); /* at most 500 microseconds */
+}
+
+static void on_answer(void *of, const char *page)
+{
+    request *const r = of;
+    if (page != NULL) { cellar_lease_fulfill(store, &r->lease, page, strlen(page), NULL); }
+    else { cellar_lease_release(store, &r->lease, CELLAR_E_IO); }
+    if (!r->answered) { printf("%s: %s\n", r->url, page != NULL ? page : "E_IO"); }
 }
 
 static void serve(void *of)
 {
     request *const r = of;
-    const cellar_subscriber again = { serve, r }; /* if it leaves: cellar_lease_unsubscribe */
-    cellar_load_opts o = cellar_load_opts_default();
+    const cellar_subscriber again = { serve, r };
     cellar_result v = cellar_result_default();
-    o.ttl_ms = 60000, o.stale_ms = 3600000; /* for an hour an old page, if the backend is down */
-    o.error_ttl_ms = 1000; /* without one the backend is asked once a second, then more rarely */
-    const int e = cellar_lease_acquire(store, r->key, strlen(r->key), &o, &again, &r->lease, &v);
-    if (e == CELLAR_PENDING) { return; } /* another request asks the backend */
-    const int status = e == CELLAR_OK || e == CELLAR_STALE ? 200 : e == CELLAR_ABSENT ? 404 : 503;
-    r->answered = e != CELLAR_LEASED;
-    if (r->answered) { printf("%s: %d %.*s\n", r->key, status, (int)v.value_len, (char *)v.value); }
-    if (cellar_lease_held(&r->lease)) { /* LEASED, or a value to refresh */
-        printf("%s: asks the backend\n", r->key);
-        uv_timer_start(&r->backend, on_answer, 1, 0);
-    }
+    cellar_load_opts o = cellar_load_opts_default();
+    o.ttl_ms = 60 * 1000;
+    o.stale_ms = 60 * 60 * 1000; /* for an hour an old page, while the backend is down */
+    o.error_ttl_ms = 1000;       /* without an old page, ask it once a second */
+    const int err = cellar_lease_acquire(store, r->url, strlen(r->url), &o, &again, &r->lease, &v);
+    r->answered = err != CELLAR_PENDING && err != CELLAR_LEASED;
+    if (r->answered) { printf("%s: %s\n", r->url, cellar_code_name(err)); } /* send v.value */
     cellar_result_free(&v);
+    if (cellar_lease_held(&r->lease)) { slow_backend_ask(&r->backend, r->url, on_answer, r); }
 }
 
 int main(void)
 {
-    static request r[] = { { .key = "/" }, { .key = "/a" }, { .key = "/b" }, { .key = "/a" },
-                           { .key = "/down" }, { .key = "/down" } };
-    store_open();
-    for (int i = 0; i < 6; i++) {
-        uv_timer_init(uv_default_loop(), &r[i].backend), r[i].backend.data = &r[i];
-        serve(&r[i]);
-        if (i == 0 || i == 3 || i == 5) { uv_run(uv_default_loop(), UV_RUN_DEFAULT); }
+    static request r[] = { { .url = "/" }, { .url = "/" }, { .url = "/off" }, { .url = "/off" } };
+    static uv_timer_t upkeep;
+    cellar_host_config host = cellar_host_config_default();
+    cellar_config cfg = cellar_config_default();
+    cellar_error_info why = cellar_error_info_default();
+    host.no_threads = 1;
+    cfg.host = &host;
+    if (cellar_open(&cfg, &store) != CELLAR_OK) {
+        cellar_last_error(NULL, &why);
+        errx(1, "%s", why.text); /* call, argument, rule and remedy */
     }
-    for (int i = 0; i < 6; i++) { uv_close((uv_handle_t *)&r[i].backend, NULL); }
-    uv_close((uv_handle_t *)&upkeep, NULL);
-    uv_run(uv_default_loop(), UV_RUN_DEFAULT); /* until all are closed */
-    if (uv_loop_close(uv_default_loop()) != 0) { return 1; }
+    uv_timer_init(uv_default_loop(), &upkeep);
+    uv_timer_start(&upkeep, on_upkeep, 0, 20); /* each 20 ms */
+    uv_unref((uv_handle_t *)&upkeep);          /* it does not keep the loop running */
+    for (int i = 0; i < 4; i++) { serve(&r[i]); }
+    uv_run(uv_default_loop(), UV_RUN_DEFAULT);
     return cellar_close(store) == CELLAR_OK ? 0 : 1;
 }

@@ -176,8 +176,7 @@ settings_page() { # the same table, with the fields
 recipes_are_short() {
     for f in tests/examples/*.txt tests/examples/*.sh; do
         for program in "${f%.*}".c*; do
-            case $program in */epoll_loads.c | */leaderboard.c | */recent_items.c | */uv_loop.c) most=100 ;; *) most=60 ;; esac
-            awk -v most=$most '/^#include/ { n = -1 } { n++ } END { exit n > most }' "$program" &&
+            awk '/^#include/ { n = -1 } { n++ } END { exit n > 60 }' "$program" &&
                 grep -q "(../$program)" include/guide.md || { echo "$program"; return 1; }
         done
     done

@@ -72,7 +72,7 @@ HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
 PAGES     = $(wildcard README.md $(patsubst %,include/%.md,README guide load invalidate disk life cpp objects limits production settings when-not debug processes moving work kit \
               port remote) $(patsubst %,.github/%.md,SECURITY CHANGES CONTRIBUTING) bench/results.md bench/README.md \
               bench/fairness.md bench/*/README.md src/README.md src/cli/README.md tests/README.md LICENSE)
-PROGRAMS  = $(wildcard $(sort $(shell grep -oh 'tests/examples/[a-z0-9_/]*\.[a-z]*' /dev/null $(wildcard README.md include/*.md include/*.h))))
+PROGRAMS  = $(sort $(wildcard tests/examples/*.h $(shell grep -oh 'tests/examples/[a-z0-9_/]*\.[a-z]*' /dev/null $(wildcard README.md include/*.md include/*.h))))
 dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) $(WRAPPER) src/tools/apidoc.awk src/tools/mdoc.awk src/tools/cppdoc.awk src/tools/site.awk src/tools/site.js src/tools/words.txt \
   src/tools/symbols.txt $(PAGES) $(PROGRAMS) $(wildcard bench/reads.svg include/life.svg) $(if $(CLI),$(B)/cellar)
 	$(say) GEN dist/doc

@@ -15,8 +15,10 @@ shared library.
 import ctypes as C
 import os
 
+# Numbers of the headers: codes of results, the ABI, and the algorithm of a limiter.
 OK, STALE, LIMITED, E_LOADER = 0, 3, 9, -17
-ABI, SLIDING_LOG = 3, 2
+ABI = 3
+SLIDING_LOG = 2
 
 
 class Prefix(C.Structure):
@@ -77,7 +79,8 @@ _calls = {  # name: result, arguments
 lib = C.CDLL(os.environ.get("CELLAR_LIBRARY", "libcellar.so.%d" % ABI))
 for _name, (_result, _arguments) in _calls.items():
     _call = getattr(lib, "cellar_" + _name)
-    _call.restype, _call.argtypes = _result, _arguments
+    _call.restype = _result
+    _call.argtypes = _arguments
 
 
 def check(code):
@@ -113,9 +116,11 @@ class Cache:
 
     def get(self, key):
         """Return the value, or None."""
-        key, value, size = _bytes(key), C.c_void_p(), C.c_size_t()
-        if check(lib.cellar_get_alloc(self._c, key, len(key), C.byref(value),
-                                      C.byref(size))) != OK:
+        key = _bytes(key)
+        value = C.c_void_p()
+        size = C.c_size_t()
+        code = lib.cellar_get_alloc(self._c, key, len(key), C.byref(value), C.byref(size))
+        if check(code) != OK:
             return None
         try:
             return C.string_at(value, size.value)
@@ -124,8 +129,10 @@ class Cache:
 
     def set(self, key, value, ttl=0):
         """Store a value; ttl 0: no limit, else 1 ms at least. Return False if the store is off."""
-        key, o = _bytes(key), SetOpts(ttl_ms=_ms(ttl))
-        return check(lib.cellar_set(self._c, key, len(key), value, len(value), C.byref(o))) == OK
+        key = _bytes(key)
+        options = SetOpts(ttl_ms=_ms(ttl))
+        code = lib.cellar_set(self._c, key, len(key), value, len(value), C.byref(options))
+        return check(code) == OK
 
     def delete(self, key):
         """Delete an entry. Return True if there was a value."""
@@ -149,9 +156,11 @@ class Cache:
                 raised.append(e)
                 return e.errno if isinstance(e, OSError) and (e.errno or 0) < 0 else E_LOADER
 
-        key, o, result = _bytes(key), LoadOpts(ttl_ms=_ms(ttl)), Result()
+        key = _bytes(key)
+        options = LoadOpts(ttl_ms=_ms(ttl))
+        result = Result()
         callback = LOADER(load)  # lives until the call has returned
-        code = lib.cellar_get_or_load(self._c, key, len(key), C.byref(o), callback, None,
+        code = lib.cellar_get_or_load(self._c, key, len(key), C.byref(options), callback, None,
                                       C.byref(result))
         try:
             if code < 0 and raised:
@@ -190,7 +199,8 @@ class Limiter:
     def allow(self, key, cost=1):
         """Return True and charge the key if the call is admitted."""
         key = _bytes(key)
-        return check(lib.cellar_limiter_check(self._l, key, len(key), _fit(cost), None)) != LIMITED
+        code = lib.cellar_limiter_check(self._l, key, len(key), _fit(cost), None)
+        return check(code) != LIMITED
 
     def close(self):
         """Close the limiter. No other call may run."""
