@@ -4,8 +4,8 @@
 # Aim:    `cellar remote URL` ends with 0 for a server that the tier can use, and says what it is;
 #         else it ends with 1 and one sentence with the reason.
 # Method: redis-server alone, with users that lack rights, as a node of a Cluster, under Sentinel,
-#         with TLS; nothing at all; wrong URLs; the program without the remote tier; the set-ups of the
-#         guide, run as they are but for their ports.
+#         with TLS; nothing at all; wrong URLs; the program without the remote tier; the set-ups of
+#         include/remote.md, run as they are but for their ports, and its program with each of them.
 . tests/support/t.sh
 bin=$CELLAR_BUILD/remote/cellar
 for engine in "${CELLAR_TEST_ENGINE-}" "$(command -v redis-server)" /usr/bin/redis-check-rdb; do
@@ -120,7 +120,8 @@ secure() {
         ask 0 "rediss://localhost:$port?tls_insecure" && complains 'remote: tls_insecure: ' &&
         says 'connected, TLS, not verified$' && says '^note: tls_insecure: '
 }
-# Run each block of the guide in a folder of its own, on ports of its own.
+# Run each block of the page in a folder of its own, on ports of its own, then its program with that URL,
+# twice: the second process finds the value that the first one loaded.
 guide() {
     base=$((2000 + $(od -An -N2 -tu2 /dev/urandom) % 1000))
     mkdir "$t_tmp/bin" && ln -s "$PWD/$bin" "$t_tmp/bin/cellar" || return 1
@@ -128,13 +129,23 @@ guide() {
     printf '#!/bin/sh\nexit 127\n' >"$t_tmp/bin/redis-sentinel" && chmod +x "$t_tmp/bin/redis-sentinel" # another package
     awk -v to="$t_tmp/block" '/^```sh$/ { n++; on = 1; next } /^```$/ { on = 0 } on { print > (to n) }' \
         include/remote.md && [ -s "$t_tmp/block4" ] || return 1
+    archive=$CELLAR_BUILD/libcellar-remote.a # of a test of few names there is none
+    sed -n '/^```c$/,/^```$/{/^```/d;p;}' include/remote.md >"$t_tmp/app.c" && [ -s "$t_tmp/app.c" ] || return 1
+    if [ -f "$archive" ]; then
+        # shellcheck disable=SC2086
+        $CC -std=c11 -D_GNU_SOURCE -Wall -Iinclude "$t_tmp/app.c" "$archive" -pthread -lhiredis ${CELLAR_LIBS-} -o "$t_tmp/app" || return 1
+    else
+        echo '[ -f ran ] || echo loaded; touch ran; echo Ada' >"$t_tmp/app" && chmod +x "$t_tmp/app"
+    fi
     for i in 1 2 3 4; do
         case $i in 2) t_have openssl || continue ;; 3) "$bin" version | grep -q '^TLS  *yes' && t_have openssl || continue ;; esac
         mkdir "$t_tmp/$i" && sed "s/\<639\([0-9]\)\>/$base\1/g" "$t_tmp/block$i" >"$t_tmp/$i/run"
+        for run in 1 2; do echo "\"$t_tmp/app\" \"\$url\""; done >>"$t_tmp/$i/run"
         (cd "$t_tmp/$i" && PATH=$t_tmp/bin:$PATH timeout 100 sh -e ./run >out 2>&1)
         ran=$?
         for pid in "$t_tmp/$i"/*.pid; do kill "$(cat "$pid")"; done
-        [ $ran -eq 0 ] && grep -q '^link  *PROVEN' "$t_tmp/$i/out" || { cat "$t_tmp/$i/out"; return 1; }
+        [ $ran -eq 0 ] && grep -q '^link  *PROVEN' "$t_tmp/$i/out" && [ "$(tail -n 3 "$t_tmp/$i/out" | tr '\n' ' ')" = 'loaded Ada Ada ' ] ||
+            { cat "$t_tmp/$i/out"; return 1; }
     done
 }
 program_without_it_says_so() {
