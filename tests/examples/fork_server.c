@@ -12,11 +12,12 @@
  *     cc -O2 fork_server.c -lcellar -pthread
  *     drop-in: cc -O2 fork_server.c dist/cellar.c -Idist -Idist/include -pthread
  *     ./a.out pages.sock
- *     curl -i --unix-socket pages.sock http://localhost/a
+ *     curl -i --unix-socket pages.sock http://localhost/a    the page "/a: page 1 by 4711"
  *
- * The arguments are the path of the socket, and the milliseconds for which a page is fresh. A
- * program that becomes a daemon opens its cache after daemon() for the same reason. In your
- * program, replace database_page by your query, and http.h by your server. */
+ * A page names the worker that rendered it: ask a few times, and each worker has its own. The
+ * arguments are the path of the socket, and the milliseconds for which a page is fresh. A program
+ * that becomes a daemon opens its cache after daemon() for the same reason. In your program,
+ * replace database_page by your query, and http.h by your server. */
 #include "cellar_load.h"
 #include "http.h"
 

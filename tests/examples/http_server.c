@@ -11,7 +11,9 @@
  *     cc -O2 http_server.c -lcellar -pthread
  *     drop-in: cc -O2 http_server.c dist/cellar.c -Idist -Idist/include -pthread
  *     ./a.out 8080
- *     curl -i http://127.0.0.1:8080/
+ *     curl -i http://127.0.0.1:8080/        200, X-Cache: fresh, the page "/: page 1 by 4711"
+ *     curl -i http://127.0.0.1:8080/none    404: the database has no such page
+ *     curl -i http://127.0.0.1:8080/down    503, Retry-After: the database is down
  *
  * The arguments are the port, 0 for a free one, and the milliseconds for which a page is fresh. In
  * your program, replace database_page by your query, and http.h by your server. Any number of

@@ -12,12 +12,15 @@
  *     drop-in: cc -O2 prefork.c dist/cellar_all.c dist/cellar_remote.c -Idist -Idist/include \
  *         -lhiredis -pthread
  *     ./a.out FOLDER
- *     curl -i --unix-socket FOLDER/http.sock http://localhost/a
+ *     curl -i --unix-socket FOLDER/http.sock http://localhost/a    the page "/a: page 1 by 4711"
  *
- * FOLDER is a folder for two sockets, which no other user may write. Both are for one user: a
- * server that others can reach lets only some of them POST. The master starts workers again while
- * the port has a thread: a child uses malloc and stdio then, which glibc and musl allow. In your
- * program, replace database_page by your query, and http.h by your server. */
+ * A page names the worker that rendered it: ask a few times, and all workers have the same. FOLDER
+ * is for two sockets, and no other user may write it. Both sockets are for this user alone. A
+ * server that others can reach has to ask for a token before it accepts a POST.
+ *
+ * The master starts workers again while its port has a thread. A child uses malloc and stdio then,
+ * which glibc and musl allow. In your program, replace database_page by your query, and http.h by
+ * your server. */
 #include <string.h>
 
 #include "cellar_load.h"
