@@ -1,23 +1,28 @@
 # SPDX-License-Identifier: MIT
 #
-# site: joins README, guide and contracts into one page that needs no server.
+# site: makes one page each of README, guides, programs and headers, and the index of their search.
 #
-# USE        awk -f src/tools/site.awk -v version=V -v calls=dist/doc/calls.html
-#                -v words=src/tools/words.txt README.md include/guide.md dist/doc/calls.html
-#                tests/examples/sessions.c ..        writes the page on stdout
+# USE        awk -f src/tools/site.awk -v version=V -v out=dist/doc -v calls=dist/doc/calls.html
+#                -v words=src/tools/words.txt part=Start README.md include/guide.md part=Reference
+#                dist/doc/calls.html part=Programs tests/examples/sessions.c ..
+#            part=GROUP: the group of the files behind it in the contents
 #            calls: sections that apidoc.awk writes (mode=html); each begins with a line
-#            <section id="PLACE"><h2 or h3>NAME
+#            <section id="PLACE"><h2 or h3>NAME; the section of a header begins a page
 #            words: what users type into the search, and the places that answer; the table of the
 #            section "Words" of include/README.md has more of them
-# PICTURE    file -> <article>; heading -> <section> with an id; both -> contents (lists that fold)
-#            The article of the target of the address is shown alone, by CSS; `#all` shows all.
-#            search: a script ranks sections, fields and constants: name, words, phrase, part of a
-#            name, text; without a name, word or phrase it also tries names a letter or two away
+# WRITES     out/PAGE.html for each page, index.html for the README; out/search.js. The pages load
+#            site.css and site.js beside them.
+# PICTURE    file -> page; heading -> <section> with an id; both -> contents: each page has one line,
+#            the present one also its sections. An id is in one page only: a link to `#ID` gets the
+#            file of the page that has it.
+# SEARCH     search.js has the words (`also`) and lines of text (`places`), a kind in column 1:
+#            > FILE TITLE TIER QUIET  page    # ID NAME  section    = first paragraph of the section
+#            + ID CODE MEANING  field    @ ID  other name in the section    blank: text of the section
 # READS      Markdown: headings, paragraphs, lists of one level, tables, blocks of code; `code`,
 #            **bold**, links, pictures of SVG, which are copied into the page. Files that do not end
 #            in .md are shown word for word.
-# LINKS      to a page, a heading, a program or a header of the site: inside the page. Other links are
-#            text: the page loads nothing and leads nowhere else.
+# LINKS      to a page, a heading, a program or a header of the site. Other links are text: a page
+#            loads its style and its scripts, and leads nowhere else.
 
 function escape(text)
 {
@@ -50,6 +55,14 @@ function page_of(path,    i)
     if (sub(/\/README\.md$/, "", path)) return path
     sub(/^.*\//, "", path)
     return sub(/\.md$/, "", path) ? tolower(path) : path
+}
+
+# The file of the page with this id.
+function file_of(id)
+{
+    if (id == "cellar") return "index.html"
+    gsub(/\//, "-", id)
+    return id ".html"
 }
 
 # The path from the root of what the present page calls `path`.
@@ -148,7 +161,7 @@ function picture(path, alt,    line, out)
 # Lines and index entries are kept one by one: some awks copy a text that grows at each step.
 function add(text) { body[++lines] = text }
 
-# Add a place to the contents; a page begins an article.
+# Add a place to the contents; it may begin a page.
 function entry(id, name, is_page)
 {
     ids[id] = 1
@@ -157,12 +170,8 @@ function entry(id, name, is_page)
     if (!is_page) return
     page_at[++pages] = entries
     part_of[pages] = part
-    if (pages > 1) add(turn())
-    add("<article>")
+    first_line[pages] = lines + 1
 }
-
-# Mark the end of an article: END prints the links to its neighbours there.
-function turn() { return "\001" pages - 1 }
 
 function close_section()
 {
@@ -237,8 +246,6 @@ FNR == 1 {
     folder = FILENAME
     sub(/[^\/]*$/, "", folder)
     page = page_of(FILENAME)
-    part = FILENAME == calls ? "Reference" : folder ~ /^(include\/)?$/ && page != "LICENSE" ? "Guide" : \
-           folder ~ /^tests\/examples\// ? "Programs" : "Project"
     if (FILENAME != calls && FILENAME !~ /\.md$/) {
         heading(1, page)
         add("<p><code>" FILENAME "</code></p><pre>")
@@ -253,14 +260,19 @@ FILENAME == calls {
         sub(/<\/h[23]>.*$/, "", name)
         gsub(/<[^>]*>/, "", name)
         about_line = id ~ /^cellar[a-z_0-9]*\.h(pp)?$/
-        if (about_line) part = id ~ /^cellar(_(entry|load|invalidate|l2|observe))?\.h$/ ? "Headers: core" : \
-                               id == "cellar.hpp" ? "Header: C++" : "Headers: more"
+        if (about_line) part = id ~ /^cellar(_(entry|load|invalidate|l2|observe))?\.h$/ ? "Core headers" : \
+                               id == "cellar.hpp" ? "C++ header" : "More headers"
         about = ""
         entry(id, name, about_line || id == "calls")
+        gsub(/h2>/, "h1>")
+        gsub(/h3>/, "h2>")
+        if (id !~ /\.h/) sub(/<h2>/, "<h2 class=\"name\">")
     } else if (match($0, /^<tr id="[^"]*">/)) ids[substr($0, 9, RLENGTH - 10)] = 1
     if (id ~ /^cellar(\.h)?pp/ && !/^<section/) $0 = linked($0)
     if (about_line) header_about($0)
     gsub(/<th>/, "<th scope=\"col\">")
+    if (sub(/^<table>$/, "<div class=\"wide\"><table>")) table_end = "</table></div>"
+    else if (sub(/^<\/table>$/, table_end == "" ? "</table>" : table_end)) table_end = ""
     add($0)
     if ($0 == "</section>" && group_of[id] == group[2]) end_of[lines] = id
     next
@@ -320,31 +332,45 @@ $0 == "" { if (kind == "p") close_block(); else flush(); next }
     para = para (para == "" ? "" : " ") $0
 }
 
-# Print page `n` and its parts for the contents; the first page of a group also prints the group.
-function contents(n,    g, i, last, head)
+# Print the contents for page `now`: its own group and the first ones are open.
+function contents(now,    n, id)
 {
-    if (part_of[n] != part_of[n - 1]) print "<li class=\"group\">" part_of[n] "</li>"
-    i = page_at[n]
-    last = n < pages ? page_at[n + 1] - 1 : entries
-    print "<li class=\"page\"><a href=\"#" place_id[i] "\">" place_name[i] "</a>" (n in purpose ? " <small>" purpose[n] "</small>" : "")
-    if (last > i) print "<details><summary aria-label=\"Sections of " place_name[i] "\"></summary><ul>"
+    for (n = 1; n <= pages; n++) {
+        if (part_of[n] != part_of[n - 1]) {
+            print (n > 1 ? "</ul></details></li>\n" : "") "<li><details" \
+                  (part_of[n] == part_of[now] || part_of[n] ~ /^(Start|Topics|Operation)$/ ? " open" : "") \
+                  "><summary>" part_of[n] "</summary><ul>" > file
+        }
+        id = place_id[page_at[n]]
+        print "<li class=\"page\"><a href=\"" file_of(id) "\"" (n == now ? " aria-current=\"page\"" : "") ">" \
+              place_name[page_at[n]] "</a>" (n in purpose ? "<small>" purpose[n] "</small>" : "") > file
+        if (n == now) sections(page_at[n], n < pages ? page_at[n + 1] - 1 : entries)
+        print "</li>" > file
+    }
+    print "</ul></details></li>" > file
+}
+
+# Print the places behind `first` up to `last` for the contents; those of a header in groups.
+function sections(first, last,    g, i, head)
+{
+    if (first < last) print "<ul>" > file
     for (g = 0; g <= 4; g++) {
-        head = g ? "<li class=\"kind\">" group[g] "</li>\n" : ""
-        for (i = page_at[n]; i++ < last; ) {
+        head = "<li class=\"kind\">" (g ? group[g] : "On this page") "</li>\n"
+        for (i = first; i++ < last; ) {
             if (group_of[place_id[i]] != group[g]) continue
-            print head "<li><a href=\"#" place_id[i] "\">" place_name[i] "</a></li>"
+            print head "<li><a href=\"#" place_id[i] "\">" place_name[i] "</a></li>" > file
             head = ""
         }
     }
-    print (last > page_at[n] ? "</ul></details>" : "") "</li>"
+    if (first < last) print "</ul>" > file
 }
 
 # The purpose of a header in the contents: the first sentence of its essay.
 function header_about(text)
 {
-    sub(/^<section.*<\/h2>/, "", text)
+    sub(/^<section.*<\/h1>/, "", text)
     gsub(/<[^>]*>/, "", text)
-    if (text ~ /^guest: /) { part = part_of[pages] = "Headers: guests"; return }
+    if (text ~ /^guest: /) { part = part_of[pages] = "Guest headers"; return }
     about = about (about == "" ? "" : " ") text
     if (!match(about, /\.( |$)/)) return
     purpose[pages] = substr(about, 1, RSTART - 1)
@@ -355,7 +381,107 @@ function header_about(text)
 function step(n, class)
 {
     if (n < 1 || n > pages) return ""
-    return "<a class=\"" class "\" href=\"#" place_id[page_at[n]] "\">" place_name[page_at[n]] "</a>"
+    return "<a class=\"" class "\" href=\"" file_of(place_id[page_at[n]]) "\">" place_name[page_at[n]] "</a>"
+}
+
+# The text of a line of HTML.
+function bare(text)
+{
+    gsub(/<\/?([dt][dhlrt]|li|p|br|ul|ol|table)[^>]*>/, " ", text)
+    gsub(/<[^>]*>/, "", text)
+    gsub(/&lt;/, "<", text)
+    gsub(/&gt;/, ">", text)
+    gsub(/&quot;/, "\"", text)
+    gsub(/&amp;/, "\\&", text)
+    gsub(/[ \t]+/, " ", text)
+    gsub(/^ | $/, "", text)
+    return text
+}
+
+# Print a line of the index of the search, as a line of a text of JavaScript.
+function place_line(text)
+{
+    gsub(/[\\`$]/, "\\\\&", text)
+    print text > search
+}
+
+# The smaller, the earlier a page is found: reference, guide, C++, guests and programs, project.
+function tier(n)
+{
+    if (part_of[n] == "Project") return 2
+    if (part_of[n] ~ /^(Programs|Guest headers)$/) return 1
+    if (part_of[n] == "C++ header") return .5
+    return place_id[page_at[n]] ~ /^(cellar[a-z_0-9]*\.h|calls)$/ ? 0 : .3
+}
+
+# Write the search's lines of page `n`. Of pages that name everything only the titles are found.
+function index_page(n,    i, id, at, text, name, said, quiet)
+{
+    id = place_id[page_at[n]]
+    quiet = id ~ /^(calls|changes|results|LICENSE)$/
+    place_line(">" file_of(id) "\t" bare(place_name[page_at[n]]) "\t" tier(n) "\t" quiet)
+    for (i = first_line[n]; i < first_line[n + 1]; i++) {
+        text = body[i]
+        if (match(text, /^<section id="[^"]*">/)) {
+            id = substr(text, 14, RLENGTH - 15)
+            name = text
+            sub(/<\/h[1-6]>.*$/, "", name)
+            name = bare(name)
+            place_line("#" id (name == id ? "" : "\t" name))
+            sub(/^.*<\/h[1-6]>/, "", text)
+            said = 0
+        } else if (match(text, /^<tr id="[^"]*">/)) {
+            at = index(text, "</td><td>")
+            place_line("+" substr(text, 9, RLENGTH - 10) "\t" bare(substr(text, RLENGTH + 1, at - RLENGTH - 1)) "\t" bare(substr(text, at)))
+            continue
+        } else if (match(text, /<(span|pre class="call") id="[^"-]*">/)) {
+            id = substr(text, RSTART, RLENGTH - 2)
+            sub(/^.* id="/, "", id)
+            place_line("@" id)
+        }
+        if (!said && (at = index(text, "<p>"))) {
+            said = 1
+            text = substr(text, at + 3)
+        }
+        if (said == 1) {
+            at = index(text, "</p>")
+            name = bare(at ? substr(text, 1, at - 1) : text)
+            if (name != "") place_line("=" name)
+            if (!at) continue
+            said = 2
+            text = substr(text, at + 4)
+        }
+        text = quiet ? "" : bare(text)
+        if (text ~ /[A-Za-z0-9]/) place_line(" " text)
+    }
+}
+
+# The first sentence of page `n`, as the value of an attribute.
+function sentence(n,    i, text)
+{
+    text = n in purpose ? purpose[n] : ""
+    for (i = first_line[n]; text == "" && i < first_line[n + 1]; i++) {
+        if (body[i] !~ /^<p>/ || body[i] ~ /^<p><span/) continue
+        text = body[i]
+        while (text !~ /<\/p>/ && i < lines) text = text " " body[++i]
+        sub(/<\/p>.*$/, "", text)
+        text = escape(bare(text))
+        if (match(text, /\.( |$)/)) text = substr(text, 1, RSTART - 1)
+    }
+    gsub(/"/, "\\&quot;", text)
+    return text
+}
+
+# A line of page `n` with the files of its links.
+function led(text, n,    out, id)
+{
+    while (match(text, /<a href="#[^"]*"/)) {
+        id = substr(text, RSTART + 10, RLENGTH - 11)
+        out = out substr(text, 1, RSTART + 8) (page_with[id] == n ? "#" id : \
+              place_file[page_with[id]] (page_with[id] && place_id[page_at[page_with[id]]] == id ? "" : "#" id)) "\""
+        text = substr(text, RSTART + RLENGTH)
+    }
+    return out text
 }
 
 # Print "word":"place" for each word of a list, if the place is in this site.
@@ -363,7 +489,7 @@ function alias(list, to,    i, n, word)
 {
     if (!(to in ids)) return
     n = split(list, word, /, */)
-    for (i = 1; i <= n; i++) print "\"" word[i] "\":\"" to "\","
+    for (i = 1; i <= n; i++) print "\"" word[i] "\":\"" to "\"," > search
 }
 
 # The place that a row of the table "Words" names: its first link, or the essay behind it.
@@ -375,79 +501,57 @@ function word_place(html,    to)
     return to
 }
 
+function write_page(n,    i, id, title)
+{
+    id = place_id[page_at[n]]
+    file = out "/" file_of(id)
+    title = n > 1 ? place_name[page_at[n]] " - cellar" : "cellar " version
+    print "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">" > file
+    print "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">" > file
+    print "<title>" title "</title><meta name=\"description\" content=\"" sentence(n) "\">" > file
+    print "<link rel=\"icon\" href=\"data:,\"><link rel=\"stylesheet\" href=\"site.css\"></head><body>" > file
+    print "<a id=\"skip\" href=\"#" id "\">Skip to the text</a><nav id=\"nav\" aria-label=\"Search and contents\">" > file
+    print "<a id=\"home\" href=\"index.html\">cellar <small>" version "</small></a>" \
+          "<input id=\"find\" type=\"search\" placeholder=\"Search\" aria-label=\"Search\" aria-controls=\"found\" hidden>" \
+          "<button id=\"close\" aria-label=\"Close the results\" hidden>&times;</button>" > file
+    print "<p id=\"note\" aria-live=\"polite\"></p><ul id=\"found\" aria-label=\"Results\"></ul>" > file
+    print "<details id=\"fold\"><summary>Contents</summary><script>fold.open=matchMedia('(min-width:60em)').matches</script>" > file
+    print "<ul id=\"index\">" > file
+    contents(n)
+    print "</ul></details></nav><main>" > file
+    for (i = first_line[n]; i < first_line[n + 1]; i++) {
+        if ((i in end_of) && end_of[i] in used) print led("<p>Used in: " used[end_of[i]] ".</p>", n) > file
+        print led(body[i], n) > file
+    }
+    print "<p class=\"turn\">" step(n - 1, "before") step(n + 1, "next") "</p></main>" > file
+    print "<script src=\"site.js\"></script></body></html>" > file
+    close(file)
+}
+
 END {
     FNR = 1
     close_section()
-    print "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">"
-    print "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
-    print "<title>cellar " version "</title><style>"
-    print ":root{color-scheme:light dark;--text:#1c1c1c;--back:#fff;--pale:#f2f3f5;--line:#d0d4da;" \
-          "--link:#0b57a4;--soft:#5a6068}"
-    print "@media(prefers-color-scheme:dark){:root{--text:#e4e6e9;--back:#15171a;--pale:#22262b;" \
-          "--line:#3b4148;--link:#7db7f5;--soft:#a3aab3}}"
-    print "*{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;margin:0;color:var(--text);" \
-          "background:var(--back)}"
-    print "a{color:var(--link)}main{max-width:56em;padding:0 1em 4em;overflow-wrap:break-word}"
-    print "body:not(:target):not(:has(article :target)) article~article," \
-          "body:has(article :target) article:not(:has(:target)){display:none}"
-    print "pre,code{background:var(--pale);font-size:.9em}pre{padding:.6em;overflow-x:auto;font-size:.85em;" \
-          "line-height:1.4}pre code{font-size:1em}.call{white-space:pre-wrap}"
-    print "dt{margin-top:.4em;font-weight:bold}dd{margin-left:1.5em}section[id$=\".h\"] h3{font-size:1em;margin:1.2em 0 .4em}"
-    print ".wide{display:block;overflow-x:auto;background:linear-gradient(270deg,var(--back) 40%,#0000) 100%/3em 100% no-repeat local," \
-          "linear-gradient(270deg,var(--soft),#0000) 100%/.6em 100% no-repeat}table{border-collapse:collapse}th,td{border:1px solid var(--line);" \
-          "padding:.3em .6em;text-align:left;vertical-align:top;overflow-wrap:normal}" \
-          ".rows{width:100%}.rows td:first-child{width:45%}.rows code{overflow-wrap:anywhere}"
-    print "svg{max-width:100%;height:auto}.wide>svg{min-width:40em}svg,svg text{fill:var(--text)}svg [fill=\"#ffffff\"]{fill:none}"
-    print "section:target>:first-child,tr:target{background:var(--pale)}"
-    print "@media(hover:hover){:not(:hover)>.at:not(:focus){opacity:0}}.at::before{content:\"#\"}.at{margin-left:.4em;color:var(--soft);font-weight:normal;text-decoration:none}"
-    print ".turn{display:flex;flex-wrap:wrap;gap:1em;margin-top:3em;padding-top:1em;" \
-          "border-top:1px solid var(--line)}.next{margin-left:auto}" \
-          ".before::before{content:\"\\2190  \"}.next::after{content:\" \\2192\"}"
-    print "html{scroll-padding-top:4em}nav{position:sticky;top:0;z-index:1;max-height:100vh;overflow:auto;display:flex;flex-wrap:wrap;" \
-          "align-items:center;background:var(--back);padding:.3em 1em;border-bottom:1px solid var(--line);overflow-wrap:anywhere}" \
-          "#find{flex:1;min-width:0;font:inherit;padding:.3em .4em;color:inherit;background:var(--pale);border:1px solid var(--soft)}" \
-          "#fold{margin-left:1em}button{font:inherit;padding:.2em .6em;color:inherit;background:var(--pale);border:1px solid var(--soft)}#fold[open],#note,#found{flex-basis:100%;margin:0}#note,#found{order:1}"
-    print "nav ul{list-style:none;padding:0;margin:.3em 0}nav ul ul{padding-left:.4em}nav li{margin:.25em 0}"
-    print "summary{cursor:pointer}.page{position:relative;padding-left:1.5em}.page summary{position:absolute;left:0;top:0;width:1.5em}" \
-          "small,#note,.kind{color:var(--soft);font-size:.85em}#found small{display:block}#found{max-height:60vh;overflow:auto}"
-    print "#skip{position:fixed;left:-99em;z-index:2;padding:.4em;background:var(--back)}#skip:focus{left:1em;top:.4em}"
-    print ".group{font-weight:bold;margin-top:.8em}[aria-current]{background:var(--pale);font-weight:bold}"
-    print "@media(min-width:60em){html{scroll-padding-top:0}body{display:flex}nav{width:21em;flex:none;" \
-          "height:100vh;display:block;border:0;border-right:1px solid var(--line)}#find{width:calc(100% - 2.2em)}#fold{margin:.4em 0}" \
-          "#found{max-height:none}main{min-width:0;flex:1}}"
-    print "@media(max-width:40em){table,tbody,tr,td{display:block;border:0}tr{border:1px solid var(--line)}" \
-          "th{display:none}td:first-child,.rows td:first-child{font-weight:bold;width:auto}td:empty{display:none}" \
-          "[data-h]::before{content:attr(data-h) \": \";color:var(--soft)}td,code{overflow-wrap:anywhere}" \
-          "dd{margin-left:.8em}}"
-    print "@media print{nav,.turn{display:none}}"
-    print "</style></head><body id=\"all\"><a id=\"skip\" href=\"#" place_id[1] "\">Skip to the text</a>" \
-          "<nav id=\"nav\" aria-label=\"Search and contents\"><input id=\"find\" type=\"search\" " \
-          "placeholder=\"Search\" aria-label=\"Search\" aria-controls=\"found\" hidden>" \
-          "<button id=\"close\" aria-label=\"Close the results\" hidden>&times;</button>"
-    print "<p id=\"note\" aria-live=\"polite\"></p><ul id=\"found\" aria-label=\"Results\"></ul>"
-    print "<details id=\"fold\"><summary>Contents</summary><ul id=\"index\">"
-    for (i = 1; i <= pages; i++) contents(i)
-    print "<li class=\"group\"><a href=\"#all\">All pages at once</a></li></ul></details></nav><main>"
-    for (i = 1; i <= lines; i++) {
-        if (body[i] ~ /^\001/) end_article(substr(body[i], 2) + 0)
-        else {
-            if ((i in end_of) && end_of[i] in used) print "<p>Used in: " used[end_of[i]] ".</p>"
-            print body[i]
-        }
-    }
-    end_article(pages)
-    print "</main><script>"
-    print "const also={"
+    first_line[pages + 1] = lines + 1
+    search = out "/search.js"
+    print "const also={" > search
     for (i = 1; i <= word_rows; i++) alias(row_words[i], row_to[i])
     while (words != "" && (getline line < words) > 0) {
         if (line !~ /^#/ && (at = index(line, ": "))) alias(substr(line, at + 2), substr(line, 1, at - 1))
     }
-    print "}"
-    while (script != "" && (getline line < script) > 0) if (line !~ /^ *\/\//) print line
-    print "</script></body></html>"
-}
-
-function end_article(n)
-{
-    print "<p class=\"turn\">" step(n - 1, "before") step(n + 1, "next") "</p></article>"
+    print "}\nconst places=`" > search
+    for (n = 1; n <= pages; n++) {
+        place_file[n] = file_of(place_id[page_at[n]])
+        index_page(n)
+        for (i = first_line[n]; i < first_line[n + 1]; i++) {
+            line = body[i]
+            while (match(line, /<[a-z]+( class="[a-z]*")? id="[^"]*"/)) {
+                text = substr(line, RSTART, RLENGTH - 1)
+                line = substr(line, RSTART + RLENGTH)
+                sub(/^.* id="/, "", text)
+                page_with[text] = n
+            }
+        }
+    }
+    print "`" > search
+    for (n = 1; n <= pages; n++) write_page(n)
 }

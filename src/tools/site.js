@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The search and the mark of the present place, for site.awk. `also`: words of users and their places.
+// The search, and what the pages of site.awk show of the present place. search.js is loaded when a search begins; it has
+// `also`, words of users and their places, and `places`, the text of all pages in the form that site.awk describes.
 const get = id => document.getElementById(id), find = get('find'), fold = get('fold'), found = get('found')
-const wide = matchMedia('(min-width:60em)').matches
-const head = section => section.firstElementChild.textContent
+const here = location.pathname.replace(/^.*\//, '') || 'index.html'
 let rows, known, most = 50
 // One form of names, texts and questions: "Rate-limiting of\na_key" is "rate limiting of a key".
 const plain = text => text.toLowerCase().replace(/["'`()?]/g, '').replace(/[-_\s]+/g, ' ').trim()
@@ -13,24 +13,40 @@ const root = text => text.split(' ').map(w => stem(w).replace(/^(maximum|larg|bi
 // Words that a question may have beside a synonym of one word.
 const idle = /^(key|valu|entr|all|cach|cellar|size|max|one|man|set|get|error|stor)$/
 // Whether each word begins a word of a text.
-const begin = words => words.map(w => new RegExp('(^|[^a-z0-9])' + stem(w).replace(/[^a-z0-9 ]/g, '\\$&')))
-// A row of the search for each section, field and constant. `tier`: 0 reference, .3 guide, .5 C++, 1 guests and programs, 2 project.
+const begin = words => words.map(stem).map(w => {
+    const at = new RegExp('(^|[^a-z0-9])' + w.replace(/[^a-z0-9 ]/g, '\\$&'))
+    return { test: text => text.includes(w) && at.test(text) }
+})
+// A row of the search for each section, field and constant.
 function readRows() {
-    const said = {}
+    const said = {}, list = []
+    let page, section
     for (const w in also) (said[also[w]] = said[also[w]] || []).push(tidy(w))
-    return [...document.querySelectorAll('main [id]')].map(at => {
-        const field = at.tagName === 'TR', article = at.closest('article'), first = article.querySelector('section').id
-        const name = field ? at.id : head(at.closest('section')), low = plain(name)
-        const about = field ? at.lastElementChild : at.querySelector('p')
-        const tier = /^(src|bench|tests|results|fairness|contributing|changes|LICENSE)/.test(first) ? 2 :
-            /\.(c|cc|py)$/.test(first) || article.querySelector('p').textContent.trim().startsWith('guest:') ? 1 : first === 'cellar.hpp' ? .5 : /^(cellar[a-z_0-9]*\.h|calls)/.test(first) ? 0 : .3
-        const quiet = /^(calls|changes|results|LICENSE)/.test(first) // these name everything
-        const part = low.replace(field && low.includes('.') ? /^.*\./ : /^cellar(pp::| )/, ''), words = said[at.id] || []
-        return { id: at.id, name, field, tier, low, part, said: words, roots: [...words, ...field ? [] : [part]].map(root),
-            sets: words.map(w => root(w).split(' ')), family: root((first.match(/^cellar_(?!entry|load|work|kit)([a-z]+)\.h$/) || [])[1] || '\n'), head: at.id === first, code: at.closest('section').id === 'cellar_err' && field ? (at.textContent.match(/= (-?\d+)/) || [])[1] : undefined,
-            page: head(article.querySelector('section')), about: about ? about.textContent.trim() : '',
-            sum: plain(about && !quiet ? about.textContent : ''), text: plain(quiet ? name : at.textContent) }
+    const row = (id, name, about, field) => list.push({ ...page, id, name, about, field: field !== undefined, head: id === page.first, words: field || '',
+        code: section && section.id === 'cellar_err' && field ? (field.match(/= (-?\d+)/) || [])[1] : undefined })
+    for (const line of places.trim().split('\n')) {
+        const [a, b, c, d] = line.slice(1).split('\t')
+        if (line[0] === '>') page = { file: a, page: b, tier: +c, quiet: d === '1', first: '' }
+        else if (line[0] === '#') page.first = page.first || a, row(a, b || a, ''), section = list[list.length - 1]
+        else if (line[0] === '=') section.about += (section.about && ' ') + a
+        else if (line[0] === '@') row(a, a, '')
+        else if (line[0] === '+') row(a, a, c, b), section.words += ' ' + b + ' ' + c
+        else section.words += ' ' + a
+    }
+    return list.map(row => {
+        const { id, name, field, first, quiet, about } = row, low = plain(name)
+        const part = low.replace(field && low.includes('.') ? /^.*\./ : /^cellar(pp::| )/, ''), words = said[id] || []
+        return { ...row, low, part, said: words, roots: [...words, ...field ? [] : [part]].map(root),
+            sets: words.map(w => root(w).split(' ')), family: root((first.match(/^cellar_(?!entry|load|work|kit)([a-z]+)\.h$/) || [])[1] || '\n'),
+            sum: quiet ? '' : plain(about), text: plain(quiet ? name : [field ? '' : name, about, row.words].join(' ')) }
     })
+}
+// Run `then` when the rows are there.
+let coming
+function ready(then) {
+    if (rows) return then()
+    coming = coming || new Promise((done, fail) => document.head.append(Object.assign(document.createElement('script'), { src: 'search.js', onload: done, onerror: fail })))
+    coming.then(() => { rows = rows || readRows(); then() }, () => { get('note').textContent = 'search.js is missing beside this page.' })
 }
 // A question: without small words, as a phrase of several words, and names in it, as texts of errors have them.
 function ask(text) {
@@ -115,7 +131,6 @@ function mend(query) {
 // words like those that were typed, if none has them in its name or synonym, as a phrase, or as the one word in its text.
 function search(text) {
     const asked = ask(text)
-    rows = rows || readRows()
     if (asked.query === '') return { list: [], guess: [] }
     const each = asked.query.split(' '), found = rows.map(row => ({ row, rank: rank(row, asked) })).filter(r => r.rank < 99)
         .map(r => ({ ...r, place: r.rank < 2 || r.rank === 2.2 && r.row.name === r.row.page ? r.rank : r.rank + (r.row.tier === 2 ? 10 : (r.rank > 2.4 && r.rank < 2.75 ? .15 : 2.5) * r.row.tier) }))
@@ -140,7 +155,7 @@ function show() {
     const { list, guess, mended } = search(find.value), empty = find.value.trim() === '', more = document.createElement('button')
     found.replaceChildren(...list.slice(0, most).map(row => {
         const li = document.createElement('li'), a = document.createElement('a'), small = document.createElement('small')
-        a.href = '#' + row.id
+        a.href = (row.file === here ? '' : row.file) + '#' + row.id
         a.textContent = row.name
         small.textContent = [row.page === row.name ? '' : row.page, row.about.length > 90 ? row.about.slice(0, 90).replace(/\s+\S*$/, ' ..') : row.about]
             .filter(Boolean).join(': ')
@@ -157,19 +172,20 @@ function show() {
     fold.hidden = !empty
     get('close').hidden = empty
 }
-find.oninput = () => { most = 50; show() }
+find.oninput = () => ready(() => { most = 50; show() })
+find.onfocus = () => ready(() => {})
 // The question stands in the address, so that Back shows its results again and a link can hold it.
 function keep() {
     const q = find.value.trim()
     try { history.replaceState(null, '', (q ? '?q=' + encodeURIComponent(q) : location.pathname) + location.hash) } catch { /* a browser may refuse for a file */ }
 }
 find.onchange = keep
-const close = () => { find.value = ''; find.oninput(); keep() }
+const close = () => { find.value = ''; show(); keep() }
 get('close').onclick = () => { close(); find.focus() }
 addEventListener('popstate', restore)
 function restore() {
     const q = new URLSearchParams(location.search).get('q') || ''
-    if (q !== find.value) { find.value = q; most = 50; show() }
+    if (q !== find.value) { find.value = q; find.oninput() }
 }
 restore()
 // Enter opens the first result, arrows go through the list, Escape ends the search.
@@ -188,14 +204,18 @@ document.addEventListener('keydown', e => {
     e.preventDefault()
     find.focus()
 })
-found.onclick = e => { if (e.target.closest('a')) { keep(); setTimeout(close) } }
-get('index').onclick = e => { if (!wide && e.target.tagName === 'A') setTimeout(() => { fold.open = false }) }
+found.onclick = e => {
+    const a = e.target.closest('a')
+    if (a) keep()
+    if (a && a.pathname === location.pathname) setTimeout(close)
+}
+get('index').onclick = e => { if (e.target.hash && !wide) setTimeout(() => { fold.open = false }) }
 // A link to each section, behind its heading.
 for (const s of document.querySelectorAll('main section')) {
     const a = document.createElement('a')
     a.className = 'at'
     a.href = '#' + s.id
-    a.setAttribute('aria-label', 'Link to ' + head(s))
+    a.setAttribute('aria-label', 'Link to ' + s.firstElementChild.textContent)
     s.firstElementChild.append(a)
 }
 // The names of columns, which a narrow window shows before each cell.
@@ -210,25 +230,24 @@ for (const table of document.querySelectorAll('table')) {
         }
     }
 }
-const version = document.title
-// Name the present place in the title and the skip link; let keys scroll what is wider than its box.
+// Keys scroll what is wider than its box.
+for (const box of document.querySelectorAll('pre, .wide')) if (box.scrollWidth > box.clientWidth) box.tabIndex = 0
+// A place of another page, which an address of the earlier site in one page names: go there.
 function arrive() {
-    const at = get(decodeURIComponent(location.hash.slice(1))), near = at && at.closest('section')
-    document.title = (near ? head(near) + ' - ' : '') + version
-    get('skip').href = '#' + (near || document.querySelector('section')).id
-    for (const box of document.querySelectorAll('pre, .wide')) if (box.scrollWidth > box.clientWidth) box.tabIndex = 0
+    const id = location.hash.slice(1)
+    if (id && !get(id)) ready(() => { for (const row of rows) if (row.id === id && row.file !== here) return location.replace(row.file + '#' + id) })
 }
 addEventListener('hashchange', arrive)
 arrive()
-fold.open = wide
-const links = new Map([...document.querySelectorAll('#index a')].map(a => [a.hash.slice(1), a]))
+// Mark the section that is read in the contents.
+const links = new Map([...document.querySelectorAll('#index [href^="#"]')].map(a => [a.hash.slice(1), a])), wide = matchMedia('(min-width:60em)').matches
+const mark = a => { if (wide) a.scrollIntoView({ block: 'nearest' }) }
+mark(document.querySelector('[aria-current]'))
 const watch = new IntersectionObserver(seen => {
-    const at = seen.filter(s => s.isIntersecting)[0], a = at && links.get(at.target.id)
+    const at = seen.find(s => s.isIntersecting), a = at && links.get(at.target.id)
     if (!a) return
-    for (const old of document.querySelectorAll('[aria-current]')) old.removeAttribute('aria-current')
+    for (const old of document.querySelectorAll('[aria-current=location]')) old.removeAttribute('aria-current')
     a.setAttribute('aria-current', 'location')
-    const list = a.closest('#index details') || a.parentNode.querySelector('details')
-    if (list) list.open = true
-    if (wide) a.scrollIntoView({ block: 'nearest' })
+    mark(a)
 }, { rootMargin: '0px 0px -85% 0px' })
 for (const s of document.querySelectorAll('main section')) watch.observe(s)

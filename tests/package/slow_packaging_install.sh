@@ -17,7 +17,8 @@ expected_files() {
     for f in include/cellar.h include/cellar.hpp "$libdir/libcellar.a" "$libdir/libcellar.so" \
         "$libdir/libcellar.so.$version" "$libdir/pkgconfig/cellar.pc" \
         "$libdir/cmake/cellar/cellar-config.cmake" share/man/man3/cellar_get.3 \
-        share/man/man7/cellar.7 share/doc/cellar/LICENSE share/doc/cellar/index.html; do
+        share/man/man7/cellar.7 share/doc/cellar/LICENSE share/doc/cellar/index.html \
+        share/doc/cellar/cellar_load.h.html share/doc/cellar/site.css share/doc/cellar/search.js; do
         [ -e "$prefix/$f" ] || { echo "missing: $f"; return 1; }
     done
 }

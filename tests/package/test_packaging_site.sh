@@ -1,14 +1,25 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    dist/doc/index.html has README, guide and contracts in one page that needs no server: each
-#         public call is in its index, each link leads to a place of the page, nothing is loaded.
-# Method: the page as text, and a copy of it with a planted fault that each check must find; another
-#         awk must write the same bytes; a browser, if there is one, searches at 360 and 1,200 px.
+# Aim:    dist/doc has README, guide and contracts as pages that need no server: each public name has
+#         its place in one page, each link of each page its end, and nothing comes from elsewhere.
+# Method: all pages as one text, and a copy of it with a planted fault that each check must find;
+#         another awk must write the same bytes; a browser, if there is one, shows each page in
+#         three widths and searches.
 . tests/support/t.sh
 
-site=dist/doc/index.html
-ids() { grep -o ' id="[^"]*"' "$1" | sed 's/ id="\(.*\)"/\1/' | sort; }
+doc=dist/doc site=$t_tmp/site.html
+# All pages in one text, without what each repeats: a link is `#PLACE`, the contents are those of the
+# first page and the present page of each other one. Behind them the words of the search.
+join_pages() {
+    same='/^<!DOCTYPE/,/^<details id="fold">/d; s/ href="index\.html"/ href="#cellar"/g; s/ href="[^"#]*\.html#/ href="#/g
+        s/ href="\(bench\|src\)-\([a-z]*\)\.html"/ href="#\1\/\2"/g; s/ href="\([^"#]*\)\.html"/ href="#\1"/g'
+    $MAKE -s man && sed "$same" $doc/index.html >"$site" || return 1
+    # shellcheck disable=SC2046
+    sed "$same; /^<li class=\"page\">/{/aria-current/!d}; /^<\/li>\$/d" $(ls $doc/*.html | grep -v /index) >>"$site"
+    sed -n '/^const also={/,/^}/p' $doc/search.js >>"$site"
+}
+ids() { grep -o ' id="[^"]*"' "$1" | sed 's/ id="\(.*\)"/\1/' | grep -vx index | sort; }
 indexed() { # the places that the contents name
     sed -n '/<ul id="index">/,/<\/nav>/p' "$1" | grep -o '<a href="#[^"]*"' | sed 's/.*#\(.*\)"/\1/' | sort
 }
@@ -44,7 +55,7 @@ links_of_pages_lead_somewhere() { # each link of the pages of users to a file: t
         grep -qxF "$to" "$t_tmp/led" || { echo "dead: $to"; return 1; }
     done <"$t_tmp/named"
     sed -n 's/.*<code><a href="#cellar_namespace_config\.idle_ms">n\.idle_ms<.*/found/p' "$1" | grep -q found || return 1
-    [ "$(grep -c '^<article>' "$1")" -eq "$(grep -c '^<p class="turn"><a ' "$1")" ] && [ "$(grep -c . "$t_tmp/named")" -gt 50 ] && grep -q '<a href="#cellar_open">cellar_open</a>(&amp;' "$1"
+    [ "$(grep -c '<main>$' "$1")" -eq "$(grep -c '^<p class="turn"><a ' "$1")" ] && [ "$(grep -c . "$t_tmp/named")" -gt 50 ] && grep -q '<a href="#cellar_open">cellar_open</a>(&amp;' "$1"
 }
 rows_have_places() { # fields, constants and codes have places; contracts lead to them
     for place in cellar_config.memory_bytes cellar_arg.as.i64 cellar_set_opts.tag_count CELLAR_E_BUSY CELLAR_OPT_IDLE_MS CELLAR_LOAD_NO_WAIT \
@@ -116,11 +127,11 @@ wrapper_is_there() { # each class of cellar.hpp has a place, each of its public 
     done
     sed -n '/^namespace detail/,/^} .*namespace detail/d; s/^public:/+/p; s/^private:/-/p; /^    [a-zA-Z]/p' include/cellar.hpp |
         awk '/^[-+]/ { on = /^[+]/ } on && match($0, /[a-z_]+\(/) { print substr($0, RSTART, RLENGTH) }' | sort -u >"$t_tmp/members"
-    sed -n '/id="cellarpp-error"/,$p' "$1" | grep -oE '[a-z_]+\(' | sort -u | comm -13 - "$t_tmp/members" >"$t_tmp/lost"
+    sed -n '/id="cellarpp-error"/,/<\/main>/p' "$1" | grep -oE '[a-z_]+\(' | sort -u | comm -13 - "$t_tmp/members" >"$t_tmp/lost"
     for member in handle-get handle-handle error-code held-operators objects-lease_acquire locks-acquire; do
-        grep -q "<section id=\"cellarpp-$member\"><h3>" "$1" && grep -q "<td><code><a href=\"#cellarpp-$member\">" "$1" || { echo "no place: $member"; return 1; }
+        grep -q "<section id=\"cellarpp-$member\"><h2 class=\"name\">" "$1" && grep -q "<td><code><a href=\"#cellarpp-$member\">" "$1" || { echo "no place: $member"; return 1; }
     done
-    sed -n 's/.*<section id="cellarpp-.*<h3>\(.*\)<\/h3>.*/twice: \1/p' "$1" | sort | uniq -d >>"$t_tmp/lost"
+    sed -n 's/.*<section id="cellarpp-.*<h2 class="name">\(.*\)<\/h2>.*/twice: \1/p' "$1" | sort | uniq -d >>"$t_tmp/lost"
     sed -n '/id="cellarpp-handle-get_or_load"/,/<\/section>/p' "$1" | grep -q '^<p>C calls: <a href="#cellar_get_or_load">' || return 1
     cat "$t_tmp/lost"
     [ "$(grep -c . "$t_tmp/members")" -gt 30 ] && [ ! -s "$t_tmp/lost" ]
@@ -151,10 +162,10 @@ contracts_lead_on() { # refusals of all calls, types, neighbours, programs that 
 }
 contents_say_what_for() { # a purpose beside each header and program; the sections of a header in groups
     sed -n '/<ul id="index">/,/<\/nav>/p' "$1" >"$t_tmp/index"
-    grep -E '^<li class="page"><a href="#[a-z_]*\.(h|hpp|c|cc|py)"' "$t_tmp/index" | grep -v ' <small>[^<]* [^<]*</small>$' >"$t_tmp/lost"
+    grep -E '^<li class="page"><a href="#[a-z_]*\.(h|hpp|c|cc|py)"' "$t_tmp/index" | grep -v '<small>[^<]* [^<]*</small>$' >"$t_tmp/lost"
     cat "$t_tmp/lost"
     [ ! -s "$t_tmp/lost" ] && [ "$(grep -c '<small>' "$t_tmp/index")" -gt 45 ] &&
-        sed -n '/#cellar_load.h"/,/#cellar_invalidate.h"/p' "$t_tmp/index" | sed -n 's/.*class="kind">\([A-Z][a-z]*\).*/\1/p' | tr '\n' ' ' |
+        sed -n '/#cellar_load.h" aria-current/,/aria-current/p' "$t_tmp/index" | sed -n 's/.*class="kind">\([A-Z][a-z]*\).*/\1/p' | tr '\n' ' ' |
         grep -qx 'Rules Calls Types Constants ' && ! grep -n '<b>[^<]*`' "$1"
 }
 links_resolve() {
@@ -164,12 +175,58 @@ links_resolve() {
     cat "$t_tmp/lost"
     [ ! -s "$t_tmp/lost" ]
 }
-print_is_one_article() { ! grep -n '@media print{[^@]*article' "$1"; } # the one that is shown, not 720 pages
-nothing_is_loaded() {
-    ! grep -niE '<(link|img|iframe|object|embed|base|form|audio|video|source)[ >]|<script [^>]*src|@import|url\(|srcset=' "$1" &&
-        ! grep -nE '(href|src|action)="?(https?:)?//' "$1" && ! sed -n '/^<\/main><script>/,$p' "$1" | grep -nE 'fetch\(|XMLHttpRequest|import\('
+pages_are_whole() { # DIR: a title, a description, one first heading; each link's end; each place in one page; weights
+    grep -oE '<title>[^<]*|<meta name="description" content="[^"]*|<main>|<h1|aria-current="page"| (id|href)="[^"]*"' "$1"/*.html |
+        sed "s|^$1/||" >"$t_tmp/parts"
+    (cd "$1" && wc -c -- *.html) | awk -v pages="$t_tmp/pages" 'FNR == NR && $2 != "total" { bytes[$2] = $1; next }
+        FNR == NR { next }
+        { at = index($0, ":"); file = substr($0, 1, at - 1); part = substr($0, at + 1) }
+        part ~ /^<title>./ { if (title[part]++) print "twice: " $0; kinds[file] = kinds[file] "t" }
+        part ~ /^<meta .*content="[^"]/ { kinds[file] = kinds[file] "d" }
+        part ~ /^<main|^<h1|^aria/ { kinds[file] = kinds[file] substr(part, 2, 1) }
+        part ~ /^ id=/ {
+            id = substr(part, 6, length(part) - 6)
+            if (id ~ /^(skip|nav|home|find|close|note|found|fold|index)$/) next
+            if (id in place) print "twice: " id " in " place[id] " and " file
+            place[id] = file
+        }
+        part ~ /^ href=/ { link[++links] = substr(part, 8, length(part) - 8); from[links] = file }
+        END {
+            for (file in bytes) {
+                if (kinds[file] != "tdrmh") print "parts: " file " " kinds[file]
+                if (bytes[file] > (file == "index.html" ? 65536 : 200000)) print "weight: " file " " bytes[file]
+            }
+            for (i = 1; i <= links; i++) {
+                to = link[i]
+                if (to ~ /^(site\.css|data:,)$/) continue
+                at = index(to, "#")
+                file = at == 1 ? from[i] : at ? substr(to, 1, at - 1) : to
+                if (!(file in bytes) || at && place[substr(to, at + 1)] != file) print "dead: " to " in " from[i]
+            }
+            if (links < 9999) print "links: " links
+        }' - "$t_tmp/parts" >"$t_tmp/lost"
+    cat "$t_tmp/lost"
+    [ ! -s "$t_tmp/lost" ]
 }
-finds() { # CHECK SED: the check refuses a page with this change, and the change is one
+spoiled() { # PAGE SED: a page with this change is refused
+    sed "$2" "$doc/$1" >"$t_tmp/bad/$1"
+    ! cmp -s "$doc/$1" "$t_tmp/bad/$1" && ! pages_are_whole "$t_tmp/bad" && cp "$doc/$1" "$t_tmp/bad"
+}
+spoiled_pages_are_refused() {
+    mkdir -p "$t_tmp/bad" && cp $doc/*.html "$t_tmp/bad" && pages_are_whole "$t_tmp/bad" &&
+        spoiled cellar_load.h.html 's/ id="cellar_load.h-loads"//' && spoiled guide.html 's|"life.html|"x.html|' &&
+        spoiled limits.html 's/content="[^"]*">/content="">/' && spoiled kit.html 's/ id="kit"/ id="port"/' &&
+        spoiled work.html 's|<title>[^<]*|<title>|' && {
+        head -c 200000 /dev/zero | tr '\0' ' ' >>"$t_tmp/bad/guide.html"
+        ! pages_are_whole "$t_tmp/bad"
+    }
+}
+nothing_is_loaded() { # FILE...: but the style and the scripts beside the page
+    ! sed 's|<link rel="icon" href="data:,"><link rel="stylesheet" href="site.css">||; s|<script src="site.js"></script>||' "$@" |
+        grep -niE '<(link|img|iframe|object|embed|base|form|audio|video|source)[ >]|<script [^>]*src|@import|url\(|srcset=' &&
+        ! grep -nE '(href|src|action)="?(https?:)?//' "$@" && ! grep -nE 'fetch\(|XMLHttpRequest|import\(|src: .([^s]|s[^e])' $doc/site.js
+}
+finds() { # CHECK SED: the check refuses a text with this change, and the change is one
     sed "$2" "$site" >"$t_tmp/bad.html"
     ! cmp -s "$site" "$t_tmp/bad.html" && ! "$1" "$t_tmp/bad.html"
 }
@@ -178,16 +235,16 @@ faults_are_found() {
         finds links_of_pages_lead_somewhere 's/#prefork.c/#x/' && finds rows_have_places 's/ id="CELLAR_E_BUSY"//' &&
         finds names_have_a_place 's/ id="cellar_stats"//' && finds names_have_a_place 's/open_ready_ms/x/g' &&
         finds essays_have_a_place 's/#cellar_load.h-loads"/#x"/' && finds words_are_found 's/dogpile/x/' && finds words_are_found 's/^"lru":.*//' &&
-        finds contracts_lead_on 's/^<p>Used in: .*//' && finds contents_say_what_for 's| <small>.*</small>||' &&
+        finds contracts_lead_on 's/^<p>Used in: .*//' && finds contents_say_what_for 's|<small>.*</small>||' &&
         finds links_resolve 's/ id="guide-measure"//' &&
         finds comments_are_shown 's/They count units of cost/x/' &&
         finds names_have_a_place 's/ id="cellar_verdict_ok"//' && finds names_have_a_place 's/ id="CELLAR_MEMOIZE"//' &&
         finds texts_are_whole 's/<dt>a lock table/<p>a lock table/' && finds links_resolve 's/ id="kit"/ id="port"/' &&
         finds wrapper_is_there 's/^<p>C calls: .*//' && finds wrapper_is_there 's/#cellarpp-held-operators/#x/' &&
-        finds columns_are_cells 's|<h3>KEYS</h3>|<p>a    b|' &&
-        finds nothing_is_loaded 's|<style>|<link rel="stylesheet" href="https://example.org/x.css"><style>|' &&
+        finds columns_are_cells 's|<h2>KEYS</h2>|<p>a    b|' &&
+        finds nothing_is_loaded 's|<main>|<link rel="stylesheet" href="https://example.org/x.css">|' &&
         finds nothing_is_loaded 's|href="#guide"|href="https://example.org/"|' &&
-        finds nothing_is_loaded 's|<script>$|<script src="x.js">|' &&
+        finds nothing_is_loaded 's|</main>|<script src="x.js">|' &&
         finds each_row_has_a_meaning 's|</code></td><td>[^<]*</td></tr>|</code></td><td></td></tr>|'
 }
 each_row_has_a_meaning() { # of the tables of fields and constants
@@ -195,35 +252,35 @@ each_row_has_a_meaning() { # of the tables of fields and constants
 }
 columns_are_cells() { # outside of code no blanks hold texts apart; tables have heads
     grep -q '<tr><th[^>]*>OPTION</th><th[^>]*>0</th>' "$1" && grep -q '^<tr><td></td><td>REDIS_HOST</td><td></td><td>' "$1" &&
-        awk '/<section id="cellar.h"/ { on = 1 } /<section id="results"/ { on = 0 } /<pre/ { code = 1 } on { seen++ }
+        awk '/<section id="cellar[a-z_0-9]*\.h">/ { on = 1 } /<\/main>/ { on = 0 } /<pre/ { code = 1 } on { seen++ }
             on && !code && /[^ ]   +[^ ]/ { print; lost = 1 } /<\/pre>/ { code = 0 } END { exit lost || seen < 9999 }' "$1"
 }
 same_with() { # AWK
-    mkdir -p "$t_tmp/out"
     sources=$(ls include/cellar*.h)
     for awk in awk "$1"; do
-        [ "$awk" = awk ] && [ -s "$t_tmp/awk.html" ] && continue # the first form is made once
+        to=$t_tmp/$(basename "$(readlink -f "$(command -v "${awk%% *}")")")
+        [ "$awk" = awk ] && first=$to
+        [ -s "$to/search.js" ] && continue # the form of a program is made once
+        mkdir -p "$to" "$t_tmp/out"
         # shellcheck disable=SC2086
         $awk -v out="$t_tmp/out" -v mode=html -v symbols=src/tools/symbols.txt -v version=0 \
             -f src/tools/apidoc.awk -f src/tools/mdoc.awk $sources &&
-            $awk -v version=0 -v calls="$t_tmp/out/calls.html" -v script=src/tools/site.js -f src/tools/site.awk README.md \
-                include/*.md "$t_tmp/out/calls.html" tests/examples/*.c bench/*.md >"$t_tmp/${awk%% *}.html" || return 1
+            $awk -v version=0 -v out="$to" -v calls="$t_tmp/out/calls.html" -v words=src/tools/words.txt -f src/tools/site.awk \
+                part=Guide README.md include/*.md "$t_tmp/out/calls.html" part=Programs tests/examples/*.c part=Project bench/*.md || return 1
     done
-    [ -s "$t_tmp/awk.html" ] && cmp "$t_tmp/awk.html" "$t_tmp/${1%% *}.html"
+    [ -s "$to/search.js" ] && diff -r "$first" "$to"
 }
-works_in_a_browser() { # the script leaves in the title what it sees
-    { cat "$site"; cat <<'H'; } >"$t_tmp/browser.html"
+works_in_a_browser() { # the scripts leave in the title what they see; a window has 500 px at least, a frame has any
+    mkdir -p "$t_tmp/site" && cp $doc/*.html $doc/*.css $doc/*.js "$t_tmp/site"
+    { cat $doc/index.html; cat <<'H'; } >"$t_tmp/site/search.html"
+<script src="search.js"></script>
 <script>
-const wider = () => document.documentElement.scrollWidth > innerWidth
-const articles = [...document.querySelectorAll('article')], folded = fold.open ? 'open' : 'folded'
-const open = () => articles.filter(a => a.offsetParent).map(a => a.firstElementChild.id)
-const only = open().join()
-const seen = articles.filter(a => { a.style.display = 'block'; const bad = wider(); a.style.display = ''; return bad })
+const first = []
+rows = readRows()
 const type = w => { find.value = w; find.oninput(); return [...found.children].map(li => (li.firstChild.hash || '').slice(1)) }
-const lost = (words, n) => { for (const [w, id] of Object.entries(words)) if (!type(w).slice(0, n).some(to => n > 1 ? to === id : to.startsWith(id))) first.push(w) }
-const first = innerWidth === 360 && get('nav').offsetHeight > 56 ? ['tall head'] : [], once = innerWidth > 360 && !matchMedia('(prefers-color-scheme: dark)').matches
-// In one of the four windows. The first result; near misses, other forms of a word, texts of errors, what users ask.
-if (once) lost({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'cellar_get', cellar_get_or_laod: 'cellar_get_or_load', cellar_opne: 'cellar_open',
+const lost = (words, n) => { for (const [w, id] of Object.entries(words)) if (!search(w).list.slice(0, n).some(to => n > 1 ? to.id === id : to.id.startsWith(id))) first.push(w) }
+// The first result; near misses, other forms of a word, texts of errors, what users ask.
+lost({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'cellar_get', cellar_get_or_lo: 'cellar_get_or_load', cellar_get_or_laod: 'cellar_get_or_load', cellar_opne: 'cellar_open',
     celar_get: 'cellar_get', CELLAR_E_INVALID: 'CELLAR_E_INVAL', 'thunderng herd': 'cellar_load.h-loads', namespaces: 'cellar_namespace', loaders: 'cellar_loader',
     evictions: 'cellar_eviction', expired: 'cellar_load.h-times-to-live', thunderng: 'cellar_load.h-loads', 'performance tuning': 'guide-the-hit-ratio-is-low', 'number of keys': 'cellar_stats', 'rate limiting': 'cellar_limiter_check',
     'rate-limit': 'cellar_limiter_check', 'thread_safe': 'cellar.h-restrictions', 'write-back': 'cellar_write', 'memory_bytes must be at least': 'cellar_config.memory_bytes',
@@ -240,22 +297,23 @@ if (once) lost({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'ce
     'without threads': 'cellar_host_config.no_threads', 'weak ref': 'cellar_object.h', 'are keys case sensitive': 'cellar.h-conventions', 'Cache.getIfPresent': 'cellar_get', computeIfAbsent: 'cellar_get_or_load', 'build a key from parts': 'cellar_kit.h-keys-from-parts',
     put_if_absent: 'CELLAR_ONLY_IF_ABSENT', memcached_get: 'cellar_get', insert_or_assign: 'cellar_set', 'is cellar_set slow if the lock is taken': 'cellar_', 'renew the lock of a job': 'cellar_lock',
     'cellar_set returned CELLAR_DROPPED': 'CELLAR_DROPPED', 'rows that cover a sceptic': 'cellar', 'fatal error: cellar.h: No such file or directory': 'cellar-drop-it-in', 'cellar_load_value: value must not be NULL': 'cellar_load_value' }, 1)
-if (once) lost({ memory_bytes: 'cellar_config.memory_bytes', cellar_load_opts: 'cellar_load_opts', 'POWER CUT': 'cellar_l2.h-power-cut', CELLAR_E_BUSY: 'CELLAR_E_BUSY',
-    e_busy: 'CELLAR_E_BUSY', 'how to iterate': 'cellar_scan', 'how to delete the': 'cellar_delete', ...also }, 3)
-const loads = readRows().find(row => row.id === 'cellar_load.h-loads')
+lost({ memory_bytes: 'cellar_config.memory_bytes', cellar_load_opts: 'cellar_load_opts', 'POWER CUT': 'cellar_l2.h-power-cut', CELLAR_E_BUSY: 'CELLAR_E_BUSY',
+    e_busy: 'CELLAR_E_BUSY', 'how to iterate': 'cellar_scan', 'how to delete the': 'cellar_delete' }, 3)
+const all = rows
+rows = all.map(row => ({ ...row, text: '', sum: '' })) // words of users come before all that texts can give: 3.5 and more
+lost(also, 3)
+rows = all
+const loads = rows.find(row => row.id === 'cellar_load.h-loads')
 if (rank(loads, ask('stamp')) < 4 || rank(loads, ask('thundering')) !== 3) first.push('part of a word')
-if (readRows().some(row => /^(bench|src|results)$/.test(row.id) && row.tier < 2)) first.push('project before core')
-if (readRows().some(row => row.id === 'LICENSE' && row.text.length > 20)) first.push('license in full text')
+if (rows.some(row => /^(bench|src|results)$/.test(row.id) && row.tier < 2)) first.push('project before core')
+if (rows.some(row => row.id === 'LICENSE' && row.text.length > 20)) first.push('license in full text')
 if (type('keys')[0] === 'cellar_remote.h-keys') first.push('guest is first')
 if (type('persist').slice(0, 5).some(id => /^(bench|src|tests|results|cellar_resp)/.test(id))) first.push('guest before core')
 if (type('cellar_opne') && !get('note').textContent.startsWith('Did you mean cellar_open?')) first.push('near miss is silent')
-if ([...document.querySelectorAll('span.wide')].some(s => s.scrollWidth > s.clientWidth && getComputedStyle(s).overflowX !== 'auto')) first.push('picture is cut')
-if ([...document.querySelectorAll('.wide>svg')].some(s => s.clientWidth > 0 && s.clientWidth < 560)) first.push('picture is small')
-if (innerWidth === 360 && !document.querySelector('pre[tabindex]')) first.push('no key scrolls')
-if (!document.querySelector('td[data-h]') || !document.querySelector('#cellar_get .at') || get('skip').hash !== '#cellar') first.push('made by the script')
+if (!document.querySelector('td[data-h]') || !document.querySelector('#cellar .at')) first.push('made by the script')
 if (type('arm').some(id => id.includes('warm'))) first.push('arm in warm')
-if (once && ['read the value of', 'deletes an entry'].some(w => type(w).includes('calls'))) first.push('a list of everything is found')
-if (once && search('memory').list.map(row => row.tier === 2).reduce((n, is, i, all) => n + (is && all[i + 1] === false), 0)) first.push('project before pages')
+if (['read the value of', 'deletes an entry'].some(w => type(w).includes('calls'))) first.push('a list of everything is found')
+if (search('memory').list.map(row => row.tier === 2).reduce((n, is, i, all) => n + (is && all[i + 1] === false), 0)) first.push('project before pages')
 const more = type('struct_size').length
 found.lastElementChild.click()
 if (more !== 51 || found.children.length !== 101 || get('close').hidden) first.push('more')
@@ -263,58 +321,76 @@ find.onchange()
 if (location.search !== '?q=struct_size') first.push('address')
 get('close').click()
 if (find.value || location.search || !get('close').hidden) first.push('close')
-if ([...document.querySelectorAll('th')].some(th => th.scope !== 'col' || th.getAttribute('role') !== 'columnheader')) first.push('roles')
 type('cellar_get')
-keep()
-removeEventListener('hashchange', arrive)
-location.hash = '#cellar_load_opts.hard_timeout_ms'
-if (open().join() !== 'cellar_load.h' || Math.abs(get('cellar_load_opts.hard_timeout_ms').getBoundingClientRect().top) > 80) first.push('deep link')
-location.hash = ''
 const press = (key, target) => get('nav').onkeydown({ key, target, preventDefault() {} })
 press('ArrowDown', find)
 press('ArrowDown', document.activeElement)
 if (document.activeElement !== found.children[1].firstChild) first.push('ArrowDown')
 press('Escape', document.activeElement)
 if (find.value || found.children.length) first.push('Escape')
-const prefix = type('cellar_get_or_lo')[0], said = type('Retry-After').length > 0 && get('note').textContent.includes('result')
+const said = type('Retry-After').length > 0 && get('note').textContent.includes('result')
 const none = type('xyzzyplugh').length + (get('note').textContent.startsWith('No result') ? 'said' : 'silent')
 type('')
-document.title = [innerWidth, seen.length ? 'wide:' + seen.map(a => a.firstElementChild.id) : 'fits', folded, only, first.length ? first : 'found',
-    prefix, said, none, getComputedStyle(document.querySelector('svg rect')).fill,
-    getComputedStyle(document.querySelector('svg text')).fill === getComputedStyle(document.body).color,
-    getComputedStyle(document.body).backgroundColor].join(' ')
+document.title = [first.length ? first : 'found', said, none].join(' ')
 </script>
 H
-    for width in 360 1200; do # a window of this browser has 500 px at least, a frame has any
-        echo "<title></title><iframe src=browser.html style='width:${width}px;height:800px;border:0' onload='document.title =" \
-            "this.contentDocument.title'></iframe>" >"$t_tmp/frame.html"
-        for scheme in 'rgb(21, 23, 26)' 'rgb(255, 255, 255)'; do # 0: dark, 1: light
-            [ "$scheme" = 'rgb(21, 23, 26)' ] && number=0 || number=1
-            timeout 120 chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage \
-                --user-data-dir="$t_tmp/profile" --window-size=1280,800 --allow-file-access-from-files \
-                --blink-settings=preferredColorScheme=$number --dump-dom "file://$t_tmp/frame.html" \
-                2>/dev/null | sed -n 's/.*<title>\([^<]*\)<.*/\1/p' >"$t_tmp/title"
-            [ $width = 360 ] && folded=folded || folded=open
-            [ "$(head -n 1 "$t_tmp/title")" = "$width fits $folded cellar found cellar_get_or_load true 0said none true $scheme" ] ||
-                { echo "$width $scheme:"; cat "$t_tmp/title"; return 1; }
-        done
-    done
+    {   echo "<title></title><script src='check.js'></script><body onload='setTimeout(check, 99)'>"
+        for f in $doc/*.html; do echo "<iframe class=page src='${f##*/}'></iframe>"; done
+        echo "<iframe id=search src='search.html' style='width:1200px'></iframe><iframe id=asked src='life.html?q=dogpile'></iframe>"
+        echo "<iframe id=moved src='index.html#CELLAR_E_BUSY'></iframe><iframe id=dark src='index.html' style='color-scheme:dark'></iframe>"
+        echo "<iframe id=deep src='cellar_load.h.html#cellar_load_opts.hard_timeout_ms'></iframe><style>iframe{width:360px;height:800px;border:0}</style>"
+    } >"$t_tmp/site/check.html"
+    cat >"$t_tmp/site/check.js" <<'H'
+function check() {
+    const bad = [], of = id => document.getElementById(id), inside = id => of(id).contentDocument
+    const look = (frame, what, list) => { if (list.length) bad.push(frame.getAttribute('src') + ': ' + what) }
+    for (const frame of document.querySelectorAll('.page')) {
+        const page = frame.contentDocument, all = (css, wrong) => [...page.querySelectorAll(css)].filter(wrong), get = id => page.getElementById(id)
+        if (page.characterSet !== 'UTF-8' || get('find').hidden || get('fold').open) bad.push(frame.src)
+        look(frame, 'a high head', get('nav').offsetHeight > 56 ? [1] : [])
+        look(frame, 'keys do not scroll', all('pre, .wide', box => box.scrollWidth > box.clientWidth && box.tabIndex < 0))
+        look(frame, 'a cut picture', all('span.wide', box => box.scrollWidth > box.clientWidth && frame.contentWindow.getComputedStyle(box).overflowX !== 'auto'))
+        look(frame, 'a small picture', all('.wide>svg', svg => svg.clientWidth < 560))
+        look(frame, 'roles', all('th', th => th.scope !== 'col' || th.getAttribute('role') !== 'columnheader'))
+        for (const width of [360, 700, 1200]) {
+            frame.style.width = width + 'px'
+            look(frame, 'wider than ' + width, page.documentElement.scrollWidth > width ? [1] : [])
+        }
+    }
+    if (!inside('search').getElementById('fold').open) bad.push('folded')
+    if (inside('asked').querySelector('#found a').hash !== '#cellar_load.h-loads') bad.push('?q=')
+    if (inside('moved').location.pathname.replace(/.*\//, '') !== 'cellar.h.html') bad.push('old address')
+    if (Math.abs(inside('deep').getElementById('cellar_load_opts.hard_timeout_ms').getBoundingClientRect().top) > 80) bad.push('deep link')
+    for (const [id, back] of [['dark', 'rgb(21, 23, 26)'], ['search', 'rgb(255, 255, 255)']]) {
+        const page = inside(id), style = css => of(id).contentWindow.getComputedStyle(page.querySelector(css))
+        if (style('body').backgroundColor !== back || style('svg text').fill !== style('body').color || style('svg rect').fill !== 'none') bad.push(back)
+    }
+    document.title = [document.querySelectorAll('.page').length, inside('search').title, ...bad].join(' ')
+}
+H
+    timeout 120 chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --user-data-dir="$t_tmp/profile" \
+        --window-size=1280,800 --allow-file-access-from-files --blink-settings=preferredColorScheme=1 --virtual-time-budget=9999 \
+        --dump-dom "file://$t_tmp/site/check.html" 2>/dev/null | sed -n 's/.*<title>\([^<]*\)<.*/\1/p' | head -n 1 >"$t_tmp/title"
+    cat "$t_tmp/title"
+    [ "$(cat "$t_tmp/title")" = "$(find $doc -maxdepth 1 -name '*.html' | grep -c .) found true 0said" ]
 }
 
-t_case site_is_written $MAKE -s man
-t_case every_call_is_in_the_index calls_are_indexed $site
-t_case every_page_is_in_the_index pages_are_indexed $site
-t_case every_public_name_has_a_place names_have_a_place $site
-t_case texts_are_whole texts_are_whole $site
-t_case every_essay_has_a_place essays_have_a_place $site
-t_case every_comment_of_a_header_is_shown comments_are_shown $site
-t_case wrapper_in_cxx_has_its_places wrapper_is_there $site
-t_case fields_and_codes_have_places rows_have_places $site
-t_case links_of_pages_lead_somewhere links_of_pages_lead_somewhere $site
-t_case words_of_people_are_found words_are_found $site
-t_case contracts_lead_to_types_refusals_and_programs contracts_lead_on $site
-t_case contents_say_what_pages_are_for contents_say_what_for $site
-t_case every_link_leads_to_a_place links_resolve $site
+t_case site_is_written join_pages
+t_case every_call_is_in_the_index calls_are_indexed "$site"
+t_case every_page_is_in_the_index pages_are_indexed "$site"
+t_case every_public_name_has_a_place names_have_a_place "$site"
+t_case texts_are_whole texts_are_whole "$site"
+t_case every_essay_has_a_place essays_have_a_place "$site"
+t_case every_comment_of_a_header_is_shown comments_are_shown "$site"
+t_case wrapper_in_cxx_has_its_places wrapper_is_there "$site"
+t_case fields_and_codes_have_places rows_have_places "$site"
+t_case links_of_pages_lead_somewhere links_of_pages_lead_somewhere "$site"
+t_case words_of_people_are_found words_are_found "$site"
+t_case contracts_lead_to_types_refusals_and_programs contracts_lead_on "$site"
+t_case contents_say_what_pages_are_for contents_say_what_for "$site"
+t_case every_link_leads_to_a_place links_resolve "$site"
+t_case pages_are_whole pages_are_whole $doc
+t_case spoiled_pages_are_refused spoiled_pages_are_refused
 see_without_an_end_is_refused() {
     sed 's/(see FAILURES)/(see NO SUCH TITLE)/; s/see FAILURES/see NO SUCH TITLE/' include/cellar_load.h >"$t_tmp/cellar_load.h"
     ! awk -f src/tools/apidoc.awk -f src/tools/mdoc.awk -v mode=check include/cellar.h "$t_tmp/cellar_load.h" 2>"$t_tmp/said" >&2 &&
@@ -324,11 +400,10 @@ t_case see_without_an_end_is_refused see_without_an_end_is_refused
 marks_are_not_shown() { # of programs that write lines into a page
     grep -q '<!-- ' README.md && ! grep -n '&lt;!--' "$1"
 }
-t_case marks_of_generators_are_not_shown marks_are_not_shown $site
-t_case columns_of_headers_are_cells columns_are_cells $site
-t_case each_field_and_constant_has_a_meaning each_row_has_a_meaning $site
-t_case nothing_is_loaded_from_elsewhere nothing_is_loaded $site
-t_case print_shows_the_open_article_alone print_is_one_article $site
+t_case marks_of_generators_are_not_shown marks_are_not_shown "$site"
+t_case columns_of_headers_are_cells columns_are_cells "$site"
+t_case each_field_and_constant_has_a_meaning each_row_has_a_meaning "$site"
+t_case nothing_is_loaded_from_elsewhere nothing_is_loaded $doc/*.html $doc/site.css
 t_case planted_faults_are_found faults_are_found
 for a in mawk gawk 'busybox awk'; do
     if t_have "${a%% *}"; then t_case "same_site_with_$a" same_with "$a"

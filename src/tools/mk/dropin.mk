@@ -7,7 +7,7 @@
 #            names of HEADERS --> dist/include/*.h, one line each: the header of the pair
 #            cellar_remote.h + SRC_REMOTE -- amalgamate.awk --> dist/cellar_remote.h, .c
 #            include/*.h, program's --help -- apidoc.awk, mdoc.awk --> dist/doc/man?
-#            README.md, include/*.md, include/*.h, .hpp -- apidoc.awk, cppdoc.awk, site.awk --> dist/doc/index.html
+#            README.md, include/*.md, include/*.h, .hpp -- apidoc.awk, cppdoc.awk, site.awk --> dist/doc/*.html
 #            tree + drop-in --> dist/cellar-VERSION.tar.gz, dist/SHA256SUMS
 
 # The drop-in depends on the sources, the licence and the words in build/dropin-words: two settings
@@ -69,24 +69,32 @@ APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$
            -v date='$(DATE)' -v readme='$(wildcard README.md)' \
            -f src/tools/apidoc.awk -f src/tools/mdoc.awk
 HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
-PAGES     = $(wildcard README.md $(patsubst %,include/%.md,README guide load invalidate disk life cpp objects limits production settings when-not debug processes moving work kit \
-              port remote) $(patsubst %,.github/%.md,SECURITY CHANGES CONTRIBUTING) bench/results.md bench/README.md \
-              bench/fairness.md bench/*/README.md src/README.md src/cli/README.md tests/README.md LICENSE)
+# The pages of the site in the order of its contents: groups, and the pages of each.
+md        = $(wildcard $(patsubst %,include/%.md,$(1)))
+START     = $(wildcard README.md) $(call md,guide load invalidate disk)
+OPERATION = $(call md,production settings debug) $(wildcard .github/SECURITY.md) $(call md,when-not moving)
+FIRST     = $(call md,life limits work kit port processes remote objects cpp)
+TOPICS    = $(FIRST) $(filter-out $(START) $(FIRST) $(OPERATION) include/README.md,$(sort $(wildcard include/*.md)))
+PROJECT   = $(wildcard .github/CHANGES.md .github/CONTRIBUTING.md src/README.md src/cli/README.md tests/README.md bench/results.md \
+              bench/README.md bench/fairness.md bench/*/README.md LICENSE)
+PAGES     = $(START) $(TOPICS) $(OPERATION) $(call md,README) $(PROJECT)
 PROGRAMS  = $(sort $(wildcard tests/examples/*.h $(shell grep -oh 'tests/examples/[a-z0-9_/]*\.[a-z]*' /dev/null $(wildcard README.md include/*.md include/*.h))))
-dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) $(WRAPPER) src/tools/apidoc.awk src/tools/mdoc.awk src/tools/cppdoc.awk src/tools/site.awk src/tools/site.js src/tools/words.txt \
+dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) $(WRAPPER) src/tools/apidoc.awk src/tools/mdoc.awk src/tools/cppdoc.awk $(wildcard src/tools/site.*) src/tools/words.txt \
   src/tools/symbols.txt $(PAGES) $(PROGRAMS) $(wildcard bench/reads.svg include/life.svg) $(if $(CLI),$(B)/cellar)
 	$(say) GEN dist/doc
 	$(Q)rm -rf dist/doc && mkdir -p dist/doc/man1 dist/doc/man3 dist/doc/man7
 	$(Q)$(APIDOC) -v mode=man $(HEADERS) $(REMOTE_HEADERS)
 	$(Q)$(APIDOC) -v mode=html $(HEADERS) $(REMOTE_HEADERS)
-	$(Q)$(AWK) -f src/tools/cppdoc.awk $(WRAPPER) >>dist/doc/calls.html
-	$(Q)$(AWK) -v version='$(VERSION)$(DEV)' -v calls=dist/doc/calls.html -v words=src/tools/words.txt \
-	  -v script=src/tools/site.js -f src/tools/site.awk $(filter README.md include/%,$(PAGES)) dist/doc/calls.html \
-	  $(PROGRAMS) $(filter-out README.md include/%,$(PAGES)) >dist/doc/index.html && rm dist/doc/calls.html
+	$(Q)$(AWK) -f src/tools/cppdoc.awk $(WRAPPER) >>dist/doc/calls.html && mv dist/doc/calls.html dist/doc/contracts.html
+	$(Q)$(AWK) -v version='$(VERSION)$(DEV)' -v out=dist/doc -v calls=dist/doc/contracts.html -v words=src/tools/words.txt \
+	  -f src/tools/site.awk \
+	  part=Start $(START) part=Topics $(TOPICS) part=Operation $(OPERATION) part=Programs $(PROGRAMS) \
+	  part=Reference $(call md,README) dist/doc/contracts.html part=Project $(PROJECT) && rm dist/doc/contracts.html
+	$(Q)cp src/tools/site.css src/tools/site.js dist/doc
 	$(if $(CLI),$(Q){ $(B)/cellar --help; for c in $(HELPS); do echo "== $$c"; \
 	  $(B)/cellar $$c --help; done; } | $(APIDOC) -v mode=program)
 	$(Q)touch $@
-## man: man pages and the site index.html in dist/doc, made from README, guide and contracts
+## man: man pages and the site, dist/doc/index.html, made from README, guide and contracts
 man: dist/doc/done
 
 ## dist: the drop-in pairs cellar, cellar_all and cellar_remote, dist/cellar.hpp, documentation,

@@ -115,7 +115,7 @@ install: lib man $(if $(CLI),build/cellar) $(if $(HAVE_REMOTE),remote)
 	$(if $(CLI),$(Q)install -m 755 $(PROGRAM) '$(DESTDIR)$(I_BIN)')
 	$(Q)for n in 1 3 7; do mkdir -p '$(DESTDIR)$(I_MAN)'/man$$n && set -- dist/doc/man$$n/*.$$n && \
 	  { [ ! -f "$$1" ] || install -m 644 "$$@" '$(DESTDIR)$(I_MAN)'/man$$n; } || exit 1; done
-	$(Q)install -m 644 LICENSE dist/doc/index.html '$(DESTDIR)$(I_DOC)'
+	$(Q)install -m 644 LICENSE dist/doc/*.html dist/doc/site.* dist/doc/search.js '$(DESTDIR)$(I_DOC)'
 	@echo "installed below $(DESTDIR)$(PREFIX)"
 	$(if $(DESTDIR),,@echo "next: $(if $(filter /usr /usr/local,$(PREFIX)),ldconfig,export \
 	  PKG_CONFIG_PATH=$(I_LIB)/pkgconfig LD_LIBRARY_PATH=$(I_LIB))")
@@ -132,7 +132,8 @@ uninstall: man
 	  pkgconfig/cellar-remote.pc \
 	  cmake/cellar/cellar-config.cmake cmake/cellar/cellar-config-version.cmake,\
 	  '$(DESTDIR)$(I_LIB)/$(f)') \
-	  '$(DESTDIR)$(I_BIN)/cellar' '$(DESTDIR)$(I_DOC)/LICENSE' '$(DESTDIR)$(I_DOC)/index.html'
+	  '$(DESTDIR)$(I_BIN)/cellar' '$(DESTDIR)$(I_DOC)/LICENSE'
+	$(Q)cd dist/doc && set -- *.html *.css *.js && if cd '$(DESTDIR)$(I_DOC)' 2>/dev/null; then rm -f "$$@"; fi
 	$(Q)cd dist/doc && set -- man?/* && if cd '$(DESTDIR)$(I_MAN)' 2>/dev/null; then rm -f "$$@"; fi
 	$(Q)for d in '$(I_CMAKE)' '$(I_LIB)/pkgconfig' '$(I_INC)' '$(I_BIN)' '$(I_DOC)' \
 	  '$(I_MAN)/man1' '$(I_MAN)/man3' '$(I_MAN)/man7'; do d='$(DESTDIR)'$$d; \
