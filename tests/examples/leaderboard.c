@@ -18,8 +18,8 @@
  *     cc -O2 leaderboard.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
  *
  * The program prints the list after each step; "query" says that the database was read. For your
- * program, change `game`, `game_is_before` and the query. With a disk tier, raise the version of
- * the namespace each time the struct changes. */
+ * program, change `game`, `game_is_before` and the query. A server answers 503 where this program
+ * ends. With a disk tier, raise the version of the namespace each time the struct changes. */
 #include <err.h>
 #include <stdio.h>
 #include <string.h>

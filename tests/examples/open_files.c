@@ -22,14 +22,11 @@
  * The program writes the status and the bytes of each path to its output, as a server sends them to
  * a client, and at the end how many files it opened. It ends if `serve` returns false: then a
  * server closes the connection. In your program, give each client a time limit: a client that reads
- * slowly keeps its file open. Log the codes behind a 503, as E_LOADER without free descriptors. */
+ * slowly keeps its file open. */
 #include <err.h>
-#include <stdatomic.h>
 
 #include "cellar_object.h"
 #include "served_file.h"
-
-static atomic_int opened;
 
 static void file_end(void *object, size_t charge, cellar_cause why, void *ctx)
 {
@@ -45,7 +42,6 @@ static cellar_err file_load(cellar_load *load, const void *path, size_t path_len
     const int error = served_file_open(*(const int *)folder, path, path_len, &f);
     if (error == ENOENT) { return cellar_load_absent(load); }
     if (error != 0) { return cellar_load_fail(load, error, 0, 0); } /* too many open files, .. */
-    opened++;
     return cellar_load_object(load, f, sizeof *f);
 }
 
@@ -54,8 +50,11 @@ static bool serve(cellar *files, const char *path, int client)
     const size_t len = strlen(path);
     cellar_held held;
     const cellar_err err = cellar_object_get_or_load(files, path, len, NULL, NULL, NULL, &held);
-    const bool none = err == CELLAR_ABSENT || err == CELLAR_E_INVAL; /* INVAL: an empty path */
-    dprintf(client, "%s: %d\n", path, held.object != NULL ? 200 : none ? 404 : 503);
+    int status = 503;
+    if (held.object != NULL) { status = 200; }
+    else if (err == CELLAR_ABSENT || len == 0) { status = 404; } /* an empty path is no key */
+    else { warnx("503: %s", cellar_strerror(err)); }
+    dprintf(client, "%s: %d\n", path, status);
     const bool whole = held.object == NULL || served_file_send(held.object, client);
     cellar_object_release(&held);
     return whole;
@@ -85,6 +84,6 @@ int main(int argc, char **argv)
         errx(1, "%s", why.text); /* call, argument, rule and remedy */
     }
     for (int i = 2; i < argc && serve(files, argv[i], STDOUT_FILENO); i++) {}
-    dprintf(STDOUT_FILENO, "opened: %d\n", opened);
+    dprintf(STDOUT_FILENO, "opened: %d\n", served_files_opened);
     return cellar_close(files) == CELLAR_OK ? 0 : 1;
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,8 @@ typedef struct served_file {
     int fd;
     off_t size;
 } served_file;
+
+static atomic_int served_files_opened;
 
 static inline void served_file_close(served_file *f)
 {
@@ -64,6 +67,7 @@ static inline int served_file_open(int folder, const void *path, size_t path_len
         return regular ? ENOMEM : ENOENT;
     }
     *f = (served_file){ fd, st.st_size };
+    served_files_opened++;
     *out = f;
     return 0;
 }

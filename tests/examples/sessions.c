@@ -21,7 +21,8 @@
  * The program logs a user in and shows a page. Then it closes the store and opens it again, as a
  * new version of a server does, shows a page and logs the user out. The last page needs a new
  * log-in. In your program, put what you need into `session`, without pointers, and raise
- * root.version when the struct changes. If a log-out fails, ask the user to log out once more. */
+ * root.version when the struct changes. If a log-out fails, ask the user to log out once more. A
+ * server answers 503 where this program ends. */
 #include <err.h>
 #include <openssl/sha.h>
 #include <stdio.h>
