@@ -172,12 +172,13 @@ settings_page() { # the same table, with the fields
         $1 -v page="$t_tmp/less.md" -f src/tools/settings.awk src/guests/kit/settings_list.h \
             >"$t_tmp/page.md" && diff include/settings.md "$t_tmp/page.md"
 }
-# At most 60 lines behind the includes. The guide has a link to each.
+# At most 60 lines behind the includes. The guide and the README of the folder have a link to each.
 recipes_are_short() {
     for f in tests/examples/*.txt tests/examples/*.sh; do
         for program in "${f%.*}".c*; do
             awk '/^#include/ { n = -1 } { n++ } END { exit n > 60 }' "$program" &&
-                grep -q "(../$program)" include/guide.md || { echo "$program"; return 1; }
+                grep -q "(../$program)" include/guide.md && grep -q "](${program##*/})" tests/examples/README.md ||
+                { echo "$program"; return 1; }
         done
     done
 }
