@@ -216,7 +216,6 @@ static inline cellar_err cellar_get_word_(cellar *c, const void *key, size_t key
  *          vector; *count, the number of floats, also with E_BUFFER; optional
  * returns: OK, MISS, ABSENT; E_TYPE (not 8 bytes; bytes no multiple of 4), E_BUFFER (a vector: room
  *          for *count floats is needed), E_LIMIT (a large value while all pin slots are taken)
- * owns:    nothing changes hands
  * thread:  any
  * cost:    as cellar_get
  * example:
@@ -435,7 +434,7 @@ CELLAR_API void cellar_llm_close(cellar_llm *llm);
  *          answer from cellar_llm_answer_default, with its `result`
  * out:     *answer: the answer, and what it took; *answer->result: as cellar_get_or_load
  * returns: OK; STALE (past its TTL: STALE VALUES), ABSENT (the loader or a fallback reported it),
- *          MISS (ONLY_IF_CACHED), PENDING (NO_WAIT);
+ *          MISS (CELLAR_LOAD_ONLY_IF_CACHED), PENDING (CELLAR_LOAD_NO_WAIT);
  *          E_LOADER (the loader failed: loader_err), E_NO_RESULT, E_RESULT_TWICE, E_TOOBIG (the
  *          loaded value), E_TIMEOUT, E_DEADLOCK (the wait would never end), E_DEPTH (RECURSION),
  *          E_BREAKER_OPEN, E_LIMIT (max_loads, max_load_waiters; or cellar_llm_key), E_NOMEM;

@@ -52,7 +52,7 @@ extern "C" {
  * 2^34 - 1 for a fixed window. A token bucket takes up to 64e9 tokens a second, and must fill
  * within 400 days. */
 
-/* Limits of the calls below, periods for the rules, and special values of a result. */
+/* Limits of the calls of this header, periods for the rules, and special values of a result. */
 #define CELLAR_LIMITER_RULES_MAX 7u     /* rules of one limiter                                   */
 #define CELLAR_LIMITER_CHAIN_MAX 8u     /* limiters of one chain                                  */
 #define CELLAR_LIMITER_NAME_MAX  63u    /* bytes in the name of a rule, plan or limiter           */
@@ -66,7 +66,8 @@ extern "C" {
 #define CELLAR_NEVER_NS          UINT64_MAX /* `retry_after_ns` of a result: it never passes      */
 #define CELLAR_RULE_BAN          UINT32_MAX /* `rule` of a result: the key is banned              */
 
-/* The algorithm of a rule; the functions below set it. BOUNDS compares what each admits. */
+/* The algorithm of a rule. The function that makes the rule sets it, as cellar_rule_token_bucket
+ * does. BOUNDS compares what each algorithm admits. */
 typedef enum cellar_algorithm {
     CELLAR_RULE_TOKEN_BUCKET = 1,   /* burst b, then N for each period */
     CELLAR_RULE_SLIDING_LOG = 2,    /* at most N in any window, exact */
@@ -105,9 +106,10 @@ typedef char cellar_limit_enums_have_4_bytes[
  * cellar_limiter_close frees it. Every call of this header takes it from any thread. */
 typedef struct cellar_limiter cellar_limiter;
 
-/* One rule. Start from one of the functions below; the other fields are zero. */
+/* One rule of a limiter. Make it with cellar_rule_token_bucket or another function that returns a
+ * cellar_rule, then set further fields: all others are zero. */
 typedef struct cellar_rule {
-    cellar_algorithm algorithm; /* set by the functions below                                     */
+    cellar_algorithm algorithm; /* set by the function that makes the rule                        */
     uint32_t flags;          /* CELLAR_RULE_DRY_RUN, _CHARGE_DENIED, _STRICT. Default 0: none     */
     uint64_t limit;          /* units that the rule admits in a period, or permits at a time: N   */
                              /* of BOUNDS. 0 denies everything. Range 0..the largest N of the     */

@@ -34,7 +34,7 @@ extern "C" {
 
 /* ---- Types ---------------------------------------------------------------------------------- */
 
-/* Limits of the calls below. */
+/* Limits of the calls of this header. */
 #define CELLAR_LOCK_NOTE_MAX 23u     /* bytes of a note                                           */
 #define CELLAR_LOCK_MANY_MAX 64u     /* locks of one cellar_lock_acquire_many                     */
 

@@ -84,8 +84,8 @@ typedef enum cellar_verdict_kind {
     CELLAR_VERDICT_EXTEND = 6       /* of cellar_task_settle; of a function: as FAIL              */
 } cellar_verdict_kind;
 
-/* Result of one attempt, for cellar_task_fn and cellar_task_settle. Make it with the functions
- * below. */
+/* Result of one attempt, for cellar_task_fn and cellar_task_settle. Make it with
+ * cellar_verdict_ok, cellar_verdict_retry or another function that returns a cellar_verdict. */
 typedef struct cellar_verdict {
     int64_t  delay_ms;        /* delay of RETRY_AFTER and SNOOZE. Range 0..604,800,000 ms (7      */
                               /* days); others are clamped. With EXTEND: hold from now.           */
@@ -94,7 +94,7 @@ typedef struct cellar_verdict {
     uint32_t reserved0;       /* 0                                                                */
 } cellar_verdict;
 
-/* Return the verdict of a kind. The functions below name each kind.
+/* Return the verdict of a kind. Each kind has a function of its own, as cellar_verdict_ok.
  * in:      kind: an unknown one counts as CELLAR_VERDICT_FAIL;
  *          delay_ms: of RETRY_AFTER, SNOOZE and EXTEND, see those functions; else unused
  * returns: the verdict, unchecked
@@ -868,7 +868,7 @@ CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_
                                        const cellar_task **out, uint32_t max, uint32_t *found);
 
 /* Apply a verdict to a task of cellar_task_take, and free it. EXTEND: give it a new hold instead.
- * in:      t of cellar_task_take; verdict of one of the functions above
+ * in:      t of cellar_task_take; verdict of cellar_verdict_ok, cellar_verdict_retry or another
  * returns: OK; E_LOST (the hold was over: the verdict is discarded, and with EXTEND settle t with
  *          another one); E_INVAL (t of a running function, a hold out of its range: t is valid)
  * owns:    t is invalid after it, except with EXTEND

@@ -5,7 +5,7 @@
 #
 # USE        awk -f src/tools/apidoc.awk -f src/tools/mdoc.awk -v mode=check|man|html|examples
 #                [-v out=FOLDER] -v version=V -v symbols=src/tools/symbols.txt
-#                -v date="November 20, 2026" [-v readme=README.md]
+#                -v date="November 20, 2026" [-v readme=README.md] [-v guides="include/life.md .."]
 #                include/cellar.h ...      (its first block of C is the example of cellar(7))
 #            { cellar --help; echo "== tour"; cellar tour --help; ..; } |
 #                awk -f src/tools/apidoc.awk -f src/tools/mdoc.awk -v mode=program -v date=..
@@ -29,7 +29,9 @@
 #            capitals and two blanks before text, opens a section. So does each later comment that
 #            begins with a line of capitals, or with capitals and a dot: an essay.
 #            A struct, enum, type of function or a run of `#define CELLAR_..` lines is a place with
-#            the comment directly before it.
+#            the comment directly before it. A line `/* ---- Topic */` in a struct begins a group of
+#            fields; a later line with the same topic goes on with that group.
+#            "as cellar_x" alone in a field stands for that field of the contract of cellar_x.
 # RULES      every function with a contract has: a first sentence, thread, cost, example; returns
 #            unless void; owns when an argument is a `**`. Every CELLAR_API function has a contract
 #            and a line in src/tools/symbols.txt, an inline function has a `since:` line instead.
@@ -418,6 +420,7 @@ function since(f,    text, part) {
 function unit_rows(k,    text, i, n, line, list, at, note, open, ended) {
     text = unit_text[k]
     rows = 0
+    topic = ""
     if (match(text, /CELLAR_[A-Z_]+\(CELLAR_[A-Z_]+_ENUM\)/)) {
         at = substr(text, RSTART, index(substr(text, RSTART), "(") - 1)
         match(text, /CELLAR_[A-Z_]*##name/)
@@ -444,6 +447,12 @@ function unit_rows(k,    text, i, n, line, list, at, note, open, ended) {
             continue
         }
         if (line ~ /^(typedef.*\{| *}.*;)$/ || line == "") continue
+        if (line ~ /^ +\/\* ---- .*\*\/$/) {
+            gsub(/^ +\/\* ---- | *\*\/$/, "", line)
+            topic = line
+            ended = 1
+            continue
+        }
         at = open ? 1 : index(line, "/*")
         note = at ? substr(line, at) : ""
         if (at) line = substr(line, 1, at - 1)
@@ -466,10 +475,19 @@ function unit_rows(k,    text, i, n, line, list, at, note, open, ended) {
         sub(/^#define /, "", row_decl[i])
         gsub(/  +/, " ", row_decl[i])
     }
+    if (topic != "") group_rows()
     return rows
 }
 
-function new_row() { rows++; row_decl[rows] = row_note[rows] = row_number[rows] = "" }
+function new_row() { rows++; row_decl[rows] = row_note[rows] = row_number[rows] = ""; row_topic[rows] = topic }
+
+# Bring the rows of one topic together, at the place of its first row.
+function group_rows(    i, k, n) {
+    for (i = 2; i <= rows; i++) {
+        for (k = i - 1; k > 0 && row_topic[k] != row_topic[i]; k--) { }
+        for (n = i; k && n > k + 1; n--) { swap(row_name, n); swap(row_decl, n); swap(row_note, n); swap(row_topic, n) }
+    }
+}
 
 # The name of a declaration as a place: CELLAR_NAME, or STRUCT.FIELD.
 function row_place(k, text) {
@@ -508,7 +526,7 @@ function list_rows(text, prefix,    i, n, list, line, at) {
 function keep_field(name, at) { if (name in field_at) field_at[name] = ""; else field_at[name] = at }
 
 # Keep the places of all rows, so that texts before them can name them.
-function keep_rows(    k, i, n, name) {
+function keep_rows(    k, i, n, name, at) {
     for (k = 1; k <= units; k++) {
         n = unit_rows(k)
         for (i = 1; i <= n; i++) {
@@ -519,6 +537,14 @@ function keep_rows(    k, i, n, name) {
             name = substr(row_name[i], index(row_name[i], ".") + 1)
             keep_field(name, row_name[i])
             keep_field(item_of[k] " " name, row_name[i])
+        }
+    }
+    for (name in unit_of) {
+        if (name !~ /^CELLAR_/) continue
+        at = name
+        while (sub(/^[A-Z0-9]+_/, "", at) && at ~ /_/) {
+            if (at in only_end) only_end[at] = ""
+            else only_end[at] = name
         }
     }
 }
@@ -576,10 +602,15 @@ function check_places(    i, k, key) {
 
 # ---- HTML: sections for site.awk ----
 
-function html(text,    out, name, to, words, at) {
+function escaped(text) {
     gsub(/&/, "\\&amp;", text)
     gsub(/</, "\\&lt;", text)
     gsub(/>/, "\\&gt;", text)
+    return text
+}
+
+function html(text,    out, name, to, words, at) {
+    text = escaped(text)
     while (match(text, /`[^`]*`/)) {
         text = substr(text, 1, RSTART - 1) "<code>" substr(text, RSTART + 1, RLENGTH - 2) \
                "</code>" substr(text, RSTART + RLENGTH)
@@ -619,11 +650,16 @@ function html(text,    out, name, to, words, at) {
     return text
 }
 
-# The place of a constant that a text names without CELLAR or, in cellar_load.h, CELLAR_LOAD.
-function flag_place(name,    to) {
-    sub(/^_/, "", name)
+# The place of a constant that a text names without CELLAR or, in cellar_load.h or in a call with
+# cellar_load_opts, without CELLAR_LOAD, or by the end of its name that no other one has.
+function flag_place(name,    to, args) {
+    sub(/^(CELLAR)?_/, "", name)
     to = name_place("CELLAR_" name)
-    return to != "" ? to : name_place(toupper(substr(html_header, 1, length(html_header) - 2)) "_" name)
+    if (to == "") to = name_place(toupper(substr(html_header, 1, length(html_header) - 2)) "_" name)
+    for (args = html_args; to == "" && match(args, /cellar_[a-z0-9]+/); args = substr(args, RSTART + RLENGTH)) {
+        to = name_place(toupper(substr(args, RSTART, RLENGTH)) "_" name)
+    }
+    return to == "" && (name in only_end) ? only_end[name] : to
 }
 
 # The place of a field that a text names: of the struct around it, else of the only struct of its
@@ -678,7 +714,7 @@ function html_entries(title,    i, on) {
     for (i = 1; i <= entries; i++) {
         if (on != (entry_name[i] != "")) print on ? "</dl>" : "<dl>" > page
         on = entry_name[i] != ""
-        if (on) print "<dt>" html_note(entry_name[i]) "</dt><dd>" html_note(entry_text[i]) "</dd>" > page
+        if (on) print "<dt>" html_note(entry_name[i]) "</dt><dd>" html_note(sentence(entry_text[i])) "</dd>" > page
         else print "<p>" html_note(entry_text[i]) "</p>" > page
     }
     print (on ? "</dl>" : "") "</dd>" > page
@@ -707,12 +743,15 @@ function indent_of(list, n,    i, least) {
     return least == 999 ? 0 : least
 }
 
-# Whether the lines of block[] are sentences: no code, no picture, no table.
-function block_is_text(    i, text) {
+# Whether the lines of block[] are sentences, long ones with a comparison, not code or a picture.
+function block_is_text(    i, text, signs, narrow) {
     for (i = 1; i <= blocks; i++) {
         text = text " " trim(block[i])
-        if (trim(block[i]) ~ /[^.]  +|[{}|<>=]|\(.*\);|^[#+]|--/) return 0
+        if (trim(block[i]) ~ /[^.]  +|[{}|]|\(.*\);|^[#+]|--/) return 0
+        if (block[i] ~ /[<>=]/) signs++
+        if (i < blocks && length(block[i]) < 70) narrow++
     }
+    if (signs && (narrow || blocks < 3)) return 0
     return text ~ /^ [A-Z`a-z].* [a-z]+ .* [a-z]+ .*[.:]$/
 }
 
@@ -747,7 +786,7 @@ function put_text(text,    i, n, list, column, kind, line, now) {
 # The column of the meaning in a line of a list of words: that of all, or behind a longer word. 0: none
 function word_end(line, base, column) {
     if (substr(line, column - 1, 2) ~ /^ [^ ]$/) return column
-    return substr(line, base, 1) != " " && match(line, /[^ ]  +[^ ]/) && RSTART >= column ? RSTART + RLENGTH - 1 : 0
+    return substr(line, base, 1) != " " && match(line, /[^ ]  +[^ ]/) && (RSTART >= column || line ~ /^ *[A-Z][A-Z0-9_]+  [^ ]/) ? RSTART + RLENGTH - 1 : 0
 }
 
 # Whether block[] is a table: its first line heads three columns or more, in capitals the first, and
@@ -888,6 +927,7 @@ function put_essay(header,    i, n, list, text, title, inside, listed) {
     put("<section id=\"" header "\"><h2>" header "</h2>")
     for (i = 1; i <= n; i++) {
         if (list[i] ~ /SPDX-License/) continue
+        if (mode == "man" && sub("^ " substr(header, 1, length(header) - 2) ": ", " ", list[i])) list[i] = " " toupper(substr(list[i], 2, 1)) substr(list[i], 3)
         if (is_heading(list[i])) {
             put_text(text)
             if (!listed++) list_calls(header)
@@ -901,6 +941,8 @@ function put_essay(header,    i, n, list, text, title, inside, listed) {
     }
     put_text(text)
     if (!listed) list_calls(header)
+    begin_seen(header)
+    if (mode == "html") html_related("", header_names(header))
     put("</section>")
 }
 
@@ -989,6 +1031,7 @@ function html_unit(k,    i, n, kind, text) {
     if (n) print "<table class=\"rows\"><tr><th>" (kind == "struct " ? "Field" : "Name") "</th><th>Meaning</th></tr>" > page
     for (i = 1; i <= n; i++) {
         html_here = row_name[i] != "" ? row_name[i] : place[k]
+        if (topic_at(i) != "") print "<tr><th scope=\"col\" colspan=\"2\">" topic_at(i) "</th></tr>" > page
         if (row_note[i] == "" && kind == "struct ") row_note[i] = field_note(k, i)
         print "<tr" ((html_here in row_at) && unit_of[html_here] == k ? " id=\"" html_here "\"" : "") "><td><code>" html(row_decl[i]) "</code></td><td>" \
               html_note(row_note[i]) "</td></tr>" > page
@@ -999,6 +1042,8 @@ function html_unit(k,    i, n, kind, text) {
         html_contract("unit " k, 0, fn_unit_args(k), fn_unit_type(k))
         print "</dl>" (field["unit " k, "example"] != "" ? "<pre>" html(field["unit " k, "example"]) "</pre>" : "") > page
     }
+    find_uses(k)
+    html_related(use_names(), unit_title(k))
     print "</section>" > page
     html_here = ""
 }
@@ -1011,12 +1056,12 @@ function html_contract(n, is_call, args, type) {
     if (type ~ /cellar_err$/) {
         read_returns(field[n, "returns"])
         html_entries("Return values")
-    } else html_row("Return values", is_call && field[n, "returns"] == "" ? "None." : field[n, "returns"])
+    } else html_row("Return values", is_call && field[n, "returns"] == "" ? "None." : sentence(field[n, "returns"]))
     html_codes = 0
-    if (is_call && fn_type[first_of[n]] == "cellar_err") print "<dd>and the <a href=\"#cellar.h-refusals\">refusals of all calls</a></dd>" > page
-    html_row("Ownership", field[n, "owns"])
-    html_row("Threads", field[n, "thread"])
-    html_row("Cost", field[n, "cost"])
+    if (is_call && fn_type[first_of[n]] == "cellar_err") print "<dd>And the <a href=\"#cellar.h-refusals\">refusals of all calls</a>.</dd>" > page
+    html_row("Ownership", sentence(field[n, "owns"]))
+    html_row("Threads", sentence(threads_text(field[n, "thread"])))
+    html_row("Cost", sentence(field[n, "cost"]))
 }
 
 # A declaration; one of over 80 columns has an argument a line.
@@ -1029,7 +1074,7 @@ function html_declaration(i,    k, n, list, head) {
     for (k = 1; k <= n; k++) print "    " html(list[k]) (k < n ? "," : ");") > page
 }
 
-function html_family(f,    i, text) {
+function html_family(f,    i) {
     print "<pre class=\"call\">#include \"" header_of[f] "\"\n" > page
     for (i = first_of[f]; i <= functions && fn_family[i] == f; i++) html_declaration(i)
     print "</pre>" > page
@@ -1038,10 +1083,23 @@ function html_family(f,    i, text) {
     html_row("Status", status_of[header_of[f]])
     html_contract(f, 1, fn_args[first_of[f]], fn_type[first_of[f]])
     html_row("Since", since(f))
+    print "</dl>" > page
     find_related(f)
-    for (i = 1; i <= functions; i++) if (("3 " fn_name[i]) in seen) text = text (text == "" ? "" : ", ") fn_name[i]
-    html_row("See also", text)
-    print "</dl><pre>" html(field[f, "example"]) "</pre>" > page
+    html_related("", family_names(f))
+    print "<pre>" html(field[f, "example"]) "</pre>" > page
+}
+
+# The calls of a type, what to read next, and the pages of the guide that name one of `names`.
+function html_related(calls, names,    i, text) {
+    for (i = find_guides(names); i > 0; i--) {
+        text = "<a href=\"#" guide_id[top[i]] (top_part[i] == "" ? "" : "-" guide_slug(top_part[i])) "\">" escaped(guide_name(i)) "</a>" (text == "" ? "" : ", ") text
+    }
+    if (calls seen_names() text == "") return
+    print "<dl>" > page
+    html_row("Calls", calls)
+    html_row("See also", seen_names())
+    if (text != "") print "<dt>Pages</dt><dd>" text "</dd>" > page
+    print "</dl>" > page
 }
 
 function html_call(n,    f) {
@@ -1134,6 +1192,8 @@ END {
         exit 0
     }
     if (errors) exit 1
+    for (k = 1; k <= contracts; k++) inherit(k)
+    for (k = 1; k <= units; k++) if (("unit " k, "thread") in field) inherit("unit " k)
     if (mode == "man") man_pages()
     if (mode == "examples") examples()
     if (mode == "html") html_page()

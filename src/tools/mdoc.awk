@@ -5,12 +5,15 @@
 # USE        awk -f src/tools/apidoc.awk -f src/tools/mdoc.awk -v mode=man|program ..  (see apidoc.awk)
 # PAGES      man3: each family of calls, each type, each group of constants; for each further name a
 #            file with `.so PAGE`. man7: each header with its essays and types. man1: the program.
+# SEE ALSO   of a call: the types of its arguments; the call that undoes it, calls that its contract
+#            names or that name it, calls with the same words in their names, neighbours. Of a type:
+#            FUNCTIONS has its calls, SEE ALSO the types that hold it. Then the pages of the guide.
 # READS      `in:` and `out:`: a clause that begins with the name of an argument begins an item.
 #            `returns:`: a clause with codes is an item for each: "E_A (..), E_B", "E_A, E_B: text" or,
 #            with a lead that all items get, "with a journal E_A (..), E_B". All else is a paragraph.
 # NAMES      "see LOADS" in a text is "see LOADS in cellar_load(7)" on all other pages; cellar_load.h
 #            becomes cellar_load(7). Both are links.
-# LIMITS     Code is broken at 73 columns, which are 78 with the indent of a page.
+# LIMITS     Code is shown as written: a line of a contract has 100 columns at most.
 
 BEGIN {
     split("p .Pp ul .Bl|-bullet /ul .El li .It /dl .El pre .Bd|-literal /pre .Ed", word, " ")
@@ -46,9 +49,10 @@ function text_line(text) {
 # Running text: each sentence on a new line, as mdoc wants it.
 function prose(text,    i, n, list) {
     gsub(/[ \n]+/, " ", text)
-    text = mdoc(refer(text))
+    text = mdoc(refer(whole_names(text)))
     gsub(/[.] /, ".\n", text)
     gsub(/ \.\.\n/, " .. ", text)
+    gsub(/ \.\n/, " . ", text)
     n = split(text, list, "\n")
     for (i = 1; i <= n; i++) link_pages(trim(list[i]))
 }
@@ -77,6 +81,38 @@ function fill(text,    at) {
         text = substr(text, at + 1)
     }
     text_line(text)
+}
+
+# Name the codes and flags of a text in full: CELLAR_E_BUSY of E_BUSY, "CELLAR_RULE_DRY_RUN, _STRICT".
+function whole_names(text,    out, name, to, last) {
+    while (match(text, /_?[A-Z][A-Z0-9]*(_[A-Z0-9]+)+|_[A-Z]+/)) {
+        name = substr(text, RSTART, RLENGTH)
+        out = out substr(text, 1, RSTART - 1)
+        text = substr(text, RSTART + RLENGTH)
+        to = name ~ /^[A-Z_0-9]+$/ && name !~ /^CELLAR_/ && text !~ /^([a-z]|\.[a-z])/ && out !~ /["A-Za-z0-9]$/ ? flag_place(name) : ""
+        if (to == "" && name ~ /^_/) {
+            while (sub(/_[A-Z0-9]+$/, "", last) && !((last name) in unit_of)) { }
+            if (last != "CELLAR") to = last name
+        }
+        if (to ~ /^CELLAR_/) name = to
+        last = name
+        out = out name
+    }
+    return out text
+}
+
+# A text as a sentence: a capital first, a dot at the end. The name of an argument stays as it is.
+function sentence(text,    word) {
+    if (text == "") return text
+    sub(/^(is|are) /, "", text)
+    if (text ~ /^of ([0-9]|[a-z_]+_len )/) sub(/^of /, "", text)
+    match(text, /^[a-z]*/)
+    word = substr(text, 1, RLENGTH)
+    if (word != "" && substr(text, RLENGTH + 1) ~ /^([ ,;:'-]|\.?( |$))/ && word !~ /^(true|false|errno|malloc|epoll|ctx|fn|buf|ns|ms|us)$/ &&
+        (!(word in argument) || text ~ /^out of/)) {
+        text = toupper(substr(text, 1, 1)) substr(text, 2)
+    }
+    return text (text ~ /[.:]$/ ? "" : ".")
 }
 
 # Name the pages of the essays and headers that a text names.
@@ -112,42 +148,10 @@ function is_referred(before, behind) {
            before ~ /([:,] | (in|of) |\()$/ && behind ~ /^([).,;:]|$)/
 }
 
-# Code, each line broken at 73 columns: before the comment at its end, then behind commas and operators.
+# Code, as it is written.
 function literal(text,    i, n, list) {
     n = split(text, list, "\n")
-    for (i = 1; i <= n; i++) literal_line(list[i])
-}
-
-function literal_line(line,    at, lead, tail, front, well) {
-    tail = sub(/ +\\$/, "", line) ? " \\" : ""
-    sub(/ +\*\/$/, " */", line)
-    match(line, /^ */)
-    lead = substr(line, 1, RLENGTH)
-    if (length(line) > 73 && match(line, /[^ ] +(\/\*.*\*\/|\/\/ .*)$/)) {
-        front = substr(line, 1, RSTART)
-        literal_line(lead trim(substr(line, RSTART + 1)) tail)
-        line = front
-    }
-    while (length(line) > 73) {
-        at = 0
-        for (well = 2; well >= 0 && at <= length(lead) + 8; well--) {
-            for (at = 73; at > length(lead) + 8 && !may_break(line, at, well); at--) { }
-        }
-        if (at <= length(lead) + 8) break
-        code_line(substr(line, 1, at - 1) tail)
-        line = lead (line ~ /^ *\/\// ? "// " : "    ") trim(substr(line, at))
-    }
-    code_line(line tail)
-}
-
-# Whether a line can end before the blank at column `at`: no table, and not inside a text in quotes;
-# well 2: behind the condition of an `if`; 1: behind a comma or an operator; 0: anywhere.
-function may_break(line, at, well,    before) {
-    if (substr(line, at, 1) != " ") return 0
-    before = substr(line, 1, at - 1)
-    if (line ~ /^ *\/[\/*]/) return 1
-    if (well == 2) return line ~ /^ *(if|while) \(/ && before ~ /\)$/ && substr(line, at) ~ /^ [a-z_]+[( ]/
-    return line !~ /[^ ]    +[^ ]/ && (!well || before ~ /[,;:?=|&{]$/) && gsub(/"/, "", before) % 2 == 0
+    for (i = 1; i <= n; i++) code_line(list[i])
 }
 
 function code_line(line) { print (line ~ /^[.']/ ? "\\&" : "") mdoc(line) > page }
@@ -280,6 +284,29 @@ function argument_at(name) {
     return name in argument
 }
 
+# The fields of contract `n` that are "as cellar_x" alone or before ";": those of cellar_x.
+function inherit(n,    key, k, name, rest, from) {
+    split("in out returns owns thread cost", key, " ")
+    for (k = 1; k in key; k++) {
+        if (!match(field[n, key[k]], /^as cellar_[a-z0-9_]+(;|$)/)) continue
+        rest = substr(field[n, key[k]], RLENGTH)
+        name = substr(field[n, key[k]], 4, RLENGTH - 3)
+        if (!sub(/;$/, "", name)) rest = ""
+        from = contract_of(name)
+        if (from == "" || from == n) continue
+        inherit(from)
+        if (field[from, key[k]] == "") continue
+        named[n] = named[n] " " name
+        field[n, key[k]] = (key[k] ~ /^(in|out)$/ ? "" : "as " name ": ") field[from, key[k]] rest
+    }
+}
+
+# The number of the contract of a call or a type of function, or "".
+function contract_of(name) {
+    if (name in family_of) return family_of[name]
+    return (name in unit_of) && (("unit " unit_of[name], "thread") in field) ? "unit " unit_of[name] : ""
+}
+
 # The entries of `in:` and `out:` of contract `n`; one of both has one entry.
 function read_parameters(n, args,    i, j, k, key, list, names, first, only, text) {
     entries = 0
@@ -300,10 +327,60 @@ function read_parameters(n, args,    i, j, k, key, list, names, first, only, tex
             for (j = entries; j && (entry_name[j] != names || key == "in"); j--) { }
             if (j && names != "") entry_text[j] = entry_text[j] "; " (text == "" ? "set by the call" : "(out) " text)
             else if (names == "") { if (key == "in" || text != field[n, "in"]) new_entry("", (key == "in" ? "" : "Out: ") text) }
+            else if (match(text, /^as (in )?cellar_[a-z0-9_]+$/)) same_entries(names, text, key)
             else if (text != "") new_entry(names (key == "in" ? "" : " (out)"), text)
             else usual_entries(names, key == "in" ? "" : " (out)")
         }
     }
+    sort_entries(args)
+}
+
+function swap(list, i,    text) { text = list[i]; list[i] = list[i - 1]; list[i - 1] = text }
+
+# Bring the entries into the order of the arguments, if each one has an argument.
+function sort_entries(args,    i, k, list, position, at, name) {
+    for (i = split_at(args, ",", list); i > 0; i--) position[declared(list[i])] = i
+    for (i = 1; i <= entries; i++) {
+        name = entry_name[i]
+        gsub(/^\*|(->|,| ).*/, "", name)
+        if (!(name in position)) return
+        at[i] = position[name]
+    }
+    for (i = 2; i <= entries; i++) {
+        for (k = i; k > 1 && at[k - 1] > at[k]; k--) { swap(at, k); swap(entry_name, k); swap(entry_text, k) }
+    }
+}
+
+# An entry for each of the arguments `names`, with what another contract says of it: "as cellar_x".
+function same_entries(names, text, key,    i, n, list, call, other) {
+    n = split(names, list, ", ")
+    call = text
+    sub(/^as (in )?/, "", call)
+    for (i = 1; i <= n; i++) {
+        other = parameter_text(contract_of(call), list[i], key)
+        new_entry(list[i] (key == "in" ? "" : " (out)"), other == "" ? text : other)
+    }
+}
+
+# What contract `n` says of its argument `name`, or "".
+function parameter_text(n, name, key,    i, k, text, list, names, own) {
+    if (n == "") return ""
+    text = field[n, key]
+    gsub(/\n */, " ", text)
+    for (k = split_at(n ~ /^unit/ ? fn_unit_args(substr(n, 6)) : fn_args[first_of[n]], ",", list); k > 0; k--) own[declared(list[k])] = 1
+    k = split_at(text, ";", list)
+    for (i = 1; i <= k; i++) {
+        names = arguments_at(list[i])
+        if (!index(", " names ",", ", " name ",")) continue
+        for (text = clause_rest; i < k && match(list[i + 1], /^\*?[a-z0-9_]*/); i++) {
+            names = substr(list[i + 1], 1, RLENGTH)
+            sub(/^\*/, "", names)
+            if (names in own) break
+            text = text "; " list[i + 1]
+        }
+        return text == "" ? usual_text(name) : text
+    }
+    return ""
 }
 
 # An entry for each of the arguments `names`, with what their types and neighbours say.
@@ -353,13 +430,13 @@ function codes_begin(clause,    i, c, depth, rest, piece) {
 }
 
 # The entries of `returns:`: the codes of each clause, and paragraphs of the others.
-function read_returns(text,    i, j, k, l, at, sentence, clause, lead, free) {
+function read_returns(text,    i, j, k, l, at, part, clause, lead, free) {
     entries = 0
     gsub(/\n */, " ", text)
     sub(/\.$/, "", text)
-    k = split_at(text, ".", sentence)
+    k = split_at(text, ".", part)
     for (i = 1; i <= k; i++) {
-        l = split_at(sentence[i], ";", clause)
+        l = split_at(part[i], ";", clause)
         for (j = 1; j <= l; j++) {
             at = codes_begin(clause[j])
             lead = at ? substr(clause[j], 1, at - 1) : clause[j]
@@ -396,9 +473,35 @@ function read_codes(clause, lead,    i, m, name, names, text, behind, piece) {
             sub(/^,? /, "", behind)
             if (behind !~ /^(codes|$)/) { text = text ", " behind; behind = "" }
         }
-        new_entry(name, text != "" ? lead (lead == "" ? "" : ": ") text : lead != "" ? lead : meaning[name])
+        text = text != "" ? lead (lead == "" ? "" : ": ") text : lead != "" ? lead : meaning[name]
+        new_entry(name, code_text(name, text))
         if (behind != "") new_entry("", behind)
     }
+}
+
+# A text beside a code as a sentence, where it is a bare name of a field ("max_rows": the meaning of
+# the code, with that name), a flag ("NO_WAIT: ..": with that flag), an essay, or another code.
+function code_text(name, text,    word, rest) {
+    if (text ~ /^([a-z>*-]+_|[a-z]+->)[a-z0-9_>.*-]*((,| or| and) [a-z]+_[a-z0-9_]+)*( set)?$/) return meaning[name] (text ~ / set$/ ? "; " : ": ") text
+    if (sub(/^also:? /, "", text)) return meaning[name] "; also " text
+    if (text ~ /^cellar[a-z0-9_]*\.h, [A-Z]/) return meaning[name] "; see " text
+    if (!match(text, /^[A-Z][A-Z0-9_]+([ -][A-Z]+)*/)) {
+        if (match(text, /^as [A-Z][A-Z0-9_]+$/)) return as_code(substr(text, 4), text)
+        return text
+    }
+    word = substr(text, 1, RLENGTH)
+    rest = substr(text, RLENGTH + 1)
+    if (word ~ /_/ && rest ~ /^(:|$)/ && flag_place(word) ~ /^CELLAR_/ && code_place(word) == "") {
+        return "with " flag_place(word) ": " (rest == "" ? meaning[name] : substr(rest, 3))
+    }
+    return word ~ /^[A-Z -]+$/ && rest ~ /^( in cellar[a-z0-9_]*\.h)?$/ && title_place(word, html_header) != "" ? \
+        meaning[name] "; see " text : text
+}
+
+# The text of an entry before this one with code `name`, else `text`.
+function as_code(name, text,    i) {
+    for (i = 1; i <= entries; i++) if (entry_name[i] == code_place(name)) return entry_text[i]
+    return text
 }
 
 # ---- contracts ----
@@ -407,7 +510,7 @@ function read_codes(clause, lead,    i, m, name, names, text, behind, piece) {
 function put_entries(macro,    i) {
     for (i = 1; i <= entries; i++) {
         if (entry_name[i] == "") paragraph(entry_text[i])
-        else put_item(macro, entry_name[i], entry_text[i])
+        else put_item(macro, entry_name[i], sentence(entry_text[i]))
     }
     end_items()
 }
@@ -422,16 +525,21 @@ function parameters(n, args) {
 # The items of `returns:` of contract `n`, of a call that returns codes or another type.
 function returns(n, type) {
     section_head("RETURN VALUES")
-    if (type !~ /cellar_err$/) { mdoc_text(field[n, "returns"] == "" ? "None." : field[n, "returns"]); return }
+    if (type !~ /cellar_err$/) { mdoc_text(field[n, "returns"] == "" ? "None." : sentence(field[n, "returns"])); return }
     read_returns(field[n, "returns"])
     put_entries("Dv")
-    if (n !~ /^unit/) paragraph("Also the refusals of each call: REFUSALS in cellar.h")
+    if (n !~ /^unit/) paragraph("Also the codes that each call may return: REFUSALS in cellar.h. cellar_err(3) has all codes")
 }
 
 function section(title, text) {
     if (text == "") return
     section_head(title)
-    mdoc_text(text)
+    mdoc_text(sentence(text))
+}
+
+function threads_text(text) {
+    if (text ~ /^any([;,.:]|$)/) sub(/^any/, "any thread", text)
+    return text
 }
 
 # The sections of a contract.
@@ -439,7 +547,7 @@ function sections(n, args, type) {
     parameters(n, args)
     returns(n, type)
     section("OWNERSHIP", field[n, "owns"])
-    section("THREADS", field[n, "thread"])
+    section("THREADS", threads_text(field[n, "thread"]))
     section("COST", field[n, "cost"])
     if (field[n, "example"] == "") return
     section_head("EXAMPLES")
@@ -453,59 +561,287 @@ function contract_text(n) {
            field[n, "owns"] " " field[n, "thread"] " " field[n, "cost"]
 }
 
-# Take a name for SEE ALSO: of calls six at most, one of each family.
-function take(name,    f) {
-    if (name in family_of) {
-        f = family_of[name]
-        if (taken >= 6 || (f in has_taken)) return
-        has_taken[f] = 1
-        taken++
-    } else if (!(name in unit_of) || place[unit_of[name]] != name) return
+# Take the name of a type or of constants for SEE ALSO, of those with a page: three at most.
+function take_type(name) {
+    if (name ~ /^cellar(_err|_bytes)?$/ || taken >= 3 || (("3 " name) in seen)) return
+    if (!(name in unit_of) || place[unit_of[name]] != name || name in list_of) return
     seen["3 " name] = 1
+    taken++
 }
 
-# The types of the arguments of a call, and the names and headers in a text.
+# The types, or the headers, in a text.
 function take_named(text,    name) {
     while (match(text, /cellar_[a-z0-9_]+(\.h)?/)) {
         name = substr(text, RSTART, RLENGTH)
         text = substr(text, RSTART + RLENGTH)
-        if (!sub(/\.h$/, "", name)) take(name)
+        if (!sub(/\.h$/, "", name)) take_type(name)
         else if ((name ".h") in essay_of) seen["7 " name] = 1
     }
 }
 
 function begin_seen(header) {
     split("", seen)
-    split("", has_taken)
     taken = 0
     sub(/\.h$/, "", header)
     seen["7 " header] = seen["7 cellar"] = 1
 }
 
-# What to read behind family `f`: what its contract names, calls that name it, else its neighbours.
-function find_related(f,    g, n, near) {
-    for (g = 1; g <= contracts && !(contracts in words_of); g++) {
-        words_of[g] = contract_text(g)
-        gsub(/[^a-z0-9_]+/, " ", words_of[g])
-        words_of[g] = " " words_of[g] " "
+# Keep which calls have a type, which types hold a type, which contracts name a call, and which calls
+# have the words of a call in their names.
+function keep_uses(    i, n, k, text) {
+    uses_kept = 1
+    for (i = 1; i <= items; i++) {
+        n = substr(item[i], 6)
+        text = ""
+        if (item[i] ~ /^call/) text = (fn_type[n] ~ /cellar_err$/ ? "" : fn_type[n] " ") fn_args[n]
+        if (item[i] ~ /^unit/ && unit_text[n] !~ /^#/) {
+            text = unit_text[n]
+            gsub(/\/\*([^*]|\*[^\/])*\*\//, "", text)
+        }
+        keep_names(i, text, item[i] ~ /^call/ || text ~ /^static inline/)
     }
-    begin_seen(header_of[f])
-    has_taken[f] = 1
-    take_named(fn_args[first_of[f]] " " contract_text(f))
-    for (near = 1; near >= 0; near--) {
-        for (g = 1; g <= contracts; g++) {
-            if ((header_of[g] == header_of[f]) != near) continue
-            for (n = first_of[f]; fn_family[n] == f; n++) if (index(words_of[g], " " fn_name[n] " ")) take(fn_name[first_of[g]])
+    for (n = 1; n <= functions; n++) {
+        text = fn_name[n]
+        sub(/_[a-z0-9]+$/, "", text)
+        if (text != "cellar") stem_calls[text] = stem_calls[text] " " fn_name[n]
+        while (text != "cellar") {
+            longer[text] = longer[text] " " fn_name[n]
+            sub(/_[a-z0-9]+$/, "", text)
         }
     }
-    for (g = f - 1; g <= f + 1 && taken == 0; g += 2) {
-        if ((g in first_of) && header_of[g] == header_of[f]) take(fn_name[first_of[g]])
+    for (i = 1; i <= contracts; i++) {
+        text = contract_text(i) named[i]
+        while (match(text, /cellar_[a-z0-9_]+/)) {
+            n = substr(text, RSTART, RLENGTH)
+            text = substr(text, RSTART + RLENGTH)
+            if (n in family_of) {
+                names_calls[i] = names_calls[i] " " n
+                named_by[family_of[n]] = named_by[family_of[n]] " " fn_name[first_of[i]]
+            }
+        }
+    }
+    k = split("open close acquire release set delete add remove pin unpin begin end join leave start stop subscribe unsubscribe " \
+              "submit cancel attach detach get set create free lock unlock pause resume alloc free claim settle ban unban", word, " ")
+    for (i = 1; i < k; i += 2) {
+        undone_by[word[i]] = undone_by[word[i]] " " word[i + 1]
+        undone_by[word[i + 1]] = undone_by[word[i + 1]] " " word[i]
     }
 }
 
-function see_also(    i, n, name, list, at, part) {
+function keep_names(i, text, is_call,    name, had) {
+    while (match(text, /cellar(_[a-z0-9]+)*[^a-z0-9_(]/)) {
+        name = substr(text, RSTART, RLENGTH - 1)
+        text = substr(text, RSTART + RLENGTH - 1)
+        if ((name in had) || !(name in unit_of) || is_call && name == "cellar") continue
+        had[name] = 1
+        if (is_call) calls_of[name] = calls_of[name] " " i
+        else if (item[i] != "unit " unit_of[name]) held_by[name] = held_by[name] " " i
+    }
+}
+
+# Add points to the score of the families of the calls in a list, once each.
+function rate(list, points, f,    i, n, name, g, had) {
+    n = split(list, name, " ")
+    for (i = 1; i <= n; i++) {
+        if (!(name[i] in family_of)) continue
+        g = family_of[name[i]]
+        if (g == f || (g in had)) continue
+        had[g] = 1
+        score[g] += points
+    }
+}
+
+# The calls named as `name` with one word replaced by its opposite.
+function opposites(name,    i, k, n, m, word, other, out, list) {
+    n = split(name, word, "_")
+    for (i = 2; i <= n; i++) {
+        m = split(undone_by[word[i]], other, " ")
+        for (k = 1; k <= m; k++) {
+            list = name
+            if (sub("_" word[i] "(_|$)", "_" other[k] "&", list)) sub("_" other[k] "_" word[i], "_" other[k], list)
+            out = out " " list
+        }
+    }
+    return out
+}
+
+# What to read behind family `f`, in seen[]: types of its arguments, and the calls with the best score.
+function find_related(f,    g, n, best, up, list) {
+    if (!uses_kept) keep_uses()
+    begin_seen(header_of[f])
+    split("", score)
+    for (n = first_of[f]; fn_family[n] == f; n++) {
+        rate(opposites(fn_name[n]), 90, f)
+        rate(longer[fn_name[n]], 40, f)
+        up = fn_name[n]
+        sub(/_[a-z0-9]+$/, "", up)
+        rate(stem_calls[up], 25, f)
+        for (list = ""; up != "cellar" && up != ""; sub(/_[a-z0-9]+$/, "", up)) list = list " " up
+        rate(list, 45, f)
+    }
+    rate(names_calls[f], 50, f)
+    rate(named_by[f], 30, f)
+    for (g = f - 4; g <= f + 4; g++) {
+        if (g != f && (g in first_of) && header_of[g] == header_of[f]) score[g] += 18 - 3 * (g < f ? f - g : g - f)
+    }
+    take_named(fn_args[first_of[f]] " " fn_type[first_of[f]])
+    for (n = taken; n < 8; n++) {
+        best = ""
+        for (g in score) if (best == "" || is_nearer(g + 0, best + 0, f)) best = g
+        if (best == "" || score[best] < 12 && n > 3) break
+        seen["3 " fn_name[first_of[best]]] = 1
+        delete score[best]
+    }
+}
+
+function is_nearer(g, h, f,    near) {
+    if (score[g] != score[h]) return score[g] > score[h]
+    near = (g < f ? f - g : g - f) - (h < f ? f - h : h - f)
+    return near ? near < 0 : g < h
+}
+
+# The calls of type `k` in use[], and in seen[] the types that hold it or that it holds.
+function find_uses(k,    i, n, title, list) {
+    if (!uses_kept) keep_uses()
+    begin_seen(item_of[k])
+    title = unit_title(k)
+    split("", use)
+    uses = 0
+    if (unit_text[k] ~ /^static inline/) return
+    if (unit_text[k] ~ /^typedef/) uses = split(calls_of[title], use, " ")
+    n = title == "cellar" ? 0 : split(held_by[title], list, " ")
+    for (i = 1; i <= n; i++) take_type(place[substr(item[list[i]], 6)])
+    taken = -2
+    if (unit_text[k] ~ /^typedef/) take_constants(k)
+    take_named(unit_about[k] " " (unit_text[k] ~ /^typedef/ ? unit_text[k] : ""))
+    if (!uses) take_calls(sentences(k) " " unit_text[k])
+    delete seen["3 " title]
+}
+
+# The runs of constants that the flags of a type take, also named as "bits CELLAR_LOAD_..".
+function take_constants(k,    i, n, text, name) {
+    for (i = unit_rows(k); i > 0; i--) if (row_name[i] ~ /flags$/) text = text " " row_note[i]
+    while (match(text, /CELLAR_[A-Z0-9_]+/)) {
+        name = substr(text, RSTART, RLENGTH)
+        text = substr(text, RSTART + RLENGTH)
+        for (n = 1; n <= units && name ~ /_$/; n++) {
+            if (item_of[n] == item_of[k] && unit_text[n] ~ /^#define/ && index(place[n], name) == 1) name = place[n]
+        }
+        if ((name in unit_of) && unit_text[unit_of[name]] ~ /^#define/) take_type(place[unit_of[name]])
+    }
+}
+
+# The calls that a text names, four at most.
+function take_calls(text,    name) {
+    while (taken < 4 && match(text, /cellar_[a-z0-9_]+/)) {
+        name = substr(text, RSTART, RLENGTH)
+        text = substr(text, RSTART + RLENGTH)
+        if (!(name in family_of) || (("3 " name) in seen)) continue
+        seen["3 " name] = 1
+        taken++
+    }
+}
+
+function item_name(i) { return item[i] ~ /^call/ ? fn_name[substr(item[i], 6)] : place[substr(item[i], 6)] }
+
+function item_line(i) { return item[i] ~ /^call/ ? one_line(fn_family[substr(item[i], 6)]) : first_sentence(sentences(substr(item[i], 6))) }
+
+function use_names(    i, text) {
+    for (i = 1; i <= uses; i++) text = text (i > 1 ? ", " : "") item_name(use[i])
+    return text
+}
+
+function family_names(f,    n, text) {
+    for (n = first_of[f]; fn_family[n] == f; n++) text = text " " fn_name[n]
+    return text
+}
+
+function header_names(header,    i, text) {
+    for (i = 1; i <= functions; i++) if (header_of[fn_family[i]] == header) text = text " " fn_name[i]
+    return text
+}
+
+# The names in seen[] in one line, without headers, in the order of the headers.
+function seen_names(    i, text) {
+    for (i = 1; i <= items; i++) {
+        if (item[i] !~ /^part/ && (("3 " item_name(i)) in seen) && (item[i] ~ /^call/ || unit_of[item_name(i)] == substr(item[i], 6))) {
+            text = text (text == "" ? "" : ", ") item_name(i)
+        }
+    }
+    return text
+}
+
+# ---- pages of the guide ----
+
+# The title of page `i` of top[], and its part: "Guide: Which call".
+function guide_name(i) { return guide_title[top[i]] (top_part[i] == "" ? "" : ": " top_part[i]) }
+
+function guide_slug(text) { # as in site.awk
+    text = tolower(text)
+    gsub(/[^a-z0-9 _-]/, "", text)
+    gsub(/ /, "-", text)
+    return text
+}
+
+# Count in which pages, and in which section of each, a name stands; a constant counts for its type.
+function read_guides(    i, n, list, line, part, fenced, name) {
+    guides_read = 1
+    n = split(guides, list, " ")
+    for (i = 1; i <= n; i++) {
+        part = fenced = ""
+        guide_id[i] = list[i]
+        gsub(/^.*\/|\.md$/, "", guide_id[i])
+        while ((getline line < list[i]) > 0) {
+            if (line ~ /^```/) fenced = !fenced
+            if (!fenced && line ~ /^#+ /) {
+                gsub(/^#+ |`/, "", line)
+                if (guide_title[i] == "") { guide_title[i] = line; sub(/:.*/, "", guide_title[i]) }
+                else part = line
+            }
+            while (match(line, /cellar_[a-z0-9_]+|CELLAR_[A-Z0-9_]+/)) {
+                name = substr(line, RSTART, RLENGTH)
+                line = substr(line, RSTART + RLENGTH)
+                if (line ~ /^\.h/) continue
+                if (name ~ /^C/ && (name in unit_of)) name = unit_title(unit_of[name])
+                hits[name, i]++
+                if (++part_hits[name, i, part] > most_hits[name, i]) {
+                    most_hits[name, i] = part_hits[name, i, part]
+                    most_part[name, i] = part
+                }
+            }
+        }
+        close(list[i])
+    }
+    guide_count = n
+}
+
+# The two pages that name the calls or types of a list most, in top[], with their parts in top_part[].
+# Return their number.
+function find_guides(names,    i, k, n, list, count, most, at, found) {
+    if (!guides_read) read_guides()
+    n = split(names, list, " ")
+    for (i = 1; i <= guide_count; i++) {
+        for (k = 1; k <= n; k++) count[i] += hits[list[k], i]
+    }
+    for (found = 0; found < 2; ) {
+        at = 0
+        for (i = 1; i <= guide_count; i++) if (count[i] > (at ? count[at] : 0)) at = i
+        if (!at) break
+        top[++found] = at
+        most = 0
+        for (k = 1; k <= n; k++) {
+            if (hits[list[k], at] <= most) continue
+            most = hits[list[k], at]
+            top_part[found] = most_part[list[k], at]
+        }
+        count[at] = 0
+    }
+    return found
+}
+
+function see_also(names,    i, n, name, list, at, part, text) {
     for (name in seen) {
-        for (at = ++n; at > 1 && list[at - 1] > name; at--) list[at] = list[at - 1]
+        for (at = ++n; at > 1 && tolower(list[at - 1]) > tolower(name); at--) list[at] = list[at - 1]
         list[at] = name
     }
     section_head("SEE ALSO")
@@ -513,6 +849,13 @@ function see_also(    i, n, name, list, at, part) {
         split(list[i], part, " ")
         print ".Xr " part[2] " " part[1] (i < n ? " ," : "") > page
     }
+    text = ""
+    for (i = find_guides(names); i > 0; i--) {
+        text = "\"" guide_name(i) "\" (" guide_id[top[i]] ".html)" (text == "" ? "" : " and " text)
+    }
+    fresh = 0
+    if (text != "") paragraph("On the site, share/doc/cellar: " text)
+    tell()
     close(page)
 }
 
@@ -556,7 +899,9 @@ function also(name, title) {
 
 function call_page(f,    n, i, k, list, names) {
     html_header = header_of[f]
-    for (n = first_of[f]; fn_family[n] == f; n++) names = names fn_name[n] " "
+    html_args = fn_args[first_of[f]]
+    split("", argument)
+    names = family_names(f)
     page_head(fn_name[first_of[f]], 3, header_of[f])
     page_names(names, one_line(f))
     library(header_of[f], 3)
@@ -574,25 +919,49 @@ function call_page(f,    n, i, k, list, names) {
     sections(f, fn_args[first_of[f]], fn_type[first_of[f]])
     section("SINCE", since(f))
     find_related(f)
-    see_also()
+    see_also(names)
 }
 
-# The declaration or the rows of a type or of constants.
+# The topic that begins with row `i`, or "".
+function topic_at(i) { return i == 1 || row_topic[i] != row_topic[i - 1] ? row_topic[i] : "" }
+
+# The rows of a type or of constants, in groups; a macro as it is defined.
 function man_rows(k,    i, n, kind, text) {
     kind = unit_text[k] ~ /^typedef struct/ ? "Va" : "Dv"
     n = unit_rows(k)
-    if (!n) {
+    if (!n && unit_text[k] ~ /^#/) {
         text = unit_text[k]
-        if (text !~ /^#/) gsub(/[ \n]+/, " ", text)
         sub(/[ \n]$/, "", text)
         code(text)
     }
     for (i = 1; i <= n; i++) {
+        if (topic_at(i) != "") { end_items(); request(".Ss " topic_at(i)) }
         if (row_note[i] == "" && kind == "Va") row_note[i] = field_note(k, i)
         sub(/[;,]$/, "", row_decl[i])
-        put_item(kind, row_decl[i], row_note[i])
+        put_item(kind, row_decl[i], row_note[i] ~ / |^[a-z]+$/ && row_note[i] !~ /^(float|double)$/ ? sentence(row_note[i]) : row_note[i])
     }
     end_items()
+}
+
+# The declaration of a type or of an inline function.
+function man_declaration(k,    i, n, list, text) {
+    text = unit_text[k]
+    gsub(/[ \n]+/, " ", text)
+    sub(/ *;? *$/, "", text)
+    if (text ~ /^#/) return
+    if (text ~ /\{/ || text !~ /^static|\(\*/) {
+        if (text ~ /\{/) text = substr(text, 1, index(text, "{")) " ... } " unit_title(k)
+        request(".Vt \"" text ";\"")
+        return
+    }
+    if (!match(text, /\(\*[a-z0-9_]+\)\(/)) match(text, /[a-z0-9_]+\(/)
+    request(".Ft \"" trim(substr(text, 1, RSTART - 1)) "\"")
+    request(".Fo \"" substr(text, RSTART, RLENGTH - 1) "\"")
+    text = substr(text, RSTART + RLENGTH)
+    sub(/\)[^)]*$/, "", text)
+    n = split_at(text, ",", list)
+    for (i = 1; i <= n; i++) request(".Fa \"" list[i] "\"")
+    request(".Fc")
 }
 
 # Whether unit `k` has a page: no other one declares its name, and no type has its rows.
@@ -602,17 +971,19 @@ function is_own(k) { return unit_of[unit_title(k)] == k && !(place[k] in list_of
 function man_unit(k,    n, i, list) {
     if (!is_own(k)) return
     section_head(unit_title(k))
+    split("", argument)
     put_text(sentences(k))
+    if (!unit_rows(k) && unit_text[k] !~ /^#/) code(substr(unit_text[k], 1, length(unit_text[k]) - 1))
     man_rows(k)
     n = "unit " k
     if (!((n, "thread") in field)) return
     split("In in Out out Returns returns Ownership owns Threads thread", list, " ")
-    for (i = 1; i in list; i += 2) if (field[n, list[i + 1]] != "") put_item("Sy", list[i], field[n, list[i + 1]])
+    for (i = 1; i in list; i += 2) if (field[n, list[i + 1]] != "") put_item("Sy", list[i], sentence(field[n, list[i + 1]]))
     end_items()
 }
 
 # The page of a type or of constants, with an alias for each name in it.
-function type_page(k,    i, n, title, names, about, list) {
+function type_page(k,    i, n, title, names, about, list, lines) {
     title = unit_title(k)
     html_header = item_of[k]
     names = title
@@ -622,7 +993,8 @@ function type_page(k,    i, n, title, names, about, list) {
         if (row_name[i] ~ /^CELLAR/) also(row_name[i], title)
     }
     if ((title ".struct_size") in row_at) also(title "_default", title)
-    for (i = split(n ? "" : unit_text[k], list, "\n"); i > 0; i--) {
+    lines = split(n ? "" : unit_text[k], list, "\n")
+    for (i = 1; i <= lines; i++) {
         if (!match(list[i], /^#define [A-Z0-9_]+/) || substr(list[i], 9, RLENGTH - 8) == title) continue
         names = names " " substr(list[i], 9, RLENGTH - 8)
         also(substr(list[i], 9, RLENGTH - 8), title)
@@ -631,17 +1003,25 @@ function type_page(k,    i, n, title, names, about, list) {
     if (about == "" && n == 1) about = row_note[1]
     page_head(title, 3, item_of[k])
     page_names(names, about == "" ? "types of " item_of[k] : about)
+    html_args = ""
+    split("", argument)
     library(item_of[k], 3)
+    man_declaration(k)
     if ((title ".struct_size") in row_at) request(".Ft " title "\n.Fn " title "_default \"void\"")
     section_head("DESCRIPTION")
     put_text(sentences(k))
+    if (n) section_head(unit_text[k] ~ /^typedef struct/ ? "FIELDS" : "VALUES")
     man_rows(k)
     if (("unit " k, "thread") in field) sections("unit " k, fn_unit_args(k), fn_unit_type(k))
-    begin_seen(item_of[k])
-    for (i = 1; i <= functions; i++) if (match(fn_args[i], title "[ *]")) take(fn_name[i])
-    take_named(unit_about[k])
-    delete seen["3 " title]
-    see_also()
+    find_uses(k)
+    if (uses) section_head("FUNCTIONS")
+    if (uses) request(".Bl -tag -width Ds")
+    for (i = 1; i <= uses; i++) {
+        request(".It Xr " item_name(use[i]) " 3")
+        mdoc_text(item_line(use[i]) ".")
+    }
+    if (uses) request(".El")
+    see_also(title)
 }
 
 function header_page(header,    i, n, name, text) {
@@ -671,9 +1051,10 @@ function header_page(header,    i, n, name, text) {
     begin_seen(header)
     text = essay_of[header]
     for (i = 1; i <= parts; i++) if (part_header[i] == header) text = text part_text[i]
+    taken = -5
     take_named(text)
     delete seen["7 " name]
-    see_also()
+    see_also(header_names(header))
     home = ""
 }
 
@@ -696,7 +1077,7 @@ function readme_example(    line, on) {
     request(".Bd -literal")
     while ((getline line < readme) > 0) {
         if (on && line ~ /^```/) break
-        if (on) literal_line(line)
+        if (on) code_line(line)
         if (line == "```c") on = 1
     }
     close(readme)

@@ -28,7 +28,7 @@ sections_are_complete() { # of calls; an ownership is said where there is one
         }
         BEGIN { n = split("LIBRARY,SYNOPSIS,DESCRIPTION,RETURN VALUES,THREADS,COST,EXAMPLES,SEE ALSO", want, ",") }
         FNR == 1 { close_page(); split("", has); call = 0; name = FILENAME }
-        /^\.Fo / { call = 1 }
+        /^\.Fo cellar/ && FILENAME !~ /_fn\.3$/ { call = 1 }
         /^\.Sh / { has[substr($0, 5)] = 1 }
         END { close_page(); exit lost > 0 || calls < 250 }' dist/doc/man3/*.3
 }
@@ -40,12 +40,57 @@ pages_lead_on() { # a call to the page of its header; essays, codes and headers 
         /^\.Xr / && $2 == header && $3 == 7 { has = 1; led++ }
         END { check(); exit bad > 0 || led < 300 }' $man3/*.3 || return 1
     grep -q '^\.It Dv "\\&CELLAR_E_BUFFER"$' $man3/cellar_get.3 && grep -q '^\.It Va "\\&buf_cap"$' $man3/cellar_get.3 &&
-        grep -A 1 'refusals of each call: REFUSALS in' $man3/cellar_get.3 | grep -q '^\.Xr cellar 7' &&
-        ! grep -q 'refusals of each call' $man3/cellar_version.3 &&
+        grep -A 1 'codes that each call may return: REFUSALS in' $man3/cellar_get.3 | grep -q '^\.Xr cellar 7' &&
+        ! grep -q 'codes that each call may return' $man3/cellar_version.3 &&
         ! grep -h 'Nothing changes hands' $man3/*.3 && ! grep -n '[Ss]ee [A-Z][A-Z]*\( [A-Z]*\)*[.,)]*$' $man3/cellar_get_or_load.3 &&
         grep -q '^\.It Va "\\&int64_t ttl_ms"$' $man3/cellar_set_opts.3 &&
         grep -q '^\.so man3/cellar_err.3$' $man3/CELLAR_E_SPACE.3 && grep -q '^\.so man3/cellar_option.3$' $man3/CELLAR_OPT_IDLE_MS.3 &&
         grep -q '^\.so man3/cellar_set_opts.3$' $man3/cellar_set_opts_default.3
+}
+reads_on() { # PAGE NAME: SEE ALSO of the page names it
+    sed -n '/^\.Sh SEE ALSO$/,$p' "dist/doc/man3/$1.3" | grep -q "^\.Xr $2 3" || { echo "$1: not to $2"; return 1; }
+}
+pages_name_their_kin() { # what undoes a call, its family, the calls of a type, at most eight; the guide that teaches it
+    man3=dist/doc/man3
+    reads_on cellar_lock_acquire cellar_lock_release && reads_on cellar_bus_open cellar_bus_close && reads_on cellar_get cellar_get_str &&
+        reads_on cellar_set cellar_delete && reads_on cellar_pin cellar_unpin && reads_on cellar_rule cellar_algorithm &&
+        reads_on cellar_get_or_load cellar_load_opts && reads_on cellar_load_opts CELLAR_LOAD_BYPASS || return 1
+    for pair in cellar_rule:cellar_rule_token_bucket cellar_bus:cellar_bus_publish cellar_verdict:cellar_task_settle \
+        cellar_loader_fn:cellar_get_or_load cellar_lock_opts:cellar_lock_acquire_many; do
+        grep -q "^\.It Xr ${pair#*:} 3$" "$man3/${pair%:*}.3" || { echo "no call: $pair"; return 1; }
+    done
+    grep -A 2 '^On the site' $man3/cellar_rule.3 | grep -q 'Limiters and locks' &&
+        awk 'FNR == 1 { n = 0 } /^\.Sh/ { on = /SEE ALSO/ } on && /^\.Xr .* 3/ && ++n > 8 { print FILENAME; bad = 1 } END { exit bad }' $man3/*.3 &&
+        ! grep -ni 'functions below' $man3/*.3
+}
+examples_are_as_written() { # each line of an example stands in a header, whatever its width
+    awk 'function plain(line) {
+            sub(/^ \* ?/, "", line)
+            sub(/^ *example: */, "", line)
+            sub(/ *\*\/ *$/, "", line)
+            gsub(/^[ \t]+|[ \t]+$|`/, "", line)
+            return line
+        }
+        FILENAME ~ /\.h$/ { have[plain($0)] = 1; next }
+        /^\.Sh / { on = /EXAMPLES/; next }
+        !on || /^\.B?d?/ && /^\./ { next }
+        { line = $0; gsub(/\\e/, "\\", line); gsub(/^\\&|\\f[IP]/, "", line); seen++ }
+        !(plain(line) in have) { print FILENAME ": " line; bad++ }
+        END { exit bad > 0 || seen < 700 }' include/cellar*.h dist/doc/man3/*.3
+}
+topics_are_groups() { # PAGE: a topic that comes twice in the struct has one heading, with the fields of both
+    awk '/^\.Ss / { topic = $2; if (topic in has) exit bad = 1; has[topic] = 1; n++ }
+        /uint64_t gets"|double hit_ratio"/ && topic != "Lookups" { bad = 1 }
+        END { exit bad || n < 5 }' "$1"
+}
+texts_are_sentences() { # no bare name of an option or a flag beside a code, no "as X" without the text of X, topics
+    awk '/^\.Sh / { on = /RETURN/ }
+        on && last ~ /^\.It Dv/ && /^([A-Z]+(_[A-Z]+)+|[a-z]+(_[a-z]+)+)\.?$/ { print FILENAME ": " last ": " $0; bad++ }
+        /^As cellar_[a-z_]*\.$/ && !/cellar_(limiter_open|get_or_load|llm_key)/ { print FILENAME ": " $0; bad++ }
+        on && last ~ /^\.It/ && /^[a-z]+ / { n++ }
+        { last = $0 }
+        END { exit bad > 0 || n > 40 }' dist/doc/man3/*.3 && grep -q '^In bytes, 0 asks' dist/doc/man3/cellar_get.3 &&
+        if grep -q '/\* ---- Lookups \*/' include/cellar_observe.h; then topics_are_groups dist/doc/man3/cellar_stats.3; fi
 }
 codes_are_items() { # of RETURN VALUES; each parameter and code has a text, and a title is named where it leads on
     awk 'FNR == 1 { name = FILENAME; on = last = "" }
@@ -55,7 +100,7 @@ codes_are_items() { # of RETURN VALUES; each parameter and code has a text, and 
         /without TLS in$/ { print "no reference: " name; bad++ }
         { last = $0 }
         END { exit bad > 0 || pages < 250 }' dist/doc/man3/*.3 && [ "$(grep -c '^\.It Dv' dist/doc/man3/cellar_task_submit.3)" -ge 10 ] &&
-        grep -q '^optional; (out) behind the value' dist/doc/man3/cellar_get_or_load.3
+        grep -q '^Optional; (out) behind the value' dist/doc/man3/cellar_get_or_load.3
 }
 every_type_has_a_page() { # and each constant
     sed -n 's/^} \(cellar_[a-z0-9_]*\);.*/\1/p; s/^typedef struct \(cellar[a-z0-9_]*\) .*;.*/\1/p
@@ -68,9 +113,9 @@ every_type_has_a_page() { # and each constant
     done <"$t_tmp/names"
     [ -z "${lost-}" ]
 }
-pages_are_narrow() { # in a terminal of 80 columns; a line of code without a blank may be wider
+pages_are_narrow() { # in a terminal of 80 columns; code is as written
     for page in dist/doc/man7/*.7; do mandoc -Tascii -Owidth=78 "$page" | col -b; done >"$t_tmp/wide"
-    awk 'length($0) > 80 { n++; print } /`/ { quotes++; print } $0 == "" && last == "" && NR > 1 { gaps++ } { last = $0 }
+    awk 'length($0) > 110 || length($0) > 80 && !/[;{}()=#\/]/ { n++; print } /`/ { quotes++; print } $0 == "" && last == "" && NR > 1 { gaps++ } { last = $0 }
         END { exit n > 4 || quotes > 0 || gaps > 0 || NR < 1000 }' "$t_tmp/wide"
 }
 examples_compile() { # of all contracts, in one file; a function of the program needs no declaration
@@ -195,10 +240,26 @@ help_names_targets() {
 }
 
 map_names_each_file() { # the README of a module has each of its files, by its name or without the ending
-    for f in src/*/*.[ch] src/*/*/*.[ch]; do
-        name=${f##*/}
-        grep -qE "[\`/]${name%.*}(\.[ch])?\`" "${f%/*}/README.md" || { echo "${f%/*}/README.md: no $f"; return 1; }
-    done
+    for f in src/*/*.[ch] src/*/*/*.[ch]; do echo "$f"; done | awk '
+        function read_map(map,    line, name) {
+            map_read[map] = 1
+            while ((getline line < map) > 0) {
+                while (match(line, /[`\/][A-Za-z0-9_.-]+`/)) {
+                    name = substr(line, RSTART + 1, RLENGTH - 2)
+                    sub(/\.[ch]$/, "", name)
+                    named[map, name] = 1
+                    line = substr(line, RSTART + RLENGTH - 1)
+                }
+            }
+        }
+        {
+            map = name = $0
+            sub(/[^\/]*$/, "README.md", map)
+            gsub(/^.*\/|\.[^.]*$/, "", name)
+            if (!(map in map_read)) read_map(map)
+            if (!((map, name) in named)) { print map ": no " $0; lost++ }
+        }
+        END { exit lost > 0 || NR < 500 }'
 }
 map_names_each_module() { # the map of the core has at most 200 lines, and names its modules
     [ "$(grep -c '' src/README.md)" -le 200 ] || return 1
@@ -213,6 +274,9 @@ t_case every_header_has_a_page every_header_has_a_page
 t_case mandatory_sections_are_there sections_are_complete
 t_case pages_lead_to_headers_essays_and_codes pages_lead_on
 t_case codes_and_parameters_are_items codes_are_items
+t_case pages_name_their_kin_and_the_guide pages_name_their_kin
+t_case examples_are_as_written examples_are_as_written
+t_case texts_are_sentences texts_are_sentences
 t_case every_type_and_constant_has_a_page every_type_has_a_page
 t_case examples_of_the_contracts_compile examples_compile
 t_case whole_pages_have_examples whole_pages_have_examples

@@ -63,9 +63,9 @@ rows_have_places() { # fields, constants and codes have places; contracts lead t
         grep -q "^<tr id=\"$place\">" "$1" || { echo "no place: $place"; return 1; }
     done
     sed -n '/<section id="cellar_err"/,/<\/section>/p' "$1" | grep -q 'CELLAR_E_BUSY = -6</code></td><td>in use' &&
-        grep -q 'id="cellar_config_default"' "$1" && grep -q '<a href="#cellar_l2.h-close">CLOSE</a></dd>' "$1" &&
+        grep -q 'id="cellar_config_default"' "$1" && grep -q '<a href="#cellar_l2.h-close">CLOSE</a>\.</dd>' "$1" &&
             ! grep -q 'CELLAR_CODE_ENUM' "$1" && ! grep -q '>type-cellar<' "$1" &&
-        sed -n '/<section id="cellar_get"/,/<\/section>/p' "$1" | grep -q '^<dt><a href="#CELLAR_E_BUFFER">CELLAR_E_BUFFER</a></dt><dd>[a-z]' &&
+        sed -n '/<section id="cellar_get"/,/<\/section>/p' "$1" | grep -q '^<dt><a href="#CELLAR_E_BUFFER">CELLAR_E_BUFFER</a></dt><dd>[A-Z]' &&
         sed -n '/<section id="cellar_l2.h-written"/,/<\/section>/p' "$1" | grep -q '<a href="#cellar_l2_config.min_ttl_ms">min_ttl_ms</a>' &&
         sed -n '/<section id="cellar_config"/,/<\/section>/p' "$1" |
         grep -q '<a href="#cellar_admin.h-key-policies">KEY POLICIES</a> in <a href="#cellar_admin.h">'
@@ -89,11 +89,11 @@ texts_are_whole() { # continued lines, lists of words, codes, contracts of types
         sed -n '/<section id="cellar_tick"/,/<\/section>/p' "$1" | grep -q '<dt>a lock table</dt><dd>reports' &&
         sed -n '/<section id="cellar_remote.h-writes"/,/<\/section>/p' "$1" | grep -q '<dt>.*E_SPACE</a></dt><dd>' &&
         sed -n '/<section id="cellar_tier.h"/,/<\/section>/p' "$1" | grep -q '^t.ctx = my_namespace;  t.attached' &&
-        sed -n '/<section id="cellar_task_submit"/,/<\/section>/p' "$1" | grep -c '^<dt><a href="#CELLAR_\|^<dt>payload</dt><dd>of payload_len' | grep -qx 13 &&
+        sed -n '/<section id="cellar_task_submit"/,/<\/section>/p' "$1" | grep -c '^<dt><a href="#CELLAR_\|^<dt>payload</dt><dd>payload_len' | grep -qx 13 &&
         ! sed -n '/<section id="cellar.h-restrictions"/,/<\/section>/p' "$1" | grep '<p>' &&
         sed -n '/<section id="cellar_remote.h-deaths"/,/<\/section>/p' "$1" | grep -q '<dt>stop, cut link</dt>' &&
         ! grep -n '<a href="#cellar_remote.h-[a-z]*">\(OK\|MISS\|DEFERRED\)<' "$1" &&
-        sed -n '/<section id="cellar_l2_cipher"/,/<\/section>/p' "$1" | grep -q '<dt>Threads</dt><dd>runs inside any call'
+        sed -n '/<section id="cellar_l2_cipher"/,/<\/section>/p' "$1" | grep -q '<dt>Threads</dt><dd>Runs inside any call'
 }
 essays_have_a_place() {
     indexes "$1" cellar_load.h-loads cellar_load.h-stale-values cellar_l2.h-kill cellar_l2.h-power-cut cellar.h-restrictions \

@@ -65,8 +65,9 @@ dropin-remote: dist/cellar_remote.h dist/cellar_remote.c
 # gives the same bytes everywhere.
 EPOCH   := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
 DATE     = $(shell date -u -d @$(EPOCH) '+%B %d, %Y' 2>/dev/null | sed 's/ 0/ /')
+GUIDES   = $(filter-out %/README.md %/cpp.md %/moving.md %/settings.md %/when-not.md,$(sort $(wildcard include/*.md)))
 APIDOC   = $(AWK) -v out=dist/doc -v symbols=src/tools/symbols.txt -v version='$(VERSION)$(DEV)' \
-           -v date='$(DATE)' -v readme='$(wildcard README.md)' \
+           -v date='$(DATE)' -v readme='$(wildcard README.md)' -v guides='$(GUIDES)' \
            -f src/tools/apidoc.awk -f src/tools/mdoc.awk
 HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
 # The pages of the site in the order of its contents: groups, and the pages of each.
