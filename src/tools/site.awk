@@ -289,7 +289,12 @@ FILENAME !~ /\.md$/ {
             about_line = 0
         }
     }
-    add(linked(escape($0)))
+    text = linked(escape($0))
+    if (/^#include "[a-z_]+\.h"/ && page_of(folder substr($2, 2, length($2) - 2)) != "") {
+        gsub(/"/, "", $2)
+        text = "#include \"<a href=\"#" page_of(folder $2) "\">" $2 "</a>\""
+    }
+    add(text)
     next
 }
 /^```/ {
