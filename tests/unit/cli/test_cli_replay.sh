@@ -5,7 +5,7 @@
 #         and counts as a textbook does. A file that is no trace is refused with its first wrong line
 #         or record, the expected form, exit code 1 and nothing on stdout.
 # Method: traces of a few records made here with known miss ratios; the same requests in each
-#         format must give the same figures. Public traces: test_cli_replay_public.sh.
+#         format must give the same figures. Public traces: slow_cli_replay_public.sh.
 set -u
 . tests/support/t.sh
 bin=${CELLAR_BIN:-build/cellar}

@@ -32,7 +32,7 @@ t_case adaptive_is_better_than_lru_on_the_whole awk -v a="$(sum cellar-adaptive)
     'BEGIN { exit !(a > 0 && a < l) }'
 if [ -z "${BENCH_TRACES:-}" ] || [ ! -f "$BENCH_TRACES/reference.csv" ]; then
     t_skip public_means 'BENCH_TRACES is not set'
-    t_end cli_replay_public
+    t_end slow_cli_replay_public
 fi
 public() { sh bench/suites/replay.sh "$side" "$t_tmp/all.jsonl" >"$t_tmp/figures"; }
 t_case public_traces_run public
@@ -75,4 +75,4 @@ error_of_advice() {
 }
 t_case advisor_is_asked_everywhere advice
 t_case advisor_error error_of_advice
-t_end cli_replay_public
+t_end slow_cli_replay_public
