@@ -4,7 +4,7 @@
 # of the site, or a program with all examples.
 #
 # USE        awk -f src/tools/apidoc.awk -f src/tools/mdoc.awk -v mode=check|man|html|examples
-#                [-v out=FOLDER] -v version=V -v symbols=src/tools/symbols.txt
+#                [-v out=FOLDER | -v one=FILE] -v version=V -v symbols=src/tools/symbols.txt
 #                -v date="November 20, 2026" [-v readme=README.md] [-v guides="include/life.md .."]
 #                include/cellar.h ...      (its first block of C is the example of cellar(7))
 #            { cellar --help; echo "== tour"; cellar tour --help; ..; } |

@@ -856,13 +856,13 @@ function see_also(names,    i, n, name, list, at, part, text) {
     fresh = 0
     if (text != "") paragraph("On the site, share/doc/cellar: " text)
     tell()
-    close(page)
+    if (one == "") close(page)
 }
 
 # ---- pages ----
 
 function page_head(name, number, source, of) {
-    page = out "/man" number "/" name "." number
+    page = one != "" ? one : out "/man" number "/" name "." number
     print ".\\\" SPDX-License-Identifier: MIT. Generated from " source "." > page
     print ".Dd " date > page
     print ".Dt " toupper(name) " " number > page
@@ -893,6 +893,7 @@ function library(header, number,    name, pair) {
 # `.so` needs the folder above it: a reader finds the page by the path of its manuals.
 function also(name, title) {
     if (name == title) return
+    if (one != "") { print ".so man3/" title ".3 of " name > one; return }
     print ".so man3/" title ".3" > (out "/man3/" name ".3")
     close(out "/man3/" name ".3")
 }
