@@ -1,13 +1,23 @@
 /* SPDX-License-Identifier: MIT
  *
- * user_list: a list of five users, with at most one query. cellar_get_or_load_many finds the users
- * that are in the cache. If any are missing, it calls the loader once, with the keys of all missing
- * users. Each user of the list gets a result of its own: a user that does not exist, or a query
- * that fails, does not hide the other users. In a namespace with stale_ms the status CELLAR_STALE
- * comes with a value, too: an old one.
+ * user_list: show a list of users with at most one query.
  *
- *     cc -O2 user_list.c -lcellar -pthread
- *     drop-in: cc -O2 user_list.c dist/cellar.c -Idist -Idist/include -pthread */
+ * The list has five ids. To call cellar_get_or_load for each of them sends up to five queries. This
+ * program calls cellar_get_or_load_many, which finds the users that are cached. If any are missing,
+ * it calls the loader once, with the keys of all missing users. Each user has a status of its own:
+ * a user that does not exist, or a query that fails, does not hide the other users.
+ *
+ *     cc -O2 user_list.c -lcellar -pthread && ./a.out
+ *
+ * Without an installed library, after `make dist`:
+ *     cc -O2 user_list.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
+ *
+ * The program prints each query and each list. The first list costs a query for all five users.
+ * Of the second list, 2 and 3 are cached, and 4 is known not to exist: the query asks for
+ * the last two. It fails, and the list shows the others. A failure is not remembered, so the third
+ * list queries these two again. In your program, replace the body of load_users by your query. In a
+ * namespace with `stale_ms` the status STALE comes with a value, too: an old one. */
+#include <err.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,7 +29,7 @@ enum { list_size = 5 };
 static const char *const names[] = { NULL, "Ada", "Bob", "Cleo", NULL, "Eve", "Fay", "Gus" };
 static int database_works = 1;
 
-/* The loader. `keys` has only the users that the cache lacks. A key here is the bytes of an id. */
+/* Load the users that the cache lacks. A key is the bytes of an id. */
 static cellar_err load_users(cellar_load *load, const cellar_bytes *keys, size_t count, void *ctx)
 {
     int ids[list_size]; /* a loader gets no more keys than its call has */
@@ -32,9 +42,8 @@ static cellar_err load_users(cellar_load *load, const cellar_bytes *keys, size_t
     puts(")");
     if (!database_works) { return CELLAR_E_IO; } /* the query failed, for all of these keys */
     for (size_t i = 0; i < count; i++) {
-        /* A real query returns its rows in any order: find the row that has the id of this key. */
-        const char *name = names[ids[i]];
-        cellar_load_select(load, i); /* the next call gives the result of keys[i] */
+        const char *name = names[ids[i]]; /* a real program finds the row that has this id */
+        cellar_load_select(load, i);      /* the next call gives the result of keys[i] */
         if (name != NULL) { cellar_load_value(load, name, strlen(name) + 1); }
         else { cellar_load_absent(load); } /* there is no row */
     }
@@ -52,7 +61,7 @@ static void show_list(cellar *users, const int *ids)
     cellar_get_or_load_many(users, items, list_size, NULL, load_users, NULL);
     for (int i = 0; i < list_size; i++) {
         printf("  user %d: ", ids[i]);
-        if (items[i].status == CELLAR_OK) { puts(results[i].value); } /* has its 0 byte */
+        if (items[i].status == CELLAR_OK) { puts(results[i].value); } /* it ends with a 0 byte */
         else if (items[i].status == CELLAR_ABSENT) { puts("no such user"); }
         else { puts(cellar_strerror(items[i].status)); }
         cellar_result_free(&results[i]);
@@ -64,11 +73,12 @@ int main(void)
     const int red_team[] = { 1, 2, 3, 4, 5 };
     const int blue_team[] = { 2, 3, 4, 6, 7 };
     cellar *users;
-    if (cellar_open(NULL, &users) != CELLAR_OK) { return 1; } /* no memory for the store */
-    show_list(users, red_team); /* nothing is cached: one query for all five */
-    database_works = 0;
-    show_list(users, blue_team); /* 2 and 3 are cached, 4 is known to be absent; 6 and 7 fail */
+    const cellar_err err = cellar_open(NULL, &users);
+    if (err != CELLAR_OK) { errx(1, "no store: %s", cellar_strerror(err)); }
+    show_list(users, red_team);
+    database_works = 0; /* the next query fails */
+    show_list(users, blue_team);
     database_works = 1;
-    show_list(users, blue_team); /* a failure is not remembered: one query for 6 and 7 */
+    show_list(users, blue_team);
     return cellar_close(users) == CELLAR_OK ? 0 : 1;
 }
