@@ -697,7 +697,7 @@ function essay_place(title, rest, before,    header) {
 
 function html_note(text) {
     html_fields = 1
-    text = html(text)
+    text = html(whole_names(text))
     html_fields = 0
     return text
 }
@@ -1034,7 +1034,7 @@ function html_unit(k,    i, n, kind, text) {
         if (topic_at(i) != "") print "<tr><th scope=\"col\" colspan=\"2\">" topic_at(i) "</th></tr>" > page
         if (row_note[i] == "" && kind == "struct ") row_note[i] = field_note(k, i)
         print "<tr" ((html_here in row_at) && unit_of[html_here] == k ? " id=\"" html_here "\"" : "") "><td><code>" html(row_decl[i]) "</code></td><td>" \
-              html_note(row_note[i]) "</td></tr>" > page
+              html_note(row_text(row_note[i])) "</td></tr>" > page
     }
     if (n) print "</table>" > page
     if (("unit " k, "thread") in field) {

@@ -939,9 +939,15 @@ function man_rows(k,    i, n, kind, text) {
         if (topic_at(i) != "") { end_items(); request(".Ss " topic_at(i)) }
         if (row_note[i] == "" && kind == "Va") row_note[i] = field_note(k, i)
         sub(/[;,]$/, "", row_decl[i])
-        put_item(kind, row_decl[i], row_note[i] ~ / |^[a-z]+$/ && row_note[i] !~ /^(float|double)$/ ? sentence(row_note[i]) : row_note[i])
+        put_item(kind, row_decl[i], row_text(row_note[i]))
     }
     end_items()
+}
+
+# The note of a field or constant: a sentence, unless it is a number, a name or a type of C.
+function row_text(note) {
+    split("", argument)
+    return note ~ / |^[a-z]+$/ && note !~ /^(float|double)$/ ? sentence(note) : note
 }
 
 # The declaration of a type or of an inline function.
