@@ -890,20 +890,27 @@ T_CASE(change_at_sync_always_reports_durability)
     store_begin();
     settings cfg = config();
     cfg.l2.sync = CELLAR_L2_SYNC_ALWAYS;
-    cellar *c = open_with(&cfg), *v = NULL;
+    cellar *c = open_with(&cfg), *v = NULL, *m = NULL;
     char file[330];
+    const cellar_namespace_config memory = { .struct_size = sizeof memory,
+                                             .tier = CELLAR_TIER_L1 };
     T_EQ_I64(cellar_namespace_open(c, "v", NULL, &v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_open(c, "m", &memory, &m), CELLAR_OK);
     change_all(c, v, CELLAR_OK);
+    T_EQ_I64(cellar_delete_by_tag(m, "t", 1, CELLAR_TAG_HARD), CELLAR_OK);
     snprintf(file, sizeof file, "%s/stage.buf", store);
     T_EQ_I64(unlink(file), 0); /* no later open finds records written from now on */
     now_ms += 2000;
     (void)cellar_tick(c, 1000, NULL);
     change_all(c, v, CELLAR_E_IO);
+    /* Tags are of all namespaces, whatever the handle. */
+    T_EQ_I64(cellar_delete_by_tag(m, "t", 1, CELLAR_TAG_HARD), CELLAR_E_IO);
     refuse_removals(v);
     cellar_error_info e = cellar_error_info_default();
     T_EQ_I64(cellar_last_error(v, &e), CELLAR_OK);
     T_EQ_I64(e.code, CELLAR_E_IO);
     T_EQ_I64(cellar_namespace_close(v), CELLAR_OK);
+    T_EQ_I64(cellar_namespace_close(m), CELLAR_OK);
     shut(c);
     store_end();
 }

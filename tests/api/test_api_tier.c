@@ -140,8 +140,18 @@ T_CASE(strict_write_returns_timeout)
     T_EQ_I64(items[1].status, CELLAR_E_TIMEOUT);
     T_EQ_I64(cellar_clear(ns[0]), CELLAR_E_TIMEOUT);
     T_EQ_I64(cellar_delete_by_tag(root[0], "t", 1, CELLAR_TAG_HARD), CELLAR_E_TIMEOUT);
+    T_EQ_I64(cellar_last_error(root[0], &info), CELLAR_OK);
+    T_EQ_I64(info.code, CELLAR_E_TIMEOUT);
+    T_CHECK(strstr(info.text, "shared server") != NULL); /* though the root has no such tier */
+    one.answer = CELLAR_DEFERRED;
+    T_EQ_I64(cellar_delete_by_tag(root[0], "t", 1, CELLAR_TAG_HARD), CELLAR_DEFERRED);
+    T_EQ_I64(cellar_last_error(root[0], &info), CELLAR_OK);
+    T_EQ_I64(info.code, CELLAR_E_TIMEOUT); /* an outcome is no error */
+    one.answer = CELLAR_E_TIMEOUT;
     uint64_t removed;
     T_EQ_I64(cellar_delete_by_pattern(ns[0], "*", 1, &removed), CELLAR_E_TIMEOUT);
+    T_EQ_I64(cellar_last_error(ns[0], &info), CELLAR_OK);
+    T_CHECK(strstr(info.text, "shared server") != NULL);
     one.answer = CELLAR_OK;
     has(ns[0], "k", NULL);
     end();

@@ -508,7 +508,8 @@ BASE_COLD static cellar_err cache_ack(cellar *c, uint32_t flags, cellar_err err,
 {
     if (below != CELLAR_OK && err >= CELLAR_OK) { return cache_tier_code(c, below); }
     if ((flags & CACHE_BATCH) != 0) { return err; }
-    return (flags & CACHE_DURABLE_SET) != 0 ? cache_tier_commit(c, err) : cache_acked(c, err);
+    return (flags & CACHE_DURABLE_SET) != 0 ? cache_tier_commit(c, cache_tier_of(c), err)
+                                            : cache_acked(c, err);
 }
 
 /* Wait for the tier. A load answers with its value even if the tier does not have it. */

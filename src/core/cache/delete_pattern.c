@@ -123,8 +123,9 @@ static cellar_err cache_match_all(cellar *c, const char *pattern, size_t len, ui
     if (below) {
         begun = cache_match_begin(t, &m, &walk);
         if (begun < 0) {
-            return cache_fail(c, begun, 0,
-                              "cellar_delete_by_pattern: no memory, or too many patterns on disk");
+            return m.shared ? cache_server_code(c, begun)
+                            : cache_fail(c, begun, 0, "cellar_delete_by_pattern: no memory, or too "
+                                                      "many patterns on disk");
         }
         (void)base_add_sc(&s->glob_epoch, (uint64_t)1);
         /* Another process may have ended all entries meanwhile, and a get have filled memory again

@@ -298,7 +298,8 @@ CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t 
     for (size_t i = 0; i < count; i += CACHE_GROUP) {
         cache_set_group(c, items + i, BASE_MIN(count - i, (size_t)CACHE_GROUP), &plan);
     }
-    err = plan.durable ? cache_tier_commit(c, CELLAR_OK) : cache_acked(c, CELLAR_OK);
+    err = plan.durable ? cache_tier_commit(c, cache_tier_of(c), CELLAR_OK)
+                       : cache_acked(c, CELLAR_OK);
     for (size_t i = 0; err != CELLAR_OK && i < count; i++) {
         if (items[i].status == CELLAR_OK) { items[i].status = err; }
     }

@@ -373,7 +373,9 @@ CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t ta
     if (cache_is_closed(c)) { return cache_closed(c, __func__); }
     const cellar_err said = cache_shared_tag(c->store, tag, tag_len, mode);
     cache_tag_delete(c, tag, tag_len, mode);
-    return said != CELLAR_OK ? cache_tier_code(c, said) : cache_acked(c, CELLAR_OK);
+    /* of the whole store: its disk, also if this namespace does not use it */
+    const cellar_err kept = cache_acked_by(c, c->store->tier, CELLAR_OK);
+    return kept != CELLAR_OK && said >= 0 ? kept : cache_server_code(c, said);
 }
 
 BASE_SIZE_END

@@ -138,16 +138,19 @@ CELLAR_PRIVATE void cache_tiers_forked(cache_store *s)
 
 #define CACHE_DISK_STANDS "the disk of l2_path does not answer (a stall): retry when it does"
 
+CELLAR_PRIVATE cellar_err cache_server_code(cellar *c, cellar_err said)
+{
+    if (said >= 0) { return said; }
+    return cache_fail(c, said, 0, said == CELLAR_E_SPACE
+                          ? "the shared server is out of memory: raise its maxmemory"
+                          : "the shared server did not confirm the change: retry");
+}
+
 CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, cellar_err below)
 {
     if (BASE_LIKELY(below == CELLAR_OK)) { return below; }
     const cache_tier *t = cache_tier_of(c);
-    if (t != NULL && cache_tier_is_shared(t)) {
-        if (below > 0) { return below; }
-        return cache_fail(c, below, 0, below == CELLAR_E_SPACE
-                              ? "the shared server is out of memory: raise its maxmemory"
-                              : "the shared server did not confirm the change: retry");
-    }
+    if (t != NULL && cache_tier_is_shared(t)) { return cache_server_code(c, below); }
     if (t != NULL && cache_tier_is_behind(t)) {
         return cache_fail(c, below, 0, "the write found no room in its queue for 1 s and did not "
                                        "happen: raise queue_items or queue_bytes of the batcher");
@@ -160,9 +163,8 @@ CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, cellar_err below)
                             "(cellar_dump)");
 }
 
-CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err)
+CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, const cache_tier *t, cellar_err err)
 {
-    const cache_tier *t = cache_tier_of(c);
     l2 *d = t != NULL ? cache_tier_disk(t) : NULL;
     if (d == NULL) { return err; }
     if (l2_commit(d) == CELLAR_OK || err < 0) { return err; }

@@ -21,14 +21,19 @@ CELLAR_PRIVATE void cache_tiers_forked(cache_store *s); /* they close their file
 CELLAR_PRIVATE void cache_tiers_add(cache_store *s, const cache_tier *t);
 /* Return `below`; record an error text if the tier does not have what was promised. */
 CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, cellar_err below);
-/* Make the changes of this namespace safe against a power cut. Return err, or E_IO. */
-CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, cellar_err err);
+/* Return the code of a shared server; record an error text for an error. */
+CELLAR_PRIVATE cellar_err cache_server_code(cellar *c, cellar_err said);
+/* Make the changes on this tier safe against a power cut. Return err, or E_IO. */
+CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, const cache_tier *t, cellar_err err);
 
-/* Commit the change before it is acknowledged, if the tier commits each change. */
+/* Commit the change before it is acknowledged, if the tier `t` commits each change. */
+BASE_INLINE cellar_err cache_acked_by(cellar *c, const cache_tier *t, cellar_err err)
+{
+    return t == NULL || !t->commit_each ? err : cache_tier_commit(c, t, err);
+}
 BASE_INLINE cellar_err cache_acked(cellar *c, cellar_err err)
 {
-    const cache_tier *t = cache_tier_of(c);
-    return t == NULL || !t->commit_each ? err : cache_tier_commit(c, err);
+    return cache_acked_by(c, cache_tier_of(c), err);
 }
 
 #endif
