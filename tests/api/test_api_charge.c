@@ -191,6 +191,12 @@ T_CASE(weight_above_half_of_the_budget_is_too_big)
     T_EQ_I64(cellar_contains(c, &key, sizeof key), CELLAR_MISS);
     T_EQ_I64(cellar_last_error(c, &why), CELLAR_OK);
     T_CHECK(strstr(why.text, "weight_bytes must be at most half of memory_bytes") != NULL);
+    const cellar_set_opts o = { .struct_size = sizeof o, .weight_bytes = 8 * MIB + 1 };
+    int64_t now;
+    T_EQ_I64(cellar_increment(c, "n", 1, 1, 0, &o, &now), CELLAR_E_TOOBIG); /* a new counter */
+    T_EQ_I64(cellar_last_error(c, &why), CELLAR_OK);
+    T_CHECK(strstr(why.text, "cellar_increment: weight_bytes must") != NULL);
+    T_EQ_U64(stats_of(c).write_errors, 3);
     T_EQ_I64(weigh(c, key, 3 * MIB, CELLAR_NEGATIVE), CELLAR_E_SPACE); /* above their eighth */
     T_CHECK(stats_of(c).used_bytes < 4 * MIB);
     api_shut(c);

@@ -491,8 +491,10 @@ BASE_ALWAYS_INLINE void cache_ended_end(cache_change *ch, cache_change_kind kind
     case CACHE_DELETE: cache_ended_delete(ch, mine); return;
     case CACHE_INCREMENT:
         cache_count_gone(mine, ch->gone, STATS_EVICT_REPLACED);
-        if (ch->err == CELLAR_OK || ch->err == CELLAR_E_RANGE) { stats_add(mine, STATS_SET, 1); }
-        if (ch->err == CELLAR_E_SPACE || ch->err == CELLAR_E_NOMEM) {
+        if (ch->err == CELLAR_OK || ch->err == CELLAR_E_RANGE) {
+            stats_add(mine, STATS_SET, 1);
+        } else if (ch->err == CELLAR_E_SPACE || ch->err == CELLAR_E_NOMEM ||
+                   ch->err == CELLAR_E_TOOBIG) {
             cache_count_refused(mine, ch->err);
         }
         return;

@@ -23,6 +23,9 @@ BASE_COLD static cellar_err cache_incr_failed(cellar *c, cellar_err err)
     case CELLAR_E_SPACE:
     case CELLAR_E_NOMEM:
         return cache_fail(c, err, 0, "cellar_increment: no memory: raise memory_bytes");
+    case CELLAR_E_TOOBIG:
+        return cache_fail(c, err, 0, "cellar_increment: weight_bytes must be at most half of "
+                                     "memory_bytes: raise memory_bytes");
     default: return err;
     }
 }
