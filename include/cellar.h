@@ -216,7 +216,9 @@ struct cellar_l2_config;
 struct cellar_host_config;
 struct cellar_tuning_config;
 
-/* Load the value of a key from the source. Call exactly one of these functions, then return OK:
+/* Load the value of a key from its source, such as a database. The program writes this function and
+ * gives it to cellar_get_or_load, which calls it when the cache has no value. Call exactly one of
+ * these functions, then return OK:
  *     cellar_load_value         the value is a copy of these bytes
  *     cellar_load_buf           the value is what is appended to this buffer
  *     cellar_load_take          the value is this block, which the library frees
@@ -225,7 +227,8 @@ struct cellar_tuning_config;
  *     cellar_load_not_modified  the old value, of cellar_load_info_get, is still valid
  *     cellar_load_fail          the load fails, with a code and a pause of the caller's choice
  * Before the return cellar_load_opts_set may set TTL, tags and flags of the value.
- * in:      load, for the functions above; the key; ctx as given with the function
+ * in:      load: the running load, first argument of these functions; key, key_len: the key to
+ *          load; ctx as given with the function
  * returns: OK: the result counts. Any other code, also MISS and ABSENT, fails the load and becomes
  *          loader_err of cellar_result; a value that was reported before is dropped. OK without a
  *          result is E_NO_RESULT, with two results E_RESULT_TWICE
@@ -251,10 +254,10 @@ struct cellar_tuning_config;
 typedef cellar_err (*cellar_loader_fn)(struct cellar_load *load, const void *key, size_t key_len,
                                        void *ctx);
 
-/* Load many keys in one call. Select each key by its index with cellar_load_select, then report its
- * result like a cellar_loader_fn does.
- * in:      load: for the calls above; keys, key_count: 1..4,096 of them; ctx as given with the
- *          function
+/* Load many keys from their source in one call, for cellar_get_or_load_many. Select each key by its
+ * index with cellar_load_select, then report its result like a cellar_loader_fn does.
+ * in:      load: the running load, first argument of these calls; keys, key_count: the keys to
+ *          load, 1..4,096 of them; ctx as given with the function
  * returns: OK. A key without a result gets E_NO_RESULT. Any other code fails the keys without a
  *          result and becomes their loader_err; keys that have a result keep it
  * owns:    load and keys are borrowed until the return; ctx lives until the call has returned
@@ -280,7 +283,8 @@ typedef cellar_err (*cellar_loader_fn)(struct cellar_load *load, const void *key
 typedef cellar_err (*cellar_loader_many_fn)(struct cellar_load *load, const cellar_bytes *keys,
                                             size_t key_count, void *ctx);
 
-/* Return the next key, for cellar_bloom_feed and cellar_warm.
+/* Return the next key of the source. The program writes this function for cellar_bloom_feed and
+ * cellar_warm, which call it until it returns another code than OK.
  * in:      ctx as given with the function
  * out:     *key, 1..CELLAR_KEY_MAX bytes, with OK
  * returns: OK; MISS: no key is left; a negative code: the enumeration failed, and the call returns
@@ -305,16 +309,8 @@ typedef struct cellar_ttl_class {
     int64_t     ttl_ms; /* From 1 ms. CELLAR_TTL_NONE: none */
 } cellar_ttl_class;
 
-/* Options of a namespace, for cellar_namespace_open and cellar_config.root.
- *
- * hidden keeps values in memory only, and keys out of texts. After the first open of a hidden
- * namespace the store overwrites old values of all its namespaces:
- * - in the call that deletes, replaces or evicts the value;
- * - cleared and expired values in the tick that reclaims them;
- * - a pinned value when its memory is reclaimed after cellar_unpin;
- * - copies inside calls (loads, updates, scans) in cellar_result_free and cellar_free.
- * Core dumps leave out the memory that holds the values, not the copies inside calls. The store
- * does not overwrite buffers of the host, nor blocks that it gave to cellar_load_take.
+/* Options of a namespace, for cellar_namespace_open and cellar_config.root. Many programs set
+ * default_ttl_ms alone. Each field that stays 0 has its default.
  *
  * max_entries: at no moment does the namespace have more entries in memory, with any number of
  * threads, whatever stores them: sets, loads, leases, updates, increments, reads from disk. A new
@@ -322,9 +318,19 @@ typedef struct cellar_ttl_class {
  * another. The victim is the oldest entry, unless a get or a set has used it since; FIFO ignores
  * uses. A set of another length makes its entry the newest. Expired entries count until they are
  * reclaimed; cleared entries do not count. A pinned entry may leave, and its bytes stay readable.
- * The list takes 24 bytes for each entry. */
+ * The list takes 24 bytes for each entry.
+ *
+ * hidden is for secrets: it keeps values in memory only, and keys out of texts. After the first
+ * open of a hidden namespace the store overwrites old values of all its namespaces:
+ * - in the call that deletes, replaces or evicts the value;
+ * - cleared and expired values in the tick that reclaims them;
+ * - a pinned value when its memory is reclaimed after cellar_unpin;
+ * - copies inside calls (loads, updates, scans) in cellar_result_free and cellar_free.
+ * Core dumps leave out the memory that holds the values, not the copies inside calls. The store
+ * does not overwrite buffers of the host, nor blocks that it gave to cellar_load_take. */
 typedef struct cellar_namespace_config {
     size_t   struct_size;      /* set by cellar_namespace_config_default()                        */
+    /* ---- Times */
     int64_t  default_ttl_ms;     /* TTL of entries stored without one; of loads with jitter_pct.  */
                                  /* From 1 ms. Default 0: of the store. CELLAR_TTL_NONE: none     */
     int64_t  negative_ttl_ms;    /* TTL of negative entries. From 1 ms. Default 0: of the store.  */
@@ -337,10 +343,13 @@ typedef struct cellar_namespace_config {
                                  /* Default 0: of the store. CELLAR_TTL_NONE: none                */
     int64_t  stale_ms;           /* stale window after the TTL. Range 1..2^32 - 1 ms.             */
                                  /* Default 0: of the store                                       */
-    const cellar_ttl_class *ttl_classes; /* copied; different names. Default NULL: none           */
-    uint32_t ttl_class_count;    /* Range 0..CELLAR_TTL_CLASSES_MAX. Default 0: no classes        */
+    /* ---- TTL classes */
+    const cellar_ttl_class *ttl_classes; /* named TTLs, each name once; copied. Default NULL: none*/
+    uint32_t ttl_class_count;    /* classes at ttl_classes. Range 0..CELLAR_TTL_CLASSES_MAX.      */
+                                 /* Default 0                                                     */
     uint32_t ttl_class_fallback; /* class number for unknown names. Range 1..ttl_class_count.     */
                                  /* Default 0: class 1                                            */
+    /* ---- Entries */
     uint32_t version;            /* public version. Range 1..2^32 - 1. Another number than the    */
                                  /* stored one acts as cellar_version_set. Default 0: as stored,  */
                                  /* else 1                                                        */
@@ -350,16 +359,19 @@ typedef struct cellar_namespace_config {
                                  /* 1..100 percent. Default 0: no quota                           */
     uint32_t hidden;             /* 1: memory only, and absent from metrics, dumps and explains;  */
                                  /* read when the namespace is first opened. Default 0            */
+    /* ---- Disk */
     uint32_t l2_lz4;             /* 1: LZ4 on disk; read when the namespace is first opened.      */
                                  /* Default 0: no compression                                     */
     cellar_tier        tier;     /* CELLAR_TIER_L1: memory only; read when first opened. Default  */
                                  /* 0: L2 if the store has a disk tier                            */
     cellar_l2_write    l2_write; /* when entries are written to disk; read when the namespace is  */
                                  /* first opened. Default 0: cellar_l2_config.write               */
+    /* ---- Bloom filter */
     uint32_t bloom_fpr_ppm;      /* rate of false positives of its Bloom filter, in 10^-6. Range  */
                                  /* 100..500,000. Default 10,000                                  */
     uint64_t bloom_keys;         /* keys of its Bloom filter, cellar_bloom.h. Range 1..2^40.      */
                                  /* Default 0: none; of a namespace that has one: unchanged       */
+    /* ---- Loads */
     const struct cellar_load_opts *load; /* defaults of its loads; NULL = none; copied            */
     cellar_loader_fn      loader; /* runs for loads that bring none of their own; NULL = none     */
     cellar_loader_many_fn loader_many; /* runs for bulk loads that bring none; NULL = none        */
@@ -367,6 +379,7 @@ typedef struct cellar_namespace_config {
                                  /* dropped and its running loads have ended                      */
     const struct cellar_breaker_config *breaker; /* breaker of its loads; NULL: none; fixed at    */
                                  /* first open                                                    */
+    /* ---- Entries */
     const char *policy_section;  /* section of the rules, to 64 bytes; NULL: its own name         */
     uint32_t log_level;          /* a cellar_log_level for its own lines. Range 1..5.             */
                                  /* Default 0: of the store                                       */
@@ -377,7 +390,8 @@ typedef struct cellar_namespace_config {
 } cellar_namespace_config;
 CELLAR_STRUCT(cellar_namespace_config, object);
 
-/* Options of a store, for cellar_open. */
+/* Options of a store, for cellar_open. Most programs set memory_bytes alone; l2_path and l2_bytes
+ * add a disk tier. */
 typedef struct cellar_config {
     size_t   struct_size;     /* set by cellar_config_default(), with abi                         */
     uint32_t abi;             /* CELLAR_ABI of the caller's header; 0 = not checked               */
@@ -416,17 +430,19 @@ static inline cellar_config cellar_config_default(void)
 
 /* ---- Open and close ------------------------------------------------------------------------- */
 
-/* Open a store and return the handle of its root namespace.
+/* Open a store and return the handle of its root namespace. A program opens a store once, uses it
+ * in all its threads, and closes it with cellar_close.
  * in:      cfg from cellar_config_default; NULL = all defaults
  * out:     *out, NULL on failure
- * returns: OK; E_NOMEM (memory, address space, the maintenance thread, or memory_bytes too small
- *          for the index of l2_bytes), E_CONFIG (a rule is wrong: cellar_last_error names it);
- *          E_IO (the disk tier: a file cannot be made, read or written), E_BUSY (l2_path is in
- *          use), E_FOREIGN (l2_path holds files of another program), E_NEWER_FORMAT (l2_path has
- *          another format), E_CORRUPT (l2_path is damaged and was not set aside), E_UNSUPPORTED
- *          (l2_path is on a network file system).
- *          With l2 option `optional` a disk tier that cannot open is no error.
- *          cellar_last_error(NULL, ..) has the reason in words
+ * returns: OK;
+ *          E_NOMEM (no memory, address space or thread; or memory_bytes is too small for the index
+ *          of l2_bytes), E_CONFIG (a rule is wrong: cellar_last_error names it);
+ *          E_IO (a file of the disk tier cannot be made, read or written), E_BUSY (another store
+ *          uses l2_path), E_FOREIGN (l2_path holds files of another program), E_NEWER_FORMAT
+ *          (l2_path has another format), E_CORRUPT (l2_path is damaged and was not set aside),
+ *          E_UNSUPPORTED (l2_path is on a network file system).
+ *          After an error no store is open. With l2 option `optional` a disk tier that cannot open
+ *          is no error. cellar_last_error(NULL, ..) has the reason in words
  * owns:    the caller closes *out with cellar_close. Everything in cfg is copied, except each ctx
  * thread:  any; a process may open several stores
  * cost:    reserves address space (32 x budget, from 256 MiB on, halved until granted), starts one
@@ -454,10 +470,11 @@ CELLAR_API cellar_err cellar_open_sized(uint64_t memory_bytes, uint64_t max_entr
  * still runs then, the call returns E_BUSY and the store is open as before: the running loads go
  * on, and new loads run again. Call it again later.
  * in:      the handle from cellar_open; NULL is fine
- * returns: OK; DROPPED (all is closed, but entries of memory are not on disk: cellar_l2.h, CLOSE);
- *          E_CLOSED (closed before), E_INVAL (a namespace; the first time a line in the log),
- *          E_BUSY (a loader runs), E_DEADLOCK (called by a loader or a fallback of the store). With
- *          these four nothing is closed
+ * returns: OK; DROPPED (all is closed, but some entries of memory are not on disk: CLOSE in
+ *          cellar_l2.h), E_CLOSED (the store was closed before), E_INVAL (this is the handle of a
+ *          namespace; the first time the log has a line), E_BUSY (a loader still runs: call again),
+ *          E_DEADLOCK (the caller is a loader or a fallback of the store).
+ *          With the last four codes nothing is closed
  * owns:    frees all memory and joins the maintenance thread. Pins end: do not unpin one
  *          afterwards. Namespace handles that are still open return E_CLOSED until they are closed
  * thread:  any; must not overlap other calls on the same store but loads. If all running loads only
@@ -466,17 +483,20 @@ CELLAR_API cellar_err cellar_open_sized(uint64_t memory_bytes, uint64_t max_entr
  * example: cellar_close(c);                                                                      */
 CELLAR_API cellar_err cellar_close(cellar *c);
 
-/* Open a namespace, create it if it is new. A namespace has its own keys, options and counters.
- * in:      c: any handle of the store; name of 1..64 bytes; o NULL = defaults. For an existing
- *          namespace a given o replaces its options, unless only `object` is set. quota_max_pct:
- *          the namespace evicts its own entries to stay below this share of all entry bytes; it
- *          passes the share by 1/40 of memory_bytes at most. Other namespaces use what a namespace
- *          leaves free. A quota is given at creation and may change later
+/* Open a namespace, and create it if it is new. A namespace has its own keys, options and counters:
+ * the same key in two namespaces names two entries.
+ * in:      c: any handle of the store; name of 1..64 bytes; o: options, NULL = defaults. For an
+ *          existing namespace a given o replaces its options, unless only `object` is set.
+ *          quota_max_pct: the namespace evicts its own entries to stay below this share of all
+ *          entry bytes; it passes the share by 1/40 of memory_bytes at most. Other namespaces use
+ *          what a namespace leaves free. A quota is given at creation and may change later
  * out:     *out, NULL on failure
- * returns: OK; E_INVAL (a quota for a namespace that was created without a quota), E_TYPE (object:
- *          the namespace holds bytes, or objects of another free_fn or ctx), E_UNSUPPORTED (l2_lz4
- *          in a library without liblz4), E_LIMIT (max_namespaces, or 63 namespaces with quotas),
- *          E_NOMEM, E_SPACE (budget)
+ * returns: OK; E_INVAL (a quota for a namespace that was created without a quota), E_TYPE (`object`
+ *          is set, and the namespace holds bytes, or objects of another free_fn or ctx),
+ *          E_UNSUPPORTED (l2_lz4 in a library without liblz4), E_LIMIT (max_namespaces, or 63
+ *          namespaces with quotas, exist), E_NOMEM (the system gave no memory), E_SPACE
+ *          (memory_bytes has no room for a namespace), E_IO (the disk did not confirm a new
+ *          version: call again)
  * owns:    handles are counted: pair each OK with one cellar_namespace_close; equal names give
  *          equal pointers
  * thread:  any
@@ -504,12 +524,14 @@ CELLAR_API cellar_err cellar_namespace_close(cellar *c);
 
 /* ---- One key -------------------------------------------------------------------------------- */
 
-/* Copy the value of `key` into `buf`.
+/* Copy the value of `key` into `buf`. This is the usual read. A get never loads a missing value;
+ * cellar_get_or_load does.
  * in:      key; buf_cap in bytes, 0 asks for the size (buf may be NULL)
  * out:     *value_len is the full size, also when the value does not fit; optional. The bytes of
  *          buf behind the value are undefined: a concurrent writer may leave those of another value
- * returns: OK, MISS (also in the stale window), ABSENT; E_BUFFER (value_len set), E_LIMIT (a large
- *          value while all pin slots are taken)
+ * returns: OK (buf has the value), MISS (no value, or a value in its stale window: load it), ABSENT
+ *          (the source is known to have none); E_BUFFER (the value does not fit: *value_len is its
+ *          length), E_LIMIT (a long value, and other threads use all slots for copies: call again)
  * owns:    buf stays with the caller and has a copy
  * thread:  any; a usual hit takes no lock
  * cost:    hit: no lock and no shared write, O(key_len + value_len); no clock reading unless the
@@ -525,11 +547,13 @@ CELLAR_API cellar_err cellar_namespace_close(cellar *c);
 CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
                                  void *buf, size_t buf_cap, size_t *value_len);
 
-/* Copy a text value. buf always holds a terminated text: the value, or an empty text.
- * in:      key, terminated; buf_cap from 1
+/* Copy a text value: a get for programs that store texts. buf always holds a terminated text: the
+ * value, or an empty text.
+ * in:      key: a text, terminated; buf_cap: bytes of buf, from 1
  * out:     buf; empty unless the call returns OK; undefined behind the zero byte, as in cellar_get
- * returns: OK, MISS, ABSENT; E_BUFFER (the value and its zero byte do not fit), E_LIMIT (a large
- *          value while all pin slots are taken)
+ * returns: OK, MISS (no value, or a value in its stale window), ABSENT; E_BUFFER (the value and its
+ *          zero byte do not fit), E_LIMIT (a long value, and other threads use all slots for
+ *          copies: call again)
  * thread:  any
  * cost:    like cellar_get
  * example:
@@ -538,11 +562,11 @@ CELLAR_API cellar_err cellar_get(cellar *c, const void *key, size_t key_len,
  *         puts(name);                                                                            */
 CELLAR_API cellar_err cellar_get_str(cellar *c, const char *key, char *buf, size_t buf_cap);
 
-/* Copy a value into new memory. A zero byte follows the value.
+/* Copy a value of unknown length into new memory. A zero byte follows the value.
  * in:      key
  * out:     *value, never NULL with OK; *value_len without the zero byte; NULL and 0 on failure
- * returns: OK, MISS, ABSENT; E_NOMEM (no memory for the copy), E_LIMIT (a large value while all
- *          pin slots are taken)
+ * returns: OK, MISS (no value, or a value in its stale window), ABSENT; E_NOMEM (no memory for the
+ *          copy), E_LIMIT (a long value, and other threads use all slots for copies: call again)
  * owns:    the caller frees *value with cellar_free, also after the store was closed
  * thread:  any
  * cost:    as cellar_get, and one allocation by the store's allocator, not charged to the budget
@@ -563,9 +587,10 @@ CELLAR_API cellar_err cellar_get_alloc(cellar *c, const void *key, size_t key_le
  * example: cellar_free(NULL);                                                                    */
 CELLAR_API void cellar_free(void *value);
 
-/* Check whether a live value exists. Does not update recency, idle time or statistics.
+/* Check whether a key has a live value, without a copy. The check does not update recency, idle
+ * time or statistics.
  * in:      key
- * returns: OK, MISS (also for a negative entry and in the stale window)
+ * returns: OK (it has one), MISS (it has none; also for a negative entry and in the stale window)
  * thread:  any
  * cost:    like cellar_get without the copy; an entry that is only on disk: one disk read, which
  *          blocks
@@ -574,15 +599,15 @@ CELLAR_API cellar_err cellar_contains(cellar *c, const void *key, size_t key_len
 
 /* Flags of cellar_set_opts: conditions, what stays of the old entry, and the disk. The contract of
  * each call names the flags that it takes. */
-#define CELLAR_ONLY_IF_ABSENT  0x0001u /* else EXISTS; a negative entry counts as absent          */
-#define CELLAR_ONLY_IF_PRESENT 0x0002u /* else MISS                                               */
+#define CELLAR_ONLY_IF_ABSENT  0x0001u /* store only if the key has no live value; else EXISTS    */
+#define CELLAR_ONLY_IF_PRESENT 0x0002u /* replace only a live value; else MISS                    */
 #define CELLAR_ONLY_IF_VERSION 0x0004u /* replace only a live value of if_version; else CONFLICT  */
 #define CELLAR_KEEP_OLD_VALUE  0x0008u /* a failed set keeps the old value: see cellar_set        */
 #define CELLAR_KEEP_TTL        0x0010u /* keep deadline and windows of a live value; else TTL     */
 #define CELLAR_NEGATIVE        0x0020u /* store "known absent"; value_len 0; negative_ttl_ms      */
 #define CELLAR_DURABLE         0x0040u /* survive a power cut; E_IO: stored in memory only        */
 #define CELLAR_NO_L2           0x0080u /* never write this entry to disk; not with DURABLE        */
-#define CELLAR_REPLACE         0x0100u /* cellar_update: tags, user_flags of the old value end    */
+#define CELLAR_REPLACE         0x0100u /* cellar_update: drop tags, user_flags of the old value   */
 #define CELLAR_NO_STORE        0x0200u /* cellar_load_opts_set alone: return it, do not store it  */
 
 /* Options of one write, for cellar_set, cellar_set_many, cellar_update, cellar_increment,
@@ -627,22 +652,34 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
  *                 memory_bytes
  *     negative    negative entries hold their eighth of the memory, and none can be evicted
  *     places      sets that do not end for seconds hold every place of max_entries
- *     server      of a shared namespace, is out of memory: raise its maxmemory */
+ *     server      the server of a shared namespace is out of memory: raise its maxmemory */
+
+/* LOWER TIERS
+ * A namespace may have a tier below memory. Each change is told to that tier, and a code says when
+ * the tier failed:
+ *     disk    E_IO: the change is done in memory, and reads see it. The disk did not confirm it.
+ *             When the process ends, a value may be lost; a power cut may bring the old state back.
+ *             Call again, or call cellar_sync, when the disk works: see cellar_l2.h
+ *     queue   E_IO: a queue of cellar_batch.h had no room for 1 s. The write did not happen, and
+ *             the entry is deleted: call again later
+ *     server  DEFERRED, E_IO, E_TIMEOUT and others: see WRITES in cellar_remote.h. E_BUSY also: the
+ *             call lost 16 rounds to other processes; call again */
 
 /* WEIGHT
- * weight_bytes stand for memory of the program that an entry keeps alive. They count like bytes of
- * the value: in memory_bytes, eviction, shares of namespaces, advice and figures. max_value_bytes
- * does not bound them; more than half of memory_bytes is E_TOOBIG. The weight of a negative entry
- * counts in the eighth that negative entries may use.
+ * weight_bytes stand for memory of the program that an entry keeps alive, such as a mapped file.
+ * They count like bytes of the value: in memory_bytes, eviction, shares of namespaces, advice and
+ * figures. max_value_bytes does not bound them; more than half of memory_bytes is E_TOOBIG. The
+ * weight of a negative entry counts in the eighth that negative entries may use.
  *     starts      with the set, update, load or lease that gives them, for each key of a batch
  *     stays       with cellar_touch, cellar_increment and a load that was not modified
  *     ends        with the entry. A set or update replaces it; without weight_bytes it is 0
  *     not stored  on disk, in a snapshot, in a shared tier: what returns from there has none */
 
 /* CALLS THAT STORE
- * A rule of KEY POLICIES in cellar_admin.h may refuse a value: E_DENIED (a DENY rule), E_LIMIT
- * (more than 16 tags of call and rule), E_UNSUPPORTED (CELLAR_DURABLE under a NO_L2 rule). Other
- * values find no room, or are too long. The old value of the key is then removed, or stays:
+ * If a call cannot store the new value of a key, this table says what becomes of the old value. A
+ * rule of KEY POLICIES in cellar_admin.h may refuse the new value: E_DENIED (a DENY rule), E_LIMIT
+ * (more than 16 tags of call and rule), E_UNSUPPORTED (CELLAR_DURABLE under a NO_L2 rule). Or the
+ * new value finds no room, or is too long. The old value is then removed, or stays:
  *     CALL                  E_DENIED                  E_TOOBIG, E_SPACE, E_NOMEM
  *     cellar_set            removed                   removed
  *     cellar_set_str        removed                   removed
@@ -654,27 +691,32 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
  *     cellar_write_through  removed                   removed
  * E_LIMIT and E_UNSUPPORTED keep it, except in cellar_write_through. With CELLAR_KEEP_OLD_VALUE all
  * but cellar_write_through keep it. A set with a condition keeps it after E_DENIED, and after the
- * other codes unless the condition holds. In a namespace with a shared tier a set with new_version
- * or CELLAR_KEEP_TTL keeps it after E_DENIED, too. Loads and leases answer with a refused value and
- * do not store it. A rule is asked for a new counter alone, in a shared tier for each increment. */
+ * other codes unless the condition holds. After E_DENIED the server of a shared namespace keeps it,
+ * and a get finds it there. Loads and leases answer with a refused value and do not store it. A
+ * rule is asked for a new counter alone, in a shared tier for each increment. */
 
-/* Store a value. A set that fails for room, size or a DENY rule removes the old value of its key,
- * so that no reader gets a value that the program wanted to replace: CALLS THAT STORE. A set that a
- * condition or a switched-off namespace stops changes nothing.
- * in:      key; value, NULL with value_len 0; o NULL = defaults of the namespace. TTL: ttl_ms, else
- *          the TTL class, else the namespace, else none. An entry with idle time expires at the
- *          earliest of idle time, max_age_ms and TTL. A negative entry has no idle time and no
- *          stale window: max_age_ms is E_INVAL with it
+/* Store a value under a key, or replace the value that the key has. A set that fails for room, size
+ * or a DENY rule removes the old value of its key, so that no reader gets a value that the program
+ * wanted to replace: CALLS THAT STORE. A set that a condition or a switched-off namespace stops
+ * changes nothing.
+ * in:      key; value, NULL with value_len 0; o: options, NULL = defaults of the namespace. The TTL
+ *          is ttl_ms, else that of the TTL class, else that of the namespace, else none. An entry
+ *          with idle time expires at the earliest of idle time, max_age_ms and TTL. A negative
+ *          entry has no idle time and no stale window: max_age_ms is E_INVAL with it
  * out:     *o->new_version: version of the new entry, with OK
- * returns: OK; EXISTS (ONLY_IF_ABSENT: a value is there), MISS (ONLY_IF_PRESENT: none is there),
- *          CONFLICT (ONLY_IF_VERSION: not that version), DISABLED (the namespace is switched off);
- *          E_DENIED (a DENY rule), E_LIMIT (more than 16 tags of call and rule), E_UNSUPPORTED
- *          (CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule);
- *          E_TOOBIG (over max_value_bytes, WEIGHT), E_SPACE (NO ROOM), E_NOMEM (no memory);
- *          E_BUSY (64 clears of the namespace during the call), E_RANGE (idle_ms or stale_ms),
- *          E_IO (a tier below memory did not take it: cellar_l2.h).
- *          With the outcomes, E_LIMIT, E_UNSUPPORTED and E_RANGE nothing changed. What the others
- *          leave of the old value is in CALLS THAT STORE
+ * returns: OK (stored); EXISTS (with ONLY_IF_ABSENT: the key has a value), MISS (with
+ *          ONLY_IF_PRESENT: the key has no value), CONFLICT (with ONLY_IF_VERSION: the key has no
+ *          value of that version), DISABLED (the namespace is switched off);
+ *          E_DENIED (a DENY rule matches the key), E_LIMIT (call and rule have more than 16 tags),
+ *          E_UNSUPPORTED (with CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule matches the
+ *          key);
+ *          E_TOOBIG (the value is over max_value_bytes, or its weight over half of memory_bytes),
+ *          E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM (the system gave no memory);
+ *          E_BUSY (the namespace was cleared 64 times during the call: call again), E_RANGE
+ *          (idle_ms or stale_ms is above 2^32 - 1), E_IO (a tier below memory does not have the
+ *          value: see LOWER TIERS).
+ *          With the outcomes, E_LIMIT, E_UNSUPPORTED and E_RANGE nothing changed. What the other
+ *          codes leave of the old value is in CALLS THAT STORE
  * owns:    the bytes are copied
  * thread:  any; atomic per key
  * cost:    bounded: examines at most 16 + n/8 old records for n bytes, for a negative entry 128
@@ -687,12 +729,15 @@ CELLAR_STRUCT(cellar_set_opts, weight_bytes);
 CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
                                  const void *value, size_t value_len, const cellar_set_opts *o);
 
-/* Store a text value without its zero byte.
- * in:      key and value, terminated; ttl_ms 0 = default of the namespace, CELLAR_TTL_NONE
- * returns: OK; DISABLED (the namespace is switched off); E_DENIED (a DENY rule), E_LIMIT (more than
- *          16 tags of a rule), E_TOOBIG (over max_value_bytes), E_SPACE (NO ROOM), E_NOMEM (no
- *          memory), E_BUSY (64 clears of the namespace during the call), E_IO (a tier below
- *          memory did not take it: cellar_l2.h).
+/* Store a text value, without its zero byte: a set for programs that store texts and need no option
+ * but the TTL.
+ * in:      key and value, terminated; ttl_ms: TTL, 0 = default of the namespace, CELLAR_TTL_NONE =
+ *          none
+ * returns: OK (stored); DISABLED (the namespace is switched off); E_DENIED (a DENY rule matches the
+ *          key), E_LIMIT (a rule has more than 16 tags), E_TOOBIG (the value is over
+ *          max_value_bytes), E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM (the system
+ *          gave no memory), E_BUSY (the namespace was cleared 64 times during the call: call
+ *          again), E_IO (a tier below memory does not have the value: see LOWER TIERS).
  *          What an error leaves of the old value is in CALLS THAT STORE
  * owns:    the bytes are copied
  * thread:  any; atomic per key
@@ -701,38 +746,48 @@ CELLAR_API cellar_err cellar_set(cellar *c, const void *key, size_t key_len,
 CELLAR_API cellar_err cellar_set_str(cellar *c, const char *key, const char *value,
                                      int64_t ttl_ms);
 
-/* Delete an entry. No get that starts after the return sees the old value.
+/* Delete an entry, in memory and on disk. No get that starts after the return sees the old value.
  * in:      key
- * returns: OK (a live value was in memory); MISS (none; a negative entry, and an entry that is only
- *          on disk, is deleted as well); E_IO (cellar_l2.h)
+ * returns: OK (a live value was in memory), MISS (memory had no live value; a negative entry, and
+ *          an entry that is only on disk, is deleted as well); E_IO (deleted, but a tier below
+ *          memory did not confirm it: see LOWER TIERS)
  * thread:  any; works in a disabled namespace
  * cost:    O(1), no allocation; with a disk tier a burst waits for the disk (FAILURES, cellar_l2.h)
  * example: cellar_delete(c, "k", 1);                                                             */
 CELLAR_API cellar_err cellar_delete(cellar *c, const void *key, size_t key_len);
 
-/* Give a live entry a new TTL from now on. Counts as a use for its idle time.
- * in:      key; ttl_ms 0 = default of the namespace, CELLAR_TTL_NONE. An entry with idle time never
- *          outlives its maximum age
- * returns: OK, MISS, ABSENT (negative entry or remembered error: unchanged), DISABLED; E_SPACE,
- *          E_NOMEM (entry unchanged), E_IO (cellar_l2.h)
+/* Give a live entry a new TTL that begins now. The value stays. The call counts as a use for the
+ * idle time of the entry.
+ * in:      key; ttl_ms: TTL, 0 = default of the namespace, CELLAR_TTL_NONE = none. An entry with
+ *          idle time never outlives its maximum age
+ * returns: OK; MISS (no live value), ABSENT (a negative entry or remembered error: unchanged),
+ *          DISABLED (the namespace is switched off); E_SPACE (no room for a longer entry:
+ *          unchanged), E_NOMEM (the system gave no memory: unchanged), E_IO (a tier below memory
+ *          does not have the new TTL: see LOWER TIERS)
  * thread:  any
  * cost:    O(1); may rewrite an entry once that had no room for a deadline
  * example: cellar_touch(c, "k", 1, 60000);                                                       */
 CELLAR_API cellar_err cellar_touch(cellar *c, const void *key, size_t key_len, int64_t ttl_ms);
 
-/* Add to a counter. A counter is a value of exactly 8 bytes, int64, little-endian. A key without a
- * live value gets the counter init + delta.
- * in:      key; delta of any sign; init for a new counter; o NULL = defaults of the namespace.
- *          Fields of o describe a new counter, as in cellar_set: times, ttl_class, jitter, tags,
- *          user_flags, cost_us, weight_bytes; in a shared tier the TTL alone. A live counter keeps
- *          its own. o->flags 0 or CELLAR_ONLY_IF_PRESENT; o->new_version NULL
- * out:     *now_value after the addition, with OK, E_RANGE and E_IO; optional
- * returns: OK; MISS (ONLY_IF_PRESENT: no counter), DISABLED (the namespace is switched off);
- *          E_DENIED (a DENY rule, for a new counter), E_LIMIT (a new counter with more than 16 tags
- *          of call and rule), E_TYPE (the value has not 8 bytes), E_RANGE (overflow, also of init +
- *          delta: the counter holds the limit, INT64_MIN or INT64_MAX; or idle_ms, stale_ms);
- *          E_TOOBIG (WEIGHT, of a new counter), E_SPACE (NO ROOM), E_NOMEM (no memory);
- *          E_BUSY (64 clears of the namespace during the call), E_IO (cellar_l2.h).
+/* Add to a counter, atomically. A counter is a value of exactly 8 bytes, int64, little-endian. A
+ * key without a live value gets the counter init + delta.
+ * in:      key; delta: what to add, of any sign; init: start of a new counter; o: options, NULL =
+ *          defaults of the namespace. Fields of o describe a new counter, as in cellar_set: times,
+ *          ttl_class, jitter, tags, user_flags, cost_us, weight_bytes; in a shared tier the TTL
+ *          alone. A live counter keeps its own. o->flags is 0 or CELLAR_ONLY_IF_PRESENT;
+ *          o->new_version is NULL
+ * out:     *now_value: the counter after the addition, with OK, overflow, E_IO of a disk; optional
+ * returns: OK; MISS (with ONLY_IF_PRESENT: the key has no counter), DISABLED (the namespace is
+ *          switched off);
+ *          E_TYPE (the value has not 8 bytes), E_RANGE (overflow, also of init + delta: the counter
+ *          holds the limit, INT64_MIN or INT64_MAX; or idle_ms or stale_ms is above 2^32 - 1:
+ *          nothing changed);
+ *          E_DENIED (a DENY rule matches the key of a new counter), E_LIMIT (a new counter has more
+ *          than 16 tags of call and rule), E_TOOBIG (weight_bytes of a new counter is over half of
+ *          memory_bytes);
+ *          E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM (the system gave no memory),
+ *          E_BUSY (the namespace was cleared 64 times during the call: call again), E_IO (added,
+ *          but a tier below memory does not have the counter: see LOWER TIERS).
  *          No error removes a live counter; overflow and E_IO change it: CALLS THAT STORE
  * thread:  any; atomic
  * cost:    usually in place: one bucket lock
@@ -743,12 +798,14 @@ CELLAR_API cellar_err cellar_increment(cellar *c, const void *key, size_t key_le
                                        int64_t init, const cellar_set_opts *o,
                                        int64_t *now_value);
 
-/* Clear this namespace and no other. A get that starts after the call returns no entry that was
- * stored before it. A store has numbers for 2^31 clears and opens of namespaces. When they are used
- * up, all its entries end once, in memory and on disk, with a warning in the log.
+/* Clear this namespace and no other: all its entries are misses from now on. A get that starts
+ * after the call returns no entry that was stored before it. A store has numbers for 2^31 clears
+ * and opens of namespaces. When they are used up, all its entries end once, in memory and on disk,
+ * with a warning in the log.
  * in:      the namespace
- * returns: OK; E_IO (cellar_l2.h); E_BUSY (no number is left, and a listener or loader runs on this
- *          thread: call again outside of it)
+ * returns: OK; E_IO (cleared, but a tier below memory did not confirm it: see LOWER TIERS), E_BUSY
+ *          (no number is left, and a listener or loader runs on this thread: call again outside of
+ *          it)
  * thread:  any; listeners receive CLEARED when the memory is reclaimed; eviction reclaims it first
  * cost:    O(1) for any number of entries; their memory is usable from now on; like cellar_delete
  * example: cellar_clear(c);                                                                      */
@@ -785,13 +842,12 @@ typedef struct cellar_delete_item {
     uint32_t    reserved0; /* must be 0 */
 } cellar_delete_item;
 
-/* Read many keys. Like cellar_get on each item in order; from three keys on faster, the more the
- * keys and the larger the store.
+/* Read many keys in one call. Each item is a cellar_get, in order. From three keys on the call is
+ * faster than single gets: the more keys and the larger the store, the more.
  * in:      items, NULL with count 0; equal keys are fine
  * out:     buf, undefined behind the value, as in cellar_get; value_len, status and user_flags of
  *          each item; *hits the number of OK; optional
- * returns: OK (look at the items)
- * owns:    the buffers stay with the caller
+ * returns: OK (the status of each item has its code)
  * thread:  any; each item is atomic, the batch is not
  * cost:    one or two keys: as cellar_get for each, and about 2 ns. More: groups of 32 with
  *          prefetch. No allocation. With a shared tier: one request, and one allocation, for up to
@@ -805,11 +861,12 @@ typedef struct cellar_delete_item {
 CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t count,
                                       size_t *hits);
 
-/* Store many values with one set of options. A failing item does not stop the others.
+/* Store many values in one call, with one set of options. A failing item does not stop the others.
  * in:      items: keys and values, NULL with count 0; o as in cellar_set, with new_version NULL
  * out:     status of each item, a code of cellar_set; *stored the number of OK; optional
- * returns: OK (look at the items); E_RANGE (idle_ms or stale_ms: nothing done), E_UNSUPPORTED
- *          (CELLAR_DURABLE without a disk tier that syncs: nothing done).
+ * returns: OK (the status of each item has its code); E_RANGE (idle_ms or stale_ms is above 2^32 -
+ *          1: nothing done), E_UNSUPPORTED (CELLAR_DURABLE without a disk tier that syncs: nothing
+ *          done).
  *          What the code of an item leaves of its old value is in CALLS THAT STORE
  * owns:    the bytes are copied
  * thread:  any; of equal keys the last item is stored
@@ -821,10 +878,10 @@ CELLAR_API cellar_err cellar_get_many(cellar *c, cellar_get_item *items, size_t 
 CELLAR_API cellar_err cellar_set_many(cellar *c, cellar_set_item *items, size_t count,
                                       const cellar_set_opts *o, size_t *stored);
 
-/* Delete many keys.
- * in:      items: the keys, NULL with count 0
+/* Delete many keys in one call.
+ * in:      items: the keys, NULL with count 0; equal keys are fine
  * out:     status of each item; *deleted the number of OK; optional
- * returns: OK (look at the items)
+ * returns: OK (the status of each item has its code)
  * thread:  any
  * cost:    groups of 32 with prefetch
  * example:
@@ -836,7 +893,7 @@ CELLAR_API cellar_err cellar_delete_many(cellar *c, cellar_delete_item *items, s
 /* ---- Errors and version ---------------------------------------------------------------------- */
 
 #ifndef CELLAR_OMIT_TEXT
-/* Return the sentence of a code.
+/* Return the sentence that says what a code means, for messages to people.
  * in:      any number
  * returns: static text, never NULL; "unknown code" for an unknown one
  * thread:  any, also signal handlers
@@ -854,8 +911,9 @@ typedef struct cellar_error_info {
 } cellar_error_info;
 CELLAR_STRUCT(cellar_error_info, text);
 
-/* Return the last error of this handle, of any thread. Outcomes, E_BUFFER and the error of a loader
- * do not change it: compare out->code with the code of the call.
+/* Return the last error of this handle, of any thread, in words: which call, which argument, which
+ * rule and what to do. Outcomes, E_BUFFER and the error of a loader do not change it: compare
+ * out->code with the code of the call.
  * in:      a handle; NULL = the last refusal of the process outside a store: of an open, of rules
  *          of a limiter, of arguments and options of cellar_limiter_check, cellar_limiter_reserve,
  *          cellar_limiter_wait, cellar_lock_acquire, cellar_lock_acquire_many, cellar_lock_extend,

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * cellar_entry: one entry in detail: reads with options, descriptions, pins, conditional deletes,
- * updates, TTL classes. */
+ * updates, TTL classes.
+ *
+ * Use this header when the calls of cellar.h say too little: how old is the entry, which version
+ * has it, may a long value be read in place, how is a value changed without a race. */
 #ifndef CELLAR_ENTRY_H
 #define CELLAR_ENTRY_H
 
@@ -50,10 +53,10 @@ CELLAR_STRUCT(cellar_entry_info, idle_ms);
 
 /* Flags of cellar_get_opts; cellar_entry_info_get takes WANT_VERSION and TAKE_HITS. */
 #define CELLAR_GET_ALLOW_STALE  1u /* return a value in its stale window, with STALE              */
-#define CELLAR_GET_PEEK         2u /* no recency, idle time, statistics; an entry on disk stays   */
+#define CELLAR_GET_PEEK         2u /* do not count the read as a use; the disk keeps its entry   */
 #define CELLAR_GET_WANT_VERSION 4u /* fill info.version; the first time rewrites the entry        */
-#define CELLAR_GET_MEMORY       8u /* memory alone, no other tier; a MISS is not counted          */
-#define CELLAR_GET_TAKE_HITS   16u /* of cellar_entry_info_get: then begin info.hits again at 0  */
+#define CELLAR_GET_MEMORY       8u /* look in memory, in no other tier; a MISS is not counted     */
+#define CELLAR_GET_TAKE_HITS   16u /* of cellar_entry_info_get: then begin info.hits again at 0   */
 
 /* Options of cellar_get_with. */
 typedef struct cellar_get_opts {
@@ -64,15 +67,18 @@ typedef struct cellar_get_opts {
 } cellar_get_opts;
 CELLAR_STRUCT(cellar_get_opts, reserved0);
 
-/* Copy a value, with options: stale values, description, peek, memory alone. A caller that holds
- * a lock of its own asks memory first. After a MISS it releases the lock and calls cellar_get.
- * in:      as cellar_get; o NULL = cellar_get
- * out:     as cellar_get: buf behind the value is undefined; *o->info: describes the entry;
- *          unchanged with MISS
- * returns: OK; STALE (value copied, with CELLAR_GET_ALLOW_STALE), MISS, ABSENT; E_BUFFER
- *          (value_len set), E_LIMIT (a large value while all pin slots are taken), E_SPACE (no room
- *          to give the entry a version), E_NOMEM (as E_SPACE)
- * owns:    buf and *o->info stay with the caller and have copies
+/* Copy a value as cellar_get does, with options: accept a stale value, describe the entry, do not
+ * count the read, or look in memory alone. The last is for a caller that holds a lock of its own:
+ * it asks memory first, and after a MISS releases the lock and calls cellar_get.
+ * in:      key; o: options, NULL = as cellar_get; buf_cap in bytes, 0 asks for the size (buf may be
+ *          NULL)
+ * out:     *value_len as in cellar_get; buf behind the value is undefined; *o->info: describes the
+ *          entry; unchanged with MISS
+ * returns: OK (buf has the value), STALE (with CELLAR_GET_ALLOW_STALE: buf has a value past its
+ *          TTL), MISS (no value that the flags allow), ABSENT (a negative entry); E_BUFFER (the
+ *          value does not fit: *value_len is its length), E_LIMIT (a long value, and other threads
+ *          use all slots for copies: call again), E_SPACE (with CELLAR_GET_WANT_VERSION: no room to
+ *          give the entry a version), E_NOMEM (with CELLAR_GET_WANT_VERSION: no memory to do so)
  * thread:  any
  * cost:    as cellar_get; O(1) more with info
  * example:
@@ -87,12 +93,15 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
                                       const cellar_get_opts *o, void *buf, size_t buf_cap,
                                       size_t *value_len);
 
-/* Describe an entry without its value. Does not update recency, idle time or statistics.
- * in:      key; flags: CELLAR_GET_WANT_VERSION, CELLAR_GET_TAKE_HITS; out->struct_size set
+/* Describe an entry without its value: age, time left, version, tier. The call does not update
+ * recency, idle time or statistics.
+ * in:      key; flags: CELLAR_GET_WANT_VERSION, CELLAR_GET_TAKE_HITS, or 0; out from
+ *          cellar_entry_info_default
  * out:     *out; unchanged unless OK, ABSENT or STALE. With TAKE_HITS `hits` is set in any case,
  *          also of an entry in memory that has expired
- * returns: OK, STALE (in its stale window), ABSENT, MISS; E_SPACE, E_NOMEM (no room to give the
- *          entry a version)
+ * returns: OK (a live value), STALE (a value in its stale window), ABSENT (a negative entry), MISS
+ *          (no entry); E_SPACE (with CELLAR_GET_WANT_VERSION: no room to give the entry a version),
+ *          E_NOMEM (with CELLAR_GET_WANT_VERSION: no memory to do so)
  * thread:  any
  * cost:    as cellar_contains; with CELLAR_GET_WANT_VERSION the first time as cellar_set
  * example:
@@ -103,12 +112,15 @@ CELLAR_API cellar_err cellar_entry_info_get(cellar *c, const void *key, size_t k
                                             uint32_t flags, cellar_entry_info *out);
 
 /* PINS
- * A store has 192 pins on up to 4 processors. Each doubling of the processors doubles them, to
- * 3,072. cellar_pin, cellar_reserve, CELLAR_LOAD_PIN and, while it copies, cellar_get_range take
- * one. A pin ends with cellar_unpin, in any thread, or with the close of the store. It does not
- * end with its thread: pins that an ended thread left stay valid and in use until another thread
- * unpins them. When all are in use, cellar_pin, cellar_reserve and cellar_get_range return E_LIMIT,
- * and CELLAR_LOAD_PIN copies. Other calls need none of them. */
+ * A pin keeps a value in place while the program reads it without a copy. A store has 192 pins on
+ * up to 4 processors. Each doubling of the processors doubles them, to 3,072. cellar_pin,
+ * cellar_reserve, CELLAR_LOAD_PIN and, while it copies, cellar_get_range take one. When all are in
+ * use, these calls return E_LIMIT, and CELLAR_LOAD_PIN copies. A get has slots of its own for the
+ * copy of a long value, a third as many: E_LIMIT of a get means that these are in use as well.
+ *
+ * A pin ends with cellar_unpin, in any thread, or with the close of the store. It does not end with
+ * its thread: pins that an ended thread left stay valid and in use until another thread unpins
+ * them. */
 
 /* A value read in place, from cellar_pin or cellar_reserve; cellar_unpin ends it. The struct may be
  * copied; unpin one copy once. */
@@ -118,10 +130,12 @@ typedef struct cellar_pinned {
     uint64_t    opaque[4]; /* zero = not pinned */
 } cellar_pinned;
 
-/* Pin a value: read it in place, without a copy.
+/* Pin a value: read it in place, without a copy. This is for long values, such as pages that are
+ * sent from the cache.
  * in:      key
  * out:     *out: value, at any address: read numbers with memcpy; value_len; zeroed unless OK
- * returns: OK, MISS, ABSENT; E_LIMIT (all pins are in use: PINS)
+ * returns: OK, MISS (no live value), ABSENT (a negative entry); E_LIMIT (all pins are in use: unpin
+ *          values; see PINS)
  * owns:    the bytes are borrowed until cellar_unpin, or until the store is closed. They do not
  *          change: a later set, delete or eviction leaves them in place
  * thread:  any; another thread may unpin. Use pins for values from 1 KiB and for a short time: a
@@ -135,7 +149,7 @@ typedef struct cellar_pinned {
  *     }                                                                                          */
 CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cellar_pinned *out);
 
-/* Release a pin.
+/* Release a pin: the memory of the value may be used again.
  * in:      p from cellar_pin or cellar_reserve of a store that is open; NULL or zeroed is fine;
  *          zeroed by the call. After the close of the store the pin must not be used: it names
  *          memory that is freed
@@ -147,14 +161,14 @@ CELLAR_API cellar_err cellar_pin(cellar *c, const void *key, size_t key_len, cel
  *     cellar_unpin(&p);                                                                          */
 CELLAR_API void cellar_unpin(cellar_pinned *p);
 
-/* Copy a part of a value. A value that only the disk has is not brought into memory; that of
- * another tier is. Over 256 KiB or half a segment (cellar_l2.h, SIZES) the disk reads parts of
- * 64 KiB, else the whole.
+/* Copy a part of a value, such as a range that a client of HTTP asked for. A value that only the
+ * disk has is not brought into memory; that of another tier is. Over 256 KiB or half a segment
+ * (cellar_l2.h, SIZES) the disk reads parts of 64 KiB, else the whole.
  * in:      key; offset of the first byte; buf_cap 0 with buf NULL asks for the length
  * out:     *total, the length of the value; buf: its bytes from offset on, min(buf_cap, *total -
  *          offset) of them, none from the end on; buf is undefined unless the call returns OK
- * returns: OK, MISS, ABSENT; E_LIMIT (all pins are in use: PINS)
- * owns:    buf stays with the caller and has a copy
+ * returns: OK, MISS (no live value), ABSENT (a negative entry); E_LIMIT (all pins are in use: unpin
+ *          values; see PINS)
  * thread:  any; two ranges of one value may be of two versions if it is changed between the calls
  * cost:    memory: two shared writes and the copy; disk: the parts that the range touches
  * example:
@@ -172,9 +186,10 @@ CELLAR_API cellar_err cellar_get_range(cellar *c, const void *key, size_t key_le
  * in:      c: any handle of the store; value_len from 1 to max_value_bytes
  * out:     *out: value_len bytes at value, at any address, undefined, writable until the set;
  *          zeroed unless OK
- * returns: OK; E_SPACE (no room: entries were evicted for it, as for a set), E_NOMEM (as E_SPACE),
- *          E_LIMIT (all pins are in use: PINS), E_TOOBIG (over max_value_bytes).
- *          No entry changes: the set that takes the bytes has its own codes
+ * returns: OK; E_SPACE (no room, although entries were evicted for it, as for a set), E_NOMEM (the
+ *          system gave no memory), E_LIMIT (all pins are in use: unpin values; see PINS), E_TOOBIG
+ *          (value_len is over max_value_bytes).
+ *          No value of a key changes: the set that takes the bytes has its own codes
  * owns:    the caller calls cellar_unpin: after the set, which makes the bytes those of the entry,
  *          or without one, which frees them
  * thread:  any; one thread at a time stores or unpins it
@@ -198,13 +213,15 @@ typedef struct cellar_delete_opts {
 } cellar_delete_opts;
 CELLAR_STRUCT(cellar_delete_opts, old_value_len);
 
-/* Delete an entry if its version matches, and return the old value.
- * in:      key; o NULL = cellar_delete
+/* Delete an entry with options: only if it has a given version, or with the old value as a result.
+ * With these a program takes an entry out of the cache, for one caller alone.
+ * in:      key; o: options, NULL = as cellar_delete
  * out:     *o->old_value and *o->old_value_len; NULL and 0 unless OK
- * returns: OK; MISS (no live value; without if_version a negative entry is deleted as well);
- *          CONFLICT (another version; nothing changed); E_NOMEM (nothing changed), E_BUSY (64
- *          rounds lost to other writers), E_LIMIT (a large value while all pin slots
- *          are taken), E_IO (cellar_l2.h)
+ * returns: OK (a live value was deleted), MISS (no live value; without if_version a negative entry
+ *          is deleted as well), CONFLICT (the entry has another version: nothing changed); E_NOMEM
+ *          (no memory for old_value: nothing changed), E_BUSY (64 rounds lost to other writers:
+ *          call again), E_LIMIT (a long value, and other threads use all slots for copies: call
+ *          again), E_IO (deleted, but a tier below memory did not confirm it: see LOWER TIERS)
  * owns:    the caller frees *o->old_value with cellar_free, also after the store was closed
  * thread:  any; the value returned is the value deleted, against every other writer
  * cost:    as cellar_delete; with old_value one allocation and one copy more
@@ -221,22 +238,24 @@ CELLAR_API cellar_err cellar_delete_with(cellar *c, const void *key, size_t key_
  * makes it and frees it. */
 typedef struct cellar_buf cellar_buf;
 
-/* Append to a buffer.
- * in:      b of the running update function or loader; data may be NULL with len 0
- * returns: OK; E_NOMEM, E_TOOBIG (over max_value_bytes in all), E_RESULT_TWICE (the load has
- *          another result). After the first failure each call fails with that code. An update
- *          then changes nothing and returns the code; a load fails with it
+/* Append bytes to a growing buffer, inside an update function or a loader.
+ * in:      b: the buffer of the running update function or loader; data may be NULL with len 0
+ * returns: OK; E_NOMEM (the system gave no memory), E_TOOBIG (over max_value_bytes in all),
+ *          E_RESULT_TWICE (the load has another result).
+ *          After the first failure each call fails with that code. An update then changes nothing
+ *          and returns the code; a load fails with it
  * owns:    the bytes are copied
  * thread:  the thread that runs the update function or the loader
  * cost:    amortised O(len)
  * example: cellar_buf_append(b, "x", 1);                                                         */
 CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t len);
 
-/* Set the length of a buffer and return its bytes; new bytes are zero.
- * in:      b of the running update function or loader; len in bytes
+/* Set the length of a growing buffer and return its bytes, to write them in place. New bytes are
+ * zero.
+ * in:      b: the buffer of the running update function or loader; len: new length, in bytes
  * out:     *data, valid until the next call on b
- * returns: OK; E_NOMEM, E_TOOBIG (over max_value_bytes), E_RESULT_TWICE (the load has another
- *          result).
+ * returns: OK; E_NOMEM (the system gave no memory), E_TOOBIG (over max_value_bytes), E_RESULT_TWICE
+ *          (the load has another result).
  *          After the first failure each call fails with that code, as in cellar_buf_append
  * owns:    borrowed until the next call on b, or until the function returns
  * thread:  the thread that runs the update function or the loader
@@ -246,8 +265,9 @@ CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t 
  *     cellar_buf_resize(b, 8, &p);                                                               */
 CELLAR_API cellar_err cellar_buf_resize(cellar_buf *b, size_t len, void **data);
 
-/* Compute a new value from the old one, for cellar_update. It may run several times in one call,
- * each time with the value of that moment.
+/* Compute a new value from the old one. The program writes this function and gives it to
+ * cellar_update, which may run it several times in one call, each time with the value of that
+ * moment.
  * in:      old and old_len, the live value; NULL and 0 without one; ctx as given with the function
  * out:     out, empty at each start: cellar_buf_append, cellar_buf_resize. Without a byte the new
  *          value is empty
@@ -267,20 +287,23 @@ CELLAR_API cellar_err cellar_buf_resize(cellar_buf *b, size_t len, void **data);
 typedef cellar_err (*cellar_update_fn)(const void *old, size_t old_len, cellar_buf *out,
                                        void *ctx);
 
-/* Update an entry with a function, atomically against every other writer of the key. Tags and
- * user_flags of a live value stay, unless `o` has tags or user_flags that replace them, or
- * CELLAR_REPLACE. The TTL is that of `o`, and max_age_ms starts again. With CELLAR_KEEP_TTL both
- * stay as they are.
- * in:      key; o as in cellar_set. With CELLAR_ONLY_IF_PRESENT fn does not run for a missing key.
- *          CELLAR_ONLY_IF_ABSENT, _VERSION and CELLAR_NEGATIVE are E_INVAL;
+/* Change a value by a function, atomically: no other write of the key comes between the read and
+ * the write. Use it to append to a list, or to change a field of a record. Tags and user_flags of a
+ * live value stay, unless `o` has tags or user_flags that replace them, or CELLAR_REPLACE. The TTL
+ * is that of `o`, and max_age_ms starts again. With CELLAR_KEEP_TTL both stay as they are.
+ * in:      key; o: options as in cellar_set. With CELLAR_ONLY_IF_PRESENT fn does not run for a
+ *          missing key. CELLAR_ONLY_IF_ABSENT, _VERSION and CELLAR_NEGATIVE are E_INVAL;
  *          fn: makes the new value of the old one; ctx: given to fn
- * returns: OK (stored); REMOVED (removed), MISS (ONLY_IF_PRESENT, or REMOVED without an entry),
- *          DISABLED (the namespace is switched off);
- *          E_DENIED (a DENY rule), E_LIMIT (more than 16 tags of call and rule), E_UNSUPPORTED
- *          (CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule);
- *          E_TOOBIG (over max_value_bytes; WEIGHT), E_SPACE (NO ROOM), E_NOMEM (no memory);
- *          E_BUSY (64 rounds lost to other writers), E_RANGE (idle_ms or stale_ms), E_IO (a tier
- *          below memory did not take it: cellar_l2.h).
+ * returns: OK (stored), REMOVED (fn removed the entry), MISS (with ONLY_IF_PRESENT the key has no
+ *          value; or REMOVED of fn, and no entry was there), DISABLED (the namespace is switched
+ *          off);
+ *          E_DENIED (a DENY rule matches the key), E_LIMIT (call and rule have more than 16 tags),
+ *          E_UNSUPPORTED (with CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule matches the
+ *          key);
+ *          E_TOOBIG (the value is over max_value_bytes, or its weight over half of memory_bytes),
+ *          E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM (the system gave no memory);
+ *          E_BUSY (64 rounds lost to other writers: call again), E_RANGE (idle_ms or stale_ms is
+ *          above 2^32 - 1), E_IO (a tier below memory does not have the value: see LOWER TIERS).
  *          Any other code is that of fn: nothing changed. What an error leaves of the old value is
  *          in CALLS THAT STORE of cellar.h: refused by a rule it stays
  * owns:    ctx lives until the call has returned
@@ -290,8 +313,8 @@ typedef cellar_err (*cellar_update_fn)(const void *old, size_t old_len, cellar_b
 CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
                                     const cellar_set_opts *o, cellar_update_fn fn, void *ctx);
 
-/* Find a TTL class of this namespace by name; use the number as cellar_set_opts.ttl_class.
- * in:      name, terminated
+/* Find a TTL class of this namespace by its name, for cellar_set_opts.ttl_class.
+ * in:      name of the class, terminated
  * out:     *class_number from 1; for an unknown name the fallback class (counter
  *          ttl_class_fallbacks)
  * returns: OK; MISS (the namespace has no classes; *class_number is 0)
@@ -302,11 +325,12 @@ CELLAR_API cellar_err cellar_update(cellar *c, const void *key, size_t key_len,
  *     cellar_ttl_class_find(c, "success", &cls);                                                 */
 CELLAR_API cellar_err cellar_ttl_class_find(cellar *c, const char *name, uint32_t *class_number);
 
-/* Report a value that does not decode: remove the entry if it still has these bytes. The report
- * counts in decode_errors of the namespace.
- * in:      key; bytes and len as read
- * returns: OK (removed); MISS (no value, or another one, which stays); E_NOMEM, E_BUSY (64 reads of
- *          a value that grew each time), E_IO (cellar_l2.h)
+/* Report a value that the program cannot decode. The call removes the entry if it still has these
+ * bytes, so that the next load replaces it, and counts it in decode_errors of the namespace.
+ * in:      key; bytes, len: the value as it was read
+ * returns: OK (removed), MISS (no value, or another one, which stays); E_NOMEM (the system gave no
+ *          memory), E_BUSY (64 reads of a value that grew each time: call again), E_IO (removed,
+ *          but a tier below memory did not confirm it: see LOWER TIERS)
  * thread:  any; a value that replaces the damaged one during the call stays
  * cost:    a copy, a comparison and a delete
  * example: if (!decode(buf, len)) { cellar_value_damaged(c, "k", 1, buf, len); }                 */

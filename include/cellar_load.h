@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_load: read through the cache with a loader, for one key, for many, or with a lease. */
+ * cellar_load: read through the cache with a loader, for one key, for many, or with a lease.
+ *
+ * A loader is a function of the program that fetches or computes a missing value. With
+ * cellar_get_or_load the program asks the cache alone: the call returns the value that is there, or
+ * runs the loader, stores its result and returns it. Other threads that want the same key wait for
+ * that one run. */
 #ifndef CELLAR_LOAD_H
 #define CELLAR_LOAD_H
 
@@ -243,20 +248,27 @@ CELLAR_STRUCT(cellar_load_opts, result);
  * frees it when the loader returns. */
 typedef struct cellar_load cellar_load;
 
-/* Return the value of a key; load and store it with `fn` if it is missing. See LOADS. A loaded
- * value that the cache does not keep is OK as well, with CELLAR_RESULT_NOT_STORED in out->flags.
- * Reasons: no room (E_SPACE of a set), a DENY rule, NO_STORE, a namespace that is switched off; a
- * delete, clear or newer set during the load, then with CELLAR_RESULT_INVALIDATED as well. A
- * fallback or default_value is OK, too, with source FALLBACK or DEFAULT.
- * in:      key; o NULL = options of the namespace; fn NULL = loader of the namespace (not needed
- *          with ONLY_IF_CACHED); out from cellar_result_default, or freed after its last use;
- *          out->buf optional
+/* Return the value of a key; if it is missing, load it with `fn` and store it. On any number of
+ * threads the loader of a key runs once at a time: see LOADS. A loaded value that the cache does
+ * not keep is OK as well, with CELLAR_RESULT_NOT_STORED in out->flags. Reasons: no room (E_SPACE of
+ * a set), a DENY rule, NO_STORE, a namespace that is switched off; a delete, clear or newer set
+ * during the load, then with CELLAR_RESULT_INVALIDATED as well. A fallback or default_value is OK,
+ * too, with source FALLBACK or DEFAULT.
+ * in:      key; o: options, NULL = those of the namespace; fn: loads the key, NULL = loader of the
+ *          namespace (not needed with ONLY_IF_CACHED); ctx: given to fn; out from
+ *          cellar_result_default, or freed after its last use; out->buf optional
  * out:     *out, also with negative codes; out->buf behind the value is undefined, as in cellar_get
- * returns: OK; STALE (a value, see STALE VALUES), ABSENT (the loader or a fallback reported it, now
- *          or before), MISS (ONLY_IF_CACHED), PENDING (NO_WAIT); E_LOADER (out->loader_err),
- *          E_NO_RESULT, E_RESULT_TWICE, E_TOOBIG (the loaded value), E_TIMEOUT, E_DEADLOCK (the
- *          wait would never end, also across threads), E_DEPTH (RECURSION), E_BREAKER_OPEN, E_LIMIT
- *          (max_loads, max_load_waiters), E_NOMEM
+ * returns: OK (a value), STALE (a value past its TTL: see STALE VALUES), ABSENT (the loader or a
+ *          fallback reported that the source has none, now or before), MISS (with ONLY_IF_CACHED:
+ *          the cache has no value), PENDING (with NO_WAIT: another call loads the key, call again
+ *          later);
+ *          E_LOADER (the loader failed: out->loader_err is its code), E_NO_RESULT (the loader
+ *          returned OK without a result), E_RESULT_TWICE (the loader set two results), E_TOOBIG
+ *          (the loaded value is over max_value_bytes), E_TIMEOUT (another load took longer than
+ *          wait_timeout_ms, or leader_retries are used up), E_DEADLOCK (the wait would never end,
+ *          also across threads: see RECURSION), E_DEPTH (too many loads in each other: see
+ *          RECURSION), E_BREAKER_OPEN (the breaker refuses loads while the source fails), E_LIMIT
+ *          (max_loads or max_load_waiters is reached), E_NOMEM (the system gave no memory)
  * owns:    the caller frees *out with cellar_result_free, before it serves the next call and after
  *          the last one; also after the store was closed unless it is pinned. ctx: STALE VALUES
  * thread:  any; fn runs in the calling thread, for background loads in a thread of the store or in
@@ -279,8 +291,9 @@ CELLAR_API cellar_err cellar_get_or_load(cellar *c, const void *key, size_t key_
                                          const cellar_load_opts *o, cellar_loader_fn fn, void *ctx,
                                          cellar_result *out);
 
-/* Free what a result owns, or unpin it. buf and buf_cap stay set: the struct serves the next call.
- * in:      NULL and new results are fine; a second call does nothing
+/* Free what a result owns, or unpin it. Call it after each load, also after a failed one. buf and
+ * buf_cap stay set: the struct serves the next call.
+ * in:      r: the result; NULL and new results are fine; a second call does nothing
  * thread:  any, also after the store was closed unless the result is pinned
  * cost:    one shared write; the last result that shares the value frees it
  * example:
@@ -290,9 +303,10 @@ CELLAR_API void cellar_result_free(cellar_result *r);
 
 /* ---- In a loader: exactly one result, of a bulk loader one for each key ---------------------- */
 
-/* Set a copy of these bytes as the result.
- * in:      load of the running loader; value may be NULL with value_len 0
- * returns: OK; E_RESULT_TWICE (a second result: neither is used, the load fails), E_TOOBIG, E_NOMEM
+/* Set a copy of these bytes as the result of the load. Most loaders end with this call.
+ * in:      load: the running load; value may be NULL with value_len 0
+ * returns: OK; E_RESULT_TWICE (a second result: neither is used, the load fails), E_TOOBIG (over
+ *          max_value_bytes), E_NOMEM (the system gave no memory)
  * owns:    the bytes are copied
  * thread:  the thread that runs the loader
  * cost:    one allocation and a copy
@@ -302,7 +316,7 @@ CELLAR_API cellar_err cellar_load_value(cellar_load *load, const void *value, si
 /* Return a growing buffer for a value of unknown size; its bytes are the result when the loader
  * returns OK. Fill it with cellar_buf_append, or with cellar_buf_resize in place. A second call
  * returns the same buffer. A buffer that is empty is replaced by another result.
- * in:      load of the running loader
+ * in:      load: the running load
  * returns: the buffer, empty at first; NULL: no memory, or another result is set, and the load
  *          fails; or a bulk loader has selected no key. cellar_buf_append to NULL is E_INVAL
  * owns:    borrowed until the loader returns
@@ -311,9 +325,10 @@ CELLAR_API cellar_err cellar_load_value(cellar_load *load, const void *value, si
  * example: cellar_buf_append(cellar_load_buf(load), "abc", 3);                                   */
 CELLAR_API cellar_buf *cellar_load_buf(cellar_load *load);
 
-/* Report that the source has no value for this key.
- * in:      load of the running loader
- * returns: OK; E_RESULT_TWICE
+/* Report that the source has no value for this key. The cache remembers that for negative_ttl_ms,
+ * and loads return ABSENT meanwhile.
+ * in:      load: the running load
+ * returns: OK; E_RESULT_TWICE (the load has another result: neither is used, the load fails)
  * thread:  the thread that runs the loader
  * cost:    O(1)
  * example: cellar_load_absent(load);                                                             */
@@ -322,9 +337,11 @@ CELLAR_API cellar_err cellar_load_absent(cellar_load *load);
 /* Flag of cellar_load_fail. */
 #define CELLAR_FAIL_FINAL 1u /* waiters do not try again: all get this error */
 
-/* Report why the load fails. After it the load fails, also if the loader returns OK.
- * in:      loader_err of the caller's choice, not 0; retry_after_ms 0..24 h: no load before that
- *          time, where error_ttl_ms is set or a stale value is served; flags 0 or CELLAR_FAIL_FINAL
+/* Report why the load fails, with a code of the program. The load then fails, also if the loader
+ * returns OK.
+ * in:      load: the running load; loader_err of the caller's choice, not 0; retry_after_ms 0..24
+ *          h: no load before that time, where error_ttl_ms is set or a stale value is served; flags
+ *          0 or CELLAR_FAIL_FINAL
  * returns: OK
  * thread:  the thread that runs the loader
  * cost:    O(1)
@@ -332,10 +349,12 @@ CELLAR_API cellar_err cellar_load_absent(cellar_load *load);
 CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,
                                        int64_t retry_after_ms, uint32_t flags);
 
-/* Set this block as the result, and hand it over.
- * in:      value and free_fn not NULL
- * returns: OK; E_TOOBIG (over max_value_bytes), E_NOMEM, E_RESULT_TWICE (the load has another
- *          result), E_INVAL (value or free_fn is NULL: the block stays the caller's)
+/* Set this block as the result, and hand it over: for a value that is already in memory of its own.
+ * in:      load: the running load; value: the block of value_len bytes, not NULL; free_fn: frees
+ *          it, not NULL; ctx: given to free_fn
+ * returns: OK; E_TOOBIG (over max_value_bytes), E_NOMEM (the system gave no memory), E_RESULT_TWICE
+ *          (the load has another result), E_INVAL (value or free_fn is NULL: the block stays the
+ *          caller's)
  * owns:    the library calls free_fn(value, ctx) once, also when this call fails: in the thread
  *          that drops the value last, with no lock held, perhaps after the store was closed.
  *          free_fn must not block; ctx lives until it has run
@@ -345,11 +364,12 @@ CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,
 CELLAR_API cellar_err cellar_load_take(cellar_load *load, void *value, size_t value_len,
                                        void (*free_fn)(void *value, void *ctx), void *ctx);
 
-/* Keep the old value (cellar_load_info) as the result: it is still valid. Its TTL starts again;
- * tags of cellar_load_opts_set replace its tags.
- * in:      load of the running loader
- * returns: OK; E_RESULT_TWICE. Without an old value the load fails with E_NO_RESULT. A value with
- *          tags that was evicted or invalidated meanwhile is returned, not stored
+/* Report that the old value (cellar_load_info) is still valid, as after 304 of HTTP, and keep it as
+ * the result. Its TTL starts again; tags of cellar_load_opts_set replace its tags.
+ * in:      load: the running load
+ * returns: OK; E_RESULT_TWICE (the load has another result: neither is used, the load fails).
+ *          Without an old value the load fails with E_NO_RESULT. A value with tags that was evicted
+ *          or invalidated meanwhile is returned, not stored
  * thread:  the thread that runs the loader
  * cost:    O(1); the entry is rewritten once
  * example: cellar_load_not_modified(load);                                                       */
@@ -357,12 +377,12 @@ CELLAR_API cellar_err cellar_load_not_modified(cellar_load *load);
 
 /* ---- In a loader: options of the result ------------------------------------------------------ */
 
-/* Set options of this one result; they override call and namespace. A field that is 0 keeps what
- * was set before.
- * in:      load of the running loader; o: ttl_ms, stale_ms, cost_us, user_flags, weight_bytes, tags
- *          (in place of earlier ones), flags CELLAR_NO_STORE, and CELLAR_NEGATIVE: ttl_ms is that
- *          of "absent". All other fields 0
- * returns: OK; E_RANGE (stale_ms), E_NOMEM (tags).
+/* Set options of this one result, such as its TTL or tags; they override those of call and
+ * namespace. A field that is 0 keeps what was set before.
+ * in:      load: the running load; o: ttl_ms, stale_ms, cost_us, user_flags, weight_bytes, tags (in
+ *          place of earlier ones), flags CELLAR_NO_STORE, and CELLAR_NEGATIVE: ttl_ms is that of
+ *          "absent". All other fields 0
+ * returns: OK; E_RANGE (stale_ms is above 2^32 - 1), E_NOMEM (no memory for the tags).
  *          Unless OK nothing is set
  * owns:    tags are copied
  * thread:  the thread that runs the loader
@@ -393,9 +413,9 @@ typedef struct cellar_load_info {
 } cellar_load_info;
 CELLAR_STRUCT(cellar_load_info, cancelled);
 
-/* Describe the running load.
- * in:      load of the running loader; out->struct_size set
- * out:     *out: key, old value and limits of the load
+/* Describe the running load: the old value, the time left, whether the result is still wanted.
+ * in:      load: the running load; out from cellar_load_info_default
+ * out:     *out: old value, limits and state of the load
  * returns: OK
  * owns:    stale_value and trace are borrowed until the loader returns
  * thread:  the thread that runs the loader
@@ -417,13 +437,14 @@ typedef struct cellar_load_item {
     uint32_t      reserved0; /* must be 0 */
 } cellar_load_item;
 
-/* Load many keys. `fn` gets all keys that are missing and that no other call loads, at most 4,096
- * a call.
- * in:      items, NULL with count 0; equal keys are fine; o as in cellar_get_or_load; fn NULL =
- *          loader_many of the namespace. A key that fn does not report gets E_NO_RESULT, or the
- *          error of fn. For each key that failed the fallbacks run, one key after the other
+/* Return the values of many keys, and load the missing ones in bulk. `fn` gets all keys that are
+ * missing and that no other call loads, at most 4,096 a call.
+ * in:      items: the keys, each with a result, NULL with count 0; equal keys are fine; o: options
+ *          as in cellar_get_or_load; fn: loads the keys, NULL = loader_many of the namespace; ctx:
+ *          given to fn. A key that fn does not report gets E_NO_RESULT, or the error of fn. For
+ *          each key that failed the fallbacks run, one key after the other
  * out:     result and status of each item, in the caller's order; buf as in cellar_get_or_load
- * returns: OK (look at the items)
+ * returns: OK (the status of each item has its code)
  * owns:    the caller frees the result of each item with cellar_result_free. ctx lives until the
  *          call has returned
  * thread:  as cellar_get_or_load; each item is atomic, the batch is not. The call runs its own
@@ -440,10 +461,11 @@ CELLAR_API cellar_err cellar_get_or_load_many(cellar *c, cellar_load_item *items
                                               const cellar_load_opts *o, cellar_loader_many_fn fn,
                                               void *ctx);
 
-/* Select a key of a bulk load: the calls of a loader set its result and its options, and describe
- * its load. Before the first selection cellar_load_opts_set sets options of all keys, and
- * cellar_load_fail the failure of all keys without a result; other results are E_INVAL.
- * in:      load of the running bulk loader; index of the key
+/* Select the key of a bulk load to which the next calls belong: they set its result and its
+ * options, and describe its load. Before the first selection cellar_load_opts_set sets options of
+ * all keys, and cellar_load_fail the failure of all keys without a result; other results are
+ * E_INVAL.
+ * in:      load: the running bulk load; index of the key, from 0
  * returns: OK; E_INVAL (no such key: none is selected)
  * owns:    another selection ends the buffer of cellar_load_buf; its bytes are the result
  * thread:  the thread that runs the loader
@@ -461,8 +483,8 @@ typedef struct cellar_lease {
     uint64_t opaque[2];
 } cellar_lease;
 
-/* Return whether this caller holds the lease, and so has to load the key: with LEASED, and with a
- * value to refresh.
+/* Return whether this caller holds the lease, and so has to load the key. That is so with LEASED,
+ * and with a value that this caller refreshes.
  * in:      lease as cellar_lease_acquire or cellar_object_lease_acquire left it, not NULL
  * returns: true until cellar_lease_fulfill or _release has ended it; false for the ticket of
  *          a PENDING, and of zeros. A lease that was lost past hard_timeout_ms is not seen here
@@ -477,8 +499,9 @@ static inline bool cellar_lease_held(const cellar_lease *lease)
     return lease->opaque[1] >> 32 != 0;
 }
 
-/* A function for cellar_lease_acquire. The library calls it once when the load behind a PENDING has
- * ended. Then call cellar_lease_acquire again: it returns the value or the lease.
+/* Wake a caller that waits for a load, for cellar_lease_acquire. The library calls this function
+ * once when the load behind a PENDING has ended. Then call cellar_lease_acquire again: it returns
+ * the value or the lease.
  * owns:    the struct is copied. ctx lives until fn has returned, or cellar_lease_unsubscribe has
  *          returned OK
  * thread:  the thread that ends the load: that of a loader, of cellar_lease_fulfill or _release, of
@@ -490,18 +513,23 @@ typedef struct cellar_subscriber {
     void  *ctx;            /* given to fn */
 } cellar_subscriber;
 
-/* Return the value of a key, or the lease to load it. All other callers get the value of
- * cellar_lease_fulfill, threads in cellar_get_or_load included.
- * in:      key; o as in cellar_get_or_load, without BYPASS, NO_STORE and NO_JOIN; subscriber:
- *          called when a PENDING load ends, never for the holder of the lease, which continues
- *          after its own fulfill; optional. Fallbacks and default value of o serve when
+/* Return the value of a key, or the lease to load it: a load for event loops, which must not wait.
+ * The holder of the lease loads the value and calls cellar_lease_fulfill. All other callers get
+ * that value, threads in cellar_get_or_load included.
+ * in:      key; o: options as in cellar_get_or_load, without BYPASS, NO_STORE and NO_JOIN;
+ *          subscriber: called when a PENDING load ends, never for the holder of the lease, which
+ *          continues after its own fulfill; optional. Fallbacks and default value of o serve when
  *          the breaker is open or a failure is remembered (the fallbacks then run in this call),
  *          and when the lease is released with an error
  * out:     *lease with LEASED, and when this caller refreshes: with STALE, and with OK before the
  *          TTL passes; with PENDING and a subscriber the ticket for cellar_lease_unsubscribe; else
  *          all zero. *out the value with OK and STALE; its buf as in cellar_get_or_load
- * returns: OK, STALE, ABSENT; LEASED, PENDING; MISS (ONLY_IF_CACHED); E_LOADER (a remembered
- *          failure), E_BREAKER_OPEN, E_TIMEOUT (leader_retries used up), E_LIMIT, E_NOMEM
+ * returns: OK (a value), STALE (a value past its TTL), ABSENT (the source is known to have none);
+ *          LEASED (no value: this caller loads it), PENDING (another caller loads it: call again,
+ *          or wait for the subscriber), MISS (with ONLY_IF_CACHED: the cache has no value);
+ *          E_LOADER (an earlier load failed, and its failure is remembered), E_BREAKER_OPEN (the
+ *          breaker refuses loads while the source fails), E_TIMEOUT (leader_retries are used up),
+ *          E_LIMIT (max_loads or max_load_waiters is reached), E_NOMEM (the system gave no memory)
  * owns:    out as in cellar_get_or_load. A lease ends with fulfill or release; past hard_timeout_ms
  *          with the next call for the key, or with cellar_tick. The ctx of a fallback outlives the
  *          lease; the default value is copied. Only the breaker of the namespace is used: fulfill
@@ -525,17 +553,19 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
                                            const cellar_subscriber *subscriber,
                                            cellar_lease *lease, cellar_result *out);
 
-/* Store the value of a lease and wake all waiters.
- * in:      lease from cellar_lease_acquire on this namespace; o as in cellar_set (TTL, stale
- *          window, tags, cost; CELLAR_NEGATIVE: absent), without conditions and CELLAR_DURABLE;
- *          NULL = defaults. TTL, stale window and jitter that o leaves open are those given to
- *          cellar_lease_acquire
+/* Store the loaded value of a lease, and wake all callers that wait for it.
+ * in:      lease from cellar_lease_acquire on this namespace; value, NULL with value_len 0; o:
+ *          options as in cellar_set (TTL, stale window, tags, cost; CELLAR_NEGATIVE: absent),
+ *          without conditions and CELLAR_DURABLE; NULL = defaults. TTL, stale window and jitter
+ *          that o leaves open are those given to cellar_lease_acquire
  * out:     *lease is zeroed, except with E_LEASE and refused arguments: a lease of another
  *          namespace stays usable there
- * returns: OK; INVALIDATED (not stored: a delete, clear or newer set came first), DROPPED (not
- *          stored: no room, or a rule refused it), DISABLED (not stored: the namespace is switched
- *          off); E_LEASE (unknown, expired, taken over or used), E_RANGE (idle_ms or stale_ms),
- *          E_TOOBIG (the lease is released with that code), E_NOMEM (as E_TOOBIG).
+ * returns: OK (stored); INVALIDATED (not stored: a delete, clear or newer set came first), DROPPED
+ *          (not stored: no room, or a rule refused it), DISABLED (not stored: the namespace is
+ *          switched off); E_LEASE (the lease is unknown, expired, taken over or used), E_RANGE
+ *          (idle_ms or stale_ms is above 2^32 - 1: the lease is still held), E_TOOBIG (over
+ *          max_value_bytes: the lease is released with that code), E_NOMEM (no memory: the lease is
+ *          released with that code).
  *          With the outcomes waiters got the value
  * owns:    the bytes are copied
  * thread:  any, not only the one that acquired the lease
@@ -544,19 +574,20 @@ CELLAR_API cellar_err cellar_lease_acquire(cellar *c, const void *key, size_t ke
 CELLAR_API cellar_err cellar_lease_fulfill(cellar *c, cellar_lease *lease, const void *value,
                                            size_t value_len, const cellar_set_opts *o);
 
-/* Release a lease without a value.
- * in:      loader_err 0: another caller loads the key. Else the load failed: waiters get a stale
- *          value, a fallback or the default value given to cellar_lease_acquire, or E_LOADER;
- *          error_ttl_ms and retry_throttle_ms of that call apply
+/* Give a lease back without a value: the load failed, or this caller does not load.
+ * in:      lease from cellar_lease_acquire on this namespace; loader_err 0: another caller loads
+ *          the key. Else the load failed: waiters get a stale value, a fallback or the default
+ *          value given to cellar_lease_acquire, or E_LOADER; error_ttl_ms and retry_throttle_ms of
+ *          that call apply
  * out:     *lease as with cellar_lease_fulfill
- * returns: OK; E_LEASE (unknown, expired, taken over or used)
+ * returns: OK; E_LEASE (the lease is unknown, expired, taken over or used)
  * owns:    the lease ends
  * thread:  any; fallbacks run in this call, like a loader in cellar_get_or_load
  * cost:    one lock; subscribers are called from here
  * example: cellar_lease_release(c, &lease, 0);                                                   */
 CELLAR_API cellar_err cellar_lease_release(cellar *c, cellar_lease *lease, int32_t loader_err);
 
-/* Withdraw the subscriber given to cellar_lease_acquire.
+/* Withdraw the subscriber given to cellar_lease_acquire, when its caller no longer waits.
  * in:      ticket from a PENDING cellar_lease_acquire
  * out:     *ticket is zeroed with OK
  * returns: OK (fn will not be called); E_LEASE (fn was called, or will be called soon)

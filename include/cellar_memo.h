@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_memo: functions called through the cache, with keys made of their arguments. */
+ * cellar_memo: functions called through the cache, with keys made of their arguments.
+ *
+ * A function that always has the same result for the same arguments need not run twice.
+ * cellar_memoize makes the key of name and arguments, and runs the function on a miss. */
 #ifndef CELLAR_MEMO_H
 #define CELLAR_MEMO_H
 
@@ -167,16 +170,16 @@ template <class T> cellar_arg cellar_arg_of(T *) = delete; /* would turn into bo
 
 /* ---- Keys ------------------------------------------------------------------------------------ */
 
-/* Write the key of a call: name, version and arguments of a function. Different calls have
- * different keys.
+/* Write the key under which the result of a function call is cached, made of name, version and
+ * arguments. Different calls have different keys.
  * in:      name of 1..CELLAR_MEMO_NAME_MAX bytes, terminated; version: change it when the function
  *          changes; args: arg_count of them, 0..CELLAR_MEMO_ARGS_MAX, of the types I64 to BYTES;
  *          buf_cap: bytes at buf, 0 asks for the length (buf may be NULL)
  * out:     buf: the key, with OK; *key_len the full length, optional
- * returns: OK; E_BUFFER (*key_len set), E_INVAL (no name, an empty one or one of over
- *          CELLAR_MEMO_NAME_MAX bytes; over CELLAR_MEMO_ARGS_MAX arguments; an argument of another
- *          type; a key of over CELLAR_KEY_MAX bytes). The call has no handle: no text tells which
- * owns:    buf stays with the caller
+ * returns: OK; E_BUFFER (the key does not fit: *key_len is its length), E_INVAL (no name, an empty
+ *          one or one of over CELLAR_MEMO_NAME_MAX bytes; over CELLAR_MEMO_ARGS_MAX arguments; an
+ *          argument of another type; a key of over CELLAR_KEY_MAX bytes). The call has no handle:
+ *          no text tells which
  * thread:  any
  * cost:    O(key_len); no allocation
  * example:
@@ -188,12 +191,12 @@ CELLAR_API cellar_err cellar_memo_key(const char *name, uint32_t version, const 
                                       size_t arg_count, void *buf, size_t buf_cap,
                                       size_t *key_len);
 
-/* Read name, version and arguments back from a key.
+/* Read name, version and arguments back from a key of cellar_memo_key.
  * in:      key of any origin, key_len bytes; arg_cap: places at args, 0 asks for the number of
  *          arguments (args may be NULL)
  * out:     *name, *version, *arg_count, each optional; args[0 .. arg_cap - 1]
- * returns: OK; E_BUFFER (more arguments than arg_cap), E_FOREIGN (not a key of cellar_memo_key),
- *          E_NEWER_FORMAT
+ * returns: OK; E_BUFFER (there are more arguments than arg_cap), E_FOREIGN (not a key of
+ *          cellar_memo_key), E_NEWER_FORMAT (a key of a newer version of cellar)
  * owns:    *name, text and bytes of args are borrowed from key; text is not terminated
  * thread:  any
  * cost:    O(arguments); no allocation
@@ -207,8 +210,8 @@ CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_
 
 /* ---- Calls ----------------------------------------------------------------------------------- */
 
-/* Compute the result of a call, for cellar_memoize. It reports its result with `load`, as a
- * cellar_loader_fn does.
+/* Compute the result of a call, for cellar_memoize. The program writes this function. It reports
+ * its result with `load`, as a cellar_loader_fn does.
  * in:      load: receives the result; args, arg_count of them, as given to cellar_memoize; ctx as
  *          given with the function
  * returns: OK with one result; any other code fails the load and becomes loader_err
@@ -227,18 +230,23 @@ CELLAR_API cellar_err cellar_memo_parse(const void *key, size_t key_len, cellar_
 typedef cellar_err (*cellar_memo_fn)(cellar_load *load, const cellar_arg *args, size_t arg_count,
                                      void *ctx);
 
-/* Call a function through the cache: cellar_get_or_load with a key from cellar_memo_key.
+/* Return the result of a function call from the cache, or call the function and store its result: a
+ * cellar_get_or_load with a key from cellar_memo_key.
  * in:      name, version, args and arg_count as in cellar_memo_key; o and out as in
  *          cellar_get_or_load; fn, not NULL; ctx, given to fn. Stale results are refreshed in the
  *          background only with ctx NULL or CELLAR_LOAD_CTX_STATIC; ctx_bytes, ctx_retain and
  *          ctx_release are ignored. Do not use a namespace with an authoritative Bloom filter: it
  *          does not know these keys
  * out:     *out: the result, as cellar_get_or_load
- * returns: OK; STALE (past its TTL: STALE VALUES), ABSENT (the loader or a fallback reported it),
- *          MISS (ONLY_IF_CACHED), PENDING (NO_WAIT);
- *          E_LOADER (the loader failed: loader_err), E_NO_RESULT, E_RESULT_TWICE, E_TOOBIG (the
- *          loaded value), E_TIMEOUT, E_DEADLOCK (the wait would never end), E_DEPTH (RECURSION),
- *          E_BREAKER_OPEN, E_LIMIT (max_loads, max_load_waiters), E_NOMEM;
+ * returns: OK (a result), STALE (a result past its TTL: see STALE VALUES), ABSENT (the function
+ *          reported that there is none), MISS (with ONLY_IF_CACHED: the cache has no result),
+ *          PENDING (with NO_WAIT: another call computes it, call again later);
+ *          E_LOADER (the function failed: out->loader_err is its code), E_NO_RESULT (it returned OK
+ *          without a result), E_RESULT_TWICE (it set two results), E_TOOBIG (the result is over
+ *          max_value_bytes), E_TIMEOUT (another load took longer than wait_timeout_ms, or
+ *          leader_retries are used up), E_DEADLOCK (the wait would never end: see RECURSION),
+ *          E_DEPTH (too many calls in each other: see RECURSION), E_BREAKER_OPEN (the breaker
+ *          refuses loads), E_LIMIT (max_loads or max_load_waiters is reached), E_NOMEM (no memory);
  *          E_INVAL (also: name, arguments or length of the key, as in cellar_memo_key; fn NULL).
  *          After E_INVAL the load has not begun, and cellar_last_error has no text of it
  * owns:    as cellar_get_or_load

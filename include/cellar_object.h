@@ -3,6 +3,9 @@
  * cellar_object: entries that are objects of the program: open files, compiled patterns, parsed
  * settings, anything behind a pointer.
  *
+ * The cache stores the pointer and calls free_fn when nothing uses the object any more. A reader
+ * holds the object while it works with it.
+ *
  * CALL PATTERN
  *     cellar_object_config oc = cellar_object_config_default();
  *     cellar_namespace_config o = cellar_namespace_config_default();
@@ -59,8 +62,8 @@ extern "C" {
  * Objects count in memory_bytes until they are freed. If only held ones are left, sets are
  * CELLAR_E_SPACE, and a lowered budget is CELLAR_E_BUSY. */
 
-/* Free an object, for cellar_object_config.free_fn. It runs once for each object that the store
- * took; see FREE.
+/* Free an object, for cellar_object_config.free_fn. The program writes this function. It runs once
+ * for each object that the store took; see FREE.
  * in:      object and charge, as given to the store; why the entry ended, CELLAR_CAUSE_NONE: there
  *          was no entry; ctx as given with the function
  * owns:    the object is the program's again. ctx lives until the last object is freed
@@ -94,14 +97,17 @@ typedef struct cellar_held {
     uint64_t opaque[3];
 } cellar_held;
 
-/* Store an object.
- * in:      key; object, not NULL; charge 0 to half of memory_bytes; o as in cellar_set, without
- *          CELLAR_NEGATIVE
- * returns: OK; EXISTS (ONLY_IF_ABSENT: a value is there), MISS (ONLY_IF_PRESENT: none is there),
- *          CONFLICT (ONLY_IF_VERSION: not that version), DISABLED (the namespace is switched off);
- *          E_TYPE (a namespace of bytes), E_DENIED (a DENY rule), E_LIMIT (more than 16 tags of
- *          call and rule), E_TOOBIG (charge), E_SPACE (NO ROOM), E_NOMEM (no memory), E_BUSY (64
- *          clears of the namespace during the call), E_RANGE (idle_ms or stale_ms).
+/* Store an object under a key, or replace the object that the key has.
+ * in:      key; object: a pointer of the program, not NULL; charge: bytes that count for it, 0 to
+ *          half of memory_bytes; o: options as in cellar_set, without CELLAR_NEGATIVE
+ * returns: OK (stored); EXISTS (with ONLY_IF_ABSENT: the key has an object), MISS (with
+ *          ONLY_IF_PRESENT: the key has no object), CONFLICT (with ONLY_IF_VERSION: the key has no
+ *          object of that version), DISABLED (the namespace is switched off);
+ *          E_TYPE (the namespace holds bytes), E_DENIED (a DENY rule matches the key), E_LIMIT
+ *          (call and rule have more than 16 tags), E_TOOBIG (charge is over half of memory_bytes),
+ *          E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM (the system gave no memory),
+ *          E_BUSY (the namespace was cleared 64 times during the call: call again), E_RANGE
+ *          (idle_ms or stale_ms is above 2^32 - 1).
  *          What an error leaves of the old object is in CALLS THAT STORE of cellar.h
  * owns:    OK: the store frees the object with free_fn. Any other code: it stays with the caller
  * thread:  any; atomic per key
@@ -112,10 +118,11 @@ typedef struct cellar_held {
 CELLAR_API cellar_err cellar_object_set(cellar *c, const void *key, size_t key_len, void *object,
                                         size_t charge, const cellar_set_opts *o);
 
-/* Hold the object of a key.
+/* Hold the object of a key: it stays usable until the hold is released, also if its entry ends.
  * in:      key
  * out:     *out, zeroed unless OK
- * returns: OK; MISS; ABSENT; E_TYPE (a namespace of bytes), E_LIMIT (2^32 - 2^16 holds of it)
+ * returns: OK (*out holds the object), MISS (no live object), ABSENT (a negative entry); E_TYPE
+ *          (the namespace holds bytes), E_LIMIT (the object has 2^32 - 2^16 holds)
  * owns:    one cellar_object_release for each OK
  * thread:  any; no lock on a hit
  * cost:    like cellar_get without the copy
@@ -128,10 +135,10 @@ CELLAR_API cellar_err cellar_object_set(cellar *c, const void *key, size_t key_l
 CELLAR_API cellar_err cellar_object_acquire(cellar *c, const void *key, size_t key_len,
                                             cellar_held *out);
 
-/* Hold an object once more.
- * in:      a hold that is not released
+/* Hold an object once more, for example to hand it to another thread.
+ * in:      held: a hold that is not released
  * out:     *out, another hold of the same object; zeroed unless OK
- * returns: OK; E_LIMIT (2^32 - 2^16 holds)
+ * returns: OK; E_LIMIT (the object has 2^32 - 2^16 holds)
  * owns:    one cellar_object_release for each OK
  * thread:  any; after cellar_close, too
  * cost:    one atomic step
@@ -139,24 +146,28 @@ CELLAR_API cellar_err cellar_object_acquire(cellar *c, const void *key, size_t k
 CELLAR_API cellar_err cellar_object_retain(const cellar_held *held, cellar_held *out);
 
 /* Release a hold and zero its struct. NULL and a zeroed struct are accepted.
- * in:      a hold
+ * in:      held: the hold
  * owns:    the last release frees the object if its entry is gone
  * thread:  any; after cellar_close, too
  * cost:    one atomic step; free_fn
  * example: cellar_object_release(&held);                                                         */
 CELLAR_API void cellar_object_release(cellar_held *held);
 
-/* Hold the object of a key; on a miss, load it.
+/* Hold the object of a key; if it is missing, make it with a loader and store it.
  * in:      as cellar_get_or_load; the loader reports with cellar_load_object. A default value is
  *          E_UNSUPPORTED
  * out:     *out, with OK and STALE; else zeroed; *o->result, if it is set: loader_err of E_LOADER,
  *          source, flags (INVALIDATED: held, not stored), times
- * returns: OK; STALE (past its TTL: STALE VALUES), ABSENT (the loader or a fallback reported it),
- *          MISS (ONLY_IF_CACHED), PENDING (NO_WAIT);
- *          E_LOADER (the loader failed: loader_err), E_NO_RESULT, E_RESULT_TWICE, E_TOOBIG (the
- *          loaded value), E_TIMEOUT, E_DEADLOCK (the wait would never end), E_DEPTH (RECURSION),
- *          E_BREAKER_OPEN, E_LIMIT (max_loads, max_load_waiters; holds), E_NOMEM, E_TYPE (a
- *          namespace of bytes)
+ * returns: OK (an object), STALE (an object past its TTL: see STALE VALUES), ABSENT (the loader or
+ *          a fallback reported that there is none), MISS (with ONLY_IF_CACHED: the cache has no
+ *          object), PENDING (with NO_WAIT: another call loads the key, call again later);
+ *          E_LOADER (the loader failed: loader_err of *o->result is its code), E_NO_RESULT (the
+ *          loader returned OK without a result), E_RESULT_TWICE (the loader set two results),
+ *          E_TOOBIG (charge is over half of memory_bytes), E_TIMEOUT (another load took longer than
+ *          wait_timeout_ms, or leader_retries are used up), E_DEADLOCK (the wait would never end:
+ *          see RECURSION), E_DEPTH (too many loads in each other: see RECURSION), E_BREAKER_OPEN
+ *          (the breaker refuses loads), E_LIMIT (max_loads, max_load_waiters or the number of holds
+ *          is reached), E_NOMEM (no memory), E_TYPE (the namespace holds bytes)
  * owns:    one cellar_object_release for each OK and STALE. ctx: as cellar_get_or_load
  * thread:  any; waits for the loader
  * cost:    a hit: like cellar_object_acquire
@@ -174,13 +185,17 @@ CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size
                                                 const cellar_load_opts *o, cellar_loader_fn fn,
                                                 void *ctx, cellar_held *out);
 
-/* Hold the object of a key; on a miss, take the lease to load it.
+/* Hold the object of a key, or take the lease to load it: for event loops, which must not wait.
  * in:      as cellar_lease_acquire
  * out:     *lease as there; *out with OK and STALE, else zeroed; *o->result as in
  *          cellar_object_get_or_load
- * returns: OK, STALE, ABSENT; LEASED, PENDING; MISS (ONLY_IF_CACHED); E_LOADER (a remembered
- *          failure), E_BREAKER_OPEN, E_TIMEOUT (leader_retries used up), E_LIMIT (max_loads,
- *          max_load_waiters; holds), E_NOMEM, E_TYPE (a namespace of bytes)
+ * returns: OK (an object), STALE (an object past its TTL), ABSENT (the source is known to have
+ *          none); LEASED (no object: this caller makes it), PENDING (another caller makes it: call
+ *          again, or wait for the subscriber), MISS (with ONLY_IF_CACHED: the cache has no object);
+ *          E_LOADER (an earlier load failed, and its failure is remembered), E_BREAKER_OPEN (the
+ *          breaker refuses loads), E_TIMEOUT (leader_retries are used up), E_LIMIT (max_loads,
+ *          max_load_waiters or the number of holds is reached), E_NOMEM (no memory), E_TYPE (the
+ *          namespace holds bytes)
  * owns:    one cellar_object_release for each OK and STALE; the lease
  * thread:  any; never waits
  * cost:    as cellar_lease_acquire
@@ -202,14 +217,15 @@ CELLAR_API cellar_err cellar_object_lease_acquire(cellar *c, const void *key, si
                                                   const cellar_subscriber *waiter,
                                                   cellar_lease *lease, cellar_held *out);
 
-/* End a lease with an object.
+/* Store the object of a lease, and wake all callers that wait for it.
  * in:      lease: of cellar_object_lease_acquire; object, not NULL; charge and o as in
  *          cellar_object_set, without conditions
- * returns: OK; INVALIDATED (not stored: a delete, clear or newer set came first), DROPPED (not
- *          stored: no room, or a rule refused it), DISABLED (not stored: the namespace is switched
- *          off); E_LEASE (unknown, expired, taken over or used), E_RANGE (idle_ms or stale_ms),
- *          E_TOOBIG (charge: the lease is released with that code), E_NOMEM (as E_TOOBIG), E_TYPE
- *          (a namespace of bytes)
+ * returns: OK (stored); INVALIDATED (not stored: a delete, clear or newer set came first), DROPPED
+ *          (not stored: no room, or a rule refused it), DISABLED (not stored: the namespace is
+ *          switched off); E_LEASE (the lease is unknown, expired, taken over or used), E_RANGE
+ *          (idle_ms or stale_ms is above 2^32 - 1), E_TOOBIG (charge is over half of memory_bytes:
+ *          the lease is released with that code), E_NOMEM (no memory: the lease is released with
+ *          that code), E_TYPE (the namespace holds bytes)
  * owns:    a negative code: the object stays with the caller. Else the store frees it, also if it
  *          is not stored: those that waited for the lease get it
  * thread:  any
@@ -221,8 +237,10 @@ CELLAR_API cellar_err cellar_object_lease_fulfill(cellar *c, cellar_lease *lease
                                                   size_t charge, const cellar_set_opts *o);
 
 /* Report an object as the result of a loader.
- * in:      load of the running loader; object, not NULL; charge as in cellar_object_set
- * returns: OK; E_TOOBIG, E_SPACE, E_NOMEM, E_RESULT_TWICE; E_TYPE (a namespace of bytes)
+ * in:      load: the running load; object, not NULL; charge as in cellar_object_set
+ * returns: OK; E_TOOBIG (charge is over half of memory_bytes), E_SPACE (memory has no room for it:
+ *          see NO ROOM), E_NOMEM (no memory), E_RESULT_TWICE (the load has another result), E_TYPE
+ *          (the namespace holds bytes)
  * owns:    the store takes the object and frees it, also when the call fails. With E_TYPE, E_INVAL
  *          and E_FORKED the object stays with the caller
  * thread:  the thread that runs the loader

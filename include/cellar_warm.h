@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_warm: load many keys ahead; write to the source, then to the cache. */
+ * cellar_warm: load many keys ahead; write to the source, then to the cache.
+ *
+ * cellar_warm fills a cache before its first requests. cellar_write_through keeps source and cache
+ * together when the program writes. */
 #ifndef CELLAR_WARM_H
 #define CELLAR_WARM_H
 
@@ -56,11 +59,13 @@ typedef struct cellar_warm_report {
 } cellar_warm_report;
 CELLAR_STRUCT(cellar_warm_report, reserved0);
 
-/* Load many keys before they are requested. The loads are those of cellar_get_or_load: keys in the
- * cache are not loaded, and other calls wait for these loads.
+/* Load many keys before they are requested, for example after a start, so that the first callers
+ * find them. The loads are those of cellar_get_or_load: keys in the cache are not loaded, and other
+ * calls wait for these loads.
  * in:      o: keys, loader and limits of the warming; out->struct_size set
  * out:     *out, also when it stopped early
- * returns: OK (look at the report); E_NOMEM (no thread or no memory; loaded entries stay).
+ * returns: OK (the report says what was loaded); E_NOMEM (no thread or no memory: loaded entries
+ *          stay).
  *          A negative code of next ends the call, which returns it. cellar_last_error tells of the
  *          loads and of their options
  * owns:    keys, next_ctx and loader_ctx live until the call has returned
@@ -77,7 +82,7 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
 
 /* ---- Write through --------------------------------------------------------------------------- */
 
-/* Write a key to the source, for cellar_write_through.
+/* Write a key to the source, for cellar_write_through. The program writes this function.
  * in:      key and value as given to cellar_write_through; ctx as given with the function
  * returns: OK: the source has the value. Any other code, also a positive one: the write failed or
  *          may have failed; cellar_write_through deletes the key and returns the code
@@ -95,17 +100,19 @@ CELLAR_API cellar_err cellar_warm(cellar *c, const cellar_warm_opts *o, cellar_w
 typedef cellar_err (*cellar_writer_fn)(const void *key, size_t key_len, const void *value,
                                        size_t value_len, void *ctx);
 
-/* Write to the source, then to the cache. Unless both return OK, the call deletes the key from the
- * cache: a failed write to the source may have happened, and a set that was denied or switched off
- * would leave the old value.
- * in:      key, value, o as in cellar_set, without conditions and CELLAR_NEGATIVE;
+/* Write a value to the source, then to the cache, so that readers find the new value in both.
+ * Unless both return OK, the call deletes the key from the cache: a failed write to the source may
+ * have happened, and a set that was denied or switched off would leave the old value.
+ * in:      key, value, o: as in cellar_set, without conditions and CELLAR_NEGATIVE;
  *          fn: writes the value to the source; ctx: given to fn
- * returns: OK; DISABLED (the namespace is switched off);
- *          E_DENIED (a DENY rule), E_LIMIT (more than 16 tags of call and rule), E_UNSUPPORTED
- *          (CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule), E_TOOBIG (over
- *          max_value_bytes; WEIGHT), E_SPACE (NO ROOM), E_NOMEM (no memory), E_BUSY (64 clears of
- *          the namespace during the call), E_IO (a tier below memory did not take it: cellar_l2.h);
- *          E_RANGE (idle_ms or stale_ms: nothing done, fn did not run).
+ * returns: OK (source and cache have the value); DISABLED (the namespace is switched off);
+ *          E_DENIED (a DENY rule matches the key), E_LIMIT (call and rule have more than 16 tags),
+ *          E_UNSUPPORTED (with CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule matches the
+ *          key), E_TOOBIG (the value is over max_value_bytes, or its weight over half of
+ *          memory_bytes), E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM (the system
+ *          gave no memory), E_BUSY (the namespace was cleared 64 times during the call), E_IO (a
+ *          tier below memory does not have the value: see LOWER TIERS);
+ *          E_RANGE (idle_ms or stale_ms is above 2^32 - 1: nothing done, fn did not run).
  *          Any other code is that of fn: the set did not run. After the codes of the set the source
  *          has the value, the cache has none. cellar_last_error tells of the set, of the delete,
  *          and of options that no set accepts
