@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_invalidate: delete by tag, by pattern, by version; drop a namespace. */
+ * cellar_invalidate: delete by tag, by pattern, by version; drop a namespace.
+ *
+ * cellar_delete removes one key, cellar_clear a whole namespace. The calls of this header remove
+ * the entries between: those with a tag, those with a key of some form, those of an old version. */
 #ifndef CELLAR_INVALIDATE_H
 #define CELLAR_INVALIDATE_H
 
@@ -11,7 +14,8 @@ extern "C" {
 #endif
 
 /* LATE WRITES
- * A get that starts after one of these calls returns nothing that was set before the call, nor the
+ * These calls and sets of other threads may run at the same time; this is what then holds. A get
+ * that starts after one of these calls returns nothing that was set before the call, nor the
  * result of a load that began before it. Such a load still returns its result to its callers. A set
  * with tags that overlaps a delete by one of them counts as older: it returns OK, and its key is a
  * miss afterwards, also if the key had another value before. */
@@ -24,14 +28,17 @@ typedef enum cellar_tag_mode {
     CELLAR_TAG_SOFT = 1  /* entries with the tag are stale: loads return them while they refresh */
 } cellar_tag_mode;
 
-/* Invalidate every entry that has a tag, in all namespaces of the store. See LATE WRITES. With
+/* Invalidate every entry that has a tag, in all namespaces of the store: all pages of one product,
+ * all entries of one user. The program gives the tags with each set or load. See LATE WRITES. With
  * CELLAR_TAG_HARD these entries are misses from now on. With CELLAR_TAG_SOFT they are stale: a load
  * returns the old value with STALE and refreshes it, and a get misses. Without memory the call does
  * not fail: it makes all entries that have tags misses, whatever the tag and the mode.
- * in:      c: any handle of the store; tag of 1..CELLAR_TAG_MAX bytes, one of `tags` in
- *          cellar_set_opts or in use nowhere; mode:
- *          whether the entries become misses or stale
- * returns: OK; E_IO (cellar_l2.h)
+ * in:      c: any handle of the store; tag: 1..CELLAR_TAG_MAX bytes, one of `tags` in
+ *          cellar_set_opts, or one that no entry has; mode: whether the entries become misses or
+ *          stale
+ * returns: OK; E_IO (with sync ALWAYS: no read returns the entries any more, from memory or disk,
+ *          but the disk did not confirm the delete, and a power cut may bring them back. Call
+ *          again, or call cellar_sync, when the disk works. Of a shared server: see LOWER TIERS)
  * thread:  any; listeners receive TAG when the memory is reclaimed. On disk the call is in the log
  *          before it returns; a stale entry is not read from disk, nor written there
  * cost:    O(1) amortised, one lock, for any number of entries; see REMEMBERED TAGS
@@ -50,13 +57,16 @@ CELLAR_API cellar_err cellar_delete_by_tag(cellar *c, const void *tag, size_t ta
  * Any other byte is itself. A list ends at the first "]" that no backslash precedes. "[]" matches
  * nothing, "[^]" any byte. */
 
-/* Delete the entries of this namespace with keys that match a pattern, stale and negative ones
- * included; see GLOB PATTERNS. See LATE WRITES. An entry set during the call may stay or not.
+/* Delete the entries of this namespace with keys that match a pattern, such as "user:17:*"; stale
+ * and negative entries, too. See GLOB PATTERNS and LATE WRITES. An entry set during the call may
+ * stay or not. Tags are faster where the program knows beforehand what it will delete together.
  * in:      pattern of 1..CELLAR_PATTERN_MAX bytes
  * out:     *deleted the live values removed from memory, each counted once; keys that are only on
  *          disk are deleted, not counted; optional
- * returns: OK; E_NOMEM (call again), E_LIMIT (256 such calls at once with a disk tier), E_IO
- *          (cellar_l2.h), E_UNSUPPORTED (a shared tier that knows no patterns)
+ * returns: OK; E_NOMEM (no memory for the work: some entries may be deleted, call again), E_LIMIT
+ *          (256 such calls run at once with a disk tier: call again), E_IO (deleted, but a tier
+ *          below memory did not confirm it: see LOWER TIERS), E_UNSUPPORTED (a shared tier that
+ *          knows no patterns)
  * thread:  any; no lock is held while matching, no other call waits; listeners receive PATTERN
  * cost:    O(entries in memory); a pattern without wildcards: one delete. On disk one record in the
  *          log, and a match for each entry read until all older entries are reclaimed. With more
@@ -66,18 +76,22 @@ CELLAR_API cellar_err cellar_delete_by_pattern(cellar *c, const char *pattern, s
                                                uint64_t *deleted);
 
 /* REMEMBERED TAGS
- * The store remembers memory_bytes / 4,096 deleted tags exactly, 64 at least, 65,536 at most. When
- * the table is full, its oldest eighth is forgotten, and each entry with any tag that is older
- * becomes a miss. The call that does this walks the table; entries with tags may miss meanwhile. A
- * disk tier remembers 4,096 tags over a restart, as long as older entries are on disk. */
+ * A deleted tag is remembered, and each read compares the entry with it. The store remembers
+ * memory_bytes / 4,096 deleted tags exactly, rounded down to a power of two, 64 at least, 65,536 at
+ * most. When the table is full, its oldest eighth is forgotten, and each entry with any tag that is
+ * older becomes a miss. The call that does this walks the table; entries with tags may miss
+ * meanwhile. A disk tier remembers 4,096 tags over a restart, as long as older entries are on
+ * disk. */
 
 /* ---- Versions and namespaces ----------------------------------------------------------------- */
 
-/* Set the public version of a namespace: cellar_clear with cause VERSION. The version may go back,
- * too: entries stored under an earlier version stay deleted.
- * in:      version; 0: one above the present one
+/* Set the public version of a namespace, which invalidates all its entries, as cellar_clear does,
+ * with cause VERSION. Use it when the program stores values in another form. The version may go
+ * back, too: entries stored under an earlier version stay deleted.
+ * in:      version: the new version; 0: one above the present one
  * out:     *now the new version; optional
- * returns: OK; E_RANGE (version 0, and the present one is 2^32 - 1), E_IO (cellar_l2.h)
+ * returns: OK; E_RANGE (version 0, and the present one is 2^32 - 1), E_IO (done, but a tier below
+ *          memory did not confirm it: see LOWER TIERS)
  * thread:  any
  * cost:    O(1)
  * example: cellar_version_set(c, 0, NULL);                                                       */
@@ -87,7 +101,8 @@ CELLAR_API cellar_err cellar_version_set(cellar *c, uint32_t version, uint32_t *
  * now on, and so do calls that wait for one of its leases. A call that waits for a running loader
  * gets its result.
  * in:      c: any handle of the store; name of the namespace
- * returns: OK; E_NOT_FOUND, E_IO (cellar_l2.h)
+ * returns: OK; E_NOT_FOUND (the store has no namespace of this name), E_IO (dropped, but the disk
+ *          did not confirm it: see LOWER TIERS)
  * owns:    until its handles are closed the namespace counts for max_namespaces
  * thread:  any; subscribers of its leases are called from here
  * cost:    O(1), and the loads in progress; eviction reclaims the entries first

@@ -87,18 +87,22 @@ extern "C" {
  * open begins with an empty disk tier. */
 
 /* POWER CUT
+ * The option `sync` says what a power cut, or a crash of the machine, may take.
+ *
  * SYNC_MANUAL: the state of the last cellar_sync or clean close survives if nothing changed
  * since, else nothing. Opens alone change nothing, also after another level. The first open of a
  * namespace is a change, and so is another `tier`, `hidden` or `version` of it.
  *
  * SYNC_PERIODIC: everything before the last sync survives, one each sync_interval_ms, and some
- * later changes. SYNC_ALWAYS: a call that changes a key or a namespace returns when a power cut
- * cannot undo it. One sync serves all waiting calls. E_IO: done in memory, and a power cut may
- * undo it. A change of a key that was never on disk waits for no sync. Loaded values are committed
- * with the next such call. */
+ * later changes.
+ *
+ * SYNC_ALWAYS: a call that changes a key or a namespace returns when a power cut cannot undo it.
+ * One sync serves all waiting calls. E_IO: done in memory, and a power cut may undo it. A change of
+ * a key that was never on disk waits for no sync. Loaded values are committed with the next such
+ * call. */
 
 /* WRITES TO DISK
- * What one change promises of the disk:
+ * The option l2_write says what is on disk when a call that changes an entry returns.
  *
  * ON_EVICTION: nothing. The entry is offered to the disk when it leaves memory.
  *
@@ -174,14 +178,15 @@ extern "C" {
  * raises no SIGXFSZ. */
 
 /* SIZES
- * A segment has 512 KiB; 1 MiB from 32 MiB of l2_bytes on, 4 MiB from 128 MiB, 8 MiB from 1 GiB; at
- * most memory_bytes / 16, not under 64 KiB. A directory keeps its size. A value over 256 KiB, or
- * over half a segment, is written in parts of 64 KiB. It is found if all its parts are there, a
- * range of it if the parts of the range are. An unfinished set deletes (KILL). Values over a
- * quarter of the data file and keys over half a segment are never written (in the dump:
- * cellar_l2_rejected_size_total). A directory with a value in parts needs this version or a newer
- * one. A long value waits for room while the log takes parts of it, and 1 s at most without. Long
- * values that leave memory wait there: eight at a time, with memory_bytes / 8 at most before each.
+ * The disk tier is written in segments. A segment has 512 KiB; 1 MiB from 32 MiB of l2_bytes on, 4
+ * MiB from 128 MiB, 8 MiB from 1 GiB; at most memory_bytes / 16, not under 64 KiB. A directory
+ * keeps its size. A value over 256 KiB, or over half a segment, is written in parts of 64 KiB. It
+ * is found if all its parts are there, a range of it if the parts of the range are. An unfinished
+ * set deletes (KILL). Values over a quarter of the data file and keys over half a segment are never
+ * written (in the dump: cellar_l2_rejected_size_total). A directory with a value in parts needs
+ * this version or a newer one. A long value waits for room while the log takes parts of it, and 1 s
+ * at most without. Long values that leave memory wait there: eight at a time, with memory_bytes / 8
+ * at most before each.
  *
  * Index, stage and tables are part of memory_bytes: a quarter of it at most, or what a place for
  * each 64 KiB of l2_bytes takes (LOST). Where that does not fit into memory_bytes,
@@ -292,22 +297,27 @@ typedef struct cellar_l2_config {
 CELLAR_STRUCT(cellar_l2_config, open_ready_ms);
 
 /* Write everything on the disk tier so that it survives a power cut, Bloom filters included.
+ * Entries that are in memory alone are not written: cellar_save does that.
  * in:      c: any handle of the store
- * returns: OK; DISABLED (no disk tier, or it is off), E_IO (cellar_last_error)
+ * returns: OK (what the disk tier has is safe); DISABLED (no disk tier, or it is off), E_IO (the
+ *          disk failed: a power cut may take the changes since the last sync; cellar_last_error has
+ *          the reason)
  * thread:  any; waits for the disk. With CELLAR_L2_SYNC_MANUAL changes wait as well
  * cost:    a few syncs of what has not been synced
  * example: if (cellar_sync(c) == CELLAR_OK) { checkpointed = 1; }                                */
 CELLAR_API cellar_err cellar_sync(cellar *c);
 
-/* Write the entries of memory that the disk tier lacks, also those without use, and the long values
- * that left memory and wait for room. Then sync: a kill from now on loses none of them. A tier that
- * is full drops its oldest entries, as always.
+/* Write the entries of memory that the disk tier lacks, so that a kill from now on loses none of
+ * them: before an update of the program, or each hour. Entries without use are written as well, and
+ * the long values that left memory and wait for room. Then the call syncs. A tier that is full
+ * drops its oldest entries, as always.
  * in:      c: any handle of the store
  * out:     *missed: entries that are not on disk: larger than the disk tier takes, over a write
  *          limit, not encrypted, or without room for 1 s. Not counted: entries that never go to
  *          disk, those with less than min_ttl_ms left, and changes during the call. Optional
- * returns: OK; DROPPED (*missed is not 0; the others are synced); DISABLED (no disk tier, or it is
- *          off), E_IO, E_NOMEM (cellar_last_error)
+ * returns: OK (all entries are on disk), DROPPED (*missed is not 0; the others are synced),
+ *          DISABLED (no disk tier, or it is off); E_IO (the disk failed: cellar_last_error has the
+ *          reason), E_NOMEM (the system gave no memory: a part may be written)
  * thread:  any; waits for the disk. Other calls continue
  * cost:    O(entries in memory). A namespace with l2_write ON_EVICTION writes an entry again unless
  *          it came from disk
@@ -315,10 +325,11 @@ CELLAR_API cellar_err cellar_sync(cellar *c);
  *     if (cellar_save(c, &missed) == CELLAR_DROPPED) { warn(missed); }                           */
 CELLAR_API cellar_err cellar_save(cellar *c, uint64_t *missed);
 
-/* Wait until the index of the disk tier is complete; see READY.
+/* Wait until the index of the disk tier is complete, so that reads find all entries on disk; see
+ * READY.
  * in:      c: any handle of the store; timeout_ms from 0: longest wait; 0 only asks
- * returns: OK; DISABLED (no disk tier); E_TIMEOUT (it is not complete: a read may miss an entry on
- *          disk), also without a wait while the disk tier is off
+ * returns: OK (it is complete); DISABLED (no disk tier); E_TIMEOUT (it is not complete: a read may
+ *          miss an entry on disk), also without a wait while the disk tier is off
  * thread:  any; with no_threads the call does the work, and waits for the disk
  * cost:    about .2 s for 10^6 entries after a kill
  * example: if (cellar_l2_ready(c, 5000) != CELLAR_OK) { puts("still cold"); }                    */

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_observe: counters, metrics, explanations, scans, listeners, latencies, advice. */
+ * cellar_observe: counters, metrics, explanations, scans, listeners, latencies, advice.
+ *
+ * Use this header to see what a store does: cellar_stats_get for numbers, cellar_metrics_write for
+ * a monitor, cellar_why for one key, cellar_scan for all of them. */
 #ifndef CELLAR_OBSERVE_H
 #define CELLAR_OBSERVE_H
 
@@ -56,6 +59,7 @@ typedef enum cellar_scope {
  * and with CELLAR_SCOPE_STORE the sum of all namespaces; one with "store" is of all of it. */
 typedef struct cellar_stats {
     size_t   struct_size;       /* set by cellar_stats_default()                                  */
+    /* ---- Lookups */
     uint64_t gets;              /* all lookups: hits_l1 + hits_l2 + stale_hits + negative_hits +  */
                                 /* misses                                                         */
     uint64_t hits_l1;           /* lookups that found the value in memory, or got it from the     */
@@ -65,15 +69,20 @@ typedef struct cellar_stats {
     uint64_t stale_hits;        /* lookups that returned a value past its TTL                     */
     uint64_t negative_hits;     /* lookups that found a negative entry                            */
     uint64_t misses;            /* all other lookups, also those that ran a loader                */
+    /* ---- Writes */
     uint64_t sets;              /* values stored by sets, updates and increments                  */
     uint64_t deletes;           /* deletes that removed a live value                              */
     uint64_t write_errors;      /* writes that failed with E_TOOBIG, E_SPACE or E_NOMEM; not      */
                                 /* those that a policy denied, nor E_IO                           */
+    /* ---- Removed entries */
     uint64_t ended[CELLAR_CAUSE_COUNT]; /* entries removed, by cause: ended[CELLAR_CAUSE_EVICTED] */
+    /* ---- Writes */
     uint64_t ttl_class_fallbacks; /* lookups of a TTL class with an unknown name                  */
+    /* ---- Removed entries */
     uint64_t clears;            /* calls of cellar_clear                                          */
     uint64_t version_changes;   /* changes of the version of the namespace                        */
     uint64_t events_skipped;    /* store: events that listeners did not get: SKIPPED EVENTS       */
+    /* ---- Entries and memory */
     uint64_t entries;           /* store, now: entries in the index, with dead ones of cleared    */
                                 /* namespaces. One that moves while others write may count twice  */
     uint64_t used_bytes;        /* store, now: bytes charged to the budget                        */
@@ -82,7 +91,9 @@ typedef struct cellar_stats {
     uint64_t index_bytes;       /* store, now: bytes of the index, a part of used_bytes           */
     uint64_t log_bytes;         /* store, now: bytes of segments with records, a part of          */
                                 /* used_bytes                                                     */
+    /* ---- Lookups */
     double   hit_ratio;         /* (gets - misses) / gets; 0 without gets                         */
+    /* ---- Loads */
     uint64_t loads;             /* calls of loaders; one of a bulk loader counts once, a lease    */
                                 /* does not count                                                 */
     uint64_t loads_failed;      /* loads that returned neither a value nor "absent"               */
@@ -105,34 +116,47 @@ typedef struct cellar_stats {
                                 /* a load                                                         */
     double   saved_cost;        /* estimate of the cost saved: gets without misses x mean cost_us */
                                 /* of a load, in millions of the unit of cost_us                  */
+    /* ---- Quotas */
     uint64_t quota_entries;     /* namespace with a quota, now: its entries; else 0               */
     uint64_t quota_bytes;       /* namespace with a quota, now: bytes of its entries; else 0      */
     uint64_t quota_max_bytes;   /* namespace, now: quota_max_pct in bytes; 0: no quota            */
+    /* ---- Lookups */
     uint64_t decode_errors;     /* values that cellar_value_damaged reported                      */
+    /* ---- Writes */
     uint64_t denied;            /* writes that a DENY rule refused with E_DENIED                  */
+    /* ---- Entries and memory */
     uint64_t namespace_entries; /* namespace, now: its entries in memory, with negative ones and  */
                                 /* expired ones that still take room; exact while no other call   */
                                 /* changes the namespace. 0 after a clear, and with SCOPE_STORE   */
+    /* ---- Disk tier */
     uint64_t l2_rebuilding;     /* store, now: 1 while the index of the disk tier is read back:   */
                                 /* lookups may miss                                               */
+    /* ---- Entries and memory */
     uint64_t stripes;           /* store, now: lock domains in use: tuning.stripes, or fewer      */
+    /* ---- Disk tier */
     uint64_t l2_owes;           /* store, now: 1 while entries that the disk dropped are offered  */
                                 /* again                                                          */
     uint64_t l2_rejected_size;  /* store: entries that were too large for the disk tier           */
     uint64_t l2_rejected_ttl;   /* store: entries not written to disk with less than min_ttl_ms   */
                                 /* left                                                           */
     uint64_t l2_rejected_limit; /* store: entries not written to disk because of a write limit    */
+    /* ---- Loads */
     uint64_t load_recursions;   /* loads that CELLAR_LOAD_RECURSE let run                         */
+    /* ---- Disk tier */
     uint64_t l2_memory_bytes;   /* store, now: bytes of index, stage and tables of the disk tier, */
                                 /* a part of used_bytes: SIZES of cellar_l2.h                     */
+    /* ---- Objects */
     uint64_t objects_held;      /* store, now: objects with counted holds, and holds in slots of  */
                                 /* threads; walks all objects                                     */
     uint64_t release_errors;    /* store: releases of a hold that was released before             */
 } cellar_stats;
 CELLAR_STRUCT(cellar_stats, release_errors);
 
-/* Read the counters of this namespace, or the sums of the store.
- * in:      scope CELLAR_SCOPE_NAMESPACE ("store" fields as well) or _STORE; out->struct_size set
+/* Read the counters of this namespace, or the sums of the store: hits, misses, loads, removed
+ * entries, memory. How many keys are in memory: namespace_entries of the namespace, `entries` of
+ * the store.
+ * in:      scope CELLAR_SCOPE_NAMESPACE ("store" fields as well) or _STORE; out from
+ *          cellar_stats_default
  * out:     *out: the counters, and the figures of this moment
  * returns: OK
  * thread:  any; each counter is exact, each is read at its own moment
@@ -142,7 +166,8 @@ CELLAR_STRUCT(cellar_stats, release_errors);
  *     cellar_stats_get(c, CELLAR_SCOPE_STORE, &st);                                              */
 CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_stats *out);
 
-/* Take one namespace of cellar_namespace_list.
+/* Take one namespace of cellar_namespace_list. The program writes this function; the call runs it
+ * for each namespace.
  * in:      name, terminated, "" of the root; stats: its counters; ctx as given with the function
  * returns: true: go on. false: end the list
  * owns:    name and stats are borrowed until the return
@@ -158,7 +183,8 @@ CELLAR_API cellar_err cellar_stats_get(cellar *c, cellar_scope scope, cellar_sta
  *     }                                                                                          */
 typedef bool (*cellar_namespace_fn)(const char *name, const cellar_stats *stats, void *ctx);
 
-/* List the namespaces of the store, also those without an open handle. The root comes first.
+/* List the namespaces of the store with their counters, also those without an open handle. The root
+ * comes first.
  * in:      c: any handle of the store; fn: called for each namespace; ctx: given to fn
  * returns: OK
  * owns:    ctx lives until the call has returned
@@ -169,9 +195,10 @@ typedef bool (*cellar_namespace_fn)(const char *name, const cellar_stats *stats,
 CELLAR_API cellar_err cellar_namespace_list(cellar *c, cellar_namespace_fn fn, void *ctx);
 
 #ifndef CELLAR_OMIT_TEXT
-/* Write the metrics of an object as Prometheus text, format 0.0.4: of a store the figures that an
- * operator acts on (cellar_dump_write has the others), of the other objects those of their stats,
- * each with a label that has the kind and the name of the object, as pool="mail".
+/* Write the metrics of an object as Prometheus text, format 0.0.4, for a page that a monitor reads.
+ * Of a store these are the figures that an operator acts on (cellar_dump_write has the others), of
+ * the other objects those of their stats, each with a label that has the kind and the name of the
+ * object, as pool="mail".
  * in:      object: one of cellar_tick (cellar_admin.h), a port, or a remote; buf_cap in bytes, 0
  *          asks for the size (buf may be NULL)
  * out:     *text_len the full size without the zero byte; optional
@@ -222,11 +249,12 @@ typedef struct cellar_hot_key {
     char     namespace_name[CELLAR_NAME_MAX + 8u]; /* terminated; empty = the root                */
 } cellar_hot_key;
 
-/* Return the keys with the most gets of the last minute, most first. One get in 64 is counted,
- * hits and misses alike; all counts are halved every 30 s. Loads and leases count as gets.
- * cellar_pin, cellar_get_many and a peek are not counted.
- * in:      scope CELLAR_SCOPE_NAMESPACE or _STORE; room for `cap` keys, at most 64 are returned
- * out:     out[0..*count - 1]
+/* Return the keys with the most gets of the last minute, most first. One get in 64 is counted, hits
+ * and misses alike; all counts are halved every 30 s. Loads and leases count as gets. cellar_pin,
+ * cellar_get_many and a peek are not counted.
+ * in:      scope CELLAR_SCOPE_NAMESPACE or _STORE; cap: room of out, in keys; at most 64 are
+ *          returned
+ * out:     out[0..*count - 1]: the keys; *count: their number
  * returns: OK
  * thread:  any; a get never waits for this call
  * cost:    O(1,024) keys; 64 KiB of memory in a store of 8 MiB or more, else budget / 128
@@ -273,9 +301,9 @@ typedef struct cellar_reason {
 } cellar_reason;
 CELLAR_STRUCT(cellar_reason, lost_ago_ms);
 
-/* Explain why a key has no value, or describe the entry it has. Does not update recency, idle time
- * or statistics.
- * in:      key; out->struct_size set
+/* Explain why a key has no value (expired, evicted, deleted, never stored), or describe the entry
+ * it has. The call does not update recency, idle time or statistics.
+ * in:      key; out from cellar_reason_default
  * out:     *out. Of an expired entry with a deleted tag: the earlier of the two causes. A tag
  *          deleted several times counts from the last time
  * returns: OK
@@ -305,7 +333,7 @@ typedef struct cellar_scan_entry {
     int64_t     ttl_left_ms; /* CELLAR_TTL_NONE = never expires */
 } cellar_scan_entry;
 
-/* Take one entry of cellar_scan.
+/* Take one entry of cellar_scan. The program writes this function; the scan runs it for each entry.
  * in:      e: key, value and times of the entry; ctx as given with the function
  * returns: true: go on. false: end this call of cellar_scan; the rest of the same bucket still
  *          follows, unless its namespace was closed, dropped or cleared meanwhile
@@ -340,19 +368,25 @@ typedef struct cellar_scan_opts {
 } cellar_scan_opts;
 CELLAR_STRUCT(cellar_scan_opts, place);
 
-/* Call `fn` for the live entries of this namespace in memory, some in each call. An entry that
- * exists from the first to the last call is visited at least once; an entry may be visited twice.
+/* Visit all live entries of this namespace, a part in each call, while other threads go on: to list
+ * keys, to count by a rule of the program, to copy a cache. Call it again until *cursor is 0, as in
+ * the example. `fn` gets each entry. An entry that exists from the first to the last call is
+ * visited at least once; an entry may be visited twice. cellar_stats has the number of entries
+ * without a scan.
+ *
  * With CELLAR_SCAN_DISK this holds for the namespace in memory and on disk: an entry that moves
  * between them is visited. An entry may then be visited three times: in memory, on disk, and once
  * more if it was among the last written there. With `place` it is visited once, unless it changes
  * or moves during the scan. Entries on disk stay there, and do not count as used.
- * in:      *cursor 0 for the first call, then as the last call left it; o with the same flags in
- *          each call, NULL = defaults; *o->place as the last call left it
+ * in:      *cursor: 0 for the first call, then as the last call left it; o: options with the same
+ *          flags in each call, NULL = defaults; *o->place as the last call left it; fn: gets each
+ *          entry; ctx: given to fn
  * out:     *cursor, 0 when the scan is complete; valid until the store is closed;
  *          *o->place: the second half of the cursor
- * returns: OK; E_NOMEM, E_BUSY (the disk does not answer for the moment). After these two *cursor
- *          stands behind what was visited: wait, then call again with it. After a refusal, as
- *          E_CLOSED, *cursor is unchanged, and the scan ends: no later call would go on
+ * returns: OK; E_NOMEM (the system gave no memory), E_BUSY (the disk does not answer for the
+ *          moment). After these two *cursor stands behind what was visited: wait, then call again
+ *          with it. After a refusal, as E_CLOSED, *cursor is unchanged, and the scan ends: no later
+ *          call would go on
  * owns:    ctx lives until the call has returned
  * thread:  any; fn runs in this thread with no lock held; with CELLAR_SCAN_DISK the call reads the
  *          disk
@@ -384,7 +418,7 @@ typedef struct cellar_event {
     uint32_t    reserved0;   /* 0                                                                 */
 } cellar_event;
 
-/* Take one removed entry, for cellar_listener_add.
+/* Take one removed entry, for cellar_listener_add. The program writes this function.
  * in:      e: the entry, and why it was removed; ctx as given with the function
  * owns:    e, key and value are borrowed until the return. e->ns is open until then; do not close
  *          it. ctx lives until cellar_listener_remove or the root close has returned
@@ -400,13 +434,13 @@ typedef struct cellar_event {
  *     }                                                                                          */
 typedef void (*cellar_listener_fn)(const cellar_event *e, void *ctx);
 
-/* Call a function at most once for each entry that is removed, with its cause. Events may be
- * skipped, and a close sends none: SKIPPED EVENTS.
+/* Call a function when an entry is removed, with the cause: to count or log evictions. The function
+ * runs at most once for each entry. Events may be skipped, and a close sends none: SKIPPED EVENTS.
  * in:      a handle of the store: the root receives events of all namespaces, another namespace
  *          only its own; causes: bits of CELLAR_CAUSE_BIT(..), 0 = all; fn: called for each removed
  *          entry; ctx: given to fn
  * out:     *id for cellar_listener_remove
- * returns: OK; E_LIMIT (16 a store)
+ * returns: OK; E_LIMIT (the store has 16 listeners)
  * owns:    ctx lives until cellar_listener_remove or the root close has returned. A dropped
  *          namespace with a listener still counts for max_namespaces
  * thread:  fn runs in the thread that removed or reclaimed the entry, with no lock held, and may
@@ -423,7 +457,7 @@ CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_lis
 
 /* Remove a listener. After the return fn does not run any more. Called inside a listener, calls of
  * fn in other threads may still be running.
- * in:      c: any handle of the store; id: of cellar_listener_add
+ * in:      c: any handle of the store; id: as cellar_listener_add gave it
  * returns: OK; E_NOT_FOUND (no such listener of the store)
  * owns:    the library no longer uses ctx, except in calls that still run (above)
  * thread:  any, also inside the listener itself
@@ -432,12 +466,12 @@ CELLAR_API cellar_err cellar_listener_add(cellar *c, uint32_t causes, cellar_lis
 CELLAR_API cellar_err cellar_listener_remove(cellar *c, uint64_t id);
 
 /* SKIPPED EVENTS
- * Entries of a cleared namespace are reported when their memory is reclaimed. If 64 clears,
- * version changes and new namespaces of the store come first, the store no longer knows their
- * namespace. Listeners of the root then receive CLEARED with ns NULL, listeners of a namespace
- * receive nothing (events_skipped), and ended[] counts the entries at the root. Sets nested
- * deeper than 4 inside listeners are counted in events_skipped only. Closing the store reports
- * no entries.
+ * Do not count on an event for each removed entry: some come late, some not at all. Entries of a
+ * cleared namespace are reported when their memory is reclaimed. If 64 clears, version changes and
+ * new namespaces of the store come first, the store no longer knows their namespace. Listeners of
+ * the root then receive CLEARED with ns NULL, listeners of a namespace receive nothing
+ * (events_skipped), and ended[] counts the entries at the root. Sets nested deeper than 4 inside
+ * listeners are counted in events_skipped only. Closing the store reports no entries.
  *
  * LATE EVENTS
  * If a call evicts entries to load policies, to make a Bloom filter or to work on the disk, it
@@ -468,8 +502,8 @@ typedef struct cellar_latency {
 } cellar_latency;
 CELLAR_STRUCT(cellar_latency, max_ns);
 
-/* Read a latency histogram of the store.
- * in:      c: any handle of the store; op: which operation; out->struct_size set
+/* Read how long operations of one kind take in this store: quantiles of the samples since its open.
+ * in:      c: any handle of the store; op: the kind of operation; out from cellar_latency_default
  * out:     *out; all zero without samples
  * returns: OK
  * thread:  any
@@ -495,14 +529,16 @@ typedef struct cellar_advice {
 } cellar_advice;
 CELLAR_STRUCT(cellar_advice, hit_ratio);
 
-/* Estimate the hit ratio at other memory budgets of the store. Eight small copies of the cache,
- * keys only, run at other sizes under the current policy. Mean error within two points of what such
- * a store counts for the same gets since its open: the misses of its first fill are part of it.
- * in:      scope CELLAR_SCOPE_NAMESPACE (hits of this namespace) or _STORE; out->struct_size set
+/* Estimate the hit ratio at other memory budgets of the store: would more memory help? Eight small
+ * copies of the cache, keys only, run at other sizes under the current policy. Mean error within
+ * two points of what such a store counts for the same gets since its open: the misses of its first
+ * fill are part of it.
+ * in:      scope CELLAR_SCOPE_NAMESPACE (hits of this namespace) or _STORE; out from
+ *          cellar_advice_default
  * out:     *out; with PENDING and E_UNSUPPORTED only hit_ratio_now
- * returns: OK; PENDING (fewer than 512 sampled gets, or a namespace beyond the first 64);
- *          E_UNSUPPORTED (no_advisor, budget below 16 MiB, fewer than 1,000 entries, policy not
- *          ADAPTIVE, or optimize OBJECTS)
+ * returns: OK; PENDING (fewer than 512 sampled gets, or a namespace beyond the first 64: ask
+ *          later); E_UNSUPPORTED (no figures: no_advisor, a budget below 16 MiB, fewer than 1,000
+ *          entries, a policy other than ADAPTIVE, or optimize OBJECTS)
  * thread:  any; may wait some microseconds for a thread that counts a sample
  * cost:    O(threads that ever used the namespace)
  * example:
