@@ -1106,7 +1106,7 @@ public:
         return r;
     }
     /* Wait until the call is admitted. Return false immediately if that takes longer than
-     * max_wait_ns: nothing is charged. Throw E_NEVER if no wait helps. */
+     * max_wait_ns; only a rule with CHARGE_DENIED charges then. Throw E_NEVER if no wait helps. */
     bool wait(std::string_view key, std::uint64_t max_wait_ns, std::uint64_t cost = 1)
     {
         const cellar_err e =

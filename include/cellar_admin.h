@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
  * cellar_admin: what the host program provides, tuning, options that change at run time,
- * maintenance and checks. */
+ * maintenance and checks.
+ *
+ * Most programs need one thing of this header, if any: a log function (cellar_host_config.log), a
+ * new budget at run time (cellar_option_set), or rules of keys (cellar_policy_set). */
 #ifndef CELLAR_ADMIN_H
 #define CELLAR_ADMIN_H
 
@@ -57,7 +60,8 @@ typedef enum cellar_log_keys {
     CELLAR_LOG_KEYS_FULL = 4     /* the text, cut after 300 bytes */
 } cellar_log_keys;
 
-/* Return the time, for cellar_host_config.clock and the configs of limiters, tasks and schedules.
+/* Return the time, for cellar_host_config.clock and the configs of limiters, tasks and schedules: a
+ * clock of the program, such as one that a test turns.
  * in:      ctx as given with the function
  * returns: milliseconds from a start of the host's choice, from 0 on; never less than a call before
  *          in any thread has returned. Wall clocks: milliseconds since 1970 (UNIX time)
@@ -69,8 +73,8 @@ typedef enum cellar_log_keys {
  *     int64_t now_ms(void *ctx) { return *(const int64_t *)ctx; }                                */
 typedef int64_t (*cellar_clock_fn)(void *ctx);
 
-/* Allocate a block, for cellar_host_config.alloc.
- * in:      size from 1; ctx is alloc_ctx
+/* Allocate a block for the library, for cellar_host_config.alloc.
+ * in:      size: bytes, from 1; ctx: alloc_ctx of the config
  * returns: a block of size bytes, aligned to 16; NULL: no memory. The contents may be undefined
  * owns:    the library frees each block with the cellar_free_fn of the same config, some only in
  *          cellar_free and cellar_result_free after the close. ctx lives until then
@@ -86,7 +90,8 @@ typedef int64_t (*cellar_clock_fn)(void *ctx);
 typedef void *(*cellar_alloc_fn)(size_t size, void *ctx);
 
 /* Free a block of the cellar_alloc_fn of the same config.
- * in:      block, never NULL; size as it was allocated; ctx is alloc_ctx
+ * in:      block: what cellar_alloc_fn returned, never NULL; size: as it was allocated; ctx:
+ *          alloc_ctx of the config
  * owns:    the block goes back to the host
  * thread:  as cellar_alloc_fn; often another thread than the one that allocated
  * cost:    it should not block
@@ -98,7 +103,8 @@ typedef void *(*cellar_alloc_fn)(size_t size, void *ctx);
  *     }                                                                                          */
 typedef void (*cellar_free_fn)(void *block, size_t size, void *ctx);
 
-/* Write a log line, for cellar_host_config.log. Which lines there are, says cellar_log_level.
+/* Write a log line of the library, for cellar_host_config.log. cellar_log_level says which lines
+ * there are.
  * in:      level, ERROR to DEBUG; module, a short name as "loader"; code, CELLAR_OK for a line
  *          without one; text, one line without newline, at most 511 bytes, cut beyond; ctx is
  *          log_ctx. Both texts end with a zero byte
@@ -201,9 +207,10 @@ CELLAR_STRUCT(cellar_tuning_config, no_advisor);
     X(BLOOM_KEYS, 15, NAMESPACE, "keys", "of its Bloom filter. Range 1..2^40. Default 0: none")
 
 /* OPTIONS
- * Each option begins with its value in cellar_config or cellar_namespace_config. A value that is
- * negative or out of range is E_INVAL. A change holds for calls that begin later; entries keep the
- * times that they were stored with. IDLE_MS takes CELLAR_TTL_NONE for none. EVICTION 0 is ADAPTIVE.
+ * These options change while the store runs, by cellar_option_set. Each begins with its value in
+ * cellar_config or cellar_namespace_config. A value that is negative or out of range is E_INVAL. A
+ * change holds for calls that begin later; entries keep the times that they were stored with.
+ * IDLE_MS takes CELLAR_TTL_NONE for none. EVICTION 0 is ADAPTIVE.
  *
  *     MEMORY_BYTES  Shrinking evicts before the call returns. At most the address space that the
  *             open reserved: usually 8 times memory_bytes, 256 MiB at least. At least the memory of
@@ -251,16 +258,21 @@ typedef enum cellar_option {
 #undef CELLAR_OPTION_ENUM
 } cellar_option;
 
-/* Change an option of the store, or of this namespace. See OPTIONS.
+/* Change an option of the store, or of this namespace, while the program runs. See OPTIONS.
  * in:      c: any handle of the store; for NAMESPACE options the namespace; value in the option's
  *          unit
- * returns: OK; E_RANGE, E_BUSY, E_SPACE, E_NOMEM, E_UNSUPPORTED, E_IO as OPTIONS says of the option
+ * returns: OK; E_RANGE (this store cannot take the value), E_BUSY (another change of the option
+ *          runs, or entries in use prevent it), E_SPACE (no room on disk or in memory), E_NOMEM (no
+ *          thread or no memory), E_UNSUPPORTED (this store does not have what the option changes),
+ *          E_IO (the disk failed).
+ *          OPTIONS says which of them an option has, and what is true then
  * thread:  any; of concurrent changes of one option one takes effect
  * cost:    O(1). More for bounds that shrink, L2_BYTES and NAMESPACE_MAX_ENTRIES: see OPTIONS
  * example: cellar_option_set(c, CELLAR_OPT_MEMORY_BYTES, 32 << 20);                              */
 CELLAR_API cellar_err cellar_option_set(cellar *c, cellar_option option, int64_t value);
 
-/* Read the effective value of an option; for NAMESPACE options with the defaults of the store.
+/* Read the value of an option that is in force; for NAMESPACE options with the defaults of the
+ * store.
  * in:      as cellar_option_set
  * out:     *value: in the unit of the option
  * returns: OK
@@ -351,10 +363,11 @@ typedef struct cellar_policy_rule {
 } cellar_policy_rule;
 CELLAR_STRUCT(cellar_policy_rule, separator);
 
-/* Put rules into force in place of the present ones. Entries keep their deadlines.
+/* Put rules of keys into force in place of the present ones, while the program runs. Entries keep
+ * their deadlines.
  * in:      c: any handle of the store; rules, up to 4,096; rule_count 0: no rules
  * returns: OK; E_CONFIG (a rule is wrong: cellar_last_error names it, as "rules[3]: .."), E_NOMEM,
- *          E_SPACE (budget). After an error the present rules stay
+ *          E_SPACE (memory_bytes has no room for it). After an error the present rules stay
  * owns:    rules and texts are copied
  * thread:  any; of concurrent calls one waits for the other
  * cost:    O(rules x sections + namespaces); waits for writes that use the old rules, some 100 ns.
@@ -367,7 +380,7 @@ CELLAR_STRUCT(cellar_policy_rule, separator);
 CELLAR_API cellar_err cellar_policy_set(cellar *c, const cellar_policy_rule *rules,
                                         size_t rule_count);
 
-/* Take one rule of cellar_policy_list.
+/* Take one rule of cellar_policy_list. The program writes this function.
  * in:      rule: with the options that hold for it; ctx as given with the function
  * returns: true: go on. false: end the list
  * owns:    rule and its texts are borrowed until the return
@@ -439,7 +452,7 @@ CELLAR_API cellar_err cellar_memory_charge(cellar *c, int64_t bytes);
  * example: while (cellar_tick(c, 1000, NULL) == CELLAR_PENDING) {}                               */
 CELLAR_API cellar_err cellar_tick(void *object, uint64_t budget_us, int64_t *wait_ms);
 
-/* Check every invariant of every structure of the store.
+/* Check every invariant of every structure of the store: for tests, not for a server at work.
  * in:      c: any handle of the store
  * returns: OK; E_CORRUPT (cellar_last_error names the structure)
  * thread:  any; exact only while no other thread writes (the call stops the maintenance thread)

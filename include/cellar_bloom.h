@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_bloom: a Bloom filter over the keys that exist in the source. */
+ * cellar_bloom: a Bloom filter over the keys that exist in the source.
+ *
+ * Requests for keys that exist nowhere, such as those of a scanner, each run a loader. A filter
+ * that knows all keys of the source answers most of them from memory. Set bloom_keys of the
+ * namespace, then call cellar_bloom_feed. */
 #ifndef CELLAR_BLOOM_H
 #define CELLAR_BLOOM_H
 
@@ -62,16 +66,18 @@ typedef enum cellar_bloom_doubt {
     CELLAR_BLOOM_DOUBT_RESTORED = 4 /* read after a kill, a power cut, or from a copy */
 } cellar_bloom_doubt;
 
-/* Add every key of the source to the filter, which is AUTHORITATIVE then: the keys in the cache,
- * then those of `next`. Values stored meanwhile add their keys themselves. An AUTHORITATIVE or
- * full filter, or one with another bloom_keys, is rebuilt: a second filter is filled beside it and
- * replaces it at the end. Until then, and after a failure, the old filter answers.
+/* Add every key of the source to the filter, which is AUTHORITATIVE then: from now on a key that it
+ * does not know is answered without a load. The keys in the cache come first, then those of `next`.
+ * Values stored meanwhile add their keys themselves. An AUTHORITATIVE or full filter, or one with
+ * another bloom_keys, is rebuilt: a second filter is filled beside it and replaces it at the end.
+ * Until then, and after a failure, the old filter answers.
  * in:      next, called until it returns another code than OK. MISS at the first call says that
  *          the source is empty; ctx, given to next
  * out:     *count the keys added, those in the cache included: a key in both counts twice; optional
- * returns: OK (AUTHORITATIVE); E_INVAL (no filter, or a key of wrong
- *          length), E_BUSY (another feed of the namespace runs, or a doubt came up meanwhile),
- *          E_LIMIT (over 4 times bloom_keys: set more), E_SPACE (budget), E_NOMEM.
+ * returns: OK (the filter is AUTHORITATIVE); E_INVAL (the namespace has no filter, or next returned
+ *          a key of wrong length), E_BUSY (another feed of the namespace runs, or a doubt came up
+ *          meanwhile), E_LIMIT (over 4 times bloom_keys: set more), E_SPACE (memory_bytes has no
+ *          room for the second filter), E_NOMEM (no memory).
  *          A negative code of next ends the call, which returns it. After a failure feed again
  * owns:    ctx lives until the call has returned
  * thread:  any, one feed of a namespace at a time
@@ -88,18 +94,18 @@ CELLAR_API cellar_err cellar_bloom_feed(cellar *c, cellar_next_key_fn next, void
 
 /* ---- Use a filter ---------------------------------------------------------------------------- */
 
-/* Add a key that came into the source, but not through this cache.
+/* Add a key to the filter that came into the source, but not through this cache.
  * in:      key
- * returns: OK; MISS (no filter)
+ * returns: OK; MISS (the namespace has no filter)
  * thread:  any
  * cost:    one lock of sixteen, one cache line
  * example: cellar_bloom_add(c, "k", 1);                                                          */
 CELLAR_API cellar_err cellar_bloom_add(cellar *c, const void *key, size_t key_len);
 
-/* Ask the filter for a key.
+/* Ask the filter whether the source may have a key.
  * in:      key
- * returns: OK (may exist, or no filter), ABSENT (does not exist), MISS (not added, but the filter
- *          is OBSERVING)
+ * returns: OK (the source may have it, or there is no filter), ABSENT (the source does not have
+ *          it), MISS (the key was not added, but the filter is OBSERVING)
  * thread:  any; updates no counter
  * cost:    one cache line
  * example:
@@ -127,7 +133,7 @@ typedef struct cellar_bloom_info {
 CELLAR_STRUCT(cellar_bloom_info, false_positive_rate);
 
 /* Read state and figures of the filter.
- * in:      out->struct_size set
+ * in:      out from cellar_bloom_info_default
  * out:     *out; state CELLAR_BLOOM_OFF without a filter
  * returns: OK
  * thread:  any

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_breaker: circuit breakers for loads and for other calls. */
+ * cellar_breaker: circuit breakers for loads and for other calls.
+ *
+ * A breaker counts failures. When a service fails too often, the breaker opens: calls are refused
+ * early, instead of waiting for a service that is down. After some time one probe may pass; a few
+ * successes close the breaker. */
 #ifndef CELLAR_BREAKER_H
 #define CELLAR_BREAKER_H
 
@@ -53,10 +57,11 @@ CELLAR_STRUCT(cellar_breaker_config, open_max_ms);
 
 /* ---- Calls ----------------------------------------------------------------------------------- */
 
-/* Create a breaker for all calls of one service.
+/* Create a circuit breaker for all calls of one service: while the service fails, calls are refused
+ * early.
  * in:      c: the breaker uses clock, log and allocator of its store; o NULL = all defaults
  * out:     *out, NULL on failure
- * returns: OK; E_NOMEM
+ * returns: OK; E_NOMEM (the system gave no memory)
  * owns:    the caller destroys *out with cellar_breaker_destroy, after the last load that names it;
  *          also after the store was closed
  * thread:  any
@@ -67,17 +72,17 @@ CELLAR_STRUCT(cellar_breaker_config, open_max_ms);
 CELLAR_API cellar_err cellar_breaker_create(cellar *c, const cellar_breaker_config *o,
                                             cellar_breaker **out);
 
-/* Destroy a breaker.
- * in:      NULL is fine
+/* Destroy a breaker when no call uses it any more.
+ * in:      b: the breaker; NULL is fine
  * owns:    b is freed: no load may name it any more
  * thread:  any; must not overlap other calls on the breaker
  * cost:    one free
  * example: cellar_breaker_destroy(NULL);                                                         */
 CELLAR_API void cellar_breaker_destroy(cellar_breaker *b);
 
-/* Ask whether a call may be made.
- * in:      a breaker
- * out:     *pass, for cellar_breaker_record
+/* Ask before a call of the service whether it may be made.
+ * in:      b: the breaker
+ * out:     *pass: for cellar_breaker_record
  * returns: OK (make the call, then cellar_breaker_record); E_BREAKER_OPEN (do not make it)
  * owns:    a probe that is never recorded blocks the next one for open_max_ms
  * thread:  any
@@ -91,8 +96,8 @@ CELLAR_API void cellar_breaker_destroy(cellar_breaker *b);
  *     }                                                                                          */
 CELLAR_API cellar_err cellar_breaker_allow(cellar_breaker *b, uint32_t *pass);
 
-/* Record the outcome of an allowed call.
- * in:      pass from cellar_breaker_allow; outcome: success or failure of the call
+/* Record how a call ended that cellar_breaker_allow let pass.
+ * in:      b: the breaker; pass from cellar_breaker_allow; outcome: success or failure of the call
  * returns: OK
  * thread:  any; when the breaker opens or closes, the log function runs in this call
  * cost:    one clock reading and one or two shared writes
@@ -101,7 +106,7 @@ CELLAR_API cellar_err cellar_breaker_record(cellar_breaker *b, uint32_t pass,
                                             cellar_breaker_outcome outcome);
 
 /* Close a breaker and forget its recorded calls.
- * in:      a breaker
+ * in:      b: the breaker
  * returns: OK
  * thread:  any
  * cost:    O(1)
@@ -123,7 +128,7 @@ typedef struct cellar_breaker_info {
 CELLAR_STRUCT(cellar_breaker_info, opens);
 
 /* Read state and counters of a breaker.
- * in:      out->struct_size set
+ * in:      b: the breaker; out from cellar_breaker_info_default
  * out:     *out: state and counters of this moment
  * returns: OK
  * thread:  any

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * cellar_limit: rate limiters that never admit more than their rules allow.
+ * cellar_limit: rate limiters that never admit more than their rules allow. A rule has the numbers,
+ * such as 100 requests a second; a key names the user; a check says whether a call may pass now.
  *
  * CALL PATTERN
  *     #include "cellar_limit.h"   // drop-in: part of "cellar.h"
@@ -23,8 +24,7 @@
  * MEMORY      A limiter needs no store and starts no thread. It takes max_bytes at open and
  *             allocates nothing later. One token bucket, sliding window or fixed window needs 16
  *             bytes for each key, 32 with ban_ns. A full table evicts the key that loses least.
- * THREADS     A check of a known key of a limiter with one rule takes no lock. Other calls take
- *             short locks. See RESTRICTIONS, also for older clock readings. */
+ * THREADS     A check of a known key of a limiter with one rule takes no lock. See RESTRICTIONS. */
 #ifndef CELLAR_LIMIT_H
 #define CELLAR_LIMIT_H
 
@@ -428,8 +428,8 @@ static inline cellar_limiter_config cellar_limiter_config_default(void)
  * returns: OK;
  *          E_RANGE (a limit, period, ban or burst above its largest value: see BOUNDS);
  *          E_SPACE (max_bytes is too small for one bucket of these rules: raise it);
- *          E_NOT_FOUND (unknown time zone: install tzdata, or use an offset);
- *          E_CORRUPT (damaged zone file), E_NOMEM (memory, or random numbers of the kernel).
+ *          E_NOT_FOUND (the time zone is unknown: install tzdata, or use an offset);
+ *          E_CORRUPT (the zone file is damaged), E_NOMEM (memory, or random numbers of the kernel).
  *          cellar_last_error of NULL has the reason
  * owns:    the caller closes *out with cellar_limiter_close. Rules, names and texts are copied;
  *          clock_ctx, snapshot_ctx and the contexts of `host` live until the close
@@ -459,8 +459,8 @@ CELLAR_API void cellar_limiter_close(cellar_limiter *l);
 
 /* ---- Decide --------------------------------------------------------------------------------- */
 
-/* Admit or deny `cost` units of a key. If every rule admits, the call charges all of them; else
- * none.
+/* Ask whether a call of a key may pass now, and count it: admit or deny `cost` units. If every rule
+ * admits, the call charges all of them; else none.
  * in:      key 1..CELLAR_KEY_MAX bytes; cost in units, 0 charges nothing
  * out:     *out, optional, with OK and LIMITED: see cellar_limiter_result
  * returns: OK (admitted and charged), LIMITED (denied; only CHARGE_DENIED charges then: try
@@ -488,11 +488,10 @@ CELLAR_API cellar_err cellar_limiter_check(cellar_limiter *l, const void *key, s
  *          A longer window of a sliding log counts from then on
  * out:     *out, optional, with OK and LIMITED; a peek charges nothing: its `remaining` does not
  *          subtract `cost`
- * returns: OK (admitted), LIMITED (denied: out->retry_after_ns, out->never); E_CLOCK (a new
- *          key, and now_ns is more than one second ahead: read the clock again), E_RANGE (o->rules:
- *          a number above its largest value, see BOUNDS), E_INVAL
- *          (o->rules do not fit the limiter; a concurrency rule without CELLAR_CHECK_PEEK)
- * owns:    nothing is kept
+ * returns: OK (admitted), LIMITED (denied: out->retry_after_ns says when to try again, out->never
+ *          that no wait helps); E_CLOCK (a new key, and now_ns is more than one second ahead: read
+ *          the clock again), E_RANGE (o->rules: a number above its largest value, see BOUNDS),
+ *          E_INVAL (o->rules do not fit the limiter; a concurrency rule without CELLAR_CHECK_PEEK)
  * thread:  any
  * cost:    as cellar_limiter_check; with now_ns no reading of the clock, except of fixed windows;
  *          with rules two divisions more for each rule
@@ -504,15 +503,15 @@ CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *k
                                                 uint64_t cost, const cellar_check_opts *o,
                                                 cellar_limiter_result *out);
 
-/* Admit or deny by several limiters, all of which must admit: user, address and the whole site.
- * While a chain is taken back, other calls may meet its charge. They are then denied without need,
- * at most cost x threads units; no limiter ever admits more than its rules allow.
+/* Admit or deny a call by several limiters, all of which must admit it: one for the user, one for
+ * the address, one for the whole site. While a chain is taken back, other calls may meet its
+ * charge. They are then denied without need, at most cost x threads units; no limiter ever admits
+ * more than its rules allow.
  * in:      links: 1..CELLAR_LIMITER_CHAIN_MAX, the most selective one first
  * out:     *out, optional: of the limiter that denied, else of the last one;
  *          *denied_by, optional: number of that limiter, from 0
  * returns: OK (all admitted and charged), LIMITED (one denied; the others are not charged); E_INVAL
  *          (a limiter with a concurrency rule)
- * owns:    nothing is kept
  * thread:  any
  * cost:    two passes over the links
  * example:
@@ -522,14 +521,14 @@ CELLAR_API cellar_err cellar_limiter_check_with(cellar_limiter *l, const void *k
 CELLAR_API cellar_err cellar_limiter_check_chain(const cellar_limiter_link *links, uint32_t count,
                                                  cellar_limiter_result *out, uint32_t *denied_by);
 
-/* Wait until the call is admitted. Return immediately if that takes longer than `max_wait_ns`.
+/* Wait until the call is admitted: for a client that must not ask a service too often. The call
+ * returns immediately if that takes longer than `max_wait_ns`.
  * in:      key, cost: as cellar_limiter_check; max_wait_ns in ns, 0: do not wait
  * out:     *out, optional, with each code below but E_INVAL
  * returns: OK (admitted, and the wait is over), E_TIMEOUT (charged as with LIMITED;
  *          out->retry_after_ns has the wait), E_NEVER (no wait helps: cost above the burst or
  *          limit, or limit 0); E_INVAL (the limiter has a concurrency rule: call
  *          cellar_permit_acquire)
- * owns:    nothing is kept
  * thread:  any; sleeps with no internal lock held, by the clock of the system. No call ends the
  *          sleep early, and the limiter must not be closed meanwhile. If all rules are token
  *          buckets, waiters are served in order of arrival, else in no order
@@ -543,9 +542,10 @@ CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, si
 
 /* ---- Reserve, commit ------------------------------------------------------------------------ */
 
-/* Reserve units for later, and return a ticket. The reservation charges the key, as
- * cellar_limiter_check does. Token buckets also reserve units that the bucket gains within
- * `max_wait_ns`; other rules never wait.
+/* Reserve units for later, and return a ticket: for work with a cost that is known only at its end,
+ * such as tokens of a language model. The reservation charges the key, as cellar_limiter_check
+ * does. Token buckets also reserve units that the bucket gains within `max_wait_ns`; other rules
+ * never wait.
  *
  * cellar_limiter_commit corrects the charge once, with the units that were used in the end. Without
  * a commit the key stays charged for `cost`, as after a check: the bucket refills, the window
@@ -557,8 +557,9 @@ CELLAR_API cellar_err cellar_limiter_wait(cellar_limiter *l, const void *key, si
  *          any code but OK. The library does not sleep. Units that are used before the wait is over
  *          break the bound of the rule. A commit may come before its end;
  *          *out, optional, with OK and LIMITED
- * returns: OK (admitted and charged), LIMITED (denied: out->retry_after_ns, out->never); E_INVAL
- *          (the limiter has a concurrency rule: call cellar_permit_acquire)
+ * returns: OK (admitted and charged), LIMITED (denied: out->retry_after_ns says when to try again,
+ *          out->never that no wait helps); E_INVAL (the limiter has a concurrency rule: call
+ *          cellar_permit_acquire)
  * owns:    *ticket belongs to the caller, and needs no free call; see cellar_limiter_ticket
  * thread:  any; another thread may commit the ticket
  * cost:    as cellar_limiter_check; the first ticket of a key takes one short lock
@@ -574,15 +575,16 @@ CELLAR_API cellar_err cellar_limiter_reserve(cellar_limiter *l, const void *key,
                                              cellar_limiter_ticket *ticket, uint64_t *wait_ns,
                                              cellar_limiter_result *out);
 
-/* Use a ticket for `actual_cost` units; 0 cancels the reservation. Give back the units reserved
- * above it, or charge the units missing, as cellar_limiter_adjust does: that may leave a debt.
+/* Use a ticket for the units that were used in the end; 0 cancels the reservation. The call gives
+ * back the units reserved above it, or charges the units missing, as cellar_limiter_adjust does:
+ * that may leave a debt.
  *
  * Units that time has paid since the reservation are not given back. Several tickets of one token
  * bucket come back whole in reverse order; in another order each gives back less. Units from
  * cellar_limiter_adjust are not part of that: an adjustment and a ticket may give back the same
  * unit twice. What happens to other keys takes nothing away.
  * in:      ticket of this limiter; one that is all zero is OK, and nothing happens;
- *          actual_cost in units
+ *          actual_cost: units that were used, 0 cancels
  * returns: OK;
  *          INVALIDATED (no units were given back: since the reservation the key was reset or
  *          evicted, or got a token bucket with other numbers; or that happened to another key of
@@ -606,7 +608,6 @@ CELLAR_API cellar_err cellar_limiter_commit(cellar_limiter *l, cellar_limiter_ti
  * of a charge makes no room that was not there before the charge.
  * in:      key 1..CELLAR_KEY_MAX bytes; cost in units; 0 changes nothing
  * returns: OK; E_LIMIT (charge of a new key: the table is full and evicts no key)
- * owns:    nothing is kept
  * thread:  any
  * cost:    as cellar_limiter_check
  * example: cellar_limiter_adjust(l, "user:7", 6, 50);                                            */
@@ -620,7 +621,6 @@ CELLAR_API cellar_err cellar_limiter_adjust(cellar_limiter *l, const void *key, 
  * in:      key 1..CELLAR_KEY_MAX bytes;
  *          ban_ns from now; 0 changes nothing; values above CELLAR_PERIOD_MAX_NS count as that
  * returns: OK; E_LIMIT (no room for the key, or for the ban: raise max_bytes or max_overrides)
- * owns:    nothing is kept
  * thread:  any
  * cost:    as cellar_limiter_check; a limiter of one token bucket, sliding or fixed window that was
  *          opened without ban_ns: one entry of max_overrides and one short lock, and each check of
@@ -642,7 +642,8 @@ CELLAR_API cellar_err cellar_limiter_reset(cellar_limiter *l, const void *key, s
 
 /* ---- Permits of a concurrency rule ---------------------------------------------------------- */
 
-/* Acquire a permit, if the key has fewer than N and the other rules admit one unit.
+/* Acquire a permit of a concurrency rule: at most N exist for a key at a time, such as N queries of
+ * a user. The other rules must admit one unit.
  *
  * A permit ends by cellar_permit_release, after hold_ms, with cellar_limiter_reset, or with the
  * close of the limiter. It belongs to no thread: if the thread of its holder ends or hangs, the
@@ -668,7 +669,7 @@ CELLAR_API cellar_err cellar_permit_acquire(cellar_limiter *l, const void *key, 
                                             int64_t hold_ms, uint64_t *token,
                                             cellar_limiter_result *out);
 
-/* Release a permit.
+/* Release a permit: another call may have it.
  * in:      key and token of the permit
  * returns: OK; E_NOT_OWNER (expired, released, or the key was reset: nothing changed)
  * owns:    the permit ends; a later use of the token is E_NOT_OWNER
@@ -678,7 +679,7 @@ CELLAR_API cellar_err cellar_permit_acquire(cellar_limiter *l, const void *key, 
 CELLAR_API cellar_err cellar_permit_release(cellar_limiter *l, const void *key, size_t key_len,
                                             uint64_t token);
 
-/* Set the hold of a permit to end `hold_ms` from now, which may be earlier than before.
+/* Give a permit more time: its hold ends `hold_ms` from now, which may be earlier than before.
  * in:      key and token of the permit; hold_ms as for cellar_permit_acquire
  * returns: OK; E_NOT_OWNER (expired, released, or the key was reset: nothing revives it)
  * owns:    the caller still releases the permit
@@ -704,9 +705,10 @@ CELLAR_API cellar_err cellar_permit_extend(cellar_limiter *l, const void *key, s
  * in:      key_len 0 if key is NULL;
  *          plan 1..CELLAR_LIMITER_NAME_MAX bytes;
  *          rules as o->rules of cellar_limiter_check_with
- * returns: OK; E_BUSY (the plan has other rules, and keys have it), E_NOT_FOUND (a key, and no such
- *          plan), E_LIMIT (max_overrides or max_plans), E_RANGE (as cellar_limiter_open), E_INVAL
- *          (rules that do not fit the limiter)
+ * returns: OK; E_BUSY (the plan has other rules, and keys have it), E_NOT_FOUND (a key is given,
+ *          and no such plan exists), E_LIMIT (max_overrides or max_plans is reached), E_RANGE (a
+ *          number is above its largest value: see BOUNDS), E_INVAL (the rules do not fit the
+ *          limiter)
  * owns:    everything is copied
  * thread:  any; one change of the limiter's rules at a time, others wait
  * cost:    limiter: O(slots), with one region of 4096 slots locked at a time; plan: O(plans); key:
@@ -722,8 +724,9 @@ CELLAR_API cellar_err cellar_limiter_rules_set(cellar_limiter *l, const void *ke
 
 /* ---- Maintain, observe ---------------------------------------------------------------------- */
 
-/* Call `fn` for every key in use. Keys that change during the scan may be missed or seen twice.
- * in:      fn: see cellar_limiter_scan_fn;
+/* Visit every key that a limiter holds. Keys that change during the scan may be missed or seen
+ * twice.
+ * in:      fn: gets each key, see cellar_limiter_scan_fn;
  *          ctx: given to fn
  * returns: OK, also when fn ended the scan
  * owns:    fn and ctx are not used after the return
@@ -748,11 +751,10 @@ CELLAR_API uint64_t cellar_limiter_now(cellar_limiter *l);
 CELLAR_API uint64_t cellar_limiter_fingerprint(cellar_limiter *l, const void *key,
                                                size_t key_len);
 
-/* Get the figures of a limiter.
+/* Read the figures of a limiter: decisions, denials, keys, memory.
  * in:      out from cellar_limiter_stats_default
  * out:     *out, only with OK
  * returns: OK
- * owns:    nothing is kept
  * thread:  any; each figure is read at its own moment
  * cost:    O(slots), for `keys`
  * example:
@@ -774,12 +776,11 @@ CELLAR_API cellar_err cellar_limiter_stats_get(cellar_limiter *l, cellar_limiter
  * Retry-After is retry_after_ns in seconds, at least 1. It is left out of an admission, and when no
  * wait helps (`never`).
  * in:      r of a decision of this limiter;
- *          style: CELLAR_HEADERS_... flags;
+ *          style: which lines, a sum of CELLAR_HEADERS_... flags;
  *          buf_cap in bytes; 0 asks for the size (buf may be NULL)
  * out:     buf: as much as fits, terminated;
  *          *text_len, optional: length of the whole text without the ending zero byte
  * returns: OK (complete and terminated; may be empty), E_BUFFER (text_len + 1 bytes are needed)
- * owns:    nothing is kept
  * thread:  any
  * cost:    no allocation
  * example:
@@ -800,8 +801,9 @@ CELLAR_API cellar_err cellar_limiter_headers_write(cellar_limiter *l,
  * in:      cfg as cellar_limiter_open
  * out:     *out is NULL on failure
  * returns: OK; E_RANGE (a number above its largest value: see BOUNDS), E_SPACE (max_bytes is too
- *          small: raise it), E_NOMEM (memory, or random numbers of the kernel), E_NOT_FOUND
- *          (unknown time zone), E_CORRUPT (damaged zone file).
+ *          small: raise it), E_NOMEM (memory, or random numbers of the kernel), E_NOT_FOUND (the
+ *          time zone is unknown: install tzdata, or use an offset), E_CORRUPT (the zone file is
+ *          damaged).
  *          cellar_last_error of NULL has the reason
  * owns:    as cellar_limiter_open
  * thread:  any
@@ -817,9 +819,9 @@ CELLAR_API cellar_err cellar_user_limiter_open(const cellar_limiter_config *cfg,
  *          limit 0..CELLAR_USER_LIMIT_MAX calls; 0 denies each call;
  *          window_s 1..34,560,000 seconds (400 days)
  * out:     *out, optional, with OK and LIMITED
- * returns: OK (admitted), LIMITED (denied: out->retry_after_ns); E_RANGE (limit or window_s above
- *          its largest value), E_INVAL (l has another rule than that of cellar_user_limiter_open)
- * owns:    nothing is kept
+ * returns: OK (admitted), LIMITED (denied: out->retry_after_ns says when to try again); E_RANGE
+ *          (limit or window_s above its largest value), E_INVAL (l has another rule than that of
+ *          cellar_user_limiter_open)
  * thread:  any
  * cost:    as cellar_limiter_check with several rules
  * example: cellar_err e = cellar_user_limiter_check(l, "user:7", 6, 10, 1, NULL);                */

@@ -2,6 +2,8 @@
  *
  * cellar_lock: keyed locks with holds and fencing tokens, inside one process.
  *
+ * A keyed lock lets one thread at a time work on the thing that its key names, such as an order.
+ *
  * CALL PATTERN
  *     #include "cellar_lock.h"    // drop-in: part of "cellar.h"
  *     cellar_locks *t;
@@ -65,7 +67,6 @@ typedef enum cellar_lock_lost {
  * in:      key: valid until the function returns; its bytes are not terminated;
  *          fence: that of the lost owner; held_ms: time since the owner acquired the lock;
  *          cause: why it is lost; ctx of cellar_locks_watch
- * returns: nothing
  * owns:    ctx stays that of the program: see cellar_locks_watch
  * thread:  that of the call that found the lost lock: an acquire of the same key, a late release,
  *          a tick. Several at a time, with no internal lock held: the function may block, and may
@@ -152,7 +153,7 @@ CELLAR_STRUCT(cellar_locks_stats, fence_max);
 
 /* ---- One lock ------------------------------------------------------------------------------- */
 
-/* Open a table of locks.
+/* Open a table of locks. A program needs one for all its keys.
  * in:      cfg from cellar_locks_config_default; NULL: all defaults
  * out:     *out is NULL on failure
  * returns: OK; E_SPACE (max_bytes is too small for the table itself: raise it, or lower max_locks),
@@ -183,11 +184,12 @@ CELLAR_API void cellar_locks_close(cellar_locks *t);
  *          o from cellar_lock_opts_default; NULL: wait 30 s, hold time 30 s
  * out:     *out is the handle; all zero on any code but OK
  * returns: OK;
- *          E_BUSY (NO_WAIT: the lock is held), E_TIMEOUT (waited for wait_timeout_ms);
+ *          E_BUSY (NO_WAIT: the lock is held), E_TIMEOUT (the call waited for wait_timeout_ms in
+ *          vain);
  *          E_DEADLOCK (without NO_WAIT: this thread holds the key THREAD_BOUND);
  *          E_LIMIT (max_locks; while other threads acquire, some locks early, because the table
  *          shares out its room in lots of 16);
- *          E_SPACE (max_bytes), E_NOMEM;
+ *          E_SPACE (max_bytes of the table is used up), E_NOMEM;
  *          E_INVAL (also: a negative time, a longer note, NO_END without THREAD_BOUND)
  * owns:    the caller releases *out. Without a release the lock ends with its hold, or with the
  *          thread of its owner if it is THREAD_BOUND
@@ -205,7 +207,7 @@ CELLAR_API void cellar_locks_close(cellar_locks *t);
 CELLAR_API cellar_err cellar_lock_acquire(cellar_locks *t, const void *key, size_t key_len,
                                           const cellar_lock_opts *o, cellar_lock *out);
 
-/* Set the hold of a lock to end `hold_ms` from now, which may be earlier than before.
+/* Give a lock more time: its hold ends `hold_ms` from now, which may be earlier than before.
  * in:      lk: the handle of the owner; hold_ms: new hold in ms, from 1
  * returns: OK; E_LOST (the hold had ended; nothing revives it: acquire the key again), E_NOT_OWNER
  *          (not the handle of the owner, or THREAD_BOUND to another thread)
@@ -245,10 +247,11 @@ CELLAR_API cellar_err cellar_lock_check(cellar_locks *t, const cellar_lock *lk);
  *          o as cellar_lock_acquire; wait_timeout_ms is one limit for all keys; each hold begins
  *          when its key is taken
  * out:     out: the handle of each key, in the order of keys; all zero on any code but OK
- * returns: OK; E_BUSY (NO_WAIT: a lock is held), E_TIMEOUT (waited for wait_timeout_ms), E_DEADLOCK
- *          (without NO_WAIT: this thread holds a key THREAD_BOUND), E_LOST (a hold ended while the
- *          call waited for a later key: raise hold_ms), E_LIMIT (max_locks), E_SPACE (max_bytes),
- *          E_NOMEM, E_INVAL (also: two equal keys).
+ * returns: OK; E_BUSY (NO_WAIT: a lock is held), E_TIMEOUT (the call waited for wait_timeout_ms in
+ *          vain), E_DEADLOCK (without NO_WAIT: this thread holds a key THREAD_BOUND), E_LOST (a
+ *          hold ended while the call waited for a later key: raise hold_ms), E_LIMIT (max_locks is
+ *          reached), E_SPACE (max_bytes of the table is used up), E_NOMEM, E_INVAL (also: two equal
+ *          keys).
  *          Unless OK the call has released the keys that it took
  * owns:    the caller releases each handle, with cellar_lock_release_many or one by one
  * thread:  any; sleeps while it waits, and owns the keys taken so far
@@ -278,8 +281,8 @@ CELLAR_API cellar_err cellar_lock_release_many(cellar_locks *t, cellar_lock *lk,
 /* Describe the lock that an owner holds on a key.
  * in:      key 1..CELLAR_KEY_MAX bytes; out from cellar_lock_info_default
  * out:     *out, only with OK
- * returns: OK (also a lost lock that no call has found yet: hold_left_ms 0); MISS (no owner)
- * owns:    nothing is kept
+ * returns: OK (also a lost lock that no call has found yet: hold_left_ms 0); MISS (the key has no
+ *          owner)
  * thread:  any; the description may be out of date when the call returns
  * cost:    one short lock
  * example:
@@ -305,11 +308,10 @@ CELLAR_API cellar_err cellar_lock_info_get(cellar_locks *t, const void *key, siz
  * example: cellar_locks_watch(t, on_lost, NULL);                                                 */
 CELLAR_API cellar_err cellar_locks_watch(cellar_locks *t, cellar_lock_watch_fn fn, void *ctx);
 
-/* Get the figures of a table.
+/* Read the figures of a table: locks held, waits, lost locks, memory.
  * in:      out from cellar_locks_stats_default
  * out:     *out, only with OK
  * returns: OK
- * owns:    nothing is kept
  * thread:  any; exact while no other call runs
  * cost:    O(keys in the table)
  * example:

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * cellar_tier: a level below memory that a program or an add-on brings: a shared server, a file.
+ * The program writes a table of functions for one namespace. The store calls `get` when memory has
+ * no value, `put` and `remove` when the program sets or deletes a key.
  *
  * CALL PATTERN
  *     cellar_tier_table t = cellar_tier_table_default();
@@ -9,15 +11,14 @@
  *
  * PROMISED   A change reaches the tier before the call of the program returns. A reply of `get`
  *            that a change overtook does not enter memory. After `changed`, `tag_ended` or `ended`
- *            of the host, which report changes of other processes, memory has no older value.
+ *            of the host (changes of other processes) memory has no older value.
  * NOT PROMISED  Changes that the tier does not report are not seen before the TTL. The store knows
  *            no server, no retry and no queue: those are the work of the tier.
  * AWAY       A tier that cannot reach its server returns MISS or an error from `get`, and DEFERRED
  *            or an error from changes. It calls `proven` with 0, or lets the last proof run out.
- * CHANGE     A set or delete raises the stamp of its key, changes memory, calls `put` or `remove`,
- *            and returns; until then no read stores a reply. The store calls the tier for one key
- *            in the order of its changes. A change that began before a clear or `ended` may call
- *            it after a later one: the older change then removes the key from memory.
+ * CHANGE     A set or delete changes memory, calls `put` or `remove`, and returns; until then no
+ *            read stores a reply. The calls for one key come in the order of its changes. A change
+ *            from before a clear or `ended` that comes later removes the key from memory.
  * READ       A get that misses memory notes the stamp of the key and the life of the namespace,
  *            then calls `get`, or `get_many` for several keys. The reply enters memory only if both
  *            are unchanged. Equal gets of other threads wait for that reply.
@@ -42,7 +43,7 @@ typedef enum cellar_tier_proof {
     CELLAR_TIER_PROOF_STALE = 2 /* STALE to calls that accept stale values, else a miss           */
 } cellar_tier_proof;
 
-/* A key of the namespace, for functions of the table. Valid until the function returns. */
+/* A key of the namespace, for functions of the table. It is valid until the function returns. */
 typedef struct cellar_tier_key {
     const void *bytes;   /* `len` bytes, from 1                                                   */
     size_t      len;     /* bytes of the key                                                      */
@@ -146,8 +147,8 @@ typedef struct cellar_tier_claim {
  * TIER GET MANY. Read several keys, with all requests sent together.
  * in        gets: count keys, each as for `get`. 2 to 128 of cellar_get_many, which may be equal;
  *           1 to 32 of a bulk load
- * out       err, value_len and e of each element, as by `get`
- * blocks    as `get`
+ * out       of each element: err, the code of `get`; value_len and e, with OK and E_BUFFER
+ * blocks    as long as the call of the program may wait
  * default   NULL: one `get` for each key
  *
  * TIER ASK. Begin a get, for cellar_lease_acquire. The tier ends it with `answered` of the host.
@@ -167,9 +168,9 @@ typedef struct cellar_tier_claim {
  * TIER ADD. Add to a counter in the tier.
  * in        delta; *number: the initial value; e: fields of a new counter, or NULL: none is made
  * out       *number: the sum, with OK
- * returns   as `put` without a condition; E_TYPE, E_RANGE as cellar_increment; MISS (no counter,
- *           and e is NULL)
- * blocks    as `put`
+ * returns   a code of a change, see cellar_tier_table; E_TYPE (the value is no counter), E_RANGE
+ *           (the sum is no int64); MISS (no counter, and e is NULL)
+ * blocks    as long as the call of the program may wait
  * default   NULL: the store adds by `get` and `put` with IF_CHECK. A counter then is a value of 8
  *           bytes, int64, little-endian
  *
@@ -177,7 +178,7 @@ typedef struct cellar_tier_claim {
  * with a tag, those with a key that matches a pattern of cellar_delete_by_pattern.
  * in        mode of `tag`: CELLAR_TAG_HARD or CELLAR_TAG_SOFT
  * returns   a code of a change, see cellar_tier_table. Memory of the store follows
- * blocks    as `put`
+ * blocks    as long as the call of the program may wait
  *
  * TIER LEASE. Ask for the lease of a key before its loader runs. It needs `fill` and `unlease`.
  * in        hold_ms: time of the lease; e->flags: 0, or CELLAR_TIER_REFRESH with the end of the
@@ -188,7 +189,7 @@ typedef struct cellar_tier_claim {
  *           live value, of REFRESH one that ends later: `get` follows). Another code: the load
  *           runs without a lease, and the tier gets no value; after E_BUSY, E_LIMIT and E_TIMEOUT
  *           memory does not keep it either
- * blocks    as `get`
+ * blocks    as long as the call of the program may wait
  * note      without REFRESH, `changed` need not report a delete just before LEASED: if memory has
  *           a fresh entry by then, the store ends it, releases the lease and asks again
  * default   NULL: one load for each process
@@ -196,21 +197,22 @@ typedef struct cellar_tier_claim {
  * TIER LEASE MANY. Ask for the leases of several keys of a bulk load, with all requests sent
  * together.
  * in        claims: 1 to 32 keys, each as for `lease`; hold_ms of all
- * out       err, l and e of each element, as by `lease`
- * blocks    as `lease`
+ * out       of each element: err, the code of `lease`; l, with LEASED; e->deadline_ms, with PENDING
+ * blocks    as long as the call of the program may wait
  * default   NULL: one `lease` for each key
  *
  * TIER FILL AND UNLEASE. End a lease: with the loaded value, or without one.
- * in        l: from `lease` or `ask_lease`; value of value_len bytes and e, as for `put`
- * returns   of `fill`: as `put`; INVALIDATED (the lease is lost: nothing is stored)
- * blocks    as `put`
+ * in        l: from `lease` or `ask_lease`; value of value_len bytes; e: fields of the entry
+ * returns   of `fill`: a code of a change, see cellar_tier_table; INVALIDATED (the lease is lost:
+ *           nothing is stored)
+ * blocks    as long as the call of the program may wait
  * note      with `blind_fill` the store calls `unlease` instead if it knows of a change of the
  *           key since the load began, and its own changes of the key reach the tier behind the
  *           end of `fill`
  *
  * TIER ASK LEASE. Begin what `get`, and if there is no value then `lease` do, for
  * cellar_lease_acquire. The tier ends it with `answered` of the host. It needs `lease` and `ask`.
- * in        as `ask`; hold_ms as `lease`
+ * in        k: copy the key; hold_ms: time of the lease; ticket: copy it, and return it once
  * returns   true: `answered` follows; false: the tier cannot answer now
  * answer    as of `ask`; LEASED: value is the cellar_tier_lease; PENDING. entry->deadline_ms: the
  *           end of the granted lease, or the time of the next question
@@ -353,11 +355,13 @@ CELLAR_STRUCT(cellar_tier_table, tick);
 
 /* ---- Calls ----------------------------------------------------------------------------------- */
 
-/* Attach a tier to a namespace. Invalidate its entries as cellar_clear, but do not call `clear`.
- * in:      c: a namespace without a tier; t from cellar_tier_table_default, copied
+/* Attach a tier to a namespace: from now on the calls of the namespace use it. The entries in
+ * memory are invalidated as by cellar_clear, but `clear` of the tier is not called.
+ * in:      c: a namespace without a tier; t: the table, from cellar_tier_table_default, copied
  * returns: OK; E_INVAL (a required function is missing, a value is out of range), E_UNSUPPORTED
- *          (also: a hidden namespace), E_BUSY (it has a tier, or the disk: open it with tier
- *          CELLAR_TIER_L1), E_LIMIT (too many tiers), E_NOMEM; or the code of `attached`
+ *          (also: a hidden namespace), E_BUSY (the namespace has a tier, or the disk: open it with
+ *          tier CELLAR_TIER_L1), E_LIMIT (the store has too many tiers), E_NOMEM (the system gave
+ *          no memory); or the code of `attached`
  * owns:    OK: the store uses ctx until `close` returns. Else ctx stays that of the caller, and
  *          `close` is not called. There is no detach: a tier that has lost its server for good
  *          answers MISS and errors until `close`
