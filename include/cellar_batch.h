@@ -131,7 +131,7 @@ CELLAR_STRUCT(cellar_batch_result, reserved0);
 typedef cellar_err (*cellar_batch_flush_fn)(const cellar_batch *batch, void *ctx);
 
 /* Receive the end of an item, for cellar_batch_add_opts.done. It runs once for each accepted item.
- * in:      result: the item, its verdict and its code; ctx is done_ctx
+ * in:      result: the item, its verdict and its code; ctx: done_ctx of the add
  * owns:    result and data are borrowed until the return. done_ctx lives until then
  * thread:  as cellar_batch_flush_fn; several at once, no lock is held. It may call what a flush
  *          function may
@@ -231,11 +231,12 @@ CELLAR_STRUCT(cellar_batcher_stats, bytes);
 
 /* ---- The batcher ---------------------------------------------------------------------------- */
 
-/* Open a batcher.
+/* Open a batcher: it collects items and hands them to `flush` in batches.
  * in:      cfg from cellar_batcher_config_default; NULL: all defaults;
  *          flush: sends the batches; ctx: given to flush
  * out:     *out is NULL on failure
- * returns: OK; E_NOMEM (memory or threads). cellar_last_error of NULL has the reason of a refusal
+ * returns: OK; E_NOMEM (no memory, or no thread). cellar_last_error of NULL has the reason of a
+ *          refusal
  * owns:    the caller closes *out with cellar_batcher_close; ctx must live as long
  * thread:  any; a program may open several batchers
  * cost:    about 40 KiB; starts one thread, and workers with the first flushes
@@ -247,7 +248,8 @@ CELLAR_API cellar_err cellar_batcher_open(const cellar_batcher_config *cfg,
                                           cellar_batch_flush_fn flush, void *ctx,
                                           cellar_batcher **out);
 
-/* Drain a batcher as cellar_batcher_drain does with close_timeout_ms, and free it.
+/* Close a batcher: flush what it holds for close_timeout_ms at most, as cellar_batcher_drain does,
+ * and free it.
  * in:      b; NULL is allowed
  * out:     *report: NULL is allowed
  * returns: OK; E_BUSY (a function of the program has not returned: nothing is freed, try again),
@@ -263,7 +265,8 @@ CELLAR_API cellar_err cellar_batcher_close(cellar_batcher *b, cellar_batch_repor
 /* Flush all items and wait until each has ended. From the call on, adds return E_CLOSED, and
  * retries follow without a delay. After timeout_ms, items without a verdict have ABANDONED, except
  * those of calls that run: the wait for these goes on for one second.
- * in:      timeout_ms from 0; report from cellar_batch_report_default, NULL is allowed
+ * in:      timeout_ms: longest wait, from 0; report from cellar_batch_report_default, NULL is
+ *          allowed
  * out:     *report: how many items ended, and how
  * returns: OK (no item is left); E_BUSY (still_running is not 0), E_DEADLOCK (called by a function
  *          of the batcher)
@@ -277,12 +280,14 @@ CELLAR_API cellar_err cellar_batcher_drain(cellar_batcher *b, int64_t timeout_ms
 
 /* ---- Items ---------------------------------------------------------------------------------- */
 
-/* Add an item to the batch of its group.
+/* Add an item to the batch of its group. The batcher sends it with the others of the group.
  * in:      group of up to CELLAR_BATCH_KEY_MAX bytes, NULL counts as ""; len from 0 to max_bytes;
  *          o NULL = defaults
- * returns: OK; E_TOOBIG (max_bytes, CELLAR_BATCH_KEY_MAX), E_BUSY (full, with ERROR), E_TIMEOUT
- *          (full for block_timeout_ms), E_DEADLOCK (full, and called by a function of the batcher,
- *          which would wait for itself), E_CLOSED (drained), E_NOMEM
+ * returns: OK; E_TOOBIG (len is over max_bytes, or group or coalesce_key over
+ *          CELLAR_BATCH_KEY_MAX), E_BUSY (the batcher is full, and on_full is ERROR), E_TIMEOUT
+ *          (the batcher stayed full for block_timeout_ms), E_DEADLOCK (full, and called by a
+ *          function of the batcher, which would wait for itself), E_CLOSED (the batcher is
+ *          drained), E_NOMEM
  * owns:    data, group and key are copied. OK: done runs once. Else it does not run
  * thread:  any, also a function of the batcher
  * cost:    one allocation, one short lock

@@ -148,7 +148,6 @@ typedef bool (*cellar_bus_filter_fn)(const cellar_bus_message *m, void *ctx);
 
 /* Free the context of a member or of a subscription.
  * in:      ctx of the member or the subscription
- * returns: nothing
  * owns:    ctx belongs to the function. The bus calls it once, when the member has left or the
  *          subscription has ended and no call of it runs any more. A join or a subscribe that fails
  *          does not call it
@@ -160,7 +159,6 @@ typedef void (*cellar_bus_free_fn)(void *ctx);
 /* Receive a signal: the function of cellar_signal_subscribe.
  * in:      topic and data: those of the emit, valid until the function returns; ctx of the
  *          subscription
- * returns: nothing
  * owns:    nothing is copied; ctx is valid until free_fn gets it
  * thread:  the one inside cellar_signal_emit, or that of a port for its clients; several at a time.
  *          No lock is held. The function may block the emit, and may call its bus as cellar_bus_fn
@@ -359,7 +357,7 @@ typedef bool (*cellar_bus_message_fn)(const cellar_bus_message *m, cellar_bus_pl
 
 /* ---- The bus -------------------------------------------------------------------------------- */
 
-/* Open a bus.
+/* Open a bus: the queues and the signals of one process.
  * in:      cfg from cellar_bus_config_default; NULL: all defaults
  * out:     *out is NULL on failure
  * returns: OK; E_NOMEM (memory, threads or random bytes), E_UNSUPPORTED (also: a pool without a
@@ -394,7 +392,7 @@ CELLAR_API cellar_err cellar_bus_close(cellar_bus *b);
  * out:     *report, exact, with each code but E_DEADLOCK
  * returns: OK (no message is left), E_TIMEOUT (report->left are: drain again, or close);
  *          E_DEADLOCK (called by a function of this bus: nothing is done);
- *          E_SPACE, E_IO: with a journal, see JOURNAL
+ *          E_SPACE, E_IO: the disk of the journal failed: see JOURNAL
  * owns:    the bus stays open for its members: close it afterwards
  * thread:  any; with host option no_threads the call runs the functions
  * cost:    waits
@@ -412,9 +410,9 @@ CELLAR_API cellar_err cellar_bus_drain(cellar_bus *b, int64_t timeout_ms,
  * in:      queue of 1..64 bytes;
  *          group of 1..64 bytes, NULL counts as "default";
  *          o from cellar_bus_group_config_default; NULL = defaults
- * returns: OK; EXISTS (the group is there: nothing is changed), E_LIMIT (max_groups), E_NOMEM;
- *          E_CORRUPT (with a journal: a damaged row);
- *          E_SPACE, E_IO: with a journal, see JOURNAL
+ * returns: OK; EXISTS (the group is there: nothing is changed), E_LIMIT (max_groups is reached),
+ *          E_NOMEM; E_CORRUPT (with a journal: a damaged row);
+ *          E_SPACE, E_IO: the disk of the journal failed: see JOURNAL
  * owns:    texts of o are copied. filter_ctx stays that of the caller, and lives until the group is
  *          removed or the bus closed
  * thread:  any, also a function of the bus
@@ -424,10 +422,10 @@ CELLAR_API cellar_err cellar_bus_group_add(cellar_bus *b, const char *queue, con
                                            const cellar_bus_group_config *o);
 
 /* Remove a group without members. Its messages are dropped. A queue without groups is unknown.
- * in:      queue: its name; group: its name, NULL counts as "default"
+ * in:      queue: name of the queue; group: name of the group, NULL counts as "default"
  * returns: OK; E_BUSY (it has members, or a publish to it waits for its commit), E_NOT_FOUND (no
- *          such queue or group);
- *          E_SPACE, E_IO: with a journal, see JOURNAL
+ *          queue or group has this name);
+ *          E_SPACE, E_IO: the disk of the journal failed: see JOURNAL
  * owns:    OK: filter_ctx of the group is not used any more
  * thread:  any, also a function of the bus
  * cost:    one lock for O(messages)
@@ -451,8 +449,8 @@ CELLAR_API cellar_err cellar_bus_route(cellar_bus *b, const char *pattern, const
 
 /* ---- Publish -------------------------------------------------------------------------------- */
 
-/* Publish a message to all queues with a route that matches its key. Without such a route it goes
- * to default_queue and counts as unrouted. With `direct` of o publish it to the queue `key`.
+/* Publish a message: it goes to all queues with a route that matches its key. Without such a route
+ * it goes to default_queue and counts as unrouted. With `direct` of o it goes to the queue `key`.
  * in:      key of 1..CELLAR_BUS_KEY_MAX bytes and to CELLAR_BUS_WORDS_MAX words, or with `direct`
  *          the name of a queue;
  *          body of len bytes; NULL with len 0;
@@ -465,7 +463,7 @@ CELLAR_API cellar_err cellar_bus_route(cellar_bus *b, const char *pattern, const
  *          E_DEADLOCK (all members of the full group wait for this call);
  *          E_NOT_FOUND (`direct`: no such queue), E_CLOSED (the bus is drained), E_NOMEM;
  *          E_TOOBIG (max_message_bytes, or max_bytes of a group);
- *          E_SPACE, E_IO: with a journal, see JOURNAL.
+ *          E_SPACE, E_IO: the disk of the journal failed: see JOURNAL.
  *          With UNROUTED and an error no group got the message. A key within its limits gets
  *          E_LIMIT from a full group alone
  * owns:    everything is copied
@@ -477,12 +475,12 @@ CELLAR_API cellar_err cellar_bus_publish(cellar_bus *b, const char *key, const v
 
 /* ---- Members -------------------------------------------------------------------------------- */
 
-/* Add a member to a group.
- * in:      queue: its name; group: its name, NULL counts as "default";
+/* Add a member to a group: a function that handles its messages, or a handle to take them from.
+ * in:      queue: name of the queue; group: name of the group, NULL counts as "default";
  *          o from cellar_bus_member_config_default; NULL = defaults
  * out:     *out is NULL on failure; out may be NULL only with o->fn or o->task
  * returns: OK; E_NOT_FOUND (no such queue or group, or the task name is not registered), E_LIMIT
- *          (max_members), E_NOMEM
+ *          (max_members is reached), E_NOMEM
  * owns:    *out ends with cellar_bus_leave or with the bus. OK: ctx belongs to the member until
  *          free_fn. Else ctx stays that of the caller, and free_fn is not called
  * thread:  any, also a function of the bus; fn may run before the return
@@ -520,7 +518,8 @@ CELLAR_API cellar_err cellar_bus_leave(cellar_bus_member *m);
 CELLAR_API cellar_err cellar_bus_take(cellar_bus_member *m, int64_t wait_ms,
                                       cellar_bus_message *out);
 
-/* Apply a verdict to a message that a member took.
+/* Say what becomes of a message that a member took: it is handled, comes again, or is a dead
+ * letter.
  * in:      delivery of the message;
  *          verdict ACK: it leaves the group;
  *          verdict RETRY: it returns to the group after `ms`, 0: now, at the front;
@@ -529,7 +528,7 @@ CELLAR_API cellar_err cellar_bus_take(cellar_bus_member *m, int64_t wait_ms,
  *          ms from 0 to 366 days
  * returns: OK (RETRY: also when max_deliver made it a dead letter); E_LOST (the hold had ended:
  *          another delivery may have begun), E_NOT_FOUND (not in hand: settled before);
- *          E_SPACE, E_IO: with a journal, but for EXTEND, see JOURNAL
+ *          E_SPACE, E_IO: the disk of the journal failed (not with EXTEND): see JOURNAL
  * owns:    the message ends, and its pointers are invalid, with each code but E_INVAL. After EXTEND
  *          the caller still settles it, also with E_LOST
  * thread:  any
@@ -585,7 +584,6 @@ CELLAR_API cellar_err cellar_signal_emit(cellar_bus *b, const char *topic, const
  * in:      out from cellar_bus_stats_default
  * out:     *out, only with OK
  * returns: OK
- * owns:    nothing is kept
  * thread:  any
  * cost:    one lock for O(groups)
  * example:
@@ -594,11 +592,10 @@ CELLAR_API cellar_err cellar_signal_emit(cellar_bus *b, const char *topic, const
 CELLAR_API cellar_err cellar_bus_stats_get(cellar_bus *b, cellar_bus_stats *out);
 
 /* Read the figures of a group.
- * in:      queue: its name; group: its name, NULL counts as "default";
+ * in:      queue: name of the queue; group: name of the group, NULL counts as "default";
  *          out from cellar_bus_group_stats_default
  * out:     *out, only with OK
- * returns: OK; E_NOT_FOUND (no such queue or group)
- * owns:    nothing is kept
+ * returns: OK; E_NOT_FOUND (no queue or group has this name)
  * thread:  any
  * cost:    one short lock
  * example:
@@ -609,7 +606,7 @@ CELLAR_API cellar_err cellar_bus_group_stats_get(cellar_bus *b, const char *queu
 
 /* Call a function for each group, in the order of queues and groups. Groups that come or go
  * meanwhile may be in the list or not.
- * in:      fn: see cellar_bus_group_fn;
+ * in:      fn: gets each group, see cellar_bus_group_fn;
  *          ctx: given to fn
  * returns: OK, also when fn ended the list
  * owns:    fn and ctx are not used after the return
@@ -620,9 +617,9 @@ CELLAR_API cellar_err cellar_bus_group_list(cellar_bus *b, cellar_bus_group_fn f
 
 /* Call a function for each message of a group, the oldest first. The list of dead letters: the
  * first group of the dead_queue. Messages that come or end meanwhile may be in the list or not.
- * in:      queue: its name; group: its name, NULL counts as "default";
+ * in:      queue: name of the queue; group: name of the group, NULL counts as "default";
  *          *cursor: 0 begins with the first one; cursor NULL: the same;
- *          fn: see cellar_bus_message_fn; ctx: given to fn
+ *          fn: gets each message, see cellar_bus_message_fn; ctx: given to fn
  * out:     *cursor: continues behind the message that ended the list; 0 after its end
  * returns: OK, also when fn ended the list; E_NOT_FOUND (no such queue or group, also when it is
  *          removed meanwhile)

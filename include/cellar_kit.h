@@ -37,7 +37,7 @@ typedef struct cellar_key_builder {
     uint64_t opaque[86];
 } cellar_key_builder;
 
-/* Begin a key.
+/* Begin a key that is made of parts; see KEYS FROM PARTS.
  * out:     *b: no parts
  * owns:    cellar_key_finish or cellar_key_discard ends the builder, which may hold memory. Begun
  *          twice without an end, the memory of the first key is lost
@@ -53,14 +53,15 @@ typedef struct cellar_key_builder {
  *     cellar_key_finish(&b, key, sizeof key, &len);                                              */
 CELLAR_API void cellar_key_begin(cellar_key_builder *b);
 
-/* Add a part. The first error stays: cellar_key_finish returns it, so callers may check there. A
- * LIST or MAP takes the parts that follow, until cellar_key_end.
+/* Add a part to a key. The first error stays: cellar_key_finish returns it, so callers may check
+ * there alone. A LIST or MAP takes the parts that follow, until cellar_key_end.
  * in:      b: a builder that was begun;
  *          part of CELLAR_ARG, cellar_arg_bool, _null, _list or _map. Text and bytes as given: no
  *          case folding, no trimming. In a map a name and its value take turns, and the name is
  *          text or bytes
- * returns: OK; E_INVAL (NULL text, NaN, infinity, no name in a map), E_TOOBIG (16 MiB in all),
- *          E_LIMIT (65,536 parts, 8 open lists and maps, 256 entries of a map), E_NOMEM
+ * returns: OK; E_INVAL (a NULL text, NaN, infinity, or a map entry without a name), E_TOOBIG (all
+ *          parts are over 16 MiB), E_LIMIT (over 65,536 parts, 8 open lists and maps, or 256
+ *          entries of a map), E_NOMEM
  * owns:    the bytes are copied
  * thread:  any; one at a time for a builder
  * cost:    O(len); one allocation when the key passes 480 bytes, one more for each doubling
@@ -69,15 +70,15 @@ CELLAR_API cellar_err cellar_key_add(cellar_key_builder *b, cellar_arg part);
 
 /* End the list or map begun last. The entries of a map are sorted by name.
  * in:      b with an open list or map
- * returns: OK; E_INVAL (none is open, a name without value, a name twice), E_TOOBIG, E_NOMEM: the
- *          first error stays
+ * returns: OK; E_INVAL (no list or map is open; a name without value; a name that stands twice),
+ *          E_TOOBIG (all parts are over 16 MiB), E_NOMEM. The first error stays
  * owns:    as cellar_key_begin
  * thread:  any; one at a time for a builder
  * cost:    O(bytes of the list or map)
  * example: cellar_key_end(&b);                                                                   */
 CELLAR_API cellar_err cellar_key_end(cellar_key_builder *b);
 
-/* Write the key and end the builder.
+/* Write the finished key and end the builder.
  * in:      b with one part or more; buf_cap 0 asks for the length (buf may be NULL)
  * out:     buf: the key, not terminated; *key_len, optional;
  *          *b: no parts, except after E_BUFFER
@@ -118,13 +119,14 @@ typedef struct cellar_template {
     uint64_t opaque[44];
 } cellar_template;
 
-/* Compile a template.
+/* Compile a template of readable keys, such as "project:{id}:stats".
  * in:      prefix without braces, NULL or "": none. Prefix and text are joined by one ':', whether
  *          they have one there or not;
  *          text: literals and {names}; the names are for readers
  * out:     *out; all zero on failure
  * returns: OK; E_INVAL (empty text, a brace without partner, an empty name, no literal between two
- *          placeholders, '%' behind a placeholder), E_TOOBIG, E_LIMIT (too many placeholders)
+ *          placeholders, '%' behind a placeholder), E_TOOBIG (prefix and literals are over
+ *          CELLAR_TEMPLATE_MAX bytes), E_LIMIT (over CELLAR_TEMPLATE_VALUES_MAX placeholders)
  * owns:    the text is copied
  * thread:  any
  * cost:    O(bytes); no allocation
@@ -140,7 +142,6 @@ CELLAR_API cellar_err cellar_template_compile(const char *prefix, const char *te
  * out:     buf: the key, not terminated; *key_len, optional: the full length
  * returns: OK; E_BUFFER (*key_len bytes are needed), E_INVAL (another number of values, a key of 0
  *          or over CELLAR_KEY_MAX bytes)
- * owns:    nothing is kept
  * thread:  any
  * cost:    O(bytes); no allocation
  * example:
@@ -172,12 +173,15 @@ CELLAR_API cellar_err cellar_template_match(const cellar_template *t, const void
 /* Store a number or a vector, little-endian: 8 bytes, or 4 bytes for each float. The functions are
  * inline: they store the bytes as they are, because the library builds for little-endian machines.
  * in:      key; x: what to store; o as in cellar_set. An int64 is a counter of cellar_increment
- * returns: OK; EXISTS (ONLY_IF_ABSENT: a value is there), MISS (ONLY_IF_PRESENT: none is there),
- *          CONFLICT (ONLY_IF_VERSION: not that version), DISABLED (the namespace is switched off);
- *          E_DENIED (a DENY rule), E_LIMIT (more than 16 tags of call and rule), E_UNSUPPORTED
- *          (CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule), E_TOOBIG (a vector over
- *          max_value_bytes), E_SPACE (no room), E_NOMEM, E_BUSY (64 clears of the namespace during
- *          the call), E_RANGE (idle_ms or stale_ms), E_IO (cellar_l2.h).
+ * returns: OK; EXISTS (with ONLY_IF_ABSENT: the key has a value), MISS (with ONLY_IF_PRESENT: the
+ *          key has no value), CONFLICT (with ONLY_IF_VERSION: the key has no value of that
+ *          version), DISABLED (the namespace is switched off); E_DENIED (a DENY rule matches the
+ *          key), E_LIMIT (call and rule have more than 16 tags), E_UNSUPPORTED (with
+ *          CELLAR_DURABLE: no disk tier that syncs, or a NO_L2 rule matches the key), E_TOOBIG (a
+ *          vector over max_value_bytes), E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM,
+ *          E_BUSY (the namespace was cleared 64 times during the call: call again), E_RANGE
+ *          (idle_ms or stale_ms is above 2^32 - 1), E_IO (a tier below memory does not have it: see
+ *          LOWER TIERS).
  *          What an error leaves of the old value is in CALLS THAT STORE of cellar.h
  * owns:    the numbers are copied
  * thread:  any; atomic per key
@@ -215,7 +219,8 @@ static inline cellar_err cellar_get_word_(cellar *c, const void *key, size_t key
  * out:     a number: *out, 0 unless OK. A vector: out as buf of cellar_get, undefined behind the
  *          vector; *count, the number of floats, also with E_BUFFER; optional
  * returns: OK, MISS, ABSENT; E_TYPE (not 8 bytes; bytes no multiple of 4), E_BUFFER (a vector: room
- *          for *count floats is needed), E_LIMIT (a large value while all pin slots are taken)
+ *          for *count floats is needed), E_LIMIT (a long value, and other threads use all slots for
+ *          copies: call again)
  * thread:  any
  * cost:    as cellar_get
  * example:
@@ -397,21 +402,20 @@ typedef struct cellar_llm cellar_llm;
  * cost:    callers with the same request wait for it                                             */
 typedef cellar_err (*cellar_llm_fn)(cellar_load *load, const cellar_llm_request *req, void *ctx);
 
-/* Write the key of a request.
+/* Write the key of a request, for programs that store its answer themselves.
  * in:      req from cellar_llm_request_default;
  *          buf_cap 0 asks for the length (buf may be NULL)
  * out:     *key_len, at most CELLAR_KEY_BUILT_MAX; optional
  * returns: OK; E_BUFFER (*key_len bytes are needed), E_INVAL (no model; messages and prompt, or
- *          neither; no tenant without CELLAR_LLM_SHARED; NaN; a parameter twice), E_TOOBIG (16
- *          MiB), E_LIMIT (over 256 parameters, 65,536 parts), E_NOMEM
- * owns:    nothing is kept
+ *          neither; no tenant without CELLAR_LLM_SHARED; NaN; a parameter twice), E_TOOBIG (the
+ *          request is over 16 MiB), E_LIMIT (over 256 parameters or 65,536 parts), E_NOMEM
  * thread:  any
  * cost:    O(bytes of the request), with one SHA-256 of them; an allocation over 480 bytes
  * example: cellar_llm_key(&req, key, sizeof key, &len);                                          */
 CELLAR_API cellar_err cellar_llm_key(const cellar_llm_request *req, void *buf, size_t buf_cap,
                                      size_t *key_len);
 
-/* Open a handle for LLM answers in a namespace.
+/* Open a cache of LLM answers in a namespace; see LLM ANSWERS.
  * in:      c: the namespace; o from cellar_llm_config_default; NULL = defaults
  * out:     *out, NULL on failure
  * returns: OK; E_NOMEM; E_INVAL (also: ctx options in o->load)
@@ -429,16 +433,22 @@ CELLAR_API cellar_err cellar_llm_open(cellar *c, const cellar_llm_config *o, cel
  * example: cellar_llm_close(llm);                                                                */
 CELLAR_API void cellar_llm_close(cellar_llm *llm);
 
-/* Return the answer to a request; call `fn` for it if it is missing.
- * in:      req, as cellar_llm_key; fn: see cellar_llm_fn; ctx: given to fn;
+/* Return the answer to a request from the cache, or call `fn` for it and store the answer.
+ * in:      req: the request, as for cellar_llm_key; fn: asks the service, see cellar_llm_fn; ctx:
+ *          given to fn;
  *          answer from cellar_llm_answer_default, with its `result`
  * out:     *answer: the answer, and what it took; *answer->result: as cellar_get_or_load
- * returns: OK; STALE (past its TTL: STALE VALUES), ABSENT (the loader or a fallback reported it),
- *          MISS (CELLAR_LOAD_ONLY_IF_CACHED), PENDING (CELLAR_LOAD_NO_WAIT);
- *          E_LOADER (the loader failed: loader_err), E_NO_RESULT, E_RESULT_TWICE, E_TOOBIG (the
- *          loaded value), E_TIMEOUT, E_DEADLOCK (the wait would never end), E_DEPTH (RECURSION),
- *          E_BREAKER_OPEN, E_LIMIT (max_loads, max_load_waiters; or cellar_llm_key), E_NOMEM;
- *          E_TYPE (fn set no answer, but a value), E_INVAL (as cellar_llm_key)
+ * returns: OK (an answer), STALE (an answer past its TTL: see STALE VALUES), ABSENT (fn or a
+ *          fallback reported that there is none), MISS (with ONLY_IF_CACHED: the cache has no
+ *          answer), PENDING (with NO_WAIT: another call asks, call again later);
+ *          E_LOADER (fn failed: loader_err of *answer->result is its code), E_NO_RESULT (fn
+ *          returned OK without an answer), E_RESULT_TWICE (fn set two results), E_TOOBIG (the
+ *          answer is over max_value_bytes), E_TIMEOUT (another load took longer than
+ *          wait_timeout_ms, or leader_retries are used up), E_DEADLOCK (the wait would never end:
+ *          see RECURSION), E_DEPTH (too many loads in each other: see RECURSION), E_BREAKER_OPEN
+ *          (the breaker refuses loads), E_LIMIT (max_loads or max_load_waiters is reached; or as
+ *          cellar_llm_key), E_NOMEM;
+ *          E_TYPE (fn set a value that is no answer), E_INVAL (the request: as cellar_llm_key)
  * owns:    the caller frees *answer->result with cellar_result_free
  * thread:  as cellar_get_or_load
  * cost:    as cellar_get_or_load and cellar_llm_key
@@ -472,7 +482,6 @@ CELLAR_API cellar_err cellar_llm_set_answer(cellar_load *load, const char *text,
  * in:      out from cellar_llm_stats_default
  * out:     *out, only with OK
  * returns: OK
- * owns:    nothing is kept
  * thread:  any
  * cost:    O(1)
  * example:
@@ -529,7 +538,7 @@ typedef struct cellar_embeddings_call cellar_embeddings_call;
 typedef cellar_err (*cellar_embeddings_fn)(cellar_embeddings_call *call, const cellar_bytes *texts,
                                            size_t count, void *ctx);
 
-/* Open a handle for embeddings in a namespace.
+/* Open a cache of embeddings in a namespace; see EMBEDDINGS.
  * in:      c: the namespace; o from cellar_embeddings_config_default, with model and dim
  * out:     *out, NULL on failure
  * returns: OK; E_NOMEM; E_INVAL (also: no model, dim 0, ctx options in o->load)
@@ -553,12 +562,11 @@ CELLAR_API void cellar_embeddings_close(cellar_embeddings *e);
 
 /* Return the vectors of many texts; call `fn` for those that are missing.
  * in:      texts, count: 1 to 2^20, equal ones are fine;
- *          fn: see cellar_embeddings_fn; ctx: given to fn
+ *          fn: makes vectors, see cellar_embeddings_fn; ctx: given to fn
  * out:     out: dim floats for each text in its order, unchanged where status is no success;
  *          status: the code of cellar_get_or_load for each text; E_LOADER also: no vector, another
  *          dimension, NaN or infinity
  * returns: OK (look at status); E_TOOBIG (a text, or too many), E_NOMEM: nothing is done
- * owns:    nothing is kept
  * thread:  as cellar_get_or_load_many
  * cost:    as cellar_get_or_load_many, and a key for each text; about 400 bytes a text allocated
  * example: cellar_embeddings_get_many(e, texts, n, embed, NULL, vectors, status);                */
@@ -569,7 +577,8 @@ CELLAR_API cellar_err cellar_embeddings_get_many(cellar_embeddings *e, const cel
 /* Set one vector of a running call.
  * in:      call of the running loader; index of the text, from 0; vector of dim floats
  * returns: OK; E_INVAL (no such index: no effect; another dimension, NaN or infinity: the text of
- *          the index fails), E_RESULT_TWICE (set before: neither is used), E_TOOBIG, E_NOMEM
+ *          the index fails), E_RESULT_TWICE (set before: neither is used), E_TOOBIG (the vector is
+ *          over max_value_bytes), E_NOMEM
  * owns:    the numbers are copied
  * thread:  the thread that runs the loader
  * cost:    O(dim)
@@ -664,14 +673,15 @@ typedef struct cellar_status_stats {
 } cellar_status_stats;
 CELLAR_STRUCT(cellar_status_stats, prolonged);
 
-/* Open a status cache in a namespace; create the namespace if it is new.
+/* Open a cache for the states of tasks in a namespace, and create the namespace if it is new; see
+ * STATUS CACHE.
  * in:      c: any handle of the store;
  *          name of the namespace; NULL = "image_task";
  *          o from cellar_status_config_default; NULL = defaults. Each handle of one name needs the
  *          same states in the same order, also after a restart with a disk
  * out:     *out, NULL on failure
- * returns: OK; E_TYPE (the namespace holds objects), E_LIMIT (max_namespaces), E_SPACE (budget),
- *          E_NOMEM (nothing changed)
+ * returns: OK; E_TYPE (the namespace holds objects), E_LIMIT (max_namespaces is reached), E_SPACE
+ *          (memory_bytes has no room for it), E_NOMEM (nothing changed)
  * owns:    the caller closes *out with cellar_status_close before the store
  * thread:  any
  * cost:    two allocations, of 66 KiB in all
@@ -722,9 +732,11 @@ CELLAR_API cellar_err cellar_status_set_many(cellar_status *s, cellar_status_set
 /* Store a value with a state; the TTL of the state begins now.
  * in:      id: 1..CELLAR_KEY_MAX bytes; value, NULL with value_len 0;
  *          state: an unknown one is the fallback state
- * returns: OK; DISABLED (the namespace is switched off); E_DENIED (a DENY rule), E_LIMIT (more than
- *          16 tags of a rule), E_TOOBIG (over max_value_bytes), E_SPACE (no room), E_NOMEM, E_BUSY
- *          (64 clears of the namespace during the call), E_IO (cellar_l2.h).
+ * returns: OK; DISABLED (the namespace is switched off); E_DENIED (a DENY rule matches the key),
+ *          E_LIMIT (a rule has more than 16 tags), E_TOOBIG (over max_value_bytes), E_SPACE (memory
+ *          has no room for it: see NO ROOM), E_NOMEM, E_BUSY (the namespace was cleared 64 times
+ *          during the call: call again), E_IO (a tier below memory does not have it: see LOWER
+ *          TIERS).
  *          With all but OK and E_IO the old value stays
  * owns:    the bytes are copied
  * thread:  any; value and state are stored together
@@ -744,8 +756,8 @@ static inline cellar_err cellar_status_set(cellar_status *s, const void *id, siz
  * in:      id: 1..CELLAR_KEY_MAX bytes; buf_cap in bytes, 0 asks for the size (buf may be NULL)
  * out:     buf, undefined behind the value, and *value_len as cellar_get; *state, NULL unless OK or
  *          E_BUFFER; both optional
- * returns: OK, MISS, ABSENT; E_BUFFER (value_len set), E_LIMIT (a large value while all pin slots
- *          are taken)
+ * returns: OK, MISS, ABSENT; E_BUFFER (the value does not fit: *value_len is its length), E_LIMIT
+ *          (a long value, and other threads use all slots for copies: call again)
  * owns:    *state is borrowed until cellar_status_close
  * thread:  any; value and state belong together
  * cost:    as cellar_get_with; the read that prolongs an entry: also a copy and a set
@@ -770,10 +782,11 @@ static inline cellar_err cellar_status_get(cellar_status *s, const void *id, siz
 /* Compute the new value of an id from the old one and give the entry a state; the TTL begins now.
  * Updates of one id from any number of threads all take effect.
  * in:      id: 1..CELLAR_KEY_MAX bytes; state as cellar_status_set; fn, ctx as in cellar_update
- * returns: OK; REMOVED (fn removed the entry); MISS (no entry; fn did not run, nothing is created);
- *          E_TOOBIG (over max_value_bytes), E_NOMEM, E_SPACE;
- *          E_BUSY (4,096 rounds lost to sets of the id). Also the code of fn, and those of
- *          cellar_update. With any code but OK and REMOVED nothing is changed
+ * returns: OK (stored); REMOVED (fn removed the entry), MISS (no entry: fn did not run, nothing is
+ *          created); E_TOOBIG (the value is over max_value_bytes), E_SPACE (memory has no room for
+ *          it: see NO ROOM), E_NOMEM, E_BUSY (4,096 rounds lost to sets of the id: call again).
+ *          Any other code is that of fn or of cellar_update. With any code but OK and REMOVED
+ *          nothing is changed
  * owns:    as cellar_update
  * thread:  any; fn runs more than once if another writer was faster. Updates of an id that lost 8
  *          rounds take turns; each waits for its turn for one second at most
@@ -800,7 +813,6 @@ CELLAR_API cellar_err cellar_status_hot(cellar_status *s, cellar_status_hot_id *
  * in:      out from cellar_status_stats_default
  * out:     *out, only with OK
  * returns: OK
- * owns:    nothing is kept
  * thread:  any; each figure is exact, each is read at its own moment
  * cost:    as cellar_stats_get
  * example:
@@ -838,8 +850,8 @@ typedef struct cellar_limiter_snapshot cellar_limiter_snapshot;
  *          snapshot_read
  * out:     *cfg: snapshot_write, snapshot_read and snapshot_ctx, for one open of a limiter;
  *          *out, NULL on failure
- * returns: OK; E_TYPE (the namespace holds objects), E_LIMIT (max_namespaces), E_SPACE (budget),
- *          E_NOMEM, E_ABI (also: cfg of an older header).
+ * returns: OK; E_TYPE (the namespace holds objects), E_LIMIT (max_namespaces is reached), E_SPACE
+ *          (memory_bytes has no room for it), E_NOMEM, E_ABI (also: cfg of an older header).
  *          After a failure *cfg is unchanged
  * owns:    the caller closes *out with cellar_limiter_snapshot_close, after the limiter and before
  *          the store
@@ -878,7 +890,6 @@ CELLAR_API void cellar_limiter_snapshot_close(cellar_limiter_snapshot *s);
  *          out_cap 0 asks for the length (out may be NULL)
  * out:     out: as much as fits, terminated
  * returns: the full length without the zero byte; at most len and 2 bytes for each mask
- * owns:    nothing is kept
  * thread:  any
  * cost:    O(len); no allocation
  * example: cellar_redact("token=abcdefghij", 16, line, sizeof line);                             */
@@ -1080,14 +1091,13 @@ typedef struct cellar_settings_note {
 
 /* Receive one note of settings or rules.
  * in:      note: valid until the function returns, with its texts; ctx of the call
- * returns: nothing
  * owns:    nothing is kept after the call has returned
  * thread:  the caller of cellar_settings_read, cellar_settings_open, cellar_policy_read or
  *          cellar_policy_reload, with no lock held; the function may block and call the library
  * cost:    the call waits for it                                                                 */
 typedef void (*cellar_settings_note_fn)(const cellar_settings_note *note, void *ctx);
 
-/* Set what a file, a text or the environment sets.
+/* Read options of a store from a file, a text or the environment into `s`; see SETTINGS.
  *     name alone        the file of that name
  *     name and text     the text; notes call it by its name
  *     both NULL         the environment. No other call reads its variables. A value is the whole
@@ -1110,13 +1120,14 @@ typedef void (*cellar_settings_note_fn)(const cellar_settings_note *note, void *
 CELLAR_API cellar_err cellar_settings_read(cellar_settings *s, const char *name, const char *text,
                                            size_t text_len, cellar_settings_note_fn fn, void *ctx);
 
-/* Open a store with these settings. The rules of policy_file replace config.rules. Groups that
- * config does not point to are those of s.
+/* Open a store with these settings, as cellar_open. The rules of policy_file replace config.rules.
+ * Groups that config does not point to are those of s.
  * in:      s: the settings; fn, optional: gets each error of policy_file; ctx: given to fn
  * out:     *out, NULL on failure
  * returns: OK; E_CONFIG (a rule or policy_file is wrong: notes and cellar_last_error name it), E_IO
- *          (policy_file cannot be read; the disk tier cannot open), E_NOMEM, E_BUSY (l2_path is in
- *          use), E_FOREIGN, E_NEWER_FORMAT, E_CORRUPT (what l2_path holds: cellar_open),
+ *          (policy_file cannot be read, or the disk tier cannot open), E_NOMEM, E_BUSY (another
+ *          store uses l2_path), E_FOREIGN (l2_path holds files of another program), E_NEWER_FORMAT
+ *          (l2_path has another format), E_CORRUPT (l2_path is damaged and was not set aside),
  *          E_UNSUPPORTED (l2_path is on a network file system)
  * owns:    as cellar_open; s is not needed any more after the return
  * thread:  any; one at a time for s
@@ -1208,9 +1219,8 @@ CELLAR_API cellar_err cellar_policy_read(const char *path, const cellar_policy_o
  * in:      c: any handle of the store; path of the file;
  *          fn, optional: gets each error of the file; ctx: given to fn
  * returns: OK; E_CONFIG (a rule is wrong: notes and cellar_last_error name it), E_IO (the file
- *          cannot be read, a note says why), E_NOMEM, E_SPACE (budget).
+ *          cannot be read, a note says why), E_NOMEM, E_SPACE (memory_bytes has no room for it).
  *          After an error the present rules stay
- * owns:    nothing is kept
  * thread:  any
  * cost:    reads the file, then as cellar_policy_set: O(rules x sections + namespaces)
  * example: cellar_policy_reload(c, "app.policy", NULL, NULL);                                    */

@@ -211,11 +211,12 @@ CELLAR_STRUCT(cellar_refresher_stats, bytes);
 
 /* ---- The refresher -------------------------------------------------------------------------- */
 
-/* Open a refresher.
+/* Open a refresher: it loads entries again on a schedule, before they expire.
  * in:      c: any handle of the store that its breakers belong to; cfg from
  *          cellar_refresher_config_default; NULL: all defaults
  * out:     *out is NULL on failure
- * returns: OK; E_NOMEM (memory or threads). cellar_last_error of NULL has the reason of a refusal
+ * returns: OK; E_NOMEM (no memory, or no thread). cellar_last_error of NULL has the reason of a
+ *          refusal
  * owns:    the caller closes *out with cellar_refresher_close, before the store
  * thread:  any; a program may open several refreshers
  * cost:    about 46 KiB; starts one thread, and workers with the first runs
@@ -239,7 +240,7 @@ CELLAR_API cellar_err cellar_refresher_close(cellar_refresher *r);
 
 /* ---- Loaders -------------------------------------------------------------------------------- */
 
-/* Give a loader a name, for rows and for loader= of a policy file.
+/* Give a loader of the program a name, by which rows and loader= of a policy file call it.
  * in:      name of 1..64 bytes; fn as in cellar_get_or_load, for rows of objects as in
  *          cellar_object_get_or_load; ctx, given to fn; o NULL = defaults
  * returns: OK; EXISTS (the name has a loader: nothing changes), E_NOMEM, E_UNSUPPORTED (a limiter
@@ -271,8 +272,9 @@ CELLAR_API cellar_err cellar_refresh_keys_add(cellar_refresh_keys *keys, const v
  * in:      c: namespace of the key; key of 1..CELLAR_KEY_MAX bytes, or a pattern of
  *          1..CELLAR_PATTERN_MAX bytes; loader: a name of 1..64 bytes, which may get its loader
  *          later; interval_ms from 1 to 366 days; o NULL = defaults
- * returns: OK; EXISTS (the key has a row: nothing changes), E_LIMIT (max_rows), E_NOMEM,
- *          E_NOT_FOUND (unknown zone), E_CORRUPT (damaged zone file)
+ * returns: OK; EXISTS (the key has a row: nothing changes), E_LIMIT (max_rows is reached), E_NOMEM,
+ *          E_NOT_FOUND (the time zone is unknown: install tzdata, or use an offset), E_CORRUPT (the
+ *          zone file is damaged)
  * owns:    texts are copied. c must live until the row is removed or the refresher is closed
  * thread:  any, also a loader
  * cost:    two allocations, O(rows); with `at` reads the zone file
@@ -288,8 +290,9 @@ CELLAR_API cellar_err cellar_refresh_add(cellar_refresher *r, cellar *c, const v
  * in:      c: namespace
  * out:     *count rows made or kept; NULL is allowed
  * returns: OK (also with *count 0); E_BUSY (a load of a replaced row had not ended after
- *          close_timeout_ms: no row is made, call again), E_LIMIT (max_rows), E_NOMEM, E_NOT_FOUND
- *          (unknown zone), E_CORRUPT (damaged zone file).
+ *          close_timeout_ms: no row is made, call again), E_LIMIT (max_rows is reached), E_NOMEM,
+ *          E_NOT_FOUND (the time zone is unknown: install tzdata, or use an offset), E_CORRUPT (the
+ *          zone file is damaged).
  *          With the last four the rows made so far stay. A rule with the pattern of another row is
  *          left out
  * owns:    as cellar_refresh_add

@@ -198,7 +198,8 @@ CELLAR_STRUCT(cellar_remote_stats, leases_held);
  * ("rediss://host?tls_insecure") turns the verification off, and each connect logs a warning.
  * OpenSSL keeps about 200 KiB, outside the budget. */
 
-/* Open a link to a server. The call does not wait for the connection: OK with a dead server, too.
+/* Open a link to a server of Redis or Valkey, or to a port of cellar. The call does not wait for
+ * the connection: it is OK with a dead server, too.
  * in:      store: any handle of it;
  *          url "unix:///path?prefix=app", "redis://user@host:6379?prefix=app",
  *          "redis-sentinel://user@host:26379,host2?master=name", with TLS "rediss://.." or
@@ -206,9 +207,10 @@ CELLAR_STRUCT(cellar_remote_stats, leases_held);
  *          o from cellar_remote_config_default; NULL: all defaults
  * out:     *out: the link; NULL on failure
  * returns: OK;
- *          E_INVAL (URL, prefix), E_RANGE (a field), E_TOOBIG (a text);
- *          E_NOT_FOUND (no password file);
- *          E_DENIED (TCP to another host without TLS or allow_plaintext, a password file that
+ *          E_INVAL (the URL or the prefix is wrong), E_RANGE (a field is out of its range),
+ *          E_TOOBIG (a text is too long);
+ *          E_NOT_FOUND (the password file does not exist);
+ *          E_DENIED (TCP to another host without TLS or allow_plaintext, or a password file that
  *          others may read);
  *          E_UNSUPPORTED (also: TLS in a build without it, a database number);
  *          E_NOMEM, E_IO (the system refused a descriptor).
@@ -259,9 +261,8 @@ CELLAR_API cellar_err cellar_remote_attach(cellar_remote *r, cellar *c,
 /* Wait until gets of this process see every write that the server acknowledged to any process
  * before this call. A write that still waits in the queue of BEHIND has no acknowledgement.
  * in:      timeout_ms: longest wait, from 0
- * returns: OK; E_TIMEOUT (not proven in time: older values may be read), E_BREAKER_OPEN (no link),
- *          E_DEADLOCK (in a callback of r)
- * owns:    nothing changes
+ * returns: OK; E_TIMEOUT (not proven in time: older values may be read), E_BREAKER_OPEN (the link
+ *          to the server is down), E_DEADLOCK (in a callback of r)
  * thread:  any; calls at the same time share one marker
  * cost:    one round trip
  * example:
@@ -285,7 +286,6 @@ CELLAR_API int cellar_remote_fd(const cellar_remote *r);
  * in:      budget_us: time for this call, from 0
  * returns: OK; PENDING (more is due now: step again), E_BUSY (another thread runs a step),
  *          E_DEADLOCK (in a callback of r); E_INVAL (also: r has a thread)
- * owns:    nothing changes
  * thread:  any, one at a time; listeners of the store may run inside
  * cost:    about budget_us
  * example: while (running) cellar_remote_step(r, 1000);                                          */
@@ -293,7 +293,7 @@ CELLAR_API cellar_err cellar_remote_step(cellar_remote *r, uint64_t budget_us);
 
 /* ---- Figures -------------------------------------------------------------------------------- */
 
-/* Return the state of the link.
+/* Return the state of the link: whether memory is proven to be up to date.
  * in:      r: the link
  * returns: the state; DOWN for NULL
  * thread:  any
@@ -323,7 +323,6 @@ CELLAR_API cellar_err cellar_remote_last_error(const cellar_remote *r, cellar_er
  * in:      out from cellar_remote_stats_default
  * out:     *out, only with OK
  * returns: OK
- * owns:    nothing is kept
  * thread:  any
  * cost:    O(1)
  * example:
@@ -394,7 +393,7 @@ typedef struct cellar_remote_limiter_stats {
 } cellar_remote_limiter_stats;
 CELLAR_STRUCT(cellar_remote_limiter_stats, bytes);
 
-/* Open a shared limiter.
+/* Open a limiter with keys that all processes share.
  * in:      rule: token bucket, fixed window, or sliding log, without flags and ban; equal in all
  *          processes;
  *          o from cellar_remote_limiter_config_default; NULL: all defaults
@@ -427,13 +426,12 @@ CELLAR_API cellar_err cellar_remote_limiter_open(cellar_remote *r, const cellar_
  * example: cellar_remote_limiter_close(l);                                                       */
 CELLAR_API void cellar_remote_limiter_close(cellar_remote_limiter *l);
 
-/* Admit or deny `cost` units of a key.
+/* Ask whether a call of a key may pass now, in all processes together: admit or deny `cost` units.
  * in:      key 1..CELLAR_KEY_MAX bytes; cost in units, 0 charges nothing
  * out:     *out, optional, with OK and LIMITED. `remaining`: units left in this process;
  *          `reset_after_ns` is 0, `rule` is 0
  * returns: OK (admitted), LIMITED (denied: try again after out->retry_after_ns, or never if
  *          out->never is 1)
- * owns:    nothing is kept
  * thread:  any; in a callback of r `offline` decides in place of the server
  * cost:    units at hand or a known denial: no lock, one compare-exchange at most; else one round
  *          trip; io_ms or hold_ms at most if the server does not answer
@@ -446,11 +444,10 @@ CELLAR_API cellar_err cellar_remote_limiter_check(cellar_remote_limiter *l, cons
                                                   size_t key_len, uint64_t cost,
                                                   cellar_limiter_result *out);
 
-/* Get the figures of a shared limiter.
+/* Read the figures of a shared limiter in this process.
  * in:      out from cellar_remote_limiter_stats_default
  * out:     *out, only with OK
  * returns: OK
- * owns:    nothing is kept
  * thread:  any
  * cost:    one short lock
  * example:
@@ -490,9 +487,10 @@ typedef char cellar_remote_lock_is_frozen[sizeof(cellar_remote_lock) == 32 ? 1 :
  *          E_BUSY (NO_WAIT: another owner holds the lock);
  *          E_TIMEOUT (waited for wait_timeout_ms, or the server did not answer in io_ms: then a
  *          lock that it may have granted is released);
- *          E_IO, E_BREAKER_OPEN (no link), E_SPACE (the server is out of memory), E_LIMIT (too many
- *          requests under way);
- *          E_DEADLOCK (in a callback of r), E_NOMEM, E_UNSUPPORTED (also: a note)
+ *          E_IO (the link failed during the call), E_BREAKER_OPEN (the link to the server is down),
+ *          E_SPACE (the server is out of memory), E_LIMIT (too many requests under way);
+ *          E_DEADLOCK (in a callback of r), E_NOMEM, E_UNSUPPORTED (also: o has a note or a flag
+ *          that a shared lock does not know)
  * owns:    the caller releases *out. If the process ends, or the release does not reach the server,
  *          the lock ends with its hold
  * thread:  any; sleeps while it waits
@@ -507,13 +505,13 @@ CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *k
                                                  size_t key_len, const cellar_lock_opts *o,
                                                  cellar_remote_lock *out);
 
-/* Set the hold of a lock to end `hold_ms` from now.
+/* Give a shared lock more time: its hold ends `hold_ms` from now.
  * in:      key, lk: the key and the handle of the owner;
  *          hold_ms 1..CELLAR_REMOTE_HOLD_MAX_MS
  * out:     lk->until_ms: the end of the new hold
- * returns: OK; E_LOST (the hold has ended, or the server lost it: acquire again), E_NOT_OWNER (an
- *          empty handle), codes of the link as cellar_remote_lock_acquire: the hold may have
- *          changed
+ * returns: OK; E_LOST (the hold has ended, or the server lost it: acquire again), E_NOT_OWNER (the
+ *          handle is empty: it never owned the lock), codes of the link as
+ *          cellar_remote_lock_acquire: the hold may have changed
  * owns:    the caller still releases lk
  * thread:  any, one at a time with one handle
  * cost:    one round trip
@@ -524,12 +522,12 @@ CELLAR_API cellar_err cellar_remote_lock_acquire(cellar_remote *r, const void *k
 CELLAR_API cellar_err cellar_remote_lock_extend(cellar_remote *r, const void *key, size_t key_len,
                                                 cellar_remote_lock *lk, int64_t hold_ms);
 
-/* Release a shared lock.
+/* Release a shared lock: the next owner may be in any process.
  * in:      key, lk: the key and the handle of the owner
  * out:     *lk is all zero after OK
  * returns: OK; E_LOST (another owner has the lock, or the server lost it: undo the work),
- *          E_NOT_OWNER (an empty handle), codes of the link as cellar_remote_lock_acquire: repeat
- *          the call, or the lock ends with its hold
+ *          E_NOT_OWNER (the handle is empty: it never owned the lock), codes of the link as
+ *          cellar_remote_lock_acquire: repeat the call, or the lock ends with its hold
  * owns:    after OK the handle owns nothing
  * thread:  any
  * cost:    one round trip
@@ -541,7 +539,8 @@ CELLAR_API cellar_err cellar_remote_lock_release(cellar_remote *r, const void *k
 
 /* Test whether the hold of a handle has time left. The server is not asked.
  * in:      lk of cellar_remote_lock_acquire
- * returns: OK; E_LOST (the hold has ended), E_NOT_OWNER (an empty handle)
+ * returns: OK; E_LOST (the hold has ended), E_NOT_OWNER (the handle is empty: it never owned the
+ *          lock)
  * owns:    the caller still releases lk
  * thread:  any
  * cost:    one reading of the clock

@@ -218,8 +218,8 @@ CELLAR_STRUCT(cellar_resp_stats, admin_port);
 
 /* ---- The port ------------------------------------------------------------------------------- */
 
-/* Open a port on a store: bind its sockets. No client is served before cellar_resp_step or
- * cellar_resp_start.
+/* Open a port on a store for clients of Redis: bind its sockets. No client is served before
+ * cellar_resp_step or cellar_resp_start.
  * in:      c: any handle of the store;
  *          o from cellar_resp_config_default, with unix_path, port or admin
  * out:     *out is NULL on failure
@@ -256,7 +256,6 @@ CELLAR_API int cellar_resp_fd(const cellar_resp *r);
  *          timeout_ms: longest wait for the first event; 0 does not wait, -1 waits without a limit
  * returns: OK; PENDING (more is due now: step again), E_BUSY (another thread runs a step, or the
  *          thread of cellar_resp_start does), E_IO (epoll failed)
- * owns:    nothing changes
  * thread:  any, one at a time; no lock is held. Handlers of the bus and `figures` run inside
  * cost:    O(clients that are ready)
  * example: while (running) cellar_resp_step(r, 100);                                             */
@@ -275,7 +274,6 @@ CELLAR_API cellar_err cellar_resp_start(cellar_resp *r);
 /* Tell monitors that the program is about to end: /readyz answers 503 from now on. Clients are
  * served on.
  * in:      r; NULL is allowed. A second call changes nothing
- * owns:    nothing changes
  * thread:  any
  * cost:    O(1)
  * example: cellar_resp_drain(r);                                                                 */
@@ -306,7 +304,6 @@ CELLAR_API void cellar_resp_close(cellar_resp *r);
  * in:      r: the port; out from cellar_resp_stats_default
  * out:     *out, only with OK
  * returns: OK
- * owns:    nothing is kept
  * thread:  any
  * cost:    O(1)
  * example:

@@ -68,7 +68,8 @@ typedef struct cellar_cron_opts {
 } cellar_cron_opts;
 CELLAR_STRUCT(cellar_cron_opts, reserved0);
 
-/* Compute the next instants of a cron expression. With count 0 check expression and zone only.
+/* Compute the next instants of a cron expression, or check an expression: with count 0 the call
+ * checks expression and zone only.
  * in:      expr of 1..CELLAR_CRON_MAX bytes: see CRON EXPRESSIONS;
  *          zone: NULL or "UTC", "+08:00", or a name of the zone database such as "Europe/Berlin".
  *          CRON_TZ= in the expression wins;
@@ -78,12 +79,12 @@ CELLAR_STRUCT(cellar_cron_opts, reserved0);
  *          *found: their number; with E_INVAL the column of the first error in expr, from 1, or 0
  *          when another argument is wrong
  * returns: OK (also with fewer than count);
- *          E_INVAL (also: expr is wrong at column *found), E_TOOBIG (above CELLAR_CRON_MAX bytes);
+ *          E_INVAL (also: expr is wrong at column *found), E_TOOBIG (expr is over CELLAR_CRON_MAX
+ *          bytes);
  *          E_NEVER (the expression matches no date, or none within 100 years);
- *          E_RANGE (after_wall_ms), E_NOMEM;
- *          E_NOT_FOUND (unknown zone: install tzdata, or use an offset);
- *          E_CORRUPT (damaged zone file)
- * owns:    nothing is kept
+ *          E_RANGE (after_wall_ms is before 1970 or after 9999), E_NOMEM;
+ *          E_NOT_FOUND (the time zone is unknown: install tzdata, or use an offset);
+ *          E_CORRUPT (the zone file is damaged)
  * thread:  any, also in a forked child
  * cost:    reads the zone file; under 1 us for each instant
  * example:
@@ -166,7 +167,6 @@ typedef void (*cellar_schedule_fn)(const cellar_firing *firing, void *ctx);
 
 /* Free the context of a schedule: cellar_schedule_spec.free_fn.
  * in:      ctx of the spec
- * returns: nothing
  * owns:    ctx belongs to the function: the scheduler calls it once, when the schedule is removed,
  *          replaced, over or closed and its last run has ended. A cellar_schedule_add that fails
  *          does not call it
@@ -282,10 +282,10 @@ CELLAR_STRUCT(cellar_scheduler_stats, bytes);
 
 /* ---- The scheduler -------------------------------------------------------------------------- */
 
-/* Open a scheduler.
+/* Open a scheduler: it runs functions of the program at intervals and at times.
  * in:      cfg from cellar_scheduler_config_default; NULL: all defaults
  * out:     *out is NULL on failure
- * returns: OK; E_NOMEM (memory or threads). cellar_last_error of NULL has the reason
+ * returns: OK; E_NOMEM (no memory, or no thread). cellar_last_error of NULL has the reason
  * owns:    the caller closes *out with cellar_scheduler_close. cfg is copied; the contexts of
  *          `host`, and the pool, live until then
  * thread:  any; a program may open several schedulers
@@ -310,21 +310,24 @@ CELLAR_API cellar_err cellar_scheduler_close(cellar_scheduler *s);
 
 /* ---- Schedules ------------------------------------------------------------------------------ */
 
-/* Add a schedule. If it replaces one with the same times, zone and phase, it keeps the instants of
- * that one: a program may add its schedules again at any time. Runs of the old schedule that have
- * not begun move to the new one; those that have begun count for its max_running. A schedule with
- * at_wall_ms ended with its run: added again it runs again, unless misfire_grace_ms or
- * catch_up_on_start makes that E_NEVER.
+/* Add a schedule: from now on its function runs at the times of the spec. If the schedule replaces
+ * one with the same times, zone and phase, it keeps the instants of that one: a program may add its
+ * schedules again at any time. Runs of the old schedule that have not begun move to the new one;
+ * those that have begun count for its max_running. A schedule with at_wall_ms ended with its run:
+ * added again it runs again, unless misfire_grace_ms or catch_up_on_start makes that E_NEVER.
  * in:      name of 1..CELLAR_NAME_MAX bytes; spec from cellar_schedule_spec_default
  * returns: OK;
- *          EXISTS (the name is there, and conflict is KEEP), E_BUSY (the same with ERROR);
+ *          EXISTS (the name has a schedule, and conflict is KEEP), E_BUSY (the same, and conflict
+ *          is ERROR);
  *          E_NEVER (the expression matches no date; at_wall_ms passed more than misfire_grace_ms
  *          ago; with catch_up_on_start: its run has ended);
- *          E_TOOBIG, E_NOT_FOUND, E_CORRUPT: expression and zone, as cellar_cron_next;
- *          E_RANGE (at_wall_ms), E_INVAL (also: the expression; cellar_last_error of NULL names its
- *          column), E_LIMIT (max_schedules), E_NOMEM;
+ *          E_TOOBIG (the expression is over CELLAR_CRON_MAX bytes), E_NOT_FOUND (the time zone is
+ *          unknown), E_CORRUPT (the zone file is damaged);
+ *          E_RANGE (at_wall_ms is negative or after the year 9999), E_INVAL (also: the expression;
+ *          cellar_last_error of NULL names its column), E_LIMIT (max_schedules is reached),
+ *          E_NOMEM;
  *          E_UNSUPPORTED (also: catch_up_on_start without a journal);
- *          E_SPACE, E_IO: with a journal, the row of the schedule was not written, try again.
+ *          E_SPACE, E_IO: the disk of the journal failed: try again.
  *          With any code but OK nothing is added
  * owns:    OK: ctx belongs to the schedule until free_fn. Else it stays that of the caller, and
  *          free_fn is not called
@@ -340,8 +343,8 @@ CELLAR_API cellar_err cellar_schedule_add(cellar_scheduler *s, const char *name,
 
 /* Remove a schedule. A run that has begun ends normally; the call does not wait for it.
  * in:      name of a schedule; a row of it in the journal ends also without a schedule
- * returns: OK; E_NOT_FOUND (no such schedule: also after its only run);
- *          E_SPACE, E_IO: with a journal, nothing changed
+ * returns: OK; E_NOT_FOUND (no schedule has this name: also after its only run);
+ *          E_SPACE, E_IO: the disk of the journal failed, and nothing changed
  * owns:    free_fn runs before the return, or after the last run
  * thread:  any, also a job
  * cost:    one short lock; runs free_fn; with a journal one commit
@@ -351,7 +354,7 @@ CELLAR_API cellar_err cellar_schedule_remove(cellar_scheduler *s, const char *na
 /* Pause or resume a schedule. While it is paused, only cellar_schedule_trigger begins a run. After
  * a resume the firings of the pause are neither run nor counted; an instant that passed fires now.
  * in:      name of a schedule; pause true: pause, false: resume
- * returns: OK (also if nothing changed); E_NOT_FOUND (no such schedule)
+ * returns: OK (also if nothing changed); E_NOT_FOUND (no schedule has this name)
  * owns:    nothing changes; runs that have begun end normally
  * thread:  any, also a job
  * cost:    one short lock
@@ -361,8 +364,7 @@ CELLAR_API cellar_err cellar_schedule_pause(cellar_scheduler *s, const char *nam
 /* Run a schedule now, in addition to its firings, also while it is paused.
  * in:      name of a schedule
  * returns: OK (the run is queued); E_BUSY (max_running runs have not ended: nothing is queued),
- *          E_NOT_FOUND (no such schedule)
- * owns:    nothing changes
+ *          E_NOT_FOUND (no schedule has this name)
  * thread:  any, also a job; the run begins on a thread of the scheduler, or in a later tick
  * cost:    one short lock
  * example: cellar_schedule_trigger(s, "nightly");                                                */
@@ -371,8 +373,7 @@ CELLAR_API cellar_err cellar_schedule_trigger(cellar_scheduler *s, const char *n
 /* Compute the next firings of a schedule, as if it were not paused.
  * in:      name of a schedule; count: room of out
  * out:     out: due times without jitter in rising order, UNIX ms; *found: their number
- * returns: OK (also with fewer than count); E_NOT_FOUND (no such schedule)
- * owns:    nothing is kept
+ * returns: OK (also with fewer than count); E_NOT_FOUND (no schedule has this name)
  * thread:  any, also a job
  * cost:    O(count), under 1 us each
  * example:
@@ -400,7 +401,6 @@ CELLAR_API cellar_err cellar_schedule_list(cellar_scheduler *s, cellar_schedule_
  * in:      out from cellar_scheduler_stats_default
  * out:     *out, only with OK
  * returns: OK
- * owns:    nothing is kept
  * thread:  any
  * cost:    one short lock
  * example:

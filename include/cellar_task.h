@@ -240,7 +240,6 @@ typedef size_t (*cellar_task_key_fn)(const void *payload, size_t payload_len, vo
 
 /* Free the payload of a task: cellar_submit_opts.free_fn.
  * in:      payload, len: as given to the submit; ctx: free_ctx of the submit
- * returns: nothing
  * owns:    payload and ctx belong to the function. The pool calls it once: when the task has its
  *          final state, when a dead letter leaves, when a later submit replaces the payload, or
  *          when the pool is closed. A submit that fails does not call it
@@ -555,16 +554,16 @@ CELLAR_STRUCT(cellar_pool_stats, bytes);
 
 /* ---- The pool ------------------------------------------------------------------------------- */
 
-/* Open a pool of threads for tasks.
+/* Open a pool of threads that runs tasks.
  * in:      cfg from cellar_pool_config_default; NULL: all defaults
  * out:     *out is NULL on failure
  * returns: OK;
- *          E_NOMEM (memory or threads);
+ *          E_NOMEM (no memory, or no thread);
  *          E_UNSUPPORTED (also: journal_path in a build without SQLite);
  *          E_BUSY (the journal has another owner), E_CORRUPT (a damaged journal: see
  *          on_bad_journal), E_NEWER_FORMAT, E_FOREIGN (the journal is a database of another
  *          program), E_LIMIT (60,000 names in the journal);
- *          E_SPACE, E_IO: the disk of the journal.
+ *          E_SPACE, E_IO: the disk of the journal failed.
  *          cellar_last_error of NULL has the reason
  * owns:    the caller closes *out with cellar_pool_close. cfg is copied; `results`, limiters, the
  *          contexts of `host` and of the names live until then
@@ -608,8 +607,7 @@ CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, 
 /* Change a setting of a pool, or of one queue. Threads that are not needed end after their task.
  * in:      what: the setting; value as cellar_pool_setting says;
  *          queue: of WEIGHT and PAUSE; NULL for WORKERS
- * returns: OK; E_NOT_FOUND (unknown queue), E_UNSUPPORTED (WORKERS with no_threads)
- * owns:    nothing is kept
+ * returns: OK; E_NOT_FOUND (the pool has no such queue), E_UNSUPPORTED (WORKERS with no_threads)
  * thread:  any, also a task; new threads start soon after the return
  * cost:    one short lock
  * example: cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "mail", retry_after_ms);                    */
@@ -618,7 +616,7 @@ CELLAR_API cellar_err cellar_pool_set(cellar_pool *p, cellar_pool_setting what, 
 
 /* ---- Names and queues ----------------------------------------------------------------------- */
 
-/* Register the function of a task name. A name stays until the pool is closed.
+/* Register the function that runs the tasks of a name. A name stays until the pool is closed.
  * in:      name of 1..64 bytes;
  *          fn NULL: the tasks are for cellar_task_take, in a queue without functions, and without
  *          rate and time-outs;
@@ -638,7 +636,7 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
  *          queue of 1..64 bytes; it is created if it is new
  * out:     *moved, optional: names that match
  * returns: OK; E_NOT_FOUND (no name matches), E_BUSY (names with and without functions would meet
- *          in the queue: nothing changed), E_LIMIT (64 queues), E_NOMEM
+ *          in the queue: nothing changed), E_LIMIT (the pool has 64 queues), E_NOMEM
  * owns:    the texts are copied; names that are registered later are not routed
  * thread:  any
  * cost:    O(names + queued tasks), with one lock
@@ -648,7 +646,7 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
 
 /* ---- Submit and cancel ---------------------------------------------------------------------- */
 
-/* Submit a task.
+/* Submit a task: a thread of the pool runs the function of its name with this payload.
  * in:      name: registered;
  *          payload of payload_len bytes; NULL with payload_len 0;
  *          o from cellar_submit_opts_default; NULL = defaults
@@ -662,9 +660,9 @@ CELLAR_API cellar_err cellar_pool_route(cellar_pool *p, const char *pattern, con
  *          block_timeout_ms);
  *          E_DEADLOCK (full, BLOCK, and the call is in a task that no other worker could make room
  *          for);
- *          E_CLOSED (the pool is drained), E_TOOBIG (above queue_bytes), E_NOMEM;
+ *          E_CLOSED (the pool is drained), E_TOOBIG (it is longer than queue_bytes), E_NOMEM;
  *          E_UNSUPPORTED (also: o->firing without a journal);
- *          E_SPACE, E_IO, E_CORRUPT: with a journal, see JOURNAL.
+ *          E_SPACE, E_IO, E_CORRUPT: the journal failed: see JOURNAL.
  *          With any code but OK there is no new task. E_NOT_FOUND is of `after` if cellar_task_wait
  *          of `after` with 0 ms returns E_NOT_FOUND as well
  * owns:    without free_fn the payload is copied. With free_fn and OK it belongs to the pool until
@@ -691,7 +689,7 @@ CELLAR_API cellar_err cellar_task_submit(cellar_pool *p, const char *name, const
  *          E_CLOSED (the pool is drained), E_TOOBIG (above queue_bytes; the items never fit at
  *          once), E_NOMEM;
  *          E_UNSUPPORTED (also: firing without a journal);
- *          E_SPACE, E_IO, E_CORRUPT: with a journal, see JOURNAL.
+ *          E_SPACE, E_IO, E_CORRUPT: the journal failed: see JOURNAL.
  *          With any code but OK there is no new task
  * owns:    as cellar_task_submit; after a failure all payloads stay those of the caller
  * thread:  any, also a task
@@ -701,12 +699,12 @@ CELLAR_API cellar_err cellar_task_submit_many(cellar_pool *p, const cellar_task_
                                               uint32_t count, cellar_task_links links,
                                               cellar_task_id *ids);
 
-/* Cancel a task.
+/* Cancel a task: it does not run, or its attempt is asked to end.
  * in:      id of the task
  * returns: OK (it does not run); PENDING (it runs, and sees cellar_task_cancelled; its verdict
  *          decides, but no further attempt follows), E_BUSY (it has ended), E_NOT_FOUND (no such
  *          task, or it has ended);
- *          E_SPACE, E_IO: with a journal, see JOURNAL
+ *          E_SPACE, E_IO: the disk of the journal failed: see JOURNAL
  * owns:    OK: its free_fn runs
  * thread:  any, also a task; does not wait for a running one
  * cost:    O(1); for a running task O(workers)
@@ -744,7 +742,6 @@ CELLAR_API cellar_err cellar_task_result_get(cellar_pool *p, cellar_task_id id, 
  *          waits for the caller);
  *          E_CLOSED (called by a task of this pool, which is drained: it never runs);
  *          E_LIMIT (255 calls wait for it), E_NOMEM
- * owns:    nothing is kept
  * thread:  any, also a task; sleeps with no lock held. With no_threads another thread calls
  *          cellar_tick meanwhile
  * cost:    one short lock, then sleeps; a finished task: one get
@@ -771,12 +768,12 @@ CELLAR_API cellar_err cellar_task_list(cellar_pool *p, const cellar_task_filter 
 
 /* ---- Dead letters --------------------------------------------------------------------------- */
 
-/* Queue a dead letter again, as before its first attempt; it does not expire. The list of dead
- * letters: cellar_task_list with state FAILED.
+/* Run a dead letter again, as before its first attempt; it does not expire. cellar_task_list with
+ * state FAILED shows the dead letters.
  * in:      id of a dead letter
  * returns: OK; E_NOT_FOUND (no dead letter has the id), EXISTS (a live task has its unique key),
  *          E_BUSY (the pool is full), E_CLOSED (it is drained), E_NOMEM;
- *          E_SPACE, E_IO: with a journal, see JOURNAL
+ *          E_SPACE, E_IO: the disk of the journal failed: see JOURNAL
  * owns:    the pool keeps the payload
  * thread:  any, also a task
  * cost:    one short lock
@@ -786,7 +783,7 @@ CELLAR_API cellar_err cellar_task_requeue(cellar_pool *p, cellar_task_id id);
 /* Remove a dead letter.
  * in:      id of a dead letter
  * returns: OK; E_NOT_FOUND (no dead letter has the id);
- *          E_SPACE, E_IO: with a journal, see JOURNAL
+ *          E_SPACE, E_IO: the disk of the journal failed: see JOURNAL
  * owns:    its free_fn runs
  * thread:  any, also a task
  * cost:    one short lock
@@ -824,9 +821,10 @@ CELLAR_API cellar_err cellar_task_progress(const cellar_task *t, uint64_t curren
  * example: cellar_task_error(t, "mailbox full");                                                 */
 CELLAR_API cellar_err cellar_task_error(const cellar_task *t, const char *text);
 
-/* Set the result of the task. It counts with the verdict OK. A second call replaces it.
+/* Set the result of the task, for cellar_task_result_get and for tasks behind it. It counts with
+ * the verdict OK. A second call replaces it.
  * in:      t of the running function; result of len bytes; NULL with len 0
- * returns: OK; E_TOOBIG (above queue_bytes), E_NOMEM: the result set before stays
+ * returns: OK; E_TOOBIG (it is longer than queue_bytes), E_NOMEM: the result set before stays
  * owns:    the bytes are copied
  * thread:  the one that runs the function
  * cost:    one allocation
@@ -853,7 +851,8 @@ CELLAR_API cellar_err cellar_task_input(const cellar_task *t, uint32_t index, ce
  * in:      queue of names without functions;
  *          hold_ms 1..CELLAR_POOL_DELAY_MAX_MS from now; max: room of out, from 1
  * out:     out: the tasks, each valid until its cellar_task_settle; *found: their number
- * returns: OK (also with none); E_NOT_FOUND (no such queue), E_CLOSED (drained), E_NOMEM
+ * returns: OK (also with none); E_NOT_FOUND (no queue has this name), E_CLOSED (it is drained),
+ *          E_NOMEM
  * owns:    the caller settles each task, also after its hold; until then a close is E_BUSY
  * thread:  any; does not wait for tasks
  * cost:    one allocation and one short lock for each
@@ -867,8 +866,8 @@ CELLAR_API cellar_err cellar_task_input(const cellar_task *t, uint32_t index, ce
 CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_t hold_ms,
                                        const cellar_task **out, uint32_t max, uint32_t *found);
 
-/* Apply a verdict to a task of cellar_task_take, and free it. EXTEND: give it a new hold instead.
- * in:      t of cellar_task_take; verdict of cellar_verdict_ok, cellar_verdict_retry or another
+/* Say how a task of cellar_task_take ended, and free it. EXTEND gives it a new hold instead.
+ * in:      t of cellar_task_take; verdict of one of the functions above
  * returns: OK; E_LOST (the hold was over: the verdict is discarded, and with EXTEND settle t with
  *          another one); E_INVAL (t of a running function, a hold out of its range: t is valid)
  * owns:    t is invalid after it, except with EXTEND
@@ -882,8 +881,7 @@ CELLAR_API cellar_err cellar_task_settle(const cellar_task *t, cellar_verdict ve
 /* Read the figures of a pool, or of one task name.
  * in:      name NULL: the pool; out from cellar_pool_stats_default
  * out:     *out, only with OK
- * returns: OK; E_NOT_FOUND (unknown name)
- * owns:    nothing is kept
+ * returns: OK; E_NOT_FOUND (the pool has no such name)
  * thread:  any, also a task
  * cost:    one lock, O(names)
  * example:
