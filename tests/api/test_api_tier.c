@@ -118,6 +118,11 @@ T_CASE(deferred_write_leaves_memory)
     one.answer = CELLAR_DEFERRED;
     T_EQ_I64(cellar_set(ns[0], "k", 1, "2", 1, NULL), CELLAR_DEFERRED);
     T_EQ_I64(cellar_delete(ns[0], "other", 5), CELLAR_DEFERRED);
+    const cellar_namespace_config o = { .struct_size = sizeof o, .version = 7 };
+    cellar *again = NULL;
+    T_EQ_I64(cellar_namespace_open(root[0], "users", &o, &again), CELLAR_OK);
+    T_CHECK(again == ns[0]);
+    T_EQ_I64(cellar_namespace_close(again), CELLAR_OK);
     one.answer = CELLAR_OK;
     T_CHECK(!in_memory(ns[0], &one, "k"));
     has(ns[0], "k", "1");

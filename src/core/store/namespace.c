@@ -393,9 +393,9 @@ CELLAR_API cellar_err cellar_namespace_open(cellar *c, const char *name,
         err = cellar_version_set(v, o->version, NULL);
         why = "cellar_namespace_open: version was not set: retry";
     }
-    if (err == CELLAR_OK) {
+    if (err >= CELLAR_OK) { /* DEFERRED: the version is set here, the server is told later */
         *out = v;
-        return err;
+        return CELLAR_OK;
     }
     if (cache_handle_drop(v)) { cache_namespace_release(v); }
     cache_store_release(s, 1);
