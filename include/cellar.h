@@ -470,8 +470,8 @@ CELLAR_API cellar_err cellar_open_sized(uint64_t memory_bytes, uint64_t max_entr
  * still runs then, the call returns E_BUSY and the store is open as before: the running loads go
  * on, and new loads run again. Call it again later.
  * in:      the handle from cellar_open; NULL is fine
- * returns: OK; DROPPED (all is closed, but some entries of memory are not on disk: CLOSE in
- *          cellar_l2.h), E_CLOSED (the store was closed before), E_INVAL (this is the handle of a
+ * returns: OK; DROPPED (all is closed, but some entries of memory are not on disk: cellar_l2.h,
+ *          CLOSE), E_CLOSED (the store was closed before), E_INVAL (this is the handle of a
  *          namespace; the first time the log has a line), E_BUSY (a loader still runs: call again),
  *          E_DEADLOCK (the caller is a loader or a fallback of the store).
  *          With the last four codes nothing is closed

@@ -867,7 +867,7 @@ CELLAR_API cellar_err cellar_task_take(cellar_pool *p, const char *queue, int64_
                                        const cellar_task **out, uint32_t max, uint32_t *found);
 
 /* Say how a task of cellar_task_take ended, and free it. EXTEND gives it a new hold instead.
- * in:      t of cellar_task_take; verdict of one of the functions above
+ * in:      t of cellar_task_take; verdict of cellar_verdict_ok, cellar_verdict_retry or another
  * returns: OK; E_LOST (the hold was over: the verdict is discarded, and with EXTEND settle t with
  *          another one); E_INVAL (t of a running function, a hold out of its range: t is valid)
  * owns:    t is invalid after it, except with EXTEND
