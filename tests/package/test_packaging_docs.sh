@@ -176,9 +176,9 @@ link_blocks() { # ARCHIVE BLOCK..: the programs of all blocks in one file, each 
     objects=
     {
         echo '#include <stdlib.h>'
-        for n; do echo "int block_$n(void);"; done
+        for n; do echo "int block_$n(int count, char **list);"; done
         echo 'int main(int count, char **list) { switch (count > 1 ? atoi(list[1]) : 0) {'
-        for n; do echo "case $n: return block_$n();"; done
+        for n; do echo "case $n: return block_$n(1, list); /* main may take arguments */"; done
         echo 'default: return 99; } }'
     } >"$t_tmp/main.c"
     for n; do
