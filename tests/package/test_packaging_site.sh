@@ -8,6 +8,7 @@
 #         three widths and searches.
 . tests/support/t.sh
 
+export LC_ALL=C # bytes are faster to compare
 doc=dist/doc site=$t_tmp/site.html
 # All pages in one text, without what each repeats: a link is `#PLACE`, the contents are those of the
 # first page and the present page of each other one. Behind them the words of the search.
