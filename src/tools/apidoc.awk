@@ -207,7 +207,11 @@ function comment_text(from,    i, text) {
     return text
 }
 
-function is_heading(text) { return text ~ /^ [A-Z][A-Z]+[A-Z ,]*($|  )/ }
+# The title that a line of the first comment begins with, or "".
+function heading(text) {
+    if (match(text, /^ [A-Z][A-Z]+[A-Z ,]*($|  )/)) return trim(substr(text, 1, RLENGTH))
+    return match(text, /^ [A-Z][A-Z]+ [A-Z][a-z]* [a-z]/) ? substr(text, 2, index(substr(text, 2), " ") - 1) : ""
+}
 
 function is_essay() { return comment[1] ~ /^ [A-Z][A-Z]+[A-Z ,-]*($|\. )/ }
 
@@ -255,11 +259,8 @@ function keep_essay(    i, title) {
     essay_done = 1
     for (i = 1; i <= comment_count; i++) {
         essay_of[header] = essay_of[header] comment[i] "\n"
-        if (is_heading(comment[i])) {
-            title = substr(comment[i], 2)
-            sub(/  .*$/, "", title)
-            add_title(title, "head")
-        }
+        title = heading(comment[i])
+        if (title != "") add_title(title, "head")
         if (comment[i] ~ /^ guest: /) status_of[header] = substr(comment[i], 2)
     }
 }
@@ -928,13 +929,13 @@ function put_essay(header,    i, n, list, text, title, inside, listed) {
     for (i = 1; i <= n; i++) {
         if (list[i] ~ /SPDX-License/) continue
         if (mode == "man" && sub("^ " substr(header, 1, length(header) - 2) ": ", " ", list[i])) list[i] = " " toupper(substr(list[i], 2, 1)) substr(list[i], 3)
-        if (is_heading(list[i])) {
+        if (mode == "man") sub(/^ guest: /, " Status: ", list[i])
+        title = heading(list[i])
+        if (title != "") {
             put_text(text)
             if (!listed++) list_calls(header)
-            text = title = substr(list[i], 2)
-            sub(/  .*$/, "", title)
             put("<h3>" title "</h3>")
-            sub(/^[A-Z ,]*[A-Z]($|  +)/, "", text)
+            text = trim(substr(list[i], length(title) + 2))
             inside = text != ""
             if (inside) text = text "\n"
         } else text = text (inside ? trim(list[i]) : substr(list[i], 2)) "\n"
@@ -1153,8 +1154,7 @@ function example_function(n, name, header, args,    own) {
 
 function html_page(    h) {
     page = out "/calls.html"
-    print "<section id=\"calls\"><h2>All calls, A to Z</h2>" > page
-    print "<p>Each call, inline function and macro of the headers with what it does; a guest may change.</p>" > page
+    print "<section id=\"calls\"><h2>All calls, A to Z</h2>\n<p>Each call, inline function and macro of the headers with what it does; a guest may change.</p>" > page
     list_all()
     print "</section>" > page
     for (h = 1; h <= headers_seen; h++) {
