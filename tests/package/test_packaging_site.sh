@@ -336,7 +336,7 @@ type('')
 document.title = [first.length ? first : 'found', said, none].join(' ')
 </script>
 H
-    {   echo "<title></title><script src='check.js'></script><body onload='setTimeout(check, 99)'>"
+    {   echo "<title></title><script src='check.js'></script><body onload='setTimeout(check, 3000)'>"
         for f in $doc/*.html; do echo "<iframe class=page src='${f##*/}'></iframe>"; done
         echo "<iframe id=search src='search.html' style='width:1200px'></iframe><iframe id=asked src='life.html?q=dogpile'></iframe>"
         echo "<iframe id=moved src='index.html#CELLAR_E_BUSY'></iframe><iframe id=dark src='index.html' style='color-scheme:dark'></iframe>"
