@@ -77,7 +77,7 @@ typedef enum cellar_bloom_doubt {
  * returns: OK (the filter is AUTHORITATIVE); E_INVAL (the namespace has no filter, or next returned
  *          a key of wrong length), E_BUSY (another feed of the namespace runs, or a doubt came up
  *          meanwhile), E_LIMIT (over 4 times bloom_keys: set more), E_SPACE (memory_bytes has no
- *          room for the second filter), E_NOMEM (no memory).
+ *          room for the second filter), E_NOMEM (the system gave no memory).
  *          A negative code of next ends the call, which returns it. After a failure feed again
  * owns:    ctx lives until the call has returned
  * thread:  any, one feed of a namespace at a time

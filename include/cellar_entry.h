@@ -75,10 +75,11 @@ CELLAR_STRUCT(cellar_get_opts, reserved0);
  * out:     *value_len as in cellar_get; buf behind the value is undefined; *o->info: describes the
  *          entry; unchanged with MISS
  * returns: OK (buf has the value), STALE (with CELLAR_GET_ALLOW_STALE: buf has a value past its
- *          TTL), MISS (no value that the flags allow), ABSENT (a negative entry); E_BUFFER (the
- *          value does not fit: *value_len is its length), E_LIMIT (a long value, and other threads
- *          use all slots for copies: call again), E_SPACE (with CELLAR_GET_WANT_VERSION: no room to
- *          give the entry a version), E_NOMEM (with CELLAR_GET_WANT_VERSION: no memory to do so)
+ *          TTL), MISS (no value that the flags allow), ABSENT (a negative entry: the source has
+ *          none); E_BUFFER (the value does not fit: *value_len is its length), E_LIMIT (a long
+ *          value, and other threads use all slots for copies: call again), E_SPACE (with
+ *          CELLAR_GET_WANT_VERSION: no room to give the entry a version), E_NOMEM (with
+ *          CELLAR_GET_WANT_VERSION: no memory to do so)
  * thread:  any
  * cost:    as cellar_get; O(1) more with info
  * example:
@@ -99,9 +100,10 @@ CELLAR_API cellar_err cellar_get_with(cellar *c, const void *key, size_t key_len
  *          cellar_entry_info_default
  * out:     *out; unchanged unless OK, ABSENT or STALE. With TAKE_HITS `hits` is set in any case,
  *          also of an entry in memory that has expired
- * returns: OK (a live value), STALE (a value in its stale window), ABSENT (a negative entry), MISS
- *          (no entry); E_SPACE (with CELLAR_GET_WANT_VERSION: no room to give the entry a version),
- *          E_NOMEM (with CELLAR_GET_WANT_VERSION: no memory to do so)
+ * returns: OK (a live value), STALE (a value in its stale window), ABSENT (a negative entry: the
+ *          source has none), MISS (the key has no entry); E_SPACE (with CELLAR_GET_WANT_VERSION: no
+ *          room to give the entry a version), E_NOMEM (with CELLAR_GET_WANT_VERSION: no memory to
+ *          do so)
  * thread:  any
  * cost:    as cellar_contains; with CELLAR_GET_WANT_VERSION the first time as cellar_set
  * example:
@@ -134,8 +136,8 @@ typedef struct cellar_pinned {
  * sent from the cache.
  * in:      key
  * out:     *out: value, at any address: read numbers with memcpy; value_len; zeroed unless OK
- * returns: OK, MISS (no live value), ABSENT (a negative entry); E_LIMIT (all pins are in use: unpin
- *          values; see PINS)
+ * returns: OK, MISS (the key has no live value), ABSENT (a negative entry: the source has none);
+ *          E_LIMIT (all pins are in use: unpin values; see PINS)
  * owns:    the bytes are borrowed until cellar_unpin, or until the store is closed. They do not
  *          change: a later set, delete or eviction leaves them in place
  * thread:  any; another thread may unpin. Use pins for values from 1 KiB and for a short time: a
@@ -167,8 +169,8 @@ CELLAR_API void cellar_unpin(cellar_pinned *p);
  * in:      key; offset of the first byte; buf_cap 0 with buf NULL asks for the length
  * out:     *total, the length of the value; buf: its bytes from offset on, min(buf_cap, *total -
  *          offset) of them, none from the end on; buf is undefined unless the call returns OK
- * returns: OK, MISS (no live value), ABSENT (a negative entry); E_LIMIT (all pins are in use: unpin
- *          values; see PINS)
+ * returns: OK, MISS (the key has no live value), ABSENT (a negative entry: the source has none);
+ *          E_LIMIT (all pins are in use: unpin values; see PINS)
  * thread:  any; two ranges of one value may be of two versions if it is changed between the calls
  * cost:    memory: two shared writes and the copy; disk: the parts that the range touches
  * example:
@@ -254,8 +256,8 @@ CELLAR_API cellar_err cellar_buf_append(cellar_buf *b, const void *data, size_t 
  * zero.
  * in:      b: the buffer of the running update function or loader; len: new length, in bytes
  * out:     *data, valid until the next call on b
- * returns: OK; E_NOMEM (the system gave no memory), E_TOOBIG (over max_value_bytes), E_RESULT_TWICE
- *          (the load has another result).
+ * returns: OK; E_NOMEM (the system gave no memory), E_TOOBIG (the value is over max_value_bytes),
+ *          E_RESULT_TWICE (the load has another result).
  *          After the first failure each call fails with that code, as in cellar_buf_append
  * owns:    borrowed until the next call on b, or until the function returns
  * thread:  the thread that runs the update function or the loader

@@ -469,7 +469,7 @@ CELLAR_API cellar_err cellar_llm_get_or_call(cellar_llm *llm, const cellar_llm_r
  * if one of them was incomplete, the answer is not stored.
  * in:      load of the running cellar_llm_fn; text NULL with text_len 0;
  *          usage from cellar_llm_usage_default; NULL = incomplete: the answer is not stored
- * returns: OK; E_NOMEM (also: the load has another result, and fails), E_TOOBIG (over
+ * returns: OK; E_NOMEM (also: the load has another result, and fails), E_TOOBIG (the value is over
  *          max_value_bytes), E_RESULT_TWICE (the load has another result)
  * owns:    the bytes are copied
  * thread:  the thread that runs the cellar_llm_fn
@@ -681,7 +681,7 @@ CELLAR_STRUCT(cellar_status_stats, prolonged);
  *          same states in the same order, also after a restart with a disk
  * out:     *out, NULL on failure
  * returns: OK; E_TYPE (the namespace holds objects), E_LIMIT (max_namespaces is reached), E_SPACE
- *          (memory_bytes has no room for it), E_NOMEM (nothing changed)
+ *          (memory_bytes has no room for it), E_NOMEM (no memory, and nothing changed)
  * owns:    the caller closes *out with cellar_status_close before the store
  * thread:  any
  * cost:    two allocations, of 66 KiB in all
@@ -733,10 +733,10 @@ CELLAR_API cellar_err cellar_status_set_many(cellar_status *s, cellar_status_set
  * in:      id: 1..CELLAR_KEY_MAX bytes; value, NULL with value_len 0;
  *          state: an unknown one is the fallback state
  * returns: OK; DISABLED (the namespace is switched off); E_DENIED (a DENY rule matches the key),
- *          E_LIMIT (a rule has more than 16 tags), E_TOOBIG (over max_value_bytes), E_SPACE (memory
- *          has no room for it: see NO ROOM), E_NOMEM, E_BUSY (the namespace was cleared 64 times
- *          during the call: call again), E_IO (a tier below memory does not have it: see LOWER
- *          TIERS).
+ *          E_LIMIT (a rule has more than 16 tags), E_TOOBIG (the value is over max_value_bytes),
+ *          E_SPACE (memory has no room for it: see NO ROOM), E_NOMEM, E_BUSY (the namespace was
+ *          cleared 64 times during the call: call again), E_IO (a tier below memory does not have
+ *          it: see LOWER TIERS).
  *          With all but OK and E_IO the old value stays
  * owns:    the bytes are copied
  * thread:  any; value and state are stored together
@@ -798,7 +798,7 @@ CELLAR_API cellar_err cellar_status_update(cellar_status *s, const void *id, siz
 /* Return the ids that calls of this handle read most, the most first.
  * in:      cap: room of out
  * out:     out: the ids; *count: their number
- * returns: OK; E_UNSUPPORTED (hot_reads is CELLAR_OFF), E_NOMEM
+ * returns: OK; E_UNSUPPORTED (hot_reads is CELLAR_OFF: no reads are counted), E_NOMEM
  * owns:    the ids are copied
  * thread:  any; no lock
  * cost:    O(1,024 x cap); one allocation for the call

@@ -328,8 +328,9 @@ CELLAR_API cellar_err cellar_save(cellar *c, uint64_t *missed);
 /* Wait until the index of the disk tier is complete, so that reads find all entries on disk; see
  * READY.
  * in:      c: any handle of the store; timeout_ms from 0: longest wait; 0 only asks
- * returns: OK (it is complete); DISABLED (no disk tier); E_TIMEOUT (it is not complete: a read may
- *          miss an entry on disk), also without a wait while the disk tier is off
+ * returns: OK (it is complete); DISABLED (the store has no disk tier); E_TIMEOUT (it is not
+ *          complete: a read may miss an entry on disk), also without a wait while the disk tier is
+ *          off
  * thread:  any; with no_threads the call does the work, and waits for the disk
  * cost:    about .2 s for 10^6 entries after a kill
  * example: if (cellar_l2_ready(c, 5000) != CELLAR_OK) { puts("still cold"); }                    */

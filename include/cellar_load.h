@@ -305,8 +305,8 @@ CELLAR_API void cellar_result_free(cellar_result *r);
 
 /* Set a copy of these bytes as the result of the load. Most loaders end with this call.
  * in:      load: the running load; value may be NULL with value_len 0
- * returns: OK; E_RESULT_TWICE (a second result: neither is used, the load fails), E_TOOBIG (over
- *          max_value_bytes), E_NOMEM (the system gave no memory)
+ * returns: OK; E_RESULT_TWICE (a second result: neither is used, the load fails), E_TOOBIG (the
+ *          value is over max_value_bytes), E_NOMEM (the system gave no memory)
  * owns:    the bytes are copied
  * thread:  the thread that runs the loader
  * cost:    one allocation and a copy
@@ -352,9 +352,9 @@ CELLAR_API cellar_err cellar_load_fail(cellar_load *load, int32_t loader_err,
 /* Set this block as the result, and hand it over: for a value that is already in memory of its own.
  * in:      load: the running load; value: the block of value_len bytes, not NULL; free_fn: frees
  *          it, not NULL; ctx: given to free_fn
- * returns: OK; E_TOOBIG (over max_value_bytes), E_NOMEM (the system gave no memory), E_RESULT_TWICE
- *          (the load has another result), E_INVAL (value or free_fn is NULL: the block stays the
- *          caller's)
+ * returns: OK; E_TOOBIG (the value is over max_value_bytes), E_NOMEM (the system gave no memory),
+ *          E_RESULT_TWICE (the load has another result), E_INVAL (value or free_fn is NULL: the
+ *          block stays the caller's)
  * owns:    the library calls free_fn(value, ctx) once, also when this call fails: in the thread
  *          that drops the value last, with no lock held, perhaps after the store was closed.
  *          free_fn must not block; ctx lives until it has run

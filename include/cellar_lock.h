@@ -232,7 +232,8 @@ CELLAR_API cellar_err cellar_lock_release(cellar_locks *t, cellar_lock *lk);
 
 /* Test whether a handle still owns its lock. The hold may end right after the return.
  * in:      lk: a handle of cellar_lock_acquire
- * returns: OK (it does); E_LOST (the hold has ended), E_NOT_OWNER (never acquired, or released)
+ * returns: OK (it owns the lock); E_LOST (the hold has ended), E_NOT_OWNER (never acquired, or
+ *          released)
  * owns:    the caller still releases lk
  * thread:  any, also another one than the owner of a THREAD_BOUND lock
  * cost:    no lock, no shared write

@@ -121,8 +121,9 @@ CELLAR_API cellar_err cellar_object_set(cellar *c, const void *key, size_t key_l
 /* Hold the object of a key: it stays usable until the hold is released, also if its entry ends.
  * in:      key
  * out:     *out, zeroed unless OK
- * returns: OK (*out holds the object), MISS (no live object), ABSENT (a negative entry); E_TYPE
- *          (the namespace holds bytes), E_LIMIT (the object has 2^32 - 2^16 holds)
+ * returns: OK (*out holds the object), MISS (the key has no live object), ABSENT (a negative entry:
+ *          the source has none); E_TYPE (the namespace holds bytes), E_LIMIT (the object has 2^32 -
+ *          2^16 holds)
  * owns:    one cellar_object_release for each OK
  * thread:  any; no lock on a hit
  * cost:    like cellar_get without the copy
@@ -167,7 +168,7 @@ CELLAR_API void cellar_object_release(cellar_held *held);
  *          wait_timeout_ms, or leader_retries are used up), E_DEADLOCK (the wait would never end:
  *          see RECURSION), E_DEPTH (too many loads in each other: see RECURSION), E_BREAKER_OPEN
  *          (the breaker refuses loads), E_LIMIT (max_loads, max_load_waiters or the number of holds
- *          is reached), E_NOMEM (no memory), E_TYPE (the namespace holds bytes)
+ *          is reached), E_NOMEM (the system gave no memory), E_TYPE (the namespace holds bytes)
  * owns:    one cellar_object_release for each OK and STALE. ctx: as cellar_get_or_load
  * thread:  any; waits for the loader
  * cost:    a hit: like cellar_object_acquire
@@ -194,8 +195,8 @@ CELLAR_API cellar_err cellar_object_get_or_load(cellar *c, const void *key, size
  *          again, or wait for the subscriber), MISS (with ONLY_IF_CACHED: the cache has no object);
  *          E_LOADER (an earlier load failed, and its failure is remembered), E_BREAKER_OPEN (the
  *          breaker refuses loads), E_TIMEOUT (leader_retries are used up), E_LIMIT (max_loads,
- *          max_load_waiters or the number of holds is reached), E_NOMEM (no memory), E_TYPE (the
- *          namespace holds bytes)
+ *          max_load_waiters or the number of holds is reached), E_NOMEM (the system gave no
+ *          memory), E_TYPE (the namespace holds bytes)
  * owns:    one cellar_object_release for each OK and STALE; the lease
  * thread:  any; never waits
  * cost:    as cellar_lease_acquire
@@ -239,8 +240,8 @@ CELLAR_API cellar_err cellar_object_lease_fulfill(cellar *c, cellar_lease *lease
 /* Report an object as the result of a loader.
  * in:      load: the running load; object, not NULL; charge as in cellar_object_set
  * returns: OK; E_TOOBIG (charge is over half of memory_bytes), E_SPACE (memory has no room for it:
- *          see NO ROOM), E_NOMEM (no memory), E_RESULT_TWICE (the load has another result), E_TYPE
- *          (the namespace holds bytes)
+ *          see NO ROOM), E_NOMEM (the system gave no memory), E_RESULT_TWICE (the load has another
+ *          result), E_TYPE (the namespace holds bytes)
  * owns:    the store takes the object and frees it, also when the call fails. With E_TYPE, E_INVAL
  *          and E_FORKED the object stays with the caller
  * thread:  the thread that runs the loader

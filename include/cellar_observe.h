@@ -202,8 +202,8 @@ CELLAR_API cellar_err cellar_namespace_list(cellar *c, cellar_namespace_fn fn, v
  * in:      object: one of cellar_tick (cellar_admin.h), a port, or a remote; buf_cap in bytes, 0
  *          asks for the size (buf may be NULL)
  * out:     *text_len the full size without the zero byte; optional
- * returns: OK (text complete, terminated); E_BUFFER (buf holds a beginning; *text_len + 1 bytes are
- *          needed, and some more for numbers that grow)
+ * returns: OK (buf has the whole text, terminated); E_BUFFER (buf holds a beginning; *text_len + 1
+ *          bytes are needed, and some more for numbers that grow)
  * thread:  any
  * cost:    O(namespaces), or as the stats call of the object; no allocation
  * example:
@@ -221,8 +221,8 @@ CELLAR_API cellar_err cellar_metrics_write(void *object, char *buf, size_t buf_c
  * says.
  * in:      as cellar_metrics_write
  * out:     as cellar_metrics_write
- * returns: OK (text complete, terminated); E_BUFFER (buf holds a beginning; *text_len + 1 bytes are
- *          needed, and some more for numbers that grow)
+ * returns: OK (buf has the whole text, terminated); E_BUFFER (buf holds a beginning; *text_len + 1
+ *          bytes are needed, and some more for numbers that grow)
  * thread:  any
  * cost:    as cellar_metrics_write
  * example:
@@ -552,8 +552,8 @@ CELLAR_API cellar_err cellar_advice_get(cellar *c, cellar_scope scope, cellar_ad
  * and the figures that cellar_metrics_write leaves out.
  * in:      as cellar_metrics_write
  * out:     as cellar_metrics_write
- * returns: OK (text complete, terminated); E_BUFFER (buf holds a beginning; *text_len + 1 bytes are
- *          needed, and some more for numbers that grow)
+ * returns: OK (buf has the whole text, terminated); E_BUFFER (buf holds a beginning; *text_len + 1
+ *          bytes are needed, and some more for numbers that grow)
  * thread:  any
  * cost:    O(stripes + namespaces); no allocation; the text has no keys and no values
  * example:

@@ -304,7 +304,7 @@ CELLAR_API cellar_err cellar_refresh_add_policies(cellar_refresher *r, cellar *c
 /* Remove a row. No load of it begins from now on; the call waits for one that has begun.
  * in:      c and key or pattern as given to add
  * returns: OK; E_BUSY (the row is removed, but its load had not ended after close_timeout_ms: c
- *          must live on), E_NOT_FOUND (no such row)
+ *          must live on), E_NOT_FOUND (no row has this key)
  * owns:    OK: the refresher no longer uses c for this row
  * thread:  any, also a loader: it does not wait for its own row
  * cost:    O(rows)

@@ -607,7 +607,8 @@ CELLAR_API cellar_err cellar_pool_drain(cellar_pool *p, cellar_drain_mode mode, 
 /* Change a setting of a pool, or of one queue. Threads that are not needed end after their task.
  * in:      what: the setting; value as cellar_pool_setting says;
  *          queue: of WEIGHT and PAUSE; NULL for WORKERS
- * returns: OK; E_NOT_FOUND (the pool has no such queue), E_UNSUPPORTED (WORKERS with no_threads)
+ * returns: OK; E_NOT_FOUND (the pool has no such queue), E_UNSUPPORTED (WORKERS of a pool with
+ *          no_threads, which has none)
  * thread:  any, also a task; new threads start soon after the return
  * cost:    one short lock
  * example: cellar_pool_set(p, CELLAR_POOL_SET_PAUSE, "mail", retry_after_ms);                    */
@@ -635,8 +636,9 @@ CELLAR_API cellar_err cellar_task_register(cellar_pool *p, const char *name, cel
  * in:      pattern of registered names (* ? [..] as in cellar_invalidate.h);
  *          queue of 1..64 bytes; it is created if it is new
  * out:     *moved, optional: names that match
- * returns: OK; E_NOT_FOUND (no name matches), E_BUSY (names with and without functions would meet
- *          in the queue: nothing changed), E_LIMIT (the pool has 64 queues), E_NOMEM
+ * returns: OK; E_NOT_FOUND (no registered name matches the pattern), E_BUSY (names with and without
+ *          functions would meet in the queue: nothing changed), E_LIMIT (the pool has 64 queues),
+ *          E_NOMEM
  * owns:    the texts are copied; names that are registered later are not routed
  * thread:  any
  * cost:    O(names + queued tasks), with one lock
