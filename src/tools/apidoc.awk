@@ -1025,10 +1025,8 @@ function html_unit(k,    i, n, kind, text) {
         n = 0
         text = "#define " place[k] "(X) .."
     }
-    print "<pre" (text ~ /^static inline/ ? " class=\"call\"" : "") ">#include \"" html_header "\"" (n ? "" : "\n\n" html(text)) "</pre>" > page
-    if ((place[k] ".struct_size") in row_at) {
-        print "<pre class=\"call\" id=\"" place[k] "_default\">" place[k] " " place[k] "_default(void);</pre>" > page
-    }
+    print "<pre" (text ~ /^static inline/ ? " class=\"call\"" : "") ">#include \"" html_header "\"" (n ? "" : "\n\n" html(text)) \
+          ((place[k] ".struct_size") in row_at ? "\n\n<span id=\"" place[k] "_default\">" place[k] " " place[k] "_default(void);</span>" : "") "</pre>" > page
     if (n) print "<table class=\"rows\"><tr><th>" (kind == "struct " ? "Field" : "Name") "</th><th>Meaning</th></tr>" > page
     for (i = 1; i <= n; i++) {
         html_here = row_name[i] != "" ? row_name[i] : place[k]
