@@ -195,7 +195,7 @@ pages_are_whole() { # DIR: a title, a description, one first heading; each link'
         END {
             for (file in bytes) {
                 if (kinds[file] != "tdrmh") print "parts: " file " " kinds[file]
-                if (bytes[file] > (file == "index.html" ? 65536 : 200000)) print "weight: " file " " bytes[file]
+                if (bytes[file] > (file == "index.html" ? 65536 : 262144)) print "weight: " file " " bytes[file]
             }
             for (i = 1; i <= links; i++) {
                 to = link[i]
@@ -214,7 +214,7 @@ spoiled_pages_are_refused() {
     mkdir -p "$bad" && cp $doc/*.html "$bad" && sed -i 's/ id="cellar_load.h-loads"//' "$bad/cellar_load.h.html" &&
         sed -i 's|"life.html|"x.html|' "$bad/guide.html" && sed -i 's/content="[^"]*">/content="">/' "$bad/limits.html" &&
         sed -i 's/ id="kit"/ id="port"/' "$bad/kit.html" && sed -i 's|<title>[^<]*|<title>|' "$bad/work.html" &&
-        sed -i 's|<title>[^<]*|<title>Changes - cellar|' "$bad/cpp.html" && head -c 200000 /dev/zero | tr '\0' ' ' >>"$bad/debug.html"
+        sed -i 's|<title>[^<]*|<title>Changes - cellar|' "$bad/cpp.html" && head -c 262144 /dev/zero | tr '\0' ' ' >>"$bad/debug.html"
     ! pages_are_whole "$bad" >"$t_tmp/said" || return 1
     for fault in 'dead: #cellar_load.h-loads in cellar_load.h.html' 'dead: cellar_load.h.html#cellar_load.h-loads in headers.html' \
         'dead: x.html in guide.html' 'parts: limits.html ' 'twice: port in ' 'parts: work.html ' 'twice: cpp.html:<title>' 'weight: debug.html '; do
