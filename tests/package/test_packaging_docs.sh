@@ -64,7 +64,9 @@ pages_name_their_kin() { # what undoes a call, its family, the calls of a type, 
         awk 'FNR == 1 { n = 0 } /^\.Sh/ { on = /SEE ALSO/ } on && /^\.Xr .* 3/ && ++n > 8 { print FILENAME; bad = 1 } END { exit bad }' $man3/*.3 &&
         ! grep -ni 'functions below' $man3/*.3
 }
-examples_are_as_written() { # each line of an example stands in a header, whatever its width
+examples_are_as_written() { # each line of an example and of a call pattern stands in a header or in README, whatever its width
+    set --
+    [ ! -f README.md ] || set README.md
     awk 'function plain(line) {
             sub(/^ \* ?/, "", line)
             sub(/^ *example: */, "", line)
@@ -72,12 +74,12 @@ examples_are_as_written() { # each line of an example stands in a header, whatev
             gsub(/^[ \t]+|[ \t]+$|`/, "", line)
             return line
         }
-        FILENAME ~ /\.h$/ { have[plain($0)] = 1; next }
-        /^\.Sh / { on = /EXAMPLES/; next }
+        FILENAME ~ /\.(h|md)$/ { have[plain($0)] = 1; next }
+        /^\.Sh / { on = /EXAMPLES|CALL PATTERN/; next }
         !on || /^\.B?d?/ && /^\./ { next }
         { line = $0; gsub(/\\e/, "\\", line); gsub(/^\\&|\\f[IP]/, "", line); seen++ }
         !(plain(line) in have) { print FILENAME ": " line; bad++ }
-        END { exit bad > 0 || seen < 700 }' include/cellar*.h dist/doc/man3/*.3
+        END { exit bad > 0 || seen < 900 }' include/cellar*.h "$@" dist/doc/man3/*.3 dist/doc/man7/*.7
 }
 topics_are_groups() { # PAGE: a topic that comes twice in the struct has one heading, with the fields of both
     awk '/^\.Ss / { topic = $2; if (topic in has) exit bad = 1; has[topic] = 1; n++ }
