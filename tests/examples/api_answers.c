@@ -15,10 +15,10 @@
  * A made-up currency is also a question that the API may bill. So the program checks the text
  * first, and the answer "no such currency" is remembered for a minute.
  *
- *     cc -O2 api_answers.c -lcellar -pthread && ./a.out
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 api_answers.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/api_answers.c -Iinclude build/libcellar.a -pthread && ./a.out
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/api_answers.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
  *
  * For each question the program prints the HTTP status of its answer and the code of the call. A
  * line with GET before it is a call of the API, which fails from USD on. In your program, replace

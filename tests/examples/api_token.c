@@ -13,10 +13,10 @@
  * Tokens are secrets. With `hidden` they stay in memory, and the store overwrites their bytes when
  * they end. Scans, dumps and logs of the store do not show them.
  *
- *     cc -O2 api_token.c -lcellar -pthread && ./a.out
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 api_token.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/api_token.c -Iinclude build/libcellar.a -pthread && ./a.out
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/api_token.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
  *
  * The program prints that a token was refused in two threads, and which token each of them uses
  * then: the same one. In your program, let token_load send POST /oauth/token and read the token and

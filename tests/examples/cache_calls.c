@@ -8,10 +8,10 @@
  * product that the database does not have is stored as absent, so the database is not asked again
  * for a minute. The tag "acme" is on all products of that brand: one call deletes them together.
  *
- *     cc -O2 cache_calls.c -lcellar -pthread && ./a.out
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 cache_calls.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/cache_calls.c -Iinclude build/libcellar.a -pthread && ./a.out
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/cache_calls.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
  *
  * The program prints what each read finds, before and after the deletes. Read the result of each
  * call as here: 0 is CELLAR_OK, positive codes are other outcomes, negative codes are errors. After

@@ -7,12 +7,12 @@
  * a restart or a kill costs nothing. cellar_embeddings_get_many takes all texts of a request. It
  * calls the function `embed` once, with those texts that have no vector yet.
  *
- *     cc -O2 embeddings.c -lcellar -lm -pthread
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/embeddings.c -Iinclude build/libcellar.a -lm -pthread
  *     ./a.out vectors.cache
  *     ./a.out vectors.cache             the second run sends no text
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 embeddings.c dist/cellar_all.c -Idist -Idist/include -lm -pthread
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/embeddings.c dist/cellar_all.c -Idist -Idist/include -lm -pthread
  *
  * The program prints the nearest note and how many texts it sent to the model. If the model fails,
  * the question has no vector: the program says so and ends with status 1. Try it with DOWN=1 in the

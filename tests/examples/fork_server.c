@@ -9,8 +9,10 @@
  * for all. With a disk tier each worker needs an l2_path of its own. In prefork.c the workers share
  * one cache.
  *
- *     cc -O2 fork_server.c -lcellar -pthread
- *     drop-in: cc -O2 fork_server.c dist/cellar.c -Idist -Idist/include -pthread
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/fork_server.c -Iinclude build/libcellar.a -pthread
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/fork_server.c dist/cellar.c -Idist -Idist/include -pthread
  *     ./a.out pages.sock
  *     curl -i --unix-socket pages.sock http://localhost/a    the page "/a: page 1 by 4711"
  *

@@ -14,10 +14,11 @@
  * Delete after the commit. A load that runs at that moment may have read the old row: its callers
  * get that page, but the cache does not keep it.
  *
- *     cc -O2 html_pages.c -lcellar -lsqlite3 -pthread && ./a.out
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 html_pages.c dist/cellar.c -Idist -Idist/include -lsqlite3 -pthread && ./a.out
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/html_pages.c -Iinclude build/libcellar.a -lsqlite3 -pthread && ./a.out
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/html_pages.c dist/cellar.c -Idist -Idist/include -lsqlite3 -pthread
+ *     ./a.out
  *
  * Each line of the output is a request: the name, whether a query or the cache gave the page, the
  * code of the call, and the page. OK and STALE are pages, ABSENT is 404, other codes are 503. In

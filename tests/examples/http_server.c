@@ -8,8 +8,10 @@
  * never rendered is a 503 then, and the database is asked once a second, later more rarely. An
  * address may send 100 requests in any minute. The next one is a 429 with Retry-After.
  *
- *     cc -O2 http_server.c -lcellar -pthread
- *     drop-in: cc -O2 http_server.c dist/cellar.c -Idist -Idist/include -pthread
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/http_server.c -Iinclude build/libcellar.a -pthread
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/http_server.c dist/cellar.c -Idist -Idist/include -pthread
  *     ./a.out 8080
  *     curl -i http://127.0.0.1:8080/        200, X-Cache: fresh, the page "/: page 1 by 4711"
  *     curl -i http://127.0.0.1:8080/none    404: the database has no such page

@@ -18,10 +18,10 @@
  * Cache only images that are small beside the memory budget. A larger one is not kept, and each
  * part of it would read the whole file: send it as open_files.c does.
  *
- *     cc -O2 image_ranges.c -lcellar -pthread && ./a.out
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 image_ranges.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/image_ranges.c -Iinclude build/libcellar.a -pthread && ./a.out
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/image_ranges.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
  *
  * Each line of the output is a request: its Range, the status, and what is sent. In your program,
  * replace image_file.h by your files, and print no part, but write it to the client. */

@@ -12,10 +12,10 @@
  * their games in any order, and a query may have read a game before it is added. top_list.h gives
  * the same list each time. Newest posts work alike: sort by the number of the post.
  *
- *     cc -O2 leaderboard.c -lcellar -pthread && ./a.out
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 leaderboard.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/leaderboard.c -Iinclude build/libcellar.a -pthread && ./a.out
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/leaderboard.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
  *
  * The program prints the list after each step; "query" says that the database was read. For your
  * program, change `game`, `game_is_before` and the query. A server answers 503 where this program

@@ -13,10 +13,11 @@
  * If that clock is set back while the program is stopped, the table refuses all exports for a
  * while. This program starts from the fence of the table instead.
  *
- *     cc -O2 limit_and_lock.c -lcellar -pthread && ./a.out
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 limit_and_lock.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/limit_and_lock.c -Iinclude build/libcellar.a -pthread && ./a.out
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/limit_and_lock.c dist/cellar.c -Idist -Idist/include -pthread
+ *     ./a.out
  *
  * Each line of the output is a request and its HTTP status: 200; 429 if the user has to wait; 503
  * if another export takes too long; 409 if this one took too long; 500 if the limiter has no

@@ -12,11 +12,11 @@
  * journal promises that each task runs at least once: after a crash it may run twice. A report that
  * is written twice is the same, so that does no harm. Make your task so, too.
  *
- *     cc -O2 nightly.c -lcellar -pthread         (the library is of `make SQLITE=1`)
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 -DCELLAR_WITH_SQLITE=1 nightly.c dist/cellar_all.c -Idist -Idist/include -lsqlite3 \
- *         -pthread
+ * In the folder of this project, after `make SQLITE=1`:
+ *     cc -O2 tests/examples/nightly.c -Iinclude build/libcellar.a -lsqlite3 -pthread
+ * With the drop-in, after `make dist`:
+ *     cc -O2 -DCELLAR_WITH_SQLITE=1 tests/examples/nightly.c dist/cellar_all.c \
+ *         -Idist -Idist/include -lsqlite3 -pthread
  *
  *     ./a.out journal.db report.txt              runs until SIGTERM or SIGINT
  *     ./a.out journal.db report.txt 1000         makes a report now, too; the first pause is 1 s

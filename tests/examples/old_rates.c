@@ -7,10 +7,10 @@
  * background. If that load fails, callers keep the old rate, and the next try follows 30 seconds
  * later. After the hour there is no rate, and the call says why.
  *
- *     cc -O2 old_rates.c -lcellar -pthread && ./a.out
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 old_rates.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/old_rates.c -Iinclude build/libcellar.a -pthread && ./a.out
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/old_rates.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
  *
  * The program has a clock of its own, so an hour takes no time. Each line of the output is a call:
  * the second, the code, and the rate. The source works again at second 160, but the try of second

@@ -14,10 +14,11 @@
  *   - A path without a file is not stored (CELLAR_LOAD_NO_NEGATIVE): made-up paths would take the
  *     places of open files.
  *
- *     cc -O2 open_files.c -lcellar -pthread && ./a.out /srv/www index.html index.html | cat
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 open_files.c dist/cellar.c -Idist -Idist/include -pthread
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/open_files.c -Iinclude build/libcellar.a -pthread
+ *     ./a.out /srv/www index.html index.html | cat
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/open_files.c dist/cellar.c -Idist -Idist/include -pthread
  *
  * The program writes the status and the bytes of each path to its output, as a server sends them to
  * a client, and at the end how many files it opened. It ends if `serve` returns false: then a

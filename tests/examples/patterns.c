@@ -12,10 +12,11 @@
  * of a match (user_pattern.h). regcomp of the C library has no such bounds: use it for patterns of
  * administrators only.
  *
- *     cc -O2 patterns.c -lcellar -lpcre2-8 -pthread && ./a.out
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 patterns.c dist/cellar.c -Idist -Idist/include -lpcre2-8 -pthread && ./a.out
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/patterns.c -Iinclude build/libcellar.a -lpcre2-8 -pthread && ./a.out
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/patterns.c dist/cellar.c -Idist -Idist/include -lpcre2-8 -pthread
+ *     ./a.out
  *
  * Each line of the output is a pattern and what the match says, or why there is none. A line that
  * starts with "compile" says that the loader ran. In your program, replace user_pattern.h if you

@@ -13,10 +13,11 @@
  * random bits. If you make a key of something that can be guessed, such as a mail address, use
  * HMAC-SHA-256 with a secret.
  *
- *     cc -O2 sessions.c -lcellar -lcrypto -pthread && ./a.out
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 sessions.c dist/cellar.c -Idist -Idist/include -lcrypto -pthread && ./a.out
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/sessions.c -Iinclude build/libcellar.a -lcrypto -pthread && ./a.out
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/sessions.c dist/cellar.c -Idist -Idist/include -lcrypto -pthread
+ *     ./a.out
  *
  * The program logs a user in and shows a page. Then it closes the store and opens it again, as a
  * new version of a server does, shows a page and logs the user out. The last page needs a new

@@ -12,10 +12,11 @@
  * that another program makes are seen after a minute. What to do while the database fails is shown
  * by api_answers.c.
  *
- *     cc -O2 tenant_settings.c -lcellar -pthread && ./a.out
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 tenant_settings.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/tenant_settings.c -Iinclude build/libcellar.a -pthread && ./a.out
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/tenant_settings.c dist/cellar.c -Idist -Idist/include -pthread
+ *     ./a.out
  *
  * Each line of the output is a request: the tenant, the code of the call and the uploads that the
  * tenant may make. The first two requests change the row while they run. A server answers by the

@@ -7,11 +7,12 @@
  * share it, and it is deleted after the last of them. A miss is an empty std::optional, an error is
  * an exception of type cellarpp::error. An exception of a loader reaches the caller of the load.
  *
- *     c++ -std=c++17 -O2 typed_values.cc -lcellar -pthread && ./a.out
- *
- * Without an installed library, after `make dist`:
+ * In the folder of this project, after `make`:
+ *     c++ -std=c++17 -O2 tests/examples/typed_values.cc -Iinclude build/libcellar.a -pthread
+ *     ./a.out
+ * With the drop-in, after `make dist`:
  *     cc -O2 -c dist/cellar.c -Idist/include
- *     c++ -std=c++17 -O2 typed_values.cc cellar.o -Idist -pthread && ./a.out
+ *     c++ -std=c++17 -O2 tests/examples/typed_values.cc cellar.o -Idist -pthread && ./a.out
  *
  * The program prints prices and how often it asked their source, then which names match a pattern
  * that is compiled once. In your program, give the namespace another version when a stored type

@@ -7,10 +7,10 @@
  * it calls the loader once, with the keys of all missing users. Each user has a status of its own:
  * a user that does not exist, or a query that fails, does not hide the other users.
  *
- *     cc -O2 user_list.c -lcellar -pthread && ./a.out
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 user_list.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/user_list.c -Iinclude build/libcellar.a -pthread && ./a.out
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/user_list.c dist/cellar.c -Idist -Idist/include -pthread && ./a.out
  *
  * The program prints each query and each list. The first list costs a query for all five users.
  * Of the second list, 2 and 3 are cached, and 4 is known not to exist: the query asks for

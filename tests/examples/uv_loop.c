@@ -11,10 +11,10 @@
  * The store has no threads here: a timer of the loop calls cellar_tick, also to end a lease when
  * its answer never comes. All calls run in the thread of the loop, so nothing needs a lock.
  *
- *     cc -O2 uv_loop.c -lcellar -luv -pthread && ./a.out
- *
- * Without an installed library, after `make dist`:
- *     cc -O2 uv_loop.c dist/cellar.c -Idist -Idist/include -luv -pthread && ./a.out
+ * In the folder of this project, after `make`:
+ *     cc -O2 tests/examples/uv_loop.c -Iinclude build/libcellar.a -luv -pthread && ./a.out
+ * With the drop-in, after `make dist`:
+ *     cc -O2 tests/examples/uv_loop.c dist/cellar.c -Idist -Idist/include -luv -pthread && ./a.out
  *
  * Four requests run at the same time. The program prints which request asks the backend, and the
  * code for each answer. A server sends 200 for OK and STALE, 404 for ABSENT, and 503 for other
