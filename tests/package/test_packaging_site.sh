@@ -300,7 +300,7 @@ lost({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'cellar_get',
     put_if_absent: 'CELLAR_ONLY_IF_ABSENT', memcached_get: 'cellar_get', insert_or_assign: 'cellar_set', 'is cellar_set slow if the lock is taken': 'cellar_', 'renew the lock of a job': 'cellar_lock',
     'cellar_set returned CELLAR_DROPPED': 'CELLAR_DROPPED', 'rows that cover a sceptic': 'cellar', 'fatal error: cellar.h: No such file or directory': 'cellar-drop-it-in', 'cellar_load_value: value must not be NULL': 'cellar_load_value' }, 1)
 lost({ memory_bytes: 'cellar_config.memory_bytes', cellar_load_opts: 'cellar_load_opts', 'POWER CUT': 'cellar_l2.h-power-cut', CELLAR_E_BUSY: 'CELLAR_E_BUSY',
-    e_busy: 'CELLAR_E_BUSY', 'how to iterate': 'cellar_scan', 'how to delete the': 'cellar_delete' }, 3)
+    e_busy: 'CELLAR_E_BUSY', 'how to iterate': 'cellar_scan', 'page several rows': 'invalidate', semaphore: 'limits', 'how to delete the': 'cellar_delete' }, 3)
 const all = rows
 rows = all.map(row => ({ ...row, text: '', sum: '' })) // words of users come before all that texts can give: 3.5 and more
 lost(also, 3)
