@@ -407,6 +407,59 @@ T_CASE(write_through_reports_refused_disk_write)
     store_end();
 }
 
+/* Return the text of the last error of `c`, which must be E_IO and not cut. */
+static const char *why_not_through(cellar *c, cellar_err err)
+{
+    static cellar_error_info e;
+    e = cellar_error_info_default();
+    T_EQ_I64(err, CELLAR_E_IO);
+    T_EQ_I64(cellar_last_error(c, &e), CELLAR_OK);
+    T_EQ_I64(e.code, CELLAR_E_IO);
+    T_CHECK(strlen(e.text) < sizeof e.text - 1);
+    return e.text;
+}
+
+T_CASE(write_through_names_call_cause_and_remedy)
+{
+#define ONLY ": the change is in memory only: "
+    static char big[(5u << 20) + 1];
+    cellar_set_opts durable = { .struct_size = sizeof durable, .ttl_ms = 5000,
+                                .flags = CELLAR_DURABLE };
+    settings cfg = config();
+    cellar_namespace_config o = { .struct_size = sizeof o, .l2_write = CELLAR_L2_WRITE_THROUGH };
+    store_begin();
+    cfg.config.memory_bytes = 32u << 20;
+    cfg.l2.mean_entry_bytes = 65536; /* an index for few entries */
+    cfg.l2.sync = CELLAR_L2_SYNC_PERIODIC;
+    cfg.config.root = &o;
+    cellar *c = open_with(&cfg);
+    T_EQ_STR(why_not_through(c, cellar_set(c, "k", 1, big, sizeof big, NULL)),
+             "cellar_set" ONLY "it is over a quarter of the data file, or its key over half a "
+             "segment: raise l2_bytes, or store it with CELLAR_NO_L2");
+    T_EQ_STR(why_not_through(c, cellar_set(c, "k", 1, "v", 1, &durable)),
+             "cellar_set" ONLY "less than l2.min_ttl_ms of its TTL is left: lower that, or leave "
+             "out CELLAR_DURABLE");
+    cellar_err err = CELLAR_OK;
+    int64_t n = 0;
+    for (uint32_t i = 0; i < 100000 && err == CELLAR_OK; i++) {
+        err = cellar_increment(c, &i, sizeof i, 1, 0, NULL, &n);
+    }
+    T_EQ_STR(why_not_through(c, err),
+             "cellar_increment" ONLY "the index of the disk tier is full (metric "
+             "cellar_l2_index_full_total): raise l2_bytes, or open with l2.mean_entry_bytes as "
+             "small as the entries");
+    T_CHECK(figure(c, "cellar_l2_index_full_total") > 0);
+    shut(c);
+    cfg.l2.write_bytes_per_day = 1000;
+    c = open_with(&cfg);
+    T_EQ_STR(why_not_through(c, cellar_set(c, "k", 1, big, 2000, NULL)),
+             "cellar_set" ONLY "it is over what is left of l2.write_bytes_per_s or "
+             "l2.write_bytes_per_day: raise that, or retry later");
+    shut(c);
+    store_end();
+#undef ONLY
+}
+
 /* Fill `value` so that a range tells where it lies. */
 static void fill_long(char *value, size_t len, unsigned version)
 {

@@ -505,10 +505,22 @@ BASE_ALWAYS_INLINE void cache_ended_end(cache_change *ch, cache_change_kind kind
 
 /* ---- part: durability ---- */
 
-/* Acknowledge the change if the tier has what was promised. */
-BASE_COLD static cellar_err cache_ack(cellar *c, uint32_t flags, cellar_err err, cellar_err below)
+/* Return the public call that makes the change, for texts. */
+static const char *cache_change_call(cache_change_kind kind, const l1_put_spec *spec)
 {
-    if (below != CELLAR_OK && err >= CELLAR_OK) { return cache_tier_code(c, below); }
+    switch (kind) {
+    case CACHE_PUT: return spec->change == L1_CHANGE_UPDATE ? "cellar_update" : "cellar_set";
+    case CACHE_INCREMENT: return "cellar_increment";
+    case CACHE_TOUCH:
+    case CACHE_RENEW: return "cellar_touch";
+    case CACHE_DELETE: break;
+    }
+    return "cellar_delete";
+}
+
+/* Acknowledge the change if the tier has what was promised. */
+BASE_COLD static cellar_err cache_ack(cellar *c, uint32_t flags, cellar_err err)
+{
     if ((flags & CACHE_BATCH) != 0) { return err; }
     return (flags & CACHE_DURABLE_SET) != 0 ? cache_tier_commit(c, cache_tier_of(c), err)
                                             : cache_acked(c, err);
@@ -519,7 +531,9 @@ BASE_ALWAYS_INLINE void cache_durability_end(cache_change *ch, cache_change_kind
 {
     if (BASE_UNLIKELY(cache_tier_of(ch->c) != NULL) && cache_is_done(ch, kind) &&
         !cache_is_load(ch, kind)) {
-        ch->err = cache_ack(ch->c, ch->flags, ch->err, ch->below);
+        ch->err = ch->below != CELLAR_OK && ch->err >= CELLAR_OK
+                      ? cache_tier_code(ch->c, cache_change_call(kind, ch->spec), ch->below)
+                      : cache_ack(ch->c, ch->flags, ch->err);
     }
 }
 

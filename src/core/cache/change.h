@@ -49,7 +49,7 @@ typedef struct cache_change { /* one change of one key; on the stack of its call
     uint64_t order;                /* of a loaded value: of cache_shared_fill */
     int64_t delta, init, deadline_ms;
     cellar_err err;   /* result: this down to number */
-    cellar_err below; /* E_IO: the tier does not have what was promised */
+    cellar_err below; /* not OK: the tier does not have what was promised */
     l1_gone gone;
     int64_t number;   /* INCREMENT: the counter */
 } cache_change;

@@ -98,7 +98,7 @@ static cellar_err cache_generation_shared(cellar *c, cellar_cause cause, uint64_
     cache_blind_fills_end(c);
     const cellar_err said = cache_shared_clear(c);
     const cellar_err err = cache_generation(c, cause, version, now);
-    return err == CELLAR_OK ? cache_tier_code(c, said) : err;
+    return err == CELLAR_OK ? cache_tier_code(c, __func__, said) : err;
 }
 
 CELLAR_API cellar_err cellar_clear(cellar *c)

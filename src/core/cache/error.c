@@ -100,6 +100,7 @@ CELLAR_PRIVATE void cache_broken_text(const cache_broken *b, const char *call,
         (void)snprintf(text + n, CACHE_ERROR_TEXT - (size_t)n,
                        b->numbered == 1 ? " (got %lld)" : " (got %llu)", (long long)b->got);
     }
+    BASE_ASSERT(strlen(text) < CACHE_ERROR_TEXT - 1); /* not cut */
 }
 
 BASE_COLD CELLAR_PRIVATE cellar_err cache_fail_broken(cellar *c, cellar_err err, const char *call,

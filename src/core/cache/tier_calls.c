@@ -12,6 +12,8 @@
  *            the order in which two of them arrive does not matter. */
 #include "cache/tier_calls.h"
 
+#include <stdio.h>
+
 #include "cache/call.h"
 #include "cache/error.h"
 
@@ -146,7 +148,7 @@ CELLAR_PRIVATE cellar_err cache_server_code(cellar *c, cellar_err said)
                           : "the shared server did not confirm the change: retry");
 }
 
-CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, cellar_err below)
+CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, const char *call, cellar_err below)
 {
     if (BASE_LIKELY(below == CELLAR_OK)) { return below; }
     const cache_tier *t = cache_tier_of(c);
@@ -155,12 +157,20 @@ CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, cellar_err below)
         return cache_fail(c, below, 0, "the write found no room in its queue for 1 s and did not "
                                        "happen: raise queue_items or queue_bytes of the batcher");
     }
-    l2 *d = t != NULL ? cache_tier_disk(t) : NULL;
-    return cache_fail(c, below, 0, d != NULL && l2_stands_still(d)
-                          ? "the entry is in memory only: " CACHE_DISK_STANDS
-                          : "the entry is in memory only: it is over a quarter of the data file, a "
-                            "write limit is used up, or the disk tier is off or has a full index "
-                            "(cellar_dump)");
+    static const char *const why[CACHE_LACK_COUNT] = {
+#define CACHE_LACK_TEXT(name, text) text,
+#define CACHE_LACK_FITS(name, text) \
+    _Static_assert(sizeof "cellar_increment: the change is in memory only: " text <= \
+                   CACHE_ERROR_TEXT, "the text would be cut");
+        CACHE_LACKS(CACHE_LACK_TEXT)
+#undef CACHE_LACK_TEXT
+    };
+    CACHE_LACKS(CACHE_LACK_FITS)
+    const unsigned lack = (unsigned)((int)CACHE_LACKING(0) - (int)below);
+    char text[CACHE_ERROR_TEXT];
+    (void)snprintf(text, sizeof text, "%s: the change is in memory only: %s", call,
+                   why[lack < CACHE_LACK_COUNT ? lack : CACHE_LACK_OTHER]);
+    return cache_fail(c, CELLAR_E_IO, 0, text);
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_commit(cellar *c, const cache_tier *t, cellar_err err)

@@ -19,8 +19,34 @@ CELLAR_PRIVATE void cache_tiers_close(cache_store *s, int64_t deadline_ms);
 CELLAR_PRIVATE void cache_tiers_forked(cache_store *s); /* they close their files */
 /* Add a tier; changes are observed from now on. One thread at a time. */
 CELLAR_PRIVATE void cache_tiers_add(cache_store *s, const cache_tier *t);
-/* Return `below`; record an error text if the tier does not have what was promised. */
-CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, cellar_err below);
+/* Why the disk does not have an entry: name, and the text of E_IO behind "the change is in memory
+ * only: ". */
+#define CACHE_LACKS(X) \
+    X(SIZE, "it is over a quarter of the data file, or its key over half a segment: raise " \
+            "l2_bytes, or store it with CELLAR_NO_L2") \
+    X(TTL, "less than l2.min_ttl_ms of its TTL is left: lower that, or leave out CELLAR_DURABLE") \
+    X(BUDGET, "it is over what is left of l2.write_bytes_per_s or l2.write_bytes_per_day: raise " \
+              "that, or retry later") \
+    X(SEAL, "l2.cipher did not encrypt the value") \
+    X(INDEX, "the index of the disk tier is full (metric cellar_l2_index_full_total): raise " \
+             "l2_bytes, or open with l2.mean_entry_bytes as small as the entries") \
+    X(STILL, "the disk of l2_path does not answer (a stall): retry when it does") \
+    X(OFF, "the disk tier is off after errors of the disk (metric cellar_l2_breaker_state): " \
+           "retry when the disk works") \
+    X(ROOM, "the disk tier had no room for 1 s: the disk is slower than the changes: retry") \
+    X(GONE, "the entry was evicted before it was written: retry, or raise memory_bytes") \
+    X(OTHER, "the disk tier refused it: retry")
+typedef enum cache_lack {
+#define CACHE_LACK_ENUM(name, text) CACHE_LACK_##name,
+    CACHE_LACKS(CACHE_LACK_ENUM)
+#undef CACHE_LACK_ENUM
+    CACHE_LACK_COUNT
+} cache_lack;
+/* Code of a lack between cache_tier_store and cache_tier_code. No public code has this number. */
+#define CACHE_LACKING(lack) ((cellar_err)(-1000 - (int)(lack)))
+
+/* Return the code of `call` for `below`, the code of a tier, and record its error text. */
+CELLAR_PRIVATE cellar_err cache_tier_code(cellar *c, const char *call, cellar_err below);
 /* Return the code of a shared server; record an error text for an error. */
 CELLAR_PRIVATE cellar_err cache_server_code(cellar *c, cellar_err said);
 /* Make the changes on this tier safe against a power cut. Return err, or E_IO. */

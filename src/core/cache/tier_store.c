@@ -41,6 +41,7 @@ typedef struct cache_how {
     uint64_t addr;    /* of a copy of the entry as it is in memory; 0: none */
     uint64_t where;   /* out: the address of the copy; 0: a tier without addresses */
     int64_t until_ms; /* end of an entry without further use; 0: used now */
+    l2_why why;       /* out: why the disk refused the entry */
     bool kept;        /* the call reports that the entry is there */
     cache_progress *progress; /* of earlier puts of this value that were dropped */
 } cache_how;
@@ -54,7 +55,8 @@ static l2_meta cache_disk_meta(const cellar *c, const l1_put_spec *p, const l1_t
                   .tag_born = p->tag_born, .tag_fps = p->tag_fps, .tag_count = p->tag_count,
                   .user_flags = p->user_flags, .kind = p->kind, .cost = p->cost,
                   .durable = how->kept, .change = how->stamp == CACHE_STAMP_NONE,
-                  .pack = c->disk_pack, .where = &how->where, .parts = &how->progress->parts };
+                  .pack = c->disk_pack, .why = &how->why, .where = &how->where,
+                  .parts = &how->progress->parts };
     if (m.idle_ms != 0) {
         m.until_ms = how->until_ms != 0
                          ? how->until_ms
@@ -180,14 +182,33 @@ static bool cache_store_wait(const cache_tier *t, uint32_t waits, uint32_t room,
     return true;
 }
 
+/* Return why the disk does not have the entry. */
+static cache_lack cache_store_lack(const l2 *d, cache_stored done, l2_why why)
+{
+    if (l2_stands_still(d)) { return CACHE_LACK_STILL; }
+    if (done == CACHE_SHORT) { return CACHE_LACK_TTL; }
+    if (done == CACHE_GONE) { return CACHE_LACK_GONE; }
+    if (done == CACHE_NO_ROOM) { return CACHE_LACK_ROOM; }
+    switch (why) {
+    case L2_WHY_SIZE: return CACHE_LACK_SIZE;
+    case L2_WHY_TTL: return CACHE_LACK_TTL;
+    case L2_WHY_BUDGET: return CACHE_LACK_BUDGET;
+    case L2_WHY_SEAL: return CACHE_LACK_SEAL;
+    case L2_WHY_INDEX: return CACHE_LACK_INDEX;
+    case L2_WHY_OTHER: break;
+    }
+    return l2_off(d) ? CACHE_LACK_OFF : CACHE_LACK_OTHER;
+}
+
 /* Return the answer of the call. An entry that must not be stored is no failure. */
-static cellar_err cache_store_answer(const cellar *c, cache_stored done, cache_promise promise)
+static cellar_err cache_store_answer(const cellar *c, const l2 *d, cache_stored done,
+                                     cache_promise promise, l2_why why)
 {
     const bool fine = done == CACHE_STORED || done == CACHE_UNWANTED || promise == CACHE_TRY ||
                       (done == CACHE_SHORT && promise == CACHE_THROUGH);
     if (fine) { return CELLAR_OK; }
     stats_count(c->stats, STATS_L2_NOT_THROUGH, 1);
-    return CELLAR_E_IO;
+    return d != NULL ? CACHE_LACKING(cache_store_lack(d, done, why)) : CELLAR_E_IO;
 }
 
 CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
@@ -208,6 +229,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
         if (tier == NULL) { return CELLAR_OK; }
         l2 *below = cache_tier_disk(tier);
         const uint32_t room = below != NULL ? l2_room_seen(below) : 0;
+        how.why = L2_WHY_OTHER;
         done = p != NULL ? cache_store_spec(c, k, p, &how) : cache_store_back(c, k, &how);
         tier = cache_tier_of(c);
         if (tier == NULL) { return CELLAR_OK; }
@@ -229,7 +251,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
     if (done != CACHE_STORED && d == NULL) {
         cache_ordered_pause(s, t); /* an older write still happens, and listeners run */
         if (done == CACHE_NO_ROOM || done == CACHE_REFUSED) { tier->lost(tier->ctx, k); }
-        return cache_store_answer(c, done, promise);
+        return cache_store_answer(c, d, done, promise, how.why);
     }
     if (done != CACHE_STORED) {
         const l2_key key = cache_disk_key(k);
@@ -238,7 +260,7 @@ CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_
         l1_clean(c->l1, k, how.where);
     }
     cache_ordered_done(s, t);
-    return cache_store_answer(c, done, promise);
+    return cache_store_answer(c, d, done, promise, how.why);
 }
 
 /* Order the watch and the look by a fence, as load_shared.c of loading/ does. A change after the

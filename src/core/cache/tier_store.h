@@ -30,7 +30,8 @@ typedef enum cache_stored {
 CELLAR_PRIVATE cache_promise cache_promise_of(const cellar *c, bool durable);
 #define CACHE_NOT_ON_DISK L1_ADDR_NEVER /* l2_addr of an entry that must never be written to disk */
 
-/* Store a change in the tier as its ordered write, or delete the key there; see change.c. */
+/* Store a change in the tier as its ordered write, or delete the key there; see change.c. Return
+ * OK, E_IO of a queue, or CACHE_LACKING. */
 CELLAR_PRIVATE cellar_err cache_tier_store(cellar *c, const l1_key *k, const l1_put_spec *p,
                                            cache_promise promise, cache_ordered *t);
 /* Put the entry that memory has into the tier, which must have stamps, and note its copy. Any

@@ -76,7 +76,7 @@ typedef struct cache_tags cache_tags;
 struct cache_policies;
 struct policy_section;
 
-#define CACHE_ERROR_TEXT 120
+#define CACHE_ERROR_TEXT CELLAR_SIZEOF_FIELD(cellar_error_info, text)
 
 typedef struct cache_error {
     cellar_err code;
@@ -299,7 +299,7 @@ struct cache_store {
     cache_progress offered; /* of the long value at which the pass stopped */
     uint32_t offer_slot;    /* namespace at which the pass goes on */
     uint64_t offer_cursor;  /* place in it; both 0: a pass begins */
-    char disk_text[120];
+    char disk_text[CACHE_ERROR_TEXT];
     _Atomic uint32_t close_told; /* 1: a close of a handle by the wrong call was logged */
     sync_lock demoted_lock; /* rank LISTEN; guards the three below */
     struct cache_demoted *demoted; /* long values that left memory, oldest first; demoted.c */

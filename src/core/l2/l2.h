@@ -99,6 +99,13 @@ typedef struct l2_parts { /* progress of the put of a long value; zero before th
     size_t done; /* bytes in the log */
 } l2_parts;
 
+/* Why a put was REFUSED. */
+typedef enum l2_why {
+    L2_WHY_OTHER, /* not current, dead by a tag, or not used */
+    L2_WHY_SIZE, L2_WHY_TTL, L2_WHY_BUDGET, L2_WHY_SEAL,
+    L2_WHY_INDEX /* no place in the index */
+} l2_why;
+
 typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field says otherwise */
     int64_t deadline_ms; /* BASE_NEVER_MS: none */
     int64_t until_ms;    /* with idle_ms: expiry time unless the entry is used; 0: deadline_ms */
@@ -121,6 +128,7 @@ typedef struct l2_meta { /* fields of one entry; 0 means "none" unless a field s
     uint32_t tag_count;
     uint64_t tag_born;   /* tag epoch at which the value was computed */
     const void *tag_fps; /* into a put: tag_count unaligned u64 */
+    l2_why *why;         /* into a put: receives why it is REFUSED; NULL: not needed */
     uint64_t *where;     /* into a put: receives the `addr` of the copy on OK; NULL: not needed */
     uint64_t tags[BASE_TAGS_MAX]; /* from a get: tag_count fingerprints; last field */
 } l2_meta;

@@ -339,7 +339,8 @@ static cellar_err l2_parts_begin(l2 *d, const l2_key *k, size_t len, const l2_me
         return CELLAR_EXISTS;
     }
     l2_windows w;
-    if (!l2_put_wanted(d, k, meta) || !l2_budget_allows(d, len, &w)) { return L2_REFUSED; }
+    if (!l2_put_wanted(d, k, meta)) { return L2_REFUSED; }
+    if (!l2_budget_allows(d, len, &w)) { return l2_put_refused(meta, L2_WHY_BUDGET); }
     l2_budgets_back(d, &w, len); /* each part takes its own bytes */
     if (meta->change) { l2_invalidate(d, k); }
     p->id = BASE_MAX(d->part_first + base_add_rlx(&d->part_count, 1u), (uint64_t)1);
@@ -354,7 +355,7 @@ static cellar_err l2_parts_put(l2 *d, const l2_key *k, const unsigned char *valu
     const bool idle = meta->idle_ms != 0 && meta->until_ms != 0;
     const l2_meta each = { .deadline_ms = idle ? BASE_MIN(meta->until_ms, meta->deadline_ms)
                                                : meta->deadline_ms,
-                           .durable = true, .pack = meta->pack };
+                           .durable = true, .pack = meta->pack, .why = meta->why };
     const l2_terms terms = { 0, current, k->hash, 0, 0 };
     l2_meta head = *meta;
     cellar_err err = p->id == 0 ? l2_parts_begin(d, k, len, meta, &terms, p) : CELLAR_OK;

@@ -225,12 +225,20 @@ CELLAR_PRIVATE l2_took l2_put_again(l2 *d, const l2_key *k, const l2_again *a)
     return L2_TOOK;
 }
 
+static bool l2_is_idle(const l2_meta *m) { return m->idle_ms != 0 && m->until_ms != 0; }
+
+CELLAR_PRIVATE cellar_err l2_put_refused(const l2_meta *m, l2_why why)
+{
+    if (m->why != NULL) { *m->why = why; }
+    return L2_REFUSED;
+}
+
 /* Reserve a put under the tombstone lock. OK: the caller fills `at`. EXISTS: an identical copy
  * exists. CONFLICT: there were invalidations meanwhile, perhaps of this entry. */
 static cellar_err l2_put_locked(l2 *d, const l2_key *k, const unsigned char *ext, l2_rec *r,
-                                uint64_t addr, const l2_terms *terms, l2_spot *at)
+                                const l2_meta *m, const l2_terms *terms, l2_spot *at)
 {
-    const uint64_t h48 = l2_h48(k->hash);
+    const uint64_t h48 = l2_h48(k->hash), addr = l2_is_idle(m) ? 0 : m->addr;
     l2_tombstone_lock *g = l2_tombstone_lock_of(d, h48);
     cellar_err err = CELLAR_OK;
     l2_windows w;
@@ -247,7 +255,7 @@ static cellar_err l2_put_locked(l2 *d, const l2_key *k, const unsigned char *ext
         err = CELLAR_EXISTS;
         L2_COUNT(d, identical);
     } else if (!l2_budget_allows(d, r->bytes, &w)) {
-        err = L2_REFUSED;
+        err = l2_put_refused(m, L2_WHY_BUDGET);
     } else {
         const l2_took took = l2_put_linked(d, g, k, ext, r, terms, at);
         if (took != L2_TOOK) { l2_budgets_back(d, &w, r->bytes); }
@@ -268,8 +276,6 @@ static cellar_err l2_put_locked(l2 *d, const l2_key *k, const unsigned char *ext
 }
 
 /* ---- put ---- */
-
-static bool l2_is_idle(const l2_meta *m) { return m->idle_ms != 0 && m->until_ms != 0; }
 
 /* Return the wall time of the deadline of an entry with an idle time; 0: no idle time. */
 static int64_t l2_end_wall(const l2 *d, const l2_meta *m)
@@ -299,6 +305,7 @@ static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta 
     const size_t ext_bytes = l2_ext_write(ext, m, l2_end_wall(d, m), 0);
     if (!l2_record_fits(d, ext_bytes + k->len, value_len)) {
         L2_COUNT(d, refused_size);
+        (void)l2_put_refused(m, L2_WHY_SIZE);
         return false;
     }
     memset(r, 0, sizeof *r);
@@ -315,6 +322,7 @@ static bool l2_put_plan(l2 *d, const l2_key *k, size_t value_len, const l2_meta 
     const int64_t expiry = base_add_sat(until, d->wall_offset_ms);
     if (until - now < d->cfg.min_ttl_ms || until <= now || expiry <= 0) {
         L2_COUNT(d, refused_ttl);
+        (void)l2_put_refused(m, L2_WHY_TTL);
         return false;
     }
     r->expiry_wall_ms = expiry < L2_WALL_END_MS ? expiry : 0;
@@ -336,6 +344,7 @@ static bool l2_put_boxed(l2 *d, const l2_key *k, const l2_meta *m, unsigned char
     }
     if (d->crypt.seal == NULL || l2_box_seal(d, k, ext, r, box)) { return true; }
     L2_COUNT(d, refused_seal);
+    (void)l2_put_refused(m, L2_WHY_SEAL);
     return false;
 }
 
@@ -352,8 +361,7 @@ static cellar_err l2_put_rounds(l2 *d, const l2_key *k, const unsigned char *ext
             return dead ? L2_REFUSED : CELLAR_DROPPED; /* the pattern will be finished then */
         }
         const l2_terms terms = { count, current, k->hash, 0, m->older };
-        const uint64_t addr = l2_is_idle(m) ? 0 : m->addr;
-        const cellar_err err = l2_put_locked(d, k, ext, r, addr, &terms, at);
+        const cellar_err err = l2_put_locked(d, k, ext, r, m, &terms, at);
         if (err == CELLAR_DROPPED && m->change && d->cfg.level == L2_DROP &&
             base_load_acq(&d->dirty) == L2_NOW_CLEAN) {
             l2_dirty_wait(d); /* the first change since a sync or an open */
@@ -413,7 +421,7 @@ CELLAR_PRIVATE cellar_err l2_put_record(l2 *d, const l2_key *k, const void *valu
         l2_stage_look(d);
         L2_COUNT_BY(d, put_bytes, r.bytes);
         if (at.lost) {
-            err = L2_REFUSED; /* index.full counts it */
+            err = l2_put_refused(meta, L2_WHY_INDEX); /* index.full counts it */
         } else if (meta->where != NULL) {
             *meta->where = l2_lsn(d, at.segseq, at.off);
         }

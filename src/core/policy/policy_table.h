@@ -15,7 +15,7 @@
 #include "cellar_admin.h"
 
 #define POLICY_RULES_MAX 4096u
-#define POLICY_SAID 100u       /* bytes of a refusal */
+#define POLICY_SAID 200u       /* bytes of a refusal */
 #define POLICY_WORD_MAX 64u    /* bytes of the name of a loader */
 #define POLICY_ZONE_MAX 64u    /* bytes of the name of a time zone */
 #define POLICY_WHERE_BYTES 40u /* of policy_where */
