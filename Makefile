@@ -135,6 +135,9 @@ PRODUCT  = $(COMPILE) $(WITH_FLAGS) $(MI_FLAGS) $(PROTECT) $(HARDEN)
 # The programs that users start are linked into build/ itself. Builds that only serve a check
 # leave those links alone.
 link     = $(if $(SAN)$(DROPIN)$(CORE)$(NOLINK),,$(Q)ln -sfn $(VARIANT)/$(1) build/$(2))
+# `make run` and test link what is there; the library of a plain `make` stays in its place, because
+# a program that was linked with it would lack those libraries.
+link_lib = $(if $(and $(filter 1,$(ALL_LIBS)),$(wildcard build/$(2))),,$(link))
 LINK     = $(CC) $(CFLAGS) $(SAN_FLAGS) -pthread $(LDFLAGS)
 
 header_number = $(shell sed -n 's/^$(hash)define $(1)  *\([0-9][0-9]*\).*/\1/p' \
@@ -172,9 +175,9 @@ PROGRAM  = $(B)/$(if $(HAVE_REMOTE),remote/)cellar
 all: lib $(if $(CLI),build/cellar) $(if $(REMOTE),remote)
 	$(if $(findstring s,$(firstword -$(MAKEFLAGS))),,@echo 'linked: $(LINKED)')
 lib: $(B)/libcellar.a $(B)/$(SO)
-	$(call link,libcellar.a,libcellar.a)
-	$(call link,$(SO),libcellar.so)
-	$(call link,$(SO),libcellar.so.$(ABI))
+	$(call link_lib,libcellar.a,libcellar.a)
+	$(call link_lib,$(SO),libcellar.so)
+	$(call link_lib,$(SO),libcellar.so.$(ABI))
 
 ## core: the library without its guests (GUESTS), in a build folder of its own
 core:
