@@ -135,7 +135,7 @@ PRODUCT  = $(COMPILE) $(WITH_FLAGS) $(MI_FLAGS) $(PROTECT) $(HARDEN)
 # The programs that users start are linked into build/ itself. Builds that only serve a check
 # leave those links alone.
 link     = $(if $(SAN)$(DROPIN)$(CORE)$(NOLINK),,$(Q)ln -sfn $(VARIANT)/$(1) build/$(2))
-# `make run` and test link what is there; the library of a plain `make` stays in its place, because
+# `make run` and test link each library that is there. The library of a plain `make` stays in its place, because
 # a program that was linked with it would lack those libraries.
 link_lib = $(if $(and $(filter 1,$(ALL_LIBS)),$(wildcard build/$(2))),,$(link))
 LINK     = $(CC) $(CFLAGS) $(SAN_FLAGS) -pthread $(LDFLAGS)
