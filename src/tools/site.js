@@ -59,7 +59,7 @@ function ask(text) {
 // The smaller, the better; 99: not found. A name counts with and without "cellar_", a field without its struct.
 function rank(row, { query, families, whole, same, code, words, phrase, named }) {
     const kin = families.includes(row.family)
-    if (row.code && row.code === code) return 0
+    if (row.code && row.code === code) return 1.1
     if (row.low === whole && row.tier === 0) return -1
     if (row.low === query || !row.field && row.part === query) return row.low.startsWith('cellar ') || row.tier === 0 ? 0 : row.tier < 1 ? 1 + row.tier / 2 : 2.2
     if (row.said.includes(query)) return 1
@@ -139,7 +139,7 @@ function search(text) {
     const guess = found.some(r => r.rank < (each.length === 1 && r.row.tier < 2 ? 7 : 5)) ? [] : nearRows(asked.query)
     const split = text.replace(/([a-z])([A-Z])/g, '$1 $2').replace(/([A-Z])([A-Z][a-z])|(\w)\.(\w+ [A-Z])/g, '$1$3 $2$4') // Cache.getIfPresent
     if (split !== text && !found.some(r => r.rank < 4)) return search(split)
-    const mended = found.length + guess.length === 0 && each.length > 1 ? mend(asked.query) : asked.query
+    const mended = guess.length === 0 && each.length > 1 && found.every(r => r.rank > 4) ? mend(asked.query) : asked.query
     if (mended !== asked.query) return { ...search(mended), mended }
     // No row has all words: those that have some in name, synonym or first sentence.
     if (found.length + guess.length === 0 && each.length > 1) {

@@ -298,7 +298,9 @@ lost({ mean_entry_bytes: 'cellar_l2_config.mean_entry_bytes', get: 'cellar_get',
     'how do I disable the cache': 'cellar_admin.h-disabled', 'change memory limit at runtime': 'CELLAR_OPT_MEMORY_BYTES', 'lock timeout': 'cellar_lock_opts.wait_timeout_ms', 'clear namespace': 'cellar_clear',
     'without threads': 'cellar_host_config.no_threads', 'weak ref': 'cellar_object.h', 'are keys case sensitive': 'cellar.h-conventions', 'Cache.getIfPresent': 'cellar_get', computeIfAbsent: 'cellar_get_or_load', 'build a key from parts': 'cellar_kit.h-keys-from-parts',
     put_if_absent: 'CELLAR_ONLY_IF_ABSENT', memcached_get: 'cellar_get', insert_or_assign: 'cellar_set', 'is cellar_set slow if the lock is taken': 'cellar_', 'renew the lock of a job': 'cellar_lock',
-    'cellar_set returned CELLAR_DROPPED': 'CELLAR_DROPPED', 'rows that cover a sceptic': 'cellar', 'fatal error: cellar.h: No such file or directory': 'cellar-drop-it-in', 'cellar_load_value: value must not be NULL': 'cellar_load_value' }, 1)
+    'cellar_set returned CELLAR_DROPPED': 'CELLAR_DROPPED', 'rows that cover a sceptic': 'cellar', 'fatal error: cellar.h: No such file or directory': 'cellar-drop-it-in', 'cellar_load_value: value must not be NULL': 'cellar_load_value',
+    'expire listener callback': 'cellar_listener_add', 'graceful shutdown': 'production', 'persist across restart': 'disk', 'memory usage per entry': 'guide-questions', 'ttl 0 means': 'cellar.h-times',
+    'negaitve ttl': 'cellar_config.negative_ttl_ms', 'row cache': 'load', 'kill -9': 'cellar_l2.h-kill', burst: 'limits', 'freed once': 'objects', 'page several rows': 'invalidate' }, 1)
 lost({ memory_bytes: 'cellar_config.memory_bytes', cellar_load_opts: 'cellar_load_opts', 'POWER CUT': 'cellar_l2.h-power-cut', CELLAR_E_BUSY: 'CELLAR_E_BUSY',
     e_busy: 'CELLAR_E_BUSY', 'how to iterate': 'cellar_scan', 'page several rows': 'invalidate', semaphore: 'limits', 'how to delete the': 'cellar_delete' }, 3)
 const all = rows
@@ -309,6 +311,7 @@ const loads = rows.find(row => row.id === 'cellar_load.h-loads')
 if (rank(loads, ask('stamp')) < 4 || rank(loads, ask('thundering')) !== 3) first.push('part of a word')
 if (rows.some(row => /^(bench|src|results)$/.test(row.id) && row.tier < 2)) first.push('project before core')
 if (rows.some(row => row.id === 'LICENSE' && row.text.length > 20)) first.push('license in full text')
+if (search('negaitve ttl').mended !== 'negative ttl') first.push('a wrong letter beside a known word')
 if (type('keys')[0] === 'cellar_remote.h-keys') first.push('guest is first')
 if (type('persist').slice(0, 5).some(id => /^(bench|src|tests|results|cellar_resp)/.test(id))) first.push('guest before core')
 if (type('cellar_opne') && !get('note').textContent.startsWith('Did you mean cellar_open?')) first.push('near miss is silent')
