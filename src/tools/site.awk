@@ -4,7 +4,7 @@
 #
 # USE        awk -f src/tools/site.awk -v version=V -v out=dist/doc -v calls=dist/doc/calls.html
 #                -v words=src/tools/words.txt part=Start README.md include/guide.md part=Reference
-#                dist/doc/calls.html part=Programs tests/examples/sessions.c ..
+#                dist/doc/calls.html part=Programs tests/examples/README.md tests/examples/sessions.c ..
 #            part=GROUP: the group of the files behind it in the contents
 #            calls: sections that apidoc.awk writes (mode=html); each begins with a line
 #            <section id="PLACE"><h2 or h3>NAME; the section of a header begins a page
@@ -19,8 +19,8 @@
 #            > FILE TITLE TIER QUIET  page    # ID NAME  section    = first paragraph of the section
 #            + ID CODE MEANING  field    @ ID  other name in the section    blank: text of the section
 # READS      Markdown: headings, paragraphs, lists of one level, tables, blocks of code; `code`,
-#            **bold**, links, pictures of SVG, which are copied into the page. Files that do not end
-#            in .md are shown word for word.
+#            **bold**, links, pictures of SVG, which are copied into the page. Of a program the first
+#            comment is prose, the rest is code, and NAME.txt beside it is its output.
 # LINKS      to a page, a heading, a program or a header of the site. Other links are text: a page
 #            loads its style and its scripts, and leads nowhere else.
 
@@ -45,12 +45,13 @@ function slug(text)
 function page_of(path,    i)
 {
     if (path ~ /^include\/cellar[a-z_0-9]*\.h(pp)?$/) return substr(path, 9)
-    if (path == "tests/examples") return first_program
     sub(/\/$/, "", path)
     for (i = 1; i < ARGC && ARGV[i] != path && ARGV[i] != path "/README.md"; i++) { }
+    if (i == ARGC && path ~ /^tests\/examples\//) for (i = 1; i < ARGC && index(ARGV[i], path "/") != 1; i++) { }
     if (i == ARGC) return ""
     path = ARGV[i]
     if (path == "README.md") return "cellar"
+    if (path == "tests/examples/README.md") return "programs"
     if (path == "include/README.md") return "headers"
     if (sub(/\/README\.md$/, "", path)) return path
     sub(/^.*\//, "", path)
@@ -116,6 +117,33 @@ function linked(text,    out, name, to)
     return out text
 }
 
+# A line of code with its comments as <i>, its strings as <u>; links stay. `remark`: what begins a
+# comment of one line. `in_comment`: what ends the open one.
+function tinted(text,    out, part, skip, at)
+{
+    while (text != "") {
+        if (in_comment) {
+            at = index(substr(text, skip + 1), in_comment)
+            part = at ? substr(text, 1, skip + at + length(in_comment) - 1) : text
+            if (at) in_comment = ""
+            out = out "<i>" part "</i>"
+            text = substr(text, length(part) + 1)
+            skip = 0
+            continue
+        }
+        if (!match(text, remark == "#" ? hash_parts : c_parts)) break
+        part = substr(text, RSTART, RLENGTH)
+        out = out substr(text, 1, RSTART - 1)
+        text = substr(text, RSTART)
+        if (part ~ /^ ?(\/\/|#)/) return out "<i>" text "</i>"
+        skip = part ~ /^(\/\*|""")$/ ? length(part) : 0
+        if (skip) { in_comment = part == "/*" ? "*/" : part; continue }
+        out = out (part ~ /^"/ ? "<u>" part "</u>" : part)
+        text = substr(text, length(part) + 1)
+    }
+    return out text
+}
+
 function code(text,    to)
 {
     to = text ~ /^[a-z0-9]+[_.][a-z0-9_]+$/ ? field_place(text) : ""
@@ -158,6 +186,56 @@ function picture(path, alt,    line, out)
     return "<span class=\"wide\">" out "</span>"
 }
 
+# A paragraph of the first comment of a program: code, and links to what it names.
+function prose(text,    part, n, i, out)
+{
+    n = split(escape(text), part, "`")
+    for (i = 1; i <= n; i++) out = out (i % 2 ? linked(part[i]) : code(part[i]))
+    return out
+}
+
+# Read a line of the first comment of a program: paragraphs, lists, commands.
+function head_line(text)
+{
+    if (text == "") { if (kind == "p" || open == "pre") close_block(); else flush(); return }
+    if (text ~ /^ *- /) {
+        flush()
+        open_block("ul")
+        kind = "li"
+        sub(/^ *- /, "", text)
+        para = text
+    } else if (text ~ /^    / && (para == "" || open != "ul")) {
+        text = linked(escape(substr(text, 5)))
+        if (open == "pre") add(text)
+        else { close_block(); open = "pre"; add("<pre>" text) }
+    } else {
+        if (open != "" && open != "ul" || open == "ul" && para == "") close_block()
+        sub(/^ +/, "", text)
+        if (para == "") kind = "p"
+        para = para (para == "" ? "" : " ") text
+    }
+}
+
+# Begin the code of a file that is no page of Markdown.
+function open_code()
+{
+    close_block()
+    if (is_head) add("<h2>Code</h2>")
+    add("<p><code>" FILENAME "</code></p><pre>")
+    is_head = in_comment = ""
+    remark = FILENAME ~ /\.py$/ ? "#" : "//"
+}
+
+# End the code of a program; its output stands beside it in NAME.txt.
+function close_code(path,    line, n)
+{
+    add("</pre>")
+    if (!sub(/\.[a-z]*$/, ".txt", path)) return
+    while ((getline line < path) > 0) add((n++ ? "" : "<h2>Output</h2><pre class=\"out\">") escape(line))
+    close(path)
+    if (n) add("</pre>")
+}
+
 # Lines and index entries are kept one by one: some awks copy a text that grows at each step.
 function add(text) { body[++lines] = text }
 
@@ -176,8 +254,9 @@ function entry(id, name, is_page)
 function close_section()
 {
     close_block()
-    if (FNR == 1 && is_program) add("</pre>")
+    if (FNR == 1 && is_program) close_code(program)
     is_program = FILENAME !~ /\.(md|html)$/
+    program = FILENAME
     if (in_section) add("</section>")
     in_section = 0
 }
@@ -185,7 +264,7 @@ function close_section()
 # End the paragraph, list item or table that is open.
 function flush()
 {
-    if (para != "") add((kind == "p" ? "<p>" : "<li>") inline(para) (kind == "p" ? "</p>" : "</li>"))
+    if (para != "") add((kind == "p" ? "<p>" : "<li>") (is_head ? prose(para) : inline(para)) (kind == "p" ? "</p>" : "</li>"))
     para = ""
 }
 
@@ -237,8 +316,9 @@ BEGIN {
         if (id in only) only[id] = ""
         else only[id] = substr(line, 9, RLENGTH - 10)
     }
-    for (i = ARGC - 1; i > 0; i--) if (ARGV[i] ~ /^tests\/examples\//) first_program = ARGV[i]
-    sub(/^.*\//, "", first_program)
+    text = "<[^>]*>|\"(\\\\.|<[^>]*>|[^\"\\\\<])*\""
+    c_parts = "/[*]|(^| )// |'(\\\\.|&[a-z]+;|[^'\\\\])'|" text
+    hash_parts = "(^| )# |\"\"\"|" text
 }
 
 FNR == 1 {
@@ -246,11 +326,11 @@ FNR == 1 {
     folder = FILENAME
     sub(/[^\/]*$/, "", folder)
     page = page_of(FILENAME)
-    if (FILENAME != calls && FILENAME !~ /\.md$/) {
+    if (is_program) {
         heading(1, page)
-        add("<p><code>" FILENAME "</code></p><pre>")
-        about = ""
-        about_line = lines
+        is_head = /SPDX/
+        if (is_head) next
+        open_code()
     }
 }
 FILENAME == calls {
@@ -271,39 +351,45 @@ FILENAME == calls {
     if (id ~ /^cellar(\.h)?pp/ && !/^<section/) $0 = linked($0)
     if (about_line) header_about($0)
     gsub(/<th>/, "<th scope=\"col\">")
+    if (/<pre/) { fenced = 1; remark = "//"; in_comment = "" }
+    if (fenced) $0 = tinted($0)
+    if (/<\/pre>/) fenced = 0
     if (sub(/^<table>$/, "<div class=\"wide\"><table>")) table_end = "</table></div>"
     else if (sub(/^<\/table>$/, table_end == "" ? "</table>" : table_end)) table_end = ""
     add($0)
     if ($0 == "</section>" && group_of[id] == group[2]) end_of[lines] = id
     next
 }
-FILENAME !~ /\.md$/ {
-    if (about_line && (FNR > 2 || /^"""/)) {
-        text = $0
-        if (sub(/^( \* ?|""")/, "", text) && text !~ /^ *$|^  |\*\/$/) about = about " " text
-        else {
-            sub(/^ [a-z_0-9 ]*: /, "", about)
-            sub(/^ /, "", about)
-            if (match(about, /[.;]( |$)/)) purpose[pages] = escape(substr(about, 1, RSTART - 1))
-            if (about != "") body[about_line] = "<p>" escape(about) "</p>" body[about_line]
-            about_line = 0
-        }
-    }
+is_head {
+    text = $0
+    is_end = sub(/ *\*\/$|"""$/, "", text) && FNR > 2 || /^""".*"""$/
+    sub(/^"""/, "", text)
+    sub(/^ \* ?/, "", text)
+    if (!(pages in purpose) && para == "" && sub(/^[a-z_0-9 ]*: /, "", text)) text = toupper(substr(text, 1, 1)) substr(text, 2)
+    head_line(text)
+    if (!(pages in purpose) && match(para, /[.;]( |$)/)) purpose[pages] = escape(substr(para, 1, RSTART - 1))
+    if (is_end) open_code()
+    next
+}
+is_program {
     text = linked(escape($0))
     if (/^#include "[a-z_]+\.h"/ && page_of(folder substr($2, 2, length($2) - 2)) != "") {
         gsub(/"/, "", $2)
         text = "#include \"<a href=\"#" page_of(folder $2) "\">" $2 "</a>\""
     }
-    add(text)
+    add(page == "LICENSE" ? text : tinted(text))
     next
 }
 /^```/ {
     close_block()
     fenced = !fenced
+    in_comment = ""
+    remark = /sh|yaml/ ? "#" : "//"
+    is_code = /[a-z]/
     if (fenced) pre = "<pre>"; else add(pre "</pre>")
     next
 }
-fenced { add(pre linked(escape($0))); pre = ""; next }
+fenced { text = linked(escape($0)); add(pre (is_code ? tinted(text) : text)); pre = ""; next }
 /^<!-- .* -->$/ { next } # a mark for a program that writes the lines behind it
 /^#+ / { match($0, /^#+/); heading(RLENGTH, substr($0, RLENGTH + 2)); next }
 /^\|[-:| ]+\|$/ { next }
@@ -329,7 +415,7 @@ fenced { add(pre linked(escape($0))); pre = ""; next }
     para = substr($0, index($0, " ") + 1)
     next
 }
-$0 == "" { if (kind == "p") close_block(); else flush(); next }
+$0 == "" { if (kind == "p" || open == "table") close_block(); else flush(); next }
 /^ / && open != "" { sub(/^ +/, ""); para = para " " $0; next }
 {
     if (kind != "p" || open != "") close_block()
@@ -414,7 +500,7 @@ function place_line(text)
 function tier(n)
 {
     if (part_of[n] == "Project") return 2
-    if (part_of[n] ~ /^(Programs|Guest headers)$/) return 1
+    if (part_of[n] ~ /^(Programs|Headers of programs|Guest headers)$/) return 1
     if (part_of[n] == "C++ header") return .5
     return place_id[page_at[n]] ~ /^(cellar[a-z_0-9]*\.h|calls)$/ ? 0 : .3
 }

@@ -230,6 +230,18 @@ for (const table of document.querySelectorAll('table')) {
         }
     }
 }
+// A button that copies a block of code, where the browser has a clipboard.
+for (const pre of navigator.clipboard ? document.querySelectorAll('main pre:not(.call, .out)') : []) {
+    const text = pre.textContent, button = document.createElement('button')
+    if (/^#include \S+$/.test(text)) continue
+    button.className = 'copy'
+    button.textContent = 'Copy'
+    button.onclick = () => navigator.clipboard.writeText(text).then(() => 'Copied', () => 'Not copied').then(said => {
+        button.textContent = said
+        setTimeout(() => { button.textContent = 'Copy' }, 2000)
+    })
+    pre.before(button)
+}
 // Keys scroll what is wider than its box.
 for (const box of document.querySelectorAll('pre, .wide')) if (box.scrollWidth > box.clientWidth) box.tabIndex = 0
 // A place of another page, which an address of the earlier site in one page names: go there.

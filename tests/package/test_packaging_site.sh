@@ -169,6 +169,25 @@ contents_say_what_for() { # a purpose beside each header and program; the sectio
         sed -n '/#cellar_load.h" aria-current/,/aria-current/p' "$t_tmp/index" | sed -n 's/.*class="kind">\([A-Z][a-z]*\).*/\1/p' | tr '\n' ' ' |
         grep -qx 'Rules Calls Types Constants ' && ! grep -n '<b>[^<]*`' "$1"
 }
+programs_are_led() { # the table of the programs, then they in its order; headers and tests stand in groups behind
+    sed '/<ul id="index">/d; /<\/nav>/q' "$1" | sed -n 's/.*<summary>\(.*\)<\/summary>.*/= \1/p; s/.*<li class="page"><a href="#\([^"]*\)".*/\1/p' >"$t_tmp/index"
+    { echo programs; sed -n 's/^| \[\([^]]*\.[a-z]*\)\].*/\1/p' tests/examples/README.md; } >"$t_tmp/given"
+    sed -n '/^= Programs$/,/^= Headers of programs$/p' "$t_tmp/index" | grep -v '^=\|\.py$' | diff "$t_tmp/given" - || return 1
+    sed -n '/^= Headers of programs$/,/^= Reference$\|^= Core headers$/p' "$t_tmp/index" | grep -v '^=' >"$t_tmp/lost"
+    ls tests/examples | grep '\.h$' | diff - "$t_tmp/lost" && sed -n '/^= Project$/,$p' "$t_tmp/index" | grep -qx leave_wait.c &&
+        grep -q '<a href="#programs">Programs</a>' "$1" && grep -q '<td><a href="#cellar.py">python</a></td>' "$1"
+}
+programs_are_prose() { # the first comment of a program as text and commands, its code, its output
+    sed -n '/<section id="sessions.c">/,/<\/section>/p' "$1" >"$t_tmp/one"
+    for text in '^<p>Keep the sessions of a web site .*</p>$' '^<p>The browser .* use HMAC-SHA-256 with a secret\.</p>$' \
+        '^<pre>cc -O2 .*sessions\.c .*-pthread' '^<p>.*, after <code>make dist</code>:</p>$' \
+        '^<h2>Code</h2>' '^#include &lt;err.h&gt;$' '<i>/\* MISS \*/</i>$' '<u>"%s"</u>' '^<h2>Output</h2><pre class="out">a page for ada$' '^log in again$'; do
+        grep -q "$text" "$t_tmp/one" || { echo "not shown: $text"; return 1; }
+    done
+    ! grep -n 'SPDX\|^ \*\|\*/$' "$t_tmp/one" && sed -n '/<section id="open_files.c">/,/<\/section>/p' "$1" | grep -q '^<li>No path leads out' &&
+        sed -n '/<section id="cellar.py">/,/<\/section>/p' "$1" | grep -q '^<i># Numbers of the headers' &&
+        [ "$(grep -c '^<h2>Output</h2>' "$1")" -eq "$(find tests/examples -name '*.txt' | grep -c .)" ]
+}
 links_resolve() {
     ids "$1" >"$t_tmp/ids"
     grep -o ' href="[^"]*"' "$1" | sed 's/ href="#*\(.*\)"/\1/' | sort -u | comm -23 - "$t_tmp/ids" >"$t_tmp/lost"
@@ -243,6 +262,9 @@ faults_are_found() {
         finds comments_are_shown 's/They count units of cost/x/' &&
         finds texts_are_whole 's/<dt>a lock table/<p>a lock table/' && finds links_resolve 's/ id="kit"/ id="port"/' &&
         finds wrapper_is_there 's/^<p>C calls: .*//' && finds wrapper_is_there 's/#cellarpp-held-operators/#x/' &&
+        finds programs_are_led 's|<li class="page"><a href="#old_rates.c"|<li class="page"><a href="#x"|' &&
+        finds programs_are_led 's|<a href="#programs">Programs</a>|Programs|' &&
+        finds programs_are_prose 's|<h2>Output</h2>||' && finds programs_are_prose 's|<i>||' && finds programs_are_prose 's|^<p>The browser|<p> * The browser|' &&
         finds columns_are_cells 's|<h2>KEYS</h2>|<p>a    b|' &&
         finds nothing_is_loaded 's|<main>|<link rel="stylesheet" href="https://example.org/x.css">|' &&
         finds nothing_is_loaded 's|href="#guide"|href="https://example.org/"|' &&
@@ -268,7 +290,7 @@ same_with() { # AWK
         $awk -v out="$t_tmp/out" -v mode=html -v symbols=src/tools/symbols.txt -v version=0 \
             -f src/tools/apidoc.awk -f src/tools/mdoc.awk $sources &&
             $awk -v version=0 -v out="$to" -v calls="$t_tmp/out/calls.html" -v words=src/tools/words.txt -f src/tools/site.awk \
-                part=Guide README.md include/*.md "$t_tmp/out/calls.html" part=Programs tests/examples/*.c part=Project bench/*.md || return 1
+                part=Guide README.md include/*.md "$t_tmp/out/calls.html" part=Programs tests/examples/README.md tests/examples/*.c tests/examples/*.cc tests/examples/python/cellar.py part=Project bench/*.md || return 1
     done
     [ -s "$to/search.js" ] && diff -r "$first" "$to"
 }
@@ -339,9 +361,11 @@ type('')
 document.title = [first.length ? first : 'found', said, none].join(' ')
 </script>
 H
+    sed 's|<head>|&<script>Object.defineProperty(navigator, "clipboard", { value: undefined })</script>|' $doc/sessions.c.html >"$t_tmp/site/plain.html"
     {   echo "<title></title><script src='check.js'></script><body onload='setTimeout(check, 3000)'>"
         for f in $doc/*.html; do echo "<iframe class=page src='${f##*/}'></iframe>"; done
         echo "<iframe id=search src='search.html' style='width:1200px'></iframe><iframe id=asked src='life.html?q=dogpile'></iframe>"
+        echo "<iframe id=plain src='plain.html'></iframe><iframe id=bright src='sessions.c.html'></iframe><iframe id=dim src='sessions.c.html' style='color-scheme:dark'></iframe>"
         echo "<iframe id=moved src='index.html#CELLAR_E_BUSY'></iframe><iframe id=dark src='index.html' style='color-scheme:dark'></iframe>"
         echo "<iframe id=deep src='cellar_load.h.html#cellar_load_opts.hard_timeout_ms'></iframe><style>iframe{width:360px;height:800px;border:0}</style>"
     } >"$t_tmp/site/check.html"
@@ -355,6 +379,7 @@ function check() {
         look(frame, 'a high head', get('nav').offsetHeight > 56 ? [1] : [])
         look(frame, 'keys do not scroll', all('pre, .wide', box => box.scrollWidth > box.clientWidth && box.tabIndex < 0))
         look(frame, 'a cut picture', all('span.wide', box => box.scrollWidth > box.clientWidth && frame.contentWindow.getComputedStyle(box).overflowX !== 'auto'))
+        look(frame, 'colours outside of code', all('main :is(i, u)', part => !part.closest('pre')))
         look(frame, 'a small picture', all('.wide>svg', svg => svg.clientWidth < 560))
         look(frame, 'roles', all('th', th => th.scope !== 'col' || th.getAttribute('role') !== 'columnheader'))
         for (const width of [360, 700, 1200]) {
@@ -362,6 +387,18 @@ function check() {
             look(frame, 'wider than ' + width, page.documentElement.scrollWidth > width ? [1] : [])
         }
     }
+    const copies = id => inside(id).querySelectorAll('.copy').length, light = rgb => rgb.map(v => v / 255).map(v => v > .04 ? ((v + .055) / 1.055) ** 2.4 : v / 12.92)
+        .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], .05)
+    if (copies('plain') !== 0 || copies('bright') !== 3) bad.push('copies ' + copies('bright'))
+    for (const id of ['bright', 'dim']) { // a copy of the text, and soft colours that can be read
+        const css = (part, what) => light(of(id).contentWindow.getComputedStyle(inside(id).querySelector(part))[what].match(/\d+/g).slice(0, 3).map(Number))
+        for (const part of ['pre i', 'pre u', 'pre a']) {
+            const both = [css(part, 'color'), css('pre', 'backgroundColor')].sort((a, b) => b - a)
+            if (both[0] / both[1] < 4.5) bad.push(id + ' ' + part)
+        }
+    }
+    const wide = id => inside('search').getElementById(id).getBoundingClientRect().width
+    if (wide('find') !== wide('fold')) bad.push('the field is narrow')
     if (!inside('search').getElementById('fold').open) bad.push('folded')
     if (inside('asked').querySelector('#found a').hash !== '#cellar_load.h-loads') bad.push('?q=')
     if (inside('moved').location.pathname.replace(/.*\//, '') !== 'cellar.h.html') bad.push('old address')
@@ -393,6 +430,8 @@ t_case links_of_pages_lead_somewhere links_of_pages_lead_somewhere "$site"
 t_case words_of_people_are_found words_are_found "$site"
 t_case contracts_lead_to_types_refusals_and_programs contracts_lead_on "$site"
 t_case contents_say_what_pages_are_for contents_say_what_for "$site"
+t_case programs_follow_their_table programs_are_led "$site"
+t_case programs_are_prose_code_and_output programs_are_prose "$site"
 t_case every_link_leads_to_a_place links_resolve "$site"
 t_case pages_are_whole pages_are_whole $doc
 t_case spoiled_pages_are_refused spoiled_pages_are_refused

@@ -79,9 +79,14 @@ TOPICS    = $(FIRST) $(filter-out $(START) $(FIRST) $(OPERATION) include/README.
 PROJECT   = $(wildcard .github/CHANGES.md .github/CONTRIBUTING.md src/README.md src/cli/README.md tests/README.md bench/results.md \
               bench/README.md bench/fairness.md bench/*/README.md LICENSE)
 PAGES     = $(START) $(TOPICS) $(OPERATION) $(call md,README) $(PROJECT)
-PROGRAMS  = $(sort $(wildcard tests/examples/*.h $(shell grep -oh 'tests/examples/[a-z0-9_/]*\.[a-z]*' /dev/null $(wildcard README.md include/*.md include/*.h))))
+# Programs in the order of the table in their README; headers and tests that pages name stand behind.
+PROGRAMS_NAMED = $(sort $(shell grep -oh 'tests/examples/[a-z0-9_/]*\.[a-z]*' /dev/null $(wildcard README.md include/*.md include/*.h)))
+PROGRAMS  = $(wildcard tests/examples/README.md $(shell awk -F'[][()]' '/^\| \[.*\./ { print "tests/examples/" $$4 }' /dev/null \
+              $(wildcard tests/examples/README.md))) $(filter %.py,$(PROGRAMS_NAMED))
+PROGRAM_HEADERS = $(sort $(wildcard tests/examples/*.h))
+PROGRAM_TESTS = $(filter-out $(PROGRAMS),$(filter %.c %.cc,$(PROGRAMS_NAMED)))
 dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) $(WRAPPER) src/tools/apidoc.awk src/tools/mdoc.awk src/tools/cppdoc.awk $(wildcard src/tools/site.*) src/tools/words.txt \
-  src/tools/symbols.txt $(PAGES) $(PROGRAMS) $(wildcard bench/reads.svg include/life.svg) $(if $(CLI),$(B)/cellar)
+  src/tools/symbols.txt $(PAGES) $(PROGRAMS) $(PROGRAM_HEADERS) $(PROGRAM_TESTS) $(wildcard tests/examples/*.txt bench/reads.svg include/life.svg) $(if $(CLI),$(B)/cellar)
 	$(say) GEN dist/doc
 	$(Q)rm -rf dist/doc && mkdir -p dist/doc/man1 dist/doc/man3 dist/doc/man7
 	$(Q)$(APIDOC) -v mode=man $(HEADERS) $(REMOTE_HEADERS)
@@ -89,8 +94,8 @@ dist/doc/done: $(HEADERS) $(REMOTE_HEADERS) $(WRAPPER) src/tools/apidoc.awk src/
 	$(Q)$(AWK) -f src/tools/cppdoc.awk $(WRAPPER) >>dist/doc/calls.html && mv dist/doc/calls.html dist/doc/contracts.html
 	$(Q)$(AWK) -v version='$(VERSION)$(DEV)' -v out=dist/doc -v calls=dist/doc/contracts.html -v words=src/tools/words.txt \
 	  -f src/tools/site.awk \
-	  part=Start $(START) part=Topics $(TOPICS) part=Operation $(OPERATION) part=Programs $(PROGRAMS) \
-	  part=Reference $(call md,README) dist/doc/contracts.html part=Project $(PROJECT) && rm dist/doc/contracts.html
+	  part=Start $(START) part=Topics $(TOPICS) part=Operation $(OPERATION) part=Programs $(PROGRAMS) part='Headers of programs' $(PROGRAM_HEADERS) \
+	  part=Reference $(call md,README) dist/doc/contracts.html part=Project $(PROGRAM_TESTS) $(PROJECT) && rm dist/doc/contracts.html
 	$(Q)cp src/tools/site.css src/tools/site.js dist/doc
 	$(if $(CLI),$(Q){ $(B)/cellar --help; for c in $(HELPS); do echo "== $$c"; \
 	  $(B)/cellar $$c --help; done; } | $(APIDOC) -v mode=program)
