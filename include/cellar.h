@@ -68,7 +68,7 @@ extern "C" {
 
 /* ---- Codes ---------------------------------------------------------------------------------- */
 
-/* Every code: name, number, text. A number is never reused. 13 is unused. */
+/* Every code: name, number, text. A number is never reused. 13 is reserved: no call returns it. */
 #define CELLAR_CODES(X) \
     X(OK, 0, "success") \
     X(MISS, 1, "no usable value for this key") \
@@ -121,7 +121,9 @@ extern "C" {
     X(E_CANCELLED, -34, "cancelled")
 
 /* The result of a call: 0 is success, a positive code an outcome, a negative one an error; see
- * CONVENTIONS. cellar_strerror returns the sentence of a code, cellar_code_name its name. */
+ * CONVENTIONS. 13 is reserved: no call returns it. What a program does with each code stands in the
+ * guide, "What to do with a code". cellar_strerror returns the sentence of a code, cellar_code_name
+ * its name. */
 typedef enum cellar_err {
 #define CELLAR_CODE_ENUM(name, number, text) CELLAR_##name = number,
     CELLAR_CODES(CELLAR_CODE_ENUM)

@@ -435,6 +435,7 @@ function unit_rows(k,    text, i, n, line, list, at, note, open, ended) {
             sub(/ .*/, "", row_name[rows])
             if (match(list[i], /\/\*.*\*\//)) row_note[rows] = trim(substr(list[i], RSTART + 2, RLENGTH - 4))
         }
+        for (i = rows; i > 0; i--) row_note[i] = code_meaning(row_name[i], row_note[i])
         return rows
     }
     if (text ~ /^#define [A-Z_]+\(X\)/) return list_rows(text, "")
@@ -1192,6 +1193,7 @@ END {
     if (errors) exit 1
     for (k = 1; k <= contracts; k++) inherit(k)
     for (k = 1; k <= units; k++) if (("unit " k, "thread") in field) inherit("unit " k)
+    keep_returned()
     if (mode == "man") man_pages()
     if (mode == "examples") examples()
     if (mode == "html") html_page()

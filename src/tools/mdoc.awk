@@ -479,6 +479,32 @@ function read_codes(clause, lead,    i, m, name, names, text, behind, piece) {
     }
 }
 
+# Keep the calls that return each code, for its row in cellar_err.
+function keep_returned(    k, i, j, n, list) {
+    for (k = 1; k <= contracts; k++) {
+        if (fn_type[first_of[k]] != "cellar_err") continue
+        read_returns(field[k, "returns"])
+        for (i = 1; i <= entries; i++) {
+            n = split(entry_name[i], list, /, */)
+            for (j = 1; j <= n; j++) {
+                if (list[j] == "" || index(returned_by[list[j]] ",", " " fn_name[first_of[k]] ",")) continue
+                returned_by[list[j]] = returned_by[list[j]] (returned_by[list[j]] == "" ? " " : ", ") fn_name[first_of[k]]
+            }
+        }
+    }
+    returned_by["CELLAR_DEFERRED"] = " changes in a shared tier: see LOWER TIERS"
+    n = split("E_INVAL E_UNSUPPORTED E_ABI E_CLOSED E_FORKED E_TYPE", list, " ")
+    for (i = 1; i <= n; i++) returned_by["CELLAR_" list[i]] = " any call: see REFUSALS"
+}
+
+# The meaning of a code, and calls that return it: all, or the first three and the number of others.
+function code_meaning(name, note,    n, list) {
+    n = split(returned_by[name], list, ",")
+    if (!n || name == "CELLAR_OK") return note
+    if (n < 6) return note ". Returned by" returned_by[name]
+    return note ". Returned by" list[1] "," list[2] "," list[3] " and " n - 3 " other calls"
+}
+
 # A text beside a code as a sentence, where it is a bare name of a field ("max_rows": the meaning of
 # the code, with that name), a flag ("NO_WAIT: ..": with that flag), an essay, or another code.
 function code_text(name, text,    word, rest) {

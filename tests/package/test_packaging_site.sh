@@ -63,7 +63,8 @@ rows_have_places() { # fields, constants and codes have places; contracts lead t
         CELLAR_CAUSE_EVICTED; do
         grep -q "^<tr id=\"$place\">" "$1" || { echo "no place: $place"; return 1; }
     done
-    sed -n '/<section id="cellar_err"/,/<\/section>/p' "$1" | grep -q 'CELLAR_E_BUSY = -6</code></td><td>In use' &&
+    sed -n '/<section id="cellar_err"/,/<\/section>/p' "$1" | tee "$t_tmp/one" | grep -q 'CELLAR_E_BUSY = -6</code></td><td>In use' &&
+        grep -q 'CELLAR_DROPPED = 12.*Returned by <a href="#cellar_close">' "$t_tmp/one" &&
         grep -q 'id="cellar_config_default"' "$1" && grep -q '<a href="#cellar_l2.h-close">CLOSE</a>\.</dd>' "$1" &&
             ! grep -q 'CELLAR_CODE_ENUM' "$1" && ! grep -q '>type-cellar<' "$1" &&
         sed -n '/<section id="cellar_get"/,/<\/section>/p' "$1" | grep -q '^<dt><a href="#CELLAR_E_BUFFER">CELLAR_E_BUFFER</a></dt><dd>[A-Z]' &&
