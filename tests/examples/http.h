@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * http: a small HTTP server for http_server.c, fork_server.c and prefork.c, so that they show
- * cellar and little else. Your program has a server of its own, and does not need this file.
+ * http: a small HTTP server for service.c, http_server.c, fork_server.c and prefork.c, so that they
+ * show cellar and little else. Your program has a server of its own, and does not need this file.
  *
- * The server speaks HTTP/1.0, reads no bodies, and serves one client at a time. A slow client holds
- * it for up to 5 seconds: put a proxy in front that sends whole requests. SIGTERM ends it after the
- * answer that is being sent.
+ * The server speaks HTTP/1.0 and reads no bodies. Each client has a thread of its own, and at most
+ * 64 are served at a time. A slow client holds its thread for about 10 seconds, so that 64 of them
+ * hold the server: put a proxy in front that sends whole requests. SIGTERM ends the server after
+ * the answers that are being made.
  *
  *     start      http_listen or http_listen_unix, before the program opens a store
- *     serve      http_serve calls a function of the program for each request
+ *     serve      http_serve calls a function of the program for each request, in several threads
  *     answer     http_page, http_status, http_retry or http_failed: one of them for each request
  *     processes  http_workers runs four workers, and starts a worker again that dies
  *     stand-in   database_page is the database that the programs keep pages of
@@ -20,6 +21,8 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -48,6 +51,7 @@ typedef struct http_request {
     size_t path_len;
 } http_request;
 
+/* Answer a request. Several threads call this function at the same time. */
 typedef void http_answer_fn(const http_request *q, cellar *pages);
 
 /* ---- Errors --------------------------------------------------------------------------------- */
@@ -170,9 +174,10 @@ static inline void http_send(const http_request *q, const char *status, const ch
                              const void *body, size_t len)
 {
     const char *at = body;
-    dprintf(q->client, "HTTP/1.0 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n"
-            "X-Content-Type-Options: nosniff\r\n%s\r\n", status, len, lines);
-    if (strcmp(q->method, "HEAD") == 0) { return; }
+    const int head = dprintf(q->client, "HTTP/1.0 %s\r\nContent-Type: text/plain\r\n"
+                             "Content-Length: %zu\r\nX-Content-Type-Options: nosniff\r\n%s\r\n",
+                             status, len, lines);
+    if (head < 0 || strcmp(q->method, "HEAD") == 0) { return; }
     while (len > 0) {
         const ssize_t n = write(q->client, at, len);
         if (n <= 0) { return; } /* the client left, or read nothing for 5 seconds */
@@ -275,8 +280,43 @@ static inline bool http_read(http_request *q, const char *methods)
     return false;
 }
 
-/* Serve one client after the other until SIGTERM: call `answer` for each request with one of the
- * methods. */
+enum { HTTP_CLIENTS = 64 }; /* served at a time; further ones wait until the listener takes them */
+
+static struct http_server { /* set by http_serve, before its first thread starts */
+    const char *methods;
+    http_answer_fn *answer;
+    cellar *pages;
+    sem_t places; /* HTTP_CLIENTS, less the clients that have a thread */
+} http_server;
+
+/* Serve one client: the thread of http_start. */
+static inline void *http_client(void *request)
+{
+    http_request *const q = request;
+    if (http_read(q, http_server.methods)) { http_server.answer(q, http_server.pages); }
+    close(q->client);
+    free(q);
+    sem_post(&http_server.places); /* last: http_serve may return now */
+    return NULL;
+}
+
+/* Start a thread for a client, as soon as one of the places is free. */
+static inline void http_start(const http_request *q)
+{
+    pthread_t thread;
+    http_request *const own = malloc(sizeof *own);
+    if (own == NULL) {
+        close(q->client);
+        return;
+    }
+    *own = *q;
+    while (sem_wait(&http_server.places) != 0) {}
+    if (pthread_create(&thread, NULL, http_client, own) == 0) { pthread_detach(thread); }
+    else { http_client(own); } /* the system has no thread for it */
+}
+
+/* Serve clients until SIGTERM: call `answer` for each request with one of the methods. Return after
+ * the last answer, when no thread uses the store. */
 static inline void http_serve(int listener, const char *methods, http_answer_fn *answer,
                               cellar *pages)
 {
@@ -287,6 +327,10 @@ static inline void http_serve(int listener, const char *methods, http_answer_fn 
     struct pollfd in[2] = { { .fd = listener, .events = POLLIN }, { .events = POLLIN } };
     in[1].fd = signalfd(-1, &sigterm, SFD_CLOEXEC);
     if (in[1].fd < 0) { http_die("signalfd"); }
+    http_server.methods = methods;
+    http_server.answer = answer;
+    http_server.pages = pages;
+    sem_init(&http_server.places, 0, HTTP_CLIENTS);
     while (poll(in, 2, -1) < 0 || in[1].revents == 0) {
         struct sockaddr_in from = { .sin_family = AF_UNSPEC };
         socklen_t len = sizeof from;
@@ -297,11 +341,11 @@ static inline void http_serve(int listener, const char *methods, http_answer_fn 
         }
         q.address = from.sin_addr;
         setsockopt(q.client, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most);
-        if (http_read(&q, methods)) { answer(&q, pages); }
-        close(q.client);
+        http_start(&q);
     }
+    close(listener); /* from now on a client is refused, and may ask another server */
+    for (int i = 0; i < HTTP_CLIENTS; i++) { while (sem_wait(&http_server.places) != 0) {} }
     close(in[1].fd);
-    close(listener);
 }
 
 /* ---- Processes ------------------------------------------------------------------------------ */
@@ -351,8 +395,9 @@ static inline int http_workers(int listener, int (*worker)(int listener))
 #define DATABASE_PAGE_MAX 512
 
 /* Write the page of a path, with the number of pages that this process has asked for. Return the
- * length of the page, 0 if the database has no such page, or -1 if the database is down. A real
- * query has its connection in `db`: the loader_ctx of the namespace, or ctx of the load. */
+ * length of the page, 0 if the database has no such page, or -1 if the database is down. The page
+ * /slow takes a second. A real query has its connections in `db`: the loader_ctx of the namespace,
+ * or ctx of the load. */
 static inline int database_page(void *db, char page[DATABASE_PAGE_MAX], const void *path,
                                 size_t path_len)
 {
@@ -360,6 +405,7 @@ static inline int database_page(void *db, char page[DATABASE_PAGE_MAX], const vo
     (void)db;
     if (path_len == 5 && memcmp(path, "/none", 5) == 0) { return 0; }
     if (path_len == 5 && memcmp(path, "/down", 5) == 0) { return -1; }
+    if (path_len == 5 && memcmp(path, "/slow", 5) == 0) { sleep(1); }
     return snprintf(page, DATABASE_PAGE_MAX, "%.*s: page %d by %d\n", (int)path_len,
                     (const char *)path, atomic_fetch_add(&number, 1) + 1, (int)getpid());
 }

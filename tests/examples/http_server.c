@@ -16,10 +16,11 @@
  *     curl -i http://127.0.0.1:8080/        200, X-Cache: fresh, the page "/: page 1 by 4711"
  *     curl -i http://127.0.0.1:8080/none    404: the database has no such page
  *     curl -i http://127.0.0.1:8080/down    503, Retry-After: the database is down
+ *     curl -i http://127.0.0.1:8080/slow    takes a second: in several terminals, one page for all
  *
  * The arguments are the port, 0 for a free one, and the milliseconds for which a page is fresh. In
- * your program, replace database_page by your query, and http.h by your server. Any number of
- * threads may call `answer`. */
+ * your program, replace database_page by your query, and http.h by your server. http.h calls
+ * `answer` in a thread for each client. service.c shows a log, metrics and the end of a server. */
 #include "cellar_limit.h"
 #include "cellar_load.h"
 #include "http.h"
