@@ -58,7 +58,7 @@ static cellar_err remove_same(const void *old, size_t len, cellar_buf *out, void
 {
     (void)out;
     const int same = old != NULL && len == strlen(refused) && memcmp(old, refused, len) == 0;
-    return same ? CELLAR_REMOVED : CELLAR_MISS; /* MISS: change nothing */
+    return same ? CELLAR_REMOVED : CELLAR_MISS; /* to cellar_update: remove it; change nothing */
 }
 
 int main(void)

@@ -13,10 +13,10 @@
  * the file has changed since, it gets the whole new file.
  *
  * If the image is missing, one thread reads the file, and other threads wait for it. The loader
- * compares the ETag first: the file may have been replaced after the request began.
+ * compares the ETag first: the file may have been replaced after the request began. Replace files
+ * by rename: then a descriptor has the ETag and the bytes of one version.
  *
- * Cache only images that are small beside the memory budget. A larger one is not kept, and each
- * part of it would read the whole file: send it as open_files.c does.
+ * Cache only images that are small beside the memory budget. Send larger ones as open_files.c does.
  *
  * In the folder of this project, after `make`:
  *     cc -O2 tests/examples/image_ranges.c -Iinclude build/libcellar.a -pthread && ./a.out
@@ -36,7 +36,7 @@ static cellar_err image_load(cellar_load *load, const void *key, size_t key_len,
 {
     char etag[64];
     void *memory; /* of the value: the file is read into its place */
-    image_file_etag(ctx, etag);
+    image_file_etag(ctx, etag); /* open() and fstat() here, and read from that descriptor */
     if (strlen(etag) != key_len || memcmp(etag, key, key_len) != 0) { return CELLAR_E_LOADER; }
     const cellar_err err = cellar_buf_resize(cellar_load_buf(load), cat.bytes, &memory);
     if (err == CELLAR_OK) { image_file_read(ctx, memory); }

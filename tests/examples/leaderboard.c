@@ -6,7 +6,9 @@
  * program caches it. A new game could delete the list, but then each game costs a query. This
  * program changes the cached list instead. cellar_update gives the old value to a function and
  * stores what the function makes of it. If another thread changes the entry meanwhile, the library
- * runs the function again with the newer value, so no change is lost.
+ * runs the function again with the newer value, so no change is lost. The code of the function says
+ * what to do: OK stores the new value, REMOVED removes the entry, and each other code, such as
+ * EXISTS here, changes nothing and is the result of cellar_update.
  *
  * A list can be changed this way if the order of the changes does not matter: two threads may add
  * their games in any order, and a query may have read a game before it is added. top_list.h gives
@@ -45,7 +47,7 @@ static cellar_err query(cellar_load *load, const void *day, size_t day_len, void
 static cellar_err add(const void *old, size_t old_len, cellar_buf *out, void *played)
 {
     top_list list;
-    if (old == NULL || old_len != sizeof list) { return CELLAR_REMOVED; } /* query again */
+    if (old == NULL || old_len != sizeof list) { return CELLAR_REMOVED; } /* end it: query again */
     memcpy(&list, old, sizeof list);
     if (!top_list_add(&list, played)) { return CELLAR_EXISTS; } /* change nothing */
     return cellar_buf_append(out, &list, sizeof list);

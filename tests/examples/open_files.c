@@ -25,6 +25,7 @@
  * server closes the connection. In your program, give each client a time limit: a client that reads
  * slowly keeps its file open. */
 #include <err.h>
+#include <signal.h>
 
 #include "cellar_object.h"
 #include "served_file.h"
@@ -51,11 +52,9 @@ static bool serve(cellar *files, const char *path, int client)
     const size_t len = strlen(path);
     cellar_held held;
     const cellar_err err = cellar_object_get_or_load(files, path, len, NULL, NULL, NULL, &held);
-    int status = 503;
-    if (held.object != NULL) { status = 200; }
-    else if (err == CELLAR_ABSENT || len == 0) { status = 404; } /* an empty path is no key */
-    else { warnx("503: %s", cellar_strerror(err)); }
-    dprintf(client, "%s: %d\n", path, status);
+    const bool none = err == CELLAR_ABSENT || len == 0; /* an empty path is no key */
+    if (held.object == NULL && !none) { warnx("503: %s", cellar_strerror(err)); }
+    dprintf(client, "%s: %d\n", path, held.object != NULL ? 200 : none ? 404 : 503);
     const bool whole = held.object == NULL || served_file_send(held.object, client);
     cellar_object_release(&held);
     return whole;
@@ -71,6 +70,7 @@ int main(int argc, char **argv)
     cellar_error_info why = cellar_error_info_default();
     cellar *files;
     if (folder < 0) { errx(1, "usage: open_files FOLDER PATH.."); }
+    signal(SIGPIPE, SIG_IGN); /* a client may leave before its answer: sendfile fails then */
     objects.free_fn = file_end;
     load.flags = CELLAR_LOAD_NO_NEGATIVE;
     root.object = &objects;

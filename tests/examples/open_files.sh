@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Aim:    open_files.c sends files below its folder alone, and opens each once.
+# Aim:    open_files.c sends files below its folder alone, and opens each once. A client that leaves
+#         does not end it by SIGPIPE.
 # Method: sh tests/examples/open_files.sh PROGRAM: paths of a folder that has links and a pipe.
 #         Paths without a file, more than max_entries, evict no open file.
 . tests/support/t.sh
@@ -21,6 +22,12 @@ answers() { # PATH CODE-AND-BODY..: the answer to each path
 made_up_paths() { # 600 names
     "$1" "$www" index.html $(seq 600) index.html | tail -n 1 | grep -x 'opened: 1'
 }
+client_leaves() { # a pipe has less room than this file
+    head -c 3000000 /dev/zero >"$www/long"
+    { "$1" "$www" long long; echo $? >"$t_tmp/status"; } | head -c 1 >"$t_tmp/begin"
+    grep -qx 0 "$t_tmp/status"
+}
+t_case client_that_leaves_ends_no_server client_leaves "$1"
 t_case made_up_paths_evict_no_file made_up_paths "$1"
 t_case paths_stay_in_the_folder answers "$1" none '' sub index.html/x pipe link out/passwd ../www/index.html \
     sub/../../../../etc/passwd /etc/passwd //etc/passwd

@@ -5,8 +5,9 @@
  * A session ends after 30 minutes without use, and after a day in any case. Each change is on disk
  * before its call returns, so sessions outlive a restart and a kill of the program. After a power
  * cut the changes of the last second may be missing: a session that was ended in that second lives
- * again. 64 MiB of disk have room for about 120,000 sessions. When they are full, a log-in fails
- * with E_IO: set l2_bytes for the sessions of a day.
+ * again. The index of the disk has a place for each 512 bytes of l2_bytes, and nine tenths of them
+ * are sure to be used: 64 MiB are enough for about 120,000 short sessions. When they are full, a
+ * log-in fails with E_IO: set l2_bytes for the sessions of a day.
  *
  * The browser has the id of the session in a cookie. The key is a hash of that id, because keys on
  * disk are readable, and a stolen hash opens no session. A plain hash is enough for an id of 128

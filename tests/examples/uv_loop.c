@@ -5,8 +5,10 @@
  * cellar_lease_acquire never waits. The first request of a missing page gets its lease and asks the
  * backend. A second request of that page gets PENDING, and the store calls `serve` for it when the
  * first one has the answer. The holder ends the lease: cellar_lease_fulfill stores the answer,
- * cellar_lease_release says that there is none. A request with OK or STALE has its page and may
- * hold the lease as well, to refresh the page; cellar_lease_held says so.
+ * cellar_lease_release says that there is none. Their results need no check: a lease that the store
+ * has ended (E_LEASE), or a page that it cannot keep, changes nothing for this request, and the
+ * others are called in any case. A request with OK or STALE has its page and may hold the lease as
+ * well, to refresh the page; cellar_lease_held says so.
  *
  * The store has no threads here: a timer of the loop calls cellar_tick, also to end a lease when
  * its answer never comes. All calls run in the thread of the loop, so nothing needs a lock.
