@@ -73,7 +73,7 @@ HELPS     = $$($(B)/cellar --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
 # The pages of the site in the order of its contents: groups, and the pages of each.
 md        = $(wildcard $(patsubst %,include/%.md,$(1)))
 START     = $(wildcard README.md) $(call md,guide load invalidate disk event-loop)
-OPERATION = $(call md,production settings debug) $(wildcard .github/SECURITY.md) $(call md,when-not moving)
+OPERATION = $(call md,production watch settings debug) $(wildcard .github/SECURITY.md) $(call md,when-not moving)
 FIRST     = $(call md,life listen rules limits work kit port processes remote objects cpp)
 TOPICS    = $(FIRST) $(filter-out $(START) $(FIRST) $(OPERATION) include/README.md,$(sort $(wildcard include/*.md)))
 PROJECT   = $(wildcard .github/CHANGES.md .github/CONTRIBUTING.md src/README.md src/cli/README.md tests/README.md bench/results.md \
